@@ -1,0 +1,160 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// BackupBatchSpec says which targets are backed up together as one application.
+type BackupBatchSpec struct {
+	// Backends that the sessions back up to.
+	// +required
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	Backends []BackendReference `json:"backends"`
+
+	// Targets of the application, all in this namespace.
+	// +required
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=500
+	Targets []BatchTarget `json:"targets"`
+
+	// Sessions, each with its schedule and what it does for each target.
+	// +required
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	Sessions []BackupBatchSession `json:"sessions"`
+}
+
+// BatchTarget is a named target of a BackupBatch.
+type BatchTarget struct {
+	// Name that spec.sessions[*].targets[*].name refers to.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+	Name string `json:"name"`
+
+	// AppRef is a PersistentVolumeClaim, Deployment, StatefulSet or DaemonSet of this namespace.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="has(self.kind) && (self.kind == 'PersistentVolumeClaim' && (!has(self.apiGroup) || self.apiGroup == '') || self.kind in ['Deployment', 'StatefulSet', 'DaemonSet'] && has(self.apiGroup) && self.apiGroup == 'apps')",message="the target is a PersistentVolumeClaim, or a Deployment, StatefulSet or DaemonSet of apiGroup apps"
+	AppRef TypedObjectReference `json:"appRef"`
+}
+
+// BackupBatchSession is one session of a BackupBatch.
+type BackupBatchSession struct {
+	SessionConfig `json:",inline"`
+
+	// Targets of this session.
+	// +required
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=500
+	Targets []BatchSessionTarget `json:"targets"`
+}
+
+// BatchSessionTarget is what a session does for one target.
+type BatchSessionTarget struct {
+	// Name of spec.targets.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name"`
+
+	// Addon says how the target's data is moved.
+	// +required
+	Addon *AddonInfo `json:"addon"`
+
+	// Repositories that the target is backed up into.
+	// +required
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	Repositories []RepositoryInfo `json:"repositories"`
+}
+
+// BackupBatchStatus is what was made of the policy.
+type BackupBatchStatus struct {
+	// ObservedGeneration is the last generation that was reconciled.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// Conditions: Ready, ValidationPassed, and while it matters Reconciling or Stalled.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// Phase is Ready, NotReady or Invalid.
+	// +optional
+	// +kubebuilder:validation:Enum=Ready;NotReady;Invalid
+	Phase string `json:"phase,omitempty"`
+
+	// Targets and what was made of them.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=500
+	Targets []BatchTargetStatus `json:"targets,omitempty"`
+
+	// Sessions and their schedules.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	Sessions []SessionStatus `json:"sessions,omitempty"`
+}
+
+// BatchTargetStatus is the state of one target of a BackupBatch.
+type BatchTargetStatus struct {
+	// Name of the target.
+	Name string `json:"name"`
+	// AppRef of the target.
+	// +optional
+	AppRef TypedObjectReference `json:"appRef,omitempty"`
+	// Configuration is the name of the BackupConfiguration that was made for it.
+	// +optional
+	Configuration string `json:"configuration,omitempty"`
+	// Phase of that BackupConfiguration.
+	// +optional
+	Phase string `json:"phase,omitempty"`
+	// Reason why it is not ready.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+}
+
+// BackupBatch is the backup policy of an application of several targets. It is expanded into one BackupConfiguration a target.
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=bb,categories=cairn
+// +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
+// +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type BackupBatch struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec BackupBatchSpec `json:"spec"`
+	// +kubebuilder:default={"observedGeneration":-1}
+	Status BackupBatchStatus `json:"status,omitempty"`
+}
+
+// GetConditions returns the conditions, for fluxcd/pkg/runtime.
+func (b *BackupBatch) GetConditions() []metav1.Condition { return b.Status.Conditions }
+
+// SetConditions replaces the conditions, for fluxcd/pkg/runtime.
+func (b *BackupBatch) SetConditions(c []metav1.Condition) { b.Status.Conditions = c }
+
+// BackupBatchList is a list of BackupBatches.
+// +kubebuilder:object:root=true
+type BackupBatchList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []BackupBatch `json:"items"`
+}

@@ -1,0 +1,123 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// BackupConfigurationSpec says what is backed up, where to and when.
+// +kubebuilder:validation:XValidation:rule="self.sessions.all(s, s.repositories.all(r, self.backends.exists(b, b.name == r.backend)))",message="sessions[*].repositories[*].backend must be a name of spec.backends"
+type BackupConfigurationSpec struct {
+	// Target to back up, in this namespace: a PersistentVolumeClaim, Deployment, StatefulSet or DaemonSet.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="has(self.kind) && (self.kind == 'PersistentVolumeClaim' && (!has(self.apiGroup) || self.apiGroup == '') || self.kind in ['Deployment', 'StatefulSet', 'DaemonSet'] && has(self.apiGroup) && self.apiGroup == 'apps')",message="the target is a PersistentVolumeClaim, or a Deployment, StatefulSet or DaemonSet of apiGroup apps"
+	Target *TypedObjectReference `json:"target"`
+
+	// Backends that the sessions back up to.
+	// +required
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	Backends []BackendReference `json:"backends"`
+
+	// Sessions, each with its schedule, its way and its repositories.
+	// +required
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	Sessions []BackupConfigurationSession `json:"sessions"`
+}
+
+// BackupConfigurationSession is one session of a BackupConfiguration.
+type BackupConfigurationSession struct {
+	SessionConfig `json:",inline"`
+
+	// Addon says how the data is moved.
+	// +required
+	Addon *AddonInfo `json:"addon"`
+
+	// Repositories that each run backs up into: one Snapshot in each.
+	// +required
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	Repositories []RepositoryInfo `json:"repositories"`
+}
+
+// BackupConfigurationStatus is what was made of the policy.
+type BackupConfigurationStatus struct {
+	// ObservedGeneration is the last generation that was reconciled.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// Conditions: Ready, ValidationPassed, and while it matters Reconciling or Stalled.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// Phase is Ready, NotReady or Invalid.
+	// +optional
+	// +kubebuilder:validation:Enum=Ready;NotReady;Invalid
+	Phase string `json:"phase,omitempty"`
+
+	// TargetFound says whether the target exists.
+	// +optional
+	TargetFound *bool `json:"targetFound,omitempty"`
+
+	// Backends and whether they can be used.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	Backends []BackendStatus `json:"backends,omitempty"`
+
+	// Repositories and whether they can be used.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=128
+	Repositories []RepoStatus `json:"repositories,omitempty"`
+
+	// Sessions and their schedules.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	Sessions []SessionStatus `json:"sessions,omitempty"`
+}
+
+// BackupConfiguration is the backup policy of one target.
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=bc,categories=cairn
+// +kubebuilder:printcolumn:name="Kind",type=string,JSONPath=`.spec.target.kind`
+// +kubebuilder:printcolumn:name="Target",type=string,JSONPath=`.spec.target.name`
+// +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
+// +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type BackupConfiguration struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec BackupConfigurationSpec `json:"spec"`
+	// +kubebuilder:default={"observedGeneration":-1}
+	Status BackupConfigurationStatus `json:"status,omitempty"`
+}
+
+// GetConditions returns the conditions, for fluxcd/pkg/runtime.
+func (c *BackupConfiguration) GetConditions() []metav1.Condition { return c.Status.Conditions }
+
+// SetConditions replaces the conditions, for fluxcd/pkg/runtime.
+func (c *BackupConfiguration) SetConditions(cs []metav1.Condition) { c.Status.Conditions = cs }
+
+// BackupConfigurationList is a list of BackupConfigurations.
+// +kubebuilder:object:root=true
+type BackupConfigurationList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []BackupConfiguration `json:"items"`
+}

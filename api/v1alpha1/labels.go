@@ -1,0 +1,90 @@
+package v1alpha1
+
+// Labels of objects that Cairn makes or applies.
+const (
+	// LabelManagedBy has the value ManagedByCairn on everything that Cairn makes.
+	LabelManagedBy = "app.kubernetes.io/managed-by"
+	// ManagedByCairn is the value of LabelManagedBy.
+	ManagedByCairn = "cairn"
+
+	// LabelInvokerKind, LabelInvokerName and LabelSession are on BackupSessions, CronJobs, Snapshots and Jobs.
+	LabelInvokerKind = Group + "/invoker-kind"
+	// LabelInvokerName is the name of the invoker, cut to 63 characters with a hash where it is longer.
+	LabelInvokerName = Group + "/invoker-name"
+	// LabelSession is the name of the session.
+	LabelSession = Group + "/session"
+	// LabelBatch is on the child BackupConfigurations of a BackupBatch: its name.
+	LabelBatch = Group + "/batch"
+	// LabelConfiguration is on Jobs and Snapshots: the BackupConfiguration that they were built from.
+	LabelConfiguration = Group + "/configuration"
+	// LabelBackupSession is on Jobs and Snapshots.
+	LabelBackupSession = Group + "/backup-session"
+	// LabelRestoreSession is on Jobs.
+	LabelRestoreSession = Group + "/restore-session"
+	// LabelSnapshot is on Jobs.
+	LabelSnapshot = Group + "/snapshot"
+	// LabelRepository is on Snapshots and init Jobs.
+	LabelRepository = Group + "/repository"
+	// LabelStorage is on init Jobs of a BackupStorage.
+	LabelStorage = Group + "/storage"
+	// LabelLedger is on the ConfigMaps of a Ledger's outbox.
+	LabelLedger = Group + "/ledger"
+
+	// LabelSyncName and LabelSyncNamespace name the PolicySync that applied an object. They never hold a revision.
+	LabelSyncName = "policysync." + Group + "/name"
+	// LabelSyncNamespace is the namespace of that PolicySync.
+	LabelSyncNamespace = "policysync." + Group + "/namespace"
+)
+
+// Annotations.
+const (
+	// AnnotationAllowDelete on a PolicySync allows the removal set with this digest.
+	AnnotationAllowDelete = Group + "/allow-delete"
+	// AnnotationPrivilegedMovers on a Namespace, with the value "true", allows movers that run as root or mount host
+	// paths there. Policy can't set it.
+	AnnotationPrivilegedMovers = Group + "/privileged-movers"
+	// AnnotationRecord is on the objects of records. No controller acts on an object that has it.
+	AnnotationRecord = Group + "/record"
+	// AnnotationMovers on Snapshots and RestoreSessions says which Job may write which component:
+	// "<component>=<job>,<component>=<job>". The admission policy reads it.
+	AnnotationMovers = Group + "/movers"
+	// AnnotationCronJob on a BackupSession names the CronJob whose pod created it. The admission policy reads it.
+	AnnotationCronJob = Group + "/cronjob"
+	// AnnotationRestored on a PersistentVolumeClaim is the digest of the RestoreSession's spec that filled it.
+	AnnotationRestored = Group + "/restored"
+	// AnnotationTask on a mover's pod is its task: versioned JSON.
+	AnnotationTask = Group + "/task"
+	// AnnotationDropRecords on a Ledger that is being deleted, with the value "true", gives up what it has not pushed.
+	AnnotationDropRecords = Group + "/drop-records"
+	// AnnotationAdopt on a Repository, with the directory as its value, takes over a directory that another cluster or
+	// another Repository owns.
+	AnnotationAdopt = Group + "/adopt"
+	// AnnotationSpecDigest on generated objects is the digest of what they were generated from.
+	AnnotationSpecDigest = Group + "/spec-digest"
+)
+
+// Finalizers, one for each duty.
+const (
+	// FinalizerRecord holds an ended BackupSession or RestoreSession until every matching Ledger has it in its outbox.
+	FinalizerRecord = Group + "/record"
+	// FinalizerCancel holds a running BackupSession or RestoreSession until its Jobs are gone and its end is written.
+	FinalizerCancel = Group + "/cancel"
+	// FinalizerPrune holds a PolicySync until its deletionPolicy was carried out.
+	FinalizerPrune = Group + "/prune"
+	// FinalizerFlush holds a Ledger until its outbox is pushed or given up.
+	FinalizerFlush = Group + "/flush"
+)
+
+// Names of the ServiceAccounts in the namespaces of targets, and of the ClusterRoles that they are bound to.
+const (
+	// MoverServiceAccount is what Jobs run as.
+	MoverServiceAccount = "cairn-mover"
+	// TriggerServiceAccount is what the pods of CronJobs run as.
+	TriggerServiceAccount = "cairn-trigger"
+)
+
+// HasRecordAnnotation says whether an object with these annotations is a record, on which no controller acts.
+func HasRecordAnnotation(annotations map[string]string) bool {
+	_, ok := annotations[AnnotationRecord]
+	return ok
+}

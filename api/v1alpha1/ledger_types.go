@@ -1,0 +1,160 @@
+package v1alpha1
+
+import (
+	"github.com/fluxcd/pkg/apis/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// LedgerSpec says where the results are committed.
+// +kubebuilder:validation:XValidation:rule="!self.url.startsWith('ssh://') || has(self.secretRef)",message="an SSH url needs spec.secretRef with the keys identity and known_hosts"
+type LedgerSpec struct {
+	// URL of the Git repository: http://, https:// or ssh://. Credentials belong into the Secret, not here.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:Pattern=`^(https?|ssh)://`
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[a-z]+://[^/@]*:[^/@]*@')",message="the url must not hold a password: put it into the Secret that spec.secretRef names"
+	URL string `json:"url"`
+
+	// Branch the records are committed to. It must not be a branch that a PolicySync or a Flux GitRepository follows.
+	// +optional
+	// +kubebuilder:default="backup-records"
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	Branch string `json:"branch,omitempty"`
+
+	// Path is the folder in the branch below which clusters/<clusterName> lies. The default is the root.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('/') && !self.split('/').exists(s, s == '..')",message="the path is relative and holds no .."
+	Path string `json:"path,omitempty"`
+
+	// ClusterName is this cluster's folder in the branch. Two clusters must not share one.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+	ClusterName string `json:"clusterName"`
+
+	// SecretRef names a Secret in this namespace with the keys that PolicySync.spec.secretRef has too. The account must
+	// be able to push to the branch.
+	// +optional
+	SecretRef *LocalObjectReference `json:"secretRef,omitempty"`
+
+	// Author of the commits.
+	// +optional
+	// +kubebuilder:default={"name":"Cairn","email":"cairn@localhost"}
+	Author CommitAuthor `json:"author,omitempty"`
+
+	// BatchWindow is how long results are gathered for one commit; at least ten seconds.
+	// +optional
+	// +kubebuilder:default="10s"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('10s')",message="the batch window is at least 10s: Git hosts limit pushes"
+	BatchWindow metav1.Duration `json:"batchWindow,omitempty"`
+
+	// Interval between two looks at the branch when there is nothing to push.
+	// +optional
+	// +kubebuilder:default="10m"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
+	Interval metav1.Duration `json:"interval,omitempty"`
+
+	// Selector limits the records to sessions with these labels. The default is all.
+	// +optional
+	Selector *metav1.LabelSelector `json:"selector,omitempty"`
+
+	// NamespaceSelector limits the records to sessions in namespaces with these labels. The default is all namespaces.
+	// +optional
+	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitempty"`
+
+	// Suspend stops pushing. Results are gathered in the cluster until it ends.
+	// +optional
+	Suspend bool `json:"suspend,omitempty"`
+}
+
+// CommitAuthor is who the commits name.
+type CommitAuthor struct {
+	// Name of the author.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern="^[^<>\\n\\r]+$"
+	Name string `json:"name"`
+
+	// Email address of the author.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=254
+	// +kubebuilder:validation:Pattern="^[^<>\\n\\r ]+$"
+	Email string `json:"email"`
+}
+
+// LedgerStatus is what was committed and what waits.
+type LedgerStatus struct {
+	meta.ReconcileRequestStatus `json:",inline"`
+
+	// ObservedGeneration is the last generation that was reconciled.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// Conditions: Ready, and while it matters Reconciling or Stalled; Backlogged while the outbox is full.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// LastPushedCommit is the newest commit of ours that the remote has.
+	// +optional
+	LastPushedCommit string `json:"lastPushedCommit,omitempty"`
+
+	// LastPushedTime is when the remote took it.
+	// +optional
+	LastPushedTime *metav1.Time `json:"lastPushedTime,omitempty"`
+
+	// Pending is the number of records in the outbox.
+	// +optional
+	Pending int32 `json:"pending"`
+
+	// OldestPendingTime is when the oldest of them was put there.
+	// +optional
+	OldestPendingTime *metav1.Time `json:"oldestPendingTime,omitempty"`
+
+	// Recorded is the number of records that the remote has taken from this Ledger.
+	// +optional
+	Recorded int64 `json:"recorded,omitempty"`
+}
+
+// Ledger commits the results of backups and restores to a Git branch.
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=ledger,categories=cairn
+// +kubebuilder:printcolumn:name="Cluster",type=string,JSONPath=`.spec.clusterName`
+// +kubebuilder:printcolumn:name="Branch",type=string,JSONPath=`.spec.branch`
+// +kubebuilder:printcolumn:name="Pending",type=integer,JSONPath=`.status.pending`
+// +kubebuilder:printcolumn:name="Recorded",type=integer,JSONPath=`.status.recorded`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type Ledger struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec LedgerSpec `json:"spec"`
+	// +kubebuilder:default={"observedGeneration":-1}
+	Status LedgerStatus `json:"status,omitempty"`
+}
+
+// GetConditions returns the conditions, for fluxcd/pkg/runtime.
+func (l *Ledger) GetConditions() []metav1.Condition { return l.Status.Conditions }
+
+// SetConditions replaces the conditions, for fluxcd/pkg/runtime.
+func (l *Ledger) SetConditions(c []metav1.Condition) { l.Status.Conditions = c }
+
+// LedgerList is a list of Ledgers.
+// +kubebuilder:object:root=true
+type LedgerList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Ledger `json:"items"`
+}

@@ -1,0 +1,194 @@
+package v1alpha1
+
+import (
+	"github.com/fluxcd/pkg/apis/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// PolicySyncSpec says which path of which Git repository holds the backup policy of this namespace.
+// +kubebuilder:validation:XValidation:rule="!self.url.startsWith('ssh://') || has(self.secretRef)",message="an SSH url needs spec.secretRef with the keys identity and known_hosts"
+type PolicySyncSpec struct {
+	// URL of the Git repository: http://, https:// or ssh://. Credentials belong into the Secret, not here.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:Pattern=`^(https?|ssh)://`
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[a-z]+://[^/@]*:[^/@]*@')",message="the url must not hold a password: put it into the Secret that spec.secretRef names"
+	URL string `json:"url"`
+
+	// Ref is the branch, tag or commit to follow. The default is the branch main.
+	// +optional
+	Ref *GitRef `json:"ref,omitempty"`
+
+	// SecretRef names a Secret in this namespace with username and password, or bearerToken, for HTTP (optionally
+	// ca.crt), or identity and known_hosts for SSH: the keys are those of Flux.
+	// +optional
+	SecretRef *LocalObjectReference `json:"secretRef,omitempty"`
+
+	// Path of the directory inside the repository. With a kustomization.yaml in it, it is built with kustomize, else all
+	// .yaml and .yml files below it are read; folders whose names start with a dot are left out.
+	// +optional
+	// +kubebuilder:default="./"
+	// +kubebuilder:validation:MaxLength=1024
+	Path string `json:"path,omitempty"`
+
+	// Interval between two looks at the repository.
+	// +optional
+	// +kubebuilder:default="1m"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
+	Interval metav1.Duration `json:"interval,omitempty"`
+
+	// RetryInterval is the time to the next try after a fault. The default is spec.interval.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
+	RetryInterval *metav1.Duration `json:"retryInterval,omitempty"`
+
+	// Timeout of one pull, build and apply.
+	// +optional
+	// +kubebuilder:default="1m"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
+
+	// Prune deletes what this PolicySync applied earlier and the repository no longer holds. Backup data is never deleted
+	// by that.
+	// +required
+	Prune bool `json:"prune"`
+
+	// DeletionPolicy says what happens to the applied objects when this PolicySync is deleted itself.
+	// +optional
+	// +kubebuilder:default=Retain
+	// +kubebuilder:validation:Enum=Retain;Delete
+	DeletionPolicy string `json:"deletionPolicy,omitempty"`
+
+	// Suspend stops pulling and applying. What was applied stays in force.
+	// +optional
+	Suspend bool `json:"suspend,omitempty"`
+
+	// ServiceAccountName is an account of this namespace that is impersonated when applying. Without it only Cairn's
+	// namespaced policy kinds are applied, and only into this namespace.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	ServiceAccountName string `json:"serviceAccountName,omitempty"`
+}
+
+// GitRef is one of branch, tag and commit.
+// +kubebuilder:validation:XValidation:rule="[has(self.branch), has(self.tag), has(self.commit)].filter(x, x).size() <= 1",message="set only one of branch, tag and commit"
+type GitRef struct {
+	// Branch to follow.
+	// +optional
+	// +kubebuilder:validation:MaxLength=255
+	Branch string `json:"branch,omitempty"`
+
+	// Tag to follow.
+	// +optional
+	// +kubebuilder:validation:MaxLength=255
+	Tag string `json:"tag,omitempty"`
+
+	// Commit to stay at: the full hash.
+	// +optional
+	// +kubebuilder:validation:Pattern="^[0-9a-f]{40}$"
+	Commit string `json:"commit,omitempty"`
+}
+
+// The values of PolicySyncSpec.DeletionPolicy.
+const (
+	DeletionPolicyRetain = "Retain"
+	DeletionPolicyDelete = "Delete"
+)
+
+// PolicySyncStatus is what was seen and done.
+type PolicySyncStatus struct {
+	meta.ReconcileRequestStatus `json:",inline"`
+
+	// ObservedGeneration is the last generation that was reconciled.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// Conditions: Ready, and while it matters Reconciling or Stalled.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// LastAttemptedRevision is the newest revision that was looked at, in Flux's form <branch>@sha1:<hash>.
+	// +optional
+	LastAttemptedRevision string `json:"lastAttemptedRevision,omitempty"`
+
+	// LastAppliedRevision is the revision that is in force.
+	// +optional
+	LastAppliedRevision string `json:"lastAppliedRevision,omitempty"`
+
+	// Inventory of the applied objects.
+	// +optional
+	Inventory *ResourceInventory `json:"inventory,omitempty"`
+
+	// Removal is a removal that the guard holds back until it is allowed.
+	// +optional
+	Removal *BlockedRemoval `json:"removal,omitempty"`
+}
+
+// ResourceInventory lists applied objects in the form Flux uses.
+type ResourceInventory struct {
+	// Entries, one an object.
+	// +listType=map
+	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=20000
+	Entries []ResourceRef `json:"entries"`
+}
+
+// ResourceRef identifies an applied object.
+type ResourceRef struct {
+	// ID is <namespace>_<name>_<group>_<kind>.
+	ID string `json:"id"`
+	// Version of the API the object was applied with.
+	Version string `json:"v"`
+}
+
+// BlockedRemoval says which objects would go and how to allow it.
+type BlockedRemoval struct {
+	// Digest of the removal set: the value that the annotation backup.cairn.dev/allow-delete must have.
+	Digest string `json:"digest"`
+	// Count of objects that would go.
+	Count int32 `json:"count"`
+	// Objects are the first of them.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=20
+	Objects []string `json:"objects,omitempty"`
+}
+
+// PolicySync pulls backup policy from a Git repository and applies it in its namespace.
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=ps,categories=cairn
+// +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.spec.url`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:printcolumn:name="Revision",type=string,JSONPath=`.status.lastAppliedRevision`,priority=1
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type PolicySync struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec PolicySyncSpec `json:"spec"`
+	// +kubebuilder:default={"observedGeneration":-1}
+	Status PolicySyncStatus `json:"status,omitempty"`
+}
+
+// GetConditions returns the conditions, for fluxcd/pkg/runtime.
+func (p *PolicySync) GetConditions() []metav1.Condition { return p.Status.Conditions }
+
+// SetConditions replaces the conditions, for fluxcd/pkg/runtime.
+func (p *PolicySync) SetConditions(c []metav1.Condition) { p.Status.Conditions = c }
+
+// PolicySyncList is a list of PolicySyncs.
+// +kubebuilder:object:root=true
+type PolicySyncList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []PolicySync `json:"items"`
+}

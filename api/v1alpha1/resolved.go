@@ -1,0 +1,187 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// ResolvedPolicy is the policy that was in force.
+type ResolvedPolicy struct {
+	// Source that applied the invoker: PolicySync/<namespace>/<name>. Empty when it was applied by hand.
+	// +optional
+	Source string `json:"source,omitempty"`
+	// Revision of that source, in Flux's form <branch>@sha1:<hash>.
+	// +optional
+	Revision string `json:"revision,omitempty"`
+	// Generation of the invoker.
+	// +optional
+	Generation int64 `json:"generation,omitempty"`
+	// Digest of the invoker's spec: sha256:<hex>.
+	// +optional
+	Digest string `json:"digest,omitempty"`
+}
+
+// ResolvedBackup is everything a run works with, frozen when it starts.
+type ResolvedBackup struct {
+	// Policy that was in force.
+	// +optional
+	Policy ResolvedPolicy `json:"policy,omitempty"`
+	// Timeout of the run.
+	// +optional
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
+	// Targets of the run, in the order of the policy.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=500
+	Targets []ResolvedTarget `json:"targets,omitempty"`
+}
+
+// ResolvedTarget is one target of a run and how it is backed up.
+type ResolvedTarget struct {
+	// Name of the target: the batch's, or the BackupConfiguration's own.
+	Name string `json:"name"`
+	// AppRef is the target.
+	AppRef TypedObjectReference `json:"appRef"`
+	// Configuration that the target's Jobs are built from.
+	Configuration string `json:"configuration"`
+	// ConfigurationUID of it.
+	// +optional
+	ConfigurationUID types.UID `json:"configurationUID,omitempty"`
+	// Task that moves the data.
+	Task ResolvedTask `json:"task"`
+	// Hosts are what one Job each backs up: a pod of a StatefulSet, a node of a DaemonSet, else the whole target.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=1000
+	Hosts []ResolvedHost `json:"hosts,omitempty"`
+	// Repositories that are backed up into.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=8
+	Repositories []ResolvedRepository `json:"repositories,omitempty"`
+	// Error that keeps the target from being backed up; the rest is empty then.
+	// +optional
+	Error *ResolvedError `json:"error,omitempty"`
+}
+
+// ResolvedError is a mistake that was found before any pod started.
+type ResolvedError struct {
+	// Reason, one word.
+	Reason string `json:"reason"`
+	// Message says what is wrong and what to do.
+	// +kubebuilder:validation:MaxLength=2048
+	Message string `json:"message"`
+}
+
+// ResolvedTask is an Addon's task with its Function, after all variables were filled in.
+type ResolvedTask struct {
+	// Addon and Task by name.
+	Addon string `json:"addon"`
+	// Task of the Addon.
+	Task string `json:"task"`
+	// Function that the task names.
+	Function string `json:"function"`
+	// Driver of the task.
+	Driver Driver `json:"driver"`
+	// Image of the Function.
+	Image string `json:"image"`
+	// Args of the Function.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Args []string `json:"args,omitempty"`
+	// Job shapes the pod.
+	// +optional
+	Job *JobPodSpec `json:"job,omitempty"`
+}
+
+// ResolvedHost is what one Job backs up.
+type ResolvedHost struct {
+	// Name: pod-<n> for a StatefulSet, the node for a DaemonSet, else target.
+	Name string `json:"name"`
+	// Node that the Job must run on. Empty: any.
+	// +optional
+	Node string `json:"node,omitempty"`
+	// SecurityContext that the Job runs with.
+	SecurityContext MoverSecurityContext `json:"securityContext"`
+	// Volumes, one component each.
+	// +listType=map
+	// +listMapKey=component
+	// +kubebuilder:validation:MaxItems=32
+	Volumes []ResolvedVolume `json:"volumes"`
+}
+
+// ResolvedVolume is a volume that becomes one component.
+type ResolvedVolume struct {
+	// Component is the name of the component.
+	Component string `json:"component"`
+	// ClaimName of the PersistentVolumeClaim.
+	// +optional
+	ClaimName string `json:"claimName,omitempty"`
+	// HostPath of a DaemonSet's volume.
+	// +optional
+	HostPath string `json:"hostPath,omitempty"`
+	// Path inside the volume that is backed up. Empty is the root.
+	// +optional
+	Path string `json:"path,omitempty"`
+}
+
+// ResolvedRepository is a repository as a run uses it.
+type ResolvedRepository struct {
+	// Name of the Repository, in the run's namespace.
+	Name string `json:"name"`
+	// UID of it.
+	// +optional
+	UID types.UID `json:"uid,omitempty"`
+	// StorageRef names the BackupStorage, with namespace.
+	StorageRef ObjectReference `json:"storageRef"`
+	// Directory below the storage's prefix, normalised.
+	Directory string `json:"directory"`
+	// EncryptionSecret, with namespace.
+	EncryptionSecret ObjectReference `json:"encryptionSecret"`
+	// Snapshot that the run makes there.
+	// +optional
+	Snapshot string `json:"snapshot,omitempty"`
+}
+
+// ResolvedRestore is everything a restore works with, frozen when it starts.
+type ResolvedRestore struct {
+	// Policy that was in force.
+	// +optional
+	Policy ResolvedPolicy `json:"policy,omitempty"`
+	// Timeout of the restore.
+	// +optional
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
+	// SpecDigest is the digest of the RestoreSession's spec: what the target is stamped with.
+	// +optional
+	SpecDigest string `json:"specDigest,omitempty"`
+	// Snapshot that is restored.
+	Snapshot string `json:"snapshot"`
+	// SnapshotUID of it.
+	// +optional
+	SnapshotUID types.UID `json:"snapshotUID,omitempty"`
+	// Repository it lies in.
+	Repository ResolvedRepository `json:"repository"`
+	// Component that is restored.
+	Component string `json:"component"`
+	// ID of the component's data in the repository.
+	ID string `json:"id"`
+	// Path inside the volume it is restored to. Empty is the root.
+	// +optional
+	Path string `json:"path,omitempty"`
+	// ClaimName of the volume that is restored to.
+	ClaimName string `json:"claimName"`
+	// ClaimUID of it.
+	// +optional
+	ClaimUID types.UID `json:"claimUID,omitempty"`
+	// Node that the Job must run on. Empty: any.
+	// +optional
+	Node string `json:"node,omitempty"`
+	// Task that moves the data.
+	Task ResolvedTask `json:"task"`
+	// SecurityContext that the Job runs with.
+	SecurityContext MoverSecurityContext `json:"securityContext"`
+}

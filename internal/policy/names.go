@@ -1,0 +1,85 @@
+package policy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Length limits of the names below. A BackupSession's name is a label value of its Jobs and Snapshots. A CronJob's name
+// gets 11 characters more in its Jobs (Kubernetes); the name of a mover's Job, cut like that, is a prefix of its pods'
+// names that the API server never cuts further, which the admission policy relies on.
+const (
+	maxLabelValue = 63
+	maxJobName    = 52
+	maxObjectName = 253
+	hashLength    = 8
+)
+
+// BackupSessionName is the name of the run of a session in a slot: <invoker>-<session>-<unix seconds of the slot>.
+func BackupSessionName(invoker, session string, slot time.Time) string {
+	tail := "-" + strconv.FormatInt(slot.Unix(), 10)
+	return cut(invoker+"-"+session, maxLabelValue-len(tail), invoker, session) + tail
+}
+
+// QualifiedBackupSessionName is the name to take when BackupSessionName is in use by a run of another invoker or session.
+func QualifiedBackupSessionName(kind, namespace, invoker, session string, slot time.Time) string {
+	tail := "-" + hash(kind, namespace, invoker, session) + "-" + strconv.FormatInt(slot.Unix(), 10)
+	return trim(invoker+"-"+session, maxLabelValue-len(tail)) + tail
+}
+
+// SnapshotName is the name of the Snapshot that a run makes in a repository: <repository>-<backupsession>.
+func SnapshotName(repository, backupSession string) string {
+	return cut(repository+"-"+backupSession, maxObjectName, repository, backupSession)
+}
+
+// ChildName is the name of the BackupConfiguration that a batch makes for a target: <batch>-<target>. It is short enough
+// to be a label value.
+func ChildName(batch, target string) string {
+	return cut(batch+"-"+target, maxLabelValue, batch, target)
+}
+
+// CronJobName is the name of the CronJob that triggers a session: trigger-<invoker>-<session>. Invokers of different kinds
+// get different names.
+func CronJobName(kind, invoker, session string) string {
+	if kind == "BackupConfiguration" {
+		return cut("trigger-"+invoker+"-"+session, maxJobName, kind, invoker, session)
+	}
+	return cut("trigger-"+strings.ToLower(kind)+"-"+invoker+"-"+session, maxJobName, kind, invoker, session)
+}
+
+// JobName joins prefix and parts with dashes and always ends in a hash of the parts, so that two lists of parts never
+// share a name. It has at most 52 characters.
+func JobName(prefix string, parts ...string) string {
+	tail := "-" + hash(parts...)
+	return trim(prefix+"-"+strings.Join(parts, "-"), maxJobName-len(tail)) + tail
+}
+
+// LabelValue is s where it fits into a label value, else its beginning and a hash.
+func LabelValue(s string) string { return cut(s, maxLabelValue, s) }
+
+// cut returns name where it has at most limit characters, else its beginning and a hash of parts.
+func cut(name string, limit int, parts ...string) string {
+	if len(name) <= limit {
+		return name
+	}
+	tail := "-" + hash(parts...)
+	return trim(name, limit-len(tail)) + tail
+}
+
+// trim cuts name to limit characters that end neither in a dash nor in a dot, as names must. Bytes are characters here:
+// names are ASCII.
+func trim(name string, limit int) string {
+	if len(name) > limit {
+		name = name[:limit]
+	}
+	return strings.TrimRight(name, "-._")
+}
+
+// hash separates parts by a byte that no name holds, so that ("a", "b-c") and ("a-b", "c") differ.
+func hash(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(sum[:])[:hashLength]
+}
