@@ -1,0 +1,80 @@
+package repository
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"net/url"
+	"regexp"
+	"syscall"
+)
+
+// byText maps what storage clients say and do not type. Order matters: the first match wins. Every row is
+// covered by a text of classify_test.go.
+var byText = []struct {
+	re   *regexp.Regexp
+	kind error
+}{
+	{regexp.MustCompile(`(?i)InvalidAccessKeyId|SignatureDoesNotMatch|access key id you provided does not exist|no user exists with the provided access key|request signature we calculated|provided token has expired|ExpiredToken|InvalidTokenId|401 Unauthorized`), ErrBadCredentials},
+	{regexp.MustCompile(`(?i)NoSuchBucket|bucket does not exist`), ErrNoBucket},
+	{regexp.MustCompile(`(?i)RequestTimeTooSkewed|clock skew detected|difference between the request time and`), ErrClockSkew},
+	{regexp.MustCompile(`(?i)Access ?Denied|AllAccessDisabled|403 Forbidden|permission denied`), ErrAccessDenied},
+	{regexp.MustCompile(`(?i)no space left on device|disk quota exceeded|QuotaExceeded|507 Insufficient|XMinioStorageFull`), ErrStorageFull},
+	{regexp.MustCompile(`(?i)connection refused|no such host|i/o timeout|no route to host|network is unreachable|connection reset|broken pipe|TLS handshake|x509:|server gave HTTP response to HTTPS|unexpected EOF|503 Service|SlowDown|InternalError|Bad Gateway|Gateway Time`), ErrUnreachable},
+}
+
+// s3Kinds maps the error codes of the S3 protocol. The texts beside them are each server's own.
+var s3Kinds = map[string]error{
+	"InvalidAccessKeyId":    ErrBadCredentials,
+	"SignatureDoesNotMatch": ErrBadCredentials,
+	"ExpiredToken":          ErrBadCredentials,
+	"InvalidToken":          ErrBadCredentials,
+	"AccessDenied":          ErrAccessDenied,
+	"AllAccessDisabled":     ErrAccessDenied,
+	"NoSuchBucket":          ErrNoBucket,
+	"RequestTimeTooSkewed":  ErrClockSkew,
+	"SlowDown":              ErrUnreachable,
+	"InternalError":         ErrUnreachable,
+	"ServiceUnavailable":    ErrUnreachable,
+	"QuotaExceeded":         ErrStorageFull,
+	"XMinioStorageFull":     ErrStorageFull,
+}
+
+// S3Kind returns the kind of an error code of the S3 protocol, nil for one that says nothing to act on.
+func S3Kind(code string) error { return s3Kinds[code] }
+
+// Classify wraps err with its kind. Kinds that are already attached stay; nil stays nil.
+func Classify(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.As(err, new(*Error)) {
+		return err
+	}
+	return &Error{Op: op, Kind: KindOf(err), Err: err}
+}
+
+// KindOf finds the kind of an error of a storage client or the operating system, nil if it is none of those
+// known.
+func KindOf(err error) error {
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return ErrCanceled
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return ErrStorageFull
+	}
+	text := err.Error()
+	for _, r := range byText {
+		if r.re.MatchString(text) {
+			return r.kind
+		}
+	}
+	switch { // not net.Error: a plain errno has its methods too
+	case errors.As(err, new(*net.OpError)), errors.As(err, new(*url.Error)):
+		return ErrUnreachable
+	case errors.Is(err, fs.ErrPermission):
+		return ErrAccessDenied
+	}
+	return nil
+}

@@ -1,0 +1,287 @@
+// Package enginetest holds the tests every driver must pass on every storage, and what such tests need: trees
+// of files, their comparison, a real S3 server.
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// Owner is the maintenance owner of the repositories made here.
+const Owner = "cairn@0f6c2f4e-cluster-uid"
+
+const unknownID = "0123456789abcdef0123456789abcdef"
+
+// Config is a driver and a place for one repository. Each call of New gives an unused place.
+type Config struct {
+	Driver repository.Driver
+	New    func(t *testing.T) repository.Storage
+}
+
+// Repo returns settings for a place.
+func Repo(t testing.TB, s repository.Storage) repository.Repository {
+	return repository.Repository{Storage: s, Password: "correct horse", Owner: Owner, WorkDir: t.TempDir(), CacheDir: t.TempDir()}
+}
+
+// Open connects to a repository until the test ends.
+func Open(t testing.TB, d repository.Driver, r repository.Repository) repository.Engine {
+	t.Helper()
+	e, err := d.Open(t.Context(), r)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	// The test's own context is canceled before cleanups run.
+	t.Cleanup(func() { e.Close(context.WithoutCancel(t.Context())) })
+	return e
+}
+
+// Run runs them all.
+func Run(t *testing.T, c Config) {
+	t.Run("init and open tell what is there", c.initAndOpen)
+	t.Run("a tree comes back, whole and in part", c.roundTrip)
+	t.Run("a restored tree equals the original", c.fidelity)
+	t.Run("existing files are kept, skipped or replaced as asked", c.conflicts)
+	t.Run("a stream comes back, and a failed one leaves nothing", c.stream)
+	t.Run("snapshots are found by their tags", c.tags)
+	t.Run("a source that is missing is an error", c.missingSource)
+	t.Run("a canceled backup leaves no snapshot", c.cancel)
+	t.Run("only the owner maintains", c.owner)
+	t.Run("several writers share a repository", c.concurrent)
+}
+
+// fresh opens a new repository.
+func (c Config) fresh(t *testing.T) repository.Engine {
+	t.Helper()
+	r := Repo(t, c.New(t))
+	NewWithT(t).Expect(c.Driver.Init(t.Context(), r)).To(Succeed())
+	return Open(t, c.Driver, r)
+}
+
+func (c Config) initAndOpen(t *testing.T) {
+	g, ctx := NewWithT(t), t.Context()
+	r := Repo(t, c.New(t))
+	for range 2 { // the first must not have created anything
+		_, err := c.Driver.Open(ctx, r)
+		g.Expect(err).To(MatchError(repository.ErrNotInitialized))
+	}
+	noOwner := r
+	noOwner.Owner = ""
+	g.Expect(c.Driver.Init(ctx, noOwner)).To(MatchError(ContainSubstring("owner")))
+	g.Expect(c.Driver.Init(ctx, r)).To(Succeed())
+	g.Expect(c.Driver.Init(ctx, r)).To(MatchError(repository.ErrAlreadyInitialized))
+	wrong := r
+	wrong.Password = "wrong"
+	_, err := c.Driver.Open(ctx, wrong)
+	g.Expect(err).To(MatchError(repository.ErrWrongPassword))
+	g.Expect(err.Error()).NotTo(ContainSubstring(r.Password))
+
+	e := Open(t, c.Driver, r)
+	_, err = e.Restore(ctx, unknownID, t.TempDir(), repository.RestoreOptions{})
+	g.Expect(err).To(MatchError(repository.ErrNotFound))
+	_, err = e.Verify(ctx, unknownID, 100)
+	g.Expect(err).To(MatchError(repository.ErrNotFound))
+	g.Expect(e.Delete(ctx, unknownID)).To(Succeed(), "deleting what is not there is no error")
+}
+
+func (c Config) roundTrip(t *testing.T) {
+	g, ctx, e, src := NewWithT(t), t.Context(), c.fresh(t), t.TempDir()
+	Tree(t, src, 300)
+	first, err := e.Backup(ctx, repository.Source{Name: "data", Dir: src}, repository.BackupOptions{Tags: map[string]string{"session": "one"}})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(first.Files).To(BeEquivalentTo(300))
+	g.Expect(first.BytesSent).To(BeNumerically(">", 1<<20))
+	g.Expect(os.WriteFile(filepath.Join(src, "new"), []byte("new"), 0o644)).To(Succeed())
+	var last repository.Progress
+	second, err := e.Backup(ctx, repository.Source{Name: "data", Dir: src}, repository.BackupOptions{Progress: func(p repository.Progress) { last = p }})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(second.Files).To(BeEquivalentTo(301))
+	g.Expect(last.FilesUnchanged).To(BeEquivalentTo(300), "only what changed is read again")
+	g.Expect(second.BytesSent).To(BeNumerically("<", first.BytesSent/10))
+
+	l, err := e.List(ctx, "data")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(ids(l)).To(Equal([]string{first.ID, second.ID}), "oldest first")
+	g.Expect(l[0].Tags).To(Equal(map[string]string{"session": "one"}))
+	g.Expect(l[1].Files).To(Equal(second.Files))
+	g.Expect(e.List(ctx, "other")).To(BeEmpty())
+
+	out, part := t.TempDir(), t.TempDir()
+	res, err := e.Restore(ctx, second.ID, out, repository.RestoreOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(res.Files).To(BeEquivalentTo(301))
+	Same(t, src, out)
+	_, err = e.Restore(ctx, second.ID, part, repository.RestoreOptions{Path: "dir1"})
+	g.Expect(err).NotTo(HaveOccurred())
+	Same(t, filepath.Join(src, "dir1"), part)
+
+	g.Expect(e.Delete(ctx, first.ID)).To(Succeed())
+	g.Expect(e.Maintain(ctx, repository.MaintainOptions{})).To(Succeed())
+	g.Expect(e.Maintain(ctx, repository.MaintainOptions{Full: true})).To(Succeed())
+	l, err = e.List(ctx, "")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(ids(l)).To(Equal([]string{second.ID}))
+	v, err := e.Verify(ctx, second.ID, 100)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(v.FilesRead).To(BeNumerically(">=", 301))
+}
+
+func (c Config) conflicts(t *testing.T) {
+	g, ctx, e, src, out := NewWithT(t), t.Context(), c.fresh(t), t.TempDir(), t.TempDir()
+	Tree(t, src, 20)
+	s, err := e.Backup(ctx, repository.Source{Name: "data", Dir: src}, repository.BackupOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(os.Mkdir(filepath.Join(out, "dir0"), 0o755)).To(Succeed())
+	there := filepath.Join(out, "dir0", "file3")
+	g.Expect(os.WriteFile(there, []byte("mine"), 0o644)).To(Succeed())
+
+	_, err = e.Restore(ctx, s.ID, out, repository.RestoreOptions{})
+	g.Expect(err).To(MatchError(repository.ErrTarget))
+	g.Expect(os.ReadFile(there)).To(BeEquivalentTo("mine"))
+	res, err := e.Restore(ctx, s.ID, out, repository.RestoreOptions{OnConflict: repository.ConflictSkip})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(res.Skipped).To(BeEquivalentTo(20), "the first restore wrote the others")
+	g.Expect(os.ReadFile(there)).To(BeEquivalentTo("mine"))
+	_, err = e.Restore(ctx, s.ID, out, repository.RestoreOptions{OnConflict: repository.ConflictReplace})
+	g.Expect(err).NotTo(HaveOccurred())
+	Same(t, src, out)
+	_, err = e.Restore(ctx, s.ID, filepath.Join(out, "missing"), repository.RestoreOptions{})
+	g.Expect(err).To(MatchError(repository.ErrTarget))
+}
+
+func (c Config) tags(t *testing.T) {
+	g, ctx, e, src := NewWithT(t), t.Context(), c.fresh(t), t.TempDir()
+	Tree(t, src, 3)
+	byComponent := map[string]string{}
+	for _, component := range []string{"volume-a", "volume-b"} {
+		s, err := e.Backup(ctx, repository.Source{Name: "ns/Deployment/web/" + component, Dir: src},
+			repository.BackupOptions{Tags: map[string]string{"snapshot-uid": "u1", "component": component}})
+		g.Expect(err).NotTo(HaveOccurred())
+		byComponent[component] = s.ID
+	}
+	find := func(tags map[string]string) []string {
+		t.Helper()
+		l, err := e.FindByTags(ctx, tags)
+		g.Expect(err).NotTo(HaveOccurred())
+		return ids(l)
+	}
+	g.Expect(find(map[string]string{"snapshot-uid": "u1", "component": "volume-b"})).To(Equal([]string{byComponent["volume-b"]}))
+	g.Expect(find(map[string]string{"snapshot-uid": "u1"})).To(HaveLen(2))
+	g.Expect(find(map[string]string{"snapshot-uid": "u2", "component": "volume-b"})).To(BeEmpty())
+	_, err := e.FindByTags(ctx, nil)
+	g.Expect(err).To(HaveOccurred(), "no tags must not mean all snapshots")
+
+	// An interrupted backup with the same tags is not a complete one.
+	stop, cancel := context.WithCancelCause(ctx)
+	_, err = e.Backup(stop, repository.Source{Name: "s", Stream: &cancelingReader{after: 2, cancel: func() { cancel(nil) }}},
+		repository.BackupOptions{Tags: map[string]string{"snapshot-uid": "u3"}})
+	g.Expect(err).To(MatchError(repository.ErrCanceled))
+	g.Expect(find(map[string]string{"snapshot-uid": "u3"})).To(BeEmpty())
+}
+
+func (c Config) missingSource(t *testing.T) {
+	g, ctx, e := NewWithT(t), t.Context(), c.fresh(t)
+	file := filepath.Join(t.TempDir(), "file")
+	g.Expect(os.WriteFile(file, nil, 0o644)).To(Succeed())
+	for _, dir := range []string{"/does/not/exist", file} {
+		_, err := e.Backup(ctx, repository.Source{Name: "x", Dir: dir}, repository.BackupOptions{})
+		g.Expect(err).To(MatchError(repository.ErrSource), dir)
+	}
+	_, err := e.Backup(ctx, repository.Source{Name: "x"}, repository.BackupOptions{})
+	g.Expect(err).To(HaveOccurred())
+	g.Expect(e.List(ctx, "")).To(BeEmpty())
+}
+
+func (c Config) cancel(t *testing.T) {
+	g, e, src := NewWithT(t), c.fresh(t), t.TempDir()
+	Tree(t, src, 3000)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := e.Backup(ctx, repository.Source{Name: "t", Dir: src}, repository.BackupOptions{
+		Parallel: 1, ProgressEvery: 1,
+		Progress: func(p repository.Progress) {
+			if p.FilesDone > 0 {
+				cancel()
+			}
+		},
+	})
+	g.Expect(err).To(MatchError(repository.ErrCanceled))
+	g.Expect(e.List(t.Context(), "")).To(BeEmpty())
+	s, err := e.Backup(t.Context(), repository.Source{Name: "t", Dir: src}, repository.BackupOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(s.Files).To(BeEquivalentTo(3000))
+}
+
+func (c Config) owner(t *testing.T) {
+	g, ctx := NewWithT(t), t.Context()
+	r := Repo(t, c.New(t))
+	g.Expect(c.Driver.Init(ctx, r)).To(Succeed())
+	src := t.TempDir()
+	Tree(t, src, 3)
+	for _, other := range []string{"", "cairn@another-cluster"} {
+		r := Repo(t, r.Storage)
+		r.Owner = other
+		e := Open(t, c.Driver, r)
+		g.Expect(e.Maintain(ctx, repository.MaintainOptions{Full: true})).To(MatchError(repository.ErrNotOwner))
+		_, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
+		g.Expect(err).NotTo(HaveOccurred(), "who backs up need not own")
+	}
+	e := Open(t, c.Driver, r)
+	g.Expect(e.Maintain(ctx, repository.MaintainOptions{Full: true})).To(Succeed())
+	l, err := e.List(ctx, "d")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(l).To(HaveLen(2), "the owner is no part of a source's identity")
+}
+
+func (c Config) concurrent(t *testing.T) {
+	g, ctx := NewWithT(t), t.Context()
+	s := c.New(t)
+	g.Expect(c.Driver.Init(ctx, Repo(t, s))).To(Succeed())
+	var wg sync.WaitGroup
+	errs := make(chan error, 100)
+	for w := range 4 { // each with its own connection, as pods have
+		src, r := t.TempDir(), Repo(t, s)
+		Tree(t, src, 50)
+		wg.Go(func() {
+			e, err := c.Driver.Open(ctx, r)
+			if err != nil {
+				errs <- err
+				return
+			}
+			for i := range 5 {
+				errs <- os.WriteFile(filepath.Join(src, "n"), fmt.Append(nil, w, i), 0o644)
+				_, err := e.Backup(ctx, repository.Source{Name: fmt.Sprint("w", w), Dir: src}, repository.BackupOptions{})
+				errs <- err
+			}
+			errs <- e.Close(ctx)
+		})
+	}
+	wg.Wait()
+	close(errs)
+	var all error
+	for err := range errs {
+		all = errors.Join(all, err)
+	}
+	g.Expect(all).NotTo(HaveOccurred())
+	e := Open(t, c.Driver, Repo(t, s))
+	l, err := e.List(ctx, "")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(l).To(HaveLen(20))
+	for _, x := range l {
+		_, err := e.Verify(ctx, x.ID, 100)
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+}
+
+func ids(l []repository.Snapshot) []string {
+	out := make([]string, len(l))
+	for i, s := range l {
+		out[i] = s.ID
+	}
+	return out
+}

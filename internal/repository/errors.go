@@ -1,0 +1,70 @@
+package repository
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// The typed errors a caller may act on. Test with errors.Is.
+var (
+	ErrWrongPassword      = errors.New("wrong repository password")
+	ErrNotInitialized     = errors.New("no repository here")
+	ErrAlreadyInitialized = errors.New("repository exists already")
+	ErrUnreachable        = errors.New("storage unreachable")
+	ErrAccessDenied       = errors.New("storage denied access")
+	ErrBadCredentials     = errors.New("storage rejected the credentials")
+	ErrNoBucket           = errors.New("bucket or directory does not exist")
+	ErrStorageFull        = errors.New("storage is full")
+	ErrClockSkew          = errors.New("clock differs too much from the storage's")
+	ErrCorrupt            = errors.New("repository data is damaged or missing")
+	ErrNotFound           = errors.New("snapshot not found")
+	ErrPartial            = errors.New("some entries could not be read")
+	ErrSource             = errors.New("reading the source failed")
+	ErrTarget             = errors.New("writing the restore target failed")
+	ErrCanceled           = errors.New("canceled")
+	ErrBusy               = errors.New("repository is in exclusive use")
+	ErrTooNew             = errors.New("repository needs a newer version")
+	ErrNotOwner           = errors.New("repository is maintained by another owner")
+)
+
+// Error carries one of the kinds above beside what was really seen.
+type Error struct {
+	Op   string // the operation, a verb
+	Kind error  // nil: not classified
+	Err  error
+}
+
+// Error returns operation, kind and cause, without secrets.
+func (e *Error) Error() string {
+	if e.Kind == nil {
+		return e.Op + ": " + Redact(e.Err.Error())
+	}
+	return fmt.Sprintf("%s: %v: %s", e.Op, e.Kind, Redact(e.Err.Error()))
+}
+
+// Unwrap gives errors.Is both the kind and the cause.
+func (e *Error) Unwrap() []error {
+	if e.Kind == nil {
+		return []error{e.Err}
+	}
+	return []error{e.Kind, e.Err}
+}
+
+// secretParam finds parameters of signed URLs and passwords in URLs.
+var secretParam = regexp.MustCompile(`(?i)((?:sig|signature|token|X-Amz-[A-Za-z-]+|password|secret[a-z]*|sv)=)[^&\s"]+|(://[^/\s:@]+:)[^@/\s]+@`)
+
+// Redact removes what storage clients put into error texts and must not be shown: signed URL parameters and
+// passwords in URLs.
+func Redact(s string) string {
+	if !strings.ContainsAny(s, "=@") {
+		return s
+	}
+	return secretParam.ReplaceAllStringFunc(s, func(m string) string {
+		if strings.HasPrefix(m, "://") {
+			return m[:strings.LastIndexByte(m[:len(m)-1], ':')+1] + "***@"
+		}
+		return m[:strings.IndexByte(m, '=')+1] + "***"
+	})
+}

@@ -1,0 +1,147 @@
+package kopia
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/compression"
+	"github.com/kopia/kopia/snapshot"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+const (
+	maxProblems       = 100
+	defaultParallel   = 4 // also hides the storage's latency, so not the number of cores
+	defaultCheckpoint = 10 * time.Minute
+	flushEvery        = 200_000          // files
+	cancelGrace       = 20 * time.Second // to save what is done; a pod has 30 s from SIGTERM to SIGKILL
+	tagPrefix         = "tag:"           // as kopia's own program, so that `kopia snapshot list --tags` works
+)
+
+var compressors = map[repository.Compression]compression.Name{
+	repository.CompressionDefault: "zstd-fastest",
+	repository.CompressionNone:    "none",
+	repository.CompressionFast:    "s2-default",
+	repository.CompressionBetter:  "zstd",
+}
+
+// neverCompress are compressed already; sorted, as kopia does a binary search.
+var neverCompress = []string{".7z", ".avif", ".br", ".bz2", ".docx", ".gz", ".heic", ".jpeg", ".jpg", ".lz4", ".m4a", ".mkv", ".mov", ".mp3", ".mp4", ".png", ".rar", ".tgz", ".webm", ".webp", ".xlsx", ".xz", ".zip", ".zst"}
+
+// details is kept in the snapshot's description: what kopia's manifest has no place for.
+type details struct {
+	Files, Bytes, Unreadable, Vanished, Changed, Attributes int64 `json:",omitempty"`
+	Stream                                                  bool  `json:",omitempty"`
+}
+
+func source(name string) snapshot.SourceInfo {
+	return snapshot.SourceInfo{Host: identity, UserName: identity, Path: name}
+}
+
+// Backup stores a directory or a stream.
+func (e *repoEngine) Backup(ctx context.Context, src repository.Source, opt repository.BackupOptions) (repository.Snapshot, error) {
+	if src.Name == "" || (src.Dir == "") == (src.Stream == nil) {
+		return repository.Snapshot{}, errors.New("backup: source needs a name, and a directory or a stream")
+	}
+	comp, ok := compressors[opt.Compression]
+	if !ok {
+		return repository.Snapshot{}, fmt.Errorf("backup: unknown compression %q", opt.Compression)
+	}
+	kctx, stop := e.ctx(context.WithoutCancel(ctx))
+	defer stop()
+	b := &backup{e: e, src: src, opt: opt, comp: comp, progress: newProgress(opt)}
+	defer b.progress.stop()
+	kctx, w, err := e.rep.NewWriter(kctx, repo.WriteSessionOptions{Purpose: "backup", OnUpload: func(n int64) { b.progress.sent.Add(n) }})
+	if err != nil {
+		return repository.Snapshot{}, classify("backup", err)
+	}
+	defer w.Close(kctx)
+	var man *snapshot.Manifest
+	var d details
+	if src.Stream != nil {
+		man, d, err = b.stream(ctx, kctx, w)
+	} else {
+		man, d, err = b.tree(ctx, kctx, w)
+	}
+	if err != nil {
+		// Keep what was uploaded: without an index of it the next run could not reuse it. Best effort.
+		kctx, cancel := context.WithTimeout(kctx, cancelGrace)
+		defer cancel()
+		_ = w.Flush(kctx)
+		if ctx.Err() != nil {
+			err = &repository.Error{Op: "backup", Kind: repository.ErrCanceled, Err: err}
+		}
+		return b.result(man, d), classify("backup", err)
+	}
+	if err := b.commit(kctx, w, man, d); err != nil {
+		return repository.Snapshot{}, classify("backup", err)
+	}
+	return b.result(man, d), nil
+}
+
+type backup struct {
+	e        *repoEngine
+	src      repository.Source
+	opt      repository.BackupOptions
+	comp     compression.Name
+	progress *progress
+}
+
+// commit saves the manifest and flushes; the snapshot exists only once the flush returned. Leftovers of
+// interrupted runs of this source go in the same flush.
+func (b *backup) commit(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest, d details) error {
+	text, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	man.Description = string(text)
+	man.Tags = prefixed(b.opt.Tags)
+	man.Pins = []string{"cairn"} // kopia's own expiry must not touch it, whoever runs it
+	if _, err := snapshot.SaveSnapshot(ctx, w, man); err != nil {
+		return err
+	}
+	old, err := snapshot.ListSnapshots(ctx, w, man.Source)
+	if err != nil {
+		return err
+	}
+	for _, o := range old {
+		if o.IncompleteReason != "" && o.StartTime.Before(man.StartTime) {
+			if err := w.DeleteManifest(ctx, o.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return w.Flush(ctx)
+}
+
+// prefixed are tags as they are stored.
+func prefixed(tags map[string]string) map[string]string {
+	t := make(map[string]string, len(tags))
+	for k, v := range tags {
+		t[tagPrefix+k] = v
+	}
+	return t
+}
+
+func (b *backup) result(man *snapshot.Manifest, d details) repository.Snapshot {
+	if man == nil {
+		man = &snapshot.Manifest{Source: source(b.src.Name)}
+	}
+	s := toSnapshot(man, d)
+	s.BytesSent = b.progress.sent.Load()
+	s.Problems = b.progress.problemList()
+	return s
+}
+
+// firstError prefers a.
+func firstError(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}

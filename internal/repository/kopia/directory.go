@@ -1,0 +1,91 @@
+package kopia
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/kopia/kopia/repo/object"
+	"github.com/kopia/kopia/snapshot"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// readDir reads a directory object. snapshotfs would overwrite the times of subdirectories.
+func (e *repoEngine) readDir(ctx context.Context, oid object.ID) (*snapshot.DirManifest, error) {
+	rd, err := e.rep.OpenObject(ctx, oid)
+	if err != nil {
+		return nil, err
+	}
+	defer rd.Close()
+	var dm snapshot.DirManifest
+	if err := json.NewDecoder(rd).Decode(&dm); err != nil {
+		return nil, fmt.Errorf("malformed directory %v: %w", oid, err)
+	}
+	if dm.StreamType != "kopia:directory" {
+		return nil, fmt.Errorf("malformed directory %v", oid)
+	}
+	return &dm, nil
+}
+
+func (e *repoEngine) find(ctx context.Context, de *snapshot.DirEntry, p string) (*snapshot.DirEntry, error) {
+	for c := range strings.SplitSeq(strings.Trim(path.Clean("/"+p), "/"), "/") {
+		if c == "" {
+			continue
+		}
+		dm, err := e.readDir(ctx, de.ObjectID)
+		if err != nil {
+			return nil, err
+		}
+		de = nil
+		for _, x := range dm.Entries {
+			if x.Name == encodeName(c) {
+				de = x
+			}
+		}
+		if de == nil {
+			return nil, &repository.Error{Op: "restore", Kind: repository.ErrNotFound, Err: fmt.Errorf("no %q in the snapshot", p)}
+		}
+	}
+	return de, nil
+}
+
+func (e *repoEngine) attrsAt(ctx context.Context, root *snapshot.DirEntry, p string) (map[string]*record, error) {
+	d, err := e.find(ctx, root, path.Dir(path.Clean("/"+p)))
+	if err != nil {
+		return nil, err
+	}
+	dm, err := e.readDir(ctx, d.ObjectID)
+	if err != nil {
+		return nil, err
+	}
+	return e.attrs(ctx, dm)
+}
+
+// attrs reads the attribute file of a directory.
+func (e *repoEngine) attrs(ctx context.Context, dm *snapshot.DirManifest) (map[string]*record, error) {
+	for _, x := range dm.Entries {
+		if x.Name != attrName {
+			continue
+		}
+		rd, err := e.rep.OpenObject(ctx, x.ObjectID)
+		if err != nil {
+			return nil, err
+		}
+		defer rd.Close()
+		b, err := io.ReadAll(rd)
+		if err != nil {
+			return nil, err
+		}
+		recs, err := decodeAttrs(b)
+		m := make(map[string]*record, len(recs))
+		for i := range recs {
+			m[recs[i].name] = &recs[i]
+		}
+		return m, err
+	}
+	return nil, nil
+}

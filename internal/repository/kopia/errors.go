@@ -1,0 +1,77 @@
+package kopia
+
+import (
+	"errors"
+	"io/fs"
+	"regexp"
+	"syscall"
+
+	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/blob"
+	"github.com/kopia/kopia/repo/format"
+	"github.com/kopia/kopia/repo/maintenance"
+	"github.com/kopia/kopia/snapshot"
+	"github.com/minio/minio-go/v7"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// classify knows kopia's own errors; repository.KindOf those of the storage clients.
+func classify(op string, err error) error {
+	if err == nil || errors.As(err, new(*repository.Error)) {
+		return err
+	}
+	return &repository.Error{Op: op, Kind: kindOf(err), Err: err}
+}
+
+// bySentinel maps the errors kopia types.
+var bySentinel = []struct{ sentinel, kind error }{
+	{format.ErrInvalidPassword, repository.ErrWrongPassword},
+	{repo.ErrRepositoryNotInitialized, repository.ErrNotInitialized},
+	{format.ErrAlreadyInitialized, repository.ErrAlreadyInitialized},
+	{snapshot.ErrSnapshotNotFound, repository.ErrNotFound},
+	{blob.ErrInvalidCredentials, repository.ErrBadCredentials},
+	{repo.ErrRepositoryUnavailableDueToUpgradeInProgress, repository.ErrBusy},
+}
+
+// byText maps the ones it only describes.
+var byText = []struct {
+	re   *regexp.Regexp
+	kind error
+}{
+	{regexp.MustCompile(`(?i)unable to decrypt|message authentication failed|invalid (content )?hash|checksum|cannot decrypt|error verifying content|backed by missing blob|content .*not found|invalid blob offset or length|invalid length|unexpected content error|malformed|BLOB not found|possible corruption`), repository.ErrCorrupt},
+	{regexp.MustCompile(`(?i)requires feature|unsupported format|not supported by this version|unable to handle required`), repository.ErrTooNew},
+}
+
+func kindOf(err error) error {
+	for _, s := range bySentinel {
+		if errors.Is(err, s.sentinel) {
+			return s.kind
+		}
+	}
+	if errors.As(err, new(maintenance.NotOwnedError)) {
+		return repository.ErrNotOwner
+	}
+	// The texts of S3 servers are free, their codes are not; errors print only the text.
+	var s3 minio.ErrorResponse
+	if errors.As(err, &s3) {
+		if k := repository.S3Kind(s3.Code); k != nil {
+			return k
+		}
+	}
+	if k := repository.KindOf(err); k != nil {
+		return k
+	}
+	for _, t := range byText {
+		if t.re.MatchString(err.Error()) {
+			return t.kind
+		}
+	}
+	return nil
+}
+
+// bareErrno reports whether err comes from a system call of this package, on the source of a backup or the
+// target of a restore: the errors of a local repository name a path.
+func bareErrno(err error) bool {
+	return errors.As(err, new(syscall.Errno)) && !errors.As(err, new(*fs.PathError))
+}

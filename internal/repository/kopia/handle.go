@@ -1,0 +1,72 @@
+package kopia
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/kopia/kopia/repo/blob"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// kopia insists on reading its storage settings, secrets included, from a file. The storage type registered
+// here puts only a handle there; the settings stay in this process.
+type handleOptions struct {
+	Handle string `json:"handle"`
+}
+
+type storageFunc func(ctx context.Context, create bool) (blob.Storage, error)
+
+var (
+	handles    sync.Map // handle -> storageFunc
+	nextHandle atomic.Int64
+)
+
+const storageType = "cairn"
+
+func init() {
+	// A writer whose clock is off by more than 5 minutes confuses the age limits of garbage collection and the
+	// order of snapshots. kopia checks it, against the storage's clock, only if told so this way.
+	if _, set := os.LookupEnv("KOPIA_ENABLE_CLOCK_SKEW_CHECK"); !set {
+		os.Setenv("KOPIA_ENABLE_CLOCK_SKEW_CHECK", "true")
+	}
+	blob.AddSupportedStorage(storageType, handleOptions{}, func(ctx context.Context, o *handleOptions, create bool) (blob.Storage, error) {
+		f, ok := handles.Load(o.Handle)
+		if !ok {
+			return nil, fmt.Errorf("storage handle %q belongs to another process", o.Handle)
+		}
+		return f.(storageFunc)(ctx, create)
+	})
+}
+
+// handleStorage answers ConnectionInfo without secrets.
+type handleStorage struct {
+	blob.Storage
+	handle string
+}
+
+func (s *handleStorage) ConnectionInfo() blob.ConnectionInfo {
+	return blob.ConnectionInfo{Type: storageType, Config: &handleOptions{Handle: s.handle}}
+}
+
+func (d Driver) storage(r repository.Repository, packs **packReader) (string, storageFunc) {
+	h := strconv.FormatInt(nextHandle.Add(1), 10)
+	return h, func(ctx context.Context, create bool) (blob.Storage, error) {
+		st, err := openStorage(ctx, r.Storage, create)
+		if err != nil {
+			return nil, err
+		}
+		if d.Wrap != nil {
+			st = d.Wrap(st)
+		}
+		p := &packReader{Storage: st}
+		if packs != nil {
+			*packs = p
+		}
+		return &handleStorage{p, h}, nil
+	}
+}

@@ -1,0 +1,163 @@
+package kopia
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/blob"
+	"github.com/kopia/kopia/repo/content"
+	"github.com/kopia/kopia/repo/maintenance"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+const (
+	// A mover's cache starts empty and dies with the pod. The metadata cache holds the previous snapshot's
+	// directories; for data see packReader.
+	defaultDataCache     = 64 << 20 // 0 makes kopia 0.21 crash when there is a cache directory
+	defaultMetadataCache = 512 << 20
+)
+
+// repoEngine is the repository.Engine of one open repository.
+type repoEngine struct {
+	rep    repo.DirectRepository
+	log    func(level, component, msg string)
+	handle string
+	config string
+	fatal  chan error
+	packs  *packReader
+	safety maintenance.SafetyParameters
+	now    func() time.Time
+}
+
+func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngine, err error) {
+	ctx = withLog(ctx, r.Log)
+	if r.WorkDir == "" {
+		return nil, errors.New("open repository: WorkDir is required")
+	}
+	e := &repoEngine{log: r.Log, safety: maintenance.SafetyFull, now: time.Now, fatal: make(chan error, 1)}
+	if d.safety != nil {
+		e.safety = *d.safety
+	}
+	handle, f := d.storage(r, &e.packs)
+	handles.Store(handle, f)
+	defer func() {
+		if err != nil {
+			handles.Delete(handle)
+		}
+	}()
+	config := filepath.Join(r.WorkDir, "connection-"+handle+".json")
+	if err := writeConfig(config, handle, r); err != nil {
+		return nil, err
+	}
+	e.handle, e.config = handle, config
+	opt := &repo.Options{
+		DisableInternalLog:  true, // else every session writes encrypted logs into the repository
+		DoNotWaitForUpgrade: true, // else Open blocks for ever while the format is upgraded
+		OnFatalError: func(err error) { // the default is os.Exit
+			select {
+			case e.fatal <- err:
+			default:
+			}
+		},
+	}
+	if d.Now != nil {
+		e.now, opt.TimeNowFunc = d.Now, d.Now
+	}
+	rep, err := repo.Open(ctx, config, r.Password, opt)
+	if err != nil {
+		os.Remove(config)
+		if errors.Is(err, blob.ErrBlobNotFound) || errors.Is(err, repo.ErrRepositoryNotInitialized) {
+			err = d.whyNotFound(ctx, f, err)
+		}
+		return nil, classify("open", err)
+	}
+	dr, ok := rep.(repo.DirectRepository)
+	if !ok {
+		rep.Close(ctx)
+		return nil, errors.New("open: not a direct repository")
+	}
+	e.rep = dr
+	return e, nil
+}
+
+// whyNotFound tells a missing bucket from a missing repository: kopia's S3 client maps both 404s to "blob not
+// found", but its listing does not.
+func (d Driver) whyNotFound(ctx context.Context, f storageFunc, err error) error {
+	st, err2 := f(ctx, false)
+	if err2 != nil {
+		return err2
+	}
+	defer st.Close(ctx)
+	if err2 := st.ListBlobs(ctx, "kopia.repository", func(blob.Metadata) error { return nil }); err2 != nil {
+		return err2
+	}
+	return &repository.Error{Op: "open", Kind: repository.ErrNotInitialized, Err: err}
+}
+
+// clientIdentity splits an owner into what kopia joins with "@" and compares with the maintenance owner.
+func clientIdentity(owner string) (user, host string) {
+	if user, host, _ = strings.Cut(owner, "@"); user == "" || host == "" {
+		return identity, "-" // nobody's: such a connection cannot maintain
+	}
+	return user, host
+}
+
+// writeConfig writes what repo.Connect would, without opening the repository a second time.
+func writeConfig(path, handle string, r repository.Repository) error {
+	user, host := clientIdentity(r.Owner)
+	lc := repo.LocalConfig{
+		Storage:       &blob.ConnectionInfo{Type: storageType, Config: &handleOptions{Handle: handle}},
+		Caching:       &content.CachingOptions{},
+		ClientOptions: repo.ClientOptions{Hostname: host, Username: user, ReadOnly: r.ReadOnly},
+	}
+	if r.CacheDir != "" {
+		abs, err := filepath.Abs(r.CacheDir)
+		if err != nil {
+			return err
+		}
+		data, meta := cmp.Or(r.Cache.Data, defaultDataCache), cmp.Or(r.Cache.Metadata, defaultMetadataCache)
+		// The soft limit is enforced only for entries older than the sweep age; the hard limit always.
+		lc.Caching = &content.CachingOptions{
+			CacheDirectory:        abs,
+			ContentCacheSizeBytes: data, ContentCacheSizeLimitBytes: data + data/2,
+			MetadataCacheSizeBytes: meta, MetadataCacheSizeLimitBytes: meta + meta/2,
+		}
+	}
+	b, err := json.Marshal(lc)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(path, b, 0o600)
+}
+
+func (e *repoEngine) Close(ctx context.Context) error {
+	err := e.rep.Close(ctx)
+	handles.Delete(e.handle)
+	os.Remove(e.config)
+	os.Remove(e.config + ".mlock")
+	return classify("close", err)
+}
+
+// ctx adds logging and turns kopia's fatal errors into a cancelation of the operation.
+func (e *repoEngine) ctx(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(withLog(ctx, e.log))
+	go func() {
+		select {
+		case err := <-e.fatal:
+			cancel(err)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}

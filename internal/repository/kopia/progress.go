@@ -1,0 +1,116 @@
+package kopia
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kopia/kopia/snapshot/upload"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// progress implements upload.Progress: counters only, so that it costs nothing per file, and a ticker.
+type progress struct {
+	upload.NullUploadProgress                               // Enabled is false: no second walk to estimate sizes
+	done, unchanged, read, same, sent, unreadable, vanished atomic.Int64
+	current                                                 atomic.Pointer[string]
+	mu                                                      sync.Mutex
+	problems                                                []repository.Problem
+	stop                                                    func()
+	flush                                                   chan struct{}         // told every 10,000 files
+	storage                                                 atomic.Pointer[error] // the first error of the repository
+	cancel                                                  func()
+}
+
+func newProgress(o repository.BackupOptions) *progress {
+	p := &progress{stop: func() {}, flush: make(chan struct{}, 1)}
+	if o.Progress == nil {
+		return p
+	}
+	quit, done := make(chan struct{}), make(chan struct{})
+	p.stop = func() { close(quit); <-done }
+	go func() {
+		defer close(done)
+		t := time.NewTicker(cmp.Or(o.ProgressEvery, time.Second))
+		defer t.Stop()
+		for {
+			select {
+			case <-t.C:
+				o.Progress(p.snapshot())
+			case <-quit:
+				o.Progress(p.snapshot())
+				return
+			}
+		}
+	}()
+	return p
+}
+
+func (p *progress) snapshot() repository.Progress {
+	s := repository.Progress{FilesDone: p.done.Load(), FilesUnchanged: p.unchanged.Load(), BytesRead: p.read.Load(), BytesUnchanged: p.same.Load(), BytesSent: p.sent.Load(), Unreadable: p.unreadable.Load()}
+	if c := p.current.Load(); c != nil {
+		s.Current = *c
+	}
+	return s
+}
+
+func (p *progress) CachedFile(path string, n int64) {
+	if !strings.HasSuffix(path, attrName) {
+		p.unchanged.Add(1)
+		p.same.Add(n)
+	}
+}
+
+func (p *progress) FinishedFile(path string, err error) {
+	if err == nil && !strings.HasSuffix(path, attrName) && p.done.Add(1)%10_000 == 0 {
+		select {
+		case p.flush <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (p *progress) HashedBytes(n int64)       { p.read.Add(n) }
+func (p *progress) StartedDirectory(d string) { p.current.Store(&d) }
+
+func (p *progress) Error(path string, err error, _ bool) {
+	if !errors.As(err, new(*sourceError)) {
+		if p.storage.CompareAndSwap(nil, &err) && p.cancel != nil {
+			p.cancel()
+		}
+		return
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		p.vanished.Add(1)
+		return
+	}
+	p.unreadable.Add(1)
+	p.addProblem(repository.Problem{Path: path, Err: err})
+}
+
+func (p *progress) addProblem(x repository.Problem) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.problems) < maxProblems {
+		p.problems = append(p.problems, x)
+	}
+}
+
+func (p *progress) problemList() []repository.Problem {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]repository.Problem(nil), p.problems...)
+}
+
+func (p *progress) first() error {
+	if l := p.problemList(); len(l) > 0 {
+		return fmt.Errorf("%s: %w", l[0].Path, l[0].Err)
+	}
+	return nil
+}

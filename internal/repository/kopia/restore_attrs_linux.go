@@ -1,0 +1,114 @@
+package kopia
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/kopia/kopia/snapshot"
+	"golang.org/x/sys/unix"
+)
+
+// place is where an entry was restored: fd is the file or directory itself, or -1 if it cannot be opened
+// (symbolic links, FIFOs, devices); then dfd, its directory's descriptor, and name lead to it.
+type place struct {
+	fd, dfd   int
+	name, rel string
+}
+
+// setAttrs sets what the entry has. The order matters: chown clears set-id bits and capabilities, an ACL
+// changes the mode, and everything changes the time.
+func (r *restorer) setAttrs(p place, de *snapshot.DirEntry, rec *record) {
+	r.setOwner(p, de)
+	if rec != nil {
+		r.setXattrs(p, rec.xattrs)
+	}
+	if de.Type != snapshot.EntryTypeSymlink {
+		r.setMode(p, de)
+	}
+	r.setTime(p, de, rec)
+}
+
+func (r *restorer) setOwner(p place, de *snapshot.DirEntry) {
+	if !r.opt.Owners {
+		if de.UserID != uint32(os.Geteuid()) || de.GroupID != uint32(os.Getegid()) {
+			r.ownersLost.Add(1)
+		}
+		return
+	}
+	if err := unix.Fchownat(p.dfd, p.name, int(de.UserID), int(de.GroupID), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		r.lost(&r.ownersLost, p.rel, fmt.Errorf("set owner: %w", err))
+	}
+}
+
+func (r *restorer) setXattrs(p place, xattrs []xattr) {
+	for _, x := range xattrs {
+		if x.name == "security.capability" && !r.opt.SetID {
+			r.lost(&r.attrsLost, p.rel, errors.New("capabilities not restored: not asked for"))
+			continue
+		}
+		var err error
+		if p.fd >= 0 {
+			err = unix.Fsetxattr(p.fd, x.name, []byte(x.value), 0)
+		} else { // the directory's descriptor pins the place, and l*xattr does not follow the last name
+			err = unix.Lsetxattr("/proc/self/fd/"+strconv.Itoa(p.dfd)+"/"+p.name, x.name, []byte(x.value), 0)
+		}
+		if err != nil {
+			r.lost(&r.attrsLost, p.rel, fmt.Errorf("set attribute %s: %w", x.name, err))
+		}
+	}
+}
+
+func (r *restorer) setMode(p place, de *snapshot.DirEntry) {
+	mode := unixMode(de.Permissions)
+	if !r.opt.SetID && de.Type != snapshot.EntryTypeDirectory && mode&(unix.S_ISUID|unix.S_ISGID) != 0 {
+		mode &^= unix.S_ISUID | unix.S_ISGID
+		r.lost(&r.modesLost, p.rel, errors.New("set-id bits not restored: not asked for"))
+	}
+	var err error
+	if p.fd >= 0 {
+		err = unix.Fchmod(p.fd, mode)
+	} else {
+		err = unix.Fchmodat(p.dfd, p.name, mode, 0) // a FIFO or device just made by mknod in a private directory
+	}
+	if err != nil {
+		r.lost(&r.modesLost, p.rel, fmt.Errorf("set mode: %w", err))
+	}
+}
+
+func (r *restorer) setTime(p place, de *snapshot.DirEntry, rec *record) {
+	t := de.ModTime.ToTime()
+	ts := unix.Timespec{Sec: t.Unix(), Nsec: int64(t.Nanosecond())}
+	if rec != nil && rec.time != nil {
+		ts = unix.Timespec{Sec: rec.time.sec, Nsec: rec.time.nsec}
+	}
+	if err := unix.UtimesNanoAt(p.dfd, p.name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		r.lost(&r.attrsLost, p.rel, fmt.Errorf("set time: %w", err))
+	}
+}
+
+// lost counts and notes something of an entry that is not as it was.
+func (r *restorer) lost(count *atomic.Int64, rel string, err error) {
+	count.Add(1)
+	r.problem(rel, err)
+}
+
+// unixMode undoes fileMode for the permission bits.
+func unixMode(p snapshot.Permissions) uint32 {
+	m := uint32(p) & 0o777
+	for _, b := range []struct {
+		g snapshot.Permissions
+		u uint32
+	}{
+		{snapshot.Permissions(os.ModeSetuid), unix.S_ISUID},
+		{snapshot.Permissions(os.ModeSetgid), unix.S_ISGID},
+		{snapshot.Permissions(os.ModeSticky), unix.S_ISVTX},
+	} {
+		if p&b.g != 0 {
+			m |= b.u
+		}
+	}
+	return m
+}

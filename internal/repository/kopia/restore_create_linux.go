@@ -1,0 +1,157 @@
+package kopia
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/kopia/kopia/snapshot"
+	"golang.org/x/sys/unix"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+var errSkipped = errors.New("skipped")
+
+func (r *restorer) mkdir(dfd int, name string) (int, error) {
+	err := unix.Mkdirat(dfd, name, 0o700)
+	if err == unix.EEXIST && r.opt.OnConflict == repository.ConflictReplace {
+		if unlinkNonDir(dfd, name) == nil {
+			err = unix.Mkdirat(dfd, name, 0o700)
+		}
+	}
+	if err != nil && err != unix.EEXIST {
+		return -1, err
+	}
+	return unix.Openat(dfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+}
+
+// unlinkNonDir fails with EISDIR for a directory.
+func unlinkNonDir(dfd int, name string) error { return unix.Unlinkat(dfd, name, 0) }
+
+// put calls create with a name that must not exist, and moves the result into place as OnConflict says.
+func (r *restorer) put(dfd int, name string, create func(name string) error) error {
+	err := create(name)
+	if err != unix.EEXIST {
+		return err
+	}
+	switch r.opt.OnConflict {
+	case repository.ConflictSkip:
+		return errSkipped
+	case repository.ConflictReplace:
+		tmp := reserved + "r" + strconv.FormatUint(rand.Uint64(), 36)
+		if err := create(tmp); err != nil {
+			return err
+		}
+		if err := unix.Renameat(dfd, tmp, dfd, name); err != nil {
+			unix.Unlinkat(dfd, tmp, 0)
+			return err
+		}
+		return nil
+	}
+	return fmt.Errorf("exists already: %w", err)
+}
+
+func (r *restorer) symlink(ctx context.Context, dfd int, rel, name string, de *snapshot.DirEntry, rec *record) error {
+	rd, err := r.e.rep.OpenObject(ctx, de.ObjectID)
+	if err != nil {
+		return err
+	}
+	defer rd.Close()
+	target, err := io.ReadAll(io.LimitReader(rd, unix.PathMax))
+	if err != nil {
+		return err
+	}
+	err = r.put(dfd, name, func(n string) error { return unix.Symlinkat(string(target), dfd, n) })
+	if err == nil {
+		r.files.Add(1)
+		r.setAttrs(place{-1, dfd, name, rel}, de, rec)
+	}
+	return err
+}
+
+func (r *restorer) hardlink(dfd int, rel, name string, id *linkID, write func() error) error {
+	r.mu.Lock()
+	st, there := r.links[*id]
+	if !there {
+		st = &linkState{done: make(chan struct{})}
+		r.links[*id] = st
+	}
+	r.mu.Unlock()
+	if !there {
+		defer close(st.done)
+		err := write()
+		if err == nil {
+			st.rel = rel
+		}
+		return err
+	}
+	<-st.done // its owner is at work in another goroutine and waits for nothing
+	if st.rel == "" {
+		return write()
+	}
+	from, err := openBeneath(r.fd, path.Dir(st.rel))
+	if err != nil {
+		return err
+	}
+	defer unix.Close(from)
+	err = r.put(dfd, name, func(n string) error { return unix.Linkat(from, path.Base(st.rel), dfd, n, 0) })
+	if err == nil {
+		r.linked.Add(1)
+	}
+	return err
+}
+
+func (r *restorer) mknod(dfd int, relDir, name string, rec *record) {
+	rel, sp := path.Join(relDir, name), rec.special
+	typ := sp.mode & unix.S_IFMT
+	if typ != unix.S_IFIFO && !(r.opt.Devices && (typ == unix.S_IFCHR || typ == unix.S_IFBLK)) {
+		r.lost(&r.attrsLost, rel, errors.New("device not restored: not asked for"))
+		return
+	}
+	err := r.put(dfd, name, func(n string) error { return unix.Mknodat(dfd, n, typ|0o600, int(sp.rdev)) })
+	if err != nil {
+		r.lost(&r.attrsLost, rel, err)
+		return
+	}
+	r.special.Add(1)
+	de := &snapshot.DirEntry{UserID: sp.uid, GroupID: sp.gid, Permissions: snapshot.Permissions(fileMode(sp.mode))}
+	rec.time = &sp.time
+	r.setAttrs(place{-1, dfd, name, rel}, de, rec)
+}
+
+// openBeneath opens a directory below fd without following any symbolic link or leaving it.
+func openBeneath(fd int, rel string) (int, error) {
+	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC
+	if len(rel) < unix.PathMax-1 {
+		for {
+			d, err := unix.Openat2(fd, rel, &unix.OpenHow{Flags: flags, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})
+			if err == unix.EAGAIN || err == unix.EINTR {
+				continue
+			}
+			if err != unix.ENOSYS && err != unix.EPERM { // old kernel, or an old seccomp profile
+				return d, err
+			}
+			break
+		}
+	}
+	d, err := unix.Openat(fd, ".", flags, 0)
+	for c := range strings.SplitSeq(rel, "/") {
+		if err != nil || c == "." || c == "" {
+			continue
+		}
+		if c == ".." {
+			unix.Close(d)
+			return -1, unix.EXDEV
+		}
+		next, err2 := unix.Openat(d, c, flags|unix.O_NOFOLLOW, 0)
+		unix.Close(d)
+		d, err = next, err2
+	}
+	return d, err
+}

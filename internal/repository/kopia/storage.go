@@ -1,0 +1,53 @@
+package kopia
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/kopia/kopia/repo/blob"
+	"github.com/kopia/kopia/repo/blob/filesystem"
+	"github.com/kopia/kopia/repo/blob/s3"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// openStorage translates repository.Storage. The S3 client comes with kopia's retries inside (10 attempts,
+// 0.1 s to 32 s apart); the local filesystem retries only what is temporary.
+func openStorage(ctx context.Context, s repository.Storage, create bool) (blob.Storage, error) {
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	if s.Local != nil {
+		return openLocal(ctx, *s.Local, create)
+	}
+	o := s.S3
+	prefix := s.Prefix()
+	if prefix != "" {
+		prefix += "/" // kopia prepends it as it is
+	}
+	return s3.New(ctx, &s3.Options{
+		BucketName: o.Bucket, Prefix: prefix, Endpoint: o.Endpoint, Region: o.Region,
+		DoNotUseTLS: o.Plain, DoNotVerifyTLS: o.InsecureTLS, RootCA: o.CA,
+		AccessKeyID: o.AccessKey, SecretAccessKey: o.SecretKey, SessionToken: o.SessionToken,
+	}, create)
+}
+
+// openLocal never creates the path itself: a volume that is not mounted must not pass for an empty one.
+func openLocal(ctx context.Context, l repository.Local, create bool) (blob.Storage, error) {
+	if fi, err := os.Stat(l.Path); err != nil || !fi.IsDir() {
+		if err == nil {
+			err = fmt.Errorf("%s is not a directory", l.Path)
+		}
+		if err != nil && repository.KindOf(err) == nil {
+			err = &repository.Error{Op: "open storage", Kind: repository.ErrNoBucket, Err: err}
+		}
+		return nil, err
+	}
+	dir := filepath.Join(l.Path, filepath.FromSlash(l.Prefix))
+	if _, err := os.Stat(dir); !create && os.IsNotExist(err) {
+		return nil, &repository.Error{Op: "open storage", Kind: repository.ErrNotInitialized, Err: err}
+	}
+	return filesystem.New(ctx, &filesystem.Options{Path: dir, FileMode: 0o600, DirectoryMode: 0o700}, create)
+}

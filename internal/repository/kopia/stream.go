@@ -1,0 +1,110 @@
+package kopia
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+
+	"github.com/kopia/kopia/fs"
+	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/object"
+	"github.com/kopia/kopia/snapshot"
+	"github.com/kopia/kopia/snapshot/snapshotfs"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// stream stores one file without the uploader, which would turn a read error into a snapshot without the file
+// and return no error.
+func (b *backup) stream(ctx, kctx context.Context, w repo.RepositoryWriter) (*snapshot.Manifest, details, error) {
+	start := w.Time()
+	ow := w.NewObjectWriter(kctx, object.WriterOptions{Description: "STREAM:" + b.src.Name, Compressor: b.comp,
+		MetadataCompressor: "zstd-fastest", AsyncWrites: cmp.Or(b.opt.Parallel, defaultParallel)})
+	defer ow.Close()
+	n, err := copyStream(ctx, ow, b.src.Stream, b.progress, b.flusher(kctx, w))
+	if err != nil {
+		return nil, details{}, err
+	}
+	oid, err := ow.Result()
+	if err != nil {
+		return nil, details{}, err
+	}
+	now := fs.UTCTimestampFromTime(w.Time())
+	file := &snapshot.DirEntry{Name: encodeName(cmp.Or(b.src.File, "stream")), Type: snapshot.EntryTypeFile, Permissions: 0o600, FileSize: n, ModTime: now, ObjectID: oid}
+	var dir snapshotfs.DirManifestBuilder
+	dir.AddEntry(file)
+	dm := dir.Build(now, "")
+	doid, err := snapshotfs.WriteDirManifest(kctx, w, ".", dm, "zstd-fastest")
+	if err != nil {
+		return nil, details{}, err
+	}
+	return &snapshot.Manifest{Source: source(b.src.Name), StartTime: fs.UTCTimestampFromTime(start), EndTime: now,
+		RootEntry: &snapshot.DirEntry{Name: "stream", Type: snapshot.EntryTypeDirectory, Permissions: 0o700, ModTime: now, ObjectID: doid, DirSummary: dm.Summary},
+	}, details{Files: 1, Bytes: n, Stream: true}, nil
+}
+
+// flusher makes what was uploaded so far usable for a retry, now and then.
+func (b *backup) flusher(ctx context.Context, w repo.RepositoryWriter) func() error {
+	every := cmp.Or(b.opt.CheckpointEvery, defaultCheckpoint)
+	next := b.e.now().Add(every)
+	return func() error {
+		now := b.e.now()
+		if now.Before(next) {
+			return nil
+		}
+		next = now.Add(every)
+		return w.Flush(ctx)
+	}
+}
+
+func copyStream(ctx context.Context, w io.Writer, r io.Reader, p *progress, flush func() error) (total int64, _ error) {
+	buf := make([]byte, 1<<20)
+	for {
+		if err := ctx.Err(); err != nil {
+			return total, context.Cause(ctx)
+		}
+		n, rerr := r.Read(buf)
+		if n > 0 {
+			if _, err := w.Write(buf[:n]); err != nil {
+				return total, err
+			}
+			total += int64(n)
+			p.read.Add(int64(n))
+			if err := flush(); err != nil {
+				return total, err
+			}
+		}
+		if rerr == io.EOF { // exactly: a wrapped EOF is an error of the producer
+			p.done.Add(1)
+			return total, nil
+		}
+		if rerr != nil {
+			return total, &repository.Error{Op: "backup", Kind: repository.ErrSource, Err: rerr}
+		}
+	}
+}
+
+// RestoreStream writes a snapshot of a stream to w.
+func (e *repoEngine) RestoreStream(ctx context.Context, id string, w io.Writer) error {
+	ctx, stop := e.ctx(ctx)
+	defer stop()
+	_, man, err := e.root(ctx, id)
+	if err != nil {
+		return classify("restore", err)
+	}
+	if !parseDetails(man).Stream {
+		return &repository.Error{Op: "restore", Err: errors.New("not a snapshot of a stream")}
+	}
+	dm, err := e.readDir(ctx, man.RootEntry.ObjectID)
+	if err != nil || len(dm.Entries) != 1 {
+		return classify("restore", firstError(err, errBadAttrs))
+	}
+	rd, err := e.rep.OpenObject(ctx, dm.Entries[0].ObjectID)
+	if err != nil {
+		return classify("restore", err)
+	}
+	defer rd.Close()
+	_, err = io.CopyBuffer(struct{ io.Writer }{w}, rd, make([]byte, 1<<20))
+	return classify("restore", err)
+}

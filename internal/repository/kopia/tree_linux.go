@@ -1,0 +1,140 @@
+package kopia
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/snapshot"
+	"github.com/kopia/kopia/snapshot/policy"
+	"github.com/kopia/kopia/snapshot/upload"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// tree stores a directory. ctx is the caller's; kctx outlives it by cancelGrace, so that a canceled backup can
+// still save what it has.
+func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snapshot.Manifest, details, error) {
+	wk, root, err := newWalk(b.src.Dir, b.opt)
+	if err != nil {
+		return nil, details{}, &repository.Error{Op: "backup", Kind: repository.ErrSource, Err: err}
+	}
+	previous, err := snapshot.FindPreviousManifests(kctx, w, source(b.src.Name), nil)
+	if err != nil {
+		return nil, details{}, err
+	}
+	u := b.uploader(w)
+	kctx, hardStop := context.WithCancel(kctx)
+	defer hardStop()
+	defer context.AfterFunc(ctx, func() {
+		u.Cancel()
+		time.AfterFunc(cancelGrace, hardStop)
+	})()
+
+	stopFlushing := b.flushByCount(kctx, w, u)
+	man, err := u.Upload(kctx, root, b.policy(), source(b.src.Name), previous...)
+	err = firstError(stopFlushing(), err)
+	if failed := b.progress.storage.Load(); failed != nil {
+		return nil, details{}, *failed
+	}
+	if err != nil {
+		if errors.As(err, new(*sourceError)) || bareErrno(err) { // Upload strips a root's error to the errno
+			err = &repository.Error{Op: "backup", Kind: repository.ErrSource, Err: err}
+		}
+		return nil, details{}, err
+	}
+	d := b.count(man, wk)
+	if err := b.verdict(ctx, man, d); err != nil {
+		// Saved as incomplete it is no restore point, but the next run skips the files it has.
+		if _, err2 := snapshot.SaveSnapshot(kctx, w, man); err2 != nil {
+			err = errors.Join(err, err2)
+		}
+		man.ID = ""
+		return man, d, err
+	}
+	return man, d, nil
+}
+
+func (b *backup) uploader(w repo.RepositoryWriter) *upload.Uploader {
+	u := upload.NewUploader(w)
+	u.Progress = b.progress
+	u.EnableActions = false // policies in the repository could name programs to run
+	u.DisableIgnoreRules = len(b.opt.Exclude) == 0
+	u.ParallelUploads = cmp.Or(b.opt.Parallel, defaultParallel)
+	u.CheckpointInterval = min(cmp.Or(b.opt.CheckpointEvery, defaultCheckpoint), upload.DefaultCheckpointInterval)
+	quiet := policy.LogDetail(0)
+	u.OverrideDirLogDetail, u.OverrideEntryLogDetail = &quiet, &quiet
+	b.progress.cancel = u.Cancel
+	return u
+}
+
+// count leaves the attribute files out: they are no files of the user's.
+func (b *backup) count(man *snapshot.Manifest, wk *walk) details {
+	for _, p := range wk.problems {
+		b.progress.addProblem(p)
+	}
+	sum := man.RootEntry.DirSummary
+	return details{
+		Files:      sum.TotalFileCount - wk.files.Load(),
+		Bytes:      sum.TotalFileSize - wk.bytes.Load(),
+		Changed:    wk.changed.Load(),
+		Unreadable: b.progress.unreadable.Load(),
+		Vanished:   b.progress.vanished.Load(),
+		Attributes: wk.entries.Load(),
+	}
+}
+
+// verdict tells whether the upload is a restore point: kopia returns no error when files failed or when it was
+// canceled.
+func (b *backup) verdict(ctx context.Context, man *snapshot.Manifest, d details) error {
+	switch {
+	case man.IncompleteReason != "":
+		return firstError(context.Cause(ctx), errors.New(man.IncompleteReason))
+	case d.Unreadable > 0 && !b.opt.AllowPartial:
+		man.IncompleteReason = "unreadable"
+		return &repository.Error{Op: "backup", Kind: repository.ErrPartial, Err: fmt.Errorf("%d entries, first: %v", d.Unreadable, b.progress.first())}
+	}
+	return nil
+}
+
+// flushByCount bounds memory: kopia keeps the index of everything written since the last flush (about 700 bytes
+// per file) in memory, and flushes by itself only at checkpoints.
+func (b *backup) flushByCount(ctx context.Context, w repo.RepositoryWriter, u *upload.Uploader) func() error {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() {
+		var last int64
+		for {
+			select {
+			case <-ctx.Done():
+				done <- nil
+				return
+			case <-b.progress.flush:
+			}
+			if n := b.progress.done.Load() - b.progress.unchanged.Load(); n-last >= flushEvery {
+				last = n
+				if err := w.Flush(ctx); err != nil && ctx.Err() == nil {
+					u.Cancel()
+					done <- err
+					return
+				}
+			}
+		}
+	}()
+	return func() error { cancel(); return <-done }
+}
+
+// policy replaces every default of kopia's that would let data or repository choose what is backed up.
+func (b *backup) policy() *policy.Tree {
+	yes, no := policy.NewOptionalBool(true), policy.NewOptionalBool(false)
+	p := *policy.DefaultPolicy
+	// Not kopia's defaults: a file named .kopiaignore or CACHEDIR.TAG in the data must not hide data.
+	p.FilesPolicy = policy.FilesPolicy{IgnoreRules: b.opt.Exclude, IgnoreCacheDirectories: no}
+	p.CompressionPolicy = policy.CompressionPolicy{CompressorName: b.comp, NeverCompress: neverCompress}
+	// All errors go on: progress counts them, and tree decides.
+	p.ErrorHandlingPolicy = policy.ErrorHandlingPolicy{IgnoreFileErrors: yes, IgnoreDirectoryErrors: yes, IgnoreUnknownTypes: no}
+	return policy.BuildTree(map[string]*policy.Policy{".": &p}, &p)
+}

@@ -1,0 +1,149 @@
+package kopia
+
+import (
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kopia/kopia/fs"
+	"golang.org/x/sys/unix"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// walk implements kopia's fs interfaces over a live directory tree, in place of its localfs, and records
+// attributes in the same pass. Everything is opened relative to its directory's descriptor: no path is ever
+// longer than a name, and a directory swapped for a symbolic link is not followed.
+type walk struct {
+	rootDev  uint64
+	oneFS    bool
+	attrs    bool // capture attributes
+	noXattrs atomic.Bool
+	entries  atomic.Int64 // entries with attributes
+	files    atomic.Int64 // attribute files written
+	bytes    atomic.Int64 // their size
+	changed  atomic.Int64
+	sockets  atomic.Int64
+	mu       sync.Mutex
+	problems []repository.Problem
+}
+
+// sourceError marks what went wrong with the source. kopia reports errors of the storage through the same
+// callback, and a full disk must not look like an unreadable file.
+type sourceError struct{ err error }
+
+func (e *sourceError) Error() string { return e.err.Error() }
+func (e *sourceError) Unwrap() error { return e.err }
+
+// newWalk opens root, which may be a symbolic link.
+func newWalk(root string, o repository.BackupOptions) (*walk, *dirNode, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(root, &st); err != nil {
+		return nil, nil, &os.PathError{Op: "stat", Path: root, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return nil, nil, &os.PathError{Op: "open", Path: root, Err: unix.ENOTDIR}
+	}
+	w := &walk{rootDev: st.Dev, oneFS: o.OneFileSystem, attrs: !o.NoAttributes}
+	d := &dirNode{root: root}
+	w.fill(&d.node, nil, "", &st)
+	d.name, d.size = "data", 0
+	return w, d, nil
+}
+
+func (w *walk) fill(n *node, dir *dirRef, raw string, st *unix.Stat_t) {
+	n.w, n.dir, n.raw, n.name = w, dir, raw, encodeName(raw)
+	n.mode, n.size = fileMode(st.Mode), st.Size
+	n.mtime = time.Unix(st.Mtim.Sec, st.Mtim.Nsec)
+	n.owner = fs.OwnerInfo{UserID: st.Uid, GroupID: st.Gid}
+	n.dev = st.Dev
+	if dir != nil {
+		dir.refs.Add(1)
+	}
+}
+
+func fileMode(m uint32) os.FileMode {
+	mode := os.FileMode(m & 0o777)
+	switch m & unix.S_IFMT {
+	case unix.S_IFDIR:
+		mode |= os.ModeDir
+	case unix.S_IFLNK:
+		mode |= os.ModeSymlink
+	}
+	if m&unix.S_ISUID != 0 {
+		mode |= os.ModeSetuid
+	}
+	if m&unix.S_ISGID != 0 {
+		mode |= os.ModeSetgid
+	}
+	if m&unix.S_ISVTX != 0 {
+		mode |= os.ModeSticky
+	}
+	return mode
+}
+
+// entry looks one name up. Both results may be empty: the name vanished, or is a socket.
+func (w *walk) entry(ref *dirRef, raw string, it *dirIter) (fs.Entry, record, error) {
+	var st unix.Stat_t
+	rec := record{name: raw}
+	if err := fstatat(ref.fd, raw, &st); err != nil {
+		if err == unix.ENOENT {
+			return nil, record{}, nil
+		}
+		b := &badNode{err: &sourceError{&os.PathError{Op: "lstat", Path: raw, Err: err}}}
+		w.fill(&b.node, ref, raw, &st)
+		return b, record{}, nil
+	}
+	typ := st.Mode & unix.S_IFMT
+	if w.oneFS && st.Dev != w.rootDev && typ == unix.S_IFDIR {
+		return nil, record{}, nil // the mount point itself is recreated empty by whoever mounts there
+	}
+	if w.attrs && it != nil && typ != unix.S_IFDIR && typ != unix.S_IFSOCK {
+		if st.Nlink > 1 {
+			rec.link = &linkID{st.Dev ^ w.rootDev, st.Ino}
+		}
+		rec.xattrs = w.readXattrs(ref, raw, it)
+		it.outOfRange(&rec, time.Unix(st.Mtim.Sec, st.Mtim.Nsec))
+	}
+	switch typ {
+	case unix.S_IFREG:
+		n := &fileNode{}
+		w.fill(&n.node, ref, raw, &st)
+		return n, rec, nil
+	case unix.S_IFLNK:
+		n := &linkNode{}
+		w.fill(&n.node, ref, raw, &st)
+		return n, rec, nil
+	case unix.S_IFDIR:
+		n := &dirNode{}
+		w.fill(&n.node, ref, raw, &st)
+		n.size = 0
+		return n, rec, nil
+	case unix.S_IFSOCK:
+		w.sockets.Add(1)
+		return nil, record{}, nil
+	default:
+		if w.attrs {
+			rec.special = &specialRec{mode: st.Mode, uid: st.Uid, gid: st.Gid, rdev: st.Rdev, time: timeRec{st.Mtim.Sec, st.Mtim.Nsec}}
+			rec.time = nil
+		}
+		return nil, rec, nil
+	}
+}
+
+func fstatat(fd int, name string, st *unix.Stat_t) error {
+	for {
+		if err := unix.Fstatat(fd, name, st, unix.AT_SYMLINK_NOFOLLOW); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+func (w *walk) problem(p string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.problems) < maxProblems {
+		w.problems = append(w.problems, repository.Problem{Path: p, Err: err})
+	}
+}
