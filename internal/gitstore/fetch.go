@@ -1,0 +1,154 @@
+package gitstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/format/pktline"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
+	"github.com/go-git/go-git/v5/storage/memory"
+)
+
+// Fetch makes Head the tip of the remote branch and drops local commits that
+// were not pushed. It costs one small request when nothing moved. Otherwise it
+// gets, in order of what the server allows: commits alone (trees follow when a
+// commit needs them), commits and trees, everything. The first Fetch is of
+// depth 1, later ones bring the commits since the last.
+func (s *Store) Fetch(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.healing(func() error { return s.fetch(ctx) })
+}
+
+// healing runs do, and once more on an empty directory if objects in it turned
+// out to be damaged or missing.
+func (s *Store) healing(do func() error) error {
+	err := do()
+	if !errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	if err := s.recycle(); err != nil {
+		return err
+	}
+	return do()
+}
+
+func (s *Store) fetch(ctx context.Context) (err error) {
+	done := s.observed("fetch")
+	defer func() { done(err) }()
+	s.fetched, s.fresh, s.alone = false, false, false
+	s.head, s.pending = s.base, nil
+	if s.overgrown() {
+		if err := s.recycle(); err != nil {
+			return err
+		}
+	}
+	if err := s.fetchTip(ctx); err != nil {
+		return s.remote.classify("fetch", err)
+	}
+	return nil
+}
+
+func (s *Store) fetchTip(ctx context.Context) error {
+	c, cctx, done, err := s.conversation(ctx, uploadPack)
+	if err != nil {
+		return err
+	}
+	tip := c.refs().References[s.ref.String()]
+	s.lazy = nil
+	if !s.fullBlobs && c.repeatable() && s.filters && handsOutObjects(c) {
+		s.lazy = c
+	}
+	if tip.IsZero() || tip == s.base {
+		done()
+	} else {
+		err := s.fetchCommits(cctx, c, tip)
+		done()
+		if s.refusedFilter(err) { // advertised, but configured away
+			return s.fetchTip(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := s.checkHistory(ctx, tip); err != nil {
+		return err
+	}
+	s.alone = tip == s.base
+	s.base, s.head, s.fetched = tip, tip, true
+	if _, err := s.root(); err != nil { // also proves that the objects are readable
+		return err
+	}
+	return s.save()
+}
+
+// fetchCommits stores tip: since base if we have one, else alone.
+func (s *Store) fetchCommits(ctx context.Context, c conversation, tip plumbing.Hash) error {
+	s.objects.packs++
+	s.objects.stats.Requests++
+	r := request{want: []plumbing.Hash{tip}, have: s.base, filter: s.filter(c)}
+	if s.base.IsZero() {
+		r.depth = 1
+	}
+	known, err := download(ctx, c, r, s.limits.PackBytes, s.objects)
+	if err != nil || known {
+		return err
+	}
+	// The server does not know our base: whatever is there now, it is not a
+	// continuation. Start over; checkHistory decides what it means.
+	s.base = plumbing.ZeroHash
+	return fmt.Errorf("%w: the server does not know the base", ErrCorrupt)
+}
+
+// filter chooses the least that will do.
+func (s *Store) filter(c conversation) packp.Filter {
+	switch {
+	case s.fullBlobs || !s.filters || !c.refs().Capabilities.Supports(capability.Filter):
+		return ""
+	case s.lazy != nil:
+		return packp.FilterTreeDepth(0)
+	default:
+		return packp.FilterBlobNone()
+	}
+}
+
+// refusedFilter notes that the server advertises filters but refuses ours.
+func (s *Store) refusedFilter(err error) bool {
+	var line *pktline.ErrorLine
+	if !s.filters || !errors.As(err, &line) || !strings.Contains(line.Text, "filter") {
+		return false
+	}
+	s.filters, s.lazy = false, nil
+	return true
+}
+
+func handsOutObjects(c conversation) bool {
+	caps := c.refs().Capabilities
+	return caps.Supports(capability.Filter) && caps.Supports(capability.AllowReachableSHA1InWant)
+}
+
+// fetchObjects gets single objects by hash and stores them loose: they are few
+// and small, and a pack a request would make every later lookup slower.
+func (s *Store) fetchObjects(ctx context.Context, hashes ...plumbing.Hash) error {
+	if s.lazy == nil {
+		return fmt.Errorf("%w: object %s is missing", ErrCorrupt, hashes[0])
+	}
+	s.objects.stats.Requests++
+	ctx, cancel := context.WithTimeout(ctx, s.limits.Timeout)
+	defer cancel()
+	got := memory.NewStorage()
+	r := request{want: hashes, filter: packp.FilterTreeDepth(0)} // what is named is sent all the same
+	if _, err := download(ctx, s.lazy, r, s.limits.PackBytes, got); err != nil {
+		return s.remote.classify("fetch objects", err)
+	}
+	for _, o := range got.Objects {
+		if _, err := s.objects.write(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package gitstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/format/packfile"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
+	"github.com/go-git/go-git/v5/plumbing/storer"
+)
+
+// Remote is one repository on a server, for reading. It is safe for concurrent
+// use. Its errors are *RemoteError, ErrURL, ErrAuth or ErrHostKey.
+type Remote struct {
+	endpoint endpoint
+	dialer   dialer
+	secrets  secrets
+}
+
+// NewRemote checks the URL and the credentials. It does not talk to the server.
+func NewRemote(rawURL string, auth Auth) (*Remote, error) {
+	ep, err := parseStrict(rawURL)
+	if err != nil {
+		return nil, err
+	}
+	if err := auth.fits(ep); err != nil {
+		return nil, err
+	}
+	d, err := newDialer(ep, auth)
+	if err != nil {
+		return nil, err
+	}
+	return &Remote{endpoint: ep, dialer: d, secrets: newSecrets(auth)}, nil
+}
+
+// URL is the address without credentials, for messages.
+func (r *Remote) URL() string { return r.endpoint.String() }
+
+// Close drops idle connections.
+func (r *Remote) Close() { r.dialer.close() }
+
+// List asks for the refs: one request over HTTP, one connection over SSH. It and
+// everything done with the Listing end with ctx. Close the Listing.
+func (r *Remote) List(ctx context.Context) (*Listing, error) {
+	c, err := r.dialer.dial(ctx, uploadPack)
+	if err != nil {
+		return nil, r.classify("list refs", err)
+	}
+	return &Listing{remote: r, conversation: c}, nil
+}
+
+// Listing is the refs of a repository at one moment, and the way to download
+// what they name. It is for one goroutine.
+type Listing struct {
+	remote       *Remote
+	conversation conversation
+}
+
+// Close ends the connection if it is one of its own.
+func (l *Listing) Close() { _ = l.conversation.Close() }
+
+// Ref returns the object that a ref names and the commit behind it. They differ
+// for an annotated tag only.
+func (l *Listing) Ref(name plumbing.ReferenceName) (object, commit plumbing.Hash, ok bool) {
+	refs := l.conversation.refs()
+	if object, ok = refs.References[name.String()]; !ok {
+		return object, commit, false
+	}
+	if commit, ok = refs.Peeled[name.String()]; !ok {
+		commit = object
+	}
+	return object, commit, true
+}
+
+// Tips are the objects that any server hands out: those that branches and tags
+// name, each once and in the order of their hashes. Over HTTP C git also hands
+// out the commits behind them, over SSH only where it is configured.
+func (l *Listing) Tips() []plumbing.Hash {
+	var tips []plumbing.Hash
+	for name, h := range l.conversation.refs().References {
+		if n := plumbing.ReferenceName(name); n.IsBranch() || n.IsTag() {
+			tips = append(tips, h)
+		}
+	}
+	plumbing.HashesSort(tips)
+	return slices.Compact(tips)
+}
+
+// CanFilter says whether the server leaves out large files if asked to.
+func (l *Listing) CanFilter() bool {
+	return l.conversation.refs().Capabilities.Supports(capability.Filter)
+}
+
+// Download is what to get and how much of it at most. All sizes are in bytes
+// and must be set.
+type Download struct {
+	Want      []plumbing.Hash
+	Depth     int   // commits of history; 0: all
+	OmitFiles int64 // leave out files of this size and larger; 0: none. Needs CanFilter
+	Pack      int64 // of the answer
+	Object    int64 // of one object after decompression
+	Unpacked  int64 // of all objects after decompression
+	TempDir   string
+}
+
+// Download stores the objects in into. On SSH it may be called once. ErrNotServed
+// says that the server does not hand out what was wanted, ErrTooLarge that the
+// answer is over a limit; in both cases nothing was stored.
+func (l *Listing) Download(ctx context.Context, d Download, into storer.Storer) error {
+	r := request{want: d.Want, depth: d.Depth}
+	if d.OmitFiles > 0 {
+		r.filter = packp.FilterBlobLimit(uint64(d.OmitFiles), packp.BlobLimitPrefixNone)
+	}
+	if err := l.download(ctx, r, d, into); err != nil {
+		return l.remote.classify("fetch", err)
+	}
+	return nil
+}
+
+// download keeps the pack in a file until its sizes are known: go-git inflates
+// each object in memory, and a kilobyte can inflate to a megabyte.
+func (l *Listing) download(ctx context.Context, r request, d Download, into storer.Storer) error {
+	f, err := os.CreateTemp(d.TempDir, "pack-")
+	if err != nil {
+		return fmt.Errorf("%w: %w", errLocal, err)
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if _, err := receive(ctx, l.conversation, r, d.Pack, writeTo(f)); err != nil {
+		return err
+	}
+	if err := measurePack(f, d); err != nil {
+		return err
+	}
+	if err := packfile.UpdateObjectStorage(into, f); err != nil && !errors.Is(err, packfile.ErrEmptyPackfile) {
+		return fmt.Errorf("%w: store pack: %w", ErrCorrupt, err)
+	}
+	return nil
+}

@@ -1,0 +1,249 @@
+package gitstore
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/pkg/gittestserver"
+	. "github.com/onsi/gomega"
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
+)
+
+const (
+	user     = "ledger"
+	password = "s3cr3t/with+odd chars"
+	branch   = "backup-records"
+	records  = "clusters/c1/records"
+)
+
+var when = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+
+func TestMain(m *testing.M) {
+	log.SetOutput(io.Discard) // the test server logs every request
+	for k, v := range map[string]string{
+		"GIT_CONFIG_GLOBAL": os.DevNull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0",
+		"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t",
+	} {
+		os.Setenv(k, v)
+	}
+	os.Exit(m.Run())
+}
+
+// remote is a real Git server with one bare repository.
+type remote struct {
+	*gittestserver.GitServer
+	t    testing.TB
+	repo string
+	ssh  Options // how to reach it over SSH
+}
+
+type serverOption func(*remote)
+
+func withMiddleware(m func(http.Handler) http.Handler) serverOption {
+	return func(r *remote) { r.AddHTTPMiddlewares(m) }
+}
+
+// withConfig sets configuration of the served repository.
+func withConfig(kv ...string) serverOption {
+	return func(r *remote) {
+		for _, s := range kv {
+			k, v, _ := strings.Cut(s, "=")
+			r.git("config", k, v)
+		}
+	}
+}
+
+var (
+	blobless = withConfig("uploadpack.allowFilter=true")
+	lazyAll  = withConfig("uploadpack.allowFilter=true", "uploadpack.allowAnySHA1InWant=true")
+)
+
+func newRemote(t testing.TB, opts ...serverOption) *remote {
+	t.Helper()
+	root := t.TempDir()
+	r := &remote{GitServer: gittestserver.NewGitServer(root), t: t, repo: filepath.Join(root, "repo.git")}
+	run(t, root, "git", "init", "-q", "--bare", r.repo)
+	r.Auth(user, password)
+	r.KeyDir(filepath.Join(t.TempDir(), "keys"))
+	for _, o := range opts {
+		o(r)
+	}
+	if err := r.StartHTTP(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.StopHTTP)
+	return r
+}
+
+// startSSH serves the same repository over SSH.
+func (r *remote) startSSH() {
+	r.t.Helper()
+	if err := r.ListenSSH(); err != nil {
+		r.t.Fatal(err)
+	}
+	go func() { _ = r.StartSSH() }()
+	r.t.Cleanup(func() { _ = r.StopSSH() })
+	keys, err := filepath.Glob(filepath.Join(r.keyDir(), "*"))
+	if err != nil || len(keys) == 0 {
+		r.t.Fatal("no host key", err)
+	}
+	var host ssh.Signer
+	for _, k := range keys {
+		raw, _ := os.ReadFile(k)
+		if s, err := ssh.ParsePrivateKey(raw); err == nil {
+			host = s
+		}
+	}
+	addr := strings.TrimPrefix(r.SSHAddress(), "ssh://git@")
+	r.ssh = Options{
+		URL: r.SSHAddress() + "/repo.git",
+		Auth: Auth{Identity: newSSHKey(r.t), KnownHosts: []byte(
+			knownhosts.Line([]string{addr}, host.PublicKey()) + "\n")},
+	}
+}
+
+func (r *remote) keyDir() string {
+	dirs, _ := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(r.repo)), "*", "keys"))
+	return dirs[0]
+}
+
+func (r *remote) git(args ...string) string {
+	r.t.Helper()
+	return run(r.t, r.repo, "git", args...)
+}
+
+func (r *remote) hook(name, script string) {
+	r.t.Helper()
+	path := filepath.Join(r.repo, "hooks", name)
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script), 0o755); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *remote) tip() string {
+	out, _ := exec.Command("git", "-C", r.repo, "rev-parse", "-q", "--verify", "refs/heads/"+branch).Output()
+	return strings.TrimSpace(string(out))
+}
+
+// check is the whole-store checker that ends most tests: fsck is silent, the
+// history is one line, and exactly these files are there.
+func (r *remote) check(g *WithT, want map[string]string) {
+	r.t.Helper()
+	g.Expect(r.git("fsck", "--full", "--strict", "--no-dangling")).To(BeEmpty())
+	if r.tip() == "" {
+		g.Expect(want).To(BeEmpty())
+		return
+	}
+	for _, line := range lines(r.git("rev-list", "--parents", branch)) {
+		g.Expect(len(strings.Fields(line))).To(BeNumerically("<=", 2), "merge commit %s", line)
+	}
+	g.Expect(lines(r.git("-c", "core.quotePath=false", "ls-tree", "-r", "--name-only", branch))).To(ConsistOf(keys(want)))
+	for p, content := range want {
+		g.Expect(r.git("cat-file", "blob", branch+":"+p)).To(Equal(content), p)
+	}
+}
+
+func (r *remote) options(t testing.TB) Options {
+	return Options{
+		Dir: t.TempDir(), URL: r.HTTPAddress() + "/repo.git", Branch: branch,
+		Auth:       Auth{Username: user, Password: password, AllowPlainHTTP: true},
+		AppendOnly: []string{records},
+	}
+}
+
+func (r *remote) open(t testing.TB, change ...func(*Options)) *Store {
+	t.Helper()
+	o := r.options(t)
+	for _, c := range change {
+		c(&o)
+	}
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// put is an EditFunc that writes files.
+func put(files map[string]string) EditFunc {
+	return func(context.Context, Reader) ([]Edit, Meta, error) {
+		var edits []Edit
+		for p, c := range files {
+			edits = append(edits, Put(p, []byte(c)))
+		}
+		return edits, Meta{Author: "cairn", AuthorEmail: "cairn@example.com", Message: "record", When: when}, nil
+	}
+}
+
+func record(i int) string {
+	return fmt.Sprintf("%s/ns/app/2026/%02d/%02d/s-%d.yaml", records, i%12+1, i%28+1, i)
+}
+
+// knownHost is a line for a host whose key nobody has.
+func knownHost(t testing.TB, addr string) string {
+	t.Helper()
+	key, err := ssh.ParsePrivateKey([]byte(newSSHKey(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return knownhosts.Line([]string{addr}, key.PublicKey()) + "\n"
+}
+
+func newSSHKey(t testing.TB) Secret {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := ssh.MarshalPrivateKey(key, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Secret(pem.EncodeToMemory(block))
+}
+
+func run(t testing.TB, dir, name string, args ...string) string {
+	t.Helper()
+	return runInput(t, dir, nil, name, args...)
+}
+
+func runInput(t testing.TB, dir string, in io.Reader, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	var out, errs bytes.Buffer
+	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, in, &out, &errs
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s %v: %v\n%s%s", name, args, err, out.String(), errs.String())
+	}
+	return out.String()
+}
+
+func lines(s string) []string {
+	if s = strings.TrimRight(s, "\n"); s == "" {
+		return nil
+	}
+	return strings.Split(s, "\n")
+}
+
+func keys[V any](m map[string]V) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	return out
+}

@@ -1,0 +1,82 @@
+package gitstore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+)
+
+// Back-off between attempts of one Update: doubling, half of it random, so that
+// writers that collided once do not collide again.
+const (
+	firstPause = 100 * time.Millisecond
+	maxPause   = 5 * time.Second
+)
+
+// Result is what an Update achieved.
+type Result struct {
+	Commit   plumbing.Hash // the tip that contains the edits
+	Outcome  Outcome
+	Attempts int
+}
+
+// EditFunc computes edits for a head. It may be called several times and must
+// not call the store; the Reader is valid during the call only.
+type EditFunc func(ctx context.Context, head Reader) ([]Edit, Meta, error)
+
+// Update fetches, asks edit what to change on that head, commits and pushes,
+// and does all of it again while other writers move the branch. It is safe to
+// repeat after any error: edits whose content is there already change nothing.
+// Only ErrMoved is retried here; every other error is for the caller's own
+// back-off to handle.
+//
+// While nobody else writes, the fetch is skipped: the push's own listing finds
+// a branch that has moved, and then the whole way is gone.
+func (s *Store) Update(ctx context.Context, edit EditFunc) (Result, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fetched && s.fresh && s.alone && s.head == s.base && !s.overgrown() {
+		result := Result{Attempts: 1}
+		s.fresh = false // until the push lands: any error makes the next Update fetch
+		err := s.once(ctx, edit, &result)
+		// Only what the server had a part in is an answer. "Unchanged", or an
+		// edit's own error, would be said of a head that nobody looked at.
+		var remote *RemoteError
+		if err == nil && result.Outcome != Unchanged || errors.As(err, &remote) && !errors.Is(err, ErrMoved) {
+			return result, err
+		}
+	}
+	pause := firstPause
+	for attempt := 1; ; attempt++ {
+		result := Result{Attempts: attempt}
+		err := s.healing(func() error {
+			if err := s.fetch(ctx); err != nil {
+				return err
+			}
+			return s.once(ctx, edit, &result)
+		})
+		if !errors.Is(err, ErrMoved) || attempt >= s.limits.Attempts {
+			return result, err
+		}
+		wait := pause/2 + time.Duration(s.jitter.Int64N(int64(pause)/2+1))
+		if err := s.clock.Sleep(ctx, wait); err != nil {
+			return result, s.remote.classify("wait for a quiet branch", errors.Join(context.Cause(ctx), err))
+		}
+		pause = min(2*pause, maxPause)
+	}
+}
+
+// once edits, commits and pushes on the head at hand.
+func (s *Store) once(ctx context.Context, edit EditFunc, result *Result) error {
+	edits, meta, err := edit(ctx, view{s})
+	if err != nil {
+		return err
+	}
+	if result.Commit, err = s.commit(ctx, edits, meta); err != nil {
+		return err
+	}
+	result.Outcome, err = s.push(ctx)
+	return err
+}

@@ -1,0 +1,177 @@
+package gitstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/format/packfile"
+	"github.com/go-git/go-git/v5/plumbing/format/pktline"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
+	"github.com/go-git/go-git/v5/plumbing/storer"
+)
+
+// This file and its two implementations replace go-git's transport package,
+// which ignores the context while an SSH connection is made, reads error bodies
+// of any size, returns a nil report for an empty HTTP reply, and keeps status
+// codes as text. The messages themselves are go-git's (package packp).
+
+type service string
+
+const (
+	uploadPack  service = "git-upload-pack"
+	receivePack service = "git-receive-pack"
+)
+
+// dialer starts conversations with one repository.
+type dialer interface {
+	dial(ctx context.Context, svc service) (conversation, error)
+	close()
+}
+
+func newDialer(ep endpoint, auth Auth) (dialer, error) {
+	if ep.scheme == "ssh" {
+		return newSSHDialer(ep, auth)
+	}
+	return newHTTPDialer(ep, auth)
+}
+
+// conversation is one service of one repository, its refs already read.
+type conversation interface {
+	refs() *packp.AdvRefs
+	// exchange sends one request and returns the reply, which ends with ctx.
+	exchange(ctx context.Context, body []byte) (io.ReadCloser, error)
+	// repeatable says that exchange may be called more than once.
+	repeatable() bool
+	Close() error
+}
+
+// maxAdvertisement bounds the list of refs, in bytes (about 400,000 refs).
+const maxAdvertisement = 32 << 20
+
+func readAdvertisement(r io.Reader) (*packp.AdvRefs, error) {
+	adv := packp.NewAdvRefs()
+	err := adv.Decode(bounded(r, maxAdvertisement))
+	if err != nil && !errors.Is(err, packp.ErrEmptyAdvRefs) { // an empty repository is fine
+		return nil, fmt.Errorf("read refs: %w", err)
+	}
+	if f := adv.Capabilities.Get(capability.ObjectFormat); len(f) > 0 && f[0] != "sha1" {
+		return nil, &refusal{reason: "object format " + f[0] + " is not supported"}
+	}
+	return adv, nil
+}
+
+// request is what to download.
+type request struct {
+	want   []plumbing.Hash
+	have   plumbing.Hash // send only what is not reachable from it; zero: nothing
+	depth  int           // commits, counted from want; 0: all
+	filter packp.Filter
+}
+
+// download runs one request and stores the pack in into. It returns false,
+// having stored nothing, when have was given and the server does not know it.
+func download(ctx context.Context, c conversation, r request, limit int64, into storer.Storer) (bool, error) {
+	return receive(ctx, c, r, limit, func(pack *boundedReader) error {
+		err := packfile.UpdateObjectStorage(into, pack)
+		switch {
+		case err == nil:
+			return nil
+		case pack.err != nil:
+			return fmt.Errorf("read pack: %w", pack.err)
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return fmt.Errorf("read pack: %w", err)
+		}
+		return fmt.Errorf("%w: store pack: %w", ErrCorrupt, err) // ours, not the server's
+	})
+}
+
+// receive runs one request and hands the pack to sink. It returns false, and
+// sink is not called, when have was given and the server does not know it.
+func receive(ctx context.Context, c conversation, r request, limit int64, sink func(*boundedReader) error) (bool, error) {
+	req := uploadRequest(c, r)
+	body, err := encodeRequest(req)
+	if err != nil {
+		return false, err
+	}
+	reply, err := c.exchange(ctx, body)
+	if err != nil {
+		return false, err
+	}
+	defer reply.Close()
+	resp := packp.NewUploadPackResponse(req)
+	if err := resp.Decode(reply); err != nil {
+		return false, err
+	}
+	if !r.have.IsZero() && len(resp.ACKs) == 0 {
+		return false, nil
+	}
+	var pack io.Reader = resp
+	if req.Capabilities.Supports(capability.Sideband64k) {
+		pack = sideband.NewDemuxer(sideband.Sideband64k, resp)
+	}
+	return true, sink(bounded(pack, limit))
+}
+
+func uploadRequest(c conversation, r request) *packp.UploadPackRequest {
+	req := packp.NewUploadPackRequest()
+	caps := c.refs().Capabilities
+	for _, cap := range []capability.Capability{capability.OFSDelta, capability.Shallow, capability.Sideband64k, capability.NoProgress} {
+		if caps.Supports(cap) {
+			_ = req.Capabilities.Set(cap)
+		}
+	}
+	req.Wants = r.want
+	if r.depth > 0 && caps.Supports(capability.Shallow) {
+		req.Depth = packp.DepthCommits(r.depth)
+	}
+	if !r.have.IsZero() {
+		req.Haves = []plumbing.Hash{r.have}
+		if caps.Supports(capability.Shallow) {
+			req.Shallows = []plumbing.Hash{r.have} // our copy may end there
+		}
+	}
+	if r.filter != "" {
+		_ = req.Capabilities.Set(capability.Filter)
+		req.Filter = r.filter
+	}
+	return req
+}
+
+// encodeRequest is a fetch request as both transports send it.
+func encodeRequest(req *packp.UploadPackRequest) ([]byte, error) {
+	var body bytes.Buffer
+	if err := req.UploadRequest.Encode(&body); err != nil {
+		return nil, err
+	}
+	if err := req.UploadHaves.Encode(&body, false); err != nil {
+		return nil, err
+	}
+	err := pktline.NewEncoder(&body).EncodeString("done\n")
+	return body.Bytes(), err
+}
+
+// bounded fails with ErrTooLarge instead of cutting silently as io.LimitReader.
+func bounded(r io.Reader, limit int64) *boundedReader { return &boundedReader{r: r, left: limit} }
+
+type boundedReader struct {
+	r    io.Reader
+	left int64
+	err  error // of r, other than io.EOF
+}
+
+func (b *boundedReader) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		n, err = 0, ErrTooLarge
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.err = err
+	}
+	return n, err
+}
