@@ -1,6 +1,13 @@
 package kopia
 
-import "github.com/kopia/kopia/repo/maintenance"
+import (
+	"context"
+
+	"github.com/kopia/kopia/repo/maintenance"
+	"github.com/kopia/kopia/snapshot/policy"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
 
 // WithoutWaiting makes Maintain collect garbage at once. Nobody may write meanwhile.
 func WithoutWaiting(d Driver) Driver {
@@ -26,4 +33,19 @@ func ReencodeAttrs(b []byte) ([]byte, error) {
 		return nil, err
 	}
 	return encodeAttrs(recs), nil
+}
+
+// KeepsAll reports whether the repository's own policy would let kopia expire nothing.
+func KeepsAll(ctx context.Context, e repository.Engine) (bool, error) {
+	p, err := policy.GetDefinedPolicy(ctx, e.(*repoEngine).rep, policy.GlobalPolicySourceInfo)
+	if err != nil {
+		return false, err
+	}
+	r := p.RetentionPolicy
+	for _, keep := range []*policy.OptionalInt{r.KeepLatest, r.KeepHourly, r.KeepDaily, r.KeepWeekly, r.KeepMonthly, r.KeepAnnual} {
+		if keep == nil || *keep != 0 {
+			return false, nil
+		}
+	}
+	return true, nil
 }

@@ -114,9 +114,12 @@ func clientIdentity(owner string) (user, host string) {
 func writeConfig(path, handle string, r repository.Repository) error {
 	user, host := clientIdentity(r.Owner)
 	lc := repo.LocalConfig{
-		Storage:       &blob.ConnectionInfo{Type: storageType, Config: &handleOptions{Handle: handle}},
-		Caching:       &content.CachingOptions{},
-		ClientOptions: repo.ClientOptions{Hostname: host, Username: user, ReadOnly: r.ReadOnly},
+		Storage: &blob.ConnectionInfo{Type: storageType, Config: &handleOptions{Handle: handle}},
+		Caching: &content.CachingOptions{},
+		ClientOptions: repo.ClientOptions{
+			Hostname: host, Username: user, ReadOnly: r.ReadOnly,
+			FormatBlobCacheDuration: -1, // never cached: a missing format blob must be noticed
+		},
 	}
 	if r.CacheDir != "" {
 		abs, err := filepath.Abs(r.CacheDir)

@@ -1,0 +1,155 @@
+package kopia_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/repository/enginetest"
+	"github.com/cairn-backup/cairn/internal/repository/kopia"
+)
+
+var everything = repository.RestoreOptions{Owners: true, SetID: true, Devices: true}
+
+// TestFidelity restores a tree with everything kopia drops and compares it with tools that know nothing of us:
+// rsync -aHAX and tar --xattrs --acls. Needs root, setfacl, setfattr, setcap, rsync.
+func TestFidelity(t *testing.T) {
+	needs(t, "setfacl", "setfattr", "setcap", "rsync", "tar")
+	g, ctx := NewWithT(t), t.Context()
+	src := oddTree(t)
+	e := enginetest.Open(t, kopia.WithoutWaiting(kopia.Driver{}), initialized(t))
+	backup := func() repository.Snapshot {
+		t.Helper()
+		s, err := e.Backup(ctx, repository.Source{Name: "v", Dir: src}, repository.BackupOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		return s
+	}
+	same := func(s repository.Snapshot) {
+		t.Helper()
+		out := t.TempDir()
+		res, err := e.Restore(ctx, s.ID, out, everything)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(res.Problems).To(BeEmpty())
+		compare(t, src, out)
+	}
+	first := backup()
+	second := backup() // takes everything from the first one
+	g.Expect(second.Attributes).To(And(BeNumerically(">", 10), Equal(first.Attributes)))
+	same(second)
+
+	// An attribute alone changes: kopia sees no change of the file, the next snapshot must have it.
+	run(t, "setfattr", "-n", "user.note", "-v", "changed", filepath.Join(src, "xattr"))
+	last := backup()
+	same(last)
+
+	// The attribute files survive a garbage collection, and go with their snapshots.
+	g.Expect(e.Delete(ctx, first.ID, second.ID)).To(Succeed())
+	g.Expect(e.Maintain(ctx, repository.MaintainOptions{Full: true})).To(Succeed())
+	same(last)
+
+	// Without being asked for, nothing dangerous comes back, and it is said.
+	out := t.TempDir()
+	res, err := e.Restore(ctx, last.ID, out, repository.RestoreOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	dangerous, err := exec.CommandContext(ctx, "find", out, "-perm", "/6000", "-type", "f", "-o", "-type", "c", "-o", "-type", "b").Output()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(dangerous)).To(BeEmpty())
+	g.Expect(res.OwnersNotRestored).To(BeNumerically(">=", 7))
+	g.Expect(res.ModesNotRestored).To(BeEquivalentTo(4))
+	g.Expect(res.AttributesNotRestored).To(BeEquivalentTo(3), "two devices, one capability: %v", res.Problems)
+	g.Expect(len(res.Problems)).To(BeNumerically(">=", 7))
+}
+
+// TestEscape restores over a target in which directories were replaced by symbolic links to elsewhere.
+func TestEscape(t *testing.T) {
+	src := t.TempDir()
+	enginetest.Tree(t, src, 250)
+	NewWithT(t).Expect(os.Link(filepath.Join(src, "dir0/file1"), filepath.Join(src, "dir1/linked"))).To(Succeed())
+	e := enginetest.Open(t, kopia.Driver{}, initialized(t))
+	s, err := e.Backup(t.Context(), repository.Source{Name: "v", Dir: src}, repository.BackupOptions{})
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	for name, conflict := range map[string]repository.Conflict{
+		"fail": repository.ConflictFail, "skip": repository.ConflictSkip, "replace": repository.ConflictReplace,
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			out, outside := t.TempDir(), t.TempDir()
+			precious := filepath.Join(outside, "precious")
+			g.Expect(os.WriteFile(precious, []byte("precious"), 0o644)).To(Succeed())
+			g.Expect(os.Symlink(outside, filepath.Join(out, "dir1"))).To(Succeed())
+			g.Expect(os.Mkdir(filepath.Join(out, "dir0"), 0o755)).To(Succeed())
+			g.Expect(os.Symlink(precious, filepath.Join(out, "dir0/file2"))).To(Succeed())
+			_, err := e.Restore(t.Context(), s.ID, out, repository.RestoreOptions{OnConflict: conflict})
+			g.Expect(os.ReadDir(outside)).To(HaveLen(1), "wrote outside")
+			g.Expect(os.ReadFile(precious)).To(BeEquivalentTo("precious"), "overwrote a file outside")
+			if conflict != repository.ConflictReplace {
+				g.Expect(err).To(HaveOccurred())
+				return
+			}
+			g.Expect(err).NotTo(HaveOccurred())
+			enginetest.Same(t, src, out)
+		})
+	}
+}
+
+func needs(t testing.TB, programs ...string) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root: owners, devices and capabilities")
+	}
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skipf("needs %s: apt-get install acl attr libcap2-bin rsync tar", p)
+		}
+	}
+}
+
+func run(t testing.TB, name string, args ...string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
+	NewWithT(t).Expect(err).NotTo(HaveOccurred(), "%s %v: %s", name, args, out)
+}
+
+func compare(t testing.TB, a, b string) {
+	t.Helper()
+	g := NewWithT(t)
+	out, err := exec.CommandContext(t.Context(), "rsync", "-aHAXSn", "--checksum", "--delete", "--itemize-changes", "--specials", "--devices", a+"/", b+"/").CombinedOutput()
+	compared := false
+	for line := range strings.Lines(string(out)) {
+		// rsync cannot name what is beyond PATH_MAX; that is left to tar
+		if strings.Contains(line, "overflows") || strings.Contains(line, "IO error") || strings.Contains(line, "code 23") {
+			compared = true
+			continue
+		}
+		g.Expect(strings.TrimSpace(line)).To(BeEmpty(), "rsync sees a difference")
+	}
+	g.Expect(err == nil || compared).To(BeTrue(), "rsync: %v", err)
+	g.Expect(tarList(t, b)).To(Equal(tarList(t, a)))
+}
+
+// tarList lists with all metadata. Attributes come in the order of the inode; here they are sorted.
+func tarList(t testing.TB, dir string) []string {
+	t.Helper()
+	sh := `cd "$1" && tar --format=posix --sort=name --xattrs --xattrs-include='*' --acls --numeric-owner --pax-option=delete=atime,delete=ctime,exthdr.name=x -S -cf - . | tar --xattrs --xattrs-include='*' --acls --numeric-owner --full-time -tvvf -`
+	out, err := exec.CommandContext(t.Context(), "bash", "-o", "pipefail", "-c", sh, "-", dir).CombinedOutput()
+	NewWithT(t).Expect(err).NotTo(HaveOccurred(), "%.500s", out)
+	var keep []string
+	start := 0
+	for l := range strings.SplitSeq(string(out), "\n") {
+		if strings.HasPrefix(l, "tar:") {
+			continue
+		}
+		keep = append(keep, l)
+		if !strings.HasPrefix(l, "  x: ") {
+			slices.Sort(keep[start : len(keep)-1])
+			start = len(keep)
+		}
+	}
+	return keep
+}

@@ -1,0 +1,164 @@
+package kopia_test
+
+import (
+	"fmt"
+	"math/rand"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
+)
+
+// oddNames are names that have given backup programs trouble, this one's own included.
+var oddNames = []string{
+	"\xff\xfe", "\xff\xfd", "caf\xe9", "new\nline", " lead", "trail ", "-dash", "back\\slash", "quote\"'", "\u202e", "%41",
+	".cairn~a", ".cairn~nx", "x.kopia-entry", ".kopiaignore", "CACHEDIR.TAG", "e\u0301", "\u00e9", "tab\t", "\x01",
+	strings.Repeat("n", 255), strings.Repeat("\xf0", 255),
+}
+
+// odd is a tree in the making.
+type odd struct {
+	t   testing.TB
+	dir string
+}
+
+// oddTree makes a tree of everything unusual.
+func oddTree(t testing.TB) string {
+	o := odd{t, t.TempDir()}
+	o.modes()
+	o.links()
+	o.attributes()
+	o.specials()
+	o.names()
+	o.holes()
+	o.deep()
+	o.times()
+	return o.dir
+}
+
+func (o odd) do(err error) {
+	o.t.Helper()
+	NewWithT(o.t).Expect(err).NotTo(HaveOccurred())
+}
+
+func (o odd) path(name string) string { return filepath.Join(o.dir, name) }
+
+func (o odd) file(name, data string) string {
+	o.t.Helper()
+	o.do(os.WriteFile(o.path(name), []byte(data), 0o644))
+	return o.path(name)
+}
+
+func (o odd) modes() {
+	for i, mode := range []uint32{0o4755, 0o2755, 0o6711, 0o1644, 0o7777, 0o000, 0o200} {
+		p := o.file(fmt.Sprint("mode", i), "x")
+		o.do(unix.Chown(p, 1000+i, 2000+i))
+		o.do(unix.Chmod(p, mode))
+	}
+	o.do(os.Mkdir(o.path("sgid"), 0o755))
+	o.do(unix.Chmod(o.path("sgid"), 0o3775))
+	o.do(os.Mkdir(o.path("empty"), 0o500))
+}
+
+// links: in one directory, across directories, to a symbolic link, and of an empty file.
+func (o odd) links() {
+	a := o.file("link-a", strings.Repeat("linked", 1000))
+	o.do(os.Link(a, o.path("link-b")))
+	o.do(os.Link(a, o.path("sgid/link-c")))
+	o.do(os.Symlink("nowhere/\xff", o.path("sym-a")))
+	o.do(unix.Linkat(unix.AT_FDCWD, o.path("sym-a"), unix.AT_FDCWD, o.path("sym-b"), 0))
+	o.do(os.Link(o.file("empty-a", ""), o.path("empty-b")))
+}
+
+func (o odd) attributes() {
+	t, x := o.t, o.file("xattr", "x")
+	run(t, "setfattr", "-n", "user.note", "-v", "value", x)
+	run(t, "setfattr", "-n", "user.binary", "-v", "0x00ff0a", x)
+	run(t, "setfattr", "-n", "trusted.t", "-v", "t", x)
+	run(t, "setfacl", "-m", "u:1234:rw,g:5678:r", o.file("acl", "x"))
+	o.do(os.Mkdir(o.path("acldir"), 0o750))
+	o.file("acldir/before", "x")
+	run(t, "setfacl", "-d", "-m", "u:1234:rwx", o.path("acldir"))
+	run(t, "setfacl", "-m", "u:1234:rx", o.path("acldir"))
+	o.file("acldir/after", "inherits")
+	run(t, "setcap", "cap_net_bind_service=+ep", o.file("cap", "x"))
+	run(t, "setfacl", "-m", "u:77:r", o.dir)
+	run(t, "setfattr", "-h", "-n", "trusted.onlink", "-v", "t", o.path("sym-a"))
+}
+
+func (o odd) specials() {
+	o.do(unix.Mkfifo(o.path("fifo"), 0o620))
+	run(o.t, "setfacl", "-m", "u:1234:rw", o.path("fifo"))
+	o.do(unix.Chown(o.path("fifo"), 5, 6))
+	o.do(unix.Mknod(o.path("null"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
+	o.do(unix.Mknod(o.path("block"), unix.S_IFBLK|0o600, int(unix.Mkdev(7, 200))))
+}
+
+func (o odd) names() {
+	for i, n := range oddNames {
+		o.file(n, fmt.Sprint("name", i))
+	}
+	o.file(".kopiaignore", "*\n")
+	o.file("CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55")
+	o.do(os.Mkdir(o.path("dir\xff"), 0o755))
+	o.file("dir\xff/in\xfe", "x")
+}
+
+func (o odd) holes() {
+	h := o.file("holes", "")
+	o.do(os.Truncate(h, 64<<20))
+	w, err := os.OpenFile(h, os.O_WRONLY, 0)
+	o.do(err)
+	_, err = w.WriteAt([]byte("island"), 33<<20+123)
+	o.do(err)
+	_, err = w.WriteAt(make([]byte, 100), 40<<20)
+	o.do(err)
+	o.do(w.Close())
+	o.do(os.Truncate(o.file("allhole", ""), 10<<20+1))
+	b := make([]byte, 9<<20+77)
+	rand.New(rand.NewSource(3)).Read(b)
+	clear(b[4<<20 : 6<<20])
+	o.do(os.WriteFile(o.path("mixed"), b, 0o644))
+}
+
+// deep makes a path longer than PATH_MAX.
+func (o odd) deep() {
+	fd, err := unix.Open(o.dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	o.do(err)
+	for i := range 22 {
+		n := fmt.Sprintf("%02d", i) + strings.Repeat("d", 198)
+		o.do(unix.Mkdirat(fd, n, 0o755))
+		next, err := unix.Openat(fd, n, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		o.do(err)
+		o.do(unix.Close(fd))
+		fd = next
+		leaf, err := unix.Openat(fd, "leaf", unix.O_CREAT|unix.O_WRONLY, 0o644)
+		o.do(err)
+		_, err = unix.Write(leaf, []byte("leaf"))
+		o.do(err)
+		o.do(unix.Close(leaf))
+	}
+	o.do(unix.Fsetxattr(fd, "user.deep", []byte("deep"), 0))
+	o.do(unix.Close(fd))
+}
+
+// times sets children before parents.
+func (o odd) times() {
+	set := func(name string, sec, nsec int64) {
+		ts := []unix.Timespec{{Sec: sec, Nsec: nsec}, {Sec: sec, Nsec: nsec}}
+		o.do(unix.UtimesNanoAt(unix.AT_FDCWD, o.path(name), ts, unix.AT_SYMLINK_NOFOLLOW))
+	}
+	set(" lead", 1234567890, 123456789)
+	set("-dash", -86400*365*20, 999999999)
+	set("sym-a", 1000000000, 987654321)
+	set("quote\"'", 15000000000, 5) // the year 2445
+	set("fifo", 1111111111, 111111111)
+	set("empty", 999, 1)
+	set("acldir", 1222222222, 222222222)
+	set("sgid", -1, 500)
+	o.do(os.Chtimes(o.dir, time.Unix(5, 0), time.Unix(1333333333, 333333333)))
+}
