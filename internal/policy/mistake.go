@@ -1,0 +1,35 @@
+package policy
+
+import "strings"
+
+// Mistake is one thing in an object that can't work.
+type Mistake struct {
+	// Field where it is, for example spec.sessions[0].targets[2].name.
+	Field string
+	// Reason is one of the API package's reasons.
+	Reason string
+	// Message says what is wrong and what to do, without the field.
+	Message string
+}
+
+// InvalidError is all mistakes of one object, in the order of its fields.
+type InvalidError struct {
+	Mistakes []Mistake
+}
+
+// Error gives every mistake with its field, joined by semicolons.
+func (e *InvalidError) Error() string {
+	parts := make([]string, len(e.Mistakes))
+	for i, m := range e.Mistakes {
+		parts[i] = m.Field + ": " + m.Message
+	}
+	return strings.Join(parts, "; ")
+}
+
+// asError is nil for no mistakes.
+func asError(mistakes []Mistake) error {
+	if len(mistakes) == 0 {
+		return nil
+	}
+	return &InvalidError{Mistakes: mistakes}
+}

@@ -1,0 +1,31 @@
+package policy
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// Allowed says whether an object of namespace owner, with this usage policy, may be referred to from namespace user, which
+// has userLabels. Its own namespace always may; without a policy no other may. A selector that can't be read allows nobody.
+func Allowed(usage *v1alpha1.UsagePolicy, owner, user string, userLabels map[string]string) bool {
+	if owner == user {
+		return true
+	}
+	if usage == nil || usage.AllowedNamespaces.From == nil {
+		return false
+	}
+	switch *usage.AllowedNamespaces.From {
+	case v1alpha1.NamespacesFromAll:
+		return true
+	case v1alpha1.NamespacesFromSelector:
+		if usage.AllowedNamespaces.Selector == nil {
+			return false
+		}
+		selector, err := metav1.LabelSelectorAsSelector(usage.AllowedNamespaces.Selector)
+		return err == nil && selector.Matches(labels.Set(userLabels))
+	default:
+		return false
+	}
+}
