@@ -1,0 +1,29 @@
+package cluster
+
+// addons is applied once the API server is ready, after the snapshot CRDs.
+const addons = `apiVersion: storage.k8s.io/v1
+kind: CSIDriver
+metadata: {name: ` + driverName + `}
+spec:
+  attachRequired: false
+  podInfoOnMount: false
+  fsGroupPolicy: File
+  volumeLifecycleModes: [Persistent]
+---
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata:
+  name: minihostpath
+  annotations: {storageclass.kubernetes.io/is-default-class: "true"}
+provisioner: ` + driverName + `
+volumeBindingMode: WaitForFirstConsumer
+reclaimPolicy: Delete
+---
+apiVersion: snapshot.storage.k8s.io/v1
+kind: VolumeSnapshotClass
+metadata:
+  name: minihostpath
+  annotations: {snapshot.storage.kubernetes.io/is-default-class: "true"}
+driver: ` + driverName + `
+deletionPolicy: Delete
+`

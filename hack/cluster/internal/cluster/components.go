@@ -1,0 +1,67 @@
+package cluster
+
+import (
+	"fmt"
+	"os/exec"
+)
+
+// component is one supervised process.
+type component struct {
+	name  string
+	path  string
+	args  []string
+	ready func() error // optional; polled before the next component starts
+}
+
+// components lists the processes in starting order.
+func (c *Cluster) components() []component {
+	pki := func(f string) string { return c.path("pki", f) }
+	kube := func(name string, ready func() error, args ...string) component {
+		return component{name: name, path: c.bin("kube"), args: append([]string{name}, args...), ready: ready}
+	}
+	etcdURL := fmt.Sprintf("https://127.0.0.1:%d", c.EtcdPort)
+	peerURL := fmt.Sprintf("https://127.0.0.1:%d", c.EtcdPort+1)
+	containerd, _ := exec.LookPath("containerd") // preflight has checked
+	return []component{
+		{name: "containerd", path: containerd, args: []string{"--config", c.path("config", "containerd.toml")},
+			ready: socketReady(c.containerdSocket())},
+		kube("etcd", tcpReady(fmt.Sprintf("127.0.0.1:%d", c.EtcdPort)),
+			"--data-dir", c.path("etcd"),
+			"--listen-client-urls", etcdURL, "--advertise-client-urls", etcdURL,
+			"--listen-peer-urls", peerURL, "--initial-advertise-peer-urls", peerURL, "--initial-cluster", "default="+peerURL,
+			"--cert-file", pki("etcd.crt"), "--key-file", pki("etcd.key"), "--client-cert-auth", "--trusted-ca-file", pki("ca.crt"),
+			"--peer-cert-file", pki("etcd.crt"), "--peer-key-file", pki("etcd.key"), "--peer-client-cert-auth", "--peer-trusted-ca-file", pki("ca.crt"),
+			"--unsafe-no-fsync", // a test cluster's data need not survive a power cut
+			"--log-level", "warn"),
+		kube("kube-apiserver", c.apiReady,
+			"--advertise-address", c.NodeIP, "--bind-address", c.NodeIP, "--secure-port", fmt.Sprint(c.APIPort),
+			"--etcd-servers", etcdURL, "--etcd-cafile", pki("ca.crt"), "--etcd-certfile", pki("etcd-client.crt"), "--etcd-keyfile", pki("etcd-client.key"),
+			"--client-ca-file", pki("ca.crt"), "--tls-cert-file", pki("apiserver.crt"), "--tls-private-key-file", pki("apiserver.key"),
+			"--kubelet-client-certificate", pki("apiserver-kubelet.crt"), "--kubelet-client-key", pki("apiserver-kubelet.key"),
+			"--kubelet-certificate-authority", pki("ca.crt"), "--kubelet-preferred-address-types", "InternalIP",
+			"--service-account-issuer", "https://kubernetes.default.svc.cluster.local",
+			"--service-account-key-file", pki("sa.pub"), "--service-account-signing-key-file", pki("sa.key"),
+			"--service-cluster-ip-range", c.ServiceCIDR, "--authorization-mode", "Node,RBAC",
+			"--enable-admission-plugins", "NodeRestriction", "--allow-privileged=true", "--profiling=false"),
+		kube("kube-controller-manager", nil,
+			"--kubeconfig", c.Kubeconfig("controller-manager"), "--leader-elect=false", "--secure-port=0",
+			"--root-ca-file", pki("ca.crt"), "--service-account-private-key-file", pki("sa.key"), "--use-service-account-credentials",
+			"--cluster-signing-cert-file", pki("ca.crt"), "--cluster-signing-key-file", pki("ca.key")),
+		kube("kube-scheduler", nil, "--kubeconfig", c.Kubeconfig("scheduler"), "--leader-elect=false", "--secure-port=0"),
+		kube("kubelet", nil,
+			"--config", c.path("config", "kubelet.yaml"), "--kubeconfig", c.Kubeconfig("kubelet"),
+			"--root-dir", c.path("kubelet"), "--hostname-override", c.NodeName, "--node-ip", c.NodeIP),
+		kube("kube-proxy", nil, "--config", c.path("config", "proxy.yaml")),
+		{name: "coredns", path: c.bin("coredns"), args: []string{"-conf", c.path("config", "Corefile")}},
+		{name: "minihostpath", path: c.bin("minihostpath"), args: []string{
+			"-endpoint", c.csiSocket(), "-registration-dir", c.path("kubelet", "plugins_registry"),
+			"-name", driverName, "-node", c.NodeName, "-data", c.path("csi-data")},
+			ready: socketReady(c.csiSocket())},
+		{name: "csi-provisioner", path: c.bin("csi-provisioner"), args: []string{
+			"--kubeconfig", c.Kubeconfig("addons"), "--csi-address", c.csiSocket(), "--leader-election=false"}},
+		{name: "csi-snapshotter", path: c.bin("csi-snapshotter"), args: []string{
+			"--kubeconfig", c.Kubeconfig("addons"), "--csi-address", c.csiSocket(), "--leader-election=false"}},
+		{name: "snapshot-controller", path: c.bin("snapshot-controller"), args: []string{
+			"--kubeconfig", c.Kubeconfig("addons"), "--leader-election=false"}},
+	}
+}

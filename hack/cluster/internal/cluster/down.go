@@ -1,0 +1,63 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"time"
+)
+
+// Down stops the cluster of a state directory and undoes what it did outside
+// of it (save for some empty directories at paths fixed in the components);
+// with purge, that directory goes too. It works the same whether the cluster
+// runs, crashed, or was half started, and can be repeated. Without a cluster it
+// succeeds and says so on out.
+func Down(out io.Writer, state string, purge bool) error {
+	c, err := Load(state)
+	if errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintln(out, "nothing to do:", err)
+		return nil
+	} else if err != nil {
+		return err
+	}
+	c.endProcesses()
+
+	var errs []error
+	try := func(what string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", what, err))
+		}
+	}
+	try("remove pods", c.removePods())
+	try("unmount volumes", c.unmountAll())
+	for _, family := range []string{"ip", "ip6"} {
+		for _, table := range []string{"kube-proxy", "cni_hostport"} {
+			_ = exec.Command("nft", "delete", "table", family, table).Run() // may not exist
+		}
+	}
+	if exec.Command("ip", "link", "show", c.Bridge).Run() == nil {
+		try("remove the bridge", run("ip", "link", "del", c.Bridge))
+	}
+	removeCgroups()
+	try("remove links to logs", c.removeLogLinks())
+	if c.SavedIPForward != "" {
+		try("restore ip_forward", os.WriteFile(ipForward, []byte(c.SavedIPForward), 0o644))
+	}
+	if purge && len(errs) == 0 { // never delete below a mount that is still there
+		try("delete the state directory", os.RemoveAll(c.State))
+	}
+	return errors.Join(errs...)
+}
+
+// endProcesses stops the supervisor, then what a killed supervisor left
+// behind, newest first.
+func (c *Cluster) endProcesses() {
+	terminate(c.supervisorPID(), time.Minute)
+	comps := c.components()
+	for i := len(comps) - 1; i >= 0; i-- {
+		terminate(c.pidOf(comps[i].name, comps[i].path), stopTimeout)
+	}
+}

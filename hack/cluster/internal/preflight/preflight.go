@@ -1,0 +1,114 @@
+// Package preflight finds out what a machine lacks to run the cluster, says
+// how to mend it, and on Debian and Ubuntu can mend most of it.
+package preflight
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"sort"
+	"strings"
+)
+
+// Problem is one thing that is missing.
+type Problem struct {
+	What    string // what is missing, and what needs it
+	Package string // Debian package that brings it; "" if none does
+	Mend    string // the command that mends it if no package does; "" if there is none
+}
+
+// Machine is what Check asks about. Use Host for the machine at hand.
+type Machine struct {
+	UID    int
+	Find   func(program string) error // nil if the program is in PATH
+	Exists func(path string) error    // nil if the path exists
+	Read   func(path string) ([]byte, error)
+}
+
+// Host returns the machine that this process runs on.
+func Host() Machine {
+	return Machine{
+		UID:    os.Geteuid(),
+		Find:   func(p string) error { _, err := exec.LookPath(p); return err },
+		Exists: func(p string) error { _, err := os.Stat(p); return err },
+		Read:   os.ReadFile,
+	}
+}
+
+// programs are not Go modules, or not worth building. The cluster runs its own
+// containerd with its own socket and files: a daemon that the package starts
+// does not matter, nor does it have to run.
+var programs = []struct{ name, pkg, use string }{
+	{"containerd", "containerd", "runs the containers"},
+	{"containerd-shim-runc-v2", "containerd", "runs the containers"},
+	{"ctr", "containerd", "imports images"},
+	{"runc", "runc", "runs the containers"},
+	{"nft", "nftables", "kube-proxy and hostPort"},
+	{"ip", "iproute2", "makes the node's interface"},
+	{"git", "git", "serves Git in a pod"},
+	{"mount", "mount", "the kubelet mounts volumes"},
+	{"cp", "coreutils", "the CSI driver copies volumes"},
+}
+
+// Check returns everything that is missing at once, in a fixed order.
+func Check(m Machine) []Problem {
+	var found []Problem
+	if m.UID != 0 {
+		found = append(found, Problem{What: "the cluster needs root", Mend: "sudo -E " + strings.Join(os.Args, " ")})
+	}
+	for _, p := range programs {
+		if m.Find(p.name) != nil {
+			found = append(found, Problem{What: fmt.Sprintf("program %s is not in PATH (%s)", p.name, p.use), Package: p.pkg})
+		}
+	}
+	if b, err := m.Read("/proc/filesystems"); err == nil && !strings.Contains(string(b), "\toverlay\n") {
+		found = append(found, Problem{What: "the kernel has no overlayfs (layers of images)", Mend: "modprobe overlay"})
+	}
+	for _, p := range []string{"/dev/kmsg", "/sys/fs/cgroup"} {
+		if err := m.Exists(p); err != nil {
+			found = append(found, Problem{What: p + " is missing (the kubelet reads it)"})
+		}
+	}
+	return found
+}
+
+// Packages returns the Debian packages that mend problems, sorted.
+func Packages(problems []Problem) []string {
+	set := map[string]bool{}
+	for _, p := range problems {
+		if p.Package != "" {
+			set[p.Package] = true
+		}
+	}
+	names := make([]string, 0, len(set))
+	for n := range set {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	return names
+}
+
+// Error returns the problems as one error with a line each and the commands
+// that mend them, or nil if there are none.
+func Error(problems []Problem) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	var b strings.Builder
+	b.WriteString("this machine cannot run the cluster yet:")
+	for _, p := range problems {
+		b.WriteString("\n  " + p.What)
+		if p.Mend != "" {
+			b.WriteString("; mend it with: " + p.Mend)
+		}
+	}
+	if pkgs := Packages(problems); len(pkgs) > 0 {
+		b.WriteString("\nmend it with: apt-get update && apt-get " + strings.Join(installArgs(pkgs), " "))
+	}
+	return errors.New(b.String())
+}
+
+func installArgs(pkgs []string) []string {
+	return append([]string{"install", "-y", "--no-install-recommends"}, pkgs...)
+}

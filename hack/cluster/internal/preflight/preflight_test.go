@@ -1,0 +1,120 @@
+package preflight
+
+import (
+	"errors"
+	"io/fs"
+	"testing"
+
+	. "github.com/onsi/gomega"
+)
+
+// machine is a complete one, changed by f.
+func machine(f func(*Machine)) Machine {
+	m := Machine{
+		Find:   func(string) error { return nil },
+		Exists: func(string) error { return nil },
+		Read: func(p string) ([]byte, error) {
+			switch p {
+			case "/proc/filesystems":
+				return []byte("nodev\toverlay\n"), nil
+			case "/etc/os-release":
+				return []byte("NAME=x\nID=ubuntu\nID_LIKE=\"debian\"\n"), nil
+			}
+			return nil, fs.ErrNotExist
+		},
+	}
+	f(&m)
+	return m
+}
+
+func lacks(programs ...string) func(*Machine) {
+	return func(m *Machine) {
+		m.Find = func(p string) error {
+			for _, l := range programs {
+				if l == p {
+					return errors.New("not found")
+				}
+			}
+			return nil
+		}
+	}
+}
+
+func TestProblemsComeWithWhatMendsThem(t *testing.T) {
+	for name, tc := range map[string]struct {
+		machine Machine
+		want    string // "" if nothing is missing
+	}{
+		"a complete machine": {machine(func(*Machine) {}), ""},
+		"programs of two packages": {
+			machine(lacks("nft", "ctr", "containerd")),
+			"this machine cannot run the cluster yet:\n" +
+				"  program containerd is not in PATH (runs the containers)\n" +
+				"  program ctr is not in PATH (imports images)\n" +
+				"  program nft is not in PATH (kube-proxy and hostPort)\n" +
+				"mend it with: apt-get update && apt-get install -y --no-install-recommends containerd nftables",
+		},
+		"a kernel without overlayfs": {
+			machine(func(m *Machine) { m.Read = func(string) ([]byte, error) { return []byte("nodev\tproc\n"), nil } }),
+			"this machine cannot run the cluster yet:\n  the kernel has no overlayfs (layers of images); mend it with: modprobe overlay",
+		},
+		"no kernel log": {
+			machine(func(m *Machine) {
+				m.Exists = func(p string) error {
+					if p == "/dev/kmsg" {
+						return fs.ErrNotExist
+					}
+					return nil
+				}
+			}),
+			"this machine cannot run the cluster yet:\n  /dev/kmsg is missing (the kubelet reads it)",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			err := Error(Check(tc.machine))
+			if tc.want == "" {
+				g.Expect(err).NotTo(HaveOccurred())
+				return
+			}
+			g.Expect(err).To(MatchError(tc.want))
+		})
+	}
+}
+
+func TestTheClusterNeedsRoot(t *testing.T) {
+	g := NewWithT(t)
+	problems := Check(machine(func(m *Machine) { m.UID = 1000 }))
+	g.Expect(problems).To(HaveLen(1))
+	g.Expect(problems[0].Mend).To(HavePrefix("sudo -E "))
+	g.Expect(Packages(problems)).To(BeEmpty())
+}
+
+func TestWhenPackagesMayBeInstalled(t *testing.T) {
+	for name, tc := range map[string]struct {
+		machine Machine
+		env     string
+		err     string
+	}{
+		"root on Ubuntu":       {machine(func(*Machine) {}), "", ""},
+		"forbidden":            {machine(func(*Machine) {}), "1", "NO_INSTALL=1 forbids it"},
+		"not root":             {machine(func(m *Machine) { m.UID = 1 }), "", "only root can"},
+		"Debian without a apt": {machine(lacks("apt-get")), "", "only on Debian and Ubuntu"},
+		"another system": {machine(func(m *Machine) {
+			m.Read = func(string) ([]byte, error) { return []byte("ID=fedora\nPRETTY_NAME=\"not debian\"\n"), nil }
+		}), "", "only on Debian and Ubuntu"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			err := CanInstall(tc.machine, func(key string) string {
+				g.Expect(key).To(Equal("NO_INSTALL"))
+				return tc.env
+			})
+			if tc.err == "" {
+				g.Expect(err).NotTo(HaveOccurred())
+				return
+			}
+			g.Expect(err).To(MatchError(ContainSubstring(tc.err)))
+		})
+	}
+}
