@@ -59,6 +59,8 @@ const (
 	ReasonPushRefused      = "PushRefused"
 	ReasonBacklogged       = "Backlogged"
 	ReasonPushed           = "Pushed"
+	ReasonRecordDropped    = "RecordDropped"
+	ReasonRecordDiffers    = "RecordDiffers"
 
 	// BackupStorage and Repository.
 	ReasonBackendInitializationSucceeded    = "BackendInitializationSucceeded"

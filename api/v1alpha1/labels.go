@@ -45,6 +45,10 @@ const (
 	AnnotationPrivilegedMovers = Group + "/privileged-movers"
 	// AnnotationRecord is on the objects of records. No controller acts on an object that has it.
 	AnnotationRecord = Group + "/record"
+	// AnnotationRecordUID on the objects of records is the UID that the object had in the cluster.
+	AnnotationRecordUID = Group + "/record-uid"
+	// AnnotationOutboxRecords on a ConfigMap of a Ledger's outbox is the number of records in it.
+	AnnotationOutboxRecords = Group + "/outbox-records"
 	// AnnotationMovers on Snapshots and RestoreSessions says which Job may write which component:
 	// "<component>=<job>,<component>=<job>". The admission policy reads it.
 	AnnotationMovers = Group + "/movers"

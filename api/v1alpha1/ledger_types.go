@@ -108,6 +108,10 @@ type LedgerStatus struct {
 	// +optional
 	LastPushedCommit string `json:"lastPushedCommit,omitempty"`
 
+	// LastPushedTo is where that commit lies: <host>/<path>@<branch>. With another url or branch the search for it ends.
+	// +optional
+	LastPushedTo string `json:"lastPushedTo,omitempty"`
+
 	// LastPushedTime is when the remote took it.
 	// +optional
 	LastPushedTime *metav1.Time `json:"lastPushedTime,omitempty"`

@@ -26,6 +26,11 @@ type ResolvedBackup struct {
 	// Policy that was in force.
 	// +optional
 	Policy ResolvedPolicy `json:"policy,omitempty"`
+	// Schedule of the session, as the policy has it. Empty where the session has none. The folder of the run's record
+	// depends on it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	Schedule string `json:"schedule,omitempty"`
 	// Timeout of the run.
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
