@@ -78,10 +78,15 @@ func (o *objects) count() error {
 	})
 }
 
+// EncodedObject counts every read, those of go-git's pack encoder included.
+func (o *objects) EncodedObject(t plumbing.ObjectType, h plumbing.Hash) (plumbing.EncodedObject, error) {
+	o.stats.Reads++
+	return o.Storage.EncodedObject(t, h)
+}
+
 // read returns nil and no error for an object that is not there.
 func (o *objects) read(t plumbing.ObjectType, h plumbing.Hash) (_ plumbing.EncodedObject, err error) {
 	defer corrupt(&err)
-	o.stats.Reads++
 	obj, err := o.EncodedObject(t, h)
 	if errors.Is(err, plumbing.ErrObjectNotFound) {
 		return nil, nil

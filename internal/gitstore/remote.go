@@ -91,6 +91,12 @@ func (l *Listing) Tips() []plumbing.Hash {
 	return slices.Compact(tips)
 }
 
+// ServesCommits says that the server advertises to hand out any commit behind a
+// ref. Without it the server may do so all the same.
+func (l *Listing) ServesCommits() bool {
+	return l.conversation.refs().Capabilities.Supports(capability.AllowReachableSHA1InWant)
+}
+
 // CanFilter says whether the server leaves out large files if asked to.
 func (l *Listing) CanFilter() bool {
 	return l.conversation.refs().Capabilities.Supports(capability.Filter)
