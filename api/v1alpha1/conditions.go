@@ -83,6 +83,7 @@ const (
 	ReasonRepositoryConflict                = "RepositoryConflict"
 	ReasonWrongPassword                     = "WrongPassword"
 	ReasonEncryptionSecretNotAvailable      = "EncryptionSecretNotAvailable"
+	ReasonClockSkew                         = "ClockSkew"
 
 	// BackupConfiguration and BackupBatch.
 	ReasonResourceValidationPassed = "ResourceValidationPassed"
@@ -115,6 +116,7 @@ const (
 	ReasonVolumeNotBound           = "VolumeNotBound"
 	ReasonVolumeInUse              = "VolumeInUse"
 	ReasonVolumeNotEmpty           = "VolumeNotEmpty"
+	ReasonTargetUnwritable         = "TargetUnwritable"
 	ReasonRestoreInProgress        = "RestoreInProgress"
 	ReasonAlreadyRestored          = "AlreadyRestored"
 	ReasonSnapshotNotFound         = "SnapshotNotFound"

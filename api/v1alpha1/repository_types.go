@@ -58,6 +58,11 @@ type RepositoryStatus struct {
 	// +kubebuilder:validation:Enum=Ready;NotReady
 	Phase string `json:"phase,omitempty"`
 
+	// InitializedSpec is the digest of the directory and its backend at the time repository.yaml was last seen there. Once
+	// it is set the repository is looked for, never created again.
+	// +optional
+	InitializedSpec string `json:"initializedSpec,omitempty"`
+
 	// LastBackupTime is when the last successful backup ended.
 	// +optional
 	LastBackupTime *metav1.Time `json:"lastBackupTime,omitempty"`
