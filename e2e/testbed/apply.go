@@ -1,0 +1,106 @@
+package testbed
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/polling"
+	"github.com/fluxcd/pkg/ssa"
+	ssautil "github.com/fluxcd/pkg/ssa/utils"
+	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+)
+
+// fieldManager of everything the testbed applies.
+const fieldManager = "cairn-testbed"
+
+// applyDir builds a kustomization and applies it, as "kubectl apply --server-side -k" does.
+func (t *Testbed) applyDir(ctx context.Context, dir string) error {
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
+	if err != nil {
+		return fmt.Errorf("build %s: %w", dir, err)
+	}
+	data, err := built.AsYaml()
+	if err != nil {
+		return fmt.Errorf("write %s as YAML: %w", dir, err)
+	}
+	return t.Apply(ctx, data)
+}
+
+func (t *Testbed) applyServers(ctx context.Context) error {
+	data, err := os.ReadFile(filepath.Join(t.manifests(), "servers.yaml"))
+	if err != nil {
+		return fmt.Errorf("read the servers' manifest: %w", err)
+	}
+	return t.Apply(ctx, data)
+}
+
+// Apply applies a stream of YAML documents in an order that works: namespaces and definitions first.
+func (t *Testbed) Apply(ctx context.Context, data []byte) error {
+	objects, err := ssautil.ReadObjects(bytes.NewReader(data))
+	if err != nil {
+		return fmt.Errorf("read objects: %w", err)
+	}
+	return t.ApplyObjects(ctx, objects...)
+}
+
+// ApplyObjects applies objects in an order that works.
+func (t *Testbed) ApplyObjects(ctx context.Context, objects ...*unstructured.Unstructured) error {
+	poller := polling.NewStatusPoller(t.Client, t.Client.RESTMapper(), polling.Options{})
+	manager := ssa.NewResourceManager(t.Client, poller, ssa.Owner{Field: fieldManager, Group: "testbed.backup.cairn.dev"})
+	opts := ssa.DefaultApplyOptions()
+	opts.WaitInterval, opts.WaitTimeout = 200*time.Millisecond, time.Minute
+	if _, err := manager.ApplyAllStaged(ctx, objects, opts); err != nil {
+		return fmt.Errorf("apply: %w", err)
+	}
+	return nil
+}
+
+// Poll calls done every 200 ms until it says true, fails, or the time is over; then what is said.
+func Poll(ctx context.Context, timeout time.Duration, what string, done func(context.Context) (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	var last error
+	for {
+		ok, err := done(ctx)
+		if err == nil && ok {
+			return nil
+		}
+		if err != nil && ctx.Err() == nil {
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			if last != nil {
+				return fmt.Errorf("wait for %s: %w", what, last)
+			}
+			return fmt.Errorf("wait for %s: not within %s", what, timeout)
+		case <-tick.C:
+		}
+	}
+}
+
+func (t *Testbed) waitDeployment(ctx context.Context, key client.ObjectKey) error {
+	return Poll(ctx, 2*time.Minute, "Deployment "+key.String(), func(ctx context.Context) (bool, error) {
+		var d appsv1.Deployment
+		if err := t.Client.Get(ctx, key, &d); err != nil {
+			if apierrors.IsNotFound(err) {
+				return false, nil
+			}
+			return false, err
+		}
+		ready := d.Status.ObservedGeneration >= d.Generation && d.Status.UpdatedReplicas == *d.Spec.Replicas &&
+			d.Status.AvailableReplicas == *d.Spec.Replicas && d.Status.Replicas == *d.Spec.Replicas
+		return ready, nil
+	})
+}
