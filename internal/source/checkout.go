@@ -1,0 +1,178 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/plumbing/storer"
+)
+
+// entry is one thing to write.
+type entry struct {
+	path string
+	mode filemode.FileMode
+	hash plumbing.Hash
+}
+
+// plan is a tree, read and checked, with nothing written yet.
+type plan struct {
+	store   storer.EncodedObjectStorer
+	limits  Limits
+	entries []entry           // parents before children
+	links   map[string]string // path to target
+	bytes   int64             // of all files
+}
+
+// checkout checks the whole tree, then writes directories and files, and links
+// last, so that no file is ever written through a link.
+func checkout(ctx context.Context, store storer.EncodedObjectStorer, tree *object.Tree, dir string, limits Limits) error {
+	p := &plan{store: store, limits: limits, links: map[string]string{}}
+	if err := p.read(tree, ""); err != nil {
+		return err
+	}
+	for _, e := range p.entries {
+		if e.mode == filemode.Symlink {
+			if err := p.checkLink(e.path); err != nil {
+				return err
+			}
+		}
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("open checkout directory: %w", err)
+	}
+	defer root.Close()
+	for _, links := range []bool{false, true} {
+		for _, e := range p.entries {
+			if links != (e.mode == filemode.Symlink) {
+				continue
+			}
+			if err := ctx.Err(); err != nil {
+				return fmt.Errorf("check out %s: %w", e.path, err)
+			}
+			if err := p.write(root, e); err != nil {
+				return fmt.Errorf("check out %s: %w", e.path, err)
+			}
+		}
+	}
+	return nil
+}
+
+// read adds the entries of one directory, in Git's order.
+func (p *plan) read(tree *object.Tree, dir string) error {
+	seen := map[string]bool{}
+	for _, te := range tree.Entries {
+		if te.Mode == filemode.Submodule {
+			continue
+		}
+		e := entry{path.Join(dir, te.Name), te.Mode, te.Hash}
+		if why := badName(te.Name); why != "" || seen[te.Name] || len(dir)+len(te.Name) >= maxPath {
+			if why == "" {
+				why = "there twice or too long"
+			}
+			return fail(ErrPath, "file name %q in directory %q is %s: rename it in the repository", te.Name, "/"+dir, why)
+		}
+		seen[te.Name] = true
+		if p.entries = append(p.entries, e); len(p.entries) > p.limits.Files {
+			return fail(ErrTooLarge, "revision has more than %d files and directories, the first too many being %s: keep policy in a smaller repository", p.limits.Files, e.path)
+		}
+		if err := p.readEntry(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *plan) readEntry(e entry) error {
+	if e.mode == filemode.Dir {
+		tree, err := object.GetTree(p.store, e.hash)
+		if err != nil {
+			return fmt.Errorf("read directory %s: %w", e.path, err)
+		}
+		return p.read(tree, e.path)
+	}
+	size, err := p.store.EncodedObjectSize(e.hash)
+	switch {
+	case errors.Is(err, plumbing.ErrObjectNotFound), err == nil && size > p.limits.FileBytes:
+		// Not there means that the server was asked to leave out what is larger.
+		return fail(ErrTooLarge, "file %s is larger than %d bytes: remove it from the repository or keep policy in another one", e.path, p.limits.FileBytes)
+	case err != nil:
+		return fmt.Errorf("read size of %s: %w", e.path, err)
+	}
+	if p.bytes += size; p.bytes > p.limits.Bytes {
+		return fail(ErrTooLarge, "revision is larger than %d bytes, of which file %s is the last: keep policy in a smaller repository", p.limits.Bytes, e.path)
+	}
+	if e.mode != filemode.Symlink {
+		return nil
+	}
+	if size > maxTarget {
+		return fail(ErrSymlink, "symbolic link %s has a target of %d bytes: remove it from the repository", e.path, size)
+	}
+	target, err := p.content(e.hash)
+	if err != nil {
+		return fmt.Errorf("read link %s: %w", e.path, err)
+	}
+	p.links[e.path] = string(target)
+	return nil
+}
+
+// badName says why a name is not written, or nothing. A .git would make the
+// checkout a repository whose configuration a stranger wrote.
+func badName(name string) string {
+	switch {
+	case name == "" || name == "." || name == "..":
+		return "not a name"
+	case strings.EqualFold(name, ".git"):
+		return "reserved by Git"
+	case strings.ContainsAny(name, "/\\\x00"):
+		return "a path, not a name"
+	case len(name) > 255:
+		return "longer than 255 bytes"
+	}
+	return ""
+}
+
+func (p *plan) content(h plumbing.Hash) ([]byte, error) {
+	blob, err := object.GetBlob(p.store, h)
+	if err != nil {
+		return nil, err
+	}
+	r, err := blob.Reader()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(io.LimitReader(r, p.limits.FileBytes))
+}
+
+// write creates one entry; root refuses whatever would leave the directory.
+func (p *plan) write(root *os.Root, e entry) error {
+	switch e.mode {
+	case filemode.Dir:
+		return root.Mkdir(e.path, 0o755)
+	case filemode.Symlink:
+		return root.Symlink(p.links[e.path], e.path)
+	}
+	mode := os.FileMode(0o644)
+	if e.mode == filemode.Executable {
+		mode = 0o755
+	}
+	content, err := p.content(e.hash)
+	if err != nil {
+		return err
+	}
+	f, err := root.OpenFile(e.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,22 @@
+// Package source turns a Git reference into a directory at a revision. It does
+// not know Kubernetes, keeps nothing between calls, and every function is safe
+// for concurrent use.
+//
+// Resolve asks what a reference stands for and costs one request, so that a
+// reconcile with nothing new is one ls-remote; Fetch checks that revision out.
+//
+// # Invariants, and the tests that break when they are broken
+//
+//   - A reconcile with nothing new is one request (TestResolveIsOneRequest); a
+//     pinned commit is none.
+//   - What is in the directory is that revision and nothing else: no .git, no
+//     submodule (TestFetch, TestFetchLeavesNothingElse).
+//   - Nothing is written outside the directory, and no symbolic link in it leads
+//     outside (TestSymlinks, TestUnsafeNames).
+//   - Sizes are checked before anything is written, and what cannot be checked
+//     by then is bounded (TestLimits).
+//   - A local path is never read, a credential never leaves for another host and
+//     is in no error (TestURLs, TestRedirect, TestNoCredentialInErrors).
+//   - Each failure has one kind and one sentence that says what to do
+//     (TestErrors, TestSSHErrors, TestHostDown).
+package source

@@ -1,0 +1,191 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/go-git/go-billy/v5/osfs"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/cache"
+	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/storage/filesystem"
+
+	"github.com/cairn-backup/cairn/internal/gitstore"
+)
+
+// Fetch checks out rev below dir, which must be empty or not exist, and returns
+// it. A zero rev means what ref stands for now. Submodules are left out, there
+// is no .git, symbolic links stay links. Over HTTP it costs two requests, three
+// if the server has to be asked without a filter.
+//
+// On error dir may hold a part of the revision: throw it away. Errors are of the
+// kinds of this package.
+func Fetch(ctx context.Context, url string, ref Ref, auth Auth, rev Revision, dir string, limits Limits) (Revision, error) {
+	remote, err := open(url, auth)
+	if err != nil {
+		return Revision{}, err
+	}
+	defer remote.Close()
+	name, err := ref.name()
+	if err != nil {
+		return Revision{}, err
+	}
+	if rev.IsZero() && name == "" {
+		rev = ref.pinned()
+	}
+	if err := makeEmpty(dir); err != nil {
+		return Revision{}, err
+	}
+	// Inside dir, because it is the one place that the caller lets us write to.
+	tmp, err := os.MkdirTemp(dir, ".fetch-")
+	if err != nil {
+		return Revision{}, fmt.Errorf("create object directory: %w", err)
+	}
+	defer os.RemoveAll(tmp)
+	store := filesystem.NewStorageWithOptions(osfs.New(tmp, osfs.WithBoundOS()),
+		cache.NewObjectLRU(16*cache.MiByte), filesystem.Options{ExclusiveAccess: true, KeepDescriptors: true})
+	defer store.Close()
+	f := &fetcher{remote: remote, ref: ref, name: name, rev: rev, store: store, tmp: tmp, limits: limits.withDefaults()}
+	tree, err := f.fetch(ctx)
+	if err != nil {
+		return Revision{}, err
+	}
+	if err := checkout(ctx, store, tree, dir, f.limits); err != nil {
+		return Revision{}, err
+	}
+	return f.rev, nil
+}
+
+func makeEmpty(dir string) error {
+	if dir == "" {
+		return errors.New("check out: no directory given")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("create checkout directory: %w", err)
+	}
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("read checkout directory: %w", err)
+	}
+	if len(names) > 0 {
+		return fmt.Errorf("check out: directory %s is not empty", dir)
+	}
+	return nil
+}
+
+// fetcher gets the objects of one revision.
+type fetcher struct {
+	remote *gitstore.Remote
+	ref    Ref
+	name   plumbing.ReferenceName
+	rev    Revision
+	store  *filesystem.Storage
+	tmp    string
+	limits Limits
+	plain  bool // the server advertises filters and refuses them
+	byHash bool // the server promises commits by hash, so that a refusal is final
+}
+
+// fetch downloads the revision and returns its tree. It asks for the commit
+// alone; where the server does not hand that out, for the history of the branch
+// or, without one, of every branch and tag.
+func (f *fetcher) fetch(ctx context.Context) (*object.Tree, error) {
+	err := f.download(ctx, f.tip)
+	if errors.Is(err, gitstore.ErrNotServed) && !f.byHash {
+		err = f.download(ctx, f.history)
+	}
+	if err != nil {
+		var ours *Error
+		if errors.As(err, &ours) {
+			return nil, err
+		}
+		return nil, explain(f.remote.URL(), err)
+	}
+	commit, err := object.GetCommit(f.store, plumbing.NewHash(f.rev.Hash))
+	switch {
+	case errors.Is(err, plumbing.ErrObjectNotFound):
+		return nil, fail(ErrRefNotFound, "commit %s does not exist in %s or is not a commit: check spec.ref and what the repository has", f.rev.Hash, f.remote.URL())
+	case err != nil:
+		return nil, fmt.Errorf("read commit %s: %w", f.rev.Hash, err)
+	}
+	tree, err := object.GetTree(f.store, commit.TreeHash)
+	if err != nil {
+		return nil, fmt.Errorf("read tree of %s: %w", f.rev.Hash, err)
+	}
+	return tree, nil
+}
+
+// download lists the refs, because an SSH connection is good for one download.
+func (f *fetcher) download(ctx context.Context, choose func(*gitstore.Listing) (gitstore.Download, error)) error {
+	listing, err := f.remote.List(ctx)
+	if err != nil {
+		return err
+	}
+	defer listing.Close()
+	d, err := choose(listing)
+	if err != nil {
+		return err
+	}
+	// A large file is not downloaded at all where the server can leave it out;
+	// its absence is noticed and it is named.
+	if listing.CanFilter() && !f.plain {
+		d.OmitFiles = f.limits.FileBytes + 1
+	}
+	d.Object = objectFactor*f.limits.FileBytes + metadata
+	d.Unpacked = unpackFactor*f.limits.Bytes + metadata
+	d.Pack = d.Unpacked
+	d.TempDir = f.tmp
+	err = listing.Download(ctx, d, f.store)
+	if errors.Is(err, gitstore.ErrRefused) && d.OmitFiles > 0 {
+		f.plain = true
+		return f.download(ctx, choose)
+	}
+	return err
+}
+
+// tip wants the revision without history. An annotated tag is asked for by its
+// own object, since that is what the server advertises.
+func (f *fetcher) tip(l *gitstore.Listing) (gitstore.Download, error) {
+	f.byHash = l.ServesCommits()
+	want := plumbing.NewHash(f.rev.Hash)
+	if f.name != "" {
+		object, rev, err := lookup(l, f.remote.URL(), f.ref, f.name)
+		if err != nil {
+			return gitstore.Download{}, err
+		}
+		if f.rev.IsZero() {
+			f.rev = rev
+		}
+		if f.rev.Hash == rev.Hash {
+			want = object
+		} else {
+			want = plumbing.NewHash(f.rev.Hash)
+		}
+	}
+	return gitstore.Download{Want: []plumbing.Hash{want}, Depth: 1}, nil
+}
+
+// history wants what leads to the revision.
+func (f *fetcher) history(l *gitstore.Listing) (gitstore.Download, error) {
+	name, depth := f.name, searchDepth
+	if name == "" {
+		depth = 0
+		if f.ref.Branch != "" {
+			name = plumbing.NewBranchReferenceName(f.ref.Branch)
+		}
+	}
+	want := l.Tips()
+	if name != "" {
+		object, _, err := lookup(l, f.remote.URL(), Ref{Branch: f.ref.Branch, Tag: f.ref.Tag}, name)
+		if err != nil {
+			return gitstore.Download{}, err
+		}
+		want = []plumbing.Hash{object}
+	}
+	if len(want) == 0 {
+		return gitstore.Download{}, fail(ErrRefNotFound, "commit %s does not exist in %s: the repository is empty", f.rev.Hash, f.remote.URL())
+	}
+	return gitstore.Download{Want: want, Depth: depth}, nil
+}
