@@ -87,7 +87,7 @@ func AuthFromSecretData(u *url.URL, data map[string][]byte) (Auth, error) {
 func (a Auth) fits(e endpoint) error {
 	switch {
 	case a.BearerToken != "" && (a.Username != "" || a.Password != ""):
-		return fmt.Errorf("%w: basic and bearer credentials together", ErrAuth)
+		return fmt.Errorf("%w: basic and bearer credentials together; keep one of them", ErrAuth)
 	case e.scheme == "http" && !a.AllowPlainHTTP && (a.Password != "" || a.BearerToken != ""):
 		return errors.New("credentials are not sent over plain HTTP")
 	}

@@ -94,7 +94,8 @@ type httpStatus struct {
 }
 
 func (e *httpStatus) Error() string {
-	return fmt.Sprintf("HTTP status %d %s: %s", e.code, http.StatusText(e.code), e.text)
+	text := fmt.Sprintf("HTTP status %d %s: %s", e.code, http.StatusText(e.code), strings.TrimSpace(e.text))
+	return strings.TrimSuffix(text, ": ")
 }
 
 // refusal is a reply that says no to the ref update or to the pack.

@@ -20,6 +20,11 @@ const tokenLength = 16
 
 var userinfo = regexp.MustCompile(`(?i)\b([a-z][a-z0-9+.-]*://)[^/\s@]+@`)
 
+// changing are parts of a transport's error that differ from one try to the next
+// (the port at our end), or repeat the URL: a condition with them would change
+// at every retry.
+var changing = regexp.MustCompile(`\b(?:Get|Post) "[^"]*": |((?:read|write) (?:tcp|udp) )\S+->`)
+
 // secrets are the strings that must not appear in any text we return.
 type secrets []string
 
@@ -44,13 +49,14 @@ func newSecrets(a Auth) secrets {
 	return slices.Compact(out)
 }
 
-// scrub removes secrets, URL user information and terminal control sequences,
+// scrub removes secrets, URL user information, what changes by itself and terminal control sequences,
 // joins lines with "; ", and bounds the length without splitting a rune.
 func (s secrets) scrub(text string) string {
 	for _, v := range s {
 		text = strings.ReplaceAll(text, v, "***")
 	}
 	text = userinfo.ReplaceAllString(text, "${1}***@")
+	text = changing.ReplaceAllString(text, "${1}")
 	text = strings.ToValidUTF8(text, "?")
 	lines := strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' })
 	kept := lines[:0]

@@ -41,7 +41,7 @@ func newSSHDialer(ep endpoint, auth Auth) (dialer, error) {
 		key, err = ssh.ParsePrivateKey([]byte(auth.Identity))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: the SSH private key cannot be read, or password is not its passphrase", ErrAuth)
+		return nil, fmt.Errorf("%w: the SSH private key in identity cannot be read, or password is not its passphrase", ErrAuth)
 	}
 	return &sshDialer{ep, addr, &ssh.ClientConfig{
 		User: ep.user, Auth: []ssh.AuthMethod{ssh.PublicKeys(key)},
@@ -53,7 +53,7 @@ func newSSHDialer(ep endpoint, auth Auth) (dialer, error) {
 // ones to offer: with another one the server would show a key that is not listed.
 func hostKeys(known []byte, addr string) (ssh.HostKeyCallback, []string, error) {
 	if len(bytes.TrimSpace(known)) == 0 {
-		return nil, nil, fmt.Errorf("%w: known_hosts is required for SSH", ErrHostKey)
+		return nil, nil, fmt.Errorf("%w: known_hosts is required for SSH; put the server's host key there", ErrHostKey)
 	}
 	check, _, err := knownhosts.New(known)
 	if err != nil {
@@ -64,7 +64,7 @@ func hostKeys(known []byte, addr string) (ssh.HostKeyCallback, []string, error) 
 		if bytes.Contains(known, []byte("@cert-authority")) {
 			return check, nil, nil // certificates are not listed one by one
 		}
-		return nil, nil, fmt.Errorf("%w: known_hosts has no key of %s", ErrHostKey, addr)
+		return nil, nil, fmt.Errorf("%w: known_hosts has no key of %s; add the one that the server shows", ErrHostKey, addr)
 	}
 	var algorithms []string
 	for _, k := range miss.Want {
