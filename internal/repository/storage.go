@@ -14,7 +14,8 @@ type Storage struct {
 	S3    *S3
 }
 
-// Local is a directory, usually the mount point of a volume. Path must exist, Prefix below it need not.
+// Local is a directory, usually the mount point of a volume. Path must exist, Prefix below it need not. Files
+// are made with mode 0660 and directories with 0770, less the umask of the process.
 type Local struct{ Path, Prefix string }
 
 // S3 is a bucket of an S3 service. Path-style requests are used for every endpoint but those of the public
@@ -74,6 +75,8 @@ func (s Storage) Validate() error {
 		return errors.New("s3 storage needs a bucket")
 	case s.S3.Endpoint == "" || strings.Contains(s.S3.Endpoint, "/"):
 		return fmt.Errorf("s3 endpoint %q must be host[:port]", Redact(s.S3.Endpoint))
+	case s.S3.AccessKey == "" || s.S3.SecretKey == "":
+		return errors.New("s3 storage needs an access key and a secret key")
 	}
 	return nil
 }

@@ -49,5 +49,6 @@ func openLocal(ctx context.Context, l repository.Local, create bool) (blob.Stora
 	if _, err := os.Stat(dir); !create && os.IsNotExist(err) {
 		return nil, &repository.Error{Op: "open storage", Kind: repository.ErrNotInitialized, Err: err}
 	}
-	return filesystem.New(ctx, &filesystem.Options{Path: dir, FileMode: 0o600, DirectoryMode: 0o700}, create)
+	// Movers of different users may share the volume: the umask of the process decides what the group may.
+	return filesystem.New(ctx, &filesystem.Options{Path: dir, FileMode: 0o660, DirectoryMode: 0o770}, create)
 }

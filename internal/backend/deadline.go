@@ -1,0 +1,46 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// deadline ends a call whose storage has not answered for a while, and tells that from the caller's own end.
+type deadline struct {
+	caller context.Context
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	within time.Duration
+}
+
+func (s *s3Store) deadline(caller context.Context) (context.Context, *deadline) {
+	d := &deadline{caller: caller, within: s.within}
+	d.ctx, d.cancel = context.WithCancelCause(caller)
+	d.timer = time.AfterFunc(s.within, func() { d.cancel(context.DeadlineExceeded) })
+	return d.ctx, d
+}
+
+// answered starts the time anew.
+func (d *deadline) answered() { d.timer.Reset(d.within) }
+
+func (d *deadline) stop() {
+	d.timer.Stop()
+	d.cancel(nil)
+}
+
+func (d *deadline) classify(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if d.caller.Err() == nil && d.ctx.Err() != nil {
+		return &repository.Error{Op: op, Kind: repository.ErrUnreachable, Err: fmt.Errorf("no answer within %v", d.within)}
+	}
+	if kind := repository.S3Kind(code(err)); kind != nil {
+		return &repository.Error{Op: op, Kind: kind, Err: err}
+	}
+	return classify(op, err)
+}

@@ -1,0 +1,89 @@
+// Package layout says what lies in a backend beside the backups: where each file is, and what is in it. It is
+// pure. All paths are relative to the storage's prefix, without a leading slash.
+package layout
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxDirectory bounds a directory in bytes, so that every path below it fits into an S3 key.
+const maxDirectory = 512
+
+// reserved are the names that have a meaning inside a repository's directory: another repository must not lie
+// in one of them.
+var reserved = map[string]bool{"kopia": true, "snapshots": true, "repository": true, "repository.yaml": true, "metadata.yaml": true}
+
+// NormalizeDirectory gives the one spelling of a repository's directory: "/a", "a/" and "//a//" are all "a".
+// It refuses what is empty, "." and "..", control characters, text that is not UTF-8, and elements that have a
+// meaning of their own ("kopia", "snapshots", ...).
+func NormalizeDirectory(dir string) (string, error) {
+	if !utf8.ValidString(dir) {
+		return "", fmt.Errorf("directory %q is not UTF-8", dir)
+	}
+	if strings.ContainsFunc(dir, unicode.IsControl) {
+		return "", fmt.Errorf("directory %q holds a control character", dir)
+	}
+	var elements []string
+	for e := range strings.SplitSeq(dir, "/") {
+		switch {
+		case e == "":
+			continue
+		case e == "." || e == "..":
+			return "", fmt.Errorf("directory %q must not contain %q", dir, e)
+		case strings.TrimSpace(e) != e:
+			return "", fmt.Errorf("directory %q has an element that begins or ends with a space", dir)
+		case reserved[e]:
+			return "", fmt.Errorf("directory %q must not contain %q: the name has a meaning there", dir, e)
+		}
+		elements = append(elements, e)
+	}
+	if len(elements) == 0 {
+		return "", errors.New("directory is empty")
+	}
+	out := strings.Join(elements, "/")
+	if len(out) > maxDirectory {
+		return "", fmt.Errorf("directory has %d bytes, more than %d", len(out), maxDirectory)
+	}
+	return out, nil
+}
+
+// Overlap reports whether two normalized directories are the same or one lies in the other.
+func Overlap(a, b string) bool {
+	return a == b || strings.HasPrefix(a, b+"/") || strings.HasPrefix(b, a+"/")
+}
+
+// StorageMetadataPath is where a StorageMetadata lies.
+func StorageMetadataPath() string { return "metadata.yaml" }
+
+// RepositoryPath is where the RepositoryMetadata of a normalized directory lies.
+func RepositoryPath(directory string) string { return path.Join(directory, "repository.yaml") }
+
+// EnginePath is the prefix of the engine's own data; it ends with a slash.
+func EnginePath(directory string) string { return path.Join(directory, "kopia") + "/" }
+
+// SnapshotsPath is the directory that holds one directory per Snapshot.
+func SnapshotsPath(directory string) string { return path.Join(directory, "snapshots") }
+
+// SnapshotComponentPath is where the ComponentResult of a component of a Snapshot lies.
+func SnapshotComponentPath(directory, snapshot, component string) string {
+	return path.Join(SnapshotsPath(directory), snapshot, component+".yaml")
+}
+
+// ParseSnapshotComponentPath undoes SnapshotComponentPath; ok is false for any other path.
+func ParseSnapshotComponentPath(directory, p string) (snapshot, component string, ok bool) {
+	rest, ok := strings.CutPrefix(p, SnapshotsPath(directory)+"/")
+	if !ok {
+		return "", "", false
+	}
+	snapshot, file, ok := strings.Cut(rest, "/")
+	component, isYAML := strings.CutSuffix(file, ".yaml")
+	if !ok || !isYAML || snapshot == "" || component == "" || strings.Contains(component, "/") {
+		return "", "", false
+	}
+	return snapshot, component, true
+}

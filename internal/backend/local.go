@@ -1,0 +1,172 @@
+package backend
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// tempPrefix names files that are being written. A process that was killed leaves one; nobody reads it.
+const tempPrefix = ".cairn-tmp-"
+
+// localStore keeps files below a directory. Every access goes through os.Root, so a symbolic link in the
+// volume leads nowhere else.
+type localStore struct{ path, prefix string }
+
+// root opens the volume, which must exist: one that is not mounted must not pass for an empty one.
+func (s *localStore) root() (*os.Root, error) {
+	root, err := os.OpenRoot(s.path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil, &repository.Error{Op: "open storage", Kind: repository.ErrNoBucket, Err: err}
+	}
+	return root, err
+}
+
+func (s *localStore) name(p string) string { return path.Join(s.prefix, p) }
+
+// Get implements Store.
+func (s *localStore) Get(ctx context.Context, p string) ([]byte, error) {
+	var data []byte
+	err := s.do(ctx, "read "+p, checkPath(p), func(root *os.Root) error {
+		f, err := root.Open(s.name(p))
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: %w", p, ErrNotFound)
+		}
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		data, err = readAll(f, p)
+		return err
+	})
+	return data, err
+}
+
+// readAll refuses to read without end.
+func readAll(r io.Reader, p string) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxSize+1))
+	if err == nil && len(data) > maxSize {
+		return nil, fmt.Errorf("%s has more than %d bytes", p, maxSize)
+	}
+	return data, err
+}
+
+// Put implements Store.
+func (s *localStore) Put(ctx context.Context, p string, data []byte) error {
+	return s.do(ctx, "write "+p, checkPut(p, data), func(root *os.Root) error {
+		return s.throughTemp(root, p, data, root.Rename)
+	})
+}
+
+// PutIfAbsent implements Store. A hard link is the one way to make a complete file that fails if it is there.
+func (s *localStore) PutIfAbsent(ctx context.Context, p string, data []byte) error {
+	return s.do(ctx, "write "+p, checkPut(p, data), func(root *os.Root) error {
+		err := s.throughTemp(root, p, data, root.Link)
+		if errors.Is(err, syscall.EPERM) || errors.Is(err, errors.ErrUnsupported) { // a file system without links
+			err = write(root, s.name(p), data)
+		}
+		if errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("%s: %w", p, ErrExists)
+		}
+		return err
+	})
+}
+
+// throughTemp writes a temporary file beside p and lets place put it there.
+func (s *localStore) throughTemp(root *os.Root, p string, data []byte, place func(from, to string) error) error {
+	dir := path.Dir(s.name(p))
+	if err := root.MkdirAll(dir, 0o770); err != nil {
+		return err
+	}
+	temp := path.Join(dir, tempPrefix+rand.Text())
+	if err := write(root, temp, data); err != nil {
+		return err
+	}
+	err := place(temp, s.name(p))
+	if rerr := root.Remove(temp); err == nil && !errors.Is(rerr, fs.ErrNotExist) {
+		err = rerr
+	}
+	return err
+}
+
+// write creates a file and makes sure it is on the disk. A failed one is removed.
+func write(root *os.Root, name string, data []byte) error {
+	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o660)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		err = errors.Join(err, root.Remove(name))
+	}
+	return err
+}
+
+// List implements Store.
+func (s *localStore) List(ctx context.Context, directory string) ([]string, error) {
+	var (
+		found []string
+		bad   error
+	)
+	if directory != "" {
+		bad = checkPath(directory)
+	}
+	err := s.do(ctx, "list "+directory, bad, func(root *os.Root) error {
+		start := path.Join(".", s.prefix, directory)
+		return fs.WalkDir(root.FS(), start, func(p string, d fs.DirEntry, err error) error {
+			switch {
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case errors.Is(err, fs.ErrNotExist): // never there, or removed meanwhile
+				return nil
+			case err != nil:
+				return err
+			case d.Type().IsRegular() && !strings.HasPrefix(d.Name(), tempPrefix):
+				found = append(found, strings.TrimPrefix(strings.TrimPrefix(p, s.prefix), "/"))
+			}
+			return nil
+		})
+	})
+	slices.Sort(found)
+	return found, err
+}
+
+// do opens the volume, runs f and classifies what went wrong.
+func (s *localStore) do(ctx context.Context, op string, bad error, f func(*os.Root) error) error {
+	if bad != nil {
+		return fmt.Errorf("%s: %w", op, bad)
+	}
+	if err := ctx.Err(); err != nil {
+		return repository.Classify(op, err)
+	}
+	root, err := s.root()
+	if err != nil {
+		return repository.Classify(op, err)
+	}
+	defer root.Close()
+	return classify(op, f(root))
+}
+
+// classify leaves this package's own outcomes as they are.
+func classify(op string, err error) error {
+	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrExists) {
+		return err
+	}
+	return repository.Classify(op, err)
+}

@@ -1,0 +1,176 @@
+package backend
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// s3Store keeps files in a bucket.
+type s3Store struct {
+	client         *minio.Client
+	bucket, prefix string
+	within         time.Duration
+}
+
+func openS3(o repository.S3, prefix string) (*s3Store, error) {
+	transport, err := s3Transport(o)
+	if err != nil {
+		return nil, fmt.Errorf("open storage: %w", err)
+	}
+	client, err := minio.New(o.Endpoint, &minio.Options{
+		Creds:     credentials.NewStaticV4(o.AccessKey, o.SecretKey, o.SessionToken),
+		Secure:    !o.Plain,
+		Region:    o.Region,
+		Transport: transport,
+		// Who calls tries again later; the client's ten attempts only delay the message.
+		MaxRetries: 3,
+	})
+	if err != nil {
+		return nil, repository.Classify("open storage", err)
+	}
+	return &s3Store{client: client, bucket: o.Bucket, prefix: prefix, within: answerWithin}, nil
+}
+
+func s3Transport(o repository.S3) (*http.Transport, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: o.InsecureTLS} //nolint:gosec // asked for in the BackupStorage
+	if len(o.CA) > 0 {
+		conf.RootCAs = x509.NewCertPool()
+		if !conf.RootCAs.AppendCertsFromPEM(o.CA) {
+			return nil, errors.New("CA bundle holds no PEM certificate")
+		}
+	}
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   5 * time.Second,
+		ResponseHeaderTimeout: 10 * time.Second,
+		IdleConnTimeout:       time.Minute,
+		MaxIdleConnsPerHost:   4,
+		ForceAttemptHTTP2:     true,
+		TLSClientConfig:       conf,
+	}, nil
+}
+
+func (s *s3Store) key(p string) string { return path.Join(s.prefix, p) }
+
+// Get implements Store.
+func (s *s3Store) Get(ctx context.Context, p string) ([]byte, error) {
+	if err := checkPath(p); err != nil {
+		return nil, fmt.Errorf("read %s: %w", p, err)
+	}
+	ctx, alive := s.deadline(ctx)
+	defer alive.stop()
+	data, err := s.get(ctx, p)
+	return data, alive.classify("read "+p, err)
+}
+
+func (s *s3Store) get(ctx context.Context, p string) ([]byte, error) {
+	obj, err := s.client.GetObject(ctx, s.bucket, s.key(p), minio.GetObjectOptions{})
+	if err != nil {
+		return nil, err
+	}
+	defer obj.Close()
+	data, err := readAll(obj, p)
+	if code(err) == minio.NoSuchKey {
+		return nil, fmt.Errorf("%s: %w", p, ErrNotFound)
+	}
+	return data, err
+}
+
+// Put implements Store.
+func (s *s3Store) Put(ctx context.Context, p string, data []byte) error {
+	if err := checkPut(p, data); err != nil {
+		return fmt.Errorf("write %s: %w", p, err)
+	}
+	ctx, alive := s.deadline(ctx)
+	defer alive.stop()
+	return alive.classify("write "+p, s.put(ctx, p, data, false))
+}
+
+// PutIfAbsent implements Store. It looks first, since there are servers that take the condition and ignore it.
+func (s *s3Store) PutIfAbsent(ctx context.Context, p string, data []byte) error {
+	if err := checkPut(p, data); err != nil {
+		return fmt.Errorf("write %s: %w", p, err)
+	}
+	ctx, alive := s.deadline(ctx)
+	defer alive.stop()
+	_, err := s.get(ctx, p)
+	switch {
+	case err == nil:
+		return fmt.Errorf("%s: %w", p, ErrExists)
+	case !errors.Is(err, ErrNotFound):
+		return alive.classify("read "+p, err)
+	}
+	err = s.put(ctx, p, data, true)
+	switch code(err) {
+	case minio.PreconditionFailed, "ConditionalRequestConflict":
+		return fmt.Errorf("%s: %w", p, ErrExists)
+	case "NotImplemented":
+		err = s.put(ctx, p, data, false)
+	}
+	return alive.classify("write "+p, err)
+}
+
+func (s *s3Store) put(ctx context.Context, p string, data []byte, absent bool) error {
+	o := minio.PutObjectOptions{ContentType: "application/yaml", DisableMultipart: true}
+	if absent {
+		o.SetMatchETagExcept("*")
+	}
+	_, err := s.client.PutObject(ctx, s.bucket, s.key(p), bytes.NewReader(data), int64(len(data)), o)
+	return err
+}
+
+// List implements Store.
+func (s *s3Store) List(ctx context.Context, directory string) ([]string, error) {
+	if directory != "" {
+		if err := checkPath(directory); err != nil {
+			return nil, fmt.Errorf("list %s: %w", directory, err)
+		}
+	}
+	ctx, alive := s.deadline(ctx)
+	defer alive.stop()
+	start := s.key(directory)
+	if start != "" {
+		start += "/"
+	}
+	var found []string
+	for o := range s.client.ListObjectsIter(ctx, s.bucket, minio.ListObjectsOptions{Prefix: start, Recursive: true}) {
+		if o.Err != nil {
+			return nil, alive.classify("list "+directory, o.Err)
+		}
+		alive.answered()
+		if strings.HasSuffix(o.Key, "/") { // the marker of a directory, made by other programs
+			continue
+		}
+		found = append(found, strings.TrimPrefix(strings.TrimPrefix(o.Key, s.prefix), "/"))
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, alive.classify("list "+directory, err)
+	}
+	slices.Sort(found)
+	return found, nil
+}
+
+// code is the error code of the S3 protocol, "" if there is none.
+func code(err error) string {
+	var r minio.ErrorResponse
+	if errors.As(err, &r) {
+		return r.Code
+	}
+	return ""
+}
