@@ -59,7 +59,7 @@ func TestValidateStorage(t *testing.T) {
 		"local, no path":    {repository.Storage{Local: &repository.Local{}}, "path"},
 		"local, upwards":    {repository.Storage{Local: &repository.Local{Path: "/x", Prefix: "../y"}}, `".."`},
 		"s3":                {repository.Storage{S3: &repository.S3{Endpoint: "e:1", Bucket: "b", AccessKey: "k", SecretKey: "s"}}, ""},
-		"s3, no keys": {repository.Storage{S3: &repository.S3{Endpoint: "e:1", Bucket: "b"}}, "access key"},
+		"s3, no keys":       {repository.Storage{S3: &repository.S3{Endpoint: "e:1", Bucket: "b"}}, "access key"},
 		"s3, no bucket":     {repository.Storage{S3: &repository.S3{Endpoint: "e"}}, "bucket"},
 		"s3, URL":           {repository.Storage{S3: &repository.S3{Endpoint: "http://e", Bucket: "b"}}, "host[:port]"},
 		"s3, prefix climbs": {repository.Storage{S3: &repository.S3{Endpoint: "e", Bucket: "b", Prefix: "../a"}}, `".."`},

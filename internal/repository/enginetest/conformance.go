@@ -4,11 +4,8 @@ package enginetest
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -53,6 +50,7 @@ func Run(t *testing.T, c Config) {
 	t.Run("a source that is missing is an error", c.missingSource)
 	t.Run("a canceled backup leaves no snapshot", c.cancel)
 	t.Run("only the owner maintains", c.owner)
+	t.Run("a read-only connection restores and writes nothing", c.readOnly)
 	t.Run("several writers share a repository", c.concurrent)
 }
 
@@ -215,67 +213,6 @@ func (c Config) cancel(t *testing.T) {
 	s, err := e.Backup(t.Context(), repository.Source{Name: "t", Dir: src}, repository.BackupOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(s.Files).To(BeEquivalentTo(3000))
-}
-
-func (c Config) owner(t *testing.T) {
-	g, ctx := NewWithT(t), t.Context()
-	r := Repo(t, c.New(t))
-	g.Expect(c.Driver.Init(ctx, r)).To(Succeed())
-	src := t.TempDir()
-	Tree(t, src, 3)
-	for _, other := range []string{"", "cairn@another-cluster"} {
-		r := Repo(t, r.Storage)
-		r.Owner = other
-		e := Open(t, c.Driver, r)
-		g.Expect(e.Maintain(ctx, repository.MaintainOptions{Full: true})).To(MatchError(repository.ErrNotOwner))
-		_, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
-		g.Expect(err).NotTo(HaveOccurred(), "who backs up need not own")
-	}
-	e := Open(t, c.Driver, r)
-	g.Expect(e.Maintain(ctx, repository.MaintainOptions{Full: true})).To(Succeed())
-	l, err := e.List(ctx, "d")
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(l).To(HaveLen(2), "the owner is no part of a source's identity")
-}
-
-func (c Config) concurrent(t *testing.T) {
-	g, ctx := NewWithT(t), t.Context()
-	s := c.New(t)
-	g.Expect(c.Driver.Init(ctx, Repo(t, s))).To(Succeed())
-	var wg sync.WaitGroup
-	errs := make(chan error, 100)
-	for w := range 4 { // each with its own connection, as pods have
-		src, r := t.TempDir(), Repo(t, s)
-		Tree(t, src, 50)
-		wg.Go(func() {
-			e, err := c.Driver.Open(ctx, r)
-			if err != nil {
-				errs <- err
-				return
-			}
-			for i := range 5 {
-				errs <- os.WriteFile(filepath.Join(src, "n"), fmt.Append(nil, w, i), 0o644)
-				_, err := e.Backup(ctx, repository.Source{Name: fmt.Sprint("w", w), Dir: src}, repository.BackupOptions{})
-				errs <- err
-			}
-			errs <- e.Close(ctx)
-		})
-	}
-	wg.Wait()
-	close(errs)
-	var all error
-	for err := range errs {
-		all = errors.Join(all, err)
-	}
-	g.Expect(all).NotTo(HaveOccurred())
-	e := Open(t, c.Driver, Repo(t, s))
-	l, err := e.List(ctx, "")
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(l).To(HaveLen(20))
-	for _, x := range l {
-		_, err := e.Verify(ctx, x.ID, 100)
-		g.Expect(err).NotTo(HaveOccurred())
-	}
 }
 
 func ids(l []repository.Snapshot) []string {

@@ -27,8 +27,7 @@ type logCore struct {
 
 func (c *logCore) Enabled(l zapcore.Level) bool      { return l >= zapcore.InfoLevel }
 func (c *logCore) With([]zapcore.Field) zapcore.Core { return c }
-
-func (c *logCore) Sync() error { return nil }
+func (c *logCore) Sync() error                       { return nil }
 
 func (c *logCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	if c.Enabled(e.Level) {

@@ -26,18 +26,14 @@ type node struct {
 	closed atomic.Bool
 }
 
-func (n *node) Name() string { return n.name }
-func (n *node) Size() int64  { return n.size }
-
-func (n *node) Mode() os.FileMode  { return n.mode }
-func (n *node) ModTime() time.Time { return n.mtime }
-
-func (n *node) IsDir() bool { return n.mode.IsDir() }
-func (n *node) Sys() any    { return nil }
-
-func (n *node) Owner() fs.OwnerInfo   { return n.owner }
-func (n *node) Device() fs.DeviceInfo { return fs.DeviceInfo{Dev: n.dev} }
-
+func (n *node) Name() string                { return n.name }
+func (n *node) Size() int64                 { return n.size }
+func (n *node) Mode() os.FileMode           { return n.mode }
+func (n *node) ModTime() time.Time          { return n.mtime }
+func (n *node) IsDir() bool                 { return n.mode.IsDir() }
+func (n *node) Sys() any                    { return nil }
+func (n *node) Owner() fs.OwnerInfo         { return n.owner }
+func (n *node) Device() fs.DeviceInfo       { return fs.DeviceInfo{Dev: n.dev} }
 func (n *node) LocalFilesystemPath() string { return "" }
 
 func (n *node) Close() {

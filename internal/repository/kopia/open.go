@@ -144,6 +144,7 @@ func writeConfig(path, handle string, r repository.Repository) error {
 	return os.WriteFile(path, b, 0o600)
 }
 
+// Close ends the connection and removes what it left in the work directory.
 func (e *repoEngine) Close(ctx context.Context) error {
 	err := e.rep.Close(ctx)
 	handles.Delete(e.handle)
