@@ -33,3 +33,11 @@ func asError(mistakes []Mistake) error {
 	}
 	return &InvalidError{Mistakes: mistakes}
 }
+
+// join lists names for a sentence.
+func join(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}

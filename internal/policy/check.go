@@ -1,0 +1,176 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// Object is a manifest and where it stands.
+type Object struct {
+	*unstructured.Unstructured
+	// File and Document (the first is 1) of the manifest.
+	File     string
+	Document int
+	// LineOf gives the line of a field (spec.sessions[0].name) in File, or that of the nearest field around it; 0 where it
+	// can't be told. Nil is a manifest without lines.
+	LineOf func(field string) int
+}
+
+// Severity of a Finding.
+type Severity string
+
+const (
+	// SeverityError means that the set can't work.
+	SeverityError Severity = "error"
+	// SeverityWarning means that only a cluster can tell.
+	SeverityWarning Severity = "warning"
+)
+
+// Finding is a mistake in a set of manifests, and where it is.
+type Finding struct {
+	Severity Severity
+	// File, Document and Line as Object has them.
+	File     string
+	Document int
+	Line     int
+	// Object is "<kind> <namespace>/<name>".
+	Object string
+	// Field, Reason and Message as Mistake has them.
+	Field   string
+	Reason  string
+	Message string
+}
+
+// Reference names an object that another one refers to. Namespace is empty for kinds without one.
+type Reference struct {
+	schema.GroupKind
+	Namespace, Name string
+}
+
+// String gives "<kind> <namespace>/<name>".
+func (r Reference) String() string {
+	if r.Namespace == "" {
+		return r.Kind + " " + r.Name
+	}
+	return r.Kind + " " + r.Namespace + "/" + r.Name
+}
+
+// Lookup says what is known of an object that is not in the set. It returns known false where it can't tell (then a missing
+// object is a warning), known true and nil where there is no such object (an error), else the object. Command lines know
+// the built-in Addons and Functions, PolicySync what is in the cluster.
+type Lookup func(Reference) (object *unstructured.Unstructured, known bool)
+
+// CheckObjects finds what is wrong across a set of manifests that are each valid by their schema: directories that two
+// repositories use, batches that can't be expanded, schedules that never fire, references to what is not there or may not
+// be used. defaultNamespace is that of manifests without one. The findings are in the order of files, documents and lines.
+// A nil lookup knows nothing.
+func CheckObjects(objects []Object, defaultNamespace string, lookup Lookup) []Finding {
+	c := &checker{
+		defaultNamespace: defaultNamespace,
+		lookup:           lookup,
+		objects:          make(map[Reference]*Object, len(objects)),
+		directories:      map[string]directoryUse{},
+		repositories:     map[Reference]directoryUse{},
+	}
+	for i := range objects {
+		c.objects[c.referenceOf(&objects[i])] = &objects[i]
+	}
+	// Repositories that are spelled out come first: what policies say about them is measured by them.
+	for i := range objects {
+		c.storage(&objects[i])
+		c.repositoryObject(&objects[i])
+	}
+	for i := range objects {
+		c.configuration(&objects[i])
+		c.batch(&objects[i])
+		c.restore(&objects[i])
+	}
+	slices.SortStableFunc(c.findings, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Document, b.Document), cmp.Compare(a.Line, b.Line))
+	})
+	return c.findings
+}
+
+type checker struct {
+	defaultNamespace string
+	lookup           Lookup
+	objects          map[Reference]*Object
+	directories      map[string]directoryUse
+	repositories     map[Reference]directoryUse
+	findings         []Finding
+}
+
+// referenceOf names an object of the set. The namespace of a kind without one is left out even where it was written.
+func (c *checker) referenceOf(o *Object) Reference {
+	reference := Reference{GroupKind: o.GroupVersionKind().GroupKind(), Namespace: o.GetNamespace(), Name: o.GetName()}
+	if reference.Namespace == "" && !clusterScoped(reference.GroupKind) {
+		reference.Namespace = c.defaultNamespace
+	}
+	return reference
+}
+
+func clusterScoped(kind schema.GroupKind) bool {
+	switch kind {
+	case ours(v1alpha1.AddonKind), ours(v1alpha1.FunctionKind), schema.GroupKind{Kind: "Namespace"}:
+		return true
+	default:
+		return false
+	}
+}
+
+func ours(kind string) schema.GroupKind { return schema.GroupKind{Group: v1alpha1.Group, Kind: kind} }
+
+// add notes a mistake of an object.
+func (c *checker) add(severity Severity, o *Object, m Mistake) {
+	line := 0
+	if o.LineOf != nil {
+		line = o.LineOf(m.Field)
+	}
+	c.findings = append(c.findings, Finding{
+		Severity: severity, File: o.File, Document: o.Document, Line: line, Object: c.referenceOf(o).String(),
+		Field: m.Field, Reason: m.Reason, Message: m.Message,
+	})
+}
+
+func (c *checker) addAll(o *Object, mistakes []Mistake) {
+	for _, m := range mistakes {
+		c.add(SeverityError, o, m)
+	}
+}
+
+// read converts o into into where it is of that kind. What does not convert breaks its schema, which is not looked at here.
+func (c *checker) read(o *Object, kind string, into runtime.Object) bool {
+	if o.GroupVersionKind().GroupKind() != ours(kind) {
+		return false
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.UnstructuredContent(), into); err != nil {
+		c.add(SeverityError, o, Mistake{Reason: v1alpha1.ReasonValidationFailed, Message: fmt.Sprintf("read %s: %v", kind, err)})
+		return false
+	}
+	return true
+}
+
+// find looks for an object in the set, then elsewhere. A missing one is noted at the field of o that refers to it.
+func (c *checker) find(o *Object, field, reason string, reference Reference) *unstructured.Unstructured {
+	if found, ok := c.objects[reference]; ok {
+		return found.Unstructured
+	}
+	if c.lookup != nil {
+		if found, known := c.lookup(reference); found != nil {
+			return found
+		} else if known {
+			c.add(SeverityError, o, Mistake{Field: field, Reason: reason, Message: fmt.Sprintf("there is no %s", reference)})
+			return nil
+		}
+	}
+	c.add(SeverityWarning, o, Mistake{Field: field, Reason: reason,
+		Message: fmt.Sprintf("%s is not among these files: only the cluster can tell whether it exists", reference)})
+	return nil
+}

@@ -1,0 +1,161 @@
+package policy
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// directoryUse is the first place where a repository was named.
+type directoryUse struct {
+	repository Reference
+	key        string
+	target     v1alpha1.TypedObjectReference
+	object     *Object
+	field      string
+}
+
+// storage checks what a BackupStorage refers to.
+func (c *checker) storage(o *Object) {
+	var storage v1alpha1.BackupStorage
+	if !c.read(o, v1alpha1.BackupStorageKind, &storage) {
+		return
+	}
+	namespace := c.referenceOf(o).Namespace
+	if s3 := storage.Spec.Storage.S3; s3 != nil {
+		c.find(o, "spec.storage.s3.secretName", v1alpha1.ReasonBackendSecretNotAvailable,
+			Reference{GroupKind: schema.GroupKind{Kind: "Secret"}, Namespace: namespace, Name: s3.SecretName})
+	}
+	if local := storage.Spec.Storage.Local; local != nil {
+		c.find(o, "spec.storage.local.persistentVolumeClaim.claimName", v1alpha1.ReasonVolumeNotBound, Reference{
+			GroupKind: schema.GroupKind{Kind: v1alpha1.KindPersistentVolumeClaim}, Namespace: namespace,
+			Name: local.PersistentVolumeClaim.ClaimName,
+		})
+	}
+}
+
+// storageReference looks for a storage and, as far as the set can tell, asks whether it may be used.
+func (c *checker) storageReference(o *Object, field string, storage v1alpha1.ObjectReference) {
+	user := c.referenceOf(o).Namespace
+	reference := Reference{GroupKind: ours(v1alpha1.BackupStorageKind), Namespace: orDefault(storage.Namespace, user), Name: storage.Name}
+	found := c.find(o, field, v1alpha1.ReasonStorageNotFound, reference)
+	if found == nil || reference.Namespace == user {
+		return
+	}
+	var object v1alpha1.BackupStorage
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(found.UnstructuredContent(), &object); err != nil {
+		return // It is in the set, which names the mistake there, or in a cluster, which has checked it.
+	}
+	labels, known := c.namespaceLabels(user)
+	usage := object.Spec.UsagePolicy
+	bySelector := usage != nil && usage.AllowedNamespaces.From != nil && *usage.AllowedNamespaces.From == v1alpha1.NamespacesFromSelector
+	switch {
+	case object.Spec.Storage.Provider == v1alpha1.ProviderLocal:
+		c.add(SeverityError, o, Mistake{Field: field, Reason: v1alpha1.ReasonStorageNotAllowed,
+			Message: fmt.Sprintf("%s is a volume: it can be used only from its own namespace", reference)})
+	case bySelector && !known:
+		c.add(SeverityWarning, o, Mistake{Field: field, Reason: v1alpha1.ReasonStorageNotAllowed,
+			Message: fmt.Sprintf("%s may be used by namespaces with certain labels: only the cluster knows those of %s", reference, user)})
+	case !Allowed(usage, reference.Namespace, user, labels):
+		c.add(SeverityError, o, Mistake{Field: field, Reason: v1alpha1.ReasonStorageNotAllowed,
+			Message: fmt.Sprintf("the usagePolicy of %s does not allow the namespace %s", reference, user)})
+	}
+}
+
+func (c *checker) namespaceLabels(name string) (map[string]string, bool) {
+	reference := Reference{GroupKind: schema.GroupKind{Kind: "Namespace"}, Name: name}
+	var found *unstructured.Unstructured
+	if o, ok := c.objects[reference]; ok {
+		found = o.Unstructured
+	} else if c.lookup != nil {
+		found, _ = c.lookup(reference)
+	}
+	if found == nil {
+		return nil, false
+	}
+	return found.GetLabels(), true
+}
+
+// repositoryObject checks a Repository that is spelled out.
+func (c *checker) repositoryObject(o *Object) {
+	var repository v1alpha1.Repository
+	if !c.read(o, v1alpha1.RepositoryKind, &repository) {
+		return
+	}
+	c.storageReference(o, "spec.storageRef", repository.Spec.StorageRef)
+	c.secret(o, "spec.encryptionSecret", repository.Spec.EncryptionSecret)
+	c.directory(o, "spec.path", repository.Name, repository.Spec.AppRef, repository.Spec.StorageRef, repository.Spec.Path)
+}
+
+// repositoryInfos checks the Repositories that a policy names.
+func (c *checker) repositoryInfos(o *Object, field string, target *v1alpha1.TypedObjectReference,
+	backends []v1alpha1.BackendReference, infos []v1alpha1.RepositoryInfo,
+) {
+	for i := range infos {
+		info := &infos[i]
+		at := fmt.Sprintf("%s.repositories[%d]", field, i)
+		if info.EncryptionSecret != nil {
+			c.secret(o, at+".encryptionSecret", *info.EncryptionSecret)
+		}
+		for j := range backends {
+			if backends[j].Name == info.Backend && backends[j].StorageRef != nil && target != nil {
+				c.directory(o, at+".directory", info.Name, *target, *backends[j].StorageRef, info.Directory)
+			}
+		}
+	}
+}
+
+func (c *checker) secret(o *Object, field string, secret v1alpha1.ObjectReference) {
+	c.find(o, field, v1alpha1.ReasonEncryptionSecretNotAvailable, Reference{
+		GroupKind: schema.GroupKind{Kind: "Secret"}, Namespace: orDefault(secret.Namespace, c.referenceOf(o).Namespace), Name: secret.Name,
+	})
+}
+
+// directory checks that a directory has one repository and a repository one directory and one target.
+func (c *checker) directory(o *Object, field, name string, target v1alpha1.TypedObjectReference, storage v1alpha1.ObjectReference, path string) {
+	namespace := c.referenceOf(o).Namespace
+	target.Namespace = orDefault(target.Namespace, namespace)
+	use := directoryUse{
+		repository: Reference{GroupKind: ours(v1alpha1.RepositoryKind), Namespace: namespace, Name: name},
+		key:        DirectoryKey(namespace, storage, path),
+		target:     target,
+		object:     o,
+		field:      field,
+	}
+	if first, ok := c.repositories[use.repository]; ok && (first.key != use.key || first.target != use.target) {
+		if first.object != o { // Within one object it is a mistake that the object's own check names.
+			c.add(SeverityError, o, Mistake{Field: field, Reason: v1alpha1.ReasonRepositoryConflict,
+				Message: fmt.Sprintf("%s has another target, storage or directory at %s: give it another name", use.repository, c.place(first))})
+		}
+		return
+	}
+	c.repositories[use.repository] = use
+	if first, ok := c.directories[use.key]; ok && first.repository != use.repository {
+		c.add(SeverityError, o, Mistake{Field: field, Reason: v1alpha1.ReasonDirectoryTaken,
+			Message: fmt.Sprintf("the directory %q is that of %s at %s: two repositories can't share one", path, first.repository, c.place(first))})
+		return
+	}
+	c.directories[use.key] = use
+}
+
+// place is where a use stands: <file>:<line>, else the object.
+func (c *checker) place(use directoryUse) string {
+	if use.object.File == "" {
+		return c.referenceOf(use.object).String()
+	}
+	if use.object.LineOf == nil {
+		return use.object.File
+	}
+	return fmt.Sprintf("%s:%d", use.object.File, use.object.LineOf(use.field))
+}
+
+func orDefault(namespace, fallback string) string {
+	if namespace == "" {
+		return fallback
+	}
+	return namespace
+}

@@ -1,0 +1,255 @@
+package policy
+
+import (
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/policies"
+)
+
+// The set that the tests break in one place each.
+const goodSet = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {backup: "yes"}}
+---
+apiVersion: backup.cairn.dev/v1alpha1
+kind: BackupStorage
+metadata: {name: s3, namespace: backup}
+spec:
+  storage: {provider: s3, s3: {bucket: backups, secretName: s3}}
+  usagePolicy: {allowedNamespaces: {from: Selector, selector: {matchLabels: {backup: "yes"}}}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: s3, namespace: backup}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: enc, namespace: shop}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: uploads, namespace: shop}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+---
+apiVersion: backup.cairn.dev/v1alpha1
+kind: BackupConfiguration
+metadata: {name: uploads, namespace: shop}
+spec:
+  target: {kind: PersistentVolumeClaim, name: uploads}
+  backends: [{name: main, storageRef: {name: s3, namespace: backup}}]
+  sessions:
+  - name: nightly
+    scheduler: {schedule: "0 2 * * *"}
+    addon: {name: pvc-addon, tasks: [{name: logical-backup, params: {exclude: "*.tmp"}}]}
+    repositories: [{name: uploads, backend: main, directory: /shop/uploads, encryptionSecret: {name: enc}}]
+---
+apiVersion: backup.cairn.dev/v1alpha1
+kind: BackupBatch
+metadata: {name: app, namespace: shop}
+spec:
+  backends: [{name: main, storageRef: {name: s3, namespace: backup}}]
+  targets:
+  - {name: web, appRef: {apiGroup: apps, kind: Deployment, name: web}}
+  sessions:
+  - name: hourly
+    scheduler: {schedule: "17 * * * *"}
+    targets:
+    - name: web
+      addon: {name: workload-addon, tasks: [{name: logical-backup}]}
+      repositories: [{name: web, backend: main, directory: /shop/web, encryptionSecret: {name: enc}}]
+`
+
+func objectsOf(t testing.TB, manifests string) []Object {
+	t.Helper()
+	var objects []Object
+	for i, document := range strings.Split(manifests, "\n---\n") {
+		u := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal([]byte(document), u); err != nil {
+			t.Fatalf("document %d: %v", i+1, err)
+		}
+		objects = append(objects, Object{Unstructured: u, File: "policy.yaml", Document: i + 1, LineOf: func(string) int { return 10 * (i + 1) }})
+	}
+	return objects
+}
+
+// catalog knows the built-in Addons and Functions, as the command line does, and nothing else.
+func catalog(t testing.TB) Lookup {
+	t.Helper()
+	built := map[Reference]*unstructured.Unstructured{}
+	for _, name := range []string{"functions.yaml", "pvc-addon.yaml", "workload-addon.yaml"} {
+		content, err := policies.Catalog.ReadFile("catalog/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range objectsOf(t, string(content)) {
+			built[Reference{GroupKind: o.GroupVersionKind().GroupKind(), Name: o.GetName()}] = o.Unstructured
+		}
+	}
+	return func(r Reference) (*unstructured.Unstructured, bool) { return built[r], built[r] != nil }
+}
+
+// cluster knows everything that the catalog does not, namely that it is not there.
+func cluster(t testing.TB) Lookup {
+	inner := catalog(t)
+	return func(r Reference) (*unstructured.Unstructured, bool) {
+		found, _ := inner(r)
+		return found, true
+	}
+}
+
+func TestCheckObjectsAcceptsAGoodSet(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(CheckObjects(objectsOf(t, goodSet), "default", catalog(t))).To(BeEmpty())
+}
+
+func TestCheckObjects(t *testing.T) {
+	repository := `
+---
+apiVersion: backup.cairn.dev/v1alpha1
+kind: Repository
+metadata: {name: old, namespace: shop}
+spec:
+  appRef: {kind: PersistentVolumeClaim, name: uploads}
+  storageRef: {name: s3, namespace: backup}
+  path: shop//uploads/
+  encryptionSecret: {name: enc}
+`
+	tests := map[string]struct {
+		replace, by   string // In goodSet; an empty replace appends.
+		document      int
+		field, reason string
+		message       string
+		more          int // Findings of the other policy, for a mistake that both suffer from.
+	}{
+		"a line that does not parse": {
+			replace: `"0 2 * * *"`, by: `"0 2 * *"`, document: 7,
+			field: "spec.sessions[0].scheduler.schedule", reason: v1alpha1.ReasonInvalidSchedule, message: "does not parse",
+		},
+		"a line that never fires": {
+			replace: `"17 * * * *"`, by: `"0 0 30 2 *"`, document: 8,
+			field: "spec.sessions[0].scheduler.schedule", reason: v1alpha1.ReasonInvalidSchedule, message: "never fires",
+		},
+		"two policies on one directory": {
+			replace: "/shop/web", by: "/shop/uploads", document: 8,
+			field: "spec.sessions[0].targets[0].repositories[0].directory", reason: v1alpha1.ReasonDirectoryTaken,
+			message: "is that of Repository shop/uploads at policy.yaml:70",
+		},
+		"one directory spelled in two ways": {
+			replace: "/shop/web", by: "shop/uploads/", document: 8,
+			field: "spec.sessions[0].targets[0].repositories[0].directory", reason: v1alpha1.ReasonDirectoryTaken, message: `"shop/uploads/" is that of`,
+		},
+		"a Repository on a policy's directory": {
+			by: repository, document: 7,
+			field: "spec.sessions[0].repositories[0].directory", reason: v1alpha1.ReasonDirectoryTaken, message: "is that of Repository shop/old at policy.yaml:90",
+		},
+		"one repository for two policies": {
+			replace: "{name: web, backend: main", by: "{name: uploads, backend: main", document: 8,
+			field: "spec.sessions[0].targets[0].repositories[0].directory", reason: v1alpha1.ReasonRepositoryConflict, message: "Repository shop/uploads has another target",
+		},
+		"a batch with two targets of one name": {
+			replace: "  targets:\n  - {name: web,", by: "  targets:\n  - {name: web, appRef: {apiGroup: apps, kind: Deployment, name: web}}\n  - {name: web,", document: 8,
+			field: "spec.targets[1].name", reason: v1alpha1.ReasonResourceValidationFailed, message: "give each its own",
+		},
+		"a missing storage": {
+			replace: "[{name: main, storageRef: {name: s3, namespace: backup}}]\n  targets", by: "[{name: main, storageRef: {name: s4, namespace: backup}}]\n  targets",
+			document: 8, field: "spec.backends[0].storageRef", reason: v1alpha1.ReasonStorageNotFound, message: "there is no BackupStorage backup/s4",
+		},
+		"a storage that may not be used": {
+			replace: `labels: {backup: "yes"}`, by: `labels: {backup: "no"}`, document: 7,
+			field: "spec.backends[0].storageRef", reason: v1alpha1.ReasonStorageNotAllowed, message: "does not allow the namespace shop", more: 1,
+		},
+		"a missing addon": {
+			replace: "pvc-addon", by: "pvc-addition", document: 7,
+			field: "spec.sessions[0].addon.name", reason: v1alpha1.ReasonAddonNotFound, message: "there is no Addon pvc-addition",
+		},
+		"a missing task": {
+			replace: "logical-backup, params", by: "logical, params", document: 7,
+			field: "spec.sessions[0].addon.tasks[0].name", reason: v1alpha1.ReasonTaskNotFound, message: "it has logical-backup",
+		},
+		"an unknown parameter": {
+			replace: "exclude:", by: "excludes:", document: 7,
+			field: "spec.sessions[0].addon.tasks[0].params.excludes", reason: v1alpha1.ReasonInvalidParameters, message: "it has paths, exclude",
+		},
+		"a parameter that is no string": {
+			replace: `exclude: "*.tmp"`, by: `exclude: 7`, document: 7,
+			field: "spec.sessions[0].addon.tasks[0].params.exclude", reason: v1alpha1.ReasonInvalidParameters, message: "put it in quotes",
+		},
+		"a missing backend": {
+			replace: "{name: uploads, backend: main", by: "{name: uploads, backend: other", document: 7,
+			field: "spec.sessions[0].repositories[0].backend", reason: v1alpha1.ReasonBackendNotFound, message: `no backend "other"`,
+		},
+		"a missing PersistentVolumeClaim": {
+			replace: "{kind: PersistentVolumeClaim, name: uploads}", by: "{kind: PersistentVolumeClaim, name: upload}", document: 7,
+			field: "spec.target.name", reason: v1alpha1.ReasonTargetNotFound, message: "there is no PersistentVolumeClaim shop/upload",
+		},
+		"a missing Secret": {
+			replace: "metadata: {name: s3, namespace: backup}\n---\napiVersion: v1\nkind: Secret", by: "metadata: {name: s4, namespace: backup}\n---\napiVersion: v1\nkind: Secret",
+			document: 2, field: "spec.storage.s3.secretName", reason: v1alpha1.ReasonBackendSecretNotAvailable, message: "there is no Secret backup/s3",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			set := goodSet + test.by
+			if test.replace != "" {
+				g.Expect(strings.Count(goodSet, test.replace)).To(Equal(1), "what is replaced must be there once")
+				set = strings.Replace(goodSet, test.replace, test.by, 1)
+			}
+
+			findings := CheckObjects(objectsOf(t, set), "default", cluster(t))
+
+			g.Expect(findings).To(HaveLen(1+test.more), "%+v", findings)
+			finding := findings[0]
+			g.Expect(finding.Severity).To(Equal(SeverityError))
+			g.Expect(finding.File).To(Equal("policy.yaml"))
+			g.Expect(finding.Document).To(Equal(test.document))
+			g.Expect(finding.Line).To(Equal(10 * test.document))
+			g.Expect(finding.Field).To(Equal(test.field))
+			g.Expect(finding.Reason).To(Equal(test.reason))
+			g.Expect(finding.Message).To(ContainSubstring(test.message))
+		})
+	}
+}
+
+func TestCheckObjectsWarnsOfWhatOnlyAClusterKnows(t *testing.T) {
+	g := NewWithT(t)
+	objects := objectsOf(t, goodSet)
+	configuration := objects[6:7]
+
+	findings := CheckObjects(configuration, "default", catalog(t))
+
+	var messages []string
+	for _, finding := range findings {
+		g.Expect(finding.Severity).To(Equal(SeverityWarning), finding.Message)
+		messages = append(messages, finding.Message)
+	}
+	g.Expect(messages).To(ConsistOf(
+		ContainSubstring("BackupStorage backup/s3"), ContainSubstring("PersistentVolumeClaim shop/uploads"), ContainSubstring("Secret shop/enc"),
+	))
+}
+
+func TestCheckObjectsWarnsOfUnknownNamespaceLabels(t *testing.T) {
+	g := NewWithT(t)
+	findings := CheckObjects(objectsOf(t, goodSet)[1:], "default", catalog(t))
+	g.Expect(findings).To(HaveLen(2), "of the configuration and of the batch")
+	for _, finding := range findings {
+		g.Expect(finding.Severity).To(Equal(SeverityWarning))
+		g.Expect(finding.Message).To(ContainSubstring("only the cluster knows those of shop"))
+	}
+}
+
+func TestCheckObjectsTakesTheDefaultNamespace(t *testing.T) {
+	g := NewWithT(t)
+	bare := strings.ReplaceAll(goodSet, ", namespace: shop", "")
+	g.Expect(CheckObjects(objectsOf(t, bare), "shop", catalog(t))).To(BeEmpty())
+}

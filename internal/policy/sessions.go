@@ -1,0 +1,52 @@
+package policy
+
+import (
+	"fmt"
+
+	"k8s.io/utils/ptr"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/schedule"
+)
+
+// ScheduleMistakes are the schedules among sessions that can't be used; session i stands at spec.sessions[i].
+func ScheduleMistakes(sessions []v1alpha1.SessionConfig) []Mistake {
+	var mistakes []Mistake
+	for i, session := range sessions {
+		if session.Scheduler == nil {
+			continue
+		}
+		if err := schedule.Parse(session.Scheduler.Schedule, ptr.Deref(session.Scheduler.TimeZone, "")); err != nil {
+			mistakes = append(mistakes, Mistake{
+				Field:   fmt.Sprintf("spec.sessions[%d].scheduler.schedule", i),
+				Reason:  v1alpha1.ReasonInvalidSchedule,
+				Message: err.Error(),
+			})
+		}
+	}
+	return mistakes
+}
+
+// BatchMistakes is everything that keeps a batch from being used, as far as the batch alone can tell: what Expand refuses,
+// and schedules.
+func BatchMistakes(batch *v1alpha1.BackupBatch) []Mistake {
+	return append(batchMistakes(batch), ScheduleMistakes(BatchSessions(batch))...)
+}
+
+// BatchSessions is what the sessions of a batch have in common with those of a BackupConfiguration, in order.
+func BatchSessions(batch *v1alpha1.BackupBatch) []v1alpha1.SessionConfig {
+	sessions := make([]v1alpha1.SessionConfig, len(batch.Spec.Sessions))
+	for i := range batch.Spec.Sessions {
+		sessions[i] = batch.Spec.Sessions[i].SessionConfig
+	}
+	return sessions
+}
+
+// ConfigurationSessions is what the sessions of a BackupConfiguration have in common with those of a batch, in order.
+func ConfigurationSessions(configuration *v1alpha1.BackupConfiguration) []v1alpha1.SessionConfig {
+	sessions := make([]v1alpha1.SessionConfig, len(configuration.Spec.Sessions))
+	for i := range configuration.Spec.Sessions {
+		sessions[i] = configuration.Spec.Sessions[i].SessionConfig
+	}
+	return sessions
+}
