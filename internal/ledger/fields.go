@@ -1,0 +1,121 @@
+package ledger
+
+import (
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// The functions of this file list every field that a record holds. They build new values instead of clearing fields of
+// old ones: a field that is added to the API is left out until somebody decides that it is fit for publication. What is
+// left out on purpose: parameters, arguments and pod templates (they may hold credentials), paths inside volumes, security
+// contexts, progress, what the record itself would change, and what only repeats another field in other words.
+
+// backupDocument leaves out the short form of the Snapshots whose own documents follow.
+func backupDocument(cluster string, s *v1alpha1.BackupSession, full []v1alpha1.Snapshot) document {
+	spec := v1alpha1.BackupSessionSpec{
+		Invoker: s.Spec.Invoker, Session: s.Spec.Session,
+		ScheduledTime: s.Spec.ScheduledTime, BackupTimeout: s.Spec.BackupTimeout,
+	}
+	in := &s.Status
+	status := v1alpha1.BackupSessionStatus{
+		Conditions: keptConditions(in.Conditions),
+		Phase:      in.Phase, Reason: in.Reason,
+		StartTime: in.StartTime, CompletionTime: in.CompletionTime, Duration: in.Duration,
+		TotalSnapshots: in.TotalSnapshots, Snapshots: keptSnapshots(in.Snapshots, full), Targets: keptTargets(in.Targets),
+		Resolved: keptBackup(in.Resolved),
+	}
+	return newDocument(cluster, v1alpha1.BackupSessionKind, &s.ObjectMeta, spec, status)
+}
+
+func snapshotDocument(cluster string, s *v1alpha1.Snapshot) document {
+	spec := v1alpha1.SnapshotSpec{
+		SnapshotID: s.Spec.SnapshotID, Repository: s.Spec.Repository, Session: s.Spec.Session,
+		BackupSession: s.Spec.BackupSession, Version: s.Spec.Version, AppRef: s.Spec.AppRef,
+	}
+	in := &s.Status
+	status := v1alpha1.SnapshotStatus{
+		Conditions: keptConditions(in.Conditions),
+		Phase:      in.Phase, SnapshotTime: in.SnapshotTime, Size: in.Size, TotalComponents: in.TotalComponents,
+		Components: map[string]v1alpha1.Component{},
+	}
+	for name, c := range in.Components {
+		status.Components[name] = v1alpha1.Component{
+			Phase: c.Phase, Driver: c.Driver, ID: c.ID,
+			SizeBytes: c.SizeBytes, UploadedBytes: c.UploadedBytes, Files: c.Files, Unreadable: c.Unreadable, Changed: c.Changed,
+			StartTime: c.StartTime, CompletionTime: c.CompletionTime, Duration: c.Duration,
+			Reason: c.Reason, Error: c.Error,
+		}
+	}
+	return newDocument(cluster, v1alpha1.SnapshotKind, &s.ObjectMeta, spec, status)
+}
+
+func restoreDocument(cluster string, s *v1alpha1.RestoreSession) document {
+	spec := v1alpha1.RestoreSessionSpec{
+		Target: s.Spec.Target, Addon: keptAddon(s.Spec.Addon), RestoreTimeout: s.Spec.RestoreTimeout,
+	}
+	if d := s.Spec.DataSource; d != nil {
+		spec.DataSource = &v1alpha1.RestoreDataSource{
+			Repository: d.Repository, Snapshot: d.Snapshot, Components: d.Components,
+		}
+	}
+	in := &s.Status
+	status := v1alpha1.RestoreSessionStatus{
+		Conditions: keptConditions(in.Conditions),
+		Phase:      in.Phase, Reason: in.Reason, TargetFound: in.TargetFound,
+		StartTime: in.StartTime, CompletionTime: in.CompletionTime, Duration: in.Duration,
+		TotalComponents: in.TotalComponents, Resolved: keptRestore(in.Resolved),
+	}
+	if len(in.Components) > 0 {
+		status.Components = map[string]v1alpha1.RestoredComponent{}
+	}
+	for name, c := range in.Components {
+		status.Components[name] = v1alpha1.RestoredComponent{
+			Phase: c.Phase, ID: c.ID, SizeBytes: c.SizeBytes, Files: c.Files,
+			OwnersNotRestored: c.OwnersNotRestored, AttributesNotRestored: c.AttributesNotRestored,
+			StartTime: c.StartTime, CompletionTime: c.CompletionTime, Duration: c.Duration,
+			Reason: c.Reason, Error: c.Error,
+		}
+	}
+	return newDocument(cluster, v1alpha1.RestoreSessionKind, &s.ObjectMeta, spec, status)
+}
+
+// keptConditions are the conditions without what says only which generation was looked at.
+func keptConditions(in []metav1.Condition) []metav1.Condition {
+	var out []metav1.Condition
+	for _, c := range in {
+		if c.Type == "Reconciling" {
+			continue
+		}
+		out = append(out, metav1.Condition{
+			Type: c.Type, Status: c.Status, Reason: c.Reason, Message: c.Message, LastTransitionTime: c.LastTransitionTime,
+		})
+	}
+	slices.SortFunc(out, func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) })
+	return out
+}
+
+func keptSnapshots(in []v1alpha1.SnapshotStatusInfo, full []v1alpha1.Snapshot) []v1alpha1.SnapshotStatusInfo {
+	var out []v1alpha1.SnapshotStatusInfo
+	for _, s := range in {
+		if slices.ContainsFunc(full, func(f v1alpha1.Snapshot) bool { return f.Name == s.Name }) {
+			continue
+		}
+		out = append(out, v1alpha1.SnapshotStatusInfo{Name: s.Name, Phase: s.Phase, AppRef: s.AppRef, Repository: s.Repository})
+	}
+	return out
+}
+
+func keptTargets(in []v1alpha1.BackupTargetStatus) []v1alpha1.BackupTargetStatus {
+	var out []v1alpha1.BackupTargetStatus
+	for _, t := range in {
+		out = append(out, v1alpha1.BackupTargetStatus{
+			Name: t.Name, AppRef: t.AppRef, Configuration: t.Configuration,
+			Phase: t.Phase, Reason: t.Reason, Message: t.Message, Size: t.Size, Uploaded: t.Uploaded,
+		})
+	}
+	return out
+}

@@ -1,0 +1,61 @@
+package ledger
+
+import "github.com/cairn-backup/cairn/api/v1alpha1"
+
+func keptPolicy(p v1alpha1.ResolvedPolicy) v1alpha1.ResolvedPolicy {
+	return v1alpha1.ResolvedPolicy{Source: p.Source, Revision: p.Revision, Generation: p.Generation, Digest: p.Digest}
+}
+
+func keptBackup(in *v1alpha1.ResolvedBackup) *v1alpha1.ResolvedBackup {
+	if in == nil {
+		return nil
+	}
+	out := &v1alpha1.ResolvedBackup{Policy: keptPolicy(in.Policy), Schedule: in.Schedule, Timeout: in.Timeout}
+	for _, t := range in.Targets {
+		kept := v1alpha1.ResolvedTarget{
+			Name: t.Name, AppRef: t.AppRef, Configuration: t.Configuration, Task: keptTask(t.Task),
+		}
+		if t.Error != nil {
+			kept.Error = &v1alpha1.ResolvedError{Reason: t.Error.Reason, Message: t.Error.Message}
+		}
+		for _, r := range t.Repositories {
+			kept.Repositories = append(kept.Repositories, keptRepository(r))
+		}
+		out.Targets = append(out.Targets, kept)
+	}
+	return out
+}
+
+func keptRestore(in *v1alpha1.ResolvedRestore) *v1alpha1.ResolvedRestore {
+	if in == nil {
+		return nil
+	}
+	return &v1alpha1.ResolvedRestore{
+		Policy: keptPolicy(in.Policy), Timeout: in.Timeout, SpecDigest: in.SpecDigest,
+		Snapshot: in.Snapshot, SnapshotUID: in.SnapshotUID, Repository: keptRepository(in.Repository),
+		Component: in.Component, ID: in.ID, ClaimName: in.ClaimName, ClaimUID: in.ClaimUID, Task: keptTask(in.Task),
+	}
+}
+
+func keptTask(t v1alpha1.ResolvedTask) v1alpha1.ResolvedTask {
+	return v1alpha1.ResolvedTask{Addon: t.Addon, Task: t.Task, Function: t.Function, Driver: t.Driver, Image: t.Image}
+}
+
+func keptRepository(r v1alpha1.ResolvedRepository) v1alpha1.ResolvedRepository {
+	return v1alpha1.ResolvedRepository{
+		Name: r.Name, UID: r.UID, StorageRef: r.StorageRef, Directory: r.Directory,
+		EncryptionSecret: r.EncryptionSecret, Snapshot: r.Snapshot,
+	}
+}
+
+// keptAddon keeps the names: the values of parameters are the user's.
+func keptAddon(in *v1alpha1.AddonInfo) *v1alpha1.AddonInfo {
+	if in == nil {
+		return nil
+	}
+	out := &v1alpha1.AddonInfo{Name: in.Name}
+	for _, t := range in.Tasks {
+		out.Tasks = append(out.Tasks, v1alpha1.TaskReference{Name: t.Name})
+	}
+	return out
+}

@@ -1,0 +1,110 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/storage/memory"
+
+	"github.com/cairn-backup/cairn/internal/gitstore"
+)
+
+// Commit is one of our commits, read back.
+type Commit struct {
+	// Hash of the commit, in hexadecimal.
+	Hash string
+	// Time of the commit, UTC.
+	Time time.Time
+	// Subject is the first line of the message.
+	Subject string
+	// Cluster that wrote it.
+	Cluster string
+	// Revisions of the policy that were in force.
+	Revisions []string
+	// Objects whose records it added; at most 200 are named by a message. UIDs and revisions of single objects are not.
+	Objects []Object
+}
+
+// Bounds of what Log downloads, in bytes. With a server that filters, it gets no content of files.
+const (
+	logPack     = 256 << 20
+	logObject   = 64 << 20
+	logUnpacked = 1 << 30
+)
+
+// Log returns the newest commits of a branch that a Ledger made, newest first, from at most limit commits. A branch
+// that does not exist has none. Errors are gitstore's.
+func Log(ctx context.Context, remote *gitstore.Remote, branch string, limit int) ([]Commit, error) {
+	listing, err := remote.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer listing.Close()
+	_, tip, ok := listing.Ref(plumbing.NewBranchReferenceName(branch))
+	if !ok || limit <= 0 {
+		return nil, nil
+	}
+	d := gitstore.Download{Want: []plumbing.Hash{tip}, Depth: limit, Pack: logPack, Object: logObject, Unpacked: logUnpacked}
+	if listing.CanFilter() {
+		d.OmitFiles = 1
+	}
+	objects := memory.NewStorage()
+	if err := listing.Download(ctx, d, objects); err != nil {
+		return nil, err
+	}
+	var out []Commit
+	for h, n := tip, 0; n < limit; n++ {
+		c, err := object.GetCommit(objects, h)
+		if err != nil {
+			if n == 0 {
+				return nil, fmt.Errorf("read commit %s: %w", h, err)
+			}
+			break // the edge of what was asked for
+		}
+		if parsed, ours := parseMessage(c.Message); ours {
+			parsed.Hash, parsed.Time = h.String(), c.Committer.When.UTC()
+			out = append(out, parsed)
+		}
+		if len(c.ParentHashes) == 0 {
+			break
+		}
+		h = c.ParentHashes[0]
+	}
+	return out, nil
+}
+
+// parseMessage reads what Message wrote. A message without the trailer of a cluster is somebody else's.
+func parseMessage(message string) (c Commit, ours bool) {
+	subject, body, _ := strings.Cut(strings.TrimSpace(message), "\n")
+	c.Subject = strings.TrimSpace(subject)
+	for line := range strings.SplitSeq(body, "\n") {
+		if v, ok := strings.CutPrefix(line, trailerCluster+": "); ok {
+			c.Cluster, ours = strings.TrimSpace(v), true
+		} else if v, ok := strings.CutPrefix(line, trailerRevision+": "); ok {
+			c.Revisions = append(c.Revisions, strings.TrimSpace(v))
+		} else if o, ok := parseObjectLine(line); ok {
+			c.Objects = append(c.Objects, o)
+		}
+	}
+	return c, ours
+}
+
+func parseObjectLine(line string) (Object, bool) {
+	f := strings.SplitN(line, " ", 4)
+	if len(f) < 3 {
+		return Object{}, false
+	}
+	namespace, name, ok := strings.Cut(f[1], "/")
+	if !ok {
+		return Object{}, false
+	}
+	o := Object{Kind: f[0], Namespace: namespace, Name: name, Phase: f[2]}
+	if len(f) == 4 {
+		o.Reason = strings.TrimSuffix(strings.TrimPrefix(f[3], "("), ")")
+	}
+	return o, true
+}

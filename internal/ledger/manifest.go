@@ -1,0 +1,97 @@
+package ledger
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/yaml"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// document is one object of a record. It is its own type, and not the API's, so that owners, finalizers and the like
+// cannot get into a record.
+type document struct {
+	APIVersion string   `json:"apiVersion"`
+	Kind       string   `json:"kind"`
+	Metadata   metadata `json:"metadata"`
+	Spec       any      `json:"spec"`
+	Status     any      `json:"status"`
+}
+
+type metadata struct {
+	Name        string            `json:"name"`
+	Namespace   string            `json:"namespace"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	Annotations map[string]string `json:"annotations"`
+}
+
+// recordedLabels are the labels that a record keeps. Those of a PolicySync are not among them: a record that somebody
+// applies must not look like policy.
+var recordedLabels = []string{
+	v1alpha1.LabelInvokerKind, v1alpha1.LabelInvokerName, v1alpha1.LabelSession, v1alpha1.LabelConfiguration,
+}
+
+func newDocument(cluster, kind string, o *metav1.ObjectMeta, spec, status any) document {
+	labels := map[string]string{}
+	for _, l := range recordedLabels {
+		if v, ok := o.Labels[l]; ok {
+			labels[l] = v
+		}
+	}
+	return document{
+		APIVersion: v1alpha1.GroupVersion.String(), Kind: kind,
+		Metadata: metadata{
+			Name: o.Name, Namespace: o.Namespace, Labels: labels,
+			Annotations: map[string]string{
+				v1alpha1.AnnotationRecord: cluster, v1alpha1.AnnotationRecordUID: string(o.UID),
+			},
+		},
+		Spec: spec, Status: status,
+	}
+}
+
+// manifest writes documents with sorted keys, separated by "---".
+func manifest(docs []document) (string, error) {
+	var out bytes.Buffer
+	for i, d := range docs {
+		raw, err := yaml.Marshal(d)
+		if err != nil {
+			return "", err
+		}
+		if i > 0 {
+			out.WriteString("---\n")
+		}
+		out.Write(raw)
+	}
+	return out.String(), nil
+}
+
+func sortedSnapshots(in []v1alpha1.Snapshot) []*v1alpha1.Snapshot {
+	out := make([]*v1alpha1.Snapshot, len(in))
+	for i := range in {
+		out[i] = &in[i]
+	}
+	slices.SortFunc(out, func(a, b *v1alpha1.Snapshot) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// Cluster is the content of ClusterFile.
+type Cluster struct {
+	// Name of the cluster's folder.
+	Name string `json:"name"`
+	// UID of the cluster that owns the folder: that of its namespace kube-system.
+	UID types.UID `json:"uid"`
+}
+
+// Bytes is the file.
+func (c Cluster) Bytes() ([]byte, error) { return yaml.Marshal(c) }
+
+// ParseCluster reads the file.
+func ParseCluster(raw []byte) (Cluster, error) {
+	var c Cluster
+	return c, yaml.UnmarshalStrict(raw, &c)
+}

@@ -1,0 +1,119 @@
+package ledger
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// The trailers of our commits.
+const (
+	trailerCluster  = "Cairn-Cluster"
+	trailerRevision = "Cairn-Policy-Revision"
+)
+
+// maxSubject is the length that Git's tools show of a subject; maxObjects bounds the lines below it.
+const (
+	maxSubject = 72
+	maxObjects = 200
+)
+
+// Message is the message of a commit that adds the records of these objects: what happened in one line, a line per
+// object, and as trailers the cluster and each policy revision that was in force. Without objects it is the message of a
+// commit that only brings the page up to date.
+func Message(cluster string, objects []Object) string {
+	objects = slices.Clone(objects)
+	slices.SortFunc(objects, func(a, b Object) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Kind, b.Kind),
+			cmp.Compare(a.Name, b.Name), cmp.Compare(a.UID, b.UID))
+	})
+	var out strings.Builder
+	out.WriteString(subject(objects) + "\n\n")
+	for i, o := range objects {
+		if i == maxObjects {
+			fmt.Fprintf(&out, "and %d more\n", len(objects)-i)
+			break
+		}
+		out.WriteString(objectLine(o) + "\n")
+	}
+	if len(objects) > 0 {
+		out.WriteString("\n")
+	}
+	fmt.Fprintf(&out, "%s: %s\n", trailerCluster, oneLine(cluster))
+	for _, r := range revisions(objects) {
+		fmt.Fprintf(&out, "%s: %s\n", trailerRevision, r)
+	}
+	return out.String()
+}
+
+func objectLine(o Object) string {
+	line := o.Kind + " " + o.Namespace + "/" + o.Name + " " + o.Phase
+	if o.Reason != "" && o.Reason != o.Phase {
+		line += " (" + o.Reason + ")"
+	}
+	return oneLine(line)
+}
+
+func revisions(objects []Object) []string {
+	var out []string
+	for _, o := range objects {
+		if r := oneLine(o.Revision); r != "" {
+			out = append(out, r)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// phaseWords is the order of the counts in a subject.
+var phaseWords = []struct{ phase, word string }{
+	{string(v1alpha1.BackupSessionSucceeded), "succeeded"},
+	{string(v1alpha1.BackupSessionFailed), "failed"},
+	{string(v1alpha1.RestoreSessionInvalid), "invalid"},
+	{string(v1alpha1.BackupSessionSkipped), "skipped"},
+}
+
+// subject names as many namespaces as fit: "shop, blog and 3 more: 5 succeeded, 1 failed".
+func subject(objects []Object) string {
+	if len(objects) == 0 {
+		return "bring " + PageFile + " up to date"
+	}
+	var namespaces []string
+	count := map[string]int{}
+	for _, o := range objects {
+		namespaces = append(namespaces, oneLine(o.Namespace))
+		count[o.Phase]++
+	}
+	namespaces = slices.Compact(namespaces)
+	var counts []string
+	for _, w := range phaseWords {
+		if n := count[w.phase]; n > 0 {
+			counts = append(counts, fmt.Sprintf("%d %s", n, w.word))
+		}
+	}
+	what := ": " + strings.Join(counts, ", ")
+	for n := len(namespaces); n > 0; n-- {
+		who := strings.Join(namespaces[:n], ", ")
+		if n < len(namespaces) {
+			who += fmt.Sprintf(" and %d more", len(namespaces)-n)
+		}
+		if len(who)+len(what) <= maxSubject {
+			return who + what
+		}
+	}
+	return fmt.Sprintf("%d results in %d namespaces", len(objects), len(namespaces))
+}
+
+// oneLine keeps a text from starting a line, and so a trailer, of its own.
+func oneLine(s string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.IsSpace(r) {
+			return ' '
+		}
+		return r
+	}, s))
+}

@@ -1,0 +1,119 @@
+package ledger
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Parcel is what one ConfigMap of an outbox holds.
+type Parcel struct {
+	// Name of the ConfigMap: a function of the Ledger's name and of the records.
+	Name string
+	// Data is the value of ParcelKey: gzip of JSON.
+	Data []byte
+	// Records is the number of records in it.
+	Records int
+}
+
+// ParcelKey is the key of a ConfigMap's binaryData that holds a Parcel's Data.
+const ParcelKey = "records.json.gz"
+
+const (
+	// parcelSize is the size, in bytes, that no Data exceeds, unless a single record does: a ConfigMap holds 1 MiB.
+	parcelSize = 700 << 10
+	// maxParcel bounds what Unpack inflates.
+	maxParcel = 64 << 20
+	// outboxVersion is the version of the format.
+	outboxVersion = 1
+)
+
+// ErrParcel is what Unpack says of data that is not a parcel.
+var ErrParcel = errors.New("not a parcel of records")
+
+type parcelBody struct {
+	Version int      `json:"version"`
+	Records []Record `json:"records"`
+}
+
+// Pack puts records into as few parcels as their size allows. The same set of records gives the same parcels, whatever
+// its order, so that packing again finds what is there.
+func Pack(ledger string, records []Record) ([]Parcel, error) {
+	records = slices.Clone(records)
+	slices.SortFunc(records, func(a, b Record) int { return strings.Compare(a.Path, b.Path) })
+	records = slices.CompactFunc(records, func(a, b Record) bool { return a.Path == b.Path })
+	return pack(ledger, records)
+}
+
+// pack halves what is too large: the size is known only after compression.
+func pack(ledger string, records []Record) ([]Parcel, error) {
+	if len(records) == 0 {
+		return nil, nil
+	}
+	raw, err := json.Marshal(parcelBody{outboxVersion, records})
+	if err != nil {
+		return nil, fmt.Errorf("encode records: %w", err)
+	}
+	var data bytes.Buffer
+	if err := compress(&data, raw); err != nil {
+		return nil, fmt.Errorf("compress records: %w", err)
+	}
+	if len(records) > 1 && (data.Len() > parcelSize || len(raw) > maxParcel) {
+		half := len(records) / 2
+		first, err := pack(ledger, records[:half])
+		if err != nil {
+			return nil, err
+		}
+		second, err := pack(ledger, records[half:])
+		return append(first, second...), err
+	}
+	return []Parcel{{Name: parcelName(ledger, raw), Data: data.Bytes(), Records: len(records)}}, nil
+}
+
+func compress(w io.Writer, raw []byte) error {
+	z := gzip.NewWriter(w)
+	if _, err := z.Write(raw); err != nil {
+		return err
+	}
+	return z.Close()
+}
+
+// Unpack reads what Pack wrote. Its error is ErrParcel.
+func Unpack(data []byte) ([]Record, error) {
+	z, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrParcel, err)
+	}
+	raw, err := io.ReadAll(io.LimitReader(z, maxParcel+1))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrParcel, err)
+	}
+	if len(raw) > maxParcel {
+		return nil, fmt.Errorf("%w: it inflates to more than %d bytes", ErrParcel, maxParcel)
+	}
+	var body parcelBody
+	if err := json.Unmarshal(raw, &body); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrParcel, err)
+	}
+	if body.Version != outboxVersion {
+		return nil, fmt.Errorf("%w: version %d is not known", ErrParcel, body.Version)
+	}
+	return body.Records, nil
+}
+
+// parcelName hashes what is packed and not its compressed form, which another version of Go may write differently.
+func parcelName(ledger string, raw []byte) string {
+	sum := sha256.Sum256(raw)
+	tail := "-outbox-" + hex.EncodeToString(sum[:8])
+	if limit := 253 - len(tail); len(ledger) > limit {
+		ledger = strings.TrimRight(ledger[:limit], "-.")
+	}
+	return ledger + tail
+}

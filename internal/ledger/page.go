@@ -1,0 +1,102 @@
+package ledger
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Policy is a row of the page: a BackupConfiguration or BackupBatch and how its last run went. Times are absolute, so
+// that the page changes only when something happened.
+type Policy struct {
+	Namespace, Kind, Name string
+	// Targets in the form "<kind>/<name>", in the order of the policy.
+	Targets []string
+	// LastSuccess is when the last run that succeeded ended. Zero: none is known.
+	LastSuccess time.Time
+	// LastResult is the phase of the last run that ended, LastReason its reason. Empty: none is known.
+	LastResult, LastReason string
+	// Next slot. Zero: there is none.
+	Next time.Time
+	// Late says that a run that should have succeeded by now has not.
+	Late bool
+}
+
+// maxTargets is the number of targets that a row names.
+const maxTargets = 10
+
+// Page is the page for people, in Markdown. It is a function of the set of policies, whatever their order.
+func Page(cluster string, policies []Policy) []byte {
+	policies = slices.Clone(policies)
+	slices.SortFunc(policies, func(a, b Policy) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+	})
+	var out strings.Builder
+	fmt.Fprintf(&out, "# Backups of %s\n\n", escape(cluster))
+	out.WriteString("Cairn keeps this page up to date. Times are UTC. A policy is late when a run that was due has not " +
+		"succeeded within its time.\n")
+	if len(policies) == 0 {
+		out.WriteString("\nThere is no backup policy.\n")
+	}
+	for i, p := range policies {
+		if i == 0 || p.Namespace != policies[i-1].Namespace {
+			fmt.Fprintf(&out, "\n## %s\n\n", escape(p.Namespace))
+			out.WriteString("| Policy | Targets | Last success | Last result | Next | Late |\n")
+			out.WriteString("| --- | --- | --- | --- | --- | --- |\n")
+		}
+		fmt.Fprintf(&out, "| %s | %s | %s | %s | %s | %s |\n", escape(p.Kind+"/"+p.Name), targets(p.Targets),
+			moment(p.LastSuccess), result(p), moment(p.Next), late(p.Late))
+	}
+	return []byte(out.String())
+}
+
+func targets(all []string) string {
+	shown := all[:min(len(all), maxTargets)]
+	text := make([]string, len(shown))
+	for i, t := range shown {
+		text[i] = escape(t)
+	}
+	if more := len(all) - len(shown); more > 0 {
+		text = append(text, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(text, ", ")
+}
+
+func moment(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02 15:04")
+}
+
+func result(p Policy) string {
+	switch {
+	case p.LastResult == "":
+		return "-"
+	case p.LastReason == "" || p.LastReason == p.LastResult:
+		return escape(p.LastResult)
+	default:
+		return escape(p.LastResult + " (" + p.LastReason + ")")
+	}
+}
+
+func late(is bool) string {
+	if is {
+		return "**late**"
+	}
+	return "no"
+}
+
+// escape makes a text mean itself inside a cell of a Markdown table.
+func escape(s string) string {
+	var out strings.Builder
+	for _, r := range oneLine(s) {
+		if strings.ContainsRune("\\`*_[]<>|#&~!", r) {
+			out.WriteByte('\\')
+		}
+		out.WriteRune(r)
+	}
+	return out.String()
+}

@@ -1,0 +1,216 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/config"
+	"github.com/cairn-backup/cairn/internal/gitstore"
+)
+
+func TestRecords(t *testing.T) {
+	g := NewWithT(t)
+	session, snapshots := run()
+	backup, err := BackupRecord("production", session, snapshots)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(backup.Path).To(Equal("records/shop/backupbatch.shop/2026-07/shop-hourly-1795154820-0d9ab5f3.yaml"))
+	g.Expect(backup.Object).To(Equal(Object{
+		Kind: "BackupSession", Namespace: "shop", Name: session.Name, UID: session.UID, Phase: "Failed", Reason: "TargetsFailed",
+		Revision: session.Status.Resolved.Policy.Revision,
+	}))
+	golden(t, "backupsession.yaml", backup.Content)
+
+	restored, err := RestoreRecord("production", restore())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(restored.Path).To(Equal("records/shop/restoresession.drill/2026-08/drill-aa9ab5f3.yaml"), "the month of its end, in UTC")
+	golden(t, "restoresession.yaml", restored.Content)
+
+	slices.Reverse(snapshots)
+	again, err := BackupRecord("production", session, snapshots)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(again).To(Equal(backup), "the order of the Snapshots does not matter")
+
+	for _, r := range []Record{backup, restored} {
+		g.Expect(gitstore.CheckPath(Folder("", "production") + "/" + r.Path)).To(Succeed())
+		for _, never := range []string{
+			"s3cr3t", "secret-project", "var/www", "ownerReferences", "finalizers", "managedFields", "resourceVersion",
+			"observedGeneration", "filesDone", "9c1f0aa", "runAsUser", "job-x",
+		} {
+			g.Expect(r.Content).NotTo(ContainSubstring(never))
+		}
+		packed, err := compressed(r.Content)
+		g.Expect(err).NotTo(HaveOccurred())
+		t.Logf("%s: %d bytes, %d packed", r.Object.Kind, len(r.Content), packed)
+	}
+}
+
+// A record of an ordinary run takes no more than a kilobyte of the repository.
+func TestRecordSize(t *testing.T) {
+	for name, targets := range map[string]int{"one target": 1, "a batch of three": 3} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			session, snapshots := run()
+			session.Status.Targets = session.Status.Targets[:targets]
+			session.Status.Snapshots = session.Status.Snapshots[:targets]
+			session.Status.Resolved.Targets = session.Status.Resolved.Targets[:targets]
+			r, err := BackupRecord("production", session, snapshots[:targets])
+			g.Expect(err).NotTo(HaveOccurred())
+			size, err := compressed(r.Content)
+			g.Expect(err).NotTo(HaveOccurred())
+			t.Logf("%d bytes", size)
+			limit := 1024
+			if targets > 1 {
+				limit += (targets - 1) * 128 // each Snapshot has identities and times of its own, which nothing compresses
+			}
+			g.Expect(size).To(BeNumerically("<=", limit))
+		})
+	}
+}
+
+func compressed(s string) (int, error) {
+	var b bytes.Buffer
+	err := compress(&b, []byte(s))
+	return b.Len(), err
+}
+
+func TestPathOfRecord(t *testing.T) {
+	tests := map[string]struct {
+		change func(*v1alpha1.BackupSession)
+		want   string
+	}{
+		"every 15 minutes needs no folder a day": {
+			func(s *v1alpha1.BackupSession) { s.Status.Resolved.Schedule = "*/15 * * * *" },
+			"records/shop/backupbatch.shop/2026-07/shop-hourly-1795154820-0d9ab5f3.yaml",
+		},
+		"every 14 minutes does": {
+			func(s *v1alpha1.BackupSession) { s.Status.Resolved.Schedule = "*/14 * * * *" },
+			"records/shop/backupbatch.shop/2026-07/31/shop-hourly-1795154820-0d9ab5f3.yaml",
+		},
+		"every minute of the business day does": {
+			func(s *v1alpha1.BackupSession) { s.Status.Resolved.Schedule = "* 9-17 * * *" },
+			"records/shop/backupbatch.shop/2026-07/31/shop-hourly-1795154820-0d9ab5f3.yaml",
+		},
+		"an interval counts as a schedule": {
+			func(s *v1alpha1.BackupSession) { s.Status.Resolved.Schedule = "@every 1m" },
+			"records/shop/backupbatch.shop/2026-07/31/shop-hourly-1795154820-0d9ab5f3.yaml",
+		},
+		"a schedule that cannot be read counts as none": {
+			func(s *v1alpha1.BackupSession) { s.Status.Resolved.Schedule = "often" },
+			"records/shop/backupbatch.shop/2026-07/shop-hourly-1795154820-0d9ab5f3.yaml",
+		},
+		"a run that was skipped has the month of its creation": {
+			func(s *v1alpha1.BackupSession) {
+				s.Status = v1alpha1.BackupSessionStatus{Phase: v1alpha1.BackupSessionSkipped}
+			},
+			"records/shop/backupbatch.shop/2026-07/shop-hourly-1795154820-0d9ab5f3.yaml",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			session, _ := run()
+			tt.change(session)
+			r, err := BackupRecord("production", session, nil)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(r.Path).To(Equal(tt.want))
+		})
+	}
+}
+
+func TestFolder(t *testing.T) {
+	g := NewWithT(t)
+	for _, top := range []string{"", ".", "./", "/"} {
+		g.Expect(Folder(top, "c1")).To(Equal("clusters/c1"))
+	}
+	g.Expect(Folder("./a/b/", "c1")).To(Equal("a/b/clusters/c1"))
+}
+
+// Each document passes the schema of its kind, and the schema drops nothing of it.
+func TestRecordsFitTheSchema(t *testing.T) {
+	session, snapshots := run()
+	backup, err := BackupRecord("production", session, snapshots)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restored, err := RestoreRecord("production", restore())
+	if err != nil {
+		t.Fatal(err)
+	}
+	schemas := loadSchemas(t)
+	for _, r := range []Record{backup, restored} {
+		for i, doc := range strings.Split(r.Content, "---\n") {
+			t.Run(fmt.Sprint(r.Object.Kind, " ", i), func(t *testing.T) {
+				g := NewWithT(t)
+				var o map[string]any
+				g.Expect(yaml.UnmarshalStrict([]byte(doc), &o)).To(Succeed())
+				s := schemas[o["kind"].(string)]
+				g.Expect(s).NotTo(BeNil())
+				validator, _, err := validation.NewSchemaValidator(s)
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(validation.ValidateCustomResource(nil, o, validator)).To(BeEmpty())
+				structural, err := schema.NewStructural(s)
+				g.Expect(err).NotTo(HaveOccurred())
+				before, _ := json.Marshal(o)
+				pruning.Prune(o, structural, true)
+				after, _ := json.Marshal(o)
+				g.Expect(string(after)).To(Equal(string(before)))
+			})
+		}
+	}
+}
+
+func loadSchemas(t testing.TB) map[string]*apiextensions.JSONSchemaProps {
+	t.Helper()
+	out := map[string]*apiextensions.JSONSchemaProps{}
+	scheme := runtime.NewScheme()
+	if err := apiextensionsv1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	files, err := fs.Glob(config.CRDs, "crd/bases/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		raw, err := config.CRDs.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var crd apiextensionsv1.CustomResourceDefinition
+		if err := yaml.Unmarshal(raw, &crd); err != nil {
+			t.Fatal(err)
+		}
+		var props apiextensions.JSONSchemaProps
+		err = apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(
+			crd.Spec.Versions[0].Schema.OpenAPIV3Schema, &props, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[crd.Spec.Names.Kind] = &props
+	}
+	return out
+}
+
+func BenchmarkBackupRecord(b *testing.B) {
+	session, snapshots := run()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := BackupRecord("production", session, snapshots); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
