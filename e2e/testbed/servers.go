@@ -166,3 +166,24 @@ func (t *Testbed) S3Client() (*minio.Client, error) {
 	}
 	return c, nil
 }
+
+// EmptyBucket removes every object of a bucket.
+func (t *Testbed) EmptyBucket(ctx context.Context, bucket string) error {
+	c, err := t.S3Client()
+	if err != nil {
+		return err
+	}
+	ok, err := c.BucketExists(ctx, bucket)
+	if err != nil || !ok {
+		return err
+	}
+	for object := range c.ListObjects(ctx, bucket, minio.ListObjectsOptions{Recursive: true}) {
+		if object.Err != nil {
+			return fmt.Errorf("list bucket %s: %w", bucket, object.Err)
+		}
+		if err := c.RemoveObject(ctx, bucket, object.Key, minio.RemoveObjectOptions{}); err != nil {
+			return fmt.Errorf("remove %s from bucket %s: %w", object.Key, bucket, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+# Everything is said by "make help". A newcomer needs two: make demo, make test.
+
+SHELL := /bin/sh
+STEP := hack/step
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GOBUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X github.com/cairn-backup/cairn/internal/version.Version=$(VERSION)"
+CLUSTERCTL := bin/clusterctl
+# Where the cluster's programs are; asked for only when needed.
+CLUSTER_BIN = $(shell $(CLUSTERCTL) bin-dir)
+RUN ?= .
+# The provider: kind, local or existing. Empty: kind where a Docker daemon answers, else local.
+export E2E_PROVIDER
+
+.PHONY: help
+help: ## Print this.
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
+
+##@ Build
+
+.PHONY: build
+build: ## Build bin/cairn, bin/manager and bin/mover.
+	@mkdir -p bin
+	@$(STEP) "build cairn, manager and mover" env $(GOBUILD) -o bin/ ./cmd/cairn ./cmd/manager ./cmd/mover
+
+.PHONY: generate
+generate: bin/controller-gen ## Generate deep copies from the API types.
+	@$(STEP) "generate deep copies" bin/controller-gen object:headerFile=/dev/null paths=./api/...
+
+.PHONY: manifests
+manifests: bin/controller-gen ## Generate the CRDs from the API types.
+	@$(STEP) "generate CRDs" bin/controller-gen crd:generateEmbeddedObjectMeta=true paths=./api/... output:crd:dir=config/crd/bases
+
+bin/controller-gen: hack/tools/go.mod
+	@mkdir -p bin
+	@$(STEP) "build controller-gen" $(GO) build -C hack/tools -o ../../bin/controller-gen sigs.k8s.io/controller-tools/cmd/controller-gen
+
+bin/staticcheck: hack/tools/go.mod
+	@mkdir -p bin
+	@$(STEP) "build staticcheck" $(GO) build -C hack/tools -o ../../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+
+##@ Cluster
+
+.PHONY: clusterctl
+clusterctl:
+	@mkdir -p bin
+	@$(STEP) "build clusterctl" $(GO) build -C hack/cluster -trimpath -o ../../bin/clusterctl ./cmd/clusterctl
+
+.PHONY: preflight
+preflight: clusterctl
+	@$(CLUSTERCTL) preflight --install
+
+.PHONY: cluster-programs
+cluster-programs: clusterctl
+	@$(STEP) "build the cluster's programs (minutes the first time, cached after that)" $(CLUSTERCTL) build
+
+.PHONY: images
+images: build cluster-programs ## Write the container images to dist/images.
+	@mkdir -p dist/images
+	@$(STEP) "write images" hack/images
+
+.PHONY: testbed
+testbed:
+	@mkdir -p bin
+	@$(STEP) "build the testbed" $(GO) build -trimpath -o bin/testbed ./e2e/cmd/testbed
+
+.PHONY: cluster-up
+cluster-up: preflight images testbed ## Start an empty cluster.
+	@$(STEP) "start the cluster" bin/testbed up
+
+.PHONY: deploy
+deploy: images testbed ## Put Cairn, a Git server and an S3 server into the cluster and print their addresses.
+	@$(STEP) "deploy" bin/testbed deploy
+
+.PHONY: cluster-down
+cluster-down: clusterctl testbed ## Remove the cluster and everything in it.
+	@$(STEP) "remove the cluster" bin/testbed down
+
+##@ See it and test it
+
+.PHONY: demo
+demo: preflight images testbed ## Show the whole way: policy in Git, backups, a restore, records in Git.
+	@bin/testbed demo
+
+.PHONY: demo-down
+demo-down: cluster-down ## Remove what the demo left, also after it was interrupted.
+
+.PHONY: test
+test: clusterctl ## Run the unit tests and those against a real API server.
+	@$(CLUSTERCTL) preflight --install --for=test
+	@$(STEP) "build etcd, kube-apiserver and the S3 server (minutes the first time, cached after that)" $(CLUSTERCTL) build --only=test
+	@$(STEP) "test" env KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" VERSITYGW=$(CLUSTER_BIN)/versitygw $(GO) test ./...
+	@$(STEP) "test the cluster's own programs" $(GO) test -C hack/cluster ./...
+
+.PHONY: e2e
+e2e: preflight images testbed ## Run the end-to-end scenarios on a real cluster; RUN=regexp for some of them.
+	@$(STEP) "start the cluster" bin/testbed up
+	@$(STEP) "run the scenarios" env CAIRN_E2E=1 CLUSTER_BIN=$(CLUSTER_BIN) $(GO) test -count=1 -timeout 60m -v -run '$(RUN)' ./e2e/...
+
+.PHONY: bench
+bench: clusterctl ## Measure, and print each figure beside its bar.
+	@$(CLUSTERCTL) build --only=test
+	@$(STEP) "measure" env KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" $(GO) run ./hack/bench
+
+##@ Check
+
+.PHONY: lint
+lint: bin/staticcheck ## Run go vet and staticcheck.
+	@$(STEP) "go vet" $(GO) vet ./...
+	@$(STEP) "staticcheck" bin/staticcheck ./...
+
+.PHONY: verify
+verify: lint ## Check that generated files, modules and formatting are up to date.
+	@$(STEP) "verify" hack/verify
