@@ -1,0 +1,93 @@
+package task
+
+import (
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// BackupJobInput is everything that the Job of one host and one Snapshot is built from.
+type BackupJobInput struct {
+	// Session that the Job belongs to, and that owns it.
+	Session *v1alpha1.BackupSession
+	// Snapshot that is made.
+	Snapshot *v1alpha1.Snapshot
+	// Target, Host and Repository of the session's status.resolved.
+	Target     v1alpha1.ResolvedTarget
+	Host       v1alpha1.ResolvedHost
+	Repository v1alpha1.ResolvedRepository
+	// Storage of the repository.
+	Storage *v1alpha1.BackupStorage
+	// Credentials as access.EnsureCredentials gave them.
+	Credentials Credentials
+	// Timeout of the Job; 0 is none.
+	Timeout time.Duration
+	// Privileged says whether the Namespace allows root and host paths.
+	Privileged bool
+	// ClusterUID is the UID of the namespace kube-system.
+	ClusterUID string
+}
+
+// BackupJobName is the name of the Job of one Snapshot and one host.
+func BackupJobName(snapshot, host string) string { return policy.JobName("backup", snapshot, host) }
+
+// BackupJob builds the Job that backs one host's volumes up into one Snapshot. It fails with ErrPrivilegeRequired where
+// the namespace does not allow what the host needs.
+func BackupJob(in BackupJobInput) (*batchv1.Job, error) {
+	spec := in.Snapshot.Spec
+	t := Task{
+		Kind: KindBackup, Cluster: in.ClusterUID, Namespace: in.Session.Namespace,
+		Storage:    storageOf(in.Storage),
+		Repository: resolvedRepository(in.Repository, in.Target.AppRef, in.Target.Task.Driver),
+		Snapshot:   &Snapshot{Name: in.Snapshot.Name, UID: in.Snapshot.UID, Labels: in.Snapshot.Labels, Spec: &spec},
+	}
+	b := blueprint{
+		name:             BackupJobName(in.Snapshot.Name, in.Host.Name),
+		namespace:        in.Session.Namespace,
+		owner:            controllerOf(v1alpha1.BackupSessionKind, in.Session),
+		image:            in.Target.Task.Image,
+		args:             in.Target.Task.Args,
+		credentials:      in.Credentials,
+		timeout:          in.Timeout,
+		template:         in.Target.Task.Job,
+		security:         securityOf(in.Host.SecurityContext, in.Target.Task.Job),
+		privileged:       in.Privileged,
+		node:             in.Host.Node,
+		rootCapabilities: []corev1.Capability{"DAC_READ_SEARCH"},
+		labels: map[string]string{
+			v1alpha1.LabelInvokerKind:   in.Session.Spec.Invoker.Kind,
+			v1alpha1.LabelInvokerName:   policy.LabelValue(in.Session.Spec.Invoker.Name),
+			v1alpha1.LabelSession:       in.Session.Spec.Session,
+			v1alpha1.LabelBackupSession: policy.LabelValue(in.Session.Name),
+			v1alpha1.LabelConfiguration: policy.LabelValue(in.Target.Configuration),
+			v1alpha1.LabelSnapshot:      policy.LabelValue(in.Snapshot.Name),
+		},
+	}
+	for _, v := range in.Host.Volumes {
+		t.Components = append(t.Components, Component{Name: v.Component, Path: v.Path})
+		b.volumes = append(b.volumes, volume{component: v.Component, claim: v.ClaimName, hostPath: v.HostPath, readOnly: true})
+	}
+	b.task = t
+	return b.job()
+}
+
+// storageOf is a storage as a mover sees it.
+func storageOf(s *v1alpha1.BackupStorage) Storage {
+	return Storage{Namespace: s.Namespace, Name: s.Name, UID: s.UID, Spec: *s.Spec.Storage.DeepCopy()}
+}
+
+// resolvedRepository is a repository as a mover that opens it sees it.
+func resolvedRepository(r v1alpha1.ResolvedRepository, appRef v1alpha1.TypedObjectReference, driver v1alpha1.Driver) *Repository {
+	return &Repository{
+		Name: r.Name, UID: r.UID, AppRef: appRef, Driver: driver,
+		Directory: policy.NormalizeDirectory(r.Directory), MustExist: true,
+	}
+}
+
+// objectOf names an object.
+func objectOf(o metav1.Object) *Object { return &Object{Name: o.GetName(), UID: o.GetUID()} }

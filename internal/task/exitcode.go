@@ -1,0 +1,59 @@
+package task
+
+import "github.com/cairn-backup/cairn/api/v1alpha1"
+
+// Exit codes of a mover. They say roughly what the termination message says exactly.
+const (
+	// ExitSucceeded means that everything was done.
+	ExitSucceeded = 0
+	// ExitFailed means a failure without a code of its own.
+	ExitFailed = 1
+	// ExitInvalidTask means that task or arguments can't be worked with.
+	ExitInvalidTask = 2
+	// ExitSource means that the source of a backup is empty or could not be read completely.
+	ExitSource = 3
+	// ExitStorage means that the storage is unreachable, full, or its bucket is missing.
+	ExitStorage = 4
+	// ExitCredentials means that the storage refused the credential, or that a Secret lacks its keys.
+	ExitCredentials = 5
+	// ExitRepository means that the repository is missing, damaged, taken, or has another password.
+	ExitRepository = 6
+	// ExitCancelled means that the mover was told to stop.
+	ExitCancelled = 7
+	// ExitTarget means that the target of a restore is not empty or could not be written.
+	ExitTarget = 8
+)
+
+// exitCodes of the reasons that have one.
+var exitCodes = map[string]int{
+	v1alpha1.ReasonSucceeded:                    ExitSucceeded,
+	v1alpha1.ReasonInvalidTask:                  ExitInvalidTask,
+	v1alpha1.ReasonEmpty:                        ExitSource,
+	v1alpha1.ReasonUnreadable:                   ExitSource,
+	v1alpha1.ReasonUnreachable:                  ExitStorage,
+	v1alpha1.ReasonStorageFull:                  ExitStorage,
+	v1alpha1.ReasonBucketNotFound:               ExitStorage,
+	v1alpha1.ReasonStorageTaken:                 ExitStorage,
+	v1alpha1.ReasonAccessDenied:                 ExitCredentials,
+	v1alpha1.ReasonBadCredentials:               ExitCredentials,
+	v1alpha1.ReasonBackendSecretNotAvailable:    ExitCredentials,
+	v1alpha1.ReasonEncryptionSecretNotAvailable: ExitCredentials,
+	v1alpha1.ReasonWrongPassword:                ExitRepository,
+	v1alpha1.ReasonRepositoryDamaged:            ExitRepository,
+	v1alpha1.ReasonRepositoryNotReady:           ExitRepository,
+	v1alpha1.ReasonRepositoryNotFound:           ExitRepository,
+	v1alpha1.ReasonDirectoryTaken:               ExitRepository,
+	v1alpha1.ReasonSnapshotNotFound:             ExitRepository,
+	v1alpha1.ReasonCancelled:                    ExitCancelled,
+	v1alpha1.ReasonDeadlineExceeded:             ExitCancelled,
+	v1alpha1.ReasonVolumeNotEmpty:               ExitTarget,
+	v1alpha1.ReasonTargetUnwritable:             ExitTarget,
+}
+
+// ExitCode of a mover that ended for a reason.
+func ExitCode(reason string) int {
+	if code, ok := exitCodes[reason]; ok {
+		return code
+	}
+	return ExitFailed
+}

@@ -1,0 +1,219 @@
+package task_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func s3Storage() *v1alpha1.BackupStorage {
+	return &v1alpha1.BackupStorage{
+		ObjectMeta: metav1.ObjectMeta{Name: "s3", Namespace: "backup", UID: "uid-storage"},
+		Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
+			Provider: v1alpha1.ProviderS3,
+			S3:       &v1alpha1.S3Storage{Endpoint: "https://s3.example.com", Bucket: "backups", Prefix: "prod", SecretName: "s3-key"},
+		}},
+	}
+}
+
+func localStorage() *v1alpha1.BackupStorage {
+	return &v1alpha1.BackupStorage{
+		ObjectMeta: metav1.ObjectMeta{Name: "disk", Namespace: "shop", UID: "uid-disk"},
+		Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
+			Provider: v1alpha1.ProviderLocal,
+			Local:    &v1alpha1.LocalStorage{PersistentVolumeClaim: v1alpha1.ClaimVolumeSource{ClaimName: "backups"}, SubPath: "cairn"},
+		}},
+	}
+}
+
+func backupInput() task.BackupJobInput {
+	appRef := v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: "StatefulSet", Namespace: "shop", Name: "mariadb"}
+	return task.BackupJobInput{
+		Session: &v1alpha1.BackupSession{
+			ObjectMeta: metav1.ObjectMeta{Name: "shop-hourly-1795154820", Namespace: "shop", UID: "uid-session"},
+			Spec: v1alpha1.BackupSessionSpec{
+				Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: "BackupBatch", Name: "shop"},
+				Session: "hourly",
+			},
+		},
+		Snapshot: &v1alpha1.Snapshot{
+			ObjectMeta: metav1.ObjectMeta{Name: "shop-db-shop-hourly-1795154820", Namespace: "shop", UID: "uid-snapshot"},
+			Spec: v1alpha1.SnapshotSpec{
+				SnapshotID: "01JD", Repository: "shop-db", Session: "hourly", BackupSession: "shop-hourly-1795154820",
+				Version: v1alpha1.SnapshotLayoutVersion, AppRef: appRef,
+			},
+		},
+		Target: v1alpha1.ResolvedTarget{
+			Name: "db", AppRef: appRef, Configuration: "shop-db",
+			Task: v1alpha1.ResolvedTask{
+				Addon: "workload-addon", Task: "logical-backup", Function: "workload-backup", Driver: v1alpha1.DriverKopia,
+				Image: "example.com/mover:v1", Args: []string{"backup", "--exclude=*.tmp"},
+			},
+		},
+		Host: v1alpha1.ResolvedHost{
+			Name: "pod-0", Node: "node-a",
+			SecurityContext: v1alpha1.MoverSecurityContext{RunAsUser: new(int64(999)), SupplementalGroups: []int64{999}},
+			Volumes:         []v1alpha1.ResolvedVolume{{Component: "pod-0-data", ClaimName: "data-mariadb-0", Path: "db"}, {Component: "pod-0-logs", ClaimName: "logs-mariadb-0"}},
+		},
+		Repository: v1alpha1.ResolvedRepository{
+			Name: "shop-db", UID: "uid-repository", Directory: "/shop/db/",
+			StorageRef:       v1alpha1.ObjectReference{Namespace: "backup", Name: "s3"},
+			EncryptionSecret: v1alpha1.ObjectReference{Namespace: "shop", Name: "enc"},
+		},
+		Storage:     s3Storage(),
+		Credentials: task.Credentials{StorageSecret: "copied-key", EncryptionSecret: "enc"},
+		Timeout:     30 * time.Minute,
+		ClusterUID:  "uid-cluster",
+	}
+}
+
+func restoreInput() task.RestoreJobInput {
+	return task.RestoreJobInput{
+		Session: &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Name: "bring-back", Namespace: "shop", UID: "uid-restore"}},
+		Resolved: v1alpha1.ResolvedRestore{
+			Snapshot: "shop-db-shop-hourly-1795154820", SnapshotUID: "uid-snapshot",
+			Repository: backupInput().Repository, Component: "pod-0-data", ID: "k123", Path: "db", ClaimName: "data-new",
+			Task: v1alpha1.ResolvedTask{Function: "pvc-restore", Driver: v1alpha1.DriverKopia, Image: "example.com/mover:v1", Args: []string{"restore"}},
+		},
+		AppRef:      backupInput().Target.AppRef,
+		Storage:     s3Storage(),
+		Credentials: task.Credentials{StorageSecret: "copied-key", EncryptionSecret: "enc"},
+		Timeout:     time.Hour,
+		ClusterUID:  "uid-cluster",
+	}
+}
+
+func TestJobsAreAsInTheGoldenFiles(t *testing.T) {
+	for name, build := range map[string]func() (*batchv1.Job, error){
+		"backup of one pod on its node": func() (*batchv1.Job, error) { return task.BackupJob(backupInput()) },
+		"backup as root of a host path into a local storage": func() (*batchv1.Job, error) {
+			in := backupInput()
+			in.Storage, in.Credentials.StorageSecret = localStorage(), ""
+			in.Privileged = true
+			in.Host = v1alpha1.ResolvedHost{
+				Name: "node-a", Node: "node-a",
+				SecurityContext: v1alpha1.MoverSecurityContext{RunAsUser: new(int64(0))},
+				Volumes:         []v1alpha1.ResolvedVolume{{Component: "node-a", HostPath: "/var/lib/agent"}},
+			}
+			return task.BackupJob(in)
+		},
+		"backup with a job template": func() (*batchv1.Job, error) {
+			in := backupInput()
+			in.Host.SecurityContext = v1alpha1.MoverSecurityContext{}
+			in.Target.Task.Job = &v1alpha1.JobPodSpec{
+				SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(1000)), RunAsGroup: new(int64(2000))},
+				Resources: corev1.ResourceRequirements{
+					Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi"), corev1.ResourceCPU: resource.MustParse("2")},
+				},
+				NodeSelector: map[string]string{"disk": "ssd"},
+				Tolerations:  []corev1.Toleration{{Key: "backup", Operator: corev1.TolerationOpExists}},
+			}
+			return task.BackupJob(in)
+		},
+		"restore as the default user": func() (*batchv1.Job, error) { return task.RestoreJob(restoreInput()) },
+		"restore as root": func() (*batchv1.Job, error) {
+			in := restoreInput()
+			in.Privileged = true
+			in.Resolved.SecurityContext.RunAsUser = new(int64(0))
+			return task.RestoreJob(in)
+		},
+		"init of a storage": func() (*batchv1.Job, error) {
+			return task.InitStorageJob(task.InitStorageJobInput{
+				Storage: s3Storage(), Credentials: task.Credentials{StorageSecret: "s3-key"},
+				Digest: "sha256:1", Image: "example.com/mover:v1", ClusterUID: "uid-cluster",
+			})
+		},
+		"init of a repository on a local storage": func() (*batchv1.Job, error) {
+			return task.InitRepositoryJob(task.InitRepositoryJobInput{
+				Repository: &v1alpha1.Repository{
+					ObjectMeta: metav1.ObjectMeta{Name: "shop-db", Namespace: "shop", UID: "uid-repository", Annotations: map[string]string{v1alpha1.AnnotationAdopt: "/shop/db"}},
+					Spec:       v1alpha1.RepositorySpec{AppRef: backupInput().Target.AppRef, Path: "shop//db", Driver: v1alpha1.DriverKopia},
+				},
+				Storage: localStorage(), Credentials: task.Credentials{EncryptionSecret: "enc"},
+				Digest: "sha256:2", Image: "example.com/mover:v1", ClusterUID: "uid-cluster",
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			job, err := build()
+			g.Expect(err).NotTo(HaveOccurred())
+			got, err := yaml.Marshal(job)
+			g.Expect(err).NotTo(HaveOccurred())
+			golden(t, name+".yaml", got)
+
+			again, err := build()
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(again).To(Equal(job), "equal inputs give equal Jobs")
+		})
+	}
+}
+
+func golden(t testing.TB, name string, got []byte) {
+	t.Helper()
+	g := NewWithT(t)
+	file := filepath.Join("testdata", name)
+	if *update {
+		g.Expect(os.WriteFile(file, got, 0o644)).To(Succeed())
+		return
+	}
+	want, err := os.ReadFile(file)
+	g.Expect(err).NotTo(HaveOccurred(), "run with -update to write it")
+	g.Expect(string(got)).To(Equal(string(want)))
+}
+
+func TestJobsThatNeedPrivilegeAreRefused(t *testing.T) {
+	for name, change := range map[string]func(*task.BackupJobInput){
+		"user 0 of the target's pod": func(in *task.BackupJobInput) { in.Host.SecurityContext.RunAsUser = new(int64(0)) },
+		"user 0 of the job template": func(in *task.BackupJobInput) {
+			in.Host.SecurityContext = v1alpha1.MoverSecurityContext{}
+			in.Target.Task.Job = &v1alpha1.JobPodSpec{SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(0))}}
+		},
+		"a host path": func(in *task.BackupJobInput) {
+			in.Host.Volumes = []v1alpha1.ResolvedVolume{{Component: "node-a", HostPath: "/var"}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			in := backupInput()
+			change(&in)
+			_, err := task.BackupJob(in)
+			g.Expect(err).To(MatchError(task.ErrPrivilegeRequired))
+			in.Privileged = true
+			_, err = task.BackupJob(in)
+			g.Expect(err).NotTo(HaveOccurred())
+		})
+	}
+}
+
+func TestATaskSurvivesItsWayThroughTheAnnotation(t *testing.T) {
+	g := NewWithT(t)
+	job, err := task.BackupJob(backupInput())
+	g.Expect(err).NotTo(HaveOccurred())
+	text := job.Spec.Template.Annotations[v1alpha1.AnnotationTask]
+	got, err := task.Decode([]byte(text), task.KindBackup)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(got.Components).To(Equal([]task.Component{{Name: "pod-0-data", Path: "db"}, {Name: "pod-0-logs"}}))
+	g.Expect(got.Repository.Directory).To(Equal("shop/db"))
+	g.Expect(got.Snapshot.Spec.SnapshotID).To(Equal("01JD"))
+	g.Expect(got.Repository.MustExist).To(BeTrue(), "only init Jobs create repositories")
+
+	for _, bad := range []string{"", "{}", `{"version":2,"kind":"backup"}`, `{"version":1,"kind":"restore"}`, `{"version":1,"kind":"backup","cluster":"c"}`} {
+		_, err := task.Decode([]byte(bad), task.KindBackup)
+		g.Expect(err).To(HaveOccurred(), bad)
+	}
+}

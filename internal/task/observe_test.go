@@ -1,0 +1,136 @@
+package task_test
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+var began = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func jobWith(conditions ...batchv1.JobCondition) *batchv1.Job {
+	return &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{Name: "j", UID: "uid-job", CreationTimestamp: metav1.NewTime(began)},
+		Status:     batchv1.JobStatus{Conditions: conditions},
+	}
+}
+
+func ended(kind batchv1.JobConditionType, reason string) batchv1.JobCondition {
+	return batchv1.JobCondition{Type: kind, Status: corev1.ConditionTrue, Reason: reason}
+}
+
+func podWith(change func(*corev1.Pod)) *corev1.Pod {
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "j-abcde", UID: "uid-pod", CreationTimestamp: metav1.NewTime(began)},
+		Status:     corev1.PodStatus{Phase: corev1.PodPending},
+	}
+	p.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(jobWith(), batchv1.SchemeGroupVersion.WithKind("Job"))}
+	change(p)
+	return p
+}
+
+func podCondition(kind corev1.PodConditionType, status corev1.ConditionStatus, reason string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: kind, Status: status, Reason: reason, LastTransitionTime: metav1.NewTime(began)})
+	}
+}
+
+func podWaits(reason string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		podCondition(corev1.PodScheduled, corev1.ConditionTrue, "")(p)
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: task.Container, Image: "mover:v1", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}}}}
+	}
+}
+
+func podEnded(end corev1.ContainerStateTerminated) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Status.Phase = corev1.PodFailed
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: task.Container, State: corev1.ContainerState{Terminated: &end}}}
+	}
+}
+
+func message(t testing.TB, r task.Result) string {
+	t.Helper()
+	b, err := task.EncodeResult(r)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return string(b)
+}
+
+func TestObserve(t *testing.T) {
+	jobFailed := func(reason string) *batchv1.Job { return jobWith(ended(batchv1.JobFailed, reason)) }
+	good := message(t, task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded})
+	bad := message(t, task.Result{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonWrongPassword, Message: "m"})
+	running := func(p *corev1.Pod) { p.Status.Phase = corev1.PodRunning }
+	both := func(fs ...func(*corev1.Pod)) func(*corev1.Pod) {
+		return func(p *corev1.Pod) {
+			for _, f := range fs {
+				f(p)
+			}
+		}
+	}
+	for name, tc := range map[string]struct {
+		job    *batchv1.Job
+		pod    func(*corev1.Pod)
+		after  time.Duration
+		state  task.State
+		reason string
+		result bool
+	}{
+		"a new Job without a pod waits":              {job: jobWith(), state: task.StateWaiting},
+		"a Job that gets no pod in five minutes":     {job: jobWith(), after: 6 * time.Minute, state: task.StateFailed, reason: v1alpha1.ReasonJobFailed},
+		"a pod that is pulling":                      {job: jobWith(), pod: podWaits("ContainerCreating"), after: time.Hour, state: task.StateWaiting},
+		"an image that can't be pulled for a minute": {job: jobWith(), pod: podWaits("ImagePullBackOff"), after: time.Minute, state: task.StateWaiting},
+		"an image that can't be pulled for longer":   {job: jobWith(), pod: podWaits("ErrImagePull"), after: 3 * time.Minute, state: task.StateFailed, reason: v1alpha1.ReasonImagePullFailed},
+		"a container that can't be made":             {job: jobWith(), pod: podWaits("CreateContainerConfigError"), after: 3 * time.Minute, state: task.StateFailed, reason: v1alpha1.ReasonJobFailed},
+		"a pod without a node for a while":           {job: jobWith(), pod: podCondition(corev1.PodScheduled, corev1.ConditionFalse, "Unschedulable"), after: 4 * time.Minute, state: task.StateWaiting},
+		"a pod without a node for too long":          {job: jobWith(), pod: podCondition(corev1.PodScheduled, corev1.ConditionFalse, "Unschedulable"), after: 6 * time.Minute, state: task.StateFailed, reason: v1alpha1.ReasonUnschedulable},
+		"a pod that runs":                            {job: jobWith(), pod: running, after: time.Hour, state: task.StateRunning},
+		"a node that is silent for a while":          {job: jobWith(), pod: both(running, podCondition(corev1.PodReady, corev1.ConditionUnknown, "")), after: time.Minute, state: task.StateRunning},
+		"a node that is silent for too long":         {job: jobWith(), pod: both(running, podCondition(corev1.PodReady, corev1.ConditionFalse, "NodeNotReady")), after: 6 * time.Minute, state: task.StateFailed, reason: v1alpha1.ReasonNodeLost},
+		"a pod that can't be deleted": {job: jobWith(), pod: both(running, func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(began)) }), after: 6 * time.Minute,
+			state: task.StateFailed, reason: v1alpha1.ReasonNodeLost},
+		"a Job that ended well":                           {job: jobWith(ended(batchv1.JobComplete, "")), pod: podEnded(corev1.ContainerStateTerminated{Message: good}), state: task.StateSucceeded, result: true},
+		"a Job that ended well and whose pod is gone":     {job: jobWith(ended(batchv1.JobComplete, "")), state: task.StateSucceeded},
+		"a mover that says why it failed":                 {job: jobFailed("BackoffLimitExceeded"), pod: podEnded(corev1.ContainerStateTerminated{ExitCode: 6, Message: bad}), state: task.StateFailed, reason: v1alpha1.ReasonWrongPassword, result: true},
+		"a mover that was done when it was killed":        {job: jobFailed("BackoffLimitExceeded"), pod: podEnded(corev1.ContainerStateTerminated{ExitCode: 137, Message: good}), state: task.StateSucceeded, result: true},
+		"a mover that needed too much memory":             {job: jobFailed("BackoffLimitExceeded"), pod: podEnded(corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}), state: task.StateFailed, reason: v1alpha1.ReasonOutOfMemory},
+		"a mover that crashed":                            {job: jobFailed("BackoffLimitExceeded"), pod: podEnded(corev1.ContainerStateTerminated{ExitCode: 2, Message: "panic"}), state: task.StateFailed, reason: v1alpha1.ReasonJobFailed},
+		"a deadline that passed":                          {job: jobFailed(batchv1.JobReasonDeadlineExceeded), pod: podEnded(corev1.ContainerStateTerminated{ExitCode: 7, Message: bad}), state: task.StateFailed, reason: v1alpha1.ReasonDeadlineExceeded, result: true},
+		"a pod that was deleted":                          {job: jobFailed("BackoffLimitExceeded"), state: task.StateFailed, reason: v1alpha1.ReasonJobFailed},
+		"a pod that was deleted, the Job not yet counted": {job: jobWith(ended(batchv1.JobFailureTarget, "BackoffLimitExceeded")), state: task.StateFailed, reason: v1alpha1.ReasonJobFailed},
+		"a pod that its node evicted":                     {job: jobFailed("BackoffLimitExceeded"), pod: both(podEnded(corev1.ContainerStateTerminated{ExitCode: 137}), podCondition(corev1.DisruptionTarget, corev1.ConditionTrue, "")), state: task.StateFailed, reason: v1alpha1.ReasonNodeLost},
+		"another Job's pod":                               {job: jobWith(), pod: both(podWaits("ErrImagePull"), func(p *corev1.Pod) { p.OwnerReferences[0].UID = "other" }), after: 3 * time.Minute, state: task.StateWaiting},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			var pods []corev1.Pod
+			if tc.pod != nil {
+				pods = append(pods, *podWith(tc.pod))
+			}
+			o := task.Observe(tc.job, pods, began.Add(tc.after))
+			g.Expect(o.State).To(Equal(tc.state), o.Message)
+			if tc.reason != "" {
+				g.Expect(o.Reason).To(Equal(tc.reason))
+				g.Expect(o.Message).NotTo(BeEmpty())
+				g.Expect(o.Recheck).To(BeZero())
+			}
+			g.Expect(o.Result != nil).To(Equal(tc.result))
+		})
+	}
+}
+
+func TestAStateThatEndsByItselfSaysWhenToLookAgain(t *testing.T) {
+	g := NewWithT(t)
+	pod := podWith(podWaits("ImagePullBackOff"))
+	o := task.Observe(jobWith(), []corev1.Pod{*pod}, began.Add(time.Minute))
+	g.Expect(o.Recheck).To(Equal(time.Minute))
+	o = task.Observe(jobWith(), []corev1.Pod{*pod}, began.Add(time.Minute+o.Recheck))
+	g.Expect(o.State).To(Equal(task.StateFailed))
+}

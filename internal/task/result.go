@@ -1,0 +1,167 @@
+package task
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// Outcome is how a mover ended.
+type Outcome string
+
+// The values of Outcome.
+const (
+	OutcomeSucceeded Outcome = "Succeeded"
+	OutcomeFailed    Outcome = "Failed"
+)
+
+// MaxResultBytes is what the kubelet keeps of a termination message.
+const MaxResultBytes = 4096
+
+// Result is the mover's answer, its termination message. It holds neither a credential nor the name of a user's file.
+type Result struct {
+	// Version of this JSON.
+	Version int `json:"version"`
+	// Outcome of the whole Job: Succeeded only when every component did.
+	Outcome Outcome `json:"outcome"`
+	// Reason is one of the reasons of the API.
+	Reason string `json:"reason,omitempty"`
+	// Message says what happened and what to do.
+	Message string `json:"message,omitempty"`
+	// Components that were worked on.
+	Components []ComponentResult `json:"components,omitempty"`
+	// Omitted is the number of components that found no room.
+	Omitted int `json:"omitted,omitempty"`
+}
+
+// ComponentResult is how one component went. The short names of the JSON are there because all of them share 4096 bytes.
+type ComponentResult struct {
+	Name                  string       `json:"name"`
+	Outcome               Outcome      `json:"outcome"`
+	ID                    string       `json:"id,omitempty"`
+	Path                  string       `json:"path,omitempty"`
+	SizeBytes             int64        `json:"size,omitempty"`
+	UploadedBytes         int64        `json:"up,omitempty"`
+	Files                 int64        `json:"files,omitempty"`
+	Unreadable            int64        `json:"unreadable,omitempty"`
+	Changed               int64        `json:"changed,omitempty"`
+	OwnersNotRestored     int64        `json:"owners,omitempty"`
+	AttributesNotRestored int64        `json:"attrs,omitempty"`
+	StartTime             *metav1.Time `json:"start,omitempty"`
+	CompletionTime        *metav1.Time `json:"end,omitempty"`
+	Duration              string       `json:"took,omitempty"`
+	Reason                string       `json:"reason,omitempty"`
+	Error                 string       `json:"error,omitempty"`
+}
+
+// EncodeResult gives the Result's JSON in at most MaxResultBytes: texts are cut first, then components are left out from
+// the end and counted in Omitted.
+func EncodeResult(r Result) ([]byte, error) {
+	r.Version = Version
+	for _, limit := range []int{1024, 256, 64, 0} {
+		if b, err := encodeShort(r, limit); err != nil || len(b) <= MaxResultBytes {
+			return b, err
+		}
+	}
+	for len(r.Components) > 0 {
+		r.Components, r.Omitted = r.Components[:len(r.Components)-1], r.Omitted+1
+		if b, err := encodeShort(r, 0); err != nil || len(b) <= MaxResultBytes {
+			return b, err
+		}
+	}
+	return nil, fmt.Errorf("encode result: reason of %d bytes", len(r.Reason))
+}
+
+// encodeShort cuts each text to limit bytes; the Result's own message gets at least 128.
+func encodeShort(r Result, limit int) ([]byte, error) {
+	r.Message = cut(r.Message, max(limit, 128))
+	short := make([]ComponentResult, len(r.Components))
+	for i, c := range r.Components {
+		c.Error = cut(c.Error, limit)
+		if limit == 0 {
+			c.Path = ""
+		}
+		short[i] = c
+	}
+	r.Components = short
+	b, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode result: %w", err)
+	}
+	return b, nil
+}
+
+// cut keeps whole characters.
+func cut(s string, limit int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= limit {
+		return s
+	}
+	s = s[:limit]
+	for len(s) > 0 && !utf8.ValidString(s) {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+// DecodeResult reads a termination message. A message of another program, or one that was cut, is an error.
+func DecodeResult(message string) (*Result, error) {
+	var r Result
+	if err := json.Unmarshal([]byte(message), &r); err != nil {
+		return nil, fmt.Errorf("decode result: %w", err)
+	}
+	if r.Version != Version || r.Outcome != OutcomeSucceeded && r.Outcome != OutcomeFailed {
+		return nil, fmt.Errorf("decode result: version %d, outcome %q", r.Version, r.Outcome)
+	}
+	return &r, nil
+}
+
+// Component is the result as it stands in a Snapshot's status.
+func (c ComponentResult) Component(driver v1alpha1.Driver) v1alpha1.Component {
+	out := v1alpha1.Component{
+		Phase: v1alpha1.SnapshotFailed, Path: c.Path, Driver: driver, ID: c.ID,
+		SizeBytes: c.SizeBytes, UploadedBytes: c.UploadedBytes, Files: c.Files,
+		Unreadable: c.Unreadable, Changed: c.Changed,
+		StartTime: c.StartTime, CompletionTime: c.CompletionTime, Duration: c.Duration,
+		Reason: c.Reason, Error: c.Error,
+	}
+	if c.Outcome == OutcomeSucceeded {
+		out.Phase = v1alpha1.SnapshotSucceeded
+		out.Size, out.Uploaded = FormatSize(c.SizeBytes), FormatSize(c.UploadedBytes)
+	}
+	return out
+}
+
+// Restored is the result as it stands in a RestoreSession's status.
+func (c ComponentResult) Restored() v1alpha1.RestoredComponent {
+	out := v1alpha1.RestoredComponent{
+		Phase: v1alpha1.RestoreSessionFailed, ID: c.ID,
+		SizeBytes: c.SizeBytes, Files: c.Files,
+		OwnersNotRestored: c.OwnersNotRestored, AttributesNotRestored: c.AttributesNotRestored,
+		StartTime: c.StartTime, CompletionTime: c.CompletionTime, Duration: c.Duration,
+		Reason: c.Reason, Error: c.Error,
+	}
+	if c.Outcome == OutcomeSucceeded {
+		out.Phase = v1alpha1.RestoreSessionSucceeded
+		out.Size = FormatSize(c.SizeBytes)
+	}
+	return out
+}
+
+// FormatSize writes a number of bytes in binary units with three decimals, for example "12.222 MiB".
+func FormatSize(n int64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, i := float64(n)/1024, 0
+	for f >= 1024 && i < len(units)-1 {
+		f, i = f/1024, i+1
+	}
+	return fmt.Sprintf("%.3f %ciB", f, units[i])
+}

@@ -1,0 +1,164 @@
+package task
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// Version of the Task's and the Result's JSON. A mover refuses a Task of another version.
+const Version = 1
+
+// Kind is what a mover is to do. Its values are the mover's subcommands.
+type Kind string
+
+// The values of Kind.
+const (
+	KindInitStorage    Kind = "init-storage"
+	KindInitRepository Kind = "init-repository"
+	KindBackup         Kind = "backup"
+	KindRestore        Kind = "restore"
+)
+
+// Where things lie in a mover's container.
+const (
+	// Path of the Task's JSON.
+	Path = "/cairn/task/task.json"
+	// CredentialsDir holds a file for each key of the storage's Secret.
+	CredentialsDir = "/cairn/credentials"
+	// EncryptionDir holds a file for each key of the encryption Secret.
+	EncryptionDir = "/cairn/encryption"
+	// StorageDir is where the volume of a local storage is mounted.
+	StorageDir = "/cairn/storage"
+	// VolumesDir holds a directory for each component: the root of its volume.
+	VolumesDir = "/cairn/volumes"
+	// WorkDir can be written to. It is lost with the pod.
+	WorkDir = "/tmp"
+	// Container is the name of the mover's container.
+	Container = "mover"
+)
+
+// Task is what one mover is to do. It holds no credential.
+type Task struct {
+	// Version of this JSON.
+	Version int `json:"version"`
+	// Kind of the work.
+	Kind Kind `json:"kind"`
+	// Cluster is the UID of the cluster.
+	Cluster string `json:"cluster"`
+	// Namespace of the Job.
+	Namespace string `json:"namespace"`
+	// Storage is the backend.
+	Storage Storage `json:"storage"`
+	// Repository to work on; nil for KindInitStorage.
+	Repository *Repository `json:"repository,omitempty"`
+	// Snapshot to make (KindBackup) or to restore (KindRestore).
+	Snapshot *Snapshot `json:"snapshot,omitempty"`
+	// RestoreSession that a restore reports to.
+	RestoreSession *Object `json:"restoreSession,omitempty"`
+	// Components to move, in this order.
+	Components []Component `json:"components,omitempty"`
+}
+
+// Object names an object of the Job's namespace.
+type Object struct {
+	Name string    `json:"name"`
+	UID  types.UID `json:"uid,omitempty"`
+}
+
+// Storage is a BackupStorage as a mover sees it. The names of Secrets in it mean nothing to the mover.
+type Storage struct {
+	Namespace string           `json:"namespace"`
+	Name      string           `json:"name"`
+	UID       types.UID        `json:"uid,omitempty"`
+	Spec      v1alpha1.Storage `json:"spec"`
+}
+
+// Repository is a Repository as a mover sees it.
+type Repository struct {
+	Name      string                        `json:"name"`
+	UID       types.UID                     `json:"uid,omitempty"`
+	AppRef    v1alpha1.TypedObjectReference `json:"appRef"`
+	Directory string                        `json:"directory"`
+	Driver    v1alpha1.Driver               `json:"driver"`
+	// Adopt is the directory that may be taken over from another owner. It counts only when it equals Directory.
+	Adopt string `json:"adopt,omitempty"`
+	// MustExist forbids to create the repository: it was there once.
+	MustExist bool `json:"mustExist,omitempty"`
+}
+
+// Snapshot is a Snapshot as a mover sees it.
+type Snapshot struct {
+	Name   string                 `json:"name"`
+	UID    types.UID              `json:"uid"`
+	Labels map[string]string      `json:"labels,omitempty"`
+	Spec   *v1alpha1.SnapshotSpec `json:"spec,omitempty"`
+}
+
+// Component is one stream of data.
+type Component struct {
+	// Name of the component, and of its directory in VolumesDir.
+	Name string `json:"name"`
+	// Path inside the volume. Empty is the root.
+	Path string `json:"path,omitempty"`
+	// ID in the repository of what is restored.
+	ID string `json:"id,omitempty"`
+}
+
+// Encode gives the Task's JSON.
+func Encode(t Task) (string, error) {
+	t.Version = Version
+	b, err := json.Marshal(t)
+	if err != nil {
+		return "", fmt.Errorf("encode task: %w", err)
+	}
+	return string(b), nil
+}
+
+// Decode reads a Task of this version and kind and checks that it is complete. Fields that it does not know are ignored:
+// a newer manager may add some.
+func Decode(b []byte, want Kind) (Task, error) {
+	var t Task
+	if err := json.Unmarshal(b, &t); err != nil {
+		return Task{}, fmt.Errorf("decode task: %w", err)
+	}
+	if t.Version != Version {
+		return Task{}, fmt.Errorf("decode task: version %d, this mover knows version %d", t.Version, Version)
+	}
+	if t.Kind != want {
+		return Task{}, fmt.Errorf("decode task: it is for %q, not for %q", t.Kind, want)
+	}
+	if err := t.complete(); err != nil {
+		return Task{}, fmt.Errorf("decode task: %w", err)
+	}
+	return t, nil
+}
+
+// complete says which part that the kind needs is missing.
+func (t Task) complete() error {
+	switch {
+	case t.Cluster == "":
+		return errors.New("no cluster")
+	case t.Storage.Spec.S3 == nil && t.Storage.Spec.Local == nil:
+		return errors.New("no storage")
+	case t.Kind == KindInitStorage:
+		return nil
+	case t.Repository == nil || t.Repository.Directory == "":
+		return errors.New("no repository")
+	case t.Kind == KindInitRepository:
+		return nil
+	case t.Snapshot == nil || t.Snapshot.Name == "" || t.Snapshot.UID == "":
+		return errors.New("no snapshot")
+	case len(t.Components) == 0:
+		return errors.New("no components")
+	case t.Kind == KindBackup && t.Snapshot.Spec == nil:
+		return errors.New("no snapshot spec")
+	case t.Kind == KindRestore && t.RestoreSession == nil:
+		return errors.New("no restore session")
+	}
+	return nil
+}
