@@ -1,0 +1,102 @@
+package access
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/types"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	rbacv1ac "k8s.io/client-go/applyconfigurations/rbac/v1"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// FieldManager of everything that this package applies.
+const FieldManager = "cairn-manager"
+
+// grantedFor is how long an account that was made is taken for granted. Somebody may delete it.
+const grantedFor = 10 * time.Minute
+
+// granted remembers when the accounts of a namespace were applied last.
+var granted = memory{clock: clock.RealClock{}, at: map[grant]time.Time{}}
+
+type grant struct {
+	namespace types.UID
+	account   string
+}
+
+type memory struct {
+	clock clock.PassiveClock
+	mu    sync.Mutex
+	at    map[grant]time.Time
+}
+
+// fresh says whether the grant was made lately.
+func (m *memory) fresh(g grant) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at, ok := m.at[g]
+	return ok && m.clock.Since(at) < grantedFor
+}
+
+// remember that the grant was made, and forget what is of no use any more.
+func (m *memory) remember(g grant) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for old, at := range m.at {
+		if m.clock.Since(at) >= grantedFor {
+			delete(m.at, old)
+		}
+	}
+	m.at[g] = m.clock.Now()
+}
+
+// EnsureMover makes the ServiceAccount that Jobs in the namespace run as, bound to the ClusterRole cairn-mover. It asks the
+// API server at most every ten minutes a namespace. It may be called concurrently.
+func EnsureMover(ctx context.Context, c client.Client, namespace string) error {
+	return ensureAccount(ctx, c, namespace, v1alpha1.MoverServiceAccount)
+}
+
+// EnsureTrigger does the same for the pods of CronJobs and the ClusterRole cairn-trigger.
+func EnsureTrigger(ctx context.Context, c client.Client, namespace string) error {
+	return ensureAccount(ctx, c, namespace, v1alpha1.TriggerServiceAccount)
+}
+
+func ensureAccount(ctx context.Context, c client.Client, namespace, name string) error {
+	var ns corev1.Namespace
+	if err := c.Get(ctx, client.ObjectKey{Name: namespace}, &ns); err != nil {
+		return fmt.Errorf("get namespace %s: %w", namespace, err)
+	}
+	g := grant{ns.UID, name}
+	if granted.fresh(g) {
+		return nil
+	}
+	labels := map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}
+	account := corev1ac.ServiceAccount(name, namespace).WithLabels(labels).WithAutomountServiceAccountToken(false)
+	binding := rbacv1ac.RoleBinding(name, namespace).WithLabels(labels).
+		WithRoleRef(rbacv1ac.RoleRef().WithAPIGroup(rbacv1.GroupName).WithKind("ClusterRole").WithName(name)).
+		WithSubjects(rbacv1ac.Subject().WithKind(rbacv1.ServiceAccountKind).WithName(name).WithNamespace(namespace))
+	if err := c.Apply(ctx, account, client.FieldOwner(FieldManager), client.ForceOwnership); err != nil {
+		return fmt.Errorf("apply service account %s/%s: %w", namespace, name, err)
+	}
+	if err := c.Apply(ctx, binding, client.FieldOwner(FieldManager), client.ForceOwnership); err != nil {
+		return fmt.Errorf("apply role binding %s/%s: %w", namespace, name, err)
+	}
+	granted.remember(g)
+	return nil
+}
+
+// Privileged says whether the Namespace allows movers that run as root or mount host paths.
+func Privileged(ctx context.Context, c client.Reader, namespace string) (bool, error) {
+	var ns corev1.Namespace
+	if err := c.Get(ctx, client.ObjectKey{Name: namespace}, &ns); err != nil {
+		return false, fmt.Errorf("get namespace %s: %w", namespace, err)
+	}
+	return ns.Annotations[v1alpha1.AnnotationPrivilegedMovers] == "true", nil
+}

@@ -1,0 +1,163 @@
+package access
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// EnsureCredentials gives the names of the Secrets in namespace that a Job of owner reads to work with storage and with a
+// repository that encryption belongs to. A Secret of the namespace itself is used as it is. Of one in the storage's
+// namespace, its own keys alone are copied into <jobBaseName>-storage or <jobBaseName>-encryption, owned by owner and gone
+// with it, provided that the storage's usagePolicy allows namespace now. An encryption reference without a namespace means
+// namespace; one without a name means that no repository is worked with. What policy or a user must mend comes back as
+// *Error.
+func EnsureCredentials(ctx context.Context, c client.Client, owner client.Object, namespace string, storage *v1alpha1.BackupStorage, encryption v1alpha1.ObjectReference, jobBaseName string) (task.Credentials, error) {
+	if err := Allowed(ctx, c, storage, namespace); err != nil {
+		return task.Credentials{}, err
+	}
+	var out task.Credentials
+	if s3 := storage.Spec.Storage.S3; s3 != nil {
+		from := client.ObjectKey{Namespace: storage.Namespace, Name: s3.SecretName}
+		data, err := StorageCredential(ctx, c, storage)
+		if err != nil {
+			return task.Credentials{}, err
+		}
+		if out.StorageSecret, err = provide(ctx, c, owner, namespace, from, data, jobBaseName+"-storage"); err != nil {
+			return task.Credentials{}, err
+		}
+	}
+	if encryption.Name == "" {
+		return out, nil
+	}
+	from, data, err := encryptionCredential(ctx, c, namespace, storage, encryption)
+	if err != nil {
+		return task.Credentials{}, err
+	}
+	if out.EncryptionSecret, err = provide(ctx, c, owner, namespace, from, data, jobBaseName+"-encryption"); err != nil {
+		return task.Credentials{}, err
+	}
+	return out, nil
+}
+
+// Allowed says with an *Error that namespace may not use storage.
+func Allowed(ctx context.Context, c client.Reader, storage *v1alpha1.BackupStorage, namespace string) error {
+	if storage.Namespace == namespace {
+		return nil
+	}
+	name := storage.Namespace + "/" + storage.Name
+	if storage.Spec.Storage.Local != nil {
+		return refuse(v1alpha1.ReasonStorageNotAllowed, "BackupStorage %s is a volume of its own namespace and can't be used from namespace %s", name, namespace)
+	}
+	var ns corev1.Namespace
+	if err := c.Get(ctx, client.ObjectKey{Name: namespace}, &ns); err != nil {
+		return fmt.Errorf("get namespace %s: %w", namespace, err)
+	}
+	if !policy.Allowed(storage.Spec.UsagePolicy, storage.Namespace, namespace, ns.Labels) {
+		return refuse(v1alpha1.ReasonStorageNotAllowed, "the usagePolicy of BackupStorage %s does not allow namespace %s", name, namespace)
+	}
+	return nil
+}
+
+// StorageCredential reads the provider's keys of the storage's Secret, nil for a provider without any. A Secret that is
+// absent or lacks a key is an *Error.
+func StorageCredential(ctx context.Context, c client.Reader, storage *v1alpha1.BackupStorage) (map[string][]byte, error) {
+	s3 := storage.Spec.Storage.S3
+	if s3 == nil {
+		return nil, nil
+	}
+	var secret corev1.Secret
+	key := client.ObjectKey{Namespace: storage.Namespace, Name: s3.SecretName}
+	switch err := c.Get(ctx, key, &secret); {
+	case apierrors.IsNotFound(err):
+		return nil, refuse(v1alpha1.ReasonBackendSecretNotAvailable, "there is no Secret %s, which BackupStorage %s names", key, storage.Name)
+	case err != nil:
+		return nil, fmt.Errorf("get secret %s: %w", key, err)
+	}
+	var missing []string
+	for _, k := range []string{v1alpha1.S3AccessKeyID, v1alpha1.S3SecretAccessKey} {
+		if len(secret.Data[k]) == 0 {
+			missing = append(missing, k)
+		}
+	}
+	if len(missing) > 0 {
+		return nil, refuse(v1alpha1.ReasonBackendSecretNotAvailable, "Secret %s lacks %s", key, strings.Join(missing, " and "))
+	}
+	return only(secret.Data, task.StorageKeys(storage.Spec.Storage)...), nil
+}
+
+// EncryptionCredential says with an *Error why the repository's password can't be read from namespace.
+func EncryptionCredential(ctx context.Context, c client.Reader, namespace string, storage *v1alpha1.BackupStorage, encryption v1alpha1.ObjectReference) error {
+	_, _, err := encryptionCredential(ctx, c, namespace, storage, encryption)
+	return err
+}
+
+func encryptionCredential(ctx context.Context, c client.Reader, namespace string, storage *v1alpha1.BackupStorage, encryption v1alpha1.ObjectReference) (client.ObjectKey, map[string][]byte, error) {
+	key := client.ObjectKey{Namespace: encryption.Namespace, Name: encryption.Name}
+	if key.Namespace == "" {
+		key.Namespace = namespace
+	}
+	if !slices.Contains([]string{namespace, storage.Namespace}, key.Namespace) {
+		return key, nil, refuse(v1alpha1.ReasonEncryptionSecretNotAvailable, "encryption Secret %s must be in namespace %s or in that of the storage, %s", key, namespace, storage.Namespace)
+	}
+	var secret corev1.Secret
+	switch err := c.Get(ctx, key, &secret); {
+	case apierrors.IsNotFound(err):
+		return key, nil, refuse(v1alpha1.ReasonEncryptionSecretNotAvailable, "there is no encryption Secret %s", key)
+	case err != nil:
+		return key, nil, fmt.Errorf("get secret %s: %w", key, err)
+	}
+	for _, k := range []string{v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword} {
+		if len(secret.Data[k]) > 0 {
+			return key, only(secret.Data, k), nil
+		}
+	}
+	return key, nil, refuse(v1alpha1.ReasonEncryptionSecretNotAvailable, "encryption Secret %s has neither %s nor %s", key, v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword)
+}
+
+// only copies the keys that are there.
+func only(data map[string][]byte, keys ...string) map[string][]byte {
+	out := map[string][]byte{}
+	for _, k := range keys {
+		if v, ok := data[k]; ok {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// provide gives the name of a Secret in namespace that holds data: from itself, or a copy that owner owns.
+func provide(ctx context.Context, c client.Client, owner client.Object, namespace string, from client.ObjectKey, data map[string][]byte, name string) (string, error) {
+	if from.Namespace == namespace {
+		return from.Name, nil
+	}
+	gvk, err := c.GroupVersionKindFor(owner)
+	if err != nil {
+		return "", fmt.Errorf("find kind of owner of secret %s: %w", name, err)
+	}
+	if owner.GetNamespace() != namespace {
+		return "", fmt.Errorf("apply secret %s/%s: its owner is in namespace %s", namespace, name, owner.GetNamespace())
+	}
+	secret := corev1ac.Secret(name, namespace).
+		WithLabels(map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}).
+		WithOwnerReferences(metav1ac.OwnerReference().
+			WithAPIVersion(gvk.GroupVersion().String()).WithKind(gvk.Kind).
+			WithName(owner.GetName()).WithUID(owner.GetUID()).WithController(true).WithBlockOwnerDeletion(true)).
+		WithType(corev1.SecretTypeOpaque).
+		WithData(data)
+	if err := c.Apply(ctx, secret, client.FieldOwner(FieldManager), client.ForceOwnership); err != nil {
+		return "", fmt.Errorf("apply secret %s/%s: %w", namespace, name, err)
+	}
+	return name, nil
+}
