@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -97,6 +98,7 @@ func (r *remote) startSSH() {
 	}
 	go func() { _ = r.StartSSH() }()
 	r.t.Cleanup(func() { _ = r.StopSSH() })
+	greet(r.t, strings.TrimPrefix(r.SSHAddress(), "ssh://git@"))
 	keys, err := filepath.Glob(filepath.Join(r.keyDir(), "*"))
 	if err != nil || len(keys) == 0 {
 		r.t.Fatal("no host key", err)
@@ -113,6 +115,20 @@ func (r *remote) startSSH() {
 		URL: r.SSHAddress() + "/repo.git",
 		Auth: Auth{Identity: newSSHKey(r.t), KnownHosts: []byte(
 			knownhosts.Line([]string{addr}, host.PublicKey()) + "\n")},
+	}
+}
+
+// greet waits for an SSH server; the test server cannot be stopped before it
+// serves.
+func greet(t testing.TB, addr string) {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err == nil {
+		defer c.Close()
+		_, err = io.ReadFull(c, make([]byte, len("SSH-2.0-")))
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

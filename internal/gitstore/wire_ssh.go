@@ -143,7 +143,10 @@ func (c *sshConversation) exchange(ctx context.Context, body []byte) (io.ReadClo
 	c.used = true
 	stop := context.AfterFunc(ctx, func() { _ = c.conn.Close() })
 	_, err := c.in.Write(body)
-	if err = errors.Join(context.Cause(ctx), err, c.in.Close()); err != nil {
+	if err = errors.Join(err, c.in.Close()); errors.Is(err, io.EOF) {
+		err = nil // the server has hung up already; what it said is still to be read
+	}
+	if err = errors.Join(context.Cause(ctx), err); err != nil {
 		stop()
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -156,6 +157,15 @@ func (s *server) ssh() (string, Auth) {
 	}
 	go func() { _ = s.StartSSH() }()
 	s.t.Cleanup(func() { _ = s.StopSSH() })
+	// The test server cannot be stopped before it serves: wait for its greeting.
+	c, err := net.Dial("tcp", strings.TrimPrefix(s.SSHAddress(), "ssh://git@"))
+	if err == nil {
+		_, err = io.ReadFull(c, make([]byte, len("SSH-2.0-")))
+		_ = c.Close()
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	files, err := filepath.Glob(filepath.Join(s.keys, "*"))
 	if err != nil {
 		s.t.Fatal(err)
