@@ -144,12 +144,12 @@ type RepositoryInfo struct {
 	// +kubebuilder:validation:MaxLength=63
 	Backend string `json:"backend"`
 
-	// Directory of the backend. No other Repository may use it.
+	// Directory of the backend, for example /shop/web. It holds no .. and is not the storage's root. No other Repository may
+	// use it.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(s, s == '..')",message="the directory holds no .."
-	// +kubebuilder:validation:XValidation:rule="self.matches('[^/.]')",message="the directory is not the storage's root"
+	// +kubebuilder:validation:Pattern="^(\\.?/)*(\\.?[^/.][^/]*|\\.\\.[^/]+)(/(\\.?[^/.][^/]*|\\.\\.[^/]+|\\.)?)*$"
 	Directory string `json:"directory"`
 
 	// EncryptionSecret names a Secret with the key password (or RESTIC_PASSWORD).
