@@ -27,26 +27,25 @@ func EnsureCredentials(ctx context.Context, c client.Client, owner client.Object
 	if err := Allowed(ctx, c, storage, namespace); err != nil {
 		return task.Credentials{}, err
 	}
-	var out task.Credentials
-	if s3 := storage.Spec.Storage.S3; s3 != nil {
-		from := client.ObjectKey{Namespace: storage.Namespace, Name: s3.SecretName}
-		data, err := StorageCredential(ctx, c, storage)
-		if err != nil {
-			return task.Credentials{}, err
-		}
-		if out.StorageSecret, err = provide(ctx, c, owner, namespace, from, data, jobBaseName+"-storage"); err != nil {
-			return task.Credentials{}, err
-		}
-	}
-	if encryption.Name == "" {
-		return out, nil
-	}
-	from, data, err := encryptionCredential(ctx, c, namespace, storage, encryption)
+	storageData, err := StorageCredential(ctx, c, storage)
 	if err != nil {
 		return task.Credentials{}, err
 	}
-	if out.EncryptionSecret, err = provide(ctx, c, owner, namespace, from, data, jobBaseName+"-encryption"); err != nil {
+	encryptionFrom, encryptionData, err := encryptionCredential(ctx, c, namespace, storage, encryption)
+	if err != nil {
 		return task.Credentials{}, err
+	}
+	var out task.Credentials
+	if s3 := storage.Spec.Storage.S3; s3 != nil {
+		from := client.ObjectKey{Namespace: storage.Namespace, Name: s3.SecretName}
+		if out.StorageSecret, err = provide(ctx, c, owner, namespace, from, storageData, jobBaseName+"-storage"); err != nil {
+			return task.Credentials{}, err
+		}
+	}
+	if encryption.Name != "" {
+		if out.EncryptionSecret, err = provide(ctx, c, owner, namespace, encryptionFrom, encryptionData, jobBaseName+"-encryption"); err != nil {
+			return task.Credentials{}, err
+		}
 	}
 	return out, nil
 }
@@ -97,14 +96,12 @@ func StorageCredential(ctx context.Context, c client.Reader, storage *v1alpha1.B
 	return only(secret.Data, task.StorageKeys(storage.Spec.Storage)...), nil
 }
 
-// EncryptionCredential says with an *Error why the repository's password can't be read from namespace.
-func EncryptionCredential(ctx context.Context, c client.Reader, namespace string, storage *v1alpha1.BackupStorage, encryption v1alpha1.ObjectReference) error {
-	_, _, err := encryptionCredential(ctx, c, namespace, storage, encryption)
-	return err
-}
-
+// encryptionCredential reads the repository's password and says where it was. Without a name there is none to read.
 func encryptionCredential(ctx context.Context, c client.Reader, namespace string, storage *v1alpha1.BackupStorage, encryption v1alpha1.ObjectReference) (client.ObjectKey, map[string][]byte, error) {
 	key := client.ObjectKey{Namespace: encryption.Namespace, Name: encryption.Name}
+	if key.Name == "" {
+		return key, nil, nil
+	}
 	if key.Namespace == "" {
 		key.Namespace = namespace
 	}
