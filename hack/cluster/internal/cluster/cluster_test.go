@@ -41,6 +41,19 @@ func TestDownWithoutAClusterSucceeds(t *testing.T) {
 	g.Expect(out.String()).To(HavePrefix("nothing to do"))
 }
 
+func TestOnlyOneWorksOnAStateDirectory(t *testing.T) {
+	g := NewWithT(t)
+	state := filepath.Join(t.TempDir(), "state")
+	unlock, err := lock(state)
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = lock(state)
+	g.Expect(err).To(MatchError(ContainSubstring("another clusterctl")))
+	unlock()
+	unlock, err = lock(state)
+	g.Expect(err).NotTo(HaveOccurred())
+	unlock()
+}
+
 func TestMountsBelow(t *testing.T) {
 	g := NewWithT(t)
 	const mountinfo = `22 1 0:20 / / rw - ext4 /dev/vda rw

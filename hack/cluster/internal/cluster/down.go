@@ -23,6 +23,15 @@ func Down(out io.Writer, state string, purge bool) error {
 	} else if err != nil {
 		return err
 	}
+	unlock, err := lock(state)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return c.down(purge)
+}
+
+func (c *Cluster) down(purge bool) error {
 	c.endProcesses()
 
 	var errs []error

@@ -90,6 +90,23 @@ func (c *Cluster) Status(out io.Writer) error {
 	return c.apiReady()
 }
 
+// lock keeps two runs of Up or Down from working on one state directory at the
+// same time. It ends with the process at the latest.
+func lock(state string) (unlock func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(state), 0o755); err != nil {
+		return nil, fmt.Errorf("lock %s: %w", state, err)
+	}
+	f, err := os.OpenFile(state+".lock", os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", state, err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		err = fmt.Errorf("lock %s, which another clusterctl up or down works on: %w", state, err)
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() { _ = f.Close() }, nil
+}
+
 func run(name string, args ...string) error {
 	out, err := exec.Command(name, args...).CombinedOutput()
 	if err != nil {

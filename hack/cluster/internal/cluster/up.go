@@ -33,6 +33,11 @@ func (c *Cluster) Up(ctx context.Context, out io.Writer, timeout time.Duration) 
 	if err := c.checkPaths(); err != nil {
 		return err
 	}
+	unlock, err := lock(c.State)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	ctx, end := context.WithCancelCause(ctx)
@@ -45,7 +50,7 @@ func (c *Cluster) Up(ctx context.Context, out io.Writer, timeout time.Duration) 
 			return s.already(pid, c.Bin)
 		}
 		// Stopped or crashed earlier: clear what is left of it, keep its data.
-		if err := Down(out, c.State, false); err != nil {
+		if err := old.down(false); err != nil {
 			return fmt.Errorf("clean up after the last run: %w", err)
 		}
 	}

@@ -2,13 +2,8 @@ package gitserver
 
 import (
 	"bytes"
-	"context"
-	"crypto/ed25519"
 	"crypto/rand"
-	"encoding/pem"
-	"fmt"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,7 +13,6 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
-	"golang.org/x/crypto/ssh"
 )
 
 // git runs the machine's git as a client would, without its configuration.
@@ -188,33 +182,6 @@ func TestHealthAndTheDumbProtocol(t *testing.T) {
 	}
 }
 
-func TestNames(t *testing.T) {
-	for asked, want := range map[string]string{
-		"/team/repo.git":     "team/repo.git",
-		"repo":               "repo.git",
-		"/a/b/c/":            "a/b/c.git",
-		"":                   "",
-		"/":                  "",
-		"..":                 "",
-		"/a/../../etc":       "",
-		"/.hidden":           "",
-		"a//b":               "",
-		"a/repo.git/objects": "",
-		"a'b":                "",
-		"-upload-pack":       "",
-		"a\x00b":             "",
-		"a b":                "",
-		"repo.git.git":       "",
-	} {
-		t.Run(fmt.Sprintf("%q", asked), func(t *testing.T) {
-			g := NewWithT(t)
-			got, err := (&Repositories{}).name(asked)
-			g.Expect(got).To(Equal(want))
-			g.Expect(err == nil).To(Equal(want != ""))
-		})
-	}
-}
-
 func TestALinkOutOfTheRootIsRefused(t *testing.T) {
 	g := NewWithT(t)
 	root, with, _ := startHTTP(t, true)
@@ -226,132 +193,4 @@ func TestALinkOutOfTheRootIsRefused(t *testing.T) {
 	_, err = git(t, commit(t, 10), nil, "push", with+"/link/new.git", "main")
 	g.Expect(err).To(HaveOccurred())
 	g.Expect(filepath.Join(outside, "new.git")).NotTo(BeADirectory())
-}
-
-// startSSH returns the URL of the server and the environment for git with a key
-// that may log in, and one for a key that may not.
-func startSSH(t testing.TB, root string) (url string, known, unknown []string) {
-	t.Helper()
-	hostKey, _ := key(t)
-	userKey, public := key(t)
-	otherKey, _ := key(t)
-	s := &SSH{Repositories: &Repositories{Dir: root, AutoCreate: true}, HostKeyFile: hostKey,
-		AuthorizedKeysFile: file(t, "authorized_keys", "# a comment\n\n"+public), Log: testLog(t)}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	env := func(key string) []string {
-		return []string{"GIT_SSH_COMMAND=ssh -i " + key +
-			" -F none -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"}
-	}
-	return "ssh://git@" + l.Addr().String(), env(userKey), env(otherKey)
-}
-
-func key(t testing.TB) (private, public string) {
-	t.Helper()
-	pub, priv, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, err := ssh.MarshalPrivateKey(priv, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := ssh.NewPublicKey(pub)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return file(t, "key", string(pem.EncodeToMemory(block))), string(ssh.MarshalAuthorizedKey(p))
-}
-
-func TestPushAndCloneOverSSH(t *testing.T) {
-	if _, err := exec.LookPath("ssh"); err != nil {
-		t.Skip("this machine has no ssh client (Debian package openssh-client)")
-	}
-	g := NewWithT(t)
-	url, known, unknown := startSSH(t, t.TempDir())
-	work := commit(t, 3<<20)
-	mustGit(t, work, known, "push", url+"/team/repo.git", "main")
-	clone := t.TempDir()
-	mustGit(t, clone, append(known, "GIT_PROTOCOL=version=2"), "clone", "--quiet", url+"/team/repo.git", ".")
-	g.Expect(mustGit(t, clone, nil, "rev-parse", "HEAD")).To(Equal(mustGit(t, work, nil, "rev-parse", "HEAD")))
-
-	out, err := git(t, work, unknown, "ls-remote", url+"/team/repo.git")
-	g.Expect(err).To(HaveOccurred())
-	g.Expect(out).To(ContainSubstring("Permission denied"))
-	out, err = git(t, work, known, "ls-remote", url+"/none.git")
-	g.Expect(err).To(HaveOccurred())
-	g.Expect(out).To(ContainSubstring("no such repository"))
-}
-
-func TestSSHRunsNothingElse(t *testing.T) {
-	g := NewWithT(t)
-	root := t.TempDir()
-	hostKey, _ := key(t)
-	userKey, public := key(t)
-	s := &SSH{Repositories: &Repositories{Dir: root, AutoCreate: true}, HostKeyFile: hostKey,
-		AuthorizedKeysFile: file(t, "authorized_keys", public), Log: testLog(t)}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	g.Expect(err).NotTo(HaveOccurred())
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(ctx, l) }()
-	defer func() { cancel(); g.Expect(<-ended).To(Succeed()) }()
-
-	b, err := os.ReadFile(userKey)
-	g.Expect(err).NotTo(HaveOccurred())
-	signer, err := ssh.ParsePrivateKey(b)
-	g.Expect(err).NotTo(HaveOccurred())
-	client, err := ssh.Dial("tcp", l.Addr().String(), &ssh.ClientConfig{
-		User: "git", Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)}, HostKeyCallback: ssh.InsecureIgnoreHostKey(),
-	})
-	g.Expect(err).NotTo(HaveOccurred())
-	defer client.Close()
-	for _, line := range []string{
-		"sh -c id", "git-upload-archive '/r.git'", "git-upload-pack '/../../etc'", "git-receive-pack '/r.git'; id",
-		"git-receive-pack '/r.git' '--help'", "git config --list", "upload-pack '/r.git'", "",
-	} {
-		session, err := client.NewSession()
-		g.Expect(err).NotTo(HaveOccurred())
-		var stderr bytes.Buffer
-		session.Stdin, session.Stderr = strings.NewReader(""), &stderr
-		err = session.Run(line)
-		g.Expect(err).To(BeAssignableToTypeOf(&ssh.ExitError{}), "command %q", line)
-		g.Expect(err.(*ssh.ExitError).ExitStatus()).To(Equal(128))
-		g.Expect(stderr.String()).To(Or(ContainSubstring("no such repository"), ContainSubstring("only git-upload-pack")))
-	}
-	session, err := client.NewSession()
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(session.Shell()).NotTo(Succeed(), "no shell")
-	g.Expect(os.ReadDir(root)).To(BeEmpty())
-	_, err = client.Dial("tcp", l.Addr().String())
-	g.Expect(err).To(HaveOccurred(), "no forwarding")
-}
-
-func TestParseCommand(t *testing.T) {
-	for line, want := range map[string][2]string{
-		"git-upload-pack '/a/b.git'":  {"upload-pack", "/a/b.git"},
-		"git-receive-pack 'b.git'":    {"receive-pack", "b.git"},
-		"git upload-pack '/b.git'":    {"upload-pack", "/b.git"},
-		"git-upload-pack /b.git":      {"upload-pack", "/b.git"},
-		"git-upload-archive '/b.git'": {},
-		"receive-pack '/b.git'":       {},
-	} {
-		t.Run(line, func(t *testing.T) {
-			g := NewWithT(t)
-			service, repository, err := parseCommand(line)
-			g.Expect([2]string{service, repository}).To(Equal(want))
-			g.Expect(err == nil).To(Equal(want[0] != ""))
-		})
-	}
 }
