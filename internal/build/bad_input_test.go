@@ -1,0 +1,157 @@
+package build_test
+
+import (
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/build"
+)
+
+// replace changes one occurrence and fails if there is none.
+func replace(t testing.TB, text, old, new string) string {
+	t.Helper()
+	NewWithT(t).Expect(text).To(ContainSubstring(old))
+	return strings.Replace(text, old, new, 1)
+}
+
+func TestBadInput(t *testing.T) {
+	bomb := "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+	for i := 'b'; i < 'k'; i++ {
+		previous := "*" + string(i-1)
+		bomb += string(i) + ": &" + string(i) + " [" + strings.Repeat(previous+", ", 9) + previous + "]\n"
+	}
+	utf16 := "\xff\xfe"
+	for _, c := range storage("s") {
+		utf16 += string([]byte{byte(c), 0})
+	}
+	c := configuration("uploads")
+	batch := `apiVersion: backup.cairn.dev/v1alpha1
+kind: BackupBatch
+metadata:
+  name: shop
+spec:
+  backends:
+  - name: main
+    storageRef: {name: local}
+  targets:
+  - {name: web, appRef: {kind: PersistentVolumeClaim, name: web}}
+  - {name: web, appRef: {kind: PersistentVolumeClaim, name: web2}}
+  sessions:
+  - name: nightly
+    targets:
+    - name: web
+      addon: {name: pvc-addon, tasks: [{name: logical-backup}]}
+      repositories: [{name: web, backend: main, directory: /web, encryptionSecret: {name: enc}}]
+`
+	cases := map[string]struct {
+		files    files
+		path     string
+		opts     *build.Options
+		file     string
+		document int
+		line     int
+		field    string
+		reason   string
+		says     string
+	}{
+		"broken YAML":                {files: files{"a.yaml": storage("s") + "  broken: [\n"}, file: "a.yaml", document: 1, line: 10, says: "not valid YAML"},
+		"broken second document":     {files: files{"a.yaml": storage("s") + "---\na: b: c\n"}, file: "a.yaml", document: 2, line: 11, says: "not valid YAML"},
+		"unknown field":              {files: files{"a.yaml": replace(t, c, "scheduler:", "scheduel:")}, file: "a.yaml", document: 1, line: 12, field: "spec.sessions[0].scheduel", says: "unknown field"},
+		"unknown field of metadata":  {files: files{"a.yaml": replace(t, c, "  name: uploads", "  name: uploads\n  label: {a: b}")}, file: "a.yaml", document: 1, line: 5, field: "metadata.label", says: "unknown field"},
+		"wrong type":                 {files: files{"a.yaml": replace(t, c, "\"0 2 * * *\"", "5")}, file: "a.yaml", document: 1, line: 12, field: "spec.sessions[0].scheduler.schedule", says: "is a integer, must be of type string"},
+		"missing required field":     {files: files{"a.yaml": replace(t, c, "      backend: main\n", "")}, file: "a.yaml", document: 1, line: 15, field: "spec.sessions[0].repositories[0].backend", says: "is missing"},
+		"value that is not allowed":  {files: files{"a.yaml": replace(t, storage("s"), "provider: local", "provider: floppy")}, file: "a.yaml", document: 1, line: 7, field: "spec.storage.provider", says: `"floppy" is not allowed`},
+		"rule of the schema":         {files: files{"a.yaml": replace(t, storage("s"), "provider: local", "provider: s3")}, file: "a.yaml", document: 1, line: 6, field: "spec.storage", says: "provider s3 needs spec.storage.s3"},
+		"duplicate key":              {files: files{"a.yaml": replace(t, c, "spec:\n", "spec:\n  target: {name: x}\n")}, file: "a.yaml", document: 1, line: 7, field: "spec.target", says: "first in line 6"},
+		"unknown kind":               {files: files{"a.yaml": replace(t, c, "kind: BackupConfiguration", "kind: BackupConfig")}, file: "a.yaml", document: 1, line: 2, field: "kind", says: "there is no kind BackupConfig"},
+		"unknown version":            {files: files{"a.yaml": replace(t, c, "v1alpha1", "v1")}, file: "a.yaml", document: 1, line: 1, field: "apiVersion", says: "there is no version v1"},
+		"kind that is not policy":    {files: files{"a.yaml": "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n"}, file: "a.yaml", document: 1, line: 2, field: "kind", says: "is not policy"},
+		"kind that needs an account": {files: files{"a.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\n"}, file: "a.yaml", document: 1, line: 2, field: "kind", says: "spec.serviceAccountName"},
+		"BackupSession":              {files: files{"a.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupSession\nmetadata: {name: x}\n"}, file: "a.yaml", document: 1, line: 2, field: "kind", says: "never comes from Git"},
+		"other namespace":            {files: files{"a.yaml": replace(t, c, "  name: uploads", "  name: uploads\n  namespace: kube-system")}, file: "a.yaml", document: 1, line: 5, field: "metadata.namespace", says: "applies only into its own"},
+		"privilege in an annotation": {files: files{"a.yaml": "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: x\n  annotations:\n    backup.cairn.dev/privileged-movers: \"true\"\n"}, opts: &build.Options{Namespace: "shop"},
+			file: "a.yaml", document: 1, line: 6, field: "metadata.annotations[backup.cairn.dev/privileged-movers]", says: "never by policy"},
+		"unknown field of a Secret":    {files: files{"a.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\nstringDate: {a: b}\n"}, opts: &build.Options{Namespace: "shop"}, file: "a.yaml", document: 1, line: 4, field: "stringDate", says: "unknown field"},
+		"duplicate object":             {files: files{"a.yaml": storage("s"), "b/c.yml": storage("t") + "---\n" + storage("s")}, file: "b/c.yml", document: 2, line: 14, field: "metadata.name", says: "is also in a.yaml:1 (document 1)"},
+		"duplicate object, kustomized": {files: files{"kustomization.yaml": "resources: [a.yaml, b.yaml]\n", "a.yaml": storage("s"), "b.yaml": storage("s")}, file: "b.yaml", document: 1, line: 4, field: "metadata.name", says: "is also in a.yaml:1"},
+		"not an object":                {files: files{"a.yaml": "- a\n- b\n"}, file: "a.yaml", document: 1, line: 1, says: "not an object"},
+		"no kind":                      {files: files{"a.yaml": "apiVersion: v1\nmetadata: {name: x}\n"}, file: "a.yaml", document: 1, line: 1, field: "kind", says: "is missing"},
+		"no name":                      {files: files{"a.yaml": replace(t, storage("s"), "name: s", "generateName: s-")}, file: "a.yaml", document: 1, line: 3, field: "metadata.name", says: "give the object a name"},
+		"bad name":                     {files: files{"a.yaml": storage("Upper_case")}, file: "a.yaml", document: 1, line: 4, field: "metadata.name", says: "lowercase"},
+		"missing path":                 {files: files{"a.yaml": storage("s")}, path: "./nowhere", file: "nowhere", reason: v1alpha1.ReasonInvalidPath, says: "does not exist"},
+		"path with ..":                 {files: files{"a.yaml": storage("s")}, path: "./a/../../b", file: "./a/../../b", reason: v1alpha1.ReasonInvalidPath, says: `holds ".."`},
+		"empty directory":              {files: files{"policy/README.md": "x", "policy/.hidden/a.yaml": storage("s")}, path: "policy", file: "policy", says: "holds no object"},
+		"only empty documents":         {files: files{"a.yaml": "---\n# nothing\n---\n"}, file: ".", says: "holds no object"},
+		"symlink out of the checkout":  {files: files{"a.yaml": "-> ../../etc/passwd"}, file: "a.yaml", says: "leads out of the repository"},
+		"absolute symlink":             {files: files{"a.yaml": "-> /etc/passwd"}, file: "a.yaml", says: "leads out of the repository"},
+		"symlinked directory":          {files: files{"b/a.yaml": storage("s"), "c": "-> b"}, file: "c", says: "not followed"},
+		"dangling symlink":             {files: files{"a.yaml": "-> nowhere"}, file: "a.yaml", says: "does not exist"},
+		"remote base":                  {files: files{"kustomization.yaml": "resources:\n- a.yaml\n- github.com/org/repo//base?ref=main\n", "a.yaml": storage("s")}, file: "kustomization.yaml", document: 1, line: 3, field: "resources", says: "remote bases and HTTP resources are not fetched"},
+		"remote base in another base":  {files: files{"kustomization.yaml": "resources: [base]\n", "base/kustomization.yaml": "resources: [\"git@host:org/repo\"]\n"}, file: "base/kustomization.yaml", document: 1, line: 1, field: "resources", says: "are not fetched"},
+		"remote base by an odd key":    {files: files{"kustomization.yaml": "RESOURCES: [\"https://host/x.yaml\"]\n"}, file: "kustomization.yaml", document: 1, line: 1, field: "resources", says: "are not fetched"},
+		"HTTP resource":                {files: files{"kustomization.yaml": "resources:\n- https://user:secret@host/x.yaml\n"}, file: "kustomization.yaml", document: 1, line: 2, field: "resources", says: `"https://...@host/x.yaml"`},
+		"HTTP patch":                   {files: files{"kustomization.yaml": "resources: [a.yaml]\npatches:\n- path: http://host/p.yaml\n", "a.yaml": storage("s")}, file: "kustomization.yaml", document: 1, line: 3, field: "patches", says: "are not fetched"},
+		"HTTP file of a generator":     {files: files{"kustomization.yaml": "configMapGenerator:\n- name: x\n  files: [\"k=https://host/f\"]\n"}, file: "kustomization.yaml", document: 1, field: "configMapGenerator", says: "are not fetched"},
+		"base out of the checkout":     {files: files{"p/kustomization.yaml": "resources:\n- ../../other\n"}, path: "p", file: "p/kustomization.yaml", document: 1, line: 2, field: "resources", says: "leads out of the repository"},
+		"base behind a symlink out":    {files: files{"kustomization.yaml": "resources: [base]\n", "base": "-> ../../.."}, file: "kustomization.yaml", document: 1, line: 1, field: "resources", says: "leads out of the repository"},
+		"missing resource":             {files: files{"kustomization.yaml": "resources:\n- a.yaml\n- b.yaml\n", "a.yaml": storage("s")}, file: "kustomization.yaml", document: 1, line: 3, field: "resources", says: `"b.yaml": file does not exist`},
+		"Helm chart":                   {files: files{"kustomization.yaml": "helmCharts:\n- name: x\n  repo: https://host\n"}, file: "kustomization.yaml", document: 1, line: 1, field: "helmCharts", says: "not run"},
+		"exec plug-in":                 {files: files{"kustomization.yaml": "generators: [g.yaml]\n", "g.yaml": "apiVersion: x/v1\nkind: X\nmetadata:\n  name: x\n  annotations:\n    config.kubernetes.io/function: \"exec: {path: /bin/sh}\"\n"}, file: "kustomization.yaml", document: 1, line: 1, field: "generators", says: "not run"},
+		"kustomize fails":              {files: files{"kustomization.yaml": "resources: [a.yaml]\npatches:\n- target: {kind: BackupStorage}\n  patch: |-\n    - op: remove\n      path: /spec/nothing\n", "a.yaml": storage("s")}, file: "kustomization.yaml", says: "kustomize can't build this"},
+		"unknown field behind a base": {files: files{"kustomization.yaml": "namePrefix: eu-\nresources: [base]\n", "base/kustomization.yaml": "resources: [x.yaml]\n", "base/x.yaml": storage("t") + "---\n" + replace(t, c, "scheduler:", "scheduel:")},
+			file: "base/x.yaml", document: 2, line: 22, field: "spec.sessions[0].scheduel", says: "unknown field"},
+		"alias bomb":               {files: files{"a.yaml": bomb}, file: "a.yaml", document: 1, says: "aliases"},
+		"alias bomb in a base":     {files: files{"kustomization.yaml": "resources: [a.yaml]\n", "a.yaml": bomb}, file: "a.yaml", document: 1, says: "aliases"},
+		"alias bomb in a patch":    {files: files{"kustomization.yaml": "resources: [b.yaml]\npatches:\n- patch: |-\n" + indent(bomb), "b.yaml": storage("s")}, file: "kustomization.yaml", document: 1, line: 2, field: "patches", says: "aliases"},
+		"alias of itself":          {files: files{"a.yaml": "a: &a [*a]\n"}, file: "a.yaml", document: 1, line: 1, says: "refers to itself"},
+		"file of 11 MiB":           {files: files{"a.yaml": "#" + strings.Repeat("x", 11<<20)}, file: "a.yaml", says: "larger than 10485760 bytes"},
+		"nested too deep":          {files: files{"a.yaml": strings.Repeat("[", 100) + strings.Repeat("]", 100)}, file: "a.yaml", document: 1, line: 1, says: "nested more than 64 levels"},
+		"binary file":              {files: files{"a.yaml": "kind: x\n\x7fELF\x00\x01\x02\xfe"}, file: "a.yaml", line: 2, says: "is binary"},
+		"UTF-16 file":              {files: files{"a.yaml": utf16}, file: "a.yaml", line: 1, says: "is UTF-16"},
+		"UTF-16 file without BOM":  {files: files{"a.yaml": utf16[2:]}, file: "a.yaml", line: 1, says: "is UTF-16"},
+		"merge conflict":           {files: files{"a.yaml": storage("s") + "<<<<<<< HEAD\n  a: b\n=======\n  a: c\n>>>>>>> main\n"}, file: "a.yaml", line: 10, says: "merge conflict"},
+		"KubeStash apiVersion":     {files: files{"a.yaml": replace(t, c, "backup.cairn.dev", "core.kubestash.com")}, file: "a.yaml", document: 1, line: 1, field: "apiVersion", says: "of KubeStash: set it to backup.cairn.dev/v1alpha1 and check the fields of this BackupConfiguration"},
+		"KubeStash storage":        {files: files{"a.yaml": replace(t, storage("s"), "backup.cairn.dev", "storage.kubestash.com")}, file: "a.yaml", document: 1, line: 1, field: "apiVersion", says: "of this BackupStorage"},
+		"Stash apiVersion":         {files: files{"a.yaml": replace(t, c, "backup.cairn.dev/v1alpha1", "stash.appscode.com/v1beta1")}, file: "a.yaml", document: 1, line: 1, field: "apiVersion", says: "of Stash"},
+		"Stash kind we lack":       {files: files{"a.yaml": "apiVersion: stash.appscode.com/v1alpha1\nkind: Recovery\nmetadata: {name: x}\n"}, file: "a.yaml", document: 1, line: 1, field: "apiVersion", says: "Cairn has no kind Recovery"},
+		"cron that does not parse": {files: files{"a.yaml": replace(t, c, "0 2 * * *", "0 25 * * *"), "s.yaml": storage("local")}, file: "a.yaml", document: 1, line: 12, field: "spec.sessions[0].scheduler.schedule"},
+		"cron that never fires":    {files: files{"a.yaml": replace(t, c, "0 2 * * *", "0 0 30 2 *"), "s.yaml": storage("local")}, file: "a.yaml", document: 1, line: 12, field: "spec.sessions[0].scheduler.schedule"},
+		"one directory for two":    {files: files{"a.yaml": c, "b.yaml": replace(t, configuration("other"), "directory: /other", "directory: uploads/"), "s.yaml": storage("local")}, file: "b.yaml", document: 1, line: 17, field: "spec.sessions[0].repositories[0].directory"},
+		"batch with two targets of one name": {files: files{"a.yaml": batch, "s.yaml": storage("local")}, file: "a.yaml", document: 1, line: 11, field: "spec.targets[1]", says: "is there twice"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			opts := confined
+			if tc.opts != nil {
+				opts = *tc.opts
+			}
+			found := findings(t, tc.files.write(t), tc.path, opts)
+			f := found[0]
+			for _, other := range found { // a typo in a required field is two mistakes
+				if tc.field != "" && other.Field == tc.field && strings.Contains(other.Message, tc.says) {
+					f = other
+				}
+			}
+			g.Expect(f.Message).To(ContainSubstring(tc.says))
+			g.Expect(f.File).To(Equal(tc.file))
+			g.Expect(f.Document).To(Equal(tc.document))
+			g.Expect(f.Field).To(Equal(tc.field))
+			if tc.line > 0 {
+				g.Expect(f.Line).To(Equal(tc.line))
+			}
+			if tc.reason != "" {
+				g.Expect(f.Reason).To(Equal(tc.reason))
+			}
+			g.Expect(build.Format(f)).NotTo(ContainSubstring("secret"))
+			g.Expect(build.Format(f)).NotTo(MatchRegexp(`\n`))
+		})
+	}
+}
+
+func indent(text string) string {
+	return "    " + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n    ") + "\n"
+}

@@ -1,0 +1,254 @@
+package build
+
+import (
+	"path"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	kustomizetypes "sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// collector copies what a kustomization reaches into memory, checking each file. Whatever kustomize would read, fetch or
+// run besides is refused here.
+type collector struct {
+	b     *builder
+	fs    filesys.FileSystem
+	seen  map[string]bool       // files and directories that were copied
+	docs  map[string][]document // of the resources
+	order []document            // the same in the order of discovery
+}
+
+// kustomization is one kustomization file while it is checked.
+type kustomization struct {
+	*collector
+	dir, file string
+	node      *yaml.Node
+	spec      kustomizetypes.Kustomization
+}
+
+func (c *collector) visit(dir string) {
+	if c.seen[dir+"/"] {
+		return
+	}
+	c.seen[dir+"/"] = true
+	file := c.b.kustomizationIn(dir)
+	if file == "" {
+		c.b.report(v1alpha1.ReasonBuildFailed, dir, 0, 0, "", "directory has no kustomization.yaml: add one, or name its files")
+		return
+	}
+	docs, ok := c.copy(file, true)
+	if !ok {
+		return
+	}
+	if len(docs) != 1 || docs[0].node.Kind != yaml.MappingNode {
+		c.b.report(v1alpha1.ReasonBuildFailed, file, 0, 0, "", "kustomization must be one YAML object")
+		return
+	}
+	before := len(c.b.findings)
+	(&converter{b: c.b, doc: docs[0]}).convert(docs[0].node, "") // for keys that are there twice
+	if len(c.b.findings) > before {
+		return
+	}
+	k := &kustomization{collector: c, dir: dir, file: file, node: docs[0].node}
+	// The same reader that kustomize uses, because it is lenient about the case of keys.
+	data, err := c.fs.ReadFile(inMemory(file))
+	if err == nil {
+		err = k.spec.Unmarshal(data)
+	}
+	if err != nil {
+		c.b.report(v1alpha1.ReasonBuildFailed, file, 1, 0, "", "kustomization is not valid: %s", strings.Join(strings.Fields(err.Error()), " "))
+		return
+	}
+	k.refusePlugins()
+	k.follow()
+}
+
+// refusePlugins refuses everything that runs programs or renders charts.
+func (k *kustomization) refusePlugins() {
+	for _, p := range []struct {
+		field string
+		used  bool
+	}{
+		{"helmCharts", len(k.spec.HelmCharts) > 0},
+		{"helmChartInflationGenerator", len(k.spec.HelmChartInflationGenerator) > 0},
+		{"helmGlobals", k.spec.HelmGlobals != nil},
+		{"generators", len(k.spec.Generators) > 0},
+		{"transformers", len(k.spec.Transformers) > 0},
+		{"validators", len(k.spec.Validators) > 0},
+	} {
+		if p.used {
+			k.b.report(v1alpha1.ReasonBuildFailed, k.file, 1, lineOf(k.node, p.field), p.field, "Helm charts and plug-ins are not run: commit the rendered manifests instead")
+		}
+	}
+}
+
+// follow goes through every field that names a file.
+func (k *kustomization) follow() {
+	for _, field := range []struct {
+		name  string
+		paths []string
+	}{{"resources", k.spec.Resources}, {"bases", k.spec.Bases}, {"components", k.spec.Components}} {
+		for _, p := range field.paths {
+			k.resource(field.name, p)
+		}
+	}
+	for field, paths := range map[string][]string{"crds": k.spec.Crds, "configurations": k.spec.Configurations} {
+		for _, p := range paths {
+			k.yaml(field, p)
+		}
+	}
+	if p, ok := k.spec.OpenAPI["path"]; ok {
+		k.yaml("openapi", p)
+	}
+	for _, p := range append(append([]kustomizetypes.Patch{}, k.spec.Patches...), k.spec.PatchesJson6902...) {
+		k.patch(p.Path, p.Patch)
+	}
+	for _, p := range k.spec.PatchesStrategicMerge {
+		if strings.ContainsAny(string(p), "\n{") {
+			k.patch("", string(p))
+		} else {
+			k.patch(string(p), "")
+		}
+	}
+	for _, r := range k.spec.Replacements {
+		if r.Path != "" {
+			k.yaml("replacements", r.Path)
+		}
+	}
+	for _, g := range k.spec.ConfigMapGenerator {
+		k.sources("configMapGenerator", g.KvPairSources)
+	}
+	for _, g := range k.spec.SecretGenerator {
+		k.sources("secretGenerator", g.KvPairSources)
+	}
+}
+
+func (k *kustomization) resource(field, p string) {
+	target, ok := k.target(field, p)
+	if !ok {
+		return
+	}
+	info, err := k.b.root.Stat(target)
+	switch {
+	case err != nil:
+		k.missing(field, p, err)
+	case info.IsDir():
+		k.visit(target)
+	case !k.seen[target]:
+		docs, _ := k.copy(target, true)
+		for _, d := range docs { // for keys that are there twice, of which kustomize takes the last
+			(&converter{b: k.b, doc: d}).convert(d.node, "")
+		}
+		k.docs[target] = docs
+		k.order = append(k.order, docs...)
+	}
+}
+
+// yaml copies a file that is not a resource.
+func (k *kustomization) yaml(field, p string) { k.plainFile(field, p, true) }
+
+func (k *kustomization) plainFile(field, p string, isYAML bool) {
+	target, ok := k.target(field, p)
+	if !ok {
+		return
+	}
+	if _, err := k.b.root.Stat(target); err != nil {
+		k.missing(field, p, err)
+		return
+	}
+	k.copy(target, isYAML)
+}
+
+// patch copies a patch file or checks one that is written out.
+func (k *kustomization) patch(file, inline string) {
+	if file != "" {
+		k.yaml("patches", file)
+	}
+	if inline == "" {
+		return
+	}
+	before := len(k.b.findings)
+	k.b.parse(k.file, []byte(inline))
+	for i := before; i < len(k.b.findings); i++ {
+		f := &k.b.findings[i]
+		f.Document, f.Field, f.Line = 1, "patches", lineOf(k.node, "patches")
+	}
+}
+
+// sources copies the files of a generator, which may hold anything.
+func (k *kustomization) sources(field string, s kustomizetypes.KvPairSources) {
+	paths := append([]string{}, s.EnvSources...)
+	if s.EnvSource != "" {
+		paths = append(paths, s.EnvSource)
+	}
+	for _, p := range s.FileSources {
+		if _, after, ok := strings.Cut(p, "="); ok {
+			p = after
+		}
+		paths = append(paths, p)
+	}
+	for _, p := range paths {
+		k.plainFile(field, p, false)
+	}
+}
+
+// target is the path below the root that p names, if it names one there. Anything that kustomize could take for a URL or a
+// Git repository is refused, also where a file of that name exists.
+func (k *kustomization) target(field, p string) (string, bool) {
+	lower := strings.ToLower(p)
+	line := lineOfValue(k.node, p)
+	switch {
+	case strings.ContainsAny(p, ":@?") || strings.HasPrefix(lower, "github.com/"):
+		k.b.report(v1alpha1.ReasonBuildFailed, k.file, 1, line, field, "%q is not in this repository: remote bases and HTTP resources are not fetched, copy the files into the repository", redact(p))
+		return "", false
+	case path.IsAbs(p):
+		k.b.report(v1alpha1.ReasonBuildFailed, k.file, 1, line, field, "%q is an absolute path: name the file relative to the kustomization", p)
+		return "", false
+	}
+	target := path.Join(k.dir, p)
+	if target == ".." || strings.HasPrefix(target, "../") {
+		k.b.report(v1alpha1.ReasonBuildFailed, k.file, 1, line, field, "%q leads out of the repository", p)
+		return "", false
+	}
+	return target, true
+}
+
+// redact leaves the credentials of a URL out.
+func redact(p string) string {
+	if i := strings.LastIndex(p, "@"); i >= 0 {
+		if j := strings.Index(p, "://"); j >= 0 && j < i {
+			return p[:j+3] + "..." + p[i:]
+		}
+		return "..." + p[i:]
+	}
+	return p
+}
+
+func (k *kustomization) missing(field, p string, err error) {
+	k.b.report(v1alpha1.ReasonBuildFailed, k.file, 1, lineOfValue(k.node, p), field, "%q: %s", p, statProblem(err, "file"))
+}
+
+// copy reads a file into memory, once, and parses it if it is YAML.
+func (c *collector) copy(file string, isYAML bool) ([]document, bool) {
+	if c.seen[file] {
+		return c.docs[file], true
+	}
+	c.seen[file] = true
+	data, ok := c.b.read(file, isYAML)
+	if !ok {
+		return nil, false
+	}
+	if err := c.fs.WriteFile(inMemory(file), data); err != nil {
+		c.b.report(v1alpha1.ReasonBuildFailed, file, 0, 0, "", "file can't be kept in memory: %s", err)
+		return nil, false
+	}
+	if !isYAML {
+		return nil, true
+	}
+	before := len(c.b.findings)
+	docs := c.b.parse(file, data)
+	return docs, len(c.b.findings) == before
+}

@@ -1,0 +1,83 @@
+package build
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// Error is everything that is wrong with a directory.
+type Error struct {
+	// Findings, at least one, in the order of files, documents and lines.
+	Findings []policy.Finding
+}
+
+// Error gives the first finding and how many more there are. It is the same for the same directory.
+func (e *Error) Error() string {
+	text := Format(e.Findings[0])
+	if more := len(e.Findings) - 1; more > 0 {
+		text += fmt.Sprintf(" (and %d more)", more)
+	}
+	return text
+}
+
+// Reason is InvalidPath, BuildFailed or ValidationFailed, after the first finding, whose own reason may say more.
+func (e *Error) Reason() string {
+	switch reason := e.Findings[0].Reason; reason {
+	case v1alpha1.ReasonInvalidPath, v1alpha1.ReasonBuildFailed:
+		return reason
+	}
+	return v1alpha1.ReasonValidationFailed
+}
+
+// Format writes a finding as "<file>:<line>: document <n>: <field>: <message>", without the parts that are not known.
+func Format(f policy.Finding) string {
+	var parts []string
+	if f.File != "" {
+		at := f.File
+		if f.Line > 0 {
+			at += ":" + strconv.Itoa(f.Line)
+		}
+		parts = append(parts, at)
+	}
+	if f.Document > 0 {
+		parts = append(parts, fmt.Sprintf("document %d", f.Document))
+	}
+	if f.Field != "" {
+		parts = append(parts, f.Field)
+	}
+	return strings.Join(append(parts, f.Message), ": ")
+}
+
+func (b *builder) report(reason, file string, document, line int, field, format string, args ...any) {
+	b.findings = append(b.findings, policy.Finding{
+		Severity: policy.SeverityError, Reason: reason, File: file, Document: document, Line: line, Field: field,
+		Message: fmt.Sprintf(format, args...),
+	})
+}
+
+// outcome sorts the findings and tells errors from warnings.
+func (b *builder) outcome() (warnings []policy.Finding, err error) {
+	slices.SortStableFunc(b.findings, func(x, y policy.Finding) int {
+		return cmp.Or(cmp.Compare(x.File, y.File), cmp.Compare(x.Document, y.Document), cmp.Compare(x.Line, y.Line),
+			cmp.Compare(x.Field, y.Field), cmp.Compare(x.Message, y.Message))
+	})
+	b.findings = slices.Compact(b.findings)
+	var errors []policy.Finding
+	for _, f := range b.findings {
+		if f.Severity == policy.SeverityError {
+			errors = append(errors, f)
+		} else {
+			warnings = append(warnings, f)
+		}
+	}
+	if len(errors) > 0 {
+		return nil, &Error{Findings: errors}
+	}
+	return warnings, nil
+}

@@ -1,0 +1,82 @@
+package build
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// policyKinds are what a PolicySync without a serviceAccountName may apply: namespaced kinds that say what is backed up.
+// PolicySync itself is not one, so that a repository can't widen what is pulled.
+var policyKinds = []string{
+	v1alpha1.BackupBatchKind, v1alpha1.BackupConfigurationKind, v1alpha1.BackupStorageKind, v1alpha1.LedgerKind,
+	v1alpha1.RepositoryKind, v1alpha1.RestoreSessionKind,
+}
+
+// adminKinds are Cairn's kinds that need a serviceAccountName.
+var adminKinds = []string{v1alpha1.AddonKind, v1alpha1.FunctionKind, v1alpha1.PolicySyncKind}
+
+// recordKinds say what happened; the cluster makes them.
+var recordKinds = []string{v1alpha1.BackupSessionKind, v1alpha1.SnapshotKind}
+
+// nativeKinds are the kinds of Kubernetes that go with policy, with an empty object of each. They need a serviceAccountName.
+var nativeKinds = map[schema.GroupVersionKind]func() any{
+	corev1.SchemeGroupVersion.WithKind("Namespace"):      func() any { return &corev1.Namespace{} },
+	corev1.SchemeGroupVersion.WithKind("Secret"):         func() any { return &corev1.Secret{} },
+	corev1.SchemeGroupVersion.WithKind("ConfigMap"):      func() any { return &corev1.ConfigMap{} },
+	corev1.SchemeGroupVersion.WithKind("ServiceAccount"): func() any { return &corev1.ServiceAccount{} },
+	rbacv1.SchemeGroupVersion.WithKind("Role"):           func() any { return &rbacv1.Role{} },
+	rbacv1.SchemeGroupVersion.WithKind("RoleBinding"):    func() any { return &rbacv1.RoleBinding{} },
+}
+
+// foreignGroups are those of the systems whose users come to Cairn.
+var foreignGroups = map[string]string{
+	"core.kubestash.com": "KubeStash", "storage.kubestash.com": "KubeStash", "addons.kubestash.com": "KubeStash",
+	"stash.appscode.com": "Stash", "repositories.stash.appscode.com": "Stash",
+}
+
+// clusterScoped says whether objects of a kind are outside of namespaces.
+func clusterScoped(gk schema.GroupKind) bool {
+	switch gk {
+	case schema.GroupKind{Kind: "Namespace"}, schema.GroupKind{Group: v1alpha1.Group, Kind: v1alpha1.AddonKind},
+		schema.GroupKind{Group: v1alpha1.Group, Kind: v1alpha1.FunctionKind}:
+		return true
+	}
+	return false
+}
+
+// refusal says why a kind can't be applied, and in which field the mistake is; it is empty for a kind that can.
+func (o Options) refusal(gvk schema.GroupVersionKind) (field, message string) {
+	system := foreignGroups[gvk.Group]
+	all := slices.Concat(policyKinds, adminKinds)
+	known := slices.Concat(all, recordKinds)
+	switch {
+	case system != "" && slices.Contains(known, gvk.Kind):
+		return "apiVersion", fmt.Sprintf("%s is an apiVersion of %s: set it to %s and check the fields of this %s against Cairn's", gvk.GroupVersion(), system, v1alpha1.GroupVersion, gvk.Kind)
+	case system != "":
+		return "apiVersion", fmt.Sprintf("%s is an apiVersion of %s, and Cairn has no kind %s: write what it says as one of %s with apiVersion %s", gvk.GroupVersion(), system, gvk.Kind, list(policyKinds), v1alpha1.GroupVersion)
+	case gvk.Group == v1alpha1.Group && gvk.Version != v1alpha1.GroupVersion.Version:
+		return "apiVersion", fmt.Sprintf("there is no version %s of %s: set %s", gvk.Version, v1alpha1.Group, v1alpha1.GroupVersion)
+	case gvk.Group == v1alpha1.Group && !slices.Contains(known, gvk.Kind):
+		return "kind", fmt.Sprintf("there is no kind %s in %s: it has %s", gvk.Kind, v1alpha1.GroupVersion, list(all))
+	case gvk.Group == v1alpha1.Group && slices.Contains(recordKinds, gvk.Kind):
+		return "kind", fmt.Sprintf("a %s says what happened and is made by the cluster: it never comes from Git", gvk.Kind)
+	case gvk.Group == v1alpha1.Group && (slices.Contains(policyKinds, gvk.Kind) || !o.Confined):
+		return "", ""
+	case nativeKinds[gvk] != nil && !o.Confined:
+		return "", ""
+	case gvk.Group == v1alpha1.Group || nativeKinds[gvk] != nil:
+		return "kind", fmt.Sprintf("a %s is applied only by a PolicySync with spec.serviceAccountName: set it to an account that may, or apply this object in another way. Without it only %s are allowed", gvk.Kind, list(policyKinds))
+	}
+	return "kind", fmt.Sprintf("%s of %s is not policy: only %s of Cairn, and Namespace, Secret, ConfigMap, ServiceAccount, Role and RoleBinding, are applied from Git", gvk.Kind, gvk.GroupVersion(), list(all))
+}
+
+func list(names []string) string {
+	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1]
+}

@@ -1,0 +1,208 @@
+package build
+
+import (
+	"encoding/json"
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+
+	fluxkustomize "github.com/fluxcd/pkg/kustomize"
+	"go.yaml.in/yaml/v3"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"sigs.k8s.io/kustomize/api/konfig"
+	kustomizetypes "sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	kyaml "sigs.k8s.io/yaml"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// originAnnotation is where kustomize notes the file that an object comes from.
+const originAnnotation = "config.kubernetes.io/origin"
+
+// memoryRoot is where the copy of the checkout lies in memory. Kustomize can't build the root of a file system.
+const memoryRoot = "/checkout"
+
+func inMemory(file string) string { return path.Join(memoryRoot, file) }
+
+// kustomizationIn is the path of the kustomization in a directory, or empty.
+func (b *builder) kustomizationIn(dir string) string {
+	for _, name := range konfig.RecognizedKustomizationFileNames() {
+		if info, err := b.root.Stat(path.Join(dir, name)); err == nil && !info.IsDir() {
+			return path.Join(dir, name)
+		}
+	}
+	return ""
+}
+
+// kustomize collects what the kustomization reaches, checks it, and builds that and nothing else.
+func (b *builder) kustomize(dir, file string) []source {
+	c := &collector{b: b, fs: filesys.MakeFsInMemory(), seen: map[string]bool{}, docs: map[string][]document{}}
+	c.visit(dir)
+	if len(b.findings) > 0 || b.ctx.Err() != nil {
+		return nil
+	}
+	annotated, err := askForOrigins(c.fs, file)
+	if err != nil {
+		b.report(v1alpha1.ReasonBuildFailed, file, 0, 0, "", "kustomization can't be read: %s", err)
+		return nil
+	}
+	resources, err := fluxkustomize.Build(c.fs, inMemory(dir))
+	if err != nil {
+		c.explain(file, err)
+		return nil
+	}
+	var found []source
+	for _, r := range resources.Resources() {
+		raw, err := r.MarshalJSON()
+		content := map[string]any{}
+		if err == nil {
+			err = utiljson.Unmarshal(raw, &content)
+		}
+		if err != nil {
+			b.report(v1alpha1.ReasonBuildFailed, file, 0, 0, "", "result of kustomize can't be read: %s", err)
+			return nil
+		}
+		found = append(found, c.locate(content, dir, file, annotated))
+	}
+	return found
+}
+
+// askForOrigins makes kustomize say where objects come from. It says whether that was asked for already.
+func askForOrigins(fs filesys.FileSystem, file string) (already bool, err error) {
+	data, err := fs.ReadFile(inMemory(file))
+	if err != nil {
+		return false, err
+	}
+	content := map[string]any{}
+	if err := kyaml.Unmarshal(data, &content); err != nil {
+		return false, err
+	}
+	asked := []any{}
+	for key, value := range content {
+		if !strings.EqualFold(key, "buildMetadata") {
+			continue
+		}
+		delete(content, key)
+		if list, ok := value.([]any); ok {
+			asked = append(asked, list...)
+		}
+	}
+	for _, a := range asked {
+		if a == kustomizetypes.OriginAnnotations {
+			return true, nil
+		}
+	}
+	content["buildMetadata"] = append(asked, kustomizetypes.OriginAnnotations)
+	if data, err = json.Marshal(content); err != nil { // JSON is YAML
+		return false, err
+	}
+	return false, fs.WriteFile(inMemory(file), data)
+}
+
+// locate finds the document that an object comes from, and removes the annotation that said so unless the user wants it.
+func (c *collector) locate(content map[string]any, dir, kustomization string, keep bool) source {
+	s := source{content: content, file: kustomization}
+	meta, _ := content["metadata"].(map[string]any)
+	annotations, _ := meta["annotations"].(map[string]any)
+	text, _ := annotations[originAnnotation].(string)
+	if !keep {
+		delete(annotations, originAnnotation)
+		if len(annotations) == 0 {
+			delete(meta, "annotations")
+		}
+	}
+	var origin struct {
+		Path         string `json:"path"`
+		ConfiguredIn string `json:"configuredIn"`
+	}
+	if text == "" || kyaml.Unmarshal([]byte(text), &origin) != nil {
+		return s
+	}
+	if origin.Path == "" {
+		if origin.ConfiguredIn != "" {
+			s.file = path.Join(dir, origin.ConfiguredIn)
+		}
+		return s
+	}
+	s.file = path.Join(dir, origin.Path)
+	name, _ := meta["name"].(string)
+	if d, ok := match(c.docs[s.file], content["kind"], name); ok {
+		s.document, s.node = d.number, d.node
+	}
+	return s
+}
+
+// match finds the document of a kind and a name, which kustomize may have given a prefix and a suffix.
+func match(docs []document, kind any, name string) (document, bool) {
+	var best document
+	score := 0
+	for _, d := range docs {
+		k, _ := find(d.node, "kind")
+		n, _ := find(d.node, "metadata.name")
+		switch {
+		case k == nil || k.Value != kind || n == nil:
+		case n.Value == name:
+			return d, true
+		case strings.Contains(name, n.Value) && len(n.Value) > score:
+			best, score = d, len(n.Value)
+		}
+	}
+	if score == 0 && len(docs) == 1 {
+		return docs[0], true
+	}
+	return best, score > 0
+}
+
+var (
+	registered = regexp.MustCompile(`already registered id: (\S+)`)
+	ourPrefix  = regexp.MustCompile(regexp.QuoteMeta(memoryRoot) + `/?`)
+)
+
+// explain turns an error of kustomize into a finding. Of an object that is there twice it names both files.
+func (c *collector) explain(file string, err error) {
+	if registered.MatchString(err.Error()) && c.duplicates() {
+		return
+	}
+	text := strings.Join(strings.Fields(ourPrefix.ReplaceAllString(err.Error(), "")), " ")
+	c.b.report(v1alpha1.ReasonBuildFailed, file, 0, 0, "", "kustomize can't build this: %s", text)
+}
+
+func (c *collector) duplicates() (found bool) {
+	first := map[string]document{}
+	for _, d := range c.order {
+		id := ""
+		for _, field := range []string{"apiVersion", "kind", "metadata.namespace", "metadata.name"} {
+			n, _ := find(d.node, field)
+			if n != nil {
+				id += n.Value
+			}
+			id += "\x00"
+		}
+		other, ok := first[id]
+		if !ok {
+			first[id] = d
+			continue
+		}
+		kind, _ := find(d.node, "kind")
+		name, _ := find(d.node, "metadata.name")
+		if kind == nil || name == nil {
+			continue
+		}
+		c.b.reportDuplicate(d, other, kind.Value+"/"+name.Value)
+		found = true
+	}
+	return found
+}
+
+func (b *builder) reportDuplicate(d, first document, id string) {
+	line := func(n *yaml.Node) string {
+		if n == nil {
+			return ""
+		}
+		return fmt.Sprintf(":%d", n.Line)
+	}
+	b.report(v1alpha1.ReasonValidationFailed, d.file, d.number, lineOf(d.node, "metadata.name"), "metadata.name",
+		"%s is also in %s%s (document %d): an object must be in one place only", id, first.file, line(first.node), first.number)
+}

@@ -1,0 +1,30 @@
+package build
+
+// Limits bound one build. Zero fields get the default in brackets.
+type Limits struct {
+	FileBytes int64 // of one file (10 MiB)
+	Bytes     int64 // of all files that are read (50 MiB)
+	Files     int   // that are read (10,000)
+	Documents int   // of all files (20,000, as many as an inventory holds)
+	Depth     int   // of nesting in one document (64)
+	Aliases   int   // of YAML in one document (100)
+	Nodes     int   // of one document after its aliases are expanded (1,000,000)
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.FileBytes <= 0 {
+		l.FileBytes = 10 << 20
+	}
+	if l.Bytes <= 0 {
+		l.Bytes = 50 << 20
+	}
+	for _, d := range []struct {
+		field *int
+		value int
+	}{{&l.Files, 10_000}, {&l.Documents, 20_000}, {&l.Depth, 64}, {&l.Aliases, 100}, {&l.Nodes, 1_000_000}} {
+		if *d.field <= 0 {
+			*d.field = d.value
+		}
+	}
+	return l
+}

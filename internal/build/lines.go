@@ -1,0 +1,110 @@
+package build
+
+import (
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// join adds a key to a field path as Kubernetes writes it: keys that hold a dot or slash stand in brackets.
+func join(field, key string) string {
+	switch {
+	case strings.ContainsAny(key, "./[]"):
+		return field + "[" + key + "]"
+	case field == "":
+		return key
+	}
+	return field + "." + key
+}
+
+// split is the reverse of join.
+func split(field string) []string {
+	var out []string
+	for field != "" {
+		if field[0] == '[' {
+			end := strings.IndexByte(field, ']')
+			if end < 0 {
+				return append(out, field[1:])
+			}
+			out, field = append(out, field[1:end]), strings.TrimPrefix(field[end+1:], ".")
+			continue
+		}
+		end := strings.IndexAny(field, ".[")
+		if end < 0 {
+			return append(out, field)
+		}
+		out, field = append(out, field[:end]), strings.TrimPrefix(field[end:], ".")
+	}
+	return out
+}
+
+// lineOf is the line of a field, or of the nearest field around it.
+func lineOf(root *yaml.Node, field string) int {
+	if root == nil {
+		return 0
+	}
+	_, line := find(root, field)
+	return line
+}
+
+// find returns the node of a field, or nil, and its line or that of the nearest field around it.
+func find(root *yaml.Node, field string) (*yaml.Node, int) {
+	node, line := root, root.Line
+	segments := split(field)
+	for i := 0; i < len(segments); {
+		for node.Kind == yaml.AliasNode {
+			node = node.Alias
+		}
+		switch node.Kind {
+		case yaml.SequenceNode:
+			index, err := strconv.Atoi(segments[i])
+			if err != nil || index < 0 || index >= len(node.Content) {
+				return nil, line
+			}
+			node = node.Content[index]
+			line = node.Line
+			i++
+		case yaml.MappingNode:
+			key, value, used := entry(node, segments[i:])
+			if value == nil {
+				return nil, line
+			}
+			node, line = value, key.Line
+			i += used
+		default:
+			return nil, line
+		}
+	}
+	return node, line
+}
+
+// entry finds the entry of a mapping by the first segments: not everybody who writes a path puts a key with dots in
+// brackets.
+func entry(mapping *yaml.Node, segments []string) (key, value *yaml.Node, used int) {
+	for used = 1; used <= len(segments); used++ {
+		name := strings.Join(segments[:used], ".")
+		for i := 0; i+1 < len(mapping.Content); i += 2 {
+			if mapping.Content[i].Value == name {
+				return mapping.Content[i], mapping.Content[i+1], used
+			}
+		}
+	}
+	return nil, nil, 0
+}
+
+// lineOfValue is the line of the first text that contains value, or 0.
+func lineOfValue(n *yaml.Node, value string) int {
+	if n == nil || n.Kind == yaml.AliasNode {
+		return 0
+	}
+	if n.Kind == yaml.ScalarNode && n.Value == value {
+		return n.Line
+	}
+	for _, child := range n.Content {
+		if line := lineOfValue(child, value); line > 0 {
+			return line
+		}
+	}
+	return 0
+}

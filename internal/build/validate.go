@@ -1,0 +1,254 @@
+package build
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	structural "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/listtype"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	celconfig "k8s.io/apiserver/pkg/apis/cel"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// validate checks each object on its own and that none is there twice.
+func (b *builder) validate(found []source) []Object {
+	objects := make([]Object, 0, len(found))
+	first := map[string]source{}
+	for _, s := range found {
+		if b.ctx.Err() != nil {
+			return nil
+		}
+		c := &check{b: b, source: s, u: &unstructured.Unstructured{Object: s.content}}
+		if !c.identity() {
+			continue
+		}
+		id := strings.Join([]string{c.gvk.Group, c.gvk.Kind, c.u.GetNamespace(), c.u.GetName()}, "\x00")
+		if other, ok := first[id]; ok {
+			b.reportDuplicate(document{s.file, s.document, s.node}, document{other.file, other.document, other.node}, c.gvk.Kind+"/"+c.u.GetName())
+		} else {
+			first[id] = s
+		}
+		c.metadata()
+		c.content()
+		objects = append(objects, Object{Unstructured: c.u, File: s.file, Document: s.document, node: s.node})
+	}
+	return objects
+}
+
+// check is the validation of one object.
+type check struct {
+	b *builder
+	source
+	u   *unstructured.Unstructured
+	gvk schema.GroupVersionKind
+}
+
+func (c *check) fail(path, format string, args ...any) {
+	c.b.report(v1alpha1.ReasonValidationFailed, c.file, c.document, lineOf(c.node, path), path, format, args...)
+	if c.gvk.Kind != "" {
+		reference := policy.Reference{GroupKind: c.gvk.GroupKind(), Namespace: c.u.GetNamespace(), Name: c.u.GetName()}
+		c.b.findings[len(c.b.findings)-1].Object = reference.String()
+	}
+}
+
+// identity checks kind, name and namespace; without them there is nothing to check the rest against.
+func (c *check) identity() bool {
+	before := len(c.b.findings)
+	for _, name := range []string{"apiVersion", "kind"} {
+		if v, ok := c.value(name).(string); !ok || v == "" {
+			c.fail(name, "is missing or not a text: every object has an %s", name)
+		}
+	}
+	if len(c.b.findings) > before {
+		return false
+	}
+	gv, err := schema.ParseGroupVersion(c.u.GetAPIVersion())
+	if err != nil {
+		c.fail("apiVersion", "%q is not <group>/<version>", c.u.GetAPIVersion())
+		return false
+	}
+	c.gvk = gv.WithKind(c.u.GetKind())
+	if path, message := c.b.opts.refusal(c.gvk); message != "" {
+		c.fail(path, "%s", message)
+		return false
+	}
+	meta, ok := c.value("metadata").(map[string]any)
+	if !ok {
+		c.fail("metadata", "is missing: every object has metadata with a name")
+		return false
+	}
+	if name, ok := meta["name"].(string); !ok || name == "" {
+		c.fail("metadata.name", "is missing or not a text: give the object a name (generateName would make a new object each time)")
+		return false
+	}
+	if ns, ok := meta["namespace"]; ok {
+		if _, isText := ns.(string); !isText {
+			c.fail("metadata.namespace", "is not a text")
+			return false
+		}
+	}
+	c.namespace()
+	return true
+}
+
+func (c *check) value(key string) any { return c.source.content[key] }
+
+func (c *check) namespace() {
+	switch want := c.b.opts.Namespace; {
+	case clusterScoped(c.gvk.GroupKind()):
+		unstructured.RemoveNestedField(c.u.Object, "metadata", "namespace") // kustomize's namespace transformer sets it
+	case c.u.GetNamespace() == "" && want != "":
+		c.u.SetNamespace(want)
+	case c.b.opts.Confined && c.u.GetNamespace() != want:
+		c.fail("metadata.namespace", "%s is another namespace than %s, the PolicySync's: a PolicySync without spec.serviceAccountName applies only into its own", c.u.GetNamespace(), want)
+	}
+}
+
+// serverFields are set by the API server; whoever copied an object out of a cluster has them in the file.
+var serverFields = []string{"uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields"}
+
+// reservedAnnotations are never policy: they hand out privilege, stop controllers from acting, or are Cairn's own notes.
+var reservedAnnotations = map[string]string{
+	v1alpha1.AnnotationPrivilegedMovers: "is granted by an administrator of the cluster and never by policy: remove it",
+	v1alpha1.AnnotationRecord:           "marks a record of what happened, on which no controller acts: records don't belong into policy",
+	v1alpha1.AnnotationMovers:           "is set by Cairn: remove it",
+	v1alpha1.AnnotationRestored:         "is set by Cairn: remove it",
+}
+
+func (c *check) metadata() {
+	meta, _ := c.value("metadata").(map[string]any)
+	for _, name := range serverFields {
+		delete(meta, name)
+	}
+	delete(c.u.Object, "status")
+	typed := &metav1.ObjectMeta{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(meta, typed, true); err != nil {
+		c.conversion("metadata", err)
+		return
+	}
+	name := apivalidation.NameIsDNSSubdomain
+	if c.gvk == nativeNamespace {
+		name = apivalidation.NameIsDNSLabel
+	} else if c.gvk.Group == "rbac.authorization.k8s.io" {
+		name = pathSegment
+	}
+	at := field.NewPath("metadata")
+	for _, problem := range name(typed.Name, false) {
+		c.fail("metadata.name", "%s", problem)
+	}
+	c.errors(metavalidation.ValidateLabels(typed.Labels, at.Child("labels")))
+	c.errors(apivalidation.ValidateAnnotations(typed.Annotations, at.Child("annotations")))
+	for name, why := range reservedAnnotations {
+		if _, ok := typed.Annotations[name]; ok {
+			c.fail(join("metadata.annotations", name), "%s", why)
+		}
+	}
+	for name := range typed.Labels {
+		if strings.HasPrefix(name, "kustomize.toolkit.fluxcd.io/") || strings.HasPrefix(name, "helm.toolkit.fluxcd.io/") {
+			c.fail(join("metadata.labels", name), "says that Flux owns the object: remove it")
+		}
+	}
+}
+
+var nativeNamespace = schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}
+
+// pathSegment is the rule for names of roles, which may hold colons.
+func pathSegment(name string, _ bool) []string {
+	if name == "." || name == ".." || strings.ContainsAny(name, "/%") {
+		return []string{`may not be "." or ".." and may not contain "/" or "%"`}
+	}
+	return nil
+}
+
+// content checks the object against its schema.
+func (c *check) content() {
+	if empty := nativeKinds[c.gvk]; empty != nil {
+		rest := map[string]any{}
+		for k, v := range c.u.Object {
+			if k != "metadata" {
+				rest[k] = v
+			}
+		}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(rest, empty(), true); err != nil {
+			c.conversion("", err)
+		}
+		return
+	}
+	s, err := schemaOf(c.gvk.Kind)
+	if err != nil {
+		c.fail("kind", "can't be checked: %s", err)
+		return
+	}
+	object := c.u.DeepCopy().Object
+	unknown := pruning.PruneWithOptions(object, s.structural, true, structural.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})
+	for _, path := range unknown {
+		c.fail(path, "unknown field: check its name and where it stands")
+	}
+	defaulting.Default(object, s.structural)
+	errs := validation.ValidateCustomResource(nil, object, s.validator)
+	c.errors(errs)
+	c.errors(listtype.ValidateListSetsAndMaps(nil, s.structural, object))
+	if len(errs) == 0 && s.rules != nil { // rules take the types for granted
+		errs, _ = s.rules.Validate(c.b.ctx, nil, s.structural, object, nil, celconfig.RuntimeCELCostBudget)
+		c.errors(errs)
+	}
+}
+
+var inBody = regexp.MustCompile(`^\S* ?in body `)
+
+// errors reports field errors. A wrong value is in the file, whose line is said; it is not repeated, as it may be secret.
+func (c *check) errors(errs field.ErrorList) {
+	for _, e := range errs {
+		path := strings.TrimPrefix(strings.TrimPrefix(e.Field, "<nil>"), ".")
+		detail := inBody.ReplaceAllString(e.Detail, "")
+		switch e.Type {
+		case field.ErrorTypeRequired:
+			if detail == "" {
+				detail = "is missing"
+			}
+		case field.ErrorTypeNotSupported:
+			detail = fmt.Sprintf("%q is not allowed: %s", fmt.Sprint(e.BadValue), detail)
+		case field.ErrorTypeDuplicate:
+			detail = "is there twice: remove one"
+		case field.ErrorTypeTypeInvalid:
+			detail = typeDetail.ReplaceAllString(detail, `is a $2, must be of type $1`)
+		}
+		if detail == "" {
+			detail = string(e.Type)
+		}
+		c.fail(path, "%s", detail)
+	}
+}
+
+var (
+	typeDetail   = regexp.MustCompile(`^must be of type (\w+): "(\w+)"$`)
+	unknownField = regexp.MustCompile(`unknown field "([^"]*)"`)
+)
+
+// conversion reports what the strict reader of a Kubernetes kind found.
+func (c *check) conversion(prefix string, err error) {
+	if strict, ok := runtime.AsStrictDecodingError(err); ok {
+		for _, e := range strict.Errors() {
+			if m := unknownField.FindStringSubmatch(e.Error()); m != nil {
+				c.fail(strings.TrimPrefix(prefix+"."+m[1], "."), "unknown field: check its name and where it stands")
+			} else {
+				c.fail(prefix, "%s", e)
+			}
+		}
+		return
+	}
+	c.fail(prefix, "does not fit a %s: %s", c.gvk.Kind, err)
+}

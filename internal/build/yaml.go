@@ -1,0 +1,130 @@
+package build
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// document is one document of a YAML stream, within the limits.
+type document struct {
+	file   string
+	number int
+	node   *yaml.Node // not a document node; never nil
+}
+
+var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
+
+// parse splits a stream into its documents, without those that are empty, and checks each against the limits. Aliases are
+// not expanded yet.
+func (b *builder) parse(file string, data []byte) (docs []document) {
+	number := 1
+	defer func() {
+		if r := recover(); r != nil { // the parser is not ours, and the file is a stranger's
+			b.report(v1alpha1.ReasonBuildFailed, file, number, 0, "", "file is not valid YAML: %v", r)
+			docs = nil
+		}
+	}()
+	for decoder := yaml.NewDecoder(bytes.NewReader(data)); ; number++ {
+		var node yaml.Node
+		err := decoder.Decode(&node)
+		if errors.Is(err, io.EOF) {
+			return docs
+		}
+		if err != nil {
+			line, text := 0, err.Error()
+			if m := yamlLine.FindStringSubmatch(text); m != nil {
+				line, _ = strconv.Atoi(m[1])
+				text = m[2]
+			}
+			b.report(v1alpha1.ReasonBuildFailed, file, number, line, "", "file is not valid YAML: %s", text)
+			return docs
+		}
+		if b.documents++; b.documents > b.opts.Limits.Documents {
+			b.report(v1alpha1.ReasonBuildFailed, file, number, node.Line, "", "is one document too many: at most %d are read", b.opts.Limits.Documents)
+			return nil
+		}
+		if len(node.Content) == 0 || node.Content[0].ShortTag() == "!!null" {
+			continue
+		}
+		m := meter{limits: b.opts.Limits, done: map[*yaml.Node]extent{}, open: map[*yaml.Node]bool{}}
+		if _, err := m.measure(node.Content[0], 0); err != nil {
+			b.report(v1alpha1.ReasonBuildFailed, file, number, m.line, "", "%s", err)
+			continue
+		}
+		docs = append(docs, document{file: file, number: number, node: node.Content[0]})
+	}
+}
+
+// extent is how large a node is with its aliases expanded.
+type extent struct{ nodes, height int }
+
+// meter computes extents without expanding anything.
+type meter struct {
+	limits  Limits
+	aliases int
+	line    int // of the error
+	done    map[*yaml.Node]extent
+	open    map[*yaml.Node]bool
+}
+
+func (m *meter) measure(n *yaml.Node, depth int) (extent, error) {
+	if e, ok := m.done[n]; ok {
+		return e, m.check(n, e, depth)
+	}
+	if m.open[n] {
+		return extent{}, m.fail(n, "alias *%s refers to itself", n.Anchor)
+	}
+	e := extent{nodes: 1, height: 1}
+	if n.Kind == yaml.AliasNode {
+		if m.aliases++; m.aliases > m.limits.Aliases {
+			return e, m.fail(n, "document has more than %d YAML aliases: write the values out", m.limits.Aliases)
+		}
+		m.open[n] = true
+		inner, err := m.measure(n.Alias, depth)
+		delete(m.open, n)
+		return inner, err
+	}
+	if err := m.check(n, e, depth); err != nil {
+		return e, err
+	}
+	m.open[n] = true
+	for _, child := range n.Content {
+		inner, err := m.measure(child, depth+1)
+		if err != nil {
+			return e, err
+		}
+		e.nodes += inner.nodes
+		e.height = max(e.height, inner.height+1)
+		if err := m.check(n, e, depth); err != nil {
+			return e, err
+		}
+	}
+	delete(m.open, n)
+	if n.Anchor != "" {
+		m.done[n] = e
+	}
+	return e, nil
+}
+
+func (m *meter) check(n *yaml.Node, e extent, depth int) error {
+	switch {
+	case depth+e.height > m.limits.Depth:
+		return m.fail(n, "document is nested more than %d levels deep", m.limits.Depth)
+	case e.nodes > m.limits.Nodes:
+		return m.fail(n, "document has more than %d values once its YAML aliases are expanded", m.limits.Nodes)
+	}
+	return nil
+}
+
+func (m *meter) fail(n *yaml.Node, format string, args ...any) error {
+	m.line = n.Line
+	return fmt.Errorf(format, args...)
+}
