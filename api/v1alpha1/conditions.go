@@ -99,6 +99,9 @@ const (
 	ReasonInvalidParameters        = "InvalidParameters"
 	ReasonBackendNotFound          = "BackendNotFound"
 	ReasonChildrenNotReady         = "ChildrenNotReady"
+	ReasonChildApplied             = "ChildApplied"
+	ReasonChildReverted            = "ChildReverted"
+	ReasonChildRemoved             = "ChildRemoved"
 	ReasonReady                    = "Ready"
 
 	// BackupSession, Snapshot and RestoreSession.
