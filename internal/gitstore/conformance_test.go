@@ -81,24 +81,30 @@ func TestConformance(t *testing.T) {
 			g.Expect(res.Outcome).To(Equal(Unchanged))
 			g.Expect(res.Commit.String()).To(Equal(r.tip()))
 
-			// A directory survives a restart.
-			o := Options{Dir: s.dir, Branch: branch, URL: s.remote.URL()}
-			reach(&o)
-			if !tc.ssh {
-				o.Auth = Auth{Username: user, Password: password, AllowPlainHTTP: true}
-			}
-			g.Expect(s.Close()).To(Succeed())
-			s, err = Open(o)
-			g.Expect(err).NotTo(HaveOccurred())
-			defer s.Close()
 			delete(want, "STATUS.md")
-			_, err = s.Update(ctx, func(context.Context, Reader) ([]Edit, Meta, error) {
-				return []Edit{Delete("STATUS.md"), Delete("not/there")}, Meta{When: when}, nil
-			})
-			g.Expect(err).NotTo(HaveOccurred())
+			restartAndDelete(t, g, s, reach)
 			r.check(g, want)
 		})
 	}
+}
+
+// restartAndDelete shows that a directory survives a restart, and a deletion.
+func restartAndDelete(t *testing.T, g *WithT, s *Store, reach func(*Options)) {
+	t.Helper()
+	ctx := t.Context()
+	o := Options{
+		Dir: s.dir, Branch: branch, URL: s.remote.URL(),
+		Auth: Auth{Username: user, Password: password, AllowPlainHTTP: true},
+	}
+	reach(&o)
+	g.Expect(s.Close()).To(Succeed())
+	s, err := Open(o)
+	g.Expect(err).NotTo(HaveOccurred())
+	defer s.Close()
+	_, err = s.Update(ctx, func(context.Context, Reader) ([]Edit, Meta, error) {
+		return []Edit{Delete("STATUS.md"), Delete("not/there")}, Meta{When: when}, nil
+	})
+	g.Expect(err).NotTo(HaveOccurred())
 }
 
 func TestReadFileInBloblessStore(t *testing.T) {

@@ -17,8 +17,8 @@ import (
 
 // Fetch checks out rev below dir, which must be empty or not exist, and returns
 // it. A zero rev means what ref stands for now. Submodules are left out, there
-// is no .git, symbolic links stay links. Over HTTP it costs two requests, three
-// if the server has to be asked without a filter.
+// is no .git, symbolic links stay links. Over HTTP it costs two requests, and two
+// more where the server takes back a filter or does not hand out the commit.
 //
 // On error dir may hold a part of the revision: throw it away. Errors are of the
 // kinds of this package.
