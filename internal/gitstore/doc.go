@@ -36,9 +36,9 @@
 //     host or port (TestScrub, TestFaults, TestParseURL, TestSecretsAreNotPrinted,
 //     TestRedirectsCarryNoCredentials).
 //   - SSH trusts only a key in known_hosts (TestOpenRefuses, TestHostKey).
-//   - What a server sends is bounded before it is kept, decompressed sizes
-//     included (TestDownloadBound, TestRemoteDownloadLimits); every wait ends with
-//     the context (TestSilentServerObeysContext).
+//   - What a server sends is bounded in bytes (TestDownloadBound), for a Remote
+//     after decompression too and before it is stored (TestRemoteDownloadLimits);
+//     every wait ends with the context (TestSilentServerObeysContext).
 //   - The directory is a cache: deleting or damaging it loses nothing that was
 //     pushed (TestCorruptStore), it does not grow for ever (TestRecycling), and
 //     nobody else's directory is touched (TestOpenRefuses,
