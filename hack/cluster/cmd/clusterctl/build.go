@@ -43,7 +43,7 @@ func (s *source) resolve() error {
 func runBuild(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	var src source
 	src.flags(fs)
-	only := fs.String("only", "", `"kube" builds only what envtest needs: etcd, kube-apiserver, kubectl`)
+	only := fs.String("only", "", "build only what envtest needs (kube: etcd, kube-apiserver, kubectl), or that and the S3 server (test)")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -70,28 +70,34 @@ func runBinDir(_ context.Context, fs *flag.FlagSet, args []string) error {
 }
 
 func runPreflight(ctx context.Context, fs *flag.FlagSet, args []string) error {
+	use := fs.String("for", string(preflight.Cluster), "what the machine is to do: run the cluster (cluster), or the tests that need none (test)")
 	install := fs.Bool("install", false, "as root on Debian or Ubuntu, install missing packages, unless "+preflight.NoInstall+"=1 is set")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	return checkMachine(ctx, *install)
+	return checkMachine(ctx, preflight.Use(*use), *install)
 }
 
 // checkMachine returns what this machine lacks as an error, after it has
 // installed what it may.
-func checkMachine(ctx context.Context, install bool) error {
+func checkMachine(ctx context.Context, use preflight.Use, install bool) error {
 	host := preflight.Host()
-	problems := preflight.Check(host)
+	problems, err := preflight.Check(host, use)
+	if err != nil {
+		return err
+	}
 	if pkgs := preflight.Packages(problems); install && len(pkgs) > 0 {
 		if err := preflight.CanInstall(host, os.Getenv); err != nil {
-			return fmt.Errorf("%w\n%w", preflight.Error(problems), err)
+			return fmt.Errorf("%w\n%w", preflight.Error(use, problems), err)
 		}
 		if err := preflight.Install(ctx, os.Stdout, pkgs); err != nil {
 			return err
 		}
-		problems = preflight.Check(host)
+		if problems, err = preflight.Check(host, use); err != nil {
+			return err
+		}
 	}
-	return preflight.Error(problems)
+	return preflight.Error(use, problems)
 }
 
 func or(s, otherwise string) string {

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/cairn-backup/cairn/hack/cluster/internal/cluster"
 )
 
 // command is one thing that clusterctl can do. Its function adds flags to fs,
@@ -45,6 +47,7 @@ func commands() []command {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	cluster.SetPath()
 	err := run(ctx, os.Args[1:])
 	if errors.Is(err, flag.ErrHelp) {
 		return

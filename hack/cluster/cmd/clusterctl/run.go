@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cairn-backup/cairn/hack/cluster/internal/cluster"
+	"github.com/cairn-backup/cairn/hack/cluster/internal/preflight"
 )
 
 // stateFlag adds the flag that names a cluster.
@@ -32,7 +33,7 @@ func runUp(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if err := absolute(state); err != nil {
 		return err
 	}
-	if err := checkMachine(ctx, false); err != nil {
+	if err := checkMachine(ctx, preflight.Cluster, false); err != nil {
 		return err
 	}
 	for _, program := range []string{"kube", "pause", "toolbox", "csi-provisioner"} {

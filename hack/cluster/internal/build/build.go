@@ -22,20 +22,26 @@ import (
 	"time"
 )
 
-// OnlyKube is the value of Options.Only for what envtest needs.
-const OnlyKube = "kube"
+// Values of Options.Only. Each part contains the one before it.
+const (
+	OnlyKube = "kube" // what envtest needs: etcd, the API server, kubectl
+	OnlyTest = "test" // and the S3 server, for tests without a cluster
+)
 
 // Markers are written last and hold the key of the sources that were built.
 const (
-	markerAll  = ".complete"
 	markerKube = ".complete-kube"
+	markerTest = ".complete-test"
+	markerAll  = ".complete"
 )
+
+var markers = []string{markerKube, markerTest, markerAll}
 
 // Options says what to build, from where, and to where.
 type Options struct {
 	Module string           // directory of this module's sources
 	Dir    string           // where the programs go
-	Only   string           // "" for everything, or OnlyKube
+	Only   string           // "" for everything, else OnlyKube or OnlyTest
 	Out    io.Writer        // progress, for people
 	Now    func() time.Time // for the durations in the progress
 }
@@ -44,8 +50,8 @@ type Options struct {
 // built from the same sources before. Concurrent runs for one directory, also
 // by other processes, wait for each other.
 func Run(ctx context.Context, o Options) error {
-	if o.Only != "" && o.Only != OnlyKube {
-		return fmt.Errorf("build only %q: the one possible value is %q", o.Only, OnlyKube)
+	if o.Only != "" && o.Only != OnlyKube && o.Only != OnlyTest {
+		return fmt.Errorf("build only %q: possible are %q and %q", o.Only, OnlyKube, OnlyTest)
 	}
 	key, err := Key(o.Module)
 	if err != nil {
@@ -74,11 +80,14 @@ func Run(ctx context.Context, o Options) error {
 // Complete reports whether dir holds all that a run with only makes from the
 // sources that key stands for.
 func Complete(dir, key, only string) bool {
-	markers := []string{markerAll}
-	if only == OnlyKube {
-		markers = append(markers, markerKube)
+	enough := markers[2:]
+	switch only {
+	case OnlyKube:
+		enough = markers
+	case OnlyTest:
+		enough = markers[1:]
 	}
-	for _, m := range markers {
+	for _, m := range enough {
 		if b, err := os.ReadFile(filepath.Join(dir, m)); err == nil && strings.TrimSpace(string(b)) == key {
 			return true
 		}
@@ -87,7 +96,7 @@ func Complete(dir, key, only string) bool {
 }
 
 func (o Options) run(ctx context.Context, key string) error {
-	for _, m := range []string{markerAll, markerKube} {
+	for _, m := range markers {
 		if err := remove(filepath.Join(o.Dir, m)); err != nil {
 			return err
 		}
@@ -116,13 +125,16 @@ func (o Options) run(ctx context.Context, key string) error {
 		return err
 	}
 	// "tool" stands for the tool lines in go.mod: programs that upstream has as
-	// main packages only, here the CSI sidecars and the CNI plugins.
+	// main packages only, here and in the S3 server's module.
+	if err := o.stage(ctx, "the S3 server", filepath.Join(o.Module, "s3"), "-s -w", "tool"); err != nil {
+		return err
+	}
+	if err := o.mark(markerTest, key); err != nil || o.Only == OnlyTest {
+		return err
+	}
 	err = o.stage(ctx, "CoreDNS, CSI, CNI and our own programs", o.Module, flags,
 		"./cmd/clusterctl", "./cmd/coredns", "./cmd/gitserver", "./cmd/minihostpath", "./cmd/pause", "./cmd/toolbox", "tool")
 	if err != nil {
-		return err
-	}
-	if err := o.stage(ctx, "the S3 server", filepath.Join(o.Module, "s3"), "-s -w", "tool"); err != nil {
 		return err
 	}
 	if err := copyCRDs(ctx, o.Module, filepath.Join(o.Dir, "crds")); err != nil {

@@ -107,6 +107,10 @@ func TestACompleteBuildIsNotRepeated(t *testing.T) {
 		"envtest's part, all built":     {markerAll, OnlyKube, true},
 		"envtest's part, only it built": {markerKube, OnlyKube, true},
 		"everything, only a part built": {markerKube, "", false},
+		"tests' part, all built":        {markerAll, OnlyTest, true},
+		"tests' part, only it built":    {markerTest, OnlyTest, true},
+		"envtest's part, more built":    {markerTest, OnlyKube, true},
+		"tests' part, less built":       {markerKube, OnlyTest, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

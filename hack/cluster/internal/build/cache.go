@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -28,7 +29,7 @@ func seed(dir string) error {
 		return fmt.Errorf("take over programs of %s: %w", from, err)
 	}
 	for _, f := range files {
-		if !f.Type().IsRegular() || f.Name() == markerAll || f.Name() == markerKube {
+		if !f.Type().IsRegular() || slices.Contains(markers, f.Name()) {
 			continue
 		}
 		if err := os.Link(filepath.Join(from, f.Name()), filepath.Join(dir, f.Name())); err != nil {
@@ -52,9 +53,9 @@ func newest(cache string) string {
 // uses maps each marked build below cache to the time of its last use.
 func uses(cache string) map[string]time.Time {
 	found := map[string]time.Time{}
-	for _, name := range []string{markerAll, markerKube} {
-		markers, _ := filepath.Glob(filepath.Join(cache, "*", name)) // the pattern is well formed
-		for _, m := range markers {
+	for _, name := range markers {
+		files, _ := filepath.Glob(filepath.Join(cache, "*", name)) // the pattern is well formed
+		for _, m := range files {
 			fi, err := os.Stat(m)
 			if dir := filepath.Dir(m); err == nil && fi.ModTime().After(found[dir]) {
 				found[dir] = fi.ModTime()
@@ -66,7 +67,7 @@ func uses(cache string) map[string]time.Time {
 
 // touch notes a use of the build in dir.
 func touch(dir string, now time.Time) error {
-	for _, name := range []string{markerAll, markerKube} {
+	for _, name := range markers {
 		if err := os.Chtimes(filepath.Join(dir, name), now, now); err != nil && !os.IsNotExist(err) {
 			return fmt.Errorf("note the use of %s: %w", dir, err)
 		}

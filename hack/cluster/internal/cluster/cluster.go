@@ -67,7 +67,6 @@ func Load(state string) (*Cluster, error) {
 	if err := json.Unmarshal(b, c); err != nil {
 		return nil, fmt.Errorf("parse the cluster's description in %s: %w", state, err)
 	}
-	SetPath()
 	return c, nil
 }
 

@@ -25,7 +25,6 @@ func TestADeepStateDirectoryIsRefused(t *testing.T) {
 
 func TestADescriptionSurvivesOnDisk(t *testing.T) {
 	g := NewWithT(t)
-	t.Setenv("PATH", os.Getenv("PATH")) // Load extends it
 	c := in(t.TempDir())
 	c.SavedIPForward = "0"
 	g.Expect(c.save()).To(Succeed())

@@ -27,9 +27,8 @@ var errSupervisorEnded = errors.New("the supervisor has ended")
 // Up starts the cluster and returns when it is usable: pods can be created and
 // volumes be provisioned. If a cluster already runs from the state directory,
 // Up checks that one instead. Data of an earlier run in that directory is used
-// again. The progress goes to out.
+// again. The progress goes to out. Call SetPath before.
 func (c *Cluster) Up(ctx context.Context, out io.Writer, timeout time.Duration) error {
-	SetPath()
 	if err := c.checkPaths(); err != nil {
 		return err
 	}

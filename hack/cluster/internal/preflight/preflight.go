@@ -11,6 +11,15 @@ import (
 	"strings"
 )
 
+// Use is what a machine is to do.
+type Use string
+
+// The uses that Check knows.
+const (
+	Cluster Use = "cluster" // run the cluster
+	Test    Use = "test"    // run the tests that need no cluster
+)
+
 // Problem is one thing that is missing.
 type Problem struct {
 	What    string // what is missing, and what needs it
@@ -36,32 +45,60 @@ func Host() Machine {
 	}
 }
 
-// programs are not Go modules, or not worth building. The cluster runs its own
-// containerd with its own socket and files: a daemon that the package starts
-// does not matter, nor does it have to run.
-var programs = []struct{ name, pkg, use string }{
-	{"containerd", "containerd", "runs the containers"},
-	{"containerd-shim-runc-v2", "containerd", "runs the containers"},
-	{"ctr", "containerd", "imports images"},
-	{"runc", "runc", "runs the containers"},
-	{"nft", "nftables", "kube-proxy and hostPort"},
-	{"ip", "iproute2", "makes the node's interface"},
-	{"git", "git", "serves Git in a pod"},
-	{"mount", "mount", "the kubelet mounts volumes"},
-	{"cp", "coreutils", "the CSI driver copies volumes"},
+// program is one that is no Go module, or not worth building.
+type program struct{ name, pkg, use string }
+
+// The cluster runs its own containerd with its own socket and files: a daemon
+// that the package starts does not matter, nor does it have to run.
+var programs = map[Use][]program{
+	Cluster: {
+		{"containerd", "containerd", "runs the containers"},
+		{"containerd-shim-runc-v2", "containerd", "runs the containers"},
+		{"ctr", "containerd", "imports images"},
+		{"runc", "runc", "runs the containers"},
+		{"nft", "nftables", "kube-proxy and hostPort"},
+		{"ip", "iproute2", "makes the node's interface"},
+		{"git", "git", "serves Git in a pod"},
+		{"mount", "mount", "the kubelet mounts volumes"},
+		{"cp", "coreutils", "the CSI driver copies volumes"},
+	},
+	Test: {
+		{"git", "git", "is the other side of the Git tests"},
+		{"ssh", "openssh-client", "is git's way to an SSH server"},
+		{"gpg", "gnupg", "verifies signatures"},
+		{"setpriv", "util-linux", "runs as another user"},
+		{"setfattr", "attr", "sets extended attributes"},
+		{"setfacl", "acl", "sets access control lists"},
+		{"setcap", "libcap2-bin", "sets capabilities of files"},
+		{"rsync", "rsync", "compares trees"},
+		{"tar", "tar", "packs sparse files"},
+	},
 }
 
-// Check returns everything that is missing at once, in a fixed order.
-func Check(m Machine) []Problem {
+// Check returns everything that the machine lacks for a use at once, in a fixed
+// order.
+func Check(m Machine, use Use) ([]Problem, error) {
+	needed, ok := programs[use]
+	if !ok {
+		return nil, fmt.Errorf("check the machine for %q: possible are %q and %q", use, Cluster, Test)
+	}
 	var found []Problem
-	if m.UID != 0 {
+	if use == Cluster && m.UID != 0 {
 		found = append(found, Problem{What: "the cluster needs root", Mend: "sudo -E " + strings.Join(os.Args, " ")})
 	}
-	for _, p := range programs {
+	for _, p := range needed {
 		if m.Find(p.name) != nil {
 			found = append(found, Problem{What: fmt.Sprintf("program %s is not in PATH (%s)", p.name, p.use), Package: p.pkg})
 		}
 	}
+	if use == Cluster {
+		found = append(found, checkKernel(m)...)
+	}
+	return found, nil
+}
+
+func checkKernel(m Machine) []Problem {
+	var found []Problem
 	if b, err := m.Read("/proc/filesystems"); err == nil && !strings.Contains(string(b), "\toverlay\n") {
 		found = append(found, Problem{What: "the kernel has no overlayfs (layers of images)", Mend: "modprobe overlay"})
 	}
@@ -91,12 +128,13 @@ func Packages(problems []Problem) []string {
 
 // Error returns the problems as one error with a line each and the commands
 // that mend them, or nil if there are none.
-func Error(problems []Problem) error {
+func Error(use Use, problems []Problem) error {
 	if len(problems) == 0 {
 		return nil
 	}
 	var b strings.Builder
-	b.WriteString("this machine cannot run the cluster yet:")
+	what := map[Use]string{Cluster: "the cluster", Test: "the tests"}[use]
+	b.WriteString("this machine cannot run " + what + " yet:")
 	for _, p := range problems {
 		b.WriteString("\n  " + p.What)
 		if p.Mend != "" {

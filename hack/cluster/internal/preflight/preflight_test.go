@@ -40,6 +40,28 @@ func lacks(programs ...string) func(*Machine) {
 	}
 }
 
+func check(t testing.TB, m Machine, use Use) []Problem {
+	t.Helper()
+	problems, err := Check(m, use)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return problems
+}
+
+func TestTestsNeedNeitherRootNorContainers(t *testing.T) {
+	g := NewWithT(t)
+	noRoot := func(missing ...string) Machine {
+		m := machine(lacks(missing...))
+		m.UID = 1000
+		return m
+	}
+	g.Expect(check(t, noRoot("containerd", "nft"), Test)).To(BeEmpty())
+	g.Expect(Error(Test, check(t, noRoot("gpg"), Test))).To(MatchError(HavePrefix("this machine cannot run the tests yet:\n  program gpg")))
+	_, err := Check(noRoot(), "demo")
+	g.Expect(err).To(MatchError(ContainSubstring(`"demo"`)))
+}
+
 func TestProblemsComeWithWhatMendsThem(t *testing.T) {
 	for name, tc := range map[string]struct {
 		machine Machine
@@ -72,7 +94,7 @@ func TestProblemsComeWithWhatMendsThem(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			err := Error(Check(tc.machine))
+			err := Error(Cluster, check(t, tc.machine, Cluster))
 			if tc.want == "" {
 				g.Expect(err).NotTo(HaveOccurred())
 				return
@@ -84,7 +106,7 @@ func TestProblemsComeWithWhatMendsThem(t *testing.T) {
 
 func TestTheClusterNeedsRoot(t *testing.T) {
 	g := NewWithT(t)
-	problems := Check(machine(func(m *Machine) { m.UID = 1000 }))
+	problems := check(t, machine(func(m *Machine) { m.UID = 1000 }), Cluster)
 	g.Expect(problems).To(HaveLen(1))
 	g.Expect(problems[0].Mend).To(HavePrefix("sudo -E "))
 	g.Expect(Packages(problems)).To(BeEmpty())
