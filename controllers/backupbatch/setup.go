@@ -1,0 +1,77 @@
+package backupbatch
+
+import (
+	"context"
+	"fmt"
+
+	batchv1 "k8s.io/api/batch/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// Indexes of the cache: on BackupConfigurations their batch's UID, on BackupBatches the names of their children.
+const (
+	indexOwner = "backupbatch.owner"
+	indexChild = "backupbatch.child"
+)
+
+// SetupWithManager registers the controller, its indexes and its watches.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
+	ctx := context.Background()
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupConfiguration{}, indexOwner, func(o client.Object) []string {
+		if owner := metav1.GetControllerOf(o); owner != nil && owner.Kind == v1alpha1.BackupBatchKind {
+			return []string{string(owner.UID)}
+		}
+		return nil
+	}); err != nil {
+		return fmt.Errorf("index BackupConfigurations by batch: %w", err)
+	}
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupBatch{}, indexChild, func(o client.Object) []string {
+		batch := o.(*v1alpha1.BackupBatch)
+		names := make([]string, len(batch.Spec.Targets))
+		for i, target := range batch.Spec.Targets {
+			names[i] = policy.ChildName(batch.Name, target.Name)
+		}
+		return names
+	}); err != nil {
+		return fmt.Errorf("index BackupBatches by child: %w", err)
+	}
+
+	written := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{})
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("backupbatch").
+		For(&v1alpha1.BackupBatch{}, builder.WithPredicates(written)).
+		Owns(&batchv1.CronJob{}, builder.WithPredicates(written)).
+		Watches(&v1alpha1.BackupConfiguration{}, handler.EnqueueRequestsFromMapFunc(r.ofConfiguration)).
+		WithOptions(opts).
+		Complete(r)
+}
+
+// ofConfiguration reaches the batch that owns a BackupConfiguration and those that want its name: a child that was orphaned,
+// or somebody else's that goes away.
+func (r *Reconciler) ofConfiguration(ctx context.Context, o client.Object) []reconcile.Request {
+	var requests []reconcile.Request
+	if owner := metav1.GetControllerOf(o); owner != nil && owner.Kind == v1alpha1.BackupBatchKind {
+		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: owner.Name}})
+	}
+	var list v1alpha1.BackupBatchList
+	if err := r.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingFields{indexChild: o.GetName()}); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list BackupBatches that want a BackupConfiguration's name")
+		return requests
+	}
+	for i := range list.Items {
+		if key := client.ObjectKeyFromObject(&list.Items[i]); len(requests) == 0 || requests[0].NamespacedName != key {
+			requests = append(requests, reconcile.Request{NamespacedName: key})
+		}
+	}
+	return requests
+}

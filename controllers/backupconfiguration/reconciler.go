@@ -1,0 +1,162 @@
+// Package backupconfiguration reconciles BackupConfigurations: it checks them, makes their Repositories and keeps the
+// CronJobs of their sessions. The children of batches are among them; they have no schedule of their own.
+package backupconfiguration
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	kerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+	"github.com/fluxcd/pkg/runtime/controller"
+	"github.com/fluxcd/pkg/runtime/patch"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/trigger"
+)
+
+// Reconciler reconciles BackupConfigurations.
+type Reconciler struct {
+	client.Client
+	record.EventRecorder
+	controller.Metrics
+
+	// APIReader reads from the API server. It is asked before anything is made, so that nobody's object is taken over.
+	APIReader client.Reader
+	// Scheme of the client.
+	Scheme *runtime.Scheme
+	// Clock tells the next slots.
+	Clock clock.PassiveClock
+	// MoverImage is the image of the CronJobs' pods.
+	MoverImage string
+	// FieldManager of what is applied.
+	FieldManager string
+	// EnsureTrigger makes the account of the CronJobs' pods in a namespace.
+	EnsureTrigger func(ctx context.Context, namespace string) error
+}
+
+// Reconcile brings one BackupConfiguration's Repositories, CronJobs and status up to date.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, retErr error) {
+	start := r.Clock.Now()
+	configuration := &v1alpha1.BackupConfiguration{}
+	if err := r.Get(ctx, req.NamespacedName, configuration); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if v1alpha1.HasRecordAnnotation(configuration.Annotations) {
+		return ctrl.Result{}, nil
+	}
+	if !configuration.DeletionTimestamp.IsZero() {
+		r.record(ctx, configuration)
+		return ctrl.Result{}, nil
+	}
+
+	before := configuration.DeepCopy()
+	patcher := patch.NewSerialPatcher(configuration, r.Client)
+	defer func() {
+		if err := patcher.Patch(ctx, configuration, patchOptions(r.FieldManager)...); err != nil {
+			retErr = kerrors.NewAggregate([]error{retErr, client.IgnoreNotFound(err)})
+			return
+		}
+		r.announce(before, configuration)
+		r.record(ctx, configuration)
+		r.RecordDuration(ctx, configuration, start)
+	}()
+	return r.reconcile(ctx, configuration)
+}
+
+// reconcile does the work and sets the status. An error is one that trying again may mend; the status keeps its last word.
+func (r *Reconciler) reconcile(ctx context.Context, configuration *v1alpha1.BackupConfiguration) (ctrl.Result, error) {
+	found := findings{}
+	for _, m := range policy.ConfigurationMistakes(configuration) {
+		found.invalid(m.Reason, m.Field+": "+m.Message)
+	}
+	status := &configuration.Status
+	// What is asked next follows references that a spec with mistakes may lack.
+	if len(found.all) == 0 {
+		if err := r.check(ctx, configuration, &found); err != nil {
+			return ctrl.Result{}, err
+		}
+	}
+
+	sessions := policy.ConfigurationSessions(configuration)
+	keeper := r.keeper()
+	var conflicts, unscheduled map[string]error
+	if found.anyInvalid() {
+		// The last good CronJobs stay in force, except those of sessions that policy has removed.
+		if err := keeper.Prune(ctx, configuration, sessions); err != nil {
+			return ctrl.Result{}, err
+		}
+		unscheduled = trigger.Untouched(sessions)
+	} else {
+		var err error
+		if conflicts, err = keeper.Ensure(ctx, configuration, sessions); err != nil {
+			return ctrl.Result{}, err
+		}
+		unscheduled = conflicts
+	}
+	for _, session := range sessions {
+		if err := conflicts[session.Name]; err != nil {
+			found.notReady(v1alpha1.ReasonNameConflict, err.Error())
+		}
+	}
+
+	now := r.Clock.Now()
+	statuses, next := trigger.Status(status.Sessions, sessions, unscheduled, now, configuration.Generation)
+	status.Sessions = statuses
+	status.ObservedGeneration = configuration.Generation
+	summarize(configuration, &found)
+	return ctrl.Result{RequeueAfter: trigger.After(now, next, conflicts)}, nil
+}
+
+// check follows the references of a configuration that is right in itself.
+func (r *Reconciler) check(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
+	if err := r.checkTarget(ctx, configuration, findings); err != nil {
+		return err
+	}
+	usable, err := r.checkBackends(ctx, configuration, findings)
+	if err != nil {
+		return err
+	}
+	if err := r.checkAddons(ctx, configuration, findings); err != nil {
+		return err
+	}
+	return r.ensureRepositories(ctx, configuration, usable, findings)
+}
+
+func (r *Reconciler) keeper() *trigger.Keeper {
+	return &trigger.Keeper{
+		Client: r.Client, Reader: r.APIReader, MoverImage: r.MoverImage, FieldManager: r.FieldManager, EnsureAccess: r.EnsureTrigger,
+	}
+}
+
+// announce tells of a change of readiness, once.
+func (r *Reconciler) announce(before, after *v1alpha1.BackupConfiguration) {
+	was, is := conditions.Get(before, readyCondition), conditions.Get(after, readyCondition)
+	if is == nil || was != nil && was.Status == is.Status && was.Reason == is.Reason && was.Message == is.Message {
+		return
+	}
+	kind := corev1.EventTypeNormal
+	if !conditions.IsReady(after) {
+		kind = corev1.EventTypeWarning
+	}
+	r.Event(after, kind, is.Reason, is.Message)
+}
+
+func (r *Reconciler) record(ctx context.Context, configuration *v1alpha1.BackupConfiguration) {
+	r.RecordReadiness(ctx, configuration)
+	r.RecordReconciling(ctx, configuration)
+	r.RecordStalled(ctx, configuration)
+}
+
+// describe names an object for a sentence.
+func describe(kind, namespace, name string) string {
+	return fmt.Sprintf("%s %s/%s", kind, namespace, name)
+}

@@ -1,0 +1,141 @@
+package backupconfiguration
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// targetKinds are the kinds of targets, with their versions.
+var targetKinds = map[schema.GroupKind]schema.GroupVersionKind{
+	{Kind: v1alpha1.KindPersistentVolumeClaim}:      {Version: "v1", Kind: v1alpha1.KindPersistentVolumeClaim},
+	{Group: "apps", Kind: v1alpha1.KindDeployment}:  {Group: "apps", Version: "v1", Kind: v1alpha1.KindDeployment},
+	{Group: "apps", Kind: v1alpha1.KindStatefulSet}: {Group: "apps", Version: "v1", Kind: v1alpha1.KindStatefulSet},
+	{Group: "apps", Kind: v1alpha1.KindDaemonSet}:   {Group: "apps", Version: "v1", Kind: v1alpha1.KindDaemonSet},
+}
+
+// checkTarget asks whether the target exists. Only its metadata is read: a run looks at the rest.
+func (r *Reconciler) checkTarget(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
+	target := configuration.Spec.Target
+	gvk, ok := targetKinds[schema.GroupKind{Group: target.APIGroup, Kind: target.Kind}]
+	if !ok {
+		findings.invalid(v1alpha1.ReasonTargetNotFound, fmt.Sprintf("spec.target: a %s can't be backed up", target.Kind))
+		return nil
+	}
+	object := &metav1.PartialObjectMetadata{}
+	object.SetGroupVersionKind(gvk)
+	err := r.Get(ctx, types.NamespacedName{Namespace: configuration.Namespace, Name: target.Name}, object)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("get %s: %w", target, err)
+	}
+	configuration.Status.TargetFound = ptr.To(err == nil)
+	if err != nil {
+		findings.notReady(v1alpha1.ReasonTargetNotFound,
+			fmt.Sprintf("the target %s does not exist", describe(target.Kind, configuration.Namespace, target.Name)))
+	}
+	return nil
+}
+
+// checkBackends asks for each backend whether its storage can be used from here. The result are the names of those whose
+// storage exists and may be used, ready or not.
+func (r *Reconciler) checkBackends(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) (map[string]bool, error) {
+	usable := map[string]bool{}
+	statuses := make([]v1alpha1.BackendStatus, 0, len(configuration.Spec.Backends))
+	for _, backend := range configuration.Spec.Backends {
+		ref := *backend.StorageRef
+		if ref.Namespace == "" {
+			ref.Namespace = configuration.Namespace
+		}
+		status := v1alpha1.StorageStatus{Ref: ref}
+		found, err := r.checkStorage(ctx, configuration.Namespace, &status)
+		if err != nil {
+			return nil, err
+		}
+		if found != nil {
+			findings.add(*found)
+		}
+		switch status.Reason {
+		case v1alpha1.ReasonStorageNotFound, v1alpha1.ReasonStorageNotAllowed:
+		default:
+			usable[backend.Name] = true
+		}
+		statuses = append(statuses, v1alpha1.BackendStatus{Name: backend.Name, Ready: ptr.To(found == nil), Storage: &status})
+	}
+	configuration.Status.Backends = statuses
+	return usable, nil
+}
+
+// checkStorage completes the status of a storage as a namespace sees it, and says what is wrong with it.
+func (r *Reconciler) checkStorage(ctx context.Context, user string, status *v1alpha1.StorageStatus) (*finding, error) {
+	name := describe(v1alpha1.BackupStorageKind, status.Ref.Namespace, status.Ref.Name)
+	storage := &v1alpha1.BackupStorage{}
+	if err := r.Get(ctx, types.NamespacedName{Namespace: status.Ref.Namespace, Name: status.Ref.Name}, storage); apierrors.IsNotFound(err) {
+		status.Reason = v1alpha1.ReasonStorageNotFound
+		return &finding{reason: status.Reason, message: name + " does not exist"}, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("get %s: %w", name, err)
+	}
+	namespace := &corev1.Namespace{}
+	if storage.Namespace != user {
+		if err := r.Get(ctx, types.NamespacedName{Name: user}, namespace); err != nil {
+			return nil, fmt.Errorf("get Namespace %s: %w", user, err)
+		}
+	}
+	// The phase of a storage that may not be used is not told.
+	if !policy.Allowed(storage.Spec.UsagePolicy, storage.Namespace, user, namespace.Labels) {
+		status.Reason = v1alpha1.ReasonStorageNotAllowed
+		return &finding{reason: status.Reason, invalid: true,
+			message: fmt.Sprintf("the usagePolicy of %s does not allow the namespace %s", name, user)}, nil
+	}
+	if storage.Spec.Storage.Provider == v1alpha1.ProviderLocal && storage.Namespace != user {
+		status.Reason = v1alpha1.ReasonStorageNotAllowed
+		return &finding{reason: status.Reason, invalid: true,
+			message: name + " is a volume: it can be used only from its own namespace"}, nil
+	}
+	status.Phase = storage.Status.Phase
+	if conditions.IsReady(storage) {
+		return nil, nil
+	}
+	status.Reason = v1alpha1.ReasonStorageNotReady
+	if reason := conditions.GetReason(storage, readyCondition); reason != "" {
+		status.Reason = reason
+	}
+	return &finding{reason: v1alpha1.ReasonStorageNotReady, message: name + " is not ready: " + status.Reason}, nil
+}
+
+// checkAddons asks for each session whether Addon, task and Function exist and the parameters fit.
+func (r *Reconciler) checkAddons(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
+	for i := range configuration.Spec.Sessions {
+		info := configuration.Spec.Sessions[i].Addon
+		addon := &v1alpha1.Addon{}
+		if err := r.Get(ctx, types.NamespacedName{Name: info.Name}, addon); apierrors.IsNotFound(err) {
+			findings.notReady(v1alpha1.ReasonAddonNotFound, fmt.Sprintf("the Addon %q does not exist", info.Name))
+			continue
+		} else if err != nil {
+			return fmt.Errorf("get Addon %s: %w", info.Name, err)
+		}
+		for _, m := range policy.TaskMistakes(fmt.Sprintf("spec.sessions[%d].addon", i), addon, info, false) {
+			findings.invalid(m.Reason, m.Field+": "+m.Message)
+		}
+		for _, name := range policy.TaskFunctions(addon, info, false) {
+			if err := r.Get(ctx, types.NamespacedName{Name: name}, &v1alpha1.Function{}); apierrors.IsNotFound(err) {
+				findings.notReady(v1alpha1.ReasonFunctionNotFound,
+					fmt.Sprintf("the Function %q of the Addon %q does not exist", name, info.Name))
+			} else if err != nil {
+				return fmt.Errorf("get Function %s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,168 @@
+package backupconfiguration
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/apply"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// ensureRepositories makes the Repositories that do not exist, in backends that are usable, and reports on all. Nothing
+// owns them, and none is changed once it exists.
+func (r *Reconciler) ensureRepositories(ctx context.Context, configuration *v1alpha1.BackupConfiguration, usable map[string]bool, findings *findings) error {
+	var statuses []v1alpha1.RepoStatus
+	seen := map[string]bool{}
+	for i := range configuration.Spec.Sessions {
+		for j := range configuration.Spec.Sessions[i].Repositories {
+			info := &configuration.Spec.Sessions[i].Repositories[j]
+			if seen[info.Name] {
+				continue
+			}
+			seen[info.Name] = true
+			status, found, err := r.ensureRepository(ctx, configuration, info, usable[info.Backend])
+			if err != nil {
+				return err
+			}
+			if found != nil {
+				findings.add(*found)
+			}
+			statuses = append(statuses, status)
+		}
+	}
+	configuration.Status.Repositories = statuses
+	return nil
+}
+
+func (r *Reconciler) ensureRepository(ctx context.Context, configuration *v1alpha1.BackupConfiguration, info *v1alpha1.RepositoryInfo, usable bool) (v1alpha1.RepoStatus, *finding, error) {
+	status := v1alpha1.RepoStatus{Name: info.Name, Phase: v1alpha1.PhaseNotReady}
+	wanted := repositoryOf(configuration, info)
+	name := describe(v1alpha1.RepositoryKind, wanted.Namespace, wanted.Name)
+	actual, err := r.getRepository(ctx, wanted)
+	if err != nil {
+		return status, nil, err
+	}
+	if actual != nil && !sameSpec(actual, wanted) {
+		status.Reason = v1alpha1.ReasonRepositoryConflict
+		return status, &finding{reason: status.Reason, invalid: true, message: fmt.Sprintf(
+			"%s exists with another target, storage, directory or encryptionSecret, and these never change: give the repository another name", name)}, nil
+	}
+	taker, err := r.directoryTaker(ctx, wanted, actual)
+	if err != nil {
+		return status, nil, err
+	}
+	if taker != nil {
+		status.Reason = v1alpha1.ReasonDirectoryTaken
+		return status, &finding{reason: status.Reason, invalid: true, message: fmt.Sprintf(
+			"the directory %q of BackupStorage %s belongs to %s: choose another one",
+			info.Directory, wanted.Spec.StorageRef.Name, describe(v1alpha1.RepositoryKind, taker.Namespace, taker.Name))}, nil
+	}
+	if actual == nil {
+		if !usable {
+			status.Reason = v1alpha1.ReasonStorageNotReady
+			return status, nil, nil // The backend's own finding says why.
+		}
+		if err := apply.Object(ctx, r.Client, r.FieldManager, wanted); err != nil {
+			return status, nil, err
+		}
+		actual = wanted
+	}
+	if actual.Status.Phase != "" {
+		status.Phase = actual.Status.Phase
+	}
+	if conditions.IsReady(actual) {
+		return status, nil, nil
+	}
+	status.Reason = v1alpha1.ReasonRepositoryNotReady
+	if reason := conditions.GetReason(actual, readyCondition); reason != "" {
+		status.Reason = reason
+	}
+	return status, &finding{reason: v1alpha1.ReasonRepositoryNotReady, message: name + " is not ready: " + status.Reason}, nil
+}
+
+// getRepository is nil where there is none. The API server has the last word on that.
+func (r *Reconciler) getRepository(ctx context.Context, wanted *v1alpha1.Repository) (*v1alpha1.Repository, error) {
+	for _, reader := range []client.Reader{r.Client, r.APIReader} {
+		actual := &v1alpha1.Repository{}
+		err := reader.Get(ctx, client.ObjectKeyFromObject(wanted), actual)
+		if err == nil {
+			return actual, nil
+		}
+		if !apierrors.IsNotFound(err) {
+			return nil, fmt.Errorf("get Repository %s: %w", wanted.Name, err)
+		}
+	}
+	return nil, nil
+}
+
+// directoryTaker is another Repository on the wanted one's directory that came first, or nil.
+func (r *Reconciler) directoryTaker(ctx context.Context, wanted, actual *v1alpha1.Repository) (*v1alpha1.Repository, error) {
+	var list v1alpha1.RepositoryList
+	if err := r.List(ctx, &list, client.MatchingFields{indexDirectory: directoryOf(wanted)}); err != nil {
+		return nil, fmt.Errorf("list Repositories by directory: %w", err)
+	}
+	for i := range list.Items {
+		other := &list.Items[i]
+		if other.Namespace == wanted.Namespace && other.Name == wanted.Name || v1alpha1.HasRecordAnnotation(other.Annotations) {
+			continue
+		}
+		if actual == nil || older(other, actual) {
+			return other, nil
+		}
+	}
+	return nil, nil
+}
+
+// older says whether a came before b; where the API server's seconds do not tell, the UID decides for both in the same way.
+func older(a, b *v1alpha1.Repository) bool {
+	if a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.UID < b.UID
+	}
+	return a.CreationTimestamp.Before(&b.CreationTimestamp)
+}
+
+func repositoryOf(configuration *v1alpha1.BackupConfiguration, info *v1alpha1.RepositoryInfo) *v1alpha1.Repository {
+	repository := &v1alpha1.Repository{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: info.Name, Namespace: configuration.Namespace,
+			Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
+		},
+		Spec: v1alpha1.RepositorySpec{
+			AppRef:           *configuration.Spec.Target,
+			Path:             info.Directory,
+			EncryptionSecret: *info.EncryptionSecret,
+			Driver:           v1alpha1.DriverKopia,
+		},
+	}
+	for _, backend := range configuration.Spec.Backends {
+		if backend.Name == info.Backend {
+			repository.Spec.StorageRef = *backend.StorageRef
+		}
+	}
+	return repository
+}
+
+// sameSpec compares what two Repositories of one namespace mean, however it is spelled.
+func sameSpec(a, b *v1alpha1.Repository) bool { return meaning(a) == meaning(b) }
+
+func meaning(repository *v1alpha1.Repository) v1alpha1.RepositorySpec {
+	spec := repository.Spec
+	for _, namespace := range []*string{&spec.AppRef.Namespace, &spec.StorageRef.Namespace, &spec.EncryptionSecret.Namespace} {
+		if *namespace == "" {
+			*namespace = repository.Namespace
+		}
+	}
+	spec.Path = policy.NormalizeDirectory(spec.Path)
+	return spec
+}
+
+func directoryOf(repository *v1alpha1.Repository) string {
+	return policy.DirectoryKey(repository.Namespace, repository.Spec.StorageRef, repository.Spec.Path)
+}

@@ -1,0 +1,195 @@
+package backupconfiguration
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// Indexes of the cache: on BackupConfigurations what they refer to, and on Repositories their directory.
+const (
+	indexTarget     = "backupconfiguration.target"
+	indexStorage    = "backupconfiguration.storage"
+	indexAddon      = "backupconfiguration.addon"
+	indexRepository = "backupconfiguration.repository"
+	indexDirectory  = "backupconfiguration.directory"
+)
+
+// SetupWithManager registers the controller, its indexes and its watches.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
+	ctx := context.Background()
+	for field, values := range indexes {
+		if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupConfiguration{}, field, func(o client.Object) []string {
+			return values(o.(*v1alpha1.BackupConfiguration))
+		}); err != nil {
+			return fmt.Errorf("index BackupConfigurations by %s: %w", field, err)
+		}
+	}
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.Repository{}, indexDirectory, func(o client.Object) []string {
+		return []string{directoryOf(o.(*v1alpha1.Repository))}
+	}); err != nil {
+		return fmt.Errorf("index Repositories by directory: %w", err)
+	}
+
+	written := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{})
+	b := ctrl.NewControllerManagedBy(mgr).
+		Named("backupconfiguration").
+		For(&v1alpha1.BackupConfiguration{}, builder.WithPredicates(written)).
+		Owns(&batchv1.CronJob{}, builder.WithPredicates(written)).
+		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.ofStorage)).
+		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.ofRepository)).
+		Watches(&v1alpha1.Addon{}, handler.EnqueueRequestsFromMapFunc(r.ofAddon)).
+		Watches(&v1alpha1.Function{}, handler.EnqueueRequestsFromMapFunc(r.ofFunction), builder.WithPredicates(appearance)).
+		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{}))
+	for _, gvk := range targetKinds {
+		target := &metav1.PartialObjectMetadata{}
+		target.SetGroupVersionKind(gvk)
+		b = b.WatchesMetadata(target, handler.EnqueueRequestsFromMapFunc(r.ofTarget(gvk.Group, gvk.Kind)), builder.WithPredicates(appearance))
+	}
+	return b.WithOptions(opts).Complete(r)
+}
+
+// appearance lets through that something exists or no longer does.
+var appearance = predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
+
+// indexes give the values of a BackupConfiguration in each index. What is in a namespace is "<namespace>/<name>" only where
+// it may be another one's.
+var indexes = map[string]func(*v1alpha1.BackupConfiguration) []string{
+	indexTarget: func(c *v1alpha1.BackupConfiguration) []string {
+		if c.Spec.Target == nil {
+			return nil
+		}
+		return []string{targetKey(c.Spec.Target.APIGroup, c.Spec.Target.Kind, c.Spec.Target.Name)}
+	},
+	indexStorage: func(c *v1alpha1.BackupConfiguration) []string {
+		var keys []string
+		for _, backend := range c.Spec.Backends {
+			if backend.StorageRef != nil {
+				keys = append(keys, storageKey(c.Namespace, *backend.StorageRef))
+			}
+		}
+		return unique(keys)
+	},
+	indexAddon: func(c *v1alpha1.BackupConfiguration) []string {
+		var names []string
+		for _, session := range c.Spec.Sessions {
+			if session.Addon != nil {
+				names = append(names, session.Addon.Name)
+			}
+		}
+		return unique(names)
+	},
+	indexRepository: func(c *v1alpha1.BackupConfiguration) []string {
+		var names []string
+		for _, session := range c.Spec.Sessions {
+			for _, repository := range session.Repositories {
+				names = append(names, repository.Name)
+			}
+		}
+		return unique(names)
+	},
+	indexDirectory: func(c *v1alpha1.BackupConfiguration) []string {
+		storages := map[string]v1alpha1.ObjectReference{}
+		for _, backend := range c.Spec.Backends {
+			if backend.StorageRef != nil {
+				storages[backend.Name] = *backend.StorageRef
+			}
+		}
+		var keys []string
+		for _, session := range c.Spec.Sessions {
+			for _, repository := range session.Repositories {
+				keys = append(keys, policy.DirectoryKey(c.Namespace, storages[repository.Backend], repository.Directory))
+			}
+		}
+		return unique(keys)
+	},
+}
+
+func unique(keys []string) []string {
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+func targetKey(group, kind, name string) string { return group + "/" + kind + "/" + name }
+
+func storageKey(namespace string, ref v1alpha1.ObjectReference) string {
+	if ref.Namespace != "" {
+		namespace = ref.Namespace
+	}
+	return namespace + "/" + ref.Name
+}
+
+// requests are for the BackupConfigurations that the options list.
+func (r *Reconciler) requests(ctx context.Context, opts ...client.ListOption) []reconcile.Request {
+	var list v1alpha1.BackupConfigurationList
+	if err := r.List(ctx, &list, opts...); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list BackupConfigurations that refer to a changed object")
+		return nil
+	}
+	requests := make([]reconcile.Request, len(list.Items))
+	for i := range list.Items {
+		requests[i].NamespacedName = client.ObjectKeyFromObject(&list.Items[i])
+	}
+	return requests
+}
+
+func (r *Reconciler) ofTarget(group, kind string) handler.MapFunc {
+	return func(ctx context.Context, o client.Object) []reconcile.Request {
+		return r.requests(ctx, client.InNamespace(o.GetNamespace()), client.MatchingFields{indexTarget: targetKey(group, kind, o.GetName())})
+	}
+}
+
+func (r *Reconciler) ofStorage(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.requests(ctx, client.MatchingFields{indexStorage: o.GetNamespace() + "/" + o.GetName()})
+}
+
+// ofRepository reaches those that name the Repository and those that want its directory.
+func (r *Reconciler) ofRepository(ctx context.Context, o client.Object) []reconcile.Request {
+	requests := r.requests(ctx, client.InNamespace(o.GetNamespace()), client.MatchingFields{indexRepository: o.GetName()})
+	for _, request := range r.requests(ctx, client.MatchingFields{indexDirectory: directoryOf(o.(*v1alpha1.Repository))}) {
+		if !slices.Contains(requests, request) {
+			requests = append(requests, request)
+		}
+	}
+	return requests
+}
+
+func (r *Reconciler) ofAddon(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.requests(ctx, client.MatchingFields{indexAddon: o.GetName()})
+}
+
+// ofFunction reaches those whose Addons have the Function.
+func (r *Reconciler) ofFunction(ctx context.Context, o client.Object) []reconcile.Request {
+	var addons v1alpha1.AddonList
+	if err := r.List(ctx, &addons); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list Addons of a changed Function")
+		return nil
+	}
+	var requests []reconcile.Request
+	for i := range addons.Items {
+		if slices.ContainsFunc(addons.Items[i].Spec.BackupTasks, func(t v1alpha1.Task) bool { return t.Function == o.GetName() }) {
+			requests = append(requests, r.ofAddon(ctx, &addons.Items[i])...)
+		}
+	}
+	return requests
+}
+
+// ofNamespace reaches those that a storage's usagePolicy may judge by the Namespace's labels.
+func (r *Reconciler) ofNamespace(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.requests(ctx, client.InNamespace(o.GetName()))
+}

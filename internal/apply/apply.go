@@ -1,0 +1,61 @@
+// Package apply writes generated objects with server-side apply, and tells whether there is anything to write.
+package apply
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+)
+
+// Object applies obj, without its status, under the field manager and takes over the fields that it sets. Where obj has a
+// UID, an object of another UID is left alone and the error is a conflict; so is a deleted one. Afterwards obj is what the
+// API server has.
+func Object(ctx context.Context, c client.Client, manager string, obj client.Object) error {
+	gvk, err := apiutil.GVKForObject(obj, c.Scheme())
+	if err != nil {
+		return err
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
+	if err != nil {
+		return fmt.Errorf("convert %s %s: %w", gvk.Kind, client.ObjectKeyFromObject(obj), err)
+	}
+	u := &unstructured.Unstructured{Object: content}
+	u.SetGroupVersionKind(gvk)
+	unstructured.RemoveNestedField(u.Object, "status")
+	for _, field := range []string{"creationTimestamp", "managedFields", "resourceVersion", "generation"} {
+		unstructured.RemoveNestedField(u.Object, "metadata", field)
+	}
+	if err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(manager), client.ForceOwnership); err != nil {
+		return fmt.Errorf("apply %s %s: %w", gvk.Kind, client.ObjectKeyFromObject(obj), err)
+	}
+	return runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, obj)
+}
+
+// MetadataDiffers says whether actual lacks labels, annotations or owner references of wanted. What actual has beyond them
+// is not ours to judge.
+func MetadataDiffers(actual, wanted metav1.Object) bool {
+	if lacks(actual.GetLabels(), wanted.GetLabels()) || lacks(actual.GetAnnotations(), wanted.GetAnnotations()) {
+		return true
+	}
+	for _, owner := range wanted.GetOwnerReferences() {
+		if !slices.ContainsFunc(actual.GetOwnerReferences(), func(o metav1.OwnerReference) bool { return o.UID == owner.UID }) {
+			return true
+		}
+	}
+	return false
+}
+
+func lacks(actual, wanted map[string]string) bool {
+	for key, value := range wanted {
+		if got, ok := actual[key]; !ok || got != value {
+			return true
+		}
+	}
+	return false
+}

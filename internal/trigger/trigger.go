@@ -1,0 +1,134 @@
+// Package trigger keeps the CronJobs of an invoker's sessions, for the controllers of BackupConfiguration and BackupBatch.
+package trigger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	batchv1 "k8s.io/api/batch/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/apply"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/schedule"
+)
+
+// errNameConflict says that a CronJob's name is in use by an object that is not the invoker's.
+var errNameConflict = errors.New("the name is in use")
+
+// Keeper makes, corrects and removes CronJobs. It is safe for concurrent use.
+type Keeper struct {
+	// Client reads from the cache and writes.
+	Client client.Client
+	// Reader reads from the API server. It is asked before a CronJob is made, so that nobody's is taken over.
+	Reader client.Reader
+	// MoverImage is the image of the CronJobs' pods.
+	MoverImage string
+	// FieldManager of what is applied.
+	FieldManager string
+	// EnsureAccess makes the account that the CronJobs' pods run as in a namespace. It is called only where a session has
+	// a schedule.
+	EnsureAccess func(ctx context.Context, namespace string) error
+}
+
+// Ensure makes the CronJobs of the sessions that have a scheduler, corrects those that were edited and removes those of
+// sessions that are gone. The schedules must parse. The conflicts are, by session, those whose CronJob has the name of
+// somebody else's; the other sessions are in order then.
+func (k *Keeper) Ensure(ctx context.Context, invoker client.Object, sessions []v1alpha1.SessionConfig) (conflicts map[string]error, err error) {
+	gvk, err := apiutil.GVKForObject(invoker, k.Client.Scheme())
+	if err != nil {
+		return nil, err
+	}
+	if err := k.Prune(ctx, invoker, sessions); err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(sessions, func(s v1alpha1.SessionConfig) bool { return s.Scheduler != nil }) {
+		return nil, nil
+	}
+	if err := k.EnsureAccess(ctx, invoker.GetNamespace()); err != nil {
+		return nil, fmt.Errorf("ensure the trigger's account in %s: %w", invoker.GetNamespace(), err)
+	}
+	conflicts = map[string]error{}
+	for _, session := range sessions {
+		if session.Scheduler == nil {
+			continue
+		}
+		err := k.ensure(ctx, invoker, k.cronJob(gvk.Kind, invoker, session))
+		if errors.Is(err, errNameConflict) {
+			conflicts[session.Name] = err
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return conflicts, nil
+}
+
+// Prune removes the invoker's CronJobs of sessions that are gone or have no scheduler.
+func (k *Keeper) Prune(ctx context.Context, invoker client.Object, sessions []v1alpha1.SessionConfig) error {
+	gvk, err := apiutil.GVKForObject(invoker, k.Client.Scheme())
+	if err != nil {
+		return err
+	}
+	var list batchv1.CronJobList
+	if err := k.Client.List(ctx, &list, client.InNamespace(invoker.GetNamespace()), client.MatchingLabels{
+		v1alpha1.LabelInvokerKind: gvk.Kind, v1alpha1.LabelInvokerName: policy.LabelValue(invoker.GetName()),
+	}); err != nil {
+		return fmt.Errorf("list CronJobs: %w", err)
+	}
+	for i := range list.Items {
+		cronJob := &list.Items[i]
+		if !metav1.IsControlledBy(cronJob, invoker) || slices.ContainsFunc(sessions, func(s v1alpha1.SessionConfig) bool {
+			return s.Scheduler != nil && policy.CronJobName(gvk.Kind, invoker.GetName(), s.Name) == cronJob.Name
+		}) {
+			continue
+		}
+		err := k.Client.Delete(ctx, cronJob, client.Preconditions{UID: &cronJob.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("delete CronJob %s: %w", cronJob.Name, err)
+		}
+	}
+	return nil
+}
+
+func (k *Keeper) cronJob(kind string, invoker client.Object, session v1alpha1.SessionConfig) *batchv1.CronJob {
+	cronJob := schedule.CronJob(schedule.CronJobInput{
+		Name:         policy.CronJobName(kind, invoker.GetName(), session.Name),
+		Namespace:    invoker.GetNamespace(),
+		Invoker:      *metav1.NewControllerRef(invoker, v1alpha1.GroupVersion.WithKind(kind)),
+		InvokerLabel: policy.LabelValue(invoker.GetName()),
+		Session:      session.Name,
+		Scheduler:    *session.Scheduler,
+		MoverImage:   k.MoverImage,
+	})
+	// A field that the policy no longer sets is not seen by comparing what it does set.
+	cronJob.Annotations = map[string]string{v1alpha1.AnnotationSpecDigest: policy.Digest(cronJob.Spec)}
+	return cronJob
+}
+
+func (k *Keeper) ensure(ctx context.Context, invoker client.Object, wanted *batchv1.CronJob) error {
+	var actual batchv1.CronJob
+	err := k.Client.Get(ctx, client.ObjectKeyFromObject(wanted), &actual)
+	if apierrors.IsNotFound(err) {
+		err = k.Reader.Get(ctx, client.ObjectKeyFromObject(wanted), &actual)
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+	case err != nil:
+		return fmt.Errorf("get CronJob %s: %w", wanted.Name, err)
+	case !metav1.IsControlledBy(&actual, invoker):
+		return fmt.Errorf("CronJob %s is not the one of session %q, rename one of them: %w",
+			wanted.Name, wanted.Labels[v1alpha1.LabelSession], errNameConflict)
+	case !apply.MetadataDiffers(&actual, wanted) && equality.Semantic.DeepDerivative(wanted.Spec, actual.Spec):
+		return nil
+	default:
+		wanted.UID = actual.UID
+	}
+	return apply.Object(ctx, k.Client, k.FieldManager, wanted)
+}
