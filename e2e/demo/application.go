@@ -20,15 +20,12 @@ import (
 // uploadsUser owns the files of the stand-alone volume: the user that movers run as where nothing says otherwise.
 const uploadsUser = 65532
 
-// bucket that policies/examples/shop backs up to.
-const bucket = "backups"
-
 // clean removes what an earlier run left in the cluster, and its backups, so that each run shows the same.
 func (s *show) clean(ctx context.Context) error {
 	old := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
 	err := s.bed.Client.Delete(ctx, old)
 	if apierrors.IsNotFound(err) {
-		return s.bed.EnsureBucket(ctx, bucket)
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("remove the namespace of an earlier run: %w", err)
@@ -41,10 +38,7 @@ func (s *show) clean(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.bed.EmptyBucket(ctx, bucket); err != nil {
-		return err
-	}
-	return s.bed.EnsureBucket(ctx, bucket)
+	return s.bed.EmptyBucket(ctx, testbed.Bucket)
 }
 
 // application deploys the application and fills its volumes with the source code of the Go toolchain.

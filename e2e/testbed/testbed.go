@@ -27,6 +27,9 @@ const (
 	SystemNamespace = "cairn-system"
 )
 
+// Bucket that Deploy makes on the S3 server.
+const Bucket = "backups"
+
 // Testbed is a cluster with Cairn, a Git server and an S3 server in it. Its methods may be called concurrently.
 type Testbed struct {
 	// Client of an administrator of the cluster.
@@ -99,6 +102,9 @@ func (t *Testbed) Deploy(ctx context.Context) error {
 		}
 	}
 	if err := t.findServers(ctx); err != nil {
+		return err
+	}
+	if err := t.EnsureBucket(ctx, Bucket); err != nil {
 		return err
 	}
 	fmt.Fprintf(t.out, "Cairn, the Git server and the S3 server are ready after %s\n", time.Since(begin).Round(100*time.Millisecond))

@@ -1,0 +1,63 @@
+// Command manager runs Cairn's controllers.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/fluxcd/pkg/runtime/client"
+	"github.com/fluxcd/pkg/runtime/jitter"
+	"github.com/fluxcd/pkg/runtime/leaderelection"
+	"github.com/fluxcd/pkg/runtime/logger"
+	"github.com/spf13/pflag"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/cairn-backup/cairn/internal/version"
+)
+
+// options are the flags.
+type options struct {
+	metricsAddr string
+	healthAddr  string
+	eventsAddr  string
+	moverImage  string
+	dataDir     string
+	concurrent  int
+	showVersion bool
+
+	client         client.Options
+	log            logger.Options
+	leaderElection leaderelection.Options
+	jitter         jitter.IntervalOptions
+}
+
+func main() {
+	var o options
+	o.bind(pflag.CommandLine)
+	pflag.Parse()
+	if o.showVersion {
+		fmt.Println(version.Version)
+		return
+	}
+	log := logger.NewLogger(o.log)
+	logger.SetLogger(log)
+	ctrl.SetLogger(log)
+	if err := run(ctrl.SetupSignalHandler(), &o); err != nil {
+		log.Error(err, "the manager has stopped")
+		os.Exit(1)
+	}
+}
+
+func (o *options) bind(fs *pflag.FlagSet) {
+	fs.StringVar(&o.metricsAddr, "metrics-addr", ":8080", "address of the metrics")
+	fs.StringVar(&o.healthAddr, "health-addr", ":9440", "address of the health checks")
+	fs.StringVar(&o.eventsAddr, "events-addr", "", "address of Flux's notification controller, which gets the events too")
+	fs.StringVar(&o.moverImage, "mover-image", "", "image of the movers (required)")
+	fs.StringVar(&o.dataDir, "data-dir", "/data", "directory for what is fetched from Git; it may be lost at any time")
+	fs.IntVar(&o.concurrent, "concurrent", 4, "number of objects of a kind that are reconciled at the same time")
+	fs.BoolVar(&o.showVersion, "version", false, "print the version and exit")
+	o.client.BindFlags(fs)
+	o.log.BindFlags(fs)
+	o.leaderElection.BindFlags(fs)
+	o.jitter.BindFlags(fs)
+}

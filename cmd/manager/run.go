@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand"
+	"sync"
+	"time"
+
+	fluxctrl "github.com/fluxcd/pkg/runtime/controller"
+	"github.com/fluxcd/pkg/runtime/client"
+	"github.com/fluxcd/pkg/runtime/events"
+	"github.com/fluxcd/pkg/runtime/metrics"
+	"github.com/fluxcd/pkg/runtime/pprof"
+	"github.com/fluxcd/pkg/runtime/probes"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// name of the manager in events, leases and field managers.
+const name = "cairn-manager"
+
+// run starts the controllers and returns when ctx ends or one of them can't go on.
+func run(ctx context.Context, o *options) error {
+	if o.moverImage == "" {
+		return errors.New("read the flags: --mover-image is required")
+	}
+	if err := o.jitter.SetGlobalJitter(rand.New(&lockedSource{source: rand.NewSource(time.Now().UnixNano())})); err != nil {
+		return fmt.Errorf("read the flags: %w", err)
+	}
+	mgr, err := newManager(o)
+	if err != nil {
+		return err
+	}
+	recorder, err := events.NewRecorder(mgr, ctrl.Log, o.eventsAddr, name)
+	if err != nil {
+		return fmt.Errorf("make the event recorder: %w", err)
+	}
+	uid, err := clusterUID(ctx, mgr.GetAPIReader())
+	if err != nil {
+		return err
+	}
+	shared := shared{mgr: mgr, recorder: recorder, clusterUID: uid, options: o,
+		metrics: fluxctrl.NewMetrics(mgr, metrics.MustMakeRecorder(), v1alpha1.FinalizerPrune, v1alpha1.FinalizerFlush)}
+	if err := shared.setup(ctx); err != nil {
+		return err
+	}
+	probes.SetupChecks(mgr, ctrl.Log)
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("run the controllers: %w", err)
+	}
+	return nil
+}
+
+func newManager(o *options) (ctrl.Manager, error) {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+
+	// Of pods, Jobs and CronJobs only those that Cairn made are kept in memory: the rest of a cluster's is not our size.
+	ours := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn})}
+	mgr, err := ctrl.NewManager(client.GetConfigOrDie(o.client), ctrl.Options{
+		Scheme:                        scheme,
+		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddr, ExtraHandlers: pprof.GetHandlers()},
+		HealthProbeBindAddress:        o.healthAddr,
+		LeaderElection:                o.leaderElection.Enable,
+		LeaderElectionID:              name,
+		LeaderElectionReleaseOnCancel: o.leaderElection.ReleaseOnCancel,
+		LeaseDuration:                 &o.leaderElection.LeaseDuration,
+		RenewDeadline:                 &o.leaderElection.RenewDeadline,
+		RetryPeriod:                   &o.leaderElection.RetryPeriod,
+		Controller:                    ctrlconfig.Controller{MaxConcurrentReconciles: o.concurrent},
+		Cache: cache.Options{
+			DefaultTransform: cache.TransformStripManagedFields(),
+			ByObject: map[ctrlclient.Object]cache.ByObject{
+				&corev1.Pod{}: ours, &batchv1.Job{}: ours, &batchv1.CronJob{}: ours,
+			},
+		},
+		Client: ctrlclient.Options{Cache: &ctrlclient.CacheOptions{
+			DisableFor: []ctrlclient.Object{&corev1.Secret{}, &corev1.ConfigMap{}},
+		}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make the manager: %w", err)
+	}
+	return mgr, nil
+}
+
+// clusterUID is the UID of the namespace kube-system, which identifies a cluster as long as it lives.
+func clusterUID(ctx context.Context, c ctrlclient.Reader) (string, error) {
+	var namespace corev1.Namespace
+	if err := c.Get(ctx, types.NamespacedName{Name: "kube-system"}, &namespace); err != nil {
+		return "", fmt.Errorf("read the cluster's identity: %w", err)
+	}
+	return string(namespace.UID), nil
+}
+
+// lockedSource makes a source usable from several goroutines, which Flux's jitter needs.
+type lockedSource struct {
+	mu     sync.Mutex
+	source rand.Source
+}
+
+func (l *lockedSource) Int63() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.source.Int63()
+}
+
+func (l *lockedSource) Seed(seed int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.source.Seed(seed)
+}

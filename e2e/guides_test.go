@@ -1,0 +1,37 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	. "github.com/onsi/gomega"
+)
+
+// shellBlock is a fenced block of shell commands in a guide.
+var shellBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
+
+// TestGuides runs every shell command of the guides, one block after the other, in one directory, as a reader would.
+func TestGuides(t *testing.T) {
+	bed := deployed(t)
+	for _, name := range []string{"stand-alone-volume.md", "batch.md"} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			guide, err := os.ReadFile(filepath.Join(root(t), "docs", "guides", name))
+			g.Expect(err).NotTo(HaveOccurred())
+			blocks := shellBlock.FindAllSubmatch(guide, -1)
+			g.Expect(blocks).NotTo(BeEmpty(), "a guide without commands proves nothing")
+			work := t.TempDir()
+			for _, block := range blocks {
+				cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", string(block[1]))
+				cmd.Dir = work
+				cmd.Env = append(os.Environ(), "KUBECONFIG="+bed.Kubeconfig, "PATH="+programs(t))
+				out, err := cmd.CombinedOutput()
+				t.Logf("$ %s\n%s", block[1], out)
+				g.Expect(err).NotTo(HaveOccurred(), "the commands of a guide must work as they stand there")
+			}
+		})
+	}
+}
