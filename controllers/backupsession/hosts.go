@@ -1,0 +1,112 @@
+package backupsession
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/session"
+)
+
+// namespaceState is what all targets of a namespace are resolved from. It is read past the cache: a manager that caches
+// every pod of the cluster would need memory for all of them, to look at each a few times a day.
+type namespaceState struct {
+	pods       []corev1.Pod
+	claims     []corev1.PersistentVolumeClaim
+	privileged bool
+}
+
+func (r *resolution) state(ctx context.Context) (*namespaceState, error) {
+	if r.namespace != nil {
+		return r.namespace, nil
+	}
+	in := client.InNamespace(r.session.Namespace)
+	var pods corev1.PodList
+	if err := r.APIReader.List(ctx, &pods, in); err != nil {
+		return nil, fmt.Errorf("list pods: %w", err)
+	}
+	var claims corev1.PersistentVolumeClaimList
+	if err := r.APIReader.List(ctx, &claims, in); err != nil {
+		return nil, fmt.Errorf("list persistent volume claims: %w", err)
+	}
+	privileged, err := access.Privileged(ctx, r.Client, r.session.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	r.namespace = &namespaceState{pods: pods.Items, claims: claims.Items, privileged: privileged}
+	return r.namespace, nil
+}
+
+// hosts says which Jobs back a target up.
+func (r *resolution) hosts(ctx context.Context, app v1alpha1.TypedObjectReference, paths string, job *v1alpha1.JobPodSpec) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError, error) {
+	state, err := r.state(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	t := session.Target{
+		Pods: slices.Clone(state.pods), Claims: state.claims, Paths: paths, Job: job, Privileged: state.privileged,
+	}
+	object := workload(&t, app.Kind)
+	if object == nil {
+		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound, Message: fmt.Sprintf("%s is of a kind that can't be backed up", app)}, nil
+	}
+	err = r.APIReader.Get(ctx, client.ObjectKey{Namespace: r.session.Namespace, Name: app.Name}, object)
+	if apierrors.IsNotFound(err) {
+		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound, Message: fmt.Sprintf("there is no %s", app)}, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("get %s: %w", app, err)
+	}
+	hosts, refusal := session.ResolveHosts(t)
+	return hosts, refusal, nil
+}
+
+// workload is the object of t that is to be read.
+func workload(t *session.Target, kind string) client.Object {
+	switch kind {
+	case v1alpha1.KindPersistentVolumeClaim:
+		t.Claim = &corev1.PersistentVolumeClaim{}
+		return t.Claim
+	case v1alpha1.KindDeployment:
+		t.Deployment = &appsv1.Deployment{}
+		return t.Deployment
+	case v1alpha1.KindStatefulSet:
+		t.StatefulSet = &appsv1.StatefulSet{}
+		return t.StatefulSet
+	case v1alpha1.KindDaemonSet:
+		t.DaemonSet = &appsv1.DaemonSet{}
+		return t.DaemonSet
+	default:
+		return nil
+	}
+}
+
+// restoring says whether a restore writes into one of the volumes now.
+func (r *resolution) restoring(ctx context.Context, hosts []v1alpha1.ResolvedHost) (*v1alpha1.ResolvedError, error) {
+	var restores v1alpha1.RestoreSessionList
+	if err := r.List(ctx, &restores, client.InNamespace(r.session.Namespace)); err != nil {
+		return nil, fmt.Errorf("list restore sessions: %w", err)
+	}
+	for i := range restores.Items {
+		restore := &restores.Items[i]
+		if restore.Status.Resolved == nil || restore.Status.Phase.Terminal() || v1alpha1.HasRecordAnnotation(restore.Annotations) {
+			continue
+		}
+		for _, h := range hosts {
+			for _, v := range h.Volumes {
+				if v.ClaimName != "" && v.ClaimName == restore.Status.Resolved.ClaimName {
+					return &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreInProgress,
+						Message: fmt.Sprintf("RestoreSession %s writes into PersistentVolumeClaim %s", restore.Name, v.ClaimName)}, nil
+				}
+			}
+		}
+	}
+	return nil, nil
+}

@@ -1,0 +1,151 @@
+package backupsession
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/schedule"
+	"github.com/cairn-backup/cairn/internal/session"
+)
+
+// leastStartingDeadline is how late a run may start at least when its session names no deadline: what a run waits for
+// before it starts takes some minutes.
+const leastStartingDeadline = 15 * time.Minute
+
+// unscheduledDeadline is how late a run of a session without a schedule may start.
+const unscheduledDeadline = 24 * time.Hour
+
+// lookUp finds out everything about a session that is not frozen. The invoker is nil if there is none.
+func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.BackupSession) (*session.Start, client.Object, error) {
+	start := &session.Start{
+		Since:   session.Since(s.Status.Conditions, r.Clock.Now()),
+		CronJob: policy.CronJobName(s.Spec.Invoker.Kind, s.Spec.Invoker.Name, s.Spec.Session),
+	}
+	invoker, err := r.invoker(ctx, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	if invoker == nil {
+		start.Refused = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonInvokerNotFound,
+			Message: fmt.Sprintf("there is no %s %s", s.Spec.Invoker.Kind, s.Spec.Invoker.Name)}
+		return start, nil, nil
+	}
+	config, digest := sessionOf(invoker, s.Spec.Session)
+	if config == nil {
+		start.Refused = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonSessionNotFound,
+			Message: fmt.Sprintf("%s %s has no session %q", s.Spec.Invoker.Kind, s.Spec.Invoker.Name, s.Spec.Session)}
+		return start, invoker, nil
+	}
+	start.Policy = v1alpha1.ResolvedPolicy{Generation: invoker.GetGeneration(), Digest: digest}
+	start.Deadline = startingDeadline(s, config)
+	start.Timeout = timeoutOf(s.Spec.BackupTimeout, config.BackupTimeout)
+	if err := r.source(ctx, invoker, start); err != nil {
+		return nil, nil, err
+	}
+	start.Targets, err = r.targets(ctx, s, invoker, start.Since)
+	return start, invoker, err
+}
+
+// invoker reads the invoker, past the cache before it says that there is none.
+func (r *Reconciler) invoker(ctx context.Context, s *v1alpha1.BackupSession) (client.Object, error) {
+	var invoker client.Object = &v1alpha1.BackupConfiguration{}
+	if s.Spec.Invoker.Kind == v1alpha1.BackupBatchKind {
+		invoker = &v1alpha1.BackupBatch{}
+	}
+	key := client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.Invoker.Name}
+	err := r.Get(ctx, key, invoker)
+	if apierrors.IsNotFound(err) {
+		err = r.APIReader.Get(ctx, key, invoker)
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("get invoker %s: %w", key, err)
+	default:
+		return invoker, nil
+	}
+}
+
+// sessionOf is what an invoker says of a session, and the digest of the invoker's spec.
+func sessionOf(invoker client.Object, name string) (*v1alpha1.SessionConfig, string) {
+	switch o := invoker.(type) {
+	case *v1alpha1.BackupConfiguration:
+		for i := range o.Spec.Sessions {
+			if o.Spec.Sessions[i].Name == name {
+				return &o.Spec.Sessions[i].SessionConfig, policy.Digest(o.Spec)
+			}
+		}
+	case *v1alpha1.BackupBatch:
+		for i := range o.Spec.Sessions {
+			if o.Spec.Sessions[i].Name == name {
+				return &o.Spec.Sessions[i].SessionConfig, policy.Digest(o.Spec)
+			}
+		}
+	}
+	return nil, ""
+}
+
+func timeoutOf(durations ...*metav1.Duration) time.Duration {
+	for _, d := range durations {
+		if d != nil {
+			return d.Duration
+		}
+	}
+	return session.DefaultTimeout
+}
+
+// startingDeadline is when it is too late to start: what the scheduler says, else when the next slot comes, so that a run
+// that was restored from somewhere without its status does not start.
+func startingDeadline(s *v1alpha1.BackupSession, c *v1alpha1.SessionConfig) time.Time {
+	from := slot(s)
+	if s.Spec.ScheduledTime == nil {
+		return time.Time{}
+	}
+	if c.Scheduler == nil {
+		return from.Add(unscheduledDeadline)
+	}
+	if seconds := c.Scheduler.StartingDeadlineSeconds; seconds != nil {
+		return from.Add(time.Duration(*seconds) * time.Second)
+	}
+	zone := ""
+	if c.Scheduler.TimeZone != nil {
+		zone = *c.Scheduler.TimeZone
+	}
+	next, err := schedule.Next(c.Scheduler.Schedule, zone, from)
+	if err != nil {
+		return from.Add(unscheduledDeadline)
+	}
+	if least := from.Add(leastStartingDeadline); next.Before(least) {
+		return least
+	}
+	return next
+}
+
+// source finds out which revision of which PolicySync is in force, and whether it is about to change.
+func (r *Reconciler) source(ctx context.Context, invoker client.Object, start *session.Start) error {
+	labels := invoker.GetLabels()
+	key := client.ObjectKey{Namespace: labels[v1alpha1.LabelSyncNamespace], Name: labels[v1alpha1.LabelSyncName]}
+	if key.Name == "" || key.Namespace == "" {
+		return nil
+	}
+	start.Policy.Source = "PolicySync/" + key.Namespace + "/" + key.Name
+	var sync v1alpha1.PolicySync
+	if err := r.Get(ctx, key, &sync); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("get policy sync %s: %w", key, err)
+	}
+	start.Policy.Revision = sync.Status.LastAppliedRevision
+	start.PolicyApplying = conditions.IsReconciling(&sync) && sync.Status.LastAttemptedRevision != sync.Status.LastAppliedRevision
+	return nil
+}

@@ -1,0 +1,214 @@
+package backupsession
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// targets resolves every target of a session, in the order of the policy. Mistakes are in the targets; an error is only
+// what may pass.
+func (r *Reconciler) targets(ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object, since time.Time) ([]session.StartTarget, error) {
+	res := &resolution{Reconciler: r, session: s}
+	switch o := invoker.(type) {
+	case *v1alpha1.BackupConfiguration:
+		t, err := res.target(ctx, o.Name, *o.Spec.Target, o)
+		return []session.StartTarget{t}, err
+	case *v1alpha1.BackupBatch:
+		return res.batch(ctx, o, since)
+	default:
+		return nil, fmt.Errorf("resolve targets of %s: it is of no kind that has any", invoker.GetName())
+	}
+}
+
+// resolution resolves the targets of one session. What several of them need is read once.
+type resolution struct {
+	*Reconciler
+	session   *v1alpha1.BackupSession
+	namespace *namespaceState
+}
+
+// batch resolves the targets of a batch through its children.
+func (r *resolution) batch(ctx context.Context, b *v1alpha1.BackupBatch, since time.Time) ([]session.StartTarget, error) {
+	i := slices.IndexFunc(b.Spec.Sessions, func(c v1alpha1.BackupBatchSession) bool { return c.Name == r.session.Spec.Session })
+	var out []session.StartTarget
+	for _, bt := range b.Spec.Targets {
+		if !slices.ContainsFunc(b.Spec.Sessions[i].Targets, func(t v1alpha1.BatchSessionTarget) bool { return t.Name == bt.Name }) {
+			continue
+		}
+		t, err := r.child(ctx, b, bt, since)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, t)
+	}
+	return out, nil
+}
+
+// child resolves one target of a batch. A child that is missing or older than the batch is waited for.
+func (r *resolution) child(ctx context.Context, b *v1alpha1.BackupBatch, bt v1alpha1.BatchTarget, since time.Time) (session.StartTarget, error) {
+	name := policy.ChildName(b.Name, bt.Name)
+	var child v1alpha1.BackupConfiguration
+	err := r.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: name}, &child)
+	waiting := r.Clock.Now().Before(since.Add(session.WaitForChild))
+	switch {
+	case err != nil && !apierrors.IsNotFound(err):
+		return session.StartTarget{}, fmt.Errorf("get backup configuration %s: %w", name, err)
+	case err != nil || b.Status.ObservedGeneration < b.Generation && waiting:
+		return broken(bt.Name, bt.AppRef, name, session.WaitForChild, v1alpha1.ReasonChildrenNotReady,
+			"BackupConfiguration %s was not made yet", name), nil
+	case !metav1.IsControlledBy(&child, b):
+		return broken(bt.Name, bt.AppRef, name, 0, v1alpha1.ReasonNameConflict,
+			"BackupConfiguration %s does not belong to BackupBatch %s", name, b.Name), nil
+	default:
+		return r.target(ctx, bt.Name, bt.AppRef, &child)
+	}
+}
+
+// broken is a target that can't be backed up, or not yet.
+func broken(name string, app v1alpha1.TypedObjectReference, configuration string, wait time.Duration, reason, format string, args ...any) session.StartTarget {
+	return session.StartTarget{
+		Resolved: v1alpha1.ResolvedTarget{
+			Name: name, AppRef: app, Configuration: configuration,
+			Error: &v1alpha1.ResolvedError{Reason: reason, Message: fmt.Sprintf(format, args...)},
+		},
+		Wait: wait,
+	}
+}
+
+// target resolves one target from its BackupConfiguration.
+func (r *resolution) target(ctx context.Context, name string, app v1alpha1.TypedObjectReference, c *v1alpha1.BackupConfiguration) (session.StartTarget, error) {
+	app.Namespace = ""
+	out := session.StartTarget{Resolved: v1alpha1.ResolvedTarget{Name: name, AppRef: app, Configuration: c.Name, ConfigurationUID: c.UID}}
+	fail := func(e *v1alpha1.ResolvedError, wait time.Duration) (session.StartTarget, error) {
+		out.Resolved.Error, out.Wait = e, wait
+		return out, nil
+	}
+	i := slices.IndexFunc(c.Spec.Sessions, func(s v1alpha1.BackupConfigurationSession) bool { return s.Name == r.session.Spec.Session })
+	if i < 0 {
+		return fail(&v1alpha1.ResolvedError{Reason: v1alpha1.ReasonSessionNotFound,
+			Message: fmt.Sprintf("BackupConfiguration %s has no session %q", c.Name, r.session.Spec.Session)}, session.WaitForChild)
+	}
+	config := &c.Spec.Sessions[i]
+	params, refusal, err := r.task(ctx, &out.Resolved, config)
+	if refusal != nil || err != nil {
+		out.Resolved.Error = refusal
+		return out, err
+	}
+	for _, info := range config.Repositories {
+		repo, refusal, wait, err := r.repository(ctx, c, info)
+		if refusal != nil || err != nil {
+			out.Resolved.Error, out.Wait = refusal, wait
+			return out, err
+		}
+		out.Resolved.Repositories = append(out.Resolved.Repositories, *repo)
+	}
+	hosts, refusal, err := r.hosts(ctx, app, params[session.ParamPaths], out.Resolved.Task.Job)
+	if refusal != nil || err != nil {
+		out.Resolved.Error = refusal
+		return out, err
+	}
+	out.Resolved.Hosts = hosts
+	refusal, err = r.restoring(ctx, hosts)
+	out.Resolved.Error = refusal
+	return out, err
+}
+
+// task resolves Addon, task and Function, and gives the parameters.
+func (r *resolution) task(ctx context.Context, t *v1alpha1.ResolvedTarget, c *v1alpha1.BackupConfigurationSession) (map[string]string, *v1alpha1.ResolvedError, error) {
+	vars := task.Variables{
+		MoverImage: r.MoverImage, Namespace: r.session.Namespace, BackupSession: r.session.Name,
+		InvokerKind: r.session.Spec.Invoker.Kind, InvokerName: r.session.Spec.Invoker.Name,
+		TargetKind: t.AppRef.Kind, TargetName: t.AppRef.Name,
+	}
+	if len(c.Repositories) == 1 {
+		vars.Snapshot = policy.SnapshotName(c.Repositories[0].Name, r.session.Name)
+	}
+	addon := &v1alpha1.Addon{}
+	if err := r.Get(ctx, client.ObjectKey{Name: c.Addon.Name}, addon); apierrors.IsNotFound(err) {
+		addon = nil
+	} else if err != nil {
+		return nil, nil, fmt.Errorf("get addon %s: %w", c.Addon.Name, err)
+	}
+	var lookupErr error
+	resolved, params, refusal := task.Resolve(addon, func(name string) *v1alpha1.Function {
+		var f v1alpha1.Function
+		if err := r.Get(ctx, client.ObjectKey{Name: name}, &f); err != nil {
+			if client.IgnoreNotFound(err) != nil {
+				lookupErr = fmt.Errorf("get function %s: %w", name, err)
+			}
+			return nil
+		}
+		return &f
+	}, *c.Addon, false, vars)
+	if lookupErr != nil {
+		return nil, nil, lookupErr
+	}
+	t.Task = resolved
+	return params, refusal, nil
+}
+
+// repository freezes one repository. One that is not ready yet is waited for, unless nothing will come of it.
+func (r *resolution) repository(ctx context.Context, c *v1alpha1.BackupConfiguration, info v1alpha1.RepositoryInfo) (*v1alpha1.ResolvedRepository, *v1alpha1.ResolvedError, time.Duration, error) {
+	refuse := func(wait time.Duration, reason, format string, args ...any) (*v1alpha1.ResolvedRepository, *v1alpha1.ResolvedError, time.Duration, error) {
+		return nil, &v1alpha1.ResolvedError{Reason: reason, Message: fmt.Sprintf(format, args...)}, wait, nil
+	}
+	var repo v1alpha1.Repository
+	err := r.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: info.Name}, &repo)
+	if apierrors.IsNotFound(err) {
+		return refuse(session.WaitForRepository, v1alpha1.ReasonRepositoryNotReady, "there is no Repository %s", info.Name)
+	}
+	if err != nil {
+		return nil, nil, 0, fmt.Errorf("get repository %s: %w", info.Name, err)
+	}
+	i := slices.IndexFunc(c.Spec.Backends, func(b v1alpha1.BackendReference) bool { return b.Name == info.Backend })
+	if i < 0 {
+		return refuse(0, v1alpha1.ReasonBackendNotFound, "BackupConfiguration %s has no backend %q", c.Name, info.Backend)
+	}
+	storage := repo.Spec.StorageRef
+	storage.Namespace = or(storage.Namespace, c.Namespace)
+	want := *c.Spec.Backends[i].StorageRef
+	want.Namespace = or(want.Namespace, c.Namespace)
+	if storage != want || policy.NormalizeDirectory(repo.Spec.Path) != policy.NormalizeDirectory(info.Directory) {
+		return refuse(0, v1alpha1.ReasonRepositoryConflict,
+			"Repository %s is another directory or storage than policy says: give the repository in policy another name", info.Name)
+	}
+	if repo.Spec.AppRef.Kind != c.Spec.Target.Kind || repo.Spec.AppRef.Name != c.Spec.Target.Name {
+		return refuse(0, v1alpha1.ReasonRepositoryConflict, "Repository %s keeps the backups of %s: one repository has one target", info.Name, repo.Spec.AppRef)
+	}
+	if repo.Status.Phase != v1alpha1.PhaseReady {
+		wait := session.WaitForRepository
+		if conditions.IsStalled(&repo) {
+			wait = 0
+		}
+		return refuse(wait, v1alpha1.ReasonRepositoryNotReady, "Repository %s is not ready: %s", info.Name,
+			or(conditions.GetMessage(&repo, meta.ReadyCondition), "it is being initialised"))
+	}
+	key := repo.Spec.EncryptionSecret
+	key.Namespace = or(key.Namespace, c.Namespace)
+	return &v1alpha1.ResolvedRepository{
+		Name: repo.Name, UID: repo.UID, StorageRef: storage,
+		Directory:        policy.NormalizeDirectory(repo.Spec.Path),
+		EncryptionSecret: key,
+		Snapshot:         policy.SnapshotName(repo.Name, r.session.Name),
+	}, nil, 0, nil
+}
+
+func or(s, fallback string) string {
+	if s == "" {
+		return fallback
+	}
+	return s
+}

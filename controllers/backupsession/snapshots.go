@@ -1,0 +1,146 @@
+package backupsession
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/session"
+)
+
+// snapshots reads the Snapshots of a frozen session and makes those that are missing. What can't be made comes back as
+// refused, by the Snapshot's name. A session that is being deleted makes none.
+func (r *Reconciler) snapshots(ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession) (map[string]*v1alpha1.Snapshot, map[string]*v1alpha1.ResolvedError, error) {
+	found, refused := map[string]*v1alpha1.Snapshot{}, map[string]*v1alpha1.ResolvedError{}
+	targets := s.Status.Resolved.Targets
+	for i := range targets {
+		for j := range targets[i].Repositories {
+			repo := &targets[i].Repositories[j]
+			snap, err := r.snapshot(ctx, reader, s, &targets[i], repo)
+			if refusal, ok := refusalOf(err); ok {
+				refused[repo.Snapshot] = refusal
+			} else if err != nil {
+				return nil, nil, err
+			}
+			if snap != nil {
+				found[repo.Snapshot] = snap
+			}
+		}
+	}
+	return found, refused, nil
+}
+
+// snapshot reads or makes the Snapshot of one target in one repository.
+func (r *Reconciler) snapshot(ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget, repo *v1alpha1.ResolvedRepository) (*v1alpha1.Snapshot, error) {
+	want := newSnapshot(s, t, repo)
+	snap := &v1alpha1.Snapshot{}
+	err := reader.Get(ctx, client.ObjectKeyFromObject(want), snap)
+	if apierrors.IsNotFound(err) {
+		late := s.Status.BackupDeadline != nil && !r.Clock.Now().Before(s.Status.BackupDeadline.Time)
+		if s.DeletionTimestamp != nil || late {
+			return nil, nil
+		}
+		if err := r.checkRepository(ctx, s.Namespace, repo); err != nil {
+			return nil, err
+		}
+		snap = want
+		if err = r.Create(ctx, snap, client.FieldOwner(r.FieldManager)); apierrors.IsAlreadyExists(err) {
+			err = r.APIReader.Get(ctx, client.ObjectKeyFromObject(want), snap)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make snapshot %s: %w", want.Name, err)
+	}
+	if snap.Spec.SnapshotID != want.Spec.SnapshotID || v1alpha1.HasRecordAnnotation(snap.Annotations) {
+		return nil, refuse(v1alpha1.ReasonNameConflict, "there is a Snapshot %s already, of another run", snap.Name)
+	}
+	return snap, nil
+}
+
+// checkRepository makes sure that the Repository is still the one that was frozen: it will own the Snapshot.
+func (r *Reconciler) checkRepository(ctx context.Context, namespace string, repo *v1alpha1.ResolvedRepository) error {
+	var live v1alpha1.Repository
+	err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: repo.Name}, &live)
+	switch {
+	case apierrors.IsNotFound(err), err == nil && live.UID != repo.UID:
+		return refuse(v1alpha1.ReasonRepositoryNotReady, "Repository %s was deleted", repo.Name)
+	case err != nil:
+		return fmt.Errorf("get repository %s: %w", repo.Name, err)
+	default:
+		return nil
+	}
+}
+
+// newSnapshot is the Snapshot that a session makes, a function of frozen values alone.
+func newSnapshot(s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget, repo *v1alpha1.ResolvedRepository) *v1alpha1.Snapshot {
+	return &v1alpha1.Snapshot{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: s.Namespace,
+			Name:      repo.Snapshot,
+			Labels: map[string]string{
+				v1alpha1.LabelManagedBy:     v1alpha1.ManagedByCairn,
+				v1alpha1.LabelInvokerKind:   s.Spec.Invoker.Kind,
+				v1alpha1.LabelInvokerName:   policy.LabelValue(s.Spec.Invoker.Name),
+				v1alpha1.LabelSession:       s.Spec.Session,
+				v1alpha1.LabelConfiguration: policy.LabelValue(t.Configuration),
+				v1alpha1.LabelBackupSession: s.Name,
+				v1alpha1.LabelRepository:    policy.LabelValue(repo.Name),
+			},
+			Annotations: map[string]string{v1alpha1.AnnotationMovers: session.FirstMovers(repo.Snapshot, t.Hosts)},
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(
+				&metav1.ObjectMeta{Name: repo.Name, UID: repo.UID}, v1alpha1.GroupVersion.WithKind(v1alpha1.RepositoryKind))},
+		},
+		Spec: v1alpha1.SnapshotSpec{
+			SnapshotID:    session.SnapshotID(slot(s), string(s.UID), repo.Snapshot),
+			Repository:    repo.Name,
+			Session:       s.Spec.Session,
+			BackupSession: s.Name,
+			Version:       v1alpha1.SnapshotLayoutVersion,
+			AppRef:        t.AppRef,
+		},
+		Status: v1alpha1.SnapshotStatus{ObservedGeneration: -1},
+	}
+}
+
+// slot that a session belongs to.
+func slot(s *v1alpha1.BackupSession) time.Time {
+	if s.Spec.ScheduledTime != nil {
+		return s.Spec.ScheduledTime.Time
+	}
+	return s.CreationTimestamp.Time
+}
+
+// writeSnapshots carries the part of a decision out that concerns Snapshots: first who may write into them, then what is
+// in them. The Snapshots of in are brought up to date.
+func (r *Reconciler) writeSnapshots(ctx context.Context, in session.Input, d session.Decision) error {
+	for _, name := range slices.Sorted(maps.Keys(d.Snapshots)) {
+		snap := in.Snapshots[name].DeepCopy()
+		before := snap.DeepCopy()
+		if snap.Annotations == nil {
+			snap.Annotations = map[string]string{}
+		}
+		snap.Annotations[v1alpha1.AnnotationMovers] = d.Movers[name]
+		if err := r.patch(ctx, before, snap); err != nil {
+			return err
+		}
+		if status := d.Snapshots[name]; !equality.Semantic.DeepEqual(snap.Status, status) {
+			before = snap.DeepCopy()
+			snap.Status = status
+			patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+			if err := r.Status().Patch(ctx, snap, patch, client.FieldOwner(r.FieldManager)); err != nil {
+				return fmt.Errorf("write status of snapshot %s: %w", name, err)
+			}
+		}
+		in.Snapshots[name] = snap
+	}
+	return nil
+}

@@ -1,0 +1,62 @@
+package session
+
+import (
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// progress says in conditions that work is under way.
+func progress(cs *[]metav1.Condition, reason, message string, generation int64, now time.Time) {
+	set(cs, meta.ReconcilingCondition, metav1.ConditionTrue, reason, message, generation, now)
+	set(cs, meta.ReadyCondition, metav1.ConditionUnknown, reason, message, generation, now)
+}
+
+// conclude says in conditions how something ended. What did not end well is Stalled: nothing more will come of it.
+func conclude(cs *[]metav1.Condition, ok bool, reason, message string, generation int64, now time.Time) {
+	apimeta.RemoveStatusCondition(cs, meta.ReconcilingCondition)
+	if ok {
+		apimeta.RemoveStatusCondition(cs, meta.StalledCondition)
+		set(cs, meta.ReadyCondition, metav1.ConditionTrue, reason, message, generation, now)
+		return
+	}
+	set(cs, meta.StalledCondition, metav1.ConditionTrue, reason, message, generation, now)
+	set(cs, meta.ReadyCondition, metav1.ConditionFalse, reason, message, generation, now)
+}
+
+// partial says that some of it came through and some did not.
+func partial(cs *[]metav1.Condition, message string, generation int64, now time.Time) {
+	set(cs, v1alpha1.ConditionPartial, metav1.ConditionTrue, v1alpha1.ReasonPartial, message, generation, now)
+}
+
+func set(cs *[]metav1.Condition, kind string, status metav1.ConditionStatus, reason, message string, generation int64, now time.Time) {
+	apimeta.SetStatusCondition(cs, metav1.Condition{
+		Type: kind, Status: status, Reason: reason, Message: shorten(message), ObservedGeneration: generation,
+		LastTransitionTime: metav1.NewTime(now).Rfc3339Copy(),
+	})
+}
+
+// Since is when a run or restore was first seen: when it was said to be under way. Before that it is now.
+func Since(cs []metav1.Condition, now time.Time) time.Time {
+	if c := apimeta.FindStatusCondition(cs, meta.ReconcilingCondition); c != nil {
+		return c.LastTransitionTime.Time
+	}
+	return now
+}
+
+// shorten keeps a message within what the API allows.
+func shorten(s string) string {
+	const limit = 2048
+	if len(s) <= limit {
+		return s
+	}
+	cut := limit - len("…")
+	for cut > 0 && s[cut]&0xC0 == 0x80 {
+		cut--
+	}
+	return s[:cut] + "…"
+}

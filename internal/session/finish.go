@@ -1,0 +1,220 @@
+package session
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// finishSnapshot derives everything of a Snapshot's status from its components.
+func finishSnapshot(s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, generation int64, now time.Time) {
+	s.ObservedGeneration = generation
+	var size int64
+	var done, failed, running int
+	var last *metav1.Time
+	s.TotalComponents = 0
+	for i := range t.Hosts {
+		for _, v := range t.Hosts[i].Volumes {
+			s.TotalComponents++
+			c := s.Components[v.Component]
+			switch c.Phase {
+			case v1alpha1.SnapshotSucceeded:
+				done++
+				size += c.SizeBytes
+				if last == nil || c.CompletionTime != nil && last.Before(c.CompletionTime) {
+					last = c.CompletionTime
+				}
+			case v1alpha1.SnapshotFailed:
+				failed++
+			case v1alpha1.SnapshotRunning:
+				running++
+			}
+		}
+	}
+	switch total := int(s.TotalComponents); {
+	case done+failed < total:
+		s.Phase = v1alpha1.SnapshotPending
+		if done+failed+running > 0 {
+			s.Phase = v1alpha1.SnapshotRunning
+		}
+		progress(&s.Conditions, v1alpha1.ReasonProgressing, "the backup runs", generation, now)
+		return
+	case failed > 0:
+		s.Phase = v1alpha1.SnapshotFailed
+		reason, message := firstFailure(s.Components)
+		conclude(&s.Conditions, false, reason, message, generation, now)
+	default:
+		s.Phase = v1alpha1.SnapshotSucceeded
+		conclude(&s.Conditions, true, v1alpha1.ReasonSucceeded, "all components are backed up", generation, now)
+	}
+	if last == nil {
+		end := metav1.NewTime(now).Rfc3339Copy()
+		last = &end
+	}
+	s.SnapshotTime, s.Size = last, task.FormatSize(size)
+}
+
+// firstFailure is the reason and message of failed components: those of the first by name.
+func firstFailure(components map[string]v1alpha1.Component) (reason, message string) {
+	for _, name := range slices.Sorted(maps.Keys(components)) {
+		if c := components[name]; c.Phase == v1alpha1.SnapshotFailed {
+			reason = cmp.Or(c.Reason, v1alpha1.ReasonFailed)
+			return reason, fmt.Sprintf("component %s: %s", name, cmp.Or(c.Error, reason))
+		}
+	}
+	return v1alpha1.ReasonFailed, "it failed"
+}
+
+// finish derives the run's status from its Snapshots, and ends it when every target ended.
+func (r *runner) finish() {
+	s := &r.d.Status
+	s.Targets, s.Snapshots = nil, nil
+	open := 0
+	for i := range s.Resolved.Targets {
+		t := r.target(&s.Resolved.Targets[i])
+		s.Targets = append(s.Targets, t)
+		if !t.Phase.Terminal() {
+			open++
+		}
+	}
+	if open == 0 {
+		r.conclude()
+		return
+	}
+	s.Phase, s.Reason = v1alpha1.BackupSessionRunning, v1alpha1.ReasonRunning
+	if r.stop == "" {
+		r.d.After = sooner(r.d.After, max(s.BackupDeadline.Sub(r.Now), time.Second))
+	}
+}
+
+// target is how one target is doing, and adds its Snapshots to the run's.
+func (r *runner) target(t *v1alpha1.ResolvedTarget) v1alpha1.BackupTargetStatus {
+	out := targetsOf(&v1alpha1.ResolvedBackup{Targets: []v1alpha1.ResolvedTarget{*t}})[0]
+	if t.Error != nil {
+		return out
+	}
+	var uploaded int64
+	var done, failed int
+	fail := func(reason, message string) {
+		if failed++; failed == 1 {
+			out.Reason, out.Message = reason, shorten(message)
+		}
+	}
+	for i := range t.Repositories {
+		repo := &t.Repositories[i]
+		info := v1alpha1.SnapshotStatusInfo{Name: repo.Snapshot, Phase: v1alpha1.SnapshotPending, AppRef: &t.AppRef, Repository: repo.Name}
+		status, ok := r.status(repo.Snapshot)
+		switch refused := r.Refused[repo.Snapshot]; {
+		case !ok && refused != nil:
+			fail(refused.Reason, refused.Message)
+			continue
+		case !ok && r.stop != "":
+			fail(r.stop, "the run was ended before it began")
+			continue
+		case ok:
+			info.Phase = status.Phase
+			for _, c := range status.Components {
+				uploaded += c.UploadedBytes
+			}
+			if i == 0 {
+				out.Size = status.Size
+			}
+		}
+		r.d.Status.Snapshots = append(r.d.Status.Snapshots, info)
+		switch info.Phase {
+		case v1alpha1.SnapshotSucceeded:
+			done++
+		case v1alpha1.SnapshotFailed:
+			fail(firstFailure(status.Components))
+		}
+	}
+	switch {
+	case done+failed < len(t.Repositories):
+		out.Reason, out.Message, out.Size = v1alpha1.ReasonRunning, "", ""
+		return out
+	case failed > 0:
+		out.Phase = v1alpha1.BackupSessionFailed
+	default:
+		out.Phase, out.Reason = v1alpha1.BackupSessionSucceeded, v1alpha1.ReasonSucceeded
+	}
+	out.Uploaded = task.FormatSize(uploaded)
+	return out
+}
+
+// status of a Snapshot after this step.
+func (r *runner) status(name string) (v1alpha1.SnapshotStatus, bool) {
+	if s, ok := r.d.Snapshots[name]; ok {
+		return s, true
+	}
+	if s := r.Snapshots[name]; s != nil {
+		return s.Status, true
+	}
+	return v1alpha1.SnapshotStatus{}, false
+}
+
+// conclude ends the run: with the reason of its only target, or of all that did not succeed if it is the same.
+func (r *runner) conclude() {
+	count := map[v1alpha1.BackupSessionPhase]int{}
+	var reasons, messages []string
+	for _, t := range r.d.Status.Targets {
+		count[t.Phase]++
+		if t.Phase != v1alpha1.BackupSessionSucceeded {
+			messages = append(messages, t.Name+": "+cmp.Or(t.Message, t.Reason))
+			if !slices.Contains(reasons, t.Reason) {
+				reasons = append(reasons, t.Reason)
+			}
+		}
+	}
+	succeeded, failed := count[v1alpha1.BackupSessionSucceeded], count[v1alpha1.BackupSessionFailed]
+	if succeeded > 0 && len(messages) > 0 || succeeded == 0 && r.someComponents() {
+		partial(&r.d.Status.Conditions, strings.Join(messages, "; "), r.Session.Generation, r.Now)
+	}
+	switch {
+	case failed > 0:
+		reason := v1alpha1.ReasonTargetsFailed
+		if len(reasons) == 1 && (len(r.d.Status.Targets) == 1 || r.stop == reasons[0]) {
+			reason = reasons[0]
+		}
+		end(r.Input, r.d, v1alpha1.BackupSessionFailed, reason, strings.Join(messages, "; "))
+	case succeeded > 0:
+		end(r.Input, r.d, v1alpha1.BackupSessionSucceeded, v1alpha1.ReasonSucceeded, succeededMessage(r.d.Status.Targets))
+	case count[v1alpha1.BackupSessionSkipped] > 0:
+		end(r.Input, r.d, v1alpha1.BackupSessionSkipped, reasons[0], strings.Join(messages, "; "))
+		r.d.Event.Type = corev1.EventTypeWarning
+	default:
+		end(r.Input, r.d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonNoVolumes, "the session has no targets")
+	}
+}
+
+// succeededMessage names what was backed up, as far as it is short.
+func succeededMessage(targets []v1alpha1.BackupTargetStatus) string {
+	var names []string
+	for _, t := range targets {
+		if t.Phase == v1alpha1.BackupSessionSucceeded {
+			names = append(names, t.Name)
+		}
+	}
+	return "backed up " + strings.Join(names, ", ")
+}
+
+// someComponents says whether a component succeeded in any Snapshot of the run.
+func (r *runner) someComponents() bool {
+	for _, info := range r.d.Status.Snapshots {
+		status, _ := r.status(info.Name)
+		for _, c := range status.Components {
+			if c.Phase == v1alpha1.SnapshotSucceeded {
+				return true
+			}
+		}
+	}
+	return false
+}

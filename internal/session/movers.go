@@ -1,0 +1,77 @@
+package session
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// JobName is the name of the Job that backs up a host into a Snapshot. Attempt 2 is the one that runs when a mover died
+// without a word.
+func JobName(snapshot, host string, attempt int) string {
+	if attempt > 1 {
+		return policy.JobName("backup", snapshot, host, "2")
+	}
+	return task.BackupJobName(snapshot, host)
+}
+
+// FormatMovers is the value of AnnotationMovers: which Job may write which component, ordered by component.
+func FormatMovers(movers map[string]string) string {
+	pairs := make([]string, 0, len(movers))
+	for _, component := range slices.Sorted(maps.Keys(movers)) {
+		pairs = append(pairs, component+"="+movers[component])
+	}
+	return strings.Join(pairs, ",")
+}
+
+// ParseMovers reads the value of AnnotationMovers.
+func ParseMovers(value string) map[string]string {
+	out := map[string]string{}
+	for _, pair := range strings.Split(value, ",") {
+		if component, job, ok := strings.Cut(pair, "="); ok {
+			out[component] = job
+		}
+	}
+	return out
+}
+
+// FirstMovers is the value that AnnotationMovers has when a target's Snapshot is made.
+func FirstMovers(snapshot string, hosts []v1alpha1.ResolvedHost) string {
+	out := map[string]string{}
+	for _, h := range hosts {
+		for _, v := range h.Volumes {
+			out[v.Component] = JobName(snapshot, h.Name, 1)
+		}
+	}
+	return FormatMovers(out)
+}
+
+// givenUp says whether a component failed because its Job was given up, so that the Job, should it still be there, must
+// not go on. The mover itself reports a failure for such a reason only when it is ending anyway.
+func givenUp(c v1alpha1.Component) bool {
+	if c.Phase != v1alpha1.SnapshotFailed {
+		return false
+	}
+	switch c.Reason {
+	case v1alpha1.ReasonImagePullFailed, v1alpha1.ReasonUnschedulable, v1alpha1.ReasonNodeLost, v1alpha1.ReasonJobFailed,
+		v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonCancelled, v1alpha1.ReasonJobVanished:
+		return true
+	default:
+		return false
+	}
+}
+
+// worthRepeating says whether a Job that ended without a Result may have left a complete backup behind: its mover ran and
+// was killed, or its node was lost. A second mover finds the data by its tag and reports it, or backs up again.
+func worthRepeating(job Job) bool {
+	switch job.Reason {
+	case v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonInvalidTask:
+		return false
+	default:
+		return job.Finished || job.Reason == v1alpha1.ReasonNodeLost
+	}
+}

@@ -1,0 +1,98 @@
+// Package movers observes the Jobs and pods of a session, and makes and deletes Jobs in a way that can be repeated.
+package movers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// Observe lists the Jobs that owner controls, by name, and counts their pods that have not ended. label is the label
+// that says the owner's name. A Job whose deletion did not come to an end in session.WaitForPods counts as gone.
+func Observe(ctx context.Context, c client.Reader, owner client.Object, label string, now time.Time) (map[string]session.Job, int, error) {
+	selector := client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, label: owner.GetName()}
+	var jobs batchv1.JobList
+	if err := c.List(ctx, &jobs, client.InNamespace(owner.GetNamespace()), selector); err != nil {
+		return nil, 0, fmt.Errorf("list jobs of %s: %w", owner.GetName(), err)
+	}
+	var pods corev1.PodList
+	if err := c.List(ctx, &pods, client.InNamespace(owner.GetNamespace()), selector); err != nil {
+		return nil, 0, fmt.Errorf("list pods of %s: %w", owner.GetName(), err)
+	}
+	out := map[string]session.Job{}
+	for i := range jobs.Items {
+		if job := &jobs.Items[i]; metav1.IsControlledBy(job, owner) && !stuck(job, now) {
+			out[job.Name] = observe(job, pods.Items, now)
+		}
+	}
+	return out, alive(pods.Items, owner), nil
+}
+
+func observe(job *batchv1.Job, pods []corev1.Pod, now time.Time) session.Job {
+	out := session.Job{Observation: task.Observe(job, pods, now)}
+	for _, c := range job.Status.Conditions {
+		if c.Status == corev1.ConditionTrue && (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) {
+			out.Finished = true
+		}
+	}
+	return out
+}
+
+// stuck says whether a deleted Job waits for something that may never come, such as the word of a dead node.
+func stuck(job *batchv1.Job, now time.Time) bool {
+	return job.DeletionTimestamp != nil && now.After(job.DeletionTimestamp.Add(session.WaitForPods))
+}
+
+// alive counts the pods that have not ended and were made after the owner: a namesake that was deleted may have left some.
+func alive(pods []corev1.Pod, owner client.Object) int {
+	n := 0
+	for i := range pods {
+		p := &pods[i]
+		if p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed &&
+			!p.CreationTimestamp.Before(new(owner.GetCreationTimestamp())) {
+			n++
+		}
+	}
+	return n
+}
+
+// Create makes a Job, or finds that it was made before. It says false when the name is still in use by a Job of another
+// owner, which is being deleted with it: try again later.
+func Create(ctx context.Context, c client.Client, live client.Reader, owner client.Object, job *batchv1.Job) (session.Job, bool, error) {
+	made := session.Job{Observation: task.Observation{State: task.StateWaiting, Reason: v1alpha1.ReasonPending}}
+	err := c.Create(ctx, job)
+	if err == nil {
+		return made, true, nil
+	}
+	if !apierrors.IsAlreadyExists(err) {
+		return session.Job{}, false, fmt.Errorf("create job %s/%s: %w", job.Namespace, job.Name, err)
+	}
+	var found batchv1.Job
+	if err := live.Get(ctx, client.ObjectKeyFromObject(job), &found); err != nil {
+		if apierrors.IsNotFound(err) {
+			return session.Job{}, false, nil
+		}
+		return session.Job{}, false, fmt.Errorf("get job %s/%s: %w", job.Namespace, job.Name, err)
+	}
+	return made, metav1.IsControlledBy(&found, owner), nil
+}
+
+// Delete deletes a Job and its pods, if it is there. The Job stays until its pods are gone, so that its absence says so.
+func Delete(ctx context.Context, c client.Client, namespace, name string) error {
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	err := c.Delete(ctx, job, client.PropagationPolicy(metav1.DeletePropagationForeground))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete job %s/%s: %w", namespace, name, err)
+	}
+	return nil
+}

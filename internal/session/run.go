@@ -1,0 +1,290 @@
+package session
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// run is one look at a frozen run: every component of every Snapshot, then the Snapshots, the targets and the run itself.
+func run(in Input) Decision {
+	d := Decision{
+		Status:    *in.Session.Status.DeepCopy(),
+		Movers:    map[string]string{},
+		Snapshots: map[string]v1alpha1.SnapshotStatus{},
+	}
+	d.Status.ObservedGeneration = in.Session.Generation
+	r := runner{Input: in, d: &d, stop: stopReason(in)}
+	targets := in.Session.Status.Resolved.Targets
+	for i := range targets {
+		for j := range targets[i].Repositories {
+			r.snapshot(&targets[i], &targets[i].Repositories[j])
+		}
+	}
+	r.cancel()
+	r.finish()
+	return d
+}
+
+// stopReason is why nothing of the run may go on: it was deleted, or its deadline passed. Empty: it may.
+func stopReason(in Input) string {
+	s := in.Session
+	switch {
+	case s.DeletionTimestamp != nil:
+		return v1alpha1.ReasonCancelled
+	case s.Status.BackupDeadline != nil && !in.Now.Before(s.Status.BackupDeadline.Time):
+		return v1alpha1.ReasonDeadlineExceeded
+	default:
+		return ""
+	}
+}
+
+type runner struct {
+	Input
+	d *Decision
+	// stop is the reason why the run is being ended.
+	stop string
+	// busy is the number of components that may still come through.
+	busy int
+}
+
+// snapshot looks at one target in one repository.
+func (r *runner) snapshot(t *v1alpha1.ResolvedTarget, repo *v1alpha1.ResolvedRepository) {
+	snap := r.Snapshots[repo.Snapshot]
+	if snap == nil {
+		// There is a Snapshot, or it can't be made; the run that is being ended makes none.
+		return
+	}
+	status := *snap.Status.DeepCopy()
+	ended := status.Phase.Terminal()
+	if status.Components == nil {
+		status.Components = map[string]v1alpha1.Component{}
+	}
+	movers := ParseMovers(snap.Annotations[v1alpha1.AnnotationMovers])
+	wanted := map[string]string{}
+	for i := range t.Hosts {
+		h := host{Mover: Mover{Target: t, Repository: repo, Host: &t.Hosts[i]}, components: status.Components}
+		h.attempt(r.Jobs, movers)
+		if !ended {
+			r.host(&h)
+		}
+		for _, v := range h.Host.Volumes {
+			if c := status.Components[v.Component]; !givenUp(c) {
+				wanted[v.Component] = h.Name
+			} else {
+				r.remove(h.Name)
+			}
+		}
+		if h.Attempt > 1 {
+			r.remove(JobName(repo.Snapshot, h.Host.Name, 1))
+		}
+	}
+	if ended {
+		return
+	}
+	finishSnapshot(&status, t, snap.Generation, r.Now)
+	r.d.Movers[snap.Name] = FormatMovers(wanted)
+	r.d.Snapshots[snap.Name] = status
+}
+
+// host is one host of one Snapshot while it is looked at.
+type host struct {
+	Mover
+	// components of the whole Snapshot.
+	components map[string]v1alpha1.Component
+}
+
+// attempt finds out which attempt counts: the second once it was begun.
+func (h *host) attempt(jobs map[string]Job, movers map[string]string) {
+	second := JobName(h.Repository.Snapshot, h.Host.Name, 2)
+	h.Attempt, h.Name = 1, JobName(h.Repository.Snapshot, h.Host.Name, 1)
+	_, exists := jobs[second]
+	for _, v := range h.Host.Volumes {
+		exists = exists || movers[v.Component] == second
+	}
+	if exists {
+		h.Attempt, h.Name = 2, second
+	}
+}
+
+// pending says whether a component of the host is not terminal, and seen whether its Job was there once.
+func (h *host) pending() (pending, seen bool) {
+	for _, v := range h.Host.Volumes {
+		c, ok := h.components[v.Component]
+		pending = pending || !c.Phase.Terminal()
+		seen = seen || ok && c.Phase != ""
+	}
+	return pending, seen
+}
+
+// host decides about one host: leave it, fill in what its mover reported, make its Job, repeat it, or give it up.
+func (r *runner) host(h *host) {
+	pending, seen := h.pending()
+	if !pending {
+		return
+	}
+	job, exists := r.Jobs[h.Name]
+	refused := r.Refused[h.Repository.Snapshot]
+	switch {
+	case exists && job.Result != nil:
+		h.report(job.Result)
+	case exists && (job.State == task.StateSucceeded || job.State == task.StateFailed):
+		r.ended(h, job)
+	case r.stop == v1alpha1.ReasonDeadlineExceeded:
+		r.giveUp(h, r.stop, "the deadline of the run passed")
+	case r.stop != "":
+		r.busy++
+	case exists:
+		h.mark()
+		r.busy++
+		r.d.After = sooner(r.d.After, job.Recheck)
+	case refused != nil:
+		r.giveUp(h, refused.Reason, refused.Message)
+	case seen && h.Attempt == 1:
+		r.giveUp(h, v1alpha1.ReasonJobVanished, "the Job was deleted before it ended")
+	default:
+		r.d.Create = append(r.d.Create, h.Mover)
+		r.busy++
+	}
+}
+
+// ended is for a Job that ended and left no Result: its mover was killed, or never started.
+func (r *runner) ended(h *host, job Job) {
+	reason := cmp.Or(job.Reason, v1alpha1.ReasonJobFailed)
+	message := cmp.Or(job.Message, "the mover ended without saying how")
+	if job.State == task.StateSucceeded {
+		reason = v1alpha1.ReasonJobFailed
+	}
+	if h.Attempt > 1 || !worthRepeating(job) || r.stop != "" {
+		r.giveUp(h, reason, message)
+		return
+	}
+	h.Attempt, h.Name = 2, JobName(h.Repository.Snapshot, h.Host.Name, 2)
+	r.d.Verify = true
+	r.d.Create = append(r.d.Create, h.Mover)
+	r.busy++
+}
+
+// giveUp fails a host for another reason than its mover's own word.
+func (r *runner) giveUp(h *host, reason, message string) {
+	h.fail(reason, message)
+	r.d.Verify = true
+}
+
+// mark remembers in the components that their Job was there: if it is gone later, it was deleted.
+func (h *host) mark() {
+	for _, v := range h.Host.Volumes {
+		if c := h.components[v.Component]; c.Phase == "" {
+			c.Phase = v1alpha1.SnapshotPending
+			c.Path, c.Driver = v.Path, h.Target.Task.Driver
+			h.components[v.Component] = c
+		}
+	}
+}
+
+// report fills in the components that are not terminal from the mover's Result.
+func (h *host) report(result *task.Result) {
+	reported := map[string]task.ComponentResult{}
+	for _, c := range result.Components {
+		reported[c.Name] = c
+	}
+	for _, v := range h.Host.Volumes {
+		if h.components[v.Component].Phase.Terminal() {
+			continue
+		}
+		if c, ok := reported[v.Component]; ok {
+			out := c.Component(h.Target.Task.Driver)
+			out.Path = v.Path
+			if out.Phase == v1alpha1.SnapshotFailed {
+				out.Reason = cmp.Or(out.Reason, result.Reason, v1alpha1.ReasonFailed)
+				out.Error = cmp.Or(out.Error, result.Message)
+			}
+			h.components[v.Component] = out
+			continue
+		}
+		h.failOne(v, cmp.Or(failure(result), v1alpha1.ReasonJobFailed), cmp.Or(result.Message, "the mover said nothing about it"))
+	}
+}
+
+// failure is the reason of a Result that is one.
+func failure(r *task.Result) string {
+	if r.Outcome == task.OutcomeFailed {
+		return r.Reason
+	}
+	return ""
+}
+
+// fail ends every component of the host that is not terminal.
+func (h *host) fail(reason, message string) {
+	for _, v := range h.Host.Volumes {
+		if !h.components[v.Component].Phase.Terminal() {
+			h.failOne(v, reason, message)
+		}
+	}
+}
+
+func (h *host) failOne(v v1alpha1.ResolvedVolume, reason, message string) {
+	c := h.components[v.Component]
+	c.Phase, c.Reason, c.Error, c.Progress = v1alpha1.SnapshotFailed, reason, shorten(message), nil
+	c.Path, c.Driver = v.Path, h.Target.Task.Driver
+	h.components[v.Component] = c
+}
+
+// remove asks for the deletion of a Job that goes on.
+func (r *runner) remove(name string) {
+	if job, ok := r.Jobs[name]; ok && !job.Finished && !slices.Contains(r.d.Delete, name) {
+		r.d.Delete = append(r.d.Delete, name)
+	}
+}
+
+// sooner is the shorter of two times, of which 0 is never.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// cancel ends a deleted run that has unfinished work: first its Jobs go, then its pods, then its components have failed.
+func (r *runner) cancel() {
+	if r.stop != v1alpha1.ReasonCancelled || r.busy == 0 {
+		return
+	}
+	gone := len(r.Jobs) == 0 && r.Pods == 0
+	if until := r.Session.DeletionTimestamp.Add(WaitForPods); !gone && r.Now.Before(until) {
+		r.d.Delete = slices.Sorted(maps.Keys(r.Jobs))
+		r.d.After = min(until.Sub(r.Now), 5*time.Second)
+		return
+	}
+	r.busy = 0
+	targets := r.Session.Status.Resolved.Targets
+	for i := range targets {
+		for j := range targets[i].Repositories {
+			r.cancelSnapshot(&targets[i], &targets[i].Repositories[j])
+		}
+	}
+}
+
+func (r *runner) cancelSnapshot(t *v1alpha1.ResolvedTarget, repo *v1alpha1.ResolvedRepository) {
+	status, ok := r.d.Snapshots[repo.Snapshot]
+	if !ok {
+		return
+	}
+	for i := range t.Hosts {
+		h := host{Mover: Mover{Target: t, Repository: repo, Host: &t.Hosts[i]}, components: status.Components}
+		h.fail(v1alpha1.ReasonCancelled, "the run was deleted")
+	}
+	finishSnapshot(&status, t, r.Snapshots[repo.Snapshot].Generation, r.Now)
+	r.d.Snapshots[repo.Snapshot] = status
+	r.d.Movers[repo.Snapshot] = ""
+}
+
+// String names a mover in messages.
+func (m Mover) String() string {
+	return fmt.Sprintf("target %s, host %s, repository %s", m.Target.Name, m.Host.Name, m.Repository.Name)
+}

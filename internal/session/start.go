@@ -1,0 +1,110 @@
+package session
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// start decides whether a run waits, ends at once, or is frozen. What is frozen is all that later steps look at.
+func start(in Input) Decision {
+	d := Decision{Status: *in.Session.Status.DeepCopy()}
+	d.Status.ObservedGeneration = in.Session.Generation
+	s := in.Start
+	switch {
+	case in.Session.DeletionTimestamp != nil:
+		end(in, &d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonCancelled, "deleted before it started")
+	case s.Refused != nil:
+		end(in, &d, v1alpha1.BackupSessionFailed, s.Refused.Reason, s.Refused.Message)
+	case wrongCronJob(in.Session, s.CronJob):
+		end(in, &d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonNotPermitted,
+			fmt.Sprintf("the annotation %s names a CronJob that does not belong to this session", v1alpha1.AnnotationCronJob))
+	case !s.Deadline.IsZero() && in.Now.After(s.Deadline):
+		end(in, &d, v1alpha1.BackupSessionSkipped, v1alpha1.ReasonStartingDeadlineExceeded, "it is too late after its slot to start this run")
+	case s.PolicyApplying && in.Now.Before(s.Since.Add(WaitForPolicy)):
+		wait(in, &d, v1alpha1.ReasonProgressing, "waiting for the PolicySync to apply its revision", s.Since.Add(WaitForPolicy))
+	default:
+		if t, until := waitsFor(in.Now, s); t != nil {
+			wait(in, &d, t.Error.Reason, fmt.Sprintf("waiting for target %s: %s", t.Name, t.Error.Message), until)
+			return d
+		}
+		freeze(in, &d)
+	}
+	return d
+}
+
+func wrongCronJob(s *v1alpha1.BackupSession, want string) bool {
+	name, ok := s.Annotations[v1alpha1.AnnotationCronJob]
+	return ok && name != want
+}
+
+// waitsFor is the first target whose error may still go away, and until when.
+func waitsFor(now time.Time, s *Start) (*v1alpha1.ResolvedTarget, time.Time) {
+	for i := range s.Targets {
+		t := &s.Targets[i]
+		if until := s.Since.Add(t.Wait); t.Resolved.Error != nil && now.Before(until) {
+			return &t.Resolved, until
+		}
+	}
+	return nil, time.Time{}
+}
+
+// wait leaves the run Pending.
+func wait(in Input, d *Decision, reason, message string, until time.Time) {
+	d.Status.Phase, d.Status.Reason = v1alpha1.BackupSessionPending, reason
+	progress(&d.Status.Conditions, reason, message, in.Session.Generation, in.Now)
+	if s := in.Start; !s.Deadline.IsZero() && s.Deadline.Before(until) {
+		until = s.Deadline.Add(time.Second)
+	}
+	d.After = min(max(until.Sub(in.Now), time.Second), pollInterval)
+}
+
+// freeze writes down what the run works with.
+func freeze(in Input, d *Decision) {
+	s := in.Start
+	now := metav1.NewTime(in.Now).Rfc3339Copy()
+	timeout := cmp.Or(s.Timeout, DefaultTimeout)
+	deadline := metav1.NewTime(now.Add(timeout))
+	resolved := &v1alpha1.ResolvedBackup{Policy: s.Policy, Timeout: &metav1.Duration{Duration: timeout}}
+	var snapshots int32
+	for _, t := range s.Targets {
+		target := t.Resolved
+		if target.Error != nil {
+			target.Error.Message = shorten(target.Error.Message)
+			target.Hosts, target.Repositories = nil, nil
+		}
+		snapshots += int32(len(target.Repositories))
+		resolved.Targets = append(resolved.Targets, target)
+	}
+	d.Status.Resolved = resolved
+	d.Status.StartTime, d.Status.BackupDeadline, d.Status.TotalSnapshots = &now, &deadline, &snapshots
+	d.Status.Phase, d.Status.Reason = v1alpha1.BackupSessionRunning, v1alpha1.ReasonRunning
+	d.Status.Targets = targetsOf(resolved)
+	progress(&d.Status.Conditions, v1alpha1.ReasonRunning, "the backup runs", in.Session.Generation, in.Now)
+	d.Event = &Event{Type: corev1.EventTypeNormal, Reason: ReasonStarted, Message: "the backup has started"}
+}
+
+// targetsOf are the targets as they stand in status when the run starts.
+func targetsOf(r *v1alpha1.ResolvedBackup) []v1alpha1.BackupTargetStatus {
+	var out []v1alpha1.BackupTargetStatus
+	for i := range r.Targets {
+		t := &r.Targets[i]
+		s := v1alpha1.BackupTargetStatus{
+			Name: t.Name, AppRef: t.AppRef, Configuration: t.Configuration,
+			Phase: v1alpha1.BackupSessionRunning, Reason: v1alpha1.ReasonRunning,
+		}
+		if t.Error != nil {
+			s.Phase, s.Reason, s.Message = v1alpha1.BackupSessionFailed, t.Error.Reason, t.Error.Message
+			if t.Error.Reason == v1alpha1.ReasonRestoreInProgress {
+				s.Phase = v1alpha1.BackupSessionSkipped
+			}
+		}
+		out = append(out, s)
+	}
+	return out
+}

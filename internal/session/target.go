@@ -1,0 +1,230 @@
+package session
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// ParamPaths is the parameter of a task that names what is backed up: for a workload container paths separated by
+// commas, for a PersistentVolumeClaim one directory inside the volume.
+const ParamPaths = "paths"
+
+// HostTarget is the name of the only host of a PersistentVolumeClaim or Deployment.
+const HostTarget = "target"
+
+// The bounds of ResolvedTarget.hosts and ResolvedHost.volumes in the API.
+const (
+	maxHosts   = 1000
+	maxVolumes = 32
+)
+
+// Target is what a run knows of its target when it is resolved. Exactly one of Claim, Deployment, StatefulSet and
+// DaemonSet is set.
+type Target struct {
+	Claim       *corev1.PersistentVolumeClaim
+	Deployment  *appsv1.Deployment
+	StatefulSet *appsv1.StatefulSet
+	DaemonSet   *appsv1.DaemonSet
+
+	// Pods are all pods of the namespace. Other workloads' pods count too: they may hold a volume of the target.
+	Pods []corev1.Pod
+	// Claims are the PersistentVolumeClaims of the namespace.
+	Claims []corev1.PersistentVolumeClaim
+	// Paths is the value of ParamPaths. Empty: everything.
+	Paths string
+	// Job is the session's jobTemplate.
+	Job *v1alpha1.JobPodSpec
+	// Privileged says whether the namespace allows movers that run as root or mount host paths.
+	Privileged bool
+}
+
+// ResolveHosts says which Jobs back up a target, on which nodes, as whom, and which volumes each of them reads. The
+// result depends on nothing but t, and its order only on names and ordinals. An error means that no Job is made for the
+// target.
+func ResolveHosts(t Target) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
+	if !t.Privileged && wantsRoot(t.Job) {
+		return nil, fail(v1alpha1.ReasonPrivilegeRequired,
+			"jobTemplate asks for runAsUser 0: set the annotation %s: \"true\" on the Namespace, or another user",
+			v1alpha1.AnnotationPrivilegedMovers)
+	}
+	r := resolver{Target: t, claims: map[string]*corev1.PersistentVolumeClaim{}}
+	for i := range t.Claims {
+		r.claims[t.Claims[i].Name] = &t.Claims[i]
+	}
+	slices.SortFunc(r.Pods, comparePods)
+	hosts, err := r.resolve()
+	if err != nil {
+		return nil, err
+	}
+	if len(hosts) > maxHosts {
+		return nil, fail(v1alpha1.ReasonInvalidTask, "the target has %d pods; at most %d can be backed up by one run", len(hosts), maxHosts)
+	}
+	for _, h := range hosts {
+		if len(h.Volumes) > maxVolumes {
+			return nil, fail(v1alpha1.ReasonInvalidTask, "%s has %d volumes; at most %d can be backed up: choose some with the parameter paths", h.Name, len(h.Volumes), maxVolumes)
+		}
+	}
+	return hosts, nil
+}
+
+type resolver struct {
+	Target
+	claims map[string]*corev1.PersistentVolumeClaim
+}
+
+func (r *resolver) resolve() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
+	switch {
+	case r.Claim != nil:
+		return r.ofClaim()
+	case r.Deployment != nil:
+		return r.ofDeployment()
+	case r.StatefulSet != nil:
+		return r.ofStatefulSet()
+	case r.DaemonSet != nil:
+		return r.ofDaemonSet()
+	default:
+		return nil, fail(v1alpha1.ReasonTargetNotFound, "the target does not exist")
+	}
+}
+
+func (r *resolver) ofClaim() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
+	dir, err := claimPath(r.Paths)
+	if err != nil {
+		return nil, err
+	}
+	r.claims[r.Claim.Name] = r.Claim
+	host := v1alpha1.ResolvedHost{
+		Name:    HostTarget,
+		Volumes: []v1alpha1.ResolvedVolume{{Component: "pvc", ClaimName: r.Claim.Name, Path: dir}},
+	}
+	if r.Claim.Spec.VolumeMode != nil && *r.Claim.Spec.VolumeMode == corev1.PersistentVolumeBlock {
+		return nil, fail(v1alpha1.ReasonNoVolumes, "PersistentVolumeClaim %s is a raw block device: only file systems can be backed up", r.Claim.Name)
+	}
+	if host.Node, err = r.node(host.Volumes); err != nil {
+		return nil, err
+	}
+	pod := r.mounter(r.Claim.Name)
+	if pod == nil {
+		host.SecurityContext = r.securityContext(nil, "")
+	} else {
+		host.SecurityContext = r.securityContext(&pod.Spec, volumeOf(&pod.Spec, r.Claim.Name))
+	}
+	return []v1alpha1.ResolvedHost{host}, nil
+}
+
+func (r *resolver) ofDeployment() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
+	d := r.Deployment
+	pods := r.podsOf(d.Spec.Selector)
+	volumes, err := r.volumes("Deployment/"+d.Name, &d.Spec.Template.Spec)
+	if err != nil {
+		return nil, err
+	}
+	spec, podName := &d.Spec.Template.Spec, ""
+	if len(pods) > 0 {
+		spec, podName = &pods[0].Spec, pods[0].Name
+	}
+	host := v1alpha1.ResolvedHost{Name: HostTarget}
+	for _, v := range volumes {
+		if v.perPod && len(pods) != 1 {
+			return nil, fail(v1alpha1.ReasonNoVolumes,
+				"volume %s of Deployment/%s is ephemeral, and %d pods run: there must be exactly one; leave the volume out with the parameter paths, or use a StatefulSet",
+				v.name, d.Name, len(pods))
+		}
+		host.Volumes = append(host.Volumes, v.resolved(v.name, podName))
+	}
+	if host.Node, err = r.node(host.Volumes); err != nil {
+		return nil, err
+	}
+	host.SecurityContext = r.securityContext(spec, volumes[0].name)
+	return []v1alpha1.ResolvedHost{host}, nil
+}
+
+func (r *resolver) ofStatefulSet() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
+	s := r.StatefulSet
+	replicas, first := int32(1), int32(0)
+	if s.Spec.Replicas != nil {
+		replicas = *s.Spec.Replicas
+	}
+	if s.Spec.Ordinals != nil {
+		first = s.Spec.Ordinals.Start
+	}
+	if replicas == 0 {
+		return nil, fail(v1alpha1.ReasonNoRunningPod, "StatefulSet/%s has no replicas: scale it up, or back up its PersistentVolumeClaims", s.Name)
+	}
+	volumes, err := r.volumes("StatefulSet/"+s.Name, &s.Spec.Template.Spec, s.Spec.VolumeClaimTemplates...)
+	if err != nil {
+		return nil, err
+	}
+	hosts := make([]v1alpha1.ResolvedHost, 0, replicas)
+	for n := first; n < first+replicas; n++ {
+		ordinal := strconv.Itoa(int(n))
+		host, err := r.hostOfPod("pod-"+ordinal, s.Name+"-"+ordinal, &s.Spec.Template.Spec, volumes)
+		if err != nil {
+			return nil, err
+		}
+		hosts = append(hosts, host)
+	}
+	return hosts, nil
+}
+
+func (r *resolver) ofDaemonSet() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
+	d := r.DaemonSet
+	volumes, err := r.volumes("DaemonSet/"+d.Name, &d.Spec.Template.Spec)
+	if err != nil {
+		return nil, err
+	}
+	var hosts []v1alpha1.ResolvedHost
+	seen := map[string]bool{}
+	for _, p := range r.podsOf(d.Spec.Selector) {
+		if p.Status.Phase != corev1.PodRunning || seen[p.Spec.NodeName] {
+			continue
+		}
+		seen[p.Spec.NodeName] = true
+		host, err := r.hostOfPod(p.Spec.NodeName, p.Name, &d.Spec.Template.Spec, volumes)
+		if err != nil {
+			return nil, err
+		}
+		host.Node = p.Spec.NodeName
+		hosts = append(hosts, host)
+	}
+	if len(hosts) == 0 {
+		return nil, fail(v1alpha1.ReasonNoRunningPod, "no pod of DaemonSet/%s runs", d.Name)
+	}
+	slices.SortFunc(hosts, func(a, b v1alpha1.ResolvedHost) int { return compare(a.Name, b.Name) })
+	return hosts, nil
+}
+
+// hostOfPod is the host of one pod of a StatefulSet or DaemonSet. The pod need not exist: then template says as whom.
+func (r *resolver) hostOfPod(name, podName string, template *corev1.PodSpec, volumes []volume) (v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
+	host := v1alpha1.ResolvedHost{Name: name}
+	for _, v := range volumes {
+		component := name
+		if len(volumes) > 1 {
+			component += "-" + v.name
+		}
+		host.Volumes = append(host.Volumes, v.resolved(component, podName))
+	}
+	node, err := r.node(host.Volumes)
+	if err != nil {
+		return host, err
+	}
+	host.Node = node
+	spec := template
+	for i := range r.Pods {
+		if r.Pods[i].Name == podName {
+			spec = &r.Pods[i].Spec
+		}
+	}
+	host.SecurityContext = r.securityContext(spec, volumes[0].name)
+	return host, nil
+}
+
+func fail(reason, format string, args ...any) *v1alpha1.ResolvedError {
+	return &v1alpha1.ResolvedError{Reason: reason, Message: fmt.Sprintf(format, args...)}
+}

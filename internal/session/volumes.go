@@ -1,0 +1,142 @@
+package session
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// volume is a volume of a pod template that can be backed up.
+type volume struct {
+	name     string
+	claim    string // of every pod
+	template bool   // from volumeClaimTemplates: <name>-<pod>
+	perPod   bool   // ephemeral: <pod>-<name>
+	hostPath string
+	path     string // inside the volume
+}
+
+// resolved is the volume of one pod as one component.
+func (v volume) resolved(component, pod string) v1alpha1.ResolvedVolume {
+	out := v1alpha1.ResolvedVolume{Component: component, ClaimName: v.claim, HostPath: v.hostPath, Path: v.path}
+	switch {
+	case v.template:
+		out.ClaimName = v.name + "-" + pod
+	case v.perPod:
+		out.ClaimName = pod + "-" + v.name
+	}
+	return out
+}
+
+// volumes are the volumes of a pod template that are backed up, in the template's order, with the parameter paths
+// applied. There is at least one.
+func (r *resolver) volumes(target string, spec *corev1.PodSpec, templates ...corev1.PersistentVolumeClaim) ([]volume, *v1alpha1.ResolvedError) {
+	var all []volume
+	for _, t := range templates {
+		all = append(all, volume{name: t.Name, template: true})
+	}
+	for _, v := range spec.Volumes {
+		switch {
+		case slices.ContainsFunc(all, func(a volume) bool { return a.name == v.Name }):
+			// A volumeClaimTemplate takes the place of a volume of its name.
+		case v.PersistentVolumeClaim != nil:
+			all = append(all, volume{name: v.Name, claim: v.PersistentVolumeClaim.ClaimName})
+		case v.Ephemeral != nil:
+			all = append(all, volume{name: v.Name, perPod: true})
+		case v.HostPath != nil && r.Privileged:
+			all = append(all, volume{name: v.Name, hostPath: v.HostPath.Path})
+		}
+	}
+	all = slices.DeleteFunc(all, func(v volume) bool { return isDevice(spec, v.name) })
+	if len(all) == 0 {
+		return nil, fail(v1alpha1.ReasonNoVolumes,
+			"%s has no volume that can be backed up: a PersistentVolumeClaim, or in a Namespace with the annotation %s a hostPath", target, v1alpha1.AnnotationPrivilegedMovers)
+	}
+	if strings.TrimSpace(r.Paths) != "" {
+		return choose(all, spec, r.Paths)
+	}
+	seen := map[string]bool{}
+	return slices.DeleteFunc(all, func(v volume) bool {
+		twice := v.claim != "" && seen[v.claim]
+		seen[v.claim] = true
+		return twice
+	}), nil
+}
+
+// isDevice says whether containers use a volume as a raw block device, which holds no files.
+func isDevice(spec *corev1.PodSpec, name string) bool {
+	return slices.ContainsFunc(spec.Containers, func(c corev1.Container) bool {
+		return slices.ContainsFunc(c.VolumeDevices, func(d corev1.VolumeDevice) bool { return d.Name == name })
+	})
+}
+
+// choose keeps the volumes on which the container paths lie, and says where in them.
+func choose(all []volume, spec *corev1.PodSpec, paths string) ([]volume, *v1alpha1.ResolvedError) {
+	chosen := map[string]string{}
+	for _, p := range strings.Split(paths, ",") {
+		p = strings.TrimSpace(p)
+		if !path.IsAbs(p) {
+			return nil, fail(v1alpha1.ReasonInvalidParameters, "paths: %q is not an absolute path in a container", p)
+		}
+		p = path.Clean(p)
+		mount, ok := mountOf(spec, p)
+		if !ok || !slices.ContainsFunc(all, func(v volume) bool { return v.name == mount.Name }) {
+			return nil, fail(v1alpha1.ReasonInvalidParameters, "paths: %s is on no volume that is backed up; these are: %s", p, names(all))
+		}
+		if mount.SubPathExpr != "" {
+			return nil, fail(v1alpha1.ReasonInvalidParameters, "paths: %s is on volume %s, which is mounted with subPathExpr: name a path of another mount of it", p, mount.Name)
+		}
+		if other, twice := chosen[mount.Name]; twice {
+			return nil, fail(v1alpha1.ReasonInvalidParameters, "paths: /%s and %s are both on volume %s: name one directory per volume", other, p, mount.Name)
+		}
+		chosen[mount.Name] = path.Join("/", mount.SubPath, strings.TrimPrefix(p, path.Clean(mount.MountPath)))[1:]
+	}
+	var out []volume
+	for _, v := range all {
+		if dir, ok := chosen[v.name]; ok {
+			v.path = dir
+			out = append(out, v)
+		}
+	}
+	return out, nil
+}
+
+// mountOf is the mount that a container's path lies on: the one with the longest path, as in the kernel; of two
+// containers the first.
+func mountOf(spec *corev1.PodSpec, p string) (corev1.VolumeMount, bool) {
+	var best corev1.VolumeMount
+	longest := -1
+	for _, c := range slices.Concat(spec.Containers, spec.InitContainers) {
+		for _, m := range c.VolumeMounts {
+			at := strings.TrimSuffix(path.Clean(m.MountPath), "/")
+			if (p == at || strings.HasPrefix(p, at+"/")) && len(at) > longest {
+				best, longest = m, len(at)
+			}
+		}
+	}
+	return best, longest >= 0
+}
+
+func names(all []volume) string {
+	var out []string
+	for _, v := range all {
+		out = append(out, v.name)
+	}
+	return strings.Join(out, ", ")
+}
+
+// claimPath is the parameter paths of a PersistentVolumeClaim: one directory inside it.
+func claimPath(paths string) (string, *v1alpha1.ResolvedError) {
+	p := strings.TrimSpace(paths)
+	if strings.Contains(p, ",") {
+		return "", fail(v1alpha1.ReasonInvalidParameters, "paths: %q names several directories: name one directory per volume", p)
+	}
+	if slices.Contains(strings.Split(p, "/"), "..") {
+		return "", fail(v1alpha1.ReasonInvalidParameters, "paths: %q leads out of the volume", p)
+	}
+	return strings.TrimPrefix(path.Clean("/"+p), "/"), nil
+}
