@@ -1,0 +1,211 @@
+package backupconfiguration
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+	"github.com/fluxcd/pkg/runtime/conditions/check"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+func cronJobOf(configuration *v1alpha1.BackupConfiguration, session string) *batchv1.CronJob {
+	return &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{
+		Namespace: configuration.Namespace, Name: "trigger-" + configuration.Name + "-" + session,
+	}}
+}
+
+func TestConfigurationBecomesReady(t *testing.T) {
+	g := NewWithT(t)
+	configuration := working(t)
+
+	repository := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: configuration.Namespace, Name: "uploads"}}
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed())
+	g.Expect(repository.OwnerReferences).To(BeEmpty(), "data outlives policy")
+	g.Expect(repository.Spec).To(Equal(v1alpha1.RepositorySpec{
+		AppRef:           v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "uploads"},
+		StorageRef:       v1alpha1.ObjectReference{Name: "s3"},
+		Path:             "/shop/uploads",
+		EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
+		Driver:           v1alpha1.DriverKopia,
+	}))
+
+	cronJob := cronJobOf(configuration, "nightly")
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(cronJob), cronJob)).To(Succeed())
+	g.Expect(metav1.IsControlledBy(cronJob, configuration)).To(BeTrue())
+	g.Expect(cronJob.Spec.Schedule).To(Equal("0 2 * * *"))
+	g.Expect(cronJob.Spec.JobTemplate.Spec.Template.Spec.ServiceAccountName).To(Equal("cairn-trigger"))
+	g.Expect(access.has(configuration.Namespace)).To(BeTrue(), "the trigger's account is asked for")
+
+	status := configuration.Status
+	g.Expect(*status.TargetFound).To(BeTrue())
+	g.Expect(status.Backends).To(Equal([]v1alpha1.BackendStatus{{Name: "main", Ready: ptr.To(true), Storage: &v1alpha1.StorageStatus{
+		Ref: v1alpha1.ObjectReference{Name: "s3", Namespace: configuration.Namespace}, Phase: v1alpha1.PhaseReady,
+	}}}))
+	g.Expect(status.Repositories).To(Equal([]v1alpha1.RepoStatus{{Name: "uploads", Phase: v1alpha1.PhaseReady}}))
+	g.Expect(status.Sessions).To(HaveLen(1))
+	g.Expect(status.Sessions[0].NextSchedule.UTC()).To(Equal(time.Date(2026, 11, 21, 2, 0, 0, 0, time.UTC)))
+	g.Expect(conditions.IsTrue(configuration, v1alpha1.ConditionValidationPassed)).To(BeTrue())
+	checkStatus(t, configuration)
+}
+
+// checkStatus asks Flux's checker whether the conditions follow kstatus.
+func checkStatus(t testing.TB, configuration *v1alpha1.BackupConfiguration) {
+	t.Helper()
+	checker := check.NewChecker(bed.Client, &check.Conditions{NegativePolarity: []string{meta.StalledCondition, meta.ReconcilingCondition}})
+	checker.DisableFetch = true
+	checker.WithT(NewWithT(t)).CheckErr(t.Context(), configuration)
+}
+
+func TestNoOpReconcileWritesNothing(t *testing.T) {
+	g := NewWithT(t)
+	configuration := working(t)
+	request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(configuration)}
+	g.Eventually(func(g Gomega) {
+		cached := &v1alpha1.BackupConfiguration{}
+		g.Expect(bed.Manager.GetClient().Get(t.Context(), request.NamespacedName, cached)).To(Succeed())
+		g.Expect(cached.ResourceVersion).To(Equal(configuration.ResourceVersion))
+	}, patience).Should(Succeed(), "the cache has caught up")
+	before := bed.Writes(configuration.Namespace)
+
+	for range 3 {
+		result, err := reconciler.Reconcile(t.Context(), request)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(result.RequeueAfter).To(Equal(18*time.Hour), "the next slot")
+	}
+
+	g.Expect(bed.Writes(configuration.Namespace)).To(Equal(before))
+	after := &v1alpha1.BackupConfiguration{}
+	g.Expect(bed.Client.Get(t.Context(), request.NamespacedName, after)).To(Succeed())
+	g.Expect(after.ResourceVersion).To(Equal(configuration.ResourceVersion))
+}
+
+func TestCronJobsFollowTheSessions(t *testing.T) {
+	g := NewWithT(t)
+	configuration := working(t)
+	cronJob := cronJobOf(configuration, "nightly")
+
+	bed.Edit(t, cronJob, func() {
+		cronJob.Spec.Schedule = "* * * * *"
+		cronJob.Spec.JobTemplate.Spec.Template.Spec.Containers[0].Image = "evil:latest"
+	})
+	eventually(t, cronJob, func(g Gomega) {
+		g.Expect(cronJob.Spec.Schedule).To(Equal("0 2 * * *"))
+		g.Expect(cronJob.Spec.JobTemplate.Spec.Template.Spec.Containers[0].Image).To(Equal("mover:test"))
+	}, "an edited CronJob is put right")
+
+	g.Expect(bed.Client.Delete(t.Context(), cronJob)).To(Succeed())
+	eventually(t, cronJob, func(g Gomega) {}, "a deleted CronJob comes back")
+
+	bed.Edit(t, configuration, func() {
+		configuration.Spec.Sessions[0].Scheduler.TimeZone = ptr.To("Europe/Berlin")
+		configuration.Spec.Sessions[0].Scheduler.Suspend = ptr.To(true)
+	})
+	eventually(t, cronJob, func(g Gomega) {
+		g.Expect(*cronJob.Spec.Suspend).To(BeTrue())
+		g.Expect(cronJob.Spec.TimeZone).To(HaveValue(Equal("Europe/Berlin")))
+	}, "policy reaches the CronJob")
+	bed.Edit(t, configuration, func() {
+		configuration.Spec.Sessions[0].Scheduler.TimeZone = nil
+		configuration.Spec.Sessions[0].Scheduler.Suspend = nil
+	})
+	eventually(t, cronJob, func(g Gomega) {
+		g.Expect(*cronJob.Spec.Suspend).To(BeFalse())
+		g.Expect(cronJob.Spec.TimeZone).To(BeNil())
+	}, "so does what policy no longer says")
+
+	bed.Edit(t, configuration, func() {
+		configuration.Spec.Sessions = append(configuration.Spec.Sessions, sessionOf("hourly", "17 * * * *"))
+		configuration.Spec.Sessions[0].Scheduler = nil
+	})
+	eventually(t, cronJobOf(configuration, "hourly"), func(Gomega) {}, "a new session gets its CronJob")
+	g.Eventually(func() bool {
+		return apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(cronJob), cronJob))
+	}, patience).Should(BeTrue(), "a session without a scheduler has none")
+	eventually(t, configuration, func(g Gomega) {
+		g.Expect(configuration.Status.Sessions).To(HaveLen(2))
+		g.Expect(configuration.Status.Sessions[0].NextSchedule).To(BeNil())
+		g.Expect(configuration.Status.Sessions[1].NextSchedule.UTC()).To(Equal(now.Add(17 * time.Minute)))
+	}, "status says so")
+}
+
+func TestForeignCronJobIsLeftAlone(t *testing.T) {
+	g := NewWithT(t)
+	configuration := working(t)
+	foreign := cronJobOf(configuration, "weekly")
+	foreign.Spec.Schedule = "5 5 5 5 5"
+	foreign.Spec.JobTemplate.Spec.Template = cronTemplate()
+	bed.Create(t, foreign)
+
+	bed.Edit(t, configuration, func() {
+		configuration.Spec.Sessions = append(configuration.Spec.Sessions, sessionOf("weekly", "@weekly"))
+	})
+
+	expectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonNameConflict, `not the one of session "weekly"`)
+	g.Expect(configuration.Status.Sessions[0].NextSchedule).NotTo(BeNil(), "the other session is in order")
+	g.Expect(configuration.Status.Sessions[1].Conditions[0].Reason).To(Equal(v1alpha1.ReasonSchedulerNotEnsured))
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(foreign), foreign)).To(Succeed())
+	g.Expect(foreign.Spec.Schedule).To(Equal("5 5 5 5 5"))
+}
+
+func TestInvalidPolicyKeepsTheLastGoodSchedule(t *testing.T) {
+	g := NewWithT(t)
+	configuration := working(t)
+
+	bed.Edit(t, configuration, func() { configuration.Spec.Sessions[0].Scheduler.Schedule = "0 0 30 2 *" })
+
+	expectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonInvalidSchedule, "spec.sessions[0].scheduler.schedule")
+	g.Expect(conditions.IsStalled(configuration)).To(BeTrue())
+	g.Expect(conditions.IsFalse(configuration, v1alpha1.ConditionValidationPassed)).To(BeTrue())
+	checkStatus(t, configuration)
+	cronJob := cronJobOf(configuration, "nightly")
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(cronJob), cronJob)).To(Succeed())
+	g.Expect(cronJob.Spec.Schedule).To(Equal("0 2 * * *"))
+
+	bed.Edit(t, configuration, func() { configuration.Spec.Sessions[0].Scheduler.Schedule = "0 3 * * *" })
+	expectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+	eventually(t, cronJob, func(g Gomega) { g.Expect(cronJob.Spec.Schedule).To(Equal("0 3 * * *")) }, "the mended line is in force")
+}
+
+func TestChildOfABatchHasNoSchedule(t *testing.T) {
+	g := NewWithT(t)
+	namespace := bed.Namespace(t, nil)
+	readyStorage(t, namespace, "s3")
+	child := configurationOf(namespace)
+	child.Spec.Sessions[0].Scheduler = nil
+	bed.Create(t, claim(namespace, "uploads"), child)
+	makeRepositoryReady(t, namespace, "uploads")
+
+	expectReason(t, child, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+	var cronJobs batchv1.CronJobList
+	g.Expect(bed.Client.List(t.Context(), &cronJobs, client.InNamespace(namespace))).To(Succeed())
+	g.Expect(cronJobs.Items).To(BeEmpty())
+	g.Expect(access.has(namespace)).To(BeFalse(), "no account without a CronJob")
+}
+
+func TestRecordsAreLeftAlone(t *testing.T) {
+	g := NewWithT(t)
+	namespace := bed.Namespace(t, nil)
+	readyStorage(t, namespace, "s3")
+	configuration := configurationOf(namespace)
+	configuration.Annotations = map[string]string{v1alpha1.AnnotationRecord: "prod"}
+	bed.Create(t, claim(namespace, "uploads"), configuration)
+	g.Eventually(func() error {
+		return bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(configuration), &v1alpha1.BackupConfiguration{})
+	}, patience).Should(Succeed())
+
+	_, err := reconciler.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(configuration)})
+
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(bed.Writes(namespace)).To(BeEmpty())
+}

@@ -1,0 +1,181 @@
+package backupconfiguration
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+func cronTemplate() corev1.PodTemplateSpec {
+	return corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+		RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "c", Image: "i"}},
+	}}
+}
+
+func TestMissingReferences(t *testing.T) {
+	tests := map[string]struct {
+		edit    func(*v1alpha1.BackupConfiguration)
+		phase   string
+		reason  string
+		message string
+	}{
+		"a missing target": {
+			edit:  func(c *v1alpha1.BackupConfiguration) { c.Spec.Target.Name = "upload" },
+			phase: v1alpha1.PhaseNotReady, reason: v1alpha1.ReasonTargetNotFound, message: "/upload does not exist",
+		},
+		"a missing storage": {
+			edit:  func(c *v1alpha1.BackupConfiguration) { c.Spec.Backends[0].StorageRef.Name = "s4" },
+			phase: v1alpha1.PhaseNotReady, reason: v1alpha1.ReasonStorageNotFound, message: "/s4 does not exist",
+		},
+		"a storage that is not ready": {
+			edit:  func(c *v1alpha1.BackupConfiguration) { c.Spec.Backends[0].StorageRef.Name = "new" },
+			phase: v1alpha1.PhaseNotReady, reason: v1alpha1.ReasonStorageNotReady, message: "/new is not ready",
+		},
+		"a missing addon": {
+			edit:  func(c *v1alpha1.BackupConfiguration) { c.Spec.Sessions[0].Addon.Name = "tape-addon" },
+			phase: v1alpha1.PhaseNotReady, reason: v1alpha1.ReasonAddonNotFound, message: `"tape-addon" does not exist`,
+		},
+		"a missing task": {
+			edit:  func(c *v1alpha1.BackupConfiguration) { c.Spec.Sessions[0].Addon.Tasks[0].Name = "physical" },
+			phase: v1alpha1.PhaseInvalid, reason: v1alpha1.ReasonTaskNotFound, message: "it has logical-backup",
+		},
+		"an unknown parameter": {
+			edit: func(c *v1alpha1.BackupConfiguration) {
+				c.Spec.Sessions[0].Addon.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"speed":"11"}`)}
+			},
+			phase: v1alpha1.PhaseInvalid, reason: v1alpha1.ReasonInvalidParameters, message: `no parameter "speed"`,
+		},
+		"a target of another namespace": {
+			edit:  func(c *v1alpha1.BackupConfiguration) { c.Spec.Target.Namespace = "bank" },
+			phase: v1alpha1.PhaseInvalid, reason: v1alpha1.ReasonTargetNotFound, message: "spec.target.namespace",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			namespace := bed.Namespace(t, nil)
+			readyStorage(t, namespace, "s3")
+			unready := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Name: "new", Namespace: namespace}}
+			unready.Spec.Storage = v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Bucket: "backups", SecretName: "s3"}}
+			configuration := configurationOf(namespace)
+			test.edit(configuration)
+			bed.Create(t, unready, claim(namespace, "uploads"), configuration)
+
+			expectReason(t, configuration, test.phase, test.reason, test.message)
+			checkStatus(t, configuration)
+		})
+	}
+}
+
+func TestWhatWasMissingIsNoticed(t *testing.T) {
+	namespace := bed.Namespace(t, nil)
+	configuration := configurationOf(namespace)
+	bed.Create(t, configuration)
+	expectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonTargetNotFound, "s3 does not exist")
+
+	bed.Create(t, claim(namespace, "uploads"))
+	expectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonStorageNotFound, "")
+	readyStorage(t, namespace, "s3")
+	makeRepositoryReady(t, namespace, "uploads")
+	expectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+}
+
+func TestUsagePolicyDecidesAcrossNamespaces(t *testing.T) {
+	g := NewWithT(t)
+	backup := bed.Namespace(t, nil)
+	storage := readyStorage(t, backup, "s3")
+	selector := v1alpha1.NamespacesFromSelector
+	bed.Edit(t, storage, func() {
+		storage.Spec.UsagePolicy.AllowedNamespaces = v1alpha1.AllowedNamespaces{
+			From: &selector, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"backup": "yes"}},
+		}
+	})
+	namespace := bed.Namespace(t, map[string]string{"backup": "no"})
+	configuration := configurationOf(namespace)
+	configuration.Spec.Backends[0].StorageRef.Namespace = backup
+	bed.Create(t, claim(namespace, "uploads"), configuration)
+
+	expectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonStorageNotAllowed, "does not allow the namespace "+namespace)
+	var repositories v1alpha1.RepositoryList
+	g.Expect(bed.Client.List(t.Context(), &repositories, client.InNamespace(namespace))).To(Succeed())
+	g.Expect(repositories.Items).To(BeEmpty(), "nothing is made in a storage that may not be used")
+	var cronJobs batchv1.CronJobList
+	g.Expect(bed.Client.List(t.Context(), &cronJobs, client.InNamespace(namespace))).To(Succeed())
+	g.Expect(cronJobs.Items).To(BeEmpty())
+
+	labelled := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
+	bed.Edit(t, labelled, func() { labelled.Labels["backup"] = "yes" })
+	makeRepositoryReady(t, namespace, "uploads")
+	expectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+}
+
+func TestRepositoryWithAnotherSpecIsAConflict(t *testing.T) {
+	g := NewWithT(t)
+	namespace := bed.Namespace(t, nil)
+	readyStorage(t, namespace, "s3")
+	existing := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Name: "uploads", Namespace: namespace}}
+	existing.Spec = v1alpha1.RepositorySpec{
+		AppRef:     v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "other"},
+		StorageRef: v1alpha1.ObjectReference{Name: "s3"}, Path: "other", EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
+	}
+	configuration := configurationOf(namespace)
+	bed.Create(t, claim(namespace, "uploads"), existing, configuration)
+
+	expectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict, "give the repository another name")
+	before := existing.ResourceVersion
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(existing), existing)).To(Succeed())
+	g.Expect(existing.ResourceVersion).To(Equal(before), "it is not touched")
+}
+
+func TestRepositoryOfTheUserIsUsedAsItIs(t *testing.T) {
+	g := NewWithT(t)
+	namespace := bed.Namespace(t, nil)
+	readyStorage(t, namespace, "s3")
+	existing := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Name: "uploads", Namespace: namespace}}
+	existing.Spec = v1alpha1.RepositorySpec{ // The same, spelled in another way.
+		AppRef:     v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "uploads", Namespace: namespace},
+		StorageRef: v1alpha1.ObjectReference{Name: "s3", Namespace: namespace}, Path: "shop//uploads/",
+		EncryptionSecret: v1alpha1.ObjectReference{Name: "enc", Namespace: namespace},
+	}
+	configuration := configurationOf(namespace)
+	bed.Create(t, existing)
+	markReady(t, existing)
+	before := existing.ResourceVersion
+	bed.Create(t, claim(namespace, "uploads"), configuration)
+
+	expectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(existing), existing)).To(Succeed())
+	g.Expect(existing.ResourceVersion).To(Equal(before), "it is not touched")
+}
+
+func TestOlderRepositoryKeepsTheDirectory(t *testing.T) {
+	g := NewWithT(t)
+	first := working(t)
+	namespace := bed.Namespace(t, nil)
+	second := configurationOf(namespace)
+	second.Spec.Backends[0].StorageRef.Namespace = first.Namespace
+	second.Spec.Sessions[0].Repositories[0].Directory = "shop/uploads/"
+	bed.Create(t, claim(namespace, "uploads"), second)
+
+	expectReason(t, second, v1alpha1.PhaseInvalid, v1alpha1.ReasonDirectoryTaken, "belongs to Repository "+first.Namespace+"/uploads")
+	g.Expect(second.Status.Repositories).To(Equal([]v1alpha1.RepoStatus{{
+		Name: "uploads", Phase: v1alpha1.PhaseNotReady, Reason: v1alpha1.ReasonDirectoryTaken,
+	}}))
+	var repositories v1alpha1.RepositoryList
+	g.Expect(bed.Client.List(t.Context(), &repositories, client.InNamespace(namespace))).To(Succeed())
+	g.Expect(repositories.Items).To(BeEmpty(), "the loser's Repository is not made")
+	expectReason(t, first, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+
+	repository := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: first.Namespace, Name: "uploads"}}
+	g.Expect(bed.Client.Delete(t.Context(), first)).To(Succeed())
+	g.Expect(bed.Client.Delete(t.Context(), repository)).To(Succeed())
+	makeRepositoryReady(t, namespace, "uploads")
+	expectReason(t, second, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+}

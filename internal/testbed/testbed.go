@@ -1,0 +1,224 @@
+// Package testbed runs controllers of a test package against a real API server.
+package testbed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/util/retry"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/policies"
+)
+
+// Bed is an API server with Cairn's CRDs and catalog, and a manager that runs the controllers under test.
+type Bed struct {
+	// Client of the test: it reads and writes without a cache.
+	Client client.Client
+	// Manager that runs the controllers.
+	Manager ctrl.Manager
+
+	mu     sync.Mutex
+	writes []string
+}
+
+// Scheme has Kubernetes' kinds and Cairn's.
+func Scheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	return scheme
+}
+
+// Run starts the bed, registers controllers with setup, runs the tests and stops all. Its result is the exit code. Call it
+// from TestMain.
+func (b *Bed) Run(m *testing.M, setup func(mgr ctrl.Manager) error) int {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	log.SetLogger(zap.New(zap.WriteTo(os.Stderr), zap.UseDevMode(false)))
+	env := &envtest.Environment{
+		CRDDirectoryPaths:        []string{filepath.Join(root(), "config", "crd", "bases")},
+		ErrorIfCRDPathMissing:    true,
+		ControlPlaneStartTimeout: time.Minute,
+		ControlPlaneStopTimeout:  time.Minute,
+	}
+	defer func() { _ = env.Stop() }()
+	if err := b.start(ctx, env, setup); err != nil {
+		fmt.Fprintln(os.Stderr, "start the test bed:", err)
+		return 1
+	}
+	code := m.Run()
+	cancel()
+	return code
+}
+
+func (b *Bed) start(ctx context.Context, env *envtest.Environment, setup func(mgr ctrl.Manager) error) error {
+	config, err := env.Start()
+	if err != nil {
+		return err
+	}
+	scheme := Scheme()
+	if b.Client, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
+		return err
+	}
+	if err := b.installCatalog(ctx); err != nil {
+		return err
+	}
+	managed := *config
+	managed.Wrap(b.count)
+	b.Manager, err = ctrl.NewManager(&managed, ctrl.Options{
+		Scheme:  scheme,
+		Metrics: metricsserver.Options{BindAddress: "0"},
+		Client:  client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}}}},
+	})
+	if err != nil {
+		return err
+	}
+	if err := setup(b.Manager); err != nil {
+		return err
+	}
+	go func() {
+		if err := b.Manager.Start(ctx); err != nil {
+			panic(err)
+		}
+	}()
+	if !b.Manager.GetCache().WaitForCacheSync(ctx) {
+		return fmt.Errorf("the cache did not fill")
+	}
+	return nil
+}
+
+// installCatalog creates the built-in Addons and Functions.
+func (b *Bed) installCatalog(ctx context.Context) error {
+	files, err := policies.Catalog.ReadDir("catalog")
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		content, err := policies.Catalog.Open("catalog/" + file.Name())
+		if err != nil {
+			return err
+		}
+		decoder := yaml.NewYAMLOrJSONDecoder(content, 4096)
+		for {
+			object := &unstructured.Unstructured{}
+			if err := decoder.Decode(object); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				return fmt.Errorf("read catalog/%s: %w", file.Name(), err)
+			}
+			if err := b.Client.Create(ctx, object); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Namespace makes a namespace for a test.
+func (b *Bed) Namespace(t testing.TB, labels map[string]string) string {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-", Labels: labels}}
+	if err := b.Client.Create(t.Context(), namespace); err != nil {
+		t.Fatalf("create a namespace: %v", err)
+	}
+	return namespace.Name
+}
+
+// Create creates objects.
+func (b *Bed) Create(t testing.TB, objects ...client.Object) {
+	t.Helper()
+	for _, object := range objects {
+		if err := b.Client.Create(t.Context(), object); err != nil {
+			t.Fatalf("create %T %s: %v", object, client.ObjectKeyFromObject(object), err)
+		}
+	}
+}
+
+// Edit changes an object as somebody with kubectl would, and tries again where another write came between.
+func (b *Bed) Edit(t testing.TB, object client.Object, edit func()) {
+	t.Helper()
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		if err := b.Client.Get(t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
+			return err
+		}
+		edit()
+		return b.Client.Update(t.Context(), object, client.FieldOwner("kubectl-edit"))
+	})
+	if err != nil {
+		t.Fatalf("edit %T %s: %v", object, client.ObjectKeyFromObject(object), err)
+	}
+}
+
+// EditStatus changes an object's status as the controller that writes it would.
+func (b *Bed) EditStatus(t testing.TB, object client.Object, edit func()) {
+	t.Helper()
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		if err := b.Client.Get(t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
+			return err
+		}
+		edit()
+		return b.Client.Status().Update(t.Context(), object)
+	})
+	if err != nil {
+		t.Fatalf("edit the status of %T %s: %v", object, client.ObjectKeyFromObject(object), err)
+	}
+}
+
+// Writes are the manager's requests so far that change something in the namespace, as "<method> <path>". Events are left
+// out.
+func (b *Bed) Writes(namespace string) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var some []string
+	for _, write := range b.writes {
+		if strings.Contains(write, "/namespaces/"+namespace+"/") {
+			some = append(some, write)
+		}
+	}
+	return some
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func (b *Bed) count(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		if r.Method != http.MethodGet && !strings.HasSuffix(r.URL.Path, "/events") {
+			b.mu.Lock()
+			b.writes = append(b.writes, r.Method+" "+r.URL.Path)
+			b.mu.Unlock()
+		}
+		return next.RoundTrip(r)
+	})
+}
+
+// root is the top of the repository.
+func root() string {
+	_, file, _, _ := goruntime.Caller(0)
+	return filepath.Join(filepath.Dir(file), "..", "..")
+}
