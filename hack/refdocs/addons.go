@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/policies"
+)
+
+// catalog is what is installed with the CRDs.
+type catalog struct {
+	addons    []v1alpha1.Addon
+	functions []v1alpha1.Function
+}
+
+// addonsPage describes the built-in Addons and Functions.
+func addonsPage() ([]byte, error) {
+	c, err := readCatalog(policies.Catalog)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	out.WriteString(notice)
+	out.WriteString("# Built-in Addons\n\nA session names an Addon and one of its backup tasks, a RestoreSession one of its restore tasks. " +
+		"They are installed with the CRDs.\n")
+	for _, a := range c.addons {
+		fmt.Fprintf(&out, "\n## %s\n", a.Name)
+		writeTasks(&out, "Backup", a.Spec.BackupTasks)
+		writeTasks(&out, "Restore", a.Spec.RestoreTasks)
+	}
+	out.WriteString("\n## Functions\n\nThe container that does a task. `${name}` is a parameter or a variable, all of which " +
+		"[spec.args](api.md#function-spec) lists.\n\n" + head("Function", "Image", "Arguments"))
+	for _, f := range c.functions {
+		out.WriteString(row(code(f.Name), code(f.Spec.Image), codes(f.Spec.Args)))
+	}
+	return out.Bytes(), nil
+}
+
+func writeTasks(out *bytes.Buffer, what string, tasks []v1alpha1.Task) {
+	for _, t := range tasks {
+		jobs := "one Job for each pod or node of the target"
+		if t.Singleton {
+			jobs = "one Job for the whole target"
+		}
+		fmt.Fprintf(out, "\n%s task %s: Function %s, driver %s, %s.\n", what, code(t.Name), code(t.Function), t.Driver, jobs)
+		if len(t.Parameters) == 0 {
+			continue
+		}
+		out.WriteString("\n" + head("Parameter", "Required", "Default", "Usage"))
+		for _, p := range t.Parameters {
+			required, defaulted := "", ""
+			if p.Required {
+				required = "yes"
+			}
+			if p.Default != "" {
+				defaulted = code(p.Default)
+			}
+			out.WriteString(row(code(p.Name), required, defaulted, sentence(p.Usage)))
+		}
+	}
+}
+
+// readCatalog reads every document of the catalog, in the order of names.
+func readCatalog(files fs.FS) (catalog, error) {
+	var c catalog
+	paths, err := fs.Glob(files, "catalog/*.yaml")
+	if err != nil {
+		return c, err
+	}
+	for _, path := range paths {
+		text, err := fs.ReadFile(files, path)
+		if err != nil {
+			return c, err
+		}
+		for _, doc := range strings.Split(string(text), "\n---\n") {
+			if err := c.add([]byte(doc)); err != nil {
+				return c, fmt.Errorf("read %s: %w", path, err)
+			}
+		}
+	}
+	slices.SortFunc(c.addons, func(a, b v1alpha1.Addon) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(c.functions, func(a, b v1alpha1.Function) int { return strings.Compare(a.Name, b.Name) })
+	return c, nil
+}
+
+func (c *catalog) add(doc []byte) error {
+	var kind struct {
+		Kind string `json:"kind"`
+	}
+	if err := yaml.Unmarshal(doc, &kind); err != nil {
+		return err
+	}
+	switch kind.Kind {
+	case v1alpha1.AddonKind:
+		var a v1alpha1.Addon
+		if err := yaml.UnmarshalStrict(doc, &a); err != nil {
+			return err
+		}
+		c.addons = append(c.addons, a)
+	case v1alpha1.FunctionKind:
+		var f v1alpha1.Function
+		if err := yaml.UnmarshalStrict(doc, &f); err != nil {
+			return err
+		}
+		c.functions = append(c.functions, f)
+	default:
+		return fmt.Errorf("kind %q is neither Addon nor Function", kind.Kind)
+	}
+	return nil
+}

@@ -1,0 +1,42 @@
+// Command refdocs writes the generated part of docs/reference: api.md from the CRDs and addons.md from the catalog. Equal
+// input gives equal files, so that a difference from what is committed means that somebody forgot to run it.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// pages are the generated files, by name below the output directory.
+var pages = map[string]func() ([]byte, error){
+	"api.md":    apiPage,
+	"addons.md": addonsPage,
+}
+
+func main() {
+	out := flag.String("out", filepath.Join("docs", "reference"), "directory that the pages are written to")
+	flag.Parse()
+	if err := run(*out); err != nil {
+		fmt.Fprintln(os.Stderr, "refdocs:", err)
+		os.Exit(1)
+	}
+}
+
+// run writes every page into dir.
+func run(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for name, page := range pages {
+		text, err := page()
+		if err != nil {
+			return fmt.Errorf("write %s: %w", name, err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
