@@ -3,7 +3,6 @@ package backupsession
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -51,7 +50,7 @@ func (r *resolution) hosts(ctx context.Context, app v1alpha1.TypedObjectReferenc
 		return nil, nil, err
 	}
 	t := session.Target{
-		Pods: slices.Clone(state.pods), Claims: state.claims, Paths: paths, Job: job, Privileged: state.privileged,
+		Pods: state.pods, Claims: state.claims, Paths: paths, Job: job, Privileged: state.privileged,
 	}
 	object := workload(&t, app.Kind)
 	if object == nil {

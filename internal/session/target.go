@@ -57,7 +57,7 @@ func ResolveHosts(t Target) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 	for i := range t.Claims {
 		r.claims[t.Claims[i].Name] = &t.Claims[i]
 	}
-	slices.SortFunc(r.Pods, comparePods)
+	r.Pods = slices.SortedFunc(slices.Values(t.Pods), comparePods)
 	hosts, err := r.resolve()
 	if err != nil {
 		return nil, err
