@@ -5,11 +5,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/robfig/cron/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/schedule"
 )
 
 // Record is one file of the branch, with what the message of its commit says of it.
@@ -51,9 +51,9 @@ func BackupRecord(cluster string, session *v1alpha1.BackupSession, snapshots []v
 		Kind: v1alpha1.BackupSessionKind, Namespace: session.Namespace, Name: session.Name, UID: session.UID,
 		Phase: string(session.Status.Phase), Reason: session.Status.Reason,
 	}
-	schedule := ""
+	line := ""
 	if r := session.Status.Resolved; r != nil {
-		object.Revision, schedule = r.Policy.Revision, r.Schedule
+		object.Revision, line = r.Policy.Revision, r.Schedule
 	}
 	ended := endOf(session.Status.CompletionTime, session.CreationTimestamp)
 	slot := ended
@@ -61,7 +61,7 @@ func BackupRecord(cluster string, session *v1alpha1.BackupSession, snapshots []v
 		slot = session.Spec.ScheduledTime.Time
 	}
 	folder := folderOf(session.Spec.Invoker.Kind, session.Spec.Invoker.Name, ended)
-	if frequent(schedule, slot) {
+	if frequent(line, slot) {
 		folder += "/" + ended.UTC().Format("02")
 	}
 	return Record{Path: recordPath(folder, &session.ObjectMeta), Content: content, Object: object}, nil
@@ -117,17 +117,14 @@ const perDay = 24 * 4
 
 // frequent says whether a schedule has more than perDay slots in the day that follows slot. It is decided from what
 // the session froze when it started, so that it never changes for a run.
-func frequent(schedule string, slot time.Time) bool {
-	if schedule == "" {
+func frequent(line string, slot time.Time) bool {
+	if line == "" {
 		return false
 	}
-	plan, err := cron.ParseStandard(schedule)
-	if err != nil {
-		return false
-	}
-	next, end := slot.UTC(), slot.UTC().Add(24*time.Hour)
-	for n := 0; n <= perDay; n++ {
-		if next = plan.Next(next); next.IsZero() || next.After(end) {
+	next, end := slot, slot.Add(24*time.Hour)
+	for range perDay + 1 {
+		var err error
+		if next, err = schedule.Next(line, "", next); err != nil || next.IsZero() || next.After(end) {
 			return false
 		}
 	}

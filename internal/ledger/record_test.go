@@ -105,10 +105,6 @@ func TestPathOfRecord(t *testing.T) {
 			func(s *v1alpha1.BackupSession) { s.Status.Resolved.Schedule = "* 9-17 * * *" },
 			"records/shop/backupbatch.shop/2026-07/31/shop-hourly-1795154820-0d9ab5f3.yaml",
 		},
-		"an interval counts as a schedule": {
-			func(s *v1alpha1.BackupSession) { s.Status.Resolved.Schedule = "@every 1m" },
-			"records/shop/backupbatch.shop/2026-07/31/shop-hourly-1795154820-0d9ab5f3.yaml",
-		},
 		"a schedule that cannot be read counts as none": {
 			func(s *v1alpha1.BackupSession) { s.Status.Resolved.Schedule = "often" },
 			"records/shop/backupbatch.shop/2026-07/shop-hourly-1795154820-0d9ab5f3.yaml",

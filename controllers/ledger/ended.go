@@ -1,0 +1,122 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/ledger"
+)
+
+// indexPending finds the objects that wait for the Collector.
+const (
+	indexPending = ".record"
+	isPending    = "pending"
+)
+
+// ended is an object that waits for its record.
+type ended struct {
+	kind    string
+	object  client.Object
+	at      time.Time
+	records []v1alpha1.RecordStatus
+	ledgers []*v1alpha1.Ledger
+}
+
+func (e *ended) recordedBy(ledger string) bool {
+	return slices.ContainsFunc(e.records, func(r v1alpha1.RecordStatus) bool { return r.Ledger == ledger })
+}
+
+func labelsOf(o client.Object) labels.Set { return o.GetLabels() }
+
+// pendingKey is the index: an object waits when it ended for good. One that FinalizerCancel holds has Jobs that still may
+// write to its Snapshots.
+func pendingKey(o client.Object) []string {
+	terminal := false
+	switch s := o.(type) {
+	case *v1alpha1.BackupSession:
+		terminal = s.Status.Phase.Terminal()
+	case *v1alpha1.RestoreSession:
+		terminal = s.Status.Phase.Terminal()
+	}
+	if !terminal || v1alpha1.HasRecordAnnotation(o.GetAnnotations()) ||
+		!controllerutil.ContainsFinalizer(o, v1alpha1.FinalizerRecord) ||
+		controllerutil.ContainsFinalizer(o, v1alpha1.FinalizerCancel) {
+		return nil
+	}
+	return []string{isPending}
+}
+
+// pending lists what waits, oldest first.
+func (c *Collector) pending(ctx context.Context) ([]*ended, error) {
+	var backups v1alpha1.BackupSessionList
+	if err := c.List(ctx, &backups, client.MatchingFields{indexPending: isPending}); err != nil {
+		return nil, fmt.Errorf("list BackupSessions: %w", err)
+	}
+	var restores v1alpha1.RestoreSessionList
+	if err := c.List(ctx, &restores, client.MatchingFields{indexPending: isPending}); err != nil {
+		return nil, fmt.Errorf("list RestoreSessions: %w", err)
+	}
+	var out []*ended
+	for i := range backups.Items {
+		s := &backups.Items[i]
+		e := &ended{kind: v1alpha1.BackupSessionKind, object: s, at: s.CreationTimestamp.Time, records: s.Status.Records}
+		if t := s.Status.CompletionTime; t != nil {
+			e.at = t.Time
+		}
+		out = append(out, e)
+	}
+	for i := range restores.Items {
+		s := &restores.Items[i]
+		e := &ended{kind: v1alpha1.RestoreSessionKind, object: s, at: s.CreationTimestamp.Time, records: s.Status.Records}
+		if t := s.Status.CompletionTime; t != nil {
+			e.at = t.Time
+		}
+		out = append(out, e)
+	}
+	slices.SortStableFunc(out, func(a, b *ended) int { return a.at.Compare(b.at) })
+	return out, nil
+}
+
+func (c *Collector) build(ctx context.Context, cluster string, e *ended) (ledger.Record, error) {
+	switch s := e.object.(type) {
+	case *v1alpha1.BackupSession:
+		snapshots, err := c.snapshots(ctx, s)
+		if err != nil {
+			return ledger.Record{}, err
+		}
+		return ledger.BackupRecord(cluster, s, snapshots)
+	case *v1alpha1.RestoreSession:
+		return ledger.RestoreRecord(cluster, s)
+	default:
+		return ledger.Record{}, fmt.Errorf("no record of a %T", s)
+	}
+}
+
+// snapshots are those of a BackupSession that still exist. The cache may be older than the session, so a Snapshot that has
+// not ended there is read again.
+func (c *Collector) snapshots(ctx context.Context, s *v1alpha1.BackupSession) ([]v1alpha1.Snapshot, error) {
+	var out []v1alpha1.Snapshot
+	for _, info := range s.Status.Snapshots {
+		key := types.NamespacedName{Namespace: s.Namespace, Name: info.Name}
+		var snapshot v1alpha1.Snapshot
+		err := c.Get(ctx, key, &snapshot)
+		if err != nil || !snapshot.Status.Phase.Terminal() {
+			err = c.APIReader.Get(ctx, key, &snapshot)
+		}
+		if client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("read Snapshot %s: %w", key, err)
+		}
+		if err == nil && snapshot.Spec.BackupSession == s.Name {
+			out = append(out, snapshot)
+		}
+	}
+	return out, nil
+}

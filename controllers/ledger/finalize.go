@@ -1,0 +1,112 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/fluxcd/pkg/runtime/patch"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+const (
+	// giveUpAfter is how long a Ledger, or an object without its record, may hold up the deletion of its namespace.
+	giveUpAfter = 2 * time.Minute
+	// flushRetry is the longest pause between two tries to push before a Ledger goes.
+	flushRetry = 30 * time.Second
+)
+
+// reconcileDelete pushes what waits, or gives it up where that was asked for or the namespace is going.
+func (r *Reconciler) reconcileDelete(ctx context.Context, patcher *patch.SerialPatcher, l *v1alpha1.Ledger) (ctrl.Result, error) {
+	if !controllerutil.ContainsFinalizer(l, v1alpha1.FinalizerFlush) {
+		return ctrl.Result{}, nil
+	}
+	parcels, err := r.Outbox.list(ctx, l)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	r.count(l, parcels)
+	if len(parcels) == 0 {
+		return ctrl.Result{}, r.finish(ctx, l)
+	}
+	if l.Annotations[v1alpha1.AnnotationDropRecords] == "true" {
+		return ctrl.Result{}, r.drop(ctx, l, parcels, "as the annotation "+v1alpha1.AnnotationDropRecords+" asks")
+	}
+	overdue, err := r.overdue(ctx, l)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if overdue {
+		return ctrl.Result{}, r.drop(ctx, l, parcels, "because the namespace is being deleted and the branch cannot be reached")
+	}
+	s := r.memories.of(l)
+	result, err := r.flush(ctx, patcher, l, s, parcels)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if l.Status.Pending == 0 {
+		return ctrl.Result{}, r.finish(ctx, l)
+	}
+	result.RequeueAfter = min(result.RequeueAfter, flushRetry)
+	return result, nil
+}
+
+// flush pushes what waits, if it is time.
+func (r *Reconciler) flush(ctx context.Context, patcher *patch.SerialPatcher, l *v1alpha1.Ledger, s *memory, parcels []parcel) (ctrl.Result, error) {
+	if l.Spec.Suspend {
+		return r.failed(ctx, l, s, &fault{reason: v1alpha1.ReasonSuspended, message: "records wait to be pushed before the Ledger " +
+			"goes: set spec.suspend to false, or the annotation " + v1alpha1.AnnotationDropRecords + ": \"true\" to give them up"})
+	}
+	if wait := s.notBefore.Sub(r.Clock.Now()); wait > 0 && l.Generation == l.Status.ObservedGeneration {
+		return ctrl.Result{RequeueAfter: wait}, nil
+	}
+	where, err := r.check(ctx, l)
+	if err != nil {
+		return r.failed(ctx, l, s, err)
+	}
+	return r.attempt(ctx, patcher, l, s, where, parcels)
+}
+
+// overdue says whether the Ledger has held up the deletion of its namespace for long enough.
+func (r *Reconciler) overdue(ctx context.Context, l *v1alpha1.Ledger) (bool, error) {
+	var ns corev1.Namespace
+	if err := r.APIReader.Get(ctx, types.NamespacedName{Name: l.Namespace}, &ns); err != nil {
+		return false, fmt.Errorf("read namespace %s: %w", l.Namespace, err)
+	}
+	return ns.DeletionTimestamp != nil && r.Clock.Now().Sub(ns.DeletionTimestamp.Time) > giveUpAfter, nil
+}
+
+// drop gives up what was not pushed.
+func (r *Reconciler) drop(ctx context.Context, l *v1alpha1.Ledger, parcels []parcel, why string) error {
+	logf.FromContext(ctx).Info("records are given up "+why, "records", l.Status.Pending)
+	r.EventRecorder.Eventf(l, corev1.EventTypeWarning, v1alpha1.ReasonRecordDropped, "%d records are given up %s", l.Status.Pending, why)
+	if err := r.Outbox.remove(ctx, parcels); err != nil {
+		return err
+	}
+	return r.finish(ctx, l)
+}
+
+// finish lets the Ledger go.
+func (r *Reconciler) finish(ctx context.Context, l *v1alpha1.Ledger) error {
+	r.memories.forget(client.ObjectKeyFromObject(l))
+	r.LedgerMetrics.forget(l.Namespace, l.Name)
+	if err := os.RemoveAll(r.dir(l)); err != nil {
+		return fmt.Errorf("remove the store: %w", err)
+	}
+	before := l.DeepCopy()
+	controllerutil.RemoveFinalizer(l, v1alpha1.FinalizerFlush)
+	p := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.Patch(ctx, l, p, client.FieldOwner(r.FieldManager)); client.IgnoreNotFound(err) != nil {
+		controllerutil.AddFinalizer(l, v1alpha1.FinalizerFlush)
+		return fmt.Errorf("remove the finalizer: %w", err)
+	}
+	return nil
+}

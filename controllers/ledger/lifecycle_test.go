@@ -1,0 +1,288 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+func TestWatchedBranchIsRefused(t *testing.T) {
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger", func(l *v1alpha1.Ledger) { l.Spec.Branch = "main" })
+	sync := &v1alpha1.PolicySync{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "policy"},
+		// Another spelling of the same repository.
+		Spec: v1alpha1.PolicySyncSpec{URL: strings.ToUpper(strings.TrimSuffix(w.url(), ".git"))[len("HTTP"):], Path: "elsewhere"},
+	}
+	sync.Spec.URL = "http" + sync.Spec.URL
+	w.create(sync)
+	w.session("a")
+	w.pass(11 * time.Second)
+	_, err := w.collect()
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = w.push(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(get(w, l)).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonWatchedBranch))
+	g.Expect(ready(l).Message).To(ContainSubstring("PolicySync/" + w.namespace + "/policy"))
+	g.Expect(w.git("for-each-ref")).To(BeEmpty(), "nothing was written")
+	g.Expect(w.parcels()).To(HaveLen(1), "and nothing was lost")
+
+	g.Expect(api.Delete(t.Context(), sync)).To(Succeed())
+	_, err = w.push(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed), "at once, not after the pause")
+}
+
+func TestFluxRef(t *testing.T) {
+	for name, tt := range map[string]struct {
+		ref  map[string]any
+		want string
+	}{
+		"nothing":              {nil, "master"},
+		"a branch":             {map[string]any{"branch": "main"}, "main"},
+		"a tag":                {map[string]any{"tag": "v1", "branch": "main"}, ""},
+		"a range":              {map[string]any{"semver": "1.x"}, ""},
+		"a ref":                {map[string]any{"name": "refs/heads/main", "branch": "x"}, "refs/heads/main"},
+		"a commit":             {map[string]any{"commit": "abc"}, ""},
+		"a commit of a branch": {map[string]any{"commit": "abc", "branch": "main"}, "main"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := map[string]any{}
+			if tt.ref != nil {
+				spec["ref"] = tt.ref
+			}
+			NewWithT(t).Expect(fluxRef(map[string]any{"spec": spec})).To(Equal(tt.want))
+		})
+	}
+}
+
+func TestClusterNameTaken(t *testing.T) {
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger")
+	w.session("a")
+	w.settle(l)
+	tip := w.tip()
+
+	w.reconciler.ClusterUID = "cluster-2"
+	w.session("b")
+	w.pass(11 * time.Second)
+	_, err := w.collect()
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = w.push(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(get(w, l)).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonClusterNameTaken))
+	g.Expect(w.tip()).To(Equal(tip))
+	g.Expect(w.parcels()).To(HaveLen(1))
+
+	l.Spec.ClusterName = "staging"
+	g.Expect(api.Update(t.Context(), l)).To(Succeed())
+	w.settle(l)
+	g.Expect(w.files("clusters/staging/records")).To(HaveLen(1))
+	g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed))
+}
+
+func TestHistoryRewritten(t *testing.T) {
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger")
+	w.session("a")
+	w.settle(l)
+	w.git("update-ref", "refs/heads/"+branch, w.git("commit-tree", "-m", "x", w.git("hash-object", "-t", "tree", "-w", os.DevNull)))
+	w.session("b")
+	w.pass(11 * time.Second)
+	_, err := w.collect()
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = w.push(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(get(w, l)).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonHistoryRewritten))
+	g.Expect(w.parcels()).To(HaveLen(1))
+
+	w.restart()
+	g.Expect(os.RemoveAll(w.data)).To(Succeed())
+	_, err = w.push(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(get(w, l)).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonHistoryRewritten), "status remembers when the directory does not")
+
+	l.Spec.Branch = "records-2"
+	g.Expect(api.Update(t.Context(), l)).To(Succeed())
+	w.settle(l)
+	g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed), "another branch is another history")
+}
+
+func TestReasons(t *testing.T) {
+	tests := map[string]struct {
+		change func(*world, *v1alpha1.Ledger)
+		reason string
+	}{
+		"no Secret":     {func(_ *world, l *v1alpha1.Ledger) { l.Spec.SecretRef.Name = "none" }, v1alpha1.ReasonSecretNotFound},
+		"no repository": {func(w *world, l *v1alpha1.Ledger) { l.Spec.URL = w.HTTPAddress() + "/none.git" }, v1alpha1.ReasonRepositoryNotFound},
+		"a hook that refuses": {func(w *world, _ *v1alpha1.Ledger) {
+			hook := "#!/bin/sh\necho 'protected branch' >&2\nexit 1\n"
+			if err := os.WriteFile(filepath.Join(w.repo, "hooks", "pre-receive"), []byte(hook), 0o755); err != nil {
+				w.t.Fatal(err)
+			}
+		}, v1alpha1.ReasonPushRefused},
+		"a selector that cannot be read": {func(_ *world, l *v1alpha1.Ledger) {
+			l.Spec.Selector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Near"}}}
+		}, v1alpha1.ReasonValidationFailed},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			g, w := NewWithT(t), newWorld(t)
+			l := w.ledger("ledger", func(l *v1alpha1.Ledger) { tt.change(w, l) })
+			result, err := w.push(l)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(result.RequeueAfter).To(BeNumerically(">", 0))
+			g.Expect(get(w, l)).To(beReady(metav1.ConditionFalse, tt.reason))
+			g.Expect(l.Status.ObservedGeneration).To(Equal(l.Generation))
+		})
+	}
+}
+
+// Killed before or after any write to the API server, by whichever process, what was to be recorded is in Git once, is
+// counted once, and nothing is left over.
+func TestCrash(t *testing.T) {
+	for _, before := range []bool{true, false} {
+		for _, lost := range []bool{false, true} {
+			for n := 1; ; n++ {
+				happened := false
+				name := fmt.Sprintf("before %t, directory lost %t, write %d", before, lost, n)
+				if !t.Run(name, func(t *testing.T) { happened = crash(t, n, before, lost) }) || !happened {
+					if n < 5 {
+						t.Errorf("only %d writes were tried", n)
+					}
+					break
+				}
+			}
+		}
+	}
+}
+
+func crash(t *testing.T, n int, before, lost bool) bool {
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger")
+	w.settle(l) // the branch exists, the Ledger has its finalizer
+	a, b := w.session("a"), w.session("b")
+	killed := w.crashAt(n, before)
+	for range 4 {
+		w.pass(11 * time.Second)
+		if _, err := w.collect(); err != nil && !errors.Is(err, errCrash) {
+			g.Expect(err.Error()).To(ContainSubstring(errCrash.Error()))
+		}
+		if !*killed {
+			_, _ = w.push(l)
+		}
+	}
+	w.write = nil
+	w.restart()
+	if lost {
+		g.Expect(os.RemoveAll(w.data)).To(Succeed())
+	}
+	c := w.session("c")
+	w.settle(l)
+	g.Expect(w.files("clusters/production/records")).To(ConsistOf(w.path(a), w.path(b), w.path(c)))
+	for _, s := range []*v1alpha1.BackupSession{a, b, c} {
+		g.Expect(get(w, s).Finalizers).To(BeEmpty())
+		g.Expect(s.Status.Records).To(HaveLen(1))
+		g.Expect(strings.Fields(w.git("rev-list", branch, "--", w.path(s)))).To(HaveLen(1), "one commit has it")
+	}
+	if !lost { // then it is a lower bound: nobody knows any more what had arrived
+		g.Expect(get(w, l).Status.Recorded).To(BeEquivalentTo(3))
+	}
+	return *killed
+}
+
+func TestDeletionFlushes(t *testing.T) {
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger")
+	w.settle(l)
+	s := w.session("a")
+	w.pass(11 * time.Second)
+	_, err := w.collect()
+	g.Expect(err).NotTo(HaveOccurred())
+	w.down = true
+	g.Expect(api.Delete(t.Context(), l)).To(Succeed())
+	for range 5 {
+		w.pass(10 * time.Minute)
+		result, err := w.push(l)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(result.RequeueAfter).To(And(BeNumerically(">", 0), BeNumerically("<=", flushRetry)))
+	}
+	g.Expect(get(w, l)).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonUnreachable))
+	ignored := w.session("b")
+	_, err = w.collect()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(get(w, ignored).Finalizers).To(BeEmpty(), "a Ledger that goes takes nothing more")
+	w.down = false
+	w.pass(10 * time.Minute)
+	_, err = w.push(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(l), l))).To(BeTrue())
+	g.Expect(w.files("clusters/production/records")).To(Equal([]string{w.path(s)}))
+	g.Expect(filepath.Join(w.data, string(l.UID))).NotTo(BeADirectory())
+}
+
+func TestDeletionDropsWhenAsked(t *testing.T) {
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger")
+	w.settle(l)
+	w.session("a")
+	w.pass(11 * time.Second)
+	_, err := w.collect()
+	g.Expect(err).NotTo(HaveOccurred())
+	w.down = true
+	get(w, l).Annotations = map[string]string{v1alpha1.AnnotationDropRecords: "true"}
+	g.Expect(api.Update(t.Context(), l)).To(Succeed())
+	g.Expect(api.Delete(t.Context(), l)).To(Succeed())
+	_, err = w.push(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(l), l))).To(BeTrue())
+	g.Expect(w.parcels()).To(BeEmpty())
+	g.Expect(w.seen()).To(ContainSubstring(v1alpha1.ReasonRecordDropped))
+}
+
+func TestNamespaceDeletionIsNotBlocked(t *testing.T) {
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger")
+	w.settle(l)
+	a, b := w.session("a"), w.session("b")
+	w.down = true
+	w.pass(11 * time.Second)
+	g.Expect(w.collect()).Error().NotTo(HaveOccurred())
+	c := w.session("c")
+	g.Expect(api.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}})).To(Succeed())
+	for _, o := range []client.Object{a, b, c, l} { // as the namespace controller does
+		g.Expect(api.Delete(t.Context(), o)).To(Succeed())
+	}
+	// The Ledger as a cache may still have it: not being deleted yet, in a namespace that takes nothing new.
+	stale := get(w, l).DeepCopy()
+	stale.DeletionTimestamp = nil
+	pending, err := w.collector.pending(t.Context())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(pending).To(HaveLen(1))
+	pending[0].ledgers = []*v1alpha1.Ledger{stale}
+	_, err = w.collector.store(t.Context(), pending)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(c), c))).To(BeTrue())
+	g.Expect(w.seen()).To(ContainSubstring(v1alpha1.ReasonRecordDropped))
+
+	_, err = w.push(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(get(w, l).Finalizers).NotTo(BeEmpty(), "it tries for a while")
+	w.pass(giveUpAfter + time.Minute)
+	_, err = w.push(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(l), l))).To(BeTrue())
+	g.Expect(w.seen()).To(ContainSubstring(v1alpha1.ReasonRecordDropped))
+}

@@ -1,0 +1,185 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/ledger"
+	"github.com/cairn-backup/cairn/internal/schedule"
+)
+
+// defaultTimeout is how long a run may take when its session does not say.
+const defaultTimeout = 6 * time.Hour
+
+// invoker names a policy object.
+type invoker struct{ namespace, kind, name string }
+
+// history is what the runs of one invoker that still exist say.
+type history struct {
+	success, ended     time.Time
+	result, reason     string
+	successesBySession map[string]time.Time // the slot of the last run that succeeded
+}
+
+// page makes the page from the policy and the runs of the namespaces that the Ledger records.
+func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, error) {
+	m, err := newMatcher(l)
+	if err != nil {
+		return nil, err
+	}
+	runs, err := r.histories(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	var batches v1alpha1.BackupBatchList
+	if err := r.List(ctx, &batches, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list BackupBatches: %w", err)
+	}
+	var configurations v1alpha1.BackupConfigurationList
+	if err := r.List(ctx, &configurations, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list BackupConfigurations: %w", err)
+	}
+	p := pageBuilder{matcher: m, namespaces: namespaceLabels{client: r.Client}, runs: runs, now: r.Clock.Now()}
+	for i := range batches.Items {
+		b := &batches.Items[i]
+		var targets []string
+		for _, t := range b.Spec.Targets {
+			targets = append(targets, t.AppRef.String())
+		}
+		var sessions []v1alpha1.SessionConfig
+		for _, s := range b.Spec.Sessions {
+			sessions = append(sessions, s.SessionConfig)
+		}
+		if err := p.add(ctx, v1alpha1.BackupBatchKind, &b.ObjectMeta, targets, sessions, b.Status.Sessions); err != nil {
+			return nil, err
+		}
+	}
+	for i := range configurations.Items {
+		c := &configurations.Items[i]
+		if c.Labels[v1alpha1.LabelBatch] != "" {
+			continue // its batch has a row
+		}
+		var targets []string
+		if c.Spec.Target != nil {
+			targets = append(targets, c.Spec.Target.String())
+		}
+		var sessions []v1alpha1.SessionConfig
+		for _, s := range c.Spec.Sessions {
+			sessions = append(sessions, s.SessionConfig)
+		}
+		if err := p.add(ctx, v1alpha1.BackupConfigurationKind, &c.ObjectMeta, targets, sessions, c.Status.Sessions); err != nil {
+			return nil, err
+		}
+	}
+	return ledger.Page(l.Spec.ClusterName, p.rows), nil
+}
+
+// histories reads the runs that ended.
+func (r *Reconciler) histories(ctx context.Context, m matcher) (map[invoker]*history, error) {
+	var list v1alpha1.BackupSessionList
+	if err := r.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list BackupSessions: %w", err)
+	}
+	out := map[invoker]*history{}
+	for i := range list.Items {
+		s := &list.Items[i]
+		if !s.Status.Phase.Terminal() || v1alpha1.HasRecordAnnotation(s.Annotations) || !m.sessions.Matches(labelsOf(s)) {
+			continue
+		}
+		key := invoker{s.Namespace, s.Spec.Invoker.Kind, s.Spec.Invoker.Name}
+		h := out[key]
+		if h == nil {
+			h = &history{successesBySession: map[string]time.Time{}}
+			out[key] = h
+		}
+		h.add(s)
+	}
+	return out, nil
+}
+
+func (h *history) add(s *v1alpha1.BackupSession) {
+	slot, ended := s.CreationTimestamp.Time, s.CreationTimestamp.Time
+	if t := s.Spec.ScheduledTime; t != nil {
+		slot = t.Time
+	}
+	if t := s.Status.CompletionTime; t != nil {
+		ended = t.Time
+	}
+	// Of two that ended at once the result must not depend on the order of the list.
+	result, reason := string(s.Status.Phase), s.Status.Reason
+	if ended.After(h.ended) || ended.Equal(h.ended) && result+reason > h.result+h.reason {
+		h.ended, h.result, h.reason = ended, result, reason
+	}
+	if s.Status.Phase != v1alpha1.BackupSessionSucceeded {
+		return
+	}
+	if ended.After(h.success) {
+		h.success = ended
+	}
+	if slot.After(h.successesBySession[s.Spec.Session]) {
+		h.successesBySession[s.Spec.Session] = slot
+	}
+}
+
+// pageBuilder collects the rows of a page.
+type pageBuilder struct {
+	matcher    matcher
+	namespaces namespaceLabels
+	runs       map[invoker]*history
+	now        time.Time
+	rows       []ledger.Policy
+}
+
+func (p *pageBuilder) add(ctx context.Context, kind string, o *metav1.ObjectMeta, targets []string, sessions []v1alpha1.SessionConfig, status []v1alpha1.SessionStatus) error {
+	h := p.runs[invoker{o.Namespace, kind, o.Name}]
+	// With a selector the Ledger is for some sessions only: a policy without any of these is not its business.
+	if o.DeletionTimestamp != nil || v1alpha1.HasRecordAnnotation(o.Annotations) || h == nil && !p.matcher.sessions.Empty() {
+		return nil
+	}
+	ok, err := p.namespaces.matches(ctx, p.matcher.namespaces, o.Namespace)
+	if err != nil || !ok {
+		return err
+	}
+	if h == nil {
+		h = &history{}
+	}
+	row := ledger.Policy{
+		Namespace: o.Namespace, Kind: kind, Name: o.Name, Targets: targets,
+		LastSuccess: h.success, LastResult: h.result, LastReason: h.reason,
+	}
+	for _, s := range status {
+		if n := s.NextSchedule; n != nil && (row.Next.IsZero() || n.Time.Before(row.Next)) {
+			row.Next = n.Time
+		}
+	}
+	for _, s := range sessions {
+		row.Late = row.Late || late(s, h.successesBySession[s.Name], o.CreationTimestamp.Time, p.now)
+	}
+	p.rows = append(p.rows, row)
+	return nil
+}
+
+// late says whether the first slot after the last success, or after the policy was created, is longer ago than a run may
+// take.
+func late(s v1alpha1.SessionConfig, success, created, now time.Time) bool {
+	if s.Scheduler == nil || s.Scheduler.Suspend != nil && *s.Scheduler.Suspend {
+		return false
+	}
+	from, zone, timeout := created, "", defaultTimeout
+	if success.After(from) {
+		from = success
+	}
+	if s.Scheduler.TimeZone != nil {
+		zone = *s.Scheduler.TimeZone
+	}
+	if s.BackupTimeout != nil {
+		timeout = s.BackupTimeout.Duration
+	}
+	due, err := schedule.Next(s.Scheduler.Schedule, zone, from)
+	return err == nil && now.After(due.Add(timeout))
+}

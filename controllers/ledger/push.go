@@ -1,0 +1,147 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/gitstore"
+	"github.com/cairn-backup/cairn/internal/ledger"
+)
+
+// change is what one attempt wants to be in the branch. It is told each head anew, because the branch may move.
+type change struct {
+	ledger  *v1alpha1.Ledger
+	cluster ledger.Cluster
+	records []ledger.Record
+	page    []byte
+	when    time.Time
+
+	// careful looks for each record before it is written. Without that a record that is there with the same content costs
+	// nothing, and one with another content is an error of the store.
+	careful bool
+
+	added   []ledger.Record // not in the branch before
+	differs []ledger.Record // there with another content, which stays
+}
+
+func (c *change) edit(ctx context.Context, head gitstore.Reader) ([]gitstore.Edit, gitstore.Meta, error) {
+	folder := ledger.Folder(c.ledger.Spec.Path, c.ledger.Spec.ClusterName) + "/"
+	owner, err := c.claim(ctx, head, folder+ledger.ClusterFile)
+	if err != nil {
+		return nil, gitstore.Meta{}, err
+	}
+	edits := append(owner, gitstore.Put(folder+ledger.PageFile, c.page))
+	c.added, c.differs = nil, nil
+	for _, r := range c.records {
+		put, err := c.wanted(ctx, head, folder, r)
+		if err != nil {
+			return nil, gitstore.Meta{}, err
+		}
+		if put {
+			c.added = append(c.added, r)
+			edits = append(edits, gitstore.Put(folder+r.Path, []byte(r.Content)))
+		}
+	}
+	objects := make([]ledger.Object, len(c.added))
+	for i, r := range c.added {
+		objects[i] = r.Object
+	}
+	author := c.ledger.Spec.Author
+	return edits, gitstore.Meta{
+		Author: author.Name, AuthorEmail: author.Email, When: c.when,
+		Message: ledger.Message(c.ledger.Spec.ClusterName, objects),
+	}, nil
+}
+
+// claim makes sure that the folder is this cluster's.
+func (c *change) claim(ctx context.Context, head gitstore.Reader, path string) ([]gitstore.Edit, error) {
+	ours, err := c.cluster.Bytes()
+	if err != nil {
+		return nil, err
+	}
+	entry, err := head.Lookup(ctx, path)
+	switch {
+	case errors.Is(err, gitstore.ErrNoFile):
+		return []gitstore.Edit{gitstore.Put(path, ours)}, nil
+	case err != nil:
+		return nil, err
+	case entry.Hash == gitstore.BlobHash(ours):
+		return nil, nil
+	}
+	raw, err := head.ReadFile(ctx, path)
+	if err != nil && !errors.Is(err, gitstore.ErrNoBlob) {
+		return nil, err
+	}
+	if there, err := ledger.ParseCluster(raw); err == nil && there.UID == c.cluster.UID {
+		return nil, nil
+	}
+	return nil, fmt.Errorf("%s: %w", path, errNameTaken)
+}
+
+// wanted says whether a record is to be written.
+func (c *change) wanted(ctx context.Context, head gitstore.Reader, folder string, r ledger.Record) (bool, error) {
+	if !c.careful {
+		return true, nil
+	}
+	entry, err := head.Lookup(ctx, folder+r.Path)
+	switch {
+	case errors.Is(err, gitstore.ErrNoFile):
+		return true, nil
+	case err != nil:
+		return false, err
+	case entry.Hash != gitstore.BlobHash([]byte(r.Content)):
+		c.differs = append(c.differs, r)
+	}
+	return false, nil
+}
+
+// update brings the branch up to date, the careful way if need be.
+func (c *change) update(ctx context.Context, store *gitstore.Store) (gitstore.Result, error) {
+	result, err := store.Update(ctx, c.edit)
+	if !c.careful && errors.Is(err, gitstore.ErrAppendOnly) {
+		c.careful = true
+		result, err = store.Update(ctx, c.edit)
+	}
+	return result, err
+}
+
+// gather reads the oldest parcels, up to a bound, and says which they were. A record that is in two of them is taken once.
+func (r *Reconciler) gather(ctx context.Context, parcels []parcel) (taken []parcel, records []ledger.Record, err error) {
+	seen := map[string]bool{}
+	for _, p := range parcels {
+		if len(records) > maxRecords {
+			break
+		}
+		some, err := r.Outbox.load(ctx, p)
+		if errors.Is(err, ledger.ErrParcel) {
+			err = &fault{
+				reason: v1alpha1.ReasonGitOperationFailed, err: err,
+				message: fmt.Sprintf("ConfigMap %s is not what Cairn wrote: delete it", p.meta.Name),
+			}
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		taken = append(taken, p)
+		for _, rec := range some {
+			if !seen[rec.Path] {
+				seen[rec.Path] = true
+				records = append(records, rec)
+			}
+		}
+	}
+	slices.SortFunc(records, func(a, b ledger.Record) int { return strings.Compare(a.Path, b.Path) })
+	return taken, records, nil
+}
+
+// clusterOf is what the Ledger's folder is claimed with.
+func (r *Reconciler) clusterOf(l *v1alpha1.Ledger) ledger.Cluster {
+	return ledger.Cluster{Name: l.Spec.ClusterName, UID: types.UID(r.ClusterUID)}
+}

@@ -1,0 +1,277 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+	"github.com/fluxcd/pkg/runtime/controller"
+	"github.com/fluxcd/pkg/runtime/patch"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/gitstore"
+	"github.com/cairn-backup/cairn/internal/ledger"
+)
+
+const (
+	// maxRecords is the number of records after which no further parcel is put into a commit.
+	maxRecords = 2000
+	// maxAttempts bounds the pushes of one attempt while other writers move the branch.
+	maxAttempts = 3
+	// firstBackoff and maxBackoff bound the pause after a failure, which doubles.
+	firstBackoff = 10 * time.Second
+	maxBackoff   = 10 * time.Minute
+)
+
+// Reconciler pushes the outbox of a Ledger to its branch.
+type Reconciler struct {
+	client.Client
+	// APIReader is uncached.
+	APIReader     client.Reader
+	EventRecorder record.EventRecorder
+	Clock         clock.PassiveClock
+	// Metrics of all controllers, and LedgerMetrics of this one.
+	Metrics       controller.Metrics
+	LedgerMetrics *Metrics
+	// Outbox is the one that the Collector has.
+	Outbox *Outbox
+	// ClusterUID is the UID of the namespace kube-system.
+	ClusterUID   string
+	FieldManager string
+	// DataDir holds one directory a Ledger. All of it may be lost.
+	DataDir string
+	// Jitter changes a pause a little, so that many Ledgers do not try at once. Nil: not at all.
+	Jitter func(time.Duration) time.Duration
+
+	memories memories
+	limiter  limiter
+}
+
+// Reconcile brings the branch of one Ledger up to date.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, retErr error) {
+	start := r.Clock.Now()
+	l := &v1alpha1.Ledger{}
+	if err := r.Get(ctx, req.NamespacedName, l); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.memories.forget(req.NamespacedName)
+			r.LedgerMetrics.forget(req.Namespace, req.Name)
+		}
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if v1alpha1.HasRecordAnnotation(l.Annotations) {
+		return ctrl.Result{}, nil
+	}
+	patcher := patch.NewSerialPatcher(l, r.Client)
+	old := conditions.Get(l, meta.ReadyCondition).DeepCopy()
+	defer func() {
+		r.Metrics.RecordDuration(ctx, l, start)
+		if !l.DeletionTimestamp.IsZero() && !controllerutil.ContainsFinalizer(l, v1alpha1.FinalizerFlush) {
+			return
+		}
+		r.announce(l, old)
+		if err := r.patch(ctx, patcher, l); err != nil && retErr == nil {
+			result, retErr = ctrl.Result{}, err
+		}
+	}()
+	if !l.DeletionTimestamp.IsZero() {
+		return r.reconcileDelete(ctx, patcher, l)
+	}
+	if controllerutil.AddFinalizer(l, v1alpha1.FinalizerFlush) {
+		if err := patcher.Patch(ctx, l, patch.WithFieldOwner(r.FieldManager)); err != nil {
+			return ctrl.Result{}, fmt.Errorf("add the finalizer: %w", err)
+		}
+	}
+	return r.reconcile(ctx, patcher, l)
+}
+
+// reconcile looks whether there is something to do, and whether it is time.
+func (r *Reconciler) reconcile(ctx context.Context, patcher *patch.SerialPatcher, l *v1alpha1.Ledger) (ctrl.Result, error) {
+	parcels, err := r.Outbox.list(ctx, l)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	r.count(l, parcels)
+	if l.Spec.Suspend {
+		return ctrl.Result{}, nil
+	}
+	s := r.memories.of(l)
+	requested, asked := meta.ReconcileAnnotationValue(l.Annotations)
+	forced := l.Generation != l.Status.ObservedGeneration || asked && requested != l.Status.LastHandledReconcileAt
+	if asked {
+		l.Status.LastHandledReconcileAt = requested
+	}
+	where, err := r.check(ctx, l)
+	if err != nil {
+		return r.failed(ctx, l, s, err)
+	}
+	forced = forced || refused(l) // and no longer
+	if wait := r.pause(l, s, len(parcels) > 0, forced); wait > 0 {
+		return ctrl.Result{RequeueAfter: wait}, nil
+	}
+	return r.attempt(ctx, patcher, l, s, where, parcels)
+}
+
+// refused says whether the last check ended in a refusal.
+func refused(l *v1alpha1.Ledger) bool {
+	switch conditions.GetReason(l, meta.ReadyCondition) {
+	case v1alpha1.ReasonWatchedBranch, v1alpha1.ReasonInvalidURL, v1alpha1.ReasonValidationFailed:
+		return true
+	default:
+		return false
+	}
+}
+
+// pause is how long the Ledger has nothing to do, or must not.
+func (r *Reconciler) pause(l *v1alpha1.Ledger, s *memory, pending, forced bool) time.Duration {
+	now := r.Clock.Now()
+	if forced {
+		return 0
+	}
+	if wait := s.notBefore.Sub(now); wait > 0 {
+		return wait
+	}
+	if s.checked.IsZero() || s.failures > 0 {
+		return 0
+	}
+	if !pending {
+		return s.checked.Add(l.Spec.Interval.Duration).Sub(now)
+	}
+	if t := l.Status.LastPushedTime; t != nil && l.Spec.BatchWindow.Duration > pushInterval {
+		return min(t.Add(l.Spec.BatchWindow.Duration).Sub(now), l.Spec.BatchWindow.Duration)
+	}
+	return 0
+}
+
+// attempt pushes once and says how that went.
+func (r *Reconciler) attempt(ctx context.Context, patcher *patch.SerialPatcher, l *v1alpha1.Ledger, s *memory, where string, parcels []parcel) (ctrl.Result, error) {
+	var last time.Time
+	if t := l.Status.LastPushedTime; t != nil {
+		last = t.Time
+	}
+	if wait := r.limiter.reserve(where, r.Clock.Now(), last); wait > 0 {
+		return ctrl.Result{RequeueAfter: wait}, nil
+	}
+	rest, err := r.push(ctx, patcher, l, s, where, parcels)
+	if err != nil {
+		return r.failed(ctx, l, s, err)
+	}
+	s.failures, s.notBefore, s.checked = 0, time.Time{}, r.Clock.Now()
+	r.count(l, rest)
+	l.Status.ObservedGeneration = l.Generation
+	markReady(l)
+	if len(rest) > 0 {
+		return ctrl.Result{RequeueAfter: max(pushInterval, l.Spec.BatchWindow.Duration)}, nil
+	}
+	return ctrl.Result{RequeueAfter: r.jittered(l.Spec.Interval.Duration)}, nil
+}
+
+// check says why the Ledger cannot work whatever the server says, and where it pushes to.
+func (r *Reconciler) check(ctx context.Context, l *v1alpha1.Ledger) (where string, err error) {
+	if _, err := gitstore.ParseURL(l.Spec.URL); err != nil {
+		return "", err
+	}
+	if where, err = gitstore.NormalizeURL(l.Spec.URL); err != nil {
+		return "", err
+	}
+	if _, err := newMatcher(l); err != nil {
+		return "", stalled(v1alpha1.ReasonValidationFailed, err.Error())
+	}
+	sources, err := r.sources(ctx)
+	if err != nil {
+		return "", err
+	}
+	if who, watched := ledger.Watched(l.Spec.URL, l.Spec.Branch, sources); watched {
+		return "", stalled(v1alpha1.ReasonWatchedBranch, fmt.Sprintf(
+			"%s follows the branch %s of this repository: records would become policy; choose another spec.branch", who, l.Spec.Branch))
+	}
+	return where, nil
+}
+
+// failed says what is wrong and when to try again.
+func (r *Reconciler) failed(ctx context.Context, l *v1alpha1.Ledger, s *memory, err error) (ctrl.Result, error) {
+	if ctx.Err() != nil {
+		return ctrl.Result{}, err // the manager stops
+	}
+	if apierrors.ReasonForError(err) != metav1.StatusReasonUnknown && !apierrors.IsForbidden(err) {
+		return ctrl.Result{}, err // the API server's, not the branch's
+	}
+	f := explain(err)
+	logf.FromContext(ctx).Info("the branch was not brought up to date", "reason", f.reason, "error", f.message)
+	markFault(l, f)
+	l.Status.ObservedGeneration = l.Generation
+	wait := l.Spec.Interval.Duration
+	if !f.stalled {
+		wait = r.backoff(s, f)
+	}
+	wait = r.jittered(wait)
+	s.failures++
+	s.notBefore = r.Clock.Now().Add(wait)
+	return ctrl.Result{RequeueAfter: wait}, nil
+}
+
+// backoff doubles with each failure in a row, unless the server said how long to wait.
+func (r *Reconciler) backoff(s *memory, f *fault) time.Duration {
+	wait := maxBackoff
+	if s.failures < 6 {
+		wait = firstBackoff << s.failures
+	}
+	var remote *gitstore.RemoteError
+	if errors.As(f, &remote) && remote.RetryAfter > wait {
+		wait = min(remote.RetryAfter, time.Hour)
+	}
+	return wait
+}
+
+func (r *Reconciler) jittered(d time.Duration) time.Duration {
+	if r.Jitter == nil {
+		return d
+	}
+	return r.Jitter(d)
+}
+
+// count shows what waits in the outbox.
+func (r *Reconciler) count(l *v1alpha1.Ledger, parcels []parcel) {
+	n := 0
+	for _, p := range parcels {
+		n += p.records
+	}
+	l.Status.Pending, l.Status.OldestPendingTime = int32(n), nil
+	if len(parcels) > 0 {
+		l.Status.OldestPendingTime = parcels[0].meta.CreationTimestamp.DeepCopy()
+	}
+	markBacklog(l, len(parcels) >= maxParcels)
+	r.LedgerMetrics.setPending(l, n)
+}
+
+func (r *Reconciler) patch(ctx context.Context, patcher *patch.SerialPatcher, l *v1alpha1.Ledger) error {
+	err := patcher.Patch(ctx, l, patch.WithFieldOwner(r.FieldManager), patch.WithOwnedConditions{Conditions: ownedConditions})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("write status: %w", err)
+	}
+	return nil
+}
+
+// announce emits an event when the Ledger became ready or ceased to be, and why.
+func (r *Reconciler) announce(l *v1alpha1.Ledger, old *metav1.Condition) {
+	ready := conditions.Get(l, meta.ReadyCondition)
+	if ready == nil || old != nil && old.Status == ready.Status && old.Reason == ready.Reason {
+		return
+	}
+	sort := corev1.EventTypeNormal
+	if ready.Status != metav1.ConditionTrue {
+		sort = corev1.EventTypeWarning
+	}
+	r.EventRecorder.Event(l, sort, ready.Reason, ready.Message)
+}

@@ -1,0 +1,112 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/fluxcd/pkg/runtime/patch"
+	"github.com/go-git/go-git/v5/plumbing"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/gitstore"
+	"github.com/cairn-backup/cairn/internal/ledger"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// push brings the branch up to date and settles what arrived, in the order that the package comment gives. It returns the
+// parcels that are left.
+func (r *Reconciler) push(ctx context.Context, patcher *patch.SerialPatcher, l *v1alpha1.Ledger, s *memory, where string, parcels []parcel) ([]parcel, error) {
+	taken, records, err := r.gather(ctx, parcels)
+	if err != nil {
+		return nil, err
+	}
+	page, err := r.page(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	store, err := r.open(ctx, l, s)
+	if err != nil {
+		return nil, err
+	}
+	// An earlier process, or an earlier attempt, pushed and did not live to write it down.
+	uncounted := !s.remembered.IsZero() && s.remembered != lastPushed(l)
+	c := &change{
+		ledger: l, cluster: r.clusterOf(l), records: records, page: page, when: r.Clock.Now(),
+		careful: s.unsettled || uncounted,
+	}
+	s.unsettled = true
+	start := r.Clock.Now()
+	result, err := c.update(ctx, store)
+	r.LedgerMetrics.pushed(l, gitstore.Reason(err), r.Clock.Now().Sub(start))
+	if err != nil {
+		r.limiter.spent(where, r.Clock.Now(), max(result.Attempts, 1))
+		return nil, err
+	}
+	arrived, pushes := len(c.added), result.Attempts
+	if result.Outcome == gitstore.Unchanged {
+		arrived, pushes = 0, 0
+	}
+	if uncounted {
+		arrived = len(records) - len(c.differs)
+	}
+	r.limiter.spent(where, r.Clock.Now(), pushes)
+	if pushes > 0 || uncounted {
+		l.Status.LastPushedTime = &metav1.Time{Time: r.Clock.Now().Truncate(time.Second)}
+	}
+	if last := store.LastPushed(); !last.IsZero() {
+		s.remembered = last
+		l.Status.LastPushedCommit, l.Status.LastPushedTo = last.String(), pushedTo(l)
+	}
+	l.Status.Recorded += int64(arrived)
+	if err := r.patch(ctx, patcher, l); err != nil {
+		return nil, err
+	}
+	if err := r.settle(ctx, l, c, result.Commit, taken); err != nil {
+		return nil, err
+	}
+	s.unsettled = false
+	return r.Outbox.list(ctx, l)
+}
+
+// settle tells the sessions of their records and empties the outbox.
+func (r *Reconciler) settle(ctx context.Context, l *v1alpha1.Ledger, c *change, commit plumbing.Hash, taken []parcel) error {
+	for _, d := range c.differs {
+		r.EventRecorder.Eventf(l, corev1.EventTypeWarning, v1alpha1.ReasonRecordDiffers,
+			"the branch has another content for %s, which stays", d.Path)
+	}
+	for _, rec := range c.records {
+		if err := r.tell(ctx, l, rec.Object, commit); err != nil {
+			return err
+		}
+	}
+	return r.Outbox.remove(ctx, taken)
+}
+
+// tell writes the commit into the status of what was recorded, if that still exists. Each Ledger owns its own entry.
+func (r *Reconciler) tell(ctx context.Context, l *v1alpha1.Ledger, o ledger.Object, commit plumbing.Hash) error {
+	u := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": v1alpha1.GroupVersion.String(), "kind": o.Kind,
+		"metadata": map[string]any{"namespace": o.Namespace, "name": o.Name, "uid": string(o.UID)},
+		"status": map[string]any{
+			"records": []any{map[string]any{"ledger": ledgerName(l), "commit": commit.String()}},
+		},
+	}}
+	manager := "cairn-ledger-" + policy.Digest(string(l.UID))[len("sha256:"):][:8]
+	err := r.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(manager), client.ForceOwnership)
+	switch {
+	case err == nil, apierrors.IsNotFound(err), apierrors.IsConflict(err): // it is gone, or another one has its name
+		return nil
+	case apierrors.IsInvalid(err), apierrors.IsForbidden(err): // the record is in Git all the same
+		logf.FromContext(ctx).Error(err, "the commit was not written into the status", "kind", o.Kind, "namespace", o.Namespace, "name", o.Name)
+		return nil
+	default:
+		return fmt.Errorf("write the commit into %s %s/%s: %w", o.Kind, o.Namespace, o.Name, err)
+	}
+}

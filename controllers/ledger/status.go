@@ -1,0 +1,100 @@
+package ledger
+
+import (
+	"errors"
+	"regexp"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/gitstore"
+)
+
+// ownedConditions are those that the Reconciler writes.
+var ownedConditions = []string{
+	meta.ReadyCondition, meta.ReconcilingCondition, meta.StalledCondition, v1alpha1.ConditionBacklogged,
+}
+
+// fault is why a Ledger is not Ready. What is stalled waits for a person.
+type fault struct {
+	reason  string
+	message string
+	stalled bool
+	err     error
+}
+
+func (f *fault) Error() string { return f.message }
+func (f *fault) Unwrap() error { return f.err }
+
+func stalled(reason, message string) *fault {
+	return &fault{reason: reason, message: message, stalled: true}
+}
+
+var errNameTaken = errors.New("the folder belongs to another cluster")
+
+// faults says what each kind of error means and what to do. The first match wins.
+var faults = []struct {
+	err     error
+	reason  string
+	stalled bool
+	todo    string
+}{
+	{errNameTaken, v1alpha1.ReasonClusterNameTaken, true, "choose another spec.clusterName"},
+	{gitstore.ErrHistoryRewritten, v1alpha1.ReasonHistoryRewritten, true, "records are kept in the cluster; bring the old " +
+		"commits back to the branch, or set spec.branch to a new one"},
+	{gitstore.ErrURL, v1alpha1.ReasonInvalidURL, true, "correct spec.url"},
+	{gitstore.ErrHostKey, v1alpha1.ReasonHostKeyMismatch, false, "compare known_hosts in the Secret with the server's key"},
+	{gitstore.ErrAuth, v1alpha1.ReasonAuthenticationFailed, false, "check the Secret and the account's right to push"},
+	{gitstore.ErrNoRepository, v1alpha1.ReasonRepositoryNotFound, false, "create the repository or correct spec.url"},
+	{gitstore.ErrRefused, v1alpha1.ReasonPushRefused, false, "allow the account to push to the branch"},
+	{gitstore.ErrUnreachable, v1alpha1.ReasonUnreachable, false, "records wait in the cluster"},
+	{gitstore.ErrOutcomeUnknown, v1alpha1.ReasonUnreachable, false, "records wait in the cluster"},
+}
+
+// connection is the part of a network error that differs from try to try.
+var connection = regexp.MustCompile(`\b(read|write|dial) (tcp|udp) \S+->\S+: `)
+
+// explain turns the error of an attempt into a fault.
+func explain(err error) *fault {
+	var f *fault
+	if errors.As(err, &f) {
+		return f
+	}
+	text := connection.ReplaceAllString(err.Error(), "$1 $2: ")
+	for _, known := range faults {
+		if errors.Is(err, known.err) {
+			return &fault{reason: known.reason, message: text + ": " + known.todo, stalled: known.stalled, err: err}
+		}
+	}
+	if apierrors.IsForbidden(err) {
+		return &fault{reason: v1alpha1.ReasonForbidden, message: text, err: err}
+	}
+	return &fault{reason: v1alpha1.ReasonGitOperationFailed, message: text, err: err}
+}
+
+// markFault says on the Ledger why it is not Ready.
+func markFault(l *v1alpha1.Ledger, f *fault) {
+	conditions.MarkFalse(l, meta.ReadyCondition, f.reason, "%s", f.message)
+	if f.stalled {
+		conditions.MarkStalled(l, f.reason, "%s", f.message)
+		return
+	}
+	conditions.MarkReconciling(l, v1alpha1.ReasonProgressingWithRetry, "%s", f.message)
+}
+
+func markReady(l *v1alpha1.Ledger) {
+	conditions.Delete(l, meta.StalledCondition)
+	conditions.Delete(l, meta.ReconcilingCondition)
+	conditions.MarkTrue(l, meta.ReadyCondition, v1alpha1.ReasonPushed, "the branch %s has every record that was ready", l.Spec.Branch)
+}
+
+func markBacklog(l *v1alpha1.Ledger, full bool) {
+	if full {
+		conditions.MarkTrue(l, v1alpha1.ConditionBacklogged, v1alpha1.ReasonBacklogged,
+			"the outbox is full: backups go on, and what ended is kept until there is room")
+		return
+	}
+	conditions.Delete(l, v1alpha1.ConditionBacklogged)
+}

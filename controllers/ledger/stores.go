@@ -1,0 +1,166 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/gitstore"
+	"github.com/cairn-backup/cairn/internal/ledger"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// memory is what the Reconciler keeps of a Ledger in this process. All of it may be lost.
+type memory struct {
+	uid   types.UID
+	store *gitstore.Store
+	from  string // digest of what the store was opened with
+	// remembered is the last commit that the store pushed. It is ahead of status after a crash between the two.
+	remembered plumbing.Hash
+
+	failures  int
+	notBefore time.Time // of the next attempt after a failure
+	checked   time.Time // when the branch was last up to date
+	unsettled bool      // an earlier attempt may have pushed without writing that down
+}
+
+// memories holds one memory a Ledger. One Ledger is reconciled by one goroutine at a time.
+type memories struct {
+	mu  sync.Mutex
+	all map[types.NamespacedName]*memory
+}
+
+func (m *memories) of(l *v1alpha1.Ledger) *memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := types.NamespacedName{Namespace: l.Namespace, Name: l.Name}
+	s := m.all[key]
+	if s == nil || s.uid != l.UID {
+		s.close()
+		if m.all == nil {
+			m.all = map[types.NamespacedName]*memory{}
+		}
+		s = &memory{uid: l.UID, unsettled: true}
+		m.all[key] = s
+	}
+	return s
+}
+
+func (m *memories) forget(key types.NamespacedName) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.all[key].close()
+	delete(m.all, key)
+}
+
+func (s *memory) close() {
+	if s != nil && s.store != nil {
+		_ = s.store.Close()
+		s.store = nil
+	}
+}
+
+// open returns the store of the Ledger's branch, with the credentials that the Secret has now.
+func (r *Reconciler) open(ctx context.Context, l *v1alpha1.Ledger, s *memory) (*gitstore.Store, error) {
+	data, err := r.credentials(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	u, err := gitstore.ParseURL(l.Spec.URL)
+	if err != nil {
+		return nil, err
+	}
+	auth, err := gitstore.AuthFromSecretData(u, data)
+	if err != nil {
+		return nil, &fault{reason: v1alpha1.ReasonInvalidSecret, message: err.Error(), err: err}
+	}
+	folder := ledger.Folder(l.Spec.Path, l.Spec.ClusterName)
+	from := policy.Digest([]any{l.Spec.URL, l.Spec.Branch, folder, data})
+	if s.store != nil && s.from == from {
+		return s.store, nil
+	}
+	s.close()
+	o := gitstore.Options{
+		Dir: r.dir(l), URL: l.Spec.URL, Branch: l.Spec.Branch, Auth: auth,
+		AppendOnly: []string{folder + "/" + ledger.RecordsDir},
+		Limits:     gitstore.Limits{Attempts: maxAttempts},
+	}
+	if err := s.openAt(o, lastPushed(l)); err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	s.from = from
+	return s.store, nil
+}
+
+// openAt opens the store so that it looks for the last commit that status knows of, and remembers what the directory knows.
+func (s *memory) openAt(o gitstore.Options, known plumbing.Hash) error {
+	store, err := gitstore.Open(o)
+	if errors.Is(err, gitstore.ErrForeign) { // it holds the branch that the Ledger had before
+		if err := os.RemoveAll(o.Dir); err != nil {
+			return err
+		}
+		store, err = gitstore.Open(o)
+	}
+	if err != nil {
+		return err
+	}
+	s.remembered = store.LastPushed()
+	if !known.IsZero() && s.remembered != known {
+		if err := store.Close(); err != nil {
+			return err
+		}
+		o.LastPushed = known
+		if store, err = gitstore.Open(o); err != nil {
+			return err
+		}
+	}
+	s.store = store
+	return nil
+}
+
+// lastPushed is the commit that status knows of, if it is in the branch that the Ledger has now.
+func lastPushed(l *v1alpha1.Ledger) plumbing.Hash {
+	if l.Status.LastPushedTo != pushedTo(l) {
+		return plumbing.ZeroHash
+	}
+	return plumbing.NewHash(l.Status.LastPushedCommit)
+}
+
+func (r *Reconciler) dir(l *v1alpha1.Ledger) string { return filepath.Join(r.DataDir, string(l.UID)) }
+
+func (r *Reconciler) credentials(ctx context.Context, l *v1alpha1.Ledger) (map[string][]byte, error) {
+	if l.Spec.SecretRef == nil {
+		return nil, nil
+	}
+	var secret corev1.Secret
+	err := r.APIReader.Get(ctx, types.NamespacedName{Namespace: l.Namespace, Name: l.Spec.SecretRef.Name}, &secret)
+	if apierrors.IsNotFound(err) {
+		return nil, &fault{
+			reason:  v1alpha1.ReasonSecretNotFound,
+			message: fmt.Sprintf("create the Secret %s with the credentials, or correct spec.secretRef", l.Spec.SecretRef.Name),
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the Secret %s: %w", l.Spec.SecretRef.Name, err)
+	}
+	return secret.Data, nil
+}
+
+// pushedTo names the branch of the Ledger whatever the spelling of its URL.
+func pushedTo(l *v1alpha1.Ledger) string {
+	where, err := gitstore.NormalizeURL(l.Spec.URL)
+	if err != nil {
+		return ""
+	}
+	return where + "@" + l.Spec.Branch
+}
