@@ -1,0 +1,49 @@
+package policysync
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/fluxcd/pkg/ssa"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// owner is how applied objects are marked: the field manager, and the group of LabelSyncName and LabelSyncNamespace.
+var owner = ssa.Owner{Field: "cairn-policysync", Group: "policysync." + v1alpha1.Group}
+
+// concurrency bounds the requests of one PolicySync to the API server.
+const concurrency = 8
+
+// applier applies and deletes for one PolicySync, as the account that it names. Its client reads past the cache.
+type applier struct {
+	*run
+	client client.Client
+}
+
+func (s *run) applier(ctx context.Context) (*applier, *fault) {
+	config := rest.CopyConfig(s.RESTConfig)
+	// The API server's own priority and fairness hold back who asks too much.
+	config.QPS, config.Burst = -1, -1
+	if name := s.obj.Spec.ServiceAccountName; name != "" {
+		account := &corev1.ServiceAccount{}
+		err := s.APIReader.Get(ctx, types.NamespacedName{Namespace: s.obj.Namespace, Name: name}, account)
+		switch {
+		case apierrors.IsNotFound(err): // to impersonate it would work, with the rights of its name alone
+			return nil, &fault{reason: v1alpha1.ReasonServiceAccountAbsent, message: fmt.Sprintf("ServiceAccount %s/%s does not exist: create it or correct spec.serviceAccountName", s.obj.Namespace, name)}
+		case err != nil:
+			return nil, applyFault(ctx, err, nil)
+		}
+		config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:" + s.obj.Namespace + ":" + name}
+	}
+	c, err := client.New(config, client.Options{Scheme: s.Scheme, Mapper: s.RESTMapper()})
+	if err != nil {
+		return nil, applyFault(ctx, err, nil)
+	}
+	return &applier{run: s, client: c}, nil
+}

@@ -1,0 +1,45 @@
+package policysync
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// finalize carries out the deletion policy and lets the object go. A suspended PolicySync changes nothing, not even then.
+func (s *run) finalize(ctx context.Context) (ctrl.Result, error) {
+	if !controllerutil.ContainsFinalizer(s.obj, v1alpha1.FinalizerPrune) {
+		return ctrl.Result{}, nil
+	}
+	if s.obj.Spec.DeletionPolicy == v1alpha1.DeletionPolicyDelete && !s.obj.Spec.Suspend && s.obj.Status.Inventory != nil {
+		if f := s.deleteAll(ctx); f != nil {
+			result := s.fail(ctx, f)
+			s.event(corev1.EventTypeWarning, f.reason, f.message)
+			return result, nil
+		}
+	}
+	controllerutil.RemoveFinalizer(s.obj, v1alpha1.FinalizerPrune)
+	return ctrl.Result{}, nil
+}
+
+func (s *run) deleteAll(ctx context.Context) *fault {
+	a, f := s.applier(ctx)
+	if f != nil && f.reason == v1alpha1.ReasonServiceAccountAbsent {
+		// Nobody is left to act as, as when the namespace is deleted: waiting would hang for ever.
+		s.event(corev1.EventTypeWarning, f.reason, f.message+"; what was applied is kept")
+		return nil
+	}
+	if f != nil {
+		return f
+	}
+	left, kept, f := a.prune(ctx, s.obj.Status.Inventory.Entries)
+	s.setInventory(left)
+	for _, k := range kept {
+		s.event(corev1.EventTypeWarning, v1alpha1.ReasonPruneFailed, "not deleted: "+k)
+	}
+	return f
+}

@@ -1,0 +1,49 @@
+package policysync
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// lookup answers references with what the cluster has of Cairn's own kinds. What is not there is not a mistake of the
+// revision: it may come later, and the object that refers to it says so in its conditions.
+func (s *run) lookup(ctx context.Context) policy.Lookup {
+	found := map[policy.Reference]*unstructured.Unstructured{}
+	return func(ref policy.Reference) (*unstructured.Unstructured, bool) {
+		if u, ok := found[ref]; ok {
+			return u, u != nil
+		}
+		u := s.find(ctx, ref)
+		found[ref] = u
+		return u, u != nil
+	}
+}
+
+func (s *run) find(ctx context.Context, ref policy.Reference) *unstructured.Unstructured {
+	gvk := ref.WithVersion(v1alpha1.GroupVersion.Version)
+	if ref.Group != v1alpha1.Group {
+		return nil
+	}
+	empty, err := s.Scheme.New(gvk)
+	if err != nil {
+		return nil
+	}
+	object, ok := empty.(client.Object)
+	if !ok || s.Get(ctx, types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}, object) != nil {
+		return nil
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		return nil
+	}
+	u := &unstructured.Unstructured{Object: content}
+	u.SetGroupVersionKind(gvk)
+	return u
+}

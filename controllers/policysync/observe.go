@@ -1,0 +1,166 @@
+package policysync
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/build"
+)
+
+const (
+	// listFrom is the number of objects of a kind in a namespace from which on one list is cheaper than a get for each.
+	listFrom = 10
+	// listPage is the number of objects in one answer to a list.
+	listPage = 500
+)
+
+// key names an object of the cluster.
+type key struct {
+	gvk schema.GroupVersionKind
+	types.NamespacedName
+}
+
+func keyOf(u *unstructured.Unstructured) key {
+	return key{u.GroupVersionKind(), client.ObjectKeyFromObject(u)}
+}
+
+// liveObjects are the objects of the cluster that have the names of those to be applied.
+type liveObjects map[key]*unstructured.Unstructured
+
+// observe reads what is there and refuses to go on where it belongs to somebody else.
+func (a *applier) observe(ctx context.Context, objects []build.Object) (liveObjects, *fault) {
+	live, err := a.read(ctx, objects)
+	if err != nil {
+		return nil, applyFault(ctx, err, objects)
+	}
+	var foreign []string
+	for _, o := range objects {
+		u := live[keyOf(o.Unstructured)]
+		if u == nil {
+			continue
+		}
+		name := fmt.Sprintf("%s/%s/%s", u.GetKind(), u.GetNamespace(), u.GetName())
+		if u.GetDeletionTimestamp() != nil {
+			return nil, &fault{reason: v1alpha1.ReasonReconcileFailed, message: name + " is just being deleted: it is applied again when it is gone"}
+		}
+		by, err := a.otherOwner(ctx, u)
+		if err != nil {
+			return nil, applyFault(ctx, err, nil)
+		}
+		if by != "" {
+			foreign = append(foreign, fmt.Sprintf("%s (in %s) belongs to %s", name, o.File, by))
+		}
+	}
+	if len(foreign) == 0 {
+		return live, nil
+	}
+	slices.Sort(foreign)
+	more := ""
+	if n := len(foreign) - 5; n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	return nil, &fault{reason: v1alpha1.ReasonOwnedByOther, stalled: true, message: strings.Join(foreign[:min(len(foreign), 5)], ", ") + more +
+		": nothing was applied. Remove it from one of the two sources"}
+}
+
+// otherOwner says who else manages an object. A PolicySync that is gone owns nothing any more.
+func (a *applier) otherOwner(ctx context.Context, u *unstructured.Unstructured) (string, error) {
+	labels := u.GetLabels()
+	for _, group := range []string{"kustomize.toolkit.fluxcd.io", "helm.toolkit.fluxcd.io"} {
+		if name := labels[group+"/name"]; name != "" {
+			return fmt.Sprintf("Flux's %s/%s", labels[group+"/namespace"], name), nil
+		}
+	}
+	if c := metav1.GetControllerOf(u); c != nil {
+		return c.Kind + "/" + c.Name + ", which made it", nil
+	}
+	other := types.NamespacedName{Namespace: labels[v1alpha1.LabelSyncNamespace], Name: labels[v1alpha1.LabelSyncName]}
+	if other.Name == "" || other == client.ObjectKeyFromObject(a.obj) {
+		return "", nil
+	}
+	err := a.Get(ctx, other, &v1alpha1.PolicySync{})
+	if apierrors.IsNotFound(err) {
+		return "", nil
+	}
+	return "PolicySync/" + other.String(), err
+}
+
+// read gets the objects, with one list for many of a kind in a namespace.
+func (a *applier) read(ctx context.Context, objects []build.Object) (liveObjects, error) {
+	type place struct {
+		gvk       schema.GroupVersionKind
+		namespace string
+	}
+	wanted := map[place][]string{}
+	for _, o := range objects {
+		p := place{o.Unstructured.GroupVersionKind(), o.Unstructured.GetNamespace()}
+		wanted[p] = append(wanted[p], o.Unstructured.GetName())
+	}
+	live := liveObjects{}
+	var mu sync.Mutex
+	add := func(u *unstructured.Unstructured) {
+		mu.Lock()
+		defer mu.Unlock()
+		live[keyOf(u)] = u
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(concurrency)
+	for p, names := range wanted {
+		g.Go(func() error {
+			// Secrets are never listed: that would read those of others.
+			if len(names) >= listFrom && p.gvk.Kind != "Secret" {
+				err := a.list(ctx, p.gvk, p.namespace, names, add)
+				if !apierrors.IsForbidden(err) {
+					return err
+				}
+			}
+			for _, name := range names {
+				u := &unstructured.Unstructured{}
+				u.SetGroupVersionKind(p.gvk)
+				err := a.client.Get(ctx, types.NamespacedName{Namespace: p.namespace, Name: name}, u)
+				if err == nil {
+					add(u)
+				} else if !apierrors.IsNotFound(err) {
+					return fmt.Errorf("read %s %s/%s: %w", p.gvk.Kind, p.namespace, name, err)
+				}
+			}
+			return nil
+		})
+	}
+	return live, g.Wait()
+}
+
+func (a *applier) list(ctx context.Context, gvk schema.GroupVersionKind, namespace string, names []string, add func(*unstructured.Unstructured)) error {
+	want := make(map[string]bool, len(names))
+	for _, name := range names {
+		want[name] = true
+	}
+	page := &unstructured.UnstructuredList{}
+	for {
+		page.SetGroupVersionKind(gvk)
+		err := a.client.List(ctx, page, client.InNamespace(namespace), client.Limit(listPage), client.Continue(page.GetContinue()))
+		if err != nil {
+			return fmt.Errorf("list %s in %s: %w", gvk.Kind, namespace, err)
+		}
+		for i := range page.Items {
+			if want[page.Items[i].GetName()] {
+				add(&page.Items[i])
+			}
+		}
+		if page.GetContinue() == "" {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,123 @@
+package policysync
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/build"
+	"github.com/cairn-backup/cairn/internal/source"
+)
+
+// pass fetches a revision and makes the cluster what it says.
+func (s *run) pass(ctx context.Context, o origin) *fault {
+	built, fault := s.build(ctx, o)
+	if fault != nil {
+		return fault
+	}
+	a, fault := s.applier(ctx)
+	if fault != nil {
+		return fault
+	}
+	live, fault := a.observe(ctx, built.Objects)
+	if fault != nil {
+		return fault
+	}
+	wanted := inventoryOf(built.Objects)
+	stale := s.stale(wanted)
+	s.guard(stale)
+	if err := s.begin(ctx, o.revision.String(), union(wanted, stale)); err != nil {
+		return applyFault(ctx, err, nil)
+	}
+	changed, err := a.apply(ctx, built.Objects, live)
+	if err != nil {
+		return applyFault(ctx, err, built.Objects)
+	}
+	s.obj.Status.LastAppliedRevision = o.revision.String()
+	if changed > 0 && s.before.Status.LastAppliedRevision == o.revision.String() && s.before.Status.ObservedGeneration == s.obj.Generation {
+		s.event(corev1.EventTypeNormal, v1alpha1.ReasonReconcileSucceeded, "applied again what had been changed or deleted by hand")
+	}
+	if s.obj.Status.Removal != nil {
+		return s.blocked()
+	}
+	left, kept, fault := a.prune(ctx, stale)
+	s.setInventory(union(wanted, left))
+	if fault != nil {
+		return fault
+	}
+	message := "applied revision " + o.revision.String()
+	if len(kept) > 0 {
+		message += "; not deleted: " + strings.Join(kept, ", ")
+	}
+	s.succeed(message)
+	return nil
+}
+
+// build fetches a revision and turns its directory into objects.
+func (s *run) build(ctx context.Context, o origin) (*build.Result, *fault) {
+	dir, err := os.MkdirTemp(s.WorkDir, "policysync-")
+	if err != nil {
+		return nil, &fault{reason: v1alpha1.ReasonGitOperationFailed, message: "create checkout directory: " + err.Error()}
+	}
+	defer os.RemoveAll(dir)
+	checkout := filepath.Join(dir, "checkout")
+	if _, err := source.Fetch(ctx, s.obj.Spec.URL, o.ref, o.auth, o.revision, checkout, source.Limits{}); err != nil {
+		f := sourceFault(err)
+		if f.stalled {
+			s.obj.Status.LastAttemptedRevision = o.revision.String()
+			f.message = "revision " + o.revision.String() + ": " + f.message
+		}
+		return nil, f
+	}
+	built, err := build.Build(ctx, checkout, s.obj.Spec.Path, build.Options{
+		Namespace: s.obj.Namespace,
+		Confined:  s.obj.Spec.ServiceAccountName == "",
+		Lookup:    s.lookup(ctx),
+	})
+	if err == nil {
+		return built, nil
+	}
+	var found *build.Error
+	if !errors.As(err, &found) {
+		return nil, applyFault(ctx, err, nil)
+	}
+	s.obj.Status.LastAttemptedRevision = o.revision.String()
+	return nil, &fault{reason: found.Reason(), stalled: true, message: "revision " + o.revision.String() + ": " + found.Error()}
+}
+
+// begin writes what is going to happen before it does: BackupSessions wait for the end of an apply, and a manager that is
+// killed in the middle finds in the inventory what it may have applied.
+func (s *run) begin(ctx context.Context, revision string, inventory []v1alpha1.ResourceRef) error {
+	status := &s.obj.Status
+	if revision == status.LastAppliedRevision && revision == status.LastAttemptedRevision &&
+		s.obj.Generation == status.ObservedGeneration && sameInventory(status.Inventory, inventory) {
+		return nil
+	}
+	status.LastAttemptedRevision = revision
+	s.setInventory(inventory)
+	conditions.MarkReconciling(s.obj, v1alpha1.ReasonProgressing, "applying revision %s", revision)
+	if !conditions.IsFalse(s.obj, meta.ReadyCondition) {
+		conditions.MarkUnknown(s.obj, meta.ReadyCondition, v1alpha1.ReasonProgressing, "applying revision %s", revision)
+	}
+	return s.write(ctx)
+}
+
+// applyFault says what an error of the API server means.
+func applyFault(ctx context.Context, err error, objects []build.Object) *fault {
+	f := &fault{reason: v1alpha1.ReasonReconcileFailed, message: where(err, objects) + strings.Join(strings.Fields(err.Error()), " ")}
+	switch {
+	case ctx.Err() != nil:
+		f.message = "took longer than spec.timeout allows: " + f.message
+	case apierrors.IsForbidden(err):
+		f.reason = v1alpha1.ReasonForbidden
+	}
+	return f
+}

@@ -1,0 +1,219 @@
+package policysync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+	"github.com/fluxcd/pkg/runtime/controller"
+	"github.com/fluxcd/pkg/runtime/patch"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	kerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/source"
+)
+
+const (
+	// driftInterval is how often the objects are compared with Git although nothing is new.
+	driftInterval = 10 * time.Minute
+	// defaultInterval and defaultTimeout stand in for objects that were made before the CRD had these defaults.
+	defaultInterval = time.Minute
+	defaultTimeout  = time.Minute
+	// statusManager is the field manager of status.
+	statusManager = "cairn-manager"
+)
+
+// Reconciler reconciles PolicySyncs. All fields up to Clock are required.
+type Reconciler struct {
+	client.Client
+	// APIReader reads Secrets, ServiceAccounts and Repositories past the cache.
+	APIReader     client.Reader
+	Scheme        *runtime.Scheme
+	EventRecorder record.EventRecorder
+	Clock         clock.PassiveClock
+	// Metrics may be zero: then none are recorded.
+	Metrics controller.Metrics
+	// RESTConfig is what objects are applied with, impersonating where a PolicySync says so. SetupWithManager takes the
+	// manager's where it is nil.
+	RESTConfig *rest.Config
+	// WorkDir holds checkouts while they are built. Empty is the system's directory for temporary files.
+	WorkDir string
+	// Jitter spreads requeues. Nil spreads them by a twentieth in both directions.
+	Jitter func(time.Duration) time.Duration
+
+	passes passes
+}
+
+// Reconcile makes the cluster what the repository says.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, err error) {
+	start := r.Clock.Now()
+	obj := &v1alpha1.PolicySync{}
+	if err := r.Get(ctx, req.NamespacedName, obj); err != nil {
+		r.passes.forget(req.NamespacedName)
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if v1alpha1.HasRecordAnnotation(obj.Annotations) {
+		return ctrl.Result{}, nil
+	}
+	s := &run{Reconciler: r, obj: obj, before: obj.DeepCopy(), patcher: patch.NewSerialPatcher(obj, r.Client)}
+	defer func() {
+		// Not with the run's own deadline: what happened must be written also when it took too long.
+		err = errors.Join(err, s.write(ctx))
+		s.announceChange()
+		r.Metrics.RecordSuspend(ctx, obj, obj.Spec.Suspend)
+		r.Metrics.RecordReadiness(ctx, obj)
+		r.Metrics.RecordDuration(ctx, obj, start)
+	}()
+	if !obj.DeletionTimestamp.IsZero() {
+		return s.finalize(ctx)
+	}
+	controllerutil.AddFinalizer(obj, v1alpha1.FinalizerPrune)
+	if obj.Spec.Suspend {
+		s.suspended()
+		return ctrl.Result{}, nil
+	}
+	return s.sync(ctx), nil
+}
+
+// run is one reconcile.
+type run struct {
+	*Reconciler
+	obj     *v1alpha1.PolicySync
+	before  *v1alpha1.PolicySync
+	patcher *patch.SerialPatcher
+}
+
+// sync looks for something new and makes a pass if there is.
+func (s *run) sync(ctx context.Context) ctrl.Result {
+	timeout := defaultTimeout
+	if s.obj.Spec.Timeout != nil && s.obj.Spec.Timeout.Duration > 0 {
+		timeout = s.obj.Spec.Timeout.Duration
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	origin, err := s.origin(ctx)
+	if err == nil {
+		origin.revision, err = source.Resolve(ctx, s.obj.Spec.URL, origin.ref, origin.auth)
+	}
+	if err != nil {
+		return s.fail(ctx, sourceFault(err))
+	}
+	if last, ok := s.upToDate(origin.revision); ok {
+		last.restore(s.obj)
+		return ctrl.Result{RequeueAfter: s.jittered(s.interval())}
+	}
+	request, _ := meta.ReconcileAnnotationValue(s.obj.Annotations)
+	fault := s.pass(ctx, origin)
+	s.obj.Status.ObservedGeneration = s.obj.Generation
+	if request != "" {
+		s.obj.Status.SetLastHandledReconcileRequest(request)
+	}
+	if fault != nil {
+		result := s.fail(ctx, fault)
+		if fault.stalled {
+			s.remember(origin.revision)
+		}
+		return result
+	}
+	s.remember(origin.revision)
+	return ctrl.Result{RequeueAfter: s.jittered(s.interval())}
+}
+
+// origin is where policy comes from.
+type origin struct {
+	ref      source.Ref
+	auth     source.Auth
+	revision source.Revision
+}
+
+func (s *run) origin(ctx context.Context) (origin, error) {
+	o := origin{}
+	if ref := s.obj.Spec.Ref; ref != nil {
+		o.ref = source.Ref{Branch: ref.Branch, Tag: ref.Tag, Commit: ref.Commit}
+	}
+	url, err := source.ParseURL(s.obj.Spec.URL)
+	if err != nil {
+		return o, err
+	}
+	data, err := s.secret(ctx)
+	if err != nil {
+		return o, err
+	}
+	if o.auth, err = source.AuthFromSecretData(url, data); err != nil {
+		return o, &fault{reason: v1alpha1.ReasonInvalidSecret, message: s.secretName() + err.Error()}
+	}
+	return o, nil
+}
+
+// upToDate says whether the last pass of this process did everything that there is to do for a revision.
+func (s *run) upToDate(revision source.Revision) (pass, bool) {
+	last, ok := s.passes.get(client.ObjectKeyFromObject(s.obj))
+	request, _ := meta.ReconcileAnnotationValue(s.obj.Annotations)
+	removal := s.obj.Status.Removal
+	return last, ok &&
+		last.uid == s.obj.UID &&
+		last.revision == revision.String() &&
+		last.revision == s.obj.Status.LastAttemptedRevision &&
+		last.generation == s.obj.Generation &&
+		s.obj.Generation == s.obj.Status.ObservedGeneration &&
+		(request == "" || request == s.obj.Status.GetLastHandledReconcileRequest()) &&
+		(removal == nil || s.obj.Annotations[v1alpha1.AnnotationAllowDelete] != removal.Digest) &&
+		s.Clock.Since(last.at) < driftInterval
+}
+
+func (s *run) remember(revision source.Revision) {
+	s.passes.put(client.ObjectKeyFromObject(s.obj), pass{
+		uid: s.obj.UID, at: s.Clock.Now(), revision: revision.String(), generation: s.obj.Generation,
+		conditions: append(s.obj.Status.Conditions[:0:0], s.obj.Status.Conditions...),
+	})
+}
+
+func (s *run) interval() time.Duration {
+	if d := s.obj.Spec.Interval.Duration; d > 0 {
+		return d
+	}
+	return defaultInterval
+}
+
+func (s *run) retryInterval() time.Duration {
+	if d := s.obj.Spec.RetryInterval; d != nil && d.Duration > 0 {
+		return d.Duration
+	}
+	return s.interval()
+}
+
+// suspended leaves what was said about the last run.
+func (s *run) suspended() {
+	s.obj.Status.ObservedGeneration = s.obj.Generation
+	conditions.Delete(s.obj, meta.ReconcilingCondition)
+	for _, c := range s.obj.GetConditions() { // they hold for this generation too
+		conditions.Set(s.obj, &c)
+	}
+	if ready := conditions.Get(s.obj, meta.ReadyCondition); ready == nil || ready.Status != "True" && ready.Status != "False" {
+		conditions.MarkFalse(s.obj, meta.ReadyCondition, v1alpha1.ReasonSuspended, "suspended before anything was applied: set spec.suspend to false")
+	}
+}
+
+// write patches what changed, if anything did.
+func (s *run) write(ctx context.Context) error {
+	owned := patch.WithOwnedConditions{Conditions: []string{meta.ReadyCondition, meta.ReconcilingCondition, meta.StalledCondition, v1alpha1.ConditionDeletionBlocked}}
+	err := s.patcher.Patch(ctx, s.obj, owned, patch.WithFieldOwner(statusManager))
+	if !s.obj.DeletionTimestamp.IsZero() {
+		err = kerrors.FilterOut(err, apierrors.IsNotFound) // the finalizer is gone and with it the object
+	}
+	if err != nil {
+		return fmt.Errorf("write status of PolicySync %s/%s: %w", s.obj.Namespace, s.obj.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,146 @@
+package policysync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/source"
+)
+
+// fault is why a run did not end well, in words for the user.
+type fault struct {
+	reason  string
+	message string
+	// stalled faults stay until the user or the repository changes something.
+	stalled bool
+	// retryAfter is what a server asked for.
+	retryAfter time.Duration
+}
+
+// Error is the message.
+func (f *fault) Error() string { return f.message }
+
+// reasons of the kinds of source errors, and whether they are properties of the revision.
+var sourceReasons = []struct {
+	kind       error
+	reason     string
+	ofRevision bool
+}{
+	{source.ErrURL, v1alpha1.ReasonInvalidURL, false},
+	{source.ErrHostKey, v1alpha1.ReasonHostKeyMismatch, false},
+	{source.ErrAuth, v1alpha1.ReasonAuthenticationFailed, false},
+	{source.ErrRepositoryNotFound, v1alpha1.ReasonRepositoryNotFound, false},
+	{source.ErrRefNotFound, v1alpha1.ReasonRefNotFound, false},
+	{source.ErrTooLarge, v1alpha1.ReasonSourceTooLarge, true},
+	{source.ErrSymlink, v1alpha1.ReasonBuildFailed, true},
+	{source.ErrPath, v1alpha1.ReasonBuildFailed, true},
+	{source.ErrUnreachable, v1alpha1.ReasonUnreachable, false},
+}
+
+// sourceFault says what a failure of the source means. Faults of servers and Secrets are tried again; a spec that can't
+// work is not, until it changes.
+func sourceFault(err error) *fault {
+	var ours *fault
+	if errors.As(err, &ours) {
+		return ours
+	}
+	out := &fault{reason: v1alpha1.ReasonGitOperationFailed, message: err.Error()}
+	var detail *source.Error
+	if errors.As(err, &detail) {
+		out.retryAfter = detail.RetryAfter
+	}
+	for _, r := range sourceReasons {
+		if errors.Is(err, r.kind) {
+			out.reason = r.reason
+			out.stalled = r.ofRevision || errors.Is(err, source.ErrURL)
+			break
+		}
+	}
+	return out
+}
+
+// secret reads the data of the Secret that the spec names, if it names one.
+func (s *run) secret(ctx context.Context) (map[string][]byte, error) {
+	ref := s.obj.Spec.SecretRef
+	if ref == nil {
+		return nil, nil
+	}
+	secret := &corev1.Secret{}
+	err := s.APIReader.Get(ctx, types.NamespacedName{Namespace: s.obj.Namespace, Name: ref.Name}, secret)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, &fault{reason: v1alpha1.ReasonSecretNotFound, message: s.secretName() + "does not exist: create it or correct spec.secretRef"}
+	case err != nil:
+		return nil, &fault{reason: v1alpha1.ReasonGitOperationFailed, message: s.secretName() + "can't be read: " + err.Error()}
+	}
+	return secret.Data, nil
+}
+
+func (s *run) secretName() string {
+	if s.obj.Spec.SecretRef == nil {
+		return ""
+	}
+	return fmt.Sprintf("Secret %s/%s: ", s.obj.Namespace, s.obj.Spec.SecretRef.Name)
+}
+
+// fail writes a fault into the conditions and says when to try again.
+func (s *run) fail(ctx context.Context, f *fault) ctrl.Result {
+	message := f.message
+	if applied := s.obj.Status.LastAppliedRevision; f.stalled && applied != "" && f.reason != v1alpha1.ReasonDeletionBlocked {
+		message += "; revision " + applied + " stays in force"
+	}
+	conditions.MarkFalse(s.obj, meta.ReadyCondition, f.reason, "%s", message)
+	if f.stalled {
+		conditions.MarkStalled(s.obj, f.reason, "%s", message)
+	} else {
+		conditions.MarkReconciling(s.obj, v1alpha1.ReasonProgressingWithRetry, "%s", message)
+	}
+	s.obj.Status.ObservedGeneration = s.obj.Generation
+	ctrl.LoggerFrom(ctx).Info("reconcile did not end well", "reason", f.reason, "error", f.message)
+	return ctrl.Result{RequeueAfter: max(s.jittered(s.retryInterval()), f.retryAfter)}
+}
+
+// succeed writes that a revision is in force.
+func (s *run) succeed(message string) {
+	conditions.Delete(s.obj, meta.ReconcilingCondition)
+	conditions.Delete(s.obj, meta.StalledCondition)
+	conditions.MarkTrue(s.obj, meta.ReadyCondition, v1alpha1.ReasonReconcileSucceeded, "%s", message)
+}
+
+// maxEventMessage is the longest text that the API server takes for an event.
+const maxEventMessage = 1000
+
+// announceChange makes an event of what a run changed, once.
+func (s *run) announceChange() {
+	was, is := conditions.Get(s.before, meta.ReadyCondition), conditions.Get(s.obj, meta.ReadyCondition)
+	if is == nil || is.Status == "Unknown" || !s.obj.DeletionTimestamp.IsZero() ||
+		was != nil && was.Status == is.Status && was.Reason == is.Reason && was.Message == is.Message {
+		return
+	}
+	kind := corev1.EventTypeNormal
+	if is.Status == "False" {
+		kind = corev1.EventTypeWarning
+	}
+	s.event(kind, is.Reason, is.Message)
+}
+
+func (s *run) event(kind, reason, message string) {
+	if runes := []rune(message); len(runes) > maxEventMessage {
+		message = string(runes[:maxEventMessage]) + "..."
+	}
+	annotations := map[string]string{}
+	if revision := s.obj.Status.LastAttemptedRevision; revision != "" {
+		annotations[v1alpha1.Group+"/revision"] = revision
+	}
+	s.EventRecorder.AnnotatedEventf(s.obj, annotations, kind, reason, "%s", message)
+}

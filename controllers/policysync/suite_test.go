@@ -1,0 +1,251 @@
+package policysync
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/pkg/gittestserver"
+	"github.com/go-logr/logr"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
+	testclock "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+var (
+	scheme = runtime.NewScheme()
+	config *rest.Config
+)
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	log.SetLogger(logr.Discard())
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	env := &envtest.Environment{
+		CRDDirectoryPaths:        []string{filepath.Join("..", "..", "config", "crd", "bases")},
+		ErrorIfCRDPathMissing:    true,
+		ControlPlaneStartTimeout: time.Minute,
+	}
+	// Role bindings decide what an impersonated account may.
+	env.ControlPlane.GetAPIServer().Configure().Set("authorization-mode", "RBAC")
+	var err error
+	if config, err = env.Start(); err != nil {
+		fmt.Fprintln(os.Stderr, "start the API server:", err)
+		return 1
+	}
+	defer func() { _ = env.Stop() }()
+	return m.Run()
+}
+
+// counter counts requests by method. Dry runs are "DRY".
+type counter struct {
+	mu    sync.Mutex
+	count map[string]int
+	next  http.RoundTripper
+	// refuse fails requests that it returns true for, as a killed manager does.
+	refuse func(*http.Request) bool
+}
+
+func (c *counter) RoundTrip(r *http.Request) (*http.Response, error) {
+	method := r.Method
+	if r.URL.Query().Get("dryRun") != "" {
+		method = "DRY"
+	}
+	c.mu.Lock()
+	c.count[method]++
+	refuse := c.refuse
+	c.mu.Unlock()
+	if refuse != nil && refuse(r) {
+		return nil, fmt.Errorf("connection lost")
+	}
+	return c.next.RoundTrip(r)
+}
+
+func (c *counter) writes() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.count[http.MethodPatch] + c.count[http.MethodPost] + c.count[http.MethodPut] + c.count[http.MethodDelete]
+}
+
+// room is a namespace with a PolicySync, its repository and a reconciler of its own.
+type room struct {
+	*Reconciler
+	t         testing.TB
+	g         *WithT
+	namespace string
+	sync      *v1alpha1.PolicySync
+	work      string // clone of the repository
+	gitCalls  atomic.Int64
+	down      atomic.Bool // the Git server answers 503
+	api       *counter
+	clock     *testclock.FakeClock
+	events    *record.FakeRecorder
+	server    *gittestserver.GitServer
+}
+
+func newRoom(t testing.TB, change ...func(*v1alpha1.PolicySync)) *room {
+	t.Helper()
+	r := &room{t: t, g: NewWithT(t), clock: testclock.NewFakeClock(time.Now()), events: record.NewFakeRecorder(100)}
+	r.startGit()
+	admin, err := client.New(config, client.Options{Scheme: scheme})
+	r.g.Expect(err).NotTo(HaveOccurred())
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "policysync-"}}
+	r.g.Expect(admin.Create(t.Context(), ns)).To(Succeed())
+	r.namespace = ns.Name
+
+	r.api = &counter{count: map[string]int{}}
+	counted := rest.CopyConfig(config)
+	counted.QPS = -1
+	counted.Wrap(func(next http.RoundTripper) http.RoundTripper { r.api.next = next; return r.api })
+	c, err := client.New(counted, client.Options{Scheme: scheme, Mapper: admin.RESTMapper()})
+	r.g.Expect(err).NotTo(HaveOccurred())
+	r.Reconciler = &Reconciler{
+		Client: c, APIReader: c, Scheme: scheme, EventRecorder: r.events, Clock: r.clock, RESTConfig: counted, WorkDir: t.TempDir(),
+		Jitter: func(d time.Duration) time.Duration { return d },
+	}
+	r.sync = &v1alpha1.PolicySync{
+		ObjectMeta: metav1.ObjectMeta{Name: "policy", Namespace: r.namespace},
+		Spec:       v1alpha1.PolicySyncSpec{URL: r.server.HTTPAddress() + "/policy.git", Path: "./policy", Prune: true},
+	}
+	for _, f := range change {
+		f(r.sync)
+	}
+	r.g.Expect(c.Create(t.Context(), r.sync)).To(Succeed())
+	return r
+}
+
+func (r *room) startGit() {
+	server, err := gittestserver.NewTempGitServer()
+	r.g.Expect(err).NotTo(HaveOccurred())
+	r.server = server
+	server.AutoCreate().AddHTTPMiddlewares(func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			r.gitCalls.Add(1)
+			if r.down.Load() {
+				http.Error(w, "down for maintenance", http.StatusServiceUnavailable)
+				return
+			}
+			next.ServeHTTP(w, req)
+		})
+	})
+	r.g.Expect(server.StartHTTP()).To(Succeed())
+	r.t.Cleanup(func() {
+		server.StopHTTP()
+		_ = os.RemoveAll(server.Root())
+	})
+	r.work = r.t.TempDir()
+	bare := filepath.Join(server.Root(), "policy.git")
+	r.git("init", "-q", "--bare", "-b", "main", bare)
+	r.git("init", "-q", "-b", "main")
+	r.git("remote", "add", "origin", bare)
+}
+
+func (r *room) git(args ...string) string {
+	r.t.Helper()
+	cmd := exec.Command("git", args...)
+	cmd.Dir = r.work
+	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.org", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@example.org")
+	out, err := cmd.CombinedOutput()
+	r.g.Expect(err).NotTo(HaveOccurred(), "git %v: %s", args, out)
+	return strings.TrimSpace(string(out))
+}
+
+// push makes the repository hold exactly these files and returns the revision.
+func (r *room) push(files map[string]string) string {
+	r.t.Helper()
+	entries, err := os.ReadDir(r.work)
+	r.g.Expect(err).NotTo(HaveOccurred())
+	for _, e := range entries {
+		if e.Name() != ".git" {
+			r.g.Expect(os.RemoveAll(filepath.Join(r.work, e.Name()))).To(Succeed())
+		}
+	}
+	for name, content := range files {
+		name = filepath.Join(r.work, name)
+		r.g.Expect(os.MkdirAll(filepath.Dir(name), 0o755)).To(Succeed())
+		r.g.Expect(os.WriteFile(name, []byte(content), 0o644)).To(Succeed())
+	}
+	r.git("add", "-A")
+	r.git("commit", "-q", "--allow-empty", "-m", "change")
+	r.git("push", "-q", "origin", "main")
+	return "main@sha1:" + r.git("rev-parse", "HEAD")
+}
+
+// reconcile runs once and reads the result.
+func (r *room) reconcile() ctrl.Result {
+	r.t.Helper()
+	result, err := r.Reconcile(r.t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(r.sync)})
+	r.g.Expect(err).NotTo(HaveOccurred())
+	if err := r.Get(r.t.Context(), client.ObjectKeyFromObject(r.sync), r.sync); !apierrors.IsNotFound(err) {
+		r.g.Expect(err).NotTo(HaveOccurred())
+	}
+	return result
+}
+
+func (r *room) update(change func(*v1alpha1.PolicySync)) {
+	r.t.Helper()
+	r.g.Expect(r.Get(r.t.Context(), client.ObjectKeyFromObject(r.sync), r.sync)).To(Succeed())
+	change(r.sync)
+	r.g.Expect(r.Update(r.t.Context(), r.sync)).To(Succeed())
+}
+
+func (r *room) exists(obj client.Object, name string) bool {
+	r.t.Helper()
+	err := r.Get(r.t.Context(), types.NamespacedName{Namespace: r.namespace, Name: name}, obj)
+	r.g.Expect(client.IgnoreNotFound(err)).To(Succeed())
+	return err == nil
+}
+
+func (r *room) emitted() []string {
+	var out []string
+	for {
+		select {
+		case e := <-r.events.Events:
+			out = append(out, e)
+		default:
+			return out
+		}
+	}
+}
+
+func storage(name string) string {
+	return "apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupStorage\nmetadata: {name: " + name + "}\nspec: {storage: {provider: local, local: {persistentVolumeClaim: {claimName: backups}}}}\n"
+}
+
+func configuration(name, schedule string) string {
+	return `apiVersion: backup.cairn.dev/v1alpha1
+kind: BackupConfiguration
+metadata: {name: ` + name + `}
+spec:
+  target: {kind: PersistentVolumeClaim, name: ` + name + `}
+  backends: [{name: main, storageRef: {name: local}}]
+  sessions:
+  - name: nightly
+    scheduler: {schedule: "` + schedule + `"}
+    addon: {name: pvc-addon, tasks: [{name: logical-backup}]}
+    repositories: [{name: ` + name + `, backend: main, directory: /` + name + `, encryptionSecret: {name: enc}}]
+`
+}
