@@ -78,7 +78,7 @@ func ensureAccount(ctx context.Context, c client.Client, namespace, name string)
 		return nil
 	}
 	labels := map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}
-	account := corev1ac.ServiceAccount(name, namespace).WithLabels(labels).WithAutomountServiceAccountToken(false)
+	account := corev1ac.ServiceAccount(name, namespace).WithLabels(labels)
 	binding := rbacv1ac.RoleBinding(name, namespace).WithLabels(labels).
 		WithRoleRef(rbacv1ac.RoleRef().WithAPIGroup(rbacv1.GroupName).WithKind("ClusterRole").WithName(name)).
 		WithSubjects(rbacv1ac.Subject().WithKind(rbacv1.ServiceAccountKind).WithName(name).WithNamespace(namespace))

@@ -93,9 +93,19 @@ func InitRepositoryJob(in InitRepositoryJobInput) (*batchv1.Job, error) {
 			Repository: &Repository{
 				Name: r.Name, UID: r.UID, AppRef: r.Spec.AppRef, Driver: r.Spec.Driver,
 				Directory: policy.NormalizeDirectory(r.Spec.Path),
+				KeyID:     keyID(r),
 				Adopt:     policy.NormalizeDirectory(r.Annotations[v1alpha1.AnnotationAdopt]),
 				MustExist: in.MustExist,
 			},
 		},
 	}.job()
+}
+
+// keyID names the encryption Secret.
+func keyID(r *v1alpha1.Repository) string {
+	namespace := r.Spec.EncryptionSecret.Namespace
+	if namespace == "" {
+		namespace = r.Namespace
+	}
+	return namespace + "/" + r.Spec.EncryptionSecret.Name
 }

@@ -24,6 +24,9 @@ var ErrPrivilegeRequired = errors.New("needs the annotation " + v1alpha1.Annotat
 // also the group that a local storage belongs to.
 const DefaultUser int64 = 65532
 
+// terminationGrace is how long a mover that is told to stop has to save what it did, in seconds.
+const terminationGrace int64 = 45
+
 // Credentials names the Secrets, in the Job's namespace, that a mover reads.
 type Credentials struct {
 	// StorageSecret holds the provider's keys. Empty for a local storage.
@@ -108,12 +111,13 @@ func (b blueprint) pod() (corev1.PodSpec, error) {
 		return corev1.PodSpec{}, err
 	}
 	pod := corev1.PodSpec{
-		RestartPolicy:                corev1.RestartPolicyNever,
-		ServiceAccountName:           v1alpha1.MoverServiceAccount,
-		AutomountServiceAccountToken: new(true),
-		EnableServiceLinks:           new(false),
-		SecurityContext:              security,
-		Volumes:                      volumes,
+		RestartPolicy:                 corev1.RestartPolicyNever,
+		TerminationGracePeriodSeconds: new(terminationGrace),
+		ServiceAccountName:            v1alpha1.MoverServiceAccount,
+		AutomountServiceAccountToken:  new(true),
+		EnableServiceLinks:            new(false),
+		SecurityContext:               security,
+		Volumes:                       volumes,
 		Containers: []corev1.Container{{
 			Name:  Container,
 			Image: b.image,

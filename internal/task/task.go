@@ -85,6 +85,8 @@ type Repository struct {
 	AppRef    v1alpha1.TypedObjectReference `json:"appRef"`
 	Directory string                        `json:"directory"`
 	Driver    v1alpha1.Driver               `json:"driver"`
+	// KeyID tells people which password is needed: <namespace>/<name> of the encryption Secret.
+	KeyID string `json:"keyID,omitempty"`
 	// Adopt is the directory that may be taken over from another owner. It counts only when it equals Directory.
 	Adopt string `json:"adopt,omitempty"`
 	// MustExist forbids to create the repository: it was there once.
