@@ -1,0 +1,174 @@
+// Command mover runs in the pods of Cairn's Jobs and CronJobs. Its exit codes are those of package task.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+
+	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/repository/kopia"
+	"github.com/cairn-backup/cairn/internal/repository/memlimit"
+	"github.com/cairn-backup/cairn/internal/schedule"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+const usage = `mover does the work of one Cairn Job. It is started by the manager, not by hand.
+
+  mover init-storage | init-repository | backup [--exclude=PATTERN,...] | restore
+  mover trigger --invoker-kind=KIND --invoker=NAME --session=NAME --cronjob=NAME
+  mover version
+`
+
+// sharedUmask lets the group of a local storage, which all movers are in, read and write what each of them writes.
+const sharedUmask = 0o007
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	syscall.Umask(sharedUmask)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	log := slog.New(slog.NewJSONHandler(stdout, nil))
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return task.ExitInvalidTask
+	}
+	switch kind := args[0]; kind {
+	case "version":
+		fmt.Fprintln(stdout, version)
+		return task.ExitSucceeded
+	case "trigger":
+		return trigger(ctx, args[1:], log, stderr)
+	case string(task.KindInitStorage), string(task.KindInitRepository), string(task.KindBackup), string(task.KindRestore):
+		return move(ctx, task.Kind(kind), args[1:], log, stderr)
+	case "help", "-h", "--help":
+		fmt.Fprint(stdout, usage)
+		return task.ExitSucceeded
+	default:
+		fmt.Fprintf(stderr, "mover: there is no subcommand %q\n%s", kind, usage)
+		return task.ExitInvalidTask
+	}
+}
+
+// move does the task of a Job.
+func move(ctx context.Context, kind task.Kind, args []string, log *slog.Logger, stderr io.Writer) int {
+	m := &mover.Mover{
+		TerminationPath: corev1.TerminationMessagePathDefault,
+		Driver:          kopia.Driver{},
+		Now:             time.Now,
+		Log:             log,
+		Privileged:      os.Geteuid() == 0,
+	}
+	flags := flag.NewFlagSet(string(kind), flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	var exclude string
+	if kind == task.KindBackup {
+		flags.StringVar(&exclude, "exclude", "", "comma-separated patterns, as in a .gitignore file, of what is left out")
+	}
+	if err := parse(flags, args); err != nil {
+		return m.Refuse(err)
+	}
+	if limit, err := memlimit.Set(); err != nil {
+		log.Warn("set memory limit", "error", err)
+	} else if limit > 0 {
+		log.Info("memory limit", "bytes", limit)
+	}
+	if kind == task.KindBackup || kind == task.KindRestore {
+		client, namespace, err := inCluster()
+		if err != nil {
+			return m.Refuse(err)
+		}
+		m.Status = mover.APIStatus{Client: client, Namespace: namespace}
+	}
+	return m.Run(ctx, kind, mover.BackupFlags{Exclude: split(exclude)})
+}
+
+// trigger creates the BackupSession of a CronJob's slot.
+func trigger(ctx context.Context, args []string, log *slog.Logger, stderr io.Writer) int {
+	t := mover.Trigger{Now: time.Now, Namespace: os.Getenv(schedule.EnvPodNamespace), Job: os.Getenv(schedule.EnvJobName)}
+	flags := flag.NewFlagSet("trigger", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&t.InvokerKind, "invoker-kind", "", "BackupConfiguration or BackupBatch")
+	flags.StringVar(&t.Invoker, "invoker", "", "name of the invoker")
+	flags.StringVar(&t.Session, "session", "", "name of the session")
+	flags.StringVar(&t.CronJob, "cronjob", "", "name of the CronJob that this pod belongs to")
+	if err := parse(flags, args); err != nil {
+		log.Error("refused", "error", err)
+		return task.ExitInvalidTask
+	}
+	client, _, err := inCluster()
+	if err != nil {
+		log.Error("connect", "error", err)
+		return task.ExitFailed
+	}
+	t.Client = client
+	name, err := t.Run(ctx)
+	if err != nil {
+		log.Error("trigger", "error", err)
+		return task.ExitFailed
+	}
+	log.Info("created", "backupSession", name)
+	return task.ExitSucceeded
+}
+
+func parse(flags *flag.FlagSet, args []string) error {
+	if err := flags.Parse(args); err != nil {
+		return fmt.Errorf("read arguments: %w", err)
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("read arguments: %q is none", flags.Arg(0))
+	}
+	return nil
+}
+
+// split reads a comma-separated list; empty parts are left out.
+func split(list string) []string {
+	var out []string
+	for part := range strings.SplitSeq(list, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			out = append(out, part)
+		}
+	}
+	return out
+}
+
+// namespaceFile is where a pod finds its namespace.
+const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+// inCluster connects with the pod's own token.
+func inCluster() (dynamic.Interface, string, error) {
+	config, err := rest.InClusterConfig()
+	if err != nil {
+		return nil, "", fmt.Errorf("find API server: %w", err)
+	}
+	config.UserAgent = "cairn-mover/" + version
+	config.Timeout = 30 * time.Second
+	namespace, err := os.ReadFile(namespaceFile)
+	if err != nil {
+		return nil, "", errors.New("find namespace: the pod has no service account token")
+	}
+	client, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, "", fmt.Errorf("connect to API server: %w", err)
+	}
+	return client, strings.TrimSpace(string(namespace)), nil
+}

@@ -1,0 +1,333 @@
+package mover_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/dynamic"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/mover"
+)
+
+var (
+	admin  client.Client
+	config *rest.Config
+)
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	if os.Getenv(unprivileged) != "" {
+		return m.Run() // one test that needs no API server
+	}
+	root := filepath.Join("..", "..", "config")
+	env := &envtest.Environment{
+		CRDDirectoryPaths:        []string{filepath.Join(root, "crd", "bases")},
+		ErrorIfCRDPathMissing:    true,
+		ControlPlaneStartTimeout: time.Minute,
+	}
+	var err error
+	if config, err = env.Start(); err != nil {
+		fmt.Fprintln(os.Stderr, "start API server:", err)
+		return 1
+	}
+	defer func() { _ = env.Stop() }()
+	scheme := runtime.NewScheme()
+	_ = clientgoscheme.AddToScheme(scheme)
+	_ = v1alpha1.AddToScheme(scheme)
+	if admin, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
+		fmt.Fprintln(os.Stderr, "make client:", err)
+		return 1
+	}
+	for _, file := range []string{"admission/mover_policy.yaml", "admission/trigger_policy.yaml", "rbac/mover_role.yaml", "rbac/trigger_role.yaml"} {
+		if err := create(filepath.Join(root, file)); err != nil {
+			fmt.Fprintln(os.Stderr, "create", file, err)
+			return 1
+		}
+	}
+	return m.Run()
+}
+
+// create makes the objects of a manifest.
+func create(file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	decoder := yaml.NewYAMLOrJSONDecoder(f, 4096)
+	for {
+		object := &unstructured.Unstructured{}
+		if err := decoder.Decode(object); err != nil {
+			return nil //nolint:nilerr // the end
+		}
+		if err := admin.Create(context.Background(), object); err != nil {
+			return err
+		}
+	}
+}
+
+func namespace(t testing.TB) string {
+	t.Helper()
+	g := NewWithT(t)
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
+	g.Expect(admin.Create(t.Context(), ns)).To(Succeed())
+	g.Expect(access.EnsureMover(t.Context(), admin, ns.Name)).To(Succeed())
+	g.Expect(access.EnsureTrigger(t.Context(), admin, ns.Name)).To(Succeed())
+	return ns.Name
+}
+
+// as connects with a token of the account that is bound to a pod of that name; without a name it is bound to none.
+func as(t testing.TB, namespace, account, podName string) dynamic.Interface {
+	t.Helper()
+	g := NewWithT(t)
+	request := &authenticationv1.TokenRequest{}
+	if podName != "" {
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: podName},
+			Spec:       corev1.PodSpec{ServiceAccountName: account, Containers: []corev1.Container{{Name: "mover", Image: "none"}}},
+		}
+		g.Expect(admin.Create(t.Context(), pod)).To(Succeed())
+		request.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: pod.Name, UID: pod.UID}
+	}
+	sa := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: account}}
+	g.Expect(admin.SubResource("token").Create(t.Context(), sa, request)).To(Succeed())
+	own := rest.AnonymousClientConfig(config)
+	own.BearerToken = request.Status.Token
+	c, err := dynamic.NewForConfig(own)
+	g.Expect(err).NotTo(HaveOccurred())
+	return c
+}
+
+func snapshot(t testing.TB, namespace, name, movers string) *v1alpha1.Snapshot {
+	t.Helper()
+	s := &v1alpha1.Snapshot{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Annotations: map[string]string{v1alpha1.AnnotationMovers: movers}},
+		Spec: v1alpha1.SnapshotSpec{SnapshotID: "01", Repository: "r", Session: "s", BackupSession: "b", Version: "v1",
+			AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"}},
+	}
+	NewWithT(t).Expect(admin.Create(t.Context(), s)).To(Succeed())
+	return s
+}
+
+func TestAMoverReportsItsOwnComponentsOnly(t *testing.T) {
+	g := NewWithT(t)
+	ns := namespace(t)
+	mine := snapshot(t, ns, "mine", "data=backup-a,logs=backup-a,other=backup-a-b")
+	theirs := snapshot(t, ns, "theirs", "data=backup-x")
+	done := v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "k1", SizeBytes: 5 << 30}
+
+	own := mover.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "backup-a-vwxyz"), Namespace: ns}
+	g.Eventually(func() error {
+		return own.Snapshot(t.Context(), theirs.Name, "data", done)
+	}).WithTimeout(30*time.Second).Should(MatchError(ContainSubstring("is not a mover of theirs")), "the policy is in force a moment after it was created")
+
+	g.Expect(own.Snapshot(t.Context(), mine.Name, "data", v1alpha1.Component{Phase: v1alpha1.SnapshotRunning, Progress: &v1alpha1.ComponentProgress{FilesDone: 1}})).To(Succeed())
+	g.Expect(own.Snapshot(t.Context(), mine.Name, "data", done)).To(Succeed())
+	g.Expect(own.Snapshot(t.Context(), mine.Name, "logs", done)).To(Succeed())
+	g.Expect(own.Snapshot(t.Context(), mine.Name, "other", done)).To(MatchError(ContainSubstring("may change only its own components: data, logs")))
+
+	other := mover.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "backup-a-b-vwxyz"), Namespace: ns}
+	forged := v1alpha1.Component{Phase: v1alpha1.SnapshotFailed}
+	g.Expect(other.Snapshot(t.Context(), mine.Name, "data", forged)).NotTo(Succeed(), "a Job's name is no prefix of another's pod")
+	g.Expect(other.Snapshot(t.Context(), mine.Name, "other", done)).To(Succeed())
+
+	unbound := mover.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, ""), Namespace: ns}
+	g.Expect(unbound.Snapshot(t.Context(), mine.Name, "data", done)).To(MatchError(ContainSubstring("must be bound to its pod")))
+
+	var got v1alpha1.Snapshot
+	g.Expect(admin.Get(t.Context(), client.ObjectKeyFromObject(mine), &got)).To(Succeed())
+	g.Expect(got.Status.Components).To(Equal(map[string]v1alpha1.Component{"data": done, "logs": done, "other": done}),
+		"what one component's report leaves out takes nothing from another's, and progress goes when it is done")
+}
+
+func TestAMoverChangesNothingElse(t *testing.T) {
+	g := NewWithT(t)
+	ns := namespace(t)
+	s := snapshot(t, ns, "mine", "data=backup-a")
+	c := as(t, ns, v1alpha1.MoverServiceAccount, "backup-a-vwxyz")
+	snapshots := c.Resource(v1alpha1.GroupVersion.WithResource("snapshots")).Namespace(ns)
+	patch := func(body string, subresources ...string) error {
+		_, err := snapshots.Patch(t.Context(), s.Name, "application/merge-patch+json", []byte(body), metav1.PatchOptions{}, subresources...)
+		return err
+	}
+	g.Eventually(func() error { return patch(`{"status":{"phase":"Succeeded"}}`, "status") }).WithTimeout(30 * time.Second).
+		Should(MatchError(ContainSubstring("nothing but its own components")))
+	for _, body := range []string{
+		`{"status":{"conditions":[{"type":"Ready","status":"True","reason":"R","message":"","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}`,
+		`{"status":{"totalComponents":9}}`, `{"status":{"observedGeneration":5}}`,
+		`{"status":{"components":{"x":{}}}}`,
+	} {
+		g.Expect(patch(body, "status")).To(MatchError(ContainSubstring("own components")), body)
+	}
+	g.Expect(patch(`{"status":{"components":{"data":{"phase":"Running"}}}}`, "status")).To(Succeed())
+	g.Expect(patch(`{"status":{"phase":null,"components":{"data":{"phase":"Failed"},"x":null}}}`, "status")).To(Succeed())
+	g.Expect(patch(`{"status":{"components":null}}`, "status")).NotTo(Succeed(), "also its own component stays")
+	g.Expect(patch(`{"status":null}`, "status")).NotTo(Succeed())
+	g.Expect(patch(`{"metadata":{"annotations":{"` + v1alpha1.AnnotationMovers + `":"x=backup-a"}}}`)).To(MatchError(ContainSubstring("cannot patch resource")))
+	_ = patch(`{"metadata":{"annotations":{"`+v1alpha1.AnnotationMovers+`":"x=backup-a"}}}`, "status")
+	var got v1alpha1.Snapshot
+	g.Expect(admin.Get(t.Context(), client.ObjectKeyFromObject(s), &got)).To(Succeed())
+	g.Expect(got.Annotations).To(Equal(s.Annotations))
+
+	_, err := c.Resource(corev1.SchemeGroupVersion.WithResource("secrets")).Namespace(ns).List(t.Context(), metav1.ListOptions{})
+	g.Expect(err).To(MatchError(ContainSubstring("cannot list resource \"secrets\"")))
+	_, err = c.Resource(corev1.SchemeGroupVersion.WithResource("secrets")).Namespace(ns).Get(t.Context(), "any", metav1.GetOptions{})
+	g.Expect(err).To(MatchError(ContainSubstring("cannot get resource \"secrets\"")))
+	pod := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "p"}}}
+	_, err = c.Resource(corev1.SchemeGroupVersion.WithResource("pods")).Namespace(ns).Create(t.Context(), pod, metav1.CreateOptions{})
+	g.Expect(err).To(MatchError(ContainSubstring("cannot create resource \"pods\"")))
+}
+
+func TestAMoverOfARestoreReportsToItsRestoreSession(t *testing.T) {
+	g := NewWithT(t)
+	ns := namespace(t)
+	r := &v1alpha1.RestoreSession{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "r", Annotations: map[string]string{v1alpha1.AnnotationMovers: "data=restore-a"}},
+		Spec: v1alpha1.RestoreSessionSpec{
+			Target:     &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"},
+			DataSource: &v1alpha1.RestoreDataSource{Snapshot: "s"},
+		},
+	}
+	g.Expect(admin.Create(t.Context(), r)).To(Succeed())
+	own := mover.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "restore-a-vwxyz"), Namespace: ns}
+	other := mover.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "restore-b-vwxyz"), Namespace: ns}
+	done := v1alpha1.RestoredComponent{Phase: v1alpha1.RestoreSessionSucceeded, Files: 3}
+	g.Eventually(func() error { return other.Restore(t.Context(), r.Name, "data", done) }).WithTimeout(30 * time.Second).
+		Should(MatchError(ContainSubstring("is not a mover of r")))
+	g.Expect(own.Restore(t.Context(), r.Name, "data", done)).To(Succeed())
+}
+
+func TestAMoverOfAnotherNamespaceIsRefusedEvenWithTheRight(t *testing.T) {
+	g := NewWithT(t)
+	home, away := namespace(t), namespace(t)
+	s := snapshot(t, home, "s", "data=backup-a")
+	g.Expect(admin.Create(t.Context(), &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: "too-much"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: v1alpha1.MoverServiceAccount},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: v1alpha1.MoverServiceAccount, Namespace: away}},
+	})).To(Succeed())
+	foreign := mover.APIStatus{Client: as(t, away, v1alpha1.MoverServiceAccount, "backup-a-vwxyz"), Namespace: home}
+	g.Eventually(func() error {
+		return foreign.Snapshot(t.Context(), s.Name, "data", v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded})
+	}).WithTimeout(30 * time.Second).Should(MatchError(ContainSubstring("own namespace only")))
+}
+
+func TestATriggerCreatesTheBackupSessionOfItsSlotOnce(t *testing.T) {
+	g := NewWithT(t)
+	ns := namespace(t)
+	c := as(t, ns, v1alpha1.TriggerServiceAccount, "trigger-web-hourly-29588888-vwxyz")
+	trigger := mover.Trigger{
+		Client: c, Namespace: ns, Job: "trigger-web-hourly-29588888", CronJob: "trigger-web-hourly",
+		InvokerKind: "BackupConfiguration", Invoker: "web", Session: "hourly", Now: time.Now,
+	}
+	name, err := trigger.Run(t.Context())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(name).To(Equal("web-hourly-1775333280"))
+	again, err := trigger.Run(t.Context())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(again).To(Equal(name), "a second pod of the slot finds, not duplicates")
+
+	var got v1alpha1.BackupSession
+	g.Expect(admin.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, &got)).To(Succeed())
+	g.Expect(got.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationCronJob, "trigger-web-hourly"))
+	g.Expect(got.Spec.ScheduledTime.Unix()).To(Equal(int64(29588888 * 60)))
+	g.Expect(got.Labels).To(HaveKeyWithValue(v1alpha1.LabelInvokerName, "web"))
+
+	batch := trigger
+	batch.InvokerKind = "BackupBatch"
+	qualified, err := batch.Run(t.Context())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(qualified).NotTo(Equal(name), "another invoker of the name takes the qualified name")
+	g.Expect(qualified).To(HavePrefix("web-hourly-"))
+
+	hand := trigger
+	hand.Job, hand.Now = "", func() time.Time { return time.Unix(1800000000, 5) }
+	name, err = hand.Run(t.Context())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(name).To(Equal("web-hourly-1800000000"))
+
+	_, err = mover.Trigger{Client: c, Namespace: ns, InvokerKind: "Pod", Invoker: "a", Session: "b", CronJob: "c"}.Run(t.Context())
+	g.Expect(err).To(HaveOccurred())
+}
+
+func TestATriggerPresetsNothingAndSpeaksForItsOwnCronJob(t *testing.T) {
+	ns := namespace(t)
+	long := strings.Repeat("c", 52)
+	clients := map[string]dynamic.Interface{}
+	for _, pod := range []string{"trigger-web-hourly-29588888-vwxyz", "trigger-web-29588888-vwxyz", "trigger-web-hourly-nodigits-vwxyz", "trigger-web-hourly-29588888", (long + "-29588888")[:58] + "vwxyz", ""} {
+		clients[pod] = as(t, ns, v1alpha1.TriggerServiceAccount, pod)
+	}
+	session := func(change func(*unstructured.Unstructured)) *unstructured.Unstructured {
+		u := &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": v1alpha1.GroupVersion.String(), "kind": "BackupSession",
+			"metadata": map[string]any{"generateName": "x-"},
+			"spec":     map[string]any{"session": "hourly", "invoker": map[string]any{"apiGroup": v1alpha1.Group, "kind": "BackupConfiguration", "name": "web"}},
+		}}
+		u.SetAnnotations(map[string]string{v1alpha1.AnnotationCronJob: "trigger-web-hourly"})
+		if change != nil {
+			change(u)
+		}
+		return u
+	}
+	for name, tc := range map[string]struct {
+		pod     string
+		change  func(*unstructured.Unstructured)
+		message string
+	}{
+		"its own CronJob": {pod: "trigger-web-hourly-29588888-vwxyz"},
+		"its own CronJob of a long name": {pod: (long + "-29588888")[:58] + "vwxyz", change: func(u *unstructured.Unstructured) {
+			u.SetAnnotations(map[string]string{v1alpha1.AnnotationCronJob: long})
+		}},
+		"another CronJob": {pod: "trigger-web-29588888-vwxyz", message: "is not a pod of CronJob"},
+		"a CronJob that its own begins with": {pod: "trigger-web-hourly-29588888-vwxyz", change: func(u *unstructured.Unstructured) {
+			u.SetAnnotations(map[string]string{v1alpha1.AnnotationCronJob: "trigger-web"})
+		}, message: "is not a pod of CronJob"},
+		"a Job without a slot":   {pod: "trigger-web-hourly-nodigits-vwxyz", message: "is not a pod of CronJob"},
+		"a pod without a suffix": {pod: "trigger-web-hourly-29588888", message: "is not a pod of CronJob"},
+		"no pod":                 {pod: "", message: "must be bound to its pod"},
+		"no CronJob": {pod: "trigger-web-hourly-29588888-vwxyz", change: func(u *unstructured.Unstructured) { u.SetAnnotations(nil) },
+			message: "must name the CronJob"},
+		"a finalizer": {pod: "trigger-web-hourly-29588888-vwxyz", change: func(u *unstructured.Unstructured) { u.SetFinalizers([]string{v1alpha1.FinalizerRecord}) },
+			message: "presets no finalizers"},
+		"an owner": {pod: "trigger-web-hourly-29588888-vwxyz", change: func(u *unstructured.Unstructured) {
+			u.SetOwnerReferences([]metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "c", UID: "u"}})
+		}, message: "presets no finalizers"},
+		"the record annotation": {pod: "trigger-web-hourly-29588888-vwxyz", change: func(u *unstructured.Unstructured) {
+			u.SetAnnotations(map[string]string{v1alpha1.AnnotationCronJob: "trigger-web-hourly", v1alpha1.AnnotationRecord: "c"})
+		}, message: "presets no finalizers"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			create := func() error {
+				_, err := clients[tc.pod].Resource(v1alpha1.GroupVersion.WithResource("backupsessions")).Namespace(ns).
+					Create(t.Context(), session(tc.change), metav1.CreateOptions{})
+				return err
+			}
+			if tc.message == "" {
+				g.Expect(create()).To(Succeed())
+				return
+			}
+			g.Eventually(create).WithTimeout(30*time.Second).Should(MatchError(ContainSubstring(tc.message)), "the policy is in force a moment after it was created")
+		})
+	}
+}

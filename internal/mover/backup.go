@@ -1,0 +1,231 @@
+package mover
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/backend"
+	"github.com/cairn-backup/cairn/internal/backend/layout"
+	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// Tags of the engine's snapshots. By the first two a mover finds what one before it finished but did not report.
+const (
+	TagSnapshotUID   = "snapshot-uid"
+	TagComponent     = "component"
+	TagBackupSession = "backup-session"
+)
+
+const (
+	progressEvery = 10 * time.Second
+	// The API server gets this long to take a report. The work waits meanwhile.
+	reportWithin = 5 * time.Second
+	// What is left to do after a mover was told to stop gets this long.
+	afterStop = 10 * time.Second
+)
+
+// backup does one component after the other; one that fails does not stop the others.
+func (m *Mover) backup(ctx context.Context, t task.Task, flags BackupFlags) task.Result {
+	b := &backup{m: m, t: t, exclude: flags.Exclude}
+	setup := b.open(ctx)
+	if b.engine != nil {
+		defer func() {
+			if err := b.engine.Close(context.WithoutCancel(ctx)); err != nil {
+				m.Log.Warn("close repository", "reason", classifyMove(err).reason)
+			}
+		}()
+	}
+	var results []task.ComponentResult
+	for _, c := range t.Components {
+		began := m.Now()
+		r, f := task.ComponentResult{Name: c.Name, Path: c.Path}, setup
+		if f == nil {
+			r, f = b.component(ctx, c, began)
+		}
+		results = append(results, b.finish(ctx, r, f, began))
+	}
+	return summary(results, "backed up")
+}
+
+// backup is one backup at work.
+type backup struct {
+	m         *Mover
+	t         task.Task
+	exclude   []string
+	engine    repository.Engine
+	store     backend.Store
+	directory string
+}
+
+// open connects to storage and repository. Only an init Job creates one.
+func (b *backup) open(ctx context.Context) *failure {
+	storage, err := b.m.storage(b.t)
+	if err != nil {
+		return classifyInit(err)
+	}
+	if b.store, err = backend.Open(storage); err != nil {
+		return classifyInit(err)
+	}
+	rep, err := b.m.repository(b.t, storage)
+	if err != nil {
+		return classifyInit(err)
+	}
+	if b.directory, err = layout.NormalizeDirectory(b.t.Repository.Directory); err != nil {
+		return classifyInit(err)
+	}
+	if b.engine, err = b.m.Driver.Open(ctx, rep); err != nil {
+		b.engine = nil
+		return classifyInit(err)
+	}
+	return nil
+}
+
+// component backs one volume up, or finds that an earlier mover has.
+func (b *backup) component(ctx context.Context, c task.Component, began time.Time) (task.ComponentResult, *failure) {
+	r := task.ComponentResult{Name: c.Name, Path: c.Path}
+	tags := map[string]string{TagSnapshotUID: string(b.t.Snapshot.UID), TagComponent: c.Name}
+	done, err := b.engine.FindByTags(ctx, tags)
+	if err != nil {
+		return r, classifyMove(err)
+	}
+	if len(done) > 0 {
+		b.m.Log.Info("an earlier mover has done it", "component", c.Name)
+		return withSnapshot(r, done[len(done)-1]), nil
+	}
+	dir, f := b.m.source(c)
+	if f != nil {
+		return r, f
+	}
+	b.m.report(ctx, b.t, c.Name, v1alpha1.Component{
+		Phase: v1alpha1.SnapshotRunning, Path: c.Path, Driver: b.t.Repository.Driver, StartTime: timeOf(began),
+	})
+	tags[TagBackupSession] = b.t.Snapshot.Spec.BackupSession
+	snapshot, err := b.engine.Backup(ctx, repository.Source{Name: b.sourceName(c), Dir: dir}, repository.BackupOptions{
+		Tags: tags, Exclude: b.exclude,
+		Progress: b.progress(ctx, c, began), ProgressEvery: progressEvery,
+	})
+	r = withSnapshot(r, snapshot)
+	if err != nil {
+		r.ID = ""
+		return r, classifyMove(err)
+	}
+	if snapshot.Files == 0 {
+		r.ID = ""
+		// A snapshot of nothing must not be found by a later mover. Failing that it is only waste.
+		if err := b.engine.Delete(ctx, snapshot.ID); err != nil {
+			b.m.Log.Warn("delete empty snapshot", "reason", classifyMove(err).reason)
+		}
+		return r, &failure{v1alpha1.ReasonEmpty, "there is no file to back up: the volume is empty, or everything in it is excluded"}
+	}
+	return r, nil
+}
+
+// sourceName ties the backups of a component together. Never part of it is a pod or a node that could be another tomorrow.
+func (b *backup) sourceName(c task.Component) string {
+	ref := b.t.Snapshot.Spec.AppRef
+	namespace := ref.Namespace
+	if namespace == "" {
+		namespace = b.t.Namespace
+	}
+	return path.Join(namespace, ref.Kind, ref.Name, c.Name)
+}
+
+// progress reports what is done, at most once in progressEvery.
+func (b *backup) progress(ctx context.Context, c task.Component, began time.Time) func(repository.Progress) {
+	last := began
+	return func(p repository.Progress) {
+		now := b.m.Now()
+		if now.Sub(last) < progressEvery {
+			return
+		}
+		last = now
+		b.m.report(ctx, b.t, c.Name, v1alpha1.Component{
+			Phase: v1alpha1.SnapshotRunning, Path: c.Path, Driver: b.t.Repository.Driver, StartTime: timeOf(began),
+			Progress: &v1alpha1.ComponentProgress{FilesDone: p.FilesDone + p.FilesUnchanged, BytesDone: p.BytesRead + p.BytesUnchanged},
+		})
+	}
+}
+
+// finish completes a component's result and leaves it in the backend, then in the status.
+func (b *backup) finish(ctx context.Context, r task.ComponentResult, f *failure, began time.Time) task.ComponentResult {
+	r = ended(r, f, began, b.m.Now())
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterStop)
+	defer cancel()
+	if b.store != nil {
+		if err := b.record(ctx, r); err != nil {
+			b.m.Log.Warn("write component result", "component", r.Name, "reason", classifyMove(err).reason)
+		}
+	}
+	b.m.report(ctx, b.t, r.Name, r.Component(b.t.Repository.Driver))
+	return r
+}
+
+// record writes snapshots/<snapshot>/<component>.yaml.
+func (b *backup) record(ctx context.Context, r task.ComponentResult) error {
+	if b.engine == nil {
+		return nil // what could not be opened is not written to
+	}
+	text, err := layout.ComponentResult{
+		Snapshot: b.t.Snapshot.Name, SnapshotUID: string(b.t.Snapshot.UID), Component: r.Name,
+		Phase: string(r.Outcome), ID: r.ID, Path: r.Path, Size: r.SizeBytes, Uploaded: r.UploadedBytes, Files: r.Files,
+		Start: r.StartTime.Time, End: r.CompletionTime.Time, Error: r.Error,
+	}.Marshal()
+	if err != nil {
+		return fmt.Errorf("write component result: %w", err)
+	}
+	return b.store.Put(ctx, layout.SnapshotComponentPath(b.directory, b.t.Snapshot.Name, r.Name), text)
+}
+
+// report tells the Snapshot's status. What can't be told now is told by the Result.
+func (m *Mover) report(ctx context.Context, t task.Task, name string, c v1alpha1.Component) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportWithin)
+	defer cancel()
+	if err := m.Status.Snapshot(ctx, t.Snapshot.Name, name, c); err != nil {
+		m.Log.Warn("report to the Snapshot", "component", name, "error", err)
+	}
+}
+
+// withSnapshot copies the figures of the engine.
+func withSnapshot(r task.ComponentResult, s repository.Snapshot) task.ComponentResult {
+	r.ID, r.SizeBytes, r.UploadedBytes, r.Files = s.ID, s.Bytes, s.BytesSent, s.Files
+	r.Unreadable, r.Changed = s.Unreadable, s.Changed
+	return r
+}
+
+// ended adds times and outcome.
+func ended(r task.ComponentResult, f *failure, began, now time.Time) task.ComponentResult {
+	r.StartTime, r.CompletionTime = timeOf(began), timeOf(now)
+	r.Duration = now.Sub(began).Round(time.Millisecond).String()
+	r.Outcome = task.OutcomeSucceeded
+	if f != nil {
+		r.Outcome, r.Reason, r.Error = task.OutcomeFailed, f.reason, f.message
+	}
+	return r
+}
+
+// summary is the Result of several components: the first failure stands for all.
+func summary(results []task.ComponentResult, verb string) task.Result {
+	out := task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded, Components: results}
+	var bad int
+	for _, r := range results {
+		if r.Outcome == task.OutcomeSucceeded {
+			continue
+		}
+		if bad++; bad == 1 {
+			out.Outcome, out.Reason, out.Message = task.OutcomeFailed, r.Reason, r.Error
+		}
+	}
+	if bad > 0 && len(results) > 1 {
+		out.Message = fmt.Sprintf("%d of %d components were not %s, the first: %s", bad, len(results), verb, out.Message)
+	}
+	return out
+}
+
+// timeOf is t as status has it, in seconds.
+func timeOf(t time.Time) *metav1.Time { return new(metav1.NewTime(t.UTC().Truncate(time.Second))) }

@@ -1,0 +1,91 @@
+package mover
+
+import (
+	"context"
+	"errors"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// kinds of the engine's and the storage's errors, with the API's reasons and what to do.
+var kinds = []struct {
+	kind            error
+	reason, message string
+}{
+	{repository.ErrCanceled, v1alpha1.ReasonCancelled, "the mover was told to stop"},
+	{repository.ErrWrongPassword, v1alpha1.ReasonWrongPassword, "the repository has another password than the encryption Secret says"},
+	{repository.ErrNotInitialized, v1alpha1.ReasonRepositoryDamaged, "the repository is not there any more: its format blob is missing"},
+	{repository.ErrCorrupt, v1alpha1.ReasonRepositoryDamaged, "data of the repository is damaged or missing"},
+	{repository.ErrTooNew, v1alpha1.ReasonRepositoryNotReady, "the repository was written by a newer version"},
+	{repository.ErrBusy, v1alpha1.ReasonRepositoryNotReady, "the repository is in exclusive use"},
+	{repository.ErrNoBucket, v1alpha1.ReasonBucketNotFound, "the bucket or volume of the storage does not exist"},
+	{repository.ErrBadCredentials, v1alpha1.ReasonBadCredentials, "the storage refused the credential: check the keys of its Secret"},
+	{repository.ErrAccessDenied, v1alpha1.ReasonAccessDenied, "the storage denied access: check what its credential may do"},
+	{repository.ErrStorageFull, v1alpha1.ReasonStorageFull, "the storage is full"},
+	{repository.ErrClockSkew, v1alpha1.ReasonClockSkew, "the clocks of node and storage differ too much"},
+	{repository.ErrUnreachable, v1alpha1.ReasonUnreachable, "the storage can't be reached"},
+	{repository.ErrPartial, v1alpha1.ReasonUnreadable, "some files could not be read: run as a user who may read them (jobTemplate.spec.securityContext)"},
+	{repository.ErrSource, v1alpha1.ReasonUnreadable, "the volume could not be read"},
+	{repository.ErrTarget, v1alpha1.ReasonTargetUnwritable, "the volume could not be written: run as a user who may write to it (jobTemplate.spec.securityContext), or give it more room"},
+	{repository.ErrNotFound, v1alpha1.ReasonSnapshotNotFound, "the data is not in the repository any more"},
+}
+
+// classifyInit turns an error of an init task into a failure. Its whole text is shown: no user's file is at hand.
+func classifyInit(err error) *failure {
+	return classify(err, err)
+}
+
+// classifyMove turns an error of a backup or restore into a failure. Of its text only the root cause is shown: what is
+// around it may name a user's file. The errors of source and target show nothing.
+func classifyMove(err error) *failure {
+	if errors.Is(err, repository.ErrPartial) || errors.Is(err, repository.ErrSource) || errors.Is(err, repository.ErrTarget) {
+		return classify(err, nil)
+	}
+	return classify(err, rootCause(err))
+}
+
+func classify(err, shown error) *failure {
+	if f := asFailure(err); f != nil {
+		return f
+	}
+	if errors.Is(err, context.Canceled) {
+		err, shown = repository.ErrCanceled, nil
+	}
+	for _, k := range kinds {
+		if errors.Is(err, k.kind) {
+			return &failure{k.reason, withCause(k.message, k.kind, shown)}
+		}
+	}
+	return &failure{v1alpha1.ReasonFailed, withCause("the mover failed", nil, shown)}
+}
+
+// withCause adds the cause where it says more than its kind.
+func withCause(message string, kind, cause error) string {
+	if cause == nil || cause == kind || errors.Is(kind, repository.ErrCanceled) {
+		return message
+	}
+	return message + ": " + repository.Redact(cause.Error())
+}
+
+// rootCause follows err to its end: of several branches the last, where package repository keeps the cause.
+func rootCause(err error) error {
+	for {
+		switch e := err.(type) {
+		case interface{ Unwrap() error }:
+			next := e.Unwrap()
+			if next == nil {
+				return err
+			}
+			err = next
+		case interface{ Unwrap() []error }:
+			branches := e.Unwrap()
+			if len(branches) == 0 {
+				return err
+			}
+			err = branches[len(branches)-1]
+		default:
+			return err
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package mover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/backend"
+	"github.com/cairn-backup/cairn/internal/backend/layout"
+	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// initRepository finds a repository or creates it. repository.yaml comes last: where it is, the engine's data must be.
+func (m *Mover) initRepository(ctx context.Context, t task.Task) (string, error) {
+	storage, err := m.storage(t)
+	if err != nil {
+		return "", err
+	}
+	store, err := backend.Open(storage)
+	if err != nil {
+		return "", err
+	}
+	rep, err := m.repository(t, storage)
+	if err != nil {
+		return "", err
+	}
+	i := initialisation{m: m, t: t, store: store, rep: rep}
+	if i.directory, err = layout.NormalizeDirectory(t.Repository.Directory); err != nil {
+		return "", err // repository has said it before
+	}
+	for range 2 { // a second time when somebody else was faster
+		found, err := store.Get(ctx, layout.RepositoryPath(i.directory))
+		if err == nil {
+			return i.existing(ctx, found)
+		}
+		if !errors.Is(err, backend.ErrNotFound) {
+			return "", err
+		}
+		message, err := i.absent(ctx)
+		if !errors.Is(err, backend.ErrExists) {
+			return message, err
+		}
+	}
+	return "", &failure{v1alpha1.ReasonDirectoryTaken, "repository.yaml comes and goes: another cluster may be initialising the directory"}
+}
+
+// initialisation is one init of a repository at work.
+type initialisation struct {
+	m         *Mover
+	t         task.Task
+	store     backend.Store
+	rep       repository.Repository
+	directory string
+}
+
+// existing checks who owns the directory and that the password opens the repository in it.
+func (i initialisation) existing(ctx context.Context, text []byte) (string, error) {
+	meta, err := layout.ParseRepositoryMetadata(text)
+	if err != nil {
+		return "", &failure{v1alpha1.ReasonRepositoryDamaged, "repository.yaml is there but can't be used: " + err.Error()}
+	}
+	ours := i.metadata(meta)
+	same := meta.ClusterUID == ours.ClusterUID && (meta.RepositoryUID == ours.RepositoryUID ||
+		meta.AppRef == ours.AppRef && meta.RepositoryNamespace == ours.RepositoryNamespace && meta.RepositoryName == ours.RepositoryName)
+	if !same && i.t.Repository.Adopt != i.directory {
+		owner := "Repository " + meta.RepositoryNamespace + "/" + meta.RepositoryName
+		if meta.ClusterUID != ours.ClusterUID {
+			owner += " of another cluster"
+		}
+		return "", &failure{v1alpha1.ReasonDirectoryTaken, fmt.Sprintf("directory %s belongs to %s. Choose another directory, or take it over with the annotation %s: %s",
+			i.directory, owner, v1alpha1.AnnotationAdopt, i.directory)}
+	}
+	if err := i.open(ctx); err != nil {
+		return "", err
+	}
+	if meta == ours {
+		return "the repository was initialised before", nil
+	}
+	if text, err = ours.Marshal(); err != nil {
+		return "", fmt.Errorf("write metadata of repository: %w", err)
+	}
+	if err := i.store.Put(ctx, layout.RepositoryPath(i.directory), text); err != nil {
+		return "", err
+	}
+	return "the repository was found and taken over", nil
+}
+
+// absent creates the repository. One that an interrupted init left is completed.
+func (i initialisation) absent(ctx context.Context) (string, error) {
+	if i.t.Repository.MustExist {
+		return "", &failure{v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("directory %s holds no repository, but did once: bring its data back, or make a new Repository in another directory", i.directory)}
+	}
+	err := i.m.Driver.Init(ctx, i.rep)
+	if errors.Is(err, repository.ErrAlreadyInitialized) {
+		err = i.open(ctx)
+	}
+	if err != nil {
+		return "", err
+	}
+	text, err := i.metadata(layout.RepositoryMetadata{Created: i.m.Now()}).Marshal()
+	if err != nil {
+		return "", fmt.Errorf("write metadata of repository: %w", err)
+	}
+	if err := i.store.PutIfAbsent(ctx, layout.RepositoryPath(i.directory), text); err != nil {
+		return "", err
+	}
+	return "the repository was initialised", nil
+}
+
+// open proves that the password fits.
+func (i initialisation) open(ctx context.Context) error {
+	engine, err := i.m.Driver.Open(ctx, i.rep)
+	if err != nil {
+		return err
+	}
+	return engine.Close(ctx)
+}
+
+// metadata is what repository.yaml says of this task, on top of what it said before.
+func (i initialisation) metadata(old layout.RepositoryMetadata) layout.RepositoryMetadata {
+	r := i.t.Repository
+	old.Driver = string(r.Driver)
+	old.AppRef = layout.AppRef{APIGroup: r.AppRef.APIGroup, Kind: r.AppRef.Kind, Namespace: r.AppRef.Namespace, Name: r.AppRef.Name}
+	if old.AppRef.Namespace == "" {
+		old.AppRef.Namespace = i.t.Namespace
+	}
+	old.ClusterUID = i.t.Cluster
+	old.RepositoryUID, old.RepositoryNamespace, old.RepositoryName = string(r.UID), i.t.Namespace, r.Name
+	old.KeyID = r.KeyID
+	return old
+}

@@ -1,0 +1,58 @@
+package mover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/backend"
+	"github.com/cairn-backup/cairn/internal/backend/layout"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// initStorage finds metadata.yaml or writes it. A storage that another cluster has is shared with it: the directories in
+// it decide who owns what.
+func (m *Mover) initStorage(ctx context.Context, t task.Task) (string, error) {
+	storage, err := m.storage(t)
+	if err != nil {
+		return "", err
+	}
+	store, err := backend.Open(storage)
+	if err != nil {
+		return "", err
+	}
+	for range 2 { // a second time when somebody else was faster
+		found, err := store.Get(ctx, layout.StorageMetadataPath())
+		if err == nil {
+			return readStorageMetadata(found, t.Cluster)
+		}
+		if !errors.Is(err, backend.ErrNotFound) {
+			return "", err
+		}
+		text, err := layout.StorageMetadata{UID: string(t.Storage.UID), ClusterUID: t.Cluster, Created: m.Now()}.Marshal()
+		if err != nil {
+			return "", fmt.Errorf("write metadata of storage: %w", err)
+		}
+		err = store.PutIfAbsent(ctx, layout.StorageMetadataPath(), text)
+		if err == nil {
+			return "the storage was initialised", nil
+		}
+		if !errors.Is(err, backend.ErrExists) {
+			return "", err
+		}
+	}
+	return "", &failure{v1alpha1.ReasonBackendInitializationFailed, "metadata.yaml comes and goes: two clusters may be initialising the storage"}
+}
+
+// readStorageMetadata says whose storage was found. A file that can't be read is not overwritten: it may be a newer one.
+func readStorageMetadata(text []byte, cluster string) (string, error) {
+	meta, err := layout.ParseStorageMetadata(text)
+	switch {
+	case err != nil:
+		return "", &failure{v1alpha1.ReasonBackendInitializationFailed, "metadata.yaml is there but can't be used: " + err.Error()}
+	case meta.ClusterUID != cluster:
+		return "the storage is shared with the cluster that initialised it", nil
+	}
+	return "the storage was initialised before", nil
+}

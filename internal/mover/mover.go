@@ -1,0 +1,138 @@
+package mover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// Mover does one task and ends.
+type Mover struct {
+	// Root is put before every path of package task. It is empty in a pod.
+	Root string
+	// TerminationPath is the file that the kubelet reads the Result from.
+	TerminationPath string
+	// Driver of the repositories.
+	Driver repository.Driver
+	// Status is where components are reported to while they are worked on. A failing one never fails the work: the Result
+	// says the same.
+	Status StatusWriter
+	// Now is the clock.
+	Now func() time.Time
+	// Log gets short lines without names of files.
+	Log *slog.Logger
+	// Privileged says that the mover runs as root, and so may give files to their owners.
+	Privileged bool
+}
+
+// StatusWriter reports one component. It is called from one goroutine at a time.
+type StatusWriter interface {
+	// Snapshot reports a component of a backup to the Snapshot of that name.
+	Snapshot(ctx context.Context, object, name string, c v1alpha1.Component) error
+	// Restore reports a component of a restore to the RestoreSession of that name.
+	Restore(ctx context.Context, object, name string, c v1alpha1.RestoredComponent) error
+}
+
+// BackupFlags are the arguments of the subcommand backup.
+type BackupFlags struct {
+	// Exclude holds patterns as in a .gitignore file.
+	Exclude []string
+}
+
+// Run does what the task at task.Path says and leaves the Result. It returns the exit code.
+func (m *Mover) Run(ctx context.Context, kind task.Kind, flags BackupFlags) int {
+	began := m.Now()
+	result := m.do(ctx, kind, flags)
+	m.Log.Info("done", "task", kind, "outcome", result.Outcome, "reason", result.Reason, "message", result.Message,
+		"took", m.Now().Sub(began).Round(time.Millisecond).String())
+	if err := m.leave(result); err != nil {
+		m.Log.Error("leave the result", "error", err)
+	}
+	if result.Outcome == task.OutcomeSucceeded {
+		return task.ExitSucceeded
+	}
+	return task.ExitCode(result.Reason)
+}
+
+// Refuse leaves the Result of a mover that was called in a wrong way. It returns the exit code.
+func (m *Mover) Refuse(err error) int {
+	result := failed(&failure{v1alpha1.ReasonInvalidTask, err.Error()})
+	m.Log.Error("refused", "error", err)
+	if err := m.leave(result); err != nil {
+		m.Log.Error("leave the result", "error", err)
+	}
+	return task.ExitCode(result.Reason)
+}
+
+func (m *Mover) do(ctx context.Context, kind task.Kind, flags BackupFlags) task.Result {
+	raw, err := os.ReadFile(m.path(task.Path))
+	if err != nil {
+		return failed(&failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("read task: %v", err)})
+	}
+	t, err := task.Decode(raw, kind)
+	if err != nil {
+		return failed(&failure{v1alpha1.ReasonInvalidTask, err.Error()})
+	}
+	switch kind {
+	case task.KindInitStorage:
+		return outcome(m.initStorage(ctx, t))
+	case task.KindInitRepository:
+		return outcome(m.initRepository(ctx, t))
+	case task.KindBackup:
+		return m.backup(ctx, t, flags)
+	case task.KindRestore:
+		return m.restore(ctx, t)
+	}
+	return failed(&failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("there is no task %q", kind)})
+}
+
+// leave writes the termination message.
+func (m *Mover) leave(r task.Result) error {
+	b, err := task.EncodeResult(r)
+	if err != nil {
+		return err
+	}
+	// The kubelet makes the file; elsewhere it is not there.
+	if err := os.WriteFile(m.TerminationPath, b, 0o600); err != nil {
+		return fmt.Errorf("write termination message: %w", err)
+	}
+	return nil
+}
+
+// path is where a path of package task is.
+func (m *Mover) path(p string) string { return filepath.Join(m.Root, p) }
+
+// outcome is the Result of a task without components.
+func outcome(message string, err error) task.Result {
+	if err != nil {
+		return failed(classifyInit(err))
+	}
+	return task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded, Message: message}
+}
+
+func failed(f *failure) task.Result {
+	return task.Result{Outcome: task.OutcomeFailed, Reason: f.reason, Message: f.message}
+}
+
+// failure is an error with a reason and a message that may be shown to anybody: no credential, no name of a user's file.
+type failure struct{ reason, message string }
+
+// Error gives the message.
+func (f *failure) Error() string { return f.message }
+
+// asFailure finds a failure in err's chain.
+func asFailure(err error) *failure {
+	var f *failure
+	if errors.As(err, &f) {
+		return f
+	}
+	return nil
+}

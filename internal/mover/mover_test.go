@@ -1,0 +1,493 @@
+package mover_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/repository/kopia"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// reports keeps what a mover told the API server.
+type reports struct {
+	mu        sync.Mutex
+	snapshots map[string][]v1alpha1.Component
+	restores  map[string][]v1alpha1.RestoredComponent
+	fail      bool
+	told      func()
+}
+
+func (r *reports) Snapshot(_ context.Context, _, name string, c v1alpha1.Component) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.snapshots[name] = append(r.snapshots[name], c)
+	return r.answer()
+}
+
+func (r *reports) Restore(_ context.Context, _, name string, c v1alpha1.RestoredComponent) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.restores[name] = append(r.restores[name], c)
+	return r.answer()
+}
+
+func (r *reports) answer() error {
+	if r.told != nil {
+		r.told()
+	}
+	if r.fail {
+		return errors.New("the API server is away")
+	}
+	return nil
+}
+
+// pod is the file system of a mover's container, with a storage in a directory.
+type pod struct {
+	t       testing.TB
+	root    string
+	reports *reports
+	log     strings.Builder
+	mover   *mover.Mover
+}
+
+func newPod(t testing.TB) *pod {
+	t.Helper()
+	p := &pod{t: t, root: t.TempDir(), reports: &reports{snapshots: map[string][]v1alpha1.Component{}, restores: map[string][]v1alpha1.RestoredComponent{}}}
+	for _, dir := range []string{"cairn/storage", "cairn/encryption", "cairn/task", "tmp"} {
+		NewWithT(t).Expect(os.MkdirAll(filepath.Join(p.root, dir), 0o755)).To(Succeed())
+	}
+	p.write("cairn/encryption/password", "correct horse\n")
+	p.mover = &mover.Mover{
+		Root: p.root, TerminationPath: filepath.Join(p.root, "termination-log"),
+		Driver: kopia.Driver{}, Status: p.reports, Now: time.Now,
+		Log:        slog.New(slog.NewJSONHandler(io.MultiWriter(&p.log, t.Output()), nil)),
+		Privileged: os.Geteuid() == 0,
+	}
+	return p
+}
+
+func (p *pod) write(name, content string) {
+	p.t.Helper()
+	g := NewWithT(p.t)
+	file := filepath.Join(p.root, name)
+	g.Expect(os.MkdirAll(filepath.Dir(file), 0o755)).To(Succeed())
+	g.Expect(os.WriteFile(file, []byte(content), 0o644)).To(Succeed())
+}
+
+// run does a task and gives its exit code and Result.
+func (p *pod) run(ctx context.Context, t task.Task, flags ...string) (int, *task.Result) {
+	p.t.Helper()
+	g := NewWithT(p.t)
+	text, err := task.Encode(t)
+	g.Expect(err).NotTo(HaveOccurred())
+	p.write("cairn/task/task.json", text)
+	code := p.mover.Run(ctx, t.Kind, mover.BackupFlags{Exclude: flags})
+	message, err := os.ReadFile(p.mover.TerminationPath)
+	g.Expect(err).NotTo(HaveOccurred())
+	result, err := task.DecodeResult(string(message))
+	g.Expect(err).NotTo(HaveOccurred())
+	return code, result
+}
+
+func storageTask() task.Task {
+	return task.Task{
+		Kind: task.KindInitStorage, Cluster: "cluster-1", Namespace: "shop",
+		Storage: task.Storage{Namespace: "shop", Name: "disk", UID: "uid-storage", Spec: v1alpha1.Storage{
+			Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{SubPath: "backups"},
+		}},
+	}
+}
+
+func repositoryTask() task.Task {
+	t := storageTask()
+	t.Kind = task.KindInitRepository
+	t.Repository = &task.Repository{
+		Name: "shop-web", UID: "uid-repository", Directory: "shop/web", Driver: v1alpha1.DriverKopia, KeyID: "shop/enc",
+		AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Namespace: "shop", Name: "web"},
+	}
+	return t
+}
+
+func backupTask(snapshot string, components ...task.Component) task.Task {
+	t := repositoryTask()
+	t.Kind = task.KindBackup
+	t.Repository.MustExist = true
+	t.Snapshot = &task.Snapshot{Name: snapshot, UID: types.UID("uid-" + snapshot), Spec: &v1alpha1.SnapshotSpec{
+		SnapshotID: "01", Repository: "shop-web", Session: "s", BackupSession: "run-1", Version: "v1", AppRef: t.Repository.AppRef,
+	}}
+	t.Components = components
+	if len(components) == 0 {
+		t.Components = []task.Component{{Name: "pvc"}}
+	}
+	return t
+}
+
+func restoreTask(id string) task.Task {
+	t := backupTask("snap-1")
+	t.Kind = task.KindRestore
+	t.RestoreSession = &task.Object{Name: "bring-back", UID: "uid-restore"}
+	t.Components = []task.Component{{Name: "new", ID: id}}
+	return t
+}
+
+// initialised is a pod whose storage holds the repository.
+func initialised(t testing.TB) *pod {
+	t.Helper()
+	p := newPod(t)
+	code, result := p.run(t.Context(), storageTask())
+	NewWithT(t).Expect(code).To(BeZero(), "%+v", result)
+	code, result = p.run(t.Context(), repositoryTask())
+	NewWithT(t).Expect(code).To(BeZero(), "%+v", result)
+	return p
+}
+
+func TestAStorageIsInitialisedOnceAndSharedByClusters(t *testing.T) {
+	g := NewWithT(t)
+	p := newPod(t)
+	file := filepath.Join(p.root, "cairn/storage/backups/metadata.yaml")
+	code, _ := p.run(t.Context(), storageTask())
+	g.Expect(code).To(BeZero())
+	first, err := os.ReadFile(file)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(first)).To(ContainSubstring("clusterUID: cluster-1"))
+
+	other := storageTask()
+	other.Cluster = "cluster-2"
+	code, result := p.run(t.Context(), other)
+	g.Expect(code).To(BeZero())
+	g.Expect(result.Message).To(ContainSubstring("shared"))
+	g.Expect(os.ReadFile(file)).To(Equal(first), "the first one's file stays")
+
+	p.write("cairn/storage/backups/metadata.yaml", "garbage: [")
+	code, result = p.run(t.Context(), storageTask())
+	g.Expect(code).To(Equal(task.ExitFailed))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonBackendInitializationFailed))
+	g.Expect(os.ReadFile(file)).To(Equal([]byte("garbage: [")), "what can't be read is not overwritten")
+
+	g.Expect(os.RemoveAll(filepath.Join(p.root, "cairn/storage"))).To(Succeed())
+	code, result = p.run(t.Context(), storageTask())
+	g.Expect(code).To(Equal(task.ExitStorage))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonBucketNotFound))
+}
+
+func TestARepositoryIsFoundBeforeItIsCreated(t *testing.T) {
+	directory := "cairn/storage/backups/shop/web/"
+	for name, tc := range map[string]struct {
+		change func(*pod, *task.Task)
+		reason string
+		code   int
+	}{
+		"by the same Repository":                     {reason: v1alpha1.ReasonSucceeded},
+		"by a Repository object that was made again": {change: func(_ *pod, t *task.Task) { t.Repository.UID = "again" }, reason: v1alpha1.ReasonSucceeded},
+		"by another Repository of the cluster": {
+			change: func(_ *pod, t *task.Task) { t.Repository.UID, t.Repository.Name = "other", "other" },
+			reason: v1alpha1.ReasonDirectoryTaken, code: task.ExitRepository,
+		},
+		"by the same name in another cluster": {
+			change: func(_ *pod, t *task.Task) { t.Cluster = "cluster-2" },
+			reason: v1alpha1.ReasonDirectoryTaken, code: task.ExitRepository,
+		},
+		"by another cluster that takes it over": {
+			change: func(_ *pod, t *task.Task) { t.Cluster, t.Repository.Adopt = "cluster-2", "shop/web" }, reason: v1alpha1.ReasonSucceeded,
+		},
+		"by another cluster that takes another directory over": {
+			change: func(_ *pod, t *task.Task) { t.Cluster, t.Repository.Adopt = "cluster-2", "shop" },
+			reason: v1alpha1.ReasonDirectoryTaken, code: task.ExitRepository,
+		},
+		"with another password": {
+			change: func(p *pod, _ *task.Task) { p.write("cairn/encryption/password", "wrong") },
+			reason: v1alpha1.ReasonWrongPassword, code: task.ExitRepository,
+		},
+		"without a password": {
+			change: func(p *pod, _ *task.Task) { p.write("cairn/encryption/password", "\n") },
+			reason: v1alpha1.ReasonEncryptionSecretNotAvailable, code: task.ExitCredentials,
+		},
+		"with the password under restic's key": {
+			change: func(p *pod, _ *task.Task) {
+				p.write("cairn/encryption/password", "")
+				p.write("cairn/encryption/RESTIC_PASSWORD", "correct horse")
+			}, reason: v1alpha1.ReasonSucceeded,
+		},
+		"after its format blob was lost": {
+			change: func(p *pod, _ *task.Task) { p.remove(directory + "kopia/kopia.repository.f") },
+			reason: v1alpha1.ReasonRepositoryDamaged, code: task.ExitRepository,
+		},
+		"after a crash before repository.yaml was written": {
+			change: func(p *pod, _ *task.Task) { p.remove(directory + "repository.yaml") }, reason: v1alpha1.ReasonSucceeded,
+		},
+		"after everything was lost": {
+			change: func(p *pod, t *task.Task) {
+				p.remove("cairn/storage/backups/shop")
+				t.Repository.MustExist = true
+			},
+			reason: v1alpha1.ReasonRepositoryNotFound, code: task.ExitRepository,
+		},
+		"with a repository.yaml that can't be read": {
+			change: func(p *pod, _ *task.Task) { p.write(directory+"repository.yaml", "kind: Other\n") },
+			reason: v1alpha1.ReasonRepositoryDamaged, code: task.ExitRepository,
+		},
+		"in a directory with a reserved name": {
+			change: func(_ *pod, t *task.Task) { t.Repository.Directory = "shop/kopia" }, reason: v1alpha1.ReasonInvalidPath, code: task.ExitFailed,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			p := initialised(t)
+			again := repositoryTask()
+			if tc.change != nil {
+				tc.change(p, &again)
+			}
+			code, result := p.run(t.Context(), again)
+			g.Expect(result.Reason).To(Equal(tc.reason), result.Message)
+			g.Expect(code).To(Equal(tc.code))
+			g.Expect(result.Message + p.log.String()).NotTo(ContainSubstring("correct horse"))
+			if tc.code == 0 {
+				meta, err := os.ReadFile(filepath.Join(p.root, directory, "repository.yaml"))
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(string(meta)).To(And(ContainSubstring("clusterUID: "+again.Cluster), ContainSubstring("repositoryUID: "+string(again.Repository.UID)), ContainSubstring("keyID: shop/enc")))
+			}
+		})
+	}
+}
+
+func must(b []byte, err error) []byte {
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+func (p *pod) remove(name string) {
+	p.t.Helper()
+	_, err := os.Lstat(filepath.Join(p.root, name))
+	NewWithT(p.t).Expect(err).NotTo(HaveOccurred())
+	NewWithT(p.t).Expect(os.RemoveAll(filepath.Join(p.root, name))).To(Succeed())
+}
+
+func TestABackupIsRestoredAsItWas(t *testing.T) {
+	g := NewWithT(t)
+	p := initialised(t)
+	p.write("cairn/volumes/pvc/a/secret file.txt", "hello")
+	p.write("cairn/volumes/pvc/skip.tmp", "temporary")
+	g.Expect(os.MkdirAll(filepath.Join(p.root, "cairn/volumes/pvc/empty"), 0o700)).To(Succeed())
+
+	code, result := p.run(t.Context(), backupTask("snap-1"), "*.tmp")
+	g.Expect(code).To(BeZero(), result.Message)
+	g.Expect(result.Components).To(HaveLen(1))
+	id := result.Components[0].ID
+	g.Expect(id).NotTo(BeEmpty())
+	told := p.reports.snapshots["pvc"]
+	g.Expect(told[0].Phase).To(Equal(v1alpha1.SnapshotRunning))
+	last := told[len(told)-1]
+	g.Expect(last.Phase).To(Equal(v1alpha1.SnapshotSucceeded))
+	g.Expect(json.Marshal(last)).To(MatchJSON(must(json.Marshal(result.Components[0].Component(v1alpha1.DriverKopia)))), "status and termination message say the same")
+	g.Expect(last.Files).To(Equal(int64(1)))
+	g.Expect(last.SizeBytes).To(Equal(int64(5)))
+	record, err := os.ReadFile(filepath.Join(p.root, "cairn/storage/backups/shop/web/snapshots/snap-1/pvc.yaml"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(record)).To(And(ContainSubstring("id: "+id), ContainSubstring("phase: Succeeded")))
+
+	g.Expect(os.MkdirAll(filepath.Join(p.root, "cairn/volumes/new/lost+found"), 0o755)).To(Succeed())
+	restore := restoreTask(id)
+	restore.Components[0].Path = "../data/here"
+	code, result = p.run(t.Context(), restore)
+	g.Expect(code).To(BeZero(), result.Message)
+	g.Expect(os.ReadFile(filepath.Join(p.root, "cairn/volumes/new/data/here/a/secret file.txt"))).To(Equal([]byte("hello")))
+	g.Expect(filepath.Join(p.root, "cairn/volumes/new/data/here/skip.tmp")).NotTo(BeAnExistingFile())
+	info, err := os.Stat(filepath.Join(p.root, "cairn/volumes/new/data/here/empty"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(info.Mode().Perm()).To(Equal(os.FileMode(0o700)))
+	restored := p.reports.restores["new"]
+	g.Expect(restored[len(restored)-1].Phase).To(Equal(v1alpha1.RestoreSessionSucceeded))
+	g.Expect(restored[len(restored)-1].Files).To(Equal(int64(1)))
+
+	code, result = p.run(t.Context(), restoreTask(id))
+	g.Expect(code).To(Equal(task.ExitTarget))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonVolumeNotEmpty))
+	g.Expect(p.log.String()).NotTo(ContainSubstring("secret file"))
+}
+
+func TestAMoverKilledBeforeItReportedIsNotRepeated(t *testing.T) {
+	g := NewWithT(t)
+	p := initialised(t)
+	p.write("cairn/volumes/pvc/f", "1")
+	_, first := p.run(t.Context(), backupTask("snap-1"))
+	p.write("cairn/volumes/pvc/f", "changed")
+	p.reports.snapshots = map[string][]v1alpha1.Component{}
+	code, second := p.run(t.Context(), backupTask("snap-1"))
+	g.Expect(code).To(BeZero())
+	g.Expect(second.Components[0].ID).To(Equal(first.Components[0].ID))
+	g.Expect(p.reports.snapshots["pvc"]).To(HaveLen(1), "it reports, and nothing runs")
+	g.Expect(p.reports.snapshots["pvc"][0].Phase).To(Equal(v1alpha1.SnapshotSucceeded))
+}
+
+func TestOneFailingComponentDoesNotStopTheOthers(t *testing.T) {
+	g := NewWithT(t)
+	p := initialised(t)
+	g.Expect(os.MkdirAll(filepath.Join(p.root, "cairn/volumes/one/lost+found"), 0o755)).To(Succeed())
+	p.write("cairn/volumes/two/f", "1")
+	p.write("cairn/volumes/three/skip.tmp", "1")
+	p.write("cairn/volumes/four/f", "1")
+	g.Expect(os.Symlink(filepath.Join(p.root, "cairn/encryption"), filepath.Join(p.root, "cairn/volumes/four/out"))).To(Succeed())
+	code, result := p.run(t.Context(), backupTask("snap-1",
+		task.Component{Name: "one"}, task.Component{Name: "two"}, task.Component{Name: "three"},
+		task.Component{Name: "four", Path: "out"}, task.Component{Name: "four", Path: "absent"}, task.Component{Name: "none"}), "*.tmp")
+	g.Expect(code).To(Equal(task.ExitSource))
+	var reasons []string
+	for _, c := range result.Components {
+		reasons = append(reasons, c.Reason)
+	}
+	g.Expect(reasons).To(Equal([]string{v1alpha1.ReasonEmpty, "", v1alpha1.ReasonEmpty, v1alpha1.ReasonInvalidPath, v1alpha1.ReasonEmpty, v1alpha1.ReasonUnreadable}))
+	g.Expect(result.Message).To(HavePrefix("5 of 6 components were not backed up"))
+	for name, all := range p.reports.snapshots {
+		g.Expect(all[len(all)-1].Phase == v1alpha1.SnapshotSucceeded).To(Equal(name == "two"), name)
+	}
+
+	// An empty snapshot must not be taken for a backup by the next mover.
+	code, result = p.run(t.Context(), backupTask("snap-1", task.Component{Name: "three"}), "*.tmp")
+	g.Expect(code).To(Equal(task.ExitSource))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonEmpty))
+}
+
+func TestAnAPIServerThatIsAwayFailsNoBackup(t *testing.T) {
+	g := NewWithT(t)
+	p := initialised(t)
+	p.reports.fail = true
+	p.write("cairn/volumes/pvc/f", "1")
+	code, result := p.run(t.Context(), backupTask("snap-1"))
+	g.Expect(code).To(BeZero())
+	g.Expect(result.Components[0].ID).NotTo(BeEmpty())
+}
+
+func TestAMoverThatIsToldToStopSaysSo(t *testing.T) {
+	g := NewWithT(t)
+	p := initialised(t)
+	for i := range 200 {
+		p.write(fmt.Sprintf("cairn/volumes/pvc/%d", i), strings.Repeat("x", 1000))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	p.reports.told = cancel // the first report is that it runs
+	code, result := p.run(ctx, backupTask("snap-1", task.Component{Name: "pvc"}, task.Component{Name: "never"}))
+	g.Expect(code).To(Equal(task.ExitCancelled))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonCancelled))
+	told := p.reports.snapshots["pvc"]
+	g.Expect(told[len(told)-1].Reason).To(Equal(v1alpha1.ReasonCancelled))
+
+	p.reports.told = nil
+	code, _ = p.run(t.Context(), backupTask("snap-1"))
+	g.Expect(code).To(BeZero(), "nothing half-done was left")
+}
+
+func TestABackupNeverCreatesARepository(t *testing.T) {
+	g := NewWithT(t)
+	p := newPod(t)
+	p.write("cairn/volumes/pvc/f", "1")
+	code, result := p.run(t.Context(), backupTask("snap-1"))
+	g.Expect(code).To(Equal(task.ExitRepository))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonRepositoryDamaged))
+	entries, err := os.ReadDir(filepath.Join(p.root, "cairn/storage"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(entries).To(BeEmpty())
+}
+
+func TestATaskThatCantBeReadIsAnInvalidTask(t *testing.T) {
+	g := NewWithT(t)
+	p := newPod(t)
+	g.Expect(p.mover.Run(t.Context(), task.KindBackup, mover.BackupFlags{})).To(Equal(task.ExitInvalidTask))
+	p.write("cairn/task/task.json", "{")
+	g.Expect(p.mover.Run(t.Context(), task.KindBackup, mover.BackupFlags{})).To(Equal(task.ExitInvalidTask))
+	wrong := backupTask("snap-1")
+	wrong.Repository.Driver = "Restic"
+	code, result := p.run(t.Context(), wrong)
+	g.Expect(code).To(Equal(task.ExitInvalidTask))
+	g.Expect(result.Message).To(ContainSubstring("Restic"))
+}
+
+func TestAnS3StorageNeedsItsKeys(t *testing.T) {
+	g := NewWithT(t)
+	p := newPod(t)
+	in := storageTask()
+	in.Storage.Spec = v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Endpoint: "http://127.0.0.1:1", Bucket: "b-b"}}
+	code, result := p.run(t.Context(), in)
+	g.Expect(code).To(Equal(task.ExitCredentials))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonBackendSecretNotAvailable))
+
+	p.write("cairn/credentials/"+v1alpha1.S3AccessKeyID, "AKIAEXAMPLE\n")
+	p.write("cairn/credentials/"+v1alpha1.S3SecretAccessKey, "very-secret-value")
+	code, result = p.run(t.Context(), in)
+	g.Expect(code).To(Equal(task.ExitStorage))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonUnreachable))
+	g.Expect(result.Message + p.log.String()).NotTo(ContainSubstring("very-secret-value"))
+}
+
+// unprivileged marks the process that a test runs again in, as a user who may not read everything.
+const unprivileged = "CAIRN_TEST_UNPRIVILEGED"
+
+func TestWhatAUserMayNotDoIsSaid(t *testing.T) {
+	if os.Geteuid() == 0 {
+		asNobody(t)
+		return
+	}
+	g := NewWithT(t)
+	p := initialised(t)
+	p.write("cairn/volumes/pvc/open", "1")
+	p.write("cairn/volumes/pvc/private-name", "1")
+	g.Expect(os.Chmod(filepath.Join(p.root, "cairn/volumes/pvc/private-name"), 0)).To(Succeed())
+	code, result := p.run(t.Context(), backupTask("snap-1"))
+	g.Expect(code).To(Equal(task.ExitSource))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonUnreadable))
+	g.Expect(result.Components[0].Unreadable).To(Equal(int64(1)))
+	g.Expect(result.Components[0].ID).To(BeEmpty())
+	message, err := os.ReadFile(p.mover.TerminationPath)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(message) + p.log.String() + fmt.Sprint(p.reports.snapshots)).NotTo(ContainSubstring("private-name"))
+
+	g.Expect(os.Chmod(filepath.Join(p.root, "cairn/volumes/pvc/private-name"), 0o600)).To(Succeed())
+	code, result = p.run(t.Context(), backupTask("snap-1"))
+	g.Expect(code).To(BeZero(), result.Message)
+	id := result.Components[0].ID
+
+	g.Expect(os.MkdirAll(filepath.Join(p.root, "cairn/volumes/new"), 0o555)).To(Succeed())
+	code, result = p.run(t.Context(), restoreTask(id))
+	g.Expect(code).To(Equal(task.ExitTarget))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonTargetUnwritable))
+	g.Expect(result.Message).NotTo(ContainSubstring("private-name"))
+}
+
+// asNobody runs the test again as user 65534.
+func asNobody(t *testing.T) {
+	t.Helper()
+	g := NewWithT(t)
+	dir, err := os.MkdirTemp("", "cairn-nobody-")
+	g.Expect(err).NotTo(HaveOccurred())
+	defer os.RemoveAll(dir)
+	g.Expect(os.Chmod(dir, 0o777)).To(Succeed())
+	binary := filepath.Join(dir, "test")
+	self, err := os.ReadFile("/proc/self/exe")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(os.WriteFile(binary, self, 0o755)).To(Succeed())
+	cmd := exec.CommandContext(t.Context(), binary, "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Dir = dir
+	cmd.Env = []string{unprivileged + "=1", "HOME=" + dir, "TMPDIR=" + dir}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := cmd.CombinedOutput()
+	g.Expect(err).NotTo(HaveOccurred(), string(out))
+	g.Expect(string(out)).To(ContainSubstring("--- PASS: " + t.Name()))
+}
