@@ -89,8 +89,9 @@ type ResolvedTask struct {
 	Task string `json:"task"`
 	// Function that the task names.
 	Function string `json:"function"`
-	// Driver of the task.
-	Driver Driver `json:"driver"`
+	// Driver of the task. Empty for a target with an error.
+	// +optional
+	Driver Driver `json:"driver,omitempty"`
 	// Image of the Function.
 	Image string `json:"image"`
 	// Args of the Function.
