@@ -1,0 +1,66 @@
+// Command bench measures what DESIGN's table of numbers asks of this part of the system and prints each figure beside its
+// bar. It runs the benchmarks of the packages as "go test -bench" does, one package at a time, so that nothing but the
+// benchmark itself is on the processor. Times are the fastest of several runs: on a busy machine only the slow ones lie.
+//
+// A missed bar is shown and is no error; a figure that could not be had is one, and makes the exit code 1.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"regexp"
+	"runtime"
+)
+
+func main() {
+	only := flag.String("only", "", "regular expression of the packages to measure; the default is all")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	ok, err := measure(ctx, *only, os.Stdout, os.Stderr)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+	}
+	if err != nil || !ok {
+		stop()
+		os.Exit(1)
+	}
+}
+
+// measure prints the table. It is false when a figure is missing.
+func measure(ctx context.Context, only string, out, progress io.Writer) (bool, error) {
+	chosen, err := regexp.Compile(only)
+	if err != nil {
+		return false, fmt.Errorf("read -only: %w", err)
+	}
+	figures, complete := results{}, true
+	var rows []row
+	for _, s := range suites(runtime.NumCPU()) {
+		if !chosen.MatchString(s.pkg) {
+			continue
+		}
+		fmt.Fprintf(progress, "==> %s in %s\n", s.bench, s.pkg)
+		text, err := s.run(ctx)
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		if err == nil {
+			err = figures.read(text, s.cpus)
+		}
+		if err != nil {
+			complete = false
+			fmt.Fprintf(progress, "==> %s in %s: FAILED: %v\n", s.bench, s.pkg, err)
+		}
+		for _, r := range s.rows {
+			shown := r(figures)
+			complete = complete && shown.missing == ""
+			rows = append(rows, shown)
+		}
+	}
+	fmt.Fprintf(out, "%s/%s, %s, %d cores, %s\n\n", runtime.GOOS, runtime.GOARCH, figures.processor(), runtime.NumCPU(), runtime.Version())
+	return complete, writeTable(out, rows)
+}

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// row of the table. Without a bar it only informs.
+type row struct {
+	what, measured, bar string
+	met                 bool
+	// missing says why there is no figure.
+	missing string
+}
+
+// reader gets metrics and remembers the first that is missing.
+type reader struct {
+	results results
+	err     error
+}
+
+func (r *reader) get(name, unit string) float64 {
+	v, err := r.results.get(name, unit)
+	if err != nil && r.err == nil {
+		r.err = err
+	}
+	return v
+}
+
+// rowOf fills what from the results; the row says so when a metric is missing.
+func rowOf(what, bar string, fill func(*reader) (measured string, met bool)) func(results) row {
+	return func(all results) row {
+		r := &reader{results: all}
+		measured, met := fill(r)
+		if r.err != nil {
+			return row{what: what, bar: bar, missing: r.err.Error()}
+		}
+		return row{what: what, measured: measured, bar: bar, met: met}
+	}
+}
+
+// minExpansion is targets a second on one core.
+const minExpansion = 10_000
+
+func expandRows() []func(results) row {
+	return []func(results) row{
+		rowOf("expansion of a BackupBatch on one core", "≥10,000 targets/s", func(r *reader) (string, bool) {
+			rate := r.get("BenchmarkExpand", "targets/s")
+			return fmt.Sprintf("%s targets/s", thousands(rate)), rate >= minExpansion
+		}),
+	}
+}
+
+// The two histories that are compared, and how much more the long one may cost.
+const (
+	few, many = 1_000, 100_000
+	maxRatio  = 1.5
+)
+
+// ledgerRows compare an operation on a short and on a long history. The bar is on one record: a hundred go to three folders
+// of the short history and to a hundred of the long one, which is other work.
+func ledgerRows(benchmark, verb string) []func(results) row {
+	name := func(present, records int) string {
+		return fmt.Sprintf("Benchmark%s/present=%d/records=%d", benchmark, present, records)
+	}
+	var out []func(results) row
+	for _, records := range []int{1, 100} {
+		for _, present := range []int{few, many} {
+			what := fmt.Sprintf("%s of %s, %s present", verb, plural(records, "record"), thousands(float64(present)))
+			out = append(out, rowOf(what, "", func(r *reader) (string, bool) { return cost(r, name(present, records)), true }))
+		}
+		bar := ""
+		if records == 1 {
+			bar = "≤1.5×"
+		}
+		out = append(out,
+			rowOf(fmt.Sprintf("%s of %s, ratio of the times", verb, plural(records, "record")), bar, func(r *reader) (string, bool) {
+				x := r.get(name(many, records), "ns/op") / r.get(name(few, records), "ns/op")
+				return fmt.Sprintf("%.2f×", x), x <= maxRatio
+			}),
+			rowOf(fmt.Sprintf("%s of %s, ratio of allocations and object reads", verb, plural(records, "record")), bar, func(r *reader) (string, bool) {
+				allocations := r.get(name(many, records), "allocs/op") / r.get(name(few, records), "allocs/op")
+				reads := r.get(name(many, records), "reads/op") / max(r.get(name(few, records), "reads/op"), 1)
+				return fmt.Sprintf("%.2f×, %.2f×", allocations, reads), allocations <= maxRatio && reads <= maxRatio
+			}))
+	}
+	return out
+}
+
+// cost is time, allocations and object reads.
+func cost(r *reader, name string) string {
+	return fmt.Sprintf("%s, %s allocations (%s), %s object reads", duration(r.get(name, "ns/op")), thousands(r.get(name, "allocs/op")),
+		size(r.get(name, "B/op")), thousands(r.get(name, "reads/op")))
+}
+
+func recordRows() []func(results) row {
+	return []func(results) row{
+		rowOf("one record written", "", func(r *reader) (string, bool) {
+			return duration(r.get("BenchmarkBackupRecord", "ns/op")), true
+		}),
+		rowOf("200 records packed for the outbox", "", func(r *reader) (string, bool) {
+			return duration(r.get("BenchmarkPack", "ns/op")), true
+		}),
+	}
+}
+
+func firstApplyRows() []func(results) row {
+	const name = "BenchmarkSync1000/first"
+	return []func(results) row{
+		rowOf("PolicySync of 1,000 objects, first apply", "", func(r *reader) (string, bool) {
+			return fmt.Sprintf("%s, %s objects/s, %s allocated", duration(r.get(name, "ns/op")), thousands(r.get(name, "objects/s")), size(r.get(name, "B/op"))), true
+		}),
+		rowOf("PolicySync of 1,000 objects, first apply, requests", "", func(r *reader) (string, bool) { return requests(r, name), true }),
+	}
+}
+
+func noChangeRows() []func(results) row {
+	const name = "BenchmarkSync1000/nothing-new"
+	return []func(results) row{
+		rowOf("PolicySync of 1,000 objects, nothing new", "", func(r *reader) (string, bool) {
+			return fmt.Sprintf("%s, %s allocated", duration(r.get(name, "ns/op")), size(r.get(name, "B/op"))), true
+		}),
+		rowOf("PolicySync of 1,000 objects, nothing new, requests", "1 Git (ls-remote), 0 API patches", func(r *reader) (string, bool) {
+			text := requests(r, name)
+			return text, r.get(name, "git-requests/op") <= 1 && r.get(name, "PATCH/op") == 0
+		}),
+	}
+}
+
+// requests to the Git server and to the API server. A dry run writes nothing. Of the writes the benchmark counts patches, as
+// which all objects and statuses are written; it does not count POST, PUT and DELETE.
+func requests(r *reader, name string) string {
+	return fmt.Sprintf("%s Git, %s API reads, %s API dry runs, %s API patches", thousands(r.get(name, "git-requests/op")),
+		thousands(r.get(name, "GET/op")), thousands(r.get(name, "DRY/op")), thousands(r.get(name, "PATCH/op")))
+}
+
+// duration of nanoseconds in three digits.
+func duration(ns float64) string {
+	d := time.Duration(ns)
+	switch {
+	case d < time.Millisecond:
+		return fmt.Sprintf("%.3g µs", ns/1e3)
+	case d < time.Second:
+		return fmt.Sprintf("%.3g ms", ns/1e6)
+	default:
+		return fmt.Sprintf("%.3g s", ns/1e9)
+	}
+}
+
+// size of bytes.
+func size(n float64) string {
+	if n < 1<<20 {
+		return fmt.Sprintf("%.0f KiB", n/(1<<10))
+	}
+	return fmt.Sprintf("%.1f MiB", n/(1<<20))
+}
+
+// thousands writes 12345.6 as 12,346, and what is below ten with its first decimal when it has one.
+func thousands(v float64) string {
+	if v < 10 && v != float64(int(v)) {
+		return fmt.Sprintf("%.1f", v)
+	}
+	s := fmt.Sprintf("%.0f", v)
+	var out strings.Builder
+	for i, digit := range s {
+		if i > 0 && (len(s)-i)%3 == 0 {
+			out.WriteByte(',')
+		}
+		out.WriteRune(digit)
+	}
+	return out.String()
+}
+
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}
