@@ -101,12 +101,16 @@ func (r *Reconciler) finish(ctx context.Context, l *v1alpha1.Ledger) error {
 	if err := os.RemoveAll(r.dir(l)); err != nil {
 		return fmt.Errorf("remove the store: %w", err)
 	}
+	// What was read at the start is older than our own status patches.
+	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(l), l); err != nil {
+		return client.IgnoreNotFound(err)
+	}
 	before := l.DeepCopy()
 	controllerutil.RemoveFinalizer(l, v1alpha1.FinalizerFlush)
 	p := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := r.Patch(ctx, l, p, client.FieldOwner(r.FieldManager)); client.IgnoreNotFound(err) != nil {
-		controllerutil.AddFinalizer(l, v1alpha1.FinalizerFlush)
 		return fmt.Errorf("remove the finalizer: %w", err)
 	}
+	controllerutil.RemoveFinalizer(l, v1alpha1.FinalizerFlush)
 	return nil
 }

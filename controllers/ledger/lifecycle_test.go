@@ -11,9 +11,12 @@ import (
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -43,6 +46,47 @@ func TestWatchedBranchIsRefused(t *testing.T) {
 	_, err = w.push(l)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed), "at once, not after the pause")
+}
+
+// A GitRepository of Flux is found in a cluster that has the kind.
+func TestBranchThatFluxWatchesIsRefused(t *testing.T) {
+	g, w := NewWithT(t), newWorld(t)
+	keep := true
+	crd := &apiextensionsv1.CustomResourceDefinition{
+		ObjectMeta: metav1.ObjectMeta{Name: "gitrepositories." + gitRepository.Group},
+		Spec: apiextensionsv1.CustomResourceDefinitionSpec{
+			Group: gitRepository.Group, Scope: apiextensionsv1.NamespaceScoped,
+			Names: apiextensionsv1.CustomResourceDefinitionNames{
+				Kind: gitRepository.Kind, ListKind: "GitRepositoryList", Plural: "gitrepositories", Singular: "gitrepository",
+			},
+			Versions: []apiextensionsv1.CustomResourceDefinitionVersion{{
+				Name: "v1", Served: true, Storage: true, Schema: &apiextensionsv1.CustomResourceValidation{
+					OpenAPIV3Schema: &apiextensionsv1.JSONSchemaProps{Type: "object", XPreserveUnknownFields: &keep},
+				},
+			}},
+		},
+	}
+	crds, err := envtest.InstallCRDs(restConfig, envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{crd}})
+	g.Expect(err).NotTo(HaveOccurred())
+	repository := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": gitRepository.Group + "/v1", "kind": gitRepository.Kind,
+		"metadata": map[string]any{"namespace": w.namespace, "name": "flux"},
+		"spec":     map[string]any{"url": w.url(), "ref": map[string]any{"name": "refs/heads/" + branch}},
+	}}
+	g.Expect(api.Create(t.Context(), repository)).To(Succeed())
+	l := w.ledger("ledger")
+	_, err = w.push(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(get(w, l)).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonWatchedBranch))
+	g.Expect(ready(l).Message).To(ContainSubstring("GitRepository/" + w.namespace + "/flux"))
+	g.Expect(w.tip()).To(BeEmpty())
+
+	g.Expect(envtest.UninstallCRDs(restConfig, envtest.CRDInstallOptions{CRDs: crds})).To(Succeed())
+	g.Eventually(func(g Gomega) {
+		_, err = w.push(l)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed))
+	}, 10*time.Second, 100*time.Millisecond).Should(Succeed(), "Flux was removed while the manager runs")
 }
 
 func TestFluxRef(t *testing.T) {
@@ -125,8 +169,9 @@ func TestReasons(t *testing.T) {
 		change func(*world, *v1alpha1.Ledger)
 		reason string
 	}{
-		"no Secret":     {func(_ *world, l *v1alpha1.Ledger) { l.Spec.SecretRef.Name = "none" }, v1alpha1.ReasonSecretNotFound},
-		"no repository": {func(w *world, l *v1alpha1.Ledger) { l.Spec.URL = w.HTTPAddress() + "/none.git" }, v1alpha1.ReasonRepositoryNotFound},
+		"no Secret":                     {func(_ *world, l *v1alpha1.Ledger) { l.Spec.SecretRef.Name = "none" }, v1alpha1.ReasonSecretNotFound},
+		"no repository":                 {func(w *world, l *v1alpha1.Ledger) { l.Spec.URL = w.HTTPAddress() + "/none.git" }, v1alpha1.ReasonRepositoryNotFound},
+		"a path that cannot be written": {func(_ *world, l *v1alpha1.Ledger) { l.Spec.Path = "a:b" }, v1alpha1.ReasonInvalidPath},
 		"a hook that refuses": {func(w *world, _ *v1alpha1.Ledger) {
 			hook := "#!/bin/sh\necho 'protected branch' >&2\nexit 1\n"
 			if err := os.WriteFile(filepath.Join(w.repo, "hooks", "pre-receive"), []byte(hook), 0o755); err != nil {

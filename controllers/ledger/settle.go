@@ -91,6 +91,9 @@ func (r *Reconciler) settle(ctx context.Context, l *v1alpha1.Ledger, c *change, 
 
 // tell writes the commit into the status of what was recorded, if that still exists. Each Ledger owns its own entry.
 func (r *Reconciler) tell(ctx context.Context, l *v1alpha1.Ledger, o ledger.Object, commit plumbing.Hash) error {
+	if o.Kind != v1alpha1.BackupSessionKind && o.Kind != v1alpha1.RestoreSessionKind {
+		return nil // whoever may write ConfigMaps here must not write other things through us
+	}
 	u := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": v1alpha1.GroupVersion.String(), "kind": o.Kind,
 		"metadata": map[string]any{"namespace": o.Namespace, "name": o.Name, "uid": string(o.UID)},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -36,8 +37,12 @@ func (r *Reconciler) sources(ctx context.Context) ([]ledger.Source, error) {
 	}
 	var repositories unstructured.UnstructuredList
 	repositories.SetGroupVersionKind(mapping.GroupVersionKind)
-	// Uncached: nobody else reads them, and there may be none.
-	if err := r.APIReader.List(ctx, &repositories); err != nil {
+	// Uncached: nobody else reads them. The kind may have gone since the mapper looked.
+	err = r.APIReader.List(ctx, &repositories)
+	if meta.IsNoMatchError(err) || apierrors.IsNotFound(err) {
+		return out, nil
+	}
+	if err != nil {
 		return nil, fmt.Errorf("list Flux GitRepositories: %w", err)
 	}
 	for _, o := range repositories.Items {

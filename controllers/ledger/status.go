@@ -45,6 +45,7 @@ var faults = []struct {
 	{gitstore.ErrHistoryRewritten, v1alpha1.ReasonHistoryRewritten, true, "records are kept in the cluster; bring the old " +
 		"commits back to the branch, or set spec.branch to a new one"},
 	{gitstore.ErrURL, v1alpha1.ReasonInvalidURL, true, "correct spec.url"},
+	{gitstore.ErrInvalidEdit, v1alpha1.ReasonInvalidPath, true, "correct spec.path"},
 	{gitstore.ErrHostKey, v1alpha1.ReasonHostKeyMismatch, false, "compare known_hosts in the Secret with the server's key"},
 	{gitstore.ErrAuth, v1alpha1.ReasonAuthenticationFailed, false, "check the Secret and the account's right to push"},
 	{gitstore.ErrNoRepository, v1alpha1.ReasonRepositoryNotFound, false, "create the repository or correct spec.url"},

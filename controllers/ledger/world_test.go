@@ -297,6 +297,9 @@ func (w *world) settle(ledgers ...*v1alpha1.Ledger) {
 			return
 		}
 	}
+	for _, l := range ledgers {
+		w.t.Logf("%s: %+v", l.Name, get(w, l).Status)
+	}
 	w.t.Fatalf("records still wait: %v", w.parcels())
 }
 

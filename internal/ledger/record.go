@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"time"
@@ -95,8 +97,16 @@ func endOf(completion *metav1.Time, creation metav1.Time) time.Time {
 
 // folderOf is the folder below the namespace's: "backupbatch.shop/2026-07".
 func folderOf(kind, name string, ended time.Time) string {
-	return strings.ToLower(kind) + "." + name + "/" + ended.UTC().Format("2006-01")
+	folder := strings.ToLower(kind) + "." + name
+	if len(folder) > maxFolder {
+		sum := sha256.Sum256([]byte(name))
+		folder = strings.TrimRight(folder[:maxFolder-9], "-.") + "-" + hex.EncodeToString(sum[:4])
+	}
+	return folder + "/" + ended.UTC().Format("2006-01")
 }
+
+// maxFolder is the length that the folder of an invoker is cut to: a name may be longer than a file system's names.
+const maxFolder = 200
 
 // recordPath ends in the beginning of the UID: a name can come back, a UID cannot.
 func recordPath(folder string, o *metav1.ObjectMeta) string {

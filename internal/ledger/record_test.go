@@ -109,6 +109,10 @@ func TestPathOfRecord(t *testing.T) {
 			func(s *v1alpha1.BackupSession) { s.Status.Resolved.Schedule = "often" },
 			"records/shop/backupbatch.shop/2026-07/shop-hourly-1795154820-0d9ab5f3.yaml",
 		},
+		"a name that is too long for a file is cut and hashed": {
+			func(s *v1alpha1.BackupSession) { s.Spec.Invoker.Name = strings.Repeat("a", 253) },
+			"records/shop/backupbatch." + strings.Repeat("a", 179) + "-32859a3a/2026-07/shop-hourly-1795154820-0d9ab5f3.yaml",
+		},
 		"a run that was skipped has the month of its creation": {
 			func(s *v1alpha1.BackupSession) {
 				s.Status = v1alpha1.BackupSessionStatus{Phase: v1alpha1.BackupSessionSkipped}
@@ -124,6 +128,7 @@ func TestPathOfRecord(t *testing.T) {
 			r, err := BackupRecord("production", session, nil)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(r.Path).To(Equal(tt.want))
+			g.Expect(gitstore.CheckPath(r.Path)).To(Succeed())
 		})
 	}
 }

@@ -1,0 +1,67 @@
+package ledger
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+)
+
+// Both controllers in a manager, with its cache, the real time and nobody to call them.
+func TestManager(t *testing.T) {
+	g, w := NewWithT(t), newWorld(t)
+	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
+		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"},
+		Cache:  cache.Options{DefaultNamespaces: map[string]cache.Config{w.namespace: {}}},
+		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}}}},
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	registry := prometheus.NewRegistry()
+	outbox := NewOutbox(mgr.GetClient(), mgr.GetAPIReader())
+	events := record.NewFakeRecorder(1000)
+	g.Expect((&Collector{
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), EventRecorder: events, Clock: clock.RealClock{},
+		Outbox: outbox, FieldManager: "cairn-manager",
+	}).SetupWithManager(mgr, controller.Options{})).To(Succeed())
+	r := &Reconciler{
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), EventRecorder: events, Clock: clock.RealClock{},
+		LedgerMetrics: NewMetrics(registry), Outbox: outbox, ClusterUID: "cluster-1", FieldManager: "cairn-manager", DataDir: t.TempDir(),
+	}
+	g.Expect(r.SetupWithManager(mgr, controller.Options{})).To(Succeed())
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- mgr.Start(ctx) }()
+	defer func() {
+		stop()
+		g.Expect(<-done).To(Succeed())
+		r.memories.closeAll()
+	}()
+
+	l := w.ledger("ledger")
+	w.clock.SetTime(time.Now())
+	s := w.session("a")
+	drill := w.restore("drill")
+	g.Eventually(func(g Gomega) {
+		g.Expect(api.Get(ctx, client.ObjectKeyFromObject(s), s)).To(Succeed())
+		g.Expect(s.Status.Records).To(HaveLen(1))
+		g.Expect(s.Finalizers).To(BeEmpty())
+		g.Expect(api.Get(ctx, client.ObjectKeyFromObject(drill), drill)).To(Succeed())
+		g.Expect(drill.Status.Records).To(HaveLen(1))
+		g.Expect(api.Get(ctx, client.ObjectKeyFromObject(l), l)).To(Succeed())
+		g.Expect(l.Status.Pending).To(BeZero())
+	}, time.Minute, 200*time.Millisecond).Should(Succeed(), "recorded after the window and the pause between two pushes")
+	g.Expect(w.files("clusters/production/records")).To(HaveLen(2))
+	g.Expect(l.Status.Recorded).To(BeEquivalentTo(2))
+	g.Expect(testutil.CollectAndCount(registry, "cairn_ledger_push_total", "cairn_ledger_push_duration_seconds")).To(Equal(2))
+}

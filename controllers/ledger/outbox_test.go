@@ -1,0 +1,143 @@
+package ledger
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/ledger"
+)
+
+func numbered(i int) ledger.Record {
+	return ledger.Record{Path: fmt.Sprintf("records/n/k.n/2026-07/%04d.yaml", i), Content: "kind: X\n"}
+}
+
+func TestOutboxHoldsARecordOnce(t *testing.T) {
+	g, w := NewWithT(t), newWorld(t)
+	l, o := w.ledger("ledger"), w.collector.Outbox
+	g.Expect(o.add(t.Context(), l, []ledger.Record{numbered(1), numbered(2)})).To(Succeed())
+	g.Expect(o.add(t.Context(), l, []ledger.Record{numbered(2), numbered(1)})).To(Succeed())
+	g.Expect(w.parcels()).To(HaveLen(1), "the same set again")
+	w.restart()
+	o = w.collector.Outbox
+	g.Expect(o.add(t.Context(), l, []ledger.Record{numbered(1), numbered(2), numbered(3)})).To(Succeed())
+	parcels, err := o.list(t.Context(), l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(parcels).To(HaveLen(2), "only the new one is written, in another process too")
+	g.Expect(parcels[0].records + parcels[1].records).To(Equal(3))
+
+	var cm corev1.ConfigMap
+	g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: parcels[0].meta.Name}, &cm)).To(Succeed())
+	g.Expect(*cm.Immutable).To(BeTrue())
+	g.Expect(metav1.IsControlledBy(&cm, l)).To(BeTrue())
+}
+
+func TestOutboxMergesATrickle(t *testing.T) {
+	g, w := NewWithT(t), newWorld(t)
+	l, o := w.ledger("ledger"), w.collector.Outbox
+	for i := range 4*mergeParcels + 3 {
+		g.Expect(o.add(t.Context(), l, []ledger.Record{numbered(i)})).To(Succeed())
+		g.Expect(len(w.parcels())).To(BeNumerically("<=", mergeParcels+1))
+	}
+	parcels, err := o.list(t.Context(), l)
+	g.Expect(err).NotTo(HaveOccurred())
+	_, records, err := w.reconciler.gather(t.Context(), parcels)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(records).To(HaveLen(4*mergeParcels + 3))
+}
+
+// fill makes an outbox that is at its bound: parcels too large to be merged.
+func (w *world) fill(l *v1alpha1.Ledger) {
+	w.t.Helper()
+	for i := range maxParcels {
+		err := w.collector.Outbox.create(w.t.Context(), l, ledger.Parcel{Name: fmt.Sprintf("full-%d", i), Data: []byte("x"), Records: smallParcel})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+func TestFullOutbox(t *testing.T) {
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger", func(l *v1alpha1.Ledger) { l.Spec.Suspend = true })
+	w.fill(l)
+	kept, deleted := w.session("kept"), w.session("deleted")
+	g.Expect(api.Delete(t.Context(), deleted)).To(Succeed())
+	result, err := w.collect()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(result.RequeueAfter).To(Equal(fullRetry))
+	g.Expect(get(w, kept).Finalizers).To(ContainElement(v1alpha1.FinalizerRecord), "nothing is lost")
+	g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(deleted), deleted))).To(BeTrue(), "nothing is held up")
+	g.Expect(w.seen()).To(ContainSubstring(v1alpha1.ReasonRecordDropped))
+	_, err = w.push(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(meta.IsStatusConditionTrue(get(w, l).Status.Conditions, v1alpha1.ConditionBacklogged)).To(BeTrue())
+
+	g.Expect(api.DeleteAllOf(t.Context(), &corev1.ConfigMap{}, client.InNamespace(w.namespace), client.HasLabels{v1alpha1.LabelLedger})).To(Succeed())
+	w.pass(11 * time.Second)
+	_, err = w.collect()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(get(w, kept).Finalizers).To(BeEmpty())
+	_, err = w.push(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(meta.FindStatusCondition(get(w, l).Status.Conditions, v1alpha1.ConditionBacklogged)).To(BeNil())
+}
+
+// An object that one Ledger has no room for is not recorded again and again by another.
+func TestFullOutboxOfAnotherLedger(t *testing.T) {
+	g, w := NewWithT(t), newWorld(t)
+	full := w.ledger("full", func(l *v1alpha1.Ledger) { l.Spec.Suspend = true })
+	l := w.ledger("ledger")
+	w.fill(full)
+	s := w.session("a")
+	for range 3 {
+		w.pass(time.Minute)
+		_, err := w.collect()
+		g.Expect(err).NotTo(HaveOccurred())
+		_, err = w.push(l)
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	g.Expect(get(w, s).Finalizers).To(ContainElement(v1alpha1.FinalizerRecord))
+	g.Expect(w.parcels()).To(HaveLen(maxParcels))
+	g.Expect(get(w, l).Status.Recorded).To(BeEquivalentTo(1))
+	g.Expect(w.files("clusters/production/records")).To(Equal([]string{w.path(s)}))
+}
+
+// A file that is in the branch is never changed, and what is new is still written.
+func TestRecordDiffers(t *testing.T) {
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger")
+	s := w.session("a")
+	w.settle(l)
+	was := w.git("show", branch+":"+w.path(s))
+	path := w.path(s)[len("clusters/production/"):]
+	g.Expect(w.collector.Outbox.add(t.Context(), l, []ledger.Record{{Path: path, Content: "kind: Forged\n"}, numbered(1)})).To(Succeed())
+	w.settle(l)
+	g.Expect(w.git("show", branch+":"+w.path(s))).To(Equal(was))
+	g.Expect(w.files("clusters/production/records")).To(HaveLen(2))
+	g.Expect(w.seen()).To(ContainSubstring(v1alpha1.ReasonRecordDiffers))
+	g.Expect(get(w, l).Status.Recorded).To(BeEquivalentTo(2))
+	g.Expect(l).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed))
+}
+
+func TestLimiter(t *testing.T) {
+	g := NewWithT(t)
+	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	var l limiter
+	g.Expect(l.reserve("a", now, now.Add(-4*time.Second))).To(Equal(6*time.Second), "status knows of a push")
+	g.Expect(l.reserve("b", now, time.Time{})).To(BeZero())
+	g.Expect(l.reserve("b", now.Add(time.Second), time.Time{})).To(Equal(9 * time.Second))
+	l.spent("b", now, 3)
+	g.Expect(l.reserve("b", now.Add(10*time.Second), time.Time{})).To(Equal(20 * time.Second))
+	l.spent("b", now, 0)
+	g.Expect(l.reserve("b", now, time.Time{})).To(BeZero(), "nothing was pushed")
+	g.Expect(l.reserve("c", now, now.Add(time.Hour))).To(BeZero(), "a push of the future does not block")
+}
