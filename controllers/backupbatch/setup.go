@@ -49,7 +49,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	written := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{})
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("backupbatch").
-		For(&v1alpha1.BackupBatch{}, builder.WithPredicates(written)).
+		// Its own status too: a reconcile that read the cache before the last write arrived there may have left out a part of
+		// the status, and nothing else would bring it back.
+		For(&v1alpha1.BackupBatch{}).
 		Owns(&batchv1.CronJob{}, builder.WithPredicates(written)).
 		Watches(&v1alpha1.BackupConfiguration{}, handler.EnqueueRequestsFromMapFunc(r.ofConfiguration)).
 		WithOptions(opts).

@@ -76,7 +76,7 @@ func TestNoOpReconcileWritesNothing(t *testing.T) {
 		g.Expect(bed.Manager.GetClient().Get(t.Context(), request.NamespacedName, cached)).To(Succeed())
 		g.Expect(cached.ResourceVersion).To(Equal(configuration.ResourceVersion))
 	}, patience).Should(Succeed(), "the cache has caught up")
-	before := bed.Writes(configuration.Namespace)
+	before, said := bed.Writes(configuration.Namespace), events.Of(configuration.Namespace)
 
 	for range 3 {
 		result, err := reconciler.Reconcile(t.Context(), request)
@@ -85,6 +85,7 @@ func TestNoOpReconcileWritesNothing(t *testing.T) {
 	}
 
 	g.Expect(bed.Writes(configuration.Namespace)).To(Equal(before))
+	g.Expect(events.Of(configuration.Namespace)).To(Equal(said), "events tell of transitions only")
 	after := &v1alpha1.BackupConfiguration{}
 	g.Expect(bed.Client.Get(t.Context(), request.NamespacedName, after)).To(Succeed())
 	g.Expect(after.ResourceVersion).To(Equal(configuration.ResourceVersion))
@@ -168,6 +169,7 @@ func TestInvalidPolicyKeepsTheLastGoodSchedule(t *testing.T) {
 	g.Expect(conditions.IsStalled(configuration)).To(BeTrue())
 	g.Expect(conditions.IsFalse(configuration, v1alpha1.ConditionValidationPassed)).To(BeTrue())
 	checkStatus(t, configuration)
+	g.Expect(events.Of(configuration.Namespace)).To(ContainElement(HavePrefix("Warning InvalidSchedule ")))
 	cronJob := cronJobOf(configuration, "nightly")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(cronJob), cronJob)).To(Succeed())
 	g.Expect(cronJob.Spec.Schedule).To(Equal("0 2 * * *"))
@@ -208,4 +210,11 @@ func TestRecordsAreLeftAlone(t *testing.T) {
 
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(bed.Writes(namespace)).To(BeEmpty())
+}
+
+// A reconcile that reads a stale cache leaves a part of the status as it was. The event of that write must mend it.
+func TestStatusIsPutRight(t *testing.T) {
+	configuration := working(t)
+	bed.EditStatus(t, configuration, func() { configuration.Status.Phase = v1alpha1.PhaseNotReady })
+	expectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 }

@@ -49,7 +49,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	written := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{})
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("backupconfiguration").
-		For(&v1alpha1.BackupConfiguration{}, builder.WithPredicates(written)).
+		// Its own status too: a reconcile that read the cache before the last write arrived there may have left out a part of
+		// the status, and nothing else would bring it back.
+		For(&v1alpha1.BackupConfiguration{}).
 		Owns(&batchv1.CronJob{}, builder.WithPredicates(written)).
 		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.ofStorage)).
 		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.ofRepository)).

@@ -12,7 +12,6 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/record"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -31,6 +30,7 @@ var (
 	bed        testbed.Bed
 	reconciler *Reconciler
 	access     accessLog
+	events     testbed.Events
 	now        = time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
 )
 
@@ -59,7 +59,7 @@ func (a *accessLog) has(namespace string) bool {
 func TestMain(m *testing.M) {
 	os.Exit(bed.Run(m, func(mgr ctrl.Manager) error {
 		reconciler = &Reconciler{
-			Client: mgr.GetClient(), EventRecorder: record.NewFakeRecorder(10000), APIReader: mgr.GetAPIReader(), Scheme: mgr.GetScheme(),
+			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Scheme: mgr.GetScheme(),
 			Clock: clocktesting.NewFakePassiveClock(now), MoverImage: "mover:test", FieldManager: "cairn-manager", EnsureTrigger: access.ensure,
 		}
 		return reconciler.SetupWithManager(mgr, controller.Options{})

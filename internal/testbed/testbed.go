@@ -58,7 +58,7 @@ func Scheme() *runtime.Scheme {
 func (b *Bed) Run(m *testing.M, setup func(mgr ctrl.Manager) error) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	log.SetLogger(zap.New(zap.WriteTo(os.Stderr), zap.UseDevMode(false)))
+	log.SetLogger(zap.New(zap.WriteTo(os.Stderr)))
 	env := &envtest.Environment{
 		CRDDirectoryPaths:        []string{filepath.Join(root(), "config", "crd", "bases")},
 		ErrorIfCRDPathMissing:    true,

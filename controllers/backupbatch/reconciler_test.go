@@ -1,0 +1,276 @@
+package backupbatch
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+	"github.com/fluxcd/pkg/runtime/conditions/check"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+func TestBatchIsExpanded(t *testing.T) {
+	g := NewWithT(t)
+	batch := working(t)
+
+	expected, err := policy.Expand(batch)
+	g.Expect(err).NotTo(HaveOccurred())
+	for i, target := range []string{"web", "db"} {
+		child := childOf(batch, target)
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(child), child)).To(Succeed())
+		g.Expect(child.Spec).To(Equal(expected[i].Spec))
+		g.Expect(metav1.IsControlledBy(child, batch)).To(BeTrue())
+		g.Expect(child.Labels).To(HaveKeyWithValue(v1alpha1.LabelBatch, "shop"))
+	}
+	var cronJobs batchv1.CronJobList
+	g.Expect(bed.Client.List(t.Context(), &cronJobs, client.InNamespace(batch.Namespace))).To(Succeed())
+	g.Expect(cronJobs.Items).To(HaveLen(1), "one a session of the batch, none of its children")
+	g.Expect(cronJobs.Items[0].Name).To(Equal("trigger-backupbatch-shop-hourly"))
+	g.Expect(metav1.IsControlledBy(&cronJobs.Items[0], batch)).To(BeTrue())
+
+	g.Expect(batch.Status.Targets).To(Equal([]v1alpha1.BatchTargetStatus{
+		{Name: "web", AppRef: batch.Spec.Targets[0].AppRef, Configuration: "shop-web", Phase: v1alpha1.PhaseReady},
+		{Name: "db", AppRef: batch.Spec.Targets[1].AppRef, Configuration: "shop-db", Phase: v1alpha1.PhaseReady},
+	}))
+	g.Expect(batch.Status.Sessions[0].NextSchedule.UTC()).To(Equal(now.Add(17 * time.Minute)))
+	checkStatus(t, batch)
+}
+
+// checkStatus asks Flux's checker whether the conditions follow kstatus.
+func checkStatus(t testing.TB, batch *v1alpha1.BackupBatch) {
+	t.Helper()
+	checker := check.NewChecker(bed.Client, &check.Conditions{NegativePolarity: []string{meta.StalledCondition, meta.ReconcilingCondition}})
+	checker.DisableFetch = true
+	checker.WithT(NewWithT(t)).CheckErr(t.Context(), batch)
+}
+
+func TestNoOpReconcileWritesNothing(t *testing.T) {
+	tests := map[string]func(t *testing.T) *v1alpha1.BackupBatch{
+		"a batch that is ready": func(t *testing.T) *v1alpha1.BackupBatch { return working(t) },
+		"a batch that waits for a volume": func(t *testing.T) *v1alpha1.BackupBatch {
+			batch := batchOf(namespaceWith(t, "web"), "web", "db")
+			bed.Create(t, batch)
+			makeRepositoriesReady(t, batch.Namespace, "web", "db")
+			expectReason(t, batch, v1alpha1.PhaseNotReady, v1alpha1.ReasonChildrenNotReady, "target db: TargetNotFound")
+			eventually(t, batch, func(g Gomega) {
+				g.Expect(batch.Status.Targets[0].Phase).To(Equal(v1alpha1.PhaseReady))
+			}, "the other target is ready")
+			return batch
+		},
+		"a batch that is invalid": func(t *testing.T) *v1alpha1.BackupBatch {
+			batch := batchOf(namespaceWith(t), "web")
+			batch.Spec.Sessions[0].Scheduler.Schedule = "never"
+			bed.Create(t, batch)
+			expectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonInvalidSchedule, "does not parse")
+			return batch
+		},
+	}
+	for name, make := range tests {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			batch := make(t)
+			checkStatus(t, batch)
+			request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(batch)}
+			g.Eventually(func(g Gomega) {
+				cached := &v1alpha1.BackupBatch{}
+				g.Expect(bed.Manager.GetClient().Get(t.Context(), request.NamespacedName, cached)).To(Succeed())
+				g.Expect(cached.ResourceVersion).To(Equal(batch.ResourceVersion))
+			}, patience).Should(Succeed(), "the cache has caught up")
+			before, said := bed.Writes(batch.Namespace), events.Of(batch.Namespace)
+
+			for range 3 {
+				_, err := reconciler.Reconcile(t.Context(), request)
+				g.Expect(err).NotTo(HaveOccurred())
+			}
+
+			g.Expect(bed.Writes(batch.Namespace)).To(Equal(before))
+			g.Expect(events.Of(batch.Namespace)).To(Equal(said), "events tell of transitions only")
+			after := &v1alpha1.BackupBatch{}
+			g.Expect(bed.Client.Get(t.Context(), request.NamespacedName, after)).To(Succeed())
+			g.Expect(after.ResourceVersion).To(Equal(batch.ResourceVersion))
+		})
+	}
+}
+
+func TestDeletedChildComesBack(t *testing.T) {
+	g := NewWithT(t)
+	batch := working(t)
+	child := childOf(batch, "web")
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(child), child)).To(Succeed())
+	gone := child.UID
+
+	g.Expect(bed.Client.Delete(t.Context(), child)).To(Succeed())
+
+	eventually(t, child, func(g Gomega) { g.Expect(child.UID).NotTo(Equal(gone)) }, "it is made again")
+	g.Expect(metav1.IsControlledBy(child, batch)).To(BeTrue())
+	expectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+}
+
+func TestEditedChildIsReverted(t *testing.T) {
+	tests := map[string]func(*v1alpha1.BackupConfiguration){
+		"a changed field": func(c *v1alpha1.BackupConfiguration) {
+			c.Spec.Sessions[0].Repositories[0].EncryptionSecret.Name = "mine"
+		},
+		"an added field": func(c *v1alpha1.BackupConfiguration) {
+			c.Spec.Sessions[0].Scheduler = &v1alpha1.SchedulerSpec{Schedule: "* * * * *"}
+		},
+		"an added session": func(c *v1alpha1.BackupConfiguration) {
+			more := *c.Spec.Sessions[0].DeepCopy()
+			more.Name = "more"
+			c.Spec.Sessions = append(c.Spec.Sessions, more)
+		},
+		"a changed label":          func(c *v1alpha1.BackupConfiguration) { c.Labels[v1alpha1.LabelBatch] = "other" },
+		"a removed owner":          func(c *v1alpha1.BackupConfiguration) { c.OwnerReferences = nil },
+		"a forged digest":          func(c *v1alpha1.BackupConfiguration) { c.Annotations[v1alpha1.AnnotationSpecDigest] = "sha256:0" },
+		"another target, no label": func(c *v1alpha1.BackupConfiguration) { c.Spec.Target.Name, c.Labels = "other", nil },
+	}
+	for name, edit := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			batch := working(t)
+			child := childOf(batch, "web")
+			g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(child), child)).To(Succeed())
+			before := child.DeepCopy()
+
+			bed.Edit(t, child, func() { edit(child) })
+
+			eventually(t, child, func(g Gomega) {
+				g.Expect(child.Spec).To(Equal(before.Spec))
+				g.Expect(child.Labels).To(Equal(before.Labels))
+				g.Expect(child.Annotations).To(Equal(before.Annotations))
+				g.Expect(child.OwnerReferences).To(Equal(before.OwnerReferences))
+			}, "it is as the batch says")
+			g.Expect(child.UID).To(Equal(before.UID))
+			g.Eventually(func() []string { return events.Of(batch.Namespace) }, patience).Should(
+				ContainElement(Or(
+					Equal("Normal ChildReverted reverted BackupConfiguration shop-web: somebody edited it, edit the batch instead"),
+					Equal("Normal ChildApplied changed BackupConfiguration shop-web"))), "somebody is told")
+			g.Expect(child.ResourceVersion).NotTo(Equal(before.ResourceVersion))
+		})
+	}
+}
+
+func TestPolicyChangeTouchesOnlyItsChild(t *testing.T) {
+	g := NewWithT(t)
+	batch := working(t)
+	web, db := childOf(batch, "web"), childOf(batch, "db")
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(web), web)).To(Succeed())
+	generation := web.Generation
+
+	bed.Edit(t, batch, func() { batch.Spec.Sessions[0].Targets[1].Addon.Tasks[0].Params = params(`{"exclude":"*.log"}`) })
+
+	eventually(t, db, func(g Gomega) {
+		g.Expect(db.Spec.Sessions[0].Addon.Tasks[0].Params).NotTo(BeNil())
+	}, "the change reaches its child")
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(web), web)).To(Succeed())
+	g.Expect(web.Generation).To(Equal(generation))
+}
+
+func TestRemovedTargetKeepsItsData(t *testing.T) {
+	g := NewWithT(t)
+	batch := working(t)
+
+	bed.Edit(t, batch, func() {
+		batch.Spec.Targets = batch.Spec.Targets[:1]
+		batch.Spec.Sessions[0].Targets = batch.Spec.Sessions[0].Targets[:1]
+	})
+
+	g.Eventually(func() bool {
+		db := childOf(batch, "db")
+		return apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(db), db))
+	}, patience).Should(BeTrue(), "the child goes with its target")
+	g.Expect(events.Of(batch.Namespace)).To(ContainElement(HavePrefix("Normal ChildRemoved removed BackupConfiguration shop-db")))
+	eventually(t, batch, func(g Gomega) { g.Expect(batch.Status.Targets).To(HaveLen(1)) }, "status follows")
+	repository := &v1alpha1.Repository{}
+	g.Expect(bed.Client.Get(t.Context(), types.NamespacedName{Namespace: batch.Namespace, Name: "db"}, repository)).To(Succeed())
+	g.Expect(repository.DeletionTimestamp).To(BeNil())
+	g.Expect(repository.OwnerReferences).To(BeEmpty(), "nothing takes the data along")
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(childOf(batch, "web")), childOf(batch, "web"))).To(Succeed())
+}
+
+func TestForeignObjectIsLeftAlone(t *testing.T) {
+	g := NewWithT(t)
+	namespace := namespaceWith(t, "web", "db")
+	batch := batchOf(namespace, "web", "db")
+	expanded, err := policy.Expand(batch)
+	g.Expect(err).NotTo(HaveOccurred())
+	foreign := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-web"}, Spec: expanded[0].Spec}
+	foreign.Spec.Sessions[0].Repositories[0].Name = "foreign"
+	foreign.Spec.Sessions[0].Repositories[0].Directory = "/foreign"
+	bed.Create(t, foreign)
+	bed.Create(t, batch)
+	makeRepositoriesReady(t, namespace, "db")
+
+	expectReason(t, batch, v1alpha1.PhaseNotReady, v1alpha1.ReasonNameConflict, "target web: BackupConfiguration shop-web exists")
+	eventually(t, batch, func(g Gomega) {
+		g.Expect(batch.Status.Targets[0].Reason).To(Equal(v1alpha1.ReasonNameConflict))
+		g.Expect(batch.Status.Targets[1].Phase).To(Equal(v1alpha1.PhaseReady))
+	}, "the other target is not held up")
+	g.Expect(conditions.IsStalled(batch)).To(BeTrue())
+	checkStatus(t, batch)
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(foreign), foreign)).To(Succeed())
+	g.Expect(foreign.OwnerReferences).To(BeEmpty())
+	g.Expect(foreign.Spec.Sessions[0].Repositories[0].Name).To(Equal("foreign"))
+
+	g.Expect(bed.Client.Delete(t.Context(), foreign)).To(Succeed())
+	makeRepositoriesReady(t, namespace, "web")
+	expectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+}
+
+func TestInvalidBatchLeavesItsChildrenInForce(t *testing.T) {
+	g := NewWithT(t)
+	batch := working(t)
+	before := bed.Writes(batch.Namespace)
+
+	bed.Edit(t, batch, func() {
+		batch.Spec.Targets = batch.Spec.Targets[:1] // The session still names db.
+		batch.Spec.Sessions[0].Targets[0].Repositories[0].Backend = "mian"
+	})
+
+	expectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonBackendNotFound, `no backend "mian"`)
+	g.Expect(conditions.GetMessage(batch, meta.ReadyCondition)).To(ContainSubstring(`no target "db"`), "every mistake is named")
+	g.Expect(conditions.IsStalled(batch)).To(BeTrue())
+	g.Expect(batch.Status.Targets).To(HaveLen(2), "what is in force is still told")
+	checkStatus(t, batch)
+	g.Expect(events.Of(batch.Namespace)).To(ContainElement(HavePrefix("Warning BackendNotFound")))
+	for _, target := range []string{"web", "db"} {
+		child := childOf(batch, target)
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(child), child)).To(Succeed())
+		g.Expect(child.Spec.Backends[0].Name).To(Equal("main"))
+	}
+	var cronJobs batchv1.CronJobList
+	g.Expect(bed.Client.List(t.Context(), &cronJobs, client.InNamespace(batch.Namespace))).To(Succeed())
+	g.Expect(cronJobs.Items).To(HaveLen(1))
+	for _, write := range bed.Writes(batch.Namespace)[len(before):] {
+		g.Expect(write).To(HaveSuffix("/backupbatches/shop/status"), "only the batch's status is written")
+	}
+}
+
+func TestTargetsReasonsReachTheBatch(t *testing.T) {
+	batch := working(t)
+
+	bed.Edit(t, batch, func() { batch.Spec.Sessions[0].Targets[1].Addon.Tasks[0].Name = "physical" })
+
+	expectReason(t, batch, v1alpha1.PhaseNotReady, v1alpha1.ReasonChildrenNotReady, "target db: TaskNotFound")
+	NewWithT(t).Expect(conditions.IsStalled(batch)).To(BeTrue(), "only a change of policy helps")
+	checkStatus(t, batch)
+}
+
+// A reconcile that reads a stale cache leaves a part of the status as it was. The event of that write must mend it.
+func TestStatusIsPutRight(t *testing.T) {
+	batch := working(t)
+	bed.EditStatus(t, batch, func() { batch.Status.Phase = v1alpha1.PhaseNotReady })
+	expectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+}

@@ -1,0 +1,46 @@
+package testbed
+
+import (
+	"fmt"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// Events is an EventRecorder that keeps what it is told. The zero value is ready; it is safe for concurrent use.
+type Events struct {
+	mu   sync.Mutex
+	said map[string][]string
+}
+
+// Event keeps "<type> <reason> <message>" for the object's namespace.
+func (e *Events) Event(object runtime.Object, kind, reason, message string) {
+	namespace := ""
+	if accessor, err := meta.Accessor(object); err == nil {
+		namespace = accessor.GetNamespace()
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.said == nil {
+		e.said = map[string][]string{}
+	}
+	e.said[namespace] = append(e.said[namespace], kind+" "+reason+" "+message)
+}
+
+// Eventf is Event with a format.
+func (e *Events) Eventf(object runtime.Object, kind, reason, format string, args ...any) {
+	e.Event(object, kind, reason, fmt.Sprintf(format, args...))
+}
+
+// AnnotatedEventf is Eventf; the annotations are not kept.
+func (e *Events) AnnotatedEventf(object runtime.Object, _ map[string]string, kind, reason, format string, args ...any) {
+	e.Eventf(object, kind, reason, format, args...)
+}
+
+// Of gives what was said about objects of a namespace, in order.
+func (e *Events) Of(namespace string) []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]string(nil), e.said[namespace]...)
+}
