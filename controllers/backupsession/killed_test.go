@@ -1,0 +1,104 @@
+package backupsession
+
+import (
+	"fmt"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+)
+
+// The same run with the manager killed at its n-th write, for every n, before the write and after it, ends in the same way
+// with the same Jobs and Snapshots.
+func TestKilledAtAnyWrite(t *testing.T) {
+	// One pod of the StatefulSet loses its first mover, so that the repetition is part of it; one volume is empty.
+	outcome := func() func(*batchv1.Job) sessiontest.Outcome {
+		lost := map[string]bool{}
+		return func(job *batchv1.Job) sessiontest.Outcome {
+			switch component := sessiontest.TaskOf(job).Components[0].Name; {
+			case component == "pod-0" && !lost[component]:
+				lost[component] = true
+				return sessiontest.Outcome{}
+			case component == "pvc":
+				return sessiontest.Fail(v1alpha1.ReasonEmpty)
+			default:
+				return sessiontest.Succeed(job)
+			}
+		}
+	}
+	type end struct {
+		summary, jobs, snapshots []string
+		phases                   []string
+	}
+	ended := func(w *world) end {
+		s := w.settle("run")
+		var e end
+		e.summary = summary(s)
+		e.jobs = names(w.jobs(), func(j *batchv1.Job) string { return j.Name })
+		e.snapshots = names(w.snapshots(), func(s *v1alpha1.Snapshot) string { return s.Name })
+		e.phases = names(w.snapshots(), func(s *v1alpha1.Snapshot) string { return s.Name + "=" + string(s.Status.Phase) })
+		return e
+	}
+	start := func(t *testing.T, killer *sessiontest.Killer) *world {
+		w := newWorld(t)
+		w.batch()
+		w.outcome, w.killer = outcome(), killer
+		w.run(v1alpha1.BackupBatchKind, "shop", "run")
+		return w
+	}
+
+	undisturbed := &sessiontest.Killer{}
+	want := ended(start(t, undisturbed))
+	g := NewWithT(t)
+	g.Expect(want.summary).To(Equal([]string{"Failed/TargetsFailed", "web: Succeeded/Succeeded", "uploads: Failed/Empty", "db: Succeeded/Succeeded"}))
+	g.Expect(want.jobs).To(HaveLen(5), "four movers and one repetition")
+	writes := undisturbed.Count()
+	g.Expect(writes).To(BeNumerically(">", 20))
+	for n := 1; n <= writes; n++ {
+		for _, written := range []bool{false, true} {
+			t.Run(fmt.Sprintf("write %d of %d, written %v", n, writes, written), func(t *testing.T) {
+				t.Parallel()
+				killer := &sessiontest.Killer{At: n, Written: written}
+				w := start(t, killer)
+				got := ended(w)
+				w.Expect(killer.Dead()).To(BeTrue(), "the manager was killed")
+				w.Expect(got).To(Equal(want))
+			})
+		}
+	}
+}
+
+// The same for a run that is deleted while it works.
+func TestKilledWhileCancelling(t *testing.T) {
+	start := func(t *testing.T) *world {
+		w := newWorld(t)
+		w.batch()
+		w.outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
+		w.run(v1alpha1.BackupBatchKind, "shop", "run")
+		w.reconcile("run")
+		sessiontest.Cluster(t, w.client, w.namespace, w.outcome)
+		w.Expect(w.client.Delete(t.Context(), w.session("run"))).To(Succeed())
+		return w
+	}
+	w := start(t)
+	w.killer = &sessiontest.Killer{}
+	undisturbed := w.killer
+	want := summary(w.settle("run"))
+	w.Expect(want[0]).To(Equal("Failed/Cancelled"))
+	for n := 1; n <= undisturbed.Count(); n++ {
+		for _, written := range []bool{false, true} {
+			t.Run(fmt.Sprintf("write %d of %d, written %v", n, undisturbed.Count(), written), func(t *testing.T) {
+				t.Parallel()
+				w := start(t)
+				killer := &sessiontest.Killer{At: n, Written: written}
+				w.killer = killer
+				w.Expect(summary(w.settle("run"))).To(Equal(want))
+				w.Expect(killer.Dead()).To(BeTrue(), "the manager was killed")
+				w.Expect(w.jobs()).To(BeEmpty())
+			})
+		}
+	}
+}

@@ -1,0 +1,289 @@
+package backupsession
+
+import (
+	"testing"
+	"time"
+
+	"github.com/fluxcd/pkg/runtime/conditions/check"
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+func TestARunSucceeds(t *testing.T) {
+	w := newWorld(t)
+	w.configuration()
+	sessiontest.Create(t, w.client, sessiontest.Pod(w.namespace, "app", "node-a", "uploads", nil))
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+
+	result := w.reconcile("run")
+	s := w.session("run")
+	w.Expect(s.Status.Phase).To(Equal(v1alpha1.BackupSessionRunning))
+	w.Expect(result.RequeueAfter).To(BeNumerically("~", time.Hour, time.Minute), "it looks again at the deadline")
+	w.Expect(s.Finalizers).To(ConsistOf(v1alpha1.FinalizerCancel, v1alpha1.FinalizerRecord))
+	w.Expect(s.Labels).To(HaveKeyWithValue(v1alpha1.LabelInvokerName, "uploads"))
+	w.Expect(metav1.GetControllerOf(s).Name).To(Equal("uploads"))
+	w.Expect(s.Status.Resolved.Policy.Digest).To(HavePrefix("sha256:"))
+	target := s.Status.Resolved.Targets[0]
+	w.Expect(target.Task.Image).To(Equal("mover:test"))
+	w.Expect(target.Hosts[0].Node).To(Equal("node-a"))
+	w.Expect(target.Repositories[0].Directory).To(Equal("uploads"))
+
+	snap := w.snapshot("uploads-run")
+	w.Expect(metav1.GetControllerOf(snap).Kind).To(Equal(v1alpha1.RepositoryKind))
+	jobs := w.jobs()
+	w.Expect(jobs).To(HaveLen(1))
+	w.Expect(metav1.IsControlledBy(&jobs[0], s)).To(BeTrue())
+	w.Expect(snap.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationMovers, "pvc="+jobs[0].Name))
+	w.Expect(sessiontest.TaskOf(&jobs[0]).Snapshot.UID).To(Equal(snap.UID))
+
+	s = w.settle("run")
+	w.Expect(summary(s)).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
+	w.Expect(s.Finalizers).To(ConsistOf(v1alpha1.FinalizerRecord), "the ledger's collector still needs it")
+	w.Expect(s.Status.Targets[0].Size).To(Equal("2.000 MiB"))
+	w.Expect(s.Status.Targets[0].Uploaded).To(Equal("1.000 MiB"))
+	w.Expect(w.jobs()).To(HaveLen(1), "Jobs are history")
+	check.NewChecker(w.client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
+	snap = w.snapshot("uploads-run")
+	w.Expect(snap.Status.Phase).To(Equal(v1alpha1.SnapshotSucceeded))
+	w.Expect(snap.Status.Components["pvc"].ID).To(Equal("kpvc"))
+	check.NewChecker(w.client, negative).WithT(w.WithT).CheckErr(t.Context(), snap)
+	w.Expect(w.told()).To(Equal([]string{"Started", "Succeeded"}))
+
+	w.clock.SetTime(w.clock.Now().Add(24 * time.Hour))
+	w.reconcile("run")
+	w.Expect(w.session("run")).To(Equal(s), "an ended run never changes")
+	w.Expect(w.told()).To(BeEmpty())
+}
+
+func TestWhatWasFrozenStays(t *testing.T) {
+	w := newWorld(t)
+	c := w.configuration()
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	// Killed right after the frozen state was written: adopt and freeze are the first two writes.
+	w.killer = &sessiontest.Killer{At: 3}
+	w.reconcile("run")
+	frozen := w.session("run").Status.Resolved
+	w.Expect(frozen).NotTo(BeNil())
+	w.Expect(w.snapshots()).To(BeEmpty())
+	w.Expect(w.jobs()).To(BeEmpty())
+
+	bed.Edit(t, c, func() { c.Spec.Sessions[0].Addon.Name = "another" })
+	w.Expect(w.client.Delete(t.Context(), c)).To(Succeed())
+	s := w.settle("run")
+	w.Expect(s.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded))
+	w.Expect(s.Status.Resolved).To(Equal(frozen))
+}
+
+func TestAStaleCacheFreezesNothingTwice(t *testing.T) {
+	w := newWorld(t)
+	w.configuration()
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.killer = &sessiontest.Killer{At: 2}
+	w.reconcile("run") // It is adopted and not frozen.
+	stale := w.session("run")
+	w.reconcile("run")
+	frozen := w.session("run")
+
+	r := w.reconciler()
+	r.Client = staleGet{r.Client, stale}
+	result, err := r.Reconcile(t.Context(), request(stale))
+	w.Expect(err).NotTo(HaveOccurred())
+	w.Expect(result.RequeueAfter).To(Equal(again))
+	w.Expect(w.session("run")).To(Equal(frozen))
+}
+
+func TestOneTargetOfABatchFails(t *testing.T) {
+	w := newWorld(t)
+	w.batch()
+	w.outcome = func(job *batchv1.Job) sessiontest.Outcome {
+		if sessiontest.TaskOf(job).Components[0].Name == "pod-1" {
+			return sessiontest.Fail(v1alpha1.ReasonUnreadable)
+		}
+		return sessiontest.Succeed(job)
+	}
+	w.run(v1alpha1.BackupBatchKind, "shop", "run")
+	s := w.settle("run")
+	w.Expect(summary(s)).To(Equal([]string{
+		"Failed/TargetsFailed", "web: Succeeded/Succeeded", "uploads: Succeeded/Succeeded", "db: Failed/Unreadable",
+	}))
+	w.Expect(s.Status.Conditions).To(ContainElement(HaveField("Type", v1alpha1.ConditionPartial)))
+	w.Expect(w.jobs()).To(HaveLen(4))
+	w.Expect(w.snapshot("shop-db-run").Status.Phase).To(Equal(v1alpha1.SnapshotFailed))
+	w.Expect(w.snapshot("shop-db-run").Status.Components["pod-0"].Phase).To(Equal(v1alpha1.SnapshotSucceeded))
+	w.Expect(w.told()).To(Equal([]string{"Started", "TargetsFailed"}))
+	check.NewChecker(w.client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
+}
+
+func TestTheDeadlineEndsARun(t *testing.T) {
+	w := newWorld(t)
+	w.configuration()
+	w.outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.reconcile("run")
+	sessiontest.Cluster(t, w.client, w.namespace, w.outcome)
+	w.reconcile("run")
+	w.clock.SetTime(w.clock.Now().Add(time.Hour))
+	w.reconcile("run")
+	s := w.session("run")
+	w.Expect(summary(s)).To(Equal([]string{"Failed/DeadlineExceeded", "uploads: Failed/DeadlineExceeded"}))
+	w.Expect(s.Status.Duration).To(HavePrefix("1h0m"))
+	w.Expect(w.snapshot("uploads-run").Annotations[v1alpha1.AnnotationMovers]).To(BeEmpty(), "its mover may not write any more")
+	for _, job := range w.jobs() {
+		w.Expect(job.DeletionTimestamp).NotTo(BeNil(), "its Job does not go on")
+	}
+}
+
+func TestARunThatIsDeletedIsCancelled(t *testing.T) {
+	w := newWorld(t)
+	w.batch()
+	w.outcome = func(job *batchv1.Job) sessiontest.Outcome {
+		if sessiontest.TaskOf(job).Components[0].Name == "pod-1" {
+			return sessiontest.Outcome{Hang: true}
+		}
+		return sessiontest.Succeed(job)
+	}
+	w.run(v1alpha1.BackupBatchKind, "shop", "run")
+	w.reconcile("run")
+	sessiontest.Cluster(t, w.client, w.namespace, w.outcome)
+	w.reconcile("run")
+	w.Expect(w.client.Delete(t.Context(), w.session("run"))).To(Succeed())
+	w.reconcile("run")
+	w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionRunning), "its pods are still there")
+	s := w.settle("run")
+	w.Expect(summary(s)).To(Equal([]string{
+		"Failed/Cancelled", "web: Succeeded/Succeeded", "uploads: Succeeded/Succeeded", "db: Failed/Cancelled",
+	}))
+	w.Expect(w.jobs()).To(BeEmpty())
+	w.Expect(s.Finalizers).To(Equal([]string{v1alpha1.FinalizerRecord}), "it stays until it is recorded")
+	w.Expect(w.told()).To(Equal([]string{"Started", "Cancelled"}))
+}
+
+func TestAMoverThatDiedWithoutAWordIsRunOnceMore(t *testing.T) {
+	for name, tt := range map[string]struct {
+		second sessiontest.Outcome
+		want   string
+	}{
+		"and reports":   {want: "Succeeded/Succeeded"},
+		"and dies, too": {second: sessiontest.Outcome{}, want: "Failed/JobFailed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.configuration()
+			seen := 0
+			w.outcome = func(job *batchv1.Job) sessiontest.Outcome {
+				if seen++; seen == 2 && tt.want == "Succeeded/Succeeded" {
+					return sessiontest.Succeed(job)
+				}
+				return tt.second
+			}
+			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+			s := w.settle("run")
+			w.Expect(summary(s)[0]).To(Equal(tt.want))
+			w.Expect(w.jobs()).To(HaveLen(2), "one repetition, however it ends")
+		})
+	}
+}
+
+func TestAJobThatSomebodyDeleted(t *testing.T) {
+	w := newWorld(t)
+	w.configuration()
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.reconcile("run")
+	w.reconcile("run")
+	job := w.jobs()[0]
+	w.Expect(w.client.Delete(t.Context(), &job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+	w.reconcile("run")
+	w.Expect(summary(w.session("run"))[0]).To(Equal("Failed/JobVanished"))
+	w.Expect(w.jobs()).To(BeEmpty())
+}
+
+func TestCredentialsOfAStorageElsewhere(t *testing.T) {
+	w := newWorld(t)
+	w.configuration()
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.reconcile("run")
+	var secrets corev1.SecretList
+	w.Expect(w.client.List(t.Context(), &secrets, client.InNamespace(w.namespace), client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn})).To(Succeed())
+	w.Expect(secrets.Items).To(HaveLen(1))
+	w.Expect(secrets.Items[0].Data).NotTo(HaveKey("unrelated"))
+	w.Expect(metav1.IsControlledBy(&secrets.Items[0], w.session("run"))).To(BeTrue(), "the copy goes with the run")
+}
+
+func TestAStorageThatIsNotAllowedAnyMore(t *testing.T) {
+	w := newWorld(t)
+	w.batch()
+	w.run(v1alpha1.BackupBatchKind, "shop", "run")
+	w.killer = &sessiontest.Killer{At: 3}
+	w.reconcile("run") // It is frozen, no Job is made.
+	storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.storage, Name: sessiontest.StorageName}}
+	bed.Edit(t, storage, func() { storage.Spec.UsagePolicy = nil })
+	s := w.settle("run")
+	w.Expect(summary(s)).To(Equal([]string{
+		"Failed/TargetsFailed", "web: Failed/StorageNotAllowed", "uploads: Failed/StorageNotAllowed", "db: Failed/StorageNotAllowed",
+	}))
+	w.Expect(w.jobs()).To(BeEmpty())
+}
+
+func TestANameThatAnotherRunUsed(t *testing.T) {
+	w := newWorld(t)
+	w.configuration()
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	first := w.settle("run")
+	first.Finalizers = nil
+	w.Expect(w.client.Update(t.Context(), first)).To(Succeed())
+	w.Expect(w.client.Delete(t.Context(), first)).To(Succeed())
+
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	s := w.settle("run")
+	w.Expect(summary(s)[0]).To(Equal("Failed/NameConflict"), "a Snapshot of another run is no success of this one")
+	w.Expect(w.snapshot("uploads-run").Status.Phase).To(Equal(v1alpha1.SnapshotSucceeded), "and stays as it is")
+}
+
+func TestARecordStartsNothing(t *testing.T) {
+	w := newWorld(t)
+	w.configuration()
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run", func(s *v1alpha1.BackupSession) {
+		s.Annotations = map[string]string{v1alpha1.AnnotationRecord: "cluster"}
+	})
+	before := w.session("run")
+	w.reconcile("run")
+	w.Expect(w.session("run")).To(Equal(before))
+}
+
+func TestTheResultOfAMoverIsReadFromItsStatusToo(t *testing.T) {
+	w := newWorld(t)
+	w.configuration()
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.reconcile("run")
+	snap := w.snapshot("uploads-run")
+	before := snap.DeepCopy()
+	snap.Status.Components = map[string]v1alpha1.Component{"pvc": {Phase: v1alpha1.SnapshotSucceeded, ID: "own", SizeBytes: 5}}
+	w.Expect(w.client.Status().Patch(t.Context(), snap, client.MergeFrom(before), client.FieldOwner("cairn-mover"))).To(Succeed())
+	w.outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{} }
+	s := w.settle("run")
+	w.Expect(summary(s)[0]).To(Equal("Succeeded/Succeeded"))
+	w.Expect(w.snapshot("uploads-run").Status.Components["pvc"].ID).To(Equal("own"))
+	w.Expect(w.jobs()).To(HaveLen(1))
+}
+
+func TestTheMoversAccountIsThere(t *testing.T) {
+	w := newWorld(t)
+	w.configuration()
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.reconcile("run")
+	account := &corev1.ServiceAccount{}
+	err := w.client.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: v1alpha1.MoverServiceAccount}, account)
+	w.Expect(apierrors.IsNotFound(err)).To(BeFalse())
+	w.Expect(task.Container).To(Equal(w.jobs()[0].Spec.Template.Spec.Containers[0].Name))
+}
+
+// negative are the conditions that are there only while they matter.
+var negative = &check.Conditions{NegativePolarity: []string{"Stalled", "Partial", "Reconciling"}}

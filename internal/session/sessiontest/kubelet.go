@@ -1,0 +1,159 @@
+package sessiontest
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// Outcome is what becomes of a Job.
+type Outcome struct {
+	// Result is the mover's termination message. Nil: the mover died without a word.
+	Result *task.Result
+	// Hang leaves the Job running.
+	Hang bool
+}
+
+// Succeed is the outcome of a mover that moved every component of its task.
+func Succeed(job *batchv1.Job) Outcome {
+	t := TaskOf(job)
+	r := &task.Result{Version: task.Version, Outcome: task.OutcomeSucceeded}
+	for _, c := range t.Components {
+		r.Components = append(r.Components, task.ComponentResult{
+			Name: c.Name, Outcome: task.OutcomeSucceeded, ID: "k" + c.Name, SizeBytes: 2 << 20, UploadedBytes: 1 << 20, Files: 3,
+		})
+	}
+	return Outcome{Result: r}
+}
+
+// Fail is the outcome of a mover that says why it failed.
+func Fail(reason string) Outcome {
+	return Outcome{Result: &task.Result{Version: task.Version, Outcome: task.OutcomeFailed, Reason: reason, Message: "the mover says so"}}
+}
+
+// TaskOf reads the task that a Job gives its mover.
+func TaskOf(job *batchv1.Job) task.Task {
+	text := job.Spec.Template.Annotations[v1alpha1.AnnotationTask]
+	for _, kind := range []task.Kind{task.KindBackup, task.KindRestore} {
+		if t, err := task.Decode([]byte(text), kind); err == nil {
+			return t
+		}
+	}
+	panic(fmt.Sprintf("job %s has no task: %s", job.Name, text))
+}
+
+// Jobs lists the Jobs of a namespace.
+func Jobs(t testing.TB, c client.Client, namespace string) []batchv1.Job {
+	t.Helper()
+	var jobs batchv1.JobList
+	if err := c.List(t.Context(), &jobs, client.InNamespace(namespace)); err != nil {
+		t.Fatalf("list jobs: %v", err)
+	}
+	return jobs.Items
+}
+
+// Cluster ends every unfinished Job of a namespace as outcome says, and removes the deleted ones with their pods. It says
+// how many it changed.
+func Cluster(t testing.TB, c client.Client, namespace string, outcome func(*batchv1.Job) Outcome) int {
+	t.Helper()
+	changed := 0
+	jobs := Jobs(t, c, namespace)
+	for i := range jobs {
+		job := &jobs[i]
+		switch {
+		case job.DeletionTimestamp != nil:
+			remove(t, c, job)
+			changed++
+		case len(job.Status.Conditions) == 0:
+			o := outcome(job)
+			if pod := startPod(t, c, job); !o.Hang {
+				finish(t, c, job, pod, o)
+				changed++
+			}
+		}
+	}
+	return changed
+}
+
+// remove does what the garbage collector does for a foreground deletion.
+func remove(t testing.TB, c client.Client, job *batchv1.Job) {
+	t.Helper()
+	var pods corev1.PodList
+	must(t, c.List(t.Context(), &pods, client.InNamespace(job.Namespace)))
+	for i := range pods.Items {
+		if metav1.IsControlledBy(&pods.Items[i], job) {
+			must(t, client.IgnoreNotFound(c.Delete(t.Context(), &pods.Items[i], client.GracePeriodSeconds(0))))
+		}
+	}
+	before := job.DeepCopy()
+	job.Finalizers = nil
+	must(t, client.IgnoreNotFound(c.Patch(t.Context(), job, client.MergeFrom(before))))
+}
+
+// startPod makes the Job's pod, or finds it, and lets it run.
+func startPod(t testing.TB, c client.Client, job *batchv1.Job) *corev1.Pod {
+	t.Helper()
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: job.Namespace, Name: job.Name + "-x1y2z", Labels: job.Spec.Template.Labels, Annotations: job.Spec.Template.Annotations,
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(job, batchv1.SchemeGroupVersion.WithKind("Job"))},
+		},
+		Spec: *job.Spec.Template.Spec.DeepCopy(),
+	}
+	if err := c.Get(t.Context(), client.ObjectKeyFromObject(pod), &corev1.Pod{}); err == nil {
+		must(t, c.Get(t.Context(), client.ObjectKeyFromObject(pod), pod))
+		return pod
+	}
+	must(t, c.Create(t.Context(), pod))
+	pod.Status.Phase = corev1.PodRunning
+	must(t, c.Status().Update(t.Context(), pod))
+	return pod
+}
+
+// finish ends pod and Job.
+func finish(t testing.TB, c client.Client, job *batchv1.Job, pod *corev1.Pod, o Outcome) {
+	t.Helper()
+	end := &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "Error"}
+	ok := false
+	if o.Result != nil {
+		message, err := task.EncodeResult(*o.Result)
+		must(t, err)
+		ok = o.Result.Outcome == task.OutcomeSucceeded
+		end = &corev1.ContainerStateTerminated{ExitCode: int32(task.ExitCode(o.Result.Reason)), Message: string(message)}
+	}
+	pod.Status.Phase = corev1.PodFailed
+	if ok {
+		end.ExitCode, pod.Status.Phase = 0, corev1.PodSucceeded
+	}
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: task.Container, State: corev1.ContainerState{Terminated: end}}}
+	must(t, c.Status().Update(t.Context(), pod))
+
+	now := metav1.NewTime(time.Now())
+	condition := func(kind batchv1.JobConditionType) batchv1.JobCondition {
+		return batchv1.JobCondition{Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: now, LastProbeTime: now, Reason: "BackoffLimitExceeded"}
+	}
+	job.Status.StartTime = &now
+	if ok {
+		job.Status.CompletionTime, job.Status.Succeeded = &now, 1
+		job.Status.Conditions = []batchv1.JobCondition{condition(batchv1.JobSuccessCriteriaMet), condition(batchv1.JobComplete)}
+	} else {
+		job.Status.Failed = 1
+		job.Status.Conditions = []batchv1.JobCondition{condition(batchv1.JobFailureTarget), condition(batchv1.JobFailed)}
+	}
+	must(t, c.Status().Update(t.Context(), job))
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,100 @@
+package sessiontest
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// The names of what Storage makes.
+const (
+	StorageName    = "store"
+	StorageSecret  = "s3"
+	EncryptionName = "enc"
+)
+
+// Create creates objects with their status.
+func Create(t testing.TB, c client.Client, objects ...client.Object) {
+	t.Helper()
+	for _, o := range objects {
+		status := o.DeepCopyObject().(client.Object)
+		must(t, c.Create(t.Context(), o))
+		status.SetResourceVersion(o.GetResourceVersion())
+		status.SetUID(o.GetUID())
+		switch o.(type) {
+		case *corev1.Secret, *v1alpha1.BackupConfiguration, *v1alpha1.BackupSession, *v1alpha1.RestoreSession:
+		default:
+			must(t, client.IgnoreNotFound(c.Status().Update(t.Context(), status)))
+		}
+	}
+}
+
+// Storage makes a storage with its Secret in one namespace, open to all, and an encryption Secret in another.
+func Storage(t testing.TB, c client.Client, storageNamespace, namespace string) {
+	t.Helper()
+	Create(t, c,
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: storageNamespace, Name: StorageSecret}, Data: map[string][]byte{
+			v1alpha1.S3AccessKeyID: []byte("id"), v1alpha1.S3SecretAccessKey: []byte("key"), "unrelated": []byte("x"),
+		}},
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: EncryptionName}, Data: map[string][]byte{
+			v1alpha1.EncryptionPassword: []byte("secret"),
+		}},
+		&v1alpha1.BackupStorage{
+			ObjectMeta: metav1.ObjectMeta{Namespace: storageNamespace, Name: StorageName},
+			Spec: v1alpha1.BackupStorageSpec{
+				Storage:     v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Bucket: "backups", SecretName: StorageSecret}},
+				UsagePolicy: &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: new(v1alpha1.NamespacesFromAll)}},
+			},
+			Status: v1alpha1.BackupStorageStatus{Phase: v1alpha1.PhaseReady},
+		},
+	)
+}
+
+// Repository is a repository in that storage that is ready.
+func Repository(namespace, name, storageNamespace string, app v1alpha1.TypedObjectReference) *v1alpha1.Repository {
+	return &v1alpha1.Repository{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec: v1alpha1.RepositorySpec{
+			AppRef: app, StorageRef: v1alpha1.ObjectReference{Namespace: storageNamespace, Name: StorageName},
+			Path: "/" + name, EncryptionSecret: v1alpha1.ObjectReference{Name: EncryptionName},
+		},
+		Status: v1alpha1.RepositoryStatus{Phase: v1alpha1.PhaseReady},
+	}
+}
+
+// Claim is a PersistentVolumeClaim that is bound.
+func Claim(namespace, name string) *corev1.PersistentVolumeClaim {
+	return &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec: corev1.PersistentVolumeClaimSpec{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+		},
+		Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound},
+	}
+}
+
+// Pod is a running pod that mounts a claim at /data, on a node.
+func Pod(namespace, name, node, claim string, labels map[string]string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: labels},
+		Spec:       PodSpec(node, claim),
+		Status:     corev1.PodStatus{Phase: corev1.PodRunning},
+	}
+}
+
+// PodSpec is the spec of such a pod.
+func PodSpec(node, claim string) corev1.PodSpec {
+	return corev1.PodSpec{
+		NodeName:   node,
+		Containers: []corev1.Container{{Name: "app", Image: "app", VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}}},
+		Volumes: []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim},
+		}}},
+	}
+}
