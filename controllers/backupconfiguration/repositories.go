@@ -113,19 +113,11 @@ func (r *Reconciler) directoryTaker(ctx context.Context, wanted, actual *v1alpha
 		if other.Namespace == wanted.Namespace && other.Name == wanted.Name || v1alpha1.HasRecordAnnotation(other.Annotations) {
 			continue
 		}
-		if actual == nil || older(other, actual) {
+		if actual == nil || policy.OlderRepository(other, actual) {
 			return other, nil
 		}
 	}
 	return nil, nil
-}
-
-// older says whether a came before b; where the API server's seconds do not tell, the UID decides for both in the same way.
-func older(a, b *v1alpha1.Repository) bool {
-	if a.CreationTimestamp.Equal(&b.CreationTimestamp) {
-		return a.UID < b.UID
-	}
-	return a.CreationTimestamp.Before(&b.CreationTimestamp)
 }
 
 func repositoryOf(configuration *v1alpha1.BackupConfiguration, info *v1alpha1.RepositoryInfo) *v1alpha1.Repository {

@@ -114,6 +114,7 @@ func (c *batchCheck) repository(field, target string, info *v1alpha1.RepositoryI
 	if _, ok := c.backends[info.Backend]; !ok {
 		c.add(field+".backend", v1alpha1.ReasonBackendNotFound, "spec.backends has no backend %q", info.Backend)
 	}
+	c.mistakes = append(c.mistakes, directoryMistakes(field+".directory", info.Directory)...)
 	if info.EncryptionSecret == nil {
 		c.add(field+".encryptionSecret", v1alpha1.ReasonEncryptionSecretNotAvailable, "the repository %q has no encryptionSecret", info.Name)
 		return

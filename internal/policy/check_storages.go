@@ -86,6 +86,7 @@ func (c *checker) repositoryObject(o *Object) {
 	if !c.read(o, v1alpha1.RepositoryKind, &repository) {
 		return
 	}
+	c.addAll(o, directoryMistakes("spec.path", repository.Spec.Path))
 	c.storageReference(o, "spec.storageRef", repository.Spec.StorageRef)
 	c.secret(o, "spec.encryptionSecret", repository.Spec.EncryptionSecret)
 	c.directory(o, "spec.path", repository.Name, repository.Spec.AppRef, repository.Spec.StorageRef, repository.Spec.Path)

@@ -152,6 +152,14 @@ spec:
 			by: repository, document: 7,
 			field: "spec.sessions[0].repositories[0].directory", reason: v1alpha1.ReasonDirectoryTaken, message: "is that of Repository shop/old at policy.yaml:90",
 		},
+		"a directory with a name of the layout": {
+			replace: "/shop/web", by: "/shop/kopia", document: 8,
+			field: "spec.sessions[0].targets[0].repositories[0].directory", reason: v1alpha1.ReasonResourceValidationFailed, message: `must not contain "kopia"`,
+		},
+		"a directory with a dot": {
+			replace: "/shop/uploads", by: "./uploads", document: 7,
+			field: "spec.sessions[0].repositories[0].directory", reason: v1alpha1.ReasonResourceValidationFailed, message: `must not contain "."`,
+		},
 		"one repository for two policies": {
 			replace: "{name: web, backend: main", by: "{name: uploads, backend: main", document: 8,
 			field: "spec.sessions[0].targets[0].repositories[0].directory", reason: v1alpha1.ReasonRepositoryConflict, message: "Repository shop/uploads has another target",

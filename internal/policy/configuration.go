@@ -49,6 +49,7 @@ func ConfigurationMistakes(configuration *v1alpha1.BackupConfiguration) []Mistak
 			if !backends[info.Backend] {
 				add(at+".backend", v1alpha1.ReasonBackendNotFound, "spec.backends has no backend %q", info.Backend)
 			}
+			mistakes = append(mistakes, directoryMistakes(at+".directory", info.Directory)...)
 			if info.EncryptionSecret == nil {
 				add(at+".encryptionSecret", v1alpha1.ReasonEncryptionSecretNotAvailable, "the repository %q has no encryptionSecret", info.Name)
 				continue

@@ -41,11 +41,3 @@ func TestAllowed(t *testing.T) {
 		})
 	}
 }
-
-func TestNormalizeDirectory(t *testing.T) {
-	for given, want := range map[string]string{
-		"/a": "a", "a/": "a", "a": "a", "//a//b/": "a/b", "./a/./b": "a/b", "/": "", "": "", ".": "", "a b": "a b", "../a": "a", "A": "A",
-	} {
-		NewWithT(t).Expect(NormalizeDirectory(given)).To(Equal(want), "%q", given)
-	}
-}
