@@ -2,6 +2,7 @@ package policysync
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,8 +20,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/build"
 )
 
-// apply applies what differs from the cluster, after the API server accepted all of it in a dry run, and says how many
-// objects that were. Namespaces come before that, because the dry run needs them.
+// apply applies what differs from the cluster, after the API server accepted all of that in a dry run, and says how many
+// objects it wrote. Namespaces come before that, because the dry run needs them.
 func (a *applier) apply(ctx context.Context, objects []build.Object, live liveObjects) (changed int, err error) {
 	var namespaces, rest []*unstructured.Unstructured
 	for _, o := range objects {
@@ -31,31 +32,64 @@ func (a *applier) apply(ctx context.Context, objects []build.Object, live liveOb
 			rest = append(rest, u)
 		}
 	}
+	after := make(map[key]fingerprint, len(objects))
 	for _, set := range [][]*unstructured.Unstructured{namespaces, rest} {
 		if len(set) == 0 {
 			continue
 		}
-		n, err := a.applySet(ctx, set, live)
+		n, err := a.applySet(ctx, set, live, after)
 		changed += n
 		if err != nil {
 			return changed, err
 		}
 	}
+	a.applied.put(client.ObjectKeyFromObject(a.obj), after)
 	return changed, nil
 }
 
-func (a *applier) applySet(ctx context.Context, set []*unstructured.Unstructured, live liveObjects) (int, error) {
-	if err := normalize.UnstructuredList(set); err != nil {
-		return 0, fmt.Errorf("normalise objects: %w", err)
-	}
+// applySet applies what changed since it was applied the last time, and adds the new state of all to after.
+func (a *applier) applySet(ctx context.Context, set []*unstructured.Unstructured, live liveObjects, after map[key]fingerprint) (int, error) {
 	p := &planner{Client: a.client, live: live}
 	manager := ssa.NewResourceManager(p, nil, owner)
 	manager.SetConcurrency(concurrency)
 	manager.SetOwnerLabels(set, a.obj.Name, a.obj.Namespace)
-	if _, err := manager.ApplyAll(ctx, set, ssa.DefaultApplyOptions()); err != nil {
+	if err := normalize.UnstructuredList(set); err != nil {
+		return 0, fmt.Errorf("normalise objects: %w", err)
+	}
+	before := a.applied.get(client.ObjectKeyFromObject(a.obj))
+	wanted := make(map[key][sha256.Size]byte, len(set))
+	var changed []*unstructured.Unstructured
+	for _, u := range set {
+		digest, err := digestOfObject(u)
+		if err != nil {
+			return 0, fmt.Errorf("encode %s/%s: %w", u.GetKind(), u.GetName(), err)
+		}
+		k := keyOf(u)
+		if f, ok := before[k]; ok && f.unchanged(digest, u, live[k]) {
+			after[k] = f
+			continue
+		}
+		wanted[k] = digest
+		changed = append(changed, u)
+	}
+	if len(changed) == 0 {
+		return 0, nil
+	}
+	if _, err := manager.ApplyAll(ctx, changed, ssa.DefaultApplyOptions()); err != nil {
 		return 0, err
 	}
-	return len(p.writes), p.send(ctx)
+	if err := p.send(ctx); err != nil {
+		return len(p.writes), err
+	}
+	for _, w := range p.writes { // the API server answered with the new state
+		live[keyOf(w.object)] = w.object
+	}
+	for k, digest := range wanted {
+		if u := live[k]; u != nil {
+			after[k] = fingerprintOf(digest, u)
+		}
+	}
+	return len(p.writes), nil
 }
 
 // planner is the client of the ResourceManager: it answers reads with what was read already, and keeps writes back until

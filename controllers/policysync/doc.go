@@ -10,6 +10,8 @@
 //   - A bad revision changes nothing in the cluster (TestABadRevisionKeepsTheLastGoodOne).
 //   - What is about to be applied is in the inventory before it is applied, so that a killed manager forgets no object
 //     (TestTheInventoryIsWrittenFirst).
+//   - A pass asks the API server only about objects that changed on either side (TestAChangeIsApplied,
+//     TestEditsByHandAreReverted).
 //   - An object of another owner is never touched (TestObjectsOfOthersAreNotTouched).
 //   - Removing everything needs a consent to exactly that (TestTheGuard).
 package policysync

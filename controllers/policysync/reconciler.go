@@ -52,7 +52,8 @@ type Reconciler struct {
 	// Jitter spreads requeues. Nil spreads them by a twentieth in both directions.
 	Jitter func(time.Duration) time.Duration
 
-	passes passes
+	passes  passes
+	applied memory
 }
 
 // Reconcile makes the cluster what the repository says.
@@ -61,6 +62,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	obj := &v1alpha1.PolicySync{}
 	if err := r.Get(ctx, req.NamespacedName, obj); err != nil {
 		r.passes.forget(req.NamespacedName)
+		r.applied.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if v1alpha1.HasRecordAnnotation(obj.Annotations) {

@@ -73,8 +73,10 @@ func TestAChangeIsApplied(t *testing.T) {
 	r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/c.yaml": configuration("web", "0 2 * * *"), "policy/d.yaml": configuration("db", "0 3 * * *")})
 	r.reconcile()
 	revision := r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/c.yaml": configuration("web", "0 4 * * *")})
+	dry := r.api.count["DRY"]
 	r.reconcile()
 	r.expectReady(revision)
+	r.g.Expect(r.api.count["DRY"]-dry).To(Equal(1), "one object changed")
 	c := &v1alpha1.BackupConfiguration{}
 	r.g.Expect(r.exists(c, "web")).To(BeTrue())
 	r.g.Expect(c.Spec.Sessions[0].Scheduler.Schedule).To(Equal("0 4 * * *"))
@@ -168,9 +170,19 @@ func TestEditsByHandAreReverted(t *testing.T) {
 	r.g.Expect(r.emitted()).To(ConsistOf(ContainSubstring("changed or deleted by hand")))
 
 	r.clock.Step(driftInterval)
-	writes := r.api.writes()
+	writes, dry := r.api.writes(), r.api.count["DRY"]
 	r.reconcile()
 	r.g.Expect(r.api.writes()).To(Equal(writes), "nothing drifted")
+	r.g.Expect(r.api.count["DRY"]).To(Equal(dry), "nor did anything change since it was compared")
+
+	r.g.Expect(r.exists(c, "web")).To(BeTrue())
+	c.Labels = nil // which does not change its generation
+	r.g.Expect(r.Update(t.Context(), c)).To(Succeed())
+	r.clock.Step(driftInterval)
+	r.reconcile()
+	r.g.Expect(r.exists(c, "web")).To(BeTrue())
+	r.g.Expect(c.Labels).To(HaveKey(v1alpha1.LabelSyncName))
+	r.g.Expect(r.api.count["DRY"] - dry).To(Equal(1))
 }
 
 func TestARequestMakesAPass(t *testing.T) {

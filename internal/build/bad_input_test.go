@@ -108,6 +108,7 @@ spec:
 		"alias bomb in a patch":              {files: files{"kustomization.yaml": "resources: [b.yaml]\npatches:\n- patch: |-\n" + indent(bomb), "b.yaml": storage("s")}, file: "kustomization.yaml", document: 1, line: 2, field: "patches", says: "aliases"},
 		"alias of itself":                    {files: files{"a.yaml": "a: &a [*a]\n"}, file: "a.yaml", document: 1, line: 1, says: "refers to itself"},
 		"file of 11 MiB":                     {files: files{"a.yaml": "#" + strings.Repeat("x", 11<<20)}, file: "a.yaml", says: "larger than 10485760 bytes"},
+		"too many values":                    {files: files{"a.yaml": strings.Repeat("a: b\n", 300_000)}, file: "a.yaml", says: "too many values"},
 		"nested too deep":                    {files: files{"a.yaml": strings.Repeat("[", 100) + strings.Repeat("]", 100)}, file: "a.yaml", document: 1, line: 1, says: "nested more than 64 levels"},
 		"binary file":                        {files: files{"a.yaml": "kind: x\n\x7fELF\x00\x01\x02\xfe"}, file: "a.yaml", line: 2, says: "is binary"},
 		"UTF-16 file":                        {files: files{"a.yaml": utf16}, file: "a.yaml", line: 1, says: "is UTF-16"},

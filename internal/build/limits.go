@@ -8,8 +8,12 @@ type Limits struct {
 	Documents int   // of all files (20,000, as many as an inventory holds)
 	Depth     int   // of nesting in one document (64)
 	Aliases   int   // of YAML in one document (100)
-	Nodes     int   // of one document after its aliases are expanded (1,000,000)
+	Nodes     int   // values of one document after its aliases are expanded (200,000)
 }
+
+// separatorsPerNode times Nodes is how many separators a file may have. They bound what the parser allocates, which is some
+// hundred bytes for each, before there is a node to count.
+const separatorsPerNode = 2
 
 func (l Limits) withDefaults() Limits {
 	if l.FileBytes <= 0 {
@@ -21,7 +25,7 @@ func (l Limits) withDefaults() Limits {
 	for _, d := range []struct {
 		field *int
 		value int
-	}{{&l.Files, 10_000}, {&l.Documents, 20_000}, {&l.Depth, 64}, {&l.Aliases, 100}, {&l.Nodes, 1_000_000}} {
+	}{{&l.Files, 10_000}, {&l.Documents, 20_000}, {&l.Depth, 64}, {&l.Aliases, 100}, {&l.Nodes, 200_000}} {
 		if *d.field <= 0 {
 			*d.field = d.value
 		}

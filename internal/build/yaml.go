@@ -25,6 +25,10 @@ var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
 // parse splits a stream into its documents, without those that are empty, and checks each against the limits. Aliases are
 // not expanded yet.
 func (b *builder) parse(file string, data []byte) (docs []document) {
+	if separators(data) > separatorsPerNode*b.opts.Limits.Nodes {
+		b.report(v1alpha1.ReasonBuildFailed, file, 0, 0, "", "file has too many values: split it, or keep data that is not policy elsewhere")
+		return nil
+	}
 	number := 1
 	defer func() {
 		if r := recover(); r != nil { // the parser is not ours, and the file is a stranger's
@@ -61,6 +65,14 @@ func (b *builder) parse(file string, data []byte) (docs []document) {
 		}
 		docs = append(docs, document{file: file, number: number, node: node.Content[0]})
 	}
+}
+
+// separators counts what can begin a value in YAML.
+func separators(data []byte) (n int) {
+	for _, s := range []string{"\n", ",", "[", "{", ": ", "- ", "? "} {
+		n += bytes.Count(data, []byte(s))
+	}
+	return n
 }
 
 // extent is how large a node is with its aliases expanded.
