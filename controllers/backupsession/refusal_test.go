@@ -90,6 +90,12 @@ func TestARunThatCannotStart(t *testing.T) {
 			},
 			want: "Failed/TargetNotFound",
 		},
+		"it belongs to something else": {
+			run: func(s *v1alpha1.BackupSession) {
+				s.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "other", UID: "x", Controller: new(true)}}
+			},
+			want: "Succeeded/Succeeded",
+		},
 		"an addon that does not exist": {
 			policy: func(c *v1alpha1.BackupConfiguration) { c.Spec.Sessions[0].Addon.Name = "nothing" }, want: "Failed/AddonNotFound",
 		},

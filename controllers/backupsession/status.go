@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -40,7 +41,8 @@ func (r *Reconciler) adopt(ctx context.Context, s *v1alpha1.BackupSession, invok
 	s.Labels[v1alpha1.LabelInvokerKind] = s.Spec.Invoker.Kind
 	s.Labels[v1alpha1.LabelInvokerName] = policy.LabelValue(s.Spec.Invoker.Name)
 	s.Labels[v1alpha1.LabelSession] = s.Spec.Session
-	if invoker != nil {
+	// A run that something else controls goes when that goes.
+	if owner := metav1.GetControllerOf(s); invoker != nil && (owner == nil || owner.Kind == s.Spec.Invoker.Kind && owner.Name == s.Spec.Invoker.Name) {
 		if err := controllerutil.SetControllerReference(invoker, s, r.Scheme); err != nil {
 			return fmt.Errorf("own backup session %s: %w", s.Name, err)
 		}

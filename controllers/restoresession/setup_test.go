@@ -1,0 +1,33 @@
+package restoresession
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+
+	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed"
+)
+
+// With caches that lag and watches that wake it, a restore goes its way without being asked.
+func TestAManagerRunsARestore(t *testing.T) {
+	w := newWorld(t)
+	sessiontest.Manager(t, bed.Manager.GetConfig(), testbed.Scheme(), func(mgr ctrl.Manager) error {
+		r := &Reconciler{
+			Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), EventRecorder: w.events, Clock: clock.RealClock{},
+			MoverImage: "mover:test", ClusterUID: "cluster", FieldManager: "cairn-manager",
+		}
+		return r.SetupWithManager(mgr, controller.Options{SkipNameValidation: new(true)})
+	}, w.namespace, w.storage)
+	w.restore("restore")
+	w.Eventually(func() string {
+		sessiontest.Cluster(t, w.client, w.namespace, w.outcome)
+		return ending(w.session("restore"))
+	}).WithTimeout(30*time.Second).Should(Equal("Succeeded/Succeeded"), "the Job ended")
+	w.Expect(w.jobs()).To(HaveLen(1))
+	w.Expect(w.stamp()).NotTo(BeEmpty())
+}
