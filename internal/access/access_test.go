@@ -229,3 +229,37 @@ func TestCredentialsAreRefusedWithAReason(t *testing.T) {
 		})
 	}
 }
+
+func TestTheDigestFollowsTheSecretsAndTellsNothingOfThem(t *testing.T) {
+	g := NewWithT(t)
+	ns := namespace(t)
+	storage := s3(t, ns, nil)
+	secret(t, ns, "enc", map[string]string{"password": "p"})
+	digest := func() string {
+		d, err := access.Digest(t.Context(), api, ns, storage, v1alpha1.ObjectReference{Name: "enc"})
+		g.Expect(err).NotTo(HaveOccurred())
+		return d
+	}
+	first := digest()
+	g.Expect(digest()).To(Equal(first))
+	var s corev1.Secret
+	g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "enc"}, &s)).To(Succeed())
+	s.Data["password"] = []byte("q")
+	g.Expect(api.Update(t.Context(), &s)).To(Succeed())
+	g.Expect(digest()).NotTo(Equal(first))
+}
+
+func TestCopiesAreRemovedWithTheirJob(t *testing.T) {
+	g := NewWithT(t)
+	ns, home := namespace(t), namespace(t)
+	storage := s3(t, home, everybody())
+	secret(t, ns, "enc", map[string]string{"password": "p"})
+	_, err := access.EnsureCredentials(t.Context(), api, owner(t, ns), ns, storage, v1alpha1.ObjectReference{Name: "enc"}, "job")
+	g.Expect(err).NotTo(HaveOccurred())
+	for range 2 {
+		g.Expect(access.RemoveCopies(t.Context(), api, ns, "job")).To(Succeed())
+	}
+	var secrets corev1.SecretList
+	g.Expect(api.List(t.Context(), &secrets, client.InNamespace(ns))).To(Succeed())
+	g.Expect(secrets.Items).To(HaveLen(1), "the user's own stays")
+}

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,23 +28,22 @@ func EnsureCredentials(ctx context.Context, c client.Client, owner client.Object
 	if err := Allowed(ctx, c, storage, namespace); err != nil {
 		return task.Credentials{}, err
 	}
-	storageData, err := StorageCredential(ctx, c, storage)
+	key, err := storageSecret(ctx, c, storage)
 	if err != nil {
 		return task.Credentials{}, err
 	}
-	encryptionFrom, encryptionData, err := encryptionCredential(ctx, c, namespace, storage, encryption)
+	password, passwordKey, err := encryptionSecret(ctx, c, namespace, storage, encryption)
 	if err != nil {
 		return task.Credentials{}, err
 	}
 	var out task.Credentials
-	if s3 := storage.Spec.Storage.S3; s3 != nil {
-		from := client.ObjectKey{Namespace: storage.Namespace, Name: s3.SecretName}
-		if out.StorageSecret, err = provide(ctx, c, owner, namespace, from, storageData, jobBaseName+"-storage"); err != nil {
+	if key != nil {
+		if out.StorageSecret, err = provide(ctx, c, owner, namespace, key, jobBaseName+storageSuffix, task.StorageKeys(storage.Spec.Storage)...); err != nil {
 			return task.Credentials{}, err
 		}
 	}
-	if encryption.Name != "" {
-		if out.EncryptionSecret, err = provide(ctx, c, owner, namespace, encryptionFrom, encryptionData, jobBaseName+"-encryption"); err != nil {
+	if password != nil {
+		if out.EncryptionSecret, err = provide(ctx, c, owner, namespace, password, jobBaseName+encryptionSuffix, passwordKey); err != nil {
 			return task.Credentials{}, err
 		}
 	}
@@ -69,9 +69,45 @@ func Allowed(ctx context.Context, c client.Reader, storage *v1alpha1.BackupStora
 	return nil
 }
 
-// StorageCredential reads the provider's keys of the storage's Secret, nil for a provider without any. A Secret that is
-// absent or lacks a key is an *Error.
-func StorageCredential(ctx context.Context, c client.Reader, storage *v1alpha1.BackupStorage) (map[string][]byte, error) {
+// Digest identifies the Secrets that EnsureCredentials would read, and tells with an *Error that one of them can't be used.
+// It is made from their UIDs and versions, never from their content: a digest of a password helps to guess it.
+func Digest(ctx context.Context, c client.Reader, namespace string, storage *v1alpha1.BackupStorage, encryption v1alpha1.ObjectReference) (string, error) {
+	of := func(s *corev1.Secret) string {
+		if s == nil {
+			return ""
+		}
+		return string(s.UID) + "/" + s.ResourceVersion
+	}
+	key, err := storageSecret(ctx, c, storage)
+	if err != nil {
+		return "", err
+	}
+	password, _, err := encryptionSecret(ctx, c, namespace, storage, encryption)
+	if err != nil {
+		return "", err
+	}
+	return policy.Digest([]string{of(key), of(password)}), nil
+}
+
+// RemoveCopies removes what EnsureCredentials copied for jobBaseName.
+func RemoveCopies(ctx context.Context, c client.Client, namespace, jobBaseName string) error {
+	for _, name := range []string{jobBaseName + storageSuffix, jobBaseName + encryptionSuffix} {
+		s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+		if err := client.IgnoreNotFound(c.Delete(ctx, s)); err != nil {
+			return fmt.Errorf("delete secret %s/%s: %w", namespace, name, err)
+		}
+	}
+	return nil
+}
+
+// What is added to a Job's name for its copied Secrets.
+const (
+	storageSuffix    = "-storage"
+	encryptionSuffix = "-encryption"
+)
+
+// storageSecret reads the storage's Secret, nil for a provider without any. One that is absent or lacks a key is an *Error.
+func storageSecret(ctx context.Context, c client.Reader, storage *v1alpha1.BackupStorage) (*corev1.Secret, error) {
 	s3 := storage.Spec.Storage.S3
 	if s3 == nil {
 		return nil, nil
@@ -93,34 +129,35 @@ func StorageCredential(ctx context.Context, c client.Reader, storage *v1alpha1.B
 	if len(missing) > 0 {
 		return nil, refuse(v1alpha1.ReasonBackendSecretNotAvailable, "Secret %s lacks %s", key, strings.Join(missing, " and "))
 	}
-	return only(secret.Data, task.StorageKeys(storage.Spec.Storage)...), nil
+	return &secret, nil
 }
 
-// encryptionCredential reads the repository's password and says where it was. Without a name there is none to read.
-func encryptionCredential(ctx context.Context, c client.Reader, namespace string, storage *v1alpha1.BackupStorage, encryption v1alpha1.ObjectReference) (client.ObjectKey, map[string][]byte, error) {
+// encryptionSecret reads the Secret with the repository's password and says under which key it is. Without a name there is
+// none to read.
+func encryptionSecret(ctx context.Context, c client.Reader, namespace string, storage *v1alpha1.BackupStorage, encryption v1alpha1.ObjectReference) (secret *corev1.Secret, dataKey string, err error) {
 	key := client.ObjectKey{Namespace: encryption.Namespace, Name: encryption.Name}
 	if key.Name == "" {
-		return key, nil, nil
+		return nil, "", nil
 	}
 	if key.Namespace == "" {
 		key.Namespace = namespace
 	}
 	if !slices.Contains([]string{namespace, storage.Namespace}, key.Namespace) {
-		return key, nil, refuse(v1alpha1.ReasonEncryptionSecretNotAvailable, "encryption Secret %s must be in namespace %s or in that of the storage, %s", key, namespace, storage.Namespace)
+		return nil, "", refuse(v1alpha1.ReasonEncryptionSecretNotAvailable, "encryption Secret %s must be in namespace %s or in that of the storage, %s", key, namespace, storage.Namespace)
 	}
-	var secret corev1.Secret
-	switch err := c.Get(ctx, key, &secret); {
+	secret = &corev1.Secret{}
+	switch err := c.Get(ctx, key, secret); {
 	case apierrors.IsNotFound(err):
-		return key, nil, refuse(v1alpha1.ReasonEncryptionSecretNotAvailable, "there is no encryption Secret %s", key)
+		return nil, "", refuse(v1alpha1.ReasonEncryptionSecretNotAvailable, "there is no encryption Secret %s", key)
 	case err != nil:
-		return key, nil, fmt.Errorf("get secret %s: %w", key, err)
+		return nil, "", fmt.Errorf("get secret %s: %w", key, err)
 	}
 	for _, k := range []string{v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword} {
 		if len(secret.Data[k]) > 0 {
-			return key, only(secret.Data, k), nil
+			return secret, k, nil
 		}
 	}
-	return key, nil, refuse(v1alpha1.ReasonEncryptionSecretNotAvailable, "encryption Secret %s has neither %s nor %s", key, v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword)
+	return nil, "", refuse(v1alpha1.ReasonEncryptionSecretNotAvailable, "encryption Secret %s has neither %s nor %s", key, v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword)
 }
 
 // only copies the keys that are there.
@@ -134,8 +171,8 @@ func only(data map[string][]byte, keys ...string) map[string][]byte {
 	return out
 }
 
-// provide gives the name of a Secret in namespace that holds data: from itself, or a copy that owner owns.
-func provide(ctx context.Context, c client.Client, owner client.Object, namespace string, from client.ObjectKey, data map[string][]byte, name string) (string, error) {
+// provide gives the name of a Secret in namespace that holds the keys: from itself, or a copy that owner owns.
+func provide(ctx context.Context, c client.Client, owner client.Object, namespace string, from *corev1.Secret, name string, keys ...string) (string, error) {
 	if from.Namespace == namespace {
 		return from.Name, nil
 	}
@@ -152,7 +189,7 @@ func provide(ctx context.Context, c client.Client, owner client.Object, namespac
 			WithAPIVersion(gvk.GroupVersion().String()).WithKind(gvk.Kind).
 			WithName(owner.GetName()).WithUID(owner.GetUID()).WithController(true).WithBlockOwnerDeletion(true)).
 		WithType(corev1.SecretTypeOpaque).
-		WithData(data)
+		WithData(only(from.Data, keys...))
 	if err := c.Apply(ctx, secret, client.FieldOwner(FieldManager), client.ForceOwnership); err != nil {
 		return "", fmt.Errorf("apply secret %s/%s: %w", namespace, name, err)
 	}
