@@ -1,6 +1,7 @@
 package task
 
 import (
+	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -28,7 +29,7 @@ type InitStorageJobInput struct {
 
 // InitStorageJobName is the name of the init Job of a BackupStorage and the digest of its spec and credential.
 func InitStorageJobName(storage, digest string) string {
-	return policy.JobName("init-storage", storage, digest)
+	return policy.JobName("init-storage", storage, hex(digest))
 }
 
 // InitStorageJob builds the Job that writes metadata.yaml.
@@ -70,7 +71,7 @@ type InitRepositoryJobInput struct {
 
 // InitRepositoryJobName is the name of the init Job of a Repository and the digest of its spec and credential.
 func InitRepositoryJobName(repository, digest string) string {
-	return policy.JobName("init-repository", repository, digest)
+	return policy.JobName("init-repository", repository, hex(digest))
 }
 
 // InitRepositoryJob builds the Job that finds or creates the repository and writes repository.yaml. Nothing else ever
@@ -100,6 +101,9 @@ func InitRepositoryJob(in InitRepositoryJobInput) (*batchv1.Job, error) {
 		},
 	}.job()
 }
+
+// hex is what a name can hold of "sha256:<hex>".
+func hex(digest string) string { return digest[strings.LastIndexByte(digest, ':')+1:] }
 
 // keyID names the encryption Secret.
 func keyID(r *v1alpha1.Repository) string {
