@@ -1,0 +1,213 @@
+// Package initjob runs the Jobs that initialise storages and repositories: one at a time for each owner, again after a
+// while where it failed, and none once it has succeeded. The Job itself remembers when it failed.
+package initjob
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+const (
+	retryAfter  = time.Minute
+	retryJitter = 15 * time.Second
+	// stuckAfter is when a Job that can't start is made anew: before its deadline takes its place as the reason.
+	stuckAfter = 4 * time.Minute
+	// lookAgain is how often a Job that runs is looked at, and a failure before its retry is due: neither its pod nor the
+	// Secret it is about are watched.
+	lookAgain = 10 * time.Second
+	// takenAgain is how soon a name is tried again that a Job on its way out still has.
+	takenAgain = 2 * time.Second
+)
+
+// Runner runs init Jobs. It is safe for concurrent use.
+type Runner struct {
+	// Client that reads Jobs and Pods from a cache.
+	Client client.Client
+	// Clock tells when a retry is due.
+	Clock clock.PassiveClock
+	// FieldManager of what is created.
+	FieldManager string
+}
+
+// Request is one initialisation that is wanted.
+type Request struct {
+	// Owner of the Job, in its namespace.
+	Owner client.Object
+	// Label of the owner's init Jobs; its value is the owner's name.
+	Label string
+	// Name of the Job, which holds a digest of all that it depends on.
+	Name string
+	// Build makes the Job, and before it what the Job needs.
+	Build func(ctx context.Context) (*batchv1.Job, error)
+}
+
+// Progress is how far an initialisation is.
+type Progress struct {
+	// State is task.StateRunning while it can't be told yet.
+	State task.State
+	// Reason and Message of a failure.
+	Reason, Message string
+	// After is when to look again; 0 is when the Job changes.
+	After time.Duration
+}
+
+// Run looks at the Job of the request, and makes or replaces it where that is due. A Job of another name is of another
+// spec or credential and goes. A failed one goes when it is tried again, a success with Clean, once the caller's status has
+// it: a caller that reads an old status must not begin anew.
+func (r Runner) Run(ctx context.Context, req Request) (Progress, error) {
+	jobs, err := r.jobs(ctx, req)
+	if err != nil {
+		return Progress{}, err
+	}
+	var current *batchv1.Job
+	for i := range jobs {
+		if jobs[i].Name == req.Name {
+			current = &jobs[i]
+			continue
+		}
+		if err := r.remove(ctx, &jobs[i]); err != nil {
+			return Progress{}, err
+		}
+		// Two at once could both create the repository, and the second would replace the key of the first.
+		if !ended(&jobs[i]) {
+			return Progress{State: task.StateRunning, After: takenAgain}, nil
+		}
+	}
+	switch {
+	case current == nil:
+		return r.create(ctx, req)
+	case !current.DeletionTimestamp.IsZero():
+		return Progress{State: task.StateRunning, After: takenAgain}, nil
+	}
+	return r.observe(ctx, current)
+}
+
+// Clean removes what is left of earlier initialisations.
+func (r Runner) Clean(ctx context.Context, req Request) error {
+	jobs, err := r.jobs(ctx, req)
+	if err != nil {
+		return err
+	}
+	for i := range jobs {
+		if err := r.remove(ctx, &jobs[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// jobs are the owner's init Jobs.
+func (r Runner) jobs(ctx context.Context, req Request) ([]batchv1.Job, error) {
+	var list batchv1.JobList
+	if err := r.Client.List(ctx, &list, client.InNamespace(req.Owner.GetNamespace()), client.MatchingLabels{req.Label: policy.LabelValue(req.Owner.GetName())}); err != nil {
+		return nil, fmt.Errorf("list init jobs of %s: %w", req.Owner.GetName(), err)
+	}
+	var own []batchv1.Job
+	for _, job := range list.Items {
+		if metav1.IsControlledBy(&job, req.Owner) {
+			own = append(own, job)
+		}
+	}
+	return own, nil
+}
+
+// create makes the Job. A cache that does not have it yet, or one that is still going away, is waited for.
+func (r Runner) create(ctx context.Context, req Request) (Progress, error) {
+	job, err := req.Build(ctx)
+	if err != nil {
+		return Progress{}, err
+	}
+	switch err := r.Client.Create(ctx, job, client.FieldOwner(r.FieldManager)); {
+	case apierrors.IsAlreadyExists(err):
+		return Progress{State: task.StateRunning, After: takenAgain}, nil
+	case err != nil:
+		return Progress{}, fmt.Errorf("create job %s/%s: %w", job.Namespace, job.Name, err)
+	}
+	return Progress{State: task.StateRunning}, nil
+}
+
+// observe tells how the Job went.
+func (r Runner) observe(ctx context.Context, job *batchv1.Job) (Progress, error) {
+	var pods corev1.PodList
+	if err := r.Client.List(ctx, &pods, client.InNamespace(job.Namespace), client.MatchingLabels{batchv1.JobNameLabel: job.Name}); err != nil {
+		return Progress{}, fmt.Errorf("list pods of job %s/%s: %w", job.Namespace, job.Name, err)
+	}
+	now := r.Clock.Now()
+	o := task.Observe(job, pods.Items, now)
+	switch o.State {
+	case task.StateSucceeded:
+		return Progress{State: o.State}, nil
+	case task.StateFailed:
+		due := retryAt(job)
+		if now.Before(due) {
+			return Progress{State: o.State, Reason: o.Reason, Message: o.Message, After: min(due.Sub(now), lookAgain)}, nil
+		}
+		if err := r.remove(ctx, job); err != nil {
+			return Progress{}, err
+		}
+		return Progress{State: o.State, Reason: o.Reason, Message: o.Message, After: takenAgain}, nil
+	}
+	// Pods are not watched here.
+	return Progress{State: task.StateRunning, After: lookAgain}, nil
+}
+
+// retryAt is when a failed Job is tried again: a minute after its end and up to 15 s more, by its UID, so that the Jobs of
+// one dead server do not come back together.
+func retryAt(job *batchv1.Job) time.Time {
+	for _, c := range job.Status.Conditions {
+		if c.Type == batchv1.JobFailed && c.Status == corev1.ConditionTrue {
+			return c.LastTransitionTime.Add(retryAfter + jitter(job.UID))
+		}
+	}
+	return job.CreationTimestamp.Add(stuckAfter + jitter(job.UID))
+}
+
+func jitter(uid types.UID) time.Duration {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(uid))
+	return time.Duration(h.Sum32()) % retryJitter
+}
+
+// remove deletes the Job, its pods and the credentials that were copied for it. One that has not ended stays until its
+// pods are gone.
+func (r Runner) remove(ctx context.Context, job *batchv1.Job) error {
+	if err := access.RemoveCopies(ctx, r.Client, job.Namespace, job.Name); err != nil {
+		return err
+	}
+	if !job.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	how := metav1.DeletePropagationForeground
+	if ended(job) {
+		how = metav1.DeletePropagationBackground
+	}
+	err := r.Client.Delete(ctx, job, client.PropagationPolicy(how), client.Preconditions{UID: &job.UID})
+	if client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
+		return fmt.Errorf("delete job %s/%s: %w", job.Namespace, job.Name, err)
+	}
+	return nil
+}
+
+// ended says whether none of the Job's pods runs any more.
+func ended(job *batchv1.Job) bool {
+	for _, c := range job.Status.Conditions {
+		if (c.Type == batchv1.JobFailed || c.Type == batchv1.JobComplete) && c.Status == corev1.ConditionTrue {
+			return true
+		}
+	}
+	return false
+}
