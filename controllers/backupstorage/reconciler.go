@@ -1,0 +1,210 @@
+// Package backupstorage reconciles BackupStorages: it writes metadata.yaml into the backend through an init Job, and says
+// whether the backend can be used.
+package backupstorage
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	kerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+	"github.com/fluxcd/pkg/runtime/controller"
+	"github.com/fluxcd/pkg/runtime/patch"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/initjob"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// Reconciler reconciles BackupStorages.
+type Reconciler struct {
+	client.Client
+	record.EventRecorder
+	controller.Metrics
+
+	// APIReader reads Secrets from the API server.
+	APIReader client.Reader
+	// Scheme of the client.
+	Scheme *runtime.Scheme
+	// Clock tells when a failed init Job is tried again.
+	Clock clock.PassiveClock
+	// MoverImage is the image of init Jobs.
+	MoverImage string
+	// ClusterUID is the UID of the namespace kube-system.
+	ClusterUID string
+	// FieldManager of what is written.
+	FieldManager string
+}
+
+// Secrets are not watched: they are read again after this time.
+const (
+	credentialInterval = 10 * time.Minute
+	missingInterval    = 15 * time.Second
+)
+
+// Reconcile brings one BackupStorage's init Job and status up to date.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, retErr error) {
+	start := r.Clock.Now()
+	storage := &v1alpha1.BackupStorage{}
+	if err := r.Get(ctx, req.NamespacedName, storage); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if v1alpha1.HasRecordAnnotation(storage.Annotations) || !storage.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil
+	}
+	before := storage.DeepCopy()
+	patcher := patch.NewSerialPatcher(storage, r.Client)
+	defer func() {
+		if err := patcher.Patch(ctx, storage, patch.WithOwnedConditions{Conditions: ownedConditions}, patch.WithFieldOwner(r.FieldManager)); err != nil {
+			retErr = kerrors.NewAggregate([]error{retErr, client.IgnoreNotFound(err)})
+			return
+		}
+		r.announce(before, storage)
+		r.RecordReadiness(ctx, storage)
+		r.RecordReconciling(ctx, storage)
+		r.RecordStalled(ctx, storage)
+		r.RecordDuration(ctx, storage, start)
+	}()
+	return r.reconcile(ctx, storage)
+}
+
+func (r *Reconciler) reconcile(ctx context.Context, storage *v1alpha1.BackupStorage) (ctrl.Result, error) {
+	sameSpec := storage.Status.ObservedGeneration == storage.Generation
+	storage.Status.ObservedGeneration = storage.Generation
+	owner, err := r.elder(ctx, storage)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if owner != "" {
+		stall(storage, v1alpha1.ReasonStorageTaken, "BackupStorage "+owner+" has this place already: use that one, or another prefix")
+		return ctrl.Result{}, nil
+	}
+	digest, err := r.digest(ctx, storage)
+	if reason, message, ok := access.ReasonOf(err); ok {
+		conditions.MarkFalse(storage, v1alpha1.ConditionBackendSecretFound, reason, "%s", message)
+		notReady(storage, reason, message)
+		return ctrl.Result{RequeueAfter: missingInterval}, nil
+	}
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if storage.Spec.Storage.S3 != nil {
+		conditions.MarkTrue(storage, v1alpha1.ConditionBackendSecretFound, v1alpha1.ReasonBackendSecretAvailable, "the Secret has its keys")
+	} else {
+		conditions.Delete(storage, v1alpha1.ConditionBackendSecretFound)
+	}
+	return r.initialise(ctx, storage, digest, sameSpec)
+}
+
+// initialise runs the init Job unless this backend was seen with this credential before.
+func (r *Reconciler) initialise(ctx context.Context, storage *v1alpha1.BackupStorage, digest string, sameSpec bool) (ctrl.Result, error) {
+	request := initjob.Request{
+		Owner: storage, Label: v1alpha1.LabelStorage, Name: task.InitStorageJobName(storage.Name, digest),
+		Build: func(ctx context.Context) (*batchv1.Job, error) { return r.job(ctx, storage, digest) },
+	}
+	runner := initjob.Runner{Client: r.Client, Clock: r.Clock, FieldManager: r.FieldManager}
+	if storage.Status.InitializedSpec == digest {
+		ready(storage)
+		return r.later(storage), runner.Clean(ctx, request)
+	}
+	progress, err := runner.Run(ctx, request)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	switch progress.State {
+	case task.StateSucceeded:
+		storage.Status.InitializedSpec = digest
+		ready(storage)
+		return r.later(storage), nil
+	case task.StateFailed:
+		conditions.MarkFalse(storage, v1alpha1.ConditionBackendInitialized, v1alpha1.ReasonBackendInitializationFailed, "%s", progress.Message)
+		notReady(storage, progress.Reason, progress.Message)
+	default:
+		progressing(storage, sameSpec)
+	}
+	return ctrl.Result{RequeueAfter: progress.After}, nil
+}
+
+// job builds the init Job in the storage's own namespace.
+func (r *Reconciler) job(ctx context.Context, storage *v1alpha1.BackupStorage, digest string) (*batchv1.Job, error) {
+	if err := access.EnsureMover(ctx, r.Client, storage.Namespace); err != nil {
+		return nil, err
+	}
+	name := task.InitStorageJobName(storage.Name, digest)
+	credentials, err := access.EnsureCredentials(ctx, r.Client, storage, storage.Namespace, storage, v1alpha1.ObjectReference{}, name)
+	if err != nil {
+		return nil, err
+	}
+	return task.InitStorageJob(task.InitStorageJobInput{
+		Storage: storage, Credentials: credentials, Digest: digest, Image: r.MoverImage, ClusterUID: r.ClusterUID,
+	})
+}
+
+// digest of backend and credential.
+func (r *Reconciler) digest(ctx context.Context, storage *v1alpha1.BackupStorage) (string, error) {
+	credential, err := access.Digest(ctx, r.APIReader, storage.Namespace, storage, v1alpha1.ObjectReference{})
+	if err != nil {
+		return "", err
+	}
+	return policy.Digest([]any{storage.Spec.Storage, credential}), nil
+}
+
+// later is when the Secret is read again.
+func (r *Reconciler) later(storage *v1alpha1.BackupStorage) ctrl.Result {
+	if storage.Spec.Storage.S3 == nil {
+		return ctrl.Result{}
+	}
+	return ctrl.Result{RequeueAfter: credentialInterval}
+}
+
+// elder is the oldest other storage in the same place that is older than this one, "" where there is none.
+func (r *Reconciler) elder(ctx context.Context, storage *v1alpha1.BackupStorage) (string, error) {
+	var list v1alpha1.BackupStorageList
+	if err := r.List(ctx, &list, client.MatchingFields{indexPlace: placeOf(storage)}); err != nil {
+		return "", fmt.Errorf("list storages in the same place: %w", err)
+	}
+	oldest := storage
+	for i := range list.Items {
+		other := &list.Items[i]
+		if !v1alpha1.HasRecordAnnotation(other.Annotations) && other.DeletionTimestamp.IsZero() && older(other, oldest) {
+			oldest = other
+		}
+	}
+	if oldest == storage {
+		return "", nil
+	}
+	return oldest.Namespace + "/" + oldest.Name, nil
+}
+
+// older orders by creation, then by name.
+func older(a, b *v1alpha1.BackupStorage) bool {
+	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.CreationTimestamp.Before(&b.CreationTimestamp)
+	}
+	return a.Namespace+"/"+a.Name < b.Namespace+"/"+b.Name
+}
+
+// announce tells of a change of readiness, once.
+func (r *Reconciler) announce(before, after *v1alpha1.BackupStorage) {
+	was, is := conditions.Get(before, meta.ReadyCondition), conditions.Get(after, meta.ReadyCondition)
+	if is == nil || is.Reason == v1alpha1.ReasonProgressing || was != nil && was.Status == is.Status && was.Reason == is.Reason && was.Message == is.Message {
+		return
+	}
+	kind := corev1.EventTypeNormal
+	if !conditions.IsReady(after) {
+		kind = corev1.EventTypeWarning
+	}
+	r.Event(after, kind, is.Reason, is.Message)
+}

@@ -1,0 +1,200 @@
+package backupstorage
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+	"github.com/fluxcd/pkg/runtime/conditions/check"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/initjob/initjobtest"
+	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed"
+)
+
+const patience = 15 * time.Second
+
+var (
+	bed    testbed.Bed
+	events testbed.Events
+	now    = clocktesting.NewFakePassiveClock(time.Now())
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(bed.Run(m, func(mgr ctrl.Manager) error {
+		return (&Reconciler{
+			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Scheme: mgr.GetScheme(), Clock: now,
+			MoverImage: "mover:test", ClusterUID: "uid-cluster", FieldManager: "cairn-manager",
+		}).SetupWithManager(mgr, controller.Options{})
+	}))
+}
+
+// storageOf makes an S3 storage in a bucket of its own, with its Secret.
+func storageOf(t testing.TB, change ...func(*v1alpha1.BackupStorage)) *v1alpha1.BackupStorage {
+	t.Helper()
+	namespace := bed.Namespace(t, nil)
+	s := &v1alpha1.BackupStorage{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "s3"},
+		Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
+			Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Bucket: namespace, SecretName: "key"},
+		}},
+	}
+	for _, f := range change {
+		f(s)
+	}
+	bed.Create(t, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "key"},
+		StringData: map[string]string{v1alpha1.S3AccessKeyID: "id", v1alpha1.S3SecretAccessKey: "secret"},
+	}, s)
+	return s
+}
+
+func expect(t testing.TB, s *v1alpha1.BackupStorage, reason string) {
+	t.Helper()
+	NewWithT(t).Eventually(func(g Gomega) {
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
+		g.Expect(conditions.GetReason(s, meta.ReadyCondition)).To(Equal(reason), "%+v", s.Status)
+		g.Expect(s.Status.ObservedGeneration).To(Equal(s.Generation))
+		g.Expect(s.Status.Phase == v1alpha1.PhaseReady).To(Equal(reason == v1alpha1.ReasonReady))
+	}, patience, 50*time.Millisecond).Should(Succeed(), reason)
+	if reason == v1alpha1.ReasonProgressing {
+		return // Ready is Unknown then, which the checker does not know
+	}
+	check.NewChecker(bed.Client, &check.Conditions{NegativePolarity: []string{meta.StalledCondition, meta.ReconcilingCondition}}).
+		WithT(NewWithT(t)).CheckErr(t.Context(), s)
+}
+
+func success() task.Result {
+	return task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded}
+}
+
+func failure(reason string) task.Result {
+	return task.Result{Outcome: task.OutcomeFailed, Reason: reason, Message: "it went wrong"}
+}
+
+func noJobs(t testing.TB, namespace string) {
+	t.Helper()
+	NewWithT(t).Eventually(func(g Gomega) {
+		var jobs batchv1.JobList
+		g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(namespace))).To(Succeed())
+		g.Expect(jobs.Items).To(BeEmpty())
+	}, patience, 50*time.Millisecond).Should(Succeed(), "finished init Jobs go")
+}
+
+// touch makes the controller look again.
+func touch(t testing.TB, s *v1alpha1.BackupStorage) {
+	t.Helper()
+	bed.Edit(t, s, func() { s.Labels = map[string]string{"touched": s.Labels["touched"] + "x"} })
+}
+
+func TestAStorageIsInitialisedOnce(t *testing.T) {
+	g := NewWithT(t)
+	s := storageOf(t)
+	expect(t, s, v1alpha1.ReasonProgressing)
+	job := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
+	g.Expect(metav1.IsControlledBy(job, s)).To(BeTrue())
+	g.Expect(job.Spec.Template.Spec.ServiceAccountName).To(Equal(v1alpha1.MoverServiceAccount))
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: s.Namespace, Name: v1alpha1.MoverServiceAccount}, &corev1.ServiceAccount{})).To(Succeed())
+	initjobtest.Finish(t, bed.Client, job, success(), now.Now())
+	expect(t, s, v1alpha1.ReasonReady)
+	g.Expect(conditions.IsTrue(s, v1alpha1.ConditionBackendInitialized)).To(BeTrue())
+	g.Expect(conditions.IsTrue(s, v1alpha1.ConditionBackendSecretFound)).To(BeTrue())
+	noJobs(t, s.Namespace)
+
+	writes := bed.Writes(s.Namespace)
+	touch(t, s)
+	g.Consistently(func() []string { return bed.Writes(s.Namespace) }, time.Second, 100*time.Millisecond).Should(Equal(writes), "nothing changed, nothing is written")
+	g.Expect(events.Of(s.Namespace)).To(Equal([]string{"Normal Ready the backend can be used"}))
+}
+
+func TestAnotherBackendOrCredentialIsInitialisedAnew(t *testing.T) {
+	g := NewWithT(t)
+	s := storageOf(t)
+	first := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
+	initjobtest.Finish(t, bed.Client, first, success(), now.Now())
+	expect(t, s, v1alpha1.ReasonReady)
+
+	var secret corev1.Secret
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: s.Namespace, Name: "key"}, &secret)).To(Succeed())
+	secret.StringData = map[string]string{v1alpha1.S3SecretAccessKey: "rotated"}
+	g.Expect(bed.Client.Update(t.Context(), &secret)).To(Succeed())
+	touch(t, s)
+	second := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)
+	expect(t, s, v1alpha1.ReasonReady) // a credential that is proved anew takes no readiness away
+	initjobtest.Finish(t, bed.Client, second, failure(v1alpha1.ReasonBadCredentials), now.Now())
+	expect(t, s, v1alpha1.ReasonBadCredentials)
+
+	bed.Edit(t, s, func() { s.Spec.Storage.S3.Prefix = "elsewhere" })
+	third := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first, second)
+	initjobtest.Finish(t, bed.Client, third, success(), now.Now())
+	expect(t, s, v1alpha1.ReasonReady)
+	noJobs(t, s.Namespace)
+}
+
+func TestAFailedInitialisationSaysWhyAndIsTriedAgainAfterAMinute(t *testing.T) {
+	g := NewWithT(t)
+	s := storageOf(t)
+	first := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
+	initjobtest.Finish(t, bed.Client, first, failure(v1alpha1.ReasonBucketNotFound), now.Now())
+	expect(t, s, v1alpha1.ReasonBucketNotFound)
+	g.Expect(conditions.GetMessage(s, meta.ReadyCondition)).To(Equal("it went wrong"))
+	g.Expect(conditions.IsFalse(s, v1alpha1.ConditionBackendInitialized)).To(BeTrue())
+
+	now.SetTime(now.Now().Add(50 * time.Second))
+	touch(t, s)
+	g.Consistently(func() error {
+		return bed.Client.Get(t.Context(), client.ObjectKeyFromObject(first), &batchv1.Job{})
+	}, time.Second, 100*time.Millisecond).Should(Succeed(), "it is too early")
+
+	now.SetTime(now.Now().Add(time.Minute))
+	touch(t, s)
+	second := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)
+	expect(t, s, v1alpha1.ReasonBucketNotFound) // the last word stays while it is tried again
+	initjobtest.Finish(t, bed.Client, second, success(), now.Now())
+	expect(t, s, v1alpha1.ReasonReady)
+	g.Expect(events.Of(s.Namespace)).To(Equal([]string{"Warning BucketNotFound it went wrong", "Normal Ready the backend can be used"}))
+}
+
+func TestAMissingSecretIsSaid(t *testing.T) {
+	g := NewWithT(t)
+	s := storageOf(t, func(s *v1alpha1.BackupStorage) { s.Spec.Storage.S3.SecretName = "absent" })
+	expect(t, s, v1alpha1.ReasonBackendSecretNotAvailable)
+	g.Expect(conditions.IsFalse(s, v1alpha1.ConditionBackendSecretFound)).To(BeTrue())
+	noJobs(t, s.Namespace)
+}
+
+func TestOfTwoStoragesInOnePlaceTheOlderWins(t *testing.T) {
+	g := NewWithT(t)
+	older := storageOf(t)
+	expect(t, older, v1alpha1.ReasonProgressing)
+	g.Eventually(func() bool { return time.Since(older.CreationTimestamp.Time) > time.Second }, patience, 50*time.Millisecond).Should(BeTrue(), "creation has a resolution of seconds")
+	younger := storageOf(t, func(s *v1alpha1.BackupStorage) {
+		s.Spec.Storage.S3.Bucket, s.Spec.Storage.S3.Prefix = older.Namespace, "/"
+	})
+	expect(t, younger, v1alpha1.ReasonStorageTaken)
+	g.Expect(conditions.IsStalled(younger)).To(BeTrue())
+	g.Expect(conditions.GetMessage(younger, meta.ReadyCondition)).To(ContainSubstring(older.Namespace + "/s3"))
+	g.Expect(bed.Client.Delete(t.Context(), older)).To(Succeed())
+	expect(t, younger, v1alpha1.ReasonProgressing)
+}
+
+func TestARecordIsNotActedOn(t *testing.T) {
+	g := NewWithT(t)
+	s := storageOf(t, func(s *v1alpha1.BackupStorage) { s.Annotations = map[string]string{v1alpha1.AnnotationRecord: "c"} })
+	g.Consistently(func() string {
+		return strings.Join(bed.Writes(s.Namespace), ",")
+	}, time.Second, 100*time.Millisecond).Should(BeEmpty())
+}
