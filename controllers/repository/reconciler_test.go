@@ -1,0 +1,255 @@
+package repository
+
+import (
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+	"github.com/fluxcd/pkg/runtime/conditions/check"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/initjob/initjobtest"
+	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed"
+)
+
+const patience = 15 * time.Second
+
+var (
+	bed    testbed.Bed
+	events testbed.Events
+	now    = clocktesting.NewFakePassiveClock(time.Now())
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(bed.Run(m, func(mgr ctrl.Manager) error {
+		return (&Reconciler{
+			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Scheme: mgr.GetScheme(), Clock: now,
+			MoverImage: "mover:test", ClusterUID: "uid-cluster", FieldManager: "cairn-manager",
+		}).SetupWithManager(mgr, controller.Options{})
+	}))
+}
+
+// storageOf makes a storage in a namespace of its own that is ready and open to all.
+func storageOf(t testing.TB) *v1alpha1.BackupStorage {
+	t.Helper()
+	all := v1alpha1.NamespacesFromAll
+	namespace := bed.Namespace(t, nil)
+	s := &v1alpha1.BackupStorage{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "s3"},
+		Spec: v1alpha1.BackupStorageSpec{
+			Storage:     v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Bucket: namespace, SecretName: "key"}},
+			UsagePolicy: &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: &all}},
+		},
+	}
+	bed.Create(t, secretOf(namespace, "key", map[string]string{v1alpha1.S3AccessKeyID: "id", v1alpha1.S3SecretAccessKey: "secret"}), s)
+	usable(t, s)
+	return s
+}
+
+// usable writes the status that the storage's own controller writes in real life.
+func usable(t testing.TB, s *v1alpha1.BackupStorage) {
+	t.Helper()
+	bed.EditStatus(t, s, func() { s.Status.Phase, s.Status.ObservedGeneration = v1alpha1.PhaseReady, s.Generation })
+}
+
+func secretOf(namespace, name string, data map[string]string) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, StringData: data}
+}
+
+// repositoryOf is a Repository in a namespace with the encryption Secret "enc".
+func repositoryOf(t testing.TB, s *v1alpha1.BackupStorage, change ...func(*v1alpha1.Repository)) *v1alpha1.Repository {
+	t.Helper()
+	namespace := bed.Namespace(t, nil)
+	r := &v1alpha1.Repository{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web"},
+		Spec: v1alpha1.RepositorySpec{
+			AppRef:     v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
+			StorageRef: v1alpha1.ObjectReference{Namespace: s.Namespace, Name: s.Name}, Path: "/shop/web",
+			EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
+		},
+	}
+	for _, f := range change {
+		f(r)
+	}
+	bed.Create(t, secretOf(namespace, "enc", map[string]string{"password": "p"}), r)
+	return r
+}
+
+func expect(t testing.TB, r *v1alpha1.Repository, reason string) {
+	t.Helper()
+	NewWithT(t).Eventually(func(g Gomega) {
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
+		g.Expect(conditions.GetReason(r, meta.ReadyCondition)).To(Equal(reason), "%+v", r.Status)
+		g.Expect(r.Status.ObservedGeneration).To(Equal(r.Generation))
+		g.Expect(r.Status.Phase == v1alpha1.PhaseReady).To(Equal(reason == v1alpha1.ReasonReady))
+	}, patience, 50*time.Millisecond).Should(Succeed(), reason)
+	if reason == v1alpha1.ReasonProgressing {
+		return // Ready is Unknown then, which the checker does not know
+	}
+	check.NewChecker(bed.Client, &check.Conditions{NegativePolarity: []string{meta.StalledCondition, meta.ReconcilingCondition}}).
+		WithT(NewWithT(t)).CheckErr(t.Context(), r)
+}
+
+// initialised is a Repository whose init Job succeeded.
+func initialised(t testing.TB, s *v1alpha1.BackupStorage) (*v1alpha1.Repository, *batchv1.Job) {
+	t.Helper()
+	r := repositoryOf(t, s)
+	job := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository)
+	initjobtest.Finish(t, bed.Client, job, task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded}, now.Now())
+	expect(t, r, v1alpha1.ReasonReady)
+	return r, job
+}
+
+func taskOf(t testing.TB, job *batchv1.Job) task.Task {
+	t.Helper()
+	got, err := task.Decode([]byte(job.Spec.Template.Annotations[v1alpha1.AnnotationTask]), task.KindInitRepository)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return got
+}
+
+func TestARepositoryIsInitialisedOnceWithACopyOfTheCredential(t *testing.T) {
+	g := NewWithT(t)
+	s := storageOf(t)
+	r := repositoryOf(t, s)
+	expect(t, r, v1alpha1.ReasonProgressing)
+	job := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository)
+	g.Expect(metav1.IsControlledBy(job, r)).To(BeTrue())
+	g.Expect(taskOf(t, job).Repository.Directory).To(Equal("shop/web"))
+	g.Expect(taskOf(t, job).Repository.MustExist).To(BeFalse())
+	copied := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: job.Name + "-storage"}}
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(copied), copied)).To(Succeed())
+
+	initjobtest.Finish(t, bed.Client, job, task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded}, now.Now())
+	expect(t, r, v1alpha1.ReasonReady)
+	g.Eventually(func(g Gomega) {
+		var jobs batchv1.JobList
+		g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(r.Namespace))).To(Succeed())
+		g.Expect(jobs.Items).To(BeEmpty())
+		var secrets corev1.SecretList
+		g.Expect(bed.Client.List(t.Context(), &secrets, client.InNamespace(r.Namespace))).To(Succeed())
+		g.Expect(secrets.Items).To(HaveLen(1))
+	}, patience, 50*time.Millisecond).Should(Succeed(), "Job and copy go, the user's Secret stays")
+
+	writes := bed.Writes(r.Namespace)
+	bed.Edit(t, r, func() { r.Labels = map[string]string{"touched": "x"} })
+	g.Consistently(func() []string { return bed.Writes(r.Namespace) }, time.Second, 100*time.Millisecond).Should(Equal(writes), "nothing changed, nothing is written")
+	g.Expect(events.Of(r.Namespace)).To(Equal([]string{"Normal Ready the repository can be used"}))
+}
+
+func TestAFailedInitialisationSaysWhy(t *testing.T) {
+	g := NewWithT(t)
+	r := repositoryOf(t, storageOf(t))
+	job := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository)
+	initjobtest.Finish(t, bed.Client, job, task.Result{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonDirectoryTaken, Message: "another cluster's"}, now.Now())
+	expect(t, r, v1alpha1.ReasonDirectoryTaken)
+	g.Expect(conditions.IsFalse(r, v1alpha1.ConditionRepositoryInitialized)).To(BeTrue())
+
+	bed.Edit(t, r, func() { r.Annotations = map[string]string{v1alpha1.AnnotationAdopt: "shop/web/"} })
+	adopting := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, job)
+	g.Expect(taskOf(t, adopting).Repository.Adopt).To(Equal("shop/web"), "a changed wish is tried at once")
+	initjobtest.Finish(t, bed.Client, adopting, task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded}, now.Now())
+	expect(t, r, v1alpha1.ReasonReady)
+}
+
+func TestARepositoryWhoseStorageMovedIsLookedForAndNotCreated(t *testing.T) {
+	g := NewWithT(t)
+	s := storageOf(t)
+	r, first := initialised(t, s)
+	bed.Edit(t, s, func() { s.Spec.Storage.S3.Prefix = "elsewhere" })
+	expect(t, r, v1alpha1.ReasonStorageNotReady)
+	usable(t, s)
+	job := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first)
+	g.Expect(taskOf(t, job).Repository.MustExist).To(BeTrue())
+}
+
+func TestWhatARepositoryNeedsIsSaid(t *testing.T) {
+	s := storageOf(t)
+	for name, tc := range map[string]struct {
+		change func(*v1alpha1.Repository)
+		reason string
+	}{
+		"its storage": {change: func(r *v1alpha1.Repository) { r.Spec.StorageRef.Name = "absent" }, reason: v1alpha1.ReasonStorageNotFound},
+		"its password": {
+			change: func(r *v1alpha1.Repository) { r.Spec.Path, r.Spec.EncryptionSecret.Name = "/a", "absent" },
+			reason: v1alpha1.ReasonEncryptionSecretNotAvailable,
+		},
+		"a directory without a reserved name": {change: func(r *v1alpha1.Repository) { r.Spec.Path = "/a/kopia" }, reason: v1alpha1.ReasonInvalidPath},
+	} {
+		t.Run(name, func(t *testing.T) { expect(t, repositoryOf(t, s, tc.change), tc.reason) })
+	}
+}
+
+func TestAStorageThatForbidsANamespaceIsNotUsed(t *testing.T) {
+	s := storageOf(t)
+	r, _ := initialised(t, s)
+	bed.Edit(t, s, func() { s.Spec.UsagePolicy = nil })
+	usable(t, s)
+	expect(t, r, v1alpha1.ReasonStorageNotAllowed)
+}
+
+func TestOfTwoRepositoriesOfOneDirectoryTheOlderWins(t *testing.T) {
+	g := NewWithT(t)
+	s := storageOf(t)
+	older := repositoryOf(t, s)
+	expect(t, older, v1alpha1.ReasonProgressing)
+	g.Eventually(func() bool { return time.Since(older.CreationTimestamp.Time) > time.Second }, patience, 50*time.Millisecond).Should(BeTrue(), "creation has a resolution of seconds")
+	younger := repositoryOf(t, s, func(r *v1alpha1.Repository) { r.Spec.Path = "shop/web/" })
+	expect(t, younger, v1alpha1.ReasonDirectoryTaken)
+	g.Expect(conditions.IsStalled(younger)).To(BeTrue())
+	g.Expect(bed.Client.Delete(t.Context(), older)).To(Succeed())
+	expect(t, younger, v1alpha1.ReasonProgressing)
+}
+
+func TestTheStatusCountsSnapshots(t *testing.T) {
+	g := NewWithT(t)
+	r, _ := initialised(t, storageOf(t))
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for i := range 7 {
+		s := &v1alpha1.Snapshot{
+			ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: fmt.Sprintf("s-%d", i)},
+			Spec:       v1alpha1.SnapshotSpec{SnapshotID: fmt.Sprintf("0%d", i), Repository: r.Name, Session: "nightly", BackupSession: "b", Version: "v1", AppRef: r.Spec.AppRef},
+		}
+		bed.Create(t, s)
+		bed.EditStatus(t, s, func() {
+			s.Status.Phase, s.Status.Size = v1alpha1.SnapshotSucceeded, fmt.Sprintf("%d MiB", i)
+			s.Status.SnapshotTime = new(metav1.NewTime(at.Add(time.Duration(i) * time.Hour)))
+			if i == 6 {
+				s.Status.Phase, s.Status.Size, s.Status.SnapshotTime = v1alpha1.SnapshotFailed, "", nil
+			}
+		})
+	}
+	bed.Create(t, &v1alpha1.Snapshot{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "record", Annotations: map[string]string{v1alpha1.AnnotationRecord: "c"}},
+		Spec:       v1alpha1.SnapshotSpec{SnapshotID: "99", Repository: r.Name, Session: "nightly", BackupSession: "b", Version: "v1", AppRef: r.Spec.AppRef},
+	})
+	g.Eventually(func(g Gomega) {
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
+		g.Expect(r.Status.SnapshotCount).To(HaveValue(Equal(int32(6))))
+		g.Expect(r.Status.LastBackupTime.Time).To(BeTemporally("==", at.Add(5*time.Hour)))
+		g.Expect(r.Status.Size).To(Equal("5 MiB"))
+		g.Expect(r.Status.RecentSnapshots).To(HaveLen(5))
+		g.Expect(r.Status.RecentSnapshots[0].Name).To(Equal("s-6"))
+		g.Expect(r.Status.RecentSnapshots[0].Phase).To(Equal(v1alpha1.SnapshotFailed))
+	}, patience, 50*time.Millisecond).Should(Succeed(), "the status follows the Snapshots")
+
+	var s v1alpha1.Snapshot
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: r.Namespace, Name: "s-6"}, &s)).To(Succeed())
+	writes := bed.Writes(r.Namespace)
+	bed.EditStatus(t, &s, func() {
+		s.Status.Components = map[string]v1alpha1.Component{"pvc": {Progress: &v1alpha1.ComponentProgress{FilesDone: 3}}}
+	})
+	g.Consistently(func() []string { return bed.Writes(r.Namespace) }, time.Second, 100*time.Millisecond).Should(Equal(writes), "progress is no news to the repository")
+}

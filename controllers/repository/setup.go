@@ -1,0 +1,113 @@
+package repository
+
+import (
+	"context"
+	"fmt"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// Indexes of the cache: Repositories by directory and storage, Snapshots by repository.
+const (
+	indexDirectory = "repository.directory"
+	indexStorage   = "repository.storage"
+	indexSnapshots = "repository.snapshots"
+)
+
+// SetupWithManager registers the controller, its indexes and its watches.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
+	for _, index := range []struct {
+		object client.Object
+		field  string
+		value  func(client.Object) string
+	}{
+		{&v1alpha1.Repository{}, indexDirectory, func(o client.Object) string { return directoryOf(o.(*v1alpha1.Repository)) }},
+		{&v1alpha1.Repository{}, indexStorage, func(o client.Object) string { return storageKey(o.(*v1alpha1.Repository)) }},
+		{&v1alpha1.Snapshot{}, indexSnapshots, func(o client.Object) string { return o.(*v1alpha1.Snapshot).Spec.Repository }},
+	} {
+		err := mgr.GetFieldIndexer().IndexField(context.Background(), index.object, index.field, func(o client.Object) []string { return []string{index.value(o)} })
+		if err != nil {
+			return fmt.Errorf("index by %s: %w", index.field, err)
+		}
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("repository").
+		For(&v1alpha1.Repository{}).
+		Owns(&batchv1.Job{}).
+		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.ofDirectory), builder.WithPredicates(appearance)).
+		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.ofStorage), builder.WithPredicates(usability)).
+		Watches(&v1alpha1.Snapshot{}, handler.EnqueueRequestsFromMapFunc(ofSnapshot), builder.WithPredicates(outcome)).
+		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
+		WithOptions(opts).
+		Complete(r)
+}
+
+// appearance lets through that something exists or no longer does.
+var appearance = predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
+
+// usability lets through what decides whether a storage can be used.
+var usability = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	before, after := e.ObjectOld.(*v1alpha1.BackupStorage), e.ObjectNew.(*v1alpha1.BackupStorage)
+	return before.Generation != after.Generation || before.Status.Phase != after.Status.Phase ||
+		before.Status.ObservedGeneration != after.Status.ObservedGeneration
+}}
+
+// outcome lets through what a repository's status shows of a Snapshot; its progress is no part of it.
+var outcome = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	before, after := e.ObjectOld.(*v1alpha1.Snapshot), e.ObjectNew.(*v1alpha1.Snapshot)
+	return before.Status.Phase != after.Status.Phase || before.Status.Size != after.Status.Size ||
+		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
+		!equality.Semantic.DeepEqual(before.Status.SnapshotTime, after.Status.SnapshotTime)
+}}
+
+// storageKey is the key of a Repository's storage.
+func storageKey(r *v1alpha1.Repository) string {
+	namespace := r.Spec.StorageRef.Namespace
+	if namespace == "" {
+		namespace = r.Namespace
+	}
+	return namespace + "/" + r.Spec.StorageRef.Name
+}
+
+// ofDirectory are the Repositories of the same directory: who is the oldest may have changed.
+func (r *Reconciler) ofDirectory(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.requests(ctx, client.MatchingFields{indexDirectory: directoryOf(o.(*v1alpha1.Repository))})
+}
+
+func (r *Reconciler) ofStorage(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.requests(ctx, client.MatchingFields{indexStorage: o.GetNamespace() + "/" + o.GetName()})
+}
+
+// ofNamespace are the Repositories whose usagePolicy may have changed with the Namespace's labels.
+func (r *Reconciler) ofNamespace(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.requests(ctx, client.InNamespace(o.GetName()))
+}
+
+func ofSnapshot(_ context.Context, o client.Object) []reconcile.Request {
+	s := o.(*v1alpha1.Snapshot)
+	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.Repository}}}
+}
+
+func (r *Reconciler) requests(ctx context.Context, opts ...client.ListOption) []reconcile.Request {
+	var list v1alpha1.RepositoryList
+	if err := r.List(ctx, &list, opts...); err != nil {
+		return nil
+	}
+	out := make([]reconcile.Request, 0, len(list.Items))
+	for i := range list.Items {
+		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+	}
+	return out
+}
