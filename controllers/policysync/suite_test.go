@@ -64,12 +64,21 @@ func testMain(m *testing.M) int {
 type counter struct {
 	mu    sync.Mutex
 	count map[string]int
-	next  http.RoundTripper
 	// refuse fails requests that it returns true for, as a killed manager does.
 	refuse func(*http.Request) bool
 }
 
-func (c *counter) RoundTrip(r *http.Request) (*http.Response, error) {
+// roundTripper makes one of a function.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// wrap counts what goes through next; each client has its own.
+func (c *counter) wrap(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) { return c.roundTrip(r, next) })
+}
+
+func (c *counter) roundTrip(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 	method := r.Method
 	if r.URL.Query().Get("dryRun") != "" {
 		method = "DRY"
@@ -81,7 +90,7 @@ func (c *counter) RoundTrip(r *http.Request) (*http.Response, error) {
 	if refuse != nil && refuse(r) {
 		return nil, fmt.Errorf("connection lost")
 	}
-	return c.next.RoundTrip(r)
+	return next.RoundTrip(r)
 }
 
 func (c *counter) writes() int {
@@ -119,7 +128,7 @@ func newRoom(t testing.TB, change ...func(*v1alpha1.PolicySync)) *room {
 	r.api = &counter{count: map[string]int{}}
 	counted := rest.CopyConfig(config)
 	counted.QPS = -1
-	counted.Wrap(func(next http.RoundTripper) http.RoundTripper { r.api.next = next; return r.api })
+	counted.Wrap(r.api.wrap)
 	c, err := client.New(counted, client.Options{Scheme: scheme, Mapper: admin.RESTMapper()})
 	r.g.Expect(err).NotTo(HaveOccurred())
 	r.Reconciler = &Reconciler{
