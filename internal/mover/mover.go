@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -100,8 +101,16 @@ func (m *Mover) leave(r task.Result) error {
 	if err != nil {
 		return err
 	}
-	// The kubelet makes the file; elsewhere it is not there.
-	if err := os.WriteFile(m.TerminationPath, b, 0o600); err != nil {
+	// The kubelet makes the file. Where there is none nobody reads it.
+	f, err := os.OpenFile(m.TerminationPath, os.O_WRONLY|os.O_TRUNC, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open termination message: %w", err)
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("write termination message: %w", err)
 	}
 	return nil

@@ -74,6 +74,7 @@ func newPod(t testing.TB) *pod {
 		NewWithT(t).Expect(os.MkdirAll(filepath.Join(p.root, dir), 0o755)).To(Succeed())
 	}
 	p.write("cairn/encryption/password", "correct horse\n")
+	p.write("termination-log", "")
 	p.mover = &mover.Mover{
 		Root: p.root, TerminationPath: filepath.Join(p.root, "termination-log"),
 		Driver: kopia.Driver{}, Status: p.reports, Now: time.Now,
