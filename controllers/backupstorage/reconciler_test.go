@@ -198,3 +198,27 @@ func TestARecordIsNotActedOn(t *testing.T) {
 		return strings.Join(bed.Writes(s.Namespace), ",")
 	}, time.Second, 100*time.Millisecond).Should(BeEmpty())
 }
+
+func TestAnInitJobWaitsUntilTheOneBeforeItIsGone(t *testing.T) {
+	g := NewWithT(t)
+	s := storageOf(t)
+	first := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
+	expect(t, s, v1alpha1.ReasonProgressing)
+	bed.Edit(t, s, func() { s.Spec.Storage.S3.Prefix = "elsewhere" })
+	names := func() ([]string, error) {
+		var jobs batchv1.JobList
+		err := bed.Client.List(t.Context(), &jobs, client.InNamespace(s.Namespace))
+		var out []string
+		for _, job := range jobs.Items {
+			out = append(out, job.Name)
+		}
+		return out, err
+	}
+	g.Eventually(func(g Gomega) {
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(first), first)).To(Succeed())
+		g.Expect(first.DeletionTimestamp).NotTo(BeNil())
+	}, patience, 50*time.Millisecond).Should(Succeed(), "the old one is told to go")
+	g.Consistently(names, 3*time.Second, 200*time.Millisecond).Should(Equal([]string{first.Name}), "its pod may still run")
+	second := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)
+	g.Expect(second.Name).NotTo(Equal(first.Name))
+}
