@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/utils/clock"
+)
+
+// Options are what the program gets from outside of its arguments. Zero fields but the streams have defaults.
+type Options struct {
+	genericiooptions.IOStreams
+	// Program is the name it was called by. kubectl-cairn makes the help speak of "kubectl cairn".
+	Program string
+	// Clock tells ages and the slots of what is triggered. The default is the system's.
+	Clock clock.PassiveClock
+	// Poll is the interval in which --wait looks again. The default is a second.
+	Poll time.Duration
+	// Width of the terminal in characters. The default is that of Out, or 120 where it is not a terminal.
+	Width int
+}
+
+// Run runs the program with its arguments, without its name, and returns the exit code. It prints errors itself.
+func Run(ctx context.Context, o Options, args []string) int {
+	root := newRoot(o.withDefaults())
+	root.SetArgs(args)
+	code, line := exitCode(root.ExecuteContext(ctx))
+	if line != "" {
+		fmt.Fprintln(o.ErrOut, "error: "+line)
+	}
+	return code
+}
+
+func (o Options) withDefaults() Options {
+	if o.Clock == nil {
+		o.Clock = clock.RealClock{}
+	}
+	if o.Poll == 0 {
+		o.Poll = time.Second
+	}
+	if o.Width == 0 {
+		o.Width = terminalWidth(o.Out)
+	}
+	return o
+}
+
+// name is what the user types.
+func (o Options) name() string {
+	if strings.HasPrefix(filepath.Base(o.Program), "kubectl-") {
+		return "kubectl cairn"
+	}
+	return "cairn"
+}
+
+const defaultWidth = 120
+
+func terminalWidth(out io.Writer) int {
+	if f, ok := out.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+			return width
+		}
+	}
+	return defaultWidth
+}
+
+const rootText = `Cairn keeps backup policy in Git, runs it in Kubernetes and commits what happened back to Git.
+
+This program checks policy before it is merged, shows what a cluster made of it, and starts backups and restores.
+"%s help exit-codes" says what its exit codes mean.`
+
+func newRoot(o Options) *cobra.Command {
+	name := o.name()
+	root := &cobra.Command{
+		Use:           "cairn",
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: name},
+		Short:         "Declarative backups from Git",
+		Long:          fmt.Sprintf(rootText, name),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          noCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(o.In)
+	root.SetOut(o.Out)
+	root.SetErr(o.ErrOut)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%s: see %q", err, cmd.CommandPath()+" --help")
+	})
+	root.AddCommand(newValidate(o), newGet(o), newTrigger(o), newRestore(o), newLedger(o), newVersion(o), exitCodesTopic())
+	return root
+}
+
+// noCommand refuses the arguments of a command that only holds others.
+func noCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var known []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			known = append(known, c.Name())
+		}
+	}
+	return usagef("there is no %q in %q: it has %s", args[0], cmd.CommandPath(), strings.Join(known, ", "))
+}
+
+// argsBetween takes between least and most arguments; usage names them.
+func argsBetween(least, most int, usage string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < least || most >= 0 && len(args) > most {
+			return usagef("wrong number of arguments: usage is %q", cmd.CommandPath()+" "+usage)
+		}
+		return nil
+	}
+}

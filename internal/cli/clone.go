@@ -1,0 +1,130 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/object"
+
+	"github.com/cairn-backup/cairn/internal/ledger"
+)
+
+// readClone reads the records branch of a clone. Which commits are the Ledgers' is told by the folders that they changed.
+func readClone(ctx context.Context, f *ledgerLogFlags) ([]entry, error) {
+	repository, err := git.PlainOpenWithOptions(f.dir, &git.PlainOpenOptions{EnableDotGitCommonDir: true})
+	if errors.Is(err, git.ErrRepositoryNotExists) { // looking upwards for .git finds no bare clone, so it comes second
+		repository, err = git.PlainOpenWithOptions(f.dir, &git.PlainOpenOptions{DetectDotGit: true, EnableDotGitCommonDir: true})
+	}
+	if errors.Is(err, git.ErrRepositoryNotExists) {
+		return nil, fmt.Errorf("%s is not a clone: give one with --dir, or read a Ledger's remote with --ledger", f.dir)
+	} else if err != nil {
+		return nil, fmt.Errorf("open the clone %s: %w", f.dir, err)
+	}
+	commit, err := tipOf(repository, f.branch)
+	if err != nil {
+		return nil, err
+	}
+	folder := ledger.Folder(f.path, f.cluster)
+	if f.cluster == "" {
+		folder = path.Dir(ledger.Folder(f.path, "any")) // the one of all clusters
+	}
+	var out []entry
+	for commit != nil && len(out) < f.limit {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		parent, err := parentOf(commit)
+		if err != nil {
+			return nil, err
+		}
+		changed, err := changes(commit, parent, folder)
+		if err != nil {
+			return nil, fmt.Errorf("read commit %s: %w", shortCommit(commit.Hash.String()), err)
+		}
+		if changed {
+			out = append(out, entryOf(commit))
+		}
+		commit = parent
+	}
+	return out, nil
+}
+
+// tipOf finds the branch, of the clone itself or as it was last fetched.
+func tipOf(repository *git.Repository, branch string) (*object.Commit, error) {
+	for _, name := range []plumbing.ReferenceName{plumbing.NewRemoteReferenceName(git.DefaultRemoteName, branch), plumbing.NewBranchReferenceName(branch)} {
+		ref, err := repository.Reference(name, true)
+		if errors.Is(err, plumbing.ErrReferenceNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
+		}
+		commit, err := repository.CommitObject(ref.Hash())
+		if err != nil {
+			return nil, fmt.Errorf("read the tip of %s: %w", name, err)
+		}
+		return commit, nil
+	}
+	return nil, fmt.Errorf("the clone has no branch %s: fetch it (git fetch origin %s:%s), or name another with --branch", branch, branch, branch)
+}
+
+// parentOf is nil at the beginning of the history, and where a shallow clone ends.
+func parentOf(c *object.Commit) (*object.Commit, error) {
+	if c.NumParents() == 0 {
+		return nil, nil
+	}
+	parent, err := c.Parent(0)
+	if errors.Is(err, plumbing.ErrObjectNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the parent of commit %s: %w", shortCommit(c.Hash.String()), err)
+	}
+	return parent, nil
+}
+
+// changes says whether a commit has another content of a folder than its parent.
+func changes(c, parent *object.Commit, folder string) (bool, error) {
+	now, err := treeAt(c, folder)
+	if err != nil || parent == nil {
+		return !now.IsZero(), err
+	}
+	before, err := treeAt(parent, folder)
+	return now != before, err
+}
+
+func treeAt(c *object.Commit, folder string) (plumbing.Hash, error) {
+	tree, err := c.Tree()
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	if folder == "." || folder == "" {
+		return tree.Hash, nil
+	}
+	entry, err := tree.FindEntry(folder)
+	if errors.Is(err, object.ErrDirectoryNotFound) || errors.Is(err, object.ErrEntryNotFound) {
+		return plumbing.ZeroHash, nil
+	}
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	return entry.Hash, nil
+}
+
+// entryOf shows a commit. Its message is shown as it is; of its paragraphs the first is the subject and the last holds Git's
+// trailers.
+func entryOf(c *object.Commit) entry {
+	paragraphs := strings.Split(strings.TrimSpace(c.Message), "\n\n")
+	e := entry{Commit: c.Hash.String(), Time: c.Committer.When.UTC(), Subject: oneLine(paragraphs[0]), Objects: []string{}}
+	if len(paragraphs) > 2 {
+		for line := range strings.Lines(strings.Join(paragraphs[1:len(paragraphs)-1], "\n")) {
+			e.Objects = append(e.Objects, strings.TrimSpace(line))
+		}
+	}
+	return e
+}

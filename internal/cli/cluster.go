@@ -1,0 +1,102 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/version"
+)
+
+// cluster is the way to the API server that the flags of a command describe.
+type cluster struct {
+	flags *genericclioptions.ConfigFlags
+}
+
+// newCluster adds kubectl's flags for a connection to a command; the namespace only where it is asked for. Those that
+// hold a credential are left out: arguments are seen by everybody on the machine.
+func newCluster(cmd *cobra.Command, namespaced bool) *cluster {
+	f := genericclioptions.NewConfigFlags(true)
+	f.CacheDir, f.ClusterName, f.AuthInfoName, f.APIServer, f.TLSServerName, f.Insecure = nil, nil, nil, nil, nil, nil
+	f.CertFile, f.KeyFile, f.CAFile, f.BearerToken, f.ImpersonateUID, f.DisableCompression = nil, nil, nil, nil, nil, nil
+	f.ImpersonateUserExtra, f.ProxyURL = nil, nil
+	f.WrapConfigFn = func(c *rest.Config) *rest.Config {
+		c.UserAgent = "cairn/" + version.Version
+		c.WarningHandler = rest.NoWarnings{}
+		c.QPS = -1 // the API server limits clients itself, and a limit here would end a wait as an error
+		return c
+	}
+	if !namespaced {
+		f.Namespace = nil
+	}
+	f.AddFlags(cmd.Flags())
+	c := &cluster{flags: f}
+	if namespaced {
+		_ = cmd.RegisterFlagCompletionFunc("namespace", c.completeNamespaces)
+	}
+	return c
+}
+
+// namespace is that of the flag, else that of the kubeconfig's context.
+func (c *cluster) namespace() (string, error) {
+	ns, _, err := c.flags.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return "", fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	return ns, nil
+}
+
+func (c *cluster) client() (client.Client, error) {
+	config, err := c.flags.ToRESTConfig()
+	if err != nil {
+		return nil, fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	scheme := runtime.NewScheme()
+	if err := clientgoscheme.AddToScheme(scheme); err != nil {
+		return nil, err
+	}
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return nil, err
+	}
+	return client.New(config, client.Options{Scheme: scheme})
+}
+
+// both are the client and the namespace.
+func (c *cluster) both() (client.Client, string, error) {
+	ns, err := c.namespace()
+	if err != nil {
+		return nil, "", err
+	}
+	api, err := c.client()
+	return api, ns, err
+}
+
+// explain says of errors on the way to the API server what to do about them.
+func explain(err error) string {
+	var noKind *apimeta.NoKindMatchError
+	var network *url.Error
+	switch {
+	case errors.As(err, &noKind):
+		return fmt.Sprintf("this cluster does not have the kind %s: install Cairn in it, or choose another cluster with --context", noKind.GroupKind.Kind)
+	case clientcmd.IsEmptyConfig(err):
+		return "no cluster is configured: set --kubeconfig or KUBECONFIG"
+	case apierrors.IsUnauthorized(err):
+		return "the API server does not accept the credentials of the kubeconfig: log in again, or choose another --context"
+	case apierrors.IsForbidden(err):
+		return err.Error() + ": ask for this right, or use another --context"
+	case errors.As(err, &network):
+		return fmt.Sprintf("reach the cluster: %s: check --kubeconfig and --context", network.Err)
+	}
+	return err.Error()
+}

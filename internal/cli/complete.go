@@ -1,0 +1,131 @@
+package cli
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// completionTimeout bounds how long a shell waits for names.
+const completionTimeout = 3 * time.Second
+
+// names reads what can be completed.
+type names func(ctx context.Context, api client.Client, namespace string) ([]string, error)
+
+// complete gives the names that start with what was typed. A cluster that does not answer has none.
+func (c *cluster) complete(cmd *cobra.Command, toComplete string, read names) ([]cobra.Completion, cobra.ShellCompDirective) {
+	parent := cmd.Context()
+	if parent == nil {
+		parent = context.Background()
+	}
+	ctx, cancel := context.WithTimeout(parent, completionTimeout)
+	defer cancel()
+	api, namespace, err := c.both()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	all, err := read(ctx, api, namespace)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var out []cobra.Completion
+	for _, name := range all {
+		if strings.HasPrefix(name, toComplete) {
+			out = append(out, name)
+		}
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeFirst completes the first argument.
+func (c *cluster) completeFirst(read names) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return c.complete(cmd, toComplete, read)
+	}
+}
+
+// completeFlag completes a flag's value; args are the command's arguments so far.
+func (c *cluster) completeFlag(cmd *cobra.Command, flag string, read func(args []string) names) {
+	_ = cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return c.complete(cmd, toComplete, read(args))
+	})
+}
+
+func (c *cluster) completeNamespaces(cmd *cobra.Command, _ []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return c.complete(cmd, toComplete, func(ctx context.Context, api client.Client, _ string) ([]string, error) {
+		var list corev1.NamespaceList
+		return listed(ctx, api, "", &list, func() []string { return namesOf(list.Items) })
+	})
+}
+
+func listed(ctx context.Context, api client.Client, namespace string, list client.ObjectList, read func() []string) ([]string, error) {
+	if err := api.List(ctx, list, client.InNamespace(namespace)); err != nil {
+		return nil, err
+	}
+	return read(), nil
+}
+
+func namesOf[T any, P interface {
+	*T
+	client.Object
+}](items []T) []string {
+	var out []string
+	for i := range items {
+		out = append(out, P(&items[i]).GetName())
+	}
+	return out
+}
+
+func invokerNames(ctx context.Context, api client.Client, namespace string) ([]string, error) {
+	var batches v1alpha1.BackupBatchList
+	if err := api.List(ctx, &batches, client.InNamespace(namespace)); err != nil {
+		return nil, err
+	}
+	var configurations v1alpha1.BackupConfigurationList
+	if err := api.List(ctx, &configurations, client.InNamespace(namespace)); err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, name := range namesOf(batches.Items) {
+		out = append(out, prefixBatch+name)
+	}
+	for _, name := range namesOf(configurations.Items) {
+		out = append(out, prefixConfiguration+name)
+	}
+	return out, nil
+}
+
+func snapshotNames(ctx context.Context, api client.Client, namespace string) ([]string, error) {
+	var list v1alpha1.SnapshotList
+	return listed(ctx, api, namespace, &list, func() []string { return append(namesOf(list.Items), v1alpha1.LatestSnapshot) })
+}
+
+func repositoryNames(ctx context.Context, api client.Client, namespace string) ([]string, error) {
+	var list v1alpha1.RepositoryList
+	return listed(ctx, api, namespace, &list, func() []string { return namesOf(list.Items) })
+}
+
+func claimNames(ctx context.Context, api client.Client, namespace string) ([]string, error) {
+	var list corev1.PersistentVolumeClaimList
+	return listed(ctx, api, namespace, &list, func() []string { return namesOf(list.Items) })
+}
+
+func ledgerNames(ctx context.Context, api client.Client, _ string) ([]string, error) {
+	var list v1alpha1.LedgerList
+	return listed(ctx, api, "", &list, func() []string {
+		var out []string
+		for _, l := range list.Items {
+			out = append(out, l.Namespace+"/"+l.Name)
+		}
+		return out
+	})
+}

@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/duration"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// none stands in a table where there is nothing to say.
+const none = "-"
+
+func orNone(s string) string {
+	if s == "" {
+		return none
+	}
+	return s
+}
+
+// age of a time, as kubectl writes it.
+func age(now time.Time, t *metav1.Time) string {
+	if t == nil || t.IsZero() {
+		return none
+	}
+	return duration.HumanDuration(max(now.Sub(t.Time), 0))
+}
+
+// shortHash is the length to which commits are cut.
+const shortHash = 7
+
+func shortCommit(hash string) string {
+	if len(hash) > shortHash {
+		return hash[:shortHash]
+	}
+	return hash
+}
+
+// shortRevision cuts the hash of <branch>@sha1:<hash>.
+func shortRevision(revision string) string {
+	if at := strings.LastIndex(revision, ":"); at >= 0 {
+		return revision[:at+1] + shortCommit(revision[at+1:])
+	}
+	return revision
+}
+
+// shortRecords are the commits of a result, each once.
+func shortRecords(records []v1alpha1.RecordStatus) string {
+	var commits []string
+	for _, r := range records {
+		if c := shortCommit(r.Commit); c != "" && !slices.Contains(commits, c) {
+			commits = append(commits, c)
+		}
+	}
+	return strings.Join(commits, ",")
+}
+
+const sizeUnits = "KMGTPE"
+
+// parseSize reads a size of a status, such as "12.222 MiB", in bytes.
+func parseSize(s string) (float64, bool) {
+	number, unit, ok := strings.Cut(s, " ")
+	n, err := strconv.ParseFloat(number, 64)
+	if !ok || err != nil {
+		return 0, false
+	}
+	if unit == "B" {
+		return n, true
+	}
+	i := strings.Index(sizeUnits, strings.TrimSuffix(unit, "iB"))
+	if len(unit) != 3 || i < 0 {
+		return 0, false
+	}
+	for ; i >= 0; i-- {
+		n *= 1024
+	}
+	return n, true
+}
+
+// shortSize writes bytes with one decimal.
+func shortSize(n float64) string {
+	if n < 1024 {
+		return fmt.Sprintf("%.0f B", n)
+	}
+	i := -1
+	for n >= 1024 && i < len(sizeUnits)-1 {
+		n, i = n/1024, i+1
+	}
+	return fmt.Sprintf("%.1f %ciB", n, sizeUnits[i])
+}
+
+// sumSizes adds sizes of a status; it is none where there is not one.
+func sumSizes(sizes ...string) string {
+	var sum float64
+	found := false
+	for _, s := range sizes {
+		if n, ok := parseSize(s); ok {
+			sum, found = sum+n, true
+		}
+	}
+	if !found {
+		return none
+	}
+	return shortSize(sum)
+}
+
+// count writes "1 file" and "2 files".
+func count(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}

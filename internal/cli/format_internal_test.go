@@ -1,0 +1,41 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+func TestSizesOfStatusAreRead(t *testing.T) {
+	g := NewWithT(t)
+	for _, n := range []int64{0, 1023, 1024, 12_815_687, 3 << 30, 5 << 40} {
+		got, ok := parseSize(task.FormatSize(n))
+		g.Expect(ok).To(BeTrue(), task.FormatSize(n))
+		g.Expect(got).To(BeNumerically("~", float64(n), float64(n)/1000), task.FormatSize(n))
+	}
+	for _, s := range []string{"", "12", "x MiB", "12 MB", "12 QiB"} {
+		_, ok := parseSize(s)
+		g.Expect(ok).To(BeFalse(), s)
+	}
+	g.Expect(sumSizes("12.100 MiB", "", "6.100 MiB")).To(Equal("18.2 MiB"))
+	g.Expect(sumSizes("", "")).To(Equal("-"))
+}
+
+func TestShortForms(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(shortRevision("feature/a:b@sha1:4be2a1f0c3d4e5f6")).To(Equal("feature/a:b@sha1:4be2a1f"))
+	g.Expect(shortRevision("")).To(BeEmpty())
+	g.Expect(shortRecords([]v1alpha1.RecordStatus{{Commit: "9c1f0aa3d4"}, {Ledger: "a/b"}, {Commit: "9c1f0aa3d4"}, {Commit: "1234567890"}})).
+		To(Equal("9c1f0aa,1234567"))
+}
+
+func TestNotesAreWrappedNotCut(t *testing.T) {
+	g := NewWithT(t)
+	word := strings.Repeat("ü", 60)
+	got := wrap("one two "+word+" three four five six seven eight nine ten", 50, "    ")
+	g.Expect(got).To(Equal("    one two\n    " + word + "\n    three four five six seven eight nine ten\n"))
+}

@@ -1,0 +1,215 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+)
+
+// scope says which objects are asked for.
+type scope struct {
+	api       client.Client
+	namespace string // empty: all
+	name      string // empty: all
+	now       time.Time
+	// whole are the objects that were read as the server has them, with fields that this program does not know.
+	whole map[types.UID]*unstructured.Unstructured
+}
+
+// list reads the objects of a kind, by namespace and, where named is true, by name.
+func (s scope) list(ctx context.Context, into client.ObjectList, named bool) error {
+	opts := []client.ListOption{client.InNamespace(s.namespace)}
+	if named && s.name != "" {
+		opts = append(opts, client.MatchingFields{"metadata.name": s.name})
+	}
+	gvk, err := apiutil.GVKForObject(into, s.api.Scheme())
+	if err != nil {
+		return err
+	}
+	var read unstructured.UnstructuredList
+	read.SetGroupVersionKind(gvk)
+	if err := s.api.List(ctx, &read, opts...); err != nil {
+		return err
+	}
+	for i := range read.Items {
+		s.whole[read.Items[i].GetUID()] = &read.Items[i]
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(read.UnstructuredContent(), into); err != nil {
+		return fmt.Errorf("read the answer of the API server: %w", err)
+	}
+	return nil
+}
+
+// header and cells put the namespace first where several are shown.
+func (s scope) header(columns ...string) []string { return s.cells("NAMESPACE", columns...) }
+
+func (s scope) cells(namespace string, cells ...string) []string {
+	if s.namespace == "" {
+		return append([]string{namespace}, cells...)
+	}
+	return cells
+}
+
+// found is what a resource shows.
+type found struct {
+	objects []client.Object
+	tables  []*table
+}
+
+// resource is something that get shows.
+type resource struct {
+	name    string
+	aliases []string
+	short   string
+	load    func(ctx context.Context, s scope) (found, error)
+}
+
+func resources() []resource {
+	return []resource{
+		{"policies", []string{"policy"}, "Show PolicySyncs, BackupBatches with their targets, and BackupConfigurations", loadPolicies},
+		{"backupsessions", []string{"backupsession", "bsess"}, "Show runs of backups, the newest first", loadBackupSessions},
+		{"snapshots", []string{"snapshot", "snap"}, "Show backups of targets, the newest first", loadSnapshots},
+		{"repositories", []string{"repository", "repo"}, "Show where the backups of each target are kept", loadRepositories},
+		{"restoresessions", []string{"restoresession", "restores"}, "Show restores, the newest first", loadRestoreSessions},
+	}
+}
+
+func newGet(o Options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "get",
+		Short: "Show policies, backups, repositories and restores",
+		Args:  noCommand,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return usagef("say what to show: policies, backupsessions, snapshots, repositories or restoresessions")
+		},
+	}
+	for _, r := range resources() {
+		cmd.AddCommand(newGetResource(o, r))
+	}
+	return cmd
+}
+
+func newGetResource(o Options, r resource) *cobra.Command {
+	var output string
+	var all bool
+	cmd := &cobra.Command{
+		Use:     r.name + " [NAME]",
+		Aliases: r.aliases,
+		Short:   r.short,
+		Args:    argsBetween(0, 1, "[NAME]"),
+	}
+	c := newCluster(cmd, true)
+	addOutput(cmd, &output)
+	cmd.Flags().BoolVarP(&all, "all-namespaces", "A", false, "show those of all namespaces")
+	cmd.ValidArgsFunction = c.completeFirst(r.complete)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := checkOutput(output); err != nil {
+			return err
+		}
+		api, namespace, err := c.both()
+		if err != nil {
+			return err
+		}
+		s := scope{api: api, namespace: namespace, now: o.Clock.Now(), whole: map[types.UID]*unstructured.Unstructured{}}
+		if all {
+			s.namespace = ""
+		}
+		if len(args) > 0 {
+			s.name = args[0]
+		}
+		return r.show(cmd.Context(), o, s, output)
+	}
+	return cmd
+}
+
+func (r resource) show(ctx context.Context, o Options, s scope, output string) error {
+	f, err := r.load(ctx, s)
+	if err != nil {
+		return fmt.Errorf("get %s: %w", r.name, err)
+	}
+	where := "in namespace " + s.namespace
+	if s.namespace == "" {
+		where = "in any namespace"
+	}
+	switch {
+	case len(f.objects) == 0 && s.name != "":
+		return fmt.Errorf("there is no %s %s %s: without a name, all are shown", r.aliases[0], s.name, where)
+	case output != outputTable:
+		return s.encode(o.Out, output, f.objects)
+	case len(f.objects) == 0:
+		fmt.Fprintf(o.ErrOut, "no %s %s\n", r.name, where)
+		return nil
+	}
+	first := true
+	for _, t := range f.tables {
+		if len(t.rows) == 0 {
+			continue
+		}
+		if !first {
+			fmt.Fprintln(o.Out)
+		}
+		first = false
+		if err := t.write(o.Out, o.Width); err != nil {
+			return fmt.Errorf("write the table: %w", err)
+		}
+	}
+	return nil
+}
+
+// encode writes objects whole: the only one of a name as itself, else a List.
+func (s scope) encode(out io.Writer, output string, objects []client.Object) error {
+	items := make([]map[string]any, len(objects))
+	for i, o := range objects {
+		whole := s.whole[o.GetUID()]
+		whole.SetManagedFields(nil)
+		items[i] = whole.Object
+	}
+	if s.name != "" && len(items) == 1 {
+		return encode(out, output, items[0])
+	}
+	return encode(out, output, map[string]any{"apiVersion": "v1", "kind": "List", "items": items})
+}
+
+// complete are the names of the resource.
+func (r resource) complete(ctx context.Context, api client.Client, namespace string) ([]string, error) {
+	f, err := r.load(ctx, scope{api: api, namespace: namespace, whole: map[types.UID]*unstructured.Unstructured{}})
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(f.objects))
+	for _, o := range f.objects {
+		names = append(names, o.GetName())
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// newestFirst orders what happens again and again; those of one moment by namespace and name.
+func newestFirst[T any, P interface {
+	*T
+	client.Object
+}](items []T) {
+	slices.SortStableFunc(items, func(a, b T) int {
+		return P(&b).GetCreationTimestamp().Compare(P(&a).GetCreationTimestamp().Time)
+	})
+}
+
+func objectsOf[T any, P interface {
+	*T
+	client.Object
+}](items []T) []client.Object {
+	out := make([]client.Object, len(items))
+	for i := range items {
+		out[i] = P(&items[i])
+	}
+	return out
+}

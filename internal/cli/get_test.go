@@ -1,0 +1,148 @@
+package cli_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+)
+
+var relativeTime = regexp.MustCompile(`"@([+-][0-9a-z]+)"`)
+
+// load creates the objects of a file with their status. "@-5m" in it is five minutes before the program's time. Objects of
+// one kind are created in different seconds, so that their order by age is certain.
+func load(t testing.TB, file, namespace string) {
+	t.Helper()
+	g := NewWithT(t)
+	raw, err := os.ReadFile(file)
+	g.Expect(err).NotTo(HaveOccurred())
+	raw = relativeTime.ReplaceAllFunc(raw, func(m []byte) []byte {
+		d, err := time.ParseDuration(string(relativeTime.FindSubmatch(m)[1]))
+		g.Expect(err).NotTo(HaveOccurred())
+		return []byte(`"` + pinned.Add(d).UTC().Format(time.RFC3339) + `"`)
+	})
+	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(raw), 4096)
+	last := map[string]time.Time{}
+	for {
+		o := &unstructured.Unstructured{}
+		err := decoder.Decode(o)
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		g.Expect(err).NotTo(HaveOccurred())
+		o.SetNamespace(namespace)
+		g.Eventually(func() time.Time { return time.Now().Truncate(time.Second) }, "3s", "10ms").
+			Should(BeTemporally(">", last[o.GetKind()]), "the next second comes")
+		status := o.Object["status"]
+		g.Expect(api.Create(t.Context(), o)).To(Succeed())
+		last[o.GetKind()] = o.GetCreationTimestamp().Time
+		o.Object["status"] = status
+		g.Expect(api.Status().Update(t.Context(), o)).To(Succeed())
+	}
+}
+
+func TestGet(t *testing.T) {
+	ns := namespace(t, "shop")
+	load(t, "testdata/shop.yaml", ns)
+
+	tables := map[string][]string{
+		"policies.txt":             {"get", "policies", "-n", ns},
+		"policy-photos.txt":        {"get", "policies", "photos", "-n", ns},
+		"backupsessions.txt":       {"get", "backupsessions", "-n", ns},
+		"backupsession-failed.txt": {"get", "bsess", "shop-hourly-1795158420", "-n", ns},
+		"snapshots.txt":            {"get", "snapshots", "-n", ns},
+		"snapshot-two.txt":         {"get", "snap", "shop-web-1", "-n", ns},
+		"repositories.txt":         {"get", "repositories", "-n", ns},
+		"restoresessions.txt":      {"get", "restores", "-n", ns},
+	}
+	for file, args := range tables {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			r := runIn(t, args...)
+			NewWithT(t).Expect(r.err).To(BeEmpty())
+			NewWithT(t).Expect(r.code).To(Equal(0))
+			golden(t, filepath.Join("get", file), r.out)
+		})
+	}
+
+	t.Run("all namespaces have a column", func(t *testing.T) {
+		g := NewWithT(t)
+		r := runIn(t, "get", "backupsessions", "-A")
+		g.Expect(r.code).To(Equal(0))
+		g.Expect(r.out).To(HavePrefix("NAMESPACE  NAME "))
+		g.Expect(r.out).To(MatchRegexp(`(?m)^shop +shop-hourly-1795154820 +2/2 +Succeeded`))
+	})
+
+	t.Run("json holds objects whole", func(t *testing.T) {
+		g := NewWithT(t)
+		r := runIn(t, "get", "policies", "-n", ns, "-o", "json")
+		g.Expect(r.code).To(Equal(0), r.err)
+		var list struct {
+			Kind  string
+			Items []unstructured.Unstructured
+		}
+		g.Expect(json.Unmarshal([]byte(r.out), &list)).To(Succeed())
+		g.Expect(list.Kind).To(Equal("List"))
+		var kinds []string
+		for _, o := range list.Items {
+			kinds = append(kinds, o.GetKind()+"/"+o.GetName())
+			g.Expect(o.GetAPIVersion()).To(Equal("backup.cairn.dev/v1alpha1"))
+			g.Expect(o.GetManagedFields()).To(BeEmpty())
+		}
+		g.Expect(kinds).To(Equal([]string{"PolicySync/calm", "PolicySync/shop", "BackupBatch/shop", "BackupConfiguration/photos"}))
+		g.Expect(r.out).To(ContainSubstring("main@sha1:4be2a1f0c3d4e5f60718293a4b5c6d7e8f901234"))
+	})
+
+	t.Run("one object in yaml can be applied again", func(t *testing.T) {
+		g := NewWithT(t)
+		r := runIn(t, "get", "restoresessions", "web-again", "-n", ns, "-o", "yaml")
+		g.Expect(r.code).To(Equal(0), r.err)
+		o := &unstructured.Unstructured{}
+		g.Expect(yaml.Unmarshal([]byte(r.out), &o.Object)).To(Succeed())
+		g.Expect(o.GetKind()).To(Equal("RestoreSession"))
+		g.Expect(api.Update(t.Context(), o, client.DryRunAll)).To(Succeed())
+	})
+
+	t.Run("a name that is not there is an error", func(t *testing.T) {
+		g := NewWithT(t)
+		r := runIn(t, "get", "snapshots", "nosuch", "-n", ns)
+		g.Expect(r).To(Equal(result{code: 1, err: "error: there is no snapshot nosuch in namespace shop: without a name, all are shown\n"}))
+	})
+
+	t.Run("nothing there is said beside the output", func(t *testing.T) {
+		g := NewWithT(t)
+		r := runIn(t, "get", "snapshots", "-n", "default")
+		g.Expect(r).To(Equal(result{err: "no snapshots in namespace default\n"}))
+		g.Expect(runIn(t, "get", "snapshots", "-n", "default", "-o", "json").out).To(ContainSubstring(`"items": []`))
+	})
+
+	t.Run("names are completed", func(t *testing.T) {
+		g := NewWithT(t)
+		for _, x := range []struct{ args, want string }{
+			{"get policies --kubeconfig K -n shop s", "shop\n"},
+			{"get repositories --kubeconfig K -n shop ", "shop-uploads\nshop-web\n"},
+			{"trigger --kubeconfig K -n shop ba", "batch/shop\n"},
+			{"trigger --kubeconfig K -n shop bc/", "bc/photos\nbc/shop-uploads\n"},
+			{"trigger --kubeconfig K -n shop batch/shop --session ", "hourly\nnightly\n"},
+			{"restore --kubeconfig K -n shop --snapshot shop-w", "shop-web-1\n"},
+			{"restore --kubeconfig K -n shop --repository ", "shop-uploads\nshop-web\n"},
+			{"restore --kubeconfig K -n shop --snapshot shop-web-1 --component ", "data\nlogs\n"},
+			{"get snapshots --kubeconfig K -n sh", "shop\n"},
+		} {
+			args := strings.Split(strings.Replace(x.args, " K ", " "+kubeconfig+" ", 1), " ")
+			r := run(t, append([]string{"__completeNoDesc"}, args...)...)
+			g.Expect(r.out).To(Equal(x.want+":4\n"), x.args)
+		}
+	})
+}

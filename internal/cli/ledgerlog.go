@@ -1,0 +1,205 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/gitstore"
+	"github.com/cairn-backup/cairn/internal/ledger"
+)
+
+// entry is a commit of the records branch as it is shown.
+type entry struct {
+	Commit  string    `json:"commit"`
+	Time    time.Time `json:"time"`
+	Subject string    `json:"subject"`
+	// Objects whose records it added: "<kind> <namespace>/<name> <phase> (<reason>)".
+	Objects []string `json:"objects"`
+}
+
+// ledgerLogFlags say where the records are and which of them to show.
+type ledgerLogFlags struct {
+	dir, branch, path, cluster string
+	ledger, url                string
+	limit                      int
+	verbose                    bool
+	output                     string
+}
+
+const (
+	defaultBranch = "backup-records"
+	defaultLimit  = 20
+)
+
+const ledgerLogText = `Show the commits that say what happened, the newest first.
+
+By default they are read from the clone in the current directory. With --ledger they are read from the remote, with the
+URL and the Secret of that Ledger; --url says how to reach the remote from here where the Ledger's own URL works only
+inside the cluster. The credentials are sent there.`
+
+func newLedger(o Options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "ledger",
+		Short: "Read the records in Git",
+		Args:  noCommand,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newLedgerLog(o))
+	return cmd
+}
+
+func newLedgerLog(o Options) *cobra.Command {
+	var f ledgerLogFlags
+	cmd := &cobra.Command{
+		Use:   "log",
+		Short: "Show the commits of the records branch",
+		Long:  ledgerLogText,
+		Args:  argsBetween(0, 0, ""),
+	}
+	c := newCluster(cmd, false)
+	addOutput(cmd, &f.output)
+	flags := cmd.Flags()
+	flags.StringVar(&f.dir, "dir", ".", "a clone of the repository, bare or not")
+	flags.StringVar(&f.branch, "branch", defaultBranch, "branch that holds the records")
+	flags.StringVar(&f.path, "path", "", "spec.path of the Ledger, with --dir")
+	flags.StringVar(&f.cluster, "cluster", "", "show only the records of this cluster (spec.clusterName of its Ledger)")
+	flags.StringVar(&f.ledger, "ledger", "", "NAMESPACE/NAME of a Ledger: read its remote instead of a clone")
+	flags.StringVar(&f.url, "url", "", "URL of the remote, with --ledger, where the Ledger's own can't be reached from here")
+	flags.IntVarP(&f.limit, "limit", "n", defaultLimit, "show at most this many commits")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "show a line for each object")
+	c.completeFlag(cmd, "ledger", func([]string) names { return ledgerNames })
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := f.check(cmd); err != nil {
+			return err
+		}
+		entries, err := f.read(cmd, c)
+		if err != nil {
+			return err
+		}
+		return f.print(o, entries)
+	}
+	return cmd
+}
+
+func (f *ledgerLogFlags) check(cmd *cobra.Command) error {
+	namespace, name, ok := strings.Cut(f.ledger, "/")
+	switch {
+	case f.limit <= 0:
+		return usagef("--limit is a number of commits: 1 or more")
+	case f.ledger != "" && (!ok || namespace == "" || name == "" || strings.Contains(name, "/")):
+		return usagef("--ledger %s is not NAMESPACE/NAME", f.ledger)
+	case f.ledger != "" && (cmd.Flags().Changed("dir") || cmd.Flags().Changed("path") || cmd.Flags().Changed("branch")):
+		return usagef("--ledger knows its branch and path: leave out --dir, --branch and --path")
+	case f.ledger == "" && f.url != "":
+		return usagef("--url goes with --ledger; for a clone use --dir")
+	}
+	return checkOutput(f.output)
+}
+
+func (f *ledgerLogFlags) read(cmd *cobra.Command, c *cluster) ([]entry, error) {
+	if f.ledger == "" {
+		return readClone(cmd.Context(), f)
+	}
+	api, err := c.client()
+	if err != nil {
+		return nil, err
+	}
+	return f.remote(cmd.Context(), api)
+}
+
+// remote reads the branch of a Ledger from where it is pushed to.
+func (f *ledgerLogFlags) remote(ctx context.Context, api client.Client) ([]entry, error) {
+	namespace, name, _ := strings.Cut(f.ledger, "/")
+	var l v1alpha1.Ledger
+	if err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &l); apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("there is no Ledger %s: \"kubectl get ledgers -A\" shows which there are", f.ledger)
+	} else if err != nil {
+		return nil, fmt.Errorf("get Ledger %s: %w", f.ledger, err)
+	}
+	address := l.Spec.URL
+	if f.url != "" {
+		address = f.url
+	}
+	u, err := gitstore.ParseURL(address)
+	if err != nil {
+		return nil, err
+	}
+	var secret corev1.Secret
+	if ref := l.Spec.SecretRef; ref != nil {
+		if err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, &secret); err != nil {
+			return nil, fmt.Errorf("get Secret %s/%s, which holds the Ledger's credentials: %w", namespace, ref.Name, err)
+		}
+	}
+	auth, err := gitstore.AuthFromSecretData(u, secret.Data)
+	if err != nil {
+		return nil, fmt.Errorf("read Secret %s/%s: %w", namespace, secret.Name, err)
+	}
+	remote, err := gitstore.NewRemote(address, auth)
+	if err != nil {
+		return nil, err
+	}
+	defer remote.Close()
+	// With a choice of clusters, how many commits hold enough of theirs is not known.
+	limit := f.limit
+	if f.cluster != "" {
+		limit = max(limit, maxRemoteCommits)
+	}
+	commits, err := ledger.Log(ctx, remote, l.Spec.Branch, limit)
+	if err != nil {
+		if errors.Is(err, gitstore.ErrUnreachable) && f.url == "" {
+			return nil, fmt.Errorf("%w: where the Ledger's URL works only inside the cluster, give --url", err)
+		}
+		return nil, err
+	}
+	return f.entries(commits), nil
+}
+
+// maxRemoteCommits bounds the search for the commits of one cluster.
+const maxRemoteCommits = 10_000
+
+func (f *ledgerLogFlags) entries(commits []ledger.Commit) []entry {
+	var out []entry
+	for _, c := range commits {
+		if len(out) == f.limit || f.cluster != "" && c.Cluster != f.cluster {
+			continue
+		}
+		e := entry{Commit: c.Hash, Time: c.Time, Subject: c.Subject, Objects: []string{}}
+		for _, x := range c.Objects {
+			e.Objects = append(e.Objects, x.Kind+" "+x.Namespace+"/"+x.Name+" "+x.Phase+because(x.Phase, x.Reason, ""))
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+func (f *ledgerLogFlags) print(o Options, entries []entry) error {
+	if f.output != outputTable {
+		if entries == nil {
+			entries = []entry{}
+		}
+		return encode(o.Out, f.output, entries)
+	}
+	if len(entries) == 0 {
+		fmt.Fprintln(o.ErrOut, "no records")
+		return nil
+	}
+	for _, e := range entries {
+		fmt.Fprintf(o.Out, "%s  %s  %s\n", e.Time.UTC().Format(time.RFC3339), shortCommit(e.Commit), e.Subject)
+		if !f.verbose {
+			continue
+		}
+		for _, line := range e.Objects {
+			fmt.Fprintln(o.Out, "    "+line)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,173 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/duration"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// The short forms of invokers, before a slash and the name.
+const (
+	prefixConfiguration = "bc/"
+	prefixBatch         = "batch/"
+)
+
+func loadPolicies(ctx context.Context, s scope) (found, error) {
+	var f found
+	var syncs v1alpha1.PolicySyncList
+	if err := s.list(ctx, &syncs, true); err != nil {
+		return f, err
+	}
+	var batches v1alpha1.BackupBatchList
+	if err := s.list(ctx, &batches, true); err != nil {
+		return f, err
+	}
+	var configurations v1alpha1.BackupConfigurationList
+	if err := s.list(ctx, &configurations, false); err != nil {
+		return f, err
+	}
+	children := map[client.ObjectKey]*v1alpha1.BackupConfiguration{}
+	var alone []v1alpha1.BackupConfiguration
+	for i := range configurations.Items {
+		c := &configurations.Items[i]
+		if c.Labels[v1alpha1.LabelBatch] != "" {
+			children[client.ObjectKeyFromObject(c)] = c
+		}
+		if c.Name == s.name || s.name == "" && c.Labels[v1alpha1.LabelBatch] == "" {
+			alone = append(alone, *c)
+		}
+	}
+	policies := &table{header: s.header("NAME", "CONFIGURATION", "TARGET", "PHASE", "REPOSITORIES", "NEXT", "AGE"), optional: []string{"CONFIGURATION"}}
+	for i := range batches.Items {
+		batchRows(policies, s, &batches.Items[i], children)
+	}
+	for i := range alone {
+		configurationRow(policies, s, &alone[i])
+	}
+	f.objects = slices.Concat(objectsOf(syncs.Items), objectsOf(batches.Items), objectsOf(alone))
+	f.tables = []*table{syncTable(s, syncs.Items), policies}
+	return f, nil
+}
+
+func syncTable(s scope, syncs []v1alpha1.PolicySync) *table {
+	t := &table{header: s.header("NAME", "REVISION", "READY", "SUSPENDED", "AGE"), optional: []string{"SUSPENDED"}}
+	for i := range syncs {
+		p := &syncs[i]
+		suspended := ""
+		if p.Spec.Suspend {
+			suspended = "True"
+		}
+		t.add(s.cells(p.Namespace, "policysync/"+p.Name, orNone(shortRevision(p.Status.LastAppliedRevision)),
+			readyStatus(p.Status.Conditions), suspended, age(s.now, &p.CreationTimestamp))...)
+		if tried := p.Status.LastAttemptedRevision; tried != p.Status.LastAppliedRevision && p.Status.LastAppliedRevision != "" {
+			t.note(fmt.Sprintf("%s was tried, %s stays in force", shortRevision(tried), shortRevision(p.Status.LastAppliedRevision)))
+		}
+		t.note(notReady(p.Status.Conditions))
+		if c := apimeta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionDeletionBlocked); c != nil && c.Status == metav1.ConditionTrue && c.Message != readyMessage(p.Status.Conditions) {
+			t.note(c.Reason + ": " + c.Message)
+		}
+	}
+	return t
+}
+
+// batchRows adds a batch and a row for each of its targets, in the order of the policy.
+func batchRows(t *table, s scope, b *v1alpha1.BackupBatch, children map[client.ObjectKey]*v1alpha1.BackupConfiguration) {
+	t.add(s.cells(b.Namespace, prefixBatch+b.Name, "", "", orNone(b.Status.Phase), "", next(s, b.Status.Sessions), age(s.now, &b.CreationTimestamp))...)
+	t.note(notReady(b.Status.Conditions))
+	for _, target := range b.Spec.Targets {
+		var status v1alpha1.BatchTargetStatus
+		if i := slices.IndexFunc(b.Status.Targets, func(x v1alpha1.BatchTargetStatus) bool { return x.Name == target.Name }); i >= 0 {
+			status = b.Status.Targets[i]
+		}
+		child := children[client.ObjectKey{Namespace: b.Namespace, Name: policy.ChildName(b.Name, target.Name)}]
+		t.add(s.cells(b.Namespace, "  "+target.Name, orNone(status.Configuration), target.AppRef.String(), orNone(status.Phase),
+			orNone(strings.Join(batchRepositories(b, target.Name), ",")), "", "")...)
+		if child != nil && status.Phase != v1alpha1.PhaseReady {
+			t.note(notReady(child.Status.Conditions))
+		}
+	}
+}
+
+// batchRepositories are the repositories of a target in all sessions, each once.
+func batchRepositories(b *v1alpha1.BackupBatch, target string) []string {
+	var names []string
+	for i := range b.Spec.Sessions {
+		for _, t := range b.Spec.Sessions[i].Targets {
+			if t.Name == target {
+				names = appendRepositories(names, t.Repositories)
+			}
+		}
+	}
+	return names
+}
+
+func appendRepositories(names []string, repositories []v1alpha1.RepositoryInfo) []string {
+	for _, r := range repositories {
+		if !slices.Contains(names, r.Name) {
+			names = append(names, r.Name)
+		}
+	}
+	return names
+}
+
+func configurationRow(t *table, s scope, c *v1alpha1.BackupConfiguration) {
+	var repositories []string
+	for i := range c.Spec.Sessions {
+		repositories = appendRepositories(repositories, c.Spec.Sessions[i].Repositories)
+	}
+	target := none
+	if c.Spec.Target != nil {
+		target = c.Spec.Target.String()
+	}
+	t.add(s.cells(c.Namespace, prefixConfiguration+c.Name, "", target, orNone(c.Status.Phase),
+		orNone(strings.Join(repositories, ",")), next(s, c.Status.Sessions), age(s.now, &c.CreationTimestamp))...)
+	t.note(notReady(c.Status.Conditions))
+}
+
+// next is the earliest slot and its session.
+func next(s scope, sessions []v1alpha1.SessionStatus) string {
+	var earliest *v1alpha1.SessionStatus
+	for i := range sessions {
+		at := sessions[i].NextSchedule
+		if at != nil && (earliest == nil || at.Before(earliest.NextSchedule)) {
+			earliest = &sessions[i]
+		}
+	}
+	if earliest == nil {
+		return none
+	}
+	return fmt.Sprintf("%s (%s)", duration.HumanDuration(max(earliest.NextSchedule.Sub(s.now), 0)), earliest.Name)
+}
+
+func readyStatus(conditions []metav1.Condition) string {
+	if c := apimeta.FindStatusCondition(conditions, meta.ReadyCondition); c != nil {
+		return string(c.Status)
+	}
+	return string(metav1.ConditionUnknown)
+}
+
+func readyMessage(conditions []metav1.Condition) string {
+	if c := apimeta.FindStatusCondition(conditions, meta.ReadyCondition); c != nil {
+		return c.Message
+	}
+	return ""
+}
+
+// notReady says why an object is not ready. It is empty for one that is.
+func notReady(conditions []metav1.Condition) string {
+	c := apimeta.FindStatusCondition(conditions, meta.ReadyCondition)
+	if c == nil || c.Status == metav1.ConditionTrue {
+		return ""
+	}
+	return c.Reason + ": " + c.Message
+}

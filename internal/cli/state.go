@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// targetState is how a target of a BackupSession is doing, in words.
+func targetState(t v1alpha1.BackupTargetStatus) string {
+	state := strings.ToLower(phase(string(t.Phase)))
+	if t.Phase == v1alpha1.BackupSessionSucceeded {
+		if t.Size != "" {
+			state += ", " + sumSizes(t.Size) + " backed up"
+		}
+		if t.Uploaded != "" {
+			state += ", " + sumSizes(t.Uploaded) + " uploaded"
+		}
+		return state
+	}
+	return state + because(string(t.Phase), t.Reason, t.Message)
+}
+
+// componentState is how a component of a Snapshot is doing, in words.
+func componentState(c v1alpha1.Component) string {
+	state := strings.ToLower(phase(string(c.Phase)))
+	if c.Phase == v1alpha1.SnapshotSucceeded {
+		return fmt.Sprintf("%s, %s in %s, %s uploaded", state, shortSize(float64(c.SizeBytes)), count(int(c.Files), "file"), shortSize(float64(c.UploadedBytes)))
+	}
+	return state + because(string(c.Phase), c.Reason, c.Error)
+}
+
+// restoredState is how a component of a RestoreSession is doing, in words.
+func restoredState(c v1alpha1.RestoredComponent) string {
+	state := strings.ToLower(phase(string(c.Phase)))
+	if c.Phase != v1alpha1.RestoreSessionSucceeded {
+		return state + because(string(c.Phase), c.Reason, c.Error)
+	}
+	state += fmt.Sprintf(", %s in %s", shortSize(float64(c.SizeBytes)), count(int(c.Files), "file"))
+	if c.OwnersNotRestored > 0 {
+		state += fmt.Sprintf(", %d owners not restored", c.OwnersNotRestored)
+	}
+	if c.AttributesNotRestored > 0 {
+		state += fmt.Sprintf(", %d attributes not restored", c.AttributesNotRestored)
+	}
+	return state
+}
+
+// because says why a phase is as it is, as far as the phase does not say it.
+func because(phase, why, message string) string {
+	text := ""
+	if why = reason(phase, why); why != "" {
+		text = " (" + why + ")"
+	}
+	if message != "" {
+		text += ": " + message
+	}
+	return text
+}

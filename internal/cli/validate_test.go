@@ -1,0 +1,115 @@
+package cli_test
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+)
+
+// tree writes files below a new directory that Git does not know, and makes it the working directory.
+func tree(t testing.TB, files map[string]string) string {
+	t.Helper()
+	g := NewWithT(t)
+	dir := t.TempDir()
+	for name, content := range files {
+		g.Expect(os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o750)).To(Succeed())
+		g.Expect(os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600)).To(Succeed())
+	}
+	return dir
+}
+
+// example is a copy of the example in policies, which may change without this package.
+func example(t testing.TB, name string) string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("testdata", "policy", name))
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return string(raw)
+}
+
+const head = "apiVersion: backup.cairn.dev/v1alpha1\nkind: "
+
+// namespaced puts a manifest into a namespace.
+func namespaced(manifest, namespace string) string {
+	return strings.Replace(manifest, "metadata:\n", "metadata:\n  namespace: "+namespace+"\n", 1)
+}
+
+func TestValidate(t *testing.T) {
+	shop, storage := example(t, "shop.yaml"), example(t, "storage.yaml")
+	broken := strings.Replace(strings.Replace(shop, "backupTimeout: 10m", "backupTimeuot: 10m", 1), `"* * * * *"`, "[]", 1)
+	sync := head + "PolicySync\nmetadata:\n  name: shop\nspec:\n  url: https://git.example.com/p.git\n  prune: true\n"
+	tests := map[string]struct {
+		files map[string]string
+		args  string
+		code  int
+	}{
+		"valid directory":                    {map[string]string{"shop/shop.yaml": shop, "shop/storage.yaml": storage}, "shop", 0},
+		"valid single file in a namespace":   {map[string]string{"shop/storage.yaml": storage}, "shop/storage.yaml -n shop", 0},
+		"mistakes of one file":               {map[string]string{"shop/shop.yaml": broken, "shop/storage.yaml": storage}, "shop", 1},
+		"mistakes seen from inside":          {map[string]string{"shop.yaml": broken}, ".", 1},
+		"a path that is not there":           {nil, "nosuch", 1},
+		"an empty directory":                 {map[string]string{"shop/README.md": "no policy"}, "shop", 1},
+		"a kind that needs an account":       {map[string]string{"a/sync.yaml": sync, "a/shop.yaml": broken}, "a", 1},
+		"a kind with an account":             {map[string]string{"a/sync.yaml": sync}, "a --service-account", 0},
+		"one namespace, not said":            {map[string]string{"a/s.yaml": namespaced(storage, "shop")}, "a", 0},
+		"another namespace than said":        {map[string]string{"a/s.yaml": namespaced(storage, "shop")}, "a -n blog", 1},
+		"two namespaces":                     {map[string]string{"a/s.yaml": namespaced(storage, "shop") + "---\n" + namespaced(storage, "blog")}, "a", 1},
+		"two namespaces and a mistake":       {map[string]string{"a/s.yaml": namespaced(broken, "shop") + "---\n" + namespaced(storage, "blog")}, "a", 1},
+		"two namespaces with an account":     {map[string]string{"a/s.yaml": namespaced(storage, "shop") + "---\n" + namespaced(storage, "blog")}, "a --service-account", 0},
+		"a reference from one path to other": {map[string]string{"a/shop.yaml": shop, "b/storage.yaml": storage}, "a b", 0},
+		"an object in two paths":             {map[string]string{"a/storage.yaml": storage, "b/storage.yaml": storage}, "a b", 1},
+		"one directory in two paths": {map[string]string{
+			"a/shop.yaml": shop, "a/storage.yaml": storage,
+			"b/shop.yaml": strings.NewReplacer("name: shop\n", "name: shop2\n", "shop-web", "shop2-web", "shop-db", "shop2-db", "shop-uploads", "shop2-uploads", "/shop/db", "/shop2/db", "/shop/uploads", "/shop2/uploads", "directory: /shop/web", "directory: shop/web/").Replace(shop),
+		}, "a b", 1},
+		"an overlay of a base beside it in a working copy": {map[string]string{
+			".git/HEAD": "ref: refs/heads/main\n", "base/storage.yaml": storage, "base/kustomization.yaml": "resources: [storage.yaml]\n",
+			"prod/kustomization.yaml": "namespace: prod\nresources: [../base]\n",
+		}, "prod", 0},
+		"an overlay that leads out": {map[string]string{
+			"base/storage.yaml": storage, "base/kustomization.yaml": "resources: [storage.yaml]\n",
+			"prod/kustomization.yaml": "resources: [../base]\n",
+		}, "prod", 1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			t.Chdir(tree(t, tt.files))
+			r := run(t, append([]string{"validate"}, strings.Fields(tt.args)...)...)
+			g.Expect(r.err).To(BeEmpty())
+			g.Expect(r.code).To(Equal(tt.code), r.out)
+			t.Chdir(packageDir)
+			golden(t, filepath.Join("validate", strings.NewReplacer(" ", "-", ",", "").Replace(name)+".txt"), r.out)
+		})
+	}
+}
+
+var packageDir, _ = os.Getwd()
+
+// TestValidateIsOffline proves that a kubeconfig is not even looked at: the server in it would be asked otherwise.
+func TestValidateIsOffline(t *testing.T) {
+	g := NewWithT(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { _ = listener.Close() })
+	asked := make(chan struct{}, 1)
+	go func() {
+		if c, err := listener.Accept(); err == nil {
+			asked <- struct{}{}
+			_ = c.Close()
+		}
+	}()
+	config := filepath.Join(t.TempDir(), "kubeconfig")
+	g.Expect(os.WriteFile(config, []byte("apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{name: c, cluster: {server: 'http://"+listener.Addr().String()+
+		"'}}]\ncontexts: [{name: c, context: {cluster: c, namespace: elsewhere}}]\n"), 0o600)).To(Succeed())
+	t.Setenv("KUBECONFIG", config)
+	r := run(t, "validate", filepath.Join("testdata", "policy"))
+	g.Expect(r.code).To(Equal(0), r.out)
+	g.Expect(r.out).NotTo(ContainSubstring("elsewhere"))
+	g.Expect(asked).NotTo(Receive())
+	run(t, "get", "policies", "--request-timeout", "5s") // shows that the listener would have noticed
+	g.Eventually(asked, "5s").Should(Receive(), "a command that needs the cluster asks it")
+}

@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	appsv1 "k8s.io/api/apps/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/internal/version"
+)
+
+// Where the manager runs, and how long version waits for an answer.
+const (
+	managerNamespace = "cairn-system"
+	managerName      = "cairn-manager"
+	versionTimeout   = 3 * time.Second
+)
+
+// versions are those of both sides. Server is the manager's image; empty where the cluster does not say.
+type versions struct {
+	Client string `json:"client"`
+	Server string `json:"server,omitempty"`
+}
+
+func newVersion(o Options) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Show the version of this program and, where it can be reached, the manager's image",
+		Args:  argsBetween(0, 0, ""),
+	}
+	c := newCluster(cmd, false)
+	addOutput(cmd, &output)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := checkOutput(output); err != nil {
+			return err
+		}
+		v := versions{Client: version.Version, Server: c.managerImage(cmd.Context())}
+		if output != outputTable {
+			return encode(o.Out, output, v)
+		}
+		fmt.Fprintf(o.Out, "client: %s\n", v.Client)
+		if v.Server != "" {
+			fmt.Fprintf(o.Out, "server: %s\n", v.Server)
+		}
+		return nil
+	}
+	return cmd
+}
+
+// managerImage is empty where the cluster can't be asked: the client's own version must not depend on one.
+func (c *cluster) managerImage(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
+	defer cancel()
+	api, err := c.client()
+	if err != nil {
+		return ""
+	}
+	var d appsv1.Deployment
+	if err := api.Get(ctx, client.ObjectKey{Namespace: managerNamespace, Name: managerName}, &d); err != nil || len(d.Spec.Template.Spec.Containers) == 0 {
+		return ""
+	}
+	return d.Spec.Template.Spec.Containers[0].Image
+}
