@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
-	fluxctrl "github.com/fluxcd/pkg/runtime/controller"
 	"github.com/fluxcd/pkg/runtime/client"
+	fluxctrl "github.com/fluxcd/pkg/runtime/controller"
 	"github.com/fluxcd/pkg/runtime/events"
 	"github.com/fluxcd/pkg/runtime/metrics"
 	"github.com/fluxcd/pkg/runtime/pprof"
@@ -55,7 +55,7 @@ func run(ctx context.Context, o *options) error {
 	}
 	shared := shared{mgr: mgr, recorder: recorder, clusterUID: uid, options: o,
 		metrics: fluxctrl.NewMetrics(mgr, metrics.MustMakeRecorder(), v1alpha1.FinalizerPrune, v1alpha1.FinalizerFlush)}
-	if err := shared.setup(ctx); err != nil {
+	if err := shared.setup(); err != nil {
 		return err
 	}
 	probes.SetupChecks(mgr, ctrl.Log)

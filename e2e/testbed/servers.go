@@ -187,3 +187,19 @@ func (t *Testbed) EmptyBucket(ctx context.Context, bucket string) error {
 	}
 	return nil
 }
+
+// ObjectCount is the number of objects of a bucket below a prefix.
+func (t *Testbed) ObjectCount(ctx context.Context, bucket, prefix string) (int, error) {
+	c, err := t.S3Client()
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for object := range c.ListObjects(ctx, bucket, minio.ListObjectsOptions{Prefix: prefix, Recursive: true}) {
+		if object.Err != nil {
+			return 0, fmt.Errorf("list bucket %s: %w", bucket, object.Err)
+		}
+		n++
+	}
+	return n, nil
+}

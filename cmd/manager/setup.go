@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	fluxctrl "github.com/fluxcd/pkg/runtime/controller"
+	"github.com/fluxcd/pkg/runtime/jitter"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/cairn-backup/cairn/controllers/backupbatch"
+	"github.com/cairn-backup/cairn/controllers/backupconfiguration"
+	"github.com/cairn-backup/cairn/controllers/backupsession"
+	"github.com/cairn-backup/cairn/controllers/backupstorage"
+	"github.com/cairn-backup/cairn/controllers/ledger"
+	"github.com/cairn-backup/cairn/controllers/policysync"
+	"github.com/cairn-backup/cairn/controllers/repository"
+	"github.com/cairn-backup/cairn/controllers/restoresession"
+	"github.com/cairn-backup/cairn/internal/access"
+)
+
+// shared is what every controller gets.
+type shared struct {
+	mgr        ctrl.Manager
+	recorder   record.EventRecorder
+	metrics    fluxctrl.Metrics
+	clusterUID string
+	options    *options
+}
+
+// reconciler is a controller that can be added to the manager.
+type reconciler interface {
+	SetupWithManager(mgr ctrl.Manager, opts controller.Options) error
+}
+
+// setup adds all controllers to the manager.
+func (s *shared) setup() error {
+	outbox := ledger.NewOutbox(s.mgr.GetClient(), s.mgr.GetAPIReader())
+	for _, c := range []struct {
+		kind string
+		reconciler
+	}{
+		{"PolicySync", s.policySync()},
+		{"BackupStorage", s.backupStorage()},
+		{"Repository", s.repository()},
+		{"BackupConfiguration", s.backupConfiguration()},
+		{"BackupBatch", s.backupBatch()},
+		{"BackupSession", s.backupSession()},
+		{"RestoreSession", s.restoreSession()},
+		{"Ledger", s.ledger(outbox)},
+		{"Ledger outbox", s.collector(outbox)},
+	} {
+		if err := c.SetupWithManager(s.mgr, controller.Options{}); err != nil {
+			return fmt.Errorf("start the controller of %s: %w", c.kind, err)
+		}
+	}
+	return nil
+}
+
+func (s *shared) policySync() reconciler {
+	return &policysync.Reconciler{
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), Scheme: s.mgr.GetScheme(), EventRecorder: s.recorder,
+		Clock: clock.RealClock{}, Metrics: s.metrics, RESTConfig: s.mgr.GetConfig(), WorkDir: s.options.dataDir,
+		Jitter: jitter.JitteredIntervalDuration,
+	}
+}
+
+func (s *shared) backupStorage() reconciler {
+	return &backupstorage.Reconciler{
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
+		Metrics: s.metrics, MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name,
+	}
+}
+
+func (s *shared) repository() reconciler {
+	return &repository.Reconciler{
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
+		Metrics: s.metrics, MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name,
+	}
+}
+
+// ensureTrigger makes the account that the pods of CronJobs run as.
+func (s *shared) ensureTrigger(ctx context.Context, namespace string) error {
+	return access.EnsureTrigger(ctx, s.mgr.GetClient(), namespace)
+}
+
+func (s *shared) backupConfiguration() reconciler {
+	return &backupconfiguration.Reconciler{
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), Scheme: s.mgr.GetScheme(), EventRecorder: s.recorder,
+		Clock: clock.RealClock{}, Metrics: s.metrics, MoverImage: s.options.moverImage, FieldManager: name,
+		EnsureTrigger: s.ensureTrigger,
+	}
+}
+
+func (s *shared) backupBatch() reconciler {
+	return &backupbatch.Reconciler{
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), Scheme: s.mgr.GetScheme(), EventRecorder: s.recorder,
+		Clock: clock.RealClock{}, Metrics: s.metrics, MoverImage: s.options.moverImage, FieldManager: name,
+		EnsureTrigger: s.ensureTrigger,
+	}
+}
+
+func (s *shared) backupSession() reconciler {
+	return &backupsession.Reconciler{
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), Scheme: s.mgr.GetScheme(), EventRecorder: s.recorder,
+		Clock: clock.RealClock{}, Metrics: s.metrics, MoverImage: s.options.moverImage, ClusterUID: s.clusterUID,
+		FieldManager: name,
+	}
+}
+
+func (s *shared) restoreSession() reconciler {
+	return &restoresession.Reconciler{
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
+		Metrics: s.metrics, MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name,
+	}
+}
+
+func (s *shared) ledger(outbox *ledger.Outbox) reconciler {
+	return &ledger.Reconciler{
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
+		Metrics: s.metrics, LedgerMetrics: ledger.NewMetrics(ctrlmetrics.Registry), Outbox: outbox,
+		ClusterUID: s.clusterUID, FieldManager: name, DataDir: filepath.Join(s.options.dataDir, "ledgers"),
+		Jitter: jitter.JitteredIntervalDuration,
+	}
+}
+
+func (s *shared) collector(outbox *ledger.Outbox) reconciler {
+	return &ledger.Collector{
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
+		Outbox: outbox, FieldManager: name,
+	}
+}
