@@ -8,13 +8,11 @@ import (
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
-	"github.com/cairn-backup/cairn/internal/task"
 )
 
 func TestARunSucceeds(t *testing.T) {
@@ -279,10 +277,9 @@ func TestTheMoversAccountIsThere(t *testing.T) {
 	w.configuration()
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	w.reconcile("run")
-	account := &corev1.ServiceAccount{}
-	err := w.client.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: v1alpha1.MoverServiceAccount}, account)
-	w.Expect(apierrors.IsNotFound(err)).To(BeFalse())
-	w.Expect(task.Container).To(Equal(w.jobs()[0].Spec.Template.Spec.Containers[0].Name))
+	key := client.ObjectKey{Namespace: w.namespace, Name: v1alpha1.MoverServiceAccount}
+	w.Expect(w.client.Get(t.Context(), key, &corev1.ServiceAccount{})).To(Succeed())
+	w.Expect(w.jobs()[0].Spec.Template.Spec.ServiceAccountName).To(Equal(key.Name))
 }
 
 // negative are the conditions that are there only while they matter.

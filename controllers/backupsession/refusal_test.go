@@ -6,6 +6,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,6 +28,31 @@ func (s staleGet) Get(ctx context.Context, key client.ObjectKey, obj client.Obje
 		return nil
 	}
 	return s.Client.Get(ctx, key, obj, opts...)
+}
+
+// noJobs knows of no Job yet, as a cache that lags does.
+type noJobs struct{ client.Client }
+
+func (n noJobs) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	if _, ok := list.(*batchv1.JobList); ok {
+		return nil
+	}
+	return n.Client.List(ctx, list, opts...)
+}
+
+func TestAJobThatTheCacheDoesNotShowHasNotVanished(t *testing.T) {
+	w := newWorld(t)
+	w.configuration()
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.reconcile("run")
+	w.reconcile("run")
+	before := w.session("run")
+	r := w.reconciler()
+	r.Client = noJobs{r.Client}
+	_, err := r.Reconcile(t.Context(), request(before))
+	w.Expect(err).NotTo(HaveOccurred())
+	w.Expect(w.session("run")).To(Equal(before))
+	w.Expect(w.jobs()).To(HaveLen(1))
 }
 
 func request(o client.Object) ctrl.Request {

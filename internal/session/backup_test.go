@@ -573,3 +573,40 @@ func TestProgressCallsForNoWrite(t *testing.T) {
 	g.Expect(d.Status).To(Equal(f.session.Status))
 	g.Expect(d.Snapshots["snap-a"]).To(Equal(f.snapshots["snap-a"].Status))
 }
+
+func TestAHostOfSeveralVolumes(t *testing.T) {
+	g := NewWithT(t)
+	several := target("a", "target")
+	several.Hosts[0].Volumes = []v1alpha1.ResolvedVolume{{Component: "data"}, {Component: "wal"}}
+	f := frozen(several)
+	early, late := metav1.NewTime(now.Add(time.Second)), metav1.NewTime(now.Add(2*time.Second))
+	f.snapshots["snap-a"].Status.Components = map[string]v1alpha1.Component{"data": {Phase: v1alpha1.SnapshotSucceeded, ID: "own", CompletionTime: &late}}
+
+	t.Run("what one volume's status says survives the failure of the other", func(t *testing.T) {
+		g := NewWithT(t)
+		f.jobs = map[string]session.Job{job("a", "target", 1): died(v1alpha1.ReasonInvalidTask, true)}
+		components := f.decide().Snapshots["snap-a"].Components
+		g.Expect(components["data"].Phase).To(Equal(v1alpha1.SnapshotSucceeded))
+		g.Expect(components["wal"].Phase).To(Equal(v1alpha1.SnapshotFailed))
+	})
+	f.jobs = map[string]session.Job{job("a", "target", 1): succeeded("data", "wal")}
+	f.jobs[job("a", "target", 1)].Result.Components[1].CompletionTime = &early
+	status := f.decide().Snapshots["snap-a"]
+	g.Expect(status.Components["data"].ID).To(Equal("own"), "the first word counts")
+	g.Expect(status.Phase).To(Equal(v1alpha1.SnapshotSucceeded))
+	g.Expect(status.SnapshotTime.Time).To(Equal(late.Time), "when the last component was complete")
+}
+
+func TestALateWordChangesNoEndedSnapshot(t *testing.T) {
+	g := NewWithT(t)
+	f := frozen(target("a", "pod-0"), target("b", "pod-0"))
+	f.jobs[job("a", "pod-0", 1)] = died(v1alpha1.ReasonImagePullFailed, false)
+	f.step()
+	g.Expect(f.snapshots["snap-a"].Status.Phase).To(Equal(v1alpha1.SnapshotFailed))
+	f.snapshots["snap-a"].Status.Components["pod-0"] = v1alpha1.Component{Phase: v1alpha1.SnapshotRunning}
+	d := f.decide()
+	g.Expect(d.Snapshots).NotTo(HaveKey("snap-a"))
+	g.Expect(d.Create).To(BeEmpty())
+	g.Expect(d.Verify).To(BeFalse(), "there is nothing to give up any more")
+	g.Expect(d.Status.Targets[0].Phase).To(Equal(backupFailed))
+}

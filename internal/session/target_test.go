@@ -278,7 +278,7 @@ func TestPathsOfAWorkload(t *testing.T) {
 	spec := podSpec(claimVolume("data", "web-data"), claimVolume("cache", "web-cache"))
 	spec.Volumes = append(spec.Volumes, corev1.Volume{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
 	spec.Containers[0].VolumeMounts = []corev1.VolumeMount{
-		mount("data", "/var/www"), mount("cache", "/var/www/cache/"), mount("tmp", "/var/www/tmp"),
+		mount("cache", "/var/www/cache/"), mount("data", "/var/www"), mount("tmp", "/var/www/tmp"),
 		{Name: "data", MountPath: "/etc/app", SubPath: "config/app"},
 		{Name: "cache", MountPath: "/odd", SubPathExpr: "$(POD)"},
 	}
@@ -377,6 +377,17 @@ func TestSecurityContext(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAnotherRunsMoverSaysNothingAboutTheUser(t *testing.T) {
+	g := NewWithT(t)
+	spec := podSpec(claimVolume("data", "web-data"))
+	spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64(1000))}
+	mover := pod("a-mover", "node-a", spec)
+	mover.Labels = map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}
+	got, err := session.ResolveHosts(session.Target{Claim: new(claim("web-data")), Pods: []corev1.Pod{mover}})
+	g.Expect(err).To(BeNil())
+	g.Expect(*got[0].SecurityContext.RunAsUser).To(BeEquivalentTo(65532))
 }
 
 func TestRestoreSecurityContext(t *testing.T) {
