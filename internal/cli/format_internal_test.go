@@ -39,3 +39,21 @@ func TestNotesAreWrappedNotCut(t *testing.T) {
 	got := wrap("one two "+word+" three four five six seven eight nine ten", 50, "    ")
 	g.Expect(got).To(Equal("    one two\n    " + word + "\n    three four five six seven eight nine ten\n"))
 }
+
+func TestTextsDoNotSteerTheTerminal(t *testing.T) {
+	g := NewWithT(t)
+	evil := "a\x1b[2Jb\r\n\u009bc"
+	table := &table{header: []string{"NAME"}}
+	table.add(evil)
+	table.note(evil)
+	var out strings.Builder
+	g.Expect(table.write(&out, 80)).To(Succeed())
+	g.Expect(out.String()).To(Equal("NAME\na [2Jb   c\n    a [2Jb c\n"))
+
+	out.Reset()
+	f := ledgerLogFlags{output: outputTable, verbose: true}
+	o := Options{}
+	o.Out = &out
+	g.Expect(f.print(o, []entry{{Subject: evil, Objects: []string{evil}}})).To(Succeed())
+	g.Expect(out.String()).To(Equal("0001-01-01T00:00:00Z    a [2Jb c\n    a [2Jb c\n"))
+}

@@ -161,7 +161,7 @@ func TestLedgerLogOfRemote(t *testing.T) {
 	}
 	secret("good", "top-secret")
 	secret("bad", "top-secret-but-wrong")
-	make := func(name, url, secret string) {
+	addLedger := func(name, url, secret string) {
 		g.Expect(api.Create(t.Context(), &v1alpha1.Ledger{
 			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name},
 			Spec: v1alpha1.LedgerSpec{
@@ -171,10 +171,10 @@ func TestLedgerLogOfRemote(t *testing.T) {
 			},
 		})).To(Succeed())
 	}
-	make("records", address, "good")
-	make("inside", "http://127.0.0.1:1/records.git", "good")
-	make("refused", address, "bad")
-	make("bare", address, "nosuch")
+	addLedger("records", address, "good")
+	addLedger("inside", "http://127.0.0.1:1/records.git", "good")
+	addLedger("refused", address, "bad")
+	addLedger("bare", address, "nosuch")
 
 	t.Run("with the Ledger's own URL and Secret", func(t *testing.T) {
 		g := NewWithT(t)

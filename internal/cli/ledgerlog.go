@@ -193,12 +193,12 @@ func (f *ledgerLogFlags) print(o Options, entries []entry) error {
 		return nil
 	}
 	for _, e := range entries {
-		fmt.Fprintf(o.Out, "%s  %s  %s\n", e.Time.UTC().Format(time.RFC3339), shortCommit(e.Commit), e.Subject)
+		fmt.Fprintf(o.Out, "%s  %s  %s\n", e.Time.UTC().Format(time.RFC3339), shortCommit(e.Commit), oneLine(e.Subject))
 		if !f.verbose {
 			continue
 		}
 		for _, line := range e.Objects {
-			fmt.Fprintln(o.Out, "    "+line)
+			fmt.Fprintln(o.Out, "    "+oneLine(line))
 		}
 	}
 	return nil

@@ -22,7 +22,12 @@ type row struct {
 }
 
 // add appends a row.
-func (t *table) add(cells ...string) { t.rows = append(t.rows, row{cells: cells}) }
+func (t *table) add(cells ...string) {
+	for i := range cells {
+		cells[i] = printable(cells[i])
+	}
+	t.rows = append(t.rows, row{cells: cells})
+}
 
 // note puts a text below the last row. An empty text is none.
 func (t *table) note(text string) {
