@@ -1,6 +1,7 @@
 // Command bench measures what DESIGN's table of numbers asks of this part of the system and prints each figure beside its
 // bar. It runs the benchmarks of the packages as "go test -bench" does, one package at a time, so that nothing but the
-// benchmark itself is on the processor. Times are the fastest of several runs: on a busy machine only the slow ones lie.
+// benchmark itself is on the processor. Times that are compared are the fastest of many short runs: what else the machine
+// does makes a run slower, never faster.
 //
 // A missed bar is shown and is no error; a figure that could not be had is one, and makes the exit code 1.
 package main
@@ -14,6 +15,7 @@ import (
 	"os/signal"
 	"regexp"
 	"runtime"
+	"strings"
 )
 
 func main() {
@@ -37,7 +39,7 @@ func measure(ctx context.Context, only string, out, progress io.Writer) (bool, e
 	if err != nil {
 		return false, fmt.Errorf("read -only: %w", err)
 	}
-	figures, complete := results{}, true
+	figures, complete, busy := results{}, true, load()
 	var rows []row
 	for _, s := range suites(runtime.NumCPU()) {
 		if !chosen.MatchString(s.pkg) {
@@ -61,6 +63,16 @@ func measure(ctx context.Context, only string, out, progress io.Writer) (bool, e
 			rows = append(rows, shown)
 		}
 	}
-	fmt.Fprintf(out, "%s/%s, %s, %d cores, %s\n\n", runtime.GOOS, runtime.GOARCH, figures.processor(), runtime.NumCPU(), runtime.Version())
+	fmt.Fprintf(out, "%s/%s, %s, %d cores, %s%s\n\n", runtime.GOOS, runtime.GOARCH, figures.processor(), runtime.NumCPU(), runtime.Version(), busy)
 	return complete, writeTable(out, rows)
+}
+
+// load says how busy the machine is before anything is measured, where the system tells.
+func load() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return ""
+	}
+	minute, _, _ := strings.Cut(string(text), " ")
+	return ", load " + minute + " before"
 }

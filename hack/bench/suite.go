@@ -26,8 +26,8 @@ type suite struct {
 func suites(cpus int) []suite {
 	return []suite{
 		{pkg: "./internal/policy", bench: "^BenchmarkExpand$", benchtime: "1s", count: 3, cpus: 1, rows: expandRows()},
-		{pkg: "./internal/gitstore", bench: "^BenchmarkCommit$", benchtime: "50x", count: 3, cpus: cpus, rows: ledgerRows("Commit", "commit")},
-		{pkg: "./internal/gitstore", bench: "^BenchmarkPush$", benchtime: "50x", count: 3, cpus: cpus, rows: ledgerRows("Push", "push")},
+		{pkg: "./internal/gitstore", bench: "^BenchmarkCommit$", benchtime: "10x", count: 10, cpus: cpus, rows: ledgerRows("Commit", "commit")},
+		{pkg: "./internal/gitstore", bench: "^BenchmarkPush$", benchtime: "10x", count: 10, cpus: cpus, rows: ledgerRows("Push", "push")},
 		{pkg: "./internal/ledger", bench: "^Benchmark(BackupRecord|Pack)$", benchtime: "1s", count: 1, cpus: 1, rows: recordRows()},
 		{pkg: "./controllers/policysync", bench: "^BenchmarkSync1000$/^first$", benchtime: "1x", count: 1, cpus: cpus, rows: firstApplyRows()},
 		{pkg: "./controllers/policysync", bench: "^BenchmarkSync1000$/^nothing-new$", benchtime: "20x", count: 1, cpus: cpus, rows: noChangeRows()},

@@ -1,4 +1,5 @@
-// Command refdocs writes the generated part of docs/reference: api.md from the CRDs and addons.md from the catalog. Equal
+// Command refdocs writes the generated part of docs/reference: the API from the CRDs, the Addons
+// from the catalog, the command line from --help, and the errors from running "cairn validate" on bad input. Equal
 // input gives equal files, so that a difference from what is committed means that somebody forgot to run it.
 package main
 
@@ -13,6 +14,8 @@ import (
 var pages = map[string]func() ([]byte, error){
 	"api.md":    apiPage,
 	"addons.md": addonsPage,
+	"cli.md":    cliPage,
+	"errors.md": errorsPage,
 }
 
 func main() {

@@ -3,6 +3,8 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"testing"
 	"testing/fstest"
 
@@ -122,4 +124,27 @@ func TestRefusals(t *testing.T) {
 			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(c.fails)))
 		})
 	}
+}
+
+// TestEveryReasonIsExplained compares the page that is written by hand with the constants.
+func TestEveryReasonIsExplained(t *testing.T) {
+	g := NewWithT(t)
+	source, err := os.ReadFile(filepath.Join("..", "..", "api", "v1alpha1", "conditions.go"))
+	g.Expect(err).NotTo(HaveOccurred())
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "reference", "conditions.md"))
+	g.Expect(err).NotTo(HaveOccurred())
+	inSource := values(regexp.MustCompile(`(?m)^\t(?:Reason|Condition)\w+ += "(\w+)"$`), string(source))
+	inPage := values(regexp.MustCompile("(?m)^\\| `(\\w+)` \\|"), string(page))
+	g.Expect(len(inSource)).To(BeNumerically(">", 100))
+	g.Expect(inPage).To(ContainElements(inSource), "docs/reference/conditions.md")
+	g.Expect(inSource).To(ContainElements(inPage), "docs/reference/conditions.md")
+}
+
+func values(pattern *regexp.Regexp, text string) []string {
+	var out []string
+	for _, m := range pattern.FindAllStringSubmatch(text, -1) {
+		out = append(out, m[1])
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
