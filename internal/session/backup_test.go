@@ -7,7 +7,6 @@ import (
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -508,105 +507,4 @@ func TestRunOfABackup(t *testing.T) {
 			g.Expect(again).To(Equal(session.Decision{Status: d.Status}))
 		})
 	}
-}
-
-func TestAWholeRun(t *testing.T) {
-	g := NewWithT(t)
-	f := frozen(target("a", "pod-0", "pod-1"))
-	g.Expect(f.step().Create).To(HaveLen(2))
-	g.Expect(f.step().Create).To(BeEmpty())
-	g.Expect(f.component("a", "pod-0").Phase).To(Equal(v1alpha1.SnapshotPending))
-	g.Expect(f.snapshots["snap-a"].Status.TotalComponents).To(BeEquivalentTo(2))
-
-	f.jobs[job("a", "pod-0", 1)] = succeeded("pod-0")
-	f.step()
-	g.Expect(f.component("a", "pod-0").ID).To(Equal("kpod-0"))
-	g.Expect(f.component("a", "pod-0").Path).To(Equal("sub"), "the path is the policy's, also when the message had no room for it")
-	g.Expect(f.snapshots["snap-a"].Status.Phase).To(Equal(v1alpha1.SnapshotRunning))
-
-	f.jobs[job("a", "pod-1", 1)] = died(v1alpha1.ReasonJobFailed, true)
-	f.step()
-	g.Expect(session.ParseMovers(f.snapshots["snap-a"].Annotations[v1alpha1.AnnotationMovers])["pod-1"]).To(Equal(job("a", "pod-1", 2)),
-		"only the second mover may write now")
-	g.Expect(f.step().Create).To(BeEmpty(), "one second attempt, not one a look")
-
-	f.jobs[job("a", "pod-1", 2)] = succeeded("pod-1")
-	d := f.step()
-	snap := f.snapshots["snap-a"]
-	g.Expect(snap.Status.Phase).To(Equal(v1alpha1.SnapshotSucceeded))
-	g.Expect(snap.Status.Size).To(Equal("6.000 MiB"))
-	g.Expect(snap.Status.SnapshotTime).NotTo(BeNil())
-	g.Expect(conditions.IsTrue(snap, meta.ReadyCondition)).To(BeTrue())
-	g.Expect(d.Status.Phase).To(Equal(backupSucceeded))
-	g.Expect(d.Status.Duration).To(Equal("1m0s"))
-	g.Expect(d.Status.Targets[0].Size).To(Equal("6.000 MiB"))
-	g.Expect(conditions.IsTrue(f.session, meta.ReadyCondition)).To(BeTrue())
-	g.Expect(conditions.Has(f.session, meta.ReconcilingCondition)).To(BeFalse())
-}
-
-func TestAMoverThatIsGivenUpMayNotWriteAnyMore(t *testing.T) {
-	g := NewWithT(t)
-	f := frozen(target("a", "pod-0", "pod-1"))
-	f.jobs[job("a", "pod-0", 1)] = running()
-	f.jobs[job("a", "pod-1", 1)] = died(v1alpha1.ReasonUnschedulable, false)
-	d := f.step()
-	g.Expect(d.Movers["snap-a"]).To(Equal("pod-0=" + job("a", "pod-0", 1)))
-	g.Expect(d.Delete).To(Equal([]string{job("a", "pod-1", 1)}))
-
-	// Killed before the deletion: the next look asks for it again.
-	f.jobs[job("a", "pod-1", 1)] = died(v1alpha1.ReasonUnschedulable, false)
-	g.Expect(f.decide().Delete).To(Equal([]string{job("a", "pod-1", 1)}))
-}
-
-func TestProgressCallsForNoWrite(t *testing.T) {
-	g := NewWithT(t)
-	f := frozen(target("a", "pod-0"))
-	f.step()
-	f.step()
-	f.snapshots["snap-a"].Status.Components["pod-0"] = v1alpha1.Component{Phase: v1alpha1.SnapshotRunning}
-	f.step()
-	f.snapshots["snap-a"].Status.Components["pod-0"] = v1alpha1.Component{
-		Phase: v1alpha1.SnapshotRunning, Progress: &v1alpha1.ComponentProgress{BytesDone: 5},
-	}
-	f.at = f.at.Add(10 * time.Second)
-	d := f.decide()
-	g.Expect(d.Status).To(Equal(f.session.Status))
-	g.Expect(d.Snapshots["snap-a"]).To(Equal(f.snapshots["snap-a"].Status))
-}
-
-func TestAHostOfSeveralVolumes(t *testing.T) {
-	g := NewWithT(t)
-	several := target("a", "target")
-	several.Hosts[0].Volumes = []v1alpha1.ResolvedVolume{{Component: "data"}, {Component: "wal"}}
-	f := frozen(several)
-	early, late := metav1.NewTime(now.Add(time.Second)), metav1.NewTime(now.Add(2*time.Second))
-	f.snapshots["snap-a"].Status.Components = map[string]v1alpha1.Component{"data": {Phase: v1alpha1.SnapshotSucceeded, ID: "own", CompletionTime: &late}}
-
-	t.Run("what one volume's status says survives the failure of the other", func(t *testing.T) {
-		g := NewWithT(t)
-		f.jobs = map[string]session.Job{job("a", "target", 1): died(v1alpha1.ReasonInvalidTask, true)}
-		components := f.decide().Snapshots["snap-a"].Components
-		g.Expect(components["data"].Phase).To(Equal(v1alpha1.SnapshotSucceeded))
-		g.Expect(components["wal"].Phase).To(Equal(v1alpha1.SnapshotFailed))
-	})
-	f.jobs = map[string]session.Job{job("a", "target", 1): succeeded("data", "wal")}
-	f.jobs[job("a", "target", 1)].Result.Components[1].CompletionTime = &early
-	status := f.decide().Snapshots["snap-a"]
-	g.Expect(status.Components["data"].ID).To(Equal("own"), "the first word counts")
-	g.Expect(status.Phase).To(Equal(v1alpha1.SnapshotSucceeded))
-	g.Expect(status.SnapshotTime.Time).To(Equal(late.Time), "when the last component was complete")
-}
-
-func TestALateWordChangesNoEndedSnapshot(t *testing.T) {
-	g := NewWithT(t)
-	f := frozen(target("a", "pod-0"), target("b", "pod-0"))
-	f.jobs[job("a", "pod-0", 1)] = died(v1alpha1.ReasonImagePullFailed, false)
-	f.step()
-	g.Expect(f.snapshots["snap-a"].Status.Phase).To(Equal(v1alpha1.SnapshotFailed))
-	f.snapshots["snap-a"].Status.Components["pod-0"] = v1alpha1.Component{Phase: v1alpha1.SnapshotRunning}
-	d := f.decide()
-	g.Expect(d.Snapshots).NotTo(HaveKey("snap-a"))
-	g.Expect(d.Create).To(BeEmpty())
-	g.Expect(d.Verify).To(BeFalse(), "there is nothing to give up any more")
-	g.Expect(d.Status.Targets[0].Phase).To(Equal(backupFailed))
 }
