@@ -64,7 +64,11 @@ func measure(ctx context.Context, only string, out, progress io.Writer) (bool, e
 		}
 	}
 	fmt.Fprintf(out, "%s/%s, %s, %d cores, %s%s\n\n", runtime.GOOS, runtime.GOARCH, figures.processor(), runtime.NumCPU(), runtime.Version(), busy)
-	return complete, writeTable(out, rows)
+	if err := writeTable(out, rows); err != nil {
+		return false, err
+	}
+	_, err = fmt.Fprintf(out, "\n%s", notes)
+	return complete, err
 }
 
 // load says how busy the machine is before anything is measured, where the system tells.
