@@ -28,8 +28,9 @@ generate: bin/controller-gen ## Generate deep copies from the API types.
 	@$(STEP) "generate deep copies" bin/controller-gen object:headerFile=/dev/null paths=./api/...
 
 .PHONY: manifests
-manifests: bin/controller-gen ## Generate the CRDs from the API types.
+manifests: bin/controller-gen ## Generate the CRDs and the reference documentation.
 	@$(STEP) "generate CRDs" bin/controller-gen crd:generateEmbeddedObjectMeta=true paths=./api/... output:crd:dir=config/crd/bases
+	@$(STEP) "generate the reference" $(GO) run ./hack/refdocs
 
 bin/controller-gen: hack/tools/go.mod
 	@mkdir -p bin

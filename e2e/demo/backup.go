@@ -156,26 +156,20 @@ func (s *show) compare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.note("every entry with type, mode, owner, time, size and content; %d of them:", strings.Count(original, "\n")-1)
-	s.note("original  %s", lastLine(original))
-	s.note("restored  %s", lastLine(restored))
-	if original != restored {
-		return fmt.Errorf("the restored volume differs from the original")
+	digest, entries, err := testbed.SameTree(original, restored)
+	if err != nil {
+		return fmt.Errorf("the restored volume differs from the original: %w", err)
 	}
-	s.note("they are equal")
+	s.note("%d entries of the original and of the restored volume were read: type, mode, owner, time, size, content.", entries)
+	s.note("They are equal. sha256 over all of it, of both: %s", digest)
 	return nil
-}
-
-func lastLine(s string) string {
-	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
-	return lines[len(lines)-1]
 }
 
 // records shows what the Ledger committed.
 func (s *show) records(ctx context.Context) error {
 	s.say("What happened is on its way into Git, on a branch of its own")
+	var restore v1alpha1.RestoreSession
 	err := testbed.Poll(ctx, 2*time.Minute, "the record of the restore", func(ctx context.Context) (bool, error) {
-		var restore v1alpha1.RestoreSession
 		if err := s.get(ctx, "web-restored", &restore); err != nil {
 			return false, err
 		}
@@ -191,15 +185,13 @@ func (s *show) records(ctx context.Context) error {
 	if err := s.git(ctx, checkout, "log", "--stat=100", "-2", "--format=%h %an: %s%n%n%b"); err != nil {
 		return err
 	}
-	files, err := checkout.Git(ctx, "ls-files", "clusters/demo/records/shop")
+	file, err := checkout.Git(ctx, "ls-files", "clusters/demo/records/shop/*-"+string(restore.UID)[:8]+".yaml")
 	if err != nil {
 		return err
 	}
-	for _, file := range strings.Split(files, "\n") {
-		if strings.Contains(file, "restoresession") {
-			s.note("one record, as anybody who can read the branch sees it:")
-			return s.git(ctx, checkout, "show", "HEAD:"+file)
-		}
+	if file == "" || strings.Contains(file, "\n") {
+		return fmt.Errorf("the branch backup-records does not hold exactly one record of the restore: %q", file)
 	}
-	return fmt.Errorf("the branch backup-records holds no record of the restore: %s", files)
+	s.note("one record, as anybody who can read the branch sees it:")
+	return s.git(ctx, checkout, "show", "HEAD:"+file)
 }

@@ -33,8 +33,10 @@ func (s *show) commitPolicy(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.cairn(ctx, "validate", filepath.Join(checkout.Dir, "shop")); err != nil {
-		return err
+	out, err := s.cairnOutput(ctx, "validate", filepath.Join(checkout.Dir, "shop"))
+	s.printCommand("cairn validate shop", strings.ReplaceAll(out, checkout.Dir+"/", ""))
+	if err != nil {
+		return fmt.Errorf("check the policy: %w", err)
 	}
 	if _, err := checkout.CommitAndPush(ctx, "main", "Back up the shop"); err != nil {
 		return err
