@@ -28,7 +28,7 @@ func TestSpine(t *testing.T) {
 	t.Run("a mover can touch nothing of others", s.rights)
 	t.Run("a restored volume equals the original", s.restore)
 	t.Run("a restore is refused where it would do harm", s.refusals)
-	t.Run("the records are in Git, each once", s.records)
+	t.Run("the records are in Git", s.records)
 	t.Run("a target that leaves takes no data along", s.leave)
 	t.Run("the watched branch was never written to", s.watchedBranch)
 }
@@ -220,7 +220,7 @@ spec:
   dataSource: {repository: ` + repository + `, snapshot: ` + snapshot + `}
   addon:
     name: pvc-addon
-    tasks: [{name: logical-backup-restore}]
+    tasks: [{name: logical-backup-restore, params: {setID: "true"}}]
     jobTemplate: {spec: {securityContext: {runAsUser: 0}}}
 `
 }
@@ -241,7 +241,7 @@ func (s *spine) refusals(t *testing.T) {
 		phase    v1alpha1.RestoreSessionPhase
 		reason   string
 	}{
-		"in-use":    {restoreManifest("in-use", "pages", "app-web", "latest"), v1alpha1.RestoreSessionFailed, v1alpha1.ReasonVolumeInUse},
+		"in-use":    {restoreManifest("in-use", "pages", "app-files", "latest"), v1alpha1.RestoreSessionFailed, v1alpha1.ReasonVolumeInUse},
 		"not-empty": {restoreManifest("not-empty", "files", "app-files", "latest"), v1alpha1.RestoreSessionFailed, v1alpha1.ReasonVolumeNotEmpty},
 	} {
 		t.Run(name, func(t *testing.T) {

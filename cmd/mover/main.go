@@ -23,14 +23,12 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/memlimit"
 	"github.com/cairn-backup/cairn/internal/schedule"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/version"
 )
-
-// version is set by the linker.
-var version = "dev"
 
 const usage = `mover does the work of one Cairn Job. It is started by the manager, not by hand.
 
-  mover init-storage | init-repository | backup [--exclude=PATTERN,...] | restore
+  mover init-storage | init-repository | backup [--exclude=PATTERN,...] | restore [--set-id]
   mover trigger --invoker-kind=KIND --invoker=NAME --session=NAME --cronjob=NAME
   mover version
 `
@@ -54,7 +52,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	switch kind := args[0]; kind {
 	case "version":
-		fmt.Fprintln(stdout, version)
+		fmt.Fprintln(stdout, version.Version)
 		return task.ExitSucceeded
 	case "trigger":
 		return trigger(ctx, args[1:], log, stderr)
@@ -81,8 +79,12 @@ func move(ctx context.Context, kind task.Kind, args []string, log *slog.Logger, 
 	flags := flag.NewFlagSet(string(kind), flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	var exclude string
-	if kind == task.KindBackup {
+	var setID bool
+	switch kind {
+	case task.KindBackup:
 		flags.StringVar(&exclude, "exclude", "", "comma-separated patterns, as in a .gitignore file, of what is left out")
+	case task.KindRestore:
+		flags.BoolVar(&setID, "set-id", false, "give back set-user-ID and set-group-ID bits of files, and file capabilities")
 	}
 	if err := parse(flags, args); err != nil {
 		return m.Refuse(err)
@@ -99,7 +101,7 @@ func move(ctx context.Context, kind task.Kind, args []string, log *slog.Logger, 
 		}
 		m.Status = mover.APIStatus{Client: client, Namespace: namespace}
 	}
-	return m.Run(ctx, kind, mover.BackupFlags{Exclude: split(exclude)})
+	return m.Run(ctx, kind, mover.Flags{Exclude: split(exclude), SetID: setID})
 }
 
 // trigger creates the BackupSession of a CronJob's slot.
@@ -160,7 +162,7 @@ func inCluster() (dynamic.Interface, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("find API server: %w", err)
 	}
-	config.UserAgent = "cairn-mover/" + version
+	config.UserAgent = "cairn-mover/" + version.Version
 	config.Timeout = 30 * time.Second
 	namespace, err := os.ReadFile(namespaceFile)
 	if err != nil {

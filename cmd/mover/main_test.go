@@ -15,7 +15,7 @@ func TestSubcommands(t *testing.T) {
 		code   int
 		stdout string
 	}{
-		"version":                      {args: []string{"version"}, stdout: "dev\n"},
+		"version":                      {args: []string{"version"}, stdout: "unknown\n"},
 		"help":                         {args: []string{"help"}, stdout: usage},
 		"none":                         {code: task.ExitInvalidTask},
 		"an unknown one":               {args: []string{"destroy"}, code: task.ExitInvalidTask},

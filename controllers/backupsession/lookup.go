@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -130,9 +131,26 @@ func startingDeadline(s *v1alpha1.BackupSession, c *v1alpha1.SessionConfig) time
 	return next
 }
 
+// policyLabels are the labels that say where an invoker comes from. The child of a batch comes from where the batch does.
+func (r *Reconciler) policyLabels(ctx context.Context, invoker client.Object) (map[string]string, error) {
+	owner := metav1.GetControllerOf(invoker)
+	if owner == nil || owner.Kind != v1alpha1.BackupBatchKind {
+		return invoker.GetLabels(), nil
+	}
+	key := client.ObjectKey{Namespace: invoker.GetNamespace(), Name: owner.Name}
+	var batch v1alpha1.BackupBatch
+	if err := r.Get(ctx, key, &batch); err != nil {
+		return nil, client.IgnoreNotFound(fmt.Errorf("get backup batch %s: %w", key, err))
+	}
+	return batch.Labels, nil
+}
+
 // source finds out which revision of which PolicySync is in force, and whether it is about to change.
 func (r *Reconciler) source(ctx context.Context, invoker client.Object, start *session.Start) error {
-	labels := invoker.GetLabels()
+	labels, err := r.policyLabels(ctx, invoker)
+	if err != nil {
+		return err
+	}
 	key := client.ObjectKey{Namespace: labels[v1alpha1.LabelSyncNamespace], Name: labels[v1alpha1.LabelSyncName]}
 	if key.Name == "" || key.Namespace == "" {
 		return nil
@@ -146,6 +164,7 @@ func (r *Reconciler) source(ctx context.Context, invoker client.Object, start *s
 		return fmt.Errorf("get policy sync %s: %w", key, err)
 	}
 	start.Policy.Revision = sync.Status.LastAppliedRevision
-	start.PolicyApplying = conditions.IsReconciling(&sync) && sync.Status.LastAttemptedRevision != sync.Status.LastAppliedRevision
+	start.PolicyApplying = conditions.IsReconciling(&sync) &&
+		conditions.GetReason(&sync, meta.ReconcilingCondition) == v1alpha1.ReasonProgressing && sync.Status.LastAttemptedRevision != sync.Status.LastAppliedRevision
 	return nil
 }

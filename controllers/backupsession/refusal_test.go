@@ -260,13 +260,13 @@ func TestTheRevisionInForceIsFrozen(t *testing.T) {
 		Spec:       v1alpha1.PolicySyncSpec{URL: "https://git.example.com/policy.git", Interval: metav1.Duration{Duration: time.Minute}},
 	}
 	sessiontest.Create(t, w.client, sync)
-	applying := func(attempted string, reconciling metav1.ConditionStatus) {
+	applying := func(attempted string, reconciling metav1.ConditionStatus, reason string) {
 		bed.EditStatus(t, sync, func() {
 			sync.Status.LastAppliedRevision, sync.Status.LastAttemptedRevision = "main@sha1:aaaa", attempted
-			sync.Status.Conditions = []metav1.Condition{{Type: "Reconciling", Status: reconciling, Reason: "Progressing", LastTransitionTime: metav1.Now()}}
+			sync.Status.Conditions = []metav1.Condition{{Type: "Reconciling", Status: reconciling, Reason: reason, LastTransitionTime: metav1.Now()}}
 		})
 	}
-	applying("main@sha1:bbbb", metav1.ConditionTrue)
+	applying("main@sha1:bbbb", metav1.ConditionTrue, v1alpha1.ReasonProgressing)
 	w.configuration(func(c *v1alpha1.BackupConfiguration) {
 		c.Labels = map[string]string{v1alpha1.LabelSyncName: "policy", v1alpha1.LabelSyncNamespace: w.namespace}
 	})
@@ -274,8 +274,31 @@ func TestTheRevisionInForceIsFrozen(t *testing.T) {
 	w.reconcile("run")
 	w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionPending), "it waits for a revision that is being applied")
 
-	applying("main@sha1:aaaa", metav1.ConditionFalse)
+	applying("main@sha1:aaaa", metav1.ConditionFalse, v1alpha1.ReasonProgressing)
 	s := w.settle("run")
 	w.Expect(s.Status.Resolved.Policy.Revision).To(Equal("main@sha1:aaaa"))
 	w.Expect(s.Status.Resolved.Policy.Source).To(Equal("PolicySync/" + w.namespace + "/policy"))
+
+	// A revision that failed is tried again for as long as it takes: no run waits for that.
+	applying("main@sha1:bbbb", metav1.ConditionTrue, v1alpha1.ReasonProgressingWithRetry)
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "second")
+	w.reconcile("second")
+	w.Expect(w.session("second").Status.Phase).NotTo(Equal(v1alpha1.BackupSessionPending))
+	w.Expect(w.settle("second").Status.Resolved.Policy.Revision).To(Equal("main@sha1:aaaa"))
+}
+
+func TestARunOfABatchsChildNamesTheBatchsPolicy(t *testing.T) {
+	w := newWorld(t)
+	batch := w.batch()
+	sync := &v1alpha1.PolicySync{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "policy"},
+		Spec:       v1alpha1.PolicySyncSpec{URL: "https://git.example.com/policy.git", Interval: metav1.Duration{Duration: time.Minute}},
+	}
+	sessiontest.Create(t, w.client, sync)
+	bed.EditStatus(t, sync, func() { sync.Status.LastAppliedRevision = "main@sha1:aaaa" })
+	bed.Edit(t, batch, func() {
+		batch.Labels = map[string]string{v1alpha1.LabelSyncName: "policy", v1alpha1.LabelSyncNamespace: w.namespace}
+	})
+	w.run(v1alpha1.BackupConfigurationKind, "shop-db", "run")
+	w.Expect(w.settle("run").Status.Resolved.Policy.Revision).To(Equal("main@sha1:aaaa"))
 }

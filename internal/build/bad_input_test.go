@@ -61,7 +61,7 @@ spec:
 		"broken second document":     {files: files{"a.yaml": storage("s") + "---\na: b: c\n"}, file: "a.yaml", document: 2, line: 11, says: "not valid YAML"},
 		"unknown field":              {files: files{"a.yaml": replace(t, c, "scheduler:", "scheduel:")}, file: "a.yaml", document: 1, line: 12, field: "spec.sessions[0].scheduel", says: "unknown field"},
 		"unknown field of metadata":  {files: files{"a.yaml": replace(t, c, "  name: uploads", "  name: uploads\n  label: {a: b}")}, file: "a.yaml", document: 1, line: 5, field: "metadata.label", says: "unknown field"},
-		"wrong type":                 {files: files{"a.yaml": replace(t, c, "\"0 2 * * *\"", "5")}, file: "a.yaml", document: 1, line: 12, field: "spec.sessions[0].scheduler.schedule", says: "is a integer, must be of type string"},
+		"wrong type":                 {files: files{"a.yaml": replace(t, c, "\"0 2 * * *\"", "5")}, file: "a.yaml", document: 1, line: 12, field: "spec.sessions[0].scheduler.schedule", says: "is of type integer, must be of type string"},
 		"missing required field":     {files: files{"a.yaml": replace(t, c, "      backend: main\n", "")}, file: "a.yaml", document: 1, line: 15, field: "spec.sessions[0].repositories[0].backend", says: "is missing"},
 		"value that is not allowed":  {files: files{"a.yaml": replace(t, storage("s"), "provider: local", "provider: floppy")}, file: "a.yaml", document: 1, line: 7, field: "spec.storage.provider", says: `"floppy" is not allowed`},
 		"rule of the schema":         {files: files{"a.yaml": replace(t, storage("s"), "provider: local", "provider: s3")}, file: "a.yaml", document: 1, line: 6, field: "spec.storage", says: "provider s3 needs spec.storage.s3"},

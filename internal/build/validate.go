@@ -224,7 +224,7 @@ func (c *check) errors(errs field.ErrorList) {
 		case field.ErrorTypeDuplicate:
 			detail = "is there twice: remove one"
 		case field.ErrorTypeTypeInvalid:
-			detail = typeDetail.ReplaceAllString(detail, `is a $2, must be of type $1`)
+			detail = typeDetail.ReplaceAllString(detail, `is of type $2, must be of type $1`)
 		}
 		if detail == "" {
 			detail = string(e.Type)

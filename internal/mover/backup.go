@@ -31,7 +31,7 @@ const (
 )
 
 // backup does one component after the other; one that fails does not stop the others.
-func (m *Mover) backup(ctx context.Context, t task.Task, flags BackupFlags) task.Result {
+func (m *Mover) backup(ctx context.Context, t task.Task, flags Flags) task.Result {
 	b := &backup{m: m, t: t, exclude: flags.Exclude}
 	setup := b.open(ctx)
 	if b.engine != nil {

@@ -42,14 +42,16 @@ type StatusWriter interface {
 	Restore(ctx context.Context, object, name string, c v1alpha1.RestoredComponent) error
 }
 
-// BackupFlags are the arguments of the subcommand backup.
-type BackupFlags struct {
-	// Exclude holds patterns as in a .gitignore file.
+// Flags are the arguments of the subcommands backup and restore.
+type Flags struct {
+	// Exclude are patterns, as in a .gitignore file, of what a backup leaves out.
 	Exclude []string
+	// SetID lets a restore give back set-user-ID and set-group-ID bits of files, and file capabilities.
+	SetID bool
 }
 
 // Run does what the task at task.Path says and leaves the Result. It returns the exit code.
-func (m *Mover) Run(ctx context.Context, kind task.Kind, flags BackupFlags) int {
+func (m *Mover) Run(ctx context.Context, kind task.Kind, flags Flags) int {
 	began := m.Now()
 	result := m.do(ctx, kind, flags)
 	m.Log.Info("done", "task", kind, "outcome", result.Outcome, "reason", result.Reason, "message", result.Message,
@@ -73,7 +75,7 @@ func (m *Mover) Refuse(err error) int {
 	return task.ExitCode(result.Reason)
 }
 
-func (m *Mover) do(ctx context.Context, kind task.Kind, flags BackupFlags) task.Result {
+func (m *Mover) do(ctx context.Context, kind task.Kind, flags Flags) task.Result {
 	raw, err := os.ReadFile(m.path(task.Path))
 	if err != nil {
 		return failed(&failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("read task: %v", err)})
@@ -90,7 +92,7 @@ func (m *Mover) do(ctx context.Context, kind task.Kind, flags BackupFlags) task.
 	case task.KindBackup:
 		return m.backup(ctx, t, flags)
 	case task.KindRestore:
-		return m.restore(ctx, t)
+		return m.restore(ctx, t, flags)
 	}
 	return failed(&failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("there is no task %q", kind)})
 }

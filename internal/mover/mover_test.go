@@ -99,7 +99,7 @@ func (p *pod) run(ctx context.Context, t task.Task, flags ...string) (int, *task
 	text, err := task.Encode(t)
 	g.Expect(err).NotTo(HaveOccurred())
 	p.write("cairn/task/task.json", text)
-	code := p.mover.Run(ctx, t.Kind, mover.BackupFlags{Exclude: flags})
+	code := p.mover.Run(ctx, t.Kind, mover.Flags{Exclude: flags})
 	message, err := os.ReadFile(p.mover.TerminationPath)
 	g.Expect(err).NotTo(HaveOccurred())
 	result, err := task.DecodeResult(string(message))
@@ -411,9 +411,9 @@ func TestABackupNeverCreatesARepository(t *testing.T) {
 func TestATaskThatCantBeReadIsAnInvalidTask(t *testing.T) {
 	g := NewWithT(t)
 	p := newPod(t)
-	g.Expect(p.mover.Run(t.Context(), task.KindBackup, mover.BackupFlags{})).To(Equal(task.ExitInvalidTask))
+	g.Expect(p.mover.Run(t.Context(), task.KindBackup, mover.Flags{})).To(Equal(task.ExitInvalidTask))
 	p.write("cairn/task/task.json", "{")
-	g.Expect(p.mover.Run(t.Context(), task.KindBackup, mover.BackupFlags{})).To(Equal(task.ExitInvalidTask))
+	g.Expect(p.mover.Run(t.Context(), task.KindBackup, mover.Flags{})).To(Equal(task.ExitInvalidTask))
 	wrong := backupTask("snap-1")
 	wrong.Repository.Driver = "Restic"
 	code, result := p.run(t.Context(), wrong)

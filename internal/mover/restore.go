@@ -10,7 +10,7 @@ import (
 )
 
 // restore does one component after the other.
-func (m *Mover) restore(ctx context.Context, t task.Task) task.Result {
+func (m *Mover) restore(ctx context.Context, t task.Task, flags Flags) task.Result {
 	engine, setup := m.openForRestore(ctx, t)
 	if engine != nil {
 		defer func() {
@@ -24,7 +24,7 @@ func (m *Mover) restore(ctx context.Context, t task.Task) task.Result {
 		began := m.Now()
 		r, f := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID}, setup
 		if f == nil {
-			r, f = m.restoreComponent(ctx, t, engine, c, began)
+			r, f = m.restoreComponent(ctx, t, flags, engine, c, began)
 		}
 		r = ended(r, f, began, m.Now())
 		m.reportRestore(ctx, t, r.Name, r.Restored())
@@ -51,16 +51,17 @@ func (m *Mover) openForRestore(ctx context.Context, t task.Task) (repository.Eng
 	return engine, nil
 }
 
-// restoreComponent writes one component into its empty volume. Owners are given back where the mover may do that; set-id
-// bits and devices never, for a volume's content is not trusted. What is missing is counted.
-func (m *Mover) restoreComponent(ctx context.Context, t task.Task, engine repository.Engine, c task.Component, began time.Time) (task.ComponentResult, *failure) {
+// restoreComponent writes one component into its empty volume. Owners are given back where the mover may do that, set-id bits
+// of files where that was asked for, and devices never, for a volume's content is not trusted. What is missing is counted.
+func (m *Mover) restoreComponent(ctx context.Context, t task.Task, flags Flags, engine repository.Engine, c task.Component, began time.Time) (task.ComponentResult, *failure) {
 	r := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID}
 	dir, f := m.target(c)
 	if f != nil {
 		return r, f
 	}
 	m.reportRestore(ctx, t, c.Name, v1alpha1.RestoredComponent{Phase: v1alpha1.RestoreSessionRunning, ID: c.ID, StartTime: timeOf(began)})
-	got, err := engine.Restore(ctx, c.ID, dir, repository.RestoreOptions{Owners: m.Privileged, OnConflict: repository.ConflictFail})
+	options := repository.RestoreOptions{Owners: m.Privileged, SetID: flags.SetID, OnConflict: repository.ConflictFail}
+	got, err := engine.Restore(ctx, c.ID, dir, options)
 	r.Files, r.SizeBytes = got.Files, got.Bytes
 	r.OwnersNotRestored, r.AttributesNotRestored = got.OwnersNotRestored, got.AttributesNotRestored+got.ModesNotRestored
 	if err != nil {
