@@ -23,8 +23,8 @@ import (
 // contextT is short for the many functions that take one.
 type contextT = context.Context
 
-// freshNamespace makes a namespace anew.
-func freshNamespace(t *testing.T, bed *testbed.Testbed, name string, annotations map[string]string) {
+// removeNamespace removes a namespace, where it is there, with everything in it.
+func removeNamespace(t *testing.T, bed *testbed.Testbed, name string) {
 	t.Helper()
 	g := NewWithT(t)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
@@ -33,8 +33,14 @@ func freshNamespace(t *testing.T, bed *testbed.Testbed, name string, annotations
 		err := bed.Client.Get(ctx, client.ObjectKeyFromObject(namespace), namespace)
 		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 	})).To(Succeed())
-	namespace = &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: annotations}}
-	g.Expect(bed.Client.Create(t.Context(), namespace)).To(Succeed())
+}
+
+// freshNamespace makes a namespace anew.
+func freshNamespace(t *testing.T, bed *testbed.Testbed, name string, annotations map[string]string) {
+	t.Helper()
+	removeNamespace(t, bed, name)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: annotations}}
+	NewWithT(t).Expect(bed.Client.Create(t.Context(), namespace)).To(Succeed())
 }
 
 // kubectl runs the real kubectl and returns what it printed.

@@ -16,9 +16,10 @@ var shellBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
 // TestGuides runs every shell command of the guides, one block after the other, in one directory, as a reader would.
 func TestGuides(t *testing.T) {
 	bed := deployed(t)
-	for _, name := range []string{"stand-alone-volume.md", "batch.md"} {
+	for name, namespace := range map[string]string{"stand-alone-volume.md": "photos", "batch.md": "blog"} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
+			removeNamespace(t, bed, namespace) // of a run that was interrupted
 			guide, err := os.ReadFile(filepath.Join(root(t), "docs", "guides", name))
 			g.Expect(err).NotTo(HaveOccurred())
 			blocks := shellBlock.FindAllSubmatch(guide, -1)
