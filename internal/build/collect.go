@@ -87,10 +87,12 @@ func (k *kustomization) refusePlugins() {
 
 // follow goes through every field that names a file.
 func (k *kustomization) follow() {
+	//lint:ignore SA1019 a kustomization in Git may still have bases
+	bases := k.spec.Bases
 	for _, field := range []struct {
 		name  string
 		paths []string
-	}{{"resources", k.spec.Resources}, {"bases", k.spec.Bases}, {"components", k.spec.Components}} {
+	}{{"resources", k.spec.Resources}, {"bases", bases}, {"components", k.spec.Components}} {
 		for _, p := range field.paths {
 			k.resource(field.name, p)
 		}
@@ -103,9 +105,11 @@ func (k *kustomization) follow() {
 	if p, ok := k.spec.OpenAPI["path"]; ok {
 		k.yaml("openapi", p)
 	}
+	//lint:ignore SA1019 a kustomization in Git may still have patchesJson6902
 	for _, p := range append(append([]kustomizetypes.Patch{}, k.spec.Patches...), k.spec.PatchesJson6902...) {
 		k.patch(p.Path, p.Patch)
 	}
+	//lint:ignore SA1019 a kustomization in Git may still have patchesStrategicMerge
 	for _, p := range k.spec.PatchesStrategicMerge {
 		if strings.ContainsAny(string(p), "\n{") {
 			k.patch("", string(p))

@@ -76,7 +76,7 @@ func findTask(addon *v1alpha1.Addon, info v1alpha1.AddonInfo, restore bool) (*v1
 		}
 		names = append(names, tasks[i].Name)
 	}
-	return nil, nil, fmt.Errorf("Addon %q has no %s task %q (it has: %s)", addon.Name, kind, ref.Name, strings.Join(names, ", "))
+	return nil, nil, fmt.Errorf("addon %q has no %s task %q (it has: %s)", addon.Name, kind, ref.Name, strings.Join(names, ", "))
 }
 
 // parameters gives the value of every parameter that the task declares. All mistakes are told at once.
