@@ -127,6 +127,14 @@ type LedgerStatus struct {
 	// Recorded is the number of records that the remote has taken from this Ledger.
 	// +optional
 	Recorded int64 `json:"recorded,omitempty"`
+
+	// Counted names the ConfigMaps of the outbox whose records are part of recorded already. It is there while they are
+	// removed, so that a manager that is killed meanwhile counts nothing twice.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=253
+	Counted []string `json:"counted,omitempty"`
 }
 
 // Ledger commits the results of backups and restores to a Git branch.
