@@ -116,6 +116,7 @@ var observed = []struct {
 	kind  error
 }{
 	{"does not appear to be a git repository", ErrNoRepository}, // C git over SSH
+	{"no such repository", ErrNoRepository},                     // git daemon
 	{"repository not found", ErrNoRepository},                   // GitHub
 	{"repository does not exist", ErrNoRepository},              // Bitbucket, Gogs
 	{"project you were looking for could not", ErrNoRepository}, // GitLab

@@ -36,6 +36,7 @@ func TestClassify(t *testing.T) {
 		"C git, quota":                  {no("unpack: unpacker error"), ErrRefused},
 		"C git, fsck":                   {no("unpack: index-pack abnormal exit"), ErrRefused},
 		"C git, missing objects":        {no("missing necessary objects"), ErrRefused},
+		"git daemon, no repository":     {fmt.Errorf("empty input: no such repository"), ErrNoRepository},
 		"C git over SSH, no repository": {fmt.Errorf("empty input: fatal: '/x' does not appear to be a git repository"), ErrNoRepository},
 		"GitHub over SSH":               {line("Repository not found."), ErrNoRepository},
 		"GitLab over SSH":               {line("The project you were looking for could not be found"), ErrNoRepository},
