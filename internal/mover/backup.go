@@ -152,7 +152,8 @@ func (b *backup) progress(ctx context.Context, c task.Component, began time.Time
 	}
 }
 
-// finish completes a component's result and leaves it in the backend, then in the status.
+// finish completes a component's result and leaves it in the backend, then in the status. One that was interrupted is left
+// open there: another mover may do it.
 func (b *backup) finish(ctx context.Context, r task.ComponentResult, f *failure, began time.Time) task.ComponentResult {
 	r = ended(r, f, began, b.m.Now())
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterStop)
@@ -162,7 +163,9 @@ func (b *backup) finish(ctx context.Context, r task.ComponentResult, f *failure,
 			b.m.Log.Warn("write component result", "component", r.Name, "reason", classifyMove(err).reason)
 		}
 	}
-	b.m.report(ctx, b.t, r.Name, r.Component(b.t.Repository.Driver))
+	if r.Reason != v1alpha1.ReasonCancelled {
+		b.m.report(ctx, b.t, r.Name, r.Component(b.t.Repository.Driver))
+	}
 	return r
 }
 

@@ -327,6 +327,42 @@ func TestRunOfABackup(t *testing.T) {
 			},
 			want: want{phase: backupRunning, reason: "Running", targets: []string{"Running/Running"}, create: []string{job("a", "pod-0", 2)}, verify: true},
 		},
+		"a mover that was told to stop is run again": {
+			run: func() *fixture {
+				f := frozen(target("a", "pod-0"))
+				f.jobs[job("a", "pod-0", 1)] = failed(v1alpha1.ReasonCancelled)
+				return f
+			},
+			want: want{phase: backupRunning, reason: "Running", targets: []string{"Running/Running"}, create: []string{job("a", "pod-0", 2)}, verify: true},
+		},
+		"a mover that was told to stop twice is not run again": {
+			run: func() *fixture {
+				f := frozen(target("a", "pod-0"))
+				f.jobs[job("a", "pod-0", 1)] = failed(v1alpha1.ReasonCancelled)
+				f.jobs[job("a", "pod-0", 2)] = failed(v1alpha1.ReasonCancelled)
+				return f
+			},
+			want: want{phase: backupFailed, reason: v1alpha1.ReasonCancelled, targets: []string{"Failed/Cancelled"}, verify: true},
+		},
+		"a mover that was told to stop by the deadline of its Job": {
+			run: func() *fixture {
+				f := frozen(target("a", "pod-0"))
+				late := failed(v1alpha1.ReasonCancelled)
+				late.Reason = v1alpha1.ReasonDeadlineExceeded
+				f.jobs[job("a", "pod-0", 1)] = late
+				return f
+			},
+			want: want{phase: backupFailed, reason: v1alpha1.ReasonDeadlineExceeded, targets: []string{"Failed/DeadlineExceeded"}, verify: true},
+		},
+		"a mover that was told to stop because the run was deleted": {
+			run: func() *fixture {
+				f := frozen(target("a", "pod-0"))
+				f.jobs[job("a", "pod-0", 1)] = failed(v1alpha1.ReasonCancelled)
+				f.session.DeletionTimestamp = &metav1.Time{Time: f.at}
+				return f
+			},
+			want: want{phase: backupFailed, reason: v1alpha1.ReasonCancelled, targets: []string{"Failed/Cancelled"}, verify: true},
+		},
 		"a mover whose node was lost is run again, and its Job goes": {
 			run: func() *fixture {
 				f := frozen(target("a", "pod-0"))

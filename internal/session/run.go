@@ -133,6 +133,9 @@ func (r *runner) host(h *host) {
 	switch {
 	case exists && job.Result != nil:
 		h.report(job.Result)
+		if pending, _ = h.pending(); pending {
+			r.ended(h, job)
+		}
 	case exists && (job.State == task.StateSucceeded || job.State == task.StateFailed):
 		r.ended(h, job)
 	case r.stop == v1alpha1.ReasonDeadlineExceeded:
@@ -153,12 +156,15 @@ func (r *runner) host(h *host) {
 	}
 }
 
-// ended is for a Job that ended and left no Result: its mover was killed, or never started.
+// ended is for a Job that ended without having done its work: its mover was killed, or told to stop, or never started.
 func (r *runner) ended(h *host, job Job) {
 	reason := cmp.Or(job.Reason, v1alpha1.ReasonJobFailed)
 	message := cmp.Or(job.Message, "the mover ended without saying how")
-	if job.State == task.StateSucceeded {
+	switch {
+	case job.State == task.StateSucceeded:
 		reason = v1alpha1.ReasonJobFailed
+	case r.stop != "" && job.Result != nil:
+		reason = r.stop
 	}
 	if h.Attempt > 1 || !worthRepeating(job) || r.stop != "" {
 		r.giveUp(h, reason, message)
@@ -187,7 +193,8 @@ func (h *host) mark() {
 	}
 }
 
-// report fills in the components that are not terminal from the mover's Result.
+// report fills in the components that are not terminal from the mover's Result. What a mover that was told to stop had not
+// done stays open: it is the run that is cancelled, not a mover whose pod was evicted or deleted.
 func (h *host) report(result *task.Result) {
 	reported := map[string]task.ComponentResult{}
 	for _, c := range result.Components {
@@ -197,7 +204,11 @@ func (h *host) report(result *task.Result) {
 		if h.components[v.Component].Phase.Terminal() {
 			continue
 		}
-		if c, ok := reported[v.Component]; ok {
+		c, ok := reported[v.Component]
+		if c.Reason == v1alpha1.ReasonCancelled || !ok && failure(result) == v1alpha1.ReasonCancelled {
+			continue
+		}
+		if ok {
 			out := c.Component(h.Target.Task.Driver)
 			out.Path = v.Path
 			if out.Phase == v1alpha1.SnapshotFailed {
