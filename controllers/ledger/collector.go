@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -198,18 +199,32 @@ func (c *Collector) storeFor(ctx context.Context, l *v1alpha1.Ledger, members []
 	return nil
 }
 
-// release takes the finalizer, and nothing else, from the object.
+// release takes the finalizer, and nothing else, from the object. The cache is often behind: a Ledger that has nothing to
+// wait for pushes, and writes status.records, before the last object of a batch is released.
 func (c *Collector) release(ctx context.Context, e *ended) error {
-	before, ok := e.object.DeepCopyObject().(client.Object)
-	if !ok || !controllerutil.RemoveFinalizer(e.object, v1alpha1.FinalizerRecord) {
-		return nil
+	key, uid := client.ObjectKeyFromObject(e.object), e.object.GetUID()
+	err := c.unhold(ctx, e.object)
+	if apierrors.IsConflict(err) {
+		err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
+			if err := c.APIReader.Get(ctx, key, e.object); err != nil || e.object.GetUID() != uid {
+				return err
+			}
+			return c.unhold(ctx, e.object)
+		})
 	}
-	p := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	err := c.Patch(ctx, e.object, p, client.FieldOwner(c.FieldManager))
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("release %s %s: %w", e.kind, client.ObjectKeyFromObject(e.object), err)
+		return fmt.Errorf("release %s %s: %w", e.kind, key, err)
 	}
 	return nil
+}
+
+// unhold takes the finalizer from the object as it was read.
+func (c *Collector) unhold(ctx context.Context, o client.Object) error {
+	before, ok := o.DeepCopyObject().(client.Object)
+	if !ok || !controllerutil.RemoveFinalizer(o, v1alpha1.FinalizerRecord) {
+		return nil
+	}
+	return c.Patch(ctx, o, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(c.FieldManager))
 }
 
 func (c *Collector) warn(members []*ended, l *v1alpha1.Ledger, message string) {

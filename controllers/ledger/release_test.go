@@ -1,0 +1,44 @@
+package ledger
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// staleList lists objects as they were.
+type staleList struct {
+	client.Client
+	then *v1alpha1.BackupSessionList
+}
+
+func (s staleList) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	if sessions, ok := list.(*v1alpha1.BackupSessionList); ok {
+		s.then.DeepCopyInto(sessions)
+		return nil
+	}
+	return s.Client.List(ctx, list, opts...)
+}
+
+// A session that was written to since the cache saw it, as a push does that is quicker than the Collector, is released all
+// the same, and keeps what was written.
+func TestReleaseOfWhatChanged(t *testing.T) {
+	g, w := NewWithT(t), newWorld(t)
+	w.ledger("ledger")
+	s := w.session("a")
+	then := &v1alpha1.BackupSessionList{Items: []v1alpha1.BackupSession{*s.DeepCopy()}}
+	s.Finalizers = append(s.Finalizers, "example.com/other")
+	g.Expect(api.Update(t.Context(), s.DeepCopy())).To(Succeed())
+	w.collector.Client = staleList{w.client, then}
+	w.pass(11 * time.Second)
+	_, err := w.collect()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(get(w, s).Finalizers).To(Equal([]string{"example.com/other"}))
+	s.Finalizers = nil
+	g.Expect(api.Update(t.Context(), s)).To(Succeed())
+}
