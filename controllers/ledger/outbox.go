@@ -109,7 +109,7 @@ func (o *Outbox) add(ctx context.Context, l *v1alpha1.Ledger, records []ledger.R
 	if len(records) == 0 {
 		return nil
 	}
-	merged, records, err := o.merge(ctx, parcels, records)
+	merged, records, err := o.merge(ctx, l, parcels, records)
 	if err != nil {
 		return err
 	}
@@ -165,9 +165,12 @@ func (o *Outbox) remember(uid types.UID, records []ledger.Record) []string {
 }
 
 // merge adds the records of small parcels to the new ones when there are many of them. The small ones are to be removed
-// after the new ones were written: in between, a record is there twice, which the push notices.
-func (o *Outbox) merge(ctx context.Context, parcels []parcel, records []ledger.Record) ([]parcel, []ledger.Record, error) {
-	small := slices.DeleteFunc(slices.Clone(parcels), func(p parcel) bool { return p.records >= smallParcel })
+// after the new ones were written: in between, a record is there twice, which the push notices. Those that are pushed and about
+// to go keep their names, by which they are known.
+func (o *Outbox) merge(ctx context.Context, l *v1alpha1.Ledger, parcels []parcel, records []ledger.Record) ([]parcel, []ledger.Record, error) {
+	small := slices.DeleteFunc(slices.Clone(parcels), func(p parcel) bool {
+		return p.records >= smallParcel || slices.Contains(l.Status.Counted, p.meta.Name)
+	})
 	if len(small) < mergeParcels {
 		return nil, records, nil
 	}

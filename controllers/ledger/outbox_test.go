@@ -49,7 +49,7 @@ func TestOutboxMergesATrickle(t *testing.T) {
 	}
 	parcels, err := o.list(t.Context(), l)
 	g.Expect(err).NotTo(HaveOccurred())
-	_, records, err := w.reconciler.gather(t.Context(), parcels)
+	_, records, _, err := w.reconciler.gather(t.Context(), l, parcels)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(records).To(HaveLen(4*mergeParcels + 3))
 }

@@ -28,6 +28,7 @@ type change struct {
 	careful bool
 
 	added   []ledger.Record // not in the branch before
+	present []ledger.Record // there before with the same content, as far as that was looked for
 	differs []ledger.Record // there with another content, which stays
 }
 
@@ -38,7 +39,7 @@ func (c *change) edit(ctx context.Context, head gitstore.Reader) ([]gitstore.Edi
 		return nil, gitstore.Meta{}, err
 	}
 	edits := append(owner, gitstore.Put(folder+ledger.PageFile, c.page))
-	c.added, c.differs = nil, nil
+	c.added, c.present, c.differs = nil, nil, nil
 	for _, r := range c.records {
 		put, err := c.wanted(ctx, head, folder, r)
 		if err != nil {
@@ -98,6 +99,8 @@ func (c *change) wanted(ctx context.Context, head gitstore.Reader, folder string
 		return false, err
 	case entry.Hash != gitstore.BlobHash([]byte(r.Content)):
 		c.differs = append(c.differs, r)
+	default:
+		c.present = append(c.present, r)
 	}
 	return false, nil
 }
@@ -112,9 +115,26 @@ func (c *change) update(ctx context.Context, store *gitstore.Store) (gitstore.Re
 	return result, err
 }
 
+// arrived is how many records the branch has taken that are not counted yet: those that this push added, and those that an
+// earlier one did whose answer nobody lived to write down.
+func (c *change) arrived(outcome gitstore.Outcome, counted map[string]bool) int {
+	n := 0
+	if outcome != gitstore.Unchanged {
+		n = len(c.added)
+	}
+	for _, r := range c.present {
+		if !counted[r.Path] {
+			n++
+		}
+	}
+	return n
+}
+
 // gather reads the oldest parcels, up to a bound, and says which they were. A record that is in two of them is taken once.
-func (r *Reconciler) gather(ctx context.Context, parcels []parcel) (taken []parcel, records []ledger.Record, err error) {
+// Counted are the paths that are part of status.recorded already.
+func (r *Reconciler) gather(ctx context.Context, l *v1alpha1.Ledger, parcels []parcel) (taken []parcel, records []ledger.Record, counted map[string]bool, err error) {
 	seen := map[string]bool{}
+	counted = map[string]bool{}
 	for _, p := range parcels {
 		if len(records) > maxRecords {
 			break
@@ -127,10 +147,11 @@ func (r *Reconciler) gather(ctx context.Context, parcels []parcel) (taken []parc
 			}
 		}
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		taken = append(taken, p)
 		for _, rec := range some {
+			counted[rec.Path] = counted[rec.Path] || slices.Contains(l.Status.Counted, p.meta.Name)
 			if !seen[rec.Path] {
 				seen[rec.Path] = true
 				records = append(records, rec)
@@ -138,7 +159,7 @@ func (r *Reconciler) gather(ctx context.Context, parcels []parcel) (taken []parc
 		}
 	}
 	slices.SortFunc(records, func(a, b ledger.Record) int { return strings.Compare(a.Path, b.Path) })
-	return taken, records, nil
+	return taken, records, counted, nil
 }
 
 // clusterOf is what the Ledger's folder is claimed with.

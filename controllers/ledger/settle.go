@@ -23,7 +23,7 @@ import (
 // push brings the branch up to date and settles what arrived, in the order that the package comment gives. It returns the
 // parcels that are left.
 func (r *Reconciler) push(ctx context.Context, patcher *patch.SerialPatcher, l *v1alpha1.Ledger, s *memory, where string, parcels []parcel) ([]parcel, error) {
-	taken, records, err := r.gather(ctx, parcels)
+	taken, records, counted, err := r.gather(ctx, l, parcels)
 	if err != nil {
 		return nil, err
 	}
@@ -49,12 +49,9 @@ func (r *Reconciler) push(ctx context.Context, patcher *patch.SerialPatcher, l *
 		r.limiter.spent(where, r.Clock.Now(), max(result.Attempts, 1))
 		return nil, err
 	}
-	arrived, pushes := len(c.added), result.Attempts
+	pushes := result.Attempts
 	if result.Outcome == gitstore.Unchanged {
-		arrived, pushes = 0, 0
-	}
-	if uncounted {
-		arrived = len(records) - len(c.differs)
+		pushes = 0
 	}
 	r.limiter.spent(where, r.Clock.Now(), pushes)
 	if pushes > 0 || uncounted {
@@ -64,15 +61,24 @@ func (r *Reconciler) push(ctx context.Context, patcher *patch.SerialPatcher, l *
 		s.remembered = last
 		l.Status.LastPushedCommit, l.Status.LastPushedTo = last.String(), pushedTo(l)
 	}
-	l.Status.Recorded += int64(arrived)
+	l.Status.Recorded += int64(c.arrived(result.Outcome, counted))
+	l.Status.Counted = names(taken)
 	if err := r.patch(ctx, patcher, l); err != nil {
 		return nil, err
 	}
 	if err := r.settle(ctx, l, c, result.Commit, taken); err != nil {
 		return nil, err
 	}
-	s.unsettled = false
+	s.unsettled, l.Status.Counted = false, nil
 	return r.Outbox.list(ctx, l)
+}
+
+func names(parcels []parcel) []string {
+	var out []string
+	for _, p := range parcels {
+		out = append(out, p.meta.Name)
+	}
+	return out
 }
 
 // settle tells the sessions of their records and empties the outbox.

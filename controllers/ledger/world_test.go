@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,8 +50,10 @@ type world struct {
 	collector  *Collector
 	reconciler *Reconciler
 
-	down  bool                    // the Git server answers 503
-	write func(before bool) error // is asked before and after each write to the API server
+	down      bool                    // the Git server answers 503
+	loseReply bool                    // the next push is taken, and nothing is answered from then on
+	silent    atomic.Bool             // so it is now
+	write     func(before bool) error // is asked before and after each write to the API server
 }
 
 func newWorld(t testing.TB) *world {
@@ -66,9 +69,12 @@ func newWorld(t testing.TB) *world {
 	w.Auth(gitUser, gitPassword)
 	w.AddHTTPMiddlewares(func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-			if w.down {
+			if w.down || w.silent.Load() {
 				http.Error(rw, "down", http.StatusServiceUnavailable)
 				return
+			}
+			if w.loseReply && isPush(r) {
+				w.lost(next, r)
 			}
 			next.ServeHTTP(rw, r)
 		})
