@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"strings"
 
 	"github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing"
@@ -47,7 +46,9 @@ func readClone(ctx context.Context, f *ledgerLogFlags) ([]entry, error) {
 			return nil, fmt.Errorf("read commit %s: %w", shortCommit(commit.Hash.String()), err)
 		}
 		if changed {
-			out = append(out, entryOf(commit))
+			parsed, _ := ledger.ParseMessage(commit.Message)
+			parsed.Hash, parsed.Time = commit.Hash.String(), commit.Committer.When.UTC()
+			out = append(out, entryOf(parsed))
 		}
 		commit = parent
 	}
@@ -114,17 +115,4 @@ func treeAt(c *object.Commit, folder string) (plumbing.Hash, error) {
 		return plumbing.ZeroHash, err
 	}
 	return entry.Hash, nil
-}
-
-// entryOf shows a commit. Its message is shown as it is; of its paragraphs the first is the subject and the last holds Git's
-// trailers.
-func entryOf(c *object.Commit) entry {
-	paragraphs := strings.Split(strings.TrimSpace(c.Message), "\n\n")
-	e := entry{Commit: c.Hash.String(), Time: c.Committer.When.UTC(), Subject: oneLine(paragraphs[0]), Objects: []string{}}
-	if len(paragraphs) > 2 {
-		for line := range strings.Lines(strings.Join(paragraphs[1:len(paragraphs)-1], "\n")) {
-			e.Objects = append(e.Objects, strings.TrimSpace(line))
-		}
-	}
-	return e
 }

@@ -22,6 +22,9 @@ type entry struct {
 	Commit  string    `json:"commit"`
 	Time    time.Time `json:"time"`
 	Subject string    `json:"subject"`
+	Cluster string    `json:"cluster,omitempty"`
+	// Revisions of the policy that were in force.
+	Revisions []string `json:"revisions,omitempty"`
 	// Objects whose records it added: "<kind> <namespace>/<name> <phase> (<reason>)".
 	Objects []string `json:"objects"`
 }
@@ -172,13 +175,17 @@ func (f *ledgerLogFlags) entries(commits []ledger.Commit) []entry {
 		if len(out) == f.limit || f.cluster != "" && c.Cluster != f.cluster {
 			continue
 		}
-		e := entry{Commit: c.Hash, Time: c.Time, Subject: c.Subject, Objects: []string{}}
-		for _, x := range c.Objects {
-			e.Objects = append(e.Objects, x.Kind+" "+x.Namespace+"/"+x.Name+" "+x.Phase+because(x.Phase, x.Reason, ""))
-		}
-		out = append(out, e)
+		out = append(out, entryOf(c))
 	}
 	return out
+}
+
+func entryOf(c ledger.Commit) entry {
+	e := entry{Commit: c.Hash, Time: c.Time, Subject: c.Subject, Cluster: c.Cluster, Revisions: c.Revisions, Objects: []string{}}
+	for _, x := range c.Objects {
+		e.Objects = append(e.Objects, x.Kind+" "+x.Namespace+"/"+x.Name+" "+x.Phase+because(x.Phase, x.Reason, ""))
+	}
+	return e
 }
 
 func (f *ledgerLogFlags) print(o Options, entries []entry) error {

@@ -65,7 +65,7 @@ func Log(ctx context.Context, remote *gitstore.Remote, branch string, limit int)
 			}
 			break // the edge of what was asked for
 		}
-		if parsed, ours := parseMessage(c.Message); ours {
+		if parsed, ours := ParseMessage(c.Message); ours {
 			parsed.Hash, parsed.Time = h.String(), c.Committer.When.UTC()
 			out = append(out, parsed)
 		}
@@ -77,8 +77,9 @@ func Log(ctx context.Context, remote *gitstore.Remote, branch string, limit int)
 	return out, nil
 }
 
-// parseMessage reads what Message wrote. A message without the trailer of a cluster is somebody else's.
-func parseMessage(message string) (c Commit, ours bool) {
+// ParseMessage reads what Message wrote; hash and time are not in it. A message without the trailer of a cluster is somebody
+// else's.
+func ParseMessage(message string) (c Commit, ours bool) {
 	subject, body, _ := strings.Cut(strings.TrimSpace(message), "\n")
 	c.Subject = strings.TrimSpace(subject)
 	for line := range strings.SplitSeq(body, "\n") {

@@ -62,7 +62,7 @@ func TestMessageCannotBeForged(t *testing.T) {
 		Kind: "BackupSession", Namespace: "shop", Name: "b", Phase: "Failed", Reason: "x\nCairn-Cluster: other",
 		Revision: "main@sha1:1\nCairn-Cluster: other",
 	}})
-	c, ours := parseMessage(text)
+	c, ours := ParseMessage(text)
 	g.Expect(ours).To(BeTrue())
 	g.Expect(c.Cluster).To(Equal("c1"))
 }
@@ -75,13 +75,13 @@ func TestMessageIsBounded(t *testing.T) {
 	}
 	text := Message("c1", objects)
 	g.Expect(text).To(ContainSubstring("\nand 800 more\n"))
-	c, _ := parseMessage(text)
+	c, _ := ParseMessage(text)
 	g.Expect(c.Objects).To(HaveLen(maxObjects))
 }
 
 func TestParseMessage(t *testing.T) {
 	g := NewWithT(t)
-	c, ours := parseMessage(Message("c1", []Object{
+	c, ours := ParseMessage(Message("c1", []Object{
 		{Kind: "BackupSession", Namespace: "shop", Name: "b", Phase: "Failed", Reason: "TargetsFailed", Revision: "r2"},
 		{Kind: "BackupSession", Namespace: "shop", Name: "c", Phase: "Succeeded", Revision: "r1"},
 	}))
@@ -93,6 +93,6 @@ func TestParseMessage(t *testing.T) {
 			{Kind: "BackupSession", Namespace: "shop", Name: "c", Phase: "Succeeded"},
 		},
 	}))
-	_, ours = parseMessage("fix a typo\n\nin the README\n")
+	_, ours = ParseMessage("fix a typo\n\nin the README\n")
 	g.Expect(ours).To(BeFalse())
 }
