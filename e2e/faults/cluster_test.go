@@ -1,0 +1,231 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"path/filepath"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
+	"github.com/cairn-backup/cairn/policies"
+)
+
+const (
+	// patience is how long the tests wait for something that takes seconds on an idle machine.
+	patience = 3 * time.Minute
+	glance   = 200 * time.Millisecond
+)
+
+// cluster is an API server with Cairn's kinds, and a proxy before it for the programs under test.
+type cluster struct {
+	env *envtest.Environment
+	// client of the test, past the proxy.
+	client client.WithWatch
+	gate   gate
+	proxy  *httptest.Server
+}
+
+func (c *cluster) start(ctx context.Context) error {
+	c.env = &envtest.Environment{
+		CRDDirectoryPaths:        []string{filepath.Join("..", "..", "config", "crd", "bases")},
+		ErrorIfCRDPathMissing:    true,
+		ControlPlaneStartTimeout: 2 * time.Minute,
+		ControlPlaneStopTimeout:  time.Minute,
+	}
+	config, err := c.env.Start()
+	if err != nil {
+		return err
+	}
+	config.QPS, config.Burst = 500, 1000
+	if c.client, err = client.NewWithWatch(config, client.Options{Scheme: testbed.Scheme()}); err != nil {
+		return err
+	}
+	if err := c.installCatalog(ctx); err != nil {
+		return err
+	}
+	transport, err := rest.TransportFor(config)
+	if err != nil {
+		return err
+	}
+	target, err := url.Parse(config.Host)
+	if err != nil {
+		return err
+	}
+	c.proxy = httptest.NewServer(c.gate.wrap(reverse(target, transport)))
+	return nil
+}
+
+func (c *cluster) stop() error {
+	if c.proxy != nil {
+		c.proxy.CloseClientConnections()
+		c.proxy.Close()
+	}
+	if c.env == nil {
+		return nil
+	}
+	return c.env.Stop()
+}
+
+// reverse forwards what it gets at once, as watches need it.
+func reverse(target *url.URL, transport http.RoundTripper) http.Handler {
+	return &httputil.ReverseProxy{
+		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		Transport:     transport,
+		FlushInterval: -1,
+		ErrorHandler:  func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+	}
+}
+
+func (c *cluster) installCatalog(ctx context.Context) error {
+	files, err := policies.Catalog.ReadDir("catalog")
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		content, err := policies.Catalog.Open("catalog/" + file.Name())
+		if err != nil {
+			return err
+		}
+		decoder := yaml.NewYAMLOrJSONDecoder(content, 4096)
+		for {
+			object := &unstructured.Unstructured{}
+			if err := decoder.Decode(object); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				return fmt.Errorf("read catalog/%s: %w", file.Name(), err)
+			}
+			if err := c.client.Create(ctx, object); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *cluster) create(t testing.TB, objects ...client.Object) {
+	t.Helper()
+	for _, o := range objects {
+		if err := c.client.Create(t.Context(), o); err != nil {
+			t.Fatalf("create %T %s: %v", o, client.ObjectKeyFromObject(o), err)
+		}
+	}
+}
+
+// get reads an object again.
+func get[T client.Object](g Gomega, t testing.TB, c *cluster, o T) T {
+	t.Helper()
+	g.Expect(c.client.Get(t.Context(), client.ObjectKeyFromObject(o), o)).To(Succeed())
+	return o
+}
+
+// namespace makes a namespace that its own label selects.
+func (c *cluster) namespace(t testing.TB) string {
+	t.Helper()
+	n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "shop-"}}
+	c.create(t, n)
+	return n.Name
+}
+
+// named makes a namespace of a name.
+func (c *cluster) named(t testing.TB, name string) string {
+	t.Helper()
+	c.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	return name
+}
+
+// ledger of one namespace, without a credential. When the test ends it goes without a flush: its branch is gone, too.
+func (c *cluster) ledger(t testing.TB, namespace, clusterName, url string) *v1alpha1.Ledger {
+	t.Helper()
+	l := &v1alpha1.Ledger{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "ledger"},
+		Spec: v1alpha1.LedgerSpec{
+			URL: url, Branch: branch, ClusterName: clusterName,
+			Author:            v1alpha1.CommitAuthor{Name: "Cairn", Email: "cairn@localhost"},
+			BatchWindow:       metav1.Duration{Duration: 10 * time.Second},
+			Interval:          metav1.Duration{Duration: 10 * time.Minute},
+			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: namespace}},
+		},
+	}
+	c.create(t, l)
+	t.Cleanup(func() {
+		ctx := context.Background()
+		if err := c.client.Patch(ctx, l, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))); err != nil {
+			t.Errorf("let the Ledger go: %v", err)
+		}
+		if err := c.client.Delete(ctx, l); err != nil && !apierrors.IsNotFound(err) {
+			t.Errorf("delete the Ledger: %v", err)
+		}
+	})
+	return l
+}
+
+// refused makes a BackupSession that ends at once, because what it asks for is not there. It is recorded like any other.
+func (c *cluster) refused(t testing.TB, namespace, name string) *v1alpha1.BackupSession {
+	t.Helper()
+	s := session(namespace, name, v1alpha1.BackupConfigurationKind, "none")
+	c.create(t, s)
+	return s
+}
+
+func session(namespace, name, kind, invoker string) *v1alpha1.BackupSession {
+	return &v1alpha1.BackupSession{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec: v1alpha1.BackupSessionSpec{
+			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: kind, Name: invoker}, Session: "nightly",
+		},
+	}
+}
+
+// parcels are the ConfigMaps of the outboxes in a namespace.
+func (c *cluster) parcels(g Gomega, t testing.TB, namespace string) []corev1.ConfigMap {
+	t.Helper()
+	var list corev1.ConfigMapList
+	g.Expect(c.client.List(t.Context(), &list, client.InNamespace(namespace), client.HasLabels{v1alpha1.LabelLedger})).To(Succeed())
+	return list.Items
+}
+
+// settled says that all these sessions are recorded and that nothing waits.
+func (c *cluster) settled(g Gomega, t testing.TB, l *v1alpha1.Ledger, sessions ...*v1alpha1.BackupSession) {
+	t.Helper()
+	var list v1alpha1.BackupSessionList
+	g.Expect(c.client.List(t.Context(), &list, client.InNamespace(l.Namespace))).To(Succeed())
+	now := map[string]*v1alpha1.BackupSession{}
+	for i := range list.Items {
+		now[list.Items[i].Name] = &list.Items[i]
+	}
+	for _, s := range sessions {
+		g.Expect(now).To(HaveKey(s.Name))
+		now[s.Name].DeepCopyInto(s)
+		g.Expect(s.Status.Records).To(HaveLen(1), s.Name)
+		g.Expect(s.Finalizers).To(BeEmpty(), s.Name)
+	}
+	g.Expect(c.parcels(g, t, l.Namespace)).To(BeEmpty(), "the outbox")
+	g.Expect(get(g, t, c, l).Status.Pending).To(BeZero(), "pending")
+}
+
+// uid is the identity of the cluster.
+func (c *cluster) uid(t testing.TB) types.UID {
+	t.Helper()
+	n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: metav1.NamespaceSystem}}
+	NewWithT(t).Expect(c.client.Get(t.Context(), client.ObjectKeyFromObject(n), n)).To(Succeed())
+	return n.UID
+}
