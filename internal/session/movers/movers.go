@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -41,8 +42,13 @@ func Observe(ctx context.Context, c client.Reader, owner client.Object, label st
 func observe(job *batchv1.Job, pods []corev1.Pod, now time.Time) session.Job {
 	out := session.Job{Observation: task.Observe(job, pods, now)}
 	for _, c := range job.Status.Conditions {
-		if c.Status == corev1.ConditionTrue && (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) {
+		switch {
+		case c.Status != corev1.ConditionTrue:
+		case c.Type == batchv1.JobComplete, c.Type == batchv1.JobFailed:
 			out.Finished = true
+		case c.Type == batchv1.JobFailureTarget:
+			// It fails for sure. A pod that somebody deleted is gone before the Job says that it has failed.
+			out.Finished = out.Finished || job.Status.Active == 0 && ptr.Deref(job.Status.Terminating, 0) == 0
 		}
 	}
 	return out
