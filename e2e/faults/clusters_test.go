@@ -65,7 +65,7 @@ func (c *crossing) arrive(r *http.Request, writer string) {
 	select {
 	case <-open:
 	case <-r.Context().Done():
-	case <-time.After(40 * time.Second): // the other one has nothing to push in this wave
+	case <-time.After(50 * time.Second): // less than the writer has patience; the test then fails
 	}
 }
 

@@ -52,8 +52,9 @@ func (g *gate) find(r *http.Request) (s *stop, first bool) {
 	defer g.mu.Unlock()
 	for _, s := range g.stops {
 		if s.match(r) {
-			first = s.where == ""
-			s.where = r.Method + " " + r.URL.RequestURI()
+			if first = s.where == ""; first {
+				s.where = r.Method + " " + r.URL.RequestURI()
+			}
 			return s, first
 		}
 	}

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -102,10 +105,18 @@ func TestPushKilled(t *testing.T) {
 			g.Expect(get(g, t, &west, c.ledger).Status.LastPushedCommit).NotTo(BeEmpty())
 		}, patience, glance).Should(Succeed(), "the branch exists: %s", c.name)
 	}
+	// Both records are to be in one push, however slow the machine is: it starts when all are in the outbox.
 	for _, c := range cases {
+		c.suspend(t, true)
+		c.sessions = append(c.sessions, west.refused(t, c.ledger.Namespace, "a"), west.refused(t, c.ledger.Namespace, "b"))
+	}
+	for _, c := range cases {
+		g.Eventually(func(g Gomega) {
+			g.Expect(get(g, t, &west, c.ledger).Status.Pending).To(BeEquivalentTo(2))
+		}, patience, glance).Should(Succeed(), "the records are in the outbox: %s", c.name)
 		c.pushed.Store(false)
 		c.stop = c.at(c)
-		c.sessions = append(c.sessions, west.refused(t, c.ledger.Namespace, "a"), west.refused(t, c.ledger.Namespace, "b"))
+		c.suspend(t, false)
 	}
 	for _, c := range cases {
 		g.Eventually(c.stop.reached, patience).Should(BeClosed(), "the manager is stuck %s", c.name)
@@ -145,6 +156,12 @@ func (c *pushCase) prepare(t testing.TB) {
 		Spec:       v1alpha1.PolicySyncSpec{URL: c.remote.url, Ref: &v1alpha1.GitRef{Branch: watched}, Path: "./", Suspend: true},
 	})
 	c.ledger = west.ledger(t, namespace, "west", c.remote.url)
+}
+
+func (c *pushCase) suspend(t testing.TB, yes bool) {
+	t.Helper()
+	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"suspend":%t}}`, yes))
+	NewWithT(t).Expect(west.client.Patch(t.Context(), c.ledger, patch)).To(Succeed())
 }
 
 // afterKill checks that the manager was where it should be, and lets the next one pass.
