@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -207,6 +209,21 @@ func (w *world) restoreInto(claim string) {
 			Task:       v1alpha1.ResolvedTask{Driver: v1alpha1.DriverKopia},
 		}
 	})
+}
+
+func TestARepositoryThatIsMissingIsExplained(t *testing.T) {
+	w := newWorld(t)
+	w.configuration()
+	repo := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "uploads"}}
+	w.Expect(w.client.Delete(t.Context(), repo)).To(Succeed())
+	c := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "uploads"}}
+	bed.EditStatus(t, c, func() {
+		conditions.MarkFalse(c, meta.ReadyCondition, v1alpha1.ReasonStorageNotFound, "BackupStorage s3 does not exist")
+	})
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.reconcile("run")
+	w.Expect(conditions.GetMessage(w.session("run"), meta.ReadyCondition)).To(
+		Equal("waiting for target uploads: there is no Repository uploads: BackupStorage s3 does not exist"))
 }
 
 func TestARepositoryThatBecomesReadyIsWaitedFor(t *testing.T) {

@@ -168,7 +168,11 @@ func (r *resolution) repository(ctx context.Context, c *v1alpha1.BackupConfigura
 	var repo v1alpha1.Repository
 	err := r.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: info.Name}, &repo)
 	if apierrors.IsNotFound(err) {
-		return refuse(session.WaitForRepository, v1alpha1.ReasonRepositoryNotReady, "there is no Repository %s", info.Name)
+		message := "there is no Repository " + info.Name
+		if conditions.IsFalse(c, meta.ReadyCondition) {
+			message += ": " + conditions.GetMessage(c, meta.ReadyCondition)
+		}
+		return refuse(session.WaitForRepository, v1alpha1.ReasonRepositoryNotReady, "%s", message)
 	}
 	if err != nil {
 		return nil, nil, 0, fmt.Errorf("get repository %s: %w", info.Name, err)
