@@ -175,7 +175,8 @@ func badConfigurations(t *testing.T, bed *testbed.Testbed) {
 			waitReady(t, bed, waiting, metav1.ConditionUnknown, v1alpha1.ReasonRepositoryNotReady)
 			g := NewWithT(t)
 			g.Expect(waiting.Status.Phase).To(Equal(v1alpha1.BackupSessionPending))
-			g.Expect(apimeta.FindStatusCondition(waiting.Status.Conditions, "Ready").Message).To(ContainSubstring("waiting for target no-storage"))
+			g.Expect(apimeta.FindStatusCondition(waiting.Status.Conditions, "Ready").Message).To(
+				ContainSubstring("waiting for target no-storage: there is no Repository no-storage: BackupStorage bad-configuration/nowhere does not exist"))
 		})
 	})
 }
