@@ -49,12 +49,6 @@ func kubectl(t *testing.T, bed *testbed.Testbed, stdin string, args ...string) (
 	return program(t, bed, stdin, "kubectl", args...)
 }
 
-// cairn runs the command line and returns what it printed.
-func cairn(t *testing.T, bed *testbed.Testbed, args ...string) (string, error) {
-	t.Helper()
-	return program(t, bed, "", "cairn", args...)
-}
-
 func program(t *testing.T, bed *testbed.Testbed, stdin, name string, args ...string) (string, error) {
 	t.Helper()
 	file, err := os.CreateTemp(t.TempDir(), "stdin")
