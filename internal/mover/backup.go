@@ -96,7 +96,7 @@ func (b *backup) component(ctx context.Context, c task.Component, began time.Tim
 	}
 	if len(done) > 0 {
 		b.m.Log.Info("an earlier mover has done it", "component", c.Name)
-		return withSnapshot(r, done[len(done)-1]), nil
+		return b.notEmpty(ctx, withSnapshot(r, done[len(done)-1]))
 	}
 	dir, f := b.m.source(c)
 	if f != nil {
@@ -115,15 +115,20 @@ func (b *backup) component(ctx context.Context, c task.Component, began time.Tim
 		r.ID = ""
 		return r, classifyMove(err)
 	}
-	if snapshot.Files == 0 {
-		r.ID = ""
-		// A snapshot of nothing must not be found by a later mover. Failing that it is only waste.
-		if err := b.engine.Delete(ctx, snapshot.ID); err != nil {
-			b.m.Log.Warn("delete empty snapshot", "reason", classifyMove(err).reason)
-		}
-		return r, &failure{v1alpha1.ReasonEmpty, "there is no file to back up: the volume is empty, or everything in it is excluded"}
+	return b.notEmpty(ctx, r)
+}
+
+// notEmpty fails a component without a file, also one that an earlier mover left: it may have been killed before it could say so,
+// and a deleted snapshot may come back.
+func (b *backup) notEmpty(ctx context.Context, r task.ComponentResult) (task.ComponentResult, *failure) {
+	if r.Files > 0 {
+		return r, nil
 	}
-	return r, nil
+	if err := b.engine.Delete(ctx, r.ID); err != nil {
+		b.m.Log.Warn("delete empty snapshot", "reason", classifyMove(err).reason)
+	}
+	r.ID = ""
+	return r, &failure{v1alpha1.ReasonEmpty, "there is no file to back up: the volume is empty, or everything in it is excluded"}
 }
 
 // sourceName ties the backups of a component together. Never part of it is a pod or a node that could be another tomorrow.

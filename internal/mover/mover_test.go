@@ -21,6 +21,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -365,6 +366,33 @@ func TestOneFailingComponentDoesNotStopTheOthers(t *testing.T) {
 	code, result = p.run(t.Context(), backupTask("snap-1", task.Component{Name: "three"}), "*.tmp")
 	g.Expect(code).To(Equal(task.ExitSource))
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonEmpty))
+}
+
+// undeleting is a driver whose engines delete nothing, as if the mover was killed before it could.
+type undeleting struct{ repository.Driver }
+
+type undeletingEngine struct{ repository.Engine }
+
+func (d undeleting) Open(ctx context.Context, r repository.Repository) (repository.Engine, error) {
+	engine, err := d.Driver.Open(ctx, r)
+	return undeletingEngine{engine}, err
+}
+
+func (undeletingEngine) Delete(context.Context, ...string) error { return nil }
+
+func TestAnEmptySnapshotOfAKilledMoverIsNoSuccess(t *testing.T) {
+	g := NewWithT(t)
+	p := initialised(t)
+	p.write("cairn/volumes/pvc/skip.tmp", "1")
+	driver := p.mover.Driver
+	p.mover.Driver = undeleting{driver}
+	code, _ := p.run(t.Context(), backupTask("snap-1"), "*.tmp")
+	g.Expect(code).To(Equal(task.ExitSource))
+	p.mover.Driver = driver
+	code, result := p.run(t.Context(), backupTask("snap-1"), "*.tmp")
+	g.Expect(code).To(Equal(task.ExitSource))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonEmpty))
+	g.Expect(result.Components[0].ID).To(BeEmpty())
 }
 
 func TestAnAPIServerThatIsAwayFailsNoBackup(t *testing.T) {

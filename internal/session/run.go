@@ -72,6 +72,7 @@ func (r *runner) snapshot(t *v1alpha1.ResolvedTarget, repo *v1alpha1.ResolvedRep
 		h.attempt(r.Jobs, movers)
 		if !ended {
 			r.host(&h)
+			h.refuseClaims()
 		}
 		for _, v := range h.Host.Volumes {
 			if c := status.Components[v.Component]; !givenUp(c) {
@@ -180,6 +181,15 @@ func (r *runner) ended(h *host, job Job) {
 func (r *runner) giveUp(h *host, reason, message string) {
 	h.fail(reason, message)
 	r.d.Verify = true
+}
+
+// refuseClaims fails components whose mover says that they succeeded but names no data: there is nothing to restore.
+func (h *host) refuseClaims() {
+	for _, v := range h.Host.Volumes {
+		if c := h.components[v.Component]; c.Phase == v1alpha1.SnapshotSucceeded && c.ID == "" {
+			h.failOne(v, v1alpha1.ReasonJobFailed, "the mover reported success without naming the data it wrote")
+		}
+	}
 }
 
 // mark remembers in the components that their Job was there: if it is gone later, it was deleted.

@@ -113,3 +113,24 @@ func TestALateWordChangesNoEndedSnapshot(t *testing.T) {
 	g.Expect(d.Verify).To(BeFalse(), "there is nothing to give up any more")
 	g.Expect(d.Status.Targets[0].Phase).To(Equal(backupFailed))
 }
+
+func TestASuccessThatNamesNoDataIsNone(t *testing.T) {
+	for name, claim := range map[string]func(f *fixture){
+		"in the status": func(f *fixture) {
+			f.snapshots["snap-a"].Status.Components = map[string]v1alpha1.Component{"pod-0": {Phase: v1alpha1.SnapshotSucceeded}}
+		},
+		"in the termination message": func(f *fixture) {
+			f.jobs[job("a", "pod-0", 1)] = succeeded("pod-0")
+			f.jobs[job("a", "pod-0", 1)].Result.Components[0].ID = ""
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			f := frozen(target("a", "pod-0"))
+			claim(f)
+			d := f.decide()
+			g.Expect(d.Snapshots["snap-a"].Phase).To(Equal(v1alpha1.SnapshotFailed))
+			g.Expect(d.Status.Phase).To(Equal(backupFailed))
+		})
+	}
+}
