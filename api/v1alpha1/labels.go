@@ -63,6 +63,9 @@ const (
 	// AnnotationAdopt on a Repository, with the directory as its value, takes over a directory that another cluster or
 	// another Repository owns.
 	AnnotationAdopt = Group + "/adopt"
+	// AnnotationShared on an encryption Secret in a BackupStorage's namespace, with the value "true", lets the namespaces that
+	// the storage's usagePolicy allows use it. It hands them the password.
+	AnnotationShared = Group + "/shared"
 	// AnnotationSpecDigest on generated objects is the digest of what they were generated from.
 	AnnotationSpecDigest = Group + "/spec-digest"
 )

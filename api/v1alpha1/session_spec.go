@@ -152,7 +152,8 @@ type RepositoryInfo struct {
 	// +kubebuilder:validation:Pattern="^(\\.?/)*(\\.?[^/.][^/]*|\\.\\.[^/]+)(/(\\.?[^/.][^/]*|\\.\\.[^/]+|\\.)?)*$"
 	Directory string `json:"directory"`
 
-	// EncryptionSecret names a Secret with the key password (or RESTIC_PASSWORD).
+	// EncryptionSecret names a Secret with the key password (or RESTIC_PASSWORD), in this namespace, or in that of the storage
+	// where the storage's usagePolicy allows this one and the Secret has the annotation backup.cairn.dev/shared: "true".
 	// +required
 	EncryptionSecret *ObjectReference `json:"encryptionSecret"`
 }

@@ -62,6 +62,15 @@ func secret(t testing.TB, namespace, name string, data map[string]string) {
 	NewWithT(t).Expect(api.Create(t.Context(), s)).To(Succeed())
 }
 
+// share makes a Secret that other namespaces may use.
+func share(t testing.TB, namespace, name string, data map[string]string) {
+	t.Helper()
+	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+		Namespace: namespace, Name: name, Annotations: map[string]string{v1alpha1.AnnotationShared: "true"},
+	}, StringData: data}
+	NewWithT(t).Expect(api.Create(t.Context(), s)).To(Succeed())
+}
+
 // s3 makes a storage with its Secret, which holds one key too many.
 func s3(t testing.TB, namespace string, usage *v1alpha1.UsagePolicy) *v1alpha1.BackupStorage {
 	t.Helper()
@@ -144,7 +153,7 @@ func TestCredentialsOfAnotherNamespaceAreCopiedKeyByKey(t *testing.T) {
 	g := NewWithT(t)
 	ns, home := namespace(t), namespace(t)
 	storage := s3(t, home, everybody())
-	secret(t, home, "enc", map[string]string{"RESTIC_PASSWORD": "p", "OTHER": "not yours"})
+	share(t, home, "enc", map[string]string{"RESTIC_PASSWORD": "p", "OTHER": "not yours"})
 	session := owner(t, ns)
 	for range 2 {
 		got, err := access.EnsureCredentials(t.Context(), api, session, ns, storage, v1alpha1.ObjectReference{Namespace: home, Name: "enc"}, "job")
@@ -198,6 +207,13 @@ func TestCredentialsAreRefusedWithAReason(t *testing.T) {
 			},
 			reason: v1alpha1.ReasonEncryptionSecretNotAvailable,
 		},
+		"the encryption Secret of the storage's namespace is not shared": {
+			usage: everybody(),
+			encryption: func(home, _ string) v1alpha1.ObjectReference {
+				return v1alpha1.ObjectReference{Namespace: home, Name: "private"}
+			},
+			reason: v1alpha1.ReasonEncryptionSecretNotAvailable,
+		},
 		"the encryption Secret is in a third namespace": {
 			usage: everybody(),
 			encryption: func(_, other string) v1alpha1.ObjectReference {
@@ -210,8 +226,9 @@ func TestCredentialsAreRefusedWithAReason(t *testing.T) {
 			g := NewWithT(t)
 			ns, home, other := namespace(t), namespace(t), namespace(t)
 			storage := s3(t, home, tc.usage)
-			secret(t, home, "empty", map[string]string{"OTHER": "x"})
-			secret(t, other, "enc", map[string]string{"password": "p"})
+			share(t, home, "empty", map[string]string{"OTHER": "x"})
+			secret(t, home, "private", map[string]string{"password": "p"})
+			share(t, other, "enc", map[string]string{"password": "p"})
 			if tc.change != nil {
 				tc.change(storage)
 			}

@@ -133,7 +133,7 @@ func storageSecret(ctx context.Context, c client.Reader, storage *v1alpha1.Backu
 }
 
 // encryptionSecret reads the Secret with the repository's password and says under which key it is. Without a name there is
-// none to read.
+// none to read. In another namespace it must say itself that it may be used.
 func encryptionSecret(ctx context.Context, c client.Reader, namespace string, storage *v1alpha1.BackupStorage, encryption v1alpha1.ObjectReference) (secret *corev1.Secret, dataKey string, err error) {
 	key := client.ObjectKey{Namespace: encryption.Namespace, Name: encryption.Name}
 	if key.Name == "" {
@@ -151,6 +151,10 @@ func encryptionSecret(ctx context.Context, c client.Reader, namespace string, st
 		return nil, "", refuse(v1alpha1.ReasonEncryptionSecretNotAvailable, "there is no encryption Secret %s", key)
 	case err != nil:
 		return nil, "", fmt.Errorf("get secret %s: %w", key, err)
+	}
+	if key.Namespace != namespace && secret.Annotations[v1alpha1.AnnotationShared] != "true" {
+		// Else whoever may use the storage could read every Secret of its namespace that has such a key.
+		return nil, "", refuse(v1alpha1.ReasonEncryptionSecretNotAvailable, "encryption Secret %s is not shared with namespace %s: annotate it with %s=true", key, namespace, v1alpha1.AnnotationShared)
 	}
 	for _, k := range []string{v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword} {
 		if len(secret.Data[k]) > 0 {
