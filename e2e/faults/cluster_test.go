@@ -40,6 +40,7 @@ type cluster struct {
 	env *envtest.Environment
 	// client of the test, past the proxy.
 	client client.WithWatch
+	api    http.Handler // forwards to the API server
 	gate   gate
 	proxy  *httptest.Server
 }
@@ -70,8 +71,21 @@ func (c *cluster) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.proxy = httptest.NewServer(c.gate.wrap(reverse(target, transport)))
+	c.api = reverse(target, transport)
+	c.proxy = httptest.NewServer(c.gate.wrap(c.api))
 	return nil
+}
+
+// another makes a proxy that has nothing to do with the manager's.
+func (c *cluster) another(t testing.TB) (*gate, string) {
+	t.Helper()
+	g := &gate{}
+	proxy := httptest.NewServer(g.wrap(c.api))
+	t.Cleanup(func() {
+		proxy.CloseClientConnections()
+		proxy.Close()
+	})
+	return g, proxy.URL
 }
 
 func (c *cluster) stop() error {

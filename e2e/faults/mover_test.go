@@ -150,15 +150,16 @@ func moverTask(snapshot *v1alpha1.Snapshot) task.Task {
 func TestMoverKilledBeforeReport(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
-	k, c := newMover(t)
-	stop := east.gate.arm(false, func(r *http.Request) bool {
+	api, url := east.another(t)
+	k, c := newMover(t, url)
+	stop := api.arm(false, func(r *http.Request) bool {
 		return r.Method == http.MethodPatch && strings.HasSuffix(r.URL.Path, "/snapshots/"+k.Snapshot.Name+"/status") && has(r, `"Succeeded"`)
 	})
 	first := c.start(t, k)
 	g.Eventually(stop.reached, patience).Should(BeClosed(), "the mover reports")
 	g.Expect(first.Process.Kill()).To(Succeed())
 	g.Expect(first.Wait()).To(MatchError("signal: killed"))
-	east.gate.disarm(stop)
+	api.disarm(stop)
 
 	var snapshot v1alpha1.Snapshot
 	snapshot.Namespace, snapshot.Name = k.Namespace, k.Snapshot.Name
@@ -182,7 +183,7 @@ func TestMoverKilledBeforeReport(t *testing.T) {
 }
 
 // newMover makes the container of a mover, with a repository and a volume of some size, and the Snapshot to make.
-func newMover(t testing.TB) (task.Task, container) {
+func newMover(t testing.TB, api string) (task.Task, container) {
 	t.Helper()
 	g := NewWithT(t)
 	snapshot := &v1alpha1.Snapshot{Spec: v1alpha1.SnapshotSpec{
@@ -192,7 +193,7 @@ func newMover(t testing.TB) (task.Task, container) {
 	snapshot.Namespace, snapshot.Name = east.named(t, moverNamespace), "repo-run"
 	east.create(t, snapshot)
 	k := moverTask(snapshot)
-	c := container{root: t.TempDir(), api: east.proxy.URL}
+	c := container{root: t.TempDir(), api: api}
 	for _, dir := range []string{"cairn/storage", "tmp"} {
 		g.Expect(os.MkdirAll(filepath.Join(c.root, dir), 0o755)).To(Succeed())
 	}
