@@ -91,6 +91,7 @@ type writer struct {
 // Two managers of two clusters write a hundred records each to one branch, and their pushes meet: nothing is lost and nothing is
 // there twice.
 func TestTwoManagers(t *testing.T) {
+	begun(t)
 	g := NewWithT(t)
 	c := &crossing{}
 	server := newGitServer(t, c.wrap)

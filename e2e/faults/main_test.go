@@ -51,14 +51,28 @@ func run(m *testing.M) (code int, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	defer func() { err = errors.Join(err, east.stop(), west.stop()) }()
-	if err := atOnce(
-		func() error { return build(dir) },
-		func() error { return east.start(context.Background()) },
-		func() error { return west.start(context.Background()) },
-	); err != nil {
-		return 1, err
-	}
+	start = sync.OnceValue(func() error {
+		return atOnce(
+			func() error { return build(dir) },
+			func() error { return east.start(context.Background()) },
+			func() error { return west.start(context.Background()) },
+		)
+	})
 	return m.Run(), nil
+}
+
+// start builds the manager and starts the clusters, once.
+var start func() error
+
+// begun starts what every scenario needs. They take minutes, so "make e2e" runs them and not "make test".
+func begun(t *testing.T) {
+	t.Helper()
+	if os.Getenv("CAIRN_E2E") == "" {
+		t.Skip("takes minutes: run it with \"make e2e\"")
+	}
+	if err := start(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // build makes the manager, unless CAIRN_BIN names a directory that has it.

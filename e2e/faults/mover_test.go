@@ -148,6 +148,7 @@ func moverTask(snapshot *v1alpha1.Snapshot) task.Task {
 // A mover that is killed when its data is written and its first word of that is on the way, is not repeated by the next:
 // that one finds the backup, sends nothing, and reports it.
 func TestMoverKilledBeforeReport(t *testing.T) {
+	begun(t)
 	t.Parallel()
 	g := NewWithT(t)
 	api, url := east.another(t)

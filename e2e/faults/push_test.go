@@ -79,6 +79,7 @@ func (c *pushCase) api(method, what string) func(*http.Request) bool {
 // Every case has a Ledger, a namespace and a repository of its own, and they all share one manager: it gets stuck at all
 // points at once and is killed there.
 func TestPushKilled(t *testing.T) {
+	begun(t)
 	t.Parallel()
 	g := NewWithT(t)
 	server := newGitServer(t, nil)

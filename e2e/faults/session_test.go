@@ -39,6 +39,7 @@ var moments = []struct {
 // A manager that is killed at ten of its writes, before or after they take effect, while runs of a configuration and of a
 // batch go through all their phases: nothing is done twice and nothing is lost.
 func TestManagerKilledMidSession(t *testing.T) {
+	begun(t)
 	t.Parallel()
 	g := NewWithT(t)
 	s := newShop(t, &east)
