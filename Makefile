@@ -48,8 +48,8 @@ clusterctl:
 	@$(STEP) "build clusterctl" $(GO) build -C hack/cluster -trimpath -o ../../bin/clusterctl ./cmd/clusterctl
 
 .PHONY: preflight
-preflight: clusterctl testbed
-	@bin/testbed preflight
+preflight: clusterctl
+	@hack/preflight
 
 .PHONY: cluster-programs
 cluster-programs: clusterctl

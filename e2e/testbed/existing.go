@@ -15,20 +15,12 @@ type existing struct{ runner }
 
 func (e *existing) Name() string { return "existing" }
 
-func (e *existing) Preflight(context.Context) error {
-	for variable, meaning := range map[string]string{
-		"KUBECONFIG": "the kubeconfig of the cluster to use",
-		EnvLoadImage: "a program that loads an image archive, given as its argument, into the cluster",
-	} {
-		if os.Getenv(variable) == "" {
-			return fmt.Errorf("%s=existing needs %s: set it to %s", EnvProvider, variable, meaning)
-		}
+func (e *existing) Up(context.Context) (string, error) {
+	kubeconfig := os.Getenv("KUBECONFIG")
+	if kubeconfig == "" {
+		return "", fmt.Errorf("%s=existing needs KUBECONFIG: set it to the kubeconfig of the cluster to use", EnvProvider)
 	}
-	return nil
-}
-
-func (e *existing) Up(ctx context.Context) (string, error) {
-	return os.Getenv("KUBECONFIG"), e.Preflight(ctx)
+	return kubeconfig, nil
 }
 
 func (e *existing) LoadImages(ctx context.Context, archives ...string) error {

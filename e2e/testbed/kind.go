@@ -18,19 +18,6 @@ type kind struct{ runner }
 
 func (k *kind) Name() string { return "kind" }
 
-func (k *kind) Preflight(context.Context) error {
-	for program, advice := range map[string]string{
-		"docker": "start Docker",
-		"kind":   "install it with \"go install sigs.k8s.io/kind@v0.33.0\"",
-		"git":    "install it with your package manager",
-	} {
-		if _, err := exec.LookPath(program); err != nil {
-			return fmt.Errorf("the program %s is missing: %s, or set %s=local: %w", program, advice, EnvProvider, err)
-		}
-	}
-	return nil
-}
-
 func (k *kind) Up(ctx context.Context) (string, error) {
 	kubeconfig := filepath.Join(k.root, "bin", "kind.kubeconfig")
 	clusters, err := exec.CommandContext(ctx, "kind", "get", "clusters").Output()

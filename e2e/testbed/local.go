@@ -15,11 +15,6 @@ func (l *local) Name() string { return "local" }
 
 func (l *local) clusterctl() string { return filepath.Join(l.root, "bin", "clusterctl") }
 
-// Preflight installs missing packages as root on Debian; elsewhere it says how to.
-func (l *local) Preflight(ctx context.Context) error {
-	return l.run(ctx, l.clusterctl(), "preflight", "--install")
-}
-
 func (l *local) Up(ctx context.Context) (string, error) {
 	if err := l.run(ctx, l.clusterctl(), "up"); err != nil {
 		return "", err

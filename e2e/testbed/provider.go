@@ -12,8 +12,6 @@ import (
 type Provider interface {
 	// Name of the provider, as E2E_PROVIDER has it.
 	Name() string
-	// Preflight says what this machine lacks, before anything is started, and installs what it may.
-	Preflight(ctx context.Context) error
 	// Up starts the cluster where it does not run and returns the path of a kubeconfig for it.
 	Up(ctx context.Context) (kubeconfig string, err error)
 	// LoadImages makes the images of these archives known to the cluster's nodes.

@@ -1,7 +1,7 @@
 // Command testbed starts a cluster, deploys Cairn with a Git and an S3 server into it, shows the demo there and removes it
 // again. It is called by the Makefile, from the top of the checkout.
 //
-//	testbed preflight | up | deploy | demo | down
+//	testbed up | deploy | demo | down
 package main
 
 import (
@@ -28,7 +28,7 @@ func main() {
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) != 1 {
-		return errors.New("usage: testbed preflight|up|deploy|demo|down")
+		return errors.New("usage: testbed up|deploy|demo|down")
 	}
 	root, err := os.Getwd()
 	if err != nil {
@@ -41,8 +41,6 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	switch args[0] {
 	case "down":
 		return provider.Down(ctx)
-	case "preflight":
-		return provider.Preflight(ctx)
 	case "up":
 		_, err := testbed.Connect(ctx, provider, root, out)
 		return err
@@ -60,7 +58,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		}
 		return demo.Run(ctx, bed, root, out)
 	default:
-		return fmt.Errorf("there is no command %q: it is one of preflight, up, deploy, demo, down", args[0])
+		return fmt.Errorf("there is no command %q: it is one of up, deploy, demo, down", args[0])
 	}
 }
 
