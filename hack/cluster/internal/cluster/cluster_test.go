@@ -109,3 +109,19 @@ func pid() string {
 	link, _ := os.Readlink("/proc/self") // always there on Linux
 	return link
 }
+
+func TestPodsNetworksCanBeTakenAwayWithoutTheCache(t *testing.T) {
+	g := NewWithT(t)
+	c := in(t.TempDir())
+	c.Bin = t.TempDir()
+	for _, name := range cniPlugins {
+		g.Expect(os.WriteFile(c.bin(name), []byte(name), 0o755)).To(Succeed())
+	}
+	g.Expect(os.MkdirAll(c.path("cni", "bin"), 0o755)).To(Succeed())
+	g.Expect(c.keepCNIPlugins()).To(Succeed())
+	g.Expect(os.RemoveAll(c.Bin)).To(Succeed())
+	for _, name := range cniPlugins {
+		g.Expect(c.path("cni", "bin", name)).To(BeAnExistingFile())
+	}
+	g.Expect(c.containerdConfig("/runc")).To(ContainSubstring(c.path("cni", "bin")))
+}

@@ -8,15 +8,32 @@ import (
 	"strings"
 )
 
+// cniPlugins are the programs that give pods their network and take it away.
+var cniPlugins = []string{"ptp", "host-local", "loopback", "portmap"}
+
+// keepCNIPlugins copies them into the state directory, so that "down" can take pods' networks away even if the directory of
+// the built programs, which is a cache, is gone.
+func (c *Cluster) keepCNIPlugins() error {
+	for _, name := range cniPlugins {
+		if err := copyFile(c.bin(name), c.path("cni", "bin", name), 0o755); err != nil {
+			return fmt.Errorf("keep the CNI plugin %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
 // writeConfigs renders every configuration file into the state directory.
 func (c *Cluster) writeConfigs() error {
-	for _, d := range []string{"config", "run", "log", "cni/net.d", "cni/ipam", "kubelet/plugins_registry", "kubelet/volumeplugins", "csi-data"} {
+	for _, d := range []string{"config", "run", "log", "cni/net.d", "cni/bin", "cni/ipam", "kubelet/plugins_registry", "kubelet/volumeplugins", "csi-data"} {
 		if err := os.MkdirAll(c.path(d), 0o755); err != nil {
 			return err
 		}
 	}
 	runc, err := exec.LookPath("runc")
 	if err != nil {
+		return err
+	}
+	if err := c.keepCNIPlugins(); err != nil {
 		return err
 	}
 	files := map[string]string{
@@ -70,7 +87,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         BinaryName = %q
         SystemdCgroup = false
-`, c.path("containerd"), c.path("run", "containerd"), c.containerdSocket(), pauseImage, !canLowerOOMScore(), c.Bin, c.path("cni", "net.d"), runc)
+`, c.path("containerd"), c.path("run", "containerd"), c.containerdSocket(), pauseImage, !canLowerOOMScore(), c.path("cni", "bin"), c.path("cni", "net.d"), runc)
 }
 
 // canLowerOOMScore reports whether this process has CAP_SYS_RESOURCE. Root in a
