@@ -42,7 +42,7 @@ spec:
 		freshNamespace(t, bed, namespace, map[string]string{})
 		freshNamespace(t, bed, home, nil)
 		spineSecrets(t, bed, home)
-		applyTo(t, bed, home, spineStorage())
+		applyTo(t, bed, home, storageManifest("s3", "storages-"+started, "s3-credentials"))
 		refused := configurationOn(t, bed, namespace, "{name: s3, namespace: "+home+"}", "{name: encryption, namespace: "+home+"}")
 		waitReady(t, bed, refused, metav1.ConditionFalse, v1alpha1.ReasonStorageNotAllowed)
 
