@@ -46,6 +46,9 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.BackupSession) (*se
 		return start, invoker, nil
 	}
 	start.Policy = v1alpha1.ResolvedPolicy{Generation: invoker.GetGeneration(), Digest: digest}
+	if config.Scheduler != nil {
+		start.Schedule = config.Scheduler.Schedule
+	}
 	start.Deadline = startingDeadline(s, config)
 	start.Timeout = timeoutOf(s.Spec.BackupTimeout, config.BackupTimeout)
 	if err := r.source(ctx, invoker, start); err != nil {

@@ -286,6 +286,9 @@ func TestTheRevisionInForceIsFrozen(t *testing.T) {
 	applying("main@sha1:bbbb", metav1.ConditionTrue, v1alpha1.ReasonProgressing)
 	w.configuration(func(c *v1alpha1.BackupConfiguration) {
 		c.Labels = map[string]string{v1alpha1.LabelSyncName: "policy", v1alpha1.LabelSyncNamespace: w.namespace}
+		for i := range c.Spec.Sessions {
+			c.Spec.Sessions[i].Scheduler = &v1alpha1.SchedulerSpec{Schedule: "*/5 * * * *"}
+		}
 	})
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	w.reconcile("run")
@@ -294,6 +297,7 @@ func TestTheRevisionInForceIsFrozen(t *testing.T) {
 	applying("main@sha1:aaaa", metav1.ConditionFalse, v1alpha1.ReasonProgressing)
 	s := w.settle("run")
 	w.Expect(s.Status.Resolved.Policy.Revision).To(Equal("main@sha1:aaaa"))
+	w.Expect(s.Status.Resolved.Schedule).To(Equal("*/5 * * * *"), "the folder of the record depends on it")
 	w.Expect(s.Status.Resolved.Policy.Source).To(Equal("PolicySync/" + w.namespace + "/policy"))
 
 	// A revision that failed is tried again for as long as it takes: no run waits for that.

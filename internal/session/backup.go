@@ -66,6 +66,8 @@ type Start struct {
 	PolicyApplying bool
 	// Policy that is in force.
 	Policy v1alpha1.ResolvedPolicy
+	// Schedule of the session, empty where it has none.
+	Schedule string
 	// Timeout of the run.
 	Timeout time.Duration
 	// Targets in the order of the policy.

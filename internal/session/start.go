@@ -70,7 +70,7 @@ func freeze(in Input, d *Decision) {
 	now := metav1.NewTime(in.Now).Rfc3339Copy()
 	timeout := cmp.Or(s.Timeout, DefaultTimeout)
 	deadline := metav1.NewTime(now.Add(timeout))
-	resolved := &v1alpha1.ResolvedBackup{Policy: s.Policy, Timeout: &metav1.Duration{Duration: timeout}}
+	resolved := &v1alpha1.ResolvedBackup{Policy: s.Policy, Schedule: s.Schedule, Timeout: &metav1.Duration{Duration: timeout}}
 	var snapshots int32
 	for _, t := range s.Targets {
 		target := t.Resolved
