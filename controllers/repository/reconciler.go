@@ -131,7 +131,7 @@ func (r *Reconciler) elder(ctx context.Context, repository *v1alpha1.Repository)
 	oldest := repository
 	for i := range list.Items {
 		other := &list.Items[i]
-		if !v1alpha1.HasRecordAnnotation(other.Annotations) && older(other, oldest) {
+		if !v1alpha1.HasRecordAnnotation(other.Annotations) && policy.OlderRepository(other, oldest) {
 			oldest = other
 		}
 	}
@@ -139,14 +139,6 @@ func (r *Reconciler) elder(ctx context.Context, repository *v1alpha1.Repository)
 		return "", nil
 	}
 	return oldest.Namespace + "/" + oldest.Name, nil
-}
-
-// older orders by creation, then by name.
-func older(a, b *v1alpha1.Repository) bool {
-	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
-		return a.CreationTimestamp.Before(&b.CreationTimestamp)
-	}
-	return a.Namespace+"/"+a.Name < b.Namespace+"/"+b.Name
 }
 
 // directoryOf identifies the directory of a Repository.
