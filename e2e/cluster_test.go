@@ -110,10 +110,11 @@ func podOf(t *testing.T, bed *testbed.Testbed, namespace, app string) string {
 	return name
 }
 
-// waitReady waits until an object's Ready condition has the status and the reason; an empty reason means any.
+// waitReady waits until an object's Ready condition has the status and the reason; an empty reason means any. Flux's patcher
+// writes conditions in a request before that of the rest of status: what is returned stayed the same for one more look.
 func waitReady(t *testing.T, bed *testbed.Testbed, object conditioned, status metav1.ConditionStatus, reason string) {
 	t.Helper()
-	var seen string
+	var seen, version string
 	err := testbed.Poll(t.Context(), 2*time.Minute, fmt.Sprintf("%T %s to be Ready=%s %s", object, object.GetName(), status, reason),
 		func(ctx contextT) (bool, error) {
 			if err := bed.Client.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
@@ -124,7 +125,9 @@ func waitReady(t *testing.T, bed *testbed.Testbed, object conditioned, status me
 				return false, nil
 			}
 			seen = fmt.Sprintf("%s %s: %s", ready.Status, ready.Reason, ready.Message)
-			return ready.Status == status && (reason == "" || ready.Reason == reason) && ready.ObservedGeneration == object.GetGeneration(), nil
+			settled := object.GetResourceVersion() == version
+			version = object.GetResourceVersion()
+			return settled && ready.Status == status && (reason == "" || ready.Reason == reason) && ready.ObservedGeneration == object.GetGeneration(), nil
 		})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred(), "last seen: "+seen)
 }

@@ -23,7 +23,8 @@ import (
 // afterTest is a context for what is put right when the test's own has ended.
 func afterTest(t *testing.T) context.Context { return context.WithoutCancel(t.Context()) }
 
-// waitFault waits until an object's condition Ready and one event say a reason, and checks that both hold the message.
+// waitFault waits until an object's condition Ready and one event say a reason, and checks that both hold the message. The
+// event follows all of status, which Flux's patcher writes after the conditions: the object is as it was after the event.
 func waitFault(t *testing.T, bed *testbed.Testbed, object conditioned, within time.Duration, reason, message string) {
 	t.Helper()
 	g := NewWithT(t)
@@ -45,6 +46,7 @@ func waitFault(t *testing.T, bed *testbed.Testbed, object conditioned, within ti
 		return len(said) > 0, err
 	})).To(Succeed())
 	g.Expect(said).To(HaveEach(ContainSubstring(message)))
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(object), object)).To(Succeed())
 }
 
 // warnings are the different messages of an object's warnings with a reason.
