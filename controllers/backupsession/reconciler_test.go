@@ -46,7 +46,7 @@ func TestARunSucceeds(t *testing.T) {
 	w.Expect(summary(s)).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
 	w.Expect(s.Finalizers).To(ConsistOf(v1alpha1.FinalizerRecord), "the ledger's collector still needs it")
 	w.Expect(s.Status.Targets[0].Size).To(Equal("2.000 MiB"))
-	w.Expect(s.Status.Targets[0].Uploaded).To(Equal("1.000 MiB"))
+	w.Expect(s.Status.Targets[0].Uploaded).To(Equal("1024.000 KiB"))
 	w.Expect(w.jobs()).To(HaveLen(1), "Jobs are history")
 	check.NewChecker(w.client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
 	snap = w.snapshot("uploads-run")

@@ -1,12 +1,8 @@
 package task
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
 	"maps"
-	"path"
-	"strconv"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -16,13 +12,6 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
-
-// ErrPrivilegeRequired means that a Job would run as root or mount a host path in a namespace that does not allow it.
-var ErrPrivilegeRequired = errors.New("needs the annotation " + v1alpha1.AnnotationPrivilegedMovers + `: "true" on the Namespace`)
-
-// DefaultUser is the user and group that movers run as where neither the target's pod nor policy says otherwise. It is
-// also the group that a local storage belongs to.
-const DefaultUser int64 = 65532
 
 // terminationGrace is how long a mover that is told to stop has to save what it did, in seconds.
 const terminationGrace int64 = 45
@@ -55,12 +44,6 @@ type blueprint struct {
 	// storageGroup gives the volume of a local storage to DefaultUser's group. Only where no other volume is mounted: the
 	// kubelet changes the owners of all of them.
 	storageGroup bool
-}
-
-// volume of the target, mounted at VolumesDir/<component>.
-type volume struct {
-	component, claim, hostPath string
-	readOnly                   bool
 }
 
 // job puts the Job together.
@@ -143,124 +126,6 @@ func (b blueprint) pod() (corev1.PodSpec, error) {
 	return pod, nil
 }
 
-// securityContexts of pod and container.
-func (b blueprint) securityContexts() (*corev1.PodSecurityContext, *corev1.SecurityContext, error) {
-	user := DefaultUser
-	if b.security.RunAsUser != nil {
-		user = *b.security.RunAsUser
-	}
-	group := user
-	if b.security.RunAsGroup != nil {
-		group = *b.security.RunAsGroup
-	}
-	if user == 0 && !b.privileged {
-		return nil, nil, fmt.Errorf("runAsUser 0 %w", ErrPrivilegeRequired)
-	}
-	pod := &corev1.PodSecurityContext{
-		RunAsUser: &user, RunAsGroup: &group,
-		RunAsNonRoot:       new(user != 0),
-		SupplementalGroups: b.security.SupplementalGroups,
-		SELinuxOptions:     b.security.SELinuxOptions,
-		SeccompProfile:     &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
-	}
-	if local := b.task.Storage.Spec.Local; local != nil {
-		if b.storageGroup {
-			policy := corev1.FSGroupChangeOnRootMismatch
-			pod.FSGroup, pod.FSGroupChangePolicy = new(DefaultUser), &policy
-		} else {
-			pod.SupplementalGroups = withGroup(pod.SupplementalGroups, DefaultUser)
-		}
-	}
-	container := &corev1.SecurityContext{
-		AllowPrivilegeEscalation: new(false),
-		ReadOnlyRootFilesystem:   new(true),
-		Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-	}
-	if user == 0 {
-		container.Capabilities.Add = b.rootCapabilities
-	}
-	return pod, container, nil
-}
-
-// withGroup adds group where it is missing, in a new slice.
-func withGroup(groups []int64, group int64) []int64 {
-	out := make([]int64, 0, len(groups)+1)
-	for _, g := range groups {
-		if g == group {
-			return groups
-		}
-		out = append(out, g)
-	}
-	return append(out, group)
-}
-
-// mounts are the volumes of the pod and where its container sees them.
-func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
-	volumes := []corev1.Volume{
-		{Name: "task", VolumeSource: corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{
-			Items: []corev1.DownwardAPIVolumeFile{{
-				Path:     path.Base(Path),
-				FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.annotations['" + v1alpha1.AnnotationTask + "']"},
-			}},
-			DefaultMode: new(int32(0o444)),
-		}}},
-		{Name: "work", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
-	}
-	mounts := []corev1.VolumeMount{
-		{Name: "task", MountPath: path.Dir(Path), ReadOnly: true},
-		{Name: "work", MountPath: WorkDir},
-	}
-	add := func(name, dir string, readOnly bool, source corev1.VolumeSource) {
-		volumes = append(volumes, corev1.Volume{Name: name, VolumeSource: source})
-		mounts = append(mounts, corev1.VolumeMount{Name: name, MountPath: dir, ReadOnly: readOnly})
-	}
-	if b.credentials.StorageSecret != "" {
-		add("credentials", CredentialsDir, true, secretSource(b.credentials.StorageSecret, StorageKeys(b.task.Storage.Spec)...))
-	}
-	if b.credentials.EncryptionSecret != "" {
-		add("encryption", EncryptionDir, true, secretSource(b.credentials.EncryptionSecret, v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword))
-	}
-	if local := b.task.Storage.Spec.Local; local != nil {
-		add("storage", StorageDir, false, claimSource(local.PersistentVolumeClaim.ClaimName))
-	}
-	for i, v := range b.volumes {
-		source := claimSource(v.claim)
-		if v.hostPath != "" {
-			if !b.privileged {
-				return nil, nil, fmt.Errorf("host path of component %s %w", v.component, ErrPrivilegeRequired)
-			}
-			directory := corev1.HostPathDirectory
-			source = corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: v.hostPath, Type: &directory}}
-		}
-		add("component-"+strconv.Itoa(i), path.Join(VolumesDir, v.component), v.readOnly, source)
-	}
-	return volumes, mounts, nil
-}
-
-// StorageKeys are the keys of the storage's Secret that a mover may see.
-func StorageKeys(s v1alpha1.Storage) []string {
-	if s.Provider == v1alpha1.ProviderS3 {
-		return []string{v1alpha1.S3AccessKeyID, v1alpha1.S3SecretAccessKey, v1alpha1.S3CACertData}
-	}
-	return nil
-}
-
-// secretSource shows only keys. Secret and keys are optional: a mover that starts without them says which is missing,
-// while the kubelet would wait for ever.
-func secretSource(name string, keys ...string) corev1.VolumeSource {
-	s := &corev1.SecretVolumeSource{SecretName: name, Optional: new(true), DefaultMode: new(int32(0o444))}
-	for _, k := range keys {
-		s.Items = append(s.Items, corev1.KeyToPath{Key: k, Path: k})
-	}
-	return corev1.VolumeSource{Secret: s}
-}
-
-// claimSource mounts a claim. It is never marked read-only here: a driver could then refuse to share the volume with the
-// pod that writes to it. The mount is what is read-only.
-func claimSource(name string) corev1.VolumeSource {
-	return corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}}
-}
-
 // onNode lets the scheduler place the pod on one node: nodeName would go around it, and around the binding of volumes.
 func onNode(node string) *corev1.Affinity {
 	return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
@@ -295,19 +160,4 @@ func (b blueprint) resources() corev1.ResourceRequirements {
 // controllerOf makes an object of our API the owner and controller of a Job.
 func controllerOf(kind string, o metav1.Object) metav1.OwnerReference {
 	return *metav1.NewControllerRef(o, v1alpha1.GroupVersion.WithKind(kind))
-}
-
-// securityOf is the host's own, completed by what policy says where the host says nothing.
-func securityOf(host v1alpha1.MoverSecurityContext, template *v1alpha1.JobPodSpec) v1alpha1.MoverSecurityContext {
-	if template == nil || template.SecurityContext == nil {
-		return host
-	}
-	t := template.SecurityContext
-	host.RunAsUser = cmp.Or(host.RunAsUser, t.RunAsUser)
-	host.RunAsGroup = cmp.Or(host.RunAsGroup, t.RunAsGroup)
-	host.SELinuxOptions = cmp.Or(host.SELinuxOptions, t.SELinuxOptions)
-	if len(host.SupplementalGroups) == 0 {
-		host.SupplementalGroups = t.SupplementalGroups
-	}
-	return host
 }

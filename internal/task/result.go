@@ -153,15 +153,14 @@ func (c ComponentResult) Restored() v1alpha1.RestoredComponent {
 	return out
 }
 
-// FormatSize writes a number of bytes in binary units with three decimals, for example "12.222 MiB".
+// FormatSize writes a number of bytes as KubeStash does, for example "12.222 MiB": three decimals of the largest of KiB,
+// MiB, GiB and TiB that it is strictly larger than, so that 1024 bytes are "1024 B".
 func FormatSize(n int64) string {
-	const units = "KMGTPE"
-	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
+	const units = "KMGT"
+	for i := len(units); i > 0; i-- {
+		if unit := int64(1) << (10 * i); n > unit {
+			return fmt.Sprintf("%.3f %ciB", float64(n)/float64(unit), units[i-1])
+		}
 	}
-	f, i := float64(n)/1024, 0
-	for f >= 1024 && i < len(units)-1 {
-		f, i = f/1024, i+1
-	}
-	return fmt.Sprintf("%.3f %ciB", f, units[i])
+	return fmt.Sprintf("%d B", n)
 }

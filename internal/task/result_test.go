@@ -46,7 +46,10 @@ func TestAnotherProgramsMessageIsNoResult(t *testing.T) {
 
 func TestSizesAreWrittenAsKubeStashWritesThem(t *testing.T) {
 	g := NewWithT(t)
-	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.000 KiB", 12816155: "12.222 MiB", 1 << 62: "4.000 EiB"} {
+	for n, want := range map[int64]string{
+		0: "0 B", 1023: "1023 B", 1024: "1024 B", 1025: "1.001 KiB", 1 << 20: "1024.000 KiB", 1<<20 + 1: "1.000 MiB", 12816155: "12.222 MiB",
+		1 << 30: "1024.000 MiB", 3 << 30: "3.000 GiB", 1 << 40: "1024.000 GiB", 5 << 40: "5.000 TiB", 5 << 50: "5120.000 TiB",
+	} {
 		g.Expect(task.FormatSize(n)).To(Equal(want))
 	}
 }

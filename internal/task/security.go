@@ -1,0 +1,84 @@
+package task
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// ErrPrivilegeRequired means that a Job would run as root or mount a host path in a namespace that does not allow it.
+var ErrPrivilegeRequired = errors.New("needs the annotation " + v1alpha1.AnnotationPrivilegedMovers + `: "true" on the Namespace`)
+
+// DefaultUser is the user and group that movers run as where neither the target's pod nor policy says otherwise. It is
+// also the group that a local storage belongs to.
+const DefaultUser int64 = 65532
+
+// securityContexts of pod and container.
+func (b blueprint) securityContexts() (*corev1.PodSecurityContext, *corev1.SecurityContext, error) {
+	user := DefaultUser
+	if b.security.RunAsUser != nil {
+		user = *b.security.RunAsUser
+	}
+	group := user
+	if b.security.RunAsGroup != nil {
+		group = *b.security.RunAsGroup
+	}
+	if user == 0 && !b.privileged {
+		return nil, nil, fmt.Errorf("runAsUser 0 %w", ErrPrivilegeRequired)
+	}
+	pod := &corev1.PodSecurityContext{
+		RunAsUser: &user, RunAsGroup: &group,
+		RunAsNonRoot:       new(user != 0),
+		SupplementalGroups: b.security.SupplementalGroups,
+		SELinuxOptions:     b.security.SELinuxOptions,
+		SeccompProfile:     &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
+	if local := b.task.Storage.Spec.Local; local != nil {
+		if b.storageGroup {
+			policy := corev1.FSGroupChangeOnRootMismatch
+			pod.FSGroup, pod.FSGroupChangePolicy = new(DefaultUser), &policy
+		} else {
+			pod.SupplementalGroups = withGroup(pod.SupplementalGroups, DefaultUser)
+		}
+	}
+	container := &corev1.SecurityContext{
+		AllowPrivilegeEscalation: new(false),
+		ReadOnlyRootFilesystem:   new(true),
+		Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+	}
+	if user == 0 {
+		container.Capabilities.Add = b.rootCapabilities
+	}
+	return pod, container, nil
+}
+
+// withGroup adds group where it is missing, in a new slice.
+func withGroup(groups []int64, group int64) []int64 {
+	out := make([]int64, 0, len(groups)+1)
+	for _, g := range groups {
+		if g == group {
+			return groups
+		}
+		out = append(out, g)
+	}
+	return append(out, group)
+}
+
+// securityOf is the host's own, completed by what policy says where the host says nothing.
+func securityOf(host v1alpha1.MoverSecurityContext, template *v1alpha1.JobPodSpec) v1alpha1.MoverSecurityContext {
+	if template == nil || template.SecurityContext == nil {
+		return host
+	}
+	t := template.SecurityContext
+	host.RunAsUser = cmp.Or(host.RunAsUser, t.RunAsUser)
+	host.RunAsGroup = cmp.Or(host.RunAsGroup, t.RunAsGroup)
+	host.SELinuxOptions = cmp.Or(host.SELinuxOptions, t.SELinuxOptions)
+	if len(host.SupplementalGroups) == 0 {
+		host.SupplementalGroups = t.SupplementalGroups
+	}
+	return host
+}
