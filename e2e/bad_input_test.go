@@ -102,7 +102,7 @@ func badSources(t *testing.T, bed *testbed.Testbed) {
 	}
 	manifests := ""
 	for _, row := range rows {
-		manifests += row.manifest
+		manifests += row.manifest + "  retryInterval: 5s\n" // tried again, each says the same
 	}
 	applyTo(t, bed, namespace, manifests)
 	for _, row := range rows {

@@ -98,7 +98,7 @@ spec:
 		g := NewWithT(t)
 		g.Expect(bed.Client.Delete(t.Context(), a.repository("existing"))).To(Succeed())
 		applyTo(t, bed, a.namespace, setup("existing", "existing", "other"))
-		waitFault(t, bed, a.repository("existing"), time.Minute, v1alpha1.ReasonWrongPassword, "another password")
+		waitFault(t, bed, a.repository("existing"), patience, v1alpha1.ReasonWrongPassword, "another password")
 		setSecret(t, bed, a.namespace, "other", v1alpha1.EncryptionPassword, "canary-encryption-password")
 		waitReady(t, bed, a.repository("existing"), metav1.ConditionTrue, "")
 	})
@@ -107,7 +107,7 @@ spec:
 		setSecret(t, bed, a.namespace, "encryption", v1alpha1.EncryptionPassword, "canary-other-password")
 		failed := endOf(t, bed, a.namespace, a.start(t, "run"))
 		g.Expect([]string{string(failed.Status.Phase), failed.Status.Reason}).To(Equal([]string{"Failed", v1alpha1.ReasonWrongPassword}))
-		waitFault(t, bed, failed, time.Second, v1alpha1.ReasonWrongPassword, "another password")
+		waitFault(t, bed, failed, 10*time.Second, v1alpha1.ReasonWrongPassword, "another password")
 		g.Expect(a.snapshot(t, failed.Name).Status.Phase).To(Equal(v1alpha1.SnapshotFailed))
 		setSecret(t, bed, a.namespace, "encryption", v1alpha1.EncryptionPassword, "canary-encryption-password")
 		again := endOf(t, bed, a.namespace, a.start(t, "run"))
@@ -167,14 +167,14 @@ func badConfigurations(t *testing.T, bed *testbed.Testbed) {
 				g := NewWithT(t)
 				ended := endOf(t, bed, a.namespace, sessions[name])
 				g.Expect([]string{string(ended.Status.Phase), ended.Status.Reason}).To(Equal([]string{"Failed", reason}))
-				waitFault(t, bed, ended, time.Second, reason, "")
+				waitFault(t, bed, ended, 10*time.Second, reason, "")
 				g.Expect(ended.Status.Snapshots).To(BeEmpty())
 			})
 		}
 		t.Run("no-storage", func(t *testing.T) {
-			waitReady(t, bed, waiting, metav1.ConditionUnknown, v1alpha1.ReasonRepositoryNotReady)
+			waitReady(t, bed, waiting, metav1.ConditionUnknown, v1alpha1.ReasonRepositoryNotReady,
+				func() bool { return waiting.Status.Phase == v1alpha1.BackupSessionPending })
 			g := NewWithT(t)
-			g.Expect(waiting.Status.Phase).To(Equal(v1alpha1.BackupSessionPending))
 			g.Expect(apimeta.FindStatusCondition(waiting.Status.Conditions, "Ready").Message).To(
 				ContainSubstring("waiting for target no-storage: there is no Repository no-storage: BackupStorage bad-configuration/nowhere does not exist"))
 		})

@@ -23,24 +23,32 @@ import (
 // contextT is short for the many functions that take one.
 type contextT = context.Context
 
+// patience is how long the tests wait for what takes seconds on an idle machine, where its speed is not what they are about.
+const patience = 3 * time.Minute
+
 // removeNamespace removes a namespace, where it is there, with everything in it.
 func removeNamespace(t *testing.T, bed *testbed.Testbed, name string) {
 	t.Helper()
 	g := NewWithT(t)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	g.Expect(client.IgnoreNotFound(bed.Client.Delete(t.Context(), namespace))).To(Succeed())
-	g.Expect(testbed.Poll(t.Context(), 2*time.Minute, "the end of namespace "+name, func(ctx contextT) (bool, error) {
+	g.Expect(testbed.Poll(t.Context(), patience, "the end of namespace "+name, func(ctx contextT) (bool, error) {
 		err := bed.Client.Get(ctx, client.ObjectKeyFromObject(namespace), namespace)
 		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 	})).To(Succeed())
 }
 
-// freshNamespace makes a namespace anew.
+// freshNamespace makes a namespace anew. Before its default ServiceAccount is there, the API server refuses pods.
 func freshNamespace(t *testing.T, bed *testbed.Testbed, name string, annotations map[string]string) {
 	t.Helper()
 	removeNamespace(t, bed, name)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: annotations}}
-	NewWithT(t).Expect(bed.Client.Create(t.Context(), namespace)).To(Succeed())
+	g := NewWithT(t)
+	g.Expect(bed.Client.Create(t.Context(), namespace)).To(Succeed())
+	g.Expect(testbed.Poll(t.Context(), patience, "the ServiceAccount of namespace "+name, func(ctx contextT) (bool, error) {
+		err := bed.Client.Get(ctx, client.ObjectKey{Namespace: name, Name: "default"}, &corev1.ServiceAccount{})
+		return err == nil, client.IgnoreNotFound(err)
+	})).To(Succeed())
 }
 
 // kubectl runs the real kubectl and returns what it printed.
@@ -99,7 +107,7 @@ func applyTo(t *testing.T, bed *testbed.Testbed, namespace, manifests string) {
 func podOf(t *testing.T, bed *testbed.Testbed, namespace, app string) string {
 	t.Helper()
 	var name string
-	NewWithT(t).Expect(testbed.Poll(t.Context(), 2*time.Minute, "a pod of "+app, func(ctx contextT) (bool, error) {
+	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "a pod of "+app, func(ctx contextT) (bool, error) {
 		var pods corev1.PodList
 		if err := bed.Client.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabels{"app": app}); err != nil || len(pods.Items) == 0 {
 			return false, err
@@ -111,11 +119,11 @@ func podOf(t *testing.T, bed *testbed.Testbed, namespace, app string) string {
 }
 
 // waitReady waits until an object's Ready condition has the status and the reason; an empty reason means any. Flux's patcher
-// writes conditions in a request before that of the rest of status: what is returned stayed the same for one more look.
-func waitReady(t *testing.T, bed *testbed.Testbed, object conditioned, status metav1.ConditionStatus, reason string) {
+// writes conditions in a request before that of the rest of status: who wants to see more of status gives what else must be so.
+func waitReady(t *testing.T, bed *testbed.Testbed, object conditioned, status metav1.ConditionStatus, reason string, also ...func() bool) {
 	t.Helper()
-	var seen, version string
-	err := testbed.Poll(t.Context(), 2*time.Minute, fmt.Sprintf("%T %s to be Ready=%s %s", object, object.GetName(), status, reason),
+	var seen string
+	err := testbed.Poll(t.Context(), patience, fmt.Sprintf("%T %s to be Ready=%s %s", object, object.GetName(), status, reason),
 		func(ctx contextT) (bool, error) {
 			if err := bed.Client.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
 				return false, client.IgnoreNotFound(err)
@@ -125,9 +133,12 @@ func waitReady(t *testing.T, bed *testbed.Testbed, object conditioned, status me
 				return false, nil
 			}
 			seen = fmt.Sprintf("%s %s: %s", ready.Status, ready.Reason, ready.Message)
-			settled := object.GetResourceVersion() == version
-			version = object.GetResourceVersion()
-			return settled && ready.Status == status && (reason == "" || ready.Reason == reason) && ready.ObservedGeneration == object.GetGeneration(), nil
+			for _, so := range also {
+				if !so() {
+					return false, nil
+				}
+			}
+			return ready.Status == status && (reason == "" || ready.Reason == reason) && ready.ObservedGeneration == object.GetGeneration(), nil
 		})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred(), "last seen: "+seen)
 }

@@ -41,7 +41,7 @@ func waitFault(t *testing.T, bed *testbed.Testbed, object conditioned, within ti
 	t.Logf("%s %s: %s", object.GetName(), ready.Reason, ready.Message)
 
 	var said []string
-	g.Expect(testbed.Poll(t.Context(), 10*time.Second, "the event", func(ctx contextT) (bool, error) {
+	g.Expect(testbed.Poll(t.Context(), patience, "the event", func(ctx contextT) (bool, error) {
 		said, err = warnings(ctx, bed, object, reason)
 		return len(said) > 0, err
 	})).To(Succeed())
@@ -85,7 +85,7 @@ func scale(ctx context.Context, bed *testbed.Testbed, key client.ObjectKey, repl
 }
 
 func waitReplicas(ctx context.Context, bed *testbed.Testbed, key client.ObjectKey) error {
-	return testbed.Poll(ctx, 2*time.Minute, "the replicas of "+key.Name, func(ctx context.Context) (bool, error) {
+	return testbed.Poll(ctx, patience, "the replicas of "+key.Name, func(ctx context.Context) (bool, error) {
 		deployment := &appsv1.Deployment{}
 		if err := bed.Client.Get(ctx, key, deployment); err != nil {
 			return false, err
@@ -119,14 +119,22 @@ func killManager(t *testing.T, bed *testbed.Testbed) {
 	}
 }
 
-// managerLeader is the manager that holds the lease.
-func managerLeader(t *testing.T, bed *testbed.Testbed) string {
+// managerLeader is the manager that holds the lease, which it waits for where nobody does or where it is the given one.
+func managerLeader(t *testing.T, bed *testbed.Testbed, not string) string {
 	t.Helper()
-	var leases coordinationv1.LeaseList
-	g := NewWithT(t)
-	g.Expect(bed.Client.List(t.Context(), &leases, client.InNamespace(managerKey.Namespace))).To(Succeed())
-	g.Expect(leases.Items).To(HaveLen(1))
-	return ptr.Deref(leases.Items[0].Spec.HolderIdentity, "")
+	var leader string
+	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "another manager than "+not, func(ctx contextT) (bool, error) {
+		var leases coordinationv1.LeaseList
+		if err := bed.Client.List(ctx, &leases, client.InNamespace(managerKey.Namespace)); err != nil {
+			return false, err
+		}
+		if len(leases.Items) != 1 {
+			return false, fmt.Errorf("there are %d leases", len(leases.Items))
+		}
+		leader = ptr.Deref(leases.Items[0].Spec.HolderIdentity, "")
+		return leader != "" && leader != not, nil
+	})).To(Succeed(), "a manager that was not killed proves nothing")
+	return leader
 }
 
 // waitGone waits until an object does not exist any more.

@@ -45,7 +45,7 @@ func recordFiles(t *testing.T, clone *testbed.Checkout, cluster string) map[stri
 func recorded(t *testing.T, bed *testbed.Testbed, namespace string) []string {
 	t.Helper()
 	var names []string
-	NewWithT(t).Expect(testbed.Poll(t.Context(), 2*time.Minute, "all records of "+namespace, func(ctx contextT) (bool, error) {
+	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "all records of "+namespace, func(ctx contextT) (bool, error) {
 		var sessions v1alpha1.BackupSessionList
 		var restores v1alpha1.RestoreSessionList
 		if err := bed.Client.List(ctx, &sessions, client.InNamespace(namespace)); err != nil {

@@ -62,7 +62,7 @@ func (s *spine) push(t *testing.T, message string) string {
 // inForce waits until a commit is in force.
 func (s *spine) inForce(t *testing.T, commit string) {
 	t.Helper()
-	NewWithT(t).Expect(testbed.Poll(t.Context(), time.Minute, "commit "+commit, func(ctx contextT) (bool, error) {
+	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "commit "+commit, func(ctx contextT) (bool, error) {
 		var sync v1alpha1.PolicySync
 		err := s.bed.Client.Get(ctx, client.ObjectKey{Namespace: spineNamespace, Name: "spine"}, &sync)
 		return err == nil && sync.Status.LastAppliedRevision == "main@sha1:"+commit, err
@@ -98,7 +98,7 @@ spec:
 func (s *spine) child(t *testing.T, name string) *v1alpha1.BackupConfiguration {
 	t.Helper()
 	child := &v1alpha1.BackupConfiguration{}
-	NewWithT(t).Expect(testbed.Poll(t.Context(), time.Minute, "child "+name, func(ctx contextT) (bool, error) {
+	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "child "+name, func(ctx contextT) (bool, error) {
 		err := s.bed.Client.Get(ctx, client.ObjectKey{Namespace: spineNamespace, Name: name}, child)
 		return err == nil, client.IgnoreNotFound(err)
 	})).To(Succeed())
@@ -109,7 +109,7 @@ func (s *spine) expansion(t *testing.T) {
 	g := NewWithT(t)
 	deleted := s.child(t, "app-web")
 	g.Expect(s.bed.Client.Delete(t.Context(), deleted)).To(Succeed())
-	g.Expect(testbed.Poll(t.Context(), time.Minute, "a deleted child to return", func(ctx contextT) (bool, error) {
+	g.Expect(testbed.Poll(t.Context(), patience, "a deleted child to return", func(ctx contextT) (bool, error) {
 		var child v1alpha1.BackupConfiguration
 		err := s.bed.Client.Get(ctx, client.ObjectKeyFromObject(deleted), &child)
 		return err == nil && child.UID != deleted.UID, client.IgnoreNotFound(err)
@@ -117,9 +117,9 @@ func (s *spine) expansion(t *testing.T) {
 
 	edited := s.child(t, "app-db")
 	want := edited.Spec.DeepCopy()
-	edited.Spec.Target.Name = "another"
-	g.Expect(s.bed.Client.Update(t.Context(), edited)).To(Succeed())
-	g.Expect(testbed.Poll(t.Context(), time.Minute, "an edited child to be put right", func(ctx contextT) (bool, error) {
+	edit := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"target":{"name":"another"}}}`)) // meets no conflict
+	g.Expect(s.bed.Client.Patch(t.Context(), edited.DeepCopy(), edit)).To(Succeed())
+	g.Expect(testbed.Poll(t.Context(), patience, "an edited child to be put right", func(ctx contextT) (bool, error) {
 		var child v1alpha1.BackupConfiguration
 		err := s.bed.Client.Get(ctx, client.ObjectKeyFromObject(edited), &child)
 		return err == nil && child.Spec.Target.Name == want.Target.Name, err
@@ -254,7 +254,7 @@ func (s *spine) refusals(t *testing.T) {
 		g := NewWithT(t)
 		old := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Namespace: spineNamespace, Name: "again"}}
 		g.Expect(s.bed.Client.Delete(t.Context(), old)).To(Succeed())
-		g.Expect(testbed.Poll(t.Context(), time.Minute, "the end of the RestoreSession", func(ctx contextT) (bool, error) {
+		g.Expect(testbed.Poll(t.Context(), patience, "the end of the RestoreSession", func(ctx contextT) (bool, error) {
 			err := s.bed.Client.Get(ctx, client.ObjectKeyFromObject(old), old)
 			return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 		})).To(Succeed())
@@ -273,7 +273,7 @@ func (s *spine) leave(t *testing.T) {
 	smaller := withoutTarget(spineBatch, "agent")
 	g.Expect(s.policy.Write("policy/app.yaml", smaller)).To(Succeed())
 	s.inForce(t, s.push(t, "The agent needs no backup"))
-	g.Expect(testbed.Poll(t.Context(), time.Minute, "the child of the target that left to go", func(ctx contextT) (bool, error) {
+	g.Expect(testbed.Poll(t.Context(), patience, "the child of the target that left to go", func(ctx contextT) (bool, error) {
 		err := s.bed.Client.Get(ctx, client.ObjectKey{Namespace: spineNamespace, Name: "app-agent"}, &v1alpha1.BackupConfiguration{})
 		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 	})).To(Succeed())

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
@@ -123,7 +122,7 @@ func (a *volumeApp) snapshot(t *testing.T, session string) *v1alpha1.Snapshot {
 // waitReading waits until the mover of a session reads the volume.
 func (a *volumeApp) waitReading(t *testing.T, session string) {
 	t.Helper()
-	NewWithT(t).Expect(testbed.Poll(t.Context(), 2*time.Minute, "the mover of "+session+" to read", func(ctx contextT) (bool, error) {
+	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "the mover of "+session+" to read", func(ctx contextT) (bool, error) {
 		var list v1alpha1.SnapshotList
 		if err := a.bed.Client.List(ctx, &list, a.ofSession(session)...); err != nil || len(list.Items) == 0 {
 			return false, err

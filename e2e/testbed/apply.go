@@ -22,7 +22,7 @@ import (
 // fieldManager of everything the testbed applies.
 const fieldManager = "cairn-testbed"
 
-// applyDir builds a kustomization and applies it, as "kubectl apply --server-side -k" does.
+// applyDir builds a kustomization and deploys it, as "kubectl apply --server-side -k" does.
 func (t *Testbed) applyDir(ctx context.Context, dir string) error {
 	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
 	if err != nil {
@@ -32,7 +32,7 @@ func (t *Testbed) applyDir(ctx context.Context, dir string) error {
 	if err != nil {
 		return fmt.Errorf("write %s as YAML: %w", dir, err)
 	}
-	return t.Apply(ctx, data)
+	return t.deploy(ctx, data)
 }
 
 func (t *Testbed) applyServers(ctx context.Context) error {
@@ -40,7 +40,19 @@ func (t *Testbed) applyServers(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the servers' manifest: %w", err)
 	}
-	return t.Apply(ctx, data)
+	return t.deploy(ctx, data)
+}
+
+// deploy applies YAML documents whose Deployments run images that were loaded.
+func (t *Testbed) deploy(ctx context.Context, data []byte) error {
+	objects, err := ssautil.ReadObjects(bytes.NewReader(data))
+	if err != nil {
+		return fmt.Errorf("read objects: %w", err)
+	}
+	if err := t.pinImages(objects); err != nil {
+		return err
+	}
+	return t.ApplyObjects(ctx, objects...)
 }
 
 // Apply applies a stream of YAML documents in an order that works: namespaces and definitions first.
@@ -91,7 +103,7 @@ func Poll(ctx context.Context, timeout time.Duration, what string, done func(con
 }
 
 func (t *Testbed) waitDeployment(ctx context.Context, key client.ObjectKey) error {
-	return Poll(ctx, 2*time.Minute, "Deployment "+key.String(), func(ctx context.Context) (bool, error) {
+	return Poll(ctx, 3*time.Minute, "Deployment "+key.String(), func(ctx context.Context) (bool, error) {
 		var d appsv1.Deployment
 		if err := t.Client.Get(ctx, key, &d); err != nil {
 			if apierrors.IsNotFound(err) {

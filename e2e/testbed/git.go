@@ -27,7 +27,7 @@ func (t *Testbed) Clone(ctx context.Context, dir, repository, branch string) (*C
 	u.User = url.UserPassword(t.Git.Username, t.Git.Password)
 	u.Path = "/" + repository + ".git"
 	c := &Checkout{Dir: dir, env: append(os.Environ(),
-		"GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null", "GIT_TERMINAL_PROMPT=0",
+		"LC_ALL=C", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null", "GIT_TERMINAL_PROMPT=0",
 		"GIT_AUTHOR_NAME=Robin", "GIT_AUTHOR_EMAIL=robin@example.com",
 		"GIT_COMMITTER_NAME=Robin", "GIT_COMMITTER_EMAIL=robin@example.com")}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -40,13 +40,19 @@ func (t *Testbed) Clone(ctx context.Context, dir, repository, branch string) (*C
 		return nil, err
 	}
 	if _, err := c.Git(ctx, "fetch", "--quiet", "origin", branch); err != nil {
-		return c, nil // nothing was pushed to it yet
+		if nothingThere.MatchString(err.Error()) {
+			return c, nil
+		}
+		return nil, err
 	}
 	if _, err := c.Git(ctx, "reset", "--quiet", "--hard", "FETCH_HEAD"); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
+
+// nothingThere is what git says of a repository or a branch that nobody has pushed to.
+var nothingThere = regexp.MustCompile(`repository '.*' not found|couldn't find remote ref`)
 
 // Git runs git in the working copy and returns what it printed. Errors hold no password.
 func (c *Checkout) Git(ctx context.Context, args ...string) (string, error) {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -142,13 +143,28 @@ func (t *Testbed) nodeAddress(ctx context.Context, service, port string) (string
 	return "", fmt.Errorf("find the address of Service %s: no node with an internal address, or no port %s", service, port)
 }
 
+// waitGit waits until the Git server answers on the node's port, which happens some time after its pod is ready.
+func (t *Testbed) waitGit(ctx context.Context) error {
+	return Poll(ctx, time.Minute, "the Git server at "+t.Git.HostURL, func(ctx context.Context) (bool, error) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, t.Git.HostURL+"/healthz", nil)
+		if err != nil {
+			return false, err
+		}
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return false, err
+		}
+		return answer.StatusCode == http.StatusOK, answer.Body.Close()
+	})
+}
+
 // EnsureBucket makes a bucket where it does not exist.
 func (t *Testbed) EnsureBucket(ctx context.Context, bucket string) error {
 	c, err := t.S3Client()
 	if err != nil {
 		return err
 	}
-	return Poll(ctx, 30*time.Second, "bucket "+bucket, func(ctx context.Context) (bool, error) {
+	return Poll(ctx, time.Minute, "bucket "+bucket, func(ctx context.Context) (bool, error) {
 		ok, err := c.BucketExists(ctx, bucket)
 		if err != nil || ok {
 			return ok, err

@@ -73,15 +73,12 @@ func Connect(ctx context.Context, p Provider, root string, out io.Writer) (*Test
 	return &Testbed{Client: c, Config: config, Kubeconfig: kubeconfig, provider: p, root: root, out: out}, nil
 }
 
-// Images are the archives that "make images" writes and Deploy loads.
-var Images = []string{"manager", "mover", "gitserver", "s3", "toolbox"}
-
 // Deploy loads the images, installs Cairn and the servers and waits until all of them are ready. It may be repeated: what
-// is there already stays, with its data and its passwords.
+// is there already stays, with its data and its passwords; pods of older images are replaced.
 func (t *Testbed) Deploy(ctx context.Context) error {
 	var archives []string
 	for _, name := range Images {
-		archives = append(archives, filepath.Join(t.root, "dist", "images", name+".tar"))
+		archives = append(archives, t.archive(name))
 	}
 	begin := time.Now()
 	if err := t.provider.LoadImages(ctx, archives...); err != nil {
@@ -102,6 +99,9 @@ func (t *Testbed) Deploy(ctx context.Context) error {
 		}
 	}
 	if err := t.findServers(ctx); err != nil {
+		return err
+	}
+	if err := t.waitGit(ctx); err != nil {
 		return err
 	}
 	if err := t.EnsureBucket(ctx, Bucket); err != nil {
