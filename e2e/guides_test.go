@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/e2e/testbed"
 )
 
 // shellBlock is a fenced block of shell commands in a guide.
@@ -20,6 +22,7 @@ func TestGuides(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			removeNamespace(t, bed, namespace) // of a run that was interrupted
+			removeBranch(t, bed, namespace)
 			guide, err := os.ReadFile(filepath.Join(root(t), "docs", "guides", name))
 			g.Expect(err).NotTo(HaveOccurred())
 			blocks := shellBlock.FindAllSubmatch(guide, -1)
@@ -35,4 +38,17 @@ func TestGuides(t *testing.T) {
 			}
 		})
 	}
+}
+
+// removeBranch removes the branch main of a repository, where it is there.
+func removeBranch(t *testing.T, bed *testbed.Testbed, repository string) {
+	t.Helper()
+	g := NewWithT(t)
+	clone, err := bed.Clone(t.Context(), t.TempDir(), repository, "main")
+	g.Expect(err).NotTo(HaveOccurred())
+	if _, err := clone.Git(t.Context(), "rev-parse", "HEAD"); err != nil {
+		return // nobody pushed to it
+	}
+	_, err = clone.Git(t.Context(), "push", "--quiet", "origin", "--delete", "main")
+	g.Expect(err).NotTo(HaveOccurred())
 }

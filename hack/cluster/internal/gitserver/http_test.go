@@ -122,6 +122,13 @@ func TestForcePushIsAllowed(t *testing.T) {
 	mustGit(t, commit(t, 10), nil, "push", "--force", url+"/r.git", "main")
 }
 
+func TestABranchCanBeginAnew(t *testing.T) {
+	_, url, _ := startHTTP(t, true)
+	mustGit(t, commit(t, 10), nil, "push", url+"/r.git", "main")
+	mustGit(t, commit(t, 10), nil, "push", url+"/r.git", "--delete", "main")
+	mustGit(t, commit(t, 10), nil, "push", url+"/r.git", "main")
+}
+
 func TestWhoMayDoWhatOverHTTP(t *testing.T) {
 	root, with, without := startHTTP(t, true)
 	for _, repo := range []string{"private/r.git", "public/r.git"} {

@@ -78,13 +78,14 @@ func (r *Repositories) confined(dir string) error {
 	return nil
 }
 
-// settings of new repositories: what forges allow, and no background work that
-// would outlive the request.
+// settings of new repositories: what forges allow, no background work that
+// would outlive the request, and a way to begin anew.
 var settings = [][2]string{
 	{"http.receivepack", "true"},
 	{"uploadpack.allowFilter", "true"},
 	{"uploadpack.allowAnySHA1InWant", "true"},
 	{"receive.autogc", "false"},
+	{"receive.denyDeleteCurrent", "ignore"},
 }
 
 // create makes an empty repository with HEAD main. It appears by a rename, so
