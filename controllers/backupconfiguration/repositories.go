@@ -113,7 +113,7 @@ func (r *Reconciler) directoryTaker(ctx context.Context, wanted, actual *v1alpha
 		if other.Namespace == wanted.Namespace && other.Name == wanted.Name || v1alpha1.HasRecordAnnotation(other.Annotations) {
 			continue
 		}
-		if actual == nil || policy.OlderRepository(other, actual) {
+		if actual == nil || policy.Older(other, actual) {
 			return other, nil
 		}
 	}

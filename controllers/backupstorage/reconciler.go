@@ -178,7 +178,7 @@ func (r *Reconciler) elder(ctx context.Context, storage *v1alpha1.BackupStorage)
 	oldest := storage
 	for i := range list.Items {
 		other := &list.Items[i]
-		if !v1alpha1.HasRecordAnnotation(other.Annotations) && other.DeletionTimestamp.IsZero() && older(other, oldest) {
+		if !v1alpha1.HasRecordAnnotation(other.Annotations) && other.DeletionTimestamp.IsZero() && policy.Older(other, oldest) {
 			oldest = other
 		}
 	}
@@ -186,14 +186,6 @@ func (r *Reconciler) elder(ctx context.Context, storage *v1alpha1.BackupStorage)
 		return "", nil
 	}
 	return oldest.Namespace + "/" + oldest.Name, nil
-}
-
-// older orders by creation, then by name.
-func older(a, b *v1alpha1.BackupStorage) bool {
-	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
-		return a.CreationTimestamp.Before(&b.CreationTimestamp)
-	}
-	return a.Namespace+"/"+a.Name < b.Namespace+"/"+b.Name
 }
 
 // announce tells of a change of readiness, once.

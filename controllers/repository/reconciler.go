@@ -131,7 +131,7 @@ func (r *Reconciler) elder(ctx context.Context, repository *v1alpha1.Repository)
 	oldest := repository
 	for i := range list.Items {
 		other := &list.Items[i]
-		if !v1alpha1.HasRecordAnnotation(other.Annotations) && policy.OlderRepository(other, oldest) {
+		if !v1alpha1.HasRecordAnnotation(other.Annotations) && policy.Older(other, oldest) {
 			oldest = other
 		}
 	}

@@ -68,7 +68,7 @@ func (r Reference) String() string {
 type Lookup func(Reference) (object *unstructured.Unstructured, known bool)
 
 // CheckObjects finds what is wrong across a set of manifests that are each valid by their schema: directories that two
-// repositories use, batches that can't be expanded, schedules that never fire, references to what is not there or may not
+// repositories use or that lie in each other, batches that can't be expanded, schedules that never fire, references to what is not there or may not
 // be used. defaultNamespace is that of manifests without one. The findings are in the order of files, documents and lines.
 // A nil lookup knows nothing.
 func CheckObjects(objects []Object, defaultNamespace string, lookup Lookup) []Finding {
@@ -77,6 +77,7 @@ func CheckObjects(objects []Object, defaultNamespace string, lookup Lookup) []Fi
 		lookup:           lookup,
 		objects:          make(map[Reference]*Object, len(objects)),
 		directories:      map[string]directoryUse{},
+		around:           map[string]directoryUse{},
 		repositories:     map[Reference]directoryUse{},
 	}
 	for i := range objects {
@@ -90,6 +91,9 @@ func CheckObjects(objects []Object, defaultNamespace string, lookup Lookup) []Fi
 	for i := range objects {
 		c.configuration(&objects[i])
 		c.batch(&objects[i])
+	}
+	// A restore may name a Repository that a policy makes.
+	for i := range objects {
 		c.restore(&objects[i])
 	}
 	slices.SortStableFunc(c.findings, func(a, b Finding) int {
@@ -102,9 +106,10 @@ type checker struct {
 	defaultNamespace string
 	lookup           Lookup
 	objects          map[Reference]*Object
-	directories      map[string]directoryUse
-	repositories     map[Reference]directoryUse
-	findings         []Finding
+	// directories by their key, and by the keys of the directories that they lie in.
+	directories, around map[string]directoryUse
+	repositories        map[Reference]directoryUse
+	findings            []Finding
 }
 
 // referenceOf names an object of the set. The namespace of a kind without one is left out even where it was written.

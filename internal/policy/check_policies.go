@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -62,6 +63,33 @@ func (c *checker) restore(o *Object) {
 	}
 	if restore.Spec.Addon != nil {
 		c.addon(o, "spec.addon", restore.Spec.Addon, true)
+	}
+	if restore.Spec.DataSource != nil {
+		c.dataSource(o, *restore.Spec.DataSource)
+	}
+}
+
+// dataSource looks for the Repository, which a policy of the set may be about to make, and for the Snapshot, which no set
+// has: Snapshots say what happened.
+func (c *checker) dataSource(o *Object, source v1alpha1.RestoreDataSource) {
+	namespace := c.referenceOf(o).Namespace
+	if source.Repository != "" {
+		repository := Reference{GroupKind: ours(v1alpha1.RepositoryKind), Namespace: namespace, Name: source.Repository}
+		if _, made := c.repositories[repository]; !made {
+			c.find(o, "spec.dataSource.repository", v1alpha1.ReasonRepositoryNotFound, repository)
+		}
+	}
+	if source.Snapshot == v1alpha1.LatestSnapshot {
+		return
+	}
+	snapshot := c.find(o, "spec.dataSource.snapshot", v1alpha1.ReasonSnapshotNotFound,
+		Reference{GroupKind: ours(v1alpha1.SnapshotKind), Namespace: namespace, Name: source.Snapshot})
+	if snapshot == nil || source.Repository == "" {
+		return
+	}
+	if actual, _, _ := unstructured.NestedString(snapshot.Object, "spec", "repository"); actual != source.Repository {
+		c.add(SeverityError, o, Mistake{Field: "spec.dataSource.repository", Reason: v1alpha1.ReasonSnapshotNotFound,
+			Message: fmt.Sprintf("the Snapshot %q is in the Repository %q, not in %q", source.Snapshot, actual, source.Repository)})
 	}
 }
 

@@ -13,7 +13,8 @@ import (
 // directoryUse is the first place where a repository was named.
 type directoryUse struct {
 	repository Reference
-	key        string
+	path       string
+	keys       []string
 	target     v1alpha1.TypedObjectReference
 	object     *Object
 	field      string
@@ -122,12 +123,13 @@ func (c *checker) directory(o *Object, field, name string, target v1alpha1.Typed
 	target.Namespace = orDefault(target.Namespace, namespace)
 	use := directoryUse{
 		repository: Reference{GroupKind: ours(v1alpha1.RepositoryKind), Namespace: namespace, Name: name},
-		key:        DirectoryKey(namespace, storage, path),
+		path:       path,
+		keys:       DirectoryKeys(namespace, storage, path),
 		target:     target,
 		object:     o,
 		field:      field,
 	}
-	if first, ok := c.repositories[use.repository]; ok && (first.key != use.key || first.target != use.target) {
+	if first, ok := c.repositories[use.repository]; ok && (first.keys[0] != use.keys[0] || first.target != use.target) {
 		if first.object != o { // Within one object it is a mistake that the object's own check names.
 			c.add(SeverityError, o, Mistake{Field: field, Reason: v1alpha1.ReasonRepositoryConflict,
 				Message: fmt.Sprintf("%s has another target, storage or directory at %s: give it another name", use.repository, c.place(first))})
@@ -135,12 +137,32 @@ func (c *checker) directory(o *Object, field, name string, target v1alpha1.Typed
 		return
 	}
 	c.repositories[use.repository] = use
-	if first, ok := c.directories[use.key]; ok && first.repository != use.repository {
-		c.add(SeverityError, o, Mistake{Field: field, Reason: v1alpha1.ReasonDirectoryTaken,
-			Message: fmt.Sprintf("the directory %q is that of %s at %s: two repositories can't share one", path, first.repository, c.place(first))})
+	if first, ok := c.overlapping(use); ok {
+		message := fmt.Sprintf("the directory %q is that of %s at %s: two repositories can't share one", path, first.repository, c.place(first))
+		if first.keys[0] != use.keys[0] {
+			message = fmt.Sprintf("the directory %q overlaps with %q, that of %s at %s: one repository can't lie in another",
+				path, first.path, first.repository, c.place(first))
+		}
+		c.add(SeverityError, o, Mistake{Field: field, Reason: v1alpha1.ReasonDirectoryTaken, Message: message})
 		return
 	}
-	c.directories[use.key] = use
+	c.directories[use.keys[0]] = use
+	for _, around := range use.keys[1:] {
+		if _, ok := c.around[around]; !ok {
+			c.around[around] = use
+		}
+	}
+}
+
+// overlapping is a use by another repository of the same directory, of one around it or of one in it.
+func (c *checker) overlapping(use directoryUse) (directoryUse, bool) {
+	for _, key := range use.keys {
+		if first, ok := c.directories[key]; ok && first.repository != use.repository {
+			return first, true
+		}
+	}
+	first, ok := c.around[use.keys[0]]
+	return first, ok && first.repository != use.repository
 }
 
 // place is where a use stands: <file>:<line>, else the object.

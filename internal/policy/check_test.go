@@ -152,6 +152,21 @@ spec:
 			by: repository, document: 7,
 			field: "spec.sessions[0].repositories[0].directory", reason: v1alpha1.ReasonDirectoryTaken, message: "is that of Repository shop/old at policy.yaml:90",
 		},
+		"a directory in another one": {
+			replace: "/shop/web", by: "shop/uploads/web", document: 8,
+			field: "spec.sessions[0].targets[0].repositories[0].directory", reason: v1alpha1.ReasonDirectoryTaken,
+			message: `"shop/uploads/web" overlaps with "/shop/uploads", that of Repository shop/uploads at policy.yaml:70`,
+		},
+		"a directory around another one": {
+			replace: "/shop/web", by: "/shop", document: 8,
+			field: "spec.sessions[0].targets[0].repositories[0].directory", reason: v1alpha1.ReasonDirectoryTaken,
+			message: `"/shop" overlaps with "/shop/uploads", that of Repository shop/uploads at policy.yaml:70`,
+		},
+		"a Repository around two policies' directories": {
+			by: strings.Replace(repository, "shop//uploads/", "shop", 1), document: 7,
+			field: "spec.sessions[0].repositories[0].directory", reason: v1alpha1.ReasonDirectoryTaken,
+			message: `overlaps with "shop", that of Repository shop/old at policy.yaml:90`, more: 1,
+		},
 		"a directory with a name of the layout": {
 			replace: "/shop/web", by: "/shop/kopia", document: 8,
 			field: "spec.sessions[0].targets[0].repositories[0].directory", reason: v1alpha1.ReasonResourceValidationFailed, message: `must not contain "kopia"`,
@@ -227,6 +242,36 @@ spec:
 			g.Expect(finding.Message).To(ContainSubstring(test.message))
 		})
 	}
+}
+
+func TestCheckObjectsAcceptsNeighbouringDirectories(t *testing.T) {
+	for _, directory := range []string{"/shop/uploads2", "/shop/up", "/sho", "/web/shop/uploads", "/shop/uploads.old"} {
+		t.Run(directory, func(t *testing.T) {
+			set := strings.Replace(goodSet, "/shop/web", directory, 1)
+			NewWithT(t).Expect(CheckObjects(objectsOf(t, set), "default", catalog(t))).To(BeEmpty())
+		})
+	}
+}
+
+func TestCheckObjectsAcceptsNestedDirectoriesOfTwoStorages(t *testing.T) {
+	other := `
+---
+apiVersion: backup.cairn.dev/v1alpha1
+kind: BackupStorage
+metadata: {name: local, namespace: shop}
+spec:
+  storage: {provider: local, local: {persistentVolumeClaim: {claimName: uploads}}}
+---
+apiVersion: backup.cairn.dev/v1alpha1
+kind: Repository
+metadata: {name: old, namespace: shop}
+spec:
+  appRef: {kind: PersistentVolumeClaim, name: uploads}
+  storageRef: {name: local}
+  path: /shop
+  encryptionSecret: {name: enc}
+`
+	NewWithT(t).Expect(CheckObjects(objectsOf(t, goodSet+other), "default", catalog(t))).To(BeEmpty())
 }
 
 func TestCheckObjectsWarnsOfWhatOnlyAClusterKnows(t *testing.T) {

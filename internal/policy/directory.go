@@ -4,6 +4,8 @@ import (
 	"path"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
 )
@@ -20,10 +22,22 @@ func NormalizeDirectory(directory string) string {
 
 // DirectoryKey identifies a directory of a storage. A reference without a namespace means namespace.
 func DirectoryKey(namespace string, storage v1alpha1.ObjectReference, directory string) string {
+	return DirectoryKeys(namespace, storage, directory)[0]
+}
+
+// DirectoryKeys are the DirectoryKey of a directory and of every directory that it lies in, from the inside out, without
+// the storage's root. Two directories overlap, which two Repositories must not, where the first key of one is among the keys
+// of the other: a program that lists one of them finds the other's files.
+func DirectoryKeys(namespace string, storage v1alpha1.ObjectReference, directory string) []string {
 	if storage.Namespace != "" {
 		namespace = storage.Namespace
 	}
-	return namespace + "/" + storage.Name + "/" + NormalizeDirectory(directory)
+	directory = NormalizeDirectory(directory)
+	keys := []string{namespace + "/" + storage.Name + "/" + directory}
+	for end := strings.LastIndexByte(directory, '/'); end > 0; end = strings.LastIndexByte(directory[:end], '/') {
+		keys = append(keys, namespace+"/"+storage.Name+"/"+directory[:end])
+	}
+	return keys
 }
 
 // directoryMistakes says why no repository may lie in a directory.
@@ -34,11 +48,12 @@ func directoryMistakes(field, directory string) []Mistake {
 	return nil
 }
 
-// OlderRepository says whether a has the better right to a directory than b: the one that was created first, and within
-// the same second the one whose namespace and name come first. Everybody who judges must judge by this.
-func OlderRepository(a, b *v1alpha1.Repository) bool {
-	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
-		return a.CreationTimestamp.Before(&b.CreationTimestamp)
+// Older says whether a has the better right than b to what both want, a place or a directory: the one that was created
+// first, and within the same second the one whose namespace and name come first. Everybody who judges must judge by this.
+func Older(a, b metav1.Object) bool {
+	first, second := a.GetCreationTimestamp(), b.GetCreationTimestamp()
+	if !first.Equal(&second) {
+		return first.Before(&second)
 	}
-	return a.Namespace+"/"+a.Name < b.Namespace+"/"+b.Name
+	return a.GetNamespace()+"/"+a.GetName() < b.GetNamespace()+"/"+b.GetName()
 }

@@ -50,23 +50,6 @@ func TestNormalizeDirectory(t *testing.T) {
 	}
 }
 
-func TestOverlap(t *testing.T) {
-	for name, c := range map[string]struct {
-		a, b string
-		want bool
-	}{
-		"the same":            {"a/b", "a/b", true},
-		"inside":              {"a", "a/b", true},
-		"around":              {"a/b", "a", true},
-		"neighbours":          {"a/b", "a/c", false},
-		"a prefix of letters": {"a/b", "a/bc", false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			NewWithT(t).Expect(layout.Overlap(c.a, c.b)).To(Equal(c.want))
-		})
-	}
-}
-
 func TestPaths(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(layout.StorageMetadataPath()).To(Equal("metadata.yaml"))

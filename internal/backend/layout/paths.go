@@ -52,11 +52,6 @@ func NormalizeDirectory(dir string) (string, error) {
 	return out, nil
 }
 
-// Overlap reports whether two normalized directories are the same or one lies in the other.
-func Overlap(a, b string) bool {
-	return a == b || strings.HasPrefix(a, b+"/") || strings.HasPrefix(b, a+"/")
-}
-
 // StorageMetadataPath is where a StorageMetadata lies.
 func StorageMetadataPath() string { return "metadata.yaml" }
 
