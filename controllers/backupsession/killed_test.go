@@ -1,7 +1,6 @@
 package backupsession
 
 import (
-	"fmt"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -11,9 +10,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// The same run with the manager killed at its n-th write, for every n, before the write and after it, ends in the same way
-// with the same Jobs and Snapshots.
+// The same run with the manager killed at any of its writes ends in the same way with the same Jobs and Snapshots.
 func TestKilledAtAnyWrite(t *testing.T) {
+	t.Parallel()
 	// One pod of the StatefulSet loses its first mover, so that the repetition is part of it; one volume is empty.
 	outcome := func() func(*batchv1.Job) sessiontest.Outcome {
 		lost := map[string]bool{}
@@ -37,7 +36,7 @@ func TestKilledAtAnyWrite(t *testing.T) {
 		s := w.settle("run")
 		var e end
 		e.summary = summary(s)
-		e.jobs = names(w.jobs(), func(j *batchv1.Job) string { return j.Name })
+		e.jobs = names(w.Jobs(), func(j *batchv1.Job) string { return j.Name })
 		e.snapshots = names(w.snapshots(), func(s *v1alpha1.Snapshot) string { return s.Name })
 		e.phases = names(w.snapshots(), func(s *v1alpha1.Snapshot) string { return s.Name + "=" + string(s.Status.Phase) })
 		return e
@@ -45,7 +44,7 @@ func TestKilledAtAnyWrite(t *testing.T) {
 	start := func(t *testing.T, killer *sessiontest.Killer) *world {
 		w := newWorld(t)
 		w.batch()
-		w.outcome, w.killer = outcome(), killer
+		w.Outcome, w.Killer = outcome(), killer
 		w.run(v1alpha1.BackupBatchKind, "shop", "run")
 		return w
 	}
@@ -57,48 +56,43 @@ func TestKilledAtAnyWrite(t *testing.T) {
 	g.Expect(want.jobs).To(HaveLen(5), "four movers and one repetition")
 	writes := undisturbed.Count()
 	g.Expect(writes).To(BeNumerically(">", 20))
-	for n := 1; n <= writes; n++ {
-		for _, written := range []bool{false, true} {
-			t.Run(fmt.Sprintf("write %d of %d, written %v", n, writes, written), func(t *testing.T) {
-				t.Parallel()
-				killer := &sessiontest.Killer{At: n, Written: written}
-				w := start(t, killer)
-				got := ended(w)
-				w.Expect(killer.Dead()).To(BeTrue(), "the manager was killed")
-				w.Expect(got).To(Equal(want))
-			})
-		}
+	for name, killer := range sessiontest.Kills(writes) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := start(t, killer)
+			got := ended(w)
+			w.Expect(killer.Dead()).To(BeTrue(), "the manager was killed")
+			w.Expect(got).To(Equal(want))
+		})
 	}
 }
 
 // The same for a run that is deleted while it works.
 func TestKilledWhileCancelling(t *testing.T) {
+	t.Parallel()
 	start := func(t *testing.T) *world {
 		w := newWorld(t)
 		w.batch()
-		w.outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
+		w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
 		w.run(v1alpha1.BackupBatchKind, "shop", "run")
-		w.reconcile("run")
-		sessiontest.Cluster(t, w.client, w.namespace, w.outcome)
-		w.Expect(w.client.Delete(t.Context(), w.session("run"))).To(Succeed())
+		w.Reconcile("run")
+		w.Cluster()
+		w.Expect(w.Client.Delete(t.Context(), w.session("run"))).To(Succeed())
 		return w
 	}
 	w := start(t)
-	w.killer = &sessiontest.Killer{}
-	undisturbed := w.killer
+	w.Killer = &sessiontest.Killer{}
+	undisturbed := w.Killer
 	want := summary(w.settle("run"))
 	w.Expect(want[0]).To(Equal("Failed/Cancelled"))
-	for n := 1; n <= undisturbed.Count(); n++ {
-		for _, written := range []bool{false, true} {
-			t.Run(fmt.Sprintf("write %d of %d, written %v", n, undisturbed.Count(), written), func(t *testing.T) {
-				t.Parallel()
-				w := start(t)
-				killer := &sessiontest.Killer{At: n, Written: written}
-				w.killer = killer
-				w.Expect(summary(w.settle("run"))).To(Equal(want))
-				w.Expect(killer.Dead()).To(BeTrue(), "the manager was killed")
-				w.Expect(w.jobs()).To(BeEmpty())
-			})
-		}
+	for name, killer := range sessiontest.Kills(undisturbed.Count()) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := start(t)
+			w.Killer = killer
+			w.Expect(summary(w.settle("run"))).To(Equal(want))
+			w.Expect(killer.Dead()).To(BeTrue(), "the manager was killed")
+			w.Expect(w.Jobs()).To(BeEmpty())
+		})
 	}
 }

@@ -16,12 +16,13 @@ import (
 )
 
 func TestARunSucceeds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.configuration()
-	sessiontest.Create(t, w.client, sessiontest.Pod(w.namespace, "app", "node-a", "uploads", nil))
+	sessiontest.Create(t, w.Client, sessiontest.Pod(w.Namespace, "app", "node-a", "uploads", nil))
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 
-	result := w.reconcile("run")
+	result := w.Reconcile("run")
 	s := w.session("run")
 	w.Expect(s.Status.Phase).To(Equal(v1alpha1.BackupSessionRunning))
 	w.Expect(result.RequeueAfter).To(BeNumerically("~", time.Hour, time.Minute), "it looks again at the deadline")
@@ -36,7 +37,7 @@ func TestARunSucceeds(t *testing.T) {
 
 	snap := w.snapshot("uploads-run")
 	w.Expect(metav1.GetControllerOf(snap).Kind).To(Equal(v1alpha1.RepositoryKind))
-	jobs := w.jobs()
+	jobs := w.Jobs()
 	w.Expect(jobs).To(HaveLen(1))
 	w.Expect(metav1.IsControlledBy(&jobs[0], s)).To(BeTrue())
 	w.Expect(snap.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationMovers, "pvc="+jobs[0].Name))
@@ -47,50 +48,52 @@ func TestARunSucceeds(t *testing.T) {
 	w.Expect(s.Finalizers).To(ConsistOf(v1alpha1.FinalizerRecord), "the ledger's collector still needs it")
 	w.Expect(s.Status.Targets[0].Size).To(Equal("2.000 MiB"))
 	w.Expect(s.Status.Targets[0].Uploaded).To(Equal("1024.000 KiB"))
-	w.Expect(w.jobs()).To(HaveLen(1), "Jobs are history")
-	check.NewChecker(w.client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
+	w.Expect(w.Jobs()).To(HaveLen(1), "Jobs are history")
+	check.NewChecker(w.Client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
 	snap = w.snapshot("uploads-run")
 	w.Expect(snap.Status.Phase).To(Equal(v1alpha1.SnapshotSucceeded))
 	w.Expect(snap.Status.Components["pvc"].ID).To(Equal("kpvc"))
-	check.NewChecker(w.client, negative).WithT(w.WithT).CheckErr(t.Context(), snap)
-	w.Expect(w.told()).To(Equal([]string{"Started", "Succeeded"}))
+	check.NewChecker(w.Client, negative).WithT(w.WithT).CheckErr(t.Context(), snap)
+	w.Expect(w.Told()).To(Equal([]string{"Started", "Succeeded"}))
 
-	w.clock.SetTime(w.clock.Now().Add(24 * time.Hour))
-	w.reconcile("run")
+	w.Clock.SetTime(w.Clock.Now().Add(24 * time.Hour))
+	w.Reconcile("run")
 	w.Expect(w.session("run")).To(Equal(s), "an ended run never changes")
-	w.Expect(w.told()).To(BeEmpty())
+	w.Expect(w.Told()).To(BeEmpty())
 }
 
 func TestWhatWasFrozenStays(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.configuration()
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	// Killed right after the frozen state was written: adopt and freeze are the first two writes.
-	w.killer = &sessiontest.Killer{At: 3}
-	w.reconcile("run")
+	w.Killer = &sessiontest.Killer{At: 3}
+	w.Reconcile("run")
 	frozen := w.session("run").Status.Resolved
 	w.Expect(frozen).NotTo(BeNil())
 	w.Expect(w.snapshots()).To(BeEmpty())
-	w.Expect(w.jobs()).To(BeEmpty())
+	w.Expect(w.Jobs()).To(BeEmpty())
 
 	bed.Edit(t, c, func() { c.Spec.Sessions[0].Addon.Name = "another" })
-	w.Expect(w.client.Delete(t.Context(), c)).To(Succeed())
+	w.Expect(w.Client.Delete(t.Context(), c)).To(Succeed())
 	s := w.settle("run")
 	w.Expect(s.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded))
 	w.Expect(s.Status.Resolved).To(Equal(frozen))
 }
 
 func TestAStaleCacheFreezesNothingTwice(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.configuration()
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
-	w.killer = &sessiontest.Killer{At: 2}
-	w.reconcile("run") // It is adopted and not frozen.
+	w.Killer = &sessiontest.Killer{At: 2}
+	w.Reconcile("run") // It is adopted and not frozen.
 	stale := w.session("run")
-	w.reconcile("run")
+	w.Reconcile("run")
 	frozen := w.session("run")
 
-	r := w.reconciler()
+	r := reconciler(w.World)
 	r.Client = staleGet{r.Client, stale}
 	result, err := r.Reconcile(t.Context(), request(stale))
 	w.Expect(err).NotTo(HaveOccurred())
@@ -99,9 +102,10 @@ func TestAStaleCacheFreezesNothingTwice(t *testing.T) {
 }
 
 func TestOneTargetOfABatchFails(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.batch()
-	w.outcome = func(job *batchv1.Job) sessiontest.Outcome {
+	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
 		if sessiontest.TaskOf(job).Components[0].Name == "pod-1" {
 			return sessiontest.Fail(v1alpha1.ReasonUnreadable)
 		}
@@ -113,58 +117,61 @@ func TestOneTargetOfABatchFails(t *testing.T) {
 		"Failed/TargetsFailed", "web: Succeeded/Succeeded", "uploads: Succeeded/Succeeded", "db: Failed/Unreadable",
 	}))
 	w.Expect(s.Status.Conditions).To(ContainElement(HaveField("Type", v1alpha1.ConditionPartial)))
-	w.Expect(w.jobs()).To(HaveLen(4))
+	w.Expect(w.Jobs()).To(HaveLen(4))
 	w.Expect(w.snapshot("shop-db-run").Status.Phase).To(Equal(v1alpha1.SnapshotFailed))
 	w.Expect(w.snapshot("shop-db-run").Status.Components["pod-0"].Phase).To(Equal(v1alpha1.SnapshotSucceeded))
-	w.Expect(w.told()).To(Equal([]string{"Started", "TargetsFailed"}))
-	check.NewChecker(w.client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
+	w.Expect(w.Told()).To(Equal([]string{"Started", "TargetsFailed"}))
+	check.NewChecker(w.Client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
 }
 
 func TestTheDeadlineEndsARun(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.configuration()
-	w.outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
+	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
-	w.reconcile("run")
-	sessiontest.Cluster(t, w.client, w.namespace, w.outcome)
-	w.reconcile("run")
-	w.clock.SetTime(w.clock.Now().Add(time.Hour))
-	w.reconcile("run")
+	w.Reconcile("run")
+	w.Cluster()
+	w.Reconcile("run")
+	w.Clock.SetTime(w.Clock.Now().Add(time.Hour))
+	w.Reconcile("run")
 	s := w.session("run")
 	w.Expect(summary(s)).To(Equal([]string{"Failed/DeadlineExceeded", "uploads: Failed/DeadlineExceeded"}))
 	w.Expect(s.Status.Duration).To(HavePrefix("1h0m"))
 	w.Expect(w.snapshot("uploads-run").Annotations[v1alpha1.AnnotationMovers]).To(BeEmpty(), "its mover may not write any more")
-	for _, job := range w.jobs() {
+	for _, job := range w.Jobs() {
 		w.Expect(job.DeletionTimestamp).NotTo(BeNil(), "its Job does not go on")
 	}
 }
 
 func TestARunThatIsDeletedIsCancelled(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.batch()
-	w.outcome = func(job *batchv1.Job) sessiontest.Outcome {
+	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
 		if sessiontest.TaskOf(job).Components[0].Name == "pod-1" {
 			return sessiontest.Outcome{Hang: true}
 		}
 		return sessiontest.Succeed(job)
 	}
 	w.run(v1alpha1.BackupBatchKind, "shop", "run")
-	w.reconcile("run")
-	sessiontest.Cluster(t, w.client, w.namespace, w.outcome)
-	w.reconcile("run")
-	w.Expect(w.client.Delete(t.Context(), w.session("run"))).To(Succeed())
-	w.reconcile("run")
+	w.Reconcile("run")
+	w.Cluster()
+	w.Reconcile("run")
+	w.Expect(w.Client.Delete(t.Context(), w.session("run"))).To(Succeed())
+	w.Reconcile("run")
 	w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionRunning), "its pods are still there")
 	s := w.settle("run")
 	w.Expect(summary(s)).To(Equal([]string{
 		"Failed/Cancelled", "web: Succeeded/Succeeded", "uploads: Succeeded/Succeeded", "db: Failed/Cancelled",
 	}))
-	w.Expect(w.jobs()).To(BeEmpty())
+	w.Expect(w.Jobs()).To(BeEmpty())
 	w.Expect(s.Finalizers).To(Equal([]string{v1alpha1.FinalizerRecord}), "it stays until it is recorded")
-	w.Expect(w.told()).To(Equal([]string{"Started", "Cancelled"}))
+	w.Expect(w.Told()).To(Equal([]string{"Started", "Cancelled"}))
 }
 
 func TestAMoverThatDiedWithoutAWordIsRunOnceMore(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		second sessiontest.Outcome
 		want   string
@@ -173,10 +180,11 @@ func TestAMoverThatDiedWithoutAWordIsRunOnceMore(t *testing.T) {
 		"and dies, too": {second: sessiontest.Outcome{}, want: "Failed/JobFailed"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			w.configuration()
 			seen := 0
-			w.outcome = func(job *batchv1.Job) sessiontest.Outcome {
+			w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
 				if seen++; seen == 2 && tt.want == "Succeeded/Succeeded" {
 					return sessiontest.Succeed(job)
 				}
@@ -185,59 +193,63 @@ func TestAMoverThatDiedWithoutAWordIsRunOnceMore(t *testing.T) {
 			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 			s := w.settle("run")
 			w.Expect(summary(s)[0]).To(Equal(tt.want))
-			w.Expect(w.jobs()).To(HaveLen(2), "one repetition, however it ends")
+			w.Expect(w.Jobs()).To(HaveLen(2), "one repetition, however it ends")
 		})
 	}
 }
 
 func TestAJobThatSomebodyDeleted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.configuration()
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
-	w.reconcile("run")
-	w.reconcile("run")
-	job := w.jobs()[0]
-	w.Expect(w.client.Delete(t.Context(), &job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
-	w.reconcile("run")
+	w.Reconcile("run")
+	w.Reconcile("run")
+	job := w.Jobs()[0]
+	w.Expect(w.Client.Delete(t.Context(), &job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+	w.Reconcile("run")
 	w.Expect(summary(w.session("run"))[0]).To(Equal("Failed/JobVanished"))
-	w.Expect(w.jobs()).To(BeEmpty())
+	w.Expect(w.Jobs()).To(BeEmpty())
 }
 
 func TestCredentialsOfAStorageElsewhere(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.configuration()
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
-	w.reconcile("run")
+	w.Reconcile("run")
 	var secrets corev1.SecretList
-	w.Expect(w.client.List(t.Context(), &secrets, client.InNamespace(w.namespace), client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn})).To(Succeed())
+	w.Expect(w.Client.List(t.Context(), &secrets, client.InNamespace(w.Namespace), client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn})).To(Succeed())
 	w.Expect(secrets.Items).To(HaveLen(1))
 	w.Expect(secrets.Items[0].Data).NotTo(HaveKey("unrelated"))
 	w.Expect(metav1.IsControlledBy(&secrets.Items[0], w.session("run"))).To(BeTrue(), "the copy goes with the run")
 }
 
 func TestAStorageThatIsNotAllowedAnyMore(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.batch()
 	w.run(v1alpha1.BackupBatchKind, "shop", "run")
-	w.killer = &sessiontest.Killer{At: 3}
-	w.reconcile("run") // It is frozen, no Job is made.
-	storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.storage, Name: sessiontest.StorageName}}
+	w.Killer = &sessiontest.Killer{At: 3}
+	w.Reconcile("run") // It is frozen, no Job is made.
+	storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}}
 	bed.Edit(t, storage, func() { storage.Spec.UsagePolicy = nil })
 	s := w.settle("run")
 	w.Expect(summary(s)).To(Equal([]string{
 		"Failed/TargetsFailed", "web: Failed/StorageNotAllowed", "uploads: Failed/StorageNotAllowed", "db: Failed/StorageNotAllowed",
 	}))
-	w.Expect(w.jobs()).To(BeEmpty())
+	w.Expect(w.Jobs()).To(BeEmpty())
 }
 
 func TestANameThatAnotherRunUsed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.configuration()
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	first := w.settle("run")
 	first.Finalizers = nil
-	w.Expect(w.client.Update(t.Context(), first)).To(Succeed())
-	w.Expect(w.client.Delete(t.Context(), first)).To(Succeed())
+	w.Expect(w.Client.Update(t.Context(), first)).To(Succeed())
+	w.Expect(w.Client.Delete(t.Context(), first)).To(Succeed())
 
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	s := w.settle("run")
@@ -246,40 +258,43 @@ func TestANameThatAnotherRunUsed(t *testing.T) {
 }
 
 func TestARecordStartsNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.configuration()
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run", func(s *v1alpha1.BackupSession) {
 		s.Annotations = map[string]string{v1alpha1.AnnotationRecord: "cluster"}
 	})
 	before := w.session("run")
-	w.reconcile("run")
+	w.Reconcile("run")
 	w.Expect(w.session("run")).To(Equal(before))
 }
 
 func TestTheResultOfAMoverIsReadFromItsStatusToo(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.configuration()
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
-	w.reconcile("run")
+	w.Reconcile("run")
 	snap := w.snapshot("uploads-run")
 	before := snap.DeepCopy()
 	snap.Status.Components = map[string]v1alpha1.Component{"pvc": {Phase: v1alpha1.SnapshotSucceeded, ID: "own", SizeBytes: 5}}
-	w.Expect(w.client.Status().Patch(t.Context(), snap, client.MergeFrom(before), client.FieldOwner("cairn-mover"))).To(Succeed())
-	w.outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{} }
+	w.Expect(w.Client.Status().Patch(t.Context(), snap, client.MergeFrom(before), client.FieldOwner("cairn-mover"))).To(Succeed())
+	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{} }
 	s := w.settle("run")
 	w.Expect(summary(s)[0]).To(Equal("Succeeded/Succeeded"))
 	w.Expect(w.snapshot("uploads-run").Status.Components["pvc"].ID).To(Equal("own"))
-	w.Expect(w.jobs()).To(HaveLen(1))
+	w.Expect(w.Jobs()).To(HaveLen(1))
 }
 
 func TestTheMoversAccountIsThere(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.configuration()
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
-	w.reconcile("run")
-	key := client.ObjectKey{Namespace: w.namespace, Name: v1alpha1.MoverServiceAccount}
-	w.Expect(w.client.Get(t.Context(), key, &corev1.ServiceAccount{})).To(Succeed())
-	w.Expect(w.jobs()[0].Spec.Template.Spec.ServiceAccountName).To(Equal(key.Name))
+	w.Reconcile("run")
+	key := client.ObjectKey{Namespace: w.Namespace, Name: v1alpha1.MoverServiceAccount}
+	w.Expect(w.Client.Get(t.Context(), key, &corev1.ServiceAccount{})).To(Succeed())
+	w.Expect(w.Jobs()[0].Spec.Template.Spec.ServiceAccountName).To(Equal(key.Name))
 }
 
 // negative are the conditions that are there only while they matter.

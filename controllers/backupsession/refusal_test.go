@@ -43,18 +43,19 @@ func (n noJobs) List(ctx context.Context, list client.ObjectList, opts ...client
 }
 
 func TestAJobThatTheCacheDoesNotShowHasNotVanished(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.configuration()
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
-	w.reconcile("run")
-	w.reconcile("run")
+	w.Reconcile("run")
+	w.Reconcile("run")
 	before := w.session("run")
-	r := w.reconciler()
+	r := reconciler(w.World)
 	r.Client = noJobs{r.Client}
 	_, err := r.Reconcile(t.Context(), request(before))
 	w.Expect(err).NotTo(HaveOccurred())
 	w.Expect(w.session("run")).To(Equal(before))
-	w.Expect(w.jobs()).To(HaveLen(1))
+	w.Expect(w.Jobs()).To(HaveLen(1))
 }
 
 func request(o client.Object) ctrl.Request {
@@ -62,6 +63,7 @@ func request(o client.Object) ctrl.Request {
 }
 
 func TestARunThatCannotStart(t *testing.T) {
+	t.Parallel()
 	scheduled := func(at time.Time) func(*v1alpha1.BackupSession) {
 		return func(s *v1alpha1.BackupSession) { s.Spec.ScheduledTime = &metav1.Time{Time: at} }
 	}
@@ -110,11 +112,11 @@ func TestARunThatCannotStart(t *testing.T) {
 		},
 		"a claim that does not exist": {
 			change: func(w *world) {
-				w.Expect(w.client.Delete(w.t.Context(), sessiontest.Claim(w.namespace, "uploads"))).To(Succeed())
-				claim := sessiontest.Claim(w.namespace, "uploads")
-				_ = w.client.Get(w.t.Context(), client.ObjectKeyFromObject(claim), claim)
+				w.Expect(w.Client.Delete(w.T.Context(), sessiontest.Claim(w.Namespace, "uploads"))).To(Succeed())
+				claim := sessiontest.Claim(w.Namespace, "uploads")
+				_ = w.Client.Get(w.T.Context(), client.ObjectKeyFromObject(claim), claim)
 				claim.Finalizers = nil
-				_ = w.client.Update(w.t.Context(), claim)
+				_ = w.Client.Update(w.T.Context(), claim)
 			},
 			want: "Failed/TargetNotFound",
 		},
@@ -150,6 +152,7 @@ func TestARunThatCannotStart(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			var edits []func(*v1alpha1.BackupConfiguration)
 			if tt.policy != nil {
@@ -164,19 +167,19 @@ func TestARunThatCannotStart(t *testing.T) {
 				run = append(run, tt.run)
 			}
 			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run", run...)
-			w.reconcile("run")
+			w.Reconcile("run")
 			if tt.pending != "" {
 				w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionPending))
 				w.Expect(w.session("run").Status.Reason).To(Equal(tt.pending))
 				before := w.session("run")
-				w.reconcile("run")
+				w.Reconcile("run")
 				w.Expect(w.session("run")).To(Equal(before), "waiting writes nothing")
 			}
-			w.clock.SetTime(w.clock.Now().Add(tt.later))
+			w.Clock.SetTime(w.Clock.Now().Add(tt.later))
 			s := w.settle("run")
 			w.Expect(summary(s)[0]).To(Equal(tt.want), s.Status.Conditions)
 			if s.Status.Phase != v1alpha1.BackupSessionSucceeded {
-				w.Expect(w.jobs()).To(BeEmpty())
+				w.Expect(w.Jobs()).To(BeEmpty())
 				w.Expect(w.snapshots()).To(BeEmpty())
 			}
 			w.Expect(s.Finalizers).To(ConsistOf(v1alpha1.FinalizerRecord))
@@ -185,23 +188,23 @@ func TestARunThatCannotStart(t *testing.T) {
 }
 
 func (w *world) repositoryPhase(phase string) {
-	w.t.Helper()
-	repo := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "uploads"}}
-	bed.EditStatus(w.t, repo, func() { repo.Status.Phase = phase })
+	w.T.Helper()
+	repo := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "uploads"}}
+	bed.EditStatus(w.T, repo, func() { repo.Status.Phase = phase })
 }
 
 // restoreInto makes a restore that writes into a claim now.
 func (w *world) restoreInto(claim string) {
-	w.t.Helper()
+	w.T.Helper()
 	restore := &v1alpha1.RestoreSession{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "restore"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "restore"},
 		Spec: v1alpha1.RestoreSessionSpec{
 			Target:     &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: claim},
 			DataSource: &v1alpha1.RestoreDataSource{Snapshot: "some"},
 		},
 	}
-	sessiontest.Create(w.t, w.client, restore)
-	bed.EditStatus(w.t, restore, func() {
+	sessiontest.Create(w.T, w.Client, restore)
+	bed.EditStatus(w.T, restore, func() {
 		restore.Status.Phase = v1alpha1.RestoreSessionRunning
 		restore.Status.Resolved = &v1alpha1.ResolvedRestore{
 			Snapshot: "some", Component: "pvc", ID: "k", ClaimName: claim,
@@ -212,58 +215,64 @@ func (w *world) restoreInto(claim string) {
 }
 
 func TestARepositoryThatIsMissingIsExplained(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.configuration()
-	repo := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "uploads"}}
-	w.Expect(w.client.Delete(t.Context(), repo)).To(Succeed())
-	c := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "uploads"}}
+	repo := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "uploads"}}
+	w.Expect(w.Client.Delete(t.Context(), repo)).To(Succeed())
+	c := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "uploads"}}
 	bed.EditStatus(t, c, func() {
 		conditions.MarkFalse(c, meta.ReadyCondition, v1alpha1.ReasonStorageNotFound, "BackupStorage s3 does not exist")
 	})
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
-	w.reconcile("run")
+	w.Reconcile("run")
 	w.Expect(conditions.GetMessage(w.session("run"), meta.ReadyCondition)).To(
 		Equal("waiting for target uploads: there is no Repository uploads: BackupStorage s3 does not exist"))
 }
 
 func TestARepositoryThatBecomesReadyIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.configuration()
 	w.repositoryPhase(v1alpha1.PhaseNotReady)
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
-	w.Expect(w.reconcile("run").RequeueAfter).To(BeNumerically(">", 0))
+	w.Expect(w.Reconcile("run").RequeueAfter).To(BeNumerically(">", 0))
 	w.repositoryPhase(v1alpha1.PhaseReady)
 	w.Expect(summary(w.settle("run"))[0]).To(Equal("Succeeded/Succeeded"))
 }
 
 func TestChildrenOfABatch(t *testing.T) {
+	t.Parallel()
 	t.Run("one that is missing is waited for, then its target has failed", func(t *testing.T) {
+		t.Parallel()
 		w := newWorld(t)
 		w.batch()
-		child := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "shop-db"}}
-		w.Expect(w.client.Delete(t.Context(), child)).To(Succeed())
+		child := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop-db"}}
+		w.Expect(w.Client.Delete(t.Context(), child)).To(Succeed())
 		w.run(v1alpha1.BackupBatchKind, "shop", "run")
-		w.reconcile("run")
+		w.Reconcile("run")
 		w.Expect(w.session("run").Status.Reason).To(Equal(v1alpha1.ReasonChildrenNotReady))
-		w.clock.SetTime(w.clock.Now().Add(session.WaitForChild))
+		w.Clock.SetTime(w.Clock.Now().Add(session.WaitForChild))
 		w.Expect(summary(w.settle("run"))).To(Equal([]string{
 			"Failed/TargetsFailed", "web: Succeeded/Succeeded", "uploads: Succeeded/Succeeded", "db: Failed/ChildrenNotReady",
 		}))
 	})
 	t.Run("one that belongs to somebody else is not used", func(t *testing.T) {
+		t.Parallel()
 		w := newWorld(t)
 		w.batch()
-		child := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "shop-db"}}
+		child := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop-db"}}
 		bed.Edit(t, child, func() { child.OwnerReferences = nil })
 		w.run(v1alpha1.BackupBatchKind, "shop", "run")
 		w.Expect(summary(w.settle("run"))[3]).To(Equal("db: Failed/NameConflict"))
 	})
 	t.Run("a batch that was just changed is expanded first", func(t *testing.T) {
+		t.Parallel()
 		w := newWorld(t)
 		b := w.batch()
 		bed.EditStatus(t, b, func() { b.Status.ObservedGeneration = 0 })
 		w.run(v1alpha1.BackupBatchKind, "shop", "run")
-		w.reconcile("run")
+		w.Reconcile("run")
 		w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionPending))
 		bed.EditStatus(t, b, func() { b.Status.ObservedGeneration = b.Generation })
 		w.Expect(summary(w.settle("run"))[0]).To(Equal("Succeeded/Succeeded"))
@@ -271,12 +280,13 @@ func TestChildrenOfABatch(t *testing.T) {
 }
 
 func TestTheRevisionInForceIsFrozen(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	sync := &v1alpha1.PolicySync{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "policy"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "policy"},
 		Spec:       v1alpha1.PolicySyncSpec{URL: "https://git.example.com/policy.git", Interval: metav1.Duration{Duration: time.Minute}},
 	}
-	sessiontest.Create(t, w.client, sync)
+	sessiontest.Create(t, w.Client, sync)
 	applying := func(attempted string, reconciling metav1.ConditionStatus, reason string) {
 		bed.EditStatus(t, sync, func() {
 			sync.Status.LastAppliedRevision, sync.Status.LastAttemptedRevision = "main@sha1:aaaa", attempted
@@ -285,40 +295,41 @@ func TestTheRevisionInForceIsFrozen(t *testing.T) {
 	}
 	applying("main@sha1:bbbb", metav1.ConditionTrue, v1alpha1.ReasonProgressing)
 	w.configuration(func(c *v1alpha1.BackupConfiguration) {
-		c.Labels = map[string]string{v1alpha1.LabelSyncName: "policy", v1alpha1.LabelSyncNamespace: w.namespace}
+		c.Labels = map[string]string{v1alpha1.LabelSyncName: "policy", v1alpha1.LabelSyncNamespace: w.Namespace}
 		for i := range c.Spec.Sessions {
 			c.Spec.Sessions[i].Scheduler = &v1alpha1.SchedulerSpec{Schedule: "*/5 * * * *"}
 		}
 	})
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
-	w.reconcile("run")
+	w.Reconcile("run")
 	w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionPending), "it waits for a revision that is being applied")
 
 	applying("main@sha1:aaaa", metav1.ConditionFalse, v1alpha1.ReasonProgressing)
 	s := w.settle("run")
 	w.Expect(s.Status.Resolved.Policy.Revision).To(Equal("main@sha1:aaaa"))
 	w.Expect(s.Status.Resolved.Schedule).To(Equal("*/5 * * * *"), "the folder of the record depends on it")
-	w.Expect(s.Status.Resolved.Policy.Source).To(Equal("PolicySync/" + w.namespace + "/policy"))
+	w.Expect(s.Status.Resolved.Policy.Source).To(Equal("PolicySync/" + w.Namespace + "/policy"))
 
 	// A revision that failed is tried again for as long as it takes: no run waits for that.
 	applying("main@sha1:bbbb", metav1.ConditionTrue, v1alpha1.ReasonProgressingWithRetry)
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "second")
-	w.reconcile("second")
+	w.Reconcile("second")
 	w.Expect(w.session("second").Status.Phase).NotTo(Equal(v1alpha1.BackupSessionPending))
 	w.Expect(w.settle("second").Status.Resolved.Policy.Revision).To(Equal("main@sha1:aaaa"))
 }
 
 func TestARunOfABatchsChildNamesTheBatchsPolicy(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	batch := w.batch()
 	sync := &v1alpha1.PolicySync{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "policy"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "policy"},
 		Spec:       v1alpha1.PolicySyncSpec{URL: "https://git.example.com/policy.git", Interval: metav1.Duration{Duration: time.Minute}},
 	}
-	sessiontest.Create(t, w.client, sync)
+	sessiontest.Create(t, w.Client, sync)
 	bed.EditStatus(t, sync, func() { sync.Status.LastAppliedRevision = "main@sha1:aaaa" })
 	bed.Edit(t, batch, func() {
-		batch.Labels = map[string]string{v1alpha1.LabelSyncName: "policy", v1alpha1.LabelSyncNamespace: w.namespace}
+		batch.Labels = map[string]string{v1alpha1.LabelSyncName: "policy", v1alpha1.LabelSyncNamespace: w.Namespace}
 	})
 	w.run(v1alpha1.BackupConfigurationKind, "shop-db", "run")
 	w.Expect(w.settle("run").Status.Resolved.Policy.Revision).To(Equal("main@sha1:aaaa"))

@@ -22,19 +22,19 @@ import (
 func TestAManagerRunsABatch(t *testing.T) {
 	w := newWorld(t)
 	w.batch()
-	repo := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "shop-db"}}
+	repo := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop-db"}}
 	bed.EditStatus(t, repo, func() { repo.Status.Phase = v1alpha1.PhaseNotReady })
 	sessiontest.Manager(t, bed.Manager.GetConfig(), testbed.Scheme(), func(mgr ctrl.Manager) error {
-		r := w.reconciler()
+		r := reconciler(w.World)
 		r.Client, r.APIReader, r.Clock = mgr.GetClient(), mgr.GetAPIReader(), clock.RealClock{}
 		return r.SetupWithManager(mgr, controller.Options{SkipNameValidation: new(true)})
-	}, w.namespace, w.storage)
+	}, w.Namespace, w.Storage)
 
 	w.run(v1alpha1.BackupBatchKind, "shop", "run")
 	phase := func() string { return summary(w.session("run"))[0] }
 	w.Eventually(phase).WithTimeout(20*time.Second).Should(Equal("Pending/RepositoryNotReady"), "a repository is not ready")
 	bed.EditStatus(t, repo, func() { repo.Status.Phase = v1alpha1.PhaseReady })
-	w.Eventually(func() int { return len(w.jobs()) }).WithTimeout(5*time.Second).Should(Equal(4), "it became ready, which wakes the run at once")
+	w.Eventually(func() int { return len(w.Jobs()) }).WithTimeout(5*time.Second).Should(Equal(4), "it became ready, which wakes the run at once")
 
 	// A mover that reports progress while the controller writes, too.
 	snap := w.snapshot("shop-uploads-run")
@@ -42,28 +42,28 @@ func TestAManagerRunsABatch(t *testing.T) {
 		w.apply(snap, i)
 	}
 	w.Eventually(func() string {
-		sessiontest.Cluster(t, w.client, w.namespace, w.outcome)
+		w.Cluster()
 		return phase()
 	}).WithTimeout(30*time.Second).Should(Equal("Succeeded/Succeeded"), "the Jobs ended")
-	w.Expect(w.jobs()).To(HaveLen(4))
+	w.Expect(w.Jobs()).To(HaveLen(4))
 	w.Expect(w.snapshots()).To(HaveLen(3))
 
 	s := w.session("run")
-	w.Expect(w.client.Delete(t.Context(), s)).To(Succeed())
+	w.Expect(w.Client.Delete(t.Context(), s)).To(Succeed())
 	w.Eventually(func() []string { return w.session("run").Finalizers }).WithTimeout(20*time.Second).
 		Should(Equal([]string{v1alpha1.FinalizerRecord}), "an ended run is not cancelled")
 	w.Expect(phase()).To(Equal("Succeeded/Succeeded"))
 
 	var pods corev1.PodList
-	w.Expect(w.client.List(t.Context(), &pods, client.InNamespace(w.namespace), client.HasLabels{v1alpha1.LabelBackupSession})).To(Succeed())
+	w.Expect(w.Client.List(t.Context(), &pods, client.InNamespace(w.Namespace), client.HasLabels{v1alpha1.LabelBackupSession})).To(Succeed())
 	w.Expect(pods.Items).To(HaveLen(4))
 }
 
 // apply writes progress as a mover does.
 func (w *world) apply(snap *v1alpha1.Snapshot, bytes int) {
-	w.t.Helper()
+	w.T.Helper()
 	patch := client.RawPatch(types.ApplyPatchType, []byte(`{"apiVersion":"backup.cairn.dev/v1alpha1","kind":"Snapshot","metadata":{"name":"`+snap.Name+
 		`"},"status":{"components":{"pvc":{"phase":"Running","progress":{"bytesDone":`+string(rune('1'+bytes%9))+`}}}}}`))
 	object := snap.DeepCopy()
-	w.Expect(w.client.Status().Patch(w.t.Context(), object, patch, client.FieldOwner("cairn-mover"), client.ForceOwnership)).To(Succeed())
+	w.Expect(w.Client.Status().Patch(w.T.Context(), object, patch, client.FieldOwner("cairn-mover"), client.ForceOwnership)).To(Succeed())
 }

@@ -1,156 +1,82 @@
 package backupsession
 
 import (
-	"errors"
 	"os"
-	"sort"
-	"strings"
-	"sync"
+	"slices"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/record"
-	clocktesting "k8s.io/utils/clock/testing"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
-	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-var bed testbed.Bed
-
-// shared is the client of all tests, without a cache.
-var shared = sync.OnceValue(func() client.WithWatch {
-	c, err := client.NewWithWatch(bed.Manager.GetConfig(), client.Options{Scheme: testbed.Scheme()})
-	if err != nil {
-		panic(err)
-	}
-	return c
-})
+var bed sessiontest.Bed
 
 // TestMain starts an API server. Most tests drive the reconciler by hand, so the manager runs no controller.
 func TestMain(m *testing.M) {
-	os.Exit(bed.Run(m, func(ctrl.Manager) error { return nil }))
+	os.Exit(bed.Run(m))
 }
 
-// world is a namespace with a storage in another one, and a reconciler that is driven by hand.
-type world struct {
-	*WithT
-	t         testing.TB
-	namespace string
-	storage   string
-	clock     *clocktesting.FakePassiveClock
-	client    client.WithWatch
-	events    *record.FakeRecorder
-	killer    *sessiontest.Killer
-	outcome   func(*batchv1.Job) sessiontest.Outcome
-}
+// world is a namespace in which runs are driven by hand.
+type world struct{ *sessiontest.World }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	c := shared()
-	w := &world{
-		WithT: NewWithT(t), t: t, namespace: bed.Namespace(t, nil), storage: bed.Namespace(t, nil),
-		clock: clocktesting.NewFakePassiveClock(time.Now()), client: c, events: record.NewFakeRecorder(1000),
-		killer: &sessiontest.Killer{}, outcome: sessiontest.Succeed,
-	}
-	sessiontest.Storage(t, c, w.storage, w.namespace)
-	return w
+	return &world{bed.World(t, func(w *sessiontest.World) reconcile.Reconciler { return reconciler(w) })}
 }
 
-// reconciler is a new one each time, as after a restart: nothing that it remembers can matter.
-func (w *world) reconciler() *Reconciler {
+func reconciler(w *sessiontest.World) *Reconciler {
 	return &Reconciler{
-		Client: w.killer.Client(w.client), APIReader: w.client, Scheme: testbed.Scheme(), EventRecorder: w.events,
-		Clock: w.clock, MoverImage: "mover:test", ClusterUID: "cluster", FieldManager: "cairn-manager",
+		Client: w.Killer.Client(w.Client), APIReader: w.Client, Scheme: w.Client.Scheme(), EventRecorder: w.Events,
+		Clock: w.Clock, MoverImage: "mover:test", ClusterUID: "cluster", FieldManager: "cairn-manager",
 	}
-}
-
-// reconcile once. A killed manager is started again by the next call.
-func (w *world) reconcile(name string) ctrl.Result {
-	w.t.Helper()
-	result, err := w.reconciler().Reconcile(w.t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Namespace: w.namespace, Name: name}})
-	if w.killer.Dead() {
-		w.Expect(errors.Is(err, sessiontest.ErrKilled)).To(BeTrue(), "a killed manager reports nothing else: %v", err)
-		w.killer = &sessiontest.Killer{}
-		return result
-	}
-	w.Expect(err).NotTo(HaveOccurred())
-	return result
 }
 
 // settle reconciles and lets the cluster work until the run ended.
 func (w *world) settle(name string) *v1alpha1.BackupSession {
-	w.t.Helper()
-	for range 50 {
-		w.reconcile(name)
-		sessiontest.Cluster(w.t, w.client, w.namespace, w.outcome)
-		if s := w.session(name); s.Status.Phase.Terminal() && !contains(s.Finalizers, v1alpha1.FinalizerCancel) {
-			return s
-		}
-	}
-	w.t.Fatalf("%s did not end: %+v", name, w.session(name).Status)
-	return nil
-}
-
-func contains(all []string, s string) bool {
-	for _, a := range all {
-		if a == s {
-			return true
-		}
-	}
-	return false
+	w.T.Helper()
+	var s *v1alpha1.BackupSession
+	w.Settle(name, func() bool {
+		s = w.session(name)
+		return s.Status.Phase.Terminal() && !slices.Contains(s.Finalizers, v1alpha1.FinalizerCancel)
+	})
+	return s
 }
 
 func (w *world) session(name string) *v1alpha1.BackupSession {
-	w.t.Helper()
+	w.T.Helper()
 	s := &v1alpha1.BackupSession{}
-	w.Expect(w.client.Get(w.t.Context(), client.ObjectKey{Namespace: w.namespace, Name: name}, s)).To(Succeed())
+	w.Expect(w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: name}, s)).To(Succeed())
 	return s
 }
 
 func (w *world) snapshot(name string) *v1alpha1.Snapshot {
-	w.t.Helper()
+	w.T.Helper()
 	s := &v1alpha1.Snapshot{}
-	w.Expect(w.client.Get(w.t.Context(), client.ObjectKey{Namespace: w.namespace, Name: name}, s)).To(Succeed())
+	w.Expect(w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: name}, s)).To(Succeed())
 	return s
 }
 
 func (w *world) snapshots() []v1alpha1.Snapshot {
-	w.t.Helper()
+	w.T.Helper()
 	var list v1alpha1.SnapshotList
-	w.Expect(w.client.List(w.t.Context(), &list, client.InNamespace(w.namespace))).To(Succeed())
+	w.Expect(w.Client.List(w.T.Context(), &list, client.InNamespace(w.Namespace))).To(Succeed())
 	return list.Items
-}
-
-func (w *world) jobs() []batchv1.Job { return sessiontest.Jobs(w.t, w.client, w.namespace) }
-
-// told are the reasons of the events so far, in order.
-func (w *world) told() []string {
-	var out []string
-	for {
-		select {
-		case e := <-w.events.Events:
-			out = append(out, strings.Fields(e)[1])
-		default:
-			return out
-		}
-	}
 }
 
 // run makes a BackupSession of an invoker.
 func (w *world) run(kind, invoker, name string, edit ...func(*v1alpha1.BackupSession)) {
-	w.t.Helper()
+	w.T.Helper()
 	s := &v1alpha1.BackupSession{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name},
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name},
 		Spec: v1alpha1.BackupSessionSpec{
 			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: kind, Name: invoker}, Session: "nightly",
 		},
@@ -158,16 +84,16 @@ func (w *world) run(kind, invoker, name string, edit ...func(*v1alpha1.BackupSes
 	for _, e := range edit {
 		e(s)
 	}
-	sessiontest.Create(w.t, w.client, s)
+	sessiontest.Create(w.T, w.Client, s)
 }
 
 var uploads = v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "uploads"}
 
 // configuration makes the policy of the claim uploads, with everything it needs.
 func (w *world) configuration(edit ...func(*v1alpha1.BackupConfiguration)) *v1alpha1.BackupConfiguration {
-	w.t.Helper()
+	w.T.Helper()
 	c := &v1alpha1.BackupConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "uploads"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "uploads"},
 		Spec: v1alpha1.BackupConfigurationSpec{
 			Target:   new(uploads),
 			Backends: []v1alpha1.BackendReference{w.backend()},
@@ -181,15 +107,15 @@ func (w *world) configuration(edit ...func(*v1alpha1.BackupConfiguration)) *v1al
 	for _, e := range edit {
 		e(c)
 	}
-	sessiontest.Create(w.t, w.client, c,
-		sessiontest.Claim(w.namespace, "uploads"),
-		sessiontest.Repository(w.namespace, "uploads", w.storage, uploads),
+	sessiontest.Create(w.T, w.Client, c,
+		sessiontest.Claim(w.Namespace, "uploads"),
+		sessiontest.Repository(w.Namespace, "uploads", w.Storage, uploads),
 	)
 	return c
 }
 
 func (w *world) backend() v1alpha1.BackendReference {
-	return v1alpha1.BackendReference{Name: "main", StorageRef: &v1alpha1.ObjectReference{Namespace: w.storage, Name: sessiontest.StorageName}}
+	return v1alpha1.BackendReference{Name: "main", StorageRef: &v1alpha1.ObjectReference{Namespace: w.Storage, Name: sessiontest.StorageName}}
 }
 
 func repository(name string) v1alpha1.RepositoryInfo {
@@ -204,13 +130,13 @@ func addon(name string) *v1alpha1.AddonInfo {
 
 // batch makes a policy of three targets: a claim, a Deployment and a StatefulSet of two pods, expanded.
 func (w *world) batch() *v1alpha1.BackupBatch {
-	w.t.Helper()
+	w.T.Helper()
 	apps := []v1alpha1.TypedObjectReference{
 		{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web"}, uploads,
 		{APIGroup: "apps", Kind: v1alpha1.KindStatefulSet, Name: "db"},
 	}
 	b := &v1alpha1.BackupBatch{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "shop"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop"},
 		Spec: v1alpha1.BackupBatchSpec{
 			Backends: []v1alpha1.BackendReference{w.backend()},
 			Sessions: []v1alpha1.BackupBatchSession{{SessionConfig: v1alpha1.SessionConfig{
@@ -227,10 +153,10 @@ func (w *world) batch() *v1alpha1.BackupBatch {
 		b.Spec.Sessions[0].Targets = append(b.Spec.Sessions[0].Targets, v1alpha1.BatchSessionTarget{
 			Name: app.Name, Addon: addon(kind), Repositories: []v1alpha1.RepositoryInfo{repository("shop-" + app.Name)},
 		})
-		sessiontest.Create(w.t, w.client, sessiontest.Repository(w.namespace, "shop-"+app.Name, w.storage, app))
+		sessiontest.Create(w.T, w.Client, sessiontest.Repository(w.Namespace, "shop-"+app.Name, w.Storage, app))
 	}
 	b.Status.ObservedGeneration = 1
-	sessiontest.Create(w.t, w.client, b)
+	sessiontest.Create(w.T, w.Client, b)
 	w.children(b)
 	w.workloads()
 	return b
@@ -238,42 +164,42 @@ func (w *world) batch() *v1alpha1.BackupBatch {
 
 // children are what the batch's own controller makes.
 func (w *world) children(b *v1alpha1.BackupBatch) {
-	w.t.Helper()
+	w.T.Helper()
 	children, err := policy.Expand(b)
 	w.Expect(err).NotTo(HaveOccurred())
 	for i := range children {
 		children[i].OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(b, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind))}
-		sessiontest.Create(w.t, w.client, &children[i])
+		sessiontest.Create(w.T, w.Client, &children[i])
 	}
 }
 
 // workloads are the targets of the batch.
 func (w *world) workloads() {
-	w.t.Helper()
+	w.T.Helper()
 	web, db := map[string]string{"app": "web"}, map[string]string{"app": "db"}
 	template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: db}, Spec: sessiontest.PodSpec("", "none")}
 	template.Spec.Volumes = nil
 	data := *sessiontest.Claim("", "data")
 	data.Status = corev1.PersistentVolumeClaimStatus{}
-	sessiontest.Create(w.t, w.client,
-		sessiontest.Claim(w.namespace, "uploads"), sessiontest.Claim(w.namespace, "web-data"),
-		sessiontest.Claim(w.namespace, "data-db-0"), sessiontest.Claim(w.namespace, "data-db-1"),
+	sessiontest.Create(w.T, w.Client,
+		sessiontest.Claim(w.Namespace, "uploads"), sessiontest.Claim(w.Namespace, "web-data"),
+		sessiontest.Claim(w.Namespace, "data-db-0"), sessiontest.Claim(w.Namespace, "data-db-1"),
 		&appsv1.Deployment{
-			ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "web"},
+			ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "web"},
 			Spec: appsv1.DeploymentSpec{
 				Selector: &metav1.LabelSelector{MatchLabels: web},
 				Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: web}, Spec: sessiontest.PodSpec("", "web-data")},
 			},
 		},
-		sessiontest.Pod(w.namespace, "web-0", "node-a", "web-data", web),
+		sessiontest.Pod(w.Namespace, "web-0", "node-a", "web-data", web),
 		&appsv1.StatefulSet{
-			ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "db"},
+			ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "db"},
 			Spec: appsv1.StatefulSetSpec{
 				Replicas: new(int32(2)), Selector: &metav1.LabelSelector{MatchLabels: db}, Template: template,
 				VolumeClaimTemplates: []corev1.PersistentVolumeClaim{data},
 			},
 		},
-		sessiontest.Pod(w.namespace, "db-0", "node-b", "data-db-0", db),
+		sessiontest.Pod(w.Namespace, "db-0", "node-b", "data-db-0", db),
 	)
 }
 
@@ -291,6 +217,6 @@ func names[T any](items []T, name func(*T) string) []string {
 	for i := range items {
 		out = append(out, name(&items[i]))
 	}
-	sort.Strings(out)
+	slices.Sort(out)
 	return out
 }

@@ -1,7 +1,6 @@
 package restoresession
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -22,9 +21,10 @@ import (
 var negative = &check.Conditions{NegativePolarity: []string{"Stalled", "Partial", "Reconciling"}}
 
 func TestARestoreSucceeds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.restore("restore")
-	w.reconcile("restore")
+	w.Reconcile("restore")
 	s := w.session("restore")
 	w.Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionRunning))
 	w.Expect(s.Finalizers).To(ConsistOf(v1alpha1.FinalizerCancel, v1alpha1.FinalizerRecord))
@@ -32,7 +32,7 @@ func TestARestoreSucceeds(t *testing.T) {
 	w.Expect(s.Status.Resolved.ID).To(Equal("k-second-pvc"))
 	w.Expect(*s.Status.Resolved.SecurityContext.RunAsUser).To(Equal(task.DefaultUser))
 	w.Expect(s.Status.Resolved.Task.Image).To(Equal("mover:test"))
-	jobs := w.jobs()
+	jobs := w.Jobs()
 	w.Expect(jobs).To(HaveLen(1))
 	w.Expect(metav1.IsControlledBy(&jobs[0], s)).To(BeTrue())
 	w.Expect(s.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationMovers, "pvc="+jobs[0].Name))
@@ -44,22 +44,23 @@ func TestARestoreSucceeds(t *testing.T) {
 	w.Expect(s.Status.Components["pvc"].Size).To(Equal("2.000 MiB"))
 	w.Expect(s.Finalizers).To(ConsistOf(v1alpha1.FinalizerRecord), "the ledger's collector still needs it")
 	w.Expect(w.stamp()).To(Equal(s.Status.Resolved.SpecDigest))
-	check.NewChecker(w.client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
-	w.Expect(w.told()).To(Equal([]string{"Started", "Succeeded"}))
+	check.NewChecker(w.Client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
+	w.Expect(w.Told()).To(Equal([]string{"Started", "Succeeded"}))
 
-	w.clock.SetTime(w.clock.Now().Add(24 * time.Hour))
-	w.reconcile("restore")
+	w.Clock.SetTime(w.Clock.Now().Add(24 * time.Hour))
+	w.Reconcile("restore")
 	w.Expect(w.session("restore")).To(Equal(s), "an ended restore never changes")
 
 	// A GitOps tool makes the same restore again: it restores nothing, whatever the target holds by now.
 	w.restore("again")
 	s = w.settle("again")
 	w.Expect(ending(s)).To(Equal("Skipped/AlreadyRestored"))
-	w.Expect(w.jobs()).To(HaveLen(1))
-	check.NewChecker(w.client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
+	w.Expect(w.Jobs()).To(HaveLen(1))
+	check.NewChecker(w.Client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
 }
 
 func TestARestoreThatIsRefused(t *testing.T) {
+	t.Parallel()
 	source := func(d v1alpha1.RestoreDataSource) func(*v1alpha1.RestoreSession) {
 		return func(s *v1alpha1.RestoreSession) { s.Spec.DataSource = &d }
 	}
@@ -98,44 +99,44 @@ func TestARestoreThatIsRefused(t *testing.T) {
 		},
 		"a repository that never becomes ready": {
 			change: func(w *world) {
-				repo := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "uploads"}}
-				bed.EditStatus(w.t, repo, func() { repo.Status.Phase = v1alpha1.PhaseNotReady })
+				repo := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "uploads"}}
+				bed.EditStatus(w.T, repo, func() { repo.Status.Phase = v1alpha1.PhaseNotReady })
 			},
 			later: session.WaitForRepository, want: "Failed/RepositoryNotReady",
 		},
 		"a claim that a pod uses": {
 			change: func(w *world) {
-				sessiontest.Create(w.t, w.client, sessiontest.Pod(w.namespace, "app", "node-a", "target", nil))
+				sessiontest.Create(w.T, w.Client, sessiontest.Pod(w.Namespace, "app", "node-a", "target", nil))
 			},
 			want: "Failed/VolumeInUse", message: "pod app",
 		},
 		"a claim that a pod without a node will use": {
 			change: func(w *world) {
-				p := sessiontest.Pod(w.namespace, "app", "", "target", nil)
+				p := sessiontest.Pod(w.Namespace, "app", "", "target", nil)
 				p.Status.Phase = corev1.PodPending
-				sessiontest.Create(w.t, w.client, p)
+				sessiontest.Create(w.T, w.Client, p)
 			},
 			want: "Failed/VolumeInUse",
 		},
 		"a claim that a pod used": {
 			change: func(w *world) {
-				p := sessiontest.Pod(w.namespace, "app", "node-a", "target", nil)
+				p := sessiontest.Pod(w.Namespace, "app", "node-a", "target", nil)
 				p.Status.Phase = corev1.PodSucceeded
-				sessiontest.Create(w.t, w.client, p)
+				sessiontest.Create(w.T, w.Client, p)
 			},
 			want: "Succeeded/Succeeded",
 		},
 		"a claim that is bound when a pod needs it": {
 			change: func(w *world) {
-				claim := sessiontest.Claim(w.namespace, "target")
-				bed.EditStatus(w.t, claim, func() { claim.Status.Phase = corev1.ClaimPending })
+				claim := sessiontest.Claim(w.Namespace, "target")
+				bed.EditStatus(w.T, claim, func() { claim.Status.Phase = corev1.ClaimPending })
 			},
 			want: "Succeeded/Succeeded",
 		},
 		"a claim that another restore writes into": {
 			change: func(w *world) {
 				w.restore("other", source(v1alpha1.RestoreDataSource{Snapshot: "first"}))
-				w.reconcile("other")
+				w.Reconcile("other")
 			},
 			want: "Failed/RestoreInProgress", message: "RestoreSession other",
 		},
@@ -150,60 +151,63 @@ func TestARestoreThatIsRefused(t *testing.T) {
 		},
 		"a storage that is not allowed": {
 			change: func(w *world) {
-				storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.storage, Name: sessiontest.StorageName}}
-				bed.Edit(w.t, storage, func() { storage.Spec.UsagePolicy = nil })
+				storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}}
+				bed.Edit(w.T, storage, func() { storage.Spec.UsagePolicy = nil })
 			},
 			want: "Failed/StorageNotAllowed",
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			if tt.change != nil {
 				tt.change(w)
 			}
-			before := len(w.jobs())
+			before := len(w.Jobs())
 			var edits []func(*v1alpha1.RestoreSession)
 			if tt.restore != nil {
 				edits = append(edits, tt.restore)
 			}
 			w.restore("restore", edits...)
-			w.reconcile("restore")
+			w.Reconcile("restore")
 			if tt.later > 0 {
 				w.Expect(w.session("restore").Status.Phase).To(Equal(v1alpha1.RestoreSessionPending))
 				pending := w.session("restore")
-				w.reconcile("restore")
+				w.Reconcile("restore")
 				w.Expect(w.session("restore")).To(Equal(pending), "waiting writes nothing")
 			}
-			w.clock.SetTime(w.clock.Now().Add(tt.later))
+			w.Clock.SetTime(w.Clock.Now().Add(tt.later))
 			s := w.settle("restore")
 			w.Expect(ending(s)).To(Equal(tt.want), s.Status.Conditions)
 			if tt.message != "" {
 				w.Expect(s.Status.Conditions).To(ContainElement(HaveField("Message", ContainSubstring(tt.message))))
 			}
 			if s.Status.Phase != v1alpha1.RestoreSessionSucceeded {
-				w.Expect(w.jobs()).To(HaveLen(before), "a restore that is refused makes no Job")
+				w.Expect(w.Jobs()).To(HaveLen(before), "a restore that is refused makes no Job")
 				w.Expect(w.stamp()).To(BeEmpty())
 			}
-			check.NewChecker(w.client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
+			check.NewChecker(w.Client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
 		})
 	}
 }
 
 func TestARestoreThatFailsStampsNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
-	w.outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Fail(v1alpha1.ReasonVolumeNotEmpty) }
+	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Fail(v1alpha1.ReasonVolumeNotEmpty) }
 	w.restore("restore")
 	w.Expect(ending(w.settle("restore"))).To(Equal("Failed/VolumeNotEmpty"))
 	w.Expect(w.stamp()).To(BeEmpty())
-	w.outcome = sessiontest.Succeed
+	w.Outcome = sessiontest.Succeed
 	w.restore("again")
 	w.Expect(ending(w.settle("again"))).To(Equal("Succeeded/Succeeded"))
 }
 
 func TestARestoreThatLostOwners(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
-	w.outcome = func(job *batchv1.Job) sessiontest.Outcome {
+	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
 		o := sessiontest.Succeed(job)
 		o.Result.Components[0].OwnersNotRestored = 12
 		return o
@@ -215,87 +219,90 @@ func TestARestoreThatLostOwners(t *testing.T) {
 }
 
 func TestAMoverThatDiedIsNotRunAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
-	w.outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{} }
+	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{} }
 	w.restore("restore")
 	w.Expect(ending(w.settle("restore"))).To(Equal("Failed/JobFailed"))
-	w.Expect(w.jobs()).To(HaveLen(1))
+	w.Expect(w.Jobs()).To(HaveLen(1))
 }
 
 func TestTheDeadlineEndsARestore(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
-	w.outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
+	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
 	w.restore("restore")
-	w.reconcile("restore")
-	sessiontest.Cluster(t, w.client, w.namespace, w.outcome)
-	w.Expect(w.reconcile("restore").RequeueAfter).To(BeNumerically("~", time.Hour, time.Minute))
-	w.clock.SetTime(w.clock.Now().Add(time.Hour))
+	w.Reconcile("restore")
+	w.Cluster()
+	w.Expect(w.Reconcile("restore").RequeueAfter).To(BeNumerically("~", time.Hour, time.Minute))
+	w.Clock.SetTime(w.Clock.Now().Add(time.Hour))
 	s := w.settle("restore")
 	w.Expect(ending(s)).To(Equal("Failed/DeadlineExceeded"))
 	w.Expect(s.Annotations[v1alpha1.AnnotationMovers]).To(BeEmpty())
-	sessiontest.Cluster(t, w.client, w.namespace, w.outcome)
-	w.Expect(w.jobs()).To(BeEmpty())
+	w.Cluster()
+	w.Expect(w.Jobs()).To(BeEmpty())
 }
 
 func TestARestoreThatIsDeletedIsCancelled(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
-	w.outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
+	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
 	w.restore("restore")
-	w.reconcile("restore")
-	sessiontest.Cluster(t, w.client, w.namespace, w.outcome)
-	w.Expect(w.client.Delete(t.Context(), w.session("restore"))).To(Succeed())
-	w.reconcile("restore")
+	w.Reconcile("restore")
+	w.Cluster()
+	w.Expect(w.Client.Delete(t.Context(), w.session("restore"))).To(Succeed())
+	w.Reconcile("restore")
 	w.Expect(w.session("restore").Status.Phase).To(Equal(v1alpha1.RestoreSessionRunning), "its pod is still there")
 	s := w.settle("restore")
 	w.Expect(ending(s)).To(Equal("Failed/Cancelled"))
-	w.Expect(w.jobs()).To(BeEmpty())
+	w.Expect(w.Jobs()).To(BeEmpty())
 	w.Expect(s.Finalizers).To(Equal([]string{v1alpha1.FinalizerRecord}), "it stays until it is recorded")
 }
 
 func TestAClaimOfTheSameNameIsNotStamped(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.restore("restore")
-	w.reconcile("restore")
+	w.Reconcile("restore")
 	s := w.session("restore")
 	before := s.DeepCopy()
 	s.Status.Resolved.ClaimUID = "another"
-	w.Expect(w.client.Status().Patch(t.Context(), s, client.MergeFrom(before))).To(Succeed())
+	w.Expect(w.Client.Status().Patch(t.Context(), s, client.MergeFrom(before))).To(Succeed())
 	w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"))
 	w.Expect(w.stamp()).To(BeEmpty())
 }
 
 func TestARecordStartsNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.restore("restore", func(s *v1alpha1.RestoreSession) {
 		s.Annotations = map[string]string{v1alpha1.AnnotationRecord: "cluster"}
 	})
 	before := w.session("restore")
-	w.reconcile("restore")
+	w.Reconcile("restore")
 	w.Expect(w.session("restore")).To(Equal(before))
 }
 
-// The same restore with the manager killed at its n-th write, for every n, before the write and after it, ends in the same
-// way with one Job.
+// The same restore with the manager killed at any of its writes ends in the same way with one Job.
 func TestKilledAtAnyWrite(t *testing.T) {
+	t.Parallel()
 	undisturbed := newWorld(t)
-	killer := undisturbed.killer
+	killer := undisturbed.Killer
 	undisturbed.restore("restore")
 	want := ending(undisturbed.settle("restore"))
 	writes := killer.Count()
 	undisturbed.Expect(writes).To(BeNumerically(">", 7))
-	for n := 1; n <= writes; n++ {
-		for _, written := range []bool{false, true} {
-			t.Run(fmt.Sprintf("write %d of %d, written %v", n, writes, written), func(t *testing.T) {
-				w := newWorld(t)
-				killer := &sessiontest.Killer{At: n, Written: written}
-				w.killer = killer
-				w.restore("restore")
-				s := w.settle("restore")
-				w.Expect(killer.Dead()).To(BeTrue(), "the manager was killed")
-				w.Expect(ending(s)).To(Equal(want))
-				w.Expect(w.jobs()).To(HaveLen(1))
-				w.Expect(w.stamp()).To(Equal(s.Status.Resolved.SpecDigest))
-			})
-		}
+	for name, killer := range sessiontest.Kills(writes) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.Killer = killer
+			w.restore("restore")
+			s := w.settle("restore")
+			w.Expect(killer.Dead()).To(BeTrue(), "the manager was killed")
+			w.Expect(ending(s)).To(Equal(want))
+			w.Expect(w.Jobs()).To(HaveLen(1))
+			w.Expect(w.stamp()).To(Equal(s.Status.Resolved.SpecDigest))
+		})
 	}
 }

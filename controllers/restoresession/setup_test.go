@@ -18,16 +18,16 @@ func TestAManagerRunsARestore(t *testing.T) {
 	w := newWorld(t)
 	sessiontest.Manager(t, bed.Manager.GetConfig(), testbed.Scheme(), func(mgr ctrl.Manager) error {
 		r := &Reconciler{
-			Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), EventRecorder: w.events, Clock: clock.RealClock{},
+			Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), EventRecorder: w.Events, Clock: clock.RealClock{},
 			MoverImage: "mover:test", ClusterUID: "cluster", FieldManager: "cairn-manager",
 		}
 		return r.SetupWithManager(mgr, controller.Options{SkipNameValidation: new(true)})
-	}, w.namespace, w.storage)
+	}, w.Namespace, w.Storage)
 	w.restore("restore")
 	w.Eventually(func() string {
-		sessiontest.Cluster(t, w.client, w.namespace, w.outcome)
+		w.Cluster()
 		return ending(w.session("restore"))
 	}).WithTimeout(30*time.Second).Should(Equal("Succeeded/Succeeded"), "the Job ended")
-	w.Expect(w.jobs()).To(HaveLen(1))
+	w.Expect(w.Jobs()).To(HaveLen(1))
 	w.Expect(w.stamp()).NotTo(BeEmpty())
 }

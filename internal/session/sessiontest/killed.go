@@ -3,6 +3,7 @@ package sessiontest
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,6 +22,17 @@ type Killer struct {
 
 	count int
 	dead  bool
+}
+
+// Kills are the managers that are killed in a work of so many writes: one before the first write, and one after each, which
+// does not learn that it was written. One that is killed before a later write needs no case of its own: it knows nothing
+// that is not in the API server, and there all is as it was after the write before.
+func Kills(writes int) map[string]*Killer {
+	out := map[string]*Killer{"before the first write": {At: 1}}
+	for n := 1; n <= writes; n++ {
+		out[fmt.Sprintf("after write %d of %d", n, writes)] = &Killer{At: n, Written: true}
+	}
+	return out
 }
 
 // Count of the writes so far.

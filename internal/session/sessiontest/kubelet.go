@@ -7,6 +7,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -108,11 +109,13 @@ func startPod(t testing.TB, c client.Client, job *batchv1.Job) *corev1.Pod {
 		},
 		Spec: *job.Spec.Template.Spec.DeepCopy(),
 	}
-	if err := c.Get(t.Context(), client.ObjectKeyFromObject(pod), &corev1.Pod{}); err == nil {
+	switch err := c.Create(t.Context(), pod); {
+	case apierrors.IsAlreadyExists(err):
 		must(t, c.Get(t.Context(), client.ObjectKeyFromObject(pod), pod))
 		return pod
+	default:
+		must(t, err)
 	}
-	must(t, c.Create(t.Context(), pod))
 	pod.Status.Phase = corev1.PodRunning
 	must(t, c.Status().Update(t.Context(), pod))
 	return pod

@@ -1,0 +1,48 @@
+package sessiontest
+
+import (
+	"flag"
+	"runtime"
+	"strconv"
+	"sync"
+	"testing"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/internal/testbed"
+)
+
+// Bed is an API server for tests that drive a reconciler by hand: its manager runs no controller.
+type Bed struct {
+	testbed.Bed
+
+	connect sync.Once
+	client  client.WithWatch
+}
+
+// Run starts the bed, runs the tests and stops all. Its result is the exit code. Call it from TestMain. More tests run at
+// once than there are processors, unless -parallel says otherwise: most of the time they wait for the API server.
+func (b *Bed) Run(m *testing.M) int {
+	flag.Parse()
+	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		if err := parallel.Value.Set(strconv.Itoa(3 * runtime.GOMAXPROCS(0))); err != nil {
+			panic(err)
+		}
+	}
+	return b.Bed.Run(m, func(ctrl.Manager) error { return nil })
+}
+
+// connected is the client of all tests, without a cache.
+func (b *Bed) connected() client.WithWatch {
+	b.connect.Do(func() {
+		var err error
+		if b.client, err = client.NewWithWatch(b.Manager.GetConfig(), client.Options{Scheme: scheme()}); err != nil {
+			panic(err)
+		}
+	})
+	return b.client
+}
+
+// scheme is made once: that takes longer than most requests.
+var scheme = sync.OnceValue(testbed.Scheme)
