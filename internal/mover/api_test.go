@@ -26,6 +26,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/access"
 	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/repository/kopia/cheapkeys"
 )
 
 var (
@@ -36,6 +37,7 @@ var (
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	cheapkeys.Use(m)
 	if os.Getenv(unprivileged) != "" {
 		return m.Run() // one test that needs no API server
 	}

@@ -250,6 +250,7 @@ func TestARepositoryIsFoundBeforeItIsCreated(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g := NewWithT(t)
 			p := initialised(t)
 			again := repositoryTask()

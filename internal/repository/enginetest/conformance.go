@@ -24,9 +24,9 @@ type Config struct {
 	New    func(t *testing.T) repository.Storage
 }
 
-// Repo returns settings for a place.
+// Repo returns settings for a place, without a cache on disk, as movers have none.
 func Repo(t testing.TB, s repository.Storage) repository.Repository {
-	return repository.Repository{Storage: s, Password: "correct horse", Owner: Owner, WorkDir: t.TempDir(), CacheDir: t.TempDir()}
+	return repository.Repository{Storage: s, Password: "correct horse", Owner: Owner, WorkDir: t.TempDir()}
 }
 
 // Open connects to a repository until the test ends.
@@ -39,19 +39,26 @@ func Open(t testing.TB, d repository.Driver, r repository.Repository) repository
 	return e
 }
 
-// Run runs them all.
+// Run runs them all, side by side: each has a repository of its own.
 func Run(t *testing.T, c Config) {
-	t.Run("init and open tell what is there", c.initAndOpen)
-	t.Run("a tree comes back, whole and in part", c.roundTrip)
-	t.Run("a restored tree equals the original", c.fidelity)
-	t.Run("existing files are kept, skipped or replaced as asked", c.conflicts)
-	t.Run("a stream comes back, and a failed one leaves nothing", c.stream)
-	t.Run("snapshots are found by their tags", c.tags)
-	t.Run("a source that is missing is an error", c.missingSource)
-	t.Run("a canceled backup leaves no snapshot", c.cancel)
-	t.Run("only the owner maintains", c.owner)
-	t.Run("a read-only connection restores and writes nothing", c.readOnly)
-	t.Run("several writers share a repository", c.concurrent)
+	for name, test := range map[string]func(*testing.T){
+		"init and open tell what is there":                      c.initAndOpen,
+		"a tree comes back, whole and in part":                  c.roundTrip,
+		"a restored tree equals the original":                   c.fidelity,
+		"existing files are kept, skipped or replaced as asked": c.conflicts,
+		"a stream comes back, and a failed one leaves nothing":  c.stream,
+		"snapshots are found by their tags":                     c.tags,
+		"a source that is missing is an error":                  c.missingSource,
+		"a canceled backup leaves no snapshot":                  c.cancel,
+		"only the owner maintains":                              c.owner,
+		"a read-only connection restores and writes nothing":    c.readOnly,
+		"several writers share a repository":                    c.concurrent,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t)
+		})
+	}
 }
 
 // fresh opens a new repository.
@@ -89,7 +96,11 @@ func (c Config) initAndOpen(t *testing.T) {
 }
 
 func (c Config) roundTrip(t *testing.T) {
-	g, ctx, e, src := NewWithT(t), t.Context(), c.fresh(t), t.TempDir()
+	g, ctx, src := NewWithT(t), t.Context(), t.TempDir()
+	r := Repo(t, c.New(t))
+	r.CacheDir = t.TempDir()
+	g.Expect(c.Driver.Init(ctx, r)).To(Succeed())
+	e := Open(t, c.Driver, r)
 	Tree(t, src, 300)
 	first, err := e.Backup(ctx, repository.Source{Name: "data", Dir: src}, repository.BackupOptions{Tags: map[string]string{"session": "one"}})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -198,7 +209,7 @@ func (c Config) missingSource(t *testing.T) {
 
 func (c Config) cancel(t *testing.T) {
 	g, e, src := NewWithT(t), c.fresh(t), t.TempDir()
-	Tree(t, src, 3000)
+	Incompressible(t, src, 400, 100<<10)
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := e.Backup(ctx, repository.Source{Name: "t", Dir: src}, repository.BackupOptions{
 		Parallel: 1, ProgressEvery: 1,
@@ -212,7 +223,7 @@ func (c Config) cancel(t *testing.T) {
 	g.Expect(e.List(t.Context(), "")).To(BeEmpty())
 	s, err := e.Backup(t.Context(), repository.Source{Name: "t", Dir: src}, repository.BackupOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(s.Files).To(BeEquivalentTo(3000))
+	g.Expect(s.Files).To(BeEquivalentTo(400))
 }
 
 func ids(l []repository.Snapshot) []string {

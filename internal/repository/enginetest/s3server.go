@@ -18,7 +18,7 @@ const (
 	S3AccessKey = "testkey"
 	S3SecretKey = "testsecret"
 
-	connectTimeout = 10 * time.Second
+	connectTimeout = time.Minute
 )
 
 // StartS3 starts a real S3 server (versitygw) that stops with the test, and returns its bucket. Further

@@ -77,6 +77,7 @@ func (c Config) concurrent(t *testing.T) {
 func (c Config) readOnly(t *testing.T) {
 	g, ctx, src, out := NewWithT(t), t.Context(), t.TempDir(), t.TempDir()
 	r := Repo(t, c.New(t))
+	r.CacheDir = t.TempDir()
 	g.Expect(c.Driver.Init(ctx, r)).To(Succeed())
 	Tree(t, src, 5)
 	s, err := Open(t, c.Driver, r).Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})

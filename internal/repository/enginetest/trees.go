@@ -26,6 +26,20 @@ func Tree(t testing.TB, dir string, n int) {
 	}
 }
 
+// Incompressible makes n files of size bytes in directories of 100.
+func Incompressible(t testing.TB, dir string, n, size int) {
+	t.Helper()
+	g := NewWithT(t)
+	rnd := rand.New(rand.NewSource(7))
+	for i := range n {
+		d := filepath.Join(dir, fmt.Sprint(i/100))
+		g.Expect(os.MkdirAll(d, 0o755)).To(Succeed())
+		b := make([]byte, size)
+		rnd.Read(b)
+		g.Expect(os.WriteFile(filepath.Join(d, fmt.Sprint(i)), b, 0o644)).To(Succeed())
+	}
+}
+
 // Same compares two trees, their roots included: names, types, modes, owners, times in nanoseconds, sizes,
 // contents and the targets of symbolic links.
 func Same(t testing.TB, a, b string) {

@@ -16,10 +16,12 @@ func local(t testing.TB) repository.Storage {
 }
 
 func TestLocal(t *testing.T) {
+	t.Parallel()
 	enginetest.Run(t, enginetest.Config{Driver: kopia.Driver{}, New: func(t *testing.T) repository.Storage { return local(t) }})
 }
 
 func TestS3(t *testing.T) {
+	t.Parallel()
 	s3 := enginetest.StartS3(t)
 	var n atomic.Int64
 	enginetest.Run(t, enginetest.Config{Driver: kopia.Driver{}, New: func(*testing.T) repository.Storage {

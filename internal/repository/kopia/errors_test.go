@@ -19,6 +19,7 @@ import (
 
 // TestS3Errors: each must get its kind, and quickly enough for a status.
 func TestS3Errors(t *testing.T) {
+	t.Parallel()
 	good := enginetest.StartS3(t)
 	for name, c := range map[string]struct {
 		change func(*repository.S3)
@@ -52,6 +53,7 @@ func TestS3Errors(t *testing.T) {
 }
 
 func TestLocalErrors(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	missing := repository.Storage{Local: &repository.Local{Path: filepath.Join(t.TempDir(), "not-mounted"), Prefix: "x"}}
 	r := enginetest.Repo(t, missing)
@@ -68,6 +70,7 @@ func TestLocalErrors(t *testing.T) {
 
 // TestMissingFormatBlob: the repository is damaged; a new one over it would make its data unreadable for ever.
 func TestMissingFormatBlob(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	r := initialized(t)
 	format := filepath.Join(r.Storage.Local.Path, r.Storage.Local.Prefix, "kopia.repository.f")
@@ -86,6 +89,7 @@ func TestMissingFormatBlob(t *testing.T) {
 
 // TestDamage: a pack that is torn is found by Verify and named corrupt, and the rest still restores.
 func TestDamage(t *testing.T) {
+	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
 	src := t.TempDir()
 	enginetest.Tree(t, src, 100)
@@ -117,10 +121,12 @@ func TestDamage(t *testing.T) {
 
 // TestNoSecretsOnDisk looks for the password and keys in everything the driver writes locally.
 func TestNoSecretsOnDisk(t *testing.T) {
+	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
 	s3 := enginetest.StartS3(t)
 	s3.Prefix = "secrets"
 	r := enginetest.Repo(t, repository.Storage{S3: &s3})
+	r.CacheDir = t.TempDir()
 	g.Expect(kopia.Driver{}.Init(ctx, r)).To(Succeed())
 	e := enginetest.Open(t, kopia.Driver{}, r)
 	_, err := e.Backup(ctx, repository.Source{Name: "s", Stream: io.LimitReader(zeros{}, 1<<20)}, repository.BackupOptions{})

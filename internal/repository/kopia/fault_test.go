@@ -34,6 +34,7 @@ func failingFrom(n int64, lost bool, armed *atomic.Bool, hit *atomic.Int64) kopi
 // TestInterruptedInit stops Init at every write. The next one must complete the repository: with an owner, and
 // with kopia's own retention switched off.
 func TestInterruptedInit(t *testing.T) {
+	t.Parallel()
 	for _, lost := range []bool{false, true} {
 		for n, interrupted := int64(1), true; interrupted; n++ {
 			t.Run(fmt.Sprintf("write %d fails, done all the same: %v", n, lost), func(t *testing.T) {
@@ -61,6 +62,7 @@ func TestInterruptedInit(t *testing.T) {
 // repository must open, a reported success must verify, and a reported failure must have left at most one
 // snapshot, which then must verify too (a lost reply may hide a success) and be found by its tags.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	src := t.TempDir()
 	enginetest.Tree(t, src, 200)
 	source := repository.Source{Name: "d", Dir: src}

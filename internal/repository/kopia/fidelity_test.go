@@ -20,6 +20,7 @@ var everything = repository.RestoreOptions{Owners: true, SetID: true, Devices: t
 // TestFidelity restores a tree with everything kopia drops and compares it with tools that know nothing of us:
 // rsync -aHAX and tar --xattrs --acls. Needs root, setfacl, setfattr, setcap, rsync.
 func TestFidelity(t *testing.T) {
+	t.Parallel()
 	needs(t, "setfacl", "setfattr", "setcap", "rsync", "tar")
 	g, ctx := NewWithT(t), t.Context()
 	src := oddTree(t)
@@ -68,6 +69,7 @@ func TestFidelity(t *testing.T) {
 
 // TestEscape restores over a target in which directories were replaced by symbolic links to elsewhere.
 func TestEscape(t *testing.T) {
+	t.Parallel()
 	src := t.TempDir()
 	enginetest.Tree(t, src, 250)
 	NewWithT(t).Expect(os.Link(filepath.Join(src, "dir0/file1"), filepath.Join(src, "dir1/linked"))).To(Succeed())

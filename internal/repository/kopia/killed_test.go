@@ -2,15 +2,16 @@ package kopia_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
-	"math/rand"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/kopia/kopia/repo/blob"
 	. "github.com/onsi/gomega"
 
 	"github.com/cairn-backup/cairn/internal/repository"
@@ -18,7 +19,20 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 )
 
-const killedFiles = 1500
+const killedFiles, killedSize = 1500, 24 << 10
+
+// stuckStore takes half of the source and then no more: whoever writes to it does not finish before it is killed.
+type stuckStore struct {
+	blob.Storage
+	room atomic.Int64
+}
+
+func (s *stuckStore) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, o blob.PutOptions) error {
+	if s.room.Add(int64(-data.Length())) < 0 {
+		select {}
+	}
+	return s.Storage.PutBlob(ctx, id, data, o)
+}
 
 // TestKilled kills a backup (SIGKILL) at several moments. Nothing that looks like a snapshot may be left, and
 // the next run must work.
@@ -27,10 +41,12 @@ func TestKilled(t *testing.T) {
 		backUpUntilKilled(t, path, os.Getenv("ENGINE_SOURCE"))
 		return
 	}
+	t.Parallel()
 	src := t.TempDir()
-	incompressible(t, src, killedFiles, 100<<10)
+	enginetest.Incompressible(t, src, killedFiles, killedSize)
 	for _, after := range []int{0, 100, 700} {
 		t.Run(fmt.Sprintf("after %d files", after), func(t *testing.T) {
+			t.Parallel()
 			g, ctx := NewWithT(t), t.Context()
 			r := initialized(t)
 			cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestKilled$")
@@ -65,24 +81,16 @@ func backUpUntilKilled(t *testing.T, path, src string) {
 	g := NewWithT(t)
 	r := enginetest.Repo(t, local(t))
 	r.Storage.Local.Path = path
-	e, err := kopia.Driver{}.Open(t.Context(), r)
+	stuck := func(st blob.Storage) blob.Storage {
+		s := &stuckStore{Storage: st}
+		s.room.Store(killedFiles * killedSize / 2)
+		return s
+	}
+	e, err := kopia.Driver{Wrap: stuck}.Open(t.Context(), r)
 	g.Expect(err).NotTo(HaveOccurred())
 	_, err = e.Backup(t.Context(), repository.Source{Name: "d", Dir: src}, repository.BackupOptions{
-		CheckpointEvery: 150 * time.Millisecond, Parallel: 1, ProgressEvery: time.Millisecond,
+		CheckpointEvery: 25 * time.Millisecond, Parallel: 1, ProgressEvery: time.Millisecond,
 		Progress: func(p repository.Progress) { fmt.Println(p.FilesDone) },
 	})
 	g.Expect(err).NotTo(HaveOccurred())
-}
-
-func incompressible(t testing.TB, dir string, n, size int) {
-	t.Helper()
-	g := NewWithT(t)
-	rnd := rand.New(rand.NewSource(7))
-	for i := range n {
-		d := filepath.Join(dir, fmt.Sprint(i/100))
-		g.Expect(os.MkdirAll(d, 0o755)).To(Succeed())
-		b := make([]byte, size)
-		rnd.Read(b)
-		g.Expect(os.WriteFile(filepath.Join(d, fmt.Sprint(i)), b, 0o644)).To(Succeed())
-	}
 }

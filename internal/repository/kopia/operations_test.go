@@ -22,6 +22,7 @@ import (
 // TestPartial: unreadable entries make a backup fail unless they are allowed. Root can read everything, so it
 // runs itself as nobody.
 func TestPartial(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() == 0 {
 		runAsNobody(t)
 		return
@@ -69,6 +70,7 @@ func runAsNobody(t *testing.T) {
 // TestMaintainBesideBackups runs full maintenance all the time, with kopia's waiting periods, while writers
 // back up and delete.
 func TestMaintainBesideBackups(t *testing.T) {
+	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
 	r := initialized(t)
 	var (
@@ -141,8 +143,10 @@ func TestMaintainBesideBackups(t *testing.T) {
 
 // TestClockSkew: a writer two days ahead, or behind, must be refused before it leaves a snapshot.
 func TestClockSkew(t *testing.T) {
+	t.Parallel()
 	for skew, refused := range map[time.Duration]bool{48 * time.Hour: true, -48 * time.Hour: true, time.Minute: false} {
 		t.Run(skew.String(), func(t *testing.T) {
+			t.Parallel()
 			g, ctx := NewWithT(t), t.Context()
 			r, src := initialized(t), t.TempDir()
 			enginetest.Tree(t, src, 20)
@@ -166,10 +170,11 @@ func TestClockSkew(t *testing.T) {
 
 // TestCheckpointsKeepSnapshots: every checkpoint runs kopia's own retention, which keeps ten at its defaults.
 func TestCheckpointsKeepSnapshots(t *testing.T) {
+	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
 	e := enginetest.Open(t, kopia.Driver{}, initialized(t))
 	src := t.TempDir()
-	incompressible(t, src, 100, 64<<10)
+	enginetest.Incompressible(t, src, 100, 64<<10)
 	const n = 15
 	for i := range n {
 		g.Expect(os.WriteFile(filepath.Join(src, "n"), fmt.Append(nil, i), 0o644)).To(Succeed())
