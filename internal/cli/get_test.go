@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,9 +22,41 @@ import (
 
 var relativeTime = regexp.MustCompile(`"@([+-][0-9a-z]+)"`)
 
-// load creates the objects of a file with their status. "@-5m" in it is five minutes before the program's time. Objects of
-// one kind are created in different seconds, so that their order by age is certain.
+// load creates the objects of a file with their status. "@-5m" in it is five minutes before the program's time. Those of one
+// kind are created in different seconds where lists show them by age.
 func load(t testing.TB, file, namespace string) {
+	t.Helper()
+	g := NewWithT(t)
+	var rounds [][]*unstructured.Unstructured
+	before := map[string]int{}
+	for _, o := range read(t, file) {
+		o.SetNamespace(namespace)
+		round := 0
+		if slices.Contains([]string{"BackupSession", "Snapshot", "RestoreSession"}, o.GetKind()) {
+			round = before[o.GetKind()]
+			before[o.GetKind()]++
+		}
+		if round == len(rounds) {
+			rounds = append(rounds, nil)
+		}
+		rounds[round] = append(rounds[round], o)
+	}
+	var last time.Time
+	for _, round := range rounds {
+		g.Eventually(func() time.Time { return time.Now().Truncate(time.Second) }, "3s", "10ms").
+			Should(BeTemporally(">", last), "the next second comes")
+		for _, o := range round {
+			status := o.Object["status"]
+			g.Expect(api.Create(t.Context(), o)).To(Succeed())
+			last = o.GetCreationTimestamp().Time
+			o.Object["status"] = status
+			g.Expect(api.Status().Update(t.Context(), o)).To(Succeed())
+		}
+	}
+}
+
+// read gives the objects of a file.
+func read(t testing.TB, file string) []*unstructured.Unstructured {
 	t.Helper()
 	g := NewWithT(t)
 	raw, err := os.ReadFile(file)
@@ -34,22 +67,15 @@ func load(t testing.TB, file, namespace string) {
 		return []byte(`"` + pinned.Add(d).UTC().Format(time.RFC3339) + `"`)
 	})
 	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(raw), 4096)
-	last := map[string]time.Time{}
+	var out []*unstructured.Unstructured
 	for {
 		o := &unstructured.Unstructured{}
 		err := decoder.Decode(o)
 		if errors.Is(err, io.EOF) {
-			return
+			return out
 		}
 		g.Expect(err).NotTo(HaveOccurred())
-		o.SetNamespace(namespace)
-		g.Eventually(func() time.Time { return time.Now().Truncate(time.Second) }, "3s", "10ms").
-			Should(BeTemporally(">", last[o.GetKind()]), "the next second comes")
-		status := o.Object["status"]
-		g.Expect(api.Create(t.Context(), o)).To(Succeed())
-		last[o.GetKind()] = o.GetCreationTimestamp().Time
-		o.Object["status"] = status
-		g.Expect(api.Status().Update(t.Context(), o)).To(Succeed())
+		out = append(out, o)
 	}
 }
 

@@ -59,7 +59,12 @@ func ends(t testing.TB, ns, name string, phase v1alpha1.BackupSessionPhase, reas
 
 func TestTrigger(t *testing.T) {
 	ns := namespace(t, "trigger")
-	load(t, "testdata/shop.yaml", ns)
+	for _, o := range read(t, "testdata/shop.yaml") {
+		if strings.HasPrefix(o.GetKind(), "Backup") && o.GetKind() != v1alpha1.BackupSessionKind { // the policies
+			o.SetNamespace(ns)
+			NewWithT(t).Expect(api.Create(t.Context(), o)).To(Succeed())
+		}
+	}
 	name := policy.BackupSessionName("shop", "nightly", pinned)
 
 	t.Run("creates the session of this moment", func(t *testing.T) {
