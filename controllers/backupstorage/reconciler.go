@@ -8,22 +8,18 @@ import (
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 	"github.com/fluxcd/pkg/runtime/controller"
-	"github.com/fluxcd/pkg/runtime/patch"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/access"
 	"github.com/cairn-backup/cairn/internal/initjob"
+	"github.com/cairn-backup/cairn/internal/kstatus"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -36,8 +32,6 @@ type Reconciler struct {
 
 	// APIReader reads Secrets from the API server.
 	APIReader client.Reader
-	// Scheme of the client.
-	Scheme *runtime.Scheme
 	// Clock tells when a failed init Job is tried again.
 	Clock clock.PassiveClock
 	// MoverImage is the image of init Jobs.
@@ -55,40 +49,27 @@ const (
 )
 
 // Reconcile brings one BackupStorage's init Job and status up to date.
-func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, retErr error) {
-	start := r.Clock.Now()
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	storage := &v1alpha1.BackupStorage{}
-	if err := r.Get(ctx, req.NamespacedName, storage); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+	reporter := kstatus.Reporter{
+		Client: r.Client, Events: r.EventRecorder, Metrics: r.Metrics, Clock: r.Clock, FieldManager: r.FieldManager,
+		Owned: []string{v1alpha1.ConditionBackendInitialized, v1alpha1.ConditionBackendSecretFound},
 	}
-	if v1alpha1.HasRecordAnnotation(storage.Annotations) || !storage.DeletionTimestamp.IsZero() {
-		return ctrl.Result{}, nil
-	}
-	before := storage.DeepCopy()
-	patcher := patch.NewSerialPatcher(storage, r.Client)
-	defer func() {
-		if err := patcher.Patch(ctx, storage, patch.WithOwnedConditions{Conditions: ownedConditions}, patch.WithFieldOwner(r.FieldManager)); err != nil {
-			retErr = kerrors.NewAggregate([]error{retErr, client.IgnoreNotFound(err)})
-			return
-		}
-		r.announce(before, storage)
-		r.RecordReadiness(ctx, storage)
-		r.RecordReconciling(ctx, storage)
-		r.RecordStalled(ctx, storage)
-		r.RecordDuration(ctx, storage, start)
-	}()
-	return r.reconcile(ctx, storage)
+	return reporter.Reconcile(ctx, req.NamespacedName, storage, func(ctx context.Context) (ctrl.Result, error) {
+		return r.reconcile(ctx, storage)
+	})
 }
 
+// reconcile sets the status as a whole or, with an error, leaves it as it is: a generation counts as observed only when its
+// backend was judged.
 func (r *Reconciler) reconcile(ctx context.Context, storage *v1alpha1.BackupStorage) (ctrl.Result, error) {
-	sameSpec := storage.Status.ObservedGeneration == storage.Generation
-	storage.Status.ObservedGeneration = storage.Generation
-	owner, err := r.elder(ctx, storage)
+	elder, err := r.elder(ctx, storage)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if owner != "" {
-		stall(storage, v1alpha1.ReasonStorageTaken, "BackupStorage "+owner+" has this place already: use that one, or another prefix")
+	if elder != nil {
+		stall(storage, v1alpha1.ReasonStorageTaken, fmt.Sprintf(
+			"BackupStorage %s/%s has this place already: use that one, or another prefix", elder.Namespace, elder.Name))
 		return ctrl.Result{}, nil
 	}
 	digest, err := r.digest(ctx, storage)
@@ -100,24 +81,31 @@ func (r *Reconciler) reconcile(ctx context.Context, storage *v1alpha1.BackupStor
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	result, err := r.initialise(ctx, storage, digest)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
 	if storage.Spec.Storage.S3 != nil {
 		conditions.MarkTrue(storage, v1alpha1.ConditionBackendSecretFound, v1alpha1.ReasonBackendSecretAvailable, "the Secret has its keys")
 	} else {
 		conditions.Delete(storage, v1alpha1.ConditionBackendSecretFound)
 	}
-	return r.initialise(ctx, storage, digest, sameSpec)
+	return result, nil
 }
 
 // initialise runs the init Job unless this backend was seen with this credential before.
-func (r *Reconciler) initialise(ctx context.Context, storage *v1alpha1.BackupStorage, digest string, sameSpec bool) (ctrl.Result, error) {
+func (r *Reconciler) initialise(ctx context.Context, storage *v1alpha1.BackupStorage, digest string) (ctrl.Result, error) {
 	request := initjob.Request{
 		Owner: storage, Label: v1alpha1.LabelStorage, Name: task.InitStorageJobName(storage.Name, digest),
 		Build: func(ctx context.Context) (*batchv1.Job, error) { return r.job(ctx, storage, digest) },
 	}
-	runner := initjob.Runner{Client: r.Client, Clock: r.Clock, FieldManager: r.FieldManager}
+	runner := initjob.Runner{Client: r.Client, Reader: r.APIReader, Clock: r.Clock, FieldManager: r.FieldManager}
 	if storage.Status.InitializedSpec == digest {
+		if err := runner.Clean(ctx, request); err != nil {
+			return ctrl.Result{}, err
+		}
 		ready(storage)
-		return r.later(storage), runner.Clean(ctx, request)
+		return r.later(storage), nil
 	}
 	progress, err := runner.Run(ctx, request)
 	if err != nil {
@@ -129,10 +117,9 @@ func (r *Reconciler) initialise(ctx context.Context, storage *v1alpha1.BackupSto
 		ready(storage)
 		return r.later(storage), nil
 	case task.StateFailed:
-		conditions.MarkFalse(storage, v1alpha1.ConditionBackendInitialized, v1alpha1.ReasonBackendInitializationFailed, "%s", progress.Message)
-		notReady(storage, progress.Reason, progress.Message)
+		failed(storage, progress.Reason, progress.Message)
 	default:
-		progressing(storage, sameSpec)
+		progressing(storage)
 	}
 	return ctrl.Result{RequeueAfter: progress.After}, nil
 }
@@ -169,34 +156,21 @@ func (r *Reconciler) later(storage *v1alpha1.BackupStorage) ctrl.Result {
 	return ctrl.Result{RequeueAfter: credentialInterval}
 }
 
-// elder is the oldest other storage in the same place that is older than this one, "" where there is none.
-func (r *Reconciler) elder(ctx context.Context, storage *v1alpha1.BackupStorage) (string, error) {
+// elder is the oldest of the storages in the same place that have the better right to it, or nil.
+func (r *Reconciler) elder(ctx context.Context, storage *v1alpha1.BackupStorage) (*v1alpha1.BackupStorage, error) {
 	var list v1alpha1.BackupStorageList
 	if err := r.List(ctx, &list, client.MatchingFields{indexPlace: placeOf(storage)}); err != nil {
-		return "", fmt.Errorf("list storages in the same place: %w", err)
+		return nil, fmt.Errorf("list storages in the same place: %w", err)
 	}
-	oldest := storage
+	var elder *v1alpha1.BackupStorage
 	for i := range list.Items {
 		other := &list.Items[i]
-		if !v1alpha1.HasRecordAnnotation(other.Annotations) && other.DeletionTimestamp.IsZero() && policy.Older(other, oldest) {
-			oldest = other
+		if v1alpha1.HasRecordAnnotation(other.Annotations) || !other.DeletionTimestamp.IsZero() || !policy.Older(other, storage) {
+			continue
+		}
+		if elder == nil || policy.Older(other, elder) {
+			elder = other
 		}
 	}
-	if oldest == storage {
-		return "", nil
-	}
-	return oldest.Namespace + "/" + oldest.Name, nil
-}
-
-// announce tells of a change of readiness, once.
-func (r *Reconciler) announce(before, after *v1alpha1.BackupStorage) {
-	was, is := conditions.Get(before, meta.ReadyCondition), conditions.Get(after, meta.ReadyCondition)
-	if is == nil || is.Reason == v1alpha1.ReasonProgressing || was != nil && was.Status == is.Status && was.Reason == is.Reason && was.Message == is.Message {
-		return
-	}
-	kind := corev1.EventTypeNormal
-	if !conditions.IsReady(after) {
-		kind = corev1.EventTypeWarning
-	}
-	r.Event(after, kind, is.Reason, is.Message)
+	return elder, nil
 }

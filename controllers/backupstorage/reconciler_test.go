@@ -25,7 +25,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-const patience = 15 * time.Second
+const patience = time.Minute
 
 var (
 	bed    testbed.Bed
@@ -36,7 +36,7 @@ var (
 func TestMain(m *testing.M) {
 	os.Exit(bed.Run(m, func(mgr ctrl.Manager) error {
 		return (&Reconciler{
-			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Scheme: mgr.GetScheme(), Clock: now,
+			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Clock: now,
 			MoverImage: "mover:test", ClusterUID: "uid-cluster", FieldManager: "cairn-manager",
 		}).SetupWithManager(mgr, controller.Options{})
 	}))
@@ -114,7 +114,7 @@ func TestAStorageIsInitialisedOnce(t *testing.T) {
 	g.Expect(conditions.IsTrue(s, v1alpha1.ConditionBackendSecretFound)).To(BeTrue())
 	noJobs(t, s.Namespace)
 
-	writes := bed.Writes(s.Namespace)
+	writes := bed.Quiet(t, s.Namespace)
 	touch(t, s)
 	g.Consistently(func() []string { return bed.Writes(s.Namespace) }, time.Second, 100*time.Millisecond).Should(Equal(writes), "nothing changed, nothing is written")
 	g.Expect(events.Of(s.Namespace)).To(Equal([]string{"Normal Ready the backend can be used"}))
@@ -165,7 +165,7 @@ func TestAFailedInitialisationSaysWhyAndIsTriedAgainAfterAMinute(t *testing.T) {
 	expect(t, s, v1alpha1.ReasonBucketNotFound) // the last word stays while it is tried again
 	initjobtest.Finish(t, bed.Client, second, success(), now.Now())
 	expect(t, s, v1alpha1.ReasonReady)
-	g.Expect(events.Of(s.Namespace)).To(Equal([]string{"Warning BucketNotFound it went wrong", "Normal Ready the backend can be used"}))
+	g.Eventually(func() []string { return events.Of(s.Namespace) }, patience).Should(Equal([]string{"Warning BucketNotFound it went wrong", "Normal Ready the backend can be used"}))
 }
 
 func TestAMissingSecretIsSaid(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // indexPlace finds the storages that keep their data in one place.
@@ -55,9 +56,9 @@ func placeOf(s *v1alpha1.BackupStorage) string {
 	spec := s.Spec.Storage
 	switch {
 	case spec.S3 != nil:
-		return strings.Join([]string{"s3", strings.ToLower(strings.TrimRight(spec.S3.Endpoint, "/")), spec.S3.Bucket, strings.Trim(spec.S3.Prefix, "/")}, "|")
+		return strings.Join([]string{"s3", strings.ToLower(strings.TrimRight(spec.S3.Endpoint, "/")), spec.S3.Bucket, policy.NormalizeDirectory(spec.S3.Prefix)}, "|")
 	case spec.Local != nil:
-		return strings.Join([]string{"local", s.Namespace, spec.Local.PersistentVolumeClaim.ClaimName, strings.Trim(spec.Local.SubPath, "/")}, "|")
+		return strings.Join([]string{"local", s.Namespace, spec.Local.PersistentVolumeClaim.ClaimName, policy.NormalizeDirectory(spec.Local.SubPath)}, "|")
 	}
 	return "none|" + s.Namespace + "/" + s.Name
 }

@@ -6,23 +6,18 @@ import (
 	"context"
 	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fluxcd/pkg/apis/meta"
-	"github.com/fluxcd/pkg/runtime/conditions"
 	"github.com/fluxcd/pkg/runtime/controller"
-	"github.com/fluxcd/pkg/runtime/patch"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/access"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
-	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/directory"
+	"github.com/cairn-backup/cairn/internal/kstatus"
 )
 
 // Reconciler reconciles Repositories.
@@ -33,8 +28,6 @@ type Reconciler struct {
 
 	// APIReader reads Secrets from the API server.
 	APIReader client.Reader
-	// Scheme of the client.
-	Scheme *runtime.Scheme
 	// Clock tells when a failed init Job is tried again.
 	Clock clock.PassiveClock
 	// MoverImage is the image of init Jobs.
@@ -46,33 +39,20 @@ type Reconciler struct {
 }
 
 // Reconcile brings one Repository's init Job and status up to date.
-func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, retErr error) {
-	start := r.Clock.Now()
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	repository := &v1alpha1.Repository{}
-	if err := r.Get(ctx, req.NamespacedName, repository); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+	reporter := kstatus.Reporter{
+		Client: r.Client, Events: r.EventRecorder, Metrics: r.Metrics, Clock: r.Clock, FieldManager: r.FieldManager,
+		Owned: []string{v1alpha1.ConditionRepositoryInitialized},
 	}
-	if v1alpha1.HasRecordAnnotation(repository.Annotations) || !repository.DeletionTimestamp.IsZero() {
-		return ctrl.Result{}, nil
-	}
-	before := repository.DeepCopy()
-	patcher := patch.NewSerialPatcher(repository, r.Client)
-	defer func() {
-		if err := patcher.Patch(ctx, repository, patch.WithOwnedConditions{Conditions: ownedConditions}, patch.WithFieldOwner(r.FieldManager)); err != nil {
-			retErr = kerrors.NewAggregate([]error{retErr, client.IgnoreNotFound(err)})
-			return
-		}
-		r.announce(before, repository)
-		r.RecordReadiness(ctx, repository)
-		r.RecordReconciling(ctx, repository)
-		r.RecordStalled(ctx, repository)
-		r.RecordDuration(ctx, repository, start)
-	}()
-	return r.reconcile(ctx, repository)
+	return reporter.Reconcile(ctx, req.NamespacedName, repository, func(ctx context.Context) (ctrl.Result, error) {
+		return r.reconcile(ctx, repository)
+	})
 }
 
+// reconcile sets the conditions as a whole or, with an error, leaves them as they are. The generation counts as observed
+// only with them.
 func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Repository) (ctrl.Result, error) {
-	repository.Status.ObservedGeneration = repository.Generation
 	if err := r.count(ctx, repository); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -80,12 +60,12 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 		stall(repository, v1alpha1.ReasonInvalidPath, err.Error()+": make another Repository")
 		return ctrl.Result{}, nil
 	}
-	owner, err := r.elder(ctx, repository)
+	elder, err := directories.Elder(ctx, r.Client, repository)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if owner != "" {
-		stall(repository, v1alpha1.ReasonDirectoryTaken, "Repository "+owner+" has this directory already: make another Repository in another directory")
+	if elder != nil {
+		stall(repository, v1alpha1.ReasonDirectoryTaken, directory.Taken(repository, elder)+": make another Repository in another directory")
 		return ctrl.Result{}, nil
 	}
 	storage, err := r.storage(ctx, repository)
@@ -120,41 +100,4 @@ func (r *Reconciler) storage(ctx context.Context, repository *v1alpha1.Repositor
 		return nil, &access.Error{Reason: v1alpha1.ReasonStorageNotReady, Message: fmt.Sprintf("BackupStorage %s is not ready: its status says why", key)}
 	}
 	return storage, nil
-}
-
-// elder is the oldest other Repository of the directory that is older than this one, "" where there is none.
-func (r *Reconciler) elder(ctx context.Context, repository *v1alpha1.Repository) (string, error) {
-	var list v1alpha1.RepositoryList
-	if err := r.List(ctx, &list, client.MatchingFields{indexDirectory: directoryOf(repository)}); err != nil {
-		return "", fmt.Errorf("list repositories of the directory: %w", err)
-	}
-	oldest := repository
-	for i := range list.Items {
-		other := &list.Items[i]
-		if !v1alpha1.HasRecordAnnotation(other.Annotations) && policy.Older(other, oldest) {
-			oldest = other
-		}
-	}
-	if oldest == repository {
-		return "", nil
-	}
-	return oldest.Namespace + "/" + oldest.Name, nil
-}
-
-// directoryOf identifies the directory of a Repository.
-func directoryOf(r *v1alpha1.Repository) string {
-	return policy.DirectoryKey(r.Namespace, r.Spec.StorageRef, r.Spec.Path)
-}
-
-// announce tells of a change of readiness, once.
-func (r *Reconciler) announce(before, after *v1alpha1.Repository) {
-	was, is := conditions.Get(before, meta.ReadyCondition), conditions.Get(after, meta.ReadyCondition)
-	if is == nil || is.Reason == v1alpha1.ReasonProgressing || was != nil && was.Status == is.Status && was.Reason == is.Reason && was.Message == is.Message {
-		return
-	}
-	kind := corev1.EventTypeNormal
-	if !conditions.IsReady(after) {
-		kind = corev1.EventTypeWarning
-	}
-	r.Event(after, kind, is.Reason, is.Message)
 }

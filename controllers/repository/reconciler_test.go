@@ -25,7 +25,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-const patience = 15 * time.Second
+const patience = time.Minute
 
 var (
 	bed    testbed.Bed
@@ -36,7 +36,7 @@ var (
 func TestMain(m *testing.M) {
 	os.Exit(bed.Run(m, func(mgr ctrl.Manager) error {
 		return (&Reconciler{
-			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Scheme: mgr.GetScheme(), Clock: now,
+			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Clock: now,
 			MoverImage: "mover:test", ClusterUID: "uid-cluster", FieldManager: "cairn-manager",
 		}).SetupWithManager(mgr, controller.Options{})
 	}))
@@ -143,7 +143,7 @@ func TestARepositoryIsInitialisedOnceWithACopyOfTheCredential(t *testing.T) {
 		g.Expect(secrets.Items).To(HaveLen(1))
 	}, patience, 50*time.Millisecond).Should(Succeed(), "Job and copy go, the user's Secret stays")
 
-	writes := bed.Writes(r.Namespace)
+	writes := bed.Quiet(t, r.Namespace)
 	bed.Edit(t, r, func() { r.Labels = map[string]string{"touched": "x"} })
 	g.Consistently(func() []string { return bed.Writes(r.Namespace) }, time.Second, 100*time.Millisecond).Should(Equal(writes), "nothing changed, nothing is written")
 	g.Expect(events.Of(r.Namespace)).To(Equal([]string{"Normal Ready the repository can be used"}))
@@ -247,7 +247,7 @@ func TestTheStatusCountsSnapshots(t *testing.T) {
 
 	var s v1alpha1.Snapshot
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: r.Namespace, Name: "s-6"}, &s)).To(Succeed())
-	writes := bed.Writes(r.Namespace)
+	writes := bed.Quiet(t, r.Namespace)
 	bed.EditStatus(t, &s, func() {
 		s.Status.Components = map[string]v1alpha1.Component{"pvc": {Progress: &v1alpha1.ComponentProgress{FilesDone: 3}}}
 	})

@@ -17,23 +17,26 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/directory"
 )
 
 // Indexes of the cache: Repositories by directory and storage, Snapshots by repository.
 const (
-	indexDirectory = "repository.directory"
+	directories    = directory.Index("repository.directory")
 	indexStorage   = "repository.storage"
 	indexSnapshots = "repository.snapshots"
 )
 
 // SetupWithManager registers the controller, its indexes and its watches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
+	if err := directories.Register(context.Background(), mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
 	for _, index := range []struct {
 		object client.Object
 		field  string
 		value  func(client.Object) string
 	}{
-		{&v1alpha1.Repository{}, indexDirectory, func(o client.Object) string { return directoryOf(o.(*v1alpha1.Repository)) }},
 		{&v1alpha1.Repository{}, indexStorage, func(o client.Object) string { return storageKey(o.(*v1alpha1.Repository)) }},
 		{&v1alpha1.Snapshot{}, indexSnapshots, func(o client.Object) string { return o.(*v1alpha1.Snapshot).Spec.Repository }},
 	} {
@@ -81,9 +84,13 @@ func storageKey(r *v1alpha1.Repository) string {
 	return namespace + "/" + r.Spec.StorageRef.Name
 }
 
-// ofDirectory are the Repositories of the same directory: who is the oldest may have changed.
+// ofDirectory are the Repositories that stand in the way of one another: who is the oldest may have changed.
 func (r *Reconciler) ofDirectory(ctx context.Context, o client.Object) []reconcile.Request {
-	return r.requests(ctx, client.MatchingFields{indexDirectory: directoryOf(o.(*v1alpha1.Repository))})
+	others, err := directories.Overlapping(ctx, r.Client, o.(*v1alpha1.Repository))
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "find the Repositories that wait for a directory")
+	}
+	return requestsFor(others)
 }
 
 func (r *Reconciler) ofStorage(ctx context.Context, o client.Object) []reconcile.Request {
@@ -103,11 +110,16 @@ func ofSnapshot(_ context.Context, o client.Object) []reconcile.Request {
 func (r *Reconciler) requests(ctx context.Context, opts ...client.ListOption) []reconcile.Request {
 	var list v1alpha1.RepositoryList
 	if err := r.List(ctx, &list, opts...); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list Repositories that refer to a changed object")
 		return nil
 	}
-	out := make([]reconcile.Request, 0, len(list.Items))
-	for i := range list.Items {
-		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+	return requestsFor(list.Items)
+}
+
+func requestsFor(repositories []v1alpha1.Repository) []reconcile.Request {
+	out := make([]reconcile.Request, len(repositories))
+	for i := range repositories {
+		out[i].NamespacedName = client.ObjectKeyFromObject(&repositories[i])
 	}
 	return out
 }

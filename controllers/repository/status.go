@@ -1,50 +1,49 @@
 package repository
 
 import (
-	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kstatus"
 )
 
-var ownedConditions = []string{
-	meta.ReadyCondition, meta.ReconcilingCondition, meta.StalledCondition, v1alpha1.ConditionRepositoryInitialized,
+// settle sets what goes with each set of conditions.
+func settle(r *v1alpha1.Repository, phase string) {
+	r.Status.Phase, r.Status.ObservedGeneration = phase, r.Generation
 }
 
 // ready says that the repository can be backed up into.
 func ready(r *v1alpha1.Repository) {
-	r.Status.Phase = v1alpha1.PhaseReady
-	conditions.Delete(r, meta.ReconcilingCondition)
-	conditions.Delete(r, meta.StalledCondition)
+	settle(r, v1alpha1.PhaseReady)
 	conditions.MarkTrue(r, v1alpha1.ConditionRepositoryInitialized, v1alpha1.ReasonRepositoryInitializationSucceeded, "repository.yaml is in the directory")
-	conditions.MarkTrue(r, meta.ReadyCondition, v1alpha1.ReasonReady, "the repository can be used")
+	kstatus.Ready(r, "the repository can be used")
 }
 
 // notReady says what went wrong and is tried again.
 func notReady(r *v1alpha1.Repository, reason, message string) {
-	r.Status.Phase = v1alpha1.PhaseNotReady
-	conditions.Delete(r, meta.StalledCondition)
-	conditions.MarkReconciling(r, v1alpha1.ReasonProgressingWithRetry, "%s", message)
-	conditions.MarkFalse(r, meta.ReadyCondition, reason, "%s", message)
+	settle(r, v1alpha1.PhaseNotReady)
+	kstatus.NotReady(r, reason, message)
+}
+
+// failed says how the init Job ended.
+func failed(r *v1alpha1.Repository, reason, message string) {
+	conditions.MarkFalse(r, v1alpha1.ConditionRepositoryInitialized, v1alpha1.ReasonRepositoryInitializationFailed, "%s", message)
+	notReady(r, reason, message)
 }
 
 // stall says what only a change of policy can mend.
 func stall(r *v1alpha1.Repository, reason, message string) {
-	r.Status.Phase = v1alpha1.PhaseNotReady
-	conditions.Delete(r, meta.ReconcilingCondition)
-	conditions.MarkStalled(r, reason, "%s", message)
-	conditions.MarkFalse(r, meta.ReadyCondition, reason, "%s", message)
+	settle(r, v1alpha1.PhaseNotReady)
+	kstatus.Stalled(r, reason, message)
 }
 
-// progressing says that an init Job runs. A failure of an init Job that is tried again stays until that one ends.
+// progressing says that an init Job runs. The failure of one that is tried again stays until that one ends.
 func progressing(r *v1alpha1.Repository) {
-	if conditions.IsFalse(r, meta.ReadyCondition) && conditions.IsFalse(r, v1alpha1.ConditionRepositoryInitialized) && !conditions.IsStalled(r) {
+	if kstatus.Because(r, v1alpha1.ConditionRepositoryInitialized) {
 		return
 	}
-	r.Status.Phase = v1alpha1.PhaseNotReady
-	conditions.Delete(r, meta.StalledCondition)
+	settle(r, v1alpha1.PhaseNotReady)
 	const message = "the repository is being initialised"
-	conditions.MarkReconciling(r, v1alpha1.ReasonProgressing, message)
 	conditions.MarkUnknown(r, v1alpha1.ConditionRepositoryInitialized, v1alpha1.ReasonProgressing, message)
-	conditions.MarkUnknown(r, meta.ReadyCondition, v1alpha1.ReasonProgressing, message)
+	kstatus.Progressing(r, message)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -37,6 +38,8 @@ const (
 type Runner struct {
 	// Client that reads Jobs and Pods from a cache.
 	Client client.Client
+	// Reader reads from the API server. It is asked before a Job is made.
+	Reader client.Reader
 	// Clock tells when a retry is due.
 	Clock clock.PassiveClock
 	// FieldManager of what is created.
@@ -53,6 +56,8 @@ type Request struct {
 	Name string
 	// Build makes the Job, and before it what the Job needs.
 	Build func(ctx context.Context) (*batchv1.Job, error)
+	// Rival says whether a pod with the label, in any namespace and of any owner, initialises the same place. Nil: none does.
+	Rival func(pod *corev1.Pod) bool
 }
 
 // Progress is how far an initialisation is.
@@ -69,14 +74,16 @@ type Progress struct {
 // spec or credential and goes. A failed one goes when it is tried again, a success with Clean, once the caller's status has
 // it: a caller that reads an old status must not begin anew.
 func (r Runner) Run(ctx context.Context, req Request) (Progress, error) {
-	jobs, err := r.jobs(ctx, req)
+	wait := Progress{State: task.StateRunning, After: takenAgain}
+	jobs, err := r.jobs(ctx, r.Client, req)
+	if err == nil && named(jobs, req.Name) == nil {
+		jobs, err = r.jobs(ctx, r.Reader, req) // One that was just made is not in the cache.
+	}
 	if err != nil {
 		return Progress{}, err
 	}
-	var current *batchv1.Job
 	for i := range jobs {
 		if jobs[i].Name == req.Name {
-			current = &jobs[i]
 			continue
 		}
 		if err := r.remove(ctx, &jobs[i]); err != nil {
@@ -84,21 +91,70 @@ func (r Runner) Run(ctx context.Context, req Request) (Progress, error) {
 		}
 		// Two at once could both create the repository, and the second would replace the key of the first.
 		if !ended(&jobs[i]) {
-			return Progress{State: task.StateRunning, After: takenAgain}, nil
+			return wait, nil
 		}
 	}
-	switch {
-	case current == nil:
-		return r.create(ctx, req)
-	case !current.DeletionTimestamp.IsZero():
-		return Progress{State: task.StateRunning, After: takenAgain}, nil
+	if current := named(jobs, req.Name); current != nil {
+		if !current.DeletionTimestamp.IsZero() {
+			return wait, nil
+		}
+		return r.observe(ctx, current)
 	}
-	return r.observe(ctx, current)
+	busy, err := r.busy(ctx, req)
+	if err != nil {
+		return Progress{}, err
+	}
+	if busy {
+		return wait, nil
+	}
+	return r.create(ctx, req)
+}
+
+func named(jobs []batchv1.Job, name string) *batchv1.Job {
+	for i := range jobs {
+		if jobs[i].Name == name {
+			return &jobs[i]
+		}
+	}
+	return nil
+}
+
+// busy says whether somebody else is at work in the owner's place: a Job of an earlier owner of this name, a pod that
+// outlives its Job for a while, or a rival.
+func (r Runner) busy(ctx context.Context, req Request) (bool, error) {
+	here, label := client.InNamespace(req.Owner.GetNamespace()), client.MatchingLabels{req.Label: policy.LabelValue(req.Owner.GetName())}
+	var jobs batchv1.JobList
+	if err := r.Reader.List(ctx, &jobs, here, label); err != nil {
+		return false, fmt.Errorf("list init jobs of %s: %w", req.Owner.GetName(), err)
+	}
+	for i := range jobs.Items {
+		if !metav1.IsControlledBy(&jobs.Items[i], req.Owner) && !ended(&jobs.Items[i]) {
+			return true, nil
+		}
+	}
+	var pods corev1.PodList
+	if err := r.Reader.List(ctx, &pods, here, label); err != nil {
+		return false, fmt.Errorf("list init pods of %s: %w", req.Owner.GetName(), err)
+	}
+	if slices.ContainsFunc(pods.Items, alive) {
+		return true, nil
+	}
+	if req.Rival == nil {
+		return false, nil
+	}
+	if err := r.Client.List(ctx, &pods, client.HasLabels{req.Label}); err != nil {
+		return false, fmt.Errorf("list init pods: %w", err)
+	}
+	return slices.ContainsFunc(pods.Items, func(pod corev1.Pod) bool { return alive(pod) && req.Rival(&pod) }), nil
+}
+
+func alive(pod corev1.Pod) bool {
+	return pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
 }
 
 // Clean removes what is left of earlier initialisations.
 func (r Runner) Clean(ctx context.Context, req Request) error {
-	jobs, err := r.jobs(ctx, req)
+	jobs, err := r.jobs(ctx, r.Client, req)
 	if err != nil {
 		return err
 	}
@@ -111,9 +167,9 @@ func (r Runner) Clean(ctx context.Context, req Request) error {
 }
 
 // jobs are the owner's init Jobs.
-func (r Runner) jobs(ctx context.Context, req Request) ([]batchv1.Job, error) {
+func (r Runner) jobs(ctx context.Context, reader client.Reader, req Request) ([]batchv1.Job, error) {
 	var list batchv1.JobList
-	if err := r.Client.List(ctx, &list, client.InNamespace(req.Owner.GetNamespace()), client.MatchingLabels{req.Label: policy.LabelValue(req.Owner.GetName())}); err != nil {
+	if err := reader.List(ctx, &list, client.InNamespace(req.Owner.GetNamespace()), client.MatchingLabels{req.Label: policy.LabelValue(req.Owner.GetName())}); err != nil {
 		return nil, fmt.Errorf("list init jobs of %s: %w", req.Owner.GetName(), err)
 	}
 	var own []batchv1.Job
@@ -177,9 +233,9 @@ func retryAt(job *batchv1.Job) time.Time {
 }
 
 func jitter(uid types.UID) time.Duration {
-	h := fnv.New32a()
+	h := fnv.New64a()
 	_, _ = h.Write([]byte(uid))
-	return time.Duration(h.Sum32()) % retryJitter
+	return time.Duration(h.Sum64() % uint64(retryJitter))
 }
 
 // remove deletes the Job, its pods and the credentials that were copied for it. One that has not ended stays until its

@@ -3,6 +3,7 @@
 package initjobtest
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-const patience = 15 * time.Second
+const patience = time.Minute
 
 // Job waits for the one Job in the namespace that has the label, other than those of the UIDs that are not wanted.
 func Job(t testing.TB, c client.Client, namespace, label string, not ...client.Object) *batchv1.Job {
@@ -50,24 +51,38 @@ func collect(t testing.TB, c client.Client, job *batchv1.Job) error {
 	return client.IgnoreNotFound(c.Update(t.Context(), job))
 }
 
+// Start makes the Job's pod, in place of one of an earlier Job of that name.
+func Start(t testing.TB, c client.Client, job *batchv1.Job) *corev1.Pod {
+	t.Helper()
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: job.Namespace, Name: job.Name + "-vwxyz",
+			Labels: maps.Clone(job.Spec.Template.Labels), Annotations: job.Spec.Template.Annotations,
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(job, batchv1.SchemeGroupVersion.WithKind("Job"))},
+		},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: task.Container, Image: "none"}}},
+	}
+	pod.Labels[batchv1.JobNameLabel] = job.Name
+	g := NewWithT(t)
+	g.Expect(client.IgnoreNotFound(c.Delete(t.Context(), pod.DeepCopy(), client.GracePeriodSeconds(0)))).To(Succeed(), "that of the Job before")
+	g.Expect(c.Create(t.Context(), pod)).To(Succeed())
+	return pod
+}
+
 // Finish ends a Job with the Result of its mover.
 func Finish(t testing.TB, c client.Client, job *batchv1.Job, result task.Result, at time.Time) {
 	t.Helper()
 	g := NewWithT(t)
 	message, err := task.EncodeResult(result)
 	g.Expect(err).NotTo(HaveOccurred())
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: job.Namespace, Name: job.Name + "-vwxyz", Labels: map[string]string{batchv1.JobNameLabel: job.Name},
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(job, batchv1.SchemeGroupVersion.WithKind("Job"))},
-		},
-		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: task.Container, Image: "none"}}},
-	}
-	g.Expect(client.IgnoreNotFound(c.Delete(t.Context(), pod.DeepCopy(), client.GracePeriodSeconds(0)))).To(Succeed(), "that of the Job before")
-	g.Expect(c.Create(t.Context(), pod)).To(Succeed())
+	pod := Start(t, c, job)
 	ended := corev1.ContainerStateTerminated{Message: string(message)}
 	if result.Outcome == task.OutcomeFailed {
 		ended.ExitCode = int32(task.ExitCode(result.Reason))
+	}
+	pod.Status.Phase = corev1.PodSucceeded
+	if result.Outcome == task.OutcomeFailed {
+		pod.Status.Phase = corev1.PodFailed
 	}
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: task.Container, State: corev1.ContainerState{Terminated: &ended}}}
 	g.Expect(c.Status().Update(t.Context(), pod)).To(Succeed())

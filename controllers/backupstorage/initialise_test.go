@@ -1,0 +1,149 @@
+package backupstorage
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/initjob"
+	"github.com/cairn-backup/cairn/internal/initjob/initjobtest"
+	"github.com/cairn-backup/cairn/internal/kstatus"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// listing is a client whose lists of Jobs come from list.
+type listing struct {
+	client.Client
+	list func(*batchv1.JobList) error
+}
+
+func (l listing) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	if jobs, ok := list.(*batchv1.JobList); ok {
+		return l.list(jobs)
+	}
+	return l.Client.List(ctx, list, opts...)
+}
+
+// jobsOf are the names of the Jobs of a namespace.
+func jobsOf(t testing.TB, namespace string) func() ([]string, error) {
+	return func() ([]string, error) {
+		var jobs batchv1.JobList
+		err := bed.Client.List(t.Context(), &jobs, client.InNamespace(namespace))
+		var out []string
+		for _, job := range jobs.Items {
+			out = append(out, job.Name)
+		}
+		return out, err
+	}
+}
+
+// A generation that was not judged yet must not pass for one that is ready.
+func TestAnErrorLeavesTheGenerationUnobserved(t *testing.T) {
+	g := NewWithT(t)
+	s := &v1alpha1.BackupStorage{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "local", Generation: 2, UID: "u"},
+		Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
+			Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: v1alpha1.ClaimVolumeSource{ClaimName: "b"}},
+		}},
+	}
+	kstatus.Ready(s, "the backend can be used")
+	s.Status.Phase, s.Status.ObservedGeneration = v1alpha1.PhaseReady, 1
+	before := s.Status.DeepCopy()
+	down := listing{Client: bed.Manager.GetClient(), list: func(*batchv1.JobList) error { return errors.New("the API server is down") }}
+
+	_, err := (&Reconciler{Client: down, APIReader: bed.Manager.GetAPIReader(), Clock: now}).reconcile(t.Context(), s)
+
+	g.Expect(err).To(MatchError(ContainSubstring("the API server is down")))
+	g.Expect(&s.Status).To(Equal(before))
+}
+
+func TestAJobThatTheCacheDoesNotHaveIsNotJoinedByAnother(t *testing.T) {
+	g := NewWithT(t)
+	s := storageOf(t)
+	first := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
+	behind := listing{Client: bed.Client, list: func(*batchv1.JobList) error { return nil }}
+	runner := initjob.Runner{Client: behind, Reader: bed.Client, Clock: now, FieldManager: "cairn-manager"}
+
+	progress, err := runner.Run(t.Context(), initjob.Request{
+		Owner: s, Label: v1alpha1.LabelStorage, Name: "another",
+		Build: func(context.Context) (*batchv1.Job, error) {
+			t.Error("a second Job is made while the first one runs")
+			return nil, errors.New("no")
+		},
+	})
+
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(progress.State).To(Equal(task.StateRunning))
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(first), first)).To(Succeed())
+	g.Expect(first.DeletionTimestamp).NotTo(BeNil(), "the first one goes: it is of another spec")
+}
+
+func TestAPodThatOutlivesItsJobIsWaitedFor(t *testing.T) {
+	g := NewWithT(t)
+	s := storageOf(t)
+	first := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
+	pod := initjobtest.Start(t, bed.Client, first)
+	g.Expect(bed.Client.Delete(t.Context(), first, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+	touch(t, s)
+	g.Consistently(jobsOf(t, s.Namespace), 3*time.Second, 200*time.Millisecond).ShouldNot(ContainElement(Not(Equal(first.Name))), "its pod still runs")
+	var jobs batchv1.JobList
+	g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(s.Namespace))).To(Succeed())
+	g.Expect(jobs.Items).To(BeEmpty())
+
+	g.Expect(bed.Client.Delete(t.Context(), pod, client.GracePeriodSeconds(0))).To(Succeed())
+	initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)
+}
+
+func TestASecretThatAppearsIsNoLongerSaidToBeMissing(t *testing.T) {
+	s := storageOf(t, func(s *v1alpha1.BackupStorage) { s.Spec.Storage.S3.SecretName = "late" })
+	expect(t, s, v1alpha1.ReasonBackendSecretNotAvailable)
+	bed.Create(t, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: "late"},
+		StringData: map[string]string{v1alpha1.S3AccessKeyID: "id", v1alpha1.S3SecretAccessKey: "secret"},
+	})
+	touch(t, s)
+	expect(t, s, v1alpha1.ReasonProgressing)
+	NewWithT(t).Expect(conditions.IsTrue(s, v1alpha1.ConditionBackendSecretFound)).To(BeTrue())
+}
+
+func TestAChangedSpecTakesTheLastFailureAway(t *testing.T) {
+	s := storageOf(t)
+	job := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
+	initjobtest.Finish(t, bed.Client, job, failure(v1alpha1.ReasonBucketNotFound), now.Now())
+	expect(t, s, v1alpha1.ReasonBucketNotFound)
+	bed.Edit(t, s, func() { s.Spec.Storage.S3.Prefix = "elsewhere" })
+	expect(t, s, v1alpha1.ReasonProgressing)
+	NewWithT(t).Expect(conditions.GetMessage(s, meta.ReadyCondition)).NotTo(ContainSubstring("it went wrong"))
+}
+
+func TestPlaceOf(t *testing.T) {
+	s3 := func(endpoint, prefix string) *v1alpha1.BackupStorage {
+		return &v1alpha1.BackupStorage{Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
+			S3: &v1alpha1.S3Storage{Endpoint: endpoint, Bucket: "b", Prefix: prefix},
+		}}}
+	}
+	local := func(namespace, path string) *v1alpha1.BackupStorage {
+		return &v1alpha1.BackupStorage{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace},
+			Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
+				Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: v1alpha1.ClaimVolumeSource{ClaimName: "c"}, SubPath: path},
+			}},
+		}
+	}
+	g := NewWithT(t)
+	g.Expect(placeOf(s3("https://S3.example.com/", "/a//b/"))).To(Equal(placeOf(s3("https://s3.example.com", "a/b"))))
+	g.Expect(placeOf(s3("https://s3.example.com", "a"))).NotTo(Equal(placeOf(s3("https://s3.example.com", "b"))))
+	g.Expect(placeOf(local("n", "./a/"))).To(Equal(placeOf(local("n", "a"))))
+	g.Expect(placeOf(local("n", "a"))).NotTo(Equal(placeOf(local("m", "a"))), "a volume's name is that of a namespace")
+}

@@ -1,0 +1,104 @@
+package repository
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/initjob/initjobtest"
+)
+
+// aSecondLater waits until what is created now is younger: creation has a resolution of seconds.
+func aSecondLater(t testing.TB, than client.Object) {
+	t.Helper()
+	NewWithT(t).Eventually(func() bool {
+		return time.Since(than.GetCreationTimestamp().Time) > time.Second
+	}, patience, 50*time.Millisecond).Should(BeTrue())
+}
+
+func path(directory string) func(*v1alpha1.Repository) {
+	return func(r *v1alpha1.Repository) { r.Spec.Path = directory }
+}
+
+func TestOfRepositoriesInEachOtherTheOlderWins(t *testing.T) {
+	s := storageOf(t)
+	older := repositoryOf(t, s)
+	expect(t, older, v1alpha1.ReasonProgressing)
+	aSecondLater(t, older)
+
+	inside := repositoryOf(t, s, path("shop/web/images"))
+	sibling, cousin := repositoryOf(t, s, path("shop/web2")), repositoryOf(t, s, path("shop2"))
+	aSecondLater(t, cousin)
+	around := repositoryOf(t, s, path("shop"))
+
+	for _, loser := range []*v1alpha1.Repository{inside, around} {
+		g := NewWithT(t)
+		expect(t, loser, v1alpha1.ReasonDirectoryTaken)
+		g.Expect(conditions.IsStalled(loser)).To(BeTrue())
+		g.Expect(conditions.GetMessage(loser, meta.ReadyCondition)).To(ContainSubstring(
+			`overlaps with "/shop/web", which belongs to Repository ` + older.Namespace + `/web`))
+		var jobs batchv1.JobList
+		g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(loser.Namespace))).To(Succeed())
+		g.Expect(jobs.Items).To(BeEmpty(), "nothing is written into the older one's directory")
+	}
+	for _, neighbour := range []*v1alpha1.Repository{sibling, cousin} {
+		expect(t, neighbour, v1alpha1.ReasonProgressing)
+	}
+	expect(t, older, v1alpha1.ReasonProgressing)
+
+	g := NewWithT(t)
+	g.Expect(bed.Client.Delete(t.Context(), older)).To(Succeed())
+	expect(t, inside, v1alpha1.ReasonProgressing)
+	expect(t, around, v1alpha1.ReasonDirectoryTaken)
+	g.Expect(bed.Client.Delete(t.Context(), inside)).To(Succeed())
+	g.Expect(bed.Client.Delete(t.Context(), sibling)).To(Succeed())
+	expect(t, around, v1alpha1.ReasonProgressing)
+}
+
+// Deleting a Repository leaves the pod of its init Job running for a while. A second init would replace the key of the first.
+func TestAnInitWaitsForThatOfADeletedRepository(t *testing.T) {
+	for name, next := range map[string]func(t *testing.T, s *v1alpha1.BackupStorage, was *v1alpha1.Repository) *v1alpha1.Repository{
+		"of another name in its directory": func(t *testing.T, s *v1alpha1.BackupStorage, _ *v1alpha1.Repository) *v1alpha1.Repository {
+			return repositoryOf(t, s)
+		},
+		"of its own name": func(t *testing.T, _ *v1alpha1.BackupStorage, was *v1alpha1.Repository) *v1alpha1.Repository {
+			again := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: was.Namespace, Name: was.Name}, Spec: was.Spec}
+			bed.Create(t, again)
+			return again
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			s := storageOf(t)
+			r := repositoryOf(t, s)
+			job := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository)
+			pod := initjobtest.Start(t, bed.Client, job)
+			g.Eventually(func() error {
+				return bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(pod), pod.DeepCopy())
+			}, patience, 50*time.Millisecond).Should(Succeed(), "the cache has it")
+			g.Expect(bed.Client.Delete(t.Context(), r)).To(Succeed())
+			g.Expect(bed.Client.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+
+			second := next(t, s, r)
+			expect(t, second, v1alpha1.ReasonProgressing)
+			g.Consistently(func(g Gomega) {
+				var jobs batchv1.JobList
+				g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(second.Namespace))).To(Succeed())
+				g.Expect(jobs.Items).To(BeEmpty())
+			}, 3*time.Second, 200*time.Millisecond).Should(Succeed(), "the first init's pod still runs")
+
+			g.Expect(bed.Client.Delete(t.Context(), pod, client.GracePeriodSeconds(0))).To(Succeed())
+			made := initjobtest.Job(t, bed.Client, second.Namespace, v1alpha1.LabelRepository)
+			g.Expect(metav1.IsControlledBy(made, second)).To(BeTrue())
+		})
+	}
+}

@@ -1,0 +1,37 @@
+package initjob
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func TestRetriesAreSpread(t *testing.T) {
+	g := NewWithT(t)
+	least, most := time.Hour, time.Duration(0)
+	for i := range 1000 {
+		j := jitter(types.UID(fmt.Sprintf("uid-%d", i)))
+		g.Expect(j).To(And(BeNumerically(">=", 0), BeNumerically("<", retryJitter)))
+		least, most = min(least, j), max(most, j)
+	}
+	g.Expect(least).To(BeNumerically("<", time.Second))
+	g.Expect(most).To(BeNumerically(">", 14*time.Second), "the whole of the 15 s is used")
+}
+
+func TestRetryAt(t *testing.T) {
+	at := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{UID: "u", CreationTimestamp: metav1.NewTime(at)}}
+	g := NewWithT(t)
+	g.Expect(retryAt(job)).To(Equal(at.Add(stuckAfter+jitter("u"))), "one that can't start")
+	job.Status.Conditions = []batchv1.JobCondition{
+		{Type: batchv1.JobFailed, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(at.Add(time.Hour))},
+	}
+	g.Expect(retryAt(job)).To(Equal(at.Add(time.Hour+retryAfter+jitter("u"))), "one that failed")
+	g.Expect(retryAt(job)).To(Equal(retryAt(job)), "a restarted manager reckons the same")
+}
