@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,6 +17,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/yaml"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/access"
@@ -244,6 +247,30 @@ func TestCredentialsAreRefusedWithAReason(t *testing.T) {
 			g.Expect(api.List(t.Context(), &secrets, client.InNamespace(ns))).To(Succeed())
 			g.Expect(secrets.Items).To(BeEmpty(), "what is refused is not copied")
 		})
+	}
+}
+
+// TestMoversPassPodSecurity asks the API server's own admission about the Jobs in the golden files of the package task.
+func TestMoversPassPodSecurity(t *testing.T) {
+	g := NewWithT(t)
+	ns := namespace(t, func(n *corev1.Namespace) {
+		n.Labels = map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}
+	})
+	files, err := filepath.Glob(filepath.Join("..", "task", "testdata", "*.yaml"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(files).NotTo(BeEmpty())
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		g.Expect(err).NotTo(HaveOccurred())
+		var job batchv1.Job
+		g.Expect(yaml.Unmarshal(text, &job)).To(Succeed())
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "mover"}, Spec: job.Spec.Template.Spec}
+		err = api.Create(t.Context(), pod, client.DryRunAll)
+		if strings.Contains(file, "as root") {
+			g.Expect(err).To(MatchError(ContainSubstring("violates PodSecurity")), file)
+			continue
+		}
+		g.Expect(err).NotTo(HaveOccurred(), file)
 	}
 }
 

@@ -183,6 +183,13 @@ func TestJobsThatNeedPrivilegeAreRefused(t *testing.T) {
 			in.Host.SecurityContext = v1alpha1.MoverSecurityContext{}
 			in.Target.Task.Job = &v1alpha1.JobPodSpec{SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(0))}}
 		},
+		"an SELinux type of the job template": func(in *task.BackupJobInput) {
+			in.Host.SecurityContext.SELinuxOptions = nil
+			in.Target.Task.Job = &v1alpha1.JobPodSpec{SecurityContext: &v1alpha1.MoverSecurityContext{SELinuxOptions: &corev1.SELinuxOptions{Type: "spc_t"}}}
+		},
+		"an SELinux user of the target's pod": func(in *task.BackupJobInput) {
+			in.Host.SecurityContext.SELinuxOptions = &corev1.SELinuxOptions{User: "system_u"}
+		},
 		"a host path": func(in *task.BackupJobInput) {
 			in.Host.Volumes = []v1alpha1.ResolvedVolume{{Component: "node-a", HostPath: "/var"}}
 		},

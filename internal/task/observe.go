@@ -29,6 +29,8 @@ const (
 	unscheduledLimit = 5 * time.Minute
 	nodeLostLimit    = 5 * time.Minute
 	noPodLimit       = 5 * time.Minute
+	// mountLimit is long: a volume may have to be detached from a node that died first, which takes six minutes.
+	mountLimit = 15 * time.Minute
 )
 
 // Observation is what a Job and its pods tell.
@@ -56,7 +58,7 @@ func Observe(job *batchv1.Job, pods []corev1.Pod, now time.Time) Observation {
 	case pod == nil:
 		o = noPod(job, now)
 	default:
-		o = alive(job, pod, now)
+		o = alive(pod, now)
 	}
 	return o
 }
@@ -85,39 +87,6 @@ func finished(job *batchv1.Job, kind batchv1.JobConditionType) *batchv1.JobCondi
 	return nil
 }
 
-// completed is a Job whose pod ended with 0.
-func completed(pod *corev1.Pod) Observation {
-	o := Observation{State: StateSucceeded, Reason: v1alpha1.ReasonSucceeded, Result: resultOf(terminated(pod))}
-	if o.Result != nil && o.Result.Outcome == OutcomeFailed {
-		o.State, o.Reason, o.Message = StateFailed, o.Result.Reason, o.Result.Message
-	}
-	return o
-}
-
-// failed is a Job that ended otherwise.
-func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
-	end := terminated(pod)
-	o := Observation{State: StateFailed, Result: resultOf(end)}
-	o.Reason, o.Message = v1alpha1.ReasonJobFailed, "the mover ended without a word; look at its pod's log while the pod is there"
-	switch {
-	case o.Result != nil && o.Result.Outcome == OutcomeSucceeded: // it was done when it was killed
-		o.State, o.Reason, o.Message = StateSucceeded, v1alpha1.ReasonSucceeded, ""
-	case c.Reason == batchv1.JobReasonDeadlineExceeded:
-		o.Reason, o.Message = v1alpha1.ReasonDeadlineExceeded, "the Job did not end within its deadline"
-	case o.Result != nil:
-		o.Reason, o.Message = o.Result.Reason, o.Result.Message
-	case end != nil && end.Reason == "OOMKilled":
-		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory, "the mover needed more memory than its limit: raise jobTemplate.spec.resources.limits.memory"
-	case pod == nil:
-		o.Message = "the mover's pod was deleted before it ended"
-	case disrupted(pod):
-		o.Reason, o.Message = v1alpha1.ReasonNodeLost, "the node of the mover was lost or evicted it"
-	case end != nil:
-		o.Reason, o.Message = ofExitCode(end.ExitCode)
-	}
-	return o
-}
-
 // noPod is a Job for which there is no pod yet.
 func noPod(job *batchv1.Job, now time.Time) Observation {
 	if job.Spec.Suspend != nil && *job.Spec.Suspend {
@@ -128,7 +97,7 @@ func noPod(job *batchv1.Job, now time.Time) Observation {
 }
 
 // alive is a Job that has not ended.
-func alive(job *batchv1.Job, pod *corev1.Pod, now time.Time) Observation {
+func alive(pod *corev1.Pod, now time.Time) Observation {
 	if since, lost := lostSince(pod); lost {
 		o := limited(Observation{Reason: v1alpha1.ReasonNodeLost, Message: "the node of the mover does not answer any more"}, since, nodeLostLimit, now)
 		if o.State == StateWaiting {
@@ -137,36 +106,64 @@ func alive(job *batchv1.Job, pod *corev1.Pod, now time.Time) Observation {
 		return o
 	}
 	if pod.Status.Phase == corev1.PodPending {
-		return pending(job, pod, now)
+		return pending(pod, now)
 	}
 	return Observation{State: StateRunning, Reason: v1alpha1.ReasonRunning}
 }
 
 // pending is a pod whose container has not started.
-func pending(job *batchv1.Job, pod *corev1.Pod, now time.Time) Observation {
-	scheduled := pod.CreationTimestamp.Time
-	for _, c := range pod.Status.Conditions {
-		if c.Type != corev1.PodScheduled {
-			continue
-		}
-		if c.Status == corev1.ConditionFalse {
-			// The first time counts: the scheduler rewrites its condition when the message changes.
-			return limited(Observation{Reason: v1alpha1.ReasonUnschedulable, Message: "no node can take the pod: " + cut(c.Message, 512)}, pod.CreationTimestamp.Time, unscheduledLimit, now)
-		}
-		scheduled = c.LastTransitionTime.Time
+func pending(pod *corev1.Pod, now time.Time) Observation {
+	if c := podCondition(pod, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse {
+		// The first time counts: the scheduler rewrites its condition when the message changes.
+		return limited(Observation{Reason: v1alpha1.ReasonUnschedulable, Message: "no node can take the pod: " + cut(c.Message, 512)}, pod.CreationTimestamp.Time, unscheduledLimit, now)
 	}
+	since, mounted := prepared(pod)
 	for _, s := range append(slices.Clone(pod.Status.InitContainerStatuses), pod.Status.ContainerStatuses...) {
 		if s.State.Waiting == nil {
 			continue
 		}
 		switch s.State.Waiting.Reason {
 		case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable", "ImageInspectError":
-			return limited(Observation{Reason: v1alpha1.ReasonImagePullFailed, Message: "image " + s.Image + " can't be pulled: " + s.State.Waiting.Reason}, scheduled, imagePullLimit, now)
+			return limited(Observation{Reason: v1alpha1.ReasonImagePullFailed, Message: "image " + s.Image + " can't be pulled: " + s.State.Waiting.Reason}, since, imagePullLimit, now)
 		case "CreateContainerConfigError", "CreateContainerError", "RunContainerError":
-			return limited(Observation{Reason: v1alpha1.ReasonJobFailed, Message: cut(s.State.Waiting.Reason+": "+s.State.Waiting.Message, 512)}, scheduled, imagePullLimit, now)
+			return limited(Observation{Reason: v1alpha1.ReasonJobFailed, Message: cut(s.State.Waiting.Reason+": "+s.State.Waiting.Message, 512)}, since, imagePullLimit, now)
 		}
 	}
+	if !mounted {
+		stuck := limited(Observation{Reason: v1alpha1.ReasonJobFailed, Message: "the node can't mount the volumes of the mover's pod or give it a network: the events of the pod say why"}, since, mountLimit, now)
+		if stuck.State == StateFailed {
+			return stuck
+		}
+		return Observation{State: StateWaiting, Reason: v1alpha1.ReasonPending, Recheck: stuck.Recheck} // every pod begins so
+	}
 	return Observation{State: StateWaiting, Reason: v1alpha1.ReasonPending}
+}
+
+// prepared is since when the pod's node has mounted its volumes, and can pull images; false and since when the node has had
+// the pod where it could not yet. A node that does not tell counts as one that could at once.
+func prepared(pod *corev1.Pod) (since time.Time, mounted bool) {
+	since = pod.CreationTimestamp.Time
+	if c := podCondition(pod, corev1.PodScheduled); c != nil {
+		since = c.LastTransitionTime.Time
+	}
+	c := podCondition(pod, corev1.PodReadyToStartContainers)
+	switch {
+	case c == nil:
+		return since, true
+	case c.Status == corev1.ConditionTrue:
+		return c.LastTransitionTime.Time, true
+	}
+	return since, false
+}
+
+// podCondition gives the condition of the type, nil where there is none.
+func podCondition(pod *corev1.Pod, kind corev1.PodConditionType) *corev1.PodCondition {
+	for i, c := range pod.Status.Conditions {
+		if c.Type == kind {
+			return &pod.Status.Conditions[i]
+		}
+	}
+	return nil
 }
 
 // limited is Failed once the state has lasted limit, until then Waiting with a time to look again.
@@ -180,63 +177,11 @@ func limited(o Observation, since time.Time, limit time.Duration, now time.Time)
 
 // lostSince says since when the pod's node is not heard of.
 func lostSince(pod *corev1.Pod) (time.Time, bool) {
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodReady && (c.Status == corev1.ConditionUnknown || c.Reason == "NodeStatusUnknown" || c.Reason == "NodeNotReady") {
-			return c.LastTransitionTime.Time, true
-		}
+	if c := podCondition(pod, corev1.PodReady); c != nil && (c.Status == corev1.ConditionUnknown || c.Reason == "NodeStatusUnknown" || c.Reason == "NodeNotReady") {
+		return c.LastTransitionTime.Time, true
 	}
-	if pod.DeletionTimestamp != nil && pod.Status.Phase == corev1.PodRunning {
+	if pod.DeletionTimestamp != nil && (pod.Status.Phase == corev1.PodPending || pod.Status.Phase == corev1.PodRunning) {
 		return pod.DeletionTimestamp.Time, true
 	}
 	return time.Time{}, pod.Status.Reason == "NodeLost"
-}
-
-// disrupted says whether the pod was ended from outside because of its node.
-func disrupted(pod *corev1.Pod) bool {
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue {
-			return true
-		}
-	}
-	switch pod.Status.Reason {
-	case "NodeLost", "Evicted", "Shutdown", "NodeShutdown", "Terminated", "NodeAffinity":
-		return true
-	}
-	return false
-}
-
-// terminated is how the mover's container ended.
-func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
-	if pod == nil {
-		return nil
-	}
-	for _, s := range pod.Status.ContainerStatuses {
-		if s.Name == Container {
-			return s.State.Terminated
-		}
-	}
-	return nil
-}
-
-// resultOf is the mover's termination message; another program's counts as none.
-func resultOf(end *corev1.ContainerStateTerminated) *Result {
-	if end == nil || end.Message == "" {
-		return nil
-	}
-	r, err := DecodeResult(end.Message)
-	if err != nil {
-		return nil
-	}
-	return r
-}
-
-// ofExitCode is what is left to say of a mover that left no Result. ExitInvalidTask is also how Go ends in a panic.
-func ofExitCode(code int32) (reason, message string) {
-	switch code {
-	case ExitCancelled:
-		return v1alpha1.ReasonCancelled, "the mover was told to stop"
-	case 137:
-		return v1alpha1.ReasonJobFailed, "the mover was killed"
-	}
-	return v1alpha1.ReasonJobFailed, "the mover ended without a word; look at its pod's log while the pod is there"
 }

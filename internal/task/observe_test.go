@@ -83,17 +83,27 @@ func TestObserve(t *testing.T) {
 		reason string
 		result bool
 	}{
-		"a new Job without a pod waits":              {job: jobWith(), state: task.StateWaiting},
-		"a Job that gets no pod in five minutes":     {job: jobWith(), after: 6 * time.Minute, state: task.StateFailed, reason: v1alpha1.ReasonJobFailed},
-		"a pod that is pulling":                      {job: jobWith(), pod: podWaits("ContainerCreating"), after: time.Hour, state: task.StateWaiting},
-		"an image that can't be pulled for a minute": {job: jobWith(), pod: podWaits("ImagePullBackOff"), after: time.Minute, state: task.StateWaiting},
-		"an image that can't be pulled for longer":   {job: jobWith(), pod: podWaits("ErrImagePull"), after: 3 * time.Minute, state: task.StateFailed, reason: v1alpha1.ReasonImagePullFailed},
-		"a container that can't be made":             {job: jobWith(), pod: podWaits("CreateContainerConfigError"), after: 3 * time.Minute, state: task.StateFailed, reason: v1alpha1.ReasonJobFailed},
-		"a pod without a node for a while":           {job: jobWith(), pod: podCondition(corev1.PodScheduled, corev1.ConditionFalse, "Unschedulable"), after: 4 * time.Minute, state: task.StateWaiting},
-		"a pod without a node for too long":          {job: jobWith(), pod: podCondition(corev1.PodScheduled, corev1.ConditionFalse, "Unschedulable"), after: 6 * time.Minute, state: task.StateFailed, reason: v1alpha1.ReasonUnschedulable},
-		"a pod that runs":                            {job: jobWith(), pod: running, after: time.Hour, state: task.StateRunning},
-		"a node that is silent for a while":          {job: jobWith(), pod: both(running, podCondition(corev1.PodReady, corev1.ConditionUnknown, "")), after: time.Minute, state: task.StateRunning},
-		"a node that is silent for too long":         {job: jobWith(), pod: both(running, podCondition(corev1.PodReady, corev1.ConditionFalse, "NodeNotReady")), after: 6 * time.Minute, state: task.StateFailed, reason: v1alpha1.ReasonNodeLost},
+		"a new Job without a pod waits":                       {job: jobWith(), state: task.StateWaiting},
+		"a Job that gets no pod in five minutes":              {job: jobWith(), after: 6 * time.Minute, state: task.StateFailed, reason: v1alpha1.ReasonJobFailed},
+		"a pod that is pulling":                               {job: jobWith(), pod: podWaits("ContainerCreating"), after: time.Hour, state: task.StateWaiting},
+		"an image that can't be pulled for a minute":          {job: jobWith(), pod: podWaits("ImagePullBackOff"), after: time.Minute, state: task.StateWaiting},
+		"an image that can't be pulled for longer":            {job: jobWith(), pod: podWaits("ErrImagePull"), after: 3 * time.Minute, state: task.StateFailed, reason: v1alpha1.ReasonImagePullFailed},
+		"a container that can't be made":                      {job: jobWith(), pod: podWaits("CreateContainerConfigError"), after: 3 * time.Minute, state: task.StateFailed, reason: v1alpha1.ReasonJobFailed},
+		"a node that has not mounted the volumes for a while": {job: jobWith(), pod: both(podWaits("ContainerCreating"), podCondition(corev1.PodReadyToStartContainers, corev1.ConditionFalse, "")), after: 14 * time.Minute, state: task.StateWaiting},
+		"a node that can't mount the volumes":                 {job: jobWith(), pod: both(podWaits("ContainerCreating"), podCondition(corev1.PodReadyToStartContainers, corev1.ConditionFalse, "")), after: 16 * time.Minute, state: task.StateFailed, reason: v1alpha1.ReasonJobFailed},
+		"a pull that takes long":                              {job: jobWith(), pod: both(podWaits("ContainerCreating"), podCondition(corev1.PodReadyToStartContainers, corev1.ConditionTrue, "")), after: time.Hour, state: task.StateWaiting},
+		"an image that can't be pulled once the volumes are mounted, late": {job: jobWith(), pod: both(podWaits("ErrImagePull"), func(p *corev1.Pod) {
+			p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{
+				Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(began.Add(3 * time.Minute)),
+			})
+		}), after: 4 * time.Minute, state: task.StateWaiting},
+		"a pod that has not started and can't be deleted": {job: jobWith(), pod: both(podWaits("ContainerCreating"), func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(began)) }), after: 6 * time.Minute,
+			state: task.StateFailed, reason: v1alpha1.ReasonNodeLost},
+		"a pod without a node for a while":   {job: jobWith(), pod: podCondition(corev1.PodScheduled, corev1.ConditionFalse, "Unschedulable"), after: 4 * time.Minute, state: task.StateWaiting},
+		"a pod without a node for too long":  {job: jobWith(), pod: podCondition(corev1.PodScheduled, corev1.ConditionFalse, "Unschedulable"), after: 6 * time.Minute, state: task.StateFailed, reason: v1alpha1.ReasonUnschedulable},
+		"a pod that runs":                    {job: jobWith(), pod: running, after: time.Hour, state: task.StateRunning},
+		"a node that is silent for a while":  {job: jobWith(), pod: both(running, podCondition(corev1.PodReady, corev1.ConditionUnknown, "")), after: time.Minute, state: task.StateRunning},
+		"a node that is silent for too long": {job: jobWith(), pod: both(running, podCondition(corev1.PodReady, corev1.ConditionFalse, "NodeNotReady")), after: 6 * time.Minute, state: task.StateFailed, reason: v1alpha1.ReasonNodeLost},
 		"a pod that can't be deleted": {job: jobWith(), pod: both(running, func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(began)) }), after: 6 * time.Minute,
 			state: task.StateFailed, reason: v1alpha1.ReasonNodeLost},
 		"a Job that ended well":                           {job: jobWith(ended(batchv1.JobComplete, "")), pod: podEnded(corev1.ContainerStateTerminated{Message: good}), state: task.StateSucceeded, result: true},
@@ -133,4 +143,8 @@ func TestAStateThatEndsByItselfSaysWhenToLookAgain(t *testing.T) {
 	g.Expect(o.Recheck).To(Equal(time.Minute))
 	o = task.Observe(jobWith(), []corev1.Pod{*pod}, began.Add(time.Minute+o.Recheck))
 	g.Expect(o.State).To(Equal(task.StateFailed))
+	pod = podWith(podWaits("ContainerCreating"))
+	podCondition(corev1.PodReadyToStartContainers, corev1.ConditionFalse, "")(pod)
+	o = task.Observe(jobWith(), []corev1.Pod{*pod}, began.Add(time.Minute))
+	g.Expect(o).To(Equal(task.Observation{State: task.StateWaiting, Reason: v1alpha1.ReasonPending, Recheck: 14 * time.Minute}), "every pod begins so")
 }

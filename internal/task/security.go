@@ -4,13 +4,15 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// ErrPrivilegeRequired means that a Job would run as root or mount a host path in a namespace that does not allow it.
+// ErrPrivilegeRequired means that a Job would run as root, mount a host path or leave the container's SELinux domain in a
+// namespace that does not allow it.
 var ErrPrivilegeRequired = errors.New("needs the annotation " + v1alpha1.AnnotationPrivilegedMovers + `: "true" on the Namespace`)
 
 // DefaultUser is the user and group that movers run as where neither the target's pod nor policy says otherwise. It is
@@ -29,6 +31,9 @@ func (b blueprint) securityContexts() (*corev1.PodSecurityContext, *corev1.Secur
 	}
 	if user == 0 && !b.privileged {
 		return nil, nil, fmt.Errorf("runAsUser 0 %w", ErrPrivilegeRequired)
+	}
+	if options := b.security.SELinuxOptions; !b.privileged && !confined(options) {
+		return nil, nil, fmt.Errorf("seLinuxOptions with user, role or type %q %w", options.Type, ErrPrivilegeRequired)
 	}
 	pod := &corev1.PodSecurityContext{
 		RunAsUser: &user, RunAsGroup: &group,
@@ -54,6 +59,14 @@ func (b blueprint) securityContexts() (*corev1.PodSecurityContext, *corev1.Secur
 		container.Capabilities.Add = b.rootCapabilities
 	}
 	return pod, container, nil
+}
+
+// confinedTypes are the SELinux types that the restricted Pod Security profile lets a pod choose.
+var confinedTypes = []string{"", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"}
+
+// confined says whether the restricted Pod Security profile allows the options. A level is always allowed.
+func confined(o *corev1.SELinuxOptions) bool {
+	return o == nil || o.User == "" && o.Role == "" && slices.Contains(confinedTypes, o.Type)
 }
 
 // withGroup adds group where it is missing, in a new slice.
