@@ -46,10 +46,6 @@ type Task struct {
 	// +kubebuilder:validation:Enum=Job
 	Executor string `json:"executor,omitempty"`
 
-	// Singleton is true when one Job does the whole target, false when one Job does each pod or node of it.
-	// +optional
-	Singleton bool `json:"singleton,omitempty"`
-
 	// Parameters that a policy may set.
 	// +optional
 	// +listType=map
@@ -109,8 +105,8 @@ type FunctionSpec struct {
 	Image string `json:"image"`
 
 	// Args of the container. ${name} stands for a parameter of the task or for one of moverImage, namespace,
-	// backupSession, restoreSession, snapshot, invokerKind, invokerName, targetKind, targetName; ${name:=value} and ${name:-value} have a default. Any other name is an
-	// error. No shell reads them.
+	// backupSession, restoreSession, snapshot, invokerKind, invokerName, targetKind, targetName; ${name:=value} and
+	// ${name:-value} have a default. Any other name is an error. No shell reads them.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64

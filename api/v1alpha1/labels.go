@@ -40,8 +40,8 @@ const (
 const (
 	// AnnotationAllowDelete on a PolicySync allows the removal set with this digest.
 	AnnotationAllowDelete = Group + "/allow-delete"
-	// AnnotationPrivilegedMovers on a Namespace, with the value "true", allows movers that run as root or mount host
-	// paths there. Policy can't set it.
+	// AnnotationPrivilegedMovers on a Namespace, with the value "true", allows movers there that run as root, mount host
+	// paths, or have an SELinux user, role or type beyond the restricted Pod Security profile. Policy can't set it.
 	AnnotationPrivilegedMovers = Group + "/privileged-movers"
 	// AnnotationRecord is on the objects of records. No controller acts on an object that has it.
 	AnnotationRecord = Group + "/record"

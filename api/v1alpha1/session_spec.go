@@ -88,7 +88,8 @@ type PodTemplateSpec struct {
 // JobPodSpec shapes a mover's pod.
 type JobPodSpec struct {
 	// SecurityContext of the pod, used where the target's own pods do not say as whom to run. runAsUser 0 needs the
-	// annotation backup.cairn.dev/privileged-movers: "true" on the Namespace.
+	// annotation backup.cairn.dev/privileged-movers: "true" on the Namespace, as does an SELinux user, role or type that the
+	// restricted Pod Security profile does not allow.
 	// +optional
 	SecurityContext *MoverSecurityContext `json:"securityContext,omitempty"`
 

@@ -28,7 +28,8 @@ func addonsPage() ([]byte, error) {
 	var out bytes.Buffer
 	out.WriteString(notice)
 	out.WriteString("# Built-in Addons\n\nA session names an Addon and one of its backup tasks, a RestoreSession one of its restore tasks. " +
-		"They are installed with the CRDs.\n")
+		"They are installed with the CRDs. A StatefulSet is backed up by one Job for each pod, a DaemonSet by one for each node, " +
+		"everything else by one.\n")
 	for _, a := range c.addons {
 		fmt.Fprintf(&out, "\n## %s\n", a.Name)
 		writeTasks(&out, "Backup", a.Spec.BackupTasks)
@@ -44,11 +45,7 @@ func addonsPage() ([]byte, error) {
 
 func writeTasks(out *bytes.Buffer, what string, tasks []v1alpha1.Task) {
 	for _, t := range tasks {
-		jobs := "one Job for each pod or node of the target"
-		if t.Singleton {
-			jobs = "one Job for the whole target"
-		}
-		fmt.Fprintf(out, "\n%s task %s: Function %s, driver %s, %s.\n", what, code(t.Name), code(t.Function), t.Driver, jobs)
+		fmt.Fprintf(out, "\n%s task %s: Function %s, driver %s.\n", what, code(t.Name), code(t.Function), t.Driver)
 		if len(t.Parameters) == 0 {
 			continue
 		}
