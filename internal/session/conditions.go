@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
+	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -14,6 +15,14 @@ import (
 func progress(cs *[]metav1.Condition, reason, message string, generation int64, now time.Time) {
 	set(cs, meta.ReconcilingCondition, metav1.ConditionTrue, reason, message, generation, now)
 	set(cs, meta.ReadyCondition, metav1.ConditionUnknown, reason, message, generation, now)
+}
+
+// waiting is the event that something waits for this, nil when its conditions say so already.
+func waiting(cs []metav1.Condition, reason, message string) *Event {
+	if c := apimeta.FindStatusCondition(cs, meta.ReadyCondition); c != nil && c.Reason == reason && c.Message == shorten(message) {
+		return nil
+	}
+	return &Event{Type: corev1.EventTypeNormal, Reason: reason, Message: message}
 }
 
 // conclude says in conditions how something ended. What did not end well is Stalled: nothing more will come of it.

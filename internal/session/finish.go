@@ -48,7 +48,7 @@ func finishSnapshot(s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, gene
 		}
 		progress(&s.Conditions, v1alpha1.ReasonProgressing, "the backup runs", generation, now)
 		return
-	case failed > 0:
+	case failed > 0, total == 0:
 		s.Phase = v1alpha1.SnapshotFailed
 		reason, message := firstFailure(s.Components)
 		conclude(&s.Conditions, false, reason, message, generation, now)
@@ -63,7 +63,7 @@ func finishSnapshot(s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, gene
 	s.SnapshotTime, s.Size = last, task.FormatSize(size)
 }
 
-// firstFailure is the reason and message of failed components: those of the first by name.
+// firstFailure is the reason and message of failed components: those of the first by name, else that there are none.
 func firstFailure(components map[string]v1alpha1.Component) (reason, message string) {
 	for _, name := range slices.Sorted(maps.Keys(components)) {
 		if c := components[name]; c.Phase == v1alpha1.SnapshotFailed {
@@ -71,7 +71,7 @@ func firstFailure(components map[string]v1alpha1.Component) (reason, message str
 			return reason, fmt.Sprintf("component %s: %s", name, cmp.Or(c.Error, reason))
 		}
 	}
-	return v1alpha1.ReasonFailed, "it failed"
+	return v1alpha1.ReasonNoVolumes, "the target has no volume that is backed up"
 }
 
 // finish derives the run's status from its Snapshots, and ends it when every target ended.

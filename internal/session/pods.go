@@ -60,8 +60,6 @@ func comparePods(a, b corev1.Pod) int {
 	return cmp.Or(cmp.Compare(rank(&a), rank(&b)), strings.Compare(a.Name, b.Name))
 }
 
-func compare(a, b string) int { return strings.Compare(a, b) }
-
 // isMover says whether Cairn made the pod: it holds volumes as others do, but says nothing about the workload.
 func isMover(p *corev1.Pod) bool {
 	return p.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByCairn

@@ -96,7 +96,9 @@ func startRestore(in RestoreInput, d *RestoreDecision) {
 		endRestore(in, d, v1alpha1.RestoreSessionSkipped, v1alpha1.ReasonAlreadyRestored, "the target was filled by an equal restore before")
 	case s.Error != nil && in.Now.Before(until):
 		d.Status.Phase, d.Status.Reason = v1alpha1.RestoreSessionPending, s.Error.Reason
-		progress(&d.Status.Conditions, s.Error.Reason, "waiting: "+s.Error.Message, in.Session.Generation, in.Now)
+		message := "waiting: " + s.Error.Message
+		d.Event = waiting(d.Status.Conditions, s.Error.Reason, message)
+		progress(&d.Status.Conditions, s.Error.Reason, message, in.Session.Generation, in.Now)
 		d.After = min(max(until.Sub(in.Now), time.Second), pollInterval)
 	case s.Error != nil:
 		endRestore(in, d, phaseOfRefusal(s.Error.Reason), s.Error.Reason, s.Error.Message)

@@ -58,8 +58,12 @@ func TestStartOfARestore(t *testing.T) {
 			g.Expect(d.Status.Resolved != nil).To(Equal(tt.phase == restoreRunning))
 			g.Expect(d.Create || d.Stamp).To(BeFalse())
 			g.Expect(d.After > 0).To(Equal(tt.phase == restorePending))
+			g.Expect(d.Event).NotTo(BeNil(), "it is said at once what happened or what it waits for")
 			s.Status = d.Status
 			g.Expect(conditions.IsTrue(s, meta.ReadyCondition)).To(Equal(tt.ready))
+			if tt.phase == restorePending {
+				g.Expect(session.NextRestore(session.RestoreInput{Now: now, Session: s, Start: &tt.start}).Event).To(BeNil(), "and once")
+			}
 		})
 	}
 }

@@ -57,8 +57,7 @@ type runner struct {
 func (r *runner) snapshot(t *v1alpha1.ResolvedTarget, repo *v1alpha1.ResolvedRepository) {
 	snap := r.Snapshots[repo.Snapshot]
 	if snap == nil {
-		// There is a Snapshot, or it can't be made; the run that is being ended makes none.
-		return
+		return // It can't be made, or the run is being ended: finish says so.
 	}
 	status := *snap.Status.DeepCopy()
 	ended := status.Phase.Terminal()
@@ -91,36 +90,6 @@ func (r *runner) snapshot(t *v1alpha1.ResolvedTarget, repo *v1alpha1.ResolvedRep
 	finishSnapshot(&status, t, snap.Generation, r.Now)
 	r.d.Movers[snap.Name] = FormatMovers(wanted)
 	r.d.Snapshots[snap.Name] = status
-}
-
-// host is one host of one Snapshot while it is looked at.
-type host struct {
-	Mover
-	// components of the whole Snapshot.
-	components map[string]v1alpha1.Component
-}
-
-// attempt finds out which attempt counts: the second once it was begun.
-func (h *host) attempt(jobs map[string]Job, movers map[string]string) {
-	second := JobName(h.Repository.Snapshot, h.Host.Name, 2)
-	h.Attempt, h.Name = 1, JobName(h.Repository.Snapshot, h.Host.Name, 1)
-	_, exists := jobs[second]
-	for _, v := range h.Host.Volumes {
-		exists = exists || movers[v.Component] == second
-	}
-	if exists {
-		h.Attempt, h.Name = 2, second
-	}
-}
-
-// pending says whether a component of the host is not terminal, and seen whether its Job was there once.
-func (h *host) pending() (pending, seen bool) {
-	for _, v := range h.Host.Volumes {
-		c, ok := h.components[v.Component]
-		pending = pending || !c.Phase.Terminal()
-		seen = seen || ok && c.Phase != ""
-	}
-	return pending, seen
 }
 
 // host decides about one host: leave it, fill in what its mover reported, make its Job, repeat it, or give it up.
@@ -183,79 +152,6 @@ func (r *runner) giveUp(h *host, reason, message string) {
 	r.d.Verify = true
 }
 
-// refuseClaims fails components whose mover says that they succeeded but names no data: there is nothing to restore.
-func (h *host) refuseClaims() {
-	for _, v := range h.Host.Volumes {
-		if c := h.components[v.Component]; c.Phase == v1alpha1.SnapshotSucceeded && c.ID == "" {
-			h.failOne(v, v1alpha1.ReasonJobFailed, "the mover reported success without naming the data it wrote")
-		}
-	}
-}
-
-// mark remembers in the components that their Job was there: if it is gone later, it was deleted.
-func (h *host) mark() {
-	for _, v := range h.Host.Volumes {
-		if c := h.components[v.Component]; c.Phase == "" {
-			c.Phase = v1alpha1.SnapshotPending
-			c.Path, c.Driver = v.Path, h.Target.Task.Driver
-			h.components[v.Component] = c
-		}
-	}
-}
-
-// report fills in the components that are not terminal from the mover's Result. What a mover that was told to stop had not
-// done stays open: it is the run that is cancelled, not a mover whose pod was evicted or deleted.
-func (h *host) report(result *task.Result) {
-	reported := map[string]task.ComponentResult{}
-	for _, c := range result.Components {
-		reported[c.Name] = c
-	}
-	for _, v := range h.Host.Volumes {
-		if h.components[v.Component].Phase.Terminal() {
-			continue
-		}
-		c, ok := reported[v.Component]
-		if c.Reason == v1alpha1.ReasonCancelled || !ok && failure(result) == v1alpha1.ReasonCancelled {
-			continue
-		}
-		if ok {
-			out := c.Component(h.Target.Task.Driver)
-			out.Path = v.Path
-			if out.Phase == v1alpha1.SnapshotFailed {
-				out.Reason = cmp.Or(out.Reason, result.Reason, v1alpha1.ReasonFailed)
-				out.Error = cmp.Or(out.Error, result.Message)
-			}
-			h.components[v.Component] = out
-			continue
-		}
-		h.failOne(v, cmp.Or(failure(result), v1alpha1.ReasonJobFailed), cmp.Or(result.Message, "the mover said nothing about it"))
-	}
-}
-
-// failure is the reason of a Result that is one.
-func failure(r *task.Result) string {
-	if r.Outcome == task.OutcomeFailed {
-		return r.Reason
-	}
-	return ""
-}
-
-// fail ends every component of the host that is not terminal.
-func (h *host) fail(reason, message string) {
-	for _, v := range h.Host.Volumes {
-		if !h.components[v.Component].Phase.Terminal() {
-			h.failOne(v, reason, message)
-		}
-	}
-}
-
-func (h *host) failOne(v v1alpha1.ResolvedVolume, reason, message string) {
-	c := h.components[v.Component]
-	c.Phase, c.Reason, c.Error, c.Progress = v1alpha1.SnapshotFailed, reason, shorten(message), nil
-	c.Path, c.Driver = v.Path, h.Target.Task.Driver
-	h.components[v.Component] = c
-}
-
 // remove asks for the deletion of a Job that goes on.
 func (r *runner) remove(name string) {
 	if job, ok := r.Jobs[name]; ok && !job.Finished && !slices.Contains(r.d.Delete, name) {
@@ -282,7 +178,7 @@ func (r *runner) cancel() {
 		r.d.After = min(until.Sub(r.Now), 5*time.Second)
 		return
 	}
-	r.busy = 0
+	r.busy, r.d.Verify = 0, true
 	targets := r.Session.Status.Resolved.Targets
 	for i := range targets {
 		for j := range targets[i].Repositories {

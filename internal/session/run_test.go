@@ -134,3 +134,12 @@ func TestASuccessThatNamesNoDataIsNone(t *testing.T) {
 		})
 	}
 }
+
+func TestATargetWithoutVolumesIsNoSuccess(t *testing.T) {
+	g := NewWithT(t)
+	f := frozen(target("a"))
+	d := f.decide()
+	g.Expect(d.Snapshots["snap-a"].Phase).To(Equal(v1alpha1.SnapshotFailed))
+	g.Expect(d.Status.Phase).To(Equal(backupFailed))
+	g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonNoVolumes))
+}

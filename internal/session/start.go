@@ -54,9 +54,10 @@ func waitsFor(now time.Time, s *Start) (*v1alpha1.ResolvedTarget, time.Time) {
 	return nil, time.Time{}
 }
 
-// wait leaves the run Pending.
+// wait leaves the run Pending, and says at once what it waits for.
 func wait(in Input, d *Decision, reason, message string, until time.Time) {
 	d.Status.Phase, d.Status.Reason = v1alpha1.BackupSessionPending, reason
+	d.Event = waiting(d.Status.Conditions, reason, message)
 	progress(&d.Status.Conditions, reason, message, in.Session.Generation, in.Now)
 	if s := in.Start; !s.Deadline.IsZero() && s.Deadline.Before(until) {
 		until = s.Deadline.Add(time.Second)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -65,7 +66,14 @@ func ResolveHosts(t Target) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 	if len(hosts) > maxHosts {
 		return nil, fail(v1alpha1.ReasonInvalidTask, "the target has %d pods; at most %d can be backed up by one run", len(hosts), maxHosts)
 	}
+	components := map[string]bool{}
 	for _, h := range hosts {
+		for _, v := range h.Volumes {
+			if components[v.Component] {
+				return nil, fail(v1alpha1.ReasonInvalidTask, "two volumes of the target would both be component %s: choose one with the parameter paths", v.Component)
+			}
+			components[v.Component] = true
+		}
 		if len(h.Volumes) > maxVolumes {
 			return nil, fail(v1alpha1.ReasonInvalidTask, "%s has %d volumes; at most %d can be backed up: choose some with the parameter paths", h.Name, len(h.Volumes), maxVolumes)
 		}
@@ -196,7 +204,7 @@ func (r *resolver) ofDaemonSet() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedErr
 	if len(hosts) == 0 {
 		return nil, fail(v1alpha1.ReasonNoRunningPod, "no pod of DaemonSet/%s runs", d.Name)
 	}
-	slices.SortFunc(hosts, func(a, b v1alpha1.ResolvedHost) int { return compare(a.Name, b.Name) })
+	slices.SortFunc(hosts, func(a, b v1alpha1.ResolvedHost) int { return strings.Compare(a.Name, b.Name) })
 	return hosts, nil
 }
 

@@ -56,6 +56,15 @@ func pod(name, node string, spec corev1.PodSpec) corev1.Pod {
 	}
 }
 
+// hostPaths has a hostPath of each name.
+func hostPaths(names ...string) corev1.PodSpec {
+	var volumes []corev1.Volume
+	for _, n := range names {
+		volumes = append(volumes, corev1.Volume{Name: n, VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/" + n}}})
+	}
+	return podSpec(volumes...)
+}
+
 func deployment(spec corev1.PodSpec) *appsv1.Deployment {
 	return &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: "web"},
@@ -253,6 +262,13 @@ func TestResolveHosts(t *testing.T) {
 				Pods: []corev1.Pod{pod("agent-y", "node-b", host), pod("agent-x", "node-a", host), pod("agent-z", "node-a", host)},
 			},
 			want: []string{"node-a@node-a: node-a=/var/log", "node-b@node-b: node-b=/var/log"},
+		},
+		"two volumes of a DaemonSet that would be one component": {
+			target: session.Target{
+				DaemonSet: daemonSet(hostPaths("b-c", "c")), Privileged: true,
+				Pods: []corev1.Pod{pod("agent-1", "a", hostPaths("b-c", "c")), pod("agent-2", "a-b", hostPaths("b-c", "c"))},
+			},
+			reason: v1alpha1.ReasonInvalidTask,
 		},
 		"a DaemonSet without pods": {
 			target: session.Target{DaemonSet: daemonSet(host), Privileged: true}, reason: v1alpha1.ReasonNoRunningPod,

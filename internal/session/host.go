@@ -1,0 +1,111 @@
+package session
+
+import (
+	"cmp"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// host is one host of one Snapshot while it is looked at.
+type host struct {
+	Mover
+	// components of the whole Snapshot.
+	components map[string]v1alpha1.Component
+}
+
+// attempt finds out which attempt counts: the second once it was begun.
+func (h *host) attempt(jobs map[string]Job, movers map[string]string) {
+	second := JobName(h.Repository.Snapshot, h.Host.Name, 2)
+	h.Attempt, h.Name = 1, JobName(h.Repository.Snapshot, h.Host.Name, 1)
+	_, exists := jobs[second]
+	for _, v := range h.Host.Volumes {
+		exists = exists || movers[v.Component] == second
+	}
+	if exists {
+		h.Attempt, h.Name = 2, second
+	}
+}
+
+// pending says whether a component of the host is not terminal, and seen whether its Job was there once.
+func (h *host) pending() (pending, seen bool) {
+	for _, v := range h.Host.Volumes {
+		c, ok := h.components[v.Component]
+		pending = pending || !c.Phase.Terminal()
+		seen = seen || ok && c.Phase != ""
+	}
+	return pending, seen
+}
+
+// refuseClaims fails components whose mover says that they succeeded but names no data: there is nothing to restore.
+func (h *host) refuseClaims() {
+	for _, v := range h.Host.Volumes {
+		if c := h.components[v.Component]; c.Phase == v1alpha1.SnapshotSucceeded && c.ID == "" {
+			h.failOne(v, v1alpha1.ReasonJobFailed, "the mover reported success without naming the data it wrote")
+		}
+	}
+}
+
+// mark remembers in the components that their Job was there: if it is gone later, it was deleted.
+func (h *host) mark() {
+	for _, v := range h.Host.Volumes {
+		if c := h.components[v.Component]; c.Phase == "" {
+			c.Phase = v1alpha1.SnapshotPending
+			c.Path, c.Driver = v.Path, h.Target.Task.Driver
+			h.components[v.Component] = c
+		}
+	}
+}
+
+// report fills in the components that are not terminal from the mover's Result. What a mover that was told to stop had not
+// done stays open: it is the run that is cancelled, not a mover whose pod was evicted or deleted.
+func (h *host) report(result *task.Result) {
+	reported := map[string]task.ComponentResult{}
+	for _, c := range result.Components {
+		reported[c.Name] = c
+	}
+	for _, v := range h.Host.Volumes {
+		if h.components[v.Component].Phase.Terminal() {
+			continue
+		}
+		c, ok := reported[v.Component]
+		if c.Reason == v1alpha1.ReasonCancelled || !ok && failure(result) == v1alpha1.ReasonCancelled {
+			continue
+		}
+		if ok {
+			out := c.Component(h.Target.Task.Driver)
+			out.Path = v.Path
+			if out.Phase == v1alpha1.SnapshotFailed {
+				out.Reason = cmp.Or(out.Reason, result.Reason, v1alpha1.ReasonFailed)
+				out.Error = cmp.Or(out.Error, result.Message)
+			}
+			h.components[v.Component] = out
+			continue
+		}
+		h.failOne(v, cmp.Or(failure(result), v1alpha1.ReasonJobFailed), cmp.Or(result.Message, "the mover said nothing about it"))
+	}
+}
+
+// failure is the reason of a Result that is one.
+func failure(r *task.Result) string {
+	if r.Outcome == task.OutcomeFailed {
+		return r.Reason
+	}
+	return ""
+}
+
+// fail ends every component of the host that is not terminal.
+func (h *host) fail(reason, message string) {
+	for _, v := range h.Host.Volumes {
+		if !h.components[v.Component].Phase.Terminal() {
+			h.failOne(v, reason, message)
+		}
+	}
+}
+
+func (h *host) failOne(v v1alpha1.ResolvedVolume, reason, message string) {
+	c := h.components[v.Component]
+	c.Phase, c.Reason, c.Error, c.Progress = v1alpha1.SnapshotFailed, reason, shorten(message), nil
+	c.Path, c.Driver = v.Path, h.Target.Task.Driver
+	h.components[v.Component] = c
+}
