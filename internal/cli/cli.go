@@ -95,7 +95,49 @@ func newRoot(o Options) *cobra.Command {
 		return usagef("%s: see %q", err, cmd.CommandPath()+" --help")
 	})
 	root.AddCommand(newValidate(o), newGet(o), newTrigger(o), newRestore(o), newLedger(o), newVersion(o), exitCodesTopic())
+	root.SetHelpCommand(newHelp(root))
+	root.InitDefaultCompletionCmd()
+	if completion, _, err := root.Find([]string{"completion"}); err == nil { // by itself it takes an unknown shell for none
+		completion.Args = noCommand
+		completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 	return root
+}
+
+// newHelp is cobra's own, but what it does not know is a mistake.
+func newHelp(root *cobra.Command) *cobra.Command {
+	find := func(args []string) (*cobra.Command, error) {
+		cmd, rest, err := root.Find(args)
+		if err != nil || len(rest) > 0 {
+			return nil, usagef("there is no help about %q: %q lists the commands", strings.Join(args, " "), root.CommandPath()+" help")
+		}
+		return cmd, nil
+	}
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about a command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, err := find(args)
+			if err != nil {
+				return err
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		},
+		ValidArgsFunction: func(_ *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			cmd, err := find(args)
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			var out []cobra.Completion
+			for _, c := range cmd.Commands() {
+				if (c.IsAvailableCommand() || c.IsAdditionalHelpTopicCommand()) && strings.HasPrefix(c.Name(), toComplete) {
+					out = append(out, cobra.CompletionWithDesc(c.Name(), c.Short))
+				}
+			}
+			return out, cobra.ShellCompDirectiveNoFileComp
+		},
+	}
 }
 
 // noCommand refuses the arguments of a command that only holds others.

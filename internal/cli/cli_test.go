@@ -25,6 +25,9 @@ func TestExitCodes(t *testing.T) {
 		"users: [{name: u, user: {token: top-secret}}]", "contexts: [{name: c, context: {cluster: c, user: u}}]",
 	}, "\n")), 0o600)).To(Succeed())
 
+	empty := filepath.Join(t.TempDir(), "kubeconfig")
+	NewWithT(t).Expect(os.WriteFile(empty, []byte("apiVersion: v1\nkind: Config\n"), 0o600)).To(Succeed())
+
 	tests := map[string]struct {
 		args string
 		code int
@@ -47,6 +50,11 @@ func TestExitCodes(t *testing.T) {
 		"a ledger and a clone":              {"ledger log --ledger a/b --dir c", 2, "--ledger knows its branch and path: leave out --dir, --branch and --path"},
 		"a url without ledger":              {"ledger log --url https://x", 2, "--url goes with --ledger; for a clone use --dir"},
 		"no commits":                        {"ledger log -n 0", 2, "--limit is a number of commits: 1 or more"},
+		"help about nothing we know":        {"help frobnicate", 2, `there is no help about "frobnicate": "cairn help" lists the commands`},
+		"help about a command of another":   {"help get policies", 0, ""},
+		"completion for an unknown shell":   {"completion tcsh", 2, `there is no "tcsh" in "cairn completion": it has bash, fish, powershell, zsh`},
+		"no cluster at all":                 {"get policies --kubeconfig EMPTY", 1, "no cluster is configured: set --kubeconfig or KUBECONFIG"},
+		"version without any cluster":       {"version --kubeconfig EMPTY", 0, ""},
 		"a cluster that does not answer":    {"get policies --kubeconfig UNREACHABLE", 1, "reach the cluster: dial tcp 127.0.0.1:1: connect: connection refused: check --kubeconfig and --context"},
 		"a context that is not there":       {"get policies --kubeconfig UNREACHABLE --context x", 1, `read the kubeconfig: invalid configuration: context was not found for specified context: x`},
 		"a kubeconfig that is not there":    {"get policies --kubeconfig /nonexistent/k", 1, "read the kubeconfig: stat /nonexistent/k: no such file or directory"},
@@ -56,7 +64,7 @@ func TestExitCodes(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			r := run(t, strings.Fields(strings.ReplaceAll(tt.args, "UNREACHABLE", unreachable))...)
+			r := run(t, strings.Fields(strings.NewReplacer("UNREACHABLE", unreachable, "EMPTY", empty).Replace(tt.args))...)
 			want := ""
 			if tt.err != "" {
 				want = "error: " + tt.err + "\n"

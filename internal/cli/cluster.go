@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -12,7 +13,6 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -62,6 +62,10 @@ func (c *cluster) client() (client.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the kubeconfig: %w", err)
 	}
+	// Without any cluster the library asks this machine, whose refusal would say nothing of the reason.
+	if raw, err := c.flags.ToRawKubeConfigLoader().RawConfig(); err == nil && len(raw.Clusters) == 0 && strings.HasSuffix(config.Host, nowhere) {
+		return nil, errors.New("no cluster is configured: set --kubeconfig or KUBECONFIG")
+	}
 	scheme := runtime.NewScheme()
 	if err := clientgoscheme.AddToScheme(scheme); err != nil {
 		return nil, err
@@ -71,6 +75,9 @@ func (c *cluster) client() (client.Client, error) {
 	}
 	return client.New(config, client.Options{Scheme: scheme})
 }
+
+// nowhere is the server that kubectl's libraries ask where none is configured.
+const nowhere = "localhost:8080"
 
 // both are the client and the namespace.
 func (c *cluster) both() (client.Client, string, error) {
@@ -89,8 +96,6 @@ func explain(err error) string {
 	switch {
 	case errors.As(err, &noKind):
 		return fmt.Sprintf("this cluster does not have the kind %s: install Cairn in it, or choose another cluster with --context", noKind.GroupKind.Kind)
-	case clientcmd.IsEmptyConfig(err):
-		return "no cluster is configured: set --kubeconfig or KUBECONFIG"
 	case apierrors.IsUnauthorized(err):
 		return "the API server does not accept the credentials of the kubeconfig: log in again, or choose another --context"
 	case apierrors.IsForbidden(err):
