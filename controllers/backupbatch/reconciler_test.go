@@ -82,7 +82,9 @@ func TestNoOpReconcileWritesNothing(t *testing.T) {
 			batch := make(t)
 			checkStatus(t, batch)
 			request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(batch)}
+			bed.Quiet(t, batch.Namespace)
 			g.Eventually(func(g Gomega) {
+				g.Expect(bed.Client.Get(t.Context(), request.NamespacedName, batch)).To(Succeed())
 				cached := &v1alpha1.BackupBatch{}
 				g.Expect(bed.Manager.GetClient().Get(t.Context(), request.NamespacedName, cached)).To(Succeed())
 				g.Expect(cached.ResourceVersion).To(Equal(batch.ResourceVersion))
@@ -191,7 +193,7 @@ func TestRemovedTargetKeepsItsData(t *testing.T) {
 		db := childOf(batch, "db")
 		return apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(db), db))
 	}, patience).Should(BeTrue(), "the child goes with its target")
-	g.Expect(events.Of(batch.Namespace)).To(ContainElement(HavePrefix("Normal ChildRemoved removed BackupConfiguration shop-db")))
+	g.Eventually(func() []string { return events.Of(batch.Namespace) }, patience).Should(ContainElement(HavePrefix("Normal ChildRemoved removed BackupConfiguration shop-db")))
 	eventually(t, batch, func(g Gomega) { g.Expect(batch.Status.Targets).To(HaveLen(1)) }, "status follows")
 	repository := &v1alpha1.Repository{}
 	g.Expect(bed.Client.Get(t.Context(), types.NamespacedName{Namespace: batch.Namespace, Name: "db"}, repository)).To(Succeed())
@@ -232,7 +234,7 @@ func TestForeignObjectIsLeftAlone(t *testing.T) {
 func TestInvalidBatchLeavesItsChildrenInForce(t *testing.T) {
 	g := NewWithT(t)
 	batch := working(t)
-	before := bed.Writes(batch.Namespace)
+	before := bed.Quiet(t, batch.Namespace)
 
 	bed.Edit(t, batch, func() {
 		batch.Spec.Targets = batch.Spec.Targets[:1] // The session still names db.
@@ -244,7 +246,7 @@ func TestInvalidBatchLeavesItsChildrenInForce(t *testing.T) {
 	g.Expect(conditions.IsStalled(batch)).To(BeTrue())
 	g.Expect(batch.Status.Targets).To(HaveLen(2), "what is in force is still told")
 	checkStatus(t, batch)
-	g.Expect(events.Of(batch.Namespace)).To(ContainElement(HavePrefix("Warning BackendNotFound")))
+	g.Eventually(func() []string { return events.Of(batch.Namespace) }, patience).Should(ContainElement(HavePrefix("Warning BackendNotFound")))
 	for _, target := range []string{"web", "db"} {
 		child := childOf(batch, target)
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(child), child)).To(Succeed())

@@ -72,7 +72,9 @@ func TestNoOpReconcileWritesNothing(t *testing.T) {
 	configuration := working(t)
 	request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(configuration)}
 	g.Eventually(func(g Gomega) {
+	bed.Quiet(t, configuration.Namespace)
 		cached := &v1alpha1.BackupConfiguration{}
+		g.Expect(bed.Client.Get(t.Context(), request.NamespacedName, configuration)).To(Succeed())
 		g.Expect(bed.Manager.GetClient().Get(t.Context(), request.NamespacedName, cached)).To(Succeed())
 		g.Expect(cached.ResourceVersion).To(Equal(configuration.ResourceVersion))
 	}, patience).Should(Succeed(), "the cache has caught up")
@@ -169,7 +171,7 @@ func TestInvalidPolicyKeepsTheLastGoodSchedule(t *testing.T) {
 	g.Expect(conditions.IsStalled(configuration)).To(BeTrue())
 	g.Expect(conditions.IsFalse(configuration, v1alpha1.ConditionValidationPassed)).To(BeTrue())
 	checkStatus(t, configuration)
-	g.Expect(events.Of(configuration.Namespace)).To(ContainElement(HavePrefix("Warning InvalidSchedule ")))
+	g.Eventually(func() []string { return events.Of(configuration.Namespace) }, patience).Should(ContainElement(HavePrefix("Warning InvalidSchedule ")))
 	cronJob := cronJobOf(configuration, "nightly")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(cronJob), cronJob)).To(Succeed())
 	g.Expect(cronJob.Spec.Schedule).To(Equal("0 2 * * *"))

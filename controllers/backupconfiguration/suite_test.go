@@ -24,7 +24,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-const patience = 15 * time.Second
+const patience = time.Minute
 
 var (
 	bed        testbed.Bed

@@ -86,7 +86,7 @@ func TestBranchThatFluxWatchesIsRefused(t *testing.T) {
 		_, err = w.push(l)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed))
-	}, 10*time.Second, 100*time.Millisecond).Should(Succeed(), "Flux was removed while the manager runs")
+	}, time.Minute, 100*time.Millisecond).Should(Succeed(), "Flux was removed while the manager runs")
 }
 
 func TestFluxRef(t *testing.T) {

@@ -98,7 +98,7 @@ func TestImpersonation(t *testing.T) {
 	r.g.Eventually(func() string { // the API server's authorizer learns of the role a moment later
 		r.reconcile()
 		return r.sync.Status.LastAppliedRevision
-	}, "10s", "100ms").Should(Equal(first))
+	}, "60s", "100ms").Should(Equal(first))
 	r.expectReady(first)
 	r.g.Expect(r.exists(&corev1.ConfigMap{}, "settings")).To(BeTrue())
 
@@ -124,7 +124,7 @@ func TestRightsAndNamespacesComeFirst(t *testing.T) {
 	r.g.Eventually(func() string {
 		r.reconcile()
 		return conditions.GetReason(r.sync, meta.ReadyCondition)
-	}, "10s", "100ms").Should(Equal(v1alpha1.ReasonReconcileSucceeded), "once the binding is known")
+	}, "60s", "100ms").Should(Equal(v1alpha1.ReasonReconcileSucceeded), "once the binding is known")
 	r.expectReady(revision)
 	r.g.Expect(r.Get(t.Context(), types.NamespacedName{Namespace: other, Name: "local"}, &v1alpha1.BackupStorage{})).To(Succeed())
 	r.clock.Step(driftInterval)
@@ -144,7 +144,7 @@ func TestPruneOrder(t *testing.T) {
 	r.g.Eventually(func() string {
 		r.reconcile()
 		return conditions.GetReason(r.sync, meta.ReadyCondition)
-	}, "10s", "100ms").Should(Equal(v1alpha1.ReasonReconcileSucceeded), "once the role is known")
+	}, "60s", "100ms").Should(Equal(v1alpha1.ReasonReconcileSucceeded), "once the role is known")
 
 	var mu sync.Mutex
 	var deleted []string

@@ -122,6 +122,6 @@ func TestTheManagerWatchesRequests(t *testing.T) {
 		_ = r.exists(r.sync, "policy")
 		r.sync.Annotations = map[string]string{meta.ReconcileRequestAnnotation: "now"}
 		return r.Update(t.Context(), r.sync)
-	}).Should(Succeed(), "no status write is under way")
+	}, "30s").Should(Succeed(), "no status write is under way")
 	r.g.Eventually(applied, "30s").Should(Equal(second), "the request is seen before the interval")
 }
