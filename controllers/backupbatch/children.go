@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -133,6 +134,6 @@ func stateOf(child *v1alpha1.BackupConfiguration) (phase, reason string) {
 	case conditions.IsReady(child):
 		return child.Status.Phase, ""
 	default:
-		return child.Status.Phase, conditions.GetReason(child, readyCondition)
+		return child.Status.Phase, conditions.GetReason(child, meta.ReadyCondition)
 	}
 }

@@ -260,6 +260,19 @@ func TestInvalidBatchLeavesItsChildrenInForce(t *testing.T) {
 	}
 }
 
+func TestInvalidBatchLosesTheScheduleOfARemovedSession(t *testing.T) {
+	g := NewWithT(t)
+	batch := working(t)
+	bed.Edit(t, batch, func() {
+		batch.Spec.Sessions[0].Name = "daily"
+		batch.Spec.Sessions[0].Targets[0].Repositories[0].Backend = "mian"
+	})
+	expectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonBackendNotFound, `no backend "mian"`)
+	var cronJobs batchv1.CronJobList
+	g.Expect(bed.Client.List(t.Context(), &cronJobs, client.InNamespace(batch.Namespace))).To(Succeed())
+	g.Expect(cronJobs.Items).To(BeEmpty(), "its runs would all fail: there is no such session")
+}
+
 func TestTargetsReasonsReachTheBatch(t *testing.T) {
 	batch := working(t)
 

@@ -2,36 +2,13 @@ package backupbatch
 
 import (
 	"fmt"
-	"strings"
 
-	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
-	"github.com/fluxcd/pkg/runtime/patch"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kstatus"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
-
-const readyCondition = meta.ReadyCondition
-
-var ownedConditions = []string{
-	meta.ReadyCondition, meta.ReconcilingCondition, meta.StalledCondition, v1alpha1.ConditionValidationPassed,
-}
-
-func patchOptions(manager string) []patch.Option {
-	return []patch.Option{patch.WithOwnedConditions{Conditions: ownedConditions}, patch.WithFieldOwner(manager)}
-}
-
-// maxMessage keeps a condition's message readable; the API server's limit is 32,768.
-const maxMessage = 2048
-
-func joined(messages []string) string {
-	message := strings.Join(messages, "; ")
-	if len(message) > maxMessage {
-		message = strings.ToValidUTF8(message[:maxMessage], "") + " …"
-	}
-	return message
-}
 
 // markInvalid says that the batch can't be expanded or scheduled. What was made of it before stays in force.
 func markInvalid(batch *v1alpha1.BackupBatch, mistakes []policy.Mistake) {
@@ -39,12 +16,10 @@ func markInvalid(batch *v1alpha1.BackupBatch, mistakes []policy.Mistake) {
 	for i, m := range mistakes {
 		messages[i] = m.Field + ": " + m.Message
 	}
-	message := joined(messages)
+	message := kstatus.Join(messages)
 	batch.Status.Phase = v1alpha1.PhaseInvalid
 	conditions.MarkFalse(batch, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationFailed, "%s", message)
-	conditions.MarkFalse(batch, meta.ReadyCondition, mistakes[0].Reason, "%s", message)
-	conditions.Delete(batch, meta.ReconcilingCondition)
-	conditions.MarkStalled(batch, mistakes[0].Reason, "%s", message)
+	kstatus.Stalled(batch, mistakes[0].Reason, message)
 }
 
 // summarize sets phase and conditions of a batch that was expanded, from the state of its targets and sessions. It is
@@ -73,22 +48,15 @@ func summarize(batch *v1alpha1.BackupBatch, sessions []v1alpha1.SessionConfig, c
 		}
 	}
 
-	// A condition is deleted only where it does not hold, so that one that still holds keeps its time.
 	if len(messages) == 0 {
 		batch.Status.Phase = v1alpha1.PhaseReady
-		conditions.Delete(batch, meta.StalledCondition)
-		conditions.Delete(batch, meta.ReconcilingCondition)
-		conditions.MarkTrue(batch, meta.ReadyCondition, v1alpha1.ReasonReady, "every target can be backed up")
+		kstatus.Ready(batch, "every target can be backed up")
 		return
 	}
 	batch.Status.Phase = v1alpha1.PhaseNotReady
-	message := joined(messages)
 	if stalled {
-		conditions.Delete(batch, meta.ReconcilingCondition)
-		conditions.MarkStalled(batch, reason, "%s", message)
+		kstatus.Stalled(batch, reason, kstatus.Join(messages))
 	} else {
-		conditions.Delete(batch, meta.StalledCondition)
-		conditions.MarkReconciling(batch, v1alpha1.ReasonProgressing, "%s", message)
+		kstatus.NotReady(batch, reason, kstatus.Join(messages))
 	}
-	conditions.MarkFalse(batch, meta.ReadyCondition, reason, "%s", message)
 }

@@ -6,19 +6,16 @@ import (
 	"context"
 	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fluxcd/pkg/runtime/conditions"
 	"github.com/fluxcd/pkg/runtime/controller"
-	"github.com/fluxcd/pkg/runtime/patch"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kstatus"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/trigger"
 )
@@ -44,32 +41,15 @@ type Reconciler struct {
 }
 
 // Reconcile brings one BackupConfiguration's Repositories, CronJobs and status up to date.
-func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, retErr error) {
-	start := r.Clock.Now()
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	configuration := &v1alpha1.BackupConfiguration{}
-	if err := r.Get(ctx, req.NamespacedName, configuration); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+	reporter := kstatus.Reporter{
+		Client: r.Client, Events: r.EventRecorder, Metrics: r.Metrics, Clock: r.Clock, FieldManager: r.FieldManager,
+		Owned: []string{v1alpha1.ConditionValidationPassed},
 	}
-	if v1alpha1.HasRecordAnnotation(configuration.Annotations) {
-		return ctrl.Result{}, nil
-	}
-	if !configuration.DeletionTimestamp.IsZero() {
-		r.record(ctx, configuration)
-		return ctrl.Result{}, nil
-	}
-
-	before := configuration.DeepCopy()
-	patcher := patch.NewSerialPatcher(configuration, r.Client)
-	defer func() {
-		if err := patcher.Patch(ctx, configuration, patchOptions(r.FieldManager)...); err != nil {
-			retErr = kerrors.NewAggregate([]error{retErr, client.IgnoreNotFound(err)})
-			return
-		}
-		r.announce(before, configuration)
-		r.record(ctx, configuration)
-		r.RecordDuration(ctx, configuration, start)
-	}()
-	return r.reconcile(ctx, configuration)
+	return reporter.Reconcile(ctx, req.NamespacedName, configuration, func(ctx context.Context) (ctrl.Result, error) {
+		return r.reconcile(ctx, configuration)
+	})
 }
 
 // reconcile does the work and sets the status. An error is one that trying again may mend; the status keeps its last word.
@@ -135,25 +115,6 @@ func (r *Reconciler) keeper() *trigger.Keeper {
 	return &trigger.Keeper{
 		Client: r.Client, Reader: r.APIReader, MoverImage: r.MoverImage, FieldManager: r.FieldManager, EnsureAccess: r.EnsureTrigger,
 	}
-}
-
-// announce tells of a change of readiness, once.
-func (r *Reconciler) announce(before, after *v1alpha1.BackupConfiguration) {
-	was, is := conditions.Get(before, readyCondition), conditions.Get(after, readyCondition)
-	if is == nil || was != nil && was.Status == is.Status && was.Reason == is.Reason && was.Message == is.Message {
-		return
-	}
-	kind := corev1.EventTypeNormal
-	if !conditions.IsReady(after) {
-		kind = corev1.EventTypeWarning
-	}
-	r.Event(after, kind, is.Reason, is.Message)
-}
-
-func (r *Reconciler) record(ctx context.Context, configuration *v1alpha1.BackupConfiguration) {
-	r.RecordReadiness(ctx, configuration)
-	r.RecordReconciling(ctx, configuration)
-	r.RecordStalled(ctx, configuration)
 }
 
 // describe names an object for a sentence.

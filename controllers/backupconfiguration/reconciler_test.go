@@ -6,6 +6,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -71,10 +72,10 @@ func TestNoOpReconcileWritesNothing(t *testing.T) {
 	g := NewWithT(t)
 	configuration := working(t)
 	request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(configuration)}
-	g.Eventually(func(g Gomega) {
 	bed.Quiet(t, configuration.Namespace)
-		cached := &v1alpha1.BackupConfiguration{}
+	g.Eventually(func(g Gomega) {
 		g.Expect(bed.Client.Get(t.Context(), request.NamespacedName, configuration)).To(Succeed())
+		cached := &v1alpha1.BackupConfiguration{}
 		g.Expect(bed.Manager.GetClient().Get(t.Context(), request.NamespacedName, cached)).To(Succeed())
 		g.Expect(cached.ResourceVersion).To(Equal(configuration.ResourceVersion))
 	}, patience).Should(Succeed(), "the cache has caught up")
@@ -106,6 +107,20 @@ func TestCronJobsFollowTheSessions(t *testing.T) {
 		g.Expect(cronJob.Spec.Schedule).To(Equal("0 2 * * *"))
 		g.Expect(cronJob.Spec.JobTemplate.Spec.Template.Spec.Containers[0].Image).To(Equal("mover:test"))
 	}, "an edited CronJob is put right")
+
+	bed.Edit(t, cronJob, func() {
+		cronJob.Spec.TimeZone, cronJob.Spec.StartingDeadlineSeconds = ptr.To("Asia/Tokyo"), ptr.To[int64](1)
+		pod := &cronJob.Spec.JobTemplate.Spec.Template.Spec
+		pod.Containers = append(pod.Containers, corev1.Container{Name: "beside", Image: "evil:latest"})
+		pod.Containers[0].Args = append(pod.Containers[0].Args, "--session=other")
+	})
+	eventually(t, cronJob, func(g Gomega) {
+		g.Expect(cronJob.Spec.TimeZone).To(BeNil())
+		g.Expect(cronJob.Spec.StartingDeadlineSeconds).To(BeNil())
+		g.Expect(cronJob.Spec.JobTemplate.Spec.Template.Spec.Containers).To(HaveLen(1))
+		g.Expect(cronJob.Spec.JobTemplate.Spec.Template.Spec.Containers[0].Args).To(HaveLen(5))
+		g.Expect(cronJob.Spec.Schedule).To(Equal("0 2 * * *"))
+	}, "so is one to which something was added")
 
 	g.Expect(bed.Client.Delete(t.Context(), cronJob)).To(Succeed())
 	eventually(t, cronJob, func(g Gomega) {}, "a deleted CronJob comes back")

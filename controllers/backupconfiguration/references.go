@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
+	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -108,7 +109,7 @@ func (r *Reconciler) checkStorage(ctx context.Context, user string, status *v1al
 		return nil, nil
 	}
 	status.Reason = v1alpha1.ReasonStorageNotReady
-	if reason := conditions.GetReason(storage, readyCondition); reason != "" {
+	if reason := conditions.GetReason(storage, meta.ReadyCondition); reason != "" {
 		status.Reason = reason
 	}
 	return &finding{reason: v1alpha1.ReasonStorageNotReady, message: name + " is not ready: " + status.Reason}, nil

@@ -7,6 +7,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -164,7 +165,7 @@ func TestOlderRepositoryKeepsTheDirectory(t *testing.T) {
 	second.Spec.Sessions[0].Repositories[0].Directory = "shop/uploads/"
 	bed.Create(t, claim(namespace, "uploads"), second)
 
-	expectReason(t, second, v1alpha1.PhaseInvalid, v1alpha1.ReasonDirectoryTaken, "belongs to Repository "+first.Namespace+"/uploads")
+	expectReason(t, second, v1alpha1.PhaseInvalid, v1alpha1.ReasonDirectoryTaken, "Repository "+first.Namespace+"/uploads has th")
 	g.Expect(second.Status.Repositories).To(Equal([]v1alpha1.RepoStatus{{
 		Name: "uploads", Phase: v1alpha1.PhaseNotReady, Reason: v1alpha1.ReasonDirectoryTaken,
 	}}))
@@ -175,7 +176,59 @@ func TestOlderRepositoryKeepsTheDirectory(t *testing.T) {
 
 	repository := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: first.Namespace, Name: "uploads"}}
 	g.Expect(bed.Client.Delete(t.Context(), first)).To(Succeed())
+	g.Eventually(func() bool {
+		return apierrors.IsNotFound(bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(first), first.DeepCopy()))
+	}, patience).Should(BeTrue(), "the controller knows: else it may make the Repository again")
 	g.Expect(bed.Client.Delete(t.Context(), repository)).To(Succeed())
+	makeRepositoryReady(t, namespace, "uploads")
+	expectReason(t, second, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+}
+
+func TestDirectoriesInEachOtherAreRefused(t *testing.T) {
+	first := working(t) // in /shop/uploads
+	for name, test := range map[string]struct{ directory, reason string }{
+		"inside another one":    {"/shop/uploads/old", v1alpha1.ReasonDirectoryTaken},
+		"around another one":    {"shop/", v1alpha1.ReasonDirectoryTaken},
+		"beside another one":    {"/shop/uploads-old", v1alpha1.ReasonRepositoryNotReady},
+		"beside what is around": {"/shopping/uploads", v1alpha1.ReasonRepositoryNotReady},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			namespace := bed.Namespace(t, nil)
+			second := configurationOf(namespace)
+			second.Spec.Backends[0].StorageRef.Namespace = first.Namespace
+			second.Spec.Sessions[0].Repositories[0].Directory = test.directory
+			bed.Create(t, claim(namespace, "uploads"), second)
+			if test.reason != v1alpha1.ReasonDirectoryTaken {
+				expectReason(t, second, v1alpha1.PhaseNotReady, test.reason, "")
+				return
+			}
+			expectReason(t, second, v1alpha1.PhaseInvalid, test.reason, "Repository "+first.Namespace+"/uploads has th")
+			var repositories v1alpha1.RepositoryList
+			g.Expect(bed.Client.List(t.Context(), &repositories, client.InNamespace(namespace))).To(Succeed())
+			g.Expect(repositories.Items).To(BeEmpty(), "the loser's Repository is not made")
+		})
+	}
+	repository := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: first.Namespace, Name: "uploads"}}
+	NewWithT(t).Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed())
+}
+
+// What stands in the way of a directory may go away: those that wait for it must hear of it.
+func TestADirectoryAroundIsUsedWhenTheInnerOneIsGone(t *testing.T) {
+	g := NewWithT(t)
+	first := working(t)
+	namespace := bed.Namespace(t, nil)
+	second := configurationOf(namespace)
+	second.Spec.Backends[0].StorageRef.Namespace = first.Namespace
+	second.Spec.Sessions[0].Repositories[0].Directory = "/shop"
+	bed.Create(t, claim(namespace, "uploads"), second)
+	expectReason(t, second, v1alpha1.PhaseInvalid, v1alpha1.ReasonDirectoryTaken, "one can't lie in another")
+
+	g.Expect(bed.Client.Delete(t.Context(), first)).To(Succeed())
+	g.Eventually(func() bool {
+		return apierrors.IsNotFound(bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(first), first.DeepCopy()))
+	}, patience).Should(BeTrue(), "the controller knows: else it may make the Repository again")
+	g.Expect(bed.Client.Delete(t.Context(), &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: first.Namespace, Name: "uploads"}})).To(Succeed())
 	makeRepositoryReady(t, namespace, "uploads")
 	expectReason(t, second, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 }

@@ -8,10 +8,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/apply"
+	"github.com/cairn-backup/cairn/internal/directory"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -54,15 +56,18 @@ func (r *Reconciler) ensureRepository(ctx context.Context, configuration *v1alph
 		return status, &finding{reason: status.Reason, invalid: true, message: fmt.Sprintf(
 			"%s exists with another target, storage, directory or encryptionSecret, and these never change: give the repository another name", name)}, nil
 	}
-	taker, err := r.directoryTaker(ctx, wanted, actual)
+	judged := wanted
+	if actual != nil {
+		judged = actual
+	}
+	elder, err := directories.Elder(ctx, r.Client, judged)
 	if err != nil {
 		return status, nil, err
 	}
-	if taker != nil {
+	if elder != nil {
 		status.Reason = v1alpha1.ReasonDirectoryTaken
 		return status, &finding{reason: status.Reason, invalid: true, message: fmt.Sprintf(
-			"the directory %q of BackupStorage %s belongs to %s: choose another one",
-			info.Directory, wanted.Spec.StorageRef.Name, describe(v1alpha1.RepositoryKind, taker.Namespace, taker.Name))}, nil
+			"the directory %q can't be used: %s, choose another one", info.Directory, directory.Taken(wanted, elder))}, nil
 	}
 	if actual == nil {
 		if !usable {
@@ -81,7 +86,7 @@ func (r *Reconciler) ensureRepository(ctx context.Context, configuration *v1alph
 		return status, nil, nil
 	}
 	status.Reason = v1alpha1.ReasonRepositoryNotReady
-	if reason := conditions.GetReason(actual, readyCondition); reason != "" {
+	if reason := conditions.GetReason(actual, meta.ReadyCondition); reason != "" {
 		status.Reason = reason
 	}
 	return status, &finding{reason: v1alpha1.ReasonRepositoryNotReady, message: name + " is not ready: " + status.Reason}, nil
@@ -97,24 +102,6 @@ func (r *Reconciler) getRepository(ctx context.Context, wanted *v1alpha1.Reposit
 		}
 		if !apierrors.IsNotFound(err) {
 			return nil, fmt.Errorf("get Repository %s: %w", wanted.Name, err)
-		}
-	}
-	return nil, nil
-}
-
-// directoryTaker is another Repository on the wanted one's directory that came first, or nil.
-func (r *Reconciler) directoryTaker(ctx context.Context, wanted, actual *v1alpha1.Repository) (*v1alpha1.Repository, error) {
-	var list v1alpha1.RepositoryList
-	if err := r.List(ctx, &list, client.MatchingFields{indexDirectory: directoryOf(wanted)}); err != nil {
-		return nil, fmt.Errorf("list Repositories by directory: %w", err)
-	}
-	for i := range list.Items {
-		other := &list.Items[i]
-		if other.Namespace == wanted.Namespace && other.Name == wanted.Name || v1alpha1.HasRecordAnnotation(other.Annotations) {
-			continue
-		}
-		if actual == nil || policy.Older(other, actual) {
-			return other, nil
 		}
 	}
 	return nil, nil
@@ -153,8 +140,4 @@ func meaning(repository *v1alpha1.Repository) v1alpha1.RepositorySpec {
 	}
 	spec.Path = policy.NormalizeDirectory(spec.Path)
 	return spec
-}
-
-func directoryOf(repository *v1alpha1.Repository) string {
-	return policy.DirectoryKey(repository.Namespace, repository.Spec.StorageRef, repository.Spec.Path)
 }

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/directory"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -28,6 +29,7 @@ const (
 	indexAddon      = "backupconfiguration.addon"
 	indexRepository = "backupconfiguration.repository"
 	indexDirectory  = "backupconfiguration.directory"
+	directories     = directory.Index("backupconfiguration.directory")
 )
 
 // SetupWithManager registers the controller, its indexes and its watches.
@@ -40,10 +42,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 			return fmt.Errorf("index BackupConfigurations by %s: %w", field, err)
 		}
 	}
-	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.Repository{}, indexDirectory, func(o client.Object) []string {
-		return []string{directoryOf(o.(*v1alpha1.Repository))}
-	}); err != nil {
-		return fmt.Errorf("index Repositories by directory: %w", err)
+	if err := directories.Register(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
 	}
 
 	written := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{})
@@ -115,7 +115,7 @@ var indexes = map[string]func(*v1alpha1.BackupConfiguration) []string{
 		var keys []string
 		for _, session := range c.Spec.Sessions {
 			for _, repository := range session.Repositories {
-				keys = append(keys, policy.DirectoryKey(c.Namespace, storages[repository.Backend], repository.Directory))
+				keys = append(keys, directory.Entries(policy.DirectoryKeys(c.Namespace, storages[repository.Backend], repository.Directory))...)
 			}
 		}
 		return unique(keys)
@@ -160,12 +160,14 @@ func (r *Reconciler) ofStorage(ctx context.Context, o client.Object) []reconcile
 	return r.requests(ctx, client.MatchingFields{indexStorage: o.GetNamespace() + "/" + o.GetName()})
 }
 
-// ofRepository reaches those that name the Repository and those that want its directory.
+// ofRepository reaches those that name the Repository and those in whose way it stands.
 func (r *Reconciler) ofRepository(ctx context.Context, o client.Object) []reconcile.Request {
 	requests := r.requests(ctx, client.InNamespace(o.GetNamespace()), client.MatchingFields{indexRepository: o.GetName()})
-	for _, request := range r.requests(ctx, client.MatchingFields{indexDirectory: directoryOf(o.(*v1alpha1.Repository))}) {
-		if !slices.Contains(requests, request) {
-			requests = append(requests, request)
+	for _, query := range directory.Queries(directory.Keys(o.(*v1alpha1.Repository))) {
+		for _, request := range r.requests(ctx, client.MatchingFields{indexDirectory: query}) {
+			if !slices.Contains(requests, request) {
+				requests = append(requests, request)
+			}
 		}
 	}
 	return requests

@@ -44,7 +44,7 @@ func TestOfRepositoriesInEachOtherTheOlderWins(t *testing.T) {
 		expect(t, loser, v1alpha1.ReasonDirectoryTaken)
 		g.Expect(conditions.IsStalled(loser)).To(BeTrue())
 		g.Expect(conditions.GetMessage(loser, meta.ReadyCondition)).To(ContainSubstring(
-			`overlaps with "/shop/web", which belongs to Repository ` + older.Namespace + `/web`))
+			"Repository " + older.Namespace + `/web has the directory "/shop/web" already, and one can't lie in another`))
 		var jobs batchv1.JobList
 		g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(loser.Namespace))).To(Succeed())
 		g.Expect(jobs.Items).To(BeEmpty(), "nothing is written into the older one's directory")

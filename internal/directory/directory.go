@@ -95,7 +95,7 @@ func (i Index) Elder(ctx context.Context, reader client.Reader, r *v1alpha1.Repo
 func Taken(r, elder *v1alpha1.Repository) string {
 	name := elder.Namespace + "/" + elder.Name
 	if Keys(r)[0] == Keys(elder)[0] {
-		return fmt.Sprintf("the directory %q belongs to Repository %s", r.Spec.Path, name)
+		return fmt.Sprintf("Repository %s has this directory already", name)
 	}
-	return fmt.Sprintf("the directory %q overlaps with %q, which belongs to Repository %s, and one can't lie in another", r.Spec.Path, elder.Spec.Path, name)
+	return fmt.Sprintf("Repository %s has the directory %q already, and one can't lie in another", name, elder.Spec.Path)
 }

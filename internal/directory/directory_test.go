@@ -47,9 +47,9 @@ func TestQueriesFindWhatOverlaps(t *testing.T) {
 	}
 }
 
-func TestTakenNamesBothDirectories(t *testing.T) {
+func TestTakenNamesTheOther(t *testing.T) {
 	g := NewWithT(t)
-	g.Expect(Taken(repositoryAt("a", "web/"), repositoryAt("b", "/web"))).To(Equal(`the directory "web/" belongs to Repository b/web`))
+	g.Expect(Taken(repositoryAt("a", "web/"), repositoryAt("b", "/web"))).To(Equal("Repository b/web has this directory already"))
 	g.Expect(Taken(repositoryAt("a", "/web/x"), repositoryAt("b", "/web"))).To(Equal(
-		`the directory "/web/x" overlaps with "/web", which belongs to Repository b/web, and one can't lie in another`))
+		`Repository b/web has the directory "/web" already, and one can't lie in another`))
 }

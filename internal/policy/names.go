@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
 // Length limits of the names below. A BackupSession's name is a label value of its Jobs and Snapshots. A CronJob's name
@@ -41,10 +43,11 @@ func ChildName(batch, target string) string {
 	return cut(batch+"-"+target, maxLabelValue, batch, target)
 }
 
-// CronJobName is the name of the CronJob that triggers a session: trigger-<invoker>-<session>. Invokers of different kinds
-// get different names.
+// CronJobName is the name of the CronJob that triggers a session: trigger-<invoker>-<session>, and for a BackupBatch
+// trigger-backupbatch-<invoker>-<session>. Two sessions can share a name ("a" of "b-c" and "a-b" of "c"): whoever makes the
+// CronJob looks whose it is.
 func CronJobName(kind, invoker, session string) string {
-	if kind == "BackupConfiguration" {
+	if kind == v1alpha1.BackupConfigurationKind {
 		return cut("trigger-"+invoker+"-"+session, maxJobName, kind, invoker, session)
 	}
 	return cut("trigger-"+strings.ToLower(kind)+"-"+invoker+"-"+session, maxJobName, kind, invoker, session)

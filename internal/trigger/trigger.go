@@ -125,10 +125,39 @@ func (k *Keeper) ensure(ctx context.Context, invoker client.Object, wanted *batc
 	case !metav1.IsControlledBy(&actual, invoker):
 		return fmt.Errorf("CronJob %s is not the one of session %q, rename one of them: %w",
 			wanted.Name, wanted.Labels[v1alpha1.LabelSession], errNameConflict)
-	case !apply.MetadataDiffers(&actual, wanted) && equality.Semantic.DeepDerivative(wanted.Spec, actual.Spec):
+	case !apply.MetadataDiffers(&actual, wanted) && equality.Semantic.DeepDerivative(wanted.Spec, actual.Spec) && !hasMore(&actual.Spec, &wanted.Spec):
 		return nil
 	default:
 		wanted.UID = actual.UID
 	}
-	return apply.Object(ctx, k.Client, k.FieldManager, wanted)
+	spec := wanted.Spec.DeepCopy()
+	if err := apply.Object(ctx, k.Client, k.FieldManager, wanted); err != nil {
+		return err
+	}
+	if !hasMore(&wanted.Spec, spec) {
+		return nil
+	}
+	// What somebody added beside our fields is theirs, and an apply does not remove it.
+	applied := wanted.DeepCopy()
+	wanted.Spec = *spec
+	if err := k.Client.Patch(ctx, wanted, client.MergeFrom(applied), client.FieldOwner(k.FieldManager)); err != nil {
+		return fmt.Errorf("revert CronJob %s: %w", wanted.Name, err)
+	}
+	return nil
+}
+
+// hasMore says whether a CronJob has what we leave out and what changes when its pods run, as what, or beside what. The
+// API server's defaults and what decides on the node are no such things.
+func hasMore(actual, wanted *batchv1.CronJobSpec) bool {
+	a, w := &actual.JobTemplate.Spec.Template.Spec, &wanted.JobTemplate.Spec.Template.Spec
+	more := actual.TimeZone != nil && wanted.TimeZone == nil ||
+		actual.StartingDeadlineSeconds != nil && wanted.StartingDeadlineSeconds == nil ||
+		len(a.Containers) > len(w.Containers) || len(a.InitContainers) > len(w.InitContainers) || len(a.Volumes) > len(w.Volumes) ||
+		a.HostNetwork && !w.HostNetwork || a.HostPID && !w.HostPID || a.HostIPC && !w.HostIPC
+	for i := range min(len(a.Containers), len(w.Containers)) {
+		is, should := &a.Containers[i], &w.Containers[i]
+		more = more || len(is.Command) > len(should.Command) || len(is.Args) > len(should.Args) ||
+			len(is.Env) > len(should.Env) || len(is.EnvFrom) > len(should.EnvFrom)
+	}
+	return more
 }
