@@ -16,6 +16,9 @@ func WithoutWaiting(d Driver) Driver {
 	return d
 }
 
+// RemoveLeftovers of a blob's file.
+var RemoveLeftovers = removeLeftovers
+
 // The encodings, for the fuzz tests.
 var (
 	EncodeName = encodeName

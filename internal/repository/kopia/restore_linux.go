@@ -45,9 +45,7 @@ func (e *repoEngine) Restore(ctx context.Context, id, target string, opt reposit
 	if de.Type == snapshot.EntryTypeDirectory {
 		err = r.dir(ctx, fd, "", de)
 	} else {
-		recs, _ := e.attrsAt(ctx, man.RootEntry, opt.Path)
-		name, _ := decodeName(de.Name)
-		r.entry(ctx, fd, "", name, de, recs[name])
+		err = r.one(ctx, fd, man.RootEntry, de)
 	}
 	res := r.result()
 	switch {
@@ -58,7 +56,24 @@ func (e *repoEngine) Restore(ctx context.Context, id, target string, opt reposit
 	case r.failed.Load() > 0:
 		return res, restoreError(r.firstErr)
 	}
+	// The disk may be behind with what was written, and have no room for it: only this would tell.
+	if err := unix.Syncfs(fd); err != nil {
+		return res, restoreError(fmt.Errorf("bring %s to the disk: %w", target, err))
+	}
 	return res, nil
+}
+
+// one restores an entry that is not a directory, with what its directory knows of it.
+func (r *restorer) one(ctx context.Context, fd int, root, de *snapshot.DirEntry) error {
+	recs, err := r.e.attrsAt(ctx, root, r.opt.Path)
+	if err != nil {
+		return err
+	}
+	name, err := decodeName(de.Name)
+	if err != nil {
+		return err
+	}
+	return r.entry(ctx, fd, "", name, de, recs[name])
 }
 
 // restoreError tells the target from the repository.

@@ -50,5 +50,9 @@ func openLocal(ctx context.Context, l repository.Local, create bool) (blob.Stora
 		return nil, &repository.Error{Op: "open storage", Kind: repository.ErrNotInitialized, Err: err}
 	}
 	// Movers of different users may share the volume: the umask of the process decides what the group may.
-	return filesystem.New(ctx, &filesystem.Options{Path: dir, FileMode: 0o660, DirectoryMode: 0o770}, create)
+	st, err := filesystem.New(ctx, &filesystem.Options{Path: dir, FileMode: 0o660, DirectoryMode: 0o770}, create)
+	if err != nil {
+		return nil, err
+	}
+	return newLocalStorage(st, l.Path, dir)
 }

@@ -1,0 +1,107 @@
+package kopia_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/repository/enginetest"
+	"github.com/cairn-backup/cairn/internal/repository/kopia"
+)
+
+// memory mounts a file system of so many bytes of memory. Needs root.
+func memory(t testing.TB, options string) string {
+	t.Helper()
+	needs(t)
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
+		t.Skipf("needs the right to mount: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	return dir
+}
+
+// thinDisk mounts an ext4 of 200 MiB for which only room bytes are really there, as on a thin volume or a
+// network disk that fails: write(2) succeeds, and what it wrote never reaches the disk.
+func thinDisk(t testing.TB, room string) string {
+	t.Helper()
+	needs(t, "mkfs.ext4", "losetup", "mount")
+	image, dir := filepath.Join(memory(t, "size="+room), "image"), t.TempDir()
+	NewWithT(t).Expect(os.WriteFile(image, nil, 0o600)).To(Succeed())
+	NewWithT(t).Expect(os.Truncate(image, 200<<20)).To(Succeed())
+	run(t, "mkfs.ext4", "-q", "-O", "^has_journal", image)
+	if out, err := exec.CommandContext(t.Context(), "mount", "-o", "loop", image, dir).CombinedOutput(); err != nil {
+		t.Skipf("needs loop devices: %s", out)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	return dir
+}
+
+// TestADiskThatTakesNoMore: what a write reported is not yet on the disk. Neither a backup into such a volume
+// nor a restore into it may pass for done.
+func TestADiskThatTakesNoMore(t *testing.T) {
+	t.Parallel()
+	src := t.TempDir()
+	enginetest.Incompressible(t, src, 30, 2<<20)
+	source := repository.Source{Name: "d", Dir: src}
+	t.Run("of the repository", func(t *testing.T) {
+		t.Parallel()
+		g, ctx := NewWithT(t), t.Context()
+		r := enginetest.Repo(t, repository.Storage{Local: &repository.Local{Path: thinDisk(t, "30m"), Prefix: "x/kopia"}})
+		g.Expect(kopia.Driver{}.Init(ctx, r)).To(Succeed())
+		_, err := enginetest.Open(t, kopia.Driver{}, r).Backup(ctx, source, repository.BackupOptions{})
+		g.Expect(err).To(HaveOccurred())
+	})
+	t.Run("of the target", func(t *testing.T) {
+		t.Parallel()
+		g, ctx := NewWithT(t), t.Context()
+		e := enginetest.Open(t, kopia.Driver{}, initialized(t))
+		s, err := e.Backup(ctx, source, repository.BackupOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		_, err = e.Restore(ctx, s.ID, thinDisk(t, "30m"), repository.RestoreOptions{})
+		g.Expect(err).To(MatchError(repository.ErrTarget))
+	})
+}
+
+func TestLeftoversOfABlobGoWithoutTheOthers(t *testing.T) {
+	t.Parallel()
+	g, dir := NewWithT(t), t.TempDir()
+	for _, name := range []string{"abc.f.tmp.1", "abc.f.tmp.2", "abcd.f.tmp.1", "abc.f", "b.f.tmp.1"} {
+		g.Expect(os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600)).To(Succeed())
+	}
+	kopia.RemoveLeftovers(filepath.Join(dir, "abc.f"))
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(left).To(ConsistOf(HaveSuffix("/abcd.f.tmp.1"), HaveSuffix("/abc.f"), HaveSuffix("/b.f.tmp.1")))
+}
+
+// TestAFullVolume: the error says so, and the room that was left is free again afterwards.
+func TestAFullVolume(t *testing.T) {
+	t.Parallel()
+	g, ctx, src := NewWithT(t), t.Context(), t.TempDir()
+	enginetest.Incompressible(t, src, 30, 2<<20)
+	r := enginetest.Repo(t, repository.Storage{Local: &repository.Local{Path: memory(t, "size=30m"), Prefix: "x/kopia"}})
+	g.Expect(kopia.Driver{}.Init(ctx, r)).To(Succeed())
+	e := enginetest.Open(t, kopia.Driver{}, r)
+	_, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
+	g.Expect(err).To(MatchError(repository.ErrStorageFull))
+	g.Expect(e.List(ctx, "")).To(BeEmpty())
+	g.Expect(filepath.WalkDir(r.Storage.Local.Path, func(p string, _ fs.DirEntry, err error) error {
+		if strings.Contains(p, ".tmp.") {
+			err = errors.Join(err, errors.New("left behind: "+p))
+		}
+		return err
+	})).To(Succeed())
+	small := t.TempDir()
+	enginetest.Tree(t, small, 5)
+	_, err = e.Backup(ctx, repository.Source{Name: "small", Dir: small}, repository.BackupOptions{})
+	g.Expect(err).NotTo(HaveOccurred(), "what is small still fits")
+}
