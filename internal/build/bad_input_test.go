@@ -1,6 +1,7 @@
 package build_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -46,6 +47,13 @@ spec:
       addon: {name: pvc-addon, tasks: [{name: logical-backup}]}
       repositories: [{name: web, backend: main, directory: /web, encryptionSecret: {name: enc}}]
 `
+	laughs := files{"l0/kustomization.yaml": "resources: [s.yaml]\n", "l0/s.yaml": storage("s")}
+	for i := 1; i <= 40; i++ {
+		laughs[fmt.Sprintf("l%d/kustomization.yaml", i)] = fmt.Sprintf("resources: [../l%da, ../l%db]\n", i, i)
+		for _, side := range []string{"a", "b"} {
+			laughs[fmt.Sprintf("l%d%s/kustomization.yaml", i, side)] = fmt.Sprintf("namePrefix: %s-\nresources: [../l%d]\n", side, i-1)
+		}
+	}
 	cases := map[string]struct {
 		files    files
 		path     string
@@ -103,24 +111,35 @@ spec:
 		"kustomize fails":              {files: files{"kustomization.yaml": "resources: [a.yaml]\npatches:\n- target: {kind: BackupStorage}\n  patch: |-\n    - op: remove\n      path: /spec/nothing\n", "a.yaml": storage("s")}, file: "kustomization.yaml", says: "kustomize can't build this"},
 		"unknown field behind a base": {files: files{"kustomization.yaml": "namePrefix: eu-\nresources: [base]\n", "base/kustomization.yaml": "resources: [x.yaml]\n", "base/x.yaml": storage("t") + "---\n" + replace(t, c, "scheduler:", "scheduel:")},
 			file: "base/x.yaml", document: 2, line: 22, field: "spec.sessions[0].scheduel", says: "unknown field"},
-		"alias bomb":                         {files: files{"a.yaml": bomb}, file: "a.yaml", document: 1, says: "aliases"},
-		"alias bomb in a base":               {files: files{"kustomization.yaml": "resources: [a.yaml]\n", "a.yaml": bomb}, file: "a.yaml", document: 1, says: "aliases"},
-		"alias bomb in a patch":              {files: files{"kustomization.yaml": "resources: [b.yaml]\npatches:\n- patch: |-\n" + indent(bomb), "b.yaml": storage("s")}, file: "kustomization.yaml", document: 1, line: 2, field: "patches", says: "aliases"},
-		"alias of itself":                    {files: files{"a.yaml": "a: &a [*a]\n"}, file: "a.yaml", document: 1, line: 1, says: "refers to itself"},
-		"file of 11 MiB":                     {files: files{"a.yaml": "#" + strings.Repeat("x", 11<<20)}, file: "a.yaml", says: "larger than 10485760 bytes"},
-		"too many values":                    {files: files{"a.yaml": strings.Repeat("a: b\n", 300_000)}, file: "a.yaml", says: "too many values"},
-		"nested too deep":                    {files: files{"a.yaml": strings.Repeat("[", 100) + strings.Repeat("]", 100)}, file: "a.yaml", document: 1, line: 1, says: "nested more than 64 levels"},
-		"binary file":                        {files: files{"a.yaml": "kind: x\n\x7fELF\x00\x01\x02\xfe"}, file: "a.yaml", line: 2, says: "is binary"},
-		"UTF-16 file":                        {files: files{"a.yaml": utf16}, file: "a.yaml", line: 1, says: "is UTF-16"},
-		"UTF-16 file without BOM":            {files: files{"a.yaml": utf16[2:]}, file: "a.yaml", line: 1, says: "is UTF-16"},
-		"merge conflict":                     {files: files{"a.yaml": storage("s") + "<<<<<<< HEAD\n  a: b\n=======\n  a: c\n>>>>>>> main\n"}, file: "a.yaml", line: 10, says: "merge conflict"},
-		"KubeStash apiVersion":               {files: files{"a.yaml": replace(t, c, "backup.cairn.dev", "core.kubestash.com")}, file: "a.yaml", document: 1, line: 1, field: "apiVersion", says: "of KubeStash: set it to backup.cairn.dev/v1alpha1 and check the fields of this BackupConfiguration"},
-		"KubeStash storage":                  {files: files{"a.yaml": replace(t, storage("s"), "backup.cairn.dev", "storage.kubestash.com")}, file: "a.yaml", document: 1, line: 1, field: "apiVersion", says: "of this BackupStorage"},
-		"Stash apiVersion":                   {files: files{"a.yaml": replace(t, c, "backup.cairn.dev/v1alpha1", "stash.appscode.com/v1beta1")}, file: "a.yaml", document: 1, line: 1, field: "apiVersion", says: "of Stash"},
-		"Stash kind we lack":                 {files: files{"a.yaml": "apiVersion: stash.appscode.com/v1alpha1\nkind: Recovery\nmetadata: {name: x}\n"}, file: "a.yaml", document: 1, line: 1, field: "apiVersion", says: "Cairn has no kind Recovery"},
-		"cron that does not parse":           {files: files{"a.yaml": replace(t, c, "0 2 * * *", "0 25 * * *"), "s.yaml": storage("local")}, file: "a.yaml", document: 1, line: 12, field: "spec.sessions[0].scheduler.schedule"},
-		"cron that never fires":              {files: files{"a.yaml": replace(t, c, "0 2 * * *", "0 0 30 2 *"), "s.yaml": storage("local")}, file: "a.yaml", document: 1, line: 12, field: "spec.sessions[0].scheduler.schedule"},
-		"one directory for two":              {files: files{"a.yaml": c, "b.yaml": replace(t, configuration("other"), "directory: /other", "directory: uploads/"), "s.yaml": storage("local")}, file: "b.yaml", document: 1, line: 17, field: "spec.sessions[0].repositories[0].directory"},
+		"alias bomb":               {files: files{"a.yaml": bomb}, file: "a.yaml", document: 1, says: "aliases"},
+		"alias bomb in a base":     {files: files{"kustomization.yaml": "resources: [a.yaml]\n", "a.yaml": bomb}, file: "a.yaml", document: 1, says: "aliases"},
+		"alias bomb in a patch":    {files: files{"kustomization.yaml": "resources: [b.yaml]\npatches:\n- patch: |-\n" + indent(bomb), "b.yaml": storage("s")}, file: "kustomization.yaml", document: 1, line: 2, field: "patches", says: "aliases"},
+		"alias of itself":          {files: files{"a.yaml": "a: &a [*a]\n"}, file: "a.yaml", document: 1, line: 1, says: "refers to itself"},
+		"file of 11 MiB":           {files: files{"a.yaml": "#" + strings.Repeat("x", 11<<20)}, file: "a.yaml", says: "larger than 10485760 bytes"},
+		"too many values":          {files: files{"a.yaml": strings.Repeat("a: b\n", 300_000)}, file: "a.yaml", says: "too many values"},
+		"nested too deep":          {files: files{"a.yaml": strings.Repeat("[", 100) + strings.Repeat("]", 100)}, file: "a.yaml", document: 1, line: 1, says: "nested more than 64 levels"},
+		"binary file":              {files: files{"a.yaml": "kind: x\n\x7fELF\x00\x01\x02\xfe"}, file: "a.yaml", line: 2, says: "is binary"},
+		"UTF-16 file":              {files: files{"a.yaml": utf16}, file: "a.yaml", line: 1, says: "is UTF-16"},
+		"UTF-16 file without BOM":  {files: files{"a.yaml": utf16[2:]}, file: "a.yaml", line: 1, says: "is UTF-16"},
+		"merge conflict":           {files: files{"a.yaml": storage("s") + "<<<<<<< HEAD\n  a: b\n=======\n  a: c\n>>>>>>> main\n"}, file: "a.yaml", line: 10, says: "merge conflict"},
+		"KubeStash apiVersion":     {files: files{"a.yaml": replace(t, c, "backup.cairn.dev", "core.kubestash.com")}, file: "a.yaml", document: 1, line: 1, field: "apiVersion", says: "of KubeStash: set it to backup.cairn.dev/v1alpha1 and check the fields of this BackupConfiguration"},
+		"KubeStash storage":        {files: files{"a.yaml": replace(t, storage("s"), "backup.cairn.dev", "storage.kubestash.com")}, file: "a.yaml", document: 1, line: 1, field: "apiVersion", says: "of this BackupStorage"},
+		"Stash apiVersion":         {files: files{"a.yaml": replace(t, c, "backup.cairn.dev/v1alpha1", "stash.appscode.com/v1beta1")}, file: "a.yaml", document: 1, line: 1, field: "apiVersion", says: "of Stash"},
+		"Stash kind we lack":       {files: files{"a.yaml": "apiVersion: stash.appscode.com/v1alpha1\nkind: Recovery\nmetadata: {name: x}\n"}, file: "a.yaml", document: 1, line: 1, field: "apiVersion", says: "Cairn has no kind Recovery"},
+		"cron that does not parse": {files: files{"a.yaml": replace(t, c, "0 2 * * *", "0 25 * * *"), "s.yaml": storage("local")}, file: "a.yaml", document: 1, line: 12, field: "spec.sessions[0].scheduler.schedule"},
+		"cron that never fires":    {files: files{"a.yaml": replace(t, c, "0 2 * * *", "0 0 30 2 *"), "s.yaml": storage("local")}, file: "a.yaml", document: 1, line: 12, field: "spec.sessions[0].scheduler.schedule"},
+		"one directory for two":    {files: files{"a.yaml": c, "b.yaml": replace(t, configuration("other"), "directory: /other", "directory: uploads/"), "s.yaml": storage("local")}, file: "b.yaml", document: 1, line: 17, field: "spec.sessions[0].repositories[0].directory"},
+		"unknown backend":          {files: files{"a.yaml": replace(t, c, "backend: main", "backend: nope")}, file: "a.yaml", document: 1, line: 16, field: "spec.sessions[0].repositories[0].backend", says: `spec.backends has no backend "nope": it has main`},
+		"unknown task": {files: files{"a.yaml": replace(t, c, "logical-backup", "nope"), "s.yaml": storage("local"), "z.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: Addon\nmetadata: {name: pvc-addon}\nspec: {backupTasks: [{name: logical-backup, function: f, driver: Kopia, executor: Job}]}\n"}, opts: &build.Options{Namespace: "shop"},
+			file: "a.yaml", document: 1, line: 13, field: "spec.sessions[0].addon.tasks[0].name", says: `has no backup task "nope"`},
+		"unknown backend of a batch":         {files: files{"a.yaml": replace(t, replace(t, replace(t, replace(t, batch, "backend: main", "backend: nope"), "  - {name: web, appRef: {kind: PersistentVolumeClaim, name: web2}}\n", ""), "    targets:", "    scheduler: {schedule: \"0 2 * * *\"}\n    targets:"), "name: nightly", "name: hourly"), "s.yaml": storage("local")}, file: "a.yaml", document: 1, line: 17, field: "spec.sessions[0].targets[0].repositories[0].backend", says: `spec.backends has no backend "nope"`},
+		"kustomization below a plain one":    {files: files{"a.yaml": storage("a"), "b/kustomization.yml": "resources: [s.yaml]\n", "b/s.yaml": storage("s")}, file: "b/kustomization.yml", says: "is a kustomization below a directory that has none"},
+		"owner reference":                    {files: files{"a.yaml": replace(t, storage("s"), "  name: s", "  name: s\n  ownerReferences: [{apiVersion: v1, kind: Pod, name: x, uid: a, controller: true}]")}, file: "a.yaml", document: 1, line: 5, field: "metadata.ownerReferences", says: "would delete the object together with another one"},
+		"finalizer":                          {files: files{"a.yaml": replace(t, storage("s"), "  name: s", "  name: s\n  finalizers: [backup.cairn.dev/record]")}, file: "a.yaml", document: 1, line: 5, field: "metadata.finalizers", says: "could never remove them"},
+		"duplicate key of a patch":           {files: files{"kustomization.yaml": "resources: [a.yaml]\npatches:\n- path: p.yaml\n", "a.yaml": storage("s"), "p.yaml": storage("s") + "spec: {}\n"}, file: "p.yaml", document: 1, line: 10, field: "spec", says: "key is there twice, first in line 5"},
+		"duplicate key of patch and file":    {files: files{"kustomization.yaml": "components: [c]\nresources: [a.yaml]\n", "c/kustomization.yaml": "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\npatches: [{path: ../a.yaml}]\n", "a.yaml": storage("s") + "spec: {}\n"}, file: "a.yaml", document: 1, line: 10, field: "spec", says: "key is there twice"},
+		"bases that double with every level": {files: laughs, path: "l40", file: "l40/kustomization.yaml", says: "with each base counted as often as it is included"},
+		"field of a long name":               {files: files{"a.yaml": storage("s") + "  \"" + strings.Repeat("k", 1_000) + "\": 1\n"}, file: "a.yaml", document: 1, line: 10, field: "spec." + strings.Repeat("k", 495) + "...", says: "unknown field"},
 		"batch with two targets of one name": {files: files{"a.yaml": batch, "s.yaml": storage("local")}, file: "a.yaml", document: 1, line: 11, field: "spec.targets[1]", says: "is there twice"},
 	}
 	for name, tc := range cases {

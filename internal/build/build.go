@@ -84,9 +84,11 @@ type builder struct {
 	root      *os.Root
 	opts      Options
 	findings  []policy.Finding
+	dropped   int // findings beyond maxFindings
 	bytes     int64
 	files     int
 	documents int
+	nodes     int
 }
 
 func (b *builder) build(raw string) []Object {
@@ -135,4 +137,8 @@ type source struct {
 	file     string
 	document int
 	node     *yaml.Node
+}
+
+func (s source) from() document {
+	return document{file: s.file, number: s.document, node: s.node}
 }

@@ -2,6 +2,7 @@ package build_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -177,6 +178,7 @@ func TestLimits(t *testing.T) {
 		"documents": {build.Limits{Documents: 2}, "one document too many"},
 		"depth":     {build.Limits{Depth: 3}, "nested more than 3 levels"},
 		"nodes":     {build.Limits{Nodes: 10}, "more than 10 values"},
+		"all nodes": {build.Limits{AllNodes: 52}, "b.yaml:10: document 2: document brings the directory over 52 values"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			opts := confined
@@ -185,6 +187,57 @@ func TestLimits(t *testing.T) {
 			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(tc.says)))
 		})
 	}
+}
+
+// What a kustomization includes twice counts twice.
+func TestLimitsOfKustomize(t *testing.T) {
+	root := files{
+		"kustomization.yaml":   "resources: [a, b]\n",
+		"a/kustomization.yaml": "namePrefix: a-\nresources: [../c]\n",
+		"b/kustomization.yaml": "namePrefix: b-\nresources: [../c]\n",
+		"c/kustomization.yaml": "resources: [cm.yaml]\nconfigMapGenerator: [{name: x, files: [f]}]\npatches: [{target: {kind: Nothing}, patch: \"- {op: remove, path: /a}\"}]\n",
+		"c/cm.yaml":            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm}\ndata: {l: \"[" + strings.Repeat("x, ", 100) + "]\"}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: dm}\nbinaryData:" + many(100),
+		"c/f":                  strings.Repeat("x", 10_000),
+	}.write(t)
+	const inC, inA = 3 * (3 + 1), 3*(3+1) + 3*3 // each of c's three objects with each and with the patch
+	const work = 2*inA + 6*6
+	for name, tc := range map[string]struct {
+		limits build.Limits
+		says   string
+	}{
+		"values":          {build.Limits{AllNodes: 350}, "kustomization comes to more than 350 values"},
+		"bytes":           {build.Limits{Bytes: 15_000}, "kustomization comes to more than 15000 bytes"},
+		"work":            {build.Limits{Work: work - 1}, fmt.Sprintf("kustomization comes to more than %d comparisons", work-1)},
+		"just the work":   {build.Limits{Work: work}, ""},
+		"as one includes": {build.Limits{Work: inC}, "comparisons"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts := build.Options{Namespace: "shop", Limits: tc.limits}
+			_, err := build.Build(t.Context(), root, "", opts)
+			if tc.says == "" {
+				NewWithT(t).Expect(err).NotTo(HaveOccurred())
+				return
+			}
+			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(tc.says)))
+		})
+	}
+}
+
+func many(n int) string {
+	text := "\n"
+	for i := range n {
+		text += fmt.Sprintf("  k%d: eA==\n", i)
+	}
+	return text
+}
+
+func TestFindingsAreBounded(t *testing.T) {
+	g := NewWithT(t)
+	_, err := build.Build(t.Context(), files{"a.yaml": strings.Repeat("{}\n---\n", 1500)}.write(t), "", confined)
+	var found *build.Error
+	g.Expect(errors.As(err, &found)).To(BeTrue())
+	g.Expect(found.Findings).To(HaveLen(1000))
+	g.Expect(found.Error()).To(HaveSuffix(" (and 2999 more)"))
 }
 
 func TestACancelledBuildStops(t *testing.T) {

@@ -14,11 +14,15 @@ import (
 // collector copies what a kustomization reaches into memory, checking each file. Whatever kustomize would read, fetch or
 // run besides is refused here.
 type collector struct {
-	b     *builder
-	fs    filesys.FileSystem
-	seen  map[string]bool       // files and directories that were copied
-	docs  map[string][]document // of the resources
-	order []document            // the same in the order of discovery
+	b       *builder
+	fs      filesys.FileSystem
+	files   map[string]*copied // that were copied
+	visited map[string]reach   // by directory
+	order   []document         // of the resources, in the order of discovery
+}
+
+func newCollector(b *builder) *collector {
+	return &collector{b: b, fs: filesys.MakeFsInMemory(), files: map[string]*copied{}, visited: map[string]reach{}}
 }
 
 // kustomization is one kustomization file while it is checked.
@@ -27,32 +31,30 @@ type kustomization struct {
 	dir, file string
 	node      *yaml.Node
 	spec      kustomizetypes.Kustomization
+	reach     reach
 }
 
-func (c *collector) visit(dir string) {
-	if c.seen[dir+"/"] {
-		return
+// visit collects a kustomization, once, and says what it reaches. One that includes itself reaches nothing there; kustomize
+// says so.
+func (c *collector) visit(dir string) reach {
+	if r, ok := c.visited[dir]; ok {
+		return r
 	}
-	c.seen[dir+"/"] = true
+	c.visited[dir] = reach{}
 	file := c.b.kustomizationIn(dir)
 	if file == "" {
 		c.b.report(v1alpha1.ReasonBuildFailed, dir, 0, 0, "", "directory has no kustomization.yaml: add one, or name its files")
-		return
+		return reach{}
 	}
-	docs, ok := c.copy(file, true)
-	if !ok {
-		return
+	text := c.copy(file, true)
+	if !text.valid {
+		return reach{}
 	}
-	if len(docs) != 1 || docs[0].node.Kind != yaml.MappingNode {
+	if len(text.docs) != 1 || text.docs[0].node.Kind != yaml.MappingNode {
 		c.b.report(v1alpha1.ReasonBuildFailed, file, 0, 0, "", "kustomization must be one YAML object")
-		return
+		return reach{}
 	}
-	before := len(c.b.findings)
-	(&converter{b: c.b, doc: docs[0]}).convert(docs[0].node, "") // for keys that are there twice
-	if len(c.b.findings) > before {
-		return
-	}
-	k := &kustomization{collector: c, dir: dir, file: file, node: docs[0].node}
+	k := &kustomization{collector: c, dir: dir, file: file, node: text.docs[0].node}
 	// The same reader that kustomize uses, because it is lenient about the case of keys.
 	data, err := c.fs.ReadFile(inMemory(file))
 	if err == nil {
@@ -60,10 +62,12 @@ func (c *collector) visit(dir string) {
 	}
 	if err != nil {
 		c.b.report(v1alpha1.ReasonBuildFailed, file, 1, 0, "", "kustomization is not valid: %s", strings.Join(strings.Fields(err.Error()), " "))
-		return
+		return reach{}
 	}
 	k.refusePlugins()
 	k.follow()
+	c.visited[dir] = k.reach.close()
+	return c.visited[dir]
 }
 
 // refusePlugins refuses everything that runs programs or renders charts.
@@ -118,14 +122,17 @@ func (k *kustomization) follow() {
 		}
 	}
 	for _, r := range k.spec.Replacements {
+		k.reach.patches++
 		if r.Path != "" {
 			k.yaml("replacements", r.Path)
 		}
 	}
 	for _, g := range k.spec.ConfigMapGenerator {
+		k.reach.objects++
 		k.sources("configMapGenerator", g.KvPairSources)
 	}
 	for _, g := range k.spec.SecretGenerator {
+		k.reach.objects++
 		k.sources("secretGenerator", g.KvPairSources)
 	}
 }
@@ -140,14 +147,14 @@ func (k *kustomization) resource(field, p string) {
 	case err != nil:
 		k.missing(field, p, err)
 	case info.IsDir():
-		k.visit(target)
-	case !k.seen[target]:
-		docs, _ := k.copy(target, true)
-		for _, d := range docs { // for keys that are there twice, of which kustomize takes the last
-			(&converter{b: k.b, doc: d}).convert(d.node, "")
+		k.reach.add(k.visit(target))
+	default:
+		f := k.copy(target, true)
+		if !f.resource {
+			f.resource = true
+			k.order = append(k.order, f.docs...)
 		}
-		k.docs[target] = docs
-		k.order = append(k.order, docs...)
+		k.reach.add(f.reach())
 	}
 }
 
@@ -163,11 +170,12 @@ func (k *kustomization) plainFile(field, p string, isYAML bool) {
 		k.missing(field, p, err)
 		return
 	}
-	k.copy(target, isYAML)
+	k.reach.add(reach{bytes: k.copy(target, isYAML).size})
 }
 
 // patch copies a patch file or checks one that is written out.
 func (k *kustomization) patch(file, inline string) {
+	k.reach.patches++
 	if file != "" {
 		k.yaml("patches", file)
 	}
@@ -175,7 +183,7 @@ func (k *kustomization) patch(file, inline string) {
 		return
 	}
 	before := len(k.b.findings)
-	k.b.parse(k.file, []byte(inline))
+	k.check(k.b.parse(k.file, []byte(inline)))
 	for i := before; i < len(k.b.findings); i++ {
 		f := &k.b.findings[i]
 		f.Document, f.Field, f.Line = 1, "patches", lineOf(k.node, "patches")
@@ -233,26 +241,4 @@ func redact(p string) string {
 
 func (k *kustomization) missing(field, p string, err error) {
 	k.b.report(v1alpha1.ReasonBuildFailed, k.file, 1, lineOfValue(k.node, p), field, "%q: %s", p, statProblem(err, "file"))
-}
-
-// copy reads a file into memory, once, and parses it if it is YAML.
-func (c *collector) copy(file string, isYAML bool) ([]document, bool) {
-	if c.seen[file] {
-		return c.docs[file], true
-	}
-	c.seen[file] = true
-	data, ok := c.b.read(file, isYAML)
-	if !ok {
-		return nil, false
-	}
-	if err := c.fs.WriteFile(inMemory(file), data); err != nil {
-		c.b.report(v1alpha1.ReasonBuildFailed, file, 0, 0, "", "file can't be kept in memory: %s", err)
-		return nil, false
-	}
-	if !isYAML {
-		return nil, true
-	}
-	before := len(c.b.findings)
-	docs := c.b.parse(file, data)
-	return docs, len(c.b.findings) == before
 }

@@ -18,9 +18,9 @@ func (b *builder) sources(docs []document) []source {
 			b.report(v1alpha1.ReasonValidationFailed, d.file, d.number, d.node.Line, "", "document is not an object: it must have apiVersion, kind and metadata")
 			continue
 		}
-		before := len(b.findings)
+		before := b.mistakes()
 		content, _ := (&converter{b: b, doc: d}).convert(d.node, "").(map[string]any)
-		if len(b.findings) > before {
+		if b.mistakes() > before {
 			continue
 		}
 		if content["apiVersion"] == "v1" && content["kind"] == "List" {

@@ -13,14 +13,16 @@ import (
 
 // Error is everything that is wrong with a directory.
 type Error struct {
-	// Findings, at least one, in the order of files, documents and lines.
+	// Findings, at least one and at most 1,000, in the order of files, documents and lines.
 	Findings []policy.Finding
+	// More is the number of findings that were left out.
+	More int
 }
 
 // Error gives the first finding and how many more there are. It is the same for the same directory.
 func (e *Error) Error() string {
 	text := Format(e.Findings[0])
-	if more := len(e.Findings) - 1; more > 0 {
+	if more := len(e.Findings) - 1 + e.More; more > 0 {
 		text += fmt.Sprintf(" (and %d more)", more)
 	}
 	return text
@@ -55,10 +57,30 @@ func Format(f policy.Finding) string {
 }
 
 func (b *builder) report(reason, file string, document, line int, field, format string, args ...any) {
-	b.findings = append(b.findings, policy.Finding{
+	b.add(policy.Finding{
 		Severity: policy.SeverityError, Reason: reason, File: file, Document: document, Line: line, Field: field,
 		Message: fmt.Sprintf(format, args...),
 	})
+}
+
+func (b *builder) add(f policy.Finding) {
+	if len(b.findings) >= maxFindings { // a file can hold as many mistakes as values
+		b.dropped++
+		return
+	}
+	f.Field, f.Message = cut(f.Field), cut(f.Message)
+	b.findings = append(b.findings, f)
+}
+
+// mistakes is how many were found so far.
+func (b *builder) mistakes() int { return len(b.findings) + b.dropped }
+
+// cut bounds a text that may repeat what is in a file.
+func cut(text string) string {
+	if len(text) <= maxText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxText], "") + "..."
 }
 
 // outcome sorts the findings and tells errors from warnings.
@@ -77,7 +99,7 @@ func (b *builder) outcome() (warnings []policy.Finding, err error) {
 		}
 	}
 	if len(errors) > 0 {
-		return nil, &Error{Findings: errors}
+		return nil, &Error{Findings: errors, More: b.dropped}
 	}
 	return warnings, nil
 }

@@ -6,8 +6,11 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"sigs.k8s.io/kustomize/api/konfig"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -29,6 +32,10 @@ func (b *builder) plain(dir string) []source {
 			if !b.link(name) {
 				return nil
 			}
+		}
+		if name != dir && isKustomization(entry.Name()) {
+			b.report(v1alpha1.ReasonBuildFailed, name, 0, 0, "", "is a kustomization below a directory that has none, so that its files would be read as they are: name its folder as a resource in a kustomization.yaml in %s, or let the path lead to it", dir)
+			return nil
 		}
 		if isYAML(name) {
 			found = append(found, b.plainFile(name)...)
@@ -62,6 +69,10 @@ func (b *builder) plainFile(name string) []source {
 		return nil
 	}
 	return b.sources(b.parse(name, data))
+}
+
+func isKustomization(name string) bool {
+	return slices.Contains(konfig.RecognizedKustomizationFileNames(), name)
 }
 
 func isYAML(name string) bool {

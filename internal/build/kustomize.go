@@ -38,9 +38,9 @@ func (b *builder) kustomizationIn(dir string) string {
 
 // kustomize collects what the kustomization reaches, checks it, and builds that and nothing else.
 func (b *builder) kustomize(dir, file string) []source {
-	c := &collector{b: b, fs: filesys.MakeFsInMemory(), seen: map[string]bool{}, docs: map[string][]document{}}
-	c.visit(dir)
-	if len(b.findings) > 0 || b.ctx.Err() != nil {
+	c := newCollector(b)
+	reached := c.visit(dir)
+	if b.mistakes() > 0 || b.ctx.Err() != nil || !b.within(reached, file) {
 		return nil
 	}
 	annotated, err := askForOrigins(c.fs, file)
@@ -128,8 +128,10 @@ func (c *collector) locate(content map[string]any, dir, kustomization string, ke
 	}
 	s.file = path.Join(dir, origin.Path)
 	name, _ := meta["name"].(string)
-	if d, ok := match(c.docs[s.file], content["kind"], name); ok {
-		s.document, s.node = d.number, d.node
+	if f := c.files[s.file]; f != nil {
+		if d, ok := match(f.docs, content["kind"], name); ok {
+			s.document, s.node = d.number, d.node
+		}
 	}
 	return s
 }

@@ -37,7 +37,7 @@ func (b *builder) validate(found []source) []Object {
 		}
 		id := strings.Join([]string{c.gvk.Group, c.gvk.Kind, c.u.GetNamespace(), c.u.GetName()}, "\x00")
 		if other, ok := first[id]; ok {
-			b.reportDuplicate(document{s.file, s.document, s.node}, document{other.file, other.document, other.node}, c.gvk.Kind+"/"+c.u.GetName())
+			b.reportDuplicate(s.from(), other.from(), c.gvk.Kind+"/"+c.u.GetName())
 		} else {
 			first[id] = s
 		}
@@ -57,22 +57,25 @@ type check struct {
 }
 
 func (c *check) fail(path, format string, args ...any) {
-	c.b.report(v1alpha1.ReasonValidationFailed, c.file, c.document, lineOf(c.node, path), path, format, args...)
-	if c.gvk.Kind != "" {
-		reference := policy.Reference{GroupKind: c.gvk.GroupKind(), Namespace: c.u.GetNamespace(), Name: c.u.GetName()}
-		c.b.findings[len(c.b.findings)-1].Object = reference.String()
+	f := policy.Finding{
+		Severity: policy.SeverityError, Reason: v1alpha1.ReasonValidationFailed, File: c.file, Document: c.document,
+		Line: lineOf(c.node, path), Field: path, Message: fmt.Sprintf(format, args...),
 	}
+	if c.gvk.Kind != "" {
+		f.Object = policy.Reference{GroupKind: c.gvk.GroupKind(), Namespace: c.u.GetNamespace(), Name: c.u.GetName()}.String()
+	}
+	c.b.add(f)
 }
 
 // identity checks kind, name and namespace; without them there is nothing to check the rest against.
 func (c *check) identity() bool {
-	before := len(c.b.findings)
+	before := c.b.mistakes()
 	for _, name := range []string{"apiVersion", "kind"} {
 		if v, ok := c.value(name).(string); !ok || v == "" {
 			c.fail(name, "is missing or not a text: every object has an %s", name)
 		}
 	}
-	if len(c.b.findings) > before {
+	if c.b.mistakes() > before {
 		return false
 	}
 	gv, err := schema.ParseGroupVersion(c.u.GetAPIVersion())
@@ -120,6 +123,12 @@ func (c *check) namespace() {
 // serverFields are set by the API server; whoever copied an object out of a cluster has them in the file.
 var serverFields = []string{"uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields"}
 
+// reservedMetadata would be enforced on an object that others have to let go.
+var reservedMetadata = map[string]string{
+	"finalizers":      "are set by controllers, which could never remove them: remove them from the file",
+	"ownerReferences": "would delete the object together with another one: remove them",
+}
+
 // reservedAnnotations are never policy: they hand out privilege, stop controllers from acting, or are Cairn's own notes.
 var reservedAnnotations = map[string]string{
 	v1alpha1.AnnotationPrivilegedMovers: "is granted by an administrator of the cluster and never by policy: remove it",
@@ -138,6 +147,11 @@ func (c *check) metadata() {
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(meta, typed, true); err != nil {
 		c.conversion("metadata", err)
 		return
+	}
+	for name, why := range reservedMetadata {
+		if _, ok := meta[name]; ok {
+			c.fail("metadata."+name, "%s", why)
+		}
 	}
 	name := apivalidation.NameIsDNSSubdomain
 	if c.gvk == nativeNamespace {
@@ -203,7 +217,7 @@ func (c *check) content() {
 	c.errors(listtype.ValidateListSetsAndMaps(nil, s.structural, object))
 	if len(errs) == 0 && s.rules != nil { // rules take the types for granted
 		errs, _ = s.rules.Validate(c.b.ctx, nil, s.structural, object, nil, celconfig.RuntimeCELCostBudget)
-		c.errors(errs)
+		c.errors(c.unknownBackends(object, errs))
 	}
 }
 

@@ -18,6 +18,7 @@ type document struct {
 	file   string
 	number int
 	node   *yaml.Node // not a document node; never nil
+	nodes  int        // values in it, with its aliases expanded
 }
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
@@ -59,11 +60,16 @@ func (b *builder) parse(file string, data []byte) (docs []document) {
 			continue
 		}
 		m := meter{limits: b.opts.Limits, done: map[*yaml.Node]extent{}, open: map[*yaml.Node]bool{}}
-		if _, err := m.measure(node.Content[0], 0); err != nil {
+		size, err := m.measure(node.Content[0], 0)
+		if err != nil {
 			b.report(v1alpha1.ReasonBuildFailed, file, number, m.line, "", "%s", err)
 			continue
 		}
-		docs = append(docs, document{file: file, number: number, node: node.Content[0]})
+		if b.nodes += size.nodes; b.nodes > b.opts.Limits.AllNodes {
+			b.report(v1alpha1.ReasonBuildFailed, file, number, node.Line, "", "document brings the directory over %d values: split the directory over several PolicySyncs", b.opts.Limits.AllNodes)
+			return nil
+		}
+		docs = append(docs, document{file: file, number: number, node: node.Content[0], nodes: size.nodes})
 	}
 }
 

@@ -1,0 +1,44 @@
+package build
+
+import (
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// unknownBackends puts the field and the name in the place of the schema's rule about backends, which knows neither. The
+// object passed the schema, so that its types are what they should be.
+func (c *check) unknownBackends(object map[string]any, errs field.ErrorList) field.ErrorList {
+	var out field.ErrorList
+	for _, e := range errs {
+		if !strings.Contains(e.Detail, "must be a name of spec.backends") || !c.reportBackends(object) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func (c *check) reportBackends(object map[string]any) (found bool) {
+	known := map[string]bool{}
+	var names []string
+	backends, _, _ := unstructured.NestedSlice(object, "spec", "backends")
+	for _, b := range backends {
+		name, _ := b.(map[string]any)["name"].(string)
+		known[name] = true
+		names = append(names, name)
+	}
+	sessions, _, _ := unstructured.NestedSlice(object, "spec", "sessions")
+	for i, s := range sessions {
+		repositories, _, _ := unstructured.NestedSlice(s.(map[string]any), "repositories")
+		for j, r := range repositories {
+			name, _ := r.(map[string]any)["backend"].(string)
+			if !known[name] {
+				c.fail(fmt.Sprintf("spec.sessions[%d].repositories[%d].backend", i, j), "spec.backends has no backend %q: it has %s", name, strings.Join(names, ", "))
+				found = true
+			}
+		}
+	}
+	return found
+}
