@@ -30,7 +30,7 @@ const (
 type BackupOptions struct {
 	// Tags are kept with the snapshot and found by FindByTags.
 	Tags          map[string]string
-	Exclude       []string // patterns as in a .gitignore
+	Exclude       []string // patterns as in a .gitignore; names that are not UTF-8 match none
 	Parallel      int      // files read at once; 0: the driver's choice
 	Compression   Compression
 	OneFileSystem bool

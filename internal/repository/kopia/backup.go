@@ -72,7 +72,9 @@ func (e *repoEngine) Backup(ctx context.Context, src repository.Source, opt repo
 		// Keep what was uploaded: without an index of it the next run could not reuse it. Best effort.
 		kctx, cancel := context.WithTimeout(kctx, cancelGrace)
 		defer cancel()
-		_ = w.Flush(kctx)
+		if ferr := w.Flush(kctx); ferr != nil && errors.Is(err, errUnfinished) {
+			err = ferr // a checkpoint failed, and most likely of this
+		}
 		if ctx.Err() != nil {
 			err = &repository.Error{Op: "backup", Kind: repository.ErrCanceled, Err: err}
 		}

@@ -59,7 +59,7 @@ func (d *dirNode) open() (*dirRef, error) {
 	if d.dir == nil {
 		fd, err = unix.Open(d.root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	} else {
-		fd, err = unix.Openat(d.dir.fd, d.raw, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		fd, err = openNode(&d.node, unix.O_RDONLY|unix.O_DIRECTORY)
 	}
 	if err != nil {
 		return nil, &sourceError{&os.PathError{Op: "open", Path: d.path(), Err: err}}
@@ -106,6 +106,8 @@ type dirIter struct {
 	recs  []record
 	list  [1024]byte // scratch for xattr names
 	done  bool
+	// missing names were listed and then not found; again are those of them that are listed again.
+	missing, again []string
 }
 
 func (it *dirIter) Close() { it.ref.release() }
@@ -130,6 +132,9 @@ func (it *dirIter) Next(context.Context) (fs.Entry, error) {
 				if err != nil && !errors.Is(err, io.EOF) {
 					return nil, &sourceError{err}
 				}
+				if e, err := it.missed(); e != nil || err != nil {
+					return e, err
+				}
 				return it.last()
 			}
 			it.names = names
@@ -143,6 +148,80 @@ func (it *dirIter) Next(context.Context) (fs.Entry, error) {
 		it.keep(rec)
 		if e != nil {
 			return e, nil
+		}
+	}
+}
+
+// errListed is not os.ErrNotExist: that would be an entry which is rightly missing.
+var errListed = errors.New("is listed, but cannot be found")
+
+// missed looks again for what was listed and then not found. What is not listed any more was deleted. What is,
+// and is found now, was replaced; what is and still cannot be found is data that cannot be read.
+func (it *dirIter) missed() (fs.Entry, error) {
+	if len(it.missing) > 0 {
+		listed, err := it.ref.names()
+		if err != nil {
+			return nil, &sourceError{err}
+		}
+		for _, raw := range it.missing {
+			if listed[raw] {
+				it.again = append(it.again, raw)
+			} else {
+				it.w.vanished.Add(1)
+			}
+		}
+		it.missing = nil
+	}
+	for len(it.again) > 0 {
+		raw := it.again[0]
+		it.again = it.again[1:]
+		e, rec, err := it.w.entry(it.ref, raw, it)
+		if len(it.missing) > 0 {
+			it.missing = nil
+			return it.w.bad(it.ref, raw, errListed), nil
+		}
+		it.keep(rec)
+		if e != nil || err != nil {
+			return e, err
+		}
+	}
+	return nil, nil
+}
+
+// names lists the directory from its start.
+func (r *dirRef) names() (map[string]bool, error) {
+	fd, err := unix.Openat(r.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err == unix.ENOENT {
+		return nil, nil // the directory is gone, and with it all in it
+	}
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: r.path(), Err: err}
+	}
+	f := os.NewFile(uintptr(fd), r.raw)
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	listed := make(map[string]bool, len(names))
+	for _, n := range names {
+		listed[n] = true
+	}
+	return listed, nil
+}
+
+// openNode opens an entry of a directory. Nothing but an entry that is not there any more gives ENOENT.
+func openNode(n *node, flags int) (int, error) {
+	for try := 0; ; try++ {
+		fd, err := unix.Openat(n.dir.fd, n.raw, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != unix.ENOENT {
+			return fd, err
+		}
+		if err := n.w.lstat(n.dir.fd, n.raw, &unix.Stat_t{}); err != nil {
+			return -1, unix.ENOENT
+		}
+		if try == 2 { // twice it may have been replaced in between
+			return -1, errListed
 		}
 	}
 }

@@ -38,6 +38,8 @@ type Driver struct {
 	Now func() time.Time
 	// safety replaces the waiting periods of garbage collection; tests only.
 	safety *maintenance.SafetyParameters
+	// lstat replaces the look-up of names in a source; tests only.
+	lstat lstatFunc
 }
 
 var _ repository.Driver = Driver{}

@@ -4,7 +4,9 @@ import (
 	"context"
 
 	"github.com/kopia/kopia/repo/maintenance"
+	"github.com/kopia/kopia/snapshot"
 	"github.com/kopia/kopia/snapshot/policy"
+	"golang.org/x/sys/unix"
 
 	"github.com/cairn-backup/cairn/internal/repository"
 )
@@ -51,4 +53,31 @@ func KeepsAll(ctx context.Context, e repository.Engine) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// WithLstat is asked before the driver looks a name up in a source; its error is what the driver then sees.
+func WithLstat(d Driver, before func(name string) error) Driver {
+	d.lstat = func(fd int, name string, st *unix.Stat_t) error {
+		if err := before(name); err != nil {
+			return err
+		}
+		return fstatat(fd, name, st)
+	}
+	return d
+}
+
+// Unfinished returns the ids of what is no complete snapshot.
+func Unfinished(ctx context.Context, e repository.Engine) (out []string, _ error) {
+	rep := e.(*repoEngine).rep
+	ids, err := snapshot.ListSnapshotManifests(ctx, rep, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	mans, err := snapshot.LoadSnapshots(ctx, rep, ids)
+	for _, m := range mans {
+		if m.IncompleteReason != "" {
+			out = append(out, string(m.ID))
+		}
+	}
+	return out, err
 }

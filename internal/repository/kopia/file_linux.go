@@ -13,7 +13,7 @@ import (
 
 func (f *fileNode) Open(context.Context) (fs.Reader, error) {
 	// O_NONBLOCK: what was a file may be a FIFO by now.
-	fd, err := unix.Openat(f.dir.fd, f.raw, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	fd, err := openNode(&f.node, unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
 		return nil, &sourceError{&os.PathError{Op: "open", Path: f.path(), Err: err}}
 	}

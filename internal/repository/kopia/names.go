@@ -1,10 +1,14 @@
 package kopia
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
 )
+
+// errBadName does not repeat the name: it may be shown to those who may not see the names of files.
+var errBadName = errors.New("malformed name in the snapshot")
 
 func validName(n string) bool {
 	return n != "" && n != "." && n != ".." && !strings.ContainsAny(n, "/\x00")
@@ -30,7 +34,7 @@ func encodeName(raw string) string {
 func decodeName(n string) (string, error) {
 	if !strings.HasPrefix(n, namePrefix) {
 		if !validName(n) {
-			return "", fmt.Errorf("invalid name %q in snapshot", n)
+			return "", errBadName
 		}
 		return n, nil
 	}
@@ -40,17 +44,17 @@ func decodeName(n string) (string, error) {
 		c := n[i]
 		if c == '%' {
 			if i+2 >= len(n) {
-				return "", fmt.Errorf("invalid escape in name %q", n)
+				return "", errBadName
 			}
 			if _, err := fmt.Sscanf(n[i+1:i+3], "%02x", &c); err != nil {
-				return "", fmt.Errorf("invalid escape in name %q", n)
+				return "", errBadName
 			}
 			i += 2
 		}
 		b.WriteByte(c)
 	}
 	if !validName(b.String()) {
-		return "", fmt.Errorf("invalid name %q in snapshot", n)
+		return "", errBadName
 	}
 	return b.String(), nil
 }

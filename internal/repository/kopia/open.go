@@ -35,6 +35,7 @@ type repoEngine struct {
 	packs  *packReader
 	safety maintenance.SafetyParameters
 	now    func() time.Time
+	lstat  lstatFunc
 }
 
 func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngine, err error) {
@@ -42,7 +43,10 @@ func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngin
 	if r.WorkDir == "" {
 		return nil, errors.New("open repository: WorkDir is required")
 	}
-	e := &repoEngine{log: r.Log, safety: maintenance.SafetyFull, now: time.Now, fatal: make(chan error, 1)}
+	e := &repoEngine{log: r.Log, safety: maintenance.SafetyFull, now: time.Now, fatal: make(chan error, 1), lstat: fstatat}
+	if d.lstat != nil {
+		e.lstat = d.lstat
+	}
 	if d.safety != nil {
 		e.safety = *d.safety
 	}

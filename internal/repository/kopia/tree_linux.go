@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kopia/kopia/repo"
@@ -18,7 +19,7 @@ import (
 // tree stores a directory. ctx is the caller's; kctx outlives it by cancelGrace, so that a canceled backup can
 // still save what it has.
 func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snapshot.Manifest, details, error) {
-	wk, root, err := newWalk(b.src.Dir, b.opt)
+	wk, root, err := newWalk(b.src.Dir, b.opt, b.e.lstat)
 	if err != nil {
 		return nil, details{}, &repository.Error{Op: "backup", Kind: repository.ErrSource, Err: err}
 	}
@@ -82,17 +83,20 @@ func (b *backup) count(man *snapshot.Manifest, wk *walk) details {
 		Bytes:      sum.TotalFileSize - wk.bytes.Load(),
 		Changed:    wk.changed.Load(),
 		Unreadable: b.progress.unreadable.Load(),
-		Vanished:   b.progress.vanished.Load(),
+		Vanished:   b.progress.vanished.Load() + wk.vanished.Load(),
 		Attributes: wk.entries.Load(),
 	}
 }
+
+// errUnfinished is an upload that kopia ended early. Unless the caller asked for that it has only logged why.
+var errUnfinished = errors.New("the upload was not finished")
 
 // verdict tells whether the upload is a restore point: kopia returns no error when files failed or when it was
 // canceled.
 func (b *backup) verdict(ctx context.Context, man *snapshot.Manifest, d details) error {
 	switch {
 	case man.IncompleteReason != "":
-		return firstError(context.Cause(ctx), errors.New(man.IncompleteReason))
+		return firstError(context.Cause(ctx), fmt.Errorf("%w: %s", errUnfinished, man.IncompleteReason))
 	case d.Unreadable > 0 && !b.opt.AllowPartial:
 		man.IncompleteReason = "unreadable"
 		return &repository.Error{Op: "backup", Kind: repository.ErrPartial, Err: fmt.Errorf("%d entries, first: %v", d.Unreadable, b.progress.first())}
@@ -132,7 +136,10 @@ func (b *backup) policy() *policy.Tree {
 	yes, no := policy.NewOptionalBool(true), policy.NewOptionalBool(false)
 	p := *policy.DefaultPolicy
 	// Not kopia's defaults: a file named .kopiaignore or CACHEDIR.TAG in the data must not hide data.
-	p.FilesPolicy = policy.FilesPolicy{IgnoreRules: b.opt.Exclude, IgnoreCacheDirectories: no}
+	// Patterns of the user's see the names that are stored: one of all hidden files must not hide ours, which may
+	// stand for any name. So what has such a name is never left out by its own.
+	exclude := append(slices.Clone(b.opt.Exclude), "!"+reserved+"*")
+	p.FilesPolicy = policy.FilesPolicy{IgnoreRules: exclude, IgnoreCacheDirectories: no}
 	p.CompressionPolicy = policy.CompressionPolicy{CompressorName: b.comp, NeverCompress: neverCompress}
 	// All errors go on: progress counts them, and tree decides.
 	p.ErrorHandlingPolicy = policy.ErrorHandlingPolicy{IgnoreFileErrors: yes, IgnoreDirectoryErrors: yes, IgnoreUnknownTypes: no}

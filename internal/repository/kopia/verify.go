@@ -48,6 +48,9 @@ func (e *repoEngine) root(ctx context.Context, id string) (fs.Entry, *snapshot.M
 	if err != nil {
 		return nil, nil, err
 	}
+	if man.IncompleteReason != "" {
+		return nil, nil, &repository.Error{Op: "open snapshot", Kind: repository.ErrNotFound, Err: fmt.Errorf("what has this id was never finished: %s", man.IncompleteReason)}
+	}
 	root, err := snapshotfs.SnapshotRoot(e.rep, man)
 	return root, man, err
 }

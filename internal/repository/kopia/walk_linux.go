@@ -16,6 +16,7 @@ import (
 // attributes in the same pass. Everything is opened relative to its directory's descriptor: no path is ever
 // longer than a name, and a directory swapped for a symbolic link is not followed.
 type walk struct {
+	lstat    lstatFunc
 	rootDev  uint64
 	oneFS    bool
 	attrs    bool // capture attributes
@@ -24,6 +25,7 @@ type walk struct {
 	files    atomic.Int64 // attribute files written
 	bytes    atomic.Int64 // their size
 	changed  atomic.Int64
+	vanished atomic.Int64 // between the listing and the look-up
 	sockets  atomic.Int64
 	mu       sync.Mutex
 	problems []repository.Problem
@@ -37,7 +39,7 @@ func (e *sourceError) Error() string { return e.err.Error() }
 func (e *sourceError) Unwrap() error { return e.err }
 
 // newWalk opens root, which may be a symbolic link.
-func newWalk(root string, o repository.BackupOptions) (*walk, *dirNode, error) {
+func newWalk(root string, o repository.BackupOptions, lstat lstatFunc) (*walk, *dirNode, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(root, &st); err != nil {
 		return nil, nil, &os.PathError{Op: "stat", Path: root, Err: err}
@@ -45,7 +47,7 @@ func newWalk(root string, o repository.BackupOptions) (*walk, *dirNode, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return nil, nil, &os.PathError{Op: "open", Path: root, Err: unix.ENOTDIR}
 	}
-	w := &walk{rootDev: st.Dev, oneFS: o.OneFileSystem, attrs: !o.NoAttributes}
+	w := &walk{lstat: lstat, rootDev: st.Dev, oneFS: o.OneFileSystem, attrs: !o.NoAttributes}
 	d := &dirNode{root: root}
 	w.fill(&d.node, nil, "", &st)
 	d.name, d.size = "data", 0
@@ -87,13 +89,14 @@ func fileMode(m uint32) os.FileMode {
 func (w *walk) entry(ref *dirRef, raw string, it *dirIter) (fs.Entry, record, error) {
 	var st unix.Stat_t
 	rec := record{name: raw}
-	if err := fstatat(ref.fd, raw, &st); err != nil {
+	if err := w.lstat(ref.fd, raw, &st); err != nil {
 		if err == unix.ENOENT {
+			if it != nil {
+				it.missing = append(it.missing, raw)
+			}
 			return nil, record{}, nil
 		}
-		b := &badNode{err: &sourceError{&os.PathError{Op: "lstat", Path: raw, Err: err}}}
-		w.fill(&b.node, ref, raw, &st)
-		return b, record{}, nil
+		return w.bad(ref, raw, err), record{}, nil
 	}
 	typ := st.Mode & unix.S_IFMT
 	if w.oneFS && st.Dev != w.rootDev && typ == unix.S_IFDIR {
@@ -131,6 +134,15 @@ func (w *walk) entry(ref *dirRef, raw string, it *dirIter) (fs.Entry, record, er
 		return nil, rec, nil
 	}
 }
+
+// bad is an entry that cannot be read.
+func (w *walk) bad(ref *dirRef, raw string, err error) fs.Entry {
+	b := &badNode{err: &sourceError{&os.PathError{Op: "lstat", Path: raw, Err: err}}}
+	w.fill(&b.node, ref, raw, &unix.Stat_t{})
+	return b
+}
+
+type lstatFunc func(fd int, name string, st *unix.Stat_t) error
 
 func fstatat(fd int, name string, st *unix.Stat_t) error {
 	for {
