@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/access"
 	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
 // namespaceState is what all targets of a namespace are resolved from. It is read past the cache: a manager that caches
@@ -19,6 +20,7 @@ import (
 type namespaceState struct {
 	pods       []corev1.Pod
 	claims     []corev1.PersistentVolumeClaim
+	restores   []v1alpha1.RestoreSession
 	privileged bool
 }
 
@@ -35,15 +37,19 @@ func (r *resolution) state(ctx context.Context) (*namespaceState, error) {
 	if err := r.APIReader.List(ctx, &claims, in); err != nil {
 		return nil, fmt.Errorf("list persistent volume claims: %w", err)
 	}
+	restores, err := r.restores(ctx, r.session.Namespace)
+	if err != nil {
+		return nil, err
+	}
 	privileged, err := access.Privileged(ctx, r.Client, r.session.Namespace)
 	if err != nil {
 		return nil, err
 	}
-	r.namespace = &namespaceState{pods: pods.Items, claims: claims.Items, privileged: privileged}
+	r.namespace = &namespaceState{pods: pods.Items, claims: claims.Items, restores: restores, privileged: privileged}
 	return r.namespace, nil
 }
 
-// hosts says which Jobs back a target up.
+// hosts says which Jobs back a target up. A volume that a restore writes into is not backed up.
 func (r *resolution) hosts(ctx context.Context, app v1alpha1.TypedObjectReference, paths string, job *v1alpha1.JobPodSpec) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError, error) {
 	state, err := r.state(ctx)
 	if err != nil {
@@ -56,7 +62,7 @@ func (r *resolution) hosts(ctx context.Context, app v1alpha1.TypedObjectReferenc
 	if object == nil {
 		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound, Message: fmt.Sprintf("%s is of a kind that can't be backed up", app)}, nil
 	}
-	err = r.APIReader.Get(ctx, client.ObjectKey{Namespace: r.session.Namespace, Name: app.Name}, object)
+	err = lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Namespace: r.session.Namespace, Name: app.Name}, object)
 	if apierrors.IsNotFound(err) {
 		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound, Message: fmt.Sprintf("there is no %s", app)}, nil
 	}
@@ -64,6 +70,11 @@ func (r *resolution) hosts(ctx context.Context, app v1alpha1.TypedObjectReferenc
 		return nil, nil, fmt.Errorf("get %s: %w", app, err)
 	}
 	hosts, refusal := session.ResolveHosts(t)
+	for i := range hosts {
+		if refusal == nil {
+			refusal = restoring(state.restores, &hosts[i])
+		}
+	}
 	return hosts, refusal, nil
 }
 
@@ -87,25 +98,25 @@ func workload(t *session.Target, kind string) client.Object {
 	}
 }
 
-// restoring says whether a restore writes into one of the volumes now.
-func (r *resolution) restoring(ctx context.Context, hosts []v1alpha1.ResolvedHost) (*v1alpha1.ResolvedError, error) {
-	var restores v1alpha1.RestoreSessionList
-	if err := r.List(ctx, &restores, client.InNamespace(r.session.Namespace)); err != nil {
+// restores are the restores of a namespace, read past the cache: a backup of what one is writing would be worth nothing.
+func (r *Reconciler) restores(ctx context.Context, namespace string) ([]v1alpha1.RestoreSession, error) {
+	var list v1alpha1.RestoreSessionList
+	if err := r.APIReader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
 		return nil, fmt.Errorf("list restore sessions: %w", err)
 	}
-	for i := range restores.Items {
-		restore := &restores.Items[i]
-		if restore.Status.Resolved == nil || restore.Status.Phase.Terminal() || v1alpha1.HasRecordAnnotation(restore.Annotations) {
+	return list.Items, nil
+}
+
+// restoring says whether one of the restores writes into a volume of the host now.
+func restoring(restores []v1alpha1.RestoreSession, h *v1alpha1.ResolvedHost) *v1alpha1.ResolvedError {
+	for _, v := range h.Volumes {
+		if v.ClaimName == "" {
 			continue
 		}
-		for _, h := range hosts {
-			for _, v := range h.Volumes {
-				if v.ClaimName != "" && v.ClaimName == restore.Status.Resolved.ClaimName {
-					return &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreInProgress,
-						Message: fmt.Sprintf("RestoreSession %s writes into PersistentVolumeClaim %s", restore.Name, v.ClaimName)}, nil
-				}
-			}
+		if restore := session.Restoring(restores, v.ClaimName, ""); restore != nil {
+			return &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreInProgress,
+				Message: fmt.Sprintf("RestoreSession %s writes into PersistentVolumeClaim %s", restore.Name, v.ClaimName)}
 		}
 	}
-	return nil, nil
+	return nil
 }

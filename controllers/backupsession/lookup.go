@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/schedule"
 	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
 // leastStartingDeadline is how late a run may start at least when its session names no deadline: what a run waits for
@@ -65,9 +66,9 @@ func (r *Reconciler) invoker(ctx context.Context, s *v1alpha1.BackupSession) (cl
 		invoker = &v1alpha1.BackupBatch{}
 	}
 	key := client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.Invoker.Name}
-	err := r.Get(ctx, key, invoker)
+	err := lifecycle.Get(ctx, r.Client, key, invoker)
 	if apierrors.IsNotFound(err) {
-		err = r.APIReader.Get(ctx, key, invoker)
+		err = lifecycle.Get(ctx, r.APIReader, key, invoker)
 	}
 	switch {
 	case apierrors.IsNotFound(err):
@@ -154,20 +155,12 @@ func (r *Reconciler) source(ctx context.Context, invoker client.Object, start *s
 	if err != nil {
 		return err
 	}
-	key := client.ObjectKey{Namespace: labels[v1alpha1.LabelSyncNamespace], Name: labels[v1alpha1.LabelSyncName]}
-	if key.Name == "" || key.Namespace == "" {
-		return nil
+	inForce, sync, err := lifecycle.Policy(ctx, r.Client, labels)
+	if err != nil {
+		return err
 	}
-	start.Policy.Source = "PolicySync/" + key.Namespace + "/" + key.Name
-	var sync v1alpha1.PolicySync
-	if err := r.Get(ctx, key, &sync); err != nil {
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return fmt.Errorf("get policy sync %s: %w", key, err)
-	}
-	start.Policy.Revision = sync.Status.LastAppliedRevision
-	start.PolicyApplying = conditions.IsReconciling(&sync) &&
-		conditions.GetReason(&sync, meta.ReconcilingCondition) == v1alpha1.ReasonProgressing && sync.Status.LastAttemptedRevision != sync.Status.LastAppliedRevision
+	start.Policy.Source, start.Policy.Revision = inForce.Source, inForce.Revision
+	start.PolicyApplying = sync != nil && conditions.IsReconciling(sync) &&
+		conditions.GetReason(sync, meta.ReconcilingCondition) == v1alpha1.ReasonProgressing && sync.Status.LastAttemptedRevision != sync.Status.LastAppliedRevision
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/controller"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
@@ -16,11 +15,9 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 	"github.com/cairn-backup/cairn/internal/session/movers"
 )
-
-// again is how soon a write is tried again that somebody else was faster with.
-const again = time.Second
 
 // Reconciler reconciles BackupSessions. Its fields are set before SetupWithManager and never change.
 type Reconciler struct {
@@ -44,29 +41,20 @@ type Reconciler struct {
 
 // Reconcile takes a BackupSession as many steps further as can be taken now.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	began := r.Clock.Now()
 	s := &v1alpha1.BackupSession{}
-	if err := r.Get(ctx, req.NamespacedName, s); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+	return r.keeper().Reconcile(ctx, req, s, func() (time.Duration, error) { return r.reconcile(ctx, s) })
+}
+
+func (r *Reconciler) keeper() lifecycle.Keeper {
+	return lifecycle.Keeper{
+		Client: r.Client, Metrics: r.Metrics, EventRecorder: r.EventRecorder,
+		Live: r.APIReader, Clock: r.Clock, Owner: client.FieldOwner(r.FieldManager),
 	}
-	if v1alpha1.HasRecordAnnotation(s.Annotations) {
-		return ctrl.Result{}, nil
-	}
-	defer func() {
-		r.RecordDuration(ctx, s, began)
-		r.RecordReadiness(ctx, s)
-	}()
-	after, err := r.reconcile(ctx, s)
-	if apierrors.IsConflict(err) {
-		// What was decided upon is not the newest state, so it was not written.
-		return ctrl.Result{RequeueAfter: again}, nil
-	}
-	return ctrl.Result{RequeueAfter: after}, err
 }
 
 func (r *Reconciler) reconcile(ctx context.Context, s *v1alpha1.BackupSession) (time.Duration, error) {
 	if s.Status.Phase.Terminal() {
-		return 0, r.release(ctx, s)
+		return 0, r.keeper().Release(ctx, s)
 	}
 	if s.Status.Resolved == nil {
 		after, err := r.start(ctx, s)
@@ -90,65 +78,44 @@ func (r *Reconciler) start(ctx context.Context, s *v1alpha1.BackupSession) (time
 		}
 		in.Start = start
 	}
-	d := session.Next(in)
-	if err := r.writeStatus(ctx, s, d); err != nil {
-		return 0, err
-	}
-	if s.Status.Phase.Terminal() {
-		return 0, r.release(ctx, s)
-	}
-	return d.After, nil
+	return r.writeStatus(ctx, s, session.Next(in))
 }
 
 // run takes a frozen session further: first with what the caches know, and past them where a mover is given up.
 func (r *Reconciler) run(ctx context.Context, s *v1alpha1.BackupSession) (time.Duration, error) {
-	in, err := r.observe(ctx, r.Client, s)
-	if err != nil {
-		return 0, err
-	}
-	d := session.Next(in)
-	if d.Verify {
-		if in, err = r.observe(ctx, r.APIReader, s); err != nil {
-			return 0, err
-		}
-		d = session.Next(in)
-	}
+	reader := client.Reader(r.Client)
+	refused := map[string]*v1alpha1.ResolvedError{}
 	for {
-		if err := r.writeSnapshots(ctx, in, d); err != nil {
-			return 0, err
-		}
-		refused, err := r.writeJobs(ctx, s, &in, d)
+		in, err := r.observe(ctx, reader, s, refused)
 		if err != nil {
 			return 0, err
 		}
-		if !refused {
-			break
+		d := session.Next(in)
+		if d.Verify && reader != r.APIReader {
+			reader = r.APIReader
+			continue
 		}
-		d = session.Next(in)
+		if err := r.writeSnapshots(ctx, in, d); err != nil {
+			return 0, err
+		}
+		before := len(refused)
+		if err := r.writeJobs(ctx, in, d); err != nil {
+			return 0, err
+		}
+		if len(refused) == before {
+			return r.writeStatus(ctx, s, d)
+		}
 	}
-	if err := r.writeStatus(ctx, s, d); err != nil {
-		return 0, err
-	}
-	if s.Status.Phase.Terminal() {
-		return 0, r.release(ctx, s)
-	}
-	return d.After, nil
 }
 
-// observe reads everything that the next step depends on. It makes the Snapshots that are missing.
-func (r *Reconciler) observe(ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession) (session.Input, error) {
-	in := session.Input{Now: r.Clock.Now(), Session: s}
+// observe reads everything that the next step depends on, and makes the Snapshots that are missing. What can't be made is
+// added to refused.
+func (r *Reconciler) observe(ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, refused map[string]*v1alpha1.ResolvedError) (session.Input, error) {
+	in := session.Input{Now: r.Clock.Now(), Session: s, Refused: refused}
 	var err error
-	if in.Snapshots, in.Refused, err = r.snapshots(ctx, reader, s); err != nil {
+	if in.Snapshots, err = r.snapshots(ctx, reader, s, refused); err != nil {
 		return in, err
 	}
 	in.Jobs, in.Pods, err = movers.Observe(ctx, reader, s, v1alpha1.LabelBackupSession, in.Now)
 	return in, err
-}
-
-// emit says what happened to everybody who watches events.
-func (r *Reconciler) emit(s *v1alpha1.BackupSession, e *session.Event) {
-	if e != nil {
-		r.Event(s, e.Type, e.Reason, e.Message)
-	}
 }

@@ -82,25 +82,6 @@ func TestWhatWasFrozenStays(t *testing.T) {
 	w.Expect(s.Status.Resolved).To(Equal(frozen))
 }
 
-func TestAStaleCacheFreezesNothingTwice(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.configuration()
-	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
-	w.Killer = &sessiontest.Killer{At: 2}
-	w.Reconcile("run") // It is adopted and not frozen.
-	stale := w.session("run")
-	w.Reconcile("run")
-	frozen := w.session("run")
-
-	r := reconciler(w.World)
-	r.Client = staleGet{r.Client, stale}
-	result, err := r.Reconcile(t.Context(), request(stale))
-	w.Expect(err).NotTo(HaveOccurred())
-	w.Expect(result.RequeueAfter).To(Equal(again))
-	w.Expect(w.session("run")).To(Equal(frozen))
-}
-
 func TestOneTargetOfABatchFails(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -205,8 +186,7 @@ func TestAJobThatSomebodyDeleted(t *testing.T) {
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	w.Reconcile("run")
 	w.Reconcile("run")
-	job := w.Jobs()[0]
-	w.Expect(w.Client.Delete(t.Context(), &job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+	w.deleteJobs()
 	w.Reconcile("run")
 	w.Expect(summary(w.session("run"))[0]).To(Equal("Failed/JobVanished"))
 	w.Expect(w.Jobs()).To(BeEmpty())
@@ -232,13 +212,25 @@ func TestAStorageThatIsNotAllowedAnyMore(t *testing.T) {
 	w.run(v1alpha1.BackupBatchKind, "shop", "run")
 	w.Killer = &sessiontest.Killer{At: 3}
 	w.Reconcile("run") // It is frozen, no Job is made.
-	storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}}
-	bed.Edit(t, storage, func() { storage.Spec.UsagePolicy = nil })
+	w.revokeStorage()
 	s := w.settle("run")
 	w.Expect(summary(s)).To(Equal([]string{
 		"Failed/TargetsFailed", "web: Failed/StorageNotAllowed", "uploads: Failed/StorageNotAllowed", "db: Failed/StorageNotAllowed",
 	}))
 	w.Expect(w.Jobs()).To(BeEmpty())
+}
+
+func TestARestoreThatBeganBeforeTheJobs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configuration()
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.Killer = &sessiontest.Killer{At: 3}
+	w.Reconcile("run") // It is frozen, and then the manager was away.
+	w.restoreInto("uploads")
+	s := w.settle("run")
+	w.Expect(summary(s)).To(Equal([]string{"Failed/RestoreInProgress", "uploads: Failed/RestoreInProgress"}))
+	w.Expect(w.Jobs()).To(BeEmpty(), "half of a restore is nothing to back up")
 }
 
 func TestANameThatAnotherRunUsed(t *testing.T) {

@@ -1,66 +1,19 @@
 package backupsession
 
 import (
-	"context"
 	"testing"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
-	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/session"
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
-
-// staleGet gives an old copy of an object, as a cache that lags does.
-type staleGet struct {
-	client.Client
-	old client.Object
-}
-
-func (s staleGet) Get(ctx context.Context, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
-	if session, ok := obj.(*v1alpha1.BackupSession); ok && key == client.ObjectKeyFromObject(s.old) {
-		s.old.(*v1alpha1.BackupSession).DeepCopyInto(session)
-		return nil
-	}
-	return s.Client.Get(ctx, key, obj, opts...)
-}
-
-// noJobs knows of no Job yet, as a cache that lags does.
-type noJobs struct{ client.Client }
-
-func (n noJobs) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
-	if _, ok := list.(*batchv1.JobList); ok {
-		return nil
-	}
-	return n.Client.List(ctx, list, opts...)
-}
-
-func TestAJobThatTheCacheDoesNotShowHasNotVanished(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.configuration()
-	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
-	w.Reconcile("run")
-	w.Reconcile("run")
-	before := w.session("run")
-	r := reconciler(w.World)
-	r.Client = noJobs{r.Client}
-	_, err := r.Reconcile(t.Context(), request(before))
-	w.Expect(err).NotTo(HaveOccurred())
-	w.Expect(w.session("run")).To(Equal(before))
-	w.Expect(w.Jobs()).To(HaveLen(1))
-}
-
-func request(o client.Object) ctrl.Request {
-	return ctrl.Request{NamespacedName: client.ObjectKeyFromObject(o)}
-}
 
 func TestARunThatCannotStart(t *testing.T) {
 	t.Parallel()
@@ -88,6 +41,12 @@ func TestARunThatCannotStart(t *testing.T) {
 		},
 		"a session that the invoker does not have": {
 			run: func(s *v1alpha1.BackupSession) { s.Spec.Session = "weekly" }, want: "Failed/SessionNotFound",
+		},
+		"an invoker of a name that no object can have": {
+			run: func(s *v1alpha1.BackupSession) { s.Spec.Invoker.Name = "a/b" }, want: "Failed/InvokerNotFound",
+		},
+		"a session of a name that no label can have": {
+			run: func(s *v1alpha1.BackupSession) { s.Spec.Session = "every week" }, want: "Failed/SessionNotFound",
 		},
 		"a CronJob of another session": {
 			run: func(s *v1alpha1.BackupSession) {
@@ -119,6 +78,14 @@ func TestARunThatCannotStart(t *testing.T) {
 				_ = w.Client.Update(w.T.Context(), claim)
 			},
 			want: "Failed/TargetNotFound",
+		},
+		"it belongs to a namesake of its invoker": {
+			run: func(s *v1alpha1.BackupSession) {
+				s.OwnerReferences = []metav1.OwnerReference{{
+					APIVersion: "core.example.com/v1", Kind: v1alpha1.BackupConfigurationKind, Name: "uploads", UID: "x", Controller: new(true),
+				}}
+			},
+			want: "Succeeded/Succeeded",
 		},
 		"it belongs to something else": {
 			run: func(s *v1alpha1.BackupSession) {
@@ -228,6 +195,9 @@ func TestARepositoryThatIsMissingIsExplained(t *testing.T) {
 	w.Reconcile("run")
 	w.Expect(conditions.GetMessage(w.session("run"), meta.ReadyCondition)).To(
 		Equal("waiting for target uploads: there is no Repository uploads: BackupStorage s3 does not exist"))
+	w.Expect(w.Told()).To(Equal([]string{v1alpha1.ReasonRepositoryNotReady}), "it is said at once")
+	w.Reconcile("run")
+	w.Expect(w.Told()).To(BeEmpty(), "and once")
 }
 
 func TestARepositoryThatBecomesReadyIsWaitedFor(t *testing.T) {

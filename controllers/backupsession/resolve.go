@@ -1,6 +1,7 @@
 package backupsession
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -121,9 +123,7 @@ func (r *resolution) target(ctx context.Context, name string, app v1alpha1.Typed
 		return out, err
 	}
 	out.Resolved.Hosts = hosts
-	refusal, err = r.restoring(ctx, hosts)
-	out.Resolved.Error = refusal
-	return out, err
+	return out, nil
 }
 
 // task resolves Addon, task and Function, and gives the parameters.
@@ -136,25 +136,9 @@ func (r *resolution) task(ctx context.Context, t *v1alpha1.ResolvedTarget, c *v1
 	if len(c.Repositories) == 1 {
 		vars.Snapshot = policy.SnapshotName(c.Repositories[0].Name, r.session.Name)
 	}
-	addon := &v1alpha1.Addon{}
-	if err := r.Get(ctx, client.ObjectKey{Name: c.Addon.Name}, addon); apierrors.IsNotFound(err) {
-		addon = nil
-	} else if err != nil {
-		return nil, nil, fmt.Errorf("get addon %s: %w", c.Addon.Name, err)
-	}
-	var lookupErr error
-	resolved, params, refusal := task.Resolve(addon, func(name string) *v1alpha1.Function {
-		var f v1alpha1.Function
-		if err := r.Get(ctx, client.ObjectKey{Name: name}, &f); err != nil {
-			if client.IgnoreNotFound(err) != nil {
-				lookupErr = fmt.Errorf("get function %s: %w", name, err)
-			}
-			return nil
-		}
-		return &f
-	}, *c.Addon, false, vars)
-	if lookupErr != nil {
-		return nil, nil, lookupErr
+	resolved, params, refusal, err := lifecycle.Task(ctx, r.Client, *c.Addon, false, vars)
+	if err != nil {
+		return nil, nil, err
 	}
 	t.Task = resolved
 	return params, refusal, nil
@@ -182,9 +166,9 @@ func (r *resolution) repository(ctx context.Context, c *v1alpha1.BackupConfigura
 		return refuse(0, v1alpha1.ReasonBackendNotFound, "BackupConfiguration %s has no backend %q", c.Name, info.Backend)
 	}
 	storage := repo.Spec.StorageRef
-	storage.Namespace = or(storage.Namespace, c.Namespace)
+	storage.Namespace = cmp.Or(storage.Namespace, c.Namespace)
 	want := *c.Spec.Backends[i].StorageRef
-	want.Namespace = or(want.Namespace, c.Namespace)
+	want.Namespace = cmp.Or(want.Namespace, c.Namespace)
 	if storage != want || policy.NormalizeDirectory(repo.Spec.Path) != policy.NormalizeDirectory(info.Directory) {
 		return refuse(0, v1alpha1.ReasonRepositoryConflict,
 			"Repository %s is another directory or storage than policy says: give the repository in policy another name", info.Name)
@@ -198,21 +182,14 @@ func (r *resolution) repository(ctx context.Context, c *v1alpha1.BackupConfigura
 			wait = 0
 		}
 		return refuse(wait, v1alpha1.ReasonRepositoryNotReady, "Repository %s is not ready: %s", info.Name,
-			or(conditions.GetMessage(&repo, meta.ReadyCondition), "it is being initialised"))
+			cmp.Or(conditions.GetMessage(&repo, meta.ReadyCondition), "it is being initialised"))
 	}
 	key := repo.Spec.EncryptionSecret
-	key.Namespace = or(key.Namespace, c.Namespace)
+	key.Namespace = cmp.Or(key.Namespace, c.Namespace)
 	return &v1alpha1.ResolvedRepository{
 		Name: repo.Name, UID: repo.UID, StorageRef: storage,
 		Directory:        policy.NormalizeDirectory(repo.Spec.Path),
 		EncryptionSecret: key,
 		Snapshot:         policy.SnapshotName(repo.Name, r.session.Name),
 	}, nil, 0, nil
-}
-
-func or(s, fallback string) string {
-	if s == "" {
-		return fallback
-	}
-	return s
 }

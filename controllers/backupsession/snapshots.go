@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -15,28 +14,29 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/movers"
 )
 
-// snapshots reads the Snapshots of a frozen session and makes those that are missing. What can't be made comes back as
-// refused, by the Snapshot's name. A session that is being deleted makes none.
-func (r *Reconciler) snapshots(ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession) (map[string]*v1alpha1.Snapshot, map[string]*v1alpha1.ResolvedError, error) {
-	found, refused := map[string]*v1alpha1.Snapshot{}, map[string]*v1alpha1.ResolvedError{}
+// snapshots reads the Snapshots of a frozen session and makes those that are missing. Why one can't be made is added to
+// refused, by its name. A session that is being deleted makes none.
+func (r *Reconciler) snapshots(ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, refused map[string]*v1alpha1.ResolvedError) (map[string]*v1alpha1.Snapshot, error) {
+	found := map[string]*v1alpha1.Snapshot{}
 	targets := s.Status.Resolved.Targets
 	for i := range targets {
 		for j := range targets[i].Repositories {
 			repo := &targets[i].Repositories[j]
 			snap, err := r.snapshot(ctx, reader, s, &targets[i], repo)
-			if refusal, ok := refusalOf(err); ok {
+			if refusal := movers.RefusalOf(err); refusal != nil {
 				refused[repo.Snapshot] = refusal
 			} else if err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 			if snap != nil {
 				found[repo.Snapshot] = snap
 			}
 		}
 	}
-	return found, refused, nil
+	return found, nil
 }
 
 // snapshot reads or makes the Snapshot of one target in one repository.
@@ -61,7 +61,7 @@ func (r *Reconciler) snapshot(ctx context.Context, reader client.Reader, s *v1al
 		return nil, fmt.Errorf("make snapshot %s: %w", want.Name, err)
 	}
 	if snap.Spec.SnapshotID != want.Spec.SnapshotID || v1alpha1.HasRecordAnnotation(snap.Annotations) {
-		return nil, refuse(v1alpha1.ReasonNameConflict, "there is a Snapshot %s already, of another run", snap.Name)
+		return nil, movers.Refuse(v1alpha1.ReasonNameConflict, "there is a Snapshot %s already, of another run", snap.Name)
 	}
 	return snap, nil
 }
@@ -72,7 +72,7 @@ func (r *Reconciler) checkRepository(ctx context.Context, namespace string, repo
 	err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: repo.Name}, &live)
 	switch {
 	case apierrors.IsNotFound(err), err == nil && live.UID != repo.UID:
-		return refuse(v1alpha1.ReasonRepositoryNotReady, "Repository %s was deleted", repo.Name)
+		return movers.Refuse(v1alpha1.ReasonRepositoryNotReady, "Repository %s was deleted", repo.Name)
 	case err != nil:
 		return fmt.Errorf("get repository %s: %w", repo.Name, err)
 	default:
@@ -120,27 +120,23 @@ func slot(s *v1alpha1.BackupSession) time.Time {
 }
 
 // writeSnapshots carries the part of a decision out that concerns Snapshots: first who may write into them, then what is
-// in them. The Snapshots of in are brought up to date.
+// in them.
 func (r *Reconciler) writeSnapshots(ctx context.Context, in session.Input, d session.Decision) error {
 	for _, name := range slices.Sorted(maps.Keys(d.Snapshots)) {
-		snap := in.Snapshots[name].DeepCopy()
-		before := snap.DeepCopy()
+		before := in.Snapshots[name]
+		snap := before.DeepCopy()
 		if snap.Annotations == nil {
 			snap.Annotations = map[string]string{}
 		}
 		snap.Annotations[v1alpha1.AnnotationMovers] = d.Movers[name]
-		if err := r.patch(ctx, before, snap); err != nil {
+		if err := r.keeper().WriteMetadata(ctx, before, snap); err != nil {
 			return err
 		}
-		if status := d.Snapshots[name]; !equality.Semantic.DeepEqual(snap.Status, status) {
-			before = snap.DeepCopy()
-			snap.Status = status
-			patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-			if err := r.Status().Patch(ctx, snap, patch, client.FieldOwner(r.FieldManager)); err != nil {
-				return fmt.Errorf("write status of snapshot %s: %w", name, err)
-			}
+		before = snap.DeepCopy()
+		snap.Status = d.Snapshots[name]
+		if err := r.keeper().WriteStatus(ctx, before, snap, nil); err != nil {
+			return err
 		}
-		in.Snapshots[name] = snap
 	}
 	return nil
 }

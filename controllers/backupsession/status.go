@@ -3,9 +3,11 @@ package backupsession
 import (
 	"context"
 	"fmt"
+	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -14,23 +16,21 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// writeStatus writes what was decided, if it is new, and then tells about it. The write fails with a conflict when the
-// session is not what the decision was made from: a frozen input is never frozen twice, and an ended session never changes.
-func (r *Reconciler) writeStatus(ctx context.Context, s *v1alpha1.BackupSession, d session.Decision) error {
-	if equality.Semantic.DeepEqual(s.Status, d.Status) {
-		return nil
-	}
+// writeStatus writes what was decided and lets a session go that it ends. It says when to look again.
+func (r *Reconciler) writeStatus(ctx context.Context, s *v1alpha1.BackupSession, d session.Decision) (time.Duration, error) {
 	before := s.DeepCopy()
 	s.Status = d.Status
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.Status().Patch(ctx, s, patch, client.FieldOwner(r.FieldManager)); err != nil {
-		return fmt.Errorf("write status of backup session %s: %w", s.Name, err)
+	if err := r.keeper().WriteStatus(ctx, before, s, d.Event); err != nil {
+		return 0, err
 	}
-	r.emit(s, d.Event)
-	return nil
+	if s.Status.Phase.Terminal() {
+		return 0, r.keeper().Release(ctx, s)
+	}
+	return d.After, nil
 }
 
-// adopt gives a new session its finalizers, its labels and, if its invoker exists, its owner.
+// adopt gives a new session its finalizers, its labels and, if its invoker exists, its owner. A name that can't be a label
+// is no invoker's and no session's: the session ends without that label.
 func (r *Reconciler) adopt(ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object) error {
 	before := s.DeepCopy()
 	controllerutil.AddFinalizer(s, v1alpha1.FinalizerCancel)
@@ -38,33 +38,25 @@ func (r *Reconciler) adopt(ctx context.Context, s *v1alpha1.BackupSession, invok
 	if s.Labels == nil {
 		s.Labels = map[string]string{}
 	}
-	s.Labels[v1alpha1.LabelInvokerKind] = s.Spec.Invoker.Kind
-	s.Labels[v1alpha1.LabelInvokerName] = policy.LabelValue(s.Spec.Invoker.Name)
-	s.Labels[v1alpha1.LabelSession] = s.Spec.Session
+	for label, value := range map[string]string{
+		v1alpha1.LabelInvokerKind: s.Spec.Invoker.Kind,
+		v1alpha1.LabelInvokerName: policy.LabelValue(s.Spec.Invoker.Name),
+		v1alpha1.LabelSession:     s.Spec.Session,
+	} {
+		if len(validation.IsValidLabelValue(value)) == 0 {
+			s.Labels[label] = value
+		}
+	}
 	// A run that something else controls goes when that goes.
-	if owner := metav1.GetControllerOf(s); invoker != nil && (owner == nil || owner.Kind == s.Spec.Invoker.Kind && owner.Name == s.Spec.Invoker.Name) {
+	if owner := metav1.GetControllerOf(s); invoker != nil && (owner == nil || isInvoker(owner, s)) {
 		if err := controllerutil.SetControllerReference(invoker, s, r.Scheme); err != nil {
 			return fmt.Errorf("own backup session %s: %w", s.Name, err)
 		}
 	}
-	return r.patch(ctx, before, s)
+	return r.keeper().WriteMetadata(ctx, before, s)
 }
 
-// release lets an ended session be deleted, as far as this controller is concerned.
-func (r *Reconciler) release(ctx context.Context, s *v1alpha1.BackupSession) error {
-	before := s.DeepCopy()
-	controllerutil.RemoveFinalizer(s, v1alpha1.FinalizerCancel)
-	return client.IgnoreNotFound(r.patch(ctx, before, s))
-}
-
-// patch writes metadata, if it is new. Status stays what it is in memory.
-func (r *Reconciler) patch(ctx context.Context, before, after client.Object) error {
-	if equality.Semantic.DeepEqual(before, after) {
-		return nil
-	}
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.Patch(ctx, after, patch, client.FieldOwner(r.FieldManager)); err != nil {
-		return fmt.Errorf("patch %s: %w", after.GetName(), err)
-	}
-	return nil
+func isInvoker(owner *metav1.OwnerReference, s *v1alpha1.BackupSession) bool {
+	group, err := schema.ParseGroupVersion(owner.APIVersion)
+	return err == nil && group.Group == v1alpha1.Group && owner.Kind == s.Spec.Invoker.Kind && owner.Name == s.Spec.Invoker.Name
 }

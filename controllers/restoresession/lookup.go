@@ -14,6 +14,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/session/movers"
 )
 
 // waitForTarget is how long a claim that does not exist is waited for: a GitOps tool applies both at once.
@@ -30,13 +32,12 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*s
 		return start, nil
 	}
 	// The claim's stamp decides whether data is written: it is read past the cache.
-	var claim corev1.PersistentVolumeClaim
-	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.Target.Name}, &claim)
-	if apierrors.IsNotFound(err) {
-		return refuse(waitForTarget, v1alpha1.ReasonTargetNotFound, "there is no PersistentVolumeClaim %s", s.Spec.Target.Name)
-	}
+	claim, err := r.claim(ctx, s.Namespace, s.Spec.Target.Name)
 	if err != nil {
-		return nil, fmt.Errorf("get persistent volume claim %s: %w", s.Spec.Target.Name, err)
+		return nil, err
+	}
+	if claim == nil {
+		return refuse(waitForTarget, v1alpha1.ReasonTargetNotFound, "there is no PersistentVolumeClaim %s", s.Spec.Target.Name)
 	}
 	start.TargetFound = true
 	digest := policy.Digest(s.Spec)
@@ -46,17 +47,34 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*s
 	}
 	steps := []func(context.Context, *v1alpha1.RestoreSession, *session.RestoreStart) error{r.snapshot, r.repository, r.task}
 	start.Resolved = v1alpha1.ResolvedRestore{SpecDigest: digest, ClaimName: claim.Name, ClaimUID: claim.UID}
-	if start.Resolved.Policy, err = r.source(ctx, s); err != nil {
+	if start.Resolved.Policy, _, err = lifecycle.Policy(ctx, r.Client, s.Labels); err != nil {
 		return nil, err
 	}
-	start.Resolved.Policy.Digest = digest
+	start.Resolved.Policy.Generation, start.Resolved.Policy.Digest = s.Generation, digest
 	for _, step := range steps {
 		if err := step(ctx, s, start); err != nil || start.Error != nil {
 			return start, err
 		}
 	}
-	start.Error, err = r.usable(ctx, s, &claim)
+	err = r.usable(ctx, s, claim)
+	if start.Error = movers.RefusalOf(err); start.Error != nil {
+		return start, nil
+	}
 	return start, err
+}
+
+// claim reads a PersistentVolumeClaim past the cache. It is nil when there is none.
+func (r *Reconciler) claim(ctx context.Context, namespace, name string) (*corev1.PersistentVolumeClaim, error) {
+	claim := &corev1.PersistentVolumeClaim{}
+	err := lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Namespace: namespace, Name: name}, claim)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("get persistent volume claim %s: %w", name, err)
+	default:
+		return claim, nil
+	}
 }
 
 // snapshot chooses Snapshot and component.
@@ -78,7 +96,7 @@ func (r *Reconciler) snapshot(ctx context.Context, s *v1alpha1.RestoreSession, s
 		}
 	} else {
 		snap = &v1alpha1.Snapshot{}
-		err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: source.Snapshot}, snap)
+		err := lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Namespace: s.Namespace, Name: source.Snapshot}, snap)
 		switch {
 		case apierrors.IsNotFound(err):
 			refuse(v1alpha1.ReasonSnapshotNotFound, "there is no Snapshot %s", source.Snapshot)
@@ -145,60 +163,34 @@ func (r *Reconciler) repository(ctx context.Context, s *v1alpha1.RestoreSession,
 	return nil
 }
 
-// source finds out which revision of which PolicySync the restore came with.
-func (r *Reconciler) source(ctx context.Context, s *v1alpha1.RestoreSession) (v1alpha1.ResolvedPolicy, error) {
-	out := v1alpha1.ResolvedPolicy{Generation: s.Generation}
-	key := client.ObjectKey{Namespace: s.Labels[v1alpha1.LabelSyncNamespace], Name: s.Labels[v1alpha1.LabelSyncName]}
-	if key.Name == "" || key.Namespace == "" {
-		return out, nil
-	}
-	out.Source = "PolicySync/" + key.Namespace + "/" + key.Name
-	var sync v1alpha1.PolicySync
-	if err := r.Get(ctx, key, &sync); err != nil {
-		if apierrors.IsNotFound(err) {
-			return out, nil
-		}
-		return out, fmt.Errorf("get policy sync %s: %w", key, err)
-	}
-	out.Revision = sync.Status.LastAppliedRevision
-	return out, nil
-}
-
-// usable says why the claim must not be written to now. A claim that is bound only when a pod needs it is fine: the mover's
-// pod is the first.
-func (r *Reconciler) usable(ctx context.Context, s *v1alpha1.RestoreSession, claim *corev1.PersistentVolumeClaim) (*v1alpha1.ResolvedError, error) {
-	refuse := func(reason, format string, args ...any) (*v1alpha1.ResolvedError, error) {
-		return &v1alpha1.ResolvedError{Reason: reason, Message: fmt.Sprintf(format, args...)}, nil
-	}
+// usable is an error that says why the claim must not be written to now. A claim that is bound only when a pod needs it is
+// fine: the mover's pod is the first.
+func (r *Reconciler) usable(ctx context.Context, s *v1alpha1.RestoreSession, claim *corev1.PersistentVolumeClaim) error {
 	switch {
 	case claim.DeletionTimestamp != nil:
-		return refuse(v1alpha1.ReasonTargetNotFound, "PersistentVolumeClaim %s is being deleted", claim.Name)
+		return movers.Refuse(v1alpha1.ReasonTargetNotFound, "PersistentVolumeClaim %s is being deleted", claim.Name)
 	case claim.Status.Phase == corev1.ClaimLost:
-		return refuse(v1alpha1.ReasonVolumeNotBound, "PersistentVolumeClaim %s has lost its volume", claim.Name)
+		return movers.Refuse(v1alpha1.ReasonVolumeNotBound, "PersistentVolumeClaim %s has lost its volume", claim.Name)
 	case claim.Spec.VolumeMode != nil && *claim.Spec.VolumeMode == corev1.PersistentVolumeBlock:
-		return refuse(v1alpha1.ReasonNoVolumes, "PersistentVolumeClaim %s is a raw block device: only file systems can be restored", claim.Name)
+		return movers.Refuse(v1alpha1.ReasonNoVolumes, "PersistentVolumeClaim %s is a raw block device: only file systems can be restored", claim.Name)
 	}
 	var restores v1alpha1.RestoreSessionList
 	if err := r.APIReader.List(ctx, &restores, client.InNamespace(s.Namespace)); err != nil {
-		return nil, fmt.Errorf("list restore sessions: %w", err)
+		return fmt.Errorf("list restore sessions: %w", err)
 	}
-	for i := range restores.Items {
-		o := &restores.Items[i]
-		if o.UID != s.UID && o.Status.Resolved != nil && !o.Status.Phase.Terminal() && o.Status.Resolved.ClaimName == claim.Name &&
-			!v1alpha1.HasRecordAnnotation(o.Annotations) {
-			return refuse(v1alpha1.ReasonRestoreInProgress, "RestoreSession %s writes into PersistentVolumeClaim %s", o.Name, claim.Name)
-		}
+	if other := session.Restoring(restores.Items, claim.Name, s.UID); other != nil {
+		return movers.Refuse(v1alpha1.ReasonRestoreInProgress, "RestoreSession %s writes into PersistentVolumeClaim %s", other.Name, claim.Name)
 	}
 	var pods corev1.PodList
 	if err := r.APIReader.List(ctx, &pods, client.InNamespace(s.Namespace)); err != nil {
-		return nil, fmt.Errorf("list pods: %w", err)
+		return fmt.Errorf("list pods: %w", err)
 	}
 	for i := range pods.Items {
 		p := &pods.Items[i]
 		ended := p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 		if !ended && session.Mounts(p, claim.Name) {
-			return refuse(v1alpha1.ReasonVolumeInUse, "pod %s uses PersistentVolumeClaim %s: a restore writes only into a volume that nothing uses", p.Name, claim.Name)
+			return movers.Refuse(v1alpha1.ReasonVolumeInUse, "pod %s uses PersistentVolumeClaim %s: a restore writes only into a volume that nothing uses", p.Name, claim.Name)
 		}
 	}
-	return nil, nil
+	return nil
 }

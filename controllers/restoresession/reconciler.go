@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/controller"
-	batchv1 "k8s.io/api/batch/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -16,11 +14,9 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 	"github.com/cairn-backup/cairn/internal/session/movers"
 )
-
-// again is how soon a write is tried again that somebody else was faster with.
-const again = time.Second
 
 // Reconciler reconciles RestoreSessions. Its fields are set before SetupWithManager and never change.
 type Reconciler struct {
@@ -42,29 +38,20 @@ type Reconciler struct {
 
 // Reconcile takes a RestoreSession as many steps further as can be taken now.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	began := r.Clock.Now()
 	s := &v1alpha1.RestoreSession{}
-	if err := r.Get(ctx, req.NamespacedName, s); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+	return r.keeper().Reconcile(ctx, req, s, func() (time.Duration, error) { return r.reconcile(ctx, s) })
+}
+
+func (r *Reconciler) keeper() lifecycle.Keeper {
+	return lifecycle.Keeper{
+		Client: r.Client, Metrics: r.Metrics, EventRecorder: r.EventRecorder,
+		Live: r.APIReader, Clock: r.Clock, Owner: client.FieldOwner(r.FieldManager),
 	}
-	if v1alpha1.HasRecordAnnotation(s.Annotations) {
-		return ctrl.Result{}, nil
-	}
-	defer func() {
-		r.RecordDuration(ctx, s, began)
-		r.RecordReadiness(ctx, s)
-	}()
-	after, err := r.reconcile(ctx, s)
-	if apierrors.IsConflict(err) {
-		// What was decided upon is not the newest state, so it was not written.
-		return ctrl.Result{RequeueAfter: again}, nil
-	}
-	return ctrl.Result{RequeueAfter: after}, err
 }
 
 func (r *Reconciler) reconcile(ctx context.Context, s *v1alpha1.RestoreSession) (time.Duration, error) {
 	if s.Status.Phase.Terminal() {
-		return 0, r.release(ctx, s)
+		return 0, r.keeper().Release(ctx, s)
 	}
 	if s.Status.Resolved == nil {
 		after, err := r.start(ctx, s)
@@ -88,42 +75,34 @@ func (r *Reconciler) start(ctx context.Context, s *v1alpha1.RestoreSession) (tim
 		}
 		in.Start = start
 	}
-	d := session.NextRestore(in)
-	if err := r.writeStatus(ctx, s, d); err != nil {
-		return 0, err
-	}
-	if s.Status.Phase.Terminal() {
-		return 0, r.release(ctx, s)
-	}
-	return d.After, nil
+	return r.writeStatus(ctx, s, session.NextRestore(in))
 }
 
 // run takes a frozen restore further: first with what the caches know, and past them where the mover is given up.
 func (r *Reconciler) run(ctx context.Context, s *v1alpha1.RestoreSession) (time.Duration, error) {
-	in, err := r.observe(ctx, r.Client, s)
-	if err != nil {
-		return 0, err
-	}
-	d := session.NextRestore(in)
-	if d.Verify {
-		if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(s), s); err != nil {
-			return 0, client.IgnoreNotFound(err)
-		}
-		if in, err = r.observe(ctx, r.APIReader, s); err != nil {
+	reader := client.Reader(r.Client)
+	var refused *v1alpha1.ResolvedError
+	for {
+		in, err := r.observe(ctx, reader, s)
+		if err != nil {
 			return 0, err
 		}
-		d = session.NextRestore(in)
+		in.Refused = refused
+		d := session.NextRestore(in)
+		if d.Verify && reader != r.APIReader {
+			reader = r.APIReader
+			// The mover's word is in the session itself.
+			if err := reader.Get(ctx, client.ObjectKeyFromObject(s), s); err != nil {
+				return 0, client.IgnoreNotFound(err)
+			}
+			continue
+		}
+		if err := r.carryOut(ctx, s, d); err == nil {
+			return r.writeStatus(ctx, s, d)
+		} else if refused = movers.RefusalOf(err); refused == nil {
+			return 0, err
+		}
 	}
-	if d, err = r.carryOut(ctx, s, in, d); err != nil {
-		return 0, err
-	}
-	if err := r.writeStatus(ctx, s, d); err != nil {
-		return 0, err
-	}
-	if s.Status.Phase.Terminal() {
-		return 0, r.release(ctx, s)
-	}
-	return d.After, nil
 }
 
 // observe reads everything that the next step depends on.
@@ -140,34 +119,23 @@ func (r *Reconciler) observe(ctx context.Context, reader client.Reader, s *v1alp
 	return in, nil
 }
 
-// carryOut does what was decided, up to the status. A Job that is refused changes the decision.
-func (r *Reconciler) carryOut(ctx context.Context, s *v1alpha1.RestoreSession, in session.RestoreInput, d session.RestoreDecision) (session.RestoreDecision, error) {
+// carryOut does what was decided, up to the status.
+func (r *Reconciler) carryOut(ctx context.Context, s *v1alpha1.RestoreSession, d session.RestoreDecision) error {
 	if err := r.writeMovers(ctx, s, d); err != nil {
-		return d, err
+		return err
 	}
 	if d.Delete {
 		if err := movers.Delete(ctx, r.Client, s.Namespace, jobName(s)); err != nil {
-			return d, err
+			return err
 		}
 	}
 	if d.Create {
-		var job *batchv1.Job
-		job, err := r.job(ctx, s)
-		refusal, refused := refusalOf(err)
-		switch {
-		case refused:
-			in.Refused = refusal
-			d = session.NextRestore(in)
-			return d, r.writeMovers(ctx, s, d)
-		case err != nil:
-			return d, err
-		}
-		if err := r.create(ctx, s, job); err != nil {
-			return d, err
+		if err := r.create(ctx, s); err != nil {
+			return err
 		}
 	}
 	if d.Stamp {
-		return d, r.stamp(ctx, s)
+		return r.stamp(ctx, s)
 	}
-	return d, nil
+	return nil
 }

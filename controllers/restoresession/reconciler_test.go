@@ -9,10 +9,12 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -74,6 +76,13 @@ func TestARestoreThatIsRefused(t *testing.T) {
 	}{
 		"a Snapshot that does not exist": {
 			restore: source(v1alpha1.RestoreDataSource{Snapshot: "nothing"}), want: "Invalid/SnapshotNotFound",
+		},
+		"a Snapshot of a name that no object can have": {
+			restore: source(v1alpha1.RestoreDataSource{Snapshot: "a/b"}), want: "Invalid/SnapshotNotFound",
+		},
+		"a claim of a name that no object can have": {
+			restore: func(s *v1alpha1.RestoreSession) { s.Spec.Target.Name = "a/b" },
+			later:   waitForTarget, want: "Invalid/TargetNotFound",
 		},
 		"a Snapshot that failed": {
 			restore: source(v1alpha1.RestoreDataSource{Snapshot: "third"}), want: "Invalid/SnapshotNotFound", message: "Failed",
@@ -176,6 +185,7 @@ func TestARestoreThatIsRefused(t *testing.T) {
 				pending := w.session("restore")
 				w.Reconcile("restore")
 				w.Expect(w.session("restore")).To(Equal(pending), "waiting writes nothing")
+				w.Expect(w.Told()).To(Equal([]string{pending.Status.Reason}), "it is said once what it waits for")
 			}
 			w.Clock.SetTime(w.Clock.Now().Add(tt.later))
 			s := w.settle("restore")
@@ -190,6 +200,99 @@ func TestARestoreThatIsRefused(t *testing.T) {
 			check.NewChecker(w.Client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
 		})
 	}
+}
+
+// A restore that was frozen finds another world when the manager comes back.
+func TestAClaimThatIsNotFreeAnyMore(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		change func(*world)
+		want   string
+	}{
+		"a pod uses it": {
+			change: func(w *world) {
+				sessiontest.Create(w.T, w.Client, sessiontest.Pod(w.Namespace, "app", "node-a", "target", nil))
+			},
+			want: "Failed/VolumeInUse",
+		},
+		"another restore was frozen in the same moment": {
+			change: func(w *world) {
+				w.restore("other")
+				other, resolved := w.session("other"), w.session("restore").Status.Resolved
+				bed.EditStatus(w.T, other, func() {
+					other.Status.Phase, other.Status.Resolved = v1alpha1.RestoreSessionRunning, resolved
+				})
+			},
+			want: "Failed/RestoreInProgress",
+		},
+		"another one has its name": {
+			change: func(w *world) {
+				w.deleteClaim()
+				sessiontest.Create(w.T, w.Client, sessiontest.Claim(w.Namespace, "target"))
+			},
+			want: "Failed/TargetNotFound",
+		},
+		"it is gone": {change: (*world).deleteClaim, want: "Failed/TargetNotFound"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.Killer = &sessiontest.Killer{At: 3}
+			w.restore("restore")
+			w.Reconcile("restore")
+			w.Expect(w.session("restore").Status.Resolved).NotTo(BeNil())
+			tt.change(w)
+			w.Expect(ending(w.settle("restore"))).To(Equal(tt.want))
+			w.Expect(w.Jobs()).To(BeEmpty(), "nothing is written into it")
+		})
+	}
+}
+
+// deleteClaim deletes the claim target, which nothing protects.
+func (w *world) deleteClaim() {
+	w.T.Helper()
+	claim := sessiontest.Claim(w.Namespace, "target")
+	bed.Edit(w.T, claim, func() { claim.Finalizers = nil })
+	w.Expect(w.Client.Delete(w.T.Context(), claim)).To(Succeed())
+}
+
+func TestAStaleCacheRestoresNothingTwice(t *testing.T) {
+	t.Parallel()
+	reconcile := func(w *world, cache sessiontest.Stale) time.Duration {
+		r := reconciler(w.World)
+		cache.Client = r.Client
+		r.Client = cache
+		result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: "restore"}})
+		w.Expect(err).NotTo(HaveOccurred())
+		return result.RequeueAfter
+	}
+	t.Run("that does not show the end", func(t *testing.T) {
+		w := newWorld(t)
+		w.restore("restore")
+		w.Reconcile("restore")
+		stale := w.session("restore")
+		w.Reconcile("restore")
+		job := w.Jobs()[0]
+		w.Expect(w.Client.Delete(t.Context(), &job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+		w.Reconcile("restore")
+		ended := w.session("restore")
+		w.Expect(ending(ended)).To(Equal("Failed/JobVanished"))
+		w.Expect(reconcile(w, sessiontest.Stale{Old: []client.Object{stale}})).To(Equal(lifecycle.Again))
+		w.Expect(w.Jobs()).To(BeEmpty())
+		w.Expect(w.session("restore")).To(Equal(ended))
+	})
+	t.Run("that does not show the Job", func(t *testing.T) {
+		w := newWorld(t)
+		w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
+		w.restore("restore")
+		w.Reconcile("restore")
+		w.Cluster()
+		reconcile(w, sessiontest.Stale{NoJobs: true})
+		w.Expect(w.session("restore").Status.Phase).To(Equal(v1alpha1.RestoreSessionRunning), "the pod that uses the claim is its own")
+		w.Expect(w.Jobs()).To(HaveLen(1))
+		w.Outcome = sessiontest.Succeed
+		w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"))
+	})
 }
 
 func TestARestoreThatFailsStampsNothing(t *testing.T) {

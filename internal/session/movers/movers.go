@@ -72,25 +72,24 @@ func alive(pods []corev1.Pod, owner client.Object) int {
 	return n
 }
 
-// Create makes a Job, or finds that it was made before. It says false when the name is still in use by a Job of another
+// Create makes a Job, or finds that it was made before. It is an error that the name is still in use by a Job of another
 // owner, which is being deleted with it: try again later.
-func Create(ctx context.Context, c client.Client, live client.Reader, owner client.Object, job *batchv1.Job) (session.Job, bool, error) {
-	made := session.Job{Observation: task.Observation{State: task.StateWaiting, Reason: v1alpha1.ReasonPending}}
+func Create(ctx context.Context, c client.Client, live client.Reader, owner client.Object, job *batchv1.Job) error {
 	err := c.Create(ctx, job)
 	if err == nil {
-		return made, true, nil
+		return nil
 	}
 	if !apierrors.IsAlreadyExists(err) {
-		return session.Job{}, false, fmt.Errorf("create job %s/%s: %w", job.Namespace, job.Name, err)
+		return fmt.Errorf("create job %s/%s: %w", job.Namespace, job.Name, err)
 	}
 	var found batchv1.Job
 	if err := live.Get(ctx, client.ObjectKeyFromObject(job), &found); err != nil {
-		if apierrors.IsNotFound(err) {
-			return session.Job{}, false, nil
-		}
-		return session.Job{}, false, fmt.Errorf("get job %s/%s: %w", job.Namespace, job.Name, err)
+		return fmt.Errorf("get job %s/%s: %w", job.Namespace, job.Name, err)
 	}
-	return made, metav1.IsControlledBy(&found, owner), nil
+	if !metav1.IsControlledBy(&found, owner) {
+		return fmt.Errorf("create job %s/%s: the name is still in use by a Job of a session that was deleted", job.Namespace, job.Name)
+	}
+	return nil
 }
 
 // Delete deletes a Job and its pods, if it is there. The Job stays until its pods are gone, so that its absence says so.

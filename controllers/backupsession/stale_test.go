@@ -1,0 +1,114 @@
+package backupsession
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+)
+
+// reconcileStale looks once at the run through a cache that lags.
+func (w *world) reconcileStale(s *v1alpha1.BackupSession, cache sessiontest.Stale) ctrl.Result {
+	w.T.Helper()
+	r := reconciler(w.World)
+	cache.Client = r.Client
+	r.Client = cache
+	result, err := r.Reconcile(w.T.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)})
+	w.Expect(err).NotTo(HaveOccurred())
+	return result
+}
+
+func TestAStaleCacheFreezesNothingTwice(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configuration()
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.Killer = &sessiontest.Killer{At: 2}
+	w.Reconcile("run") // It is adopted and not frozen.
+	stale := w.session("run")
+	w.Reconcile("run")
+	frozen := w.session("run")
+
+	result := w.reconcileStale(stale, sessiontest.Stale{Old: []client.Object{stale}})
+	w.Expect(result.RequeueAfter).To(Equal(lifecycle.Again))
+	w.Expect(w.session("run")).To(Equal(frozen))
+}
+
+func TestAStaleCacheMakesNoJobOfAnEndedRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configuration()
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.Reconcile("run")
+	stale, snap := w.session("run"), w.snapshot("uploads-run")
+	w.Reconcile("run")
+	w.deleteJobs()
+	w.Reconcile("run")
+	ended := w.session("run")
+	w.Expect(summary(ended)[0]).To(Equal("Failed/JobVanished"))
+
+	result := w.reconcileStale(stale, sessiontest.Stale{Old: []client.Object{stale, snap}})
+	w.Expect(result.RequeueAfter).To(Equal(lifecycle.Again))
+	w.Expect(w.Jobs()).To(BeEmpty(), "nothing is backed up for a run that ended")
+	w.Expect(w.session("run")).To(Equal(ended))
+}
+
+func TestAJobThatTheCacheDoesNotShow(t *testing.T) {
+	t.Parallel()
+	start := func(t *testing.T) *world {
+		w := newWorld(t)
+		w.configuration()
+		w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+		w.Reconcile("run")
+		return w
+	}
+	t.Run("has not vanished", func(t *testing.T) {
+		t.Parallel()
+		w := start(t)
+		w.Reconcile("run")
+		before := w.session("run")
+		w.reconcileStale(before, sessiontest.Stale{NoJobs: true})
+		w.Expect(w.session("run")).To(Equal(before))
+		w.Expect(w.Jobs()).To(HaveLen(1))
+	})
+	t.Run("is not given up because no other may be made", func(t *testing.T) {
+		t.Parallel()
+		w := start(t)
+		w.revokeStorage()
+		before := w.session("run")
+		w.reconcileStale(before, sessiontest.Stale{NoJobs: true})
+		w.Expect(w.session("run")).To(Equal(before))
+		w.Expect(summary(w.settle("run"))[0]).To(Equal("Succeeded/Succeeded"))
+	})
+	t.Run("is deleted before the run is cancelled", func(t *testing.T) {
+		t.Parallel()
+		w := start(t)
+		w.Expect(w.Client.Delete(t.Context(), w.session("run"))).To(Succeed())
+		w.reconcileStale(w.session("run"), sessiontest.Stale{NoJobs: true})
+		w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionRunning))
+		w.Expect(w.Jobs()).To(HaveEach(HaveField("DeletionTimestamp", Not(BeNil()))))
+		w.Expect(summary(w.settle("run"))[0]).To(Equal("Failed/Cancelled"))
+		w.Expect(w.Jobs()).To(BeEmpty())
+	})
+}
+
+// deleteJobs deletes all Jobs, as somebody with kubectl does.
+func (w *world) deleteJobs() {
+	w.T.Helper()
+	for _, job := range w.Jobs() {
+		w.Expect(w.Client.Delete(w.T.Context(), &job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+	}
+}
+
+// revokeStorage takes the storage away from other namespaces.
+func (w *world) revokeStorage() {
+	w.T.Helper()
+	storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}}
+	bed.Edit(w.T, storage, func() { storage.Spec.UsagePolicy = nil })
+}

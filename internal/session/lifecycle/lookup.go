@@ -1,0 +1,64 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// Get reads an object whose name a user wrote. A name that no request can ask for is one that is not found, not an error
+// that is tried again for ever.
+func Get(ctx context.Context, c client.Reader, key client.ObjectKey, o client.Object) error {
+	if len(path.IsValidPathSegmentName(key.Name)) > 0 {
+		return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
+	}
+	return c.Get(ctx, key, o)
+}
+
+// Policy says which revision of which PolicySync an object with these labels came with. The PolicySync is nil when there
+// is none, or none any more.
+func Policy(ctx context.Context, c client.Reader, labels map[string]string) (v1alpha1.ResolvedPolicy, *v1alpha1.PolicySync, error) {
+	var out v1alpha1.ResolvedPolicy
+	key := client.ObjectKey{Namespace: labels[v1alpha1.LabelSyncNamespace], Name: labels[v1alpha1.LabelSyncName]}
+	if key.Name == "" || key.Namespace == "" {
+		return out, nil, nil
+	}
+	out.Source = "PolicySync/" + key.Namespace + "/" + key.Name
+	var sync v1alpha1.PolicySync
+	if err := c.Get(ctx, key, &sync); apierrors.IsNotFound(err) {
+		return out, nil, nil
+	} else if err != nil {
+		return out, nil, fmt.Errorf("get policy sync %s: %w", key, err)
+	}
+	out.Revision = sync.Status.LastAppliedRevision
+	return out, &sync, nil
+}
+
+// Task resolves Addon, task and Function, and gives the parameters: see task.Resolve.
+func Task(ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, restore bool, vars task.Variables) (v1alpha1.ResolvedTask, map[string]string, *v1alpha1.ResolvedError, error) {
+	addon := &v1alpha1.Addon{}
+	if err := c.Get(ctx, client.ObjectKey{Name: info.Name}, addon); apierrors.IsNotFound(err) {
+		addon = nil
+	} else if err != nil {
+		return v1alpha1.ResolvedTask{}, nil, nil, fmt.Errorf("get addon %s: %w", info.Name, err)
+	}
+	var lookupErr error
+	resolved, params, refusal := task.Resolve(addon, func(name string) *v1alpha1.Function {
+		var f v1alpha1.Function
+		if err := c.Get(ctx, client.ObjectKey{Name: name}, &f); err != nil {
+			if client.IgnoreNotFound(err) != nil {
+				lookupErr = fmt.Errorf("get function %s: %w", name, err)
+			}
+			return nil
+		}
+		return &f
+	}, info, restore, vars)
+	return resolved, params, refusal, lookupErr
+}
