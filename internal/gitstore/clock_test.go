@@ -41,6 +41,7 @@ func (c *ticking) Now() time.Time {
 }
 
 func TestBackOff(t *testing.T) {
+	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
 	f := &faults{}
 	r := newRemote(t, withMiddleware(f.middleware))

@@ -25,8 +25,10 @@ var servers = map[string]struct {
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	for name, tc := range servers {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g, ctx := NewWithT(t), t.Context()
 			r := newRemote(t, tc.opts...)
 			reach := func(*Options) {}
@@ -108,6 +110,7 @@ func restartAndDelete(t *testing.T, g *WithT, s *Store, reach func(*Options)) {
 }
 
 func TestReadFileInBloblessStore(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		opts []serverOption
 		want error
@@ -118,6 +121,7 @@ func TestReadFileInBloblessStore(t *testing.T) {
 		"no filter at all":  {nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g, ctx := NewWithT(t), t.Context()
 			r := newRemote(t, tc.opts...)
 			_, err := r.open(t).Update(ctx, put(map[string]string{"a": "text"}))
@@ -141,6 +145,7 @@ func TestReadFileInBloblessStore(t *testing.T) {
 }
 
 func TestAppendOnly(t *testing.T) {
+	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
 	r := newRemote(t)
 	s := r.open(t)
@@ -174,6 +179,7 @@ func TestAppendOnly(t *testing.T) {
 }
 
 func TestCommitBeforeFetch(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	s := newRemote(t).open(t)
 	_, err := s.Commit(t.Context(), []Edit{Put("a", nil)}, Meta{})
@@ -184,6 +190,7 @@ func TestCommitBeforeFetch(t *testing.T) {
 }
 
 func TestCommitTextsAreCleaned(t *testing.T) {
+	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
 	r := newRemote(t)
 	s := r.open(t)

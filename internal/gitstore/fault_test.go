@@ -70,6 +70,7 @@ const (
 )
 
 func TestLostReply(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		match string
 		times int
@@ -88,6 +89,7 @@ func TestLostReply(t *testing.T) {
 		"and then the server is away": {post, 1, nil, ErrOutcomeUnknown},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g, ctx := NewWithT(t), t.Context()
 			f := &faults{}
 			r := newRemote(t, withMiddleware(f.middleware))
@@ -121,6 +123,7 @@ func TestLostReply(t *testing.T) {
 
 // Somebody else pushes on top between the lost reply and the read-back.
 func TestLostReplyThenMoved(t *testing.T) {
+	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
 	f := &faults{}
 	r := newRemote(t, withMiddleware(f.middleware))
@@ -139,6 +142,7 @@ func TestLostReplyThenMoved(t *testing.T) {
 }
 
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		match string
 		do    func(http.Handler, http.ResponseWriter, *http.Request)
@@ -164,6 +168,7 @@ func TestFaults(t *testing.T) {
 		}, ErrUnreachable},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g, ctx := NewWithT(t), t.Context()
 			f := &faults{}
 			r := newRemote(t, withMiddleware(f.middleware))
@@ -194,9 +199,11 @@ func TestFaults(t *testing.T) {
 }
 
 func TestHookRefuses(t *testing.T) {
+	t.Parallel()
 	for _, hook := range []string{"pre-receive", "update"} {
 		for _, overSSH := range []bool{false, true} {
 			t.Run(hook, func(t *testing.T) {
+				t.Parallel()
 				g, ctx := NewWithT(t), t.Context()
 				r := newRemote(t)
 				change := func(*Options) {}
@@ -222,6 +229,7 @@ func TestHookRefuses(t *testing.T) {
 // The branch moves after the listing and before the pack: only the server's
 // compare-and-swap sees it.
 func TestMovedUnderThePush(t *testing.T) {
+	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
 	f := &faults{}
 	r := newRemote(t, withMiddleware(f.middleware))
@@ -239,8 +247,10 @@ func TestMovedUnderThePush(t *testing.T) {
 
 // A server that accepts the connection and then says nothing.
 func TestSilentServerObeysContext(t *testing.T) {
+	t.Parallel()
 	for _, scheme := range []string{"http", "ssh"} {
 		t.Run(scheme, func(t *testing.T) {
+			t.Parallel()
 			g := NewWithT(t)
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			g.Expect(err).NotTo(HaveOccurred())

@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
+	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -15,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -34,14 +36,32 @@ const (
 var when = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 
 func TestMain(m *testing.M) {
-	log.SetOutput(io.Discard) // the test server logs every request
+	log.SetOutput(io.Discard)          // the test server logs every request
+	_ = flag.Set("test.parallel", "8") // the default of -parallel: most of a test is waiting for git
+	flag.Parse()
 	for k, v := range map[string]string{
 		"GIT_CONFIG_GLOBAL": os.DevNull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0",
 		"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t",
+		// No server does its housekeeping in the middle of a push.
+		"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "receive.autogc", "GIT_CONFIG_VALUE_0": "false",
+		"TMPDIR": tempDir(),
 	} {
 		os.Setenv(k, v)
 	}
 	os.Exit(m.Run())
+}
+
+// tempDir is in memory where there is room: a push of a small commit makes and
+// deletes dozens of files, which costs a disk more than all the rest. What is
+// measured is measured on the disk.
+func tempDir() string {
+	const shm, room = "/dev/shm", 1 << 30
+	var fs syscall.Statfs_t
+	measured := flag.Lookup("test.bench").Value.String() != ""
+	if measured || os.Getenv("TMPDIR") != "" || syscall.Statfs(shm, &fs) != nil || uint64(fs.Bavail)*uint64(fs.Bsize) < room {
+		return os.TempDir()
+	}
+	return shm
 }
 
 // remote is a real Git server with one bare repository.
@@ -75,19 +95,54 @@ var (
 
 func newRemote(t testing.TB, opts ...serverOption) *remote {
 	t.Helper()
+	r := prepared(t)
+	run(t, "/", "git", "init", "-q", "--bare", r.repo)
+	r.start(opts)
+	return r
+}
+
+// copyOf is a server of its own with what r has. The copy of a store's directory
+// at dir is a store of that server.
+func (r *remote) copyOf(t testing.TB, dir string) (_ *remote, copied string) {
+	t.Helper()
+	c := prepared(t)
+	if err := os.CopyFS(c.repo, os.DirFS(r.repo)); err != nil {
+		t.Fatal(err)
+	}
+	c.start(nil)
+	copied = filepath.Join(t.TempDir(), "store")
+	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	state := filepath.Join(copied, stateName)
+	raw, err := os.ReadFile(state)
+	if err == nil {
+		err = os.WriteFile(state, bytes.ReplaceAll(raw, []byte(r.HTTPAddress()), []byte(c.HTTPAddress())), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, copied
+}
+
+func prepared(t testing.TB) *remote {
+	t.Helper()
 	root := t.TempDir()
 	r := &remote{GitServer: gittestserver.NewGitServer(root), t: t, repo: filepath.Join(root, "repo.git")}
-	run(t, root, "git", "init", "-q", "--bare", r.repo)
 	r.Auth(user, password)
 	r.KeyDir(filepath.Join(t.TempDir(), "keys"))
+	return r
+}
+
+func (r *remote) start(opts []serverOption) {
+	r.t.Helper()
 	for _, o := range opts {
 		o(r)
 	}
 	if err := r.StartHTTP(); err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
-	t.Cleanup(r.StopHTTP)
-	return r
+	r.t.Cleanup(r.StopHTTP)
 }
 
 // startSSH serves the same repository over SSH.
@@ -168,9 +223,30 @@ func (r *remote) check(g *WithT, want map[string]string) {
 		g.Expect(len(strings.Fields(line))).To(BeNumerically("<=", 2), "merge commit %s", line)
 	}
 	g.Expect(lines(r.git("-c", "core.quotePath=false", "ls-tree", "-r", "--name-only", branch))).To(ConsistOf(keys(want)))
-	for p, content := range want {
-		g.Expect(r.git("cat-file", "blob", branch+":"+p)).To(Equal(content), p)
+	paths := keys(want)
+	for i, content := range r.contents(paths) {
+		g.Expect(content).To(Equal(want[paths[i]]), paths[i])
 	}
+}
+
+// contents reads files of the branch, all with one process.
+func (r *remote) contents(paths []string) []string {
+	r.t.Helper()
+	var names strings.Builder
+	for _, p := range paths {
+		names.WriteString(branch + ":" + p + "\n")
+	}
+	out := runInput(r.t, r.repo, strings.NewReader(names.String()), "git", "cat-file", "--batch=%(objecttype) %(objectsize)")
+	var all []string
+	for range paths {
+		header, rest, _ := strings.Cut(out, "\n")
+		var size int
+		if _, err := fmt.Sscanf(header, "blob %d", &size); err != nil {
+			r.t.Fatalf("git cat-file says %q: %v", header, err)
+		}
+		all, out = append(all, rest[:size]), rest[size+1:]
+	}
+	return all
 }
 
 func (r *remote) options(t testing.TB) Options {

@@ -18,6 +18,7 @@ import (
 
 // C git verifies what we signed, and fails to after a change.
 func TestSSHSignature(t *testing.T) {
+	t.Parallel()
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	must(t, err)
 	block, err := ssh.MarshalPrivateKeyWithPassphrase(rsaKey, "", []byte("pass"))
@@ -27,6 +28,7 @@ func TestSSHSignature(t *testing.T) {
 		"RSA with passphrase": {pem.EncodeToMemory(block), []byte("pass")},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g, ctx := NewWithT(t), t.Context()
 			signer, err := NewSSHSigner(tc.key, tc.passphrase)
 			g.Expect(err).NotTo(HaveOccurred())

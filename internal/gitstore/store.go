@@ -135,7 +135,7 @@ func (s *Store) Close() error {
 	}
 	s.fetched = false
 	s.remote.Close()
-	err := s.lock.Close()
+	err := unlockFile(s.lock)
 	s.lock = nil
 	return err
 }

@@ -5,12 +5,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	. "github.com/onsi/gomega"
 )
 
 func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
 	r := newRemote(t)
 	held := r.open(t)
 	foreign := t.TempDir()
@@ -58,6 +60,7 @@ func TestOpenRefuses(t *testing.T) {
 }
 
 func TestDirectoryBelongsToOneBranch(t *testing.T) {
+	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
 	r := newRemote(t)
 	s := r.open(t)
@@ -80,45 +83,52 @@ func TestDirectoryBelongsToOneBranch(t *testing.T) {
 	g.Expect(string(raw)).NotTo(ContainSubstring(password))
 }
 
+// A child process that was forked and has not executed its program yet holds
+// copies of our open files.
+func TestCloseUnlocksWhoeverHasACopy(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	r := newRemote(t)
+	s := r.open(t)
+	held, err := syscall.Dup(int(s.lock.Fd()))
+	g.Expect(err).NotTo(HaveOccurred())
+	defer syscall.Close(held)
+	g.Expect(s.Close()).To(Succeed())
+	again := r.open(t, func(o *Options) { o.Dir = s.dir })
+	g.Expect(again.Close()).To(Succeed())
+}
+
 // TestCorruptStore damages the directory in many ways. The next Update must
 // succeed and the remote must stay whole; nothing may panic.
 func TestCorruptStore(t *testing.T) {
+	t.Parallel()
 	damage := map[string]func(t *testing.T, path string, rnd *rand.Rand){
 		"emptied":   func(t *testing.T, p string, _ *rand.Rand) { must(t, os.Truncate(p, 0)) },
 		"halved":    func(t *testing.T, p string, _ *rand.Rand) { must(t, os.Truncate(p, size(t, p)/2)) },
 		"deleted":   func(t *testing.T, p string, _ *rand.Rand) { must(t, os.Remove(p)) },
 		"scrambled": scramble,
 	}
-	for what, do := range damage {
-		for _, pattern := range []string{"objects.git/objects/??/*", "objects.git/objects/pack/*.pack", "objects.git/objects/pack/*.idx", "objects.git/objects/*/*", "store.json"} {
-			for config, opts := range map[string][]serverOption{"plain": nil, "lazy": {lazyAll}} {
+	patterns := []string{"objects.git/objects/??/*", "objects.git/objects/pack/*.pack", "objects.git/objects/pack/*.idx", "objects.git/objects/*/*", "store.json"}
+	for config, opts := range map[string][]serverOption{"plain": nil, "lazy": {lazyAll}} {
+		base, dir := packAndLoose(t, opts)
+		for what, do := range damage {
+			for _, pattern := range patterns {
 				t.Run(what+" "+pattern+" "+config, func(t *testing.T) {
+					t.Parallel()
 					g, ctx, rnd := NewWithT(t), t.Context(), rand.New(rand.NewPCG(1, 2))
-					r := newRemote(t, opts...)
-					want := map[string]string{record(0): "zero"}
-					_, err := r.open(t).Update(ctx, put(want))
-					g.Expect(err).NotTo(HaveOccurred())
-					s := r.open(t)
-					want[record(1)] = "one"
-					_, err = s.Update(ctx, put(want)) // leaves a pack and loose objects
-					g.Expect(err).NotTo(HaveOccurred())
-					g.Expect(s.Close()).To(Succeed())
-					files, err := filepath.Glob(filepath.Join(s.dir, pattern))
+					r, dir := base.copyOf(t, dir)
+					files, err := filepath.Glob(filepath.Join(dir, pattern))
 					g.Expect(err).NotTo(HaveOccurred())
 					g.Expect(files).NotTo(BeEmpty())
 					for _, f := range files {
 						must(t, os.Chmod(f, 0o600))
 						do(t, f, rnd)
 					}
-					o := r.options(t)
-					o.Dir = s.dir
-					s, err = Open(o)
-					g.Expect(err).NotTo(HaveOccurred())
-					defer s.Close()
+					s := r.open(t, func(o *Options) { o.Dir = dir })
 					if config == "lazy" { // both doors heal
 						g.Expect(s.Fetch(ctx)).To(Succeed())
 					}
-					want[record(2)] = "two"
+					want := map[string]string{record(0): "zero", record(1): "one", record(2): "two"}
 					_, err = s.Update(ctx, put(want))
 					g.Expect(err).NotTo(HaveOccurred())
 					r.check(g, want)
@@ -128,9 +138,27 @@ func TestCorruptStore(t *testing.T) {
 	}
 }
 
+// packAndLoose is a directory with a pack and loose objects.
+func packAndLoose(t *testing.T, opts []serverOption) (_ *remote, dir string) {
+	t.Helper()
+	g, ctx := NewWithT(t), t.Context()
+	r := newRemote(t, opts...)
+	want := map[string]string{record(0): "zero"}
+	_, err := r.open(t).Update(ctx, put(want))
+	g.Expect(err).NotTo(HaveOccurred())
+	s := r.open(t)
+	want[record(1)] = "one"
+	_, err = s.Update(ctx, put(want))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(s.Close()).To(Succeed())
+	return r, s.dir
+}
+
 func TestRecycling(t *testing.T) {
+	t.Parallel()
 	for config, opts := range map[string][]serverOption{"plain": nil, "blob-less": {blobless}, "lazy": {lazyAll}} {
 		t.Run(config, func(t *testing.T) {
+			t.Parallel()
 			g, ctx := NewWithT(t), t.Context()
 			r := newRemote(t, opts...)
 			s := r.open(t, func(o *Options) { o.Limits.LooseFiles, o.Limits.Packs = 60, 4 })

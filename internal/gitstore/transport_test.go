@@ -15,8 +15,10 @@ import (
 
 // Another server, on another port or under another name, must not even be asked.
 func TestRedirectsCarryNoCredentials(t *testing.T) {
+	t.Parallel()
 	for name, host := range map[string]string{"another port": "127.0.0.1", "another name": "localhost"} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g := NewWithT(t)
 			var asked atomic.Int32
 			thief := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
@@ -38,6 +40,7 @@ func TestRedirectsCarryNoCredentials(t *testing.T) {
 }
 
 func TestRedirectOnTheSameServerIsFollowed(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	f := &faults{}
 	r := newRemote(t, withMiddleware(f.middleware))
@@ -49,6 +52,7 @@ func TestRedirectOnTheSameServerIsFollowed(t *testing.T) {
 }
 
 func TestHostKey(t *testing.T) {
+	t.Parallel()
 	r := newRemote(t)
 	r.startSSH()
 	u, err := url.Parse(r.ssh.URL)
@@ -88,6 +92,7 @@ func TestHostKey(t *testing.T) {
 }
 
 func TestWrongIdentity(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	r := newRemote(t)
 	r.startSSH()
@@ -101,6 +106,7 @@ func TestWrongIdentity(t *testing.T) {
 // Sizes are checked after decompression and before anything is stored, also
 // where deltas hide them.
 func TestRemoteDownloadLimits(t *testing.T) {
+	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
 	r := newRemote(t)
 	noise := make([]byte, 300_000)

@@ -13,6 +13,7 @@ import (
 
 // While nobody else writes, an Update is a listing and a post, no fetch.
 func TestFetchIsSkippedWhileAlone(t *testing.T) {
+	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
 	r := newRemote(t, lazyAll)
 	s, other := r.open(t), r.open(t)
@@ -42,6 +43,7 @@ func TestFetchIsSkippedWhileAlone(t *testing.T) {
 
 // An error in the Update without a fetch makes the next one fetch.
 func TestErrorEndsSkipping(t *testing.T) {
+	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
 	f := &faults{}
 	r := newRemote(t, withMiddleware(f.middleware))
@@ -64,6 +66,7 @@ func TestErrorEndsSkipping(t *testing.T) {
 }
 
 func TestCommitDatesNeverRunBackwards(t *testing.T) {
+	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
 	r := newRemote(t)
 	s := r.open(t)
@@ -81,6 +84,7 @@ func TestCommitDatesNeverRunBackwards(t *testing.T) {
 }
 
 func TestObserve(t *testing.T) {
+	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
 	f := &faults{}
 	r := newRemote(t, withMiddleware(f.middleware))

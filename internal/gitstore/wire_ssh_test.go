@@ -17,6 +17,7 @@ import (
 // A server that refuses hangs up while we still write. Its words must be read
 // all the same, or a refusal would look like a fault of the network.
 func TestSSHServerHangsUpEarly(t *testing.T) {
+	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
 	tip := strings.Repeat("12", 20)
 	said := pkt(tip+" HEAD\x00side-band-64k\n") + pkt(tip+" refs/heads/main\n") + "0000" + pkt("ERR upload-pack: not our ref "+tip)
