@@ -102,11 +102,12 @@ func (b *backup) component(ctx context.Context, c task.Component, began time.Tim
 	if f != nil {
 		return r, f
 	}
+	defer dir.Close()
 	b.m.report(ctx, b.t, c.Name, v1alpha1.Component{
 		Phase: v1alpha1.SnapshotRunning, Path: c.Path, Driver: b.t.Repository.Driver, StartTime: timeOf(began),
 	})
 	tags[TagBackupSession] = b.t.Snapshot.Spec.BackupSession
-	snapshot, err := b.engine.Backup(ctx, repository.Source{Name: b.sourceName(c), Dir: dir}, repository.BackupOptions{
+	snapshot, err := b.engine.Backup(ctx, repository.Source{Name: b.sourceName(c), Dir: dir.path()}, repository.BackupOptions{
 		Tags: tags, Exclude: b.exclude,
 		Progress: b.progress(ctx, c, began), ProgressEvery: progressEvery,
 	})

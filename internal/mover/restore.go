@@ -59,9 +59,10 @@ func (m *Mover) restoreComponent(ctx context.Context, t task.Task, flags Flags, 
 	if f != nil {
 		return r, f
 	}
+	defer dir.Close()
 	m.reportRestore(ctx, t, c.Name, v1alpha1.RestoredComponent{Phase: v1alpha1.RestoreSessionRunning, ID: c.ID, StartTime: timeOf(began)})
 	options := repository.RestoreOptions{Owners: m.Privileged, SetID: flags.SetID, OnConflict: repository.ConflictFail}
-	got, err := engine.Restore(ctx, c.ID, dir, options)
+	got, err := engine.Restore(ctx, c.ID, dir.path(), options)
 	r.Files, r.SizeBytes = got.Files, got.Bytes
 	r.OwnersNotRestored, r.AttributesNotRestored = got.OwnersNotRestored, got.AttributesNotRestored+got.ModesNotRestored
 	if err != nil {

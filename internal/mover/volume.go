@@ -1,13 +1,16 @@
 package mover
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -16,69 +19,100 @@ import (
 // lostAndFound is what some file systems have in a volume from the start.
 const lostAndFound = "lost+found"
 
-// source is the directory that a component backs up. A path that leaves the volume through a symbolic link is refused: the
-// mover's container holds credentials.
-func (m *Mover) source(c task.Component) (string, *failure) {
-	volume := m.path(path.Join(task.VolumesDir, c.Name))
-	dir, err := filepath.EvalSymlinks(volume)
+// place is an open directory of a volume. The engine gets it by its descriptor, never by a path: who can write to the volume
+// could put a symbolic link into that path between the check and the use, and the mover's container holds credentials.
+type place struct{ *os.File }
+
+// path is good for as long as the place is open.
+func (p place) path() string { return "/proc/self/fd/" + strconv.Itoa(int(p.Fd())) }
+
+// openPlace opens a directory of a volume. It follows symbolic links that stay in the volume.
+func openPlace(volume, below string) (place, error) {
+	root, err := os.OpenRoot(volume)
 	if err != nil {
-		return "", &failure{v1alpha1.ReasonUnreadable, "the volume is not mounted"}
+		return place{}, err
 	}
-	if c.Path != "" {
-		below, err := filepath.EvalSymlinks(filepath.Join(dir, filepath.Clean("/"+c.Path)))
-		if errors.Is(err, os.ErrNotExist) {
-			return "", &failure{v1alpha1.ReasonEmpty, fmt.Sprintf("path %s is not in the volume", c.Path)}
-		}
-		if err != nil {
-			return "", &failure{v1alpha1.ReasonUnreadable, fmt.Sprintf("path %s of the volume can't be read", c.Path)}
-		}
-		if !strings.HasPrefix(below+"/", strings.TrimSuffix(dir, "/")+"/") {
-			return "", &failure{v1alpha1.ReasonInvalidPath, fmt.Sprintf("path %s leads out of the volume", c.Path)}
-		}
-		dir = below
+	defer root.Close()
+	f, err := root.OpenFile(cmp.Or(below, "."), os.O_RDONLY|syscall.O_DIRECTORY, 0)
+	return place{f}, err
+}
+
+// below is a path of a task, as one that is relative to the volume; "" is the volume itself.
+func below(p string) string { return strings.TrimPrefix(path.Clean("/"+p), "/") }
+
+// source is the directory that a component backs up. A path that leaves the volume through a symbolic link is refused.
+func (m *Mover) source(c task.Component) (place, *failure) {
+	volume := m.path(path.Join(task.VolumesDir, c.Name))
+	if _, err := os.Stat(volume); err != nil {
+		return place{}, &failure{v1alpha1.ReasonUnreadable, "the volume is not mounted"}
 	}
-	empty, err := isEmpty(dir)
+	dir, err := openPlace(volume, below(c.Path))
+	switch {
+	case err == nil:
+	case below(c.Path) == "":
+		return place{}, &failure{v1alpha1.ReasonUnreadable, volumeUnreadable}
+	case errors.Is(err, fs.ErrNotExist):
+		return place{}, &failure{v1alpha1.ReasonEmpty, fmt.Sprintf("path %s is not in the volume", c.Path)}
+	case errors.As(err, new(syscall.Errno)):
+		return place{}, &failure{v1alpha1.ReasonUnreadable, fmt.Sprintf("path %s of the volume can't be read", c.Path)}
+	default: // package os types every error but this one
+		return place{}, &failure{v1alpha1.ReasonInvalidPath, fmt.Sprintf("path %s leads out of the volume", c.Path)}
+	}
+	empty, err := isEmpty(dir.File)
 	switch {
 	case err != nil:
-		return "", &failure{v1alpha1.ReasonUnreadable, "the volume can't be read: run as a user who may read it (jobTemplate.spec.securityContext)"}
+		dir.Close()
+		return place{}, &failure{v1alpha1.ReasonUnreadable, volumeUnreadable}
 	case empty:
-		return "", &failure{v1alpha1.ReasonEmpty, "there is nothing in the volume to back up"}
+		dir.Close()
+		return place{}, &failure{v1alpha1.ReasonEmpty, "there is nothing in the volume to back up"}
 	}
 	return dir, nil
 }
 
+const volumeUnreadable = "the volume can't be read: run as a user who may read it (jobTemplate.spec.securityContext)"
+
 // target is the directory that a component is restored to. The volume must be empty; the path in it is made.
-func (m *Mover) target(c task.Component) (string, *failure) {
+func (m *Mover) target(c task.Component) (place, *failure) {
 	volume := m.path(path.Join(task.VolumesDir, c.Name))
-	empty, err := isEmpty(volume)
+	top, err := openPlace(volume, "")
+	if err != nil {
+		return place{}, &failure{v1alpha1.ReasonTargetUnwritable, "the volume can't be read"}
+	}
+	empty, err := isEmpty(top.File)
 	switch {
+	case err == nil && empty && below(c.Path) == "":
+		return top, nil
 	case err != nil:
-		return "", &failure{v1alpha1.ReasonTargetUnwritable, "the volume can't be read"}
+		top.Close()
+		return place{}, &failure{v1alpha1.ReasonTargetUnwritable, "the volume can't be read"}
 	case !empty:
-		return "", &failure{v1alpha1.ReasonVolumeNotEmpty, "the volume is not empty: restore into an empty one"}
+		top.Close()
+		return place{}, &failure{v1alpha1.ReasonVolumeNotEmpty, "the volume is not empty: restore into an empty one"}
 	}
-	below := strings.TrimPrefix(path.Clean("/"+c.Path), "/")
-	if below == "" {
-		return volume, nil
+	defer top.Close()
+	dir, err := makePlace(top.path(), below(c.Path))
+	if err != nil {
+		return place{}, &failure{v1alpha1.ReasonTargetUnwritable, fmt.Sprintf("path %s can't be made in the volume: run as a user who may write to it (jobTemplate.spec.securityContext)", c.Path)}
 	}
+	return dir, nil
+}
+
+// makePlace makes a directory of a volume and opens it.
+func makePlace(volume, below string) (place, error) {
 	root, err := os.OpenRoot(volume)
 	if err != nil {
-		return "", &failure{v1alpha1.ReasonTargetUnwritable, "the volume can't be opened"}
+		return place{}, err
 	}
 	defer root.Close()
 	if err := root.MkdirAll(below, 0o755); err != nil {
-		return "", &failure{v1alpha1.ReasonTargetUnwritable, fmt.Sprintf("path %s can't be made in the volume: run as a user who may write to it (jobTemplate.spec.securityContext)", c.Path)}
+		return place{}, err
 	}
-	return filepath.Join(volume, below), nil
+	return openPlace(volume, below)
 }
 
 // isEmpty says whether a directory holds nothing but lost+found.
-func isEmpty(dir string) (bool, error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
+func isEmpty(f *os.File) (bool, error) {
 	for {
 		names, err := f.Readdirnames(2)
 		for _, name := range names {
