@@ -14,12 +14,14 @@ import (
 // A push that the server took, and whose reply never came, is counted by whoever finds its records in the branch: the same
 // process or the next one, with the directory or without.
 func TestLostReplyIsCounted(t *testing.T) {
+	t.Parallel()
 	for name, after := range map[string]func(*WithT, *world){
 		"by the same process":                func(*WithT, *world) {},
 		"by the next":                        func(_ *WithT, w *world) { w.restart() },
 		"by the next, the directory is lost": func(g *WithT, w *world) { w.restart(); g.Expect(os.RemoveAll(w.data)).To(Succeed()) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g, w := NewWithT(t), newWorld(t)
 			l := w.ledger("ledger")
 			w.settle(l)

@@ -22,6 +22,7 @@ import (
 )
 
 func TestWatchedBranchIsRefused(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	l := w.ledger("ledger", func(l *v1alpha1.Ledger) { l.Spec.Branch = "main" })
 	sync := &v1alpha1.PolicySync{
@@ -113,6 +114,7 @@ func TestFluxRef(t *testing.T) {
 }
 
 func TestClusterNameTaken(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	l := w.ledger("ledger")
 	w.session("a")
@@ -138,6 +140,7 @@ func TestClusterNameTaken(t *testing.T) {
 }
 
 func TestHistoryRewritten(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	l := w.ledger("ledger")
 	w.session("a")
@@ -165,6 +168,7 @@ func TestHistoryRewritten(t *testing.T) {
 }
 
 func TestReasons(t *testing.T) {
+	t.Parallel()
 	tests := map[string]struct {
 		change func(*world, *v1alpha1.Ledger)
 		reason string
@@ -184,6 +188,7 @@ func TestReasons(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g, w := NewWithT(t), newWorld(t)
 			l := w.ledger("ledger", func(l *v1alpha1.Ledger) { tt.change(w, l) })
 			result, err := w.push(l)
@@ -198,34 +203,38 @@ func TestReasons(t *testing.T) {
 // Killed before or after any write to the API server, by whichever process, what was to be recorded is in Git once, is
 // counted once, and nothing is left over.
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	for _, before := range []bool{true, false} {
 		for _, lost := range []bool{false, true} {
-			for n := 1; ; n++ {
-				happened := false
-				name := fmt.Sprintf("before %t, directory lost %t, write %d", before, lost, n)
-				if !t.Run(name, func(t *testing.T) { happened = crash(t, n, before, lost) }) || !happened {
-					if n < 5 {
-						t.Errorf("only %d writes were tried", n)
-					}
-					break
-				}
+			all, _ := crash(t, 0, before, lost)
+			if all < 5 {
+				t.Errorf("only %d writes are tried", all)
+			}
+			for n := 1; n <= all; n++ {
+				t.Run(fmt.Sprintf("before %t, directory lost %t, write %d", before, lost, n), func(t *testing.T) {
+					t.Parallel()
+					_, killed := crash(t, n, before, lost)
+					NewWithT(t).Expect(killed).To(BeTrue())
+				})
 			}
 		}
 	}
 }
 
-func crash(t *testing.T, n int, before, lost bool) bool {
+// crash kills the process at the nth write, or never, and says how many writes there were until then.
+func crash(t *testing.T, n int, before, lost bool) (writes int, killed bool) {
+	t.Helper()
 	g, w := NewWithT(t), newWorld(t)
 	l := w.ledger("ledger")
 	w.settle(l) // the branch exists, the Ledger has its finalizer
 	a, b := w.session("a"), w.session("b")
-	killed := w.crashAt(n, before)
+	happened, count := w.crashAt(n, before)
 	for range 4 {
 		w.pass(11 * time.Second)
 		if _, err := w.collect(); err != nil && !errors.Is(err, errCrash) {
 			g.Expect(err.Error()).To(ContainSubstring(errCrash.Error()))
 		}
-		if !*killed {
+		if !*happened {
 			_, _ = w.push(l)
 		}
 	}
@@ -244,10 +253,11 @@ func crash(t *testing.T, n int, before, lost bool) bool {
 	}
 	g.Expect(get(w, l).Status.Recorded).To(BeEquivalentTo(3))
 	g.Expect(l.Status.Counted).To(BeEmpty())
-	return *killed
+	return *count, *happened
 }
 
 func TestDeletionFlushes(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	l := w.ledger("ledger")
 	w.settle(l)
@@ -278,6 +288,7 @@ func TestDeletionFlushes(t *testing.T) {
 }
 
 func TestDeletionDropsWhenAsked(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	l := w.ledger("ledger")
 	w.settle(l)
@@ -297,6 +308,7 @@ func TestDeletionDropsWhenAsked(t *testing.T) {
 }
 
 func TestNamespaceDeletionIsNotBlocked(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	l := w.ledger("ledger")
 	w.settle(l)

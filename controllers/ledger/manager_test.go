@@ -20,6 +20,7 @@ import (
 
 // Both controllers in a manager, with its cache, the real time and nobody to call them.
 func TestManager(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
 		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"},

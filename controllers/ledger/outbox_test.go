@@ -21,6 +21,7 @@ func numbered(i int) ledger.Record {
 }
 
 func TestOutboxHoldsARecordOnce(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	l, o := w.ledger("ledger"), w.collector.Outbox
 	g.Expect(o.add(t.Context(), l, []ledger.Record{numbered(1), numbered(2)})).To(Succeed())
@@ -41,6 +42,7 @@ func TestOutboxHoldsARecordOnce(t *testing.T) {
 }
 
 func TestOutboxMergesATrickle(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	l, o := w.ledger("ledger"), w.collector.Outbox
 	for i := range 4*mergeParcels + 3 {
@@ -66,6 +68,7 @@ func (w *world) fill(l *v1alpha1.Ledger) {
 }
 
 func TestFullOutbox(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	l := w.ledger("ledger", func(l *v1alpha1.Ledger) { l.Spec.Suspend = true })
 	w.fill(l)
@@ -93,6 +96,7 @@ func TestFullOutbox(t *testing.T) {
 
 // An object that one Ledger has no room for is not recorded again and again by another.
 func TestFullOutboxOfAnotherLedger(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	full := w.ledger("full", func(l *v1alpha1.Ledger) { l.Spec.Suspend = true })
 	l := w.ledger("ledger")
@@ -116,6 +120,7 @@ func TestFullOutboxOfAnotherLedger(t *testing.T) {
 
 // A file that is in the branch is never changed, and what is new is still written.
 func TestRecordDiffers(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	l := w.ledger("ledger")
 	s := w.session("a")

@@ -21,6 +21,7 @@ import (
 )
 
 func TestOneRecordPerObject(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	l := w.ledger("ledger")
 	sessions := []*v1alpha1.BackupSession{w.session("a"), w.session("b")}
@@ -68,6 +69,7 @@ func TestOneRecordPerObject(t *testing.T) {
 
 // What lies in Git passes the API server's own checks and starts nothing.
 func TestRecordIsAcceptedByTheServer(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	l := w.ledger("ledger")
 	s := w.session("a")
@@ -96,6 +98,7 @@ func TestRecordIsAcceptedByTheServer(t *testing.T) {
 }
 
 func TestBatchWindow(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	w.ledger("slow", func(l *v1alpha1.Ledger) { l.Spec.BatchWindow.Duration = time.Hour })
 	w.ledger("quick", func(l *v1alpha1.Ledger) { l.Spec.BatchWindow.Duration = 30 * time.Second })
@@ -124,6 +127,7 @@ func TestBatchWindow(t *testing.T) {
 
 // An object that no Ledger wants, or that FinalizerCancel holds, is no business of an outbox.
 func TestSelectors(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	w.ledger("by-label", func(l *v1alpha1.Ledger) {
 		l.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{v1alpha1.LabelSession: "nightly"}}
@@ -153,6 +157,7 @@ func TestSelectors(t *testing.T) {
 }
 
 func TestServerDownThenUp(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	l := w.ledger("ledger")
 	w.down = true
@@ -186,6 +191,7 @@ func TestServerDownThenUp(t *testing.T) {
 }
 
 func TestTwoLedgers(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	l1 := w.ledger("one")
 	l2 := w.ledger("two", func(l *v1alpha1.Ledger) { l.Spec.ClusterName = "copy"; l.Spec.Path = "./archive" })
@@ -208,6 +214,7 @@ func TestTwoLedgers(t *testing.T) {
 }
 
 func TestSuspend(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	l := w.ledger("ledger", func(l *v1alpha1.Ledger) { l.Spec.Suspend = true })
 	s := w.session("a")
@@ -226,6 +233,7 @@ func TestSuspend(t *testing.T) {
 }
 
 func TestPageInGit(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	l := w.ledger("ledger")
 	w.create(&v1alpha1.BackupBatch{
@@ -258,6 +266,7 @@ func TestPageInGit(t *testing.T) {
 }
 
 func TestLog(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	l := w.ledger("ledger")
 	w.session("a")
@@ -284,6 +293,7 @@ func TestLog(t *testing.T) {
 }
 
 func TestNoCredentialInAnything(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	l := w.ledger("ledger")
 	w.create(&corev1.Secret{

@@ -28,6 +28,7 @@ func (s staleList) List(ctx context.Context, list client.ObjectList, opts ...cli
 // A session that was written to since the cache saw it, as a push does that is quicker than the Collector, is released all
 // the same, and keeps what was written.
 func TestReleaseOfWhatChanged(t *testing.T) {
+	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	w.ledger("ledger")
 	s := w.session("a")

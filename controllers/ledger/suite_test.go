@@ -1,11 +1,13 @@
 package ledger
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"log"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -38,9 +40,14 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) (code int, err error) {
 	log.SetOutput(io.Discard) // the Git server logs every request
 	ctrl.SetLogger(logr.Discard())
+	_ = flag.Set("test.parallel", "8") // the default of -parallel: most of a test is waiting for git and the API server
+	flag.Parse()
 	for k, v := range map[string]string{
 		"GIT_CONFIG_GLOBAL": os.DevNull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0",
 		"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t",
+		// No server does its housekeeping in the middle of a push.
+		"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "receive.autogc", "GIT_CONFIG_VALUE_0": "false",
+		"TMPDIR": tempDir(),
 	} {
 		if err := os.Setenv(k, v); err != nil {
 			return 1, err
@@ -70,4 +77,14 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	return m.Run(), nil
+}
+
+// tempDir is in memory where there is room: Git servers, stores and etcd make and delete thousands of small files.
+func tempDir() string {
+	const shm, room = "/dev/shm", 1 << 30
+	var fs syscall.Statfs_t
+	if os.Getenv("TMPDIR") != "" || syscall.Statfs(shm, &fs) != nil || uint64(fs.Bavail)*uint64(fs.Bsize) < room {
+		return os.TempDir()
+	}
+	return shm
 }

@@ -156,18 +156,15 @@ func (w *world) list(ctx context.Context, c client.WithWatch, list client.Object
 	var o client.ListOptions
 	o.ApplyOptions(opts)
 	indexed := o.FieldSelector != nil
-	o.FieldSelector, o.UnsafeDisableDeepCopy = nil, nil
-	if err := c.List(ctx, list, &o); err != nil {
+	o.FieldSelector, o.UnsafeDisableDeepCopy, o.Namespace = nil, nil, w.namespace
+	if err := c.List(ctx, list, &o); err != nil || !indexed {
 		return err
 	}
 	items, err := meta.ExtractList(list)
 	if err != nil {
 		return err
 	}
-	items = slices.DeleteFunc(items, func(item runtime.Object) bool {
-		o := item.(client.Object)
-		return o.GetNamespace() != w.namespace || indexed && pendingKey(o) == nil
-	})
+	items = slices.DeleteFunc(items, func(item runtime.Object) bool { return pendingKey(item.(client.Object)) == nil })
 	return meta.SetList(list, items)
 }
 
@@ -350,24 +347,23 @@ func (w *world) tip() string {
 
 var errCrash = errors.New("the process was killed")
 
-// crashAt kills the process before or after the nth write to the API server.
-func (w *world) crashAt(n int, before bool) (happened *bool) {
-	happened = new(bool)
-	count := 0
+// crashAt kills the process before or after the nth write to the API server, and counts the writes until then.
+func (w *world) crashAt(n int, before bool) (happened *bool, writes *int) {
+	happened, writes = new(bool), new(int)
 	w.write = func(b bool) error {
 		if *happened {
 			return errCrash
 		}
 		if b == before {
-			count++
-			*happened = count == n
+			*writes++
+			*happened = *writes == n
 		}
 		if *happened {
 			return errCrash
 		}
 		return nil
 	}
-	return happened
+	return happened, writes
 }
 
 // seen are the events so far.
