@@ -72,8 +72,8 @@ func (ch *child) run() error {
 	select {
 	case err := <-exited:
 		return err
-	case <-time.After(stopTimeout):
-		log.Printf("%s ignored SIGTERM; killing it", ch.name)
+	case <-time.After(ch.grace):
+		log.Printf("%s has not ended on SIGTERM; killing it", ch.name)
 		_ = cmd.Process.Kill()
 		return <-exited
 	}
@@ -81,6 +81,8 @@ func (ch *child) run() error {
 
 // stop ends the process and returns when it is gone. Call it once.
 func (ch *child) stop() {
+	begin := time.Now()
 	close(ch.quit)
 	<-ch.done
+	log.Printf("%s ended after %v", ch.name, time.Since(begin).Round(10*time.Millisecond))
 }

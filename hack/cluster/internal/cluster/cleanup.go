@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -36,7 +37,7 @@ func (c *Cluster) removePods() error {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	conn, err := grpc.NewClient("unix://"+c.containerdSocket(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -46,6 +47,9 @@ func (c *Cluster) removePods() error {
 	return removeSandboxes(ctx, cri.NewRuntimeServiceClient(conn))
 }
 
+// removers is how many pods are taken away at once: most of the time goes into waiting for CNI plugins and runc.
+const removers = 8
+
 func removeSandboxes(ctx context.Context, rt cri.RuntimeServiceClient) error {
 	var pods *cri.ListPodSandboxResponse
 	if err := poll(ctx, func() (err error) {
@@ -54,15 +58,26 @@ func removeSandboxes(ctx context.Context, rt cri.RuntimeServiceClient) error {
 	}); err != nil {
 		return err
 	}
-	var errs []error
-	for _, p := range pods.Items {
-		if _, err := rt.StopPodSandbox(ctx, &cri.StopPodSandboxRequest{PodSandboxId: p.Id}); err != nil {
-			errs = append(errs, err)
-		} else if _, err := rt.RemovePodSandbox(ctx, &cri.RemovePodSandboxRequest{PodSandboxId: p.Id}); err != nil {
-			errs = append(errs, err)
-		}
+	errs := make([]error, len(pods.Items))
+	free := make(chan struct{}, removers)
+	var all sync.WaitGroup
+	for i, p := range pods.Items {
+		free <- struct{}{}
+		all.Go(func() {
+			errs[i] = removeSandbox(ctx, rt, p.Id)
+			<-free
+		})
 	}
+	all.Wait()
 	return errors.Join(errs...)
+}
+
+func removeSandbox(ctx context.Context, rt cri.RuntimeServiceClient, id string) error {
+	if _, err := rt.StopPodSandbox(ctx, &cri.StopPodSandboxRequest{PodSandboxId: id}); err != nil {
+		return err
+	}
+	_, err := rt.RemovePodSandbox(ctx, &cri.RemovePodSandboxRequest{PodSandboxId: id})
+	return err
 }
 
 // unmountAll unmounts what is mounted below the state directory, innermost

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 )
@@ -124,4 +125,26 @@ func TestPodsNetworksCanBeTakenAwayWithoutTheCache(t *testing.T) {
 		g.Expect(c.path("cni", "bin", name)).To(BeAnExistingFile())
 	}
 	g.Expect(c.containerdConfig("/runc")).To(ContainSubstring(c.path("cni", "bin")))
+}
+
+func TestAProcessThatGoesOnIsKilledAfterItsGrace(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	trapped := filepath.Join(dir, "trapped")
+	ch := &child{
+		component: component{name: "stubborn", path: "/bin/sh", grace: 100 * time.Millisecond,
+			args: []string{"-c", `trap "" TERM; : > "$0"; exec sleep 600`, trapped}},
+		logFile: filepath.Join(dir, "log"), pidFile: filepath.Join(dir, "pid"),
+	}
+	ch.start()
+	g.Eventually(trapped, time.Minute).Should(BeAnExistingFile())
+	ch.stop()
+	g.Expect(ch.done).To(BeClosed())
+	g.Expect(ch.pidFile).NotTo(BeAnExistingFile())
+}
+
+func TestEveryComponentHasAGrace(t *testing.T) {
+	for _, comp := range in(t.TempDir()).components() {
+		NewWithT(t).Expect(comp.grace).To(BeNumerically(">", 0), comp.name)
+	}
 }

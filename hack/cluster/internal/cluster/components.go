@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"os/exec"
+	"time"
 )
 
 // component is one supervised process.
@@ -11,20 +12,28 @@ type component struct {
 	path  string
 	args  []string
 	ready func() error // optional; polled before the next component starts
+	// grace is the time from SIGTERM to SIGKILL.
+	grace time.Duration
 }
 
 // components lists the processes in starting order.
 func (c *Cluster) components() []component {
 	pki := func(f string) string { return c.path("pki", f) }
 	kube := func(name string, ready func() error, args ...string) component {
-		return component{name: name, path: c.bin("kube"), args: append([]string{name}, args...), ready: ready}
+		return component{name: name, path: c.bin("kube"), args: append([]string{name}, args...), ready: ready, grace: stopTimeout}
 	}
 	etcdURL := fmt.Sprintf("https://127.0.0.1:%d", c.EtcdPort)
 	peerURL := fmt.Sprintf("https://127.0.0.1:%d", c.EtcdPort+1)
 	containerd, _ := exec.LookPath("containerd") // preflight has checked
+	// The API server waits a minute for the watches of pods, which still run. It holds nothing that a kill could lose.
+	apiserver := func(args ...string) component {
+		server := kube("kube-apiserver", c.apiReady, args...)
+		server.grace = time.Second
+		return server
+	}
 	return []component{
 		{name: "containerd", path: containerd, args: []string{"--config", c.path("config", "containerd.toml")},
-			ready: socketReady(c.containerdSocket())},
+			ready: socketReady(c.containerdSocket()), grace: stopTimeout},
 		kube("etcd", tcpReady(fmt.Sprintf("127.0.0.1:%d", c.EtcdPort)),
 			"--data-dir", c.path("etcd"),
 			"--listen-client-urls", etcdURL, "--advertise-client-urls", etcdURL,
@@ -33,7 +42,7 @@ func (c *Cluster) components() []component {
 			"--peer-cert-file", pki("etcd.crt"), "--peer-key-file", pki("etcd.key"), "--peer-client-cert-auth", "--peer-trusted-ca-file", pki("ca.crt"),
 			"--unsafe-no-fsync", // a test cluster's data need not survive a power cut
 			"--log-level", "warn"),
-		kube("kube-apiserver", c.apiReady,
+		apiserver(
 			"--advertise-address", c.NodeIP, "--bind-address", c.NodeIP, "--secure-port", fmt.Sprint(c.APIPort),
 			"--etcd-servers", etcdURL, "--etcd-cafile", pki("ca.crt"), "--etcd-certfile", pki("etcd-client.crt"), "--etcd-keyfile", pki("etcd-client.key"),
 			"--client-ca-file", pki("ca.crt"), "--tls-cert-file", pki("apiserver.crt"), "--tls-private-key-file", pki("apiserver.key"),
@@ -52,16 +61,16 @@ func (c *Cluster) components() []component {
 			"--config", c.path("config", "kubelet.yaml"), "--kubeconfig", c.Kubeconfig("kubelet"),
 			"--root-dir", c.path("kubelet"), "--hostname-override", c.NodeName, "--node-ip", c.NodeIP),
 		kube("kube-proxy", nil, "--config", c.path("config", "proxy.yaml")),
-		{name: "coredns", path: c.bin("coredns"), args: []string{"-conf", c.path("config", "Corefile")}},
+		{name: "coredns", path: c.bin("coredns"), args: []string{"-conf", c.path("config", "Corefile")}, grace: stopTimeout},
 		{name: "minihostpath", path: c.bin("minihostpath"), args: []string{
 			"-endpoint", c.csiSocket(), "-registration-dir", c.path("kubelet", "plugins_registry"),
 			"-name", driverName, "-node", c.NodeName, "-data", c.path("csi-data")},
-			ready: socketReady(c.csiSocket())},
-		{name: "csi-provisioner", path: c.bin("csi-provisioner"), args: []string{
+			ready: socketReady(c.csiSocket()), grace: stopTimeout},
+		{name: "csi-provisioner", path: c.bin("csi-provisioner"), grace: stopTimeout, args: []string{
 			"--kubeconfig", c.Kubeconfig("addons"), "--csi-address", c.csiSocket(), "--leader-election=false"}},
-		{name: "csi-snapshotter", path: c.bin("csi-snapshotter"), args: []string{
+		{name: "csi-snapshotter", path: c.bin("csi-snapshotter"), grace: stopTimeout, args: []string{
 			"--kubeconfig", c.Kubeconfig("addons"), "--csi-address", c.csiSocket(), "--leader-election=false"}},
-		{name: "snapshot-controller", path: c.bin("snapshot-controller"), args: []string{
+		{name: "snapshot-controller", path: c.bin("snapshot-controller"), grace: stopTimeout, args: []string{
 			"--kubeconfig", c.Kubeconfig("addons"), "--leader-election=false"}},
 	}
 }

@@ -28,11 +28,16 @@ func Down(out io.Writer, state string, purge bool) error {
 		return err
 	}
 	defer unlock()
-	return c.down(purge)
+	return c.down(out, purge)
 }
 
-func (c *Cluster) down(purge bool) error {
+func (c *Cluster) down(out io.Writer, purge bool) error {
+	begin := time.Now()
+	step := func(what string) {
+		fmt.Fprintf(out, "%6.1fs  %s\n", time.Since(begin).Seconds(), what)
+	}
 	c.endProcesses()
+	step("components have ended")
 
 	var errs []error
 	try := func(what string, err error) {
@@ -41,6 +46,7 @@ func (c *Cluster) down(purge bool) error {
 		}
 	}
 	try("remove pods", c.removePods())
+	step("pods are removed")
 	try("unmount volumes", c.unmountAll())
 	for _, family := range []string{"ip", "ip6"} {
 		for _, table := range []string{"kube-proxy", "cni_hostport"} {
@@ -58,6 +64,7 @@ func (c *Cluster) down(purge bool) error {
 	if purge && len(errs) == 0 { // never delete below a mount that is still there
 		try("delete the state directory", os.RemoveAll(c.State))
 	}
+	step("mounts, network and files are removed")
 	return errors.Join(errs...)
 }
 
@@ -67,6 +74,6 @@ func (c *Cluster) endProcesses() {
 	terminate(c.supervisorPID(), time.Minute)
 	comps := c.components()
 	for i := len(comps) - 1; i >= 0; i-- {
-		terminate(c.pidOf(comps[i].name, comps[i].path), stopTimeout)
+		terminate(c.pidOf(comps[i].name, comps[i].path), comps[i].grace)
 	}
 }

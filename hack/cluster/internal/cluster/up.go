@@ -49,7 +49,7 @@ func (c *Cluster) Up(ctx context.Context, out io.Writer, timeout time.Duration) 
 			return s.already(pid, c.Bin)
 		}
 		// Stopped or crashed earlier: clear what is left of it, keep its data.
-		if err := old.down(false); err != nil {
+		if err := old.down(out, false); err != nil {
 			return fmt.Errorf("clean up after the last run: %w", err)
 		}
 	}
