@@ -8,7 +8,6 @@ import (
 
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -20,6 +19,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/initjob/initjobtest"
 	"github.com/cairn-backup/cairn/internal/kstatus"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 // listing is a client whose lists of Jobs come from list.
@@ -50,6 +50,7 @@ func jobsOf(t testing.TB, namespace string) func() ([]string, error) {
 
 // A generation that was not judged yet must not pass for one that is ready.
 func TestAnErrorLeavesTheGenerationUnobserved(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	s := &v1alpha1.BackupStorage{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "local", Generation: 2, UID: "u"},
@@ -69,6 +70,7 @@ func TestAnErrorLeavesTheGenerationUnobserved(t *testing.T) {
 }
 
 func TestAJobThatTheCacheDoesNotHaveIsNotJoinedByAnother(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	s := storageOf(t)
 	first := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
@@ -90,6 +92,7 @@ func TestAJobThatTheCacheDoesNotHaveIsNotJoinedByAnother(t *testing.T) {
 }
 
 func TestAPodThatOutlivesItsJobIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	s := storageOf(t)
 	first := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
@@ -106,18 +109,19 @@ func TestAPodThatOutlivesItsJobIsWaitedFor(t *testing.T) {
 }
 
 func TestASecretThatAppearsIsNoLongerSaidToBeMissing(t *testing.T) {
+	t.Parallel()
 	s := storageOf(t, func(s *v1alpha1.BackupStorage) { s.Spec.Storage.S3.SecretName = "late" })
 	expect(t, s, v1alpha1.ReasonBackendSecretNotAvailable)
-	bed.Create(t, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: "late"},
-		StringData: map[string]string{v1alpha1.S3AccessKeyID: "id", v1alpha1.S3SecretAccessKey: "secret"},
-	})
+	late := testbed.S3Key(s.Namespace)
+	late.Name = "late"
+	bed.Create(t, late)
 	touch(t, s)
 	expect(t, s, v1alpha1.ReasonProgressing)
 	NewWithT(t).Expect(conditions.IsTrue(s, v1alpha1.ConditionBackendSecretFound)).To(BeTrue())
 }
 
 func TestAChangedSpecTakesTheLastFailureAway(t *testing.T) {
+	t.Parallel()
 	s := storageOf(t)
 	job := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
 	initjobtest.Finish(t, bed.Client, job, failure(v1alpha1.ReasonBucketNotFound), now.Now())

@@ -2,7 +2,6 @@ package backupstorage
 
 import (
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -17,15 +16,12 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
-	"github.com/fluxcd/pkg/runtime/conditions/check"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/initjob/initjobtest"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
-
-const patience = time.Minute
 
 var (
 	bed    testbed.Bed
@@ -45,36 +41,21 @@ func TestMain(m *testing.M) {
 // storageOf makes an S3 storage in a bucket of its own, with its Secret.
 func storageOf(t testing.TB, change ...func(*v1alpha1.BackupStorage)) *v1alpha1.BackupStorage {
 	t.Helper()
-	namespace := bed.Namespace(t, nil)
-	s := &v1alpha1.BackupStorage{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "s3"},
-		Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
-			Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Bucket: namespace, SecretName: "key"},
-		}},
-	}
+	s := testbed.S3(bed.Namespace(t, nil))
 	for _, f := range change {
 		f(s)
 	}
-	bed.Create(t, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "key"},
-		StringData: map[string]string{v1alpha1.S3AccessKeyID: "id", v1alpha1.S3SecretAccessKey: "secret"},
-	}, s)
+	bed.Create(t, testbed.S3Key(s.Namespace), s)
 	return s
 }
 
 func expect(t testing.TB, s *v1alpha1.BackupStorage, reason string) {
 	t.Helper()
-	NewWithT(t).Eventually(func(g Gomega) {
-		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
-		g.Expect(conditions.GetReason(s, meta.ReadyCondition)).To(Equal(reason), "%+v", s.Status)
-		g.Expect(s.Status.ObservedGeneration).To(Equal(s.Generation))
-		g.Expect(s.Status.Phase == v1alpha1.PhaseReady).To(Equal(reason == v1alpha1.ReasonReady))
-	}, patience, 50*time.Millisecond).Should(Succeed(), reason)
-	if reason == v1alpha1.ReasonProgressing {
-		return // Ready is Unknown then, which the checker does not know
+	phase := v1alpha1.PhaseNotReady
+	if reason == v1alpha1.ReasonReady {
+		phase = v1alpha1.PhaseReady
 	}
-	check.NewChecker(bed.Client, &check.Conditions{NegativePolarity: []string{meta.StalledCondition, meta.ReconcilingCondition}}).
-		WithT(NewWithT(t)).CheckErr(t.Context(), s)
+	bed.ExpectReason(t, s, phase, reason, "")
 }
 
 func success() task.Result {
@@ -91,7 +72,7 @@ func noJobs(t testing.TB, namespace string) {
 		var jobs batchv1.JobList
 		g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(namespace))).To(Succeed())
 		g.Expect(jobs.Items).To(BeEmpty())
-	}, patience, 50*time.Millisecond).Should(Succeed(), "finished init Jobs go")
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "finished init Jobs go")
 }
 
 // touch makes the controller look again.
@@ -101,6 +82,7 @@ func touch(t testing.TB, s *v1alpha1.BackupStorage) {
 }
 
 func TestAStorageIsInitialisedOnce(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	s := storageOf(t)
 	expect(t, s, v1alpha1.ReasonProgressing)
@@ -116,11 +98,12 @@ func TestAStorageIsInitialisedOnce(t *testing.T) {
 
 	writes := bed.Quiet(t, s.Namespace)
 	touch(t, s)
-	g.Consistently(func() []string { return bed.Writes(s.Namespace) }, time.Second, 100*time.Millisecond).Should(Equal(writes), "nothing changed, nothing is written")
+	bed.StaysQuiet(t, s.Namespace, writes, "nothing changed, nothing is written")
 	g.Expect(events.Of(s.Namespace)).To(Equal([]string{"Normal Ready the backend can be used"}))
 }
 
 func TestAnotherBackendOrCredentialIsInitialisedAnew(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	s := storageOf(t)
 	first := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
@@ -144,6 +127,7 @@ func TestAnotherBackendOrCredentialIsInitialisedAnew(t *testing.T) {
 	noJobs(t, s.Namespace)
 }
 
+// This one moves the clock, so it runs before those that run side by side.
 func TestAFailedInitialisationSaysWhyAndIsTriedAgainAfterAMinute(t *testing.T) {
 	g := NewWithT(t)
 	s := storageOf(t)
@@ -165,10 +149,11 @@ func TestAFailedInitialisationSaysWhyAndIsTriedAgainAfterAMinute(t *testing.T) {
 	expect(t, s, v1alpha1.ReasonBucketNotFound) // the last word stays while it is tried again
 	initjobtest.Finish(t, bed.Client, second, success(), now.Now())
 	expect(t, s, v1alpha1.ReasonReady)
-	g.Eventually(func() []string { return events.Of(s.Namespace) }, patience).Should(Equal([]string{"Warning BucketNotFound it went wrong", "Normal Ready the backend can be used"}))
+	g.Eventually(func() []string { return events.Of(s.Namespace) }, testbed.Patience).Should(Equal([]string{"Warning BucketNotFound it went wrong", "Normal Ready the backend can be used"}))
 }
 
 func TestAMissingSecretIsSaid(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	s := storageOf(t, func(s *v1alpha1.BackupStorage) { s.Spec.Storage.S3.SecretName = "absent" })
 	expect(t, s, v1alpha1.ReasonBackendSecretNotAvailable)
@@ -177,10 +162,11 @@ func TestAMissingSecretIsSaid(t *testing.T) {
 }
 
 func TestOfTwoStoragesInOnePlaceTheOlderWins(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	older := storageOf(t)
 	expect(t, older, v1alpha1.ReasonProgressing)
-	g.Eventually(func() bool { return time.Since(older.CreationTimestamp.Time) > time.Second }, patience, 50*time.Millisecond).Should(BeTrue(), "creation has a resolution of seconds")
+	testbed.ASecondLater(t, older)
 	younger := storageOf(t, func(s *v1alpha1.BackupStorage) {
 		s.Spec.Storage.S3.Bucket, s.Spec.Storage.S3.Prefix = older.Namespace, "/"
 	})
@@ -192,33 +178,20 @@ func TestOfTwoStoragesInOnePlaceTheOlderWins(t *testing.T) {
 }
 
 func TestARecordIsNotActedOn(t *testing.T) {
-	g := NewWithT(t)
+	t.Parallel()
 	s := storageOf(t, func(s *v1alpha1.BackupStorage) { s.Annotations = map[string]string{v1alpha1.AnnotationRecord: "c"} })
-	g.Consistently(func() string {
-		return strings.Join(bed.Writes(s.Namespace), ",")
-	}, time.Second, 100*time.Millisecond).Should(BeEmpty())
+	bed.StaysQuiet(t, s.Namespace, nil, "a record tells of the past")
 }
 
 func TestAnInitJobWaitsUntilTheOneBeforeItIsGone(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	s := storageOf(t)
 	first := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
 	expect(t, s, v1alpha1.ReasonProgressing)
 	bed.Edit(t, s, func() { s.Spec.Storage.S3.Prefix = "elsewhere" })
-	names := func() ([]string, error) {
-		var jobs batchv1.JobList
-		err := bed.Client.List(t.Context(), &jobs, client.InNamespace(s.Namespace))
-		var out []string
-		for _, job := range jobs.Items {
-			out = append(out, job.Name)
-		}
-		return out, err
-	}
-	g.Eventually(func(g Gomega) {
-		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(first), first)).To(Succeed())
-		g.Expect(first.DeletionTimestamp).NotTo(BeNil())
-	}, patience, 50*time.Millisecond).Should(Succeed(), "the old one is told to go")
-	g.Consistently(names, 3*time.Second, 200*time.Millisecond).Should(Equal([]string{first.Name}), "its pod may still run")
+	bed.Eventually(t, first, func(g Gomega) { g.Expect(first.DeletionTimestamp).NotTo(BeNil()) }, "the old one is told to go")
+	g.Consistently(jobsOf(t, s.Namespace), 3*time.Second, 200*time.Millisecond).Should(Equal([]string{first.Name}), "its pod may still run")
 	second := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)
 	g.Expect(second.Name).NotTo(Equal(first.Name))
 }

@@ -14,29 +14,23 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/initjob/initjobtest"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
-
-// aSecondLater waits until what is created now is younger: creation has a resolution of seconds.
-func aSecondLater(t testing.TB, than client.Object) {
-	t.Helper()
-	NewWithT(t).Eventually(func() bool {
-		return time.Since(than.GetCreationTimestamp().Time) > time.Second
-	}, patience, 50*time.Millisecond).Should(BeTrue())
-}
 
 func path(directory string) func(*v1alpha1.Repository) {
 	return func(r *v1alpha1.Repository) { r.Spec.Path = directory }
 }
 
 func TestOfRepositoriesInEachOtherTheOlderWins(t *testing.T) {
+	t.Parallel()
 	s := storageOf(t)
 	older := repositoryOf(t, s)
 	expect(t, older, v1alpha1.ReasonProgressing)
-	aSecondLater(t, older)
+	testbed.ASecondLater(t, older)
 
 	inside := repositoryOf(t, s, path("shop/web/images"))
 	sibling, cousin := repositoryOf(t, s, path("shop/web2")), repositoryOf(t, s, path("shop2"))
-	aSecondLater(t, cousin)
+	testbed.ASecondLater(t, cousin)
 	around := repositoryOf(t, s, path("shop"))
 
 	for _, loser := range []*v1alpha1.Repository{inside, around} {
@@ -63,8 +57,18 @@ func TestOfRepositoriesInEachOtherTheOlderWins(t *testing.T) {
 	expect(t, around, v1alpha1.ReasonProgressing)
 }
 
+func TestAPathThatCanNotBeADirectoryStandsInNobodysWay(t *testing.T) {
+	t.Parallel()
+	s := storageOf(t)
+	invalid := repositoryOf(t, s, path("shop/kopia"))
+	expect(t, invalid, v1alpha1.ReasonInvalidPath)
+	testbed.ASecondLater(t, invalid)
+	expect(t, repositoryOf(t, s, path("shop")), v1alpha1.ReasonProgressing)
+}
+
 // Deleting a Repository leaves the pod of its init Job running for a while. A second init would replace the key of the first.
 func TestAnInitWaitsForThatOfADeletedRepository(t *testing.T) {
+	t.Parallel()
 	for name, next := range map[string]func(t *testing.T, s *v1alpha1.BackupStorage, was *v1alpha1.Repository) *v1alpha1.Repository{
 		"of another name in its directory": func(t *testing.T, s *v1alpha1.BackupStorage, _ *v1alpha1.Repository) *v1alpha1.Repository {
 			return repositoryOf(t, s)
@@ -84,7 +88,7 @@ func TestAnInitWaitsForThatOfADeletedRepository(t *testing.T) {
 			pod := initjobtest.Start(t, bed.Client, job)
 			g.Eventually(func() error {
 				return bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(pod), pod.DeepCopy())
-			}, patience, 50*time.Millisecond).Should(Succeed(), "the cache has it")
+			}, testbed.Patience, testbed.Interval).Should(Succeed(), "the cache has it")
 			g.Expect(bed.Client.Delete(t.Context(), r)).To(Succeed())
 			g.Expect(bed.Client.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
 

@@ -15,17 +15,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
-	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
-	"github.com/fluxcd/pkg/runtime/conditions/check"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/initjob/initjobtest"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
-
-const patience = time.Minute
 
 var (
 	bed    testbed.Bed
@@ -45,28 +41,9 @@ func TestMain(m *testing.M) {
 // storageOf makes a storage in a namespace of its own that is ready and open to all.
 func storageOf(t testing.TB) *v1alpha1.BackupStorage {
 	t.Helper()
-	all := v1alpha1.NamespacesFromAll
 	namespace := bed.Namespace(t, nil)
-	s := &v1alpha1.BackupStorage{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "s3"},
-		Spec: v1alpha1.BackupStorageSpec{
-			Storage:     v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Bucket: namespace, SecretName: "key"}},
-			UsagePolicy: &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: &all}},
-		},
-	}
-	bed.Create(t, secretOf(namespace, "key", map[string]string{v1alpha1.S3AccessKeyID: "id", v1alpha1.S3SecretAccessKey: "secret"}), s)
-	usable(t, s)
-	return s
-}
-
-// usable writes the status that the storage's own controller writes in real life.
-func usable(t testing.TB, s *v1alpha1.BackupStorage) {
-	t.Helper()
-	bed.EditStatus(t, s, func() { s.Status.Phase, s.Status.ObservedGeneration = v1alpha1.PhaseReady, s.Generation })
-}
-
-func secretOf(namespace, name string, data map[string]string) *corev1.Secret {
-	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, StringData: data}
+	bed.Create(t, testbed.S3Key(namespace))
+	return bed.ReadyStorage(t, namespace)
 }
 
 // repositoryOf is a Repository in a namespace with the encryption Secret "enc".
@@ -84,23 +61,17 @@ func repositoryOf(t testing.TB, s *v1alpha1.BackupStorage, change ...func(*v1alp
 	for _, f := range change {
 		f(r)
 	}
-	bed.Create(t, secretOf(namespace, "enc", map[string]string{"password": "p"}), r)
+	bed.Create(t, testbed.Secret(namespace, "enc", map[string]string{"password": "p"}), r)
 	return r
 }
 
 func expect(t testing.TB, r *v1alpha1.Repository, reason string) {
 	t.Helper()
-	NewWithT(t).Eventually(func(g Gomega) {
-		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
-		g.Expect(conditions.GetReason(r, meta.ReadyCondition)).To(Equal(reason), "%+v", r.Status)
-		g.Expect(r.Status.ObservedGeneration).To(Equal(r.Generation))
-		g.Expect(r.Status.Phase == v1alpha1.PhaseReady).To(Equal(reason == v1alpha1.ReasonReady))
-	}, patience, 50*time.Millisecond).Should(Succeed(), reason)
-	if reason == v1alpha1.ReasonProgressing {
-		return // Ready is Unknown then, which the checker does not know
+	phase := v1alpha1.PhaseNotReady
+	if reason == v1alpha1.ReasonReady {
+		phase = v1alpha1.PhaseReady
 	}
-	check.NewChecker(bed.Client, &check.Conditions{NegativePolarity: []string{meta.StalledCondition, meta.ReconcilingCondition}}).
-		WithT(NewWithT(t)).CheckErr(t.Context(), r)
+	bed.ExpectReason(t, r, phase, reason, "")
 }
 
 // initialised is a Repository whose init Job succeeded.
@@ -121,6 +92,7 @@ func taskOf(t testing.TB, job *batchv1.Job) task.Task {
 }
 
 func TestARepositoryIsInitialisedOnceWithACopyOfTheCredential(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	s := storageOf(t)
 	r := repositoryOf(t, s)
@@ -141,15 +113,16 @@ func TestARepositoryIsInitialisedOnceWithACopyOfTheCredential(t *testing.T) {
 		var secrets corev1.SecretList
 		g.Expect(bed.Client.List(t.Context(), &secrets, client.InNamespace(r.Namespace))).To(Succeed())
 		g.Expect(secrets.Items).To(HaveLen(1))
-	}, patience, 50*time.Millisecond).Should(Succeed(), "Job and copy go, the user's Secret stays")
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "Job and copy go, the user's Secret stays")
 
 	writes := bed.Quiet(t, r.Namespace)
 	bed.Edit(t, r, func() { r.Labels = map[string]string{"touched": "x"} })
-	g.Consistently(func() []string { return bed.Writes(r.Namespace) }, time.Second, 100*time.Millisecond).Should(Equal(writes), "nothing changed, nothing is written")
+	bed.StaysQuiet(t, r.Namespace, writes, "nothing changed, nothing is written")
 	g.Expect(events.Of(r.Namespace)).To(Equal([]string{"Normal Ready the repository can be used"}))
 }
 
 func TestAFailedInitialisationSaysWhy(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	r := repositoryOf(t, storageOf(t))
 	job := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository)
@@ -165,17 +138,19 @@ func TestAFailedInitialisationSaysWhy(t *testing.T) {
 }
 
 func TestARepositoryWhoseStorageMovedIsLookedForAndNotCreated(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	s := storageOf(t)
 	r, first := initialised(t, s)
 	bed.Edit(t, s, func() { s.Spec.Storage.S3.Prefix = "elsewhere" })
 	expect(t, r, v1alpha1.ReasonStorageNotReady)
-	usable(t, s)
+	bed.MarkReady(t, s)
 	job := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first)
 	g.Expect(taskOf(t, job).Repository.MustExist).To(BeTrue())
 }
 
 func TestWhatARepositoryNeedsIsSaid(t *testing.T) {
+	t.Parallel()
 	s := storageOf(t)
 	for name, tc := range map[string]struct {
 		change func(*v1alpha1.Repository)
@@ -188,24 +163,29 @@ func TestWhatARepositoryNeedsIsSaid(t *testing.T) {
 		},
 		"a directory without a reserved name": {change: func(r *v1alpha1.Repository) { r.Spec.Path = "/a/kopia" }, reason: v1alpha1.ReasonInvalidPath},
 	} {
-		t.Run(name, func(t *testing.T) { expect(t, repositoryOf(t, s, tc.change), tc.reason) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			expect(t, repositoryOf(t, s, tc.change), tc.reason)
+		})
 	}
 }
 
 func TestAStorageThatForbidsANamespaceIsNotUsed(t *testing.T) {
+	t.Parallel()
 	s := storageOf(t)
 	r, _ := initialised(t, s)
 	bed.Edit(t, s, func() { s.Spec.UsagePolicy = nil })
-	usable(t, s)
+	bed.MarkReady(t, s)
 	expect(t, r, v1alpha1.ReasonStorageNotAllowed)
 }
 
 func TestOfTwoRepositoriesOfOneDirectoryTheOlderWins(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	s := storageOf(t)
 	older := repositoryOf(t, s)
 	expect(t, older, v1alpha1.ReasonProgressing)
-	g.Eventually(func() bool { return time.Since(older.CreationTimestamp.Time) > time.Second }, patience, 50*time.Millisecond).Should(BeTrue(), "creation has a resolution of seconds")
+	testbed.ASecondLater(t, older)
 	younger := repositoryOf(t, s, func(r *v1alpha1.Repository) { r.Spec.Path = "shop/web/" })
 	expect(t, younger, v1alpha1.ReasonDirectoryTaken)
 	g.Expect(conditions.IsStalled(younger)).To(BeTrue())
@@ -214,6 +194,7 @@ func TestOfTwoRepositoriesOfOneDirectoryTheOlderWins(t *testing.T) {
 }
 
 func TestTheStatusCountsSnapshots(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	r, _ := initialised(t, storageOf(t))
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -235,15 +216,14 @@ func TestTheStatusCountsSnapshots(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "record", Annotations: map[string]string{v1alpha1.AnnotationRecord: "c"}},
 		Spec:       v1alpha1.SnapshotSpec{SnapshotID: "99", Repository: r.Name, Session: "nightly", BackupSession: "b", Version: "v1", AppRef: r.Spec.AppRef},
 	})
-	g.Eventually(func(g Gomega) {
-		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
+	bed.Eventually(t, r, func(g Gomega) {
 		g.Expect(r.Status.SnapshotCount).To(HaveValue(Equal(int32(6))))
 		g.Expect(r.Status.LastBackupTime.Time).To(BeTemporally("==", at.Add(5*time.Hour)))
 		g.Expect(r.Status.Size).To(Equal("5 MiB"))
 		g.Expect(r.Status.RecentSnapshots).To(HaveLen(5))
 		g.Expect(r.Status.RecentSnapshots[0].Name).To(Equal("s-6"))
 		g.Expect(r.Status.RecentSnapshots[0].Phase).To(Equal(v1alpha1.SnapshotFailed))
-	}, patience, 50*time.Millisecond).Should(Succeed(), "the status follows the Snapshots")
+	}, "the status follows the Snapshots")
 
 	var s v1alpha1.Snapshot
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: r.Namespace, Name: "s-6"}, &s)).To(Succeed())
@@ -251,5 +231,5 @@ func TestTheStatusCountsSnapshots(t *testing.T) {
 	bed.EditStatus(t, &s, func() {
 		s.Status.Components = map[string]v1alpha1.Component{"pvc": {Progress: &v1alpha1.ComponentProgress{FilesDone: 3}}}
 	})
-	g.Consistently(func() []string { return bed.Writes(r.Namespace) }, time.Second, 100*time.Millisecond).Should(Equal(writes), "progress is no news to the repository")
+	bed.StaysQuiet(t, r.Namespace, writes, "progress is no news to the repository")
 }

@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/backend/layout"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -74,8 +75,9 @@ func (i Index) Overlapping(ctx context.Context, reader client.Reader, r *v1alpha
 }
 
 // Elder is the oldest of those that overlap with r and have the better right to the directory, or nil. A Repository that
-// does not exist yet, which has no UID, has none. It does not count whether the elder may have its directory itself: else
-// the end of a third one could take away a directory that is in use.
+// does not exist yet, which has no UID, is younger than all. One whose path can't be a directory never has any. Else it
+// does not count whether the elder may have its directory itself: the end of a third one could take away a directory that
+// is in use.
 func (i Index) Elder(ctx context.Context, reader client.Reader, r *v1alpha1.Repository) (*v1alpha1.Repository, error) {
 	others, err := i.Overlapping(ctx, reader, r)
 	if err != nil {
@@ -84,6 +86,9 @@ func (i Index) Elder(ctx context.Context, reader client.Reader, r *v1alpha1.Repo
 	var elder *v1alpha1.Repository
 	for j := range others {
 		other := &others[j]
+		if _, err := layout.NormalizeDirectory(other.Spec.Path); err != nil {
+			continue
+		}
 		if (r.UID == "" || policy.Older(other, r)) && (elder == nil || policy.Older(other, elder)) {
 			elder = other
 		}

@@ -92,3 +92,11 @@ func (b *Bed) NoOp(t testing.TB, r reconcile.Reconciler, events *Events, object 
 	g.Expect(cached.GetResourceVersion()).To(Equal(object.GetResourceVersion()))
 	return result
 }
+
+// ASecondLater waits until what is created now is younger than the object: creation has a resolution of seconds.
+func ASecondLater(t testing.TB, than client.Object) {
+	t.Helper()
+	NewWithT(t).Eventually(func() bool {
+		return time.Since(than.GetCreationTimestamp().Time) > time.Second
+	}, Patience, Interval).Should(BeTrue())
+}
