@@ -2,6 +2,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/cairn-backup/cairn/internal/repository/memlimit"
 	"github.com/cairn-backup/cairn/internal/version"
 )
 
@@ -24,6 +26,7 @@ type options struct {
 	dataDir     string
 	concurrent  int
 	showVersion bool
+	arguments   []string
 
 	client         client.Options
 	log            logger.Options
@@ -35,6 +38,7 @@ func main() {
 	var o options
 	o.bind(pflag.CommandLine)
 	pflag.Parse()
+	o.arguments = pflag.Args()
 	if o.showVersion {
 		fmt.Println(version.Version)
 		return
@@ -42,10 +46,26 @@ func main() {
 	log := logger.NewLogger(o.log)
 	logger.SetLogger(log)
 	ctrl.SetLogger(log)
+	if _, err := memlimit.Set(); err != nil {
+		log.Error(err, "the memory limit of the container is not known; only its own limit stops the manager from growing")
+	}
 	if err := run(ctrl.SetupSignalHandler(), &o); err != nil {
 		log.Error(err, "the manager has stopped")
 		os.Exit(1)
 	}
+}
+
+// check says which flag can't be worked with.
+func (o *options) check() error {
+	switch {
+	case len(o.arguments) > 0:
+		return fmt.Errorf("%q is not a flag, and there are no other arguments", o.arguments[0])
+	case o.moverImage == "":
+		return errors.New("--mover-image is required")
+	case o.concurrent < 1:
+		return fmt.Errorf("--concurrent is %d: it must be 1 or more", o.concurrent)
+	}
+	return nil
 }
 
 func (o *options) bind(fs *pflag.FlagSet) {

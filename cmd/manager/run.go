@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand"
+	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,17 +16,17 @@ import (
 	"github.com/fluxcd/pkg/runtime/metrics"
 	"github.com/fluxcd/pkg/runtime/pprof"
 	"github.com/fluxcd/pkg/runtime/probes"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -35,14 +37,17 @@ const name = "cairn-manager"
 
 // run starts the controllers and returns when ctx ends or one of them can't go on.
 func run(ctx context.Context, o *options) error {
-	if o.moverImage == "" {
-		return errors.New("read the flags: --mover-image is required")
+	if err := o.check(); err != nil {
+		return fmt.Errorf("read the flags: %w", err)
 	}
 	if err := o.jitter.SetGlobalJitter(rand.New(&lockedSource{source: rand.NewSource(time.Now().UnixNano())})); err != nil {
 		return fmt.Errorf("read the flags: %w", err)
 	}
 	mgr, err := newManager(o)
 	if err != nil {
+		return err
+	}
+	if err := installed(mgr.GetScheme(), mgr.GetRESTMapper()); err != nil {
 		return err
 	}
 	recorder, err := events.NewRecorder(mgr, ctrl.Log, o.eventsAddr, name)
@@ -58,6 +63,9 @@ func run(ctx context.Context, o *options) error {
 	if err := shared.setup(); err != nil {
 		return err
 	}
+	if err := ctrlmetrics.Registry.Register(newReadiness(mgr.GetClient())); err != nil {
+		return fmt.Errorf("register the metrics: %w", err)
+	}
 	probes.SetupChecks(mgr, ctrl.Log)
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("run the controllers: %w", err)
@@ -70,25 +78,19 @@ func newManager(o *options) (ctrl.Manager, error) {
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
 
-	// Of pods, Jobs and CronJobs only those that Cairn made are kept in memory: the rest of a cluster's is not our size.
-	ours := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn})}
 	mgr, err := ctrl.NewManager(client.GetConfigOrDie(o.client), ctrl.Options{
 		Scheme:                        scheme,
 		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddr, ExtraHandlers: pprof.GetHandlers()},
 		HealthProbeBindAddress:        o.healthAddr,
 		LeaderElection:                o.leaderElection.Enable,
 		LeaderElectionID:              name,
+		LeaderElectionNamespace:       os.Getenv(fluxctrl.EnvRuntimeNamespace),
 		LeaderElectionReleaseOnCancel: o.leaderElection.ReleaseOnCancel,
 		LeaseDuration:                 &o.leaderElection.LeaseDuration,
 		RenewDeadline:                 &o.leaderElection.RenewDeadline,
 		RetryPeriod:                   &o.leaderElection.RetryPeriod,
 		Controller:                    ctrlconfig.Controller{MaxConcurrentReconciles: o.concurrent},
-		Cache: cache.Options{
-			DefaultTransform: cache.TransformStripManagedFields(),
-			ByObject: map[ctrlclient.Object]cache.ByObject{
-				&corev1.Pod{}: ours, &batchv1.Job{}: ours, &batchv1.CronJob{}: ours,
-			},
-		},
+		Cache:                         cacheOptions(),
 		Client: ctrlclient.Options{Cache: &ctrlclient.CacheOptions{
 			DisableFor: []ctrlclient.Object{&corev1.Secret{}, &corev1.ConfigMap{}},
 		}},
@@ -97,6 +99,27 @@ func newManager(o *options) (ctrl.Manager, error) {
 		return nil, fmt.Errorf("make the manager: %w", err)
 	}
 	return mgr, nil
+}
+
+// installed says which of Cairn's kinds the cluster lacks. A controller that waits for one would say so only after minutes.
+func installed(scheme *runtime.Scheme, mapper meta.RESTMapper) error {
+	var missing []string
+	for kind := range scheme.KnownTypes(v1alpha1.GroupVersion) {
+		if !scheme.Recognizes(v1alpha1.GroupVersion.WithKind(kind + "List")) {
+			continue // a list, or a kind that belongs to every API
+		}
+		_, err := mapper.RESTMapping(schema.GroupKind{Group: v1alpha1.Group, Kind: kind}, v1alpha1.GroupVersion.Version)
+		if meta.IsNoMatchError(err) {
+			missing = append(missing, kind)
+		} else if err != nil {
+			return fmt.Errorf("look for the kind %s: %w", kind, err)
+		}
+	}
+	if len(missing) > 0 {
+		slices.Sort(missing)
+		return fmt.Errorf("the cluster lacks Cairn's kinds %s: install the CRDs of this version (kubectl apply -k config/crd)", strings.Join(missing, ", "))
+	}
+	return nil
 }
 
 // clusterUID is the UID of the namespace kube-system, which identifies a cluster as long as it lives.

@@ -28,7 +28,7 @@ import (
 type shared struct {
 	mgr        ctrl.Manager
 	recorder   record.EventRecorder
-	metrics    fluxctrl.Metrics
+	metrics    fluxctrl.Metrics // for kinds of which there are few, and which a finalizer holds: see readiness
 	clusterUID string
 	options    *options
 }
@@ -73,14 +73,14 @@ func (s *shared) policySync() reconciler {
 func (s *shared) backupStorage() reconciler {
 	return &backupstorage.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
-		Metrics: s.metrics, MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name,
+		MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name,
 	}
 }
 
 func (s *shared) repository() reconciler {
 	return &repository.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
-		Metrics: s.metrics, MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name,
+		MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name,
 	}
 }
 
@@ -92,7 +92,7 @@ func (s *shared) ensureTrigger(ctx context.Context, namespace string) error {
 func (s *shared) backupConfiguration() reconciler {
 	return &backupconfiguration.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), Scheme: s.mgr.GetScheme(), EventRecorder: s.recorder,
-		Clock: clock.RealClock{}, Metrics: s.metrics, MoverImage: s.options.moverImage, FieldManager: name,
+		Clock: clock.RealClock{}, MoverImage: s.options.moverImage, FieldManager: name,
 		EnsureTrigger: s.ensureTrigger,
 	}
 }
@@ -100,7 +100,7 @@ func (s *shared) backupConfiguration() reconciler {
 func (s *shared) backupBatch() reconciler {
 	return &backupbatch.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), Scheme: s.mgr.GetScheme(), EventRecorder: s.recorder,
-		Clock: clock.RealClock{}, Metrics: s.metrics, MoverImage: s.options.moverImage, FieldManager: name,
+		Clock: clock.RealClock{}, MoverImage: s.options.moverImage, FieldManager: name,
 		EnsureTrigger: s.ensureTrigger,
 	}
 }
@@ -108,7 +108,7 @@ func (s *shared) backupBatch() reconciler {
 func (s *shared) backupSession() reconciler {
 	return &backupsession.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), Scheme: s.mgr.GetScheme(), EventRecorder: s.recorder,
-		Clock: clock.RealClock{}, Metrics: s.metrics, MoverImage: s.options.moverImage, ClusterUID: s.clusterUID,
+		Clock: clock.RealClock{}, MoverImage: s.options.moverImage, ClusterUID: s.clusterUID,
 		FieldManager: name,
 	}
 }
@@ -116,7 +116,7 @@ func (s *shared) backupSession() reconciler {
 func (s *shared) restoreSession() reconciler {
 	return &restoresession.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
-		Metrics: s.metrics, MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name,
+		MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name,
 	}
 }
 

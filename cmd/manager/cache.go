@@ -1,0 +1,56 @@
+package main
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// cacheOptions say what of the cluster is kept in memory. Of pods, Jobs and CronJobs only those that Cairn made, and of
+// targets only that they exist: the rest of a cluster's is not our size.
+func cacheOptions() cache.Options {
+	ours := labels.SelectorFromSet(labels.Set{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn})
+	target := cache.ByObject{Transform: onlyIdentity}
+	return cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Pod{}:                   {Label: ours, Transform: withoutWork},
+			&batchv1.Job{}:                  {Label: ours, Transform: withoutWork},
+			&batchv1.CronJob{}:              {Label: ours},
+			&corev1.PersistentVolumeClaim{}: target,
+			&appsv1.Deployment{}:            target,
+			&appsv1.StatefulSet{}:           target,
+			&appsv1.DaemonSet{}:             target,
+		},
+	}
+}
+
+// withoutWork drops what a mover was told to do. What is asked of a Job and its pods later is how they are.
+var withoutWork toolscache.TransformFunc = func(in any) (any, error) {
+	switch o := in.(type) {
+	case *batchv1.Job:
+		o.Spec.Template = corev1.PodTemplateSpec{}
+		o.ManagedFields = nil
+	case *corev1.Pod:
+		o.Spec, o.Annotations, o.ManagedFields = corev1.PodSpec{}, nil, nil
+	}
+	return in, nil
+}
+
+// onlyIdentity drops everything that does not tell which object it is. These kinds are watched without spec and status; who
+// needs more of one reads it from the API server.
+var onlyIdentity toolscache.TransformFunc = func(in any) (any, error) {
+	o, ok := in.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return cache.TransformStripManagedFields()(in)
+	}
+	o.ObjectMeta = metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, UID: o.UID, ResourceVersion: o.ResourceVersion, DeletionTimestamp: o.DeletionTimestamp}
+	return o, nil
+}

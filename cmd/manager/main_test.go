@@ -1,0 +1,210 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	. "github.com/onsi/gomega"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// asManager makes this program the manager itself, so that tests can start it as a process of its own.
+const asManager = "CAIRN_TEST_AS_MANAGER"
+
+// cluster is the test's API server, seen as its administrator.
+var cluster struct {
+	config *rest.Config
+	client client.Client
+}
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asManager) != "" {
+		main()
+		return
+	}
+	os.Exit(start(m))
+}
+
+func start(m *testing.M) int {
+	ctrl.SetLogger(logr.Discard())
+	env := &envtest.Environment{ControlPlaneStartTimeout: time.Minute, ControlPlaneStopTimeout: time.Minute}
+	config, err := env.Start()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "start API server:", err)
+		return 1
+	}
+	defer func() { _ = env.Stop() }()
+	scheme := runtime.NewScheme()
+	_ = clientgoscheme.AddToScheme(scheme)
+	_ = v1alpha1.AddToScheme(scheme)
+	config.QPS = -1
+	cluster.config = config
+	if cluster.client, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
+		fmt.Fprintln(os.Stderr, "make client:", err)
+		return 1
+	}
+	return m.Run()
+}
+
+// install does what "kubectl apply -k config/default" does.
+func install(t testing.TB) {
+	t.Helper()
+	g := NewWithT(t)
+	options := krusty.MakeDefaultOptions()
+	options.Reorder = krusty.ReorderOptionLegacy // as kubectl: what others need comes first
+	built, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), filepath.Join("..", "..", "config", "default"))
+	g.Expect(err).NotTo(HaveOccurred())
+	var crds []string
+	for _, r := range built.Resources() {
+		content, err := r.Map()
+		g.Expect(err).NotTo(HaveOccurred())
+		u := &unstructured.Unstructured{Object: content}
+		if u.GetKind() == "CustomResourceDefinition" {
+			crds = append(crds, u.GetName())
+		}
+		g.Eventually(func() error { // an object of a kind that was made just now
+			return cluster.client.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(u), client.FieldOwner("kubectl"))
+		}, "30s", "100ms").Should(Succeed(), "%s %s", u.GetKind(), u.GetName())
+	}
+	g.Expect(crds).NotTo(BeEmpty())
+}
+
+// kubeconfig is a file with the rights of the manager's ServiceAccount, or of the administrator where that is not there.
+func kubeconfig(t testing.TB, asAdministrator bool) string {
+	t.Helper()
+	g := NewWithT(t)
+	user := &clientcmdapi.AuthInfo{ClientCertificateData: cluster.config.CertData, ClientKeyData: cluster.config.KeyData}
+	if !asAdministrator {
+		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "cairn-system", Name: name}}
+		token := &authenticationv1.TokenRequest{}
+		g.Expect(cluster.client.SubResource("token").Create(t.Context(), account, token)).To(Succeed())
+		user = &clientcmdapi.AuthInfo{Token: token.Status.Token}
+	}
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	g.Expect(clientcmd.WriteToFile(clientcmdapi.Config{
+		Clusters:       map[string]*clientcmdapi.Cluster{"c": {Server: cluster.config.Host, CertificateAuthorityData: cluster.config.CAData}},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"u": user},
+		Contexts:       map[string]*clientcmdapi.Context{"c": {Cluster: "c", AuthInfo: "u"}},
+		CurrentContext: "c",
+	}, file)).To(Succeed())
+	return file
+}
+
+// process is a manager that runs.
+type process struct {
+	health, metrics string
+	command         *exec.Cmd
+	done            chan struct{}
+	log             *buffer
+}
+
+// begin starts a manager; it is killed with the test.
+func begin(t testing.TB, kubeconfig string, args ...string) *process {
+	t.Helper()
+	p := &process{health: address(t), metrics: address(t), done: make(chan struct{}), log: &buffer{}}
+	args = append([]string{"--health-addr", p.health, "--metrics-addr", p.metrics, "--data-dir", t.TempDir(), "--mover-image", "mover:test"}, args...)
+	p.command = exec.Command(os.Args[0], args...)
+	p.command.Env = append(os.Environ(), asManager+"=1", "KUBECONFIG="+kubeconfig, "RUNTIME_NAMESPACE=cairn-system", "GOMEMLIMIT=409MiB") // what memlimit makes of the limit in config/manager
+	p.command.Stdout, p.command.Stderr = p.log, p.log
+	NewWithT(t).Expect(p.command.Start()).To(Succeed())
+	go func() {
+		defer close(p.done)
+		_ = p.command.Wait()
+	}()
+	t.Cleanup(func() {
+		_ = p.command.Process.Kill()
+		<-p.done
+		if t.Failed() {
+			t.Log(p.log.String())
+		}
+	})
+	return p
+}
+
+// end tells the manager to stop and gives its exit code.
+func (p *process) end(t testing.TB) int {
+	t.Helper()
+	NewWithT(t).Expect(p.command.Process.Signal(syscall.SIGTERM)).To(Succeed())
+	return p.code(t)
+}
+
+// code waits for the manager's end.
+func (p *process) code(t testing.TB) int {
+	t.Helper()
+	NewWithT(t).Eventually(p.done, "60s").Should(BeClosed(), "the manager ends")
+	return p.command.ProcessState.ExitCode()
+}
+
+// get reads a page of the manager.
+func (p *process) get(ctx context.Context, address, path string) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
+	if err != nil {
+		return "", err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if response.StatusCode != http.StatusOK {
+		err = errors.Join(err, fmt.Errorf("%s: %s", path, response.Status))
+	}
+	return string(body), err
+}
+
+// address is one of this machine that is free.
+func address(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// buffer may be read while it is written to.
+type buffer struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.String()
+}

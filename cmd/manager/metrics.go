@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// scrapeTimeout bounds the wait for a cache that has not been filled yet.
+const scrapeTimeout = 2 * time.Second
+
+// readiness says at each scrape which objects are ready, from the cache: one series for each object that exists. Flux's
+// recorder does that for the kinds of which a cluster has few. It keeps about ten series for each object in memory, 10 KiB,
+// and those of an object that was deleted without a finalizer for ever.
+type readiness struct {
+	reader client.Reader
+	desc   *prometheus.Desc
+}
+
+// newReadiness reads with reader, which is the cache. The series have the name and the labels that Flux's have.
+func newReadiness(reader client.Reader) *readiness {
+	return &readiness{reader, prometheus.NewDesc("gotk_reconcile_condition",
+		"The current condition status of a GitOps Toolkit resource reconciliation.",
+		[]string{"kind", "name", "namespace", "type", "status"}, nil)}
+}
+
+// Describe announces nothing: Flux's recorder has announced the name.
+func (r *readiness) Describe(chan<- *prometheus.Desc) {}
+
+// Collect gives the series. Of a kind that can't be read there are none.
+func (r *readiness) Collect(out chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	var storages v1alpha1.BackupStorageList
+	if r.list(ctx, &storages) {
+		collect(r, out, v1alpha1.BackupStorageKind, storages.Items)
+	}
+	var repositories v1alpha1.RepositoryList
+	if r.list(ctx, &repositories) {
+		collect(r, out, v1alpha1.RepositoryKind, repositories.Items)
+	}
+	var configurations v1alpha1.BackupConfigurationList
+	if r.list(ctx, &configurations) {
+		collect(r, out, v1alpha1.BackupConfigurationKind, configurations.Items)
+	}
+	var batches v1alpha1.BackupBatchList
+	if r.list(ctx, &batches) {
+		collect(r, out, v1alpha1.BackupBatchKind, batches.Items)
+	}
+}
+
+func (r *readiness) list(ctx context.Context, list client.ObjectList) bool {
+	return r.reader.List(ctx, list, client.UnsafeDisableDeepCopy) == nil
+}
+
+func collect[T any, P interface {
+	*T
+	conditions.Getter
+}](r *readiness, out chan<- prometheus.Metric, kind string, items []T) {
+	for i := range items {
+		o := P(&items[i])
+		if v1alpha1.HasRecordAnnotation(o.GetAnnotations()) {
+			continue
+		}
+		status := metav1.ConditionUnknown
+		if c := conditions.Get(o, meta.ReadyCondition); c != nil {
+			status = c.Status
+		}
+		out <- prometheus.MustNewConstMetric(r.desc, prometheus.GaugeValue, 1, kind, o.GetName(), o.GetNamespace(), meta.ReadyCondition, string(status))
+	}
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/access"
+)
+
+// managerRights asks the API server what the manager's account may do: that which would make it a way into the cluster is
+// not among it. That the rest is enough is seen where the manager runs with it.
+func managerRights(t *testing.T) {
+	for ask, want := range map[string]bool{
+		"get secrets":                            true,
+		"list secrets":                           false,
+		"watch secrets":                          false,
+		"update secrets":                         false,
+		"list nodes":                             false,
+		"create pods":                            false,
+		"create pods/exec":                       false,
+		"get pods/log":                           false,
+		"create roles.rbac.authorization.k8s.io": false,
+		"patch clusterroles.rbac.authorization.k8s.io":              false,
+		"escalate clusterroles.rbac.authorization.k8s.io":           false,
+		"bind clusterroles.rbac.authorization.k8s.io":               false,
+		"create clusterrolebindings.rbac.authorization.k8s.io":      false,
+		"bind clusterroles.rbac.authorization.k8s.io cairn-mover":   true,
+		"bind clusterroles.rbac.authorization.k8s.io cairn-trigger": true,
+		"bind clusterroles.rbac.authorization.k8s.io cluster-admin": false,
+		"impersonate users":                                 false,
+		"impersonate groups":                                false,
+		"patch namespaces":                                  false,
+		"delete persistentvolumeclaims":                     false,
+		"patch deployments.apps":                            false,
+		"patch functions.backup.cairn.dev":                  false,
+		"patch addons.backup.cairn.dev":                     false,
+		"create backupsessions.backup.cairn.dev":            false,
+		"delete backupsessions.backup.cairn.dev":            false,
+		"delete snapshots.backup.cairn.dev":                 false,
+		"delete policysyncs.backup.cairn.dev":               false,
+		"patch snapshots/status.backup.cairn.dev":           true,
+		"update backupsessions/finalizers.backup.cairn.dev": true,
+	} {
+		t.Run(ask, func(t *testing.T) {
+			g := NewWithT(t)
+			words := strings.Fields(ask + " ")
+			resource, group, _ := strings.Cut(words[1], ".")
+			resource, sub, _ := strings.Cut(resource, "/")
+			review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+				User: "system:serviceaccount:cairn-system:" + name, Groups: []string{"system:serviceaccounts", "system:authenticated"},
+				ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: "default", Verb: words[0], Group: group, Resource: resource, Subresource: sub},
+			}}
+			if len(words) > 2 {
+				review.Spec.ResourceAttributes.Name = words[2]
+			}
+			g.Expect(cluster.client.Create(t.Context(), review)).To(Succeed())
+			g.Expect(review.Status.Allowed).To(Equal(want), review.Status.Reason)
+		})
+	}
+}
+
+// as is a client with the token of a pod; no pod is a token that is bound to none.
+func as(t testing.TB, namespace, account, pod string) client.Client {
+	t.Helper()
+	config := rest.CopyConfig(cluster.config)
+	config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:" + namespace + ":" + account, Extra: map[string][]string{}}
+	if pod != "" {
+		config.Impersonate.Extra["authentication.kubernetes.io/pod-name"] = []string{pod}
+	}
+	c, err := client.New(config, client.Options{Scheme: cluster.client.Scheme()})
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return c
+}
+
+// moverRights tries what a mover may write, with the shipped ClusterRole and the shipped admission policy.
+func moverRights(t *testing.T) {
+	g := NewWithT(t)
+	for _, ns := range []string{"movers", "others"} {
+		g.Expect(cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}})).To(Succeed())
+		g.Expect(access.EnsureMover(t.Context(), cluster.client, ns)).To(Succeed())
+	}
+	snapshot := &v1alpha1.Snapshot{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "movers", Name: "s", Annotations: map[string]string{v1alpha1.AnnotationMovers: "data=backup-a-b,logs=backup-a"}},
+		Spec: v1alpha1.SnapshotSpec{
+			SnapshotID: "01", Repository: "r", Session: "s", BackupSession: "b", Version: v1alpha1.SnapshotLayoutVersion,
+			AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"},
+		},
+	}
+	g.Expect(cluster.client.Create(t.Context(), snapshot)).To(Succeed())
+
+	const own = `{"status":{"components":{"data":{"phase":"Running"}}}}`
+	for name, tt := range map[string]struct {
+		namespace, pod, patch string
+		denied                string
+	}{
+		"its own component":                               {"movers", "backup-a-b-x7k2p", own, ""},
+		"a component of another Job":                      {"movers", "backup-a-b-x7k2p", `{"status":{"components":{"logs":{"phase":"Running"}}}}`, "may change only its own components: data"},
+		"a Job whose name begins like another's":          {"movers", "backup-a-x7k2p", own, "may change only its own components: logs"},
+		"a component that nobody has":                     {"movers", "backup-a-b-x7k2p", `{"status":{"components":{"more":{"phase":"Running"}}}}`, "may change only its own components"},
+		"a pod of no Job of the Snapshot":                 {"movers", "backup-z-x7k2p", own, "is not a mover of s"},
+		"a pod whose name is that of the Job":             {"movers", "backup-a-b", own, "may change only its own components: logs"},
+		"a token that is bound to no pod":                 {"movers", "", own, "must be bound to its pod"},
+		"the account of another namespace":                {"others", "backup-a-b-x7k2p", own, `cannot patch resource "snapshots/status"`},
+		"what the manager writes":                         {"movers", "backup-a-b-x7k2p", `{"status":{"phase":"Succeeded"}}`, "nothing but its own components"},
+		"the annotation that it is judged by, by the way": {"movers", "backup-a-b-x7k2p", `{"metadata":{"annotations":{"backup.cairn.dev/movers":"logs=backup-a-b"}},"status":{"components":{"logs":{"phase":"Running"}}}}`, "own components"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			mover := as(t, tt.namespace, v1alpha1.MoverServiceAccount, tt.pod)
+			try := func() error {
+				return mover.Status().Patch(t.Context(), snapshot.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(tt.patch)), client.DryRunAll)
+			}
+			if tt.denied == "" {
+				g.Eventually(try, "20s", "100ms").Should(Succeed(), "the rights are in force")
+			} else {
+				g.Eventually(try, "20s", "100ms").Should(MatchError(ContainSubstring(tt.denied)), "the policy is in force")
+			}
+		})
+	}
+
+	t.Run("the Snapshot itself, a Secret and a pod are out of reach", func(t *testing.T) {
+		g := NewWithT(t)
+		mover := as(t, "movers", v1alpha1.MoverServiceAccount, "backup-a-b-x7k2p")
+		g.Expect(mover.Patch(t.Context(), snapshot.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"a":"b"}}}`)))).
+			To(MatchError(ContainSubstring(`cannot patch resource "snapshots"`)))
+		g.Expect(mover.Get(t.Context(), client.ObjectKey{Namespace: "movers", Name: "x"}, &corev1.Secret{})).To(MatchError(ContainSubstring(`cannot get resource "secrets"`)))
+		g.Expect(mover.Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "movers", Name: "x"}})).To(MatchError(ContainSubstring(`cannot create resource "pods"`)))
+	})
+}
+
+// triggerRights tries which BackupSessions the pod of a CronJob may create.
+func triggerRights(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "triggers"}})).To(Succeed())
+	g.Expect(access.EnsureTrigger(t.Context(), cluster.client, "triggers")).To(Succeed())
+	long := strings.Repeat("c", 52)
+	for name, tt := range map[string]struct {
+		pod, cronJob, metadata string
+		denied                 string
+	}{
+		"its own CronJob":                         {"trigger-a-29384756-x7k2p", "trigger-a", "", ""},
+		"a long CronJob, cut by Kubernetes":       {long + "-29384x7k2p", long, "", ""},
+		"another CronJob":                         {"trigger-a-29384756-x7k2p", "trigger-b", "", "is not a pod of CronJob trigger-b"},
+		"a CronJob whose name begins like it":     {"trigger-a-b-29384756-x7k2p", "trigger-a", "", "is not a pod of CronJob trigger-a"},
+		"no CronJob":                              {"trigger-a-29384756-x7k2p", "", "", "must name the CronJob of the pod"},
+		"a token that is bound to no pod":         {"", "trigger-a", "", "must be bound to its pod"},
+		"a finalizer":                             {"trigger-a-29384756-x7k2p", "trigger-a", `{"finalizers":["backup.cairn.dev/record"]}`, "presets no finalizers"},
+		"a run that looks like a record of one":   {"trigger-a-29384756-x7k2p", "trigger-a", `{"annotations":{"backup.cairn.dev/record":"c"}}`, "presets no finalizers"},
+		"an owner that takes it along as it goes": {"trigger-a-29384756-x7k2p", "trigger-a", `{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"x","uid":"y"}]}`, "presets no finalizers"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			trigger := as(t, "triggers", v1alpha1.TriggerServiceAccount, tt.pod)
+			session := &v1alpha1.BackupSession{Spec: v1alpha1.BackupSessionSpec{
+				Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: "c"}, Session: "s",
+			}}
+			if tt.metadata != "" {
+				g.Expect(json.Unmarshal([]byte(tt.metadata), &session.ObjectMeta)).To(Succeed())
+			}
+			session.Namespace, session.Name = "triggers", "run"
+			if tt.cronJob != "" {
+				metav1.SetMetaDataAnnotation(&session.ObjectMeta, v1alpha1.AnnotationCronJob, tt.cronJob)
+			}
+			try := func() error { return trigger.Create(t.Context(), session.DeepCopy(), client.DryRunAll) }
+			if tt.denied == "" {
+				g.Eventually(try, "20s", "100ms").Should(Succeed(), "the rights are in force")
+			} else {
+				g.Eventually(try, "20s", "100ms").Should(MatchError(ContainSubstring(tt.denied)), "the policy is in force")
+			}
+		})
+	}
+	t.Run("everything else is out of reach", func(t *testing.T) {
+		g := NewWithT(t)
+		trigger := as(t, "triggers", v1alpha1.TriggerServiceAccount, "trigger-a-29384756-x7k2p")
+		g.Expect(trigger.List(t.Context(), &v1alpha1.BackupSessionList{}, client.InNamespace("triggers"))).To(MatchError(ContainSubstring("forbidden")))
+		g.Expect(trigger.Get(t.Context(), client.ObjectKey{Namespace: "triggers", Name: "x"}, &corev1.Secret{})).To(MatchError(ContainSubstring("forbidden")))
+	})
+}
