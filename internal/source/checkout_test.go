@@ -18,49 +18,60 @@ var filters = map[string][]string{
 }
 
 func TestLimits(t *testing.T) {
+	t.Parallel()
 	const mib = 1 << 20
+	cases := map[string]struct {
+		files  map[string]string
+		limits Limits
+		says   string
+	}{
+		"11 MiB file": {map[string]string{"apps/ok.yaml": "a: b", "apps/huge.yaml": strings.Repeat("x", 11*mib)}, Limits{},
+			"file apps/huge.yaml is larger than 10485760 bytes"},
+		"10 MiB file":          {map[string]string{"full.yaml": strings.Repeat("x", 10*mib)}, Limits{}, ""},
+		"one byte too many":    {map[string]string{"a": "123456"}, Limits{FileBytes: 5}, "file a is larger than 5 bytes"},
+		"just fits":            {map[string]string{"a": "12345"}, Limits{FileBytes: 5}, ""},
+		"too many files":       {map[string]string{"a": "1", "b/c": "2"}, Limits{Files: 2}, "more than 2 files and directories, the first too many being b/c"},
+		"as many as allowed":   {map[string]string{"a": "1", "b/c": "2"}, Limits{Files: 3}, ""},
+		"too much together":    {map[string]string{"a": "12345", "b": "678"}, Limits{Bytes: 7}, "larger than 7 bytes, of which file b is the last"},
+		"as much as allowed":   {map[string]string{"a": "1234", "b": "678"}, Limits{Bytes: 7}, ""},
+		"a decompression bomb": {map[string]string{"bomb": strings.Repeat("\x00", 60*mib)}, Limits{}, "large"},
+	}
+	made, commits := newServer(t), map[string]string{}
+	for name, tc := range cases {
+		made.startOver(t)
+		commits[name] = made.commit(tc.files)
+	}
 	for config, kv := range filters {
-		s := newServer(t)
-		for _, c := range kv {
-			k, v, _ := strings.Cut(c, "=")
-			s.run(s.bare, "config", k, v)
-		}
-		for name, tc := range map[string]struct {
-			files  map[string]string
-			limits Limits
-			says   string
-		}{
-			"11 MiB file": {map[string]string{"apps/ok.yaml": "a: b", "apps/huge.yaml": strings.Repeat("x", 11*mib)}, Limits{},
-				"file apps/huge.yaml is larger than 10485760 bytes"},
-			"10 MiB file":          {map[string]string{"full.yaml": strings.Repeat("x", 10*mib)}, Limits{}, ""},
-			"one byte too many":    {map[string]string{"a": "123456"}, Limits{FileBytes: 5}, "file a is larger than 5 bytes"},
-			"just fits":            {map[string]string{"a": "12345"}, Limits{FileBytes: 5}, ""},
-			"too many files":       {map[string]string{"a": "1", "b/c": "2"}, Limits{Files: 2}, "more than 2 files and directories, the first too many being b/c"},
-			"as many as allowed":   {map[string]string{"a": "1", "b/c": "2"}, Limits{Files: 3}, ""},
-			"too much together":    {map[string]string{"a": "12345", "b": "678"}, Limits{Bytes: 7}, "larger than 7 bytes, of which file b is the last"},
-			"as much as allowed":   {map[string]string{"a": "1234", "b": "678"}, Limits{Bytes: 7}, ""},
-			"a decompression bomb": {map[string]string{"bomb": strings.Repeat("\x00", 60*mib)}, Limits{}, "large"},
-		} {
-			t.Run(config+"/"+name, func(t *testing.T) {
-				g := NewWithT(t)
-				s.startOver(t)
-				s.commit(tc.files)
-				dir := t.TempDir()
-				_, err := Fetch(t.Context(), s.url(), Ref{}, s.auth(), Revision{}, dir, tc.limits)
-				if tc.says == "" {
-					g.Expect(err).NotTo(HaveOccurred())
-					g.Expect(content(t, dir)).To(Equal(tc.files))
-					return
-				}
-				g.Expect(err).To(MatchError(ErrTooLarge))
-				g.Expect(err.Error()).To(ContainSubstring(tc.says))
-				g.Expect(content(t, dir)).To(BeEmpty(), "nothing was written")
-			})
-		}
+		t.Run(config, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			NewWithT(t).Expect(os.CopyFS(filepath.Join(s.bare, "objects"), os.DirFS(filepath.Join(made.bare, "objects")))).To(Succeed())
+			for _, c := range kv {
+				k, v, _ := strings.Cut(c, "=")
+				s.run(s.bare, "config", k, v)
+			}
+			for name, tc := range cases {
+				t.Run(name, func(t *testing.T) {
+					g := NewWithT(t)
+					s.run(s.bare, "update-ref", "refs/heads/main", commits[name])
+					dir := t.TempDir()
+					_, err := Fetch(t.Context(), s.url(), Ref{}, s.auth(), Revision{}, dir, tc.limits)
+					if tc.says == "" {
+						g.Expect(err).NotTo(HaveOccurred())
+						g.Expect(content(t, dir)).To(Equal(tc.files))
+						return
+					}
+					g.Expect(err).To(MatchError(ErrTooLarge))
+					g.Expect(err.Error()).To(ContainSubstring(tc.says))
+					g.Expect(content(t, dir)).To(BeEmpty(), "nothing was written")
+				})
+			}
+		})
 	}
 }
 
 func TestSymlinks(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		files   map[string]string
 		refused string
@@ -81,6 +92,7 @@ func TestSymlinks(t *testing.T) {
 		"git directory's place":                             {map[string]string{"a": "-> .git/config"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g := NewWithT(t)
 			s := newServer(t)
 			s.commit(tc.files)
@@ -100,6 +112,7 @@ func TestSymlinks(t *testing.T) {
 
 // Trees that C git would not make, made with its plumbing.
 func TestUnsafeNames(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct{ tree, want string }{
 		"dot dot":              {"100644 blob BLOB\t..\n", `".."`},
 		"git directory":        {"040000 tree TREE\t.git\n", "reserved by Git"},
@@ -108,6 +121,7 @@ func TestUnsafeNames(t *testing.T) {
 		"file and link of one": {"120000 blob LINK\tx\n040000 tree TREE\tx\n", "there twice"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g := NewWithT(t)
 			s := newServer(t)
 			s.commit(map[string]string{"f": "1", "link": "-> /tmp"})

@@ -21,8 +21,10 @@ var policy = map[string]string{
 }
 
 func TestFetch(t *testing.T) {
+	t.Parallel()
 	for transport, overSSH := range map[string]bool{"HTTP": false, "SSH": true} {
 		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
 			s := newServer(t)
 			url, auth := s.url(), s.auth()
 			if overSSH {
@@ -61,6 +63,7 @@ func TestFetch(t *testing.T) {
 				"commit before the tag": {Ref{Commit: first, Tag: "v1.0"}, "sha1:" + first, policy},
 			} {
 				t.Run(name, func(t *testing.T) {
+					t.Parallel()
 					g, ctx := NewWithT(t), t.Context()
 					rev, err := Resolve(ctx, url, tc.ref, auth)
 					g.Expect(err).NotTo(HaveOccurred())
@@ -83,8 +86,10 @@ func TestFetch(t *testing.T) {
 
 // The branch moves between Resolve and Fetch: the resolved revision is fetched.
 func TestFetchOfAMovedBranch(t *testing.T) {
+	t.Parallel()
 	for transport, overSSH := range map[string]bool{"HTTP": false, "SSH, which hands out tips only": true} {
 		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
 			g, ctx := NewWithT(t), t.Context()
 			s := newServer(t)
 			url, auth := s.url(), s.auth()
@@ -103,6 +108,7 @@ func TestFetchOfAMovedBranch(t *testing.T) {
 }
 
 func TestResolveIsOneRequest(t *testing.T) {
+	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
 	s := newServer(t)
 	hash := s.commit(policy)
@@ -122,6 +128,7 @@ func TestResolveIsOneRequest(t *testing.T) {
 }
 
 func TestFetchLeavesNothingElse(t *testing.T) {
+	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
 	s := newServer(t)
 	s.commit(map[string]string{"a": "1"})
@@ -158,6 +165,7 @@ func TestRevision(t *testing.T) {
 }
 
 func TestRedirect(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	s, other := newServer(t), newServer(t)
 	s.commit(policy)

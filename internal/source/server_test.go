@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
+	"flag"
 	"io"
 	"log"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/fluxcd/pkg/gittestserver"
@@ -29,14 +31,30 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	log.SetOutput(io.Discard) // the test server logs every request
+	log.SetOutput(io.Discard)          // the test server logs every request
+	_ = flag.Set("test.parallel", "8") // the default of -parallel: most of a test is waiting for git
+	flag.Parse()
 	for k, v := range map[string]string{
 		"GIT_CONFIG_GLOBAL": os.DevNull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0",
 		"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t",
+		// No server does its housekeeping in the middle of a push.
+		"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "receive.autogc", "GIT_CONFIG_VALUE_0": "false",
+		"TMPDIR": tempDir(),
 	} {
 		os.Setenv(k, v)
 	}
 	os.Exit(m.Run())
+}
+
+// tempDir is in memory where there is room: a push makes and deletes dozens of
+// files.
+func tempDir() string {
+	const shm, room = "/dev/shm", 2 << 30
+	var fs syscall.Statfs_t
+	if os.Getenv("TMPDIR") != "" || syscall.Statfs(shm, &fs) != nil || uint64(fs.Bavail)*uint64(fs.Bsize) < room {
+		return os.TempDir()
+	}
+	return shm
 }
 
 // server is a real Git server, over HTTP with a password and over SSH, with one
