@@ -2,9 +2,9 @@ package policysync
 
 import (
 	"crypto/sha256"
-	"encoding/json"
-	"sync"
+	"strconv"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -16,24 +16,14 @@ type fingerprint struct {
 	version string // generation, or the resource version of kinds without one
 }
 
-// fingerprintOf returns none for what can't be told.
-func fingerprintOf(wanted [sha256.Size]byte, live *unstructured.Unstructured) fingerprint {
-	f := fingerprint{wanted: wanted, uid: live.GetUID()}
+func fingerprintOf(wanted [sha256.Size]byte, live metav1.Object) fingerprint {
+	f := fingerprint{wanted: wanted, uid: live.GetUID(), version: live.GetResourceVersion()}
 	// Status changes the resource version all the time, but not the generation; where there is no generation there is no
 	// status that others write.
-	if g, ok, _ := unstructured.NestedFieldNoCopy(live.Object, "metadata", "generation"); ok {
-		text, _ := json.Marshal(g)
-		f.version = "generation " + string(text)
-	} else {
-		f.version = live.GetResourceVersion()
+	if g := live.GetGeneration(); g != 0 {
+		f.version = "generation " + strconv.FormatInt(g, 10)
 	}
 	return f
-}
-
-// digestOfObject identifies what is to be applied.
-func digestOfObject(u *unstructured.Unstructured) ([sha256.Size]byte, error) {
-	data, err := json.Marshal(u.Object)
-	return sha256.Sum256(data), err
 }
 
 // unchanged says that an apply would do nothing: the same was applied to this object before, and neither its spec nor our
@@ -50,33 +40,4 @@ func contains(have, want map[string]string) bool {
 		}
 	}
 	return true
-}
-
-// memory holds the fingerprints of what each PolicySync applied. Its zero value is ready for use, also concurrently. To
-// forget costs dry runs and nothing else.
-type memory struct {
-	mu      sync.Mutex
-	objects map[types.NamespacedName]map[key]fingerprint
-}
-
-func (m *memory) get(of types.NamespacedName) map[key]fingerprint {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.objects[of]
-}
-
-// put replaces what is known; the map must not be changed any more.
-func (m *memory) put(of types.NamespacedName, objects map[key]fingerprint) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.objects == nil {
-		m.objects = map[types.NamespacedName]map[key]fingerprint{}
-	}
-	m.objects[of] = objects
-}
-
-func (m *memory) forget(of types.NamespacedName) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.objects, of)
 }

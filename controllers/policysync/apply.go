@@ -3,6 +3,7 @@ package policysync
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,7 +14,9 @@ import (
 	"github.com/fluxcd/pkg/ssa/normalize"
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -49,27 +52,27 @@ func (a *applier) apply(ctx context.Context, objects []build.Object, live liveOb
 
 // applySet applies what changed since it was applied the last time, and adds the new state of all to after.
 func (a *applier) applySet(ctx context.Context, set []*unstructured.Unstructured, live liveObjects, after map[key]fingerprint) (int, error) {
-	p := &planner{Client: a.client, live: live}
+	p := &planner{Client: a.client, live: live, parallel: a.parallel(), encoded: make(map[key][]byte, len(set))}
 	manager := ssa.NewResourceManager(p, nil, owner)
-	manager.SetConcurrency(concurrency)
+	manager.SetConcurrency(a.parallel())
 	manager.SetOwnerLabels(set, a.obj.Name, a.obj.Namespace)
 	if err := normalize.UnstructuredList(set); err != nil {
 		return 0, fmt.Errorf("normalise objects: %w", err)
 	}
-	before := a.applied.get(client.ObjectKeyFromObject(a.obj))
+	before, _ := a.applied.get(client.ObjectKeyFromObject(a.obj))
 	wanted := make(map[key][sha256.Size]byte, len(set))
 	var changed []*unstructured.Unstructured
 	for _, u := range set {
-		digest, err := digestOfObject(u)
+		data, err := json.Marshal(u.Object)
 		if err != nil {
 			return 0, fmt.Errorf("encode %s/%s: %w", u.GetKind(), u.GetName(), err)
 		}
-		k := keyOf(u)
+		k, digest := keyOf(u), sha256.Sum256(data)
 		if f, ok := before[k]; ok && f.unchanged(digest, u, live[k]) {
 			after[k] = f
 			continue
 		}
-		wanted[k] = digest
+		wanted[k], p.encoded[k] = digest, data
 		changed = append(changed, u)
 	}
 	if len(changed) == 0 {
@@ -81,13 +84,13 @@ func (a *applier) applySet(ctx context.Context, set []*unstructured.Unstructured
 	if err := p.send(ctx); err != nil {
 		return len(p.writes), err
 	}
-	for _, w := range p.writes { // the API server answered with the new state
-		live[keyOf(w.object)] = w.object
-	}
 	for k, digest := range wanted {
-		if u := live[k]; u != nil {
+		if u := live[k]; u != nil { // and a dry run found that there is nothing to do
 			after[k] = fingerprintOf(digest, u)
 		}
+	}
+	for _, w := range p.writes {
+		after[w.key] = fingerprintOf(wanted[w.key], w.answer)
 	}
 	return len(p.writes), nil
 }
@@ -96,16 +99,19 @@ func (a *applier) applySet(ctx context.Context, set []*unstructured.Unstructured
 // all dry runs are through. The ResourceManager would send them one after the other.
 type planner struct {
 	client.Client
-	live liveObjects
+	live     liveObjects
+	encoded  map[key][]byte // what is applied
+	parallel int
 
 	mu     sync.Mutex
-	writes []write
+	writes []*write
 }
 
 type write struct {
+	key
 	object  *unstructured.Unstructured
-	patch   client.Patch
 	options []client.PatchOption
+	answer  *metav1.PartialObjectMetadata
 }
 
 // Get returns the object as it was read at the beginning of the pass.
@@ -124,28 +130,44 @@ func (p *planner) Get(ctx context.Context, name client.ObjectKey, into client.Ob
 
 // Patch sends dry runs and keeps the rest for send.
 func (p *planner) Patch(ctx context.Context, object client.Object, patch client.Patch, opts ...client.PatchOption) error {
-	options := (&client.PatchOptions{}).ApplyOptions(opts)
 	u, ok := object.(*unstructured.Unstructured)
-	if !ok || len(options.DryRun) > 0 {
+	if !ok || patch.Type() != types.ApplyPatchType {
 		return p.Client.Patch(ctx, object, patch, opts...)
+	}
+	k := keyOf(u)
+	if options := (&client.PatchOptions{}).ApplyOptions(opts); len(options.DryRun) > 0 {
+		if p.live[k] != nil { // the answer is compared with it
+			return p.Client.Patch(ctx, object, patch, opts...)
+		}
+		_, err := p.apply(ctx, k, opts)
+		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.writes = append(p.writes, write{u, patch, opts})
+	p.writes = append(p.writes, &write{key: k, object: u, options: opts})
 	return nil
+}
+
+// apply applies an object and takes only metadata for an answer.
+func (p *planner) apply(ctx context.Context, k key, opts []client.PatchOption) (*metav1.PartialObjectMetadata, error) {
+	answer := &metav1.PartialObjectMetadata{}
+	answer.SetGroupVersionKind(k.gvk)
+	answer.SetNamespace(k.Namespace)
+	answer.SetName(k.Name)
+	return answer, p.Client.Patch(ctx, answer, client.RawPatch(types.ApplyPatchType, p.encoded[k]), opts...)
 }
 
 // send makes the writes, stage by stage.
 func (p *planner) send(ctx context.Context) error {
 	for stage := range stages {
 		g, ctx := errgroup.WithContext(ctx)
-		g.SetLimit(concurrency)
+		g.SetLimit(p.parallel)
 		for _, w := range p.writes {
 			if stageOf(w.object) != stage {
 				continue
 			}
-			g.Go(func() error {
-				if err := p.Client.Patch(ctx, w.object, w.patch, w.options...); err != nil {
+			g.Go(func() (err error) {
+				if w.answer, err = p.apply(ctx, w.key, w.options); err != nil {
 					return &objectError{w.object, err}
 				}
 				return nil

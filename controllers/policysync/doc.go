@@ -13,5 +13,9 @@
 //   - A pass asks the API server only about objects that changed on either side (TestAChangeIsApplied,
 //     TestEditsByHandAreReverted).
 //   - An object of another owner is never touched (TestObjectsOfOthersAreNotTouched).
-//   - Removing everything needs a consent to exactly that (TestTheGuard).
+//   - Removing everything needs a consent to exactly that (TestTheGuard, TestTheGuardIsNotHiddenByARefusedRevision).
+//   - Without an account the manager's rights reach no further when deleting than when applying
+//     (TestWithoutAnAccountNothingOfAnAccountIsDeleted).
+//   - The revision in force is kept in force while a newer one can't be applied
+//     (TestEditsByHandAreRevertedWhileABadRevisionStands).
 package policysync

@@ -17,9 +17,7 @@ func (s *run) finalize(ctx context.Context) (ctrl.Result, error) {
 	}
 	if s.obj.Spec.DeletionPolicy == v1alpha1.DeletionPolicyDelete && !s.obj.Spec.Suspend && s.obj.Status.Inventory != nil {
 		if f := s.deleteAll(ctx); f != nil {
-			result := s.fail(ctx, f)
-			s.event(corev1.EventTypeWarning, f.reason, f.message)
-			return result, nil
+			return s.fail(ctx, f), nil
 		}
 	}
 	controllerutil.RemoveFinalizer(s.obj, v1alpha1.FinalizerPrune)
@@ -38,8 +36,10 @@ func (s *run) deleteAll(ctx context.Context) *fault {
 	}
 	left, kept, f := a.prune(ctx, s.obj.Status.Inventory.Entries)
 	s.setInventory(left)
-	for _, k := range kept {
-		s.event(corev1.EventTypeWarning, v1alpha1.ReasonPruneFailed, "not deleted: "+k)
+	if f == nil { // else they are looked at again
+		for _, k := range kept {
+			s.event(corev1.EventTypeWarning, v1alpha1.ReasonPruneFailed, "not deleted: "+k)
+		}
 	}
 	return f
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/fluxcd/cli-utils/pkg/object"
 	"github.com/fluxcd/pkg/runtime/conditions"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -61,11 +62,12 @@ func (s *run) stale(wanted []v1alpha1.ResourceRef) []v1alpha1.ResourceRef {
 	return out
 }
 
-// guard decides whether a removal needs a consent. Once it does, that stays so until the consent is there or nothing is to
-// be removed any more: the inventory grows by what is applied meanwhile, and would hide that everything else goes.
-func (s *run) guard(stale []v1alpha1.ResourceRef) {
+// guard decides whether a removal needs a consent: where it is everything, or nothing of what stays is there. The inventory
+// alone can't tell, because it also has what a revision that was refused was going to apply. Once a consent is needed, that
+// stays so until it is there or nothing is to be removed any more.
+func (s *run) guard(stale []v1alpha1.ResourceRef, live liveObjects) {
 	status := &s.obj.Status
-	everything := len(stale) > 0 && len(stale) == len(status.Inventory.Entries)
+	everything := len(stale) > 0 && (len(stale) == len(status.Inventory.Entries) || !s.ownsAny(live))
 	digest := digestOf(stale)
 	if len(stale) == 0 || !everything && status.Removal == nil || s.obj.Annotations[v1alpha1.AnnotationAllowDelete] == digest {
 		status.Removal = nil
@@ -78,6 +80,21 @@ func (s *run) guard(stale []v1alpha1.ResourceRef) {
 	}
 }
 
+// ownsAny says whether any of the objects was applied by this PolicySync.
+func (s *run) ownsAny(live liveObjects) bool {
+	for _, u := range live {
+		if s.owns(u) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *run) owns(u *unstructured.Unstructured) bool {
+	labels := u.GetLabels()
+	return labels[v1alpha1.LabelSyncName] == s.obj.Name && labels[v1alpha1.LabelSyncNamespace] == s.obj.Namespace
+}
+
 // blocked says what the guard holds back and how to let it go.
 func (s *run) blocked() *fault {
 	removal := s.obj.Status.Removal
@@ -86,7 +103,7 @@ func (s *run) blocked() *fault {
 	if int(removal.Count) > len(first) {
 		rest = " and others"
 	}
-	message := fmt.Sprintf("revision %s is applied, but it no longer holds anything of what was applied before, and %s%s were not deleted. If they should be, run: kubectl annotate policysync -n %s %s --overwrite %s=%s",
+	message := fmt.Sprintf("revision %s is applied, but it keeps nothing of what was there before, and %s%s were not deleted. If they should be, run: kubectl annotate policysync -n %s %s --overwrite %s=%s",
 		s.obj.Status.LastAppliedRevision, strings.Join(first, ", "), rest, s.obj.Namespace, s.obj.Name, v1alpha1.AnnotationAllowDelete, removal.Digest)
 	conditions.Set(s.obj, &metav1.Condition{Type: v1alpha1.ConditionDeletionBlocked, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonDeletionBlocked, Message: message})
 	return &fault{reason: v1alpha1.ReasonDeletionBlocked, message: message, stalled: true}

@@ -46,6 +46,7 @@ func (a *applier) observe(ctx context.Context, objects []build.Object) (liveObje
 		return nil, applyFault(ctx, err, objects)
 	}
 	var foreign []string
+	var first *key
 	for _, o := range objects {
 		u := live[keyOf(o.Unstructured)]
 		if u == nil {
@@ -61,6 +62,10 @@ func (a *applier) observe(ctx context.Context, objects []build.Object) (liveObje
 		}
 		if by != "" {
 			foreign = append(foreign, fmt.Sprintf("%s (in %s) belongs to %s", name, o.File, by))
+			if first == nil {
+				k := keyOf(u)
+				first = &k
+			}
 		}
 	}
 	if len(foreign) == 0 {
@@ -71,7 +76,7 @@ func (a *applier) observe(ctx context.Context, objects []build.Object) (liveObje
 	if n := len(foreign) - 5; n > 0 {
 		more = fmt.Sprintf(" and %d more", n)
 	}
-	return nil, &fault{reason: v1alpha1.ReasonOwnedByOther, stalled: true, message: strings.Join(foreign[:min(len(foreign), 5)], ", ") + more +
+	return nil, &fault{reason: v1alpha1.ReasonOwnedByOther, stalled: true, foreign: first, message: strings.Join(foreign[:min(len(foreign), 5)], ", ") + more +
 		": nothing was applied. Remove it from one of the two sources"}
 }
 
@@ -97,6 +102,21 @@ func (a *applier) otherOwner(ctx context.Context, u *unstructured.Unstructured) 
 	return "PolicySync/" + other.String(), err
 }
 
+// stillForeign says whether an object still belongs to somebody else, so that a pass would end as the last one did.
+func (s *run) stillForeign(ctx context.Context, k key) bool {
+	a, f := s.applier(ctx)
+	if f != nil {
+		return false
+	}
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(k.gvk)
+	if err := a.client.Get(ctx, k.NamespacedName, u); err != nil {
+		return false
+	}
+	by, err := a.otherOwner(ctx, u)
+	return err == nil && by != ""
+}
+
 // read gets the objects, with one list for many of a kind in a namespace.
 func (a *applier) read(ctx context.Context, objects []build.Object) (liveObjects, error) {
 	type place struct {
@@ -116,7 +136,7 @@ func (a *applier) read(ctx context.Context, objects []build.Object) (liveObjects
 		live[keyOf(u)] = u
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(concurrency)
+	g.SetLimit(a.parallel())
 	for p, names := range wanted {
 		g.Go(func() error {
 			// Secrets are never listed: that would read those of others.

@@ -11,6 +11,8 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/build"
@@ -19,31 +21,30 @@ import (
 
 // pass fetches a revision and makes the cluster what it says.
 func (s *run) pass(ctx context.Context, o origin) *fault {
-	built, fault := s.build(ctx, o)
+	a, built, live, fault := s.prepare(ctx, o)
 	if fault != nil {
-		return fault
-	}
-	a, fault := s.applier(ctx)
-	if fault != nil {
-		return fault
-	}
-	live, fault := a.observe(ctx, built.Objects)
-	if fault != nil {
+		fault.early = true
+		if fault.stalled {
+			s.obj.Status.LastAttemptedRevision = o.revision.String()
+		}
 		return fault
 	}
 	wanted := inventoryOf(built.Objects)
 	stale := s.stale(wanted)
-	s.guard(stale)
+	s.guard(stale, live)
 	if err := s.begin(ctx, o.revision.String(), union(wanted, stale)); err != nil {
 		return applyFault(ctx, err, nil)
 	}
 	changed, err := a.apply(ctx, built.Objects, live)
 	if err != nil {
-		return applyFault(ctx, err, built.Objects)
+		fault := applyFault(ctx, err, built.Objects)
+		fault.early = changed == 0
+		return fault
 	}
 	s.obj.Status.LastAppliedRevision = o.revision.String()
+	s.inForce.put(client.ObjectKeyFromObject(s.obj), inForce{uid: s.obj.UID, at: s.Clock.Now(), revision: o.revision, generation: s.obj.Generation})
 	if changed > 0 && s.before.Status.LastAppliedRevision == o.revision.String() && s.before.Status.ObservedGeneration == s.obj.Generation {
-		s.event(corev1.EventTypeNormal, v1alpha1.ReasonReconcileSucceeded, "applied again what had been changed or deleted by hand")
+		s.announceDrift()
 	}
 	if s.obj.Status.Removal != nil {
 		return s.blocked()
@@ -61,6 +62,51 @@ func (s *run) pass(ctx context.Context, o origin) *fault {
 	return nil
 }
 
+// prepare does everything that comes before the first write.
+func (s *run) prepare(ctx context.Context, o origin) (*applier, *build.Result, liveObjects, *fault) {
+	built, f := s.build(ctx, o)
+	if f != nil {
+		return nil, nil, nil, f
+	}
+	a, f := s.applier(ctx)
+	if f != nil {
+		return nil, nil, nil, f
+	}
+	live, f := a.observe(ctx, built.Objects)
+	return a, built, live, f
+}
+
+// keep reverts edits by hand of the revision that stays in force while the one of origin can't be applied, as seldom as a
+// pass with nothing new does. It neither prunes nor says anything about the PolicySync. A process that has not applied that
+// revision itself does not know under which spec it was applied, and leaves it.
+func (s *run) keep(ctx context.Context, o origin) {
+	name := client.ObjectKeyFromObject(s.obj)
+	good, ok := s.inForce.get(name)
+	if !ok || good.uid != s.obj.UID || good.generation != s.obj.Generation || good.revision == o.revision || s.Clock.Since(good.at) < driftInterval {
+		return
+	}
+	good.at = s.Clock.Now()
+	s.inForce.put(name, good)
+	o.revision = good.revision
+	a, built, live, f := s.prepare(ctx, o)
+	if f == nil {
+		var changed int
+		var err error
+		if changed, err = a.apply(ctx, built.Objects, live); err == nil {
+			if changed > 0 {
+				s.announceDrift()
+			}
+			return
+		}
+		f = applyFault(ctx, err, built.Objects)
+	}
+	ctrl.LoggerFrom(ctx).Info("revision in force was not compared with the cluster", "revision", good.revision.String(), "reason", f.reason, "error", f.message)
+}
+
+func (s *run) announceDrift() {
+	s.event(corev1.EventTypeNormal, v1alpha1.ReasonReconcileSucceeded, "applied again what had been changed or deleted by hand")
+}
+
 // build fetches a revision and turns its directory into objects.
 func (s *run) build(ctx context.Context, o origin) (*build.Result, *fault) {
 	dir, err := os.MkdirTemp(s.WorkDir, "policysync-")
@@ -72,7 +118,6 @@ func (s *run) build(ctx context.Context, o origin) (*build.Result, *fault) {
 	if _, err := source.Fetch(ctx, s.obj.Spec.URL, o.ref, o.auth, o.revision, checkout, source.Limits{}); err != nil {
 		f := sourceFault(err)
 		if f.stalled {
-			s.obj.Status.LastAttemptedRevision = o.revision.String()
 			f.message = "revision " + o.revision.String() + ": " + f.message
 		}
 		return nil, f
@@ -89,7 +134,6 @@ func (s *run) build(ctx context.Context, o origin) (*build.Result, *fault) {
 	if !errors.As(err, &found) {
 		return nil, applyFault(ctx, err, nil)
 	}
-	s.obj.Status.LastAttemptedRevision = o.revision.String()
 	return nil, &fault{reason: found.Reason(), stalled: true, message: "revision " + o.revision.String() + ": " + found.Error()}
 }
 
@@ -97,8 +141,9 @@ func (s *run) build(ctx context.Context, o origin) (*build.Result, *fault) {
 // killed in the middle finds in the inventory what it may have applied.
 func (s *run) begin(ctx context.Context, revision string, inventory []v1alpha1.ResourceRef) error {
 	status := &s.obj.Status
-	if revision == status.LastAppliedRevision && revision == status.LastAttemptedRevision &&
-		s.obj.Generation == status.ObservedGeneration && sameInventory(status.Inventory, inventory) {
+	// A revision that is tried again, after a refusal, is announced already.
+	announced := (revision == status.LastAppliedRevision || conditions.IsReconciling(s.obj)) && (status.Removal == nil || s.before.Status.Removal != nil)
+	if announced && revision == status.LastAttemptedRevision && s.obj.Generation == status.ObservedGeneration && sameInventory(status.Inventory, inventory) {
 		return nil
 	}
 	status.LastAttemptedRevision = revision

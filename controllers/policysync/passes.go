@@ -1,7 +1,6 @@
 package policysync
 
 import (
-	"sync"
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
@@ -9,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/source"
 )
 
 // pass is a pass that this process made and that need not be made again for the same input. A new process knows of none
@@ -19,6 +19,17 @@ type pass struct {
 	revision   string
 	generation int64
 	conditions []metav1.Condition
+	// foreign is the object of somebody else that the pass ended at, if it did.
+	foreign *key
+}
+
+// inForce is a revision that a pass of this process applied, and when it or what came of it was last compared with the
+// cluster.
+type inForce struct {
+	uid        types.UID
+	at         time.Time
+	revision   source.Revision
+	generation int64
 }
 
 // restore says about the object again what the pass said, after a fault of the Git server said something else.
@@ -33,32 +44,4 @@ func (p pass) restore(obj *v1alpha1.PolicySync) {
 			conditions.Delete(obj, c.Type)
 		}
 	}
-}
-
-// passes are the last passes by object. Its zero value is ready for use, also concurrently.
-type passes struct {
-	mu   sync.Mutex
-	last map[types.NamespacedName]pass
-}
-
-func (p *passes) get(key types.NamespacedName) (pass, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	last, ok := p.last[key]
-	return last, ok
-}
-
-func (p *passes) put(key types.NamespacedName, value pass) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.last == nil {
-		p.last = map[types.NamespacedName]pass{}
-	}
-	p.last[key] = value
-}
-
-func (p *passes) forget(key types.NamespacedName) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.last, key)
 }

@@ -1,12 +1,15 @@
 package policysync
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -15,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/build"
 )
 
 const (
@@ -52,9 +56,9 @@ func (a *applier) prune(ctx context.Context, stale []v1alpha1.ResourceRef) (left
 				refs = append(refs, ref)
 			}
 		}
-		waiting, inUse, err := a.deleteClass(ctx, refs)
+		waiting, staying, err := a.deleteClass(ctx, refs)
 		for _, ref := range refs {
-			if why, ok := inUse[ref.ID]; ok {
+			if why, ok := staying[ref.ID]; ok {
 				left = append(left, ref)
 				kept = append(kept, describe(ref)+" ("+why+")")
 			}
@@ -91,45 +95,72 @@ func pruneFault(ctx context.Context, waiting []v1alpha1.ResourceRef, err error) 
 	return &fault{reason: v1alpha1.ReasonPruneFailed, message: "waiting until " + strings.Join(names, ", ") + " is deleted: look at its finalizers"}
 }
 
-// deleteClass deletes objects that are still ours. It returns what it asked the API server to delete, and what is in use
-// by id.
-func (a *applier) deleteClass(ctx context.Context, refs []v1alpha1.ResourceRef) (waiting []v1alpha1.ResourceRef, inUse map[string]string, err error) {
-	inUse = map[string]string{}
-	var users map[types.NamespacedName]string
+// deleteClass deletes objects that are still ours. It returns what it asked the API server to delete, and by id why others
+// are kept.
+func (a *applier) deleteClass(ctx context.Context, refs []v1alpha1.ResourceRef) (waiting []v1alpha1.ResourceRef, kept map[string]string, err error) {
+	kept = map[string]string{}
+	users := sync.OnceValues(func() (map[types.NamespacedName]string, error) { return a.storageUsers(ctx) })
+	var mu sync.Mutex
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(a.parallel())
 	for _, ref := range refs {
-		id, gvk, _ := kindOf(ref)
-		u := &unstructured.Unstructured{}
-		u.SetGroupVersionKind(gvk)
-		err := a.client.Get(ctx, types.NamespacedName{Namespace: id.Namespace, Name: id.Name}, u)
-		if apierrors.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return waiting, inUse, fmt.Errorf("read %s: %w", describe(ref), err)
-		}
-		labels := u.GetLabels()
-		if labels[v1alpha1.LabelSyncName] != a.obj.Name || labels[v1alpha1.LabelSyncNamespace] != a.obj.Namespace || u.GetUID() == a.obj.UID {
-			continue // somebody took it over, or it is this PolicySync itself
-		}
-		if gvk.Kind == v1alpha1.BackupStorageKind {
-			if users == nil {
-				if users, err = a.storageUsers(ctx); err != nil {
-					return waiting, inUse, err
-				}
+		g.Go(func() error {
+			deleted, why, err := a.delete(ctx, ref, users)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err != nil:
+				return err
+			case why != "":
+				kept[ref.ID] = why
+			case deleted:
+				waiting = append(waiting, ref)
 			}
-			if user, ok := users[client.ObjectKeyFromObject(u)]; ok {
-				inUse[ref.ID] = "Repository " + user + " uses it"
-				continue
-			}
-		}
-		uid := u.GetUID()
-		err = a.client.Delete(ctx, u, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
-		if client.IgnoreNotFound(err) != nil {
-			return waiting, inUse, fmt.Errorf("delete %s: %w", describe(ref), err)
-		}
-		waiting = append(waiting, ref)
+			return nil
+		})
 	}
-	return waiting, inUse, nil
+	err = g.Wait()
+	slices.SortFunc(waiting, func(x, y v1alpha1.ResourceRef) int { return cmp.Compare(x.ID, y.ID) })
+	return waiting, kept, err
+}
+
+// delete deletes an object if it is still ours, or says why it is kept. What somebody else took over is neither.
+func (a *applier) delete(ctx context.Context, ref v1alpha1.ResourceRef, users func() (map[types.NamespacedName]string, error)) (deleted bool, why string, err error) {
+	id, gvk, err := kindOf(ref)
+	if err != nil {
+		return false, "", fmt.Errorf("read the inventory: %w", err)
+	}
+	if a.obj.Spec.ServiceAccountName == "" && (id.Namespace != a.obj.Namespace || !build.Confined(id.GroupKind)) {
+		// It was applied as an account. Our own rights are not those of who may change a PolicySync.
+		return false, "set spec.serviceAccountName to an account that may", nil
+	}
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(gvk)
+	if err := a.client.Get(ctx, types.NamespacedName{Namespace: id.Namespace, Name: id.Name}, u); err != nil {
+		if apierrors.IsNotFound(err) {
+			return false, "", nil
+		}
+		return false, "", fmt.Errorf("read %s: %w", describe(ref), err)
+	}
+	by, err := a.otherOwner(ctx, u)
+	if err != nil || by != "" || !a.owns(u) || u.GetUID() == a.obj.UID { // the last is this PolicySync itself
+		return false, "", err
+	}
+	if gvk.Kind == v1alpha1.BackupStorageKind {
+		inUse, err := users()
+		if err != nil {
+			return false, "", err
+		}
+		if user, ok := inUse[client.ObjectKeyFromObject(u)]; ok {
+			return false, "Repository " + user + " uses it", nil
+		}
+	}
+	uid := u.GetUID()
+	err = a.client.Delete(ctx, u, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	if client.IgnoreNotFound(err) != nil {
+		return false, "", fmt.Errorf("delete %s: %w", describe(ref), err)
+	}
+	return true, "", nil
 }
 
 // storageUsers names, of each BackupStorage in use, the first Repository that uses it.

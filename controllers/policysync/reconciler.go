@@ -52,8 +52,11 @@ type Reconciler struct {
 	// Jitter spreads requeues. Nil spreads them by a twentieth in both directions.
 	Jitter func(time.Duration) time.Duration
 
-	passes  passes
-	applied memory
+	passes  store[pass]
+	applied store[map[key]fingerprint] // what each applied
+	inForce store[inForce]
+	// concurrency bounds the requests of one PolicySync to the API server; zero is the default.
+	concurrency int
 }
 
 // Reconcile makes the cluster what the repository says.
@@ -63,6 +66,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if err := r.Get(ctx, req.NamespacedName, obj); err != nil {
 		r.passes.forget(req.NamespacedName)
 		r.applied.forget(req.NamespacedName)
+		r.inForce.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if v1alpha1.HasRecordAnnotation(obj.Annotations) {
@@ -109,9 +113,13 @@ func (s *run) sync(ctx context.Context) ctrl.Result {
 		origin.revision, err = source.Resolve(ctx, s.obj.Spec.URL, origin.ref, origin.auth)
 	}
 	if err != nil {
-		return s.fail(ctx, sourceFault(err))
+		f := sourceFault(err)
+		if errors.Is(err, source.ErrSecret) {
+			f.message = s.secretName() + f.message
+		}
+		return s.fail(ctx, f)
 	}
-	if last, ok := s.upToDate(origin.revision); ok {
+	if last, ok := s.upToDate(origin.revision); ok && (last.foreign == nil || s.stillForeign(ctx, *last.foreign)) {
 		last.restore(s.obj)
 		return ctrl.Result{RequeueAfter: s.jittered(s.interval())}
 	}
@@ -124,11 +132,14 @@ func (s *run) sync(ctx context.Context) ctrl.Result {
 	if fault != nil {
 		result := s.fail(ctx, fault)
 		if fault.stalled {
-			s.remember(origin.revision)
+			s.remember(origin.revision, fault.foreign)
+		}
+		if fault.early {
+			s.keep(ctx, origin)
 		}
 		return result
 	}
-	s.remember(origin.revision)
+	s.remember(origin.revision, nil)
 	return ctrl.Result{RequeueAfter: s.jittered(s.interval())}
 }
 
@@ -152,10 +163,8 @@ func (s *run) origin(ctx context.Context) (origin, error) {
 	if err != nil {
 		return o, err
 	}
-	if o.auth, err = source.AuthFromSecretData(url, data); err != nil {
-		return o, &fault{reason: v1alpha1.ReasonInvalidSecret, message: s.secretName() + err.Error()}
-	}
-	return o, nil
+	o.auth, err = source.AuthFromSecretData(url, data)
+	return o, err
 }
 
 // upToDate says whether the last pass of this process did everything that there is to do for a revision.
@@ -174,9 +183,9 @@ func (s *run) upToDate(revision source.Revision) (pass, bool) {
 		s.Clock.Since(last.at) < driftInterval
 }
 
-func (s *run) remember(revision source.Revision) {
+func (s *run) remember(revision source.Revision, foreign *key) {
 	s.passes.put(client.ObjectKeyFromObject(s.obj), pass{
-		uid: s.obj.UID, at: s.Clock.Now(), revision: revision.String(), generation: s.obj.Generation,
+		uid: s.obj.UID, at: s.Clock.Now(), revision: revision.String(), generation: s.obj.Generation, foreign: foreign,
 		conditions: append(s.obj.Status.Conditions[:0:0], s.obj.Status.Conditions...),
 	})
 }

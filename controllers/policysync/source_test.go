@@ -30,6 +30,9 @@ func TestSourceFaults(t *testing.T) {
 		"host down":       {spec: func(p *v1alpha1.PolicySync) { p.Spec.URL = "http://127.0.0.1:1/policy.git" }, reason: v1alpha1.ReasonUnreachable, says: "127.0.0.1"},
 		"no Secret":       {spec: secretRef, reason: v1alpha1.ReasonSecretNotFound, says: "does not exist"},
 		"wrong password":  {spec: secretRef, auth: true, secret: map[string][]byte{"username": []byte("u"), "password": []byte("hunter2")}, reason: v1alpha1.ReasonAuthenticationFailed, says: "did not accept the credentials"},
+		"keys of others":  {spec: secretRef, auth: true, secret: map[string][]byte{"user": []byte("u"), "pass": []byte("hunter2")}, reason: v1alpha1.ReasonInvalidSecret, says: "/git-auth: "},
+		"no keys":         {spec: secretRef, secret: map[string][]byte{}, reason: v1alpha1.ReasonInvalidSecret, says: "none of the keys"},
+		"bad authority":   {spec: secretRef, secret: map[string][]byte{"ca.crt": []byte("hunter2")}, reason: v1alpha1.ReasonInvalidSecret, says: "git-auth: "},
 		"two credentials": {spec: secretRef, secret: map[string][]byte{"username": []byte("u"), "password": []byte("hunter2"), "bearerToken": []byte("hunter2")}, reason: v1alpha1.ReasonInvalidSecret, says: "git-auth"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -23,6 +24,10 @@ type fault struct {
 	message string
 	// stalled faults stay until the user or the repository changes something.
 	stalled bool
+	// early faults were found before anything was written: what was in force is as it was.
+	early bool
+	// foreign is the object of somebody else that is in the way.
+	foreign *key
 	// retryAfter is what a server asked for.
 	retryAfter time.Duration
 }
@@ -37,6 +42,7 @@ var sourceReasons = []struct {
 	ofRevision bool
 }{
 	{source.ErrURL, v1alpha1.ReasonInvalidURL, false},
+	{source.ErrSecret, v1alpha1.ReasonInvalidSecret, false},
 	{source.ErrHostKey, v1alpha1.ReasonHostKeyMismatch, false},
 	{source.ErrAuth, v1alpha1.ReasonAuthenticationFailed, false},
 	{source.ErrRepositoryNotFound, v1alpha1.ReasonRepositoryNotFound, false},
@@ -83,6 +89,9 @@ func (s *run) secret(ctx context.Context) (map[string][]byte, error) {
 	case err != nil:
 		return nil, &fault{reason: v1alpha1.ReasonGitOperationFailed, message: s.secretName() + "can't be read: " + err.Error()}
 	}
+	if secret.Data == nil { // nil would mean that there is no Secret
+		return map[string][]byte{}, nil
+	}
 	return secret.Data, nil
 }
 
@@ -117,14 +126,13 @@ func (s *run) succeed(message string) {
 	conditions.MarkTrue(s.obj, meta.ReadyCondition, v1alpha1.ReasonReconcileSucceeded, "%s", message)
 }
 
-// maxEventMessage is the longest text that the API server takes for an event.
-const maxEventMessage = 1000
+// maxEventMessage is the number of bytes that the API server takes for the note of an event.
+const maxEventMessage = 1024
 
 // announceChange makes an event of what a run changed, once.
 func (s *run) announceChange() {
 	was, is := conditions.Get(s.before, meta.ReadyCondition), conditions.Get(s.obj, meta.ReadyCondition)
-	if is == nil || is.Status == "Unknown" || !s.obj.DeletionTimestamp.IsZero() ||
-		was != nil && was.Status == is.Status && was.Reason == is.Reason && was.Message == is.Message {
+	if is == nil || is.Status == "Unknown" || was != nil && was.Status == is.Status && was.Reason == is.Reason && was.Message == is.Message {
 		return
 	}
 	kind := corev1.EventTypeNormal
@@ -135,8 +143,8 @@ func (s *run) announceChange() {
 }
 
 func (s *run) event(kind, reason, message string) {
-	if runes := []rune(message); len(runes) > maxEventMessage {
-		message = string(runes[:maxEventMessage]) + "..."
+	if len(message) > maxEventMessage {
+		message = strings.ToValidUTF8(message[:maxEventMessage-3], "") + "..." // not half a rune
 	}
 	annotations := map[string]string{}
 	if revision := s.obj.Status.LastAttemptedRevision; revision != "" {

@@ -259,4 +259,9 @@ func TestARefusalOfTheAPIServerNamesTheFile(t *testing.T) {
 	r.expectNotReady(v1alpha1.ReasonReconcileFailed, "policy/r.yaml:3: ")
 	r.g.Expect(r.sync.Status.LastAppliedRevision).To(Equal(good))
 	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "local")).To(BeFalse(), "all dry runs come before the first write")
+	r.emitted()
+	writes := r.api.writes()
+	r.reconcile()
+	r.g.Expect(r.api.writes()).To(Equal(writes), "the same refusal is not written again")
+	r.g.Expect(r.emitted()).To(BeEmpty())
 }

@@ -19,6 +19,11 @@ var policyKinds = []string{
 	v1alpha1.RepositoryKind, v1alpha1.RestoreSessionKind,
 }
 
+// Confined says whether a PolicySync without a serviceAccountName may apply a kind, in its own namespace.
+func Confined(gk schema.GroupKind) bool {
+	return gk.Group == v1alpha1.Group && slices.Contains(policyKinds, gk.Kind)
+}
+
 // adminKinds are Cairn's kinds that need a serviceAccountName.
 var adminKinds = []string{v1alpha1.AddonKind, v1alpha1.FunctionKind, v1alpha1.PolicySyncKind}
 
@@ -67,7 +72,7 @@ func (o Options) refusal(gvk schema.GroupVersionKind) (field, message string) {
 		return "kind", fmt.Sprintf("there is no kind %s in %s: it has %s", gvk.Kind, v1alpha1.GroupVersion, list(all))
 	case gvk.Group == v1alpha1.Group && slices.Contains(recordKinds, gvk.Kind):
 		return "kind", fmt.Sprintf("a %s says what happened and is made by the cluster: it never comes from Git", gvk.Kind)
-	case gvk.Group == v1alpha1.Group && (slices.Contains(policyKinds, gvk.Kind) || !o.Confined):
+	case Confined(gvk.GroupKind()) || gvk.Group == v1alpha1.Group && !o.Confined:
 		return "", ""
 	case nativeKinds[gvk] != nil && !o.Confined:
 		return "", ""

@@ -17,6 +17,8 @@ var (
 	ErrURL = errors.New("URL is not usable")
 	// ErrAuth: the credentials are wrong, missing or lack a permission.
 	ErrAuth = errors.New("credentials were not accepted")
+	// ErrSecret is beside ErrAuth and ErrHostKey where the data of the Secret is at fault: no server was asked.
+	ErrSecret = errors.New("secret is not usable")
 	// ErrHostKey: the SSH host key is not the one in known_hosts.
 	ErrHostKey = errors.New("host key is not trusted")
 	// ErrRepositoryNotFound: there is no repository, or none that we may see.
@@ -39,18 +41,23 @@ type Error struct {
 	Kind       error         // one of the kinds above
 	Message    string        // what happened and what to do
 	RetryAfter time.Duration // what the server asked for, or zero
+	secret     bool          // ErrSecret, too
 	context    error
 }
 
 // Error returns the sentence.
 func (e *Error) Error() string { return e.Message }
 
-// Unwrap lets errors.Is find the kind and a context error.
+// Unwrap lets errors.Is find the kind, ErrSecret and a context error.
 func (e *Error) Unwrap() []error {
-	if e.context == nil {
-		return []error{e.Kind}
+	out := []error{e.Kind}
+	if e.secret {
+		out = append(out, ErrSecret)
 	}
-	return []error{e.Kind, e.context}
+	if e.context != nil {
+		out = append(out, e.context)
+	}
+	return out
 }
 
 func fail(kind error, format string, args ...any) error {

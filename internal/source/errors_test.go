@@ -166,9 +166,56 @@ func TestAuthFromSecretData(t *testing.T) {
 	sentence(g, err, ErrHostKey, "known_hosts")
 	_, err = AuthFromSecretData(u, nil)
 	sentence(g, err, ErrAuth, "identity")
+	g.Expect(err).To(MatchError(ErrSecret))
 	auth, err := AuthFromSecretData(u, map[string][]byte{"identity": []byte("i"), "known_hosts": []byte("k")})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(auth.Identity).To(Equal(gitstore.Secret("i")))
+}
+
+func TestASecretForHTTPNeedsAKeyThatCounts(t *testing.T) {
+	u, err := ParseURL("https://h/x.git")
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	for name, tc := range map[string]struct {
+		data  map[string][]byte
+		fails bool
+	}{
+		"no Secret":          {nil, false},
+		"empty":              {map[string][]byte{}, true},
+		"keys of others":     {map[string][]byte{"user": []byte("u"), "token": []byte("CANARY")}, true},
+		"keys for SSH":       {map[string][]byte{"identity": []byte("CANARY"), "known_hosts": []byte("h")}, true},
+		"empty value":        {map[string][]byte{"bearerToken": {}}, true},
+		"password":           {map[string][]byte{"username": []byte("u"), "password": []byte("CANARY")}, false},
+		"bearer token":       {map[string][]byte{"bearerToken": []byte("CANARY")}, false},
+		"authority alone":    {map[string][]byte{"ca.crt": []byte("x")}, false},
+		"password, no user":  {map[string][]byte{"password": []byte("CANARY")}, true},
+		"certificate, a key": {map[string][]byte{"tls.crt": []byte("x")}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			_, err := AuthFromSecretData(u, tc.data)
+			if !tc.fails {
+				g.Expect(err).NotTo(HaveOccurred())
+				return
+			}
+			sentence(g, err, ErrAuth, "the Secret has")
+			g.Expect(err).To(MatchError(ErrSecret))
+		})
+	}
+}
+
+// What a server refuses is no fault of the Secret's form.
+func TestASecretThatCannotBeReadIsNotARefusal(t *testing.T) {
+	s := newServer(t)
+	s.commit(policy)
+	wrong, ca := s.auth(), s.auth()
+	wrong.Password = "CANARY-wrong"
+	ca.CAFile = []byte("CANARY")
+	both(t, s.url(), Ref{}, wrong, func(err error) { NewWithT(t).Expect(err).NotTo(MatchError(ErrSecret)) })
+	both(t, s.url(), Ref{}, ca, func(err error) {
+		g := NewWithT(t)
+		sentence(g, err, ErrAuth, "the CA file has no certificate")
+		g.Expect(err).To(MatchError(ErrSecret))
+	})
 }
 
 func TestHostDown(t *testing.T) {

@@ -1,0 +1,125 @@
+package policysync
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// What a refused revision was going to apply is in the inventory and is not there.
+func TestTheGuardIsNotHiddenByARefusedRevision(t *testing.T) {
+	r := newRoom(t)
+	r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b")})
+	r.reconcile()
+	r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b"), "policy/c.yaml": storage("c")})
+	r.api.refuse = func(req *http.Request) bool {
+		return strings.HasSuffix(req.URL.Path, "/backupstorages/c") && req.Method == http.MethodPatch
+	}
+	r.reconcile()
+	r.expectNotReady(v1alpha1.ReasonReconcileFailed, "connection lost")
+	r.api.refuse = nil
+	r.push(map[string]string{"policy/c.yaml": storage("c")})
+	r.reconcile()
+	r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "were not deleted")
+	for _, name := range []string{"a", "b", "c"} {
+		r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, name)).To(BeTrue(), name)
+	}
+}
+
+// Whoever may change a PolicySync has not the manager's rights.
+func TestWithoutAnAccountNothingOfAnAccountIsDeleted(t *testing.T) {
+	r := newRoom(t, func(p *v1alpha1.PolicySync) { p.Spec.ServiceAccountName = "deployer" })
+	all := []string{"*"}
+	r.allow("deployer", rbacv1.PolicyRule{APIGroups: all, Resources: all, Verbs: all})
+	secret := "apiVersion: v1\nkind: Secret\nmetadata: {name: enc}\nstringData: {password: x}\n"
+	r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/t.yaml": storage("other"), "policy/e.yaml": secret})
+	r.g.Eventually(func() string {
+		r.reconcile()
+		return conditions.GetReason(r.sync, meta.ReadyCondition)
+	}, "10s", "100ms").Should(Equal(v1alpha1.ReasonReconcileSucceeded), "once the role is known")
+	r.update(func(p *v1alpha1.PolicySync) { p.Spec.ServiceAccountName = "" })
+	revision := r.push(map[string]string{"policy/s.yaml": storage("local")})
+	r.reconcile()
+	r.expectReady(revision)
+	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "other")).To(BeFalse())
+	r.g.Expect(r.exists(&corev1.Secret{}, "enc")).To(BeTrue())
+	r.g.Expect(conditions.GetMessage(r.sync, meta.ReadyCondition)).To(HaveSuffix("not deleted: Secret/" + r.namespace + "/enc (set spec.serviceAccountName to an account that may)"))
+	r.g.Expect(r.sync.Status.Inventory.Entries).To(HaveLen(2))
+
+	r.update(func(p *v1alpha1.PolicySync) { p.Spec.ServiceAccountName = "deployer" })
+	r.reconcile()
+	r.expectReady(revision)
+	r.g.Expect(r.exists(&corev1.Secret{}, "enc")).To(BeFalse())
+}
+
+func TestWhatOthersTookOverIsNotPruned(t *testing.T) {
+	for name, labels := range map[string]map[string]string{
+		"Flux":       {"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"},
+		"PolicySync": {v1alpha1.LabelSyncName: "another"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRoom(t)
+			r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b")})
+			r.reconcile()
+			s := &v1alpha1.BackupStorage{}
+			r.g.Expect(r.exists(s, "b")).To(BeTrue())
+			for k, v := range labels {
+				s.Labels[k] = v
+			}
+			r.g.Expect(r.Update(t.Context(), s)).To(Succeed())
+			revision := r.push(map[string]string{"policy/a.yaml": storage("a")})
+			r.reconcile()
+			r.expectReady(revision)
+			r.g.Expect(r.exists(s, "b")).To(BeTrue())
+			r.g.Expect(r.sync.Status.Inventory.Entries).To(HaveLen(1))
+		})
+	}
+}
+
+func TestManyObjectsArePruned(t *testing.T) {
+	r := newRoom(t)
+	files := map[string]string{"policy/s.yaml": storage("stays")}
+	for i := range 30 {
+		files[fmt.Sprintf("policy/%d.yaml", i)] = storage(fmt.Sprintf("s%d", i))
+	}
+	r.push(files)
+	r.reconcile()
+	revision := r.push(map[string]string{"policy/s.yaml": storage("stays")})
+	r.reconcile()
+	r.expectReady(revision)
+	left := &v1alpha1.BackupStorageList{}
+	r.g.Expect(r.List(t.Context(), left)).To(Succeed())
+	r.g.Expect(left.Items).NotTo(ContainElement(HaveField("ObjectMeta.Name", HavePrefix("s1"))))
+	r.g.Expect(r.sync.Status.Inventory.Entries).To(HaveLen(1))
+}
+
+// A deletion that does not succeed is said once, not at every try.
+func TestADeletionThatFailsIsOneEvent(t *testing.T) {
+	r := newRoom(t, func(p *v1alpha1.PolicySync) { p.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+	r.push(map[string]string{"policy/a.yaml": storage("a")})
+	r.reconcile()
+	r.emitted()
+	r.api.refuse = func(req *http.Request) bool { return req.Method == http.MethodDelete }
+	r.g.Expect(r.Client.Delete(t.Context(), r.sync)).NotTo(Succeed())
+	r.api.refuse = nil
+	r.g.Expect(r.Client.Delete(t.Context(), r.sync)).To(Succeed())
+	r.api.refuse = func(req *http.Request) bool { return req.Method == http.MethodDelete }
+	for range 3 {
+		r.reconcile()
+	}
+	r.g.Expect(r.emitted()).To(ConsistOf(HavePrefix("Warning PruneFailed")))
+	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "a")).To(BeTrue())
+	r.api.refuse = nil
+	r.reconcile()
+	r.g.Expect(r.exists(&v1alpha1.PolicySync{}, "policy")).To(BeFalse())
+	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "a")).To(BeFalse())
+}
