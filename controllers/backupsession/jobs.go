@@ -41,19 +41,23 @@ func (r *Reconciler) writeJobs(ctx context.Context, in session.Input, d session.
 		if in.Refused[m.Repository.Snapshot] != nil {
 			continue
 		}
-		job, err := r.job(ctx, s, in.Snapshots[m.Repository.Snapshot], m)
+		err := r.create(ctx, s, in.Snapshots[m.Repository.Snapshot], m)
 		if refusal := movers.RefusalOf(err); refusal != nil {
 			in.Refused[m.Repository.Snapshot] = refusal
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if err := movers.Create(ctx, r.Client, r.APIReader, s, job); err != nil {
+		} else if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// create makes the Job of one mover.
+func (r *Reconciler) create(ctx context.Context, s *v1alpha1.BackupSession, snap *v1alpha1.Snapshot, m session.Mover) error {
+	job, err := r.job(ctx, s, snap, m)
+	if err != nil {
+		return err
+	}
+	return movers.Create(ctx, r.Client, r.APIReader, s, job)
 }
 
 // job builds the Job of one mover. Everything comes from the frozen session, but whether it may have the storage's

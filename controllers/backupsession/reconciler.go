@@ -78,7 +78,13 @@ func (r *Reconciler) start(ctx context.Context, s *v1alpha1.BackupSession) (time
 		}
 		in.Start = start
 	}
-	return r.writeStatus(ctx, s, session.Next(in))
+	before := s.Status
+	after, err := r.writeStatus(ctx, s, session.Next(in))
+	if refusal := movers.RefusalOf(movers.Rejected(err)); refusal != nil {
+		s.Status, in.Start = before, &session.Start{Refused: refusal}
+		return r.writeStatus(ctx, s, session.Next(in))
+	}
+	return after, err
 }
 
 // run takes a frozen session further: first with what the caches know, and past them where a mover is given up.

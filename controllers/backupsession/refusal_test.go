@@ -34,6 +34,8 @@ func TestARunThatCannotStart(t *testing.T) {
 		later   time.Duration
 		want    string
 		pending string // reason while it waits
+		// snapshots that failed with it
+		snapshots int
 	}{
 		"an invoker that does not exist": {
 			run:  func(s *v1alpha1.BackupSession) { s.Spec.Invoker.Name = "nothing" },
@@ -96,6 +98,18 @@ func TestARunThatCannotStart(t *testing.T) {
 		"an addon that does not exist": {
 			policy: func(c *v1alpha1.BackupConfiguration) { c.Spec.Sessions[0].Addon.Name = "nothing" }, want: "Failed/AddonNotFound",
 		},
+		"a Job that the API server does not take": {
+			policy: func(c *v1alpha1.BackupConfiguration) {
+				c.Spec.Sessions[0].Addon.JobTemplate = sessiontest.MoreThanItsLimit()
+			},
+			want: "Failed/InvalidTask", snapshots: 1,
+		},
+		"arguments that no object has room for": {
+			policy: func(c *v1alpha1.BackupConfiguration) {
+				c.Spec.Sessions[0].Addon = sessiontest.HugeTask(t, bed.Client, c.Namespace, false)
+			},
+			want: "Failed/InvalidTask",
+		},
 		"root that the namespace does not allow": {
 			policy: func(c *v1alpha1.BackupConfiguration) {
 				c.Spec.Sessions[0].Addon.JobTemplate = &v1alpha1.PodTemplateSpec{Spec: v1alpha1.JobPodSpec{
@@ -147,7 +161,7 @@ func TestARunThatCannotStart(t *testing.T) {
 			w.Expect(summary(s)[0]).To(Equal(tt.want), s.Status.Conditions)
 			if s.Status.Phase != v1alpha1.BackupSessionSucceeded {
 				w.Expect(w.Jobs()).To(BeEmpty())
-				w.Expect(w.snapshots()).To(BeEmpty())
+				w.Expect(w.snapshots()).To(HaveLen(tt.snapshots))
 			}
 			w.Expect(s.Finalizers).To(ConsistOf(v1alpha1.FinalizerRecord))
 		})

@@ -58,7 +58,7 @@ func (r *Reconciler) snapshot(ctx context.Context, reader client.Reader, s *v1al
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("make snapshot %s: %w", want.Name, err)
+		return nil, movers.Rejected(fmt.Errorf("make snapshot %s: %w", want.Name, err))
 	}
 	if snap.Spec.SnapshotID != want.Spec.SnapshotID || v1alpha1.HasRecordAnnotation(snap.Annotations) {
 		return nil, movers.Refuse(v1alpha1.ReasonNameConflict, "there is a Snapshot %s already, of another run", snap.Name)

@@ -75,7 +75,13 @@ func (r *Reconciler) start(ctx context.Context, s *v1alpha1.RestoreSession) (tim
 		}
 		in.Start = start
 	}
-	return r.writeStatus(ctx, s, session.NextRestore(in))
+	before := s.Status
+	after, err := r.writeStatus(ctx, s, session.NextRestore(in))
+	if refusal := movers.RefusalOf(movers.Rejected(err)); refusal != nil {
+		s.Status, in.Start = before, &session.RestoreStart{TargetFound: in.Start.TargetFound, Error: refusal}
+		return r.writeStatus(ctx, s, session.NextRestore(in))
+	}
+	return after, err
 }
 
 // run takes a frozen restore further: first with what the caches know, and past them where the mover is given up.

@@ -158,6 +158,20 @@ func TestARestoreThatIsRefused(t *testing.T) {
 			},
 			want: "Invalid/PrivilegeRequired",
 		},
+		"a Job that the API server does not take": {
+			restore: func(s *v1alpha1.RestoreSession) {
+				s.Spec.Addon = &v1alpha1.AddonInfo{
+					Name: defaultAddon, Tasks: []v1alpha1.TaskReference{{Name: defaultTask}}, JobTemplate: sessiontest.MoreThanItsLimit(),
+				}
+			},
+			want: "Failed/InvalidTask",
+		},
+		"arguments that no object has room for": {
+			restore: func(s *v1alpha1.RestoreSession) {
+				s.Spec.Addon = sessiontest.HugeTask(t, bed.Client, s.Namespace, true)
+			},
+			want: "Invalid/InvalidTask",
+		},
 		"a storage that is not allowed": {
 			change: func(w *world) {
 				storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -49,6 +50,15 @@ func Provide(ctx context.Context, c client.Client, owner client.Object, reposito
 // Refuse is an error that no repetition mends: it ends what it is about.
 func Refuse(reason, format string, args ...any) error {
 	return &access.Error{Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// Rejected makes a refusal of an error that says that the API server will never take what was written: it is not valid, or
+// too large. Any other error stays what it is.
+func Rejected(err error) error {
+	if apierrors.IsInvalid(err) || apierrors.IsRequestEntityTooLargeError(err) || err != nil && strings.Contains(err.Error(), "request is too large") {
+		return Refuse(v1alpha1.ReasonInvalidTask, "the API server does not take it: %v", err)
+	}
+	return err
 }
 
 // RefusalOf tells such an error from one that may pass, of which it gives nil.

@@ -73,14 +73,14 @@ func alive(pods []corev1.Pod, owner client.Object) int {
 }
 
 // Create makes a Job, or finds that it was made before. It is an error that the name is still in use by a Job of another
-// owner, which is being deleted with it: try again later.
+// owner, which is being deleted with it: try again later. A Job that the API server will never take is refused.
 func Create(ctx context.Context, c client.Client, live client.Reader, owner client.Object, job *batchv1.Job) error {
 	err := c.Create(ctx, job)
 	if err == nil {
 		return nil
 	}
 	if !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("create job %s/%s: %w", job.Namespace, job.Name, err)
+		return Rejected(fmt.Errorf("create job %s/%s: %w", job.Namespace, job.Name, err))
 	}
 	var found batchv1.Job
 	if err := live.Get(ctx, client.ObjectKeyFromObject(job), &found); err != nil {

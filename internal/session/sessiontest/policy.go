@@ -1,9 +1,11 @@
 package sessiontest
 
 import (
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -97,4 +99,28 @@ func PodSpec(node, claim string) corev1.PodSpec {
 			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim},
 		}}},
 	}
+}
+
+// MoreThanItsLimit is a jobTemplate of which no valid Job can be made.
+func MoreThanItsLimit() *v1alpha1.PodTemplateSpec {
+	return &v1alpha1.PodTemplateSpec{Spec: v1alpha1.JobPodSpec{Resources: corev1.ResourceRequirements{
+		Requests: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("2Gi")},
+		Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")},
+	}}}
+}
+
+// HugeTask makes an Addon, and names its task, whose arguments take 2 MiB. The name must be of its own.
+func HugeTask(t testing.TB, c client.Client, name string, restore bool) *v1alpha1.AddonInfo {
+	t.Helper()
+	tasks := []v1alpha1.Task{{Name: "huge", Function: name, Driver: v1alpha1.DriverKopia, Parameters: []v1alpha1.Parameter{{Name: "p"}}}}
+	addon := &v1alpha1.Addon{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.AddonSpec{BackupTasks: tasks}}
+	if restore {
+		addon.Spec = v1alpha1.AddonSpec{RestoreTasks: tasks}
+	}
+	Create(t, c, addon, &v1alpha1.Function{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       v1alpha1.FunctionSpec{Image: "mover", Args: []string{strings.Repeat("${p}", 200)}},
+	})
+	params := &apiextensionsv1.JSON{Raw: []byte(`{"p":"` + strings.Repeat("x", 10<<10) + `"}`)}
+	return &v1alpha1.AddonInfo{Name: name, Tasks: []v1alpha1.TaskReference{{Name: "huge", Params: params}}}
 }
