@@ -4,7 +4,10 @@ SHELL := /bin/sh
 STEP := hack/step
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-GOBUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X github.com/cairn-backup/cairn/internal/version.Version=$(VERSION)"
+# The same for programs and tests, so that nothing is compiled twice.
+export CGO_ENABLED := 0
+export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
+GOBUILD := $(GO) build -ldflags "-s -w -X github.com/cairn-backup/cairn/internal/version.Version=$(VERSION)"
 CLUSTERCTL := bin/clusterctl
 # Where the cluster's programs are; asked for only when needed.
 CLUSTER_BIN = $(shell $(CLUSTERCTL) bin-dir)
@@ -21,7 +24,7 @@ help: ## Print this.
 .PHONY: build
 build: ## Build bin/cairn, bin/manager and bin/mover.
 	@mkdir -p bin
-	@$(STEP) "build cairn, manager and mover" env $(GOBUILD) -o bin/ ./cmd/cairn ./cmd/manager ./cmd/mover
+	@$(STEP) "build cairn, manager and mover" $(GOBUILD) -o bin/ ./cmd/cairn ./cmd/manager ./cmd/mover
 
 .PHONY: generate
 generate: bin/controller-gen ## Generate deep copies from the API types.
@@ -45,7 +48,7 @@ bin/staticcheck: hack/tools/go.mod
 .PHONY: clusterctl
 clusterctl:
 	@mkdir -p bin
-	@$(STEP) "build clusterctl" $(GO) build -C hack/cluster -trimpath -o ../../bin/clusterctl ./cmd/clusterctl
+	@$(STEP) "build clusterctl" $(GO) build -C hack/cluster -o ../../bin/clusterctl ./cmd/clusterctl
 
 .PHONY: preflight
 preflight: clusterctl
@@ -63,7 +66,7 @@ images: build cluster-programs ## Write the container images to dist/images.
 .PHONY: testbed
 testbed:
 	@mkdir -p bin
-	@$(STEP) "build the testbed" $(GO) build -trimpath -o bin/testbed ./e2e/cmd/testbed
+	@$(STEP) "build the testbed" $(GO) build -o bin/testbed ./e2e/cmd/testbed
 
 .PHONY: cluster-up
 cluster-up: preflight images testbed ## Start an empty cluster.
@@ -96,7 +99,7 @@ test: clusterctl ## Run the unit tests and those against a real API server.
 .PHONY: e2e
 e2e: preflight images testbed ## Run the end-to-end scenarios on a real cluster; RUN=regexp for some of them.
 	@$(STEP) "start the cluster" bin/testbed up
-	@$(STEP) "run the scenarios" env CAIRN_E2E=1 CLUSTER_BIN=$(CLUSTER_BIN) KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" $(GO) test -p 1 -count=1 -timeout 60m -v -run '$(RUN)' ./e2e/...
+	@$(STEP) "run the scenarios" env CAIRN_E2E=1 CAIRN_BIN=$(CURDIR)/bin CLUSTER_BIN=$(CLUSTER_BIN) KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" $(GO) test -p 1 -count=1 -timeout 60m -v -run '$(RUN)' ./e2e/...
 
 .PHONY: bench
 bench: clusterctl ## Measure, and print each figure beside its bar.
