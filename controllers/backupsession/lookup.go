@@ -109,12 +109,12 @@ func timeoutOf(durations ...*metav1.Duration) time.Duration {
 }
 
 // startingDeadline is when it is too late to start: what the scheduler says, else when the next slot comes, so that a run
-// that was restored from somewhere without its status does not start.
+// that was restored from somewhere without its status does not start. A run without a slot has none.
 func startingDeadline(s *v1alpha1.BackupSession, c *v1alpha1.SessionConfig) time.Time {
-	from := slot(s)
 	if s.Spec.ScheduledTime == nil {
 		return time.Time{}
 	}
+	from := s.Spec.ScheduledTime.Time
 	if c.Scheduler == nil {
 		return from.Add(unscheduledDeadline)
 	}

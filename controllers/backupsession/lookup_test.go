@@ -1,0 +1,139 @@
+package backupsession
+
+import (
+	"testing"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+)
+
+func TestARepositoryThatIsMissingIsExplained(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configuration()
+	repo := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "uploads"}}
+	w.Expect(w.Client.Delete(t.Context(), repo)).To(Succeed())
+	c := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "uploads"}}
+	bed.EditStatus(t, c, func() {
+		conditions.MarkFalse(c, meta.ReadyCondition, v1alpha1.ReasonStorageNotFound, "BackupStorage s3 does not exist")
+	})
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.Reconcile("run")
+	w.Expect(conditions.GetMessage(w.session("run"), meta.ReadyCondition)).To(
+		Equal("waiting for target uploads: there is no Repository uploads: BackupStorage s3 does not exist"))
+	w.Expect(w.Told()).To(Equal([]string{v1alpha1.ReasonRepositoryNotReady}), "it is said at once")
+	w.Reconcile("run")
+	w.Expect(w.Told()).To(BeEmpty(), "and once")
+}
+
+func TestARepositoryThatBecomesReadyIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configuration()
+	w.repositoryPhase(v1alpha1.PhaseNotReady)
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.Expect(w.Reconcile("run").RequeueAfter).To(BeNumerically(">", 0))
+	w.repositoryPhase(v1alpha1.PhaseReady)
+	w.Expect(summary(w.settle("run"))[0]).To(Equal("Succeeded/Succeeded"))
+}
+
+func TestChildrenOfABatch(t *testing.T) {
+	t.Parallel()
+	t.Run("one that is missing is waited for, then its target has failed", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.batch()
+		child := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop-db"}}
+		w.Expect(w.Client.Delete(t.Context(), child)).To(Succeed())
+		w.run(v1alpha1.BackupBatchKind, "shop", "run")
+		w.Reconcile("run")
+		w.Expect(w.session("run").Status.Reason).To(Equal(v1alpha1.ReasonChildrenNotReady))
+		w.Clock.SetTime(w.Clock.Now().Add(session.WaitForChild))
+		w.Expect(summary(w.settle("run"))).To(Equal([]string{
+			"Failed/TargetsFailed", "web: Succeeded/Succeeded", "uploads: Succeeded/Succeeded", "db: Failed/ChildrenNotReady",
+		}))
+	})
+	t.Run("one that belongs to somebody else is not used", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.batch()
+		child := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop-db"}}
+		bed.Edit(t, child, func() { child.OwnerReferences = nil })
+		w.run(v1alpha1.BackupBatchKind, "shop", "run")
+		w.Expect(summary(w.settle("run"))[3]).To(Equal("db: Failed/NameConflict"))
+	})
+	t.Run("a batch that was just changed is expanded first", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		b := w.batch()
+		bed.EditStatus(t, b, func() { b.Status.ObservedGeneration = 0 })
+		w.run(v1alpha1.BackupBatchKind, "shop", "run")
+		w.Reconcile("run")
+		w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionPending))
+		bed.EditStatus(t, b, func() { b.Status.ObservedGeneration = b.Generation })
+		w.Expect(summary(w.settle("run"))[0]).To(Equal("Succeeded/Succeeded"))
+	})
+}
+
+func TestTheRevisionInForceIsFrozen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	sync := &v1alpha1.PolicySync{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "policy"},
+		Spec:       v1alpha1.PolicySyncSpec{URL: "https://git.example.com/policy.git", Interval: metav1.Duration{Duration: time.Minute}},
+	}
+	sessiontest.Create(t, w.Client, sync)
+	applying := func(attempted string, reconciling metav1.ConditionStatus, reason string) {
+		bed.EditStatus(t, sync, func() {
+			sync.Status.LastAppliedRevision, sync.Status.LastAttemptedRevision = "main@sha1:aaaa", attempted
+			sync.Status.Conditions = []metav1.Condition{{Type: "Reconciling", Status: reconciling, Reason: reason, LastTransitionTime: metav1.Now()}}
+		})
+	}
+	applying("main@sha1:bbbb", metav1.ConditionTrue, v1alpha1.ReasonProgressing)
+	w.configuration(func(c *v1alpha1.BackupConfiguration) {
+		c.Labels = map[string]string{v1alpha1.LabelSyncName: "policy", v1alpha1.LabelSyncNamespace: w.Namespace}
+		for i := range c.Spec.Sessions {
+			c.Spec.Sessions[i].Scheduler = &v1alpha1.SchedulerSpec{Schedule: "*/5 * * * *"}
+		}
+	})
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.Reconcile("run")
+	w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionPending), "it waits for a revision that is being applied")
+
+	applying("main@sha1:aaaa", metav1.ConditionFalse, v1alpha1.ReasonProgressing)
+	s := w.settle("run")
+	w.Expect(s.Status.Resolved.Policy.Revision).To(Equal("main@sha1:aaaa"))
+	w.Expect(s.Status.Resolved.Schedule).To(Equal("*/5 * * * *"), "the folder of the record depends on it")
+	w.Expect(s.Status.Resolved.Policy.Source).To(Equal("PolicySync/" + w.Namespace + "/policy"))
+
+	// A revision that failed is tried again for as long as it takes: no run waits for that.
+	applying("main@sha1:bbbb", metav1.ConditionTrue, v1alpha1.ReasonProgressingWithRetry)
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "second")
+	w.Reconcile("second")
+	w.Expect(w.session("second").Status.Phase).NotTo(Equal(v1alpha1.BackupSessionPending))
+	w.Expect(w.settle("second").Status.Resolved.Policy.Revision).To(Equal("main@sha1:aaaa"))
+}
+
+func TestARunOfABatchsChildNamesTheBatchsPolicy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	batch := w.batch()
+	sync := &v1alpha1.PolicySync{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "policy"},
+		Spec:       v1alpha1.PolicySyncSpec{URL: "https://git.example.com/policy.git", Interval: metav1.Duration{Duration: time.Minute}},
+	}
+	sessiontest.Create(t, w.Client, sync)
+	bed.EditStatus(t, sync, func() { sync.Status.LastAppliedRevision = "main@sha1:aaaa" })
+	bed.Edit(t, batch, func() {
+		batch.Labels = map[string]string{v1alpha1.LabelSyncName: "policy", v1alpha1.LabelSyncNamespace: w.Namespace}
+	})
+	w.run(v1alpha1.BackupConfigurationKind, "shop-db", "run")
+	w.Expect(w.settle("run").Status.Resolved.Policy.Revision).To(Equal("main@sha1:aaaa"))
+}

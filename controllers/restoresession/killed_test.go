@@ -1,0 +1,81 @@
+package restoresession
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+)
+
+func TestAStaleCacheRestoresNothingTwice(t *testing.T) {
+	t.Parallel()
+	reconcile := func(w *world, cache sessiontest.Stale) time.Duration {
+		r := reconciler(w.World)
+		cache.Client = r.Client
+		r.Client = cache
+		result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: "restore"}})
+		w.Expect(err).NotTo(HaveOccurred())
+		return result.RequeueAfter
+	}
+	t.Run("that does not show the end", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.restore("restore")
+		w.Reconcile("restore")
+		stale := w.session("restore")
+		w.Reconcile("restore")
+		job := w.Jobs()[0]
+		w.Expect(w.Client.Delete(t.Context(), &job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+		w.Reconcile("restore")
+		ended := w.session("restore")
+		w.Expect(ending(ended)).To(Equal("Failed/JobVanished"))
+		w.Expect(reconcile(w, sessiontest.Stale{Old: []client.Object{stale}})).To(Equal(lifecycle.Again))
+		w.Expect(w.Jobs()).To(BeEmpty())
+		w.Expect(w.session("restore")).To(Equal(ended))
+	})
+	t.Run("that does not show the Job", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
+		w.restore("restore")
+		w.Reconcile("restore")
+		w.Cluster()
+		reconcile(w, sessiontest.Stale{NoJobs: true})
+		w.Expect(w.session("restore").Status.Phase).To(Equal(v1alpha1.RestoreSessionRunning), "the pod that uses the claim is its own")
+		w.Expect(w.Jobs()).To(HaveLen(1))
+		w.Outcome = sessiontest.Succeed
+		w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"))
+	})
+}
+
+// The same restore with the manager killed at any of its writes ends in the same way with one Job.
+func TestKilledAtAnyWrite(t *testing.T) {
+	t.Parallel()
+	undisturbed := newWorld(t)
+	killer := undisturbed.Killer
+	undisturbed.restore("restore")
+	want := ending(undisturbed.settle("restore"))
+	writes := killer.Count()
+	undisturbed.Expect(writes).To(BeNumerically(">", 7))
+	for name, killer := range sessiontest.Kills(writes) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.Killer = killer
+			w.restore("restore")
+			s := w.settle("restore")
+			w.Expect(killer.Dead()).To(BeTrue(), "the manager was killed")
+			w.Expect(ending(s)).To(Equal(want))
+			w.Expect(w.Jobs()).To(HaveLen(1))
+			w.Expect(w.stamp()).To(Equal(s.Status.Resolved.SpecDigest))
+		})
+	}
+}

@@ -1,0 +1,224 @@
+package restoresession
+
+import (
+	"testing"
+	"time"
+
+	"github.com/fluxcd/pkg/runtime/conditions/check"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+)
+
+func TestARestoreThatIsRefused(t *testing.T) {
+	t.Parallel()
+	source := func(d v1alpha1.RestoreDataSource) func(*v1alpha1.RestoreSession) {
+		return func(s *v1alpha1.RestoreSession) { s.Spec.DataSource = &d }
+	}
+	tests := map[string]struct {
+		restore func(*v1alpha1.RestoreSession)
+		change  func(*world)
+		// later is how much later it is looked at again; it is Pending until then.
+		later   time.Duration
+		want    string
+		message string
+	}{
+		"a Snapshot that does not exist": {
+			restore: source(v1alpha1.RestoreDataSource{Snapshot: "nothing"}), want: "Invalid/SnapshotNotFound",
+		},
+		"a Snapshot of a name that no object can have": {
+			restore: source(v1alpha1.RestoreDataSource{Snapshot: "a/b"}), want: "Invalid/SnapshotNotFound",
+		},
+		"a claim of a name that no object can have": {
+			restore: func(s *v1alpha1.RestoreSession) { s.Spec.Target.Name = "a/b" },
+			later:   waitForTarget, want: "Invalid/TargetNotFound",
+		},
+		"a Snapshot that failed": {
+			restore: source(v1alpha1.RestoreDataSource{Snapshot: "third"}), want: "Invalid/SnapshotNotFound", message: "Failed",
+		},
+		"a Snapshot of another repository": {
+			restore: source(v1alpha1.RestoreDataSource{Snapshot: "first", Repository: "other"}), want: "Invalid/SnapshotNotFound",
+		},
+		"latest of a repository without Snapshots": {
+			restore: source(v1alpha1.RestoreDataSource{Snapshot: "latest", Repository: "other"}), want: "Invalid/SnapshotNotFound",
+		},
+		"a Snapshot with several components": {
+			restore: source(v1alpha1.RestoreDataSource{Snapshot: "pods"}), want: "Invalid/ComponentNotFound", message: "pod-0, pod-1",
+		},
+		"one component of several": {
+			restore: source(v1alpha1.RestoreDataSource{Snapshot: "pods", Components: []string{"pod-1"}}), want: "Succeeded/Succeeded",
+		},
+		"a component that is not there": {
+			restore: source(v1alpha1.RestoreDataSource{Snapshot: "pods", Components: []string{"pod-9"}}), want: "Invalid/ComponentNotFound",
+		},
+		"a claim that never comes": {
+			restore: func(s *v1alpha1.RestoreSession) { s.Spec.Target.Name = "nothing" },
+			later:   waitForTarget, want: "Invalid/TargetNotFound",
+		},
+		"a repository that never becomes ready": {
+			change: func(w *world) {
+				repo := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "uploads"}}
+				bed.EditStatus(w.T, repo, func() { repo.Status.Phase = v1alpha1.PhaseNotReady })
+			},
+			later: session.WaitForRepository, want: "Failed/RepositoryNotReady",
+		},
+		"a claim that a pod uses": {
+			change: func(w *world) {
+				sessiontest.Create(w.T, w.Client, sessiontest.Pod(w.Namespace, "app", "node-a", "target", nil))
+			},
+			want: "Failed/VolumeInUse", message: "pod app",
+		},
+		"a claim that a pod without a node will use": {
+			change: func(w *world) {
+				p := sessiontest.Pod(w.Namespace, "app", "", "target", nil)
+				p.Status.Phase = corev1.PodPending
+				sessiontest.Create(w.T, w.Client, p)
+			},
+			want: "Failed/VolumeInUse",
+		},
+		"a claim that a pod used": {
+			change: func(w *world) {
+				p := sessiontest.Pod(w.Namespace, "app", "node-a", "target", nil)
+				p.Status.Phase = corev1.PodSucceeded
+				sessiontest.Create(w.T, w.Client, p)
+			},
+			want: "Succeeded/Succeeded",
+		},
+		"a claim that is bound when a pod needs it": {
+			change: func(w *world) {
+				claim := sessiontest.Claim(w.Namespace, "target")
+				bed.EditStatus(w.T, claim, func() { claim.Status.Phase = corev1.ClaimPending })
+			},
+			want: "Succeeded/Succeeded",
+		},
+		"a claim that another restore writes into": {
+			change: func(w *world) {
+				w.restore("other", source(v1alpha1.RestoreDataSource{Snapshot: "first"}))
+				w.Reconcile("other")
+			},
+			want: "Failed/RestoreInProgress", message: "RestoreSession other",
+		},
+		"root that the namespace does not allow": {
+			restore: func(s *v1alpha1.RestoreSession) {
+				s.Spec.Addon = &v1alpha1.AddonInfo{
+					Name: defaultAddon, Tasks: []v1alpha1.TaskReference{{Name: defaultTask}},
+					JobTemplate: &v1alpha1.PodTemplateSpec{Spec: v1alpha1.JobPodSpec{SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(0))}}},
+				}
+			},
+			want: "Invalid/PrivilegeRequired",
+		},
+		"a Job that the API server does not take": {
+			restore: func(s *v1alpha1.RestoreSession) {
+				s.Spec.Addon = &v1alpha1.AddonInfo{
+					Name: defaultAddon, Tasks: []v1alpha1.TaskReference{{Name: defaultTask}}, JobTemplate: sessiontest.MoreThanItsLimit(),
+				}
+			},
+			want: "Failed/InvalidTask",
+		},
+		"arguments that no object has room for": {
+			restore: func(s *v1alpha1.RestoreSession) {
+				s.Spec.Addon = sessiontest.HugeTask(t, bed.Client, s.Namespace, true)
+			},
+			want: "Invalid/InvalidTask",
+		},
+		"a storage that is not allowed": {
+			change: func(w *world) {
+				storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}}
+				bed.Edit(w.T, storage, func() { storage.Spec.UsagePolicy = nil })
+			},
+			want: "Failed/StorageNotAllowed",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			if tt.change != nil {
+				tt.change(w)
+			}
+			before := len(w.Jobs())
+			var edits []func(*v1alpha1.RestoreSession)
+			if tt.restore != nil {
+				edits = append(edits, tt.restore)
+			}
+			w.restore("restore", edits...)
+			w.Reconcile("restore")
+			if tt.later > 0 {
+				w.Expect(w.session("restore").Status.Phase).To(Equal(v1alpha1.RestoreSessionPending))
+				pending := w.session("restore")
+				w.Reconcile("restore")
+				w.Expect(w.session("restore")).To(Equal(pending), "waiting writes nothing")
+				w.Expect(w.Told()).To(Equal([]string{pending.Status.Reason}), "it is said once what it waits for")
+			}
+			w.Clock.SetTime(w.Clock.Now().Add(tt.later))
+			s := w.settle("restore")
+			w.Expect(ending(s)).To(Equal(tt.want), s.Status.Conditions)
+			if tt.message != "" {
+				w.Expect(s.Status.Conditions).To(ContainElement(HaveField("Message", ContainSubstring(tt.message))))
+			}
+			if s.Status.Phase != v1alpha1.RestoreSessionSucceeded {
+				w.Expect(w.Jobs()).To(HaveLen(before), "a restore that is refused makes no Job")
+				w.Expect(w.stamp()).To(BeEmpty())
+			}
+			check.NewChecker(w.Client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
+		})
+	}
+}
+
+// A restore that was frozen finds another world when the manager comes back.
+func TestAClaimThatIsNotFreeAnyMore(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		change func(*world)
+		want   string
+	}{
+		"a pod uses it": {
+			change: func(w *world) {
+				sessiontest.Create(w.T, w.Client, sessiontest.Pod(w.Namespace, "app", "node-a", "target", nil))
+			},
+			want: "Failed/VolumeInUse",
+		},
+		"another restore was frozen in the same moment": {
+			change: func(w *world) {
+				w.restore("other")
+				other, resolved := w.session("other"), w.session("restore").Status.Resolved
+				bed.EditStatus(w.T, other, func() {
+					other.Status.Phase, other.Status.Resolved = v1alpha1.RestoreSessionRunning, resolved
+				})
+			},
+			want: "Failed/RestoreInProgress",
+		},
+		"another one has its name": {
+			change: func(w *world) {
+				w.deleteClaim()
+				sessiontest.Create(w.T, w.Client, sessiontest.Claim(w.Namespace, "target"))
+			},
+			want: "Failed/TargetNotFound",
+		},
+		"it is gone": {change: (*world).deleteClaim, want: "Failed/TargetNotFound"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.Killer = &sessiontest.Killer{At: 3}
+			w.restore("restore")
+			w.Reconcile("restore")
+			w.Expect(w.session("restore").Status.Resolved).NotTo(BeNil())
+			tt.change(w)
+			w.Expect(ending(w.settle("restore"))).To(Equal(tt.want))
+			w.Expect(w.Jobs()).To(BeEmpty(), "nothing is written into it")
+		})
+	}
+}
+
+// deleteClaim deletes the claim target, which nothing protects.
+func (w *world) deleteClaim() {
+	w.T.Helper()
+	claim := sessiontest.Claim(w.Namespace, "target")
+	bed.Edit(w.T, claim, func() { claim.Finalizers = nil })
+	w.Expect(w.Client.Delete(w.T.Context(), claim)).To(Succeed())
+}
