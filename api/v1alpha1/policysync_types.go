@@ -133,9 +133,10 @@ type PolicySyncStatus struct {
 
 // ResourceInventory lists applied objects in the form Flux uses.
 type ResourceInventory struct {
+	// Not a keyed list: of such a one the API server keeps account of the fields of each entry, which doubles the object.
+
 	// Entries, one an object.
-	// +listType=map
-	// +listMapKey=id
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=20000
 	Entries []ResourceRef `json:"entries"`
 }
