@@ -9,18 +9,18 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
-	"github.com/fluxcd/pkg/runtime/conditions/check"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 func TestBatchIsExpanded(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	batch := working(t)
 
@@ -44,26 +44,18 @@ func TestBatchIsExpanded(t *testing.T) {
 		{Name: "db", AppRef: batch.Spec.Targets[1].AppRef, Configuration: "shop-db", Phase: v1alpha1.PhaseReady},
 	}))
 	g.Expect(batch.Status.Sessions[0].NextSchedule.UTC()).To(Equal(now.Add(17 * time.Minute)))
-	checkStatus(t, batch)
-}
-
-// checkStatus asks Flux's checker whether the conditions follow kstatus.
-func checkStatus(t testing.TB, batch *v1alpha1.BackupBatch) {
-	t.Helper()
-	checker := check.NewChecker(bed.Client, &check.Conditions{NegativePolarity: []string{meta.StalledCondition, meta.ReconcilingCondition}})
-	checker.DisableFetch = true
-	checker.WithT(NewWithT(t)).CheckErr(t.Context(), batch)
 }
 
 func TestNoOpReconcileWritesNothing(t *testing.T) {
+	t.Parallel()
 	tests := map[string]func(t *testing.T) *v1alpha1.BackupBatch{
 		"a batch that is ready": func(t *testing.T) *v1alpha1.BackupBatch { return working(t) },
 		"a batch that waits for a volume": func(t *testing.T) *v1alpha1.BackupBatch {
 			batch := batchOf(namespaceWith(t, "web"), "web", "db")
 			bed.Create(t, batch)
-			makeRepositoriesReady(t, batch.Namespace, "web", "db")
-			expectReason(t, batch, v1alpha1.PhaseNotReady, v1alpha1.ReasonChildrenNotReady, "target db: TargetNotFound")
-			eventually(t, batch, func(g Gomega) {
+			bed.ReadyRepositories(t, batch.Namespace, "web", "db")
+			bed.ExpectReason(t, batch, v1alpha1.PhaseNotReady, v1alpha1.ReasonChildrenNotReady, "target db: TargetNotFound")
+			bed.Eventually(t, batch, func(g Gomega) {
 				g.Expect(batch.Status.Targets[0].Phase).To(Equal(v1alpha1.PhaseReady))
 			}, "the other target is ready")
 			return batch
@@ -72,40 +64,20 @@ func TestNoOpReconcileWritesNothing(t *testing.T) {
 			batch := batchOf(namespaceWith(t), "web")
 			batch.Spec.Sessions[0].Scheduler.Schedule = "never"
 			bed.Create(t, batch)
-			expectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonInvalidSchedule, "does not parse")
+			bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonInvalidSchedule, "does not parse")
 			return batch
 		},
 	}
 	for name, make := range tests {
 		t.Run(name, func(t *testing.T) {
-			g := NewWithT(t)
-			batch := make(t)
-			checkStatus(t, batch)
-			request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(batch)}
-			bed.Quiet(t, batch.Namespace)
-			g.Eventually(func(g Gomega) {
-				g.Expect(bed.Client.Get(t.Context(), request.NamespacedName, batch)).To(Succeed())
-				cached := &v1alpha1.BackupBatch{}
-				g.Expect(bed.Manager.GetClient().Get(t.Context(), request.NamespacedName, cached)).To(Succeed())
-				g.Expect(cached.ResourceVersion).To(Equal(batch.ResourceVersion))
-			}, patience).Should(Succeed(), "the cache has caught up")
-			before, said := bed.Writes(batch.Namespace), events.Of(batch.Namespace)
-
-			for range 3 {
-				_, err := reconciler.Reconcile(t.Context(), request)
-				g.Expect(err).NotTo(HaveOccurred())
-			}
-
-			g.Expect(bed.Writes(batch.Namespace)).To(Equal(before))
-			g.Expect(events.Of(batch.Namespace)).To(Equal(said), "events tell of transitions only")
-			after := &v1alpha1.BackupBatch{}
-			g.Expect(bed.Client.Get(t.Context(), request.NamespacedName, after)).To(Succeed())
-			g.Expect(after.ResourceVersion).To(Equal(batch.ResourceVersion))
+			t.Parallel()
+			bed.NoOp(t, reconciler, &events, make(t))
 		})
 	}
 }
 
 func TestDeletedChildComesBack(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	batch := working(t)
 	child := childOf(batch, "web")
@@ -114,12 +86,13 @@ func TestDeletedChildComesBack(t *testing.T) {
 
 	g.Expect(bed.Client.Delete(t.Context(), child)).To(Succeed())
 
-	eventually(t, child, func(g Gomega) { g.Expect(child.UID).NotTo(Equal(gone)) }, "it is made again")
+	bed.Eventually(t, child, func(g Gomega) { g.Expect(child.UID).NotTo(Equal(gone)) }, "it is made again")
 	g.Expect(metav1.IsControlledBy(child, batch)).To(BeTrue())
-	expectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+	bed.ExpectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 }
 
 func TestEditedChildIsReverted(t *testing.T) {
+	t.Parallel()
 	tests := map[string]func(*v1alpha1.BackupConfiguration){
 		"a changed field": func(c *v1alpha1.BackupConfiguration) {
 			c.Spec.Sessions[0].Repositories[0].EncryptionSecret.Name = "mine"
@@ -148,14 +121,14 @@ func TestEditedChildIsReverted(t *testing.T) {
 
 			bed.Edit(t, child, func() { edit(child) })
 
-			eventually(t, child, func(g Gomega) {
+			bed.Eventually(t, child, func(g Gomega) {
 				g.Expect(child.Spec).To(Equal(before.Spec))
 				g.Expect(child.Labels).To(Equal(before.Labels))
 				g.Expect(child.Annotations).To(Equal(before.Annotations))
 				g.Expect(child.OwnerReferences).To(Equal(before.OwnerReferences))
 			}, "it is as the batch says")
 			g.Expect(child.UID).To(Equal(before.UID))
-			g.Eventually(func() []string { return events.Of(batch.Namespace) }, patience).Should(
+			g.Eventually(func() []string { return events.Of(batch.Namespace) }, testbed.Patience).Should(
 				ContainElement(Or(
 					Equal("Normal ChildReverted reverted BackupConfiguration shop-web: somebody edited it, edit the batch instead"),
 					Equal("Normal ChildApplied changed BackupConfiguration shop-web"))), "somebody is told")
@@ -165,6 +138,7 @@ func TestEditedChildIsReverted(t *testing.T) {
 }
 
 func TestPolicyChangeTouchesOnlyItsChild(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	batch := working(t)
 	web, db := childOf(batch, "web"), childOf(batch, "db")
@@ -173,7 +147,7 @@ func TestPolicyChangeTouchesOnlyItsChild(t *testing.T) {
 
 	bed.Edit(t, batch, func() { batch.Spec.Sessions[0].Targets[1].Addon.Tasks[0].Params = params(`{"exclude":"*.log"}`) })
 
-	eventually(t, db, func(g Gomega) {
+	bed.Eventually(t, db, func(g Gomega) {
 		g.Expect(db.Spec.Sessions[0].Addon.Tasks[0].Params).NotTo(BeNil())
 	}, "the change reaches its child")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(web), web)).To(Succeed())
@@ -181,6 +155,7 @@ func TestPolicyChangeTouchesOnlyItsChild(t *testing.T) {
 }
 
 func TestRemovedTargetKeepsItsData(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	batch := working(t)
 
@@ -192,9 +167,9 @@ func TestRemovedTargetKeepsItsData(t *testing.T) {
 	g.Eventually(func() bool {
 		db := childOf(batch, "db")
 		return apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(db), db))
-	}, patience).Should(BeTrue(), "the child goes with its target")
-	g.Eventually(func() []string { return events.Of(batch.Namespace) }, patience).Should(ContainElement(HavePrefix("Normal ChildRemoved removed BackupConfiguration shop-db")))
-	eventually(t, batch, func(g Gomega) { g.Expect(batch.Status.Targets).To(HaveLen(1)) }, "status follows")
+	}, testbed.Patience).Should(BeTrue(), "the child goes with its target")
+	g.Eventually(func() []string { return events.Of(batch.Namespace) }, testbed.Patience).Should(ContainElement(HavePrefix("Normal ChildRemoved removed BackupConfiguration shop-db")))
+	bed.Eventually(t, batch, func(g Gomega) { g.Expect(batch.Status.Targets).To(HaveLen(1)) }, "status follows")
 	repository := &v1alpha1.Repository{}
 	g.Expect(bed.Client.Get(t.Context(), types.NamespacedName{Namespace: batch.Namespace, Name: "db"}, repository)).To(Succeed())
 	g.Expect(repository.DeletionTimestamp).To(BeNil())
@@ -203,6 +178,7 @@ func TestRemovedTargetKeepsItsData(t *testing.T) {
 }
 
 func TestForeignObjectIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	namespace := namespaceWith(t, "web", "db")
 	batch := batchOf(namespace, "web", "db")
@@ -213,25 +189,25 @@ func TestForeignObjectIsLeftAlone(t *testing.T) {
 	foreign.Spec.Sessions[0].Repositories[0].Directory = "/foreign"
 	bed.Create(t, foreign)
 	bed.Create(t, batch)
-	makeRepositoriesReady(t, namespace, "db")
+	bed.ReadyRepositories(t, namespace, "db")
 
-	expectReason(t, batch, v1alpha1.PhaseNotReady, v1alpha1.ReasonNameConflict, "target web: BackupConfiguration shop-web exists")
-	eventually(t, batch, func(g Gomega) {
+	bed.ExpectReason(t, batch, v1alpha1.PhaseNotReady, v1alpha1.ReasonNameConflict, "target web: BackupConfiguration shop-web exists")
+	bed.Eventually(t, batch, func(g Gomega) {
 		g.Expect(batch.Status.Targets[0].Reason).To(Equal(v1alpha1.ReasonNameConflict))
 		g.Expect(batch.Status.Targets[1].Phase).To(Equal(v1alpha1.PhaseReady))
 	}, "the other target is not held up")
 	g.Expect(conditions.IsStalled(batch)).To(BeTrue())
-	checkStatus(t, batch)
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(foreign), foreign)).To(Succeed())
 	g.Expect(foreign.OwnerReferences).To(BeEmpty())
 	g.Expect(foreign.Spec.Sessions[0].Repositories[0].Name).To(Equal("foreign"))
 
 	g.Expect(bed.Client.Delete(t.Context(), foreign)).To(Succeed())
-	makeRepositoriesReady(t, namespace, "web")
-	expectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+	bed.ReadyRepositories(t, namespace, "web")
+	bed.ExpectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 }
 
 func TestInvalidBatchLeavesItsChildrenInForce(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	batch := working(t)
 	before := bed.Quiet(t, batch.Namespace)
@@ -241,12 +217,11 @@ func TestInvalidBatchLeavesItsChildrenInForce(t *testing.T) {
 		batch.Spec.Sessions[0].Targets[0].Repositories[0].Backend = "mian"
 	})
 
-	expectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonBackendNotFound, `no backend "mian"`)
+	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonBackendNotFound, `no backend "mian"`)
 	g.Expect(conditions.GetMessage(batch, meta.ReadyCondition)).To(ContainSubstring(`no target "db"`), "every mistake is named")
 	g.Expect(conditions.IsStalled(batch)).To(BeTrue())
 	g.Expect(batch.Status.Targets).To(HaveLen(2), "what is in force is still told")
-	checkStatus(t, batch)
-	g.Eventually(func() []string { return events.Of(batch.Namespace) }, patience).Should(ContainElement(HavePrefix("Warning BackendNotFound")))
+	g.Eventually(func() []string { return events.Of(batch.Namespace) }, testbed.Patience).Should(ContainElement(HavePrefix("Warning BackendNotFound")))
 	for _, target := range []string{"web", "db"} {
 		child := childOf(batch, target)
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(child), child)).To(Succeed())
@@ -261,31 +236,33 @@ func TestInvalidBatchLeavesItsChildrenInForce(t *testing.T) {
 }
 
 func TestInvalidBatchLosesTheScheduleOfARemovedSession(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	batch := working(t)
 	bed.Edit(t, batch, func() {
 		batch.Spec.Sessions[0].Name = "daily"
 		batch.Spec.Sessions[0].Targets[0].Repositories[0].Backend = "mian"
 	})
-	expectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonBackendNotFound, `no backend "mian"`)
+	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonBackendNotFound, `no backend "mian"`)
 	var cronJobs batchv1.CronJobList
 	g.Expect(bed.Client.List(t.Context(), &cronJobs, client.InNamespace(batch.Namespace))).To(Succeed())
 	g.Expect(cronJobs.Items).To(BeEmpty(), "its runs would all fail: there is no such session")
 }
 
 func TestTargetsReasonsReachTheBatch(t *testing.T) {
+	t.Parallel()
 	batch := working(t)
 
 	bed.Edit(t, batch, func() { batch.Spec.Sessions[0].Targets[1].Addon.Tasks[0].Name = "physical" })
 
-	expectReason(t, batch, v1alpha1.PhaseNotReady, v1alpha1.ReasonChildrenNotReady, "target db: TaskNotFound")
+	bed.ExpectReason(t, batch, v1alpha1.PhaseNotReady, v1alpha1.ReasonChildrenNotReady, "target db: TaskNotFound")
 	NewWithT(t).Expect(conditions.IsStalled(batch)).To(BeTrue(), "only a change of policy helps")
-	checkStatus(t, batch)
 }
 
 // A reconcile that reads a stale cache leaves a part of the status as it was. The event of that write must mend it.
 func TestStatusIsPutRight(t *testing.T) {
+	t.Parallel()
 	batch := working(t)
 	bed.EditStatus(t, batch, func() { batch.Status.Phase = v1alpha1.PhaseNotReady })
-	expectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+	bed.ExpectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 }

@@ -6,26 +6,17 @@ import (
 	"testing"
 	"time"
 
-	. "github.com/onsi/gomega"
-	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-
-	"github.com/fluxcd/pkg/apis/meta"
-	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/controllers/backupconfiguration"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
-
-const patience = time.Minute
 
 var (
 	bed        testbed.Bed
@@ -57,21 +48,9 @@ func TestMain(m *testing.M) {
 func namespaceWith(t testing.TB, claims ...string) string {
 	t.Helper()
 	namespace := bed.Namespace(t, nil)
-	storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Name: "s3", Namespace: namespace}}
-	storage.Spec.Storage = v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Bucket: "backups", SecretName: "s3"}}
-	bed.Create(t, storage)
-	bed.EditStatus(t, storage, func() {
-		conditions.MarkTrue(storage, meta.ReadyCondition, v1alpha1.ReasonReady, "ready")
-		storage.Status.Phase = v1alpha1.PhaseReady
-	})
+	bed.ReadyStorage(t, namespace)
 	for _, name := range claims {
-		bed.Create(t, &corev1.PersistentVolumeClaim{
-			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
-			Spec: corev1.PersistentVolumeClaimSpec{
-				AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
-				Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
-			},
-		})
+		bed.Create(t, testbed.Claim(namespace, name))
 	}
 	return namespace
 }
@@ -113,42 +92,9 @@ func working(t testing.TB) *v1alpha1.BackupBatch {
 	t.Helper()
 	batch := batchOf(namespaceWith(t, "web", "db"), "web", "db")
 	bed.Create(t, batch)
-	makeRepositoriesReady(t, batch.Namespace, "web", "db")
-	expectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+	bed.ReadyRepositories(t, batch.Namespace, "web", "db")
+	bed.ExpectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 	return batch
-}
-
-// makeRepositoriesReady waits for Repositories and writes the status that their own controller writes in real life.
-func makeRepositoriesReady(t testing.TB, namespace string, names ...string) {
-	t.Helper()
-	for _, name := range names {
-		repository := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
-		eventually(t, repository, func(Gomega) {}, "the child's controller makes the Repository")
-		bed.EditStatus(t, repository, func() {
-			conditions.MarkTrue(repository, meta.ReadyCondition, v1alpha1.ReasonReady, "ready")
-			repository.Status.Phase = v1alpha1.PhaseReady
-		})
-	}
-}
-
-// eventually reads the object until the expectations hold.
-func eventually(t testing.TB, object client.Object, expect func(g Gomega), reason string) {
-	t.Helper()
-	NewWithT(t).Eventually(func(g Gomega) {
-		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(object), object)).To(Succeed())
-		expect(g)
-	}, patience, 50*time.Millisecond).Should(Succeed(), reason)
-}
-
-// expectReason waits until the batch's Ready condition has the reason.
-func expectReason(t testing.TB, batch *v1alpha1.BackupBatch, phase, reason, message string) {
-	t.Helper()
-	eventually(t, batch, func(g Gomega) {
-		g.Expect(batch.Status.ObservedGeneration).To(Equal(batch.Generation))
-		g.Expect(conditions.GetReason(batch, meta.ReadyCondition)).To(Equal(reason), "%+v", batch.Status)
-		g.Expect(conditions.GetMessage(batch, meta.ReadyCondition)).To(ContainSubstring(message))
-		g.Expect(batch.Status.Phase).To(Equal(phase))
-	}, reason)
 }
 
 func params(raw string) *apiextensionsv1.JSON { return &apiextensionsv1.JSON{Raw: []byte(raw)} }

@@ -13,11 +13,10 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
-	"github.com/fluxcd/pkg/runtime/conditions/check"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 func cronJobOf(configuration *v1alpha1.BackupConfiguration, session string) *batchv1.CronJob {
@@ -27,6 +26,7 @@ func cronJobOf(configuration *v1alpha1.BackupConfiguration, session string) *bat
 }
 
 func TestConfigurationBecomesReady(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	configuration := working(t)
 
@@ -57,44 +57,16 @@ func TestConfigurationBecomesReady(t *testing.T) {
 	g.Expect(status.Sessions).To(HaveLen(1))
 	g.Expect(status.Sessions[0].NextSchedule.UTC()).To(Equal(time.Date(2026, 11, 21, 2, 0, 0, 0, time.UTC)))
 	g.Expect(conditions.IsTrue(configuration, v1alpha1.ConditionValidationPassed)).To(BeTrue())
-	checkStatus(t, configuration)
-}
-
-// checkStatus asks Flux's checker whether the conditions follow kstatus.
-func checkStatus(t testing.TB, configuration *v1alpha1.BackupConfiguration) {
-	t.Helper()
-	checker := check.NewChecker(bed.Client, &check.Conditions{NegativePolarity: []string{meta.StalledCondition, meta.ReconcilingCondition}})
-	checker.DisableFetch = true
-	checker.WithT(NewWithT(t)).CheckErr(t.Context(), configuration)
 }
 
 func TestNoOpReconcileWritesNothing(t *testing.T) {
-	g := NewWithT(t)
-	configuration := working(t)
-	request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(configuration)}
-	bed.Quiet(t, configuration.Namespace)
-	g.Eventually(func(g Gomega) {
-		g.Expect(bed.Client.Get(t.Context(), request.NamespacedName, configuration)).To(Succeed())
-		cached := &v1alpha1.BackupConfiguration{}
-		g.Expect(bed.Manager.GetClient().Get(t.Context(), request.NamespacedName, cached)).To(Succeed())
-		g.Expect(cached.ResourceVersion).To(Equal(configuration.ResourceVersion))
-	}, patience).Should(Succeed(), "the cache has caught up")
-	before, said := bed.Writes(configuration.Namespace), events.Of(configuration.Namespace)
-
-	for range 3 {
-		result, err := reconciler.Reconcile(t.Context(), request)
-		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(result.RequeueAfter).To(Equal(18*time.Hour), "the next slot")
-	}
-
-	g.Expect(bed.Writes(configuration.Namespace)).To(Equal(before))
-	g.Expect(events.Of(configuration.Namespace)).To(Equal(said), "events tell of transitions only")
-	after := &v1alpha1.BackupConfiguration{}
-	g.Expect(bed.Client.Get(t.Context(), request.NamespacedName, after)).To(Succeed())
-	g.Expect(after.ResourceVersion).To(Equal(configuration.ResourceVersion))
+	t.Parallel()
+	result := bed.NoOp(t, reconciler, &events, working(t))
+	NewWithT(t).Expect(result.RequeueAfter).To(Equal(18*time.Hour), "the next slot")
 }
 
 func TestCronJobsFollowTheSessions(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	configuration := working(t)
 	cronJob := cronJobOf(configuration, "nightly")
@@ -103,7 +75,7 @@ func TestCronJobsFollowTheSessions(t *testing.T) {
 		cronJob.Spec.Schedule = "* * * * *"
 		cronJob.Spec.JobTemplate.Spec.Template.Spec.Containers[0].Image = "evil:latest"
 	})
-	eventually(t, cronJob, func(g Gomega) {
+	bed.Eventually(t, cronJob, func(g Gomega) {
 		g.Expect(cronJob.Spec.Schedule).To(Equal("0 2 * * *"))
 		g.Expect(cronJob.Spec.JobTemplate.Spec.Template.Spec.Containers[0].Image).To(Equal("mover:test"))
 	}, "an edited CronJob is put right")
@@ -114,7 +86,7 @@ func TestCronJobsFollowTheSessions(t *testing.T) {
 		pod.Containers = append(pod.Containers, corev1.Container{Name: "beside", Image: "evil:latest"})
 		pod.Containers[0].Args = append(pod.Containers[0].Args, "--session=other")
 	})
-	eventually(t, cronJob, func(g Gomega) {
+	bed.Eventually(t, cronJob, func(g Gomega) {
 		g.Expect(cronJob.Spec.TimeZone).To(BeNil())
 		g.Expect(cronJob.Spec.StartingDeadlineSeconds).To(BeNil())
 		g.Expect(cronJob.Spec.JobTemplate.Spec.Template.Spec.Containers).To(HaveLen(1))
@@ -123,13 +95,13 @@ func TestCronJobsFollowTheSessions(t *testing.T) {
 	}, "so is one to which something was added")
 
 	g.Expect(bed.Client.Delete(t.Context(), cronJob)).To(Succeed())
-	eventually(t, cronJob, func(g Gomega) {}, "a deleted CronJob comes back")
+	bed.Eventually(t, cronJob, func(g Gomega) {}, "a deleted CronJob comes back")
 
 	bed.Edit(t, configuration, func() {
 		configuration.Spec.Sessions[0].Scheduler.TimeZone = ptr.To("Europe/Berlin")
 		configuration.Spec.Sessions[0].Scheduler.Suspend = ptr.To(true)
 	})
-	eventually(t, cronJob, func(g Gomega) {
+	bed.Eventually(t, cronJob, func(g Gomega) {
 		g.Expect(*cronJob.Spec.Suspend).To(BeTrue())
 		g.Expect(cronJob.Spec.TimeZone).To(HaveValue(Equal("Europe/Berlin")))
 	}, "policy reaches the CronJob")
@@ -137,7 +109,7 @@ func TestCronJobsFollowTheSessions(t *testing.T) {
 		configuration.Spec.Sessions[0].Scheduler.TimeZone = nil
 		configuration.Spec.Sessions[0].Scheduler.Suspend = nil
 	})
-	eventually(t, cronJob, func(g Gomega) {
+	bed.Eventually(t, cronJob, func(g Gomega) {
 		g.Expect(*cronJob.Spec.Suspend).To(BeFalse())
 		g.Expect(cronJob.Spec.TimeZone).To(BeNil())
 	}, "so does what policy no longer says")
@@ -146,11 +118,11 @@ func TestCronJobsFollowTheSessions(t *testing.T) {
 		configuration.Spec.Sessions = append(configuration.Spec.Sessions, sessionOf("hourly", "17 * * * *"))
 		configuration.Spec.Sessions[0].Scheduler = nil
 	})
-	eventually(t, cronJobOf(configuration, "hourly"), func(Gomega) {}, "a new session gets its CronJob")
+	bed.Eventually(t, cronJobOf(configuration, "hourly"), func(Gomega) {}, "a new session gets its CronJob")
 	g.Eventually(func() bool {
 		return apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(cronJob), cronJob))
-	}, patience).Should(BeTrue(), "a session without a scheduler has none")
-	eventually(t, configuration, func(g Gomega) {
+	}, testbed.Patience).Should(BeTrue(), "a session without a scheduler has none")
+	bed.Eventually(t, configuration, func(g Gomega) {
 		g.Expect(configuration.Status.Sessions).To(HaveLen(2))
 		g.Expect(configuration.Status.Sessions[0].NextSchedule).To(BeNil())
 		g.Expect(configuration.Status.Sessions[1].NextSchedule.UTC()).To(Equal(now.Add(17 * time.Minute)))
@@ -158,6 +130,7 @@ func TestCronJobsFollowTheSessions(t *testing.T) {
 }
 
 func TestForeignCronJobIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	configuration := working(t)
 	foreign := cronJobOf(configuration, "weekly")
@@ -169,7 +142,7 @@ func TestForeignCronJobIsLeftAlone(t *testing.T) {
 		configuration.Spec.Sessions = append(configuration.Spec.Sessions, sessionOf("weekly", "@weekly"))
 	})
 
-	expectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonNameConflict, `not the one of session "weekly"`)
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonNameConflict, `not the one of session "weekly"`)
 	g.Expect(configuration.Status.Sessions[0].NextSchedule).NotTo(BeNil(), "the other session is in order")
 	g.Expect(configuration.Status.Sessions[1].Conditions[0].Reason).To(Equal(v1alpha1.ReasonSchedulerNotEnsured))
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(foreign), foreign)).To(Succeed())
@@ -177,35 +150,36 @@ func TestForeignCronJobIsLeftAlone(t *testing.T) {
 }
 
 func TestInvalidPolicyKeepsTheLastGoodSchedule(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	configuration := working(t)
 
 	bed.Edit(t, configuration, func() { configuration.Spec.Sessions[0].Scheduler.Schedule = "0 0 30 2 *" })
 
-	expectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonInvalidSchedule, "spec.sessions[0].scheduler.schedule")
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonInvalidSchedule, "spec.sessions[0].scheduler.schedule")
 	g.Expect(conditions.IsStalled(configuration)).To(BeTrue())
 	g.Expect(conditions.IsFalse(configuration, v1alpha1.ConditionValidationPassed)).To(BeTrue())
-	checkStatus(t, configuration)
-	g.Eventually(func() []string { return events.Of(configuration.Namespace) }, patience).Should(ContainElement(HavePrefix("Warning InvalidSchedule ")))
+	g.Eventually(func() []string { return events.Of(configuration.Namespace) }, testbed.Patience).Should(ContainElement(HavePrefix("Warning InvalidSchedule ")))
 	cronJob := cronJobOf(configuration, "nightly")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(cronJob), cronJob)).To(Succeed())
 	g.Expect(cronJob.Spec.Schedule).To(Equal("0 2 * * *"))
 
 	bed.Edit(t, configuration, func() { configuration.Spec.Sessions[0].Scheduler.Schedule = "0 3 * * *" })
-	expectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
-	eventually(t, cronJob, func(g Gomega) { g.Expect(cronJob.Spec.Schedule).To(Equal("0 3 * * *")) }, "the mended line is in force")
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+	bed.Eventually(t, cronJob, func(g Gomega) { g.Expect(cronJob.Spec.Schedule).To(Equal("0 3 * * *")) }, "the mended line is in force")
 }
 
 func TestChildOfABatchHasNoSchedule(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	namespace := bed.Namespace(t, nil)
-	readyStorage(t, namespace, "s3")
+	bed.ReadyStorage(t, namespace)
 	child := configurationOf(namespace)
 	child.Spec.Sessions[0].Scheduler = nil
-	bed.Create(t, claim(namespace, "uploads"), child)
-	makeRepositoryReady(t, namespace, "uploads")
+	bed.Create(t, testbed.Claim(namespace, "uploads"), child)
+	bed.ReadyRepositories(t, namespace, "uploads")
 
-	expectReason(t, child, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+	bed.ExpectReason(t, child, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 	var cronJobs batchv1.CronJobList
 	g.Expect(bed.Client.List(t.Context(), &cronJobs, client.InNamespace(namespace))).To(Succeed())
 	g.Expect(cronJobs.Items).To(BeEmpty())
@@ -213,15 +187,16 @@ func TestChildOfABatchHasNoSchedule(t *testing.T) {
 }
 
 func TestRecordsAreLeftAlone(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	namespace := bed.Namespace(t, nil)
-	readyStorage(t, namespace, "s3")
+	bed.ReadyStorage(t, namespace)
 	configuration := configurationOf(namespace)
 	configuration.Annotations = map[string]string{v1alpha1.AnnotationRecord: "prod"}
-	bed.Create(t, claim(namespace, "uploads"), configuration)
+	bed.Create(t, testbed.Claim(namespace, "uploads"), configuration)
 	g.Eventually(func() error {
 		return bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(configuration), &v1alpha1.BackupConfiguration{})
-	}, patience).Should(Succeed())
+	}, testbed.Patience).Should(Succeed())
 
 	_, err := reconciler.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(configuration)})
 
@@ -231,7 +206,8 @@ func TestRecordsAreLeftAlone(t *testing.T) {
 
 // A reconcile that reads a stale cache leaves a part of the status as it was. The event of that write must mend it.
 func TestStatusIsPutRight(t *testing.T) {
+	t.Parallel()
 	configuration := working(t)
 	bed.EditStatus(t, configuration, func() { configuration.Status.Phase = v1alpha1.PhaseNotReady })
-	expectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 }

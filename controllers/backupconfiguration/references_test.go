@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 func cronTemplate() corev1.PodTemplateSpec {
@@ -21,6 +22,7 @@ func cronTemplate() corev1.PodTemplateSpec {
 }
 
 func TestMissingReferences(t *testing.T) {
+	t.Parallel()
 	tests := map[string]struct {
 		edit    func(*v1alpha1.BackupConfiguration)
 		phase   string
@@ -62,36 +64,37 @@ func TestMissingReferences(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			namespace := bed.Namespace(t, nil)
-			readyStorage(t, namespace, "s3")
+			bed.ReadyStorage(t, namespace)
 			unready := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Name: "new", Namespace: namespace}}
 			unready.Spec.Storage = v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Bucket: "backups", SecretName: "s3"}}
 			configuration := configurationOf(namespace)
 			test.edit(configuration)
-			bed.Create(t, unready, claim(namespace, "uploads"), configuration)
+			bed.Create(t, unready, testbed.Claim(namespace, "uploads"), configuration)
 
-			expectReason(t, configuration, test.phase, test.reason, test.message)
-			checkStatus(t, configuration)
+			bed.ExpectReason(t, configuration, test.phase, test.reason, test.message)
 		})
 	}
 }
 
 func TestWhatWasMissingIsNoticed(t *testing.T) {
+	t.Parallel()
 	namespace := bed.Namespace(t, nil)
 	configuration := configurationOf(namespace)
 	bed.Create(t, configuration)
-	expectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonTargetNotFound, "s3 does not exist")
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonTargetNotFound, "s3 does not exist")
 
-	bed.Create(t, claim(namespace, "uploads"))
-	expectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonStorageNotFound, "")
-	readyStorage(t, namespace, "s3")
-	makeRepositoryReady(t, namespace, "uploads")
-	expectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+	bed.Create(t, testbed.Claim(namespace, "uploads"))
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonStorageNotFound, "")
+	bed.ReadyStorage(t, namespace)
+	bed.ReadyRepositories(t, namespace, "uploads")
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 }
 
 func TestUsagePolicyDecidesAcrossNamespaces(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	backup := bed.Namespace(t, nil)
-	storage := readyStorage(t, backup, "s3")
+	storage := bed.ReadyStorage(t, backup)
 	selector := v1alpha1.NamespacesFromSelector
 	bed.Edit(t, storage, func() {
 		storage.Spec.UsagePolicy.AllowedNamespaces = v1alpha1.AllowedNamespaces{
@@ -101,9 +104,9 @@ func TestUsagePolicyDecidesAcrossNamespaces(t *testing.T) {
 	namespace := bed.Namespace(t, map[string]string{"backup": "no"})
 	configuration := configurationOf(namespace)
 	configuration.Spec.Backends[0].StorageRef.Namespace = backup
-	bed.Create(t, claim(namespace, "uploads"), configuration)
+	bed.Create(t, testbed.Claim(namespace, "uploads"), configuration)
 
-	expectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonStorageNotAllowed, "does not allow the namespace "+namespace)
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonStorageNotAllowed, "does not allow the namespace "+namespace)
 	var repositories v1alpha1.RepositoryList
 	g.Expect(bed.Client.List(t.Context(), &repositories, client.InNamespace(namespace))).To(Succeed())
 	g.Expect(repositories.Items).To(BeEmpty(), "nothing is made in a storage that may not be used")
@@ -113,32 +116,34 @@ func TestUsagePolicyDecidesAcrossNamespaces(t *testing.T) {
 
 	labelled := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
 	bed.Edit(t, labelled, func() { labelled.Labels["backup"] = "yes" })
-	makeRepositoryReady(t, namespace, "uploads")
-	expectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+	bed.ReadyRepositories(t, namespace, "uploads")
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 }
 
 func TestRepositoryWithAnotherSpecIsAConflict(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	namespace := bed.Namespace(t, nil)
-	readyStorage(t, namespace, "s3")
+	bed.ReadyStorage(t, namespace)
 	existing := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Name: "uploads", Namespace: namespace}}
 	existing.Spec = v1alpha1.RepositorySpec{
 		AppRef:     v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "other"},
 		StorageRef: v1alpha1.ObjectReference{Name: "s3"}, Path: "other", EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
 	}
 	configuration := configurationOf(namespace)
-	bed.Create(t, claim(namespace, "uploads"), existing, configuration)
+	bed.Create(t, testbed.Claim(namespace, "uploads"), existing, configuration)
 
-	expectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict, "give the repository another name")
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict, "give the repository another name")
 	before := existing.ResourceVersion
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(existing), existing)).To(Succeed())
 	g.Expect(existing.ResourceVersion).To(Equal(before), "it is not touched")
 }
 
 func TestRepositoryOfTheUserIsUsedAsItIs(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	namespace := bed.Namespace(t, nil)
-	readyStorage(t, namespace, "s3")
+	bed.ReadyStorage(t, namespace)
 	existing := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Name: "uploads", Namespace: namespace}}
 	existing.Spec = v1alpha1.RepositorySpec{ // The same, spelled in another way.
 		AppRef:     v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "uploads", Namespace: namespace},
@@ -147,44 +152,46 @@ func TestRepositoryOfTheUserIsUsedAsItIs(t *testing.T) {
 	}
 	configuration := configurationOf(namespace)
 	bed.Create(t, existing)
-	markReady(t, existing)
+	bed.MarkReady(t, existing)
 	before := existing.ResourceVersion
-	bed.Create(t, claim(namespace, "uploads"), configuration)
+	bed.Create(t, testbed.Claim(namespace, "uploads"), configuration)
 
-	expectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(existing), existing)).To(Succeed())
 	g.Expect(existing.ResourceVersion).To(Equal(before), "it is not touched")
 }
 
 func TestOlderRepositoryKeepsTheDirectory(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	first := working(t)
 	namespace := bed.Namespace(t, nil)
 	second := configurationOf(namespace)
 	second.Spec.Backends[0].StorageRef.Namespace = first.Namespace
 	second.Spec.Sessions[0].Repositories[0].Directory = "shop/uploads/"
-	bed.Create(t, claim(namespace, "uploads"), second)
+	bed.Create(t, testbed.Claim(namespace, "uploads"), second)
 
-	expectReason(t, second, v1alpha1.PhaseInvalid, v1alpha1.ReasonDirectoryTaken, "Repository "+first.Namespace+"/uploads has th")
+	bed.ExpectReason(t, second, v1alpha1.PhaseInvalid, v1alpha1.ReasonDirectoryTaken, "Repository "+first.Namespace+"/uploads has th")
 	g.Expect(second.Status.Repositories).To(Equal([]v1alpha1.RepoStatus{{
 		Name: "uploads", Phase: v1alpha1.PhaseNotReady, Reason: v1alpha1.ReasonDirectoryTaken,
 	}}))
 	var repositories v1alpha1.RepositoryList
 	g.Expect(bed.Client.List(t.Context(), &repositories, client.InNamespace(namespace))).To(Succeed())
 	g.Expect(repositories.Items).To(BeEmpty(), "the loser's Repository is not made")
-	expectReason(t, first, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+	bed.ExpectReason(t, first, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 
 	repository := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: first.Namespace, Name: "uploads"}}
 	g.Expect(bed.Client.Delete(t.Context(), first)).To(Succeed())
 	g.Eventually(func() bool {
 		return apierrors.IsNotFound(bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(first), first.DeepCopy()))
-	}, patience).Should(BeTrue(), "the controller knows: else it may make the Repository again")
+	}, testbed.Patience).Should(BeTrue(), "the controller knows: else it may make the Repository again")
 	g.Expect(bed.Client.Delete(t.Context(), repository)).To(Succeed())
-	makeRepositoryReady(t, namespace, "uploads")
-	expectReason(t, second, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+	bed.ReadyRepositories(t, namespace, "uploads")
+	bed.ExpectReason(t, second, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 }
 
 func TestDirectoriesInEachOtherAreRefused(t *testing.T) {
+	t.Parallel()
 	first := working(t) // in /shop/uploads
 	for name, test := range map[string]struct{ directory, reason string }{
 		"inside another one":    {"/shop/uploads/old", v1alpha1.ReasonDirectoryTaken},
@@ -198,12 +205,12 @@ func TestDirectoriesInEachOtherAreRefused(t *testing.T) {
 			second := configurationOf(namespace)
 			second.Spec.Backends[0].StorageRef.Namespace = first.Namespace
 			second.Spec.Sessions[0].Repositories[0].Directory = test.directory
-			bed.Create(t, claim(namespace, "uploads"), second)
+			bed.Create(t, testbed.Claim(namespace, "uploads"), second)
 			if test.reason != v1alpha1.ReasonDirectoryTaken {
-				expectReason(t, second, v1alpha1.PhaseNotReady, test.reason, "")
+				bed.ExpectReason(t, second, v1alpha1.PhaseNotReady, test.reason, "")
 				return
 			}
-			expectReason(t, second, v1alpha1.PhaseInvalid, test.reason, "Repository "+first.Namespace+"/uploads has th")
+			bed.ExpectReason(t, second, v1alpha1.PhaseInvalid, test.reason, "Repository "+first.Namespace+"/uploads has th")
 			var repositories v1alpha1.RepositoryList
 			g.Expect(bed.Client.List(t.Context(), &repositories, client.InNamespace(namespace))).To(Succeed())
 			g.Expect(repositories.Items).To(BeEmpty(), "the loser's Repository is not made")
@@ -215,20 +222,21 @@ func TestDirectoriesInEachOtherAreRefused(t *testing.T) {
 
 // What stands in the way of a directory may go away: those that wait for it must hear of it.
 func TestADirectoryAroundIsUsedWhenTheInnerOneIsGone(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	first := working(t)
 	namespace := bed.Namespace(t, nil)
 	second := configurationOf(namespace)
 	second.Spec.Backends[0].StorageRef.Namespace = first.Namespace
 	second.Spec.Sessions[0].Repositories[0].Directory = "/shop"
-	bed.Create(t, claim(namespace, "uploads"), second)
-	expectReason(t, second, v1alpha1.PhaseInvalid, v1alpha1.ReasonDirectoryTaken, "one can't lie in another")
+	bed.Create(t, testbed.Claim(namespace, "uploads"), second)
+	bed.ExpectReason(t, second, v1alpha1.PhaseInvalid, v1alpha1.ReasonDirectoryTaken, "one can't lie in another")
 
 	g.Expect(bed.Client.Delete(t.Context(), first)).To(Succeed())
 	g.Eventually(func() bool {
 		return apierrors.IsNotFound(bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(first), first.DeepCopy()))
-	}, patience).Should(BeTrue(), "the controller knows: else it may make the Repository again")
+	}, testbed.Patience).Should(BeTrue(), "the controller knows: else it may make the Repository again")
 	g.Expect(bed.Client.Delete(t.Context(), &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: first.Namespace, Name: "uploads"}})).To(Succeed())
-	makeRepositoryReady(t, namespace, "uploads")
-	expectReason(t, second, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+	bed.ReadyRepositories(t, namespace, "uploads")
+	bed.ExpectReason(t, second, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 }

@@ -4,6 +4,7 @@ package testbed
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -24,6 +25,7 @@ import (
 	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -52,6 +54,9 @@ func Scheme() *runtime.Scheme {
 	return scheme
 }
 
+// sideBySide is how many of the tests that allow it run at once. Go's own choice is the number of processors.
+const sideBySide = "16"
+
 // Run starts the bed, registers controllers with setup, runs the tests and stops all. Its result is the exit code. Call it
 // from TestMain.
 func (b *Bed) Run(m *testing.M, setup func(mgr ctrl.Manager) error) int {
@@ -67,6 +72,11 @@ func (b *Bed) Run(m *testing.M, setup func(mgr ctrl.Manager) error) int {
 	defer func() { _ = env.Stop() }()
 	if err := b.start(ctx, env, setup); err != nil {
 		fmt.Fprintln(os.Stderr, "start the test bed:", err)
+		return 1
+	}
+	// They wait much more than they compute; -parallel still has the last word.
+	if err := flag.Set("test.parallel", sideBySide); err != nil {
+		fmt.Fprintln(os.Stderr, "set how many tests run side by side:", err)
 		return 1
 	}
 	code := m.Run()
@@ -91,7 +101,9 @@ func (b *Bed) start(ctx context.Context, env *envtest.Environment, setup func(mg
 	b.Manager, err = ctrl.NewManager(&managed, ctrl.Options{
 		Scheme:  scheme,
 		Metrics: metricsserver.Options{BindAddress: "0"},
-		Client:  client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}}}},
+		// As the real manager: what goes wrong side by side must go wrong here.
+		Controller: ctrlconfig.Controller{MaxConcurrentReconciles: 4},
+		Client:     client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}}}},
 	})
 	if err != nil {
 		return err
