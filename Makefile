@@ -59,9 +59,12 @@ cluster-programs: clusterctl
 	@$(STEP) "build the cluster's programs (minutes the first time, cached after that)" $(CLUSTERCTL) build
 
 .PHONY: images
-images: build cluster-programs ## Write the container images to dist/images.
-	@mkdir -p dist/images
-	@$(STEP) "write images" hack/images
+images: build clusterctl ## Write the container images of the manager and the mover to dist/images.
+	@$(STEP) "write the images of Cairn" hack/images cairn
+
+.PHONY: testbed-images
+testbed-images: images cluster-programs
+	@$(STEP) "write the images of the testbed" hack/images testbed
 
 .PHONY: testbed
 testbed:
@@ -69,11 +72,11 @@ testbed:
 	@$(STEP) "build the testbed" $(GO) build -o bin/testbed ./e2e/cmd/testbed
 
 .PHONY: cluster-up
-cluster-up: preflight images testbed ## Start an empty cluster.
+cluster-up: preflight testbed-images testbed ## Start an empty cluster.
 	@$(STEP) "start the cluster" bin/testbed up
 
 .PHONY: deploy
-deploy: images testbed ## Put Cairn, a Git server and an S3 server into the cluster and print their addresses.
+deploy: testbed-images testbed ## Put Cairn, a Git server and an S3 server into the cluster and print their addresses.
 	@$(STEP) "deploy" bin/testbed deploy
 
 .PHONY: cluster-down
@@ -83,7 +86,7 @@ cluster-down: clusterctl testbed ## Remove the cluster and everything in it.
 ##@ See it and test it
 
 .PHONY: demo
-demo: preflight images testbed ## Show the whole way: policy in Git, backups, a restore, records in Git.
+demo: preflight testbed-images testbed ## Show the whole way: policy in Git, backups, a restore, records in Git.
 	@bin/testbed demo
 
 .PHONY: demo-down
@@ -97,7 +100,7 @@ test: clusterctl ## Run the unit tests and those against a real API server.
 	@$(STEP) "test the cluster's own programs" $(GO) test -C hack/cluster ./...
 
 .PHONY: e2e
-e2e: preflight images testbed ## Run the end-to-end scenarios on a real cluster; RUN=regexp for some of them.
+e2e: preflight testbed-images testbed ## Run the end-to-end scenarios on a real cluster; RUN=regexp for some of them.
 	@$(STEP) "start the cluster" bin/testbed up
 	@$(STEP) "run the scenarios" env CAIRN_E2E=1 CAIRN_BIN=$(CURDIR)/bin CLUSTER_BIN=$(CLUSTER_BIN) KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" $(GO) test -p 1 -count=1 -timeout 60m -v -run '$(RUN)' ./e2e/...
 

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// Images are the archives that "make images" writes and Deploy loads.
+// Images are the archives that "make testbed-images" writes and Deploy loads.
 var Images = []string{"manager", "mover", "gitserver", "s3", "toolbox"}
 
 // archive is the path of an image's archive.
@@ -53,7 +53,7 @@ func (t *Testbed) pinImages(objects []*unstructured.Unstructured) error {
 func digestOf(file string) (string, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return "", fmt.Errorf("open an image's archive (make images writes them): %w", err)
+		return "", fmt.Errorf("open an image's archive (make testbed-images writes them): %w", err)
 	}
 	defer f.Close()
 	sum := sha256.New()
