@@ -16,10 +16,13 @@ const (
 	trailerRevision = "Cairn-Policy-Revision"
 )
 
-// maxSubject is the length that Git's tools show of a subject; maxObjects bounds the lines below it.
+// maxSubject is the length that Git's tools show of a subject; maxObjects and maxLines, in bytes, bound the lines below
+// it, and maxRevisions the trailers: what is longer than 64 KiB would lose its end, by which a message is known to be ours.
 const (
-	maxSubject = 72
-	maxObjects = 200
+	maxSubject   = 72
+	maxObjects   = 200
+	maxLines     = 32 << 10
+	maxRevisions = 100
 )
 
 // Message is the message of a commit that adds the records of these objects: what happened in one line, a line per
@@ -34,11 +37,12 @@ func Message(cluster string, objects []Object) string {
 	var out strings.Builder
 	out.WriteString(subject(objects) + "\n\n")
 	for i, o := range objects {
-		if i == maxObjects {
+		line := objectLine(o) + "\n"
+		if i == maxObjects || out.Len()+len(line) > maxLines {
 			fmt.Fprintf(&out, "and %d more\n", len(objects)-i)
 			break
 		}
-		out.WriteString(objectLine(o) + "\n")
+		out.WriteString(line)
 	}
 	if len(objects) > 0 {
 		out.WriteString("\n")
@@ -66,7 +70,8 @@ func revisions(objects []Object) []string {
 		}
 	}
 	slices.Sort(out)
-	return slices.Compact(out)
+	out = slices.Compact(out)
+	return out[:min(len(out), maxRevisions)]
 }
 
 // phaseWords is the order of the counts in a subject.

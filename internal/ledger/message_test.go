@@ -56,6 +56,26 @@ func TestMessage(t *testing.T) {
 	golden(t, "message.txt", Message("production", objects))
 }
 
+// A store cuts what is longer than 64 KiB.
+func TestMessageIsNotCut(t *testing.T) {
+	g := NewWithT(t)
+	var objects []Object
+	for i := range 2000 {
+		objects = append(objects, Object{
+			Kind: "BackupSession", Namespace: strings.Repeat("n", 63), Name: fmt.Sprintf("%s-%04d", strings.Repeat("a", 248), i),
+			Phase: "Failed", Reason: "TargetsFailed", Revision: fmt.Sprintf("%s@sha1:%040d", strings.Repeat("b", 200), i),
+		})
+	}
+	text := Message("production", objects)
+	g.Expect(len(text)).To(BeNumerically("<", 64<<10))
+	c, ours := ParseMessage(text)
+	g.Expect(ours).To(BeTrue())
+	g.Expect(c.Cluster).To(Equal("production"))
+	g.Expect(len(c.Objects)).To(BeNumerically(">", 50))
+	g.Expect(text).To(ContainSubstring(fmt.Sprintf("\nand %d more\n", len(objects)-len(c.Objects))))
+	g.Expect(c.Revisions).To(HaveLen(maxRevisions))
+}
+
 func TestMessageCannotBeForged(t *testing.T) {
 	g := NewWithT(t)
 	text := Message("c1", []Object{{

@@ -11,6 +11,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/cairn-backup/cairn/internal/gitstore"
 )
 
 // Parcel is what one ConfigMap of an outbox holds.
@@ -104,6 +106,11 @@ func Unpack(data []byte) ([]Record, error) {
 	}
 	if body.Version != outboxVersion {
 		return nil, fmt.Errorf("%w: version %d is not known", ErrParcel, body.Version)
+	}
+	for _, r := range body.Records { // whoever may write ConfigMaps must not write the other files of the branch
+		if !strings.HasPrefix(r.Path, RecordsDir+"/") || gitstore.CheckPath(r.Path) != nil {
+			return nil, fmt.Errorf("%w: %q is not the path of a record", ErrParcel, r.Path)
+		}
 	}
 	return body.Records, nil
 }

@@ -86,12 +86,20 @@ func TestPackNames(t *testing.T) {
 
 func TestUnpackRefuses(t *testing.T) {
 	var future, garbage strings.Builder
+	forged := func(path string) string {
+		parcels, err := Pack("ledger", []Record{{Path: path, Content: "x"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(parcels[0].Data)
+	}
 	if compress(&future, []byte(`{"version":2}`)) != nil || compress(&garbage, []byte("x")) != nil {
 		t.Fatal("cannot compress")
 	}
 	for name, data := range map[string]string{
 		"what is not gzip": "x", "what is not JSON": garbage.String(), "a version of the future": future.String(),
-		"what was cut off": future.String()[:15],
+		"what was cut off":        future.String()[:15],
+		"the claim of the folder": forged("cluster.yaml"), "the page": forged("STATUS.md"), "a file elsewhere": forged("records/../../x"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Unpack([]byte(data))

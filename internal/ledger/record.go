@@ -108,10 +108,19 @@ func folderOf(kind, name string, ended time.Time) string {
 // maxFolder is the length that the folder of an invoker is cut to: a name may be longer than a file system's names.
 const maxFolder = 200
 
-// recordPath ends in the beginning of the UID: a name can come back, a UID cannot.
+// recordPath ends in the beginning of the UID: a name can come back, a UID cannot. That also tells names apart that were
+// cut.
 func recordPath(folder string, o *metav1.ObjectMeta) string {
-	return RecordsDir + "/" + o.Namespace + "/" + folder + "/" + o.Name + "-" + uid8(o.UID) + ".yaml"
+	name := o.Name
+	if len(name) > maxName {
+		name = strings.TrimRight(name[:maxName], "-.")
+	}
+	return RecordsDir + "/" + o.Namespace + "/" + folder + "/" + name + "-" + uid8(o.UID) + ".yaml"
 }
+
+// maxName is the length that an object's name is cut to, so that the file's has at most 255 bytes: one record that cannot
+// be written would keep all others from being pushed.
+const maxName = 255 - len("-01234567.yaml")
 
 func uid8(uid types.UID) string {
 	s := string(uid)

@@ -113,6 +113,14 @@ func TestPathOfRecord(t *testing.T) {
 			func(s *v1alpha1.BackupSession) { s.Spec.Invoker.Name = strings.Repeat("a", 253) },
 			"records/shop/backupbatch." + strings.Repeat("a", 179) + "-32859a3a/2026-07/shop-hourly-1795154820-0d9ab5f3.yaml",
 		},
+		"a run whose name is too long for a file": {
+			func(s *v1alpha1.BackupSession) { s.Name = strings.Repeat("a", 240) + "-" + strings.Repeat("b", 12) },
+			"records/shop/backupbatch.shop/2026-07/" + strings.Repeat("a", 240) + "-0d9ab5f3.yaml",
+		},
+		"a run whose name just fits": {
+			func(s *v1alpha1.BackupSession) { s.Name = strings.Repeat("a", 241) },
+			"records/shop/backupbatch.shop/2026-07/" + strings.Repeat("a", 241) + "-0d9ab5f3.yaml",
+		},
 		"a run that was skipped has the month of its creation": {
 			func(s *v1alpha1.BackupSession) {
 				s.Status = v1alpha1.BackupSessionStatus{Phase: v1alpha1.BackupSessionSkipped}
