@@ -49,6 +49,9 @@ func (r *dirRef) path() string {
 	return path.Join(r.parent.path(), r.raw)
 }
 
+// lostAndFound is what ext file systems have in their root from the start, for root's eyes only.
+const lostAndFound = "lost+found"
+
 func (d *dirNode) SupportsMultipleIterations() bool { return true }
 
 func (d *dirNode) open() (*dirRef, error) {
@@ -60,6 +63,10 @@ func (d *dirNode) open() (*dirRef, error) {
 		fd, err = unix.Open(d.root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	} else {
 		fd, err = openNode(&d.node, unix.O_RDONLY|unix.O_DIRECTORY)
+	}
+	if err == unix.EACCES && d.dir != nil && d.dir.parent == nil && d.raw == lostAndFound {
+		// What the file system keeps for itself is nobody's data: as if it had just vanished.
+		err = unix.ENOENT
 	}
 	if err != nil {
 		return nil, &sourceError{&os.PathError{Op: "open", Path: d.path(), Err: err}}

@@ -66,6 +66,29 @@ func WithLstat(d Driver, before func(name string) error) Driver {
 	return d
 }
 
+// OpenTwice opens a file of a source twice, as kopia does for the parts of a big one, and returns how many changes
+// were noticed.
+func OpenTwice(ctx context.Context, dir, name string, between func()) (int64, error) {
+	w, root, err := newWalk(dir, repository.BackupOptions{}, fstatat)
+	if err != nil {
+		return 0, err
+	}
+	e, err := root.Child(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	defer e.Close()
+	for range 2 {
+		r, err := e.(*fileNode).Open(ctx)
+		if err != nil {
+			return 0, err
+		}
+		r.Close()
+		between()
+	}
+	return w.changed.Load(), nil
+}
+
 // Unfinished returns the ids of what is no complete snapshot.
 func Unfinished(ctx context.Context, e repository.Engine) (out []string, _ error) {
 	rep := e.(*repoEngine).rep

@@ -82,6 +82,8 @@ func TestFaults(t *testing.T) {
 				// AllowPartial is for the source: a failing storage must not pass for an unreadable file.
 				s, failure := e.Backup(ctx, source, repository.BackupOptions{AllowPartial: true, Tags: tags})
 				armed.Store(false)
+				other, err := e.Backup(ctx, repository.Source{Name: "other", Dir: src}, repository.BackupOptions{})
+				g.Expect(err).NotTo(HaveOccurred(), "the next component uses the same connection")
 				_ = e.Close(ctx) // may fail for the fault
 				if interrupted = hit.Load() > 0; !interrupted {
 					g.Expect(n).To(BeNumerically(">", 4), "so few writes cannot be all")
@@ -101,7 +103,7 @@ func TestFaults(t *testing.T) {
 					g.Expect(l).To(HaveLen(1))
 					g.Expect(l[0].ID).To(Equal(s.ID))
 				}
-				for _, x := range l {
+				for _, x := range append(l, other) {
 					_, err := e.Verify(ctx, x.ID, 100)
 					g.Expect(err).NotTo(HaveOccurred(), "reported was %v", failure)
 				}

@@ -22,7 +22,20 @@ func (f *fileNode) Open(context.Context) (fs.Reader, error) {
 		unix.Close(fd)
 		return nil, &sourceError{&os.PathError{Op: "open", Path: f.path(), Err: errors.New("changed its type")}}
 	}
+	if !f.first.CompareAndSwap(nil, &r.before) && !same(f.first.Load(), &r.before) {
+		f.changed() // another file took the name between two parts
+	}
 	return r, nil
+}
+
+func same(a, b *unix.Stat_t) bool {
+	return a.Dev == b.Dev && a.Ino == b.Ino && a.Mtim == b.Mtim && a.Size == b.Size
+}
+
+// changed notes that what was read may be torn.
+func (f *fileNode) changed() {
+	f.w.changed.Add(1)
+	f.w.problem(f.path(), errChanged)
 }
 
 // fileReader notices that a file was written to between its opening and its closing.
@@ -55,9 +68,8 @@ func (r *fileReader) Close() error {
 		return nil
 	}
 	var after unix.Stat_t
-	if unix.Fstat(r.fd, &after) == nil && (after.Mtim != r.before.Mtim || after.Size != r.before.Size) {
-		r.n.w.changed.Add(1)
-		r.n.w.problem(r.n.path(), errChanged)
+	if unix.Fstat(r.fd, &after) == nil && !same(&after, &r.before) {
+		r.n.changed()
 	}
 	err := unix.Close(r.fd)
 	r.fd = -1

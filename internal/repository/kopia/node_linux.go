@@ -50,7 +50,10 @@ func (n *node) path() string {
 }
 
 type (
-	fileNode struct{ node }
+	fileNode struct {
+		node
+		first atomic.Pointer[unix.Stat_t] // what the first opening saw: kopia opens a big file once for each part
+	}
 	linkNode struct{ node }
 	dirNode  struct {
 		node

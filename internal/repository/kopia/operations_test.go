@@ -47,6 +47,43 @@ func TestPartial(t *testing.T) {
 	g.Expect(s.Files).To(BeEquivalentTo(99))
 }
 
+// TestLostAndFound: what a file system keeps in its root for itself fails neither a backup nor a restore of those
+// who may not read it. Everywhere else the name is a directory's like any other.
+func TestLostAndFound(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() == 0 {
+		runAsNobody(t)
+		return
+	}
+	g, ctx, src, out := NewWithT(t), t.Context(), t.TempDir(), t.TempDir()
+	enginetest.Tree(t, src, 3)
+	for _, dir := range []string{filepath.Join(src, "lost+found"), filepath.Join(out, "lost+found"), filepath.Join(src, "dir0/lost+found")} {
+		g.Expect(os.Mkdir(dir, 0o755)).To(Succeed())
+	}
+	e := enginetest.Open(t, kopia.Driver{}, initialized(t))
+	backup := func() (repository.Snapshot, error) {
+		return e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
+	}
+	readable, err := backup()
+	g.Expect(err).NotTo(HaveOccurred())
+	hide := func(dir string) {
+		g.Expect(os.Chmod(dir, 0)).To(Succeed())
+		t.Cleanup(func() { _ = os.Chmod(dir, 0o755) })
+	}
+	hide(filepath.Join(out, "lost+found"))
+	res, err := e.Restore(ctx, readable.ID, out, repository.RestoreOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(res.Files).To(BeEquivalentTo(3))
+
+	hide(filepath.Join(src, "lost+found"))
+	s, err := backup()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(s.Files).To(BeEquivalentTo(3))
+	hide(filepath.Join(src, "dir0/lost+found"))
+	_, err = backup()
+	g.Expect(err).To(MatchError(repository.ErrPartial))
+}
+
 func runAsNobody(t *testing.T) {
 	g := NewWithT(t)
 	if _, err := exec.LookPath("setpriv"); err != nil {
@@ -60,11 +97,11 @@ func runAsNobody(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	copied := filepath.Join(dir, "test")
 	g.Expect(os.WriteFile(copied, program, 0o755)).To(Succeed())
-	cmd := exec.CommandContext(t.Context(), "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", copied, "-test.run=^TestPartial$", "-test.v")
+	cmd := exec.CommandContext(t.Context(), "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", copied, "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
 	out, err := cmd.CombinedOutput()
 	g.Expect(err).NotTo(HaveOccurred(), "%s", out)
-	g.Expect(bytes.Contains(out, []byte("PASS: TestPartial"))).To(BeTrue(), "%s", out)
+	g.Expect(bytes.Contains(out, []byte("PASS: "+t.Name()))).To(BeTrue(), "%s", out)
 }
 
 // TestMaintainBesideBackups runs full maintenance all the time, with kopia's waiting periods, while writers

@@ -188,6 +188,12 @@ func (r *restorer) dir(ctx context.Context, fd int, rel string, de *snapshot.Dir
 	return ctx.Err()
 }
 
+// empty says whether there is nothing in a directory of the snapshot.
+func (r *restorer) empty(ctx context.Context, de *snapshot.DirEntry) bool {
+	dm, err := r.e.readDir(ctx, de.ObjectID)
+	return err == nil && len(dm.Entries) == 0
+}
+
 // entry restores one entry; an error means that nothing more can be restored.
 func (r *restorer) entry(ctx context.Context, dfd int, relDir, name string, de *snapshot.DirEntry, rec *record) error {
 	rel := path.Join(relDir, name)
@@ -196,6 +202,9 @@ func (r *restorer) entry(ctx context.Context, dfd int, relDir, name string, de *
 	switch de.Type {
 	case snapshot.EntryTypeDirectory:
 		fd, err := r.mkdir(dfd, name)
+		if err == unix.EACCES && rel == lostAndFound && r.empty(ctx, de) {
+			return nil // the file system has its own
+		}
 		if err != nil {
 			r.fail(rel, err)
 			return ctx.Err()

@@ -3,8 +3,10 @@ package kopia_test
 import (
 	"context"
 	"fmt"
+	"math/rand"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -123,6 +125,81 @@ func TestNamesThatCannotBeFound(t *testing.T) {
 		g.Expect(s.Files).To(BeEquivalentTo(5))
 		g.Expect(s.Vanished).To(BeZero())
 	})
+}
+
+// TestPartsOfTwoFiles: kopia opens a file above 2 GiB once for each part. One that was replaced in between is torn.
+func TestPartsOfTwoFiles(t *testing.T) {
+	t.Parallel()
+	g, dir := NewWithT(t), t.TempDir()
+	old, fresh := filepath.Join(dir, "big"), filepath.Join(dir, "new")
+	g.Expect(os.WriteFile(old, []byte("old"), 0o600)).To(Succeed())
+	g.Expect(kopia.OpenTwice(t.Context(), dir, "big", func() {})).To(BeZero())
+	g.Expect(os.WriteFile(fresh, []byte("new"), 0o600)).To(Succeed())
+	g.Expect(kopia.OpenTwice(t.Context(), dir, "big", func() { _ = os.Rename(fresh, old) })).To(BeEquivalentTo(1))
+}
+
+// TestASourceThatIsWrittenTo: files come, go, grow, shrink and are replaced all the time. What a backup calls a
+// success is all there and comes back, and what nobody touches comes back as it was.
+func TestASourceThatIsWrittenTo(t *testing.T) {
+	t.Parallel()
+	g, ctx, src := NewWithT(t), t.Context(), t.TempDir()
+	still := filepath.Join(src, "still")
+	enginetest.Tree(t, src, 200)
+	enginetest.Tree(t, still, 50)
+	e := enginetest.Open(t, kopia.Driver{}, initialized(t))
+	stop, done := context.WithCancel(ctx)
+	defer done()
+	var writers sync.WaitGroup
+	for w := range 2 {
+		writers.Go(func() { churn(stop, src, 200, rand.New(rand.NewSource(int64(w)))) })
+	}
+	for range 3 {
+		s, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		_, err = e.Verify(ctx, s.ID, 100)
+		g.Expect(err).NotTo(HaveOccurred())
+		out := t.TempDir()
+		res, err := e.Restore(ctx, s.ID, out, repository.RestoreOptions{Owners: os.Getuid() == 0})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(res.Files + res.Links).To(Equal(s.Files))
+		enginetest.Same(t, still, filepath.Join(out, "still"))
+	}
+	done()
+	writers.Wait()
+	s, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	out := t.TempDir()
+	_, err = e.Restore(ctx, s.ID, out, repository.RestoreOptions{Owners: os.Getuid() == 0})
+	g.Expect(err).NotTo(HaveOccurred())
+	enginetest.Same(t, src, out) // also what was written to during a backup before
+}
+
+// churn changes the files of a Tree of n until it is told to stop. Its errors are part of the game: two of it work
+// on the same files.
+func churn(stop context.Context, src string, n int, rnd *rand.Rand) {
+	for stop.Err() == nil {
+		p := filepath.Join(src, fmt.Sprint("dir", rnd.Intn(n/100)), fmt.Sprint("file", rnd.Intn(n)))
+		switch rnd.Intn(6) {
+		case 0:
+			_ = os.Remove(p)
+		case 1:
+			_ = os.WriteFile(p, make([]byte, rnd.Intn(200_000)), 0o644)
+		case 2:
+			if f, err := os.OpenFile(p, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644); err == nil {
+				_, _ = f.Write(make([]byte, rnd.Intn(100_000)))
+				_ = f.Close()
+			}
+		case 3:
+			_ = os.Truncate(p, int64(rnd.Intn(1000)))
+		case 4:
+			_ = os.WriteFile(p+".tmp", make([]byte, rnd.Intn(20_000)), 0o644)
+			_ = os.Rename(p+".tmp", p)
+		case 5:
+			_ = os.Mkdir(p+".d", 0o755)
+			_ = os.WriteFile(p+".d/x", nil, 0o644)
+			_ = os.RemoveAll(p + ".d")
+		}
+	}
 }
 
 // TestACheckpointThatFails says why: kopia only cancels the upload, as if somebody had asked for that.
