@@ -61,7 +61,7 @@ func TestPackSplits(t *testing.T) {
 		for range 300 << 10 {
 			noise.WriteByte(byte('!' + random.IntN(90)))
 		}
-		all = append(all, Record{Path: fmt.Sprint(i), Content: noise.String()})
+		all = append(all, Record{Path: fmt.Sprintf("records/%d", i), Content: noise.String()})
 	}
 	parcels, err := Pack("ledger", all)
 	g.Expect(err).NotTo(HaveOccurred())
