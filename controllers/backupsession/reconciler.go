@@ -89,7 +89,7 @@ func (r *Reconciler) start(ctx context.Context, s *v1alpha1.BackupSession) (time
 
 // run takes a frozen session further: first with what the caches know, and past them where a mover is given up.
 func (r *Reconciler) run(ctx context.Context, s *v1alpha1.BackupSession) (time.Duration, error) {
-	reader := client.Reader(r.Client)
+	reader, live := client.Reader(r.Client), false
 	refused := map[string]*v1alpha1.ResolvedError{}
 	for {
 		in, err := r.observe(ctx, reader, s, refused)
@@ -97,8 +97,8 @@ func (r *Reconciler) run(ctx context.Context, s *v1alpha1.BackupSession) (time.D
 			return 0, err
 		}
 		d := session.Next(in)
-		if d.Verify && reader != r.APIReader {
-			reader = r.APIReader
+		if d.Verify && !live {
+			reader, live = r.APIReader, true
 			continue
 		}
 		if err := r.writeSnapshots(ctx, in, d); err != nil {

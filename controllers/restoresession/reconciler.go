@@ -86,7 +86,7 @@ func (r *Reconciler) start(ctx context.Context, s *v1alpha1.RestoreSession) (tim
 
 // run takes a frozen restore further: first with what the caches know, and past them where the mover is given up.
 func (r *Reconciler) run(ctx context.Context, s *v1alpha1.RestoreSession) (time.Duration, error) {
-	reader := client.Reader(r.Client)
+	reader, live := client.Reader(r.Client), false
 	var refused *v1alpha1.ResolvedError
 	for {
 		in, err := r.observe(ctx, reader, s)
@@ -95,8 +95,8 @@ func (r *Reconciler) run(ctx context.Context, s *v1alpha1.RestoreSession) (time.
 		}
 		in.Refused = refused
 		d := session.NextRestore(in)
-		if d.Verify && reader != r.APIReader {
-			reader = r.APIReader
+		if d.Verify && !live {
+			reader, live = r.APIReader, true
 			// The mover's word is in the session itself.
 			if err := reader.Get(ctx, client.ObjectKeyFromObject(s), s); err != nil {
 				return 0, client.IgnoreNotFound(err)
