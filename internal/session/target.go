@@ -190,7 +190,8 @@ func (r *resolver) ofDaemonSet() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedErr
 	var hosts []v1alpha1.ResolvedHost
 	seen := map[string]bool{}
 	for _, p := range r.podsOf(d.Spec.Selector) {
-		if p.Status.Phase != corev1.PodRunning || seen[p.Spec.NodeName] {
+		// A pod that starts or is being replaced counts, too: its node has data, and a run without it would not say so.
+		if seen[p.Spec.NodeName] {
 			continue
 		}
 		seen[p.Spec.NodeName] = true
@@ -202,7 +203,7 @@ func (r *resolver) ofDaemonSet() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedErr
 		hosts = append(hosts, host)
 	}
 	if len(hosts) == 0 {
-		return nil, fail(v1alpha1.ReasonNoRunningPod, "no pod of DaemonSet/%s runs", d.Name)
+		return nil, fail(v1alpha1.ReasonNoRunningPod, "no node has a pod of DaemonSet/%s", d.Name)
 	}
 	slices.SortFunc(hosts, func(a, b v1alpha1.ResolvedHost) int { return strings.Compare(a.Name, b.Name) })
 	return hosts, nil

@@ -65,6 +65,16 @@ func hostPaths(names ...string) corev1.PodSpec {
 	return podSpec(volumes...)
 }
 
+func inPhase(p corev1.Pod, phase corev1.PodPhase) corev1.Pod {
+	p.Status.Phase = phase
+	return p
+}
+
+func deleted(p corev1.Pod) corev1.Pod {
+	p.DeletionTimestamp = &metav1.Time{}
+	return p
+}
+
 func deployment(spec corev1.PodSpec) *appsv1.Deployment {
 	return &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: "web"},
@@ -256,12 +266,22 @@ func TestResolveHosts(t *testing.T) {
 			want:   []string{"pod-0@: pod-0=data-db-0//base"},
 		},
 
-		"a DaemonSet has a host per node with a running pod": {
+		"a DaemonSet has a host per node with a pod": {
 			target: session.Target{
 				DaemonSet: daemonSet(host), Privileged: true,
 				Pods: []corev1.Pod{pod("agent-y", "node-b", host), pod("agent-x", "node-a", host), pod("agent-z", "node-a", host)},
 			},
 			want: []string{"node-a@node-a: node-a=/var/log", "node-b@node-b: node-b=/var/log"},
+		},
+		"a node whose pod starts or goes is backed up, too": {
+			target: session.Target{
+				DaemonSet: daemonSet(host), Privileged: true,
+				Pods: []corev1.Pod{
+					pod("agent-w", "node-a", host), inPhase(pod("agent-x", "node-b", host), corev1.PodPending),
+					deleted(pod("agent-y", "node-c", host)), inPhase(pod("agent-z", "node-d", host), corev1.PodFailed),
+				},
+			},
+			want: []string{"node-a@node-a: node-a=/var/log", "node-b@node-b: node-b=/var/log", "node-c@node-c: node-c=/var/log"},
 		},
 		"two volumes of a DaemonSet that would be one component": {
 			target: session.Target{
