@@ -58,7 +58,7 @@ func (e *repoEngine) Backup(ctx context.Context, src repository.Source, opt repo
 	defer b.progress.stop()
 	kctx, w, err := e.rep.NewWriter(kctx, repo.WriteSessionOptions{Purpose: "backup", OnUpload: func(n int64) { b.progress.sent.Add(n) }})
 	if err != nil {
-		return repository.Snapshot{}, classify("backup", err)
+		return repository.Snapshot{}, classify("backup", cause(kctx, err))
 	}
 	defer w.Close(kctx)
 	var man *snapshot.Manifest
@@ -69,6 +69,7 @@ func (e *repoEngine) Backup(ctx context.Context, src repository.Source, opt repo
 		man, d, err = b.tree(ctx, kctx, w)
 	}
 	if err != nil {
+		err = cause(kctx, err)
 		// Keep what was uploaded: without an index of it the next run could not reuse it. Best effort.
 		kctx, cancel := context.WithTimeout(kctx, cancelGrace)
 		defer cancel()
@@ -81,7 +82,7 @@ func (e *repoEngine) Backup(ctx context.Context, src repository.Source, opt repo
 		return b.result(man, d), classify("backup", err)
 	}
 	if err := b.commit(kctx, w, man, d); err != nil {
-		return repository.Snapshot{}, classify("backup", err)
+		return repository.Snapshot{}, classify("backup", cause(kctx, err))
 	}
 	return b.result(man, d), nil
 }

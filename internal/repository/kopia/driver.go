@@ -38,6 +38,8 @@ type Driver struct {
 	Now func() time.Time
 	// safety replaces the waiting periods of garbage collection; tests only.
 	safety *maintenance.SafetyParameters
+	// patience replaces listPatience; tests only.
+	patience time.Duration
 	// lstat replaces the look-up of names in a source; tests only.
 	lstat lstatFunc
 }
@@ -73,7 +75,7 @@ func (d Driver) Init(ctx context.Context, r repository.Repository) error {
 // create writes the format blobs and reports whether it did: false means that they were there.
 func (d Driver) create(ctx context.Context, r repository.Repository) (bool, error) {
 	ctx = withLog(ctx, r.Log)
-	_, open := d.storage(r, nil)
+	_, open := d.storage(r, nil, nil)
 	st, err := open(ctx, true)
 	if err != nil {
 		return false, err

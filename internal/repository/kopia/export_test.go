@@ -2,6 +2,7 @@ package kopia
 
 import (
 	"context"
+	"time"
 
 	"github.com/kopia/kopia/repo/maintenance"
 	"github.com/kopia/kopia/snapshot"
@@ -87,6 +88,12 @@ func OpenTwice(ctx context.Context, dir, name string, between func()) (int64, er
 		between()
 	}
 	return w.changed.Load(), nil
+}
+
+// WithPatience sets how long a storage may refuse to list blobs.
+func WithPatience(d Driver, p time.Duration) Driver {
+	d.patience = p
+	return d
 }
 
 // Unfinished returns the ids of what is no complete snapshot.

@@ -1,6 +1,7 @@
 package kopia
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -53,7 +54,7 @@ func (s *handleStorage) ConnectionInfo() blob.ConnectionInfo {
 	return blob.ConnectionInfo{Type: storageType, Config: &handleOptions{Handle: s.handle}}
 }
 
-func (d Driver) storage(r repository.Repository, packs **packReader) (string, storageFunc) {
+func (d Driver) storage(r repository.Repository, packs **packReader, giveUp func(error)) (string, storageFunc) {
 	h := strconv.FormatInt(nextHandle.Add(1), 10)
 	return h, func(ctx context.Context, create bool) (blob.Storage, error) {
 		st, err := openStorage(ctx, r.Storage, create)
@@ -62,6 +63,9 @@ func (d Driver) storage(r repository.Repository, packs **packReader) (string, st
 		}
 		if d.Wrap != nil {
 			st = d.Wrap(st)
+		}
+		if giveUp != nil {
+			st = &listWatch{Storage: st, patience: cmp.Or(d.patience, listPatience), giveUp: giveUp}
 		}
 		p := &packReader{Storage: st}
 		if packs != nil {

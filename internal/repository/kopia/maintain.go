@@ -22,7 +22,7 @@ func (e *repoEngine) Maintain(ctx context.Context, opt repository.MaintainOption
 	}
 	// kopia's lock is a file beside the connection file, thus only good within one machine: the caller holds
 	// a lease. The owner check keeps kopia's own program from running it by itself.
-	return classify("maintain", repo.DirectWriteSession(ctx, e.rep, repo.WriteSessionOptions{Purpose: "maintain"}, func(ctx context.Context, w repo.DirectRepositoryWriter) error {
+	return classify("maintain", cause(ctx, repo.DirectWriteSession(ctx, e.rep, repo.WriteSessionOptions{Purpose: "maintain"}, func(ctx context.Context, w repo.DirectRepositoryWriter) error {
 		return snapshotmaintenance.Run(ctx, w, mode, false, e.safety)
-	}))
+	})))
 }

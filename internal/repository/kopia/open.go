@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/kopia/kopia/repo"
@@ -32,6 +33,8 @@ type repoEngine struct {
 	handle string
 	config string
 	fatal  chan error
+	refuse chan error // the storage refuses to list blobs
+	cancel context.CancelCauseFunc
 	packs  *packReader
 	safety maintenance.SafetyParameters
 	now    func() time.Time
@@ -43,17 +46,30 @@ func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngin
 	if r.WorkDir == "" {
 		return nil, errors.New("open repository: WorkDir is required")
 	}
-	e := &repoEngine{log: r.Log, safety: maintenance.SafetyFull, now: time.Now, fatal: make(chan error, 1), lstat: fstatat}
+	e := &repoEngine{log: r.Log, safety: maintenance.SafetyFull, now: time.Now, fatal: make(chan error, 1), refuse: make(chan error, 1), lstat: fstatat}
+	ctx, e.cancel = context.WithCancelCause(ctx)
 	if d.lstat != nil {
 		e.lstat = d.lstat
 	}
 	if d.safety != nil {
 		e.safety = *d.safety
 	}
-	handle, f := d.storage(r, &e.packs)
+	var opening atomic.Bool
+	opening.Store(true)
+	handle, f := d.storage(r, &e.packs, func(err error) {
+		if opening.Load() {
+			e.cancel(err)
+		}
+		select {
+		case e.refuse <- err:
+		default:
+		}
+	})
 	handles.Store(handle, f)
 	defer func() {
+		opening.Store(false)
 		if err != nil {
+			e.cancel(nil)
 			handles.Delete(handle)
 		}
 	}()
@@ -78,6 +94,7 @@ func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngin
 	rep, err := repo.Open(ctx, config, r.Password, opt)
 	if err != nil {
 		os.Remove(config)
+		err = cause(ctx, err)
 		if errors.Is(err, blob.ErrBlobNotFound) || errors.Is(err, repo.ErrRepositoryNotInitialized) {
 			err = d.whyNotFound(ctx, f, err)
 		}
@@ -151,18 +168,26 @@ func writeConfig(path, handle string, r repository.Repository) error {
 // Close ends the connection and removes what it left in the work directory.
 func (e *repoEngine) Close(ctx context.Context) error {
 	err := e.rep.Close(ctx)
+	e.cancel(nil)
 	handles.Delete(e.handle)
 	os.Remove(e.config)
 	os.Remove(e.config + ".mlock")
 	return classify("close", err)
 }
 
-// ctx adds logging and turns kopia's fatal errors into a cancelation of the operation.
+// ctx adds logging and turns kopia's fatal errors, and a storage that refuses to list blobs, into a cancelation of
+// the operation; cause tells what it was.
 func (e *repoEngine) ctx(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(withLog(ctx, e.log))
+	select {
+	case <-e.refuse: // of an operation before this one
+	default:
+	}
 	go func() {
 		select {
 		case err := <-e.fatal:
+			cancel(err)
+		case err := <-e.refuse:
 			cancel(err)
 		case <-ctx.Done():
 		}

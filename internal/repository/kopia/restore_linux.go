@@ -28,7 +28,7 @@ func (e *repoEngine) Restore(ctx context.Context, id, target string, opt reposit
 	defer e.packs.begin()()
 	_, man, err := e.root(ctx, id)
 	if err != nil {
-		return repository.RestoreResult{}, classify("restore", err)
+		return repository.RestoreResult{}, classify("restore", cause(ctx, err))
 	}
 	fd, err := unix.Open(target, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -39,7 +39,7 @@ func (e *repoEngine) Restore(ctx context.Context, id, target string, opt reposit
 	r := &restorer{e: e, opt: opt, fd: fd, slots: make(chan struct{}, max(1, cmp.Or(opt.Parallel, defaultParallel))), links: map[linkID]*linkState{}}
 	de, err := e.find(ctx, man.RootEntry, opt.Path)
 	if err != nil {
-		return repository.RestoreResult{}, classify("restore", err)
+		return repository.RestoreResult{}, classify("restore", cause(ctx, err))
 	}
 	unix.Fremovexattr(fd, "system.posix_acl_default") // else every new file inherits it; ours comes at the end
 	if de.Type == snapshot.EntryTypeDirectory {

@@ -49,15 +49,15 @@ func (e *repoEngine) list(ctx context.Context, si *snapshot.SourceInfo, tags map
 	ctx, stop := e.ctx(ctx)
 	defer stop()
 	if err := e.rep.Refresh(ctx); err != nil {
-		return nil, classify("list", err)
+		return nil, classify("list", cause(ctx, err))
 	}
 	ids, err := snapshot.ListSnapshotManifests(ctx, e.rep, si, tags)
 	if err != nil {
-		return nil, classify("list", err)
+		return nil, classify("list", cause(ctx, err))
 	}
 	mans, err := snapshot.LoadSnapshots(ctx, e.rep, ids)
 	if err != nil {
-		return nil, classify("list", err)
+		return nil, classify("list", cause(ctx, err))
 	}
 	if len(mans) != len(ids) { // LoadSnapshots logs and drops what it cannot read
 		return nil, &repository.Error{Op: "list", Kind: repository.ErrCorrupt, Err: fmt.Errorf("%d of %d snapshots unreadable", len(ids)-len(mans), len(ids))}
@@ -83,7 +83,7 @@ func parseDetails(m *snapshot.Manifest) (d details) {
 func (e *repoEngine) Delete(ctx context.Context, ids ...string) error {
 	ctx, stop := e.ctx(ctx)
 	defer stop()
-	return classify("delete", repo.WriteSession(ctx, e.rep, repo.WriteSessionOptions{Purpose: "delete"}, func(ctx context.Context, w repo.RepositoryWriter) error {
+	return classify("delete", cause(ctx, repo.WriteSession(ctx, e.rep, repo.WriteSessionOptions{Purpose: "delete"}, func(ctx context.Context, w repo.RepositoryWriter) error {
 		for _, id := range ids {
 			// DeleteManifest deletes any manifest, policies too: look first.
 			if _, err := snapshot.LoadSnapshot(ctx, w, manifest.ID(id)); errors.Is(err, snapshot.ErrSnapshotNotFound) {
@@ -96,5 +96,5 @@ func (e *repoEngine) Delete(ctx context.Context, ids ...string) error {
 			}
 		}
 		return nil
-	}))
+	})))
 }

@@ -91,7 +91,7 @@ func (e *repoEngine) RestoreStream(ctx context.Context, id string, w io.Writer) 
 	defer stop()
 	_, man, err := e.root(ctx, id)
 	if err != nil {
-		return classify("restore", err)
+		return classify("restore", cause(ctx, err))
 	}
 	if !parseDetails(man).Stream {
 		return &repository.Error{Op: "restore", Err: errors.New("not a snapshot of a stream")}
@@ -102,9 +102,9 @@ func (e *repoEngine) RestoreStream(ctx context.Context, id string, w io.Writer) 
 	}
 	rd, err := e.rep.OpenObject(ctx, dm.Entries[0].ObjectID)
 	if err != nil {
-		return classify("restore", err)
+		return classify("restore", cause(ctx, err))
 	}
 	defer rd.Close()
 	_, err = io.CopyBuffer(struct{ io.Writer }{w}, rd, make([]byte, 1<<20))
-	return classify("restore", err)
+	return classify("restore", cause(ctx, err))
 }

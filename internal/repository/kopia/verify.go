@@ -21,11 +21,11 @@ func (e *repoEngine) Verify(ctx context.Context, id string, percent float64) (re
 	var res repository.VerifyResult
 	root, _, err := e.root(ctx, id)
 	if err != nil {
-		return res, classify("verify", err)
+		return res, classify("verify", cause(ctx, err))
 	}
 	blobs, err := blob.ReadBlobMap(ctx, e.rep.BlobReader())
 	if err != nil {
-		return res, classify("verify", err)
+		return res, classify("verify", cause(ctx, err))
 	}
 	v := snapshotfs.NewVerifier(ctx, e.rep, snapshotfs.VerifierOptions{VerifyFilesPercent: percent, Parallelism: defaultParallel, FileQueueLength: 1000, MaxErrors: maxProblems, BlobMap: blobs})
 	r, err := v.InParallel(ctx, func(tw *snapshotfs.TreeWalker) error { return tw.Process(ctx, root, ".") })
@@ -36,7 +36,7 @@ func (e *repoEngine) Verify(ctx context.Context, id string, percent float64) (re
 	if len(res.Problems) > 0 {
 		return res, &repository.Error{Op: "verify", Kind: repository.ErrCorrupt, Err: fmt.Errorf("%d problems, first: %w", r.ErrorCount, r.Errors[0])}
 	}
-	return res, classify("verify", err)
+	return res, classify("verify", cause(ctx, err))
 }
 
 // root loads a snapshot, also one made after Open.

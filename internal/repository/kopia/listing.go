@@ -1,0 +1,68 @@
+package kopia
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/kopia/kopia/repo/blob"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// listPatience is how long a storage may refuse to list blobs.
+const listPatience = time.Minute
+
+// listWatch ends what kopia would try for ever: it repeats a failing listing until its context is canceled, so that
+// a credential without the right to list, or a storage that goes away, would be a backup that never ends.
+type listWatch struct {
+	blob.Storage
+	patience time.Duration
+	giveUp   func(error)
+	mu       sync.Mutex
+	since    time.Time // the first of the failures in a row
+}
+
+// ListBlobs implements blob.Storage. kopia calls it again after an error; giveUp cancels it.
+func (l *listWatch) ListBlobs(ctx context.Context, prefix blob.ID, each func(blob.Metadata) error) error {
+	var ours error
+	err := l.Storage.ListBlobs(ctx, prefix, func(m blob.Metadata) error {
+		ours = each(m)
+		return ours
+	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case err == nil || ours != nil:
+		l.since = time.Time{}
+		return err
+	case ctx.Err() != nil:
+		return err
+	case l.since.IsZero():
+		l.since = time.Now()
+	}
+	if hopeless(err) || time.Since(l.since) >= l.patience {
+		l.giveUp(err)
+	}
+	return err
+}
+
+// hopeless errors do not pass by themselves.
+func hopeless(err error) bool {
+	kind := kindOf(err)
+	for _, k := range []error{repository.ErrAccessDenied, repository.ErrBadCredentials, repository.ErrNoBucket} {
+		if errors.Is(kind, k) {
+			return true
+		}
+	}
+	return false
+}
+
+// cause is why an operation ended: the engine may have canceled it for a reason.
+func cause(ctx context.Context, err error) error {
+	if c := context.Cause(ctx); err != nil && c != nil && !errors.Is(c, context.Canceled) {
+		return c
+	}
+	return err
+}
