@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -18,7 +19,7 @@ import (
 )
 
 // ensureChildren makes the batch's children what policy.Expand says, removes those of targets that are gone, and gives the
-// state of each target.
+// state of each target. What goes wrong with one child holds up no other.
 func (r *Reconciler) ensureChildren(ctx context.Context, batch *v1alpha1.BackupBatch) ([]v1alpha1.BatchTargetStatus, error) {
 	children, err := policy.Expand(batch)
 	if err != nil {
@@ -26,6 +27,7 @@ func (r *Reconciler) ensureChildren(ctx context.Context, batch *v1alpha1.BackupB
 	}
 	wanted := make(map[string]bool, len(children))
 	targets := make([]v1alpha1.BatchTargetStatus, len(children))
+	var errs []error
 	for i := range children {
 		child := &children[i]
 		wanted[child.Name] = true
@@ -36,11 +38,12 @@ func (r *Reconciler) ensureChildren(ctx context.Context, batch *v1alpha1.BackupB
 		targets[i] = v1alpha1.BatchTargetStatus{Name: target.Name, AppRef: target.AppRef, Configuration: child.Name}
 		actual, err := r.ensureChild(ctx, batch, child)
 		if err != nil {
-			return nil, err
+			errs = append(errs, err)
+			continue
 		}
 		targets[i].Phase, targets[i].Reason = stateOf(actual)
 	}
-	return targets, r.removeOthers(ctx, batch, wanted)
+	return targets, kerrors.NewAggregate(append(errs, r.removeOthers(ctx, batch, wanted)))
 }
 
 // ensureChild makes one child what it should be. It is nil where an object that is not the batch's has the child's name;
