@@ -44,6 +44,7 @@ type BackupSessionSpec struct {
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout is at least 1s"
 	BackupTimeout *metav1.Duration `json:"backupTimeout,omitempty"`
 }
 

@@ -57,6 +57,7 @@ type LedgerSpec struct {
 	// +kubebuilder:default="10m"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the interval is at least 1s"
 	Interval metav1.Duration `json:"interval,omitempty"`
 
 	// Selector limits the records to sessions with these labels. The default is all.

@@ -32,17 +32,19 @@ type PolicySyncSpec struct {
 	// +kubebuilder:validation:MaxLength=1024
 	Path string `json:"path,omitempty"`
 
-	// Interval between two looks at the repository.
+	// Interval between two looks at the repository. 0s, which Go programs write where it is not set, is the default.
 	// +optional
 	// +kubebuilder:default="1m"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
+	// +kubebuilder:validation:XValidation:rule="duration(self) == duration('0s') || duration(self) >= duration('1s')",message="the interval is at least 1s"
 	Interval metav1.Duration `json:"interval,omitempty"`
 
 	// RetryInterval is the time to the next try after a fault. The default is spec.interval.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the retry interval is at least 1s"
 	RetryInterval *metav1.Duration `json:"retryInterval,omitempty"`
 
 	// Timeout of one pull, build and apply.
@@ -50,6 +52,7 @@ type PolicySyncSpec struct {
 	// +kubebuilder:default="1m"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout is at least 1s"
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 
 	// Prune deletes what this PolicySync applied earlier and the repository no longer holds. Backup data is never deleted

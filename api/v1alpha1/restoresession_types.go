@@ -53,6 +53,7 @@ type RestoreSessionSpec struct {
 	// +kubebuilder:default="6h"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout is at least 1s"
 	RestoreTimeout *metav1.Duration `json:"restoreTimeout,omitempty"`
 }
 

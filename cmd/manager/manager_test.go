@@ -41,6 +41,7 @@ func TestManager(t *testing.T) {
 		g.Expect(p.end(t)).To(Equal(0))
 	})
 	t.Run("many configurations", manyConfigurations)
+	t.Run("what the API refuses", apiRules)
 	t.Run("what the manager may do", managerRights)
 	t.Run("what a mover may write", moverRights)
 	t.Run("what a trigger may create", triggerRights)

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"io/fs"
+	"maps"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/config"
+)
+
+const (
+	addonInfo      = `{name: pvc-addon, tasks: [{name: logical-backup}]}`
+	repositoryInfo = `{name: r, backend: main, directory: /r, encryptionSecret: {name: enc}}`
+)
+
+// accepted are specs that the API accepts.
+var accepted = map[string]string{
+	"PolicySync":          `{url: "https://git.example.com/policy.git", prune: true}`,
+	"Ledger":              `{url: "https://git.example.com/policy.git", clusterName: one}`,
+	"BackupStorage":       `{storage: {provider: s3, s3: {bucket: backups, secretName: s3}}}`,
+	"Repository":          `{appRef: {kind: PersistentVolumeClaim, name: data}, storageRef: {name: s3}, path: /r, encryptionSecret: {name: enc}}`,
+	"BackupConfiguration": `{target: {kind: PersistentVolumeClaim, name: data}, backends: [{name: main, storageRef: {name: s3}}], sessions: [{name: s, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}`,
+	"BackupBatch":         `{targets: [{name: t, appRef: {kind: PersistentVolumeClaim, name: data}}], backends: [{name: main, storageRef: {name: s3}}], sessions: [{name: s, targets: [{name: t, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}]}`,
+	"BackupSession":       `{invoker: {apiGroup: backup.cairn.dev, kind: BackupConfiguration, name: c}, session: s}`,
+	"Snapshot":            `{snapshotID: "01", repository: r, session: s, backupSession: b, version: v1, appRef: {kind: PersistentVolumeClaim, name: data}}`,
+	"RestoreSession":      `{target: {kind: PersistentVolumeClaim, name: data}, dataSource: {repository: r, snapshot: latest}}`,
+}
+
+const (
+	onlyTargets = "the target is a PersistentVolumeClaim, or a Deployment, StatefulSet or DaemonSet of apiGroup apps"
+	noPassword  = "the url must not hold a password: put it into the Secret that spec.secretRef names"
+	needsKeys   = "an SSH url needs spec.secretRef with the keys identity and known_hosts"
+)
+
+// refused are changes of those specs, by kind, and what the API says of them.
+var refused = map[string]map[string]string{
+	"PolicySync": {
+		`{url: "ssh://git@git.example.com/p"}`:                  needsKeys,
+		`{url: "https://u:p@git.example.com/p"}`:                noPassword,
+		`{ref: {branch: a, tag: b}}`:                            "set only one of branch, tag and commit",
+		`{interval: 999ms}`:                                     "the interval is at least 1s",
+		`{retryInterval: 1ms}`:                                  "the retry interval is at least 1s",
+		`{timeout: 0.5s}`:                                       "the timeout is at least 1s",
+		`{interval: 9999999999h} # no Go program could read it`: "spec.interval",
+	},
+	"Ledger": {
+		`{url: "ssh://git@git.example.com/p"}`:   needsKeys,
+		`{url: "https://u:p@git.example.com/p"}`: noPassword,
+		`{interval: 0s}`:                         "the interval is at least 1s",
+		`{batchWindow: 9s}`:                      "the batch window is at least 10s: Git hosts limit pushes",
+		`{path: /a}`:                             "the path is relative and holds no ..",
+		`{path: a/../..}`:                        "the path is relative and holds no ..",
+	},
+	"BackupStorage": {
+		`{storage: {provider: local}}`: "provider local needs spec.storage.local",
+		`{storage: {s3: null}}`:        "provider s3 needs spec.storage.s3",
+		`{storage: {provider: local, local: {persistentVolumeClaim: {claimName: c}}}}`: "spec.storage.s3 goes with provider s3 only",
+		`{storage: {local: {persistentVolumeClaim: {claimName: c}}}}`:                  "spec.storage.local goes with provider local only",
+		`{storage: {local: {persistentVolumeClaim: {claimName: c}, subPath: a/..}}}`:   "the subPath is relative and holds no ..",
+		`{storage: {s3: {prefix: a/../b}}}`:                                            "the prefix holds no ..",
+		`{storage: {s3: {endpoint: "https://id:key@s3.example.com"}}}`:                 "the endpoint is a URL with scheme, without path and without credentials, for example https://s3.example.com",
+		`{storage: {s3: {endpoint: s3.example.com}}}`:                                  "the endpoint is a URL with scheme, without path and without credentials, for example https://s3.example.com",
+		`{usagePolicy: {allowedNamespaces: {from: Selector}}}`:                         "from: Selector needs a selector",
+	},
+	"Repository": {
+		`{path: a/../b}`: "the path holds no ..",
+		`{path: /./}`:    "the path names a directory, not the storage's root",
+	},
+	"BackupConfiguration": {
+		`{target: {kind: Pod}}`:                               onlyTargets,
+		`{target: {kind: Deployment}}`:                        onlyTargets,
+		`{backends: [{name: other, storageRef: {name: s3}}]}`: "sessions[*].repositories[*].backend must be a name of spec.backends",
+		`{sessions: [{name: s, backupTimeout: 0s, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}`: "the timeout is at least 1s",
+	},
+	"BackupBatch": {
+		`{targets: [{name: t, appRef: {kind: Pod, name: data}}]}`:                                                                            onlyTargets,
+		`{sessions: [{name: s, backupTimeout: 0s, targets: [{name: t, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}]}`: "the timeout is at least 1s",
+	},
+	"BackupSession": {
+		`{invoker: {apiGroup: apps}}`:   "the invoker is a BackupConfiguration or BackupBatch of apiGroup backup.cairn.dev",
+		`{invoker: {kind: PolicySync}}`: "the invoker is a BackupConfiguration or BackupBatch of apiGroup backup.cairn.dev",
+		`{backupTimeout: 10ms}`:         "the timeout is at least 1s",
+	},
+	"RestoreSession": {
+		`{target: {kind: Deployment, apiGroup: apps}}`: "the target of a restore is a PersistentVolumeClaim",
+		`{target: {namespace: other}}`:                 "the target of a restore is in the RestoreSession's namespace: leave the namespace out",
+		`{dataSource: {repository: null}}`:             "snapshot: latest needs a repository",
+		`{restoreTimeout: 0s}`:                         "the timeout is at least 1s",
+	},
+}
+
+// unchanging are the kinds whose spec never changes, with a change and what the API says.
+var unchanging = map[string][2]string{
+	"Repository":     {`{path: /other}`, "a Repository's spec never changes: its data would be left behind. Make another Repository"},
+	"BackupSession":  {`{session: other}`, "a BackupSession's spec never changes: create another one"},
+	"Snapshot":       {`{session: other}`, "a Snapshot's spec never changes"},
+	"RestoreSession": {`{restoreTimeout: 1h}`, "a RestoreSession's spec never changes: create another one"},
+}
+
+// longNames are the kinds whose names become values of labels.
+var longNames = map[string]string{
+	"BackupSession":  "the name of a BackupSession has at most 63 characters",
+	"RestoreSession": "the name of a RestoreSession has at most 63 characters",
+}
+
+// apiRules shows of every rule in the CRDs what it refuses.
+func apiRules(t *testing.T) {
+	g := NewWithT(t)
+	const namespace = "rules"
+	g.Expect(cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
+	shown := map[string]map[string]bool{}
+	for kind, good := range accepted {
+		shown[kind] = map[string]bool{}
+		object := func(change string) *unstructured.Unstructured {
+			spec, edit := map[string]any{}, map[string]any{}
+			g.Expect(yaml.Unmarshal([]byte(good), &spec)).To(Succeed())
+			g.Expect(yaml.Unmarshal([]byte(change), &edit)).To(Succeed(), change)
+			merge(spec, edit)
+			u := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+			u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
+			u.SetNamespace(namespace)
+			u.SetName("a")
+			return u
+		}
+		first := object("{}")
+		g.Expect(cluster.client.Create(t.Context(), first)).To(Succeed(), kind)
+		for change, says := range refused[kind] {
+			shown[kind][says] = true
+			u := object(change)
+			u.SetName("b")
+			g.Expect(cluster.client.Create(t.Context(), u, client.DryRunAll)).To(MatchError(ContainSubstring(says)), "%s %s", kind, change)
+		}
+		if x, ok := unchanging[kind]; ok {
+			shown[kind][x[1]] = true
+			u := object(x[0])
+			u.SetResourceVersion(first.GetResourceVersion())
+			g.Expect(cluster.client.Update(t.Context(), u)).To(MatchError(ContainSubstring(x[1])), kind)
+		}
+		if says, ok := longNames[kind]; ok {
+			shown[kind][says] = true
+			u := object("{}")
+			u.SetName("a234567890123456789012345678901234567890123456789012345678901234")
+			g.Expect(cluster.client.Create(t.Context(), u, client.DryRunAll)).To(MatchError(ContainSubstring(says)), kind)
+		}
+	}
+
+	files, err := fs.Glob(config.CRDs, "crd/bases/*.yaml")
+	g.Expect(err).NotTo(HaveOccurred())
+	for _, file := range files {
+		text, err := fs.ReadFile(config.CRDs, file)
+		g.Expect(err).NotTo(HaveOccurred())
+		var crd apiextensionsv1.CustomResourceDefinition
+		g.Expect(yaml.Unmarshal(text, &crd)).To(Succeed())
+		kind := crd.Spec.Names.Kind
+		for message := range messages(crd.Spec.Versions[0].Schema.OpenAPIV3Schema) {
+			g.Expect(shown[kind]).To(HaveKey(message), "what the rule of %s refuses is shown here", kind)
+		}
+	}
+}
+
+// messages are those of the rules of a schema.
+func messages(s *apiextensionsv1.JSONSchemaProps) map[string]bool {
+	out := map[string]bool{}
+	if s == nil {
+		return out
+	}
+	for _, rule := range s.XValidations {
+		out[rule.Message] = true
+	}
+	for _, p := range s.Properties {
+		maps.Copy(out, messages(&p))
+	}
+	if s.Items != nil {
+		maps.Copy(out, messages(s.Items.Schema))
+	}
+	if s.AdditionalProperties != nil {
+		maps.Copy(out, messages(s.AdditionalProperties.Schema))
+	}
+	return out
+}
+
+// merge changes into as edit says; null removes.
+func merge(into, edit map[string]any) {
+	for key, value := range edit {
+		below, isMap := value.(map[string]any)
+		there, wasMap := into[key].(map[string]any)
+		switch {
+		case value == nil:
+			delete(into, key)
+		case isMap && wasMap:
+			merge(there, below)
+		default:
+			into[key] = value
+		}
+	}
+}
