@@ -1,9 +1,6 @@
 package sessiontest
 
 import (
-	"flag"
-	"runtime"
-	"strconv"
 	"sync"
 	"testing"
 
@@ -21,15 +18,8 @@ type Bed struct {
 	client  client.WithWatch
 }
 
-// Run starts the bed, runs the tests and stops all. Its result is the exit code. Call it from TestMain. More tests run at
-// once than there are processors, unless -parallel says otherwise: most of the time they wait for the API server.
+// Run starts the bed, runs the tests and stops all. Its result is the exit code. Call it from TestMain.
 func (b *Bed) Run(m *testing.M) int {
-	flag.Parse()
-	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
-		if err := parallel.Value.Set(strconv.Itoa(3 * runtime.GOMAXPROCS(0))); err != nil {
-			panic(err)
-		}
-	}
 	return b.Bed.Run(m, func(ctrl.Manager) error { return nil })
 }
 
