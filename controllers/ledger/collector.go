@@ -11,12 +11,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/client-go/tools/record"
-	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/ledger"
@@ -54,7 +51,7 @@ func (c *Collector) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result,
 	var waiting []*ended
 	var errs []error
 	for _, e := range pending {
-		if len(e.ledgers) == 0 {
+		if len(e.ledgers) == 0 && !e.undecided {
 			errs = append(errs, c.release(ctx, e))
 			continue
 		}
@@ -88,8 +85,11 @@ func (c *Collector) match(ctx context.Context, pending []*ended) error {
 			continue
 		}
 		m, err := newMatcher(l)
-		if err != nil {
-			continue // the Reconciler says so on the Ledger
+		if err != nil { // the Reconciler says so on the Ledger; until it is mended, it may mean any object
+			for _, e := range pending {
+				e.undecided = true
+			}
+			continue
 		}
 		for _, e := range pending {
 			if !m.sessions.Matches(labelsOf(e.object)) || e.recordedBy(m.name()) {
@@ -155,13 +155,17 @@ func (c *Collector) store(ctx context.Context, batch []*ended) (held bool, err e
 	}
 	var errs []error
 	for _, e := range batch {
-		switch why := blocked[e]; {
+		why := blocked[e]
+		if why == nil && e.undecided {
+			why = errUndecided
+		}
+		switch {
 		case why == nil:
 			errs = append(errs, c.release(ctx, e))
 		case c.givenUp(e, why): // a Ledger must not keep a namespace from going
-			c.warn([]*ended{e}, nil, "deleted without a record: the outbox takes none")
+			c.warn([]*ended{e}, nil, "deleted without a record: "+whyNone(why))
 			errs = append(errs, c.release(ctx, e))
-		case errors.Is(why, errFull):
+		case errors.Is(why, errFull), errors.Is(why, errUndecided):
 			held = true
 		default:
 			errs = append(errs, why)
@@ -170,11 +174,22 @@ func (c *Collector) store(ctx context.Context, batch []*ended) (held bool, err e
 	return held, kerrors.NewAggregate(unique(errs))
 }
 
-// givenUp says whether an object that is being deleted goes without its record: at once when the outbox is full, after a
-// while when it cannot be written for another reason.
+// errUndecided says that a Ledger has a selector that cannot be read, so that nobody knows whether it wants the record.
+var errUndecided = errors.New("the selector of a Ledger cannot be read")
+
+// whyNone says in an event why there is no record. What the API server said is for the log.
+func whyNone(why error) string {
+	if errors.Is(why, errUndecided) {
+		return errUndecided.Error()
+	}
+	return "the outbox takes none"
+}
+
+// givenUp says whether an object that is being deleted goes without its record: at once when the outbox is full or the
+// selector of a Ledger cannot be read, after a while when the record cannot be written for another reason.
 func (c *Collector) givenUp(e *ended, why error) bool {
 	deleted := e.object.GetDeletionTimestamp()
-	return deleted != nil && (errors.Is(why, errFull) || c.Clock.Now().Sub(deleted.Time) > giveUpAfter)
+	return deleted != nil && (errors.Is(why, errFull) || errors.Is(why, errUndecided) || c.Clock.Now().Sub(deleted.Time) > giveUpAfter)
 }
 
 // errGone says that a Ledger's namespace takes no more objects.
@@ -197,44 +212,6 @@ func (c *Collector) storeFor(ctx context.Context, l *v1alpha1.Ledger, members []
 		return fmt.Errorf("record for Ledger %s: %w", ledgerName(l), err)
 	}
 	return nil
-}
-
-// release takes the finalizer, and nothing else, from the object. The cache is often behind: a Ledger that has nothing to
-// wait for pushes, and writes status.records, before the last object of a batch is released.
-func (c *Collector) release(ctx context.Context, e *ended) error {
-	key, uid := client.ObjectKeyFromObject(e.object), e.object.GetUID()
-	err := c.unhold(ctx, e.object)
-	if apierrors.IsConflict(err) {
-		err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
-			if err := c.APIReader.Get(ctx, key, e.object); err != nil || e.object.GetUID() != uid {
-				return err
-			}
-			return c.unhold(ctx, e.object)
-		})
-	}
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("release %s %s: %w", e.kind, key, err)
-	}
-	return nil
-}
-
-// unhold takes the finalizer from the object as it was read.
-func (c *Collector) unhold(ctx context.Context, o client.Object) error {
-	before, ok := o.DeepCopyObject().(client.Object)
-	if !ok || !controllerutil.RemoveFinalizer(o, v1alpha1.FinalizerRecord) {
-		return nil
-	}
-	return c.Patch(ctx, o, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(c.FieldManager))
-}
-
-func (c *Collector) warn(members []*ended, l *v1alpha1.Ledger, message string) {
-	if l != nil {
-		message = fmt.Sprintf(message, ledgerName(l))
-	}
-	for _, e := range members {
-		logf.Log.WithName("collector").Info(message, "kind", e.kind, "object", client.ObjectKeyFromObject(e.object))
-		c.EventRecorder.Event(e.object, corev1.EventTypeWarning, v1alpha1.ReasonRecordDropped, message)
-	}
 }
 
 // unique drops what is said of every member of a batch but once.

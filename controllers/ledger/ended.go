@@ -28,6 +28,8 @@ type ended struct {
 	at      time.Time
 	records []v1alpha1.RecordStatus
 	ledgers []*v1alpha1.Ledger
+	// undecided says that there is a Ledger with a selector that cannot be read.
+	undecided bool
 }
 
 func (e *ended) recordedBy(ledger string) bool {

@@ -40,8 +40,12 @@ type Outbox struct {
 	reader client.Reader
 	wake   chan event.TypedGenericEvent[*v1alpha1.Ledger]
 
+	// turn is held while parcels are merged, and while one is taken for a push.
+	turn sync.Mutex
+
 	mu    sync.Mutex
 	paths map[types.UID][]string // of the parcels that were read or written, by ConfigMap
+	taken map[types.UID]bool     // parcels that a push has, until they are removed or put back
 }
 
 // NewOutbox reads through reader, which must not be cached.
@@ -49,7 +53,7 @@ func NewOutbox(c client.Client, reader client.Reader) *Outbox {
 	return &Outbox{
 		client: c, reader: reader,
 		wake:  make(chan event.TypedGenericEvent[*v1alpha1.Ledger], 1024),
-		paths: map[types.UID][]string{},
+		paths: map[types.UID][]string{}, taken: map[types.UID]bool{},
 	}
 }
 
@@ -71,7 +75,7 @@ func (o *Outbox) list(ctx context.Context, l *v1alpha1.Ledger) ([]parcel, error)
 	var out []parcel
 	for i := range found.Items {
 		m := found.Items[i].ObjectMeta
-		if !metav1.IsControlledBy(&found.Items[i], l) || m.DeletionTimestamp != nil {
+		if m.DeletionTimestamp != nil {
 			continue
 		}
 		n, _ := strconv.Atoi(m.Annotations[v1alpha1.AnnotationOutboxRecords])
@@ -109,6 +113,8 @@ func (o *Outbox) add(ctx context.Context, l *v1alpha1.Ledger, records []ledger.R
 	if len(records) == 0 {
 		return nil
 	}
+	o.turn.Lock()
+	defer o.turn.Unlock()
 	merged, records, err := o.merge(ctx, l, parcels, records)
 	if err != nil {
 		return err
@@ -132,62 +138,6 @@ func (o *Outbox) add(ctx context.Context, l *v1alpha1.Ledger, records []ledger.R
 	return nil
 }
 
-// known are the paths of all records in the parcels. A parcel is read once: its content never changes.
-func (o *Outbox) known(ctx context.Context, parcels []parcel) (map[string]bool, error) {
-	out := map[string]bool{}
-	for _, p := range parcels {
-		o.mu.Lock()
-		paths, ok := o.paths[p.meta.UID]
-		o.mu.Unlock()
-		if !ok {
-			records, err := o.load(ctx, p)
-			if err != nil && !errors.Is(err, ledger.ErrParcel) {
-				return nil, err
-			}
-			paths = o.remember(p.meta.UID, records)
-		}
-		for _, path := range paths {
-			out[path] = true
-		}
-	}
-	return out, nil
-}
-
-func (o *Outbox) remember(uid types.UID, records []ledger.Record) []string {
-	paths := make([]string, len(records))
-	for i, r := range records {
-		paths[i] = r.Path
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.paths[uid] = paths
-	return paths
-}
-
-// merge adds the records of small parcels to the new ones when there are many of them. The small ones are to be removed
-// after the new ones were written: in between, a record is there twice, which the push notices. Those that are pushed and about
-// to go keep their names, by which they are known.
-func (o *Outbox) merge(ctx context.Context, l *v1alpha1.Ledger, parcels []parcel, records []ledger.Record) ([]parcel, []ledger.Record, error) {
-	small := slices.DeleteFunc(slices.Clone(parcels), func(p parcel) bool {
-		return p.records >= smallParcel || slices.Contains(l.Status.Counted, p.meta.Name)
-	})
-	if len(small) < mergeParcels {
-		return nil, records, nil
-	}
-	var merged []parcel
-	for _, p := range small {
-		more, err := o.load(ctx, p)
-		if errors.Is(err, ledger.ErrParcel) {
-			continue
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-		records, merged = append(records, more...), append(merged, p)
-	}
-	return merged, records, nil
-}
-
 func (o *Outbox) create(ctx context.Context, l *v1alpha1.Ledger, p ledger.Parcel) error {
 	immutable := true
 	cm := &corev1.ConfigMap{
@@ -197,9 +147,7 @@ func (o *Outbox) create(ctx context.Context, l *v1alpha1.Ledger, p ledger.Parcel
 				v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelLedger: policy.LabelValue(l.Name),
 			},
 			Annotations: map[string]string{v1alpha1.AnnotationOutboxRecords: strconv.Itoa(p.Records)},
-			OwnerReferences: []metav1.OwnerReference{
-				*metav1.NewControllerRef(l, v1alpha1.GroupVersion.WithKind(v1alpha1.LedgerKind)),
-			},
+			// No owner: a deletion in the foreground would take the outbox before the Ledger has pushed it.
 		},
 		Immutable:  &immutable,
 		BinaryData: map[string][]byte{ledger.ParcelKey: p.Data},
@@ -207,10 +155,13 @@ func (o *Outbox) create(ctx context.Context, l *v1alpha1.Ledger, p ledger.Parcel
 	err := o.client.Create(ctx, cm)
 	if apierrors.IsAlreadyExists(err) {
 		var there corev1.ConfigMap
-		if err := o.reader.Get(ctx, client.ObjectKeyFromObject(cm), &there); err != nil {
-			return fmt.Errorf("read the outbox: %w", err)
-		}
-		if metav1.IsControlledBy(&there, l) {
+		get := o.reader.Get(ctx, client.ObjectKeyFromObject(cm), &there)
+		switch {
+		case apierrors.IsNotFound(get), get == nil && there.DeletionTimestamp != nil:
+			return fmt.Errorf("write the outbox: ConfigMap %s is being removed", cm.Name) // pushed, most likely: look again
+		case get != nil:
+			return fmt.Errorf("read the outbox: %w", get)
+		case there.Labels[v1alpha1.LabelLedger] == cm.Labels[v1alpha1.LabelLedger]:
 			return nil
 		}
 	}
@@ -230,6 +181,7 @@ func (o *Outbox) remove(ctx context.Context, parcels []parcel) error {
 		}
 		o.mu.Lock()
 		delete(o.paths, p.meta.UID)
+		delete(o.taken, p.meta.UID)
 		o.mu.Unlock()
 	}
 	return nil

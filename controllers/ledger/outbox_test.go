@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -38,7 +39,74 @@ func TestOutboxHoldsARecordOnce(t *testing.T) {
 	var cm corev1.ConfigMap
 	g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: parcels[0].meta.Name}, &cm)).To(Succeed())
 	g.Expect(*cm.Immutable).To(BeTrue())
-	g.Expect(metav1.IsControlledBy(&cm, l)).To(BeTrue())
+	g.Expect(cm.OwnerReferences).To(BeEmpty(), "of a Ledger that is deleted in the foreground, what it owns goes first")
+}
+
+// lateReader reads after something else has happened.
+type lateReader struct {
+	client.Reader
+	before func()
+}
+
+func (r lateReader) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+	r.before()
+	return r.Reader.Get(ctx, key, o, opts...)
+}
+
+// A parcel of the same name that is about to go holds nothing: whoever relies on it would release what is not recorded.
+func TestOutboxReliesOnNoParcelThatGoes(t *testing.T) {
+	t.Parallel()
+	for name, finalizers := range map[string][]string{"it is gone": nil, "it is being deleted": {"example.com/wait"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, w := NewWithT(t), newWorld(t)
+			l := w.ledger("ledger")
+			packed, err := ledger.Pack(l.Name, []ledger.Record{numbered(1)})
+			g.Expect(err).NotTo(HaveOccurred())
+			cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+				Namespace: w.namespace, Name: packed[0].Name, Finalizers: finalizers, Labels: map[string]string{v1alpha1.LabelLedger: l.Name},
+			}}
+			w.create(cm)
+			reader := lateReader{w.client, func() { g.Expect(api.Delete(t.Context(), cm)).To(Succeed()) }}
+			err = NewOutbox(w.client, reader).create(t.Context(), l, packed[0])
+			g.Expect(err).To(MatchError(ContainSubstring("is being removed")))
+			g.Expect(apierrors.IsNotFound(err)).To(BeFalse(), "which means that the namespace is gone")
+		})
+	}
+}
+
+// What is on its way to Git is not merged meanwhile: it would be pushed and counted once more with what it was merged into.
+func TestNothingIsMergedDuringItsPush(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger")
+	w.settle(l)
+	for i := range mergeParcels {
+		g.Expect(w.collector.Outbox.add(t.Context(), l, []ledger.Record{numbered(i)})).To(Succeed())
+	}
+	w.during = func() {
+		w.during = nil
+		g.Expect(w.collector.Outbox.add(t.Context(), l, []ledger.Record{numbered(mergeParcels)})).To(Succeed())
+	}
+	w.pass(11 * time.Second)
+	_, err := w.push(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(w.during).To(BeNil())
+	w.settle(l)
+	g.Expect(w.files("clusters/production/records")).To(HaveLen(mergeParcels + 1))
+	g.Expect(get(w, l).Status.Recorded).To(BeEquivalentTo(mergeParcels + 1))
+
+	// After a push that did not arrive they are merged again.
+	w.down = true
+	for i := range mergeParcels {
+		g.Expect(w.collector.Outbox.add(t.Context(), l, []ledger.Record{numbered(100 + i)})).To(Succeed())
+	}
+	w.pass(time.Hour)
+	_, err = w.push(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(w.parcels()).To(HaveLen(mergeParcels))
+	g.Expect(w.collector.Outbox.add(t.Context(), l, []ledger.Record{numbered(200)})).To(Succeed())
+	g.Expect(w.parcels()).To(HaveLen(1))
 }
 
 func TestOutboxMergesATrickle(t *testing.T) {

@@ -139,7 +139,7 @@ func (r *Reconciler) gather(ctx context.Context, l *v1alpha1.Ledger, parcels []p
 		if len(records) > maxRecords {
 			break
 		}
-		some, err := r.Outbox.load(ctx, p)
+		some, err := r.Outbox.take(ctx, p)
 		if errors.Is(err, ledger.ErrParcel) {
 			err = &fault{
 				reason: v1alpha1.ReasonGitOperationFailed, err: err,
@@ -147,6 +147,7 @@ func (r *Reconciler) gather(ctx context.Context, l *v1alpha1.Ledger, parcels []p
 			}
 		}
 		if err != nil {
+			r.Outbox.putBack(taken)
 			return nil, nil, nil, err
 		}
 		taken = append(taken, p)

@@ -10,6 +10,7 @@ import (
 	fluxcheck "github.com/fluxcd/pkg/runtime/conditions/check"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -154,6 +155,28 @@ func TestSelectors(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(get(w, b).Finalizers).To(BeEmpty())
 	g.Expect(w.parcels()).To(ConsistOf(HavePrefix("both-outbox-")))
+}
+
+// A Ledger whose selector cannot be read may want any object: nothing is let go before it is mended, unless it is deleted.
+func TestUnreadableSelectorLosesNothing(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger", func(l *v1alpha1.Ledger) {
+		l.Spec.Selector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Near"}}}
+	})
+	kept, deleted := w.session("kept"), w.session("deleted")
+	g.Expect(api.Delete(t.Context(), deleted)).To(Succeed())
+	result, err := w.collect()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(result.RequeueAfter).To(Equal(fullRetry))
+	g.Expect(get(w, kept).Finalizers).To(ContainElement(v1alpha1.FinalizerRecord))
+	g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(deleted), deleted))).To(BeTrue())
+	g.Expect(w.seen()).To(And(ContainSubstring(v1alpha1.ReasonRecordDropped), ContainSubstring("selector of a Ledger")))
+	get(w, l).Spec.Selector = nil
+	g.Expect(api.Update(t.Context(), l)).To(Succeed())
+	w.settle(l)
+	g.Expect(get(w, kept).Finalizers).To(BeEmpty())
+	g.Expect(w.files("clusters/production/records")).To(Equal([]string{w.path(kept)}))
 }
 
 func TestServerDownThenUp(t *testing.T) {

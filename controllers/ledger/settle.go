@@ -27,6 +27,12 @@ func (r *Reconciler) push(ctx context.Context, patcher *patch.SerialPatcher, l *
 	if err != nil {
 		return nil, err
 	}
+	written := false
+	defer func() {
+		if !written {
+			r.Outbox.putBack(taken)
+		}
+	}()
 	page, err := r.page(ctx, l)
 	if err != nil {
 		return nil, err
@@ -66,6 +72,7 @@ func (r *Reconciler) push(ctx context.Context, patcher *patch.SerialPatcher, l *
 	if err := r.patch(ctx, patcher, l); err != nil {
 		return nil, err
 	}
+	written = true
 	if err := r.settle(ctx, l, c, result.Commit, taken); err != nil {
 		return nil, err
 	}

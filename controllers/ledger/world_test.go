@@ -51,6 +51,7 @@ type world struct {
 	reconciler *Reconciler
 
 	down      bool                    // the Git server answers 503
+	during    func()                  // happens while a push is under way
 	loseReply bool                    // the next push is taken, and nothing is answered from then on
 	silent    atomic.Bool             // so it is now
 	write     func(before bool) error // is asked before and after each write to the API server
@@ -72,6 +73,9 @@ func newWorld(t testing.TB) *world {
 			if w.down || w.silent.Load() {
 				http.Error(rw, "down", http.StatusServiceUnavailable)
 				return
+			}
+			if w.during != nil && isPush(r) {
+				w.during()
 			}
 			if w.loseReply && isPush(r) {
 				w.lost(next, r)

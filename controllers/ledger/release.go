@@ -1,0 +1,53 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// release takes the finalizer, and nothing else, from the object. The cache is often behind: a Ledger that has nothing to
+// wait for pushes, and writes status.records, before the last object of a batch is released.
+func (c *Collector) release(ctx context.Context, e *ended) error {
+	key, uid := client.ObjectKeyFromObject(e.object), e.object.GetUID()
+	err := c.unhold(ctx, e.object)
+	if apierrors.IsConflict(err) {
+		err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
+			if err := c.APIReader.Get(ctx, key, e.object); err != nil || e.object.GetUID() != uid {
+				return err
+			}
+			return c.unhold(ctx, e.object)
+		})
+	}
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("release %s %s: %w", e.kind, key, err)
+	}
+	return nil
+}
+
+// unhold takes the finalizer from the object as it was read.
+func (c *Collector) unhold(ctx context.Context, o client.Object) error {
+	before, ok := o.DeepCopyObject().(client.Object)
+	if !ok || !controllerutil.RemoveFinalizer(o, v1alpha1.FinalizerRecord) {
+		return nil
+	}
+	return c.Patch(ctx, o, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(c.FieldManager))
+}
+
+func (c *Collector) warn(members []*ended, l *v1alpha1.Ledger, message string) {
+	if l != nil {
+		message = fmt.Sprintf(message, ledgerName(l))
+	}
+	for _, e := range members {
+		logf.Log.WithName("collector").Info(message, "kind", e.kind, "object", client.ObjectKeyFromObject(e.object))
+		c.EventRecorder.Event(e.object, corev1.EventTypeWarning, v1alpha1.ReasonRecordDropped, message)
+	}
+}
