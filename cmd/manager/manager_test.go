@@ -1,9 +1,14 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	"sigs.k8s.io/yaml"
 )
 
 func TestFlags(t *testing.T) {
@@ -22,6 +27,16 @@ func TestFlags(t *testing.T) {
 			g.Expect(p.log.String()).To(ContainSubstring(tt.says))
 		})
 	}
+}
+
+func TestThePodsGraceIsLongerThanTheShutdown(t *testing.T) {
+	g := NewWithT(t)
+	text, err := os.ReadFile(filepath.Join("..", "..", "config", "manager", "deployment.yaml"))
+	g.Expect(err).NotTo(HaveOccurred())
+	var d appsv1.Deployment
+	g.Expect(yaml.Unmarshal(text, &d)).To(Succeed())
+	grace := time.Duration(*d.Spec.Template.Spec.TerminationGracePeriodSeconds) * time.Second
+	g.Expect(grace - shutdownTimeout).To(BeNumerically(">=", 5*time.Second))
 }
 
 func TestManager(t *testing.T) {

@@ -35,6 +35,10 @@ import (
 // name of the manager in events, leases and field managers.
 const name = "cairn-manager"
 
+// shutdownTimeout is how long reconciles that are under way may go on after the signal to stop. It leaves some of the pod's
+// grace period for giving the leadership back: else the next manager waits until it runs out.
+const shutdownTimeout = 15 * time.Second
+
 // run starts the controllers and returns when ctx ends or one of them can't go on.
 func run(ctx context.Context, o *options) error {
 	if err := o.check(); err != nil {
@@ -89,6 +93,7 @@ func newManager(o *options) (ctrl.Manager, error) {
 		LeaseDuration:                 &o.leaderElection.LeaseDuration,
 		RenewDeadline:                 &o.leaderElection.RenewDeadline,
 		RetryPeriod:                   &o.leaderElection.RetryPeriod,
+		GracefulShutdownTimeout:       new(shutdownTimeout),
 		Controller:                    ctrlconfig.Controller{MaxConcurrentReconciles: o.concurrent},
 		Cache:                         cacheOptions(),
 		Client: ctrlclient.Options{Cache: &ctrlclient.CacheOptions{
