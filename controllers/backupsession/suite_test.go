@@ -43,25 +43,22 @@ func reconciler(w *sessiontest.World) *Reconciler {
 // settle reconciles and lets the cluster work until the run ended.
 func (w *world) settle(name string) *v1alpha1.BackupSession {
 	w.T.Helper()
-	var s *v1alpha1.BackupSession
-	w.Settle(name, func() bool {
-		s = w.session(name)
-		return s.Status.Phase.Terminal() && !slices.Contains(s.Finalizers, v1alpha1.FinalizerCancel)
-	})
+	s := &v1alpha1.BackupSession{}
+	w.Settle(name, s, func() bool { return s.Status.Phase.Terminal() })
 	return s
 }
 
 func (w *world) session(name string) *v1alpha1.BackupSession {
 	w.T.Helper()
 	s := &v1alpha1.BackupSession{}
-	w.Expect(w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: name}, s)).To(Succeed())
+	w.Get(name, s)
 	return s
 }
 
 func (w *world) snapshot(name string) *v1alpha1.Snapshot {
 	w.T.Helper()
 	s := &v1alpha1.Snapshot{}
-	w.Expect(w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: name}, s)).To(Succeed())
+	w.Get(name, s)
 	return s
 }
 

@@ -2,14 +2,11 @@ package restoresession
 
 import (
 	"os"
-	"slices"
 	"testing"
 	"time"
 
-	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -87,18 +84,15 @@ func reconciler(w *sessiontest.World) *Reconciler {
 // settle reconciles and lets the cluster work until the restore ended.
 func (w *world) settle(name string) *v1alpha1.RestoreSession {
 	w.T.Helper()
-	var s *v1alpha1.RestoreSession
-	w.Settle(name, func() bool {
-		s = w.session(name)
-		return s.Status.Phase.Terminal() && !slices.Contains(s.Finalizers, v1alpha1.FinalizerCancel)
-	})
+	s := &v1alpha1.RestoreSession{}
+	w.Settle(name, s, func() bool { return s.Status.Phase.Terminal() })
 	return s
 }
 
 func (w *world) session(name string) *v1alpha1.RestoreSession {
 	w.T.Helper()
 	s := &v1alpha1.RestoreSession{}
-	w.Expect(w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: name}, s)).To(Succeed())
+	w.Get(name, s)
 	return s
 }
 
@@ -106,7 +100,7 @@ func (w *world) session(name string) *v1alpha1.RestoreSession {
 func (w *world) stamp() string {
 	w.T.Helper()
 	var claim corev1.PersistentVolumeClaim
-	w.Expect(w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: "target"}, &claim)).To(Succeed())
+	w.Get("target", &claim)
 	return claim.Annotations[v1alpha1.AnnotationRestored]
 }
 

@@ -11,7 +11,10 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
 // World is a namespace with a storage in another one, and a reconciler that is driven by hand.
@@ -61,17 +64,25 @@ func (w *World) Reconcile(name string) ctrl.Result {
 	return result
 }
 
-// Settle reconciles a session and lets the cluster work until ended says so.
-func (w *World) Settle(name string, ended func() bool) {
+// Settle reconciles the session of this name and lets the cluster work until it has ended, as ended says of s, which is
+// read into, and was let go.
+func (w *World) Settle(name string, s client.Object, ended func() bool) {
 	w.T.Helper()
 	for range 50 {
 		w.Reconcile(name)
 		w.Cluster()
-		if ended() {
+		w.Get(name, s)
+		if ended() && !controllerutil.ContainsFinalizer(s, v1alpha1.FinalizerCancel) {
 			return
 		}
 	}
-	w.T.Fatalf("%s did not end", name)
+	w.T.Fatalf("%s did not end: %+v", name, s)
+}
+
+// Get reads the object of this name into o.
+func (w *World) Get(name string, o client.Object) {
+	w.T.Helper()
+	w.Expect(w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: name}, o)).To(gomega.Succeed())
 }
 
 // Cluster lets the cluster work once: see the function of this name.
