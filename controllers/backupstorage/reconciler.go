@@ -68,14 +68,14 @@ func (r *Reconciler) reconcile(ctx context.Context, storage *v1alpha1.BackupStor
 		return ctrl.Result{}, err
 	}
 	if elder != nil {
-		stall(storage, v1alpha1.ReasonStorageTaken, fmt.Sprintf(
+		statusOf(storage).Stalled(v1alpha1.ReasonStorageTaken, fmt.Sprintf(
 			"BackupStorage %s/%s has this place already: use that one, or another prefix", elder.Namespace, elder.Name))
 		return ctrl.Result{}, nil
 	}
 	digest, err := r.digest(ctx, storage)
 	if reason, message, ok := access.ReasonOf(err); ok {
 		conditions.MarkFalse(storage, v1alpha1.ConditionBackendSecretFound, reason, "%s", message)
-		notReady(storage, reason, message)
+		statusOf(storage).NotReady(reason, message)
 		return ctrl.Result{RequeueAfter: missingInterval}, nil
 	}
 	if err != nil {
@@ -104,22 +104,17 @@ func (r *Reconciler) initialise(ctx context.Context, storage *v1alpha1.BackupSto
 		if err := runner.Clean(ctx, request); err != nil {
 			return ctrl.Result{}, err
 		}
-		ready(storage)
+		statusOf(storage).Ready()
 		return r.later(storage), nil
 	}
 	progress, err := runner.Run(ctx, request)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	switch progress.State {
-	case task.StateSucceeded:
+	statusOf(storage).Follow(progress)
+	if progress.State == task.StateSucceeded {
 		storage.Status.InitializedSpec = digest
-		ready(storage)
 		return r.later(storage), nil
-	case task.StateFailed:
-		failed(storage, progress.Reason, progress.Message)
-	default:
-		progressing(storage)
 	}
 	return ctrl.Result{RequeueAfter: progress.After}, nil
 }

@@ -28,12 +28,12 @@ func (r *Reconciler) initialise(ctx context.Context, repository *v1alpha1.Reposi
 		if err := runner.Clean(ctx, request); err != nil {
 			return ctrl.Result{}, err
 		}
-		ready(repository)
+		statusOf(repository).Ready()
 		return ctrl.Result{}, nil
 	}
 	credential, err := access.Digest(ctx, r.APIReader, repository.Namespace, storage, repository.Spec.EncryptionSecret)
 	if reason, message, ok := access.ReasonOf(err); ok {
-		notReady(repository, reason, message)
+		statusOf(repository).NotReady(reason, message)
 		return ctrl.Result{RequeueAfter: missingInterval}, nil
 	}
 	if err != nil {
@@ -49,15 +49,10 @@ func (r *Reconciler) initialise(ctx context.Context, repository *v1alpha1.Reposi
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	switch progress.State {
-	case task.StateSucceeded:
+	statusOf(repository).Follow(progress)
+	if progress.State == task.StateSucceeded {
 		repository.Status.InitializedSpec = place
-		ready(repository)
 		return ctrl.Result{}, nil
-	case task.StateFailed:
-		failed(repository, progress.Reason, progress.Message)
-	default:
-		progressing(repository)
 	}
 	return ctrl.Result{RequeueAfter: progress.After}, nil
 }

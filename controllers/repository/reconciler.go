@@ -57,7 +57,7 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 		return ctrl.Result{}, err
 	}
 	if _, err := layout.NormalizeDirectory(repository.Spec.Path); err != nil {
-		stall(repository, v1alpha1.ReasonInvalidPath, err.Error()+": make another Repository")
+		statusOf(repository).Stalled(v1alpha1.ReasonInvalidPath, err.Error()+": make another Repository")
 		return ctrl.Result{}, nil
 	}
 	elder, err := directories.Elder(ctx, r.Client, repository)
@@ -65,12 +65,12 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 		return ctrl.Result{}, err
 	}
 	if elder != nil {
-		stall(repository, v1alpha1.ReasonDirectoryTaken, directory.Taken(repository, elder)+": make another Repository in another directory")
+		statusOf(repository).Stalled(v1alpha1.ReasonDirectoryTaken, directory.Taken(repository, elder)+": make another Repository in another directory")
 		return ctrl.Result{}, nil
 	}
 	storage, err := r.storage(ctx, repository)
 	if reason, message, ok := access.ReasonOf(err); ok {
-		notReady(repository, reason, message)
+		statusOf(repository).NotReady(reason, message)
 		return ctrl.Result{}, nil // the storage and the namespace are watched
 	}
 	if err != nil {
