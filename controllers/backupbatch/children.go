@@ -127,15 +127,18 @@ func (r *Reconciler) removeOthers(ctx context.Context, batch *v1alpha1.BackupBat
 	return nil
 }
 
-// stateOf is the phase of a target and the reason why it is not ready.
+// stateOf is the phase of a target and the reason why it is not ready. A child's condition is written before its phase: where
+// they differ, the phase is on its way.
 func stateOf(child *v1alpha1.BackupConfiguration) (phase, reason string) {
 	switch {
 	case child == nil:
 		return v1alpha1.PhaseInvalid, v1alpha1.ReasonNameConflict
 	case !child.DeletionTimestamp.IsZero(), child.Status.ObservedGeneration != child.Generation, child.Status.Phase == "":
 		return v1alpha1.PhaseNotReady, v1alpha1.ReasonProgressing
+	case conditions.IsReady(child) != (child.Status.Phase == v1alpha1.PhaseReady):
+		return v1alpha1.PhaseNotReady, v1alpha1.ReasonProgressing
 	case conditions.IsReady(child):
-		return child.Status.Phase, ""
+		return v1alpha1.PhaseReady, ""
 	default:
 		return child.Status.Phase, conditions.GetReason(child, meta.ReadyCondition)
 	}

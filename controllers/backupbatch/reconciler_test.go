@@ -266,3 +266,27 @@ func TestStatusIsPutRight(t *testing.T) {
 	bed.EditStatus(t, batch, func() { batch.Status.Phase = v1alpha1.PhaseNotReady })
 	bed.ExpectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 }
+
+func TestATargetIsNeverReadyWithAReasonNorUnreadyWithoutOne(t *testing.T) {
+	for name, tc := range map[string]struct {
+		phase         string
+		ready         bool
+		wanted, cause string
+	}{
+		"ready":                               {v1alpha1.PhaseReady, true, v1alpha1.PhaseReady, ""},
+		"not ready":                           {v1alpha1.PhaseNotReady, false, v1alpha1.PhaseNotReady, v1alpha1.ReasonTargetNotFound},
+		"ready, and its phase on its way":     {v1alpha1.PhaseNotReady, true, v1alpha1.PhaseNotReady, v1alpha1.ReasonProgressing},
+		"no longer, and its phase on its way": {v1alpha1.PhaseReady, false, v1alpha1.PhaseNotReady, v1alpha1.ReasonProgressing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			child := &v1alpha1.BackupConfiguration{Status: v1alpha1.BackupConfigurationStatus{Phase: tc.phase}}
+			if tc.ready {
+				conditions.MarkTrue(child, meta.ReadyCondition, v1alpha1.ReasonReady, "ready")
+			} else {
+				conditions.MarkFalse(child, meta.ReadyCondition, v1alpha1.ReasonTargetNotFound, "absent")
+			}
+			phase, reason := stateOf(child)
+			NewWithT(t).Expect([]string{phase, reason}).To(Equal([]string{tc.wanted, tc.cause}))
+		})
+	}
+}
