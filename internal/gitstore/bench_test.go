@@ -63,12 +63,15 @@ func generate(r *remote, n, commits int) {
 }
 
 // benchRemote has n records in as many commits as a Ledger would have made of
-// them at a hundred a commit.
+// them at a hundred a commit, packed as a forge keeps a repository.
 func benchRemote(b *testing.B, n int) *remote {
 	b.Helper()
 	r := newRemote(b, lazyAll)
 	start := time.Now()
 	generate(r, n, max(1, n/100))
+	r.git("repack", "-adbq")
+	r.git("commit-graph", "write", "--reachable")
+	r.git("pack-refs", "--all")
 	b.Logf("%d records made in %s", n, time.Since(start).Round(time.Second))
 	return r
 }
