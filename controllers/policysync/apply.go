@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -29,7 +30,7 @@ func (a *applier) apply(ctx context.Context, objects []build.Object, live liveOb
 	var namespaces, rest []*unstructured.Unstructured
 	for _, o := range objects {
 		u := o.Unstructured
-		if stageOf(u) == 0 {
+		if stageOf(u.GroupVersionKind()) == 0 {
 			namespaces = append(namespaces, u)
 		} else {
 			rest = append(rest, u)
@@ -52,7 +53,8 @@ func (a *applier) apply(ctx context.Context, objects []build.Object, live liveOb
 
 // applySet applies what changed since it was applied the last time, and adds the new state of all to after.
 func (a *applier) applySet(ctx context.Context, set []*unstructured.Unstructured, live liveObjects, after map[key]fingerprint) (int, error) {
-	p := &planner{Client: a.client, live: live, parallel: a.parallel(), encoded: make(map[key][]byte, len(set))}
+	wanted := make(map[key][sha256.Size]byte, len(set))
+	p := &planner{Client: a.client, live: live, parallel: a.parallel(), encoded: make(map[key][]byte, len(set)), wanted: wanted}
 	manager := ssa.NewResourceManager(p, nil, owner)
 	manager.SetConcurrency(a.parallel())
 	manager.SetOwnerLabels(set, a.obj.Name, a.obj.Namespace)
@@ -60,7 +62,6 @@ func (a *applier) applySet(ctx context.Context, set []*unstructured.Unstructured
 		return 0, fmt.Errorf("normalise objects: %w", err)
 	}
 	before, _ := a.applied.get(client.ObjectKeyFromObject(a.obj))
-	wanted := make(map[key][sha256.Size]byte, len(set))
 	var changed []*unstructured.Unstructured
 	for _, u := range set {
 		data, err := json.Marshal(u.Object)
@@ -90,7 +91,7 @@ func (a *applier) applySet(ctx context.Context, set []*unstructured.Unstructured
 		}
 	}
 	for _, w := range p.writes {
-		after[w.key] = fingerprintOf(wanted[w.key], w.answer)
+		after[w.key] = w.after
 	}
 	return len(p.writes), nil
 }
@@ -101,6 +102,7 @@ type planner struct {
 	client.Client
 	live     liveObjects
 	encoded  map[key][]byte // what is applied
+	wanted   map[key][sha256.Size]byte
 	parallel int
 
 	mu     sync.Mutex
@@ -109,9 +111,8 @@ type planner struct {
 
 type write struct {
 	key
-	object  *unstructured.Unstructured
 	options []client.PatchOption
-	answer  *metav1.PartialObjectMetadata
+	after   fingerprint
 }
 
 // Get returns the object as it was read at the beginning of the pass.
@@ -144,7 +145,7 @@ func (p *planner) Patch(ctx context.Context, object client.Object, patch client.
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.writes = append(p.writes, &write{key: k, object: u, options: opts})
+	p.writes = append(p.writes, &write{key: k, options: opts})
 	return nil
 }
 
@@ -163,13 +164,15 @@ func (p *planner) send(ctx context.Context) error {
 		g, ctx := errgroup.WithContext(ctx)
 		g.SetLimit(p.parallel)
 		for _, w := range p.writes {
-			if stageOf(w.object) != stage {
+			if stageOf(w.gvk) != stage {
 				continue
 			}
-			g.Go(func() (err error) {
-				if w.answer, err = p.apply(ctx, w.key, w.options); err != nil {
-					return &objectError{w.object, err}
+			g.Go(func() error {
+				answer, err := p.apply(ctx, w.key, w.options)
+				if err != nil {
+					return &objectError{w.key, err}
 				}
+				w.after = fingerprintOf(p.wanted[w.key], answer)
 				return nil
 			})
 		}
@@ -183,8 +186,8 @@ func (p *planner) send(ctx context.Context) error {
 // stages is the number of stages: Namespaces, what else Kubernetes has, what policy refers to, policy.
 const stages = 4
 
-func stageOf(u *unstructured.Unstructured) int {
-	switch gvk := u.GroupVersionKind(); {
+func stageOf(gvk schema.GroupVersionKind) int {
+	switch {
 	case gvk.Group == "" && gvk.Kind == "Namespace":
 		return 0
 	case gvk.Group != v1alpha1.Group:
@@ -197,13 +200,13 @@ func stageOf(u *unstructured.Unstructured) int {
 
 // objectError is a refusal of an object by the API server.
 type objectError struct {
-	object *unstructured.Unstructured
-	err    error
+	key
+	err error
 }
 
 // Error names the object.
 func (e *objectError) Error() string {
-	return fmt.Sprintf("apply %s/%s/%s: %s", e.object.GetKind(), e.object.GetNamespace(), e.object.GetName(), e.err)
+	return fmt.Sprintf("apply %s/%s/%s: %s", e.gvk.Kind, e.Namespace, e.Name, e.err)
 }
 
 // Unwrap is the API server's error.
@@ -211,19 +214,19 @@ func (e *objectError) Unwrap() error { return e.err }
 
 // where is "<file>:<line>: " of the object that an error is about, or empty.
 func where(err error, objects []build.Object) string {
-	var about *unstructured.Unstructured
+	var about key
 	var dry *ssaerrors.DryRunErr
 	var ours *objectError
 	switch {
 	case errors.As(err, &dry):
-		about = dry.InvolvedObject()
+		about = keyOf(dry.InvolvedObject())
 	case errors.As(err, &ours):
-		about = ours.object
+		about = ours.key
 	default:
 		return ""
 	}
 	for _, o := range objects {
-		if keyOf(o.Unstructured) == keyOf(about) {
+		if keyOf(o.Unstructured) == about {
 			return fmt.Sprintf("%s:%d: ", o.File, o.Line("metadata.name"))
 		}
 	}

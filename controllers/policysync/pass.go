@@ -128,6 +128,7 @@ func (s *run) build(ctx context.Context, o origin) (*build.Result, *fault) {
 		Lookup:    s.lookup(ctx),
 	})
 	if err == nil {
+		built.Release()
 		return built, nil
 	}
 	var found *build.Error

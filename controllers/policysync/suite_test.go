@@ -137,7 +137,7 @@ func newRoom(t testing.TB, change ...func(*v1alpha1.PolicySync)) *room {
 	}
 	r.sync = &v1alpha1.PolicySync{
 		ObjectMeta: metav1.ObjectMeta{Name: "policy", Namespace: r.namespace},
-		Spec:       v1alpha1.PolicySyncSpec{URL: r.server.HTTPAddress() + "/policy.git", Path: "./policy", Prune: true},
+		Spec:       v1alpha1.PolicySyncSpec{URL: r.server.HTTPAddress() + "/policy.git", Path: "./policy", Prune: true, Interval: metav1.Duration{Duration: time.Minute}},
 	}
 	for _, f := range change {
 		f(r.sync)

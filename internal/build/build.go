@@ -46,11 +46,26 @@ type Object struct {
 	Document int
 
 	node *yaml.Node
+	line int // of the name, once node is given up
 }
 
 // Line is the line of a field path such as spec.sessions[0].name in the object's file, or that of the nearest field around
 // it. It is 0 where the object was generated.
-func (o Object) Line(field string) int { return lineOf(o.node, field) }
+func (o Object) Line(field string) int {
+	if o.node == nil {
+		return o.line
+	}
+	return lineOf(o.node, field)
+}
+
+// Release gives up what only lines are told from, which is more than the objects themselves. From then on Line is that of an
+// object's name.
+func (r *Result) Release() {
+	for i := range r.Objects {
+		o := &r.Objects[i]
+		o.line, o.node = o.Line("metadata.name"), nil
+	}
+}
 
 // Build reads the directory or file at path below root, which is where nothing may lead out of. With a kustomization in
 // the directory kustomize builds it; else all .yaml and .yml files in it and below are read, except in folders whose names

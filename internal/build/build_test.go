@@ -38,6 +38,10 @@ func TestPlainDirectory(t *testing.T) {
 	g.Expect(result.Objects[1].Unstructured.Object).NotTo(HaveKey("status"))
 	g.Expect(result.Objects[1].Line("spec.storage.provider")).To(Equal(18))
 	g.Expect(result.Objects[2].Line("spec.sessions[0].nothing.here")).To(Equal(11))
+	for range 2 {
+		result.Release()
+		g.Expect(result.Objects[1].Line("spec.storage.provider")).To(Equal(15), "the line of the name")
+	}
 }
 
 func TestWhatTheServerSetsIsLeftOut(t *testing.T) {
