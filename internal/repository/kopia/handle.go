@@ -1,7 +1,6 @@
 package kopia
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -54,7 +53,7 @@ func (s *handleStorage) ConnectionInfo() blob.ConnectionInfo {
 	return blob.ConnectionInfo{Type: storageType, Config: &handleOptions{Handle: s.handle}}
 }
 
-func (d Driver) storage(r repository.Repository, packs **packReader, giveUp func(error)) (string, storageFunc) {
+func (d Driver) storage(r repository.Repository, packs **packReader, watch func(blob.Storage) blob.Storage) (string, storageFunc) {
 	h := strconv.FormatInt(nextHandle.Add(1), 10)
 	return h, func(ctx context.Context, create bool) (blob.Storage, error) {
 		st, err := openStorage(ctx, r.Storage, create)
@@ -64,8 +63,8 @@ func (d Driver) storage(r repository.Repository, packs **packReader, giveUp func
 		if d.Wrap != nil {
 			st = d.Wrap(st)
 		}
-		if giveUp != nil {
-			st = &listWatch{Storage: st, patience: cmp.Or(d.patience, listPatience), giveUp: giveUp}
+		if watch != nil {
+			st = watch(st)
 		}
 		p := &packReader{Storage: st}
 		if packs != nil {

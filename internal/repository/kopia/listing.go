@@ -19,6 +19,7 @@ const listPatience = time.Minute
 type listWatch struct {
 	blob.Storage
 	patience time.Duration
+	now      func() time.Time
 	giveUp   func(error)
 	mu       sync.Mutex
 	since    time.Time // the first of the failures in a row
@@ -40,9 +41,9 @@ func (l *listWatch) ListBlobs(ctx context.Context, prefix blob.ID, each func(blo
 	case ctx.Err() != nil:
 		return err
 	case l.since.IsZero():
-		l.since = time.Now()
+		l.since = l.now()
 	}
-	if hopeless(err) || time.Since(l.since) >= l.patience {
+	if hopeless(err) || l.now().Sub(l.since) >= l.patience {
 		l.giveUp(err)
 	}
 	return err

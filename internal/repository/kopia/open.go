@@ -35,6 +35,7 @@ type repoEngine struct {
 	fatal  chan error
 	refuse chan error // the storage refuses to list blobs
 	cancel context.CancelCauseFunc
+	opened atomic.Bool
 	packs  *packReader
 	safety maintenance.SafetyParameters
 	now    func() time.Time
@@ -46,28 +47,14 @@ func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngin
 	if r.WorkDir == "" {
 		return nil, errors.New("open repository: WorkDir is required")
 	}
-	e := &repoEngine{log: r.Log, safety: maintenance.SafetyFull, now: time.Now, fatal: make(chan error, 1), refuse: make(chan error, 1), lstat: fstatat}
+	e := d.engine(r)
 	ctx, e.cancel = context.WithCancelCause(ctx)
-	if d.lstat != nil {
-		e.lstat = d.lstat
-	}
-	if d.safety != nil {
-		e.safety = *d.safety
-	}
-	var opening atomic.Bool
-	opening.Store(true)
-	handle, f := d.storage(r, &e.packs, func(err error) {
-		if opening.Load() {
-			e.cancel(err)
-		}
-		select {
-		case e.refuse <- err:
-		default:
-		}
+	handle, f := d.storage(r, &e.packs, func(st blob.Storage) blob.Storage {
+		return &listWatch{Storage: st, patience: cmp.Or(d.patience, listPatience), now: e.now, giveUp: e.giveUp}
 	})
 	handles.Store(handle, f)
 	defer func() {
-		opening.Store(false)
+		e.opened.Store(true)
 		if err != nil {
 			e.cancel(nil)
 			handles.Delete(handle)
@@ -89,7 +76,7 @@ func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngin
 		},
 	}
 	if d.Now != nil {
-		e.now, opt.TimeNowFunc = d.Now, d.Now
+		opt.TimeNowFunc = d.Now
 	}
 	rep, err := repo.Open(ctx, config, r.Password, opt)
 	if err != nil {
@@ -107,6 +94,32 @@ func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngin
 	}
 	e.rep = dr
 	return e, nil
+}
+
+// engine is one that is not connected yet.
+func (d Driver) engine(r repository.Repository) *repoEngine {
+	e := &repoEngine{log: r.Log, safety: maintenance.SafetyFull, now: time.Now, fatal: make(chan error, 1), refuse: make(chan error, 1), lstat: fstatat}
+	if d.lstat != nil {
+		e.lstat = d.lstat
+	}
+	if d.safety != nil {
+		e.safety = *d.safety
+	}
+	if d.Now != nil {
+		e.now = d.Now
+	}
+	return e
+}
+
+// giveUp ends what waits for a storage that refuses to list blobs.
+func (e *repoEngine) giveUp(err error) {
+	if !e.opened.Load() {
+		e.cancel(err)
+	}
+	select {
+	case e.refuse <- err:
+	default:
+	}
 }
 
 // whyNotFound tells a missing bucket from a missing repository: kopia's S3 client maps both 404s to "blob not

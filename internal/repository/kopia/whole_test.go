@@ -79,6 +79,7 @@ func TestAnUnfinishedSnapshotIsNone(t *testing.T) {
 func TestNamesThatCannotBeFound(t *testing.T) {
 	t.Parallel()
 	setup := func(t *testing.T, lstat func(src, name string) error) (repository.Snapshot, error) {
+		t.Helper()
 		src := t.TempDir()
 		enginetest.Tree(t, src, 5)
 		d := kopia.WithLstat(kopia.Driver{}, func(name string) error { return lstat(filepath.Join(src, "dir0"), name) })
