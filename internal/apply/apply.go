@@ -14,8 +14,8 @@ import (
 )
 
 // Object applies obj, without its status, under the field manager and takes over the fields that it sets. Where obj has a
-// UID, an object of another UID is left alone and the error is a conflict; so is a deleted one. Afterwards obj is what the
-// API server has.
+// UID, an object of another UID is left alone and the error is Invalid, and a deleted one stays deleted and the error is a
+// Conflict. Afterwards obj is what the API server has.
 func Object(ctx context.Context, c client.Client, manager string, obj client.Object) error {
 	gvk, err := apiutil.GVKForObject(obj, c.Scheme())
 	if err != nil {
