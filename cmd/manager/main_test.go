@@ -93,7 +93,7 @@ func install(t testing.TB) {
 		}
 		g.Eventually(func() error { // an object of a kind that was made just now
 			return cluster.client.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(u), client.FieldOwner("kubectl"))
-		}, "30s", "100ms").Should(Succeed(), "%s %s", u.GetKind(), u.GetName())
+		}, "60s", "100ms").Should(Succeed(), "%s %s", u.GetKind(), u.GetName())
 	}
 	g.Expect(crds).NotTo(BeEmpty())
 }

@@ -51,8 +51,8 @@ func TestManager(t *testing.T) {
 	t.Run("with its own rights it leads, is healthy and shows metrics", func(t *testing.T) {
 		g := NewWithT(t)
 		p := begin(t, kubeconfig(t, false), "--enable-leader-election")
-		g.Eventually(func() (string, error) { return p.get(t.Context(), p.health, "/readyz") }, "30s", "100ms").Should(ContainSubstring("ok"))
-		g.Eventually(func() (string, error) { return p.get(t.Context(), p.metrics, "/metrics") }, "30s", "100ms").Should(ContainSubstring(`leader_election_master_status{name="cairn-manager"} 1`))
+		g.Eventually(func() (string, error) { return p.get(t.Context(), p.health, "/readyz") }, "60s", "100ms").Should(ContainSubstring("ok"))
+		g.Eventually(func() (string, error) { return p.get(t.Context(), p.metrics, "/metrics") }, "60s", "100ms").Should(ContainSubstring(`leader_election_master_status{name="cairn-manager"} 1`))
 		g.Expect(p.end(t)).To(Equal(0))
 	})
 	t.Run("many configurations", manyConfigurations)

@@ -120,9 +120,9 @@ func moverRights(t *testing.T) {
 				return mover.Status().Patch(t.Context(), snapshot.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(tt.patch)), client.DryRunAll)
 			}
 			if tt.denied == "" {
-				g.Eventually(try, "20s", "100ms").Should(Succeed(), "the rights are in force")
+				g.Eventually(try, "60s", "100ms").Should(Succeed(), "the rights are in force")
 			} else {
-				g.Eventually(try, "20s", "100ms").Should(MatchError(ContainSubstring(tt.denied)), "the policy is in force")
+				g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring(tt.denied)), "the policy is in force")
 			}
 		})
 	}
@@ -172,9 +172,9 @@ func triggerRights(t *testing.T) {
 			}
 			try := func() error { return trigger.Create(t.Context(), session.DeepCopy(), client.DryRunAll) }
 			if tt.denied == "" {
-				g.Eventually(try, "20s", "100ms").Should(Succeed(), "the rights are in force")
+				g.Eventually(try, "60s", "100ms").Should(Succeed(), "the rights are in force")
 			} else {
-				g.Eventually(try, "20s", "100ms").Should(MatchError(ContainSubstring(tt.denied)), "the policy is in force")
+				g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring(tt.denied)), "the policy is in force")
 			}
 		})
 	}

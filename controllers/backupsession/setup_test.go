@@ -32,9 +32,9 @@ func TestAManagerRunsABatch(t *testing.T) {
 
 	w.run(v1alpha1.BackupBatchKind, "shop", "run")
 	phase := func() string { return summary(w.session("run"))[0] }
-	w.Eventually(phase).WithTimeout(20*time.Second).Should(Equal("Pending/RepositoryNotReady"), "a repository is not ready")
+	w.Eventually(phase).WithTimeout(time.Minute).Should(Equal("Pending/RepositoryNotReady"), "a repository is not ready")
 	bed.EditStatus(t, repo, func() { repo.Status.Phase = v1alpha1.PhaseReady })
-	w.Eventually(func() int { return len(w.Jobs()) }).WithTimeout(5*time.Second).Should(Equal(4), "it became ready, which wakes the run at once")
+	w.Eventually(func() int { return len(w.Jobs()) }).WithTimeout(9*time.Second).Should(Equal(4), "it became ready, which wakes the run: by itself it looks after ten seconds")
 
 	// A mover that reports progress while the controller writes, too.
 	snap := w.snapshot("shop-uploads-run")
@@ -44,13 +44,13 @@ func TestAManagerRunsABatch(t *testing.T) {
 	w.Eventually(func() string {
 		w.Cluster()
 		return phase()
-	}).WithTimeout(30*time.Second).Should(Equal("Succeeded/Succeeded"), "the Jobs ended")
+	}).WithTimeout(time.Minute).Should(Equal("Succeeded/Succeeded"), "the Jobs ended")
 	w.Expect(w.Jobs()).To(HaveLen(4))
 	w.Expect(w.snapshots()).To(HaveLen(3))
 
 	s := w.session("run")
 	w.Expect(w.Client.Delete(t.Context(), s)).To(Succeed())
-	w.Eventually(func() []string { return w.session("run").Finalizers }).WithTimeout(20*time.Second).
+	w.Eventually(func() []string { return w.session("run").Finalizers }).WithTimeout(time.Minute).
 		Should(Equal([]string{v1alpha1.FinalizerRecord}), "an ended run is not cancelled")
 	w.Expect(phase()).To(Equal("Succeeded/Succeeded"))
 

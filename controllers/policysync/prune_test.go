@@ -45,7 +45,7 @@ func TestWithoutAnAccountNothingOfAnAccountIsDeleted(t *testing.T) {
 	r.g.Eventually(func() string {
 		r.reconcile()
 		return conditions.GetReason(r.sync, meta.ReadyCondition)
-	}, "10s", "100ms").Should(Equal(v1alpha1.ReasonReconcileSucceeded), "once the role is known")
+	}, "60s", "100ms").Should(Equal(v1alpha1.ReasonReconcileSucceeded), "once the role is known")
 	r.update(func(p *v1alpha1.PolicySync) { p.Spec.ServiceAccountName = "" })
 	revision := r.push(map[string]string{"policy/s.yaml": storage("local")})
 	r.reconcile()

@@ -27,7 +27,7 @@ func TestAManagerRunsARestore(t *testing.T) {
 	w.Eventually(func() string {
 		w.Cluster()
 		return ending(w.session("restore"))
-	}).WithTimeout(30*time.Second).Should(Equal("Succeeded/Succeeded"), "the Job ended")
+	}).WithTimeout(time.Minute).Should(Equal("Succeeded/Succeeded"), "the Job ended")
 	w.Expect(w.Jobs()).To(HaveLen(1))
 	w.Expect(w.stamp()).NotTo(BeEmpty())
 }

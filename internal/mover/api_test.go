@@ -141,7 +141,7 @@ func TestAMoverReportsItsOwnComponentsOnly(t *testing.T) {
 	own := mover.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "backup-a-vwxyz"), Namespace: ns}
 	g.Eventually(func() error {
 		return own.Snapshot(t.Context(), theirs.Name, "data", done)
-	}).WithTimeout(30*time.Second).Should(MatchError(ContainSubstring("is not a mover of theirs")), "the policy is in force a moment after it was created")
+	}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("is not a mover of theirs")), "the policy is in force a moment after it was created")
 
 	g.Expect(own.Snapshot(t.Context(), mine.Name, "data", v1alpha1.Component{Phase: v1alpha1.SnapshotRunning, Progress: &v1alpha1.ComponentProgress{FilesDone: 1}})).To(Succeed())
 	g.Expect(own.Snapshot(t.Context(), mine.Name, "data", done)).To(Succeed())
@@ -172,7 +172,7 @@ func TestAMoverChangesNothingElse(t *testing.T) {
 		_, err := snapshots.Patch(t.Context(), s.Name, "application/merge-patch+json", []byte(body), metav1.PatchOptions{}, subresources...)
 		return err
 	}
-	g.Eventually(func() error { return patch(`{"status":{"phase":"Succeeded"}}`, "status") }).WithTimeout(30 * time.Second).
+	g.Eventually(func() error { return patch(`{"status":{"phase":"Succeeded"}}`, "status") }).WithTimeout(time.Minute).
 		Should(MatchError(ContainSubstring("nothing but its own components")))
 	for _, body := range []string{
 		`{"status":{"conditions":[{"type":"Ready","status":"True","reason":"R","message":"","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}`,
@@ -214,7 +214,7 @@ func TestAMoverOfARestoreReportsToItsRestoreSession(t *testing.T) {
 	own := mover.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "restore-a-vwxyz"), Namespace: ns}
 	other := mover.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "restore-b-vwxyz"), Namespace: ns}
 	done := v1alpha1.RestoredComponent{Phase: v1alpha1.RestoreSessionSucceeded, Files: 3}
-	g.Eventually(func() error { return other.Restore(t.Context(), r.Name, "data", done) }).WithTimeout(30 * time.Second).
+	g.Eventually(func() error { return other.Restore(t.Context(), r.Name, "data", done) }).WithTimeout(time.Minute).
 		Should(MatchError(ContainSubstring("is not a mover of r")))
 	g.Expect(own.Restore(t.Context(), r.Name, "data", done)).To(Succeed())
 }
@@ -231,7 +231,7 @@ func TestAMoverOfAnotherNamespaceIsRefusedEvenWithTheRight(t *testing.T) {
 	foreign := mover.APIStatus{Client: as(t, away, v1alpha1.MoverServiceAccount, "backup-a-vwxyz"), Namespace: home}
 	g.Eventually(func() error {
 		return foreign.Snapshot(t.Context(), s.Name, "data", v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded})
-	}).WithTimeout(30 * time.Second).Should(MatchError(ContainSubstring("own namespace only")))
+	}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("own namespace only")))
 }
 
 func TestATriggerCreatesTheBackupSessionOfItsSlotOnce(t *testing.T) {
@@ -329,7 +329,7 @@ func TestATriggerPresetsNothingAndSpeaksForItsOwnCronJob(t *testing.T) {
 				g.Expect(create()).To(Succeed())
 				return
 			}
-			g.Eventually(create).WithTimeout(30*time.Second).Should(MatchError(ContainSubstring(tc.message)), "the policy is in force a moment after it was created")
+			g.Eventually(create).WithTimeout(time.Minute).Should(MatchError(ContainSubstring(tc.message)), "the policy is in force a moment after it was created")
 		})
 	}
 }
