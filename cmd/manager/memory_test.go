@@ -25,13 +25,15 @@ import (
 )
 
 var (
-	configurations = flag.Int("configurations", 60, "number of BackupConfigurations that the manager gets; its memory is measured from 1,000 on")
+	configurations = flag.Int("configurations", 60, "number of BackupConfigurations that the manager gets; its memory is measured from 200 on")
 	profiles       = flag.String("profiles", "", "directory for heap profiles of the manager")
 )
 
 const (
 	// memoryBar is what a manager with 10,000 BackupConfigurations may need, in MiB.
 	memoryBar = 512
+	// measured is the number of BackupConfigurations from which on the memory is worth a look.
+	measured = 200
 	// perNamespace is how many of them share a namespace.
 	perNamespace = 100
 )
@@ -304,32 +306,20 @@ func manyConfigurations(t *testing.T) {
 	g.Expect(cluster.client.Delete(t.Context(), gone)).To(Succeed())
 	g.Eventually(func() (string, error) { return p.get(t.Context(), p.metrics, "/metrics") }, "1m", "1s").
 		ShouldNot(ContainSubstring(`kind="BackupConfiguration",name="`+gone.Name+`"`), "what is gone has no series")
-	if l.size < 1000 {
+	if l.size < measured {
 		return
 	}
 
 	p.report(t, "configurations")
-	l.history(t)
-	l.counted(t)
-	p.report(t, "with-a-run-each")
 	_, peak := p.memory(t)
 	g.Expect(p.end(t)).To(Equal(0))
+	l.history(t) // while nobody takes the runs for new ones
 	p = begin(t, account, args...)
-	g.Eventually(func() (int, error) {
-		metrics, err := p.get(t.Context(), p.metrics, "/metrics")
-		done := 0
-		for _, m := range reconciled.FindAllStringSubmatch(metrics, -1) {
-			n, _ := strconv.Atoi(m[1])
-			done += n
-		}
-		return done, err
-	}, "10m", "2s").Should(BeNumerically(">=", l.size-1), "all BackupConfigurations are looked at again")
-	p.report(t, "started-again")
+	l.counted(t)
+	p.report(t, "started again with a run of each")
 	_, again := p.memory(t)
 	g.Expect(max(peak, again)).To(BeNumerically("<=", memoryBar), "MiB")
 }
-
-var reconciled = regexp.MustCompile(`(?m)^controller_runtime_reconcile_total\{controller="backupconfiguration",result="[a-z_]+"\} ([0-9]+)$`)
 
 // counted waits until every Repository has counted its Snapshot.
 func (l load) counted(t testing.TB) {
