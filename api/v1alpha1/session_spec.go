@@ -146,7 +146,7 @@ type RepositoryInfo struct {
 	Backend string `json:"backend"`
 
 	// Directory of the backend, for example /shop/web. It holds no .. and is not the storage's root. No other Repository may
-	// use it.
+	// use it, a directory around it or one in it.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
