@@ -11,6 +11,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -97,7 +98,7 @@ func TestManyObjectsArePruned(t *testing.T) {
 	r.reconcile()
 	r.expectReady(revision)
 	left := &v1alpha1.BackupStorageList{}
-	r.g.Expect(r.List(t.Context(), left)).To(Succeed())
+	r.g.Expect(r.List(t.Context(), left, client.InNamespace(r.namespace))).To(Succeed())
 	r.g.Expect(left.Items).NotTo(ContainElement(HaveField("ObjectMeta.Name", HavePrefix("s1"))))
 	r.g.Expect(r.sync.Status.Inventory.Entries).To(HaveLen(1))
 }

@@ -117,6 +117,9 @@ type room struct {
 
 func newRoom(t testing.TB, change ...func(*v1alpha1.PolicySync)) *room {
 	t.Helper()
+	if test, ok := t.(*testing.T); ok { // rooms share nothing but the API server
+		test.Parallel()
+	}
 	r := &room{t: t, g: NewWithT(t), clock: testclock.NewFakeClock(time.Now()), events: record.NewFakeRecorder(100)}
 	r.startGit()
 	admin, err := client.New(config, client.Options{Scheme: scheme})
