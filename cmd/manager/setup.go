@@ -91,7 +91,7 @@ func (s *shared) ensureTrigger(ctx context.Context, namespace string) error {
 
 func (s *shared) backupConfiguration() reconciler {
 	return &backupconfiguration.Reconciler{
-		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), Scheme: s.mgr.GetScheme(), EventRecorder: s.recorder,
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder,
 		Clock: clock.RealClock{}, MoverImage: s.options.moverImage, FieldManager: name,
 		EnsureTrigger: s.ensureTrigger,
 	}
@@ -99,7 +99,7 @@ func (s *shared) backupConfiguration() reconciler {
 
 func (s *shared) backupBatch() reconciler {
 	return &backupbatch.Reconciler{
-		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), Scheme: s.mgr.GetScheme(), EventRecorder: s.recorder,
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder,
 		Clock: clock.RealClock{}, MoverImage: s.options.moverImage, FieldManager: name,
 		EnsureTrigger: s.ensureTrigger,
 	}

@@ -5,13 +5,10 @@ package backupbatch
 import (
 	"context"
 
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/fluxcd/pkg/runtime/controller"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kstatus"
@@ -23,12 +20,9 @@ import (
 type Reconciler struct {
 	client.Client
 	record.EventRecorder
-	controller.Metrics
 
 	// APIReader reads from the API server. It is asked before anything is made, so that nobody's object is taken over.
 	APIReader client.Reader
-	// Scheme of the client.
-	Scheme *runtime.Scheme
 	// Clock tells the next slots.
 	Clock clock.PassiveClock
 	// MoverImage is the image of the CronJobs' pods.
@@ -44,7 +38,7 @@ type Reconciler struct {
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	batch := &v1alpha1.BackupBatch{}
 	reporter := kstatus.Reporter{
-		Client: r.Client, Events: r.EventRecorder, Metrics: r.Metrics, Clock: r.Clock, FieldManager: r.FieldManager,
+		Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager,
 		Owned: []string{v1alpha1.ConditionValidationPassed},
 	}
 	return reporter.Reconcile(ctx, req.NamespacedName, batch, func(ctx context.Context) (ctrl.Result, error) {

@@ -31,14 +31,14 @@ func TestMain(m *testing.M) {
 		clock := clocktesting.NewFakePassiveClock(now)
 		access := func(context.Context, string) error { return nil }
 		reconciler = &Reconciler{
-			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Scheme: mgr.GetScheme(),
+			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(),
 			Clock: clock, MoverImage: "mover:test", FieldManager: "cairn-manager", EnsureTrigger: access,
 		}
 		if err := reconciler.SetupWithManager(mgr, controller.Options{}); err != nil {
 			return err
 		}
 		return (&backupconfiguration.Reconciler{
-			Client: mgr.GetClient(), EventRecorder: &testbed.Events{}, APIReader: mgr.GetAPIReader(), Scheme: mgr.GetScheme(),
+			Client: mgr.GetClient(), EventRecorder: &testbed.Events{}, APIReader: mgr.GetAPIReader(),
 			Clock: clock, MoverImage: "mover:test", FieldManager: "cairn-manager", EnsureTrigger: access,
 		}).SetupWithManager(mgr, controller.Options{})
 	}))

@@ -50,7 +50,7 @@ func (a *accessLog) has(namespace string) bool {
 func TestMain(m *testing.M) {
 	os.Exit(bed.Run(m, func(mgr ctrl.Manager) error {
 		reconciler = &Reconciler{
-			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Scheme: mgr.GetScheme(),
+			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(),
 			Clock: clocktesting.NewFakePassiveClock(now), MoverImage: "mover:test", FieldManager: "cairn-manager", EnsureTrigger: access.ensure,
 		}
 		return reconciler.SetupWithManager(mgr, controller.Options{})

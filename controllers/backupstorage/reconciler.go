@@ -14,7 +14,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
-	"github.com/fluxcd/pkg/runtime/controller"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/access"
@@ -28,7 +27,6 @@ import (
 type Reconciler struct {
 	client.Client
 	record.EventRecorder
-	controller.Metrics
 
 	// APIReader reads Secrets from the API server.
 	APIReader client.Reader
@@ -52,7 +50,7 @@ const (
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	storage := &v1alpha1.BackupStorage{}
 	reporter := kstatus.Reporter{
-		Client: r.Client, Events: r.EventRecorder, Metrics: r.Metrics, Clock: r.Clock, FieldManager: r.FieldManager,
+		Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager,
 		Owned: []string{v1alpha1.ConditionBackendInitialized, v1alpha1.ConditionBackendSecretFound},
 	}
 	return reporter.Reconcile(ctx, req.NamespacedName, storage, func(ctx context.Context) (ctrl.Result, error) {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	"github.com/prometheus/client_golang/prometheus"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,8 +16,6 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
-	fluxctrl "github.com/fluxcd/pkg/runtime/controller"
-	"github.com/fluxcd/pkg/runtime/metrics"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/initjob/initjobtest"
@@ -29,7 +26,6 @@ import (
 var (
 	bed    testbed.Bed
 	events testbed.Events
-	gauges = metrics.NewRecorder()
 	now    = clocktesting.NewFakePassiveClock(time.Now())
 )
 
@@ -37,7 +33,6 @@ func TestMain(m *testing.M) {
 	os.Exit(bed.Run(m, func(mgr ctrl.Manager) error {
 		return (&Reconciler{
 			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Clock: now,
-			Metrics:    fluxctrl.Metrics{Scheme: mgr.GetScheme(), MetricsRecorder: gauges},
 			MoverImage: "mover:test", ClusterUID: "uid-cluster", FieldManager: "cairn-manager",
 		}).SetupWithManager(mgr, controller.Options{})
 	}))
@@ -155,41 +150,6 @@ func TestAFailedInitialisationSaysWhyAndIsTriedAgainAfterAMinute(t *testing.T) {
 	initjobtest.Finish(t, bed.Client, second, success(), now.Now())
 	expect(t, s, v1alpha1.ReasonReady)
 	g.Eventually(func() []string { return events.Of(s.Namespace) }, testbed.Patience).Should(Equal([]string{"Warning BucketNotFound it went wrong", "Normal Ready the backend can be used"}))
-}
-
-// series are the names of the metrics that tell of a namespace.
-func series(g Gomega, namespace string) []string {
-	registry := prometheus.NewRegistry()
-	for _, c := range gauges.Collectors() {
-		g.Expect(registry.Register(c)).To(Succeed())
-	}
-	families, err := registry.Gather()
-	g.Expect(err).NotTo(HaveOccurred())
-	var names []string
-	for _, family := range families {
-		for _, metric := range family.Metric {
-			for _, label := range metric.Label {
-				if label.GetName() == "namespace" && label.GetValue() == namespace {
-					names = append(names, family.GetName())
-				}
-			}
-		}
-	}
-	return names
-}
-
-func TestMetricsGoWithTheStorage(t *testing.T) {
-	t.Parallel()
-	g := NewWithT(t)
-	s := storageOf(t)
-	expect(t, s, v1alpha1.ReasonProgressing)
-	g.Eventually(func(g Gomega) {
-		g.Expect(series(g, s.Namespace)).To(ContainElements("gotk_reconcile_condition", "gotk_reconcile_duration_seconds"))
-	}, testbed.Patience, testbed.Interval).Should(Succeed(), "they follow the conditions")
-	g.Expect(bed.Client.Delete(t.Context(), s)).To(Succeed())
-	g.Eventually(func(g Gomega) {
-		g.Expect(series(g, s.Namespace)).To(BeEmpty())
-	}, testbed.Patience, testbed.Interval).Should(Succeed(), "nobody is told of what is gone")
 }
 
 func TestAMissingSecretIsSaid(t *testing.T) {

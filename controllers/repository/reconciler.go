@@ -11,8 +11,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fluxcd/pkg/runtime/controller"
-
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/access"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
@@ -24,7 +22,6 @@ import (
 type Reconciler struct {
 	client.Client
 	record.EventRecorder
-	controller.Metrics
 
 	// APIReader reads Secrets from the API server.
 	APIReader client.Reader
@@ -42,7 +39,7 @@ type Reconciler struct {
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	repository := &v1alpha1.Repository{}
 	reporter := kstatus.Reporter{
-		Client: r.Client, Events: r.EventRecorder, Metrics: r.Metrics, Clock: r.Clock, FieldManager: r.FieldManager,
+		Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager,
 		Owned: []string{v1alpha1.ConditionRepositoryInitialized},
 	}
 	return reporter.Reconcile(ctx, req.NamespacedName, repository, func(ctx context.Context) (ctrl.Result, error) {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/fluxcd/pkg/runtime/controller"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -21,7 +20,6 @@ import (
 // Reconciler reconciles RestoreSessions. Its fields are set before SetupWithManager and never change.
 type Reconciler struct {
 	client.Client
-	controller.Metrics
 	record.EventRecorder
 
 	// APIReader reads past the cache.
@@ -44,8 +42,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 
 func (r *Reconciler) keeper() lifecycle.Keeper {
 	return lifecycle.Keeper{
-		Client: r.Client, Metrics: r.Metrics, EventRecorder: r.EventRecorder,
-		Live: r.APIReader, Clock: r.Clock, Owner: client.FieldOwner(r.FieldManager),
+		Client: r.Client, EventRecorder: r.EventRecorder,
+		Live: r.APIReader, Owner: client.FieldOwner(r.FieldManager),
 	}
 }
 

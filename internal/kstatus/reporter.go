@@ -4,19 +4,16 @@ package kstatus
 
 import (
 	"context"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/client-go/tools/record"
-	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
-	"github.com/fluxcd/pkg/runtime/controller"
 	"github.com/fluxcd/pkg/runtime/patch"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -28,10 +25,6 @@ type Reporter struct {
 	Client client.Client
 	// Events gets a line for each change of readiness.
 	Events record.EventRecorder
-	// Metrics follow the conditions, and go with the object.
-	Metrics controller.Metrics
-	// Clock measures how long a reconcile takes.
-	Clock clock.PassiveClock
 	// FieldManager of the status.
 	FieldManager string
 	// Owned are the conditions that only this controller sets, beside Ready, Reconciling and Stalled.
@@ -42,20 +35,10 @@ type Reporter struct {
 // objects that are being deleted nothing is written; work is not called. An error of work is one that trying again may mend:
 // the status that work leaves is written all the same, so it must be a true one.
 func (r Reporter) Reconcile(ctx context.Context, key client.ObjectKey, object conditions.Setter, work func(context.Context) (ctrl.Result, error)) (result ctrl.Result, retErr error) {
-	start := r.Clock.Now()
-	if err := r.Client.Get(ctx, key, object); client.IgnoreNotFound(err) != nil {
-		return ctrl.Result{}, err
-	} else if err != nil {
-		object.SetNamespace(key.Namespace)
-		object.SetName(key.Name)
-		r.forget(ctx, object, start)
-		return ctrl.Result{}, nil
+	if err := r.Client.Get(ctx, key, object); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if v1alpha1.HasRecordAnnotation(object.GetAnnotations()) {
-		return ctrl.Result{}, nil
-	}
-	if !object.GetDeletionTimestamp().IsZero() {
-		r.forget(ctx, object, start)
+	if v1alpha1.HasRecordAnnotation(object.GetAnnotations()) || !object.GetDeletionTimestamp().IsZero() {
 		return ctrl.Result{}, nil
 	}
 	before := conditions.Get(object, meta.ReadyCondition)
@@ -71,7 +54,6 @@ func (r Reporter) Reconcile(ctx context.Context, key client.ObjectKey, object co
 			return
 		}
 		r.announce(before, object)
-		r.record(ctx, object, start)
 	}()
 	return work(ctx)
 }
@@ -88,19 +70,4 @@ func (r Reporter) announce(was *metav1.Condition, object conditions.Setter) {
 		kind = corev1.EventTypeWarning
 	}
 	r.Events.Event(object, kind, is.Reason, is.Message)
-}
-
-func (r Reporter) record(ctx context.Context, object conditions.Setter, start time.Time) {
-	r.Metrics.RecordReadiness(ctx, object)
-	r.Metrics.RecordReconciling(ctx, object)
-	r.Metrics.RecordStalled(ctx, object)
-	r.Metrics.RecordDuration(ctx, object, start)
-}
-
-// forget ends the metrics of an object that is gone or about to go: they would tell of its last state for ever.
-func (r Reporter) forget(ctx context.Context, object conditions.Setter, now time.Time) {
-	if object.GetDeletionTimestamp().IsZero() {
-		object.SetDeletionTimestamp(&metav1.Time{Time: now})
-	}
-	r.record(ctx, object, now)
 }

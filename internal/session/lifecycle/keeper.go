@@ -8,12 +8,10 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
-	"github.com/fluxcd/pkg/runtime/controller"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/record"
-	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -29,13 +27,10 @@ const Again = time.Second
 // was decided upon: a frozen input is never frozen twice, and an ended session never changes.
 type Keeper struct {
 	client.Client
-	controller.Metrics
 	record.EventRecorder
 
 	// Live reads past the cache.
 	Live client.Reader
-	// Clock that the length of a look is measured with.
-	Clock clock.PassiveClock
 	// Owner of the fields that are written.
 	Owner client.FieldOwner
 }
@@ -43,17 +38,12 @@ type Keeper struct {
 // Reconcile reads the session that req names into s and takes it further with step, which says when to look again. A
 // session that is not there, or is a record, is left alone.
 func (k Keeper) Reconcile(ctx context.Context, req ctrl.Request, s conditions.Getter, step func() (time.Duration, error)) (ctrl.Result, error) {
-	began := k.Clock.Now()
 	if err := k.Get(ctx, req.NamespacedName, s); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if v1alpha1.HasRecordAnnotation(s.GetAnnotations()) {
 		return ctrl.Result{}, nil
 	}
-	defer func() {
-		k.RecordDuration(ctx, s, began)
-		k.RecordReadiness(ctx, s)
-	}()
 	after, err := step()
 	if apierrors.IsConflict(err) {
 		// What was decided upon is not the newest state, so it was not written.
