@@ -54,9 +54,9 @@ func (a *applier) apply(ctx context.Context, objects []build.Object, live liveOb
 // applySet applies what changed since it was applied the last time, and adds the new state of all to after.
 func (a *applier) applySet(ctx context.Context, set []*unstructured.Unstructured, live liveObjects, after map[key]fingerprint) (int, error) {
 	wanted := make(map[key][sha256.Size]byte, len(set))
-	p := &planner{Client: a.client, live: live, parallel: a.parallel(), encoded: make(map[key][]byte, len(set)), wanted: wanted}
+	p := &planner{Client: a.client, live: live, encoded: make(map[key][]byte, len(set)), wanted: wanted}
 	manager := ssa.NewResourceManager(p, nil, owner)
-	manager.SetConcurrency(a.parallel())
+	manager.SetConcurrency(concurrency)
 	manager.SetOwnerLabels(set, a.obj.Name, a.obj.Namespace)
 	if err := normalize.UnstructuredList(set); err != nil {
 		return 0, fmt.Errorf("normalise objects: %w", err)
@@ -100,10 +100,9 @@ func (a *applier) applySet(ctx context.Context, set []*unstructured.Unstructured
 // all dry runs are through. The ResourceManager would send them one after the other.
 type planner struct {
 	client.Client
-	live     liveObjects
-	encoded  map[key][]byte // what is applied
-	wanted   map[key][sha256.Size]byte
-	parallel int
+	live    liveObjects
+	encoded map[key][]byte // what is applied
+	wanted  map[key][sha256.Size]byte
 
 	mu     sync.Mutex
 	writes []*write
@@ -162,7 +161,7 @@ func (p *planner) apply(ctx context.Context, k key, opts []client.PatchOption) (
 func (p *planner) send(ctx context.Context) error {
 	for stage := range stages {
 		g, ctx := errgroup.WithContext(ctx)
-		g.SetLimit(p.parallel)
+		g.SetLimit(concurrency)
 		for _, w := range p.writes {
 			if stageOf(w.gvk) != stage {
 				continue

@@ -17,15 +17,8 @@ import (
 // owner is how applied objects are marked: the field manager, and the group of LabelSyncName and LabelSyncNamespace.
 var owner = ssa.Owner{Field: "cairn-policysync", Group: "policysync." + v1alpha1.Group}
 
-// defaultConcurrency bounds the requests of one PolicySync to the API server.
-const defaultConcurrency = 8
-
-func (r *Reconciler) parallel() int {
-	if r.concurrency > 0 {
-		return r.concurrency
-	}
-	return defaultConcurrency
-}
+// concurrency bounds the requests of one PolicySync to the API server.
+const concurrency = 8
 
 // applier applies and deletes for one PolicySync, as the account that it names. Its client reads past the cache.
 type applier struct {

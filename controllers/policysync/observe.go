@@ -136,7 +136,7 @@ func (a *applier) read(ctx context.Context, objects []build.Object) (liveObjects
 		live[keyOf(u)] = u
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(a.parallel())
+	g.SetLimit(concurrency)
 	for p, names := range wanted {
 		g.Go(func() error {
 			// Secrets are never listed: that would read those of others.

@@ -102,7 +102,7 @@ func (a *applier) deleteClass(ctx context.Context, refs []v1alpha1.ResourceRef) 
 	users := sync.OnceValues(func() (map[types.NamespacedName]string, error) { return a.storageUsers(ctx) })
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(a.parallel())
+	g.SetLimit(concurrency)
 	for _, ref := range refs {
 		g.Go(func() error {
 			deleted, why, err := a.delete(ctx, ref, users)

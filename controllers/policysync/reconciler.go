@@ -55,8 +55,6 @@ type Reconciler struct {
 	passes  store[pass]
 	applied store[map[key]fingerprint] // what each applied
 	inForce store[inForce]
-	// concurrency bounds the requests of one PolicySync to the API server; zero is the default.
-	concurrency int
 }
 
 // Reconcile makes the cluster what the repository says.

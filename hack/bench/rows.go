@@ -64,8 +64,8 @@ reads every tree of the parent commit and notes every file in them, 14 times the
 packing, bitmaps nor what is sent changes that. Allocations and object reads are ours alone.
 Of 100 records, three folders get all in the short history and a hundred folders one each in the long one: their ratio
 is of the folders, so it has no bar.
-A first apply is from Git to applied, with the status written; both ways take turns with the same concurrency and the
-fastest counts. Most of the time is the API server's, for a dry run and a write of each object. Neither can be left out: only
+A first apply is from Git to applied, with the status written; both ways take turns, each with the concurrency that it has by
+default (ours 8 requests, kustomize-controller 4), and the fastest counts. Most of the time is the API server's, for a dry run and a write of each object. Neither can be left out: only
 when all are accepted is the first written, so that nothing of a refused revision is applied.
 `
 
