@@ -32,14 +32,19 @@ func cacheOptions() cache.Options {
 	}
 }
 
-// withoutWork drops what a mover was told to do. What is asked of a Job and its pods later is how they are.
+// withoutWork drops what a mover was told to do. What is asked of a Job and its pods later is how they are, and of the pods
+// that make repositories also where: initjob.Request.Rival tells by their task whether two are at work in one directory.
 var withoutWork toolscache.TransformFunc = func(in any) (any, error) {
 	switch o := in.(type) {
 	case *batchv1.Job:
 		o.Spec.Template = corev1.PodTemplateSpec{}
 		o.ManagedFields = nil
 	case *corev1.Pod:
+		work, makes := o.Annotations[v1alpha1.AnnotationTask], o.Labels[v1alpha1.LabelRepository] != ""
 		o.Spec, o.Annotations, o.ManagedFields = corev1.PodSpec{}, nil, nil
+		if makes {
+			o.Annotations = map[string]string{v1alpha1.AnnotationTask: work}
+		}
 	}
 	return in, nil
 }
