@@ -6,13 +6,12 @@ import (
 
 // BackupBatchSpec says which targets are backed up together as one application.
 type BackupBatchSpec struct {
-	// Backends that the sessions back up to.
-	// +required
+	// Backends that the sessions back up to. The default is the namespace's default storage, else the cluster's.
+	// +optional
 	// +listType=map
 	// +listMapKey=name
-	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
-	Backends []BackendReference `json:"backends"`
+	Backends []BackendReference `json:"backends,omitempty"`
 
 	// Targets of the application, all in this namespace.
 	// +required
@@ -29,6 +28,11 @@ type BackupBatchSpec struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	Sessions []BackupBatchSession `json:"sessions"`
+
+	// Paused stops the schedules of all sessions. Runs that are under way go on, with their retries, and a run that somebody
+	// starts by hand runs.
+	// +optional
+	Paused bool `json:"paused,omitempty"`
 }
 
 // BatchTarget is a named target of a BackupBatch.
@@ -65,17 +69,17 @@ type BatchSessionTarget struct {
 	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name"`
 
-	// Addon says how the target's data is moved.
-	// +required
-	Addon *AddonInfo `json:"addon"`
+	// Addon says how the target's data is moved. The default depends on the target's kind, as in a BackupConfiguration.
+	// +optional
+	Addon *AddonInfo `json:"addon,omitempty"`
 
-	// Repositories that the target is backed up into.
-	// +required
+	// Repositories that the target is backed up into. The default is one with the name of the target's BackupConfiguration,
+	// <batch>-<target>.
+	// +optional
 	// +listType=map
 	// +listMapKey=name
-	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
-	Repositories []RepositoryInfo `json:"repositories"`
+	Repositories []RepositoryInfo `json:"repositories,omitempty"`
 }
 
 // BackupBatchStatus is what was made of the policy.
@@ -84,7 +88,8 @@ type BackupBatchStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready, ValidationPassed, and while it matters Reconciling or Stalled.
+	// Conditions: Ready, ValidationPassed, Protected where a session has a schedule, and while it matters Reconciling or
+	// Stalled.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -103,12 +108,23 @@ type BackupBatchStatus struct {
 	// +kubebuilder:validation:MaxItems=500
 	Targets []BatchTargetStatus `json:"targets,omitempty"`
 
+	// Dependencies are what the BackupConfigurations of the targets depend on, and whether it exists: the first thousand.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1000
+	Dependencies []ResourceFoundStatus `json:"dependencies,omitempty"`
+
 	// Sessions and their schedules.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	Sessions []SessionStatus `json:"sessions,omitempty"`
+
+	// LastHandledTrigger is the last value of the annotation backup.cairn.dev/trigger that was acted on.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	LastHandledTrigger string `json:"lastHandledTrigger,omitempty"`
 }
 
 // BatchTargetStatus is the state of one target of a BackupBatch.

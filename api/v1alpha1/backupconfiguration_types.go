@@ -4,21 +4,21 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// BackupConfigurationSpec says what is backed up, where to and when.
-// +kubebuilder:validation:XValidation:rule="self.sessions.all(s, s.repositories.all(r, self.backends.exists(b, b.name == r.backend)))",message="sessions[*].repositories[*].backend must be a name of spec.backends"
+// BackupConfigurationSpec says what is backed up, where to and when. A target and a schedule are enough: what else is left
+// out is inferred and shown in status.resolved.
+// +kubebuilder:validation:XValidation:rule="self.sessions.all(s, !has(s.repositories) || s.repositories.all(r, !has(r.backend) || size(r.backend) == 0 || has(self.backends) && self.backends.exists(b, b.name == r.backend)))",message="sessions[*].repositories[*].backend must be a name of spec.backends"
 type BackupConfigurationSpec struct {
 	// Target to back up, in this namespace: a PersistentVolumeClaim, Deployment, StatefulSet or DaemonSet.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="has(self.kind) && (self.kind == 'PersistentVolumeClaim' && (!has(self.apiGroup) || self.apiGroup == '') || self.kind in ['Deployment', 'StatefulSet', 'DaemonSet'] && has(self.apiGroup) && self.apiGroup == 'apps')",message="the target is a PersistentVolumeClaim, or a Deployment, StatefulSet or DaemonSet of apiGroup apps"
 	Target *TypedObjectReference `json:"target"`
 
-	// Backends that the sessions back up to.
-	// +required
+	// Backends that the sessions back up to. The default is the namespace's default storage, else the cluster's.
+	// +optional
 	// +listType=map
 	// +listMapKey=name
-	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
-	Backends []BackendReference `json:"backends"`
+	Backends []BackendReference `json:"backends,omitempty"`
 
 	// Sessions, each with its schedule, its way and its repositories.
 	// +required
@@ -27,23 +27,28 @@ type BackupConfigurationSpec struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	Sessions []BackupConfigurationSession `json:"sessions"`
+
+	// Paused stops the schedules of all sessions. Runs that are under way go on, with their retries, and a run that somebody
+	// starts by hand runs.
+	// +optional
+	Paused bool `json:"paused,omitempty"`
 }
 
 // BackupConfigurationSession is one session of a BackupConfiguration.
 type BackupConfigurationSession struct {
 	SessionConfig `json:",inline"`
 
-	// Addon says how the data is moved.
-	// +required
-	Addon *AddonInfo `json:"addon"`
+	// Addon says how the data is moved. The default is the task logical-backup of pvc-addon for a PersistentVolumeClaim, of
+	// workload-addon for a workload.
+	// +optional
+	Addon *AddonInfo `json:"addon,omitempty"`
 
-	// Repositories that each run backs up into: one Snapshot in each.
-	// +required
+	// Repositories that each run backs up into: one Snapshot in each. The default is one with the BackupConfiguration's name.
+	// +optional
 	// +listType=map
 	// +listMapKey=name
-	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
-	Repositories []RepositoryInfo `json:"repositories"`
+	Repositories []RepositoryInfo `json:"repositories,omitempty"`
 }
 
 // BackupConfigurationStatus is what was made of the policy.
@@ -52,7 +57,8 @@ type BackupConfigurationStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready, ValidationPassed, and while it matters Reconciling or Stalled.
+	// Conditions: Ready, ValidationPassed, Protected where a session has a schedule, and while it matters
+	// ResolvedBackendChanged, Reconciling or Stalled.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -67,6 +73,16 @@ type BackupConfigurationStatus struct {
 	// TargetFound says whether the target exists.
 	// +optional
 	TargetFound *bool `json:"targetFound,omitempty"`
+
+	// Dependencies are the Addons, Functions, HookTemplates and encryption Secrets of the sessions, and whether they exist.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=512
+	Dependencies []ResourceFoundStatus `json:"dependencies,omitempty"`
+
+	// Resolved is what was inferred where the spec says nothing.
+	// +optional
+	Resolved *ResolvedConfiguration `json:"resolved,omitempty"`
 
 	// Backends and whether they can be used.
 	// +optional
@@ -88,6 +104,11 @@ type BackupConfigurationStatus struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	Sessions []SessionStatus `json:"sessions,omitempty"`
+
+	// LastHandledTrigger is the last value of the annotation backup.cairn.dev/trigger that was acted on.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	LastHandledTrigger string `json:"lastHandledTrigger,omitempty"`
 }
 
 // BackupConfiguration is the backup policy of one target.

@@ -46,6 +46,18 @@ type BackupSessionSpec struct {
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout is at least 1s"
 	BackupTimeout *metav1.Duration `json:"backupTimeout,omitempty"`
+
+	// RetryLeft is how often what failed of the run is tried again, each time by another BackupSession. The default is never:
+	// a schedule sets what its session's retryConfig says.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	RetryLeft int32 `json:"retryLeft,omitempty"`
+
+	// RetryOf names the BackupSession whose failed targets this one tries again, with the policy that was in force then.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	RetryOf string `json:"retryOf,omitempty"`
 }
 
 // BackupSessionStatus is how the run went.
@@ -104,9 +116,28 @@ type BackupSessionStatus struct {
 	// +kubebuilder:validation:MaxItems=500
 	Targets []BackupTargetStatus `json:"targets,omitempty"`
 
+	// Hooks of the run.
+	// +optional
+	Hooks *HookStatuses `json:"hooks,omitempty"`
+
 	// Resolved is what the run works with. It is written once, when the run starts.
 	// +optional
 	Resolved *ResolvedBackup `json:"resolved,omitempty"`
+
+	// NextRetry is when what failed is tried again. It is gone where a later run made that needless.
+	// +optional
+	NextRetry *metav1.Time `json:"nextRetry,omitempty"`
+
+	// Retried says whether the BackupSession that tries again was made.
+	// +optional
+	Retried *bool `json:"retried,omitempty"`
+
+	// RetentionPolicy says for each Repository of the run how far its RetentionPolicy was applied afterwards.
+	// +optional
+	// +listType=map
+	// +listMapKey=repository
+	// +kubebuilder:validation:MaxItems=4000
+	RetentionPolicy []RetentionPolicyApplyStatus `json:"retentionPolicy,omitempty"`
 
 	// Records are the commits that hold the result, one a Ledger.
 	// +optional

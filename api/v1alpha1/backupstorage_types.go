@@ -4,18 +4,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// StorageProvider is a sort of backend.
-// +kubebuilder:validation:Enum=s3;local
-type StorageProvider string
-
-// The values of StorageProvider.
-const (
-	// ProviderS3 is a bucket behind the S3 protocol.
-	ProviderS3 StorageProvider = "s3"
-	// ProviderLocal is a volume in the cluster.
-	ProviderLocal StorageProvider = "local"
-)
-
 // BackupStorageSpec says where backup data is kept.
 type BackupStorageSpec struct {
 	// Storage is the backend.
@@ -26,91 +14,36 @@ type BackupStorageSpec struct {
 	// is to hand the storage's credential to the movers that run there.
 	// +optional
 	UsagePolicy *UsagePolicy `json:"usagePolicy,omitempty"`
-}
 
-// Storage is a backend: the provider and the block of that provider.
-// +kubebuilder:validation:XValidation:rule="self.provider != 's3' || has(self.s3)",message="provider s3 needs spec.storage.s3"
-// +kubebuilder:validation:XValidation:rule="self.provider != 'local' || has(self.local)",message="provider local needs spec.storage.local"
-// +kubebuilder:validation:XValidation:rule="self.provider == 's3' || !has(self.s3)",message="spec.storage.s3 goes with provider s3 only"
-// +kubebuilder:validation:XValidation:rule="self.provider == 'local' || !has(self.local)",message="spec.storage.local goes with provider local only"
-type Storage struct {
-	// Provider of the backend.
-	// +required
-	Provider StorageProvider `json:"provider"`
-
-	// S3 is a bucket behind the S3 protocol.
+	// Default makes this the storage of policies that name none: in its own namespace, and in those that its usagePolicy
+	// allows and that have no default of their own. Of two defaults in a namespace the older one counts, and of two that
+	// another namespace may use that by selector before that for all, then the older one.
 	// +optional
-	S3 *S3Storage `json:"s3,omitempty"`
+	Default bool `json:"default,omitempty"`
 
-	// Local is a volume in the cluster. It can be used only from the storage's own namespace.
+	// EncryptionSecret names a Secret of this namespace with the key password (or RESTIC_PASSWORD) for the repositories whose
+	// policy names none. Namespaces that the usagePolicy allows get it only where it has the annotation
+	// backup.cairn.dev/shared: "true": who has the password can read every backup that is encrypted with it.
 	// +optional
-	Local *LocalStorage `json:"local,omitempty"`
-}
+	EncryptionSecret *LocalObjectReference `json:"encryptionSecret,omitempty"`
 
-// S3Storage is a bucket behind the S3 protocol.
-type S3Storage struct {
-	// Endpoint is the URL of the server with its scheme. Empty means Amazon's.
+	// RuntimeSettings shape the pods of the Jobs that belong to the storage itself: the one that writes metadata.yaml, and
+	// those that initialise repositories in it. Backups and restores are shaped by their own jobTemplate.
 	// +optional
-	// +kubebuilder:validation:MaxLength=2048
-	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^https?://[^/@]+/?$')",message="the endpoint is a URL with scheme, without path and without credentials, for example https://s3.example.com"
-	Endpoint string `json:"endpoint,omitempty"`
+	RuntimeSettings *RuntimeSettings `json:"runtimeSettings,omitempty"`
 
-	// Bucket that exists already.
-	// +required
-	// +kubebuilder:validation:MinLength=3
-	// +kubebuilder:validation:MaxLength=63
-	Bucket string `json:"bucket"`
-
-	// Prefix of everything that is kept in the bucket.
+	// DeletionPolicy says what happens when this storage is deleted. It waits while a BackupConfiguration uses it; then the
+	// Repositories in it and their Snapshots go too. Delete keeps the data in the backend, WipeOut removes the Repositories'
+	// directories there.
 	// +optional
-	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(s, s == '..')",message="the prefix holds no .."
-	Prefix string `json:"prefix,omitempty"`
+	// +kubebuilder:default=Delete
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 
-	// Region of the bucket.
+	// MaintenanceSecretName names a second Secret with the same keys as the provider's, in this namespace. Where it is set,
+	// only it is used to remove data: the credential of backups and restores then needs no right to delete.
 	// +optional
-	// +kubebuilder:validation:MaxLength=63
-	Region string `json:"region,omitempty"`
-
-	// SecretName of a Secret in the storage's namespace with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and optionally
-	// CA_CERT_DATA.
-	// +required
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	SecretName string `json:"secretName"`
-
-	// InsecureTLS accepts any certificate of the server.
-	// +optional
-	InsecureTLS bool `json:"insecureTLS,omitempty"`
-}
-
-// The keys of the Secret that S3Storage.SecretName names.
-const (
-	S3AccessKeyID     = "AWS_ACCESS_KEY_ID"
-	S3SecretAccessKey = "AWS_SECRET_ACCESS_KEY"
-	S3CACertData      = "CA_CERT_DATA"
-)
-
-// LocalStorage is a volume in the cluster. As in KubeStash the volume source stands beside the other fields.
-type LocalStorage struct {
-	// PersistentVolumeClaim in the storage's namespace.
-	// +required
-	PersistentVolumeClaim ClaimVolumeSource `json:"persistentVolumeClaim"`
-
-	// SubPath of the volume under which everything is kept. The default is its root.
-	// +optional
-	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="!self.startsWith('/') && !self.split('/').exists(s, s == '..')",message="the subPath is relative and holds no .."
-	SubPath string `json:"subPath,omitempty"`
-}
-
-// ClaimVolumeSource names a PersistentVolumeClaim.
-type ClaimVolumeSource struct {
-	// ClaimName of the PersistentVolumeClaim.
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	ClaimName string `json:"claimName"`
+	MaintenanceSecretName string `json:"maintenanceSecretName,omitempty"`
 }
 
 // UsagePolicy says which namespaces may refer to an object.
@@ -149,7 +82,7 @@ type BackupStorageStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready, BackendInitialized, BackendSecretFound, and while it matters Reconciling or Stalled.
+	// Conditions: Ready, BackendInitialized, BackendSecretFound, and while it matters DefaultIgnored, Reconciling or Stalled.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -164,6 +97,18 @@ type BackupStorageStatus struct {
 	// InitializedSpec is the digest of the backend and its credential at the time metadata.yaml was last seen there.
 	// +optional
 	InitializedSpec string `json:"initializedSpec,omitempty"`
+
+	// TotalSize of all its Repositories, for example "12.222 MiB".
+	// +optional
+	TotalSize string `json:"totalSize,omitempty"`
+
+	// Repositories that use it, by namespace and name; at most 1000 are listed.
+	// +optional
+	// +listType=map
+	// +listMapKey=namespace
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=1000
+	Repositories []StorageRepository `json:"repositories,omitempty"`
 }
 
 // BackupStorage is a place where backup data is kept.
@@ -171,6 +116,9 @@ type BackupStorageStatus struct {
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=bs,categories=cairn
 // +kubebuilder:printcolumn:name="Provider",type=string,JSONPath=`.spec.storage.provider`
+// +kubebuilder:printcolumn:name="Default",type=boolean,JSONPath=`.spec.default`
+// +kubebuilder:printcolumn:name="Deletion-Policy",type=string,JSONPath=`.spec.deletionPolicy`,priority=1
+// +kubebuilder:printcolumn:name="Total-Size",type=string,JSONPath=`.status.totalSize`
 // +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
 // +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`

@@ -23,10 +23,12 @@ func register(s *runtime.Scheme) error {
 		&BackupSession{}, &BackupSessionList{},
 		&BackupStorage{}, &BackupStorageList{},
 		&Function{}, &FunctionList{},
+		&HookTemplate{}, &HookTemplateList{},
 		&Ledger{}, &LedgerList{},
 		&PolicySync{}, &PolicySyncList{},
 		&Repository{}, &RepositoryList{},
 		&RestoreSession{}, &RestoreSessionList{},
+		&RetentionPolicy{}, &RetentionPolicyList{},
 		&Snapshot{}, &SnapshotList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
@@ -41,9 +43,11 @@ const (
 	BackupSessionKind       = "BackupSession"
 	BackupStorageKind       = "BackupStorage"
 	FunctionKind            = "Function"
+	HookTemplateKind        = "HookTemplate"
 	LedgerKind              = "Ledger"
 	PolicySyncKind          = "PolicySync"
 	RepositoryKind          = "Repository"
 	RestoreSessionKind      = "RestoreSession"
+	RetentionPolicyKind     = "RetentionPolicy"
 	SnapshotKind            = "Snapshot"
 )

@@ -21,12 +21,19 @@ const (
 	LabelBackupSession = Group + "/backup-session"
 	// LabelRestoreSession is on Jobs.
 	LabelRestoreSession = Group + "/restore-session"
+	// LabelHook is on the Jobs of hooks: the name of the hook.
+	LabelHook = Group + "/hook"
 	// LabelSnapshot is on Jobs.
 	LabelSnapshot = Group + "/snapshot"
 	// LabelRepository is on Snapshots and init Jobs.
 	LabelRepository = Group + "/repository"
 	// LabelStorage is on init Jobs of a BackupStorage.
 	LabelStorage = Group + "/storage"
+	// LabelInitStorage is on init Jobs of Repositories: "<namespace>.<name>" of their BackupStorage, cut with a hash where it is
+	// longer than 63 characters.
+	LabelInitStorage = Group + "/init-storage"
+	// LabelKeeper is on the Lease, the Job and the pods of a keeper: the name of the Lease.
+	LabelKeeper = Group + "/keeper"
 	// LabelLedger is on the ConfigMaps of a Ledger's outbox.
 	LabelLedger = Group + "/ledger"
 
@@ -54,8 +61,23 @@ const (
 	AnnotationMovers = Group + "/movers"
 	// AnnotationCronJob on a BackupSession names the CronJob whose pod created it. The admission policy reads it.
 	AnnotationCronJob = Group + "/cronjob"
+	// AnnotationTrigger on a BackupConfiguration or BackupBatch starts a run: "<session>", or "<session>/<token>" where it is set
+	// another time. A value is acted on once: see status.lastHandledTrigger.
+	AnnotationTrigger = Group + "/trigger"
+	// AnnotationReplacedBy on a BackupSession ends it, because concurrencyPolicy is Replace: "<backupsession>/<unix seconds>",
+	// the run that takes its place and since when.
+	AnnotationReplacedBy = Group + "/replaced-by"
 	// AnnotationRestored on a PersistentVolumeClaim is the digest of the RestoreSession's spec that filled it.
 	AnnotationRestored = Group + "/restored"
+	// AnnotationRestoring on a PersistentVolumeClaim is the UID of the RestoreSession that may write into it: there is one at a
+	// time.
+	AnnotationRestoring = Group + "/restoring"
+	// AnnotationRestoreSession on a PersistentVolumeClaim is the UID of the RestoreSession that made it.
+	AnnotationRestoreSession = Group + "/restore-session"
+	// AnnotationRestoreTo on a Repository names the namespaces, separated by commas, that may restore its Snapshots; * is all.
+	AnnotationRestoreTo = Group + "/restore-to"
+	// AnnotationComponent on a volumeClaimTemplate of a restore is the component that goes into it.
+	AnnotationComponent = Group + "/component"
 	// AnnotationTask on a mover's pod is its task: versioned JSON.
 	AnnotationTask = Group + "/task"
 	// AnnotationDropRecords on a Ledger that is being deleted, with the value "true", gives up what it has not pushed.
@@ -63,6 +85,11 @@ const (
 	// AnnotationAdopt on a Repository, with the directory as its value, takes over a directory that another cluster or
 	// another Repository owns.
 	AnnotationAdopt = Group + "/adopt"
+	// AnnotationGiveUp on a BackupStorage, Repository or Snapshot that is being deleted, with the value "true", lets the object
+	// go although its data could not be removed. The data stays in the backend.
+	AnnotationGiveUp = Group + "/give-up"
+	// AnnotationAttempts on the Lease of a keeper is the number of Jobs in a row that failed.
+	AnnotationAttempts = Group + "/attempts"
 	// AnnotationShared on an encryption Secret in a BackupStorage's namespace, with the value "true", lets the namespaces that
 	// the storage's usagePolicy allows use it. It hands them the password.
 	AnnotationShared = Group + "/shared"
@@ -72,10 +99,17 @@ const (
 
 // Finalizers, one for each duty.
 const (
-	// FinalizerRecord holds an ended BackupSession or RestoreSession until every matching Ledger has it in its outbox.
+	// FinalizerRecord holds an ended BackupSession or RestoreSession, or a removed Snapshot, until every matching Ledger has it
+	// in its outbox.
 	FinalizerRecord = Group + "/record"
 	// FinalizerCancel holds a running BackupSession or RestoreSession until its Jobs are gone and its end is written.
 	FinalizerCancel = Group + "/cancel"
+	// FinalizerWipe holds a Snapshot or Repository with deletionPolicy WipeOut until its data is removed or given up, and a
+	// BackupStorage until nothing uses it.
+	FinalizerWipe = Group + "/wipe"
+	// FinalizerRepositories holds a BackupConfiguration that is being deleted until its Repositories were dealt with as
+	// their deletionPolicy says.
+	FinalizerRepositories = Group + "/repositories"
 	// FinalizerPrune holds a PolicySync until its deletionPolicy was carried out.
 	FinalizerPrune = Group + "/prune"
 	// FinalizerFlush holds a Ledger until its outbox is pushed or given up.
@@ -88,6 +122,11 @@ const (
 	MoverServiceAccount = "cairn-mover"
 	// TriggerServiceAccount is what the pods of CronJobs run as.
 	TriggerServiceAccount = "cairn-trigger"
+	// HookServiceAccount is whom the manager impersonates to run commands in pods. Only the owner of a namespace binds it to
+	// HookClusterRole; the account itself need not exist.
+	HookServiceAccount = "cairn-hook"
+	// HookClusterRole allows to find pods and to run commands in them.
+	HookClusterRole = "cairn-hook-exec"
 )
 
 // HasRecordAnnotation says whether an object with these annotations is a record, on which no controller acts.

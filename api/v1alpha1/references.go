@@ -80,8 +80,11 @@ const (
 	KindDaemonSet             = "DaemonSet"
 )
 
-// Driver is the program that keeps the data of a repository.
-// +kubebuilder:validation:Enum=Kopia
+// Driver is the program that keeps the data of a repository. It is Kopia.
+// +kubebuilder:validation:MaxLength=64
+// +kubebuilder:validation:XValidation:rule="self != 'Restic'",message="Cairn keeps no data with restic: write driver: Kopia. What restic wrote is restored with restic itself and then backed up anew"
+// +kubebuilder:validation:XValidation:rule="self != 'VolumeSnapshotter'",message="Cairn makes no VolumeSnapshots: write driver: Kopia and a task that reads the files of the volume, as logical-backup of pvc-addon does"
+// +kubebuilder:validation:XValidation:rule="self in ['Kopia', 'Restic', 'VolumeSnapshotter']",message="the driver is Kopia. Tools of one database (WalG, Solr, Medusa, ClickHouseBackup, Neo4jAdmin) keep backups in formats of their own: write driver: Kopia and a Function that dumps the data for the mover"
 type Driver string
 
 // DriverKopia keeps the data with kopia, used as a library.

@@ -4,19 +4,41 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// RepositorySpec says which directory of which storage holds the backups of which target. It never changes.
-// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a Repository's spec never changes: its data would be left behind. Make another Repository"
+// RepositorySpec says which directory of which storage holds the backups of which target. It never changes, except for
+// deletionPolicy and paused, and that the first BackupConfiguration that uses a Repository without appRef fills it in.
+// +kubebuilder:validation:XValidation:rule="!has(self.backend)",message="a Repository has no backend: make a BackupStorage with this backend and its Secret, name it in spec.storageRef, and put the prefix or subPath below it into spec.path"
+// +kubebuilder:validation:XValidation:rule="!has(self.wipeOut)",message="a Repository has no wipeOut: write deletionPolicy: WipeOut where it is true, and leave it out where it is false"
+// +kubebuilder:validation:XValidation:rule="!has(self.usagePolicy)",message="a Repository has no usagePolicy: write it into the BackupStorage"
+// +kubebuilder:validation:XValidation:rule="has(self.backend) || has(self.storageRef)",message="spec.storageRef is required: it names a BackupStorage"
+// +kubebuilder:validation:XValidation:rule="has(self.backend) || has(self.path)",message="spec.path is required: it is the directory below the storage's prefix"
+// +kubebuilder:validation:XValidation:rule="has(self.backend) || has(self.encryptionSecret)",message="spec.encryptionSecret is required: it names the Secret with the password"
+// +kubebuilder:validation:XValidation:rule="has(self.backend) || !has(self.storageRef) || !has(self.path) || !has(self.encryptionSecret) || self.storageRef == oldSelf.storageRef && self.path == oldSelf.path && self.encryptionSecret == oldSelf.encryptionSecret && self.driver == oldSelf.driver && (!has(oldSelf.appRef) || has(self.appRef) && self.appRef == oldSelf.appRef)",message="a Repository's spec never changes, but for deletionPolicy and paused: its data would be left behind. Make another Repository"
 type RepositorySpec struct {
-	// AppRef is the target whose backups are kept here.
-	// +required
-	AppRef TypedObjectReference `json:"appRef"`
+	// AppRef is the target whose backups are kept here. A Repository without it takes the target of the first
+	// BackupConfiguration that uses it.
+	// +optional
+	AppRef TypedObjectReference `json:"appRef,omitzero"`
 
 	// StorageRef names the BackupStorage.
-	// +required
+	// +optional
 	StorageRef ObjectReference `json:"storageRef"`
 
+	// Backend is where Stash's Repository has what a BackupStorage says here. It is refused.
+	// +optional
+	// +kubebuilder:pruning:PreserveUnknownFields
+	Backend *Refused `json:"backend,omitempty"`
+
+	// WipeOut is what Stash's Repository has where deletionPolicy stands here. It is refused.
+	// +optional
+	WipeOut *bool `json:"wipeOut,omitempty"`
+
+	// UsagePolicy is what Stash's Repository has and a BackupStorage has here. It is refused.
+	// +optional
+	// +kubebuilder:pruning:PreserveUnknownFields
+	UsagePolicy *Refused `json:"usagePolicy,omitempty"`
+
 	// Path is the directory below the storage's prefix.
-	// +required
+	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(s, s == '..')",message="the path holds no .."
@@ -25,13 +47,23 @@ type RepositorySpec struct {
 
 	// EncryptionSecret names a Secret with the key password (or RESTIC_PASSWORD). Without it the data can't be read again:
 	// keep a copy outside of the cluster.
-	// +required
+	// +optional
 	EncryptionSecret ObjectReference `json:"encryptionSecret"`
 
 	// Driver that keeps the data.
 	// +optional
 	// +kubebuilder:default=Kopia
 	Driver Driver `json:"driver,omitempty"`
+
+	// DeletionPolicy says what happens when this Repository is deleted. Its Snapshots go with it; Delete keeps the data in
+	// the backend, WipeOut removes its directory there.
+	// +optional
+	// +kubebuilder:default=Delete
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+
+	// Paused keeps retention and maintenance away from this Repository. Backups and restores go on.
+	// +optional
+	Paused bool `json:"paused,omitempty"`
 }
 
 // The keys of an encryption Secret. EncryptionPassword wins.
@@ -46,7 +78,7 @@ type RepositoryStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready, RepositoryInitialized, and while it matters Reconciling or Stalled.
+	// Conditions: Ready, RepositoryInitialized, RetentionApplied, Maintained, and while it matters Reconciling or Stalled.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -63,6 +95,11 @@ type RepositoryStatus struct {
 	// +optional
 	InitializedSpec string `json:"initializedSpec,omitempty"`
 
+	// ProvedAfter is the Snapshot that failed because the password had changed, and after which a password was seen to fit
+	// again.
+	// +optional
+	ProvedAfter string `json:"provedAfter,omitempty"`
+
 	// LastBackupTime is when the last successful backup ended.
 	// +optional
 	LastBackupTime *metav1.Time `json:"lastBackupTime,omitempty"`
@@ -71,9 +108,35 @@ type RepositoryStatus struct {
 	// +optional
 	SnapshotCount *int32 `json:"snapshotCount,omitempty"`
 
-	// Size of what the newest successful Snapshot restores to, for example "12.222 MiB".
+	// Size of what the repository holds in the backend as of the last time that it was maintained, for example "12.222 MiB".
+	// Before that it is what the newest successful Snapshot restores to.
 	// +optional
 	Size string `json:"size,omitempty"`
+
+	// StoredBytes is what the repository held in the backend when it was maintained last.
+	// +optional
+	StoredBytes *int64 `json:"storedBytes,omitempty"`
+
+	// Integrity says whether the last weekly maintenance found everything that it needed, and every Snapshot that it checked
+	// whole. Nothing is said before the first one. While it is false the check is repeated daily.
+	// +optional
+	Integrity *bool `json:"integrity,omitempty"`
+
+	// RetentionPolicy that is in force, with namespace. Without one everything is kept.
+	// +optional
+	RetentionPolicy *ObjectReference `json:"retentionPolicy,omitempty"`
+
+	// DefaultRetention is about that RetentionPolicy where it is in force as a default, because policy names none.
+	// +optional
+	DefaultRetention *DefaultRetention `json:"defaultRetention,omitempty"`
+
+	// LastMaintenance is when the repository was maintained last.
+	// +optional
+	LastMaintenance *MaintenanceStatus `json:"lastMaintenance,omitempty"`
+
+	// LastRemovalTime is when data was last removed from the repository. A removal is looked after for some days.
+	// +optional
+	LastRemovalTime *metav1.Time `json:"lastRemovalTime,omitempty"`
 
 	// RecentSnapshots are the newest five.
 	// +optional
@@ -107,6 +170,7 @@ type SnapshotInfo struct {
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=repo,categories=cairn
 // +kubebuilder:printcolumn:name="Target",type=string,JSONPath=`.spec.appRef.name`
+// +kubebuilder:printcolumn:name="Integrity",type=boolean,JSONPath=`.status.integrity`,priority=1
 // +kubebuilder:printcolumn:name="Snapshot-Count",type=integer,JSONPath=`.status.snapshotCount`
 // +kubebuilder:printcolumn:name="Size",type=string,JSONPath=`.status.size`
 // +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`

@@ -26,7 +26,7 @@ type ResolvedBackup struct {
 	// Policy that was in force.
 	// +optional
 	Policy ResolvedPolicy `json:"policy,omitempty"`
-	// Schedule of the session, as the policy has it. Empty where the session has none. The folder of the run's record
+	// Schedule of the session, with a number for each H. Empty where the session has none. The folder of the run's record
 	// depends on it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
@@ -34,12 +34,24 @@ type ResolvedBackup struct {
 	// Timeout of the run.
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
+	// SuccessPolicy of the session. Without one its defaults are in force.
+	// +optional
+	SuccessPolicy *SuccessPolicy `json:"successPolicy,omitempty"`
+	// RetryDelay is how long after a failure what failed is tried again.
+	// +optional
+	RetryDelay *metav1.Duration `json:"retryDelay,omitempty"`
 	// Targets of the run, in the order of the policy.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=500
 	Targets []ResolvedTarget `json:"targets,omitempty"`
+	// Hooks of the run with their templates. Only Cairn writes them.
+	// +optional
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:validation:Type=object
+	// +kubebuilder:pruning:PreserveUnknownFields
+	Hooks *ResolvedHooks `json:"hooks,omitempty"`
 }
 
 // ResolvedTarget is one target of a run and how it is backed up.
@@ -79,29 +91,6 @@ type ResolvedError struct {
 	// Message says what is wrong and what to do.
 	// +kubebuilder:validation:MaxLength=2048
 	Message string `json:"message"`
-}
-
-// ResolvedTask is an Addon's task with its Function, after all variables were filled in.
-type ResolvedTask struct {
-	// Addon and Task by name.
-	Addon string `json:"addon"`
-	// Task of the Addon.
-	Task string `json:"task"`
-	// Function that the task names.
-	Function string `json:"function"`
-	// Driver of the task. Empty for a target with an error.
-	// +optional
-	Driver Driver `json:"driver,omitempty"`
-	// Image of the Function.
-	Image string `json:"image"`
-	// Args of the Function.
-	// +optional
-	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=64
-	Args []string `json:"args,omitempty"`
-	// Job shapes the pod.
-	// +optional
-	Job *JobPodSpec `json:"job,omitempty"`
 }
 
 // ResolvedHost is what one Job backs up.
@@ -151,43 +140,4 @@ type ResolvedRepository struct {
 	// Snapshot that the run makes there.
 	// +optional
 	Snapshot string `json:"snapshot,omitempty"`
-}
-
-// ResolvedRestore is everything a restore works with, frozen when it starts.
-type ResolvedRestore struct {
-	// Policy that was in force.
-	// +optional
-	Policy ResolvedPolicy `json:"policy,omitempty"`
-	// Timeout of the restore.
-	// +optional
-	Timeout *metav1.Duration `json:"timeout,omitempty"`
-	// SpecDigest is the digest of the RestoreSession's spec: what the target is stamped with.
-	// +optional
-	SpecDigest string `json:"specDigest,omitempty"`
-	// Snapshot that is restored.
-	Snapshot string `json:"snapshot"`
-	// SnapshotUID of it.
-	// +optional
-	SnapshotUID types.UID `json:"snapshotUID,omitempty"`
-	// Repository it lies in.
-	Repository ResolvedRepository `json:"repository"`
-	// Component that is restored.
-	Component string `json:"component"`
-	// ID of the component's data in the repository.
-	ID string `json:"id"`
-	// Path inside the volume it is restored to. Empty is the root.
-	// +optional
-	Path string `json:"path,omitempty"`
-	// ClaimName of the volume that is restored to.
-	ClaimName string `json:"claimName"`
-	// ClaimUID of it.
-	// +optional
-	ClaimUID types.UID `json:"claimUID,omitempty"`
-	// Node that the Job must run on. Empty: any.
-	// +optional
-	Node string `json:"node,omitempty"`
-	// Task that moves the data.
-	Task ResolvedTask `json:"task"`
-	// SecurityContext that the Job runs with.
-	SecurityContext MoverSecurityContext `json:"securityContext"`
 }

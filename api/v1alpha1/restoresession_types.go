@@ -5,10 +5,11 @@ import (
 )
 
 // RestoreSessionPhase is how far a restore is.
-// +kubebuilder:validation:Enum=Pending;Running;Succeeded;Failed;Invalid;Skipped
+// +kubebuilder:validation:Enum=Pending;Running;Succeeded;Failed;Invalid;Skipped;Unknown
 type RestoreSessionPhase string
 
-// The phases of a RestoreSession. Succeeded, Failed, Invalid and Skipped are terminal: they never change again.
+// The phases of a RestoreSession. Succeeded, Failed, Invalid, Skipped and Unknown are terminal: they never change again.
+// Unknown means that all was written, and that what was asked for to verify it could not be done.
 const (
 	RestoreSessionPending   RestoreSessionPhase = "Pending"
 	RestoreSessionRunning   RestoreSessionPhase = "Running"
@@ -16,66 +17,17 @@ const (
 	RestoreSessionFailed    RestoreSessionPhase = "Failed"
 	RestoreSessionInvalid   RestoreSessionPhase = "Invalid"
 	RestoreSessionSkipped   RestoreSessionPhase = "Skipped"
+	RestoreSessionUnknown   RestoreSessionPhase = "Unknown"
 )
 
 // Terminal says whether the phase never changes again.
 func (p RestoreSessionPhase) Terminal() bool {
 	switch p {
-	case RestoreSessionSucceeded, RestoreSessionFailed, RestoreSessionInvalid, RestoreSessionSkipped:
+	case RestoreSessionSucceeded, RestoreSessionFailed, RestoreSessionInvalid, RestoreSessionSkipped, RestoreSessionUnknown:
 		return true
 	default:
 		return false
 	}
-}
-
-// LatestSnapshot is the value of RestoreDataSource.Snapshot that means the newest one that succeeded.
-const LatestSnapshot = "latest"
-
-// RestoreSessionSpec says what is restored where to. It never changes.
-// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a RestoreSession's spec never changes: create another one"
-type RestoreSessionSpec struct {
-	// Target is a PersistentVolumeClaim of this namespace that is empty and in use by no pod.
-	// +required
-	// +kubebuilder:validation:XValidation:rule="has(self.kind) && self.kind == 'PersistentVolumeClaim' && (!has(self.apiGroup) || self.apiGroup == '')",message="the target of a restore is a PersistentVolumeClaim"
-	// +kubebuilder:validation:XValidation:rule="!has(self.namespace) || self.namespace == ''",message="the target of a restore is in the RestoreSession's namespace: leave the namespace out"
-	Target *TypedObjectReference `json:"target"`
-
-	// DataSource is the Snapshot that is restored.
-	// +required
-	DataSource *RestoreDataSource `json:"dataSource"`
-
-	// Addon says how the data is moved. The default is pvc-addon with the task logical-backup-restore.
-	// +optional
-	Addon *AddonInfo `json:"addon,omitempty"`
-
-	// RestoreTimeout ends a restore that takes longer.
-	// +optional
-	// +kubebuilder:default="6h"
-	// +kubebuilder:validation:Type=string
-	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout is at least 1s"
-	RestoreTimeout *metav1.Duration `json:"restoreTimeout,omitempty"`
-}
-
-// RestoreDataSource names a Snapshot of this namespace.
-// +kubebuilder:validation:XValidation:rule="self.snapshot != 'latest' || has(self.repository)",message="snapshot: latest needs a repository"
-type RestoreDataSource struct {
-	// Repository that holds the Snapshot. Needed with snapshot: latest.
-	// +optional
-	// +kubebuilder:validation:MaxLength=253
-	Repository string `json:"repository,omitempty"`
-
-	// Snapshot by name, or latest: the newest one of the repository that succeeded.
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	Snapshot string `json:"snapshot"`
-
-	// Components to restore. Needed when the Snapshot has several: a PersistentVolumeClaim takes one.
-	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MaxItems=1
-	Components []string `json:"components,omitempty"`
 }
 
 // RestoreSessionStatus is how the restore went.
@@ -120,6 +72,30 @@ type RestoreSessionStatus struct {
 	// +optional
 	Duration string `json:"duration,omitempty"`
 
+	// Attempt is the number of the attempt, from 1.
+	// +optional
+	Attempt int32 `json:"attempt,omitempty"`
+
+	// Retried is the number of attempts that were made because of retryConfig.
+	// +optional
+	Retried int32 `json:"retried,omitempty"`
+
+	// NextRetry is when the next attempt begins.
+	// +optional
+	NextRetry *metav1.Time `json:"nextRetry,omitempty"`
+
+	// Dependencies of the restore, and whether they exist.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	Dependencies []ResourceFoundStatus `json:"dependencies,omitempty"`
+
+	// PausedBackups are the policies that back up the target: a run of theirs is Skipped while the restore goes on.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	PausedBackups []TypedObjectReference `json:"pausedBackups,omitempty"`
+
 	// TotalComponents is the number of components that are restored.
 	// +optional
 	TotalComponents int32 `json:"totalComponents,omitempty"`
@@ -129,6 +105,10 @@ type RestoreSessionStatus struct {
 	// +mapType=granular
 	// +kubebuilder:validation:MaxProperties=2000
 	Components map[string]RestoredComponent `json:"components,omitempty"`
+
+	// Hooks of the restore.
+	// +optional
+	Hooks *HookStatuses `json:"hooks,omitempty"`
 
 	// Resolved is what the restore works with. It is written once, when the restore starts.
 	// +optional
@@ -140,54 +120,6 @@ type RestoreSessionStatus struct {
 	// +listMapKey=ledger
 	// +kubebuilder:validation:MaxItems=16
 	Records []RecordStatus `json:"records,omitempty"`
-}
-
-// RestoredComponent is one component of a restore.
-type RestoredComponent struct {
-	// Phase of the component.
-	// +optional
-	Phase RestoreSessionPhase `json:"phase,omitempty"`
-	// ID of the data in the repository.
-	// +optional
-	// +kubebuilder:validation:MaxLength=128
-	ID string `json:"id,omitempty"`
-	// Size of what was written, for example "12.222 MiB".
-	// +optional
-	// +kubebuilder:validation:MaxLength=32
-	Size string `json:"size,omitempty"`
-	// SizeBytes is the same in bytes.
-	// +optional
-	SizeBytes int64 `json:"sizeBytes,omitempty"`
-	// Files is the number of files that were written.
-	// +optional
-	Files int64 `json:"files,omitempty"`
-	// OwnersNotRestored is the number of entries whose owner the mover was not allowed to set.
-	// +optional
-	OwnersNotRestored int64 `json:"ownersNotRestored,omitempty"`
-	// AttributesNotRestored is the number of entries of which another attribute could not be set.
-	// +optional
-	AttributesNotRestored int64 `json:"attributesNotRestored,omitempty"`
-	// StartTime is when writing began.
-	// +optional
-	StartTime *metav1.Time `json:"startTime,omitempty"`
-	// CompletionTime is when everything was written.
-	// +optional
-	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
-	// Duration of the work, rounded to milliseconds.
-	// +optional
-	// +kubebuilder:validation:MaxLength=32
-	Duration string `json:"duration,omitempty"`
-	// Progress while it runs.
-	// +optional
-	Progress *ComponentProgress `json:"progress,omitempty"`
-	// Reason of a failure, one word.
-	// +optional
-	// +kubebuilder:validation:MaxLength=128
-	Reason string `json:"reason,omitempty"`
-	// Error says what happened and what to do. It never holds the name of a user's file.
-	// +optional
-	// +kubebuilder:validation:MaxLength=2048
-	Error string `json:"error,omitempty"`
 }
 
 // RestoreSession is one restore of one target.

@@ -8,38 +8,21 @@ import (
 
 // BackendReference gives a BackupStorage a name inside one policy object.
 type BackendReference struct {
-	// Name that spec.sessions[*].repositories[*].backend refers to.
-	// +required
-	// +kubebuilder:validation:MinLength=1
+	// Name that spec.sessions[*].repositories[*].backend refers to. Empty is that of the repositories that name none.
+	// +optional
+	// +kubebuilder:default=""
 	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name"`
 
-	// StorageRef names the BackupStorage.
-	// +required
-	StorageRef *ObjectReference `json:"storageRef"`
-}
-
-// SchedulerSpec says when a session runs.
-type SchedulerSpec struct {
-	// Schedule in cron's five fields, or @hourly and the like.
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=128
-	Schedule string `json:"schedule"`
-
-	// TimeZone of the schedule, for example Europe/Berlin. The default is that of the cluster's controller manager.
+	// StorageRef names the BackupStorage. The default is the namespace's default storage, else the cluster's.
 	// +optional
-	// +kubebuilder:validation:MaxLength=64
-	TimeZone *string `json:"timeZone,omitempty"`
+	StorageRef *ObjectReference `json:"storageRef,omitempty"`
 
-	// StartingDeadlineSeconds is how late after its slot a run may still start. Later it is Skipped.
+	// RetentionPolicy names the RetentionPolicy of the Repositories in this backend. A Repository has one: where two
+	// BackupConfigurations name different ones, nothing is removed. The default is the namespace's default RetentionPolicy,
+	// else the cluster's; without one everything is kept.
 	// +optional
-	// +kubebuilder:validation:Minimum=10
-	StartingDeadlineSeconds *int64 `json:"startingDeadlineSeconds,omitempty"`
-
-	// Suspend stops the schedule. Runs that are under way go on.
-	// +optional
-	Suspend *bool `json:"suspend,omitempty"`
+	RetentionPolicy *ObjectReference `json:"retentionPolicy,omitempty"`
 }
 
 // AddonInfo says how data is moved.
@@ -57,6 +40,10 @@ type AddonInfo struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=1
 	Tasks []TaskReference `json:"tasks"`
+
+	// ContainerRuntimeSettings of the mover. Steps before it have them where their Function says nothing.
+	// +optional
+	ContainerRuntimeSettings *ContainerRuntimeSettings `json:"containerRuntimeSettings,omitempty"`
 
 	// JobTemplate shapes the Job that moves the data.
 	// +optional
@@ -76,36 +63,27 @@ type TaskReference struct {
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Params *apiextensionsv1.JSON `json:"params,omitempty"`
-}
 
-// PodTemplateSpec is the part of KubeStash's flat pod template that a mover needs.
-type PodTemplateSpec struct {
-	// Spec of the pod.
+	// Variables for the templates of the Addon and its Functions. They come before built-in variables and params. One with a
+	// value is known as ${name}; all of them are in the environment of the task's containers, so that one with valueFrom
+	// can be named $(name) in command and args. A value stands in status: take valueFrom for what is secret.
 	// +optional
-	Spec JobPodSpec `json:"spec,omitempty"`
-}
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=64
+	Variables []corev1.EnvVar `json:"variables,omitempty"`
 
-// JobPodSpec shapes a mover's pod.
-type JobPodSpec struct {
-	// SecurityContext of the pod, used where the target's own pods do not say as whom to run. runAsUser 0 needs the
-	// annotation backup.cairn.dev/privileged-movers: "true" on the Namespace, as does an SELinux user, role or type that the
-	// restricted Pod Security profile does not allow.
+	// TargetVolumes are further volumes that the task's containers see.
 	// +optional
-	SecurityContext *MoverSecurityContext `json:"securityContext,omitempty"`
+	TargetVolumes *TargetVolumes `json:"targetVolumes,omitempty"`
 
-	// Resources of the mover's container.
+	// AddonVolumes override the sources of the task's volumeTemplate by name. ${INTERIM_VOLUME} is the volume at
+	// /cairn/scratch that all steps share, ${RESTIC_CACHE_VOLUME} the one at /tmp of the mover.
 	// +optional
-	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
-
-	// NodeSelector of the pod. A volume in use still decides on its node.
-	// +optional
-	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
-
-	// Tolerations of the pod.
-	// +optional
-	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=32
-	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	AddonVolumes []AddonVolume `json:"addonVolumes,omitempty"`
 }
 
 // MoverSecurityContext is as whom a mover runs.
@@ -133,30 +111,39 @@ type MoverSecurityContext struct {
 
 // RepositoryInfo says into which repository a session backs up.
 type RepositoryInfo struct {
-	// Name of the Repository object, which is made if it does not exist.
-	// +required
-	// +kubebuilder:validation:MinLength=1
+	// Name of the Repository object, which is made if it does not exist. The default is the name of the BackupConfiguration.
+	// Where the Repository exists it says what is left out below.
+	// +optional
+	// +kubebuilder:default=""
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 
-	// Backend is a name of spec.backends.
-	// +required
-	// +kubebuilder:validation:MinLength=1
+	// Backend is a name of spec.backends. The default is the backend without a name, else the only one there is. Without any
+	// backend it is the namespace's default storage, else the cluster's.
+	// +optional
 	// +kubebuilder:validation:MaxLength=63
-	Backend string `json:"backend"`
+	Backend string `json:"backend,omitempty"`
 
 	// Directory of the backend, for example /shop/web. It holds no .. and is not the storage's root. No other Repository may
-	// use it, a directory around it or one in it.
-	// +required
+	// use it, a directory around it or one in it. The default is /<cluster>/<namespace>/<kind>/<name> of the target, in lower
+	// case. The cluster's name is the manager's flag --cluster-name, else the first eight characters of the cluster's UID.
+	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:Pattern="^(\\.?/)*(\\.?[^/.][^/]*|\\.\\.[^/]+)(/(\\.?[^/.][^/]*|\\.\\.[^/]+|\\.)?)*$"
-	Directory string `json:"directory"`
+	Directory string `json:"directory,omitempty"`
 
 	// EncryptionSecret names a Secret with the key password (or RESTIC_PASSWORD), in this namespace, or in that of the storage
 	// where the storage's usagePolicy allows this one and the Secret has the annotation backup.cairn.dev/shared: "true".
-	// +required
-	EncryptionSecret *ObjectReference `json:"encryptionSecret"`
+	// The default is the encryptionSecret of the BackupStorage.
+	// +optional
+	EncryptionSecret *ObjectReference `json:"encryptionSecret,omitempty"`
+
+	// DeletionPolicy says what happens to the Repository when this policy is deleted and nothing else uses it: Retain leaves
+	// it and its Snapshots, Delete removes these objects and keeps the data in the backend, WipeOut removes that too.
+	// +optional
+	// +kubebuilder:default=Retain
+	DeletionPolicy RepositoryDeletionPolicy `json:"deletionPolicy,omitempty"`
 }
 
 // SessionConfig is what the sessions of a BackupConfiguration and of a BackupBatch have in common.
@@ -178,23 +165,29 @@ type SessionConfig struct {
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout is at least 1s"
 	BackupTimeout *metav1.Duration `json:"backupTimeout,omitempty"`
-}
 
-// SessionStatus is the state of one session of a policy object.
-type SessionStatus struct {
-	// Name of the session.
-	Name string `json:"name"`
-
-	// NextSchedule is the next slot.
+	// SuccessPolicy says which doubtful backups count as successful. The default is none.
 	// +optional
-	NextSchedule *metav1.Time `json:"nextSchedule,omitempty"`
+	SuccessPolicy *SuccessPolicy `json:"successPolicy,omitempty"`
 
-	// Conditions: SchedulerEnsured.
+	// Hooks that run before and after the backup. They may be run again when the manager was stopped in the middle of one, so
+	// running one twice must do no harm.
 	// +optional
-	// +listType=map
-	// +listMapKey=type
-	// +kubebuilder:validation:MaxItems=4
-	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	Hooks *BackupHooks `json:"hooks,omitempty"`
+
+	// RetryConfig tries again what failed of a run that the schedule started. Without it, nothing is tried again before the
+	// next slot.
+	// +optional
+	RetryConfig *RetryConfig `json:"retryConfig,omitempty"`
+
+	// SessionHistoryLimit is how many finished BackupSessions of this session are kept, with their Jobs. The last one that
+	// succeeded is kept beside them, and so is one that no Ledger has recorded yet or that will be tried again.
+	// Snapshots stay, whatever becomes of their BackupSession.
+	// +optional
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000
+	SessionHistoryLimit *int32 `json:"sessionHistoryLimit,omitempty"`
 }
 
 // BackendStatus is the state of one backend of a policy object.
@@ -207,6 +200,9 @@ type BackendStatus struct {
 	// Storage that it refers to.
 	// +optional
 	Storage *StorageStatus `json:"storage,omitempty"`
+	// RetentionPolicy that it refers to.
+	// +optional
+	RetentionPolicy *RetentionPolicyUse `json:"retentionPolicy,omitempty"`
 }
 
 // StorageStatus is the state of a BackupStorage as a policy object sees it.

@@ -19,13 +19,25 @@ const (
 // Terminal says whether the phase never changes again.
 func (p SnapshotPhase) Terminal() bool { return p == SnapshotSucceeded || p == SnapshotFailed }
 
-// SnapshotSpec says what the Snapshot is of. It never changes.
-// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a Snapshot's spec never changes"
+// SnapshotType is how much of its target a Snapshot holds.
+type SnapshotType string
+
+// FullBackup is a Snapshot that can be restored by itself.
+const FullBackup SnapshotType = "FullBackup"
+
+// SnapshotSpec says what the Snapshot is of. Only deletionPolicy and paused ever change.
+// +kubebuilder:validation:XValidation:rule="self.snapshotID == oldSelf.snapshotID && self.repository == oldSelf.repository && self.session == oldSelf.session && self.backupSession == oldSelf.backupSession && self.version == oldSelf.version && self.appRef == oldSelf.appRef",message="a Snapshot's spec never changes, but for deletionPolicy and paused"
 type SnapshotSpec struct {
 	// SnapshotID is a sortable identifier (ULID).
 	// +required
 	// +kubebuilder:validation:MaxLength=64
 	SnapshotID string `json:"snapshotID"`
+
+	// Type is FullBackup: every Snapshot can be restored by itself, though only what is new was sent.
+	// +optional
+	// +kubebuilder:validation:Enum=FullBackup
+	// +kubebuilder:default=FullBackup
+	Type SnapshotType `json:"type,omitempty"`
 
 	// Repository it lies in, in this namespace.
 	// +required
@@ -50,6 +62,16 @@ type SnapshotSpec struct {
 	// AppRef is the target.
 	// +required
 	AppRef TypedObjectReference `json:"appRef"`
+
+	// DeletionPolicy says what happens to the data in the backend when this Snapshot is deleted: Delete keeps it, WipeOut
+	// removes it. Retention sets WipeOut on what it removes.
+	// +optional
+	// +kubebuilder:default=Delete
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+
+	// Paused keeps retention from removing this Snapshot.
+	// +optional
+	Paused bool `json:"paused,omitempty"`
 }
 
 // SnapshotLayoutVersion is the layout that SnapshotSpec.Version names.
@@ -61,7 +83,8 @@ type SnapshotStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready, and while it is made Reconciling; Stalled when it failed.
+	// Conditions: Ready, Partial, and while it is made Reconciling; Stalled when it failed. Retained is False once retention lets it
+	// go, and says why.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -76,6 +99,19 @@ type SnapshotStatus struct {
 	// +optional
 	SnapshotTime *metav1.Time `json:"snapshotTime,omitempty"`
 
+	// LastUpdateTime is when Cairn last learned something new of the Snapshot as a whole.
+	// +optional
+	LastUpdateTime *metav1.Time `json:"lastUpdateTime,omitempty"`
+
+	// Integrity says whether everything that its components need was in the repository when that was checked last: their files
+	// were not read back. Nothing is said before the first check, or while a component is not known of.
+	// +optional
+	Integrity *bool `json:"integrity,omitempty"`
+
+	// LastCheckTime is when it was checked last. The weekly maintenance of the repository does that.
+	// +optional
+	LastCheckTime *metav1.Time `json:"lastCheckTime,omitempty"`
+
 	// Size of all components, for example "12.222 MiB".
 	// +optional
 	Size string `json:"size,omitempty"`
@@ -89,6 +125,13 @@ type SnapshotStatus struct {
 	// +mapType=granular
 	// +kubebuilder:validation:MaxProperties=2000
 	Components map[string]Component `json:"components,omitempty"`
+
+	// Records are the commits that hold the record of its removal, one a Ledger. What it held is in the record of its run.
+	// +optional
+	// +listType=map
+	// +listMapKey=ledger
+	// +kubebuilder:validation:MaxItems=16
+	Records []RecordStatus `json:"records,omitempty"`
 }
 
 // Component is one stream of data of a Snapshot: the content of a volume.
@@ -120,16 +163,8 @@ type Component struct {
 	Uploaded string `json:"uploaded,omitempty"`
 	// UploadedBytes is the same in bytes.
 	// +optional
-	UploadedBytes int64 `json:"uploadedBytes,omitempty"`
-	// Files is the number of files in it.
-	// +optional
-	Files int64 `json:"files,omitempty"`
-	// Unreadable is the number of entries that could not be read. Such a component has failed.
-	// +optional
-	Unreadable int64 `json:"unreadable,omitempty"`
-	// Changed is the number of files that were written to while they were read.
-	// +optional
-	Changed int64 `json:"changed,omitempty"`
+	UploadedBytes   int64 `json:"uploadedBytes,omitempty"`
+	ComponentCounts `json:",inline"`
 	// StartTime is when reading began.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
@@ -140,6 +175,9 @@ type Component struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	Duration string `json:"duration,omitempty"`
+	// Integrity says whether everything that it needs was in the repository when that was checked last.
+	// +optional
+	Integrity *bool `json:"integrity,omitempty"`
 	// Progress while it runs.
 	// +optional
 	Progress *ComponentProgress `json:"progress,omitempty"`
@@ -151,6 +189,43 @@ type Component struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
 	Error string `json:"error,omitempty"`
+}
+
+// ComponentCounts is what was found where a component was read.
+type ComponentCounts struct {
+	// Files is the number of files in it.
+	// +optional
+	Files int64 `json:"files,omitempty"`
+	// Directories is the number of directories in it, the uppermost one included.
+	// +optional
+	Directories int64 `json:"directories,omitempty"`
+	// Symlinks is the number of symbolic links in it.
+	// +optional
+	Symlinks int64 `json:"symlinks,omitempty"`
+	// HardLinks is the number of names of files that have several names.
+	// +optional
+	HardLinks int64 `json:"hardLinks,omitempty"`
+	// Special is the number of FIFOs and devices in it. Devices are restored only when that is asked for.
+	// +optional
+	Special int64 `json:"special,omitempty"`
+	// Sockets is the number of sockets that were left out: they hold no data, and the program that listens makes its own.
+	// +optional
+	Sockets int64 `json:"sockets,omitempty"`
+	// Unreadable is the number of entries that could not be read. They are missing from it.
+	// +optional
+	Unreadable int64 `json:"unreadable,omitempty"`
+	// AttributesUnreadable is the number of extended attributes, ACLs and capabilities that could not be read.
+	// +optional
+	AttributesUnreadable int64 `json:"attributesUnreadable,omitempty"`
+	// Vanished is the number of entries that were deleted while it was made.
+	// +optional
+	Vanished int64 `json:"vanished,omitempty"`
+	// Changed is the number of files that were written to while they were read, and so may be torn.
+	// +optional
+	Changed int64 `json:"changed,omitempty"`
+	// PreviousSizeBytes is the size of the backup before this one of the same path.
+	// +optional
+	PreviousSizeBytes int64 `json:"previousSizeBytes,omitempty"`
 }
 
 // ComponentProgress is how far a running component is.
@@ -171,6 +246,7 @@ type ComponentProgress struct {
 // +kubebuilder:printcolumn:name="Session",type=string,JSONPath=`.spec.session`
 // +kubebuilder:printcolumn:name="Snapshot-Time",type=string,JSONPath=`.status.snapshotTime`
 // +kubebuilder:printcolumn:name="Size",type=string,JSONPath=`.status.size`
+// +kubebuilder:printcolumn:name="Integrity",type=boolean,JSONPath=`.status.integrity`,priority=1
 // +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type Snapshot struct {

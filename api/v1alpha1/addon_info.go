@@ -1,0 +1,42 @@
+package v1alpha1
+
+import corev1 "k8s.io/api/core/v1"
+
+// TargetVolumes are volumes of a target that the containers of its task see beside the ones that are backed up or restored.
+type TargetVolumes struct {
+	// Volumes of the target.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	Volumes []Volume `json:"volumes,omitempty"`
+
+	// VolumeMounts of those volumes, in every container of the task. A backup's mover sees them read-only.
+	// +optional
+	// +listType=map
+	// +listMapKey=mountPath
+	// +kubebuilder:validation:MaxItems=16
+	VolumeMounts []corev1.VolumeMount `json:"volumeMounts,omitempty"`
+
+	// VolumeClaimTemplates are PersistentVolumeClaims that a restore makes, and restores into. In their names ${POD_ORDINAL}
+	// stands for the number of a StatefulSet's pod and ${COMPONENT_NAME} for the name of the component. Of several templates
+	// each has the annotation backup.cairn.dev/component: the name of the component that goes into it. What a restore made is
+	// never deleted with it.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	VolumeClaimTemplates []RestoreClaimTemplate `json:"volumeClaimTemplates,omitempty"`
+}
+
+// AddonVolume overrides the source of one of a task's volumes.
+type AddonVolume struct {
+	// Name of the volume in the task's volumeTemplate, or ${INTERIM_VOLUME}, or ${RESTIC_CACHE_VOLUME}.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern="^([a-z0-9]([-a-z0-9]*[a-z0-9])?|\\$\\{[A-Z_]+\\})$"
+	Name string `json:"name"`
+
+	// Source of the volume.
+	// +required
+	Source TaskVolumeSource `json:"source"`
+}

@@ -1,0 +1,211 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+)
+
+// PodTemplateSpec is the part of KubeStash's flat pod template that a mover needs.
+type PodTemplateSpec struct {
+	// Metadata of the pod.
+	// +optional
+	Metadata TemplateMetadata `json:"metadata,omitempty"`
+
+	// Controller is the metadata of the Job.
+	// +optional
+	Controller TemplateMetadata `json:"controller,omitempty"`
+
+	// Spec of the pod.
+	// +optional
+	Spec JobPodSpec `json:"spec,omitempty"`
+}
+
+// TemplateMetadata is what policy may say about the metadata of a Job or a pod.
+type TemplateMetadata struct {
+	// Labels beside Cairn's own.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=32
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('backup.cairn.dev/') && !k.startsWith('app.kubernetes.io/managed-by') && !k.contains('kubernetes.io/job-'))",message="labels of backup.cairn.dev, of Jobs and app.kubernetes.io/managed-by are Cairn's and Kubernetes' own"
+	Labels map[string]string `json:"labels,omitempty"`
+
+	// Annotations beside Cairn's own.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=32
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('backup.cairn.dev/'))",message="annotations of backup.cairn.dev are Cairn's own"
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// JobPodSpec shapes a mover's pod.
+// +kubebuilder:validation:XValidation:rule="!has(self.priority) || has(self.priorityClassName)",message="priority needs priorityClassName: Kubernetes takes no priority but that of a class"
+type JobPodSpec struct {
+	// SecurityContext of the pod, used where the target's own pods do not say as whom to run. runAsUser 0 needs the
+	// annotation backup.cairn.dev/privileged-movers: "true" on the Namespace, as does an SELinux user, role or type that the
+	// restricted Pod Security profile does not allow.
+	// +optional
+	SecurityContext *MoverSecurityContext `json:"securityContext,omitempty"`
+
+	// ContainerSecurityContext of the task's containers, below containerRuntimeSettings.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!has(self.windowsOptions)",message="windowsOptions can't be set: movers are Linux containers"
+	ContainerSecurityContext *corev1.SecurityContext `json:"containerSecurityContext,omitempty"`
+
+	// Resources of the mover's container, below containerRuntimeSettings.
+	// +optional
+	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
+
+	// Env of the task's containers, below containerRuntimeSettings. HOME, TMPDIR and COMPONENT_NAME are Cairn's.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=64
+	Env []corev1.EnvVar `json:"env,omitempty"`
+
+	// Volumes of the pod beside the target's.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	Volumes []Volume `json:"volumes,omitempty"`
+
+	// VolumeMounts of those volumes, in every container of the task.
+	// +optional
+	// +listType=map
+	// +listMapKey=mountPath
+	// +kubebuilder:validation:MaxItems=16
+	VolumeMounts []corev1.VolumeMount `json:"volumeMounts,omitempty"`
+
+	// NodeSelector of the pod. A volume in use still decides on its node.
+	// +optional
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+
+	// Tolerations of the pod.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+
+	// Affinity of the pod. A volume in use still decides on its node.
+	// +optional
+	Affinity *corev1.Affinity `json:"affinity,omitempty"`
+
+	// TopologySpreadConstraints of the pod.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	TopologySpreadConstraints []corev1.TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
+
+	// SchedulerName of the pod's scheduler.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	SchedulerName string `json:"schedulerName,omitempty"`
+
+	// PriorityClassName of the pod.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	PriorityClassName string `json:"priorityClassName,omitempty"`
+
+	// RuntimeClassName of the pod.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	RuntimeClassName *string `json:"runtimeClassName,omitempty"`
+
+	// ImagePullSecrets of the namespace, for the images of Functions.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
+
+	// ServiceAccountName that the pod runs as instead of cairn-mover. It needs the annotation
+	// backup.cairn.dev/privileged-movers: "true" on the Namespace. The mover then says how it went in its termination message
+	// alone, unless the account may patch the status of Snapshots and RestoreSessions.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	ServiceAccountName string `json:"serviceAccountName,omitempty"`
+
+	// TerminationGracePeriodSeconds that a mover has to save what it did. The default is 45.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=3600
+	TerminationGracePeriodSeconds *int64 `json:"terminationGracePeriodSeconds,omitempty"`
+
+	// DNSPolicy of the pod.
+	// +optional
+	// +kubebuilder:validation:Enum=ClusterFirst;ClusterFirstWithHostNet;Default;None
+	DNSPolicy corev1.DNSPolicy `json:"dnsPolicy,omitempty"`
+
+	// DNSConfig of the pod.
+	// +optional
+	DNSConfig *corev1.PodDNSConfig `json:"dnsConfig,omitempty"`
+
+	// EnableServiceLinks puts the services of the namespace into the environment of the containers. The default is false.
+	// +optional
+	EnableServiceLinks *bool `json:"enableServiceLinks,omitempty"`
+
+	// HostNetwork is refused.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!self",message="hostNetwork can't be set: a mover has no part of the host's network"
+	HostNetwork bool `json:"hostNetwork,omitempty"`
+
+	// HostPID is refused.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!self",message="hostPID can't be set: a mover does not see the host's processes"
+	HostPID bool `json:"hostPID,omitempty"`
+
+	// HostIPC is refused.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!self",message="hostIPC can't be set: a mover does not see the host's processes"
+	HostIPC bool `json:"hostIPC,omitempty"`
+
+	// ShareProcessNamespace is refused: a step could read the mover's credentials.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!self",message="shareProcessNamespace can't be set: a step could read the credentials of the mover"
+	ShareProcessNamespace *bool `json:"shareProcessNamespace,omitempty"`
+
+	// Args are refused: what a mover is told stands in its Function.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:XValidation:rule="size(self) == 0",message="args can't be set here: set params of the task, or write a Function"
+	Args []string `json:"args,omitempty"`
+
+	// Priority of the pod, which must be that of priorityClassName.
+	// +optional
+	Priority *int32 `json:"priority,omitempty"`
+
+	// InitContainers are refused: they are steps of a task.
+	// +optional
+	// +kubebuilder:validation:Type=array
+	// +kubebuilder:validation:items:Type=object
+	// +kubebuilder:pruning:PreserveUnknownFields
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule="size(self) == 0",message="initContainers can't be set: write a Function for each and name them as steps of an Addon's task"
+	InitContainers []apiextensionsv1.JSON `json:"initContainers,omitempty"`
+
+	// LivenessProbe is refused: a mover ends by itself, or at the session's timeout.
+	// +optional
+	// +kubebuilder:validation:Type=object
+	// +kubebuilder:pruning:PreserveUnknownFields
+	// +kubebuilder:validation:XValidation:rule="false",message="livenessProbe can't be set: a mover ends by itself, or at the session's timeout"
+	LivenessProbe *apiextensionsv1.JSON `json:"livenessProbe,omitempty"`
+
+	// ReadinessProbe is refused: nothing calls a mover.
+	// +optional
+	// +kubebuilder:validation:Type=object
+	// +kubebuilder:pruning:PreserveUnknownFields
+	// +kubebuilder:validation:XValidation:rule="false",message="readinessProbe can't be set: nothing calls a mover"
+	ReadinessProbe *apiextensionsv1.JSON `json:"readinessProbe,omitempty"`
+
+	// Lifecycle is refused: use a step of the task, or a hook of the session.
+	// +optional
+	// +kubebuilder:validation:Type=object
+	// +kubebuilder:pruning:PreserveUnknownFields
+	// +kubebuilder:validation:XValidation:rule="false",message="lifecycle can't be set: use a step of the task, or a hook of the session"
+	Lifecycle *apiextensionsv1.JSON `json:"lifecycle,omitempty"`
+
+	// PodPlacementPolicy is refused: set affinity, nodeSelector or topologySpreadConstraints.
+	// +optional
+	// +kubebuilder:validation:Type=object
+	// +kubebuilder:pruning:PreserveUnknownFields
+	// +kubebuilder:validation:XValidation:rule="false",message="podPlacementPolicy can't be set: set affinity, nodeSelector or topologySpreadConstraints"
+	PodPlacementPolicy *apiextensionsv1.JSON `json:"podPlacementPolicy,omitempty"`
+}

@@ -1,0 +1,91 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// ResolvedRestore is everything a restore works with, frozen when it starts.
+type ResolvedRestore struct {
+	// Policy that was in force.
+	// +optional
+	Policy ResolvedPolicy `json:"policy,omitempty"`
+	// Timeout of the restore.
+	// +optional
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
+	// SpecDigest is the digest of the RestoreSession's spec: what the target is stamped with.
+	// +optional
+	SpecDigest string `json:"specDigest,omitempty"`
+	// Namespace of the Snapshot and the Repository.
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+	// Snapshot that is restored.
+	Snapshot string `json:"snapshot"`
+	// SnapshotUID of it.
+	// +optional
+	SnapshotUID types.UID `json:"snapshotUID,omitempty"`
+	// Repository it lies in.
+	Repository ResolvedRepository `json:"repository"`
+	// TargetUID is the UID of the target, which confirm must name. Empty where new claims are made.
+	// +optional
+	TargetUID types.UID `json:"targetUID,omitempty"`
+	// Task that moves the data.
+	Task ResolvedTask `json:"task"`
+	// Hosts are what one Job each restores: a pod of a StatefulSet, a node of a DaemonSet, else the whole target.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=1000
+	Hosts []ResolvedRestoreHost `json:"hosts,omitempty"`
+	// Hooks of the restore with their templates. Only Cairn writes them.
+	// +optional
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:validation:Type=object
+	// +kubebuilder:pruning:PreserveUnknownFields
+	Hooks *ResolvedHooks `json:"hooks,omitempty"`
+}
+
+// ResolvedRestoreHost is what one Job restores.
+type ResolvedRestoreHost struct {
+	// Name: pod-<n> for a StatefulSet, the node for a DaemonSet, the component for new claims, else target.
+	Name string `json:"name"`
+	// Node that the Job must run on. Empty: any.
+	// +optional
+	Node string `json:"node,omitempty"`
+	// SecurityContext that the Job runs with.
+	SecurityContext MoverSecurityContext `json:"securityContext"`
+	// Volumes, one component each.
+	// +listType=map
+	// +listMapKey=component
+	// +kubebuilder:validation:MaxItems=32
+	Volumes []ResolvedRestoreVolume `json:"volumes"`
+}
+
+// ResolvedRestoreVolume is a volume that takes one component.
+type ResolvedRestoreVolume struct {
+	// Component that is restored.
+	Component string `json:"component"`
+	// ID of the component's data in the repository.
+	ID string `json:"id"`
+	// Path inside the volume it is restored to. Empty is the root.
+	// +optional
+	Path string `json:"path,omitempty"`
+	// ClaimName of the PersistentVolumeClaim.
+	// +optional
+	ClaimName string `json:"claimName,omitempty"`
+	// ClaimUID of it. Empty for a claim that the restore makes.
+	// +optional
+	ClaimUID types.UID `json:"claimUID,omitempty"`
+	// Template is the number of the volumeClaimTemplate, from 1, that the restore makes the claim of.
+	// +optional
+	Template int32 `json:"template,omitempty"`
+	// HostPath of a DaemonSet's volume.
+	// +optional
+	HostPath string `json:"hostPath,omitempty"`
+	// Files and Bytes are what the component holds.
+	// +optional
+	Files int64 `json:"files,omitempty"`
+	// Bytes of the component.
+	// +optional
+	Bytes int64 `json:"bytes,omitempty"`
+}
