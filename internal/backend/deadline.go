@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/repository/cloud"
 )
 
 // deadline ends a call whose storage has not answered for a while, and tells that from the caller's own end.
@@ -18,9 +19,13 @@ type deadline struct {
 }
 
 func (s *s3Store) deadline(caller context.Context) (context.Context, *deadline) {
-	d := &deadline{caller: caller, within: s.within}
+	return newDeadline(caller, s.within)
+}
+
+func newDeadline(caller context.Context, within time.Duration) (context.Context, *deadline) {
+	d := &deadline{caller: caller, within: within}
 	d.ctx, d.cancel = context.WithCancelCause(caller)
-	d.timer = time.AfterFunc(s.within, func() { d.cancel(context.DeadlineExceeded) })
+	d.timer = time.AfterFunc(within, func() { d.cancel(context.DeadlineExceeded) })
 	return d.ctx, d
 }
 
@@ -38,6 +43,9 @@ func (d *deadline) classify(op string, err error) error {
 	}
 	if d.caller.Err() == nil && d.ctx.Err() != nil {
 		return &repository.Error{Op: op, Kind: repository.ErrUnreachable, Err: fmt.Errorf("no answer within %v", d.within)}
+	}
+	if named := cloud.Named(op, err); named != nil {
+		return named
 	}
 	if kind := repository.S3Kind(code(err)); kind != nil {
 		return &repository.Error{Op: op, Kind: kind, Err: err}

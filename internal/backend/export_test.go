@@ -2,8 +2,19 @@ package backend
 
 import "time"
 
-// Within is how long an S3 store waits for an answer.
-func Within(s Store) time.Duration { return s.(*s3Store).within }
+func within(s Store) *time.Duration {
+	switch s := s.(type) {
+	case *filesStore:
+		return &s.within
+	case *cloudStore:
+		return &s.within
+	default:
+		return &s.(*s3Store).within
+	}
+}
 
-// SetWithin makes an S3 store wait that long.
-func SetWithin(s Store, d time.Duration) { s.(*s3Store).within = d }
+// Within is how long a store waits for an answer.
+func Within(s Store) time.Duration { return *within(s) }
+
+// SetWithin makes a store wait that long.
+func SetWithin(s Store, d time.Duration) { *within(s) = d }

@@ -147,6 +147,28 @@ func (s *localStore) List(ctx context.Context, directory string) ([]string, erro
 	return found, err
 }
 
+// Delete implements Store.
+func (s *localStore) Delete(ctx context.Context, p string) error {
+	return s.do(ctx, "delete "+p, checkPath(p), func(root *os.Root) error {
+		if err := root.Remove(s.name(p)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
+			if root.Remove(s.name(dir)) != nil { // it is not empty
+				break
+			}
+		}
+		return nil
+	})
+}
+
+// DeleteAll implements Store. A symbolic link is removed, never followed.
+func (s *localStore) DeleteAll(ctx context.Context, directory string) error {
+	return s.do(ctx, "delete "+directory, checkPath(directory), func(root *os.Root) error {
+		return root.RemoveAll(s.name(directory))
+	})
+}
+
 // do opens the volume, runs f and classifies what went wrong.
 func (s *localStore) do(ctx context.Context, op string, bad error, f func(*os.Root) error) error {
 	if bad != nil {

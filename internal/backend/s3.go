@@ -33,7 +33,7 @@ func openS3(o repository.S3, prefix string) (*s3Store, error) {
 		return nil, fmt.Errorf("open storage: %w", err)
 	}
 	client, err := minio.New(o.Endpoint, &minio.Options{
-		Creds:     credentials.NewStaticV4(o.AccessKey, o.SecretKey, o.SessionToken),
+		Creds:     s3Credentials(o),
 		Secure:    !o.Plain,
 		Region:    o.Region,
 		Transport: transport,
@@ -45,6 +45,35 @@ func openS3(o repository.S3, prefix string) (*s3Store, error) {
 	}
 	return &s3Store{client: client, bucket: o.Bucket, prefix: prefix, within: answerWithin}, nil
 }
+
+func s3Credentials(o repository.S3) *credentials.Credentials {
+	if !o.Ambient {
+		return credentials.NewStaticV4(o.AccessKey, o.SecretKey, o.SessionToken)
+	}
+	return credentials.New(&ambient{Chain: credentials.Chain{Providers: []credentials.Provider{
+		&credentials.EnvAWS{},
+		&credentials.IAM{Client: &http.Client{Timeout: identityWithin}},
+	}}})
+}
+
+// identityWithin is how long the cloud may take to say who the pod is. Outside of a cloud nobody answers.
+const identityWithin = 5 * time.Second
+
+// ambient is the identity that the cloud gives the pod. Where there is none it says so, instead of asking as nobody.
+type ambient struct{ credentials.Chain }
+
+// RetrieveWithCredContext implements credentials.Provider.
+func (a *ambient) RetrieveWithCredContext(cc *credentials.CredContext) (credentials.Value, error) {
+	value, err := a.Chain.RetrieveWithCredContext(cc)
+	if err == nil && value.AccessKeyID == "" {
+		err = &repository.Error{Op: "open storage", Kind: repository.ErrBadCredentials,
+			Err: errors.New("the storage names no Secret, and the pod has no identity of a cloud")}
+	}
+	return value, err
+}
+
+// Retrieve implements credentials.Provider.
+func (a *ambient) Retrieve() (credentials.Value, error) { return a.RetrieveWithCredContext(nil) }
 
 func s3Transport(o repository.S3) (*http.Transport, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: o.InsecureTLS} //nolint:gosec // asked for in the BackupStorage
@@ -164,6 +193,36 @@ func (s *s3Store) List(ctx context.Context, directory string) ([]string, error) 
 	}
 	slices.Sort(found)
 	return found, nil
+}
+
+// Delete implements Store.
+func (s *s3Store) Delete(ctx context.Context, p string) error {
+	if err := checkPath(p); err != nil {
+		return fmt.Errorf("delete %s: %w", p, err)
+	}
+	ctx, alive := s.deadline(ctx)
+	defer alive.stop()
+	return alive.classify("delete "+p, s.client.RemoveObject(ctx, s.bucket, s.key(p), minio.RemoveObjectOptions{}))
+}
+
+// DeleteAll implements Store. Objects go one by one: servers differ in how they answer for many at once.
+func (s *s3Store) DeleteAll(ctx context.Context, directory string) error {
+	if err := checkPath(directory); err != nil {
+		return fmt.Errorf("delete %s: %w", directory, err)
+	}
+	ctx, alive := s.deadline(ctx)
+	defer alive.stop()
+	start := s.key(directory) + "/"
+	for o := range s.client.ListObjectsIter(ctx, s.bucket, minio.ListObjectsOptions{Prefix: start, Recursive: true}) {
+		if o.Err != nil {
+			return alive.classify("list "+directory, o.Err)
+		}
+		if err := s.client.RemoveObject(ctx, s.bucket, o.Key, minio.RemoveObjectOptions{}); err != nil {
+			return alive.classify("delete "+directory, err)
+		}
+		alive.answered()
+	}
+	return alive.classify("delete "+directory, ctx.Err())
 }
 
 // code is the error code of the S3 protocol, "" if there is none.

@@ -2,21 +2,12 @@ package backend_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -106,19 +97,46 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+// TestS3WithoutASecret: the identity of the pod is used; where there is none, that is said.
+func TestS3WithoutASecret(t *testing.T) {
+	open := func(t *testing.T) backend.Store {
+		t.Helper()
+		o := enginetest.StartS3(t)
+		o.AccessKey, o.SecretKey, o.Ambient = "", "", true
+		s, err := backend.Open(repository.Storage{S3: &o})
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		return s
+	}
+	t.Run("with an identity", func(t *testing.T) {
+		cloud := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintf(w, `{"AccessKeyId":%q,"SecretAccessKey":%q,"Expiration":%q}`, enginetest.S3AccessKey, enginetest.S3SecretKey, time.Now().Add(time.Hour).Format(time.RFC3339))
+		}))
+		t.Cleanup(cloud.Close)
+		t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", cloud.URL)
+		NewWithT(t).Expect(open(t).Put(t.Context(), "x", []byte("x"))).To(Succeed())
+	})
+	t.Run("without one", func(t *testing.T) {
+		t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1")
+		err := open(t).Put(t.Context(), "x", []byte("x"))
+		g := NewWithT(t)
+		g.Expect(err).To(MatchError(repository.ErrBadCredentials))
+		g.Expect(err).To(MatchError(ContainSubstring("the pod has no identity of a cloud")))
+	})
+}
+
 // TestS3TLS: a private authority is trusted only when it is given, anything only when that is asked for.
 func TestS3TLS(t *testing.T) {
-	cert, key, ca := certificate(t)
+	cert, key, ca := enginetest.Certificate(t)
 	good := enginetest.StartS3(t, "--cert", cert, "--key", key)
-	_, _, otherCA := certificate(t)
+	_, _, otherCA := enginetest.Certificate(t)
 	for name, c := range map[string]struct {
 		ca       []byte
 		insecure bool
 		want     error
 	}{
 		"its authority is given":     {ca: ca},
-		"none is given":              {want: repository.ErrUnreachable},
-		"another authority is given": {ca: otherCA, want: repository.ErrUnreachable},
+		"none is given":              {want: repository.ErrUntrusted},
+		"another authority is given": {ca: otherCA, want: repository.ErrUntrusted},
 		"no authority, but insecure": {insecure: true},
 		"a wrong one, but insecure":  {ca: otherCA, insecure: true},
 	} {
@@ -136,28 +154,6 @@ func TestS3TLS(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 		})
 	}
-}
-
-// certificate makes one for 127.0.0.1 that is its own authority.
-func certificate(t *testing.T) (certFile, keyFile string, ca []byte) {
-	t.Helper()
-	g := NewWithT(t)
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	g.Expect(err).NotTo(HaveOccurred())
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "s3"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	g.Expect(err).NotTo(HaveOccurred())
-	ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	g.Expect(err).NotTo(HaveOccurred())
-	dir := t.TempDir()
-	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	g.Expect(os.WriteFile(certFile, ca, 0o600)).To(Succeed())
-	g.Expect(os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600)).To(Succeed())
-	return certFile, keyFile, ca
 }
 
 // TestS3Condition: what two clients write at once is decided by a server that knows If-None-Match. versitygw

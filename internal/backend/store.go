@@ -41,6 +41,11 @@ type Store interface {
 	// List returns the paths of all files below a directory, at any depth, sorted; "" means all, packs of
 	// repositories included. A directory that does not exist is empty.
 	List(ctx context.Context, directory string) ([]string, error)
+	// Delete removes a file; on a local storage also the directories that are empty without it. One that is not there is not
+	// an error.
+	Delete(ctx context.Context, path string) error
+	// DeleteAll removes all files below a directory, at any depth. The storage itself ("") is refused. What was removed before an error is gone.
+	DeleteAll(ctx context.Context, directory string) error
 }
 
 // Open prepares access and checks only what can be checked without the storage: the first call tells whether
@@ -52,7 +57,13 @@ func Open(storage repository.Storage) (Store, error) {
 	if storage.Local != nil {
 		return &localStore{path: storage.Local.Path, prefix: storage.Prefix()}, nil
 	}
-	return openS3(*storage.S3, storage.Prefix())
+	switch {
+	case storage.S3 != nil:
+		return openS3(*storage.S3, storage.Prefix())
+	case storage.GCS != nil || storage.Azure != nil:
+		return openCloud(storage)
+	}
+	return openFiles(storage)
 }
 
 // checkPath refuses what could leave the prefix or mean different files on different storages.

@@ -2,6 +2,8 @@ package backend_test
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"os"
@@ -40,6 +42,103 @@ func TestS3(t *testing.T) {
 	})
 }
 
+func TestGCS(t *testing.T) {
+	gcs := enginetest.StartGCS(t)
+	var n atomic.Int64
+	conform(t, func(*testing.T) repository.Storage {
+		o := gcs
+		o.Prefix = fmt.Sprintf("/cairn/prod %d/", n.Add(1))
+		return repository.Storage{GCS: &o}
+	})
+	t.Run("of several at once one wins", func(t *testing.T) { race(t, repository.Storage{GCS: &gcs}) })
+}
+
+func TestGCSWithAKey(t *testing.T) {
+	enginetest.OnGCSWithKey(t, func(t *testing.T, gcs repository.GCS) {
+		var n atomic.Int64
+		conform(t, func(*testing.T) repository.Storage {
+			o := gcs
+			o.Prefix = fmt.Sprintf("/cairn/prod %d/", n.Add(1))
+			return repository.Storage{GCS: &o}
+		})
+		t.Run("another key", func(t *testing.T) {
+			o := gcs
+			private, err := rsa.GenerateKey(rand.Reader, 2048)
+			g := NewWithT(t)
+			g.Expect(err).NotTo(HaveOccurred())
+			o.Credentials, err = os.ReadFile(enginetest.GCSKey(t, private))
+			g.Expect(err).NotTo(HaveOccurred())
+			refuses(t, repository.Storage{GCS: &o}, repository.ErrBadCredentials, 0, string(o.Credentials))
+		})
+	})
+}
+
+func TestAzure(t *testing.T) {
+	enginetest.OnAzure(t, func(t *testing.T, azure repository.Azure) {
+		var n atomic.Int64
+		conform(t, func(*testing.T) repository.Storage {
+			o := azure
+			o.Prefix = fmt.Sprintf("/cairn/prod %d/", n.Add(1))
+			return repository.Storage{Azure: &o}
+		})
+		t.Run("of several at once one wins", func(t *testing.T) { race(t, repository.Storage{Azure: &azure}) })
+		t.Run("another cloud", func(t *testing.T) {
+			g, o := NewWithT(t), azure
+			o.Prefix, o.EndpointSuffix = "elsewhere", enginetest.AzureGovernment
+			s, err := backend.Open(repository.Storage{Azure: &o})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(s.Put(t.Context(), "a", []byte("x"))).To(Succeed())
+			g.Expect(s.Get(t.Context(), "a")).To(BeEquivalentTo("x"))
+		})
+		t.Run("a cloud that is not there", func(t *testing.T) {
+			o := azure
+			o.EndpointSuffix = "core.example.com"
+			refuses(t, repository.Storage{Azure: &o}, repository.ErrUnreachable, 0, o.Key)
+		})
+		t.Run("a missing container", func(t *testing.T) {
+			o := azure
+			o.Container = "missing"
+			refuses(t, repository.Storage{Azure: &o}, repository.ErrNoBucket, 0, o.Key)
+		})
+		t.Run("another key", func(t *testing.T) {
+			o := azure
+			o.Key = "b3RoZXI="
+			// Azure says AuthenticationFailed, azurite AuthorizationFailure.
+			refuses(t, repository.Storage{Azure: &o}, repository.ErrAccessDenied, 0, o.Key, azure.Key)
+		})
+	})
+}
+
+func TestSFTP(t *testing.T) {
+	sftp := enginetest.StartSFTP(t)
+	var n atomic.Int64
+	conform(t, func(*testing.T) repository.Storage {
+		o := sftp
+		o.Prefix = fmt.Sprintf("/cairn/prod %d/", n.Add(1))
+		return repository.Storage{SFTP: &o}
+	})
+}
+
+func TestSFTPWithAPassword(t *testing.T) {
+	o := enginetest.StartSFTP(t)
+	o.Identity, o.Password = nil, enginetest.FilesPassword
+	s, err := backend.Open(repository.Storage{SFTP: &o})
+	g := NewWithT(t)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(s.Put(t.Context(), "a/b", []byte("x"))).To(Succeed())
+	g.Expect(os.ReadFile(filepath.Join(o.Path, "a/b"))).To(BeEquivalentTo("x"), "it lies where its name says")
+}
+
+func TestWebDAV(t *testing.T) {
+	dav, _ := enginetest.StartWebDAV(t)
+	var n atomic.Int64
+	conform(t, func(*testing.T) repository.Storage {
+		o := dav
+		o.Prefix = fmt.Sprintf("/cairn/prod %d/", n.Add(1))
+		return repository.Storage{WebDAV: &o}
+	})
+}
+
 // conform holds what every Store promises.
 func conform(t *testing.T, fresh func(*testing.T) repository.Storage) {
 	open := func(t *testing.T) backend.Store {
@@ -75,6 +174,24 @@ func conform(t *testing.T, fresh func(*testing.T) repository.Storage) {
 		g.Expect(s.List(ctx, "nowhere")).To(BeEmpty())
 		g.Expect(s.Get(ctx, "snap/mit leer ü+%.yaml")).To(BeEquivalentTo("snap/mit leer ü+%.yaml"))
 	})
+	t.Run("what is deleted is gone, and nothing else", func(t *testing.T) {
+		g, ctx, s := NewWithT(t), t.Context(), open(t)
+		for _, p := range []string{"shop/web/kopia/a", "shop/web/kopia/b/c", "shop/web/repository.yaml", "shop/web2/x", "shop/w", "metadata.yaml"} {
+			g.Expect(s.Put(ctx, p, []byte(p))).To(Succeed())
+		}
+		g.Expect(s.Delete(ctx, "shop/w")).To(Succeed())
+		g.Expect(s.Delete(ctx, "shop/w")).To(Succeed(), "one that is not there is no error")
+		g.Expect(s.DeleteAll(ctx, "shop/web/kopia")).To(Succeed())
+		g.Expect(s.List(ctx, "")).To(Equal([]string{"metadata.yaml", "shop/web/repository.yaml", "shop/web2/x"}))
+		g.Expect(s.DeleteAll(ctx, "shop/web")).To(Succeed())
+		g.Expect(s.DeleteAll(ctx, "shop/web")).To(Succeed())
+		g.Expect(s.List(ctx, "")).To(Equal([]string{"metadata.yaml", "shop/web2/x"}))
+		for _, p := range []string{"", ".", "..", "../x", "/", "a/../.."} {
+			g.Expect(s.Delete(ctx, p)).NotTo(Succeed(), "%q", p)
+			g.Expect(s.DeleteAll(ctx, p)).NotTo(Succeed(), "%q", p)
+		}
+		g.Expect(s.List(ctx, "")).To(HaveLen(2))
+	})
 	t.Run("paths that leave the prefix are refused", func(t *testing.T) {
 		g, ctx, s := NewWithT(t), t.Context(), open(t)
 		for _, p := range []string{"", ".", "..", "../x", "a/../../x", "a/../b", "/etc/passwd", "a//b", "a/", "./a", "a\nb", "a\xff", strings.Repeat("a", 1000)} {
@@ -101,10 +218,25 @@ func conform(t *testing.T, fresh func(*testing.T) repository.Storage) {
 	})
 }
 
-// TestLocalRace: on S3 the server decides, see TestS3Condition.
-func TestLocalRace(t *testing.T) {
+// TestRace: of several that write a file that must not be there, one wins. On S3 the server decides, see TestS3Condition.
+func TestRace(t *testing.T) {
+	t.Run("local", func(t *testing.T) {
+		race(t, repository.Storage{Local: &repository.Local{Path: t.TempDir(), Prefix: "p"}})
+	})
+	t.Run("sftp", func(t *testing.T) {
+		o := enginetest.StartSFTP(t)
+		race(t, repository.Storage{SFTP: &o})
+	})
+	t.Run("webdav", func(t *testing.T) {
+		o, _ := enginetest.StartWebDAV(t)
+		race(t, repository.Storage{WebDAV: &o})
+	})
+}
+
+func race(t *testing.T, storage repository.Storage) {
+	t.Helper()
 	g, ctx := NewWithT(t), t.Context()
-	s, err := backend.Open(repository.Storage{Local: &repository.Local{Path: t.TempDir(), Prefix: "p"}})
+	s, err := backend.Open(storage)
 	g.Expect(err).NotTo(HaveOccurred())
 	var won, lost atomic.Int64
 	var wg sync.WaitGroup

@@ -44,6 +44,8 @@ type Runner struct {
 	Clock clock.PassiveClock
 	// FieldManager of what is created.
 	FieldManager string
+	// Turns bounds how many Jobs of requests with a Turn run at once. Nil: nothing bounds them.
+	Turns *Turns
 }
 
 // Request is one initialisation that is wanted.
@@ -58,13 +60,15 @@ type Request struct {
 	Build func(ctx context.Context) (*batchv1.Job, error)
 	// Rival says whether a pod with the label, in any namespace and of any owner, initialises the same place. Nil: none does.
 	Rival func(pod *corev1.Pod) bool
+	// Turn that the Job waits for. Its Owner and Job are filled in from the request. Nil: it waits for none.
+	Turn *Turn
 }
 
 // Progress is how far an initialisation is.
 type Progress struct {
 	// State is task.StateRunning while it can't be told yet.
 	State task.State
-	// Reason and Message of a failure.
+	// Reason and Message of a failure; a Message alone says what a Job that is not made yet waits for.
 	Reason, Message string
 	// After is when to look again; 0 is when the Job changes.
 	After time.Duration
@@ -74,14 +78,32 @@ type Progress struct {
 // spec or credential and goes. A failed one goes when it is tried again, a success with Clean, once the caller's status has
 // it: a caller that reads an old status must not begin anew.
 func (r Runner) Run(ctx context.Context, req Request) (Progress, error) {
-	wait := Progress{State: task.StateRunning, After: takenAgain}
 	jobs, err := r.jobs(ctx, r.Client, req)
-	if err == nil && named(jobs, req.Name) == nil {
-		jobs, err = r.jobs(ctx, r.Reader, req) // One that was just made is not in the cache.
-	}
 	if err != nil {
 		return Progress{}, err
 	}
+	if named(jobs, req.Name) != nil {
+		return r.proceed(ctx, req, jobs)
+	}
+	if turn, err := r.enter(ctx, req); err != nil || !turn {
+		return r.Turns.wait(), err
+	}
+	// One that was just made is not in the cache.
+	progress := notYet
+	if jobs, err = r.jobs(ctx, r.Reader, req); err == nil {
+		progress, err = r.proceed(ctx, req, jobs)
+	}
+	if err != nil || progress == notYet {
+		r.leave(ctx, req)
+	}
+	return progress, err
+}
+
+// notYet is the progress of a Job that can't be made now.
+var notYet = Progress{State: task.StateRunning, After: takenAgain}
+
+// proceed removes the owner's Jobs of other names, and looks at the one of the request or makes it.
+func (r Runner) proceed(ctx context.Context, req Request, jobs []batchv1.Job) (Progress, error) {
 	for i := range jobs {
 		if jobs[i].Name == req.Name {
 			continue
@@ -91,21 +113,17 @@ func (r Runner) Run(ctx context.Context, req Request) (Progress, error) {
 		}
 		// Two at once could both create the repository, and the second would replace the key of the first.
 		if !ended(&jobs[i]) {
-			return wait, nil
+			return notYet, nil
 		}
 	}
 	if current := named(jobs, req.Name); current != nil {
 		if !current.DeletionTimestamp.IsZero() {
-			return wait, nil
+			return notYet, nil
 		}
 		return r.observe(ctx, current)
 	}
-	busy, err := r.busy(ctx, req)
-	if err != nil {
-		return Progress{}, err
-	}
-	if busy {
-		return wait, nil
+	if busy, err := r.busy(ctx, req); err != nil || busy {
+		return notYet, err
 	}
 	return r.create(ctx, req)
 }
@@ -189,7 +207,7 @@ func (r Runner) create(ctx context.Context, req Request) (Progress, error) {
 	}
 	switch err := r.Client.Create(ctx, job, client.FieldOwner(r.FieldManager)); {
 	case apierrors.IsAlreadyExists(err):
-		return Progress{State: task.StateRunning, After: takenAgain}, nil
+		return notYet, nil
 	case err != nil:
 		return Progress{}, fmt.Errorf("create job %s/%s: %w", job.Namespace, job.Name, err)
 	}

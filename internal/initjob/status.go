@@ -1,6 +1,7 @@
 package initjob
 
 import (
+	"cmp"
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -61,7 +62,8 @@ func (s Status) Follow(p Progress) {
 	if keeps && *s.ObservedGeneration == s.Object.GetGeneration() {
 		return
 	}
+	begun := cmp.Or(p.Message, s.Begun)
 	s.settle(v1alpha1.PhaseNotReady)
-	conditions.MarkUnknown(s.Object, s.Condition, v1alpha1.ReasonProgressing, "%s", s.Begun)
-	kstatus.Progressing(s.Object, s.Begun)
+	conditions.MarkUnknown(s.Object, s.Condition, v1alpha1.ReasonProgressing, "%s", begun)
+	kstatus.Progressing(s.Object, begun)
 }

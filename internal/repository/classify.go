@@ -16,12 +16,13 @@ var byText = []struct {
 	re   *regexp.Regexp
 	kind error
 }{
-	{regexp.MustCompile(`(?i)InvalidAccessKeyId|SignatureDoesNotMatch|access key id you provided does not exist|no user exists with the provided access key|request signature we calculated|provided token has expired|ExpiredToken|InvalidTokenId|401 Unauthorized`), ErrBadCredentials},
+	{regexp.MustCompile(`(?i)x509:|certificate fingerprint|knownhosts:|no common algorithm for host key`), ErrUntrusted},
+	{regexp.MustCompile(`(?i)ssh: unable to authenticate|could not find default credentials|cannot fetch token|InvalidAccessKeyId|SignatureDoesNotMatch|access key id you provided does not exist|no user exists with the provided access key|request signature we calculated|provided token has expired|ExpiredToken|InvalidTokenId|401 Unauthorized`), ErrBadCredentials},
 	{regexp.MustCompile(`(?i)NoSuchBucket|bucket does not exist`), ErrNoBucket},
 	{regexp.MustCompile(`(?i)RequestTimeTooSkewed|clock skew detected|difference between the request time and`), ErrClockSkew},
 	{regexp.MustCompile(`(?i)Access ?Denied|AllAccessDisabled|403 Forbidden|permission denied`), ErrAccessDenied},
 	{regexp.MustCompile(`(?i)no space left on device|disk quota exceeded|QuotaExceeded|507 Insufficient|XMinioStorageFull`), ErrStorageFull},
-	{regexp.MustCompile(`(?i)connection refused|no such host|i/o timeout|no route to host|network is unreachable|connection reset|broken pipe|TLS handshake|x509:|server gave HTTP response to HTTPS|unexpected EOF|503 Service|SlowDown|InternalError|Bad Gateway|Gateway Time`), ErrUnreachable},
+	{regexp.MustCompile(`(?i)connection refused|no such host|i/o timeout|no route to host|network is unreachable|connection reset|broken pipe|TLS handshake|server gave HTTP response to HTTPS|unexpected EOF|connection lost|use of closed network connection|503 Service|SlowDown|InternalError|Bad Gateway|Gateway Time`), ErrUnreachable},
 }
 
 // s3Kinds maps the error codes of the S3 protocol. The texts beside them are each server's own.

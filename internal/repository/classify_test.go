@@ -31,7 +31,10 @@ func TestClassify(t *testing.T) {
 		"TLS to a plain server *": {errors.New(`Get "https://127.0.0.1:35075/bucket/.storageconfig": http: server gave HTTP response to HTTPS client`), repository.ErrUnreachable},
 		"refused *":               {errors.New(`Get "http://127.0.0.1:1/bucket/.storageconfig": dial tcp 127.0.0.1:1: connect: connection refused`), repository.ErrUnreachable},
 		"unknown host *":          {errors.New(`Get "http://does-not-exist.invalid:9000/": dial tcp: lookup does-not-exist.invalid on 10.0.0.1:53: no such host`), repository.ErrUnreachable},
-		"unknown authority":       {errors.New("tls: failed to verify certificate: x509: certificate signed by unknown authority"), repository.ErrUnreachable},
+		"unknown authority":       {errors.New("tls: failed to verify certificate: x509: certificate signed by unknown authority"), repository.ErrUntrusted},
+		"another host key *":      {errors.New("ssh: handshake failed: knownhosts: key mismatch"), repository.ErrUntrusted},
+		"wrong SSH password *":    {errors.New("ssh: handshake failed: ssh: unable to authenticate, attempted methods [none password], no supported methods remain"), repository.ErrBadCredentials},
+		"another certificate *":   {errors.New("the certificate fingerprint is 00, not the one of the BackupStorage"), repository.ErrUntrusted},
 		"throttled":               {errors.New("Please reduce your request rate. SlowDown"), repository.ErrUnreachable},
 		"full disk":               {fmt.Errorf("write /repo/p/1: %w", syscall.ENOSPC), repository.ErrStorageFull},
 		"full server":             {errors.New("Storage backend has reached its minimum free drive threshold. XMinioStorageFull"), repository.ErrStorageFull},
@@ -60,6 +63,14 @@ func TestS3Kind(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(repository.S3Kind("NoSuchBucket")).To(Equal(repository.ErrNoBucket))
 	g.Expect(repository.S3Kind("NoSuchKey")).To(Succeed())
+}
+
+func TestErrorsOfOneCauseAreEqual(t *testing.T) {
+	at := func(port int) string {
+		return repository.Classify("op", fmt.Errorf("read tcp 10.0.0.1:%d->10.0.0.2:22: read: connection reset by peer", port)).Error()
+	}
+	NewWithT(t).Expect(at(51234)).To(Equal(at(51235)))
+	NewWithT(t).Expect(at(51234)).To(ContainSubstring("10.0.0.2:22"))
 }
 
 func TestErrorsHideSecrets(t *testing.T) {

@@ -12,6 +12,7 @@ var (
 	ErrWrongPassword      = errors.New("wrong repository password")
 	ErrNotInitialized     = errors.New("no repository here")
 	ErrAlreadyInitialized = errors.New("repository exists already")
+	ErrUntrusted          = errors.New("storage is not trusted")
 	ErrUnreachable        = errors.New("storage unreachable")
 	ErrAccessDenied       = errors.New("storage denied access")
 	ErrBadCredentials     = errors.New("storage rejected the credentials")
@@ -21,8 +22,10 @@ var (
 	ErrCorrupt            = errors.New("repository data is damaged or missing")
 	ErrNotFound           = errors.New("snapshot not found")
 	ErrPartial            = errors.New("some entries could not be read")
+	ErrRefused            = errors.New("the backup was refused")
 	ErrSource             = errors.New("reading the source failed")
 	ErrTarget             = errors.New("writing the restore target failed")
+	ErrInTheWay           = errors.New("a directory is where a file belongs, or a file where a directory does")
 	ErrCanceled           = errors.New("canceled")
 	ErrBusy               = errors.New("repository is in exclusive use")
 	ErrTooNew             = errors.New("repository needs a newer version")
@@ -55,9 +58,14 @@ func (e *Error) Unwrap() []error {
 // secretParam finds parameters of signed URLs and passwords in URLs.
 var secretParam = regexp.MustCompile(`(?i)((?:sig|signature|token|X-Amz-[A-Za-z-]+|password|secret[a-z]*|sv)=)[^&\s"]+|(://[^/\s:@]+:)[^@/\s]+@`)
 
+// localAddress finds the own end of a connection, whose port is another one each time.
+var localAddress = regexp.MustCompile(`(\btcp[46]? )\S+->`)
+
 // Redact removes what storage clients put into error texts and must not be shown: signed URL parameters and
-// passwords in URLs.
+// passwords in URLs. What would make two errors of one cause differ goes too: a status that changes with every try is
+// written with every try.
 func Redact(s string) string {
+	s = localAddress.ReplaceAllString(s, "$1")
 	if !strings.ContainsAny(s, "=@") {
 		return s
 	}

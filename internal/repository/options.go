@@ -34,8 +34,14 @@ type BackupOptions struct {
 	Parallel      int      // files read at once; 0: the driver's choice
 	Compression   Compression
 	OneFileSystem bool
-	// AllowPartial keeps a snapshot in which some entries could not be read; they are listed in it.
+	// AllowPartial keeps a snapshot in which some entries or attributes could not be read.
 	AllowPartial bool
+	// AllowChanged says that files which were written to while they were read will do: much of them is not read again,
+	// which otherwise may take several times as long.
+	AllowChanged bool
+	// Accept, if set, judges what is about to become a snapshot; it has no ID yet. Its error refuses it: no snapshot
+	// is left, and Backup returns the error with the kind ErrRefused.
+	Accept func(Snapshot) error
 	// CheckpointEvery bounds what an interrupted backup has to do again (default 10 min, at most 45 min).
 	CheckpointEvery time.Duration
 	// Progress is called from one goroutine, every ProgressEvery (default 1 s) and once at the end.
@@ -45,7 +51,7 @@ type BackupOptions struct {
 	NoAttributes bool
 }
 
-// Progress counts are monotonic within one backup.
+// Progress counts are monotonic within one backup, but for Unreadable: what is read again may be readable then.
 type Progress struct {
 	FilesDone, FilesUnchanged            int64
 	BytesRead, BytesUnchanged, BytesSent int64
@@ -56,11 +62,17 @@ type Progress struct {
 // Conflict says what a restore does when a file is already there.
 type Conflict int
 
-// The conflict rules. Directories that exist are always entered.
+// The conflict rules. Directories that exist are always entered. A directory that is where a file belongs, or the other way
+// round, is a file that is there; but a directory with something in it makes way only with DeleteExtra.
 const (
+	// ConflictFail makes the restore an error.
 	ConflictFail Conflict = iota
+	// ConflictReplace puts the snapshot's file in its place.
 	ConflictReplace
+	// ConflictSkip keeps it.
 	ConflictSkip
+	// ConflictNewer keeps it unless the snapshot's file was changed later.
+	ConflictNewer
 )
 
 // RestoreOptions tune one restore; the zero value restores data, modes, times and attributes as the
@@ -72,7 +84,18 @@ type RestoreOptions struct {
 	Devices    bool
 	OnConflict Conflict
 	Path       string // restore only this path of the snapshot
+	// Include and Exclude choose what is restored, and what DeleteExtra looks at: see NewSelection.
+	Include, Exclude []string
+	// DeleteExtra deletes what is in the target and not in the snapshot. Other file systems that are mounted there, and a
+	// lost+found, stay.
+	DeleteExtra bool
+	// Progress is called from one goroutine, every ProgressEvery (default 1 s) and once at the end.
+	Progress      func(RestoreProgress)
+	ProgressEvery time.Duration
 }
+
+// RestoreProgress counts are monotonic within one restore. What was kept counts as done.
+type RestoreProgress struct{ FilesDone, BytesDone int64 }
 
 // MaintainOptions choose the kind of maintenance.
 type MaintainOptions struct {

@@ -10,80 +10,141 @@ import (
 
 // Storage is a one-of: exactly one member is set.
 type Storage struct {
-	Local *Local
-	S3    *S3
+	Local  *Local
+	S3     *S3
+	GCS    *GCS
+	Azure  *Azure
+	SFTP   *SFTP
+	WebDAV *WebDAV
+	// MaxConnections is how many requests may be under way at once; 0 is no bound.
+	MaxConnections int
 }
 
-// Local is a directory, usually the mount point of a volume. Path must exist, Prefix below it need not. Files
-// are made with mode 0660 and directories with 0770, less the umask of the process.
-type Local struct{ Path, Prefix string }
+// place is what the members have in common.
+type place interface {
+	// prefix as it was given.
+	prefix() string
+	// at is the same place with another prefix.
+	at(prefix string) Storage
+	// validate tells what is missing or contradictory.
+	validate() error
+}
 
-// S3 is a bucket of an S3 service. Path-style requests are used for every endpoint but those of the public
-// clouds known to want the bucket in the host name.
-type S3 struct {
-	Endpoint, Bucket, Prefix, Region   string // Endpoint is host[:port] without a scheme; see ParseEndpoint
-	AccessKey, SecretKey, SessionToken string
-	Plain                              bool   // http instead of https
-	InsecureTLS                        bool   // any certificate is accepted
-	CA                                 []byte // PEM bundle trusted in place of the system's
+// place is the member that is set. There must be exactly one.
+func (s Storage) place() (place, error) {
+	var all []place
+	if s.Local != nil {
+		all = append(all, s.Local)
+	}
+	if s.S3 != nil {
+		all = append(all, s.S3)
+	}
+	if s.GCS != nil {
+		all = append(all, s.GCS)
+	}
+	if s.Azure != nil {
+		all = append(all, s.Azure)
+	}
+	if s.SFTP != nil {
+		all = append(all, s.SFTP)
+	}
+	if s.WebDAV != nil {
+		all = append(all, s.WebDAV)
+	}
+	if len(all) != 1 {
+		return nil, errors.New("exactly one storage must be given")
+	}
+	return all[0], nil
 }
 
 // Sub returns the storage rooted at prefix below s. The prefix must be clean (see backend/layout).
 func (s Storage) Sub(prefix string) Storage {
-	switch {
-	case s.Local != nil:
-		c := *s.Local
-		c.Prefix = joinPrefix(c.Prefix, prefix)
-		return Storage{Local: &c}
-	case s.S3 != nil:
-		c := *s.S3
-		c.Prefix = joinPrefix(c.Prefix, prefix)
-		return Storage{S3: &c}
+	p, err := s.place()
+	if err != nil {
+		return s
 	}
-	return s
+	sub := p.at(joinPrefix(p.prefix(), prefix))
+	sub.MaxConnections = s.MaxConnections
+	return sub
 }
 
 // Prefix returns the prefix without slashes at its ends.
 func (s Storage) Prefix() string {
-	switch {
-	case s.Local != nil:
-		return joinPrefix(s.Local.Prefix)
-	case s.S3 != nil:
-		return joinPrefix(s.S3.Prefix)
+	p, err := s.place()
+	if err != nil {
+		return ""
 	}
-	return ""
+	return joinPrefix(p.prefix())
 }
 
 // Validate tells what is missing or contradictory, before anything is dialed.
 func (s Storage) Validate() error {
-	if (s.Local == nil) == (s.S3 == nil) {
-		return errors.New("exactly one storage must be given")
+	p, err := s.place()
+	if err != nil {
+		return err
 	}
 	for e := range strings.SplitSeq(s.Prefix(), "/") {
 		if e == ".." {
 			return fmt.Errorf("prefix %q must not contain \"..\"", s.Prefix())
 		}
 	}
-	if s.Local != nil {
-		if s.Local.Path == "" {
-			return errors.New("local storage needs a path")
-		}
-		return nil
-	}
-	switch {
-	case s.S3.Bucket == "":
-		return errors.New("s3 storage needs a bucket")
-	case s.S3.Endpoint == "" || strings.Contains(s.S3.Endpoint, "/"):
-		return fmt.Errorf("s3 endpoint %q must be host[:port]", Redact(s.S3.Endpoint))
-	case s.S3.AccessKey == "" || s.S3.SecretKey == "":
-		return errors.New("s3 storage needs an access key and a secret key")
-	}
-	return nil
+	return p.validate()
 }
 
 // joinPrefix joins clean parts; "" stays "".
 func joinPrefix(parts ...string) string {
 	return strings.Trim(path.Join(parts...), "/")
+}
+
+// Local is a directory, usually the mount point of a volume. Path must exist, Prefix below it need not. Files
+// are made with mode 0660 and directories with 0770, less the umask of the process.
+type Local struct{ Path, Prefix string }
+
+func (l *Local) prefix() string { return l.Prefix }
+
+func (l *Local) at(prefix string) Storage {
+	return Storage{Local: &Local{Path: l.Path, Prefix: prefix}}
+}
+
+func (l *Local) validate() error {
+	if l.Path == "" {
+		return errors.New("local storage needs a path")
+	}
+	return nil
+}
+
+// S3 is a bucket of an S3 service. Path-style requests are used for every endpoint but those of the public
+// clouds known to want the bucket in the host name.
+type S3 struct {
+	Endpoint, Bucket, Prefix, Region   string // Endpoint is host[:port] without a scheme; see ParseEndpoint
+	AccessKey, SecretKey, SessionToken string
+	Ambient                            bool   // in place of keys: the identity that the cloud gives this process
+	Plain                              bool   // http instead of https
+	InsecureTLS                        bool   // any certificate is accepted
+	CA                                 []byte // PEM bundle trusted in place of the system's
+}
+
+func (s *S3) prefix() string { return s.Prefix }
+
+func (s *S3) at(prefix string) Storage {
+	c := *s
+	c.Prefix = prefix
+	return Storage{S3: &c}
+}
+
+func (s *S3) validate() error {
+	keys := s.AccessKey != "" && s.SecretKey != ""
+	switch {
+	case s.Bucket == "":
+		return errors.New("s3 storage needs a bucket")
+	case s.Endpoint == "" || strings.Contains(s.Endpoint, "/"):
+		return fmt.Errorf("s3 endpoint %q must be host[:port]", Redact(s.Endpoint))
+	case !keys && !s.Ambient:
+		return errors.New("s3 storage needs an access key and a secret key")
+	case s.Ambient && (s.AccessKey != "" || s.SecretKey != ""):
+		return errors.New("s3 storage has keys, or the cloud's identity, but not both")
+	}
+	return nil
 }
 
 // defaultEndpoint is the service meant by an S3 storage without an endpoint.

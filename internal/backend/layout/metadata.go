@@ -16,6 +16,7 @@ const (
 	KindStorage    = "StorageMetadata"
 	KindRepository = "RepositoryMetadata"
 	KindComponent  = "ComponentResult"
+	KindRemoval    = "Removal"
 )
 
 // Header is the beginning of each file.
@@ -62,18 +63,47 @@ type RepositoryMetadata struct {
 // a Snapshot can be rebuilt without a cluster. No name of a user's file is in it.
 type ComponentResult struct {
 	Header      `json:",inline"`
+	Snapshot    string `json:"snapshot"`
+	SnapshotUID string `json:"snapshotUID"`
+	Component   string `json:"component"`
+	Phase       string `json:"phase"`          // Succeeded or Failed
+	ID          string `json:"id,omitempty"`   // of the engine's snapshot
+	Path        string `json:"path,omitempty"` // the path backed up, or the stream's file name
+	Size        int64  `json:"size"`           // bytes
+	Uploaded    int64  `json:"uploaded"`       // bytes sent by this run
+	Files       int64  `json:"files"`
+	// What of the source is missing from it, or may be torn.
+	Unreadable           int64 `json:"unreadable,omitempty"`
+	AttributesUnreadable int64 `json:"attributesUnreadable,omitempty"`
+	Changed              int64 `json:"changed,omitempty"`
+
+	Start time.Time `json:"start"`
+	End   time.Time `json:"end"`
+	Error string    `json:"error,omitempty"`
+}
+
+// Removal remembers a Snapshot that was removed: what an engine has deleted may come back while others write, and is then
+// deleted again.
+type Removal struct {
+	Header      `json:",inline"`
 	Snapshot    string    `json:"snapshot"`
 	SnapshotUID string    `json:"snapshotUID"`
-	Component   string    `json:"component"`
-	Phase       string    `json:"phase"`          // Succeeded or Failed
-	ID          string    `json:"id,omitempty"`   // of the engine's snapshot
-	Path        string    `json:"path,omitempty"` // the path backed up, or the stream's file name
-	Size        int64     `json:"size"`           // bytes
-	Uploaded    int64     `json:"uploaded"`       // bytes sent by this run
-	Files       int64     `json:"files"`
-	Start       time.Time `json:"start"`
-	End         time.Time `json:"end"`
-	Error       string    `json:"error,omitempty"`
+	IDs         []string  `json:"ids,omitempty"` // of the engine's snapshots
+	Seen        time.Time `json:"seen"`          // when they were there last
+}
+
+// Marshal gives the file's bytes. Times are written in UTC.
+func (m Removal) Marshal() ([]byte, error) {
+	m.Header, m.Seen = header(KindRemoval), m.Seen.UTC()
+	return yaml.Marshal(m)
+}
+
+// ParseRemoval reads what Removal.Marshal wrote and refuses unknown fields.
+func ParseRemoval(b []byte) (m Removal, err error) {
+	if err = parse(b, KindRemoval, &m); err == nil {
+		err = required(KindRemoval, "snapshotUID", m.SnapshotUID)
+	}
+	return m, err
 }
 
 // Marshal gives the file's bytes. Times are written in UTC.

@@ -16,7 +16,7 @@ const maxDirectory = 512
 
 // reserved are the names that have a meaning inside a repository's directory: another repository must not lie
 // in one of them.
-var reserved = map[string]bool{"kopia": true, "snapshots": true, "repository": true, "repository.yaml": true, "metadata.yaml": true}
+var reserved = map[string]bool{"kopia": true, "snapshots": true, "removed": true, "repository": true, "repository.yaml": true, "metadata.yaml": true}
 
 // NormalizeDirectory gives the one spelling of a repository's directory: "/a", "a/" and "//a//" are all "a".
 // It refuses what is empty, "." and "..", control characters, text that is not UTF-8, and elements that have a
@@ -81,4 +81,22 @@ func ParseSnapshotComponentPath(directory, p string) (snapshot, component string
 		return "", "", false
 	}
 	return snapshot, component, true
+}
+
+// SnapshotPath is the directory of one Snapshot.
+func SnapshotPath(directory, snapshot string) string {
+	return path.Join(SnapshotsPath(directory), snapshot)
+}
+
+// RemovedPath is the directory that holds one Removal for each Snapshot that was removed lately.
+func RemovedPath(directory string) string { return path.Join(directory, "removed") }
+
+// RemovalPath is where the Removal of the Snapshot with this UID lies.
+func RemovalPath(directory, uid string) string {
+	return path.Join(RemovedPath(directory), uid+".yaml")
+}
+
+// Parts are the directories that make up a repository's directory, beside RepositoryPath.
+func Parts(directory string) []string {
+	return []string{SnapshotsPath(directory), path.Join(directory, "kopia"), path.Join(directory, "repository"), RemovedPath(directory)}
 }

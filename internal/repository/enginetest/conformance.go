@@ -46,9 +46,19 @@ func Run(t *testing.T, c Config) {
 		"a tree comes back, whole and in part":                  c.roundTrip,
 		"a restored tree equals the original":                   c.fidelity,
 		"existing files are kept, skipped or replaced as asked": c.conflicts,
+		"newer files are kept, others replaced":                 c.newer,
+		"extra entries are deleted as asked":                    c.extra,
+		"a restore takes what is included and not excluded":     c.selection,
+		"an interrupted restore is taken up":                    c.resumed,
+		"a restored tree is compared with its snapshot":         c.compare,
+		"a snapshot is listed and read":                         c.browse,
+		"two snapshots are compared":                            c.diff,
 		"a stream comes back, and a failed one leaves nothing":  c.stream,
 		"snapshots are found by their tags":                     c.tags,
 		"a source that is missing is an error":                  c.missingSource,
+		"what is refused is no snapshot":                        c.refused,
+		"a wrong key does no damage":                            c.noDamage,
+		"what changed while it was read is read again":          c.readAgain,
 		"a canceled backup leaves no snapshot":                  c.cancel,
 		"only the owner maintains":                              c.owner,
 		"a read-only connection restores and writes nothing":    c.readOnly,
@@ -136,6 +146,8 @@ func (c Config) roundTrip(t *testing.T) {
 	l, err = e.List(ctx, "")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(ids(l)).To(Equal([]string{second.ID}))
+	g.Expect(e.Check(ctx, []string{second.ID})).To(BeEmpty())
+	g.Expect(e.Check(ctx, []string{unknownID, second.ID, first.ID})).To(Equal([]string{unknownID, first.ID}), "what is not there is damaged")
 	v, err := e.Verify(ctx, second.ID, 100)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(v.FilesRead).To(BeNumerically(">=", 301))

@@ -44,6 +44,9 @@ type specialRec struct {
 
 type timeRec struct{ sec, nsec int64 }
 
+// Times that kopia can hold, in seconds: from the start of the year 1678 to the end of 2261.
+const minKopiaTime, maxKopiaTime = -9214560000, 9214646400
+
 const (
 	hasLink = 1 << iota
 	hasXattrs

@@ -18,7 +18,7 @@ const (
 	maxProblems       = 100
 	defaultParallel   = 4 // also hides the storage's latency, so not the number of cores
 	defaultCheckpoint = 10 * time.Minute
-	flushEvery        = 200_000          // files
+	flushEvery        = 100_000          // files; more would be memory: 2 million files have to fit in 450 MiB
 	cancelGrace       = 20 * time.Second // to save what is done; a pod has 30 s from SIGTERM to SIGKILL
 	tagPrefix         = "tag:"           // as kopia's own program, so that `kopia snapshot list --tags` works
 )
@@ -35,8 +35,9 @@ var neverCompress = []string{".7z", ".avif", ".br", ".bz2", ".docx", ".gz", ".he
 
 // details is kept in the snapshot's description: what kopia's manifest has no place for.
 type details struct {
-	Files, Bytes, Unreadable, Vanished, Changed, Attributes int64 `json:",omitempty"`
-	Stream                                                  bool  `json:",omitempty"`
+	Files, Bytes, Dirs, Symlinks, HardLinks, Special, Sockets       int64 `json:",omitempty"`
+	Unreadable, AttributesUnreadable, Vanished, Changed, Attributes int64 `json:",omitempty"`
+	Stream                                                          bool  `json:",omitempty"`
 }
 
 func source(name string) snapshot.SourceInfo {
@@ -68,6 +69,9 @@ func (e *repoEngine) Backup(ctx context.Context, src repository.Source, opt repo
 	} else {
 		man, d, err = b.tree(ctx, kctx, w)
 	}
+	if err == nil {
+		err = b.accept(kctx, w, man, d)
+	}
 	if err != nil {
 		err = cause(kctx, err)
 		// Keep what was uploaded: without an index of it the next run could not reuse it. Best effort.
@@ -95,6 +99,53 @@ type backup struct {
 	progress *progress
 }
 
+// accept asks the caller whether it becomes a snapshot.
+func (b *backup) accept(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest, d details) error {
+	if b.opt.Accept == nil {
+		return nil
+	}
+	refusal := b.opt.Accept(b.result(man, d))
+	if refusal == nil {
+		return nil
+	}
+	err := error(&repository.Error{Op: "backup", Kind: repository.ErrRefused, Err: refusal})
+	if b.src.Stream != nil {
+		return err
+	}
+	return b.keepForNext(ctx, w, man, "refused", err)
+}
+
+// keepForNext saves what is no restore point for the next run, which skips the files it has. It replaces what earlier
+// runs left in that way: it is of the whole tree. The result is err.
+func (b *backup) keepForNext(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest, reason string, err error) error {
+	man.IncompleteReason = reason
+	_, err2 := snapshot.SaveSnapshot(ctx, w, man)
+	if err2 == nil {
+		err2 = dropUnfinished(ctx, w, man)
+	}
+	man.ID = ""
+	if err2 != nil {
+		return errors.Join(err, err2)
+	}
+	return err
+}
+
+// dropUnfinished deletes what interrupted and refused runs of the source left before man.
+func dropUnfinished(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest) error {
+	old, err := snapshot.ListSnapshots(ctx, w, man.Source)
+	if err != nil {
+		return err
+	}
+	for _, o := range old {
+		if o.IncompleteReason != "" && o.StartTime.Before(man.StartTime) {
+			if err := w.DeleteManifest(ctx, o.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // commit saves the manifest and flushes; the snapshot exists only once the flush returned. Leftovers of
 // interrupted runs of this source go in the same flush.
 func (b *backup) commit(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest, d details) error {
@@ -108,16 +159,8 @@ func (b *backup) commit(ctx context.Context, w repo.RepositoryWriter, man *snaps
 	if _, err := snapshot.SaveSnapshot(ctx, w, man); err != nil {
 		return err
 	}
-	old, err := snapshot.ListSnapshots(ctx, w, man.Source)
-	if err != nil {
+	if err := dropUnfinished(ctx, w, man); err != nil {
 		return err
-	}
-	for _, o := range old {
-		if o.IncompleteReason != "" && o.StartTime.Before(man.StartTime) {
-			if err := w.DeleteManifest(ctx, o.ID); err != nil {
-				return err
-			}
-		}
 	}
 	return w.Flush(ctx)
 }

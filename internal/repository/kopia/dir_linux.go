@@ -99,8 +99,8 @@ func (d *dirNode) Iterate(context.Context) (fs.DirectoryIterator, error) {
 	it := &dirIter{w: d.w, ref: ref}
 	if d.w.attrs {
 		self := record{}
-		self.xattrs = d.w.readXattrs(ref, "", it)
-		it.outOfRange(&self, d.mtime)
+		self.xattrs = d.w.readXattrs(ref, "", &it.seen)
+		self.outOfRange(d.mtime.Unix(), int64(d.mtime.Nanosecond()))
 		it.keep(self)
 	}
 	return it, nil
@@ -111,13 +111,19 @@ type dirIter struct {
 	ref   *dirRef
 	names []string
 	recs  []record
-	list  [1024]byte // scratch for xattr names
 	done  bool
-	// missing names were listed and then not found; again are those of them that are listed again.
-	missing, again []string
+	seen  xattrList
+	// missing names were listed and then not found; back are the entries of those that were found later.
+	missing []string
+	back    []fs.Entry
 }
 
-func (it *dirIter) Close() { it.ref.release() }
+func (it *dirIter) Close() {
+	for _, e := range it.back {
+		e.Close()
+	}
+	it.ref.release()
+}
 
 func (it *dirIter) keep(r record) {
 	if !r.empty() {
@@ -125,9 +131,10 @@ func (it *dirIter) keep(r record) {
 	}
 }
 
-func (it *dirIter) outOfRange(r *record, t time.Time) {
-	if y := t.UTC().Year(); y < 1678 || y > 2261 {
-		r.time = &timeRec{t.Unix(), int64(t.Nanosecond())}
+// outOfRange notes a time that kopia's nanoseconds since 1970 cannot hold, by whole years.
+func (r *record) outOfRange(sec, nsec int64) {
+	if sec < minKopiaTime || sec >= maxKopiaTime {
+		r.time = &timeRec{sec, nsec}
 	}
 }
 
@@ -162,37 +169,49 @@ func (it *dirIter) Next(context.Context) (fs.Entry, error) {
 // errListed is not os.ErrNotExist: that would be an entry which is rightly missing.
 var errListed = errors.New("is listed, but cannot be found")
 
+// maxLooks is how often a name that is listed is looked up, at once, until it is found: programs replace a file again and again.
+const maxLooks = 5
+
 // missed looks again for what was listed and then not found. What is not listed any more was deleted. What is,
 // and is found now, was replaced; what is and still cannot be found is data that cannot be read.
 func (it *dirIter) missed() (fs.Entry, error) {
-	if len(it.missing) > 0 {
+	for look := 1; len(it.missing) > 0; look++ {
 		listed, err := it.ref.names()
 		if err != nil {
 			return nil, &sourceError{err}
 		}
-		for _, raw := range it.missing {
-			if listed[raw] {
-				it.again = append(it.again, raw)
-			} else {
-				it.w.vanished.Add(1)
+		missing := it.missing
+		it.missing = nil
+		for _, raw := range missing {
+			if err := it.lookAgain(raw, listed[raw], look); err != nil {
+				return nil, err
 			}
 		}
-		it.missing = nil
 	}
-	for len(it.again) > 0 {
-		raw := it.again[0]
-		it.again = it.again[1:]
-		e, rec, err := it.w.entry(it.ref, raw, it)
-		if len(it.missing) > 0 {
-			it.missing = nil
-			return it.w.bad(it.ref, raw, errListed), nil
-		}
-		it.keep(rec)
-		if e != nil || err != nil {
-			return e, err
-		}
+	if len(it.back) == 0 {
+		return nil, nil
 	}
-	return nil, nil
+	e := it.back[0]
+	it.back = it.back[1:]
+	return e, nil
+}
+
+// lookAgain looks one name up that was missing, and notes it once more if it still is.
+func (it *dirIter) lookAgain(raw string, listed bool, look int) error {
+	switch {
+	case !listed:
+		it.w.vanished.Add(1)
+		return nil
+	case look > maxLooks:
+		it.back = append(it.back, it.w.bad(it.ref, raw, errListed))
+		return nil
+	}
+	e, rec, err := it.w.entry(it.ref, raw, it)
+	it.keep(rec)
+	if e != nil {
+		it.back = append(it.back, e)
+	}
+	return err
 }
 
 // names lists the directory from its start.
@@ -227,7 +246,7 @@ func openNode(n *node, flags int) (int, error) {
 		if err := n.w.lstat(n.dir.fd, n.raw, &unix.Stat_t{}); err != nil {
 			return -1, unix.ENOENT
 		}
-		if try == 2 { // twice it may have been replaced in between
+		if try == maxLooks { // it may have been replaced in between
 			return -1, errListed
 		}
 	}

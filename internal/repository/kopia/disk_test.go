@@ -37,7 +37,7 @@ func thinDisk(t testing.TB, room string) string {
 	image, dir := filepath.Join(memory(t, "size="+room), "image"), t.TempDir()
 	NewWithT(t).Expect(os.WriteFile(image, nil, 0o600)).To(Succeed())
 	NewWithT(t).Expect(os.Truncate(image, 200<<20)).To(Succeed())
-	run(t, "mkfs.ext4", "-q", "-O", "^has_journal", image)
+	enginetest.Program(t, "mkfs.ext4", "-q", "-O", "^has_journal", image)
 	if out, err := exec.CommandContext(t.Context(), "mount", "-o", "loop", image, dir).CombinedOutput(); err != nil {
 		t.Skipf("needs loop devices: %s", out)
 	}

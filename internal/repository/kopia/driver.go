@@ -40,6 +40,10 @@ type Driver struct {
 	safety *maintenance.SafetyParameters
 	// patience replaces listPatience; tests only.
 	patience time.Duration
+	// within replaces answerWithin; tests only.
+	within time.Duration
+	// readAgain replaces maxReadAgain; tests only.
+	readAgain int64
 	// lstat replaces the look-up of names in a source; tests only.
 	lstat lstatFunc
 }

@@ -14,12 +14,16 @@ import (
 	"github.com/minio/minio-go/v7"
 
 	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/repository/cloud"
 )
 
 // classify knows kopia's own errors; repository.KindOf those of the storage clients.
 func classify(op string, err error) error {
 	if err == nil || errors.As(err, new(*repository.Error)) {
 		return err
+	}
+	if named := cloud.Named(op, err); named != nil {
+		return named
 	}
 	return &repository.Error{Op: op, Kind: kindOf(err), Err: err}
 }

@@ -5,8 +5,11 @@ import (
 	"context"
 	"io"
 	"io/fs"
+	"math/rand"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,6 +120,67 @@ func TestDamage(t *testing.T) {
 	g.Expect(res.Problems).NotTo(BeEmpty())
 	_, err = e.Restore(ctx, s.ID, t.TempDir(), repository.RestoreOptions{})
 	g.Expect(err).To(MatchError(repository.ErrCorrupt))
+}
+
+// TestCheckNamesWhatIsDamaged: what several snapshots share is walked once, and yet each is judged by itself.
+func TestCheckNamesWhatIsDamaged(t *testing.T) {
+	t.Parallel()
+	g, ctx := NewWithT(t), t.Context()
+	r := initialized(t)
+	backUp := func(name string) (id string, packs []string) {
+		before := packFiles(t, r)
+		src := t.TempDir()
+		g.Expect(os.WriteFile(filepath.Join(src, "shared"), bytes.Repeat([]byte("shared"), 1000), 0o600)).To(Succeed())
+		own := make([]byte, 100<<10)
+		rand.New(rand.NewSource(int64(name[0]))).Read(own)
+		g.Expect(os.WriteFile(filepath.Join(src, "own"), own, 0o600)).To(Succeed())
+		e, err := kopia.Driver{}.Open(ctx, r)
+		g.Expect(err).NotTo(HaveOccurred())
+		s, err := e.Backup(ctx, repository.Source{Name: name, Dir: src}, repository.BackupOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(e.Close(ctx)).To(Succeed())
+		return s.ID, slices.DeleteFunc(packFiles(t, r), func(p string) bool { return slices.Contains(before, p) })
+	}
+	first, _ := backUp("a")
+	second, packs := backUp("b")
+	third, _ := backUp("c")
+	all := []string{first, second, third}
+	g.Expect(enginetest.Open(t, kopia.Driver{}, r).Check(ctx, all)).To(BeEmpty())
+	removed := 0
+	for _, p := range packs {
+		if strings.HasPrefix(p, filepath.Join(r.Storage.Local.Path, r.Storage.Local.Prefix, "q")) { // Its list of snapshots is there, and without it none can be read.
+			continue
+		}
+		removed++
+		g.Expect(os.Remove(p)).To(Succeed())
+		e, err := kopia.Driver{}.Open(ctx, r)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(e.Check(ctx, all)).To(Equal([]string{second}), p)
+		g.Expect(e.Close(ctx)).To(Succeed())
+	}
+	g.Expect(removed).NotTo(BeZero())
+	ctx, cancel := context.WithCancel(ctx)
+	e := enginetest.Open(t, kopia.Driver{}, r)
+	cancel()
+	damaged, err := e.Check(ctx, all)
+	g.Expect(err).To(MatchError(repository.ErrCanceled), "who can't look says nothing")
+	g.Expect(damaged).To(BeEmpty())
+}
+
+// packFiles are the files of a local repository that hold data and directories.
+func packFiles(t *testing.T, r repository.Repository) []string {
+	t.Helper()
+	var out []string
+	for _, kind := range []string{"p", "q"} {
+		err := filepath.WalkDir(filepath.Join(r.Storage.Local.Path, r.Storage.Local.Prefix, kind), func(p string, de fs.DirEntry, err error) error {
+			if err == nil && !de.IsDir() {
+				out = append(out, p)
+			}
+			return err
+		})
+		NewWithT(t).Expect(err).To(Or(Succeed(), MatchError(fs.ErrNotExist)), "the first backup makes the directories")
+	}
+	return out
 }
 
 // TestNoSecretsOnDisk looks for the password and keys in everything the driver writes locally.

@@ -90,6 +90,18 @@ func OpenTwice(ctx context.Context, dir, name string, between func()) (int64, er
 	return w.changed.Load(), nil
 }
 
+// WithAnswer sets how long one request may take.
+func WithAnswer(d Driver, within time.Duration) Driver {
+	d.within = within
+	return d
+}
+
+// WithReadAgain sets how many bytes of files that changed are read again where such files are allowed.
+func WithReadAgain(d Driver, bytes int64) Driver {
+	d.readAgain = bytes
+	return d
+}
+
 // WithPatience sets how long a storage may refuse to list blobs.
 func WithPatience(d Driver, p time.Duration) Driver {
 	d.patience = p
@@ -111,3 +123,9 @@ func Unfinished(ctx context.Context, e repository.Engine) (out []string, _ error
 	}
 	return out, err
 }
+
+// PackBuffer takes a pack.
+type PackBuffer = packBuffer
+
+// Data is what it took.
+func (b *packBuffer) Data() []byte { return b.data }

@@ -3,9 +3,12 @@ package kopia
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"hash"
 	"io"
 	"os"
+	"time"
 
 	"github.com/kopia/kopia/fs"
 	"golang.org/x/sys/unix"
@@ -22,6 +25,10 @@ func (f *fileNode) Open(context.Context) (fs.Reader, error) {
 		unix.Close(fd)
 		return nil, &sourceError{&os.PathError{Op: "open", Path: f.path(), Err: errors.New("changed its type")}}
 	}
+	r.racy = time.Until(r.mtime()).Abs() < clockStep
+	if f.w.again || r.racy {
+		r.sum = sha256.New()
+	}
 	if !f.first.CompareAndSwap(nil, &r.before) && !same(f.first.Load(), &r.before) {
 		f.changed() // another file took the name between two parts
 	}
@@ -34,8 +41,11 @@ func same(a, b *unix.Stat_t) bool {
 
 // changed notes that what was read may be torn.
 func (f *fileNode) changed() {
+	p := f.path()
 	f.w.changed.Add(1)
-	f.w.problem(f.path(), errChanged)
+	f.w.torn.Add(f.size)
+	f.w.problem(p, errChanged)
+	f.w.distrust(p)
 }
 
 // fileReader notices that a file was written to between its opening and its closing.
@@ -43,7 +53,16 @@ type fileReader struct {
 	fd     int
 	n      *fileNode
 	before unix.Stat_t
+	racy   bool      // what is written now may leave the time of the last write as it is
+	sum    hash.Hash // of the size bytes that were read in one go; nil where they were not
+	size   int64
 }
+
+// clockStep is longer than the time for which file systems give the same time to all writes: up to 10 ms before Linux 6.13,
+// and a write takes its time before it copies its data.
+const clockStep = 50 * time.Millisecond
+
+func (r *fileReader) mtime() time.Time { return time.Unix(r.before.Mtim.Sec, r.before.Mtim.Nsec) }
 
 func (r *fileReader) Read(p []byte) (int, error) {
 	for {
@@ -55,21 +74,52 @@ func (r *fileReader) Read(p []byte) (int, error) {
 		case n == 0 && len(p) > 0:
 			return 0, io.EOF
 		default:
+			if r.sum != nil {
+				r.sum.Write(p[:n])
+				r.size += int64(n)
+			}
 			return n, nil
 		}
 	}
 }
 
-func (r *fileReader) Seek(o int64, whence int) (int64, error) { return unix.Seek(r.fd, o, whence) }
-func (r *fileReader) Entry() (fs.Entry, error)                { return r.n, nil }
+// Seek is for the parts of a big file.
+func (r *fileReader) Seek(o int64, whence int) (int64, error) {
+	r.sum = nil
+	return unix.Seek(r.fd, o, whence)
+}
+
+func (r *fileReader) Entry() (fs.Entry, error) { return r.n, nil }
+
+// whole says whether what was read is what the file held at one moment, though it was written to: then the same bytes are
+// still there now. So it is with a log that is only appended to.
+func (r *fileReader) whole() bool {
+	if r.sum == nil {
+		return false
+	}
+	if _, err := unix.Seek(r.fd, 0, io.SeekStart); err != nil {
+		return false
+	}
+	first := r.sum.Sum(nil)
+	r.sum.Reset()
+	size := r.size
+	n, err := io.Copy(io.Discard, io.LimitReader(r, size)) // the reader sums
+	return err == nil && n == size && bytes.Equal(first, r.sum.Sum(nil))
+}
 
 func (r *fileReader) Close() error {
 	if r.fd < 0 {
 		return nil
 	}
 	var after unix.Stat_t
-	if unix.Fstat(r.fd, &after) == nil && !same(&after, &r.before) {
-		r.n.changed()
+	if unix.Fstat(r.fd, &after) == nil {
+		written := !same(&after, &r.before)
+		if !written && r.racy {
+			time.Sleep(time.Until(r.mtime().Add(clockStep))) // from now on a write is seen by its time, by the next backup too
+		}
+		if (written || r.racy) && !r.whole() {
+			r.n.changed()
+		}
 	}
 	err := unix.Close(r.fd)
 	r.fd = -1

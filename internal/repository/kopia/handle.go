@@ -1,6 +1,7 @@
 package kopia
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -56,17 +57,19 @@ func (s *handleStorage) ConnectionInfo() blob.ConnectionInfo {
 func (d Driver) storage(r repository.Repository, packs **packReader, watch func(blob.Storage) blob.Storage) (string, storageFunc) {
 	h := strconv.FormatInt(nextHandle.Add(1), 10)
 	return h, func(ctx context.Context, create bool) (blob.Storage, error) {
-		st, err := openStorage(ctx, r.Storage, create)
+		within := cmp.Or(d.within, answerWithin)
+		st, err := openWithin(ctx, within, r.Storage, create)
 		if err != nil {
 			return nil, err
 		}
+		st = newBounded(st, within, r.Storage.MaxConnections)
 		if d.Wrap != nil {
 			st = d.Wrap(st)
 		}
 		if watch != nil {
 			st = watch(st)
 		}
-		p := &packReader{Storage: st}
+		p := &packReader{Storage: markers{st}}
 		if packs != nil {
 			*packs = p
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/maintenance"
 	"github.com/kopia/kopia/snapshot/snapshotmaintenance"
 
@@ -25,4 +26,16 @@ func (e *repoEngine) Maintain(ctx context.Context, opt repository.MaintainOption
 	return classify("maintain", cause(ctx, repo.DirectWriteSession(ctx, e.rep, repo.WriteSessionOptions{Purpose: "maintain"}, func(ctx context.Context, w repo.DirectRepositoryWriter) error {
 		return snapshotmaintenance.Run(ctx, w, mode, false, e.safety)
 	})))
+}
+
+// Usage adds up the sizes of all blobs: a listing, without reading any.
+func (e *repoEngine) Usage(ctx context.Context) (int64, error) {
+	ctx, stop := e.ctx(ctx)
+	defer stop()
+	var total int64
+	err := e.rep.BlobReader().ListBlobs(ctx, "", func(m blob.Metadata) error {
+		total += m.Length
+		return nil
+	})
+	return total, classify("list", cause(ctx, err))
 }

@@ -53,6 +53,8 @@ type (
 	fileNode struct {
 		node
 		first atomic.Pointer[unix.Stat_t] // what the first opening saw: kopia opens a big file once for each part
+		// distrusted: what the pass before read of it does not count, though its time is the same.
+		distrusted bool
 	}
 	linkNode struct{ node }
 	dirNode  struct {
@@ -64,6 +66,14 @@ type (
 		err error
 	}
 )
+
+// ModTime is what kopia compares with the snapshot before, and, once the file is open, what it keeps.
+func (f *fileNode) ModTime() time.Time {
+	if f.distrusted && f.first.Load() == nil {
+		return f.mtime.Add(-1)
+	}
+	return f.mtime
+}
 
 func (b *badNode) ErrorInfo() error { return b.err }
 

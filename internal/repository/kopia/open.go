@@ -40,6 +40,8 @@ type repoEngine struct {
 	safety maintenance.SafetyParameters
 	now    func() time.Time
 	lstat  lstatFunc
+	// readAgain is maxReadAgain, or what a test sets.
+	readAgain int64
 }
 
 func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngine, err error) {
@@ -98,7 +100,8 @@ func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngin
 
 // engine is one that is not connected yet.
 func (d Driver) engine(r repository.Repository) *repoEngine {
-	e := &repoEngine{log: r.Log, safety: maintenance.SafetyFull, now: time.Now, fatal: make(chan error, 1), refuse: make(chan error, 1), lstat: fstatat}
+	e := &repoEngine{log: r.Log, safety: maintenance.SafetyFull, now: time.Now, fatal: make(chan error, 1), refuse: make(chan error, 1), lstat: fstatat,
+		readAgain: cmp.Or(d.readAgain, maxReadAgain)}
 	if d.lstat != nil {
 		e.lstat = d.lstat
 	}

@@ -1,9 +1,9 @@
 package kopia
 
 import (
-	"bytes"
 	"container/list"
 	"context"
+	"io"
 	"sync"
 	"sync/atomic"
 
@@ -38,7 +38,8 @@ type pack struct {
 const (
 	packsKept  = 4 // of about 20 MiB each
 	packEnough = 3
-	packAlloc  = 24 << 20 // more than a usual pack
+	packAlloc  = 23 << 20 // more than a usual pack
+	packStep   = 1 << 20
 )
 
 func (p *packReader) begin() func() {
@@ -79,7 +80,7 @@ func (p *packReader) release(pk *pack, n int64) {
 }
 
 func (p *packReader) recycle(pk *pack) {
-	if pk.gone && pk.users == 0 && cap(pk.data) <= packAlloc && len(p.free) < packsKept {
+	if pk.gone && pk.users == 0 && cap(pk.data) <= packAlloc+4*packStep && cap(pk.data) >= packAlloc && len(p.free) < packsKept {
 		p.free = append(p.free, pk.data[:0])
 		pk.data = nil
 	}
@@ -119,12 +120,12 @@ func (p *packReader) lookup(ctx context.Context, id blob.ID) *pack {
 	p.mu.Unlock()
 
 	defer close(fresh.ready)
-	if mem == nil && id[0] == 'p' {
-		mem = make([]byte, 0, packAlloc)
+	b := packBuffer{data: mem, first: packStep}
+	if id[0] == 'p' {
+		b.first = packAlloc
 	}
-	b := buffer{*bytes.NewBuffer(mem)}
 	fresh.err = p.Storage.GetBlob(ctx, id, 0, -1, &b)
-	fresh.data = b.Bytes()
+	fresh.data = b.data
 	return fresh
 }
 
@@ -143,6 +144,49 @@ func (p *packReader) drop(pk *pack) {
 	p.seen[pk.id] = next
 }
 
-type buffer struct{ bytes.Buffer }
+// packBuffer takes a pack whose size is not known. It starts as big as is usual and grows in small steps: doubling, as
+// bytes.Buffer does, would take twice the memory of most.
+type packBuffer struct {
+	data  []byte
+	first int // bytes to begin with
+}
 
-func (b *buffer) Length() int { return b.Len() }
+// Length implements blob.OutputBuffer.
+func (b *packBuffer) Length() int { return len(b.data) }
+
+// Reset implements blob.OutputBuffer.
+func (b *packBuffer) Reset() { b.data = b.data[:0] }
+
+// Write implements blob.OutputBuffer.
+func (b *packBuffer) Write(p []byte) (int, error) {
+	b.room(len(p))
+	b.data = append(b.data, p...)
+	return len(p), nil
+}
+
+// ReadFrom saves io.Copy a buffer in between.
+func (b *packBuffer) ReadFrom(r io.Reader) (total int64, _ error) {
+	for {
+		b.room(1)
+		n, err := r.Read(b.data[len(b.data):cap(b.data)])
+		b.data = b.data[:len(b.data)+n]
+		total += int64(n)
+		if err == io.EOF {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// room makes room for n bytes more.
+func (b *packBuffer) room(n int) {
+	if need := len(b.data) + n; need > cap(b.data) {
+		size := b.first
+		if cap(b.data) > 0 {
+			size = cap(b.data) + cap(b.data)/8 + packStep
+		}
+		b.data = append(make([]byte, 0, max(size, need)), b.data...)
+	}
+}

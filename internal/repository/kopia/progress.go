@@ -25,7 +25,18 @@ type progress struct {
 	stop                                                    func()
 	flush                                                   chan struct{}         // told every 10,000 files
 	storage                                                 atomic.Pointer[error] // the first error of the repository
+	muted                                                   atomic.Bool           // files that were counted are looked at again
 	cancel                                                  func()
+}
+
+// readAgain forgets what was wrong with the source, for it is read once more. What was done stays counted, once.
+func (p *progress) readAgain() {
+	p.muted.Store(true)
+	p.unreadable.Store(0)
+	p.vanished.Store(0)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.problems = nil
 }
 
 func newProgress(o repository.BackupOptions) *progress {
@@ -61,14 +72,14 @@ func (p *progress) snapshot() repository.Progress {
 }
 
 func (p *progress) CachedFile(path string, n int64) {
-	if !strings.HasSuffix(path, attrName) {
+	if !strings.HasSuffix(path, attrName) && !p.muted.Load() {
 		p.unchanged.Add(1)
 		p.same.Add(n)
 	}
 }
 
 func (p *progress) FinishedFile(path string, err error) {
-	if err == nil && !strings.HasSuffix(path, attrName) && p.done.Add(1)%10_000 == 0 {
+	if err == nil && !strings.HasSuffix(path, attrName) && !p.muted.Load() && p.done.Add(1)%10_000 == 0 {
 		select {
 		case p.flush <- struct{}{}:
 		default:
@@ -76,8 +87,13 @@ func (p *progress) FinishedFile(path string, err error) {
 	}
 }
 
-func (p *progress) HashedBytes(n int64)       { p.read.Add(n) }
 func (p *progress) StartedDirectory(d string) { p.current.Store(&d) }
+
+func (p *progress) HashedBytes(n int64) {
+	if !p.muted.Load() {
+		p.read.Add(n)
+	}
+}
 
 func (p *progress) Error(path string, err error, _ bool) {
 	if !errors.As(err, new(*sourceError)) {

@@ -79,11 +79,8 @@ func (r *restorer) setMode(p place, de *snapshot.DirEntry) {
 }
 
 func (r *restorer) setTime(p place, de *snapshot.DirEntry, rec *record) {
-	t := de.ModTime.ToTime()
-	ts := unix.Timespec{Sec: t.Unix(), Nsec: int64(t.Nanosecond())}
-	if rec != nil && rec.time != nil {
-		ts = unix.Timespec{Sec: rec.time.sec, Nsec: rec.time.nsec}
-	}
+	t := changed(de, rec)
+	ts := unix.Timespec{Sec: t.sec, Nsec: t.nsec}
 	if err := unix.UtimesNanoAt(p.dfd, p.name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		r.lost(&r.attrsLost, p.rel, fmt.Errorf("set time: %w", err))
 	}

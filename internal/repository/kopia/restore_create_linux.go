@@ -3,59 +3,13 @@ package kopia
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"math/rand/v2"
 	"path"
-	"strconv"
 	"strings"
 
 	"github.com/kopia/kopia/snapshot"
 	"golang.org/x/sys/unix"
-
-	"github.com/cairn-backup/cairn/internal/repository"
 )
-
-var errSkipped = errors.New("skipped")
-
-func (r *restorer) mkdir(dfd int, name string) (int, error) {
-	err := unix.Mkdirat(dfd, name, 0o700)
-	if err == unix.EEXIST && r.opt.OnConflict == repository.ConflictReplace {
-		if unlinkNonDir(dfd, name) == nil {
-			err = unix.Mkdirat(dfd, name, 0o700)
-		}
-	}
-	if err != nil && err != unix.EEXIST {
-		return -1, err
-	}
-	return unix.Openat(dfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-}
-
-// unlinkNonDir fails with EISDIR for a directory.
-func unlinkNonDir(dfd int, name string) error { return unix.Unlinkat(dfd, name, 0) }
-
-// put calls create with a name that must not exist, and moves the result into place as OnConflict says.
-func (r *restorer) put(dfd int, name string, create func(name string) error) error {
-	err := create(name)
-	if err != unix.EEXIST {
-		return err
-	}
-	switch r.opt.OnConflict {
-	case repository.ConflictSkip:
-		return errSkipped
-	case repository.ConflictReplace:
-		tmp := reserved + "r" + strconv.FormatUint(rand.Uint64(), 36)
-		if err := create(tmp); err != nil {
-			return err
-		}
-		if err := unix.Renameat(dfd, tmp, dfd, name); err != nil {
-			unix.Unlinkat(dfd, tmp, 0)
-			return err
-		}
-		return nil
-	}
-	return fmt.Errorf("exists already: %w", err)
-}
 
 func (r *restorer) symlink(ctx context.Context, dfd int, rel, name string, de *snapshot.DirEntry, rec *record) error {
 	rd, err := r.e.rep.OpenObject(ctx, de.ObjectID)
@@ -67,7 +21,7 @@ func (r *restorer) symlink(ctx context.Context, dfd int, rel, name string, de *s
 	if err != nil {
 		return err
 	}
-	err = r.put(dfd, name, func(n string) error { return unix.Symlinkat(string(target), dfd, n) })
+	err = r.put(dfd, rel, name, changed(de, rec), func(n string) error { return unix.Symlinkat(string(target), dfd, n) })
 	if err == nil {
 		r.files.Add(1)
 		r.setAttrs(place{-1, dfd, name, rel}, de, rec)
@@ -75,7 +29,7 @@ func (r *restorer) symlink(ctx context.Context, dfd int, rel, name string, de *s
 	return err
 }
 
-func (r *restorer) hardlink(dfd int, rel, name string, id *linkID, write func() error) error {
+func (r *restorer) hardlink(dfd int, rel, name string, id *linkID, time timeRec, write func() error) error {
 	r.mu.Lock()
 	st, there := r.links[*id]
 	if !there {
@@ -100,7 +54,7 @@ func (r *restorer) hardlink(dfd int, rel, name string, id *linkID, write func() 
 		return err
 	}
 	defer unix.Close(from)
-	err = r.put(dfd, name, func(n string) error { return unix.Linkat(from, path.Base(st.rel), dfd, n, 0) })
+	err = r.put(dfd, rel, name, time, func(n string) error { return unix.Linkat(from, path.Base(st.rel), dfd, n, 0) })
 	if err == nil {
 		r.linked.Add(1)
 	}
@@ -110,13 +64,21 @@ func (r *restorer) hardlink(dfd int, rel, name string, id *linkID, write func() 
 func (r *restorer) mknod(dfd int, relDir, name string, rec *record) {
 	rel, sp := path.Join(relDir, name), rec.special
 	typ := sp.mode & unix.S_IFMT
+	count := &r.devicesLost
+	if typ == unix.S_IFIFO {
+		count = &r.attrsLost
+	}
 	if typ != unix.S_IFIFO && !(r.opt.Devices && (typ == unix.S_IFCHR || typ == unix.S_IFBLK)) {
-		r.lost(&r.attrsLost, rel, errors.New("device not restored: not asked for"))
+		r.lost(count, rel, errors.New("device not restored: not asked for"))
 		return
 	}
-	err := r.put(dfd, name, func(n string) error { return unix.Mknodat(dfd, n, typ|0o600, int(sp.rdev)) })
+	err := r.put(dfd, rel, name, sp.time, func(n string) error { return unix.Mknodat(dfd, n, typ|0o600, int(sp.rdev)) })
+	if err == errSkipped {
+		r.skipped.Add(1)
+		return
+	}
 	if err != nil {
-		r.lost(&r.attrsLost, rel, err)
+		r.lost(count, rel, err)
 		return
 	}
 	r.special.Add(1)

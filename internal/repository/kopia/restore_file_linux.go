@@ -17,7 +17,7 @@ const holeSize = 4096
 var zeros [holeSize]byte
 
 func (r *restorer) file(ctx context.Context, dfd int, rel, name string, de *snapshot.DirEntry, rec *record) error {
-	return r.put(dfd, name, func(n string) error {
+	return r.put(dfd, rel, name, changed(de, rec), func(n string) error {
 		// Probe for a conflict before reading anything.
 		fd, err := unix.Openat(dfd, n, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 		if err != nil {

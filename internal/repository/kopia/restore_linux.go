@@ -1,7 +1,6 @@
 package kopia
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,26 +25,16 @@ func (e *repoEngine) Restore(ctx context.Context, id, target string, opt reposit
 	ctx, stop := e.ctx(ctx)
 	defer stop()
 	defer e.packs.begin()()
-	_, man, err := e.root(ctx, id)
+	r, err := e.newRestorer(ctx, "restore", id, target, opt)
 	if err != nil {
-		return repository.RestoreResult{}, classify("restore", cause(ctx, err))
+		return repository.RestoreResult{}, err
 	}
-	fd, err := unix.Open(target, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return repository.RestoreResult{}, &repository.Error{Op: "restore", Kind: repository.ErrTarget, Err: fmt.Errorf("open %s: %w", target, err)}
-	}
-	defer unix.Close(fd)
-	// On cancelation nothing may write any more when Restore returns, hence the wait inside dir.
-	r := &restorer{e: e, opt: opt, fd: fd, slots: make(chan struct{}, max(1, cmp.Or(opt.Parallel, defaultParallel))), links: map[linkID]*linkState{}}
-	de, err := e.find(ctx, man.RootEntry, opt.Path)
-	if err != nil {
-		return repository.RestoreResult{}, classify("restore", cause(ctx, err))
-	}
-	unix.Fremovexattr(fd, "system.posix_acl_default") // else every new file inherits it; ours comes at the end
-	if de.Type == snapshot.EntryTypeDirectory {
-		err = r.dir(ctx, fd, "", de)
+	defer unix.Close(r.fd)
+	defer r.tellProgress()()
+	if r.entry.Type == snapshot.EntryTypeDirectory {
+		err = r.top(ctx)
 	} else {
-		err = r.one(ctx, fd, man.RootEntry, de)
+		err = r.one(ctx)
 	}
 	res := r.result()
 	switch {
@@ -57,23 +46,23 @@ func (e *repoEngine) Restore(ctx context.Context, id, target string, opt reposit
 		return res, restoreError(r.firstErr)
 	}
 	// The disk may be behind with what was written, and have no room for it: only this would tell.
-	if err := unix.Syncfs(fd); err != nil {
+	if err := unix.Syncfs(r.fd); err != nil {
 		return res, restoreError(fmt.Errorf("bring %s to the disk: %w", target, err))
 	}
 	return res, nil
 }
 
 // one restores an entry that is not a directory, with what its directory knows of it.
-func (r *restorer) one(ctx context.Context, fd int, root, de *snapshot.DirEntry) error {
-	recs, err := r.e.attrsAt(ctx, root, r.opt.Path)
+func (r *restorer) one(ctx context.Context) error {
+	recs, err := r.e.attrsAt(ctx, r.root, r.opt.Path)
 	if err != nil {
 		return err
 	}
-	name, err := decodeName(de.Name)
+	name, err := decodeName(r.entry.Name)
 	if err != nil {
 		return err
 	}
-	return r.entry(ctx, fd, "", name, de, recs[name])
+	return r.restore(ctx, r.fd, "", name, r.entry, recs[name], true)
 }
 
 // restoreError tells the target from the repository.
@@ -88,13 +77,18 @@ func restoreError(err error) error {
 type restorer struct {
 	e     *repoEngine
 	opt   repository.RestoreOptions
-	fd    int           // target
-	slots chan struct{} // held by the extra goroutines
+	fd    int                // target
+	root  *snapshot.DirEntry // of the snapshot
+	entry *snapshot.DirEntry // of it, that is restored
+	slots chan struct{}      // held by the extra goroutines
 	mu    sync.Mutex
 	links map[linkID]*linkState
+	sel   repository.Selection
+	dev   uint64 // of the target
 
 	files, dirs, linked, special, bytes, skipped, failed atomic.Int64
-	ownersLost, modesLost, attrsLost                     atomic.Int64
+	overwritten, deleted, passed                         atomic.Int64 // passed: bytes of what was kept
+	ownersLost, modesLost, attrsLost, devicesLost        atomic.Int64
 	problems                                             []repository.Problem
 	firstErr                                             error
 }
@@ -111,7 +105,9 @@ func (r *restorer) result() repository.RestoreResult {
 	return repository.RestoreResult{
 		Files: r.files.Load(), Dirs: r.dirs.Load(), Links: r.linked.Load(), Special: r.special.Load(),
 		Bytes: r.bytes.Load(), Skipped: r.skipped.Load(), OwnersNotRestored: r.ownersLost.Load(),
-		ModesNotRestored: r.modesLost.Load(), AttributesNotRestored: r.attrsLost.Load(), Problems: r.problems,
+		ModesNotRestored: r.modesLost.Load(), AttributesNotRestored: r.attrsLost.Load(),
+		DevicesNotRestored: r.devicesLost.Load(), Problems: r.problems,
+		Overwritten: r.overwritten.Load(), Deleted: r.deleted.Load(),
 	}
 }
 
@@ -133,8 +129,8 @@ func (r *restorer) fail(rel string, err error) {
 	r.problem(rel, err)
 }
 
-// dir fills an open directory. It returns only what makes going on pointless.
-func (r *restorer) dir(ctx context.Context, fd int, rel string, de *snapshot.DirEntry) error {
+// dir fills an open directory, of which at tells how it is to be treated. It returns only what makes going on pointless.
+func (r *restorer) dir(ctx context.Context, fd int, rel string, de *snapshot.DirEntry, rec *record, at treatment) error {
 	dm, err := r.e.readDir(ctx, de.ObjectID)
 	if err != nil {
 		r.fail(rel, err)
@@ -145,46 +141,28 @@ func (r *restorer) dir(ctx context.Context, fd int, rel string, de *snapshot.Dir
 		r.fail(path.Join(rel, attrName), err)
 	}
 	r.dirs.Add(1)
-	var wg sync.WaitGroup
-	var stop atomic.Pointer[error]
-	for _, x := range dm.Entries {
-		if x.Name == attrName {
-			continue
-		}
-		if ctx.Err() != nil || stop.Load() != nil {
-			break
-		}
-		name, err := decodeName(x.Name)
-		if err != nil {
-			r.fail(path.Join(rel, x.Name), err)
-			continue
-		}
-		work := func() {
-			if err := r.entry(ctx, fd, rel, name, x, recs[name]); err != nil {
-				stop.CompareAndSwap(nil, &err)
-			}
-		}
-		select {
-		case r.slots <- struct{}{}:
-			wg.Add(1)
-			go func() {
-				defer func() { <-r.slots; wg.Done() }()
-				work()
-			}()
-		default:
-			work()
-		}
-	}
-	wg.Wait()
+	err = r.each(ctx, rel, dm, at.selected, func(x *snapshot.DirEntry, err error) error {
+		r.fail(path.Join(rel, x.Name), err)
+		return nil
+	}, func(name string, x *snapshot.DirEntry, selected bool) error {
+		return r.restore(ctx, fd, rel, name, x, recs[name], selected)
+	})
 	for name, rec := range recs {
 		if rec.special != nil {
-			r.mknod(fd, rel, name, rec)
+			if selected, _ := r.sel.Takes(path.Join(rel, name), false, at.selected); selected {
+				r.mknod(fd, rel, name, rec)
+			}
 		}
 	}
-	if err := stop.Load(); err != nil {
-		return *err
+	if err != nil {
+		return err
 	}
-	r.setAttrs(place{fd, fd, ".", rel}, de, recs[""])
+	if ctx.Err() == nil {
+		r.tidy(fd, rel, dm, recs, at)
+	}
+	if at.attrs {
+		r.setAttrs(place{fd, fd, ".", rel}, de, recs[""])
+	}
 	return ctx.Err()
 }
 
@@ -194,23 +172,14 @@ func (r *restorer) empty(ctx context.Context, de *snapshot.DirEntry) bool {
 	return err == nil && len(dm.Entries) == 0
 }
 
-// entry restores one entry; an error means that nothing more can be restored.
-func (r *restorer) entry(ctx context.Context, dfd int, relDir, name string, de *snapshot.DirEntry, rec *record) error {
+// restore restores one entry; an error means that nothing more can be restored.
+func (r *restorer) restore(ctx context.Context, dfd int, relDir, name string, de *snapshot.DirEntry, rec *record, selected bool) error {
 	rel := path.Join(relDir, name)
 	var err error
 	write := r.file
 	switch de.Type {
 	case snapshot.EntryTypeDirectory:
-		fd, err := r.mkdir(dfd, name)
-		if err == unix.EACCES && rel == lostAndFound && r.empty(ctx, de) {
-			return nil // the file system has its own
-		}
-		if err != nil {
-			r.fail(rel, err)
-			return ctx.Err()
-		}
-		defer unix.Close(fd)
-		return r.dir(ctx, fd, rel, de)
+		return r.subdir(ctx, dfd, rel, name, de, rec, selected)
 	case snapshot.EntryTypeSymlink:
 		write = r.symlink
 	case snapshot.EntryTypeFile:
@@ -220,12 +189,13 @@ func (r *restorer) entry(ctx context.Context, dfd int, relDir, name string, de *
 		}
 	}
 	if rec != nil && rec.link != nil {
-		err = r.hardlink(dfd, rel, name, rec.link, func() error { return write(ctx, dfd, rel, name, de, rec) })
+		err = r.hardlink(dfd, rel, name, rec.link, changed(de, rec), func() error { return write(ctx, dfd, rel, name, de, rec) })
 	} else {
 		err = write(ctx, dfd, rel, name, de, rec)
 	}
 	if err == errSkipped {
 		r.skipped.Add(1)
+		r.passed.Add(de.FileSize)
 		return nil
 	}
 	if err != nil {

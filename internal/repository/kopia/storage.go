@@ -5,33 +5,65 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/kopia/kopia/repo/blob"
+	"github.com/kopia/kopia/repo/blob/azure"
 	"github.com/kopia/kopia/repo/blob/filesystem"
+	"github.com/kopia/kopia/repo/blob/gcs"
 	"github.com/kopia/kopia/repo/blob/s3"
 
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// openStorage translates repository.Storage. The S3 client comes with kopia's retries inside (10 attempts,
+// openWithin is openStorage with an end. The storage does not end with the context that it was opened with: clients keep that
+// for their tokens.
+func openWithin(ctx context.Context, within time.Duration, s repository.Storage, create bool) (blob.Storage, error) {
+	silence := silent(within)
+	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	timer := time.AfterFunc(within, func() { cancel(silence) })
+	defer timer.Stop()
+	defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
+	st, err := openStorage(inner, s, create)
+	if err != nil {
+		err = because(ctx, inner, err, silence)
+		cancel(err)
+	}
+	return st, err
+}
+
+// openStorage translates repository.Storage. The clients of the clouds come with kopia's retries inside (10 attempts,
 // 0.1 s to 32 s apart); the local filesystem retries only what is temporary.
 func openStorage(ctx context.Context, s repository.Storage, create bool) (blob.Storage, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
-	if s.Local != nil {
-		return openLocal(ctx, *s.Local, create)
-	}
-	o := s.S3
 	prefix := s.Prefix()
 	if prefix != "" {
 		prefix += "/" // kopia prepends it as it is
 	}
-	return s3.New(ctx, &s3.Options{
-		BucketName: o.Bucket, Prefix: prefix, Endpoint: o.Endpoint, Region: o.Region,
-		DoNotUseTLS: o.Plain, DoNotVerifyTLS: o.InsecureTLS, RootCA: o.CA,
-		AccessKeyID: o.AccessKey, SecretAccessKey: o.SecretKey, SessionToken: o.SessionToken,
-	}, create)
+	switch {
+	case s.Local != nil:
+		return openLocal(ctx, *s.Local, create)
+	case s.S3 != nil:
+		o := s.S3
+		// Without keys kopia takes those that the cloud gives the pod.
+		return s3.New(ctx, &s3.Options{
+			BucketName: o.Bucket, Prefix: prefix, Endpoint: o.Endpoint, Region: o.Region,
+			DoNotUseTLS: o.Plain, DoNotVerifyTLS: o.InsecureTLS, RootCA: o.CA,
+			AccessKeyID: o.AccessKey, SecretAccessKey: o.SecretKey, SessionToken: o.SessionToken,
+		}, create)
+	}
+	if s.GCS != nil {
+		return gcs.New(ctx, &gcs.Options{BucketName: s.GCS.Bucket, Prefix: prefix, ServiceAccountCredentialJSON: s.GCS.Credentials}, create)
+	}
+	if a := s.Azure; a != nil {
+		return azure.New(ctx, &azure.Options{
+			StorageAccount: a.Account, StorageDomain: a.Domain(), Container: a.Container, Prefix: prefix, StorageKey: a.Key,
+			TenantID: a.TenantID, ClientID: a.ClientID, AzureFederatedTokenFile: a.TokenFile,
+		}, create)
+	}
+	return openFiles(ctx, s, create)
 }
 
 // openLocal never creates the path itself: a volume that is not mounted must not pass for an empty one.

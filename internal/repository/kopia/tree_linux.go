@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/kopia/kopia/fs"
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/snapshot"
 	"github.com/kopia/kopia/snapshot/policy"
@@ -19,10 +20,6 @@ import (
 // tree stores a directory. ctx is the caller's; kctx outlives it by cancelGrace, so that a canceled backup can
 // still save what it has.
 func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snapshot.Manifest, details, error) {
-	wk, root, err := newWalk(b.src.Dir, b.opt, b.e.lstat)
-	if err != nil {
-		return nil, details{}, &repository.Error{Op: "backup", Kind: repository.ErrSource, Err: err}
-	}
 	previous, err := snapshot.FindPreviousManifests(kctx, w, source(b.src.Name), nil)
 	if err != nil {
 		return nil, details{}, err
@@ -36,7 +33,7 @@ func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snap
 	})()
 
 	stopFlushing := b.flushByCount(kctx, w, u)
-	man, err := u.Upload(kctx, root, b.policy(), source(b.src.Name), previous...)
+	man, wk, err := b.upload(kctx, u, previous)
 	err = firstError(stopFlushing(), err)
 	if failed := b.progress.storage.Load(); failed != nil {
 		return nil, details{}, *failed
@@ -48,7 +45,12 @@ func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snap
 		return nil, details{}, err
 	}
 	d := b.count(man, wk)
-	if err := b.verdict(ctx, man, d); err != nil {
+	switch err := b.verdict(ctx, man, d); {
+	case err == nil:
+		return man, d, nil
+	case man.IncompleteReason == "":
+		return man, d, b.keepForNext(kctx, w, man, "unreadable", err)
+	default:
 		// Saved as incomplete it is no restore point, but the next run skips the files it has.
 		if _, err2 := snapshot.SaveSnapshot(kctx, w, man); err2 != nil {
 			err = errors.Join(err, err2)
@@ -56,7 +58,40 @@ func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snap
 		man.ID = ""
 		return man, d, err
 	}
-	return man, d, nil
+}
+
+const (
+	// maxPasses is how often a tree is read at most.
+	maxPasses = 3
+	// maxReadAgain is how many bytes of files that may be torn are read again where such files are allowed.
+	maxReadAgain = 1 << 30
+)
+
+// upload reads the tree, and once more what changed while it was read: files that are unchanged since are not opened again.
+func (b *backup) upload(ctx context.Context, u *upload.Uploader, previous []*snapshot.Manifest) (*snapshot.Manifest, *walk, error) {
+	var start fs.UTCTimestamp
+	var distrusted map[string]bool
+	for pass := 1; ; pass++ {
+		wk, root, err := newWalk(b.src.Dir, b.opt, b.e.lstat)
+		if err != nil {
+			return nil, nil, &repository.Error{Op: "backup", Kind: repository.ErrSource, Err: err}
+		}
+		wk.again, wk.distrusted = pass > 1, distrusted
+		man, err := u.Upload(ctx, root, b.policy(), source(b.src.Name), previous...)
+		if err != nil {
+			return nil, nil, err
+		}
+		if pass == 1 {
+			start = man.StartTime
+		}
+		man.StartTime = start
+		willDo := wk.changed.Load() == 0 || b.opt.AllowChanged && wk.torn.Load() > b.e.readAgain
+		if willDo || man.IncompleteReason != "" || pass == maxPasses || b.progress.storage.Load() != nil {
+			return man, wk, nil
+		}
+		previous, distrusted = []*snapshot.Manifest{man}, wk.written
+		b.progress.readAgain()
+	}
 }
 
 func (b *backup) uploader(w repo.RepositoryWriter) *upload.Uploader {
@@ -79,12 +114,18 @@ func (b *backup) count(man *snapshot.Manifest, wk *walk) details {
 	}
 	sum := man.RootEntry.DirSummary
 	return details{
-		Files:      sum.TotalFileCount - wk.files.Load(),
-		Bytes:      sum.TotalFileSize - wk.bytes.Load(),
-		Changed:    wk.changed.Load(),
-		Unreadable: b.progress.unreadable.Load(),
-		Vanished:   b.progress.vanished.Load() + wk.vanished.Load(),
-		Attributes: wk.entries.Load(),
+		Files:                sum.TotalFileCount - wk.files.Load(),
+		Bytes:                sum.TotalFileSize - wk.bytes.Load(),
+		Dirs:                 sum.TotalDirCount,
+		Symlinks:             sum.TotalSymlinkCount,
+		HardLinks:            wk.hardLinks.Load(),
+		Special:              wk.special.Load(),
+		Sockets:              wk.sockets.Load(),
+		Changed:              wk.changed.Load(),
+		Unreadable:           b.progress.unreadable.Load(),
+		AttributesUnreadable: wk.attrsLost.Load(),
+		Vanished:             b.progress.vanished.Load() + wk.vanished.Load(),
+		Attributes:           wk.entries.Load(),
 	}
 }
 
@@ -97,9 +138,9 @@ func (b *backup) verdict(ctx context.Context, man *snapshot.Manifest, d details)
 	switch {
 	case man.IncompleteReason != "":
 		return firstError(context.Cause(ctx), fmt.Errorf("%w: %s", errUnfinished, man.IncompleteReason))
-	case d.Unreadable > 0 && !b.opt.AllowPartial:
-		man.IncompleteReason = "unreadable"
-		return &repository.Error{Op: "backup", Kind: repository.ErrPartial, Err: fmt.Errorf("%d entries, first: %v", d.Unreadable, b.progress.first())}
+	case d.Unreadable+d.AttributesUnreadable > 0 && !b.opt.AllowPartial:
+		return &repository.Error{Op: "backup", Kind: repository.ErrPartial, Err: fmt.Errorf("%d entries, %d attributes, first: %v",
+			d.Unreadable, d.AttributesUnreadable, b.progress.first())}
 	}
 	return nil
 }

@@ -2,7 +2,9 @@ package kopia
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/kopia/kopia/fs"
 	"github.com/kopia/kopia/repo/blob"
@@ -27,8 +29,7 @@ func (e *repoEngine) Verify(ctx context.Context, id string, percent float64) (re
 	if err != nil {
 		return res, classify("verify", cause(ctx, err))
 	}
-	v := snapshotfs.NewVerifier(ctx, e.rep, snapshotfs.VerifierOptions{VerifyFilesPercent: percent, Parallelism: defaultParallel, FileQueueLength: 1000, MaxErrors: maxProblems, BlobMap: blobs})
-	r, err := v.InParallel(ctx, func(tw *snapshotfs.TreeWalker) error { return tw.Process(ctx, root, ".") })
+	r, err := e.walk(ctx, blobs, percent, root)
 	res.Objects, res.FilesRead, res.BytesRead = r.Stats.ProcessedObjectCount, r.Stats.ReadFileCount, r.Stats.ReadBytes
 	for _, e := range r.Errors {
 		res.Problems = append(res.Problems, repository.Problem{Err: classify("verify", e)})
@@ -39,11 +40,94 @@ func (e *repoEngine) Verify(ctx context.Context, id string, percent float64) (re
 	return res, classify("verify", cause(ctx, err))
 }
 
+// walk verifies the trees below some roots, what they share once.
+func (e *repoEngine) walk(ctx context.Context, blobs map[blob.ID]blob.Metadata, percent float64, roots ...fs.Entry) (snapshotfs.VerifierResult, error) {
+	v := snapshotfs.NewVerifier(ctx, e.rep, snapshotfs.VerifierOptions{VerifyFilesPercent: percent, Parallelism: defaultParallel, FileQueueLength: 1000, MaxErrors: maxProblems, BlobMap: blobs})
+	return v.InParallel(ctx, func(tw *snapshotfs.TreeWalker) error {
+		for _, root := range roots {
+			if err := tw.Process(ctx, root, "."); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Check walks all snapshots at once, and each by itself only where something is wrong: what they share is walked once.
+func (e *repoEngine) Check(ctx context.Context, ids []string) ([]string, error) {
+	ctx, stop := e.ctx(ctx)
+	defer stop()
+	defer e.packs.begin()()
+	if err := e.rep.Refresh(ctx); err != nil {
+		return nil, classify("check", cause(ctx, err))
+	}
+	bad := map[string]bool{}
+	roots := make([]fs.Entry, len(ids))
+	for i, id := range ids {
+		root, _, err := e.load(ctx, id)
+		if err != nil && !damage(err) {
+			return nil, classify("check", cause(ctx, err))
+		}
+		roots[i], bad[id] = root, err != nil
+	}
+	blobs, err := blob.ReadBlobMap(ctx, e.rep.BlobReader())
+	if err != nil {
+		return nil, classify("check", cause(ctx, err))
+	}
+	present := slices.DeleteFunc(slices.Clone(roots), func(e fs.Entry) bool { return e == nil })
+	whole, err := e.whole(ctx, blobs, present...)
+	if err != nil {
+		return nil, err
+	}
+	var damaged []string
+	for i, id := range ids {
+		if !bad[id] && !whole {
+			one, err := e.whole(ctx, blobs, roots[i])
+			if err != nil {
+				return nil, err
+			}
+			bad[id] = !one
+		}
+		if bad[id] {
+			damaged = append(damaged, id)
+		}
+	}
+	return damaged, nil
+}
+
+// whole says whether nothing is missing below the roots. An error says that it can't be told.
+func (e *repoEngine) whole(ctx context.Context, blobs map[blob.ID]blob.Metadata, roots ...fs.Entry) (bool, error) {
+	r, err := e.walk(ctx, blobs, 0, roots...)
+	if ctx.Err() != nil {
+		return false, classify("check", cause(ctx, ctx.Err()))
+	}
+	for _, problem := range r.Errors {
+		if !damage(problem) {
+			return false, classify("check", problem)
+		}
+	}
+	if err != nil && len(r.Errors) == 0 {
+		return false, classify("check", err)
+	}
+	return r.ErrorCount == 0, nil
+}
+
+// damage says whether an error means that data is damaged or missing, and not that it could not be read now.
+func damage(err error) bool {
+	err = classify("check", err)
+	return errors.Is(err, repository.ErrCorrupt) || errors.Is(err, repository.ErrNotFound)
+}
+
 // root loads a snapshot, also one made after Open.
 func (e *repoEngine) root(ctx context.Context, id string) (fs.Entry, *snapshot.Manifest, error) {
 	if err := e.rep.Refresh(ctx); err != nil { // see what other writers did since Open
 		return nil, nil, err
 	}
+	return e.load(ctx, id)
+}
+
+// load loads a snapshot that was there at the last refresh.
+func (e *repoEngine) load(ctx context.Context, id string) (fs.Entry, *snapshot.Manifest, error) {
 	man, err := snapshot.LoadSnapshot(ctx, e.rep, manifest.ID(id))
 	if err != nil {
 		return nil, nil, err

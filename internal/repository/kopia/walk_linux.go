@@ -20,15 +20,32 @@ type walk struct {
 	rootDev  uint64
 	oneFS    bool
 	attrs    bool // capture attributes
+	again    bool // the tree was read before, and something changed meanwhile
 	noXattrs atomic.Bool
 	entries  atomic.Int64 // entries with attributes
 	files    atomic.Int64 // attribute files written
 	bytes    atomic.Int64 // their size
 	changed  atomic.Int64
+	torn     atomic.Int64 // bytes of what changed
 	vanished atomic.Int64 // between the listing and the look-up
-	sockets  atomic.Int64
+
+	hardLinks, special, sockets, attrsLost atomic.Int64
+
 	mu       sync.Mutex
 	problems []repository.Problem
+	// written are the paths of files that were written to while they were read; distrusted are those of the pass before:
+	// kopia takes them for unchanged where the time of the last write is the same.
+	written, distrusted map[string]bool
+}
+
+// distrust has a file read again by the next pass, whatever its time says.
+func (w *walk) distrust(path string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.written == nil {
+		w.written = map[string]bool{}
+	}
+	w.written[path] = true
 }
 
 // sourceError marks what went wrong with the source. kopia reports errors of the storage through the same
@@ -104,15 +121,17 @@ func (w *walk) entry(ref *dirRef, raw string, it *dirIter) (fs.Entry, record, er
 	}
 	if w.attrs && it != nil && typ != unix.S_IFDIR && typ != unix.S_IFSOCK {
 		if st.Nlink > 1 {
+			w.hardLinks.Add(1)
 			rec.link = &linkID{st.Dev ^ w.rootDev, st.Ino}
 		}
-		rec.xattrs = w.readXattrs(ref, raw, it)
-		it.outOfRange(&rec, time.Unix(st.Mtim.Sec, st.Mtim.Nsec))
+		rec.xattrs = w.readXattrs(ref, raw, &it.seen)
+		rec.outOfRange(st.Mtim.Sec, st.Mtim.Nsec)
 	}
 	switch typ {
 	case unix.S_IFREG:
 		n := &fileNode{}
 		w.fill(&n.node, ref, raw, &st)
+		n.distrusted = len(w.distrusted) > 0 && w.distrusted[n.path()]
 		return n, rec, nil
 	case unix.S_IFLNK:
 		n := &linkNode{}
@@ -124,10 +143,13 @@ func (w *walk) entry(ref *dirRef, raw string, it *dirIter) (fs.Entry, record, er
 		n.size = 0
 		return n, rec, nil
 	case unix.S_IFSOCK:
-		w.sockets.Add(1)
+		if it != nil {
+			w.sockets.Add(1)
+		}
 		return nil, record{}, nil
 	default:
-		if w.attrs {
+		if w.attrs && it != nil {
+			w.special.Add(1)
 			rec.special = &specialRec{mode: st.Mode, uid: st.Uid, gid: st.Gid, rdev: st.Rdev, time: timeRec{st.Mtim.Sec, st.Mtim.Nsec}}
 			rec.time = nil
 		}

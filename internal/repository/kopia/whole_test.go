@@ -1,6 +1,7 @@
 package kopia_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand"
@@ -113,6 +114,19 @@ func TestNamesThatCannotBeFound(t *testing.T) {
 		g.Expect(s.Files).To(BeEquivalentTo(4))
 		g.Expect(s.Vanished).To(BeEquivalentTo(1))
 	})
+	t.Run("a file that is replaced again and again", func(t *testing.T) {
+		g, gone := NewWithT(t), 0
+		s, err := setup(t, func(_, name string) error {
+			if name == "file3" && gone < 4 {
+				gone++
+				return syscall.ENOENT
+			}
+			return nil
+		})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(s.Files).To(BeEquivalentTo(5))
+		g.Expect(s.Vanished).To(BeZero())
+	})
 	t.Run("a file that is back was replaced", func(t *testing.T) {
 		g, gone := NewWithT(t), false
 		s, err := setup(t, func(_, name string) error {
@@ -128,6 +142,50 @@ func TestNamesThatCannotBeFound(t *testing.T) {
 	})
 }
 
+// TestMuchThatChangesIsNotReadAgain where the caller says that it will do.
+func TestMuchThatChangesIsNotReadAgain(t *testing.T) {
+	t.Parallel()
+	const size = 32 << 20
+	for limit, again := range map[int64]bool{size: true, size - 1: false} {
+		t.Run(fmt.Sprint("limit ", limit), func(t *testing.T) {
+			g, src := NewWithT(t), t.TempDir()
+			file := filepath.Join(src, "busy")
+			g.Expect(os.WriteFile(file, make([]byte, size), 0o644)).To(Succeed())
+			looks := 0 // each time the tree is read the name is looked up once
+			d := kopia.WithLstat(kopia.WithReadAgain(kopia.Driver{}, limit), func(name string) error {
+				if name == "busy" {
+					looks++
+				}
+				return nil
+			})
+			e := enginetest.Open(t, d, initialized(t))
+			ctx, stop := context.WithCancel(t.Context())
+			var writer sync.WaitGroup
+			writer.Go(func() { scribble(ctx, file, size) })
+			s, err := e.Backup(t.Context(), repository.Source{Name: "d", Dir: src}, repository.BackupOptions{AllowChanged: true})
+			stop()
+			writer.Wait()
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(looks > 1).To(Equal(again), "%d readings", looks)
+			if !again {
+				g.Expect(s.Changed).To(BeEquivalentTo(1))
+			}
+		})
+	}
+}
+
+// scribble writes to a file until it is told to stop.
+func scribble(ctx context.Context, file string, size int64) {
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
+		return // the test sees that nothing changed
+	}
+	defer f.Close()
+	for n := int64(1); ctx.Err() == nil; n++ {
+		_, _ = f.WriteAt([]byte{byte(n)}, n*4099%size)
+	}
+}
+
 // TestPartsOfTwoFiles: kopia opens a file above 2 GiB once for each part. One that was replaced in between is torn.
 func TestPartsOfTwoFiles(t *testing.T) {
 	t.Parallel()
@@ -137,6 +195,66 @@ func TestPartsOfTwoFiles(t *testing.T) {
 	g.Expect(kopia.OpenTwice(t.Context(), dir, "big", func() {})).To(BeZero())
 	g.Expect(os.WriteFile(fresh, []byte("new"), 0o600)).To(Succeed())
 	g.Expect(kopia.OpenTwice(t.Context(), dir, "big", func() { _ = os.Rename(fresh, old) })).To(BeEquivalentTo(1))
+}
+
+// TestAWriteThatLeavesTheTime: file systems count time in steps. A file that is written to twice within one has the time
+// of the first write, and what was read between the two is not what the file holds.
+func TestAWriteThatLeavesTheTime(t *testing.T) {
+	t.Parallel()
+	g, src, out := NewWithT(t), t.TempDir(), t.TempDir()
+	f, err := os.Create(filepath.Join(src, "busy"))
+	g.Expect(err).NotTo(HaveOccurred())
+	defer f.Close()
+	g.Expect(f.Truncate(8 << 20)).To(Succeed())
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	passes, written := 0, make(chan error, 1)
+	d := kopia.WithLstat(kopia.Driver{}, func(name string) error {
+		if name != "busy" {
+			return nil
+		}
+		switch passes++; passes {
+		case 1:
+			m, err := syscall.Mmap(int(f.Fd()), 0, 8<<20, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+			if err != nil {
+				return err
+			}
+			fill(m, 1)
+			go func() { written <- keepFilling(ctx, m) }()
+			at := time.Now().Add(40 * time.Millisecond) // the file need not be opened at once
+			return os.Chtimes(f.Name(), at, at)
+		case 2:
+			stop()
+			return <-written
+		}
+		return nil
+	})
+	e := enginetest.Open(t, d, initialized(t))
+	s, err := e.Backup(t.Context(), repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(passes).To(BeNumerically(">", 1), "the file was read again")
+	g.Expect(s.Changed).To(BeZero(), "nobody wrote any more when it was")
+	_, err = e.Restore(t.Context(), s.ID, out, repository.RestoreOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	want, err := os.ReadFile(f.Name())
+	g.Expect(err).NotTo(HaveOccurred())
+	got, err := os.ReadFile(filepath.Join(out, "busy"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(bytes.Equal(got, want)).To(BeTrue(), "the file is restored as it was left")
+}
+
+// keepFilling writes all over a mapped file, which leaves its time as it is while its pages are dirty.
+func keepFilling(ctx context.Context, m []byte) error {
+	for n := byte(2); ctx.Err() == nil; n++ {
+		fill(m, n)
+	}
+	return syscall.Munmap(m)
+}
+
+func fill(m []byte, n byte) {
+	for off := 0; off < len(m); off += 4 << 10 {
+		m[off] = n
+	}
 }
 
 // TestASourceThatIsWrittenTo: files come, go, grow, shrink and are replaced all the time. What a backup calls a

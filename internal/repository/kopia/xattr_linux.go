@@ -16,35 +16,44 @@ func skipXattr(n string) bool {
 	return n == "security.selinux" || n == "security.ima" || n == "security.evm" || strings.HasPrefix(n, "trusted.overlay.")
 }
 
+// xattrList is the memory with which a directory's entries are asked for their attributes, one after the other.
+type xattrList struct {
+	name []byte // of the entry, with the zero that ends it
+	buf  []byte // for the names of its attributes
+	some bool   // the entry before had some: so will this one
+}
+
+const (
+	firstList = 1 << 10
+	longest   = 1 << 16 // that the kernel makes a list
+)
+
 // readXattrs reads those of an entry of ref, or of ref itself for raw "".
-func (w *walk) readXattrs(ref *dirRef, raw string, it *dirIter) []xattr {
+func (w *walk) readXattrs(ref *dirRef, raw string, l *xattrList) []xattr {
 	if w.noXattrs.Load() {
 		return nil
 	}
-	buf, name := it.list[:], raw
+	name := raw
 	if raw == "" {
 		name = "."
 	}
-	n, err := listXattrs(ref, name, buf)
-	for size := 4096; err == unix.ERANGE && size <= 1<<16; size *= 2 {
-		buf = make([]byte, size)
-		n, err = listXattrs(ref, name, buf)
-	}
+	buf, err := l.read(ref, name)
 	switch {
 	case err == unix.ENOTSUP:
 		if raw == "" && ref.parent == nil {
 			w.noXattrs.Store(true)
 		}
 		return nil
-	case err == unix.ENOENT || n == 0 && err == nil:
+	case err == unix.ENOENT || len(buf) == 0 && err == nil:
 		return nil
 	case err != nil:
+		w.attrsLost.Add(1)
 		w.problem(path.Join(ref.path(), raw), &os.PathError{Op: "llistxattr", Path: raw, Err: err})
 		return nil
 	}
 	var out []xattr
 	p := ref.proc + name
-	for name := range bytes.SplitSeq(bytes.TrimSuffix(buf[:n], []byte{0}), []byte{0}) {
+	for name := range bytes.SplitSeq(bytes.TrimSuffix(buf, []byte{0}), []byte{0}) {
 		if skipXattr(string(name)) {
 			continue
 		}
@@ -53,6 +62,7 @@ func (w *walk) readXattrs(ref *dirRef, raw string, it *dirIter) []xattr {
 			continue
 		}
 		if err != nil {
+			w.attrsLost.Add(1)
 			w.problem(path.Join(ref.path(), raw), &os.PathError{Op: "lgetxattr " + string(name), Path: raw, Err: err})
 			continue
 		}
@@ -65,24 +75,43 @@ func (w *walk) readXattrs(ref *dirRef, raw string, it *dirIter) []xattr {
 // the way through /proc.
 var noListxattrat atomic.Bool
 
-func listXattrs(ref *dirRef, name string, buf []byte) (int, error) {
-	if !noListxattrat.Load() {
-		p, err := unix.BytePtrFromString(name)
-		if err != nil {
-			return 0, err
-		}
-		n, _, errno := unix.Syscall6(unix.SYS_LISTXATTRAT, uintptr(ref.fd), uintptr(unsafe.Pointer(p)), unix.AT_SYMLINK_NOFOLLOW,
-			uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)), 0)
-		switch errno {
-		case 0:
-			return int(n), nil
-		case unix.ENOSYS, unix.EPERM: // EPERM: a seccomp profile that does not know it
-			noListxattrat.Store(true)
-		default:
-			return 0, errno
+// read lists the names. Most entries have none, and for that answer the kernel needs no buffer.
+func (l *xattrList) read(ref *dirRef, name string) ([]byte, error) {
+	if !l.some {
+		n, err := l.list(ref, name, nil)
+		if n == 0 || err != nil {
+			return nil, err
 		}
 	}
-	return unix.Llistxattr(ref.proc+name, buf)
+	if l.buf == nil {
+		l.buf = make([]byte, firstList)
+	}
+	n, err := l.list(ref, name, l.buf)
+	for err == unix.ERANGE && len(l.buf) < longest {
+		l.buf = make([]byte, 2*len(l.buf))
+		n, err = l.list(ref, name, l.buf)
+	}
+	l.some = n > 0
+	return l.buf[:max(n, 0)], err
+}
+
+// list is one call of the kernel.
+func (l *xattrList) list(ref *dirRef, name string, buf []byte) (int, error) {
+	if noListxattrat.Load() {
+		return unix.Llistxattr(ref.proc+name, buf)
+	}
+	l.name = append(append(l.name[:0], name...), 0)
+	n, _, errno := unix.Syscall6(unix.SYS_LISTXATTRAT, uintptr(ref.fd), uintptr(unsafe.Pointer(&l.name[0])), unix.AT_SYMLINK_NOFOLLOW,
+		uintptr(unsafe.Pointer(unsafe.SliceData(buf))), uintptr(len(buf)), 0)
+	switch errno {
+	case 0:
+		return int(n), nil
+	case unix.ENOSYS, unix.EPERM: // EPERM: a seccomp profile that does not know it
+		noListxattrat.Store(true)
+		return l.list(ref, name, buf)
+	default:
+		return 0, errno
+	}
 }
 
 func lgetxattr(p, name string) (string, error) {

@@ -1,4 +1,4 @@
-package kopia_test
+package enginetest
 
 import (
 	"fmt"
@@ -22,15 +22,18 @@ var oddNames = []string{
 
 // odd is a tree in the making.
 type odd struct {
-	t   testing.TB
-	dir string
+	t    testing.TB
+	dir  string
+	root bool
 }
 
-// oddTree makes a tree of everything unusual.
-func oddTree(t testing.TB) string {
-	o := odd{t, t.TempDir()}
+// OddTree makes a tree of everything unusual that the user may make: root more than others. It needs the programs of
+// Comparers.
+func OddTree(t testing.TB) string {
+	o := odd{t, t.TempDir(), os.Geteuid() == 0}
 	o.modes()
 	o.links()
+	o.manyLinks()
 	o.attributes()
 	o.specials()
 	o.names()
@@ -56,7 +59,11 @@ func (o odd) file(name, data string) string {
 func (o odd) modes() {
 	for i, mode := range []uint32{0o4755, 0o2755, 0o6711, 0o1644, 0o7777, 0o000, 0o200} {
 		p := o.file(fmt.Sprint("mode", i), "x")
-		o.do(unix.Chown(p, 1000+i, 2000+i))
+		if o.root {
+			o.do(unix.Chown(p, 1000+i, 2000+i))
+		} else {
+			mode |= 0o400 // what its owner may not read is no backup's to keep
+		}
 		o.do(unix.Chmod(p, mode))
 	}
 	o.do(os.Mkdir(o.path("sgid"), 0o755))
@@ -74,25 +81,45 @@ func (o odd) links() {
 	o.do(os.Link(o.file("empty-a", ""), o.path("empty-b")))
 }
 
+// manyLinks: a hundred files of a hundred names each, one in every directory.
+func (o odd) manyLinks() {
+	for d := range 100 {
+		o.do(os.MkdirAll(o.path(fmt.Sprint("links/", d)), 0o755))
+		for i := range 100 {
+			name := fmt.Sprintf("links/%d/%d", d, i)
+			if d == 0 {
+				o.file(name, name)
+			} else {
+				o.do(os.Link(o.path(fmt.Sprintf("links/0/%d", i)), o.path(name)))
+			}
+		}
+	}
+}
+
 func (o odd) attributes() {
 	t, x := o.t, o.file("xattr", "x")
-	run(t, "setfattr", "-n", "user.note", "-v", "value", x)
-	run(t, "setfattr", "-n", "user.binary", "-v", "0x00ff0a", x)
-	run(t, "setfattr", "-n", "trusted.t", "-v", "t", x)
-	run(t, "setfacl", "-m", "u:1234:rw,g:5678:r", o.file("acl", "x"))
+	Program(t, "setfattr", "-n", "user.note", "-v", "value", x)
+	Program(t, "setfattr", "-n", "user.binary", "-v", "0x00ff0a", x)
+	if o.root {
+		Program(t, "setfattr", "-n", "trusted.t", "-v", "t", x)
+		Program(t, "setfattr", "-h", "-n", "trusted.onlink", "-v", "t", o.path("sym-a"))
+		Program(t, "setcap", "cap_net_bind_service=+ep", o.file("cap", "x"))
+	}
+	Program(t, "setfacl", "-m", "u:1234:rw,g:5678:r", o.file("acl", "x"))
 	o.do(os.Mkdir(o.path("acldir"), 0o750))
 	o.file("acldir/before", "x")
-	run(t, "setfacl", "-d", "-m", "u:1234:rwx", o.path("acldir"))
-	run(t, "setfacl", "-m", "u:1234:rx", o.path("acldir"))
+	Program(t, "setfacl", "-d", "-m", "u:1234:rwx", o.path("acldir"))
+	Program(t, "setfacl", "-m", "u:1234:rx", o.path("acldir"))
 	o.file("acldir/after", "inherits")
-	run(t, "setcap", "cap_net_bind_service=+ep", o.file("cap", "x"))
-	run(t, "setfacl", "-m", "u:77:r", o.dir)
-	run(t, "setfattr", "-h", "-n", "trusted.onlink", "-v", "t", o.path("sym-a"))
+	Program(t, "setfacl", "-m", "u:77:r", o.dir)
 }
 
 func (o odd) specials() {
 	o.do(unix.Mkfifo(o.path("fifo"), 0o620))
-	run(o.t, "setfacl", "-m", "u:1234:rw", o.path("fifo"))
+	Program(o.t, "setfacl", "-m", "u:1234:rw", o.path("fifo"))
+	if !o.root {
+		return
+	}
 	o.do(unix.Chown(o.path("fifo"), 5, 6))
 	o.do(unix.Mknod(o.path("null"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
 	o.do(unix.Mknod(o.path("block"), unix.S_IFBLK|0o600, int(unix.Mkdev(7, 200))))

@@ -1,0 +1,149 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/repository/remote"
+)
+
+// filesStore keeps files on a server that knows files.
+type filesStore struct {
+	tree   remote.Tree
+	prefix string
+	within time.Duration
+}
+
+func openFiles(s repository.Storage) (*filesStore, error) {
+	tree, err := remote.Open(s)
+	if err != nil {
+		return nil, repository.Classify("open storage", err)
+	}
+	return &filesStore{tree: tree, prefix: s.Prefix(), within: answerWithin}, nil
+}
+
+func (s *filesStore) name(p string) string { return path.Join(s.prefix, p) }
+
+// Get implements Store.
+func (s *filesStore) Get(ctx context.Context, p string) ([]byte, error) {
+	var data []byte
+	err := s.do(ctx, "read "+p, checkPath(p), func(ctx context.Context, _ *deadline) (err error) {
+		data, err = s.tree.Read(ctx, s.name(p), 0, maxSize+1)
+		if err == nil && len(data) > maxSize {
+			err = fmt.Errorf("%s has more than %d bytes", p, maxSize)
+		}
+		return absent(p, err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return data, nil
+}
+
+// absent tells a file that is not there. A storage that is not there has its own error.
+func absent(p string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) && !errors.As(err, new(*repository.Error)) {
+		return fmt.Errorf("%s: %w", p, ErrNotFound)
+	}
+	return err
+}
+
+// Put implements Store.
+func (s *filesStore) Put(ctx context.Context, p string, data []byte) error {
+	return s.do(ctx, "write "+p, checkPut(p, data), func(ctx context.Context, _ *deadline) error {
+		return s.tree.Write(ctx, s.name(p), slices.Clone(data), false)
+	})
+}
+
+// PutIfAbsent implements Store.
+func (s *filesStore) PutIfAbsent(ctx context.Context, p string, data []byte) error {
+	return s.do(ctx, "write "+p, checkPut(p, data), func(ctx context.Context, _ *deadline) error {
+		err := s.tree.Write(ctx, s.name(p), slices.Clone(data), true)
+		if errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("%s: %w", p, ErrExists)
+		}
+		return err
+	})
+}
+
+// List implements Store.
+func (s *filesStore) List(ctx context.Context, directory string) ([]string, error) {
+	var bad error
+	if directory != "" {
+		bad = checkPath(directory)
+	}
+	var found []string
+	err := s.do(ctx, "list "+directory, bad, func(ctx context.Context, alive *deadline) error {
+		found = nil
+		return s.walk(ctx, alive, directory, &found)
+	})
+	slices.Sort(found)
+	return found, err
+}
+
+func (s *filesStore) walk(ctx context.Context, alive *deadline, dir string, found *[]string) error {
+	entries, err := s.tree.List(ctx, s.name(dir))
+	if errors.Is(absent(dir, err), ErrNotFound) { // never there, or removed meanwhile
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	alive.answered()
+	for _, e := range entries {
+		p := path.Join(dir, e.Name())
+		switch {
+		case e.IsDir():
+			if err := s.walk(ctx, alive, p, found); err != nil {
+				return err
+			}
+		case e.Mode().IsRegular() && !strings.HasPrefix(e.Name(), remote.TempPrefix):
+			*found = append(*found, p)
+		}
+	}
+	return nil
+}
+
+// Delete implements Store. Empty directories stay: the protocols have no safe way to remove one only if it is empty.
+func (s *filesStore) Delete(ctx context.Context, p string) error {
+	return s.do(ctx, "delete "+p, checkPath(p), func(ctx context.Context, _ *deadline) error {
+		return s.tree.Remove(ctx, s.name(p))
+	})
+}
+
+// DeleteAll implements Store.
+func (s *filesStore) DeleteAll(ctx context.Context, directory string) error {
+	files, err := s.List(ctx, directory)
+	if directory == "" {
+		err = errors.Join(err, checkPath(directory))
+	}
+	if err != nil {
+		return err
+	}
+	return s.do(ctx, "delete "+directory, nil, func(ctx context.Context, alive *deadline) error {
+		for _, file := range files {
+			if err := s.tree.Remove(ctx, s.name(file)); err != nil {
+				return err
+			}
+			alive.answered()
+		}
+		return nil
+	})
+}
+
+// do gives the call an end and classifies what went wrong.
+func (s *filesStore) do(ctx context.Context, op string, bad error, f func(context.Context, *deadline) error) error {
+	if bad != nil {
+		return fmt.Errorf("%s: %w", op, bad)
+	}
+	inner, alive := newDeadline(ctx, s.within)
+	defer alive.stop()
+	return alive.classify(op, f(inner, alive))
+}

@@ -1,0 +1,38 @@
+package footprint
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// Without its task nobody could tell that the pod of a deleted Repository still makes one in a directory that another has now.
+func TestTheCacheKeepsWherePodsMakeRepositories(t *testing.T) {
+	g := NewWithT(t)
+	pod := func(label string) *corev1.Pod {
+		return &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{
+				Name: "mover", Labels: map[string]string{label: "main"},
+				Annotations:   map[string]string{v1alpha1.AnnotationTask: "a task", "other": "of others"},
+				ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
+			},
+			Spec:   corev1.PodSpec{NodeName: "node"},
+			Status: corev1.PodStatus{Phase: corev1.PodRunning},
+		}
+	}
+	for label, kept := range map[string]map[string]string{
+		v1alpha1.LabelRepository:    {v1alpha1.AnnotationTask: "a task"},
+		v1alpha1.LabelBackupSession: nil,
+		v1alpha1.LabelStorage:       nil,
+	} {
+		out, err := withoutWork(pod(label))
+		g.Expect(err).NotTo(HaveOccurred())
+		want := pod(label)
+		want.Annotations, want.ManagedFields, want.Spec = kept, nil, corev1.PodSpec{}
+		g.Expect(out).To(Equal(want), label)
+	}
+}

@@ -1,0 +1,135 @@
+package initjob
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+)
+
+const label, here = "test/place", "backup.s3"
+
+// turnBed holds Turns and the Jobs that the cache knows.
+type turnBed struct {
+	*WithT
+	t     *testing.T
+	turns *Turns
+	clock *clocktesting.FakePassiveClock
+	cache client.Client
+}
+
+func newTurnBed(t *testing.T) *turnBed {
+	clock := clocktesting.NewFakePassiveClock(time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC))
+	return &turnBed{
+		WithT: NewWithT(t), t: t, clock: clock, cache: fake.NewClientBuilder().Build(),
+		turns: &Turns{Clock: clock, Limit: 2, Label: label, Call: func(client.ObjectKey) {}},
+	}
+}
+
+func owner(name string) client.ObjectKey { return client.ObjectKey{Namespace: "shop", Name: name} }
+
+// asks for the turn of an owner that was made so many minutes after eight.
+func (b *turnBed) asks(name string, minute int, again ...bool) bool {
+	jobs, err := b.turns.running(b.t.Context(), b.cache, here)
+	b.Expect(err).NotTo(HaveOccurred())
+	turn := Turn{Place: here, Created: time.Date(2026, 11, 20, 8, minute, 0, 0, time.UTC), Again: len(again) > 0}
+	return b.turns.take(jobs, owner(name), owner("job-"+name), turn)
+}
+
+func (b *turnBed) next() []string {
+	owners, err := b.turns.Next(b.t.Context(), b.cache, here)
+	b.Expect(err).NotTo(HaveOccurred())
+	names := []string{}
+	for _, o := range owners {
+		names = append(names, o.Name)
+	}
+	return names
+}
+
+func (b *turnBed) runs(name string) *batchv1.Job {
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "job-" + name, Labels: map[string]string{label: here}}}
+	b.Expect(b.cache.Create(b.t.Context(), job)).To(Succeed())
+	return job
+}
+
+func (b *turnBed) ends(job *batchv1.Job, how batchv1.JobConditionType) {
+	job.Status.Conditions = []batchv1.JobCondition{{Type: how, Status: corev1.ConditionTrue}}
+	b.Expect(b.cache.Status().Update(b.t.Context(), job)).To(Succeed())
+}
+
+func TestTurnsAreTakenInTheOrderOfCreation(t *testing.T) {
+	b := newTurnBed(t)
+	b.Expect(b.asks("c", 3)).To(BeTrue())
+	b.Expect(b.asks("c", 3)).To(BeTrue(), "it has its turn, whatever the cache says")
+	b.Expect(b.asks("d", 4)).To(BeTrue())
+	b.Expect(b.asks("b", 2)).To(BeFalse(), "two are at work, though no cache knows them")
+	b.Expect(b.asks("e", 5)).To(BeFalse())
+	b.Expect(b.asks("a", 2)).To(BeFalse())
+	c, d := b.runs("c"), b.runs("d")
+	b.Expect(b.next()).To(BeEmpty())
+	b.Expect(b.asks("b", 2)).To(BeFalse())
+
+	b.ends(c, batchv1.JobComplete)
+	b.Expect(b.next()).To(Equal([]string{"a"}), "of one age the first by name")
+	b.Expect(b.next()).To(BeEmpty(), "it was called")
+	b.Expect(b.asks("e", 5)).To(BeFalse(), "the room is not its")
+	b.Expect(b.asks("a", 2)).To(BeTrue())
+	b.Expect(b.asks("b", 2)).To(BeFalse())
+	b.ends(d, batchv1.JobFailed)
+	b.Expect(b.next()).To(Equal([]string{"b"}))
+}
+
+func TestWhatFailsWaitsBehindWhatWasNeverTried(t *testing.T) {
+	b := newTurnBed(t)
+	x, y := b.runs("x"), b.runs("y")
+	b.Expect(b.asks("old", 1, true)).To(BeFalse())
+	b.clock.SetTime(b.clock.Now().Add(time.Minute))
+	b.Expect(b.asks("older", 0, true)).To(BeFalse())
+	for i := range 3 {
+		b.Expect(b.asks(fmt.Sprintf("new-%d", i), 30+i)).To(BeFalse())
+	}
+	b.ends(x, batchv1.JobComplete)
+	b.ends(y, batchv1.JobComplete)
+	var order []string
+	for range 5 {
+		for _, name := range b.next() {
+			order = append(order, name)
+			b.Expect(b.asks(name, 0)).To(BeTrue())
+			b.turns.giveBack(here, owner("job-"+name))
+		}
+	}
+	b.Expect(order).To(Equal([]string{"new-0", "new-1", "new-2", "old", "older"}), "and among themselves by how long they wait")
+}
+
+func TestWhoeverDoesNotComeHoldsNobodyUp(t *testing.T) {
+	b := newTurnBed(t)
+	x := b.runs("x")
+	b.runs("y")
+	b.Expect(b.asks("gone", 1)).To(BeFalse())
+	b.Expect(b.asks("dead", 2)).To(BeFalse())
+	b.Expect(b.asks("here", 3)).To(BeFalse())
+	b.turns.Forget(here, owner("gone"))
+	b.ends(x, batchv1.JobComplete)
+	b.Expect(b.next()).To(Equal([]string{"dead"}))
+	b.Expect(b.next()).To(BeEmpty())
+	b.clock.SetTime(b.clock.Now().Add(turnCalled))
+	b.Expect(b.next()).To(Equal([]string{"here"}))
+	b.Expect(b.asks("here", 3)).To(BeTrue())
+	b.clock.SetTime(b.clock.Now().Add(turnTaken))
+	b.Expect(b.asks("dead", 2)).To(BeTrue(), "a turn that no Job was ever made with is not lost for ever")
+}
+
+func TestAPlaceDoesNotCountForAnother(t *testing.T) {
+	b := newTurnBed(t)
+	b.runs("x")
+	b.runs("y")
+	b.Expect(b.asks("a", 1)).To(BeFalse())
+	b.Expect(b.turns.take(nil, owner("b"), owner("job-b"), Turn{Place: "backup.other"})).To(BeTrue())
+}

@@ -1,0 +1,97 @@
+package maintenance
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// run lets days pass, with a manager that does what is due when it is due, and counts.
+func run(s State, from time.Time, days int, change func(day int) bool) (quick, full int) {
+	now, end := from, from.Add(time.Duration(days)*24*time.Hour)
+	for day := 0; now.Before(end); {
+		for d := int(now.Sub(from) / (24 * time.Hour)); day <= d; day++ {
+			if change(day) {
+				s.Changed = from.Add(time.Duration(day) * 24 * time.Hour)
+			}
+		}
+		switch how, _ := Due(s, now); how {
+		case task.MaintainQuick:
+			quick, s.Quick = quick+1, now
+		case task.MaintainFull:
+			full, s.Full = full+1, now
+		}
+		now = now.Add(time.Hour)
+	}
+	return quick, full
+}
+
+func TestDue(t *testing.T) {
+	g := NewWithT(t)
+	start := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	s := State{Identity: "uid-1", Created: start}
+
+	how, again := Due(s, start.Add(1000*time.Hour))
+	g.Expect(how).To(BeEmpty(), "one that was never written to needs nothing")
+	g.Expect(again).To(BeZero())
+
+	quick, full := run(s, start, 70, func(int) bool { return true })
+	g.Expect(full).To(BeNumerically("~", 10, 1), "weekly")
+	g.Expect(quick+full).To(BeNumerically("~", 69, 2), "daily; a full one is a quick one too")
+
+	quick, full = run(s, start, 70, func(day int) bool { return day == 0 })
+	g.Expect(full).To(BeNumerically("~", 3, 1), "until all that was removed is collected")
+	g.Expect(quick).To(BeNumerically("<=", 5))
+	s.Changed, s.Full, s.Quick = start, start.Add(fullSettled), start.Add(quickSettled)
+	how, again = Due(s, start.Add(10000*time.Hour))
+	g.Expect(how).To(BeEmpty(), "an unchanged one is left alone")
+	g.Expect(again).To(BeZero(), "for good")
+}
+
+func TestADamagedOneIsCheckedDailyUntilItIsMended(t *testing.T) {
+	g := NewWithT(t)
+	start := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	s := State{Identity: "uid-1", Created: start, Changed: start, Full: start.Add(100 * FullEvery), Damaged: true}
+	how, again := Due(s, s.Full.Add(QuickEvery-1))
+	g.Expect(how).To(BeEmpty())
+	g.Expect(again).To(Equal(s.Full.Add(QuickEvery)), "although nothing changes there")
+	how, _ = Due(s, again)
+	g.Expect(how).To(Equal(task.MaintainFull))
+	s.Damaged = false
+	how, again = Due(s, again)
+	g.Expect(how).To(BeEmpty())
+	g.Expect(again).To(BeZero())
+}
+
+func TestDueSaysWhen(t *testing.T) {
+	g := NewWithT(t)
+	start := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	for i := range 100 {
+		s := State{Identity: fmt.Sprint(i), Created: start, Changed: start}
+		how, again := Due(s, start)
+		g.Expect(how).To(BeEmpty())
+		g.Expect(again).To(And(BeTemporally(">", start), BeTemporally("<=", start.Add(24*time.Hour))))
+		how, _ = Due(s, again.Add(-1))
+		g.Expect(how).To(BeEmpty())
+		how, _ = Due(s, again)
+		g.Expect(how).NotTo(BeEmpty(), "at the time that was told")
+	}
+}
+
+func TestRepositoriesAreSpread(t *testing.T) {
+	start := time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
+	hours := map[int]int{}
+	for i := range 1000 {
+		_, again := Due(State{Identity: fmt.Sprint("uid-", i), Created: start, Changed: start}, start)
+		hours[int(again.Sub(start)/time.Hour)]++
+	}
+	g := NewWithT(t)
+	g.Expect(len(hours)).To(BeNumerically(">=", 23), "a thousand made at once are not maintained at once")
+	for hour, n := range hours {
+		g.Expect(n).To(BeNumerically("<", 100), "in hour %d", hour)
+	}
+}

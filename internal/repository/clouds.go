@@ -1,0 +1,62 @@
+package repository
+
+import (
+	"cmp"
+	"errors"
+)
+
+// GCS is a bucket of Google Cloud Storage.
+type GCS struct {
+	Bucket, Prefix string
+	Credentials    []byte // JSON key of a service account
+	Ambient        bool   // in place of a key: the identity that the cloud gives this process
+}
+
+func (g *GCS) prefix() string { return g.Prefix }
+
+func (g *GCS) at(prefix string) Storage {
+	c := *g
+	c.Prefix = prefix
+	return Storage{GCS: &c}
+}
+
+func (g *GCS) validate() error {
+	switch {
+	case g.Bucket == "":
+		return errors.New("gcs storage needs a bucket")
+	case g.Ambient == (len(g.Credentials) > 0):
+		return errors.New("gcs storage has a key, or the cloud's identity")
+	}
+	return nil
+}
+
+// Azure is a container of Azure Blob Storage.
+type Azure struct {
+	Account, Container, Prefix string
+	EndpointSuffix             string // of the account's cloud; empty: core.windows.net
+	Key                        string
+	// In place of a key: the application that this process is, and the file with the token that says so.
+	TenantID, ClientID, TokenFile string
+}
+
+// Domain is what follows the account in the name of its server.
+func (a *Azure) Domain() string { return "blob." + cmp.Or(a.EndpointSuffix, "core.windows.net") }
+
+func (a *Azure) prefix() string { return a.Prefix }
+
+func (a *Azure) at(prefix string) Storage {
+	c := *a
+	c.Prefix = prefix
+	return Storage{Azure: &c}
+}
+
+func (a *Azure) validate() error {
+	federated := a.TenantID != "" && a.ClientID != "" && a.TokenFile != ""
+	switch {
+	case a.Account == "" || a.Container == "":
+		return errors.New("azure storage needs an account and a container")
+	case federated == (a.Key != ""):
+		return errors.New("azure storage has a key, or the cloud's identity")
+	}
+	return nil
+}

@@ -1,0 +1,107 @@
+package repository
+
+import (
+	"context"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Change says how an entry of one snapshot differs from that of another.
+type Change string
+
+// The values of Change.
+const (
+	ChangeAdded   Change = "added"
+	ChangeRemoved Change = "removed"
+	// ChangeContent is for another content, type or target of a symbolic link.
+	ChangeContent Change = "changed"
+	// ChangeAttributes is for equal content of which mode, owner or time is another.
+	ChangeAttributes Change = "attributes"
+)
+
+// Difference is an entry that is not the same in two snapshots.
+type Difference struct {
+	Path   string
+	Change Change
+	// Before and After are nil where the entry is not there.
+	Before, After *Entry
+}
+
+// Diff calls each for every entry that differs between two snapshots of one repository, by path, a directory before what is
+// in it. What lies in a directory that is in one of them only is told, too. Directories that are the same are not read.
+func Diff(ctx context.Context, e Engine, before, after string, each func(Difference) error) error {
+	return diffDir(ctx, e, before, after, "", true, true, each)
+}
+
+func diffDir(ctx context.Context, e Engine, before, after, dir string, inBefore, inAfter bool, each func(Difference) error) error {
+	a, err := entries(ctx, e, before, dir, inBefore)
+	if err != nil {
+		return err
+	}
+	b, err := entries(ctx, e, after, dir, inAfter)
+	if err != nil {
+		return err
+	}
+	for len(a) > 0 || len(b) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var x, y *Entry
+		switch {
+		case len(b) == 0 || len(a) > 0 && a[0].Name < b[0].Name:
+			x, a = &a[0], a[1:]
+		case len(a) == 0 || b[0].Name < a[0].Name:
+			y, b = &b[0], b[1:]
+		default:
+			x, y, a, b = &a[0], &b[0], a[1:], b[1:]
+		}
+		if err := diffEntry(ctx, e, before, after, dir, x, y, each); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func diffEntry(ctx context.Context, e Engine, before, after, dir string, x, y *Entry, each func(Difference) error) error {
+	d := Difference{Before: x, After: y}
+	switch {
+	case x == nil:
+		d.Path, d.Change = path.Join(dir, y.Name), ChangeAdded
+	case y == nil:
+		d.Path, d.Change = path.Join(dir, x.Name), ChangeRemoved
+	default:
+		d.Path, d.Change = path.Join(dir, x.Name), changeOf(x, y)
+	}
+	if d.Change != "" {
+		if err := each(d); err != nil {
+			return err
+		}
+	}
+	isDir := func(e *Entry) bool { return e != nil && e.Mode.IsDir() }
+	if !isDir(x) && !isDir(y) || isDir(x) && isDir(y) && x.Content == y.Content {
+		return nil
+	}
+	return diffDir(ctx, e, before, after, d.Path, isDir(x), isDir(y), each)
+}
+
+// changeOf is "" for entries that are the same. A directory whose content changed is not itself a change.
+func changeOf(x, y *Entry) Change {
+	switch {
+	case x.Mode.Type() != y.Mode.Type(), !x.Mode.IsDir() && (x.Content != y.Content || x.Size != y.Size):
+		return ChangeContent
+	case x.Mode != y.Mode, x.UID != y.UID, x.GID != y.GID, !x.ModTime.Equal(y.ModTime) && !x.Mode.IsDir():
+		return ChangeAttributes
+	default:
+		return ""
+	}
+}
+
+func entries(ctx context.Context, e Engine, id, dir string, there bool) ([]Entry, error) {
+	if !there {
+		return nil, nil
+	}
+	out, err := e.ReadDir(ctx, id, dir)
+	slices.SortFunc(out, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
+	return out, err
+}

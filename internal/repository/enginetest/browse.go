@@ -1,0 +1,139 @@
+package enginetest
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+func (c Config) compare(t *testing.T) {
+	e, src := c.fresh(t), newTree(t)
+	src.file("a", strings.Repeat("a", 300_000), 5)
+	src.file("dir/b", "backup", 5)
+	src.file("empty", "", 5)
+	src.Expect(os.Symlink("a", src.path("link"))).To(Succeed())
+	id := src.snapshot(e)
+	for name, tc := range map[string]struct {
+		change    func(tree)
+		opt       repository.RestoreOptions
+		different int
+	}{
+		"nothing changed":              {change: func(tree) {}},
+		"a byte at the end":            {change: func(r tree) { r.file("a", strings.Repeat("a", 299_999)+"b", 5) }, different: 1},
+		"a file is longer":             {change: func(r tree) { r.file("dir/b", "backup!", 5) }, different: 1},
+		"a file is gone":               {change: func(r tree) { r.Expect(os.Remove(r.path("empty"))).To(Succeed()) }, different: 1},
+		"a directory is gone":          {change: func(r tree) { r.Expect(os.RemoveAll(r.path("dir"))).To(Succeed()) }, different: 1},
+		"a file is a link":             {change: func(r tree) { r.swap("a", "dir/b") }, different: 1},
+		"a link leads elsewhere":       {change: func(r tree) { r.swap("link", "b") }, different: 1},
+		"more files are no difference": {change: func(r tree) { r.file("more", "x", 1) }},
+		"a newer file was kept": {
+			change: func(r tree) { r.file("dir/b", "volume", 6) }, opt: repository.RestoreOptions{OnConflict: repository.ConflictNewer},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out := newTree(t)
+			out.restore(e, id, repository.RestoreOptions{})
+			tc.change(out)
+			got, err := e.Compare(t.Context(), id, out.dir, tc.opt)
+			out.Expect(err).NotTo(HaveOccurred())
+			out.Expect(got.Different).To(BeEquivalentTo(tc.different), fmt.Sprint(got.Problems))
+			out.Expect(got.Unreadable).To(BeZero())
+			if tc.different == 0 && tc.opt.OnConflict == repository.ConflictFail {
+				out.Expect(got.Files).To(BeEquivalentTo(4))
+			}
+		})
+	}
+	_, err := e.Compare(t.Context(), id, src.path("nothing"), repository.RestoreOptions{})
+	src.Expect(err).To(MatchError(repository.ErrTarget))
+	_, err = e.Compare(t.Context(), unknownID, src.dir, repository.RestoreOptions{})
+	src.Expect(err).To(MatchError(repository.ErrNotFound))
+}
+
+// swap puts a symbolic link in the place of an entry.
+func (r tree) swap(name, to string) {
+	r.Expect(os.Remove(r.path(name))).To(Succeed())
+	r.Expect(os.Symlink(to, r.path(name))).To(Succeed())
+}
+
+func (c Config) browse(t *testing.T) {
+	e, src := c.fresh(t), newTree(t)
+	src.file("dir/b", "backup", 5)
+	src.file("dir/name \xff", "odd", 5)
+	src.file("empty", "", 5)
+	src.Expect(os.Symlink("dir", src.path("link"))).To(Succeed())
+	src.Expect(os.Chmod(src.path("dir"), 0o750)).To(Succeed())
+	id := src.snapshot(e)
+	list := func(path string) []string {
+		t.Helper()
+		entries, err := e.ReadDir(t.Context(), id, path)
+		src.Expect(err).NotTo(HaveOccurred())
+		var out []string
+		for _, x := range entries {
+			out = append(out, fmt.Sprintf("%s %s %d", x.Mode, x.Name, x.Size))
+			src.Expect(x.Content).NotTo(BeEmpty())
+			src.Expect(x.UID).To(BeEquivalentTo(os.Getuid()))
+		}
+		return out
+	}
+	src.Expect(list("")).To(ConsistOf("drwxr-x--- dir 0", "-rw-r--r-- empty 0", HavePrefix("Lrwxrwxrwx link ")))
+	src.Expect(list("/dir/")).To(Equal([]string{"-rw-r--r-- b 6", "-rw-r--r-- name \xff 3"}))
+	read := func(path string) (string, error) {
+		var out bytes.Buffer
+		err := e.ReadFile(t.Context(), id, path, &out)
+		return out.String(), err
+	}
+	src.Expect(read("dir/b")).To(Equal("backup"))
+	src.Expect(read("dir/name \xff")).To(Equal("odd"))
+	src.Expect(read("empty")).To(BeEmpty())
+	for _, path := range []string{"dir", "nothing", "dir/b/c", "link/b", ""} {
+		_, err := read(path)
+		src.Expect(err).To(HaveOccurred(), path)
+	}
+	for _, path := range []string{"dir/b", "nothing", "link"} {
+		_, err := e.ReadDir(t.Context(), id, path)
+		src.Expect(err).To(MatchError(repository.ErrNotFound), path)
+	}
+	_, err := e.ReadDir(t.Context(), unknownID, "")
+	src.Expect(err).To(MatchError(repository.ErrNotFound))
+}
+
+func (c Config) diff(t *testing.T) {
+	e, src := c.fresh(t), newTree(t)
+	src.file("same/deep/file", "same", 1)
+	src.file("dir/changed", "before", 1)
+	src.file("dir/removed", "before", 1)
+	src.file("gone/a", "before", 1)
+	src.file("mode", "same", 1)
+	src.file("type", "before", 1)
+	before := src.snapshot(e)
+	src.file("dir/changed", "after!", 2)
+	src.file("dir/added", "after", 2)
+	src.file("new/b", "after", 2)
+	src.Expect(os.Remove(src.path("dir/removed"))).To(Succeed())
+	src.Expect(os.RemoveAll(src.path("gone"))).To(Succeed())
+	src.Expect(os.Chmod(src.path("mode"), 0o600)).To(Succeed())
+	src.swap("type", "mode")
+	after := src.snapshot(e)
+	diff := func(a, b string) []string {
+		t.Helper()
+		var out []string
+		src.Expect(repository.Diff(t.Context(), e, a, b, func(d repository.Difference) error {
+			out = append(out, string(d.Change)+" "+d.Path)
+			return nil
+		})).To(Succeed())
+		return out
+	}
+	src.Expect(diff(before, after)).To(Equal([]string{
+		"added dir/added", "changed dir/changed", "removed dir/removed", "removed gone", "removed gone/a", "attributes mode", "added new", "added new/b", "changed type",
+	}))
+	src.Expect(diff(after, before)).To(ContainElement("added gone/a"))
+	src.Expect(diff(after, after)).To(BeEmpty())
+	err := repository.Diff(t.Context(), e, before, unknownID, func(repository.Difference) error { return nil })
+	src.Expect(err).To(MatchError(repository.ErrNotFound))
+}

@@ -1,0 +1,155 @@
+package enginetest
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"golang.org/x/crypto/ssh"
+	xknownhosts "golang.org/x/crypto/ssh/knownhosts"
+	"golang.org/x/net/webdav"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// The user of the servers of files.
+const (
+	FilesUser     = "cairn"
+	FilesPassword = "files-secret"
+)
+
+// sftpServer is where Debian's openssh-sftp-server has OpenSSH's end of the protocol.
+const sftpServer = "/usr/lib/openssh/sftp-server"
+
+// StartSFTP starts an SSH server on which OpenSSH's sftp-server answers, which stops with the test, and returns a directory on
+// it. FilesUser logs in with a key or with FilesPassword.
+func StartSFTP(t testing.TB) repository.SFTP {
+	t.Helper()
+	g := NewWithT(t)
+	if _, err := os.Stat(sftpServer); err != nil {
+		t.Skipf("no %s: install openssh-sftp-server", sftpServer)
+	}
+	hostKey, hostPublic := keyPair(t)
+	identity, public := keyPair(t)
+	host, err := ssh.ParsePrivateKey(hostKey)
+	g.Expect(err).NotTo(HaveOccurred())
+	refused := errors.New("who are you?")
+	config := &ssh.ServerConfig{
+		PasswordCallback: func(c ssh.ConnMetadata, password []byte) (*ssh.Permissions, error) {
+			if c.User() != FilesUser || string(password) != FilesPassword {
+				return nil, refused
+			}
+			return nil, nil
+		},
+		PublicKeyCallback: func(c ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+			if c.User() != FilesUser || !bytes.Equal(key.Marshal(), public.Marshal()) {
+				return nil, refused
+			}
+			return nil, nil
+		},
+	}
+	config.AddHostKey(host)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return // closed
+			}
+			go serveSFTP(t.Context(), conn, config)
+		}
+	}()
+	addr := l.Addr().(*net.TCPAddr)
+	return repository.SFTP{
+		Host: "127.0.0.1", Port: addr.Port, Username: FilesUser, Path: t.TempDir(), Identity: identity,
+		KnownHosts: []byte(xknownhosts.Line([]string{addr.String()}, hostPublic)),
+	}
+}
+
+// serveSFTP serves one connection until it ends.
+func serveSFTP(ctx context.Context, conn net.Conn, config *ssh.ServerConfig) {
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	_, channels, requests, err := ssh.NewServerConn(conn, config)
+	if err != nil {
+		return // who called is told
+	}
+	go ssh.DiscardRequests(requests)
+	for c := range channels {
+		ch, requests, err := c.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer ch.Close()
+			for r := range requests {
+				sftp := r.Type == "subsystem" && strings.HasSuffix(string(r.Payload), "sftp")
+				_ = r.Reply(sftp, nil) // a broken connection shows in the next request
+				if !sftp {
+					continue
+				}
+				cmd := exec.CommandContext(ctx, sftpServer)
+				cmd.Stdin, cmd.Stdout = ch, ch
+				_ = cmd.Run() // how it ended is of no use to anybody
+				return
+			}
+		}()
+	}
+}
+
+func keyPair(t testing.TB) (private []byte, public ssh.PublicKey) {
+	t.Helper()
+	g := NewWithT(t)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	g.Expect(err).NotTo(HaveOccurred())
+	block, err := ssh.MarshalPrivateKey(key, "")
+	g.Expect(err).NotTo(HaveOccurred())
+	public, err = ssh.NewPublicKey(key.Public())
+	g.Expect(err).NotTo(HaveOccurred())
+	return pem.EncodeToMemory(block), public
+}
+
+// StartWebDAV starts a WebDAV server that stops with the test, and returns a collection on it and its certificate's authority.
+// It trusts its certificate by fingerprint.
+func StartWebDAV(t testing.TB) (dav repository.WebDAV, ca []byte) {
+	t.Helper()
+	g := NewWithT(t)
+	dir := t.TempDir()
+	g.Expect(os.Mkdir(filepath.Join(dir, "backups"), 0o755)).To(Succeed())
+	handler := &webdav.Handler{FileSystem: webdav.Dir(dir), LockSystem: webdav.NewMemLS()}
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, password, _ := r.BasicAuth()
+		if user != FilesUser || password != FilesPassword {
+			w.Header().Set("WWW-Authenticate", `Basic realm="files"`)
+			http.Error(w, "who are you?", http.StatusUnauthorized)
+			return
+		}
+		if strings.HasPrefix(r.URL.Path, "/forbidden") {
+			http.Error(w, "no", http.StatusForbidden)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	sum := sha256.Sum256(server.Certificate().Raw)
+	return repository.WebDAV{
+		URL: server.URL + "/backups", Username: FilesUser, Password: FilesPassword, Fingerprint: hex.EncodeToString(sum[:]),
+	}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+}

@@ -1,0 +1,115 @@
+package enginetest
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/fsouza/fake-gcs-server/fakestorage"
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// gcsNames are those that Google's clients know.
+var gcsNames = []string{"storage.googleapis.com", "oauth2.googleapis.com"}
+
+const (
+	gcsKeyFile = "CAIRN_TEST_GCS_KEY"
+	gcsToken   = "a token of this test"
+)
+
+// OnGCSWithKey runs test with a bucket on fake-gcs-server that only who has the JSON key of its service account may use. In front of
+// it stands what Google has there: who asks for a token must have signed the question with the key.
+func OnGCSWithKey(t *testing.T, test func(*testing.T, repository.GCS)) {
+	t.Helper()
+	g := NewWithT(t)
+	if file := os.Getenv(gcsKeyFile); file != "" {
+		key, err := os.ReadFile(file)
+		g.Expect(err).NotTo(HaveOccurred())
+		test(t, repository.GCS{Bucket: "bucket", Credentials: key})
+		return
+	}
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	g.Expect(err).NotTo(HaveOccurred())
+	server, err := fakestorage.NewServerWithOptions(fakestorage.Options{NoListener: true, ExternalURL: "https://" + gcsNames[0]})
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(server.Stop)
+	server.CreateBucketWithOpts(fakestorage.CreateBucketOpts{Name: "bucket"})
+
+	cert, certKey, _ := Certificate(t, gcsNames...)
+	pair, err := tls.LoadX509KeyPair(cert, certKey)
+	g.Expect(err).NotTo(HaveOccurred())
+	front := httptest.NewUnstartedServer(guarded(&private.PublicKey, server.HTTPHandler()))
+	front.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+	front.StartTLS()
+	t.Cleanup(front.Close)
+	standIn(t, front.Listener.Addr().(*net.TCPAddr).String(), cert, gcsNames, gcsKeyFile+"="+GCSKey(t, private))
+}
+
+// GCSKey writes the JSON key of a service account.
+func GCSKey(t testing.TB, private *rsa.PrivateKey) string {
+	t.Helper()
+	g := NewWithT(t)
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	g.Expect(err).NotTo(HaveOccurred())
+	key, err := json.Marshal(map[string]string{
+		"type": "service_account", "project_id": "test", "private_key_id": "1", "client_email": "cairn@test.iam.gserviceaccount.com",
+		"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), "client_id": "1",
+		"token_uri": "https://oauth2.googleapis.com/token", "universe_domain": "googleapis.com",
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	file, err := os.CreateTemp(t.TempDir(), "key")
+	g.Expect(err).NotTo(HaveOccurred())
+	defer file.Close()
+	_, err = file.Write(key)
+	g.Expect(err).NotTo(HaveOccurred())
+	return file.Name()
+}
+
+// guarded gives a token to who has the key, and lets requests with that token pass, or with one that the key signed.
+func guarded(public *rsa.PublicKey, behind http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Host == "oauth2.googleapis.com" {
+			if !signed(public, r.FormValue("assertion")) {
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(http.StatusBadRequest)
+				fmt.Fprint(w, `{"error":"invalid_grant","error_description":"Invalid JWT Signature."}`)
+				return
+			}
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprintf(w, `{"access_token":%q,"token_type":"Bearer","expires_in":3600}`, gcsToken)
+			return
+		}
+		token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if token != gcsToken && !signed(public, token) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusUnauthorized)
+			fmt.Fprint(w, `{"error":{"code":401,"message":"Invalid Credentials"}}`)
+			return
+		}
+		behind.ServeHTTP(w, r)
+	})
+}
+
+// signed says whether a JSON web token bears the signature of the key.
+func signed(public *rsa.PublicKey, token string) bool {
+	text, signature, found := strings.Cut(token, ".")
+	payload, signature, more := strings.Cut(signature, ".")
+	raw, err := base64.RawURLEncoding.DecodeString(signature)
+	sum := sha256.Sum256([]byte(text + "." + payload))
+	return found && more && err == nil && rsa.VerifyPKCS1v15(public, crypto.SHA256, sum[:], raw) == nil
+}

@@ -1,0 +1,97 @@
+package kopia
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/kopia/kopia/repo/blob"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// answerWithin is how long one request may take, with the client's own retries. A pack of 20 MiB goes through a line of
+// 0.3 Mbit/s in that time; a server that is mute must not hold a backup until its deadline.
+const answerWithin = 10 * time.Minute
+
+// bounded gives every request an end, and lets only so many be under way at once.
+type bounded struct {
+	blob.Storage
+	within time.Duration
+	slots  chan struct{} // nil: no bound
+}
+
+func newBounded(st blob.Storage, within time.Duration, connections int) blob.Storage {
+	b := &bounded{Storage: st, within: within}
+	if connections > 0 {
+		b.slots = make(chan struct{}, connections)
+	}
+	return b
+}
+
+// GetBlob implements blob.Storage.
+func (b *bounded) GetBlob(ctx context.Context, id blob.ID, offset, length int64, out blob.OutputBuffer) error {
+	return b.do(ctx, func(ctx context.Context) error { return b.Storage.GetBlob(ctx, id, offset, length, out) })
+}
+
+// GetMetadata implements blob.Storage.
+func (b *bounded) GetMetadata(ctx context.Context, id blob.ID) (m blob.Metadata, _ error) {
+	return m, b.do(ctx, func(ctx context.Context) (err error) {
+		m, err = b.Storage.GetMetadata(ctx, id)
+		return err
+	})
+}
+
+// PutBlob implements blob.Storage.
+func (b *bounded) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, opts blob.PutOptions) error {
+	return b.do(ctx, func(ctx context.Context) error { return b.Storage.PutBlob(ctx, id, data, opts) })
+}
+
+// DeleteBlob implements blob.Storage.
+func (b *bounded) DeleteBlob(ctx context.Context, id blob.ID) error {
+	return b.do(ctx, func(ctx context.Context) error { return b.Storage.DeleteBlob(ctx, id) })
+}
+
+// ListBlobs implements blob.Storage. Each blob starts the time anew. It takes no slot: what is called for each blob may
+// want one.
+func (b *bounded) ListBlobs(ctx context.Context, prefix blob.ID, each func(blob.Metadata) error) error {
+	inner, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silence := silent(b.within)
+	timer := time.AfterFunc(b.within, func() { cancel(silence) })
+	defer timer.Stop()
+	err := b.Storage.ListBlobs(inner, prefix, func(m blob.Metadata) error {
+		timer.Stop()
+		defer timer.Reset(b.within)
+		return each(m)
+	})
+	return because(ctx, inner, err, silence)
+}
+
+func (b *bounded) do(ctx context.Context, request func(context.Context) error) error {
+	if b.slots != nil {
+		select {
+		case b.slots <- struct{}{}:
+			defer func() { <-b.slots }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	silence := silent(b.within)
+	inner, cancel := context.WithTimeoutCause(ctx, b.within, silence)
+	defer cancel()
+	return because(ctx, inner, request(inner), silence)
+}
+
+// silent is what is said of a storage that did not answer.
+func silent(within time.Duration) error {
+	return &repository.Error{Op: "reach storage", Kind: repository.ErrUnreachable, Err: fmt.Errorf("no answer within %v", within)}
+}
+
+// because tells the end of the time from the caller's own end.
+func because(caller, inner context.Context, err, silence error) error {
+	if err != nil && caller.Err() == nil && context.Cause(inner) == silence {
+		return silence
+	}
+	return err
+}

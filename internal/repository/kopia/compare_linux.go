@@ -1,0 +1,183 @@
+package kopia
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path"
+	"sync/atomic"
+
+	"github.com/kopia/kopia/snapshot"
+	"golang.org/x/sys/unix"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// Compare reads what a restore wrote and compares it with the snapshot, depth first like Restore.
+func (e *repoEngine) Compare(ctx context.Context, id, target string, opt repository.RestoreOptions) (repository.CompareResult, error) {
+	ctx, stop := e.ctx(ctx)
+	defer stop()
+	defer e.packs.begin()()
+	r, err := e.newRestorer(ctx, "compare", id, target, opt)
+	if err != nil {
+		return repository.CompareResult{}, err
+	}
+	defer unix.Close(r.fd)
+	c := &comparer{restorer: r}
+	if r.entry.Type == snapshot.EntryTypeDirectory {
+		err = c.dir(ctx, r.fd, "", r.entry, c.sel.Root())
+	} else {
+		var name string
+		if name, err = decodeName(r.entry.Name); err == nil {
+			err = c.compare(ctx, r.fd, "", name, r.entry, nil, true)
+		}
+	}
+	res := repository.CompareResult{Files: c.files.Load(), Bytes: c.bytes.Load(), Different: c.different.Load(), Unreadable: c.unreadable.Load(), Problems: c.problems}
+	if ctx.Err() != nil {
+		return res, classify("compare", context.Cause(ctx))
+	}
+	return res, classify("compare", cause(ctx, err))
+}
+
+// comparer is one comparison at work. Of the restorer it uses the counts and the rules.
+type comparer struct {
+	*restorer
+	different, unreadable atomic.Int64
+}
+
+// dir compares what is in an open directory. It returns only errors of the repository.
+func (c *comparer) dir(ctx context.Context, fd int, rel string, de *snapshot.DirEntry, taken bool) error {
+	dm, err := c.e.readDir(ctx, de.ObjectID)
+	if err != nil {
+		return err
+	}
+	recs, err := c.e.attrs(ctx, dm)
+	if err != nil {
+		return err
+	}
+	err = c.each(ctx, rel, dm, taken, func(_ *snapshot.DirEntry, err error) error { return err },
+		func(name string, x *snapshot.DirEntry, selected bool) error {
+			return c.compare(ctx, fd, rel, name, x, recs[name], selected)
+		})
+	return firstError(err, ctx.Err())
+}
+
+// compare compares one entry. A directory that is only on the way to what is selected need not be there.
+func (c *comparer) compare(ctx context.Context, dfd int, relDir, name string, de *snapshot.DirEntry, rec *record, selected bool) error {
+	rel := path.Join(relDir, name)
+	var st unix.Stat_t
+	err := unix.Fstatat(dfd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if err == unix.ENOENT && !selected {
+		return nil
+	}
+	if err != nil {
+		return c.miss(rel, err)
+	}
+	typ := st.Mode & unix.S_IFMT
+	if c.opt.OnConflict == repository.ConflictNewer && typ != unix.S_IFDIR {
+		if t := changed(de, rec); st.Mtim.Sec > t.sec || st.Mtim.Sec == t.sec && st.Mtim.Nsec > t.nsec {
+			return nil // The restore kept it.
+		}
+	}
+	switch {
+	case de.Type == snapshot.EntryTypeDirectory && typ == unix.S_IFDIR:
+		fd, err := unix.Openat(dfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			if rel == lostAndFound {
+				return nil
+			}
+			return c.miss(rel, err)
+		}
+		defer unix.Close(fd)
+		return c.dir(ctx, fd, rel, de, selected)
+	case de.Type == snapshot.EntryTypeSymlink && typ == unix.S_IFLNK:
+		return c.link(ctx, dfd, rel, name, de)
+	case de.Type == snapshot.EntryTypeFile && typ == unix.S_IFREG && st.Size == de.FileSize:
+		return c.file(ctx, dfd, rel, name, de)
+	}
+	c.differs(rel, "type or size")
+	return nil
+}
+
+// miss counts an entry that is not there or can't be read.
+func (c *comparer) miss(rel string, err error) error {
+	if err == unix.ENOENT {
+		c.differs(rel, "missing")
+		return nil
+	}
+	c.unreadable.Add(1)
+	c.problem(rel, err)
+	return nil
+}
+
+func (c *comparer) differs(rel, what string) {
+	c.different.Add(1)
+	c.problem(rel, errors.New(what))
+}
+
+func (c *comparer) link(ctx context.Context, dfd int, rel, name string, de *snapshot.DirEntry) error {
+	rd, err := c.e.rep.OpenObject(ctx, de.ObjectID)
+	if err != nil {
+		return err
+	}
+	defer rd.Close()
+	want, err := io.ReadAll(io.LimitReader(rd, unix.PathMax))
+	if err != nil {
+		return err
+	}
+	got := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(dfd, name, got)
+	if err != nil {
+		return c.miss(rel, err)
+	}
+	if !bytes.Equal(got[:n], want) {
+		c.differs(rel, "target of the link")
+		return nil
+	}
+	c.files.Add(1)
+	return nil
+}
+
+// file compares content. What the page cache has of it is dropped first, where the kernel does that.
+func (c *comparer) file(ctx context.Context, dfd int, rel, name string, de *snapshot.DirEntry) error {
+	fd, err := unix.Openat(dfd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return c.miss(rel, err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	if de.FileSize == 0 {
+		c.files.Add(1)
+		return nil
+	}
+	_ = unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED)
+	rd, err := c.e.rep.OpenObject(ctx, de.ObjectID)
+	if err != nil {
+		return err
+	}
+	defer rd.Close()
+	want, got := buffers.Get().(*[256 << 10]byte), buffers.Get().(*[256 << 10]byte)
+	defer buffers.Put(want)
+	defer buffers.Put(got)
+	for {
+		n, err := io.ReadFull(rd, want[:])
+		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+			return err
+		}
+		m, err2 := io.ReadFull(f, got[:])
+		if err2 != nil && err2 != io.EOF && err2 != io.ErrUnexpectedEOF {
+			return c.miss(rel, err2)
+		}
+		if !bytes.Equal(want[:n], got[:m]) {
+			c.differs(rel, "content")
+			return nil
+		}
+		c.bytes.Add(int64(n))
+		if err != nil {
+			c.files.Add(1)
+			return nil
+		}
+	}
+}

@@ -1,0 +1,140 @@
+package kopia
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/kopia/kopia/repo/blob"
+	"github.com/kopia/kopia/repo/blob/retrying"
+	"github.com/kopia/kopia/repo/blob/sharded"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/repository/remote"
+)
+
+// listedAtOnce is how many directories of a server of files are listed at once.
+const listedAtOnce = 8
+
+// filesStorage keeps blobs as files on a server. They lie as kopia's own storages of files lay them: a repository can be
+// opened with kopia's program over the same protocol, or from the server's own disk.
+type filesStorage struct {
+	sharded.Storage
+	blob.DefaultProviderImplementation
+	tree remote.Tree
+}
+
+// openFiles never creates the root of the storage, and the repository's directory only for Init.
+func openFiles(ctx context.Context, s repository.Storage, create bool) (blob.Storage, error) {
+	tree, err := remote.Open(s)
+	if err != nil {
+		return nil, err
+	}
+	prefix := s.Prefix()
+	if _, err := tree.Stat(ctx, prefix); err != nil && (!create || !errors.Is(err, fs.ErrNotExist)) {
+		err = errors.Join(err, tree.Close())
+		if errors.Is(err, fs.ErrNotExist) && !errors.As(err, new(*repository.Error)) {
+			err = &repository.Error{Op: "open storage", Kind: repository.ErrNotInitialized, Err: err}
+		}
+		return nil, err
+	}
+	impl := &filesImpl{tree: tree, root: prefix, create: create}
+	return retrying.NewWrapper(&filesStorage{
+		Storage: sharded.New(impl, prefix, sharded.Options{ListParallelism: listedAtOnce}, create), tree: tree,
+	}), nil
+}
+
+// ConnectionInfo implements blob.Storage. Nothing of the storage gets into a file: see handleStorage.
+func (s *filesStorage) ConnectionInfo() blob.ConnectionInfo { return blob.ConnectionInfo{} }
+
+// DisplayName implements blob.Storage.
+func (s *filesStorage) DisplayName() string { return "files" }
+
+// Close implements blob.Storage.
+func (s *filesStorage) Close(context.Context) error { return s.tree.Close() }
+
+// filesImpl is what kopia's storage of sharded files asks for.
+type filesImpl struct {
+	tree   remote.Tree
+	root   string
+	create bool
+}
+
+// name is a path as a Tree wants it: kopia joins an empty root with a slash.
+func name(path string) string { return strings.TrimPrefix(path, "/") }
+
+// GetBlobFromPath implements sharded.Impl.
+func (f *filesImpl) GetBlobFromPath(ctx context.Context, _, path string, offset, length int64, out blob.OutputBuffer) error {
+	out.Reset()
+	if offset < 0 {
+		return blob.ErrInvalidRange
+	}
+	data, err := f.tree.Read(ctx, name(path), offset, length)
+	if err != nil {
+		return missing(err)
+	}
+	if _, err := out.Write(data); err != nil {
+		return err
+	}
+	return blob.EnsureLengthExactly(out.Length(), length)
+}
+
+// missing tells a blob that is not there. A storage that is not there has its own error.
+func missing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) && !errors.As(err, new(*repository.Error)) {
+		return blob.ErrBlobNotFound
+	}
+	return err
+}
+
+// GetMetadataFromPath implements sharded.Impl.
+func (f *filesImpl) GetMetadataFromPath(ctx context.Context, _, path string) (blob.Metadata, error) {
+	fi, err := f.tree.Stat(ctx, name(path))
+	if err != nil {
+		return blob.Metadata{}, missing(err)
+	}
+	return blob.Metadata{Length: fi.Size(), Timestamp: fi.ModTime()}, nil
+}
+
+// PutBlobInPath implements sharded.Impl. The data is copied: a call that is given up may still be sending it.
+func (f *filesImpl) PutBlobInPath(ctx context.Context, dir, path string, data blob.Bytes, opts blob.PutOptions) error {
+	switch {
+	case opts.HasRetentionOptions(), opts.DoNotRecreate:
+		return blob.ErrUnsupportedPutBlobOption
+	case !opts.SetModTime.IsZero():
+		return blob.ErrSetTimeUnsupported
+	}
+	var all bytes.Buffer
+	if _, err := data.WriteTo(&all); err != nil {
+		return err
+	}
+	if err := f.tree.Write(ctx, name(path), all.Bytes(), false); err != nil {
+		return err
+	}
+	if opts.GetModTime != nil {
+		m, err := f.GetMetadataFromPath(ctx, dir, path)
+		if err != nil {
+			return err
+		}
+		*opts.GetModTime = m.Timestamp
+	}
+	return nil
+}
+
+// DeleteBlobInPath implements sharded.Impl.
+func (f *filesImpl) DeleteBlobInPath(ctx context.Context, _, path string) error {
+	return f.tree.Remove(ctx, name(path))
+}
+
+// ReadDir implements sharded.Impl. A directory that went meanwhile is empty, as is that of a repository that is about to be
+// created.
+func (f *filesImpl) ReadDir(ctx context.Context, dir string) ([]os.FileInfo, error) {
+	entries, err := f.tree.List(ctx, name(dir))
+	if missing(err) == blob.ErrBlobNotFound && (f.create || name(dir) != f.root) {
+		return nil, nil
+	}
+	return entries, err
+}

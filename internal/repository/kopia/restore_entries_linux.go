@@ -1,0 +1,82 @@
+package kopia
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"path"
+	"sync"
+	"sync/atomic"
+
+	"github.com/kopia/kopia/snapshot"
+	"golang.org/x/sys/unix"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// newRestorer finds what is asked for in a snapshot and opens the target, which the caller closes.
+func (e *repoEngine) newRestorer(ctx context.Context, op, id, target string, opt repository.RestoreOptions) (*restorer, error) {
+	_, man, err := e.root(ctx, id)
+	if err != nil {
+		return nil, classify(op, cause(ctx, err))
+	}
+	de, err := e.find(ctx, man.RootEntry, opt.Path)
+	if err != nil {
+		return nil, classify(op, cause(ctx, err))
+	}
+	fd, err := unix.Open(target, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &repository.Error{Op: op, Kind: repository.ErrTarget, Err: fmt.Errorf("open %s: %w", target, err)}
+	}
+	return &restorer{
+		e: e, opt: opt, fd: fd, root: man.RootEntry, entry: de, sel: repository.NewSelection(opt.Include, opt.Exclude),
+		slots: make(chan struct{}, max(1, cmp.Or(opt.Parallel, defaultParallel))), links: map[linkID]*linkState{},
+	}, nil
+}
+
+// each does something with the selected entries of a directory, on several at once where workers are free, and waits for them.
+// It ends at the first error, also one of bad, which is told of names that cannot be.
+func (r *restorer) each(ctx context.Context, rel string, dm *snapshot.DirManifest, taken bool,
+	bad func(*snapshot.DirEntry, error) error, do func(name string, x *snapshot.DirEntry, selected bool) error,
+) error {
+	var wg sync.WaitGroup
+	var stop atomic.Pointer[error]
+	for _, x := range dm.Entries {
+		if x.Name == attrName {
+			continue
+		}
+		if ctx.Err() != nil || stop.Load() != nil {
+			break
+		}
+		name, err := decodeName(x.Name)
+		if err != nil {
+			if err := bad(x, err); err != nil {
+				stop.CompareAndSwap(nil, &err)
+			}
+			continue
+		}
+		selected, enter := r.sel.Takes(path.Join(rel, name), x.Type == snapshot.EntryTypeDirectory, taken)
+		if !selected && !enter {
+			continue
+		}
+		work := func() {
+			if err := do(name, x, selected); err != nil {
+				stop.CompareAndSwap(nil, &err)
+			}
+		}
+		select {
+		case r.slots <- struct{}{}:
+			wg.Go(func() {
+				defer func() { <-r.slots }()
+				work()
+			})
+		default:
+			work()
+		}
+	}
+	wg.Wait()
+	if err := stop.Load(); err != nil {
+		return *err
+	}
+	return nil
+}

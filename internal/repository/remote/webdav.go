@@ -1,0 +1,254 @@
+package remote
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"path"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/studio-b12/gowebdav"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// silentFor is how long no byte may come or go.
+const silentFor = time.Minute
+
+// davTree is a collection behind WebDAV.
+type davTree struct {
+	client    *gowebdav.Client
+	transport *http.Transport
+	rooted    atomic.Bool // the root is known to be there
+}
+
+func newWebDAV(o repository.WebDAV) (*davTree, error) {
+	conf, err := davTLS(o)
+	if err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		TLSClientConfig:     conf,
+		TLSHandshakeTimeout: connectWithin,
+		IdleConnTimeout:     silentFor / 2,
+		MaxIdleConnsPerHost: 16,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := (&net.Dialer{Timeout: connectWithin}).DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return &patientConn{c, time.Now}, nil
+		},
+	}
+	auth := gowebdav.NewEmptyAuth()
+	if o.Username != "" || o.Password != "" {
+		auth = gowebdav.NewAutoAuth(o.Username, o.Password)
+	}
+	client := gowebdav.NewAuthClient(o.URL, auth)
+	client.SetTransport(transport)
+	client.SetHeader("Accept-Encoding", "identity")
+	return &davTree{client: client, transport: transport}, nil
+}
+
+// davTLS trusts the one certificate that was named, or those of the given authorities, or of the system's.
+func davTLS(o repository.WebDAV) (*tls.Config, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	if len(o.CA) > 0 {
+		conf.RootCAs = x509.NewCertPool()
+		if !conf.RootCAs.AppendCertsFromPEM(o.CA) {
+			return nil, errors.New("CA bundle holds no PEM certificate")
+		}
+	}
+	if o.Fingerprint == "" {
+		return conf, nil
+	}
+	want := strings.ToLower(strings.ReplaceAll(o.Fingerprint, ":", ""))
+	conf.InsecureSkipVerify = true //nolint:gosec // VerifyConnection is stricter
+	conf.VerifyConnection = func(s tls.ConnectionState) error {
+		sum := sha256.Sum256(s.PeerCertificates[0].Raw)
+		if got := hex.EncodeToString(sum[:]); got != want {
+			return fmt.Errorf("the certificate fingerprint is %s, not the one of the BackupStorage", got)
+		}
+		return nil
+	}
+	return conf, nil
+}
+
+// patientConn fails when no byte came or went for a while.
+type patientConn struct {
+	net.Conn
+	now func() time.Time
+}
+
+func (c *patientConn) Read(b []byte) (int, error) {
+	if err := c.SetReadDeadline(c.now().Add(silentFor)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(b)
+}
+
+func (c *patientConn) Write(b []byte) (int, error) {
+	if err := c.SetWriteDeadline(c.now().Add(silentFor)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
+
+// Close implements Tree.
+func (t *davTree) Close() error {
+	t.transport.CloseIdleConnections()
+	return nil
+}
+
+// named gives a status of the protocol its meaning.
+func named(err error) error {
+	var status gowebdav.StatusError
+	if err == nil || !errors.As(err, &status) {
+		return err
+	}
+	kind := map[int]error{
+		http.StatusUnauthorized: repository.ErrBadCredentials, http.StatusForbidden: repository.ErrAccessDenied,
+		http.StatusInsufficientStorage: repository.ErrStorageFull,
+		http.StatusRequestTimeout:      repository.ErrUnreachable, http.StatusTooManyRequests: repository.ErrUnreachable,
+	}[status.Status]
+	said := fmt.Errorf("the server said %d %s", status.Status, http.StatusText(status.Status))
+	switch {
+	case status.Status == http.StatusNotFound:
+		return fmt.Errorf("%w: %w", said, fs.ErrNotExist)
+	case status.Status == http.StatusPreconditionFailed:
+		return fmt.Errorf("%w: %w", said, fs.ErrExist)
+	case kind == nil && status.Status >= http.StatusInternalServerError:
+		kind = repository.ErrUnreachable
+	}
+	if kind == nil {
+		return said
+	}
+	return &repository.Error{Op: "ask the WebDAV server", Kind: kind, Err: said}
+}
+
+// overDAV does f, once it is known that the root is there: the client would make it.
+func overDAV[T any](ctx context.Context, t *davTree, f func() (T, error)) (T, error) {
+	value, err := abandon(ctx, func() (none T, _ error) {
+		if !t.rooted.Load() {
+			if _, err := t.stat("/"); errors.Is(named(err), fs.ErrNotExist) {
+				return none, noDirectory(errors.New("the server has nothing at the URL"))
+			} else if err != nil {
+				return none, err
+			}
+			t.rooted.Store(true)
+		}
+		return f()
+	})
+	return value, named(err)
+}
+
+// stat is the client's, which may find nothing and say nothing.
+func (t *davTree) stat(name string) (fs.FileInfo, error) {
+	fi, err := t.client.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if f, ok := fi.(*gowebdav.File); ok && f == nil {
+		return nil, gowebdav.NewPathError("Stat", name, http.StatusNotFound)
+	}
+	return fi, nil
+}
+
+// Read implements Tree.
+func (t *davTree) Read(ctx context.Context, name string, offset, length int64) ([]byte, error) {
+	if length == 0 {
+		_, err := t.Stat(ctx, name)
+		return nil, err
+	}
+	return overDAV(ctx, t, func() ([]byte, error) {
+		var body io.ReadCloser
+		var err error
+		if offset == 0 && length < 0 {
+			body, err = t.client.ReadStream(name)
+		} else {
+			body, err = t.client.ReadStreamRange(name, offset, length)
+		}
+		if err != nil {
+			var status gowebdav.StatusError
+			if errors.As(err, &status) && status.Status == http.StatusRequestedRangeNotSatisfiable {
+				return nil, nil // the file ends before
+			}
+			return nil, err
+		}
+		defer body.Close()
+		return io.ReadAll(body)
+	})
+}
+
+// Stat implements Tree.
+func (t *davTree) Stat(ctx context.Context, name string) (fs.FileInfo, error) {
+	return overDAV(ctx, t, func() (fs.FileInfo, error) { return t.stat("/" + name) })
+}
+
+// List implements Tree.
+func (t *davTree) List(ctx context.Context, name string) ([]fs.FileInfo, error) {
+	return overDAV(ctx, t, func() ([]fs.FileInfo, error) { return t.client.ReadDir("/" + name) })
+}
+
+// Remove implements Tree. Why it failed is asked of the server again: the client says of every broken connection that the
+// request was bad.
+func (t *davTree) Remove(ctx context.Context, name string) error {
+	_, err := overDAV(ctx, t, func() (struct{}, error) {
+		err := t.client.Remove("/" + name)
+		if gowebdav.IsErrCode(err, http.StatusBadRequest) {
+			if _, serr := t.stat("/" + name); serr != nil {
+				err = serr
+			}
+		}
+		return struct{}{}, err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Write implements Tree. What is moved into place is complete.
+func (t *davTree) Write(ctx context.Context, name string, data []byte, absent bool) error {
+	temp := temporary(name)
+	_, err := overDAV(ctx, t, func() (struct{}, error) {
+		err := t.client.Write("/"+temp, data, 0)
+		if gowebdav.IsErrCode(err, http.StatusConflict) || gowebdav.IsErrCode(err, http.StatusNotFound) || gowebdav.IsErrCode(err, http.StatusForbidden) {
+			if err = t.makeDirectory(path.Dir(name)); err == nil {
+				err = t.client.Write("/"+temp, data, 0)
+			}
+		}
+		if err != nil {
+			return struct{}{}, err
+		}
+		err = t.client.Rename("/"+temp, "/"+name, !absent)
+		if err != nil {
+			_ = t.client.Remove("/" + temp) // what failed before counts
+		}
+		return struct{}{}, err
+	})
+	return err
+}
+
+// makeDirectory makes a collection and those it lies in, but never the root.
+func (t *davTree) makeDirectory(dir string) error {
+	at := ""
+	for e := range strings.SplitSeq(dir, "/") {
+		at = path.Join(at, e)
+		if err := t.client.Mkdir("/"+at, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,53 @@
+package repository
+
+import (
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
+)
+
+// Selection chooses entries of a tree by patterns as in a .gitignore. The zero value takes all.
+type Selection struct {
+	include, exclude gitignore.Matcher
+}
+
+// NewSelection takes what matches a pattern of include, or lies in a directory that does, and matches none of exclude. No
+// include means all. A name that is not UTF-8 is compared byte by byte.
+func NewSelection(include, exclude []string) Selection {
+	return Selection{include: matcher(include), exclude: matcher(exclude)}
+}
+
+func matcher(patterns []string) gitignore.Matcher {
+	var parsed []gitignore.Pattern
+	for _, p := range patterns {
+		if strings.TrimSpace(p) != "" {
+			parsed = append(parsed, gitignore.ParsePattern(p, nil))
+		}
+	}
+	if len(parsed) == 0 {
+		return nil
+	}
+	return gitignore.NewMatcher(parsed)
+}
+
+// All says whether everything is taken.
+func (s Selection) All() bool { return s.include == nil && s.exclude == nil }
+
+// Root says whether the root of the tree itself is taken, as what lies in it is unless it is excluded.
+func (s Selection) Root() bool { return s.include == nil }
+
+// Takes says of an entry at path, of whose directory taken was said, whether it is taken, and of a directory that is not
+// whether there may be something in it that is.
+func (s Selection) Takes(path string, dir, taken bool) (selected, enter bool) {
+	if s.All() {
+		return true, dir
+	}
+	elements := strings.Split(path, "/")
+	if s.exclude != nil && s.exclude.Match(elements, dir) {
+		return false, false
+	}
+	if taken || s.include == nil || s.include.Match(elements, dir) {
+		return true, dir
+	}
+	return false, dir
+}
