@@ -28,7 +28,9 @@ import (
 
 const usage = `mover does the work of one Cairn Job. It is started by the manager, not by hand.
 
-  mover init-storage | init-repository | backup [--exclude=PATTERN,...] | restore [--set-id]
+  mover init-storage | init-repository | backup [--exclude=PATTERN,...] [--cache] [--scratch-dir=DIRECTORY]
+  mover restore [--set-id] [--devices] [--include=PATTERN,...] [--exclude=PATTERN,...] [--cache] [--scratch-dir=DIRECTORY]
+  mover keep
   mover trigger --invoker-kind=KIND --invoker=NAME --session=NAME --cronjob=NAME
   mover version
 `
@@ -56,7 +58,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return task.ExitSucceeded
 	case "trigger":
 		return trigger(ctx, args[1:], log, stderr)
-	case string(task.KindInitStorage), string(task.KindInitRepository), string(task.KindBackup), string(task.KindRestore):
+	case string(task.KindInitStorage), string(task.KindInitRepository), string(task.KindBackup), string(task.KindRestore), string(task.KindKeep):
 		return move(ctx, task.Kind(kind), args[1:], log, stderr)
 	case "help", "-h", "--help":
 		fmt.Fprint(stdout, usage)
@@ -78,13 +80,18 @@ func move(ctx context.Context, kind task.Kind, args []string, log *slog.Logger, 
 	}
 	flags := flag.NewFlagSet(string(kind), flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	var exclude string
-	var setID bool
+	var asked mover.Flags
+	var exclude, include string
 	switch kind {
 	case task.KindBackup:
+		cacheFlags(flags, &asked)
 		flags.StringVar(&exclude, "exclude", "", "comma-separated patterns, as in a .gitignore file, of what is left out")
 	case task.KindRestore:
-		flags.BoolVar(&setID, "set-id", false, "give back set-user-ID and set-group-ID bits of files, and file capabilities")
+		cacheFlags(flags, &asked)
+		flags.StringVar(&include, "include", "", "comma-separated patterns, as in a .gitignore file, of what is restored alone")
+		flags.StringVar(&exclude, "exclude", "", "comma-separated patterns, as in a .gitignore file, of what is not restored")
+		flags.BoolVar(&asked.SetID, "set-id", false, "give back set-user-ID and set-group-ID bits of files, and file capabilities")
+		flags.BoolVar(&asked.Devices, "devices", false, "make devices")
 	}
 	if err := parse(flags, args); err != nil {
 		return m.Refuse(err)
@@ -101,7 +108,14 @@ func move(ctx context.Context, kind task.Kind, args []string, log *slog.Logger, 
 		}
 		m.Status = mover.APIStatus{Client: client, Namespace: namespace}
 	}
-	return m.Run(ctx, kind, mover.Flags{Exclude: split(exclude), SetID: setID})
+	asked.Exclude, asked.Include = split(exclude), split(include)
+	return m.Run(ctx, kind, asked)
+}
+
+// cacheFlags are those that say where a repository is kept on disk.
+func cacheFlags(flags *flag.FlagSet, asked *mover.Flags) {
+	flags.BoolVar(&asked.Cache, "cache", false, "keep what is read of the repository on disk too")
+	flags.StringVar(&asked.ScratchDir, "scratch-dir", task.WorkDir, "directory where that lies")
 }
 
 // trigger creates the BackupSession of a CronJob's slot.
@@ -113,6 +127,7 @@ func trigger(ctx context.Context, args []string, log *slog.Logger, stderr io.Wri
 	flags.StringVar(&t.Invoker, "invoker", "", "name of the invoker")
 	flags.StringVar(&t.Session, "session", "", "name of the session")
 	flags.StringVar(&t.CronJob, "cronjob", "", "name of the CronJob that this pod belongs to")
+	flags.IntVar(&t.Retries, "retries", 0, "how often what failed is tried again")
 	if err := parse(flags, args); err != nil {
 		log.Error("refused", "error", err)
 		return task.ExitInvalidTask

@@ -1,6 +1,7 @@
 package mover
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path"
@@ -20,6 +21,8 @@ const (
 	TagSnapshotUID   = "snapshot-uid"
 	TagComponent     = "component"
 	TagBackupSession = "backup-session"
+	// TagScope tells which part of the volume was backed up.
+	TagScope = "scope"
 )
 
 const (
@@ -33,7 +36,7 @@ const (
 // backup does one component after the other; one that fails does not stop the others.
 func (m *Mover) backup(ctx context.Context, t task.Task, flags Flags) task.Result {
 	b := &backup{m: m, t: t, exclude: flags.Exclude}
-	setup := b.open(ctx)
+	setup := b.open(ctx, flags)
 	if b.engine != nil {
 		defer func() {
 			if err := b.engine.Close(context.WithoutCancel(ctx)); err != nil {
@@ -64,7 +67,7 @@ type backup struct {
 }
 
 // open connects to storage and repository. Only an init Job creates one.
-func (b *backup) open(ctx context.Context) *failure {
+func (b *backup) open(ctx context.Context, flags Flags) *failure {
 	storage, err := b.m.storage(b.t)
 	if err != nil {
 		return classifyInit(err)
@@ -79,57 +82,60 @@ func (b *backup) open(ctx context.Context) *failure {
 	if b.directory, err = layout.NormalizeDirectory(b.t.Repository.Directory); err != nil {
 		return classifyInit(err)
 	}
+	if err := reach(ctx, b.store, b.directory); err != nil {
+		return classifyInit(err)
+	}
+	if rep.CacheDir, err = b.m.cacheDir(b.t, flags); err != nil {
+		return classifyInit(err)
+	}
 	if b.engine, err = b.m.Driver.Open(ctx, rep); err != nil {
 		b.engine = nil
-		return classifyInit(err)
+		return classifyOpen(err)
 	}
 	return nil
 }
 
-// component backs one volume up, or finds that an earlier mover has.
+// component backs one volume up, or finds that an earlier mover has: what that one left was judged under the same policy.
 func (b *backup) component(ctx context.Context, c task.Component, began time.Time) (task.ComponentResult, *failure) {
 	r := task.ComponentResult{Name: c.Name, Path: c.Path}
-	tags := map[string]string{TagSnapshotUID: string(b.t.Snapshot.UID), TagComponent: c.Name}
-	done, err := b.engine.FindByTags(ctx, tags)
+	all, err := b.engine.List(ctx, b.sourceName(c))
 	if err != nil {
 		return r, classifyMove(err)
 	}
-	if len(done) > 0 {
+	uid, part, policy := string(b.t.Snapshot.UID), scope(c, b.exclude), b.t.SuccessPolicy
+	done, previous := found(all, uid, part)
+	if done != nil {
 		b.m.Log.Info("an earlier mover has done it", "component", c.Name)
-		return b.notEmpty(ctx, withSnapshot(r, done[len(done)-1]))
+		return withSnapshot(r, *done, previous), nil
 	}
-	dir, f := b.m.source(c)
+	dir, f := b.m.source(c, policy.AllowsEmpty(), previous)
 	if f != nil {
-		return r, f
+		return withSnapshot(r, repository.Snapshot{}, previous), f
 	}
 	defer dir.Close()
 	b.m.report(ctx, b.t, c.Name, v1alpha1.Component{
 		Phase: v1alpha1.SnapshotRunning, Path: c.Path, Driver: b.t.Repository.Driver, StartTime: timeOf(began),
 	})
-	tags[TagBackupSession] = b.t.Snapshot.Spec.BackupSession
 	snapshot, err := b.engine.Backup(ctx, repository.Source{Name: b.sourceName(c), Dir: dir.path()}, repository.BackupOptions{
-		Tags: tags, Exclude: b.exclude,
+		Tags: map[string]string{
+			TagSnapshotUID: uid, TagComponent: c.Name, TagBackupSession: b.t.Snapshot.Spec.BackupSession, TagScope: part,
+		},
+		Exclude: b.exclude, AllowPartial: policy.AllowsUnreadable(), AllowChanged: policy.AllowsChanged(),
+		// Judged before it becomes a snapshot: what is refused can neither be restored nor be found by another mover.
+		Accept: func(s repository.Snapshot) error {
+			if f := judge(policy, s, previous); f != nil {
+				return f
+			}
+			return nil
+		},
 		Progress: b.progress(ctx, c, began), ProgressEvery: progressEvery,
 	})
-	r = withSnapshot(r, snapshot)
+	r = withSnapshot(r, snapshot, previous)
 	if err != nil {
 		r.ID = ""
 		return r, classifyMove(err)
 	}
-	return b.notEmpty(ctx, r)
-}
-
-// notEmpty fails a component without a file, also one that an earlier mover left: it may have been killed before it could say so,
-// and a deleted snapshot may come back.
-func (b *backup) notEmpty(ctx context.Context, r task.ComponentResult) (task.ComponentResult, *failure) {
-	if r.Files > 0 {
-		return r, nil
-	}
-	if err := b.engine.Delete(ctx, r.ID); err != nil {
-		b.m.Log.Warn("delete empty snapshot", "reason", classifyMove(err).reason)
-	}
-	r.ID = ""
-	return r, &failure{v1alpha1.ReasonEmpty, "there is no file to back up: the volume is empty, or everything in it is excluded"}
+	return r, nil
 }
 
 // sourceName ties the backups of a component together. Never part of it is a pod or a node that could be another tomorrow.
@@ -183,6 +189,7 @@ func (b *backup) record(ctx context.Context, r task.ComponentResult) error {
 	text, err := layout.ComponentResult{
 		Snapshot: b.t.Snapshot.Name, SnapshotUID: string(b.t.Snapshot.UID), Component: r.Name,
 		Phase: string(r.Outcome), ID: r.ID, Path: r.Path, Size: r.SizeBytes, Uploaded: r.UploadedBytes, Files: r.Files,
+		Unreadable: r.Unreadable, AttributesUnreadable: r.AttributesUnreadable, Changed: r.Changed,
 		Start: r.StartTime.Time, End: r.CompletionTime.Time, Error: r.Error,
 	}.Marshal()
 	if err != nil {
@@ -201,9 +208,15 @@ func (m *Mover) report(ctx context.Context, t task.Task, name string, c v1alpha1
 }
 
 // withSnapshot copies the figures of the engine.
-func withSnapshot(r task.ComponentResult, s repository.Snapshot) task.ComponentResult {
-	r.ID, r.SizeBytes, r.UploadedBytes, r.Files = s.ID, s.Bytes, s.BytesSent, s.Files
-	r.Unreadable, r.Changed = s.Unreadable, s.Changed
+func withSnapshot(r task.ComponentResult, s repository.Snapshot, previous *repository.Snapshot) task.ComponentResult {
+	r.ID, r.SizeBytes, r.UploadedBytes = s.ID, s.Bytes, s.BytesSent
+	r.ComponentCounts = v1alpha1.ComponentCounts{
+		Files: s.Files, Directories: s.Dirs, Symlinks: s.Symlinks, HardLinks: s.HardLinks, Special: s.Special, Sockets: s.Sockets,
+		Unreadable: s.Unreadable, AttributesUnreadable: s.AttributesUnreadable, Vanished: s.Vanished, Changed: s.Changed,
+	}
+	if previous != nil {
+		r.PreviousSizeBytes = previous.Bytes
+	}
 	return r
 }
 
@@ -211,9 +224,11 @@ func withSnapshot(r task.ComponentResult, s repository.Snapshot) task.ComponentR
 func ended(r task.ComponentResult, f *failure, began, now time.Time) task.ComponentResult {
 	r.StartTime, r.CompletionTime = timeOf(began), timeOf(now)
 	r.Duration = now.Sub(began).Round(time.Millisecond).String()
-	r.Outcome = task.OutcomeSucceeded
-	if f != nil {
-		r.Outcome, r.Reason, r.Error = task.OutcomeFailed, f.reason, f.message
+	switch {
+	case f == nil:
+		r.Outcome = task.OutcomeSucceeded
+	default:
+		r.Outcome, r.Reason, r.Error = cmp.Or(r.Outcome, task.OutcomeFailed), f.reason, f.message
 	}
 	return r
 }

@@ -24,12 +24,17 @@ var kinds = []struct {
 	{repository.ErrAccessDenied, v1alpha1.ReasonAccessDenied, "the storage denied access: check what its credential may do"},
 	{repository.ErrStorageFull, v1alpha1.ReasonStorageFull, "the storage is full"},
 	{repository.ErrClockSkew, v1alpha1.ReasonClockSkew, "the clocks of node and storage differ too much"},
+	{repository.ErrUntrusted, v1alpha1.ReasonStorageNotTrusted, "the storage's server showed a certificate or host key that is not trusted: check the CA, the fingerprint or known_hosts"},
 	{repository.ErrUnreachable, v1alpha1.ReasonUnreachable, "the storage can't be reached"},
-	{repository.ErrPartial, v1alpha1.ReasonUnreadable, "some files could not be read: run as a user who may read them (jobTemplate.spec.securityContext)"},
+	{repository.ErrPartial, v1alpha1.ReasonUnreadable, unreadable},
 	{repository.ErrSource, v1alpha1.ReasonUnreadable, "the volume could not be read"},
+	{repository.ErrInTheWay, v1alpha1.ReasonTargetUnwritable, "a directory of the volume has the name of a file of the Snapshot, or a file that of a directory: remove it, or set overwritePolicy Overwrite and deleteExtraFiles"},
 	{repository.ErrTarget, v1alpha1.ReasonTargetUnwritable, "the volume could not be written: run as a user who may write to it (jobTemplate.spec.securityContext), or give it more room"},
 	{repository.ErrNotFound, v1alpha1.ReasonSnapshotNotFound, "the data is not in the repository any more"},
 }
+
+const unreadable = "some files could not be read: run as a user who may read them (jobTemplate.spec.securityContext); " +
+	"successPolicy.unreadable: Allow would accept a backup of the others"
 
 // classifyInit turns an error of an init task into a failure. Its whole text is shown: no user's file is at hand.
 func classifyInit(err error) *failure {
@@ -39,10 +44,25 @@ func classifyInit(err error) *failure {
 // classifyMove turns an error of a backup or restore into a failure. Of its text only the root cause is shown: what is
 // around it may name a user's file. The errors of source and target show nothing.
 func classifyMove(err error) *failure {
-	if errors.Is(err, repository.ErrPartial) || errors.Is(err, repository.ErrSource) || errors.Is(err, repository.ErrTarget) {
+	if errors.Is(err, repository.ErrPartial) || errors.Is(err, repository.ErrSource) ||
+		errors.Is(err, repository.ErrTarget) || errors.Is(err, repository.ErrInTheWay) {
 		return classify(err, nil)
 	}
 	return classify(err, rootCause(err))
+}
+
+// classifyOpen turns an error of opening a repository that was initialised. The password in its Secret fitted then, and a
+// Repository never names another Secret.
+func classifyOpen(err error) *failure {
+	if errors.Is(err, repository.ErrWrongPassword) {
+		return passwordChanged()
+	}
+	return classifyInit(err)
+}
+
+func passwordChanged() *failure {
+	return &failure{v1alpha1.ReasonPasswordChanged,
+		"the password in the encryption Secret is not the one any more that the repository was initialised with: put that one back"}
 }
 
 func classify(err, shown error) *failure {

@@ -63,7 +63,7 @@ func (i initialisation) existing(ctx context.Context, text []byte) (string, erro
 	}
 	ours := i.metadata(meta)
 	same := meta.ClusterUID == ours.ClusterUID && (meta.RepositoryUID == ours.RepositoryUID ||
-		meta.AppRef == ours.AppRef && meta.RepositoryNamespace == ours.RepositoryNamespace && meta.RepositoryName == ours.RepositoryName)
+		sameApp(meta.AppRef, ours.AppRef) && meta.RepositoryNamespace == ours.RepositoryNamespace && meta.RepositoryName == ours.RepositoryName)
 	if !same && i.t.Repository.Adopt != i.directory {
 		owner := "Repository " + meta.RepositoryNamespace + "/" + meta.RepositoryName
 		if meta.ClusterUID != ours.ClusterUID {
@@ -73,6 +73,9 @@ func (i initialisation) existing(ctx context.Context, text []byte) (string, erro
 			i.directory, owner, v1alpha1.AnnotationAdopt, i.directory)}
 	}
 	if err := i.open(ctx); err != nil {
+		if errors.Is(err, repository.ErrWrongPassword) && meta.KeyID == ours.KeyID && meta.ClusterUID == ours.ClusterUID {
+			return "", passwordChanged() // repository.yaml was written when this Secret's password fitted
+		}
 		return "", err
 	}
 	if meta == ours {
@@ -86,6 +89,9 @@ func (i initialisation) existing(ctx context.Context, text []byte) (string, erro
 	}
 	return "the repository was found and taken over", nil
 }
+
+// sameApp says whether two may be the same target. A Repository that was never used may have none.
+func sameApp(a, b layout.AppRef) bool { return a == b || a.Name == "" || b.Name == "" }
 
 // absent creates the repository. One that an interrupted init left is completed.
 func (i initialisation) absent(ctx context.Context) (string, error) {

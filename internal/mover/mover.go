@@ -44,10 +44,17 @@ type StatusWriter interface {
 
 // Flags are the arguments of the subcommands backup and restore.
 type Flags struct {
-	// Exclude are patterns, as in a .gitignore file, of what a backup leaves out.
+	// Exclude are patterns, as in a .gitignore file, of what a backup or restore leaves out.
 	Exclude []string
+	// Include are patterns of what a restore restores alone. None means all.
+	Include []string
 	// SetID lets a restore give back set-user-ID and set-group-ID bits of files, and file capabilities.
 	SetID bool
+	// Devices lets a restore make devices.
+	Devices bool
+	// Cache keeps what is read of the repository in ScratchDir too.
+	Cache      bool
+	ScratchDir string
 }
 
 // Run does what the task at task.Path says and leaves the Result. It returns the exit code.
@@ -89,6 +96,8 @@ func (m *Mover) do(ctx context.Context, kind task.Kind, flags Flags) task.Result
 		return outcome(m.initStorage(ctx, t))
 	case task.KindInitRepository:
 		return outcome(m.initRepository(ctx, t))
+	case task.KindKeep:
+		return m.keep(ctx, t)
 	case task.KindBackup:
 		return m.backup(ctx, t, flags)
 	case task.KindRestore:

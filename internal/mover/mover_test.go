@@ -21,7 +21,6 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/mover"
-	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -213,8 +212,22 @@ func TestARepositoryIsFoundBeforeItIsCreated(t *testing.T) {
 			change: func(_ *pod, t *task.Task) { t.Cluster, t.Repository.Adopt = "cluster-2", "shop" },
 			reason: v1alpha1.ReasonDirectoryTaken, code: task.ExitRepository,
 		},
-		"with another password": {
+		"with another password in the same Secret": {
 			change: func(p *pod, _ *task.Task) { p.write("cairn/encryption/password", "wrong") },
+			reason: v1alpha1.ReasonPasswordChanged, code: task.ExitRepository,
+		},
+		"with another password in another Secret": {
+			change: func(p *pod, t *task.Task) {
+				p.write("cairn/encryption/password", "wrong")
+				t.Repository.KeyID = "shop/other"
+			},
+			reason: v1alpha1.ReasonWrongPassword, code: task.ExitRepository,
+		},
+		"with another password by another cluster that takes it over": {
+			change: func(p *pod, t *task.Task) {
+				p.write("cairn/encryption/password", "wrong")
+				t.Cluster, t.Repository.Adopt = "cluster-2", "shop/web"
+			},
 			reason: v1alpha1.ReasonWrongPassword, code: task.ExitRepository,
 		},
 		"without a password": {
@@ -357,7 +370,7 @@ func TestOneFailingComponentDoesNotStopTheOthers(t *testing.T) {
 	for _, c := range result.Components {
 		reasons = append(reasons, c.Reason)
 	}
-	g.Expect(reasons).To(Equal([]string{v1alpha1.ReasonEmpty, "", v1alpha1.ReasonEmpty, v1alpha1.ReasonInvalidPath, v1alpha1.ReasonEmpty, v1alpha1.ReasonUnreadable}))
+	g.Expect(reasons).To(Equal([]string{v1alpha1.ReasonEmpty, "", v1alpha1.ReasonEmpty, v1alpha1.ReasonInvalidPath, v1alpha1.ReasonPathNotFound, v1alpha1.ReasonUnreadable}))
 	g.Expect(result.Message).To(HavePrefix("5 of 6 components were not backed up"))
 	for name, all := range p.reports.snapshots {
 		g.Expect(all[len(all)-1].Phase == v1alpha1.SnapshotSucceeded).To(Equal(name == "two"), name)
@@ -367,33 +380,6 @@ func TestOneFailingComponentDoesNotStopTheOthers(t *testing.T) {
 	code, result = p.run(t.Context(), backupTask("snap-1", task.Component{Name: "three"}), "*.tmp")
 	g.Expect(code).To(Equal(task.ExitSource))
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonEmpty))
-}
-
-// undeleting is a driver whose engines delete nothing, as if the mover was killed before it could.
-type undeleting struct{ repository.Driver }
-
-type undeletingEngine struct{ repository.Engine }
-
-func (d undeleting) Open(ctx context.Context, r repository.Repository) (repository.Engine, error) {
-	engine, err := d.Driver.Open(ctx, r)
-	return undeletingEngine{engine}, err
-}
-
-func (undeletingEngine) Delete(context.Context, ...string) error { return nil }
-
-func TestAnEmptySnapshotOfAKilledMoverIsNoSuccess(t *testing.T) {
-	g := NewWithT(t)
-	p := initialised(t)
-	p.write("cairn/volumes/pvc/skip.tmp", "1")
-	driver := p.mover.Driver
-	p.mover.Driver = undeleting{driver}
-	code, _ := p.run(t.Context(), backupTask("snap-1"), "*.tmp")
-	g.Expect(code).To(Equal(task.ExitSource))
-	p.mover.Driver = driver
-	code, result := p.run(t.Context(), backupTask("snap-1"), "*.tmp")
-	g.Expect(code).To(Equal(task.ExitSource))
-	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonEmpty))
-	g.Expect(result.Components[0].ID).To(BeEmpty())
 }
 
 func TestAnAPIServerThatIsAwayFailsNoBackup(t *testing.T) {
@@ -455,7 +441,7 @@ func TestAnS3StorageNeedsItsKeys(t *testing.T) {
 	g := NewWithT(t)
 	p := newPod(t)
 	in := storageTask()
-	in.Storage.Spec = v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Endpoint: "http://127.0.0.1:1", Bucket: "b-b"}}
+	in.Storage.Spec = v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Endpoint: "http://127.0.0.1:1", Bucket: "b-b", SecretName: "key"}}
 	code, result := p.run(t.Context(), in)
 	g.Expect(code).To(Equal(task.ExitCredentials))
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonBackendSecretNotAvailable))
@@ -468,8 +454,8 @@ func TestAnS3StorageNeedsItsKeys(t *testing.T) {
 	g.Expect(result.Message + p.log.String()).NotTo(ContainSubstring("very-secret-value"))
 }
 
-// unprivileged marks the process that a test runs again in, as a user who may not read everything.
-const unprivileged = "CAIRN_TEST_UNPRIVILEGED"
+// rerun marks the process that one test runs again in, without an API server: as another user, or to be killed.
+const rerun = "CAIRN_TEST_RERUN"
 
 func TestWhatAUserMayNotDoIsSaid(t *testing.T) {
 	if os.Geteuid() == 0 {
@@ -516,7 +502,7 @@ func asNobody(t *testing.T) {
 	g.Expect(os.WriteFile(binary, self, 0o755)).To(Succeed())
 	cmd := exec.CommandContext(t.Context(), binary, "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Dir = dir
-	cmd.Env = []string{unprivileged + "=1", "HOME=" + dir, "TMPDIR=" + dir}
+	cmd.Env = []string{rerun + "=1", "HOME=" + dir, "TMPDIR=" + dir, "PATH=" + os.Getenv("PATH")}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	out, err := cmd.CombinedOutput()
 	g.Expect(err).NotTo(HaveOccurred(), string(out))

@@ -2,16 +2,18 @@ package mover
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/backend"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
 // restore does one component after the other.
 func (m *Mover) restore(ctx context.Context, t task.Task, flags Flags) task.Result {
-	engine, setup := m.openForRestore(ctx, t)
+	engine, setup := m.openForRestore(ctx, t, flags)
 	if engine != nil {
 		defer func() {
 			if err := engine.Close(context.WithoutCancel(ctx)); err != nil {
@@ -34,7 +36,7 @@ func (m *Mover) restore(ctx context.Context, t task.Task, flags Flags) task.Resu
 }
 
 // openForRestore connects to the repository. Nothing is written to it.
-func (m *Mover) openForRestore(ctx context.Context, t task.Task) (repository.Engine, *failure) {
+func (m *Mover) openForRestore(ctx context.Context, t task.Task, flags Flags) (repository.Engine, *failure) {
 	storage, err := m.storage(t)
 	if err != nil {
 		return nil, classifyInit(err)
@@ -43,32 +45,134 @@ func (m *Mover) openForRestore(ctx context.Context, t task.Task) (repository.Eng
 	if err != nil {
 		return nil, classifyInit(err)
 	}
-	rep.ReadOnly = true
-	engine, err := m.Driver.Open(ctx, rep)
+	store, err := backend.Open(storage)
 	if err != nil {
 		return nil, classifyInit(err)
+	}
+	if err := reach(ctx, store, t.Repository.Directory); err != nil {
+		return nil, classifyInit(err)
+	}
+	rep.ReadOnly = true
+	if rep.CacheDir, err = m.cacheDir(t, flags); err != nil {
+		return nil, classifyInit(err)
+	}
+	engine, err := m.Driver.Open(ctx, rep)
+	if err != nil {
+		return nil, classifyOpen(err)
 	}
 	return engine, nil
 }
 
-// restoreComponent writes one component into its empty volume. Owners are given back where the mover may do that, set-id bits
-// of files where that was asked for, and devices never, for a volume's content is not trusted. What is missing is counted.
+// restoreComponent writes one component into its volume. Owners are given back where the mover may do that, set-id bits of
+// files and devices where that was asked for, for a volume's content is not trusted. What is missing is counted.
 func (m *Mover) restoreComponent(ctx context.Context, t task.Task, flags Flags, engine repository.Engine, c task.Component, began time.Time) (task.ComponentResult, *failure) {
 	r := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID}
-	dir, f := m.target(c)
+	rules := task.Restore{}
+	if t.Restore != nil {
+		rules = *t.Restore
+	}
+	dir, empty, f := m.target(c, rules)
 	if f != nil {
+		r.TargetEmpty = empty && !rules.Group
 		return r, f
 	}
 	defer dir.Close()
-	m.reportRestore(ctx, t, c.Name, v1alpha1.RestoredComponent{Phase: v1alpha1.RestoreSessionRunning, ID: c.ID, StartTime: timeOf(began)})
-	options := repository.RestoreOptions{Owners: m.Privileged, SetID: flags.SetID, OnConflict: repository.ConflictFail}
+	r.TargetWritten = empty || c.Resume
+	report := restoring{m: m, t: t, c: c, began: began, last: began, written: r.TargetWritten}
+	report.tell(ctx, nil)
+	options := repository.RestoreOptions{
+		Owners: m.Privileged, SetID: flags.SetID, Devices: flags.Devices, OnConflict: onConflict(rules, c.Resume),
+		Include: flags.Include, Exclude: flags.Exclude, DeleteExtra: rules.DeleteExtra && rules.Overwrite != "",
+		Progress: report.progress(ctx), ProgressEvery: progressEvery,
+	}
 	got, err := engine.Restore(ctx, c.ID, dir.path(), options)
-	r.Files, r.SizeBytes = got.Files, got.Bytes
+	r.Files, r.SizeBytes = got.Files+got.Links, got.Bytes
+	r.DevicesNotRestored = got.DevicesNotRestored
+	r.Overwritten, r.Kept, r.Deleted = got.Overwritten, got.Skipped, got.Deleted
 	r.OwnersNotRestored, r.AttributesNotRestored = got.OwnersNotRestored, got.AttributesNotRestored+got.ModesNotRestored
 	if err != nil {
-		return r, classifyMove(err)
+		f := classifyMove(err)
+		// Where nothing at all could be written, the volume is as empty as before.
+		if untouched := empty && got.Files+got.Links+got.Special == 0 && got.Dirs <= 1; untouched && f.reason == v1alpha1.ReasonTargetUnwritable {
+			r.TargetEmpty, r.TargetWritten = !rules.Group, false
+		}
+		return r, f
+	}
+	if got.Files+got.Links+got.Special+got.Skipped == 0 && len(flags.Include) > 0 {
+		return r, &failure{v1alpha1.ReasonEmpty, "nothing in the component matches the parameter include: nothing was restored"}
+	}
+	if rules.Verify {
+		return m.verify(ctx, engine, r, dir, options)
 	}
 	return r, nil
+}
+
+// verify reads back what was restored. A mover that can't do that says so: the outcome is not known.
+func (m *Mover) verify(ctx context.Context, engine repository.Engine, r task.ComponentResult, dir place, options repository.RestoreOptions) (task.ComponentResult, *failure) {
+	got, err := engine.Compare(ctx, r.ID, dir.path(), options)
+	r.Verified, r.Different = got.Files, got.Different
+	switch {
+	case got.Different > 0:
+		return r, &failure{v1alpha1.ReasonVerificationFailed, fmt.Sprintf("%d entries differ from the repository: something else may be writing to the volume, or its disk is failing", got.Different)}
+	case err != nil:
+		f := classifyMove(err)
+		r.Outcome = task.OutcomeUnknown
+		return r, &failure{f.reason, "all was written, but could not be verified: " + f.message}
+	case got.Unreadable > 0:
+		r.Outcome = task.OutcomeUnknown
+		return r, &failure{v1alpha1.ReasonUnreadable, fmt.Sprintf("all was written, but %d entries could not be read back: restore as a user who may read them (jobTemplate.spec.securityContext)", got.Unreadable)}
+	}
+	return r, nil
+}
+
+// onConflict is what becomes of a file that is there. A volume that was empty holds nothing but the work of an attempt
+// before.
+func onConflict(rules task.Restore, resume bool) repository.Conflict {
+	switch {
+	case rules.Overwrite == v1alpha1.OverwriteIfNewer:
+		return repository.ConflictNewer
+	case rules.Overwrite == v1alpha1.OverwriteNever:
+		return repository.ConflictSkip
+	case rules.Overwrite != "" || resume:
+		return repository.ConflictReplace
+	default:
+		return repository.ConflictFail
+	}
+}
+
+// restoring reports a component that is at work.
+type restoring struct {
+	m           *Mover
+	t           task.Task
+	c           task.Component
+	began, last time.Time
+	written     bool
+}
+
+func (r *restoring) tell(ctx context.Context, p *v1alpha1.RestoreProgress) {
+	r.m.reportRestore(ctx, r.t, r.c.Name, v1alpha1.RestoredComponent{
+		Phase: v1alpha1.RestoreSessionRunning, ID: r.c.ID, StartTime: timeOf(r.began), TargetWritten: r.written, Progress: p,
+	})
+}
+
+// progress reports what is done, at most once in progressEvery.
+func (r *restoring) progress(ctx context.Context) func(repository.RestoreProgress) {
+	return func(p repository.RestoreProgress) {
+		now := r.m.Now()
+		if now.Sub(r.last) < progressEvery {
+			return
+		}
+		r.last = now
+		seconds := max(1, int64(now.Sub(r.began)/time.Second))
+		out := &v1alpha1.RestoreProgress{
+			SecondsElapsed: seconds, TotalFiles: r.c.Files, FilesDone: p.FilesDone, BytesDone: p.BytesDone,
+			RestoreDone: task.FormatSize(p.BytesDone), Total: task.FormatSize(r.c.Bytes), Speed: task.FormatSize(p.BytesDone/seconds) + "/s",
+		}
+		if r.c.Bytes > 0 {
+			out.PercentDone = int32(min(100, p.BytesDone*100/r.c.Bytes))
+		}
+		r.tell(ctx, out)
+	}
 }
 
 // reportRestore tells the RestoreSession's status. What can't be told now is told by the Result.

@@ -1,6 +1,7 @@
 package mover
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,7 +10,9 @@ import (
 	"strings"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/backend"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -17,35 +20,38 @@ import (
 // storage puts the backend together from task and credentials.
 func (m *Mover) storage(t task.Task) (repository.Storage, error) {
 	spec := t.Storage.Spec
-	if local := spec.Local; local != nil {
-		return repository.Storage{Local: &repository.Local{Path: m.path(task.StorageDir), Prefix: local.SubPath}}, nil
+	if missing := m.missingKeys(spec); missing != nil {
+		return repository.Storage{}, missing
 	}
-	host, plain, err := repository.ParseEndpoint(spec.S3.Endpoint)
-	if err != nil {
-		return repository.Storage{}, &failure{v1alpha1.ReasonInvalidTask, err.Error()}
+	local := ""
+	if spec.Local != nil {
+		local = m.path(task.StorageMount(spec.Local))
 	}
-	s3 := &repository.S3{
-		Endpoint: host, Plain: plain, Bucket: spec.S3.Bucket, Prefix: strings.Trim(spec.S3.Prefix, "/"),
-		Region: spec.S3.Region, InsecureTLS: spec.S3.InsecureTLS,
+	out, err := backend.FromSpec(spec, local, m.credential)
+	if err != nil && asFailure(err) == nil && !errors.Is(err, repository.ErrBadCredentials) {
+		err = &failure{v1alpha1.ReasonInvalidTask, err.Error()}
 	}
-	if s3.AccessKey, err = m.credential(v1alpha1.S3AccessKeyID); err != nil {
-		return repository.Storage{}, err
+	return out, err
+}
+
+// missingKeys says which keys the storage's Secret lacks.
+func (m *Mover) missingKeys(spec v1alpha1.Storage) error {
+	secret := policy.SecretOf(spec)
+	if secret.Name == "" {
+		return nil
 	}
-	if s3.SecretKey, err = m.credential(v1alpha1.S3SecretAccessKey); err != nil {
-		return repository.Storage{}, err
+	sizes := map[string]int{}
+	for _, key := range secret.Keys() {
+		value, err := m.credential(key)
+		if err != nil {
+			return err
+		}
+		sizes[key] = len(value)
 	}
-	if s3.AccessKey == "" || s3.SecretKey == "" {
-		return repository.Storage{}, &failure{v1alpha1.ReasonBackendSecretNotAvailable,
-			fmt.Sprintf("the storage's Secret lacks %s or %s", v1alpha1.S3AccessKeyID, v1alpha1.S3SecretAccessKey)}
+	if missing := secret.Missing(func(key string) int { return sizes[key] }); missing != "" {
+		return &failure{v1alpha1.ReasonBackendSecretNotAvailable, "the storage's Secret lacks " + missing}
 	}
-	ca, err := m.credential(v1alpha1.S3CACertData)
-	if err != nil {
-		return repository.Storage{}, err
-	}
-	if ca != "" {
-		s3.CA = []byte(ca)
-	}
-	return repository.Storage{S3: s3}, nil
+	return nil
 }
 
 // credential reads one key of the storage's Secret, "" where it is absent. White space around a key never belongs to it.
@@ -65,9 +71,9 @@ func readKey(dir, key, reason string) (string, error) {
 }
 
 // password of the repository. A trailing newline, which editors add, is not part of it.
-func (m *Mover) password() (string, error) {
+func (m *Mover) password(directory string) (string, error) {
 	for _, key := range []string{v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword} {
-		b, err := os.ReadFile(filepath.Join(m.path(task.EncryptionDir), key))
+		b, err := os.ReadFile(filepath.Join(m.path(task.EncryptionDir), directory, key))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -91,7 +97,7 @@ func (m *Mover) repository(t task.Task, storage repository.Storage) (repository.
 	if err != nil {
 		return repository.Repository{}, &failure{v1alpha1.ReasonInvalidPath, err.Error()}
 	}
-	password, err := m.password()
+	password, err := m.password(t.Repository.Encryption)
 	if err != nil {
 		return repository.Repository{}, err
 	}
@@ -105,4 +111,32 @@ func (m *Mover) repository(t task.Task, storage repository.Storage) (repository.
 		Owner:    "cairn@" + t.Cluster,
 		WorkDir:  work,
 	}, nil
+}
+
+// cacheDir makes the directory where the repository is kept on disk, where that was asked for. The volume may be one that outlives
+// the pod and that other repositories use too.
+func (m *Mover) cacheDir(t task.Task, flags Flags) (string, error) {
+	if !flags.Cache {
+		return "", nil
+	}
+	dir := m.path(filepath.Join(flags.ScratchDir, "cache", string(t.Repository.UID)))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", &failure{v1alpha1.ReasonInvalidTask,
+			fmt.Sprintf("there can be no cache in %s: %v: set scratchDir to a directory that the mover may write to, or enableCache to false", flags.ScratchDir, errors.Unwrap(err))}
+	}
+	return dir, nil
+}
+
+// reach asks the storage for the repository's metadata before the engine does: what is wrong with the storage is told within
+// seconds, while an engine has more patience.
+func reach(ctx context.Context, store backend.Store, directory string) error {
+	directory, err := layout.NormalizeDirectory(directory)
+	if err != nil {
+		return &failure{v1alpha1.ReasonInvalidPath, err.Error()}
+	}
+	_, err = store.Get(ctx, layout.RepositoryPath(directory))
+	if errors.Is(err, backend.ErrNotFound) {
+		return nil // the engine tells what is there
+	}
+	return err
 }

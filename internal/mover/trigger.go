@@ -33,6 +33,8 @@ type Trigger struct {
 	CronJob string
 	// InvokerKind, Invoker and Session say what runs.
 	InvokerKind, Invoker, Session string
+	// Retries is how often what failed is tried again.
+	Retries int
 	// Now is the clock, for a Job whose name tells no slot.
 	Now func() time.Time
 	// Backoff between tries. The zero value is a good one.
@@ -139,7 +141,7 @@ func transient(err error) bool {
 
 // object is the BackupSession. Nothing is preset that its controller decides on.
 func (t Trigger) object(name string, slot time.Time) *unstructured.Unstructured {
-	return &unstructured.Unstructured{Object: map[string]any{
+	object := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": v1alpha1.GroupVersion.String(),
 		"kind":       v1alpha1.BackupSessionKind,
 		"metadata": map[string]any{
@@ -158,4 +160,8 @@ func (t Trigger) object(name string, slot time.Time) *unstructured.Unstructured 
 			"scheduledTime": slot.UTC().Format(time.RFC3339),
 		},
 	}}
+	if t.Retries > 0 {
+		_ = unstructured.SetNestedField(object.Object, int64(t.Retries), "spec", "retryLeft")
+	}
+	return object
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -40,8 +41,9 @@ func openPlace(volume, below string) (place, error) {
 // below is a path of a task, as one that is relative to the volume; "" is the volume itself.
 func below(p string) string { return strings.TrimPrefix(path.Clean("/"+p), "/") }
 
-// source is the directory that a component backs up. A path that leaves the volume through a symbolic link is refused.
-func (m *Mover) source(c task.Component) (place, *failure) {
+// source is the directory that a component backs up. A path that leaves the volume through a symbolic link is refused. Previous
+// is its last backup, nil where there is none.
+func (m *Mover) source(c task.Component, allowEmpty bool, previous *repository.Snapshot) (place, *failure) {
 	volume := m.path(path.Join(task.VolumesDir, c.Name))
 	if _, err := os.Stat(volume); err != nil {
 		return place{}, &failure{v1alpha1.ReasonUnreadable, "the volume is not mounted"}
@@ -52,7 +54,7 @@ func (m *Mover) source(c task.Component) (place, *failure) {
 	case below(c.Path) == "":
 		return place{}, &failure{v1alpha1.ReasonUnreadable, volumeUnreadable}
 	case errors.Is(err, fs.ErrNotExist):
-		return place{}, &failure{v1alpha1.ReasonEmpty, fmt.Sprintf("path %s is not in the volume", c.Path)}
+		return place{}, &failure{v1alpha1.ReasonPathNotFound, fmt.Sprintf("path %s is not in the volume: correct the parameter paths", c.Path)}
 	case errors.As(err, new(syscall.Errno)):
 		return place{}, &failure{v1alpha1.ReasonUnreadable, fmt.Sprintf("path %s of the volume can't be read", c.Path)}
 	default: // package os types every error but this one
@@ -63,40 +65,50 @@ func (m *Mover) source(c task.Component) (place, *failure) {
 	case err != nil:
 		dir.Close()
 		return place{}, &failure{v1alpha1.ReasonUnreadable, volumeUnreadable}
-	case empty:
+	case empty && !allowEmpty:
 		dir.Close()
-		return place{}, &failure{v1alpha1.ReasonEmpty, "there is nothing in the volume to back up"}
+		return place{}, &failure{v1alpha1.ReasonEmpty, "there is nothing in the volume to back up" + lastTime(previous) +
+			"; successPolicy.empty: Allow would accept that"}
 	}
 	return dir, nil
 }
 
 const volumeUnreadable = "the volume can't be read: run as a user who may read it (jobTemplate.spec.securityContext)"
 
-// target is the directory that a component is restored to. The volume must be empty; the path in it is made.
-func (m *Mover) target(c task.Component) (place, *failure) {
+const volumeUnwritable = "the volume can't be written to: run as a user who may write to it (jobTemplate.spec.securityContext)"
+
+// target is the directory that a component is restored to, and whether its volume is empty. A volume that is not may be
+// written to only where that was confirmed, or where an attempt before left what is there. The path in it is made.
+func (m *Mover) target(c task.Component, rules task.Restore) (place, bool, *failure) {
 	volume := m.path(path.Join(task.VolumesDir, c.Name))
 	top, err := openPlace(volume, "")
 	if err != nil {
-		return place{}, &failure{v1alpha1.ReasonTargetUnwritable, "the volume can't be read"}
+		return place{}, false, &failure{v1alpha1.ReasonTargetUnwritable, "the volume can't be read"}
 	}
 	empty, err := isEmpty(top.File)
 	switch {
-	case err == nil && empty && below(c.Path) == "":
-		return top, nil
 	case err != nil:
 		top.Close()
-		return place{}, &failure{v1alpha1.ReasonTargetUnwritable, "the volume can't be read"}
-	case !empty:
+		return place{}, false, &failure{v1alpha1.ReasonTargetUnwritable, "the volume can't be read"}
+	case !empty && rules.Overwrite == "" && !c.Resume:
 		top.Close()
-		return place{}, &failure{v1alpha1.ReasonVolumeNotEmpty, "the volume is not empty: restore into an empty one"}
+		return place{}, false, &failure{v1alpha1.ReasonVolumeNotEmpty, "the volume is not empty: restore into an empty one"}
+	case syscall.Access(top.path(), accessWrite) != nil:
+		top.Close()
+		return place{}, empty, &failure{v1alpha1.ReasonTargetUnwritable, volumeUnwritable}
+	case below(c.Path) == "":
+		return top, empty, nil
 	}
 	defer top.Close()
 	dir, err := makePlace(top.path(), below(c.Path))
 	if err != nil {
-		return place{}, &failure{v1alpha1.ReasonTargetUnwritable, fmt.Sprintf("path %s can't be made in the volume: run as a user who may write to it (jobTemplate.spec.securityContext)", c.Path)}
+		return place{}, empty, &failure{v1alpha1.ReasonTargetUnwritable, fmt.Sprintf("path %s can't be made in the volume: run as a user who may write to it (jobTemplate.spec.securityContext)", c.Path)}
 	}
-	return dir, nil
+	return dir, empty, nil
 }
+
+// accessWrite is W_OK and X_OK of access(2).
+const accessWrite = 2 | 1
 
 // makePlace makes a directory of a volume and opens it.
 func makePlace(volume, below string) (place, error) {

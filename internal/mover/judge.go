@@ -1,0 +1,74 @@
+package mover
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// scope is what was chosen of a volume. Sizes of another choice say nothing about loss.
+func scope(c task.Component, exclude []string) string {
+	sum := sha256.Sum256([]byte(below(c.Path) + "\x00" + strings.Join(exclude, "\x00")))
+	return hex.EncodeToString(sum[:8])
+}
+
+// found sorts a source's snapshots, which come oldest first: the one that an earlier mover of this run left, and the newest
+// other one of the same scope. Each may be nil.
+func found(all []repository.Snapshot, uid, scope string) (done, previous *repository.Snapshot) {
+	for i := range all {
+		switch s := &all[i]; {
+		case s.Tags[TagSnapshotUID] == uid:
+			done = s
+		case s.Tags[TagScope] == scope:
+			previous = s
+		}
+	}
+	return done, previous
+}
+
+// judge says why what was read is no backup, nil when it is one. An error of judgement on the side of success could not be
+// mended: the data may be gone from the volume when it is noticed.
+func judge(p *v1alpha1.SuccessPolicy, s repository.Snapshot, previous *repository.Snapshot) *failure {
+	missing := s.Unreadable + s.AttributesUnreadable
+	switch {
+	case missing > 0 && (!p.AllowsUnreadable() || nothing(s)):
+		return &failure{v1alpha1.ReasonUnreadable, unreadable}
+	case nothing(s) && !p.AllowsEmpty():
+		return &failure{v1alpha1.ReasonEmpty, "there is no file to back up: the volume is empty, or everything in it is excluded" +
+			lastTime(previous) + "; successPolicy.empty: Allow would accept that"}
+	case s.Changed > 0 && !p.AllowsChanged():
+		return &failure{v1alpha1.ReasonChanged, fmt.Sprintf("%d files were written to each time they were read, and may be torn: stop their writers "+
+			"with a hook, or back up a snapshot of the volume; successPolicy.changed: Allow would accept that", s.Changed)}
+	case previous != nil && shrunk(s, *previous, p.MaxShrink()):
+		return &failure{v1alpha1.ReasonShrunk, fmt.Sprintf("%s are left of the %s of the last backup: if that is right, raise successPolicy.maxShrinkPercent (100 accepts everything)",
+			task.FormatSize(s.Bytes), task.FormatSize(previous.Bytes))}
+	}
+	return nil
+}
+
+// nothing says whether there is nothing but directories.
+func nothing(s repository.Snapshot) bool { return s.Files+s.Symlinks+s.Special == 0 }
+
+// shrunk says whether more than percent of the last backup is gone.
+func shrunk(s, previous repository.Snapshot, percent int64) bool {
+	if percent >= 100 {
+		return false
+	}
+	if nothing(s) {
+		return !nothing(previous)
+	}
+	return float64(previous.Bytes-s.Bytes)*100 > float64(previous.Bytes)*float64(percent)
+}
+
+// lastTime tells an empty volume from one that came up empty.
+func lastTime(previous *repository.Snapshot) string {
+	if previous == nil || nothing(*previous) {
+		return ""
+	}
+	return ", though the last backup of it holds " + task.FormatSize(previous.Bytes)
+}

@@ -1,0 +1,267 @@
+package mover_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/repository/kopia"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// keepTask lets a keeper remove Snapshots that backupTask made.
+func keepTask(snapshots ...string) task.Task {
+	t := storageTask()
+	t.Kind = task.KindKeep
+	k := task.Keep{Repository: *repositoryTask().Repository}
+	for _, s := range snapshots {
+		k.Remove = append(k.Remove, task.Removed{Name: s, UID: types.UID("uid-" + s)})
+	}
+	t.Keep = []task.Keep{k}
+	return t
+}
+
+// backedUp is a pod whose repository has these Snapshots, each of two components.
+func backedUp(t *testing.T, snapshots ...string) *pod {
+	t.Helper()
+	g, p := NewWithT(t), newPod(t)
+	for _, init := range []task.Task{storageTask(), repositoryTask()} {
+		code, r := p.run(t.Context(), init)
+		g.Expect(code).To(BeZero(), "%+v", r)
+	}
+	p.write("cairn/volumes/pvc/file", "content of a file")
+	p.write("cairn/volumes/logs/file", "content of another")
+	for _, s := range snapshots {
+		code, r := p.run(t.Context(), backupTask(s, task.Component{Name: "pvc"}, task.Component{Name: "logs"}))
+		g.Expect(code).To(BeZero(), "%+v", r)
+	}
+	return p
+}
+
+// held are the UIDs of the Snapshots whose data is in the repository.
+func (p *pod) held() []string {
+	var out []string
+	for _, s := range p.snapshots() {
+		out = append(out, s.Tags[mover.TagSnapshotUID])
+	}
+	slices.Sort(out)
+	return out
+}
+
+// files are the names in a directory of the repository's.
+func (p *pod) files(directory string) []string {
+	p.t.Helper()
+	entries, err := os.ReadDir(filepath.Join(p.root, "cairn/storage/backups/shop/web", directory))
+	if os.IsNotExist(err) {
+		return nil
+	}
+	NewWithT(p.t).Expect(err).NotTo(HaveOccurred())
+	var out []string
+	for _, e := range entries {
+		out = append(out, e.Name())
+	}
+	return out
+}
+
+func TestKeepRemovesSnapshots(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t, "one", "two", "three")
+	g.Expect(p.held()).To(Equal([]string{"uid-one", "uid-one", "uid-three", "uid-three", "uid-two", "uid-two"}))
+
+	for range 2 { // the second time there is nothing left to do, which is no failure
+		code, r := p.run(t.Context(), keepTask("one", "two"))
+		g.Expect(code).To(BeZero(), "%+v", r)
+		g.Expect(r.Components).To(HaveLen(1))
+		g.Expect(p.held()).To(Equal([]string{"uid-three", "uid-three"}))
+		g.Expect(p.files("snapshots")).To(Equal([]string{"three"}))
+		g.Expect(p.files("removed")).To(Equal([]string{"uid-one.yaml", "uid-two.yaml"}), "they may come back")
+	}
+	now := time.Now().Add(73 * time.Hour)
+	p.mover.Now = func() time.Time { return now }
+	work := keepTask()
+	work.Keep[0].Maintain = task.MaintainQuick
+	code, r := p.run(t.Context(), work)
+	g.Expect(code).To(BeZero(), "%+v", r)
+	g.Expect(p.files("removed")).To(BeEmpty(), "after three days nobody brings them back")
+	g.Expect(r.Components[0].SizeBytes).To(BeNumerically(">", 1000), "what the repository takes in the storage")
+}
+
+// Data that a driver lets come back, as kopia does while others write.
+type comesBack struct {
+	repository.Driver
+	times *int
+}
+
+type comesBackEngine struct {
+	repository.Engine
+	times *int
+}
+
+func (d comesBack) Open(ctx context.Context, r repository.Repository) (repository.Engine, error) {
+	e, err := d.Driver.Open(ctx, r)
+	return comesBackEngine{e, d.times}, err
+}
+
+func (e comesBackEngine) Delete(ctx context.Context, ids ...string) error {
+	if *e.times--; *e.times >= 0 {
+		return nil
+	}
+	return e.Engine.Delete(ctx, ids...)
+}
+
+func TestKeepDeletesAgainWhatComesBack(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t, "one", "two")
+	times := 2
+	p.mover.Driver = comesBack{kopia.Driver{}, &times}
+	code, r := p.run(t.Context(), keepTask("one"))
+	g.Expect(code).To(BeZero(), "%+v", r)
+	g.Expect(p.held()).To(Equal([]string{"uid-two", "uid-two"}))
+
+	times = 100
+	code, r = p.run(t.Context(), keepTask("two"))
+	g.Expect(code).To(Equal(task.ExitFailed))
+	g.Expect(r.Reason).To(Equal(v1alpha1.ReasonRemovalPending))
+	g.Expect(p.files("snapshots")).To(Equal([]string{"two"}), "what is not gone is not said to be gone")
+	// The next keeper has another task, and remembers.
+	times = 0
+	code, r = p.run(t.Context(), keepTask())
+	g.Expect(code).To(BeZero(), "%+v", r)
+	g.Expect(p.held()).To(BeEmpty())
+}
+
+func TestKeepWipesADirectory(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t, "one")
+	p.write("cairn/storage/backups/shop/web2/repository.yaml", "a neighbour's")
+	work := keepTask()
+	work.Keep[0].Wipe = true
+	for range 2 {
+		code, r := p.run(t.Context(), work)
+		g.Expect(code).To(BeZero(), "%+v", r)
+		g.Expect(p.files("")).To(BeEmpty())
+		g.Expect(p.files("../web2")).To(Equal([]string{"repository.yaml"}))
+		g.Expect(p.files("../..")).To(ContainElement("metadata.yaml"))
+	}
+}
+
+func TestKeepTouchesOnlyItsOwn(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*pod, *task.Task)
+		reason string
+	}{
+		"another Repository":    {func(_ *pod, t *task.Task) { t.Keep[0].Repository.UID = "other" }, v1alpha1.ReasonDirectoryTaken},
+		"another cluster":       {func(_ *pod, t *task.Task) { t.Cluster = "other" }, v1alpha1.ReasonDirectoryTaken},
+		"nobody says whose":     {func(p *pod, _ *task.Task) { p.remove("cairn/storage/backups/shop/web/repository.yaml") }, v1alpha1.ReasonRepositoryNotFound},
+		"a volume that is gone": {func(p *pod, _ *task.Task) { p.remove("cairn/storage") }, v1alpha1.ReasonBucketNotFound},
+	} {
+		for _, wipe := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				g, p := NewWithT(t), backedUp(t, "one")
+				work := keepTask("one")
+				work.Keep[0].Wipe = wipe
+				before := p.files("kopia")
+				c.change(p, &work)
+				code, r := p.run(t.Context(), work)
+				g.Expect(code).NotTo(BeZero())
+				g.Expect(r.Reason).To(Equal(c.reason), r.Message)
+				if c.reason != v1alpha1.ReasonBucketNotFound {
+					g.Expect(p.files("kopia")).To(Equal(before))
+				}
+			})
+		}
+	}
+}
+
+// One repository that fails keeps none of the others from being looked after.
+func TestKeepDoesTheOthers(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t, "one")
+	work := keepTask("one")
+	bad := work.Keep[0]
+	bad.Repository.Encryption = "7" // no such password
+	work.Keep = []task.Keep{bad, work.Keep[0]}
+	code, r := p.run(t.Context(), work)
+	g.Expect(code).To(Equal(task.ExitCredentials))
+	g.Expect(r.Components).To(HaveLen(2))
+	g.Expect(r.Components[0].Reason).To(Equal(v1alpha1.ReasonEncryptionSecretNotAvailable))
+	g.Expect(r.Components[1].Outcome).To(Equal(task.OutcomeSucceeded))
+	g.Expect(p.held()).To(BeEmpty())
+}
+
+func TestKeepMaintains(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t, "one")
+	work := keepTask()
+	for _, how := range []task.Maintenance{task.MaintainQuick, task.MaintainFull} {
+		work.Keep[0].Maintain = how
+		code, r := p.run(t.Context(), work)
+		g.Expect(code).To(BeZero(), "%+v", r)
+	}
+	g.Expect(p.held()).To(HaveLen(2))
+}
+
+func TestKeepChecksWhatItIsToldTo(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t, "one", "two")
+	work := keepTask()
+	work.Keep[0].Maintain = task.MaintainFull
+	for _, snapshot := range []string{"one", "two"} {
+		for _, s := range p.snapshots() {
+			if s.Tags[mover.TagSnapshotUID] == "uid-"+snapshot {
+				work.Keep[0].Check = append(work.Keep[0].Check, task.Checked{
+					Snapshot: snapshot, UID: types.UID("uid-" + snapshot), Component: s.Tags[mover.TagComponent], ID: s.ID})
+			}
+		}
+	}
+	g.Expect(work.Keep[0].Check).To(HaveLen(4))
+	code, r := p.run(t.Context(), work)
+	g.Expect(code).To(BeZero(), "%+v", r)
+	g.Expect(r.Components[0].Verified).To(BeEquivalentTo(4))
+	g.Expect(r.Components[0].Damaged).To(BeEmpty())
+
+	work.Keep[0].Check[2].ID = "00000000000000000000000000000000"
+	code, r = p.run(t.Context(), work)
+	g.Expect(code).To(BeZero(), "the keeper did its work: %+v", r)
+	g.Expect(r.Components[0].Verified).To(BeEquivalentTo(4))
+	g.Expect(r.Components[0].Damaged).To(Equal([]int{2}))
+
+	for range 20 { // more than the result has room for
+		work.Keep[0].Check = append(work.Keep[0].Check, work.Keep[0].Check[2])
+	}
+	_, r = p.run(t.Context(), work)
+	g.Expect(r.Components[0].Damaged).To(HaveLen(16))
+	g.Expect(r.Components[0].Verified).To(BeEquivalentTo(19), "of the rest nothing is said")
+
+	p.mover.Driver = cannotCheck{kopia.Driver{}}
+	code, r = p.run(t.Context(), work)
+	g.Expect(code).NotTo(BeZero())
+	g.Expect(r.Components[0].Reason).To(Equal(v1alpha1.ReasonUnreachable))
+	g.Expect(r.Components[0].Verified).To(BeZero())
+	g.Expect(r.Components[0].Damaged).To(BeEmpty(), "what can't be read is not damaged")
+}
+
+// cannotCheck is a driver whose storage goes away.
+type cannotCheck struct{ repository.Driver }
+
+type cannotCheckEngine struct{ repository.Engine }
+
+func (d cannotCheck) Open(ctx context.Context, r repository.Repository) (repository.Engine, error) {
+	e, err := d.Driver.Open(ctx, r)
+	return cannotCheckEngine{e}, err
+}
+
+func (cannotCheckEngine) Check(context.Context, []string) ([]string, error) {
+	return nil, &repository.Error{Op: "check", Kind: repository.ErrUnreachable, Err: os.ErrDeadlineExceeded}
+}

@@ -1,0 +1,281 @@
+package mover_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/repository/kopia"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// judged is a task of a backup with a success policy.
+func judged(snapshot string, p *v1alpha1.SuccessPolicy, components ...task.Component) task.Task {
+	t := backupTask(snapshot, components...)
+	t.SuccessPolicy = p
+	return t
+}
+
+// snapshots are what the repository holds, as a restore or another mover would find it.
+func (p *pod) snapshots() []repository.Snapshot {
+	p.t.Helper()
+	g := NewWithT(p.t)
+	engine, err := kopia.Driver{}.Open(p.t.Context(), repository.Repository{
+		Storage:  repository.Storage{Local: &repository.Local{Path: filepath.Join(p.root, "cairn/storage"), Prefix: "backups/shop/web/kopia"}},
+		Password: "correct horse", WorkDir: p.t.TempDir(),
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	defer engine.Close(p.t.Context())
+	all, err := engine.List(p.t.Context(), "")
+	g.Expect(err).NotTo(HaveOccurred())
+	return all
+}
+
+// backs one component up and checks how that ends: empty is success. What is refused must have left nothing.
+func (p *pod) backs(snapshot string, policy *v1alpha1.SuccessPolicy, reason string, flags ...string) task.ComponentResult {
+	p.t.Helper()
+	g := NewWithT(p.t)
+	before := len(p.snapshots())
+	code, result := p.run(p.t.Context(), judged(snapshot, policy), flags...)
+	g.Expect(result.Components).To(HaveLen(1))
+	c := result.Components[0]
+	g.Expect(c.Reason).To(Equal(reason), c.Error)
+	if reason == "" {
+		g.Expect(code).To(BeZero())
+		g.Expect(c.ID).NotTo(BeEmpty())
+		g.Expect(p.snapshots()).To(HaveLen(before + 1))
+		return c
+	}
+	g.Expect(code).To(Equal(task.ExitSource))
+	g.Expect(c.ID).To(BeEmpty())
+	g.Expect(p.snapshots()).To(HaveLen(before), "what is refused is no snapshot")
+	told := p.reports.snapshots["pvc"]
+	g.Expect(told[len(told)-1].Phase).To(Equal(v1alpha1.SnapshotFailed))
+	return c
+}
+
+func (p *pod) volume() string {
+	p.t.Helper()
+	dir := filepath.Join(p.root, "cairn/volumes/pvc")
+	NewWithT(p.t).Expect(os.MkdirAll(dir, 0o755)).To(Succeed())
+	return dir
+}
+
+var (
+	allowEmpty   = &v1alpha1.SuccessPolicy{Empty: v1alpha1.DoubtAllow}
+	allowAllLost = &v1alpha1.SuccessPolicy{Empty: v1alpha1.DoubtAllow, MaxShrinkPercent: new(int32(100))}
+)
+
+func TestAnEmptyVolumeIsNoSuccess(t *testing.T) {
+	g := NewWithT(t)
+	p := initialised(t)
+	g.Expect(os.MkdirAll(filepath.Join(p.volume(), "lost+found"), 0o755)).To(Succeed())
+	p.backs("snap-1", nil, v1alpha1.ReasonEmpty)
+	g.Expect(os.MkdirAll(filepath.Join(p.volume(), "only/directories"), 0o755)).To(Succeed())
+	p.backs("snap-1", nil, v1alpha1.ReasonEmpty)
+	p.write("cairn/volumes/pvc/skip.tmp", "1")
+	p.backs("snap-1", &v1alpha1.SuccessPolicy{Unreadable: v1alpha1.DoubtAllow, Changed: v1alpha1.DoubtAllow}, v1alpha1.ReasonEmpty, "*.tmp")
+
+	c := p.backs("snap-1", allowEmpty, "", "*.tmp")
+	g.Expect(c.Files).To(BeZero())
+	g.Expect(c.Directories).To(BeNumerically(">=", 3))
+}
+
+func TestAPathThatMatchesNothingIsNoSuccess(t *testing.T) {
+	g := NewWithT(t)
+	p := initialised(t)
+	p.write("cairn/volumes/pvc/f", "1")
+	code, result := p.run(t.Context(), judged("snap-1", allowAllLost, task.Component{Name: "pvc", Path: "absent"}))
+	g.Expect(code).To(Equal(task.ExitSource))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonPathNotFound))
+	g.Expect(p.snapshots()).To(BeEmpty())
+}
+
+func TestAVolumeThatCameUpEmptyIsNoSuccess(t *testing.T) {
+	g := NewWithT(t)
+	p := initialised(t)
+	p.write("cairn/volumes/pvc/a", strings.Repeat("a", 6000))
+	p.write("cairn/volumes/pvc/b", strings.Repeat("b", 4000))
+	first := p.backs("snap-1", nil, "")
+	g.Expect(first.PreviousSizeBytes).To(BeZero())
+
+	p.remove("cairn/volumes/pvc/a")
+	shrunk := p.backs("snap-2", &v1alpha1.SuccessPolicy{MaxShrinkPercent: new(int32(59))}, v1alpha1.ReasonShrunk)
+	g.Expect(shrunk.PreviousSizeBytes).To(Equal(int64(10_000)))
+	g.Expect(shrunk.SizeBytes).To(Equal(int64(4000)))
+	p.remove("cairn/volumes/pvc/b")
+	c := p.backs("snap-2", nil, v1alpha1.ReasonEmpty)
+	g.Expect(c.Error).To(ContainSubstring("though the last backup of it holds 9.766 KiB"))
+	g.Expect(c.PreviousSizeBytes).To(Equal(int64(10_000)))
+	p.write("cairn/volumes/pvc/skip.tmp", "1")
+	c = p.backs("snap-2", nil, v1alpha1.ReasonEmpty, "*.tmp")
+	g.Expect(c.Error).NotTo(ContainSubstring("last backup"), "other files were excluded then")
+	p.remove("cairn/volumes/pvc/skip.tmp")
+	p.backs("snap-2", allowEmpty, v1alpha1.ReasonShrunk)
+	g.Expect(p.snapshots()[0].ID).To(Equal(first.ID), "the latest is what it was")
+
+	p.write("cairn/volumes/pvc/b", strings.Repeat("b", 4000))
+	p.backs("snap-2", &v1alpha1.SuccessPolicy{MaxShrinkPercent: new(int32(60))}, "")
+	p.write("cairn/volumes/pvc/b", "")
+	p.backs("snap-3", nil, v1alpha1.ReasonShrunk)
+	p.remove("cairn/volumes/pvc/b")
+	p.backs("snap-3", allowAllLost, "")
+	p.backs("snap-4", allowEmpty, "")
+}
+
+func TestOnlyTheSamePathIsCompared(t *testing.T) {
+	g := NewWithT(t)
+	p := initialised(t)
+	p.write("cairn/volumes/pvc/big/f", strings.Repeat("a", 1<<20))
+	p.write("cairn/volumes/pvc/small/f", "1")
+	p.backs("snap-1", nil, "")
+	code, result := p.run(t.Context(), judged("snap-2", nil, task.Component{Name: "pvc", Path: "small"}))
+	g.Expect(code).To(BeZero(), result.Message)
+	g.Expect(result.Components[0].PreviousSizeBytes).To(BeZero())
+	p.backs("snap-3", nil, "", "big")
+}
+
+func TestFilesThatChangeWhileTheyAreReadAreNoSuccess(t *testing.T) {
+	g := NewWithT(t)
+	p := initialised(t)
+	torn := p.disturb("database", func(f *os.File, size int64) {
+		_, err := f.WriteAt([]byte{byte(rand.Int())}, rand.Int64N(size))
+		g.Expect(err).NotTo(HaveOccurred())
+	})
+	c := p.backs("snap-1", nil, v1alpha1.ReasonChanged)
+	g.Expect(c.Changed).To(Equal(int64(1)))
+	g.Expect(c.Error).NotTo(ContainSubstring("database"))
+	c = p.backs("snap-1", &v1alpha1.SuccessPolicy{Changed: v1alpha1.DoubtAllow}, "")
+	g.Expect(c.Changed).To(Equal(int64(1)))
+	told := p.reports.snapshots["pvc"]
+	g.Expect(told[len(told)-1].Changed).To(Equal(int64(1)))
+	torn()
+	c = p.backs("snap-2", nil, "")
+	g.Expect(c.Changed).To(BeZero())
+}
+
+func TestALogThatIsAppendedToIsWhole(t *testing.T) {
+	g := NewWithT(t)
+	p := initialised(t)
+	stop := p.disturb("log", func(f *os.File, _ int64) {
+		_, err := f.Write([]byte("one more line\n"))
+		g.Expect(err).NotTo(HaveOccurred())
+	})
+	c := p.backs("snap-1", nil, "")
+	stop()
+	g.Expect(c.Changed).To(BeZero())
+	g.Expect(os.Mkdir(filepath.Join(p.root, "cairn/volumes/new"), 0o755)).To(Succeed())
+	code, result := p.run(t.Context(), restoreTask(c.ID))
+	g.Expect(code).To(BeZero(), result.Message)
+	got, err := os.ReadFile(filepath.Join(p.root, "cairn/volumes/new/log"))
+	g.Expect(err).NotTo(HaveOccurred())
+	whole, err := os.ReadFile(filepath.Join(p.volume(), "log"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(strings.HasPrefix(string(whole), string(got))).To(BeTrue(), "it is as the log was at one moment")
+}
+
+// disturb writes to a big file of the volume without a pause, until it is told to stop or the test ends.
+func (p *pod) disturb(name string, write func(f *os.File, size int64)) (stop func()) {
+	p.t.Helper()
+	g := NewWithT(p.t)
+	const size = 48 << 20
+	content := make([]byte, size)
+	for i := range content {
+		content[i] = byte(rand.Uint32())
+	}
+	file := filepath.Join(p.volume(), name)
+	g.Expect(os.WriteFile(file, content, 0o644)).To(Succeed())
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = f.Seek(0, 2)
+	g.Expect(err).NotTo(HaveOccurred())
+	ctx, cancel := context.WithCancel(p.t.Context())
+	var done sync.WaitGroup
+	done.Go(func() {
+		for ctx.Err() == nil {
+			write(f, size)
+		}
+	})
+	stop = sync.OnceFunc(func() {
+		cancel()
+		done.Wait()
+		_ = f.Close()
+	})
+	p.t.Cleanup(stop)
+	return stop
+}
+
+func TestUnreadableFilesAreNoSuccess(t *testing.T) {
+	if os.Geteuid() == 0 {
+		asNobody(t)
+		return
+	}
+	g := NewWithT(t)
+	p := initialised(t)
+	p.write("cairn/volumes/pvc/open", "1")
+	p.write("cairn/volumes/pvc/closed/f", "1")
+	p.write("cairn/volumes/pvc/secret", "1")
+	g.Expect(os.Chmod(filepath.Join(p.volume(), "secret"), 0)).To(Succeed())
+	g.Expect(os.Chmod(filepath.Join(p.volume(), "closed"), 0)).To(Succeed())
+	defer os.Chmod(filepath.Join(p.volume(), "closed"), 0o700)
+	c := p.backs("snap-1", nil, v1alpha1.ReasonUnreadable)
+	g.Expect(c.Unreadable).To(Equal(int64(2)))
+	g.Expect(c.Files).To(Equal(int64(1)))
+
+	allow := &v1alpha1.SuccessPolicy{Unreadable: v1alpha1.DoubtAllow}
+	c = p.backs("snap-1", allow, "")
+	g.Expect(c.Unreadable).To(Equal(int64(2)))
+	g.Expect(c.Files).To(Equal(int64(1)))
+	record, err := os.ReadFile(filepath.Join(p.root, "cairn/storage/backups/shop/web/snapshots/snap-1/pvc.yaml"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(record)).To(ContainSubstring("unreadable: 2"))
+
+	// A mover that was killed before it could report says the same.
+	code, result := p.run(t.Context(), judged("snap-1", allow))
+	g.Expect(code).To(BeZero())
+	g.Expect(result.Components[0].Unreadable).To(Equal(int64(2)))
+	g.Expect(result.Components[0].ID).To(Equal(c.ID))
+
+	p.remove("cairn/volumes/pvc/open")
+	p.backs("snap-2", &v1alpha1.SuccessPolicy{Unreadable: v1alpha1.DoubtAllow, Empty: v1alpha1.DoubtAllow, MaxShrinkPercent: new(int32(100))}, v1alpha1.ReasonUnreadable)
+}
+
+// TestWhatAComponentCounts says what is in it and what was left out.
+func TestWhatAComponentCounts(t *testing.T) {
+	g := NewWithT(t)
+	p := initialised(t)
+	p.write("cairn/volumes/pvc/dir/a", "1")
+	dir := p.volume()
+	g.Expect(os.Link(filepath.Join(dir, "dir/a"), filepath.Join(dir, "b"))).To(Succeed())
+	g.Expect(os.Symlink("dir/a", filepath.Join(dir, "c"))).To(Succeed())
+	p.special()
+	c := p.backs("snap-1", nil, "")
+	g.Expect(c.ComponentCounts).To(Equal(v1alpha1.ComponentCounts{Files: 2, Directories: 2, Symlinks: 1, HardLinks: 2, Special: 1, Sockets: 1}))
+	// The next run finds, and says the same.
+	_, again := p.run(t.Context(), judged("snap-1", nil))
+	g.Expect(again.Components[0].ComponentCounts).To(Equal(c.ComponentCounts))
+}
+
+// special makes a FIFO and a socket, below a path short enough for one.
+func (p *pod) special() {
+	p.t.Helper()
+	g := NewWithT(p.t)
+	g.Expect(syscall.Mkfifo(filepath.Join(p.volume(), "fifo"), 0o600)).To(Succeed())
+	fd, err := syscall.Open(p.volume(), syscall.O_RDONLY, 0)
+	g.Expect(err).NotTo(HaveOccurred())
+	defer syscall.Close(fd)
+	l, err := net.Listen("unix", fmt.Sprintf("/proc/self/fd/%d/socket", fd))
+	g.Expect(err).NotTo(HaveOccurred())
+	p.t.Cleanup(func() { l.Close() })
+}
