@@ -46,15 +46,16 @@ func BackupJob(in BackupJobInput) (*batchv1.Job, error) {
 		Repository: resolvedRepository(in.Repository, in.Target.AppRef, in.Target.Task.Driver),
 		Snapshot:   &Snapshot{Name: in.Snapshot.Name, UID: in.Snapshot.UID, Labels: in.Snapshot.Labels, Spec: &spec},
 	}
+	if r := in.Session.Status.Resolved; r != nil {
+		t.SuccessPolicy = r.SuccessPolicy
+	}
 	b := blueprint{
 		name:             BackupJobName(in.Snapshot.Name, in.Host.Name),
 		namespace:        in.Session.Namespace,
 		owner:            controllerOf(v1alpha1.BackupSessionKind, in.Session),
-		image:            in.Target.Task.Image,
-		args:             in.Target.Task.Args,
+		resolved:         in.Target.Task,
 		credentials:      in.Credentials,
 		timeout:          in.Timeout,
-		template:         in.Target.Task.Job,
 		security:         securityOf(in.Host.SecurityContext, in.Target.Task.Job),
 		privileged:       in.Privileged,
 		node:             in.Host.Node,

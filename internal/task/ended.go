@@ -1,6 +1,8 @@
 package task
 
 import (
+	"fmt"
+
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 
@@ -9,7 +11,7 @@ import (
 
 // completed is a Job whose pod ended with 0.
 func completed(pod *corev1.Pod) Observation {
-	o := Observation{State: StateSucceeded, Reason: v1alpha1.ReasonSucceeded, Result: resultOf(terminated(pod))}
+	o := Observation{State: StateSucceeded, Reason: v1alpha1.ReasonSucceeded, Result: resultOf(pod)}
 	if o.Result != nil && o.Result.Outcome == OutcomeFailed {
 		o.State, o.Reason, o.Message = StateFailed, o.Result.Reason, o.Result.Message
 	}
@@ -19,55 +21,93 @@ func completed(pod *corev1.Pod) Observation {
 // failed is a Job that ended otherwise.
 func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 	end := terminated(pod)
-	o := Observation{State: StateFailed, Result: resultOf(end)}
+	o := Observation{State: StateFailed, Result: resultOf(pod)}
 	o.Reason, o.Message = v1alpha1.ReasonJobFailed, "the mover ended without a word; look at its pod's log while the pod is there"
 	switch {
 	case o.Result != nil && o.Result.Outcome == OutcomeSucceeded: // it was done when it was killed
 		o.State, o.Reason, o.Message = StateSucceeded, v1alpha1.ReasonSucceeded, ""
 	case c.Reason == batchv1.JobReasonDeadlineExceeded:
-		o.Reason, o.Message = v1alpha1.ReasonDeadlineExceeded, "the Job did not end within its deadline"
+		o.Reason, o.Message = v1alpha1.ReasonDeadlineExceeded, "the Job did not end within its deadline"+inStep(pod)
+	case o.Result != nil && o.Result.Reason == v1alpha1.ReasonCancelled && fromOutside(pod) != "":
+		o.Reason, o.Message = fromOutside(pod), outside[fromOutside(pod)]
 	case o.Result != nil:
 		o.Reason, o.Message = o.Result.Reason, o.Result.Message
+	case failedStep(pod) != nil && fromOutside(pod) == "":
+		o.Reason, o.Message = ofStep(pod, failedStep(pod))
+	case end != nil && end.Reason == "OOMKilled" && isFunction(pod):
+		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory, "the Function's container needed more memory than its limit: raise runtimeSettings.resources.limits.memory of the Function"
 	case end != nil && end.Reason == "OOMKilled":
 		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory, "the mover needed more memory than its limit: raise jobTemplate.spec.resources.limits.memory"
 	case pod == nil:
-		o.Message = "the mover's pod was deleted before it ended"
-	case disrupted(pod):
-		o.Reason, o.Message = v1alpha1.ReasonNodeLost, "the node of the mover was lost or evicted it"
+		o.Reason, o.Message = v1alpha1.ReasonPodDeleted, outside[v1alpha1.ReasonPodDeleted]
+	case fromOutside(pod) != "":
+		o.Reason, o.Message = fromOutside(pod), outside[fromOutside(pod)]+inStep(pod)
+	case end != nil && isFunction(pod):
+		o.Message = fmt.Sprintf("the Function's container ended with exit code %d", end.ExitCode)
 	case end != nil:
 		o.Reason, o.Message = ofExitCode(end.ExitCode)
+	}
+	if end != nil && isFunction(pod) {
+		o.Output = end.Message
 	}
 	return o
 }
 
-// disrupted says whether the pod was ended from outside because of its node.
-func disrupted(pod *corev1.Pod) bool {
-	if c := podCondition(pod, corev1.DisruptionTarget); c != nil && c.Status == corev1.ConditionTrue {
-		return true
-	}
-	switch pod.Status.Reason {
-	case "NodeLost", "Evicted", "Shutdown", "NodeShutdown", "Terminated", "NodeAffinity":
-		return true
-	}
-	return false
+// isFunction says whether a pod is that of a FunctionJob.
+func isFunction(pod *corev1.Pod) bool {
+	return len(pod.Status.ContainerStatuses) > 0 && pod.Status.ContainerStatuses[0].Name == FunctionContainerName
 }
 
-// terminated is how the mover's container ended.
+// outside says what became of a pod that was ended from outside.
+var outside = map[string]string{
+	v1alpha1.ReasonNodeLost:   "the node of the pod was lost",
+	v1alpha1.ReasonEvicted:    "the pod was evicted from its node: something drains the node, it lacks memory or disk, or a pod of higher priority needs its place",
+	v1alpha1.ReasonPodDeleted: "the pod was deleted before it ended",
+}
+
+// fromOutside is the reason why a pod was ended from outside; empty where it ended by itself.
+func fromOutside(pod *corev1.Pod) string {
+	switch pod.Status.Reason {
+	case "Evicted":
+		return v1alpha1.ReasonEvicted
+	case "NodeLost", "Shutdown", "NodeShutdown", "Terminated", "NodeAffinity":
+		return v1alpha1.ReasonNodeLost
+	}
+	if c := podCondition(pod, corev1.DisruptionTarget); c != nil && c.Status == corev1.ConditionTrue {
+		switch c.Reason {
+		case corev1.PodReasonPreemptionByScheduler, corev1.PodReasonTerminationByKubelet, "EvictionByEvictionAPI":
+			return v1alpha1.ReasonEvicted
+		default: // the taint manager, the garbage collector of pods
+			return v1alpha1.ReasonNodeLost
+		}
+	}
+	if pod.DeletionTimestamp == nil {
+		return ""
+	}
+	// A mover that ended otherwise had ended before.
+	if end := terminated(pod); end == nil || end.ExitCode == ExitCancelled || end.ExitCode == 137 || end.ExitCode == 143 {
+		return v1alpha1.ReasonPodDeleted
+	}
+	return ""
+}
+
+// terminated is how the mover's container ended, or the only container of a FunctionJob.
 func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
 	if pod == nil {
 		return nil
 	}
 	for _, s := range pod.Status.ContainerStatuses {
-		if s.Name == Container {
+		if s.Name == Container || s.Name == FunctionContainerName {
 			return s.State.Terminated
 		}
 	}
 	return nil
 }
 
-// resultOf is the mover's termination message; another program's counts as none.
-func resultOf(end *corev1.ContainerStateTerminated) *Result {
-	if end == nil || end.Message == "" {
+// resultOf is the mover's termination message; another program's counts as none, whatever it looks like.
+func resultOf(pod *corev1.Pod) *Result {
+	end := terminated(pod)
+	if end == nil || end.Message == "" || isFunction(pod) {
 		return nil
 	}
 	r, err := DecodeResult(end.Message)

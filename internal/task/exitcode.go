@@ -10,7 +10,7 @@ const (
 	ExitFailed = 1
 	// ExitInvalidTask means that task or arguments can't be worked with.
 	ExitInvalidTask = 2
-	// ExitSource means that the source of a backup is empty or could not be read completely.
+	// ExitSource means that the source of a backup is empty, has shrunk, or could not be read completely or undisturbed.
 	ExitSource = 3
 	// ExitStorage means that the storage is unreachable, full, or its bucket is missing.
 	ExitStorage = 4
@@ -20,7 +20,7 @@ const (
 	ExitRepository = 6
 	// ExitCancelled means that the mover was told to stop.
 	ExitCancelled = 7
-	// ExitTarget means that the target of a restore is not empty or could not be written.
+	// ExitTarget means that the target of a restore is not empty, could not be written, or differs from what was restored.
 	ExitTarget = 8
 )
 
@@ -29,16 +29,21 @@ var exitCodes = map[string]int{
 	v1alpha1.ReasonSucceeded:                    ExitSucceeded,
 	v1alpha1.ReasonInvalidTask:                  ExitInvalidTask,
 	v1alpha1.ReasonEmpty:                        ExitSource,
+	v1alpha1.ReasonPathNotFound:                 ExitSource,
 	v1alpha1.ReasonUnreadable:                   ExitSource,
+	v1alpha1.ReasonChanged:                      ExitSource,
+	v1alpha1.ReasonShrunk:                       ExitSource,
 	v1alpha1.ReasonUnreachable:                  ExitStorage,
 	v1alpha1.ReasonStorageFull:                  ExitStorage,
 	v1alpha1.ReasonBucketNotFound:               ExitStorage,
 	v1alpha1.ReasonStorageTaken:                 ExitStorage,
+	v1alpha1.ReasonStorageNotTrusted:            ExitCredentials,
 	v1alpha1.ReasonAccessDenied:                 ExitCredentials,
 	v1alpha1.ReasonBadCredentials:               ExitCredentials,
 	v1alpha1.ReasonBackendSecretNotAvailable:    ExitCredentials,
 	v1alpha1.ReasonEncryptionSecretNotAvailable: ExitCredentials,
 	v1alpha1.ReasonWrongPassword:                ExitRepository,
+	v1alpha1.ReasonPasswordChanged:              ExitRepository,
 	v1alpha1.ReasonRepositoryDamaged:            ExitRepository,
 	v1alpha1.ReasonRepositoryNotReady:           ExitRepository,
 	v1alpha1.ReasonRepositoryNotFound:           ExitRepository,
@@ -48,6 +53,7 @@ var exitCodes = map[string]int{
 	v1alpha1.ReasonDeadlineExceeded:             ExitCancelled,
 	v1alpha1.ReasonVolumeNotEmpty:               ExitTarget,
 	v1alpha1.ReasonTargetUnwritable:             ExitTarget,
+	v1alpha1.ReasonVerificationFailed:           ExitTarget,
 }
 
 // ExitCode of a mover that ended for a reason.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -23,6 +24,8 @@ type InitStorageJobInput struct {
 	Digest string
 	// Image of the mover.
 	Image string
+	// Privileged says whether the Namespace allows root and host paths.
+	Privileged bool
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID string
 }
@@ -38,10 +41,12 @@ func InitStorageJob(in InitStorageJobInput) (*batchv1.Job, error) {
 		name:         InitStorageJobName(in.Storage.Name, in.Digest),
 		namespace:    in.Storage.Namespace,
 		owner:        controllerOf(v1alpha1.BackupStorageKind, in.Storage),
-		image:        in.Image,
-		args:         []string{string(KindInitStorage)},
+		resolved:     initTask(in.Image, KindInitStorage, in.Storage),
 		credentials:  in.Credentials,
 		timeout:      initTimeout,
+		security:     securityOf(v1alpha1.MoverSecurityContext{}, podOf(in.Storage.Spec.RuntimeSettings)),
+		privileged:   in.Privileged,
+		node:         nodeOf(in.Storage.Spec.RuntimeSettings),
 		storageGroup: true,
 		labels:       map[string]string{v1alpha1.LabelStorage: policy.LabelValue(in.Storage.Name)},
 		task: Task{
@@ -65,6 +70,8 @@ type InitRepositoryJobInput struct {
 	MustExist bool
 	// Image of the mover.
 	Image string
+	// Privileged says whether the Namespace allows root and host paths.
+	Privileged bool
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID string
 }
@@ -78,28 +85,78 @@ func InitRepositoryJobName(repository, digest string) string {
 // creates one.
 func InitRepositoryJob(in InitRepositoryJobInput) (*batchv1.Job, error) {
 	r := in.Repository
+	repository := repositoryOf(r)
+	repository.Adopt, repository.MustExist = policy.NormalizeDirectory(r.Annotations[v1alpha1.AnnotationAdopt]), in.MustExist
 	return blueprint{
 		name:         InitRepositoryJobName(r.Name, in.Digest),
 		namespace:    r.Namespace,
 		owner:        controllerOf(v1alpha1.RepositoryKind, r),
-		image:        in.Image,
-		args:         []string{string(KindInitRepository)},
+		resolved:     initTask(in.Image, KindInitRepository, in.Storage),
 		credentials:  in.Credentials,
 		timeout:      initTimeout,
+		security:     securityOf(v1alpha1.MoverSecurityContext{}, podOf(in.Storage.Spec.RuntimeSettings)),
+		privileged:   in.Privileged,
+		node:         nodeOf(in.Storage.Spec.RuntimeSettings),
 		storageGroup: true,
-		labels:       map[string]string{v1alpha1.LabelRepository: policy.LabelValue(r.Name)},
+		labels: map[string]string{
+			v1alpha1.LabelRepository:  policy.LabelValue(r.Name),
+			v1alpha1.LabelInitStorage: policy.StorageLabelValue(in.Storage.Namespace, in.Storage.Name),
+		},
 		task: Task{
 			Kind: KindInitRepository, Cluster: in.ClusterUID, Namespace: r.Namespace,
-			Storage: storageOf(in.Storage),
-			Repository: &Repository{
-				Name: r.Name, UID: r.UID, AppRef: r.Spec.AppRef, Driver: r.Spec.Driver,
-				Directory: policy.NormalizeDirectory(r.Spec.Path),
-				KeyID:     keyID(r),
-				Adopt:     policy.NormalizeDirectory(r.Annotations[v1alpha1.AnnotationAdopt]),
-				MustExist: in.MustExist,
-			},
+			Storage:    storageOf(in.Storage),
+			Repository: &repository,
 		},
 	}.job()
+}
+
+// podOf is what a storage's runtimeSettings say of the pods of its own Jobs.
+func podOf(s *v1alpha1.RuntimeSettings) *v1alpha1.JobPodSpec {
+	if s == nil {
+		return nil
+	}
+	var out v1alpha1.JobPodSpec
+	if p := s.Pod; p != nil {
+		out = v1alpha1.JobPodSpec{
+			SecurityContext: p.SecurityContext, NodeSelector: p.NodeSelector, Tolerations: p.Tolerations,
+			Affinity: p.Affinity, TopologySpreadConstraints: p.TopologySpreadConstraints, SchedulerName: p.SchedulerName,
+			PriorityClassName: p.PriorityClassName, Priority: p.Priority, RuntimeClassName: p.RuntimeClassName,
+			ImagePullSecrets: p.ImagePullSecrets, EnableServiceLinks: p.EnableServiceLinks, ServiceAccountName: p.ServiceAccountName,
+		}
+	}
+	return &out
+}
+
+// nodeOf is the only node that those pods may run on, or "".
+func nodeOf(s *v1alpha1.RuntimeSettings) string {
+	if s == nil || s.Pod == nil {
+		return ""
+	}
+	return s.Pod.NodeName
+}
+
+// initTask is a task of one container, as a storage's runtimeSettings shape it.
+func initTask(image string, kind Kind, s *v1alpha1.BackupStorage) v1alpha1.ResolvedTask {
+	out := v1alpha1.ResolvedTask{Image: image, Args: []string{string(kind)}, Job: podOf(s.Spec.RuntimeSettings)}
+	if s.Spec.RuntimeSettings == nil {
+		return out
+	}
+	if p := s.Spec.RuntimeSettings.Pod; p != nil && len(p.PodLabels)+len(p.PodAnnotations) > 0 {
+		out.PodMetadata = &v1alpha1.TemplateMetadata{Labels: p.PodLabels, Annotations: p.PodAnnotations}
+	}
+	if s.Spec.RuntimeSettings.Container != nil {
+		c := s.Spec.RuntimeSettings.Container.DeepCopy()
+		out.Container = &corev1.Container{Resources: c.Resources, SecurityContext: c.SecurityContext, Env: c.Env, EnvFrom: c.EnvFrom}
+	}
+	return out
+}
+
+// repositoryOf is a Repository as a mover sees it.
+func repositoryOf(r *v1alpha1.Repository) Repository {
+	return Repository{
+		Name: r.Name, UID: r.UID, AppRef: r.Spec.AppRef, Driver: r.Spec.Driver,
+		Directory: policy.NormalizeDirectory(r.Spec.Path), KeyID: keyID(r),
+	}
 }
 
 // hex is what a name can hold of "sha256:<hex>".

@@ -3,14 +3,15 @@ package task
 import (
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/variables"
 )
 
 // terminationGrace is how long a mover that is told to stop has to save what it did, in seconds.
@@ -29,21 +30,24 @@ type blueprint struct {
 	name, namespace string
 	labels          map[string]string
 	owner           metav1.OwnerReference
-	image           string
-	args            []string
-	task            Task
-	credentials     Credentials
-	timeout         time.Duration
-	template        *v1alpha1.JobPodSpec
-	security        v1alpha1.MoverSecurityContext
-	privileged      bool
-	node            string
-	volumes         []volume
+	// resolved task; of an init Job only image and args.
+	resolved    v1alpha1.ResolvedTask
+	task        Task
+	credentials Credentials
+	timeout     time.Duration
+	security    v1alpha1.MoverSecurityContext
+	privileged  bool
+	node        string
+	volumes     []volume
+	// passwords are the Secrets with the passwords of a keeper's repositories.
+	passwords []string
 	// rootCapabilities are added when the mover runs as root.
 	rootCapabilities []corev1.Capability
 	// storageGroup gives the volume of a local storage to DefaultUser's group. Only where no other volume is mounted: the
 	// kubelet changes the owners of all of them.
 	storageGroup bool
+	// targetGroup gives the volumes, which are empty, to the mover's group.
+	targetGroup bool
 }
 
 // job puts the Job together.
@@ -56,36 +60,27 @@ func (b blueprint) job() (*batchv1.Job, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build job %s: %w", b.name, err)
 	}
-	labels := maps.Clone(b.labels)
-	labels[v1alpha1.LabelManagedBy] = v1alpha1.ManagedByCairn
-	failed := batchv1.Failed
-	job := &batchv1.Job{
-		TypeMeta: metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"},
-		ObjectMeta: metav1.ObjectMeta{
-			Name: b.name, Namespace: b.namespace, Labels: labels,
-			OwnerReferences: []metav1.OwnerReference{b.owner},
-		},
-		Spec: batchv1.JobSpec{
-			BackoffLimit:         new(int32(0)),
-			PodReplacementPolicy: &failed,
-			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{
-					Labels:      maps.Clone(labels),
-					Annotations: map[string]string{v1alpha1.AnnotationTask: text},
-				},
-				Spec: pod,
-			},
-		},
+	job := jobOf(b.name, b.namespace, b.labels, b.owner, pod, b.timeout)
+	template := &job.Spec.Template
+	if m := b.resolved.JobMetadata; m != nil {
+		job.Labels, job.Annotations = labelled(job.Labels, m.Labels), maps.Clone(m.Annotations)
 	}
-	if b.timeout > 0 {
-		job.Spec.ActiveDeadlineSeconds = new(max(1, int64(b.timeout/time.Second)))
+	if m := b.resolved.PodMetadata; m != nil {
+		if what := unconfined(m.Annotations); what != "" && !b.privileged {
+			return nil, fmt.Errorf("build job %s: annotation %s %w", b.name, what, ErrPrivilegeRequired)
+		}
+		template.Labels, template.Annotations = labelled(template.Labels, m.Labels), maps.Clone(m.Annotations)
 	}
+	if template.Annotations == nil {
+		template.Annotations = map[string]string{}
+	}
+	template.Annotations[v1alpha1.AnnotationTask] = text
 	return job, nil
 }
 
 // pod is the Job's pod, within the restricted Pod Security profile unless the namespace allows more.
 func (b blueprint) pod() (corev1.PodSpec, error) {
-	security, container, err := b.securityContexts()
+	security, err := b.podSecurity()
 	if err != nil {
 		return corev1.PodSpec{}, err
 	}
@@ -97,62 +92,110 @@ func (b blueprint) pod() (corev1.PodSpec, error) {
 		RestartPolicy:                 corev1.RestartPolicyNever,
 		TerminationGracePeriodSeconds: new(terminationGrace),
 		ServiceAccountName:            v1alpha1.MoverServiceAccount,
-		AutomountServiceAccountToken:  new(true),
+		AutomountServiceAccountToken:  new(false),
 		EnableServiceLinks:            new(false),
 		SecurityContext:               security,
 		Volumes:                       volumes,
-		Containers: []corev1.Container{{
-			Name:  Container,
-			Image: b.image,
-			Args:  b.args,
-			Env: []corev1.EnvVar{
-				{Name: "HOME", Value: WorkDir},
-				{Name: "TMPDIR", Value: WorkDir},
-			},
-			Resources:                b.resources(),
-			VolumeMounts:             mounts,
-			SecurityContext:          container,
-			TerminationMessagePath:   corev1.TerminationMessagePathDefault,
-			TerminationMessagePolicy: corev1.TerminationMessageReadFile,
-		}},
 	}
-	if b.template != nil {
-		pod.NodeSelector = maps.Clone(b.template.NodeSelector)
-		pod.Tolerations = append(pod.Tolerations, b.template.Tolerations...)
+	if err := shaped(&pod, b.resolved.Job, b.privileged); err != nil {
+		return corev1.PodSpec{}, err
 	}
 	if b.node != "" {
-		pod.Affinity = onNode(b.node)
+		pod.Affinity = onNode(pod.Affinity, b.node)
 	}
+	for _, s := range b.resolved.Steps {
+		c, err := b.step(s)
+		if err != nil {
+			return corev1.PodSpec{}, fmt.Errorf("step %s: %w", s.Container.Name, err)
+		}
+		pod.InitContainers = append(pod.InitContainers, c)
+	}
+	mover, err := b.mover(mounts)
+	if err != nil {
+		return corev1.PodSpec{}, err
+	}
+	pod.Containers = []corev1.Container{mover}
 	return pod, nil
 }
 
-// onNode lets the scheduler place the pod on one node: nodeName would go around it, and around the binding of volumes.
-func onNode(node string) *corev1.Affinity {
-	return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
+// mover is the container whose result counts. It alone sees the credentials and the token.
+func (b blueprint) mover(mounts []corev1.VolumeMount) (corev1.Container, error) {
+	c := corev1.Container{}
+	if b.resolved.Container != nil {
+		c = *b.resolved.Container.DeepCopy()
+	}
+	c.Name, c.Image, c.Args = Container, b.resolved.Image, b.resolved.Args
+	c.Env = mergedEnv(c.Env, append([]corev1.EnvVar{{Name: "HOME", Value: WorkDir}, {Name: "TMPDIR", Value: WorkDir}}, b.components()...))
+	if b.resolved.Job != nil {
+		c.Resources = mergedResources(b.resolved.Job.Resources, c.Resources)
+	}
+	c.Resources = withRequests(c.Resources)
+	c.VolumeMounts = append(mounts, c.VolumeMounts...)
+	c.TerminationMessagePath = corev1.TerminationMessagePathDefault
+	c.TerminationMessagePolicy = corev1.TerminationMessageReadFile
+	base := restricted()
+	base.ReadOnlyRootFilesystem = new(true)
+	if b.user(c.SecurityContext) == 0 {
+		base.Capabilities.Add = b.rootCapabilities
+	}
+	var err error
+	c.SecurityContext, err = allowed(b.privileged, base, c.SecurityContext)
+	return c, err
+}
+
+// user that a container runs as.
+func (b blueprint) user(c *corev1.SecurityContext) int64 {
+	switch {
+	case c != nil && c.RunAsUser != nil:
+		return *c.RunAsUser
+	case b.security.RunAsUser != nil:
+		return *b.security.RunAsUser
+	}
+	return DefaultUser
+}
+
+// components tells a container which components it works on.
+func (b blueprint) components() []corev1.EnvVar {
+	if len(b.volumes) == 0 {
+		return nil
+	}
+	names := make([]string, len(b.volumes))
+	for i, v := range b.volumes {
+		names[i] = v.component
+	}
+	return []corev1.EnvVar{{Name: "COMPONENT_NAME", Value: strings.Join(names, ",")}}
+}
+
+// step is a container that runs before the mover. It sees the target's volumes as the task says, and the scratch volume.
+func (b blueprint) step(s v1alpha1.ResolvedStep) (corev1.Container, error) {
+	c := *s.Container.DeepCopy()
+	c.Env = mergedEnv(c.Env, b.components())
+	c.Resources = withRequests(c.Resources)
+	mounts := []corev1.VolumeMount{{Name: variables.ScratchVolume, MountPath: variables.ScratchDir}}
+	if s.TargetAccess != v1alpha1.TargetAccessNone {
+		for i, v := range b.volumes {
+			mounts = append(mounts, v.mount(i, s.TargetAccess == v1alpha1.TargetAccessReadOnly))
+		}
+	}
+	c.VolumeMounts = append(mounts, c.VolumeMounts...)
+	c.TerminationMessagePath = corev1.TerminationMessagePathDefault
+	c.TerminationMessagePolicy = corev1.TerminationMessageReadFile
+	var err error
+	c.SecurityContext, err = allowed(b.privileged, restricted(), c.SecurityContext)
+	return c, err
+}
+
+// onNode lets the scheduler place the pod on one node: nodeName would go around it, and around the binding of volumes. What was
+// asked for about nodes can't be met on any other one; what was asked for about pods still counts.
+func onNode(asked *corev1.Affinity, node string) *corev1.Affinity {
+	out := asked.DeepCopy()
+	if out == nil {
+		out = &corev1.Affinity{}
+	}
+	out.NodeAffinity = &corev1.NodeAffinity{
 		RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
 			MatchFields: []corev1.NodeSelectorRequirement{{Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{node}}},
 		}}},
-	}}
-}
-
-// resources are those of the policy; what it does not ask for has a small default request.
-func (b blueprint) resources() corev1.ResourceRequirements {
-	var out corev1.ResourceRequirements
-	if b.template != nil {
-		out = *b.template.Resources.DeepCopy()
-	}
-	defaults := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("50m"), corev1.ResourceMemory: resource.MustParse("128Mi")}
-	for name, quantity := range defaults {
-		if _, asked := out.Requests[name]; asked {
-			continue
-		}
-		if limit, limited := out.Limits[name]; limited && limit.Cmp(quantity) < 0 {
-			quantity = limit
-		}
-		if out.Requests == nil {
-			out.Requests = corev1.ResourceList{}
-		}
-		out.Requests[name] = quantity
 	}
 	return out
 }

@@ -35,9 +35,15 @@ func localStorage() *v1alpha1.BackupStorage {
 		ObjectMeta: metav1.ObjectMeta{Name: "disk", Namespace: "shop", UID: "uid-disk"},
 		Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
 			Provider: v1alpha1.ProviderLocal,
-			Local:    &v1alpha1.LocalStorage{PersistentVolumeClaim: v1alpha1.ClaimVolumeSource{ClaimName: "backups"}, SubPath: "cairn"},
+			Local:    &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "backups"}, SubPath: "cairn"},
 		}},
 	}
+}
+
+func hostStorage() *v1alpha1.BackupStorage {
+	s := localStorage()
+	s.Spec.Storage.Local = &v1alpha1.LocalStorage{HostPath: &v1alpha1.HostPathVolumeSource{Path: "/srv/backups"}}
+	return s
 }
 
 func backupInput() task.BackupJobInput {
@@ -84,10 +90,15 @@ func backupInput() task.BackupJobInput {
 func restoreInput() task.RestoreJobInput {
 	return task.RestoreJobInput{
 		Session: &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Name: "bring-back", Namespace: "shop", UID: "uid-restore"}},
+		Name:    task.RestoreJobName("bring-back", "pod-0"),
+		Host: v1alpha1.ResolvedRestoreHost{Name: "pod-0", Volumes: []v1alpha1.ResolvedRestoreVolume{
+			{Component: "pod-0-data", ID: "k123", Path: "db", ClaimName: "data-new", Files: 7, Bytes: 1000},
+			{Component: "pod-0-logs", ID: "k124", ClaimName: "logs-new"},
+		}},
 		Resolved: v1alpha1.ResolvedRestore{
 			Snapshot: "shop-db-shop-hourly-1795154820", SnapshotUID: "uid-snapshot",
-			Repository: backupInput().Repository, Component: "pod-0-data", ID: "k123", Path: "db", ClaimName: "data-new",
-			Task: v1alpha1.ResolvedTask{Function: "pvc-restore", Driver: v1alpha1.DriverKopia, Image: "example.com/mover:v1", Args: []string{"restore"}},
+			Repository: backupInput().Repository,
+			Task:       v1alpha1.ResolvedTask{Function: "pvc-restore", Driver: v1alpha1.DriverKopia, Image: "example.com/mover:v1", Args: []string{"restore"}},
 		},
 		AppRef:      backupInput().Target.AppRef,
 		Storage:     s3Storage(),
@@ -128,7 +139,15 @@ func TestJobsAreAsInTheGoldenFiles(t *testing.T) {
 		"restore as root": func() (*batchv1.Job, error) {
 			in := restoreInput()
 			in.Privileged = true
-			in.Resolved.SecurityContext.RunAsUser = new(int64(0))
+			in.Host.SecurityContext.RunAsUser = new(int64(0))
+			in.Restore = task.Restore{Overwrite: v1alpha1.OverwriteIfNewer, DeleteExtra: true, Verify: true, Group: true}
+			return task.RestoreJob(in)
+		},
+		"restore into empty volumes that are given to its group": func() (*batchv1.Job, error) {
+			in := restoreInput()
+			in.Name = "restore-bring-back-2"
+			in.Host.SecurityContext = v1alpha1.MoverSecurityContext{RunAsUser: new(int64(1000)), RunAsGroup: new(int64(2000))}
+			in.Restore.Group, in.Resume = true, map[string]bool{"pod-0-data": true}
 			return task.RestoreJob(in)
 		},
 		"init of a storage": func() (*batchv1.Job, error) {
@@ -136,6 +155,37 @@ func TestJobsAreAsInTheGoldenFiles(t *testing.T) {
 				Storage: s3Storage(), Credentials: task.Credentials{StorageSecret: "s3-key"},
 				Digest: "sha256:1", Image: "example.com/mover:v1", ClusterUID: "uid-cluster",
 			})
+		},
+		"init of an NFS storage with runtime settings": func() (*batchv1.Job, error) {
+			s := localStorage()
+			s.Spec.Storage.Local = &v1alpha1.LocalStorage{NFS: &v1alpha1.NFSVolumeSource{Server: "nfs.example.com", Path: "/export"}, MountPath: "/backups"}
+			s.Spec.RuntimeSettings = &v1alpha1.RuntimeSettings{
+				Pod: &v1alpha1.PodRuntimeSettings{
+					SecurityContext:   &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(1000))},
+					PriorityClassName: "low", SchedulerName: "packing", RuntimeClassName: new("small"),
+					ImagePullSecrets: []corev1.LocalObjectReference{{Name: "registry"}},
+					Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{
+						Weight: 1, Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "disk", Operator: corev1.NodeSelectorOpExists}}},
+					}}}},
+					TopologySpreadConstraints: []corev1.TopologySpreadConstraint{{MaxSkew: 1, TopologyKey: "zone", WhenUnsatisfiable: corev1.ScheduleAnyway}},
+					NodeSelector:              map[string]string{"zone": "a"}, Tolerations: []corev1.Toleration{{Key: "backup", Operator: corev1.TolerationOpExists}},
+				},
+				Container: &v1alpha1.ContainerRuntimeSettings{Resources: corev1.ResourceRequirements{
+					Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")},
+				}},
+			}
+			return task.InitStorageJob(task.InitStorageJobInput{Storage: s, Digest: "sha256:3", Image: "example.com/mover:v1", ClusterUID: "uid-cluster"})
+		},
+		"init of a storage whose pod has labels, a node and an account": func() (*batchv1.Job, error) {
+			return task.InitStorageJob(task.InitStorageJobInput{
+				Storage: settledStorage(), Credentials: task.Credentials{StorageSecret: "s3-key"},
+				Digest: "sha256:4", Image: "example.com/mover:v1", ClusterUID: "uid-cluster", Privileged: true,
+			})
+		},
+		"backup into a storage on a host path": func() (*batchv1.Job, error) {
+			in := backupInput()
+			in.Storage, in.Credentials.StorageSecret, in.Privileged = hostStorage(), "", true
+			return task.BackupJob(in)
 		},
 		"init of a repository on a local storage": func() (*batchv1.Job, error) {
 			return task.InitRepositoryJob(task.InitRepositoryJobInput{
@@ -190,6 +240,7 @@ func TestJobsThatNeedPrivilegeAreRefused(t *testing.T) {
 		"an SELinux user of the target's pod": func(in *task.BackupJobInput) {
 			in.Host.SecurityContext.SELinuxOptions = &corev1.SELinuxOptions{User: "system_u"}
 		},
+		"a storage on a host path": func(in *task.BackupJobInput) { in.Storage = hostStorage() },
 		"a host path": func(in *task.BackupJobInput) {
 			in.Host.Volumes = []v1alpha1.ResolvedVolume{{Component: "node-a", HostPath: "/var"}}
 		},
@@ -205,6 +256,68 @@ func TestJobsThatNeedPrivilegeAreRefused(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 		})
 	}
+}
+
+// settledStorage has the runtimeSettings that the other storages of these tests have not.
+func settledStorage() *v1alpha1.BackupStorage {
+	s := s3Storage()
+	s.Spec.RuntimeSettings = &v1alpha1.RuntimeSettings{Pod: &v1alpha1.PodRuntimeSettings{
+		PodLabels:      map[string]string{"team": "shop", v1alpha1.LabelManagedBy: "me"},
+		PodAnnotations: map[string]string{"mesh": "off", v1alpha1.AnnotationTask: "{}"},
+		NodeName:       "node-a", PriorityClassName: "low", Priority: new(int32(-1)), EnableServiceLinks: new(true), ServiceAccountName: "bucket-reader",
+	}}
+	return s
+}
+
+func TestAllJobsOfAStorageHaveItsSettings(t *testing.T) {
+	repository := &v1alpha1.Repository{
+		ObjectMeta: metav1.ObjectMeta{Name: "shop-db", Namespace: "shop", UID: "uid-repository"},
+		Spec:       v1alpha1.RepositorySpec{Path: "shop/db", Driver: v1alpha1.DriverKopia},
+	}
+	build := map[string]func(privileged bool) (*batchv1.Job, error){
+		"init of the storage": func(privileged bool) (*batchv1.Job, error) {
+			return task.InitStorageJob(task.InitStorageJobInput{Storage: settledStorage(), Digest: "sha256:1", Privileged: privileged})
+		},
+		"init of a repository": func(privileged bool) (*batchv1.Job, error) {
+			return task.InitRepositoryJob(task.InitRepositoryJobInput{Storage: settledStorage(), Repository: repository, Digest: "sha256:1", Privileged: privileged})
+		},
+		"keeper": func(privileged bool) (*batchv1.Job, error) {
+			return task.KeepJob(task.KeepJobInput{Name: "keeper-s3", Namespace: "shop", Label: "keeper-s3", Storage: settledStorage(), Privileged: privileged,
+				Work: []task.KeepWork{{Repository: repository, EncryptionSecret: "enc", Maintain: task.MaintainQuick}}})
+		},
+	}
+	for name, build := range build {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			_, err := build(false)
+			g.Expect(err).To(MatchError(ContainSubstring("serviceAccountName bucket-reader " + task.ErrPrivilegeRequired.Error())))
+			job, err := build(true)
+			g.Expect(err).NotTo(HaveOccurred())
+			template := job.Spec.Template
+			g.Expect(template.Labels).To(And(HaveKeyWithValue("team", "shop"), HaveKeyWithValue(v1alpha1.LabelManagedBy, v1alpha1.ManagedByCairn)))
+			g.Expect(template.Annotations).To(And(HaveKeyWithValue("mesh", "off"), HaveKeyWithValue(v1alpha1.AnnotationTask, ContainSubstring("version"))), "the task is Cairn's")
+			g.Expect(job.Labels).NotTo(HaveKey("team"), "they are of the pod")
+			pod := template.Spec
+			g.Expect(pod.NodeName).To(BeEmpty(), "the scheduler places the pod")
+			g.Expect(pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms[0].MatchFields[0].Values).To(Equal([]string{"node-a"}))
+			g.Expect(pod.PriorityClassName).To(Equal("low"))
+			g.Expect(*pod.Priority).To(Equal(int32(-1)))
+			g.Expect(*pod.EnableServiceLinks).To(BeTrue())
+			g.Expect(pod.ServiceAccountName).To(Equal("bucket-reader"))
+			g.Expect(*pod.AutomountServiceAccountToken).To(BeFalse())
+		})
+	}
+}
+
+func TestAnAnnotationLiftsNoConfinement(t *testing.T) {
+	g := NewWithT(t)
+	in := backupInput()
+	in.Target.Task.PodMetadata = &v1alpha1.TemplateMetadata{Annotations: map[string]string{"container.apparmor.security.beta.kubernetes.io/mover": "unconfined"}}
+	_, err := task.BackupJob(in)
+	g.Expect(err).To(MatchError(task.ErrPrivilegeRequired))
+	in.Privileged = true
+	_, err = task.BackupJob(in)
+	g.Expect(err).NotTo(HaveOccurred())
 }
 
 func TestATaskSurvivesItsWayThroughTheAnnotation(t *testing.T) {

@@ -40,6 +40,8 @@ type Observation struct {
 	Reason, Message string
 	// Result that the mover left; nil where it left none.
 	Result *Result
+	// Output is the end of what the container of a FunctionJob wrote before it failed. It may hold anything.
+	Output string
 	// Recheck is how long until the same objects can mean something else; 0 is never.
 	Recheck time.Duration
 }
@@ -57,6 +59,9 @@ func Observe(job *batchv1.Job, pods []corev1.Pod, now time.Time) Observation {
 		o = failed(finished(job, batchv1.JobFailureTarget), nil)
 	case pod == nil:
 		o = noPod(job, now)
+	case pod.Status.Phase == corev1.PodFailed && job.DeletionTimestamp == nil && fromOutside(pod) != "":
+		// The Job says so only once the pod, and with it the reason, is gone. Who deletes the Job waits for that.
+		o = failed(&batchv1.JobCondition{}, pod)
 	default:
 		o = alive(pod, now)
 	}
@@ -92,21 +97,25 @@ func noPod(job *batchv1.Job, now time.Time) Observation {
 	if job.Spec.Suspend != nil && *job.Spec.Suspend {
 		return Observation{State: StateWaiting, Reason: v1alpha1.ReasonPending, Message: "the Job is suspended"}
 	}
-	return limited(Observation{Reason: v1alpha1.ReasonJobFailed, Message: "no pod could be created: the events of the Job say why (a quota or an admission policy, most often)"},
+	return limited(Observation{Reason: v1alpha1.ReasonPodNotCreated, Message: "no pod could be created: the events of the Job say why (a quota or an admission policy, most often)"},
 		job.CreationTimestamp.Time, noPodLimit, now)
 }
 
 // alive is a Job that has not ended.
 func alive(pod *corev1.Pod, now time.Time) Observation {
 	if since, lost := lostSince(pod); lost {
-		o := limited(Observation{Reason: v1alpha1.ReasonNodeLost, Message: "the node of the mover does not answer any more"}, since, nodeLostLimit, now)
+		o := limited(Observation{Reason: v1alpha1.ReasonNodeLost, Message: "the node of the pod does not answer any more"}, since, nodeLostLimit, now)
 		if o.State == StateWaiting {
 			o.State = StateRunning
 		}
 		return o
 	}
 	if pod.Status.Phase == corev1.PodPending {
-		return pending(pod, now)
+		o := pending(pod, now)
+		if o.State == StateWaiting && stepping(pod) {
+			o.State, o.Reason = StateRunning, v1alpha1.ReasonRunning
+		}
+		return o
 	}
 	return Observation{State: StateRunning, Reason: v1alpha1.ReasonRunning}
 }
@@ -118,6 +127,7 @@ func pending(pod *corev1.Pod, now time.Time) Observation {
 		return limited(Observation{Reason: v1alpha1.ReasonUnschedulable, Message: "no node can take the pod: " + cut(c.Message, 512)}, pod.CreationTimestamp.Time, unscheduledLimit, now)
 	}
 	since, mounted := prepared(pod)
+	since = latest(since, stepEnded(pod)) // an image is pulled when the step before has ended
 	for _, s := range append(slices.Clone(pod.Status.InitContainerStatuses), pod.Status.ContainerStatuses...) {
 		if s.State.Waiting == nil {
 			continue
@@ -126,11 +136,11 @@ func pending(pod *corev1.Pod, now time.Time) Observation {
 		case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable", "ImageInspectError":
 			return limited(Observation{Reason: v1alpha1.ReasonImagePullFailed, Message: "image " + s.Image + " can't be pulled: " + s.State.Waiting.Reason}, since, imagePullLimit, now)
 		case "CreateContainerConfigError", "CreateContainerError", "RunContainerError":
-			return limited(Observation{Reason: v1alpha1.ReasonJobFailed, Message: cut(s.State.Waiting.Reason+": "+s.State.Waiting.Message, 512)}, since, imagePullLimit, now)
+			return limited(Observation{Reason: v1alpha1.ReasonPodNotStarted, Message: cut(s.State.Waiting.Reason+": "+s.State.Waiting.Message, 512)}, since, imagePullLimit, now)
 		}
 	}
 	if !mounted {
-		stuck := limited(Observation{Reason: v1alpha1.ReasonJobFailed, Message: "the node can't mount the volumes of the mover's pod or give it a network: the events of the pod say why"}, since, mountLimit, now)
+		stuck := limited(Observation{Reason: v1alpha1.ReasonPodNotStarted, Message: "the node can't mount the volumes of the pod or give it a network: the events of the pod say why"}, since, mountLimit, now)
 		if stuck.State == StateFailed {
 			return stuck
 		}

@@ -1,122 +1,204 @@
 package task
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/variables"
 )
+
+// Variables are the built-in variables of a task. Its name is filled in by Resolve.
+type Variables = variables.Builtin
 
 // FunctionLookup gives the Function of a name, nil where there is none. A caller whose lookup can fail otherwise keeps the
 // error and looks at it before it looks at what Resolve returned.
 type FunctionLookup func(name string) *v1alpha1.Function
 
-// Resolve fills in everything of a task that a policy and its variables say: image and arguments of the Function, and the
+// Resolve fills in everything of a task that a policy and its variables say: the containers of its steps, their volumes, and the
 // values of all parameters that the task declares, defaults included. addon may be nil, which is the error that it does not
 // exist. Mistakes come back as ResolvedError; the other results are empty then.
 func Resolve(addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.AddonInfo, restore bool, vars Variables) (v1alpha1.ResolvedTask, map[string]string, *v1alpha1.ResolvedError) {
-	fail := func(reason, format string, args ...any) (v1alpha1.ResolvedTask, map[string]string, *v1alpha1.ResolvedError) {
-		return v1alpha1.ResolvedTask{}, nil, &v1alpha1.ResolvedError{Reason: reason, Message: cut(fmt.Sprintf(format, args...), 2048)}
+	r := resolution{addon: addon, functions: functions, info: &info, restore: restore, builtin: vars}
+	if refusal := r.resolve(); refusal != nil {
+		refusal.Message = cut(refusal.Message, 2048)
+		return v1alpha1.ResolvedTask{}, nil, refusal
 	}
-	if addon == nil {
-		return fail(v1alpha1.ReasonAddonNotFound, "there is no Addon %q", info.Name)
+	return r.out, r.params, nil
+}
+
+// resolution of one task.
+type resolution struct {
+	addon     *v1alpha1.Addon
+	functions FunctionLookup
+	info      *v1alpha1.AddonInfo
+	restore   bool
+	builtin   variables.Builtin
+
+	task      *v1alpha1.Task
+	reference *v1alpha1.TaskReference
+	// shared are the mounts that every container has.
+	shared []corev1.VolumeMount
+	out    v1alpha1.ResolvedTask
+	params map[string]string
+}
+
+func refuse(reason, format string, args ...any) *v1alpha1.ResolvedError {
+	return &v1alpha1.ResolvedError{Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+func (r *resolution) resolve() *v1alpha1.ResolvedError {
+	switch {
+	case r.addon == nil:
+		return refuse(v1alpha1.ReasonAddonNotFound, "there is no Addon %q", r.info.Name)
+	case len(r.info.Tasks) != 1:
+		return refuse(v1alpha1.ReasonTaskNotFound, "one task of Addon %q must be named", r.addon.Name)
 	}
-	task, ref, err := findTask(addon, info, restore)
-	if err != nil {
-		return fail(v1alpha1.ReasonTaskNotFound, "%v", err)
+	if mistakes := policy.TaskMistakes("addon", r.addon, r.info, r.restore); len(mistakes) > 0 {
+		return asRefusal(mistakes)
 	}
-	function := functions(task.Function)
+	r.reference = &r.info.Tasks[0]
+	r.task = policy.FindTask(r.addon, r.reference.Name, r.restore)
+	r.out = v1alpha1.ResolvedTask{Addon: r.addon.Name, Task: r.task.Name, Driver: r.task.Driver, Singleton: r.task.Singleton}
+	if r.out.Driver == "" {
+		r.out.Driver = v1alpha1.DriverKopia
+	}
+	r.template()
+	if refusal := r.volumes(); refusal != nil {
+		return refusal
+	}
+	steps := policy.TaskSteps(r.task)
+	for i := range steps {
+		if refusal := r.step(steps[i], i, i == len(steps)-1); refusal != nil {
+			return refusal
+		}
+	}
+	return nil
+}
+
+// asRefusal tells all mistakes of a policy at once.
+func asRefusal(mistakes []policy.Mistake) *v1alpha1.ResolvedError {
+	messages := make([]string, len(mistakes))
+	for i, m := range mistakes {
+		messages[i] = m.Field + ": " + m.Message
+	}
+	return refuse(mistakes[0].Reason, "%s", strings.Join(messages, "; "))
+}
+
+// template keeps what the pod is shaped by. What became a part of the containers and volumes is not kept twice.
+func (r *resolution) template() {
+	t := r.info.JobTemplate
+	if t == nil {
+		return
+	}
+	t = t.DeepCopy()
+	if len(t.Controller.Labels)+len(t.Controller.Annotations) > 0 {
+		r.out.JobMetadata = &t.Controller
+	}
+	if len(t.Metadata.Labels)+len(t.Metadata.Annotations) > 0 {
+		r.out.PodMetadata = &t.Metadata
+	}
+	r.out.Job = &t.Spec
+	r.out.Job.Env, r.out.Job.ContainerSecurityContext = nil, nil
+	r.out.Job.Volumes, r.out.Job.VolumeMounts = nil, nil
+}
+
+// step resolves one step; the last one is the mover.
+func (r *resolution) step(step v1alpha1.TaskStep, i int, last bool) *v1alpha1.ResolvedError {
+	function := r.functions(step.Name)
 	if function == nil {
-		return fail(v1alpha1.ReasonFunctionNotFound, "there is no Function %q, which task %q of Addon %q names", task.Function, task.Name, addon.Name)
+		return refuse(v1alpha1.ReasonFunctionNotFound, "there is no Function %q, which task %q of Addon %q names", step.Name, r.task.Name, r.addon.Name)
 	}
-	v := values{builtin: vars.byName()}
-	if v.params, err = parameters(task, ref.Params, v.builtin); err != nil {
-		return fail(v1alpha1.ReasonInvalidParameters, "task %q of Addon %q: %v", task.Name, addon.Name, err)
+	values, err := policy.StepValues(r.task, step, r.reference, r.builtin)
+	if err != nil {
+		return refuse(v1alpha1.ReasonInvalidParameters, "task %q of Addon %q: %v", r.task.Name, r.addon.Name, err)
 	}
-	out := v1alpha1.ResolvedTask{
-		Addon: addon.Name, Task: task.Name, Function: function.Name, Driver: task.Driver,
+	c, err := variables.FunctionContainer(function, values)
+	if err == nil {
+		err = policy.MoverArguments(function, &c)
 	}
-	if out.Driver == "" {
-		out.Driver = v1alpha1.DriverKopia
+	if err != nil {
+		return refuse(v1alpha1.ReasonInvalidParameters, "task %q of Addon %q: %v", r.task.Name, r.addon.Name, err)
 	}
-	if info.JobTemplate != nil {
-		out.Job = info.JobTemplate.Spec.DeepCopy()
-	}
-	if out.Image, err = v.expand(function.Spec.Image); err != nil {
-		return fail(v1alpha1.ReasonInvalidParameters, "image of Function %q: %v", function.Name, err)
-	}
-	for _, arg := range function.Spec.Args {
-		value, err := v.expand(arg)
-		if err != nil {
-			return fail(v1alpha1.ReasonInvalidParameters, "args of Function %q: %v", function.Name, err)
+	r.settings(&c, last)
+	for _, m := range r.shared {
+		if !slices.ContainsFunc(c.VolumeMounts, func(own corev1.VolumeMount) bool { return own.Name == m.Name && own.MountPath == m.MountPath }) {
+			c.VolumeMounts = append(c.VolumeMounts, m)
 		}
-		out.Args = append(out.Args, value)
 	}
-	return out, v.params, nil
-}
-
-// findTask gives the task that info names and the reference to it.
-func findTask(addon *v1alpha1.Addon, info v1alpha1.AddonInfo, restore bool) (*v1alpha1.Task, *v1alpha1.TaskReference, error) {
-	if len(info.Tasks) != 1 {
-		return nil, nil, fmt.Errorf("one task of Addon %q must be named", addon.Name)
+	if refusal := r.checkMounts(&c, function.Name); refusal != nil {
+		return refusal
 	}
-	tasks, kind := addon.Spec.BackupTasks, "backup"
-	if restore {
-		tasks, kind = addon.Spec.RestoreTasks, "restore"
-	}
-	ref := &info.Tasks[0]
-	var names []string
-	for i := range tasks {
-		if tasks[i].Name == ref.Name {
-			return &tasks[i], ref, nil
-		}
-		names = append(names, tasks[i].Name)
-	}
-	return nil, nil, fmt.Errorf("addon %q has no %s task %q (it has: %s)", addon.Name, kind, ref.Name, strings.Join(names, ", "))
-}
-
-// parameters gives the value of every parameter that the task declares. All mistakes are told at once.
-func parameters(task *v1alpha1.Task, given *apiextensionsv1.JSON, builtin map[string]string) (map[string]string, error) {
-	set := map[string]string{}
-	if given != nil && len(given.Raw) > 0 && string(given.Raw) != "null" {
-		var raw map[string]any
-		if err := json.Unmarshal(given.Raw, &raw); err != nil {
-			return nil, fmt.Errorf("params is not an object: %w", err)
-		}
-		for name, value := range raw {
-			text, ok := value.(string)
-			if !ok {
-				return nil, fmt.Errorf("parameter %q is not a string: put it into quotes", name)
+	if !last {
+		c.Name = stepName(function.Name, i)
+		access := step.TargetAccess
+		if access == "" {
+			access = v1alpha1.TargetAccessReadOnly
+			if r.restore {
+				access = v1alpha1.TargetAccessReadWrite
 			}
-			set[name] = text
+		}
+		r.out.Steps = append(r.out.Steps, v1alpha1.ResolvedStep{Function: function.Name, TargetAccess: access, Container: c})
+		return nil
+	}
+	r.out.Function, r.out.Image, r.out.Args = function.Name, c.Image, c.Args
+	c.Image, c.Args = "", nil
+	if !r.restore {
+		r.readOnly(&c)
+	}
+	if refusal := r.scratch(&c, values); refusal != nil {
+		return refusal
+	}
+	r.out.Container = orNil(c)
+	r.params = map[string]string{}
+	for _, p := range r.task.Parameters {
+		r.params[p.Name], _ = values.Value(p.Name)
+	}
+	return nil
+}
+
+// settings puts what the policy says about containers together with what the Function says. Of the mover the policy's come
+// first, of a step before it the Function's.
+func (r *resolution) settings(c *corev1.Container, last bool) {
+	asked := &v1alpha1.ContainerRuntimeSettings{}
+	if t := r.info.JobTemplate; t != nil {
+		asked.Resources, asked.Env, asked.SecurityContext = t.Spec.Resources, t.Spec.Env, t.Spec.ContainerSecurityContext
+	}
+	if s := r.info.ContainerRuntimeSettings; s != nil {
+		asked = &v1alpha1.ContainerRuntimeSettings{
+			Resources:       mergedResources(asked.Resources, s.Resources),
+			SecurityContext: overlay(asked.SecurityContext, s.SecurityContext),
+			Env:             mergedEnv(asked.Env, s.Env),
+			EnvFrom:         s.EnvFrom,
 		}
 	}
-	out, declared, mistakes := map[string]string{}, []string(nil), []string(nil)
-	for _, p := range task.Parameters {
-		declared = append(declared, p.Name)
-		if _, clash := builtin[p.Name]; clash {
-			mistakes = append(mistakes, fmt.Sprintf("parameter %q has the name of a built-in variable", p.Name))
-		}
-		value, isSet := set[p.Name]
-		if p.Required && value == "" {
-			mistakes = append(mistakes, fmt.Sprintf("parameter %q is required", p.Name))
-		}
-		if !isSet {
-			value = p.Default
-		}
-		out[p.Name] = value
-		delete(set, p.Name)
+	own := &v1alpha1.ContainerRuntimeSettings{Resources: c.Resources, SecurityContext: c.SecurityContext, Env: c.Env, EnvFrom: c.EnvFrom}
+	first, second := asked, own
+	if last {
+		first, second = own, asked
 	}
-	for name := range set {
-		mistakes = append(mistakes, fmt.Sprintf("there is no parameter %q (there are: %s)", name, strings.Join(declared, ", ")))
+	c.Resources = mergedResources(first.Resources, second.Resources)
+	c.SecurityContext = overlay(first.SecurityContext, second.SecurityContext)
+	c.Env = mergedEnv(mergedEnv(first.Env, second.Env), r.reference.Variables)
+	c.EnvFrom = slices.Concat(first.EnvFrom, second.EnvFrom)
+}
+
+// stepName is the name of a step's container.
+func stepName(function string, i int) string {
+	suffix := fmt.Sprintf("-%d", i)
+	name := strings.ReplaceAll(function, ".", "-")
+	return strings.Trim(name[:min(len(name), 63-len(suffix))], "-") + suffix
+}
+
+// orNil is nil for a container of which nothing is said.
+func orNil(c corev1.Container) *corev1.Container {
+	if len(c.Command)+len(c.Env)+len(c.EnvFrom)+len(c.Ports)+len(c.VolumeMounts)+len(c.VolumeDevices) == 0 &&
+		c.WorkingDir == "" && c.SecurityContext == nil && len(c.Resources.Limits)+len(c.Resources.Requests)+len(c.Resources.Claims) == 0 {
+		return nil
 	}
-	if len(mistakes) > 0 {
-		slices.Sort(mistakes)
-		return nil, fmt.Errorf("%s", strings.Join(mistakes, "; "))
-	}
-	return out, nil
+	return &c
 }

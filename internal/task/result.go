@@ -18,6 +18,8 @@ type Outcome string
 const (
 	OutcomeSucceeded Outcome = "Succeeded"
 	OutcomeFailed    Outcome = "Failed"
+	// OutcomeUnknown is that of a restored component that could not be verified.
+	OutcomeUnknown Outcome = "Unknown"
 )
 
 // MaxResultBytes is what the kubelet keeps of a termination message.
@@ -41,17 +43,25 @@ type Result struct {
 
 // ComponentResult is how one component went. The short names of the JSON are there because all of them share 4096 bytes.
 type ComponentResult struct {
+	v1alpha1.ComponentCounts `json:",inline"`
+
 	Name                  string       `json:"name"`
 	Outcome               Outcome      `json:"outcome"`
 	ID                    string       `json:"id,omitempty"`
 	Path                  string       `json:"path,omitempty"`
 	SizeBytes             int64        `json:"size,omitempty"`
 	UploadedBytes         int64        `json:"up,omitempty"`
-	Files                 int64        `json:"files,omitempty"`
-	Unreadable            int64        `json:"unreadable,omitempty"`
-	Changed               int64        `json:"changed,omitempty"`
 	OwnersNotRestored     int64        `json:"owners,omitempty"`
 	AttributesNotRestored int64        `json:"attrs,omitempty"`
+	DevicesNotRestored    int64        `json:"devices,omitempty"`
+	Overwritten           int64        `json:"over,omitempty"`
+	Kept                  int64        `json:"kept,omitempty"`
+	Deleted               int64        `json:"deleted,omitempty"`
+	Verified              int64        `json:"verified,omitempty"`
+	Different             int64        `json:"different,omitempty"`
+	Damaged               []int        `json:"damaged,omitempty"`
+	TargetEmpty           bool         `json:"empty,omitempty"`
+	TargetWritten         bool         `json:"written,omitempty"`
 	StartTime             *metav1.Time `json:"start,omitempty"`
 	CompletionTime        *metav1.Time `json:"end,omitempty"`
 	Duration              string       `json:"took,omitempty"`
@@ -125,8 +135,7 @@ func DecodeResult(message string) (*Result, error) {
 func (c ComponentResult) Component(driver v1alpha1.Driver) v1alpha1.Component {
 	out := v1alpha1.Component{
 		Phase: v1alpha1.SnapshotFailed, Path: c.Path, Driver: driver, ID: c.ID,
-		SizeBytes: c.SizeBytes, UploadedBytes: c.UploadedBytes, Files: c.Files,
-		Unreadable: c.Unreadable, Changed: c.Changed,
+		SizeBytes: c.SizeBytes, UploadedBytes: c.UploadedBytes, ComponentCounts: c.ComponentCounts,
 		StartTime: c.StartTime, CompletionTime: c.CompletionTime, Duration: c.Duration,
 		Reason: c.Reason, Error: c.Error,
 	}
@@ -142,12 +151,20 @@ func (c ComponentResult) Restored() v1alpha1.RestoredComponent {
 	out := v1alpha1.RestoredComponent{
 		Phase: v1alpha1.RestoreSessionFailed, ID: c.ID,
 		SizeBytes: c.SizeBytes, Files: c.Files,
+		Overwritten: c.Overwritten, Kept: c.Kept, Deleted: c.Deleted, Verified: c.Verified, Different: c.Different,
 		OwnersNotRestored: c.OwnersNotRestored, AttributesNotRestored: c.AttributesNotRestored,
+		DevicesNotRestored: c.DevicesNotRestored,
+		TargetEmpty:        c.TargetEmpty, TargetWritten: c.TargetWritten,
 		StartTime: c.StartTime, CompletionTime: c.CompletionTime, Duration: c.Duration,
 		Reason: c.Reason, Error: c.Error,
 	}
-	if c.Outcome == OutcomeSucceeded {
+	switch c.Outcome {
+	case OutcomeSucceeded:
 		out.Phase = v1alpha1.RestoreSessionSucceeded
+	case OutcomeUnknown:
+		out.Phase = v1alpha1.RestoreSessionUnknown
+	}
+	if c.Outcome != OutcomeFailed {
 		out.Size = FormatSize(c.SizeBytes)
 	}
 	return out

@@ -19,8 +19,8 @@ var ErrPrivilegeRequired = errors.New("needs the annotation " + v1alpha1.Annotat
 // also the group that a local storage belongs to.
 const DefaultUser int64 = 65532
 
-// securityContexts of pod and container.
-func (b blueprint) securityContexts() (*corev1.PodSecurityContext, *corev1.SecurityContext, error) {
+// podSecurity is the security context of the pod.
+func (b blueprint) podSecurity() (*corev1.PodSecurityContext, error) {
 	user := DefaultUser
 	if b.security.RunAsUser != nil {
 		user = *b.security.RunAsUser
@@ -30,10 +30,10 @@ func (b blueprint) securityContexts() (*corev1.PodSecurityContext, *corev1.Secur
 		group = *b.security.RunAsGroup
 	}
 	if user == 0 && !b.privileged {
-		return nil, nil, fmt.Errorf("runAsUser 0 %w", ErrPrivilegeRequired)
+		return nil, fmt.Errorf("runAsUser 0 %w", ErrPrivilegeRequired)
 	}
 	if options := b.security.SELinuxOptions; !b.privileged && !confined(options) {
-		return nil, nil, fmt.Errorf("seLinuxOptions with user, role or type %q %w", options.Type, ErrPrivilegeRequired)
+		return nil, fmt.Errorf("seLinuxOptions with user, role or type %q %w", options.Type, ErrPrivilegeRequired)
 	}
 	pod := &corev1.PodSecurityContext{
 		RunAsUser: &user, RunAsGroup: &group,
@@ -41,6 +41,10 @@ func (b blueprint) securityContexts() (*corev1.PodSecurityContext, *corev1.Secur
 		SupplementalGroups: b.security.SupplementalGroups,
 		SELinuxOptions:     b.security.SELinuxOptions,
 		SeccompProfile:     &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
+	if b.targetGroup && user != 0 {
+		policy := corev1.FSGroupChangeOnRootMismatch
+		pod.FSGroup, pod.FSGroupChangePolicy = &group, &policy
 	}
 	if local := b.task.Storage.Spec.Local; local != nil {
 		if b.storageGroup {
@@ -50,15 +54,7 @@ func (b blueprint) securityContexts() (*corev1.PodSecurityContext, *corev1.Secur
 			pod.SupplementalGroups = withGroup(pod.SupplementalGroups, DefaultUser)
 		}
 	}
-	container := &corev1.SecurityContext{
-		AllowPrivilegeEscalation: new(false),
-		ReadOnlyRootFilesystem:   new(true),
-		Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-	}
-	if user == 0 {
-		container.Capabilities.Add = b.rootCapabilities
-	}
-	return pod, container, nil
+	return pod, nil
 }
 
 // confinedTypes are the SELinux types that the restricted Pod Security profile lets a pod choose.

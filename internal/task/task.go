@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // Version of the Task's and the Result's JSON. A mover refuses a Task of another version.
@@ -37,7 +38,7 @@ const (
 	// VolumesDir holds a directory for each component: the root of its volume.
 	VolumesDir = "/cairn/volumes"
 	// WorkDir can be written to. It is lost with the pod.
-	WorkDir = "/tmp"
+	WorkDir = policy.MoverWorkDir
 	// Container is the name of the mover's container.
 	Container = "mover"
 )
@@ -58,10 +59,16 @@ type Task struct {
 	Repository *Repository `json:"repository,omitempty"`
 	// Snapshot to make (KindBackup) or to restore (KindRestore).
 	Snapshot *Snapshot `json:"snapshot,omitempty"`
+	// SuccessPolicy that each component of a backup is judged by; nil has the defaults.
+	SuccessPolicy *v1alpha1.SuccessPolicy `json:"successPolicy,omitempty"`
 	// RestoreSession that a restore reports to.
 	RestoreSession *Object `json:"restoreSession,omitempty"`
+	// Restore is how a restore treats what its volumes hold. Nil: they must be empty.
+	Restore *Restore `json:"restore,omitempty"`
 	// Components to move, in this order.
 	Components []Component `json:"components,omitempty"`
+	// Keep is what a keeper is to do (KindKeep).
+	Keep []Keep `json:"keep,omitempty"`
 }
 
 // Object names an object of the Job's namespace.
@@ -91,6 +98,8 @@ type Repository struct {
 	Adopt string `json:"adopt,omitempty"`
 	// MustExist forbids to create the repository: it was there once.
 	MustExist bool `json:"mustExist,omitempty"`
+	// Encryption is the directory below EncryptionDir with the password; empty is that itself.
+	Encryption string `json:"encryption,omitempty"`
 }
 
 // Snapshot is a Snapshot as a mover sees it.
@@ -109,6 +118,11 @@ type Component struct {
 	Path string `json:"path,omitempty"`
 	// ID in the repository of what is restored.
 	ID string `json:"id,omitempty"`
+	// Resume says that an attempt before wrote into the volume, which was empty: what is there is its work.
+	Resume bool `json:"resume,omitempty"`
+	// Files and Bytes are what a restore is to write.
+	Files int64 `json:"files,omitempty"`
+	Bytes int64 `json:"bytes,omitempty"`
 }
 
 // Encode gives the Task's JSON.
@@ -145,10 +159,12 @@ func (t Task) complete() error {
 	switch {
 	case t.Cluster == "":
 		return errors.New("no cluster")
-	case t.Storage.Spec.S3 == nil && t.Storage.Spec.Local == nil:
+	case t.Storage.Spec.Provider == "":
 		return errors.New("no storage")
 	case t.Kind == KindInitStorage:
 		return nil
+	case t.Kind == KindKeep:
+		return t.checkKeep()
 	case t.Repository == nil || t.Repository.Directory == "":
 		return errors.New("no repository")
 	case t.Kind == KindInitRepository:

@@ -1,6 +1,8 @@
 package task
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"path"
 	"strconv"
@@ -8,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/variables"
 )
 
 // volume of the target, mounted at VolumesDir/<component>.
@@ -16,7 +20,15 @@ type volume struct {
 	readOnly                   bool
 }
 
-// mounts are the volumes of the pod and where its container sees them.
+// volumeName of the component at a place in the blueprint.
+func volumeName(i int) string { return "component-" + strconv.Itoa(i) }
+
+// mount of the component at a place in the blueprint.
+func (v volume) mount(i int, readOnly bool) corev1.VolumeMount {
+	return corev1.VolumeMount{Name: volumeName(i), MountPath: path.Join(VolumesDir, v.component), ReadOnly: readOnly}
+}
+
+// mounts are the volumes of the pod and where the mover sees them.
 func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 	volumes := []corev1.Volume{
 		{Name: "task", VolumeSource: corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{
@@ -26,24 +38,35 @@ func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 			}},
 			DefaultMode: new(int32(0o444)),
 		}}},
-		{Name: "work", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+		b.shared(variables.WorkVolume),
+		{Name: "token", VolumeSource: tokenSource()},
 	}
 	mounts := []corev1.VolumeMount{
 		{Name: "task", MountPath: path.Dir(Path), ReadOnly: true},
-		{Name: "work", MountPath: WorkDir},
+		{Name: variables.WorkVolume, MountPath: WorkDir},
+		{Name: "token", MountPath: tokenDir, ReadOnly: true},
 	}
 	add := func(name, dir string, readOnly bool, source corev1.VolumeSource) {
 		volumes = append(volumes, corev1.Volume{Name: name, VolumeSource: source})
 		mounts = append(mounts, corev1.VolumeMount{Name: name, MountPath: dir, ReadOnly: readOnly})
 	}
 	if b.credentials.StorageSecret != "" {
-		add("credentials", CredentialsDir, true, secretSource(b.credentials.StorageSecret, StorageKeys(b.task.Storage.Spec)...))
+		add("credentials", CredentialsDir, true, secretSource(b.credentials.StorageSecret, policy.SecretOf(b.task.Storage.Spec).Keys()...))
 	}
 	if b.credentials.EncryptionSecret != "" {
 		add("encryption", EncryptionDir, true, secretSource(b.credentials.EncryptionSecret, v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword))
 	}
+	for i, secret := range b.passwords {
+		if secret != "" {
+			add("encryption-"+strconv.Itoa(i), passwordDir(i), true, secretSource(secret, v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword))
+		}
+	}
 	if local := b.task.Storage.Spec.Local; local != nil {
-		add("storage", StorageDir, false, claimSource(local.PersistentVolumeClaim.ClaimName))
+		source, err := b.storageSource(local)
+		if err != nil {
+			return nil, nil, err
+		}
+		add("storage", StorageMount(local), false, source)
 	}
 	for i, v := range b.volumes {
 		source := claimSource(v.claim)
@@ -54,17 +77,81 @@ func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 			directory := corev1.HostPathDirectory
 			source = corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: v.hostPath, Type: &directory}}
 		}
-		add("component-"+strconv.Itoa(i), path.Join(VolumesDir, v.component), v.readOnly, source)
+		volumes = append(volumes, corev1.Volume{Name: volumeName(i), VolumeSource: source})
+		mounts = append(mounts, v.mount(i, v.readOnly))
+	}
+	if len(b.resolved.Steps) > 0 || b.asked(variables.ScratchVolume) != nil {
+		volumes = append(volumes, b.shared(variables.ScratchVolume))
+		mounts = append(mounts, corev1.VolumeMount{Name: variables.ScratchVolume, MountPath: variables.ScratchDir})
+	}
+	if err := privilegedVolumes(b.resolved.Volumes, b.privileged); err != nil {
+		return nil, nil, err
+	}
+	for _, v := range b.resolved.Volumes {
+		if v.Name != variables.ScratchVolume && v.Name != variables.WorkVolume {
+			volumes = append(volumes, *v.DeepCopy())
+		}
 	}
 	return volumes, mounts, nil
 }
 
-// StorageKeys are the keys of the storage's Secret that a mover may see.
-func StorageKeys(s v1alpha1.Storage) []string {
-	if s.Provider == v1alpha1.ProviderS3 {
-		return []string{v1alpha1.S3AccessKeyID, v1alpha1.S3SecretAccessKey, v1alpha1.S3CACertData}
+// asked is the source that the policy or the Addon gave a volume of Cairn's, nil where they gave none.
+func (b blueprint) asked(name string) *corev1.Volume {
+	for i := range b.resolved.Volumes {
+		if b.resolved.Volumes[i].Name == name {
+			return b.resolved.Volumes[i].DeepCopy()
+		}
 	}
 	return nil
+}
+
+// shared is a volume of Cairn's that is empty when the pod starts, unless somebody asked for another one.
+func (b blueprint) shared(name string) corev1.Volume {
+	if v := b.asked(name); v != nil {
+		return *v
+	}
+	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
+}
+
+// tokenDir is where clients look for the token of the pod.
+const tokenDir = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+// tokenSource is what Kubernetes mounts into every container of a pod. Cairn mounts it into the mover alone: a step has no
+// business with the mover's right to report.
+func tokenSource() corev1.VolumeSource {
+	return corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
+		DefaultMode: new(int32(0o444)),
+		Sources: []corev1.VolumeProjection{
+			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token", ExpirationSeconds: new(int64(3607))}},
+			{ConfigMap: &corev1.ConfigMapProjection{
+				LocalObjectReference: corev1.LocalObjectReference{Name: "kube-root-ca.crt"},
+				Items:                []corev1.KeyToPath{{Key: "ca.crt", Path: "ca.crt"}},
+			}},
+			{DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{{
+				Path: "namespace", FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.namespace"},
+			}}}},
+		},
+	}}
+}
+
+// StorageMount is where the volume of a local storage is mounted.
+func StorageMount(l *v1alpha1.LocalStorage) string { return cmp.Or(l.MountPath, StorageDir) }
+
+// storageSource is the volume of a local storage.
+func (b blueprint) storageSource(l *v1alpha1.LocalStorage) (corev1.VolumeSource, error) {
+	switch {
+	case l.NFS != nil:
+		return corev1.VolumeSource{NFS: &corev1.NFSVolumeSource{Server: l.NFS.Server, Path: l.NFS.Path}}, nil
+	case l.HostPath != nil && !b.privileged:
+		return corev1.VolumeSource{}, fmt.Errorf("host path of the storage %w", ErrPrivilegeRequired)
+	case l.HostPath != nil:
+		return corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{
+			Path: l.HostPath.Path, Type: new(cmp.Or(l.HostPath.Type, corev1.HostPathDirectory)),
+		}}, nil
+	case l.PersistentVolumeClaim != nil:
+		return claimSource(l.PersistentVolumeClaim.ClaimName), nil
+	}
+	return corev1.VolumeSource{}, errors.New("the local storage has no volume")
 }
 
 // secretSource shows only keys. Secret and keys are optional: a mover that starts without them says which is missing,

@@ -1,0 +1,156 @@
+// Package defaults completes policies from what is in the cluster: policy.Complete with a client.
+package defaults
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// shortUID is how much of a cluster's UID is its name where nobody gave it one.
+const shortUID = 8
+
+// ClusterName is the name of a cluster that nobody gave one: the beginning of the UID of its namespace kube-system, which
+// never changes.
+func ClusterName(uid string) string { return uid[:min(shortUID, len(uid))] }
+
+// Completer completes policies.
+type Completer struct {
+	// Reader reads from a cache.
+	Reader client.Reader
+	// Live reads from the API server. It is asked for Repositories that the cache lacks: whether one exists decides where a
+	// backup goes.
+	Live client.Reader
+	// ClusterName begins the directories that are inferred.
+	ClusterName string
+}
+
+// Configuration completes a BackupConfiguration without mistakes: see policy.Complete. An error is one that may pass.
+func (c Completer) Configuration(ctx context.Context, configuration *v1alpha1.BackupConfiguration) (policy.Completion, error) {
+	l := &lookup{Completer: c, ctx: ctx, namespace: configuration.Namespace, repositories: map[string]*v1alpha1.Repository{}}
+	completion := policy.Complete(configuration, policy.Known{
+		ClusterName: c.ClusterName, Repository: l.repository, DefaultStorage: l.defaultStorage, DefaultRetention: l.defaultRetention, Storage: l.storage,
+	})
+	return completion, l.err
+}
+
+// lookup asks for what one policy needs, and remembers the first error.
+type lookup struct {
+	Completer
+	ctx          context.Context
+	namespace    string
+	repositories map[string]*v1alpha1.Repository
+	storages     found
+	retention    found
+	err          error
+}
+
+// found is a default that was asked for.
+type found struct {
+	asked bool
+	ref   *v1alpha1.ObjectReference
+}
+
+func (l *lookup) fail(err error) {
+	if l.err == nil {
+		l.err = err
+	}
+}
+
+func (l *lookup) repository(name string) *v1alpha1.Repository {
+	if found, ok := l.repositories[name]; ok {
+		return found
+	}
+	found, err := Repository(l.ctx, client.ObjectKey{Namespace: l.namespace, Name: name}, l.Reader, l.Live)
+	if err != nil {
+		l.fail(err)
+	}
+	l.repositories[name] = found
+	return found
+}
+
+// Repository is the first that one of the readers finds, nil where there is none.
+func Repository(ctx context.Context, key client.ObjectKey, readers ...client.Reader) (*v1alpha1.Repository, error) {
+	for _, reader := range readers {
+		found := &v1alpha1.Repository{}
+		err := reader.Get(ctx, key, found)
+		if err == nil {
+			return found, nil
+		}
+		if !apierrors.IsNotFound(err) {
+			return nil, fmt.Errorf("get Repository %s: %w", key, err)
+		}
+	}
+	return nil, nil
+}
+
+func (l *lookup) storage(reference v1alpha1.ObjectReference) *v1alpha1.BackupStorage {
+	key := client.ObjectKey{Namespace: reference.Namespace, Name: reference.Name}
+	var found v1alpha1.BackupStorage
+	if err := l.Reader.Get(l.ctx, key, &found); err != nil {
+		if !apierrors.IsNotFound(err) {
+			l.fail(fmt.Errorf("get BackupStorage %s: %w", key, err))
+		}
+		return nil
+	}
+	return &found
+}
+
+func (l *lookup) defaultStorage() *v1alpha1.ObjectReference {
+	return l.fallback(&l.storages, func() ([]policy.DefaultCandidate, error) { return storages(l.ctx, l.Reader) })
+}
+
+func (l *lookup) defaultRetention() *v1alpha1.ObjectReference {
+	return l.fallback(&l.retention, func() ([]policy.DefaultCandidate, error) { return policies(l.ctx, l.Reader) })
+}
+
+// fallback is the default among the candidates, which are asked for once.
+func (l *lookup) fallback(known *found, candidates func() ([]policy.DefaultCandidate, error)) *v1alpha1.ObjectReference {
+	if !known.asked {
+		known.asked = true
+		var err error
+		if known.ref, err = choose(l.ctx, l.Reader, l.namespace, candidates); err != nil {
+			l.fail(err)
+		}
+	}
+	return known.ref
+}
+
+// RetentionPolicy is the default one for a namespace, nil where there is none.
+func RetentionPolicy(ctx context.Context, reader client.Reader, namespace string) (*v1alpha1.ObjectReference, error) {
+	return choose(ctx, reader, namespace, func() ([]policy.DefaultCandidate, error) { return policies(ctx, reader) })
+}
+
+func choose(ctx context.Context, reader client.Reader, namespace string, candidates func() ([]policy.DefaultCandidate, error)) (*v1alpha1.ObjectReference, error) {
+	all, err := candidates()
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	var ns corev1.Namespace
+	if err := reader.Get(ctx, client.ObjectKey{Name: namespace}, &ns); err != nil {
+		return nil, fmt.Errorf("get Namespace %s: %w", namespace, err)
+	}
+	return policy.ChooseDefault(all, namespace, ns.Labels), nil
+}
+
+func storages(ctx context.Context, reader client.Reader) ([]policy.DefaultCandidate, error) {
+	var list v1alpha1.BackupStorageList
+	if err := reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list BackupStorages: %w", err)
+	}
+	return policy.DefaultStorages(list.Items), nil
+}
+
+func policies(ctx context.Context, reader client.Reader) ([]policy.DefaultCandidate, error) {
+	var list v1alpha1.RetentionPolicyList
+	if err := reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list RetentionPolicies: %w", err)
+	}
+	return policy.DefaultPolicies(list.Items), nil
+}

@@ -1,0 +1,25 @@
+package defaults
+
+import (
+	"slices"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// Judge says in a condition of an object that an older one among the candidates is the default of the namespace. It can be
+// used by name all the same. An object that is no candidate has nothing to say.
+func Judge(object conditions.Setter, kind string, candidates []policy.DefaultCandidate) {
+	candidate := slices.ContainsFunc(candidates, func(c policy.DefaultCandidate) bool {
+		return c.GetNamespace() == object.GetNamespace() && c.GetName() == object.GetName()
+	})
+	elder := policy.ElderDefault(candidates, object)
+	if !candidate || elder == nil {
+		conditions.Delete(object, v1alpha1.ConditionDefaultIgnored)
+		return
+	}
+	conditions.MarkTrue(object, v1alpha1.ConditionDefaultIgnored, v1alpha1.ReasonDefaultTaken, "%s",
+		policy.SecondDefault(kind, elder.GetName()))
+}

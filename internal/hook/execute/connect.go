@@ -1,0 +1,199 @@
+package execute
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// maxAnswer is how much of an answer is read. It is thrown away.
+const maxAnswer = 64 << 10
+
+// RefuseLocal refuses the addresses at which the manager's own machine and its cloud answer: nobody's hook may ask them in
+// the manager's name.
+func RefuseLocal(a netip.Addr) error {
+	if a = a.Unmap(); a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || a.IsMulticast() {
+		return errors.New("a hook may not connect to local addresses")
+	}
+	return nil
+}
+
+// connect makes a request or opens a connection, to the pod where the action names no host. What is said about it is said in
+// the words of the template: what was filled in may be a secret.
+func (e *Executor) connect(ctx context.Context, action, template *v1alpha1.HookAction, pod *corev1.Pod) error {
+	switch {
+	case action.HTTPGet != nil:
+		return e.request(ctx, http.MethodGet, action, action.HTTPGet, template.HTTPGet, pod)
+	case action.HTTPPost != nil:
+		return e.request(ctx, http.MethodPost, action, &action.HTTPPost.HookHTTPGetAction, &template.HTTPPost.HookHTTPGetAction, pod)
+	case action.TCPSocket != nil:
+		host, port, err := address(action.TCPSocket.Host, action.TCPSocket.Port, action.ContainerName, pod)
+		if err != nil {
+			return err
+		}
+		conn, err := e.dialer().DialContext(ctx, "tcp", net.JoinHostPort(host, port))
+		if err != nil {
+			return failed(v1alpha1.ReasonRequestFailed, "connect to %s: %v", where(template.TCPSocket.Host, port, pod), reasonOf(err))
+		}
+		_ = conn.Close()
+		return nil
+	default:
+		return refused(v1alpha1.ReasonInvalidHook, "the action has neither a request nor a connection")
+	}
+}
+
+func (e *Executor) dialer() *net.Dialer {
+	refuse := e.Refuse
+	if refuse == nil {
+		refuse = RefuseLocal
+	}
+	return &net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
+		to, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return fmt.Errorf("read the address: %w", err)
+		}
+		return refuse(to.Addr())
+	}}
+}
+
+// request makes one request. Any status from 200 to 399 is success.
+func (e *Executor) request(ctx context.Context, method string, action *v1alpha1.HookAction, r, template *v1alpha1.HookHTTPGetAction, pod *corev1.Pod) error {
+	host, port, err := address(r.Host, r.Port, action.ContainerName, pod)
+	if err != nil {
+		return err
+	}
+	at := method + " " + where(template.Host, port, pod)
+	scheme := strings.ToLower(string(r.Scheme))
+	if scheme == "" {
+		scheme = "http"
+	}
+	target, err := url.Parse("/" + strings.TrimPrefix(r.Path, "/"))
+	if err != nil {
+		return refused(v1alpha1.ReasonInvalidHook, "%s: the path can't be read", at)
+	}
+	target.Scheme, target.Host = scheme, net.JoinHostPort(host, port)
+	body, kind := bodyOf(action.HTTPPost)
+	request, err := http.NewRequestWithContext(ctx, method, target.String(), strings.NewReader(body))
+	if err != nil {
+		return refused(v1alpha1.ReasonInvalidHook, "%s: no such request can be made", at)
+	}
+	request.Header.Set("User-Agent", "cairn-hook")
+	if kind != "" {
+		request.Header.Set("Content-Type", kind)
+	}
+	for _, h := range r.HTTPHeaders {
+		if http.CanonicalHeaderKey(h.Name) == "Host" {
+			request.Host = h.Value
+			continue
+		}
+		request.Header.Set(h.Name, h.Value)
+	}
+	answer, err := e.httpClient(r.Host == "").Do(request)
+	if err != nil {
+		return failed(v1alpha1.ReasonRequestFailed, "%s: %v", at, reasonOf(err))
+	}
+	defer answer.Body.Close()
+	_, _ = io.CopyN(io.Discard, answer.Body, maxAnswer)
+	if answer.StatusCode < 200 || answer.StatusCode > 399 {
+		return failed(v1alpha1.ReasonRequestFailed, "%s: the answer is %d %s", at, answer.StatusCode, http.StatusText(answer.StatusCode))
+	}
+	return nil
+}
+
+// httpClient is for one request. Redirects are followed only on the same server. The certificate of a pod, which has no
+// name, is not checked.
+func (e *Executor) httpClient(pod bool) *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			DialContext: e.dialer().DialContext, DisableKeepAlives: true, MaxResponseHeaderBytes: maxAnswer,
+			TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: pod},
+			Proxy:           http.ProxyFromEnvironment,
+		},
+		CheckRedirect: func(next *http.Request, before []*http.Request) error {
+			first := before[0].URL
+			if next.URL.Scheme != first.Scheme || next.URL.Host != first.Host || len(before) > 5 {
+				return http.ErrUseLastResponse
+			}
+			return nil
+		},
+	}
+}
+
+// bodyOf is the body of a POST and its type.
+func bodyOf(p *v1alpha1.HookHTTPPostAction) (body, kind string) {
+	switch {
+	case p == nil:
+		return "", ""
+	case len(p.Form) > 0:
+		form := url.Values{}
+		for _, f := range p.Form {
+			form[f.Key] = append(form[f.Key], f.Values...)
+		}
+		return form.Encode(), "application/x-www-form-urlencoded"
+	default:
+		return p.Body, "application/json"
+	}
+}
+
+// address of a server: that of the pod where no host is given.
+func address(host string, port intstr.IntOrString, container string, pod *corev1.Pod) (string, string, error) {
+	if pod == nil {
+		if port.Type == intstr.String {
+			return "", "", refused(v1alpha1.ReasonInvalidHook, "the port %q is a name, which only a pod's container gives a number", port.StrVal)
+		}
+		return host, strconv.Itoa(int(port.IntVal)), nil
+	}
+	if host == "" {
+		host = pod.Status.PodIP
+	}
+	if host == "" {
+		return "", "", failed(v1alpha1.ReasonNoRunningPod, "pod %s has no address", pod.Name)
+	}
+	if port.Type == intstr.Int {
+		return host, strconv.Itoa(int(port.IntVal)), nil
+	}
+	for _, c := range slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers) {
+		for _, p := range c.Ports {
+			if c.Name == container && p.Name == port.StrVal {
+				return host, strconv.Itoa(int(p.ContainerPort)), nil
+			}
+		}
+	}
+	return "", "", refused(v1alpha1.ReasonInvalidHook, "pod %s has no port %q in a container %q", pod.Name, port.StrVal, container)
+}
+
+// where names a server in the words of the template.
+func where(host, port string, pod *corev1.Pod) string {
+	if host == "" && pod != nil {
+		host = "pod " + pod.Name
+	}
+	return host + ":" + port
+}
+
+// reasonOf is an error of the network without the address of the request, whose path may be a secret.
+func reasonOf(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}

@@ -1,0 +1,88 @@
+package execute
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/hook"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// makeJob makes the Job of an attempt of a hook with a Function, or finds that it was made before. How the Job ends is for the
+// session to see. Where there can be none the attempt has failed; an error is one that trying again may mend.
+func (h *Hooks) makeJob(ctx context.Context, owner client.Object, run *session.HookRun) error {
+	job, err := h.job(ctx, owner, run)
+	if err == nil {
+		err = movers.Create(ctx, h.Client, h.APIReader, owner, job)
+	}
+	var f *failure
+	switch refusal := movers.RefusalOf(err); {
+	case err == nil:
+		return nil
+	case errors.As(err, &f):
+	case refusal != nil:
+		f = &failure{reason: refusal.Reason, message: refusal.Message, final: true}
+	case apierrors.IsForbidden(err) && !apierrors.HasStatusCause(err, "NamespaceTerminating"):
+		f = &failure{reason: v1alpha1.ReasonPodNotCreated, message: fmt.Sprintf("the Job could not be made: %v", err)}
+	default:
+		return err
+	}
+	outcome := session.HookOutcome{Reason: f.reason, Message: f.message, Final: f.final}
+	h.Ensure(owner, run.HookAttempt, run.Hook.Timeout.Duration, func(context.Context) session.HookOutcome { return outcome })
+	return nil
+}
+
+// job builds the Job of an attempt. Everything comes from the frozen hook, but what it may do is asked again.
+func (e *Executor) job(ctx context.Context, owner client.Object, run *session.HookRun) (*batchv1.Job, error) {
+	namespace := owner.GetNamespace()
+	if run.Stage == session.PreHooks {
+		if err := e.mayUse(ctx, namespace, run.Hook.Template); err != nil {
+			return nil, err
+		}
+	}
+	// A container that waits for a key that is not there would tell so only in minutes.
+	if _, err := e.values(ctx, namespace, run.Hook.Variables, map[string]string{}); err != nil {
+		return nil, err
+	}
+	filled, err := hook.Fill(run.Hook)
+	if err != nil {
+		return nil, refused(v1alpha1.ReasonInvalidHook, "HookTemplate %s: %v", run.Hook.Template.Name, err)
+	}
+	privileged, err := access.Privileged(ctx, e, namespace)
+	if err != nil {
+		return nil, err
+	}
+	kind, err := apiutil.GVKForObject(owner, e.Scheme())
+	if err != nil {
+		return nil, fmt.Errorf("kind of the owner of a hook: %w", err)
+	}
+	label := v1alpha1.LabelBackupSession
+	if kind.Kind == v1alpha1.RestoreSessionKind {
+		label = v1alpha1.LabelRestoreSession
+	}
+	job, err := task.FunctionJob(task.FunctionJobInput{
+		Name: session.HookJobName(owner.GetName(), run.HookAttempt), Namespace: namespace,
+		Labels:   map[string]string{label: policy.LabelValue(owner.GetName()), v1alpha1.LabelHook: policy.LabelValue(run.Name)},
+		Owner:    *metav1.NewControllerRef(owner, kind),
+		Function: filled.Function, Values: filled.Values, Env: filled.Env, Variables: filled.Variables,
+		Volumes: filled.Volumes, VolumeMounts: filled.VolumeMounts,
+		Settings: run.Hook.Function.Container, Pod: run.Hook.Function.Pod,
+		Timeout: run.Hook.Timeout.Duration, Privileged: privileged,
+	})
+	if err != nil && !errors.Is(err, task.ErrPrivilegeRequired) {
+		return nil, refused(v1alpha1.ReasonInvalidHook, "HookTemplate %s: %v", run.Hook.Template.Name, err)
+	}
+	return job, err
+}

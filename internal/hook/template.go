@@ -1,0 +1,162 @@
+package hook
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/template"
+	"text/template/parse"
+)
+
+// The bounds of a template: what it may write, hand from one function to the next, and hand over in all, and how often it
+// may go round.
+const (
+	maxOutput = 1 << 20
+	maxValue  = 16 << 10
+	maxWork   = 16 << 20
+	maxTurns  = 10_000
+)
+
+var errTooMuch = errors.New("the template makes more than a hook may have")
+
+// execute runs a Go template over the summary. The ${name} in its texts are filled in after it was parsed, so that no value
+// is ever read as a template. Without a summary the template is only checked.
+func execute(text string, values lookup, summary *Summary) (string, error) {
+	limits := &limits{}
+	t, err := template.New("template").Option("missingkey=error").Funcs(limits.functions()).Parse(text)
+	if err != nil {
+		return "", withoutPrefix(err)
+	}
+	for _, t := range t.Templates() {
+		if t.Tree == nil || t.Root == nil {
+			continue
+		}
+		w := walker{values: values, tick: limits.tick(), output: limits.output()}
+		w.list(t.Root)
+		w.prepend(t.Root)
+		if w.err != nil {
+			return "", w.err
+		}
+	}
+	if summary == nil {
+		return "", nil
+	}
+	var out bytes.Buffer
+	if err := t.Execute(&limitedWriter{w: &out, left: maxOutput}, summary); err != nil {
+		return "", withoutPrefix(err)
+	}
+	return strings.TrimSpace(out.String()), nil
+}
+
+func withoutPrefix(err error) error {
+	return errors.New(strings.TrimPrefix(err.Error(), "template: "))
+}
+
+// limitedWriter fails when more is written than may be.
+type limitedWriter struct {
+	w    io.Writer
+	left int
+}
+
+func (l *limitedWriter) Write(p []byte) (int, error) {
+	if l.left -= len(p); l.left < 0 {
+		return 0, errTooMuch
+	}
+	return l.w.Write(p)
+}
+
+// walker fills in the texts of a parsed template, and makes every turn and every output count.
+type walker struct {
+	values lookup
+	tick   *parse.ActionNode
+	output *parse.CommandNode
+	err    error
+}
+
+func (w *walker) list(l *parse.ListNode) {
+	if l == nil {
+		return
+	}
+	for _, n := range l.Nodes {
+		w.node(n)
+	}
+}
+
+func (w *walker) prepend(l *parse.ListNode) {
+	l.Nodes = append([]parse.Node{w.tick.Copy()}, l.Nodes...)
+}
+
+func (w *walker) node(n parse.Node) {
+	switch n := n.(type) {
+	case *parse.TextNode:
+		text := w.expand(string(n.Text))
+		n.Text = []byte(text)
+	case *parse.StringNode:
+		n.Text = w.expand(n.Text)
+	case *parse.ActionNode:
+		w.pipe(n.Pipe)
+		if len(n.Pipe.Decl) == 0 {
+			n.Pipe.Cmds = append(n.Pipe.Cmds, w.output.Copy().(*parse.CommandNode))
+		}
+	case *parse.PipeNode:
+		w.pipe(n)
+	case *parse.CommandNode:
+		for _, arg := range n.Args {
+			w.node(arg)
+		}
+	case *parse.IfNode:
+		w.branch(&n.BranchNode)
+	case *parse.WithNode:
+		w.branch(&n.BranchNode)
+	case *parse.RangeNode:
+		w.branch(&n.BranchNode)
+		w.prepend(n.List)
+	case *parse.TemplateNode:
+		w.pipe(n.Pipe)
+	case *parse.ChainNode:
+		w.node(n.Node)
+	}
+}
+
+func (w *walker) branch(b *parse.BranchNode) {
+	w.pipe(b.Pipe)
+	w.list(b.List)
+	w.list(b.ElseList)
+}
+
+func (w *walker) pipe(p *parse.PipeNode) {
+	if p == nil {
+		return
+	}
+	for _, c := range p.Cmds {
+		w.node(c)
+	}
+}
+
+func (w *walker) expand(text string) string {
+	out, err := expand(text, w.values)
+	if err != nil && w.err == nil {
+		w.err = err
+	}
+	return out
+}
+
+// snippet gives the only action of a template that names functions of l.
+func (l *limits) snippet(text string) *parse.ActionNode {
+	t := template.Must(template.New("").Funcs(l.functions()).Parse(text))
+	action, ok := t.Root.Nodes[0].(*parse.ActionNode)
+	if !ok {
+		panic(fmt.Sprintf("%q is no action", text))
+	}
+	return action
+}
+
+// tick is an action that counts a turn.
+func (l *limits) tick() *parse.ActionNode { return l.snippet("{{" + tickName + "}}") }
+
+// output is a command that counts what it is handed and hands it on.
+func (l *limits) output() *parse.CommandNode {
+	return l.snippet("{{1 | " + outputName + "}}").Pipe.Cmds[1]
+}

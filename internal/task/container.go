@@ -1,0 +1,120 @@
+package task
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// mergedEnv gives base with what over sets, by name and in this order.
+func mergedEnv(base, over []corev1.EnvVar) []corev1.EnvVar {
+	out := slices.DeleteFunc(slices.Clone(base), func(b corev1.EnvVar) bool {
+		return slices.ContainsFunc(over, func(o corev1.EnvVar) bool { return o.Name == b.Name })
+	})
+	return append(out, over...)
+}
+
+// mergedResources gives base with what over sets.
+func mergedResources(base, over corev1.ResourceRequirements) corev1.ResourceRequirements {
+	out := *base.DeepCopy()
+	merge := func(to *corev1.ResourceList, from corev1.ResourceList) {
+		for name, quantity := range from {
+			if *to == nil {
+				*to = corev1.ResourceList{}
+			}
+			(*to)[name] = quantity.DeepCopy()
+		}
+	}
+	merge(&out.Limits, over.Limits)
+	merge(&out.Requests, over.Requests)
+	if len(over.Claims) > 0 {
+		out.Claims = slices.Clone(over.Claims)
+	}
+	return out
+}
+
+// withRequests gives what does not ask for anything a small request.
+func withRequests(in corev1.ResourceRequirements) corev1.ResourceRequirements {
+	out := *in.DeepCopy()
+	defaults := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("50m"), corev1.ResourceMemory: resource.MustParse("128Mi")}
+	for name, quantity := range defaults {
+		if _, asked := out.Requests[name]; asked {
+			continue
+		}
+		if limit, limited := out.Limits[name]; limited && limit.Cmp(quantity) < 0 {
+			quantity = limit
+		}
+		if out.Requests == nil {
+			out.Requests = corev1.ResourceList{}
+		}
+		out.Requests[name] = quantity
+	}
+	return out
+}
+
+// podVolume is a volume of a pod.
+func podVolume(name string, s v1alpha1.TaskVolumeSource) corev1.Volume {
+	s = *s.DeepCopy()
+	out := corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
+		PersistentVolumeClaim: s.PersistentVolumeClaim, EmptyDir: s.EmptyDir, ConfigMap: s.ConfigMap, Secret: s.Secret,
+		CSI: s.CSI, NFS: s.NFS, HostPath: s.HostPath,
+	}}
+	if t := s.VolumeClaimTemplate; t != nil {
+		out.Ephemeral = &corev1.EphemeralVolumeSource{VolumeClaimTemplate: &corev1.PersistentVolumeClaimTemplate{
+			ObjectMeta: metav1.ObjectMeta{Labels: t.Metadata.Labels, Annotations: t.Metadata.Annotations},
+			Spec:       t.Spec,
+		}}
+	}
+	return out
+}
+
+// privilegedVolumes says which volume needs a namespace that allows more than the restricted profile.
+func privilegedVolumes(volumes []corev1.Volume, privileged bool) error {
+	for _, v := range volumes {
+		if what := excessVolume(v); what != "" && !privileged {
+			return fmt.Errorf("volume %s with %s %w", v.Name, what, ErrPrivilegeRequired)
+		}
+	}
+	return nil
+}
+
+// checkVolumes says which volume of a pod is there twice, or named by a container but not there.
+func checkVolumes(pod *corev1.PodSpec) error {
+	names := map[string]bool{}
+	for _, v := range pod.Volumes {
+		if names[v.Name] {
+			return fmt.Errorf("two volumes have the name %q", v.Name)
+		}
+		names[v.Name] = true
+	}
+	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+		if err := checkMounts(&c, names); err != nil {
+			return fmt.Errorf("container %s: %w", c.Name, err)
+		}
+	}
+	return nil
+}
+
+func checkMounts(c *corev1.Container, names map[string]bool) error {
+	paths := map[string]string{}
+	for _, m := range c.VolumeMounts {
+		if !names[m.Name] {
+			return fmt.Errorf("volumeMounts: there is no volume %q", m.Name)
+		}
+		if other, taken := paths[m.MountPath]; taken {
+			return fmt.Errorf("volumeMounts: %s and %s are both mounted at %s", other, m.Name, m.MountPath)
+		}
+		paths[m.MountPath] = m.Name
+	}
+	for _, d := range c.VolumeDevices {
+		if !names[d.Name] {
+			return fmt.Errorf("volumeDevices: there is no volume %q", d.Name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,158 @@
+package task
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// restricted is a container within the restricted Pod Security profile.
+func restricted() *corev1.SecurityContext {
+	return &corev1.SecurityContext{
+		AllowPrivilegeEscalation: new(false),
+		Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+	}
+}
+
+// excess names what a container's security context has beyond the restricted Pod Security profile, or "".
+func excess(c *corev1.SecurityContext) string {
+	is := func(p *bool, value bool) bool { return p != nil && *p == value }
+	switch {
+	case c == nil:
+		return ""
+	case is(c.Privileged, true):
+		return "privileged"
+	case is(c.AllowPrivilegeEscalation, true):
+		return "allowPrivilegeEscalation"
+	case c.Capabilities != nil && slices.ContainsFunc(c.Capabilities.Add, func(c corev1.Capability) bool { return c != "NET_BIND_SERVICE" }):
+		return "capabilities.add"
+	case c.RunAsUser != nil && *c.RunAsUser == 0:
+		return "runAsUser 0"
+	case is(c.RunAsNonRoot, false):
+		return "runAsNonRoot false"
+	case !confined(c.SELinuxOptions):
+		return fmt.Sprintf("seLinuxOptions with user, role or type %q", c.SELinuxOptions.Type)
+	case c.SeccompProfile != nil && c.SeccompProfile.Type == corev1.SeccompProfileTypeUnconfined:
+		return "seccompProfile Unconfined"
+	case c.AppArmorProfile != nil && c.AppArmorProfile.Type == corev1.AppArmorProfileTypeUnconfined:
+		return "appArmorProfile Unconfined"
+	case c.ProcMount != nil && *c.ProcMount != corev1.DefaultProcMount:
+		return "procMount " + string(*c.ProcMount)
+	}
+	return ""
+}
+
+// unconfined is the annotation of a pod that leaves AppArmor's profile, as releases before the field appArmorProfile have it, or "".
+func unconfined(annotations map[string]string) string {
+	for _, key := range slices.Sorted(maps.Keys(annotations)) {
+		if strings.HasPrefix(key, corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix) && annotations[key] == corev1.DeprecatedAppArmorBetaProfileNameUnconfined {
+			return key
+		}
+	}
+	return ""
+}
+
+// excessVolume names the source of a volume that the restricted profile does not allow, or "".
+func excessVolume(v corev1.Volume) string {
+	switch {
+	case v.HostPath != nil:
+		return "hostPath"
+	case v.NFS != nil:
+		return "nfs"
+	}
+	return ""
+}
+
+// allowed is the security context of a container: base, and over it what was asked for, the last one first. What is beyond
+// the restricted profile needs a namespace that allows it.
+func allowed(privileged bool, base *corev1.SecurityContext, asked ...*corev1.SecurityContext) (*corev1.SecurityContext, error) {
+	out := base
+	for _, a := range asked {
+		if what := excess(a); what != "" && !privileged {
+			return nil, fmt.Errorf("securityContext with %s %w", what, ErrPrivilegeRequired)
+		}
+		out = overlay(out, a)
+	}
+	if out.RunAsUser != nil && *out.RunAsUser == 0 && out.RunAsNonRoot == nil {
+		out.RunAsNonRoot = new(false)
+	}
+	if out.Privileged != nil && *out.Privileged {
+		// The API server refuses the two together.
+		out.AllowPrivilegeEscalation = nil
+	}
+	return out, nil
+}
+
+// overlay gives base with every field that over sets. Capabilities that are dropped stay dropped.
+func overlay(base, over *corev1.SecurityContext) *corev1.SecurityContext {
+	if base == nil || over == nil {
+		return cmp.Or(base, over).DeepCopy()
+	}
+	out, o := base.DeepCopy(), over.DeepCopy()
+	set(&out.Privileged, o.Privileged)
+	set(&out.SELinuxOptions, o.SELinuxOptions)
+	set(&out.RunAsUser, o.RunAsUser)
+	set(&out.RunAsGroup, o.RunAsGroup)
+	set(&out.RunAsNonRoot, o.RunAsNonRoot)
+	set(&out.ReadOnlyRootFilesystem, o.ReadOnlyRootFilesystem)
+	set(&out.AllowPrivilegeEscalation, o.AllowPrivilegeEscalation)
+	set(&out.ProcMount, o.ProcMount)
+	set(&out.SeccompProfile, o.SeccompProfile)
+	set(&out.AppArmorProfile, o.AppArmorProfile)
+	if o.Capabilities != nil {
+		if out.Capabilities == nil {
+			out.Capabilities = &corev1.Capabilities{}
+		}
+		out.Capabilities.Add = append(out.Capabilities.Add, o.Capabilities.Add...)
+		for _, c := range o.Capabilities.Drop {
+			if !slices.Contains(out.Capabilities.Drop, c) && !slices.Contains(out.Capabilities.Drop, "ALL") {
+				out.Capabilities.Drop = append(out.Capabilities.Drop, c)
+			}
+		}
+	}
+	return out
+}
+
+func set[T any](to **T, from *T) {
+	if from != nil {
+		*to = from
+	}
+}
+
+// shaped gives a pod what a jobTemplate says, but for security and volumes.
+func shaped(pod *corev1.PodSpec, t *v1alpha1.JobPodSpec, privileged bool) error {
+	if t == nil {
+		return nil
+	}
+	t = t.DeepCopy()
+	pod.NodeSelector, pod.Tolerations, pod.Affinity = t.NodeSelector, t.Tolerations, t.Affinity
+	pod.TopologySpreadConstraints = t.TopologySpreadConstraints
+	pod.SchedulerName, pod.PriorityClassName, pod.RuntimeClassName = t.SchedulerName, t.PriorityClassName, t.RuntimeClassName
+	pod.Priority = t.Priority
+	pod.ImagePullSecrets, pod.DNSPolicy, pod.DNSConfig = t.ImagePullSecrets, t.DNSPolicy, t.DNSConfig
+	set(&pod.EnableServiceLinks, t.EnableServiceLinks)
+	set(&pod.TerminationGracePeriodSeconds, t.TerminationGracePeriodSeconds)
+	if t.ServiceAccountName != "" && t.ServiceAccountName != pod.ServiceAccountName {
+		if !privileged {
+			return fmt.Errorf("serviceAccountName %s %w", t.ServiceAccountName, ErrPrivilegeRequired)
+		}
+		pod.ServiceAccountName = t.ServiceAccountName
+	}
+	return nil
+}
+
+// labelled adds labels to Cairn's own, which come first.
+func labelled(own, asked map[string]string) map[string]string {
+	out := maps.Clone(asked)
+	if out == nil {
+		out = make(map[string]string, len(own))
+	}
+	maps.Copy(out, own)
+	return out
+}
