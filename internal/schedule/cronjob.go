@@ -1,6 +1,9 @@
 package schedule
 
 import (
+	"maps"
+	"strconv"
+
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -24,6 +27,12 @@ type CronJobInput struct {
 	Session string
 	// Scheduler of the session.
 	Scheduler v1alpha1.SchedulerSpec
+	// Times are its slots.
+	Times Times
+	// Suspended says that no run is to be started for now.
+	Suspended bool
+	// Retries is how often what failed of a run is tried again.
+	Retries int32
 	// MoverImage is the image of the pod that creates the BackupSession.
 	MoverImage string
 }
@@ -56,6 +65,7 @@ func CronJob(in CronJobInput) *batchv1.CronJob {
 		v1alpha1.LabelInvokerName: in.InvokerLabel,
 		v1alpha1.LabelSession:     in.Session,
 	}
+	template := ptr.Deref(in.Scheduler.JobTemplate, v1alpha1.TriggerJobTemplate{})
 	return &batchv1.CronJob{
 		TypeMeta: metav1.TypeMeta{APIVersion: batchv1.SchemeGroupVersion.String(), Kind: "CronJob"},
 		ObjectMeta: metav1.ObjectMeta{
@@ -65,22 +75,22 @@ func CronJob(in CronJobInput) *batchv1.CronJob {
 			OwnerReferences: []metav1.OwnerReference{in.Invoker},
 		},
 		Spec: batchv1.CronJobSpec{
-			Schedule:                   in.Scheduler.Schedule,
-			TimeZone:                   in.Scheduler.TimeZone,
+			Schedule:                   in.Times.Line(),
+			TimeZone:                   ptr.To(in.Times.TimeZone()),
 			StartingDeadlineSeconds:    in.Scheduler.StartingDeadlineSeconds,
-			Suspend:                    ptr.To(ptr.Deref(in.Scheduler.Suspend, false)),
+			Suspend:                    ptr.To(in.Suspended),
 			ConcurrencyPolicy:          batchv1.AllowConcurrent,
-			SuccessfulJobsHistoryLimit: ptr.To[int32](1),
-			FailedJobsHistoryLimit:     ptr.To[int32](1),
+			SuccessfulJobsHistoryLimit: or(in.Scheduler.SuccessfulJobsHistoryLimit, 3),
+			FailedJobsHistoryLimit:     or(in.Scheduler.FailedJobsHistoryLimit, 1),
 			JobTemplate: batchv1.JobTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				ObjectMeta: metadata(template.Template.Controller, labels),
 				Spec: batchv1.JobSpec{
-					BackoffLimit:            ptr.To[int32](triggerRetries),
-					ActiveDeadlineSeconds:   ptr.To[int64](triggerDeadlineSeconds),
-					TTLSecondsAfterFinished: ptr.To[int32](triggerTTLSeconds),
+					BackoffLimit:            or(template.BackoffLimit, triggerRetries),
+					ActiveDeadlineSeconds:   or(template.ActiveDeadlineSeconds, triggerDeadlineSeconds),
+					TTLSecondsAfterFinished: ttl(&in.Scheduler, &template),
 					Template: corev1.PodTemplateSpec{
-						ObjectMeta: metav1.ObjectMeta{Labels: labels},
-						Spec:       triggerPod(in),
+						ObjectMeta: metadata(template.Template.Metadata, labels),
+						Spec:       triggerPod(in, &template.Template.Spec),
 					},
 				},
 			},
@@ -88,37 +98,74 @@ func CronJob(in CronJobInput) *batchv1.CronJob {
 	}
 }
 
-func triggerPod(in CronJobInput) corev1.PodSpec {
+// or is the value that policy sets, else the default.
+func or[T int32 | int64](set *T, otherwise T) *T { return ptr.To(ptr.Deref(set, otherwise)) }
+
+// ttl is how long a finished Job stays: what policy says, and as long as the history limits say where it sets one of them.
+func ttl(scheduler *v1alpha1.SchedulerSpec, template *v1alpha1.TriggerJobTemplate) *int32 {
+	switch {
+	case template.TTLSecondsAfterFinished != nil:
+		return ptr.To(*template.TTLSecondsAfterFinished)
+	case scheduler.SuccessfulJobsHistoryLimit != nil || scheduler.FailedJobsHistoryLimit != nil:
+		return nil
+	default:
+		return ptr.To[int32](triggerTTLSeconds)
+	}
+}
+
+// metadata is what policy says with our labels over it.
+func metadata(set v1alpha1.TriggerMetadata, ours map[string]string) metav1.ObjectMeta {
+	labels := map[string]string{}
+	maps.Copy(labels, set.Labels)
+	maps.Copy(labels, ours)
+	return metav1.ObjectMeta{Labels: labels, Annotations: maps.Clone(set.Annotations)}
+}
+
+func triggerPod(in CronJobInput, template *v1alpha1.TriggerPodSpec) corev1.PodSpec {
+	args := []string{
+		"trigger",
+		"--invoker-kind=" + in.Invoker.Kind,
+		"--invoker=" + in.Invoker.Name,
+		"--session=" + in.Session,
+		"--cronjob=" + in.Name,
+	}
+	if in.Retries > 0 {
+		args = append(args, "--retries="+strconv.Itoa(int(in.Retries)))
+	}
+	template = template.DeepCopy()
+	as := ptr.Deref(template.SecurityContext, v1alpha1.TriggerSecurityContext{})
+	user := or(as.RunAsUser, triggerUser)
 	return corev1.PodSpec{
-		RestartPolicy:      corev1.RestartPolicyNever,
-		ServiceAccountName: v1alpha1.TriggerServiceAccount,
-		EnableServiceLinks: ptr.To(false),
+		NodeSelector:                  template.NodeSelector,
+		Tolerations:                   template.Tolerations,
+		Affinity:                      template.Affinity,
+		TopologySpreadConstraints:     template.TopologySpreadConstraints,
+		PriorityClassName:             template.PriorityClassName,
+		Priority:                      template.Priority,
+		SchedulerName:                 template.SchedulerName,
+		RuntimeClassName:              template.RuntimeClassName,
+		ImagePullSecrets:              template.ImagePullSecrets,
+		TerminationGracePeriodSeconds: template.TerminationGracePeriodSeconds,
+		DNSPolicy:                     template.DNSPolicy,
+		DNSConfig:                     template.DNSConfig,
+		RestartPolicy:                 corev1.RestartPolicyNever,
+		ServiceAccountName:            v1alpha1.TriggerServiceAccount,
+		EnableServiceLinks:            ptr.To(ptr.Deref(template.EnableServiceLinks, false)),
 		SecurityContext: &corev1.PodSecurityContext{
 			RunAsNonRoot:   ptr.To(true),
-			RunAsUser:      ptr.To[int64](triggerUser),
-			RunAsGroup:     ptr.To[int64](triggerUser),
+			RunAsUser:      user,
+			RunAsGroup:     or(as.RunAsGroup, *user),
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
 		Containers: []corev1.Container{{
 			Name:  "trigger",
 			Image: in.MoverImage,
-			Args: []string{
-				"trigger",
-				"--invoker-kind=" + in.Invoker.Kind,
-				"--invoker=" + in.Invoker.Name,
-				"--session=" + in.Session,
-				"--cronjob=" + in.Name,
-			},
+			Args:  args,
 			Env: []corev1.EnvVar{
 				fieldEnv(EnvPodNamespace, "metadata.namespace"),
 				fieldEnv(EnvJobName, "metadata.labels['batch.kubernetes.io/job-name']"),
 			},
-			Resources: corev1.ResourceRequirements{
-				Requests: corev1.ResourceList{
-					corev1.ResourceCPU:    resource.MustParse("10m"),
-					corev1.ResourceMemory: resource.MustParse("32Mi"),
-				},
-			},
+			Resources: resources(&template.Resources),
 			SecurityContext: &corev1.SecurityContext{
 				AllowPrivilegeEscalation: ptr.To(false),
 				ReadOnlyRootFilesystem:   ptr.To(true),
@@ -126,6 +173,17 @@ func triggerPod(in CronJobInput) corev1.PodSpec {
 			},
 		}},
 	}
+}
+
+// resources are those that policy sets, else little.
+func resources(set *corev1.ResourceRequirements) corev1.ResourceRequirements {
+	if len(set.Requests)+len(set.Limits)+len(set.Claims) > 0 {
+		return *set.DeepCopy()
+	}
+	return corev1.ResourceRequirements{Requests: corev1.ResourceList{
+		corev1.ResourceCPU:    resource.MustParse("10m"),
+		corev1.ResourceMemory: resource.MustParse("32Mi"),
+	}}
 }
 
 func fieldEnv(name, path string) corev1.EnvVar {

@@ -3,60 +3,158 @@ package schedule
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 	_ "time/tzdata" // The manager's image has no zone files.
 
 	"github.com/robfig/cron/v3"
+	"k8s.io/utils/ptr"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Parse says why a schedule can't be used: the line does not parse, it never fires (0 0 30 2 *), or the time zone is
-// unknown. An empty time zone is UTC.
-func Parse(schedule, timeZone string) error {
-	_, err := read(schedule, timeZone)
-	return err
+// Times are the slots of one session. The zero value has none; New makes a useful one. A day on which the clock is put
+// forward or back has the slots that a CronJob has: one that the clock jumps over is left out, one in the hour that comes
+// twice comes twice.
+type Times struct {
+	text string
+	line cron.Schedule
+	zone *time.Location
 }
 
+// New reads a scheduler. identity decides what H stands for. The error says why the schedule can't be used: the line does
+// not parse, it never fires (0 0 30 2 *), or the time zone is unknown. No time zone is UTC.
+func New(scheduler *v1alpha1.SchedulerSpec, identity string) (Times, error) {
+	zone, err := location(ptr.Deref(scheduler.TimeZone, ""))
+	if err != nil {
+		return Times{}, err
+	}
+	text, err := resolve(scheduler.Schedule, identity)
+	if err != nil {
+		return Times{}, err
+	}
+	line, err := parse(text)
+	if err != nil {
+		return Times{}, err
+	}
+	return Times{text: text, line: line, zone: zone}, nil
+}
+
+// Read reads what String gave.
+func Read(text string) (Times, error) {
+	scheduler := &v1alpha1.SchedulerSpec{Schedule: text}
+	if line, zone, ok := cutZone(text); ok {
+		scheduler.Schedule, scheduler.TimeZone = line, &zone
+	}
+	return New(scheduler, "")
+}
+
+// cutZone separates the time zone behind a line of five fields or a name such as @daily.
+func cutZone(text string) (line, zone string, ok bool) {
+	words := strings.Fields(text)
+	last := len(words) - 1
+	if last != len(fields) && (last != 1 || !strings.HasPrefix(text, "@")) {
+		return text, "", false
+	}
+	return strings.Join(words[:last], " "), words[last], true
+}
+
+// Line is the cron line, with a number for each H.
+func (t Times) Line() string { return t.text }
+
+// TimeZone of the line.
+func (t Times) TimeZone() string {
+	if t.zone == time.UTC {
+		return utc
+	}
+	return t.zone.String()
+}
+
+// String is the line, and its time zone where that is not UTC.
+func (t Times) String() string {
+	if zone := t.TimeZone(); zone != utc {
+		return t.text + " " + zone
+	}
+	return t.text
+}
+
+// utc is the name of the zone in the IANA database.
+const utc = "Etc/UTC"
+
 // Next is the first slot after from, in UTC. Slots are whole minutes.
-func Next(schedule, timeZone string, from time.Time) (time.Time, error) {
-	s, err := read(schedule, timeZone)
+func (t Times) Next(from time.Time) time.Time { return t.line.Next(from.In(t.zone)).UTC() }
+
+// Is says whether at is a slot.
+func (t Times) Is(at time.Time) bool { return t.Next(at.Add(-time.Second)).Equal(at) }
+
+// Newest is the newest slot that is later than after and not later than until; false where there is none.
+func (t Times) Newest(after, until time.Time) (time.Time, bool) {
+	// The search begins at the end: years of slots may lie behind it.
+	for back := time.Minute; ; back *= 2 {
+		from := until.Add(-back)
+		if !from.After(after) {
+			from = after
+		}
+		slot := t.Next(from)
+		if slot.IsZero() || slot.After(until) {
+			if from.Equal(after) {
+				return time.Time{}, false
+			}
+			continue
+		}
+		for {
+			next := t.Next(slot)
+			if next.IsZero() || next.After(until) {
+				return slot, true
+			}
+			slot = next
+		}
+	}
+}
+
+// Between is the number of slots that are later than after and earlier than before. It counts to most.
+func (t Times) Between(after, before time.Time, most int) int {
+	n := 0
+	for slot := t.Next(after); !slot.IsZero() && slot.Before(before) && n < most; slot = t.Next(slot) {
+		n++
+	}
+	return n
+}
+
+// Due is when the first slot after from, and a run of it that may take as long as timeout, must have come to a good end.
+func (t Times) Due(from time.Time, timeout time.Duration) time.Time { return t.Next(from).Add(timeout) }
+
+// Next is the first slot of a line without H after from, in UTC.
+func Next(line string, from time.Time) (time.Time, error) {
+	parsed, err := parse(line)
 	if err != nil {
 		return time.Time{}, err
 	}
-	return s.line.Next(from.In(s.zone)).UTC(), nil
-}
-
-type parsed struct {
-	line cron.Schedule
-	zone *time.Location
+	return parsed.Next(from.UTC()), nil
 }
 
 // beforeLeapYear is where the search for a first slot starts: cron looks five years ahead, so that 29 February is found.
 var beforeLeapYear = time.Date(2001, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-func read(schedule, timeZone string) (parsed, error) {
-	zone, err := location(timeZone)
-	if err != nil {
-		return parsed{}, err
-	}
+// parse reads a line without H.
+func parse(text string) (cron.Schedule, error) {
 	// The CronJob API refuses a zone inside the line, and the parser panics where nothing follows it.
-	if strings.Contains(schedule, "TZ=") {
-		return parsed{}, fmt.Errorf("the schedule %q holds a time zone: say it in scheduler.timeZone", schedule)
+	if strings.Contains(text, "TZ=") {
+		return nil, fmt.Errorf("the schedule %q holds a time zone: say it in scheduler.timeZone", text)
 	}
 	// Its slots would depend on when somebody last looked, and runs are named after their slot.
-	if strings.HasPrefix(strings.TrimSpace(schedule), "@every") {
-		return parsed{}, fmt.Errorf("the schedule %q has no fixed slots: write five fields, for example */15 * * * *", schedule)
+	if strings.HasPrefix(strings.TrimSpace(text), "@every") {
+		return nil, fmt.Errorf("the schedule %q has no fixed slots: write five fields, for example */15 * * * *", text)
 	}
-	line, err := cron.ParseStandard(schedule)
+	line, err := cron.ParseStandard(text)
 	if err != nil {
-		return parsed{}, fmt.Errorf("the schedule %q does not parse: %w. Write five fields (minute hour day month weekday) or @hourly, @daily, @weekly, @monthly, @yearly",
-			schedule, err)
+		return nil, fmt.Errorf("the schedule %q does not parse: %w. Write five fields (minute hour day month weekday) or @hourly, @daily, @weekly, @monthly, @yearly",
+			text, err)
 	}
 	if line.Next(beforeLeapYear).IsZero() {
-		return parsed{}, fmt.Errorf("the schedule %q never fires: no year has such a day", schedule)
+		return nil, fmt.Errorf("the schedule %q never fires: no year has such a day", text)
 	}
-	return parsed{line: line, zone: zone}, nil
+	return line, nil
 }
 
 func location(timeZone string) (*time.Location, error) {
@@ -69,25 +167,4 @@ func location(timeZone string) (*time.Location, error) {
 		return nil, fmt.Errorf("the time zone %q is unknown: name one of the IANA database, for example Europe/Berlin", timeZone)
 	}
 	return zone, nil
-}
-
-// The minutes since 1970 that a slot may have: eight digits, from 2020 on. A date at the end of a name that somebody chose
-// (report-20261120) is smaller.
-const (
-	slotDigits  = 8
-	firstMinute = 26297280
-)
-
-// SlotFromJobName is the slot that a CronJob's Job was made for: Kubernetes names it <cronjob>-<minutes since 1970>. It is
-// false for a Job that somebody made from the CronJob by hand.
-func SlotFromJobName(jobName string) (time.Time, bool) {
-	at := strings.LastIndexByte(jobName, '-')
-	if at < 1 || len(jobName)-at-1 != slotDigits {
-		return time.Time{}, false
-	}
-	minutes, err := strconv.ParseUint(jobName[at+1:], 10, 64)
-	if err != nil || minutes < firstMinute {
-		return time.Time{}, false
-	}
-	return time.Unix(int64(minutes)*60, 0).UTC(), true
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
@@ -16,7 +18,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-func TestParse(t *testing.T) {
+func TestNew(t *testing.T) {
 	tests := map[string]struct{ schedule, zone, message string }{
 		"five fields":                   {"17 2 * * 1-5", "", ""},
 		"a name":                        {"@hourly", "", ""},
@@ -39,11 +41,25 @@ func TestParse(t *testing.T) {
 		"a time zone that is unknown":   {"0 2 * * *", "Europe/Bärlin", `time zone "Europe/Bärlin" is unknown`},
 		"a time zone outside the files": {"0 2 * * *", "../../etc/passwd", "is unknown"},
 		"the machine's own time zone":   {"0 2 * * *", "Local", "not the same everywhere"},
+		"H in every field":              {"H H H H H", "", ""},
+		"H with a step":                 {"H/15 * * * *", "", ""},
+		"H in a range":                  {"H H(0-6) * * *", "", ""},
+		"H in a range with a step":      {"H(0-29)/10 * * * *", "", ""},
+		"H beside other values":         {"H(0-9),30 * * * *", "", ""},
+		"a day whose name holds H":      {"0 2 * * THU", "", ""},
+		"H without its step":            {"H/ * * * *", "", "is no form of H"},
+		"H as the end of a range":       {"H-30 * * * *", "", "is no form of H"},
+		"H with a step beyond its span": {"H/61 * * * *", "", "the step must be between 1 and 60"},
+		"H with no step":                {"H/0 * * * *", "", "the step must be between 1 and 60"},
+		"H in a range beyond the field": {"* H(0-24) * * *", "", `hour "H(0-24)": the range must lie between 0 and 23`},
+		"H in a range that is empty":    {"* H(9-3) * * *", "", "the range must lie between 0 and 23"},
+		"H in days that no month has":   {"0 0 H(30-31) 2 *", "", "never fires"},
+		"H in lower case":               {"h * * * *", "", "does not parse"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			err := Parse(test.schedule, test.zone)
+			_, err := New(&v1alpha1.SchedulerSpec{Schedule: test.schedule, TimeZone: &test.zone}, "BackupConfiguration/shop/uploads/nightly")
 			if test.message == "" {
 				g.Expect(err).NotTo(HaveOccurred())
 				return
@@ -51,6 +67,13 @@ func TestParse(t *testing.T) {
 			g.Expect(err).To(MatchError(ContainSubstring(test.message)))
 		})
 	}
+}
+
+func times(t testing.TB, line, zone string) Times {
+	t.Helper()
+	out, err := New(&v1alpha1.SchedulerSpec{Schedule: line, TimeZone: &zone}, "BackupConfiguration/shop/uploads/nightly")
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return out
 }
 
 func TestNext(t *testing.T) {
@@ -68,12 +91,11 @@ func TestNext(t *testing.T) {
 			g := NewWithT(t)
 			from, err := time.Parse(time.RFC3339, test.from)
 			g.Expect(err).NotTo(HaveOccurred())
-			next, err := Next(test.schedule, test.zone, from)
-			g.Expect(err).NotTo(HaveOccurred())
+			next := times(t, test.schedule, test.zone).Next(from)
 			g.Expect(next.Format(time.RFC3339)).To(Equal(test.want))
 		})
 	}
-	_, err := Next("0 0 30 2 *", "", time.Time{})
+	_, err := Next("0 0 30 2 *", time.Time{})
 	NewWithT(t).Expect(err).To(MatchError(ContainSubstring("never fires")))
 }
 
@@ -112,7 +134,30 @@ func TestCronJob(t *testing.T) {
 				APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.BackupConfigurationKind, Name: "uploads", UID: "1",
 				Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(true),
 			},
-			Scheduler:  v1alpha1.SchedulerSpec{Schedule: "0 2 * * *"},
+			Scheduler: v1alpha1.SchedulerSpec{Schedule: "H 2 * * *", JobTemplate: &v1alpha1.TriggerJobTemplate{
+				BackoffLimit: ptr.To[int32](1), ActiveDeadlineSeconds: ptr.To[int64](60), TTLSecondsAfterFinished: ptr.To[int32](10),
+				Template: v1alpha1.TriggerPodTemplate{
+					Metadata:   v1alpha1.TriggerMetadata{Labels: map[string]string{"team": "shop"}, Annotations: map[string]string{"mesh": "off"}},
+					Controller: v1alpha1.TriggerMetadata{Labels: map[string]string{"team": "jobs"}},
+					Spec: v1alpha1.TriggerPodSpec{
+						Resources:         corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")}},
+						NodeSelector:      map[string]string{"pool": "small"},
+						Tolerations:       []corev1.Toleration{{Key: "small", Operator: corev1.TolerationOpExists}},
+						PriorityClassName: "low", SchedulerName: "slow", RuntimeClassName: ptr.To("sandbox"),
+						ImagePullSecrets: []corev1.LocalObjectReference{{Name: "pull"}},
+						SecurityContext:  &v1alpha1.TriggerSecurityContext{RunAsUser: ptr.To[int64](1000)},
+						Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{
+							Weight: 1, Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "disk", Operator: corev1.NodeSelectorOpExists}}},
+						}}}},
+						TopologySpreadConstraints:     []corev1.TopologySpreadConstraint{{MaxSkew: 1, TopologyKey: "zone", WhenUnsatisfiable: corev1.ScheduleAnyway}},
+						Priority:                      ptr.To[int32](7),
+						TerminationGracePeriodSeconds: ptr.To[int64](5),
+						DNSPolicy:                     corev1.DNSDefault, DNSConfig: &corev1.PodDNSConfig{Searches: []string{"example.com"}},
+						EnableServiceLinks: ptr.To(true),
+					},
+				},
+			}},
+			Retries:    2,
 			MoverImage: "mover:test",
 		},
 		"testdata/batch.yaml": {
@@ -122,14 +167,19 @@ func TestCronJob(t *testing.T) {
 				Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(true),
 			},
 			Scheduler: v1alpha1.SchedulerSpec{
-				Schedule: "17 * * * *", TimeZone: ptr.To("Europe/Berlin"), StartingDeadlineSeconds: ptr.To[int64](600), Suspend: ptr.To(true),
+				Schedule: "17 * * * *", TimeZone: ptr.To("Europe/Berlin"), StartingDeadlineSeconds: ptr.To[int64](600),
+				ConcurrencyPolicy: v1alpha1.ConcurrencyForbid, SuccessfulJobsHistoryLimit: ptr.To[int32](5),
 			},
+			Suspended:  true,
 			MoverImage: "mover:test",
 		},
 	}
 	for golden, in := range tests {
 		t.Run(golden, func(t *testing.T) {
 			g := NewWithT(t)
+			var err error
+			in.Times, err = New(&in.Scheduler, Identity(in.Invoker.Kind, in.Namespace, in.Invoker.Name, in.Session))
+			g.Expect(err).NotTo(HaveOccurred())
 			got, err := yaml.Marshal(CronJob(in))
 			g.Expect(err).NotTo(HaveOccurred())
 			if *update {

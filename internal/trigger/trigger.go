@@ -1,4 +1,5 @@
-// Package trigger keeps the CronJobs of an invoker's sessions, for the controllers of BackupConfiguration and BackupBatch.
+// Package trigger starts the runs of an invoker's sessions, through CronJobs or by itself, and keeps account of them, for the
+// controllers of BackupConfiguration and BackupBatch.
 package trigger
 
 import (
@@ -11,8 +12,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/apply"
@@ -23,12 +25,17 @@ import (
 // errNameConflict says that a CronJob's name is in use by an object that is not the invoker's.
 var errNameConflict = errors.New("the name is in use")
 
-// Keeper makes, corrects and removes CronJobs. It is safe for concurrent use.
+// Keeper makes, corrects and removes CronJobs and makes and removes BackupSessions. It is safe for concurrent use.
 type Keeper struct {
 	// Client reads from the cache and writes.
 	Client client.Client
-	// Reader reads from the API server. It is asked before a CronJob is made, so that nobody's is taken over.
+	// Reader reads from the API server. It is asked before anything is made, so that nobody's is taken over and no run is made
+	// twice.
 	Reader client.Reader
+	// Events are told what happened to an invoker.
+	Events record.EventRecorder
+	// Runs is the index that finds the runs of an invoker.
+	Runs RunsIndex
 	// MoverImage is the image of the CronJobs' pods.
 	MoverImage string
 	// FieldManager of what is applied.
@@ -38,29 +45,28 @@ type Keeper struct {
 	EnsureAccess func(ctx context.Context, namespace string) error
 }
 
-// Ensure makes the CronJobs of the sessions that have a scheduler, corrects those that were edited and removes those of
-// sessions that are gone. The schedules must parse. The conflicts are, by session, those whose CronJob has the name of
-// somebody else's; the other sessions are in order then.
-func (k *Keeper) Ensure(ctx context.Context, invoker client.Object, sessions []v1alpha1.SessionConfig) (conflicts map[string]error, err error) {
-	gvk, err := apiutil.GVKForObject(invoker, k.Client.Scheme())
-	if err != nil {
+// ensureAll makes the CronJobs of the sessions that have one, corrects those that were edited and removes those of sessions
+// that are gone. The schedules must be right. The conflicts are, by session, those whose CronJob has the name of somebody
+// else's; the other sessions are in order then.
+func (k *Keeper) ensureAll(ctx context.Context, v view) (conflicts map[string]error, err error) {
+	if err := k.prune(ctx, v); err != nil {
 		return nil, err
 	}
-	if err := k.Prune(ctx, invoker, sessions); err != nil {
-		return nil, err
-	}
-	if !slices.ContainsFunc(sessions, func(s v1alpha1.SessionConfig) bool { return s.Scheduler != nil }) {
+	if !slices.ContainsFunc(v.sessions, hasCronJob) {
 		return nil, nil
 	}
-	if err := k.EnsureAccess(ctx, invoker.GetNamespace()); err != nil {
-		return nil, fmt.Errorf("ensure the trigger's account in %s: %w", invoker.GetNamespace(), err)
+	if err := k.EnsureAccess(ctx, v.object.GetNamespace()); err != nil {
+		return nil, fmt.Errorf("ensure the trigger's account in %s: %w", v.object.GetNamespace(), err)
 	}
 	conflicts = map[string]error{}
-	for _, session := range sessions {
-		if session.Scheduler == nil {
+	for _, session := range v.sessions {
+		if !hasCronJob(session) {
 			continue
 		}
-		err := k.ensure(ctx, invoker, k.cronJob(gvk.Kind, invoker, session))
+		wanted, err := k.cronJob(v, session)
+		if err == nil {
+			err = k.ensure(ctx, v.object, wanted)
+		}
 		if errors.Is(err, errNameConflict) {
 			conflicts[session.Name] = err
 		} else if err != nil {
@@ -70,22 +76,23 @@ func (k *Keeper) Ensure(ctx context.Context, invoker client.Object, sessions []v
 	return conflicts, nil
 }
 
-// Prune removes the invoker's CronJobs of sessions that are gone or have no scheduler.
-func (k *Keeper) Prune(ctx context.Context, invoker client.Object, sessions []v1alpha1.SessionConfig) error {
-	gvk, err := apiutil.GVKForObject(invoker, k.Client.Scheme())
-	if err != nil {
-		return err
-	}
+// hasCronJob says whether a CronJob starts the runs of a session.
+func hasCronJob(s v1alpha1.SessionConfig) bool {
+	return s.Scheduler != nil && s.Scheduler.Type != v1alpha1.SchedulerController
+}
+
+// prune removes the invoker's CronJobs of sessions that have none.
+func (k *Keeper) prune(ctx context.Context, v view) error {
 	var list batchv1.CronJobList
-	if err := k.Client.List(ctx, &list, client.InNamespace(invoker.GetNamespace()), client.MatchingLabels{
-		v1alpha1.LabelInvokerKind: gvk.Kind, v1alpha1.LabelInvokerName: policy.LabelValue(invoker.GetName()),
+	if err := k.Client.List(ctx, &list, client.InNamespace(v.object.GetNamespace()), client.MatchingLabels{
+		v1alpha1.LabelInvokerKind: v.kind, v1alpha1.LabelInvokerName: policy.LabelValue(v.object.GetName()),
 	}); err != nil {
 		return fmt.Errorf("list CronJobs: %w", err)
 	}
 	for i := range list.Items {
 		cronJob := &list.Items[i]
-		if !metav1.IsControlledBy(cronJob, invoker) || slices.ContainsFunc(sessions, func(s v1alpha1.SessionConfig) bool {
-			return s.Scheduler != nil && policy.CronJobName(gvk.Kind, invoker.GetName(), s.Name) == cronJob.Name
+		if !metav1.IsControlledBy(cronJob, v.object) || slices.ContainsFunc(v.sessions, func(s v1alpha1.SessionConfig) bool {
+			return hasCronJob(s) && policy.CronJobName(v.kind, v.object.GetName(), s.Name) == cronJob.Name
 		}) {
 			continue
 		}
@@ -97,19 +104,27 @@ func (k *Keeper) Prune(ctx context.Context, invoker client.Object, sessions []v1
 	return nil
 }
 
-func (k *Keeper) cronJob(kind string, invoker client.Object, session v1alpha1.SessionConfig) *batchv1.CronJob {
+func (k *Keeper) cronJob(v view, session v1alpha1.SessionConfig) (*batchv1.CronJob, error) {
+	namespace, name := v.object.GetNamespace(), v.object.GetName()
+	times, err := schedule.New(session.Scheduler, schedule.Identity(v.kind, namespace, name, session.Name))
+	if err != nil {
+		return nil, err
+	}
 	cronJob := schedule.CronJob(schedule.CronJobInput{
-		Name:         policy.CronJobName(kind, invoker.GetName(), session.Name),
-		Namespace:    invoker.GetNamespace(),
-		Invoker:      *metav1.NewControllerRef(invoker, v1alpha1.GroupVersion.WithKind(kind)),
-		InvokerLabel: policy.LabelValue(invoker.GetName()),
+		Name:         policy.CronJobName(v.kind, name, session.Name),
+		Namespace:    namespace,
+		Invoker:      *metav1.NewControllerRef(v.object, v1alpha1.GroupVersion.WithKind(v.kind)),
+		InvokerLabel: policy.LabelValue(name),
 		Session:      session.Name,
 		Scheduler:    *session.Scheduler,
+		Times:        times,
+		Suspended:    v.paused || ptr.Deref(session.Scheduler.Suspend, false),
+		Retries:      retriesOf(&session),
 		MoverImage:   k.MoverImage,
 	})
 	// A field that the policy no longer sets is not seen by comparing what it does set.
 	cronJob.Annotations = map[string]string{v1alpha1.AnnotationSpecDigest: policy.Digest(cronJob.Spec)}
-	return cronJob
+	return cronJob, nil
 }
 
 func (k *Keeper) ensure(ctx context.Context, invoker client.Object, wanted *batchv1.CronJob) error {
@@ -150,8 +165,7 @@ func (k *Keeper) ensure(ctx context.Context, invoker client.Object, wanted *batc
 // API server's defaults and what decides on the node are no such things.
 func hasMore(actual, wanted *batchv1.CronJobSpec) bool {
 	a, w := &actual.JobTemplate.Spec.Template.Spec, &wanted.JobTemplate.Spec.Template.Spec
-	more := actual.TimeZone != nil && wanted.TimeZone == nil ||
-		actual.StartingDeadlineSeconds != nil && wanted.StartingDeadlineSeconds == nil ||
+	more := actual.StartingDeadlineSeconds != nil && wanted.StartingDeadlineSeconds == nil ||
 		len(a.Containers) > len(w.Containers) || len(a.InitContainers) > len(w.InitContainers) || len(a.Volumes) > len(w.Volumes) ||
 		a.HostNetwork && !w.HostNetwork || a.HostPID && !w.HostPID || a.HostIPC && !w.HostIPC
 	for i := range min(len(a.Containers), len(w.Containers)) {
