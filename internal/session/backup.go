@@ -43,11 +43,15 @@ type Input struct {
 	Jobs map[string]Job
 	// Pods is the number of the run's pods that have not ended.
 	Pods int
+	// Hooks says how attempts of the run's hooks ended. It is asked only where the run has hooks.
+	Hooks HookResults
 }
 
 // Job is a mover's Job as it was observed.
 type Job struct {
 	task.Observation
+	// Created is when it was made.
+	Created time.Time
 	// Finished says whether Kubernetes is done with it.
 	Finished bool
 }
@@ -70,8 +74,20 @@ type Start struct {
 	Schedule string
 	// Timeout of the run.
 	Timeout time.Duration
+	// RetryDelay is how long after a failure what failed is tried again; nil where the session does not say.
+	RetryDelay *metav1.Duration
+	// Rivals are the runs that it must not start beside.
+	Rivals Rivals
+	// SuccessPolicy of the session; nil where it has none.
+	SuccessPolicy *v1alpha1.SuccessPolicy
 	// Targets in the order of the policy.
 	Targets []StartTarget
+	// Hooks of the session; nil where it has none.
+	Hooks *v1alpha1.ResolvedHooks
+	// HookError is why the hooks can't be run. Without them nothing is backed up.
+	HookError *v1alpha1.ResolvedError
+	// HooksOf is the name of an unfinished run with hooks on one of the targets. This one waits for its end.
+	HooksOf string
 }
 
 // StartTarget is one target of a run that is not frozen yet.
@@ -82,11 +98,14 @@ type StartTarget struct {
 	Wait time.Duration
 }
 
-// Decision is the next step of a run. The caller carries it out in this order: Movers, Snapshots, Delete, Create, Status.
+// Decision is the next step of a run. The caller carries it out in this order: Replace, Movers, Snapshots, Delete, Create,
+// Status.
 // Each part can be repeated; a caller that is killed between two of them asks again.
 type Decision struct {
 	// Status that the run must have.
 	Status v1alpha1.BackupSessionStatus
+	// Replace are the names of the runs that must end, because this one takes their place.
+	Replace []string
 	// Movers is the value that AnnotationMovers must have, by the name of the Snapshot. A mover that is not in it can't
 	// write any more.
 	Movers map[string]string
@@ -99,6 +118,10 @@ type Decision struct {
 	// Verify says that a mover is given up or repeated. What was observed through a cache may be older than what the mover
 	// wrote: the caller observes again without one, asks again, and carries out that decision.
 	Verify bool
+	// Hook is an attempt that must be under way once Status was written.
+	Hook *HookRun
+	// StopHooks says that attempts of the run must be stopped.
+	StopHooks bool
 	// Event to be emitted once Status was written. Nil: nothing happened that anybody must know.
 	Event *Event
 	// After is when to ask again if nothing else happens. Zero: not at all.
@@ -150,6 +173,7 @@ func end(in Input, d *Decision, phase v1alpha1.BackupSessionPhase, reason, messa
 		s.Duration = FormatDuration(now.Sub(s.StartTime.Time))
 	}
 	s.ObservedGeneration = in.Session.Generation
+	planRetry(in.Session, s)
 	conclude(&s.Conditions, phase == v1alpha1.BackupSessionSucceeded, reason, message, in.Session.Generation, in.Now)
 	d.After = 0
 	d.Event = &Event{Type: corev1.EventTypeNormal, Reason: reason, Message: message}

@@ -4,39 +4,54 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// ChooseComponent is the component of a Snapshot that is restored: the one that is asked for, else the only one.
-func ChooseComponent(s *v1alpha1.Snapshot, asked []string) (string, *v1alpha1.ResolvedError) {
+// ChooseComponents are the components of a Snapshot that are restored, by name: those that are asked for, else all. Each of
+// them has data.
+func ChooseComponents(s *v1alpha1.Snapshot, asked []string) ([]string, *v1alpha1.ResolvedError) {
 	have := slices.Sorted(maps.Keys(s.Status.Components))
-	list := strings.Join(have, ", ")
-	switch {
-	case len(asked) > 1:
-		return "", fail(v1alpha1.ReasonInvalidParameters, "a PersistentVolumeClaim takes one component of Snapshot %s; these are: %s", s.Name, list)
-	case len(asked) == 1:
-		if !slices.Contains(have, asked[0]) {
-			return "", fail(v1alpha1.ReasonComponentNotFound, "Snapshot %s has no component %q; these are: %s", s.Name, asked[0], list)
-		}
-		return asked[0], nil
-	case len(have) == 1:
-		return have[0], nil
-	case len(have) == 0:
-		return "", fail(v1alpha1.ReasonComponentNotFound, "Snapshot %s has no components", s.Name)
-	default:
-		return "", fail(v1alpha1.ReasonComponentNotFound, "Snapshot %s has several components: name one of them in dataSource.components: %s", s.Name, list)
+	if len(have) == 0 {
+		return nil, fail(v1alpha1.ReasonComponentNotFound, "Snapshot %s has no components", s.Name)
 	}
+	chosen := have
+	if len(asked) > 0 {
+		chosen = slices.Sorted(slices.Values(asked))
+	}
+	for _, name := range chosen {
+		c, there := s.Status.Components[name]
+		switch {
+		case !there:
+			return nil, fail(v1alpha1.ReasonComponentNotFound, "Snapshot %s has no component %q; these are: %s", s.Name, name, strings.Join(have, ", "))
+		case c.Phase != v1alpha1.SnapshotSucceeded || c.ID == "":
+			return nil, fail(v1alpha1.ReasonComponentNotFound, "component %s of Snapshot %s has no data", name, s.Name)
+		}
+	}
+	return chosen, nil
 }
 
-// Latest is the newest Snapshot of a repository that succeeded, nil when there is none. Of two of the same time the one
-// with the greater ID is newer.
-func Latest(snapshots []v1alpha1.Snapshot, repository string) *v1alpha1.Snapshot {
+// Moment bounds the time of a Snapshot. The zero value does not.
+type Moment struct {
+	// At is the latest time.
+	At time.Time
+	// Exclusive leaves that time itself out.
+	Exclusive bool
+}
+
+func (m Moment) allows(t time.Time) bool {
+	return m.At.IsZero() || t.Before(m.At) || !m.Exclusive && t.Equal(m.At)
+}
+
+// Latest is the newest Snapshot of a repository that succeeded within moment, nil when there is none. Of two of the same
+// time the one with the greater ID is newer.
+func Latest(snapshots []v1alpha1.Snapshot, repository string, moment Moment) *v1alpha1.Snapshot {
 	var best *v1alpha1.Snapshot
 	for i := range snapshots {
 		s := &snapshots[i]
 		if s.Spec.Repository != repository || s.Status.Phase != v1alpha1.SnapshotSucceeded || s.DeletionTimestamp != nil ||
-			s.Status.SnapshotTime == nil || v1alpha1.HasRecordAnnotation(s.Annotations) {
+			s.Status.SnapshotTime == nil || v1alpha1.HasRecordAnnotation(s.Annotations) || !moment.allows(s.Status.SnapshotTime.Time) {
 			continue
 		}
 		if best == nil || best.Status.SnapshotTime.Before(s.Status.SnapshotTime) ||

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -40,6 +41,19 @@ func conclude(cs *[]metav1.Condition, ok bool, reason, message string, generatio
 // partial says that some of it came through and some did not.
 func partial(cs *[]metav1.Condition, message string, generation int64, now time.Time) {
 	set(cs, v1alpha1.ConditionPartial, metav1.ConditionTrue, v1alpha1.ReasonPartial, message, generation, now)
+}
+
+// setHooks says in a condition how the hooks of a stage ended.
+func setHooks(cs *[]metav1.Condition, kind string, hooks []v1alpha1.HookStatus, name, succeeded, failed string, generation int64, now time.Time) {
+	if failures := hookFailures(hooks); failures != "" {
+		set(cs, kind, metav1.ConditionFalse, failed, failures, generation, now)
+		return
+	}
+	message := "no " + name + " hook had to run"
+	if slices.ContainsFunc(hooks, func(h v1alpha1.HookStatus) bool { return h.Phase == v1alpha1.HookSucceeded }) {
+		message = "the " + name + " hooks succeeded"
+	}
+	set(cs, kind, metav1.ConditionTrue, succeeded, message, generation, now)
 }
 
 func set(cs *[]metav1.Condition, kind string, status metav1.ConditionStatus, reason, message string, generation int64, now time.Time) {

@@ -17,6 +17,15 @@ import (
 
 // finishSnapshot derives everything of a Snapshot's status from its components.
 func finishSnapshot(s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, generation int64, now time.Time) {
+	before := *s
+	deriveSnapshot(s, t, generation, now)
+	if s.LastUpdateTime == nil || s.Phase != before.Phase || s.Size != before.Size || s.TotalComponents != before.TotalComponents {
+		at := metav1.NewTime(now).Rfc3339Copy()
+		s.LastUpdateTime = &at
+	}
+}
+
+func deriveSnapshot(s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, generation int64, now time.Time) {
 	s.ObservedGeneration = generation
 	var size int64
 	var done, failed, running int
@@ -54,6 +63,9 @@ func finishSnapshot(s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, gene
 		conclude(&s.Conditions, false, reason, message, generation, now)
 	default:
 		s.Phase = v1alpha1.SnapshotSucceeded
+		if doubts := doubtsOf(s.Components); len(doubts) > 0 {
+			partial(&s.Conditions, strings.Join(doubts, "; "), generation, now)
+		}
 		conclude(&s.Conditions, true, v1alpha1.ReasonSucceeded, "all components are backed up", generation, now)
 	}
 	if last == nil {
@@ -118,7 +130,7 @@ func (r *runner) target(t *v1alpha1.ResolvedTarget) v1alpha1.BackupTargetStatus 
 			fail(refused.Reason, refused.Message)
 			continue
 		case !ok && r.stop != "":
-			fail(r.stop, "the run was ended before it began")
+			fail(r.stop, cmp.Or(r.why, notBegun(r.stop)))
 			continue
 		case ok:
 			info.Phase = status.Phase
@@ -150,6 +162,14 @@ func (r *runner) target(t *v1alpha1.ResolvedTarget) v1alpha1.BackupTargetStatus 
 	return out
 }
 
+// notBegun says of a run that was stopped for a reason that it did nothing.
+func notBegun(reason string) string {
+	if reason == v1alpha1.ReasonDeadlineExceeded {
+		return "the deadline of the run passed before it began"
+	}
+	return "the run was ended before it began"
+}
+
 // status of a Snapshot after this step.
 func (r *runner) status(name string) (v1alpha1.SnapshotStatus, bool) {
 	if s, ok := r.d.Snapshots[name]; ok {
@@ -161,8 +181,12 @@ func (r *runner) status(name string) (v1alpha1.SnapshotStatus, bool) {
 	return v1alpha1.SnapshotStatus{}, false
 }
 
-// conclude ends the run: with the reason of its only target, or of all that did not succeed if it is the same.
+// conclude ends the run when its postBackup hooks have ended: with the reason of its only target, or of all that did not
+// succeed if it is the same.
 func (r *runner) conclude() {
+	if !r.postBackup() {
+		return
+	}
 	count := map[v1alpha1.BackupSessionPhase]int{}
 	var reasons, messages []string
 	for _, t := range r.d.Status.Targets {
@@ -175,8 +199,9 @@ func (r *runner) conclude() {
 		}
 	}
 	succeeded, failed := count[v1alpha1.BackupSessionSucceeded], count[v1alpha1.BackupSessionFailed]
-	if succeeded > 0 && len(messages) > 0 || succeeded == 0 && r.someComponents() {
-		partial(&r.d.Status.Conditions, strings.Join(messages, "; "), r.Session.Generation, r.Now)
+	doubts := r.doubts()
+	if succeeded > 0 && len(messages) > 0 || succeeded == 0 && r.someComponents() || len(doubts) > 0 {
+		partial(&r.d.Status.Conditions, strings.Join(append(slices.Clone(messages), doubts...), "; "), r.Session.Generation, r.Now)
 	}
 	switch {
 	case failed > 0:
@@ -185,6 +210,9 @@ func (r *runner) conclude() {
 			reason = reasons[0]
 		}
 		end(r.Input, r.d, v1alpha1.BackupSessionFailed, reason, strings.Join(messages, "; "))
+	case r.postFailures() != "":
+		end(r.Input, r.d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonFailedToExecutePostBackupHooks,
+			succeededMessage(r.d.Status.Targets)+", but a postBackup hook failed: "+r.postFailures())
 	case succeeded > 0:
 		end(r.Input, r.d, v1alpha1.BackupSessionSucceeded, v1alpha1.ReasonSucceeded, succeededMessage(r.d.Status.Targets))
 	case count[v1alpha1.BackupSessionSkipped] > 0:

@@ -58,7 +58,9 @@ func givenUp(c v1alpha1.Component) bool {
 	}
 	switch c.Reason {
 	case v1alpha1.ReasonImagePullFailed, v1alpha1.ReasonUnschedulable, v1alpha1.ReasonNodeLost, v1alpha1.ReasonJobFailed,
-		v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonCancelled, v1alpha1.ReasonJobVanished:
+		v1alpha1.ReasonEvicted, v1alpha1.ReasonPodDeleted, v1alpha1.ReasonPodNotCreated, v1alpha1.ReasonPodNotStarted,
+		v1alpha1.ReasonQuotaExceeded, v1alpha1.ReasonVolumeMountFailed,
+		v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonCancelled, v1alpha1.ReasonReplaced, v1alpha1.ReasonJobVanished:
 		return true
 	default:
 		return false
@@ -69,9 +71,9 @@ func givenUp(c v1alpha1.Component) bool {
 // was killed, or its node was lost. A second mover finds the data by its tag and reports it, or backs up again.
 func worthRepeating(job Job) bool {
 	switch job.Reason {
-	case v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonInvalidTask:
+	case v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonInvalidTask, v1alpha1.ReasonStepFailed:
 		return false
 	default:
-		return job.Finished || job.Reason == v1alpha1.ReasonNodeLost
+		return job.Finished || job.Reason == v1alpha1.ReasonNodeLost || job.Reason == v1alpha1.ReasonEvicted || job.Reason == v1alpha1.ReasonPodDeleted
 	}
 }

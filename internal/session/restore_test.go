@@ -56,7 +56,8 @@ func TestStartOfARestore(t *testing.T) {
 			g.Expect(d.Status.Phase).To(Equal(tt.phase))
 			g.Expect(d.Status.Reason).To(Equal(tt.reason))
 			g.Expect(d.Status.Resolved != nil).To(Equal(tt.phase == restoreRunning))
-			g.Expect(d.Create || d.Stamp).To(BeFalse())
+			g.Expect(d.Create).To(BeEmpty())
+			g.Expect(d.Stamp).To(BeFalse())
 			g.Expect(d.After > 0).To(Equal(tt.phase == restorePending))
 			g.Expect(d.Event).NotTo(BeNil(), "it is said at once what happened or what it waits for")
 			s.Status = d.Status
@@ -68,6 +69,15 @@ func TestStartOfARestore(t *testing.T) {
 	}
 }
 
+// restoreHost is a host with one claim for each component, of the component's name.
+func restoreHost(name string, components ...string) v1alpha1.ResolvedRestoreHost {
+	h := v1alpha1.ResolvedRestoreHost{Name: name}
+	for _, c := range components {
+		h.Volumes = append(h.Volumes, v1alpha1.ResolvedRestoreVolume{Component: c, ID: "k1", ClaimName: c})
+	}
+	return h
+}
+
 func TestRunOfARestore(t *testing.T) {
 	reportOf := func(c task.ComponentResult) session.Job {
 		c.Name, c.ID = "pvc", "k1"
@@ -75,7 +85,7 @@ func TestRunOfARestore(t *testing.T) {
 			Outcome: task.OutcomeSucceeded, Components: []task.ComponentResult{c},
 		}}}
 	}
-	done := task.ComponentResult{Outcome: task.OutcomeSucceeded, SizeBytes: 7, Files: 2}
+	done := task.ComponentResult{Outcome: task.OutcomeSucceeded, SizeBytes: 7, ComponentCounts: v1alpha1.ComponentCounts{Files: 2}}
 	tests := map[string]struct {
 		job       *session.Job
 		component v1alpha1.RestoredComponent
@@ -103,7 +113,7 @@ func TestRunOfARestore(t *testing.T) {
 			job:   new(reportOf(task.ComponentResult{Outcome: task.OutcomeSucceeded, OwnersNotRestored: 12})),
 			phase: restoreSucceeded, reason: "Succeeded", stamp: true, partial: true,
 		},
-		"a mover that failed": {job: new(failed(v1alpha1.ReasonVolumeNotEmpty)), phase: restoreFailed, reason: v1alpha1.ReasonVolumeNotEmpty},
+		"a mover that failed": {job: new(failed(v1alpha1.ReasonVolumeNotEmpty)), phase: restoreFailed, reason: v1alpha1.ReasonVolumeNotEmpty, fenced: true},
 		"a mover that was killed is not run again": {
 			job: new(died(v1alpha1.ReasonOutOfMemory, true)), phase: restoreFailed, reason: v1alpha1.ReasonOutOfMemory, fenced: true, verify: true,
 		},
@@ -131,7 +141,7 @@ func TestRunOfARestore(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			s := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Name: "r"}}
-			start := session.RestoreStart{Timeout: time.Hour, Resolved: v1alpha1.ResolvedRestore{Component: "pvc", ID: "k1", ClaimName: "c"}}
+			start := session.RestoreStart{Timeout: time.Hour, Resolved: v1alpha1.ResolvedRestore{Hosts: []v1alpha1.ResolvedRestoreHost{restoreHost("target", "pvc")}}}
 			s.Status = session.NextRestore(session.RestoreInput{Now: now, Session: s, Start: &start}).Status
 			if tt.component.Phase != "" {
 				s.Status.Components = map[string]v1alpha1.RestoredComponent{"pvc": tt.component}
@@ -139,12 +149,18 @@ func TestRunOfARestore(t *testing.T) {
 			if tt.deleted {
 				s.DeletionTimestamp = &metav1.Time{Time: now}
 			}
-			in := session.RestoreInput{Now: now.Add(tt.later), Session: s, Job: tt.job, Pods: tt.pods, Refused: tt.refused}
+			in := session.RestoreInput{Now: now.Add(tt.later), Session: s, Pods: tt.pods, Jobs: map[string]session.Job{}}
+			if tt.job != nil {
+				in.Jobs[session.RestoreJobName("r", "target", 1)] = *tt.job
+			}
+			if tt.refused != nil {
+				in.Refused = map[string]*v1alpha1.ResolvedError{"target": tt.refused}
+			}
 			d := session.NextRestore(in)
 			g.Expect(d.Status.Phase).To(Equal(tt.phase))
 			g.Expect(d.Status.Reason).To(Equal(tt.reason))
-			g.Expect(d.Create).To(Equal(tt.create), "create")
-			g.Expect(d.Delete).To(Equal(tt.remove), "delete")
+			g.Expect(len(d.Create) == 1).To(Equal(tt.create), "create")
+			g.Expect(len(d.Delete) == 1).To(Equal(tt.remove), "delete")
 			g.Expect(d.Stamp).To(Equal(tt.stamp), "stamp")
 			g.Expect(d.Verify).To(Equal(tt.verify), "verify")
 			g.Expect(*d.Movers == "").To(Equal(tt.fenced), "fenced")
@@ -154,7 +170,8 @@ func TestRunOfARestore(t *testing.T) {
 				g.Expect(d.After).To(BeNumerically(">", 0), "a restore that goes on is looked at again")
 				return
 			}
-			in.Now, in.Job = in.Now.Add(24*time.Hour), new(running())
+			g.Expect(d.Release).To(BeTrue(), "an ended restore gives its claims back")
+			in.Now, in.Jobs = in.Now.Add(24*time.Hour), map[string]session.Job{session.RestoreJobName("r", "target", 1): running()}
 			g.Expect(session.NextRestore(in)).To(Equal(session.RestoreDecision{Status: d.Status}), "an ended restore stays as it is")
 		})
 	}
@@ -179,6 +196,17 @@ func TestLatest(t *testing.T) {
 		snap("b2", "r", v1alpha1.SnapshotSucceeded, 2*time.Hour),
 		record,
 	}
-	g.Expect(session.Latest(all, "r").Name).To(Equal("b2"))
-	g.Expect(session.Latest(all, "none")).To(BeNil())
+	g.Expect(session.Latest(all, "r", session.Moment{}).Name).To(Equal("b2"))
+	g.Expect(session.Latest(all, "none", session.Moment{})).To(BeNil())
+	for name, tt := range map[string]struct {
+		moment session.Moment
+		want   string
+	}{
+		"of that very time":     {session.Moment{At: now.Add(time.Hour)}, "a"},
+		"before that very time": {session.Moment{At: now.Add(2 * time.Hour), Exclusive: true}, "a"},
+		"at or before a time":   {session.Moment{At: now.Add(2*time.Hour + time.Minute)}, "b2"},
+	} {
+		g.Expect(session.Latest(all, "r", tt.moment)).To(HaveField("Name", tt.want), name)
+	}
+	g.Expect(session.Latest(all, "r", session.Moment{At: now.Add(time.Hour), Exclusive: true})).To(BeNil())
 }

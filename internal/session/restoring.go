@@ -1,19 +1,57 @@
 package session
 
 import (
+	"slices"
+
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Restoring is a restore of the list that writes into the claim now and has another UID than except. Nil: there is none.
+// Restoring is a restore of the list that writes into the claim now and has another UID than except: the oldest one. Nil:
+// there is none.
 func Restoring(restores []v1alpha1.RestoreSession, claim string, except types.UID) *v1alpha1.RestoreSession {
+	var found *v1alpha1.RestoreSession
 	for i := range restores {
 		r := &restores[i]
-		if r.Status.Resolved != nil && !r.Status.Phase.Terminal() && r.Status.Resolved.ClaimName == claim &&
-			r.UID != except && !v1alpha1.HasRecordAnnotation(r.Annotations) {
+		if r.UID != except && restoresInto(r, claim) && (found == nil || Older(r, found)) {
+			found = r
+		}
+	}
+	return found
+}
+
+func restoresInto(r *v1alpha1.RestoreSession, claim string) bool {
+	if r.Status.Resolved == nil || r.Status.Phase.Terminal() || v1alpha1.HasRecordAnnotation(r.Annotations) {
+		return false
+	}
+	return slices.ContainsFunc(r.Status.Resolved.Hosts, func(h v1alpha1.ResolvedRestoreHost) bool {
+		return slices.ContainsFunc(h.Volumes, func(v v1alpha1.ResolvedRestoreVolume) bool { return v.ClaimName == claim })
+	})
+}
+
+// Older says whether a was made before b; of two of one second the one with the smaller UID counts as older.
+func Older(a, b *v1alpha1.RestoreSession) bool {
+	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.CreationTimestamp.Before(&b.CreationTimestamp)
+	}
+	return a.UID < b.UID
+}
+
+// MayTake says whether a frozen restore may take a claim that carries the UID of holder in AnnotationRestoring, and if not,
+// which restore keeps it. Of two that were frozen in the same moment the older one gets it. A holder that is not there any
+// more, or has ended, holds nothing.
+func MayTake(restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, claim, holder string) *v1alpha1.RestoreSession {
+	if holder == string(s.UID) {
+		return nil
+	}
+	for i := range restores {
+		if r := &restores[i]; string(r.UID) == holder && restoresInto(r, claim) {
 			return r
 		}
+	}
+	if other := Restoring(restores, claim, s.UID); other != nil && Older(other, s) {
+		return other
 	}
 	return nil
 }

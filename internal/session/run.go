@@ -20,6 +20,13 @@ func run(in Input) Decision {
 	}
 	d.Status.ObservedGeneration = in.Session.Generation
 	r := runner{Input: in, d: &d, stop: stopReason(in)}
+	if r.ending() {
+		r.conclude()
+		return d
+	}
+	if !r.preBackup() {
+		return d
+	}
 	targets := in.Session.Status.Resolved.Targets
 	for i := range targets {
 		for j := range targets[i].Repositories {
@@ -31,12 +38,14 @@ func run(in Input) Decision {
 	return d
 }
 
-// stopReason is why nothing of the run may go on: it was deleted, or its deadline passed. Empty: it may.
+// stopReason is why nothing of the run may go on: it was deleted, another one takes its place, or its deadline passed. Empty: it may.
 func stopReason(in Input) string {
 	s := in.Session
 	switch {
 	case s.DeletionTimestamp != nil:
 		return v1alpha1.ReasonCancelled
+	case Stopped(s):
+		return v1alpha1.ReasonReplaced
 	case s.Status.BackupDeadline != nil && !in.Now.Before(s.Status.BackupDeadline.Time):
 		return v1alpha1.ReasonDeadlineExceeded
 	default:
@@ -49,6 +58,8 @@ type runner struct {
 	d *Decision
 	// stop is the reason why the run is being ended.
 	stop string
+	// why says so in words where the reason needs them.
+	why string
 	// busy is the number of components that may still come through.
 	busy int
 }
@@ -167,13 +178,14 @@ func sooner(a, b time.Duration) time.Duration {
 	return a
 }
 
-// cancel ends a deleted run that has unfinished work: first its Jobs go, then its pods, then its components have failed.
+// cancel ends a deleted or replaced run that has unfinished work: first its Jobs go, then its pods, then its components have failed.
 func (r *runner) cancel() {
-	if r.stop != v1alpha1.ReasonCancelled || r.busy == 0 {
+	if !Stopped(r.Session) || r.busy == 0 {
 		return
 	}
+	since, _ := stoppedAt(r.Session)
 	gone := len(r.Jobs) == 0 && r.Pods == 0
-	if until := r.Session.DeletionTimestamp.Add(WaitForPods); !gone && r.Now.Before(until) {
+	if until := since.Add(WaitForPods); !gone && r.Now.Before(until) {
 		r.d.Delete = slices.Sorted(maps.Keys(r.Jobs))
 		r.d.After = min(until.Sub(r.Now), 5*time.Second)
 		return
@@ -192,9 +204,10 @@ func (r *runner) cancelSnapshot(t *v1alpha1.ResolvedTarget, repo *v1alpha1.Resol
 	if !ok {
 		return
 	}
+	_, message := stoppedAt(r.Session)
 	for i := range t.Hosts {
 		h := host{Mover: Mover{Target: t, Repository: repo, Host: &t.Hosts[i]}, components: status.Components}
-		h.fail(v1alpha1.ReasonCancelled, "the run was deleted")
+		h.fail(r.stop, message)
 	}
 	finishSnapshot(&status, t, r.Snapshots[repo.Snapshot].Generation, r.Now)
 	r.d.Snapshots[repo.Snapshot] = status

@@ -143,3 +143,14 @@ func TestATargetWithoutVolumesIsNoSuccess(t *testing.T) {
 	g.Expect(d.Status.Phase).To(Equal(backupFailed))
 	g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonNoVolumes))
 }
+
+func TestADeadlineThatPassesBeforeTheFirstSnapshotIsSaid(t *testing.T) {
+	g := NewWithT(t)
+	f := frozen(target("a", "pod-0"))
+	clear(f.snapshots)
+	f.at = f.session.Status.BackupDeadline.Time
+	d := f.decide()
+	g.Expect(d.Status.Phase).To(Equal(backupFailed))
+	g.Expect(d.Status.Targets).To(HaveExactElements(And(
+		HaveField("Reason", v1alpha1.ReasonDeadlineExceeded), HaveField("Message", "the deadline of the run passed before it began"))))
+}

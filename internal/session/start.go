@@ -19,21 +19,33 @@ func start(in Input) Decision {
 	switch {
 	case in.Session.DeletionTimestamp != nil:
 		end(in, &d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonCancelled, "deleted before it started")
+	case Stopped(in.Session):
+		_, message := stoppedAt(in.Session)
+		end(in, &d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonReplaced, message)
 	case s.Refused != nil:
 		end(in, &d, v1alpha1.BackupSessionFailed, s.Refused.Reason, s.Refused.Message)
 	case wrongCronJob(in.Session, s.CronJob):
 		end(in, &d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonNotPermitted,
 			fmt.Sprintf("the annotation %s names a CronJob that does not belong to this session", v1alpha1.AnnotationCronJob))
-	case !s.Deadline.IsZero() && in.Now.After(s.Deadline):
+	case !s.Deadline.IsZero() && in.Now.After(s.Deadline) && !s.Rivals.Replaces(in.Session):
 		end(in, &d, v1alpha1.BackupSessionSkipped, v1alpha1.ReasonStartingDeadlineExceeded, "it is too late after its slot to start this run")
 	case s.PolicyApplying && in.Now.Before(s.Since.Add(WaitForPolicy)):
 		wait(in, &d, v1alpha1.ReasonProgressing, "waiting for the PolicySync to apply its revision", s.Since.Add(WaitForPolicy))
+	case s.HookError != nil:
+		hookError(in, &d)
 	default:
 		if t, until := waitsFor(in.Now, s); t != nil {
 			wait(in, &d, t.Error.Reason, fmt.Sprintf("waiting for target %s: %s", t.Name, t.Error.Message), until)
 			return d
 		}
-		freeze(in, &d)
+		switch {
+		case compete(in, &d):
+		case s.HooksOf != "":
+			wait(in, &d, v1alpha1.ReasonHooksInProgress,
+				fmt.Sprintf("waiting for BackupSession %s to end, which has hooks on the same target", s.HooksOf), in.Now.Add(pollInterval))
+		default:
+			freeze(in, &d)
+		}
 	}
 	return d
 }
@@ -71,7 +83,10 @@ func freeze(in Input, d *Decision) {
 	now := metav1.NewTime(in.Now).Rfc3339Copy()
 	timeout := cmp.Or(s.Timeout, DefaultTimeout)
 	deadline := metav1.NewTime(now.Add(timeout))
-	resolved := &v1alpha1.ResolvedBackup{Policy: s.Policy, Schedule: s.Schedule, Timeout: &metav1.Duration{Duration: timeout}}
+	resolved := &v1alpha1.ResolvedBackup{
+		Policy: s.Policy, Schedule: s.Schedule, Timeout: &metav1.Duration{Duration: timeout}, SuccessPolicy: s.SuccessPolicy.DeepCopy(),
+		RetryDelay: s.RetryDelay, Hooks: hooksOf(s),
+	}
 	var snapshots int32
 	for _, t := range s.Targets {
 		target := t.Resolved

@@ -43,6 +43,8 @@ type Target struct {
 	Job *v1alpha1.JobPodSpec
 	// Privileged says whether the namespace allows movers that run as root or mount host paths.
 	Privileged bool
+	// Singleton asks for one Job for the whole target.
+	Singleton bool
 }
 
 // ResolveHosts says which Jobs back up a target, on which nodes, as whom, and which volumes each of them reads. The
@@ -60,6 +62,9 @@ func ResolveHosts(t Target) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 	}
 	r.Pods = slices.SortedFunc(slices.Values(t.Pods), comparePods)
 	hosts, err := r.resolve()
+	if err == nil && t.Singleton {
+		hosts, err = together(hosts)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ func Observe(ctx context.Context, c client.Reader, owner client.Object, label st
 }
 
 func observe(job *batchv1.Job, pods []corev1.Pod, now time.Time) session.Job {
-	out := session.Job{Observation: task.Observe(job, pods, now)}
+	out := session.Job{Observation: task.Observe(job, pods, now), Created: job.CreationTimestamp.Time}
 	for _, c := range job.Status.Conditions {
 		switch {
 		case c.Status != corev1.ConditionTrue:

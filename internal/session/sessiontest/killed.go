@@ -66,6 +66,12 @@ func (k *Killer) Client(c client.WithWatch) client.WithWatch {
 			}
 			return c.Get(ctx, key, obj, opts...)
 		},
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			if k.dead {
+				return ErrKilled
+			}
+			return c.List(ctx, list, opts...)
+		},
 		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
 			return k.write(func() error { return c.Create(ctx, obj, opts...) })
 		},
@@ -80,6 +86,9 @@ func (k *Killer) Client(c client.WithWatch) client.WithWatch {
 		},
 		Apply: func(ctx context.Context, c client.WithWatch, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
 			return k.write(func() error { return c.Apply(ctx, obj, opts...) })
+		},
+		SubResourceApply: func(ctx context.Context, c client.Client, sub string, obj runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
+			return k.write(func() error { return c.SubResource(sub).Apply(ctx, obj, opts...) })
 		},
 		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
 			return k.write(func() error { return c.SubResource(sub).Patch(ctx, obj, patch, opts...) })

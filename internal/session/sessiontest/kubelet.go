@@ -19,21 +19,40 @@ import (
 type Outcome struct {
 	// Result is the mover's termination message. Nil: the mover died without a word.
 	Result *task.Result
+	// Step is the name of a step's container that failed before the mover.
+	Step string
+	// Function is how the container of a hook's Job ended; nil for a mover's.
+	Function *FunctionEnd
 	// Hang leaves the Job running.
 	Hang bool
 }
 
-// Succeed is the outcome of a mover that moved every component of its task.
+// FunctionEnd is how a Function's container ended.
+type FunctionEnd struct {
+	// Code that it ended with.
+	Code int32
+	// Log is the end of what it wrote.
+	Log string
+}
+
+// Succeed is the outcome of a mover that moved every component of its task, or of a Function that did what it should.
 func Succeed(job *batchv1.Job) Outcome {
+	if HookOf(job) != "" {
+		return Outcome{Function: &FunctionEnd{}}
+	}
 	t := TaskOf(job)
 	r := &task.Result{Version: task.Version, Outcome: task.OutcomeSucceeded}
 	for _, c := range t.Components {
 		r.Components = append(r.Components, task.ComponentResult{
-			Name: c.Name, Outcome: task.OutcomeSucceeded, ID: "k" + c.Name, SizeBytes: 2 << 20, UploadedBytes: 1 << 20, Files: 3,
+			Name: c.Name, Outcome: task.OutcomeSucceeded, ID: "k" + c.Name, SizeBytes: 2 << 20, UploadedBytes: 1 << 20,
+			ComponentCounts: v1alpha1.ComponentCounts{Files: 3},
 		})
 	}
 	return Outcome{Result: r}
 }
+
+// HookOf is the name of the hook that a Job is of, "" where it is a mover's.
+func HookOf(job *batchv1.Job) string { return job.Labels[v1alpha1.LabelHook] }
 
 // Fail is the outcome of a mover that says why it failed.
 func Fail(reason string) Outcome {
@@ -136,7 +155,19 @@ func finish(t testing.TB, c client.Client, job *batchv1.Job, pod *corev1.Pod, o 
 	if ok {
 		end.ExitCode, pod.Status.Phase = 0, corev1.PodSucceeded
 	}
-	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: task.Container, State: corev1.ContainerState{Terminated: end}}}
+	name := task.Container
+	if f := o.Function; f != nil {
+		name, ok = task.FunctionContainerName, f.Code == 0
+		end = &corev1.ContainerStateTerminated{ExitCode: f.Code, Reason: "Error", Message: f.Log}
+		if pod.Status.Phase = corev1.PodFailed; ok {
+			pod.Status.Phase = corev1.PodSucceeded
+		}
+	}
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: name, State: corev1.ContainerState{Terminated: end}}}
+	if o.Step != "" {
+		pod.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: o.Step, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1}}}}
+		pod.Status.ContainerStatuses[0].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "PodInitializing"}}
+	}
 	must(t, c.Status().Update(t.Context(), pod))
 
 	now := metav1.NewTime(time.Now())

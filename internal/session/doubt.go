@@ -1,0 +1,51 @@
+package session
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// doubtsOf says what is missing from, or may be torn in, components that succeeded because the success policy allows it, one
+// text a component, by name.
+func doubtsOf(components map[string]v1alpha1.Component) []string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(components)) {
+		c := components[name]
+		if c.Phase != v1alpha1.SnapshotSucceeded {
+			continue
+		}
+		var parts []string
+		for _, p := range []struct {
+			n    int64
+			text string
+		}{
+			{c.Unreadable, "%d entries could not be read and are missing"},
+			{c.AttributesUnreadable, "%d attributes could not be read and are missing"},
+			{c.Changed, "%d files were written to while they were read and may be torn"},
+		} {
+			if p.n > 0 {
+				parts = append(parts, fmt.Sprintf(p.text, p.n))
+			}
+		}
+		if len(parts) > 0 {
+			out = append(out, fmt.Sprintf("component %s: %s", name, strings.Join(parts, ", ")))
+		}
+	}
+	return out
+}
+
+// doubts of all Snapshots of the run.
+func (r *runner) doubts() []string {
+	var out []string
+	for _, info := range r.d.Status.Snapshots {
+		status, _ := r.status(info.Name)
+		for _, d := range doubtsOf(status.Components) {
+			out = append(out, "Snapshot "+info.Name+", "+d)
+		}
+	}
+	return out
+}

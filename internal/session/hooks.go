@@ -1,0 +1,278 @@
+package session
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/hook"
+)
+
+// MayBackUp says whether Snapshots and Jobs of a frozen run may be made: its preBackup hooks have succeeded, and its
+// postBackup hooks have not begun.
+func MayBackUp(s *v1alpha1.BackupSession) bool {
+	pre, begun := preHooks(s.Status.Resolved.Hooks), s.Status.Hooks
+	if begun != nil && len(begun.PostHooks) > 0 {
+		return false
+	}
+	return len(pre) == 0 || begun != nil && hooksEnded(begun.PreHooks) && hookFailures(begun.PreHooks) == ""
+}
+
+// HasHooks says whether a frozen run has hooks.
+func HasHooks(s *v1alpha1.BackupSession) bool {
+	r := s.Status.Resolved
+	return r != nil && r.Hooks != nil && len(r.Hooks.Pre)+len(r.Hooks.Post) > 0
+}
+
+// SharesHooks is an unfinished run of the list that has hooks and one of the targets. Nil: there is none. Two of them at
+// once would freeze and thaw each other's target.
+func SharesHooks(sessions []v1alpha1.BackupSession, targets []StartTarget) *v1alpha1.BackupSession {
+	for i := range sessions {
+		s := &sessions[i]
+		if s.Status.Phase.Terminal() || !HasHooks(s) || v1alpha1.HasRecordAnnotation(s.Annotations) {
+			continue
+		}
+		for j := range s.Status.Resolved.Targets {
+			if slices.ContainsFunc(targets, func(t StartTarget) bool { return t.Resolved.AppRef == s.Status.Resolved.Targets[j].AppRef }) {
+				return s
+			}
+		}
+	}
+	return nil
+}
+
+// hookError ends a run whose hooks can't be run. A HookTemplate or Function that is not there may be on its way, with the policy.
+func hookError(in Input, d *Decision) {
+	e, until := in.Start.HookError, in.Start.Since.Add(WaitForChild)
+	if (e.Reason == v1alpha1.ReasonHookTemplateNotFound || e.Reason == v1alpha1.ReasonFunctionNotFound) && in.Now.Before(until) {
+		wait(in, d, e.Reason, "waiting: "+e.Message, until)
+		return
+	}
+	end(in, d, v1alpha1.BackupSessionFailed, e.Reason, e.Message)
+}
+
+// hooksAgain are the hooks of a run that is tried again, for the run of this name.
+func hooksAgain(frozen *v1alpha1.ResolvedHooks, name string) *v1alpha1.ResolvedHooks {
+	out := frozen.DeepCopy()
+	if out == nil {
+		return nil
+	}
+	out.Targets = nil
+	for _, list := range [][]v1alpha1.ResolvedHook{out.Pre, out.Post} {
+		for i := range list {
+			for j := range list[i].Values {
+				if list[i].Values[j].Name == hook.BackupSessionName {
+					list[i].Values[j].Value = name
+				}
+			}
+		}
+	}
+	return out
+}
+
+// hooksOf are the hooks that are frozen, with the targets that they are about.
+func hooksOf(s *Start) *v1alpha1.ResolvedHooks {
+	if s.Hooks == nil {
+		return nil
+	}
+	out := s.Hooks.DeepCopy()
+	for _, t := range s.Targets {
+		out.Targets = append(out.Targets, t.Resolved.AppRef)
+	}
+	return out
+}
+
+func preHooks(h *v1alpha1.ResolvedHooks) []v1alpha1.ResolvedHook {
+	if h == nil {
+		return nil
+	}
+	return h.Pre
+}
+
+func postHooks(h *v1alpha1.ResolvedHooks) []v1alpha1.ResolvedHook {
+	if h == nil {
+		return nil
+	}
+	return h.Post
+}
+
+// statuses of hooks, which may not be there yet.
+func statuses(h **v1alpha1.HookStatuses) *v1alpha1.HookStatuses {
+	if *h == nil {
+		*h = &v1alpha1.HookStatuses{}
+	}
+	return *h
+}
+
+// ending says whether the work is over and the postBackup hooks have begun: nothing of the backup changes any more.
+func (r *runner) ending() bool { return r.d.Status.Hooks != nil && len(r.d.Status.Hooks.PostHooks) > 0 }
+
+// preBackup takes the preBackup hooks further and says whether they have ended. One that failed stops the run.
+func (r *runner) preBackup() bool {
+	s := &r.d.Status
+	if len(preHooks(s.Resolved.Hooks)) == 0 {
+		return true
+	}
+	status := statuses(&s.Hooks)
+	if !hooksEnded(status.PreHooks) || r.lingering(PreHooks, status.PreHooks) {
+		able := slices.ContainsFunc(s.Resolved.Targets, func(t v1alpha1.ResolvedTarget) bool { return t.Error == nil })
+		stage := hookStage{
+			stage: PreHooks, now: r.Now, hooks: s.Resolved.Hooks.Pre, results: r.Hooks, status: status.PreHooks, stop: r.stop,
+			functions: r.hookJobs(),
+			applies:   func(*v1alpha1.ResolvedHook) bool { return able },
+		}
+		ended := stage.advance()
+		status.PreHooks, r.d.StopHooks = stage.status, r.stop != ""
+		r.take(&stage)
+		if !ended {
+			r.hooksRun(&stage, "the preBackup hooks run")
+			r.d.After = sooner(r.d.After, max(s.BackupDeadline.Sub(r.Now), time.Second))
+			return false
+		}
+		r.hooksEnded(v1alpha1.ConditionPreBackupHooksExecutionSucceeded, status.PreHooks, "preBackup",
+			v1alpha1.ReasonSuccessfullyExecutedPreBackupHooks, v1alpha1.ReasonFailedToExecutePreBackupHooks)
+	}
+	if failures := hookFailures(status.PreHooks); failures != "" {
+		if r.stop == "" {
+			r.stop = v1alpha1.ReasonFailedToExecutePreBackupHooks
+		}
+		r.why = "not backed up because a preBackup hook failed: " + failures
+	}
+	return true
+}
+
+// postBackup takes the postBackup hooks further when every target has ended, and says whether they have ended, too.
+func (r *runner) postBackup() bool {
+	s := &r.d.Status
+	if len(postHooks(s.Resolved.Hooks)) == 0 {
+		return true
+	}
+	status := statuses(&s.Hooks)
+	if hooksEnded(status.PostHooks) && !r.lingering(PostHooks, status.PostHooks) {
+		return true
+	}
+	failed, done := r.outcome()
+	stage := hookStage{
+		stage: PostHooks, now: r.Now, hooks: s.Resolved.Hooks.Post, results: r.Hooks, status: status.PostHooks, functions: r.hookJobs(),
+		applies: func(h *v1alpha1.ResolvedHook) bool {
+			return (failed || done) && appliesAfter(h.ExecutionPolicy, failed, r.lastTry())
+		},
+	}
+	ended := stage.advance()
+	status.PostHooks = stage.status
+	r.take(&stage)
+	if !ended {
+		s.Phase, s.Reason = v1alpha1.BackupSessionRunning, v1alpha1.ReasonRunning
+		r.hooksRun(&stage, "the postBackup hooks run")
+		return false
+	}
+	r.hooksEnded(v1alpha1.ConditionPostBackupHooksExecutionSucceeded, status.PostHooks, "postBackup",
+		v1alpha1.ReasonSuccessfullyExecutedPostBackupHooks, v1alpha1.ReasonFailedToExecutePostBackupHooks)
+	return true
+}
+
+func (r *runner) hookJobs() hookJobs { return hookJobs{session: r.Session.Name, jobs: r.Jobs} }
+
+func (r *runner) lingering(stage HookStage, status []v1alpha1.HookStatus) bool {
+	return lingering(r.Jobs, r.Session.Name, stage, status)
+}
+
+// take is what a stage asks for about the Jobs of its hooks.
+func (r *runner) take(stage *hookStage) {
+	r.d.Delete = append(r.d.Delete, stage.functions.remove...)
+	r.d.Verify = r.d.Verify || stage.functions.verify
+}
+
+// postFailures says what failed among the postBackup hooks.
+func (r *runner) postFailures() string {
+	if r.d.Status.Hooks == nil {
+		return ""
+	}
+	return hookFailures(r.d.Status.Hooks.PostHooks)
+}
+
+// lastTry says whether no other run will try again what this one could not do.
+func (r *runner) lastTry() bool { return r.Session.Spec.RetryLeft <= 0 || Stopped(r.Session) }
+
+// outcome says whether a target has failed, and whether one was backed up.
+func (r *runner) outcome() (failed, done bool) {
+	for _, t := range r.d.Status.Targets {
+		failed = failed || t.Phase == v1alpha1.BackupSessionFailed
+		done = done || t.Phase == v1alpha1.BackupSessionSucceeded
+	}
+	return failed || len(r.d.Status.Targets) == 0, done
+}
+
+// appliesAfter says whether a hook runs after an outcome.
+func appliesAfter(p v1alpha1.HookExecutionPolicy, failed, last bool) bool {
+	switch p {
+	case v1alpha1.HookOnSuccess:
+		return !failed
+	case v1alpha1.HookOnFailure:
+		return failed
+	case v1alpha1.HookOnFinalRetryFailure:
+		return failed && last
+	default:
+		return true
+	}
+}
+
+// hooksRun says that hooks are under way.
+func (r *runner) hooksRun(stage *hookStage, message string) {
+	r.d.Hook = stage.run(r.d.Status.Resolved.Hooks.Targets, r.d.Status.StartTime, r.summary())
+	r.d.After = sooner(r.d.After, stage.after)
+	progress(&r.d.Status.Conditions, v1alpha1.ReasonRunning, message, r.Session.Generation, r.Now)
+}
+
+// hooksEnded says in a condition how the hooks of a stage ended.
+func (r *runner) hooksEnded(condition string, status []v1alpha1.HookStatus, name, succeeded, failed string) {
+	setHooks(&r.d.Status.Conditions, condition, status, name, succeeded, failed, r.Session.Generation, r.Now)
+	if !r.ending() {
+		progress(&r.d.Status.Conditions, v1alpha1.ReasonRunning, "the backup runs", r.Session.Generation, r.Now)
+	}
+}
+
+// summary of the run as hooks see it.
+func (r *runner) summary() hook.Summary {
+	s := &r.d.Status
+	out := hook.Summary{
+		Name: r.Session.Name, Namespace: r.Session.Namespace, Session: r.Session.Spec.Session,
+		Invoker: hook.Object{
+			APIGroup: r.Session.Spec.Invoker.APIGroup, Kind: r.Session.Spec.Invoker.Kind,
+			Namespace: r.Session.Namespace, Name: r.Session.Spec.Invoker.Name,
+		},
+		RetryLeft: r.Session.Spec.RetryLeft,
+		Status:    hook.Status{Phase: string(v1alpha1.BackupSessionRunning)},
+	}
+	if s.StartTime != nil {
+		out.Status.Duration = FormatDuration(r.Now.Sub(s.StartTime.Time))
+	}
+	for _, t := range s.Targets {
+		out.Targets = append(out.Targets, hook.Object{APIGroup: t.AppRef.APIGroup, Kind: t.AppRef.Kind, Namespace: r.Session.Namespace, Name: t.AppRef.Name})
+	}
+	if len(out.Targets) > 0 {
+		out.Target = out.Targets[0]
+	}
+	if !r.ending() {
+		return out
+	}
+	failed, _ := r.outcome()
+	if out.Status.Phase = string(v1alpha1.BackupSessionSucceeded); failed {
+		out.Status.Phase = string(v1alpha1.BackupSessionFailed)
+		out.Status.Error = strings.Join(messagesOf(s.Targets), "; ")
+	}
+	return out
+}
+
+// messagesOf are those of the targets that did not succeed.
+func messagesOf(targets []v1alpha1.BackupTargetStatus) []string {
+	var out []string
+	for _, t := range targets {
+		if t.Phase != v1alpha1.BackupSessionSucceeded {
+			out = append(out, t.Name+": "+cmp.Or(t.Message, t.Reason))
+		}
+	}
+	return out
+}

@@ -1,0 +1,54 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/hook"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// HookMistakes asks for each hook of a policy in namespace whether its HookTemplate and Function exist, may be used and can be
+// filled in.
+func HookMistakes(ctx context.Context, c client.Reader, namespace string, hooks []policy.Hook, builtin hook.Builtin) ([]policy.Mistake, error) {
+	var out []policy.Mistake
+	for _, h := range hooks {
+		template, refusal, err := HookTemplate(ctx, c, namespace, *h.HookTemplate)
+		var function *v1alpha1.Function
+		if refusal == nil && err == nil {
+			function, refusal, err = HookFunction(ctx, c, template)
+		}
+		switch {
+		case err != nil:
+			return nil, err
+		case refusal != nil:
+			out = append(out, policy.Mistake{Field: h.Field + ".hookTemplate", Reason: refusal.Reason, Message: refusal.Message})
+		default:
+			out = append(out, policy.HookMistakes(h, template, function, builtin)...)
+		}
+	}
+	return out, nil
+}
+
+// MayCome says whether what a hook was refused for may be on its way, with the policy.
+func MayCome(reason string) bool {
+	return reason == v1alpha1.ReasonHookTemplateNotFound || reason == v1alpha1.ReasonFunctionNotFound
+}
+
+// TemplatesOf lists the HookTemplates that run a Function.
+func TemplatesOf(ctx context.Context, c client.Reader, function string) ([]v1alpha1.HookTemplate, error) {
+	var templates v1alpha1.HookTemplateList
+	if err := c.List(ctx, &templates); err != nil {
+		return nil, fmt.Errorf("list HookTemplates: %w", err)
+	}
+	var out []v1alpha1.HookTemplate
+	for _, t := range templates.Items {
+		if executor := t.Spec.Executor; executor.Function != nil && executor.Function.Name == function {
+			out = append(out, t)
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,55 @@
+package movers
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/internal/session"
+)
+
+// warnings is how many events are looked at: the API server keeps them for an hour.
+const warnings = 500
+
+// Explain lets the cluster's events say why Jobs came to nothing of which nothing else tells: why no pod could be created,
+// or why it could not start. live reads past the cache; it is asked only where there is such a Job.
+func Explain(ctx context.Context, live client.Reader, namespace string, jobs map[string]session.Job) error {
+	needed := false
+	for _, job := range jobs {
+		needed = needed || job.NeedsExplanation()
+	}
+	if !needed {
+		return nil
+	}
+	var events corev1.EventList
+	if err := live.List(ctx, &events, client.InNamespace(namespace), client.MatchingFields{"type": corev1.EventTypeWarning}, client.Limit(warnings)); err != nil {
+		return fmt.Errorf("list the warnings of namespace %s: %w", namespace, err)
+	}
+	for name, job := range jobs {
+		if job.NeedsExplanation() {
+			for i := range events.Items {
+				if about(&events.Items[i].InvolvedObject, name) {
+					job.Explain(events.Items[i].Reason, events.Items[i].Message)
+				}
+			}
+			jobs[name] = job
+		}
+	}
+	return nil
+}
+
+// about says whether an event is about a Job or a pod of it, whose name is the Job's and a suffix without a dash.
+func about(o *corev1.ObjectReference, job string) bool {
+	switch o.Kind {
+	case "Job":
+		return o.Name == job
+	case "Pod":
+		suffix, ok := strings.CutPrefix(o.Name, job+"-")
+		return ok && !strings.Contains(suffix, "-")
+	default:
+		return false
+	}
+}

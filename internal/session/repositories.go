@@ -1,0 +1,17 @@
+package session
+
+import (
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// RepositoryReason is why a run can't use a Repository that is not ready: its password, or else that it is not ready.
+func RepositoryReason(r *v1alpha1.Repository) string {
+	switch reason := conditions.GetReason(r, meta.ReadyCondition); reason {
+	case v1alpha1.ReasonWrongPassword, v1alpha1.ReasonPasswordChanged, v1alpha1.ReasonEncryptionSecretNotAvailable:
+		return reason
+	}
+	return v1alpha1.ReasonRepositoryNotReady
+}

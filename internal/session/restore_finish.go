@@ -1,0 +1,180 @@
+package session
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// waitsForRetry says whether the next attempt is still to come. When its time is there and nothing of the attempt before is
+// at work any more, what failed begins anew.
+func (r *restoreRun) waitsForRetry() bool {
+	s := &r.d.Status
+	switch {
+	case s.NextRetry == nil:
+		return false
+	case r.Session.DeletionTimestamp != nil || r.late():
+		return false // What failed stays failed.
+	case r.Now.Before(s.NextRetry.Time):
+		r.d.After = max(s.NextRetry.Sub(r.Now), time.Second)
+		return true
+	case r.Pods > 0:
+		r.d.After = 5 * time.Second // Two movers must not write into one volume.
+		return true
+	}
+	r.d.Verify = true
+	s.NextRetry, s.Reason = nil, v1alpha1.ReasonRunning
+	s.Attempt++
+	for name, c := range s.Components {
+		if c.Phase == v1alpha1.RestoreSessionFailed {
+			s.Components[name] = v1alpha1.RestoredComponent{TargetEmpty: c.TargetEmpty, TargetWritten: c.TargetWritten}
+		}
+	}
+	progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", r.Session.Generation, r.Now)
+	return false
+}
+
+// retry plans another attempt at what failed, if there may be one. One that only gives an empty volume to the mover's group
+// is not counted.
+func (r *restoreRun) retry() bool {
+	s, config := &r.d.Status, r.Session.Spec.RetryConfig
+	if r.Session.DeletionTimestamp != nil || s.NextRetry != nil {
+		return false
+	}
+	failed, group := 0, true
+	for _, c := range s.Components {
+		if c.Phase != v1alpha1.RestoreSessionFailed {
+			continue
+		}
+		failed++
+		if !worthRestoringAgain(c.Reason) {
+			return false
+		}
+		group = group && c.TargetEmpty && c.Reason == v1alpha1.ReasonTargetUnwritable
+	}
+	var delay time.Duration
+	switch {
+	case failed == 0:
+		return false
+	case group:
+	case config == nil || s.Retried >= config.MaxRetry:
+		return false
+	default:
+		delay = config.Delay.Duration
+		s.Retried++
+	}
+	at := metav1.NewTime(r.Now.Add(delay)).Rfc3339Copy()
+	if !at.Before(s.RestoreDeadline) {
+		return false
+	}
+	s.NextRetry, s.Reason = &at, v1alpha1.ReasonRetrying
+	_, message := r.failure()
+	message = "it is tried again: " + message
+	progress(&s.Conditions, v1alpha1.ReasonRetrying, message, r.Session.Generation, r.Now)
+	r.d.Event = &Event{Type: corev1.EventTypeWarning, Reason: v1alpha1.ReasonRetrying, Message: message}
+	none := ""
+	r.d.Movers, r.d.After = &none, max(delay, time.Second)
+	return true
+}
+
+// worthRestoringAgain says whether a repetition may mend a failure of this reason.
+func worthRestoringAgain(reason string) bool {
+	switch reason {
+	case v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonCancelled, v1alpha1.ReasonInvalidTask, v1alpha1.ReasonVolumeNotEmpty,
+		v1alpha1.ReasonSnapshotNotFound, v1alpha1.ReasonTargetNotFound, v1alpha1.ReasonConfirmationWrong, v1alpha1.ReasonConfirmationMissing,
+		v1alpha1.ReasonPrivilegeRequired, v1alpha1.ReasonRestoreInProgress, v1alpha1.ReasonNameConflict,
+		v1alpha1.ReasonFailedToExecutePreRestoreHooks:
+		return false
+	default:
+		return true
+	}
+}
+
+// failure is the reason and message of what did not come through: that of the first component by name.
+func (r *restoreRun) failure() (reason, message string) {
+	for _, phase := range []v1alpha1.RestoreSessionPhase{v1alpha1.RestoreSessionFailed, v1alpha1.RestoreSessionUnknown} {
+		for _, name := range slices.Sorted(maps.Keys(r.d.Status.Components)) {
+			c := r.d.Status.Components[name]
+			if c.Phase != phase {
+				continue
+			}
+			message = cmp.Or(c.Error, "the restore failed")
+			if r.d.Status.TotalComponents > 1 {
+				message = fmt.Sprintf("component %s: %s", name, message)
+			}
+			return cmp.Or(c.Reason, v1alpha1.ReasonFailed), message
+		}
+	}
+	return v1alpha1.ReasonFailed, "the restore failed"
+}
+
+// finish ends a restore as its components ended, when its postRestore hooks have ended, too.
+func (r *restoreRun) finish() {
+	s := &r.d.Status
+	hooks, ended := r.postRestore()
+	if !ended {
+		return
+	}
+	done := map[v1alpha1.RestoreSessionPhase]int{}
+	var owners, attributes, devices int64
+	total := 0
+	for _, h := range s.Resolved.Hosts {
+		for _, v := range h.Volumes {
+			c := s.Components[v.Component]
+			total++
+			done[c.Phase]++
+			owners, attributes, devices = owners+c.OwnersNotRestored, attributes+c.AttributesNotRestored, devices+c.DevicesNotRestored
+		}
+	}
+	succeeded := done[v1alpha1.RestoreSessionSucceeded]
+	if succeeded < total || total == 0 {
+		phase := v1alpha1.RestoreSessionFailed
+		if succeeded+done[v1alpha1.RestoreSessionUnknown] == total && total > 0 {
+			phase = v1alpha1.RestoreSessionUnknown
+		}
+		if succeeded > 0 {
+			partial(&s.Conditions, "some components are restored and some are not: see status.components", r.Session.Generation, r.Now)
+		}
+		reason, message := r.failure()
+		endRestore(r.RestoreInput, r.d, phase, reason, message)
+		return
+	}
+	// A restore whose postRestore hook failed is not stamped: an equal one must not say that all is done.
+	r.d.Stamp = hooks == ""
+	if owners > 0 || attributes > 0 || devices > 0 {
+		partial(&s.Conditions, fmt.Sprintf(
+			"all data is restored, but the owners of %d entries and other attributes of %d entries could not be set, and %d devices were left out: restore as root for that (jobTemplate runAsUser 0, in a Namespace with the annotation %s), devices and set-id bits only with the task's parameters of these names",
+			owners, attributes, devices, v1alpha1.AnnotationPrivilegedMovers), r.Session.Generation, r.Now)
+	}
+	if hooks != "" {
+		endRestore(r.RestoreInput, r.d, v1alpha1.RestoreSessionFailed, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
+			r.success()+", but a postRestore hook failed: "+hooks)
+		return
+	}
+	endRestore(r.RestoreInput, r.d, v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded, r.success())
+}
+
+// success says what was restored where to.
+func (r *restoreRun) success() string {
+	resolved := r.d.Status.Resolved
+	if r.d.Status.TotalComponents > 1 {
+		into := "new PersistentVolumeClaims"
+		if r.Session.Spec.Target != nil {
+			into = r.Session.Spec.Target.String()
+		}
+		return fmt.Sprintf("restored all components of Snapshot %s that were asked for into %s", resolved.Snapshot, into)
+	}
+	for _, h := range resolved.Hosts {
+		for _, v := range h.Volumes {
+			return fmt.Sprintf("restored component %s of Snapshot %s into PersistentVolumeClaim %s", v.Component, resolved.Snapshot, v.ClaimName)
+		}
+	}
+	return "restored Snapshot " + resolved.Snapshot
+}

@@ -1,0 +1,198 @@
+package session
+
+import (
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// RestoreTarget is what a restore knows of its target and of what it restores when it is resolved. Either Target names what
+// exists, or Templates say what is made.
+type RestoreTarget struct {
+	Target
+	// Templates of the claims that are made.
+	Templates []v1alpha1.RestoreClaimTemplate
+	// Snapshot that is restored.
+	Snapshot *v1alpha1.Snapshot
+	// Components of it, as ChooseComponents gave them.
+	Components []string
+}
+
+// ResolveRestore says which Jobs restore a Snapshot, on which nodes, as whom, and which component each of them writes into
+// which volume. A component of a workload goes into the volume that it was made of. The result depends on nothing but t. An
+// error means that no Job is made.
+func ResolveRestore(t RestoreTarget) ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
+	if _, err := RestoreSecurityContext(t.Job, t.Privileged); err != nil {
+		return nil, err
+	}
+	claims := map[string]*corev1.PersistentVolumeClaim{}
+	r := restoreResolver{RestoreTarget: t, resolver: resolver{Target: t.Target, claims: claims}, claims: claims}
+	for i := range t.Claims {
+		r.claims[t.Claims[i].Name] = &t.Claims[i]
+	}
+	if t.Claim != nil {
+		r.claims[t.Claim.Name] = t.Claim
+	}
+	hosts, err := r.hosts()
+	if err != nil {
+		return nil, err
+	}
+	if len(hosts) > maxHosts {
+		return nil, fail(v1alpha1.ReasonInvalidTask, "the restore needs %d Jobs; at most %d are possible: name components in dataSource.components", len(hosts), maxHosts)
+	}
+	return hosts, r.check(hosts)
+}
+
+type restoreResolver struct {
+	RestoreTarget
+	resolver resolver
+	claims   map[string]*corev1.PersistentVolumeClaim
+}
+
+// hosts without nodes.
+func (r *restoreResolver) hosts() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
+	switch {
+	case len(r.Templates) > 0:
+		return r.intoTemplates()
+	case r.Claim != nil:
+		return r.intoClaim()
+	case r.Deployment != nil:
+		return r.intoDeployment()
+	case r.StatefulSet != nil:
+		return r.intoStatefulSet()
+	case r.DaemonSet != nil:
+		return r.intoDaemonSet()
+	default:
+		return nil, fail(v1alpha1.ReasonTargetNotFound, "the target does not exist")
+	}
+}
+
+// volume is the volume that takes a component.
+func (r *restoreResolver) volume(component string, v v1alpha1.ResolvedVolume) v1alpha1.ResolvedRestoreVolume {
+	c := r.Snapshot.Status.Components[component]
+	return v1alpha1.ResolvedRestoreVolume{
+		Component: component, ID: c.ID, Path: c.Path, ClaimName: v.ClaimName, HostPath: v.HostPath, Files: c.Files, Bytes: c.SizeBytes,
+	}
+}
+
+func (r *restoreResolver) intoClaim() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
+	if len(r.Components) > 1 {
+		return nil, fail(v1alpha1.ReasonComponentNotFound, "a PersistentVolumeClaim takes one component, and Snapshot %s has several: name one of them in dataSource.components: %s",
+			r.Snapshot.Name, strings.Join(r.Components, ", "))
+	}
+	context, err := RestoreSecurityContext(r.Job, r.Privileged)
+	if err != nil {
+		return nil, err
+	}
+	v := r.volume(r.Components[0], v1alpha1.ResolvedVolume{ClaimName: r.Claim.Name})
+	return []v1alpha1.ResolvedRestoreHost{{Name: HostTarget, SecurityContext: context, Volumes: []v1alpha1.ResolvedRestoreVolume{v}}}, nil
+}
+
+func (r *restoreResolver) intoDeployment() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
+	d := r.Deployment
+	volumes, err := r.resolver.volumes("Deployment/"+d.Name, &d.Spec.Template.Spec)
+	if err != nil {
+		return nil, err
+	}
+	host := v1alpha1.ResolvedRestoreHost{Name: HostTarget, SecurityContext: r.resolver.securityContext(&d.Spec.Template.Spec, volumes[0].name)}
+	for _, component := range r.Components {
+		i := slices.IndexFunc(volumes, func(v volume) bool { return v.name == component })
+		if i < 0 && len(volumes) == 1 && len(r.Components) == 1 {
+			i = 0
+		}
+		switch {
+		case i < 0:
+			return nil, r.noPlace(component, "Deployment/"+d.Name, volumes)
+		case volumes[i].perPod:
+			return nil, fail(v1alpha1.ReasonNoVolumes, "volume %s of Deployment/%s is ephemeral: it goes with its pod. Restore the component into a PersistentVolumeClaim", volumes[i].name, d.Name)
+		}
+		host.Volumes = append(host.Volumes, r.volume(component, volumes[i].resolved(component, "")))
+	}
+	return []v1alpha1.ResolvedRestoreHost{host}, nil
+}
+
+func (r *restoreResolver) intoStatefulSet() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
+	s := r.StatefulSet
+	volumes, err := r.resolver.volumes("StatefulSet/"+s.Name, &s.Spec.Template.Spec, s.Spec.VolumeClaimTemplates...)
+	if err != nil {
+		return nil, err
+	}
+	return r.perHost("StatefulSet/"+s.Name, &s.Spec.Template.Spec, volumes, func(component string) (host, pod, rest string) {
+		ordinal := podOrdinal(component)
+		if ordinal == "" {
+			return "", "", ""
+		}
+		host = "pod-" + ordinal
+		return host, s.Name + "-" + ordinal, strings.TrimPrefix(strings.TrimPrefix(component, host), "-")
+	})
+}
+
+func (r *restoreResolver) intoDaemonSet() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
+	d := r.DaemonSet
+	volumes, err := r.resolver.volumes("DaemonSet/"+d.Name, &d.Spec.Template.Spec)
+	if err != nil {
+		return nil, err
+	}
+	hosts, err := r.perHost("DaemonSet/"+d.Name, &d.Spec.Template.Spec, volumes, func(component string) (host, pod, rest string) {
+		for _, v := range volumes {
+			if node, ok := strings.CutSuffix(component, "-"+v.name); ok && len(volumes) > 1 {
+				return node, "", v.name
+			}
+		}
+		return component, "", ""
+	})
+	for i := range hosts {
+		hosts[i].Node = hosts[i].Name
+	}
+	return hosts, err
+}
+
+// perHost puts components that are named after a host, and where there are several after their volume, into the volumes of
+// that host. split takes the name of a component apart; no host means that it is not named so.
+func (r *restoreResolver) perHost(target string, spec *corev1.PodSpec, volumes []volume, split func(string) (host, pod, rest string)) ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
+	var hosts []v1alpha1.ResolvedRestoreHost
+	for _, component := range r.Components {
+		name, pod, rest := split(component)
+		i := slices.IndexFunc(volumes, func(v volume) bool { return v.name == rest })
+		if rest == "" && len(volumes) == 1 {
+			i = 0
+		}
+		if name == "" || i < 0 {
+			return nil, r.noPlace(component, target, volumes)
+		}
+		at := slices.IndexFunc(hosts, func(h v1alpha1.ResolvedRestoreHost) bool { return h.Name == name })
+		if at < 0 {
+			at = len(hosts)
+			hosts = append(hosts, v1alpha1.ResolvedRestoreHost{Name: name, SecurityContext: r.resolver.securityContext(spec, volumes[0].name)})
+		}
+		hosts[at].Volumes = append(hosts[at].Volumes, r.volume(component, volumes[i].resolved(component, pod)))
+	}
+	return hosts, nil
+}
+
+// noPlace says that a component has no volume of its name in the target.
+func (r *restoreResolver) noPlace(component, target string, volumes []volume) *v1alpha1.ResolvedError {
+	return fail(v1alpha1.ReasonComponentNotFound,
+		"component %s of Snapshot %s does not say which volume of %s it belongs to (there are: %s): restore it into a PersistentVolumeClaim, or leave it out with dataSource.components",
+		component, r.Snapshot.Name, target, names(volumes))
+}
+
+// podOrdinal is the number in a component's name pod-<n> or pod-<n>-<volume>, "" where it has none.
+func podOrdinal(component string) string {
+	rest, ok := strings.CutPrefix(component, "pod-")
+	if !ok {
+		return ""
+	}
+	n := strings.IndexFunc(rest, func(c rune) bool { return c < '0' || c > '9' })
+	switch {
+	case n < 0:
+		return rest
+	case n > 0 && rest[n] == '-':
+		return rest[:n]
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,39 @@
+package session
+
+import (
+	"cmp"
+	"reflect"
+	"slices"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// together makes one host of several, so that one Job does the whole target. It is a mistake to ask for that where one pod can't do
+// it: the volumes are on several nodes, or belong to several users.
+func together(hosts []v1alpha1.ResolvedHost) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
+	if len(hosts) < 2 {
+		return hosts, nil
+	}
+	one := v1alpha1.ResolvedHost{Name: HostTarget, SecurityContext: hosts[0].SecurityContext}
+	for _, h := range hosts {
+		if h.Node != "" && one.Node != "" && h.Node != one.Node {
+			return nil, fail(v1alpha1.ReasonInvalidTask,
+				"the task is a singleton, but one Job can't reach the volumes of all pods: some are in use on node %s, some on node %s. Use a task that is not a singleton", one.Node, h.Node)
+		}
+		if !reflect.DeepEqual(h.SecurityContext, one.SecurityContext) {
+			return nil, fail(v1alpha1.ReasonInvalidTask,
+				"the task is a singleton, but the pods of the target run as different users: use a task that is not a singleton")
+		}
+		one.Node = cmp.Or(one.Node, h.Node)
+		for _, v := range h.Volumes {
+			// Of a claim that all pods share one component is enough.
+			same := func(other v1alpha1.ResolvedVolume) bool {
+				return v.ClaimName != "" && other.ClaimName == v.ClaimName && other.Path == v.Path
+			}
+			if !slices.ContainsFunc(one.Volumes, same) {
+				one.Volumes = append(one.Volumes, v)
+			}
+		}
+	}
+	return []v1alpha1.ResolvedHost{one}, nil
+}
