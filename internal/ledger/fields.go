@@ -11,14 +11,16 @@ import (
 
 // The functions of this file list every field that a record holds. They build new values instead of clearing fields of
 // old ones: a field that is added to the API is left out until somebody decides that it is fit for publication. What is
-// left out on purpose: parameters, arguments and pod templates (they may hold credentials), paths inside volumes, security
-// contexts, progress, what the record itself would change, and what only repeats another field in other words.
+// left out on purpose: parameters, arguments and pod templates (they may hold credentials), what hooks are made of and what
+// they wrote (the same), paths inside volumes, security contexts, progress, what the record itself would change, and what
+// only repeats another field in other words.
 
 // backupDocument leaves out the short form of the Snapshots whose own documents follow.
 func backupDocument(cluster string, s *v1alpha1.BackupSession, full []v1alpha1.Snapshot) document {
 	spec := v1alpha1.BackupSessionSpec{
 		Invoker: s.Spec.Invoker, Session: s.Spec.Session,
 		ScheduledTime: s.Spec.ScheduledTime, BackupTimeout: s.Spec.BackupTimeout,
+		RetryLeft: s.Spec.RetryLeft, RetryOf: s.Spec.RetryOf,
 	}
 	in := &s.Status
 	status := v1alpha1.BackupSessionStatus{
@@ -26,7 +28,7 @@ func backupDocument(cluster string, s *v1alpha1.BackupSession, full []v1alpha1.S
 		Phase:      in.Phase, Reason: in.Reason,
 		StartTime: in.StartTime, CompletionTime: in.CompletionTime, Duration: in.Duration,
 		TotalSnapshots: in.TotalSnapshots, Snapshots: keptSnapshots(in.Snapshots, full), Targets: keptTargets(in.Targets),
-		Resolved: keptBackup(in.Resolved),
+		Hooks: keptHooks(in.Hooks), Resolved: keptBackup(in.Resolved),
 	}
 	return newDocument(cluster, v1alpha1.BackupSessionKind, &s.ObjectMeta, spec, status)
 }
@@ -45,7 +47,7 @@ func snapshotDocument(cluster string, s *v1alpha1.Snapshot) document {
 	for name, c := range in.Components {
 		status.Components[name] = v1alpha1.Component{
 			Phase: c.Phase, Driver: c.Driver, ID: c.ID,
-			SizeBytes: c.SizeBytes, UploadedBytes: c.UploadedBytes, Files: c.Files, Unreadable: c.Unreadable, Changed: c.Changed,
+			SizeBytes: c.SizeBytes, UploadedBytes: c.UploadedBytes, ComponentCounts: keptCounts(c.ComponentCounts),
 			StartTime: c.StartTime, CompletionTime: c.CompletionTime, Duration: c.Duration,
 			Reason: c.Reason, Error: c.Error,
 		}
@@ -53,13 +55,25 @@ func snapshotDocument(cluster string, s *v1alpha1.Snapshot) document {
 	return newDocument(cluster, v1alpha1.SnapshotKind, &s.ObjectMeta, spec, status)
 }
 
+// keptCounts are those that say how much there is, and what is missing. A record has no room for the rest.
+func keptCounts(c v1alpha1.ComponentCounts) v1alpha1.ComponentCounts {
+	return v1alpha1.ComponentCounts{
+		Files: c.Files, Sockets: c.Sockets,
+		Unreadable: c.Unreadable, AttributesUnreadable: c.AttributesUnreadable, Vanished: c.Vanished, Changed: c.Changed,
+	}
+}
+
 func restoreDocument(cluster string, s *v1alpha1.RestoreSession) document {
 	spec := v1alpha1.RestoreSessionSpec{
 		Target: s.Spec.Target, Addon: keptAddon(s.Spec.Addon), RestoreTimeout: s.Spec.RestoreTimeout,
+		Confirm: s.Spec.Confirm, OverwritePolicy: s.Spec.OverwritePolicy, DeleteExtraFiles: s.Spec.DeleteExtraFiles,
+		Verify: s.Spec.Verify, RetryConfig: s.Spec.RetryConfig,
+		Hooks: keptRestoreHooks(s.Spec.Hooks),
 	}
 	if d := s.Spec.DataSource; d != nil {
 		spec.DataSource = &v1alpha1.RestoreDataSource{
-			Repository: d.Repository, Snapshot: d.Snapshot, Components: d.Components,
+			Namespace: d.Namespace, Repository: d.Repository, Snapshot: d.Snapshot, PITR: d.PITR, Components: d.Components,
+			EncryptionSecret: d.EncryptionSecret,
 		}
 	}
 	in := &s.Status
@@ -67,7 +81,8 @@ func restoreDocument(cluster string, s *v1alpha1.RestoreSession) document {
 		Conditions: keptConditions(in.Conditions),
 		Phase:      in.Phase, Reason: in.Reason, TargetFound: in.TargetFound,
 		StartTime: in.StartTime, CompletionTime: in.CompletionTime, Duration: in.Duration,
-		TotalComponents: in.TotalComponents, Resolved: keptRestore(in.Resolved),
+		Attempt: in.Attempt, Retried: in.Retried,
+		TotalComponents: in.TotalComponents, Hooks: keptHooks(in.Hooks), Resolved: keptRestore(in.Resolved),
 	}
 	if len(in.Components) > 0 {
 		status.Components = map[string]v1alpha1.RestoredComponent{}
@@ -75,8 +90,10 @@ func restoreDocument(cluster string, s *v1alpha1.RestoreSession) document {
 	for name, c := range in.Components {
 		status.Components[name] = v1alpha1.RestoredComponent{
 			Phase: c.Phase, ID: c.ID, SizeBytes: c.SizeBytes, Files: c.Files,
+			Overwritten: c.Overwritten, Kept: c.Kept, Deleted: c.Deleted, Verified: c.Verified, Different: c.Different,
 			OwnersNotRestored: c.OwnersNotRestored, AttributesNotRestored: c.AttributesNotRestored,
-			StartTime: c.StartTime, CompletionTime: c.CompletionTime, Duration: c.Duration,
+			DevicesNotRestored: c.DevicesNotRestored,
+			StartTime:          c.StartTime, CompletionTime: c.CompletionTime, Duration: c.Duration,
 			Reason: c.Reason, Error: c.Error,
 		}
 	}

@@ -10,7 +10,7 @@ func keptBackup(in *v1alpha1.ResolvedBackup) *v1alpha1.ResolvedBackup {
 	if in == nil {
 		return nil
 	}
-	out := &v1alpha1.ResolvedBackup{Policy: keptPolicy(in.Policy), Schedule: in.Schedule, Timeout: in.Timeout}
+	out := &v1alpha1.ResolvedBackup{Policy: keptPolicy(in.Policy), Schedule: in.Schedule, Timeout: in.Timeout, SuccessPolicy: keptSuccessPolicy(in.SuccessPolicy)}
 	for _, t := range in.Targets {
 		kept := v1alpha1.ResolvedTarget{
 			Name: t.Name, AppRef: t.AppRef, Configuration: t.Configuration, Task: keptTask(t.Task),
@@ -26,15 +26,32 @@ func keptBackup(in *v1alpha1.ResolvedBackup) *v1alpha1.ResolvedBackup {
 	return out
 }
 
+func keptSuccessPolicy(p *v1alpha1.SuccessPolicy) *v1alpha1.SuccessPolicy {
+	if p == nil {
+		return nil
+	}
+	return &v1alpha1.SuccessPolicy{Empty: p.Empty, Unreadable: p.Unreadable, Changed: p.Changed, MaxShrinkPercent: p.MaxShrinkPercent}
+}
+
 func keptRestore(in *v1alpha1.ResolvedRestore) *v1alpha1.ResolvedRestore {
 	if in == nil {
 		return nil
 	}
-	return &v1alpha1.ResolvedRestore{
+	out := &v1alpha1.ResolvedRestore{
 		Policy: keptPolicy(in.Policy), Timeout: in.Timeout, SpecDigest: in.SpecDigest,
-		Snapshot: in.Snapshot, SnapshotUID: in.SnapshotUID, Repository: keptRepository(in.Repository),
-		Component: in.Component, ID: in.ID, ClaimName: in.ClaimName, ClaimUID: in.ClaimUID, Task: keptTask(in.Task),
+		Namespace: in.Namespace, Snapshot: in.Snapshot, SnapshotUID: in.SnapshotUID, Repository: keptRepository(in.Repository),
+		TargetUID: in.TargetUID, Task: keptTask(in.Task),
 	}
+	for _, h := range in.Hosts {
+		kept := v1alpha1.ResolvedRestoreHost{Name: h.Name}
+		for _, v := range h.Volumes {
+			kept.Volumes = append(kept.Volumes, v1alpha1.ResolvedRestoreVolume{
+				Component: v.Component, ID: v.ID, ClaimName: v.ClaimName, ClaimUID: v.ClaimUID, Template: v.Template,
+			})
+		}
+		out.Hosts = append(out.Hosts, kept)
+	}
+	return out
 }
 
 func keptTask(t v1alpha1.ResolvedTask) v1alpha1.ResolvedTask {
@@ -55,7 +72,21 @@ func keptAddon(in *v1alpha1.AddonInfo) *v1alpha1.AddonInfo {
 	}
 	out := &v1alpha1.AddonInfo{Name: in.Name}
 	for _, t := range in.Tasks {
-		out.Tasks = append(out.Tasks, v1alpha1.TaskReference{Name: t.Name})
+		out.Tasks = append(out.Tasks, v1alpha1.TaskReference{Name: t.Name, TargetVolumes: keptVolumes(t.TargetVolumes)})
+	}
+	return out
+}
+
+// keptVolumes keeps the claims that a restore makes, by name: a record without them would not be valid.
+func keptVolumes(in *v1alpha1.TargetVolumes) *v1alpha1.TargetVolumes {
+	if in == nil {
+		return nil
+	}
+	out := &v1alpha1.TargetVolumes{}
+	for _, t := range in.VolumeClaimTemplates {
+		out.VolumeClaimTemplates = append(out.VolumeClaimTemplates, v1alpha1.RestoreClaimTemplate{
+			Metadata: v1alpha1.ClaimMetadata{Name: t.Metadata.Name}, Spec: t.Spec,
+		})
 	}
 	return out
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -98,7 +99,8 @@ func runTarget(i int, name string) (v1alpha1.BackupTargetStatus, v1alpha1.Snapsh
 	c := v1alpha1.Component{
 		Phase: v1alpha1.SnapshotSucceeded, Driver: v1alpha1.DriverKopia, ID: fmt.Sprintf("%032x", 0x6b7f9c0ffee0+i*7919),
 		Path: "var/www", Size: "12.222 MiB", SizeBytes: 12815695 + int64(i), Uploaded: "1.500 MiB", UploadedBytes: 1572864,
-		Files: 1200 + int64(i), StartTime: at(4 + i), CompletionTime: at(39 + i), Duration: "35.120s",
+		ComponentCounts: v1alpha1.ComponentCounts{Files: 1200 + int64(i), Directories: 80, Symlinks: 3, HardLinks: 2, PreviousSizeBytes: 12815600},
+		StartTime:       at(4 + i), CompletionTime: at(39 + i), Duration: "35.120s",
 		Progress: &v1alpha1.ComponentProgress{FilesDone: 5},
 	}
 	phase := v1alpha1.SnapshotSucceeded
@@ -137,6 +139,13 @@ func resolvedTarget(name string, t v1alpha1.BackupTargetStatus, info v1alpha1.Sn
 			Addon: "pvc-addon", Task: "logical-backup", Function: "pvc-backup", Driver: v1alpha1.DriverKopia,
 			Image: "registry.example/cairn-mover:v0.1.0", Args: []string{"--password=s3cr3t"},
 			Job: &v1alpha1.JobPodSpec{NodeSelector: map[string]string{"a": "s3cr3t"}},
+			Steps: []v1alpha1.ResolvedStep{{Function: "app-export", TargetAccess: v1alpha1.TargetAccessReadWrite, Container: corev1.Container{
+				Name: "app-export-0", Image: "registry.example/app:v2", Args: []string{"--password=s3cr3t"}, Command: []string{"s3cr3t"},
+				Env: []corev1.EnvVar{{Name: "PASSWORD", Value: "s3cr3t"}}, WorkingDir: "s3cr3t",
+			}}},
+			Container:   &corev1.Container{Env: []corev1.EnvVar{{Name: "A", Value: "s3cr3t"}}},
+			Volumes:     []corev1.Volume{{Name: "s3cr3t"}},
+			PodMetadata: &v1alpha1.TemplateMetadata{Annotations: map[string]string{"a": "s3cr3t"}},
 		},
 		Hosts: []v1alpha1.ResolvedHost{{
 			Name: "target", SecurityContext: v1alpha1.MoverSecurityContext{RunAsUser: &user},
@@ -172,7 +181,10 @@ func restore() *v1alpha1.RestoreSession {
 			}},
 			Resolved: &v1alpha1.ResolvedRestore{
 				Policy:   v1alpha1.ResolvedPolicy{Revision: "main@sha1:1111"},
-				Snapshot: snapshots[1].Name, Component: "pvc", ID: "k1", ClaimName: "uploads-copy", Path: "var/www",
+				Snapshot: snapshots[1].Name,
+				Hosts: []v1alpha1.ResolvedRestoreHost{{Name: "target", Volumes: []v1alpha1.ResolvedRestoreVolume{
+					{Component: "pvc", ID: "k1", ClaimName: "uploads-copy", Path: "var/www"},
+				}}},
 				Repository: v1alpha1.ResolvedRepository{
 					Name: "shop-uploads", StorageRef: v1alpha1.ObjectReference{Name: "s3", Namespace: "backup"},
 					Directory: "shop/uploads", EncryptionSecret: v1alpha1.ObjectReference{Name: "enc", Namespace: "shop"},

@@ -143,7 +143,7 @@ func frequent(line string, slot time.Time) bool {
 	next, end := slot, slot.Add(24*time.Hour)
 	for range perDay + 1 {
 		var err error
-		if next, err = schedule.Next(line, "", next); err != nil || next.IsZero() || next.After(end) {
+		if next, err = schedule.Next(line, next); err != nil || next.IsZero() || next.After(end) {
 			return false
 		}
 	}

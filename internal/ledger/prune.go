@@ -1,0 +1,48 @@
+package ledger
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// PhaseRemoved is the phase that a commit's message gives a Snapshot whose data was removed.
+const PhaseRemoved = "Removed"
+
+// PruneRecord is the record of a Snapshot whose data was removed from its repository. Its condition Retained says which
+// rule let it go. It lies in the folder of the Repository: the invoker may be gone long since.
+func PruneRecord(cluster string, snapshot *v1alpha1.Snapshot) (Record, error) {
+	content, err := manifest([]document{pruneDocument(cluster, snapshot)})
+	if err != nil {
+		return Record{}, fmt.Errorf("write record of Snapshot %s/%s: %w", snapshot.Namespace, snapshot.Name, err)
+	}
+	object := Object{
+		Kind: v1alpha1.SnapshotKind, Namespace: snapshot.Namespace, Name: snapshot.Name, UID: snapshot.UID, Phase: PhaseRemoved,
+	}
+	for _, c := range snapshot.Status.Conditions {
+		if c.Type == v1alpha1.ConditionRetained {
+			object.Reason = c.Reason
+		}
+	}
+	folder := folderOf(v1alpha1.RepositoryKind, snapshot.Spec.Repository, prunedAt(snapshot))
+	return Record{Path: recordPath(folder, &snapshot.ObjectMeta), Content: content, Object: object}, nil
+}
+
+// prunedAt is when the Snapshot was deleted, which never changes.
+func prunedAt(s *v1alpha1.Snapshot) time.Time {
+	if s.DeletionTimestamp != nil {
+		return s.DeletionTimestamp.Time
+	}
+	return s.CreationTimestamp.Time
+}
+
+// pruneDocument is the Snapshot with what became of it.
+func pruneDocument(cluster string, s *v1alpha1.Snapshot) document {
+	d := snapshotDocument(cluster, s)
+	if spec, ok := d.Spec.(v1alpha1.SnapshotSpec); ok {
+		spec.DeletionPolicy = s.Spec.DeletionPolicy
+		d.Spec = spec
+	}
+	return d
+}

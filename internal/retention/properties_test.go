@@ -1,0 +1,215 @@
+package retention
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+)
+
+// world is a random set of Snapshots of a few Repositories, with failures, runs under way, restores and ties.
+func world(r *rand.Rand) ([]Snapshot, time.Time) {
+	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	var out []Snapshot
+	points := 1 + r.IntN(60)
+	for i := range points {
+		when := now.Add(-time.Duration(r.Int64N(int64(900 * 24 * time.Hour))))
+		if r.IntN(3) == 0 {
+			when = now.Add(-time.Duration(i) * time.Hour)
+		}
+		for repository := range 1 + r.IntN(3) {
+			s := Snapshot{Name: fmt.Sprintf("%d-%d", i, repository), Repository: fmt.Sprint(repository), Time: when.Add(time.Duration(r.IntN(90)) * time.Second), Phase: good}
+			if r.IntN(2) == 0 {
+				s.Point = fmt.Sprint(i)
+			}
+			switch r.IntN(12) {
+			case 0, 1:
+				s.Phase = bad
+			case 2:
+				s.Phase = running
+			case 3:
+				s.Held = "a restore"
+			}
+			out = append(out, s)
+		}
+	}
+	return out, now
+}
+
+func randomPolicy(r *rand.Rand) Policy {
+	p := Policy{Failed: r.IntN(3), Zone: time.UTC}
+	if berlin, err := time.LoadLocation("Europe/Berlin"); err == nil && r.IntN(2) == 0 {
+		p.Zone = berlin
+	}
+	if r.IntN(2) == 0 {
+		p.MaxAge = time.Duration(1+r.IntN(800*24)) * time.Hour
+	}
+	for _, name := range []string{RuleLast, RuleHourly, RuleDaily, RuleWeekly, RuleMonthly, RuleYearly} {
+		if r.IntN(3) == 0 {
+			p.Rules = append(p.Rules, Rule{name, 1 + r.IntN(8)})
+		}
+	}
+	return p
+}
+
+// generous is p with more kept.
+func generous(r *rand.Rand, p Policy) Policy {
+	out := p
+	out.Failed += r.IntN(3)
+	if out.MaxAge > 0 && r.IntN(3) == 0 {
+		out.MaxAge = 0
+	} else if out.MaxAge > 0 {
+		out.MaxAge += time.Duration(r.IntN(1000)) * time.Hour
+	}
+	out.Rules = nil
+	for _, rule := range p.Rules {
+		out.Rules = append(out.Rules, Rule{rule.Name, rule.Count + r.IntN(3)})
+	}
+	if len(p.Rules) > 0 && r.IntN(2) == 0 {
+		out.Rules = append(out.Rules, Rule{RuleMonthly, 1 + r.IntN(5)})
+	}
+	return out
+}
+
+func names(verdicts []Verdict) map[string]bool {
+	out := map[string]bool{}
+	for _, v := range verdicts {
+		if !v.Goes() {
+			out[v.Name] = true
+		}
+	}
+	return out
+}
+
+// TestProperties holds the properties against the same 3,000 random worlds each time; FuzzProperties goes on from there.
+func TestProperties(t *testing.T) {
+	for seed := range uint64(3000) {
+		if err := properties(rand.New(rand.NewPCG(seed, 1))); err != nil {
+			t.Fatalf("seed %d, %v", seed, err)
+		}
+	}
+}
+
+// drawn gives the numbers of the fuzzer, so that it learns which of them matter, and others when those are used up.
+type drawn struct {
+	numbers []byte
+	more    *rand.PCG
+}
+
+func (d *drawn) Uint64() uint64 {
+	if len(d.numbers) < 8 {
+		return d.more.Uint64()
+	}
+	n := binary.LittleEndian.Uint64(d.numbers)
+	d.numbers = d.numbers[8:]
+	return n
+}
+
+func FuzzProperties(f *testing.F) {
+	f.Add(uint64(1), []byte{})
+	f.Fuzz(func(t *testing.T, seed uint64, numbers []byte) {
+		if err := properties(rand.New(&drawn{numbers, rand.NewPCG(seed, 2)})); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// properties decides in a random world under a random policy and says which promise does not hold.
+func properties(r *rand.Rand) error {
+	snapshots, now := world(r)
+	p := randomPolicy(r)
+	verdicts := p.Decide(snapshots, now)
+	stay := names(verdicts)
+	for _, holds := range []func() error{
+		func() error { return keepsWhatItMust(snapshots, stay, verdicts) },
+		func() error { return monotonic(r, p, snapshots, now, stay) },
+		func() error { return announced(p, snapshots, now, verdicts, stay) },
+	} {
+		if err := holds(); err != nil {
+			return fmt.Errorf("policy %+v: %w", p, err)
+		}
+	}
+	r.Shuffle(len(snapshots), func(i, j int) { snapshots[i], snapshots[j] = snapshots[j], snapshots[i] })
+	if fmt.Sprint(kept(p.Decide(snapshots, now))) != fmt.Sprint(kept(verdicts)) {
+		return fmt.Errorf("policy %+v: the order of the input matters", p)
+	}
+	return nil
+}
+
+// keepsWhatItMust: the last good one of each Repository, what is unfinished or in use, and restore points as a whole.
+func keepsWhatItMust(snapshots []Snapshot, stay map[string]bool, verdicts []Verdict) error {
+	if len(verdicts) != len(snapshots) {
+		return fmt.Errorf("%d verdicts for %d snapshots", len(verdicts), len(snapshots))
+	}
+	newest := map[string]Snapshot{}
+	points := map[string]bool{}
+	for _, s := range snapshots {
+		if n, ok := newest[s.Repository]; s.Phase == good && (!ok || s.Time.After(n.Time) || s.Time.Equal(n.Time) && s.Name > n.Name) {
+			newest[s.Repository] = s
+		}
+		if (!s.Phase.Terminal() || s.Held != "") && !stay[s.Name] {
+			return fmt.Errorf("%s goes although it is held or unfinished", s.Name)
+		}
+		if stays, seen := points[s.Point]; s.Point != "" && seen && stays != stay[s.Name] {
+			return fmt.Errorf("a part of restore point %s goes", s.Point)
+		}
+		points[s.Point] = stay[s.Name]
+	}
+	for repository, s := range newest {
+		if !stay[s.Name] {
+			return fmt.Errorf("the newest good one of %s, %s, goes", repository, s.Name)
+		}
+	}
+	return nil
+}
+
+// monotonic: more generous keeps more; neither time, nor another backup, nor deciding again brings back what was let go.
+func monotonic(r *rand.Rand, p Policy, snapshots []Snapshot, now time.Time, stay map[string]bool) error {
+	if more := names(generous(r, p).Decide(snapshots, now)); !superset(more, stay) {
+		return errors.New("a more generous policy lets go of more")
+	}
+	later := now.Add(time.Duration(r.Int64N(int64(500 * 24 * time.Hour))))
+	if after := names(p.Decide(snapshots, later)); !superset(stay, after) {
+		return errors.New("time brings something back")
+	}
+	another := Snapshot{Name: "another", Repository: "0", Time: now.Add(2 * time.Minute), Phase: good}
+	after := names(p.Decide(append(slices.Clone(snapshots), another), another.Time))
+	if !after[another.Name] {
+		return errors.New("a new backup goes at once")
+	}
+	if delete(after, another.Name); !superset(stay, after) {
+		return errors.New("another backup brings something back")
+	}
+	left := slices.DeleteFunc(slices.Clone(snapshots), func(s Snapshot) bool { return !stay[s.Name] })
+	if again := names(p.Decide(left, now)); len(again) != len(stay) {
+		return fmt.Errorf("deciding again keeps %d of %d", len(again), len(stay))
+	}
+	return nil
+}
+
+// announced: what goes without a new backup goes at the instant that was told, not before.
+func announced(p Policy, snapshots []Snapshot, now time.Time, verdicts []Verdict, stay map[string]bool) error {
+	next := Next(verdicts)
+	switch {
+	case next.IsZero() && !superset(names(p.Decide(snapshots, now.Add(10000*24*time.Hour))), stay):
+		return errors.New("something goes, but nothing was announced")
+	case next.IsZero():
+	case !superset(names(p.Decide(snapshots, next.Add(-1))), stay):
+		return fmt.Errorf("something goes before %s", next)
+	case superset(names(p.Decide(snapshots, next)), stay):
+		return fmt.Errorf("nothing goes at %s", next)
+	}
+	return nil
+}
+
+func superset(all, some map[string]bool) bool {
+	for name := range some {
+		if !all[name] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,66 @@
+package retention_test
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/retention"
+)
+
+// naming is a BackupConfiguration of the namespace shop that backs up into the Repository web.
+func naming(name string, policy *v1alpha1.ObjectReference) v1alpha1.BackupConfiguration {
+	return v1alpha1.BackupConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name},
+		Spec: v1alpha1.BackupConfigurationSpec{
+			Backends: []v1alpha1.BackendReference{{Name: "main", RetentionPolicy: policy}},
+			Sessions: []v1alpha1.BackupConfigurationSession{{Repositories: []v1alpha1.RepositoryInfo{{Name: "web"}}}},
+		},
+	}
+}
+
+func TestTheOnePolicyOfARepository(t *testing.T) {
+	keep, other := &v1alpha1.ObjectReference{Name: "keep"}, &v1alpha1.ObjectReference{Namespace: "vault", Name: "other"}
+	full := &v1alpha1.ObjectReference{Namespace: "shop", Name: "keep"}
+	for name, tc := range map[string]struct {
+		configurations []v1alpha1.BackupConfiguration
+		fallback       *v1alpha1.ObjectReference
+		ref            *v1alpha1.ObjectReference
+		isDefault      bool
+		conflict       string
+	}{
+		"nobody uses it, and there is a default":    {fallback: other},
+		"one names none":                            {configurations: []v1alpha1.BackupConfiguration{naming("a", nil)}},
+		"one names none, and there is a default":    {[]v1alpha1.BackupConfiguration{naming("a", nil)}, other, other, true, ""},
+		"an empty reference is none":                {[]v1alpha1.BackupConfiguration{naming("a", &v1alpha1.ObjectReference{})}, other, other, true, ""},
+		"what is named wins":                        {[]v1alpha1.BackupConfiguration{naming("a", keep)}, other, full, false, ""},
+		"one names the default":                     {[]v1alpha1.BackupConfiguration{naming("a", keep), naming("b", nil)}, full, full, false, ""},
+		"one names another than the default":        {[]v1alpha1.BackupConfiguration{naming("a", keep), naming("b", nil)}, other, nil, false, "a names shop/keep, b has the default vault/other"},
+		"one names one, and there is no default":    {[]v1alpha1.BackupConfiguration{naming("a", keep), naming("b", nil)}, nil, nil, false, "a names shop/keep, b names none"},
+		"two name different ones, beside a default": {[]v1alpha1.BackupConfiguration{naming("a", keep), naming("b", other)}, other, nil, false, "a names shop/keep, b names vault/other"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			got := retention.Resolve("web", tc.configurations, tc.fallback)
+			if tc.conflict != "" {
+				g.Expect(got.Conflict).To(HaveSuffix(": " + tc.conflict))
+				return
+			}
+			g.Expect(got.Conflict).To(BeEmpty())
+			g.Expect(got.Ref).To(Equal(tc.ref))
+			g.Expect(got.Default).To(Equal(tc.isDefault))
+		})
+	}
+}
+
+func TestRepositoriesTogetherUnderADefault(t *testing.T) {
+	g := NewWithT(t)
+	fallback := &v1alpha1.ObjectReference{Namespace: "vault", Name: "keep"}
+	web, db, own := naming("web", nil), naming("db", nil), naming("own", &v1alpha1.ObjectReference{Name: "other"})
+	db.Spec.Sessions[0].Repositories[0].Name, own.Spec.Sessions[0].Repositories[0].Name = "db", "own"
+	children := []v1alpha1.BackupConfiguration{web, db, own}
+	g.Expect(retention.Together(children, "web", *fallback, fallback)).To(Equal([]string{"db"}))
+	g.Expect(retention.Together(children, "web", *fallback, nil)).To(BeEmpty())
+}

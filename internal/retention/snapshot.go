@@ -1,0 +1,25 @@
+package retention
+
+import (
+	"cmp"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// Of is what a decision needs of a Snapshot; user is who works with it, empty for nobody. The Snapshots that one run of a
+// BackupBatch made are a restore point.
+func Of(s *v1alpha1.Snapshot, user string) Snapshot {
+	out := Snapshot{
+		Name: s.Name, Repository: s.Spec.Repository, Time: s.CreationTimestamp.Time, Phase: s.Status.Phase, Held: user,
+	}
+	if s.Status.SnapshotTime != nil {
+		out.Time = s.Status.SnapshotTime.Time
+	}
+	if s.Spec.Paused {
+		out.Held = cmp.Or(user, "paused")
+	}
+	if s.Labels[v1alpha1.LabelInvokerKind] == v1alpha1.BackupBatchKind {
+		out.Point = s.Spec.BackupSession
+	}
+	return out
+}
