@@ -6,6 +6,7 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/client-go/tools/record"
@@ -55,7 +56,11 @@ func (r Reporter) Reconcile(ctx context.Context, key client.ObjectKey, object co
 		}
 		r.announce(before, object)
 	}()
-	return work(ctx)
+	result, err := work(ctx)
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return ctrl.Result{}, nil // The object goes with its namespace.
+	}
+	return result, err
 }
 
 // announce tells of a change of readiness, once. That something has begun is no news.

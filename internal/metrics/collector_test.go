@@ -1,0 +1,211 @@
+package metrics
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/expfmt"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+var now = time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+
+func at(hour, minute int) *metav1.Time {
+	return &metav1.Time{Time: time.Date(2026, 11, 20, hour, minute, 0, 0, time.UTC)}
+}
+
+func named(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: "shop", Name: name} }
+
+// scene is a policy whose night failed, with a batch beside it that is in time, and a restore.
+func scene() []client.Object {
+	configuration := &v1alpha1.BackupConfiguration{ObjectMeta: named("files")}
+	configuration.Spec.Sessions = []v1alpha1.BackupConfigurationSession{
+		{SessionConfig: v1alpha1.SessionConfig{Name: "nightly", BackupTimeout: &metav1.Duration{Duration: time.Hour}}},
+		{SessionConfig: v1alpha1.SessionConfig{Name: "by-hand"}},
+	}
+	configuration.Status.Sessions = []v1alpha1.SessionStatus{
+		{Name: "nightly", Schedule: "0 2 * * *", ScheduledSince: at(0, 0), LastSuccessTime: &metav1.Time{Time: at(2, 5).AddDate(0, 0, -1)}, NextSchedule: &metav1.Time{Time: at(2, 0).AddDate(0, 0, 1)}},
+		{Name: "by-hand", LastSuccessTime: at(7, 0)},
+	}
+	batch := &v1alpha1.BackupBatch{ObjectMeta: named("app")}
+	batch.Spec.Sessions = []v1alpha1.BackupBatchSession{{SessionConfig: v1alpha1.SessionConfig{Name: "hourly"}}}
+	batch.Status.Sessions = []v1alpha1.SessionStatus{{Name: "hourly", Schedule: "0 * * * *", ScheduledSince: at(7, 30), NextSchedule: at(9, 0)}}
+	run := func(name string, phase v1alpha1.BackupSessionPhase, reason string, hour, minutes int) *v1alpha1.BackupSession {
+		b := &v1alpha1.BackupSession{ObjectMeta: named(name)}
+		b.Spec.Invoker = v1alpha1.TypedLocalObjectReference{Kind: v1alpha1.BackupConfigurationKind, Name: "files"}
+		b.Spec.Session = "nightly"
+		b.CreationTimestamp = *at(hour, 0)
+		b.Status = v1alpha1.BackupSessionStatus{Phase: phase, Reason: reason, StartTime: at(hour, 0), CompletionTime: at(hour, minutes)}
+		b.Status.Snapshots = []v1alpha1.SnapshotStatusInfo{{Name: "of-" + name, Phase: v1alpha1.SnapshotSucceeded, Repository: "files",
+			AppRef: &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"}}}
+		return b
+	}
+	snapshot := func(name string, phase v1alpha1.SnapshotPhase, hour int, bytes int64) *v1alpha1.Snapshot {
+		s := &v1alpha1.Snapshot{ObjectMeta: named(name)}
+		s.Spec = v1alpha1.SnapshotSpec{Repository: "files", Session: "nightly", BackupSession: "of-" + name, Version: v1alpha1.SnapshotLayoutVersion, Type: v1alpha1.FullBackup}
+		s.Spec.AppRef = v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"}
+		s.Status = v1alpha1.SnapshotStatus{Phase: phase, SnapshotTime: at(hour, 0), Integrity: new(phase == v1alpha1.SnapshotSucceeded), Components: map[string]v1alpha1.Component{
+			"a": {SizeBytes: bytes, UploadedBytes: 1}, "b": {SizeBytes: bytes, UploadedBytes: 2},
+		}}
+		return s
+	}
+	restore := &v1alpha1.RestoreSession{ObjectMeta: named("back")}
+	restore.Spec.Target = &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"}
+	restore.Status = v1alpha1.RestoreSessionStatus{Phase: v1alpha1.RestoreSessionSucceeded, Reason: v1alpha1.ReasonSucceeded, StartTime: at(6, 0), CompletionTime: at(6, 1)}
+	restore.Spec.DataSource = &v1alpha1.RestoreDataSource{Repository: "files", Snapshot: "latest"}
+	restore.Status.TotalComponents = 1
+	record := run("recorded", v1alpha1.BackupSessionFailed, v1alpha1.ReasonJobFailed, 4, 50)
+	record.Annotations = map[string]string{v1alpha1.AnnotationRecord: "x"}
+	configuration.Status.Phase, configuration.Spec.Target = "Ready", &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"}
+	storage := &v1alpha1.BackupStorage{ObjectMeta: named("s3")}
+	storage.Spec.Storage.Provider, storage.Spec.DeletionPolicy, storage.Status.Phase = v1alpha1.ProviderS3, "Delete", "Ready"
+	repository := func(name string) *v1alpha1.Repository {
+		r := &v1alpha1.Repository{ObjectMeta: named(name)}
+		r.Spec = v1alpha1.RepositorySpec{AppRef: *configuration.Spec.Target, StorageRef: v1alpha1.ObjectReference{Name: "s3"}, Path: "shop/" + name}
+		r.Status.Phase = "Ready"
+		return r
+	}
+	whole, damaged := repository("files"), repository("damaged")
+	whole.Status.StoredBytes, whole.Status.Integrity, whole.Status.SnapshotCount, whole.Status.LastBackupTime = new(int64(150)), new(true), new(int32(2)), at(2, 0)
+	whole.Status.LastMaintenance = &v1alpha1.MaintenanceStatus{Quick: at(5, 0), Full: at(4, 0)}
+	damaged.Status.StoredBytes, damaged.Status.Integrity = new(int64(50)), new(false)
+	all := []client.Object{
+		storage, whole, damaged, repository("new"),
+		configuration, batch, restore, record,
+		run("one", v1alpha1.BackupSessionSucceeded, v1alpha1.ReasonSucceeded, 2, 5), run("two", v1alpha1.BackupSessionFailed, v1alpha1.ReasonJobFailed, 3, 10),
+		run("three", v1alpha1.BackupSessionFailed, v1alpha1.ReasonJobFailed, 1, 20),
+		snapshot("s1", v1alpha1.SnapshotSucceeded, 2, 100), snapshot("s2", v1alpha1.SnapshotSucceeded, 1, 50), snapshot("s3", v1alpha1.SnapshotFailed, 3, 7),
+	}
+	for _, o := range all {
+		o.(interface{ SetConditions([]metav1.Condition) }).SetConditions([]metav1.Condition{{Type: "Ready", Status: metav1.ConditionUnknown}})
+	}
+	return all
+}
+
+// scrapeOf is what the collector of Cairn's own metrics gives.
+func scrapeOf(t testing.TB, objects ...client.Object) string {
+	t.Helper()
+	return scraped(t, func(r client.Reader) prometheus.Collector {
+		return NewCollector(r, clocktesting.NewFakePassiveClock(now))
+	}, objects...)
+}
+
+func scraped(t testing.TB, collector func(client.Reader) prometheus.Collector, objects ...client.Object) string {
+	t.Helper()
+	g := NewWithT(t)
+	scheme := runtime.NewScheme()
+	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	reader := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).Build()
+	registry := prometheus.NewPedanticRegistry()
+	g.Expect(registry.Register(collector(reader))).To(Succeed())
+	families, err := registry.Gather()
+	g.Expect(err).NotTo(HaveOccurred())
+	var text bytes.Buffer
+	for _, family := range families {
+		_, err := expfmt.MetricFamilyToText(&text, family)
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	return text.String()
+}
+
+func golden(t testing.TB, file, got string) {
+	t.Helper()
+	g := NewWithT(t)
+	if *update {
+		g.Expect(os.MkdirAll(filepath.Dir(file), 0o755)).To(Succeed())
+		g.Expect(os.WriteFile(file, []byte(got), 0o644)).To(Succeed())
+	}
+	want, err := os.ReadFile(file)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(got).To(Equal(string(want)), "run the tests with -update and read what has changed")
+}
+
+func TestAScrapeTellsWhatTheCacheKnows(t *testing.T) {
+	text := scrapeOf(t, scene()...)
+	for _, m := range All() {
+		NewWithT(t).Expect(text).To(ContainSubstring("\n" + m.Name + "{"))
+	}
+	golden(t, filepath.Join("testdata", "scrape.txt"), text)
+}
+
+func TestWhatIsNotKnownOfARepositoryIsNotSaid(t *testing.T) {
+	NewWithT(t).Expect(scrapeOf(t, scene()...)).NotTo(ContainSubstring(`repository="new"`))
+}
+
+func TestKubeStashsMetrics(t *testing.T) {
+	theirs := func(r client.Reader) prometheus.Collector { return NewKubeStashCollector(r) }
+	text := scraped(t, theirs, scene()...)
+	g := NewWithT(t)
+	for _, m := range KubeStash() {
+		g.Expect(text).To(ContainSubstring("\n" + m.Name + "{"))
+	}
+	g.Expect(text).NotTo(ContainSubstring("recorded"), "what is only a copy from a record")
+	golden(t, filepath.Join("testdata", "kubestash.txt"), text)
+	g.Expect(scraped(t, theirs)).To(BeEmpty())
+}
+
+func TestNothingIsRememberedOfWhatIsGone(t *testing.T) {
+	NewWithT(t).Expect(scrapeOf(t)).To(BeEmpty())
+}
+
+// The tables of the reference are made here; the text around them is not.
+func TestTheReferenceNamesEveryMetric(t *testing.T) {
+	const head = "| metric | labels | what it says |\n|---|---|---|\n"
+	file := filepath.Join("..", "..", "docs", "reference", "metrics.md")
+	text, err := os.ReadFile(file)
+	g := NewWithT(t)
+	g.Expect(err).NotTo(HaveOccurred())
+	parts := strings.Split(string(text), head)
+	tables := [][]Metric{All(), KubeStash()}
+	g.Expect(parts).To(HaveLen(len(tables)+1), "one table for Cairn's metrics, then one for KubeStash's")
+	want := parts[0]
+	for i, table := range tables {
+		want += head
+		for _, m := range table {
+			want += fmt.Sprintf("| `%s` | `%s` | %s |\n", m.Name, strings.Join(m.Labels, "`, `"), m.Help)
+		}
+		rest := parts[i+1]
+		for strings.HasPrefix(rest, "|") {
+			_, rest, _ = strings.Cut(rest, "\n")
+		}
+		want += rest
+	}
+	golden(t, file, want)
+}
+
+func BenchmarkScrapeOfTenThousandConfigurations(b *testing.B) {
+	configurations := make([]*v1alpha1.BackupConfiguration, 10000)
+	for i := range configurations {
+		configurations[i] = scene()[0].(*v1alpha1.BackupConfiguration)
+		configurations[i].Name = fmt.Sprintf("c-%d", i)
+	}
+	out := make(chan prometheus.Metric, 100000)
+	c := NewCollector(nil, clocktesting.NewFakePassiveClock(now))
+	b.ReportAllocs()
+	for b.Loop() {
+		s := &scrape{Collector: c, out: out, now: now, due: map[dueKey]time.Time{}}
+		for _, o := range configurations {
+			s.policy(v1alpha1.BackupConfigurationKind, o, policy.ConfigurationSessions(o), o.Status.Sessions)
+		}
+		for len(out) > 0 {
+			<-out
+		}
+	}
+}
