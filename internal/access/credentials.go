@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -38,7 +37,7 @@ func EnsureCredentials(ctx context.Context, c client.Client, owner client.Object
 	}
 	var out task.Credentials
 	if key != nil {
-		if out.StorageSecret, err = provide(ctx, c, owner, namespace, key, jobBaseName+storageSuffix, task.StorageKeys(storage.Spec.Storage)...); err != nil {
+		if out.StorageSecret, err = provide(ctx, c, owner, namespace, key, jobBaseName+storageSuffix, policy.SecretOf(storage.Spec.Storage).Keys()...); err != nil {
 			return task.Credentials{}, err
 		}
 	}
@@ -48,25 +47,6 @@ func EnsureCredentials(ctx context.Context, c client.Client, owner client.Object
 		}
 	}
 	return out, nil
-}
-
-// Allowed says with an *Error that namespace may not use storage.
-func Allowed(ctx context.Context, c client.Reader, storage *v1alpha1.BackupStorage, namespace string) error {
-	if storage.Namespace == namespace {
-		return nil
-	}
-	name := storage.Namespace + "/" + storage.Name
-	if storage.Spec.Storage.Local != nil {
-		return refuse(v1alpha1.ReasonStorageNotAllowed, "BackupStorage %s is a volume of its own namespace and can't be used from namespace %s", name, namespace)
-	}
-	var ns corev1.Namespace
-	if err := c.Get(ctx, client.ObjectKey{Name: namespace}, &ns); err != nil {
-		return fmt.Errorf("get namespace %s: %w", namespace, err)
-	}
-	if !policy.Allowed(storage.Spec.UsagePolicy, storage.Namespace, namespace, ns.Labels) {
-		return refuse(v1alpha1.ReasonStorageNotAllowed, "the usagePolicy of BackupStorage %s does not allow namespace %s", name, namespace)
-	}
-	return nil
 }
 
 // Digest identifies the Secrets that EnsureCredentials would read, and tells with an *Error that one of them can't be used.
@@ -106,28 +86,22 @@ const (
 	encryptionSuffix = "-encryption"
 )
 
-// storageSecret reads the storage's Secret, nil for a provider without any. One that is absent or lacks a key is an *Error.
+// storageSecret reads the storage's Secret, nil where it names none. One that is absent or lacks a key is an *Error.
 func storageSecret(ctx context.Context, c client.Reader, storage *v1alpha1.BackupStorage) (*corev1.Secret, error) {
-	s3 := storage.Spec.Storage.S3
-	if s3 == nil {
+	named := policy.SecretOf(storage.Spec.Storage)
+	if named.Name == "" {
 		return nil, nil
 	}
 	var secret corev1.Secret
-	key := client.ObjectKey{Namespace: storage.Namespace, Name: s3.SecretName}
+	key := client.ObjectKey{Namespace: storage.Namespace, Name: named.Name}
 	switch err := c.Get(ctx, key, &secret); {
 	case apierrors.IsNotFound(err):
 		return nil, refuse(v1alpha1.ReasonBackendSecretNotAvailable, "there is no Secret %s, which BackupStorage %s names", key, storage.Name)
 	case err != nil:
 		return nil, fmt.Errorf("get secret %s: %w", key, err)
 	}
-	var missing []string
-	for _, k := range []string{v1alpha1.S3AccessKeyID, v1alpha1.S3SecretAccessKey} {
-		if len(secret.Data[k]) == 0 {
-			missing = append(missing, k)
-		}
-	}
-	if len(missing) > 0 {
-		return nil, refuse(v1alpha1.ReasonBackendSecretNotAvailable, "Secret %s lacks %s", key, strings.Join(missing, " and "))
+	if missing := named.Missing(func(k string) int { return len(secret.Data[k]) }); missing != "" {
+		return nil, refuse(v1alpha1.ReasonBackendSecretNotAvailable, "Secret %s lacks %s", key, missing)
 	}
 	return &secret, nil
 }

@@ -3,6 +3,9 @@ package access
 import (
 	"errors"
 	"fmt"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
 )
 
 // Error is why a namespace can't work with a storage. Waiting does not mend it; a change of policy, of a Secret or of a
@@ -24,6 +27,14 @@ func ReasonOf(err error) (reason, message string, ok bool) {
 		return "", "", false
 	}
 	return e.Reason, e.Message, true
+}
+
+// Privilege makes an *Error of a Job that was not built for want of the Namespace's consent.
+func Privilege(err error) error {
+	if errors.Is(err, task.ErrPrivilegeRequired) {
+		return &Error{Reason: v1alpha1.ReasonPrivilegeRequired, Message: err.Error()}
+	}
+	return err
 }
 
 func refuse(reason, format string, args ...any) error {

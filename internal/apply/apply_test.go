@@ -54,7 +54,7 @@ func newClient(t *testing.T) client.Client {
 func storage(name string) *v1alpha1.BackupStorage {
 	return &v1alpha1.BackupStorage{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"},
-		Spec:       v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: v1alpha1.ClaimVolumeSource{ClaimName: "a"}}}},
+		Spec:       v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "a"}}}},
 	}
 }
 

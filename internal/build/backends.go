@@ -34,7 +34,7 @@ func (c *check) reportBackends(object map[string]any) (found bool) {
 		repositories, _, _ := unstructured.NestedSlice(s.(map[string]any), "repositories")
 		for j, r := range repositories {
 			name, _ := r.(map[string]any)["backend"].(string)
-			if !known[name] {
+			if name != "" && !known[name] {
 				c.fail(fmt.Sprintf("spec.sessions[%d].repositories[%d].backend", i, j), "spec.backends has no backend %q: it has %s", name, strings.Join(names, ", "))
 				found = true
 			}

@@ -132,7 +132,7 @@ func TestNamespacesOfOthersNeedAnAccount(t *testing.T) {
 
 func TestFindingsAreSorted(t *testing.T) {
 	g := NewWithT(t)
-	bad := replace(t, replace(t, configuration("x"), "scheduler:", "scheduel:"), "directory: /x", "dir: /x")
+	bad := replace(t, replace(t, configuration("x"), "scheduler: {schedule", "scheduler: {scheduel"), "directory: /x", "dir: /x")
 	root := files{"b.yaml": bad + "---\n" + strings.ReplaceAll(bad, "name: x", "name: y"), "a.yaml": "x"}.write(t)
 	first := findings(t, root, "", confined)
 	var at []string
@@ -141,8 +141,8 @@ func TestFindingsAreSorted(t *testing.T) {
 	}
 	g.Expect(at).To(HaveExactElements(
 		"a.yaml#1:1 ",
-		"b.yaml#1:12 spec.sessions[0].scheduel", "b.yaml#1:15 spec.sessions[0].repositories[0].directory", "b.yaml#1:17 spec.sessions[0].repositories[0].dir",
-		"b.yaml#2:31 spec.sessions[0].scheduel", "b.yaml#2:34 spec.sessions[0].repositories[0].directory", "b.yaml#2:36 spec.sessions[0].repositories[0].dir",
+		"b.yaml#1:12 spec.sessions[0].scheduler.scheduel", "b.yaml#1:12 spec.sessions[0].scheduler.schedule", "b.yaml#1:17 spec.sessions[0].repositories[0].dir",
+		"b.yaml#2:31 spec.sessions[0].scheduler.scheduel", "b.yaml#2:31 spec.sessions[0].scheduler.schedule", "b.yaml#2:36 spec.sessions[0].repositories[0].dir",
 	))
 	for range 5 {
 		g.Expect(findings(t, root, "", confined)).To(Equal(first))

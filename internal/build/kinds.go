@@ -15,8 +15,9 @@ import (
 // policyKinds are what a PolicySync without a serviceAccountName may apply: namespaced kinds that say what is backed up.
 // PolicySync itself is not one, so that a repository can't widen what is pulled.
 var policyKinds = []string{
-	v1alpha1.BackupBatchKind, v1alpha1.BackupConfigurationKind, v1alpha1.BackupStorageKind, v1alpha1.LedgerKind,
-	v1alpha1.RepositoryKind, v1alpha1.RestoreSessionKind,
+	v1alpha1.BackupBatchKind, v1alpha1.BackupConfigurationKind, v1alpha1.BackupStorageKind, v1alpha1.HookTemplateKind,
+	v1alpha1.LedgerKind,
+	v1alpha1.RepositoryKind, v1alpha1.RestoreSessionKind, v1alpha1.RetentionPolicyKind,
 }
 
 // Confined says whether a PolicySync without a serviceAccountName may apply a kind, in its own namespace.
@@ -77,7 +78,7 @@ func (o Options) refusal(gvk schema.GroupVersionKind) (field, message string) {
 	case nativeKinds[gvk] != nil && !o.Confined:
 		return "", ""
 	case gvk.Group == v1alpha1.Group || nativeKinds[gvk] != nil:
-		return "kind", fmt.Sprintf("a %s is applied only by a PolicySync with spec.serviceAccountName: set it to an account that may, or apply this object in another way. Without it only %s are allowed", gvk.Kind, list(policyKinds))
+		return "kind", fmt.Sprintf("%s is applied only by a PolicySync with spec.serviceAccountName: set it to an account that may, or apply this object in another way. Without it only %s are allowed", article(gvk.Kind), list(policyKinds))
 	}
 	return "kind", fmt.Sprintf("%s of %s is not policy: only %s of Cairn, and Namespace, Secret, ConfigMap, ServiceAccount, Role and RoleBinding, are applied from Git", gvk.Kind, gvk.GroupVersion(), list(all))
 }

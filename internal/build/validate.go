@@ -20,6 +20,7 @@ import (
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kubestash"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -209,6 +210,10 @@ func (c *check) content() {
 	object := c.u.DeepCopy().Object
 	unknown := pruning.PruneWithOptions(object, s.structural, true, structural.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})
 	for _, path := range unknown {
+		if advice := kubestash.Advice(c.gvk.Kind, path); advice != "" {
+			c.fail(path, "is a field of KubeStash that Cairn does not have: %s", advice)
+			continue
+		}
 		c.fail(path, "unknown field: check its name and where it stands")
 	}
 	defaulting.Default(object, s.structural)
@@ -227,7 +232,7 @@ var inBody = regexp.MustCompile(`^\S* ?in body `)
 func (c *check) errors(errs field.ErrorList) {
 	for _, e := range errs {
 		path := strings.TrimPrefix(strings.TrimPrefix(e.Field, "<nil>"), ".")
-		detail := inBody.ReplaceAllString(e.Detail, "")
+		detail := sentence(inBody.ReplaceAllString(e.Detail, ""))
 		switch e.Type {
 		case field.ErrorTypeRequired:
 			if detail == "" {
@@ -264,5 +269,5 @@ func (c *check) conversion(prefix string, err error) {
 		}
 		return
 	}
-	c.fail(prefix, "does not fit a %s: %s", c.gvk.Kind, err)
+	c.fail(prefix, "does not fit %s: %s", article(c.gvk.Kind), err)
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -10,7 +11,7 @@ import (
 func batchMistakes(batch *v1alpha1.BackupBatch) []Mistake {
 	check := batchCheck{
 		batch:        batch,
-		backends:     map[string]v1alpha1.ObjectReference{},
+		backends:     map[string]bool{},
 		targets:      map[string]bool{},
 		used:         map[string]bool{},
 		repositories: map[string]repositoryUse{},
@@ -37,7 +38,7 @@ func batchMistakes(batch *v1alpha1.BackupBatch) []Mistake {
 
 type batchCheck struct {
 	batch        *v1alpha1.BackupBatch
-	backends     map[string]v1alpha1.ObjectReference
+	backends     map[string]bool
 	targets      map[string]bool
 	used         map[string]bool
 	repositories map[string]repositoryUse
@@ -58,15 +59,10 @@ func (c *batchCheck) add(field, reason, format string, args ...any) {
 func (c *batchCheck) declarations() {
 	for i, backend := range c.batch.Spec.Backends {
 		field := fmt.Sprintf("spec.backends[%d]", i)
-		if _, twice := c.backends[backend.Name]; twice {
+		if c.backends[backend.Name] {
 			c.add(field+".name", v1alpha1.ReasonResourceValidationFailed, "two backends have the name %q", backend.Name)
 		}
-		if backend.StorageRef == nil {
-			c.add(field+".storageRef", v1alpha1.ReasonStorageNotFound, "the backend %q names no BackupStorage", backend.Name)
-			c.backends[backend.Name] = v1alpha1.ObjectReference{}
-			continue
-		}
-		c.backends[backend.Name] = *backend.StorageRef
+		c.backends[backend.Name] = true
 	}
 	children := map[string]bool{}
 	for i, target := range c.batch.Spec.Targets {
@@ -100,8 +96,8 @@ func (c *batchCheck) session(field string, session *v1alpha1.BackupBatchSession)
 			c.add(at+".name", v1alpha1.ReasonResourceValidationFailed, "the session %q names the target %q twice", session.Name, target.Name)
 		}
 		seen[target.Name], c.used[target.Name] = true, true
-		if target.Addon == nil {
-			c.add(at+".addon", v1alpha1.ReasonAddonNotFound, "the target %q has no addon", target.Name)
+		if len(target.Repositories) == 0 {
+			c.mistakes = append(c.mistakes, backendMistakes(at+".repositories", c.batch.Spec.Backends, "")...)
 		}
 		for j := range target.Repositories {
 			c.repository(fmt.Sprintf("%s.repositories[%d]", at, j), target.Name, &target.Repositories[j])
@@ -111,13 +107,10 @@ func (c *batchCheck) session(field string, session *v1alpha1.BackupBatchSession)
 
 // repository checks that a repository is named the same way wherever it is named, and by one target only.
 func (c *batchCheck) repository(field, target string, info *v1alpha1.RepositoryInfo) {
-	if _, ok := c.backends[info.Backend]; !ok {
-		c.add(field+".backend", v1alpha1.ReasonBackendNotFound, "spec.backends has no backend %q", info.Backend)
-	}
+	c.mistakes = append(c.mistakes, backendMistakes(field+".backend", c.batch.Spec.Backends, info.Backend)...)
 	c.mistakes = append(c.mistakes, directoryMistakes(field+".directory", info.Directory)...)
-	if info.EncryptionSecret == nil {
-		c.add(field+".encryptionSecret", v1alpha1.ReasonEncryptionSecretNotAvailable, "the repository %q has no encryptionSecret", info.Name)
-		return
+	if info.Name == "" {
+		return // It has the name of the target's own BackupConfiguration.
 	}
 	first, ok := c.repositories[info.Name]
 	switch {
@@ -128,11 +121,18 @@ func (c *batchCheck) repository(field, target string, info *v1alpha1.RepositoryI
 			"the repository %q holds the backups of the target %q already: give %q its own", info.Name, first.target, target)
 	case !sameRepository(&first.info, info):
 		c.add(field, v1alpha1.ReasonRepositoryConflict,
-			"the repository %q has another backend, directory or encryptionSecret in an earlier session: say the same in both", info.Name)
+			"the repository %q has another backend, directory, encryptionSecret or deletionPolicy in an earlier session: say the same in both", info.Name)
 	}
 }
 
+// sameRepository says whether two say the same, as far as both say something.
 func sameRepository(a, b *v1alpha1.RepositoryInfo) bool {
-	return a.Backend == b.Backend && NormalizeDirectory(a.Directory) == NormalizeDirectory(b.Directory) &&
-		*a.EncryptionSecret == *b.EncryptionSecret
+	return (a.Backend == "" || b.Backend == "" || a.Backend == b.Backend) &&
+		(a.Directory == "" || b.Directory == "" || NormalizeDirectory(a.Directory) == NormalizeDirectory(b.Directory)) &&
+		(a.EncryptionSecret == nil || b.EncryptionSecret == nil || *a.EncryptionSecret == *b.EncryptionSecret) &&
+		orRetain(a.DeletionPolicy) == orRetain(b.DeletionPolicy)
+}
+
+func orRetain(p v1alpha1.RepositoryDeletionPolicy) v1alpha1.RepositoryDeletionPolicy {
+	return cmp.Or(p, v1alpha1.RetainRepository)
 }

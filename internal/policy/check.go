@@ -68,9 +68,9 @@ func (r Reference) String() string {
 type Lookup func(Reference) (object *unstructured.Unstructured, known bool)
 
 // CheckObjects finds what is wrong across a set of manifests that are each valid by their schema: directories that two
-// repositories use or that lie in each other, batches that can't be expanded, schedules that never fire, references to what is not there or may not
-// be used. defaultNamespace is that of manifests without one. The findings are in the order of files, documents and lines.
-// A nil lookup knows nothing.
+// repositories use or that lie in each other, batches that can't be expanded, schedules that never fire, references to what is
+// not there or may not be used. defaultNamespace is that of manifests without one. The findings are in the order of files,
+// documents and lines. A nil lookup knows nothing.
 func CheckObjects(objects []Object, defaultNamespace string, lookup Lookup) []Finding {
 	c := &checker{
 		defaultNamespace: defaultNamespace,
@@ -79,6 +79,8 @@ func CheckObjects(objects []Object, defaultNamespace string, lookup Lookup) []Fi
 		directories:      map[string]directoryUse{},
 		around:           map[string]directoryUse{},
 		repositories:     map[Reference]directoryUse{},
+		inferred:         map[Reference]bool{},
+		defaults:         map[Reference]string{},
 	}
 	for i := range objects {
 		c.objects[c.referenceOf(&objects[i])] = &objects[i]
@@ -87,6 +89,8 @@ func CheckObjects(objects []Object, defaultNamespace string, lookup Lookup) []Fi
 	for i := range objects {
 		c.storage(&objects[i])
 		c.repositoryObject(&objects[i])
+		c.addonObject(&objects[i])
+		c.retentionPolicy(&objects[i])
 	}
 	for i := range objects {
 		c.configuration(&objects[i])
@@ -109,7 +113,12 @@ type checker struct {
 	// directories by their key, and by the keys of the directories that they lie in.
 	directories, around map[string]directoryUse
 	repositories        map[Reference]directoryUse
-	findings            []Finding
+	// inferred are Repositories that policy names without their directory.
+	inferred map[Reference]bool
+	storages []v1alpha1.BackupStorage
+	// defaults are the names of default objects by kind and namespace.
+	defaults map[Reference]string
+	findings []Finding
 }
 
 // referenceOf names an object of the set. The namespace of a kind without one is left out even where it was written.

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -8,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/variables"
 )
 
 func (c *checker) configuration(o *Object) {
@@ -19,13 +21,16 @@ func (c *checker) configuration(o *Object) {
 	c.addAll(o, ConfigurationMistakes(&configuration))
 	spec := &configuration.Spec
 	c.backends(o, spec.Backends)
-	if spec.Target != nil {
-		c.target(o, "spec.target", *spec.Target)
+	if spec.Target == nil {
+		return
 	}
+	c.target(o, "spec.target", *spec.Target)
 	for i := range spec.Sessions {
 		field := fmt.Sprintf("spec.sessions[%d]", i)
-		c.addon(o, field+".addon", spec.Sessions[i].Addon, false)
-		c.repositoryInfos(o, field, spec.Target, spec.Backends, spec.Sessions[i].Repositories)
+		c.addon(o, field+".addon", orInferred(spec.Sessions[i].Addon, *spec.Target), false, LaterKnownOfBackup(spec.Target, len(spec.Sessions[i].Repositories)))
+		c.repositoryInfos(o, field, configuration.Name, *spec.Target, spec.Backends, spec.Sessions[i].Repositories)
+		c.hooks(o, BackupHooks(field, spec.Sessions[i].Hooks),
+			BackupHookValues(configuration.Namespace, v1alpha1.BackupConfigurationKind, configuration.Name, spec.Sessions[i].Name, spec.Target))
 	}
 }
 
@@ -38,17 +43,23 @@ func (c *checker) batch(o *Object) {
 	c.addAll(o, BatchMistakes(&batch))
 	spec := &batch.Spec
 	c.backends(o, spec.Backends)
-	targets := map[string]*v1alpha1.TypedObjectReference{}
+	targets := map[string]v1alpha1.TypedObjectReference{}
 	for i := range spec.Targets {
 		c.target(o, fmt.Sprintf("spec.targets[%d].appRef", i), spec.Targets[i].AppRef)
-		targets[spec.Targets[i].Name] = &spec.Targets[i].AppRef
+		targets[spec.Targets[i].Name] = spec.Targets[i].AppRef
 	}
 	for i := range spec.Sessions {
+		hooks, builtin := BatchHooks(&batch, i)
+		c.hooks(o, hooks, builtin)
 		for j := range spec.Sessions[i].Targets {
 			target := &spec.Sessions[i].Targets[j]
 			field := fmt.Sprintf("spec.sessions[%d].targets[%d]", i, j)
-			c.addon(o, field+".addon", target.Addon, false)
-			c.repositoryInfos(o, field, targets[target.Name], spec.Backends, target.Repositories)
+			app, ok := targets[target.Name]
+			if !ok {
+				continue // That is a mistake of its own.
+			}
+			c.addon(o, field+".addon", orInferred(target.Addon, app), false, LaterKnownOfBackup(&app, len(target.Repositories)))
+			c.repositoryInfos(o, field, ChildName(batch.Name, target.Name), app, spec.Backends, target.Repositories)
 		}
 	}
 }
@@ -58,28 +69,42 @@ func (c *checker) restore(o *Object) {
 	if !c.read(o, v1alpha1.RestoreSessionKind, &restore) {
 		return
 	}
-	if restore.Spec.Target != nil {
-		c.target(o, "spec.target", *restore.Spec.Target)
+	namespace := c.referenceOf(o).Namespace
+	if target := restore.Spec.Target; target != nil && !OwnNamespace(*target, namespace) {
+		c.add(SeverityError, o, Mistake{Field: "spec.target.namespace", Reason: v1alpha1.ReasonTargetNotFound, Message: OtherNamespace(*target)})
+	} else if target != nil {
+		c.target(o, "spec.target", *target)
 	}
 	if restore.Spec.Addon != nil {
-		c.addon(o, "spec.addon", restore.Spec.Addon, true)
+		c.addon(o, "spec.addon", restore.Spec.Addon, true, LaterKnownOfRestore(restore.Spec.Target))
 	}
+	c.hooks(o, RestoreHooks(restore.Spec.Hooks), RestoreHookValues(&restore, namespace))
 	if restore.Spec.DataSource != nil {
 		c.dataSource(o, *restore.Spec.DataSource)
 	}
 }
 
+// OwnNamespace says whether the target of a restore lies in the RestoreSession's namespace.
+func OwnNamespace(target v1alpha1.TypedObjectReference, namespace string) bool {
+	return target.Namespace == "" || target.Namespace == namespace
+}
+
+// OtherNamespace is what to do about a target for which OwnNamespace is false.
+func OtherNamespace(target v1alpha1.TypedObjectReference) string {
+	return fmt.Sprintf("a RestoreSession restores into its own namespace: leave the namespace %q out, or make a RestoreSession there", target.Namespace)
+}
+
 // dataSource looks for the Repository, which a policy of the set may be about to make, and for the Snapshot, which no set
 // has: Snapshots say what happened.
 func (c *checker) dataSource(o *Object, source v1alpha1.RestoreDataSource) {
-	namespace := c.referenceOf(o).Namespace
+	namespace := cmp.Or(source.Namespace, c.referenceOf(o).Namespace)
 	if source.Repository != "" {
 		repository := Reference{GroupKind: ours(v1alpha1.RepositoryKind), Namespace: namespace, Name: source.Repository}
-		if _, made := c.repositories[repository]; !made {
+		if _, made := c.repositories[repository]; !made && !c.inferred[repository] {
 			c.find(o, "spec.dataSource.repository", v1alpha1.ReasonRepositoryNotFound, repository)
 		}
 	}
-	if source.Snapshot == v1alpha1.LatestSnapshot {
+	if source.Snapshot == v1alpha1.LatestSnapshot || source.PITR != nil {
 		return
 	}
 	snapshot := c.find(o, "spec.dataSource.snapshot", v1alpha1.ReasonSnapshotNotFound,
@@ -98,8 +123,19 @@ func (c *checker) backends(o *Object, backends []v1alpha1.BackendReference) {
 	for i := range backends {
 		if backends[i].StorageRef != nil {
 			c.storageReference(o, fmt.Sprintf("spec.backends[%d].storageRef", i), *backends[i].StorageRef)
+		} else {
+			c.defaultStorage(o, fmt.Sprintf("spec.backends[%d].storageRef", i))
 		}
+		c.retentionReference(o, fmt.Sprintf("spec.backends[%d].retentionPolicy", i), backends[i].RetentionPolicy)
 	}
+}
+
+// orInferred is the Addon that policy names, else the one for the target's kind.
+func orInferred(info *v1alpha1.AddonInfo, target v1alpha1.TypedObjectReference) *v1alpha1.AddonInfo {
+	if info != nil {
+		return info
+	}
+	return &v1alpha1.AddonInfo{Name: InferredAddon(target), Tasks: []v1alpha1.TaskReference{{Name: BackupTask}}}
 }
 
 func (c *checker) target(o *Object, field string, target v1alpha1.TypedObjectReference) {
@@ -112,23 +148,38 @@ func (c *checker) target(o *Object, field string, target v1alpha1.TypedObjectRef
 	})
 }
 
-// addon checks an Addon, the tasks that are named and their Functions.
-func (c *checker) addon(o *Object, field string, info *v1alpha1.AddonInfo, restore bool) {
+// addon checks an Addon, the tasks that are named and their Functions, which builtin has the variables for.
+func (c *checker) addon(o *Object, field string, info *v1alpha1.AddonInfo, restore bool, builtin variables.Builtin) {
 	if info == nil {
 		return
 	}
-	found := c.find(o, field+".name", v1alpha1.ReasonAddonNotFound, Reference{GroupKind: ours(v1alpha1.AddonKind), Name: info.Name})
-	if found == nil {
-		return
-	}
 	var addon v1alpha1.Addon
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(found.UnstructuredContent(), &addon); err != nil {
-		c.add(SeverityError, o, Mistake{Field: field + ".name", Reason: v1alpha1.ReasonAddonNotFound,
-			Message: fmt.Sprintf("read Addon %s: %v", info.Name, err)})
+	if !c.findInto(o, field+".name", v1alpha1.ReasonAddonNotFound, Reference{GroupKind: ours(v1alpha1.AddonKind), Name: info.Name}, &addon) {
 		return
 	}
-	c.addAll(o, TaskMistakes(field, &addon, info, restore))
-	for _, function := range TaskFunctions(&addon, info, restore) {
-		c.find(o, field+".tasks", v1alpha1.ReasonFunctionNotFound, Reference{GroupKind: ours(v1alpha1.FunctionKind), Name: function})
+	mistakes := TaskMistakes(field, &addon, info, restore)
+	c.addAll(o, mistakes)
+	functions := map[string]*v1alpha1.Function{}
+	for _, name := range TaskFunctions(&addon, info, restore) {
+		var f v1alpha1.Function
+		if c.findInto(o, field+".tasks", v1alpha1.ReasonFunctionNotFound, Reference{GroupKind: ours(v1alpha1.FunctionKind), Name: name}, &f) {
+			functions[name] = &f
+		}
 	}
+	if len(mistakes) == 0 {
+		c.addAll(o, FunctionMistakes(field, &addon, info, restore, builtin, func(name string) *v1alpha1.Function { return functions[name] }))
+	}
+}
+
+// findInto is find for an object that is looked into. It says whether into holds it.
+func (c *checker) findInto(o *Object, field, reason string, reference Reference, into runtime.Object) bool {
+	found := c.find(o, field, reason, reference)
+	if found == nil {
+		return false
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(found.UnstructuredContent(), into); err != nil {
+		c.add(SeverityError, o, Mistake{Field: field, Reason: reason, Message: fmt.Sprintf("read %s: %v", reference, err)})
+		return false
+	}
+	return true
 }

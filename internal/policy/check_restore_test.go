@@ -71,6 +71,12 @@ spec:
 			severity: SeverityError, field: "spec.dataSource.repository", reason: v1alpha1.ReasonSnapshotNotFound,
 			message: `the Snapshot "web-1" is in the Repository "web", not in "uploads"`,
 		},
+		"a Repository of another namespace": {
+			spec: "  dataSource: {namespace: blog, repository: uploads, snapshot: latest}", lookup: cluster,
+			severity: SeverityError, field: "spec.dataSource.repository", reason: v1alpha1.ReasonRepositoryNotFound,
+			message: "there is no Repository blog/uploads",
+		},
+		"a time": {spec: `  dataSource: {repository: uploads, pitr: {targetTime: "2026-11-20T00:00:00Z"}}`, lookup: cluster},
 		"a missing addon": {
 			spec: "  dataSource: {repository: web, snapshot: latest}\n  addon: {name: tape, tasks: [{name: x}]}", lookup: cluster,
 			severity: SeverityError, field: "spec.addon.name", reason: v1alpha1.ReasonAddonNotFound, message: "there is no Addon tape",
@@ -109,6 +115,18 @@ func TestCheckObjectsLooksForTheTargetOfARestore(t *testing.T) {
 	g.Expect(findings[0].Severity).To(Equal(SeverityWarning))
 	g.Expect(findings[0].Field).To(Equal("spec.target.name"))
 	g.Expect(findings[0].Message).To(ContainSubstring("PersistentVolumeClaim shop/empty"))
+}
+
+func TestCheckObjectsTakesTheNamespaceOfARestoresTarget(t *testing.T) {
+	g := NewWithT(t)
+	restore := restoreOf("  dataSource: {repository: web, snapshot: latest}")
+	own := strings.Replace(restore, "name: uploads}", "name: uploads, namespace: shop}", 1)
+	g.Expect(CheckObjects(objectsOf(t, goodSet+own), "default", cluster(t))).To(BeEmpty())
+	other := strings.Replace(restore, "name: uploads}", "name: uploads, namespace: blog}", 1)
+	findings := CheckObjects(objectsOf(t, goodSet+other), "default", cluster(t))
+	g.Expect(findings).To(HaveLen(1))
+	g.Expect(findings[0].Field).To(Equal("spec.target.namespace"))
+	g.Expect(findings[0].Message).To(ContainSubstring(`leave the namespace "blog" out`))
 }
 
 // withSnapshot is a cluster that has the Snapshot web-1 in the Repository web.

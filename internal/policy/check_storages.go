@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -27,11 +28,23 @@ func (c *checker) storage(o *Object) {
 		return
 	}
 	namespace := c.referenceOf(o).Namespace
-	if s3 := storage.Spec.Storage.S3; s3 != nil {
-		c.find(o, "spec.storage.s3.secretName", v1alpha1.ReasonBackendSecretNotAvailable,
-			Reference{GroupKind: schema.GroupKind{Kind: "Secret"}, Namespace: namespace, Name: s3.SecretName})
+	storage.Namespace = namespace
+	c.storages = append(c.storages, storage)
+	if storage.Spec.Default {
+		c.oneDefault(o)
 	}
-	if local := storage.Spec.Storage.Local; local != nil {
+	if encryption := storage.Spec.EncryptionSecret; encryption != nil {
+		c.secret(o, "spec.encryptionSecret.name", v1alpha1.ObjectReference{Name: encryption.Name})
+	}
+	if secret := SecretOf(storage.Spec.Storage); secret.Name != "" {
+		c.find(o, secret.Field, v1alpha1.ReasonBackendSecretNotAvailable,
+			Reference{GroupKind: schema.GroupKind{Kind: "Secret"}, Namespace: namespace, Name: secret.Name})
+	}
+	if name := storage.Spec.MaintenanceSecretName; name != "" {
+		c.find(o, "spec.maintenanceSecretName", v1alpha1.ReasonBackendSecretNotAvailable,
+			Reference{GroupKind: schema.GroupKind{Kind: "Secret"}, Namespace: namespace, Name: name})
+	}
+	if local := storage.Spec.Storage.Local; local != nil && local.PersistentVolumeClaim != nil {
 		c.find(o, "spec.storage.local.persistentVolumeClaim.claimName", v1alpha1.ReasonVolumeNotBound, Reference{
 			GroupKind: schema.GroupKind{Kind: v1alpha1.KindPersistentVolumeClaim}, Namespace: namespace,
 			Name: local.PersistentVolumeClaim.ClaimName,
@@ -51,20 +64,23 @@ func (c *checker) storageReference(o *Object, field string, storage v1alpha1.Obj
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(found.UnstructuredContent(), &object); err != nil {
 		return // It is in the set, which names the mistake there, or in a cluster, which has checked it.
 	}
-	labels, known := c.namespaceLabels(user)
-	usage := object.Spec.UsagePolicy
-	bySelector := usage != nil && usage.AllowedNamespaces.From != nil && *usage.AllowedNamespaces.From == v1alpha1.NamespacesFromSelector
-	switch {
-	case object.Spec.Storage.Provider == v1alpha1.ProviderLocal:
+	if object.Spec.Storage.Provider == v1alpha1.ProviderLocal {
 		c.add(SeverityError, o, Mistake{Field: field, Reason: v1alpha1.ReasonStorageNotAllowed,
-			Message: fmt.Sprintf("%s is a volume: it can be used only from its own namespace", reference)})
-	case bySelector && !known:
-		c.add(SeverityWarning, o, Mistake{Field: field, Reason: v1alpha1.ReasonStorageNotAllowed,
-			Message: fmt.Sprintf("%s may be used by namespaces with certain labels: only the cluster knows those of %s", reference, user)})
-	case !Allowed(usage, reference.Namespace, user, labels):
-		c.add(SeverityError, o, Mistake{Field: field, Reason: v1alpha1.ReasonStorageNotAllowed,
-			Message: fmt.Sprintf("the usagePolicy of %s does not allow the namespace %s", reference, user)})
+			Message: NotAllowedVolume(reference.String())})
+		return
 	}
+	c.usage(o, field, reference, object.Spec.UsagePolicy, v1alpha1.ReasonStorageNotAllowed)
+}
+
+// oneDefault checks that an object that is a default is the only one of its kind and namespace.
+func (c *checker) oneDefault(o *Object) {
+	scope := c.referenceOf(o)
+	scope.Name = ""
+	if first, ok := c.defaults[scope]; ok {
+		c.add(SeverityError, o, Mistake{Field: "spec.default", Reason: v1alpha1.ReasonDefaultTaken, Message: SecondDefault(scope.Kind, first)})
+		return
+	}
+	c.defaults[scope] = o.GetName()
 }
 
 func (c *checker) namespaceLabels(name string) (map[string]string, bool) {
@@ -93,21 +109,52 @@ func (c *checker) repositoryObject(o *Object) {
 	c.directory(o, "spec.path", repository.Name, repository.Spec.AppRef, repository.Spec.StorageRef, repository.Spec.Path)
 }
 
-// repositoryInfos checks the Repositories that a policy names.
-func (c *checker) repositoryInfos(o *Object, field string, target *v1alpha1.TypedObjectReference,
+// repositoryInfos checks the Repositories that a policy names; fallback is the name of one that has none.
+func (c *checker) repositoryInfos(o *Object, field, fallback string, target v1alpha1.TypedObjectReference,
 	backends []v1alpha1.BackendReference, infos []v1alpha1.RepositoryInfo,
 ) {
+	if len(infos) == 0 {
+		infos = []v1alpha1.RepositoryInfo{{}}
+	}
 	for i := range infos {
 		info := &infos[i]
 		at := fmt.Sprintf("%s.repositories[%d]", field, i)
+		name := cmp.Or(info.Name, fallback)
+		reference := Reference{GroupKind: ours(v1alpha1.RepositoryKind), Namespace: c.referenceOf(o).Namespace, Name: name}
 		if info.EncryptionSecret != nil {
 			c.secret(o, at+".encryptionSecret", *info.EncryptionSecret)
 		}
-		for j := range backends {
-			if backends[j].Name == info.Backend && backends[j].StorageRef != nil && target != nil {
-				c.directory(o, at+".directory", info.Name, *target, *backends[j].StorageRef, info.Directory)
-			}
+		backend := chosenBackend(backends, info.Backend)
+		switch {
+		case backend != nil && backend.StorageRef != nil && info.Directory != "":
+			c.directory(o, at+".directory", name, target, *backend.StorageRef, info.Directory)
+			continue
+		case len(backends) == 0 && !c.exists(reference):
+			c.defaultStorage(o, "spec.backends")
 		}
+		c.inferred[reference] = true
+	}
+}
+
+// exists says whether an object is in the set or known to be elsewhere.
+func (c *checker) exists(reference Reference) bool {
+	if _, ok := c.objects[reference]; ok {
+		return true
+	}
+	if c.lookup == nil {
+		return false
+	}
+	found, _ := c.lookup(reference)
+	return found != nil
+}
+
+// defaultStorage asks whether the set has a default storage that o's namespace may use.
+func (c *checker) defaultStorage(o *Object, field string) {
+	user := c.referenceOf(o).Namespace
+	labels, _ := c.namespaceLabels(user)
+	if ChooseDefault(DefaultStorages(c.storages), user, labels) == nil {
+		c.add(SeverityWarning, o, Mistake{Field: field, Reason: v1alpha1.ReasonStorageNotFound,
+			Message: fmt.Sprintf("no default BackupStorage that the namespace %s may use is among these files: only the cluster can tell whether there is one", user)})
 	}
 }
 
@@ -129,7 +176,7 @@ func (c *checker) directory(o *Object, field, name string, target v1alpha1.Typed
 		object:     o,
 		field:      field,
 	}
-	if first, ok := c.repositories[use.repository]; ok && (first.keys[0] != use.keys[0] || first.target != use.target) {
+	if first, ok := c.repositories[use.repository]; ok && (first.keys[0] != use.keys[0] || first.target.Name != "" && first.target != use.target) {
 		if first.object != o { // Within one object it is a mistake that the object's own check names.
 			c.add(SeverityError, o, Mistake{Field: field, Reason: v1alpha1.ReasonRepositoryConflict,
 				Message: fmt.Sprintf("%s has another target, storage or directory at %s: give it another name", use.repository, c.place(first))})

@@ -139,6 +139,10 @@ spec:
 			replace: `"17 * * * *"`, by: `"0 0 30 2 *"`, document: 8,
 			field: "spec.sessions[0].scheduler.schedule", reason: v1alpha1.ReasonInvalidSchedule, message: "never fires",
 		},
+		"H beyond its field": {
+			replace: `"17 * * * *"`, by: `"H(50-70) * * * *"`, document: 8,
+			field: "spec.sessions[0].scheduler.schedule", reason: v1alpha1.ReasonInvalidSchedule, message: "the range must lie between 0 and 59",
+		},
 		"two policies on one directory": {
 			replace: "/shop/web", by: "/shop/uploads", document: 8,
 			field: "spec.sessions[0].targets[0].repositories[0].directory", reason: v1alpha1.ReasonDirectoryTaken,
@@ -211,6 +215,19 @@ spec:
 			replace: "{name: uploads, backend: main", by: "{name: uploads, backend: other", document: 7,
 			field: "spec.sessions[0].repositories[0].backend", reason: v1alpha1.ReasonBackendNotFound, message: `no backend "other"`,
 		},
+		"no word on which of two backends": {
+			replace:  "storageRef: {name: s3, namespace: backup}}]\n  sessions:\n",
+			by:       "storageRef: {name: s3, namespace: backup}}, {name: b, storageRef: {name: s3, namespace: backup}}]\n  sessions:\n  - {name: weekly}\n",
+			document: 7, field: "spec.sessions[0].repositories[0].backend", reason: v1alpha1.ReasonBackendNotFound, message: "has 2 backends: say which one",
+		},
+		"two defaults of a namespace": {
+			by: "---\n" + defaultStorage("first") + "---\n" + defaultStorage("second"), document: 10,
+			field: "spec.default", reason: v1alpha1.ReasonDefaultTaken, message: "BackupStorage first is the default of this namespace already",
+		},
+		"two default RetentionPolicies of a namespace": {
+			by: "---\n" + defaultStorage("first") + "---\n" + defaultPolicy("keep") + "---\n" + defaultPolicy("keep-more"), document: 11,
+			field: "spec.default", reason: v1alpha1.ReasonDefaultTaken, message: "RetentionPolicy keep is the default of this namespace already",
+		},
 		"a missing PersistentVolumeClaim": {
 			replace: "{kind: PersistentVolumeClaim, name: uploads}", by: "{kind: PersistentVolumeClaim, name: upload}", document: 7,
 			field: "spec.target.name", reason: v1alpha1.ReasonTargetNotFound, message: "there is no PersistentVolumeClaim shop/upload",
@@ -242,6 +259,34 @@ spec:
 			g.Expect(finding.Message).To(ContainSubstring(test.message))
 		})
 	}
+}
+
+func defaultStorage(name string) string {
+	return `apiVersion: backup.cairn.dev/v1alpha1
+kind: BackupStorage
+metadata: {name: ` + name + `, namespace: shop}
+spec:
+  default: true
+  encryptionSecret: {name: enc}
+  storage: {provider: local, local: {persistentVolumeClaim: {claimName: uploads}, subPath: ` + name + `}}
+`
+}
+
+const smallestPolicy = `apiVersion: backup.cairn.dev/v1alpha1
+kind: BackupConfiguration
+metadata: {name: smallest, namespace: shop}
+spec:
+  target: {kind: PersistentVolumeClaim, name: uploads}
+  sessions: [{name: nightly, scheduler: {schedule: "0 2 * * *"}}]
+`
+
+func TestCheckObjectsTakesTheSmallestPolicy(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(CheckObjects(objectsOf(t, goodSet+"---\n"+defaultStorage("first")+"---\n"+smallestPolicy), "default", cluster(t))).To(BeEmpty())
+	findings := CheckObjects(objectsOf(t, goodSet+"---\n"+smallestPolicy), "default", cluster(t))
+	g.Expect(findings).To(HaveLen(1))
+	g.Expect(findings[0].Severity).To(Equal(SeverityWarning))
+	g.Expect(findings[0].Message).To(Equal("no default BackupStorage that the namespace shop may use is among these files: only the cluster can tell whether there is one"))
 }
 
 func TestCheckObjectsAcceptsNeighbouringDirectories(t *testing.T) {
@@ -305,4 +350,13 @@ func TestCheckObjectsTakesTheDefaultNamespace(t *testing.T) {
 	g := NewWithT(t)
 	bare := strings.ReplaceAll(goodSet, ", namespace: shop", "")
 	g.Expect(CheckObjects(objectsOf(t, bare), "shop", catalog(t))).To(BeEmpty())
+}
+
+// defaultPolicy is a RetentionPolicy that is a default.
+func defaultPolicy(name string) string {
+	return `apiVersion: backup.cairn.dev/v1alpha1
+kind: RetentionPolicy
+metadata: {name: ` + name + `, namespace: shop}
+spec: {default: true, maxRetentionPeriod: 1y}
+`
 }

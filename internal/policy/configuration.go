@@ -6,6 +6,18 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
+// backendMistakes says why a repository has no backend. One that names none has the backend without a name, or the only one.
+func backendMistakes(field string, backends []v1alpha1.BackendReference, name string) []Mistake {
+	message := fmt.Sprintf("spec.backends has no backend %q", name)
+	switch {
+	case chosenBackend(backends, name) != nil, name == "" && len(backends) == 0:
+		return nil
+	case name == "":
+		message = fmt.Sprintf("spec.backends has %d backends: say which one", len(backends))
+	}
+	return []Mistake{{Field: field, Reason: v1alpha1.ReasonBackendNotFound, Message: message}}
+}
+
 // ConfigurationMistakes is everything that keeps a BackupConfiguration from being used, as far as it alone can tell: names
 // that mean two things, backends that are not there, and schedules.
 func ConfigurationMistakes(configuration *v1alpha1.BackupConfiguration) []Mistake {
@@ -27,9 +39,6 @@ func ConfigurationMistakes(configuration *v1alpha1.BackupConfiguration) []Mistak
 			add(field+".name", v1alpha1.ReasonResourceValidationFailed, "two backends have the name %q", backend.Name)
 		}
 		backends[backend.Name] = true
-		if backend.StorageRef == nil {
-			add(field+".storageRef", v1alpha1.ReasonStorageNotFound, "the backend %q names no BackupStorage", backend.Name)
-		}
 	}
 	sessions := map[string]bool{}
 	repositories := map[string]*v1alpha1.RepositoryInfo{}
@@ -40,26 +49,18 @@ func ConfigurationMistakes(configuration *v1alpha1.BackupConfiguration) []Mistak
 			add(field+".name", v1alpha1.ReasonResourceValidationFailed, "two sessions have the name %q", session.Name)
 		}
 		sessions[session.Name] = true
-		if session.Addon == nil {
-			add(field+".addon", v1alpha1.ReasonAddonNotFound, "the session %q has no addon", session.Name)
-		}
-		for j := range session.Repositories {
-			info := &session.Repositories[j]
+		infos := repositoriesOf(session)
+		for j := range infos {
+			info := &infos[j]
 			at := fmt.Sprintf("%s.repositories[%d]", field, j)
-			if !backends[info.Backend] {
-				add(at+".backend", v1alpha1.ReasonBackendNotFound, "spec.backends has no backend %q", info.Backend)
-			}
+			mistakes = append(mistakes, backendMistakes(at+".backend", spec.Backends, info.Backend)...)
 			mistakes = append(mistakes, directoryMistakes(at+".directory", info.Directory)...)
-			if info.EncryptionSecret == nil {
-				add(at+".encryptionSecret", v1alpha1.ReasonEncryptionSecretNotAvailable, "the repository %q has no encryptionSecret", info.Name)
-				continue
-			}
 			if first := repositories[info.Name]; first != nil && !sameRepository(first, info) {
 				add(at, v1alpha1.ReasonRepositoryConflict,
-					"the repository %q has another backend, directory or encryptionSecret in an earlier session: say the same in both", info.Name)
+					"the repository %q has another backend, directory, encryptionSecret or deletionPolicy in an earlier session: say the same in both", info.Name)
 			}
 			repositories[info.Name] = info
 		}
 	}
-	return append(mistakes, ScheduleMistakes(ConfigurationSessions(configuration))...)
+	return append(mistakes, ScheduleMistakes(v1alpha1.BackupConfigurationKind, configuration.Namespace, configuration.Name, ConfigurationSessions(configuration))...)
 }

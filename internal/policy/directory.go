@@ -42,6 +42,9 @@ func DirectoryKeys(namespace string, storage v1alpha1.ObjectReference, directory
 
 // directoryMistakes says why no repository may lie in a directory.
 func directoryMistakes(field, directory string) []Mistake {
+	if directory == "" {
+		return nil // It is inferred.
+	}
 	if _, err := layout.NormalizeDirectory(directory); err != nil {
 		return []Mistake{{Field: field, Reason: v1alpha1.ReasonResourceValidationFailed, Message: err.Error()}}
 	}

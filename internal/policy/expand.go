@@ -61,9 +61,9 @@ func newChild(batch *v1alpha1.BackupBatch, target v1alpha1.BatchTarget) v1alpha1
 func childSession(session *v1alpha1.BackupBatchSession, target *v1alpha1.BatchSessionTarget) v1alpha1.BackupConfigurationSession {
 	config := session.SessionConfig.DeepCopy()
 	config.Scheduler = nil
-	repositories := make([]v1alpha1.RepositoryInfo, len(target.Repositories))
+	var repositories []v1alpha1.RepositoryInfo
 	for i := range target.Repositories {
-		target.Repositories[i].DeepCopyInto(&repositories[i])
+		repositories = append(repositories, *target.Repositories[i].DeepCopy())
 	}
 	return v1alpha1.BackupConfigurationSession{SessionConfig: *config, Addon: target.Addon.DeepCopy(), Repositories: repositories}
 }
@@ -73,7 +73,10 @@ func usedBackends(backends []v1alpha1.BackendReference, sessions []v1alpha1.Back
 	var used []v1alpha1.BackendReference
 	for i := range backends {
 		if slices.ContainsFunc(sessions, func(s v1alpha1.BackupConfigurationSession) bool {
-			return slices.ContainsFunc(s.Repositories, func(r v1alpha1.RepositoryInfo) bool { return r.Backend == backends[i].Name })
+			return slices.ContainsFunc(repositoriesOf(&s), func(r v1alpha1.RepositoryInfo) bool {
+				chosen := chosenBackend(backends, r.Backend)
+				return chosen != nil && chosen.Name == backends[i].Name
+			})
 		}) {
 			used = append(used, *backends[i].DeepCopy())
 		}

@@ -32,6 +32,28 @@ func QualifiedBackupSessionName(kind, namespace, invoker, session string, slot t
 	return trim(invoker+"-"+session, maxLabelValue-len(tail)) + tail
 }
 
+// TriggeredSessionName is the name of the run of a session that somebody asked for with words of his own: the same words
+// give the same name.
+func TriggeredSessionName(invoker, session string, words ...string) string {
+	tail := "-" + hash(words...)
+	return trim(invoker+"-"+session, maxLabelValue-len(tail)) + tail
+}
+
+// RetryName is the name of the run that tries again what failed of another one: <backupsession>-r1, then -r2 and so on.
+func RetryName(of string) string {
+	base, number := of, 1
+	if at := strings.LastIndex(of, "-r"); at > 0 {
+		if n, err := strconv.Atoi(of[at+2:]); err == nil && n > 0 && n < maxRetries {
+			base, number = of[:at], n+1
+		}
+	}
+	tail := "-r" + strconv.Itoa(number)
+	return cut(base, maxLabelValue-len(tail), base) + tail
+}
+
+// maxRetries is how often a run is tried again at most, and so the highest number at the end of a name.
+const maxRetries = 100
+
 // SnapshotName is the name of the Snapshot that a run makes in a repository: <repository>-<backupsession>.
 func SnapshotName(repository, backupSession string) string {
 	return cut(repository+"-"+backupSession, maxObjectName, repository, backupSession)
@@ -62,6 +84,9 @@ func JobName(prefix string, parts ...string) string {
 
 // LabelValue is s where it fits into a label value, else its beginning and a hash.
 func LabelValue(s string) string { return cut(s, maxLabelValue, s) }
+
+// StorageLabelValue identifies a BackupStorage in a label: "<namespace>.<name>" where it fits. A namespace has no dot.
+func StorageLabelValue(namespace, name string) string { return LabelValue(namespace + "." + name) }
 
 // cut returns name where it has at most limit characters, else its beginning and a hash of parts.
 func cut(name string, limit int, parts ...string) string {

@@ -3,20 +3,19 @@ package policy
 import (
 	"fmt"
 
-	"k8s.io/utils/ptr"
-
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/schedule"
 )
 
-// ScheduleMistakes are the schedules among sessions that can't be used; session i stands at spec.sessions[i].
-func ScheduleMistakes(sessions []v1alpha1.SessionConfig) []Mistake {
+// ScheduleMistakes are the schedules that can't be used among the sessions of an object of that kind, namespace and name;
+// session i stands at spec.sessions[i].
+func ScheduleMistakes(kind, namespace, name string, sessions []v1alpha1.SessionConfig) []Mistake {
 	var mistakes []Mistake
 	for i, session := range sessions {
 		if session.Scheduler == nil {
 			continue
 		}
-		if err := schedule.Parse(session.Scheduler.Schedule, ptr.Deref(session.Scheduler.TimeZone, "")); err != nil {
+		if _, err := schedule.New(session.Scheduler, schedule.Identity(kind, namespace, name, session.Name)); err != nil {
 			mistakes = append(mistakes, Mistake{
 				Field:   fmt.Sprintf("spec.sessions[%d].scheduler.schedule", i),
 				Reason:  v1alpha1.ReasonInvalidSchedule,
@@ -30,7 +29,7 @@ func ScheduleMistakes(sessions []v1alpha1.SessionConfig) []Mistake {
 // BatchMistakes is everything that keeps a batch from being used, as far as the batch alone can tell: what Expand refuses,
 // and schedules.
 func BatchMistakes(batch *v1alpha1.BackupBatch) []Mistake {
-	return append(batchMistakes(batch), ScheduleMistakes(BatchSessions(batch))...)
+	return append(batchMistakes(batch), ScheduleMistakes(v1alpha1.BackupBatchKind, batch.Namespace, batch.Name, BatchSessions(batch))...)
 }
 
 // BatchSessions is what the sessions of a batch have in common with those of a BackupConfiguration, in order.

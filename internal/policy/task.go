@@ -3,43 +3,95 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
+	"unicode"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/variables"
 )
 
-// TaskMistakes checks what a policy says about an Addon against the Addon: the task exists, its parameters are declared,
-// the required ones are there, and all values are strings. field is where info stands. The tasks are the restore tasks
-// where restore is true.
-func TaskMistakes(field string, addon *v1alpha1.Addon, info *v1alpha1.AddonInfo, restore bool) []Mistake {
-	tasks, sort := addon.Spec.BackupTasks, "backup"
+// FindTask gives the task of an Addon that has the name, nil where there is none. A name in CamelCase, as older policies of
+// KubeStash have it, stands for the one with dashes.
+func FindTask(addon *v1alpha1.Addon, name string, restore bool) *v1alpha1.Task {
+	tasks := tasksOf(addon, restore)
+	for _, alias := range []string{name, dashed(name)} {
+		if i := slices.IndexFunc(tasks, func(t v1alpha1.Task) bool { return t.Name == alias }); i >= 0 {
+			return &tasks[i]
+		}
+	}
+	return nil
+}
+
+func tasksOf(addon *v1alpha1.Addon, restore bool) []v1alpha1.Task {
 	if restore {
-		tasks, sort = addon.Spec.RestoreTasks, "restore"
+		return addon.Spec.RestoreTasks
+	}
+	return addon.Spec.BackupTasks
+}
+
+// dashed gives LogicalBackup as logical-backup.
+func dashed(name string) string {
+	var out strings.Builder
+	for i, r := range name {
+		if unicode.IsUpper(r) && i > 0 {
+			out.WriteByte('-')
+		}
+		out.WriteRune(unicode.ToLower(r))
+	}
+	return out.String()
+}
+
+// TaskSteps are the steps of a task, the mover last.
+func TaskSteps(t *v1alpha1.Task) []v1alpha1.TaskStep {
+	if len(t.Steps) > 0 {
+		return t.Steps
+	}
+	return []v1alpha1.TaskStep{{Name: t.Function}}
+}
+
+// TaskMistakes checks what a policy says about an Addon against the Addon: the task exists, its parameters are declared,
+// the required ones are there, all values are strings, and variables and volumes are some that a policy may set. field is
+// where info stands. The tasks are the restore tasks where restore is true.
+func TaskMistakes(field string, addon *v1alpha1.Addon, info *v1alpha1.AddonInfo, restore bool) []Mistake {
+	sort := "backup"
+	if restore {
+		sort = "restore"
 	}
 	var mistakes []Mistake
 	for i, reference := range info.Tasks {
 		at := fmt.Sprintf("%s.tasks[%d]", field, i)
-		found := slices.IndexFunc(tasks, func(t v1alpha1.Task) bool { return t.Name == reference.Name })
-		if found < 0 {
+		found := FindTask(addon, reference.Name, restore)
+		if found == nil {
 			mistakes = append(mistakes, Mistake{Field: at + ".name", Reason: v1alpha1.ReasonTaskNotFound,
-				Message: fmt.Sprintf("the Addon %q has no %s task %q; it has %s", addon.Name, sort, reference.Name, taskNames(tasks))})
+				Message: fmt.Sprintf("the Addon %q has no %s task %q; it has %s", addon.Name, sort, reference.Name, taskNames(tasksOf(addon, restore)))})
 			continue
 		}
-		mistakes = append(mistakes, parameterMistakes(at+".params", &tasks[found], &reference)...)
+		mistakes = append(mistakes, parameterMistakes(at+".params", found, &reference)...)
+		mistakes = append(mistakes, variableMistakes(at+".variables", &reference)...)
+		mistakes = append(mistakes, taskVolumeMistakes(at, found, &reference)...)
+		if t := reference.TargetVolumes; !restore && t != nil && len(t.VolumeClaimTemplates) > 0 {
+			mistakes = append(mistakes, invalidTask(at+".targetVolumes.volumeClaimTemplates", "a backup makes no claims: volumeClaimTemplates are for a RestoreSession"))
+		}
 	}
-	return mistakes
+	return append(mistakes, podMistakes(field, info)...)
 }
 
 // TaskFunctions are the names of the Functions that info's tasks need, without those of tasks that do not exist.
 func TaskFunctions(addon *v1alpha1.Addon, info *v1alpha1.AddonInfo, restore bool) []string {
-	tasks := addon.Spec.BackupTasks
-	if restore {
-		tasks = addon.Spec.RestoreTasks
-	}
 	var names []string
 	for _, reference := range info.Tasks {
-		if i := slices.IndexFunc(tasks, func(t v1alpha1.Task) bool { return t.Name == reference.Name }); i >= 0 {
-			names = append(names, tasks[i].Function)
+		found := FindTask(addon, reference.Name, restore)
+		if found == nil {
+			continue
+		}
+		for _, step := range TaskSteps(found) {
+			if !slices.Contains(names, step.Name) {
+				names = append(names, step.Name)
+			}
 		}
 	}
 	return names
@@ -53,37 +105,83 @@ func taskNames(tasks []v1alpha1.Task) string {
 	return join(names)
 }
 
-func parameterMistakes(field string, task *v1alpha1.Task, reference *v1alpha1.TaskReference) []Mistake {
-	params := map[string]any{}
-	if reference.Params != nil && len(reference.Params.Raw) > 0 {
-		if err := json.Unmarshal(reference.Params.Raw, &params); err != nil {
-			return []Mistake{{Field: field, Reason: v1alpha1.ReasonInvalidParameters, Message: "params is a map of names to strings"}}
+// StepValues are what ${name} stands for in one step of a task: built-in variables, then the Addon's defaults, then the step's
+// own parameters, then the policy's, then the policy's variables, the last one first. What is not declared is not looked at.
+func StepValues(t *v1alpha1.Task, step v1alpha1.TaskStep, reference *v1alpha1.TaskReference, builtin variables.Builtin) (variables.Values, error) {
+	builtin.TaskName = t.Name
+	given, _ := paramsOf(reference.Params)
+	defaults, set := map[string]string{}, map[string]string{}
+	for _, p := range t.Parameters {
+		defaults[p.Name] = p.Default
+		if value, ok := given[p.Name].(string); ok {
+			set[p.Name] = value
 		}
+	}
+	values := variables.New(builtin).With(defaults)
+	outer := values.With(set).WithEnv(reference.Variables)
+	own := map[string]string{}
+	for _, p := range step.Params {
+		if variables.Fixed(p.Name) {
+			return variables.Values{}, fmt.Errorf("parameter %q of step %q is a variable that nobody may set", p.Name, step.Name)
+		}
+		value, err := outer.Expand(p.Value)
+		if err != nil {
+			return variables.Values{}, fmt.Errorf("parameter %q of step %q: %w", p.Name, step.Name, err)
+		}
+		own[p.Name] = value
+	}
+	return values.With(own).With(set).WithEnv(reference.Variables), nil
+}
+
+func paramsOf(raw *apiextensionsv1.JSON) (map[string]any, error) {
+	params := map[string]any{}
+	if raw == nil || len(raw.Raw) == 0 {
+		return params, nil
+	}
+	return params, json.Unmarshal(raw.Raw, &params)
+}
+
+func parameterMistakes(field string, task *v1alpha1.Task, reference *v1alpha1.TaskReference) []Mistake {
+	params, err := paramsOf(reference.Params)
+	if err != nil {
+		return []Mistake{{Field: field, Reason: v1alpha1.ReasonInvalidParameters, Message: "params is a map of names to strings"}}
 	}
 	var mistakes []Mistake
 	add := func(field, format string, args ...any) {
 		mistakes = append(mistakes, Mistake{Field: field, Reason: v1alpha1.ReasonInvalidParameters, Message: fmt.Sprintf(format, args...)})
 	}
-	names := make([]string, 0, len(params))
-	for name := range params {
-		names = append(names, name)
-	}
-	slices.Sort(names)
 	declared := make([]string, len(task.Parameters))
 	for i := range task.Parameters {
 		declared[i] = task.Parameters[i].Name
+		if variables.Fixed(declared[i]) {
+			add(field, "the task %q declares the parameter %q, which is a variable that nobody may set: the Addon must name it otherwise", task.Name, declared[i])
+		}
 	}
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(params)) {
 		if !slices.Contains(declared, name) {
 			add(field+"."+name, "the task %q has no parameter %q; it has %s", task.Name, name, join(declared))
 		} else if _, ok := params[name].(string); !ok {
 			add(field+"."+name, "the value of the parameter %q is not a string: put it in quotes", name)
+		} else if name == ParamScratchDir {
+			if _, why := ScratchMount(task, params[name].(string)); why != "" {
+				add(field+"."+name, "%s", why)
+			}
 		}
 	}
 	for _, parameter := range task.Parameters {
-		if _, ok := params[parameter.Name]; parameter.Required && !ok {
+		value, given := params[parameter.Name]
+		byVariable := slices.ContainsFunc(variablesOf(reference), func(name string) bool { return name == parameter.Name })
+		if parameter.Required && !byVariable && (!given || value == "") {
 			add(field, "the task %q needs the parameter %q", task.Name, parameter.Name)
 		}
 	}
 	return mistakes
+}
+
+func variablesOf(reference *v1alpha1.TaskReference) []string {
+	names := make([]string, len(reference.Variables))
+	for i := range reference.Variables {
+		names[i] = reference.Variables[i].Name
+	}
+	return names
 }

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"fmt"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -28,4 +30,15 @@ func Allowed(usage *v1alpha1.UsagePolicy, owner, user string, userLabels map[str
 	default:
 		return false
 	}
+}
+
+// NotAllowed is the sentence that refuses a reference from namespace user to an object, given as "<kind> <namespace>/<name>",
+// for its usagePolicy.
+func NotAllowed(object, user string) string {
+	return fmt.Sprintf("the usagePolicy of %s does not allow the namespace %s", object, user)
+}
+
+// NotAllowedVolume is the sentence that refuses a reference from another namespace to a storage that is a volume.
+func NotAllowedVolume(object string) string {
+	return object + " is a volume: it can be used only from its own namespace"
 }

@@ -32,6 +32,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/footprint"
 	"github.com/cairn-backup/cairn/policies"
 )
 
@@ -103,7 +104,8 @@ func (b *Bed) start(ctx context.Context, env *envtest.Environment, setup func(mg
 		Metrics: metricsserver.Options{BindAddress: "0"},
 		// As the real manager: what goes wrong side by side must go wrong here.
 		Controller: ctrlconfig.Controller{MaxConcurrentReconciles: 4},
-		Client:     client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}}}},
+		Cache:      footprint.Cache(),
+		Client:     footprint.Client(),
 	})
 	if err != nil {
 		return err
@@ -167,6 +169,15 @@ func (b *Bed) Create(t testing.TB, objects ...client.Object) {
 		if err := b.Client.Create(t.Context(), object); err != nil {
 			t.Fatalf("create %T %s: %v", object, client.ObjectKeyFromObject(object), err)
 		}
+	}
+}
+
+// Remove deletes an object. The controllers that its finalizers wait for are not in the tests that ask for this.
+func (b *Bed) Remove(t testing.TB, object client.Object) {
+	t.Helper()
+	b.Edit(t, object, func() { object.SetFinalizers(nil) })
+	if err := b.Client.Delete(t.Context(), object); err != nil {
+		t.Fatalf("delete %T %s: %v", object, client.ObjectKeyFromObject(object), err)
 	}
 }
 

@@ -1,0 +1,33 @@
+package build
+
+import (
+	"io/fs"
+	"regexp"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/config"
+)
+
+// Each sentence is of a pattern that a CRD has, so that none goes astray when a pattern changes.
+func TestSentencesAreOfPatternsThatAreThere(t *testing.T) {
+	g := NewWithT(t)
+	files, err := fs.Glob(config.CRDs, "crd/bases/*.yaml")
+	g.Expect(err).NotTo(HaveOccurred())
+	var all strings.Builder
+	for _, file := range files {
+		data, err := fs.ReadFile(config.CRDs, file)
+		g.Expect(err).NotTo(HaveOccurred())
+		all.Write(data)
+	}
+	there := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^ *pattern: (.*)$`).FindAllStringSubmatch(all.String(), -1) {
+		there[strings.Trim(m[1], `'"`)] = true
+	}
+	for pattern := range patterns {
+		g.Expect(there).To(HaveKey(pattern))
+	}
+	g.Expect(sentence("should match '^other$'")).To(Equal("should match '^other$'"))
+}

@@ -1,0 +1,98 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/variables"
+)
+
+// AddonMistakes finds what no policy can make work in an Addon: parameters that nobody may set, volumes and mounts that are Cairn's,
+// mounts of volumes that the task does not have.
+func AddonMistakes(addon *v1alpha1.Addon) []Mistake {
+	var mistakes []Mistake
+	for _, list := range taskLists(addon) {
+		for i := range list.tasks {
+			mistakes = append(mistakes, addonTaskMistakes(fmt.Sprintf("%s[%d]", list.field, i), &list.tasks[i])...)
+		}
+	}
+	return mistakes
+}
+
+// taskList is one of an Addon's lists of tasks, and its field.
+type taskList struct {
+	field string
+	tasks []v1alpha1.Task
+}
+
+func taskLists(addon *v1alpha1.Addon) []taskList {
+	return []taskList{{"spec.backupTasks", addon.Spec.BackupTasks}, {"spec.restoreTasks", addon.Spec.RestoreTasks}}
+}
+
+func addonTaskMistakes(field string, t *v1alpha1.Task) []Mistake {
+	var mistakes []Mistake
+	for i, p := range t.Parameters {
+		if variables.Fixed(p.Name) {
+			mistakes = append(mistakes, invalidParameter(fmt.Sprintf("%s.parameters[%d].name", field, i), "the variable %q says which mover runs: nobody may set it", p.Name))
+		}
+	}
+	for i, s := range t.Steps {
+		for j, p := range s.Params {
+			if variables.Fixed(p.Name) {
+				mistakes = append(mistakes, invalidParameter(fmt.Sprintf("%s.steps[%d].params[%d].name", field, i, j), "the variable %q says which mover runs: nobody may set it", p.Name))
+			}
+		}
+	}
+	for i, v := range t.VolumeTemplate {
+		if ReservedVolume(v.Name) && v.Name != variables.ScratchVolume && v.Name != variables.WorkVolume {
+			mistakes = append(mistakes, invalidTask(fmt.Sprintf("%s.volumeTemplate[%d].name", field, i), "the name %q is that of a volume of Cairn's: choose another", v.Name))
+		}
+	}
+	for i, m := range t.VolumeMounts {
+		at := fmt.Sprintf("%s.volumeMounts[%d]", field, i)
+		if !templated(m) && !hasVolume(t, m.Name) {
+			mistakes = append(mistakes, invalidTask(at+".name", "there is no volume %q in volumeTemplate", m.Name))
+		}
+		if why := ReservedPath(m.MountPath); why != "" && !strings.Contains(m.MountPath, "${") {
+			mistakes = append(mistakes, invalidTask(at+".mountPath", "%s", why))
+		}
+	}
+	return mistakes
+}
+
+// templated says whether only a variable tells which volume is mounted.
+func templated(m corev1.VolumeMount) bool { return strings.Contains(m.Name, "${") }
+
+func hasVolume(t *v1alpha1.Task, name string) bool {
+	return name == variables.ScratchVolume || slices.ContainsFunc(t.VolumeTemplate, func(v v1alpha1.VolumeTemplate) bool {
+		return v.Name == name || strings.Contains(v.Name, "${")
+	})
+}
+
+// addonObject checks an Addon of the set, and looks for its Functions.
+func (c *checker) addonObject(o *Object) {
+	var addon v1alpha1.Addon
+	if !c.read(o, v1alpha1.AddonKind, &addon) {
+		return
+	}
+	c.addAll(o, AddonMistakes(&addon))
+	for _, list := range taskLists(&addon) {
+		for i, t := range list.tasks {
+			c.function(o, fmt.Sprintf("%s[%d].function", list.field, i), t.Function)
+			for j, step := range t.Steps {
+				c.function(o, fmt.Sprintf("%s[%d].steps[%d].name", list.field, i, j), step.Name)
+			}
+		}
+	}
+}
+
+// function looks for a Function that an Addon names.
+func (c *checker) function(o *Object, field, name string) {
+	if name != "" {
+		c.find(o, field, v1alpha1.ReasonFunctionNotFound, Reference{GroupKind: ours(v1alpha1.FunctionKind), Name: name})
+	}
+}

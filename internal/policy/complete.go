@@ -1,0 +1,306 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/utils/ptr"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// The Addons and the task that back up a target whose policy names none.
+const (
+	VolumeAddon   = "pvc-addon"
+	WorkloadAddon = "workload-addon"
+	BackupTask    = "logical-backup"
+)
+
+// Known is what can be found out for a BackupConfiguration that leaves something out. References have a namespace.
+type Known struct {
+	// ClusterName begins the directories that are inferred.
+	ClusterName string
+	// Repository of the configuration's namespace, or nil.
+	Repository func(name string) *v1alpha1.Repository
+	// DefaultStorage for the configuration's namespace, or nil.
+	DefaultStorage func() *v1alpha1.ObjectReference
+	// DefaultRetention is the default RetentionPolicy for the configuration's namespace, or nil.
+	DefaultRetention func() *v1alpha1.ObjectReference
+	// Storage that a reference names, or nil.
+	Storage func(v1alpha1.ObjectReference) *v1alpha1.BackupStorage
+}
+
+// Completion is a BackupConfiguration with everything that it leaves out.
+type Completion struct {
+	// Configuration is a copy whose spec leaves nothing out. Repositories and backends that can't be inferred are not in it.
+	Configuration *v1alpha1.BackupConfiguration
+	// Resolved is what was inferred; nil is nothing.
+	Resolved *v1alpha1.ResolvedConfiguration
+	// Missing says what could not be inferred, and why.
+	Missing []Mistake
+	// Changed says what would be inferred otherwise now than when the repositories were made.
+	Changed []string
+}
+
+// Complete infers what a BackupConfiguration without mistakes leaves out: the backend from the default storage, its
+// RetentionPolicy from the default one, the
+// repository's name from the configuration's, its directory from the target, its encryption Secret from the storage, the
+// Addon from the target's kind. A Repository that exists says itself what is left out, so that its backups never move because
+// a default has changed. What is said for a repository in one session holds in all.
+func Complete(configuration *v1alpha1.BackupConfiguration, known Known) Completion {
+	c := &completer{known: known, out: Completion{Configuration: configuration.DeepCopy()}}
+	c.spec, c.original = &c.out.Configuration.Spec, &configuration.Spec
+	c.spec.Backends = nil
+	c.backends()
+	c.said = said(configuration)
+	for i := range c.spec.Sessions {
+		c.session(i)
+	}
+	if len(c.resolved.Backends) > 0 || len(c.resolved.Sessions) > 0 {
+		c.out.Resolved = &c.resolved
+	}
+	return c.out
+}
+
+type completer struct {
+	known    Known
+	original *v1alpha1.BackupConfigurationSpec
+	out      Completion
+	spec     *v1alpha1.BackupConfigurationSpec
+	said     map[string]v1alpha1.RepositoryInfo
+	resolved v1alpha1.ResolvedConfiguration
+}
+
+func (c *completer) missing(field, reason, format string, args ...any) {
+	c.out.Missing = append(c.out.Missing, Mistake{Field: field, Reason: reason, Message: fmt.Sprintf(format, args...)})
+}
+
+// said is what the sessions together say of each repository.
+func said(configuration *v1alpha1.BackupConfiguration) map[string]v1alpha1.RepositoryInfo {
+	all := map[string]v1alpha1.RepositoryInfo{}
+	for i := range configuration.Spec.Sessions {
+		for _, info := range repositoriesOf(&configuration.Spec.Sessions[i]) {
+			name := cmp.Or(info.Name, configuration.Name)
+			known := all[name]
+			all[name] = v1alpha1.RepositoryInfo{
+				Name: name, Backend: cmp.Or(known.Backend, info.Backend), Directory: cmp.Or(known.Directory, info.Directory),
+				EncryptionSecret: cmp.Or(known.EncryptionSecret, info.EncryptionSecret),
+			}
+		}
+	}
+	return all
+}
+
+// repositoriesOf are those that a session names, or the one of a session that names none.
+func repositoriesOf(session *v1alpha1.BackupConfigurationSession) []v1alpha1.RepositoryInfo {
+	if len(session.Repositories) == 0 {
+		return []v1alpha1.RepositoryInfo{{}}
+	}
+	return session.Repositories
+}
+
+// backends gives those without a storage or a RetentionPolicy the default ones. Without a storage they go.
+func (c *completer) backends() {
+	for _, b := range c.original.Backends {
+		b = *b.DeepCopy()
+		inferred := b.StorageRef == nil
+		if inferred {
+			b.StorageRef = c.known.DefaultStorage()
+		}
+		if b.StorageRef != nil {
+			c.addBackend(b, inferred)
+		}
+	}
+}
+
+// addBackend adds one that has a storage, with the default RetentionPolicy where it has none. What was inferred is noted.
+func (c *completer) addBackend(b v1alpha1.BackendReference, inferred bool) {
+	resolved := v1alpha1.ResolvedBackend{Name: b.Name, StorageRef: c.named(*b.StorageRef)}
+	if b.RetentionPolicy == nil || b.RetentionPolicy.Name == "" {
+		resolved.RetentionPolicy = c.known.DefaultRetention()
+		b.RetentionPolicy = resolved.RetentionPolicy
+	}
+	c.spec.Backends = append(c.spec.Backends, b)
+	if inferred || resolved.RetentionPolicy != nil {
+		c.resolved.Backends = append(c.resolved.Backends, resolved)
+	}
+}
+
+// session completes the Addon and the repositories of one session.
+func (c *completer) session(i int) {
+	session := &c.spec.Sessions[i]
+	resolved := v1alpha1.ResolvedConfigurationSession{Name: session.Name}
+	if session.Addon == nil {
+		resolved.Addon, resolved.Task = InferredAddon(*c.spec.Target), BackupTask
+		session.Addon = &v1alpha1.AddonInfo{Name: resolved.Addon, Tasks: []v1alpha1.TaskReference{{Name: BackupTask}}}
+	}
+	infos := repositoriesOf(session)
+	session.Repositories = nil
+	for j := range infos {
+		field := fmt.Sprintf("spec.sessions[%d].repositories[%d]", i, j)
+		if info, inferred := c.repository(field, infos[j]); info != nil {
+			session.Repositories = append(session.Repositories, *info)
+			if inferred {
+				resolved.Repositories = append(resolved.Repositories, v1alpha1.ResolvedRepositoryInfo{
+					Name: info.Name, Backend: info.Backend, Directory: info.Directory, EncryptionSecret: *info.EncryptionSecret,
+				})
+			}
+		}
+	}
+	if resolved.Addon != "" || len(resolved.Repositories) > 0 {
+		c.resolved.Sessions = append(c.resolved.Sessions, resolved)
+	}
+}
+
+// InferredAddon is the Addon for a target whose policy names none.
+func InferredAddon(target v1alpha1.TypedObjectReference) string {
+	if target.Kind == v1alpha1.KindPersistentVolumeClaim {
+		return VolumeAddon
+	}
+	return WorkloadAddon
+}
+
+// repository completes one, and says whether anything was left out. It is nil where that can't be done.
+func (c *completer) repository(field string, info v1alpha1.RepositoryInfo) (*v1alpha1.RepositoryInfo, bool) {
+	out := c.said[cmp.Or(info.Name, c.out.Configuration.Name)]
+	said := chosenBackend(c.original.Backends, info.Backend)
+	inferred := info.Name == "" || info.Backend == "" || info.Directory == "" || info.EncryptionSecret == nil ||
+		said != nil && said.StorageRef == nil
+	if !inferred {
+		return &info, false
+	}
+	existing := c.known.Repository(out.Name)
+	storage := c.backend(field, &out, existing)
+	if storage == nil {
+		return nil, true
+	}
+	if out.Directory == "" {
+		out.Directory = c.directory(out.Name, existing)
+	}
+	if out.EncryptionSecret == nil {
+		out.EncryptionSecret = c.encryption(field, out.Name, *storage, existing)
+	}
+	if out.EncryptionSecret == nil {
+		return nil, true
+	}
+	out.EncryptionSecret = ptr.To(c.named(*out.EncryptionSecret))
+	return &out, true
+}
+
+// made says whether Cairn made the Repository: then all of it that policy leaves out was inferred.
+func made(r *v1alpha1.Repository) bool {
+	return r.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByCairn
+}
+
+func (c *completer) changed(format string, args ...any) {
+	if sentence := fmt.Sprintf(format, args...); !slices.Contains(c.out.Changed, sentence) {
+		c.out.Changed = append(c.out.Changed, sentence)
+	}
+}
+
+// backend completes the backend of a repository and gives its storage; nil is none.
+func (c *completer) backend(field string, info *v1alpha1.RepositoryInfo, existing *v1alpha1.Repository) *v1alpha1.ObjectReference {
+	said := chosenBackend(c.original.Backends, info.Backend)
+	if said != nil && said.StorageRef != nil {
+		info.Backend = said.Name
+		return ptr.To(c.named(*said.StorageRef))
+	}
+	if wrong := backendMistakes(field+".backend", c.original.Backends, info.Backend); len(wrong) > 0 {
+		c.out.Missing = append(c.out.Missing, wrong...)
+		return nil
+	}
+	fallback := c.known.DefaultStorage()
+	storage := fallback
+	if existing != nil {
+		storage = ptr.To(c.named(existing.Spec.StorageRef))
+		if made(existing) && fallback != nil && *fallback != *storage {
+			c.changed("Repository %s stays in BackupStorage %s/%s: the default is %s/%s now", existing.Name,
+				storage.Namespace, storage.Name, fallback.Namespace, fallback.Name)
+		}
+	}
+	if storage == nil {
+		c.missing(field+".backend", v1alpha1.ReasonStorageNotFound, "policy names no BackupStorage, and there is no default one that "+
+			"the namespace %s may use: name one in spec.backends, or set spec.default: true on one", c.out.Configuration.Namespace)
+		return nil
+	}
+	var retention *v1alpha1.ObjectReference
+	if said != nil {
+		retention = said.RetentionPolicy
+	}
+	info.Backend = c.backendOf(*storage, retention)
+	return storage
+}
+
+// chosenBackend is the backend that a repository names, or the one of those that name none; nil is none.
+func chosenBackend(backends []v1alpha1.BackendReference, name string) *v1alpha1.BackendReference {
+	for i := range backends {
+		if backends[i].Name == name {
+			return &backends[i]
+		}
+	}
+	if name == "" && len(backends) == 1 {
+		return &backends[0]
+	}
+	return nil
+}
+
+// backendOf is the name of the inferred backend with a storage, which is added where there is none.
+func (c *completer) backendOf(storage v1alpha1.ObjectReference, retention *v1alpha1.ObjectReference) string {
+	for _, b := range c.resolved.Backends {
+		if said := chosenBackend(c.original.Backends, b.Name); b.StorageRef == storage && (said == nil || said.StorageRef == nil) {
+			return b.Name
+		}
+	}
+	name := storage.Name
+	if slices.ContainsFunc(c.spec.Backends, func(b v1alpha1.BackendReference) bool { return b.Name == name }) {
+		name = storage.Namespace + "." + storage.Name
+	}
+	c.addBackend(v1alpha1.BackendReference{Name: name, StorageRef: &storage, RetentionPolicy: retention}, true)
+	return name
+}
+
+// directory is where a repository lies that names no directory.
+func (c *completer) directory(name string, existing *v1alpha1.Repository) string {
+	target := c.spec.Target
+	fresh := "/" + strings.Join([]string{c.known.ClusterName, c.out.Configuration.Namespace, strings.ToLower(target.Kind), target.Name}, "/")
+	if existing == nil {
+		return fresh
+	}
+	if made(existing) && NormalizeDirectory(fresh) != NormalizeDirectory(existing.Spec.Path) {
+		c.changed("Repository %s stays in the directory %s: it would be made in %s now", name, existing.Spec.Path, fresh)
+	}
+	return existing.Spec.Path
+}
+
+// encryption is the Secret of a repository that names none: nil where there is none.
+func (c *completer) encryption(field, name string, storage v1alpha1.ObjectReference, existing *v1alpha1.Repository) *v1alpha1.ObjectReference {
+	var fresh *v1alpha1.ObjectReference
+	found := c.known.Storage(storage)
+	if found != nil && found.Spec.EncryptionSecret != nil {
+		fresh = &v1alpha1.ObjectReference{Namespace: storage.Namespace, Name: found.Spec.EncryptionSecret.Name}
+	}
+	switch {
+	case existing != nil:
+		secret := c.named(existing.Spec.EncryptionSecret)
+		if made(existing) && fresh != nil && *fresh != secret {
+			c.changed("Repository %s stays encrypted with Secret %s/%s: that of the storage is %s/%s now", name,
+				secret.Namespace, secret.Name, fresh.Namespace, fresh.Name)
+		}
+		return &secret
+	case found == nil:
+		c.missing(field+".encryptionSecret", v1alpha1.ReasonStorageNotFound, "BackupStorage %s/%s, whose encryptionSecret is the default, "+
+			"does not exist", storage.Namespace, storage.Name)
+	case fresh == nil:
+		c.missing(field+".encryptionSecret", v1alpha1.ReasonEncryptionSecretNotAvailable, "policy names no Secret for the repository %s, and "+
+			"BackupStorage %s/%s has none for such repositories: name one here, or in the storage's spec.encryptionSecret", name, storage.Namespace, storage.Name)
+	}
+	return fresh
+}
+
+// named gives a reference its namespace.
+func (c *completer) named(reference v1alpha1.ObjectReference) v1alpha1.ObjectReference {
+	reference.Namespace = cmp.Or(reference.Namespace, c.out.Configuration.Namespace)
+	return reference
+}

@@ -1,0 +1,95 @@
+package policy
+
+import (
+	"fmt"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/hook"
+)
+
+// someRun stands for the name of a run that does not exist yet.
+const someRun = "run"
+
+// BackupHookValues are the built-in variables of the hooks of a session, as far as its policy tells. Target is nil for a
+// session with several targets.
+func BackupHookValues(namespace, kind, name, session string, target *v1alpha1.TypedObjectReference) hook.Builtin {
+	out := hook.Builtin{
+		"namespace": namespace, "backupSession": someRun, "restoreSession": "", "session": session,
+		"invokerKind": kind, "invokerName": name, "targetKind": "", "targetName": "",
+	}
+	if target != nil {
+		out["targetKind"], out["targetName"] = target.Kind, target.Name
+	}
+	return out
+}
+
+// RestoreHookValues are the built-in variables of the hooks of a restore.
+func RestoreHookValues(restore *v1alpha1.RestoreSession, namespace string) hook.Builtin {
+	out := hook.Builtin{
+		"namespace": namespace, "backupSession": "", "restoreSession": restore.Name, "session": "",
+		"invokerKind": "", "invokerName": "", "targetKind": "", "targetName": "",
+	}
+	if t := restore.Spec.Target; t != nil {
+		out["targetKind"], out["targetName"] = t.Kind, t.Name
+	}
+	return out
+}
+
+// Hook is the use of a HookTemplate and where it stands.
+type Hook struct {
+	// Field where it stands, for example spec.sessions[0].hooks.preBackup[1].
+	Field string
+	*v1alpha1.HookInfo
+}
+
+// BackupHooks are the hooks of a session that stands at field.
+func BackupHooks(field string, hooks *v1alpha1.BackupHooks) []Hook {
+	if hooks == nil {
+		return nil
+	}
+	return append(hooksAt(field+".hooks.preBackup", hooks.PreBackup), hooksAt(field+".hooks.postBackup", hooks.PostBackup)...)
+}
+
+// BatchHooks are the hooks of a session of a batch, by its place, and their built-in variables. Those of a session of one target
+// know it.
+func BatchHooks(batch *v1alpha1.BackupBatch, i int) ([]Hook, hook.Builtin) {
+	session := &batch.Spec.Sessions[i]
+	var only *v1alpha1.TypedObjectReference
+	if len(session.Targets) == 1 {
+		only = &v1alpha1.TypedObjectReference{}
+		for j := range batch.Spec.Targets {
+			if batch.Spec.Targets[j].Name == session.Targets[0].Name {
+				only = &batch.Spec.Targets[j].AppRef
+			}
+		}
+	}
+	return BackupHooks(fmt.Sprintf("spec.sessions[%d]", i), session.Hooks),
+		BackupHookValues(batch.Namespace, v1alpha1.BackupBatchKind, batch.Name, session.Name, only)
+}
+
+// RestoreHooks are the hooks of a restore.
+func RestoreHooks(hooks *v1alpha1.RestoreHooks) []Hook {
+	if hooks == nil {
+		return nil
+	}
+	return append(hooksAt("spec.hooks.preRestore", hooks.PreRestore), hooksAt("spec.hooks.postRestore", hooks.PostRestore)...)
+}
+
+func hooksAt(field string, infos []v1alpha1.HookInfo) []Hook {
+	out := make([]Hook, len(infos))
+	for i := range infos {
+		out[i] = Hook{Field: fmt.Sprintf("%s[%d]", field, i), HookInfo: &infos[i]}
+	}
+	return out
+}
+
+// HookMistakes checks what a hook says about a HookTemplate against the HookTemplate, and the HookTemplate itself, with the
+// Function that it runs. One that is nil is not looked at.
+func HookMistakes(h Hook, template *v1alpha1.HookTemplate, function *v1alpha1.Function, builtin hook.Builtin) []Mistake {
+	var out []Mistake
+	_, mistakes := hook.Resolve(h.HookInfo, template, builtin, hook.Container{Function: function, MoverImage: laterKnown(nil).MoverImage})
+	for _, m := range mistakes {
+		out = append(out, Mistake{Field: h.Field + "." + m.Field, Reason: v1alpha1.ReasonInvalidHook, Message: m.Message})
+	}
+	return out
+}

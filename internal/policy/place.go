@@ -1,0 +1,114 @@
+package policy
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// Place identifies where a BackupStorage of a namespace keeps its data. How it is reached (region, credential,
+// certificates, mount path) is no part of it. The name of a claim is one of its namespace; a bucket or an export is the
+// same one from everywhere.
+func Place(namespace string, s v1alpha1.Storage) string {
+	place := []string{string(s.Provider)}
+	switch {
+	case s.S3 != nil:
+		place = append(place, strings.ToLower(strings.TrimRight(s.S3.Endpoint, "/")), s.S3.Bucket, NormalizeDirectory(s.S3.Prefix))
+	case s.GCS != nil:
+		place = append(place, s.GCS.Bucket, NormalizeDirectory(s.GCS.Prefix))
+	case s.Azure != nil:
+		place = append(place, s.Azure.StorageAccount, s.Azure.Container, NormalizeDirectory(s.Azure.Prefix))
+		if suffix := s.Azure.EndpointSuffix; suffix != "" && suffix != v1alpha1.AzureEndpointSuffix {
+			place = append(place, suffix)
+		}
+	case s.SFTP != nil:
+		place = append(place, strings.ToLower(s.SFTP.Host), strconv.Itoa(int(s.SFTP.Port)), directoryOf(s.SFTP), NormalizeDirectory(s.SFTP.Prefix))
+	case s.WebDAV != nil:
+		place = append(place, strings.TrimRight(s.WebDAV.URL, "/"), NormalizeDirectory(s.WebDAV.Prefix))
+	case s.Local != nil:
+		place = append(place, volumePlace(namespace, s.Local)...)
+		place = append(place, NormalizeDirectory(s.Local.SubPath))
+	}
+	return strings.Join(place, "|")
+}
+
+// directoryOf is a directory of an SSH server: below that of a user, where it does not begin with a slash.
+func directoryOf(s *v1alpha1.SFTPStorage) string {
+	if strings.HasPrefix(s.Path, "/") {
+		return "/" + NormalizeDirectory(s.Path)
+	}
+	return s.Username + ":" + NormalizeDirectory(s.Path)
+}
+
+func volumePlace(namespace string, l *v1alpha1.LocalStorage) []string {
+	switch {
+	case l.NFS != nil:
+		return []string{"nfs", strings.ToLower(l.NFS.Server), NormalizeDirectory(l.NFS.Path)}
+	case l.HostPath != nil:
+		return []string{"hostPath", NormalizeDirectory(l.HostPath.Path)}
+	case l.PersistentVolumeClaim != nil:
+		return []string{"claim", namespace, l.PersistentVolumeClaim.ClaimName}
+	}
+	return nil
+}
+
+// StorageSecret says which Secret a storage names, and which of its keys mean something. Without a Name there is none.
+type StorageSecret struct {
+	// Name of the Secret, in the storage's namespace.
+	Name string
+	// Field of the BackupStorage that names it.
+	Field string
+	// Required keys.
+	Required []string
+	// OneOf are keys of which one is required.
+	OneOf []string
+	// Optional keys.
+	Optional []string
+}
+
+// SecretOf is the Secret of a storage.
+func SecretOf(s v1alpha1.Storage) StorageSecret {
+	switch {
+	case s.S3 != nil:
+		return StorageSecret{
+			Name: s.S3.SecretName, Field: "spec.storage.s3.secretName",
+			Required: []string{v1alpha1.S3AccessKeyID, v1alpha1.S3SecretAccessKey},
+			Optional: []string{v1alpha1.S3SessionToken, v1alpha1.StorageCACertData},
+		}
+	case s.GCS != nil:
+		return StorageSecret{
+			Name: s.GCS.SecretName, Field: "spec.storage.gcs.secretName", Required: []string{v1alpha1.GCSServiceAccountKey},
+		}
+	case s.Azure != nil:
+		return StorageSecret{
+			Name: s.Azure.SecretName, Field: "spec.storage.azure.secretName", Required: []string{v1alpha1.AzureAccountKey},
+		}
+	case s.SFTP != nil:
+		return StorageSecret{
+			Name: s.SFTP.SecretName, Field: "spec.storage.sftp.secretName",
+			Required: []string{v1alpha1.SFTPKnownHosts}, OneOf: []string{v1alpha1.SFTPIdentity, v1alpha1.SFTPPassword},
+		}
+	case s.WebDAV != nil:
+		return StorageSecret{
+			Name: s.WebDAV.SecretName, Field: "spec.storage.webdav.secretName",
+			Required: []string{v1alpha1.WebDAVUsername, v1alpha1.WebDAVPassword}, Optional: []string{v1alpha1.StorageCACertData},
+		}
+	}
+	return StorageSecret{}
+}
+
+// Keys are all keys that mean something.
+func (s StorageSecret) Keys() []string {
+	return slices.Concat(s.Required, s.OneOf, s.Optional)
+}
+
+// Missing says in words which keys a Secret lacks, given how long the value of each is; "" if none.
+func (s StorageSecret) Missing(size func(key string) int) string {
+	missing := slices.DeleteFunc(slices.Clone(s.Required), func(key string) bool { return size(key) > 0 })
+	if len(s.OneOf) > 0 && !slices.ContainsFunc(s.OneOf, func(key string) bool { return size(key) > 0 }) {
+		missing = append(missing, strings.Join(s.OneOf, " or "))
+	}
+	return strings.Join(missing, " and ")
+}

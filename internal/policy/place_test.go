@@ -1,0 +1,73 @@
+package policy_test
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// TestPlace: what is one place has one name, what is two has two.
+func TestPlace(t *testing.T) {
+	s3 := func(s v1alpha1.S3Storage) v1alpha1.Storage {
+		return v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &s}
+	}
+	local := func(l v1alpha1.LocalStorage) v1alpha1.Storage {
+		return v1alpha1.Storage{Provider: v1alpha1.ProviderLocal, Local: &l}
+	}
+	sftp := func(s v1alpha1.SFTPStorage) v1alpha1.Storage {
+		return v1alpha1.Storage{Provider: v1alpha1.ProviderSFTP, SFTP: &s}
+	}
+	dav := func(w v1alpha1.WebDAVStorage) v1alpha1.Storage {
+		return v1alpha1.Storage{Provider: v1alpha1.ProviderWebDAV, WebDAV: &w}
+	}
+	azure := func(a v1alpha1.AzureStorage) v1alpha1.Storage {
+		return v1alpha1.Storage{Provider: v1alpha1.ProviderAzure, Azure: &a}
+	}
+	claim := v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "c"}}
+	nfs := &v1alpha1.NFSVolumeSource{Server: "nfs", Path: "/x"}
+	for name, c := range map[string]struct {
+		a, b     v1alpha1.Storage
+		inA, inB string
+		same     bool
+	}{
+		"spelling of an endpoint":        {a: s3(v1alpha1.S3Storage{Endpoint: "https://A/", Bucket: "b"}), b: s3(v1alpha1.S3Storage{Endpoint: "https://a", Bucket: "b", Region: "r", SecretName: "k"}), same: true},
+		"another prefix":                 {a: s3(v1alpha1.S3Storage{Bucket: "b", Prefix: "x"}), b: s3(v1alpha1.S3Storage{Bucket: "b", Prefix: "y"})},
+		"a claim is of its namespace":    {a: local(claim), b: local(claim), inA: "x", inB: "y"},
+		"an export is not":               {a: local(v1alpha1.LocalStorage{NFS: nfs}), b: local(v1alpha1.LocalStorage{NFS: nfs, MountPath: "/m"}), inA: "x", inB: "y", same: true},
+		"another directory of an export": {a: local(v1alpha1.LocalStorage{NFS: nfs}), b: local(v1alpha1.LocalStorage{NFS: nfs, SubPath: "s"})},
+		"a host path":                    {a: local(v1alpha1.LocalStorage{HostPath: &v1alpha1.HostPathVolumeSource{Path: "/a/"}}), b: local(v1alpha1.LocalStorage{HostPath: &v1alpha1.HostPathVolumeSource{Path: "/a"}}), same: true},
+		"an absolute path of two users":  {a: sftp(v1alpha1.SFTPStorage{Host: "h", Port: 22, Username: "a", Path: "/x"}), b: sftp(v1alpha1.SFTPStorage{Host: "H", Port: 22, Username: "b", Path: "/x/"}), same: true},
+		"a path below two users":         {a: sftp(v1alpha1.SFTPStorage{Host: "h", Port: 22, Username: "a", Path: "x"}), b: sftp(v1alpha1.SFTPStorage{Host: "h", Port: 22, Username: "b", Path: "x"})},
+		"spelling of a URL":              {a: dav(v1alpha1.WebDAVStorage{URL: "https://h/a/"}), b: dav(v1alpha1.WebDAVStorage{URL: "https://h/a", SecretName: "k"}), same: true},
+		"another collection":             {a: dav(v1alpha1.WebDAVStorage{URL: "https://h/a"}), b: dav(v1alpha1.WebDAVStorage{URL: "https://h/b"})},
+		"the same account of two clouds": {a: azure(v1alpha1.AzureStorage{StorageAccount: "a", Container: "c"}), b: azure(v1alpha1.AzureStorage{StorageAccount: "a", Container: "c", EndpointSuffix: "core.chinacloudapi.cn"})},
+		"the cloud that is the default":  {a: azure(v1alpha1.AzureStorage{StorageAccount: "a", Container: "c"}), b: azure(v1alpha1.AzureStorage{StorageAccount: "a", Container: "c", EndpointSuffix: "core.windows.net"}), same: true},
+		"no two providers are one place": {a: dav(v1alpha1.WebDAVStorage{URL: "h"}), b: s3(v1alpha1.S3Storage{Endpoint: "h"})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			NewWithT(t).Expect(policy.Place(c.inA, c.a) == policy.Place(c.inB, c.b)).To(Equal(c.same))
+		})
+	}
+}
+
+func TestSecretsSayWhatTheyLack(t *testing.T) {
+	g := NewWithT(t)
+	sftp := policy.SecretOf(v1alpha1.Storage{Provider: v1alpha1.ProviderSFTP, SFTP: &v1alpha1.SFTPStorage{SecretName: "k"}})
+	has := func(keys ...string) func(string) int {
+		return func(key string) int {
+			for _, k := range keys {
+				if k == key {
+					return 1
+				}
+			}
+			return 0
+		}
+	}
+	g.Expect(sftp.Missing(has())).To(Equal("known_hosts and identity or password"))
+	g.Expect(sftp.Missing(has("known_hosts"))).To(Equal("identity or password"))
+	g.Expect(sftp.Missing(has("known_hosts", "password"))).To(BeEmpty())
+	g.Expect(sftp.Keys()).To(Equal([]string{"known_hosts", "identity", "password"}))
+}

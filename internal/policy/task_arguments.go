@@ -1,0 +1,45 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// moverSwitches are the arguments of the mover that are either on or off.
+var moverSwitches = []string{"--set-id", "--devices", "--cache"}
+
+// MoverArguments says which argument of a Function that runs the mover can't be one, once c has all variables filled in: the mover
+// would refuse it, but only when it runs.
+func MoverArguments(f *v1alpha1.Function, c *corev1.Container) error {
+	if f.Spec.Image != "${moverImage}" {
+		return nil
+	}
+	for i, arg := range c.Args {
+		name, value, given := strings.Cut(arg, "=")
+		if !given || !slices.Contains(moverSwitches, name) {
+			continue
+		}
+		if _, err := strconv.ParseBool(value); err != nil {
+			return fmt.Errorf("function %q: %s is %q in place of true or false", f.Name, switchSource(f, i, name), value)
+		}
+	}
+	return nil
+}
+
+// switchSource is what a policy calls the value of an argument: the parameter that the Function takes it from.
+func switchSource(f *v1alpha1.Function, i int, name string) string {
+	if i < len(f.Spec.Args) {
+		if _, text, found := strings.Cut(f.Spec.Args[i], "=${"); found {
+			if parameter, _, _ := strings.Cut(strings.TrimSuffix(text, "}"), ":"); parameter != "" {
+				return fmt.Sprintf("the parameter %q", parameter)
+			}
+		}
+	}
+	return "the argument " + name
+}

@@ -1,0 +1,70 @@
+package policy
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/variables"
+)
+
+// FunctionMistakes fills in the variables of every Function that info's tasks name, and says which can't be. A Function that lookup
+// does not know is not looked at. builtin holds at least what will be known when the task runs; the values themselves do not
+// count.
+func FunctionMistakes(field string, addon *v1alpha1.Addon, info *v1alpha1.AddonInfo, restore bool, builtin variables.Builtin, lookup func(string) *v1alpha1.Function) []Mistake {
+	var mistakes []Mistake
+	for i, reference := range info.Tasks {
+		found := FindTask(addon, reference.Name, restore)
+		if found == nil {
+			continue
+		}
+		at := fmt.Sprintf("%s.tasks[%d]", field, i)
+		for _, step := range TaskSteps(found) {
+			function := lookup(step.Name)
+			if function == nil {
+				continue
+			}
+			values, err := StepValues(found, step, &reference, builtin)
+			if err == nil {
+				var c corev1.Container
+				if c, err = variables.FunctionContainer(function, values); err == nil {
+					err = MoverArguments(function, &c)
+				}
+			}
+			if err != nil {
+				mistakes = append(mistakes, invalidParameter(at, "task %q of Addon %q: %v", found.Name, addon.Name, err))
+			}
+		}
+	}
+	return mistakes
+}
+
+// known stands for the value of a variable that is known when the task runs.
+const known = "known-later"
+
+// LaterKnownOfBackup are the built-in variables that the task of a backup can count on, with any value. Which Snapshot it makes is
+// known where it makes one, in one Repository; none named is one that is inferred.
+func LaterKnownOfBackup(target *v1alpha1.TypedObjectReference, repositories int) variables.Builtin {
+	b := laterKnown(target)
+	b.BackupSession, b.InvokerKind, b.InvokerName = known, known, known
+	if repositories <= 1 {
+		b.Snapshot = known
+	}
+	return b
+}
+
+// LaterKnownOfRestore are those that the task of a restore can count on. target may be nil.
+func LaterKnownOfRestore(target *v1alpha1.TypedObjectReference) variables.Builtin {
+	b := laterKnown(target)
+	b.RestoreSession, b.Snapshot = known, known
+	return b
+}
+
+func laterKnown(target *v1alpha1.TypedObjectReference) variables.Builtin {
+	b := variables.Builtin{MoverImage: known + "/mover:v1", Namespace: known, TargetKind: known, TargetName: known}
+	if target != nil {
+		b.TargetKind, b.TargetName = target.Kind, target.Name
+	}
+	return b
+}

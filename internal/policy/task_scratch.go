@@ -1,0 +1,36 @@
+package policy
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/variables"
+)
+
+// ParamScratchDir names the parameter of a task that says where its mover keeps what it can make again.
+const ParamScratchDir = "scratchDir"
+
+// MoverWorkDir is where a mover always sees the volume ${RESTIC_CACHE_VOLUME}.
+const MoverWorkDir = "/tmp"
+
+// ScratchMount says whether the mover of a task gets the volume ${RESTIC_CACHE_VOLUME} mounted at dir too, the value of
+// ParamScratchDir, or why dir can't be one. A task that does not declare the parameter may give it any meaning.
+func ScratchMount(t *v1alpha1.Task, dir string) (wanted bool, why string) {
+	declared := slices.ContainsFunc(t.Parameters, func(p v1alpha1.Parameter) bool { return p.Name == ParamScratchDir })
+	switch {
+	case !declared, dir == "", within(dir, MoverWorkDir), within(dir, variables.ScratchDir) && len(t.Steps) > 0:
+		return false, ""
+	}
+	if why = ReservedPath(dir); why != "" {
+		return false, why
+	}
+	return true, ""
+}
+
+// within says whether a path is dir or lies in it.
+func within(p, dir string) bool {
+	p = path.Clean(p)
+	return p == dir || strings.HasPrefix(p, dir+"/")
+}
