@@ -94,7 +94,7 @@ func newRoot(o Options) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%s: see %q", err, cmd.CommandPath()+" --help")
 	})
-	root.AddCommand(newValidate(o), newGet(o), newTrigger(o), newRestore(o), newLedger(o), newVersion(o), exitCodesTopic())
+	root.AddCommand(newValidate(o), newGet(o), newTrigger(o), newPause(o), newResume(o), newRestore(o), newSnapshot(o), newLedger(o), newRetention(o), newVersion(o), exitCodesTopic())
 	root.SetHelpCommand(newHelp(root))
 	root.InitDefaultCompletionCmd()
 	if completion, _, err := root.Find([]string{"completion"}); err == nil { // by itself it takes an unknown shell for none

@@ -34,14 +34,14 @@ func TestExitCodes(t *testing.T) {
 		err  string
 	}{
 		"help is fine":                      {"help", 0, ""},
-		"an unknown command":                {"frobnicate", 2, `there is no "frobnicate" in "cairn": it has completion, get, ledger, restore, trigger, validate, version`},
+		"an unknown command":                {"frobnicate", 2, `there is no "frobnicate" in "cairn": it has completion, get, ledger, pause, restore, resume, retention, snapshot, trigger, validate, version`},
 		"an unknown flag":                   {"get policies --frob", 2, `unknown flag: --frob: see "cairn get policies --help"`},
 		"get of nothing":                    {"get", 2, "say what to show: policies, backupsessions, snapshots, repositories or restoresessions"},
 		"get of something unknown":          {"get pods", 2, `there is no "pods" in "cairn get": it has backupsessions, policies, repositories, restoresessions, snapshots`},
 		"two names":                         {"get policies a b", 2, `wrong number of arguments: usage is "cairn get policies [NAME]"`},
 		"an unknown output":                 {"get policies -o wide", 2, "-o wide is not known: it is table, json or yaml"},
 		"validate of nothing":               {"validate", 2, `wrong number of arguments: usage is "cairn validate PATH..."`},
-		"restore to nowhere":                {"restore --snapshot s", 2, "say which PersistentVolumeClaim to restore to with --target"},
+		"restore to nowhere":                {"restore --snapshot s", 2, "say what to restore into: --target for what exists, --new-claim for a new PersistentVolumeClaim"},
 		"restore of nothing":                {"restore --target p", 2, "say what to restore: --snapshot SNAPSHOT, or --repository REPOSITORY for its newest"},
 		"restore of the latest of nothing":  {"restore --target p --snapshot latest", 2, "--snapshot latest needs --repository"},
 		"restore as nobody":                 {"restore --target p --snapshot s --run-as-user -1", 2, "--run-as-user is a user ID: it is 0 or more"},

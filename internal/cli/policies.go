@@ -82,8 +82,9 @@ func syncTable(s scope, syncs []v1alpha1.PolicySync) *table {
 
 // batchRows adds a batch and a row for each of its targets, in the order of the policy.
 func batchRows(t *table, s scope, b *v1alpha1.BackupBatch, children map[client.ObjectKey]*v1alpha1.BackupConfiguration) {
-	t.add(s.cells(b.Namespace, prefixBatch+b.Name, "", "", orNone(b.Status.Phase), "", next(s, b.Status.Sessions), age(s.now, &b.CreationTimestamp))...)
+	t.add(s.cells(b.Namespace, prefixBatch+b.Name, "", "", orNone(b.Status.Phase), "", next(s, b.Status.Sessions, b.Spec.Paused), age(s.now, &b.CreationTimestamp))...)
 	t.note(notReady(b.Status.Conditions))
+	scheduleNotes(t, b.Status.Conditions, b.Status.Sessions)
 	for _, target := range b.Spec.Targets {
 		var status v1alpha1.BatchTargetStatus
 		if i := slices.IndexFunc(b.Status.Targets, func(x v1alpha1.BatchTargetStatus) bool { return x.Name == target.Name }); i >= 0 {
@@ -130,12 +131,28 @@ func configurationRow(t *table, s scope, c *v1alpha1.BackupConfiguration) {
 		target = c.Spec.Target.String()
 	}
 	t.add(s.cells(c.Namespace, prefixConfiguration+c.Name, "", target, orNone(c.Status.Phase),
-		orNone(strings.Join(repositories, ",")), next(s, c.Status.Sessions), age(s.now, &c.CreationTimestamp))...)
+		orNone(strings.Join(repositories, ",")), next(s, c.Status.Sessions, c.Spec.Paused), age(s.now, &c.CreationTimestamp))...)
 	t.note(notReady(c.Status.Conditions))
+	scheduleNotes(t, c.Status.Conditions, c.Status.Sessions)
+}
+
+// scheduleNotes say that the last success is too old, and which sessions miss their slots.
+func scheduleNotes(t *table, conditions []metav1.Condition, sessions []v1alpha1.SessionStatus) {
+	if c := apimeta.FindStatusCondition(conditions, v1alpha1.ConditionProtected); c != nil && c.Status == metav1.ConditionFalse {
+		t.note(c.Reason + ": " + c.Message)
+	}
+	for i := range sessions {
+		if c := apimeta.FindStatusCondition(sessions[i].Conditions, v1alpha1.ConditionSlotsMissed); c != nil && c.Status == metav1.ConditionTrue {
+			t.note("session " + sessions[i].Name + ": " + c.Message)
+		}
+	}
 }
 
 // next is the earliest slot and its session.
-func next(s scope, sessions []v1alpha1.SessionStatus) string {
+func next(s scope, sessions []v1alpha1.SessionStatus, paused bool) string {
+	if paused {
+		return "paused"
+	}
 	var earliest *v1alpha1.SessionStatus
 	for i := range sessions {
 		at := sessions[i].NextSchedule

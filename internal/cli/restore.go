@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,7 +11,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,32 +21,30 @@ import (
 const restoreExample = `  # Restore the newest backup of a repository into an empty volume, and wait for its end
   %[1]s restore web-again --repository shop-web --snapshot latest --target web-restored -n shop --wait
 
-  # Restore the second pod's volume of one snapshot
-  %[1]s restore --snapshot shop-db-shop-hourly-1795154820 --component pod-1 --target db-copy -n shop`
+  # As it was in the evening of a day, into a new volume
+  %[1]s restore --repository shop-web --at 2026-11-19T20:00:00Z --new-claim web-evening --size 10Gi -n shop
 
-// restoreFlags say what is restored where to.
-type restoreFlags struct {
-	target, snapshot, repository, component string
-	runAsUser                               int64
-}
+  # Restore the second pod's volume of one snapshot
+  %[1]s restore --snapshot shop-db-shop-hourly-1795154820 --component pod-1 --target db-copy -n shop
+
+  # Bring one directory back into a volume that is in use: the UID is that of the claim
+  %[1]s restore --repository shop-web --target web --include /uploads --confirm 3f1c9f2e-… --overwrite IfNewer -n shop`
 
 func newRestore(o Options) *cobra.Command {
 	var f restoreFlags
 	var w waiting
+	const usage = "[NAME] (--target TARGET | --new-claim CLAIM --size SIZE) (--snapshot SNAPSHOT | --repository REPOSITORY [--at TIME])"
 	cmd := &cobra.Command{
-		Use:   "restore [NAME] --target PVC (--snapshot SNAPSHOT | --repository REPOSITORY)",
-		Short: "Restore a snapshot into an empty volume",
-		Long: "Restore a snapshot into an empty PersistentVolumeClaim that no pod uses.\n\n" +
-			"NAME is that of the RestoreSession; without it, the name is made of the target and the time.",
+		Use:   "restore " + usage,
+		Short: "Restore a snapshot",
+		Long: "Restore a snapshot into a PersistentVolumeClaim, into the volumes of a workload, or into a new claim.\n\n" +
+			"A volume that holds data or is in use is written to only with --confirm. NAME is that of the RestoreSession; without it,\n" +
+			"the name is made of the target and the time.",
 		Example: fmt.Sprintf(restoreExample, o.name()),
-		Args:    argsBetween(0, 1, "[NAME] --target PVC (--snapshot SNAPSHOT | --repository REPOSITORY)"),
+		Args:    argsBetween(0, 1, usage),
 	}
 	c := newCluster(cmd, true)
-	cmd.Flags().StringVar(&f.target, "target", "", "the PersistentVolumeClaim to restore to (required)")
-	cmd.Flags().StringVar(&f.snapshot, "snapshot", "", `the Snapshot to restore, or "latest" of --repository (the default with --repository)`)
-	cmd.Flags().StringVar(&f.repository, "repository", "", "the Repository that holds the Snapshot")
-	cmd.Flags().StringVar(&f.component, "component", "", "the component to restore; needed where the Snapshot has several")
-	cmd.Flags().Int64Var(&f.runAsUser, "run-as-user", 0, "the user ID to restore as; 0 needs a namespace that allows privileged movers (default 65532)")
+	f.add(cmd)
 	w.addFlags(cmd, "restore")
 	cmd.ValidArgsFunction = cobra.NoFileCompletions
 	for flag, read := range map[string]names{
@@ -66,7 +64,7 @@ func newRestore(o Options) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		key := client.ObjectKey{Namespace: namespace, Name: restoreName(f.target, o.Clock.Now())}
+		key := client.ObjectKey{Namespace: namespace, Name: restoreName(f.into(), o.Clock.Now())}
 		if len(args) > 0 {
 			key.Name = args[0]
 		}
@@ -76,43 +74,6 @@ func newRestore(o Options) *cobra.Command {
 		return followRestore(cmd.Context(), o, api, key, w.timeout)
 	}
 	return cmd
-}
-
-// The Addon and task of a restore, needed where the restore says more than the default does.
-const (
-	restoreAddon = "pvc-addon"
-	restoreTask  = "logical-backup-restore"
-)
-
-func (f *restoreFlags) spec(withUser bool) (v1alpha1.RestoreSessionSpec, error) {
-	var spec v1alpha1.RestoreSessionSpec
-	switch {
-	case f.target == "":
-		return spec, usagef("say which PersistentVolumeClaim to restore to with --target")
-	case f.snapshot == "" && f.repository == "":
-		return spec, usagef("say what to restore: --snapshot SNAPSHOT, or --repository REPOSITORY for its newest")
-	case f.snapshot == v1alpha1.LatestSnapshot && f.repository == "":
-		return spec, usagef("--snapshot latest needs --repository")
-	case withUser && f.runAsUser < 0:
-		return spec, usagef("--run-as-user is a user ID: it is 0 or more")
-	}
-	source := &v1alpha1.RestoreDataSource{Repository: f.repository, Snapshot: f.snapshot}
-	if source.Snapshot == "" {
-		source.Snapshot = v1alpha1.LatestSnapshot
-	}
-	if f.component != "" {
-		source.Components = []string{f.component}
-	}
-	spec.DataSource = source
-	spec.Target = &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: f.target}
-	if withUser {
-		user := f.runAsUser
-		job := v1alpha1.JobPodSpec{SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: &user}}
-		spec.Addon = &v1alpha1.AddonInfo{
-			Name: restoreAddon, Tasks: []v1alpha1.TaskReference{{Name: restoreTask}}, JobTemplate: &v1alpha1.PodTemplateSpec{Spec: job},
-		}
-	}
-	return spec, nil
 }
 
 // maxRestoreName is what the API allows.
@@ -143,7 +104,7 @@ func restore(ctx context.Context, o Options, api client.Client, key client.Objec
 		return fmt.Errorf("get RestoreSession %s: %w", key.Name, err)
 	}
 	spec.RestoreTimeout = existing.Spec.RestoreTimeout // set by the API server
-	if !equality.Semantic.DeepEqual(spec, existing.Spec) {
+	if !sameRestore(spec, existing.Spec) {
 		return fmt.Errorf("restoresession/%s exists and restores something else: choose another name", key.Name)
 	}
 	fmt.Fprintf(o.Out, "restoresession/%s is already there: nothing is restored again. For another restore choose another name\n", key.Name)
@@ -190,4 +151,11 @@ func componentNames(f *restoreFlags) names {
 		}
 		return slices.Sorted(maps.Keys(found)), nil
 	}
+}
+
+// sameRestore says whether two restores say the same; the parameters of tasks may be written in two ways.
+func sameRestore(a, b v1alpha1.RestoreSessionSpec) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && string(x) == string(y)
 }

@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -43,6 +44,61 @@ func TestRestore(t *testing.T) {
 		g.Expect(s.Spec.Addon).To(BeNil())
 	})
 
+	t.Run("everything that can be said", func(t *testing.T) {
+		g := NewWithT(t)
+		r := runIn(t, "restore", "all", "-n", ns, "--repository", "shop-db", "--at", "2026-11-19T21:00:00+01:00", "--target", "sts/db",
+			"--component", "pod-0,pod-1", "--include", "/a,*.txt", "--exclude", "b", "--confirm", "uid", "--overwrite", "IfNewer", "--delete-extra", "--verify",
+			"--retries", "2", "--from-namespace", "other", "--encryption-secret", "enc")
+		g.Expect(r).To(Equal(result{out: "restoresession/all created\n"}))
+		var s v1alpha1.RestoreSession
+		g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "all"}, &s)).To(Succeed())
+		g.Expect(*s.Spec.Target).To(Equal(v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: "StatefulSet", Name: "db"}))
+		source := s.Spec.DataSource
+		g.Expect(source.PITR.TargetTime.UTC().String()).To(HavePrefix("2026-11-19 20:00:00"))
+		g.Expect(source.Components).To(Equal([]string{"pod-0", "pod-1"}))
+		g.Expect(source.Namespace).To(Equal("other"))
+		g.Expect(source.EncryptionSecret.Name).To(Equal("enc"))
+		g.Expect(s.Spec.Addon.Name).To(Equal("workload-addon"))
+		g.Expect(s.Spec.Addon.Tasks[0].Params.Raw).To(MatchJSON(`{"include": "/a,*.txt", "exclude": "b"}`))
+		g.Expect(s.Spec.Confirm).To(Equal("uid"))
+		g.Expect(s.Spec.OverwritePolicy).To(Equal(v1alpha1.OverwriteIfNewer))
+		g.Expect(s.Spec.DeleteExtraFiles && s.Spec.Verify).To(BeTrue())
+		g.Expect(s.Spec.RetryConfig.MaxRetry).To(BeEquivalentTo(2))
+	})
+
+	t.Run("a new claim, twice", func(t *testing.T) {
+		g := NewWithT(t)
+		args := []string{"restore", "new", "-n", ns, "--snapshot", "db-1", "--new-claim", "copy-${POD_ORDINAL}", "--size", "1024Mi", "--storage-class", "fast"}
+		g.Expect(runIn(t, args...)).To(Equal(result{out: "restoresession/new created\n"}))
+		var s v1alpha1.RestoreSession
+		g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "new"}, &s)).To(Succeed())
+		template := s.Spec.Addon.Tasks[0].TargetVolumes.VolumeClaimTemplates[0]
+		g.Expect(template.Metadata.Name).To(Equal("copy-${POD_ORDINAL}"))
+		g.Expect(template.Spec.Resources.Requests.Storage().String()).To(Equal("1Gi"))
+		g.Expect(*template.Spec.StorageClassName).To(Equal("fast"))
+		g.Expect(s.Spec.Target).To(BeNil())
+		g.Expect(runIn(t, args...).out).To(ContainSubstring("is already there"))
+	})
+
+	t.Run("what does not go together", func(t *testing.T) {
+		for _, tt := range []struct{ args, err string }{
+			{"--snapshot s", "--target"},
+			{"--snapshot s --target a --new-claim b", "exclude each other"},
+			{"--snapshot s --new-claim b", "--size"},
+			{"--snapshot s --new-claim b --size big", "not a size"},
+			{"--snapshot s --target a --size 1Gi", "--new-claim"},
+			{"--snapshot s --target a --overwrite IfNewer", "--confirm"},
+			{"--snapshot s --target a --at 2026-11-19T20:00:00Z", "--at needs --repository"},
+			{"--repository r --target a --at yesterday", "not a time"},
+			{"--repository r --target job/a", "the kind is"},
+		} {
+			g := NewWithT(t)
+			r := runIn(t, append([]string{"restore", "-n", ns}, strings.Fields(tt.args)...)...)
+			g.Expect(r.code).To(Equal(2), tt.args)
+			g.Expect(r.err).To(ContainSubstring(tt.err), tt.args)
+		}
+	})
+
 	t.Run("a long target's name is cut", func(t *testing.T) {
 		g := NewWithT(t)
 		r := runIn(t, "restore", "-n", ns, "--snapshot", "db-1", "--target", strings.Repeat("a", 51)+"-"+strings.Repeat("b", 60))
@@ -80,8 +136,7 @@ func TestRestoreWait(t *testing.T) {
 			g := NewWithT(t)
 			name := strings.ToLower(string(tt.phase))
 			s := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
-			ctx := t.Context()
-			whenThere(t, s, func() error {
+			whenThere(t, s, func(ctx context.Context) error {
 				c := v1alpha1.RestoredComponent{Phase: tt.phase, Reason: tt.reason, Error: "it holds files", SizeBytes: 12 << 20, Files: 40, OwnersNotRestored: 2}
 				s.Status.Phase, s.Status.Reason, s.Status.Duration = tt.phase, tt.reason, "3s"
 				s.Status.Components = map[string]v1alpha1.RestoredComponent{"data": c}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -122,18 +123,33 @@ func loadRestoreSessions(ctx context.Context, s scope) (found, error) {
 
 // restored is what is restored: as resolved, else as asked for.
 func restored(r *v1alpha1.RestoreSession) (snapshot, component string) {
+	var components []string
 	if resolved := r.Status.Resolved; resolved != nil {
-		return resolved.Snapshot, resolved.Component
+		for _, h := range resolved.Hosts {
+			for _, v := range h.Volumes {
+				components = append(components, v.Component)
+			}
+		}
+		return resolved.Snapshot, someOf(components)
 	}
 	source := r.Spec.DataSource
 	if source == nil {
 		return none, ""
 	}
-	if len(source.Components) > 0 {
-		component = source.Components[0]
-	}
-	if source.Snapshot == v1alpha1.LatestSnapshot {
+	component = someOf(source.Components)
+	switch {
+	case source.PITR != nil && source.PITR.TargetTime != nil:
+		return "by " + source.PITR.TargetTime.UTC().Format(time.RFC3339) + " of " + source.Repository, component
+	case source.Snapshot == v1alpha1.LatestSnapshot:
 		return source.Snapshot + " of " + source.Repository, component
 	}
 	return source.Snapshot, component
+}
+
+// someOf are names, with a number in place of most of many.
+func someOf(names []string) string {
+	if len(names) > 3 {
+		return fmt.Sprintf("%s and %d more", names[0], len(names)-1)
+	}
+	return strings.Join(names, ",")
 }

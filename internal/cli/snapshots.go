@@ -71,11 +71,15 @@ func loadRepositories(ctx context.Context, s scope) (found, error) {
 		if ns := r.Spec.StorageRef.Namespace; ns != "" && ns != r.Namespace {
 			storage = ns + "/" + storage
 		}
+		target := none // Its first policy names it.
+		if r.Spec.AppRef.Name != "" {
+			target = r.Spec.AppRef.String()
+		}
 		snapshots := none
 		if r.Status.SnapshotCount != nil {
 			snapshots = strconv.Itoa(int(*r.Status.SnapshotCount))
 		}
-		t.add(s.cells(r.Namespace, r.Name, r.Spec.AppRef.String(), storage, r.Spec.Path, snapshots, sumSizes(r.Status.Size),
+		t.add(s.cells(r.Namespace, r.Name, target, storage, r.Spec.Path, snapshots, sumSizes(r.Status.Size),
 			age(s.now, r.Status.LastBackupTime), orNone(r.Status.Phase), age(s.now, &r.CreationTimestamp))...)
 		t.note(notReady(r.Status.Conditions))
 	}

@@ -34,12 +34,26 @@ func componentState(c v1alpha1.Component) string {
 // restoredState is how a component of a RestoreSession is doing, in words.
 func restoredState(c v1alpha1.RestoredComponent) string {
 	state := strings.ToLower(phase(string(c.Phase)))
+	if p := c.Progress; p != nil && c.Phase == v1alpha1.RestoreSessionRunning {
+		return fmt.Sprintf("%s, %d %% done, %s of %s, %s", state, p.PercentDone, p.RestoreDone, p.Total, p.Speed)
+	}
 	if c.Phase != v1alpha1.RestoreSessionSucceeded {
 		return state + because(string(c.Phase), c.Reason, c.Error)
 	}
 	state += fmt.Sprintf(", %s in %s", shortSize(float64(c.SizeBytes)), count(int(c.Files), "file"))
+	for _, n := range []struct {
+		count int64
+		what  string
+	}{{c.Overwritten, "overwritten"}, {c.Kept, "kept"}, {c.Deleted, "deleted"}, {c.Verified, "verified"}} {
+		if n.count > 0 {
+			state += fmt.Sprintf(", %d %s", n.count, n.what)
+		}
+	}
 	if c.OwnersNotRestored > 0 {
 		state += fmt.Sprintf(", %d owners not restored", c.OwnersNotRestored)
+	}
+	if c.DevicesNotRestored > 0 {
+		state += fmt.Sprintf(", %d devices not restored", c.DevicesNotRestored)
 	}
 	if c.AttributesNotRestored > 0 {
 		state += fmt.Sprintf(", %d attributes not restored", c.AttributesNotRestored)

@@ -18,8 +18,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// whenThere runs act on an object as soon as it exists, as a controller does.
-func whenThere(t testing.TB, o client.Object, act func() error) {
+// whenThere runs act on an object as soon as it exists, as a controller does. What act asks for may be in effect before its answer
+// is there: the test may end meanwhile, and its context with it, which is not act's.
+func whenThere(t testing.TB, o client.Object, act func(context.Context) error) {
 	t.Helper()
 	done := make(chan error, 1)
 	ctx := t.Context()
@@ -28,7 +29,7 @@ func whenThere(t testing.TB, o client.Object, act func() error) {
 		defer again.Stop()
 		for ; ; <-again.C {
 			if err := api.Get(ctx, client.ObjectKeyFromObject(o), o); err == nil {
-				done <- act()
+				done <- act(context.WithoutCancel(ctx))
 				return
 			} else if client.IgnoreNotFound(err) != nil {
 				done <- err
@@ -43,8 +44,7 @@ func whenThere(t testing.TB, o client.Object, act func() error) {
 func ends(t testing.TB, ns, name string, phase v1alpha1.BackupSessionPhase, reason, message string) {
 	t.Helper()
 	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
-	ctx := t.Context()
-	whenThere(t, s, func() error {
+	whenThere(t, s, func(ctx context.Context) error {
 		ready := metav1.Condition{Type: "Ready", Status: metav1.ConditionFalse, Reason: reason, Message: message, LastTransitionTime: metav1.NewTime(pinned)}
 		if phase == v1alpha1.BackupSessionSucceeded {
 			ready.Status = metav1.ConditionTrue
@@ -173,8 +173,7 @@ func TestTriggerWait(t *testing.T) {
 		ns := namespace(t, "wait-deleted")
 		load(t, "testdata/batch.yaml", ns)
 		s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: hourly}}
-		ctx := t.Context()
-		whenThere(t, s, func() error { return api.Delete(ctx, s) })
+		whenThere(t, s, func(ctx context.Context) error { return api.Delete(ctx, s) })
 		r := runIn(t, "trigger", "batch/shop", "--session", "hourly", "-n", ns, "--wait", "--timeout", "30s")
 		NewWithT(t).Expect(r.code).To(Equal(3))
 		NewWithT(t).Expect(r.err).To(Equal("error: backupsession/" + hourly + " was deleted before it ended\n"))

@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+const pauseExample = `  # Stop the schedules of the batch shop, for example while it is migrated
+  %[1]s pause batch/shop -n shop
+
+  # Let them go on
+  %[1]s resume batch/shop -n shop`
+
+func newPause(o Options) *cobra.Command {
+	return newPausing(o, true, "pause", "Stop the schedules of a policy")
+}
+
+func newResume(o Options) *cobra.Command {
+	return newPausing(o, false, "resume", "Let the schedules of a paused policy go on")
+}
+
+// newPausing is a command that sets spec.paused.
+func newPausing(o Options, paused bool, verb, short string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   verb + " bc/NAME|batch/NAME",
+		Short: short,
+		Long: short + `: it sets spec.paused. Runs that are under way go on, and "trigger" starts
+a run all the same. Where the policy in Git sets spec.paused, the next change of policy has the last word.`,
+		Example: fmt.Sprintf(pauseExample, o.name()),
+		Args:    argsBetween(1, 1, "bc/NAME|batch/NAME"),
+	}
+	c := newCluster(cmd, true)
+	cmd.ValidArgsFunction = c.completeFirst(invokerNames)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ref, err := parseInvoker(args[0])
+		if err != nil {
+			return err
+		}
+		api, namespace, err := c.both()
+		if err != nil {
+			return err
+		}
+		return pause(cmd.Context(), o, api, namespace, ref, paused)
+	}
+	return cmd
+}
+
+// pause sets spec.paused of an invoker. The child of a batch has no schedule: its batch has.
+func pause(ctx context.Context, o Options, api client.Client, namespace string, ref v1alpha1.TypedLocalObjectReference, paused bool) error {
+	var invoker client.Object
+	var field *bool
+	if ref.Kind == v1alpha1.BackupBatchKind {
+		batch := &v1alpha1.BackupBatch{}
+		invoker, field = batch, &batch.Spec.Paused
+	} else {
+		configuration := &v1alpha1.BackupConfiguration{}
+		invoker, field = configuration, &configuration.Spec.Paused
+	}
+	err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, invoker)
+	if apierrors.IsNotFound(err) {
+		return fmt.Errorf("there is no %s %s in namespace %s: \"get policies\" shows which there are", ref.Kind, ref.Name, namespace)
+	}
+	if err != nil {
+		return fmt.Errorf("get %s: %w", ref, err)
+	}
+	if owner := metav1.GetControllerOf(invoker); owner != nil && owner.Kind == v1alpha1.BackupBatchKind {
+		return fmt.Errorf("%s has no schedule of its own: name its batch, batch/%s", ref, owner.Name)
+	}
+	state := "goes on"
+	if paused {
+		state = "is paused"
+	}
+	if *field == paused {
+		fmt.Fprintf(o.Out, "%s %s already\n", ref, state)
+		return nil
+	}
+	before, ok := invoker.DeepCopyObject().(client.Object)
+	if !ok {
+		return fmt.Errorf("copy %s: it is no object", ref)
+	}
+	*field = paused
+	if err := api.Patch(ctx, invoker, client.MergeFrom(before)); err != nil {
+		return fmt.Errorf("change %s: %w", ref, err)
+	}
+	fmt.Fprintf(o.Out, "%s %s\n", ref, state)
+	return nil
+}

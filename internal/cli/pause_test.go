@@ -1,0 +1,56 @@
+package cli_test
+
+import (
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+func TestPauseAndResume(t *testing.T) {
+	ns := namespace(t, "pause")
+	g := NewWithT(t)
+	var policies []client.Object
+	for _, o := range read(t, "testdata/shop.yaml") {
+		if strings.HasPrefix(o.GetKind(), "Backup") && o.GetKind() != v1alpha1.BackupSessionKind {
+			o.SetNamespace(ns)
+			g.Expect(api.Create(t.Context(), o)).To(Succeed())
+			policies = append(policies, o)
+		}
+	}
+	paused := func() bool {
+		var batch v1alpha1.BackupBatch
+		g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "shop"}, &batch)).To(Succeed())
+		return batch.Spec.Paused
+	}
+	g.Expect(runIn(t, "pause", "batch/shop", "-n", ns)).To(Equal(result{out: "BackupBatch/shop is paused\n"}))
+	g.Expect(paused()).To(BeTrue())
+	g.Expect(runIn(t, "get", "policies", "-n", ns).out).To(MatchRegexp(`batch/shop .* paused`))
+	g.Expect(runIn(t, "pause", "bb/shop", "-n", ns)).To(Equal(result{out: "BackupBatch/shop is paused already\n"}))
+	g.Expect(runIn(t, "resume", "batch/shop", "-n", ns)).To(Equal(result{out: "BackupBatch/shop goes on\n"}))
+	g.Expect(paused()).To(BeFalse())
+	g.Expect(runIn(t, "pause", "bc/photos", "-n", ns)).To(Equal(result{out: "BackupConfiguration/photos is paused\n"}))
+
+	var photos v1alpha1.BackupConfiguration
+	g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "photos"}, &photos)).To(Succeed())
+	at := metav1.NewTime(pinned)
+	photos.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionProtected, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonLate, Message: "too old", LastTransitionTime: at}}
+	photos.Status.Sessions = []v1alpha1.SessionStatus{{Name: "by-hand", Conditions: []metav1.Condition{
+		{Type: v1alpha1.ConditionSlotsMissed, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonSuspended, Message: "slots pass", LastTransitionTime: at},
+	}}}
+	g.Expect(api.Status().Update(t.Context(), &photos)).To(Succeed())
+	g.Expect(runIn(t, "get", "policies", "-n", ns).out).To(And(ContainSubstring("\n    Late: too old\n"), ContainSubstring("\n    session by-hand: slots pass\n")))
+	for _, o := range policies {
+		if o.GetName() == "shop" {
+			photos.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(o, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind))}
+		}
+	}
+	g.Expect(api.Update(t.Context(), &photos)).To(Succeed())
+	g.Expect(runIn(t, "resume", "bc/photos", "-n", ns)).To(Equal(result{code: 1, err: "error: BackupConfiguration/photos has no schedule of its own: name its batch, batch/shop\n"}))
+	g.Expect(runIn(t, "pause", "bc/nosuch", "-n", ns)).To(Equal(result{code: 1, err: "error: there is no BackupConfiguration nosuch in namespace pause: \"get policies\" shows which there are\n"}))
+	g.Expect(runIn(t, "pause", "shop", "-n", ns).code).To(Equal(2))
+}
