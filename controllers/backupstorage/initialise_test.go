@@ -8,6 +8,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -48,6 +49,32 @@ func jobsOf(t testing.TB, namespace string) func() ([]string, error) {
 	}
 }
 
+func TestAHostPathNeedsTheNamespacesConsent(t *testing.T) {
+	t.Parallel()
+	s := &v1alpha1.BackupStorage{
+		ObjectMeta: metav1.ObjectMeta{Namespace: bed.Namespace(t, nil), Name: "host"},
+		Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
+			Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{HostPath: &v1alpha1.HostPathVolumeSource{Path: "/srv/backups-" + string(t.Name())}},
+		}},
+	}
+	bed.Create(t, s)
+	bed.ExpectReason(t, s, v1alpha1.PhaseNotReady, v1alpha1.ReasonPrivilegeRequired, v1alpha1.AnnotationPrivilegedMovers)
+
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.Namespace}}
+	bed.Edit(t, ns, func() { ns.Annotations = map[string]string{v1alpha1.AnnotationPrivilegedMovers: "true"} })
+	touch(t, s)
+	job := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
+	NewWithT(t).Expect(job.Spec.Template.Spec.Volumes).To(ContainElement(HaveField("VolumeSource.HostPath", HaveField("Path", s.Spec.Storage.Local.HostPath.Path))))
+}
+
+func TestRuntimeSettingsThatNeedConsentAreRefused(t *testing.T) {
+	t.Parallel()
+	s := storageOf(t, func(s *v1alpha1.BackupStorage) {
+		s.Spec.RuntimeSettings = &v1alpha1.RuntimeSettings{Pod: &v1alpha1.PodRuntimeSettings{SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(0))}}}
+	})
+	bed.ExpectReason(t, s, v1alpha1.PhaseNotReady, v1alpha1.ReasonPrivilegeRequired, "runAsUser 0")
+}
+
 // A generation that was not judged yet must not pass for one that is ready.
 func TestAnErrorLeavesTheGenerationUnobserved(t *testing.T) {
 	t.Parallel()
@@ -55,7 +82,7 @@ func TestAnErrorLeavesTheGenerationUnobserved(t *testing.T) {
 	s := &v1alpha1.BackupStorage{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "local", Generation: 2, UID: "u"},
 		Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
-			Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: v1alpha1.ClaimVolumeSource{ClaimName: "b"}},
+			Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "b"}},
 		}},
 	}
 	kstatus.Ready(s, "the backend can be used")
@@ -141,7 +168,7 @@ func TestPlaceOf(t *testing.T) {
 		return &v1alpha1.BackupStorage{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace},
 			Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
-				Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: v1alpha1.ClaimVolumeSource{ClaimName: "c"}, SubPath: path},
+				Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "c"}, SubPath: path},
 			}},
 		}
 	}

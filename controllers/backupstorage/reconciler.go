@@ -8,10 +8,12 @@ import (
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 
@@ -49,9 +51,24 @@ const (
 // Reconcile brings one BackupStorage's init Job and status up to date.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	storage := &v1alpha1.BackupStorage{}
+	if err := r.Get(ctx, req.NamespacedName, storage); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	switch {
+	case v1alpha1.HasRecordAnnotation(storage.Annotations):
+		return ctrl.Result{}, nil
+	case !storage.DeletionTimestamp.IsZero():
+		result, err := r.finalize(ctx, storage)
+		if apierrors.IsConflict(err) {
+			return ctrl.Result{RequeueAfter: time.Second}, nil
+		}
+		return result, err
+	case !controllerutil.ContainsFinalizer(storage, v1alpha1.FinalizerWipe):
+		return ctrl.Result{}, r.hold(ctx, storage) // which brings it here again
+	}
 	reporter := kstatus.Reporter{
 		Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager,
-		Owned: []string{v1alpha1.ConditionBackendInitialized, v1alpha1.ConditionBackendSecretFound},
+		Owned: []string{v1alpha1.ConditionBackendInitialized, v1alpha1.ConditionBackendSecretFound, v1alpha1.ConditionDefaultIgnored},
 	}
 	return reporter.Reconcile(ctx, req.NamespacedName, storage, func(ctx context.Context) (ctrl.Result, error) {
 		return r.reconcile(ctx, storage)
@@ -61,6 +78,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 // reconcile sets the status as a whole or, with an error, leaves it as it is: a generation counts as observed only when its
 // backend was judged.
 func (r *Reconciler) reconcile(ctx context.Context, storage *v1alpha1.BackupStorage) (ctrl.Result, error) {
+	if err := r.count(ctx, storage); err != nil {
+		return ctrl.Result{}, err
+	}
+	if err := r.judgeDefault(ctx, storage); err != nil {
+		return ctrl.Result{}, err
+	}
 	elder, err := r.elder(ctx, storage)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -80,10 +103,14 @@ func (r *Reconciler) reconcile(ctx context.Context, storage *v1alpha1.BackupStor
 		return ctrl.Result{}, err
 	}
 	result, err := r.initialise(ctx, storage, digest)
+	if reason, message, ok := access.ReasonOf(err); ok {
+		statusOf(storage).NotReady(reason, message)
+		return ctrl.Result{RequeueAfter: missingInterval}, nil
+	}
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if storage.Spec.Storage.S3 != nil {
+	if policy.SecretOf(storage.Spec.Storage).Name != "" {
 		conditions.MarkTrue(storage, v1alpha1.ConditionBackendSecretFound, v1alpha1.ReasonBackendSecretAvailable, "the Secret has its keys")
 	} else {
 		conditions.Delete(storage, v1alpha1.ConditionBackendSecretFound)
@@ -127,9 +154,14 @@ func (r *Reconciler) job(ctx context.Context, storage *v1alpha1.BackupStorage, d
 	if err != nil {
 		return nil, err
 	}
-	return task.InitStorageJob(task.InitStorageJobInput{
-		Storage: storage, Credentials: credentials, Digest: digest, Image: r.MoverImage, ClusterUID: r.ClusterUID,
+	privileged, err := access.Privileged(ctx, r.Client, storage.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	job, err := task.InitStorageJob(task.InitStorageJobInput{
+		Storage: storage, Credentials: credentials, Digest: digest, Image: r.MoverImage, Privileged: privileged, ClusterUID: r.ClusterUID,
 	})
+	return job, access.Privilege(err)
 }
 
 // digest of backend and credential.
@@ -138,12 +170,12 @@ func (r *Reconciler) digest(ctx context.Context, storage *v1alpha1.BackupStorage
 	if err != nil {
 		return "", err
 	}
-	return policy.Digest([]any{storage.Spec.Storage, credential}), nil
+	return policy.Digest([]any{storage.Spec.Storage, storage.Spec.RuntimeSettings, credential}), nil
 }
 
 // later is when the Secret is read again.
 func (r *Reconciler) later(storage *v1alpha1.BackupStorage) ctrl.Result {
-	if storage.Spec.Storage.S3 == nil {
+	if policy.SecretOf(storage.Spec.Storage).Name == "" {
 		return ctrl.Result{}
 	}
 	return ctrl.Result{RequeueAfter: credentialInterval}

@@ -195,3 +195,24 @@ func TestAnInitJobWaitsUntilTheOneBeforeItIsGone(t *testing.T) {
 	second := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)
 	g.Expect(second.Name).NotTo(Equal(first.Name))
 }
+
+func TestOfTwoDefaultsOfANamespaceTheOlderCounts(t *testing.T) {
+	t.Parallel()
+	namespace := bed.Namespace(t, nil)
+	bed.Create(t, testbed.S3Key(namespace))
+	older, younger := testbed.S3(namespace), testbed.S3(namespace)
+	older.Spec.Default, younger.Spec.Default = true, true
+	younger.Name, younger.Spec.Storage.S3.Prefix = "second", "second"
+	bed.Create(t, older)
+	testbed.ASecondLater(t, older)
+	bed.Create(t, younger)
+	bed.Eventually(t, younger, func(g Gomega) {
+		g.Expect(conditions.GetReason(younger, v1alpha1.ConditionDefaultIgnored)).To(Equal(v1alpha1.ReasonDefaultTaken))
+		g.Expect(conditions.GetMessage(younger, v1alpha1.ConditionDefaultIgnored)).To(Equal(
+			"BackupStorage s3 is the default of this namespace already: set spec.default: false on one of them"))
+	}, "the younger one says that it does not count")
+	bed.Edit(t, older, func() { older.Spec.Default = false })
+	bed.Eventually(t, younger, func(g Gomega) {
+		g.Expect(conditions.Has(younger, v1alpha1.ConditionDefaultIgnored)).To(BeFalse())
+	}, "now it counts")
+}

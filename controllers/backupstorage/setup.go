@@ -3,14 +3,19 @@ package backupstorage
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -18,6 +23,12 @@ import (
 
 // indexPlace finds the storages that keep their data in one place.
 const indexPlace = "backupstorage.place"
+
+// Indexes of what uses a storage, by its namespace and name.
+const (
+	indexRepositories   = "backupstorage.repositories"
+	indexConfigurations = "backupstorage.configurations"
+)
 
 // SetupWithManager registers the controller, its index and its watches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
@@ -27,13 +38,67 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	if err != nil {
 		return fmt.Errorf("index BackupStorages by place: %w", err)
 	}
+	for _, index := range []struct {
+		object client.Object
+		field  string
+		values func(client.Object) []string
+	}{
+		{&v1alpha1.Repository{}, indexRepositories, func(o client.Object) []string {
+			return []string{storageKey(o.GetNamespace(), o.(*v1alpha1.Repository).Spec.StorageRef)}
+		}},
+		{&v1alpha1.BackupConfiguration{}, indexConfigurations, storagesOf},
+	} {
+		if err := mgr.GetFieldIndexer().IndexField(context.Background(), index.object, index.field, index.values); err != nil {
+			return fmt.Errorf("index by storage: %w", err)
+		}
+	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("backupstorage").
 		For(&v1alpha1.BackupStorage{}).
 		Owns(&batchv1.Job{}).
 		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.neighbours)).
+		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.otherDefaults), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(ofRepository), builder.WithPredicates(counted)).
 		WithOptions(opts).
 		Complete(r)
+}
+
+func storageKey(namespace string, ref v1alpha1.ObjectReference) string {
+	if ref.Namespace != "" {
+		namespace = ref.Namespace
+	}
+	return namespace + "/" + ref.Name
+}
+
+func storagesOf(o client.Object) []string {
+	seen := map[string]bool{}
+	var out []string
+	for _, backend := range policy.AsResolved(o.(*v1alpha1.BackupConfiguration)).Backends {
+		if backend.StorageRef == nil {
+			continue
+		}
+		if key := storageKey(o.GetNamespace(), *backend.StorageRef); !seen[key] {
+			seen[key] = true
+			out = append(out, key)
+		}
+	}
+	return out
+}
+
+// counted lets through what a storage's status shows of a Repository.
+var counted = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	before, after := e.ObjectOld.(*v1alpha1.Repository), e.ObjectNew.(*v1alpha1.Repository)
+	return before.Status.Size != after.Status.Size || before.Status.Phase != after.Status.Phase ||
+		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
+		conditions.GetMessage(before, meta.ReadyCondition) != conditions.GetMessage(after, meta.ReadyCondition)
+}}
+
+func ofRepository(_ context.Context, o client.Object) []reconcile.Request {
+	ref := o.(*v1alpha1.Repository).Spec.StorageRef
+	if ref.Namespace == "" {
+		ref.Namespace = o.GetNamespace()
+	}
+	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}}}
 }
 
 // neighbours are the other storages in the same place: who is the oldest may have changed.
@@ -51,14 +116,5 @@ func (r *Reconciler) neighbours(ctx context.Context, o client.Object) []reconcil
 	return out
 }
 
-// placeOf identifies where a storage keeps its data. The region takes no part: it does not tell two buckets apart.
-func placeOf(s *v1alpha1.BackupStorage) string {
-	spec := s.Spec.Storage
-	switch {
-	case spec.S3 != nil:
-		return strings.Join([]string{"s3", strings.ToLower(strings.TrimRight(spec.S3.Endpoint, "/")), spec.S3.Bucket, policy.NormalizeDirectory(spec.S3.Prefix)}, "|")
-	case spec.Local != nil:
-		return strings.Join([]string{"local", s.Namespace, spec.Local.PersistentVolumeClaim.ClaimName, policy.NormalizeDirectory(spec.Local.SubPath)}, "|")
-	}
-	return "none|" + s.Namespace + "/" + s.Name
-}
+// placeOf identifies where a storage keeps its data.
+func placeOf(s *v1alpha1.BackupStorage) string { return policy.Place(s.Namespace, s.Spec.Storage) }

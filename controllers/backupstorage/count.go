@@ -1,0 +1,57 @@
+package backupstorage
+
+import (
+	"context"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// listed is how many Repositories the status shows.
+const listed = 1000
+
+// count puts what the storage's Repositories say into its status.
+func (r *Reconciler) count(ctx context.Context, storage *v1alpha1.BackupStorage) error {
+	repositories, err := r.repositories(ctx, storage)
+	if err != nil {
+		return err
+	}
+	var total int64
+	var known bool
+	var out []v1alpha1.StorageRepository
+	for i := range repositories {
+		repository := &repositories[i]
+		if bytes := repository.Status.StoredBytes; bytes != nil {
+			total, known = total+*bytes, true
+		}
+		if len(out) == listed {
+			continue
+		}
+		entry := v1alpha1.StorageRepository{
+			Name: repository.Name, Namespace: repository.Namespace, Path: repository.Spec.Path, Size: repository.Status.Size,
+			Synced: new(conditions.IsTrue(repository, v1alpha1.ConditionRepositoryInitialized)),
+		}
+		if conditions.IsFalse(repository, meta.ReadyCondition) {
+			entry.Error = new(short(conditions.GetMessage(repository, meta.ReadyCondition)))
+		}
+		out = append(out, entry)
+	}
+	storage.Status.Repositories, storage.Status.TotalSize = out, ""
+	if known {
+		storage.Status.TotalSize = task.FormatSize(total)
+	}
+	return nil
+}
+
+// short keeps an error within its bounds; it ends where a character does.
+func short(message string) string {
+	const limit = 256
+	runes := []rune(message)
+	if len(runes) > limit {
+		return string(runes[:limit-1]) + "…"
+	}
+	return message
+}

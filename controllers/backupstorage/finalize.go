@@ -1,0 +1,169 @@
+package backupstorage
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kstatus"
+)
+
+// goingInterval is when a storage is looked at again whose Repositories have not gone yet.
+const goingInterval = 10 * time.Second
+
+// hold adds the finalizer that lets the deletion wait for what uses the storage.
+func (r *Reconciler) hold(ctx context.Context, storage *v1alpha1.BackupStorage) error {
+	before := storage.DeepCopy()
+	controllerutil.AddFinalizer(storage, v1alpha1.FinalizerWipe)
+	if err := r.Patch(ctx, storage, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+		return fmt.Errorf("hold BackupStorage %s: %w", storage.Name, err)
+	}
+	return nil
+}
+
+// finalize lets a storage go once nothing uses it: policy first, then the Repositories, whose data goes or stays as the
+// storage's deletionPolicy says.
+func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStorage) (ctrl.Result, error) {
+	if !slices.Contains(storage.Finalizers, v1alpha1.FinalizerWipe) {
+		return ctrl.Result{}, nil
+	}
+	repositories, err := r.repositories(ctx, storage)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	why, err := r.keeps(ctx, storage)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if why != "" && len(repositories) > 0 {
+		r.Event(storage, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, "the data stays in the backend, and its Repositories can't be used: "+why)
+	}
+	if why != "" || len(repositories) == 0 {
+		return ctrl.Result{}, r.letGo(ctx, storage)
+	}
+	users, err := r.users(ctx, storage)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if len(users) > 0 {
+		return ctrl.Result{RequeueAfter: goingInterval}, r.say(ctx, storage, v1alpha1.ReasonInUse, fmt.Sprintf(
+			"it goes once nothing uses it: %s. Delete that first, or annotate the storage with %s=true", some(users), v1alpha1.AnnotationGiveUp))
+	}
+	var names []string
+	for i := range repositories {
+		if err := r.letRepositoryGo(ctx, storage, &repositories[i]); err != nil {
+			return ctrl.Result{}, err
+		}
+		names = append(names, "Repository "+repositories[i].Namespace+"/"+repositories[i].Name)
+	}
+	return ctrl.Result{RequeueAfter: goingInterval}, r.say(ctx, storage, v1alpha1.ReasonRemovalPending, "it goes after its Repositories: "+some(names))
+}
+
+// keeps says why the storage goes at once and leaves everything as it is; empty: it does not.
+func (r *Reconciler) keeps(ctx context.Context, storage *v1alpha1.BackupStorage) (string, error) {
+	if storage.Annotations[v1alpha1.AnnotationGiveUp] == "true" {
+		return "its removal was given up", nil
+	}
+	var namespace corev1.Namespace
+	if err := r.APIReader.Get(ctx, client.ObjectKey{Name: storage.Namespace}, &namespace); client.IgnoreNotFound(err) != nil {
+		return "", fmt.Errorf("get namespace %s: %w", storage.Namespace, err)
+	} else if err != nil || !namespace.DeletionTimestamp.IsZero() {
+		return "the storage's namespace is being deleted", nil
+	}
+	return "", nil
+}
+
+// repositories that lie in the storage.
+func (r *Reconciler) repositories(ctx context.Context, storage *v1alpha1.BackupStorage) ([]v1alpha1.Repository, error) {
+	var list v1alpha1.RepositoryList
+	if err := r.List(ctx, &list, client.MatchingFields{indexRepositories: storage.Namespace + "/" + storage.Name}); err != nil {
+		return nil, fmt.Errorf("list Repositories of BackupStorage %s: %w", storage.Name, err)
+	}
+	out := slices.DeleteFunc(list.Items, func(r v1alpha1.Repository) bool { return v1alpha1.HasRecordAnnotation(r.Annotations) })
+	slices.SortFunc(out, func(a, b v1alpha1.Repository) int {
+		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
+	})
+	return out, nil
+}
+
+// users are the BackupConfigurations that back up into the storage.
+func (r *Reconciler) users(ctx context.Context, storage *v1alpha1.BackupStorage) ([]string, error) {
+	var list v1alpha1.BackupConfigurationList
+	if err := r.List(ctx, &list, client.MatchingFields{indexConfigurations: storage.Namespace + "/" + storage.Name}); err != nil {
+		return nil, fmt.Errorf("list BackupConfigurations of BackupStorage %s: %w", storage.Name, err)
+	}
+	var out []string
+	for i := range list.Items {
+		if c := &list.Items[i]; c.DeletionTimestamp.IsZero() && !v1alpha1.HasRecordAnnotation(c.Annotations) {
+			out = append(out, "BackupConfiguration "+c.Namespace+"/"+c.Name)
+		}
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
+// some names at most three.
+func some(names []string) string {
+	if len(names) > 3 {
+		return strings.Join(names[:3], ", ") + " and others"
+	}
+	return strings.Join(names, ", ")
+}
+
+// letRepositoryGo deletes a Repository, and hands the storage's deletionPolicy down to it first.
+func (r *Reconciler) letRepositoryGo(ctx context.Context, storage *v1alpha1.BackupStorage, repository *v1alpha1.Repository) error {
+	if !repository.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	before := repository.DeepCopy()
+	repository.Spec.DeletionPolicy = storage.Spec.DeletionPolicy
+	if !equality.Semantic.DeepEqual(before.Spec, repository.Spec) {
+		if err := r.Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+			return fmt.Errorf("mark Repository %s/%s: %w", repository.Namespace, repository.Name, err)
+		}
+	}
+	err := r.Delete(ctx, repository, client.Preconditions{UID: &repository.UID, ResourceVersion: &repository.ResourceVersion})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete Repository %s/%s: %w", repository.Namespace, repository.Name, err)
+	}
+	return nil
+}
+
+// say writes why the storage is still there.
+func (r *Reconciler) say(ctx context.Context, storage *v1alpha1.BackupStorage, reason, message string) error {
+	before := storage.DeepCopy()
+	storage.Status.Phase, storage.Status.ObservedGeneration = v1alpha1.PhaseNotReady, storage.Generation
+	kstatus.NotReady(storage, reason, message)
+	if equality.Semantic.DeepEqual(before.Status, storage.Status) {
+		return nil
+	}
+	if err := r.Status().Patch(ctx, storage, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+		return fmt.Errorf("write status of BackupStorage %s: %w", storage.Name, err)
+	}
+	if conditions.GetReason(before, meta.ReadyCondition) != reason {
+		r.Event(storage, corev1.EventTypeWarning, reason, message)
+	}
+	return nil
+}
+
+func (r *Reconciler) letGo(ctx context.Context, storage *v1alpha1.BackupStorage) error {
+	before := storage.DeepCopy()
+	controllerutil.RemoveFinalizer(storage, v1alpha1.FinalizerWipe)
+	err := r.Patch(ctx, storage, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("release BackupStorage %s: %w", storage.Name, err)
+	}
+	return nil
+}
