@@ -6,6 +6,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -74,6 +75,9 @@ func TestAnInitWaitsForThatOfADeletedRepository(t *testing.T) {
 			return repositoryOf(t, s)
 		},
 		"of its own name": func(t *testing.T, _ *v1alpha1.BackupStorage, was *v1alpha1.Repository) *v1alpha1.Repository {
+			NewWithT(t).Eventually(func() bool {
+				return apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(was), was.DeepCopy()))
+			}, testbed.Patience, testbed.Interval).Should(BeTrue(), "the first is gone")
 			again := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: was.Namespace, Name: was.Name}, Spec: was.Spec}
 			bed.Create(t, again)
 			return again

@@ -8,6 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/access"
 	"github.com/cairn-backup/cairn/internal/initjob"
@@ -19,39 +21,48 @@ import (
 const missingInterval = 15 * time.Second
 
 // initialise runs the init Job unless the repository was seen in this place before. From then on its Secrets are not read
-// here any more: each run does that.
-func (r *Reconciler) initialise(ctx context.Context, repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage) (ctrl.Result, error) {
-	place := placeOf(storage.Spec.Storage, repository.Spec.Path)
-	runner := initjob.Runner{Client: r.Client, Reader: r.APIReader, Clock: r.Clock, FieldManager: r.FieldManager}
+// here any more: each run does that. A Snapshot that failed for its password is a doubt, which an init Job clears.
+func (r *Reconciler) initialise(ctx context.Context, repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, doubt string) (ctrl.Result, error) {
+	place := placeOf(storage.Namespace, storage.Spec.Storage, repository.Spec.Path)
+	runner := initjob.Runner{Client: r.Client, Reader: r.APIReader, Clock: r.Clock, FieldManager: r.FieldManager, Turns: r.turns}
 	request := initjob.Request{Owner: repository, Label: v1alpha1.LabelRepository}
-	if repository.Status.InitializedSpec == place {
+	status := statusOf(repository)
+	if status.Proved = repository.Status.InitializedSpec == place; status.Proved && (doubt == "" || doubt == repository.Status.ProvedAfter) {
 		if err := runner.Clean(ctx, request); err != nil {
 			return ctrl.Result{}, err
 		}
-		statusOf(repository).Ready()
+		status.Ready()
 		return ctrl.Result{}, nil
 	}
 	credential, err := access.Digest(ctx, r.APIReader, repository.Namespace, storage, repository.Spec.EncryptionSecret)
 	if reason, message, ok := access.ReasonOf(err); ok {
-		statusOf(repository).NotReady(reason, message)
+		status.NotReady(reason, message)
 		return ctrl.Result{RequeueAfter: missingInterval}, nil
 	}
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	digest := policy.Digest([]any{place, credential, repository.Annotations[v1alpha1.AnnotationAdopt], storage.Spec.Storage})
+	digest := policy.Digest([]any{place, credential, repository.Annotations[v1alpha1.AnnotationAdopt], storage.Spec.Storage, storage.Spec.RuntimeSettings, doubt})
 	request.Name = task.InitRepositoryJobName(repository.Name, digest)
-	request.Rival = func(pod *corev1.Pod) bool { return at(pod, storage, place) }
+	request.Turn = &initjob.Turn{
+		Place: placeInTurns(repository), Created: repository.CreationTimestamp.Time,
+		Again: conditions.IsFalse(repository, v1alpha1.ConditionRepositoryInitialized),
+	}
+	request.Rival = func(pod *corev1.Pod) bool { return at(pod, place) }
 	request.Build = func(ctx context.Context) (*batchv1.Job, error) {
 		return r.job(ctx, repository, storage, request.Name, digest)
 	}
 	progress, err := runner.Run(ctx, request)
+	if reason, message, ok := access.ReasonOf(err); ok {
+		status.NotReady(reason, message)
+		return ctrl.Result{RequeueAfter: missingInterval}, nil
+	}
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	statusOf(repository).Follow(progress)
+	status.Follow(progress)
 	if progress.State == task.StateSucceeded {
-		repository.Status.InitializedSpec = place
+		repository.Status.InitializedSpec, repository.Status.ProvedAfter = place, doubt
 		return ctrl.Result{}, nil
 	}
 	return ctrl.Result{RequeueAfter: progress.After}, nil
@@ -66,28 +77,25 @@ func (r *Reconciler) job(ctx context.Context, repository *v1alpha1.Repository, s
 	if err != nil {
 		return nil, err
 	}
-	return task.InitRepositoryJob(task.InitRepositoryJobInput{
-		Repository: repository, Storage: storage, Credentials: credentials, Digest: digest,
-		MustExist: repository.Status.InitializedSpec != "", Image: r.MoverImage, ClusterUID: r.ClusterUID,
-	})
-}
-
-// placeOf is the digest of where a repository lies. How it is reached (region, credential, certificates) is no part.
-func placeOf(spec v1alpha1.Storage, path string) string {
-	place := []string{string(spec.Provider), policy.NormalizeDirectory(path)}
-	switch {
-	case spec.S3 != nil:
-		place = append(place, spec.S3.Endpoint, spec.S3.Bucket, policy.NormalizeDirectory(spec.S3.Prefix))
-	case spec.Local != nil:
-		place = append(place, spec.Local.PersistentVolumeClaim.ClaimName, policy.NormalizeDirectory(spec.Local.SubPath))
+	privileged, err := access.Privileged(ctx, r.Client, repository.Namespace)
+	if err != nil {
+		return nil, err
 	}
-	return policy.Digest(place)
+	job, err := task.InitRepositoryJob(task.InitRepositoryJobInput{
+		Repository: repository, Storage: storage, Credentials: credentials, Digest: digest,
+		MustExist: repository.Status.InitializedSpec != "", Image: r.MoverImage, Privileged: privileged, ClusterUID: r.ClusterUID,
+	})
+	return job, access.Privilege(err)
 }
 
-// at says whether an init pod is at work in a place of the storage: that of a Repository that was deleted meanwhile, and
-// whose place another one may have now. Names of volumes are those of a namespace.
-func at(pod *corev1.Pod, storage *v1alpha1.BackupStorage, place string) bool {
+// placeOf is the digest of where a repository lies.
+func placeOf(namespace string, spec v1alpha1.Storage, path string) string {
+	return policy.Digest([]string{policy.Place(namespace, spec), policy.NormalizeDirectory(path)})
+}
+
+// at says whether an init pod is at work in a place: that of a Repository that was deleted meanwhile, and whose place another
+// one may have now.
+func at(pod *corev1.Pod, place string) bool {
 	t, err := task.Decode([]byte(pod.Annotations[v1alpha1.AnnotationTask]), task.KindInitRepository)
-	return err == nil && placeOf(t.Storage.Spec, t.Repository.Directory) == place &&
-		(t.Storage.Spec.Local == nil || t.Storage.Namespace == storage.Namespace)
+	return err == nil && placeOf(t.Storage.Namespace, t.Storage.Spec, t.Repository.Directory) == place
 }

@@ -5,16 +5,20 @@ package repository
 import (
 	"context"
 	"fmt"
+	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/access"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
 	"github.com/cairn-backup/cairn/internal/directory"
+	"github.com/cairn-backup/cairn/internal/initjob"
 	"github.com/cairn-backup/cairn/internal/kstatus"
 )
 
@@ -33,11 +37,29 @@ type Reconciler struct {
 	ClusterUID string
 	// FieldManager of what is written.
 	FieldManager string
+
+	turns *initjob.Turns
 }
 
 // Reconcile brings one Repository's init Job and status up to date.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	repository := &v1alpha1.Repository{}
+	if err := r.Get(ctx, req.NamespacedName, repository); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if v1alpha1.HasRecordAnnotation(repository.Annotations) {
+		return ctrl.Result{}, nil
+	}
+	if !repository.DeletionTimestamp.IsZero() {
+		result, err := r.finalize(ctx, repository)
+		if apierrors.IsConflict(err) {
+			return ctrl.Result{RequeueAfter: time.Second}, nil
+		}
+		return result, err
+	}
+	if !controllerutil.ContainsFinalizer(repository, v1alpha1.FinalizerWipe) {
+		return ctrl.Result{}, r.hold(ctx, repository) // which brings it here again
+	}
 	reporter := kstatus.Reporter{
 		Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager,
 		Owned: []string{v1alpha1.ConditionRepositoryInitialized},
@@ -50,7 +72,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 // reconcile sets the conditions as a whole or, with an error, leaves them as they are. The generation counts as observed
 // only with them.
 func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Repository) (ctrl.Result, error) {
-	if err := r.count(ctx, repository); err != nil {
+	doubt, err := r.count(ctx, repository)
+	if err != nil {
 		return ctrl.Result{}, err
 	}
 	if _, err := layout.NormalizeDirectory(repository.Spec.Path); err != nil {
@@ -73,7 +96,7 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	return r.initialise(ctx, repository, storage)
+	return r.initialise(ctx, repository, storage, doubt)
 }
 
 // storage gives the repository's BackupStorage, or why it can't be used from here as an *access.Error.

@@ -51,7 +51,7 @@ func repositoryOf(t testing.TB, s *v1alpha1.BackupStorage, change ...func(*v1alp
 	t.Helper()
 	namespace := bed.Namespace(t, nil)
 	r := &v1alpha1.Repository{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web", Finalizers: []string{v1alpha1.FinalizerWipe}}, // as policy makes them
 		Spec: v1alpha1.RepositorySpec{
 			AppRef:     v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
 			StorageRef: v1alpha1.ObjectReference{Namespace: s.Namespace, Name: s.Name}, Path: "/shop/web",
@@ -176,7 +176,8 @@ func TestAStorageThatForbidsANamespaceIsNotUsed(t *testing.T) {
 	r, _ := initialised(t, s)
 	bed.Edit(t, s, func() { s.Spec.UsagePolicy = nil })
 	bed.MarkReady(t, s)
-	expect(t, r, v1alpha1.ReasonStorageNotAllowed)
+	bed.ExpectReason(t, r, v1alpha1.PhaseNotReady, v1alpha1.ReasonStorageNotAllowed,
+		fmt.Sprintf("the usagePolicy of BackupStorage %s/%s does not allow the namespace %s", s.Namespace, s.Name, r.Namespace))
 }
 
 func TestOfTwoRepositoriesOfOneDirectoryTheOlderWins(t *testing.T) {

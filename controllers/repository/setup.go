@@ -3,10 +3,13 @@ package repository
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -15,9 +18,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/directory"
+	"github.com/cairn-backup/cairn/internal/initjob"
+	"github.com/cairn-backup/cairn/internal/inuse"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // Indexes of the cache: Repositories by directory and storage, Snapshots by repository.
@@ -25,6 +32,14 @@ const (
 	directories    = directory.Index("repository.directory")
 	indexStorage   = "repository.storage"
 	indexSnapshots = "repository.snapshots"
+	restores       = inuse.Index("repository.restores")
+)
+
+const (
+	// initialisedAtOnce is how many Repositories of one BackupStorage are initialised at once.
+	initialisedAtOnce = 10
+	// callsInFlight is how many calls to come can wait to be heard.
+	callsInFlight = 1024
 )
 
 // SetupWithManager registers the controller, its indexes and its watches.
@@ -45,17 +60,33 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 			return fmt.Errorf("index by %s: %w", index.field, err)
 		}
 	}
+	called := make(chan event.GenericEvent, callsInFlight)
+	r.turns = &initjob.Turns{Clock: r.Clock, Limit: initialisedAtOnce, Label: v1alpha1.LabelInitStorage, Call: func(owner client.ObjectKey) {
+		select {
+		case called <- event.GenericEvent{Object: &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: owner.Namespace, Name: owner.Name}}}:
+		default:
+		}
+	}}
+	if err := restores.Register(context.Background(), mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("repository").
 		For(&v1alpha1.Repository{}).
 		Owns(&batchv1.Job{}).
 		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.ofDirectory), builder.WithPredicates(appearance)).
+		Watches(&v1alpha1.Repository{}, handler.Funcs{DeleteFunc: r.forget}).
+		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(r.next), builder.WithPredicates(initialising)).
+		WatchesRawSource(source.Channel(called, &handler.EnqueueRequestForObject{})).
 		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.ofStorage), builder.WithPredicates(usability)).
 		Watches(&v1alpha1.Snapshot{}, handler.EnqueueRequestsFromMapFunc(ofSnapshot), builder.WithPredicates(outcome)).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WithOptions(opts).
 		Complete(r)
 }
+
+// initialising lets through the Jobs that turns are counted by.
+var initialising = predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetLabels()[v1alpha1.LabelInitStorage] != "" })
 
 // appearance lets through that something exists or no longer does.
 var appearance = predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
@@ -100,6 +131,30 @@ func (r *Reconciler) ofStorage(ctx context.Context, o client.Object) []reconcile
 // ofNamespace are the Repositories whose usagePolicy may have changed with the Namespace's labels.
 func (r *Reconciler) ofNamespace(ctx context.Context, o client.Object) []reconcile.Request {
 	return r.requests(ctx, client.InNamespace(o.GetName()))
+}
+
+// placeInTurns is what turns are counted for: the Repository's storage.
+func placeInTurns(r *v1alpha1.Repository) string {
+	namespace, name, _ := strings.Cut(storageKey(r), "/")
+	return policy.StorageLabelValue(namespace, name)
+}
+
+// next are the Repositories that are initialised next when an init Job has changed.
+func (r *Reconciler) next(ctx context.Context, o client.Object) []reconcile.Request {
+	owners, err := r.turns.Next(ctx, r.Client, o.GetLabels()[v1alpha1.LabelInitStorage])
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "find the Repositories that are initialised next")
+	}
+	requests := make([]reconcile.Request, len(owners))
+	for i, owner := range owners {
+		requests[i].NamespacedName = owner
+	}
+	return requests
+}
+
+// forget that a Repository that is gone waits for its turn.
+func (r *Reconciler) forget(_ context.Context, e event.DeleteEvent, _ workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+	r.turns.Forget(placeInTurns(e.Object.(*v1alpha1.Repository)), client.ObjectKeyFromObject(e.Object))
 }
 
 func ofSnapshot(_ context.Context, o client.Object) []reconcile.Request {

@@ -10,20 +10,20 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
 )
 
 // recent is how many Snapshots the status shows.
 const recent = 5
 
 // count puts what the repository's Snapshots say into its status.
-func (r *Reconciler) count(ctx context.Context, repository *v1alpha1.Repository) error {
-	var list v1alpha1.SnapshotList
-	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace), client.MatchingFields{indexSnapshots: repository.Name}); err != nil {
-		return fmt.Errorf("list snapshots of %s: %w", repository.Name, err)
+// It gives the name of the newest one that ended, if it failed because the password does not fit any more.
+func (r *Reconciler) count(ctx context.Context, repository *v1alpha1.Repository) (doubt string, _ error) {
+	snapshots, err := r.snapshots(ctx, repository)
+	if err != nil {
+		return "", err
 	}
-	snapshots := slices.DeleteFunc(list.Items, func(s v1alpha1.Snapshot) bool {
-		return v1alpha1.HasRecordAnnotation(s.Annotations) || !s.DeletionTimestamp.IsZero()
-	})
+	snapshots = slices.DeleteFunc(snapshots, func(s v1alpha1.Snapshot) bool { return !s.DeletionTimestamp.IsZero() })
 	slices.SortFunc(snapshots, func(a, b v1alpha1.Snapshot) int {
 		if c := b.CreationTimestamp.Compare(a.CreationTimestamp.Time); c != 0 {
 			return c
@@ -31,7 +31,34 @@ func (r *Reconciler) count(ctx context.Context, repository *v1alpha1.Repository)
 		return strings.Compare(b.Spec.SnapshotID, a.Spec.SnapshotID)
 	})
 	summarize(&repository.Status, snapshots)
-	return nil
+	return doubtOf(snapshots), nil
+}
+
+// doubtOf takes Snapshots, newest first.
+func doubtOf(snapshots []v1alpha1.Snapshot) string {
+	for i := range snapshots {
+		switch s := &snapshots[i]; s.Status.Phase {
+		case v1alpha1.SnapshotSucceeded:
+			return ""
+		case v1alpha1.SnapshotFailed:
+			for _, c := range s.Status.Components {
+				if c.Phase == v1alpha1.SnapshotFailed && c.Reason == v1alpha1.ReasonPasswordChanged {
+					return s.Name
+				}
+			}
+			return ""
+		}
+	}
+	return ""
+}
+
+// snapshots of the repository, those that are being deleted among them. Records are none.
+func (r *Reconciler) snapshots(ctx context.Context, repository *v1alpha1.Repository) ([]v1alpha1.Snapshot, error) {
+	var list v1alpha1.SnapshotList
+	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace), client.MatchingFields{indexSnapshots: repository.Name}); err != nil {
+		return nil, fmt.Errorf("list snapshots of %s: %w", repository.Name, err)
+	}
+	return slices.DeleteFunc(list.Items, func(s v1alpha1.Snapshot) bool { return v1alpha1.HasRecordAnnotation(s.Annotations) }), nil
 }
 
 // summarize takes Snapshots, newest first.
@@ -61,5 +88,8 @@ func summarize(status *v1alpha1.RepositoryStatus, snapshots []v1alpha1.Snapshot)
 	// What was backed up once stays true when its Snapshots go.
 	if last != nil {
 		status.LastBackupTime, status.Size = last, size
+	}
+	if status.StoredBytes != nil {
+		status.Size = task.FormatSize(*status.StoredBytes)
 	}
 }

@@ -1,0 +1,184 @@
+package repository
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// inUseInterval is when a Repository is looked at again that can't be wiped yet.
+const inUseInterval = 15 * time.Second
+
+// hold adds the finalizer that lets the deletion wait for a wipe.
+func (r *Reconciler) hold(ctx context.Context, repository *v1alpha1.Repository) error {
+	before := repository.DeepCopy()
+	if !controllerutil.AddFinalizer(repository, v1alpha1.FinalizerWipe) {
+		return nil
+	}
+	if err := r.Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+		return fmt.Errorf("hold Repository %s: %w", repository.Name, err)
+	}
+	return nil
+}
+
+// finalize carries out the deletionPolicy of a Repository that is being deleted.
+func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Repository) (ctrl.Result, error) {
+	if !slices.Contains(repository.Finalizers, v1alpha1.FinalizerWipe) {
+		return ctrl.Result{}, nil
+	}
+	if repository.Spec.DeletionPolicy != v1alpha1.WipeOut || repository.Status.InitializedSpec == "" {
+		return ctrl.Result{}, r.letGo(ctx, repository)
+	}
+	why, err := r.keeps(ctx, repository)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if why != "" {
+		r.Event(repository, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, "the data stays in the backend: "+why)
+		return ctrl.Result{}, r.letGo(ctx, repository)
+	}
+	snapshots, err := r.snapshots(ctx, repository)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if conditions.IsTrue(repository, v1alpha1.ConditionWiped) {
+		return r.wiped(ctx, repository, snapshots)
+	}
+	user, err := r.user(ctx, snapshots)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return r.wipe(ctx, repository, user)
+}
+
+// keeps says why the data stays although it was to be removed; empty: it does not.
+func (r *Reconciler) keeps(ctx context.Context, repository *v1alpha1.Repository) (string, error) {
+	if repository.Annotations[v1alpha1.AnnotationGiveUp] == "true" {
+		return "its removal was given up", nil
+	}
+	var namespace corev1.Namespace
+	if err := r.APIReader.Get(ctx, client.ObjectKey{Name: repository.Namespace}, &namespace); client.IgnoreNotFound(err) != nil {
+		return "", fmt.Errorf("get namespace %s: %w", repository.Namespace, err)
+	} else if err != nil || !namespace.DeletionTimestamp.IsZero() {
+		return "the namespace is being deleted", nil
+	}
+	return "", nil
+}
+
+// user says what works with the Repository's data; empty: nothing does.
+func (r *Reconciler) user(ctx context.Context, snapshots []v1alpha1.Snapshot) (string, error) {
+	used, err := restores.Snapshots(ctx, r.Client)
+	if err != nil {
+		return "", err
+	}
+	for i := range snapshots {
+		s := &snapshots[i]
+		if user := used.By(s); user != "" {
+			return user + " reads it", nil
+		}
+		if s.Status.Phase.Terminal() {
+			continue
+		}
+		var session v1alpha1.BackupSession
+		err := r.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.BackupSession}, &session)
+		if client.IgnoreNotFound(err) != nil {
+			return "", fmt.Errorf("get BackupSession %s: %w", s.Spec.BackupSession, err)
+		}
+		if err == nil && !session.Status.Phase.Terminal() {
+			return "BackupSession " + s.Namespace + "/" + s.Spec.BackupSession + " writes to it", nil
+		}
+	}
+	return "", nil
+}
+
+// wipe lets the keeper remove the directory, or says what that waits for.
+func (r *Reconciler) wipe(ctx context.Context, repository *v1alpha1.Repository, user string) (ctrl.Result, error) {
+	before := repository.DeepCopy()
+	is := conditions.Get(repository, v1alpha1.ConditionWiped)
+	switch {
+	case user != "":
+		conditions.MarkFalse(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonInUse, "the data is removed later: %s", user)
+	case is == nil || is.Reason == v1alpha1.ReasonInUse:
+		conditions.MarkUnknown(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonProgressing, "the directory in the backend is being removed")
+	}
+	storage := client.ObjectKey{Namespace: repository.Spec.StorageRef.Namespace, Name: repository.Spec.StorageRef.Name}
+	if storage.Namespace == "" {
+		storage.Namespace = repository.Namespace
+	}
+	if err := r.Get(ctx, storage, &v1alpha1.BackupStorage{}); apierrors.IsNotFound(err) {
+		conditions.MarkFalse(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonStorageNotFound,
+			"there is no BackupStorage %s: make it again, or annotate the Repository with %s=true to let it go and leave the data", storage, v1alpha1.AnnotationGiveUp)
+	} else if err != nil {
+		return ctrl.Result{}, fmt.Errorf("get storage %s: %w", storage, err)
+	}
+	result := ctrl.Result{}
+	if conditions.GetReason(repository, v1alpha1.ConditionWiped) == v1alpha1.ReasonInUse {
+		result.RequeueAfter = inUseInterval
+	}
+	if equality.Semantic.DeepEqual(before.Status, repository.Status) {
+		return result, nil
+	}
+	if err := r.Status().Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+		return ctrl.Result{}, fmt.Errorf("write status of Repository %s: %w", repository.Name, err)
+	}
+	return result, nil
+}
+
+// wiped deletes the Snapshots of a directory that is gone, and lets the Repository go after them.
+func (r *Reconciler) wiped(ctx context.Context, repository *v1alpha1.Repository, snapshots []v1alpha1.Snapshot) (ctrl.Result, error) {
+	waiting := false
+	for i := range snapshots {
+		s := &snapshots[i]
+		waiting = waiting || slices.Contains(s.Finalizers, v1alpha1.FinalizerWipe)
+		if s.DeletionTimestamp.IsZero() {
+			if err := r.letSnapshotGo(ctx, s); err != nil {
+				return ctrl.Result{}, err
+			}
+		}
+	}
+	if waiting {
+		return ctrl.Result{RequeueAfter: time.Second}, nil
+	}
+	return ctrl.Result{}, r.letGo(ctx, repository)
+}
+
+// letSnapshotGo says that the Snapshot's data is gone, and deletes it.
+func (r *Reconciler) letSnapshotGo(ctx context.Context, s *v1alpha1.Snapshot) error {
+	before := s.DeepCopy()
+	conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonRepositoryWiped, "the Repository was deleted with deletionPolicy WipeOut")
+	if err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+		return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
+	}
+	before = s.DeepCopy()
+	s.Spec.DeletionPolicy = v1alpha1.WipeOut
+	if err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+		return fmt.Errorf("mark Snapshot %s: %w", s.Name, err)
+	}
+	if err := r.Delete(ctx, s, client.Preconditions{UID: &s.UID}); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete Snapshot %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+// letGo takes the finalizer from the Repository.
+func (r *Reconciler) letGo(ctx context.Context, repository *v1alpha1.Repository) error {
+	before := repository.DeepCopy()
+	controllerutil.RemoveFinalizer(repository, v1alpha1.FinalizerWipe)
+	err := r.Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("release Repository %s: %w", repository.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+package repository
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/initjob/initjobtest"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed"
+)
+
+// sideBySide does something with each number below n, some at a time.
+func sideBySide(n int, do func(i int)) {
+	var wait sync.WaitGroup
+	for worker := range 8 {
+		wait.Go(func() {
+			for i := worker; i < n; i += 8 {
+				do(i)
+			}
+		})
+	}
+	wait.Wait()
+}
+
+func TestAThousandRepositoriesAreInitialisedTenAtATime(t *testing.T) {
+	t.Parallel()
+	const thousand = 1000
+	g := NewWithT(t)
+	s := storageOf(t)
+	namespaces := []string{s.Namespace, bed.Namespace(t, nil)}
+	for _, namespace := range namespaces {
+		bed.Create(t, testbed.Secret(namespace, "enc", map[string]string{"password": "p"}))
+	}
+	sideBySide(thousand, func(i int) {
+		bed.Create(t, &v1alpha1.Repository{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespaces[i%2], Name: fmt.Sprintf("r-%04d", i), Finalizers: []string{v1alpha1.FinalizerWipe}},
+			Spec: v1alpha1.RepositorySpec{
+				AppRef:     v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: fmt.Sprintf("c-%04d", i)},
+				StorageRef: v1alpha1.ObjectReference{Namespace: s.Namespace, Name: s.Name}, Path: fmt.Sprintf("/many/%04d", i),
+				EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
+			},
+		})
+	})
+
+	// The first ten that get a Job fail, which must not keep the others.
+	ended, failed, most := map[string]bool{}, 0, 0
+	place := client.MatchingLabels{v1alpha1.LabelInitStorage: policy.StorageLabelValue(s.Namespace, s.Name)}
+	g.Eventually(func(g Gomega) {
+		var jobs batchv1.JobList
+		g.Expect(bed.Client.List(t.Context(), &jobs, place)).To(Succeed())
+		var running []*batchv1.Job
+		for i := range jobs.Items {
+			if !ended[string(jobs.Items[i].UID)] {
+				running = append(running, &jobs.Items[i])
+			}
+		}
+		most = max(most, len(running))
+		if len(ended) == 0 {
+			g.Expect(len(running)).To(BeNumerically(">=", 10), "no turn is left unused")
+		}
+		results := make([]task.Result, len(running))
+		for i := range results {
+			results[i] = task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded}
+			if failed < 10 {
+				failed++
+				results[i] = task.Result{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonAccessDenied, Message: "no"}
+			}
+			ended[string(running[i].UID)] = true
+		}
+		sideBySide(len(running), func(i int) { initjobtest.Finish(t, bed.Client, running[i], results[i], now.Now()) })
+		g.Expect(ended).To(HaveLen(thousand))
+	}, 5*time.Minute, 20*time.Millisecond).Should(Succeed(), "each Repository gets its Job")
+	g.Expect(most).To(Equal(10))
+
+	g.Eventually(func(g Gomega) {
+		ready, refused := 0, 0
+		for _, namespace := range namespaces {
+			var list v1alpha1.RepositoryList
+			g.Expect(bed.Client.List(t.Context(), &list, client.InNamespace(namespace))).To(Succeed())
+			for i := range list.Items {
+				switch {
+				case list.Items[i].Status.Phase == v1alpha1.PhaseReady:
+					ready++
+				case conditions.GetReason(&list.Items[i], meta.ReadyCondition) == v1alpha1.ReasonAccessDenied:
+					refused++
+				}
+			}
+		}
+		g.Expect([]int{ready, refused}).To(Equal([]int{thousand - 10, 10}))
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "what failed says why, all others are ready")
+}
