@@ -1,0 +1,107 @@
+package retention
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/defaults"
+	"github.com/cairn-backup/cairn/internal/retention"
+)
+
+// apply lets go of what the verdicts say. From then on a Snapshot's deletion can't be taken back, so that what the verdicts
+// rest on is read anew first.
+func (r *Reconciler) apply(ctx context.Context, s *state) error {
+	if !slices.ContainsFunc(s.verdicts, retention.Verdict.Goes) {
+		return nil
+	}
+	if err := r.confirm(ctx, s); err != nil {
+		return err
+	}
+	gone := 0
+	for _, v := range s.verdicts {
+		if !v.Goes() {
+			continue
+		}
+		if gone++; gone > atOnce {
+			s.more = true
+			return nil
+		}
+		if err := r.letGo(ctx, s.snapshots[v.Name], v.Reason, "RetentionPolicy "+refName(*s.ref)+": "+v.Message); err != nil {
+			return err
+		}
+		s.removing++
+	}
+	return nil
+}
+
+// confirm makes sure that the policy is still the one that was decided by, that a default one is still the default, and that
+// the newest good Snapshot, beside which others may go, is still there. The cache may be behind.
+func (r *Reconciler) confirm(ctx context.Context, s *state) error {
+	var live v1alpha1.RetentionPolicy
+	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(s.spec), &live); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("get RetentionPolicy %s: %w", refName(*s.ref), err)
+	} else if err != nil || live.UID != s.spec.UID || live.Generation != s.spec.Generation {
+		return behind(v1alpha1.RetentionPolicyKind, s.spec.Name)
+	}
+	if s.isDefault {
+		ref, err := defaults.RetentionPolicy(ctx, r.APIReader, s.repository.Namespace)
+		if err != nil {
+			return err
+		}
+		if ref == nil || *ref != *s.ref {
+			return behind(v1alpha1.RetentionPolicyKind, s.spec.Name)
+		}
+	}
+	for _, v := range s.verdicts {
+		if !slices.ContainsFunc(v.Kept, func(k retention.Keep) bool { return k.Rule == retention.KeepNewest }) {
+			continue
+		}
+		var newest v1alpha1.Snapshot
+		err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(s.snapshots[v.Name]), &newest)
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("get Snapshot %s: %w", v.Name, err)
+		}
+		if err != nil || !newest.DeletionTimestamp.IsZero() || newest.UID != s.snapshots[v.Name].UID {
+			return behind(v1alpha1.SnapshotKind, v.Name)
+		}
+	}
+	return nil
+}
+
+func behind(kind, name string) error {
+	return apierrors.NewConflict(schema.GroupResource{Group: v1alpha1.Group, Resource: kind}, name, fmt.Errorf("the cache is behind"))
+}
+
+// letGo writes down why a Snapshot goes, then that its data goes with it, and deletes it. Each step fails where somebody
+// else has changed the Snapshot meanwhile.
+func (r *Reconciler) letGo(ctx context.Context, snapshot *v1alpha1.Snapshot, reason, message string) error {
+	owner := client.FieldOwner(r.FieldManager)
+	snapshot = snapshot.DeepCopy()
+	before := snapshot.DeepCopy()
+	conditions.MarkFalse(snapshot, v1alpha1.ConditionRetained, reason, "%s", message)
+	if err := r.Status().Patch(ctx, snapshot, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), owner); err != nil {
+		return fmt.Errorf("write status of Snapshot %s: %w", snapshot.Name, err)
+	}
+	before = snapshot.DeepCopy()
+	snapshot.Spec.DeletionPolicy = v1alpha1.WipeOut
+	controllerutil.AddFinalizer(snapshot, v1alpha1.FinalizerWipe)
+	controllerutil.AddFinalizer(snapshot, v1alpha1.FinalizerRecord)
+	if err := r.Patch(ctx, snapshot, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), owner); err != nil {
+		return fmt.Errorf("mark Snapshot %s: %w", snapshot.Name, err)
+	}
+	err := r.Delete(ctx, snapshot, client.Preconditions{UID: &snapshot.UID, ResourceVersion: &snapshot.ResourceVersion})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete Snapshot %s: %w", snapshot.Name, err)
+	}
+	r.Event(snapshot, "Normal", reason, message)
+	return nil
+}

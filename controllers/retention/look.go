@@ -1,0 +1,200 @@
+package retention
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/defaults"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/retention"
+)
+
+// trouble is why nothing is removed, or why a removal does not come to an end.
+type trouble struct{ reason, message string }
+
+// state is what a pass works with.
+type state struct {
+	repository *v1alpha1.Repository
+	// ref names the policy in force; nil: there is none. It is a default where policy names none.
+	ref       *v1alpha1.ObjectReference
+	isDefault bool
+	// spec is the policy as the cache has it.
+	spec *v1alpha1.RetentionPolicy
+	// refusal keeps the policy from being applied.
+	refusal *trouble
+	// snapshots of the Repository by name, those that are being deleted not among them.
+	snapshots map[string]*v1alpha1.Snapshot
+	// verdicts on the Repository's own Snapshots, newest first.
+	verdicts []retention.Verdict
+	// removing are the Snapshots that wait for their data to be removed, failure what keeps the first of them.
+	removing int
+	failure  *trouble
+	// more says that a pass let go as many as it may, held that the policy is too new to let go of any.
+	more, held bool
+}
+
+// look reads everything and decides.
+func (r *Reconciler) look(ctx context.Context, repository *v1alpha1.Repository) (*state, error) {
+	s := &state{repository: repository, snapshots: map[string]*v1alpha1.Snapshot{}}
+	all, err := r.snapshots(ctx, repository.Namespace, repository.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, snapshot := range all {
+		if snapshot.DeletionTimestamp.IsZero() {
+			s.snapshots[snapshot.Name] = snapshot
+		} else if snapshot.Spec.DeletionPolicy == v1alpha1.WipeOut && slices.Contains(snapshot.Finalizers, v1alpha1.FinalizerWipe) {
+			s.removing++
+			if s.failure == nil && conditions.IsFalse(snapshot, v1alpha1.ConditionWiped) {
+				s.failure = &trouble{conditions.GetReason(snapshot, v1alpha1.ConditionWiped), conditions.GetMessage(snapshot, v1alpha1.ConditionWiped)}
+			}
+		}
+	}
+	siblings, err := r.resolve(ctx, s)
+	if err != nil || s.ref == nil || s.refusal != nil {
+		return s, err
+	}
+	p, err := retention.Read(&s.spec.Spec)
+	if err != nil {
+		s.refusal = &trouble{v1alpha1.ReasonInvalidRetentionPolicy, "RetentionPolicy " + refName(*s.ref) + ": " + err.Error()}
+		return s, nil
+	}
+	input, err := r.input(ctx, s, siblings)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range p.Decide(input, r.Clock.Now()) {
+		if v.Repository == repository.Name {
+			s.verdicts = append(s.verdicts, v)
+		}
+	}
+	return s, nil
+}
+
+// resolve finds the one policy of the Repository, and the other Repositories of its batch that have the same.
+func (r *Reconciler) resolve(ctx context.Context, s *state) ([]string, error) {
+	namespace := s.repository.Namespace
+	var users v1alpha1.BackupConfigurationList
+	if err := r.List(ctx, &users, client.InNamespace(namespace), client.MatchingFields{indexRepository: s.repository.Name}); err != nil {
+		return nil, fmt.Errorf("list BackupConfigurations of %s: %w", s.repository.Name, err)
+	}
+	fallback, err := defaults.RetentionPolicy(ctx, r.Client, namespace)
+	if err != nil {
+		return nil, err
+	}
+	resolved := retention.Resolve(s.repository.Name, users.Items, fallback)
+	if resolved.Conflict != "" {
+		s.refusal = &trouble{v1alpha1.ReasonRetentionPolicyConflict, "nothing is removed, because " + resolved.Conflict}
+		return nil, nil
+	}
+	if s.ref, s.isDefault = resolved.Ref, resolved.Default; s.ref == nil {
+		return nil, nil
+	}
+	if err := r.policy(ctx, s); err != nil || s.refusal != nil || resolved.Child == nil {
+		return nil, err
+	}
+	return r.siblings(ctx, s, resolved.Child, fallback)
+}
+
+// policy reads the policy and asks whether it may be used from here.
+func (r *Reconciler) policy(ctx context.Context, s *state) error {
+	s.spec = &v1alpha1.RetentionPolicy{}
+	err := r.Get(ctx, types.NamespacedName{Namespace: s.ref.Namespace, Name: s.ref.Name}, s.spec)
+	if apierrors.IsNotFound(err) {
+		s.refusal = &trouble{v1alpha1.ReasonRetentionPolicyNotFound, "nothing is removed: there is no RetentionPolicy " + refName(*s.ref)}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("get RetentionPolicy %s: %w", refName(*s.ref), err)
+	}
+	err = access.MayUse(ctx, r.Client, v1alpha1.RetentionPolicyKind, s.spec, s.spec.Spec.UsagePolicy, s.repository.Namespace, v1alpha1.ReasonRetentionPolicyNotAllowed)
+	if reason, message, ok := access.ReasonOf(err); ok {
+		s.refusal = &trouble{reason, "nothing is removed: " + message}
+		return nil
+	}
+	return err
+}
+
+// siblings are the other Repositories of a child's batch under the same policy. The batch itself says so: its children change
+// one after the other. Until the child says the same as the batch, it is a conflict.
+func (r *Reconciler) siblings(ctx context.Context, s *state, child *v1alpha1.BackupConfiguration, fallback *v1alpha1.ObjectReference) ([]string, error) {
+	owner := metav1.GetControllerOf(child)
+	if owner == nil || owner.Kind != v1alpha1.BackupBatchKind {
+		return nil, nil
+	}
+	var batch v1alpha1.BackupBatch
+	err := r.Get(ctx, types.NamespacedName{Namespace: child.Namespace, Name: owner.Name}, &batch)
+	if apierrors.IsNotFound(err) {
+		return nil, behind(v1alpha1.BackupBatchKind, owner.Name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get BackupBatch %s: %w", owner.Name, err)
+	}
+	children, err := policy.Expand(&batch)
+	if err != nil { // the children stay as they were
+		return r.childrensRepositories(ctx, s, child, fallback)
+	}
+	if means := retention.Resolve(s.repository.Name, children, fallback).Ref; means == nil || *means != *s.ref {
+		return nil, behind(v1alpha1.BackupConfigurationKind, child.Name)
+	}
+	return retention.Together(children, s.repository.Name, *s.ref, fallback), nil
+}
+
+// childrensRepositories are the other Repositories under the same policy of what was made of a batch that has mistakes now.
+func (r *Reconciler) childrensRepositories(ctx context.Context, s *state, child *v1alpha1.BackupConfiguration, fallback *v1alpha1.ObjectReference) ([]string, error) {
+	var children v1alpha1.BackupConfigurationList
+	err := r.List(ctx, &children, client.InNamespace(child.Namespace), client.MatchingLabels{v1alpha1.LabelBatch: child.Labels[v1alpha1.LabelBatch]})
+	if err != nil {
+		return nil, fmt.Errorf("list children of batch %s: %w", child.Labels[v1alpha1.LabelBatch], err)
+	}
+	return retention.Together(children.Items, s.repository.Name, *s.ref, fallback), nil
+}
+
+// snapshots of a Repository. Records are none.
+func (r *Reconciler) snapshots(ctx context.Context, namespace, repository string) ([]*v1alpha1.Snapshot, error) {
+	var list v1alpha1.SnapshotList
+	if err := r.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{indexSnapshots: repository}); err != nil {
+		return nil, fmt.Errorf("list Snapshots of %s: %w", repository, err)
+	}
+	out := make([]*v1alpha1.Snapshot, 0, len(list.Items))
+	for i := range list.Items {
+		if !v1alpha1.HasRecordAnnotation(list.Items[i].Annotations) {
+			out = append(out, &list.Items[i])
+		}
+	}
+	return out, nil
+}
+
+// input is what the decision needs of the Repository's Snapshots and of those that share restore points with them.
+func (r *Reconciler) input(ctx context.Context, s *state, siblings []string) ([]retention.Snapshot, error) {
+	used, err := restores.Snapshots(ctx, r.Client)
+	if err != nil {
+		return nil, err
+	}
+	var out []retention.Snapshot
+	for _, snapshot := range s.snapshots {
+		out = append(out, retention.Of(snapshot, used.By(snapshot)))
+	}
+	for _, name := range siblings {
+		others, err := r.snapshots(ctx, s.repository.Namespace, name)
+		if err != nil {
+			return nil, err
+		}
+		for _, snapshot := range others {
+			if snapshot.DeletionTimestamp.IsZero() {
+				out = append(out, retention.Of(snapshot, used.By(snapshot)))
+			}
+		}
+	}
+	return out, nil
+}

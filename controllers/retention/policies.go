@@ -1,0 +1,85 @@
+package retention
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/defaults"
+	"github.com/cairn-backup/cairn/internal/kstatus"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/retention"
+)
+
+// PolicyReconciler says of each RetentionPolicy whether it can be used.
+type PolicyReconciler struct {
+	client.Client
+	record.EventRecorder
+
+	// FieldManager of what is written.
+	FieldManager string
+}
+
+// Reconcile checks one RetentionPolicy.
+func (r *PolicyReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	p := &v1alpha1.RetentionPolicy{}
+	reporter := kstatus.Reporter{
+		Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager, Owned: []string{v1alpha1.ConditionDefaultIgnored},
+	}
+	return reporter.Reconcile(ctx, req.NamespacedName, p, func(ctx context.Context) (ctrl.Result, error) {
+		if err := r.judgeDefault(ctx, p); err != nil {
+			return ctrl.Result{}, err
+		}
+		p.Status.ObservedGeneration = p.Generation
+		if _, err := retention.Read(&p.Spec); err != nil {
+			kstatus.Stalled(p, v1alpha1.ReasonInvalidRetentionPolicy, err.Error())
+		} else {
+			kstatus.Ready(p, "the policy can be used")
+		}
+		return ctrl.Result{}, nil
+	})
+}
+
+// judgeDefault says of a default that an older one of its namespace is the default.
+func (r *PolicyReconciler) judgeDefault(ctx context.Context, p *v1alpha1.RetentionPolicy) error {
+	var list v1alpha1.RetentionPolicyList
+	if err := r.List(ctx, &list, client.InNamespace(p.Namespace)); err != nil {
+		return fmt.Errorf("list the RetentionPolicies of %s: %w", p.Namespace, err)
+	}
+	defaults.Judge(p, v1alpha1.RetentionPolicyKind, policy.DefaultPolicies(list.Items))
+	return nil
+}
+
+// otherDefaults are the other defaults of a namespace.
+func (r *PolicyReconciler) otherDefaults(ctx context.Context, o client.Object) []reconcile.Request {
+	var list v1alpha1.RetentionPolicyList
+	if err := r.List(ctx, &list, client.InNamespace(o.GetNamespace())); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list the RetentionPolicies of a namespace")
+	}
+	var out []reconcile.Request
+	for i := range list.Items {
+		if p := &list.Items[i]; p.Spec.Default && p.Name != o.GetName() {
+			out = append(out, request(p.Namespace, p.Name))
+		}
+	}
+	return out
+}
+
+// SetupWithManager registers the controller.
+func (r *PolicyReconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("retentionpolicy").
+		For(&v1alpha1.RetentionPolicy{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.RetentionPolicy{}, handler.EnqueueRequestsFromMapFunc(r.otherDefaults), builder.WithPredicates(defaults.Changes)).
+		WithOptions(opts).
+		Complete(r)
+}

@@ -1,0 +1,137 @@
+// Package retention applies RetentionPolicies to Repositories: it decides which Snapshots stay, deletes the others so that a
+// keeper removes their data, and says so on the Repository and on the BackupSession that came before.
+package retention
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/retention"
+)
+
+// Reconciler applies the RetentionPolicy of a Repository.
+type Reconciler struct {
+	client.Client
+	record.EventRecorder
+
+	// APIReader reads from the API server. It is asked before anything is removed.
+	APIReader client.Reader
+	// Clock tells how old Snapshots are.
+	Clock clock.PassiveClock
+	// FieldManager of what is written.
+	FieldManager string
+}
+
+const (
+	// conflictInterval is how soon a decision is made anew that was about an older state.
+	conflictInterval = time.Second
+	// atOnce bounds how many Snapshots one pass lets go.
+	atOnce = 200
+)
+
+// Reconcile brings one Repository's Snapshots in line with its policy.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	repository := &v1alpha1.Repository{}
+	if err := r.Get(ctx, req.NamespacedName, repository); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if v1alpha1.HasRecordAnnotation(repository.Annotations) || !repository.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil
+	}
+	result, err := r.reconcile(ctx, repository)
+	if apierrors.IsConflict(err) {
+		return ctrl.Result{RequeueAfter: conflictInterval}, nil
+	}
+	return result, err
+}
+
+func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Repository) (ctrl.Result, error) {
+	before := repository.DeepCopy()
+	state, err := r.look(ctx, repository)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	r.introduce(state)
+	var result ctrl.Result
+	if state.refusal == nil && state.ref != nil && !repository.Spec.Paused {
+		if result, err = r.enforce(ctx, state); err != nil {
+			return ctrl.Result{}, err
+		}
+	}
+	r.summarize(repository, state)
+	if err := r.write(ctx, before, repository); err != nil {
+		return ctrl.Result{}, err
+	}
+	return result, r.tell(ctx, repository, state)
+}
+
+// enforce lets go what the policy lets go, and says when to look again.
+func (r *Reconciler) enforce(ctx context.Context, s *state) (ctrl.Result, error) {
+	if s.held {
+		return ctrl.Result{RequeueAfter: max(s.repository.Status.DefaultRetention.RemovesAfter.Sub(r.Clock.Now()), time.Second)}, nil
+	}
+	if err := r.apply(ctx, s); err != nil {
+		return ctrl.Result{}, err
+	}
+	var result ctrl.Result
+	if next := retention.Next(s.verdicts); !next.IsZero() {
+		result.RequeueAfter = max(next.Sub(r.Clock.Now()), time.Second)
+	}
+	if s.more {
+		result.RequeueAfter = conflictInterval
+	}
+	return result, nil
+}
+
+// summarize puts into the status which policy is in force and how far it was applied.
+func (r *Reconciler) summarize(repository *v1alpha1.Repository, s *state) {
+	repository.Status.RetentionPolicy = s.ref
+	const condition = v1alpha1.ConditionRetentionApplied
+	switch {
+	case s.refusal != nil:
+		conditions.MarkFalse(repository, condition, s.refusal.reason, "%s", s.refusal.message)
+	case repository.Spec.Paused:
+		conditions.MarkUnknown(repository, condition, v1alpha1.ReasonPaused, "the Repository is paused: nothing is removed")
+	case s.failure != nil:
+		conditions.MarkFalse(repository, condition, s.failure.reason, "%s", s.failure.message)
+	case s.removing > 0:
+		conditions.MarkFalse(repository, condition, v1alpha1.ReasonRemovalPending, "Snapshots are being removed")
+	case s.held:
+		conditions.MarkFalse(repository, condition, v1alpha1.ReasonRemovalHeld, "%s", heldMessage(*s.ref))
+	case s.ref == nil:
+		conditions.MarkTrue(repository, condition, v1alpha1.ReasonKeepsEverything, "no RetentionPolicy is named, and there is no default: everything is kept")
+	default:
+		conditions.MarkTrue(repository, condition, v1alpha1.ReasonApplied, "all that RetentionPolicy %s lets go is gone", refName(*s.ref))
+	}
+}
+
+// write writes the status where it changed.
+func (r *Reconciler) write(ctx context.Context, before, after *v1alpha1.Repository) error {
+	if equality.Semantic.DeepEqual(before.Status, after.Status) {
+		return nil
+	}
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.Status().Patch(ctx, after, patch, client.FieldOwner(r.FieldManager)); err != nil {
+		return fmt.Errorf("write status of Repository %s: %w", after.Name, err)
+	}
+	is, was := conditions.Get(after, v1alpha1.ConditionRetentionApplied), conditions.Get(before, v1alpha1.ConditionRetentionApplied)
+	r.announce(before, after)
+	expected := is.Reason == v1alpha1.ReasonRemovalPending || is.Reason == v1alpha1.ReasonRemovalHeld
+	if conditions.IsFalse(after, v1alpha1.ConditionRetentionApplied) && !expected && (was == nil || was.Reason != is.Reason) {
+		r.Event(after, "Warning", is.Reason, is.Message)
+	}
+	return nil
+}
+
+func refName(ref v1alpha1.ObjectReference) string { return ref.Namespace + "/" + ref.Name }

@@ -1,0 +1,90 @@
+package retention
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// tell writes into the BackupSessions of the Repository how far retention is: into the newest that ended, and into those
+// that were told of something that is not over.
+func (r *Reconciler) tell(ctx context.Context, repository *v1alpha1.Repository, s *state) error {
+	want, ok := applied(repository, s)
+	if !ok {
+		return nil
+	}
+	var list v1alpha1.BackupSessionList
+	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace), client.MatchingFields{indexSessions: repository.Name}); err != nil {
+		return fmt.Errorf("list BackupSessions of %s: %w", repository.Name, err)
+	}
+	var newest *v1alpha1.BackupSession
+	for i := range list.Items {
+		session := &list.Items[i]
+		if newest == nil || newest.CreationTimestamp.Before(&session.CreationTimestamp) {
+			newest = session
+		}
+	}
+	for i := range list.Items {
+		session := &list.Items[i]
+		is := entry(session, repository.Name)
+		if is != nil && equality.Semantic.DeepEqual(*is, want) || is == nil && session != newest || is != nil && is.Phase == v1alpha1.RetentionApplied && session != newest {
+			continue
+		}
+		if err := r.writeSession(ctx, session, want); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// applied is what a BackupSession says of the Repository; there is nothing to say where no policy is named.
+func applied(repository *v1alpha1.Repository, s *state) (v1alpha1.RetentionPolicyApplyStatus, bool) {
+	out := v1alpha1.RetentionPolicyApplyStatus{Repository: repository.Name, Ref: s.ref, Phase: v1alpha1.RetentionApplied}
+	switch {
+	case s.refusal != nil:
+		out.Phase, out.Error = v1alpha1.RetentionFailedToApply, s.refusal.message
+	case s.ref == nil || repository.Spec.Paused:
+		return out, false
+	case s.failure != nil:
+		out.Phase, out.Error = v1alpha1.RetentionFailedToApply, s.failure.message
+	case s.removing > 0 || s.held:
+		out.Phase = v1alpha1.RetentionPending
+	}
+	return out, true
+}
+
+func entry(session *v1alpha1.BackupSession, repository string) *v1alpha1.RetentionPolicyApplyStatus {
+	for i := range session.Status.RetentionPolicy {
+		if session.Status.RetentionPolicy[i].Repository == repository {
+			return &session.Status.RetentionPolicy[i]
+		}
+	}
+	return nil
+}
+
+// writeSession applies the entry alone: each Repository has a field manager of its own, and the rest of the status another.
+func (r *Reconciler) writeSession(ctx context.Context, session *v1alpha1.BackupSession, want v1alpha1.RetentionPolicyApplyStatus) error {
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&want)
+	if err != nil {
+		return fmt.Errorf("encode retention status: %w", err)
+	}
+	u := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": v1alpha1.GroupVersion.String(), "kind": v1alpha1.BackupSessionKind,
+		"metadata": map[string]any{"namespace": session.Namespace, "name": session.Name, "uid": string(session.UID)},
+		"status":   map[string]any{"retentionPolicy": []any{fields}},
+	}}
+	manager := "cairn-retention-" + policy.Digest(want.Repository)[len("sha256:"):][:8]
+	err = r.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(manager), client.ForceOwnership)
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("write retention into BackupSession %s: %w", session.Name, err)
+	}
+	return nil
+}

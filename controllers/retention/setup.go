@@ -1,0 +1,237 @@
+package retention
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/defaults"
+	"github.com/cairn-backup/cairn/internal/inuse"
+	"github.com/cairn-backup/cairn/internal/retention"
+)
+
+// Indexes of the cache.
+const (
+	indexRepository = "retention.repository"
+	indexPolicy     = "retention.policy"
+	indexSnapshots  = "retention.snapshots"
+	indexSessions   = "retention.sessions"
+	restores        = inuse.Index("retention.restores")
+)
+
+// infers is the value in indexPolicy of those that name no policy for one of their Repositories. It is no name of one.
+const infers = "default"
+
+// SetupWithManager registers the controller, its indexes and its watches.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
+	ctx, indexer := context.Background(), mgr.GetFieldIndexer()
+	for _, index := range []struct {
+		object client.Object
+		field  string
+		values func(client.Object) []string
+	}{
+		{&v1alpha1.BackupConfiguration{}, indexRepository, repositoriesOf},
+		{&v1alpha1.BackupConfiguration{}, indexPolicy, policiesOf},
+		{&v1alpha1.Snapshot{}, indexSnapshots, func(o client.Object) []string { return []string{o.(*v1alpha1.Snapshot).Spec.Repository} }},
+		{&v1alpha1.BackupSession{}, indexSessions, ended},
+	} {
+		if err := indexer.IndexField(ctx, index.object, index.field, index.values); err != nil {
+			return fmt.Errorf("index by %s: %w", index.field, err)
+		}
+	}
+	if err := restores.Register(ctx, indexer); err != nil {
+		return err
+	}
+	enqueue := handler.EnqueueRequestsFromMapFunc
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("retention").
+		For(&v1alpha1.Repository{}).
+		Watches(&v1alpha1.Snapshot{}, enqueue(r.ofSnapshot), builder.WithPredicates(decisive)).
+		Watches(&v1alpha1.BackupConfiguration{}, enqueue(ofConfiguration), builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, deletion))).
+		Watches(&v1alpha1.RetentionPolicy{}, enqueue(r.ofPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.RetentionPolicy{}, enqueue(r.ofDefault), builder.WithPredicates(defaults.Changes)).
+		Watches(&v1alpha1.BackupSession{}, enqueue(ofSession), builder.WithPredicates(ending)).
+		Watches(&v1alpha1.RestoreSession{}, enqueue(r.ofRestore), builder.WithPredicates(ending)).
+		Watches(&corev1.Namespace{}, enqueue(r.ofNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
+		WithOptions(opts).
+		Complete(r)
+}
+
+func repositoriesOf(o client.Object) []string {
+	var out []string
+	for name := range retention.Refs(o.(*v1alpha1.BackupConfiguration)) {
+		out = append(out, name)
+	}
+	return out
+}
+
+func policiesOf(o client.Object) []string {
+	seen := map[string]bool{}
+	var out []string
+	for _, ref := range retention.Refs(o.(*v1alpha1.BackupConfiguration)) {
+		name := refName(ref)
+		if ref.Name == "" {
+			name = infers
+		}
+		if !seen[name] {
+			seen[name] = true
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// ended are the Repositories of a BackupSession that is over.
+func ended(o client.Object) []string {
+	s := o.(*v1alpha1.BackupSession)
+	if !s.Status.Phase.Terminal() || !s.DeletionTimestamp.IsZero() || v1alpha1.HasRecordAnnotation(s.Annotations) {
+		return nil
+	}
+	seen := map[string]bool{}
+	var out []string
+	for _, info := range s.Status.Snapshots {
+		if !seen[info.Repository] {
+			seen[info.Repository] = true
+			out = append(out, info.Repository)
+		}
+	}
+	return out
+}
+
+// decisive lets through what a decision rests on, and how far a removal is.
+var decisive = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	before, after := e.ObjectOld.(*v1alpha1.Snapshot), e.ObjectNew.(*v1alpha1.Snapshot)
+	return before.Status.Phase != after.Status.Phase || before.Generation != after.Generation ||
+		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() || len(before.Finalizers) != len(after.Finalizers) ||
+		conditions.GetReason(before, v1alpha1.ConditionWiped) != conditions.GetReason(after, v1alpha1.ConditionWiped) ||
+		!equality.Semantic.DeepEqual(before.Status.SnapshotTime, after.Status.SnapshotTime)
+}}
+
+// deletion lets through that an object is being deleted.
+var deletion = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	return e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
+}}
+
+// ending lets through that a session is over, or gone.
+var ending = predicate.Funcs{
+	CreateFunc: func(event.CreateEvent) bool { return false },
+	UpdateFunc: func(e event.UpdateEvent) bool { return !over(e.ObjectOld) && over(e.ObjectNew) },
+}
+
+func over(o client.Object) bool {
+	switch s := o.(type) {
+	case *v1alpha1.BackupSession:
+		return s.Status.Phase.Terminal()
+	case *v1alpha1.RestoreSession:
+		return s.Status.Phase.Terminal()
+	}
+	return false
+}
+
+// ofSnapshot reaches the Snapshot's Repository, and those that hold the rest of its restore point.
+func (r *Reconciler) ofSnapshot(ctx context.Context, o client.Object) []reconcile.Request {
+	s := o.(*v1alpha1.Snapshot)
+	out := []reconcile.Request{request(s.Namespace, s.Spec.Repository)}
+	if s.Labels[v1alpha1.LabelInvokerKind] != v1alpha1.BackupBatchKind {
+		return out
+	}
+	var point v1alpha1.SnapshotList
+	if err := r.List(ctx, &point, client.InNamespace(s.Namespace), client.MatchingLabels{v1alpha1.LabelBackupSession: s.Spec.BackupSession}); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list the Snapshots of a restore point")
+	}
+	for i := range point.Items {
+		if name := point.Items[i].Spec.Repository; name != s.Spec.Repository {
+			out = append(out, request(s.Namespace, name))
+		}
+	}
+	return out
+}
+
+func ofConfiguration(_ context.Context, o client.Object) []reconcile.Request {
+	var out []reconcile.Request
+	for _, name := range repositoriesOf(o) {
+		out = append(out, request(o.GetNamespace(), name))
+	}
+	return out
+}
+
+func (r *Reconciler) ofPolicy(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.under(ctx, o.GetNamespace()+"/"+o.GetName())
+}
+
+// ofDefault reaches the Repositories that a default may be for.
+func (r *Reconciler) ofDefault(ctx context.Context, _ client.Object) []reconcile.Request {
+	return r.under(ctx, infers)
+}
+
+// under are the Repositories of the BackupConfigurations with a value in indexPolicy.
+func (r *Reconciler) under(ctx context.Context, value string) []reconcile.Request {
+	var list v1alpha1.BackupConfigurationList
+	if err := r.List(ctx, &list, client.MatchingFields{indexPolicy: value}); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list BackupConfigurations of a RetentionPolicy")
+	}
+	var out []reconcile.Request
+	for i := range list.Items {
+		out = append(out, ofConfiguration(ctx, &list.Items[i])...)
+	}
+	return out
+}
+
+func ofSession(_ context.Context, o client.Object) []reconcile.Request {
+	var out []reconcile.Request
+	for _, name := range ended(o) {
+		out = append(out, request(o.GetNamespace(), name))
+	}
+	return out
+}
+
+// ofRestore reaches the Repository of what a restore worked with.
+func (r *Reconciler) ofRestore(ctx context.Context, o client.Object) []reconcile.Request {
+	s := o.(*v1alpha1.RestoreSession)
+	if s.Spec.DataSource == nil {
+		return nil
+	}
+	namespace := cmp.Or(s.Spec.DataSource.Namespace, s.Namespace)
+	if resolved := s.Status.Resolved; resolved != nil {
+		return []reconcile.Request{request(namespace, resolved.Repository.Name)}
+	}
+	if s.Spec.DataSource.Repository != "" {
+		return []reconcile.Request{request(namespace, s.Spec.DataSource.Repository)}
+	}
+	var snapshot v1alpha1.Snapshot
+	if err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: s.Spec.DataSource.Snapshot}, &snapshot); err != nil {
+		return nil
+	}
+	return []reconcile.Request{request(namespace, snapshot.Spec.Repository)}
+}
+
+// ofNamespace are the Repositories whose policy's usagePolicy may judge them anew.
+func (r *Reconciler) ofNamespace(ctx context.Context, o client.Object) []reconcile.Request {
+	var list v1alpha1.RepositoryList
+	if err := r.List(ctx, &list, client.InNamespace(o.GetName())); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list Repositories of a namespace")
+	}
+	var out []reconcile.Request
+	for i := range list.Items {
+		out = append(out, request(list.Items[i].Namespace, list.Items[i].Name))
+	}
+	return out
+}
+
+func request(namespace, name string) reconcile.Request {
+	return reconcile.Request{NamespacedName: client.ObjectKey{Namespace: namespace, Name: name}}
+}
