@@ -1,0 +1,137 @@
+package keeper_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// integrity waits for what is known of a Snapshot: "true", "false" or "nil".
+func integrity(t *testing.T, s *v1alpha1.Snapshot, want string) {
+	t.Helper()
+	bed.Eventually(t, s, func(g Gomega) { g.Expect(shown(s.Status.Integrity)).To(Equal(want)) }, s.Name+" is "+want)
+}
+
+func shown(b *bool) string {
+	if b == nil {
+		return "nil"
+	}
+	return fmt.Sprint(*b)
+}
+
+func TestAFullMaintenanceChecksTheSnapshots(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	earlier := metav1.NewTime(now.Now().Add(-time.Hour))
+	two := s.snapshot(s.repository, 2, good)
+	bed.EditStatus(t, two, func() {
+		two.Status.Components["logs"] = v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "id-logs"}
+	})
+	old := s.snapshot(s.repository, 9, good)
+	bed.EditStatus(t, old, func() { old.Status.LastCheckTime = &earlier })
+	one := s.snapshot(s.repository, 1, good)
+	failed := s.snapshot(s.repository, 3, v1alpha1.SnapshotFailed)
+	s.dueFor(task.MaintainFull)
+	job, keep := s.job()
+	var asked []string
+	for _, c := range keep.Keep[0].Check {
+		asked = append(asked, c.Snapshot+"/"+c.Component+"/"+c.ID)
+	}
+	g.Expect(asked).To(Equal([]string{
+		one.Name + "/pvc/id-" + one.Name, two.Name + "/logs/id-logs", two.Name + "/pvc/id-" + two.Name, old.Name + "/pvc/id-" + old.Name,
+	}), "what was never checked comes first")
+
+	s.found(job, 3, 2)
+	integrity(t, two, "false")
+	g.Expect(shown(two.Status.Components["logs"].Integrity)).To(Equal("true"), "one component is whole")
+	g.Expect(shown(two.Status.Components["pvc"].Integrity)).To(Equal("false"))
+	g.Expect(two.Status.LastCheckTime.Time).To(BeTemporally("~", now.Now(), time.Second))
+	g.Expect(two.Status.LastUpdateTime).To(Equal(two.Status.LastCheckTime))
+	said(t, s.namespace, "data that this Snapshot needs is damaged or missing in the repository: bring it back, or make another backup")
+	integrity(t, one, "true")
+	integrity(t, old, "nil")
+	g.Expect(old.Status.LastCheckTime.Time).To(BeTemporally("~", earlier.Time, time.Second), "of which the result says nothing")
+	integrity(t, failed, "nil")
+	bed.Eventually(t, s.repository, func(g Gomega) {
+		g.Expect(shown(s.repository.Status.Integrity)).To(Equal("false"))
+		g.Expect(s.repository.Status.LastMaintenance.Full.Time).To(BeTemporally("~", now.Now(), time.Second))
+	}, "a repository is not whole without one of its Snapshots")
+	gone(t, job, "the Job is removed")
+	s.noJob("it is looked at again in a day")
+
+	// A day later: what was brought back is whole again.
+	day := metav1.NewTime(now.Now().Add(-25 * time.Hour))
+	bed.EditStatus(t, s.repository, func() {
+		s.repository.Status.LastMaintenance = &v1alpha1.MaintenanceStatus{Quick: &day, Full: &day}
+	})
+	job, keep = s.job(job)
+	g.Expect(keep.Keep[0].Maintain).To(Equal(task.MaintainFull), "a damaged one is checked daily")
+	g.Expect(keep.Keep[0].Check[0].Snapshot).To(Equal(old.Name), "it was checked longest ago")
+	s.found(job, 4)
+	integrity(t, two, "true")
+	integrity(t, old, "true")
+	bed.Eventually(t, s.repository, func(g Gomega) { g.Expect(shown(s.repository.Status.Integrity)).To(Equal("true")) }, "all are whole")
+}
+
+func TestNothingIsSaidThatWasNotChecked(t *testing.T) {
+	t.Parallel()
+	t.Run("a check that took too long", func(t *testing.T) {
+		t.Parallel()
+		s := newShop(t)
+		one := s.snapshot(s.repository, 1, good)
+		s.dueFor(task.MaintainFull)
+		job, keep := s.job()
+		NewWithT(t).Expect(keep.Keep[0].Check).To(HaveLen(1))
+		s.found(job, 0)
+		bed.Eventually(t, s.repository, func(g Gomega) {
+			g.Expect(s.repository.Status.LastMaintenance.Full.Time).To(BeTemporally("~", now.Now(), time.Second))
+			g.Expect(shown(s.repository.Status.Integrity)).To(Equal("nil"))
+		}, "it was maintained")
+		gone(t, job, "the Job is removed")
+		integrity(t, one, "nil")
+	})
+	t.Run("a part of the Snapshots", func(t *testing.T) {
+		t.Parallel()
+		s := newShop(t)
+		one, two := s.snapshot(s.repository, 1, good), s.snapshot(s.repository, 2, good)
+		s.dueFor(task.MaintainFull)
+		job, _ := s.job()
+		s.found(job, 1)
+		integrity(t, one, "true")
+		gone(t, job, "the Job is removed")
+		integrity(t, two, "nil")
+		bed.Eventually(t, s.repository, func(g Gomega) { g.Expect(shown(s.repository.Status.Integrity)).To(Equal("nil")) }, "one is not known of")
+	})
+	t.Run("a maintenance that reads no Snapshots", func(t *testing.T) {
+		t.Parallel()
+		g, s := NewWithT(t), newShop(t)
+		one := s.snapshot(s.repository, 1, good)
+		s.dueFor(task.MaintainQuick)
+		job, keep := s.job()
+		g.Expect(keep.Keep[0].Check).To(BeEmpty())
+		s.did(job, "")
+		gone(t, job, "the Job is removed")
+		integrity(t, one, "nil")
+		bed.Eventually(t, s.repository, func(g Gomega) { g.Expect(shown(s.repository.Status.Integrity)).To(Equal("nil")) }, "nothing is known")
+	})
+	t.Run("a Snapshot that was made anew", func(t *testing.T) {
+		t.Parallel()
+		s := newShop(t)
+		one := s.snapshot(s.repository, 1, good)
+		s.dueFor(task.MaintainFull)
+		job, keep := s.job()
+		NewWithT(t).Expect(keep.Keep[0].Check).To(HaveLen(1))
+		bed.EditStatus(t, one, func() {
+			one.Status.Components["pvc"] = v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "other"}
+		})
+		s.found(job, 1, 0)
+		gone(t, job, "the Job is removed")
+		integrity(t, one, "nil")
+	})
+}

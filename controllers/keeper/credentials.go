@@ -1,0 +1,47 @@
+package keeper
+
+import (
+	"context"
+	"strconv"
+
+	batchv1 "k8s.io/api/batch/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// credentials of one Repository: those that may remove data, and its password where that is needed.
+func (r *Reconciler) credentials(ctx context.Context, p place, storage *v1alpha1.BackupStorage, l *lease, w *work, index int) (task.Credentials, error) {
+	return access.EnsureCredentials(ctx, r.Client, &l.Lease, p.namespace, access.ForMaintenance(storage), passwordOf(w), copies(p.name(), index))
+}
+
+// passwordOf names the Secret with the password that the work needs; to wipe a directory none is.
+func passwordOf(w *work) v1alpha1.ObjectReference {
+	if w.wipe {
+		return v1alpha1.ObjectReference{}
+	}
+	return w.repository.Spec.EncryptionSecret
+}
+
+// copies is what the copied Secrets of a Job's repository are named by.
+func copies(job string, index int) string { return job + "-" + strconv.Itoa(index) }
+
+// removeCopies removes the Secrets that were copied for a Job.
+func (r *Reconciler) removeCopies(ctx context.Context, job *batchv1.Job) error {
+	t, err := taskOf(job)
+	if err != nil {
+		return err
+	}
+	for i := range max(len(t.Keep), 1) {
+		if err := access.RemoveCopies(ctx, r.Client, job.Namespace, copies(job.Name, i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// taskOf is what a Job was told to do.
+func taskOf(job *batchv1.Job) (task.Task, error) {
+	return task.Decode([]byte(job.Spec.Template.Annotations[v1alpha1.AnnotationTask]), task.KindKeep)
+}

@@ -1,0 +1,200 @@
+package keeper_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
+)
+
+// defaultPolicy makes a default RetentionPolicy in a namespace.
+func defaultPolicy(t testing.TB, namespace, name string, spec v1alpha1.RetentionPolicySpec, usage *v1alpha1.UsagePolicy) *v1alpha1.RetentionPolicy {
+	t.Helper()
+	spec.Default, spec.UsagePolicy = true, usage
+	p := &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: spec}
+	bed.Create(t, p)
+	return p
+}
+
+// chosen is a usagePolicy for the namespaces with this label.
+func chosen(key, value string) *v1alpha1.UsagePolicy {
+	return &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{
+		From: ptr.To(v1alpha1.NamespacesFromSelector), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{key: value}},
+	}}
+}
+
+// expectDefault waits until the Repository knows this generation of the default, and says whether it is held.
+func (s *shop) expectDefault(p *v1alpha1.RetentionPolicy, held bool) {
+	s.t.Helper()
+	bed.Eventually(s.t, s.repository, func(g Gomega) {
+		is := s.repository.Status.DefaultRetention
+		g.Expect(is).NotTo(BeNil())
+		want := v1alpha1.DefaultRetention{
+			Ref: v1alpha1.ObjectReference{Namespace: p.Namespace, Name: p.Name}, UID: p.UID, Generation: p.Generation, RemovesAfter: is.RemovesAfter,
+		}
+		g.Expect(*is).To(Equal(want))
+		g.Expect(is.RemovesAfter != nil).To(Equal(held))
+		if held {
+			g.Expect(is.RemovesAfter.Time).To(BeTemporally("==", now.Now().Add(24*time.Hour)))
+		}
+		g.Expect(s.repository.Status.RetentionPolicy).To(Equal(&want.Ref))
+	}, "the Repository says which default is in force")
+}
+
+// dayLater lets the time pass for which a new default is held.
+func (s *shop) dayLater() {
+	s.t.Helper()
+	bed.EditStatus(s.t, s.repository, func() {
+		s.repository.Status.DefaultRetention.RemovesAfter = ptr.To(metav1.NewTime(now.Now().Add(-time.Second)))
+	})
+}
+
+func TestANewDefaultPolicyIsToldBeforeItRemovesAnything(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	newest, older := s.snapshot(s.repository, 1, good), s.snapshot(s.repository, 2, good)
+	session := s.session(1, s.repository)
+	s.configuration("c", nil, nil, "web")
+	s.expectRetention(s.repository, v1alpha1.ReasonKeepsEverything, "no RetentionPolicy is named, and there is no default: everything is kept")
+
+	p := defaultPolicy(t, s.namespace, "keep-c", last(1), nil)
+	const held = "policy names no RetentionPolicy, and the default, %s/keep-c, which is new or was changed, lets Snapshots go that are there. " +
+		"They are removed after status.defaultRetention.removesAfter."
+	s.expectRetention(s.repository, v1alpha1.ReasonRemovalHeld, fmt.Sprintf(held, s.namespace))
+	s.expectDefault(p, true)
+	expectSession(t, session, v1alpha1.RetentionPending, "")
+	g.Eventually(func() []string { return events.Of(s.namespace) }, testbed.Patience, testbed.Interval).Should(
+		ContainElement(ContainSubstring("DefaultRetention policy names no RetentionPolicy, and the default, "+s.namespace+"/keep-c")), "the user is told")
+	result := bed.NoOp(t, retentions, &events, s.repository)
+	g.Expect(result.RequeueAfter).To(Equal(24*time.Hour), "when the Snapshots may go")
+	s.noJob("nothing is removed before")
+	stays(t, older)
+
+	// A change is a new default, too.
+	bed.Edit(t, p, func() { p.Spec.SuccessfulSnapshots = nil; p.Spec.MaxRetentionPeriod = "30m" })
+	s.expectDefault(p, true)
+	s.dayLater()
+	job, _ := s.job()
+	s.did(job, "")
+	recorded(t, older)
+	s.expectRetention(s.repository, v1alpha1.ReasonApplied, s.namespace+"/keep-c")
+	expectSession(t, session, v1alpha1.RetentionApplied, "")
+	stays(t, newest)
+
+	// It goes, and with it the reason to remove.
+	g.Expect(bed.Client.Delete(t.Context(), p)).To(Succeed())
+	s.expectRetention(s.repository, v1alpha1.ReasonKeepsEverything, "everything is kept")
+	g.Expect(s.repository.Status.DefaultRetention).To(BeNil())
+	g.Eventually(func() []string { return events.Of(s.namespace) }, testbed.Patience, testbed.Interval).Should(
+		ContainElement(ContainSubstring("RetentionPolicy " + s.namespace + "/keep-c is not the default any more: everything is kept")))
+	old := s.snapshot(s.repository, 3, good)
+	bed.Quiet(t, s.namespace)
+	stays(t, old)
+}
+
+func TestADefaultPolicyThatWasThereFirstRemovesAtOnce(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	p := defaultPolicy(t, s.namespace, "keep-c", last(1), nil)
+	s.configuration("c", nil, nil, "web")
+	s.expectDefault(p, false)
+	s.expectRetention(s.repository, v1alpha1.ReasonApplied, s.namespace+"/keep-c")
+	g.Eventually(func() []string { return events.Of(s.namespace) }, testbed.Patience, testbed.Interval).Should(
+		ContainElement(ContainSubstring("policy names no RetentionPolicy, and the default is "+s.namespace+"/keep-c")), "the user is told")
+	older, newest := s.snapshot(s.repository, 2, good), s.snapshot(s.repository, 1, good)
+	job, _ := s.job()
+	s.did(job, "")
+	recorded(t, older)
+	stays(t, newest)
+	s.expectDefault(p, false)
+	bed.NoOp(t, retentions, &events, s.repository)
+}
+
+func TestNamingTheDefaultPolicyAppliesItAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.snapshot(s.repository, 1, good)
+	older := s.snapshot(s.repository, 2, good)
+	p := defaultPolicy(t, s.namespace, "keep-c", last(1), nil)
+	s.configuration("c", nil, nil, "web")
+	s.expectDefault(p, true)
+	stays(t, older)
+	c := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "c"}}
+	bed.Edit(t, c, func() { c.Spec.Backends[0].RetentionPolicy = &v1alpha1.ObjectReference{Name: p.Name} })
+	job, _ := s.job()
+	s.did(job, "")
+	recorded(t, older)
+}
+
+// label changes a label of the namespace.
+func (s *shop) label(key, value string) {
+	s.t.Helper()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}
+	bed.Edit(s.t, ns, func() {
+		if ns.Labels == nil {
+			ns.Labels = map[string]string{}
+		}
+		ns.Labels[key] = value
+	})
+}
+
+func TestWhoHasADefaultPolicy(t *testing.T) {
+	t.Parallel()
+	vault := bed.Namespace(t, nil)
+	for name, c := range map[string]struct {
+		usage *v1alpha1.UsagePolicy
+		has   bool
+	}{
+		"one for chosen namespaces":         {chosen("retention-default", "yes"), true},
+		"one for others":                    {chosen("retention-default", "no"), false},
+		"one for its own namespace":         {&v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: ptr.To(v1alpha1.NamespacesFromSame)}}, false},
+		"one that says nothing about usage": {nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newShop(t)
+			p := defaultPolicy(t, vault, "keep", last(1), c.usage)
+			defer bed.Remove(t, p)
+			s.configuration("c", nil, nil, "web")
+			s.expectRetention(s.repository, v1alpha1.ReasonKeepsEverything, "there is no default")
+			s.label("retention-default", "yes")
+			if !c.has {
+				bed.Quiet(t, s.namespace)
+				s.expectRetention(s.repository, v1alpha1.ReasonKeepsEverything, "there is no default")
+				return
+			}
+			s.expectDefault(p, false)
+			s.label("retention-default", "no-more")
+			s.expectRetention(s.repository, v1alpha1.ReasonKeepsEverything, "there is no default")
+		})
+	}
+}
+
+func TestOfTwoDefaultPoliciesOfANamespaceTheOlderCounts(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	older := defaultPolicy(t, s.namespace, "keep", last(1), nil)
+	testbed.ASecondLater(t, older)
+	younger := defaultPolicy(t, s.namespace, "a-younger", last(2), nil)
+	s.configuration("c", nil, nil, "web")
+	s.expectDefault(older, false)
+	bed.Eventually(t, younger, func(g Gomega) {
+		g.Expect(conditions.GetReason(younger, v1alpha1.ConditionDefaultIgnored)).To(Equal(v1alpha1.ReasonDefaultTaken))
+		g.Expect(conditions.GetMessage(younger, v1alpha1.ConditionDefaultIgnored)).To(Equal(
+			"RetentionPolicy keep is the default of this namespace already: set spec.default: false on one of them"))
+		g.Expect(conditions.IsReady(younger)).To(BeTrue(), "it can be named")
+	}, "the younger one says that it does not count")
+	bed.Edit(t, older, func() { older.Spec.Default = false })
+	bed.Eventually(t, younger, func(g Gomega) {
+		g.Expect(conditions.Has(younger, v1alpha1.ConditionDefaultIgnored)).To(BeFalse())
+	}, "now it counts")
+	s.expectDefault(younger, false)
+}

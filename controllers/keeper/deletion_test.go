@@ -1,0 +1,213 @@
+package keeper_test
+
+import (
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
+)
+
+func leaseOf(t testing.TB, job *batchv1.Job) *coordinationv1.Lease {
+	t.Helper()
+	var lease coordinationv1.Lease
+	NewWithT(t).Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: job.Namespace, Name: job.Labels[v1alpha1.LabelKeeper]}, &lease)).To(Succeed())
+	return &lease
+}
+
+func wipeOut(r *v1alpha1.Repository) { r.Spec.DeletionPolicy = v1alpha1.WipeOut }
+
+func wipeOutSnapshot(s *v1alpha1.Snapshot) { s.Spec.DeletionPolicy = v1alpha1.WipeOut }
+
+func del(t testing.TB, o client.Object) {
+	t.Helper()
+	NewWithT(t).Expect(bed.Client.Delete(t.Context(), o)).To(Succeed())
+}
+
+func said(t testing.TB, namespace, text string) {
+	t.Helper()
+	NewWithT(t).Eventually(func() string { return strings.Join(events.Of(namespace), "\n") }, testbed.Patience, testbed.Interval).
+		Should(ContainSubstring(text))
+}
+
+func TestASnapshotIsDeleted(t *testing.T) {
+	t.Parallel()
+	t.Run("and its data stays", func(t *testing.T) {
+		t.Parallel()
+		s := newShop(t)
+		o := s.snapshot(s.repository, 1, good)
+		del(t, o)
+		gone(t, o, "nothing holds it")
+		s.noJob("nothing is removed")
+	})
+	t.Run("with its data", func(t *testing.T) {
+		t.Parallel()
+		g, s := NewWithT(t), newShop(t)
+		o := s.snapshot(s.repository, 1, good, wipeOutSnapshot)
+		del(t, o)
+		job, keep := s.job()
+		g.Expect(keep.Keep[0].Remove[0].Name).To(Equal(o.Name))
+		g.Expect(keep.Keep[0].Remove[0].UID).To(Equal(o.UID))
+		g.Expect(keep.Keep[0].Remove[0].IDs).To(Equal([]string{"id-" + o.Name}))
+		s.did(job, "")
+		released(t, o)
+		g.Expect(conditions.GetReason(o, v1alpha1.ConditionRetained)).To(Equal(v1alpha1.ReasonDeleted))
+	})
+	t.Run("while the backend is gone", func(t *testing.T) {
+		t.Parallel()
+		g, s := NewWithT(t), newShop(t)
+		o := s.snapshot(s.repository, 1, good, wipeOutSnapshot)
+		del(t, o)
+		job, _ := s.job()
+		s.did(job, v1alpha1.ReasonUnreachable)
+		bed.Eventually(t, o, func(g Gomega) {
+			g.Expect(conditions.GetReason(o, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonUnreachable))
+			g.Expect(conditions.GetMessage(o, v1alpha1.ConditionWiped)).To(Equal("the storage can't be reached. It is tried again; to let " +
+				"the object go and leave the data, annotate it with backup.cairn.dev/give-up=true"))
+		}, "it says why it waits")
+		g.Expect(o.Finalizers).To(ContainElement(v1alpha1.FinalizerWipe))
+		bed.Edit(t, o, func() { o.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"} })
+		gone(t, o, "it was given up")
+		said(t, s.namespace, "Warning DataKept the data stays in the backend: its removal was given up")
+	})
+	t.Run("and its storage is gone", func(t *testing.T) {
+		t.Parallel()
+		s := newShop(t)
+		del(t, s.storage)
+		gone(t, s.storage, "its controller is not here")
+		o := s.snapshot(s.repository, 1, good, wipeOutSnapshot)
+		del(t, o)
+		bed.Eventually(t, o, func(g Gomega) {
+			g.Expect(conditions.GetReason(o, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonStorageNotFound))
+		}, "it says so")
+	})
+	t.Run("after its Repository", func(t *testing.T) {
+		t.Parallel()
+		s := newShop(t)
+		o := s.snapshot(s.repository, 1, good, wipeOutSnapshot)
+		del(t, s.repository)
+		gone(t, s.repository, "it keeps its data")
+		del(t, o)
+		gone(t, o, "nobody can remove its data")
+		said(t, s.namespace, "its Repository is gone")
+	})
+}
+
+func TestARepositoryIsDeleted(t *testing.T) {
+	t.Parallel()
+	t.Run("and its data stays", func(t *testing.T) {
+		t.Parallel()
+		s := newShop(t)
+		s.snapshot(s.repository, 1, good)
+		del(t, s.repository)
+		gone(t, s.repository, "nothing holds it")
+		s.noJob("nothing is removed")
+	})
+	t.Run("with its data", func(t *testing.T) {
+		t.Parallel()
+		g, s := NewWithT(t), newShop(t, wipeOut)
+		o := s.snapshot(s.repository, 1, good)
+		del(t, s.repository)
+		job, keep := s.job()
+		g.Expect(keep.Keep).To(HaveLen(1))
+		g.Expect(keep.Keep[0].Wipe).To(BeTrue())
+		g.Expect(keep.Keep[0].Repository.Directory).To(Equal("shop/web"))
+		stays(t, o)
+		s.did(job, "")
+		recorded(t, o)
+		g.Expect(conditions.GetReason(o, v1alpha1.ConditionRetained)).To(Equal(v1alpha1.ReasonRepositoryWiped))
+		gone(t, s.repository, "its data is gone")
+	})
+	t.Run("while a restore reads it", func(t *testing.T) {
+		t.Parallel()
+		s := newShop(t, wipeOut)
+		o := s.snapshot(s.repository, 1, good)
+		restore := &v1alpha1.RestoreSession{
+			ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "r"},
+			Spec: v1alpha1.RestoreSessionSpec{
+				Target:     &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "copy"},
+				DataSource: &v1alpha1.RestoreDataSource{Repository: "web", Snapshot: v1alpha1.LatestSnapshot},
+			},
+		}
+		bed.Create(t, restore)
+		NewWithT(t).Eventually(func() error {
+			return bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(restore), restore.DeepCopy())
+		}, testbed.Patience, testbed.Interval).Should(Succeed(), "the cache has it")
+		del(t, s.repository)
+		bed.Eventually(t, s.repository, func(g Gomega) {
+			g.Expect(conditions.GetReason(s.repository, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonInUse))
+			g.Expect(conditions.GetMessage(s.repository, v1alpha1.ConditionWiped)).To(Equal(
+				"the data is removed later: RestoreSession " + s.namespace + "/r reads it"))
+		}, "it says what it waits for")
+		s.noJob("nothing is removed under a restore")
+		stays(t, o)
+	})
+	t.Run("while the backend is gone", func(t *testing.T) {
+		t.Parallel()
+		s := newShop(t, wipeOut)
+		del(t, s.repository)
+		job, _ := s.job()
+		s.did(job, v1alpha1.ReasonUnreachable)
+		bed.Eventually(t, s.repository, func(g Gomega) {
+			g.Expect(conditions.GetReason(s.repository, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonUnreachable))
+			g.Expect(conditions.GetMessage(s.repository, v1alpha1.ConditionWiped)).To(ContainSubstring("backup.cairn.dev/give-up=true"))
+		}, "it says why it waits")
+		bed.Edit(t, s.repository, func() { s.repository.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"} })
+		gone(t, s.repository, "it was given up")
+		said(t, s.namespace, "Warning DataKept the data stays in the backend: its removal was given up")
+	})
+}
+
+// Nothing is ever wiped because a namespace is being deleted.
+func TestANamespaceIsDeleted(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t, wipeOut)
+	o := s.snapshot(s.repository, 1, good, wipeOutSnapshot)
+	marked := s.snapshot(s.repository, 2, good, wipeOutSnapshot)
+	s.terminate(s.namespace)
+	for _, object := range []client.Object{o, marked, s.repository} {
+		del(t, object)
+		gone(t, object, "nothing holds it up")
+	}
+	said(t, s.namespace, "Warning DataKept the data stays in the backend: the namespace is being deleted")
+	var jobs batchv1.JobList
+	g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(s.namespace), client.HasLabels{v1alpha1.LabelKeeper})).To(Succeed())
+	g.Expect(jobs.Items).To(BeEmpty())
+}
+
+// Where a storage has a second credential, only the keeper gets it.
+func TestTheMaintenanceSecret(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	bed.Edit(t, s.storage, func() { s.storage.Spec.MaintenanceSecretName = "may-delete" })
+	bed.EditStatus(t, s.storage, func() { s.storage.Status.ObservedGeneration = s.storage.Generation })
+	o := s.snapshot(s.repository, 1, good, wipeOutSnapshot)
+	del(t, o)
+	bed.Eventually(t, o, func(g Gomega) {
+		g.Expect(conditions.GetReason(o, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonBackendSecretNotAvailable))
+		g.Expect(conditions.GetMessage(o, v1alpha1.ConditionWiped)).To(ContainSubstring("may-delete"))
+	}, "without it nothing is removed")
+	s.noJob("the other credential is not used in its place")
+	key := testbed.S3Key(s.storage.Namespace)
+	key.Name, key.StringData = "may-delete", map[string]string{v1alpha1.S3AccessKeyID: "keeper", v1alpha1.S3SecretAccessKey: "secret"}
+	bed.Create(t, key)
+	second := s.snapshot(s.repository, 2, good, wipeOutSnapshot)
+	del(t, second) // Secrets are not watched
+	job, _ := s.job()
+	var copied corev1.Secret
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: job.Name + "-0-storage"}, &copied)).To(Succeed())
+	g.Expect(string(copied.Data[v1alpha1.S3AccessKeyID])).To(Equal("keeper"))
+	s.did(job, "")
+	released(t, o)
+	released(t, second)
+	gone(t, &copied, "the copy is removed with the Job")
+}

@@ -1,0 +1,355 @@
+package keeper_test
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed"
+)
+
+const (
+	good = v1alpha1.SnapshotSucceeded
+	bad  = v1alpha1.SnapshotFailed
+)
+
+func TestWhatAPolicyLetsGoIsRemoved(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	newest := s.snapshot(s.repository, 1, good)
+	older, oldest := s.snapshot(s.repository, 2, good), s.snapshot(s.repository, 3, good)
+	failed, failedBefore := s.snapshot(s.repository, 4, bad), s.snapshot(s.repository, 5, bad)
+	session := s.session(1, s.repository)
+	s.expectRetention(s.repository, v1alpha1.ReasonKeepsEverything, "no RetentionPolicy")
+	s.policy("c", last(1), "web")
+
+	job, keep := s.job()
+	g.Expect(keep.Keep).To(HaveLen(1))
+	g.Expect(keep.Keep[0].Remove).NotTo(BeEmpty())
+	for _, gone := range []*v1alpha1.Snapshot{older, oldest, failedBefore} {
+		bed.Eventually(t, gone, func(g Gomega) {
+			g.Expect(gone.DeletionTimestamp).NotTo(BeNil())
+			g.Expect(gone.Spec.DeletionPolicy).To(Equal(v1alpha1.WipeOut))
+			g.Expect(conditions.GetReason(gone, v1alpha1.ConditionRetained)).To(Equal(v1alpha1.ReasonNotKept))
+			g.Expect(gone.Finalizers).To(ConsistOf(v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord), "its data is not gone")
+		}, "it is let go")
+	}
+	g.Expect(conditions.GetMessage(older, v1alpha1.ConditionRetained)).To(Equal(
+		"RetentionPolicy " + s.namespace + "/keep-c: no rule of successfulSnapshots keeps it (last: 1)"))
+	s.expectRetention(s.repository, v1alpha1.ReasonRemovalPending, "")
+	expectSession(t, session, v1alpha1.RetentionPending, "")
+
+	// Jobs follow one another until all is gone: the first may have been made for the first Snapshot alone.
+	for range 3 {
+		g.Expect(job.Name).To(HavePrefix("keeper-"))
+		s.did(job, "")
+		if done(t, older, oldest, failedBefore) {
+			break
+		}
+		job, _ = s.job(job)
+	}
+	for _, gone := range []*v1alpha1.Snapshot{older, oldest, failedBefore} {
+		recorded(t, gone)
+	}
+	s.expectRetention(s.repository, v1alpha1.ReasonApplied, s.namespace+"/keep-c")
+	expectSession(t, session, v1alpha1.RetentionApplied, "")
+	stays(t, newest)
+	stays(t, failed)
+	bed.Eventually(t, s.repository, func(g Gomega) {
+		g.Expect(s.repository.Status.RetentionPolicy).To(Equal(&v1alpha1.ObjectReference{Namespace: s.namespace, Name: "keep-c"}))
+		g.Expect(s.repository.Status.LastRemovalTime).NotTo(BeNil())
+	}, "the Repository says so")
+	gone(t, job, "the Job is removed")
+}
+
+// done waits a little for the Snapshots to be released.
+func done(t testing.TB, snapshots ...*v1alpha1.Snapshot) bool {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(testbed.Interval) {
+		left := 0
+		for _, s := range snapshots {
+			if err := bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s), s); err != nil {
+				t.Fatal(err)
+			}
+			if len(s.Finalizers) > 1 {
+				left++
+			}
+		}
+		if left == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func expectSession(t testing.TB, session *v1alpha1.BackupSession, phase v1alpha1.RetentionPhase, message string) {
+	t.Helper()
+	bed.Eventually(t, session, func(g Gomega) {
+		g.Expect(session.Status.RetentionPolicy).To(HaveLen(1))
+		entry := session.Status.RetentionPolicy[0]
+		g.Expect(entry.Phase).To(Equal(phase))
+		g.Expect(entry.Repository).To(Equal("web"))
+		if message == "" {
+			g.Expect(entry.Ref.Name).To(Equal("keep-c"))
+		}
+		g.Expect(entry.Error).To(ContainSubstring(message))
+	}, string(phase))
+}
+
+func TestTimeLetsGo(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	s.snapshot(s.repository, 1, good)
+	older := s.snapshot(s.repository, 3, good)
+	s.policy("c", v1alpha1.RetentionPolicySpec{MaxRetentionPeriod: "4h"}, "web")
+	s.expectRetention(s.repository, v1alpha1.ReasonApplied, "")
+	result := bed.NoOp(t, retentions, &events, s.repository)
+	g.Expect(result.RequeueAfter).To(BeNumerically("~", time.Hour, time.Minute), "when the next one is due")
+	stays(t, older)
+}
+
+func TestNothingIsRemoved(t *testing.T) {
+	t.Parallel()
+	elsewhere := bed.Namespace(t, nil)
+	bed.Create(t, &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: elsewhere, Name: "keep"}, Spec: last(1)})
+	for name, c := range map[string]struct {
+		make            func(*shop)
+		reason, message string
+		session         v1alpha1.RetentionPhase
+	}{
+		"when two configurations name different policies": {func(s *shop) {
+			s.policy("a", last(1), "web")
+			s.policy("b", last(2), "web")
+		}, v1alpha1.ReasonRetentionPolicyConflict, "a names ", v1alpha1.RetentionFailedToApply},
+		"when one of two configurations names none": {func(s *shop) {
+			s.configuration("a", nil, nil, "web")
+			s.policy("b", last(1), "web")
+		}, v1alpha1.ReasonRetentionPolicyConflict, "a names none, b names ", v1alpha1.RetentionFailedToApply},
+		"when there is no such policy": {func(s *shop) {
+			s.configuration("a", &v1alpha1.ObjectReference{Name: "absent"}, nil, "web")
+		}, v1alpha1.ReasonRetentionPolicyNotFound, "there is no RetentionPolicy ", v1alpha1.RetentionFailedToApply},
+		"when the policy is not for this namespace": {func(s *shop) {
+			s.configuration("a", &v1alpha1.ObjectReference{Namespace: elsewhere, Name: "keep"}, nil, "web")
+		}, v1alpha1.ReasonRetentionPolicyNotAllowed, "usagePolicy", v1alpha1.RetentionFailedToApply},
+		"when the policy can't be read": {func(s *shop) {
+			spec := last(1)
+			spec.TimeZone = new("Mars/Olympus")
+			s.policy("a", spec, "web")
+		}, v1alpha1.ReasonInvalidRetentionPolicy, `there is no time zone "Mars/Olympus"`, v1alpha1.RetentionFailedToApply},
+		"without a policy": {func(s *shop) { s.configuration("a", nil, nil, "web") }, v1alpha1.ReasonKeepsEverything, "everything is kept", ""},
+		"while the Repository is paused": {func(s *shop) {
+			bed.Edit(s.t, s.repository, func() { s.repository.Spec.Paused = true })
+			s.policy("a", last(1), "web")
+		}, v1alpha1.ReasonPaused, "nothing is removed", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t)
+			c.make(s)
+			s.expectRetention(s.repository, c.reason, c.message)
+			snapshots := []*v1alpha1.Snapshot{s.snapshot(s.repository, 1, good), s.snapshot(s.repository, 2, good), s.snapshot(s.repository, 3, bad), s.snapshot(s.repository, 4, bad)}
+			session := s.session(1, s.repository)
+			if c.session != "" {
+				expectSession(t, session, c.session, c.message)
+			}
+			bed.Quiet(t, s.namespace)
+			s.noJob("nothing is to be removed")
+			for _, snapshot := range snapshots {
+				stays(t, snapshot)
+			}
+			s.expectRetention(s.repository, c.reason, c.message)
+		})
+	}
+}
+
+func TestARestoreHoldsWhatItReads(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.snapshot(s.repository, 1, good)
+	used, paused, free := s.snapshot(s.repository, 2, good), s.snapshot(s.repository, 3, good, func(s *v1alpha1.Snapshot) { s.Spec.Paused = true }), s.snapshot(s.repository, 4, good)
+	running := s.snapshot(s.repository, 5, v1alpha1.SnapshotRunning)
+	restore := &v1alpha1.RestoreSession{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "r"},
+		Spec: v1alpha1.RestoreSessionSpec{
+			Target:     &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "copy"},
+			DataSource: &v1alpha1.RestoreDataSource{Snapshot: used.Name},
+		},
+	}
+	bed.Create(t, restore)
+	NewWithT(t).Eventually(func() error {
+		return bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(restore), restore.DeepCopy())
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the cache has it")
+	s.policy("c", last(1), "web")
+	job, _ := s.job()
+	s.did(job, "")
+	recorded(t, free)
+	s.expectRetention(s.repository, v1alpha1.ReasonApplied, "")
+	for _, held := range []*v1alpha1.Snapshot{used, paused, running} {
+		stays(t, held)
+	}
+	// The restore ends, and with it the reason to wait.
+	bed.EditStatus(t, restore, func() { restore.Status.Phase = v1alpha1.RestoreSessionSucceeded })
+	job, _ = s.job(job)
+	s.did(job, "")
+	recorded(t, used)
+	stays(t, paused)
+	stays(t, running)
+}
+
+func TestABatchDropsWholeRestorePoints(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	db := s.newRepository("db")
+	batch := func(o *v1alpha1.Snapshot) { o.Labels[v1alpha1.LabelInvokerKind] = v1alpha1.BackupBatchKind }
+	// The newest run failed for db, so that its newest success is in the run before.
+	web1, db1 := s.snapshot(s.repository, 1, good, batch), s.snapshot(db, 1, bad, batch)
+	web2, db2 := s.snapshot(s.repository, 2, good, batch), s.snapshot(db, 2, good, batch)
+	web3, db3 := s.snapshot(s.repository, 3, good, batch), s.snapshot(db, 3, good, batch)
+	bed.Create(t, &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "keep"}, Spec: last(1)})
+	NewWithT(t).Eventually(func(g Gomega) {
+		var list v1alpha1.SnapshotList
+		g.Expect(bed.Manager.GetClient().List(t.Context(), &list, client.InNamespace(s.namespace))).To(Succeed())
+		g.Expect(list.Items).To(HaveLen(6))
+		for _, item := range list.Items {
+			g.Expect(item.Status.Phase.Terminal()).To(BeTrue())
+		}
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the cache has them")
+	s.batch("web", "db")
+	for !done(t, web3, db3) {
+		job, keep := s.job()
+		g.Expect(keep.Keep).NotTo(BeEmpty())
+		reasons := make([]string, len(keep.Keep))
+		s.did(job, reasons...)
+		gone(t, job, "the Job is removed")
+	}
+	recorded(t, web3)
+	recorded(t, db3)
+	for _, r := range []*v1alpha1.Repository{s.repository, db} {
+		s.expectRetention(r, v1alpha1.ReasonApplied, "")
+	}
+	for _, kept := range []*v1alpha1.Snapshot{web1, db1, web2, db2} {
+		stays(t, kept)
+	}
+}
+
+func TestNothingIsWrittenWhenNothingChanged(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.snapshot(s.repository, 1, good)
+	s.session(1, s.repository)
+	s.policy("c", last(3), "web")
+	s.expectRetention(s.repository, v1alpha1.ReasonApplied, "")
+	bed.NoOp(t, retentions, &events, s.repository)
+	g := NewWithT(t)
+	before := bed.Writes(s.namespace)
+	for range 3 {
+		_, err := keepers.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
+			Namespace: s.namespace, Name: s.storage.Namespace + "/" + s.storage.Name}})
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	g.Expect(bed.Writes(s.namespace)).To(Equal(before))
+	var policy v1alpha1.RetentionPolicy
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: "keep-c"}, &policy)).To(Succeed())
+	g.Expect(conditions.IsReady(&policy)).To(BeTrue())
+	g.Expect(policy.Status.ObservedGeneration).To(Equal(policy.Generation))
+}
+
+// maintained gives the Repository a history that makes maintenance due.
+func (s *shop) dueFor(how task.Maintenance) {
+	s.t.Helper()
+	day, week := metav1.NewTime(now.Now().Add(-25*time.Hour)), metav1.NewTime(now.Now().Add(-8*24*time.Hour))
+	bed.EditStatus(s.t, s.repository, func() {
+		s.repository.Status.LastBackupTime = &day
+		s.repository.Status.LastMaintenance = &v1alpha1.MaintenanceStatus{Quick: &day, Full: &day}
+		if how == task.MaintainFull {
+			s.repository.Status.LastMaintenance.Full = &week
+		}
+	})
+}
+
+func TestMaintenance(t *testing.T) {
+	t.Parallel()
+	for _, how := range []task.Maintenance{task.MaintainQuick, task.MaintainFull} {
+		t.Run(string(how), func(t *testing.T) {
+			t.Parallel()
+			g, s := NewWithT(t), newShop(t)
+			s.dueFor(how)
+			job, keep := s.job()
+			g.Expect(keep.Keep).To(HaveLen(1))
+			g.Expect(keep.Keep[0].Maintain).To(Equal(how))
+			g.Expect(keep.Cluster).To(Equal("uid-cluster"), "whose owner the keeper is")
+			var lease = leaseOf(t, job)
+			g.Expect(*lease.Spec.HolderIdentity).To(Equal("cairn@uid-cluster"))
+			g.Expect(metav1.IsControlledBy(job, lease)).To(BeTrue())
+
+			s.did(job, "Unreachable")
+			bed.Eventually(t, s.repository, func(g Gomega) {
+				g.Expect(conditions.IsFalse(s.repository, v1alpha1.ConditionMaintained)).To(BeTrue())
+				g.Expect(conditions.GetReason(s.repository, v1alpha1.ConditionMaintained)).To(Equal("Unreachable"))
+			}, "the failure is told")
+			gone(t, job, "the Job is removed")
+			s.noJob("it is tried again after a minute, not at once")
+			g.Eventually(func() string { return leaseOf(t, job).Annotations[v1alpha1.AnnotationAttempts] }, testbed.Patience, testbed.Interval).Should(ContainSubstring(`"count":1`))
+			g.Expect(leaseOf(t, job).Spec.HolderIdentity).To(BeNil())
+		})
+	}
+	t.Run("that succeeded", func(t *testing.T) {
+		t.Parallel()
+		g, s := NewWithT(t), newShop(t)
+		s.dueFor(task.MaintainFull)
+		job, _ := s.job()
+		s.did(job, "")
+		bed.Eventually(t, s.repository, func(g Gomega) {
+			m := s.repository.Status.LastMaintenance
+			g.Expect(m.Full.Time).To(BeTemporally("~", now.Now(), time.Second))
+			g.Expect(m.Quick.Time).To(BeTemporally("~", now.Now(), time.Second))
+			g.Expect(s.repository.Status.Size).To(Equal("12.000 MiB"))
+			g.Expect(*s.repository.Status.Integrity).To(BeTrue())
+			g.Expect(conditions.IsTrue(s.repository, v1alpha1.ConditionMaintained)).To(BeTrue())
+		}, "it is written down")
+		gone(t, job, "the Job is removed")
+		s.noJob("nothing is due any more")
+		g.Expect(leaseOf(t, job).Annotations).NotTo(HaveKey(v1alpha1.AnnotationAttempts))
+	})
+}
+
+// batch is a BackupBatch under the policy "keep" with what its controller makes of it.
+func (s *shop) batch(names ...string) {
+	s.t.Helper()
+	batch := &v1alpha1.BackupBatch{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "shop"},
+		Spec: v1alpha1.BackupBatchSpec{
+			Backends: []v1alpha1.BackendReference{{
+				Name: "main", StorageRef: &v1alpha1.ObjectReference{Namespace: s.storage.Namespace, Name: s.storage.Name},
+				RetentionPolicy: &v1alpha1.ObjectReference{Name: "keep"},
+			}},
+			Sessions: []v1alpha1.BackupBatchSession{{SessionConfig: v1alpha1.SessionConfig{Name: "nightly"}}},
+		},
+	}
+	for _, name := range names {
+		batch.Spec.Targets = append(batch.Spec.Targets, v1alpha1.BatchTarget{Name: name, AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: name}})
+		batch.Spec.Sessions[0].Targets = append(batch.Spec.Sessions[0].Targets, v1alpha1.BatchSessionTarget{
+			Name:  name,
+			Addon: &v1alpha1.AddonInfo{Name: "pvc-addon", Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}}},
+			Repositories: []v1alpha1.RepositoryInfo{{
+				Name: name, Backend: "main", Directory: "/shop/" + name, EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"},
+			}},
+		})
+	}
+	bed.Create(s.t, batch)
+	children, err := policy.Expand(batch)
+	NewWithT(s.t).Expect(err).NotTo(HaveOccurred())
+	for i := range children {
+		children[i].OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(batch, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind))}
+		bed.Create(s.t, &children[i])
+	}
+}

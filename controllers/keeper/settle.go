@@ -1,0 +1,230 @@
+package keeper
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strconv"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// settle writes down what an ended Job did. It can be done again after a part of it was done.
+func (r *Reconciler) settle(ctx context.Context, p place, job *batchv1.Job, o task.Observation) error {
+	t, err := taskOf(job)
+	if err != nil {
+		return fmt.Errorf("read the task of job %s/%s: %w", job.Namespace, job.Name, err)
+	}
+	at := endOf(job, metav1.NewTime(r.Clock.Now()))
+	failed := map[string]bool{}
+	for i := range t.Keep {
+		k := &t.Keep[i]
+		result := resultOf(o, i)
+		failed[k.Repository.Name] = result.Outcome != task.OutcomeSucceeded
+		w, err := r.workOf(ctx, p, k)
+		if err != nil {
+			return err
+		}
+		w.began = job.CreationTimestamp
+		if failed[k.Repository.Name] {
+			if err := r.fail(ctx, w, result.Reason, result.Error); err != nil {
+				return err
+			}
+		} else if err := r.succeed(ctx, w, result, at); err != nil {
+			return err
+		}
+	}
+	return r.remember(ctx, p, string(job.UID), at, failed)
+}
+
+// resultOf is how the Job's i-th repository went. One that the mover did not speak of failed as the Job did.
+func resultOf(o task.Observation, i int) task.ComponentResult {
+	if o.Result != nil {
+		for _, c := range o.Result.Components {
+			if c.Name == strconv.Itoa(i) {
+				c.Reason = cmp.Or(c.Reason, v1alpha1.ReasonFailed)
+				c.Error = cmp.Or(c.Error, c.Reason)
+				return c
+			}
+		}
+	}
+	reason := cmp.Or(o.Reason, v1alpha1.ReasonFailed)
+	if o.State == task.StateSucceeded {
+		reason = v1alpha1.ReasonFailed
+	}
+	return task.ComponentResult{Outcome: task.OutcomeFailed, Reason: reason, Error: cmp.Or(o.Message, "the keeper did not say how it went")}
+}
+
+// endOf is when a Job ended. One that hangs has not, and is given up now.
+func endOf(job *batchv1.Job, now metav1.Time) metav1.Time {
+	if c := end(job); c != nil {
+		return c.LastTransitionTime
+	}
+	return now.Rfc3339Copy()
+}
+
+// ended says whether none of the Job's pods runs any more.
+func ended(job *batchv1.Job) bool { return end(job) != nil }
+
+func end(job *batchv1.Job) *batchv1.JobCondition {
+	for i, c := range job.Status.Conditions {
+		if (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue {
+			return &job.Status.Conditions[i]
+		}
+	}
+	return nil
+}
+
+// workOf reads what the work was about, as far as it still exists.
+func (r *Reconciler) workOf(ctx context.Context, p place, k *task.Keep) (*work, error) {
+	w := &work{wipe: k.Wipe, maintain: k.Maintain, check: k.Check}
+	var repository v1alpha1.Repository
+	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: k.Repository.Name}, &repository)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("get Repository %s: %w", k.Repository.Name, err)
+	}
+	if err == nil && repository.UID == k.Repository.UID {
+		w.repository = &repository
+	}
+	for _, s := range k.Remove {
+		var snapshot v1alpha1.Snapshot
+		err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: s.Name}, &snapshot)
+		if client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("get Snapshot %s: %w", s.Name, err)
+		}
+		if err == nil && snapshot.UID == s.UID && !snapshot.DeletionTimestamp.IsZero() {
+			w.snapshots = append(w.snapshots, &snapshot)
+		}
+	}
+	return w, nil
+}
+
+// succeed lets the Snapshots go whose data is gone, as far as the keepers are concerned, and writes into the Repository.
+func (r *Reconciler) succeed(ctx context.Context, w *work, result task.ComponentResult, at metav1.Time) error {
+	if w.repository != nil {
+		whole, err := r.checked(ctx, w, result, at)
+		if err != nil {
+			return err
+		}
+		err = r.writeRepository(ctx, w.repository, func(repository *v1alpha1.Repository) {
+			status := &repository.Status
+			if w.wipe {
+				conditions.MarkTrue(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonWiped, "the directory in the backend is gone")
+				return
+			}
+			if len(w.snapshots) > 0 {
+				status.LastRemovalTime = &at
+			}
+			if w.maintain == "" {
+				return
+			}
+			done := v1alpha1.MaintenanceStatus{Quick: &at}
+			if m := status.LastMaintenance; m != nil {
+				done.Full = m.Full
+			}
+			if w.maintain == task.MaintainFull {
+				done.Full = &at
+				status.Integrity = cmp.Or(whole, status.Integrity)
+			}
+			status.LastMaintenance, status.StoredBytes, status.Size = &done, &result.SizeBytes, task.FormatSize(result.SizeBytes)
+			conditions.MarkTrue(repository, v1alpha1.ConditionMaintained, v1alpha1.ReasonMaintained, "the last maintenance succeeded")
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, s := range w.snapshots {
+		if err := r.release(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// release says why the Snapshot's data is gone, where nobody has yet, and takes FinalizerWipe from it. FinalizerRecord holds
+// it until it is recorded.
+func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot) error {
+	if !conditions.Has(s, v1alpha1.ConditionRetained) {
+		before := s.DeepCopy()
+		conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonDeleted, "it was deleted with deletionPolicy WipeOut")
+		if err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+			return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
+		}
+	}
+	before := s.DeepCopy()
+	if !controllerutil.RemoveFinalizer(s, v1alpha1.FinalizerWipe) {
+		return nil
+	}
+	err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("release Snapshot %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+// fail says on what was to be kept why it could not be. It is tried again.
+func (r *Reconciler) fail(ctx context.Context, w *work, reason, message string) error {
+	if w.repository != nil && (w.wipe || w.maintain != "") {
+		condition, advice := v1alpha1.ConditionMaintained, ""
+		if w.wipe {
+			condition, advice = v1alpha1.ConditionWiped, howToGiveUp
+		}
+		err := r.writeRepository(ctx, w.repository, func(repository *v1alpha1.Repository) {
+			conditions.MarkFalse(repository, condition, reason, "%s", message+advice)
+			if reason == v1alpha1.ReasonRepositoryDamaged {
+				repository.Status.Integrity = new(false)
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, s := range w.snapshots {
+		before := s.DeepCopy()
+		conditions.MarkFalse(s, v1alpha1.ConditionWiped, reason, "%s", message+howToGiveUp)
+		if equality.Semantic.DeepEqual(before, s) {
+			continue
+		}
+		err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+// howToGiveUp is what a failing removal says at its end.
+const howToGiveUp = ". It is tried again; to let the object go and leave the data, annotate it with " + v1alpha1.AnnotationGiveUp + "=true"
+
+// writeRepository changes a Repository's status, and tells of a condition that became false.
+func (r *Reconciler) writeRepository(ctx context.Context, repository *v1alpha1.Repository, change func(*v1alpha1.Repository)) error {
+	before := repository.DeepCopy()
+	change(repository)
+	if equality.Semantic.DeepEqual(before.Status, repository.Status) {
+		return nil
+	}
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.Status().Patch(ctx, repository, patch, client.FieldOwner(r.FieldManager)); apierrors.IsNotFound(err) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("write status of Repository %s: %w", repository.Name, err)
+	}
+	for _, condition := range []string{v1alpha1.ConditionMaintained, v1alpha1.ConditionWiped} {
+		is, was := conditions.Get(repository, condition), conditions.Get(before, condition)
+		if is != nil && is.Status == metav1.ConditionFalse && (was == nil || was.Status != is.Status || was.Reason != is.Reason) {
+			r.Event(repository, corev1.EventTypeWarning, is.Reason, is.Message)
+		}
+	}
+	return nil
+}

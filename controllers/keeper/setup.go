@@ -1,0 +1,103 @@
+package keeper
+
+import (
+	"context"
+	"fmt"
+
+	batchv1 "k8s.io/api/batch/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/inuse"
+)
+
+// Indexes of the cache.
+const (
+	indexStorage   = "keeper.storage"
+	indexWipe      = "keeper.wipe"
+	indexSnapshots = "keeper.snapshots"
+	restores       = inuse.Index("keeper.restores")
+)
+
+// SetupWithManager registers the controller, its indexes and its watches.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
+	ctx, indexer := context.Background(), mgr.GetFieldIndexer()
+	if err := indexer.IndexField(ctx, &v1alpha1.Repository{}, indexStorage, func(o client.Object) []string {
+		return []string{placeOf(o.(*v1alpha1.Repository)).storage.String()}
+	}); err != nil {
+		return fmt.Errorf("index Repositories by storage: %w", err)
+	}
+	if err := indexer.IndexField(ctx, &v1alpha1.Snapshot{}, indexWipe, wipeKey); err != nil {
+		return fmt.Errorf("index Snapshots to be removed: %w", err)
+	}
+	if err := indexer.IndexField(ctx, &v1alpha1.Snapshot{}, indexSnapshots, func(o client.Object) []string {
+		return []string{o.(*v1alpha1.Snapshot).Spec.Repository}
+	}); err != nil {
+		return fmt.Errorf("index Snapshots by repository: %w", err)
+	}
+	if err := restores.Register(ctx, indexer); err != nil {
+		return err
+	}
+	enqueue := handler.EnqueueRequestsFromMapFunc
+	keepers := builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetLabels()[v1alpha1.LabelKeeper] != "" }))
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("keeper").
+		Watches(&v1alpha1.Repository{}, enqueue(ofRepository), builder.WithPredicates(relevant)).
+		Watches(&v1alpha1.Snapshot{}, enqueue(r.ofSnapshot), builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool { return wipeKey(o) != nil }))).
+		Watches(&batchv1.Job{}, enqueue(r.ofJob), keepers).
+		WithOptions(opts).
+		Complete(r)
+}
+
+// relevant lets through what makes work in a Repository.
+var relevant = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	before, after := e.ObjectOld.(*v1alpha1.Repository), e.ObjectNew.(*v1alpha1.Repository)
+	return before.Generation != after.Generation || before.Status.InitializedSpec != after.Status.InitializedSpec ||
+		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() || stateOf(before) != stateOf(after) ||
+		conditions.GetReason(before, v1alpha1.ConditionWiped) != conditions.GetReason(after, v1alpha1.ConditionWiped)
+}}
+
+// placeOf is where a Repository is kept from.
+func placeOf(r *v1alpha1.Repository) place {
+	p := place{namespace: r.Namespace, storage: client.ObjectKey{Namespace: r.Spec.StorageRef.Namespace, Name: r.Spec.StorageRef.Name}}
+	if p.storage.Namespace == "" {
+		p.storage.Namespace = r.Namespace
+	}
+	return p
+}
+
+func ofRepository(_ context.Context, o client.Object) []reconcile.Request {
+	return []reconcile.Request{placeOf(o.(*v1alpha1.Repository)).request()}
+}
+
+func (r *Reconciler) ofSnapshot(ctx context.Context, o client.Object) []reconcile.Request {
+	var repository v1alpha1.Repository
+	key := client.ObjectKey{Namespace: o.GetNamespace(), Name: o.(*v1alpha1.Snapshot).Spec.Repository}
+	if err := r.Get(ctx, key, &repository); err != nil {
+		return nil // Without its Repository nobody keeps it.
+	}
+	return ofRepository(ctx, &repository)
+}
+
+// ofJob finds the keeper by the Repositories of the Job's namespace: its name is that of a place.
+func (r *Reconciler) ofJob(ctx context.Context, o client.Object) []reconcile.Request {
+	var list v1alpha1.RepositoryList
+	if err := r.List(ctx, &list, client.InNamespace(o.GetNamespace())); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list Repositories of a keeper's Job")
+	}
+	for i := range list.Items {
+		if p := placeOf(&list.Items[i]); p.name() == o.GetLabels()[v1alpha1.LabelKeeper] {
+			return []reconcile.Request{p.request()}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,62 @@
+package keeper_test
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// TestARetentionPolicyLetsGoOnlyWhereItMayBeUsed has each usagePolicy, when retention begins and again for the next removal.
+func TestARetentionPolicyLetsGoOnlyWhereItMayBeUsed(t *testing.T) {
+	t.Parallel()
+	from := func(from v1alpha1.NamespacesFrom) *v1alpha1.UsagePolicy {
+		return &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: ptr.To(from)}}
+	}
+	for name, c := range map[string]struct {
+		usage   *v1alpha1.UsagePolicy
+		allowed bool
+	}{
+		"nothing said":       {nil, false},
+		"All":                {from(v1alpha1.NamespacesFromAll), true},
+		"Same":               {from(v1alpha1.NamespacesFromSame), false},
+		"Selector":           {chosen("retention-team", "shop"), true},
+		"Selector of others": {chosen("retention-team", "other"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, s, home := NewWithT(t), newShop(t), bed.Namespace(t, nil)
+			s.label("retention-team", "shop")
+			spec := last(1)
+			spec.UsagePolicy = c.usage
+			p := &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: "keep"}, Spec: spec}
+			bed.Create(t, p)
+			newest, older := s.snapshot(s.repository, 1, good), s.snapshot(s.repository, 2, good)
+			s.configuration("c", &v1alpha1.ObjectReference{Namespace: home, Name: "keep"}, nil, "web")
+			refused := "nothing is removed: the usagePolicy of RetentionPolicy " + home + "/keep does not allow the namespace " + s.namespace
+			if !c.allowed {
+				s.expectRetention(s.repository, v1alpha1.ReasonRetentionPolicyNotAllowed, refused)
+				s.noJob("nothing is to be removed")
+				stays(t, older)
+				return
+			}
+			job, _ := s.job()
+			s.did(job, "")
+			recorded(t, older)
+			s.expectRetention(s.repository, v1alpha1.ReasonApplied, home+"/keep")
+			gone(t, job, "the Job is removed")
+
+			bed.Edit(t, p, func() { p.Spec.UsagePolicy = nil })
+			s.expectRetention(s.repository, v1alpha1.ReasonRetentionPolicyNotAllowed, refused)
+			oldest := s.snapshot(s.repository, 3, good)
+			bed.Quiet(t, s.namespace)
+			s.noJob("it may not be used any more")
+			stays(t, oldest)
+			stays(t, newest)
+			g.Expect(s.repository.Status.RetentionPolicy).To(HaveValue(Equal(v1alpha1.ObjectReference{Namespace: home, Name: "keep"})))
+		})
+	}
+}
