@@ -1,0 +1,200 @@
+// Package pushgateway tells a Pushgateway of every BackupSession and RestoreSession that has ended. A push that fails is an
+// event and nothing else: no backup depends on it.
+package pushgateway
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/pushgateway"
+)
+
+const (
+	// attempts is how often a push is tried.
+	attempts = 3
+	// retryAfter is the time between two tries.
+	retryAfter = 10 * time.Second
+	// patience is how long after a run's end its Repositories are waited for to count its Snapshots.
+	patience = 10 * time.Second
+	// lookAfter is the time between two looks at them.
+	lookAfter = time.Second
+	// news is how long ago something may have ended that a manager that was just started tells of: it may have been told of
+	// before, which does no harm.
+	news = time.Hour
+)
+
+// Pusher pushes what ended. Its fields are set before SetupWithManager and never change.
+type Pusher struct {
+	client.Client
+	record.EventRecorder
+
+	// Gateway that is pushed to.
+	Gateway *pushgateway.Client
+	// Clock tells what is news.
+	Clock clock.PassiveClock
+
+	mu    sync.Mutex
+	tries map[types.UID]int
+}
+
+// told says that nothing more is to be pushed of an object.
+const told = attempts + 1
+
+// backup pushes a BackupSession that ended, unless a later one of its invoker has.
+func (p *Pusher) backup(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	s := &v1alpha1.BackupSession{}
+	if err := p.Get(ctx, req.NamespacedName, s); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !ended(s) || !p.due(s, s.Status.CompletionTime) {
+		return ctrl.Result{}, nil
+	}
+	later, err := p.later(ctx, s)
+	if err != nil || later {
+		return ctrl.Result{}, err
+	}
+	b, err := p.gather(ctx, s)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if p.Clock.Since(s.Status.CompletionTime.Time) < patience && behind(b) {
+		return ctrl.Result{RequeueAfter: lookAfter}, nil
+	}
+	return p.push(ctx, s, pushgateway.OfBackup(b)), nil
+}
+
+// restore pushes a RestoreSession that ended.
+func (p *Pusher) restore(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	r := &v1alpha1.RestoreSession{}
+	if err := p.Get(ctx, req.NamespacedName, r); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !ended(r) || !p.due(r, r.Status.CompletionTime) {
+		return ctrl.Result{}, nil
+	}
+	return p.push(ctx, r, pushgateway.OfRestore(r)), nil
+}
+
+// ended says whether a run or a restore has an outcome that is told: one that was skipped has none.
+func ended(o client.Object) bool {
+	switch o := o.(type) {
+	case *v1alpha1.BackupSession:
+		return o.Status.Phase == v1alpha1.BackupSessionSucceeded || o.Status.Phase == v1alpha1.BackupSessionFailed
+	case *v1alpha1.RestoreSession:
+		return o.Status.Phase == v1alpha1.RestoreSessionSucceeded || o.Status.Phase == v1alpha1.RestoreSessionFailed
+	}
+	return false
+}
+
+// due says whether an object that ended then is to be told of.
+func (p *Pusher) due(o client.Object, ended *metav1.Time) bool {
+	if v1alpha1.HasRecordAnnotation(o.GetAnnotations()) || ended == nil || p.Clock.Since(ended.Time) > news {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tries[o.GetUID()] < attempts
+}
+
+// later says whether a run of the same invoker and session ended after s: its metrics are in the group's place already.
+func (p *Pusher) later(ctx context.Context, s *v1alpha1.BackupSession) (bool, error) {
+	var list v1alpha1.BackupSessionList
+	if err := p.List(ctx, &list, client.InNamespace(s.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return false, fmt.Errorf("list backup sessions: %w", err)
+	}
+	for i := range list.Items {
+		o := &list.Items[i]
+		if o.UID != s.UID && ended(o) && o.Spec.Invoker == s.Spec.Invoker && o.Spec.Session == s.Spec.Session &&
+			s.Status.CompletionTime.Before(o.Status.CompletionTime) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// gather reads what a session made. What is gone is left out.
+func (p *Pusher) gather(ctx context.Context, s *v1alpha1.BackupSession) (pushgateway.Backup, error) {
+	b := pushgateway.Backup{
+		Session: s, Snapshots: map[string]*v1alpha1.Snapshot{},
+		Repositories: map[string]*v1alpha1.Repository{}, Storages: map[string]*v1alpha1.BackupStorage{},
+	}
+	if s.Status.Resolved == nil {
+		return b, nil
+	}
+	for i := range s.Status.Resolved.Targets {
+		for _, r := range s.Status.Resolved.Targets[i].Repositories {
+			snapshot, repository, storage := &v1alpha1.Snapshot{}, &v1alpha1.Repository{}, &v1alpha1.BackupStorage{}
+			for _, want := range []struct {
+				key    client.ObjectKey
+				object client.Object
+				keep   func()
+			}{
+				{client.ObjectKey{Namespace: s.Namespace, Name: r.Snapshot}, snapshot, func() { b.Snapshots[r.Snapshot] = snapshot }},
+				{client.ObjectKey{Namespace: s.Namespace, Name: r.Name}, repository, func() { b.Repositories[r.Name] = repository }},
+				{client.ObjectKey{Namespace: r.StorageRef.Namespace, Name: r.StorageRef.Name}, storage, func() { b.Storages[r.Name] = storage }},
+			} {
+				err := p.Get(ctx, want.key, want.object)
+				if client.IgnoreNotFound(err) != nil {
+					return b, fmt.Errorf("get what %s made: %w", s.Name, err)
+				}
+				if err == nil {
+					want.keep()
+				}
+			}
+		}
+	}
+	return b, nil
+}
+
+// behind says whether a Repository does not know yet how a Snapshot of the run ended.
+func behind(b pushgateway.Backup) bool {
+	for _, snapshot := range b.Snapshots {
+		repository := b.Repositories[snapshot.Spec.Repository]
+		knows := func(info v1alpha1.SnapshotInfo) bool {
+			return info.Name == snapshot.Name && info.Phase == snapshot.Status.Phase
+		}
+		if repository != nil && !slices.ContainsFunc(repository.Status.RecentSnapshots, knows) {
+			return true
+		}
+	}
+	return false
+}
+
+// push tries once. The last failure is an event.
+func (p *Pusher) push(ctx context.Context, o client.Object, set *pushgateway.Set) ctrl.Result {
+	err := p.Gateway.Push(ctx, set)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tries == nil {
+		p.tries = map[types.UID]int{}
+	}
+	if err == nil {
+		p.tries[o.GetUID()] = told
+		return ctrl.Result{}
+	}
+	p.tries[o.GetUID()]++
+	if p.tries[o.GetUID()] < attempts {
+		return ctrl.Result{RequeueAfter: retryAfter}
+	}
+	p.Eventf(o, corev1.EventTypeWarning, v1alpha1.ReasonMetricsNotPushed, "%v. The metrics of this run are lost; nothing else is", err)
+	return ctrl.Result{}
+}
+
+// forget an object that is gone.
+func (p *Pusher) forget(o client.Object) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.tries, o.GetUID())
+}

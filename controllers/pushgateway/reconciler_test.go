@@ -1,0 +1,190 @@
+package pushgateway
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"github.com/prometheus/common/route"
+	"github.com/prometheus/pushgateway/handler"
+	"github.com/prometheus/pushgateway/storage"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/pushgateway"
+	"github.com/cairn-backup/cairn/internal/testbed"
+)
+
+var (
+	bed    testbed.Bed
+	events testbed.Events
+	pusher *Pusher
+	store  storage.MetricStore
+	now    = time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	// refusals are the pushes of a job that the gateway refused.
+	refusals atomic.Int32
+)
+
+// refused is in the names of those whose pushes the gateway refuses.
+const refused = "refused"
+
+func TestMain(m *testing.M) {
+	logger := slog.New(slog.DiscardHandler)
+	store = storage.NewDiskMetricStore("", 0, nil, logger)
+	router := route.New()
+	gate := func(replace bool) http.HandlerFunc {
+		take := handler.Push(store, replace, true, false, logger)
+		return func(w http.ResponseWriter, r *http.Request) {
+			if strings.Contains(r.URL.Path, refused) {
+				refusals.Add(1)
+				http.Error(w, "full", http.StatusInsufficientStorage)
+				return
+			}
+			take(w, r)
+		}
+	}
+	router.Post("/metrics/job/:job/*labels", gate(false))
+	router.Put("/metrics/job/:job/*labels", gate(true))
+	server := httptest.NewServer(router)
+	gateway, err := pushgateway.New(server.URL)
+	if err != nil {
+		panic(err)
+	}
+	code := bed.Run(m, func(mgr ctrl.Manager) error {
+		pusher = &Pusher{Client: mgr.GetClient(), EventRecorder: &events, Gateway: gateway, Clock: clocktesting.NewFakePassiveClock(now)}
+		return pusher.SetupWithManager(mgr, controller.Options{})
+	})
+	server.Close()
+	_ = store.Shutdown()
+	os.Exit(code)
+}
+
+// pushed is the value of a metric in the group of a job, -1 where there is none.
+func pushed(job, metric string) float64 {
+	for _, family := range store.GetMetricFamilies() {
+		for _, m := range family.GetMetric() {
+			for _, label := range m.GetLabel() {
+				if family.GetName() == metric && label.GetName() == "job" && label.GetValue() == job {
+					if m.GetGauge() != nil {
+						return m.GetGauge().GetValue()
+					}
+					return m.GetUntyped().GetValue()
+				}
+			}
+		}
+	}
+	return -1
+}
+
+// endedRun makes a BackupSession that ended so many minutes before eight.
+func endedRun(t testing.TB, namespace, invoker, name string, minutes int, phase v1alpha1.BackupSessionPhase) *v1alpha1.BackupSession {
+	t.Helper()
+	return endedWith(t, namespace, invoker, name, minutes, phase, nil)
+}
+
+// endedWith makes one that knew what to do.
+func endedWith(t testing.TB, namespace, invoker, name string, minutes int, phase v1alpha1.BackupSessionPhase, resolved *v1alpha1.ResolvedBackup) *v1alpha1.BackupSession {
+	t.Helper()
+	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	s.Spec.Invoker = v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: invoker}
+	s.Spec.Session = "nightly"
+	bed.Create(t, s)
+	bed.EditStatus(t, s, func() {
+		end := metav1.NewTime(now.Add(-time.Duration(minutes) * time.Minute))
+		s.Status.Phase, s.Status.CompletionTime, s.Status.Resolved = phase, &end, resolved
+	})
+	return s
+}
+
+const succeeded = "stash_backup_session_success"
+
+func TestARunThatEndedIsPushedOnce(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	namespace := bed.Namespace(t, nil)
+	s := endedRun(t, namespace, "files", "one", 5, v1alpha1.BackupSessionFailed)
+	job := "backupconfiguration-" + namespace + "-files"
+	g.Eventually(func() float64 { return pushed(job, succeeded) }, testbed.Patience, testbed.Interval).Should(Equal(0.0), "the failure is pushed")
+	when := pushed(job, "push_time_seconds")
+	bed.Edit(t, s, func() { s.Labels = map[string]string{"touched": "x"} })
+	g.Consistently(func() float64 { return pushed(job, "push_time_seconds") }, "1s", "100ms").Should(Equal(when))
+	g.Expect(bed.Writes(namespace)).To(BeEmpty(), "nothing is written into the cluster")
+}
+
+func TestAnOlderRunAndOldNewsAreNotPushed(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	namespace := bed.Namespace(t, nil)
+	r := &Pusher{Client: bed.Manager.GetClient(), EventRecorder: &events, Gateway: pusher.Gateway, Clock: pusher.Clock}
+	older := endedRun(t, namespace, "files", "older", 20, v1alpha1.BackupSessionFailed)
+	newer := endedRun(t, namespace, "files", "newer", 10, v1alpha1.BackupSessionFailed)
+	g.Eventually(func(g Gomega) {
+		var cached v1alpha1.BackupSession
+		g.Expect(bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(newer), &cached)).To(Succeed())
+		g.Expect(cached.Status.CompletionTime).NotTo(BeNil())
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the cache knows both")
+	g.Expect(r.later(t.Context(), older)).To(BeTrue())
+	g.Expect(r.later(t.Context(), newer)).To(BeFalse(), "a manager that was just started tells of the newest alone")
+	g.Expect(r.due(newer, newer.Status.CompletionTime)).To(BeTrue())
+	day := metav1.NewTime(now.Add(-24 * time.Hour))
+	g.Expect(r.due(newer, &day)).To(BeFalse())
+	newer.Annotations = map[string]string{v1alpha1.AnnotationRecord: "x"}
+	g.Expect(r.due(newer, newer.Status.CompletionTime)).To(BeFalse(), "a record is no run")
+}
+
+// The Repository counts a Snapshot at about the time at which the run ends: what is pushed counts it, too.
+func TestAPushWaitsForTheRepository(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	namespace := bed.Namespace(t, nil)
+	r := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "r"}}
+	r.Spec = v1alpha1.RepositorySpec{
+		StorageRef: v1alpha1.ObjectReference{Name: "none"}, Path: "/r", EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
+	}
+	bed.Create(t, r)
+	bed.EditStatus(t, r, func() { r.Status.SnapshotCount = new(int32(4)) })
+	snapshot := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "snap"}}
+	snapshot.Spec = v1alpha1.SnapshotSpec{
+		SnapshotID: "01", Repository: "r", Session: "nightly", BackupSession: "one", Version: v1alpha1.SnapshotLayoutVersion,
+		AppRef: v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"},
+	}
+	bed.Create(t, snapshot)
+	bed.EditStatus(t, snapshot, func() { snapshot.Status.Phase = v1alpha1.SnapshotSucceeded })
+	endedWith(t, namespace, "files", "one", 0, v1alpha1.BackupSessionSucceeded, &v1alpha1.ResolvedBackup{Targets: []v1alpha1.ResolvedTarget{{
+		Name: "files", AppRef: snapshot.Spec.AppRef, Configuration: "files",
+		Repositories: []v1alpha1.ResolvedRepository{{Name: "r", Snapshot: "snap", StorageRef: r.Spec.StorageRef, Directory: "r", EncryptionSecret: r.Spec.EncryptionSecret}},
+	}}})
+	job := "backupconfiguration-" + namespace + "-files"
+	count := func() float64 { return pushed(job, "stash_repository_snapshot_count") }
+	g.Consistently(count, "1500ms", "100ms").Should(Equal(-1.0), "4 is the count before this run")
+	bed.EditStatus(t, r, func() {
+		r.Status.SnapshotCount = new(int32(5))
+		r.Status.RecentSnapshots = []v1alpha1.SnapshotInfo{{Name: "snap", Phase: v1alpha1.SnapshotSucceeded}}
+	})
+	g.Eventually(count, testbed.Patience, testbed.Interval).Should(Equal(5.0), "the Repository has counted it")
+}
+
+func TestARefusedPushIsAnEventAfterThreeTries(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	namespace := bed.Namespace(t, nil)
+	s := endedRun(t, namespace, refused, "one", 5, v1alpha1.BackupSessionSucceeded)
+	g.Eventually(refusals.Load, testbed.Patience, testbed.Interval).Should(BeNumerically("==", 1), "the first try")
+	bed.Edit(t, s, func() { s.Labels = map[string]string{"touched": "x"} })
+	g.Consistently(refusals.Load, "2s", "100ms").Should(BeNumerically("==", 1), "what is written to a run does not use its tries up")
+	g.Eventually(func() []string { return events.Of(namespace) }, testbed.Patience, testbed.Interval).Should(ConsistOf(
+		And(HavePrefix("Warning MetricsNotPushed push the metrics of backupconfiguration-"+namespace+"-refused:"), ContainSubstring("507"),
+			HaveSuffix("The metrics of this run are lost; nothing else is"))), "it says so once")
+	g.Expect(refusals.Load()).To(BeNumerically("==", attempts))
+	g.Expect(bed.Writes(namespace)).To(BeEmpty(), "the run is as it was")
+}
