@@ -26,7 +26,7 @@ const (
 	fullRetry = 30 * time.Second
 )
 
-// Collector writes the records of ended BackupSessions and RestoreSessions into the outboxes of all matching Ledgers and
+// Collector writes the records of ended BackupSessions and RestoreSessions, and of removed Snapshots, into the outboxes of all matching Ledgers and
 // then takes FinalizerRecord from them. It keeps no state: the batch window starts when the first object ended.
 type Collector struct {
 	client.Client
@@ -114,7 +114,7 @@ func (c *Collector) window(waiting []*ended) time.Duration {
 	}
 	var end time.Time
 	for _, e := range waiting {
-		if e.object.GetDeletionTimestamp() != nil {
+		if e.urgent {
 			return 0
 		}
 		for _, l := range e.ledgers {
@@ -188,8 +188,7 @@ func whyNone(why error) string {
 // givenUp says whether an object that is being deleted goes without its record: at once when the outbox is full or the
 // selector of a Ledger cannot be read, after a while when the record cannot be written for another reason.
 func (c *Collector) givenUp(e *ended, why error) bool {
-	deleted := e.object.GetDeletionTimestamp()
-	return deleted != nil && (errors.Is(why, errFull) || errors.Is(why, errUndecided) || c.Clock.Now().Sub(deleted.Time) > giveUpAfter)
+	return e.urgent && (errors.Is(why, errFull) || errors.Is(why, errUndecided) || c.Clock.Now().Sub(e.object.GetDeletionTimestamp().Time) > giveUpAfter)
 }
 
 // errGone says that a Ledger's namespace takes no more objects.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,6 +29,9 @@ type ended struct {
 	at      time.Time
 	records []v1alpha1.RecordStatus
 	ledgers []*v1alpha1.Ledger
+	// urgent says that somebody waits for it to go: it is being deleted. A removed Snapshot always is, and is urgent only
+	// where its whole namespace goes.
+	urgent bool
 	// undecided says that there is a Ledger with a selector that cannot be read.
 	undecided bool
 }
@@ -47,6 +51,8 @@ func pendingKey(o client.Object) []string {
 		terminal = s.Status.Phase.Terminal()
 	case *v1alpha1.RestoreSession:
 		terminal = s.Status.Phase.Terminal()
+	case *v1alpha1.Snapshot: // removed, and its data is gone
+		terminal = !s.DeletionTimestamp.IsZero() && !controllerutil.ContainsFinalizer(s, v1alpha1.FinalizerWipe)
 	}
 	if !terminal || v1alpha1.HasRecordAnnotation(o.GetAnnotations()) ||
 		!controllerutil.ContainsFinalizer(o, v1alpha1.FinalizerRecord) ||
@@ -69,7 +75,7 @@ func (c *Collector) pending(ctx context.Context) ([]*ended, error) {
 	var out []*ended
 	for i := range backups.Items {
 		s := &backups.Items[i]
-		e := &ended{kind: v1alpha1.BackupSessionKind, object: s, at: s.CreationTimestamp.Time, records: s.Status.Records}
+		e := &ended{kind: v1alpha1.BackupSessionKind, object: s, at: s.CreationTimestamp.Time, records: s.Status.Records, urgent: !s.DeletionTimestamp.IsZero()}
 		if t := s.Status.CompletionTime; t != nil {
 			e.at = t.Time
 		}
@@ -77,11 +83,26 @@ func (c *Collector) pending(ctx context.Context) ([]*ended, error) {
 	}
 	for i := range restores.Items {
 		s := &restores.Items[i]
-		e := &ended{kind: v1alpha1.RestoreSessionKind, object: s, at: s.CreationTimestamp.Time, records: s.Status.Records}
+		e := &ended{kind: v1alpha1.RestoreSessionKind, object: s, at: s.CreationTimestamp.Time, records: s.Status.Records, urgent: !s.DeletionTimestamp.IsZero()}
 		if t := s.Status.CompletionTime; t != nil {
 			e.at = t.Time
 		}
 		out = append(out, e)
+	}
+	var snapshots v1alpha1.SnapshotList
+	if err := c.List(ctx, &snapshots, client.MatchingFields{indexPending: isPending}); err != nil {
+		return nil, fmt.Errorf("list Snapshots: %w", err)
+	}
+	for i := range snapshots.Items {
+		s := &snapshots.Items[i]
+		var namespace corev1.Namespace
+		if err := c.Get(ctx, types.NamespacedName{Name: s.Namespace}, &namespace); client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("read namespace %s: %w", s.Namespace, err)
+		}
+		out = append(out, &ended{
+			kind: v1alpha1.SnapshotKind, object: s, at: s.DeletionTimestamp.Time, records: s.Status.Records,
+			urgent: !namespace.DeletionTimestamp.IsZero(),
+		})
 	}
 	slices.SortStableFunc(out, func(a, b *ended) int { return a.at.Compare(b.at) })
 	return out, nil
@@ -97,6 +118,8 @@ func (c *Collector) build(ctx context.Context, cluster string, e *ended) (ledger
 		return ledger.BackupRecord(cluster, s, snapshots)
 	case *v1alpha1.RestoreSession:
 		return ledger.RestoreRecord(cluster, s)
+	case *v1alpha1.Snapshot:
+		return ledger.PruneRecord(cluster, s)
 	default:
 		return ledger.Record{}, fmt.Errorf("no record of a %T", s)
 	}

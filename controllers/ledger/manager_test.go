@@ -8,7 +8,6 @@ import (
 	. "github.com/onsi/gomega"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -16,16 +15,18 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/cairn-backup/cairn/internal/footprint"
 )
 
 // Both controllers in a manager, with its cache, the real time and nobody to call them.
 func TestManager(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
+	kept := footprint.Cache()
+	kept.DefaultNamespaces = map[string]cache.Config{w.namespace: {}}
 	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
-		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"},
-		Cache:  cache.Options{DefaultNamespaces: map[string]cache.Config{w.namespace: {}}},
-		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}}}},
+		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Cache: kept, Client: footprint.Client(),
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	registry := prometheus.NewRegistry()

@@ -24,6 +24,7 @@ type history struct {
 	success, ended     time.Time
 	result, reason     string
 	successesBySession map[string]time.Time // the slot of the last run that succeeded
+	endsBySession      map[string]time.Time // and when it ended
 }
 
 // page makes the page from the policy and the runs of the namespaces that the Ledger records.
@@ -55,7 +56,7 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 		for _, s := range b.Spec.Sessions {
 			sessions = append(sessions, s.SessionConfig)
 		}
-		if err := p.add(ctx, v1alpha1.BackupBatchKind, &b.ObjectMeta, targets, sessions, b.Status.Sessions); err != nil {
+		if err := p.add(ctx, v1alpha1.BackupBatchKind, &b.ObjectMeta, targets, sessions, b.Status.Sessions, b.Spec.Paused); err != nil {
 			return nil, err
 		}
 	}
@@ -72,7 +73,7 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 		for _, s := range c.Spec.Sessions {
 			sessions = append(sessions, s.SessionConfig)
 		}
-		if err := p.add(ctx, v1alpha1.BackupConfigurationKind, &c.ObjectMeta, targets, sessions, c.Status.Sessions); err != nil {
+		if err := p.add(ctx, v1alpha1.BackupConfigurationKind, &c.ObjectMeta, targets, sessions, c.Status.Sessions, c.Spec.Paused); err != nil {
 			return nil, err
 		}
 	}
@@ -94,7 +95,7 @@ func (r *Reconciler) histories(ctx context.Context, m matcher) (map[invoker]*his
 		key := invoker{s.Namespace, s.Spec.Invoker.Kind, s.Spec.Invoker.Name}
 		h := out[key]
 		if h == nil {
-			h = &history{successesBySession: map[string]time.Time{}}
+			h = &history{successesBySession: map[string]time.Time{}, endsBySession: map[string]time.Time{}}
 			out[key] = h
 		}
 		h.add(s)
@@ -118,9 +119,8 @@ func (h *history) add(s *v1alpha1.BackupSession) {
 	if s.Status.Phase != v1alpha1.BackupSessionSucceeded {
 		return
 	}
-	if ended.After(h.success) {
-		h.success = ended
-	}
+	h.success = later(h.success, ended)
+	h.endsBySession[s.Spec.Session] = later(h.endsBySession[s.Spec.Session], ended)
 	if slot.After(h.successesBySession[s.Spec.Session]) {
 		h.successesBySession[s.Spec.Session] = slot
 	}
@@ -135,7 +135,7 @@ type pageBuilder struct {
 	rows       []ledger.Policy
 }
 
-func (p *pageBuilder) add(ctx context.Context, kind string, o *metav1.ObjectMeta, targets []string, sessions []v1alpha1.SessionConfig, status []v1alpha1.SessionStatus) error {
+func (p *pageBuilder) add(ctx context.Context, kind string, o *metav1.ObjectMeta, targets []string, sessions []v1alpha1.SessionConfig, status []v1alpha1.SessionStatus, paused bool) error {
 	h := p.runs[invoker{o.Namespace, kind, o.Name}]
 	// With a selector the Ledger is for some sessions only: a policy without any of these is not its business.
 	if o.DeletionTimestamp != nil || v1alpha1.HasRecordAnnotation(o.Annotations) || h == nil && !p.matcher.sessions.Empty() {
@@ -158,7 +158,16 @@ func (p *pageBuilder) add(ctx context.Context, kind string, o *metav1.ObjectMeta
 		}
 	}
 	for _, s := range sessions {
-		row.Late = row.Late || late(s, h.successesBySession[s.Name], o.CreationTimestamp.Time, p.now)
+		success := h.successesBySession[s.Name]
+		for _, known := range status {
+			if t := known.LastSuccessTime; t != nil && known.Name == s.Name {
+				row.LastSuccess = later(row.LastSuccess, t.Time)
+				if t.After(h.endsBySession[s.Name]) { // its run is gone
+					success = t.Time
+				}
+			}
+		}
+		row.Late = row.Late || !paused && late(s, schedule.Identity(kind, o.Namespace, o.Name, s.Name), success, o.CreationTimestamp.Time, p.now)
 	}
 	p.rows = append(p.rows, row)
 	return nil
@@ -166,20 +175,24 @@ func (p *pageBuilder) add(ctx context.Context, kind string, o *metav1.ObjectMeta
 
 // late says whether the first slot after the last success, or after the policy was created, is longer ago than a run may
 // take.
-func late(s v1alpha1.SessionConfig, success, created, now time.Time) bool {
+func late(s v1alpha1.SessionConfig, identity string, success, created, now time.Time) bool {
 	if s.Scheduler == nil || s.Scheduler.Suspend != nil && *s.Scheduler.Suspend {
 		return false
 	}
-	from, zone, timeout := created, "", defaultTimeout
+	from, timeout := created, defaultTimeout
 	if success.After(from) {
 		from = success
-	}
-	if s.Scheduler.TimeZone != nil {
-		zone = *s.Scheduler.TimeZone
 	}
 	if s.BackupTimeout != nil {
 		timeout = s.BackupTimeout.Duration
 	}
-	due, err := schedule.Next(s.Scheduler.Schedule, zone, from)
-	return err == nil && now.After(due.Add(timeout))
+	times, err := schedule.New(s.Scheduler, identity)
+	return err == nil && now.After(times.Due(from, timeout))
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }

@@ -286,6 +286,18 @@ func TestPageInGit(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(w.git("show", branch+":clusters/production/STATUS.md")).To(ContainSubstring(fmt.Sprintf(row, "**late**")))
 	g.Expect(w.git("log", "-1", "--format=%s", branch)).To(Equal("bring STATUS.md up to date"))
+
+	// A later success whose run is gone is in the status of the policy.
+	batch := &v1alpha1.BackupBatch{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "shop"}}
+	batch = get(w, batch)
+	at := metav1.NewTime(w.clock.Now()).Rfc3339Copy()
+	batch.Status.Sessions = []v1alpha1.SessionStatus{{Name: "hourly", LastSuccessTime: &at}}
+	g.Expect(api.Status().Update(t.Context(), batch)).To(Succeed())
+	w.pass(time.Hour)
+	_, err = w.push(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(w.git("show", branch+":clusters/production/STATUS.md")).To(ContainSubstring(
+		"| BackupBatch/shop | PersistentVolumeClaim/data | " + at.UTC().Format("2006-01-02 15:04") + " | Succeeded | - | no |"))
 }
 
 func TestLog(t *testing.T) {

@@ -88,7 +88,7 @@ func names(parcels []parcel) []string {
 	return out
 }
 
-// settle tells the sessions of their records and empties the outbox.
+// settle tells what was recorded of its commit and empties the outbox.
 func (r *Reconciler) settle(ctx context.Context, l *v1alpha1.Ledger, c *change, commit plumbing.Hash, taken []parcel) error {
 	for _, d := range c.differs {
 		r.EventRecorder.Eventf(l, corev1.EventTypeWarning, v1alpha1.ReasonRecordDiffers,
@@ -104,7 +104,9 @@ func (r *Reconciler) settle(ctx context.Context, l *v1alpha1.Ledger, c *change, 
 
 // tell writes the commit into the status of what was recorded, if that still exists. Each Ledger owns its own entry.
 func (r *Reconciler) tell(ctx context.Context, l *v1alpha1.Ledger, o ledger.Object, commit plumbing.Hash) error {
-	if o.Kind != v1alpha1.BackupSessionKind && o.Kind != v1alpha1.RestoreSessionKind {
+	switch o.Kind {
+	case v1alpha1.BackupSessionKind, v1alpha1.RestoreSessionKind, v1alpha1.SnapshotKind:
+	default:
 		return nil // whoever may write ConfigMaps here must not write other things through us
 	}
 	u := &unstructured.Unstructured{Object: map[string]any{
