@@ -69,7 +69,7 @@ func (r *room) takeForFlux(s *v1alpha1.BackupStorage) {
 	r.t.Helper()
 	s.Name, s.Namespace = "theirs", r.namespace
 	s.Labels = map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"}
-	s.Spec.Storage = v1alpha1.Storage{Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: v1alpha1.ClaimVolumeSource{ClaimName: "theirs"}}}
+	s.Spec.Storage = v1alpha1.Storage{Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "theirs"}}}
 	r.g.Expect(r.Create(r.t.Context(), s)).To(Succeed())
 }
 

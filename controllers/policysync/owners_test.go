@@ -42,7 +42,7 @@ func TestObjectsOfOthersAreNotTouched(t *testing.T) {
 				yes := true
 				s.OwnerReferences = []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.BackupBatchKind, Name: tc.owner, UID: "1", Controller: &yes}}
 			}
-			s.Spec.Storage = v1alpha1.Storage{Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: v1alpha1.ClaimVolumeSource{ClaimName: "theirs"}}}
+			s.Spec.Storage = v1alpha1.Storage{Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "theirs"}}}
 			r.g.Expect(r.Create(t.Context(), s)).To(Succeed())
 			r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/t.yaml": storage("free")})
 			r.reconcile()
@@ -57,7 +57,7 @@ func TestObjectsOfOthersAreNotTouched(t *testing.T) {
 func TestAnObjectOfAPolicySyncThatIsGoneIsTakenOver(t *testing.T) {
 	r := newRoom(t)
 	s := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Name: "local", Namespace: r.namespace, Labels: map[string]string{v1alpha1.LabelSyncName: "gone", v1alpha1.LabelSyncNamespace: r.namespace}}}
-	s.Spec.Storage = v1alpha1.Storage{Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: v1alpha1.ClaimVolumeSource{ClaimName: "old"}}}
+	s.Spec.Storage = v1alpha1.Storage{Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "old"}}}
 	r.g.Expect(r.Create(t.Context(), s)).To(Succeed())
 	revision := r.push(map[string]string{"policy/s.yaml": storage("local")})
 	r.reconcile()

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/footprint"
 )
 
 func TestSourceFaults(t *testing.T) {
@@ -106,9 +107,10 @@ func TestTheManagerWatchesRequests(t *testing.T) {
 	r := newRoom(t)
 	first := r.push(map[string]string{"policy/s.yaml": storage("local")})
 	no := false
+	kept := footprint.Cache()
+	kept.DefaultNamespaces = map[string]cache.Config{r.namespace: {}}
 	mgr, err := ctrl.NewManager(r.RESTConfig, ctrl.Options{
-		Scheme: scheme, Metrics: server.Options{BindAddress: "0"},
-		Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{r.namespace: {}}},
+		Scheme: scheme, Metrics: server.Options{BindAddress: "0"}, Cache: kept, Client: footprint.Client(),
 	})
 	r.g.Expect(err).NotTo(HaveOccurred())
 	reconciler := &Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Scheme: scheme, EventRecorder: r.events, Clock: r.clock}
