@@ -19,8 +19,8 @@ import (
 )
 
 // ensureChildren makes the batch's children what policy.Expand says, removes those of targets that are gone, and gives the
-// state of each target. What goes wrong with one child holds up no other.
-func (r *Reconciler) ensureChildren(ctx context.Context, batch *v1alpha1.BackupBatch) ([]v1alpha1.BatchTargetStatus, error) {
+// state of each target. What they depend on is added to dependencies. What goes wrong with one child holds up no other.
+func (r *Reconciler) ensureChildren(ctx context.Context, batch *v1alpha1.BackupBatch, dependencies *policy.Dependencies) ([]v1alpha1.BatchTargetStatus, error) {
 	children, err := policy.Expand(batch)
 	if err != nil {
 		return nil, err
@@ -42,6 +42,9 @@ func (r *Reconciler) ensureChildren(ctx context.Context, batch *v1alpha1.BackupB
 			continue
 		}
 		targets[i].Phase, targets[i].Reason = stateOf(actual)
+		if actual != nil {
+			dependencies.Merge(actual.Status.Dependencies)
+		}
 	}
 	return targets, kerrors.NewAggregate(append(errs, r.removeOthers(ctx, batch, wanted)))
 }

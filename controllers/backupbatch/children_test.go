@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // refusing is a client whose API server refuses to take one object.
@@ -34,7 +35,7 @@ func TestAChildThatIsRefusedHoldsUpNoOther(t *testing.T) {
 	r := *reconciler
 	r.Client = refusing{Client: bed.Manager.GetClient(), name: "shop-db"}
 
-	_, err := r.ensureChildren(t.Context(), batch)
+	_, err := r.ensureChildren(t.Context(), batch, new(policy.Dependencies))
 
 	g.Expect(err).To(MatchError(ContainSubstring("the quota is used up")))
 	var children v1alpha1.BackupConfigurationList

@@ -23,7 +23,7 @@ type Reconciler struct {
 
 	// APIReader reads from the API server. It is asked before anything is made, so that nobody's object is taken over.
 	APIReader client.Reader
-	// Clock tells the next slots.
+	// Clock that slots are measured with.
 	Clock clock.PassiveClock
 	// MoverImage is the image of the CronJobs' pods.
 	MoverImage string
@@ -33,13 +33,16 @@ type Reconciler struct {
 	EnsureTrigger func(ctx context.Context, namespace string) error
 }
 
+// maxDependencies is what the status holds at most.
+const maxDependencies = 1000
+
 // Reconcile brings one BackupBatch's children, CronJobs and status up to date. When it goes, the garbage collector removes
 // the children; Repositories and data stay.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	batch := &v1alpha1.BackupBatch{}
 	reporter := kstatus.Reporter{
 		Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager,
-		Owned: []string{v1alpha1.ConditionValidationPassed},
+		Owned: []string{v1alpha1.ConditionValidationPassed, v1alpha1.ConditionProtected},
 	}
 	return reporter.Reconcile(ctx, req.NamespacedName, batch, func(ctx context.Context) (ctrl.Result, error) {
 		return r.reconcile(ctx, batch)
@@ -49,32 +52,40 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 // reconcile does the work and sets the status. An error is one that trying again may mend; the status keeps its last word.
 func (r *Reconciler) reconcile(ctx context.Context, batch *v1alpha1.BackupBatch) (ctrl.Result, error) {
 	now := r.Clock.Now()
-	sessions := policy.BatchSessions(batch)
 	keeper := &trigger.Keeper{
-		Client: r.Client, Reader: r.APIReader, MoverImage: r.MoverImage, FieldManager: r.FieldManager, EnsureAccess: r.EnsureTrigger,
+		Client: r.Client, Reader: r.APIReader, Events: r.EventRecorder, Runs: runs,
+		MoverImage: r.MoverImage, FieldManager: r.FieldManager, EnsureAccess: r.EnsureTrigger,
 	}
-	if mistakes := policy.BatchMistakes(batch); len(mistakes) > 0 {
-		// The last good CronJobs stay in force, except those of sessions that policy has removed.
-		if err := keeper.Prune(ctx, batch, sessions); err != nil {
+	mistakes := policy.BatchMistakes(batch)
+	var missing []policy.Mistake
+	if len(mistakes) == 0 {
+		var err error
+		if mistakes, missing, err = r.checkHooks(ctx, batch); err != nil {
 			return ctrl.Result{}, err
 		}
-		batch.Status.Sessions, _ = trigger.Status(batch.Status.Sessions, sessions, trigger.Untouched(sessions), now, batch.Generation)
+	}
+	if len(mistakes) > 0 {
+		_, after, err := keeper.Keep(ctx, batch, true, now)
+		if err != nil {
+			return ctrl.Result{}, err
+		}
 		batch.Status.ObservedGeneration = batch.Generation
 		markInvalid(batch, mistakes)
-		return ctrl.Result{}, nil
+		return ctrl.Result{RequeueAfter: after}, nil
 	}
 
-	targets, err := r.ensureChildren(ctx, batch)
+	var dependencies policy.Dependencies
+	targets, err := r.ensureChildren(ctx, batch, &dependencies)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	conflicts, err := keeper.Ensure(ctx, batch, sessions)
+	conflicts, after, err := keeper.Keep(ctx, batch, false, now)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	statuses, next := trigger.Status(batch.Status.Sessions, sessions, conflicts, now, batch.Generation)
-	batch.Status.Targets, batch.Status.Sessions = targets, statuses
+	batch.Status.Targets = targets
+	batch.Status.Dependencies = dependencies[:min(len(dependencies), maxDependencies)]
 	batch.Status.ObservedGeneration = batch.Generation
-	summarize(batch, sessions, conflicts)
-	return ctrl.Result{RequeueAfter: trigger.After(now, next, conflicts)}, nil
+	summarize(batch, policy.BatchSessions(batch), conflicts, missing)
+	return ctrl.Result{RequeueAfter: after}, nil
 }

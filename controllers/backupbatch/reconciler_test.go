@@ -290,3 +290,27 @@ func TestATargetIsNeverReadyWithAReasonNorUnreadyWithoutOne(t *testing.T) {
 		})
 	}
 }
+
+func TestABatchSaysWhatItsTargetsDependOn(t *testing.T) {
+	t.Parallel()
+	batch := working(t)
+	found := func(group, kind, namespace, name string, found bool) v1alpha1.ResourceFoundStatus {
+		return v1alpha1.ResourceFoundStatus{
+			TypedObjectReference: v1alpha1.TypedObjectReference{APIGroup: group, Kind: kind, Namespace: namespace, Name: name}, Found: &found,
+		}
+	}
+	addon := found(v1alpha1.Group, v1alpha1.AddonKind, "", "pvc-addon", true)
+	function, secret := found(v1alpha1.Group, v1alpha1.FunctionKind, "", "pvc-backup", true), found("", "Secret", batch.Namespace, "enc", false)
+	expect := func(want ...v1alpha1.ResourceFoundStatus) {
+		t.Helper()
+		bed.Eventually(t, batch, func(g Gomega) { g.Expect(batch.Status.Dependencies).To(Equal(want)) }, "each once")
+	}
+	expect(addon, function, secret)
+	bed.NoOp(t, reconciler, &events, batch)
+	bed.Edit(t, batch, func() {
+		batch.Spec.Sessions[0].Hooks = &v1alpha1.BackupHooks{PreBackup: []v1alpha1.HookInfo{
+			{Name: "a", HookTemplate: &v1alpha1.ObjectReference{Name: "freeze"}},
+		}}
+	})
+	expect(addon, function, found(v1alpha1.Group, v1alpha1.HookTemplateKind, batch.Namespace, "freeze", false), secret)
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -16,13 +17,19 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/trigger"
 )
 
 // Indexes of the cache: on BackupConfigurations their batch's UID, on BackupBatches the names of their children.
 const (
 	indexOwner = "backupbatch.owner"
 	indexChild = "backupbatch.child"
+	// indexHookTemplate has the HookTemplates of a batch: "<namespace>/<name>".
+	indexHookTemplate = "backupbatch.hooktemplate"
 )
+
+// runs is the index of BackupSessions.
+var runs = trigger.RunsIndex{Field: "backupbatch.runs", Kind: v1alpha1.BackupBatchKind}
 
 // SetupWithManager registers the controller, its indexes and its watches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
@@ -46,6 +53,15 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		return fmt.Errorf("index BackupBatches by child: %w", err)
 	}
 
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupBatch{}, indexHookTemplate, func(o client.Object) []string {
+		return hookTemplates(o.(*v1alpha1.BackupBatch))
+	}); err != nil {
+		return fmt.Errorf("index BackupBatches by HookTemplate: %w", err)
+	}
+	if err := runs.Register(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+
 	written := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{})
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("backupbatch").
@@ -53,7 +69,11 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		// the status, and nothing else would bring it back.
 		For(&v1alpha1.BackupBatch{}).
 		Owns(&batchv1.CronJob{}, builder.WithPredicates(written)).
+		Watches(&v1alpha1.BackupSession{}, runs.Invoker(), builder.WithPredicates(trigger.Matters())).
 		Watches(&v1alpha1.BackupConfiguration{}, handler.EnqueueRequestsFromMapFunc(r.ofConfiguration)).
+		Watches(&v1alpha1.HookTemplate{}, handler.EnqueueRequestsFromMapFunc(r.ofHookTemplate)).
+		Watches(&v1alpha1.Function{}, handler.EnqueueRequestsFromMapFunc(r.ofFunction), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WithOptions(opts).
 		Complete(r)
 }

@@ -23,11 +23,17 @@ func markInvalid(batch *v1alpha1.BackupBatch, mistakes []policy.Mistake) {
 }
 
 // summarize sets phase and conditions of a batch that was expanded, from the state of its targets and sessions. It is
-// stalled while something needs a change of policy.
-func summarize(batch *v1alpha1.BackupBatch, sessions []v1alpha1.SessionConfig, conflicts map[string]error) {
+// stalled while something needs a change of policy. missing is what its hooks name that is not there.
+func summarize(batch *v1alpha1.BackupBatch, sessions []v1alpha1.SessionConfig, conflicts map[string]error, missing []policy.Mistake) {
 	conditions.MarkTrue(batch, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationPassed, "the policy can work")
 	var messages []string
 	reason, stalled := v1alpha1.ReasonChildrenNotReady, false
+	for i, m := range missing {
+		if i == 0 {
+			reason = m.Reason
+		}
+		messages = append(messages, m.Field+": "+m.Message)
+	}
 	for _, target := range batch.Status.Targets {
 		switch {
 		case target.Reason == v1alpha1.ReasonNameConflict && target.Phase == v1alpha1.PhaseInvalid:

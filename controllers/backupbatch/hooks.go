@@ -1,0 +1,83 @@
+package backupbatch
+
+import (
+	"cmp"
+	"context"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+)
+
+// checkHooks looks at the hooks of all sessions: what is wrong with them, and what they name that is not there yet.
+func (r *Reconciler) checkHooks(ctx context.Context, batch *v1alpha1.BackupBatch) (wrong, missing []policy.Mistake, err error) {
+	for i := range batch.Spec.Sessions {
+		hooks, builtin := policy.BatchHooks(batch, i)
+		mistakes, err := lifecycle.HookMistakes(ctx, r.Client, batch.Namespace, hooks, builtin)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, m := range mistakes {
+			if lifecycle.MayCome(m.Reason) {
+				missing = append(missing, m)
+			} else {
+				wrong = append(wrong, m)
+			}
+		}
+	}
+	return wrong, missing, nil
+}
+
+// hookTemplates are the keys of the HookTemplates that a batch names.
+func hookTemplates(batch *v1alpha1.BackupBatch) []string {
+	var keys []string
+	for i := range batch.Spec.Sessions {
+		for _, h := range policy.BackupHooks("", batch.Spec.Sessions[i].Hooks) {
+			if h.HookTemplate != nil {
+				keys = append(keys, cmp.Or(h.HookTemplate.Namespace, batch.Namespace)+"/"+h.HookTemplate.Name)
+			}
+		}
+	}
+	return keys
+}
+
+// ofHookTemplate reaches the batches that name a HookTemplate.
+func (r *Reconciler) ofHookTemplate(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.requests(ctx, client.MatchingFields{indexHookTemplate: o.GetNamespace() + "/" + o.GetName()})
+}
+
+// ofFunction reaches the batches whose HookTemplates run a Function.
+func (r *Reconciler) ofFunction(ctx context.Context, o client.Object) []reconcile.Request {
+	templates, err := lifecycle.TemplatesOf(ctx, r.Client, o.GetName())
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "look for the HookTemplates of a changed Function")
+		return nil
+	}
+	var requests []reconcile.Request
+	for i := range templates {
+		requests = append(requests, r.ofHookTemplate(ctx, &templates[i])...)
+	}
+	return requests
+}
+
+// ofNamespace reaches the batches that a HookTemplate's usagePolicy may judge by the Namespace's labels.
+func (r *Reconciler) ofNamespace(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.requests(ctx, client.InNamespace(o.GetName()))
+}
+
+func (r *Reconciler) requests(ctx context.Context, which ...client.ListOption) []reconcile.Request {
+	var list v1alpha1.BackupBatchList
+	if err := r.List(ctx, &list, which...); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list BackupBatches")
+		return nil
+	}
+	var out []reconcile.Request
+	for i := range list.Items {
+		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+	}
+	return out
+}

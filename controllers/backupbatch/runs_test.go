@@ -1,0 +1,74 @@
+package backupbatch
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/testbed"
+)
+
+func runsOf(g Gomega, t testing.TB, namespace string) []v1alpha1.BackupSession {
+	var list v1alpha1.BackupSessionList
+	g.Expect(bed.Client.List(t.Context(), &list, client.InNamespace(namespace))).To(Succeed())
+	return list.Items
+}
+
+// A batch's sessions are scheduled, paused, asked for and remembered as those of a BackupConfiguration, by the same code; its
+// children have no part in it.
+func TestTheRunsOfABatch(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	batch := working(t)
+	bed.Edit(t, batch, func() {
+		batch.Spec.Paused = true
+		batch.Spec.Sessions[0].Scheduler = &v1alpha1.SchedulerSpec{Schedule: "0 * * * *", Type: v1alpha1.SchedulerController}
+		batch.Spec.Sessions[0].RetryConfig = &v1alpha1.RetryConfig{MaxRetry: 1}
+	})
+	bed.Eventually(t, batch, func(g Gomega) {
+		g.Expect(batch.Status.Sessions[0].Schedule).To(Equal("0 * * * *"))
+		g.Expect(batch.Status.Sessions[0].NextSchedule).To(BeNil())
+		g.Expect(conditions.IsUnknown(batch, v1alpha1.ConditionProtected)).To(BeTrue(), "no run has succeeded yet")
+	}, "the batch is paused")
+	var cronJobs batchv1.CronJobList
+	g.Eventually(func(g Gomega) {
+		g.Expect(bed.Client.List(t.Context(), &cronJobs, client.InNamespace(batch.Namespace))).To(Succeed())
+		g.Expect(cronJobs.Items).To(BeEmpty())
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the manager starts the runs")
+	bed.EditStatus(t, batch, func() {
+		batch.Status.Sessions[0].LastScheduleTime = ptr.To(metav1.NewTime(now.Add(-2 * time.Hour)))
+	})
+	bed.Edit(t, batch, func() { batch.Spec.Paused = false })
+	slot := policy.BackupSessionName("shop", "hourly", now)
+	g.Eventually(func(g Gomega) {
+		runs := runsOf(g, t, batch.Namespace)
+		g.Expect(runs).To(HaveLen(1))
+		g.Expect(runs[0].Name).To(Equal(slot))
+		g.Expect(runs[0].Spec.Invoker).To(Equal(v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupBatchKind, Name: "shop"}))
+		g.Expect(runs[0].Spec.RetryLeft).To(Equal(int32(1)))
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the newest slot is run")
+
+	bed.Edit(t, batch, func() { metav1.SetMetaDataAnnotation(&batch.ObjectMeta, v1alpha1.AnnotationTrigger, "hourly/now") })
+	bed.Eventually(t, batch, func(g Gomega) { g.Expect(batch.Status.LastHandledTrigger).To(Equal("hourly/now")) }, "the annotation is acted on")
+	g.Expect(runsOf(g, t, batch.Namespace)).To(HaveLen(2))
+
+	run := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: batch.Namespace, Name: slot}}
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(run), run)).To(Succeed())
+	bed.EditStatus(t, run, func() {
+		run.Status.Phase, run.Status.CompletionTime = v1alpha1.BackupSessionSucceeded, ptr.To(metav1.NewTime(now))
+	})
+	bed.Eventually(t, batch, func(g Gomega) {
+		g.Expect(batch.Status.Sessions[0].LastSuccessTime).To(HaveField("Time", BeTemporally("==", now)))
+		g.Expect(conditions.IsTrue(batch, v1alpha1.ConditionProtected)).To(BeTrue())
+	}, "the success is counted")
+	bed.NoOp(t, reconciler, &events, batch)
+}
