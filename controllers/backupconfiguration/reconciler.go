@@ -11,7 +11,10 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/defaults"
 	"github.com/cairn-backup/cairn/internal/kstatus"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/trigger"
@@ -24,12 +27,14 @@ type Reconciler struct {
 
 	// APIReader reads from the API server. It is asked before anything is made, so that nobody's object is taken over.
 	APIReader client.Reader
-	// Clock tells the next slots.
+	// Clock that slots are measured with.
 	Clock clock.PassiveClock
 	// MoverImage is the image of the CronJobs' pods.
 	MoverImage string
 	// FieldManager of what is applied.
 	FieldManager string
+	// ClusterName begins the directories of repositories that policy names none for.
+	ClusterName string
 	// EnsureTrigger makes the account of the CronJobs' pods in a namespace.
 	EnsureTrigger func(ctx context.Context, namespace string) error
 }
@@ -37,9 +42,12 @@ type Reconciler struct {
 // Reconcile brings one BackupConfiguration's Repositories, CronJobs and status up to date.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	configuration := &v1alpha1.BackupConfiguration{}
+	if done, err := r.bound(ctx, req, configuration); done || err != nil {
+		return ctrl.Result{}, err
+	}
 	reporter := kstatus.Reporter{
 		Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager,
-		Owned: []string{v1alpha1.ConditionValidationPassed},
+		Owned: []string{v1alpha1.ConditionValidationPassed, v1alpha1.ConditionProtected, v1alpha1.ConditionResolvedBackendChanged},
 	}
 	return reporter.Reconcile(ctx, req.NamespacedName, configuration, func(ctx context.Context) (ctrl.Result, error) {
 		return r.reconcile(ctx, configuration)
@@ -52,7 +60,6 @@ func (r *Reconciler) reconcile(ctx context.Context, configuration *v1alpha1.Back
 	for _, m := range policy.ConfigurationMistakes(configuration) {
 		found.invalid(m.Reason, m.Field+": "+m.Message)
 	}
-	status := &configuration.Status
 	// What is asked next follows references that a spec with mistakes may lack.
 	if len(found.all) == 0 {
 		if err := r.check(ctx, configuration, &found); err != nil {
@@ -60,38 +67,51 @@ func (r *Reconciler) reconcile(ctx context.Context, configuration *v1alpha1.Back
 		}
 	}
 
-	sessions := policy.ConfigurationSessions(configuration)
-	keeper := r.keeper()
-	var conflicts, unscheduled map[string]error
-	if found.anyInvalid() {
-		// The last good CronJobs stay in force, except those of sessions that policy has removed.
-		if err := keeper.Prune(ctx, configuration, sessions); err != nil {
-			return ctrl.Result{}, err
-		}
-		unscheduled = trigger.Untouched(sessions)
-	} else {
-		var err error
-		if conflicts, err = keeper.Ensure(ctx, configuration, sessions); err != nil {
-			return ctrl.Result{}, err
-		}
-		unscheduled = conflicts
+	conflicts, after, err := r.keeper().Keep(ctx, configuration, found.anyInvalid(), r.Clock.Now())
+	if err != nil {
+		return ctrl.Result{}, err
 	}
-	for _, session := range sessions {
+	for _, session := range configuration.Spec.Sessions {
 		if err := conflicts[session.Name]; err != nil {
 			found.notReady(v1alpha1.ReasonNameConflict, err.Error())
 		}
 	}
-
-	now := r.Clock.Now()
-	statuses, next := trigger.Status(status.Sessions, sessions, unscheduled, now, configuration.Generation)
-	status.Sessions = statuses
-	status.ObservedGeneration = configuration.Generation
+	configuration.Status.ObservedGeneration = configuration.Generation
 	summarize(configuration, &found)
-	return ctrl.Result{RequeueAfter: trigger.After(now, next, conflicts)}, nil
+	if found.lookAgain && (after == 0 || after > missingInterval) {
+		after = missingInterval
+	}
+	return ctrl.Result{RequeueAfter: after}, nil
 }
 
-// check follows the references of a configuration that is right in itself.
+// check completes a configuration that is right in itself and follows its references.
 func (r *Reconciler) check(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
+	completer := defaults.Completer{Reader: r.Client, Live: r.APIReader, ClusterName: r.ClusterName}
+	completion, err := completer.Configuration(ctx, configuration)
+	if err != nil {
+		return err
+	}
+	for _, m := range completion.Missing {
+		findings.notReady(m.Reason, m.Field+": "+m.Message)
+	}
+	complete := completion.Configuration
+	if err := r.checkComplete(ctx, complete, findings); err != nil {
+		return err
+	}
+	configuration.Status = complete.Status
+	configuration.Status.Dependencies = findings.dependencies
+	configuration.Status.Resolved = completion.Resolved
+	if len(completion.Changed) > 0 {
+		conditions.MarkTrue(configuration, v1alpha1.ConditionResolvedBackendChanged, v1alpha1.ReasonDefaultsChanged, "%s",
+			kstatus.Join(completion.Changed)+". To move, name another repository in policy; the backups so far stay where they are")
+	} else {
+		conditions.Delete(configuration, v1alpha1.ConditionResolvedBackendChanged)
+	}
+	return nil
+}
+
+// checkComplete follows the references of a configuration that leaves nothing out.
+func (r *Reconciler) checkComplete(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
 	if err := r.checkTarget(ctx, configuration, findings); err != nil {
 		return err
 	}
@@ -102,12 +122,19 @@ func (r *Reconciler) check(ctx context.Context, configuration *v1alpha1.BackupCo
 	if err := r.checkAddons(ctx, configuration, findings); err != nil {
 		return err
 	}
+	if err := r.checkHooks(ctx, configuration, findings); err != nil {
+		return err
+	}
+	if err := r.checkSecrets(ctx, configuration, usable, findings); err != nil {
+		return err
+	}
 	return r.ensureRepositories(ctx, configuration, usable, findings)
 }
 
 func (r *Reconciler) keeper() *trigger.Keeper {
 	return &trigger.Keeper{
-		Client: r.Client, Reader: r.APIReader, MoverImage: r.MoverImage, FieldManager: r.FieldManager, EnsureAccess: r.EnsureTrigger,
+		Client: r.Client, Reader: r.APIReader, Events: r.EventRecorder, Runs: runs,
+		MoverImage: r.MoverImage, FieldManager: r.FieldManager, EnsureAccess: r.EnsureTrigger,
 	}
 }
 

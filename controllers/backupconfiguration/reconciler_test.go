@@ -39,6 +39,7 @@ func TestConfigurationBecomesReady(t *testing.T) {
 		Path:             "/shop/uploads",
 		EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
 		Driver:           v1alpha1.DriverKopia,
+		DeletionPolicy:   v1alpha1.DeleteObjects,
 	}))
 
 	cronJob := cronJobOf(configuration, "nightly")
@@ -46,13 +47,18 @@ func TestConfigurationBecomesReady(t *testing.T) {
 	g.Expect(metav1.IsControlledBy(cronJob, configuration)).To(BeTrue())
 	g.Expect(cronJob.Spec.Schedule).To(Equal("0 2 * * *"))
 	g.Expect(cronJob.Spec.JobTemplate.Spec.Template.Spec.ServiceAccountName).To(Equal("cairn-trigger"))
-	g.Expect(access.has(configuration.Namespace)).To(BeTrue(), "the trigger's account is asked for")
+	g.Expect(accounts.has(configuration.Namespace)).To(BeTrue(), "the trigger's account is asked for")
 
 	status := configuration.Status
 	g.Expect(*status.TargetFound).To(BeTrue())
 	g.Expect(status.Backends).To(Equal([]v1alpha1.BackendStatus{{Name: "main", Ready: ptr.To(true), Storage: &v1alpha1.StorageStatus{
 		Ref: v1alpha1.ObjectReference{Name: "s3", Namespace: configuration.Namespace}, Phase: v1alpha1.PhaseReady,
 	}}}))
+	g.Expect(status.Dependencies).To(Equal([]v1alpha1.ResourceFoundStatus{
+		{TypedObjectReference: v1alpha1.TypedObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.AddonKind, Name: "pvc-addon"}, Found: ptr.To(true)},
+		{TypedObjectReference: v1alpha1.TypedObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.FunctionKind, Name: "pvc-backup"}, Found: ptr.To(true)},
+		{TypedObjectReference: v1alpha1.TypedObjectReference{Kind: "Secret", Namespace: configuration.Namespace, Name: "enc"}, Found: ptr.To(true)},
+	}))
 	g.Expect(status.Repositories).To(Equal([]v1alpha1.RepoStatus{{Name: "uploads", Phase: v1alpha1.PhaseReady}}))
 	g.Expect(status.Sessions).To(HaveLen(1))
 	g.Expect(status.Sessions[0].NextSchedule.UTC()).To(Equal(time.Date(2026, 11, 21, 2, 0, 0, 0, time.UTC)))
@@ -87,7 +93,7 @@ func TestCronJobsFollowTheSessions(t *testing.T) {
 		pod.Containers[0].Args = append(pod.Containers[0].Args, "--session=other")
 	})
 	bed.Eventually(t, cronJob, func(g Gomega) {
-		g.Expect(cronJob.Spec.TimeZone).To(BeNil())
+		g.Expect(cronJob.Spec.TimeZone).To(HaveValue(Equal("Etc/UTC")))
 		g.Expect(cronJob.Spec.StartingDeadlineSeconds).To(BeNil())
 		g.Expect(cronJob.Spec.JobTemplate.Spec.Template.Spec.Containers).To(HaveLen(1))
 		g.Expect(cronJob.Spec.JobTemplate.Spec.Template.Spec.Containers[0].Args).To(HaveLen(5))
@@ -111,7 +117,7 @@ func TestCronJobsFollowTheSessions(t *testing.T) {
 	})
 	bed.Eventually(t, cronJob, func(g Gomega) {
 		g.Expect(*cronJob.Spec.Suspend).To(BeFalse())
-		g.Expect(cronJob.Spec.TimeZone).To(BeNil())
+		g.Expect(cronJob.Spec.TimeZone).To(HaveValue(Equal("Etc/UTC")))
 	}, "so does what policy no longer says")
 
 	bed.Edit(t, configuration, func() {
@@ -183,7 +189,7 @@ func TestChildOfABatchHasNoSchedule(t *testing.T) {
 	var cronJobs batchv1.CronJobList
 	g.Expect(bed.Client.List(t.Context(), &cronJobs, client.InNamespace(namespace))).To(Succeed())
 	g.Expect(cronJobs.Items).To(BeEmpty())
-	g.Expect(access.has(namespace)).To(BeFalse(), "no account without a CronJob")
+	g.Expect(accounts.has(namespace)).To(BeFalse(), "no account without a CronJob")
 }
 
 func TestRecordsAreLeftAlone(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -15,6 +14,7 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/access"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -71,7 +71,11 @@ func (r *Reconciler) checkBackends(ctx context.Context, configuration *v1alpha1.
 		default:
 			usable[backend.Name] = true
 		}
-		statuses = append(statuses, v1alpha1.BackendStatus{Name: backend.Name, Ready: ptr.To(found == nil), Storage: &status})
+		use, err := r.checkRetention(ctx, configuration.Namespace, backend.RetentionPolicy, findings)
+		if err != nil {
+			return nil, err
+		}
+		statuses = append(statuses, v1alpha1.BackendStatus{Name: backend.Name, Ready: ptr.To(found == nil), Storage: &status, RetentionPolicy: use})
 	}
 	configuration.Status.Backends = statuses
 	return usable, nil
@@ -87,22 +91,13 @@ func (r *Reconciler) checkStorage(ctx context.Context, user string, status *v1al
 	} else if err != nil {
 		return nil, fmt.Errorf("get %s: %w", name, err)
 	}
-	namespace := &corev1.Namespace{}
-	if storage.Namespace != user {
-		if err := r.Get(ctx, types.NamespacedName{Name: user}, namespace); err != nil {
-			return nil, fmt.Errorf("get Namespace %s: %w", user, err)
-		}
-	}
 	// The phase of a storage that may not be used is not told.
-	if !policy.Allowed(storage.Spec.UsagePolicy, storage.Namespace, user, namespace.Labels) {
-		status.Reason = v1alpha1.ReasonStorageNotAllowed
-		return &finding{reason: status.Reason, invalid: true,
-			message: fmt.Sprintf("the usagePolicy of %s does not allow the namespace %s", name, user)}, nil
-	}
-	if storage.Spec.Storage.Provider == v1alpha1.ProviderLocal && storage.Namespace != user {
-		status.Reason = v1alpha1.ReasonStorageNotAllowed
-		return &finding{reason: status.Reason, invalid: true,
-			message: name + " is a volume: it can be used only from its own namespace"}, nil
+	err := access.Allowed(ctx, r.Client, storage, user)
+	if reason, message, ok := access.ReasonOf(err); ok {
+		status.Reason = reason
+		return &finding{reason: reason, invalid: true, message: message}, nil
+	} else if err != nil {
+		return nil, err
 	}
 	status.Phase = storage.Status.Phase
 	if conditions.IsReady(storage) {
@@ -120,23 +115,48 @@ func (r *Reconciler) checkAddons(ctx context.Context, configuration *v1alpha1.Ba
 	for i := range configuration.Spec.Sessions {
 		info := configuration.Spec.Sessions[i].Addon
 		addon := &v1alpha1.Addon{}
-		if err := r.Get(ctx, types.NamespacedName{Name: info.Name}, addon); apierrors.IsNotFound(err) {
+		err := r.Get(ctx, types.NamespacedName{Name: info.Name}, addon)
+		findings.depends(v1alpha1.AddonKind, info.Name, err == nil)
+		if apierrors.IsNotFound(err) {
 			findings.notReady(v1alpha1.ReasonAddonNotFound, fmt.Sprintf("the Addon %q does not exist", info.Name))
 			continue
 		} else if err != nil {
 			return fmt.Errorf("get Addon %s: %w", info.Name, err)
 		}
-		for _, m := range policy.TaskMistakes(fmt.Sprintf("spec.sessions[%d].addon", i), addon, info, false) {
-			findings.invalid(m.Reason, m.Field+": "+m.Message)
-		}
+		field := fmt.Sprintf("spec.sessions[%d].addon", i)
+		mistakes := policy.TaskMistakes(field, addon, info, false)
+		functions, err := r.functions(ctx, addon, info, findings)
 		for _, name := range policy.TaskFunctions(addon, info, false) {
-			if err := r.Get(ctx, types.NamespacedName{Name: name}, &v1alpha1.Function{}); apierrors.IsNotFound(err) {
-				findings.notReady(v1alpha1.ReasonFunctionNotFound,
-					fmt.Sprintf("the Function %q of the Addon %q does not exist", name, info.Name))
-			} else if err != nil {
-				return fmt.Errorf("get Function %s: %w", name, err)
-			}
+			findings.depends(v1alpha1.FunctionKind, name, functions[name] != nil)
+		}
+		if err != nil {
+			return err
+		}
+		if len(mistakes) == 0 {
+			builtin := policy.LaterKnownOfBackup(configuration.Spec.Target, len(configuration.Spec.Sessions[i].Repositories))
+			mistakes = policy.FunctionMistakes(field, addon, info, false, builtin,
+				func(name string) *v1alpha1.Function { return functions[name] })
+		}
+		for _, m := range mistakes {
+			findings.invalid(m.Reason, m.Field+": "+m.Message)
 		}
 	}
 	return nil
+}
+
+// functions reads the Functions of the tasks that are named.
+func (r *Reconciler) functions(ctx context.Context, addon *v1alpha1.Addon, info *v1alpha1.AddonInfo, findings *findings) (map[string]*v1alpha1.Function, error) {
+	out := map[string]*v1alpha1.Function{}
+	for _, name := range policy.TaskFunctions(addon, info, false) {
+		function := &v1alpha1.Function{}
+		if err := r.Get(ctx, types.NamespacedName{Name: name}, function); apierrors.IsNotFound(err) {
+			findings.notReady(v1alpha1.ReasonFunctionNotFound,
+				fmt.Sprintf("the Function %q of the Addon %q does not exist", name, info.Name))
+			continue
+		} else if err != nil {
+			return nil, fmt.Errorf("get Function %s: %w", name, err)
+		}
+		out[name] = function
+	}
+	return out, nil
 }

@@ -106,7 +106,7 @@ func TestUsagePolicyDecidesAcrossNamespaces(t *testing.T) {
 	configuration.Spec.Backends[0].StorageRef.Namespace = backup
 	bed.Create(t, testbed.Claim(namespace, "uploads"), configuration)
 
-	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonStorageNotAllowed, "does not allow the namespace "+namespace)
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonStorageNotAllowed, "the usagePolicy of BackupStorage "+backup+"/s3 does not allow the namespace "+namespace)
 	var repositories v1alpha1.RepositoryList
 	g.Expect(bed.Client.List(t.Context(), &repositories, client.InNamespace(namespace))).To(Succeed())
 	g.Expect(repositories.Items).To(BeEmpty(), "nothing is made in a storage that may not be used")
@@ -185,7 +185,7 @@ func TestOlderRepositoryKeepsTheDirectory(t *testing.T) {
 	g.Eventually(func() bool {
 		return apierrors.IsNotFound(bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(first), first.DeepCopy()))
 	}, testbed.Patience).Should(BeTrue(), "the controller knows: else it may make the Repository again")
-	g.Expect(bed.Client.Delete(t.Context(), repository)).To(Succeed())
+	bed.Remove(t, repository)
 	bed.ReadyRepositories(t, namespace, "uploads")
 	bed.ExpectReason(t, second, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 }
@@ -236,7 +236,7 @@ func TestADirectoryAroundIsUsedWhenTheInnerOneIsGone(t *testing.T) {
 	g.Eventually(func() bool {
 		return apierrors.IsNotFound(bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(first), first.DeepCopy()))
 	}, testbed.Patience).Should(BeTrue(), "the controller knows: else it may make the Repository again")
-	g.Expect(bed.Client.Delete(t.Context(), &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: first.Namespace, Name: "uploads"}})).To(Succeed())
+	bed.Remove(t, &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: first.Namespace, Name: "uploads"}})
 	bed.ReadyRepositories(t, namespace, "uploads")
 	bed.ExpectReason(t, second, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -13,6 +12,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/apply"
+	"github.com/cairn-backup/cairn/internal/defaults"
 	"github.com/cairn-backup/cairn/internal/directory"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
@@ -47,7 +47,7 @@ func (r *Reconciler) ensureRepository(ctx context.Context, configuration *v1alph
 	status := v1alpha1.RepoStatus{Name: info.Name, Phase: v1alpha1.PhaseNotReady}
 	wanted := repositoryOf(configuration, info)
 	name := describe(v1alpha1.RepositoryKind, wanted.Namespace, wanted.Name)
-	actual, err := r.getRepository(ctx, wanted)
+	actual, err := defaults.Repository(ctx, client.ObjectKeyFromObject(wanted), r.Client, r.APIReader)
 	if err != nil {
 		return status, nil, err
 	}
@@ -79,6 +79,11 @@ func (r *Reconciler) ensureRepository(ctx context.Context, configuration *v1alph
 		}
 		actual = wanted
 	}
+	if actual.Spec.AppRef.Name == "" {
+		if err := r.take(ctx, actual, wanted); err != nil {
+			return status, nil, err
+		}
+	}
 	if actual.Status.Phase != "" {
 		status.Phase = actual.Status.Phase
 	}
@@ -92,26 +97,23 @@ func (r *Reconciler) ensureRepository(ctx context.Context, configuration *v1alph
 	return status, &finding{reason: v1alpha1.ReasonRepositoryNotReady, message: name + " is not ready: " + status.Reason}, nil
 }
 
-// getRepository is nil where there is none. The API server has the last word on that.
-func (r *Reconciler) getRepository(ctx context.Context, wanted *v1alpha1.Repository) (*v1alpha1.Repository, error) {
-	for _, reader := range []client.Reader{r.Client, r.APIReader} {
-		actual := &v1alpha1.Repository{}
-		err := reader.Get(ctx, client.ObjectKeyFromObject(wanted), actual)
-		if err == nil {
-			return actual, nil
-		}
-		if !apierrors.IsNotFound(err) {
-			return nil, fmt.Errorf("get Repository %s: %w", wanted.Name, err)
-		}
+// take gives a Repository without a target that of the configuration. From then on it never changes.
+func (r *Reconciler) take(ctx context.Context, repository, wanted *v1alpha1.Repository) error {
+	before := repository.DeepCopy()
+	repository.Spec.AppRef = wanted.Spec.AppRef
+	err := r.Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	if err != nil {
+		return fmt.Errorf("take Repository %s for %s: %w", repository.Name, wanted.Spec.AppRef, err)
 	}
-	return nil, nil
+	return nil
 }
 
 func repositoryOf(configuration *v1alpha1.BackupConfiguration, info *v1alpha1.RepositoryInfo) *v1alpha1.Repository {
 	repository := &v1alpha1.Repository{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: info.Name, Namespace: configuration.Namespace,
-			Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
+			Labels:     map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
+			Finalizers: []string{v1alpha1.FinalizerWipe},
 		},
 		Spec: v1alpha1.RepositorySpec{
 			AppRef:           *configuration.Spec.Target,
@@ -128,11 +130,18 @@ func repositoryOf(configuration *v1alpha1.BackupConfiguration, info *v1alpha1.Re
 	return repository
 }
 
-// sameSpec compares what two Repositories of one namespace mean, however it is spelled.
-func sameSpec(a, b *v1alpha1.Repository) bool { return meaning(a) == meaning(b) }
+// sameSpec says whether a Repository is the one that is wanted, however it is spelled. One without a target may be.
+func sameSpec(actual, wanted *v1alpha1.Repository) bool {
+	if actual.Spec.AppRef.Name == "" {
+		actual = actual.DeepCopy()
+		actual.Spec.AppRef = wanted.Spec.AppRef
+	}
+	return meaning(actual) == meaning(wanted)
+}
 
 func meaning(repository *v1alpha1.Repository) v1alpha1.RepositorySpec {
 	spec := repository.Spec
+	spec.DeletionPolicy, spec.Paused = "", false // which may change
 	for _, namespace := range []*string{&spec.AppRef.Namespace, &spec.StorageRef.Namespace, &spec.EncryptionSecret.Namespace} {
 		if *namespace == "" {
 			*namespace = repository.Namespace

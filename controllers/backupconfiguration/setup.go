@@ -18,19 +18,27 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/defaults"
 	"github.com/cairn-backup/cairn/internal/directory"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/trigger"
 )
 
 // Indexes of the cache: on BackupConfigurations what they refer to, and on Repositories their directory.
 const (
-	indexTarget     = "backupconfiguration.target"
-	indexStorage    = "backupconfiguration.storage"
-	indexAddon      = "backupconfiguration.addon"
-	indexRepository = "backupconfiguration.repository"
-	indexDirectory  = "backupconfiguration.directory"
-	directories     = directory.Index("backupconfiguration.directory")
+	indexTarget       = "backupconfiguration.target"
+	indexStorage      = "backupconfiguration.storage"
+	indexAddon        = "backupconfiguration.addon"
+	indexRepository   = "backupconfiguration.repository"
+	indexDirectory    = "backupconfiguration.directory"
+	indexInfers       = "backupconfiguration.infers"
+	directories       = directory.Index("backupconfiguration.directory")
+	indexHookTemplate = "backupconfiguration.hooktemplate"
+	indexRetention    = "backupconfiguration.retention"
 )
+
+// runs is the index of BackupSessions.
+var runs = trigger.RunsIndex{Field: "backupconfiguration.runs", Kind: v1alpha1.BackupConfigurationKind}
 
 // SetupWithManager registers the controller, its indexes and its watches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
@@ -45,6 +53,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	if err := directories.Register(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
+	if err := runs.Register(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
 
 	written := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{})
 	b := ctrl.NewControllerManagedBy(mgr).
@@ -53,10 +64,15 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		// the status, and nothing else would bring it back.
 		For(&v1alpha1.BackupConfiguration{}).
 		Owns(&batchv1.CronJob{}, builder.WithPredicates(written)).
+		Watches(&v1alpha1.BackupSession{}, runs.Invoker(), builder.WithPredicates(trigger.Matters())).
 		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.ofStorage)).
+		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.inferring(infersStorage)), builder.WithPredicates(defaults.Changes)).
+		Watches(&v1alpha1.RetentionPolicy{}, handler.EnqueueRequestsFromMapFunc(r.inferring(infersRetention)), builder.WithPredicates(defaults.Changes)).
+		Watches(&v1alpha1.RetentionPolicy{}, handler.EnqueueRequestsFromMapFunc(r.ofRetentionPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.ofRepository)).
+		Watches(&v1alpha1.HookTemplate{}, handler.EnqueueRequestsFromMapFunc(r.ofHookTemplate)).
 		Watches(&v1alpha1.Addon{}, handler.EnqueueRequestsFromMapFunc(r.ofAddon)).
-		Watches(&v1alpha1.Function{}, handler.EnqueueRequestsFromMapFunc(r.ofFunction), builder.WithPredicates(appearance)).
+		Watches(&v1alpha1.Function{}, handler.EnqueueRequestsFromMapFunc(r.ofFunction), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{}))
 	for _, gvk := range targetKinds {
 		target := &metav1.PartialObjectMetadata{}
@@ -65,6 +81,12 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	}
 	return b.WithOptions(opts).Complete(r)
 }
+
+// The values in indexInfers of those that leave a storage or a RetentionPolicy out.
+const (
+	infersStorage   = "storage"
+	infersRetention = "retention"
+)
 
 // appearance lets through that something exists or no longer does.
 var appearance = predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
@@ -80,25 +102,51 @@ var indexes = map[string]func(*v1alpha1.BackupConfiguration) []string{
 	},
 	indexStorage: func(c *v1alpha1.BackupConfiguration) []string {
 		var keys []string
-		for _, backend := range c.Spec.Backends {
+		for _, backend := range policy.AsResolved(c).Backends {
 			if backend.StorageRef != nil {
 				keys = append(keys, storageKey(c.Namespace, *backend.StorageRef))
 			}
 		}
 		return unique(keys)
 	},
+	indexInfers: func(c *v1alpha1.BackupConfiguration) []string {
+		backends := c.Spec.Backends
+		if len(backends) == 0 {
+			backends = []v1alpha1.BackendReference{{}}
+		}
+		var what []string
+		for _, b := range backends {
+			if b.StorageRef == nil {
+				what = append(what, infersStorage)
+			}
+			if b.RetentionPolicy == nil || b.RetentionPolicy.Name == "" {
+				what = append(what, infersRetention)
+			}
+		}
+		return unique(what)
+	},
+	indexRetention: func(c *v1alpha1.BackupConfiguration) []string {
+		var keys []string
+		for _, backend := range c.Spec.Backends {
+			if backend.RetentionPolicy != nil {
+				keys = append(keys, storageKey(c.Namespace, *backend.RetentionPolicy))
+			}
+		}
+		return unique(keys)
+	},
 	indexAddon: func(c *v1alpha1.BackupConfiguration) []string {
 		var names []string
-		for _, session := range c.Spec.Sessions {
+		for _, session := range policy.AsResolved(c).Sessions {
 			if session.Addon != nil {
 				names = append(names, session.Addon.Name)
 			}
 		}
 		return unique(names)
 	},
+	indexHookTemplate: hookTemplates,
 	indexRepository: func(c *v1alpha1.BackupConfiguration) []string {
 		var names []string
-		for _, session := range c.Spec.Sessions {
+		for _, session := range policy.AsResolved(c).Sessions {
 			for _, repository := range session.Repositories {
 				names = append(names, repository.Name)
 			}
@@ -107,13 +155,13 @@ var indexes = map[string]func(*v1alpha1.BackupConfiguration) []string{
 	},
 	indexDirectory: func(c *v1alpha1.BackupConfiguration) []string {
 		storages := map[string]v1alpha1.ObjectReference{}
-		for _, backend := range c.Spec.Backends {
+		for _, backend := range policy.AsResolved(c).Backends {
 			if backend.StorageRef != nil {
 				storages[backend.Name] = *backend.StorageRef
 			}
 		}
 		var keys []string
-		for _, session := range c.Spec.Sessions {
+		for _, session := range policy.AsResolved(c).Sessions {
 			for _, repository := range session.Repositories {
 				keys = append(keys, directory.Entries(policy.DirectoryKeys(c.Namespace, storages[repository.Backend], repository.Directory))...)
 			}
@@ -160,6 +208,17 @@ func (r *Reconciler) ofStorage(ctx context.Context, o client.Object) []reconcile
 	return r.requests(ctx, client.MatchingFields{indexStorage: o.GetNamespace() + "/" + o.GetName()})
 }
 
+// inferring reaches those that leave something out, which a default is used for.
+func (r *Reconciler) inferring(what string) handler.MapFunc {
+	return func(ctx context.Context, _ client.Object) []reconcile.Request {
+		return r.requests(ctx, client.MatchingFields{indexInfers: what})
+	}
+}
+
+func (r *Reconciler) ofRetentionPolicy(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.requests(ctx, client.MatchingFields{indexRetention: o.GetNamespace() + "/" + o.GetName()})
+}
+
 // ofRepository reaches those that name the Repository and those in whose way it stands.
 func (r *Reconciler) ofRepository(ctx context.Context, o client.Object) []reconcile.Request {
 	requests := r.requests(ctx, client.InNamespace(o.GetNamespace()), client.MatchingFields{indexRepository: o.GetName()})
@@ -177,7 +236,7 @@ func (r *Reconciler) ofAddon(ctx context.Context, o client.Object) []reconcile.R
 	return r.requests(ctx, client.MatchingFields{indexAddon: o.GetName()})
 }
 
-// ofFunction reaches those whose Addons have the Function.
+// ofFunction reaches those whose Addons or hooks have the Function.
 func (r *Reconciler) ofFunction(ctx context.Context, o client.Object) []reconcile.Request {
 	var addons v1alpha1.AddonList
 	if err := r.List(ctx, &addons); err != nil {
@@ -186,11 +245,16 @@ func (r *Reconciler) ofFunction(ctx context.Context, o client.Object) []reconcil
 	}
 	var requests []reconcile.Request
 	for i := range addons.Items {
-		if slices.ContainsFunc(addons.Items[i].Spec.BackupTasks, func(t v1alpha1.Task) bool { return t.Function == o.GetName() }) {
+		if slices.ContainsFunc(addons.Items[i].Spec.BackupTasks, func(t v1alpha1.Task) bool { return names(&t, o.GetName()) }) {
 			requests = append(requests, r.ofAddon(ctx, &addons.Items[i])...)
 		}
 	}
-	return requests
+	return append(requests, r.ofHookFunction(ctx, o)...)
+}
+
+// names says whether a task has a Function.
+func names(t *v1alpha1.Task, function string) bool {
+	return slices.ContainsFunc(policy.TaskSteps(t), func(s v1alpha1.TaskStep) bool { return s.Name == function })
 }
 
 // ofNamespace reaches those that a storage's usagePolicy may judge by the Namespace's labels.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kstatus"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // finding is one thing that keeps a configuration from being ready.
@@ -19,6 +20,10 @@ type finding struct {
 // findings in the order in which they were found, each once.
 type findings struct {
 	all []finding
+	// dependencies that were looked for.
+	dependencies policy.Dependencies
+	// lookAgain says that something is missing that is not watched.
+	lookAgain bool
 }
 
 func (f *findings) invalid(reason, message string)  { f.add(finding{reason, message, true}) }

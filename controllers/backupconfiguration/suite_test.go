@@ -20,7 +20,7 @@ import (
 var (
 	bed        testbed.Bed
 	reconciler *Reconciler
-	access     accessLog
+	accounts   accessLog
 	events     testbed.Events
 	now        = time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
 )
@@ -51,7 +51,8 @@ func TestMain(m *testing.M) {
 	os.Exit(bed.Run(m, func(mgr ctrl.Manager) error {
 		reconciler = &Reconciler{
 			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(),
-			Clock: clocktesting.NewFakePassiveClock(now), MoverImage: "mover:test", FieldManager: "cairn-manager", EnsureTrigger: access.ensure,
+			Clock: clocktesting.NewFakePassiveClock(now), MoverImage: "mover:test", FieldManager: "cairn-manager", ClusterName: "test",
+			EnsureTrigger: accounts.ensure,
 		}
 		return reconciler.SetupWithManager(mgr, controller.Options{})
 	}))
@@ -86,7 +87,7 @@ func working(t testing.TB) *v1alpha1.BackupConfiguration {
 	namespace := bed.Namespace(t, nil)
 	bed.ReadyStorage(t, namespace)
 	configuration := configurationOf(namespace)
-	bed.Create(t, testbed.Claim(namespace, "uploads"), configuration)
+	bed.Create(t, testbed.Claim(namespace, "uploads"), testbed.Secret(namespace, "enc", map[string]string{"password": "p"}), configuration)
 	bed.ReadyRepositories(t, namespace, "uploads")
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 	return configuration

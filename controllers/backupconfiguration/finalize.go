@@ -1,0 +1,134 @@
+package backupconfiguration
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/defaults"
+)
+
+// bound takes care of what binds a configuration to its Repositories. Done says that there is nothing else to do now.
+func (r *Reconciler) bound(ctx context.Context, req ctrl.Request, configuration *v1alpha1.BackupConfiguration) (done bool, err error) {
+	if err := r.Get(ctx, req.NamespacedName, configuration); err != nil {
+		return true, client.IgnoreNotFound(err)
+	}
+	if v1alpha1.HasRecordAnnotation(configuration.Annotations) {
+		return true, nil
+	}
+	if !configuration.DeletionTimestamp.IsZero() {
+		return true, r.finalize(ctx, configuration)
+	}
+	version := configuration.ResourceVersion
+	err = r.hold(ctx, configuration)
+	return configuration.ResourceVersion != version, err // the change brings it here again
+}
+
+// hold adds or takes the finalizer: it is there while a Repository is to go with the configuration.
+func (r *Reconciler) hold(ctx context.Context, configuration *v1alpha1.BackupConfiguration) error {
+	before := configuration.DeepCopy()
+	changed := false
+	if len(leaving(configuration)) > 0 {
+		changed = controllerutil.AddFinalizer(configuration, v1alpha1.FinalizerRepositories)
+	} else {
+		changed = controllerutil.RemoveFinalizer(configuration, v1alpha1.FinalizerRepositories)
+	}
+	if !changed {
+		return nil
+	}
+	if err := r.Patch(ctx, configuration, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+		return fmt.Errorf("hold BackupConfiguration %s: %w", configuration.Name, err)
+	}
+	return nil
+}
+
+// leaving are the repositories that are to go with the configuration.
+func leaving(configuration *v1alpha1.BackupConfiguration) []*v1alpha1.RepositoryInfo {
+	var out []*v1alpha1.RepositoryInfo
+	for i := range configuration.Spec.Sessions {
+		for j := range configuration.Spec.Sessions[i].Repositories {
+			info := &configuration.Spec.Sessions[i].Repositories[j]
+			if info.DeletionPolicy == v1alpha1.DeleteRepository || info.DeletionPolicy == v1alpha1.WipeOutRepository {
+				out = append(out, info)
+			}
+		}
+	}
+	return out
+}
+
+// finalize deletes the Repositories that are to go with a configuration that is being deleted, and lets it go. They carry
+// out their deletionPolicy themselves.
+func (r *Reconciler) finalize(ctx context.Context, configuration *v1alpha1.BackupConfiguration) error {
+	if !slices.Contains(configuration.Finalizers, v1alpha1.FinalizerRepositories) {
+		return nil
+	}
+	var namespace corev1.Namespace
+	err := r.APIReader.Get(ctx, client.ObjectKey{Name: configuration.Namespace}, &namespace)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("get namespace %s: %w", configuration.Namespace, err)
+	}
+	if err == nil && namespace.DeletionTimestamp.IsZero() {
+		for _, info := range leaving(configuration) {
+			if err := r.letRepositoryGo(ctx, configuration, info); err != nil {
+				return err
+			}
+		}
+	} else if len(leaving(configuration)) > 0 {
+		r.Event(configuration, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, "the data stays in the backend: the namespace is being deleted")
+	}
+	before := configuration.DeepCopy()
+	controllerutil.RemoveFinalizer(configuration, v1alpha1.FinalizerRepositories)
+	err = r.Patch(ctx, configuration, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("release BackupConfiguration %s: %w", configuration.Name, err)
+	}
+	return nil
+}
+
+// letRepositoryGo deletes a Repository that the configuration made, unless another configuration uses it.
+func (r *Reconciler) letRepositoryGo(ctx context.Context, configuration *v1alpha1.BackupConfiguration, info *v1alpha1.RepositoryInfo) error {
+	name := cmp.Or(info.Name, configuration.Name)
+	actual, err := defaults.Repository(ctx, client.ObjectKey{Namespace: configuration.Namespace, Name: name}, r.Client, r.APIReader)
+	if err != nil || actual == nil || !actual.DeletionTimestamp.IsZero() || actual.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByCairn ||
+		configuration.Spec.Target == nil || !sameTarget(actual, *configuration.Spec.Target) {
+		return err
+	}
+	var users v1alpha1.BackupConfigurationList
+	if err := r.List(ctx, &users, client.InNamespace(configuration.Namespace), client.MatchingFields{indexRepository: name}); err != nil {
+		return fmt.Errorf("list BackupConfigurations of %s: %w", name, err)
+	}
+	for i := range users.Items {
+		if other := &users.Items[i]; other.UID != configuration.UID && other.DeletionTimestamp.IsZero() && !v1alpha1.HasRecordAnnotation(other.Annotations) {
+			return nil
+		}
+	}
+	before := actual.DeepCopy()
+	actual.Spec.DeletionPolicy = v1alpha1.DeleteObjects
+	if info.DeletionPolicy == v1alpha1.WipeOutRepository {
+		actual.Spec.DeletionPolicy = v1alpha1.WipeOut
+	}
+	if actual.Spec.DeletionPolicy != before.Spec.DeletionPolicy {
+		if err := r.Patch(ctx, actual, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+			return fmt.Errorf("mark Repository %s: %w", actual.Name, err)
+		}
+	}
+	err = r.Delete(ctx, actual, client.Preconditions{UID: &actual.UID, ResourceVersion: &actual.ResourceVersion})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete Repository %s: %w", actual.Name, err)
+	}
+	return nil
+}
+
+// sameTarget says whether the Repository keeps the backups of this target of its namespace.
+func sameTarget(repository *v1alpha1.Repository, target v1alpha1.TypedObjectReference) bool {
+	kept := repository.Spec.AppRef
+	kept.Namespace, target.Namespace = "", ""
+	return kept == target
+}

@@ -1,0 +1,69 @@
+package backupconfiguration
+
+import (
+	"context"
+	"fmt"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+)
+
+// checkHooks asks for each hook whether its HookTemplate exists, may be used and can be filled in.
+func (r *Reconciler) checkHooks(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
+	for i := range configuration.Spec.Sessions {
+		session := &configuration.Spec.Sessions[i]
+		builtin := policy.BackupHookValues(configuration.Namespace, v1alpha1.BackupConfigurationKind, configuration.Name, session.Name, configuration.Spec.Target)
+		hooks := policy.BackupHooks(fmt.Sprintf("spec.sessions[%d]", i), session.Hooks)
+		if err := r.noteHooks(ctx, configuration.Namespace, hooks, findings); err != nil {
+			return err
+		}
+		mistakes, err := lifecycle.HookMistakes(ctx, r.Client, configuration.Namespace, hooks, builtin)
+		if err != nil {
+			return err
+		}
+		for _, m := range mistakes {
+			if lifecycle.MayCome(m.Reason) {
+				findings.notReady(m.Reason, m.Field+": "+m.Message)
+			} else {
+				findings.invalid(m.Reason, m.Field+": "+m.Message)
+			}
+		}
+	}
+	return nil
+}
+
+// hookTemplates are the keys of the HookTemplates that a configuration names.
+func hookTemplates(c *v1alpha1.BackupConfiguration) []string {
+	var keys []string
+	for i := range c.Spec.Sessions {
+		for _, h := range policy.BackupHooks("", c.Spec.Sessions[i].Hooks) {
+			if h.HookTemplate != nil {
+				keys = append(keys, storageKey(c.Namespace, *h.HookTemplate))
+			}
+		}
+	}
+	return unique(keys)
+}
+
+func (r *Reconciler) ofHookTemplate(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.requests(ctx, client.MatchingFields{indexHookTemplate: o.GetNamespace() + "/" + o.GetName()})
+}
+
+// ofHookFunction reaches those whose HookTemplates run the Function.
+func (r *Reconciler) ofHookFunction(ctx context.Context, o client.Object) []reconcile.Request {
+	templates, err := lifecycle.TemplatesOf(ctx, r.Client, o.GetName())
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "look for the HookTemplates of a changed Function")
+		return nil
+	}
+	var requests []reconcile.Request
+	for i := range templates {
+		requests = append(requests, r.ofHookTemplate(ctx, &templates[i])...)
+	}
+	return requests
+}
