@@ -48,15 +48,32 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.BackupSession) (*se
 	}
 	start.Policy = v1alpha1.ResolvedPolicy{Generation: invoker.GetGeneration(), Digest: digest}
 	if config.Scheduler != nil {
-		start.Schedule = config.Scheduler.Schedule
+		times, err := schedule.New(config.Scheduler, schedule.Identity(s.Spec.Invoker.Kind, s.Namespace, s.Spec.Invoker.Name, s.Spec.Session))
+		if err == nil {
+			start.Schedule = times.Line()
+		}
+		start.Deadline = startingDeadline(s, config.Scheduler, times, err == nil)
+	} else if slot := s.Spec.ScheduledTime; slot != nil {
+		start.Deadline = slot.Add(unscheduledDeadline)
 	}
-	start.Deadline = startingDeadline(s, config)
 	start.Timeout = timeoutOf(s.Spec.BackupTimeout, config.BackupTimeout)
+	start.SuccessPolicy = config.SuccessPolicy
+	if config.RetryConfig != nil {
+		start.RetryDelay = &metav1.Duration{Duration: config.RetryConfig.Delay.Duration}
+	}
+	if start.Rivals.Policy, err = r.concurrency(ctx, s, invoker, config); err != nil {
+		return nil, nil, err
+	}
 	if err := r.source(ctx, invoker, start); err != nil {
 		return nil, nil, err
 	}
-	start.Targets, err = r.targets(ctx, s, invoker, start.Since)
-	return start, invoker, err
+	if start.Targets, err = r.targets(ctx, s, invoker, start.Since); err != nil {
+		return nil, nil, err
+	}
+	if err := r.hooks(ctx, s, config, start); err != nil {
+		return nil, nil, err
+	}
+	return start, invoker, r.again(ctx, s, start)
 }
 
 // invoker reads the invoker, past the cache before it says that there is none.
@@ -110,25 +127,18 @@ func timeoutOf(durations ...*metav1.Duration) time.Duration {
 
 // startingDeadline is when it is too late to start: what the scheduler says, else when the next slot comes, so that a run
 // that was restored from somewhere without its status does not start. A run without a slot has none.
-func startingDeadline(s *v1alpha1.BackupSession, c *v1alpha1.SessionConfig) time.Time {
+func startingDeadline(s *v1alpha1.BackupSession, scheduler *v1alpha1.SchedulerSpec, times schedule.Times, readable bool) time.Time {
 	if s.Spec.ScheduledTime == nil {
 		return time.Time{}
 	}
 	from := s.Spec.ScheduledTime.Time
-	if c.Scheduler == nil {
-		return from.Add(unscheduledDeadline)
-	}
-	if seconds := c.Scheduler.StartingDeadlineSeconds; seconds != nil {
+	if seconds := scheduler.StartingDeadlineSeconds; seconds != nil {
 		return from.Add(time.Duration(*seconds) * time.Second)
 	}
-	zone := ""
-	if c.Scheduler.TimeZone != nil {
-		zone = *c.Scheduler.TimeZone
-	}
-	next, err := schedule.Next(c.Scheduler.Schedule, zone, from)
-	if err != nil {
+	if !readable {
 		return from.Add(unscheduledDeadline)
 	}
+	next := times.Next(from)
 	if least := from.Add(leastStartingDeadline); next.Before(least) {
 		return least
 	}

@@ -4,6 +4,7 @@ package backupsession
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -13,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/hook/execute"
 	"github.com/cairn-backup/cairn/internal/session"
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 	"github.com/cairn-backup/cairn/internal/session/movers"
@@ -33,8 +35,16 @@ type Reconciler struct {
 	MoverImage string
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID string
+	// ClusterName begins the directories of repositories that policy names none for.
+	ClusterName string
 	// FieldManager of all writes.
 	FieldManager string
+	// Hooks of the sessions.
+	Hooks *execute.Hooks
+
+	// starting is held from the look at a run's rivals, and at other runs with hooks, until its start is written, where it
+	// must not start beside them.
+	starting sync.Mutex
 }
 
 // Reconcile takes a BackupSession as many steps further as can be taken now.
@@ -52,7 +62,11 @@ func (r *Reconciler) keeper() lifecycle.Keeper {
 
 func (r *Reconciler) reconcile(ctx context.Context, s *v1alpha1.BackupSession) (time.Duration, error) {
 	if s.Status.Phase.Terminal() {
-		return 0, r.keeper().Release(ctx, s)
+		r.Hooks.Forget(s.UID)
+		if err := r.keeper().Release(ctx, s); err != nil {
+			return 0, err
+		}
+		return r.retry(ctx, s)
 	}
 	if s.Status.Resolved == nil {
 		after, err := r.start(ctx, s)
@@ -75,9 +89,20 @@ func (r *Reconciler) start(ctx context.Context, s *v1alpha1.BackupSession) (time
 			return 0, err
 		}
 		in.Start = start
+		if start.Rivals.Judged() || start.Hooks != nil {
+			r.starting.Lock()
+			defer r.starting.Unlock()
+			if err := r.others(ctx, s, invoker, start); err != nil {
+				return 0, err
+			}
+		}
 	}
 	before := s.Status
-	after, err := r.writeStatus(ctx, s, session.Next(in))
+	d := session.Next(in)
+	if err := r.replace(ctx, s, in.Start.Rivals.Runs, d.Replace); err != nil {
+		return 0, err
+	}
+	after, err := r.writeStatus(ctx, s, d)
 	if refusal := movers.RefusalOf(movers.Rejected(err)); refusal != nil {
 		s.Status, in.Start = before, &session.Start{Refused: refusal}
 		return r.writeStatus(ctx, s, session.Next(in))
@@ -107,7 +132,11 @@ func (r *Reconciler) run(ctx context.Context, s *v1alpha1.BackupSession) (time.D
 			return 0, err
 		}
 		if len(refused) == before {
-			return r.writeStatus(ctx, s, d)
+			after, err := r.writeStatus(ctx, s, d)
+			if err != nil {
+				return 0, err
+			}
+			return after, r.Hooks.CarryOut(ctx, s, d.Hook, d.StopHooks, r.keeper().Newest)
 		}
 	}
 }
@@ -115,11 +144,13 @@ func (r *Reconciler) run(ctx context.Context, s *v1alpha1.BackupSession) (time.D
 // observe reads everything that the next step depends on, and makes the Snapshots that are missing. What can't be made is
 // added to refused.
 func (r *Reconciler) observe(ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, refused map[string]*v1alpha1.ResolvedError) (session.Input, error) {
-	in := session.Input{Now: r.Clock.Now(), Session: s, Refused: refused}
+	in := session.Input{Now: r.Clock.Now(), Session: s, Refused: refused, Hooks: r.Hooks.Results(s.UID)}
 	var err error
 	if in.Snapshots, err = r.snapshots(ctx, reader, s, refused); err != nil {
 		return in, err
 	}
-	in.Jobs, in.Pods, err = movers.Observe(ctx, reader, s, v1alpha1.LabelBackupSession, in.Now)
-	return in, err
+	if in.Jobs, in.Pods, err = movers.Observe(ctx, reader, s, v1alpha1.LabelBackupSession, in.Now); err != nil {
+		return in, err
+	}
+	return in, movers.Explain(ctx, r.APIReader, s.Namespace, in.Jobs)
 }

@@ -1,6 +1,7 @@
 package backupsession
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -217,6 +218,10 @@ func TestAStorageThatIsNotAllowedAnyMore(t *testing.T) {
 	w.Expect(summary(s)).To(Equal([]string{
 		"Failed/TargetsFailed", "web: Failed/StorageNotAllowed", "uploads: Failed/StorageNotAllowed", "db: Failed/StorageNotAllowed",
 	}))
+	for _, target := range s.Status.Targets {
+		w.Expect(target.Message).To(ContainSubstring(fmt.Sprintf("the usagePolicy of BackupStorage %s/%s does not allow the namespace %s",
+			w.Storage, sessiontest.StorageName, w.Namespace)))
+	}
 	w.Expect(w.Jobs()).To(BeEmpty())
 }
 

@@ -186,7 +186,8 @@ func (w *world) restoreInto(claim string) {
 	bed.EditStatus(w.T, restore, func() {
 		restore.Status.Phase = v1alpha1.RestoreSessionRunning
 		restore.Status.Resolved = &v1alpha1.ResolvedRestore{
-			Snapshot: "some", Component: "pvc", ID: "k", ClaimName: claim,
+			Snapshot:   "some",
+			Hosts:      []v1alpha1.ResolvedRestoreHost{{Name: "target", Volumes: []v1alpha1.ResolvedRestoreVolume{{Component: "pvc", ID: "k", ClaimName: claim}}}},
 			Repository: v1alpha1.ResolvedRepository{Name: "uploads", Directory: "d", StorageRef: v1alpha1.ObjectReference{Name: "s"}, EncryptionSecret: v1alpha1.ObjectReference{Name: "e"}},
 			Task:       v1alpha1.ResolvedTask{Driver: v1alpha1.DriverKopia},
 		}

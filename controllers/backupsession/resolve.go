@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -14,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/defaults"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/session"
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
@@ -103,6 +105,17 @@ func (r *resolution) target(ctx context.Context, name string, app v1alpha1.Typed
 		return fail(&v1alpha1.ResolvedError{Reason: v1alpha1.ReasonSessionNotFound,
 			Message: fmt.Sprintf("BackupConfiguration %s has no session %q", c.Name, r.session.Spec.Session)}, session.WaitForChild)
 	}
+	completer := defaults.Completer{Reader: r.Client, Live: r.APIReader, ClusterName: r.ClusterName}
+	completion, err := completer.Configuration(ctx, c)
+	if err != nil {
+		return out, err
+	}
+	for _, m := range completion.Missing {
+		if strings.HasPrefix(m.Field, fmt.Sprintf("spec.sessions[%d].", i)) {
+			return fail(&v1alpha1.ResolvedError{Reason: m.Reason, Message: m.Field + ": " + m.Message}, session.WaitForRepository)
+		}
+	}
+	c = completion.Configuration
 	config := &c.Spec.Sessions[i]
 	params, refusal, err := r.task(ctx, &out.Resolved, config)
 	if refusal != nil || err != nil {
@@ -117,7 +130,7 @@ func (r *resolution) target(ctx context.Context, name string, app v1alpha1.Typed
 		}
 		out.Resolved.Repositories = append(out.Resolved.Repositories, *repo)
 	}
-	hosts, refusal, err := r.hosts(ctx, app, params[session.ParamPaths], out.Resolved.Task.Job)
+	hosts, refusal, err := r.hosts(ctx, app, params[session.ParamPaths], out.Resolved.Task)
 	if refusal != nil || err != nil {
 		out.Resolved.Error = refusal
 		return out, err
@@ -173,6 +186,9 @@ func (r *resolution) repository(ctx context.Context, c *v1alpha1.BackupConfigura
 		return refuse(0, v1alpha1.ReasonRepositoryConflict,
 			"Repository %s is another directory or storage than policy says: give the repository in policy another name", info.Name)
 	}
+	if repo.Spec.AppRef.Name == "" {
+		return refuse(session.WaitForRepository, v1alpha1.ReasonRepositoryNotReady, "Repository %s has no target yet: BackupConfiguration %s takes it", info.Name, c.Name)
+	}
 	if repo.Spec.AppRef.Kind != c.Spec.Target.Kind || repo.Spec.AppRef.Name != c.Spec.Target.Name {
 		return refuse(0, v1alpha1.ReasonRepositoryConflict, "Repository %s keeps the backups of %s: one repository has one target", info.Name, repo.Spec.AppRef)
 	}
@@ -181,7 +197,7 @@ func (r *resolution) repository(ctx context.Context, c *v1alpha1.BackupConfigura
 		if conditions.IsStalled(&repo) {
 			wait = 0
 		}
-		return refuse(wait, v1alpha1.ReasonRepositoryNotReady, "Repository %s is not ready: %s", info.Name,
+		return refuse(wait, session.RepositoryReason(&repo), "Repository %s is not ready: %s", info.Name,
 			cmp.Or(conditions.GetMessage(&repo, meta.ReadyCondition), "it is being initialised"))
 	}
 	key := repo.Spec.EncryptionSecret

@@ -2,6 +2,7 @@ package backupsession
 
 import (
 	"context"
+	"fmt"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -11,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
@@ -19,19 +21,24 @@ import (
 // SetupWithManager starts the controller with mgr. The manager's cache of pods should be limited to the label
 // LabelManagedBy: only movers' pods are looked at through it.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
+	if err := mgr.Add(r.Hooks.Runner); err != nil {
+		return fmt.Errorf("add the runner of hooks: %w", err)
+	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("backupsession").
 		For(&v1alpha1.BackupSession{}, builder.WithPredicates(lifecycle.NoRecord())).
 		Owns(&batchv1.Job{}).
 		Watches(&corev1.Pod{}, lifecycle.ByLabel(v1alpha1.LabelBackupSession)).
 		Watches(&v1alpha1.Snapshot{}, lifecycle.ByLabel(v1alpha1.LabelBackupSession), builder.WithPredicates(lifecycle.NoRecord())).
+		Watches(&v1alpha1.BackupSession{}, handler.EnqueueRequestsFromMapFunc(r.pending), builder.WithPredicates(ended)).
 		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.pending)).
 		Watches(&v1alpha1.BackupConfiguration{}, handler.EnqueueRequestsFromMapFunc(r.pending)).
+		WatchesRawSource(source.Channel(r.Hooks.Ended(), &handler.EnqueueRequestForObject{})).
 		WithOptions(opts).
 		Complete(r)
 }
 
-// pending finds the sessions that may wait for a Repository or BackupConfiguration of their namespace.
+// pending finds the sessions that may wait for a Repository, a BackupConfiguration or another run of their namespace.
 func (r *Reconciler) pending(ctx context.Context, o client.Object) []reconcile.Request {
 	var sessions v1alpha1.BackupSessionList
 	if err := r.List(ctx, &sessions, client.InNamespace(o.GetNamespace()), client.UnsafeDisableDeepCopy); err != nil {

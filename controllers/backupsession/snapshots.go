@@ -18,7 +18,7 @@ import (
 )
 
 // snapshots reads the Snapshots of a frozen session and makes those that are missing. Why one can't be made is added to
-// refused, by its name. A session that is being deleted makes none.
+// refused, by its name. A session that somebody ends makes none.
 func (r *Reconciler) snapshots(ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, refused map[string]*v1alpha1.ResolvedError) (map[string]*v1alpha1.Snapshot, error) {
 	found := map[string]*v1alpha1.Snapshot{}
 	targets := s.Status.Resolved.Targets
@@ -46,7 +46,7 @@ func (r *Reconciler) snapshot(ctx context.Context, reader client.Reader, s *v1al
 	err := reader.Get(ctx, client.ObjectKeyFromObject(want), snap)
 	if apierrors.IsNotFound(err) {
 		late := s.Status.BackupDeadline != nil && !r.Clock.Now().Before(s.Status.BackupDeadline.Time)
-		if s.DeletionTimestamp != nil || late {
+		if session.Stopped(s) || late || !session.MayBackUp(s) {
 			return nil, nil
 		}
 		if err := r.checkRepository(ctx, s.Namespace, repo); err != nil {
@@ -86,6 +86,8 @@ func newSnapshot(s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget, repo *v1
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: s.Namespace,
 			Name:      repo.Snapshot,
+			// They come off when it is deleted: at once where its data stays.
+			Finalizers: []string{v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord},
 			Labels: map[string]string{
 				v1alpha1.LabelManagedBy:     v1alpha1.ManagedByCairn,
 				v1alpha1.LabelInvokerKind:   s.Spec.Invoker.Kind,

@@ -24,7 +24,10 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *v1alpha1.BackupSession,
 		return 0, err
 	}
 	if s.Status.Phase.Terminal() {
-		return 0, r.keeper().Release(ctx, s)
+		if err := r.keeper().Release(ctx, s); err != nil {
+			return 0, err
+		}
+		return r.retry(ctx, s)
 	}
 	return d.After, nil
 }

@@ -36,7 +36,7 @@ func newWorld(t testing.TB) *world {
 func reconciler(w *sessiontest.World) *Reconciler {
 	return &Reconciler{
 		Client: w.Killer.Client(w.Client), APIReader: w.Client, Scheme: w.Client.Scheme(), EventRecorder: w.Events,
-		Clock: w.Clock, MoverImage: "mover:test", ClusterUID: "cluster", FieldManager: "cairn-manager",
+		Clock: w.Clock, MoverImage: "mover:test", ClusterUID: "cluster", FieldManager: "cairn-manager", Hooks: sessiontest.Hooks(w, bed.Manager.GetConfig()),
 	}
 }
 
@@ -126,7 +126,7 @@ func addon(name string) *v1alpha1.AddonInfo {
 }
 
 // batch makes a policy of three targets: a claim, a Deployment and a StatefulSet of two pods, expanded.
-func (w *world) batch() *v1alpha1.BackupBatch {
+func (w *world) batch(edit ...func(*v1alpha1.BackupBatch)) *v1alpha1.BackupBatch {
 	w.T.Helper()
 	apps := []v1alpha1.TypedObjectReference{
 		{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web"}, uploads,
@@ -153,6 +153,9 @@ func (w *world) batch() *v1alpha1.BackupBatch {
 		sessiontest.Create(w.T, w.Client, sessiontest.Repository(w.Namespace, "shop-"+app.Name, w.Storage, app))
 	}
 	b.Status.ObservedGeneration = 1
+	for _, e := range edit {
+		e(b)
+	}
 	sessiontest.Create(w.T, w.Client, b)
 	w.children(b)
 	w.workloads()

@@ -1,0 +1,316 @@
+package backupsession
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed"
+)
+
+const (
+	freezeBody = "{{.Target.Name}} {{.Status.Phase}}"
+	thawBody   = "{{.Target.Name}} {{.Status.Phase}}"
+)
+
+// frozenDuring makes the policy of uploads with the hooks freeze and thaw, which tell l. It hears of the backup, too.
+func (w *world) frozenDuring(l *sessiontest.Listener, edit ...func(*v1alpha1.BackupHooks)) {
+	w.T.Helper()
+	hooks := &v1alpha1.BackupHooks{PreBackup: []v1alpha1.HookInfo{sessiontest.Use("freeze")}, PostBackup: []v1alpha1.HookInfo{sessiontest.Use("thaw")}}
+	for _, e := range edit {
+		e(hooks)
+	}
+	sessiontest.Create(w.T, w.Client, l.Template(w.Namespace, "freeze", freezeBody), l.Template(w.Namespace, "thaw", thawBody))
+	w.configuration(func(c *v1alpha1.BackupConfiguration) { c.Spec.Sessions[0].Hooks = hooks })
+	outcome := w.Outcome
+	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+		if h := l.Heard(); len(h) == 0 || h[len(h)-1] != "backup" {
+			l.Note("backup")
+		}
+		return outcome(job)
+	}
+}
+
+// drive reconciles and lets the cluster work until the run has ended and was let go. Hooks take their time.
+func (w *world) drive(name string) *v1alpha1.BackupSession {
+	w.T.Helper()
+	s := &v1alpha1.BackupSession{}
+	w.Eventually(func() bool {
+		w.Reconcile(name)
+		w.Cluster()
+		w.Get(name, s)
+		return s.Status.Phase.Terminal() && !controllerutil.ContainsFinalizer(s, v1alpha1.FinalizerCancel)
+	}).WithTimeout(time.Minute).WithPolling(5*time.Millisecond).Should(BeTrue(), "the run ends")
+	return s
+}
+
+// A database is frozen, backed up and thawed, also by a manager that is killed at any write: nothing is backed up unfrozen,
+// and what was frozen is thawed after the last backup.
+func TestFreezeAndThawWithTheManagerKilled(t *testing.T) {
+	t.Parallel()
+	start := func(t *testing.T, killer *sessiontest.Killer) (*world, *sessiontest.Listener) {
+		w := newWorld(t)
+		l := sessiontest.Listen(t)
+		w.frozenDuring(l)
+		w.Killer = killer
+		w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+		return w, l
+	}
+	undisturbed := &sessiontest.Killer{}
+	w, l := start(t, undisturbed)
+	s := w.drive("run")
+	w.Expect(summary(s)).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
+	w.Expect(l.Heard()).To(Equal([]string{"freeze uploads Running", "backup", "thaw uploads Succeeded"}))
+	w.Expect(s.Status.Hooks.PreHooks).To(ConsistOf(And(HaveField("Name", "freeze"), HaveField("Phase", v1alpha1.HookSucceeded), HaveField("Attempts", int32(1)))))
+	w.Expect(s.Status.Hooks.PostHooks).To(ConsistOf(And(HaveField("Name", "thaw"), HaveField("Phase", v1alpha1.HookSucceeded))))
+	w.Expect(s.Status.Conditions).To(ContainElements(
+		And(HaveField("Type", "PreBackupHooksExecutionSucceeded"), HaveField("Reason", "SuccessfullyExecutedPreBackupHooks")),
+		And(HaveField("Type", "PostBackupHooksExecutionSucceeded"), HaveField("Reason", "SuccessfullyExecutedPostBackupHooks"))))
+	writes := undisturbed.Count()
+	w.Expect(writes).To(BeNumerically(">", 12))
+	for name, killer := range sessiontest.Kills(writes) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, l := start(t, killer)
+			s := w.drive("run")
+			w.Expect(killer.Dead()).To(BeTrue(), "the manager was killed")
+			w.Expect(summary(s)).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
+			// An attempt that was under way when the manager died is made again.
+			w.Expect(slices.Compact(l.Heard())).To(Equal([]string{"freeze uploads Running", "backup", "thaw uploads Succeeded"}))
+			w.Expect(w.Jobs()).To(HaveLen(1))
+		})
+	}
+}
+
+func TestAFailingPreBackupHookStopsTheBackup(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := sessiontest.Listen(t)
+	l.Answer = func(path string) int {
+		if path == "/freeze" {
+			return 503
+		}
+		return 200
+	}
+	w.frozenDuring(l)
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	s := w.drive("run")
+	w.Expect(summary(s)).To(Equal([]string{"Failed/FailedToExecutePreBackupHooks", "uploads: Failed/FailedToExecutePreBackupHooks"}))
+	w.Expect(l.Heard()).To(Equal([]string{"freeze uploads Running", "thaw uploads Failed"}))
+	w.Expect(w.Jobs()).To(BeEmpty())
+	w.Expect(w.snapshots()).To(BeEmpty())
+	w.Expect(s.Status.Targets[0].Message).To(ContainSubstring("the answer is 503"))
+}
+
+func TestAFailingPostBackupHookFailsTheRunAndKeepsTheBackup(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := sessiontest.Listen(t)
+	l.Answer = func(path string) int {
+		if path == "/thaw" {
+			return 404
+		}
+		return 200
+	}
+	w.frozenDuring(l)
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	s := w.drive("run")
+	w.Expect(summary(s)).To(Equal([]string{"Failed/FailedToExecutePostBackupHooks", "uploads: Succeeded/Succeeded"}))
+	w.Expect(w.snapshots()).To(ConsistOf(HaveField("Status.Phase", v1alpha1.SnapshotSucceeded)))
+}
+
+// A policy and templates that change in the middle of a run, or go, change nothing for it.
+func TestHooksAreFrozenWhenARunStarts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := sessiontest.Listen(t)
+	release := false
+	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+		if !release {
+			return sessiontest.Outcome{Hang: true}
+		}
+		return sessiontest.Succeed(job)
+	}
+	w.frozenDuring(l)
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.Eventually(func() []string {
+		w.Reconcile("run")
+		w.Cluster()
+		return l.Heard()
+	}).WithTimeout(time.Minute).Should(Equal([]string{"freeze uploads Running", "backup"}), "the mover works")
+	var c v1alpha1.BackupConfiguration
+	w.Get("uploads", &c)
+	c.Spec.Sessions[0].Hooks = nil
+	w.Expect(w.Client.Update(t.Context(), &c)).To(Succeed())
+	w.Expect(w.Client.Delete(t.Context(), l.Template(w.Namespace, "thaw", ""))).To(Succeed())
+	release = true
+	s := w.drive("run")
+	w.Expect(s.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded))
+	w.Expect(l.Heard()).To(HaveExactElements("freeze uploads Running", "backup", "thaw uploads Succeeded"))
+}
+
+// A run that is ended while its mover works thaws before it is let go.
+func TestARunThatIsEndedIsThawed(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		end    func(*world)
+		reason string
+	}{
+		"deleted":             {func(w *world) { w.Expect(w.Client.Delete(w.T.Context(), w.session("run"))).To(Succeed()) }, v1alpha1.ReasonCancelled},
+		"its deadline passed": {func(w *world) { w.Clock.SetTime(w.Clock.Now().Add(2 * time.Hour)) }, v1alpha1.ReasonDeadlineExceeded},
+		"its mover failed": {func(w *world) {
+			w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Fail(v1alpha1.ReasonUnreadable) }
+		}, v1alpha1.ReasonUnreadable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			l := sessiontest.Listen(t)
+			w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
+			w.frozenDuring(l)
+			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+			w.Eventually(func() []string {
+				w.Reconcile("run")
+				w.Cluster()
+				return l.Heard()
+			}).WithTimeout(time.Minute).Should(Equal([]string{"freeze uploads Running", "backup"}), "the mover works")
+			tt.end(w)
+			// The manager that began is not the one that ends.
+			w.Killer = &sessiontest.Killer{}
+			s := w.drive("run")
+			w.Expect(summary(s)[0]).To(Equal("Failed/" + tt.reason))
+			w.Expect(l.Heard()).To(Equal([]string{"freeze uploads Running", "backup", "thaw uploads Failed"}))
+		})
+	}
+}
+
+func TestTwoRunsWithHooksDoNotOverlap(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := sessiontest.Listen(t)
+	w.frozenDuring(l)
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "first")
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "second")
+	w.Reconcile("first")
+	w.Reconcile("second")
+	w.Expect(summary(w.session("second"))[0]).To(Equal("Pending/HooksInProgress"))
+	w.drive("first")
+	w.drive("second")
+	once := []string{"freeze uploads Running", "backup", "thaw uploads Succeeded"}
+	w.Expect(l.Heard()).To(Equal(slices.Concat(once, once)))
+}
+
+func TestHooksThatCannotRunAreRefusedBeforeTheStart(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		hook   v1alpha1.HookInfo
+		reason string
+		says   string
+	}{
+		"no template": {sessiontest.Use("none"), v1alpha1.ReasonHookTemplateNotFound, "there is no HookTemplate"},
+		"a parameter too many": {sessiontest.Use("freeze", func(h *v1alpha1.HookInfo) { h.Params = &apiextensionsv1.JSON{Raw: []byte(`{"user":"u"}`)} }), v1alpha1.ReasonInvalidHook,
+			`hook freeze: params.user: the HookTemplate "freeze" has no parameter "user"`},
+		"a template of another namespace": {sessiontest.Use("theirs", func(h *v1alpha1.HookInfo) { h.HookTemplate.Namespace = "default" }), v1alpha1.ReasonHookTemplateNotAllowed,
+			"the usagePolicy of HookTemplate default/theirs does not allow the namespace"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			l := sessiontest.Listen(t)
+			if err := w.Client.Create(t.Context(), l.Template("default", "theirs", "")); !apierrors.IsAlreadyExists(err) {
+				w.Expect(err).NotTo(HaveOccurred())
+			}
+			w.frozenDuring(l, func(h *v1alpha1.BackupHooks) { h.PreBackup = []v1alpha1.HookInfo{tt.hook} })
+			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+			w.Reconcile("run")
+			w.Clock.SetTime(w.Clock.Now().Add(2 * time.Minute))
+			s := w.drive("run")
+			w.Expect(summary(s)).To(Equal([]string{"Failed/" + tt.reason}))
+			w.Expect(s.Status.Conditions).To(ContainElement(And(HaveField("Type", "Ready"), HaveField("Message", ContainSubstring(tt.says)))))
+			w.Expect(l.Heard()).To(BeEmpty())
+		})
+	}
+}
+
+// The hooks of a batch run once, around all targets.
+func TestABatchHasItsHooksAroundAllTargets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := sessiontest.Listen(t)
+	sessiontest.Create(t, w.Client, l.Template(w.Namespace, "freeze", "{{len .Targets}} {{.Status.Phase}}"), l.Template(w.Namespace, "thaw", "{{.Status.Phase}}: {{.Status.Error}}"))
+	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+		l.Note("backup")
+		if sessiontest.TaskOf(job).Components[0].Name == "pvc" {
+			return sessiontest.Fail(v1alpha1.ReasonEmpty)
+		}
+		return sessiontest.Succeed(job)
+	}
+	w.batch()
+	var b v1alpha1.BackupBatch
+	w.Get("shop", &b)
+	b.Spec.Sessions[0].Hooks = &v1alpha1.BackupHooks{PreBackup: []v1alpha1.HookInfo{sessiontest.Use("freeze")}, PostBackup: []v1alpha1.HookInfo{sessiontest.Use("thaw")}}
+	w.Expect(w.Client.Update(t.Context(), &b)).To(Succeed())
+	b.Status.ObservedGeneration = b.Generation
+	w.Expect(w.Client.Status().Update(t.Context(), &b)).To(Succeed())
+	w.run(v1alpha1.BackupBatchKind, "shop", "run")
+	s := w.drive("run")
+	w.Expect(s.Status.Phase).To(Equal(v1alpha1.BackupSessionFailed))
+	heard := l.Heard()
+	w.Expect(heard[0]).To(Equal("freeze 3 Running"))
+	w.Expect(slices.Compact(heard[1 : len(heard)-1])).To(Equal([]string{"backup"}))
+	w.Expect(heard[len(heard)-1]).To(HavePrefix("thaw Failed: uploads: "))
+}
+
+// With watches that wake it, a run with hooks goes its way, and a retry comes in its time.
+func TestAManagerRunsHooks(t *testing.T) {
+	w := newWorld(t)
+	l := sessiontest.Listen(t)
+	refusals := 0
+	l.Answer = func(path string) int {
+		if refusals++; path == "/freeze" && refusals < 3 {
+			return 500
+		}
+		return 200
+	}
+	w.frozenDuring(l, func(h *v1alpha1.BackupHooks) { h.PreBackup[0].MaxRetry = 2 })
+	sessiontest.Manager(t, bed.Manager.GetConfig(), testbed.Scheme(), func(mgr ctrl.Manager) error {
+		r := reconciler(w.World)
+		r.Client, r.APIReader, r.Clock = mgr.GetClient(), mgr.GetAPIReader(), clock.RealClock{}
+		return r.SetupWithManager(mgr, controller.Options{SkipNameValidation: new(true)})
+	}, w.Namespace, w.Storage)
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.Eventually(func() string {
+		w.Cluster()
+		return summary(w.session("run"))[0]
+	}).WithTimeout(time.Minute).Should(Equal("Succeeded/Succeeded"), "hooks and mover ended")
+	w.Expect(l.Heard()).To(Equal([]string{
+		"freeze uploads Running", "freeze uploads Running", "freeze uploads Running", "backup", "thaw uploads Succeeded",
+	}))
+	w.Expect(w.session("run").Status.Hooks.PreHooks[0].Attempts).To(Equal(int32(3)))
+	for _, e := range w.eventMessages() {
+		w.Expect(strings.ToLower(e)).NotTo(ContainSubstring("error"))
+	}
+}
+
+func (w *world) eventMessages() []string {
+	var out []string
+	for {
+		select {
+		case e := <-w.Events.Events:
+			out = append(out, e)
+		default:
+			return out
+		}
+	}
+}

@@ -1,0 +1,101 @@
+package backupsession
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+)
+
+// again fills in the start of a run that tries again what failed of another one.
+func (r *Reconciler) again(ctx context.Context, s *v1alpha1.BackupSession, start *session.Start) error {
+	if s.Spec.RetryOf == "" {
+		return nil
+	}
+	of := &v1alpha1.BackupSession{}
+	err := lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.RetryOf}, of)
+	if apierrors.IsNotFound(err) || err == nil && v1alpha1.HasRecordAnnotation(of.Annotations) {
+		of = nil
+	} else if err != nil {
+		return fmt.Errorf("get backup session %s: %w", s.Spec.RetryOf, err)
+	}
+	if why := session.Retryable(s, of); why != "" {
+		start.Refused = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonNothingToRetry, Message: why}
+		return nil
+	}
+	start.Again(s, of, start.Targets)
+	return nil
+}
+
+// retry makes the run that tries again what failed of s, once it is time. It says when that is.
+func (r *Reconciler) retry(ctx context.Context, s *v1alpha1.BackupSession) (time.Duration, error) {
+	if !session.RetryPending(s) || s.DeletionTimestamp != nil {
+		return 0, nil
+	}
+	if left := s.Status.NextRetry.Sub(r.Clock.Now()); left > 0 {
+		return left, nil
+	}
+	if err := r.keeper().Newest(ctx, s); err != nil {
+		return 0, err
+	}
+	var all v1alpha1.BackupSessionList
+	if err := r.APIReader.List(ctx, &all, client.InNamespace(s.Namespace)); err != nil {
+		return 0, fmt.Errorf("list backup sessions: %w", err)
+	}
+	event := &session.Event{Type: corev1.EventTypeNormal}
+	before := s.DeepCopy()
+	if by := session.Superseded(s, all.Items); by != nil {
+		s.Status.NextRetry = nil
+		event.Reason, event.Message = v1alpha1.ReasonRetryDropped, "not tried again: BackupSession "+by.Name+" is a later run of the session"
+	} else {
+		name, err := r.successor(ctx, s)
+		if err != nil {
+			return 0, err
+		}
+		s.Status.Retried = ptr.To(true)
+		event.Reason, event.Message = v1alpha1.ReasonRetried, "BackupSession "+name+" tries again what failed"
+	}
+	return 0, r.keeper().WriteStatus(ctx, before, s, event)
+}
+
+// successor makes the run that tries again what failed of s, or finds it, and gives its name.
+func (r *Reconciler) successor(ctx context.Context, s *v1alpha1.BackupSession) (string, error) {
+	for _, name := range []string{
+		policy.RetryName(s.Name), policy.TriggeredSessionName(s.Spec.Invoker.Name, s.Spec.Session, "retry", string(s.UID)),
+	} {
+		next := &v1alpha1.BackupSession{
+			ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: name, Labels: map[string]string{
+				v1alpha1.LabelManagedBy:   v1alpha1.ManagedByCairn,
+				v1alpha1.LabelInvokerKind: s.Spec.Invoker.Kind,
+				v1alpha1.LabelInvokerName: policy.LabelValue(s.Spec.Invoker.Name),
+				v1alpha1.LabelSession:     s.Spec.Session,
+			}},
+			Spec: v1alpha1.BackupSessionSpec{
+				Invoker: s.Spec.Invoker, Session: s.Spec.Session, BackupTimeout: s.Spec.BackupTimeout,
+				ScheduledTime: s.Status.NextRetry, RetryLeft: s.Spec.RetryLeft - 1, RetryOf: s.Name,
+			},
+		}
+		err := r.Create(ctx, next, client.FieldOwner(r.FieldManager))
+		if apierrors.IsAlreadyExists(err) {
+			found := &v1alpha1.BackupSession{}
+			if err = r.APIReader.Get(ctx, client.ObjectKeyFromObject(next), found); err == nil && found.Spec.RetryOf != s.Name {
+				continue
+			}
+		}
+		if err != nil {
+			return "", fmt.Errorf("make backup session %s: %w", name, err)
+		}
+		return name, nil
+	}
+	return "", fmt.Errorf("try again what failed of backup session %s: the names for that are in use", s.Name)
+}

@@ -1,0 +1,179 @@
+package backupsession
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed"
+)
+
+func retries(left int32) func(*v1alpha1.BackupSession) {
+	return func(s *v1alpha1.BackupSession) { s.Spec.RetryLeft = left }
+}
+
+func retryDelay(delay time.Duration) func(*v1alpha1.BackupBatch) {
+	return func(b *v1alpha1.BackupBatch) {
+		b.Spec.Sessions[0].RetryConfig = &v1alpha1.RetryConfig{MaxRetry: 2}
+		b.Spec.Sessions[0].RetryConfig.Delay.Duration = delay
+	}
+}
+
+// failing fails the movers of the claim uploads so many times.
+func failing(times int) func(*batchv1.Job) sessiontest.Outcome {
+	failed := map[string]bool{}
+	return func(job *batchv1.Job) sessiontest.Outcome {
+		if sessiontest.TaskOf(job).Components[0].Name == "pvc" && (failed[job.Name] || len(failed) < times) {
+			failed[job.Name] = true
+			return sessiontest.Fail(v1alpha1.ReasonStorageFull)
+		}
+		return sessiontest.Succeed(job)
+	}
+}
+
+// What failed of a batch's run is tried again by a run of its own, with nothing but the failed targets, once, wherever the
+// manager is killed.
+func TestARunIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	start := func(t *testing.T, killer *sessiontest.Killer) *world {
+		w := newWorld(t)
+		w.batch(retryDelay(time.Minute))
+		w.Outcome, w.Killer = failing(2), killer
+		w.run(v1alpha1.BackupBatchKind, "shop", "run", retries(2))
+		return w
+	}
+	chain := func(w *world) []string {
+		for range 3 {
+			w.settle("run")
+		}
+		w.Clock.SetTime(w.Clock.Now().Add(61 * time.Second))
+		for range 3 {
+			w.Reconcile("run")
+		}
+		w.settle("run-r1")
+		w.Clock.SetTime(w.Clock.Now().Add(61 * time.Second))
+		for range 3 {
+			w.Reconcile("run-r1")
+		}
+		w.settle("run-r2")
+		var all []string
+		for _, name := range []string{"run", "run-r1", "run-r2"} {
+			s := w.session(name)
+			all = append(all, name+": "+strings.Join(summary(s), ", "))
+			if s.Status.Retried != nil && *s.Status.Retried {
+				all = append(all, "retried")
+			}
+		}
+		var list v1alpha1.BackupSessionList
+		w.Expect(w.Client.List(w.T.Context(), &list, client.InNamespace(w.Namespace))).To(Succeed())
+		w.Expect(list.Items).To(HaveLen(3), "each failure has one successor")
+		return all
+	}
+	undisturbed := &sessiontest.Killer{}
+	w := start(t, undisturbed)
+	want := chain(w)
+	w.Expect(want).To(Equal([]string{
+		"run: Failed/TargetsFailed, web: Succeeded/Succeeded, uploads: Failed/StorageFull, db: Succeeded/Succeeded", "retried",
+		"run-r1: Failed/StorageFull, uploads: Failed/StorageFull", "retried",
+		"run-r2: Succeeded/Succeeded, uploads: Succeeded/Succeeded",
+	}))
+	first, second, third := w.session("run"), w.session("run-r1"), w.session("run-r2")
+	w.Expect(second.Spec.RetryOf).To(Equal("run"))
+	w.Expect(second.Spec.RetryLeft).To(Equal(int32(1)))
+	w.Expect(second.Spec.ScheduledTime).To(Equal(first.Status.NextRetry))
+	w.Expect(third.Spec.RetryLeft).To(BeZero())
+	w.Expect(third.Status.Resolved.Policy).To(Equal(first.Status.Resolved.Policy))
+	w.Expect(third.Status.Snapshots).To(ConsistOf(HaveField("Name", "shop-uploads-run-r2")))
+	w.Expect(w.Told()).To(ContainElements("Retried"))
+	for name, killer := range sessiontest.Kills(undisturbed.Count()) {
+		if killer.At < 30 && killer.Written {
+			continue // The first run is that of TestKilledAtAnyWrite.
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := start(t, killer)
+			got := chain(w)
+			w.Expect(killer.Dead()).To(BeTrue(), "the manager was killed")
+			w.Expect(got).To(Equal(want))
+		})
+	}
+}
+
+// While a retry is pending the next slot's run comes first, and makes the retry needless; Forbid does not skip it, because
+// no run is under way. A slot's run that comes while the retry runs is skipped.
+func TestForbidWithARetryPending(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configuration(concurrency(v1alpha1.ConcurrencyForbid), func(c *v1alpha1.BackupConfiguration) {
+		c.Spec.Sessions[0].RetryConfig = &v1alpha1.RetryConfig{MaxRetry: 1}
+		c.Spec.Sessions[0].RetryConfig.Delay.Duration = time.Minute
+	})
+	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Fail(v1alpha1.ReasonStorageFull) }
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "a", retries(1))
+	w.Expect(summary(w.settle("a"))[0]).To(Equal("Failed/StorageFull"))
+	testbed.ASecondLater(t, w.session("a"))
+	w.Outcome = sessiontest.Succeed
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "b")
+	w.Expect(summary(w.settle("b"))[0]).To(Equal("Succeeded/Succeeded"), "the next slot's run")
+	w.Clock.SetTime(w.Clock.Now().Add(61 * time.Second))
+	w.Told()
+	w.Reconcile("a")
+	w.Expect(w.Told()).To(Equal([]string{"RetryDropped"}))
+	w.Expect(w.session("a").Status.NextRetry).To(BeNil())
+	w.Reconcile("a")
+	w.Expect(w.Told()).To(BeEmpty())
+
+	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Fail(v1alpha1.ReasonStorageFull) }
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "c", retries(1))
+	w.settle("c")
+	w.Clock.SetTime(w.Clock.Now().Add(61 * time.Second))
+	w.Reconcile("c")
+	w.Outcome = hang
+	w.Reconcile("c-r1")
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "d")
+	w.Reconcile("d")
+	w.Expect(summary(w.session("d"))[0]).To(Equal("Skipped/ConcurrencyForbidden"))
+	w.Outcome = sessiontest.Succeed
+	w.Expect(summary(w.settle("c-r1"))[0]).To(Equal("Succeeded/Succeeded"))
+}
+
+// Policy that changed since does not change what is tried again.
+func TestARetryKeepsThePolicyOfItsRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.configuration()
+	w.Outcome = failing(1)
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run", retries(1))
+	w.settle("run")
+	bed.Edit(t, c, func() { c.Spec.Sessions[0].Repositories[0].Name = "elsewhere" })
+	w.Reconcile("run")
+	s := w.settle("run-r1")
+	w.Expect(summary(s)).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
+	w.Expect(s.Status.Snapshots).To(ConsistOf(HaveField("Repository", "uploads")))
+	w.Expect(s.Status.Resolved.Policy).To(Equal(w.session("run").Status.Resolved.Policy))
+}
+
+// By hand too: but only what failed, of a run of the same session.
+func TestARetryByHand(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configuration()
+	of := func(name string) func(*v1alpha1.BackupSession) {
+		return func(s *v1alpha1.BackupSession) { s.Spec.RetryOf = name }
+	}
+	w.Outcome = failing(1)
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.settle("run")
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "again", of("run"))
+	w.Expect(summary(w.settle("again"))[0]).To(Equal("Succeeded/Succeeded"))
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "needless", of("again"))
+	w.Expect(summary(w.settle("needless"))).To(Equal([]string{"Failed/NothingToRetry"}))
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "nothing", of("nobody"))
+	w.Expect(summary(w.settle("nothing"))).To(Equal([]string{"Failed/NothingToRetry"}))
+}

@@ -1,0 +1,57 @@
+package backupsession
+
+import (
+	"fmt"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+)
+
+// TestTheUsagePolicyOfAStorageIsAskedBeforeTheJobs changes it after the run was frozen, when it was open to all.
+func TestTheUsagePolicyOfAStorageIsAskedBeforeTheJobs(t *testing.T) {
+	t.Parallel()
+	usage := func(from v1alpha1.NamespacesFrom, name string) *v1alpha1.UsagePolicy {
+		out := &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: ptr.To(from)}}
+		if name != "" { // The API server labels each namespace with its name.
+			out.AllowedNamespaces.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": name}}
+		}
+		return out
+	}
+	for name, c := range map[string]struct {
+		usage   func(namespace string) *v1alpha1.UsagePolicy
+		allowed bool
+	}{
+		"nothing said":       {func(string) *v1alpha1.UsagePolicy { return nil }, false},
+		"All":                {func(string) *v1alpha1.UsagePolicy { return usage(v1alpha1.NamespacesFromAll, "") }, true},
+		"Same":               {func(string) *v1alpha1.UsagePolicy { return usage(v1alpha1.NamespacesFromSame, "") }, false},
+		"Selector":           {func(ns string) *v1alpha1.UsagePolicy { return usage(v1alpha1.NamespacesFromSelector, ns) }, true},
+		"Selector of others": {func(string) *v1alpha1.UsagePolicy { return usage(v1alpha1.NamespacesFromSelector, "other") }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.configuration()
+			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+			w.Killer = &sessiontest.Killer{At: 3}
+			w.Reconcile("run") // It is frozen, no Job is made.
+			w.Expect(w.Jobs()).To(BeEmpty())
+			storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}}
+			bed.Edit(t, storage, func() { storage.Spec.UsagePolicy = c.usage(w.Namespace) })
+			s := w.settle("run")
+			if c.allowed {
+				w.Expect(s.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%v", summary(s))
+				return
+			}
+			w.Expect(summary(s)).To(HaveLen(2))
+			w.Expect(summary(s)[1]).To(Equal("uploads: Failed/StorageNotAllowed"))
+			w.Expect(s.Status.Targets[0].Message).To(ContainSubstring(fmt.Sprintf(
+				"the usagePolicy of BackupStorage %s/%s does not allow the namespace %s", w.Storage, sessiontest.StorageName, w.Namespace)))
+			w.Expect(w.Jobs()).To(BeEmpty())
+		})
+	}
+}
