@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/hook/execute"
 	"github.com/cairn-backup/cairn/internal/session"
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 	"github.com/cairn-backup/cairn/internal/session/movers"
@@ -32,6 +33,8 @@ type Reconciler struct {
 	ClusterUID string
 	// FieldManager of all writes.
 	FieldManager string
+	// Hooks of the restores.
+	Hooks *execute.Hooks
 }
 
 // Reconcile takes a RestoreSession as many steps further as can be taken now.
@@ -49,6 +52,7 @@ func (r *Reconciler) keeper() lifecycle.Keeper {
 
 func (r *Reconciler) reconcile(ctx context.Context, s *v1alpha1.RestoreSession) (time.Duration, error) {
 	if s.Status.Phase.Terminal() {
+		r.Hooks.Forget(s.UID)
 		return 0, r.keeper().Release(ctx, s)
 	}
 	if s.Status.Resolved == nil {
@@ -85,7 +89,7 @@ func (r *Reconciler) start(ctx context.Context, s *v1alpha1.RestoreSession) (tim
 // run takes a frozen restore further: first with what the caches know, and past them where the mover is given up.
 func (r *Reconciler) run(ctx context.Context, s *v1alpha1.RestoreSession) (time.Duration, error) {
 	reader, live := client.Reader(r.Client), false
-	var refused *v1alpha1.ResolvedError
+	refused := map[string]*v1alpha1.ResolvedError{}
 	for {
 		in, err := r.observe(ctx, reader, s)
 		if err != nil {
@@ -101,45 +105,55 @@ func (r *Reconciler) run(ctx context.Context, s *v1alpha1.RestoreSession) (time.
 			}
 			continue
 		}
-		if err := r.carryOut(ctx, s, d); err == nil {
-			return r.writeStatus(ctx, s, d)
-		} else if refused = movers.RefusalOf(err); refused == nil {
+		host, err := r.carryOut(ctx, s, d)
+		if err == nil {
+			after, err := r.writeStatus(ctx, s, d)
+			if err != nil {
+				return 0, err
+			}
+			return after, r.Hooks.CarryOut(ctx, s, d.Hook, d.StopHooks, r.keeper().Newest)
+		}
+		refusal := movers.RefusalOf(err)
+		if refusal == nil || host == "" || refused[host] != nil {
 			return 0, err
 		}
+		refused[host] = refusal
 	}
 }
 
 // observe reads everything that the next step depends on.
 func (r *Reconciler) observe(ctx context.Context, reader client.Reader, s *v1alpha1.RestoreSession) (session.RestoreInput, error) {
-	in := session.RestoreInput{Now: r.Clock.Now(), Session: s}
-	jobs, pods, err := movers.Observe(ctx, reader, s, v1alpha1.LabelRestoreSession, in.Now)
-	if err != nil {
+	in := session.RestoreInput{Now: r.Clock.Now(), Session: s, Hooks: r.Hooks.Results(s.UID)}
+	var err error
+	if in.Jobs, in.Pods, err = movers.Observe(ctx, reader, s, v1alpha1.LabelRestoreSession, in.Now); err != nil {
 		return in, err
 	}
-	if job, ok := jobs[jobName(s)]; ok {
-		in.Job = &job
-	}
-	in.Pods = pods
-	return in, nil
+	return in, movers.Explain(ctx, r.APIReader, s.Namespace, in.Jobs)
 }
 
-// carryOut does what was decided, up to the status.
-func (r *Reconciler) carryOut(ctx context.Context, s *v1alpha1.RestoreSession, d session.RestoreDecision) error {
+// carryOut does what was decided, up to the status. Beside an error it says which host's Job could not be made.
+func (r *Reconciler) carryOut(ctx context.Context, s *v1alpha1.RestoreSession, d session.RestoreDecision) (host string, err error) {
 	if err := r.writeMovers(ctx, s, d); err != nil {
-		return err
+		return "", err
 	}
-	if d.Delete {
-		if err := movers.Delete(ctx, r.Client, s.Namespace, jobName(s)); err != nil {
-			return err
+	for _, name := range d.Delete {
+		if err := movers.Delete(ctx, r.Client, s.Namespace, name); err != nil {
+			return "", err
 		}
 	}
-	if d.Create {
-		if err := r.create(ctx, s); err != nil {
-			return err
+	for _, i := range d.Create {
+		h := &s.Status.Resolved.Hosts[i]
+		if err := r.create(ctx, s, h, d.Status.Attempt); err != nil {
+			return h.Name, err
 		}
 	}
 	if d.Stamp {
-		return r.stamp(ctx, s)
+		if err := r.stamp(ctx, s); err != nil {
+			return "", err
+		}
 	}
-	return nil
+	if d.Release {
+		return "", r.release(ctx, s)
+	}
+	return "", nil
 }

@@ -27,8 +27,9 @@ func TestARestoreSucceeds(t *testing.T) {
 	w.Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionRunning))
 	w.Expect(s.Finalizers).To(ConsistOf(v1alpha1.FinalizerCancel, v1alpha1.FinalizerRecord))
 	w.Expect(s.Status.Resolved.Snapshot).To(Equal("second"), "the newest one that succeeded")
-	w.Expect(s.Status.Resolved.ID).To(Equal("k-second-pvc"))
-	w.Expect(*s.Status.Resolved.SecurityContext.RunAsUser).To(Equal(task.DefaultUser))
+	w.Expect(s.Status.Resolved.Hosts).To(HaveLen(1))
+	w.Expect(s.Status.Resolved.Hosts[0].Volumes[0].ID).To(Equal("k-second-pvc"))
+	w.Expect(*s.Status.Resolved.Hosts[0].SecurityContext.RunAsUser).To(Equal(task.DefaultUser))
 	w.Expect(s.Status.Resolved.Task.Image).To(Equal("mover:test"))
 	jobs := w.Jobs()
 	w.Expect(jobs).To(HaveLen(1))
@@ -131,7 +132,7 @@ func TestAClaimOfTheSameNameIsNotStamped(t *testing.T) {
 	w.Reconcile("restore")
 	s := w.session("restore")
 	before := s.DeepCopy()
-	s.Status.Resolved.ClaimUID = "another"
+	s.Status.Resolved.Hosts[0].Volumes[0].ClaimUID = "another"
 	w.Expect(w.Client.Status().Patch(t.Context(), s, client.MergeFrom(before))).To(Succeed())
 	w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"))
 	w.Expect(w.stamp()).To(BeEmpty())

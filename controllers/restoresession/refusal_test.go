@@ -41,7 +41,7 @@ func TestARestoreThatIsRefused(t *testing.T) {
 			restore: source(v1alpha1.RestoreDataSource{Snapshot: "third"}), want: "Invalid/SnapshotNotFound", message: "Failed",
 		},
 		"a Snapshot of another repository": {
-			restore: source(v1alpha1.RestoreDataSource{Snapshot: "first", Repository: "other"}), want: "Invalid/SnapshotNotFound",
+			restore: source(v1alpha1.RestoreDataSource{Snapshot: "first", Repository: "other"}), want: "Invalid/SnapshotNotFound", message: "not in Repository other",
 		},
 		"latest of a repository without Snapshots": {
 			restore: source(v1alpha1.RestoreDataSource{Snapshot: "latest", Repository: "other"}), want: "Invalid/SnapshotNotFound",
@@ -130,7 +130,7 @@ func TestARestoreThatIsRefused(t *testing.T) {
 				storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}}
 				bed.Edit(w.T, storage, func() { storage.Spec.UsagePolicy = nil })
 			},
-			want: "Failed/StorageNotAllowed",
+			want: "Failed/StorageNotAllowed", message: "/" + sessiontest.StorageName + " does not allow the namespace ",
 		},
 	}
 	for name, tt := range tests {
@@ -182,12 +182,12 @@ func TestAClaimThatIsNotFreeAnyMore(t *testing.T) {
 			},
 			want: "Failed/VolumeInUse",
 		},
-		"another restore was frozen in the same moment": {
+		"another restore took the claim": {
 			change: func(w *world) {
-				w.restore("other")
-				other, resolved := w.session("other"), w.session("restore").Status.Resolved
-				bed.EditStatus(w.T, other, func() {
-					other.Status.Phase, other.Status.Resolved = v1alpha1.RestoreSessionRunning, resolved
+				w.freezeToo("other")
+				claim := sessiontest.Claim(w.Namespace, "target")
+				bed.Edit(w.T, claim, func() {
+					claim.Annotations = map[string]string{v1alpha1.AnnotationRestoring: string(w.session("other").UID)}
 				})
 			},
 			want: "Failed/RestoreInProgress",
@@ -213,6 +213,38 @@ func TestAClaimThatIsNotFreeAnyMore(t *testing.T) {
 			w.Expect(w.Jobs()).To(BeEmpty(), "nothing is written into it")
 		})
 	}
+}
+
+// freezeToo makes a restore that was frozen in the same moment as the restore of the name restore.
+func (w *world) freezeToo(name string) {
+	w.T.Helper()
+	w.restore(name)
+	other, resolved := w.session(name), w.session("restore").Status.Resolved
+	bed.EditStatus(w.T, other, func() {
+		other.Status.Phase, other.Status.Resolved, other.Status.Attempt = v1alpha1.RestoreSessionRunning, resolved, 1
+		other.Status.RestoreDeadline = w.session("restore").Status.RestoreDeadline
+		other.Status.StartTime = w.session("restore").Status.StartTime
+	})
+}
+
+func TestOfTwoRestoresOfTheSameMomentOneWrites(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Killer = &sessiontest.Killer{At: 3}
+	w.restore("restore")
+	w.Reconcile("restore")
+	w.Expect(w.session("restore").Status.Resolved).NotTo(BeNil())
+	w.freezeToo("other")
+	loser, winner := "other", "restore"
+	if a, b := w.session("restore"), w.session("other"); session.Older(b, a) {
+		loser, winner = winner, loser
+	}
+	w.Expect(ending(w.settle(loser))).To(Equal("Failed/RestoreInProgress"))
+	w.Expect(ending(w.settle(winner))).To(Equal("Succeeded/Succeeded"))
+	w.Expect(w.Jobs()).To(HaveLen(1))
+	var claim corev1.PersistentVolumeClaim
+	w.Get("target", &claim)
+	w.Expect(claim.Annotations).NotTo(HaveKey(v1alpha1.AnnotationRestoring), "it was given back")
 }
 
 // deleteClaim deletes the claim target, which nothing protects.

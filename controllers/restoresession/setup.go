@@ -1,11 +1,15 @@
 package restoresession
 
 import (
+	"fmt"
+
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
@@ -14,11 +18,15 @@ import (
 // SetupWithManager starts the controller with mgr. The manager's cache of pods should be limited to the label
 // LabelManagedBy: only movers' pods are looked at through it.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
+	if err := mgr.Add(r.Hooks.Runner); err != nil {
+		return fmt.Errorf("add the runner of hooks: %w", err)
+	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("restoresession").
 		For(&v1alpha1.RestoreSession{}, builder.WithPredicates(lifecycle.NoRecord())).
 		Owns(&batchv1.Job{}).
 		Watches(&corev1.Pod{}, lifecycle.ByLabel(v1alpha1.LabelRestoreSession)).
+		WatchesRawSource(source.Channel(r.Hooks.Ended(), &handler.EnqueueRequestForObject{})).
 		WithOptions(opts).
 		Complete(r)
 }

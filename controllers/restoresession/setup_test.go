@@ -20,6 +20,7 @@ func TestAManagerRunsARestore(t *testing.T) {
 		r := &Reconciler{
 			Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), EventRecorder: w.Events, Clock: clock.RealClock{},
 			MoverImage: "mover:test", ClusterUID: "cluster", FieldManager: "cairn-manager",
+			Hooks: sessiontest.Hooks(w.World, bed.Manager.GetConfig()),
 		}
 		return r.SetupWithManager(mgr, controller.Options{SkipNameValidation: new(true)})
 	}, w.Namespace, w.Storage)

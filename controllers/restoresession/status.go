@@ -43,19 +43,3 @@ func (r *Reconciler) writeMovers(ctx context.Context, s *v1alpha1.RestoreSession
 	s.Annotations[v1alpha1.AnnotationMovers] = *d.Movers
 	return r.keeper().WriteMetadata(ctx, before, s)
 }
-
-// stamp marks the claim that was filled, before anybody is told that it was. A claim that was deleted meanwhile, or made
-// anew, is left alone.
-func (r *Reconciler) stamp(ctx context.Context, s *v1alpha1.RestoreSession) error {
-	resolved := s.Status.Resolved
-	claim, err := r.claim(ctx, s.Namespace, resolved.ClaimName)
-	if err != nil || claim == nil || claim.UID != resolved.ClaimUID {
-		return err
-	}
-	before := claim.DeepCopy()
-	if claim.Annotations == nil {
-		claim.Annotations = map[string]string{}
-	}
-	claim.Annotations[v1alpha1.AnnotationRestored] = resolved.SpecDigest
-	return r.keeper().WriteMetadata(ctx, before, claim)
-}

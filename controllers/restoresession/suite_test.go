@@ -78,6 +78,7 @@ func reconciler(w *sessiontest.World) *Reconciler {
 	return &Reconciler{
 		Client: w.Killer.Client(w.Client), APIReader: w.Client, EventRecorder: w.Events,
 		Clock: w.Clock, MoverImage: "mover:test", ClusterUID: "cluster", FieldManager: "cairn-manager",
+		Hooks: sessiontest.Hooks(w, bed.Manager.GetConfig()),
 	}
 }
 

@@ -4,40 +4,40 @@ import (
 	"context"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
-	"github.com/cairn-backup/cairn/internal/session"
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// The Addon and task of a restore that names none.
+// The Addons and the task of a restore that names none.
 const (
-	defaultAddon = "pvc-addon"
-	defaultTask  = "logical-backup-restore"
+	defaultAddon         = "pvc-addon"
+	defaultWorkloadAddon = "workload-addon"
+	defaultTask          = "logical-backup-restore"
 )
 
-// task resolves Addon, task and Function, and as whom the restore writes.
-func (r *Reconciler) task(ctx context.Context, s *v1alpha1.RestoreSession, start *session.RestoreStart) error {
-	info := s.Spec.Addon
+// resolveTask resolves Addon, task and Function.
+func (r *Reconciler) resolveTask(ctx context.Context, look *search) error {
+	s, info := look.session, look.session.Spec.Addon
+	vars := task.Variables{
+		MoverImage: r.MoverImage, Namespace: s.Namespace, RestoreSession: s.Name, Snapshot: look.Resolved.Snapshot,
+	}
+	if s.Spec.Target != nil {
+		vars.TargetKind, vars.TargetName = s.Spec.Target.Kind, s.Spec.Target.Name
+	}
 	if info == nil {
 		info = &v1alpha1.AddonInfo{Name: defaultAddon, Tasks: []v1alpha1.TaskReference{{Name: defaultTask}}}
+		if vars.TargetKind != v1alpha1.KindPersistentVolumeClaim {
+			info.Name = defaultWorkloadAddon
+		}
 	}
-	resolved, _, refusal, err := lifecycle.Task(ctx, r.Client, *info, true, task.Variables{
-		MoverImage: r.MoverImage, Namespace: s.Namespace, RestoreSession: s.Name, Snapshot: start.Resolved.Snapshot,
-		TargetKind: s.Spec.Target.Kind, TargetName: s.Spec.Target.Name,
-	})
+	resolved, _, refusal, err := lifecycle.Task(ctx, r.Client, *info, true, vars)
 	if err != nil {
 		return err
 	}
-	if refusal != nil {
-		start.Error = refusal
-		return nil
+	look.depends(v1alpha1.Group, v1alpha1.AddonKind, "", info.Name, refusal == nil || refusal.Reason != v1alpha1.ReasonAddonNotFound)
+	if resolved.Function != "" {
+		look.depends(v1alpha1.Group, v1alpha1.FunctionKind, "", resolved.Function, true)
 	}
-	privileged, err := access.Privileged(ctx, r.Client, s.Namespace)
-	if err != nil {
-		return err
-	}
-	start.Resolved.Task = resolved
-	start.Resolved.SecurityContext, start.Error = session.RestoreSecurityContext(resolved.Job, privileged)
+	look.Resolved.Task, look.Error = resolved, refusal
 	return nil
 }

@@ -1,0 +1,194 @@
+package restoresession
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/session/movers"
+)
+
+// claim reads a PersistentVolumeClaim past the cache. It is nil when there is none.
+func (r *Reconciler) claim(ctx context.Context, namespace, name string) (*corev1.PersistentVolumeClaim, error) {
+	claim := &corev1.PersistentVolumeClaim{}
+	err := lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Namespace: namespace, Name: name}, claim)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("get persistent volume claim %s: %w", name, err)
+	default:
+		return claim, nil
+	}
+}
+
+// errBusy marks a refusal that goes away when a mover has ended.
+var errBusy = errors.New("a mover is at work")
+
+func isBusy(err error) bool { return errors.Is(err, errBusy) }
+
+// usable is an error that says why the volumes of a host must not be written to now. take makes the claims that are to be
+// made, and takes the others for this restore alone: from then on no other restore writes into them.
+func (r *Reconciler) usable(ctx context.Context, s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore, h *v1alpha1.ResolvedRestoreHost, take bool) error {
+	var restores v1alpha1.RestoreSessionList
+	if err := r.APIReader.List(ctx, &restores, client.InNamespace(s.Namespace)); err != nil {
+		return fmt.Errorf("list restore sessions: %w", err)
+	}
+	var pods corev1.PodList
+	if err := r.APIReader.List(ctx, &pods, client.InNamespace(s.Namespace)); err != nil {
+		return fmt.Errorf("list pods: %w", err)
+	}
+	for i := range h.Volumes {
+		v := &h.Volumes[i]
+		claim, err := r.claim(ctx, s.Namespace, v.ClaimName)
+		if err != nil {
+			return err
+		}
+		if claim == nil && v.Template > 0 {
+			if take {
+				err = r.makeClaim(ctx, s, v)
+			}
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if err := claimOf(s, v, claim); err != nil {
+			return err
+		}
+		if err := free(s, resolved, claim, restores.Items, pods.Items, take); err != nil {
+			return err
+		}
+		if take {
+			if err := r.take(ctx, s, claim); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// claimOf is an error where the claim of a volume is not the one that was frozen, or not one that the restore made.
+func claimOf(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, claim *corev1.PersistentVolumeClaim) error {
+	switch {
+	case claim == nil || v.Template == 0 && claim.UID != v.ClaimUID:
+		return movers.Refuse(v1alpha1.ReasonTargetNotFound, "PersistentVolumeClaim %s was deleted", v.ClaimName)
+	case v.Template > 0 && claim.Annotations[v1alpha1.AnnotationRestoreSession] != string(s.UID):
+		return movers.Refuse(v1alpha1.ReasonNameConflict, "PersistentVolumeClaim %s exists already: give volumeClaimTemplates another name, delete it, or name it as the target", v.ClaimName)
+	}
+	if refusal := session.UsableClaim(claim); refusal != nil {
+		return movers.Refuse(refusal.Reason, "%s", refusal.Message)
+	}
+	return nil
+}
+
+// free is an error where something else uses a claim.
+func free(s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore, claim *corev1.PersistentVolumeClaim, restores []v1alpha1.RestoreSession, pods []corev1.Pod, frozen bool) error {
+	other := session.Restoring(restores, claim.Name, s.UID)
+	if frozen {
+		other = session.MayTake(restores, s, claim.Name, claim.Annotations[v1alpha1.AnnotationRestoring])
+	}
+	if other != nil {
+		return movers.Refuse(v1alpha1.ReasonRestoreInProgress, "RestoreSession %s writes into PersistentVolumeClaim %s", other.Name, claim.Name)
+	}
+	users := func(p *corev1.Pod) bool { return !session.IsMover(p) }
+	if p := session.InUse(pods, claim.Name, users); p != nil {
+		refusal := movers.Refuse(v1alpha1.ReasonVolumeInUse, "pod %s of a backup or restore uses PersistentVolumeClaim %s: try again when it has ended", p.Name, claim.Name)
+		return errors.Join(refusal, errBusy)
+	}
+	if p := session.InUse(pods, claim.Name, nil); p != nil && s.Spec.Confirm == "" {
+		advice := ""
+		if resolved.TargetUID != "" {
+			advice = session.ConfirmAdvice(resolved.TargetUID)
+		}
+		return movers.Refuse(v1alpha1.ReasonVolumeInUse, "pod %s uses PersistentVolumeClaim %s: a restore writes only into a volume that nothing uses%s", p.Name, claim.Name, advice)
+	}
+	return nil
+}
+
+// take marks a claim as this restore's. Of two that try, one has a conflict and looks again.
+func (r *Reconciler) take(ctx context.Context, s *v1alpha1.RestoreSession, claim *corev1.PersistentVolumeClaim) error {
+	before := claim.DeepCopy()
+	if claim.Annotations == nil {
+		claim.Annotations = map[string]string{}
+	}
+	claim.Annotations[v1alpha1.AnnotationRestoring] = string(s.UID)
+	return r.keeper().WriteMetadata(ctx, before, claim)
+}
+
+// makeClaim makes the claim that a volume of the restore is to be.
+func (r *Reconciler) makeClaim(ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) error {
+	all := templates(s)
+	if int(v.Template) > len(all) {
+		return movers.Refuse(v1alpha1.ReasonInvalidTask, "there is no volumeClaimTemplate %d", v.Template)
+	}
+	template := all[v.Template-1]
+	claim := &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: s.Namespace, Name: v.ClaimName, Labels: maps.Clone(template.Metadata.Labels),
+			Annotations: maps.Clone(template.Metadata.Annotations),
+		},
+		Spec: *template.Spec.DeepCopy(),
+	}
+	if claim.Annotations == nil {
+		claim.Annotations = map[string]string{}
+	}
+	delete(claim.Annotations, v1alpha1.AnnotationComponent)
+	claim.Annotations[v1alpha1.AnnotationRestoreSession] = string(s.UID)
+	claim.Annotations[v1alpha1.AnnotationRestoring] = string(s.UID)
+	if err := r.Create(ctx, claim, client.FieldOwner(access.FieldManager)); err != nil {
+		return movers.Rejected(fmt.Errorf("create persistent volume claim %s: %w", claim.Name, err))
+	}
+	return nil
+}
+
+// stamp marks the claims that were filled, before anybody is told that they were. A claim that was deleted meanwhile, or made
+// anew, is left alone.
+func (r *Reconciler) stamp(ctx context.Context, s *v1alpha1.RestoreSession) error {
+	return r.eachClaim(ctx, s, func(claim *corev1.PersistentVolumeClaim) {
+		if claim.Annotations == nil {
+			claim.Annotations = map[string]string{}
+		}
+		claim.Annotations[v1alpha1.AnnotationRestored] = s.Status.Resolved.SpecDigest
+	})
+}
+
+// release gives the claims of a restore that has ended back.
+func (r *Reconciler) release(ctx context.Context, s *v1alpha1.RestoreSession) error {
+	return r.eachClaim(ctx, s, func(claim *corev1.PersistentVolumeClaim) {
+		if claim.Annotations[v1alpha1.AnnotationRestoring] == string(s.UID) {
+			delete(claim.Annotations, v1alpha1.AnnotationRestoring)
+		}
+	})
+}
+
+// eachClaim changes the metadata of the claims that a frozen restore works with.
+func (r *Reconciler) eachClaim(ctx context.Context, s *v1alpha1.RestoreSession, change func(*corev1.PersistentVolumeClaim)) error {
+	for _, h := range s.Status.Resolved.Hosts {
+		for i := range h.Volumes {
+			claim, err := r.claim(ctx, s.Namespace, h.Volumes[i].ClaimName)
+			if err != nil {
+				return err
+			}
+			if claim == nil || claimOf(s, &h.Volumes[i], claim) != nil {
+				continue
+			}
+			before := claim.DeepCopy()
+			change(claim)
+			if err := r.keeper().WriteMetadata(ctx, before, claim); client.IgnoreNotFound(err) != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,189 @@
+package restoresession
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/session/movers"
+)
+
+// sourceNamespace is that of Snapshot and Repository.
+func sourceNamespace(s *v1alpha1.RestoreSession) string {
+	if ns := s.Spec.DataSource.Namespace; ns != "" {
+		return ns
+	}
+	return s.Namespace
+}
+
+// depends notes whether something that the restore depends on exists.
+func (s *search) depends(group, kind, namespace, name string, found bool) {
+	s.Dependencies = append(s.Dependencies, v1alpha1.ResourceFoundStatus{
+		TypedObjectReference: v1alpha1.TypedObjectReference{APIGroup: group, Kind: kind, Namespace: namespace, Name: name}, Found: &found,
+	})
+}
+
+// findSnapshot chooses the Snapshot. Of another namespace nothing is told before its Repository consents.
+func (r *Reconciler) findSnapshot(ctx context.Context, look *search) error {
+	source, namespace := look.session.Spec.DataSource, sourceNamespace(look.session)
+	if source.Repository != "" {
+		if err := r.consent(ctx, look.session.Namespace, namespace, source.Repository); err != nil {
+			look.Error = movers.RefusalOf(err)
+			return ignoreRefusal(err)
+		}
+	}
+	snap, err := r.chooseSnapshot(ctx, look, namespace)
+	if err != nil || snap == nil {
+		return err
+	}
+	if source.Repository == "" {
+		if err := r.consent(ctx, look.session.Namespace, namespace, snap.Spec.Repository); err != nil {
+			look.Error = movers.RefusalOf(err)
+			return ignoreRefusal(err)
+		}
+	}
+	look.depends(v1alpha1.Group, v1alpha1.SnapshotKind, namespace, snap.Name, true)
+	look.snapshot = snap
+	out := &look.Resolved
+	out.Namespace, out.Snapshot, out.SnapshotUID = namespace, snap.Name, snap.UID
+	out.Repository.Name = snap.Spec.Repository
+	return nil
+}
+
+// ignoreRefusal is nil for an error that says why a restore can't be started.
+func ignoreRefusal(err error) error {
+	if movers.RefusalOf(err) != nil {
+		return nil
+	}
+	return err
+}
+
+// chooseSnapshot is the Snapshot that the data source names, nil where it was refused.
+func (r *Reconciler) chooseSnapshot(ctx context.Context, look *search, namespace string) (*v1alpha1.Snapshot, error) {
+	source := look.session.Spec.DataSource
+	if source.PITR == nil && source.Snapshot != v1alpha1.LatestSnapshot {
+		return r.namedSnapshot(ctx, look, namespace)
+	}
+	var list v1alpha1.SnapshotList
+	selector := client.MatchingLabels{v1alpha1.LabelRepository: policy.LabelValue(source.Repository)}
+	if err := r.List(ctx, &list, client.InNamespace(namespace), selector); err != nil {
+		return nil, fmt.Errorf("list snapshots of repository %s: %w", source.Repository, err)
+	}
+	var moment session.Moment
+	which := ""
+	if source.PITR != nil && source.PITR.TargetTime != nil {
+		moment = session.Moment{At: source.PITR.TargetTime.Time, Exclusive: source.PITR.Exclusive}
+		which = " by " + source.PITR.TargetTime.UTC().Format("2006-01-02T15:04:05Z")
+	}
+	snap := session.Latest(list.Items, source.Repository, moment)
+	if snap == nil {
+		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "Repository %s has no Snapshot that succeeded%s", source.Repository, which)
+	}
+	return snap, nil
+}
+
+// namedSnapshot reads the Snapshot of a name.
+func (r *Reconciler) namedSnapshot(ctx context.Context, look *search, namespace string) (*v1alpha1.Snapshot, error) {
+	source, snap := look.session.Spec.DataSource, &v1alpha1.Snapshot{}
+	err := lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Namespace: namespace, Name: source.Snapshot}, snap)
+	switch {
+	case apierrors.IsNotFound(err):
+		look.depends(v1alpha1.Group, v1alpha1.SnapshotKind, namespace, source.Snapshot, false)
+		if namespace != look.session.Namespace && source.Repository == "" {
+			// Whether it exists is not for everybody to know.
+			look.refuse(0, v1alpha1.ReasonRestoreNotAllowed, "namespace %s has no Snapshot %s whose Repository allows namespace %s to restore it", namespace, source.Snapshot, look.session.Namespace)
+			return nil, nil
+		}
+		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "there is no Snapshot %s", source.Snapshot)
+	case err != nil:
+		return nil, fmt.Errorf("get snapshot %s: %w", source.Snapshot, err)
+	case v1alpha1.HasRecordAnnotation(snap.Annotations):
+		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "Snapshot %s is a record, not a Snapshot", source.Snapshot)
+	case source.Repository != "" && source.Repository != snap.Spec.Repository:
+		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "Snapshot %s is not in Repository %s", snap.Name, source.Repository)
+	case snap.Status.Phase != v1alpha1.SnapshotSucceeded:
+		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "Snapshot %s is not one that succeeded: its phase is %q", snap.Name, snap.Status.Phase)
+	default:
+		return snap, nil
+	}
+	return nil, nil
+}
+
+// consent is an error that says that a namespace may not restore from a Repository of another one. It says the same where
+// there is no such Repository.
+func (r *Reconciler) consent(ctx context.Context, to, from, repository string) error {
+	if to == from {
+		return nil
+	}
+	var repo v1alpha1.Repository
+	err := lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Namespace: from, Name: repository}, &repo)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("get repository %s/%s: %w", from, repository, err)
+	}
+	if err == nil && allowsRestoreTo(&repo, to) {
+		return nil
+	}
+	return movers.Refuse(v1alpha1.ReasonRestoreNotAllowed,
+		"namespace %s may not restore from Repository %s/%s: who owns that must annotate it with %s=%s", to, from, repository, v1alpha1.AnnotationRestoreTo, to)
+}
+
+// allowsRestoreTo says whether a Repository's owner lets another namespace restore from it.
+func allowsRestoreTo(repo *v1alpha1.Repository, namespace string) bool {
+	for _, allowed := range strings.Split(repo.Annotations[v1alpha1.AnnotationRestoreTo], ",") {
+		if slices.Contains([]string{namespace, "*"}, strings.TrimSpace(allowed)) {
+			return true
+		}
+	}
+	return false
+}
+
+// findRepository freezes the Repository that the Snapshot is in.
+func (r *Reconciler) findRepository(ctx context.Context, look *search) error {
+	var repo v1alpha1.Repository
+	name, namespace := look.Resolved.Repository.Name, look.Resolved.Namespace
+	err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &repo)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("get repository %s: %w", name, err)
+	}
+	look.depends(v1alpha1.Group, v1alpha1.RepositoryKind, namespace, name, err == nil)
+	if err != nil || repo.Status.Phase != v1alpha1.PhaseReady {
+		reason, message := v1alpha1.ReasonRepositoryNotReady, fmt.Sprintf("there is no Repository %s", name)
+		if err == nil {
+			reason = session.RepositoryReason(&repo)
+			message = fmt.Sprintf("Repository %s is not ready: %s", name, conditions.GetMessage(&repo, meta.ReadyCondition))
+		}
+		look.refuse(0, reason, "%s", message)
+		if !conditions.IsStalled(&repo) {
+			look.Wait = session.WaitForRepository
+		}
+		return nil
+	}
+	out := v1alpha1.ResolvedRepository{
+		Name: repo.Name, UID: repo.UID, StorageRef: repo.Spec.StorageRef, EncryptionSecret: repo.Spec.EncryptionSecret,
+		Directory: policy.NormalizeDirectory(repo.Spec.Path),
+	}
+	if out.StorageRef.Namespace == "" {
+		out.StorageRef.Namespace = namespace
+	}
+	if out.EncryptionSecret.Namespace == "" {
+		out.EncryptionSecret.Namespace = namespace
+	}
+	if secret := look.session.Spec.DataSource.EncryptionSecret; secret != nil {
+		out.EncryptionSecret = *secret
+		if out.EncryptionSecret.Namespace == "" {
+			out.EncryptionSecret.Namespace = look.session.Namespace
+		}
+	}
+	look.Resolved.Repository = out
+	return nil
+}

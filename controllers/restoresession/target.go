@@ -1,0 +1,123 @@
+package restoresession
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+)
+
+// findTarget reads the target, and what uses the volumes of its namespace, past the cache: it decides where data is written.
+func (r *Reconciler) findTarget(ctx context.Context, look *search) error {
+	namespace := client.InNamespace(look.session.Namespace)
+	var claims corev1.PersistentVolumeClaimList
+	if err := r.APIReader.List(ctx, &claims, namespace); err != nil {
+		return fmt.Errorf("list persistent volume claims: %w", err)
+	}
+	var pods corev1.PodList
+	if err := r.APIReader.List(ctx, &pods, namespace); err != nil {
+		return fmt.Errorf("list pods: %w", err)
+	}
+	look.claims = claims.Items
+	look.target.Claims, look.target.Pods = claims.Items, pods.Items
+	ref := look.session.Spec.Target
+	if ref == nil {
+		look.target.Templates, look.TargetFound = templates(look.session), true
+		return nil
+	}
+	if !policy.OwnNamespace(*ref, look.session.Namespace) {
+		look.refuse(0, v1alpha1.ReasonTargetNotFound, "%s", policy.OtherNamespace(*ref))
+		return nil
+	}
+	object := look.newTarget(ref.Kind)
+	err := lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Namespace: look.session.Namespace, Name: ref.Name}, object)
+	switch {
+	case apierrors.IsNotFound(err):
+		look.refuse(waitForTarget, v1alpha1.ReasonTargetNotFound, "there is no %s %s", ref.Kind, ref.Name)
+		return nil
+	case err != nil:
+		return fmt.Errorf("get %s: %w", ref, err)
+	}
+	look.TargetFound, look.Resolved.TargetUID = true, object.GetUID()
+	// A claim says by itself that it was filled. The volumes of a workload are known once the Snapshot is.
+	look.AlreadyRestored = look.target.Claim != nil && look.stamped(look.target.Claim)
+	return nil
+}
+
+// newTarget is where an object of this kind is read into.
+func (s *search) newTarget(kind string) client.Object {
+	switch kind {
+	case v1alpha1.KindDeployment:
+		s.target.Deployment = &appsv1.Deployment{}
+		return s.target.Deployment
+	case v1alpha1.KindStatefulSet:
+		s.target.StatefulSet = &appsv1.StatefulSet{}
+		return s.target.StatefulSet
+	case v1alpha1.KindDaemonSet:
+		s.target.DaemonSet = &appsv1.DaemonSet{}
+		return s.target.DaemonSet
+	default:
+		s.target.Claim = &corev1.PersistentVolumeClaim{}
+		return s.target.Claim
+	}
+}
+
+// templates are those of the claims that a restore makes.
+func templates(s *v1alpha1.RestoreSession) []v1alpha1.RestoreClaimTemplate {
+	if s.Spec.Addon == nil {
+		return nil
+	}
+	for _, t := range s.Spec.Addon.Tasks {
+		if t.TargetVolumes != nil && len(t.TargetVolumes.VolumeClaimTemplates) > 0 {
+			return t.TargetVolumes.VolumeClaimTemplates
+		}
+	}
+	return nil
+}
+
+// findPaused lists the policies that back the target up: their runs are skipped while the restore goes on.
+func (r *Reconciler) findPaused(ctx context.Context, look *search) error {
+	ref := look.session.Spec.Target
+	if ref == nil {
+		return nil
+	}
+	same := func(o *v1alpha1.TypedObjectReference) bool {
+		return o != nil && o.Kind == ref.Kind && o.Name == ref.Name && o.APIGroup == ref.APIGroup
+	}
+	note := func(kind, name string) {
+		if len(look.PausedBackups) < maxPaused {
+			look.PausedBackups = append(look.PausedBackups, v1alpha1.TypedObjectReference{APIGroup: v1alpha1.Group, Kind: kind, Name: name})
+		}
+	}
+	var configurations v1alpha1.BackupConfigurationList
+	if err := r.List(ctx, &configurations, client.InNamespace(look.session.Namespace)); err != nil {
+		return fmt.Errorf("list backup configurations: %w", err)
+	}
+	for i := range configurations.Items {
+		if c := &configurations.Items[i]; same(c.Spec.Target) && c.Labels[v1alpha1.LabelBatch] == "" {
+			note(v1alpha1.BackupConfigurationKind, c.Name)
+		}
+	}
+	var batches v1alpha1.BackupBatchList
+	if err := r.List(ctx, &batches, client.InNamespace(look.session.Namespace)); err != nil {
+		return fmt.Errorf("list backup batches: %w", err)
+	}
+	for i := range batches.Items {
+		for j := range batches.Items[i].Spec.Targets {
+			if same(&batches.Items[i].Spec.Targets[j].AppRef) {
+				note(v1alpha1.BackupBatchKind, batches.Items[i].Name)
+			}
+		}
+	}
+	return nil
+}
+
+// maxPaused is the bound of status.pausedBackups in the API.
+const maxPaused = 64
