@@ -39,13 +39,19 @@ func managerRights(t *testing.T) {
 		"impersonate users":                                 false,
 		"impersonate groups":                                false,
 		"patch namespaces":                                  false,
+		"create persistentvolumeclaims":                     true,
 		"delete persistentvolumeclaims":                     false,
 		"patch deployments.apps":                            false,
 		"patch functions.backup.cairn.dev":                  false,
 		"patch addons.backup.cairn.dev":                     false,
-		"create backupsessions.backup.cairn.dev":            false,
-		"delete backupsessions.backup.cairn.dev":            false,
-		"delete snapshots.backup.cairn.dev":                 false,
+		"patch hooktemplates.backup.cairn.dev":              true,
+		"create backupsessions.backup.cairn.dev":            true,
+		"delete backupsessions.backup.cairn.dev":            true,
+		"update backupsessions.backup.cairn.dev":            false,
+		"delete snapshots.backup.cairn.dev":                 true,
+		"create leases.coordination.k8s.io":                 true,
+		"list leases.coordination.k8s.io":                   false,
+		"delete leases.coordination.k8s.io":                 false,
 		"delete policysyncs.backup.cairn.dev":               false,
 		"patch snapshots/status.backup.cairn.dev":           true,
 		"update backupsessions/finalizers.backup.cairn.dev": true,
@@ -178,6 +184,15 @@ func triggerRights(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a retry of another run is none of its business", func(t *testing.T) {
+		session := &v1alpha1.BackupSession{Spec: v1alpha1.BackupSessionSpec{
+			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: "c"}, Session: "s", RetryOf: "other",
+		}}
+		session.Namespace, session.Name = "triggers", "run"
+		metav1.SetMetaDataAnnotation(&session.ObjectMeta, v1alpha1.AnnotationCronJob, "trigger-a")
+		trigger := as(t, "triggers", v1alpha1.TriggerServiceAccount, "trigger-a-29384756-x7k2p")
+		NewWithT(t).Expect(trigger.Create(t.Context(), session, client.DryRunAll)).To(MatchError(ContainSubstring("no retry of another run")))
+	})
 	t.Run("everything else is out of reach", func(t *testing.T) {
 		g := NewWithT(t)
 		trigger := as(t, "triggers", v1alpha1.TriggerServiceAccount, "trigger-a-29384756-x7k2p")

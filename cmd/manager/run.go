@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
@@ -30,6 +31,8 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/footprint"
+	cairnmetrics "github.com/cairn-backup/cairn/internal/metrics"
 )
 
 // name of the manager in events, leases and field managers.
@@ -70,6 +73,14 @@ func run(ctx context.Context, o *options) error {
 	if err := ctrlmetrics.Registry.Register(newReadiness(mgr.GetClient())); err != nil {
 		return fmt.Errorf("register the metrics: %w", err)
 	}
+	if err := ctrlmetrics.Registry.Register(cairnmetrics.NewCollector(mgr.GetClient(), clock.RealClock{})); err != nil {
+		return fmt.Errorf("register the metrics: %w", err)
+	}
+	if o.kubeStashMetrics {
+		if err := ctrlmetrics.Registry.Register(cairnmetrics.NewKubeStashCollector(mgr.GetClient())); err != nil {
+			return fmt.Errorf("register the metrics of KubeStash: %w", err)
+		}
+	}
 	probes.SetupChecks(mgr, ctrl.Log)
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("run the controllers: %w", err)
@@ -95,10 +106,8 @@ func newManager(o *options) (ctrl.Manager, error) {
 		RetryPeriod:                   &o.leaderElection.RetryPeriod,
 		GracefulShutdownTimeout:       new(shutdownTimeout),
 		Controller:                    ctrlconfig.Controller{MaxConcurrentReconciles: o.concurrent},
-		Cache:                         cacheOptions(),
-		Client: ctrlclient.Options{Cache: &ctrlclient.CacheOptions{
-			DisableFor: []ctrlclient.Object{&corev1.Secret{}, &corev1.ConfigMap{}},
-		}},
+		Cache:                         footprint.Cache(),
+		Client:                        footprint.Client(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the manager: %w", err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -17,11 +18,17 @@ import (
 	"github.com/cairn-backup/cairn/controllers/backupconfiguration"
 	"github.com/cairn-backup/cairn/controllers/backupsession"
 	"github.com/cairn-backup/cairn/controllers/backupstorage"
+	"github.com/cairn-backup/cairn/controllers/keeper"
 	"github.com/cairn-backup/cairn/controllers/ledger"
 	"github.com/cairn-backup/cairn/controllers/policysync"
+	pushcontroller "github.com/cairn-backup/cairn/controllers/pushgateway"
 	"github.com/cairn-backup/cairn/controllers/repository"
 	"github.com/cairn-backup/cairn/controllers/restoresession"
+	"github.com/cairn-backup/cairn/controllers/retention"
+	"github.com/cairn-backup/cairn/controllers/snapshot"
 	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/defaults"
+	"github.com/cairn-backup/cairn/internal/pushgateway"
 )
 
 // shared is what every controller gets.
@@ -52,6 +59,10 @@ func (s *shared) setup() error {
 		{"BackupBatch", s.backupBatch()},
 		{"BackupSession", s.backupSession()},
 		{"RestoreSession", s.restoreSession()},
+		{"RetentionPolicy", &retention.PolicyReconciler{Client: s.mgr.GetClient(), EventRecorder: s.recorder, FieldManager: name}},
+		{"retention", s.retention()},
+		{"keepers", s.keeper()},
+		{"Snapshot", s.snapshot()},
 		{"Ledger", s.ledger(outbox)},
 		{"Ledger outbox", s.collector(outbox)},
 	} {
@@ -59,7 +70,20 @@ func (s *shared) setup() error {
 			return fmt.Errorf("start the controller of %s: %w", c.kind, err)
 		}
 	}
-	return nil
+	return s.pushgateway()
+}
+
+// pushgateway tells a Pushgateway of what ended, where there is one.
+func (s *shared) pushgateway() error {
+	if s.options.gatewayURL == "" {
+		return nil
+	}
+	gateway, err := pushgateway.New(s.options.gatewayURL)
+	if err != nil {
+		return fmt.Errorf("read the flags: --pushgateway-url: %w", err)
+	}
+	pusher := &pushcontroller.Pusher{Client: s.mgr.GetClient(), EventRecorder: s.recorder, Gateway: gateway, Clock: clock.RealClock{}}
+	return pusher.SetupWithManager(s.mgr, controller.Options{})
 }
 
 func (s *shared) policySync() reconciler {
@@ -84,6 +108,11 @@ func (s *shared) repository() reconciler {
 	}
 }
 
+// clusterName begins the directories that are inferred.
+func (s *shared) clusterName() string {
+	return cmp.Or(s.options.clusterName, defaults.ClusterName(s.clusterUID))
+}
+
 // ensureTrigger makes the account that the pods of CronJobs run as.
 func (s *shared) ensureTrigger(ctx context.Context, namespace string) error {
 	return access.EnsureTrigger(ctx, s.mgr.GetClient(), namespace)
@@ -92,7 +121,7 @@ func (s *shared) ensureTrigger(ctx context.Context, namespace string) error {
 func (s *shared) backupConfiguration() reconciler {
 	return &backupconfiguration.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder,
-		Clock: clock.RealClock{}, MoverImage: s.options.moverImage, FieldManager: name,
+		Clock: clock.RealClock{}, MoverImage: s.options.moverImage, FieldManager: name, ClusterName: s.clusterName(),
 		EnsureTrigger: s.ensureTrigger,
 	}
 }
@@ -109,14 +138,33 @@ func (s *shared) backupSession() reconciler {
 	return &backupsession.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), Scheme: s.mgr.GetScheme(), EventRecorder: s.recorder,
 		Clock: clock.RealClock{}, MoverImage: s.options.moverImage, ClusterUID: s.clusterUID,
-		FieldManager: name,
+		ClusterName: s.clusterName(), FieldManager: name, Hooks: s.hooks(),
 	}
 }
 
 func (s *shared) restoreSession() reconciler {
 	return &restoresession.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
+		MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name, Hooks: s.hooks(),
+	}
+}
+
+func (s *shared) retention() reconciler {
+	return &retention.Reconciler{
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{}, FieldManager: name,
+	}
+}
+
+func (s *shared) keeper() reconciler {
+	return &keeper.Reconciler{
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
 		MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name,
+	}
+}
+
+func (s *shared) snapshot() reconciler {
+	return &snapshot.Reconciler{
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, FieldManager: name,
 	}
 }
 

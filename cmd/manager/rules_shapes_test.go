@@ -1,0 +1,131 @@
+package main
+
+import (
+	"github.com/cairn-backup/cairn/internal/kubestash"
+)
+
+// What several kinds share is shown with one of them: a RestoreSession for what shapes a pod and its volumes, a
+// BackupConfiguration for what a schedule may say of the pod that starts a run.
+
+const (
+	podJob       = "a mover does not see the host's processes"
+	oneVolume    = "a volume has exactly one source of persistentVolumeClaim, emptyDir, configMap, secret, csi, nfs and hostPath: use any other one through a PersistentVolumeClaim"
+	oneTask      = "a volume has exactly one source of persistentVolumeClaim, emptyDir, configMap, secret, csi, nfs, hostPath and volumeClaimTemplate: use any other one through a PersistentVolumeClaim"
+	noLabels     = "labels of backup.cairn.dev, of Jobs and app.kubernetes.io/managed-by are Cairn's and Kubernetes' own"
+	noPriority   = "priority needs priorityClassName: Kubernetes takes no priority but that of a class"
+	noAnnotation = "annotations of backup.cairn.dev are Cairn's own"
+	noProvider   = "providers swift, b2 and rest are not supported: use provider s3 with the endpoint of the service, which OpenStack Swift and Backblaze B2 have"
+	noBlock      = "spec.storage.swift, b2 and rest are not supported: use spec.storage.s3 with the endpoint of the service, which OpenStack Swift and Backblaze B2 have"
+)
+
+// refusedTemplates are of addon.jobTemplate, by what is said of them.
+var refusedTemplates = map[string]string{
+	"hostNetwork can't be set: a mover has no part of the host's network":                `{spec: {hostNetwork: true}}`,
+	"hostPID can't be set: " + podJob:                                                    `{spec: {hostPID: true}}`,
+	"hostIPC can't be set: " + podJob:                                                    `{spec: {hostIPC: true}}`,
+	"shareProcessNamespace can't be set: a step could read the credentials of the mover": `{spec: {shareProcessNamespace: true}}`,
+	"args can't be set here: set params of the task, or write a Function":                `{spec: {args: [x]}}`,
+	noPriority: `{spec: {priority: 1}}`,
+	"initContainers can't be set: write a Function for each and name them as steps of an Addon's task": `{spec: {initContainers: [{name: x}]}}`,
+	"livenessProbe can't be set: a mover ends by itself, or at the session's timeout":                  `{spec: {livenessProbe: {periodSeconds: 1}}}`,
+	"readinessProbe can't be set: nothing calls a mover":                                               `{spec: {readinessProbe: {periodSeconds: 1}}}`,
+	"lifecycle can't be set: use a step of the task, or a hook of the session":                         `{spec: {lifecycle: {stopSignal: SIGTERM}}}`,
+	"podPlacementPolicy can't be set: set affinity, nodeSelector or topologySpreadConstraints":         `{spec: {podPlacementPolicy: {name: x}}}`,
+	"windowsOptions can't be set: movers are Linux containers":                                         `{spec: {containerSecurityContext: {windowsOptions: {runAsUserName: x}}}}`,
+	noLabels:     `{metadata: {labels: {backup.cairn.dev/x: v}}}`,
+	noAnnotation: `{metadata: {annotations: {backup.cairn.dev/x: v}}}`,
+	oneVolume:    `{spec: {volumes: [{name: v, emptyDir: {}, hostPath: {path: /x}}]}}`,
+}
+
+// refusedSettings are of addon.containerRuntimeSettings.
+var refusedSettings = map[string]string{
+	"livenessProbe can't be set: what runs in a Job ends by itself, or at the session's timeout": `{livenessProbe: {periodSeconds: 1}}`,
+	"readinessProbe can't be set: nothing calls what runs in a Job":                              `{readinessProbe: {periodSeconds: 1}}`,
+	"nice can't be set: set resources, which bound a container on every node":                    `{nice: {adjustment: 1}}`,
+	"ionice can't be set: set resources, which bound a container on every node":                  `{ionice: {class: 2}}`,
+}
+
+// refusedTasks are of addon.tasks[].
+var refusedTasks = map[string]string{
+	oneTask: `{name: logical-backup-restore, addonVolumes: [{name: v, source: {}}]}`,
+	"a claim that is restored into starts empty: leave dataSource, dataSourceRef and volumeName out": `{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {volumeName: x}}]}}`,
+	`supported values: "PersistentVolumeClaim"`:                                                      `{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{apiVersion: v1, kind: Volume, metadata: {name: c}, spec: {}}]}}`,
+	"only file systems can be restored: leave volumeMode out":                                        `{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {volumeMode: Block}}]}}`,
+}
+
+// refusedTriggers are of scheduler.jobTemplate.
+var refusedTriggers = map[string]string{
+	"parallelism must be 1: a slot has one run":                                                                                   `{parallelism: 2}`,
+	"completions must be 1: a slot has one run":                                                                                   `{completions: 2}`,
+	"completionMode must be NonIndexed: a slot has one run":                                                                       `{completionMode: Indexed}`,
+	"a suspended Job starts nothing: set scheduler.suspend":                                                                       `{suspend: true}`,
+	"args can't be set: the pod that starts a run does nothing else":                                                              `{template: {spec: {args: [x]}}}`,
+	"env can't be set: the pod that starts a run reads no variables of yours. Variables of a backup are addon.tasks[*].variables": `{template: {spec: {env: [{name: x}]}}}`,
+	"volumes can't be set: the pod that starts a run needs none":                                                                  `{template: {spec: {volumes: [{name: x}]}}}`,
+	"initContainers can't be set: use a hook of the session, or a step of an Addon's task":                                        `{template: {spec: {initContainers: [{name: x}]}}}`,
+	"hostNetwork can't be set: the pod that starts a run has no part of the host's network":                                       `{template: {spec: {hostNetwork: true}}}`,
+	noPriority: `{template: {spec: {priority: 1}}}`,
+	"containerSecurityContext can't be set: the pod that starts a run has the least rights already":                               `{template: {spec: {containerSecurityContext: {runAsUser: 1}}}}`,
+	"spec.sessions[0].scheduler.jobTemplate.template.spec.securityContext.runAsUser in body should be greater than or equal to 1": `{template: {spec: {securityContext: {runAsUser: 0}}}}`,
+	"serviceAccountName can't be set: the pod that starts a run is cairn-trigger, which may do nothing else":                      `{template: {spec: {serviceAccountName: x}}}`,
+}
+
+// refusedStorages are of spec of a BackupStorage.
+var refusedStorages = map[string]string{
+	noLabels:     `{runtimeSettings: {pod: {podLabels: {backup.cairn.dev/x: v}}}}`,
+	noAnnotation: `{runtimeSettings: {pod: {podAnnotations: {backup.cairn.dev/x: v}}}}`,
+	noPriority:   `{runtimeSettings: {pod: {priority: 1}}}`,
+	"automountServiceAccountToken can't be true: only the mover's container gets a token": `{runtimeSettings: {pod: {automountServiceAccountToken: true}}}`,
+	"the provider is one of s3, gcs, azure, local, sftp, webdav":                          `{storage: {provider: floppy, s3: null}}`,
+	noProvider:                            `{storage: {provider: swift, s3: null}}`,
+	noBlock:                               `{storage: {b2: {bucket: b}}}`,
+	"provider gcs needs spec.storage.gcs": `{storage: {provider: gcs, s3: null}}`,
+	"provider azure needs spec.storage.azure":            `{storage: {provider: azure, s3: null}}`,
+	"provider sftp needs spec.storage.sftp":              `{storage: {provider: sftp, s3: null}}`,
+	"provider webdav needs spec.storage.webdav":          `{storage: {provider: webdav, s3: null}}`,
+	"spec.storage.gcs goes with provider gcs only":       `{storage: {gcs: {bucket: bbb}}}`,
+	"spec.storage.azure goes with provider azure only":   `{storage: {azure: {storageAccount: account, container: ccc}}}`,
+	"spec.storage.sftp goes with provider sftp only":     `{storage: {sftp: {host: h, path: /p, secretName: s, username: u}}}`,
+	"spec.storage.webdav goes with provider webdav only": `{storage: {webdav: {url: "https://dav.example.com/b", secretName: s}}}`,
+	"the path is absolute and holds no ..":               `{storage: {provider: local, s3: null, local: {hostPath: {path: a/..}}}}`,
+	"the URL has a scheme and a host, and no credentials and no query, for example https://dav.example.com/backups":                               `{storage: {provider: webdav, s3: null, webdav: {url: "https://u:p@dav.example.com/b", secretName: s}}}`,
+	"the mountPath is an absolute path without . and .., of letters, digits, and the characters _ . -":                                            `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, mountPath: a}}}`,
+	"the mountPath is not in /cairn, /tmp, /mover, /proc, /sys, /dev, /etc, /run or /var, which a mover needs itself":                             `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, mountPath: /tmp/x}}}`,
+	"spec.storage.local has exactly one of persistentVolumeClaim, nfs and hostPath: any other sort of volume goes behind a PersistentVolumeClaim": `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, hostPath: {path: /x}}}}`,
+}
+
+// refusedRestores are of spec of a RestoreSession.
+var refusedRestores = map[string]string{
+	"verify needs overwritePolicy Overwrite or IfNewer: a file that was kept can't be told from one that is wrong": `{confirm: u, overwritePolicy: Never, verify: true}`,
+	"overwritePolicy and deleteExtraFiles are for a volume that holds data: name its claim's UID in confirm":       `{overwritePolicy: Overwrite}`,
+	"name a target to restore into, or targetVolumes.volumeClaimTemplates to make new claims, not both":            `{target: null}`,
+	"name a snapshot (or latest), or a time in pitr.targetTime, not both":                                          `{dataSource: {snapshot: latest, pitr: {targetTime: "2026-11-20T00:00:00Z"}}}`,
+	"confirm is for a target that exists: new claims need none":                                                    `{target: null, confirm: u, addon: {name: pvc-addon, tasks: [{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {}}]}}]}}`,
+}
+
+func init() {
+	accepted["Addon"] = `{backupTasks: [{name: t, function: f}]}`
+	accepted["Function"] = `{image: i}`
+	refused["Addon"] = map[string]string{
+		`{backupTasks: [{name: t, function: f, steps: [{name: a, function: f}]}]}`:                             "a task has either a function, or steps",
+		`{backupTasks: [{name: t, function: null, steps: [{name: a, function: f, targetAccess: ReadWrite}]}]}`: "the last step is the mover: it has no targetAccess",
+	}
+	refused["Function"] = map[string]string{
+		`{ports: [{containerPort: 1, hostPort: 1}]}`: "hostPort can't be set: a Function has no part of the host's network",
+	}
+	for _, d := range kubestash.Drivers {
+		refused["Addon"][`{backupTasks: [{name: t, function: f, driver: `+d.Name+`}]}`] = d.Says
+		refused["Repository"][`{driver: `+d.Name+`}`] = d.Says
+	}
+	add := func(kind string, all map[string]string, before, after string) {
+		for says, shape := range all {
+			refused[kind][before+shape+after] = says
+		}
+	}
+	add("RestoreSession", refusedTemplates, `{addon: {name: pvc-addon, tasks: [{name: logical-backup-restore}], jobTemplate: `, `}}`)
+	add("RestoreSession", refusedSettings, `{addon: {name: pvc-addon, tasks: [{name: logical-backup-restore}], containerRuntimeSettings: `, `}}`)
+	add("RestoreSession", refusedTasks, `{addon: {name: pvc-addon, tasks: [`, `]}}`)
+	add("RestoreSession", refusedRestores, "", "")
+	add("BackupStorage", refusedStorages, "", "")
+	add("BackupConfiguration", refusedTriggers, `{sessions: [{name: s, addon: `+addonInfo+`, repositories: [`+repositoryInfo+`], scheduler: {schedule: "@daily", jobTemplate: `, `}}]}`)
+}
