@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,7 +76,7 @@ func TestTable(t *testing.T) {
 	g := NewWithT(t)
 	var r results
 	g.Expect(r.read(captured(t, "gitstore.txt"), 2)).To(Succeed())
-	g.Expect(r.read("BenchmarkExpand 62 24252281 ns/op 9999.4 targets/s\nBenchmarkSync1000/first 1 2e9 ns/op 5 objects/s 4e9 ours-ns 8e9 theirs-ns 5e7 ours-peak-B 2e8 theirs-peak-B 1e8 ours-alloc-B 6e8 theirs-alloc-B", 1)).To(Succeed())
+	g.Expect(r.read("BenchmarkExpand 62 24252281 ns/op 9999.4 targets/s\nBenchmarkSync1000/first 1 2e9 ns/op 5 objects/s 4e9 ours-ns 8e9 theirs-ns 5e7 ours-peak-B 2e8 theirs-peak-B 1e8 ours-alloc-B 6e8 theirs-alloc-B\nBenchmarkSlotToSucceeded 1 9e11 ns/op 8 k8up-s 4 cronjob-s 9 controller-s\nBenchmarkMemory1000 1 9e10 ns/op 1.5e8 peak-B", 1)).To(Succeed())
 	var rows []row
 	for _, s := range suites(2) {
 		for _, fill := range s.rows {
@@ -89,6 +90,23 @@ func TestTable(t *testing.T) {
 		g.Expect(os.WriteFile(path, out.Bytes(), 0o644)).To(Succeed())
 	}
 	g.Expect(out.String()).To(Equal(captured(t, "table.txt")), "go test ./hack/bench -update")
+}
+
+// TestBigSuitesAreAskedFor measures nothing: what is chosen by its name is no benchmark, and what is big is left out.
+func TestBigSuitesAreAskedFor(t *testing.T) {
+	g := NewWithT(t)
+	big := 0
+	for _, s := range suites(2) {
+		if s.big != "" {
+			big++
+			g.Expect(s.leftOut("")).To(BeTrue())
+			g.Expect(s.leftOut("Memory")).To(BeFalse())
+		} else {
+			g.Expect(s.leftOut("")).To(BeFalse())
+		}
+		g.Expect(s.name()).To(And(ContainSubstring(s.bench), ContainSubstring(s.pkg)))
+	}
+	g.Expect(big).To(Equal(3))
 }
 
 func TestNumbers(t *testing.T) {
@@ -114,4 +132,9 @@ func TestAFailingBenchmarkIsSaid(t *testing.T) {
 
 func TestTail(t *testing.T) {
 	NewWithT(t).Expect(tail(strings.Repeat("a\n", 5)+"b\nc\n", 2)).To(Equal("b\nc"))
+}
+
+func TestANameOfNoBenchmarkIsSaid(t *testing.T) {
+	_, err := measure(t.Context(), "Nonsense", io.Discard, io.Discard)
+	NewWithT(t).Expect(err).To(MatchError(ContainSubstring("no benchmark has a name that -only Nonsense matches")))
 }

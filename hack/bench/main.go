@@ -19,7 +19,7 @@ import (
 )
 
 func main() {
-	only := flag.String("only", "", "regular expression of the packages to measure; the default is all")
+	only := flag.String("only", "", "regular expression of the benchmarks to measure, as \"BenchmarkMemory in ./hack/bench/peers\"; the default is all but those that take very long")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -42,10 +42,14 @@ func measure(ctx context.Context, only string, out, progress io.Writer) (bool, e
 	figures, complete, busy := results{}, true, load()
 	var rows []row
 	for _, s := range suites(runtime.NumCPU()) {
-		if !chosen.MatchString(s.pkg) {
+		if !chosen.MatchString(s.name()) {
 			continue
 		}
-		fmt.Fprintf(progress, "==> %s in %s\n", s.bench, s.pkg)
+		if s.leftOut(only) {
+			fmt.Fprintf(progress, "==> %s: left out, it takes %s: -only Memory\n", s.name(), s.big)
+			continue
+		}
+		fmt.Fprintf(progress, "==> %s\n", s.name())
 		text, err := s.run(ctx)
 		if ctx.Err() != nil {
 			return false, ctx.Err()
@@ -55,13 +59,16 @@ func measure(ctx context.Context, only string, out, progress io.Writer) (bool, e
 		}
 		if err != nil {
 			complete = false
-			fmt.Fprintf(progress, "==> %s in %s: FAILED: %v\n", s.bench, s.pkg, err)
+			fmt.Fprintf(progress, "==> %s: FAILED: %v\n", s.name(), err)
 		}
 		for _, r := range s.rows {
 			shown := r(figures)
 			complete = complete && shown.missing == ""
 			rows = append(rows, shown)
 		}
+	}
+	if len(rows) == 0 {
+		return false, fmt.Errorf("no benchmark has a name that -only %s matches: leave it out to see the names", only)
 	}
 	fmt.Fprintf(out, "%s/%s, %s, %d cores, %s%s\n\n", runtime.GOOS, runtime.GOARCH, figures.processor(), runtime.NumCPU(), runtime.Version(), busy)
 	if err := writeTable(out, rows); err != nil {
