@@ -6,9 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	ssautil "github.com/fluxcd/pkg/ssa/utils"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -101,6 +103,22 @@ func applyTo(t *testing.T, bed *testbed.Testbed, namespace, manifests string) {
 	t.Helper()
 	_, err := kubectl(t, bed, manifests, "apply", "--server-side", "-n", namespace, "-f", "-")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+}
+
+// applyToCluster applies YAML of kinds without a namespace. It goes with the test, unless the test failed.
+func applyToCluster(t *testing.T, bed *testbed.Testbed, manifests string) {
+	t.Helper()
+	objects, err := ssautil.ReadObjects(strings.NewReader(manifests))
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() {
+		if t.Failed() {
+			return
+		}
+		for _, o := range objects {
+			NewWithT(t).Expect(client.IgnoreNotFound(bed.Client.Delete(afterTest(t), o))).To(Succeed())
+		}
+	})
+	applyTo(t, bed, "default", manifests)
 }
 
 // podOf is the first pod with the label app, which it waits for.

@@ -180,6 +180,7 @@ spec:
   - name: daily
     scheduler: {schedule: "30 3 * * *"}
     backupTimeout: 10m
+    sessionHistoryLimit: 20
     targets:
     - name: files
       addon:

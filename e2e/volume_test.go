@@ -30,24 +30,29 @@ type volumeApp struct {
 // deployVolumeApp makes one with files of this many bytes each, whose content no compression and no other file helps with.
 func deployVolumeApp(t *testing.T, bed *testbed.Testbed, namespace string, files, bytes int) *volumeApp {
 	t.Helper()
-	g := NewWithT(t)
 	a := &volumeApp{bed: bed, namespace: namespace, files: files}
 	scratchNamespace(t, bed, namespace)
 	spineSecrets(t, bed, namespace)
 	applyTo(t, bed, namespace, claimManifest("data")+"---\n"+storageManifest("s3", a.prefix(), "s3-credentials"))
-	local := t.TempDir()
-	random := rand.NewChaCha8([32]byte([]byte(fmt.Sprintf("%-32.32s", namespace))))
+	a.fill(t, "data", files, bytes)
+	waitReady(t, bed, a.storage("s3"), metav1.ConditionTrue, "")
+	return a
+}
+
+// fill writes such files into a volume, as user 65532.
+func (a *volumeApp) fill(t *testing.T, claim string, files, bytes int) {
+	t.Helper()
+	g, local := NewWithT(t), t.TempDir()
+	random := rand.NewChaCha8([32]byte([]byte(fmt.Sprintf("%-32.32s", a.namespace))))
 	content := make([]byte, bytes)
 	for i := range files {
 		_, _ = random.Read(content) // never fails
 		g.Expect(os.WriteFile(filepath.Join(local, fmt.Sprintf("file-%04d", i)), content, 0o644)).To(Succeed())
 	}
-	filler := testbed.VolumePod{Namespace: namespace, Name: "filler", Claim: "data", User: 65532}
-	g.Expect(bed.WithVolumePod(t.Context(), filler, func(ctx contextT) error {
-		return bed.Fill(ctx, namespace, filler.Name, local, "/data")
+	filler := testbed.VolumePod{Namespace: a.namespace, Name: "filler", Claim: claim, User: 65532}
+	g.Expect(a.bed.WithVolumePod(t.Context(), filler, func(ctx contextT) error {
+		return a.bed.Fill(ctx, a.namespace, filler.Name, local, "/data")
 	})).To(Succeed())
-	waitReady(t, bed, a.storage("s3"), metav1.ConditionTrue, "")
-	return a
 }
 
 // scratchNamespace makes a namespace anew that goes with the test, unless the test failed.
@@ -86,6 +91,14 @@ func (a *volumeApp) configuration(name string) *v1alpha1.BackupConfiguration {
 func (a *volumeApp) configure(t *testing.T, name string) {
 	t.Helper()
 	applyTo(t, a.bed, a.namespace, configurationManifest(name))
+	waitReady(t, a.bed, a.configuration(name), metav1.ConditionTrue, "")
+}
+
+// configureSlow is configure with a mover that has a quarter of a processor, so that there is time to disturb it.
+func (a *volumeApp) configureSlow(t *testing.T, name string) {
+	t.Helper()
+	slow := "addon: {name: pvc-addon, tasks: [{name: logical-backup}], jobTemplate: {spec: {resources: {limits: {cpu: 250m}}}}}"
+	applyTo(t, a.bed, a.namespace, strings.Replace(configurationManifest(name), wholeVolume, slow, 1))
 	waitReady(t, a.bed, a.configuration(name), metav1.ConditionTrue, "")
 }
 
@@ -167,6 +180,9 @@ spec:
 `
 }
 
+// wholeVolume is how configurationManifest backs up.
+const wholeVolume = "addon: {name: pvc-addon, tasks: [{name: logical-backup}]}"
+
 // configurationManifest backs the volume data up into the repository and directory of the configuration's own name.
 func configurationManifest(name string) string {
 	return `
@@ -179,7 +195,7 @@ spec:
   - {name: main, storageRef: {name: s3}}
   sessions:
   - name: manual
-    addon: {name: pvc-addon, tasks: [{name: logical-backup}]}
+    ` + wholeVolume + `
     repositories: [{name: ` + name + `, backend: main, directory: ` + name + `, encryptionSecret: {name: encryption}}]
 `
 }

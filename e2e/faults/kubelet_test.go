@@ -146,7 +146,8 @@ func (k *kubelet) move(ctx context.Context, job *batchv1.Job) (*task.Result, err
 			continue
 		}
 		done := task.ComponentResult{
-			Name: c.Name, Outcome: task.OutcomeSucceeded, ID: "k" + string(t.Snapshot.UID[:8]) + c.Name, SizeBytes: 2 << 20, UploadedBytes: 1 << 20, Files: 3,
+			Name: c.Name, Outcome: task.OutcomeSucceeded, ID: "k" + string(t.Snapshot.UID[:8]) + c.Name, SizeBytes: 2 << 20, UploadedBytes: 1 << 20,
+			ComponentCounts: v1alpha1.ComponentCounts{Files: 3},
 		}
 		r.Components = append(r.Components, done)
 		if err := status.Snapshot(ctx, t.Snapshot.Name, c.Name, done.Component(v1alpha1.DriverKopia)); err != nil {

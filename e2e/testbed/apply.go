@@ -12,7 +12,6 @@ import (
 	"github.com/fluxcd/pkg/ssa"
 	ssautil "github.com/fluxcd/pkg/ssa/utils"
 	appsv1 "k8s.io/api/apps/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/kustomize/api/krusty"
@@ -104,15 +103,20 @@ func Poll(ctx context.Context, timeout time.Duration, what string, done func(con
 
 func (t *Testbed) waitDeployment(ctx context.Context, key client.ObjectKey) error {
 	return Poll(ctx, 3*time.Minute, "Deployment "+key.String(), func(ctx context.Context) (bool, error) {
-		var d appsv1.Deployment
-		if err := t.Client.Get(ctx, key, &d); err != nil {
-			if apierrors.IsNotFound(err) {
-				return false, nil
-			}
-			return false, err
+		d, err := t.deployment(ctx, key)
+		if err != nil {
+			return false, client.IgnoreNotFound(err)
 		}
 		ready := d.Status.ObservedGeneration >= d.Generation && d.Status.UpdatedReplicas == *d.Spec.Replicas &&
 			d.Status.AvailableReplicas == *d.Spec.Replicas && d.Status.Replicas == *d.Spec.Replicas
 		return ready, nil
 	})
+}
+
+func (t *Testbed) deployment(ctx context.Context, key client.ObjectKey) (*appsv1.Deployment, error) {
+	var d appsv1.Deployment
+	if err := t.Client.Get(ctx, key, &d); err != nil {
+		return nil, fmt.Errorf("get Deployment %s: %w", key, err)
+	}
+	return &d, nil
 }

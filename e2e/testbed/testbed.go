@@ -93,7 +93,7 @@ func (t *Testbed) Deploy(ctx context.Context) error {
 	if err := t.applyServers(ctx); err != nil {
 		return fmt.Errorf("install the servers: %w", err)
 	}
-	for _, d := range []client.ObjectKey{{Namespace: Namespace, Name: "git"}, {Namespace: Namespace, Name: "s3"}, {Namespace: SystemNamespace, Name: "cairn-manager"}} {
+	for _, d := range []client.ObjectKey{{Namespace: Namespace, Name: "git"}, {Namespace: Namespace, Name: "s3"}, manager} {
 		if err := t.waitDeployment(ctx, d); err != nil {
 			return err
 		}

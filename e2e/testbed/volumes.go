@@ -26,6 +26,8 @@ type VolumePod struct {
 	Claim string
 	// User the pod runs as. 0 needs a namespace without Pod Security.
 	User int64
+	// Shell gives the pod a shell and a few tools in place of the toolbox.
+	Shell bool
 }
 
 // WithVolumePod runs a pod with the claim mounted at /data, calls use, and removes the pod.
@@ -61,13 +63,17 @@ func volumePod(p VolumePod) *corev1.Pod {
 	if p.User == 0 {
 		security = &corev1.SecurityContext{RunAsUser: ptr.To(p.User)}
 	}
+	image, args := "cairn.local/toolbox:dev", []string{"idle"}
+	if p.Shell {
+		image, args = "cairn.local/shell:dev", []string{"-c", "sleep 3600"}
+	}
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name},
 		Spec: corev1.PodSpec{
 			AutomountServiceAccountToken:  ptr.To(false),
 			TerminationGracePeriodSeconds: ptr.To[int64](0),
 			Containers: []corev1.Container{{
-				Name: "toolbox", Image: "cairn.local/toolbox:dev", Args: []string{"idle"}, SecurityContext: security,
+				Name: "toolbox", Image: image, Args: args, SecurityContext: security,
 				VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: "/data"}},
 			}},
 			Volumes: []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{

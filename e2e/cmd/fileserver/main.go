@@ -1,0 +1,125 @@
+// Command fileserver serves one directory over SFTP and, with TLS, over WebDAV, to one user: what the end-to-end tests keep
+// backups on beside the S3 server.
+package main
+
+import (
+	"crypto/subtle"
+	"flag"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/pkg/sftp"
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/net/webdav"
+)
+
+func main() {
+	root := flag.String("root", "/data", "directory that is served")
+	auth := flag.String("auth", "/auth", "directory with username, password, host_key, tls.crt and tls.key")
+	sftpAddr := flag.String("sftp", ":2222", "address of the SSH server")
+	davAddr := flag.String("webdav", ":8443", "address of the WebDAV server")
+	flag.Parse()
+	if err := run(*root, *auth, *sftpAddr, *davAddr); err != nil {
+		log.Fatalln("fileserver:", err)
+	}
+}
+
+func run(root, auth, sftpAddr, davAddr string) error {
+	user, err := os.ReadFile(filepath.Join(auth, "username"))
+	if err != nil {
+		return fmt.Errorf("read the user's name: %w", err)
+	}
+	password, err := os.ReadFile(filepath.Join(auth, "password"))
+	if err != nil {
+		return fmt.Errorf("read the password: %w", err)
+	}
+	knows := func(u, p string) bool {
+		return subtle.ConstantTimeCompare([]byte(u+"\x00"+p), []byte(string(user)+"\x00"+string(password))) == 1
+	}
+	hostKey, err := os.ReadFile(filepath.Join(auth, "host_key"))
+	if err != nil {
+		return fmt.Errorf("read the host key: %w", err)
+	}
+	ended := make(chan error, 2)
+	go func() { ended <- serveSFTP(root, sftpAddr, hostKey, knows) }()
+	go func() { ended <- serveWebDAV(root, davAddr, auth, knows) }()
+	return <-ended
+}
+
+func serveWebDAV(root, addr, auth string, knows func(user, password string) bool) error {
+	handler := &webdav.Handler{FileSystem: webdav.Dir(root), LockSystem: webdav.NewMemLS()}
+	server := &http.Server{Addr: addr, ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); !knows(user, password) {
+			w.Header().Set("WWW-Authenticate", `Basic realm="files"`)
+			http.Error(w, "who are you?", http.StatusUnauthorized)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	})}
+	return server.ListenAndServeTLS(filepath.Join(auth, "tls.crt"), filepath.Join(auth, "tls.key"))
+}
+
+func serveSFTP(root, addr string, hostKey []byte, knows func(user, password string) bool) error {
+	key, err := ssh.ParsePrivateKey(hostKey)
+	if err != nil {
+		return fmt.Errorf("parse the host key: %w", err)
+	}
+	config := &ssh.ServerConfig{PasswordCallback: func(c ssh.ConnMetadata, password []byte) (*ssh.Permissions, error) {
+		if !knows(c.User(), string(password)) {
+			return nil, fmt.Errorf("who are you?")
+		}
+		return nil, nil
+	}}
+	config.AddHostKey(key)
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("listen for SSH: %w", err)
+	}
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return fmt.Errorf("accept a connection: %w", err)
+		}
+		go serveConnection(root, conn, config)
+	}
+}
+
+func serveConnection(root string, conn net.Conn, config *ssh.ServerConfig) {
+	defer conn.Close()
+	_, channels, requests, err := ssh.NewServerConn(conn, config)
+	if err != nil {
+		return // a probe, or somebody who is not known and was told so
+	}
+	go ssh.DiscardRequests(requests)
+	for c := range channels {
+		ch, requests, err := c.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer ch.Close()
+			for r := range requests {
+				is := r.Type == "subsystem" && strings.HasSuffix(string(r.Payload), "sftp")
+				_ = r.Reply(is, nil) // a broken connection shows in the next request
+				if !is {
+					continue
+				}
+				server, err := sftp.NewServer(ch, sftp.WithServerWorkingDirectory(root))
+				if err != nil {
+					log.Println("start SFTP:", err)
+					return
+				}
+				if err := server.Serve(); err != nil {
+					log.Println("serve SFTP:", err)
+				}
+				return
+			}
+		}()
+	}
+}

@@ -1,0 +1,153 @@
+package e2e
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// TestHooks runs hooks in every way that HookTemplates know, against an application of two pods and a listener.
+func TestHooks(t *testing.T) {
+	bed := deployed(t)
+	a := deployHookApp(t, bed)
+	for _, step := range []struct {
+		name string
+		run  func(*testing.T)
+	}{
+		{"a command needs a RoleBinding", a.needsRoleBinding}, // which the other commands use
+		{"a command in one pod and in all", a.inOneAndAll},
+		{"a command in the pods of a workload", a.ofWorkload},
+		{"arguments arrive as they are", a.literalArguments},
+		{"a POST with variables and templates", a.posts},
+		{"a GET and a connection", a.connects},
+		{"execution policies", a.executionPolicies},
+		{"timeout", a.timesOut},
+		{"retries", a.retries},
+		{"a failing preBackup hook stops the backup", a.failingPreBackup},
+		{"a failing postBackup hook keeps the backup", a.failingPostBackup},
+		{"hooks around a restore", a.aroundRestore},
+		{"a failing preRestore hook stops the restore", a.failingPreRestore},
+		{"a HookTemplate of another namespace", a.otherNamespace},
+		{"a Function", a.runsFunction},
+		{"freeze and thaw with the manager killed", a.thawedAfterKill},
+		{"freeze and thaw of a failing backup with the manager killed", a.thawedAfterKillAndFailure},
+		{"freeze and thaw of a cancelled backup", a.thawedAfterCancel},
+		{"freeze and thaw of a pod that is no longer ready", a.thawedWhileUnready},
+	} {
+		if !t.Run(step.name, step.run) && step.name == "a command needs a RoleBinding" {
+			return
+		}
+	}
+}
+
+// toDo is the command that the message of ReasonHookNotPermitted gives.
+var toDo = regexp.MustCompile(`\(kubectl (.*)\)`)
+
+func (a *hookApp) needsRoleBinding(t *testing.T) {
+	g := NewWithT(t)
+	ended := a.run(t, pre(what("first", "note")))
+	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionFailed))
+	g.Expect(ended.Status.Reason).To(Equal(v1alpha1.ReasonFailedToExecutePreBackupHooks))
+	hook := ended.Status.Hooks.PreHooks[0]
+	g.Expect(hook.Reason).To(Equal(v1alpha1.ReasonHookNotPermitted))
+	g.Expect(hook.Message).To(ContainSubstring("make a RoleBinding there from it to ClusterRole cairn-hook-exec"))
+	g.Expect(ended.Status.Targets[0].Message).To(ContainSubstring(hook.Message), "it is said where people look")
+	a.nothingBackedUp(t, ended.Name)
+	for _, pod := range a.pods {
+		g.Expect(a.events(t, pod)).To(BeEmpty())
+	}
+
+	command := toDo.FindStringSubmatch(hook.Message)
+	g.Expect(command).NotTo(BeNil(), "the message gives the command that mends it: %s", hook.Message)
+	_, err := kubectl(t, a.bed, "", strings.Fields(command[1])...)
+	g.Expect(err).NotTo(HaveOccurred())
+	ended = a.run(t, pre(what("second", "note")))
+	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%+v", ended.Status.Targets)
+	g.Expect(a.events(t, a.pods[0])).To(Equal([]string{"second"}))
+	g.Expect(a.events(t, a.pods[1])).To(BeEmpty())
+}
+
+func (a *hookApp) inOneAndAll(t *testing.T) {
+	g := NewWithT(t)
+	ended := a.run(t, "{preBackup: ["+what("one", "note")+", "+what("all", "note-all")+"], postBackup: ["+what("after", "note-all")+"]}")
+	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%+v", ended.Status.Targets)
+	g.Expect(a.events(t, a.pods[0])).To(Equal([]string{"one", "all", "after"}), "in order")
+	g.Expect(a.events(t, a.pods[1])).To(Equal([]string{"all", "after"}))
+}
+
+func (a *hookApp) ofWorkload(t *testing.T) {
+	g := NewWithT(t)
+	hooks := "\n    hooks: " + pre(what("deployed", "note-all"))
+	manifest := strings.NewReplacer("{kind: PersistentVolumeClaim, name: data}", "{apiGroup: apps, kind: Deployment, name: app}",
+		wholeVolume, "addon: {name: workload-addon, tasks: [{name: logical-backup}]}"+hooks).Replace(configurationManifest("workload"))
+	applyTo(t, a.bed, a.namespace, manifest)
+	waitReady(t, a.bed, a.configuration("workload"), metav1.ConditionTrue, "")
+	ended := a.ended(t, a.start(t, "workload"))
+	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%+v", ended.Status.Targets)
+	for _, pod := range a.pods {
+		g.Expect(a.events(t, pod)).To(Equal([]string{"deployed"}))
+	}
+}
+
+// odd is an argument that a shell would make something else of.
+const odd = `$(echo pwned) "two words" 'it''s' ; rm -rf * \n $HOME`
+
+func (a *hookApp) literalArguments(t *testing.T) {
+	g := NewWithT(t)
+	applyTo(t, a.bed, a.namespace, `
+apiVersion: backup.cairn.dev/v1alpha1
+kind: HookTemplate
+metadata: {name: literal}
+spec:
+  params: [{name: text, required: true}]
+  action: {exec: {command: [mkdir, "-p", "/state/literal/${text}", "/state/literal/$(HOME) $${text}", "/state/literal/{{ .Target.Name }}'s"]}}
+  executor: {type: Pod}
+`)
+	ended := a.run(t, pre(use("literal", "literal", `, params: {text: `+yamlString(odd)+`}`)))
+	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%+v", ended.Status.Targets)
+	made := strings.Split(strings.TrimSpace(a.atExec(t, a.pods[0], "/bin/ls", "-1", "/state/literal")), "\n")
+	g.Expect(made).To(ConsistOf(odd, "$(HOME) ${text}", "data's"))
+}
+
+// yamlString quotes a text.
+func yamlString(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+func (a *hookApp) otherNamespace(t *testing.T) {
+	const other = "hooks-shared"
+	g := NewWithT(t)
+	scratchNamespace(t, a.bed, other)
+	applyTo(t, a.bed, other, hookTemplates)
+	borrowed := post("{name: told, hookTemplate: {name: tell, namespace: " + other + "}, params: {what: borrowed}}")
+	session := wholeVolume + "\n    hooks: " + borrowed
+	applyTo(t, a.bed, a.namespace, strings.Replace(configurationManifest("borrowed"), wholeVolume, session, 1))
+	configuration := a.configuration("borrowed")
+	const refusal = "the usagePolicy of HookTemplate hooks-shared/tell does not allow the namespace hooks"
+	waitFault(t, a.bed, configuration, patience, v1alpha1.ReasonHookTemplateNotAllowed, refusal)
+	ended := a.ended(t, a.start(t, "borrowed"))
+	g.Expect([]string{string(ended.Status.Phase), ended.Status.Reason}).To(Equal([]string{"Failed", v1alpha1.ReasonHookTemplateNotAllowed}))
+	g.Expect(readyOf(ended)).To(ContainSubstring(refusal))
+	a.nothingBackedUp(t, ended.Name)
+
+	_, err := kubectl(t, a.bed, "", "patch", "hooktemplate/tell", "-n", other, "--type=merge", "-p",
+		`{"spec":{"usagePolicy":{"allowedNamespaces":{"from":"Selector","selector":{"matchLabels":{"kubernetes.io/metadata.name":"`+a.namespace+`"}}}}}}`)
+	g.Expect(err).NotTo(HaveOccurred())
+	waitReady(t, a.bed, configuration, metav1.ConditionTrue, "")
+	ended = a.ended(t, a.start(t, "borrowed"))
+	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%+v", ended.Status.Targets)
+	a.hears(t, ended.Name, "borrowed data Succeeded")
+}
+
+// readyOf is the message of an object's condition Ready.
+func readyOf(object conditioned) string {
+	for _, c := range object.GetConditions() {
+		if c.Type == "Ready" {
+			return c.Message
+		}
+	}
+	return ""
+}

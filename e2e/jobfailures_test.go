@@ -1,0 +1,181 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/e2e/testbed"
+)
+
+// noSuchImage is an Addon whose Function's image nobody has.
+const noSuchImage = `
+apiVersion: backup.cairn.dev/v1alpha1
+kind: Function
+metadata: {name: no-such-image}
+spec:
+  image: no-such-image:v0
+  args: [backup]
+---
+apiVersion: backup.cairn.dev/v1alpha1
+kind: Addon
+metadata: {name: no-such-image}
+spec:
+  backupTasks:
+  - {name: logical-backup, function: no-such-image, driver: Kopia, executor: Job}
+`
+
+// TestJobFailures lets a mover's Job come to nothing in every way that a cluster can bring about, but for the loss of its only
+// node. Each ends the run as Failed with its own reason. It mostly waits, beside TestSchedules: what this one does stays in its
+// namespaces, and it must stand the loss of the manager that the other one kills.
+func TestJobFailures(t *testing.T) {
+	t.Parallel()
+	bed := deployed(t)
+	a := deployVolumeApp(t, bed, "job-failures", 200, 1<<20)
+	applyTo(t, bed, "", noSuchImage)
+	shaped := func(spec string) string {
+		return "addon: {name: pvc-addon, tasks: [{name: logical-backup}], jobTemplate: {spec: " + spec + "}}"
+	}
+	quota := deployVolumeApp(t, bed, "job-failures-quota", 1, 1000)
+	rows := []struct {
+		name, addon     string
+		wrong           func(t *testing.T, a *volumeApp, session string)
+		reason, message string
+	}{
+		{"unschedulable", shaped("{nodeSelector: {no-such: node}}"), nil, v1alpha1.ReasonUnschedulable, "no node can take the pod"},
+		{"image", strings.Replace(wholeVolume, "pvc-addon", "no-such-image", 1), nil, v1alpha1.ReasonImagePullFailed, "image no-such-image:v0 can't be pulled"},
+		{"memory", shaped("{resources: {limits: {memory: 12Mi}}}"), nil, v1alpha1.ReasonOutOfMemory, "raise jobTemplate.spec.resources.limits.memory"},
+		{"deadline", "backupTimeout: 10s\n    " + shaped("{resources: {limits: {cpu: 100m}}}"), nil, v1alpha1.ReasonDeadlineExceeded, "the deadline of the run passed"},
+		{"deleted", wholeVolume, deleteJob, v1alpha1.ReasonJobVanished, "the Job was deleted before it ended"},
+		{"evicted", wholeVolume, evictTwice, v1alpha1.ReasonEvicted, "evicted from its node"},
+	}
+	quota.configure(t, "quota")
+	applyTo(t, bed, quota.namespace, "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: no-pods}\nspec: {hard: {pods: \"0\"}}\n")
+	without := quota.start(t, "quota")
+	// All are under way before the first is waited for: some take minutes.
+	sessions := map[string]string{}
+	for _, row := range rows {
+		applyTo(t, bed, a.namespace, strings.Replace(configurationManifest(row.name), wholeVolume, row.addon, 1))
+		waitReady(t, bed, a.configuration(row.name), metav1.ConditionTrue, "")
+		sessions[row.name] = a.start(t, row.name)
+		if row.wrong != nil {
+			row.wrong(t, a, sessions[row.name])
+		}
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) { a.endsFailed(t, sessions[row.name], row.reason, row.message) })
+	}
+	t.Run("quota", func(t *testing.T) {
+		quota.endsFailed(t, without, v1alpha1.ReasonQuotaExceeded, "exceeded quota: no-pods")
+	})
+}
+
+// endsFailed waits for the end of a session that fails for that reason and leaves no Job at work.
+func (a *volumeApp) endsFailed(t *testing.T, session, reason, message string) {
+	t.Helper()
+	g := NewWithT(t)
+	waitEnd(t, a, session)
+	ended := &v1alpha1.BackupSession{ObjectMeta: a.meta(session)}
+	g.Expect(a.bed.Client.Get(t.Context(), client.ObjectKeyFromObject(ended), ended)).To(Succeed())
+	t.Logf("it ended after %s: %s", ended.Status.Duration, ended.Status.Targets[0].Message)
+	g.Expect([]string{string(ended.Status.Phase), ended.Status.Reason}).To(Equal([]string{"Failed", reason}), ended.Status.Targets[0].Message)
+	g.Expect(ended.Status.Targets[0].Message).To(ContainSubstring(message))
+	g.Expect(a.snapshot(t, session).Status.Phase).To(Equal(v1alpha1.SnapshotFailed))
+	g.Expect(testbed.Poll(t.Context(), patience, "no Job at work", func(ctx contextT) (bool, error) {
+		var jobs batchv1.JobList
+		err := a.bed.Client.List(ctx, &jobs, a.ofSession(session)...)
+		active := 0
+		for _, job := range jobs.Items {
+			active += int(job.Status.Active)
+		}
+		return err == nil && active == 0, err
+	})).To(Succeed())
+}
+
+// waitEnd waits for the end of a session, as long as the slowest of these failures takes.
+func waitEnd(t *testing.T, a *volumeApp, session string) {
+	t.Helper()
+	NewWithT(t).Expect(testbed.Poll(t.Context(), 3*patience, "the end of BackupSession "+session, func(ctx contextT) (bool, error) {
+		s := &v1alpha1.BackupSession{}
+		err := a.bed.Client.Get(ctx, client.ObjectKey{Namespace: a.namespace, Name: session}, s)
+		return err == nil && s.Status.Phase.Terminal(), err
+	})).To(Succeed())
+}
+
+// deleteJob deletes the Job of a session once its mover is at work.
+func deleteJob(t *testing.T, a *volumeApp, session string) {
+	t.Helper()
+	g := NewWithT(t)
+	a.waitReading(t, session)
+	var jobs batchv1.JobList
+	g.Expect(a.bed.Client.List(t.Context(), &jobs, a.ofSession(session)...)).To(Succeed())
+	g.Expect(jobs.Items).To(HaveLen(1))
+	g.Expect(a.bed.Client.Delete(t.Context(), &jobs.Items[0], client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+}
+
+// evictTwice evicts the mover of a session, as a drain of its node does, and then the one that repeats its work.
+func evictTwice(t *testing.T, a *volumeApp, session string) {
+	t.Helper()
+	g := NewWithT(t)
+	evicted := map[string]bool{}
+	g.Expect(testbed.Poll(t.Context(), patience, "two evictions", func(ctx contextT) (bool, error) {
+		var jobs batchv1.JobList
+		if err := a.bed.Client.List(ctx, &jobs, a.ofSession(session)...); err != nil {
+			return false, err
+		}
+		for _, job := range jobs.Items {
+			if evicted[job.Name] || job.Status.Active == 0 {
+				continue
+			}
+			done, err := a.evict(ctx, job.Name)
+			if err != nil {
+				return false, err
+			}
+			evicted[job.Name] = done
+		}
+		return evictions(evicted) == 2, nil
+	})).To(Succeed())
+}
+
+func evictions(evicted map[string]bool) (n int) {
+	for _, done := range evicted {
+		if done {
+			n++
+		}
+	}
+	return n
+}
+
+// evict evicts the pod of a Job; false where there is none that runs.
+func (a *volumeApp) evict(ctx contextT, job string) (bool, error) {
+	pods, err := a.podsOf(ctx, job)
+	if err != nil {
+		return false, err
+	}
+	for i := range pods {
+		if pods[i].Status.Phase != corev1.PodRunning || pods[i].DeletionTimestamp != nil {
+			continue
+		}
+		eviction := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: a.namespace, Name: pods[i].Name}}
+		if err := a.bed.Client.SubResource("eviction").Create(ctx, &pods[i], eviction); err != nil {
+			return false, fmt.Errorf("evict pod %s: %w", pods[i].Name, err)
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+// podsOf are the pods of a Job.
+func (a *volumeApp) podsOf(ctx contextT, job string) ([]corev1.Pod, error) {
+	var pods corev1.PodList
+	err := a.bed.Client.List(ctx, &pods, client.InNamespace(a.namespace), client.MatchingLabels{batchv1.JobNameLabel: job})
+	return pods.Items, err
+}
