@@ -33,6 +33,7 @@ generate: bin/controller-gen ## Generate deep copies from the API types.
 .PHONY: manifests
 manifests: bin/controller-gen ## Generate the CRDs and the reference documentation.
 	@$(STEP) "generate CRDs" bin/controller-gen crd:generateEmbeddedObjectMeta=true paths=./api/... output:crd:dir=config/crd/bases
+	@$(STEP) "leave out what Kubernetes documents" $(GO) run ./hack/trimcrds
 	@$(STEP) "generate the reference" $(GO) run ./hack/refdocs
 
 bin/controller-gen: hack/tools/go.mod
@@ -105,13 +106,20 @@ test: clusterctl ## Run the unit tests and those against a real API server.
 
 .PHONY: e2e
 e2e: preflight testbed-images testbed ## Run the end-to-end scenarios on a real cluster; RUN=regexp for some of them.
+	@$(STEP) "write the image of the Pushgateway" hack/images pushgateway
 	@$(STEP) "start the cluster" bin/testbed up
 	@$(STEP) "run the scenarios" env CAIRN_E2E=1 CAIRN_BIN=$(CURDIR)/bin CLUSTER_BIN=$(CLUSTER_BIN) KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" $(GO) test -p 1 -count=1 -timeout 60m -v -run '$(RUN)' ./e2e/...
 
 .PHONY: bench
-bench: clusterctl ## Measure, and print each figure beside its bar.
+bench: clusterctl ## Measure, and print each figure beside its bar; ONLY=regexp for some, and for those that take very long.
 	@$(CLUSTERCTL) build --only=test
-	@$(STEP) "measure" env KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" $(GO) run ./hack/bench
+	@$(STEP) "measure" env CAIRN_E2E=1 CAIRN_BIN=$(CURDIR)/bin CLUSTER_BIN=$(CLUSTER_BIN) KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" VERSITYGW=$(CLUSTER_BIN)/versitygw $(GO) run ./hack/bench -only '$(ONLY)'
+
+# What the benchmarks on a cluster need; hack/bench asks for it.
+.PHONY: bench-cluster
+bench-cluster: preflight testbed-images testbed
+	@$(STEP) "build K8up to compare with" hack/images k8up
+	@$(STEP) "start the cluster" bin/testbed up
 
 ##@ Check
 

@@ -29,14 +29,14 @@ func addonsPage() ([]byte, error) {
 	out.WriteString(notice)
 	out.WriteString("# Built-in Addons\n\nA session names an Addon and one of its backup tasks, a RestoreSession one of its restore tasks. " +
 		"They are installed with the CRDs. A StatefulSet is backed up by one Job for each pod, a DaemonSet by one for each node, " +
-		"everything else by one.\n")
+		"everything else by one. [Functions and Addons](../guides/functions-and-addons.md) says how to write your own.\n")
 	for _, a := range c.addons {
 		fmt.Fprintf(&out, "\n## %s\n", a.Name)
 		writeTasks(&out, "Backup", a.Spec.BackupTasks)
 		writeTasks(&out, "Restore", a.Spec.RestoreTasks)
 	}
 	out.WriteString("\n## Functions\n\nThe container that does a task. `${name}` is a parameter or a variable, all of which " +
-		"[spec.args](api.md#function-spec) lists.\n\n" + head("Function", "Image", "Arguments"))
+		"[the guide](../guides/functions-and-addons.md#variables) lists.\n\n" + head("Function", "Image", "Arguments"))
 	for _, f := range c.functions {
 		out.WriteString(row(code(f.Name), code(f.Spec.Image), codes(f.Spec.Args)))
 	}

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/cairn-backup/cairn/config"
+	"github.com/cairn-backup/cairn/hack/kubetypes"
 )
 
 // apiPage describes every kind: the CRDs say everything, and nothing else is asked.
@@ -22,7 +23,7 @@ func apiPage() ([]byte, error) {
 	var out bytes.Buffer
 	out.WriteString(notice)
 	fmt.Fprintf(&out, "# API\n\nGroup %s. A field is required where its parent is given. What a type of Kubernetes holds (%s) is "+
-		"in the documentation of Kubernetes.\n\n", code(crds[0].Spec.Group), signatureNames())
+		"in the documentation of Kubernetes.\n\n", code(crds[0].Spec.Group), strings.Join(kubetypes.Names(), ", "))
 	out.WriteString(head("Kind", "Scope", "Short names", "What it is"))
 	for _, c := range crds {
 		names := c.Spec.Names
@@ -115,12 +116,4 @@ func writeFields(out *bytes.Buffer, all []field) {
 		}
 		out.WriteString(row(code(f.path), f.kind, required, defaulted, sentence(f.description), strings.Join(f.rules, "; ")))
 	}
-}
-
-func signatureNames() string {
-	out := make([]string, len(signatures))
-	for i, s := range signatures {
-		out[i] = s.name
-	}
-	return strings.Join(out, ", ")
 }

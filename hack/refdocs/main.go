@@ -12,10 +12,11 @@ import (
 
 // pages are the generated files, by name below the output directory.
 var pages = map[string]func() ([]byte, error){
-	"api.md":    apiPage,
-	"addons.md": addonsPage,
-	"cli.md":    cliPage,
-	"errors.md": errorsPage,
+	"api.md":       apiPage,
+	"addons.md":    addonsPage,
+	"cli.md":       cliPage,
+	"errors.md":    errorsPage,
+	"kubestash.md": kubestashPage,
 }
 
 func main() {

@@ -128,7 +128,7 @@ func inFields() []mistake {
 	return []mistake{
 		changed("Unknown field", "scheduler:", "scheduel:"),
 		changed("Wrong type", `"0 2 * * *"`, "5"),
-		changed("Missing field", "      backend: main\n", ""),
+		changed("Missing field", `schedule: "0 2 * * *"`, `timeZone: "UTC"`),
 		only("Value that is not allowed", storageFile, strings.Replace(storage, "provider: local", "provider: floppy", 1)),
 		changed("Unknown kind", "kind: BackupConfiguration", "kind: BackupConfig"),
 		only("Kind that is not policy", "policy/web.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n"),

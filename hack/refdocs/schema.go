@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+
+	"github.com/cairn-backup/cairn/hack/kubetypes"
 )
 
 // schema is short for what is long.
@@ -59,34 +61,12 @@ func fieldOf(path string, s schema, required bool) field {
 	return f
 }
 
-// signatures tell the types of Kubernetes by fields that only they have together.
-var signatures = []struct {
-	name   string
-	fields []string
-}{
-	{"Condition", []string{"lastTransitionTime", "reason", "status", "type"}},
-	{"LabelSelector", []string{"matchExpressions", "matchLabels"}},
-	{"ResourceRequirements", []string{"claims", "limits", "requests"}},
-	{"SELinuxOptions", []string{"level", "role", "type", "user"}},
-	{"Toleration", []string{"effect", "operator", "tolerationSeconds"}},
-}
-
 // kubernetesType is the name of the type of Kubernetes that s is, or "".
 func kubernetesType(s schema) string {
 	if s.Items != nil && s.Items.Schema != nil {
 		return kubernetesType(*s.Items.Schema)
 	}
-	for _, known := range signatures {
-		all := true
-		for _, name := range known.fields {
-			_, has := s.Properties[name]
-			all = all && has
-		}
-		if all {
-			return known.name
-		}
-	}
-	return ""
+	return kubetypes.Name(func(field string) bool { _, ok := s.Properties[field]; return ok })
 }
 
 // typeOf says the type in a few words.

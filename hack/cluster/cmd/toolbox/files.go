@@ -35,6 +35,9 @@ func environment(context.Context, []string) error {
 }
 
 func write(_ context.Context, args []string) error {
+	if err := os.MkdirAll(filepath.Dir(args[0]), 0o755); err != nil {
+		return err
+	}
 	f, err := os.Create(args[0])
 	if err != nil {
 		return err

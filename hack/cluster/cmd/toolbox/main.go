@@ -25,7 +25,7 @@ var commands = map[string]command{
 	"idle":     {"", "do nothing until SIGTERM or SIGINT, then exit at once", 0, idle},
 	"sleep":    {"", "print a line, then do as idle", 0, sleep},
 	"echo":     {"TEXT...", "print", 0, echo},
-	"write":    {"FILE TEXT...", "write and fsync", 2, write},
+	"write":    {"FILE TEXT...", "write and fsync, making directories", 2, write},
 	"cat":      {"FILE...", "print files", 1, cat},
 	"ls":       {"DIR", "list recursively with mode and size", 1, list},
 	"env":      {"", "print the environment", 0, environment},

@@ -65,6 +65,7 @@ var programs = map[Use][]program{
 	Test: {
 		{"git", "git", "is the other side of the Git tests"},
 		{"ssh", "openssh-client", "is git's way to an SSH server"},
+		{"/usr/lib/openssh/sftp-server", "openssh-sftp-server", "answers the SFTP tests"},
 		{"gpg", "gnupg", "verifies signatures"},
 		{"setpriv", "util-linux", "runs as another user"},
 		{"setfattr", "attr", "sets extended attributes"},

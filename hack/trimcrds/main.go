@@ -1,0 +1,103 @@
+// Command trimcrds drops from the generated CRDs what the fields of Kubernetes' own types are for, and writes these types in one
+// line: they are most of a CRD's size, and stand in the documentation of Kubernetes. What a field of such a type is for stays.
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/cairn-backup/cairn/hack/kubetypes"
+)
+
+func main() {
+	if err := run("config/crd/bases/*.yaml"); err != nil {
+		fmt.Fprintln(os.Stderr, "trimcrds:", err)
+		os.Exit(1)
+	}
+}
+
+func run(pattern string) error {
+	files, err := filepath.Glob(pattern)
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		out, err := trimmed(text)
+		if err != nil {
+			return fmt.Errorf("trim %s: %w", file, err)
+		}
+		if err := os.WriteFile(file, out, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func trimmed(crd []byte) ([]byte, error) {
+	var document yaml.Node
+	if err := yaml.Unmarshal(crd, &document); err != nil {
+		return nil, err
+	}
+	trim(&document)
+	out := bytes.NewBufferString("---\n")
+	encoder := yaml.NewEncoder(out)
+	encoder.SetIndent(2)
+	encoder.CompactSeqIndent()
+	if err := encoder.Encode(&document); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), encoder.Close()
+}
+
+// trim looks for the types of Kubernetes in a schema and everything below it.
+func trim(n *yaml.Node) {
+	if properties := value(n, "properties"); properties != nil && isKubernetes(properties) {
+		silence(properties)
+		n.Style = yaml.FlowStyle
+		return
+	}
+	for _, inner := range n.Content {
+		trim(inner)
+	}
+}
+
+func isKubernetes(properties *yaml.Node) bool {
+	return kubetypes.Name(func(field string) bool { return value(properties, field) != nil }) != ""
+}
+
+// value of a key of a mapping, nil where there is none.
+func value(n *yaml.Node, key string) *yaml.Node {
+	if n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}
+
+// silence drops all descriptions. A property that is named description has no text there, but a schema.
+func silence(n *yaml.Node) {
+	if n.Kind == yaml.MappingNode {
+		var kept []*yaml.Node
+		for i := 0; i < len(n.Content); i += 2 {
+			if n.Content[i].Value != "description" || n.Content[i+1].Kind != yaml.ScalarNode {
+				kept = append(kept, n.Content[i], n.Content[i+1])
+			}
+		}
+		n.Content = kept
+	}
+	for _, inner := range n.Content {
+		silence(inner)
+	}
+}
