@@ -98,12 +98,7 @@ func TestAFailingPreBackupHookStopsTheBackup(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	l := sessiontest.Listen(t)
-	l.Answer = func(path string) int {
-		if path == "/freeze" {
-			return 503
-		}
-		return 200
-	}
+	l.Answer = sessiontest.Refuse("/freeze", 503)
 	w.frozenDuring(l)
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	s := w.drive("run")
@@ -118,12 +113,7 @@ func TestAFailingPostBackupHookFailsTheRunAndKeepsTheBackup(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	l := sessiontest.Listen(t)
-	l.Answer = func(path string) int {
-		if path == "/thaw" {
-			return 404
-		}
-		return 200
-	}
+	l.Answer = sessiontest.Refuse("/thaw", 404)
 	w.frozenDuring(l)
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	s := w.drive("run")

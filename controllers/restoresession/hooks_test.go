@@ -94,12 +94,7 @@ func TestAFailingHookFailsARestore(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			l := sessiontest.Listen(t)
-			l.Answer = func(p string) int {
-				if p == path {
-					return 500
-				}
-				return 200
-			}
+			l.Answer = sessiontest.Refuse(path, 500)
 			w.hooked(l, "restore")
 			s := w.drive("restore")
 			w.Expect(ending(s)).To(Equal(tt.ending))

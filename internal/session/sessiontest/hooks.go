@@ -61,6 +61,16 @@ type Listener struct {
 	Answer func(path string) int
 }
 
+// Refuse is the Answer of a Listener that refuses what comes to one path with a status.
+func Refuse(path string, status int) func(path string) int {
+	return func(asked string) int {
+		if asked == path {
+			return status
+		}
+		return http.StatusOK
+	}
+}
+
 // Listen starts a Listener for the length of a test.
 func Listen(t testing.TB) *Listener {
 	t.Helper()
