@@ -6,7 +6,6 @@ import (
 
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
@@ -15,23 +14,7 @@ import (
 // TestTheUsagePolicyOfAStorageIsAskedBeforeTheJobs changes it after the run was frozen, when it was open to all.
 func TestTheUsagePolicyOfAStorageIsAskedBeforeTheJobs(t *testing.T) {
 	t.Parallel()
-	usage := func(from v1alpha1.NamespacesFrom, name string) *v1alpha1.UsagePolicy {
-		out := &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: ptr.To(from)}}
-		if name != "" { // The API server labels each namespace with its name.
-			out.AllowedNamespaces.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": name}}
-		}
-		return out
-	}
-	for name, c := range map[string]struct {
-		usage   func(namespace string) *v1alpha1.UsagePolicy
-		allowed bool
-	}{
-		"nothing said":       {func(string) *v1alpha1.UsagePolicy { return nil }, false},
-		"All":                {func(string) *v1alpha1.UsagePolicy { return usage(v1alpha1.NamespacesFromAll, "") }, true},
-		"Same":               {func(string) *v1alpha1.UsagePolicy { return usage(v1alpha1.NamespacesFromSame, "") }, false},
-		"Selector":           {func(ns string) *v1alpha1.UsagePolicy { return usage(v1alpha1.NamespacesFromSelector, ns) }, true},
-		"Selector of others": {func(string) *v1alpha1.UsagePolicy { return usage(v1alpha1.NamespacesFromSelector, "other") }, false},
-	} {
+	for name, c := range sessiontest.Usages() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
@@ -41,9 +24,9 @@ func TestTheUsagePolicyOfAStorageIsAskedBeforeTheJobs(t *testing.T) {
 			w.Reconcile("run") // It is frozen, no Job is made.
 			w.Expect(w.Jobs()).To(BeEmpty())
 			storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}}
-			bed.Edit(t, storage, func() { storage.Spec.UsagePolicy = c.usage(w.Namespace) })
+			bed.Edit(t, storage, func() { storage.Spec.UsagePolicy = c.Policy(w.Namespace) })
 			s := w.settle("run")
-			if c.allowed {
+			if c.Allowed {
 				w.Expect(s.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%v", summary(s))
 				return
 			}
