@@ -12,14 +12,10 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/clock"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
-	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 // ran are the Jobs of a world in the order in which the cluster first saw each: the hook's name, or "backup".
@@ -297,11 +293,7 @@ func TestAManagerRunsFunctions(t *testing.T) {
 		return sessiontest.Succeed(job)
 	}
 	r := w.functions(func(h *v1alpha1.BackupHooks) { h.PreBackup[0].MaxRetry = 1 })
-	sessiontest.Manager(t, bed.Manager.GetConfig(), testbed.Scheme(), func(mgr ctrl.Manager) error {
-		r := reconciler(w.World)
-		r.Client, r.APIReader, r.Clock = mgr.GetClient(), mgr.GetAPIReader(), clock.RealClock{}
-		return r.SetupWithManager(mgr, controller.Options{SkipNameValidation: new(true)})
-	}, w.Namespace, w.Storage)
+	w.manage()
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	w.Eventually(func() string {
 		w.Cluster()

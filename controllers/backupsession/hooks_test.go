@@ -10,14 +10,10 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/utils/clock"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
-	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 const (
@@ -274,11 +270,7 @@ func TestAManagerRunsHooks(t *testing.T) {
 		return 200
 	}
 	w.frozenDuring(l, func(h *v1alpha1.BackupHooks) { h.PreBackup[0].MaxRetry = 2 })
-	sessiontest.Manager(t, bed.Manager.GetConfig(), testbed.Scheme(), func(mgr ctrl.Manager) error {
-		r := reconciler(w.World)
-		r.Client, r.APIReader, r.Clock = mgr.GetClient(), mgr.GetAPIReader(), clock.RealClock{}
-		return r.SetupWithManager(mgr, controller.Options{SkipNameValidation: new(true)})
-	}, w.Namespace, w.Storage)
+	w.manage()
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	w.Eventually(func() string {
 		w.Cluster()

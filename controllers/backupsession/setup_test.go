@@ -8,14 +8,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/clock"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
-	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 // With caches that lag and watches that wake it, a run goes its way without being asked.
@@ -24,11 +19,7 @@ func TestAManagerRunsABatch(t *testing.T) {
 	w.batch()
 	repo := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop-db"}}
 	bed.EditStatus(t, repo, func() { repo.Status.Phase = v1alpha1.PhaseNotReady })
-	sessiontest.Manager(t, bed.Manager.GetConfig(), testbed.Scheme(), func(mgr ctrl.Manager) error {
-		r := reconciler(w.World)
-		r.Client, r.APIReader, r.Clock = mgr.GetClient(), mgr.GetAPIReader(), clock.RealClock{}
-		return r.SetupWithManager(mgr, controller.Options{SkipNameValidation: new(true)})
-	}, w.Namespace, w.Storage)
+	w.manage()
 
 	w.run(v1alpha1.BackupBatchKind, "shop", "run")
 	phase := func() string { return summary(w.session("run"))[0] }

@@ -10,12 +10,16 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 var bed sessiontest.Bed
@@ -38,6 +42,16 @@ func reconciler(w *sessiontest.World) *Reconciler {
 		Client: w.Killer.Client(w.Client), APIReader: w.Client, Scheme: w.Client.Scheme(), EventRecorder: w.Events,
 		Clock: w.Clock, MoverImage: "mover:test", ClusterUID: "cluster", FieldManager: "cairn-manager", Hooks: sessiontest.Hooks(w, bed.Manager.GetConfig()),
 	}
+}
+
+// manage has a manager run the reconciler for the length of the test: watches and time wake it.
+func (w *world) manage() {
+	w.T.Helper()
+	sessiontest.Manager(w.T, bed.Manager.GetConfig(), testbed.Scheme(), func(mgr ctrl.Manager) error {
+		r := reconciler(w.World)
+		r.Client, r.APIReader, r.Clock = mgr.GetClient(), mgr.GetAPIReader(), clock.RealClock{}
+		return r.SetupWithManager(mgr, controller.Options{SkipNameValidation: new(true)})
+	}, w.Namespace, w.Storage)
 }
 
 // settle reconciles and lets the cluster work until the run ended.
