@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"crypto/subtle"
 	"flag"
 	"fmt"
@@ -11,12 +12,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/net/webdav"
+
+	"github.com/cairn-backup/cairn/internal/repository/enginetest/sftpserver"
 )
 
 func main() {
@@ -86,40 +88,18 @@ func serveSFTP(root, addr string, hostKey []byte, knows func(user, password stri
 		if err != nil {
 			return fmt.Errorf("accept a connection: %w", err)
 		}
-		go serveConnection(root, conn, config)
+		go sftpserver.Serve(context.Background(), conn, config, func(ch ssh.Channel) { answer(root, ch) })
 	}
 }
 
-func serveConnection(root string, conn net.Conn, config *ssh.ServerConfig) {
-	defer conn.Close()
-	_, channels, requests, err := ssh.NewServerConn(conn, config)
+// answer serves SFTP on a channel until it ends.
+func answer(root string, ch ssh.Channel) {
+	server, err := sftp.NewServer(ch, sftp.WithServerWorkingDirectory(root))
 	if err != nil {
-		return // a probe, or somebody who is not known and was told so
+		log.Println("start SFTP:", err)
+		return
 	}
-	go ssh.DiscardRequests(requests)
-	for c := range channels {
-		ch, requests, err := c.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer ch.Close()
-			for r := range requests {
-				is := r.Type == "subsystem" && strings.HasSuffix(string(r.Payload), "sftp")
-				_ = r.Reply(is, nil) // a broken connection shows in the next request
-				if !is {
-					continue
-				}
-				server, err := sftp.NewServer(ch, sftp.WithServerWorkingDirectory(root))
-				if err != nil {
-					log.Println("start SFTP:", err)
-					return
-				}
-				if err := server.Serve(); err != nil {
-					log.Println("serve SFTP:", err)
-				}
-				return
-			}
-		}()
+	if err := server.Serve(); err != nil {
+		log.Println("serve SFTP:", err)
 	}
 }

@@ -2,7 +2,6 @@ package enginetest
 
 import (
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -25,6 +24,7 @@ import (
 	"golang.org/x/net/webdav"
 
 	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/repository/enginetest/sftpserver"
 )
 
 // The user of the servers of files.
@@ -67,50 +67,24 @@ func StartSFTP(t testing.TB) repository.SFTP {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { l.Close() })
+	ctx := t.Context()
 	go func() {
 		for {
 			conn, err := l.Accept()
 			if err != nil {
 				return // closed
 			}
-			go serveSFTP(t.Context(), conn, config)
+			go sftpserver.Serve(ctx, conn, config, func(ch ssh.Channel) {
+				cmd := exec.CommandContext(ctx, sftpServer)
+				cmd.Stdin, cmd.Stdout = ch, ch
+				_ = cmd.Run() // how it ended is of no use to anybody
+			})
 		}
 	}()
 	addr := l.Addr().(*net.TCPAddr)
 	return repository.SFTP{
 		Host: "127.0.0.1", Port: addr.Port, Username: FilesUser, Path: t.TempDir(), Identity: identity,
 		KnownHosts: []byte(xknownhosts.Line([]string{addr.String()}, hostPublic)),
-	}
-}
-
-// serveSFTP serves one connection until it ends.
-func serveSFTP(ctx context.Context, conn net.Conn, config *ssh.ServerConfig) {
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	_, channels, requests, err := ssh.NewServerConn(conn, config)
-	if err != nil {
-		return // who called is told
-	}
-	go ssh.DiscardRequests(requests)
-	for c := range channels {
-		ch, requests, err := c.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer ch.Close()
-			for r := range requests {
-				sftp := r.Type == "subsystem" && strings.HasSuffix(string(r.Payload), "sftp")
-				_ = r.Reply(sftp, nil) // a broken connection shows in the next request
-				if !sftp {
-					continue
-				}
-				cmd := exec.CommandContext(ctx, sftpServer)
-				cmd.Stdin, cmd.Stdout = ch, ch
-				_ = cmd.Run() // how it ended is of no use to anybody
-				return
-			}
-		}()
 	}
 }
 
