@@ -93,11 +93,7 @@ func (r Runner) enter(ctx context.Context, req Request) (bool, error) {
 	if r.Turns == nil || req.Turn == nil {
 		return true, nil
 	}
-	jobs, err := r.Turns.running(ctx, r.Client, req.Turn.Place)
-	if err != nil {
-		return false, err
-	}
-	return r.Turns.take(jobs, client.ObjectKeyFromObject(req.Owner), jobKey(req), *req.Turn), nil
+	return r.Turns.take(ctx, r.Client, client.ObjectKeyFromObject(req.Owner), jobKey(req), *req.Turn)
 }
 
 // leave gives a turn back that no Job was made with, and calls those who are next.
@@ -118,7 +114,8 @@ func jobKey(req Request) client.ObjectKey {
 	return client.ObjectKey{Namespace: req.Owner.GetNamespace(), Name: req.Name}
 }
 
-// running says of each Job of a place in the cache whether it still runs.
+// running says of each Job of a place in the cache whether it still runs. The lock is held: a Job that is no longer among the
+// taken turns because somebody found it in the cache must be in what is listed after that.
 func (t *Turns) running(ctx context.Context, c client.Reader, place string) (map[client.ObjectKey]bool, error) {
 	var list batchv1.JobList
 	if err := c.List(ctx, &list, client.MatchingLabels{t.Label: place}, client.UnsafeDisableDeepCopy); err != nil {
@@ -133,12 +130,12 @@ func (t *Turns) running(ctx context.Context, c client.Reader, place string) (map
 
 // Next are the owners for which there is room now, and that were not called yet. Ask when a Job of the place has ended.
 func (t *Turns) Next(ctx context.Context, c client.Reader, place string) ([]client.ObjectKey, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	jobs, err := t.running(ctx, c, place)
 	if err != nil {
 		return nil, err
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	p := t.place(place)
 	var owners []client.ObjectKey
 	for _, w := range p.first(t.free(p, jobs), t.Clock.Now()) {
@@ -158,13 +155,17 @@ func (t *Turns) Forget(place string, owner client.ObjectKey) {
 }
 
 // take gives the turn to an owner that is among the first for whom there is room, else has it wait.
-func (t *Turns) take(jobs map[client.ObjectKey]bool, owner, job client.ObjectKey, turn Turn) bool {
+func (t *Turns) take(ctx context.Context, c client.Reader, owner, job client.ObjectKey, turn Turn) (bool, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	jobs, err := t.running(ctx, c, turn.Place)
+	if err != nil {
+		return false, err
+	}
 	p, now := t.place(turn.Place), t.Clock.Now()
 	free := t.free(p, jobs)
 	if _, ok := p.taken[job]; ok {
-		return true
+		return true, nil
 	}
 	self, ok := p.waiting[owner]
 	if !ok {
@@ -174,11 +175,11 @@ func (t *Turns) take(jobs map[client.ObjectKey]bool, owner, job client.ObjectKey
 	self.turn = turn
 	self.called = time.Time{}
 	if !slices.Contains(p.first(free, now), self) {
-		return false
+		return false, nil
 	}
 	delete(p.waiting, owner)
 	p.taken[job] = now
-	return true
+	return true, nil
 }
 
 func (t *Turns) giveBack(place string, job client.ObjectKey) {

@@ -1,6 +1,7 @@
 package initjob
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -12,6 +13,8 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
 const label, here = "test/place", "backup.s3"
@@ -37,10 +40,16 @@ func owner(name string) client.ObjectKey { return client.ObjectKey{Namespace: "s
 
 // asks for the turn of an owner that was made so many minutes after eight.
 func (b *turnBed) asks(name string, minute int, again ...bool) bool {
-	jobs, err := b.turns.running(b.t.Context(), b.cache, here)
-	b.Expect(err).NotTo(HaveOccurred())
 	turn := Turn{Place: here, Created: time.Date(2026, 11, 20, 8, minute, 0, 0, time.UTC), Again: len(again) > 0}
-	return b.turns.take(jobs, owner(name), owner("job-"+name), turn)
+	taken, err := b.enter(b.cache, name, turn)
+	b.Expect(err).NotTo(HaveOccurred())
+	return taken
+}
+
+// enter asks through a cache for the turn of an owner.
+func (b *turnBed) enter(cache client.Client, name string, turn Turn) (bool, error) {
+	o := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: owner(name).Namespace, Name: name}}
+	return Runner{Client: cache, Turns: b.turns}.enter(b.t.Context(), Request{Owner: o, Name: "job-" + name, Turn: &turn})
 }
 
 func (b *turnBed) next() []string {
@@ -131,5 +140,38 @@ func TestAPlaceDoesNotCountForAnother(t *testing.T) {
 	b.runs("x")
 	b.runs("y")
 	b.Expect(b.asks("a", 1)).To(BeFalse())
-	b.Expect(b.turns.take(nil, owner("b"), owner("job-b"), Turn{Place: "backup.other"})).To(BeTrue())
+	b.Expect(b.enter(b.cache, "b", Turn{Place: "backup.other"})).To(BeTrue())
+}
+
+// overtaken is a cache after whose first list others do something before the answer is looked at.
+type overtaken struct {
+	client.Client
+	by *func()
+}
+
+func (o overtaken) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	err := o.Client.List(ctx, list, opts...)
+	if by := *o.by; by != nil {
+		*o.by = nil
+		by()
+	}
+	return err
+}
+
+// A Job that the cache comes to know while somebody counts is counted: as a turn that is taken, or as a Job.
+func TestAJobThatAppearsDuringACountIsCounted(t *testing.T) {
+	b := newTurnBed(t)
+	b.Expect(b.asks("a", 1)).To(BeTrue())
+	b.Expect(b.asks("b", 2)).To(BeTrue())
+	meanwhile := func() {
+		b.runs("a")
+		b.runs("b")
+		// Another owner asks too, where nothing keeps it from that. It finds both Jobs in the cache.
+		if b.turns.mu.TryLock() {
+			b.turns.mu.Unlock()
+			b.Expect(b.asks("c", 3)).To(BeFalse())
+		}
+	}
+	b.Expect(b.enter(overtaken{b.cache, &meanwhile}, "d", Turn{Place: here})).To(BeFalse(), "two are at work")
+	b.Expect(b.asks("c", 3)).To(BeFalse())
 }
