@@ -38,7 +38,7 @@ const (
 type Runner struct {
 	// Client that reads Jobs and Pods from a cache.
 	Client client.Client
-	// Reader reads from the API server. It is asked before a Job is made.
+	// Reader reads from the API server. It is asked before a Job is made, and why one failed.
 	Reader client.Reader
 	// Clock tells when a retry is due.
 	Clock clock.PassiveClock
@@ -216,12 +216,15 @@ func (r Runner) create(ctx context.Context, req Request) (Progress, error) {
 
 // observe tells how the Job went.
 func (r Runner) observe(ctx context.Context, job *batchv1.Job) (Progress, error) {
-	var pods corev1.PodList
-	if err := r.Client.List(ctx, &pods, client.InNamespace(job.Namespace), client.MatchingLabels{batchv1.JobNameLabel: job.Name}); err != nil {
-		return Progress{}, fmt.Errorf("list pods of job %s/%s: %w", job.Namespace, job.Name, err)
-	}
 	now := r.Clock.Now()
-	o := task.Observe(job, pods.Items, now)
+	o, err := outcome(ctx, r.Client, job, now)
+	if err == nil && o.State == task.StateFailed && o.Result == nil {
+		// The cache may have the end of a Job before that of its pod, which tells the reason.
+		o, err = outcome(ctx, r.Reader, job, now)
+	}
+	if err != nil {
+		return Progress{}, err
+	}
 	switch o.State {
 	case task.StateSucceeded:
 		return Progress{State: o.State}, nil
@@ -237,6 +240,15 @@ func (r Runner) observe(ctx context.Context, job *batchv1.Job) (Progress, error)
 	}
 	// Pods are not watched here.
 	return Progress{State: task.StateRunning, After: lookAgain}, nil
+}
+
+// outcome is what the Job and its pods tell.
+func outcome(ctx context.Context, reader client.Reader, job *batchv1.Job, now time.Time) (task.Observation, error) {
+	var pods corev1.PodList
+	if err := reader.List(ctx, &pods, client.InNamespace(job.Namespace), client.MatchingLabels{batchv1.JobNameLabel: job.Name}); err != nil {
+		return task.Observation{}, fmt.Errorf("list pods of job %s/%s: %w", job.Namespace, job.Name, err)
+	}
+	return task.Observe(job, pods.Items, now), nil
 }
 
 // retryAt is when a failed Job is tried again: a minute after its end and up to 15 s more, by its UID, so that the Jobs of
