@@ -190,6 +190,31 @@ func idsOf(s *v1alpha1.Snapshot) []string {
 	return ids
 }
 
+// behind says whether the cache has not heard yet what was written last into that of which the work is made: the Job before may
+// have done it.
+func (r *Reconciler) behind(ctx context.Context, all []work) (bool, error) {
+	for i := range all {
+		if behind, err := r.old(ctx, all[i].repository, &v1alpha1.Repository{}); err != nil || behind {
+			return behind, err
+		}
+		for _, s := range all[i].snapshots {
+			if behind, err := r.old(ctx, s, &v1alpha1.Snapshot{}); err != nil || behind {
+				return behind, err
+			}
+		}
+	}
+	return false, nil
+}
+
+// old says whether an object is not the newest any more. Into is of its kind.
+func (r *Reconciler) old(ctx context.Context, o, into client.Object) (bool, error) {
+	err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(o), into)
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("get %T %s: %w", o, o.GetName(), err)
+	}
+	return err != nil || into.GetResourceVersion() != o.GetResourceVersion(), nil
+}
+
 // fit takes as much of the work as one Job may have.
 func fit(all []work) []work {
 	var out []work

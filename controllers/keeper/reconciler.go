@@ -203,6 +203,9 @@ func (r *Reconciler) start(ctx context.Context, p place, storage *v1alpha1.Backu
 	if err != nil || busy {
 		return ctrl.Result{RequeueAfter: lookAgain}, err
 	}
+	if behind, err := r.behind(ctx, work); err != nil || behind {
+		return ctrl.Result{RequeueAfter: soon}, err
+	}
 	usable, err := r.usable(ctx, p, storage, work)
 	if err != nil || len(usable) == 0 {
 		return ctrl.Result{RequeueAfter: storageInterval}, err

@@ -1,0 +1,79 @@
+package keeper_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/controllers/keeper"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// lagging is a cache that has a Repository and a Snapshot as they were.
+type lagging struct {
+	client.Client
+	repository *v1alpha1.Repository
+	snapshot   *v1alpha1.Snapshot
+}
+
+func (l lagging) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	switch list := list.(type) {
+	case *v1alpha1.RepositoryList:
+		list.Items = []v1alpha1.Repository{*l.repository.DeepCopy()}
+		return nil
+	case *v1alpha1.SnapshotList:
+		if l.snapshot != nil {
+			list.Items = []v1alpha1.Snapshot{*l.snapshot.DeepCopy()}
+			return nil
+		}
+	}
+	return l.Client.List(ctx, list, opts...)
+}
+
+// The caches of two kinds may lag differently: that a Job is gone may be known before what it did.
+func TestWhatWasDoneIsNotDoneAgainForAnOldCache(t *testing.T) {
+	t.Parallel()
+	look := func(t *testing.T, s *shop, cache lagging) {
+		t.Helper()
+		cache.Client = bed.Manager.GetClient()
+		r := &keeper.Reconciler{
+			Client: cache, APIReader: bed.Manager.GetAPIReader(), EventRecorder: &events, Clock: now,
+			MoverImage: "mover:test", ClusterUID: "uid-cluster", FieldManager: "cairn-manager",
+		}
+		result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
+			Namespace: s.namespace, Name: s.storage.Namespace + "/" + s.storage.Name}})
+		g := NewWithT(t)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(result.RequeueAfter).To(And(BeNumerically(">", 0), BeNumerically("<", 10*time.Second)), "it looks again soon")
+		s.noJob("it was done")
+	}
+	t.Run("a maintenance", func(t *testing.T) {
+		t.Parallel()
+		s := newShop(t)
+		s.dueFor(task.MaintainQuick)
+		old := s.repository.DeepCopy()
+		job, _ := s.job()
+		s.did(job, "")
+		gone(t, job, "the Job is removed")
+		look(t, s, lagging{repository: old})
+	})
+	t.Run("a removal", func(t *testing.T) {
+		t.Parallel()
+		s := newShop(t)
+		o := s.snapshot(s.repository, 1, good, wipeOutSnapshot)
+		del(t, o)
+		job, _ := s.job()
+		NewWithT(t).Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o)).To(Succeed())
+		old := o.DeepCopy()
+		s.did(job, "")
+		gone(t, job, "the Job is removed")
+		released(t, o)
+		bed.Cached(t, s.repository)
+		look(t, s, lagging{repository: s.repository, snapshot: old})
+	})
+}
