@@ -44,6 +44,7 @@ func TestTheRunsOfABatch(t *testing.T) {
 		g.Expect(bed.Client.List(t.Context(), &cronJobs, client.InNamespace(batch.Namespace))).To(Succeed())
 		g.Expect(cronJobs.Items).To(BeEmpty())
 	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the manager starts the runs")
+	bed.Quiet(t, batch.Namespace) // else it may write the sessions once more
 	bed.EditStatus(t, batch, func() {
 		batch.Status.Sessions[0].LastScheduleTime = ptr.To(metav1.NewTime(now.Add(-2 * time.Hour)))
 	})

@@ -32,6 +32,7 @@ func byController(t testing.TB, configuration *v1alpha1.BackupConfiguration) {
 		session.RetryConfig = &v1alpha1.RetryConfig{MaxRetry: 2}
 	})
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+	bed.Quiet(t, configuration.Namespace) // else it may write the sessions once more
 	bed.EditStatus(t, configuration, func() {
 		configuration.Status.Sessions[0].LastScheduleTime = ptr.To(metav1.NewTime(now.Add(-2 * time.Hour)))
 	})

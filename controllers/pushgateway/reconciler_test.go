@@ -160,6 +160,7 @@ func TestAPushWaitsForTheRepository(t *testing.T) {
 	}
 	bed.Create(t, snapshot)
 	bed.EditStatus(t, snapshot, func() { snapshot.Status.Phase = v1alpha1.SnapshotSucceeded })
+	bed.Cached(t, r, snapshot)
 	endedWith(t, namespace, "files", "one", 0, v1alpha1.BackupSessionSucceeded, &v1alpha1.ResolvedBackup{Targets: []v1alpha1.ResolvedTarget{{
 		Name: "files", AppRef: snapshot.Spec.AppRef, Configuration: "files",
 		Repositories: []v1alpha1.ResolvedRepository{{Name: "r", Snapshot: "snap", StorageRef: r.Spec.StorageRef, Directory: "r", EncryptionSecret: r.Spec.EncryptionSecret}},

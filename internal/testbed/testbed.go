@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/util/retry"
@@ -45,6 +46,9 @@ type Bed struct {
 
 	mu     sync.Mutex
 	writes []string
+	// asked is how many requests the manager has begun, by namespace, and underWay how many of them have no answer yet. Watches
+	// are not among them.
+	asked, underWay map[string]int
 }
 
 // Scheme has Kubernetes' kinds and Cairn's.
@@ -181,10 +185,13 @@ func (b *Bed) Remove(t testing.TB, object client.Object) {
 	}
 }
 
+// patient outlasts a controller that writes the same object again and again.
+var patient = wait.Backoff{Steps: 20, Duration: 10 * time.Millisecond, Factor: 1.3, Jitter: 0.5}
+
 // Edit changes an object as somebody with kubectl would, and tries again where another write came between.
 func (b *Bed) Edit(t testing.TB, object client.Object, edit func()) {
 	t.Helper()
-	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+	err := retry.RetryOnConflict(patient, func() error {
 		if err := b.Client.Get(t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
 			return err
 		}
@@ -199,7 +206,7 @@ func (b *Bed) Edit(t testing.TB, object client.Object, edit func()) {
 // EditStatus changes an object's status as the controller that writes it would.
 func (b *Bed) EditStatus(t testing.TB, object client.Object, edit func()) {
 	t.Helper()
-	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+	err := retry.RetryOnConflict(patient, func() error {
 		if err := b.Client.Get(t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
 			return err
 		}
@@ -231,13 +238,47 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 
 func (b *Bed) count(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
-		if r.Method != http.MethodGet && !strings.HasSuffix(r.URL.Path, "/events") {
-			b.mu.Lock()
-			b.writes = append(b.writes, r.Method+" "+r.URL.Path)
-			b.mu.Unlock()
+		if r.URL.Query().Get("watch") == "true" || strings.HasSuffix(r.URL.Path, "/events") {
+			return next.RoundTrip(r)
 		}
+		namespace := namespaceOf(r.URL.Path)
+		b.begin(namespace, r)
+		defer b.end(namespace)
 		return next.RoundTrip(r)
 	})
+}
+
+func (b *Bed) begin(namespace string, r *http.Request) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.asked == nil {
+		b.asked, b.underWay = map[string]int{}, map[string]int{}
+	}
+	b.asked[namespace]++
+	b.underWay[namespace]++
+	if r.Method != http.MethodGet {
+		b.writes = append(b.writes, r.Method+" "+r.URL.Path)
+	}
+}
+
+func (b *Bed) end(namespace string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.underWay[namespace]--
+}
+
+// requests are how many the manager has begun in a namespace, and how many of these have no answer yet.
+func (b *Bed) requests(namespace string) (asked, underWay int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.asked[namespace], b.underWay[namespace]
+}
+
+// namespaceOf is the namespace in a request's path, "" where there is none.
+func namespaceOf(path string) string {
+	_, after, _ := strings.Cut(path, "/namespaces/")
+	namespace, _, _ := strings.Cut(after, "/")
+	return namespace
 }
 
 // root is the top of the repository.
