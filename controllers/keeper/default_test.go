@@ -53,6 +53,7 @@ func (s *shop) expectDefault(p *v1alpha1.RetentionPolicy, held bool) {
 // dayLater lets the time pass for which a new default is held.
 func (s *shop) dayLater() {
 	s.t.Helper()
+	bed.Quiet(s.t, s.namespace) // else the default may be written once more
 	bed.EditStatus(s.t, s.repository, func() {
 		s.repository.Status.DefaultRetention.RemovesAfter = ptr.To(metav1.NewTime(now.Now().Add(-time.Second)))
 	})

@@ -140,7 +140,7 @@ func (s *shop) configuration(name string, ref *v1alpha1.ObjectReference, labels 
 	})
 }
 
-// snapshot of the Repository that ended some hours ago, as BackupSessions make them.
+// snapshot of the Repository that ended some hours ago, as BackupSessions make them. The cache has it.
 func (s *shop) snapshot(repository *v1alpha1.Repository, hours int, phase v1alpha1.SnapshotPhase, change ...func(*v1alpha1.Snapshot)) *v1alpha1.Snapshot {
 	s.t.Helper()
 	run := fmt.Sprintf("run-%d", hours)
@@ -164,6 +164,7 @@ func (s *shop) snapshot(repository *v1alpha1.Repository, hours int, phase v1alph
 	bed.EditStatus(s.t, out, func() {
 		out.Status = v1alpha1.SnapshotStatus{Phase: phase, SnapshotTime: &when, Components: map[string]v1alpha1.Component{"pvc": {Phase: phase, ID: "id-" + out.Name}}}
 	})
+	bed.Cached(s.t, out)
 	return out
 }
 
