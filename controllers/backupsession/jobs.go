@@ -3,7 +3,6 @@ package backupsession
 import (
 	"context"
 	"fmt"
-	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 
@@ -69,7 +68,7 @@ func (r *Reconciler) job(ctx context.Context, s *v1alpha1.BackupSession, snap *v
 	}
 	job, err := task.BackupJob(task.BackupJobInput{
 		Session: s, Snapshot: snap, Target: *m.Target, Host: *m.Host, Repository: *m.Repository, Storage: &means.Storage,
-		Credentials: means.Credentials, Timeout: max(s.Status.BackupDeadline.Sub(r.Clock.Now()), time.Second),
+		Credentials: means.Credentials, Timeout: movers.Timeout(s.Status.BackupDeadline.Time, r.Clock.Now()),
 		Privileged: means.Privileged, ClusterUID: r.ClusterUID,
 	})
 	if err != nil {

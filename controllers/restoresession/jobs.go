@@ -3,7 +3,6 @@ package restoresession
 import (
 	"context"
 	"fmt"
-	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -65,7 +64,7 @@ func (r *Reconciler) job(ctx context.Context, s *v1alpha1.RestoreSession, h *v1a
 			Group: empty && task.CanTakeGroup(h.SecurityContext, resolved.Task, &means.Storage),
 		},
 		AppRef: snap.Spec.AppRef, Storage: &means.Storage, Credentials: means.Credentials,
-		Timeout:    max(s.Status.RestoreDeadline.Sub(r.Clock.Now()), time.Second),
+		Timeout:    movers.Timeout(s.Status.RestoreDeadline.Time, r.Clock.Now()),
 		Privileged: means.Privileged, ClusterUID: r.ClusterUID,
 	})
 	if err != nil {

@@ -72,6 +72,16 @@ func alive(pods []corev1.Pod, owner client.Object) int {
 	return n
 }
 
+// spare is more than a Job's own time can be short of its run's: Kubernetes counts whole seconds from the last whole second before
+// the Job started, and who watches the run may look a second late.
+const spare = 10 * time.Second
+
+// Timeout is that of a Job whose run ends at deadline. It is for where nobody is there to end the run: else the run ends its Jobs,
+// and says why. A mover that is stopped before that says only that it was told to stop.
+func Timeout(deadline, now time.Time) time.Duration {
+	return max(deadline.Sub(now), 0) + spare
+}
+
 // Create makes a Job, or finds that it was made before. It is an error that the name is still in use by a Job of another
 // owner, which is being deleted with it: try again later. A Job that the API server will never take is refused.
 func Create(ctx context.Context, c client.Client, live client.Reader, owner client.Object, job *batchv1.Job) error {

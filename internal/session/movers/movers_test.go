@@ -34,6 +34,27 @@ func TestWhenKubernetesIsDoneWithAJob(t *testing.T) {
 	}
 }
 
+// What ends first says why: a Job that Kubernetes ends before its run's deadline makes a run that was stopped of one that took too long.
+func TestTheRunEndsBeforeItsJobs(t *testing.T) {
+	second := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for name, tc := range map[string]struct{ frozen, made, timeout time.Duration }{
+		"begun with a second":        {0, 100 * time.Millisecond, 10 * time.Second},
+		"begun with a second's end":  {950 * time.Millisecond, 1050 * time.Millisecond, 10 * time.Second},
+		"a Job late in its second":   {100 * time.Millisecond, 990 * time.Millisecond, 10 * time.Second},
+		"less than a second is left": {0, 9500 * time.Millisecond, 10 * time.Second},
+		"none is left":               {0, 11 * time.Second, 10 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			deadline := second.Add(tc.frozen).Truncate(time.Second).Add(tc.timeout)
+			made := second.Add(tc.made)
+			seconds := int64(Timeout(deadline, made) / time.Second) // what a Job's spec takes
+			ended := made.Truncate(time.Second).Add(time.Duration(seconds) * time.Second)
+			const look = 2 * time.Second // at the run, after its deadline
+			NewWithT(t).Expect(ended).To(BeTemporally(">", deadline.Add(look)))
+		})
+	}
+}
+
 func with(kind batchv1.JobConditionType) batchv1.JobStatus {
 	return batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: kind, Status: corev1.ConditionTrue}}}
 }
