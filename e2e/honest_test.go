@@ -170,7 +170,7 @@ func (a *honestApp) judged(t *testing.T, configuration string, number int, want 
 // recordsAgree compares what the cluster says of the runs with what is in Git.
 func (a *honestApp) recordsAgree(t *testing.T) {
 	g := NewWithT(t)
-	recorded(t, a.bed, a.namespace)
+	recorded(t, a.bed, a.namespace, a.namespace+"/records")
 	clone := recordsBranch(t, a.bed, a.namespace+"-"+started)
 	files := recordFiles(t, clone, "e2e")
 	for _, session := range a.sessions {

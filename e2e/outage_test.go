@@ -143,7 +143,7 @@ func TestOutageManager(t *testing.T) {
 			var jobs batchv1.JobList
 			g.Expect(bed.Client.List(t.Context(), &jobs, a.ofSession(session)...)).To(Succeed())
 			g.Expect(jobs.Items).To(HaveLen(1), "one Job for the only target")
-			recorded(t, bed, namespace)
+			recorded(t, bed, namespace, ledger.Namespace+"/"+ledger.Name)
 			waitPushed(t, bed, ledger)
 			g.Expect(onlyRecord(t, bed, namespace, session)).To(ContainSubstring("phase: Succeeded"))
 		})

@@ -3,6 +3,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,9 +42,13 @@ func recordFiles(t *testing.T, clone *testbed.Checkout, cluster string) map[stri
 	return files
 }
 
-// recorded waits until every ended session and restore of a namespace says which commit holds its record.
-func recorded(t *testing.T, bed *testbed.Testbed, namespace string) []string {
+// recorded waits until every session and restore of a namespace says which commit of a Ledger, "<namespace>/<name>", holds its
+// record. That of the demo records them too, at its own time.
+func recorded(t *testing.T, bed *testbed.Testbed, namespace, ledger string) []string {
 	t.Helper()
+	committed := func(records []v1alpha1.RecordStatus) bool {
+		return slices.ContainsFunc(records, func(r v1alpha1.RecordStatus) bool { return r.Ledger == ledger && r.Commit != "" })
+	}
 	var names []string
 	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "all records of "+namespace, func(ctx contextT) (bool, error) {
 		var sessions v1alpha1.BackupSessionList
@@ -56,12 +61,12 @@ func recorded(t *testing.T, bed *testbed.Testbed, namespace string) []string {
 		}
 		names = nil
 		for _, s := range sessions.Items {
-			if names = append(names, s.Name); len(s.Status.Records) == 0 || s.Status.Records[0].Commit == "" {
+			if names = append(names, s.Name); !committed(s.Status.Records) {
 				return false, nil
 			}
 		}
 		for _, r := range restores.Items {
-			if names = append(names, r.Name); len(r.Status.Records) == 0 || r.Status.Records[0].Commit == "" {
+			if names = append(names, r.Name); !committed(r.Status.Records) {
 				return false, nil
 			}
 		}
@@ -72,7 +77,7 @@ func recorded(t *testing.T, bed *testbed.Testbed, namespace string) []string {
 
 func (s *spine) records(t *testing.T) {
 	g := NewWithT(t)
-	names := recorded(t, s.bed, spineNamespace)
+	names := recorded(t, s.bed, spineNamespace, spineNamespace+"/records")
 	clone := recordsBranch(t, s.bed, "spine-"+started)
 	files := recordFiles(t, clone, "e2e")
 	for _, name := range names {
