@@ -40,13 +40,10 @@ spec:
 
 const freezeAndThaw = "{preBackup: [{name: freeze, timeout: 1m, hookTemplate: {name: freeze}}], postBackup: [{name: thaw, hookTemplate: {name: thaw}}]}"
 
-// slowly is wholeVolume with a mover that has a quarter of a processor, so that there is time to kill the manager.
-const slowly = "addon: {name: pvc-addon, tasks: [{name: logical-backup}], jobTemplate: {spec: {resources: {limits: {cpu: 250m}}}}}"
-
 func (a *hookApp) thawedAfterKill(t *testing.T) {
 	g := NewWithT(t)
 	applyTo(t, a.bed, a.namespace, freezeTemplates)
-	a.hooked(t, "frozen", slowly, freezeAndThaw)
+	a.hooked(t, "frozen", slowly("100m"), freezeAndThaw) // there is time to kill the manager
 	a.write(t)
 	killer := a.readyToKill(t)
 	run := a.start(t, "frozen")

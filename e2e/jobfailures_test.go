@@ -53,12 +53,12 @@ func TestJobFailures(t *testing.T) {
 		{"unschedulable", shaped("{nodeSelector: {no-such: node}}"), nil, v1alpha1.ReasonUnschedulable, "no node can take the pod"},
 		{"image", strings.Replace(wholeVolume, "pvc-addon", "no-such-image", 1), nil, v1alpha1.ReasonImagePullFailed, "image no-such-image:v0 can't be pulled"},
 		{"memory", shaped("{resources: {limits: {memory: 12Mi}}}"), nil, v1alpha1.ReasonOutOfMemory, "raise jobTemplate.spec.resources.limits.memory"},
-		{"deadline", "backupTimeout: 10s\n    " + shaped("{resources: {limits: {cpu: 100m}}}"), nil, v1alpha1.ReasonDeadlineExceeded, "the deadline of the run passed"},
-		{"deleted", wholeVolume, deleteJob, v1alpha1.ReasonJobVanished, "the Job was deleted before it ended"},
-		{"evicted", wholeVolume, evictTwice, v1alpha1.ReasonEvicted, "evicted from its node"},
+		{"deadline", "backupTimeout: 10s\n    " + slowly("50m"), nil, v1alpha1.ReasonDeadlineExceeded, "the deadline of the run passed"},
+		{"deleted", slowly("250m"), deleteJob, v1alpha1.ReasonJobVanished, "the Job was deleted before it ended"},
+		{"evicted", slowly("250m"), evictTwice, v1alpha1.ReasonEvicted, "evicted from its node"},
 	}
 	quota.configure(t, "quota")
-	applyTo(t, bed, quota.namespace, "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: no-pods}\nspec: {hard: {pods: \"0\"}}\n")
+	quota.allowNoPods(t)
 	without := quota.start(t, "quota")
 	// All are under way before the first is waited for: some take minutes.
 	sessions := map[string]string{}
@@ -76,6 +76,18 @@ func TestJobFailures(t *testing.T) {
 	t.Run("quota", func(t *testing.T) {
 		quota.endsFailed(t, without, v1alpha1.ReasonQuotaExceeded, "exceeded quota: no-pods")
 	})
+}
+
+// allowNoPods makes a quota, and waits until it is in force: it counts from when its own controller has seen it.
+func (a *volumeApp) allowNoPods(t *testing.T) {
+	t.Helper()
+	applyTo(t, a.bed, a.namespace, "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: no-pods}\nspec: {hard: {pods: \"0\"}}\n")
+	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "the quota to be in force", func(ctx contextT) (bool, error) {
+		quota := &corev1.ResourceQuota{}
+		err := a.bed.Client.Get(ctx, client.ObjectKey{Namespace: a.namespace, Name: "no-pods"}, quota)
+		_, counts := quota.Status.Hard[corev1.ResourcePods]
+		return counts, err
+	})).To(Succeed())
 }
 
 // endsFailed waits for the end of a session that fails for that reason and leaves no Job at work.

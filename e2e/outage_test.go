@@ -131,7 +131,7 @@ func TestOutageManager(t *testing.T) {
 	} {
 		t.Run(moment.name, func(t *testing.T) {
 			g := NewWithT(t)
-			a.configure(t, moment.name)
+			a.configureSlow(t, moment.name)
 			leader := managerLeader(t, bed, "")
 			session := a.start(t, moment.name)
 			moment.kill(t, session)

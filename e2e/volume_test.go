@@ -97,8 +97,7 @@ func (a *volumeApp) configure(t *testing.T, name string) {
 // configureSlow is configure with a mover that has a quarter of a processor, so that there is time to disturb it.
 func (a *volumeApp) configureSlow(t *testing.T, name string) {
 	t.Helper()
-	slow := "addon: {name: pvc-addon, tasks: [{name: logical-backup}], jobTemplate: {spec: {resources: {limits: {cpu: 250m}}}}}"
-	applyTo(t, a.bed, a.namespace, strings.Replace(configurationManifest(name), wholeVolume, slow, 1))
+	applyTo(t, a.bed, a.namespace, strings.Replace(configurationManifest(name), wholeVolume, slowly("250m"), 1))
 	waitReady(t, a.bed, a.configuration(name), metav1.ConditionTrue, "")
 }
 
@@ -182,6 +181,11 @@ spec:
 
 // wholeVolume is how configurationManifest backs up.
 const wholeVolume = "addon: {name: pvc-addon, tasks: [{name: logical-backup}]}"
+
+// slowly is wholeVolume with a mover that has so much of a processor. With a quarter it reads some 40 MiB a second.
+func slowly(cpu string) string {
+	return "addon: {name: pvc-addon, tasks: [{name: logical-backup}], jobTemplate: {spec: {resources: {limits: {cpu: " + cpu + "}}}}}"
+}
 
 // configurationManifest backs the volume data up into the repository and directory of the configuration's own name.
 func configurationManifest(name string) string {
