@@ -170,9 +170,8 @@ type told struct {
 }
 
 // heard is what the listener was told, of everything or of one run: paths and phases.
-func (a *hookApp) heard(t *testing.T, run string) (all []told, ofRun []string) {
+func (a *hookApp) heard(t *testing.T, g Gomega, run string) (all []told, ofRun []string) {
 	t.Helper()
-	g := NewWithT(t)
 	out, err := kubectl(t, a.bed, "", "logs", "-n", a.namespace, "deployment/listener")
 	g.Expect(err).NotTo(HaveOccurred())
 	for line := range strings.Lines(out) {
@@ -190,7 +189,7 @@ func (a *hookApp) heard(t *testing.T, run string) (all []told, ofRun []string) {
 // hears waits until the listener was told exactly this by a run.
 func (a *hookApp) hears(t *testing.T, run string, want ...string) {
 	t.Helper()
-	NewWithT(t).Eventually(func() []string { _, told := a.heard(t, run); return told }, patience, "200ms").
+	NewWithT(t).Eventually(func(g Gomega) []string { _, told := a.heard(t, g, run); return told }, patience, "200ms").
 		Should(HaveExactElements(want), "what hooks of %s told the listener", run)
 }
 

@@ -83,7 +83,7 @@ func TestStoragesOnServers(t *testing.T) {
 			g.Eventually(func(g Gomega) {
 				g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(files), files)).To(Succeed())
 				g.Expect(files.Status.AvailableReplicas).To(BeEquivalentTo(1))
-			}, time.Minute, time.Second).Should(Succeed(), "the server runs")
+			}, patience, time.Second).Should(Succeed(), "the server runs")
 			applyTo(t, bed, namespace, `
 apiVersion: backup.cairn.dev/v1alpha1
 kind: BackupStorage
