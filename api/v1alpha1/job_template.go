@@ -183,29 +183,21 @@ type JobPodSpec struct {
 
 	// LivenessProbe is refused: a mover ends by itself, or at the session's timeout.
 	// +optional
-	// +kubebuilder:validation:Type=object
-	// +kubebuilder:pruning:PreserveUnknownFields
 	// +kubebuilder:validation:XValidation:rule="false",message="livenessProbe can't be set: a mover ends by itself, or at the session's timeout"
-	LivenessProbe *apiextensionsv1.JSON `json:"livenessProbe,omitempty"`
+	LivenessProbe *Refused `json:"livenessProbe,omitempty"`
 
 	// ReadinessProbe is refused: nothing calls a mover.
 	// +optional
-	// +kubebuilder:validation:Type=object
-	// +kubebuilder:pruning:PreserveUnknownFields
 	// +kubebuilder:validation:XValidation:rule="false",message="readinessProbe can't be set: nothing calls a mover"
-	ReadinessProbe *apiextensionsv1.JSON `json:"readinessProbe,omitempty"`
+	ReadinessProbe *Refused `json:"readinessProbe,omitempty"`
 
 	// Lifecycle is refused: use a step of the task, or a hook of the session.
 	// +optional
-	// +kubebuilder:validation:Type=object
-	// +kubebuilder:pruning:PreserveUnknownFields
 	// +kubebuilder:validation:XValidation:rule="false",message="lifecycle can't be set: use a step of the task, or a hook of the session"
-	Lifecycle *apiextensionsv1.JSON `json:"lifecycle,omitempty"`
+	Lifecycle *Refused `json:"lifecycle,omitempty"`
 
 	// PodPlacementPolicy is refused: set affinity, nodeSelector or topologySpreadConstraints.
 	// +optional
-	// +kubebuilder:validation:Type=object
-	// +kubebuilder:pruning:PreserveUnknownFields
 	// +kubebuilder:validation:XValidation:rule="false",message="podPlacementPolicy can't be set: set affinity, nodeSelector or topologySpreadConstraints"
-	PodPlacementPolicy *apiextensionsv1.JSON `json:"podPlacementPolicy,omitempty"`
+	PodPlacementPolicy *Refused `json:"podPlacementPolicy,omitempty"`
 }

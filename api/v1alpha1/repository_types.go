@@ -25,7 +25,6 @@ type RepositorySpec struct {
 
 	// Backend is where Stash's Repository has what a BackupStorage says here. It is refused.
 	// +optional
-	// +kubebuilder:pruning:PreserveUnknownFields
 	Backend *Refused `json:"backend,omitempty"`
 
 	// WipeOut is what Stash's Repository has where deletionPolicy stands here. It is refused.
@@ -34,7 +33,6 @@ type RepositorySpec struct {
 
 	// UsagePolicy is what Stash's Repository has and a BackupStorage has here. It is refused.
 	// +optional
-	// +kubebuilder:pruning:PreserveUnknownFields
 	UsagePolicy *Refused `json:"usagePolicy,omitempty"`
 
 	// Path is the directory below the storage's prefix.

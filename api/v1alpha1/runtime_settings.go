@@ -1,9 +1,6 @@
 package v1alpha1
 
-import (
-	corev1 "k8s.io/api/core/v1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-)
+import corev1 "k8s.io/api/core/v1"
 
 // ContainerRuntimeSettings shape a container. A setting beyond the restricted Pod Security profile needs the annotation
 // backup.cairn.dev/privileged-movers: "true" on the Namespace.
@@ -33,36 +30,26 @@ type ContainerRuntimeSettings struct {
 
 	// LivenessProbe is refused: what runs in a Job ends by itself, or at the session's timeout.
 	// +optional
-	// +kubebuilder:validation:Type=object
-	// +kubebuilder:pruning:PreserveUnknownFields
 	// +kubebuilder:validation:XValidation:rule="false",message="livenessProbe can't be set: what runs in a Job ends by itself, or at the session's timeout"
-	LivenessProbe *apiextensionsv1.JSON `json:"livenessProbe,omitempty"`
+	LivenessProbe *Refused `json:"livenessProbe,omitempty"`
 
 	// ReadinessProbe is refused: nothing calls what runs in a Job.
 	// +optional
-	// +kubebuilder:validation:Type=object
-	// +kubebuilder:pruning:PreserveUnknownFields
 	// +kubebuilder:validation:XValidation:rule="false",message="readinessProbe can't be set: nothing calls what runs in a Job"
-	ReadinessProbe *apiextensionsv1.JSON `json:"readinessProbe,omitempty"`
+	ReadinessProbe *Refused `json:"readinessProbe,omitempty"`
 
 	// Lifecycle is refused: use a step of the task, or a hook of the session.
 	// +optional
-	// +kubebuilder:validation:Type=object
-	// +kubebuilder:pruning:PreserveUnknownFields
 	// +kubebuilder:validation:XValidation:rule="false",message="lifecycle can't be set: use a step of the task, or a hook of the session"
-	Lifecycle *apiextensionsv1.JSON `json:"lifecycle,omitempty"`
+	Lifecycle *Refused `json:"lifecycle,omitempty"`
 
 	// Nice is refused: set resources.requests.cpu.
 	// +optional
-	// +kubebuilder:validation:Type=object
-	// +kubebuilder:pruning:PreserveUnknownFields
 	// +kubebuilder:validation:XValidation:rule="false",message="nice can't be set: set resources, which bound a container on every node"
-	Nice *apiextensionsv1.JSON `json:"nice,omitempty"`
+	Nice *Refused `json:"nice,omitempty"`
 
 	// IONice is refused: set resources.
 	// +optional
-	// +kubebuilder:validation:Type=object
-	// +kubebuilder:pruning:PreserveUnknownFields
 	// +kubebuilder:validation:XValidation:rule="false",message="ionice can't be set: set resources, which bound a container on every node"
-	IONice *apiextensionsv1.JSON `json:"ionice,omitempty"`
+	IONice *Refused `json:"ionice,omitempty"`
 }

@@ -71,22 +71,20 @@ type Storage struct {
 
 	// Swift is refused: use S3 with the endpoint of the service.
 	// +optional
-	// +kubebuilder:pruning:PreserveUnknownFields
 	Swift *Refused `json:"swift,omitempty"`
 
 	// B2 is refused: use S3 with the endpoint of the service.
 	// +optional
-	// +kubebuilder:pruning:PreserveUnknownFields
 	B2 *Refused `json:"b2,omitempty"`
 
 	// Rest is refused: no server of restic's protocol keeps what Cairn writes.
 	// +optional
-	// +kubebuilder:pruning:PreserveUnknownFields
 	Rest *Refused `json:"rest,omitempty"`
 }
 
 // Refused is what another system has here and Cairn has not. An object that has it is refused with a sentence that says what
 // to use instead.
+// +kubebuilder:pruning:PreserveUnknownFields
 type Refused struct{}
 
 // S3Storage is a bucket behind the S3 protocol.

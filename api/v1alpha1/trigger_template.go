@@ -212,10 +212,8 @@ type TriggerPodSpec struct {
 
 	// ContainerSecurityContext is refused.
 	// +optional
-	// +kubebuilder:validation:Type=object
-	// +kubebuilder:pruning:PreserveUnknownFields
 	// +kubebuilder:validation:XValidation:rule="false",message="containerSecurityContext can't be set: the pod that starts a run has the least rights already"
-	ContainerSecurityContext *apiextensionsv1.JSON `json:"containerSecurityContext,omitempty"`
+	ContainerSecurityContext *Refused `json:"containerSecurityContext,omitempty"`
 
 	// HostNetwork is refused.
 	// +optional

@@ -1134,28 +1134,28 @@ func (in *ContainerRuntimeSettings) DeepCopyInto(out *ContainerRuntimeSettings) 
 	}
 	if in.LivenessProbe != nil {
 		in, out := &in.LivenessProbe, &out.LivenessProbe
-		*out = new(apiextensionsv1.JSON)
-		(*in).DeepCopyInto(*out)
+		*out = new(Refused)
+		**out = **in
 	}
 	if in.ReadinessProbe != nil {
 		in, out := &in.ReadinessProbe, &out.ReadinessProbe
-		*out = new(apiextensionsv1.JSON)
-		(*in).DeepCopyInto(*out)
+		*out = new(Refused)
+		**out = **in
 	}
 	if in.Lifecycle != nil {
 		in, out := &in.Lifecycle, &out.Lifecycle
-		*out = new(apiextensionsv1.JSON)
-		(*in).DeepCopyInto(*out)
+		*out = new(Refused)
+		**out = **in
 	}
 	if in.Nice != nil {
 		in, out := &in.Nice, &out.Nice
-		*out = new(apiextensionsv1.JSON)
-		(*in).DeepCopyInto(*out)
+		*out = new(Refused)
+		**out = **in
 	}
 	if in.IONice != nil {
 		in, out := &in.IONice, &out.IONice
-		*out = new(apiextensionsv1.JSON)
-		(*in).DeepCopyInto(*out)
+		*out = new(Refused)
+		**out = **in
 	}
 }
 
@@ -2011,23 +2011,23 @@ func (in *JobPodSpec) DeepCopyInto(out *JobPodSpec) {
 	}
 	if in.LivenessProbe != nil {
 		in, out := &in.LivenessProbe, &out.LivenessProbe
-		*out = new(apiextensionsv1.JSON)
-		(*in).DeepCopyInto(*out)
+		*out = new(Refused)
+		**out = **in
 	}
 	if in.ReadinessProbe != nil {
 		in, out := &in.ReadinessProbe, &out.ReadinessProbe
-		*out = new(apiextensionsv1.JSON)
-		(*in).DeepCopyInto(*out)
+		*out = new(Refused)
+		**out = **in
 	}
 	if in.Lifecycle != nil {
 		in, out := &in.Lifecycle, &out.Lifecycle
-		*out = new(apiextensionsv1.JSON)
-		(*in).DeepCopyInto(*out)
+		*out = new(Refused)
+		**out = **in
 	}
 	if in.PodPlacementPolicy != nil {
 		in, out := &in.PodPlacementPolicy, &out.PodPlacementPolicy
-		*out = new(apiextensionsv1.JSON)
-		(*in).DeepCopyInto(*out)
+		*out = new(Refused)
+		**out = **in
 	}
 }
 
@@ -4739,8 +4739,8 @@ func (in *TriggerPodSpec) DeepCopyInto(out *TriggerPodSpec) {
 	}
 	if in.ContainerSecurityContext != nil {
 		in, out := &in.ContainerSecurityContext, &out.ContainerSecurityContext
-		*out = new(apiextensionsv1.JSON)
-		(*in).DeepCopyInto(*out)
+		*out = new(Refused)
+		**out = **in
 	}
 }
 
