@@ -46,6 +46,8 @@ type Driver struct {
 	readAgain int64
 	// lstat replaces the look-up of names in a source; tests only.
 	lstat lstatFunc
+	// fileTime replaces the clock that the times of files are compared with; tests only.
+	fileTime func() time.Time
 }
 
 var _ repository.Driver = Driver{}

@@ -67,6 +67,12 @@ func WithLstat(d Driver, before func(name string) error) Driver {
 	return d
 }
 
+// WithFileTime replaces the clock that the times of files are compared with.
+func WithFileTime(d Driver, now func() time.Time) Driver {
+	d.fileTime = now
+	return d
+}
+
 // OpenTwice opens a file of a source twice, as kopia does for the parts of a big one, and returns how many changes
 // were noticed.
 func OpenTwice(ctx context.Context, dir, name string, between func()) (int64, error) {

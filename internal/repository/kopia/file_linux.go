@@ -25,7 +25,7 @@ func (f *fileNode) Open(context.Context) (fs.Reader, error) {
 		unix.Close(fd)
 		return nil, &sourceError{&os.PathError{Op: "open", Path: f.path(), Err: errors.New("changed its type")}}
 	}
-	r.racy = time.Until(r.mtime()).Abs() < clockStep
+	r.racy = f.w.now().Sub(r.mtime()).Abs() < clockStep
 	if f.w.again || r.racy {
 		r.sum = sha256.New()
 	}
@@ -115,7 +115,7 @@ func (r *fileReader) Close() error {
 	if unix.Fstat(r.fd, &after) == nil {
 		written := !same(&after, &r.before)
 		if !written && r.racy {
-			time.Sleep(time.Until(r.mtime().Add(clockStep))) // from now on a write is seen by its time, by the next backup too
+			time.Sleep(r.mtime().Add(clockStep).Sub(r.n.w.now())) // from now on a write is seen by its time, by the next backup too
 		}
 		if (written || r.racy) && !r.whole() {
 			r.n.changed()

@@ -40,6 +40,8 @@ type repoEngine struct {
 	safety maintenance.SafetyParameters
 	now    func() time.Time
 	lstat  lstatFunc
+	// fileTime is the clock of this machine, which the kernel gives files their times by, whatever now says.
+	fileTime func() time.Time
 	// readAgain is maxReadAgain, or what a test sets.
 	readAgain int64
 }
@@ -101,9 +103,12 @@ func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngin
 // engine is one that is not connected yet.
 func (d Driver) engine(r repository.Repository) *repoEngine {
 	e := &repoEngine{log: r.Log, safety: maintenance.SafetyFull, now: time.Now, fatal: make(chan error, 1), refuse: make(chan error, 1), lstat: fstatat,
-		readAgain: cmp.Or(d.readAgain, maxReadAgain)}
+		fileTime: time.Now, readAgain: cmp.Or(d.readAgain, maxReadAgain)}
 	if d.lstat != nil {
 		e.lstat = d.lstat
+	}
+	if d.fileTime != nil {
+		e.fileTime = d.fileTime
 	}
 	if d.safety != nil {
 		e.safety = *d.safety

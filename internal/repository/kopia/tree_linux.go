@@ -76,7 +76,7 @@ func (b *backup) upload(ctx context.Context, u *upload.Uploader, previous []*sna
 		if err != nil {
 			return nil, nil, &repository.Error{Op: "backup", Kind: repository.ErrSource, Err: err}
 		}
-		wk.again, wk.distrusted = pass > 1, distrusted
+		wk.again, wk.distrusted, wk.now = pass > 1, distrusted, b.e.fileTime
 		man, err := u.Upload(ctx, root, b.policy(), source(b.src.Name), previous...)
 		if err != nil {
 			return nil, nil, err

@@ -17,6 +17,7 @@ import (
 // longer than a name, and a directory swapped for a symbolic link is not followed.
 type walk struct {
 	lstat    lstatFunc
+	now      func() time.Time
 	rootDev  uint64
 	oneFS    bool
 	attrs    bool // capture attributes
@@ -64,7 +65,7 @@ func newWalk(root string, o repository.BackupOptions, lstat lstatFunc) (*walk, *
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return nil, nil, &os.PathError{Op: "open", Path: root, Err: unix.ENOTDIR}
 	}
-	w := &walk{lstat: lstat, rootDev: st.Dev, oneFS: o.OneFileSystem, attrs: !o.NoAttributes}
+	w := &walk{lstat: lstat, now: time.Now, rootDev: st.Dev, oneFS: o.OneFileSystem, attrs: !o.NoAttributes}
 	d := &dirNode{root: root}
 	w.fill(&d.node, nil, "", &st)
 	d.name, d.size = "data", 0
