@@ -31,8 +31,9 @@ var (
 	update     = flag.Bool("update", false, "write the golden files")
 )
 
-// pinned is the time of the program in all tests. It is later than every creation, so that ages are round.
-var pinned = time.Now().Add(12*time.Minute + 30*time.Second).Truncate(time.Second)
+// pinned is the time of the program in all tests. It is so much later than every creation that all of them have one age, though
+// the API server took minutes to start.
+var pinned = time.Now().Add(12*time.Hour + 30*time.Minute).Truncate(time.Second)
 
 func TestMain(m *testing.M) { os.Exit(start(m)) }
 

@@ -49,5 +49,5 @@ func TestRetentionExplainSeesRestoresElsewhere(t *testing.T) {
 		g.Expect(r.out).To(MatchRegexp(`(?m)^web-2 .* no .*no rule of successfulSnapshots keeps it`))
 		g.Expect(r.err).To(HavePrefix("warning: a Snapshot that only a restore of another namespace keeps is shown as one that goes: "))
 		g.Expect(r.err).To(ContainSubstring(`cannot list resource "restoresessions"`))
-	}, 30*time.Second, 100*time.Millisecond).Should(Succeed(), "until the API server has seen the role")
+	}, time.Minute, 100*time.Millisecond).Should(Succeed(), "until the API server has seen the role")
 }
