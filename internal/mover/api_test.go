@@ -11,6 +11,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -95,6 +96,19 @@ func namespace(t testing.TB) string {
 	g.Expect(admin.Create(t.Context(), ns)).To(Succeed())
 	g.Expect(access.EnsureMover(t.Context(), admin, ns.Name)).To(Succeed())
 	g.Expect(access.EnsureTrigger(t.Context(), admin, ns.Name)).To(Succeed())
+	for account, right := range map[string]authorizationv1.ResourceAttributes{
+		v1alpha1.MoverServiceAccount:   {Verb: "patch", Resource: "snapshots", Subresource: "status"},
+		v1alpha1.TriggerServiceAccount: {Verb: "create", Resource: "backupsessions"},
+	} {
+		right.Namespace, right.Group = ns.Name, v1alpha1.Group
+		g.Eventually(func() bool {
+			review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+				User: "system:serviceaccount:" + ns.Name + ":" + account, ResourceAttributes: &right,
+			}}
+			g.Expect(admin.Create(t.Context(), review)).To(Succeed())
+			return review.Status.Allowed
+		}).WithTimeout(time.Minute).Should(BeTrue(), "a RoleBinding is in force a moment after it was created: %s", account)
+	}
 	return ns.Name
 }
 
