@@ -16,6 +16,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/repository/enginetest"
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -194,6 +195,7 @@ func (p *pod) disturb(name string, write func(f *os.File, size int64)) (stop fun
 	for i := range content {
 		content[i] = byte(rand.Uint32())
 	}
+	p.mount("pvc", enginetest.InMemory(p.t))
 	file := filepath.Join(p.volume(), name)
 	g.Expect(os.WriteFile(file, content, 0o644)).To(Succeed())
 	f, err := os.OpenFile(file, os.O_WRONLY, 0)

@@ -73,7 +73,7 @@ func (c Config) noDamage(t *testing.T) {
 
 // readAgain: a file that is written to once, while it is read, is whole in the snapshot.
 func (c Config) readAgain(t *testing.T) {
-	g, e, src, out := NewWithT(t), c.fresh(t), t.TempDir(), t.TempDir()
+	g, e, src, out := NewWithT(t), c.fresh(t), InMemory(t), t.TempDir()
 	file := filepath.Join(src, "busy")
 	g.Expect(os.WriteFile(file, make([]byte, 8<<20), 0o644)).To(Succeed())
 	ctx, stop := context.WithCancel(t.Context())

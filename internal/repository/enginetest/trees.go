@@ -40,6 +40,23 @@ func Incompressible(t testing.TB, dir string, n, size int) {
 	}
 }
 
+// InMemory is a directory in memory where there is room for one. Who writes to it all the time is not held up by a disk, and
+// so writes while somebody reads, too.
+func InMemory(t testing.TB) string {
+	t.Helper()
+	const shm, room = "/dev/shm", 1 << 30
+	var fs syscall.Statfs_t
+	if syscall.Statfs(shm, &fs) != nil || uint64(fs.Bavail)*uint64(fs.Bsize) < room {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp(shm, "cairn-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { NewWithT(t).Expect(os.RemoveAll(dir)).To(Succeed()) })
+	return dir
+}
+
 // Same compares two trees, their roots included: names, types, modes, owners, times in nanoseconds, sizes,
 // contents and the targets of symbolic links.
 func Same(t testing.TB, a, b string) {
