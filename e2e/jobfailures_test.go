@@ -44,22 +44,20 @@ func TestJobFailures(t *testing.T) {
 	shaped := func(spec string) string {
 		return "addon: {name: pvc-addon, tasks: [{name: logical-backup}], jobTemplate: {spec: " + spec + "}}"
 	}
-	quota := deployVolumeApp(t, bed, "job-failures-quota", 1, 1000)
 	rows := []struct {
 		name, addon     string
 		wrong           func(t *testing.T, a *volumeApp, session string)
 		reason, message string
 	}{
+		// First what a loss of the manager would change, which comes after a minute at least: nobody else keeps the deadline, and
+		// why a pod was evicted is gone with it.
+		{"deadline", "backupTimeout: 10s\n    " + slowly("50m"), nil, v1alpha1.ReasonDeadlineExceeded, "the deadline of the run passed"},
+		{"evicted", slowly("250m"), evictTwice, v1alpha1.ReasonEvicted, "evicted from its node"},
+		{"deleted", slowly("250m"), deleteJob, v1alpha1.ReasonJobVanished, "the Job was deleted before it ended"},
 		{"unschedulable", shaped("{nodeSelector: {no-such: node}}"), nil, v1alpha1.ReasonUnschedulable, "no node can take the pod"},
 		{"image", strings.Replace(wholeVolume, "pvc-addon", "no-such-image", 1), nil, v1alpha1.ReasonImagePullFailed, "image no-such-image:v0 can't be pulled"},
 		{"memory", shaped("{resources: {limits: {memory: 12Mi}}}"), nil, v1alpha1.ReasonOutOfMemory, "raise jobTemplate.spec.resources.limits.memory"},
-		{"deadline", "backupTimeout: 10s\n    " + slowly("50m"), nil, v1alpha1.ReasonDeadlineExceeded, "the deadline of the run passed"},
-		{"deleted", slowly("250m"), deleteJob, v1alpha1.ReasonJobVanished, "the Job was deleted before it ended"},
-		{"evicted", slowly("250m"), evictTwice, v1alpha1.ReasonEvicted, "evicted from its node"},
 	}
-	quota.configure(t, "quota")
-	quota.allowNoPods(t)
-	without := quota.start(t, "quota")
 	// All are under way before the first is waited for: some take minutes.
 	sessions := map[string]string{}
 	for _, row := range rows {
@@ -70,6 +68,10 @@ func TestJobFailures(t *testing.T) {
 			row.wrong(t, a, sessions[row.name])
 		}
 	}
+	quota := deployVolumeApp(t, bed, "job-failures-quota", 1, 1000)
+	quota.configure(t, "quota")
+	quota.allowNoPods(t)
+	without := quota.start(t, "quota")
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) { a.endsFailed(t, sessions[row.name], row.reason, row.message) })
 	}
