@@ -78,6 +78,7 @@ func badSources(t *testing.T, bed *testbed.Testbed) {
 	repository := "bad-source-" + started
 	pushPolicy(t, bed, repository, map[string]string{"policy/storage.yaml": storageManifest("never", "never", "never")})
 	http, secure := bed.Git.URL+"/"+repository+".git", bed.Git.SSHURL+"/"+repository+".git"
+	// The cluster itself knows that there is no such host: what the network outside says of one may change.
 	rows := []struct{ name, manifest, reason, message string }{
 		{"unknown-branch", syncManifest("unknown-branch", http, "git-credentials", "  ref: {branch: nowhere}\n"),
 			v1alpha1.ReasonRefNotFound, `branch "nowhere" does not exist`},
@@ -87,8 +88,8 @@ func badSources(t *testing.T, bed *testbed.Testbed) {
 			v1alpha1.ReasonAuthenticationFailed, "did not accept the credentials"},
 		{"wrong-host-key", syncManifest("wrong-host-key", secure, "wrong-host-key", ""),
 			v1alpha1.ReasonHostKeyMismatch, "put the server's present key into known_hosts"},
-		{"host-down", syncManifest("host-down", "http://git.nowhere.invalid/policy.git", "git-credentials", ""),
-			v1alpha1.ReasonUnreachable, "git.nowhere.invalid"},
+		{"host-down", syncManifest("host-down", "http://git.nowhere.svc.cluster.local/policy.git", "git-credentials", ""),
+			v1alpha1.ReasonUnreachable, "git.nowhere.svc.cluster.local"},
 		{"no-repository", syncManifest("no-repository", bed.Git.URL+"/nothing-here.git", "git-credentials", ""),
 			v1alpha1.ReasonRepositoryNotFound, "no repository at"},
 		{"no-repository-ssh", syncManifest("no-repository-ssh", bed.Git.SSHURL+"/nothing-here.git", "git-credentials", ""),

@@ -36,7 +36,7 @@ func badStorages(t *testing.T, bed *testbed.Testbed) {
 		{"no-bucket", at("no-bucket", "s3-credentials", "bucket: backups", "bucket: nowhere"), v1alpha1.ReasonBucketNotFound, "does not exist"},
 		{"wrong-key", at("wrong-key", "wrong-key", "", ""), v1alpha1.ReasonBadCredentials, "the storage refused the credential"},
 		{"wrong-secret", at("wrong-secret", "wrong-secret", "", ""), v1alpha1.ReasonBadCredentials, "the storage refused the credential"},
-		{"host-down", at("host-down", "s3-credentials", "s3.cairn-testbed.svc", "s3.nowhere.invalid"), v1alpha1.ReasonUnreachable, "can't be reached"},
+		{"host-down", at("host-down", "s3-credentials", "s3.cairn-testbed.svc", "s3.nowhere.svc.cluster.local"), v1alpha1.ReasonUnreachable, "can't be reached"},
 		{"no-secret", at("no-secret", "nowhere", "", ""), v1alpha1.ReasonBackendSecretNotAvailable, "bad-storage/nowhere"},
 		{"half", at("half", "half", "", ""), v1alpha1.ReasonBackendSecretNotAvailable, v1alpha1.S3SecretAccessKey},
 	}
