@@ -48,12 +48,7 @@ stringData: {password: sesame}
 
 func (a *hookApp) runsFunction(t *testing.T) {
 	g := NewWithT(t)
-	applyTo(t, a.bed, "", hookFunction)
-	t.Cleanup(func() {
-		if !t.Failed() {
-			_, _ = kubectl(t, a.bed, hookFunction, "delete", "--ignore-not-found", "-f", "-")
-		}
-	})
+	applyToCluster(t, a.bed, hookFunction)
 	applyTo(t, a.bed, a.namespace, hookOfFunction)
 	const how = `, params: {mode: MODE}, variables: [{name: PASSWORD, valueFrom: {secretKeyRef: {name: export, key: password}}}],
       volumes: [{name: data, persistentVolumeClaim: {claimName: data}}], volumeMounts: [{name: data, mountPath: /volume}]`
