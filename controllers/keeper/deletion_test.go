@@ -207,6 +207,8 @@ func TestTheMaintenanceSecret(t *testing.T) {
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: job.Name + "-0-storage"}, &copied)).To(Succeed())
 	g.Expect(string(copied.Data[v1alpha1.S3AccessKeyID])).To(Equal("keeper"))
 	s.did(job, "")
+	gone(t, job, "the Job is removed")
+	s.removes(o, second)
 	released(t, o)
 	released(t, second)
 	gone(t, &copied, "the copy is removed with the Job")
