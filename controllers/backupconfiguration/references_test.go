@@ -193,6 +193,9 @@ func TestOlderRepositoryKeepsTheDirectory(t *testing.T) {
 func TestDirectoriesInEachOtherAreRefused(t *testing.T) {
 	t.Parallel()
 	first := working(t) // in /shop/uploads
+	repository := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: first.Namespace, Name: "uploads"}}
+	NewWithT(t).Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed())
+	testbed.ASecondLater(t, repository) // else one of the others, by its name, is the elder of that around both
 	for name, test := range map[string]struct{ directory, reason string }{
 		"inside another one":    {"/shop/uploads/old", v1alpha1.ReasonDirectoryTaken},
 		"around another one":    {"shop/", v1alpha1.ReasonDirectoryTaken},
@@ -216,7 +219,6 @@ func TestDirectoriesInEachOtherAreRefused(t *testing.T) {
 			g.Expect(repositories.Items).To(BeEmpty(), "the loser's Repository is not made")
 		})
 	}
-	repository := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: first.Namespace, Name: "uploads"}}
 	NewWithT(t).Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed())
 }
 

@@ -25,7 +25,8 @@ func TestAManagerRunsABatch(t *testing.T) {
 	phase := func() string { return summary(w.session("run"))[0] }
 	w.Eventually(phase).WithTimeout(time.Minute).Should(Equal("Pending/RepositoryNotReady"), "a repository is not ready")
 	bed.EditStatus(t, repo, func() { repo.Status.Phase = v1alpha1.PhaseReady })
-	w.Eventually(func() int { return len(w.Jobs()) }).WithTimeout(9*time.Second).Should(Equal(4), "it became ready, which wakes the run: by itself it looks after ten seconds")
+	w.Eventually(phase).WithTimeout(9*time.Second).ShouldNot(HavePrefix("Pending/"), "it became ready, which wakes the run: by itself it looks after ten seconds")
+	w.Eventually(func() int { return len(w.Jobs()) }).WithTimeout(time.Minute).Should(Equal(4), "it makes its Jobs")
 
 	// A mover that reports progress while the controller writes, too.
 	snap := w.snapshot("shop-uploads-run")
