@@ -87,15 +87,18 @@ func TestImpersonation(t *testing.T) {
 
 	all := []string{"*"}
 	r.allow("deployer", rbacv1.PolicyRule{APIGroups: []string{v1alpha1.Group}, Resources: all, Verbs: all})
-	r.reconcile()
-	r.expectNotReady(v1alpha1.ReasonForbidden, `cannot get resource "configmaps"`)
+	r.g.Eventually(func() string { // the API server's authorizer learns of a role a moment later
+		r.reconcile()
+		return conditions.GetMessage(r.sync, meta.ReadyCondition)
+	}, "60s", "100ms").Should(ContainSubstring(`cannot get resource "configmaps"`))
+	r.expectNotReady(v1alpha1.ReasonForbidden, "")
 	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "local")).To(BeFalse())
 
 	role := &rbacv1.Role{}
 	r.g.Expect(r.exists(role, "deployer")).To(BeTrue())
 	role.Rules = append(role.Rules, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: all})
 	r.g.Expect(r.Update(t.Context(), role)).To(Succeed())
-	r.g.Eventually(func() string { // the API server's authorizer learns of the role a moment later
+	r.g.Eventually(func() string {
 		r.reconcile()
 		return r.sync.Status.LastAppliedRevision
 	}, "60s", "100ms").Should(Equal(first))
@@ -148,12 +151,15 @@ func TestPruneOrder(t *testing.T) {
 
 	var mu sync.Mutex
 	var deleted []string
+	began := make(chan struct{})
 	r.api.refuse = func(req *http.Request) bool {
 		if req.Method == http.MethodDelete {
 			mu.Lock()
 			defer mu.Unlock()
 			parts := strings.Split(req.URL.Path, "/")
-			deleted = append(deleted, parts[len(parts)-2])
+			if deleted = append(deleted, parts[len(parts)-2]); len(deleted) == 1 {
+				close(began)
+			}
 		}
 		return false
 	}
@@ -165,14 +171,7 @@ func TestPruneOrder(t *testing.T) {
 	revision := r.push(stays)
 	released := make(chan error, 1)
 	go func() {
-		for {
-			mu.Lock()
-			n := len(deleted)
-			mu.Unlock()
-			if n > 0 {
-				break
-			}
-		}
+		<-began
 		patch := client.RawPatch(types.JSONPatchType, []byte(`[{"op":"remove","path":"/metadata/finalizers"}]`))
 		released <- r.Client.Patch(t.Context(), c, patch)
 	}()
