@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"testing"
 	"time"
 
@@ -48,12 +49,8 @@ func OnAzure(t *testing.T, test func(*testing.T, repository.Azure)) {
 func startAzurite(t *testing.T, bin, cert, key string) string {
 	t.Helper()
 	g := NewWithT(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	g.Expect(err).NotTo(HaveOccurred())
-	address := l.Addr().String()
-	_, port, err := net.SplitHostPort(address)
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(l.Close()).To(Succeed())
+	addr := unusedAddress(t)
+	address, port := addr.String(), strconv.Itoa(addr.Port)
 	cmd := exec.Command(bin, "--blobHost", "127.0.0.1", "--blobPort", port, "--location", t.TempDir(), "--silent", "--disableTelemetry",
 		"--skipApiVersionCheck", "--cert", cert, "--key", key)
 	cmd.Env = append(os.Environ(), "AZURITE_ACCOUNTS="+azureAccount+":"+azureKey)

@@ -2,7 +2,6 @@ package enginetest
 
 import (
 	"io"
-	"net"
 	"testing"
 
 	"github.com/fsouza/fake-gcs-server/fakestorage"
@@ -16,10 +15,7 @@ import (
 func StartGCS(t testing.TB) repository.GCS {
 	t.Helper()
 	g := NewWithT(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	g.Expect(err).NotTo(HaveOccurred())
-	addr := l.Addr().(*net.TCPAddr)
-	g.Expect(l.Close()).To(Succeed())
+	addr := unusedAddress(t)
 	server, err := fakestorage.NewServerWithOptions(fakestorage.Options{
 		Scheme: "http", Host: "127.0.0.1", Port: uint16(addr.Port), PublicHost: addr.String(), ExternalURL: "http://" + addr.String(), Writer: io.Discard,
 	})
