@@ -106,7 +106,7 @@ func TestGet(t *testing.T) {
 		g := NewWithT(t)
 		r := runIn(t, "get", "backupsessions", "-A")
 		g.Expect(r.code).To(Equal(0))
-		g.Expect(r.out).To(HavePrefix("NAMESPACE  NAME "))
+		g.Expect(r.out).To(MatchRegexp(`^NAMESPACE +NAME `))
 		g.Expect(r.out).To(MatchRegexp(`(?m)^shop +shop-hourly-1795154820 +2/2 +Succeeded`))
 	})
 
