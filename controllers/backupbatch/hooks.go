@@ -52,16 +52,7 @@ func (r *Reconciler) ofHookTemplate(ctx context.Context, o client.Object) []reco
 
 // ofFunction reaches the batches whose HookTemplates run a Function.
 func (r *Reconciler) ofFunction(ctx context.Context, o client.Object) []reconcile.Request {
-	templates, err := lifecycle.TemplatesOf(ctx, r.Client, o.GetName())
-	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "look for the HookTemplates of a changed Function")
-		return nil
-	}
-	var requests []reconcile.Request
-	for i := range templates {
-		requests = append(requests, r.ofHookTemplate(ctx, &templates[i])...)
-	}
-	return requests
+	return lifecycle.RequestsOfFunction(ctx, r.Client, o, r.ofHookTemplate)
 }
 
 // ofNamespace reaches the batches that a HookTemplate's usagePolicy may judge by the Namespace's labels.

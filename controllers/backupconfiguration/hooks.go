@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -56,14 +55,5 @@ func (r *Reconciler) ofHookTemplate(ctx context.Context, o client.Object) []reco
 
 // ofHookFunction reaches those whose HookTemplates run the Function.
 func (r *Reconciler) ofHookFunction(ctx context.Context, o client.Object) []reconcile.Request {
-	templates, err := lifecycle.TemplatesOf(ctx, r.Client, o.GetName())
-	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "look for the HookTemplates of a changed Function")
-		return nil
-	}
-	var requests []reconcile.Request
-	for i := range templates {
-		requests = append(requests, r.ofHookTemplate(ctx, &templates[i])...)
-	}
-	return requests
+	return lifecycle.RequestsOfFunction(ctx, r.Client, o, r.ofHookTemplate)
 }

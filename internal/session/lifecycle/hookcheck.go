@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/hook"
@@ -38,8 +41,8 @@ func MayCome(reason string) bool {
 	return reason == v1alpha1.ReasonHookTemplateNotFound || reason == v1alpha1.ReasonFunctionNotFound
 }
 
-// TemplatesOf lists the HookTemplates that run a Function.
-func TemplatesOf(ctx context.Context, c client.Reader, function string) ([]v1alpha1.HookTemplate, error) {
+// templatesOf lists the HookTemplates that run a Function.
+func templatesOf(ctx context.Context, c client.Reader, function string) ([]v1alpha1.HookTemplate, error) {
 	var templates v1alpha1.HookTemplateList
 	if err := c.List(ctx, &templates); err != nil {
 		return nil, fmt.Errorf("list HookTemplates: %w", err)
@@ -51,4 +54,18 @@ func TemplatesOf(ctx context.Context, c client.Reader, function string) ([]v1alp
 		}
 	}
 	return out, nil
+}
+
+// RequestsOfFunction are those that a changed Function asks for: what ofTemplate asks for, for each HookTemplate that runs it.
+func RequestsOfFunction(ctx context.Context, c client.Reader, function client.Object, ofTemplate handler.MapFunc) []reconcile.Request {
+	templates, err := templatesOf(ctx, c, function.GetName())
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "look for the HookTemplates of a changed Function")
+		return nil
+	}
+	var requests []reconcile.Request
+	for i := range templates {
+		requests = append(requests, ofTemplate(ctx, &templates[i])...)
+	}
+	return requests
 }
