@@ -2,9 +2,6 @@ package faults
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -17,16 +14,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/testbed"
-	"github.com/cairn-backup/cairn/policies"
 )
 
 const (
@@ -60,7 +54,7 @@ func (c *cluster) start(ctx context.Context) error {
 	if c.client, err = client.NewWithWatch(config, client.Options{Scheme: testbed.Scheme()}); err != nil {
 		return err
 	}
-	if err := c.installCatalog(ctx); err != nil {
+	if err := testbed.InstallCatalog(ctx, c.client); err != nil {
 		return err
 	}
 	transport, err := rest.TransportFor(config)
@@ -107,32 +101,6 @@ func reverse(target *url.URL, transport http.RoundTripper) http.Handler {
 		FlushInterval: -1,
 		ErrorHandler:  func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
-}
-
-func (c *cluster) installCatalog(ctx context.Context) error {
-	files, err := policies.Catalog.ReadDir("catalog")
-	if err != nil {
-		return err
-	}
-	for _, file := range files {
-		content, err := policies.Catalog.Open("catalog/" + file.Name())
-		if err != nil {
-			return err
-		}
-		decoder := yaml.NewYAMLOrJSONDecoder(content, 4096)
-		for {
-			object := &unstructured.Unstructured{}
-			if err := decoder.Decode(object); errors.Is(err, io.EOF) {
-				break
-			} else if err != nil {
-				return fmt.Errorf("read catalog/%s: %w", file.Name(), err)
-			}
-			if err := c.client.Create(ctx, object); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 func (c *cluster) create(t testing.TB, objects ...client.Object) {

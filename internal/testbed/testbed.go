@@ -98,7 +98,7 @@ func (b *Bed) start(ctx context.Context, env *envtest.Environment, setup func(mg
 	if b.Client, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
 		return err
 	}
-	if err := b.installCatalog(ctx); err != nil {
+	if err := InstallCatalog(ctx, b.Client); err != nil {
 		return err
 	}
 	managed := *config
@@ -128,8 +128,8 @@ func (b *Bed) start(ctx context.Context, env *envtest.Environment, setup func(mg
 	return nil
 }
 
-// installCatalog applies the built-in Addons and Functions.
-func (b *Bed) installCatalog(ctx context.Context) error {
+// InstallCatalog puts the built-in Addons and Functions into a cluster that c writes to.
+func InstallCatalog(ctx context.Context, c client.Client) error {
 	files, err := policies.Catalog.ReadDir("catalog")
 	if err != nil {
 		return err
@@ -148,7 +148,7 @@ func (b *Bed) installCatalog(ctx context.Context) error {
 				return fmt.Errorf("read catalog/%s: %w", file.Name(), err)
 			}
 			// An apply, because the API server makes a creation wait for two seconds where a kind is that new.
-			if err := b.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("testbed")); err != nil {
+			if err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("testbed")); err != nil {
 				return err
 			}
 		}
