@@ -91,19 +91,7 @@ spec:
 
 // addonConfiguration backs data up with a task of the user's Addon.
 func addonConfiguration(name, task string) string {
-	return `
-apiVersion: backup.cairn.dev/v1alpha1
-kind: BackupConfiguration
-metadata: {name: ` + name + `}
-spec:
-  target: {kind: PersistentVolumeClaim, name: data}
-  backends:
-  - {name: main, storageRef: {name: s3}}
-  sessions:
-  - name: manual
-    addon: {name: e2e-addon, tasks: [` + task + `]}
-    repositories: [{name: ` + name + `, backend: main, directory: ` + name + `, encryptionSecret: {name: encryption}}]
-`
+	return strings.Replace(configurationManifest(name), wholeVolume, "addon: {name: e2e-addon, tasks: ["+task+"]}", 1)
 }
 
 // TestUserAddons backs up and restores with Functions and an Addon that a user wrote, in a namespace that enforces the restricted
