@@ -31,13 +31,7 @@ func (v volume) mount(i int, readOnly bool) corev1.VolumeMount {
 // mounts are the volumes of the pod and where the mover sees them.
 func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 	volumes := []corev1.Volume{
-		{Name: "task", VolumeSource: corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{
-			Items: []corev1.DownwardAPIVolumeFile{{
-				Path:     path.Base(Path),
-				FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.annotations['" + v1alpha1.AnnotationTask + "']"},
-			}},
-			DefaultMode: new(int32(0o444)),
-		}}},
+		{Name: "task", VolumeSource: taskSource()},
 		b.shared(variables.WorkVolume),
 		{Name: "token", VolumeSource: tokenSource()},
 	}
@@ -111,6 +105,17 @@ func (b blueprint) shared(name string) corev1.Volume {
 		return *v
 	}
 	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
+}
+
+// taskSource is the pod's annotation that says what to do, as a file.
+func taskSource() corev1.VolumeSource {
+	return corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{
+		Items: []corev1.DownwardAPIVolumeFile{{
+			Path:     path.Base(Path),
+			FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.annotations['" + v1alpha1.AnnotationTask + "']"},
+		}},
+		DefaultMode: new(int32(0o444)),
+	}}
 }
 
 // tokenDir is where clients look for the token of the pod.
