@@ -2,6 +2,7 @@ package backupsession
 
 import (
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
@@ -53,7 +54,8 @@ func TestARunWithSteps(t *testing.T) {
 			restricted := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}`))
 			w.Expect(w.Client.Patch(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace}}, restricted)).To(Succeed(), "label the namespace")
 			bare := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "bare"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
-			w.Expect(w.Client.Create(t.Context(), bare, client.DryRunAll)).To(MatchError(ContainSubstring("violates PodSecurity")), "the profile counts for the mover's pod, too")
+			w.Eventually(func() error { return w.Client.Create(t.Context(), bare.DeepCopy(), client.DryRunAll) }).WithTimeout(time.Minute).
+				Should(MatchError(ContainSubstring("violates PodSecurity")), "the profile counts for the mover's pod, too, once the admission knows of it")
 			info := w.stepsTask(tc.arg)
 			w.configuration(func(c *v1alpha1.BackupConfiguration) { c.Spec.Sessions[0].Addon = info })
 			if tc.outcome != nil {

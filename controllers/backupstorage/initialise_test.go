@@ -62,6 +62,7 @@ func TestAHostPathNeedsTheNamespacesConsent(t *testing.T) {
 
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.Namespace}}
 	bed.Edit(t, ns, func() { ns.Annotations = map[string]string{v1alpha1.AnnotationPrivilegedMovers: "true"} })
+	bed.Cached(t, ns)
 	touch(t, s)
 	job := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
 	NewWithT(t).Expect(job.Spec.Template.Spec.Volumes).To(ContainElement(HaveField("VolumeSource.HostPath", HaveField("Path", s.Spec.Storage.Local.HostPath.Path))))
