@@ -40,10 +40,7 @@ const maxDependencies = 1000
 // the children; Repositories and data stay.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	batch := &v1alpha1.BackupBatch{}
-	reporter := kstatus.Reporter{
-		Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager,
-		Owned: []string{v1alpha1.ConditionValidationPassed, v1alpha1.ConditionProtected},
-	}
+	reporter := kstatus.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
 	return reporter.Reconcile(ctx, req.NamespacedName, batch, func(ctx context.Context) (ctrl.Result, error) {
 		return r.reconcile(ctx, batch)
 	})

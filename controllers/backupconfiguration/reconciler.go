@@ -45,10 +45,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if done, err := r.bound(ctx, req, configuration); done || err != nil {
 		return ctrl.Result{}, err
 	}
-	reporter := kstatus.Reporter{
-		Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager,
-		Owned: []string{v1alpha1.ConditionValidationPassed, v1alpha1.ConditionProtected, v1alpha1.ConditionResolvedBackendChanged},
-	}
+	reporter := kstatus.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
 	return reporter.Reconcile(ctx, req.NamespacedName, configuration, func(ctx context.Context) (ctrl.Result, error) {
 		return r.reconcile(ctx, configuration)
 	})

@@ -66,10 +66,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	case !controllerutil.ContainsFinalizer(storage, v1alpha1.FinalizerWipe):
 		return ctrl.Result{}, r.hold(ctx, storage) // which brings it here again
 	}
-	reporter := kstatus.Reporter{
-		Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager,
-		Owned: []string{v1alpha1.ConditionBackendInitialized, v1alpha1.ConditionBackendSecretFound, v1alpha1.ConditionDefaultIgnored},
-	}
+	reporter := kstatus.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
 	return reporter.Reconcile(ctx, req.NamespacedName, storage, func(ctx context.Context) (ctrl.Result, error) {
 		return r.reconcile(ctx, storage)
 	})

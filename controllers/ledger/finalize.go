@@ -6,7 +6,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/fluxcd/pkg/runtime/patch"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -15,6 +14,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kstatus"
 )
 
 const (
@@ -25,7 +25,7 @@ const (
 )
 
 // reconcileDelete pushes what waits, or gives it up where that was asked for or the namespace is going.
-func (r *Reconciler) reconcileDelete(ctx context.Context, patcher *patch.SerialPatcher, l *v1alpha1.Ledger) (ctrl.Result, error) {
+func (r *Reconciler) reconcileDelete(ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(l, v1alpha1.FinalizerFlush) {
 		return ctrl.Result{}, nil
 	}
@@ -60,7 +60,7 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, patcher *patch.SerialP
 }
 
 // flush pushes what waits, if it is time.
-func (r *Reconciler) flush(ctx context.Context, patcher *patch.SerialPatcher, l *v1alpha1.Ledger, s *memory, parcels []parcel) (ctrl.Result, error) {
+func (r *Reconciler) flush(ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger, s *memory, parcels []parcel) (ctrl.Result, error) {
 	if l.Spec.Suspend {
 		return r.failed(ctx, l, s, &fault{reason: v1alpha1.ReasonSuspended, message: "records wait to be pushed before the Ledger " +
 			"goes: set spec.suspend to false, or the annotation " + v1alpha1.AnnotationDropRecords + ": \"true\" to give them up"})

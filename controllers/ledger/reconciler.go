@@ -9,7 +9,6 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 	"github.com/fluxcd/pkg/runtime/controller"
-	"github.com/fluxcd/pkg/runtime/patch"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/gitstore"
+	"github.com/cairn-backup/cairn/internal/kstatus"
 	"github.com/cairn-backup/cairn/internal/ledger"
 )
 
@@ -73,7 +73,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if v1alpha1.HasRecordAnnotation(l.Annotations) {
 		return ctrl.Result{}, nil
 	}
-	patcher := patch.NewSerialPatcher(l, r.Client)
+	patcher := kstatus.NewPatcher(l, r.Client)
 	old := conditions.Get(l, meta.ReadyCondition).DeepCopy()
 	defer func() {
 		r.Metrics.RecordDuration(ctx, l, start)
@@ -89,7 +89,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 		return r.reconcileDelete(ctx, patcher, l)
 	}
 	if controllerutil.AddFinalizer(l, v1alpha1.FinalizerFlush) {
-		if err := patcher.Patch(ctx, l, patch.WithFieldOwner(r.FieldManager)); err != nil {
+		if err := patcher.Patch(ctx, l, client.FieldOwner(r.FieldManager)); err != nil {
 			return ctrl.Result{}, fmt.Errorf("add the finalizer: %w", err)
 		}
 	}
@@ -97,7 +97,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 }
 
 // reconcile looks whether there is something to do, and whether it is time.
-func (r *Reconciler) reconcile(ctx context.Context, patcher *patch.SerialPatcher, l *v1alpha1.Ledger) (ctrl.Result, error) {
+func (r *Reconciler) reconcile(ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger) (ctrl.Result, error) {
 	parcels, err := r.Outbox.list(ctx, l)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -155,7 +155,7 @@ func (r *Reconciler) pause(l *v1alpha1.Ledger, s *memory, pending, forced bool) 
 }
 
 // attempt pushes once and says how that went.
-func (r *Reconciler) attempt(ctx context.Context, patcher *patch.SerialPatcher, l *v1alpha1.Ledger, s *memory, where string, parcels []parcel) (ctrl.Result, error) {
+func (r *Reconciler) attempt(ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger, s *memory, where string, parcels []parcel) (ctrl.Result, error) {
 	var last time.Time
 	if t := l.Status.LastPushedTime; t != nil {
 		last = t.Time
@@ -255,8 +255,8 @@ func (r *Reconciler) count(l *v1alpha1.Ledger, parcels []parcel) {
 	r.LedgerMetrics.setPending(l, n)
 }
 
-func (r *Reconciler) patch(ctx context.Context, patcher *patch.SerialPatcher, l *v1alpha1.Ledger) error {
-	err := patcher.Patch(ctx, l, patch.WithFieldOwner(r.FieldManager), patch.WithOwnedConditions{Conditions: ownedConditions})
+func (r *Reconciler) patch(ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger) error {
+	err := patcher.Patch(ctx, l, client.FieldOwner(r.FieldManager), ownedConditions...)
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("write status: %w", err)
 	}

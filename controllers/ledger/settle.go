@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/fluxcd/pkg/runtime/patch"
 	"github.com/go-git/go-git/v5/plumbing"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,13 +15,14 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/gitstore"
+	"github.com/cairn-backup/cairn/internal/kstatus"
 	"github.com/cairn-backup/cairn/internal/ledger"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // push brings the branch up to date and settles what arrived, in the order that the package comment gives. It returns the
 // parcels that are left.
-func (r *Reconciler) push(ctx context.Context, patcher *patch.SerialPatcher, l *v1alpha1.Ledger, s *memory, where string, parcels []parcel) ([]parcel, error) {
+func (r *Reconciler) push(ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger, s *memory, where string, parcels []parcel) ([]parcel, error) {
 	taken, records, counted, err := r.gather(ctx, l, parcels)
 	if err != nil {
 		return nil, err

@@ -36,8 +36,9 @@ func union(a, b []v1alpha1.ResourceRef) []v1alpha1.ResourceRef {
 	return slices.CompactFunc(out, func(x, y v1alpha1.ResourceRef) bool { return x.ID == y.ID })
 }
 
+// setInventory never leaves the entries out: the API server wants a list, also one of nothing.
 func (s *run) setInventory(refs []v1alpha1.ResourceRef) {
-	s.obj.Status.Inventory = &v1alpha1.ResourceInventory{Entries: refs}
+	s.obj.Status.Inventory = &v1alpha1.ResourceInventory{Entries: append([]v1alpha1.ResourceRef{}, refs...)}
 }
 
 func sameInventory(have *v1alpha1.ResourceInventory, want []v1alpha1.ResourceRef) bool {

@@ -9,7 +9,6 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 	"github.com/fluxcd/pkg/runtime/controller"
-	"github.com/fluxcd/pkg/runtime/patch"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	kerrors "k8s.io/apimachinery/pkg/util/errors"
@@ -21,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kstatus"
 	"github.com/cairn-backup/cairn/internal/source"
 )
 
@@ -70,7 +70,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if v1alpha1.HasRecordAnnotation(obj.Annotations) {
 		return ctrl.Result{}, nil
 	}
-	s := &run{Reconciler: r, obj: obj, before: obj.DeepCopy(), patcher: patch.NewSerialPatcher(obj, r.Client)}
+	s := &run{Reconciler: r, obj: obj, before: obj.DeepCopy(), patcher: kstatus.NewPatcher(obj, r.Client)}
 	defer func() {
 		// Not with the run's own deadline: what happened must be written also when it took too long.
 		err = errors.Join(err, s.write(ctx))
@@ -95,7 +95,7 @@ type run struct {
 	*Reconciler
 	obj     *v1alpha1.PolicySync
 	before  *v1alpha1.PolicySync
-	patcher *patch.SerialPatcher
+	patcher *kstatus.Patcher
 }
 
 // sync looks for something new and makes a pass if there is.
@@ -216,8 +216,8 @@ func (s *run) suspended() {
 
 // write patches what changed, if anything did.
 func (s *run) write(ctx context.Context) error {
-	owned := patch.WithOwnedConditions{Conditions: []string{meta.ReadyCondition, meta.ReconcilingCondition, meta.StalledCondition, v1alpha1.ConditionDeletionBlocked}}
-	err := s.patcher.Patch(ctx, s.obj, owned, patch.WithFieldOwner(statusManager))
+	err := s.patcher.Patch(ctx, s.obj, client.FieldOwner(statusManager),
+		meta.ReadyCondition, meta.ReconcilingCondition, meta.StalledCondition, v1alpha1.ConditionDeletionBlocked)
 	if !s.obj.DeletionTimestamp.IsZero() {
 		err = kerrors.FilterOut(err, apierrors.IsNotFound) // the finalizer is gone and with it the object
 	}

@@ -60,10 +60,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if !controllerutil.ContainsFinalizer(repository, v1alpha1.FinalizerWipe) {
 		return ctrl.Result{}, r.hold(ctx, repository) // which brings it here again
 	}
-	reporter := kstatus.Reporter{
-		Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager,
-		Owned: []string{v1alpha1.ConditionRepositoryInitialized},
-	}
+	reporter := kstatus.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
 	return reporter.Reconcile(ctx, req.NamespacedName, repository, func(ctx context.Context) (ctrl.Result, error) {
 		return r.reconcile(ctx, repository)
 	})

@@ -32,9 +32,7 @@ type PolicyReconciler struct {
 // Reconcile checks one RetentionPolicy.
 func (r *PolicyReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	p := &v1alpha1.RetentionPolicy{}
-	reporter := kstatus.Reporter{
-		Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager, Owned: []string{v1alpha1.ConditionDefaultIgnored},
-	}
+	reporter := kstatus.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
 	return reporter.Reconcile(ctx, req.NamespacedName, p, func(ctx context.Context) (ctrl.Result, error) {
 		if err := r.judgeDefault(ctx, p); err != nil {
 			return ctrl.Result{}, err

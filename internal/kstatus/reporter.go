@@ -4,6 +4,8 @@ package kstatus
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -15,7 +17,6 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
-	"github.com/fluxcd/pkg/runtime/patch"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -28,39 +29,53 @@ type Reporter struct {
 	Events record.EventRecorder
 	// FieldManager of the status.
 	FieldManager string
-	// Owned are the conditions that only this controller sets, beside Ready, Reconciling and Stalled.
-	Owned []string
 }
+
+// again is how soon work is done again whose status was not written, because the object is not any more what it was.
+const again = 200 * time.Millisecond
 
 // Reconcile reads the object of the key into object, lets work change its status, and writes that once. Of records and of
 // objects that are being deleted nothing is written; work is not called. An error of work is one that trying again may mend:
-// the status that work leaves is written all the same, so it must be a true one.
-func (r Reporter) Reconcile(ctx context.Context, key client.ObjectKey, object conditions.Setter, work func(context.Context) (ctrl.Result, error)) (result ctrl.Result, retErr error) {
+// the status that work leaves is written all the same, so it must be a true one. What was worked out from an object that
+// somebody has changed meanwhile, or from a cache that lags, is not written: work is done again.
+func (r Reporter) Reconcile(ctx context.Context, key client.ObjectKey, object conditions.Setter, work func(context.Context) (ctrl.Result, error)) (ctrl.Result, error) {
 	if err := r.Client.Get(ctx, key, object); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if v1alpha1.HasRecordAnnotation(object.GetAnnotations()) || !object.GetDeletionTimestamp().IsZero() {
 		return ctrl.Result{}, nil
 	}
-	before := conditions.Get(object, meta.ReadyCondition)
-	if before != nil {
-		before = before.DeepCopy()
-	}
-	patcher := patch.NewSerialPatcher(object, r.Client)
-	defer func() {
-		owned := append([]string{meta.ReadyCondition, meta.ReconcilingCondition, meta.StalledCondition}, r.Owned...)
-		err := patcher.Patch(ctx, object, patch.WithOwnedConditions{Conditions: owned}, patch.WithFieldOwner(r.FieldManager))
-		if err != nil {
-			retErr = kerrors.NewAggregate([]error{retErr, client.IgnoreNotFound(err)})
-			return
-		}
-		r.announce(before, object)
-	}()
+	before := copyOf(object)
 	result, err := work(ctx)
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-		return ctrl.Result{}, nil // The object goes with its namespace.
+		result, err = ctrl.Result{}, nil // The object goes with its namespace.
+	}
+	switch written := r.write(ctx, before, object); {
+	case written == nil:
+		r.announce(conditions.Get(before, meta.ReadyCondition), object)
+	case apierrors.IsConflict(written) && err == nil:
+		return ctrl.Result{RequeueAfter: again}, nil
+	case !apierrors.IsConflict(written):
+		err = kerrors.NewAggregate([]error{err, client.IgnoreNotFound(written)})
 	}
 	return result, err
+}
+
+// write writes the status where it has changed, conditions and all in one request: who waits for Ready must not find the phase
+// of a moment ago beside it.
+func (r Reporter) write(ctx context.Context, before, after conditions.Setter) error {
+	changes, err := client.MergeFrom(before).Data(after)
+	if err != nil {
+		return fmt.Errorf("compare %s with what it was: %w", after.GetName(), err)
+	}
+	if string(changes) == "{}" {
+		return nil
+	}
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Status().Patch(ctx, after, patch, client.FieldOwner(r.FieldManager)); err != nil {
+		return fmt.Errorf("write status of %s: %w", after.GetName(), err)
+	}
+	return nil
 }
 
 // announce tells of a change of readiness, once. That something has begun is no news.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +16,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -47,4 +50,60 @@ func TestANamespaceThatGoesIsNoError(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Who waits for Ready, and who waits for the phase, sees both: no moment lies between them.
+func TestAStatusIsWrittenInOneRequest(t *testing.T) {
+	g := NewWithT(t)
+	p := newPatched(t, notReady)
+	events := record.NewFakeRecorder(2)
+	reporter := Reporter{Client: p.Client, Events: events, FieldManager: "test"}
+	reconcile := func() (ctrl.Result, error) {
+		r := &v1alpha1.Repository{}
+		return reporter.Reconcile(t.Context(), p.key, r, func(context.Context) (ctrl.Result, error) {
+			becomesReady(r)
+			return ctrl.Result{}, nil
+		})
+	}
+	g.Expect(reconcile()).To(BeZero())
+	g.Expect([]int{p.status, p.rest}).To(Equal([]int{1, 0}))
+	g.Expect(p.seen[0].Status.Phase).To(Equal(v1alpha1.PhaseReady))
+	g.Expect(conditions.IsReady(&p.seen[0])).To(BeTrue())
+	g.Expect(events.Events).To(Receive(ContainSubstring("it can be used")))
+
+	g.Expect(reconcile()).To(BeZero())
+	g.Expect([]int{p.status, p.rest}).To(Equal([]int{1, 0}), "nothing has changed")
+}
+
+// What was worked out from an object that is another one now may be wrong: it is neither written nor told, but worked out anew.
+func TestWhatWasWorkedOutFromAnOldObjectIsNotWritten(t *testing.T) {
+	g := NewWithT(t)
+	p := newPatched(t, notReady)
+	events := record.NewFakeRecorder(2)
+	reporter := Reporter{Client: p.Client, Events: events, FieldManager: "test"}
+	work := errors.New("work failed")
+	p.first = func(other client.Client) {
+		r := p.get(t)
+		r.Status.Size = "1 B"
+		g.Expect(other.Status().Update(t.Context(), r)).To(Succeed())
+	}
+	reconcile := func(err error) (ctrl.Result, error) {
+		r := &v1alpha1.Repository{}
+		return reporter.Reconcile(t.Context(), p.key, r, func(context.Context) (ctrl.Result, error) {
+			becomesReady(r)
+			r.Status.Size += "!"
+			return ctrl.Result{RequeueAfter: time.Hour}, err
+		})
+	}
+	first := p.first
+	g.Expect(reconcile(nil)).To(Equal(ctrl.Result{RequeueAfter: again}))
+	g.Expect(conditions.IsReady(p.get(t))).To(BeFalse())
+	p.first = first
+	_, err := reconcile(work)
+	g.Expect(err).To(MatchError(work), "which is tried again for that")
+	g.Expect(events.Events).To(BeEmpty())
+
+	g.Expect(reconcile(nil)).To(Equal(ctrl.Result{RequeueAfter: time.Hour}))
+	g.Expect(p.get(t).Status.Size).To(Equal("1 B!"), "nothing of what somebody else wrote is lost")
+	g.Expect(conditions.IsReady(p.get(t))).To(BeTrue())
 }
