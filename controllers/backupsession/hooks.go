@@ -24,7 +24,8 @@ func (r *Reconciler) hooks(ctx context.Context, s *v1alpha1.BackupSession, confi
 	builtin := policy.BackupHookValues(s.Namespace, s.Spec.Invoker.Kind, s.Spec.Invoker.Name, s.Spec.Session, target)
 	builtin["backupSession"] = s.Name
 	var err error
-	start.Hooks, start.HookError, err = lifecycle.Hooks(ctx, r.Client, s.Namespace, config.Hooks.PreBackup, config.Hooks.PostBackup, builtin, r.MoverImage)
+	start.Hooks, start.HookError, err = lifecycle.Hooks(ctx, lifecycle.Sure{Reader: r.Client, Live: r.APIReader}, s.Namespace,
+		config.Hooks.PreBackup, config.Hooks.PostBackup, builtin, r.MoverImage)
 	return err
 }
 

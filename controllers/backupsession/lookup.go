@@ -76,15 +76,13 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.BackupSession) (*se
 	return start, invoker, r.again(ctx, s, start)
 }
 
-// invoker reads the invoker, past the cache before it says that there is none.
+// invoker reads the invoker, past the cache before it says that there is none, or that it has no such session.
 func (r *Reconciler) invoker(ctx context.Context, s *v1alpha1.BackupSession) (client.Object, error) {
-	var invoker client.Object = &v1alpha1.BackupConfiguration{}
-	if s.Spec.Invoker.Kind == v1alpha1.BackupBatchKind {
-		invoker = &v1alpha1.BackupBatch{}
-	}
 	key := client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.Invoker.Name}
+	invoker := newInvoker(s)
 	err := lifecycle.Get(ctx, r.Client, key, invoker)
-	if apierrors.IsNotFound(err) {
+	if config, _ := sessionOf(invoker, s.Spec.Session); apierrors.IsNotFound(err) || err == nil && config == nil {
+		invoker = newInvoker(s)
 		err = lifecycle.Get(ctx, r.APIReader, key, invoker)
 	}
 	switch {
@@ -95,6 +93,13 @@ func (r *Reconciler) invoker(ctx context.Context, s *v1alpha1.BackupSession) (cl
 	default:
 		return invoker, nil
 	}
+}
+
+func newInvoker(s *v1alpha1.BackupSession) client.Object {
+	if s.Spec.Invoker.Kind == v1alpha1.BackupBatchKind {
+		return &v1alpha1.BackupBatch{}
+	}
+	return &v1alpha1.BackupConfiguration{}
 }
 
 // sessionOf is what an invoker says of a session, and the digest of the invoker's spec.

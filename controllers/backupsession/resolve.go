@@ -149,7 +149,7 @@ func (r *resolution) task(ctx context.Context, t *v1alpha1.ResolvedTarget, c *v1
 	if len(c.Repositories) == 1 {
 		vars.Snapshot = policy.SnapshotName(c.Repositories[0].Name, r.session.Name)
 	}
-	resolved, params, refusal, err := lifecycle.Task(ctx, r.Client, *c.Addon, false, vars)
+	resolved, params, refusal, err := lifecycle.Task(ctx, lifecycle.Sure{Reader: r.Client, Live: r.APIReader}, *c.Addon, false, vars)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -40,6 +40,29 @@ func TestAStaleCacheFreezesNothingTwice(t *testing.T) {
 	w.Expect(w.session("run")).To(Equal(frozen))
 }
 
+// What a run needs may have been applied together with what starts it.
+func TestAStaleCacheFailsNoRun(t *testing.T) {
+	t.Parallel()
+	for name, cache := range map[string]func(old *v1alpha1.BackupConfiguration) sessiontest.Stale{
+		"that does not show the Addon": func(*v1alpha1.BackupConfiguration) sessiontest.Stale {
+			return sessiontest.Stale{None: []client.Object{&v1alpha1.Addon{}, &v1alpha1.Function{}}}
+		},
+		"that does not show the session": func(old *v1alpha1.BackupConfiguration) sessiontest.Stale {
+			old.Spec.Sessions[0].Name = "older"
+			return sessiontest.Stale{Old: []client.Object{old}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			old := w.configuration().DeepCopy()
+			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+			w.reconcileStale(w.session("run"), cache(old))
+			w.Expect(summary(w.settle("run"))[0]).To(Equal("Succeeded/Succeeded"))
+		})
+	}
+}
+
 func TestAStaleCacheMakesNoJobOfAnEndedRun(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

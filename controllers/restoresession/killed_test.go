@@ -15,7 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-func TestAStaleCacheRestoresNothingTwice(t *testing.T) {
+func TestAStaleCache(t *testing.T) {
 	t.Parallel()
 	reconcile := func(w *world, cache sessiontest.Stale) time.Duration {
 		r := reconciler(w.World)
@@ -25,7 +25,7 @@ func TestAStaleCacheRestoresNothingTwice(t *testing.T) {
 		w.Expect(err).NotTo(HaveOccurred())
 		return result.RequeueAfter
 	}
-	t.Run("that does not show the end", func(t *testing.T) {
+	t.Run("that does not show the end restores nothing twice", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
 		w.restore("restore")
@@ -41,7 +41,21 @@ func TestAStaleCacheRestoresNothingTwice(t *testing.T) {
 		w.Expect(w.Jobs()).To(BeEmpty())
 		w.Expect(w.session("restore")).To(Equal(ended))
 	})
-	t.Run("that does not show the Job", func(t *testing.T) {
+	t.Run("that does not show the Snapshot that was made last", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.restore("restore")
+		reconcile(w, sessiontest.Stale{NoSnapshots: true})
+		w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"), "latest is what is there, not what the cache knows of")
+	})
+	t.Run("that does not show what is restored with", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.restore("restore")
+		reconcile(w, sessiontest.Stale{None: []client.Object{&v1alpha1.Addon{}, &v1alpha1.Function{}}})
+		w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"), "it may have been applied together with the restore")
+	})
+	t.Run("that does not show the Job restores nothing twice", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
 		w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }

@@ -76,7 +76,8 @@ func (r *Reconciler) chooseSnapshot(ctx context.Context, look *search, namespace
 	}
 	var list v1alpha1.SnapshotList
 	selector := client.MatchingLabels{v1alpha1.LabelRepository: policy.LabelValue(source.Repository)}
-	if err := r.List(ctx, &list, client.InNamespace(namespace), selector); err != nil {
+	// Past the cache: who restores right after a backup has ended means that one.
+	if err := r.APIReader.List(ctx, &list, client.InNamespace(namespace), selector); err != nil {
 		return nil, fmt.Errorf("list snapshots of repository %s: %w", source.Repository, err)
 	}
 	var moment session.Moment

@@ -30,7 +30,7 @@ func (r *Reconciler) resolveTask(ctx context.Context, look *search) error {
 			info.Name = defaultWorkloadAddon
 		}
 	}
-	resolved, _, refusal, err := lifecycle.Task(ctx, r.Client, *info, true, vars)
+	resolved, _, refusal, err := lifecycle.Task(ctx, lifecycle.Sure{Reader: r.Client, Live: r.APIReader}, *info, true, vars)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,23 @@ func Get(ctx context.Context, c client.Reader, key client.ObjectKey, o client.Ob
 	return c.Get(ctx, key, o)
 }
 
+// Sure is a Reader that looks past the cache for an object that the cache does not have: before a session ends because there
+// is none, as it does at once, it must be sure. The two may have been applied together.
+type Sure struct {
+	client.Reader
+	// Live reads past the cache.
+	Live client.Reader
+}
+
+// Get reads the object from the cache, else past it.
+func (s Sure) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+	err := s.Reader.Get(ctx, key, o, opts...)
+	if apierrors.IsNotFound(err) {
+		return s.Live.Get(ctx, key, o, opts...)
+	}
+	return err
+}
+
 // Policy says which revision of which PolicySync an object with these labels came with. The PolicySync is nil when there
 // is none, or none any more.
 func Policy(ctx context.Context, c client.Reader, labels map[string]string) (v1alpha1.ResolvedPolicy, *v1alpha1.PolicySync, error) {

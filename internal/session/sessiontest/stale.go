@@ -5,7 +5,11 @@ import (
 	"reflect"
 
 	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
 // Stale is a client as a cache that lags makes it.
@@ -13,11 +17,13 @@ type Stale struct {
 	client.Client
 	// Old are objects that it gives as they were.
 	Old []client.Object
-	// NoJobs hides all Jobs from lists.
-	NoJobs bool
+	// None are of kinds of which it has no object yet.
+	None []client.Object
+	// NoJobs and NoSnapshots hide all Jobs and all Snapshots from lists.
+	NoJobs, NoSnapshots bool
 }
 
-// Get gives the old copy of an object, if there is one.
+// Get gives the old copy of an object, if there is one, and none of the kinds of which it has none.
 func (s Stale) Get(ctx context.Context, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
 	for _, old := range s.Old {
 		if reflect.TypeOf(old) == reflect.TypeOf(obj) && client.ObjectKeyFromObject(old) == key {
@@ -25,13 +31,25 @@ func (s Stale) Get(ctx context.Context, key client.ObjectKey, obj client.Object,
 			return nil
 		}
 	}
+	for _, none := range s.None {
+		if reflect.TypeOf(none) == reflect.TypeOf(obj) {
+			return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
+		}
+	}
 	return s.Client.Get(ctx, key, obj, opts...)
 }
 
 // List lists what is there now.
 func (s Stale) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
-	if _, ok := list.(*batchv1.JobList); ok && s.NoJobs {
-		return nil
+	switch list.(type) {
+	case *batchv1.JobList:
+		if s.NoJobs {
+			return nil
+		}
+	case *v1alpha1.SnapshotList:
+		if s.NoSnapshots {
+			return nil
+		}
 	}
 	return s.Client.List(ctx, list, opts...)
 }
