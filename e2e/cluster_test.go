@@ -136,8 +136,8 @@ func podOf(t *testing.T, bed *testbed.Testbed, namespace, app string) string {
 	return name
 }
 
-// waitReady waits until an object's Ready condition has the status and the reason; an empty reason means any. Flux's patcher
-// writes conditions in a request before that of the rest of status: who wants to see more of status gives what else must be so.
+// waitReady waits until an object's Ready condition has the status and the reason; an empty reason means any. Who waits
+// for what comes later than Ready gives what else must be so.
 func waitReady(t *testing.T, bed *testbed.Testbed, object conditioned, status metav1.ConditionStatus, reason string, also ...func() bool) {
 	t.Helper()
 	var seen string

@@ -24,7 +24,7 @@ import (
 func afterTest(t *testing.T) context.Context { return context.WithoutCancel(t.Context()) }
 
 // waitFault waits until an object's condition Ready and one event say a reason, and checks that both hold the message. The
-// event follows all of status, which Flux's patcher writes after the conditions: the object is as it was after the event.
+// object is as it was after the event.
 func waitFault(t *testing.T, bed *testbed.Testbed, object conditioned, within time.Duration, reason, message string) {
 	t.Helper()
 	g := NewWithT(t)

@@ -57,7 +57,7 @@ func (f *kubestashFlow) manifests(t *testing.T, file string) string {
 // prepare makes the volume with its data and the Secrets, with the keys that KubeStash's have.
 func (f *kubestashFlow) prepare(t *testing.T) {
 	t.Helper()
-	freshNamespace(t, f.bed, kubestashNamespace, nil)
+	scratchNamespace(t, f.bed, kubestashNamespace) // its defaults are the whole cluster's
 	applyTo(t, f.bed, kubestashNamespace, claimManifest("uploads")+"---"+claimManifest("store")+"---"+claimManifest("restored")+`
 ---
 apiVersion: v1
@@ -150,7 +150,7 @@ func (f *kubestashFlow) backup(t *testing.T) {
 	g.Expect(name).To(MatchRegexp(`^uploads-backup-frequent-backup-\d+$`))
 	f.ended = endOf(t, f.bed, kubestashNamespace, name)
 	s := &f.ended.Status
-	g.Expect(s.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), s.Reason)
+	g.Expect(s.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%s: %+v", s.Reason, s.Targets)
 	g.Expect(metav1.IsControlledBy(f.ended, f.configuration(t))).To(BeTrue())
 	g.Expect(f.ended.Spec.RetryLeft).To(Equal(int32(2)))
 	g.Expect(s.TotalSnapshots).To(gstruct.PointTo(Equal(int32(2))))

@@ -143,7 +143,8 @@ func (a *volumeApp) backendIsGone(t *testing.T) {
 	_, err := kubectl(t, a.bed, "", "annotate", "repository", "lost", "-n", a.namespace, v1alpha1.AnnotationGiveUp+"=true")
 	g.Expect(err).NotTo(HaveOccurred())
 	waitGone(t.Context(), t, a.bed, repository.DeepCopy(), patience)
-	said, err := warnings(t.Context(), a.bed, repository, v1alpha1.ReasonDataKept)
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(said).NotTo(BeEmpty())
+	g.Expect(testbed.Poll(t.Context(), patience, "the event, which is sent beside the rest", func(ctx contextT) (bool, error) {
+		said, err := warnings(ctx, a.bed, repository, v1alpha1.ReasonDataKept)
+		return len(said) > 0, err
+	})).To(Succeed())
 }

@@ -167,10 +167,13 @@ func (f *stashFlow) fired(t *testing.T) {
 	g.Expect(testbed.Poll(t.Context(), patience, "the BackupSession of a slot", newest)).To(Succeed())
 	_, err := program(t, f.bed, "", "cairn", "pause", "bc/uploads", "-n", f.namespace)
 	g.Expect(err).NotTo(HaveOccurred())
+	var job batchv1.CronJob
+	g.Expect(testbed.Poll(t.Context(), patience, "the CronJob to be suspended with no pod on its way", func(contextT) (bool, error) {
+		f.get(t, &job, "trigger-uploads-backup")
+		return *job.Spec.Suspend && len(job.Status.Active) == 0, nil
+	})).To(Succeed())
 	g.Expect(newest(t.Context())).To(BeTrue())
 	g.Expect(name).To(MatchRegexp(`^uploads-backup-\d+$`))
-	var job batchv1.CronJob
-	f.get(t, &job, "trigger-uploads-backup")
 	g.Expect(job.Status.LastScheduleTime).NotTo(BeNil())
 	f.ended = endOf(t, f.bed, f.namespace, name)
 	g.Expect(f.ended.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%s: %+v", f.ended.Status.Reason, f.ended.Status.Targets)

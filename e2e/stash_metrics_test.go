@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -40,37 +41,39 @@ func series(families map[string]*dto.MetricFamily, name string, labels map[strin
 	return 0, fmt.Errorf("there is no %s%v, but %s", name, labels, strings.Join(others, ", "))
 }
 
-// pushed waits until a metric has a value, and gives everything that was pushed until then.
-func (f *stashFlow) pushed(t *testing.T, m stashMetric) map[string]*dto.MetricFamily {
+// pushed waits until metrics have their values under both of their names. A run is pushed in several requests.
+func (f *stashFlow) pushed(t *testing.T, metrics ...stashMetric) {
 	t.Helper()
-	var families map[string]*dto.MetricFamily
-	var seen float64
-	err := testbed.Poll(t.Context(), patience, "the push of "+m.legacy, func(ctx contextT) (bool, error) {
-		var err error
-		if families, err = f.bed.Pushed(ctx); err != nil {
+	var seen error
+	err := testbed.Poll(t.Context(), patience, "the push of "+metrics[0].legacy, func(ctx contextT) (bool, error) {
+		families, err := f.bed.Pushed(ctx)
+		if err != nil {
 			return false, err
 		}
-		seen, err = series(families, "stash_"+m.legacy, m.labels)
-		return err == nil && seen == m.want, err
+		seen = matchPushed(families, metrics)
+		return seen == nil, nil
 	})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred(), "last seen: %v", seen)
-	return families
 }
 
-func expectPushed(t *testing.T, families map[string]*dto.MetricFamily, metrics []stashMetric) {
-	t.Helper()
-	g := NewWithT(t)
+// matchPushed says which metric is not there or has another value.
+func matchPushed(families map[string]*dto.MetricFamily, metrics []stashMetric) error {
 	for _, m := range metrics {
+		matcher, ok := m.want.(OmegaMatcher)
+		if !ok {
+			matcher = Equal(m.want)
+		}
 		for _, name := range []string{"stash_appscode_com_" + m.name, "stash_" + m.legacy} {
 			value, err := series(families, name, m.labels)
-			g.Expect(err).NotTo(HaveOccurred())
-			if matcher, ok := m.want.(OmegaMatcher); ok {
-				g.Expect(value).To(matcher, name)
-			} else {
-				g.Expect(value).To(Equal(m.want), name)
+			if err != nil {
+				return err
+			}
+			if ok, err := matcher.Match(value); err != nil || !ok {
+				return errors.Join(err, fmt.Errorf("%s: %s", name, matcher.FailureMessage(value)))
 			}
 		}
 	}
+	return nil
 }
 
 // labelled adds labels to a copy, or takes them away where they are empty.
@@ -105,9 +108,8 @@ func (f *stashFlow) backupMetrics(t *testing.T) {
 	repository := map[string]string{
 		"job": session["job"], "name": "uploads", "namespace": f.namespace, "backend": "s3", "bucket": testbed.Bucket, "prefix": f.prefix() + "/uploads",
 	}
-	last := stashMetric{"backupsession_last_success_time_seconds", "backup_last_success_time_seconds", session, float64(s.CompletionTime.Unix())}
-	expectPushed(t, f.pushed(t, last), []stashMetric{
-		last,
+	f.pushed(t, []stashMetric{
+		{"backupsession_last_success_time_seconds", "backup_last_success_time_seconds", session, float64(s.CompletionTime.Unix())},
 		{"backupsession_success", "backup_session_success", session, 1.0},
 		{"backupsession_duration_seconds", "backup_session_duration_seconds", session, seconds(s.StartTime, s.CompletionTime)},
 		{"backupsession_target_count_total", "backup_target_count_total", session, 1.0},
@@ -121,7 +123,7 @@ func (f *stashFlow) backupMetrics(t *testing.T) {
 		{"backupsession_host_data_processing_time_seconds", "backup_host_data_processing_time_seconds", host, seconds(c.StartTime, c.CompletionTime)},
 		{"backupsession_host_files_total", "backup_host_files_total", host, 2.0},
 		{"repository_snapshot_count", "repository_snapshot_count", repository, BeNumerically(">=", 1)},
-	})
+	}...)
 	out, err := kubectl(t, f.bed, "", "get", "--raw", "/api/v1/namespaces/cairn-system/services/cairn-pushgateway:pushgateway/proxy/metrics")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred(), "as docs/reference/metrics.md asks for them")
 	NewWithT(t).Expect(out).To(ContainSubstring(`namespace="` + f.namespace + `"`))
@@ -149,13 +151,12 @@ func (f *stashFlow) failure(t *testing.T) {
 	g.Expect(failed.Status.Phase).To(Equal(v1alpha1.BackupSessionFailed))
 	g.Expect(failed.Status.Reason).To(Equal(v1alpha1.ReasonStepFailed))
 	session, target := f.sessionLabels(), f.targetLabels()
-	success := stashMetric{"backupsession_success", "backup_session_success", session, 0.0}
-	expectPushed(t, f.pushed(t, success), []stashMetric{
-		success,
+	f.pushed(t, []stashMetric{
+		{"backupsession_success", "backup_session_success", session, 0.0},
 		{"backupsession_target_success", "backup_target_success", target, 0.0},
 		{"backupsession_host_backup_success", "backup_host_backup_success", labelled(target, "hostname", "target"), 0.0},
 		{"backupsession_last_success_time_seconds", "backup_last_success_time_seconds", session, float64(f.ended.Status.CompletionTime.Unix())},
-	})
+	}...)
 }
 
 // verdict changes the parameter of the Task.
