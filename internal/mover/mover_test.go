@@ -345,6 +345,7 @@ func asNobody(t *testing.T) {
 	self, err := os.ReadFile("/proc/self/exe")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(os.WriteFile(binary, self, 0o755)).To(Succeed())
+	g.Expect(os.Chmod(binary, 0o755)).To(Succeed(), "whatever the umask")
 	cmd := exec.CommandContext(t.Context(), binary, "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Dir = dir
 	cmd.Env = []string{rerun + "=1", "HOME=" + dir, "TMPDIR=" + dir, "PATH=" + os.Getenv("PATH")}

@@ -97,6 +97,7 @@ func runAsNobody(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	copied := filepath.Join(dir, "test")
 	g.Expect(os.WriteFile(copied, program, 0o755)).To(Succeed())
+	g.Expect(os.Chmod(copied, 0o755)).To(Succeed(), "whatever the umask")
 	cmd := exec.CommandContext(t.Context(), "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", copied, "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
 	out, err := cmd.CombinedOutput()

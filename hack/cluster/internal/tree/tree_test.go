@@ -114,7 +114,7 @@ func TestTheManifestSeesEveryChange(t *testing.T) {
 			}
 			return setTime(f.Name(), fixtureTime)
 		},
-		"a mode":                func(d string) error { return os.Chmod(filepath.Join(d, "contents/random"), 0o600) },
+		"a mode":                func(d string) error { return os.Chmod(filepath.Join(d, "contents/random"), 0o700) },
 		"a nanosecond":          func(d string) error { return setTime(filepath.Join(d, "contents/random"), fixtureTime.Add(1)) },
 		"a nanosecond of links": func(d string) error { return setTime(filepath.Join(d, "links/loop"), fixtureTime.Add(1)) },
 		"holes filled": func(d string) error {
