@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/kopia/kopia/repo/blob"
 	. "github.com/onsi/gomega"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -150,10 +151,19 @@ func TestOnlyTheSamePathIsCompared(t *testing.T) {
 func TestFilesThatChangeWhileTheyAreReadAreNoSuccess(t *testing.T) {
 	g := NewWithT(t)
 	p := initialised(t)
-	torn := p.disturb("database", func(f *os.File, size int64) {
-		_, err := f.WriteAt([]byte{byte(rand.Int())}, rand.Int64N(size))
+	content := noise(48 << 20) // two packs and more
+	write := func() {
+		for i := 0; i < len(content); i += 64 << 10 {
+			content[i]++
+		}
+		f, err := os.OpenFile(filepath.Join(p.volume(), "database"), os.O_WRONLY|os.O_CREATE, 0o644)
 		g.Expect(err).NotTo(HaveOccurred())
-	})
+		defer f.Close()
+		_, err = f.WriteAt(content, 0)
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	write()
+	p.mover.Driver = kopia.Driver{Wrap: func(s blob.Storage) blob.Storage { return &whilePacked{Storage: s, do: write} }}
 	c := p.backs("snap-1", nil, v1alpha1.ReasonChanged)
 	g.Expect(c.Changed).To(Equal(int64(1)))
 	g.Expect(c.Error).NotTo(ContainSubstring("database"))
@@ -161,15 +171,40 @@ func TestFilesThatChangeWhileTheyAreReadAreNoSuccess(t *testing.T) {
 	g.Expect(c.Changed).To(Equal(int64(1)))
 	told := p.reports.snapshots["pvc"]
 	g.Expect(told[len(told)-1].Changed).To(Equal(int64(1)))
-	torn()
+	p.mover.Driver = kopia.Driver{}
 	c = p.backs("snap-2", nil, "")
 	g.Expect(c.Changed).To(BeZero())
+}
+
+// whilePacked does something whenever a pack of what files hold is stored: in the middle of a file of several packs.
+type whilePacked struct {
+	blob.Storage
+	mu sync.Mutex
+	do func()
+}
+
+func (s *whilePacked) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, o blob.PutOptions) error {
+	if id[0] == 'p' {
+		s.mu.Lock()
+		s.do()
+		s.mu.Unlock()
+	}
+	return s.Storage.PutBlob(ctx, id, data, o)
+}
+
+// noise can't be compressed.
+func noise(size int) []byte {
+	out := make([]byte, size)
+	for i := range out {
+		out[i] = byte(rand.Uint32())
+	}
+	return out
 }
 
 func TestALogThatIsAppendedToIsWhole(t *testing.T) {
 	g := NewWithT(t)
 	p := initialised(t)
-	stop := p.disturb("log", func(f *os.File, _ int64) {
+	stop := p.disturb("log", func(f *os.File) {
 		_, err := f.Write([]byte("one more line\n"))
 		g.Expect(err).NotTo(HaveOccurred())
 	})
@@ -187,17 +222,12 @@ func TestALogThatIsAppendedToIsWhole(t *testing.T) {
 }
 
 // disturb writes to a big file of the volume without a pause, until it is told to stop or the test ends.
-func (p *pod) disturb(name string, write func(f *os.File, size int64)) (stop func()) {
+func (p *pod) disturb(name string, write func(f *os.File)) (stop func()) {
 	p.t.Helper()
 	g := NewWithT(p.t)
-	const size = 48 << 20
-	content := make([]byte, size)
-	for i := range content {
-		content[i] = byte(rand.Uint32())
-	}
 	p.mount("pvc", enginetest.InMemory(p.t))
 	file := filepath.Join(p.volume(), name)
-	g.Expect(os.WriteFile(file, content, 0o644)).To(Succeed())
+	g.Expect(os.WriteFile(file, noise(48<<20), 0o644)).To(Succeed())
 	f, err := os.OpenFile(file, os.O_WRONLY, 0)
 	g.Expect(err).NotTo(HaveOccurred())
 	_, err = f.Seek(0, 2)
@@ -206,7 +236,7 @@ func (p *pod) disturb(name string, write func(f *os.File, size int64)) (stop fun
 	var done sync.WaitGroup
 	done.Go(func() {
 		for ctx.Err() == nil {
-			write(f, size)
+			write(f)
 		}
 	})
 	stop = sync.OnceFunc(func() {
