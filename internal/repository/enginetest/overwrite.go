@@ -27,6 +27,7 @@ func (r tree) file(name, content string, hour int) {
 	r.t.Helper()
 	r.Expect(os.MkdirAll(filepath.Dir(r.path(name)), 0o755)).To(Succeed())
 	r.Expect(os.WriteFile(r.path(name), []byte(content), 0o644)).To(Succeed())
+	r.Expect(os.Chmod(r.path(name), 0o644)).To(Succeed(), "whatever the umask")
 	at := time.Date(2026, 7, 1, hour, 0, 0, 5, time.UTC)
 	r.Expect(os.Chtimes(r.path(name), at, at)).To(Succeed())
 }
