@@ -281,7 +281,7 @@ type PodRuntimeSettings struct {
 	// PodLabels beside Cairn's own.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('backup.cairn.dev/') && !k.startsWith('app.kubernetes.io/managed-by') && !k.contains('kubernetes.io/job-'))",message="labels of backup.cairn.dev, of Jobs and app.kubernetes.io/managed-by are Cairn's and Kubernetes' own"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('backup.cairn.dev/') && k != 'app.kubernetes.io/managed-by' && !k.startsWith('batch.kubernetes.io/') && !(k in ['job-name', 'controller-uid']))",message="labels of backup.cairn.dev, of Jobs and app.kubernetes.io/managed-by are Cairn's and Kubernetes' own"
 	PodLabels map[string]string `json:"podLabels,omitempty"`
 
 	// PodAnnotations beside Cairn's own.

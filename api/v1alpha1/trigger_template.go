@@ -70,7 +70,7 @@ type TriggerMetadata struct {
 	// Labels beside Cairn's own.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('backup.cairn.dev/') && k != 'app.kubernetes.io/managed-by' && !k.startsWith('batch.kubernetes.io/'))",message="labels of backup.cairn.dev, of Jobs and app.kubernetes.io/managed-by are Cairn's and Kubernetes' own"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('backup.cairn.dev/') && k != 'app.kubernetes.io/managed-by' && !k.startsWith('batch.kubernetes.io/') && !(k in ['job-name', 'controller-uid']))",message="labels of backup.cairn.dev, of Jobs and app.kubernetes.io/managed-by are Cairn's and Kubernetes' own"
 	Labels map[string]string `json:"labels,omitempty"`
 
 	// Annotations beside Cairn's own.

@@ -32,7 +32,7 @@ var refusedTemplates = map[string]string{
 	"lifecycle can't be set: use a step of the task, or a hook of the session":                         `{spec: {lifecycle: {stopSignal: SIGTERM}}}`,
 	"podPlacementPolicy can't be set: set affinity, nodeSelector or topologySpreadConstraints":         `{spec: {podPlacementPolicy: {name: x}}}`,
 	"windowsOptions can't be set: movers are Linux containers":                                         `{spec: {containerSecurityContext: {windowsOptions: {runAsUserName: x}}}}`,
-	noLabels:     `{metadata: {labels: {backup.cairn.dev/x: v}}}`,
+	noLabels:     `{metadata: {labels: {batch.kubernetes.io/controller-uid: v}}}`,
 	noAnnotation: `{metadata: {annotations: {backup.cairn.dev/x: v}}}`,
 	oneVolume:    `{spec: {volumes: [{name: v, emptyDir: {}, hostPath: {path: /x}}]}}`,
 }
@@ -72,7 +72,7 @@ var refusedTriggers = map[string]string{
 
 // refusedStorages are of spec of a BackupStorage.
 var refusedStorages = map[string]string{
-	noLabels:     `{runtimeSettings: {pod: {podLabels: {backup.cairn.dev/x: v}}}}`,
+	noLabels:     `{runtimeSettings: {pod: {podLabels: {job-name: v}}}}`,
 	noAnnotation: `{runtimeSettings: {pod: {podAnnotations: {backup.cairn.dev/x: v}}}}`,
 	noPriority:   `{runtimeSettings: {pod: {priority: 1}}}`,
 	"automountServiceAccountToken can't be true: only the mover's container gets a token": `{runtimeSettings: {pod: {automountServiceAccountToken: true}}}`,

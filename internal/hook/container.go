@@ -176,7 +176,7 @@ func (r *resolver) checkPod(p *v1alpha1.PodRuntimeSettings) {
 		r.add(at+"automountServiceAccountToken", "automountServiceAccountToken can't be true: a hook gets no token")
 	}
 	for _, key := range slices.Sorted(maps.Keys(p.PodLabels)) {
-		if strings.HasPrefix(key, v1alpha1.Group+"/") || strings.HasPrefix(key, v1alpha1.LabelManagedBy) || strings.Contains(key, "kubernetes.io/job-") {
+		if reservedLabel(key) {
 			r.add(at+"podLabels", "the label %s is Cairn's or Kubernetes' own", key)
 		}
 	}
@@ -185,6 +185,13 @@ func (r *resolver) checkPod(p *v1alpha1.PodRuntimeSettings) {
 			r.add(at+"podAnnotations", "the annotation %s is Cairn's own", key)
 		}
 	}
+}
+
+// reservedLabel says whether a label of a Job's pod is set by Cairn or by Kubernetes, which refuses a Job with another value. The
+// two names without a prefix are those of old Kubernetes, which it still sets.
+func reservedLabel(key string) bool {
+	return strings.HasPrefix(key, v1alpha1.Group+"/") || key == v1alpha1.LabelManagedBy ||
+		strings.HasPrefix(key, "batch.kubernetes.io/") || key == "job-name" || key == "controller-uid"
 }
 
 // readable says what is wrong with the settings of a pod in the words of a policy.

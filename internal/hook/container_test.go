@@ -172,12 +172,14 @@ func TestMistakesOfAFunctionAreFoundBeforeItsPod(t *testing.T) {
 // The API server takes the settings of the pod as they are: what it would refuse in a BackupStorage is refused here.
 func TestSettingsOfThePodAreChecked(t *testing.T) {
 	for pod, want := range map[string]hook.Mistake{
-		`{"securityContext": {"runAsUser": -1}}`:               {Field: "securityContext", Message: "numbers from 0"},
-		`{"priority": 1}`:                                      {Field: "priority", Message: "priority needs priorityClassName"},
-		`{"automountServiceAccountToken": true}`:               {Field: "automountServiceAccountToken", Message: "a hook gets no token"},
-		`{"podLabels": {"backup.cairn.dev/keeper": "x"}}`:      {Field: "podLabels", Message: "the label backup.cairn.dev/keeper is Cairn's"},
-		`{"podLabels": {"batch.kubernetes.io/job-name": "x"}}`: {Field: "podLabels", Message: "Kubernetes' own"},
-		`{"podAnnotations": {"backup.cairn.dev/task": "x"}}`:   {Field: "podAnnotations", Message: "the annotation backup.cairn.dev/task is Cairn's own"},
+		`{"securityContext": {"runAsUser": -1}}`:                     {Field: "securityContext", Message: "numbers from 0"},
+		`{"priority": 1}`:                                            {Field: "priority", Message: "priority needs priorityClassName"},
+		`{"automountServiceAccountToken": true}`:                     {Field: "automountServiceAccountToken", Message: "a hook gets no token"},
+		`{"podLabels": {"backup.cairn.dev/keeper": "x"}}`:            {Field: "podLabels", Message: "the label backup.cairn.dev/keeper is Cairn's"},
+		`{"podLabels": {"batch.kubernetes.io/job-name": "x"}}`:       {Field: "podLabels", Message: "Kubernetes' own"},
+		`{"podLabels": {"batch.kubernetes.io/controller-uid": "x"}}`: {Field: "podLabels", Message: "Kubernetes' own"},
+		`{"podLabels": {"job-name": "x"}}`:                           {Field: "podLabels", Message: "Kubernetes' own"},
+		`{"podAnnotations": {"backup.cairn.dev/task": "x"}}`:         {Field: "podAnnotations", Message: "the annotation backup.cairn.dev/task is Cairn's own"},
 		`{"priority": 1, "priorityClassName": "p", "automountServiceAccountToken": false, "podLabels": {"a": "b"}, "nodeName": "n"}`: {},
 	} {
 		t.Run(pod, func(t *testing.T) {
