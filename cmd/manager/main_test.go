@@ -21,6 +21,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/discovery"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -96,6 +97,26 @@ func install(t testing.TB) {
 		}, "60s", "100ms").Should(Succeed(), "%s %s", u.GetKind(), u.GetName())
 	}
 	g.Expect(crds).NotTo(BeEmpty())
+	served(t, crds)
+}
+
+// served waits until the API server offers all of these kinds: it takes a moment, and a manager that finds some missing ends.
+func served(t testing.TB, crds []string) {
+	t.Helper()
+	kinds, err := discovery.NewDiscoveryClientForConfig(cluster.config)
+	g := NewWithT(t)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Eventually(func() ([]string, error) {
+		list, err := kinds.ServerResourcesForGroupVersion(v1alpha1.GroupVersion.String())
+		if err != nil {
+			return nil, err
+		}
+		var names []string
+		for _, r := range list.APIResources {
+			names = append(names, r.Name+"."+v1alpha1.Group)
+		}
+		return names, nil
+	}, "60s", "100ms").Should(ContainElements(crds), "the kinds of the CRDs")
 }
 
 // kubeconfig is a file with the rights of the manager's ServiceAccount, or of the administrator where that is not there.
