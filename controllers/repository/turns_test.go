@@ -34,8 +34,7 @@ func sideBySide(n int, do func(i int)) {
 	wait.Wait()
 }
 
-func TestAThousandRepositoriesAreInitialisedTenAtATime(t *testing.T) {
-	t.Parallel()
+func TestAThousandRepositoriesAreInitialisedTenAtATime(t *testing.T) { // alone: others would wait for a worker for minutes
 	const thousand = 1000
 	g := NewWithT(t)
 	s := storageOf(t)
@@ -99,5 +98,8 @@ func TestAThousandRepositoriesAreInitialisedTenAtATime(t *testing.T) {
 			}
 		}
 		g.Expect([]int{ready, refused}).To(Equal([]int{thousand - 10, 10}))
-	}, testbed.Patience, testbed.Interval).Should(Succeed(), "what failed says why, all others are ready")
+		var jobs batchv1.JobList
+		g.Expect(bed.Client.List(t.Context(), &jobs, place)).To(Succeed())
+		g.Expect(jobs.Items).To(HaveLen(10))
+	}, 5*time.Minute, time.Second).Should(Succeed(), "what failed says why, all others are ready and their Jobs are gone")
 }
