@@ -16,6 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/apply"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
 // ensureChildren makes the batch's children what policy.Expand says, removes those of targets that are gone, and gives the
@@ -53,10 +54,7 @@ func (r *Reconciler) ensureChildren(ctx context.Context, batch *v1alpha1.BackupB
 // that one is left alone.
 func (r *Reconciler) ensureChild(ctx context.Context, batch *v1alpha1.BackupBatch, wanted *v1alpha1.BackupConfiguration) (*v1alpha1.BackupConfiguration, error) {
 	actual := &v1alpha1.BackupConfiguration{}
-	err := r.Get(ctx, client.ObjectKeyFromObject(wanted), actual)
-	if apierrors.IsNotFound(err) {
-		err = r.APIReader.Get(ctx, client.ObjectKeyFromObject(wanted), actual)
-	}
+	err := lifecycle.Sure{Reader: r.Client, Live: r.APIReader}.Get(ctx, client.ObjectKeyFromObject(wanted), actual)
 	reason, message := v1alpha1.ReasonChildApplied, "made BackupConfiguration %s"
 	digest := wanted.Annotations[v1alpha1.AnnotationSpecDigest]
 	switch {

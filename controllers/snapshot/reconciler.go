@@ -17,6 +17,7 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
 // Reconciler finalizes Snapshots.
@@ -72,10 +73,7 @@ func (r *Reconciler) keeps(ctx context.Context, s *v1alpha1.Snapshot) (string, e
 func (r *Reconciler) ofRepository(ctx context.Context, s *v1alpha1.Snapshot) error {
 	var repository v1alpha1.Repository
 	key := client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.Repository}
-	err := r.Get(ctx, key, &repository)
-	if apierrors.IsNotFound(err) {
-		err = r.APIReader.Get(ctx, key, &repository)
-	}
+	err := lifecycle.Sure{Reader: r.Client, Live: r.APIReader}.Get(ctx, key, &repository)
 	switch {
 	case apierrors.IsNotFound(err):
 		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, "the data stays in the backend: its Repository is gone")

@@ -23,7 +23,7 @@ func Get(ctx context.Context, c client.Reader, key client.ObjectKey, o client.Ob
 }
 
 // Sure is a Reader that looks past the cache for an object that the cache does not have: before a session ends because there
-// is none, as it does at once, it must be sure. The two may have been applied together.
+// is none, as it does at once, or data is left alone for that, it must be sure. The two may have been applied together.
 type Sure struct {
 	client.Reader
 	// Live reads past the cache.
