@@ -19,6 +19,9 @@ const (
 	LabelConfiguration = Group + "/configuration"
 	// LabelBackupSession is on Jobs and Snapshots.
 	LabelBackupSession = Group + "/backup-session"
+	// LabelRestorePoint is on Snapshots of a BackupBatch: the name of the run that began their restore point. A run and those
+	// that tried again what failed of it are one restore point.
+	LabelRestorePoint = Group + "/restore-point"
 	// LabelRestoreSession is on Jobs.
 	LabelRestoreSession = Group + "/restore-session"
 	// LabelHook is on the Jobs of hooks: the name of the hook.

@@ -31,6 +31,11 @@ type ResolvedBackup struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	Schedule string `json:"schedule,omitempty"`
+	// RestorePoint is the BackupSession that began the restore point which this run adds to: of a run that tries again what
+	// failed, the first of them. Empty: the run itself.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	RestorePoint string `json:"restorePoint,omitempty"`
 	// Timeout of the run.
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`

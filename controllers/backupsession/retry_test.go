@@ -89,6 +89,9 @@ func TestARunIsTriedAgain(t *testing.T) {
 	w.Expect(second.Spec.ScheduledTime).To(Equal(first.Status.NextRetry))
 	w.Expect(third.Spec.RetryLeft).To(BeZero())
 	w.Expect(third.Status.Resolved.Policy).To(Equal(first.Status.Resolved.Policy))
+	var point v1alpha1.SnapshotList
+	w.Expect(w.Client.List(t.Context(), &point, client.InNamespace(w.Namespace), client.MatchingLabels{v1alpha1.LabelRestorePoint: "run"})).To(Succeed())
+	w.Expect(point.Items).To(HaveLen(5), "the three Snapshots of the run, and those of what was tried again, are one restore point")
 	w.Expect(third.Status.Snapshots).To(ConsistOf(HaveField("Name", "shop-uploads-run-r2")))
 	w.Expect(w.Told()).To(ContainElements("Retried"))
 	for name, killer := range sessiontest.Kills(undisturbed.Count()) {

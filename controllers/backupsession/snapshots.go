@@ -1,6 +1,7 @@
 package backupsession
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -82,21 +83,25 @@ func (r *Reconciler) checkRepository(ctx context.Context, namespace string, repo
 
 // newSnapshot is the Snapshot that a session makes, a function of frozen values alone.
 func newSnapshot(s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget, repo *v1alpha1.ResolvedRepository) *v1alpha1.Snapshot {
+	labels := map[string]string{
+		v1alpha1.LabelManagedBy:     v1alpha1.ManagedByCairn,
+		v1alpha1.LabelInvokerKind:   s.Spec.Invoker.Kind,
+		v1alpha1.LabelInvokerName:   policy.LabelValue(s.Spec.Invoker.Name),
+		v1alpha1.LabelSession:       s.Spec.Session,
+		v1alpha1.LabelConfiguration: policy.LabelValue(t.Configuration),
+		v1alpha1.LabelBackupSession: s.Name,
+		v1alpha1.LabelRepository:    policy.LabelValue(repo.Name),
+	}
+	if s.Spec.Invoker.Kind == v1alpha1.BackupBatchKind {
+		labels[v1alpha1.LabelRestorePoint] = cmp.Or(s.Status.Resolved.RestorePoint, s.Name)
+	}
 	return &v1alpha1.Snapshot{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: s.Namespace,
 			Name:      repo.Snapshot,
 			// They come off when it is deleted: at once where its data stays.
-			Finalizers: []string{v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord},
-			Labels: map[string]string{
-				v1alpha1.LabelManagedBy:     v1alpha1.ManagedByCairn,
-				v1alpha1.LabelInvokerKind:   s.Spec.Invoker.Kind,
-				v1alpha1.LabelInvokerName:   policy.LabelValue(s.Spec.Invoker.Name),
-				v1alpha1.LabelSession:       s.Spec.Session,
-				v1alpha1.LabelConfiguration: policy.LabelValue(t.Configuration),
-				v1alpha1.LabelBackupSession: s.Name,
-				v1alpha1.LabelRepository:    policy.LabelValue(repo.Name),
-			},
+			Finalizers:  []string{v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord},
+			Labels:      labels,
 			Annotations: map[string]string{v1alpha1.AnnotationMovers: session.FirstMovers(repo.Snapshot, t.Hosts)},
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(
 				&metav1.ObjectMeta{Name: repo.Name, UID: repo.UID}, v1alpha1.GroupVersion.WithKind(v1alpha1.RepositoryKind))},

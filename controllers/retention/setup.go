@@ -150,7 +150,7 @@ func (r *Reconciler) ofSnapshot(ctx context.Context, o client.Object) []reconcil
 		return out
 	}
 	var point v1alpha1.SnapshotList
-	if err := r.List(ctx, &point, client.InNamespace(s.Namespace), client.MatchingLabels{v1alpha1.LabelBackupSession: s.Spec.BackupSession}); err != nil {
+	if err := r.List(ctx, &point, client.InNamespace(s.Namespace), client.MatchingLabels{v1alpha1.LabelRestorePoint: retention.Point(s)}); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "list the Snapshots of a restore point")
 	}
 	for i := range point.Items {

@@ -10,7 +10,7 @@ func keptBackup(in *v1alpha1.ResolvedBackup) *v1alpha1.ResolvedBackup {
 	if in == nil {
 		return nil
 	}
-	out := &v1alpha1.ResolvedBackup{Policy: keptPolicy(in.Policy), Schedule: in.Schedule, Timeout: in.Timeout, SuccessPolicy: keptSuccessPolicy(in.SuccessPolicy)}
+	out := &v1alpha1.ResolvedBackup{Policy: keptPolicy(in.Policy), Schedule: in.Schedule, RestorePoint: in.RestorePoint, Timeout: in.Timeout, SuccessPolicy: keptSuccessPolicy(in.SuccessPolicy)}
 	for _, t := range in.Targets {
 		kept := v1alpha1.ResolvedTarget{
 			Name: t.Name, AppRef: t.AppRef, Configuration: t.Configuration, Task: keptTask(t.Task),

@@ -7,7 +7,7 @@ import (
 )
 
 // Of is what a decision needs of a Snapshot; user is who works with it, empty for nobody. The Snapshots that one run of a
-// BackupBatch made are a restore point.
+// BackupBatch made, and those that tried again what failed of it, are a restore point.
 func Of(s *v1alpha1.Snapshot, user string) Snapshot {
 	out := Snapshot{
 		Name: s.Name, Repository: s.Spec.Repository, Time: s.CreationTimestamp.Time, Phase: s.Status.Phase, Held: user,
@@ -19,7 +19,12 @@ func Of(s *v1alpha1.Snapshot, user string) Snapshot {
 		out.Held = cmp.Or(user, "paused")
 	}
 	if s.Labels[v1alpha1.LabelInvokerKind] == v1alpha1.BackupBatchKind {
-		out.Point = s.Spec.BackupSession
+		out.Point = Point(s)
 	}
 	return out
+}
+
+// Point is the name of the run that began the restore point of a Snapshot.
+func Point(s *v1alpha1.Snapshot) string {
+	return cmp.Or(s.Labels[v1alpha1.LabelRestorePoint], s.Spec.BackupSession)
 }

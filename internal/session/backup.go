@@ -70,6 +70,8 @@ type Start struct {
 	PolicyApplying bool
 	// Policy that is in force.
 	Policy v1alpha1.ResolvedPolicy
+	// RestorePoint is the run that began the restore point that this one adds to; empty where it begins one.
+	RestorePoint string
 	// Schedule of the session, empty where it has none.
 	Schedule string
 	// Timeout of the run.

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -55,6 +56,7 @@ func (start *Start) Again(s, of *v1alpha1.BackupSession, now []StartTarget) {
 	frozen := of.Status.Resolved
 	same := frozen.Policy.Digest == start.Policy.Digest
 	start.Policy, start.PolicyApplying = frozen.Policy, false
+	start.RestorePoint = cmp.Or(frozen.RestorePoint, of.Name)
 	start.Schedule, start.RetryDelay, start.SuccessPolicy = frozen.Schedule, frozen.RetryDelay, frozen.SuccessPolicy
 	if s.Spec.BackupTimeout == nil && frozen.Timeout != nil {
 		start.Timeout = frozen.Timeout.Duration

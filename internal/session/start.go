@@ -85,7 +85,7 @@ func freeze(in Input, d *Decision) {
 	deadline := metav1.NewTime(now.Add(timeout))
 	resolved := &v1alpha1.ResolvedBackup{
 		Policy: s.Policy, Schedule: s.Schedule, Timeout: &metav1.Duration{Duration: timeout}, SuccessPolicy: s.SuccessPolicy.DeepCopy(),
-		RetryDelay: s.RetryDelay, Hooks: hooksOf(s),
+		RetryDelay: s.RetryDelay, RestorePoint: s.RestorePoint, Hooks: hooksOf(s),
 	}
 	var snapshots int32
 	for _, t := range s.Targets {
