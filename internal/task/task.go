@@ -37,6 +37,10 @@ const (
 	StorageDir = "/cairn/storage"
 	// VolumesDir holds a directory for each component: the root of its volume.
 	VolumesDir = "/cairn/volumes"
+	// DatabaseDir holds a file for each key of the database's Secret. Only streams have one.
+	DatabaseDir = "/cairn/database"
+	// StreamDir is where a stream's program finds its files.
+	StreamDir = WorkDir + "/stream"
 	// WorkDir can be written to. It is lost with the pod.
 	WorkDir = policy.MoverWorkDir
 	// Container is the name of the mover's container.
@@ -116,6 +120,8 @@ type Component struct {
 	Name string `json:"name"`
 	// Path inside the volume. Empty is the root.
 	Path string `json:"path,omitempty"`
+	// Stream is the program that writes or reads the component, which then has no volume.
+	Stream *v1alpha1.ResolvedStream `json:"stream,omitempty"`
 	// ID in the repository of what is restored.
 	ID string `json:"id,omitempty"`
 	// Resume says that an attempt before wrote into the volume, which was empty: what is there is its work.

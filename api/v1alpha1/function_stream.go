@@ -1,0 +1,193 @@
+package v1alpha1
+
+// StreamEscape says how a Secret's value is written into a file.
+// +kubebuilder:validation:Enum=None;PgPass;OptionFile
+type StreamEscape string
+
+// The values of StreamEscape.
+const (
+	// StreamEscapeNone writes the value as it is.
+	StreamEscapeNone StreamEscape = "None"
+	// StreamEscapePgPass writes it as a field of a PostgreSQL password file.
+	StreamEscapePgPass StreamEscape = "PgPass"
+	// StreamEscapeOptionFile writes it, in quotes, as the value of an option in an option file of MariaDB or MySQL.
+	StreamEscapeOptionFile StreamEscape = "OptionFile"
+)
+
+// StreamFilter is what a restore does with what was kept before the program reads it.
+// +kubebuilder:validation:Enum=None;RedisCommands
+type StreamFilter string
+
+// The values of StreamFilter.
+const (
+	// StreamFilterNone gives the program what was kept.
+	StreamFilterNone StreamFilter = "None"
+	// StreamFilterRedisCommands turns an RDB file into commands for redis-cli --pipe, which restore each key, in its database
+	// and with its expiry.
+	StreamFilterRedisCommands StreamFilter = "RedisCommands"
+)
+
+// FunctionStream makes the mover run a program in the Function's own image: a backup keeps what the program writes to its
+// standard output, a restore feeds it to the program's standard input. Nothing is put on a disk between them, and no shell takes
+// part. A backup counts only if the program ended with exit code 0 and had written something by then.
+type FunctionStream struct {
+	// Command is the program and its first arguments.
+	// +required
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=4096
+	Command []string `json:"command"`
+
+	// Args are further arguments.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Args []StreamArgument `json:"args,omitempty"`
+
+	// Env is the environment of the program. Beside it the program has HOME and TMPDIR, directories it may write to, LANG=C and
+	// the image's PATH, and nothing else.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=64
+	Env []StreamEnv `json:"env,omitempty"`
+
+	// Files are written for the program before it starts, to /cairn/work/stream/<name>, readable for its user alone, and removed
+	// when it ends.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	Files []StreamFile `json:"files,omitempty"`
+
+	// FileName of what the program writes, in the snapshot: dump.sql, for example.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern="^[A-Za-z0-9][-A-Za-z0-9._]*$"
+	FileName string `json:"fileName"`
+
+	// Each is a comma-separated list, such as ${databases}. The program runs once for each value, in which ${value} stands for it,
+	// and each run is a component of its own: dump-<value>. Where the list is empty the program runs once, for the component dump.
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	Each string `json:"each,omitempty"`
+
+	// Filter of a restore.
+	// +optional
+	Filter StreamFilter `json:"filter,omitempty"`
+}
+
+// StreamArgument is an argument of a program, or several.
+// +kubebuilder:validation:XValidation:rule="!(has(self.each) && has(self.words) && self.words)",message="an argument has each or words, not both"
+type StreamArgument struct {
+	// Value of the argument. One that is empty after the variables were filled in is left out.
+	// +required
+	// +kubebuilder:validation:MaxLength=4096
+	Value string `json:"value"`
+
+	// Each is a comma-separated list, such as ${tables}: there is one argument for each value, in which ${value} stands for it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	Each string `json:"each,omitempty"`
+
+	// Words says that value is several arguments: it is split where a shell would, quotes included, but nothing in it is expanded.
+	// +optional
+	Words bool `json:"words,omitempty"`
+
+	// IfKey is a key of the database's Secret: the argument is there only if the key is.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern="^[-._a-zA-Z0-9]+$"
+	IfKey string `json:"ifKey,omitempty"`
+}
+
+// StreamEnv is a variable in the environment of a program.
+// +kubebuilder:validation:XValidation:rule="has(self.value) != has(self.secretKey)",message="a variable has either a value, or a secretKey"
+type StreamEnv struct {
+	// Name of the variable.
+	// +required
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern="^[A-Za-z_][A-Za-z0-9_]*$"
+	Name string `json:"name"`
+
+	// Value of it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	Value string `json:"value,omitempty"`
+
+	// SecretKey is the key of the database's Secret that has the value.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern="^[-._a-zA-Z0-9]+$"
+	SecretKey string `json:"secretKey,omitempty"`
+
+	// IfKey is a key of the database's Secret: the variable is there only if the key is.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern="^[-._a-zA-Z0-9]+$"
+	IfKey string `json:"ifKey,omitempty"`
+}
+
+// StreamFile is a file that a program reads, such as one with the password.
+type StreamFile struct {
+	// Name of the file.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern="^[A-Za-z0-9_.]*[A-Za-z0-9_][-A-Za-z0-9_.]*$"
+	Name string `json:"name"`
+
+	// Content of the file. $(key) stands for the value of that key of the database's Secret, without line breaks at its end.
+	// +required
+	// +kubebuilder:validation:MaxLength=8192
+	Content string `json:"content"`
+
+	// Escape says how such a value is written.
+	// +optional
+	Escape StreamEscape `json:"escape,omitempty"`
+
+	// IfKey is a key of the database's Secret: the file is there only if the key is.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern="^[-._a-zA-Z0-9]+$"
+	IfKey string `json:"ifKey,omitempty"`
+}
+
+// ResolvedStream is a FunctionStream of one component, after all variables were filled in. It holds no value of a Secret.
+type ResolvedStream struct {
+	// Command is the program and its first arguments.
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Command []string `json:"command"`
+	// Args are further arguments, one each.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1024
+	Args []ResolvedStreamArgument `json:"args,omitempty"`
+	// Env is the environment of the program.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=64
+	Env []StreamEnv `json:"env,omitempty"`
+	// Files that the program reads.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	Files []StreamFile `json:"files,omitempty"`
+	// FileName in the snapshot.
+	FileName string `json:"fileName"`
+	// Filter of a restore.
+	// +optional
+	Filter StreamFilter `json:"filter,omitempty"`
+}
+
+// ResolvedStreamArgument is one argument of a program.
+type ResolvedStreamArgument struct {
+	// Value of the argument.
+	Value string `json:"value"`
+	// IfKey is a key of the database's Secret: the argument is there only if the key is.
+	// +optional
+	IfKey string `json:"ifKey,omitempty"`
+}
