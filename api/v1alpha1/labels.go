@@ -37,6 +37,9 @@ const (
 	LabelInitStorage = Group + "/init-storage"
 	// LabelKeeper is on the Lease, the Job and the pods of a keeper: the name of the Lease.
 	LabelKeeper = Group + "/keeper"
+	// LabelSidecar is on a workload that has a sidecar, on the sidecar's Secret, and on the Snapshots and RestoreSessions that it
+	// has work in: the name of that Secret.
+	LabelSidecar = Group + "/sidecar"
 	// LabelLedger is on the ConfigMaps of a Ledger's outbox.
 	LabelLedger = Group + "/ledger"
 
@@ -83,6 +86,12 @@ const (
 	AnnotationComponent = Group + "/component"
 	// AnnotationTask on a mover's pod is its task: versioned JSON.
 	AnnotationTask = Group + "/task"
+	// AnnotationSidecarTask on a Snapshot or RestoreSession is what sidecars are to do there, and which of them: versioned JSON.
+	// It goes when they are done.
+	AnnotationSidecarTask = Group + "/sidecar-task"
+	// AnnotationSidecarCredentials on a sidecar's Secret, and on the Snapshots and RestoreSessions that the sidecar has work in,
+	// are the identities of the tokens that it may use: "JTI=<uuid>,JTI=<uuid>". The admission policy reads it.
+	AnnotationSidecarCredentials = Group + "/sidecar-credentials"
 	// AnnotationDropRecords on a Ledger that is being deleted, with the value "true", gives up what it has not pushed.
 	AnnotationDropRecords = Group + "/drop-records"
 	// AnnotationAdopt on a Repository, with the directory as its value, takes over a directory that another cluster or
@@ -125,6 +134,8 @@ const (
 	MoverServiceAccount = "cairn-mover"
 	// TriggerServiceAccount is what the pods of CronJobs run as.
 	TriggerServiceAccount = "cairn-trigger"
+	// SidecarServiceAccount is what sidecars use the API as, with tokens that the manager makes for them.
+	SidecarServiceAccount = "cairn-sidecar"
 	// HookServiceAccount is whom the manager impersonates to run commands in pods. Only the owner of a namespace binds it to
 	// HookClusterRole; the account itself need not exist.
 	HookServiceAccount = "cairn-hook"
