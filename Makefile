@@ -107,6 +107,7 @@ test: clusterctl ## Run the unit tests and those against a real API server.
 .PHONY: e2e
 e2e: preflight testbed-images testbed ## Run the end-to-end scenarios on a real cluster; RUN=regexp for some of them.
 	@$(STEP) "write the image of the Pushgateway" hack/images pushgateway
+	@$(STEP) "write the images of the databases" hack/images databases
 	@$(STEP) "start the cluster" bin/testbed up
 	@$(STEP) "run the scenarios" env CAIRN_E2E=1 CAIRN_BIN=$(CURDIR)/bin CLUSTER_BIN=$(CLUSTER_BIN) KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" hack/failures $(GO) test -p 1 -count=1 -timeout 60m -v -run '$(RUN)' ./e2e/...
 
