@@ -49,9 +49,35 @@ type BatchTarget struct {
 	AppRef TypedObjectReference `json:"appRef"`
 }
 
+// ExecutionOrder says whether the targets of a run are backed up side by side.
+// +kubebuilder:validation:Enum=Parallel;Sequential
+type ExecutionOrder string
+
+// The values of ExecutionOrder.
+const (
+	// ExecutionParallel backs the targets up side by side.
+	ExecutionParallel ExecutionOrder = "Parallel"
+	// ExecutionSequential backs one target up after the other.
+	ExecutionSequential ExecutionOrder = "Sequential"
+)
+
 // BackupBatchSession is one session of a BackupBatch.
+// +kubebuilder:validation:XValidation:rule="!has(self.maxParallel) || !has(self.executionOrder) || self.executionOrder == 'Parallel'",message="maxParallel goes with executionOrder Parallel: leave it out, Sequential backs one target up at a time"
 type BackupBatchSession struct {
 	SessionConfig `json:",inline"`
+
+	// ExecutionOrder of the targets. Parallel backs them up side by side. Sequential begins with a target when those before it
+	// have ended, whether well or not, in the order of the targets below.
+	// +optional
+	// +kubebuilder:default=Parallel
+	ExecutionOrder ExecutionOrder `json:"executionOrder,omitempty"`
+
+	// MaxParallel is how many targets are backed up at once, with their hooks. Each of the others begins, in the order of the
+	// targets below, when one has ended. The default is all of them. Only with executionOrder Parallel.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=500
+	MaxParallel *int32 `json:"maxParallel,omitempty"`
 
 	// Targets of this session.
 	// +required
@@ -80,6 +106,18 @@ type BatchSessionTarget struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=8
 	Repositories []RepositoryInfo `json:"repositories,omitempty"`
+
+	// BackupTimeout ends the backup of this target when it takes longer, with its preBackup hooks, counted from when the
+	// target begins. The other targets go on. The default is the time that is left of the whole run, which ends it in any case.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout is at least 1s"
+	BackupTimeout *metav1.Duration `json:"backupTimeout,omitempty"`
+
+	// Hooks that run before and after the backup of this target, between the hooks of the session.
+	// +optional
+	Hooks *TargetHooks `json:"hooks,omitempty"`
 }
 
 // BackupBatchStatus is what was made of the policy.

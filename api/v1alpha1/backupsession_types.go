@@ -189,6 +189,18 @@ type BackupTargetStatus struct {
 	// Uploaded is what had to be sent.
 	// +optional
 	Uploaded string `json:"uploaded,omitempty"`
+	// StartTime is when the target left Pending: the run had come to it.
+	// +optional
+	StartTime *metav1.Time `json:"startTime,omitempty"`
+	// CompletionTime is when it ended, with its hooks.
+	// +optional
+	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
+	// Duration between these, rounded to seconds.
+	// +optional
+	Duration string `json:"duration,omitempty"`
+	// Hooks of the target. While its postBackup hooks run, reason and message say already what became of the backup.
+	// +optional
+	Hooks *HookStatuses `json:"hooks,omitempty"`
 }
 
 // RecordStatus is where a result was recorded.

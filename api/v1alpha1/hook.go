@@ -6,7 +6,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// BackupHooks are run before and after a backup, of all targets.
+// BackupHooks are run before and after a backup. In a batch that is the backup of all targets: the first runs before any of them
+// begins, the last after all have ended.
 type BackupHooks struct {
 	// PreBackup hooks run one after the other before anything is backed up. The first that fails stops the backup.
 	// +optional

@@ -45,6 +45,12 @@ type ResolvedBackup struct {
 	// RetryDelay is how long after a failure what failed is tried again.
 	// +optional
 	RetryDelay *metav1.Duration `json:"retryDelay,omitempty"`
+	// ExecutionOrder of the targets. Empty is Parallel.
+	// +optional
+	ExecutionOrder ExecutionOrder `json:"executionOrder,omitempty"`
+	// MaxParallel is how many targets are backed up at once. Without it, all of them are.
+	// +optional
+	MaxParallel *int32 `json:"maxParallel,omitempty"`
 	// Targets of the run, in the order of the policy.
 	// +optional
 	// +listType=map
@@ -84,6 +90,15 @@ type ResolvedTarget struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=8
 	Repositories []ResolvedRepository `json:"repositories,omitempty"`
+	// Timeout of the target, counted from when it begins. Without it, only the run's counts.
+	// +optional
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
+	// Hooks of the target with their templates. Only Cairn writes them.
+	// +optional
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:validation:Type=object
+	// +kubebuilder:pruning:PreserveUnknownFields
+	Hooks *ResolvedHooks `json:"hooks,omitempty"`
 	// Error that keeps the target from being backed up; the rest is empty then.
 	// +optional
 	Error *ResolvedError `json:"error,omitempty"`

@@ -60,10 +60,18 @@ var refusedHooks = map[string]string{
 
 func init() {
 	for says, h := range refusedHooks {
+		if says != oneVolume { // Hooks of targets have none.
+			refused["BackupBatch"][batchSession(``, `, hooks: {preBackup: [`+h+`]}`)] = says
+		}
 		refused["BackupConfiguration"][`{sessions: [{name: s, hooks: {preBackup: [`+h+`]}, addon: `+addonInfo+`, repositories: [`+repositoryInfo+`]}]}`] = says
-		refused["BackupBatch"][`{sessions: [{name: s, hooks: {preBackup: [`+h+`]}, targets: [{name: t, addon: `+addonInfo+`, repositories: [`+repositoryInfo+`]}]}]}`] = says
+		refused["BackupBatch"][batchSession(`, hooks: {preBackup: [`+h+`]}`, ``)] = says
 		refused["RestoreSession"][`{hooks: {preRestore: [`+h+`]}}`] = says
 	}
+}
+
+// batchSession is a change of a batch's only session, and of what it does for its only target: fields that follow their names.
+func batchSession(session, target string) string {
+	return `{sessions: [{name: s` + session + `, targets: [{name: t` + target + `, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}]}`
 }
 
 // refused are changes of those specs, by kind, and what the API says of them.
@@ -134,8 +142,10 @@ var refused = map[string]map[string]string{
 		`{sessions: [{name: s, backupTimeout: 0s, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}`: "the timeout is at least 1s",
 	},
 	"BackupBatch": {
-		`{targets: [{name: t, appRef: {kind: Pod, name: data}}]}`:                                                                            onlyTargets,
-		`{sessions: [{name: s, backupTimeout: 0s, targets: [{name: t, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}]}`: "the timeout is at least 1s",
+		`{targets: [{name: t, appRef: {kind: Pod, name: data}}]}`:        onlyTargets,
+		batchSession(`, backupTimeout: 0s`, ``):                          "the timeout is at least 1s",
+		batchSession(``, `, backupTimeout: 0s`):                          "the timeout is at least 1s",
+		batchSession(`, executionOrder: Sequential, maxParallel: 2`, ``): "maxParallel goes with executionOrder Parallel: leave it out, Sequential backs one target up at a time",
 	},
 	"BackupSession": {
 		`{invoker: {apiGroup: apps}}`:   "the invoker is a BackupConfiguration or BackupBatch of apiGroup backup.cairn.dev",

@@ -12,21 +12,26 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// hooks resolves the hooks of a session.
+// hooks resolves the hooks of a session that are around all of its targets.
 func (r *Reconciler) hooks(ctx context.Context, s *v1alpha1.BackupSession, config *v1alpha1.SessionConfig, start *session.Start) error {
-	if config.Hooks == nil {
-		return nil
-	}
 	var target *v1alpha1.TypedObjectReference
 	if len(start.Targets) == 1 {
 		target = &start.Targets[0].Resolved.AppRef
 	}
+	var err error
+	start.Hooks, start.HookError, err = r.hooksOf(ctx, s, config.Hooks, target)
+	return err
+}
+
+// hooksOf resolves hooks of a run; target is the only one that they are about, nil where there are several.
+func (r *Reconciler) hooksOf(ctx context.Context, s *v1alpha1.BackupSession, hooks *v1alpha1.BackupHooks, target *v1alpha1.TypedObjectReference) (*v1alpha1.ResolvedHooks, *v1alpha1.ResolvedError, error) {
+	if hooks == nil {
+		return nil, nil, nil
+	}
 	builtin := policy.BackupHookValues(s.Namespace, s.Spec.Invoker.Kind, s.Spec.Invoker.Name, s.Spec.Session, target)
 	builtin["backupSession"] = s.Name
-	var err error
-	start.Hooks, start.HookError, err = lifecycle.Hooks(ctx, lifecycle.Sure{Reader: r.Client, Live: r.APIReader}, s.Namespace,
-		config.Hooks.PreBackup, config.Hooks.PostBackup, builtin, r.MoverImage)
-	return err
+	return lifecycle.Hooks(ctx, lifecycle.Sure{Reader: r.Client, Live: r.APIReader}, s.Namespace,
+		hooks.PreBackup, hooks.PostBackup, builtin, r.MoverImage)
 }
 
 // others looks past the cache for the runs that a run must not start beside.
@@ -37,19 +42,19 @@ func (r *Reconciler) others(ctx context.Context, s *v1alpha1.BackupSession, invo
 			return err
 		}
 	}
-	if start.Hooks == nil {
+	if !start.HasHooks() {
 		return nil
 	}
 	return r.lookForHooks(ctx, s, start)
 }
 
-// lookForHooks looks past the cache for a run with hooks on one of the targets.
+// lookForHooks looks past the cache for a run with hooks on a target on which this one has some.
 func (r *Reconciler) lookForHooks(ctx context.Context, s *v1alpha1.BackupSession, start *session.Start) error {
 	var list v1alpha1.BackupSessionList
 	if err := r.APIReader.List(ctx, &list, client.InNamespace(s.Namespace)); err != nil {
 		return fmt.Errorf("list backup sessions: %w", err)
 	}
-	if other := session.SharesHooks(list.Items, start.Targets); other != nil {
+	if other := start.SharesHooks(list.Items); other != nil {
 		start.HooksOf = other.Name
 	}
 	return nil

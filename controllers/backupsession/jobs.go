@@ -68,7 +68,7 @@ func (r *Reconciler) job(ctx context.Context, s *v1alpha1.BackupSession, snap *v
 	}
 	job, err := task.BackupJob(task.BackupJobInput{
 		Session: s, Snapshot: snap, Target: *m.Target, Host: *m.Host, Repository: *m.Repository, Storage: &means.Storage,
-		Credentials: means.Credentials, Timeout: movers.Timeout(s.Status.BackupDeadline.Time, r.Clock.Now()),
+		Credentials: means.Credentials, Timeout: movers.Timeout(session.DeadlineOf(s, m.Target.Name), r.Clock.Now()),
 		Privileged: means.Privileged, ClusterUID: r.ClusterUID,
 	})
 	if err != nil {

@@ -58,6 +58,7 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.BackupSession) (*se
 	}
 	start.Timeout = timeoutOf(s.Spec.BackupTimeout, config.BackupTimeout)
 	start.SuccessPolicy = config.SuccessPolicy
+	start.ExecutionOrder, start.MaxParallel = orderOf(invoker, s.Spec.Session)
 	if config.RetryConfig != nil {
 		start.RetryDelay = &metav1.Duration{Duration: config.RetryConfig.Delay.Duration}
 	}
@@ -119,6 +120,18 @@ func sessionOf(invoker client.Object, name string) (*v1alpha1.SessionConfig, str
 		}
 	}
 	return nil, ""
+}
+
+// orderOf is the order of the targets of a batch's session, and how many are backed up at once.
+func orderOf(invoker client.Object, name string) (v1alpha1.ExecutionOrder, *int32) {
+	if b, ok := invoker.(*v1alpha1.BackupBatch); ok {
+		for i := range b.Spec.Sessions {
+			if s := &b.Spec.Sessions[i]; s.Name == name {
+				return s.ExecutionOrder, s.MaxParallel
+			}
+		}
+	}
+	return "", nil
 }
 
 func timeoutOf(durations ...*metav1.Duration) time.Duration {

@@ -89,7 +89,7 @@ func (r *Reconciler) start(ctx context.Context, s *v1alpha1.BackupSession) (time
 			return 0, err
 		}
 		in.Start = start
-		if start.Rivals.Judged() || start.Hooks != nil {
+		if start.Rivals.Judged() || start.HasHooks() {
 			r.starting.Lock()
 			defer r.starting.Unlock()
 			if err := r.others(ctx, s, invoker, start); err != nil {
@@ -136,7 +136,7 @@ func (r *Reconciler) run(ctx context.Context, s *v1alpha1.BackupSession) (time.D
 			if err != nil {
 				return 0, err
 			}
-			return after, r.Hooks.CarryOut(ctx, s, d.Hook, d.StopHooks, r.keeper().Newest)
+			return after, r.Hooks.CarryOut(ctx, s, d.Hooks, d.StopHooks, r.keeper().Newest)
 		}
 	}
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// targets resolves every target of a session, in the order of the policy. Mistakes are in the targets; an error is only
+// targets resolves every target of a session, in the order of the session. Mistakes are in the targets; an error is only
 // what may pass.
 func (r *Reconciler) targets(ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object, since time.Time) ([]session.StartTarget, error) {
 	res := &resolution{Reconciler: r, session: s}
@@ -44,15 +44,22 @@ type resolution struct {
 	namespace *namespaceState
 }
 
-// batch resolves the targets of a batch through its children.
+// batch resolves the targets of a batch through its children, in the order of the session.
 func (r *resolution) batch(ctx context.Context, b *v1alpha1.BackupBatch, since time.Time) ([]session.StartTarget, error) {
 	i := slices.IndexFunc(b.Spec.Sessions, func(c v1alpha1.BackupBatchSession) bool { return c.Name == r.session.Spec.Session })
 	var out []session.StartTarget
-	for _, bt := range b.Spec.Targets {
-		if !slices.ContainsFunc(b.Spec.Sessions[i].Targets, func(t v1alpha1.BatchSessionTarget) bool { return t.Name == bt.Name }) {
-			continue
+	for k := range b.Spec.Sessions[i].Targets {
+		does := &b.Spec.Sessions[i].Targets[k]
+		j := slices.IndexFunc(b.Spec.Targets, func(t v1alpha1.BatchTarget) bool { return t.Name == does.Name })
+		if j < 0 {
+			continue // The batch is invalid, and its children are those of before.
 		}
-		t, err := r.child(ctx, b, bt, since)
+		t, err := r.child(ctx, b, b.Spec.Targets[j], since)
+		if err != nil {
+			return nil, err
+		}
+		t.Resolved.Timeout = does.BackupTimeout.DeepCopy()
+		t.Resolved.Hooks, t.HookError, err = r.hooksOf(ctx, r.session, does.Hooks.BackupHooks(), &t.Resolved.AppRef)
 		if err != nil {
 			return nil, err
 		}

@@ -46,8 +46,7 @@ func (r *Reconciler) snapshot(ctx context.Context, reader client.Reader, s *v1al
 	snap := &v1alpha1.Snapshot{}
 	err := reader.Get(ctx, client.ObjectKeyFromObject(want), snap)
 	if apierrors.IsNotFound(err) {
-		late := s.Status.BackupDeadline != nil && !r.Clock.Now().Before(s.Status.BackupDeadline.Time)
-		if session.Stopped(s) || late || !session.MayBackUp(s) {
+		if !session.MayBackUp(s, t.Name, r.Clock.Now()) {
 			return nil, nil
 		}
 		if err := r.checkRepository(ctx, s.Namespace, repo); err != nil {

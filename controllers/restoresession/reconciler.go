@@ -111,7 +111,7 @@ func (r *Reconciler) run(ctx context.Context, s *v1alpha1.RestoreSession) (time.
 			if err != nil {
 				return 0, err
 			}
-			return after, r.Hooks.CarryOut(ctx, s, d.Hook, d.StopHooks, r.keeper().Newest)
+			return after, r.Hooks.CarryOut(ctx, s, d.Hooks, d.StopHooks, r.keeper().Newest)
 		}
 		refusal := movers.RefusalOf(err)
 		if refusal == nil || host == "" || refused[host] != nil {

@@ -19,6 +19,12 @@ func targetState(t v1alpha1.BackupTargetStatus) string {
 		}
 		return state
 	}
+	if h := t.Hooks; t.Phase == v1alpha1.BackupSessionRunning && h != nil && len(h.PostHooks) > 0 {
+		if t.Reason == v1alpha1.ReasonSucceeded {
+			return state + ", backed up, its postBackup hooks run"
+		}
+		return state + ", its postBackup hooks run" + because(string(t.Phase), t.Reason, t.Message)
+	}
 	return state + because(string(t.Phase), t.Reason, t.Message)
 }
 

@@ -132,6 +132,7 @@ func keptTargets(in []v1alpha1.BackupTargetStatus) []v1alpha1.BackupTargetStatus
 		out = append(out, v1alpha1.BackupTargetStatus{
 			Name: t.Name, AppRef: t.AppRef, Configuration: t.Configuration,
 			Phase: t.Phase, Reason: t.Reason, Message: t.Message, Size: t.Size, Uploaded: t.Uploaded,
+			StartTime: t.StartTime, CompletionTime: t.CompletionTime, Hooks: keptHooks(t.Hooks),
 		})
 	}
 	return out

@@ -11,9 +11,10 @@ func keptBackup(in *v1alpha1.ResolvedBackup) *v1alpha1.ResolvedBackup {
 		return nil
 	}
 	out := &v1alpha1.ResolvedBackup{Policy: keptPolicy(in.Policy), Schedule: in.Schedule, RestorePoint: in.RestorePoint, Timeout: in.Timeout, SuccessPolicy: keptSuccessPolicy(in.SuccessPolicy)}
+	out.ExecutionOrder, out.MaxParallel = in.ExecutionOrder, in.MaxParallel
 	for _, t := range in.Targets {
 		kept := v1alpha1.ResolvedTarget{
-			Name: t.Name, AppRef: t.AppRef, Configuration: t.Configuration, Task: keptTask(t.Task),
+			Name: t.Name, AppRef: t.AppRef, Configuration: t.Configuration, Task: keptTask(t.Task), Timeout: t.Timeout,
 		}
 		if t.Error != nil {
 			kept.Error = &v1alpha1.ResolvedError{Reason: t.Error.Reason, Message: t.Error.Message}

@@ -99,8 +99,47 @@ func (c *batchCheck) session(field string, session *v1alpha1.BackupBatchSession)
 		if len(target.Repositories) == 0 {
 			c.mistakes = append(c.mistakes, backendMistakes(at+".repositories", c.batch.Spec.Backends, "")...)
 		}
+		c.hooks(at, session, target)
 		for j := range target.Repositories {
 			c.repository(fmt.Sprintf("%s.repositories[%d]", at, j), target.Name, &target.Repositories[j])
+		}
+	}
+}
+
+// maxHooks is how many hooks of one stage a session may have in the API.
+const maxHooks = 16
+
+// hooks checks that the hooks of a target and those around it can be told apart: a backup of the target alone has both.
+func (c *batchCheck) hooks(at string, session *v1alpha1.BackupBatchSession, target *v1alpha1.BatchSessionTarget) {
+	if target.Hooks == nil {
+		return
+	}
+	around := v1alpha1.BackupHooks{}
+	if session.Hooks != nil {
+		around = *session.Hooks
+	}
+	own := target.Hooks.BackupHooks()
+	if own == nil {
+		return
+	}
+	for _, stage := range []struct {
+		field      string
+		outer, own []v1alpha1.HookInfo
+	}{{".hooks.preBackup", around.PreBackup, own.PreBackup}, {".hooks.postBackup", around.PostBackup, own.PostBackup}} {
+		if n := len(stage.outer) + len(stage.own); n > maxHooks {
+			c.add(at+stage.field, v1alpha1.ReasonInvalidHook,
+				"the target has %d hooks here together with those of the session %q: at most %d fit", n, session.Name, maxHooks)
+		}
+		names := map[string]bool{}
+		for _, h := range stage.outer {
+			names[h.Name] = true
+		}
+		for i, h := range stage.own {
+			if names[h.Name] {
+				c.add(fmt.Sprintf("%s%s[%d].name", at, stage.field, i), v1alpha1.ReasonInvalidHook,
+					"the session %q or the target has another hook %q here: give each its own name", session.Name, h.Name)
+			}
+			names[h.Name] = true
 		}
 	}
 }

@@ -127,6 +127,11 @@ func TestCheckObjectsFollowsTheReferencesOfHooks(t *testing.T) {
 			lookup: catalog, severity: SeverityError, field: "spec.sessions[0].hooks.preBackup[0].hookTemplate", reason: v1alpha1.ReasonInvalidHook,
 			message: `the HookTemplate "own-pods" names no pods, and the session has several targets`,
 		},
+		"a hook of one target": {
+			manifests: strings.Replace(goodSet, "    - name: web\n", "    - name: web\n      hooks: {preBackup: [{name: a, hookTemplate: {name: own-pods}}, {name: b, hookTemplate: {name: freeze}}]}\n", 1) + templates,
+			lookup:    catalog, severity: SeverityError, field: "spec.sessions[0].targets[0].hooks.preBackup[1].params", reason: v1alpha1.ReasonInvalidHook,
+			message: `the HookTemplate "freeze" needs the parameter "user"`,
+		},
 		"a restore": {
 			manifests: goodSet + restoreOf("  dataSource: {repository: uploads, snapshot: latest}\n  hooks: {postRestore: [{name: a, hookTemplate: {name: freeze}, params: {user: root, pass: x}}]}") + templates,
 			lookup:    catalog, severity: SeverityError, field: "spec.hooks.postRestore[0].params.pass", reason: v1alpha1.ReasonInvalidHook,

@@ -58,6 +58,7 @@ func (c *checker) batch(o *Object) {
 			if !ok {
 				continue // That is a mistake of its own.
 			}
+			c.hooks(o, TargetHooks(field, target), BackupHookValues(batch.Namespace, v1alpha1.BackupBatchKind, batch.Name, spec.Sessions[i].Name, &app))
 			c.addon(o, field+".addon", orInferred(target.Addon, app), false, LaterKnownOfBackup(&app, len(target.Repositories)))
 			c.repositoryInfos(o, field, ChildName(batch.Name, target.Name), app, spec.Backends, target.Repositories)
 		}

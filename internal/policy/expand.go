@@ -61,6 +61,10 @@ func newChild(batch *v1alpha1.BackupBatch, target v1alpha1.BatchTarget) v1alpha1
 func childSession(session *v1alpha1.BackupBatchSession, target *v1alpha1.BatchSessionTarget) v1alpha1.BackupConfigurationSession {
 	config := session.SessionConfig.DeepCopy()
 	config.Scheduler = nil
+	config.Hooks = AroundTarget(config.Hooks, target.Hooks)
+	if own := target.BackupTimeout; own != nil && (config.BackupTimeout == nil || own.Duration < config.BackupTimeout.Duration) {
+		config.BackupTimeout = own.DeepCopy()
+	}
 	var repositories []v1alpha1.RepositoryInfo
 	for i := range target.Repositories {
 		repositories = append(repositories, *target.Repositories[i].DeepCopy())

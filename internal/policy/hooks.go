@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/hook"
@@ -65,6 +66,29 @@ func BatchHooks(batch *v1alpha1.BackupBatch, i int) ([]Hook, hook.Builtin) {
 	}
 	return BackupHooks(fmt.Sprintf("spec.sessions[%d]", i), session.Hooks),
 		BackupHookValues(batch.Namespace, v1alpha1.BackupBatchKind, batch.Name, session.Name, only)
+}
+
+// TargetHooks are the hooks of one target of a session of a batch that stands at field, for example
+// spec.sessions[0].targets[1].
+func TargetHooks(field string, target *v1alpha1.BatchSessionTarget) []Hook {
+	return BackupHooks(field, target.Hooks.BackupHooks())
+}
+
+// AroundTarget are the hooks that a backup of one target of a session alone has around it: those of the session outside, those
+// of the target inside. Nil where there are none.
+func AroundTarget(session *v1alpha1.BackupHooks, target *v1alpha1.TargetHooks) *v1alpha1.BackupHooks {
+	inner := target.BackupHooks()
+	switch {
+	case inner == nil:
+		return session
+	case session == nil:
+		return inner
+	default:
+		return &v1alpha1.BackupHooks{
+			PreBackup:  slices.Concat(session.PreBackup, inner.PreBackup),
+			PostBackup: slices.Concat(inner.PostBackup, session.PostBackup),
+		}
+	}
 }
 
 // RestoreHooks are the hooks of a restore.

@@ -41,15 +41,17 @@ type Input struct {
 	Refused map[string]*v1alpha1.ResolvedError
 	// Jobs of the run that exist, by name.
 	Jobs map[string]Job
-	// Pods is the number of the run's pods that have not ended.
+	// Pods is the number of the run's movers' pods that have not ended.
 	Pods int
-	// Hooks says how attempts of the run's hooks ended. It is asked only where the run has hooks.
+	// Hooks says how attempts of hooks ended. It is asked only where the run or a target has hooks.
 	Hooks HookResults
 }
 
-// Job is a mover's Job as it was observed.
+// Job is a Job of a run or restore as it was observed.
 type Job struct {
 	task.Observation
+	// Hook says that it is a hook's, not a mover's.
+	Hook bool
 	// Created is when it was made.
 	Created time.Time
 	// Finished says whether Kubernetes is done with it.
@@ -82,6 +84,9 @@ type Start struct {
 	Rivals Rivals
 	// SuccessPolicy of the session; nil where it has none.
 	SuccessPolicy *v1alpha1.SuccessPolicy
+	// ExecutionOrder of the targets, and how many of them are backed up at once; nil: all.
+	ExecutionOrder v1alpha1.ExecutionOrder
+	MaxParallel    *int32
 	// Targets in the order of the policy.
 	Targets []StartTarget
 	// Hooks of the session; nil where it has none.
@@ -98,6 +103,20 @@ type StartTarget struct {
 	Resolved v1alpha1.ResolvedTarget
 	// Wait is how long Resolved.Error may still go away by itself, counted from Start.Since.
 	Wait time.Duration
+	// HookError is why the hooks of the target can't be run. Without them it is not backed up.
+	HookError *v1alpha1.ResolvedError
+}
+
+// trouble is what keeps the target from being backed up, and how long it may still go away by itself.
+func (t *StartTarget) trouble() (*v1alpha1.ResolvedError, time.Duration) {
+	switch {
+	case t.Resolved.Error != nil || t.HookError == nil:
+		return t.Resolved.Error, t.Wait
+	case mayCome(t.HookError.Reason):
+		return t.HookError, WaitForChild
+	default:
+		return t.HookError, 0
+	}
 }
 
 // Decision is the next step of a run. The caller carries it out in this order: Replace, Movers, Snapshots, Delete, Create,
@@ -120,10 +139,10 @@ type Decision struct {
 	// Verify says that a mover is given up or repeated. What was observed through a cache may be older than what the mover
 	// wrote: the caller observes again without one, asks again, and carries out that decision.
 	Verify bool
-	// Hook is an attempt that must be under way once Status was written.
-	Hook *HookRun
-	// StopHooks says that attempts of the run must be stopped.
-	StopHooks bool
+	// Hooks are the attempts that must be under way once Status was written.
+	Hooks []HookRun
+	// StopHooks are the attempts that must be stopped.
+	StopHooks []HookAttempt
 	// Event to be emitted once Status was written. Nil: nothing happened that anybody must know.
 	Event *Event
 	// After is when to ask again if nothing else happens. Zero: not at all.

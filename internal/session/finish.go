@@ -86,15 +86,15 @@ func firstFailure(components map[string]v1alpha1.Component) (reason, message str
 	return v1alpha1.ReasonNoVolumes, "the target has no volume that is backed up"
 }
 
-// finish derives the run's status from its Snapshots, and ends it when every target ended.
-func (r *runner) finish() {
+// finish derives the run's status from its targets, lets those begin whose turn it is, and ends it when every target ended.
+func (r *runner) finish(targets []*targetRun) {
 	s := &r.d.Status
 	s.Targets, s.Snapshots = nil, nil
 	open := 0
-	for i := range s.Resolved.Targets {
-		t := r.target(&s.Resolved.Targets[i])
-		s.Targets = append(s.Targets, t)
-		if !t.Phase.Terminal() {
+	for _, t := range targets {
+		t.finish()
+		s.Targets = append(s.Targets, t.status)
+		if !t.status.Phase.Terminal() {
 			open++
 		}
 	}
@@ -104,70 +104,11 @@ func (r *runner) finish() {
 	}
 	s.Phase, s.Reason = v1alpha1.BackupSessionRunning, v1alpha1.ReasonRunning
 	if r.stop == "" {
+		if begin(s.Targets, s.Resolved, r.Now) {
+			r.d.After = sooner(r.d.After, time.Second)
+		}
 		r.d.After = sooner(r.d.After, max(s.BackupDeadline.Sub(r.Now), time.Second))
 	}
-}
-
-// target is how one target is doing, and adds its Snapshots to the run's.
-func (r *runner) target(t *v1alpha1.ResolvedTarget) v1alpha1.BackupTargetStatus {
-	out := targetsOf(&v1alpha1.ResolvedBackup{Targets: []v1alpha1.ResolvedTarget{*t}})[0]
-	if t.Error != nil {
-		return out
-	}
-	var uploaded int64
-	var done, failed int
-	fail := func(reason, message string) {
-		if failed++; failed == 1 {
-			out.Reason, out.Message = reason, shorten(message)
-		}
-	}
-	for i := range t.Repositories {
-		repo := &t.Repositories[i]
-		info := v1alpha1.SnapshotStatusInfo{Name: repo.Snapshot, Phase: v1alpha1.SnapshotPending, AppRef: &t.AppRef, Repository: repo.Name}
-		status, ok := r.status(repo.Snapshot)
-		switch refused := r.Refused[repo.Snapshot]; {
-		case !ok && refused != nil:
-			fail(refused.Reason, refused.Message)
-			continue
-		case !ok && r.stop != "":
-			fail(r.stop, cmp.Or(r.why, notBegun(r.stop)))
-			continue
-		case ok:
-			info.Phase = status.Phase
-			for _, c := range status.Components {
-				uploaded += c.UploadedBytes
-			}
-			if i == 0 {
-				out.Size = status.Size
-			}
-		}
-		r.d.Status.Snapshots = append(r.d.Status.Snapshots, info)
-		switch info.Phase {
-		case v1alpha1.SnapshotSucceeded:
-			done++
-		case v1alpha1.SnapshotFailed:
-			fail(firstFailure(status.Components))
-		}
-	}
-	switch {
-	case done+failed < len(t.Repositories):
-		out.Reason, out.Message, out.Size = v1alpha1.ReasonRunning, "", ""
-		return out
-	case failed > 0:
-		out.Phase = v1alpha1.BackupSessionFailed
-	default:
-		out.Phase, out.Reason = v1alpha1.BackupSessionSucceeded, v1alpha1.ReasonSucceeded
-	}
-	out.Uploaded = task.FormatSize(uploaded)
-	return out
-}
-
-// notBegun says of a run that was stopped for a reason that it did nothing.
-func notBegun(reason string) string {
-	if reason == v1alpha1.ReasonDeadlineExceeded {
-		return "the deadline of the run passed before it began"
-	}
-	return "the run was ended before it began"
 }
 
 // status of a Snapshot after this step.

@@ -48,7 +48,11 @@ type fixture struct {
 
 // frozen is a run that has just started, with its Snapshots.
 func frozen(targets ...v1alpha1.ResolvedTarget) *fixture {
-	start := session.Start{Timeout: time.Hour}
+	return frozenAs(session.Start{Timeout: time.Hour}, targets...)
+}
+
+// frozenAs is one of such a start.
+func frozenAs(start session.Start, targets ...v1alpha1.ResolvedTarget) *fixture {
 	for _, t := range targets {
 		start.Targets = append(start.Targets, session.StartTarget{Resolved: t})
 	}

@@ -12,13 +12,17 @@ import (
 
 // HookJobName is the name of the Job of one attempt of a hook with a Function. A manager that was stopped finds it by its name.
 func HookJobName(session string, a HookAttempt) string {
-	return policy.JobName("hook", a.Name, session, string(a.Stage), strconv.Itoa(int(a.Number)))
+	parts := []string{a.Name, session, string(a.Stage), strconv.Itoa(int(a.Number))}
+	if a.Target != "" {
+		parts = append(parts, a.Target)
+	}
+	return policy.JobName("hook", parts...)
 }
 
 // hookJobs are the Jobs of hooks with a Function, as a stage sees them.
 type hookJobs struct {
-	// session is the name of the run or restore.
-	session string
+	// session is the name of the run or restore, and target that of its target whose hooks they are.
+	session, target string
 	// jobs of it that exist, by name.
 	jobs map[string]Job
 	// remove are those that must go, and verify says that one is given up that the cache may know too little of.
@@ -28,7 +32,7 @@ type hookJobs struct {
 
 // of is the Job of the last attempt of a hook.
 func (j *hookJobs) of(stage HookStage, st *v1alpha1.HookStatus) (name string, job Job, exists bool) {
-	name = HookJobName(j.session, HookAttempt{Stage: stage, Name: st.Name, Number: st.Attempts})
+	name = HookJobName(j.session, HookAttempt{Target: j.target, Stage: stage, Name: st.Name, Number: st.Attempts})
 	job, exists = j.jobs[name]
 	return name, job, exists
 }
@@ -50,8 +54,7 @@ func (j *hookJobs) lingers(stage HookStage, st *v1alpha1.HookStatus, written boo
 }
 
 // lingering says whether any Job of a stage that has ended is still at work.
-func lingering(jobs map[string]Job, session string, stage HookStage, status []v1alpha1.HookStatus) bool {
-	j := hookJobs{session: session, jobs: jobs}
+func (j hookJobs) lingering(stage HookStage, status []v1alpha1.HookStatus) bool {
 	for i := range status {
 		if j.lingers(stage, &status[i], false) {
 			return true

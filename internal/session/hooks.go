@@ -10,32 +10,29 @@ import (
 	"github.com/cairn-backup/cairn/internal/hook"
 )
 
-// MayBackUp says whether Snapshots and Jobs of a frozen run may be made: its preBackup hooks have succeeded, and its
-// postBackup hooks have not begun.
-func MayBackUp(s *v1alpha1.BackupSession) bool {
-	pre, begun := preHooks(s.Status.Resolved.Hooks), s.Status.Hooks
-	if begun != nil && len(begun.PostHooks) > 0 {
-		return false
-	}
-	return len(pre) == 0 || begun != nil && hooksEnded(begun.PreHooks) && hookFailures(begun.PreHooks) == ""
+// HasHooks says whether a run that is not frozen yet has hooks, its own or those of a target.
+func (start *Start) HasHooks() bool {
+	return slices.ContainsFunc(start.Targets, func(t StartTarget) bool { return hooked(start.Hooks, &t.Resolved) })
 }
 
-// HasHooks says whether a frozen run has hooks.
-func HasHooks(s *v1alpha1.BackupSession) bool {
-	r := s.Status.Resolved
-	return r != nil && r.Hooks != nil && len(r.Hooks.Pre)+len(r.Hooks.Post) > 0
+// hooked says whether hooks touch a target: those of the run or its own.
+func hooked(run *v1alpha1.ResolvedHooks, t *v1alpha1.ResolvedTarget) bool {
+	return len(preHooks(run))+len(postHooks(run))+len(preHooks(t.Hooks))+len(postHooks(t.Hooks)) > 0
 }
 
-// SharesHooks is an unfinished run of the list that has hooks and one of the targets. Nil: there is none. Two of them at
-// once would freeze and thaw each other's target.
-func SharesHooks(sessions []v1alpha1.BackupSession, targets []StartTarget) *v1alpha1.BackupSession {
+// SharesHooks is an unfinished run of the list that has hooks on a target on which start has hooks, too. Nil: there is none.
+// Two of them at once would freeze and thaw each other's target.
+func (start *Start) SharesHooks(sessions []v1alpha1.BackupSession) *v1alpha1.BackupSession {
 	for i := range sessions {
 		s := &sessions[i]
-		if s.Status.Phase.Terminal() || !HasHooks(s) || v1alpha1.HasRecordAnnotation(s.Annotations) {
+		if s.Status.Phase.Terminal() || s.Status.Resolved == nil || v1alpha1.HasRecordAnnotation(s.Annotations) {
 			continue
 		}
 		for j := range s.Status.Resolved.Targets {
-			if slices.ContainsFunc(targets, func(t StartTarget) bool { return t.Resolved.AppRef == s.Status.Resolved.Targets[j].AppRef }) {
+			other := &s.Status.Resolved.Targets[j]
+			if hooked(s.Status.Resolved.Hooks, other) && slices.ContainsFunc(start.Targets, func(t StartTarget) bool {
+				return t.Resolved.AppRef == other.AppRef && hooked(start.Hooks, &t.Resolved)
+			}) {
 				return s
 			}
 		}
@@ -43,10 +40,15 @@ func SharesHooks(sessions []v1alpha1.BackupSession, targets []StartTarget) *v1al
 	return nil
 }
 
+// mayCome says whether what a hook was refused for may be on its way, with the policy.
+func mayCome(reason string) bool {
+	return reason == v1alpha1.ReasonHookTemplateNotFound || reason == v1alpha1.ReasonFunctionNotFound
+}
+
 // hookError ends a run whose hooks can't be run. A HookTemplate or Function that is not there may be on its way, with the policy.
 func hookError(in Input, d *Decision) {
 	e, until := in.Start.HookError, in.Start.Since.Add(WaitForChild)
-	if (e.Reason == v1alpha1.ReasonHookTemplateNotFound || e.Reason == v1alpha1.ReasonFunctionNotFound) && in.Now.Before(until) {
+	if mayCome(e.Reason) && in.Now.Before(until) {
 		wait(in, d, e.Reason, "waiting: "+e.Message, until)
 		return
 	}
@@ -107,7 +109,7 @@ func statuses(h **v1alpha1.HookStatuses) *v1alpha1.HookStatuses {
 }
 
 // ending says whether the work is over and the postBackup hooks have begun: nothing of the backup changes any more.
-func (r *runner) ending() bool { return r.d.Status.Hooks != nil && len(r.d.Status.Hooks.PostHooks) > 0 }
+func (r *runner) ending() bool { return begunAfter(r.d.Status.Hooks) }
 
 // preBackup takes the preBackup hooks further and says whether they have ended. One that failed stops the run.
 func (r *runner) preBackup() bool {
@@ -116,7 +118,7 @@ func (r *runner) preBackup() bool {
 		return true
 	}
 	status := statuses(&s.Hooks)
-	if !hooksEnded(status.PreHooks) || r.lingering(PreHooks, status.PreHooks) {
+	if !hooksEnded(status.PreHooks) || r.hookJobs().lingering(PreHooks, status.PreHooks) {
 		able := slices.ContainsFunc(s.Resolved.Targets, func(t v1alpha1.ResolvedTarget) bool { return t.Error == nil })
 		stage := hookStage{
 			stage: PreHooks, now: r.Now, hooks: s.Resolved.Hooks.Pre, results: r.Hooks, status: status.PreHooks, stop: r.stop,
@@ -124,7 +126,7 @@ func (r *runner) preBackup() bool {
 			applies:   func(*v1alpha1.ResolvedHook) bool { return able },
 		}
 		ended := stage.advance()
-		status.PreHooks, r.d.StopHooks = stage.status, r.stop != ""
+		status.PreHooks = stage.status
 		r.take(&stage)
 		if !ended {
 			r.hooksRun(&stage, "the preBackup hooks run")
@@ -150,7 +152,7 @@ func (r *runner) postBackup() bool {
 		return true
 	}
 	status := statuses(&s.Hooks)
-	if hooksEnded(status.PostHooks) && !r.lingering(PostHooks, status.PostHooks) {
+	if hooksEnded(status.PostHooks) && !r.hookJobs().lingering(PostHooks, status.PostHooks) {
 		return true
 	}
 	failed, done := r.outcome()
@@ -175,14 +177,11 @@ func (r *runner) postBackup() bool {
 
 func (r *runner) hookJobs() hookJobs { return hookJobs{session: r.Session.Name, jobs: r.Jobs} }
 
-func (r *runner) lingering(stage HookStage, status []v1alpha1.HookStatus) bool {
-	return lingering(r.Jobs, r.Session.Name, stage, status)
-}
-
-// take is what a stage asks for about the Jobs of its hooks.
+// take is what a stage asks for about the Jobs of its hooks, and what must not go on.
 func (r *runner) take(stage *hookStage) {
 	r.d.Delete = append(r.d.Delete, stage.functions.remove...)
 	r.d.Verify = r.d.Verify || stage.functions.verify
+	r.d.StopHooks = append(r.d.StopHooks, stage.stopped...)
 }
 
 // postFailures says what failed among the postBackup hooks.
@@ -221,7 +220,7 @@ func appliesAfter(p v1alpha1.HookExecutionPolicy, failed, last bool) bool {
 
 // hooksRun says that hooks are under way.
 func (r *runner) hooksRun(stage *hookStage, message string) {
-	r.d.Hook = stage.run(r.d.Status.Resolved.Hooks.Targets, r.d.Status.StartTime, r.summary())
+	r.d.Hooks = stage.run(r.d.Status.Resolved.Hooks.Targets, r.d.Status.StartTime, r.summary())
 	r.d.After = sooner(r.d.After, stage.after)
 	progress(&r.d.Status.Conditions, v1alpha1.ReasonRunning, message, r.Session.Generation, r.Now)
 }
@@ -234,10 +233,9 @@ func (r *runner) hooksEnded(condition string, status []v1alpha1.HookStatus, name
 	}
 }
 
-// summary of the run as hooks see it.
-func (r *runner) summary() hook.Summary {
-	s := &r.d.Status
-	out := hook.Summary{
+// about is what all hooks of the run see of it.
+func (r *runner) about() hook.Summary {
+	return hook.Summary{
 		Name: r.Session.Name, Namespace: r.Session.Namespace, Session: r.Session.Spec.Session,
 		Invoker: hook.Object{
 			APIGroup: r.Session.Spec.Invoker.APIGroup, Kind: r.Session.Spec.Invoker.Kind,
@@ -246,11 +244,21 @@ func (r *runner) summary() hook.Summary {
 		RetryLeft: r.Session.Spec.RetryLeft,
 		Status:    hook.Status{Phase: string(v1alpha1.BackupSessionRunning)},
 	}
+}
+
+func hookObject(namespace string, app v1alpha1.TypedObjectReference) hook.Object {
+	return hook.Object{APIGroup: app.APIGroup, Kind: app.Kind, Namespace: namespace, Name: app.Name}
+}
+
+// summary of the run as its own hooks see it.
+func (r *runner) summary() hook.Summary {
+	s := &r.d.Status
+	out := r.about()
 	if s.StartTime != nil {
 		out.Status.Duration = FormatDuration(r.Now.Sub(s.StartTime.Time))
 	}
 	for _, t := range s.Targets {
-		out.Targets = append(out.Targets, hook.Object{APIGroup: t.AppRef.APIGroup, Kind: t.AppRef.Kind, Namespace: r.Session.Namespace, Name: t.AppRef.Name})
+		out.Targets = append(out.Targets, hookObject(r.Session.Namespace, t.AppRef))
 	}
 	if len(out.Targets) > 0 {
 		out.Target = out.Targets[0]

@@ -39,11 +39,19 @@ type hooked struct {
 	// outcome of each attempt; nil succeeds.
 	outcome func(name string, attempt int32) *session.HookOutcome
 	known   map[session.HookAttempt]*session.HookOutcome
+	// mover is what becomes of each Job; nil succeeds.
+	mover func(session.Mover) session.Job
+	// there are the Snapshots that were made.
+	there map[string]bool
 }
 
 func withHooks(f *fixture, pre, post []v1alpha1.ResolvedHook) *hooked {
 	f.session.Status.Resolved.Hooks = &v1alpha1.ResolvedHooks{Pre: pre, Post: post}
-	return &hooked{fixture: f, known: map[session.HookAttempt]*session.HookOutcome{}}
+	return attempting(f)
+}
+
+func attempting(f *fixture) *hooked {
+	return &hooked{fixture: f, known: map[session.HookAttempt]*session.HookOutcome{}, there: map[string]bool{}}
 }
 
 // look decides once and does what a controller does, the attempts included, which end at once.
@@ -61,40 +69,59 @@ func (h *hooked) look() session.Decision {
 	}
 	for _, m := range d.Create {
 		h.jobs[m.Name] = succeeded(m.Host.Volumes[0].Component)
+		if h.mover != nil {
+			h.jobs[m.Name] = h.mover(m)
+		}
 	}
 	before := h.session.Status
 	h.session.Status = d.Status
-	if d.Hook != nil {
-		stage := before.Hooks.PreHooks
-		if d.Hook.Stage == session.PostHooks {
-			stage = before.Hooks.PostHooks
-		}
-		for _, s := range stage {
-			if s.Name == d.Hook.Name && (s.Phase != v1alpha1.HookRunning || s.Attempts != d.Hook.Number) {
-				panic("an attempt is begun that was not written down before")
-			}
-		}
-		if !d.Hook.Since.Equal(before.StartTime.Time) {
-			panic("an attempt does not know when its run began")
-		}
-		h.made = append(h.made, fmt.Sprintf("%s#%d", d.Hook.Name, d.Hook.Number))
-		h.phases = append(h.phases, d.Hook.Summary.Status.Phase)
-		h.known[d.Hook.HookAttempt] = &session.HookOutcome{}
-		if h.outcome != nil {
-			if out := h.outcome(d.Hook.Name, d.Hook.Number); out != nil {
-				h.known[d.Hook.HookAttempt] = out
-			}
-		}
+	for i := range d.Hooks {
+		h.attempt(&before, &d.Hooks[i])
 	}
 	return d
 }
 
+// attempt makes an attempt, which ends at once.
+func (h *hooked) attempt(before *v1alpha1.BackupSessionStatus, run *session.HookRun) {
+	statuses, since := before.Hooks, before.StartTime
+	for i := range before.Targets {
+		if t := &before.Targets[i]; t.Name == run.Target {
+			statuses, since = t.Hooks, t.StartTime
+		}
+	}
+	stage := statuses.PreHooks
+	if run.Stage == session.PostHooks {
+		stage = statuses.PostHooks
+	}
+	for _, s := range stage {
+		if s.Name == run.Name && (s.Phase != v1alpha1.HookRunning || s.Attempts != run.Number) {
+			panic("an attempt is begun that was not written down before")
+		}
+	}
+	if !run.Since.Equal(since.Time) {
+		panic("an attempt does not know when its run or target began")
+	}
+	h.made = append(h.made, fmt.Sprintf("%s#%d", run.Name, run.Number))
+	h.phases = append(h.phases, run.Summary.Status.Phase)
+	h.known[run.HookAttempt] = &session.HookOutcome{}
+	if h.outcome != nil {
+		if out := h.outcome(run.Name, run.Number); out != nil {
+			h.known[run.HookAttempt] = out
+		}
+	}
+}
+
 // present are the Snapshots, which a controller makes only when it may.
 func (h *hooked) present() map[string]*v1alpha1.Snapshot {
-	if !session.MayBackUp(h.session) && len(h.jobs) == 0 {
-		return nil
+	out := map[string]*v1alpha1.Snapshot{}
+	for _, t := range h.session.Status.Resolved.Targets {
+		for _, r := range t.Repositories {
+			if snap := h.snapshots[r.Snapshot]; snap != nil && (h.there[r.Snapshot] || session.MayBackUp(h.session, t.Name, h.at)) {
+				out[r.Snapshot], h.there[r.Snapshot] = snap, true
+			}
+		}
 	}
-	return h.snapshots
+	return out
 }
 
 // settle looks until the run has ended.
@@ -262,10 +289,10 @@ func TestTheEndOfARunStopsItsPreHooks(t *testing.T) {
 			h := withHooks(frozen(target("db", "pod-0")), []v1alpha1.ResolvedHook{resolvedHook("freeze"), resolvedHook("next")}, []v1alpha1.ResolvedHook{resolvedHook("thaw")})
 			h.look()
 			d := h.decideOnly()
-			g.Expect(d.Hook).NotTo(BeNil(), "the pre hook is under way, and hangs")
+			g.Expect(d.Hooks).To(HaveLen(1), "the pre hook is under way, and hangs")
 			tt.end(h)
 			d = h.look()
-			g.Expect(d.StopHooks).To(BeTrue())
+			g.Expect(d.StopHooks).To(ConsistOf(session.HookAttempt{Stage: session.PreHooks, Name: "freeze", Number: 1}))
 			h.settle(g)
 			s := h.session.Status
 			g.Expect(s.Phase).To(Equal(backupFailed))
@@ -306,7 +333,7 @@ func TestNothingIsBackedUpAfterTheThaw(t *testing.T) {
 	for h.session.Status.Hooks == nil {
 		h.look()
 	}
-	g.Expect(session.MayBackUp(h.session)).To(BeFalse())
+	g.Expect(session.MayBackUp(h.session, "db", h.at)).To(BeFalse())
 	h.snapshots, h.jobs = map[string]*v1alpha1.Snapshot{}, map[string]session.Job{}
 	h.session.DeletionTimestamp = &metav1.Time{Time: h.at}
 	h.settle(g)
@@ -334,9 +361,9 @@ func TestRunsWithHooksOnOneTargetFollowEachOther(t *testing.T) {
 		{ObjectMeta: metav1.ObjectMeta{Name: "not started"}}, run("ended", backupFailed, db, hooks), record, run("without hooks", backupRunning, db, nil),
 		run("other target", backupRunning, v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "db"}, hooks),
 	}
-	g.Expect(session.SharesHooks(list, targets)).To(BeNil())
+	g.Expect((&session.Start{Targets: targets, Hooks: hooks}).SharesHooks(list)).To(BeNil())
 	list = append(list, run("busy", backupRunning, db, hooks))
-	g.Expect(session.SharesHooks(list, targets).Name).To(Equal("busy"))
+	g.Expect((&session.Start{Targets: targets, Hooks: hooks}).SharesHooks(list).Name).To(Equal("busy"))
 
 	start := &session.Start{Since: now, Targets: targets, Hooks: hooks, HooksOf: "busy"}
 	d := session.Next(session.Input{Now: now, Session: &v1alpha1.BackupSession{}, Start: start})

@@ -25,8 +25,10 @@ const (
 
 // HookAttempt is one attempt of one hook of a run or restore.
 type HookAttempt struct {
-	Stage HookStage
-	Name  string
+	// Target whose hook it is. Empty: it is one of the run or restore.
+	Target string
+	Stage  HookStage
+	Name   string
 	// Number is 1 for the first.
 	Number int32
 }
@@ -54,9 +56,9 @@ type HookRun struct {
 	Hook *v1alpha1.ResolvedHook
 	// Targets whose pods are meant where the hook names none.
 	Targets []v1alpha1.TypedObjectReference
-	// Since is when the run or restore began.
+	// Since is when the run, its target or the restore began.
 	Since time.Time
-	// Summary of the run or restore so far.
+	// Summary of the run, its target or the restore so far.
 	Summary hook.Summary
 }
 
@@ -67,6 +69,7 @@ func retryDelay(attempts int32) time.Duration {
 
 // hookStage are the hooks of one stage while they are looked at.
 type hookStage struct {
+	target    string // whose hooks they are; empty: those of the run or restore
 	stage     HookStage
 	now       time.Time
 	hooks     []v1alpha1.ResolvedHook
@@ -74,7 +77,8 @@ type hookStage struct {
 	functions hookJobs // the Jobs of hooks with a Function
 	status    []v1alpha1.HookStatus
 	applies   func(*v1alpha1.ResolvedHook) bool
-	stop      string // why hooks that run before the work must end; empty: they need not
+	stop      string        // why hooks that run before the work must end; empty: they need not
+	stopped   []HookAttempt // attempts that must not go on
 	attempt   *HookAttempt
 	after     time.Duration
 	underWay  int // the hook that the others wait for
@@ -99,6 +103,7 @@ func (s *hookStage) advance() bool {
 		case pre && (stopped || s.stop != "") && st.Attempts == 0, !s.applies(&s.hooks[i]):
 			st.Phase = v1alpha1.HookSkipped
 		case pre && s.stop != "":
+			s.stopped = append(s.stopped, HookAttempt{Target: s.target, Stage: s.stage, Name: st.Name, Number: st.Attempts})
 			s.fail(st, HookOutcome{Reason: s.stop, Message: "the hook was stopped"})
 			if s.hooks[i].Function != nil {
 				s.functions.verify = true
@@ -134,7 +139,7 @@ func (s *hookStage) outcome(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus, a
 // step takes one hook further and says whether it has ended.
 func (s *hookStage) step(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
 	if st.Phase == v1alpha1.HookRunning {
-		attempt := HookAttempt{Stage: s.stage, Name: h.Name, Number: st.Attempts}
+		attempt := HookAttempt{Target: s.target, Stage: s.stage, Name: h.Name, Number: st.Attempts}
 		out := s.outcome(h, st, attempt)
 		switch {
 		case out == nil && h.Function != nil && st.Job == HookJobName(s.functions.session, attempt):
@@ -178,11 +183,11 @@ func (s *hookStage) stamp() *metav1.Time {
 }
 
 // run is the attempt that must be under way, if there is one.
-func (s *hookStage) run(targets []v1alpha1.TypedObjectReference, since *metav1.Time, summary hook.Summary) *HookRun {
+func (s *hookStage) run(targets []v1alpha1.TypedObjectReference, since *metav1.Time, summary hook.Summary) []HookRun {
 	if s.attempt == nil {
 		return nil
 	}
-	return &HookRun{HookAttempt: *s.attempt, Hook: &s.hooks[s.underWay], Targets: targets, Since: ptr.Deref(since, metav1.Time{}).Time, Summary: summary}
+	return []HookRun{{HookAttempt: *s.attempt, Hook: &s.hooks[s.underWay], Targets: targets, Since: ptr.Deref(since, metav1.Time{}).Time, Summary: summary}}
 }
 
 // hookFailures says in one line what failed among hooks. Empty: nothing.

@@ -22,7 +22,7 @@ type RestoreInput struct {
 	Refused map[string]*v1alpha1.ResolvedError
 	// Jobs of the restore that exist, by name.
 	Jobs map[string]Job
-	// Pods is the number of the restore's pods that have not ended.
+	// Pods is the number of the restore's movers' pods that have not ended.
 	Pods int
 	// Hooks says how attempts of the restore's hooks ended. It is asked only where the restore has hooks.
 	Hooks HookResults
@@ -67,10 +67,10 @@ type RestoreDecision struct {
 	Release bool
 	// Verify says that a mover is given up: see Decision.Verify.
 	Verify bool
-	// Hook is an attempt that must be under way once Status was written.
-	Hook *HookRun
-	// StopHooks says that attempts of the restore's hooks must be stopped.
-	StopHooks bool
+	// Hooks are the attempts that must be under way once Status was written.
+	Hooks []HookRun
+	// StopHooks are the attempts that must be stopped.
+	StopHooks []HookAttempt
 	// Event to be emitted once Status was written. Nil: nothing happened that anybody must know.
 	Event *Event
 	// After is when to ask again if nothing else happens. Zero: not at all.

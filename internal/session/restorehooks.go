@@ -20,17 +20,17 @@ func (r *restoreRun) preRestore() bool {
 		return true
 	}
 	status := statuses(&s.Hooks)
-	if hooksEnded(status.PreHooks) && !lingering(r.Jobs, r.Session.Name, PreHooks, status.PreHooks) {
+	if hooksEnded(status.PreHooks) && !r.hookJobs().lingering(PreHooks, status.PreHooks) {
 		r.refuse(hookFailures(status.PreHooks))
 		return true
 	}
 	stage := hookStage{
 		stage: PreHooks, now: r.Now, hooks: s.Resolved.Hooks.Pre, results: r.Hooks, status: status.PreHooks, stop: r.stopReason(),
-		functions: hookJobs{session: r.Session.Name, jobs: r.Jobs},
+		functions: r.hookJobs(),
 		applies:   func(*v1alpha1.ResolvedHook) bool { return true },
 	}
 	ended := stage.advance()
-	status.PreHooks, r.d.StopHooks = stage.status, stage.stop != ""
+	status.PreHooks = stage.status
 	r.take(&stage)
 	if !ended {
 		r.hooksRun(&stage, "the preRestore hooks run")
@@ -69,13 +69,13 @@ func (r *restoreRun) postRestore() (failure string, ended bool) {
 		return "", true
 	}
 	status := statuses(&s.Hooks)
-	if hooksEnded(status.PostHooks) && !lingering(r.Jobs, r.Session.Name, PostHooks, status.PostHooks) {
+	if hooksEnded(status.PostHooks) && !r.hookJobs().lingering(PostHooks, status.PostHooks) {
 		return hookFailures(status.PostHooks), true
 	}
 	failed := r.failed()
 	stage := hookStage{
 		stage: PostHooks, now: r.Now, hooks: s.Resolved.Hooks.Post, results: r.Hooks, status: status.PostHooks,
-		functions: hookJobs{session: r.Session.Name, jobs: r.Jobs},
+		functions: r.hookJobs(),
 		applies:   func(h *v1alpha1.ResolvedHook) bool { return appliesAfter(h.ExecutionPolicy, failed, true) },
 	}
 	ended = stage.advance()
@@ -94,7 +94,10 @@ func (r *restoreRun) postRestore() (failure string, ended bool) {
 func (r *restoreRun) take(stage *hookStage) {
 	r.d.Delete = append(r.d.Delete, stage.functions.remove...)
 	r.d.Verify = r.d.Verify || stage.functions.verify
+	r.d.StopHooks = append(r.d.StopHooks, stage.stopped...)
 }
+
+func (r *restoreRun) hookJobs() hookJobs { return hookJobs{session: r.Session.Name, jobs: r.Jobs} }
 
 // failed says whether something did not come through.
 func (r *restoreRun) failed() bool {
@@ -138,7 +141,7 @@ func (r *restoreRun) hooksRun(stage *hookStage, message string) {
 			_, summary.Status.Error = r.failure()
 		}
 	}
-	r.d.Hook = stage.run(s.Resolved.Hooks.Targets, s.StartTime, summary)
+	r.d.Hooks = stage.run(s.Resolved.Hooks.Targets, s.StartTime, summary)
 	r.d.After = sooner(stage.after, r.d.After)
 	progress(&s.Conditions, v1alpha1.ReasonRunning, message, r.Session.Generation, r.Now)
 }

@@ -62,14 +62,20 @@ func (start *Start) Again(s, of *v1alpha1.BackupSession, now []StartTarget) {
 		start.Timeout = frozen.Timeout.Duration
 	}
 	start.Hooks, start.HookError = hooksAgain(frozen.Hooks, s.Name), nil
+	start.ExecutionOrder, start.MaxParallel = frozen.ExecutionOrder, frozen.MaxParallel
 	start.Targets = nil
 	for _, t := range failedTargets(&of.Status) {
 		i := slices.IndexFunc(now, func(n StartTarget) bool { return n.Resolved.Name == t.Name })
 		if same && i >= 0 {
-			start.Targets = append(start.Targets, now[i])
+			target := now[i]
+			if t.Error == nil {
+				target.Resolved.Hooks, target.HookError = hooksAgain(t.Hooks, s.Name), nil
+			}
+			start.Targets = append(start.Targets, target)
 			continue
 		}
 		target := *t.DeepCopy()
+		target.Hooks = hooksAgain(t.Hooks, s.Name)
 		for j := range target.Repositories {
 			repo := &target.Repositories[j]
 			repo.Snapshot = policy.SnapshotName(repo.Name, s.Name)

@@ -21,20 +21,21 @@ func run(in Input) Decision {
 	d.Status.ObservedGeneration = in.Session.Generation
 	r := runner{Input: in, d: &d, stop: stopReason(in)}
 	if r.ending() {
+		if r.stop == "" && hookFailures(d.Status.Hooks.PreHooks) != "" {
+			r.stop = v1alpha1.ReasonFailedToExecutePreBackupHooks
+		}
 		r.conclude()
 		return d
 	}
 	if !r.preBackup() {
 		return d
 	}
-	targets := in.Session.Status.Resolved.Targets
-	for i := range targets {
-		for j := range targets[i].Repositories {
-			r.snapshot(&targets[i], &targets[i].Repositories[j])
-		}
+	targets := r.targets()
+	for _, t := range targets {
+		t.work()
 	}
 	r.cancel()
-	r.finish()
+	r.finish(targets)
 	return d
 }
 
@@ -64,8 +65,9 @@ type runner struct {
 	busy int
 }
 
-// snapshot looks at one target in one repository.
-func (r *runner) snapshot(t *v1alpha1.ResolvedTarget, repo *v1alpha1.ResolvedRepository) {
+// snapshot looks at the target in one repository.
+func (t *targetRun) snapshot(repo *v1alpha1.ResolvedRepository) {
+	r := t.run
 	snap := r.Snapshots[repo.Snapshot]
 	if snap == nil {
 		return // It can't be made, or the run is being ended: finish says so.
@@ -77,11 +79,11 @@ func (r *runner) snapshot(t *v1alpha1.ResolvedTarget, repo *v1alpha1.ResolvedRep
 	}
 	movers := ParseMovers(snap.Annotations[v1alpha1.AnnotationMovers])
 	wanted := map[string]string{}
-	for i := range t.Hosts {
-		h := host{Mover: Mover{Target: t, Repository: repo, Host: &t.Hosts[i]}, components: status.Components}
+	for i := range t.frozen.Hosts {
+		h := host{Mover: Mover{Target: t.frozen, Repository: repo, Host: &t.frozen.Hosts[i]}, components: status.Components}
 		h.attempt(r.Jobs, movers)
 		if !ended {
-			r.host(&h)
+			t.host(&h)
 			h.refuseClaims()
 		}
 		for _, v := range h.Host.Volumes {
@@ -98,13 +100,14 @@ func (r *runner) snapshot(t *v1alpha1.ResolvedTarget, repo *v1alpha1.ResolvedRep
 	if ended {
 		return
 	}
-	finishSnapshot(&status, t, snap.Generation, r.Now)
+	finishSnapshot(&status, t.frozen, snap.Generation, r.Now)
 	r.d.Movers[snap.Name] = FormatMovers(wanted)
 	r.d.Snapshots[snap.Name] = status
 }
 
 // host decides about one host: leave it, fill in what its mover reported, make its Job, repeat it, or give it up.
-func (r *runner) host(h *host) {
+func (t *targetRun) host(h *host) {
+	r := t.run
 	pending, seen := h.pending()
 	if !pending {
 		return
@@ -115,13 +118,13 @@ func (r *runner) host(h *host) {
 	case exists && job.Result != nil:
 		h.report(job.Result)
 		if pending, _ = h.pending(); pending {
-			r.ended(h, job)
+			t.ended(h, job)
 		}
 	case exists && (job.State == task.StateSucceeded || job.State == task.StateFailed):
-		r.ended(h, job)
-	case r.stop == v1alpha1.ReasonDeadlineExceeded:
-		r.giveUp(h, r.stop, "the deadline of the run passed")
-	case r.stop != "":
+		t.ended(h, job)
+	case t.stop == v1alpha1.ReasonDeadlineExceeded:
+		r.giveUp(h, t.stop, t.late())
+	case t.stop != "":
 		r.busy++
 	case exists:
 		h.mark()
@@ -138,16 +141,17 @@ func (r *runner) host(h *host) {
 }
 
 // ended is for a Job that ended without having done its work: its mover was killed, or told to stop, or never started.
-func (r *runner) ended(h *host, job Job) {
+func (t *targetRun) ended(h *host, job Job) {
+	r := t.run
 	reason := cmp.Or(job.Reason, v1alpha1.ReasonJobFailed)
 	message := cmp.Or(job.Message, "the mover ended without saying how")
 	switch {
 	case job.State == task.StateSucceeded:
 		reason = v1alpha1.ReasonJobFailed
-	case r.stop != "" && job.Result != nil:
-		reason = r.stop
+	case t.stop != "" && job.Result != nil:
+		reason = t.stop
 	}
-	if h.Attempt > 1 || !worthRepeating(job) || r.stop != "" {
+	if h.Attempt > 1 || !worthRepeating(job) || t.stop != "" {
 		r.giveUp(h, reason, message)
 		return
 	}
@@ -184,9 +188,15 @@ func (r *runner) cancel() {
 		return
 	}
 	since, _ := stoppedAt(r.Session)
-	gone := len(r.Jobs) == 0 && r.Pods == 0
+	// Hooks that are owed go on.
+	jobs := r.moverJobs()
+	gone := len(jobs) == 0 && r.Pods == 0
 	if until := since.Add(WaitForPods); !gone && r.Now.Before(until) {
-		r.d.Delete = slices.Sorted(maps.Keys(r.Jobs))
+		for _, name := range jobs {
+			if !slices.Contains(r.d.Delete, name) {
+				r.d.Delete = append(r.d.Delete, name)
+			}
+		}
 		r.d.After = min(until.Sub(r.Now), 5*time.Second)
 		return
 	}
@@ -197,6 +207,17 @@ func (r *runner) cancel() {
 			r.cancelSnapshot(&targets[i], &targets[i].Repositories[j])
 		}
 	}
+}
+
+// moverJobs are the names of the movers' Jobs that exist.
+func (r *runner) moverJobs() []string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(r.Jobs)) {
+		if !r.Jobs[name].Hook {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 func (r *runner) cancelSnapshot(t *v1alpha1.ResolvedTarget, repo *v1alpha1.ResolvedRepository) {

@@ -58,9 +58,9 @@ func wrongCronJob(s *v1alpha1.BackupSession, want string) bool {
 // waitsFor is the first target whose error may still go away, and until when.
 func waitsFor(now time.Time, s *Start) (*v1alpha1.ResolvedTarget, time.Time) {
 	for i := range s.Targets {
-		t := &s.Targets[i]
-		if until := s.Since.Add(t.Wait); t.Resolved.Error != nil && now.Before(until) {
-			return &t.Resolved, until
+		trouble, wait := s.Targets[i].trouble()
+		if until := s.Since.Add(wait); trouble != nil && now.Before(until) {
+			return &v1alpha1.ResolvedTarget{Name: s.Targets[i].Resolved.Name, Error: trouble}, until
 		}
 	}
 	return nil, time.Time{}
@@ -86,13 +86,18 @@ func freeze(in Input, d *Decision) {
 	resolved := &v1alpha1.ResolvedBackup{
 		Policy: s.Policy, Schedule: s.Schedule, Timeout: &metav1.Duration{Duration: timeout}, SuccessPolicy: s.SuccessPolicy.DeepCopy(),
 		RetryDelay: s.RetryDelay, RestorePoint: s.RestorePoint, Hooks: hooksOf(s),
+		ExecutionOrder: s.ExecutionOrder, MaxParallel: s.MaxParallel,
 	}
 	var snapshots int32
 	for _, t := range s.Targets {
 		target := t.Resolved
-		if target.Error != nil {
+		target.Hooks = target.Hooks.DeepCopy()
+		if target.Error, _ = t.trouble(); target.Error != nil {
 			target.Error.Message = shorten(target.Error.Message)
-			target.Hosts, target.Repositories = nil, nil
+			target.Hosts, target.Repositories, target.Hooks = nil, nil, nil
+		}
+		if target.Hooks != nil {
+			target.Hooks.Targets = []v1alpha1.TypedObjectReference{target.AppRef}
 		}
 		snapshots += int32(len(target.Repositories))
 		resolved.Targets = append(resolved.Targets, target)
@@ -101,18 +106,21 @@ func freeze(in Input, d *Decision) {
 	d.Status.StartTime, d.Status.BackupDeadline, d.Status.TotalSnapshots = &now, &deadline, &snapshots
 	d.Status.Phase, d.Status.Reason = v1alpha1.BackupSessionRunning, v1alpha1.ReasonRunning
 	d.Status.Targets = targetsOf(resolved)
+	if len(preHooks(resolved.Hooks)) == 0 {
+		begin(d.Status.Targets, resolved, in.Now)
+	}
 	progress(&d.Status.Conditions, v1alpha1.ReasonRunning, "the backup runs", in.Session.Generation, in.Now)
 	d.Event = &Event{Type: corev1.EventTypeNormal, Reason: ReasonStarted, Message: "the backup has started"}
 }
 
-// targetsOf are the targets as they stand in status when the run starts.
+// targetsOf are the targets as they stand in status before any of them begins.
 func targetsOf(r *v1alpha1.ResolvedBackup) []v1alpha1.BackupTargetStatus {
 	var out []v1alpha1.BackupTargetStatus
 	for i := range r.Targets {
 		t := &r.Targets[i]
 		s := v1alpha1.BackupTargetStatus{
 			Name: t.Name, AppRef: t.AppRef, Configuration: t.Configuration,
-			Phase: v1alpha1.BackupSessionRunning, Reason: v1alpha1.ReasonRunning,
+			Phase: v1alpha1.BackupSessionPending, Reason: v1alpha1.ReasonPending,
 		}
 		if t.Error != nil {
 			s.Phase, s.Reason, s.Message = v1alpha1.BackupSessionFailed, t.Error.Reason, t.Error.Message

@@ -218,10 +218,10 @@ func TestATimeoutEndsAnAttempt(t *testing.T) {
 	owner := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "run", UID: "1"}}
 	run := operator(v1alpha1.HookAction{HTTPGet: &get}, func(h *v1alpha1.ResolvedHook) { h.Timeout = &metav1.Duration{Duration: 200 * time.Millisecond} })
 	newest := func(context.Context, client.Object) error { return nil }
-	g.Expect(hooks.CarryOut(t.Context(), owner, &run, false, newest)).To(Succeed())
+	g.Expect(hooks.CarryOut(t.Context(), owner, []session.HookRun{run}, nil, newest)).To(Succeed())
 	g.Eventually(runner.Ended()).WithTimeout(time.Minute).Should(Receive(HaveField("Object.GetName()", "run")))
 	g.Expect(runner.Results("1")(run.HookAttempt)).To(Equal(&session.HookOutcome{Reason: v1alpha1.ReasonHookTimeout, Message: "it did not end within 200ms"}))
-	g.Expect(hooks.CarryOut(t.Context(), owner, &run, false, func(context.Context, client.Object) error { panic("it is known") })).To(Succeed())
+	g.Expect(hooks.CarryOut(t.Context(), owner, []session.HookRun{run}, nil, func(context.Context, client.Object) error { panic("it is known") })).To(Succeed())
 }
 
 // pods of the test's namespace, of which no kubelet knows.

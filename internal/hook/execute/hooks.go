@@ -2,6 +2,8 @@ package execute
 
 import (
 	"context"
+	"errors"
+	"slices"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -14,18 +16,28 @@ type Hooks struct {
 	*Executor
 }
 
-// CarryOut makes an attempt, or the Job of one with a Function, unless it is known, and stops all of the owner where stop says
-// so. Before it makes one, newest says whether the owner is what it was decided for: an error keeps it from being made.
-func (h *Hooks) CarryOut(ctx context.Context, owner client.Object, run *session.HookRun, stop bool, newest func(context.Context, client.Object) error) error {
-	if stop {
-		h.Stop(owner.GetUID())
+// CarryOut makes the attempts, or the Jobs of those with a Function, that are not known, and stops those of stop. Before it makes
+// one, newest says whether the owner is what it was decided for: an error keeps it from being made.
+func (h *Hooks) CarryOut(ctx context.Context, owner client.Object, runs []session.HookRun, stop []session.HookAttempt, newest func(context.Context, client.Object) error) error {
+	for _, attempt := range stop {
+		h.Stop(owner.GetUID(), attempt)
 	}
-	if run == nil || h.Known(owner.GetUID(), run.HookAttempt) {
+	runs = slices.DeleteFunc(slices.Clone(runs), func(run session.HookRun) bool { return h.Known(owner.GetUID(), run.HookAttempt) })
+	if len(runs) == 0 {
 		return nil
 	}
 	if err := newest(ctx, owner); err != nil {
 		return err
 	}
+	var errs []error
+	for i := range runs {
+		errs = append(errs, h.begin(ctx, owner, &runs[i]))
+	}
+	return errors.Join(errs...)
+}
+
+// begin makes one attempt.
+func (h *Hooks) begin(ctx context.Context, owner client.Object, run *session.HookRun) error {
 	if run.Hook.Function != nil {
 		return h.makeJob(ctx, owner, run)
 	}

@@ -97,20 +97,22 @@ func (r *Runner) Ensure(owner client.Object, a session.HookAttempt, timeout time
 	}()
 }
 
-// Stop stops what runs for an owner.
-func (r *Runner) Stop(owner types.UID) {
+// Stop stops an attempt of an owner, if it is being made.
+func (r *Runner) Stop(owner types.UID, a session.HookAttempt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, run := range r.runs[owner] {
+	if run := r.runs[owner][a]; run != nil {
 		run.cancel()
 	}
 }
 
 // Forget stops what runs for an owner and forgets how its attempts ended.
 func (r *Runner) Forget(owner types.UID) {
-	r.Stop(owner)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for _, run := range r.runs[owner] {
+		run.cancel()
+	}
 	delete(r.runs, owner)
 }
 

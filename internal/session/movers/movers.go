@@ -18,7 +18,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// Observe lists the Jobs that owner controls, by name, and counts their pods that have not ended. label is the label
+// Observe lists the Jobs that owner controls, by name, and counts the movers' pods that have not ended. label is the label
 // that says the owner's name. A Job whose deletion did not come to an end in session.WaitForPods counts as gone.
 func Observe(ctx context.Context, c client.Reader, owner client.Object, label string, now time.Time) (map[string]session.Job, int, error) {
 	selector := client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, label: owner.GetName()}
@@ -40,7 +40,7 @@ func Observe(ctx context.Context, c client.Reader, owner client.Object, label st
 }
 
 func observe(job *batchv1.Job, pods []corev1.Pod, now time.Time) session.Job {
-	out := session.Job{Observation: task.Observe(job, pods, now), Created: job.CreationTimestamp.Time}
+	out := session.Job{Observation: task.Observe(job, pods, now), Hook: isHook(job), Created: job.CreationTimestamp.Time}
 	for _, c := range job.Status.Conditions {
 		switch {
 		case c.Status != corev1.ConditionTrue:
@@ -59,12 +59,14 @@ func stuck(job *batchv1.Job, now time.Time) bool {
 	return job.DeletionTimestamp != nil && now.After(job.DeletionTimestamp.Add(session.WaitForPods))
 }
 
-// alive counts the pods that have not ended and were made after the owner: a namesake that was deleted may have left some.
+func isHook(o client.Object) bool { return o.GetLabels()[v1alpha1.LabelHook] != "" }
+
+// alive counts the movers' pods that have not ended and were made after the owner: a namesake that was deleted may have left some.
 func alive(pods []corev1.Pod, owner client.Object) int {
 	n := 0
 	for i := range pods {
 		p := &pods[i]
-		if p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed &&
+		if !isHook(p) && p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed &&
 			!p.CreationTimestamp.Before(new(owner.GetCreationTimestamp())) {
 			n++
 		}

@@ -1,0 +1,100 @@
+package session
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// atOnce is how many targets of a frozen run may be at work at once.
+func atOnce(r *v1alpha1.ResolvedBackup) int {
+	switch {
+	case r.ExecutionOrder == v1alpha1.ExecutionSequential:
+		return 1
+	case r.MaxParallel != nil:
+		return int(max(*r.MaxParallel, 1))
+	default:
+		return len(r.Targets)
+	}
+}
+
+// begin lets as many targets begin, in their order, as may be at work at once, and says whether any did. That they have begun
+// is written down before anything is done for them: their time runs from then.
+func begin(targets []v1alpha1.BackupTargetStatus, r *v1alpha1.ResolvedBackup, now time.Time) bool {
+	free := atOnce(r)
+	for i := range targets {
+		if targets[i].Phase == v1alpha1.BackupSessionRunning {
+			free--
+		}
+	}
+	any := false
+	for i := range targets {
+		if t := &targets[i]; free > 0 && t.Phase == v1alpha1.BackupSessionPending {
+			at := metav1.NewTime(now).Rfc3339Copy()
+			t.Phase, t.Reason, t.StartTime = v1alpha1.BackupSessionRunning, v1alpha1.ReasonRunning, &at
+			any = true
+			free--
+		}
+	}
+	return any
+}
+
+// DeadlineOf is when the backup of one target of a frozen run that has begun is ended: with the run at the latest.
+func DeadlineOf(s *v1alpha1.BackupSession, target string) time.Time {
+	var deadline time.Time
+	if d := s.Status.BackupDeadline; d != nil {
+		deadline = d.Time
+	}
+	frozen, status := frozenTarget(s, target), targetStatus(s, target)
+	if frozen == nil || frozen.Timeout == nil || status == nil || status.StartTime == nil {
+		return deadline
+	}
+	if own := status.StartTime.Add(frozen.Timeout.Duration); deadline.IsZero() || own.Before(deadline) {
+		return own
+	}
+	return deadline
+}
+
+// MayBackUp says whether Snapshots and Jobs of one target of a frozen run may be made: it has begun and not ended, its
+// preBackup hooks and those of the run have succeeded, the postBackup hooks of neither have begun, and nothing stops it.
+func MayBackUp(s *v1alpha1.BackupSession, target string, now time.Time) bool {
+	frozen, status := frozenTarget(s, target), targetStatus(s, target)
+	if frozen == nil || status == nil || status.Phase != v1alpha1.BackupSessionRunning || Stopped(s) {
+		return false
+	}
+	deadline := DeadlineOf(s, target)
+	return allow(s.Status.Resolved.Hooks, s.Status.Hooks) && allow(frozen.Hooks, status.Hooks) && (deadline.IsZero() || now.Before(deadline))
+}
+
+// allow says whether hooks are between freeze and thaw.
+func allow(h *v1alpha1.ResolvedHooks, status *v1alpha1.HookStatuses) bool {
+	if begunAfter(status) {
+		return false
+	}
+	return len(preHooks(h)) == 0 || status != nil && hooksEnded(status.PreHooks) && hookFailures(status.PreHooks) == ""
+}
+
+// begunAfter says whether the postBackup hooks have begun: nothing of the backup changes any more.
+func begunAfter(status *v1alpha1.HookStatuses) bool {
+	return status != nil && len(status.PostHooks) > 0
+}
+
+func frozenTarget(s *v1alpha1.BackupSession, name string) *v1alpha1.ResolvedTarget {
+	for i := range s.Status.Resolved.Targets {
+		if t := &s.Status.Resolved.Targets[i]; t.Name == name {
+			return t
+		}
+	}
+	return nil
+}
+
+func targetStatus(s *v1alpha1.BackupSession, name string) *v1alpha1.BackupTargetStatus {
+	for i := range s.Status.Targets {
+		if t := &s.Status.Targets[i]; t.Name == name {
+			return t
+		}
+	}
+	return nil
+}

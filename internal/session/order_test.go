@@ -1,0 +1,196 @@
+package session_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session"
+)
+
+var sequential = session.Start{Timeout: time.Hour, ExecutionOrder: v1alpha1.ExecutionSequential}
+
+// within gives a target a timeout of its own.
+func within(d time.Duration, t v1alpha1.ResolvedTarget) v1alpha1.ResolvedTarget {
+	t.Timeout = &metav1.Duration{Duration: d}
+	return t
+}
+
+// standing is how the targets of a run stand, as "<name>=<phase>/<reason>".
+func standing(s *v1alpha1.BackupSession) []string {
+	var out []string
+	for _, t := range s.Status.Targets {
+		out = append(out, t.Name+"="+string(t.Phase)+"/"+t.Reason)
+	}
+	return out
+}
+
+// creates are the targets whose Jobs a decision makes.
+func creates(d session.Decision) []string {
+	var out []string
+	for _, m := range d.Create {
+		out = append(out, m.Target.Name)
+	}
+	return out
+}
+
+func TestSequentialTargetsFollowEachOther(t *testing.T) {
+	g := NewWithT(t)
+	h := attempting(frozenAs(sequential, target("a", "pod-0"), broken("b", v1alpha1.ReasonTargetNotFound), target("c", "pod-0"), target("d", "pod-0")))
+	h.mover = func(session.Mover) session.Job { return running() }
+	g.Expect(standing(h.session)).To(Equal([]string{"a=Running/Running", "b=Failed/TargetNotFound", "c=Pending/Pending", "d=Pending/Pending"}))
+	g.Expect(creates(h.look())).To(Equal([]string{"a"}))
+	g.Expect(session.MayBackUp(h.session, "c", h.at)).To(BeFalse(), "its turn has not come")
+	h.look()
+	g.Expect(h.session.Status.Targets[2].StartTime).To(BeNil())
+
+	h.jobs[job("a", "pod-0", 1)] = failed(v1alpha1.ReasonUnreadable)
+	d := h.look()
+	g.Expect(standing(h.session)).To(Equal([]string{"a=Failed/Unreadable", "b=Failed/TargetNotFound", "c=Running/Running", "d=Pending/Pending"}), "the next begins although one failed")
+	g.Expect(d.Create).To(BeEmpty(), "that it began is written down first")
+	g.Expect(d.After).To(Equal(time.Second))
+	a := h.session.Status.Targets[0]
+	g.Expect(a.StartTime.Time).To(Equal(now))
+	g.Expect(a.CompletionTime.Time).To(Equal(h.at))
+	g.Expect(a.Duration).To(Equal("1m0s"))
+
+	h.at = h.at.Add(time.Minute)
+	g.Expect(creates(h.look())).To(Equal([]string{"c"}))
+	h.jobs[job("c", "pod-0", 1)] = succeeded("pod-0")
+	h.look()
+	g.Expect(creates(h.look())).To(Equal([]string{"d"}))
+	h.jobs[job("d", "pod-0", 1)] = succeeded("pod-0")
+	h.look()
+	s := h.session
+	g.Expect(s.Status.Phase).To(Equal(backupFailed))
+	g.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonTargetsFailed))
+	g.Expect(conditions.GetMessage(s, "Ready")).To(Equal("a: component pod-0: it says; b: because"))
+	g.Expect(conditions.IsTrue(s, v1alpha1.ConditionPartial)).To(BeTrue())
+	g.Expect(s.Status.Snapshots).To(HaveLen(3))
+}
+
+func TestMaxParallelBoundsTheTargetsAtWork(t *testing.T) {
+	g := NewWithT(t)
+	start := session.Start{Timeout: time.Hour, MaxParallel: new(int32(2))}
+	h := attempting(frozenAs(start, target("a", "pod-0"), target("b", "pod-0"), target("c", "pod-0"), target("d", "pod-0"), target("e", "pod-0")))
+	var order []string
+	h.mover = func(m session.Mover) session.Job {
+		order = append(order, m.Target.Name)
+		return running()
+	}
+	for range 20 {
+		h.look()
+		work := 0
+		for _, t := range h.session.Status.Targets {
+			if t.Phase == backupRunning {
+				work++
+			}
+		}
+		g.Expect(work).To(BeNumerically("<=", 2))
+		// The younger one of two ends first.
+		if open := slices.DeleteFunc(slices.Clone(order), func(name string) bool { return h.jobs[job(name, "pod-0", 1)].Finished }); len(open) == 2 || len(order) == 5 && len(open) > 0 {
+			h.jobs[job(open[len(open)-1], "pod-0", 1)] = succeeded("pod-0")
+		}
+	}
+	g.Expect(order).To(Equal([]string{"a", "b", "c", "d", "e"}))
+	g.Expect(h.session.Status.Phase).To(Equal(backupSucceeded))
+}
+
+func TestTheDeadlineOfATargetEndsThatTargetAlone(t *testing.T) {
+	g := NewWithT(t)
+	h := attempting(frozenAs(sequential, within(10*time.Minute, target("a", "pod-0")), within(10*time.Minute, target("b", "pod-0"))))
+	h.mover = func(session.Mover) session.Job { return running() }
+	h.look()
+	g.Expect(session.DeadlineOf(h.session, "a")).To(Equal(now.Add(10 * time.Minute)))
+	h.at = now.Add(9 * time.Minute)
+	g.Expect(h.look().After).To(Equal(time.Minute), "somebody looks when the time is up")
+	h.at = now.Add(10 * time.Minute)
+	d := h.look()
+	g.Expect(d.Verify).To(BeTrue())
+	g.Expect(d.Delete).To(Equal([]string{job("a", "pod-0", 1)}))
+	g.Expect(d.Movers["snap-a"]).To(BeEmpty(), "its mover may not write any more")
+	g.Expect(standing(h.session)).To(Equal([]string{"a=Failed/DeadlineExceeded", "b=Running/Running"}))
+	g.Expect(h.session.Status.Targets[0].Message).To(ContainSubstring("the deadline of the target passed"))
+	g.Expect(session.DeadlineOf(h.session, "b")).To(Equal(h.at.Add(10*time.Minute)), "its time runs from when it begins")
+	h.look()
+	h.jobs[job("b", "pod-0", 1)] = succeeded("pod-0")
+	h.look()
+	g.Expect(standing(h.session)).To(Equal([]string{"a=Failed/DeadlineExceeded", "b=Succeeded/Succeeded"}))
+	g.Expect(h.session.Status.Reason).To(Equal(v1alpha1.ReasonTargetsFailed))
+}
+
+func TestTheEndOfARunEndsItsTargets(t *testing.T) {
+	for name, tt := range map[string]struct {
+		end  func(*hooked)
+		want string
+		says string
+	}{
+		"its deadline passes": {func(h *hooked) { h.at = h.session.Status.BackupDeadline.Time }, "DeadlineExceeded", "the deadline of the run passed before it began"},
+		"deleted":             {func(h *hooked) { h.session.DeletionTimestamp = &metav1.Time{Time: h.at} }, "Cancelled", "the run was ended before it began"},
+		"replaced": {func(h *hooked) {
+			h.session.Annotations = map[string]string{v1alpha1.AnnotationReplacedBy: session.FormatReplacedBy("later", h.at)}
+		}, "Replaced", "the run was ended before it began"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			h := attempting(frozenAs(sequential, target("a", "pod-0"), within(2*time.Hour, target("b", "pod-0")), target("c", "pod-0")))
+			h.mover = func(m session.Mover) session.Job {
+				if m.Target.Name == "a" {
+					return succeeded("pod-0")
+				}
+				return running()
+			}
+			for range 4 {
+				h.look()
+			}
+			g.Expect(standing(h.session)).To(Equal([]string{"a=Succeeded/Succeeded", "b=Running/Running", "c=Pending/Pending"}))
+			tt.end(h)
+			h.settle(g)
+			g.Expect(standing(h.session)).To(Equal([]string{"a=Succeeded/Succeeded", "b=Failed/" + tt.want, "c=Failed/" + tt.want}))
+			g.Expect(h.session.Status.Targets[2].Message).To(Equal(tt.says))
+			g.Expect(h.session.Status.Targets[2].StartTime).To(BeNil())
+			g.Expect(h.session.Status.Reason).To(Equal(tt.want))
+			g.Expect(conditions.IsTrue(h.session, v1alpha1.ConditionPartial)).To(BeTrue())
+			g.Expect(h.jobs).NotTo(HaveKey(job("b", "pod-0", 1)))
+		})
+	}
+}
+
+// What became of a target does not change when somebody deletes its Snapshot while the others are at work.
+func TestATargetThatEndedStaysAsItIs(t *testing.T) {
+	g := NewWithT(t)
+	h := attempting(frozenAs(sequential, target("a", "pod-0"), target("b", "pod-0")))
+	h.mover = func(m session.Mover) session.Job {
+		if m.Target.Name == "a" {
+			return succeeded("pod-0")
+		}
+		return running()
+	}
+	for range 3 {
+		h.look()
+	}
+	before := h.session.Status.Targets[0]
+	g.Expect(before.Phase).To(Equal(backupSucceeded))
+	delete(h.snapshots, "snap-a")
+	delete(h.jobs, job("a", "pod-0", 1))
+	g.Expect(session.MayBackUp(h.session, "a", h.at)).To(BeFalse())
+	g.Expect(h.look().Create).To(BeEmpty())
+	g.Expect(h.session.Status.Targets[0]).To(Equal(before))
+	g.Expect(h.session.Status.Snapshots).To(ContainElement(And(HaveField("Name", "snap-a"), HaveField("Phase", v1alpha1.SnapshotSucceeded))))
+}
+
+// A run that another version of the manager has begun knows no times of its targets.
+func TestARunWithoutTimesOfItsTargetsGoesOn(t *testing.T) {
+	g := NewWithT(t)
+	f := frozen(within(time.Minute, target("a", "pod-0")))
+	f.session.Status.Targets[0].StartTime = nil
+	g.Expect(f.step().Create).To(HaveLen(1))
+	f.jobs[job("a", "pod-0", 1)] = succeeded("pod-0")
+	f.step()
+	g.Expect(f.session.Status.Phase).To(Equal(backupSucceeded))
+}

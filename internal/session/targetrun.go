@@ -1,0 +1,179 @@
+package session
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// targetRun is one target of a run while it is looked at. Its status says how far it is: Pending until the run comes to it,
+// Running with its preBackup hooks, its movers and its postBackup hooks, and then what became of it, which never changes again.
+type targetRun struct {
+	run    *runner
+	frozen *v1alpha1.ResolvedTarget
+	status v1alpha1.BackupTargetStatus
+	// ending says that the work is over and the postBackup hooks have begun: reason and message are those of the backup.
+	ending bool
+	// stop is the reason why the work of the target is being ended, and why says so in words where the reason needs them.
+	stop, why string
+	// ready says that the preBackup hooks have ended.
+	ready bool
+}
+
+// targets are those of the run as they were written down.
+func (r *runner) targets() []*targetRun {
+	resolved := r.d.Status.Resolved
+	fresh := targetsOf(resolved)
+	var out []*targetRun
+	for i := range fresh {
+		t := &targetRun{run: r, frozen: &resolved.Targets[i], status: fresh[i], stop: r.stop, why: r.why}
+		if was := targetStatus(r.Session, fresh[i].Name); was != nil {
+			t.status = *was.DeepCopy()
+		}
+		t.ending = begunAfter(t.status.Hooks)
+		deadline := DeadlineOf(r.Session, t.frozen.Name)
+		if t.begun() && t.stop == "" && !deadline.IsZero() {
+			if r.Now.Before(deadline) {
+				r.d.After = sooner(r.d.After, max(deadline.Sub(r.Now), time.Second))
+			} else {
+				t.stop = v1alpha1.ReasonDeadlineExceeded
+			}
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// begun says whether the target is at work.
+func (t *targetRun) begun() bool { return t.status.Phase == v1alpha1.BackupSessionRunning }
+
+// work takes the preBackup hooks and the movers of a target further. Of one that is at work no more it only sees to it that
+// what was given up is gone.
+func (t *targetRun) work() {
+	if t.status.Phase == v1alpha1.BackupSessionPending || t.begun() && !t.ending && !t.preBackup() {
+		return
+	}
+	t.ready = true
+	for i := range t.frozen.Repositories {
+		t.snapshot(&t.frozen.Repositories[i])
+	}
+}
+
+// finish says what became of a target, and takes its postBackup hooks further when the work is over.
+func (t *targetRun) finish() {
+	s := &t.status
+	switch {
+	case s.Phase.Terminal():
+		t.keepSnapshots()
+		return
+	case !t.begun():
+		if t.run.stop == "" {
+			return
+		}
+		s.Reason, s.Message = t.stop, shorten(cmp.Or(t.why, t.notBegun()))
+	case t.ending:
+		t.keepSnapshots()
+	case !t.ready || !t.result():
+		s.Reason, s.Message = v1alpha1.ReasonRunning, ""
+		return
+	}
+	if t.begun() && !t.postBackup() {
+		return
+	}
+	s.Phase = v1alpha1.BackupSessionFailed
+	if s.Reason == v1alpha1.ReasonSucceeded {
+		s.Phase = v1alpha1.BackupSessionSucceeded
+		if s.Hooks != nil && hookFailures(s.Hooks.PostHooks) != "" {
+			s.Phase, s.Reason = v1alpha1.BackupSessionFailed, v1alpha1.ReasonFailedToExecutePostBackupHooks
+			s.Message = shorten("backed up, but a postBackup hook failed: " + hookFailures(s.Hooks.PostHooks))
+		}
+	}
+	if s.StartTime != nil {
+		at := metav1.NewTime(t.run.Now).Rfc3339Copy()
+		s.CompletionTime, s.Duration = &at, FormatDuration(at.Sub(s.StartTime.Time))
+	}
+}
+
+// result derives from the Snapshots what became of the backup, and says whether it is over.
+func (t *targetRun) result() bool {
+	s := &t.status
+	s.Size, s.Uploaded = "", ""
+	var uploaded int64
+	done, failed := 0, 0
+	fail := func(reason, message string) {
+		if failed++; failed == 1 {
+			s.Reason, s.Message = reason, shorten(message)
+		}
+	}
+	for i := range t.frozen.Repositories {
+		repo := &t.frozen.Repositories[i]
+		info := v1alpha1.SnapshotStatusInfo{Name: repo.Snapshot, Phase: v1alpha1.SnapshotPending, AppRef: &t.frozen.AppRef, Repository: repo.Name}
+		status, ok := t.run.status(repo.Snapshot)
+		switch refused := t.run.Refused[repo.Snapshot]; {
+		case !ok && refused != nil:
+			fail(refused.Reason, refused.Message)
+			continue
+		case !ok && t.stop != "":
+			fail(t.stop, cmp.Or(t.why, t.notBegun()))
+			continue
+		case ok:
+			info.Phase = status.Phase
+			for _, c := range status.Components {
+				uploaded += c.UploadedBytes
+			}
+			if i == 0 {
+				s.Size = status.Size
+			}
+		}
+		t.run.d.Status.Snapshots = append(t.run.d.Status.Snapshots, info)
+		switch info.Phase {
+		case v1alpha1.SnapshotSucceeded:
+			done++
+		case v1alpha1.SnapshotFailed:
+			fail(firstFailure(status.Components))
+		}
+	}
+	if done+failed < len(t.frozen.Repositories) {
+		s.Size = ""
+		return false
+	}
+	if failed == 0 {
+		s.Reason, s.Message = v1alpha1.ReasonSucceeded, ""
+	}
+	s.Uploaded = task.FormatSize(uploaded)
+	return true
+}
+
+// keepSnapshots keeps what the run says of the Snapshots of a target whose work is over.
+func (t *targetRun) keepSnapshots() {
+	for _, info := range t.run.Session.Status.Snapshots {
+		if slices.ContainsFunc(t.frozen.Repositories, func(r v1alpha1.ResolvedRepository) bool { return r.Snapshot == info.Name }) {
+			t.run.d.Status.Snapshots = append(t.run.d.Status.Snapshots, info)
+		}
+	}
+}
+
+// notBegun says of a target that was stopped for a reason that nothing was done for it.
+func (t *targetRun) notBegun() string {
+	switch {
+	case t.stop != v1alpha1.ReasonDeadlineExceeded:
+		return "the run was ended before it began"
+	case t.run.stop == t.stop:
+		return "the deadline of the run passed before it began"
+	default:
+		return "the deadline of the target passed before it began"
+	}
+}
+
+// late says which deadline passed.
+func (t *targetRun) late() string {
+	if t.run.stop == v1alpha1.ReasonDeadlineExceeded {
+		return "the deadline of the run passed"
+	}
+	return "the deadline of the target passed"
+}
