@@ -1,0 +1,135 @@
+package program
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+)
+
+// Output is what a program writes to its standard output. Read gives io.EOF only after the program ended with exit code 0 and
+// wrote something; else its last error is an *Error, or what ended the context.
+type Output struct {
+	ctx   context.Context //nolint:containedctx // an io.Reader has none
+	p     *process
+	pipe  *os.File
+	read  int64
+	err   error
+	mu    sync.Mutex // of the pipe's deadline
+	done  bool       // the deadline is now, and stays
+	close sync.Once
+	watch chan struct{}
+}
+
+// Start runs a program. Its standard input is empty. The program is told to stop when ctx ends. The caller must Close the Output.
+func Start(ctx context.Context, spec Spec) (*Output, error) {
+	r, w, err := pipe()
+	if err != nil {
+		return nil, err
+	}
+	p, err := start(spec, nil, w)
+	if err != nil {
+		closeAll(r)
+		return nil, err
+	}
+	o := &Output{ctx: ctx, p: p, pipe: r, watch: make(chan struct{})}
+	go o.follow()
+	return o, nil
+}
+
+// follow wakes a Read that waits for nothing.
+func (o *Output) follow() {
+	defer close(o.watch)
+	select {
+	case <-o.p.ended:
+		o.patience()
+	case <-o.p.over:
+		return
+	case <-o.ctx.Done():
+		o.mu.Lock()
+		o.done = true
+		_ = o.pipe.SetReadDeadline(time.Unix(1, 0)) // a pipe of package os has deadlines
+		o.mu.Unlock()
+		o.p.stop()
+	}
+}
+
+// patience lets Read wait for what is in the pipe of a program that ended, but not for a process that it left behind.
+func (o *Output) patience() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.done {
+		_ = o.pipe.SetReadDeadline(time.Now().Add(o.p.spec.Grace))
+	}
+}
+
+// Read reads what the program wrote.
+func (o *Output) Read(b []byte) (int, error) {
+	if o.err != nil {
+		return 0, o.err
+	}
+	if o.ctx.Err() != nil {
+		o.err = fmt.Errorf("read from %s: %w", o.p.name(), context.Cause(o.ctx))
+		return 0, o.err
+	}
+	select {
+	case <-o.p.ended: // whoever reads slowly must not run out of patience
+		o.patience()
+	default:
+	}
+	n, err := o.pipe.Read(b)
+	o.read += int64(n)
+	if err == nil || n > 0 {
+		return n, nil
+	}
+	o.err = o.end(err)
+	return 0, o.err
+}
+
+// end says what a stream that ended with err was.
+func (o *Output) end(err error) error {
+	switch {
+	case o.ctx.Err() != nil:
+		return fmt.Errorf("read from %s: %w", o.p.name(), context.Cause(o.ctx))
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		if bad := o.p.reap(); bad != nil {
+			return bad
+		}
+		return o.p.failed("ended, but left a process behind that did not close its output")
+	case !errors.Is(err, io.EOF):
+		return o.p.failed("could not be read from")
+	}
+	if !o.p.within(o.ctx) {
+		if o.ctx.Err() != nil {
+			return fmt.Errorf("read from %s: %w", o.p.name(), context.Cause(o.ctx))
+		}
+		o.p.kill()
+		_ = o.p.reap() // it was killed
+		return o.p.failed("closed its output, but did not end")
+	}
+	if bad := o.p.reap(); bad != nil {
+		return bad
+	}
+	if o.read == 0 {
+		bad := o.p.failed("ended with exit code 0, but wrote nothing").(*Error)
+		bad.Empty = true
+		return bad
+	}
+	return io.EOF
+}
+
+// Close ends the program if it still runs, and waits for its end.
+func (o *Output) Close() {
+	o.close.Do(func() {
+		closeAll(o.pipe)
+		o.p.stop()
+		_ = o.p.reap() // nobody wants to know any more
+		<-o.watch
+	})
+}
+
+// Said are the last lines of the program's standard error, scrubbed. It is for after the end.
+func (o *Output) Said() []string { return o.p.said.lines }
