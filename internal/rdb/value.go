@@ -1,0 +1,159 @@
+package rdb
+
+// The types of values that are more than strings in a row. Each family of servers has numbers of its own from 22 on.
+const (
+	typeString          = 0
+	typeList            = 1
+	typeSet             = 2
+	typeZSet            = 3
+	typeHash            = 4
+	typeZSet2           = 5
+	typeModule2         = 7
+	typeHashZipmap      = 9
+	typeHashZiplist     = 13
+	typeQuicklist       = 14
+	typeStream          = 15
+	typeHashListpack    = 16
+	typeZSetListpack    = 17
+	typeQuicklist2      = 18
+	typeStream2         = 19
+	typeSetListpack     = 20
+	typeStream3         = 21
+	typeValkeyHash2     = 22
+	typeRedisHashTTL    = 24
+	typeRedisHashPackEx = 25
+)
+
+// skipValue reads a value of a type, so that it is known where it ends.
+func (f *file) skipValue(kind byte) error {
+	r := f.in
+	switch {
+	case kind == typeString, kind >= typeHashZipmap && kind <= typeHashZiplist,
+		kind == typeHashListpack, kind == typeZSetListpack, kind == typeSetListpack:
+		return r.skipString()
+	case kind == typeList, kind == typeSet, kind == typeQuicklist:
+		return r.each(r.skipString)
+	case kind == typeHash:
+		return r.each(r.skipString, r.skipString)
+	case kind == typeZSet:
+		return r.each(r.skipString, r.skipOldFloat)
+	case kind == typeZSet2:
+		return r.each(r.skipString, r.skipFixed)
+	case kind == typeQuicklist2:
+		return r.each(r.skipNumber, r.skipString)
+	case kind == typeStream, kind == typeStream2, kind == typeStream3:
+		return r.skipStream(kind)
+	case kind == typeModule2:
+		if err := r.skipNumber(); err != nil { // its type
+			return err
+		}
+		return r.skipModule()
+	case kind == typeValkeyHash2 && f.valkey:
+		return r.each(r.skipString, r.skipString, r.skipFixed)
+	case kind == typeRedisHashTTL && !f.valkey:
+		if err := r.skipFixed(); err != nil { // when the first field expires
+			return err
+		}
+		return r.each(r.skipNumber, r.skipString, r.skipString)
+	case kind == typeRedisHashPackEx && !f.valkey:
+		if err := r.skipFixed(); err != nil {
+			return err
+		}
+		return r.skipString()
+	}
+	return unfit("a value of type %d is in the RDB file, of version %d, which this mover does not know", kind, f.version)
+}
+
+// each reads a number and as many times what parts read.
+func (r *reader) each(parts ...func() error) error {
+	n, err := r.number()
+	if err != nil {
+		return err
+	}
+	for ; n > 0; n-- {
+		for _, part := range parts {
+			if err := part(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *reader) skipNumber() error { return r.numbers(1) }
+func (r *reader) skipFixed() error  { return r.skip(8) }
+
+// skipOldFloat reads a score as old servers wrote it: as text, or as one of three special values.
+func (r *reader) skipOldFloat() error {
+	n, err := r.byte()
+	if err != nil || n >= 253 {
+		return err
+	}
+	return r.skip(uint64(n))
+}
+
+// streamID is how an entry of a stream is named in the lists of what was delivered, in bytes.
+const streamID = 16
+
+// skipStream reads the entries of a stream, what is known of it, and its consumer groups.
+func (r *reader) skipStream(kind byte) error {
+	if err := r.each(r.skipString, r.skipString); err != nil {
+		return err
+	}
+	numbers, offset, times := 3, 0, uint64(1) // length, last ID
+	if kind >= typeStream2 {
+		numbers, offset = 8, 1 // first ID, last deleted ID, entries added; how far a group has read
+	}
+	if kind >= typeStream3 {
+		times = 2
+	}
+	if err := r.numbers(numbers); err != nil {
+		return err
+	}
+	id := func() error { return r.skip(streamID) }
+	return r.each(
+		r.skipString, // a group
+		func() error { return r.numbers(2 + offset) },
+		func() error { return r.each(id, r.skipFixed, r.skipNumber) },
+		func() error {
+			return r.each(r.skipString, func() error { return r.skip(8 * times) }, func() error { return r.each(id) })
+		},
+	)
+}
+
+// skipModule reads what a module wrote, part by part.
+func (r *reader) skipModule() error {
+	for {
+		part, err := r.number()
+		if err != nil {
+			return err
+		}
+		switch part {
+		case 0:
+			return nil
+		case 1, 2:
+			err = r.skipNumber()
+		case 3:
+			err = r.skip(4)
+		case 4:
+			err = r.skipFixed()
+		case 5:
+			err = r.skipString()
+		default:
+			err = damaged("a module's value has a part of kind %d", part)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// moduleName is the name in a module's type: nine characters of six bits each, and a version.
+func moduleName(id uint64) string {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	name := make([]byte, 9)
+	for i := range name {
+		name[i] = letters[id>>(64-6*(i+1))&63]
+	}
+	return string(name)
+}
