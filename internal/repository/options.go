@@ -9,10 +9,12 @@ import (
 // "<namespace>/<kind>/<name>/<component>": never part of it is a pod or a node, whose change would make the
 // next backup the first one of a new source.
 type Source struct {
-	Name   string
-	Dir    string    // a directory tree, or
-	Stream io.Reader // a stream. Its Read must return an error other than io.EOF if the producer failed.
-	File   string    // the stream's file name
+	Name string
+	Dir  string // a directory tree, or
+	// Stream is a stream, which may be empty. Its Read must return an error other than io.EOF if the producer failed, and an
+	// error when ctx ends.
+	Stream io.Reader
+	File   string // the stream's file name
 }
 
 // Compression names a trade between speed and size, not an algorithm.

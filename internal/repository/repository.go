@@ -44,7 +44,8 @@ type Engine interface {
 	ReadDir(ctx context.Context, id, path string) ([]Entry, error)
 	// ReadFile writes the content of a file of a snapshot to w.
 	ReadFile(ctx context.Context, id, path string, w io.Writer) error
-	// RestoreStream writes a snapshot made from Source.Stream to w.
+	// RestoreStream writes a snapshot made from Source.Stream to w, piece by piece. It fails with ErrTarget, and the error of w,
+	// where w does. A part may have been written also before other errors. A w that blocks must end by itself when ctx does.
 	RestoreStream(ctx context.Context, id string, w io.Writer) error
 	// Verify checks that everything the snapshot needs is there, and reads percent % of its files back.
 	Verify(ctx context.Context, id string, percent float64) (VerifyResult, error)

@@ -100,11 +100,29 @@ func (e *repoEngine) RestoreStream(ctx context.Context, id string, w io.Writer) 
 	if err != nil || len(dm.Entries) != 1 {
 		return classify("restore", firstError(err, errBadAttrs))
 	}
-	rd, err := e.rep.OpenObject(ctx, dm.Entries[0].ObjectID)
+	file := dm.Entries[0]
+	if file.FileSize == 0 {
+		return nil
+	}
+	rd, err := e.rep.OpenObject(ctx, file.ObjectID)
 	if err != nil {
 		return classify("restore", cause(ctx, err))
 	}
 	defer rd.Close()
-	_, err = io.CopyBuffer(struct{ io.Writer }{w}, rd, make([]byte, 1<<20))
+	n, err := io.CopyBuffer(targetWriter{w}, rd, make([]byte, 1<<20))
+	if err == nil && n != file.FileSize {
+		err = errors.New("malformed snapshot: the stream has another size than its directory says")
+	}
 	return classify("restore", cause(ctx, err))
+}
+
+// targetWriter marks the errors of the target, which are none of the storage.
+type targetWriter struct{ w io.Writer }
+
+func (t targetWriter) Write(b []byte) (int, error) {
+	n, err := t.w.Write(b)
+	if err != nil {
+		err = &repository.Error{Op: "restore", Kind: repository.ErrTarget, Err: err}
+	}
+	return n, err
 }
