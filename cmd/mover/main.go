@@ -31,6 +31,7 @@ const usage = `mover does the work of one Cairn Job. It is started by the manage
   mover init-storage | init-repository | backup [--exclude=PATTERN,...] [--cache] [--scratch-dir=DIRECTORY]
   mover restore [--set-id] [--devices] [--include=PATTERN,...] [--exclude=PATTERN,...] [--cache] [--scratch-dir=DIRECTORY]
   mover keep
+  mover install DIRECTORY
   mover trigger --invoker-kind=KIND --invoker=NAME --session=NAME --cronjob=NAME
   mover version
 `
@@ -41,6 +42,7 @@ const sharedUmask = 0o007
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	syscall.Umask(sharedUmask)
+	mover.TrustInstalled()
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -56,6 +58,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case "version":
 		fmt.Fprintln(stdout, version.Version)
 		return task.ExitSucceeded
+	case "install":
+		return install(args[1:], log, stderr)
 	case "trigger":
 		return trigger(ctx, args[1:], log, stderr)
 	case string(task.KindInitStorage), string(task.KindInitRepository), string(task.KindBackup), string(task.KindRestore), string(task.KindKeep):
@@ -67,6 +71,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "mover: there is no subcommand %q\n%s", kind, usage)
 		return task.ExitInvalidTask
 	}
+}
+
+// install copies this program to where the program of a stream runs.
+func install(args []string, log *slog.Logger, stderr io.Writer) int {
+	if len(args) != 1 {
+		fmt.Fprintf(stderr, "mover: install needs one directory\n%s", usage)
+		return task.ExitInvalidTask
+	}
+	if err := mover.Install(args[0]); err != nil {
+		log.Error("install", "error", err)
+		return task.ExitFailed
+	}
+	log.Info("installed", "directory", args[0])
+	return task.ExitSucceeded
 }
 
 // move does the task of a Job.

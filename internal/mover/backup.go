@@ -95,7 +95,7 @@ func (b *backup) open(ctx context.Context, flags Flags) *failure {
 	return nil
 }
 
-// component backs one volume up, or finds that an earlier mover has: what that one left was judged under the same policy.
+// component backs one volume or stream up, or finds that an earlier mover has: what that one left was judged under the same policy.
 func (b *backup) component(ctx context.Context, c task.Component, began time.Time) (task.ComponentResult, *failure) {
 	r := task.ComponentResult{Name: c.Name, Path: c.Path}
 	all, err := b.engine.List(ctx, b.sourceName(c))
@@ -108,15 +108,15 @@ func (b *backup) component(ctx context.Context, c task.Component, began time.Tim
 		b.m.Log.Info("an earlier mover has done it", "component", c.Name)
 		return withSnapshot(r, *done, previous), nil
 	}
-	dir, f := b.m.source(c, policy.AllowsEmpty(), previous)
+	source, release, f := b.source(ctx, c, previous)
 	if f != nil {
 		return withSnapshot(r, repository.Snapshot{}, previous), f
 	}
-	defer dir.Close()
+	defer release()
 	b.m.report(ctx, b.t, c.Name, v1alpha1.Component{
 		Phase: v1alpha1.SnapshotRunning, Path: c.Path, Driver: b.t.Repository.Driver, StartTime: timeOf(began),
 	})
-	snapshot, err := b.engine.Backup(ctx, repository.Source{Name: b.sourceName(c), Dir: dir.path()}, repository.BackupOptions{
+	snapshot, err := b.engine.Backup(ctx, source, repository.BackupOptions{
 		Tags: map[string]string{
 			TagSnapshotUID: uid, TagComponent: c.Name, TagBackupSession: b.t.Snapshot.Spec.BackupSession, TagScope: part,
 		},
@@ -136,6 +136,22 @@ func (b *backup) component(ctx context.Context, c task.Component, began time.Tim
 		return r, classifyMove(err)
 	}
 	return r, nil
+}
+
+// source is what a component backs up: a directory of its volume, or what its program writes. Release is for when it was read.
+func (b *backup) source(ctx context.Context, c task.Component, previous *repository.Snapshot) (_ repository.Source, release func(), _ *failure) {
+	if c.Stream != nil {
+		out, f := b.m.dump(ctx, c.Stream)
+		if f != nil {
+			return repository.Source{}, nil, f
+		}
+		return repository.Source{Name: b.sourceName(c), Stream: out, File: c.Stream.FileName}, out.Close, nil
+	}
+	dir, f := b.m.source(c, b.t.SuccessPolicy.AllowsEmpty(), previous)
+	if f != nil {
+		return repository.Source{}, nil, f
+	}
+	return repository.Source{Name: b.sourceName(c), Dir: dir.path()}, func() { dir.Close() }, nil
 }
 
 // sourceName ties the backups of a component together. Never part of it is a pod or a node that could be another tomorrow.

@@ -13,6 +13,10 @@ import (
 
 // scope is what was chosen of a volume. Sizes of another choice say nothing about loss.
 func scope(c task.Component, exclude []string) string {
+	if s := c.Stream; s != nil {
+		sum := sha256.Sum256(fmt.Appendf(nil, "%q\x00%q", s.Command, s.Args))
+		return hex.EncodeToString(sum[:8])
+	}
 	sum := sha256.Sum256([]byte(below(c.Path) + "\x00" + strings.Join(exclude, "\x00")))
 	return hex.EncodeToString(sum[:8])
 }

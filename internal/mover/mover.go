@@ -32,6 +32,8 @@ type Mover struct {
 	Log *slog.Logger
 	// Privileged says that the mover runs as root, and so may give files to their owners.
 	Privileged bool
+	// ProgramGrace is how long the program of a stream may go on when it should have ended. 0 is program.DefaultGrace.
+	ProgramGrace time.Duration
 }
 
 // StatusWriter reports one component. It is called from one goroutine at a time.

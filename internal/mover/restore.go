@@ -25,7 +25,11 @@ func (m *Mover) restore(ctx context.Context, t task.Task, flags Flags) task.Resu
 	for _, c := range t.Components {
 		began := m.Now()
 		r, f := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID}, setup
-		if f == nil {
+		switch {
+		case f != nil:
+		case c.Stream != nil:
+			r, f = m.restoreStream(ctx, t, engine, c, began)
+		default:
 			r, f = m.restoreComponent(ctx, t, flags, engine, c, began)
 		}
 		r = ended(r, f, began, m.Now())

@@ -10,7 +10,8 @@ const (
 	ExitFailed = 1
 	// ExitInvalidTask means that task or arguments can't be worked with.
 	ExitInvalidTask = 2
-	// ExitSource means that the source of a backup is empty, has shrunk, or could not be read completely or undisturbed.
+	// ExitSource means that the source of a backup is empty, has shrunk, or could not be read completely or undisturbed, or that the
+	// program that dumps it failed.
 	ExitSource = 3
 	// ExitStorage means that the storage is unreachable, full, or its bucket is missing.
 	ExitStorage = 4
@@ -20,7 +21,8 @@ const (
 	ExitRepository = 6
 	// ExitCancelled means that the mover was told to stop.
 	ExitCancelled = 7
-	// ExitTarget means that the target of a restore is not empty, could not be written, or differs from what was restored.
+	// ExitTarget means that the target of a restore is not empty, could not be written, or differs from what was restored, or that
+	// the program that loads a dump failed.
 	ExitTarget = 8
 )
 
@@ -33,6 +35,7 @@ var exitCodes = map[string]int{
 	v1alpha1.ReasonUnreadable:                   ExitSource,
 	v1alpha1.ReasonChanged:                      ExitSource,
 	v1alpha1.ReasonShrunk:                       ExitSource,
+	v1alpha1.ReasonDumpFailed:                   ExitSource,
 	v1alpha1.ReasonUnreachable:                  ExitStorage,
 	v1alpha1.ReasonStorageFull:                  ExitStorage,
 	v1alpha1.ReasonBucketNotFound:               ExitStorage,
@@ -42,6 +45,7 @@ var exitCodes = map[string]int{
 	v1alpha1.ReasonBadCredentials:               ExitCredentials,
 	v1alpha1.ReasonBackendSecretNotAvailable:    ExitCredentials,
 	v1alpha1.ReasonEncryptionSecretNotAvailable: ExitCredentials,
+	v1alpha1.ReasonDatabaseSecretNotAvailable:   ExitCredentials,
 	v1alpha1.ReasonWrongPassword:                ExitRepository,
 	v1alpha1.ReasonPasswordChanged:              ExitRepository,
 	v1alpha1.ReasonRepositoryDamaged:            ExitRepository,
@@ -53,6 +57,7 @@ var exitCodes = map[string]int{
 	v1alpha1.ReasonDeadlineExceeded:             ExitCancelled,
 	v1alpha1.ReasonVolumeNotEmpty:               ExitTarget,
 	v1alpha1.ReasonTargetUnwritable:             ExitTarget,
+	v1alpha1.ReasonLoadFailed:                   ExitTarget,
 	v1alpha1.ReasonVerificationFailed:           ExitTarget,
 }
 

@@ -1,0 +1,141 @@
+package mover
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// database is the Secret of a database: how to log in. A line break at the end of a value, which editors add, is no part of it.
+type database map[string]string
+
+// database reads the Secret. One that is not mounted has no keys.
+func (m *Mover) database() (database, *failure) {
+	dir := m.path(task.DatabaseDir)
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, noDatabaseSecret("the database's Secret can't be read")
+	}
+	out := database{}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "..") { // the kubelet's own
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return nil, noDatabaseSecret(fmt.Sprintf("key %s of the database's Secret can't be read", e.Name()))
+		}
+		out[e.Name()] = strings.TrimRight(string(b), "\r\n")
+	}
+	return out, nil
+}
+
+func noDatabaseSecret(message string) *failure {
+	return &failure{v1alpha1.ReasonDatabaseSecretNotAvailable, message}
+}
+
+// has says whether what hangs on a key is wanted.
+func (d database) has(key string) bool {
+	_, there := d[key]
+	return key == "" || there
+}
+
+// value of a key that must be there.
+func (d database) value(key string) (string, *failure) {
+	v, there := d[key]
+	if !there {
+		return "", noDatabaseSecret(fmt.Sprintf("the database's Secret lacks %s", key))
+	}
+	return v, nil
+}
+
+// expand puts values in for $(key).
+func (d database) expand(text string, escape v1alpha1.StreamEscape) (string, *failure) {
+	var out strings.Builder
+	for {
+		before, rest, found := strings.Cut(text, "$(")
+		out.WriteString(before)
+		if !found {
+			return out.String(), nil
+		}
+		key, after, closed := strings.Cut(rest, ")")
+		if !closed {
+			return "", &failure{v1alpha1.ReasonInvalidTask, "the content of a file has $( without )"}
+		}
+		v, f := d.value(key)
+		if f != nil {
+			return "", f
+		}
+		written, err := escaped(v, escape)
+		if err != nil {
+			return "", noDatabaseSecret(fmt.Sprintf("key %s of the database's Secret %v", key, err))
+		}
+		out.WriteString(written)
+		text = after
+	}
+}
+
+// pgPass escapes what separates the fields of a PostgreSQL password file.
+var pgPass = strings.NewReplacer(`\`, `\\`, `:`, `\:`)
+
+// optionFile escapes what an option file of MariaDB or MySQL reads otherwise inside of double quotes.
+var optionFile = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\r", `\r`, "\t", `\t`, "\b", `\b`)
+
+// escaped writes a value as its file wants it.
+func escaped(v string, escape v1alpha1.StreamEscape) (string, error) {
+	if strings.ContainsRune(v, 0) && escape != v1alpha1.StreamEscapeNone && escape != "" {
+		return "", errors.New("holds a zero byte, which the file can't")
+	}
+	switch escape {
+	case v1alpha1.StreamEscapePgPass:
+		if strings.ContainsAny(v, "\r\n") {
+			return "", errors.New("holds a line break, which a password file can't")
+		}
+		return pgPass.Replace(v), nil
+	case v1alpha1.StreamEscapeOptionFile:
+		return `"` + optionFile.Replace(v) + `"`, nil
+	case v1alpha1.StreamEscapeNone, "":
+		return v, nil
+	}
+	return "", fmt.Errorf("is to be escaped as %q, which this mover does not know", escape)
+}
+
+// open are the keys of which nothing is secret: messages name what they hold.
+var open = []string{"type", "provider", "host", "hostname", "port", "username", "user", "database", "dbname", "db"}
+
+// shortest is the length of what is looked for in messages. Something shorter is in every other word.
+const shortest = 3
+
+// scrubber replaces all that is secret, in every form in which it was given to the program.
+func (d database) scrubber() func(string) string {
+	var secrets []string
+	for key, v := range d {
+		if slices.Contains(open, strings.ToLower(key)) {
+			continue
+		}
+		forms := append(strings.FieldsFunc(v, func(r rune) bool { return r == '\n' || r == '\r' }),
+			v, pgPass.Replace(v), optionFile.Replace(v), url.QueryEscape(v), url.PathEscape(v))
+		if u, err := url.Parse(v); err == nil && u.User != nil {
+			if password, ok := u.User.Password(); ok {
+				forms = append(forms, password, url.QueryEscape(password), url.PathEscape(password))
+			}
+		}
+		secrets = append(secrets, forms...)
+	}
+	secrets = slices.DeleteFunc(secrets, func(s string) bool { return len(s) < shortest })
+	slices.SortFunc(secrets, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) }) // one may hold another
+	var pairs []string
+	for _, s := range slices.Compact(secrets) {
+		pairs = append(pairs, s, "***")
+	}
+	return strings.NewReplacer(pairs...).Replace
+}

@@ -1,0 +1,110 @@
+package mover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/program"
+	"github.com/cairn-backup/cairn/internal/rdb"
+	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// restoreStream feeds what was kept of a stream to its program.
+func (m *Mover) restoreStream(ctx context.Context, t task.Task, engine repository.Engine, c task.Component, began time.Time) (task.ComponentResult, *failure) {
+	r := task.ComponentResult{Name: c.Name, ID: c.ID}
+	spec, f := m.prepare(c.Stream)
+	if f != nil {
+		return r, f
+	}
+	defer m.tidy()
+	in, err := program.Feed(ctx, spec)
+	if err != nil {
+		return r, loadFailure(err)
+	}
+	m.Log.Info("a program runs", "program", filepath.Base(spec.Args[0]))
+	report := restoring{m: m, t: t, c: c, began: began, last: began}
+	report.tell(ctx, nil)
+	kept := &counted{progress: report.progress(ctx)}
+	err = m.feed(ctx, engine, c, in, kept)
+	if err == nil {
+		err = in.Finish()
+	}
+	in.Close() // kills the program unless it ended: it must not take a part for the whole
+	m.said(in.Said())
+	r.SizeBytes, r.TargetWritten = kept.bytes, in.Written() > 0
+	if err != nil {
+		return r, loadFailure(err)
+	}
+	r.Files = 1
+	return r, nil
+}
+
+// feed writes what was kept to the program, through the stream's filter.
+func (m *Mover) feed(ctx context.Context, engine repository.Engine, c task.Component, in *program.Input, kept *counted) error {
+	switch c.Stream.Filter {
+	case v1alpha1.StreamFilterNone, "":
+		kept.to = in
+		return engine.RestoreStream(ctx, c.ID, kept)
+	case v1alpha1.StreamFilterRedisCommands:
+		return m.feedRedis(ctx, engine, c.ID, in, kept)
+	}
+	return &failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("this mover has no filter %q", c.Stream.Filter)}
+}
+
+// feedRedis turns an RDB file into commands. Whichever side fails ends the other, and what it failed with is the error.
+func (m *Mover) feedRedis(ctx context.Context, engine repository.Engine, id string, in io.Writer, kept *counted) error {
+	r, w := io.Pipe()
+	kept.to = w
+	read := make(chan error, 1)
+	go func() {
+		err := engine.RestoreStream(ctx, id, kept)
+		w.CloseWithError(err)
+		read <- err
+	}()
+	keys, err := rdb.Commands(r, in)
+	r.CloseWithError(errors.Join(errStopped, err)) // a reader that has all says nothing
+	if from := <-read; from != nil && !errors.Is(from, errStopped) {
+		return from
+	}
+	if err != nil {
+		return err
+	}
+	m.Log.Info("keys were turned into commands", "keys", keys)
+	return nil
+}
+
+// errStopped says that nobody reads on.
+var errStopped = errors.New("the filter ended")
+
+// loadFailure is why a stream was not restored. What the program and the filter say holds no secret and may be shown.
+func loadFailure(err error) *failure {
+	if f := broken(err, v1alpha1.ReasonLoadFailed); f != nil {
+		return f
+	}
+	var unfit *rdb.Error
+	if errors.As(err, &unfit) {
+		return &failure{v1alpha1.ReasonLoadFailed, "what was kept can't be turned into commands: " + unfit.Message}
+	}
+	return classifyMove(err)
+}
+
+// counted counts what was kept on its way to the program.
+type counted struct {
+	to       io.Writer
+	bytes    int64
+	progress func(repository.RestoreProgress)
+}
+
+// Write passes b on.
+func (c *counted) Write(b []byte) (int, error) {
+	n, err := c.to.Write(b)
+	c.bytes += int64(n)
+	c.progress(repository.RestoreProgress{BytesDone: c.bytes})
+	return n, err
+}

@@ -1,0 +1,343 @@
+package mover_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// dumpOf is a component that a shell, which stands for any program, writes or reads.
+func dumpOf(lines string) task.Component {
+	return task.Component{Name: "dump", Stream: &v1alpha1.ResolvedStream{Command: []string{"/bin/sh", "-c", lines}, FileName: "dump.sql"}}
+}
+
+// streaming is a pod whose programs are given little time to end.
+func streaming(t testing.TB) *pod {
+	p := initialised(t)
+	p.mover.ProgramGrace = 300 * time.Millisecond
+	return p
+}
+
+// load runs a restore of a dump by lines of a shell.
+func (p *pod) load(ctx context.Context, id, lines string) (int, *task.Result) {
+	t := restoreTask(id)
+	t.Components = []task.Component{dumpOf(lines)}
+	t.Components[0].ID, t.Components[0].Bytes = id, 10
+	return p.run(ctx, t)
+}
+
+// ids of the engine's snapshots of the dump.
+func (p *pod) records(snapshot string) string {
+	b, err := os.ReadFile(filepath.Join(p.root, "cairn/storage/backups/shop/web/snapshots", snapshot, "dump.yaml"))
+	NewWithT(p.t).Expect(err).NotTo(HaveOccurred())
+	return string(b)
+}
+
+func TestADumpIsKeptAndFedBack(t *testing.T) {
+	g := NewWithT(t)
+	p := streaming(t)
+	code, result := p.run(t.Context(), backupTask("snap-1", dumpOf("echo some rows; echo a warning >&2")))
+	g.Expect(code).To(BeZero(), result.Message)
+	c := result.Components[0]
+	g.Expect(c.ID).NotTo(BeEmpty())
+	g.Expect(c.SizeBytes).To(BeEquivalentTo(len("some rows\n")))
+	g.Expect(c.Files).To(BeEquivalentTo(1))
+	told := p.reports.snapshots["dump"]
+	g.Expect(told[0].Phase).To(Equal(v1alpha1.SnapshotRunning))
+	g.Expect(json.Marshal(told[len(told)-1])).To(MatchJSON(must(json.Marshal(c.Component(v1alpha1.DriverKopia)))))
+	g.Expect(p.records("snap-1")).To(And(ContainSubstring("id: "+c.ID), ContainSubstring("phase: Succeeded")))
+	g.Expect(p.log.String()).To(ContainSubstring("a warning"))
+
+	out := filepath.Join(t.TempDir(), "out")
+	code, result = p.load(t.Context(), c.ID, "cat >"+out)
+	g.Expect(code).To(BeZero(), result.Message)
+	g.Expect(os.ReadFile(out)).To(BeEquivalentTo("some rows\n"))
+	g.Expect(result.Components[0]).To(And(HaveField("SizeBytes", BeEquivalentTo(10)), HaveField("Files", BeEquivalentTo(1))))
+	restored := p.reports.restores["dump"]
+	g.Expect(restored[len(restored)-1].Phase).To(Equal(v1alpha1.RestoreSessionSucceeded))
+	g.Expect(filepath.Join(p.root, task.StreamDir)).NotTo(BeADirectory(), "nothing is left behind")
+}
+
+func TestADumpThatEndsBadlyIsNone(t *testing.T) {
+	for name, tc := range map[string]struct{ lines, reason, says string }{
+		"exit code 1 after everything":      {"head -c 9000000 /dev/urandom; echo lost connection >&2; exit 1", v1alpha1.ReasonDumpFailed, "sh ended with exit code 1: lost connection"},
+		"killed after everything":           {"head -c 9000000 /dev/urandom; kill -9 $$", v1alpha1.ReasonDumpFailed, "sh was killed"},
+		"its output closed, but it goes on": {"echo x; exec >&-; sleep 60", v1alpha1.ReasonDumpFailed, "sh closed its output, but did not end"},
+		"a process left behind":             {"echo x; sleep 60 &", v1alpha1.ReasonDumpFailed, "left a process behind"},
+		"messages alone":                    {"echo nothing to do >&2", v1alpha1.ReasonEmpty, "wrote nothing: nothing to do"},
+		"nothing":                           {":", v1alpha1.ReasonEmpty, "wrote nothing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			p := streaming(t)
+			in := backupTask("snap-1", dumpOf(tc.lines), dumpOf("echo fine"))
+			in.Components[1].Name = "other"
+			in.SuccessPolicy = &v1alpha1.SuccessPolicy{Empty: v1alpha1.DoubtAllow, Unreadable: v1alpha1.DoubtAllow, Changed: v1alpha1.DoubtAllow}
+			code, result := p.run(t.Context(), in)
+			g.Expect(code).To(Equal(task.ExitSource))
+			c := result.Components[0]
+			g.Expect(c.Reason).To(Equal(tc.reason), c.Error)
+			g.Expect(c.Error).To(ContainSubstring(tc.says))
+			g.Expect(c.ID).To(BeEmpty())
+			g.Expect(result.Components[1].Outcome).To(Equal(task.OutcomeSucceeded), "the others go on")
+			g.Expect(p.records("snap-1")).To(And(ContainSubstring("phase: Failed"), Not(ContainSubstring("id:"))))
+
+			// Nothing is there that another mover could take for a backup.
+			code, result = p.run(t.Context(), backupTask("snap-1", dumpOf("echo again; exit 7")))
+			g.Expect(code).To(Equal(task.ExitSource))
+			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonDumpFailed))
+			g.Expect(p.log.String()).NotTo(ContainSubstring("an earlier mover has done it"))
+		})
+	}
+}
+
+func TestADumpIsNotRepeated(t *testing.T) {
+	g := NewWithT(t)
+	p := streaming(t)
+	runs := filepath.Join(t.TempDir(), "runs")
+	component := dumpOf("echo run >>" + runs + "; echo rows")
+	_, first := p.run(t.Context(), backupTask("snap-1", component))
+	code, second := p.run(t.Context(), backupTask("snap-1", component))
+	g.Expect(code).To(BeZero())
+	g.Expect(second.Components[0].ID).To(Equal(first.Components[0].ID))
+	g.Expect(os.ReadFile(runs)).To(BeEquivalentTo("run\n"))
+}
+
+func TestADumpIsComparedWithTheLastOne(t *testing.T) {
+	g := NewWithT(t)
+	p := streaming(t)
+	size := filepath.Join(t.TempDir(), "size")
+	dump := func(snapshot, bytes string, component task.Component) *task.Result {
+		g.Expect(os.WriteFile(size, []byte(bytes), 0o600)).To(Succeed())
+		_, result := p.run(t.Context(), backupTask(snapshot, component))
+		return result
+	}
+	all := dumpOf("head -c $(cat " + size + ") /dev/zero")
+	g.Expect(dump("snap-1", "100000", all).Reason).To(Equal(v1alpha1.ReasonSucceeded))
+	shrunk := dump("snap-2", "10", all)
+	g.Expect(shrunk.Reason).To(Equal(v1alpha1.ReasonShrunk))
+	g.Expect(shrunk.Components[0].ID).To(BeEmpty())
+	g.Expect(shrunk.Components[0].PreviousSizeBytes).To(BeEquivalentTo(100000))
+	one := all
+	one.Stream = all.Stream.DeepCopy()
+	one.Stream.Args = []v1alpha1.ResolvedStreamArgument{{Value: "--table=small"}}
+	g.Expect(dump("snap-3", "10", one).Reason).To(Equal(v1alpha1.ReasonSucceeded), "a dump of something else")
+}
+
+func TestADumpThatIsToldToStopIsLeftForAnother(t *testing.T) {
+	g := NewWithT(t)
+	p := streaming(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	p.reports.told = cancel // the first report is that it runs
+	code, result := p.run(ctx, backupTask("snap-1", dumpOf("echo rows; sleep 60")))
+	g.Expect(code).To(Equal(task.ExitCancelled))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonCancelled))
+	told := p.reports.snapshots["dump"]
+	g.Expect(told[len(told)-1].Phase.Terminal()).To(BeFalse())
+	p.reports.told = nil
+	code, _ = p.run(t.Context(), backupTask("snap-1", dumpOf("echo rows")))
+	g.Expect(code).To(BeZero(), "nothing half-done was left")
+}
+
+func TestALoadThatEndsBadlyIsNone(t *testing.T) {
+	p := streaming(t)
+	_, result := p.run(t.Context(), backupTask("snap-1", dumpOf("head -c 4000000 /dev/urandom")))
+	id := result.Components[0].ID
+	NewWithT(t).Expect(id).NotTo(BeEmpty())
+	for name, tc := range map[string]struct{ lines, reason, says string }{
+		"exit code 3 after everything": {"cat >/dev/null; echo 'ERROR: no such role' >&2; exit 3", v1alpha1.ReasonLoadFailed, "sh ended with exit code 3: ERROR: no such role"},
+		"exit code 3 in the middle":    {"head -c 100 >/dev/null; exit 3", v1alpha1.ReasonLoadFailed, "sh ended with exit code 3"},
+		"exit code 0 in the middle":    {"head -c 100 >/dev/null", v1alpha1.ReasonLoadFailed, "before it had read everything"},
+		"killed":                       {"kill -9 $$", v1alpha1.ReasonLoadFailed, "sh was killed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			code, result := p.load(t.Context(), id, tc.lines)
+			g.Expect(code).To(Equal(task.ExitTarget))
+			c := result.Components[0]
+			g.Expect(c.Reason).To(Equal(tc.reason))
+			g.Expect(c.Error).To(ContainSubstring(tc.says))
+			told := p.reports.restores["dump"]
+			g.Expect(told[len(told)-1].Phase).To(Equal(v1alpha1.RestoreSessionFailed))
+		})
+	}
+}
+
+// TestAPartIsNeverTakenForTheWhole: a program that commits at the end of its input does not see one when the repository fails.
+func TestAPartIsNeverTakenForTheWhole(t *testing.T) {
+	g := NewWithT(t)
+	p := streaming(t)
+	_, result := p.run(t.Context(), backupTask("snap-1", dumpOf("head -c 30000000 /dev/urandom")))
+	id := result.Components[0].ID
+	packs, err := filepath.Glob(filepath.Join(p.root, "cairn/storage/backups/shop/web/kopia/p*/*/*"))
+	g.Expect(err).NotTo(HaveOccurred())
+	flat, err := filepath.Glob(filepath.Join(p.root, "cairn/storage/backups/shop/web/kopia/p*/*.f"))
+	g.Expect(err).NotTo(HaveOccurred())
+	packs = append(packs, flat...)
+	damaged := 0
+	for _, f := range packs {
+		if info, err := os.Stat(f); err == nil && info.Mode().IsRegular() && info.Size() < 15<<20 {
+			g.Expect(os.WriteFile(f, make([]byte, info.Size()), 0o600)).To(Succeed())
+			damaged++
+		}
+	}
+	g.Expect(damaged).To(BeNumerically(">", 0))
+	committed := filepath.Join(t.TempDir(), "committed")
+	code, result := p.load(t.Context(), id, "cat >/dev/null; echo yes >"+committed)
+	g.Expect(code).To(Equal(task.ExitRepository), result.Message)
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonRepositoryDamaged))
+	g.Expect(result.Components[0].TargetWritten).To(BeTrue(), "a part was fed")
+	g.Expect(committed).NotTo(BeAnExistingFile())
+}
+
+func TestAProgramIsGivenItsSecretAndNobodyElse(t *testing.T) {
+	g := NewWithT(t)
+	p := streaming(t)
+	const password = `p:a\s"s#w ord;$(id)`
+	p.write("cairn/database/username", "app")
+	p.write("cairn/database/password", password+"\n")
+	p.write("cairn/database/ca.crt", "-----BEGIN CERTIFICATE-----\nMIIBverysecretnot\n-----END CERTIFICATE-----\n")
+	p.write("cairn/database/..2026/password", "old")
+	component := dumpOf(`
+		echo "args $*"; env | grep '^PG' | sort; echo "home $HOME $LANG"
+		cat "$HOME/.pgpass" "$HOME/my.cnf" "$HOME/plain"; stat -c %a "$HOME/.pgpass" "$HOME"
+		ls -A "$HOME"; env | grep -c KUBERNETES
+		cat "$HOME/.pgpass" >&2; cat "$HOME/my.cnf" >&2; echo "$PGPASSWORD app" >&2; exit 1`)
+	component.Stream.Command = append(component.Stream.Command, "sh")
+	component.Stream.Args = []v1alpha1.ResolvedStreamArgument{{Value: "--all"}, {Value: "--tls", IfKey: "ca.crt"}, {Value: "--client", IfKey: "tls.crt"}}
+	component.Stream.Env = []v1alpha1.StreamEnv{{Name: "PGUSER", SecretKey: "username"}, {Name: "PGPASSWORD", SecretKey: "password"}, {Name: "PGSSL", Value: "on", IfKey: "ca.crt"}, {Name: "PGKEY", SecretKey: "tls.key", IfKey: "tls.key"}}
+	component.Stream.Files = []v1alpha1.StreamFile{
+		{Name: ".pgpass", Content: "*:*:*:$(username):$(password)\n", Escape: v1alpha1.StreamEscapePgPass},
+		{Name: "my.cnf", Content: "[client]\npassword=$(password)\n", Escape: v1alpha1.StreamEscapeOptionFile},
+		{Name: "plain", Content: "$(username) $HOME $ (x\n"},
+		{Name: "absent", Content: "$(tls.key)", IfKey: "tls.key"},
+	}
+	t.Setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+	_, result := p.run(t.Context(), backupTask("snap-1", component))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonDumpFailed))
+	g.Expect(result.Message).To(ContainSubstring("*:*:*:app:***; [client]; password=\"***\"; *** app"))
+	everything := result.Message + p.log.String() + p.records("snap-1") + string(must(json.Marshal(p.reports.snapshots))) + p.fileText("cairn/task/task.json")
+	for _, secret := range []string{password, `p\:a`, `p:a\\s`, "MIIBverysecretnot"} {
+		g.Expect(everything).NotTo(ContainSubstring(secret))
+	}
+	g.Expect(filepath.Join(p.root, task.StreamDir)).NotTo(BeADirectory())
+
+	component.Stream.Command[2] = component.Stream.Command[2][:len(component.Stream.Command[2])-len("; exit 1")] + "; exit 0"
+	_, result = p.run(t.Context(), backupTask("snap-2", component))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
+	out := filepath.Join(t.TempDir(), "out")
+	_, result = p.load(t.Context(), result.Components[0].ID, "cat >"+out)
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
+	home := filepath.Join(p.root, task.StreamDir)
+	g.Expect(os.ReadFile(out)).To(BeEquivalentTo(`args --all --tls
+PGPASSWORD=` + password + `
+PGSSL=on
+PGUSER=app
+home ` + home + ` C
+*:*:*:app:p\:a\\s"s#w ord;$(id)
+[client]
+password="p:a\\s\"s#w ord;$(id)"
+app $HOME $ (x
+600
+700
+.pgpass
+my.cnf
+plain
+0
+`))
+}
+
+// fileText is a file of the pod.
+func (p *pod) fileText(name string) string {
+	b, err := os.ReadFile(filepath.Join(p.root, name))
+	NewWithT(p.t).Expect(err).NotTo(HaveOccurred())
+	return string(b)
+}
+
+func TestAProgramThatCantBeGivenWhatItNeedsDoesNotStart(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change       func(*v1alpha1.ResolvedStream)
+		reason, says string
+		code         int
+	}{
+		"a key of its environment": {func(s *v1alpha1.ResolvedStream) { s.Env = []v1alpha1.StreamEnv{{Name: "A", SecretKey: "absent"}} },
+			v1alpha1.ReasonDatabaseSecretNotAvailable, "the database's Secret lacks absent", task.ExitCredentials},
+		"a key of a file": {func(s *v1alpha1.ResolvedStream) { s.Files = []v1alpha1.StreamFile{{Name: "f", Content: "x$(absent)"}} },
+			v1alpha1.ReasonDatabaseSecretNotAvailable, "the database's Secret lacks absent", task.ExitCredentials},
+		"a value that a password file can't hold": {func(s *v1alpha1.ResolvedStream) {
+			s.Files = []v1alpha1.StreamFile{{Name: "f", Content: "$(lines)", Escape: v1alpha1.StreamEscapePgPass}}
+		}, v1alpha1.ReasonDatabaseSecretNotAvailable, "key lines of the database's Secret holds a line break", task.ExitCredentials},
+		"an escape of tomorrow": {func(s *v1alpha1.ResolvedStream) {
+			s.Files = []v1alpha1.StreamFile{{Name: "f", Content: "$(lines)", Escape: "JSON"}}
+		}, v1alpha1.ReasonDatabaseSecretNotAvailable, `escaped as "JSON"`, task.ExitCredentials},
+		"a file elsewhere": {func(s *v1alpha1.ResolvedStream) { s.Files = []v1alpha1.StreamFile{{Name: "../f", Content: "x"}} },
+			v1alpha1.ReasonInvalidTask, `file "../f" can't be written`, task.ExitInvalidTask},
+		"a content that does not end": {func(s *v1alpha1.ResolvedStream) { s.Files = []v1alpha1.StreamFile{{Name: "f", Content: "$(x"}} },
+			v1alpha1.ReasonInvalidTask, "$( without )", task.ExitInvalidTask},
+		"a program that the image has not": {func(s *v1alpha1.ResolvedStream) { s.Command = []string{"pg_dump_of_tomorrow"} },
+			v1alpha1.ReasonDumpFailed, "the image has no program pg_dump_of_tomorrow", task.ExitSource},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			p := streaming(t)
+			p.write("cairn/database/lines", "a\nb")
+			component := dumpOf("echo rows")
+			tc.change(component.Stream)
+			code, result := p.run(t.Context(), backupTask("snap-1", component))
+			g.Expect(result.Reason).To(Equal(tc.reason), result.Message)
+			g.Expect(result.Message).To(ContainSubstring(tc.says))
+			g.Expect(code).To(Equal(tc.code))
+			g.Expect(filepath.Join(p.root, task.StreamDir, "..", "f")).NotTo(BeAnExistingFile())
+		})
+	}
+}
+
+func TestAFilterOfTomorrowIsRefused(t *testing.T) {
+	g := NewWithT(t)
+	p := streaming(t)
+	_, result := p.run(t.Context(), backupTask("snap-1", dumpOf("echo not an RDB file")))
+	in := restoreTask(result.Components[0].ID)
+	in.Components = []task.Component{dumpOf("cat >/dev/null")}
+	in.Components[0].ID = result.Components[0].ID
+	in.Components[0].Stream.Filter = "Tomorrow"
+	_, result = p.run(t.Context(), in)
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonInvalidTask))
+	in.Components[0].Stream.Filter = v1alpha1.StreamFilterRedisCommands
+	_, result = p.run(t.Context(), in)
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed))
+	g.Expect(result.Message).To(ContainSubstring("can't be turned into commands: the RDB file is damaged: it does not begin as one"))
+}
+
+func TestAMoverIsInstalled(t *testing.T) {
+	g := NewWithT(t)
+	dir, ca := t.TempDir(), filepath.Join(t.TempDir(), "ca.pem")
+	g.Expect(os.WriteFile(ca, []byte("certificates"), 0o600)).To(Succeed())
+	t.Setenv("SSL_CERT_FILE", ca)
+	for range 2 {
+		g.Expect(mover.Install(dir)).To(Succeed())
+	}
+	info, err := os.Stat(filepath.Join(dir, "mover"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(info.Mode().Perm()).To(Equal(os.FileMode(0o755)), "whoever the database's image runs as may run it")
+	self, err := os.Executable()
+	g.Expect(err).NotTo(HaveOccurred())
+	own, err := os.Stat(self)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(info.Size()).To(Equal(own.Size()))
+	g.Expect(os.ReadFile(filepath.Join(dir, "ca-certificates.crt"))).To(BeEquivalentTo("certificates"))
+	entries, err := os.ReadDir(dir)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(entries).To(HaveLen(2))
+	g.Expect(mover.Install(filepath.Join(dir, "absent"))).To(MatchError(ContainSubstring("write to the directory")))
+}
