@@ -51,6 +51,7 @@ type FunctionStream struct {
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:XValidation:rule="has(self.value) != has(self.secretKey)",message="a variable has either a value, or a secretKey"
 	Env []StreamEnv `json:"env,omitempty"`
 
 	// Files are written for the program before it starts, to /cairn/work/stream/<name>, readable for its user alone, and removed
@@ -103,7 +104,6 @@ type StreamArgument struct {
 }
 
 // StreamEnv is a variable in the environment of a program.
-// +kubebuilder:validation:XValidation:rule="has(self.value) != has(self.secretKey)",message="a variable has either a value, or a secretKey"
 type StreamEnv struct {
 	// Name of the variable.
 	// +required
