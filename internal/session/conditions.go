@@ -71,15 +71,20 @@ func Since(cs []metav1.Condition, now time.Time) time.Time {
 	return now
 }
 
+// maxMessage is how long a message may be in the API.
+const maxMessage = 2048
+
 // shorten keeps a message within what the API allows.
-func shorten(s string) string {
-	const limit = 2048
+func shorten(s string) string { return cut(s, maxMessage) }
+
+// cut keeps a text within a number of bytes.
+func cut(s string, limit int) string {
 	if len(s) <= limit {
 		return s
 	}
-	cut := limit - len("…")
-	for cut > 0 && s[cut]&0xC0 == 0x80 {
-		cut--
+	at := limit - len("…")
+	for at > 0 && s[at]&0xC0 == 0x80 {
+		at--
 	}
-	return s[:cut] + "…"
+	return s[:at] + "…"
 }

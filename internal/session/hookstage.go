@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -67,6 +68,9 @@ func retryDelay(attempts int32) time.Duration {
 	return min(time.Second<<min(max(attempts-1, 0), 6), time.Minute)
 }
 
+// maxHookText is how long a text of a hook may be, within what the API allows.
+const maxHookText = 1000
+
 // hookStage are the hooks of one stage while they are looked at.
 type hookStage struct {
 	target    string // whose hooks they are; empty: those of the run or restore
@@ -82,6 +86,7 @@ type hookStage struct {
 	attempt   *HookAttempt
 	after     time.Duration
 	underWay  int // the hook that the others wait for
+	room      int // how long a text of a hook may be; 0: as the API says
 }
 
 // advance takes the stage as far as it can be taken now, and says whether it has ended. Hooks run one after the other.
@@ -174,7 +179,8 @@ func (s *hookStage) step(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool
 
 func (s *hookStage) fail(st *v1alpha1.HookStatus, out HookOutcome) {
 	st.Phase, st.CompletionTime = v1alpha1.HookFailed, s.stamp()
-	st.Reason, st.Message, st.Stderr = out.Reason, clip(out.Message), clip(out.Stderr)
+	limit := cmp.Or(s.room, maxHookText)
+	st.Reason, st.Message, st.Stderr = out.Reason, cut(out.Message, limit), cut(out.Stderr, limit)
 }
 
 func (s *hookStage) stamp() *metav1.Time {
@@ -209,13 +215,4 @@ func hooksEnded(status []v1alpha1.HookStatus) bool {
 		}
 	}
 	return len(status) > 0
-}
-
-// clip keeps a text within what the API allows of a hook.
-func clip(s string) string {
-	const limit = 1000
-	if len(s) <= limit {
-		return s
-	}
-	return strings.ToValidUTF8(s[:limit], "") + "…"
 }

@@ -41,6 +41,14 @@ func begin(targets []v1alpha1.BackupTargetStatus, r *v1alpha1.ResolvedBackup, no
 	return any
 }
 
+// manyTargets is from how many targets on their texts are cut, so that the status of all of them fits into one object.
+const manyTargets = 50
+
+// room is how long a text of one target may be, where it may be so long in a run of few targets.
+func (r *runner) room(limit int) int {
+	return limit * manyTargets / max(len(r.d.Status.Resolved.Targets), manyTargets)
+}
+
 // DeadlineOf is when the backup of one target of a frozen run that has begun is ended: with the run at the latest.
 func DeadlineOf(s *v1alpha1.BackupSession, target string) time.Time {
 	var deadline time.Time

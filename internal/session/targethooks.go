@@ -16,7 +16,7 @@ func (t *targetRun) preBackup() bool {
 	status := statuses(&t.status.Hooks)
 	if !hooksEnded(status.PreHooks) || t.hookJobs().lingering(PreHooks, status.PreHooks) {
 		stage := hookStage{
-			target: t.frozen.Name, stage: PreHooks, now: t.run.Now, hooks: hooks, results: t.run.Hooks, status: status.PreHooks, stop: t.stop,
+			target: t.frozen.Name, room: t.run.room(maxHookText), stage: PreHooks, now: t.run.Now, hooks: hooks, results: t.run.Hooks, status: status.PreHooks, stop: t.stop,
 			functions: t.hookJobs(), applies: func(*v1alpha1.ResolvedHook) bool { return true },
 		}
 		ended := stage.advance()
@@ -46,7 +46,7 @@ func (t *targetRun) postBackup() bool {
 	}
 	failed := t.status.Reason != v1alpha1.ReasonSucceeded
 	stage := hookStage{
-		target: t.frozen.Name, stage: PostHooks, now: t.run.Now, hooks: hooks, results: t.run.Hooks, status: status.PostHooks, functions: t.hookJobs(),
+		target: t.frozen.Name, room: t.run.room(maxHookText), stage: PostHooks, now: t.run.Now, hooks: hooks, results: t.run.Hooks, status: status.PostHooks, functions: t.hookJobs(),
 		applies: func(h *v1alpha1.ResolvedHook) bool { return appliesAfter(h.ExecutionPolicy, failed, t.run.lastTry()) },
 	}
 	ended := stage.advance()

@@ -75,7 +75,7 @@ func (t *targetRun) finish() {
 		if t.run.stop == "" {
 			return
 		}
-		s.Reason, s.Message = t.stop, shorten(cmp.Or(t.why, t.notBegun()))
+		s.Reason, s.Message = t.stop, cut(cmp.Or(t.why, t.notBegun()), t.run.room(maxMessage))
 	case t.ending:
 		t.keepSnapshots()
 	case !t.ready || !t.result():
@@ -90,7 +90,7 @@ func (t *targetRun) finish() {
 		s.Phase = v1alpha1.BackupSessionSucceeded
 		if s.Hooks != nil && hookFailures(s.Hooks.PostHooks) != "" {
 			s.Phase, s.Reason = v1alpha1.BackupSessionFailed, v1alpha1.ReasonFailedToExecutePostBackupHooks
-			s.Message = shorten("backed up, but a postBackup hook failed: " + hookFailures(s.Hooks.PostHooks))
+			s.Message = cut("backed up, but a postBackup hook failed: "+hookFailures(s.Hooks.PostHooks), t.run.room(maxMessage))
 		}
 	}
 	if s.StartTime != nil {
@@ -107,7 +107,7 @@ func (t *targetRun) result() bool {
 	done, failed := 0, 0
 	fail := func(reason, message string) {
 		if failed++; failed == 1 {
-			s.Reason, s.Message = reason, shorten(message)
+			s.Reason, s.Message = reason, cut(message, t.run.room(maxMessage))
 		}
 	}
 	for i := range t.frozen.Repositories {
