@@ -13,7 +13,7 @@ import (
 // old ones: a field that is added to the API is left out until somebody decides that it is fit for publication. What is
 // left out on purpose: parameters, arguments and pod templates (they may hold credentials), what hooks are made of and what
 // they wrote (the same), paths inside volumes, security contexts, progress, what the record itself would change, and what
-// only repeats another field in other words.
+// only repeats another field in other words, as the times of targets do those of components.
 
 // backupDocument leaves out the short form of the Snapshots whose own documents follow.
 func backupDocument(cluster string, s *v1alpha1.BackupSession, full []v1alpha1.Snapshot) document {
@@ -132,7 +132,7 @@ func keptTargets(in []v1alpha1.BackupTargetStatus) []v1alpha1.BackupTargetStatus
 		out = append(out, v1alpha1.BackupTargetStatus{
 			Name: t.Name, AppRef: t.AppRef, Configuration: t.Configuration,
 			Phase: t.Phase, Reason: t.Reason, Message: t.Message, Size: t.Size, Uploaded: t.Uploaded,
-			StartTime: t.StartTime, CompletionTime: t.CompletionTime, Hooks: keptHooks(t.Hooks),
+			Hooks: keptHooks(t.Hooks),
 		})
 	}
 	return out

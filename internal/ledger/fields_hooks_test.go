@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -22,8 +23,10 @@ func TestRecordsOfHooks(t *testing.T) {
 	resolved := &v1alpha1.ResolvedHooks{Pre: []v1alpha1.ResolvedHook{{Name: "freeze", Values: []v1alpha1.HookValue{{Name: "user", Value: "s3cr3t"}}}}}
 	session, snapshots := run()
 	session.Status.Hooks, session.Status.Resolved.Hooks = statuses, resolved
+	session.Status.Targets[0].Hooks, session.Status.Resolved.Targets[0].Hooks = statuses, resolved
 	backup, err := BackupRecord("production", session, snapshots)
 	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(strings.Count(string(backup.Content), "name: thaw")).To(Equal(2), "of the run, and of its target")
 
 	restored := restore()
 	restored.Status.Hooks, restored.Status.Resolved.Hooks = statuses, resolved

@@ -94,7 +94,7 @@ func runTarget(i int, name string) (v1alpha1.BackupTargetStatus, v1alpha1.Snapsh
 	ref := v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: name}
 	t := v1alpha1.BackupTargetStatus{
 		Name: name, AppRef: ref, Configuration: "shop-" + name, Phase: v1alpha1.BackupSessionSucceeded,
-		Size: "12.222 MiB", Uploaded: "1.500 MiB",
+		Size: "12.222 MiB", Uploaded: "1.500 MiB", StartTime: at(1 + i), CompletionTime: at(39 + i), Duration: "38s",
 	}
 	c := v1alpha1.Component{
 		Phase: v1alpha1.SnapshotSucceeded, Driver: v1alpha1.DriverKopia, ID: fmt.Sprintf("%032x", 0x6b7f9c0ffee0+i*7919),
