@@ -1,0 +1,194 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/e2e/testbed"
+)
+
+// blogPods is the workload of the application, with a volume of its own; the volume data stands alone.
+const blogPods = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      securityContext: {runAsUser: 65532, runAsGroup: 65532, fsGroup: 65532}
+      containers:
+      - name: web
+        image: cairn.local/shell:dev
+        args: [-euc, "echo hello > /pages/index.html; while :; do sleep 1; done"]
+        readinessProbe: {exec: {command: [/bin/sh, -c, "[ -e /pages/index.html ]"]}, periodSeconds: 1}
+        volumeMounts: [{name: pages, mountPath: /pages}, {name: state, mountPath: /state}]
+      volumes:
+      - {name: pages, persistentVolumeClaim: {claimName: pages}}
+      - {name: state, emptyDir: {}}
+`
+
+const blogHooks = `
+apiVersion: backup.cairn.dev/v1alpha1
+kind: HookTemplate
+metadata: {name: note}
+spec:
+  action: {exec: {command: [/bin/sh, -euc, 'echo "$1" >> /state/events', note, "${what} ${targetName}"]}}
+  params: [{name: what, required: true}]
+  executor: {type: Pod}
+`
+
+// blogBatch backs the workload up first, frozen, and then the volume, slowly, so that there is time to disturb that.
+func blogBatch() string {
+	return `
+apiVersion: backup.cairn.dev/v1alpha1
+kind: BackupBatch
+metadata: {name: blog}
+spec:
+  backends: [{name: main, storageRef: {name: s3}}]
+  targets:
+  - {name: files, appRef: {kind: PersistentVolumeClaim, name: data}}
+  - {name: web, appRef: {apiGroup: apps, kind: Deployment, name: web}}
+  sessions:
+  - name: manual
+    executionOrder: Sequential
+    sessionHistoryLimit: 10
+    retryConfig: {maxRetry: 1, delay: 1s}
+    targets:
+    - name: web
+      backupTimeout: 3m
+      addon:
+        name: workload-addon
+        tasks: [{name: logical-backup, params: {paths: /pages}}]
+      repositories: [{name: blog-web, backend: main, directory: /blog/web, encryptionSecret: {name: encryption}}]
+      hooks:
+        preBackup: [{name: freeze, hookTemplate: {name: note}, params: {what: freeze}}]
+        postBackup: [{name: thaw, hookTemplate: {name: note}, params: {what: thaw}}]
+    - name: files
+      ` + slowly("250m") + `
+      repositories: [{name: blog-files, backend: main, directory: /blog/files, encryptionSecret: {name: encryption}}]
+`
+}
+
+// TestBackupBatchFlow backs up an application of several parts in one session: a workload with a volume, and a volume that
+// stands alone. Each part has its own status; one that fails fails alone, and a retry heals it.
+func TestBackupBatchFlow(t *testing.T) {
+	bed := deployed(t)
+	a := &batchApp{volumeApp: deployVolumeApp(t, bed, "batch-flow", 128, 1<<20)}
+	applyTo(t, bed, a.namespace, claimManifest("pages")+"---"+blogPods+"---"+blogHooks)
+	_, err := kubectl(t, bed, "", "create", "rolebinding", "cairn-hook", "-n", a.namespace, "--clusterrole=cairn-hook-exec", "--serviceaccount="+a.namespace+":cairn-hook")
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	NewWithT(t).Expect(waitReplicas(t.Context(), bed, client.ObjectKey{Namespace: a.namespace, Name: "web"})).To(Succeed())
+	applyTo(t, bed, a.namespace, blogBatch())
+	waitReady(t, bed, &v1alpha1.BackupBatch{ObjectMeta: a.meta("blog")}, metav1.ConditionTrue, "")
+	t.Run("one target fails alone", a.oneFails)
+	t.Run("a retry heals it", a.healed)
+	t.Run("all of it", a.whole)
+}
+
+type batchApp struct {
+	*volumeApp
+	failed *v1alpha1.BackupSession
+}
+
+// begin starts a run of the batch that may be tried again.
+func (a *batchApp) begin(t *testing.T) string {
+	t.Helper()
+	now := metav1.Now()
+	session := &v1alpha1.BackupSession{
+		ObjectMeta: a.meta(fmt.Sprintf("blog-manual-%d", now.UnixNano())),
+		Spec: v1alpha1.BackupSessionSpec{
+			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupBatchKind, Name: "blog"},
+			Session: "manual", ScheduledTime: &now, RetryLeft: 1,
+		},
+	}
+	NewWithT(t).Expect(a.bed.Client.Create(t.Context(), session)).To(Succeed())
+	return session.Name
+}
+
+// noted is what hooks noted in the workload's pod since the last call.
+func (a *batchApp) noted(t *testing.T) []string {
+	t.Helper()
+	out, err := a.bed.Exec(t.Context(), a.namespace, podOf(t, a.bed, a.namespace, "web"), nil,
+		"/bin/sh", "-euc", "if [ -e /state/events ]; then cat /state/events; rm /state/events; fi")
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return strings.FieldsFunc(out, func(r rune) bool { return r == '\n' })
+}
+
+// states are how the targets of a run stand, as "<name>: <phase>/<reason>".
+func states(s *v1alpha1.BackupSession) []string {
+	var out []string
+	for _, t := range s.Status.Targets {
+		out = append(out, fmt.Sprintf("%s: %s/%s", t.Name, t.Phase, t.Reason))
+	}
+	return out
+}
+
+func (a *batchApp) oneFails(t *testing.T) {
+	g := NewWithT(t)
+	run := &v1alpha1.BackupSession{ObjectMeta: a.meta(a.begin(t))}
+	reads := func(ctx contextT) (bool, error) {
+		snapshot := &v1alpha1.Snapshot{}
+		err := a.bed.Client.Get(ctx, client.ObjectKey{Namespace: a.namespace, Name: "blog-files-" + run.Name}, snapshot)
+		return err == nil && snapshot.Status.Components["pvc"].Phase == v1alpha1.SnapshotRunning, client.IgnoreNotFound(err)
+	}
+	g.Expect(testbed.Poll(t.Context(), 2*patience, "the mover of the volume to read", reads)).To(Succeed())
+	g.Expect(a.bed.Client.Get(t.Context(), client.ObjectKeyFromObject(run), run)).To(Succeed())
+	g.Expect(states(run)).To(Equal([]string{"web: Succeeded/Succeeded", "files: Running/Running"}), "one after the other")
+	var jobs batchv1.JobList
+	g.Expect(a.bed.Client.List(t.Context(), &jobs, a.ofSession(run.Name)...)).To(Succeed())
+	for i := range jobs.Items {
+		if job := &jobs.Items[i]; job.Status.Active > 0 {
+			g.Expect(a.bed.Client.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+		}
+	}
+
+	a.failed = endOf(t, a.bed, a.namespace, run.Name)
+	s := &a.failed.Status
+	g.Expect(states(a.failed)).To(Equal([]string{"web: Succeeded/Succeeded", "files: Failed/JobVanished"}))
+	g.Expect([]string{string(s.Phase), s.Reason}).To(Equal([]string{"Failed", v1alpha1.ReasonTargetsFailed}))
+	g.Expect(apimeta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionPartial)).To(BeTrue())
+	g.Expect(apimeta.FindStatusCondition(s.Conditions, "Ready").Message).To(ContainSubstring("files: component pvc: the Job was deleted before it ended"))
+	web, files := s.Targets[0], s.Targets[1]
+	g.Expect(files.StartTime.Before(web.CompletionTime)).To(BeFalse(), "the second target begins when the first has ended")
+	g.Expect(phasesOf(web.Hooks.PostHooks)).To(Equal([]v1alpha1.HookPhase{v1alpha1.HookSucceeded}))
+	g.Expect(files.Hooks).To(BeNil())
+	g.Expect(a.noted(t)).To(Equal([]string{"freeze web", "thaw web"}))
+	out, err := program(t, a.bed, "", "cairn", "get", "backupsession", run.Name, "-n", a.namespace)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(out).To(And(ContainSubstring("1/2"), ContainSubstring("target web: succeeded"), ContainSubstring("target files: failed (JobVanished)")))
+}
+
+func (a *batchApp) healed(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(testbed.Poll(t.Context(), patience, "the retry", func(ctx contextT) (bool, error) {
+		err := a.bed.Client.Get(ctx, client.ObjectKey{Namespace: a.namespace, Name: a.failed.Name + "-r1"}, &v1alpha1.BackupSession{})
+		return err == nil, client.IgnoreNotFound(err)
+	})).To(Succeed())
+	retry := endOf(t, a.bed, a.namespace, a.failed.Name+"-r1")
+	g.Expect(states(retry)).To(Equal([]string{"files: Succeeded/Succeeded"}), "only what failed is tried again")
+	g.Expect(retry.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded))
+	g.Expect(a.noted(t)).To(BeEmpty(), "without the hooks of what had succeeded")
+	var point v1alpha1.SnapshotList
+	g.Expect(a.bed.Client.List(t.Context(), &point, client.InNamespace(a.namespace), client.MatchingLabels{v1alpha1.LabelRestorePoint: a.failed.Name})).To(Succeed())
+	g.Expect(point.Items).To(HaveLen(3), "what succeeded, what failed and what healed it are one restore point")
+}
+
+func (a *batchApp) whole(t *testing.T) {
+	g := NewWithT(t)
+	out, err := program(t, a.bed, "", "cairn", "trigger", "batch/blog", "--session", "manual", "-n", a.namespace, "--wait", "--timeout", "3m")
+	g.Expect(err).NotTo(HaveOccurred(), out)
+	t.Log(out)
+	g.Expect(out).To(And(ContainSubstring("target web: succeeded"), ContainSubstring("target files: succeeded")))
+	g.Expect(a.noted(t)).To(Equal([]string{"freeze web", "thaw web"}))
+}
