@@ -101,7 +101,8 @@ TESTED := {{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}
 test: clusterctl ## Run the unit tests and those against a real API server.
 	@$(CLUSTERCTL) preflight --install --for=test
 	@$(STEP) "build etcd, kube-apiserver and the S3 server (minutes the first time, cached after that)" $(CLUSTERCTL) build --only=test
-	@$(STEP) "test" env KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" VERSITYGW=$(CLUSTER_BIN)/versitygw $(GO) test -vet=off ./...
+	@$(STEP) "unpack the databases" hack/databases >/dev/null
+	@$(STEP) "test" env KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" VERSITYGW=$(CLUSTER_BIN)/versitygw CAIRN_DATABASES="$$(hack/databases)" $(GO) test -vet=off ./...
 	@$(STEP) "test the cluster's own programs" $(GO) test -C hack/cluster $$($(GO) list -C hack/cluster -f '$(TESTED)' ./...)
 
 .PHONY: e2e
