@@ -49,15 +49,15 @@ type BatchTarget struct {
 	AppRef TypedObjectReference `json:"appRef"`
 }
 
-// ExecutionOrder says whether the targets of a run are backed up side by side.
+// ExecutionOrder says whether the targets of a batch are worked on side by side.
 // +kubebuilder:validation:Enum=Parallel;Sequential
 type ExecutionOrder string
 
 // The values of ExecutionOrder.
 const (
-	// ExecutionParallel backs the targets up side by side.
+	// ExecutionParallel works on the targets side by side.
 	ExecutionParallel ExecutionOrder = "Parallel"
-	// ExecutionSequential backs one target up after the other.
+	// ExecutionSequential works on one target after the other.
 	ExecutionSequential ExecutionOrder = "Sequential"
 )
 

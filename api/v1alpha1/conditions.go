@@ -230,6 +230,7 @@ const (
 	ReasonDatabaseSecretNotAvailable = "DatabaseSecretNotAvailable"
 	ReasonLoadFailed                 = "LoadFailed"
 	ReasonTargetsFailed              = "TargetsFailed"
+	ReasonMixedRestorePoints         = "MixedRestorePoints"
 	ReasonPartial                    = "Partial"
 	ReasonInvalidTask                = "InvalidTask"
 	ReasonMetricsNotPushed           = "MetricsNotPushed"

@@ -27,6 +27,7 @@ func register(s *runtime.Scheme) error {
 		&Ledger{}, &LedgerList{},
 		&PolicySync{}, &PolicySyncList{},
 		&Repository{}, &RepositoryList{},
+		&RestoreBatch{}, &RestoreBatchList{},
 		&RestoreSession{}, &RestoreSessionList{},
 		&RetentionPolicy{}, &RetentionPolicyList{},
 		&Snapshot{}, &SnapshotList{},
@@ -47,6 +48,7 @@ const (
 	LedgerKind              = "Ledger"
 	PolicySyncKind          = "PolicySync"
 	RepositoryKind          = "Repository"
+	RestoreBatchKind        = "RestoreBatch"
 	RestoreSessionKind      = "RestoreSession"
 	RetentionPolicyKind     = "RetentionPolicy"
 	SnapshotKind            = "Snapshot"

@@ -22,6 +22,8 @@ const (
 	// LabelRestorePoint is on Snapshots of a BackupBatch: the name of the run that began their restore point. A run and those
 	// that tried again what failed of it are one restore point.
 	LabelRestorePoint = Group + "/restore-point"
+	// LabelRestoreBatch is on the RestoreSessions that a RestoreBatch makes, and on the Jobs of its hooks: its name.
+	LabelRestoreBatch = Group + "/restore-batch"
 	// LabelRestoreSession is on Jobs.
 	LabelRestoreSession = Group + "/restore-session"
 	// LabelHook is on the Jobs of hooks: the name of the hook.
@@ -111,10 +113,11 @@ const (
 
 // Finalizers, one for each duty.
 const (
-	// FinalizerRecord holds an ended BackupSession or RestoreSession, or a removed Snapshot, until every matching Ledger has it
-	// in its outbox.
+	// FinalizerRecord holds an ended BackupSession, RestoreSession or RestoreBatch, or a removed Snapshot, until every matching
+	// Ledger has it in its outbox.
 	FinalizerRecord = Group + "/record"
-	// FinalizerCancel holds a running BackupSession or RestoreSession until its Jobs are gone and its end is written.
+	// FinalizerCancel holds a running BackupSession or RestoreSession until its Jobs are gone and its end is written, and a
+	// RestoreBatch until its RestoreSessions have ended.
 	FinalizerCancel = Group + "/cancel"
 	// FinalizerWipe holds a Snapshot or Repository with deletionPolicy WipeOut until its data is removed or given up, and a
 	// BackupStorage until nothing uses it.

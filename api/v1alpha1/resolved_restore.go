@@ -13,7 +13,8 @@ type ResolvedRestore struct {
 	// Timeout of the restore.
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
-	// SpecDigest is the digest of the RestoreSession's spec: what the target is stamped with.
+	// SpecDigest is what the target is stamped with: the digest of the RestoreSession's spec, or of what the RestoreBatch that made
+	// it says.
 	// +optional
 	SpecDigest string `json:"specDigest,omitempty"`
 	// Namespace of the Snapshot and the Repository.

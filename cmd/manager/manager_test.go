@@ -50,7 +50,7 @@ func TestManager(t *testing.T) {
 		p := begin(t, kubeconfig(t, true))
 		g.Expect(p.code(t)).To(Equal(1))
 		g.Expect(p.log.String()).To(ContainSubstring("the cluster lacks Cairn's kinds Addon, BackupBatch, BackupConfiguration, BackupSession, BackupStorage, " +
-			"Function, HookTemplate, Ledger, PolicySync, Repository, RestoreSession, RetentionPolicy, Snapshot: install the CRDs of this version (kubectl apply -k config/crd)"))
+			"Function, HookTemplate, Ledger, PolicySync, Repository, RestoreBatch, RestoreSession, RetentionPolicy, Snapshot: install the CRDs of this version (kubectl apply -k config/crd)"))
 	})
 	install(t)
 	t.Run("with its own rights it leads, is healthy and shows metrics", func(t *testing.T) {

@@ -94,6 +94,9 @@ var refusedStorages = map[string]string{
 	"spec.storage.local has exactly one of persistentVolumeClaim, nfs and hostPath: any other sort of volume goes behind a PersistentVolumeClaim": `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, hostPath: {path: /x}}}}`,
 }
 
+// newClaims has a target of a RestoreBatch make its claims.
+const newClaims = `addon: {name: pvc-addon, tasks: [{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {}}]}}]}`
+
 // refusedRestores are of spec of a RestoreSession.
 var refusedRestores = map[string]string{
 	"verify needs overwritePolicy Overwrite or IfNewer: a file that was kept can't be told from one that is wrong": `{confirm: u, overwritePolicy: Never, verify: true}`,

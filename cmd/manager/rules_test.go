@@ -35,6 +35,7 @@ var accepted = map[string]string{
 	"Snapshot":            `{snapshotID: "01", repository: r, session: s, backupSession: b, version: v1, appRef: {kind: PersistentVolumeClaim, name: data}}`,
 	"HookTemplate":        `{action: {httpPost: {host: example.com, port: 80, body: x}}, executor: {type: Operator}}`,
 	"RetentionPolicy":     `{maxRetentionPeriod: 30d, successfulSnapshots: {last: 3}}`,
+	"RestoreBatch":        `{targets: [{name: web}], dataSource: {backupBatch: shop, backupSession: latest}}`,
 	"RestoreSession":      `{target: {kind: PersistentVolumeClaim, name: data}, dataSource: {repository: r, snapshot: latest}}`,
 }
 
@@ -152,6 +153,18 @@ var refused = map[string]map[string]string{
 		`{invoker: {kind: PolicySync}}`: "the invoker is a BackupConfiguration or BackupBatch of apiGroup backup.cairn.dev",
 		`{backupTimeout: 10ms}`:         "the timeout is at least 1s",
 	},
+	"RestoreBatch": {
+		`{targets: [{name: web, target: {kind: Job, name: j, apiGroup: batch}}]}`: "the target of a restore is a PersistentVolumeClaim, or a Deployment, StatefulSet or DaemonSet of apiGroup apps",
+		`{restoreTimeout: 0s}`:                                                                        "the timeout is at least 1s",
+		`{targets: [{name: web, restoreTimeout: 0s}]}`:                                                "the timeout is at least 1s",
+		`{executionOrder: Sequential, maxParallel: 2}`:                                                "maxParallel goes with executionOrder Parallel: leave it out, Sequential restores one target at a time",
+		`{dataSource: {backupSession: null}}`:                                                         "name a backupSession (or latest), or a time in pitr.targetTime, not both",
+		`{dataSource: {backupSession: a, mixed: true}}`:                                               "mixed goes with backupSession latest or pitr: a BackupSession is one restore point",
+		`{targets: [{name: web, confirm: u, ` + newClaims + `}]}`:                                     "confirm is for a target that exists: new claims need none",
+		`{targets: [{name: web, target: {kind: PersistentVolumeClaim, name: c}, ` + newClaims + `}]}`: "name a target to restore into, or targetVolumes.volumeClaimTemplates to make new claims, not both",
+		`{targets: [{name: web, overwritePolicy: Overwrite}]}`:                                        "overwritePolicy and deleteExtraFiles are for a volume that holds data: name its claim's UID in confirm",
+		`{targets: [{name: web, confirm: u, overwritePolicy: Never, verify: true}]}`:                  "verify needs overwritePolicy Overwrite or IfNewer: a file that was kept can't be told from one that is wrong",
+	},
 	"RestoreSession": {
 		`{target: {kind: Job, apiGroup: batch}}`: "the target of a restore is a PersistentVolumeClaim, or a Deployment, StatefulSet or DaemonSet of apiGroup apps",
 		`{dataSource: {repository: null}}`:       "snapshot: latest and pitr need a repository",
@@ -164,12 +177,14 @@ var unchanging = map[string][2]string{
 	"Repository":     {`{path: /other}`, "a Repository's spec never changes, but for deletionPolicy and paused: its data would be left behind. Make another Repository"},
 	"BackupSession":  {`{session: other}`, "a BackupSession's spec never changes: create another one"},
 	"Snapshot":       {`{session: other}`, "a Snapshot's spec never changes, but for deletionPolicy and paused"},
+	"RestoreBatch":   {`{restoreTimeout: 1h}`, "a RestoreBatch's spec never changes: create another one"},
 	"RestoreSession": {`{restoreTimeout: 1h}`, "a RestoreSession's spec never changes: create another one"},
 }
 
 // longNames are the kinds whose names become values of labels.
 var longNames = map[string]string{
 	"BackupSession":  "the name of a BackupSession has at most 63 characters",
+	"RestoreBatch":   "the name of a RestoreBatch has at most 63 characters",
 	"RestoreSession": "the name of a RestoreSession has at most 63 characters",
 }
 

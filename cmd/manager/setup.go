@@ -23,6 +23,7 @@ import (
 	"github.com/cairn-backup/cairn/controllers/policysync"
 	pushcontroller "github.com/cairn-backup/cairn/controllers/pushgateway"
 	"github.com/cairn-backup/cairn/controllers/repository"
+	"github.com/cairn-backup/cairn/controllers/restorebatch"
 	"github.com/cairn-backup/cairn/controllers/restoresession"
 	"github.com/cairn-backup/cairn/controllers/retention"
 	"github.com/cairn-backup/cairn/controllers/snapshot"
@@ -59,6 +60,7 @@ func (s *shared) setup() error {
 		{"BackupBatch", s.backupBatch()},
 		{"BackupSession", s.backupSession()},
 		{"RestoreSession", s.restoreSession()},
+		{"RestoreBatch", s.restoreBatch()},
 		{"RetentionPolicy", &retention.PolicyReconciler{Client: s.mgr.GetClient(), EventRecorder: s.recorder, FieldManager: name}},
 		{"retention", s.retention()},
 		{"keepers", s.keeper()},
@@ -146,6 +148,13 @@ func (s *shared) restoreSession() reconciler {
 	return &restoresession.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
 		MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name, Hooks: s.hooks(),
+	}
+}
+
+func (s *shared) restoreBatch() reconciler {
+	return &restorebatch.Reconciler{
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
+		MoverImage: s.options.moverImage, FieldManager: name, Hooks: s.hooks(),
 	}
 }
 

@@ -21,6 +21,7 @@ type namespaceState struct {
 	pods       []corev1.Pod
 	claims     []corev1.PersistentVolumeClaim
 	restores   []v1alpha1.RestoreSession
+	batches    []v1alpha1.RestoreBatch
 	privileged bool
 }
 
@@ -41,11 +42,15 @@ func (r *resolution) state(ctx context.Context) (*namespaceState, error) {
 	if err != nil {
 		return nil, err
 	}
+	var batches v1alpha1.RestoreBatchList
+	if err := r.APIReader.List(ctx, &batches, in); err != nil {
+		return nil, fmt.Errorf("list restore batches: %w", err)
+	}
 	privileged, err := access.Privileged(ctx, r.Client, r.session.Namespace)
 	if err != nil {
 		return nil, err
 	}
-	r.namespace = &namespaceState{pods: pods.Items, claims: claims.Items, restores: restores, privileged: privileged}
+	r.namespace = &namespaceState{pods: pods.Items, claims: claims.Items, restores: restores, batches: batches.Items, privileged: privileged}
 	return r.namespace, nil
 }
 
@@ -68,6 +73,10 @@ func (r *resolution) hosts(ctx context.Context, app v1alpha1.TypedObjectReferenc
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("get %s: %w", app, err)
+	}
+	if batch := session.RestoringTarget(state.batches, app); batch != nil {
+		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreInProgress,
+			Message: fmt.Sprintf("RestoreBatch %s restores %s", batch.Name, app)}, nil
 	}
 	hosts, refusal := session.ResolveHosts(t)
 	for i := range hosts {

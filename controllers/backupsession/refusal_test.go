@@ -128,6 +128,9 @@ func TestARunThatCannotStart(t *testing.T) {
 		"a restore into the claim": {
 			change: func(w *world) { w.restoreInto("uploads") }, want: "Skipped/RestoreInProgress",
 		},
+		"a RestoreBatch that has not come to the claim yet": {
+			change: func(w *world) { w.restoreBatchOf("uploads") }, want: "Skipped/RestoreInProgress",
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -192,4 +195,24 @@ func (w *world) restoreInto(claim string) {
 			Task:       v1alpha1.ResolvedTask{Driver: v1alpha1.DriverKopia},
 		}
 	})
+}
+
+// restoreBatchOf makes a RestoreBatch that is under way, with the claim as a target that has not begun.
+func (w *world) restoreBatchOf(claim string) {
+	w.T.Helper()
+	batch := &v1alpha1.RestoreBatch{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "back"},
+		Spec: v1alpha1.RestoreBatchSpec{
+			DataSource: v1alpha1.RestoreBatchDataSource{BackupBatch: "shop", BackupSession: v1alpha1.LatestBackupSession},
+			Targets:    []v1alpha1.RestoreBatchTarget{{Name: claim}},
+		},
+		Status: v1alpha1.RestoreBatchStatus{
+			Phase: v1alpha1.RestoreSessionRunning,
+			Resolved: &v1alpha1.ResolvedRestoreBatch{Targets: []v1alpha1.ResolvedRestoreTarget{{
+				Name: claim, RestoreSession: "back-" + claim, Repository: "shop-" + claim, Snapshot: "s", RestorePoint: "run",
+				Target: &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: claim},
+			}}},
+		},
+	}
+	sessiontest.Create(w.T, w.Client, batch)
 }

@@ -26,7 +26,7 @@ const (
 	fullRetry = 30 * time.Second
 )
 
-// Collector writes the records of ended BackupSessions and RestoreSessions, and of removed Snapshots, into the outboxes of all matching Ledgers and
+// Collector writes the records of ended BackupSessions, RestoreSessions and RestoreBatches, and of removed Snapshots, into the outboxes of all matching Ledgers and
 // then takes FinalizerRecord from them. It keeps no state: the batch window starts when the first object ended.
 type Collector struct {
 	client.Client

@@ -51,6 +51,8 @@ func pendingKey(o client.Object) []string {
 		terminal = s.Status.Phase.Terminal()
 	case *v1alpha1.RestoreSession:
 		terminal = s.Status.Phase.Terminal()
+	case *v1alpha1.RestoreBatch:
+		terminal = s.Status.Phase.Terminal()
 	case *v1alpha1.Snapshot: // removed, and its data is gone
 		terminal = !s.DeletionTimestamp.IsZero() && !controllerutil.ContainsFinalizer(s, v1alpha1.FinalizerWipe)
 	}
@@ -89,6 +91,18 @@ func (c *Collector) pending(ctx context.Context) ([]*ended, error) {
 		}
 		out = append(out, e)
 	}
+	var batches v1alpha1.RestoreBatchList
+	if err := c.List(ctx, &batches, client.MatchingFields{indexPending: isPending}); err != nil {
+		return nil, fmt.Errorf("list RestoreBatches: %w", err)
+	}
+	for i := range batches.Items {
+		b := &batches.Items[i]
+		e := &ended{kind: v1alpha1.RestoreBatchKind, object: b, at: b.CreationTimestamp.Time, records: b.Status.Records, urgent: !b.DeletionTimestamp.IsZero()}
+		if t := b.Status.CompletionTime; t != nil {
+			e.at = t.Time
+		}
+		out = append(out, e)
+	}
 	var snapshots v1alpha1.SnapshotList
 	if err := c.List(ctx, &snapshots, client.MatchingFields{indexPending: isPending}); err != nil {
 		return nil, fmt.Errorf("list Snapshots: %w", err)
@@ -118,6 +132,8 @@ func (c *Collector) build(ctx context.Context, cluster string, e *ended) (ledger
 		return ledger.BackupRecord(cluster, s, snapshots)
 	case *v1alpha1.RestoreSession:
 		return ledger.RestoreRecord(cluster, s)
+	case *v1alpha1.RestoreBatch:
+		return ledger.RestoreBatchRecord(cluster, s)
 	case *v1alpha1.Snapshot:
 		return ledger.PruneRecord(cluster, s)
 	default:

@@ -26,15 +26,15 @@ func TestOneRecordPerObject(t *testing.T) {
 	g, w := NewWithT(t), newWorld(t)
 	l := w.ledger("ledger")
 	sessions := []*v1alpha1.BackupSession{w.session("a"), w.session("b")}
-	drill := w.restore("drill")
+	drill, application := w.restore("drill"), w.restoreBatch("back")
 	w.settle(l)
 
 	files := w.files("clusters/production")
 	g.Expect(files).To(ConsistOf(
 		"clusters/production/cluster.yaml", "clusters/production/STATUS.md", w.path(sessions[0]), w.path(sessions[1]),
-		ContainSubstring("/restoresession.drill/"),
+		ContainSubstring("/restoresession.drill/"), ContainSubstring("/restorebatch.back/"),
 	))
-	g.Expect(w.git("log", "-1", "--format=%s", branch)).To(Equal(w.namespace + ": 2 succeeded, 1 failed"))
+	g.Expect(w.git("log", "-1", "--format=%s", branch)).To(Equal(w.namespace + ": 3 succeeded, 1 failed"))
 	message := w.git("log", "-1", "--format=%B", branch)
 	g.Expect(message).To(ContainSubstring("BackupSession " + w.namespace + "/a Succeeded\n"))
 	g.Expect(message).To(ContainSubstring("\nCairn-Cluster: production\nCairn-Policy-Revision: main@sha1:4be2b5f3a1c04f2b9e7d1a0c5f6e7d8c9b0a1f2e"))
@@ -42,7 +42,7 @@ func TestOneRecordPerObject(t *testing.T) {
 	g.Expect(strings.ReplaceAll(w.git("rev-list", "--all", "--count"), "\n", "")).To(Equal("1"), "one batch, one commit")
 
 	get(w, l)
-	g.Expect(l.Status.Recorded).To(BeEquivalentTo(3))
+	g.Expect(l.Status.Recorded).To(BeEquivalentTo(4))
 	g.Expect(l.Status.Pending).To(BeZero())
 	g.Expect(l.Status.OldestPendingTime).To(BeNil())
 	g.Expect(l.Status.LastPushedCommit).To(Equal(w.tip()))
@@ -53,6 +53,8 @@ func TestOneRecordPerObject(t *testing.T) {
 	}
 	g.Expect(get(w, drill).Finalizers).To(BeEmpty())
 	g.Expect(drill.Status.Records).To(HaveLen(1))
+	g.Expect(get(w, application).Finalizers).To(BeEmpty())
+	g.Expect(application.Status.Records).To(HaveLen(1))
 	fluxcheck.NewChecker(api, &fluxcheck.Conditions{NegativePolarity: []string{"Stalled", "Reconciling", "Backlogged"}}).
 		WithT(g).CheckErr(t.Context(), l)
 

@@ -105,7 +105,7 @@ func (r *Reconciler) settle(ctx context.Context, l *v1alpha1.Ledger, c *change, 
 // tell writes the commit into the status of what was recorded, if that still exists. Each Ledger owns its own entry.
 func (r *Reconciler) tell(ctx context.Context, l *v1alpha1.Ledger, o ledger.Object, commit plumbing.Hash) error {
 	switch o.Kind {
-	case v1alpha1.BackupSessionKind, v1alpha1.RestoreSessionKind, v1alpha1.SnapshotKind:
+	case v1alpha1.BackupSessionKind, v1alpha1.RestoreSessionKind, v1alpha1.RestoreBatchKind, v1alpha1.SnapshotKind:
 	default:
 		return nil // whoever may write ConfigMaps here must not write other things through us
 	}

@@ -23,7 +23,7 @@ var everything = reconcile.Request{NamespacedName: types.NamespacedName{Name: "o
 
 // SetupWithManager adds the Collector, and the indexes that it needs, to the manager.
 func (c *Collector) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
-	for _, o := range []client.Object{&v1alpha1.BackupSession{}, &v1alpha1.RestoreSession{}, &v1alpha1.Snapshot{}} {
+	for _, o := range []client.Object{&v1alpha1.BackupSession{}, &v1alpha1.RestoreSession{}, &v1alpha1.RestoreBatch{}, &v1alpha1.Snapshot{}} {
 		if err := mgr.GetFieldIndexer().IndexField(context.Background(), o, indexPending, pendingKey); err != nil {
 			return err
 		}
@@ -38,6 +38,7 @@ func (c *Collector) SetupWithManager(mgr ctrl.Manager, opts controller.Options) 
 		WithOptions(opts).
 		Watches(&v1alpha1.BackupSession{}, enqueue, pending).
 		Watches(&v1alpha1.RestoreSession{}, enqueue, pending).
+		Watches(&v1alpha1.RestoreBatch{}, enqueue, pending).
 		Watches(&v1alpha1.Snapshot{}, enqueue, pending).
 		Watches(&v1alpha1.Ledger{}, enqueue, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, emptied))).
 		Complete(c)

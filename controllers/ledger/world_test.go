@@ -272,6 +272,21 @@ func (w *world) restore(name string) *v1alpha1.RestoreSession {
 	return s
 }
 
+func (w *world) restoreBatch(name string) *v1alpha1.RestoreBatch {
+	w.t.Helper()
+	now := metav1.NewTime(w.clock.Now().Truncate(time.Second))
+	b := &v1alpha1.RestoreBatch{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name, Finalizers: []string{v1alpha1.FinalizerRecord}},
+		Spec: v1alpha1.RestoreBatchSpec{
+			DataSource: v1alpha1.RestoreBatchDataSource{BackupBatch: "shop", BackupSession: v1alpha1.LatestBackupSession},
+			Targets:    []v1alpha1.RestoreBatchTarget{{Name: "web"}},
+		},
+		Status: v1alpha1.RestoreBatchStatus{Phase: v1alpha1.RestoreSessionSucceeded, Reason: "Succeeded", CompletionTime: &now},
+	}
+	w.createWithStatus(b)
+	return b
+}
+
 func (w *world) collect() (ctrl.Result, error) {
 	return w.collector.Reconcile(w.t.Context(), everything)
 }

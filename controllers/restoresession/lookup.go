@@ -44,12 +44,12 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*s
 		look.Timeout = s.Spec.RestoreTimeout.Duration
 	}
 	resolved := &look.Resolved
-	resolved.SpecDigest = policy.Digest(s.Spec)
+	resolved.SpecDigest = session.RestoreDigest(s)
 	var err error
 	if resolved.Policy, _, err = lifecycle.Policy(ctx, r.Client, s.Labels); err != nil {
 		return nil, err
 	}
-	resolved.Policy.Generation, resolved.Policy.Digest = s.Generation, resolved.SpecDigest
+	resolved.Policy.Generation, resolved.Policy.Digest = s.Generation, policy.Digest(s.Spec)
 	for _, step := range []func(context.Context, *search) error{
 		r.findTarget, r.findSnapshot, r.findRepository, r.resolveTask, r.resolveHosts, r.resolveHooks, r.findPaused,
 	} {

@@ -3,8 +3,6 @@ package restoresession
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
@@ -131,21 +129,11 @@ func (r *Reconciler) consent(ctx context.Context, to, from, repository string) e
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("get repository %s/%s: %w", from, repository, err)
 	}
-	if err == nil && allowsRestoreTo(&repo, to) {
+	if err == nil && session.AllowsRestoreTo(&repo, to) {
 		return nil
 	}
 	return movers.Refuse(v1alpha1.ReasonRestoreNotAllowed,
 		"namespace %s may not restore from Repository %s/%s: who owns that must annotate it with %s=%s", to, from, repository, v1alpha1.AnnotationRestoreTo, to)
-}
-
-// allowsRestoreTo says whether a Repository's owner lets another namespace restore from it.
-func allowsRestoreTo(repo *v1alpha1.Repository, namespace string) bool {
-	for _, allowed := range strings.Split(repo.Annotations[v1alpha1.AnnotationRestoreTo], ",") {
-		if slices.Contains([]string{namespace, "*"}, strings.TrimSpace(allowed)) {
-			return true
-		}
-	}
-	return false
 }
 
 // findRepository freezes the Repository that the Snapshot is in.

@@ -66,6 +66,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Watches(&v1alpha1.RetentionPolicy{}, enqueue(r.ofDefault), builder.WithPredicates(defaults.Changes)).
 		Watches(&v1alpha1.BackupSession{}, enqueue(ofSession), builder.WithPredicates(ending)).
 		Watches(&v1alpha1.RestoreSession{}, enqueue(r.ofRestore), builder.WithPredicates(ending)).
+		Watches(&v1alpha1.RestoreBatch{}, enqueue(ofRestoreBatch), builder.WithPredicates(ending)).
 		Watches(&corev1.Namespace{}, enqueue(r.ofNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WithOptions(opts).
 		Complete(r)
@@ -137,6 +138,8 @@ func over(o client.Object) bool {
 	case *v1alpha1.BackupSession:
 		return s.Status.Phase.Terminal()
 	case *v1alpha1.RestoreSession:
+		return s.Status.Phase.Terminal()
+	case *v1alpha1.RestoreBatch:
 		return s.Status.Phase.Terminal()
 	}
 	return false
@@ -217,6 +220,19 @@ func (r *Reconciler) ofRestore(ctx context.Context, o client.Object) []reconcile
 		return nil
 	}
 	return []reconcile.Request{request(namespace, snapshot.Spec.Repository)}
+}
+
+// ofRestoreBatch reaches the Repositories of what a RestoreBatch worked with.
+func ofRestoreBatch(_ context.Context, o client.Object) []reconcile.Request {
+	resolved := o.(*v1alpha1.RestoreBatch).Status.Resolved
+	if resolved == nil {
+		return nil
+	}
+	var out []reconcile.Request
+	for _, t := range resolved.Targets {
+		out = append(out, request(resolved.Namespace, t.Repository))
+	}
+	return out
 }
 
 // ofNamespace are the Repositories whose policy's usagePolicy may judge them anew.

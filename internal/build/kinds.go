@@ -17,7 +17,7 @@ import (
 var policyKinds = []string{
 	v1alpha1.BackupBatchKind, v1alpha1.BackupConfigurationKind, v1alpha1.BackupStorageKind, v1alpha1.HookTemplateKind,
 	v1alpha1.LedgerKind,
-	v1alpha1.RepositoryKind, v1alpha1.RestoreSessionKind, v1alpha1.RetentionPolicyKind,
+	v1alpha1.RepositoryKind, v1alpha1.RestoreBatchKind, v1alpha1.RestoreSessionKind, v1alpha1.RetentionPolicyKind,
 }
 
 // Confined says whether a PolicySync without a serviceAccountName may apply a kind, in its own namespace.

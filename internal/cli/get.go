@@ -79,6 +79,7 @@ func resources() []resource {
 		{"backupsessions", []string{"backupsession", "bsess"}, "Show runs of backups, the newest first", loadBackupSessions},
 		{"snapshots", []string{"snapshot", "snap"}, "Show backups of targets, the newest first", loadSnapshots},
 		{"repositories", []string{"repository", "repo"}, "Show where the backups of each target are kept", loadRepositories},
+		{"restorebatches", []string{"restorebatch", "rb"}, "Show restores of several targets, the newest first", loadRestoreBatches},
 		{"restoresessions", []string{"restoresession", "restores"}, "Show restores, the newest first", loadRestoreSessions},
 	}
 }
@@ -89,7 +90,7 @@ func newGet(o Options) *cobra.Command {
 		Short: "Show policies, backups, repositories and restores",
 		Args:  noCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usagef("say what to show: policies, backupsessions, snapshots, repositories or restoresessions")
+			return usagef("say what to show: policies, backupsessions, snapshots, repositories, restorebatches or restoresessions")
 		},
 	}
 	for _, r := range resources() {

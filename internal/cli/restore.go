@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -28,36 +29,45 @@ const restoreExample = `  # Restore the newest backup of a repository into an em
   %[1]s restore --snapshot shop-db-shop-hourly-1795154820 --component pod-1 --target db-copy -n shop
 
   # Bring one directory back into a volume that is in use: the UID is that of the claim
-  %[1]s restore --repository shop-web --target web --include /uploads --confirm 3f1c9f2e-… --overwrite IfNewer -n shop`
+  %[1]s restore --repository shop-web --target web --include /uploads --confirm 3f1c9f2e-… --overwrite IfNewer -n shop
+
+  # Bring all parts of an application back from its newest backup, into a namespace that its owner allows
+  %[1]s restore --batch shop --from-namespace shop --encryption-secret shop-key -n shop-copy --wait`
 
 func newRestore(o Options) *cobra.Command {
 	var f restoreFlags
+	var batch batchFlags
 	var w waiting
-	const usage = "[NAME] (--target TARGET | --new-claim CLAIM --size SIZE) (--snapshot SNAPSHOT | --repository REPOSITORY [--at TIME])"
+	const usage = "[NAME] ((--target TARGET | --new-claim CLAIM --size SIZE) (--snapshot SNAPSHOT | --repository REPOSITORY [--at TIME]) | --batch BATCH)"
 	cmd := &cobra.Command{
 		Use:   "restore " + usage,
-		Short: "Restore a snapshot",
-		Long: "Restore a snapshot into a PersistentVolumeClaim, into the volumes of a workload, or into a new claim.\n\n" +
-			"A volume that holds data or is in use is written to only with --confirm. NAME is that of the RestoreSession; without it,\n" +
-			"the name is made of the target and the time.",
+		Short: "Restore a snapshot, or a whole application",
+		Long: "Restore a snapshot into a PersistentVolumeClaim, into the volumes of a workload, or into a new claim; or with --batch\n" +
+			"all targets of a BackupBatch from one run.\n\n" +
+			"A volume that holds data or is in use is written to only with --confirm. NAME is that of the RestoreSession or\n" +
+			"RestoreBatch; without it, the name is made of the target and the time.",
 		Example: fmt.Sprintf(restoreExample, o.name()),
 		Args:    argsBetween(0, 1, usage),
 	}
 	c := newCluster(cmd, true)
 	f.add(cmd)
+	batch.add(cmd)
 	w.addFlags(cmd, "restore")
 	cmd.ValidArgsFunction = cobra.NoFileCompletions
 	for flag, read := range map[string]names{
-		"target": claimNames, "snapshot": snapshotNames, "repository": repositoryNames, "component": componentNames(&f),
+		"target": claimNames, "snapshot": snapshotNames, "repository": repositoryNames, "component": componentNames(&f), "batch": batchNames,
 	} {
 		c.completeFlag(cmd, flag, func([]string) names { return read })
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		spec, err := f.spec(cmd.Flags().Changed("run-as-user"))
-		if err != nil {
+		if err := cmp.Or(batch.check(cmd), w.check()); err != nil {
 			return err
 		}
-		if err := w.check(); err != nil {
+		if batch.batch != "" {
+			return runRestoreBatch(cmd.Context(), o, c, args, &batch, &f, &w)
+		}
+		spec, err := f.spec(cmd.Flags().Changed("run-as-user"))
+		if err != nil {
 			return err
 		}
 		api, namespace, err := c.both()
@@ -74,6 +84,26 @@ func newRestore(o Options) *cobra.Command {
 		return followRestore(cmd.Context(), o, api, key, w.timeout)
 	}
 	return cmd
+}
+
+// runRestoreBatch restores the targets of a BackupBatch.
+func runRestoreBatch(ctx context.Context, o Options, c *cluster, args []string, f *batchFlags, common *restoreFlags, w *waiting) error {
+	api, namespace, err := c.both()
+	if err != nil {
+		return err
+	}
+	spec, err := f.spec(ctx, api, namespace, common)
+	if err != nil {
+		return err
+	}
+	key := client.ObjectKey{Namespace: namespace, Name: restoreName(f.batch, o.Clock.Now())}
+	if len(args) > 0 {
+		key.Name = args[0]
+	}
+	if err := restoreBatch(ctx, o, api, key, spec); err != nil || !w.wait {
+		return err
+	}
+	return followRestoreBatch(ctx, o, api, key, w.timeout)
 }
 
 // maxRestoreName is what the API allows.

@@ -43,7 +43,7 @@ func (f *restoreFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.accessMode, "access-mode", string(corev1.ReadWriteOnce), "the access mode of the new claim")
 	flags.StringVar(&f.snapshot, "snapshot", "", `the Snapshot to restore, or "latest" of --repository (the default with --repository)`)
 	flags.StringVar(&f.repository, "repository", "", "the Repository that holds the Snapshot")
-	flags.StringVar(&f.at, "at", "", "restore the newest Snapshot of --repository at or before this time, for example 2026-11-19T20:00:00Z")
+	flags.StringVar(&f.at, "at", "", "restore the newest Snapshot of --repository, or the newest run of --batch, at or before this time, for example 2026-11-19T20:00:00Z")
 	flags.StringSliceVar(&f.components, "component", nil, "the components to restore; a PersistentVolumeClaim takes one (default all)")
 	flags.StringSliceVar(&f.include, "include", nil, "patterns, as in a .gitignore file, of what is restored alone")
 	flags.StringSliceVar(&f.exclude, "exclude", nil, "patterns, as in a .gitignore file, of what is not restored")

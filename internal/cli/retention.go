@@ -204,14 +204,17 @@ func siblingsOf(ctx context.Context, api client.Client, key client.ObjectKey, re
 // restoresUnderWay are those of all namespaces, or of the one alone for somebody who may see no others: unseen says so.
 func restoresUnderWay(ctx context.Context, api client.Client, namespace string) (used inuse.Snapshots, unseen, err error) {
 	var restores v1alpha1.RestoreSessionList
-	err = api.List(ctx, &restores)
-	if apierrors.IsForbidden(err) {
-		unseen, err = err, api.List(ctx, &restores, client.InNamespace(namespace))
+	var batches v1alpha1.RestoreBatchList
+	for _, list := range []client.ObjectList{&batches, &restores} {
+		err = api.List(ctx, list)
+		if apierrors.IsForbidden(err) {
+			unseen, err = err, api.List(ctx, list, client.InNamespace(namespace))
+		}
+		if err != nil {
+			return used, nil, fmt.Errorf("list restores: %w", err)
+		}
 	}
-	if err != nil {
-		return used, nil, fmt.Errorf("list RestoreSessions: %w", err)
-	}
-	return inuse.Of(restores.Items), unseen, nil
+	return inuse.Of(restores.Items, batches.Items), unseen, nil
 }
 
 // retentionInput are the Snapshots that are decided upon.

@@ -2,7 +2,7 @@ package hook
 
 // Summary is the run or restore as templates see it.
 type Summary struct {
-	// Name and Namespace of the BackupSession or RestoreSession.
+	// Name and Namespace of the BackupSession, RestoreSession or RestoreBatch.
 	Name      string `json:"name"`
 	Namespace string `json:"namespace"`
 	// Session of the policy. Empty in a restore.

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -19,7 +20,16 @@ const active = "active"
 
 // Register adds the index to a cache. Each name can be registered once.
 func (i Index) Register(ctx context.Context, indexer client.FieldIndexer) error {
-	err := indexer.IndexField(ctx, &v1alpha1.RestoreSession{}, string(i), func(o client.Object) []string {
+	err := indexer.IndexField(ctx, &v1alpha1.RestoreBatch{}, string(i), func(o client.Object) []string {
+		if b := o.(*v1alpha1.RestoreBatch); underWay(b) {
+			return []string{active}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("index RestoreBatches by whether they have ended: %w", err)
+	}
+	err = indexer.IndexField(ctx, &v1alpha1.RestoreSession{}, string(i), func(o client.Object) []string {
 		if s := o.(*v1alpha1.RestoreSession); !s.Status.Phase.Terminal() && !v1alpha1.HasRecordAnnotation(s.Annotations) {
 			return []string{active}
 		}
@@ -34,6 +44,7 @@ func (i Index) Register(ctx context.Context, indexer client.FieldIndexer) error 
 // Snapshots are what the restores that have not ended work with, or may be about to.
 type Snapshots struct {
 	sessions []v1alpha1.RestoreSession
+	batches  []v1alpha1.RestoreBatch
 }
 
 // Snapshots lists those restores.
@@ -42,12 +53,26 @@ func (i Index) Snapshots(ctx context.Context, c client.Reader) (Snapshots, error
 	if err := c.List(ctx, &list, client.MatchingFields{string(i): active}); err != nil {
 		return Snapshots{}, fmt.Errorf("list RestoreSessions under way: %w", err)
 	}
-	return Snapshots{list.Items}, nil
+	var batches v1alpha1.RestoreBatchList
+	if err := c.List(ctx, &batches, client.MatchingFields{string(i): active}); err != nil {
+		return Snapshots{}, fmt.Errorf("list RestoreBatches under way: %w", err)
+	}
+	return Snapshots{list.Items, batches.Items}, nil
+}
+
+// underWay says whether a RestoreBatch has chosen Snapshots that it may still make RestoreSessions for.
+func underWay(b *v1alpha1.RestoreBatch) bool {
+	return b.Status.Resolved != nil && !b.Status.Phase.Terminal() && !v1alpha1.HasRecordAnnotation(b.Annotations)
 }
 
 // Of are the restores among these that have not ended.
-func Of(sessions []v1alpha1.RestoreSession) Snapshots {
+func Of(sessions []v1alpha1.RestoreSession, batches []v1alpha1.RestoreBatch) Snapshots {
 	var out Snapshots
+	for _, b := range batches {
+		if underWay(&b) {
+			out.batches = append(out.batches, b)
+		}
+	}
 	for _, s := range sessions {
 		if !s.Status.Phase.Terminal() && !v1alpha1.HasRecordAnnotation(s.Annotations) {
 			out.sessions = append(out.sessions, s)
@@ -78,5 +103,18 @@ func (s Snapshots) By(snapshot *v1alpha1.Snapshot) string {
 			return "RestoreSession " + r.Namespace + "/" + r.Name
 		}
 	}
+	for i := range s.batches {
+		b := &s.batches[i]
+		if b.Status.Resolved.Namespace == snapshot.Namespace && waitsFor(b, snapshot.Name) {
+			return "RestoreBatch " + b.Namespace + "/" + b.Name
+		}
+	}
 	return ""
+}
+
+// waitsFor says whether a RestoreBatch has chosen a Snapshot for a target that has not ended.
+func waitsFor(b *v1alpha1.RestoreBatch, snapshot string) bool {
+	return slices.ContainsFunc(b.Status.Targets, func(t v1alpha1.RestoreTargetStatus) bool {
+		return t.Snapshot == snapshot && !t.Phase.Terminal()
+	})
 }

@@ -40,12 +40,21 @@ func TestRecords(t *testing.T) {
 	g.Expect(restored.Path).To(Equal("records/shop/restoresession.drill/2026-08/drill-aa9ab5f3.yaml"), "the month of its end, in UTC")
 	golden(t, "restoresession.yaml", restored.Content)
 
+	application, err := RestoreBatchRecord("production", restoreBatch())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(application.Path).To(Equal("records/shop/restorebatch.back/2026-08/back-bb9ab5f3.yaml"))
+	g.Expect(application.Object).To(Equal(Object{
+		Kind: "RestoreBatch", Namespace: "shop", Name: "back", UID: "bb9ab5f3-8c1e-4f07-9f43-0d1f0a4dd001", Phase: "Failed", Reason: "TargetsFailed",
+		Revision: "main@sha1:1111",
+	}))
+	golden(t, "restorebatch.yaml", application.Content)
+
 	slices.Reverse(snapshots)
 	again, err := BackupRecord("production", session, snapshots)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(again).To(Equal(backup), "the order of the Snapshots does not matter")
 
-	for _, r := range []Record{backup, restored} {
+	for _, r := range []Record{backup, restored, application} {
 		g.Expect(gitstore.CheckPath(Folder("", "production") + "/" + r.Path)).To(Succeed())
 		for _, never := range []string{
 			"s3cr3t", "secret-project", "var/www", "ownerReferences", "finalizers", "managedFields", "resourceVersion",
@@ -160,8 +169,12 @@ func TestRecordsFitTheSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	application, err := RestoreBatchRecord("production", restoreBatch())
+	if err != nil {
+		t.Fatal(err)
+	}
 	schemas := loadSchemas(t)
-	for _, r := range []Record{backup, restored} {
+	for _, r := range []Record{backup, restored, application} {
 		for i, doc := range strings.Split(r.Content, "---\n") {
 			t.Run(fmt.Sprint(r.Object.Kind, " ", i), func(t *testing.T) {
 				g := NewWithT(t)

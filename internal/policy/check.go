@@ -99,6 +99,7 @@ func CheckObjects(objects []Object, defaultNamespace string, lookup Lookup) []Fi
 	// A restore may name a Repository that a policy makes.
 	for i := range objects {
 		c.restore(&objects[i])
+		c.restoreBatch(&objects[i])
 	}
 	slices.SortStableFunc(c.findings, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Document, b.Document), cmp.Compare(a.Line, b.Line))

@@ -36,6 +36,19 @@ func RestoreHookValues(restore *v1alpha1.RestoreSession, namespace string) hook.
 	return out
 }
 
+// RestoreBatchHookValues are the built-in variables of the hooks around all targets of a RestoreBatch, which is their invoker.
+// Those of a RestoreBatch of one target know it.
+func RestoreBatchHookValues(batch *v1alpha1.RestoreBatch, namespace string) hook.Builtin {
+	out := hook.Builtin{
+		"namespace": namespace, "backupSession": "", "restoreSession": "", "session": "",
+		"invokerKind": v1alpha1.RestoreBatchKind, "invokerName": batch.Name, "targetKind": "", "targetName": "",
+	}
+	if len(batch.Spec.Targets) == 1 && batch.Spec.Targets[0].Target != nil {
+		out["targetKind"], out["targetName"] = batch.Spec.Targets[0].Target.Kind, batch.Spec.Targets[0].Target.Name
+	}
+	return out
+}
+
 // Hook is the use of a HookTemplate and where it stands.
 type Hook struct {
 	// Field where it stands, for example spec.sessions[0].hooks.preBackup[1].

@@ -65,6 +65,11 @@ func ChildName(batch, target string) string {
 	return cut(batch+"-"+target, maxLabelValue, batch, target)
 }
 
+// RestoreSessionName is the name of the RestoreSession that a RestoreBatch makes for a target: <restorebatch>-<target>.
+func RestoreSessionName(batch, target string) string {
+	return cut(batch+"-"+target, maxLabelValue, batch, target)
+}
+
 // CronJobName is the name of the CronJob that triggers a session: trigger-<invoker>-<session>, and for a BackupBatch
 // trigger-backupbatch-<invoker>-<session>. Two sessions can share a name ("a" of "b-c" and "a-b" of "c"): whoever makes the
 // CronJob looks whose it is.

@@ -21,6 +21,23 @@ func Restoring(restores []v1alpha1.RestoreSession, claim string, except types.UI
 	return found
 }
 
+// RestoringTarget is a RestoreBatch of the list that is under way and has the target, begun with or not: what is half restored is
+// not backed up. Nil: there is none.
+func RestoringTarget(batches []v1alpha1.RestoreBatch, app v1alpha1.TypedObjectReference) *v1alpha1.RestoreBatch {
+	for i := range batches {
+		b := &batches[i]
+		if b.Status.Resolved == nil || b.Status.Phase.Terminal() || v1alpha1.HasRecordAnnotation(b.Annotations) {
+			continue
+		}
+		if slices.ContainsFunc(b.Status.Resolved.Targets, func(t v1alpha1.ResolvedRestoreTarget) bool {
+			return t.Target != nil && t.Target.APIGroup == app.APIGroup && t.Target.Kind == app.Kind && t.Target.Name == app.Name
+		}) {
+			return b
+		}
+	}
+	return nil
+}
+
 func restoresInto(r *v1alpha1.RestoreSession, claim string) bool {
 	if r.Status.Resolved == nil || r.Status.Phase.Terminal() || v1alpha1.HasRecordAnnotation(r.Annotations) {
 		return false

@@ -69,8 +69,11 @@ func (e *Executor) job(ctx context.Context, owner client.Object, run *session.Ho
 		return nil, fmt.Errorf("kind of the owner of a hook: %w", err)
 	}
 	label := v1alpha1.LabelBackupSession
-	if kind.Kind == v1alpha1.RestoreSessionKind {
+	switch kind.Kind {
+	case v1alpha1.RestoreSessionKind:
 		label = v1alpha1.LabelRestoreSession
+	case v1alpha1.RestoreBatchKind:
+		label = v1alpha1.LabelRestoreBatch
 	}
 	job, err := task.FunctionJob(task.FunctionJobInput{
 		Name: session.HookJobName(owner.GetName(), run.HookAttempt), Namespace: namespace,

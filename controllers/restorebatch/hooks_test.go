@@ -1,0 +1,102 @@
+package restorebatch
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+)
+
+// hooked makes a restore with hooks around all targets, which tell l. It hears of the movers, too.
+func (w *world) hooked(l *sessiontest.Listener, edit ...func(*v1alpha1.RestoreBatch)) {
+	w.T.Helper()
+	for _, template := range []string{"stop", "start", "tell"} {
+		sessiontest.Create(w.T, w.Client, l.Template(w.Namespace, template, "{{.Name}} {{.Status.Phase}}"))
+	}
+	outcome := w.Outcome
+	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+		l.Note("restore")
+		return outcome(job)
+	}
+	w.restore("back", append(edit, func(b *v1alpha1.RestoreBatch) {
+		b.Spec.Hooks = &v1alpha1.RestoreHooks{
+			PreRestore: []v1alpha1.HookInfo{sessiontest.Use("stop")},
+			PostRestore: []v1alpha1.HookInfo{
+				sessiontest.Use("start"), sessiontest.Use("tell", func(h *v1alpha1.HookInfo) { h.ExecutionPolicy = v1alpha1.HookOnFailure }),
+			},
+		}
+	})...)
+}
+
+// drive reconciles and lets the cluster work until the restore has ended and was let go. Hooks take their time.
+func (w *world) drive() *v1alpha1.RestoreBatch {
+	w.T.Helper()
+	b := &v1alpha1.RestoreBatch{}
+	w.Eventually(func() bool {
+		w.Reconcile("back")
+		w.Cluster()
+		w.Get("back", b)
+		return b.Status.Phase.Terminal() && !controllerutil.ContainsFinalizer(b, v1alpha1.FinalizerCancel)
+	}).WithTimeout(time.Minute).WithPolling(5*time.Millisecond).Should(BeTrue(), "the restore ends")
+	return b
+}
+
+// The hooks run once around all targets, wherever the manager is killed.
+func TestHooksRunAroundAllTargetsWithTheManagerKilled(t *testing.T) {
+	t.Parallel()
+	start := func(t *testing.T, killer *sessiontest.Killer) (*world, *sessiontest.Listener) {
+		w := newWorld(t)
+		l := sessiontest.Listen(t)
+		w.Killer = killer
+		w.hooked(l)
+		return w, l
+	}
+	want := []string{"stop back Running", "restore", "start back Succeeded"}
+	undisturbed := &sessiontest.Killer{}
+	w, l := start(t, undisturbed)
+	b := w.drive()
+	w.Expect(summary(b)).To(Equal(whole("second")))
+	w.Expect(slices.Compact(l.Heard())).To(Equal(want))
+	w.Expect(b.Status.Hooks.PostHooks).To(HaveExactElements(HaveField("Phase", v1alpha1.HookSucceeded), HaveField("Phase", v1alpha1.HookSkipped)))
+	for name, killer := range sessiontest.Kills(undisturbed.Count()) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, l := start(t, killer)
+			w.Expect(summary(w.drive())).To(Equal(whole("second")))
+			w.Expect(killer.Dead()).To(BeTrue(), "the manager was killed")
+			w.Expect(slices.Compact(l.Heard())).To(Equal(want))
+			w.Expect(w.Jobs()).To(HaveLen(3))
+		})
+	}
+}
+
+func TestAFailingHookFailsARestoreBatch(t *testing.T) {
+	t.Parallel()
+	for path, tt := range map[string]struct {
+		reason   string
+		heard    []string
+		children int
+	}{
+		"/stop":  {v1alpha1.ReasonFailedToExecutePreRestoreHooks, []string{"stop back Running", "start back Failed", "tell back Failed"}, 0},
+		"/start": {v1alpha1.ReasonFailedToExecutePostRestoreHooks, []string{"stop back Running", "restore", "start back Succeeded"}, 3},
+	} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			l := sessiontest.Listen(t)
+			l.Answer = sessiontest.Refuse(path, 500)
+			w.hooked(l)
+			b := w.drive()
+			w.Expect(b.Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed))
+			w.Expect(b.Status.Reason).To(Equal(tt.reason))
+			w.Expect(slices.Compact(l.Heard())).To(Equal(tt.heard))
+			w.Expect(w.children()).To(HaveLen(tt.children))
+		})
+	}
+}

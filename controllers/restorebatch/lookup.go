@@ -1,0 +1,117 @@
+package restorebatch
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+)
+
+// lookUp finds out everything about a RestoreBatch that is not frozen.
+func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*session.RestoreBatchStart, error) {
+	start := &session.RestoreBatchStart{Since: session.Since(b.Status.Conditions, r.Clock.Now())}
+	if b.Spec.RestoreTimeout != nil {
+		start.Timeout = b.Spec.RestoreTimeout.Duration
+	}
+	resolved := &start.Resolved
+	var err error
+	if resolved.Policy, _, err = lifecycle.Policy(ctx, r.Client, b.Labels); err != nil {
+		return nil, err
+	}
+	resolved.SpecDigest = policy.Digest(b.Spec)
+	resolved.Policy.Generation, resolved.Policy.Digest = b.Generation, resolved.SpecDigest
+	resolved.Namespace = cmp.Or(b.Spec.DataSource.Namespace, b.Namespace)
+	snapshots, err := r.snapshots(ctx, b, resolved.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	var chosen map[string]*v1alpha1.Snapshot
+	if chosen, start.Error = session.ChooseSnapshots(snapshots, &b.Spec); start.Error != nil {
+		// The Snapshots may have gone after the restore.
+		start.AlreadyRestored, err = r.stamped(ctx, b, resolved.SpecDigest)
+		if resolved.Namespace != b.Namespace && len(snapshots) == 0 {
+			start.Error = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreNotAllowed, Message: fmt.Sprintf(
+				"among the Snapshots of namespace %s whose Repositories allow namespace %s to restore them by the annotation %s: %s",
+				resolved.Namespace, b.Namespace, v1alpha1.AnnotationRestoreTo, start.Error.Message)}
+		}
+		return start, err
+	}
+	resolved.Targets = session.ResolveRestoreTargets(b, chosen)
+	return start, r.resolveHooks(ctx, b, start)
+}
+
+// snapshots are those of the BackupBatch that may be restored here. They are read past the cache: who restores right after a
+// backup has ended means that one.
+func (r *Reconciler) snapshots(ctx context.Context, b *v1alpha1.RestoreBatch, namespace string) ([]v1alpha1.Snapshot, error) {
+	var list v1alpha1.SnapshotList
+	selector := client.MatchingLabels{
+		v1alpha1.LabelInvokerKind: v1alpha1.BackupBatchKind,
+		v1alpha1.LabelInvokerName: policy.LabelValue(b.Spec.DataSource.BackupBatch),
+	}
+	if err := r.APIReader.List(ctx, &list, client.InNamespace(namespace), selector); err != nil {
+		return nil, fmt.Errorf("list snapshots of backup batch %s: %w", b.Spec.DataSource.BackupBatch, err)
+	}
+	if namespace == b.Namespace {
+		return list.Items, nil
+	}
+	// Of another namespace nothing is told before the owner of a Repository consents.
+	var repositories v1alpha1.RepositoryList
+	if err := r.APIReader.List(ctx, &repositories, client.InNamespace(namespace)); err != nil {
+		return nil, fmt.Errorf("list repositories of namespace %s: %w", namespace, err)
+	}
+	allowed := map[string]bool{}
+	for i := range repositories.Items {
+		allowed[repositories.Items[i].Name] = session.AllowsRestoreTo(&repositories.Items[i], b.Namespace)
+	}
+	var out []v1alpha1.Snapshot
+	for _, s := range list.Items {
+		if allowed[s.Spec.Repository] {
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+// stamped says whether each target has a claim that an equal RestoreBatch filled.
+func (r *Reconciler) stamped(ctx context.Context, b *v1alpha1.RestoreBatch, digest string) (bool, error) {
+	var claims corev1.PersistentVolumeClaimList
+	if err := r.APIReader.List(ctx, &claims, client.InNamespace(b.Namespace)); err != nil {
+		return false, fmt.Errorf("list persistent volume claims: %w", err)
+	}
+	filled := map[string]bool{}
+	for i := range claims.Items {
+		filled[claims.Items[i].Annotations[v1alpha1.AnnotationRestored]] = true
+	}
+	for i := range b.Spec.Targets {
+		if !filled[session.TargetDigest(digest, b.Spec.Targets[i].Name)] {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// resolveHooks resolves the hooks around all targets.
+func (r *Reconciler) resolveHooks(ctx context.Context, b *v1alpha1.RestoreBatch, start *session.RestoreBatchStart) error {
+	if b.Spec.Hooks == nil {
+		return nil
+	}
+	hooks, refusal, err := lifecycle.Hooks(ctx, lifecycle.Sure{Reader: r.Client, Live: r.APIReader}, b.Namespace, b.Spec.Hooks.PreRestore, b.Spec.Hooks.PostRestore,
+		policy.RestoreBatchHookValues(b, b.Namespace), r.MoverImage)
+	for i := range start.Resolved.Targets {
+		if target := start.Resolved.Targets[i].Target; hooks != nil && target != nil {
+			hooks.Targets = append(hooks.Targets, *target)
+		}
+	}
+	start.Resolved.Hooks, start.Error = hooks, refusal
+	if refusal != nil && lifecycle.MayCome(refusal.Reason) {
+		start.Wait = session.WaitForChild
+	}
+	return err
+}

@@ -1,0 +1,243 @@
+package restorebatch
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/types"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+)
+
+func succeed() types.GomegaMatcher { return Succeed() }
+
+// whole is how a restore from a restore point ends that brings all back.
+func whole(point string) []string {
+	return []string{
+		"Succeeded/Succeeded of " + point, "web: Succeeded/Succeeded of " + point, "uploads: Succeeded/Succeeded of " + point, "db: Succeeded/Succeeded of " + point,
+	}
+}
+
+func TestWhichRestorePoint(t *testing.T) {
+	t.Parallel()
+	source := func(change func(*v1alpha1.RestoreBatchDataSource)) func(*v1alpha1.RestoreBatch) {
+		return func(b *v1alpha1.RestoreBatch) { change(&b.Spec.DataSource) }
+	}
+	for name, tt := range map[string]struct {
+		before func(*world)
+		edit   func(*v1alpha1.RestoreBatch)
+		want   []string
+	}{
+		"latest is the newest in which all targets succeeded": {want: whole("second")},
+		"of the targets that are asked for": {
+			edit: func(b *v1alpha1.RestoreBatch) { b.Spec.Targets = b.Spec.Targets[:2] },
+			want: whole("third")[:3],
+		},
+		"a run and the one that tried again what failed are one": {
+			before: func(w *world) { w.snapshot("third", "third-r1", "db", 4, false) },
+			want: []string{
+				"Succeeded/Succeeded of third", "web: Succeeded/Succeeded of third", "uploads: Succeeded/Succeeded of third", "db: Succeeded/Succeeded of third-r1",
+			},
+		},
+		"one by name": {
+			edit: source(func(s *v1alpha1.RestoreBatchDataSource) { s.BackupSession = "first" }), want: whole("first"),
+		},
+		"one that lacks a target": {
+			edit: source(func(s *v1alpha1.RestoreBatchDataSource) { s.BackupSession = "third" }), want: []string{"Invalid/SnapshotNotFound of "},
+		},
+		"one of a time": {
+			edit: source(func(s *v1alpha1.RestoreBatchDataSource) {
+				s.BackupSession, s.PITR = "", &v1alpha1.PITR{TargetTime: &metav1.Time{Time: time.Date(2026, 7, 1, 1, 30, 0, 0, time.UTC)}}
+			}), want: whole("first"),
+		},
+		"a mix, where one asks for it": {
+			edit: source(func(s *v1alpha1.RestoreBatchDataSource) { s.Mixed = true }),
+			want: []string{"Succeeded/Succeeded of ", "web: Succeeded/Succeeded of third", "uploads: Succeeded/Succeeded of third", "db: Succeeded/Succeeded of second"},
+		},
+		"of a BackupBatch that there is nothing of": {
+			edit: source(func(s *v1alpha1.RestoreBatchDataSource) { s.BackupBatch = "blog" }), want: []string{"Invalid/SnapshotNotFound of "},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			if tt.before != nil {
+				tt.before(w)
+			}
+			edit := tt.edit
+			if edit == nil {
+				edit = func(*v1alpha1.RestoreBatch) {}
+			}
+			w.restore("back", edit)
+			w.Expect(summary(w.settle("back"))).To(Equal(tt.want))
+		})
+	}
+}
+
+// What one RestoreBatch says of a target is in its RestoreSession, which it owns.
+func TestTheRestoreSessions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.restore("back", func(b *v1alpha1.RestoreBatch) {
+		b.Spec.RetryConfig = &v1alpha1.RetryConfig{MaxRetry: 3}
+		b.Spec.Targets[1].Target = &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "db"}
+		b.Spec.Targets[1].RestoreTimeout = &metav1.Duration{Duration: time.Minute}
+		b.Spec.Targets = b.Spec.Targets[:2]
+	})
+	b := w.settle("back")
+	w.Expect(b.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded))
+	children := w.children()
+	w.Expect(children).To(HaveLen(2))
+	for _, s := range children {
+		w.Expect(metav1.IsControlledBy(&s, b)).To(BeTrue())
+		w.Expect(s.Spec.RetryConfig.MaxRetry).To(Equal(int32(3)))
+		w.Expect(s.Status.Resolved.SpecDigest).To(Equal(session.TargetDigest(b.Status.Resolved.SpecDigest, strings.TrimPrefix(s.Name, "back-"))))
+	}
+	w.Expect(children[0].Name).To(Equal("back-uploads"))
+	w.Expect(children[0].Spec.Target.Name).To(Equal("db"))
+	w.Expect(children[0].Spec.RestoreTimeout.Duration).To(Equal(time.Minute))
+	w.Expect(children[1].Spec.Target).To(Equal(&v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "web"}), "what was backed up, here")
+	w.Expect(w.Told()).To(ContainElements("Started", "Succeeded"))
+}
+
+func TestTargetsEndIndependently(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+		if sessiontest.TaskOf(job).RestoreSession.Name == "back-uploads" {
+			return sessiontest.Fail(v1alpha1.ReasonTargetUnwritable)
+		}
+		return sessiontest.Succeed(job)
+	}
+	w.restore("back")
+	b := w.settle("back")
+	w.Expect(summary(b)).To(Equal([]string{
+		"Failed/TargetsFailed of second", "web: Succeeded/Succeeded of second", "uploads: Failed/TargetUnwritable of second", "db: Succeeded/Succeeded of second",
+	}))
+	w.Expect(b.Status.Conditions).To(ContainElements(
+		And(HaveField("Type", "Partial"), HaveField("Status", metav1.ConditionTrue)),
+		And(HaveField("Type", "Ready"), HaveField("Status", metav1.ConditionFalse), HaveField("Message", ContainSubstring("target uploads: TargetUnwritable: "))),
+		HaveField("Type", "Stalled"),
+	))
+}
+
+// No more targets are restored at once than is said, in the order of the list.
+func TestTheOrderOfTargets(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		edit func(*v1alpha1.RestoreBatchSpec)
+		most int
+	}{
+		"Sequential":  {func(s *v1alpha1.RestoreBatchSpec) { s.ExecutionOrder = v1alpha1.ExecutionSequential }, 1},
+		"maxParallel": {func(s *v1alpha1.RestoreBatchSpec) { s.MaxParallel = new(int32(2)) }, 2},
+		"Parallel":    {func(s *v1alpha1.RestoreBatchSpec) { s.ExecutionOrder = v1alpha1.ExecutionParallel }, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			hang := true
+			w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+				if hang {
+					return sessiontest.Outcome{Hang: true}
+				}
+				return sessiontest.Succeed(job)
+			}
+			w.restore("back", func(b *v1alpha1.RestoreBatch) { tt.edit(&b.Spec) })
+			for range 4 {
+				w.Reconcile("back")
+				w.Cluster()
+			}
+			var begun []string
+			for _, s := range w.batch("back").Status.Targets {
+				if s.RestoreSession != "" {
+					begun = append(begun, s.Name)
+				}
+			}
+			w.Expect(begun).To(Equal(names[:tt.most]))
+			w.Expect(w.children()).To(HaveLen(tt.most))
+			hang = false
+			w.Expect(summary(w.settle("back"))).To(Equal(whole("second")))
+		})
+	}
+}
+
+// The same restore with the manager killed at any of its writes ends in the same way, with one Job for each target.
+func TestKilledAtAnyWrite(t *testing.T) {
+	t.Parallel()
+	undisturbed := newWorld(t)
+	killer := undisturbed.Killer
+	sequential := func(b *v1alpha1.RestoreBatch) { b.Spec.ExecutionOrder = v1alpha1.ExecutionSequential }
+	undisturbed.restore("back", sequential)
+	want := summary(undisturbed.settle("back"))
+	undisturbed.Expect(want).To(Equal(whole("second")))
+	writes := killer.Count()
+	undisturbed.Expect(writes).To(BeNumerically(">", 7))
+	for name, killer := range sessiontest.Kills(writes) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.Killer = killer
+			w.restore("back", sequential)
+			got := summary(w.settle("back"))
+			w.Expect(killer.Dead()).To(BeTrue(), "the manager was killed")
+			w.Expect(got).To(Equal(want))
+			w.Expect(w.Jobs()).To(HaveLen(3))
+			w.Expect(w.children()).To(HaveLen(3))
+		})
+	}
+}
+
+// A GitOps tool that makes a RestoreBatch anew, which it found gone, restores nothing again; also not what is newer by now.
+func TestMadeAnew(t *testing.T) {
+	t.Parallel()
+	t.Run("with newer backups", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.restore("back")
+		w.settle("back")
+		w.forget("back")
+		w.snapshot("fourth", "fourth", "web", 4, false)
+		w.snapshot("fourth", "fourth", "uploads", 4, false)
+		w.snapshot("fourth", "fourth", "db", 4, false)
+		w.restore("back")
+		w.Expect(summary(w.settle("back"))[0]).To(Equal("Skipped/AlreadyRestored of fourth"))
+		w.Expect(w.Jobs()).To(BeEmpty())
+	})
+	t.Run("when its Snapshots are gone", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.restore("back")
+		w.settle("back")
+		w.forget("back")
+		w.Expect(w.Client.DeleteAllOf(t.Context(), &v1alpha1.Snapshot{}, client.InNamespace(w.Namespace))).To(Succeed())
+		w.restore("back")
+		w.Expect(summary(w.settle("back"))[0]).To(Equal("Skipped/AlreadyRestored of "))
+	})
+	t.Run("with a volume that is new", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.restore("back")
+		w.settle("back")
+		w.forget("back")
+		w.snapshot("fourth", "fourth", "web", 4, false)
+		w.snapshot("fourth", "fourth", "uploads", 4, false)
+		w.snapshot("fourth", "fourth", "db", 4, false)
+		claim := &corev1.PersistentVolumeClaim{}
+		w.Get("db", claim)
+		before := claim.DeepCopy()
+		claim.Annotations = nil
+		w.Expect(w.Client.Patch(t.Context(), claim, client.MergeFrom(before))).To(Succeed())
+		w.restore("back")
+		w.Expect(summary(w.settle("back"))).To(Equal([]string{
+			"Failed/MixedRestorePoints of fourth", "web: Skipped/AlreadyRestored of fourth", "uploads: Skipped/AlreadyRestored of fourth", "db: Succeeded/Succeeded of fourth",
+		}), "that they fit together is not claimed")
+	})
+}

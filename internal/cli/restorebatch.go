@@ -1,0 +1,167 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// batchFlags say what of a BackupBatch is restored. Each target goes back to where it was backed up.
+type batchFlags struct {
+	batch, backupSession, session string
+	only                          []string
+	mixed, sequential             bool
+}
+
+func (f *batchFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.batch, "batch", "", "restore the targets of this BackupBatch from one restore point, each into the object of its kind and name here")
+	flags.StringVar(&f.backupSession, "backup-session", "", `with --batch, the run to restore, or "latest" (the default): the newest in which all the targets succeeded`)
+	flags.StringVar(&f.session, "session", "", "with --batch, the session whose runs are looked at (default all)")
+	flags.StringSliceVar(&f.only, "only", nil, "with --batch, the targets to restore (default all that the BackupBatch has)")
+	flags.BoolVar(&f.mixed, "mixed", false, "with --batch, take the newest backup of each target, of whatever run")
+	flags.BoolVar(&f.sequential, "sequential", false, "with --batch, restore one target after the other")
+}
+
+// ofOneTarget are the flags that do not go with --batch.
+var ofOneTarget = []string{
+	"target", "new-claim", "size", "storage-class", "access-mode", "snapshot", "repository", "component", "include", "exclude",
+	"confirm", "overwrite", "delete-extra", "run-as-user",
+}
+
+// ofBatch are the flags that need --batch.
+var ofBatch = []string{"backup-session", "session", "only", "mixed", "sequential"}
+
+// check refuses flags that do not go together.
+func (f *batchFlags) check(cmd *cobra.Command) error {
+	wrong, advice := ofBatch, "--%s goes with --batch"
+	if f.batch != "" {
+		wrong, advice = ofOneTarget, "--%s is for one target, and --batch restores several: write a RestoreBatch for that"
+	}
+	for _, name := range wrong {
+		if cmd.Flags().Changed(name) {
+			return usagef(advice, name)
+		}
+	}
+	return nil
+}
+
+// spec of the RestoreBatch. The targets are those of the BackupBatch unless they were named.
+func (f *batchFlags) spec(ctx context.Context, api client.Client, namespace string, common *restoreFlags) (v1alpha1.RestoreBatchSpec, error) {
+	spec := v1alpha1.RestoreBatchSpec{DataSource: v1alpha1.RestoreBatchDataSource{
+		Namespace: common.fromNamespace, BackupBatch: f.batch, Session: f.session, BackupSession: f.backupSession, Mixed: f.mixed,
+	}}
+	source := &spec.DataSource
+	switch {
+	case common.at != "" && f.backupSession != "":
+		return spec, usagef("--at and --backup-session exclude each other")
+	case common.at != "":
+		at, err := time.Parse(time.RFC3339, common.at)
+		if err != nil {
+			return spec, usagef("--at %s is not a time like 2026-11-19T20:00:00Z", common.at)
+		}
+		source.PITR = &v1alpha1.PITR{TargetTime: &metav1.Time{Time: at.UTC()}}
+	default:
+		source.BackupSession = cmp.Or(f.backupSession, v1alpha1.LatestBackupSession)
+	}
+	if common.retries < 0 {
+		return spec, usagef("--retries is 0 or more")
+	}
+	if common.retries > 0 {
+		spec.RetryConfig = &v1alpha1.RetryConfig{MaxRetry: common.retries}
+	}
+	if common.encryptionSecret != "" {
+		source.EncryptionSecret = &v1alpha1.ObjectReference{Name: common.encryptionSecret}
+	}
+	if f.sequential {
+		spec.ExecutionOrder = v1alpha1.ExecutionSequential
+	}
+	names := f.only
+	if len(names) == 0 {
+		var err error
+		if names, err = batchTargets(ctx, api, client.ObjectKey{Namespace: cmp.Or(common.fromNamespace, namespace), Name: f.batch}); err != nil {
+			return spec, err
+		}
+	}
+	for _, name := range names {
+		spec.Targets = append(spec.Targets, v1alpha1.RestoreBatchTarget{Name: name, Verify: common.verify})
+	}
+	return spec, nil
+}
+
+// batchTargets are the names of the targets of a BackupBatch.
+func batchTargets(ctx context.Context, api client.Client, key client.ObjectKey) ([]string, error) {
+	var batch v1alpha1.BackupBatch
+	if err := api.Get(ctx, key, &batch); apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("there is no BackupBatch %s in namespace %s to say what its targets are: name them with --only", key.Name, key.Namespace)
+	} else if err != nil {
+		return nil, fmt.Errorf("get BackupBatch %s: %w", key.Name, err)
+	}
+	var out []string
+	for _, t := range batch.Spec.Targets {
+		out = append(out, t.Name)
+	}
+	return out, nil
+}
+
+// restoreBatch creates the RestoreBatch, or finds the one that says the same.
+func restoreBatch(ctx context.Context, o Options, api client.Client, key client.ObjectKey, spec v1alpha1.RestoreBatchSpec) error {
+	object := &v1alpha1.RestoreBatch{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}, Spec: spec}
+	err := api.Create(ctx, object)
+	if err == nil {
+		fmt.Fprintf(o.Out, "restorebatch/%s created\n", key.Name)
+		return nil
+	}
+	if !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("create the RestoreBatch: %w", err)
+	}
+	var existing v1alpha1.RestoreBatch
+	if err := api.Get(ctx, key, &existing); err != nil {
+		return fmt.Errorf("get RestoreBatch %s: %w", key.Name, err)
+	}
+	// The API server has set what is left out.
+	spec.RestoreTimeout = existing.Spec.RestoreTimeout
+	spec.ExecutionOrder = cmp.Or(spec.ExecutionOrder, v1alpha1.ExecutionParallel)
+	said, errSaid := json.Marshal(spec)
+	there, errThere := json.Marshal(existing.Spec)
+	if errSaid != nil || errThere != nil || string(said) != string(there) {
+		return fmt.Errorf("restorebatch/%s exists and restores something else: choose another name", key.Name)
+	}
+	fmt.Fprintf(o.Out, "restorebatch/%s is already there: nothing is restored again. For another restore choose another name\n", key.Name)
+	return nil
+}
+
+// followRestoreBatch waits for the end of a RestoreBatch.
+func followRestoreBatch(ctx context.Context, o Options, api client.Client, key client.ObjectKey, timeout time.Duration) error {
+	return follow(ctx, o, "restorebatch/"+key.Name, timeout, func(ctx context.Context) (progress, error) {
+		var b v1alpha1.RestoreBatch
+		if err := api.Get(ctx, key, &b); err != nil {
+			return progress{}, err
+		}
+		p := progress{phase: string(b.Status.Phase), ended: b.Status.Phase.Terminal()}
+		if !p.ended && len(b.Status.Targets) == 0 {
+			p.parts = []part{{text: waitingState(p.phase, readyMessage(b.Status.Conditions))}}
+		}
+		for _, t := range b.Status.Targets {
+			p.parts = append(p.parts, part{"target " + t.Name + ": ", restoredTargetState(t)})
+		}
+		if p.ended {
+			p.end = ending(p.phase, b.Status.Reason, b.Status.Duration, notReady(b.Status.Conditions))
+		}
+		return p, nil
+	})
+}
+
+func batchNames(ctx context.Context, api client.Client, namespace string) ([]string, error) {
+	var list v1alpha1.BackupBatchList
+	return listed(ctx, api, namespace, &list, func() []string { return namesOf(list.Items) })
+}

@@ -1,0 +1,68 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// restoreBatch checks a RestoreBatch. Neither the BackupBatch nor its targets need to exist any more; where the BackupBatch is in the
+// set, its targets and sessions are known.
+func (c *checker) restoreBatch(o *Object) {
+	var restore v1alpha1.RestoreBatch
+	if !c.read(o, v1alpha1.RestoreBatchKind, &restore) {
+		return
+	}
+	namespace := c.referenceOf(o).Namespace
+	source := &restore.Spec.DataSource
+	batch := c.batchOfSet(cmp.Or(source.Namespace, namespace), source.BackupBatch)
+	if batch != nil && source.Session != "" && !slices.ContainsFunc(batch.Spec.Sessions, func(s v1alpha1.BackupBatchSession) bool { return s.Name == source.Session }) {
+		c.add(SeverityError, o, Mistake{Field: "spec.dataSource.session", Reason: v1alpha1.ReasonSessionNotFound,
+			Message: fmt.Sprintf("the BackupBatch %q has no session %q", batch.Name, source.Session)})
+	}
+	for i := range restore.Spec.Targets {
+		t, field := &restore.Spec.Targets[i], fmt.Sprintf("spec.targets[%d]", i)
+		target := t.Target
+		if batch != nil {
+			at := slices.IndexFunc(batch.Spec.Targets, func(b v1alpha1.BatchTarget) bool { return b.Name == t.Name })
+			if at < 0 {
+				c.add(SeverityError, o, Mistake{Field: field + ".name", Reason: v1alpha1.ReasonTargetNotFound,
+					Message: fmt.Sprintf("the BackupBatch %q has no target %q", batch.Name, t.Name)})
+			} else if target == nil {
+				target = &batch.Spec.Targets[at].AppRef
+			}
+		}
+		if t.Target != nil && !OwnNamespace(*t.Target, namespace) {
+			c.add(SeverityError, o, Mistake{Field: field + ".target.namespace", Reason: v1alpha1.ReasonTargetNotFound, Message: OtherNamespace(*t.Target)})
+		} else if t.Target != nil {
+			c.target(o, field+".target", *t.Target)
+		}
+		if t.Addon != nil {
+			c.addon(o, field+".addon", t.Addon, true, LaterKnownOfRestore(target))
+		}
+		if t.Hooks != nil {
+			session := &v1alpha1.RestoreSession{Spec: v1alpha1.RestoreSessionSpec{Target: target}}
+			session.Name = RestoreSessionName(restore.Name, t.Name)
+			for _, h := range RestoreHooks(t.Hooks) {
+				h.Field = field + h.Field[len("spec"):]
+				c.hooks(o, []Hook{h}, RestoreHookValues(session, namespace))
+			}
+		}
+	}
+	c.hooks(o, RestoreHooks(restore.Spec.Hooks), RestoreBatchHookValues(&restore, namespace))
+}
+
+// batchOfSet is the BackupBatch of the set with this name, nil where there is none.
+func (c *checker) batchOfSet(namespace, name string) *v1alpha1.BackupBatch {
+	o := c.objects[Reference{GroupKind: ours(v1alpha1.BackupBatchKind), Namespace: namespace, Name: name}]
+	if o == nil {
+		return nil
+	}
+	var batch v1alpha1.BackupBatch
+	if !c.read(o, v1alpha1.BackupBatchKind, &batch) {
+		return nil
+	}
+	return &batch
+}

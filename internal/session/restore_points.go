@@ -1,0 +1,187 @@
+package session
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/retention"
+)
+
+// AllowsRestoreTo says whether a Repository's owner lets another namespace restore from it.
+func AllowsRestoreTo(repo *v1alpha1.Repository, namespace string) bool {
+	for _, allowed := range strings.Split(repo.Annotations[v1alpha1.AnnotationRestoreTo], ",") {
+		if slices.Contains([]string{namespace, "*"}, strings.TrimSpace(allowed)) {
+			return true
+		}
+	}
+	return false
+}
+
+// restorePoint is what one restore point has of the targets that are asked for.
+type restorePoint struct {
+	name      string
+	snapshots map[string]*v1alpha1.Snapshot // by target
+}
+
+// ChooseSnapshots are the Snapshots that a RestoreBatch restores, by target: those of one restore point, unless a mix is asked
+// for. The list may hold others than those of the BackupBatch. The result does not depend on the order of the list.
+func ChooseSnapshots(list []v1alpha1.Snapshot, spec *v1alpha1.RestoreBatchSpec) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
+	source := &spec.DataSource
+	named := source.PITR == nil && source.BackupSession != v1alpha1.LatestBackupSession
+	var moment Moment
+	if source.PITR != nil && source.PITR.TargetTime != nil {
+		moment = Moment{At: source.PITR.TargetTime.Time, Exclusive: source.PITR.Exclusive}
+	}
+	points, known := map[string]*restorePoint{}, ""
+	for i := range list {
+		s := &list[i]
+		if !ofBatch(s, source) {
+			continue
+		}
+		if named && (s.Spec.BackupSession == source.BackupSession || retention.Point(s) == source.BackupSession) {
+			known = retention.Point(s)
+		}
+		target := wantedTarget(spec, s)
+		if target == "" || !restorable(s, moment) {
+			continue
+		}
+		point := points[retention.Point(s)]
+		if point == nil {
+			point = &restorePoint{retention.Point(s), map[string]*v1alpha1.Snapshot{}}
+			points[point.name] = point
+		}
+		if before := point.snapshots[target]; before == nil || preferred(s, before) {
+			point.snapshots[target] = s
+		}
+	}
+	all := slices.SortedFunc(maps.Values(points), newestPoint)
+	switch {
+	case source.Mixed:
+		return mix(all, spec)
+	case named:
+		return pointOf(points, known, spec)
+	default:
+		return newestWhole(all, spec)
+	}
+}
+
+// ofBatch says whether a Snapshot is one of the BackupBatch, and of the session where one is named.
+func ofBatch(s *v1alpha1.Snapshot, source *v1alpha1.RestoreBatchDataSource) bool {
+	return s.Labels[v1alpha1.LabelInvokerKind] == v1alpha1.BackupBatchKind &&
+		s.Labels[v1alpha1.LabelInvokerName] == policy.LabelValue(source.BackupBatch) &&
+		(source.Session == "" || s.Spec.Session == source.Session) && !v1alpha1.HasRecordAnnotation(s.Annotations)
+}
+
+// wantedTarget is the target that a Snapshot is of, empty where it is not asked for, or not from that Repository.
+func wantedTarget(spec *v1alpha1.RestoreBatchSpec, s *v1alpha1.Snapshot) string {
+	for i := range spec.Targets {
+		t := &spec.Targets[i]
+		child := policy.LabelValue(policy.ChildName(spec.DataSource.BackupBatch, t.Name))
+		if s.Labels[v1alpha1.LabelConfiguration] == child && (t.Repository == "" || t.Repository == s.Spec.Repository) {
+			return t.Name
+		}
+	}
+	return ""
+}
+
+// restorable says whether a Snapshot can be restored, and was complete within moment.
+func restorable(s *v1alpha1.Snapshot, moment Moment) bool {
+	return s.Status.Phase == v1alpha1.SnapshotSucceeded && s.DeletionTimestamp == nil && s.Status.SnapshotTime != nil &&
+		moment.allows(s.Status.SnapshotTime.Time)
+}
+
+// preferred says which of two Snapshots that one restore point has of a target is taken: that of the first Repository by name,
+// of that the newer.
+func preferred(s, than *v1alpha1.Snapshot) bool {
+	if s.Spec.Repository != than.Spec.Repository {
+		return s.Spec.Repository < than.Spec.Repository
+	}
+	return newerSnapshot(s, than) > 0
+}
+
+func newerSnapshot(a, b *v1alpha1.Snapshot) int {
+	return cmp.Or(a.Status.SnapshotTime.Compare(b.Status.SnapshotTime.Time), cmp.Compare(a.Spec.SnapshotID, b.Spec.SnapshotID))
+}
+
+// since is when the first of the point's Snapshots was complete: what was tried again later makes a point no newer.
+func (p *restorePoint) since() time.Time {
+	var out time.Time
+	for _, s := range p.snapshots {
+		if t := s.Status.SnapshotTime.Time; out.IsZero() || t.Before(out) {
+			out = t
+		}
+	}
+	return out
+}
+
+// newestPoint orders restore points, the newest first.
+func newestPoint(a, b *restorePoint) int {
+	return cmp.Or(b.since().Compare(a.since()), cmp.Compare(b.name, a.name))
+}
+
+// missing are the targets that a point does not have, in the order of the spec.
+func (p *restorePoint) missing(spec *v1alpha1.RestoreBatchSpec) []string {
+	var out []string
+	for i := range spec.Targets {
+		if p == nil || p.snapshots[spec.Targets[i].Name] == nil {
+			out = append(out, spec.Targets[i].Name)
+		}
+	}
+	return out
+}
+
+// mix takes for each target the newest Snapshot of all points.
+func mix(all []*restorePoint, spec *v1alpha1.RestoreBatchSpec) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
+	out := &restorePoint{snapshots: map[string]*v1alpha1.Snapshot{}}
+	for _, p := range all {
+		for name, s := range p.snapshots {
+			if before := out.snapshots[name]; before == nil || newerSnapshot(s, before) > 0 {
+				out.snapshots[name] = s
+			}
+		}
+	}
+	if missing := out.missing(spec); len(missing) > 0 {
+		return nil, fail(v1alpha1.ReasonSnapshotNotFound, "BackupBatch %s has no Snapshot that succeeded%s of target %s",
+			spec.DataSource.BackupBatch, byWhen(spec), strings.Join(missing, ", "))
+	}
+	return out.snapshots, nil
+}
+
+// pointOf is the restore point of a name.
+func pointOf(points map[string]*restorePoint, name string, spec *v1alpha1.RestoreBatchSpec) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
+	source := &spec.DataSource
+	if name == "" {
+		return nil, fail(v1alpha1.ReasonSnapshotNotFound, "there is no Snapshot of BackupBatch %s that BackupSession %s made", source.BackupBatch, source.BackupSession)
+	}
+	if missing := points[name].missing(spec); len(missing) > 0 {
+		return nil, fail(v1alpha1.ReasonSnapshotNotFound, "the restore point of BackupSession %s has no Snapshot that succeeded of target %s: leave that out, or name another restore point",
+			source.BackupSession, strings.Join(missing, ", "))
+	}
+	return points[name].snapshots, nil
+}
+
+// newestWhole is the newest restore point in which every target succeeded.
+func newestWhole(all []*restorePoint, spec *v1alpha1.RestoreBatchSpec) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
+	for _, p := range all {
+		if len(p.missing(spec)) == 0 {
+			return p.snapshots, nil
+		}
+	}
+	if len(all) == 0 {
+		return nil, fail(v1alpha1.ReasonSnapshotNotFound, "BackupBatch %s has no Snapshot that succeeded%s of any of these targets", spec.DataSource.BackupBatch, byWhen(spec))
+	}
+	return nil, fail(v1alpha1.ReasonSnapshotNotFound, "BackupBatch %s has no restore point%s in which all of these targets succeeded: the newest, of BackupSession %s, lacks %s. Leave that out, or ask for a mix of restore points with dataSource.mixed",
+		spec.DataSource.BackupBatch, byWhen(spec), all[0].name, strings.Join(all[0].missing(spec), ", "))
+}
+
+func byWhen(spec *v1alpha1.RestoreBatchSpec) string {
+	if p := spec.DataSource.PITR; p != nil && p.TargetTime != nil {
+		return " by " + p.TargetTime.UTC().Format(time.RFC3339)
+	}
+	return ""
+}
