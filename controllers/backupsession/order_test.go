@@ -196,3 +196,45 @@ func TestHooksOfATargetKeepOtherRunsWaiting(t *testing.T) {
 	w.Expect(strings.Join(heardOnce(l), ", ")).To(Equal(
 		"freeze-web web Running, thaw-web web Succeeded, freeze-web web Running, thaw-web web Succeeded"), "a run of the target alone has its hooks, too")
 }
+
+// A run of several targets that is deleted while one is thawed, one is at work and one waits: wherever the manager is killed, each
+// target that was frozen is thawed once more at most, and nothing is at work afterwards.
+func TestKilledWhileCancellingASequentialBatch(t *testing.T) {
+	t.Parallel()
+	start := func(t *testing.T) (*world, *sessiontest.Listener) {
+		w := newWorld(t)
+		l := sessiontest.Listen(t)
+		w.batch(sequential, w.hooksAround(l), w.hooksOn(l, "web"), w.hooksOn(l, "uploads"), w.hooksOn(l, "db"))
+		w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+			return sessiontest.Outcome{Hang: sessiontest.TaskOf(job).Components[0].Name == "pvc", Result: sessiontest.Succeed(job).Result}
+		}
+		w.run(v1alpha1.BackupBatchKind, "shop", "run")
+		w.Eventually(func() int {
+			w.Reconcile("run")
+			w.Cluster()
+			return len(w.Jobs())
+		}).WithTimeout(time.Minute).WithPolling(5*time.Millisecond).Should(Equal(2), "the second target is at work")
+		w.Expect(w.Client.Delete(t.Context(), w.session("run"))).To(Succeed())
+		return w, l
+	}
+	type end struct{ summary, heard []string }
+	ended := func(w *world, l *sessiontest.Listener) end { return end{summary(w.drive("run")), heardOnce(l)} }
+	w, l := start(t)
+	undisturbed := &sessiontest.Killer{}
+	w.Killer = undisturbed
+	want := ended(w, l)
+	w.Expect(want.summary).To(Equal([]string{"Failed/Cancelled", "web: Succeeded/Succeeded", "uploads: Failed/Cancelled", "db: Failed/Cancelled"}))
+	w.Expect(want.heard).To(Equal([]string{
+		"pre Running", "freeze-web web Running", "thaw-web web Succeeded", "freeze-uploads uploads Running", "thaw-uploads uploads Failed", "post Failed",
+	}))
+	for name, killer := range sessiontest.Kills(undisturbed.Count()) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, l := start(t)
+			w.Killer = killer
+			w.Expect(ended(w, l)).To(Equal(want))
+			w.Expect(killer.Dead()).To(BeTrue(), "the manager was killed")
+			w.Expect(w.Jobs()).To(BeEmpty())
+		})
+	}
+}

@@ -2,6 +2,7 @@ package retention
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -193,6 +194,26 @@ func TestWholeRestorePoints(t *testing.T) {
 		"web-3: newest success last", "db-3: restore point (web-3)",
 		"web-2: restore point (db-2)", "db-2: newest success last",
 	}))
+}
+
+// What failed of a run and was tried again is of the same restore point as the retry: the run, what failed in it and what
+// healed it stay together, and go together when a later point is whole.
+func TestARestorePointWithARetryIsWhole(t *testing.T) {
+	now := at(t, "2026-11-20 12:00", "UTC")
+	p := Policy{Rules: []Rule{{RuleLast, 1}}, Zone: time.UTC}
+	point := func(run, name, repository string, hour int, phase v1alpha1.SnapshotPhase) Snapshot {
+		return Snapshot{Name: name, Repository: repository, Point: run, Time: now.Add(time.Duration(hour-24) * time.Hour), Phase: phase}
+	}
+	first := []Snapshot{
+		point("1", "web-1", "web", 1, good), point("1", "db-1", "db", 1, bad), point("1", "db-1-r1", "db", 2, good),
+	}
+	g := NewWithT(t)
+	g.Expect(kept(p.Decide(first, now))).To(ConsistOf("web-1: newest success last", "db-1: restore point (db-1-r1)", "db-1-r1: newest success last"))
+	second := append(slices.Clone(first), point("2", "web-2", "web", 3, good), point("2", "db-2", "db", 3, bad))
+	g.Expect(kept(p.Decide(second, now))).To(ContainElements("web-1: restore point (db-1-r1)", "db-1-r1: newest success last"),
+		"the last success of the database is of the first point: all of it stays")
+	healed := append(slices.Clone(second), point("2", "db-2-r1", "db", 4, good))
+	g.Expect(kept(p.Decide(healed, now))).To(ConsistOf("web-2: newest success last", "db-2: restore point (db-2-r1)", "db-2-r1: newest success last"))
 }
 
 func TestWhenTheNextOneGoes(t *testing.T) {

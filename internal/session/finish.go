@@ -91,12 +91,20 @@ func (r *runner) finish(targets []*targetRun) {
 	s := &r.d.Status
 	s.Targets, s.Snapshots = nil, nil
 	open := 0
+	var failed []string
 	for _, t := range targets {
+		before := t.status.Phase
 		t.finish()
 		s.Targets = append(s.Targets, t.status)
 		if !t.status.Phase.Terminal() {
 			open++
 		}
+		if t.status.Phase == v1alpha1.BackupSessionFailed && before != t.status.Phase {
+			failed = append(failed, t.frozen.Name+": "+cmp.Or(t.status.Message, t.status.Reason))
+		}
+	}
+	if len(failed) > 0 && len(targets) > 1 {
+		r.d.Event = &Event{Type: corev1.EventTypeWarning, Reason: v1alpha1.ReasonTargetsFailed, Message: shorten(strings.Join(failed, "; "))}
 	}
 	if open == 0 {
 		r.conclude()

@@ -53,6 +53,8 @@ func TestSequentialTargetsFollowEachOther(t *testing.T) {
 	d := h.look()
 	g.Expect(standing(h.session)).To(Equal([]string{"a=Failed/Unreadable", "b=Failed/TargetNotFound", "c=Running/Running", "d=Pending/Pending"}), "the next begins although one failed")
 	g.Expect(d.Create).To(BeEmpty(), "that it began is written down first")
+	g.Expect(d.Event).To(HaveValue(And(HaveField("Reason", v1alpha1.ReasonTargetsFailed), HaveField("Message", "a: component pod-0: it says"))),
+		"nobody has to wait for the end of the others to hear of it")
 	g.Expect(d.After).To(Equal(time.Second))
 	a := h.session.Status.Targets[0]
 	g.Expect(a.StartTime.Time).To(Equal(now))
@@ -60,7 +62,9 @@ func TestSequentialTargetsFollowEachOther(t *testing.T) {
 	g.Expect(a.Duration).To(Equal("1m0s"))
 
 	h.at = h.at.Add(time.Minute)
-	g.Expect(creates(h.look())).To(Equal([]string{"c"}))
+	d = h.look()
+	g.Expect(creates(d)).To(Equal([]string{"c"}))
+	g.Expect(d.Event).To(BeNil(), "it is told once")
 	h.jobs[job("c", "pod-0", 1)] = succeeded("pod-0")
 	h.look()
 	g.Expect(creates(h.look())).To(Equal([]string{"d"}))
@@ -182,6 +186,16 @@ func TestATargetThatEndedStaysAsItIs(t *testing.T) {
 	g.Expect(h.look().Create).To(BeEmpty())
 	g.Expect(h.session.Status.Targets[0]).To(Equal(before))
 	g.Expect(h.session.Status.Snapshots).To(ContainElement(And(HaveField("Name", "snap-a"), HaveField("Phase", v1alpha1.SnapshotSucceeded))))
+}
+
+// A target without a repository has nothing to restore.
+func TestATargetWithoutARepositoryIsNoSuccess(t *testing.T) {
+	g := NewWithT(t)
+	nowhere := target("a", "pod-0")
+	nowhere.Repositories = nil
+	f := frozen(nowhere)
+	f.step()
+	g.Expect(standing(f.session)).To(Equal([]string{"a=Failed/InvalidTask"}))
 }
 
 // A run that another version of the manager has begun knows no times of its targets.

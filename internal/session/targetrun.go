@@ -142,8 +142,12 @@ func (t *targetRun) result() bool {
 		s.Size = ""
 		return false
 	}
-	if failed == 0 {
+	switch {
+	case failed > 0:
+	case done > 0:
 		s.Reason, s.Message = v1alpha1.ReasonSucceeded, ""
+	default:
+		fail(v1alpha1.ReasonInvalidTask, "the target has no repository: nothing was backed up")
 	}
 	s.Uploaded = task.FormatSize(uploaded)
 	return true
