@@ -105,3 +105,29 @@ func attributeRows() []func(results) row {
 	}
 	return out
 }
+
+// The bars of a dump that is streamed.
+const (
+	maxStreamMiB = 350
+	leastStream  = 0.9
+)
+
+// streamRows are a dump's way through the mover, and through a pipe to kopia's program.
+func streamRows() []func(results) row {
+	const name = "BenchmarkStream"
+	peak := func(step, what string) func(results) row {
+		return rowOf("mover memory, "+what, fmt.Sprintf("≤%d MiB", maxStreamMiB), func(r *reader) (string, bool) {
+			p := r.get(name, step+"-peak-B")
+			return fmt.Sprintf("%s in %s; %s", size(p), duration(r.get(name, step+"-ns")), size(r.get(name, "bytes"))), p <= maxStreamMiB*(1<<20)
+		})
+	}
+	return []func(results) row{
+		peak("mover", "dump, streamed"),
+		peak("load-mover", "dump, restored"),
+		rowOf("dump, streamed: times the speed of a pipe to kopia", fmt.Sprintf("≥%g×", leastStream), func(r *reader) (string, bool) {
+			mover, kopia := r.get(name, "mover-ns"), r.get(name, "kopia-ns")
+			return fmt.Sprintf("%.2f×, %s instead of %s (peak %s)", kopia/mover, duration(mover), duration(kopia), size(r.get(name, "kopia-peak-B"))),
+				kopia/mover >= leastStream
+		}),
+	}
+}

@@ -48,6 +48,7 @@ func suites(cpus int) []suite {
 		{pkg: peers, bench: "^BenchmarkAttributes$", benchtime: "1x", count: 1, cpus: cpus, rows: attributeRows()},
 		{pkg: peers, bench: "^BenchmarkPeers$/^disk$", benchtime: "1x", count: 1, cpus: cpus, rows: peerRows("disk")},
 		{pkg: peers, bench: "^BenchmarkPeers$/^s3$", benchtime: "1x", count: 1, cpus: cpus, rows: peerRows("s3")},
+		{pkg: peers, bench: "^BenchmarkStream$", benchtime: "1x", count: 1, cpus: cpus, rows: streamRows()},
 		{pkg: peers, bench: "^BenchmarkMemory$/^tiny-100k$", benchtime: "1x", count: 1, cpus: cpus, rows: memoryRows("tiny-100k", "100,000 tiny files")},
 		{pkg: peers, bench: "^BenchmarkMemory$/^tiny-1M$", benchtime: "1x", count: 1, cpus: cpus, rows: memoryRows("tiny-1M", "1,000,000 tiny files"),
 			big: "5 minutes and 6 GB in TMPDIR"},

@@ -30,10 +30,26 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	if kind := os.Getenv(envKind); kind != "" {
+	switch kind := os.Getenv(envKind); kind {
+	case "":
+	case dumping:
+		exit(writeDump(os.Stdout, streamBytes))
+	case loading:
+		_, err := io.Copy(io.Discard, struct{ io.Reader }{os.Stdin})
+		exit(err)
+	default:
 		os.Exit(move(task.Kind(kind), os.Getenv(envRoot)))
 	}
 	os.Exit(m.Run())
+}
+
+// exit ends a process that is no mover.
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 // move is a mover's whole life, but for the API server that it reports to.
@@ -66,7 +82,15 @@ type cost struct {
 
 // run measures a program.
 func run(ctx context.Context, env []string, name string, args ...string) (cost, error) {
+	return runFrom(ctx, nil, env, name, args...)
+}
+
+// runFrom measures a program that reads in, which may be nil.
+func runFrom(ctx context.Context, in *os.File, env []string, name string, args ...string) (cost, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
+	if in != nil {
+		cmd.Stdin = in
+	}
 	cmd.Env = append(os.Environ(), env...)
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = io.Discard, &out

@@ -54,9 +54,13 @@ type kopiaTool struct {
 }
 
 func (k *kopiaTool) run(ctx context.Context, args ...string) (cost, error) {
+	return k.runFrom(ctx, nil, args...)
+}
+
+func (k *kopiaTool) runFrom(ctx context.Context, in *os.File, args ...string) (cost, error) {
 	global := []string{"--config-file=" + filepath.Join(k.dir, "config"), "--log-dir=" + filepath.Join(k.dir, "log"), "--no-auto-maintenance"}
 	env := []string{"KOPIA_PASSWORD=" + password, "KOPIA_CHECK_FOR_UPDATES=false", "HOME=" + k.dir}
-	return run(ctx, env, k.bin, append(global, args...)...)
+	return runFrom(ctx, in, env, k.bin, append(global, args...)...)
 }
 
 func (k *kopiaTool) connect(ctx context.Context, verb string) (cost, error) {
