@@ -104,15 +104,13 @@ type BackupSessionStatus struct {
 
 	// Snapshots of the run.
 	// +optional
-	// +listType=map
-	// +listMapKey=name
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=4000
 	Snapshots []SnapshotStatusInfo `json:"snapshots,omitempty"`
 
 	// Targets and how each ended.
 	// +optional
-	// +listType=map
-	// +listMapKey=name
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=500
 	Targets []BackupTargetStatus `json:"targets,omitempty"`
 
@@ -122,6 +120,7 @@ type BackupSessionStatus struct {
 
 	// Resolved is what the run works with. It is written once, when the run starts.
 	// +optional
+	// +structType=atomic
 	Resolved *ResolvedBackup `json:"resolved,omitempty"`
 
 	// NextRetry is when what failed is tried again. It is gone where a later run made that needless.

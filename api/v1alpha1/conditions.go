@@ -141,6 +141,7 @@ const (
 	ReasonInvalidSchedule          = "InvalidSchedule"
 	ReasonNameConflict             = "NameConflict"
 	ReasonTargetNotFound           = "TargetNotFound"
+	ReasonTooManyTargets           = "TooManyTargets"
 	ReasonAddonNotFound            = "AddonNotFound"
 	ReasonTaskNotFound             = "TaskNotFound"
 	ReasonFunctionNotFound         = "FunctionNotFound"

@@ -45,9 +45,9 @@ func begin(targets []v1alpha1.BackupTargetStatus, r *v1alpha1.ResolvedBackup, no
 const manyTargets = 50
 
 // room is how long a text of one target may be, where it may be so long in a run of few targets.
-func (r *runner) room(limit int) int {
-	return limit * manyTargets / max(len(r.d.Status.Resolved.Targets), manyTargets)
-}
+func (r *runner) room(limit int) int { return roomOf(len(r.d.Status.Resolved.Targets), limit) }
+
+func roomOf(targets, limit int) int { return limit * manyTargets / max(targets, manyTargets) }
 
 // DeadlineOf is when the backup of one target of a frozen run that has begun is ended: with the run at the latest.
 func DeadlineOf(s *v1alpha1.BackupSession, target string) time.Time {

@@ -36,3 +36,43 @@ func TestTheFailuresOfManyTargetsFitIntoOneObject(t *testing.T) {
 	t.Logf("%d bytes when it began, %d when it ended", len(frozen), len(ended))
 	g.Expect(len(ended) - len(frozen)).To(BeNumerically("<", 600<<10))
 }
+
+// Else the API server refuses it for ever, and the run neither starts nor ends.
+func TestARunThatDoesNotFitIntoAnObjectFails(t *testing.T) {
+	g := NewWithT(t)
+	start := &session.Start{Since: now}
+	for i := range 500 {
+		t := ready(fmt.Sprint("t", i))
+		t.Resolved.Task.Args = []string{strings.Repeat("x", 2000)}
+		start.Targets = append(start.Targets, t)
+	}
+
+	d := session.Next(session.Input{Now: now, Session: &v1alpha1.BackupSession{}, Start: start})
+
+	g.Expect(d.Status.Phase).To(Equal(backupFailed))
+	g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonTooManyTargets))
+	g.Expect(d.Status.Resolved).To(BeNil())
+	g.Expect(d.Status.Targets).To(BeEmpty())
+}
+
+func TestARunOfManyTargetsThatCannotBeBackedUpFits(t *testing.T) {
+	g := NewWithT(t)
+	start := &session.Start{Since: now}
+	for i := range 500 {
+		t := ready(fmt.Sprint("t", i))
+		t.Resolved.Error = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound, Message: strings.Repeat("x", 5000)}
+		start.Targets = append(start.Targets, t)
+	}
+	d := session.Next(session.Input{Now: now, Session: &v1alpha1.BackupSession{}, Start: start})
+	g.Expect(d.Status.Targets).To(HaveLen(500))
+	raw, err := json.Marshal(d.Status)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(len(raw)).To(BeNumerically("<", 512<<10))
+}
+
+func TestARunWithoutTargetsFails(t *testing.T) {
+	g := NewWithT(t)
+	d := session.Next(session.Input{Now: now, Session: &v1alpha1.BackupSession{}, Start: &session.Start{Since: now}})
+	g.Expect(d.Status.Phase).To(Equal(backupFailed))
+	g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonTargetNotFound))
+}

@@ -39,6 +39,9 @@ func start(in Input) Decision {
 			return d
 		}
 		switch {
+		case len(s.Targets) == 0:
+			end(in, &d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonTargetNotFound,
+				"the selectors of the session's targets find nothing: there is nothing that could be backed up")
 		case compete(in, &d):
 		case s.HooksOf != "":
 			wait(in, &d, v1alpha1.ReasonHooksInProgress,
@@ -93,7 +96,7 @@ func freeze(in Input, d *Decision) {
 		target := t.Resolved
 		target.Hooks = target.Hooks.DeepCopy()
 		if target.Error, _ = t.trouble(); target.Error != nil {
-			target.Error.Message = shorten(target.Error.Message)
+			target.Error.Message = cut(target.Error.Message, roomOf(len(s.Targets), maxMessage))
 			target.Hosts, target.Repositories, target.Hooks = nil, nil, nil
 		}
 		if target.Hooks != nil {
@@ -106,6 +109,13 @@ func freeze(in Input, d *Decision) {
 	d.Status.StartTime, d.Status.BackupDeadline, d.Status.TotalSnapshots = &now, &deadline, &snapshots
 	d.Status.Phase, d.Status.Reason = v1alpha1.BackupSessionRunning, v1alpha1.ReasonRunning
 	d.Status.Targets = targetsOf(resolved)
+	if tooLarge(&d.Status) {
+		d.Status = *in.Session.Status.DeepCopy()
+		d.Status.ObservedGeneration = in.Session.Generation
+		end(in, d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonTooManyTargets,
+			"what the run is to do with all of its targets does not fit into one object: spread them over several sessions")
+		return
+	}
 	if len(preHooks(resolved.Hooks)) == 0 {
 		begin(d.Status.Targets, resolved, in.Now)
 	}
