@@ -13,7 +13,8 @@ type BackupBatchSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	Backends []BackendReference `json:"backends,omitempty"`
 
-	// Targets of the application, all in this namespace.
+	// Targets of the application, all in this namespace. Those with a selector count for each object that they find; there are
+	// at most 1,000.
 	// +required
 	// +listType=map
 	// +listMapKey=name
@@ -33,20 +34,6 @@ type BackupBatchSpec struct {
 	// starts by hand runs.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
-}
-
-// BatchTarget is a named target of a BackupBatch.
-type BatchTarget struct {
-	// Name that spec.sessions[*].targets[*].name refers to.
-	// +required
-	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:Pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-	Name string `json:"name"`
-
-	// AppRef is a PersistentVolumeClaim, Deployment, StatefulSet or DaemonSet of this namespace.
-	// +required
-	// +kubebuilder:validation:XValidation:rule="has(self.kind) && (self.kind == 'PersistentVolumeClaim' && (!has(self.apiGroup) || self.apiGroup == '') || self.kind in ['Deployment', 'StatefulSet', 'DaemonSet'] && has(self.apiGroup) && self.apiGroup == 'apps')",message="the target is a PersistentVolumeClaim, or a Deployment, StatefulSet or DaemonSet of apiGroup apps"
-	AppRef TypedObjectReference `json:"appRef"`
 }
 
 // ExecutionOrder says whether the targets of a batch are worked on side by side.
@@ -79,7 +66,15 @@ type BackupBatchSession struct {
 	// +kubebuilder:validation:Maximum=500
 	MaxParallel *int32 `json:"maxParallel,omitempty"`
 
-	// Targets of this session.
+	// Repositories of those targets of this session that name none, as a template: each such target has one for each of these,
+	// with the name <name>-<target> and the directory <directory>/<target>. What is left out here is inferred for each target.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=8
+	Repositories []RepositoryInfo `json:"repositories,omitempty"`
+
+	// Targets of this session. There are at most 500, those that selectors find counted.
 	// +required
 	// +listType=map
 	// +listMapKey=name
@@ -90,7 +85,7 @@ type BackupBatchSession struct {
 
 // BatchSessionTarget is what a session does for one target.
 type BatchSessionTarget struct {
-	// Name of spec.targets.
+	// Name of spec.targets. What is said here holds for every object that a target with a selector finds.
 	// +required
 	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name"`
@@ -99,7 +94,8 @@ type BatchSessionTarget struct {
 	// +optional
 	Addon *AddonInfo `json:"addon,omitempty"`
 
-	// Repositories that the target is backed up into. The default is one with the name of the target's BackupConfiguration,
+	// Repositories that the target is backed up into. For a target with a selector they are a template, as those of the session
+	// are. The default is the session's repositories, else one with the name of the target's BackupConfiguration,
 	// <batch>-<target>.
 	// +optional
 	// +listType=map
@@ -139,11 +135,11 @@ type BackupBatchStatus struct {
 	// +kubebuilder:validation:Enum=Ready;NotReady;Invalid
 	Phase string `json:"phase,omitempty"`
 
-	// Targets and what was made of them.
+	// Targets and what was made of them: one for each object that a selector finds.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
-	// +kubebuilder:validation:MaxItems=500
+	// +kubebuilder:validation:MaxItems=1000
 	Targets []BatchTargetStatus `json:"targets,omitempty"`
 
 	// Dependencies are what the BackupConfigurations of the targets depend on, and whether it exists: the first thousand.
@@ -167,8 +163,11 @@ type BackupBatchStatus struct {
 
 // BatchTargetStatus is the state of one target of a BackupBatch.
 type BatchTargetStatus struct {
-	// Name of the target.
+	// Name of the target. That of an object that a selector found is <target>-<kind>-<object>, in lower case.
 	Name string `json:"name"`
+	// FoundBy is the name of the target of spec.targets whose selector found the object. Empty where the target names it.
+	// +optional
+	FoundBy string `json:"foundBy,omitempty"`
 	// AppRef of the target.
 	// +optional
 	AppRef TypedObjectReference `json:"appRef,omitempty"`

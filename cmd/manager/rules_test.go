@@ -41,6 +41,7 @@ var accepted = map[string]string{
 
 const (
 	onlyTargets  = "the target is a PersistentVolumeClaim, or a Deployment, StatefulSet or DaemonSet of apiGroup apps"
+	oneTarget    = "a target has either an appRef, which names one object, or a selector, which finds some"
 	noPassword   = "the url must not hold a password: put it into the Secret that spec.secretRef names"
 	hookTimeout  = "the timeout of a hook is at least 1s and at most 24h"
 	preAlways    = "a hook that runs before always runs: executionPolicy goes with hooks that run afterwards"
@@ -147,6 +148,11 @@ var refused = map[string]map[string]string{
 		batchSession(`, backupTimeout: 0s`, ``):                          "the timeout is at least 1s",
 		batchSession(``, `, backupTimeout: 0s`):                          "the timeout is at least 1s",
 		batchSession(`, executionOrder: Sequential, maxParallel: 2`, ``): "maxParallel goes with executionOrder Parallel: leave it out, Sequential backs one target up at a time",
+		`{targets: [{name: t}]}`:                                         oneTarget,
+		`{targets: [{name: t, appRef: {kind: PersistentVolumeClaim, name: data}, selector: {kinds: [Deployment]}}]}`: oneTarget,
+		`{targets: [{name: t, selector: {kinds: [Pod]}}]}`:                                                           `supported values: "Deployment", "StatefulSet", "DaemonSet", "PersistentVolumeClaim"`,
+		`{targets: [{name: t, selector: {kinds: []}}]}`:                                                              "spec.targets[0].selector.kinds",
+		`{targets: [{name: t, selector: {kinds: [Deployment], maxTargets: 501}}]}`:                                   "spec.targets[0].selector.maxTargets",
 	},
 	"BackupSession": {
 		`{invoker: {apiGroup: apps}}`:   "the invoker is a BackupConfiguration or BackupBatch of apiGroup backup.cairn.dev",

@@ -3,10 +3,14 @@ package backupbatch
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -19,42 +23,124 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
+// Up to fewChildren are written one after the other; more of them so many side by side.
+const (
+	fewChildren = 16
+	sideBySide  = 8
+)
+
 // ensureChildren makes the batch's children what policy.Expand says, removes those of targets that are gone, and gives the
 // state of each target. What they depend on is added to dependencies. What goes wrong with one child holds up no other.
-func (r *Reconciler) ensureChildren(ctx context.Context, batch *v1alpha1.BackupBatch, dependencies *policy.Dependencies) ([]v1alpha1.BatchTargetStatus, error) {
-	children, err := policy.Expand(batch)
+func (r *Reconciler) ensureChildren(ctx context.Context, batch *v1alpha1.BackupBatch, find policy.Find, dependencies *policy.Dependencies) ([]v1alpha1.BatchTargetStatus, error) {
+	children, err := policy.Expand(batch, find)
 	if err != nil {
 		return nil, err
 	}
-	wanted := make(map[string]bool, len(children))
-	targets := make([]v1alpha1.BatchTargetStatus, len(children))
-	var errs []error
+	owned, err := r.owned(ctx, batch)
+	if err != nil {
+		return nil, err
+	}
+	actual, errs := make([]*v1alpha1.BackupConfiguration, len(children)), make([]error, len(children), len(children)+1)
+	var open []int
 	for i := range children {
-		child := &children[i]
-		wanted[child.Name] = true
-		child.OwnerReferences = []metav1.OwnerReference{
+		children[i].OwnerReferences = []metav1.OwnerReference{
 			*metav1.NewControllerRef(batch, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind)),
 		}
-		target := batch.Spec.Targets[i]
-		targets[i] = v1alpha1.BatchTargetStatus{Name: target.Name, AppRef: target.AppRef, Configuration: child.Name}
-		actual, err := r.ensureChild(ctx, batch, child)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		targets[i].Phase, targets[i].Reason = stateOf(actual)
-		if actual != nil {
-			dependencies.Merge(actual.Status.Dependencies)
+		if o := owned[children[i].Name]; o != nil && upToDate(o, &children[i]) {
+			actual[i] = o
+		} else {
+			open = append(open, i)
 		}
 	}
-	return targets, kerrors.NewAggregate(append(errs, r.removeOthers(ctx, batch, wanted)))
+	reader, err := r.reader(ctx, batch.Namespace, len(open))
+	if err != nil {
+		return nil, err
+	}
+	var group errgroup.Group
+	if group.SetLimit(1); len(open) > fewChildren {
+		group.SetLimit(sideBySide)
+	}
+	for _, i := range open {
+		group.Go(func() error {
+			actual[i], errs[i] = r.ensureChild(ctx, reader, batch, &children[i])
+			return nil
+		})
+	}
+	_ = group.Wait()
+
+	targets := make([]v1alpha1.BatchTargetStatus, len(children))
+	wanted := make(map[string]bool, len(children))
+	for i, t := range policy.Targets(batch, find) {
+		wanted[children[i].Name] = true
+		targets[i] = v1alpha1.BatchTargetStatus{Name: t.Name, FoundBy: t.FoundBy, AppRef: t.AppRef, Configuration: children[i].Name}
+		if errs[i] != nil {
+			continue
+		}
+		targets[i].Phase, targets[i].Reason = stateOf(actual[i])
+		if actual[i] != nil {
+			dependencies.Merge(actual[i].Status.Dependencies)
+		}
+	}
+	return targets, kerrors.NewAggregate(append(errs, r.removeOthers(ctx, batch, owned, wanted)))
+}
+
+// owned are the children of the batch by name, as the cache has them. They are not copies.
+func (r *Reconciler) owned(ctx context.Context, batch *v1alpha1.BackupBatch) (map[string]*v1alpha1.BackupConfiguration, error) {
+	var list v1alpha1.BackupConfigurationList
+	if err := r.List(ctx, &list, client.InNamespace(batch.Namespace), client.MatchingFields{indexOwner: string(batch.UID)}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list the children of %s: %w", batch.Name, err)
+	}
+	out := make(map[string]*v1alpha1.BackupConfiguration, len(list.Items))
+	for i := range list.Items {
+		if o := &list.Items[i]; metav1.IsControlledBy(o, batch) {
+			out[o.Name] = o
+		}
+	}
+	return out, nil
+}
+
+// upToDate says whether nothing is to be done about a child.
+func upToDate(actual, wanted *v1alpha1.BackupConfiguration) bool {
+	return !actual.DeletionTimestamp.IsZero() ||
+		!apply.MetadataDiffers(actual, wanted) && policy.Digest(&actual.Spec) == wanted.Annotations[v1alpha1.AnnotationSpecDigest]
+}
+
+// reader looks past the cache for children that are not there. For many of them it asks once which ones are.
+func (r *Reconciler) reader(ctx context.Context, namespace string, children int) (client.Reader, error) {
+	if children <= fewChildren {
+		return lifecycle.Sure{Reader: r.Client, Live: r.APIReader}, nil
+	}
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.BackupConfigurationKind))
+	if err := r.APIReader.List(ctx, list, client.InNamespace(namespace)); err != nil {
+		return nil, fmt.Errorf("list BackupConfigurations: %w", err)
+	}
+	names := make(map[string]bool, len(list.Items))
+	for i := range list.Items {
+		names[list.Items[i].Name] = true
+	}
+	return listed{Reader: lifecycle.Sure{Reader: r.Client, Live: r.APIReader}, names: names}, nil
+}
+
+// listed reads objects of a namespace of which it knows the names.
+type listed struct {
+	client.Reader
+	names map[string]bool
+}
+
+// Get reads the object where there is one of its name.
+func (l listed) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+	if !l.names[key.Name] {
+		return apierrors.NewNotFound(schema.GroupResource{Group: v1alpha1.Group, Resource: "backupconfigurations"}, key.Name)
+	}
+	return l.Reader.Get(ctx, key, o, opts...)
 }
 
 // ensureChild makes one child what it should be. It is nil where an object that is not the batch's has the child's name;
 // that one is left alone.
-func (r *Reconciler) ensureChild(ctx context.Context, batch *v1alpha1.BackupBatch, wanted *v1alpha1.BackupConfiguration) (*v1alpha1.BackupConfiguration, error) {
+func (r *Reconciler) ensureChild(ctx context.Context, reader client.Reader, batch *v1alpha1.BackupBatch, wanted *v1alpha1.BackupConfiguration) (*v1alpha1.BackupConfiguration, error) {
 	actual := &v1alpha1.BackupConfiguration{}
-	err := lifecycle.Sure{Reader: r.Client, Live: r.APIReader}.Get(ctx, client.ObjectKeyFromObject(wanted), actual)
+	err := reader.Get(ctx, client.ObjectKeyFromObject(wanted), actual)
 	reason, message := v1alpha1.ReasonChildApplied, "made BackupConfiguration %s"
 	digest := wanted.Annotations[v1alpha1.AnnotationSpecDigest]
 	switch {
@@ -65,9 +151,7 @@ func (r *Reconciler) ensureChild(ctx context.Context, batch *v1alpha1.BackupBatc
 		return actual, nil // The garbage collector is about to remove it. When it is gone it is made again.
 	case !metav1.IsControlledBy(actual, batch) && !orphan(actual, wanted):
 		return nil, nil
-	case !actual.DeletionTimestamp.IsZero():
-		return actual, nil
-	case !apply.MetadataDiffers(actual, wanted) && policy.Digest(&actual.Spec) == digest:
+	case upToDate(actual, wanted):
 		return actual, nil
 	default:
 		wanted.UID = actual.UID
@@ -107,16 +191,13 @@ func orphan(child, wanted *v1alpha1.BackupConfiguration) bool {
 }
 
 // removeOthers deletes the batch's children that are not wanted. Their Repositories and data stay.
-func (r *Reconciler) removeOthers(ctx context.Context, batch *v1alpha1.BackupBatch, wanted map[string]bool) error {
-	var list v1alpha1.BackupConfigurationList
-	if err := r.List(ctx, &list, client.InNamespace(batch.Namespace), client.MatchingFields{indexOwner: string(batch.UID)}); err != nil {
-		return fmt.Errorf("list the children of %s: %w", batch.Name, err)
-	}
-	for i := range list.Items {
-		child := &list.Items[i]
-		if wanted[child.Name] || !child.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(child, batch) {
+func (r *Reconciler) removeOthers(ctx context.Context, batch *v1alpha1.BackupBatch, owned map[string]*v1alpha1.BackupConfiguration, wanted map[string]bool) error {
+	for _, name := range slices.Sorted(maps.Keys(owned)) {
+		child := owned[name]
+		if wanted[name] || !child.DeletionTimestamp.IsZero() {
 			continue
 		}
+		child = child.DeepCopy()
 		if err := r.Delete(ctx, child, client.Preconditions{UID: &child.UID}); apierrors.IsNotFound(err) {
 			continue
 		} else if err != nil {

@@ -32,10 +32,12 @@ func TestAChildThatIsRefusedHoldsUpNoOther(t *testing.T) {
 	batch := batchOf(namespaceWith(t), "web", "db", "files")
 	batch.Annotations = map[string]string{v1alpha1.AnnotationRecord: "c"} // The bed's own controller keeps out of it.
 	bed.Create(t, batch)
-	r := *reconciler
-	r.Client = refusing{Client: bed.Manager.GetClient(), name: "shop-db"}
+	r := &Reconciler{
+		Client: refusing{Client: bed.Manager.GetClient(), name: "shop-db"}, EventRecorder: &events,
+		APIReader: bed.Manager.GetAPIReader(), FieldManager: "cairn-manager",
+	}
 
-	_, err := r.ensureChildren(t.Context(), batch, new(policy.Dependencies))
+	_, err := r.ensureChildren(t.Context(), batch, nil, new(policy.Dependencies))
 
 	g.Expect(err).To(MatchError(ContainSubstring("the quota is used up")))
 	var children v1alpha1.BackupConfigurationList

@@ -13,6 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kstatus"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/selection"
 	"github.com/cairn-backup/cairn/internal/trigger"
 )
 
@@ -31,6 +32,9 @@ type Reconciler struct {
 	FieldManager string
 	// EnsureTrigger makes the account of the CronJobs' pods in a namespace.
 	EnsureTrigger func(ctx context.Context, namespace string) error
+
+	// selection reads what selectors find.
+	selection selection.Reader
 }
 
 // maxDependencies is what the status holds at most.
@@ -53,10 +57,13 @@ func (r *Reconciler) reconcile(ctx context.Context, batch *v1alpha1.BackupBatch)
 		Client: r.Client, Reader: r.APIReader, Events: r.EventRecorder, Runs: runs,
 		MoverImage: r.MoverImage, FieldManager: r.FieldManager, EnsureAccess: r.EnsureTrigger,
 	}
-	mistakes := policy.BatchMistakes(batch)
+	find, err := r.selection.Find(ctx, r.Client, r.APIReader, batch)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	mistakes := policy.BatchMistakes(batch, find)
 	var missing []policy.Mistake
 	if len(mistakes) == 0 {
-		var err error
 		if mistakes, missing, err = r.checkHooks(ctx, batch); err != nil {
 			return ctrl.Result{}, err
 		}
@@ -72,7 +79,7 @@ func (r *Reconciler) reconcile(ctx context.Context, batch *v1alpha1.BackupBatch)
 	}
 
 	var dependencies policy.Dependencies
-	targets, err := r.ensureChildren(ctx, batch, &dependencies)
+	targets, err := r.ensureChildren(ctx, batch, find, &dependencies)
 	if err != nil {
 		return ctrl.Result{}, err
 	}

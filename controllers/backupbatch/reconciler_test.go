@@ -24,7 +24,7 @@ func TestBatchIsExpanded(t *testing.T) {
 	g := NewWithT(t)
 	batch := working(t)
 
-	expected, err := policy.Expand(batch)
+	expected, err := policy.Expand(batch, nil)
 	g.Expect(err).NotTo(HaveOccurred())
 	for i, target := range []string{"web", "db"} {
 		child := childOf(batch, target)
@@ -182,7 +182,7 @@ func TestForeignObjectIsLeftAlone(t *testing.T) {
 	g := NewWithT(t)
 	namespace := namespaceWith(t, "web", "db")
 	batch := batchOf(namespace, "web", "db")
-	expanded, err := policy.Expand(batch)
+	expanded, err := policy.Expand(batch, nil)
 	g.Expect(err).NotTo(HaveOccurred())
 	foreign := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-web"}, Spec: expanded[0].Spec}
 	foreign.Spec.Sessions[0].Repositories[0].Name = "foreign"

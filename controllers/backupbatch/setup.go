@@ -17,6 +17,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/selection"
 	"github.com/cairn-backup/cairn/internal/trigger"
 )
 
@@ -24,6 +25,8 @@ import (
 const (
 	indexOwner = "backupbatch.owner"
 	indexChild = "backupbatch.child"
+	// indexSelects has the kinds that the selectors of a batch find, with its namespace: "<namespace>/<kind>".
+	indexSelects = "backupbatch.selects"
 	// indexHookTemplate has the HookTemplates of a batch: "<namespace>/<name>".
 	indexHookTemplate = "backupbatch.hooktemplate"
 )
@@ -44,13 +47,17 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	}
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupBatch{}, indexChild, func(o client.Object) []string {
 		batch := o.(*v1alpha1.BackupBatch)
-		names := make([]string, len(batch.Spec.Targets))
-		for i, target := range batch.Spec.Targets {
+		targets := policy.KnownTargets(batch)
+		names := make([]string, len(targets))
+		for i, target := range targets {
 			names[i] = policy.ChildName(batch.Name, target.Name)
 		}
 		return names
 	}); err != nil {
 		return fmt.Errorf("index BackupBatches by child: %w", err)
+	}
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupBatch{}, indexSelects, selectedKinds); err != nil {
+		return fmt.Errorf("index BackupBatches by the kinds that they select: %w", err)
 	}
 
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupBatch{}, indexHookTemplate, func(o client.Object) []string {
@@ -63,7 +70,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	}
 
 	written := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{})
-	return ctrl.NewControllerManagedBy(mgr).
+	b := ctrl.NewControllerManagedBy(mgr).
 		Named("backupbatch").
 		// Its own status too: a reconcile that read the cache before the last write arrived there may have left out a part of
 		// the status, and nothing else would bring it back.
@@ -73,9 +80,13 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Watches(&v1alpha1.BackupConfiguration{}, handler.EnqueueRequestsFromMapFunc(r.ofConfiguration)).
 		Watches(&v1alpha1.HookTemplate{}, handler.EnqueueRequestsFromMapFunc(r.ofHookTemplate)).
 		Watches(&v1alpha1.Function{}, handler.EnqueueRequestsFromMapFunc(r.ofFunction), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
-		WithOptions(opts).
-		Complete(r)
+		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{}))
+	for _, kind := range v1alpha1.TargetKinds {
+		object := &metav1.PartialObjectMetadata{}
+		object.SetGroupVersionKind(selection.GroupVersionKind(kind))
+		b = b.WatchesMetadata(object, handler.EnqueueRequestsFromMapFunc(r.ofSelected(kind)), builder.WithPredicates(selectable))
+	}
+	return b.WithOptions(opts).Complete(r)
 }
 
 // ofConfiguration reaches the batch that owns a BackupConfiguration and those that want its name: a child that was orphaned,

@@ -1,7 +1,10 @@
 package backupbatch
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 
@@ -20,6 +23,21 @@ func markInvalid(batch *v1alpha1.BackupBatch, mistakes []policy.Mistake) {
 	batch.Status.Phase = v1alpha1.PhaseInvalid
 	conditions.MarkFalse(batch, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationFailed, "%s", message)
 	kstatus.Stalled(batch, mistakes[0].Reason, message)
+}
+
+// nothingFound names the targets whose selectors find nothing; empty where there are none.
+func nothingFound(batch *v1alpha1.BackupBatch) string {
+	var names []string
+	for i := range batch.Spec.Targets {
+		t := &batch.Spec.Targets[i]
+		if t.Selector != nil && !slices.ContainsFunc(batch.Status.Targets, func(s v1alpha1.BatchTargetStatus) bool { return s.FoundBy == t.Name }) {
+			names = append(names, t.Name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "every target that there is can be backed up; nothing is found by " + strings.Join(names, ", ")
 }
 
 // summarize sets phase and conditions of a batch that was expanded, from the state of its targets and sessions. It is
@@ -56,7 +74,7 @@ func summarize(batch *v1alpha1.BackupBatch, sessions []v1alpha1.SessionConfig, c
 
 	if len(messages) == 0 {
 		batch.Status.Phase = v1alpha1.PhaseReady
-		kstatus.Ready(batch, "every target can be backed up")
+		kstatus.Ready(batch, cmp.Or(nothingFound(batch), "every target can be backed up"))
 		return
 	}
 	batch.Status.Phase = v1alpha1.PhaseNotReady

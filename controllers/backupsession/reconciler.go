@@ -15,6 +15,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/hook/execute"
+	"github.com/cairn-backup/cairn/internal/selection"
 	"github.com/cairn-backup/cairn/internal/session"
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 	"github.com/cairn-backup/cairn/internal/session/movers"
@@ -45,6 +46,9 @@ type Reconciler struct {
 	// starting is held from the look at a run's rivals, and at other runs with hooks, until its start is written, where it
 	// must not start beside them.
 	starting sync.Mutex
+
+	// selection reads what the selectors of batches find.
+	selection selection.Reader
 }
 
 // Reconcile takes a BackupSession as many steps further as can be taken now.

@@ -47,17 +47,21 @@ type resolution struct {
 // batch resolves the targets of a batch through its children, in the order of the session.
 func (r *resolution) batch(ctx context.Context, b *v1alpha1.BackupBatch, since time.Time) ([]session.StartTarget, error) {
 	i := slices.IndexFunc(b.Spec.Sessions, func(c v1alpha1.BackupBatchSession) bool { return c.Name == r.session.Spec.Session })
+	targets, err := r.targetsOf(ctx, b)
+	if err != nil {
+		return nil, err
+	}
 	var out []session.StartTarget
+	says := map[string]*v1alpha1.BatchSessionTarget{}
 	for k := range b.Spec.Sessions[i].Targets {
-		does := &b.Spec.Sessions[i].Targets[k]
-		j := slices.IndexFunc(b.Spec.Targets, func(t v1alpha1.BatchTarget) bool { return t.Name == does.Name })
-		if j < 0 {
-			continue // The batch is invalid, and its children are those of before.
-		}
-		t, err := r.child(ctx, b, b.Spec.Targets[j], since)
+		says[b.Spec.Sessions[i].Targets[k].Name] = &b.Spec.Sessions[i].Targets[k]
+	}
+	for _, bt := range policy.SessionTargets(&b.Spec.Sessions[i], targets) {
+		t, err := r.child(ctx, b, bt, since)
 		if err != nil {
 			return nil, err
 		}
+		does := says[bt.Entry()]
 		t.Resolved.Timeout = does.BackupTimeout.DeepCopy()
 		t.Resolved.Hooks, t.HookError, err = r.hooksOf(ctx, r.session, does.Hooks.BackupHooks(), &t.Resolved.AppRef)
 		if err != nil {
@@ -68,8 +72,17 @@ func (r *resolution) batch(ctx context.Context, b *v1alpha1.BackupBatch, since t
 	return out, nil
 }
 
+// targetsOf are the targets of a batch, with what its selectors find now.
+func (r *Reconciler) targetsOf(ctx context.Context, b *v1alpha1.BackupBatch) ([]policy.Target, error) {
+	find, err := r.selection.Find(ctx, r.Client, r.APIReader, b)
+	if err != nil {
+		return nil, err
+	}
+	return policy.TargetsInForce(b, find), nil
+}
+
 // child resolves one target of a batch. A child that is missing or older than the batch is waited for.
-func (r *resolution) child(ctx context.Context, b *v1alpha1.BackupBatch, bt v1alpha1.BatchTarget, since time.Time) (session.StartTarget, error) {
+func (r *resolution) child(ctx context.Context, b *v1alpha1.BackupBatch, bt policy.Target, since time.Time) (session.StartTarget, error) {
 	name := policy.ChildName(b.Name, bt.Name)
 	var child v1alpha1.BackupConfiguration
 	err := r.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: name}, &child)

@@ -53,7 +53,11 @@ func (r *Reconciler) rivals(ctx context.Context, s *v1alpha1.BackupSession, invo
 		invokers[[2]string{v1alpha1.BackupBatchKind, batch}] = true
 	}
 	if b, ok := invoker.(*v1alpha1.BackupBatch); ok {
-		for _, t := range b.Spec.Targets {
+		targets, err := r.targetsOf(ctx, b)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range targets {
 			invokers[[2]string{v1alpha1.BackupConfigurationKind, policy.ChildName(b.Name, t.Name)}] = true
 		}
 	}

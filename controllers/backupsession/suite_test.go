@@ -179,7 +179,7 @@ func (w *world) batch(edit ...func(*v1alpha1.BackupBatch)) *v1alpha1.BackupBatch
 // children are what the batch's own controller makes.
 func (w *world) children(b *v1alpha1.BackupBatch) {
 	w.T.Helper()
-	children, err := policy.Expand(b)
+	children, err := policy.Expand(b, nil)
 	w.Expect(err).NotTo(HaveOccurred())
 	for i := range children {
 		children[i].OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(b, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind))}

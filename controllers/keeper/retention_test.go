@@ -328,7 +328,7 @@ func (s *shop) batch(names ...string) {
 		})
 	}
 	bed.Create(s.t, batch)
-	children, err := policy.Expand(batch)
+	children, err := policy.Expand(batch, nil)
 	NewWithT(s.t).Expect(err).NotTo(HaveOccurred())
 	for i := range children {
 		children[i].OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(batch, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind))}

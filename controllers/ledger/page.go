@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/ledger"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/schedule"
 )
 
@@ -49,7 +50,7 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 	for i := range batches.Items {
 		b := &batches.Items[i]
 		var targets []string
-		for _, t := range b.Spec.Targets {
+		for _, t := range policy.KnownTargets(b) {
 			targets = append(targets, t.AppRef.String())
 		}
 		var sessions []v1alpha1.SessionConfig

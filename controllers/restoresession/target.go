@@ -110,9 +110,10 @@ func (r *Reconciler) findPaused(ctx context.Context, look *search) error {
 		return fmt.Errorf("list backup batches: %w", err)
 	}
 	for i := range batches.Items {
-		for j := range batches.Items[i].Spec.Targets {
-			if same(&batches.Items[i].Spec.Targets[j].AppRef) {
+		for _, target := range policy.KnownTargets(&batches.Items[i]) {
+			if same(&target.AppRef) {
 				note(v1alpha1.BackupBatchKind, batches.Items[i].Name)
+				break
 			}
 		}
 	}

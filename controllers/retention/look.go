@@ -140,7 +140,7 @@ func (r *Reconciler) siblings(ctx context.Context, s *state, child *v1alpha1.Bac
 	if err != nil {
 		return nil, fmt.Errorf("get BackupBatch %s: %w", owner.Name, err)
 	}
-	children, err := policy.Expand(&batch)
+	children, err := policy.KnownChildren(&batch)
 	if err != nil { // the children stay as they were
 		return r.childrensRepositories(ctx, s, child, fallback)
 	}

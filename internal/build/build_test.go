@@ -193,6 +193,25 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// The batches of one revision may not be expanded to more, whatever is in the cluster.
+func TestLimitOfTargets(t *testing.T) {
+	batch := func(name string) string {
+		return "apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupBatch\nmetadata: {name: " + name + "}\nspec:\n" +
+			"  targets: [{name: all, selector: {kinds: [Deployment]}}]\n  sessions: [{name: nightly, targets: [{name: all}]}]\n"
+	}
+	root := files{"a.yaml": batch("a"), "b.yaml": batch("b")}.write(t)
+	for limit, says := range map[int]string{200: "", 199: "b.yaml:5: document 1: spec.targets: with this batch there may be more than 199 targets"} {
+		opts := confined
+		opts.Limits = build.Limits{Targets: limit}
+		_, err := build.Build(t.Context(), root, "", opts)
+		if says == "" {
+			NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		} else {
+			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(says)))
+		}
+	}
+}
+
 // What a kustomization includes twice counts twice.
 func TestLimitsOfKustomize(t *testing.T) {
 	root := files{

@@ -10,6 +10,7 @@ type Limits struct {
 	Aliases   int   // of YAML in one document (100)
 	Nodes     int   // values of one document after its aliases are expanded (200,000)
 	AllNodes  int   // the same of all documents together (1,000,000)
+	Targets   int   // of all BackupBatches, each with as many as it may be expanded to (20,000)
 	Work      int   // of kustomize, see reach (10,000,000: a kustomization of 3,000 objects)
 }
 
@@ -33,7 +34,7 @@ func (l Limits) withDefaults() Limits {
 	for _, d := range []struct {
 		field *int
 		value int
-	}{{&l.Files, 10_000}, {&l.Documents, 20_000}, {&l.Depth, 64}, {&l.Aliases, 100}, {&l.Nodes, 200_000}, {&l.AllNodes, 1_000_000}, {&l.Work, 10_000_000}} {
+	}{{&l.Files, 10_000}, {&l.Documents, 20_000}, {&l.Depth, 64}, {&l.Aliases, 100}, {&l.Nodes, 200_000}, {&l.AllNodes, 1_000_000}, {&l.Targets, 20_000}, {&l.Work, 10_000_000}} {
 		if *d.field <= 0 {
 			*d.field = d.value
 		}

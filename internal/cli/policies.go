@@ -85,31 +85,18 @@ func batchRows(t *table, s scope, b *v1alpha1.BackupBatch, children map[client.O
 	t.add(s.cells(b.Namespace, prefixBatch+b.Name, "", "", orNone(b.Status.Phase), "", next(s, b.Status.Sessions, b.Spec.Paused), age(s.now, &b.CreationTimestamp))...)
 	t.note(notReady(b.Status.Conditions))
 	scheduleNotes(t, b.Status.Conditions, b.Status.Sessions)
-	for _, target := range b.Spec.Targets {
+	for _, target := range policy.KnownTargets(b) {
 		var status v1alpha1.BatchTargetStatus
 		if i := slices.IndexFunc(b.Status.Targets, func(x v1alpha1.BatchTargetStatus) bool { return x.Name == target.Name }); i >= 0 {
 			status = b.Status.Targets[i]
 		}
 		child := children[client.ObjectKey{Namespace: b.Namespace, Name: policy.ChildName(b.Name, target.Name)}]
 		t.add(s.cells(b.Namespace, "  "+target.Name, orNone(status.Configuration), target.AppRef.String(), orNone(status.Phase),
-			orNone(strings.Join(batchRepositories(b, target.Name), ",")), "", "")...)
+			orNone(strings.Join(policy.RepositoryNames(b, target), ",")), "", "")...)
 		if child != nil && status.Phase != v1alpha1.PhaseReady {
 			t.note(notReady(child.Status.Conditions))
 		}
 	}
-}
-
-// batchRepositories are the repositories of a target in all sessions, each once.
-func batchRepositories(b *v1alpha1.BackupBatch, target string) []string {
-	var names []string
-	for i := range b.Spec.Sessions {
-		for _, t := range b.Spec.Sessions[i].Targets {
-			if t.Name == target {
-				names = appendRepositories(names, t.Repositories)
-			}
-		}
-	}
-	return names
 }
 
 func appendRepositories(names []string, repositories []v1alpha1.RepositoryInfo) []string {

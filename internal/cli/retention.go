@@ -194,7 +194,7 @@ func siblingsOf(ctx context.Context, api client.Client, key client.ObjectKey, re
 	if err := api.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: owner.Name}, &batch); err != nil {
 		return nil, fmt.Errorf("get BackupBatch %s: %w", owner.Name, err)
 	}
-	children, err := policy.Expand(&batch)
+	children, err := policy.KnownChildren(&batch)
 	if err != nil {
 		return nil, fmt.Errorf("expand BackupBatch %s: %w", owner.Name, err)
 	}

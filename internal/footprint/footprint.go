@@ -15,8 +15,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Cache keeps of pods, Jobs and CronJobs only those that Cairn made, and of targets only that they exist: the rest of a
-// cluster's is not our size.
+// Cache keeps of pods, Jobs and CronJobs only those that Cairn made, and of targets only that they exist and what selectors of
+// BackupBatches look at: the rest of a cluster's is not our size.
 func Cache() cache.Options {
 	ours := labels.SelectorFromSet(labels.Set{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn})
 	target := cache.ByObject{Transform: onlyIdentity}
@@ -56,13 +56,21 @@ var withoutWork toolscache.TransformFunc = func(in any) (any, error) {
 	return in, nil
 }
 
-// onlyIdentity drops everything that does not tell which object it is. These kinds are watched without spec and status; who
-// needs more of one reads it from the API server.
+// onlyIdentity drops everything that does not tell which object it is, but its labels, its generation and the pod that it goes
+// with, by which selectors choose. These kinds are watched without spec and status; who needs more of one reads it from the API
+// server.
 var onlyIdentity toolscache.TransformFunc = func(in any) (any, error) {
 	o, ok := in.(*metav1.PartialObjectMetadata)
 	if !ok {
 		return cache.TransformStripManagedFields()(in)
 	}
-	o.ObjectMeta = metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, UID: o.UID, ResourceVersion: o.ResourceVersion, DeletionTimestamp: o.DeletionTimestamp}
+	kept := metav1.ObjectMeta{
+		Namespace: o.Namespace, Name: o.Name, UID: o.UID, ResourceVersion: o.ResourceVersion, DeletionTimestamp: o.DeletionTimestamp,
+		Generation: o.Generation, Labels: o.Labels,
+	}
+	if owner := metav1.GetControllerOf(o); owner != nil && owner.Kind == "Pod" {
+		kept.OwnerReferences = []metav1.OwnerReference{*owner}
+	}
+	o.ObjectMeta = kept
 	return o, nil
 }

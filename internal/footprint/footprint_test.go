@@ -36,3 +36,22 @@ func TestTheCacheKeepsWherePodsMakeRepositories(t *testing.T) {
 		g.Expect(out).To(Equal(want), label)
 	}
 }
+
+// Selectors of BackupBatches choose by what the cache keeps of targets, and see there what has changed.
+func TestTheCacheKeepsWhatSelectorsChooseBy(t *testing.T) {
+	pod := metav1.OwnerReference{Kind: "Pod", Name: "web-0", Controller: new(true)}
+	set := metav1.OwnerReference{Kind: "StatefulSet", Name: "web", Controller: new(true)}
+	now := metav1.Now()
+	for owner, kept := range map[*metav1.OwnerReference][]metav1.OwnerReference{&pod: {pod}, &set: nil} {
+		o := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+			Namespace: "shop", Name: "data", UID: "uid", ResourceVersion: "7", Generation: 3, DeletionTimestamp: &now,
+			Labels: map[string]string{"app": "shop"}, Annotations: map[string]string{"a": "b"}, Finalizers: []string{"f"},
+			OwnerReferences: []metav1.OwnerReference{*owner}, ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
+		}}
+		want := o.DeepCopy()
+		want.Annotations, want.Finalizers, want.ManagedFields, want.OwnerReferences = nil, nil, nil, kept
+		out, err := onlyIdentity(o)
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		NewWithT(t).Expect(out).To(Equal(want))
+	}
+}

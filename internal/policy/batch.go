@@ -3,20 +3,31 @@ package policy
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
 // batchMistakes finds everything in a batch that keeps it from being expanded.
-func batchMistakes(batch *v1alpha1.BackupBatch) []Mistake {
+func batchMistakes(batch *v1alpha1.BackupBatch, find Find) []Mistake {
+	return targetMistakes(batch, expandTargets(batch, find))
+}
+
+// targetMistakes is batchMistakes for these targets of the batch.
+func targetMistakes(batch *v1alpha1.BackupBatch, targets []Target) []Mistake {
 	check := batchCheck{
 		batch:        batch,
 		backends:     map[string]bool{},
-		targets:      map[string]bool{},
-		used:         map[string]bool{},
-		repositories: map[string]repositoryUse{},
+		declared:     make(map[string]bool, len(batch.Spec.Targets)),
+		entries:      make(map[string][]*Target, len(batch.Spec.Targets)),
+		used:         make(map[string]bool, len(batch.Spec.Targets)),
+		repositories: make(map[string]repositoryUse, len(targets)),
+	}
+	for i := range targets {
+		check.entries[targets[i].Entry()] = append(check.entries[targets[i].Entry()], &targets[i])
 	}
 	check.declarations()
+	check.names(targets)
 	sessions := map[string]bool{}
 	for i := range batch.Spec.Sessions {
 		session := &batch.Spec.Sessions[i]
@@ -37,9 +48,11 @@ func batchMistakes(batch *v1alpha1.BackupBatch) []Mistake {
 }
 
 type batchCheck struct {
-	batch        *v1alpha1.BackupBatch
-	backends     map[string]bool
-	targets      map[string]bool
+	batch    *v1alpha1.BackupBatch
+	backends map[string]bool
+	// declared are the names of spec.targets, and entries what each of them stands for.
+	declared     map[string]bool
+	entries      map[string][]*Target
 	used         map[string]bool
 	repositories map[string]repositoryUse
 	mistakes     []Mistake
@@ -64,47 +77,120 @@ func (c *batchCheck) declarations() {
 		}
 		c.backends[backend.Name] = true
 	}
-	children := map[string]bool{}
-	for i, target := range c.batch.Spec.Targets {
+	for i := range c.batch.Spec.Targets {
+		target := &c.batch.Spec.Targets[i]
 		field := fmt.Sprintf("spec.targets[%d]", i)
-		child := ChildName(c.batch.Name, target.Name)
-		switch {
-		case c.targets[target.Name]:
+		if c.declared[target.Name] {
 			c.add(field+".name", v1alpha1.ReasonResourceValidationFailed, "two targets have the name %q: give each its own", target.Name)
-		case children[child]:
-			c.add(field+".name", v1alpha1.ReasonNameConflict,
-				"the target %q would make a second BackupConfiguration %q: give it another name", target.Name, child)
+			continue
 		}
-		c.targets[target.Name], children[child] = true, true
-		if ns := target.AppRef.Namespace; ns != "" && c.batch.Namespace != "" && ns != c.batch.Namespace {
+		c.declared[target.Name] = true
+		if target.Selector != nil {
+			c.selector(field+".selector", target)
+		} else if ns := target.AppRef.Namespace; ns != "" && c.batch.Namespace != "" && ns != c.batch.Namespace {
 			c.add(field+".appRef.namespace", v1alpha1.ReasonTargetNotFound,
 				"a batch backs up its own namespace: leave the namespace %q out, or make a batch there", ns)
 		}
 	}
 }
 
+// selector reads the selector of a target.
+func (c *batchCheck) selector(field string, target *v1alpha1.BatchTarget) {
+	c.mistakes = append(c.mistakes, selectorMistakes(field, target.Selector)...)
+	if most := MaxTargets(target.Selector); len(c.entries[target.Name]) > most {
+		c.add(field, v1alpha1.ReasonTooManyTargets,
+			"it finds more objects than its maxTargets, %d: raise that, or let it find fewer. Until then no target is added or removed", most)
+	}
+}
+
+// MaxTargets is how many objects a selector may find.
+func MaxTargets(selector *v1alpha1.TargetSelector) int {
+	return int(cmp.Or(selector.MaxTargets, v1alpha1.DefaultMaxTargets))
+}
+
+// names looks for two targets, or two children, of one name. Two of spec.targets are found before.
+func (c *batchCheck) names(targets []Target) {
+	if len(targets) > v1alpha1.MaxBatchTargets {
+		c.add("spec.targets", v1alpha1.ReasonTooManyTargets, "a batch has at most %d targets, those that selectors find counted: "+
+			"make several batches of it. Until then no target is added or removed", v1alpha1.MaxBatchTargets)
+	}
+	position := make(map[string]int, len(c.batch.Spec.Targets))
+	for i := range c.batch.Spec.Targets {
+		position[c.batch.Spec.Targets[i].Name] = i
+	}
+	names, children := make(map[string]*Target, len(targets)), make(map[string]bool, len(targets))
+	for i := range targets {
+		t := &targets[i]
+		field := fmt.Sprintf("spec.targets[%d].name", position[t.Entry()])
+		child := ChildName(c.batch.Name, t.Name)
+		switch first := names[t.Name]; {
+		case first != nil && first.FoundBy == "" && t.FoundBy == "":
+		case first != nil:
+			c.add(field, v1alpha1.ReasonNameConflict, "%s and %s would both be the target %q: give the target %q another name",
+				first.AppRef, t.AppRef, t.Name, t.Entry())
+		case children[child]:
+			c.add(field, v1alpha1.ReasonNameConflict,
+				"the target %q would make a second BackupConfiguration %q: give it another name", t.Name, child)
+		}
+		names[t.Name], children[child] = t, true
+	}
+}
+
 // session reads what a session does for each target.
 func (c *batchCheck) session(field string, session *v1alpha1.BackupBatchSession) {
-	seen := map[string]bool{}
+	c.infos(field+".repositories", session.Repositories, true)
+	seen, count := map[string]bool{}, 0
 	for i := range session.Targets {
 		target := &session.Targets[i]
 		at := fmt.Sprintf("%s.targets[%d]", field, i)
+		stands := c.entries[target.Name]
 		switch {
-		case !c.targets[target.Name]:
+		case !c.declared[target.Name]:
 			c.add(at+".name", v1alpha1.ReasonTargetNotFound, "spec.targets has no target %q", target.Name)
 		case seen[target.Name]:
 			c.add(at+".name", v1alpha1.ReasonResourceValidationFailed, "the session %q names the target %q twice", session.Name, target.Name)
 		}
 		seen[target.Name], c.used[target.Name] = true, true
-		if len(target.Repositories) == 0 {
+		c.infos(at+".repositories", target.Repositories, slices.ContainsFunc(stands, func(t *Target) bool { return t.FoundBy != "" }))
+		from := at
+		if len(target.Repositories) == 0 && len(session.Repositories) == 0 {
 			c.mistakes = append(c.mistakes, backendMistakes(at+".repositories", c.batch.Spec.Backends, "")...)
+		} else if len(target.Repositories) == 0 {
+			from = field
 		}
 		c.hooks(at, session, target)
-		for j := range target.Repositories {
-			c.repository(fmt.Sprintf("%s.repositories[%d]", at, j), target.Name, &target.Repositories[j])
+		if !c.declared[target.Name] {
+			stands = []*Target{{Name: target.Name}}
+		}
+		count += len(stands)
+		for _, t := range stands {
+			infos := targetRepositories(session, target, t)
+			for j := range infos {
+				c.repository(fmt.Sprintf("%s.repositories[%d]", from, j), t.Name, &infos[j])
+			}
+		}
+	}
+	if count > v1alpha1.MaxSessionTargets {
+		c.add(field+".targets", v1alpha1.ReasonTooManyTargets, "a session has at most %d targets, those that selectors find counted: "+
+			"spread them over several sessions. Until then no target is added or removed", v1alpha1.MaxSessionTargets)
+	}
+}
+
+// infos checks repositories as they are written: their backends and directories.
+func (c *batchCheck) infos(field string, infos []v1alpha1.RepositoryInfo, template bool) {
+	for i := range infos {
+		at := fmt.Sprintf("%s[%d]", field, i)
+		c.mistakes = append(c.mistakes, backendMistakes(at+".backend", c.batch.Spec.Backends, infos[i].Backend)...)
+		c.mistakes = append(c.mistakes, directoryMistakes(at+".directory", infos[i].Directory)...)
+		if template && len(infos[i].Directory) > maxTemplateDirectory {
+			c.add(at+".directory", v1alpha1.ReasonResourceValidationFailed,
+				"the name of each target is added to it: it has at most %d characters", maxTemplateDirectory)
 		}
 	}
 }
+
+// maxTemplateDirectory leaves room for a slash and the name of a target, up to the bound of RepositoryInfo.directory.
+const maxTemplateDirectory = 512 - 1 - maxLabelValue
 
 // maxHooks is how many hooks of one stage a session may have in the API.
 const maxHooks = 16
@@ -146,8 +232,6 @@ func (c *batchCheck) hooks(at string, session *v1alpha1.BackupBatchSession, targ
 
 // repository checks that a repository is named the same way wherever it is named, and by one target only.
 func (c *batchCheck) repository(field, target string, info *v1alpha1.RepositoryInfo) {
-	c.mistakes = append(c.mistakes, backendMistakes(field+".backend", c.batch.Spec.Backends, info.Backend)...)
-	c.mistakes = append(c.mistakes, directoryMistakes(field+".directory", info.Directory)...)
 	if info.Name == "" {
 		return // It has the name of the target's own BackupConfiguration.
 	}

@@ -34,37 +34,6 @@ func (c *checker) configuration(o *Object) {
 	}
 }
 
-func (c *checker) batch(o *Object) {
-	var batch v1alpha1.BackupBatch
-	if !c.read(o, v1alpha1.BackupBatchKind, &batch) {
-		return
-	}
-	batch.Namespace = c.referenceOf(o).Namespace
-	c.addAll(o, BatchMistakes(&batch))
-	spec := &batch.Spec
-	c.backends(o, spec.Backends)
-	targets := map[string]v1alpha1.TypedObjectReference{}
-	for i := range spec.Targets {
-		c.target(o, fmt.Sprintf("spec.targets[%d].appRef", i), spec.Targets[i].AppRef)
-		targets[spec.Targets[i].Name] = spec.Targets[i].AppRef
-	}
-	for i := range spec.Sessions {
-		hooks, builtin := BatchHooks(&batch, i)
-		c.hooks(o, hooks, builtin)
-		for j := range spec.Sessions[i].Targets {
-			target := &spec.Sessions[i].Targets[j]
-			field := fmt.Sprintf("spec.sessions[%d].targets[%d]", i, j)
-			app, ok := targets[target.Name]
-			if !ok {
-				continue // That is a mistake of its own.
-			}
-			c.hooks(o, TargetHooks(field, target), BackupHookValues(batch.Namespace, v1alpha1.BackupBatchKind, batch.Name, spec.Sessions[i].Name, &app))
-			c.addon(o, field+".addon", orInferred(target.Addon, app), false, LaterKnownOfBackup(&app, len(target.Repositories)))
-			c.repositoryInfos(o, field, ChildName(batch.Name, target.Name), app, spec.Backends, target.Repositories)
-		}
-	}
-}
-
 func (c *checker) restore(o *Object) {
 	var restore v1alpha1.RestoreSession
 	if !c.read(o, v1alpha1.RestoreSessionKind, &restore) {

@@ -3,45 +3,61 @@ package policy
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Expand makes the child BackupConfigurations of a batch, one a target, in the order of spec.targets. A child holds what
-// the batch says about its target and nothing else: neither other targets nor the order of sessions and backends change it.
-// It has no schedule, because the batch's sessions run it. Children share no memory with the batch and have no owner
-// references. The error is an *InvalidError with every mistake of the batch; there are no children then.
-func Expand(batch *v1alpha1.BackupBatch) ([]v1alpha1.BackupConfiguration, error) {
-	if mistakes := batchMistakes(batch); len(mistakes) > 0 {
+// Expand makes the child BackupConfigurations of a batch, one a target, in the order of Targets. A child holds what the batch
+// says about its target and nothing else: neither other targets nor the order of sessions and backends change it. It has no
+// schedule, because the batch's sessions run it. Children share no memory with the batch and have no owner references. The
+// error is an *InvalidError with every mistake of the batch; there are no children then.
+func Expand(batch *v1alpha1.BackupBatch, find Find) ([]v1alpha1.BackupConfiguration, error) {
+	children, err := expand(batch, find)
+	for i := range children {
+		children[i].Annotations = map[string]string{v1alpha1.AnnotationSpecDigest: Digest(&children[i].Spec)}
+	}
+	return children, err
+}
+
+// KnownChildren are the children of a batch for the targets that its status has, without digests of their specs.
+func KnownChildren(batch *v1alpha1.BackupBatch) ([]v1alpha1.BackupConfiguration, error) {
+	return expand(batch, FoundBefore(batch))
+}
+
+func expand(batch *v1alpha1.BackupBatch, find Find) ([]v1alpha1.BackupConfiguration, error) {
+	targets := expandTargets(batch, find)
+	if mistakes := targetMistakes(batch, targets); len(mistakes) > 0 {
 		return nil, asError(mistakes)
 	}
 
-	position := make(map[string]int, len(batch.Spec.Targets))
-	children := make([]v1alpha1.BackupConfiguration, len(batch.Spec.Targets))
-	for i, target := range batch.Spec.Targets {
-		position[target.Name] = i
-		children[i] = newChild(batch, target)
+	of := make(map[string][]int, len(batch.Spec.Targets))
+	children := make([]v1alpha1.BackupConfiguration, len(targets))
+	for i := range targets {
+		of[targets[i].Entry()] = append(of[targets[i].Entry()], i)
+		children[i] = newChild(batch, &targets[i])
 	}
 	for i := range batch.Spec.Sessions {
 		session := &batch.Spec.Sessions[i]
 		for j := range session.Targets {
-			child := &children[position[session.Targets[j].Name]]
-			child.Spec.Sessions = append(child.Spec.Sessions, childSession(session, &session.Targets[j]))
+			for _, at := range of[session.Targets[j].Name] {
+				spec := &children[at].Spec
+				spec.Sessions = append(spec.Sessions, childSession(session, &session.Targets[j], &targets[at]))
+			}
 		}
 	}
 	for i := range children {
 		spec := &children[i].Spec
 		slices.SortFunc(spec.Sessions, func(a, b v1alpha1.BackupConfigurationSession) int { return cmp.Compare(a.Name, b.Name) })
 		spec.Backends = usedBackends(batch.Spec.Backends, spec.Sessions)
-		children[i].Annotations = map[string]string{v1alpha1.AnnotationSpecDigest: Digest(spec)}
 	}
 	return children, nil
 }
 
 // newChild is the child of a target before its sessions and backends are known.
-func newChild(batch *v1alpha1.BackupBatch, target v1alpha1.BatchTarget) v1alpha1.BackupConfiguration {
+func newChild(batch *v1alpha1.BackupBatch, target *Target) v1alpha1.BackupConfiguration {
 	app := target.AppRef
 	return v1alpha1.BackupConfiguration{
 		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.BackupConfigurationKind},
@@ -58,18 +74,39 @@ func newChild(batch *v1alpha1.BackupBatch, target v1alpha1.BatchTarget) v1alpha1
 }
 
 // childSession is what a batch's session does for one target.
-func childSession(session *v1alpha1.BackupBatchSession, target *v1alpha1.BatchSessionTarget) v1alpha1.BackupConfigurationSession {
+func childSession(session *v1alpha1.BackupBatchSession, says *v1alpha1.BatchSessionTarget, target *Target) v1alpha1.BackupConfigurationSession {
 	config := session.SessionConfig.DeepCopy()
 	config.Scheduler = nil
-	config.Hooks = AroundTarget(config.Hooks, target.Hooks)
-	if own := target.BackupTimeout; own != nil && (config.BackupTimeout == nil || own.Duration < config.BackupTimeout.Duration) {
+	config.Hooks = AroundTarget(config.Hooks, says.Hooks)
+	if own := says.BackupTimeout; own != nil && (config.BackupTimeout == nil || own.Duration < config.BackupTimeout.Duration) {
 		config.BackupTimeout = own.DeepCopy()
 	}
-	var repositories []v1alpha1.RepositoryInfo
-	for i := range target.Repositories {
-		repositories = append(repositories, *target.Repositories[i].DeepCopy())
+	return v1alpha1.BackupConfigurationSession{
+		SessionConfig: *config, Addon: says.Addon.DeepCopy(), Repositories: targetRepositories(session, says, target),
 	}
-	return v1alpha1.BackupConfigurationSession{SessionConfig: *config, Addon: target.Addon.DeepCopy(), Repositories: repositories}
+}
+
+// targetRepositories are the repositories of a target in a session: its own, else those of the session. The latter, and the own
+// ones of a target with a selector, are templates.
+func targetRepositories(session *v1alpha1.BackupBatchSession, says *v1alpha1.BatchSessionTarget, target *Target) []v1alpha1.RepositoryInfo {
+	infos, template := says.Repositories, target.FoundBy != ""
+	if len(infos) == 0 {
+		infos, template = session.Repositories, true
+	}
+	if len(infos) == 0 {
+		return nil
+	}
+	out := make([]v1alpha1.RepositoryInfo, len(infos))
+	for i := range infos {
+		infos[i].DeepCopyInto(&out[i])
+		if template && out[i].Name != "" {
+			out[i].Name = templateName(out[i].Name, target.Name)
+		}
+		if template && out[i].Directory != "" {
+			out[i].Directory = strings.TrimRight(out[i].Directory, "/") + "/" + target.Name
+		}
+	}
+	return out
 }
 
 // usedBackends are those backends that the sessions back up to, by name.

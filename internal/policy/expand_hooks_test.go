@@ -40,7 +40,7 @@ func TestExpandGivesAChildTheHooksAndTheTimeOfItsTarget(t *testing.T) {
 	s.Targets[0].BackupTimeout = &metav1.Duration{Duration: time.Minute}
 	s.Targets[1].BackupTimeout = &metav1.Duration{Duration: 24 * time.Hour}
 
-	children, err := Expand(batch)
+	children, err := Expand(batch, nil)
 
 	g.Expect(err).NotTo(HaveOccurred())
 	web, db := children[0].Spec.Sessions[0], children[1].Spec.Sessions[0]
@@ -79,7 +79,7 @@ func TestExpandRefusesHooksThatCannotBeToldApart(t *testing.T) {
 				s.Hooks.PreBackup = append(s.Hooks.PreBackup, v1alpha1.HookInfo{Name: name})
 			}
 			s.Targets[0].Hooks = tt.target
-			mistakes := batchMistakes(batch)
+			mistakes := batchMistakes(batch, nil)
 			if tt.field == "" {
 				g.Expect(mistakes).To(BeEmpty())
 				return

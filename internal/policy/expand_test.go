@@ -61,7 +61,7 @@ func TestExpandMakesOneChildPerTarget(t *testing.T) {
 	batch := batchOf("web", "db")
 	before := batch.DeepCopy()
 
-	children, err := Expand(batch)
+	children, err := Expand(batch, nil)
 
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(children).To(HaveLen(2))
@@ -154,7 +154,7 @@ func TestExpandRefusesBadBatches(t *testing.T) {
 			batch := batchOf("web", "db")
 			test.edit(batch)
 
-			children, err := Expand(batch)
+			children, err := Expand(batch, nil)
 
 			g.Expect(children).To(BeEmpty())
 			var invalid *InvalidError
@@ -174,7 +174,7 @@ func TestExpandListsEveryMistake(t *testing.T) {
 	batch.Spec.Sessions[0].Targets[1].Name = "cache"
 	batch.Spec.Sessions[0].Targets[0].Repositories[0].Backend = "mian"
 
-	_, err := Expand(batch)
+	_, err := Expand(batch, nil)
 
 	g.Expect(err).To(MatchError(And(
 		ContainSubstring(`two targets have the name "web"`),
@@ -190,7 +190,7 @@ func TestExpandAllowsOneRepositoryInTwoSessionsOfATarget(t *testing.T) {
 	batch.Spec.Sessions[1].Targets[0].Repositories[0] = batch.Spec.Sessions[0].Targets[0].Repositories[0]
 	batch.Spec.Sessions[1].Targets[0].Repositories[0].Directory = "shop//web/"
 
-	_, err := Expand(batch)
+	_, err := Expand(batch, nil)
 
 	g.Expect(err).NotTo(HaveOccurred(), "the directory is the same one, written in another way")
 }
@@ -206,7 +206,7 @@ func TestExpandChangesAsLittleAsPossible(t *testing.T) {
 			names[i] = fmt.Sprintf("target-%d", i)
 		}
 		batch := batchOf(names...)
-		before, err := Expand(batch)
+		before, err := Expand(batch, nil)
 		g.Expect(err).NotTo(HaveOccurred())
 
 		shuffled := batch.DeepCopy()
@@ -215,7 +215,7 @@ func TestExpandChangesAsLittleAsPossible(t *testing.T) {
 		for i := range shuffled.Spec.Sessions {
 			shuffle(random, shuffled.Spec.Sessions[i].Targets)
 		}
-		g.Expect(Expand(shuffled)).To(Equal(before))
+		g.Expect(Expand(shuffled, nil)).To(Equal(before))
 
 		added := batch.DeepCopy()
 		at := random.IntN(len(names) + 1)
@@ -223,7 +223,7 @@ func TestExpandChangesAsLittleAsPossible(t *testing.T) {
 			{Name: "new", AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "new"}},
 		}, added.Spec.Targets[at:]...)...)
 		added.Spec.Sessions[0].Targets = append(added.Spec.Sessions[0].Targets, sessionTarget("new", "away"))
-		children, err := Expand(added)
+		children, err := Expand(added, nil)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(children[at].Name).To(Equal("shop-new"))
 		g.Expect(append(children[:at:at], children[at+1:]...)).To(Equal(before))
@@ -243,7 +243,7 @@ func BenchmarkExpand(b *testing.B) {
 	batch := batchOf(names...)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Expand(batch); err != nil {
+		if _, err := Expand(batch, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

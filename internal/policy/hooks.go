@@ -65,15 +65,17 @@ func BackupHooks(field string, hooks *v1alpha1.BackupHooks) []Hook {
 }
 
 // BatchHooks are the hooks of a session of a batch, by its place, and their built-in variables. Those of a session of one target
-// know it.
+// that is named know it.
 func BatchHooks(batch *v1alpha1.BackupBatch, i int) ([]Hook, hook.Builtin) {
 	session := &batch.Spec.Sessions[i]
 	var only *v1alpha1.TypedObjectReference
 	if len(session.Targets) == 1 {
 		only = &v1alpha1.TypedObjectReference{}
 		for j := range batch.Spec.Targets {
-			if batch.Spec.Targets[j].Name == session.Targets[0].Name {
-				only = &batch.Spec.Targets[j].AppRef
+			if t := &batch.Spec.Targets[j]; t.Name == session.Targets[0].Name && t.Selector != nil {
+				only = nil
+			} else if t.Name == session.Targets[0].Name {
+				only = &t.AppRef
 			}
 		}
 	}

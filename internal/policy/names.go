@@ -70,6 +70,24 @@ func RestoreSessionName(batch, target string) string {
 	return cut(batch+"-"+target, maxLabelValue, batch, target)
 }
 
+// FoundTargetName is the name of the target for an object that the selector of a target finds: <target>-<kind>-<object>, in
+// lower case. It is a DNS label: what does not fit, or has a dot, gets a hash.
+func FoundTargetName(target, kind, object string) string {
+	kind = strings.ToLower(kind)
+	name := target + "-" + kind + "-" + object
+	plain := strings.ReplaceAll(name, ".", "-")
+	if plain == name {
+		return cut(name, maxLabelValue, target, kind, object)
+	}
+	tail := "-" + hash(target, kind, object)
+	return trim(plain, maxLabelValue-len(tail)) + tail
+}
+
+// templateName is the name of the Repository that a template makes for a target: <template>-<target>.
+func templateName(template, target string) string {
+	return cut(template+"-"+target, maxObjectName, template, target)
+}
+
 // CronJobName is the name of the CronJob that triggers a session: trigger-<invoker>-<session>, and for a BackupBatch
 // trigger-backupbatch-<invoker>-<session>. Two sessions can share a name ("a" of "b-c" and "a-b" of "c"): whoever makes the
 // CronJob looks whose it is.

@@ -26,10 +26,10 @@ func ScheduleMistakes(kind, namespace, name string, sessions []v1alpha1.SessionC
 	return mistakes
 }
 
-// BatchMistakes is everything that keeps a batch from being used, as far as the batch alone can tell: what Expand refuses,
-// and schedules.
-func BatchMistakes(batch *v1alpha1.BackupBatch) []Mistake {
-	return append(batchMistakes(batch), ScheduleMistakes(v1alpha1.BackupBatchKind, batch.Namespace, batch.Name, BatchSessions(batch))...)
+// BatchMistakes is everything that keeps a batch from being used, as far as it and what its selectors find can tell: what Expand
+// refuses, and schedules.
+func BatchMistakes(batch *v1alpha1.BackupBatch, find Find) []Mistake {
+	return append(batchMistakes(batch, find), ScheduleMistakes(v1alpha1.BackupBatchKind, batch.Namespace, batch.Name, BatchSessions(batch))...)
 }
 
 // BatchSessions is what the sessions of a batch have in common with those of a BackupConfiguration, in order.

@@ -1,0 +1,58 @@
+package backupbatch
+
+import (
+	"context"
+	"maps"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/selection"
+)
+
+// selectedKinds are the values of indexSelects.
+func selectedKinds(o client.Object) []string {
+	batch := o.(*v1alpha1.BackupBatch)
+	var out []string
+	for _, kind := range v1alpha1.TargetKinds {
+		if len(selection.Selecting(batch, kind)) > 0 {
+			out = append(out, batch.Namespace+"/"+string(kind))
+		}
+	}
+	return out
+}
+
+// selectable lets through what changes what a selector finds: that an object comes, goes or begins to, its labels, and by its
+// generation the volumes of a workload's pods.
+var selectable = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	return !maps.Equal(e.ObjectOld.GetLabels(), e.ObjectNew.GetLabels()) ||
+		e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero() ||
+		e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() || e.ObjectOld.GetUID() != e.ObjectNew.GetUID()
+}}
+
+// ofSelected reaches the batches whose selectors find an object of the kind. Of an object that has changed both forms are asked.
+func (r *Reconciler) ofSelected(kind v1alpha1.TargetKind) handler.MapFunc {
+	return func(ctx context.Context, o client.Object) []reconcile.Request {
+		var list v1alpha1.BackupBatchList
+		if err := r.List(ctx, &list, client.MatchingFields{indexSelects: o.GetNamespace() + "/" + string(kind)}, client.UnsafeDisableDeepCopy); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "list BackupBatches that select a kind")
+			return nil
+		}
+		var out []reconcile.Request
+		for i := range list.Items {
+			for _, target := range selection.Selecting(&list.Items[i], kind) {
+				if policy.Selects(target.Selector, kind, o.GetName(), o.GetLabels()) {
+					out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+					break
+				}
+			}
+		}
+		return out
+	}
+}

@@ -1,0 +1,180 @@
+package backupbatch
+
+import (
+	"fmt"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
+)
+
+// selecting makes a batch of all claims and Deployments of an application, and of the claim named, which has another.
+func selecting(namespace string, edit ...func(*v1alpha1.TargetSelector)) *v1alpha1.BackupBatch {
+	batch := batchOf(namespace, "named")
+	selector := &v1alpha1.TargetSelector{
+		Kinds:         []v1alpha1.TargetKind{v1alpha1.KindPersistentVolumeClaim, v1alpha1.KindDeployment},
+		LabelSelector: &metav1.LabelSelector{MatchLabels: shop},
+	}
+	for _, e := range edit {
+		e(selector)
+	}
+	batch.Spec.Targets = append(batch.Spec.Targets, v1alpha1.BatchTarget{Name: "all", Selector: selector})
+	session := &batch.Spec.Sessions[0]
+	session.Targets = append(session.Targets, v1alpha1.BatchSessionTarget{Name: "all"})
+	session.Repositories = []v1alpha1.RepositoryInfo{{Name: "app", Backend: "main", Directory: "/app", EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"}}}
+	return batch
+}
+
+var shop = map[string]string{"app": "shop"}
+
+func shopClaim(namespace, name string) *corev1.PersistentVolumeClaim {
+	c := testbed.Claim(namespace, name)
+	c.Labels = shop
+	return c
+}
+
+// shopDeployment mounts claims.
+func shopDeployment(namespace, name string, claims ...string) *appsv1.Deployment {
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: shop}}
+	d.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"pod": name}}
+	d.Spec.Template.Labels = d.Spec.Selector.MatchLabels
+	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "web", Image: "web:1"}}
+	for _, claim := range claims {
+		d.Spec.Template.Spec.Volumes = append(d.Spec.Template.Spec.Volumes, corev1.Volume{Name: claim, VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim},
+		}})
+	}
+	return d
+}
+
+// expectFound waits until status and children are of the named target and of what the selector finds.
+func expectFound(t *testing.T, batch *v1alpha1.BackupBatch, reason string, found ...string) {
+	t.Helper()
+	bed.Eventually(t, batch, func(g Gomega) {
+		want, got := []string{"shop-named"}, []string{}
+		for _, name := range found {
+			want = append(want, "shop-all-"+name)
+		}
+		for _, target := range batch.Status.Targets {
+			got = append(got, target.Configuration)
+			g.Expect(target.FoundBy == "all").To(Equal(target.Name != "named"))
+		}
+		g.Expect(got).To(Equal(want))
+		g.Expect(childrenOf(t, batch)).To(ConsistOf(want))
+	}, reason)
+}
+
+func childrenOf(t *testing.T, batch *v1alpha1.BackupBatch) []string {
+	t.Helper()
+	var list v1alpha1.BackupConfigurationList
+	NewWithT(t).Expect(bed.Client.List(t.Context(), &list, client.InNamespace(batch.Namespace))).To(Succeed())
+	var names []string
+	for i := range list.Items {
+		names = append(names, list.Items[i].Name)
+	}
+	return names
+}
+
+func TestWhatASelectorFindsHasAChild(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	namespace := namespaceWith(t, "named", "other")
+	pages, alone := shopClaim(namespace, "pages"), shopClaim(namespace, "alone")
+	web, front := shopDeployment(namespace, "web", "pages"), shopDeployment(namespace, "front")
+	bed.Create(t, pages, alone, web, front)
+	batch := selecting(namespace)
+	bed.Create(t, batch)
+
+	expectFound(t, batch, "what web mounts is in its backup, and front keeps nothing", "deployment-web", "persistentvolumeclaim-alone")
+	child := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-all-deployment-web"}}
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(child), child)).To(Succeed())
+	g.Expect(child.Spec.Sessions[0].Repositories).To(HaveLen(1))
+	g.Expect(child.Spec.Sessions[0].Repositories[0].Name).To(Equal("app-all-deployment-web"))
+	g.Expect(child.Spec.Sessions[0].Repositories[0].Directory).To(Equal("/app/all-deployment-web"))
+
+	bed.Create(t, shopClaim(namespace, "late"))
+	expectFound(t, batch, "what comes later", "deployment-web", "persistentvolumeclaim-alone", "persistentvolumeclaim-late")
+
+	bed.Edit(t, alone, func() { alone.Labels = nil })
+	expectFound(t, batch, "what loses its label", "deployment-web", "persistentvolumeclaim-late")
+
+	bed.Edit(t, web, func() { web.Spec.Template.Spec.Volumes[0].PersistentVolumeClaim.ClaimName = "late" })
+	expectFound(t, batch, "what web mounts now", "deployment-web", "persistentvolumeclaim-pages")
+
+	bed.Edit(t, front, func() { front.Spec.Template.Spec.Volumes = shopDeployment("", "", "x").Spec.Template.Spec.Volumes })
+	expectFound(t, batch, "front keeps something now", "deployment-front", "deployment-web", "persistentvolumeclaim-pages")
+
+	g.Expect(bed.Client.Delete(t.Context(), web)).To(Succeed())
+	expectFound(t, batch, "what goes", "deployment-front", "persistentvolumeclaim-late", "persistentvolumeclaim-pages")
+
+	pages.Finalizers = append(pages.Finalizers, "example.com/hold")
+	g.Expect(bed.Client.Update(t.Context(), pages)).To(Succeed())
+	g.Expect(bed.Client.Delete(t.Context(), pages)).To(Succeed())
+	expectFound(t, batch, "what is being deleted", "deployment-front", "persistentvolumeclaim-late")
+	g.Expect(events.Of(namespace)).To(ContainElement(ContainSubstring("removed BackupConfiguration shop-all-persistentvolumeclaim-pages")))
+	bed.NoOp(t, reconciler, &events, batch)
+	pages.Finalizers = nil
+	g.Expect(bed.Client.Update(t.Context(), pages)).To(Or(Succeed(), Not(Succeed())))
+}
+
+func TestASelectorThatFindsTooManyChangesNothing(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	namespace := namespaceWith(t, "named")
+	one := shopClaim(namespace, "one")
+	bed.Create(t, one)
+	batch := selecting(namespace, func(s *v1alpha1.TargetSelector) { s.MaxTargets = 1 })
+	bed.Create(t, batch)
+	expectFound(t, batch, "one is not too many", "persistentvolumeclaim-one")
+
+	two := shopClaim(namespace, "two")
+	bed.Create(t, two)
+	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonTooManyTargets, "spec.targets[1].selector: it finds more objects than its maxTargets, 1")
+	expectFound(t, batch, "the last good state stays in force", "persistentvolumeclaim-one")
+	bed.NoOp(t, reconciler, &events, batch)
+
+	g.Expect(bed.Client.Delete(t.Context(), one)).To(Succeed())
+	expectFound(t, batch, "two is not too many without one", "persistentvolumeclaim-two")
+}
+
+func TestABatchSaysWhichSelectorsFindNothing(t *testing.T) {
+	t.Parallel()
+	namespace := namespaceWith(t, "named")
+	batch := selecting(namespace)
+	bed.Create(t, batch)
+	bed.ReadyRepositories(t, namespace, "named")
+	bed.ExpectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "nothing is found by all")
+}
+
+// A hundred children are made side by side, and no object of their names that is not theirs is taken over.
+func TestManyChildrenAreMadeAtOnce(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	namespace := namespaceWith(t, "named")
+	const count = 100
+	for i := range count {
+		bed.Create(t, shopClaim(namespace, fmt.Sprintf("c%03d", i)))
+	}
+	strange := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-all-persistentvolumeclaim-c007"}}
+	strange.Spec.Target = &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "named"}
+	strange.Spec.Sessions = []v1alpha1.BackupConfigurationSession{{SessionConfig: v1alpha1.SessionConfig{Name: "s"}}}
+	bed.Create(t, strange)
+	generation := strange.Generation
+	batch := selecting(namespace)
+	bed.Create(t, batch)
+
+	bed.Eventually(t, batch, func(g Gomega) {
+		g.Expect(batch.Status.Targets).To(HaveLen(count + 1))
+		g.Expect(batch.Status.Targets[8].Reason).To(Equal(v1alpha1.ReasonNameConflict))
+		g.Expect(childrenOf(t, batch)).To(HaveLen(count + 1))
+	}, "each has its child but the one whose name is taken")
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(strange), strange)).To(Succeed())
+	g.Expect(strange.Generation).To(Equal(generation))
+	g.Expect(metav1.GetControllerOf(strange)).To(BeNil())
+}

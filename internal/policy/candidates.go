@@ -1,0 +1,145 @@
+package policy
+
+import (
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// Candidate is an object of a batch's namespace that a selector may find.
+type Candidate struct {
+	Kind   v1alpha1.TargetKind
+	Name   string
+	Labels map[string]string
+	// Deleting says that the object is being deleted.
+	Deleting bool
+	// OfPod says of a PersistentVolumeClaim that it belongs to a pod and goes with it.
+	OfPod bool
+	// Volumes of a workload's pods; nil where they are not known.
+	Volumes *PodVolumes
+}
+
+// PodVolumes is what the pods of a workload keep their data in.
+type PodVolumes struct {
+	// Claims that a backup of the workload reads.
+	Claims []string
+	// None says that the pods have no volume that keeps anything.
+	None bool
+}
+
+// Among finds, of these objects, what the selectors of a batch find. Where no session names an Addon for a target, the backup of
+// a workload holds the volumes of its pods: then a claim that a workload mounts which the same selector finds is left out, and
+// so is a workload that keeps nothing. What one target finds does not depend on the others.
+func Among(batch *v1alpha1.BackupBatch, candidates []Candidate) Find {
+	return func(target *v1alpha1.BatchTarget) []v1alpha1.TypedObjectReference {
+		match, err := newMatcher(target.Selector)
+		if err != nil {
+			return nil // It is a mistake of the batch.
+		}
+		whole := AddonIsInferred(batch, target.Name)
+		var found []*Candidate
+		mounted := map[string]bool{}
+		for i := range candidates {
+			c := &candidates[i]
+			if c.Deleting || c.OfPod || !match.finds(c.Kind, c.Name, c.Labels) {
+				continue
+			}
+			if whole && c.Volumes != nil {
+				if c.Volumes.None {
+					continue
+				}
+				for _, claim := range c.Volumes.Claims {
+					mounted[claim] = true
+				}
+			}
+			found = append(found, c)
+		}
+		var out []v1alpha1.TypedObjectReference
+		for _, c := range found {
+			if c.Kind != v1alpha1.KindPersistentVolumeClaim || !mounted[c.Name] {
+				out = append(out, v1alpha1.TypedObjectReference{APIGroup: c.Kind.Group(), Kind: string(c.Kind), Name: c.Name})
+			}
+		}
+		return out
+	}
+}
+
+// AddonIsInferred says whether no session of the batch names an Addon for a target.
+func AddonIsInferred(batch *v1alpha1.BackupBatch, target string) bool {
+	for i := range batch.Spec.Sessions {
+		if slices.ContainsFunc(batch.Spec.Sessions[i].Targets, func(t v1alpha1.BatchSessionTarget) bool {
+			return t.Name == target && t.Addon != nil
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
+// Selects says whether kind, name and labels of an object are such that a selector finds it.
+func Selects(selector *v1alpha1.TargetSelector, kind v1alpha1.TargetKind, name string, objectLabels map[string]string) bool {
+	if selector == nil {
+		return false
+	}
+	match, err := newMatcher(selector)
+	return err == nil && match.finds(kind, name, objectLabels)
+}
+
+// matcher is a selector that was read.
+type matcher struct {
+	*v1alpha1.TargetSelector
+	labels  labels.Selector
+	without labels.Selector
+	names   map[v1alpha1.ExcludedTarget]bool
+}
+
+func newMatcher(selector *v1alpha1.TargetSelector) (*matcher, error) {
+	m := &matcher{TargetSelector: selector, labels: labels.Everything(), without: labels.Nothing()}
+	var err error
+	if selector.LabelSelector != nil {
+		if m.labels, err = metav1.LabelSelectorAsSelector(selector.LabelSelector); err != nil {
+			return nil, err
+		}
+	}
+	if exclude := selector.Exclude; exclude != nil {
+		if m.without, err = metav1.LabelSelectorAsSelector(exclude.LabelSelector); err != nil {
+			return nil, err
+		}
+		m.names = make(map[v1alpha1.ExcludedTarget]bool, len(exclude.Names))
+		for _, name := range exclude.Names {
+			m.names[name] = true
+		}
+	}
+	return m, nil
+}
+
+func (m *matcher) finds(kind v1alpha1.TargetKind, name string, of map[string]string) bool {
+	return slices.Contains(m.Kinds, kind) && m.labels.Matches(labels.Set(of)) && !m.without.Matches(labels.Set(of)) &&
+		!m.names[v1alpha1.ExcludedTarget{Kind: kind, Name: name}]
+}
+
+// selectorMistakes says what is wrong with a selector itself.
+func selectorMistakes(field string, selector *v1alpha1.TargetSelector) []Mistake {
+	var out []Mistake
+	read := func(at string, s *metav1.LabelSelector) {
+		if s == nil {
+			return
+		}
+		if _, err := metav1.LabelSelectorAsSelector(s); err != nil {
+			out = append(out, Mistake{Field: at, Reason: v1alpha1.ReasonResourceValidationFailed, Message: err.Error()})
+		}
+	}
+	read(field+".labelSelector", selector.LabelSelector)
+	if exclude := selector.Exclude; exclude != nil && exclude.LabelSelector != nil {
+		at := field + ".exclude.labelSelector"
+		read(at, exclude.LabelSelector)
+		if len(exclude.LabelSelector.MatchLabels)+len(exclude.LabelSelector.MatchExpressions) == 0 {
+			out = append(out, Mistake{Field: at, Reason: v1alpha1.ReasonResourceValidationFailed,
+				Message: "it is empty and so excludes everything: say which labels exclude an object, or remove it"})
+		}
+	}
+	return out
+}

@@ -1,0 +1,130 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+func (c *checker) batch(o *Object) {
+	var batch v1alpha1.BackupBatch
+	if !c.read(o, v1alpha1.BackupBatchKind, &batch) {
+		return
+	}
+	batch.Namespace = c.referenceOf(o).Namespace
+	find := Among(&batch, c.candidates(batch.Namespace))
+	c.addAll(o, BatchMistakes(&batch, find))
+	c.backends(o, batch.Spec.Backends)
+	stands := map[string][]Target{}
+	for _, t := range Targets(&batch, find) {
+		stands[t.Entry()] = append(stands[t.Entry()], t)
+	}
+	for i := range batch.Spec.Targets {
+		target := &batch.Spec.Targets[i]
+		if target.Selector == nil {
+			c.target(o, fmt.Sprintf("spec.targets[%d].appRef", i), target.AppRef)
+		} else if len(stands[target.Name]) == 0 {
+			c.add(SeverityWarning, o, Mistake{Field: fmt.Sprintf("spec.targets[%d].selector", i), Reason: v1alpha1.ReasonTargetNotFound,
+				Message: "it finds nothing among these files: only the cluster can tell what it finds"})
+		}
+	}
+	for i := range batch.Spec.Sessions {
+		hooks, builtin := BatchHooks(&batch, i)
+		c.hooks(o, hooks, builtin)
+		for j := range batch.Spec.Sessions[i].Targets {
+			c.batchTarget(o, &batch, i, j, stands)
+		}
+	}
+}
+
+// batchTarget checks what session i of a batch says of its target j.
+func (c *checker) batchTarget(o *Object, batch *v1alpha1.BackupBatch, i, j int, stands map[string][]Target) {
+	session := &batch.Spec.Sessions[i]
+	says := &session.Targets[j]
+	at := slices.IndexFunc(batch.Spec.Targets, func(t v1alpha1.BatchTarget) bool { return t.Name == says.Name })
+	if at < 0 {
+		return // That is a mistake of its own.
+	}
+	field := fmt.Sprintf("spec.sessions[%d].targets[%d]", i, j)
+	var known *v1alpha1.TypedObjectReference
+	if batch.Spec.Targets[at].Selector == nil {
+		known = &batch.Spec.Targets[at].AppRef
+	}
+	c.hooks(o, TargetHooks(field, says), BackupHookValues(batch.Namespace, v1alpha1.BackupBatchKind, batch.Name, session.Name, known))
+	var checked []string
+	for _, app := range examples(&batch.Spec.Targets[at]) {
+		addon := orInferred(says.Addon, app)
+		if !slices.Contains(checked, addon.Name) {
+			c.addon(o, field+".addon", addon, false, LaterKnownOfBackup(&app, len(targetRepositories(session, says, &Target{}))))
+		}
+		checked = append(checked, addon.Name)
+	}
+	if len(says.Repositories) == 0 && len(session.Repositories) > 0 {
+		field = fmt.Sprintf("spec.sessions[%d]", i)
+	}
+	targets := stands[says.Name]
+	for k := range targets {
+		c.repositoryInfos(o, field, ChildName(batch.Name, targets[k].Name), targets[k].AppRef, batch.Spec.Backends, targetRepositories(session, says, &targets[k]))
+	}
+	if len(targets) == 0 {
+		c.repositoryInfos(o, field, ChildName(batch.Name, says.Name), v1alpha1.TypedObjectReference{}, batch.Spec.Backends, unnamed(session, says))
+	}
+}
+
+// unnamed are the repositories of targets that are not known, as far as they can be checked: without name and directory.
+func unnamed(session *v1alpha1.BackupBatchSession, says *v1alpha1.BatchSessionTarget) []v1alpha1.RepositoryInfo {
+	out := targetRepositories(session, says, &Target{})
+	for i := range out {
+		out[i].Name, out[i].Directory = "", ""
+	}
+	return out
+}
+
+// examples of the objects that a target may stand for, one a kind.
+func examples(target *v1alpha1.BatchTarget) []v1alpha1.TypedObjectReference {
+	if target.Selector == nil {
+		return []v1alpha1.TypedObjectReference{target.AppRef}
+	}
+	var out []v1alpha1.TypedObjectReference
+	for _, kind := range target.Selector.Kinds {
+		out = append(out, v1alpha1.TypedObjectReference{APIGroup: kind.Group(), Kind: string(kind), Name: target.Name})
+	}
+	return out
+}
+
+// candidates are what the set has that a selector of a batch of the namespace may find.
+func (c *checker) candidates(namespace string) []Candidate {
+	var out []Candidate
+	for reference, o := range c.objects {
+		kind := v1alpha1.TargetKind(reference.Kind)
+		if reference.Namespace != namespace || kind.Group() != reference.Group || !slices.Contains(v1alpha1.TargetKinds, kind) {
+			continue
+		}
+		out = append(out, Candidate{Kind: kind, Name: reference.Name, Labels: o.GetLabels(), Volumes: volumesIn(o)})
+	}
+	return out
+}
+
+// volumesIn is what the pods of a workload keep their data in, as far as its manifest can be read.
+func volumesIn(o *Object) *PodVolumes {
+	var workload runtime.Object
+	switch o.GroupVersionKind().GroupKind() {
+	case schema.GroupKind{Group: appsv1.GroupName, Kind: v1alpha1.KindDeployment}:
+		workload = &appsv1.Deployment{}
+	case schema.GroupKind{Group: appsv1.GroupName, Kind: v1alpha1.KindStatefulSet}:
+		workload = &appsv1.StatefulSet{}
+	case schema.GroupKind{Group: appsv1.GroupName, Kind: v1alpha1.KindDaemonSet}:
+		workload = &appsv1.DaemonSet{}
+	default:
+		return nil
+	}
+	if runtime.DefaultUnstructuredConverter.FromUnstructured(o.UnstructuredContent(), workload) != nil {
+		return nil
+	}
+	return VolumesOf(workload)
+}

@@ -1,0 +1,156 @@
+package policy
+
+import (
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// selectingBatch selects by the labels of these objects.
+const selectingBatch = `
+---
+apiVersion: backup.cairn.dev/v1alpha1
+kind: BackupBatch
+metadata: {name: all, namespace: shop}
+spec:
+  backends: [{name: main, storageRef: {name: s3, namespace: backup}}]
+  targets:
+  - {name: found, selector: {kinds: [Deployment, StatefulSet, PersistentVolumeClaim], labelSelector: {matchLabels: {app: forum}}}}
+  sessions:
+  - name: hourly
+    scheduler: {schedule: "17 * * * *"}
+    repositories: [{name: forum, backend: main, directory: /forum, encryptionSecret: {name: enc}}]
+    targets: [{name: found}]
+`
+
+const forum = `
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: forum, namespace: shop, labels: {app: forum}}
+spec: {template: {spec: {volumes: [{name: posts, persistentVolumeClaim: {claimName: posts}}]}}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: cache, namespace: shop, labels: {app: forum}}
+spec: {template: {spec: {volumes: [{name: tmp, emptyDir: {}}]}}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: posts, namespace: shop, labels: {app: forum}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: images, namespace: shop, labels: {app: forum}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: images, namespace: elsewhere, labels: {app: forum}}
+`
+
+func TestCheckObjectsFindsWhatSelectorsFind(t *testing.T) {
+	// directory is of a Repository that is in nobody's way but that of what is found.
+	directory := func(path string) string {
+		return `
+---
+apiVersion: backup.cairn.dev/v1alpha1
+kind: Repository
+metadata: {name: old, namespace: shop}
+spec:
+  storageRef: {name: s3, namespace: backup}
+  path: ` + path + `
+  encryptionSecret: {name: enc}
+`
+	}
+	tests := map[string]struct {
+		set      string
+		severity Severity
+		field    string
+		message  string
+	}{
+		"nothing among the files": {
+			set: selectingBatch, severity: SeverityWarning, field: "spec.targets[0].selector", message: "only the cluster can tell what it finds",
+		},
+		"objects among the files": {set: selectingBatch + forum},
+		"the directory of one is taken": {
+			set: selectingBatch + forum + directory("/forum/found-persistentvolumeclaim-images"), severity: SeverityError,
+			field: "spec.sessions[0].repositories[0].directory", message: "two repositories can't share one",
+		},
+		"what its workload holds has no directory of its own": {set: selectingBatch + forum + directory("/forum/found-persistentvolumeclaim-posts")},
+		"what keeps nothing has none":                         {set: selectingBatch + forum + directory("/forum/found-statefulset-cache")},
+		"a Secret that is not there": {
+			set:      strings.Replace(selectingBatch, "encryptionSecret: {name: enc}", "encryptionSecret: {name: none}", 1) + forum,
+			severity: SeverityError, field: "spec.sessions[0].repositories[0].encryptionSecret", message: "there is no Secret shop/none",
+		},
+		"an Addon that is not there": {
+			set: strings.Replace(selectingBatch, "{name: found}]", "{name: found, addon: {name: none, tasks: [{name: x}]}}]", 1) + forum, severity: SeverityError,
+			field: "spec.sessions[0].targets[0].addon.name", message: "there is no Addon none",
+		},
+		"too many": {
+			set:      strings.Replace(selectingBatch, "kinds:", "maxTargets: 1, kinds:", 1) + forum,
+			severity: SeverityError, field: "spec.targets[0].selector", message: "maxTargets, 1",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			findings := CheckObjects(objectsOf(t, goodSet+tt.set), "default", cluster(t))
+			if tt.message == "" {
+				g.Expect(findings).To(BeEmpty())
+				return
+			}
+			g.Expect(findings).NotTo(BeEmpty())
+			g.Expect(findings[0].Severity).To(Equal(tt.severity))
+			g.Expect(findings[0].Field).To(Equal(tt.field))
+			g.Expect(findings[0].Message).To(ContainSubstring(tt.message))
+		})
+	}
+}
+
+func TestVolumesOfWorkloads(t *testing.T) {
+	const pod = `spec: {template: {spec: {containers: [{name: c, volumeDevices: [{name: raw, devicePath: /dev/x}]}], volumes: [`
+	claimed := func(name string) string {
+		return `{name: ` + name + `, persistentVolumeClaim: {claimName: ` + name + `}}`
+	}
+	tests := map[string]struct {
+		manifest string
+		want     *PodVolumes
+	}{
+		"claims, and none of a raw device": {
+			"kind: Deployment\n" + pod + claimed("a") + ", " + claimed("raw") + ", {name: t, emptyDir: {}}]}}}", &PodVolumes{Claims: []string{"a"}},
+		},
+		"nothing that is kept": {
+			"kind: DaemonSet\n" + pod + "{name: t, emptyDir: {}}, {name: c, configMap: {name: c}}, {name: s, secret: {secretName: s}}, {name: p, projected: {}}]}}}",
+			&PodVolumes{None: true},
+		},
+		"something on the node": {"kind: DaemonSet\n" + pod + "{name: h, hostPath: {path: /x}}]}}}", &PodVolumes{}},
+		"templates for each replica": {
+			"kind: StatefulSet\nmetadata: {name: db}\nspec: {replicas: 2, ordinals: {start: 3}, volumeClaimTemplates: [{metadata: {name: data}}], template: {spec: {volumes: [" +
+				claimed("data") + ", " + claimed("shared") + "]}}}",
+			&PodVolumes{Claims: []string{"shared", "data-db-3", "data-db-4"}},
+		},
+		"no replicas": {
+			"kind: StatefulSet\nmetadata: {name: db}\nspec: {replicas: 0, volumeClaimTemplates: [{metadata: {name: data}}]}", &PodVolumes{},
+		},
+		"no workload": {"kind: ReplicaSet", nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			o := objectsOf(t, "apiVersion: apps/v1\n"+tt.manifest)[0]
+			NewWithT(t).Expect(volumesIn(&o)).To(Equal(tt.want))
+		})
+	}
+}
+
+func TestMostTargets(t *testing.T) {
+	g := NewWithT(t)
+	batch := selecting(batchOf("a", "b"), "all", v1alpha1.TargetSelector{})
+	g.Expect(MostTargets(batch)).To(Equal(102), "a selector that says nothing else finds at most 100")
+	for range 3 {
+		selecting(batch, "more", v1alpha1.TargetSelector{MaxTargets: 500})
+	}
+	g.Expect(MostTargets(batch)).To(Equal(1000))
+}

@@ -1,0 +1,65 @@
+package policy
+
+import (
+	"slices"
+	"strconv"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// VolumesOf is what the pods of a Deployment, StatefulSet or DaemonSet keep their data in; nil for everything else.
+func VolumesOf(workload runtime.Object) *PodVolumes {
+	switch o := workload.(type) {
+	case *appsv1.Deployment:
+		return volumesOf(&o.Spec.Template.Spec, nil)
+	case *appsv1.DaemonSet:
+		return volumesOf(&o.Spec.Template.Spec, nil)
+	case *appsv1.StatefulSet:
+		out := volumesOf(&o.Spec.Template.Spec, o.Spec.VolumeClaimTemplates)
+		replicas, first := int32(1), int32(0)
+		if o.Spec.Replicas != nil {
+			replicas = *o.Spec.Replicas
+		}
+		if o.Spec.Ordinals != nil {
+			first = o.Spec.Ordinals.Start
+		}
+		if replicas == 0 {
+			out.Claims = nil // Its backup fails: what its volumes hold is better backed up on its own.
+		}
+		for n := first; n < first+replicas; n++ {
+			for _, template := range o.Spec.VolumeClaimTemplates {
+				if !isDevice(&o.Spec.Template.Spec, template.Name) {
+					out.Claims = append(out.Claims, template.Name+"-"+o.Name+"-"+strconv.Itoa(int(n)))
+				}
+			}
+		}
+		return out
+	default:
+		return nil
+	}
+}
+
+func volumesOf(pod *corev1.PodSpec, templates []corev1.PersistentVolumeClaim) *PodVolumes {
+	out := &PodVolumes{None: len(templates) == 0}
+	for i := range pod.Volumes {
+		v := &pod.Volumes[i]
+		if slices.ContainsFunc(templates, func(t corev1.PersistentVolumeClaim) bool { return t.Name == v.Name }) {
+			continue // The template takes the volume's place.
+		}
+		if claim := v.PersistentVolumeClaim; claim != nil && !isDevice(pod, v.Name) {
+			out.Claims = append(out.Claims, claim.ClaimName)
+		}
+		out.None = out.None && (v.EmptyDir != nil || v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil ||
+			v.Projected != nil || v.Image != nil)
+	}
+	return out
+}
+
+// isDevice says whether a container uses a volume as a raw block device. The backup of a workload leaves it out.
+func isDevice(pod *corev1.PodSpec, name string) bool {
+	return slices.ContainsFunc(pod.Containers, func(c corev1.Container) bool {
+		return slices.ContainsFunc(c.VolumeDevices, func(d corev1.VolumeDevice) bool { return d.Name == name })
+	})
+}

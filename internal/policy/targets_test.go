@@ -1,0 +1,456 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+const (
+	deployment  = v1alpha1.TargetKind(v1alpha1.KindDeployment)
+	statefulSet = v1alpha1.TargetKind(v1alpha1.KindStatefulSet)
+	claim       = v1alpha1.TargetKind(v1alpha1.KindPersistentVolumeClaim)
+)
+
+// selecting adds a target with a selector to a batch, in both of its sessions, with a template for the repositories.
+func selecting(batch *v1alpha1.BackupBatch, name string, selector v1alpha1.TargetSelector) *v1alpha1.BackupBatch {
+	batch.Spec.Targets = append(batch.Spec.Targets, v1alpha1.BatchTarget{Name: name, Selector: &selector})
+	for i := range batch.Spec.Sessions {
+		session := &batch.Spec.Sessions[i]
+		session.Targets = append(session.Targets, v1alpha1.BatchSessionTarget{Name: name})
+		session.Repositories = []v1alpha1.RepositoryInfo{{Name: "kept", Backend: "main", Directory: "/kept/"}}
+	}
+	return batch
+}
+
+func labelled(app string) *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchLabels: map[string]string{"app": app}}
+}
+
+func candidate(kind v1alpha1.TargetKind, name, app string) Candidate {
+	return Candidate{Kind: kind, Name: name, Labels: map[string]string{"app": app}}
+}
+
+func mounting(c Candidate, claims ...string) Candidate {
+	c.Volumes = &PodVolumes{Claims: claims, None: len(claims) == 0}
+	return c
+}
+
+func targetNames(targets []Target) []string {
+	var out []string
+	for _, t := range targets {
+		out = append(out, t.Name)
+	}
+	return out
+}
+
+func TestSelectorsFind(t *testing.T) {
+	shop := v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim, deployment, statefulSet}, LabelSelector: labelled("shop")}
+	tests := map[string]struct {
+		selector   v1alpha1.TargetSelector
+		candidates []Candidate
+		addon      *v1alpha1.AddonInfo
+		want       []string
+		reason     string
+	}{
+		"kinds and labels": {
+			selector: v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}, LabelSelector: labelled("shop")},
+			candidates: []Candidate{
+				candidate(claim, "b", "shop"), candidate(claim, "a", "shop"), candidate(claim, "c", "bank"), candidate(deployment, "d", "shop"),
+			},
+			want: []string{"all-persistentvolumeclaim-a", "all-persistentvolumeclaim-b"}, reason: "by kind and name, whatever the order",
+		},
+		"all objects of a kind": {
+			selector:   v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}},
+			candidates: []Candidate{candidate(claim, "a", "shop"), {Kind: claim, Name: "b"}},
+			want:       []string{"all-persistentvolumeclaim-a", "all-persistentvolumeclaim-b"}, reason: "without labels it finds all",
+		},
+		"expressions": {
+			selector: v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}, LabelSelector: &metav1.LabelSelector{
+				MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "app", Operator: metav1.LabelSelectorOpIn, Values: []string{"a", "b"}}},
+			}},
+			candidates: []Candidate{candidate(claim, "x", "a"), candidate(claim, "y", "b"), candidate(claim, "z", "c")},
+			want:       []string{"all-persistentvolumeclaim-x", "all-persistentvolumeclaim-y"},
+		},
+		"exclusions": {
+			selector: v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim, deployment}, Exclude: &v1alpha1.TargetExclusion{
+				LabelSelector: labelled("cache"), Names: []v1alpha1.ExcludedTarget{{Kind: claim, Name: "scratch"}},
+			}},
+			candidates: []Candidate{
+				candidate(claim, "a", "shop"), candidate(claim, "b", "cache"), candidate(claim, "scratch", "shop"), candidate(deployment, "scratch", "shop"),
+			},
+			want: []string{"all-deployment-scratch", "all-persistentvolumeclaim-a"}, reason: "a name is excluded with its kind",
+		},
+		"what is being deleted, and what goes with its pod": {
+			selector: shop,
+			candidates: []Candidate{
+				{Kind: claim, Name: "going", Labels: map[string]string{"app": "shop"}, Deleting: true},
+				{Kind: claim, Name: "scratch", Labels: map[string]string{"app": "shop"}, OfPod: true}, candidate(claim, "stays", "shop"),
+			},
+			want: []string{"all-persistentvolumeclaim-stays"},
+		},
+		"a claim that a found workload mounts": {
+			selector: shop,
+			candidates: []Candidate{
+				mounting(candidate(deployment, "web", "shop"), "pages"), candidate(claim, "pages", "shop"), candidate(claim, "alone", "shop"),
+			},
+			want: []string{"all-deployment-web", "all-persistentvolumeclaim-alone"}, reason: "the backup of the workload holds it",
+		},
+		"a claim whose workload is not found": {
+			selector: shop,
+			candidates: []Candidate{
+				mounting(candidate(deployment, "web", "bank"), "pages"), candidate(claim, "pages", "shop"),
+			},
+			want: []string{"all-persistentvolumeclaim-pages"}, reason: "nobody else backs it up",
+		},
+		"a workload that keeps nothing": {
+			selector:   shop,
+			candidates: []Candidate{mounting(candidate(deployment, "front", "shop")), candidate(statefulSet, "unread", "shop")},
+			want:       []string{"all-statefulset-unread"}, reason: "one of which nothing is known is no such",
+		},
+		"an Addon that policy names may need all of them": {
+			selector: shop, addon: &v1alpha1.AddonInfo{Name: "dump"},
+			candidates: []Candidate{mounting(candidate(deployment, "front", "shop")), mounting(candidate(deployment, "web", "shop"), "pages"), candidate(claim, "pages", "shop")},
+			want:       []string{"all-deployment-front", "all-deployment-web", "all-persistentvolumeclaim-pages"},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			batch := selecting(batchOf("explicit"), "all", tt.selector)
+			batch.Spec.Sessions[0].Targets[1].Addon = tt.addon
+
+			targets := Targets(batch, Among(batch, tt.candidates))
+
+			g.Expect(targets[0].Name).To(Equal("explicit"), "in the order of spec.targets")
+			g.Expect(targetNames(targets[1:])).To(Equal(tt.want), tt.reason)
+			for _, found := range targets[1:] {
+				g.Expect(found.FoundBy).To(Equal("all"))
+			}
+		})
+	}
+}
+
+func TestExpandMakesRepositoriesOfTemplates(t *testing.T) {
+	g := NewWithT(t)
+	batch := selecting(batchOf("web"), "all", v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}})
+	session := &batch.Spec.Sessions[0]
+	secret := &v1alpha1.ObjectReference{Name: "enc"}
+	session.Repositories = []v1alpha1.RepositoryInfo{
+		{Name: "near", Backend: "main", Directory: "/shop/", EncryptionSecret: secret, DeletionPolicy: v1alpha1.RetainRepository},
+		{Name: "far", Backend: "away"},
+	}
+	batch.Spec.Targets = append(batch.Spec.Targets, v1alpha1.BatchTarget{Name: "db", AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "db"}})
+	session.Targets = append(session.Targets, v1alpha1.BatchSessionTarget{Name: "db"})
+
+	children, err := Expand(batch, Among(batch, []Candidate{candidate(claim, "data.v1", "shop")}))
+
+	g.Expect(err).NotTo(HaveOccurred())
+	hourly := func(i int) v1alpha1.BackupConfigurationSession { return children[i].Spec.Sessions[0] }
+	g.Expect(hourly(0).Repositories[0].Name).To(Equal("web-main"), "a target's own repositories win")
+	g.Expect(hourly(0).Repositories[0].Directory).To(Equal("/shop/web"))
+	name := "all-persistentvolumeclaim-data-v1-" + hash("all", "persistentvolumeclaim", "data.v1")
+	g.Expect(children[1].Name).To(Equal("shop-" + name))
+	g.Expect(hourly(1).Repositories).To(Equal([]v1alpha1.RepositoryInfo{
+		{Name: "near-" + name, Backend: "main", Directory: "/shop/" + name, EncryptionSecret: secret, DeletionPolicy: v1alpha1.RetainRepository},
+		{Name: "far-" + name, Backend: "away"},
+	}), "what a template leaves out is inferred for each")
+	g.Expect(hourly(2).Repositories[0].Directory).To(Equal("/shop/db"))
+
+	batch.Spec.Sessions[0].Targets[1].Repositories = []v1alpha1.RepositoryInfo{{Name: "own", Backend: "main", Directory: "/own"}}
+	children, err = Expand(batch, Among(batch, []Candidate{candidate(claim, "a", "shop"), candidate(claim, "b", "shop")}))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(hourly(1).Repositories).To(Equal([]v1alpha1.RepositoryInfo{
+		{Name: "own-all-persistentvolumeclaim-a", Backend: "main", Directory: "/own/all-persistentvolumeclaim-a"},
+	}), "those of a target with a selector are templates, too")
+	g.Expect(hourly(2).Repositories[0].Name).To(Equal("own-all-persistentvolumeclaim-b"))
+}
+
+func TestExpandRefusesWhatSelectorsCannotBe(t *testing.T) {
+	many := func(n int) []Candidate {
+		var out []Candidate
+		for i := range n {
+			out = append(out, candidate(claim, fmt.Sprintf("c%d", i), "shop"))
+		}
+		return out
+	}
+	tests := map[string]struct {
+		edit       func(*v1alpha1.BackupBatch)
+		candidates []Candidate
+		field      string
+		reason     string
+		message    string
+	}{
+		"more than the default": {
+			candidates: many(101), field: "spec.targets[1].selector", reason: v1alpha1.ReasonTooManyTargets, message: "more objects than its maxTargets, 100",
+		},
+		"more than it may": {
+			edit:       func(b *v1alpha1.BackupBatch) { b.Spec.Targets[1].Selector.MaxTargets = 2 },
+			candidates: many(3), field: "spec.targets[1].selector", reason: v1alpha1.ReasonTooManyTargets, message: "maxTargets, 2",
+		},
+		"more than a session may have": {
+			edit: func(b *v1alpha1.BackupBatch) {
+				b.Spec.Targets[1].Selector.MaxTargets = 500
+				b.Spec.Sessions[1].Targets = b.Spec.Sessions[1].Targets[1:]
+			},
+			candidates: many(500), field: "spec.sessions[0].targets", reason: v1alpha1.ReasonTooManyTargets, message: "at most 500 targets",
+		},
+		"more than a batch may have": {
+			edit: func(b *v1alpha1.BackupBatch) {
+				b.Spec.Targets[1].Selector.MaxTargets = 500
+				b.Spec.Sessions[0].Targets = b.Spec.Sessions[0].Targets[:1]
+				b.Spec.Targets = append(b.Spec.Targets, *b.Spec.Targets[1].DeepCopy())
+				b.Spec.Targets[2].Name = "again"
+				b.Spec.Sessions[1].Targets = b.Spec.Sessions[1].Targets[1:]
+				b.Spec.Sessions = append(b.Spec.Sessions, *b.Spec.Sessions[1].DeepCopy())
+				b.Spec.Sessions[2].Name, b.Spec.Sessions[2].Targets[0].Name = "third", "again"
+			},
+			candidates: many(500), field: "spec.targets", reason: v1alpha1.ReasonTooManyTargets, message: "at most 1000 targets",
+		},
+		"a name that a named target has": {
+			edit: func(b *v1alpha1.BackupBatch) {
+				b.Spec.Targets[0].Name, b.Spec.Sessions[0].Targets[0].Name, b.Spec.Sessions[1].Targets[0].Name =
+					"all-persistentvolumeclaim-a", "all-persistentvolumeclaim-a", "all-persistentvolumeclaim-a"
+			},
+			candidates: []Candidate{candidate(claim, "a", "shop")},
+			field:      "spec.targets[1].name", reason: v1alpha1.ReasonNameConflict, message: `Deployment/web and PersistentVolumeClaim/a would both be the target`,
+		},
+		"two templates that make one repository": {
+			edit: func(b *v1alpha1.BackupBatch) {
+				b.Spec.Sessions[0].Repositories = []v1alpha1.RepositoryInfo{{Name: "x", Backend: "main"}}
+				b.Spec.Sessions[1].Repositories = []v1alpha1.RepositoryInfo{{Name: "x-all-persistentvolumeclaim-x", Backend: "main"}}
+			},
+			candidates: []Candidate{candidate(claim, "x", "shop"), candidate(claim, "x-all-persistentvolumeclaim-x", "shop")},
+			field:      "spec.sessions[1].repositories[0].name", reason: v1alpha1.ReasonRepositoryConflict, message: "give",
+		},
+		"a label selector that means nothing": {
+			edit: func(b *v1alpha1.BackupBatch) {
+				b.Spec.Targets[1].Selector.LabelSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Like"}}}
+			},
+			field: "spec.targets[1].selector.labelSelector", reason: v1alpha1.ReasonResourceValidationFailed, message: "Like",
+		},
+		"an exclusion of everything": {
+			edit: func(b *v1alpha1.BackupBatch) {
+				b.Spec.Targets[1].Selector.Exclude = &v1alpha1.TargetExclusion{LabelSelector: &metav1.LabelSelector{}}
+			},
+			field: "spec.targets[1].selector.exclude.labelSelector", reason: v1alpha1.ReasonResourceValidationFailed, message: "excludes everything",
+		},
+		"a template's directory without room": {
+			edit: func(b *v1alpha1.BackupBatch) {
+				b.Spec.Sessions[0].Repositories[0].Directory = "/" + strings.Repeat("d", 448)
+				b.Spec.Sessions[1].Repositories = nil
+			},
+			field: "spec.sessions[0].repositories[0].directory", reason: v1alpha1.ReasonResourceValidationFailed, message: "at most 448 characters",
+		},
+		"a template's backend that is not there": {
+			edit: func(b *v1alpha1.BackupBatch) {
+				b.Spec.Sessions[0].Repositories[0].Backend = "mian"
+				b.Spec.Sessions[1].Repositories = nil
+				b.Spec.Sessions[1].Targets[1].Repositories = []v1alpha1.RepositoryInfo{{Name: "other", Backend: "main"}}
+			},
+			candidates: many(3),
+			field:      "spec.sessions[0].repositories[0].backend", reason: v1alpha1.ReasonBackendNotFound, message: `no backend "mian"`,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			batch := selecting(batchOf("web"), "all", v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}})
+			if name == "a template's directory without room" || name == "a template's backend that is not there" {
+				batch.Spec.Sessions[1].Targets[1].Repositories = []v1alpha1.RepositoryInfo{{Name: "other", Backend: "main"}}
+			}
+			if tt.edit != nil {
+				tt.edit(batch)
+			}
+
+			children, err := Expand(batch, Among(batch, tt.candidates))
+
+			g.Expect(children).To(BeEmpty())
+			var invalid *InvalidError
+			g.Expect(errors.As(err, &invalid)).To(BeTrue(), "%v", err)
+			g.Expect(invalid.Mistakes).To(HaveLen(1), "%v", err)
+			g.Expect(invalid.Mistakes[0].Field).To(Equal(tt.field))
+			g.Expect(invalid.Mistakes[0].Reason).To(Equal(tt.reason))
+			g.Expect(err).To(MatchError(ContainSubstring(tt.message)))
+		})
+	}
+}
+
+func TestWhatWasFoundStaysInForceWhileABatchHasMistakes(t *testing.T) {
+	g := NewWithT(t)
+	batch := selecting(batchOf("web"), "all", v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}, MaxTargets: 1})
+	one, two := []Candidate{candidate(claim, "a", "")}, []Candidate{candidate(claim, "a", ""), candidate(claim, "b", "")}
+	for _, target := range Targets(batch, Among(batch, one)) {
+		batch.Status.Targets = append(batch.Status.Targets, v1alpha1.BatchTargetStatus{Name: target.Name, FoundBy: target.FoundBy, AppRef: target.AppRef})
+	}
+
+	g.Expect(TargetsInForce(batch, Among(batch, two))).To(Equal(KnownTargets(batch)))
+	g.Expect(targetNames(KnownTargets(batch))).To(Equal([]string{"web", "all-persistentvolumeclaim-a"}))
+	g.Expect(TargetsInForce(batch, Among(batch, nil))).To(HaveLen(1), "without mistakes it is what is found now")
+	known, err := KnownChildren(batch)
+	g.Expect(err).NotTo(HaveOccurred())
+	fresh, err := Expand(batch, Among(batch, one))
+	g.Expect(err).NotTo(HaveOccurred())
+	for i := range fresh {
+		fresh[i].Annotations = nil
+	}
+	g.Expect(known).To(Equal(fresh), "the status knows as much as the cluster")
+}
+
+// world is a batch with named targets and selectors, and objects that these find.
+type world struct {
+	batch      *v1alpha1.BackupBatch
+	candidates []Candidate
+}
+
+func (w world) children(g *WithT) map[string]v1alpha1.BackupConfiguration {
+	children, err := Expand(w.batch, Among(w.batch, w.candidates))
+	g.Expect(err).NotTo(HaveOccurred())
+	out := map[string]v1alpha1.BackupConfiguration{}
+	for _, c := range children {
+		out[c.Name] = c
+	}
+	g.Expect(out).To(HaveLen(len(children)), "names are unique")
+	return out
+}
+
+func randomWorld(random *rand.Rand) world {
+	named := make([]string, 1+random.IntN(8))
+	for i := range named {
+		named[i] = fmt.Sprintf("named-%d%s", i, strings.Repeat("x", random.IntN(40)))
+	}
+	w := world{batch: batchOf(named...)}
+	kinds := []v1alpha1.TargetKind{claim, deployment, statefulSet}
+	for i := range 1 + random.IntN(4) {
+		shuffle(random, kinds)
+		selecting(w.batch, fmt.Sprintf("selects-%d%s", i, strings.Repeat("y", random.IntN(50))), v1alpha1.TargetSelector{
+			Kinds: slices.Clone(kinds[:1+random.IntN(3)]), LabelSelector: labelled(fmt.Sprint(random.IntN(3))),
+		})
+	}
+	for i := range random.IntN(30) {
+		w.candidates = append(w.candidates, randomCandidate(random, i, kinds))
+	}
+	return w
+}
+
+func randomCandidate(random *rand.Rand, i int, kinds []v1alpha1.TargetKind) Candidate {
+	c := candidate(kinds[random.IntN(3)], fmt.Sprintf("o%d.%s", i, strings.Repeat("z", random.IntN(100))), fmt.Sprint(random.IntN(3)))
+	if c.Kind != claim && random.IntN(2) == 0 {
+		c = mounting(c, fmt.Sprintf("not-there-%d", i))
+	}
+	return c
+}
+
+// Whatever the batch and what is there: no order changes a child; and what comes, or goes, adds or removes its own children only.
+func TestExpandOfSelectorsChangesAsLittleAsPossible(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	for range 200 {
+		g := NewWithT(t)
+		w := randomWorld(random)
+		before := w.children(g)
+
+		shuffled := world{w.batch.DeepCopy(), slices.Clone(w.candidates)}
+		shuffle(random, shuffled.candidates)
+		shuffle(random, shuffled.batch.Spec.Targets)
+		shuffle(random, shuffled.batch.Spec.Sessions)
+		for i := range shuffled.batch.Spec.Sessions {
+			shuffle(random, shuffled.batch.Spec.Sessions[i].Targets)
+		}
+		for i := range shuffled.batch.Spec.Targets {
+			if s := shuffled.batch.Spec.Targets[i].Selector; s != nil {
+				shuffle(random, s.Kinds)
+			}
+		}
+		g.Expect(shuffled.children(g)).To(Equal(before))
+
+		object := world{w.batch, append(slices.Clone(w.candidates), randomCandidate(random, 1000, []v1alpha1.TargetKind{claim, deployment, statefulSet}))}
+		for name, child := range object.children(g) {
+			if old, ok := before[name]; ok {
+				g.Expect(child).To(Equal(old))
+			} else {
+				g.Expect(child.Spec.Target.Name).To(HavePrefix("o1000."), "only the new object has a new child")
+			}
+		}
+		g.Expect(len(object.children(g))).To(BeNumerically(">=", len(before)))
+
+		target := world{selecting(w.batch.DeepCopy(), "another", v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim, statefulSet}}), w.candidates}
+		for name, child := range target.children(g) {
+			if old, ok := before[name]; ok {
+				g.Expect(child).To(Equal(old))
+			} else {
+				g.Expect(name).To(HavePrefix("shop-another-"))
+			}
+		}
+		g.Expect(len(target.children(g))).To(BeNumerically(">=", len(before)), "and none goes")
+	}
+}
+
+// Two objects, or targets, that differ have names that differ, wherever they are cut, and each is a name.
+func FuzzFoundTargetName(f *testing.F) {
+	f.Add("web", "PersistentVolumeClaim", "data", "web", "Deployment", "data")
+	f.Add("a", "StatefulSet", strings.Repeat("x", 253), "a", "StatefulSet", strings.Repeat("x", 252))
+	f.Add("a", "Deployment", "b.c", "a", "Deployment", "b-c")
+	f.Add("a", "Deployment", "b.c", "a", "Deployment", "b..c")
+	f.Add(strings.Repeat("t", 63), "DaemonSet", "a", strings.Repeat("t", 63), "DaemonSet", "b")
+	f.Fuzz(func(t *testing.T, target, kind, object, target2, kind2, object2 string) {
+		valid := func(target, kind, object string) bool {
+			return len(validation.IsDNS1123Label(target)) == 0 && slices.Contains(v1alpha1.TargetKinds, v1alpha1.TargetKind(kind)) &&
+				len(validation.IsDNS1123Subdomain(object)) == 0
+		}
+		if !valid(target, kind, object) || !valid(target2, kind2, object2) {
+			return
+		}
+		name, other := FoundTargetName(target, kind, object), FoundTargetName(target2, kind2, object2)
+		if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
+			t.Errorf("%q: %v", name, problems)
+		}
+		same := target == target2 && kind == kind2 && object == object2
+		plain := func(target, kind, object string) string { return target + "-" + strings.ToLower(kind) + "-" + object }
+		if name == other && !same && plain(target, kind, object) != plain(target2, kind2, object2) {
+			t.Errorf("%q is both %s %s %s and %s %s %s", name, target, kind, object, target2, kind2, object2)
+		}
+		if !same || name != other {
+			return
+		}
+		if repository := templateName(strings.Repeat("r", 250), name); len(repository) > 253 || len(ChildName(strings.Repeat("b", 63), name)) > 63 {
+			t.Errorf("%q is too long for its child or Repository %q", name, repository)
+		}
+	})
+}
+
+// BenchmarkExpandSelected is BenchmarkExpand for a batch with two selectors that find 500 of 2,000 objects each.
+func BenchmarkExpandSelected(b *testing.B) {
+	const found = 500
+	batch := batchOf()
+	var candidates []Candidate
+	batch.Spec.Sessions = nil
+	for i, app := range []string{"shop", "bank"} {
+		session := newSession(app, "17 * * * *")
+		session.Targets = []v1alpha1.BatchSessionTarget{{Name: app}}
+		session.Repositories = []v1alpha1.RepositoryInfo{{Name: "kept", Backend: "main", Directory: "/kept", EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"}}}
+		batch.Spec.Sessions = append(batch.Spec.Sessions, session)
+		batch.Spec.Targets = append(batch.Spec.Targets, v1alpha1.BatchTarget{Name: app, Selector: &v1alpha1.TargetSelector{
+			Kinds: []v1alpha1.TargetKind{claim, deployment}, LabelSelector: labelled(app), MaxTargets: found,
+			Exclude: &v1alpha1.TargetExclusion{LabelSelector: labelled("cache")},
+		}})
+		for j := range found {
+			candidates = append(candidates, candidate(claim, fmt.Sprintf("data-%d-%d", i, j), app), candidate(claim, fmt.Sprintf("other-%d-%d", i, j), "cache"))
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if children, err := Expand(batch, Among(batch, candidates)); err != nil || len(children) != 2*found {
+			b.Fatal(len(children), err)
+		}
+	}
+	b.ReportMetric(float64(b.N*2*found)/b.Elapsed().Seconds(), "targets/s")
+}

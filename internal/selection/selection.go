@@ -1,0 +1,230 @@
+// Package selection reads what the selectors of BackupBatches find in a cluster. Names and labels come from the cache, which
+// keeps no more of these kinds. What the pods of a workload keep their data in is read past it, once for each generation of a
+// workload that a selector finds.
+package selection
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// Reader reads what selectors find. The zero value is ready; it is safe for concurrent use.
+type Reader struct {
+	mu    sync.Mutex
+	known map[place]map[types.UID]volumes
+}
+
+// place is where objects of a kind are.
+type place struct {
+	namespace string
+	kind      v1alpha1.TargetKind
+}
+
+// volumes of a workload, as they were at a generation.
+type volumes struct {
+	generation int64
+	policy.PodVolumes
+}
+
+// GroupVersionKind of a kind that a selector can find.
+func GroupVersionKind(kind v1alpha1.TargetKind) schema.GroupVersionKind {
+	return schema.GroupVersionKind{Group: kind.Group(), Version: "v1", Kind: string(kind)}
+}
+
+// Find reads what the selectors of a batch find. A batch without selectors costs nothing. cached has metadata of the kinds, live
+// reads past it.
+func (r *Reader) Find(ctx context.Context, cached, live client.Reader, batch *v1alpha1.BackupBatch) (policy.Find, error) {
+	var candidates []policy.Candidate
+	for _, kind := range v1alpha1.TargetKinds {
+		targets := Selecting(batch, kind)
+		if len(targets) == 0 {
+			continue
+		}
+		found, err := r.candidates(ctx, cached, live, batch, kind, targets)
+		if err != nil {
+			return nil, err
+		}
+		candidates = append(candidates, found...)
+	}
+	if candidates == nil {
+		return nil, nil
+	}
+	return policy.Among(batch, candidates), nil
+}
+
+// Selecting are the targets of a batch whose selectors may find objects of the kind.
+func Selecting(batch *v1alpha1.BackupBatch, kind v1alpha1.TargetKind) []*v1alpha1.BatchTarget {
+	var out []*v1alpha1.BatchTarget
+	for i := range batch.Spec.Targets {
+		t := &batch.Spec.Targets[i]
+		if t.Selector == nil {
+			continue
+		}
+		for _, k := range t.Selector.Kinds {
+			if k == kind {
+				out = append(out, t)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// candidates are the objects of a kind that the targets' selectors find.
+func (r *Reader) candidates(ctx context.Context, cached, live client.Reader, batch *v1alpha1.BackupBatch, kind v1alpha1.TargetKind, targets []*v1alpha1.BatchTarget) ([]policy.Candidate, error) {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(GroupVersionKind(kind))
+	if err := cached.List(ctx, list, client.InNamespace(batch.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list %ss: %w", kind, err)
+	}
+	var found []*metav1.PartialObjectMetadata
+	for i := range list.Items {
+		for _, t := range targets {
+			if o := &list.Items[i]; o.DeletionTimestamp.IsZero() && policy.Selects(t.Selector, kind, o.Name, o.Labels) {
+				found = append(found, o)
+				break
+			}
+		}
+	}
+	if kind == v1alpha1.KindPersistentVolumeClaim {
+		return claims(found), nil
+	}
+	of, err := r.volumes(ctx, live, place{batch.Namespace, kind}, list.Items, found)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]policy.Candidate, 0, len(found))
+	for _, o := range found {
+		if v, ok := of[o.UID]; ok { // Else it is gone.
+			out = append(out, policy.Candidate{Kind: kind, Name: o.Name, Labels: o.Labels, Volumes: &v.PodVolumes})
+		}
+	}
+	return out, nil
+}
+
+func claims(found []*metav1.PartialObjectMetadata) []policy.Candidate {
+	out := make([]policy.Candidate, len(found))
+	for i, o := range found {
+		owner := metav1.GetControllerOf(o)
+		out[i] = policy.Candidate{
+			Kind: v1alpha1.KindPersistentVolumeClaim, Name: o.Name, Labels: o.Labels, OfPod: owner != nil && owner.Kind == "Pod",
+		}
+	}
+	return out
+}
+
+// fewReads is up to how many workloads are read one by one.
+const fewReads = 8
+
+// volumes of the workloads that were found. all are all of the place: what is remembered of others is forgotten.
+func (r *Reader) volumes(ctx context.Context, live client.Reader, at place, all []metav1.PartialObjectMetadata, found []*metav1.PartialObjectMetadata) (map[types.UID]volumes, error) {
+	out, missing := r.remembered(at, all, found)
+	if len(missing) == 0 {
+		return out, nil
+	}
+	read := map[types.UID]volumes{}
+	if len(missing) > fewReads {
+		list := newList(at.kind)
+		if err := live.List(ctx, list, client.InNamespace(at.namespace)); err != nil {
+			return nil, fmt.Errorf("list %ss: %w", at.kind, err)
+		}
+		err := meta.EachListItem(list, func(o runtime.Object) error { note(read, o); return nil })
+		if err != nil {
+			return nil, fmt.Errorf("read the list of %ss: %w", at.kind, err)
+		}
+	} else {
+		for _, o := range missing {
+			workload := newObject(at.kind)
+			if err := live.Get(ctx, client.ObjectKey{Namespace: at.namespace, Name: o.Name}, workload); apierrors.IsNotFound(err) {
+				continue
+			} else if err != nil {
+				return nil, fmt.Errorf("get %s %s: %w", at.kind, o.Name, err)
+			}
+			note(read, workload)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, o := range missing {
+		if v, ok := read[o.UID]; ok {
+			out[o.UID] = v
+			r.known[at][o.UID] = v
+		}
+	}
+	return out, nil
+}
+
+// remembered is what is known of the workloads that were found, and those of which it is not known.
+func (r *Reader) remembered(at place, all []metav1.PartialObjectMetadata, found []*metav1.PartialObjectMetadata) (map[types.UID]volumes, []*metav1.PartialObjectMetadata) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.known[at]
+	kept := make(map[types.UID]volumes, len(before))
+	for i := range all {
+		if v, ok := before[all[i].UID]; ok {
+			kept[all[i].UID] = v
+		}
+	}
+	if r.known == nil {
+		r.known = map[place]map[types.UID]volumes{}
+	}
+	r.known[at] = kept
+	out := make(map[types.UID]volumes, len(found))
+	var missing []*metav1.PartialObjectMetadata
+	for _, o := range found {
+		if v, ok := kept[o.UID]; ok && v.generation >= o.Generation {
+			out[o.UID] = v
+		} else {
+			missing = append(missing, o)
+		}
+	}
+	return out, missing
+}
+
+// note remembers the volumes of a workload.
+func note(read map[types.UID]volumes, workload runtime.Object) {
+	if v := policy.VolumesOf(workload); v != nil {
+		o := workload.(metav1.Object)
+		read[o.GetUID()] = volumes{generation: o.GetGeneration(), PodVolumes: *v}
+	}
+}
+
+func newObject(kind v1alpha1.TargetKind) client.Object {
+	switch kind {
+	case v1alpha1.KindDeployment:
+		return &appsv1.Deployment{}
+	case v1alpha1.KindStatefulSet:
+		return &appsv1.StatefulSet{}
+	case v1alpha1.KindDaemonSet:
+		return &appsv1.DaemonSet{}
+	default:
+		return &corev1.PersistentVolumeClaim{}
+	}
+}
+
+func newList(kind v1alpha1.TargetKind) client.ObjectList {
+	switch kind {
+	case v1alpha1.KindDeployment:
+		return &appsv1.DeploymentList{}
+	case v1alpha1.KindStatefulSet:
+		return &appsv1.StatefulSetList{}
+	case v1alpha1.KindDaemonSet:
+		return &appsv1.DaemonSetList{}
+	default:
+		return &corev1.PersistentVolumeClaimList{}
+	}
+}
