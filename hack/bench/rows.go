@@ -49,6 +49,10 @@ func expandRows() []func(results) row {
 			rate := r.get("BenchmarkExpand", "targets/s")
 			return fmt.Sprintf("%s targets/s", thousands(rate)), rate >= minExpansion
 		}),
+		rowOf("expansion of 1,000 targets that a selector finds", "≥10,000 targets/s", func(r *reader) (string, bool) {
+			rate := r.get("BenchmarkExpandSelected", "targets/s")
+			return fmt.Sprintf("%s targets/s", thousands(rate)), rate >= minExpansion
+		}),
 	}
 }
 
@@ -154,6 +158,21 @@ func firstApplyRows() []func(results) row {
 			return fmt.Sprintf("%.2f×", x), x <= maxMemory
 		}),
 		rowOf(what+", requests", "", func(r *reader) (string, bool) { return requests(r, name), true }),
+	}
+}
+
+// maxBatch is how much longer a batch may take than a plain apply of its children.
+const maxBatch = 2
+
+func batchRows() []func(results) row {
+	const name, what = "BenchmarkBatch1000", "BackupBatch of 1,000 targets, from Git to all children applied"
+	return []func(results) row{
+		rowOf(what, "", func(r *reader) (string, bool) { return duration(r.get(name, "ours-ns")), true }),
+		rowOf("the same children, one plain apply with fluxcd/pkg/ssa", "", func(r *reader) (string, bool) { return duration(r.get(name, "theirs-ns")), true }),
+		rowOf(what+", ratio", "≤2×", func(r *reader) (string, bool) {
+			x := r.get(name, "ours-ns") / r.get(name, "theirs-ns")
+			return fmt.Sprintf("%.2f×", x), x <= maxBatch
+		}),
 	}
 }
 

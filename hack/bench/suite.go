@@ -38,13 +38,14 @@ const peers = "./hack/bench/peers"
 // suites are all that is measured, in the order of the table.
 func suites(cpus int) []suite {
 	return []suite{
-		{pkg: "./internal/policy", bench: "^BenchmarkExpand$", benchtime: "1s", count: 3, cpus: 1, rows: expandRows()},
+		{pkg: "./internal/policy", bench: "^BenchmarkExpand(Selected)?$", benchtime: "1s", count: 3, cpus: 1, rows: expandRows()},
 		{pkg: "./internal/retention", bench: "^BenchmarkDecide$", benchtime: "1s", count: 3, cpus: 1, rows: retentionRows()},
 		{pkg: "./internal/gitstore", bench: "^BenchmarkCommit$", benchtime: "10x", count: 10, cpus: cpus, rows: ledgerRows("Commit", "commit")},
 		{pkg: "./internal/gitstore", bench: "^BenchmarkPush$", benchtime: "10x", count: 10, cpus: cpus, rows: ledgerRows("Push", "push")},
 		{pkg: "./internal/ledger", bench: "^Benchmark(BackupRecord|Pack)$", benchtime: "1s", count: 1, cpus: 1, rows: recordRows()},
 		{pkg: "./controllers/policysync", bench: "^BenchmarkSync1000$/^first$", benchtime: "1x", count: 1, cpus: cpus, rows: firstApplyRows()},
 		{pkg: "./controllers/policysync", bench: "^BenchmarkSync1000$/^nothing-new$", benchtime: "20x", count: 1, cpus: cpus, rows: noChangeRows()},
+		{pkg: "./controllers/policysync", bench: "^BenchmarkBatch1000$", benchtime: "1x", count: 1, cpus: cpus, rows: batchRows()},
 		{pkg: peers, bench: "^BenchmarkAttributes$", benchtime: "1x", count: 1, cpus: cpus, rows: attributeRows()},
 		{pkg: peers, bench: "^BenchmarkPeers$/^disk$", benchtime: "1x", count: 1, cpus: cpus, rows: peerRows("disk")},
 		{pkg: peers, bench: "^BenchmarkPeers$/^s3$", benchtime: "1x", count: 1, cpus: cpus, rows: peerRows("s3")},
