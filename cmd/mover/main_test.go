@@ -20,6 +20,8 @@ func TestSubcommands(t *testing.T) {
 		"none":                         {code: task.ExitInvalidTask},
 		"an unknown one":               {args: []string{"destroy"}, code: task.ExitInvalidTask},
 		"trigger with an unknown flag": {args: []string{"trigger", "--x"}, code: task.ExitInvalidTask},
+		"install without a directory":  {args: []string{"install"}, code: task.ExitInvalidTask},
+		"install where nothing is":     {args: []string{"install", "/nowhere/at/all"}, code: task.ExitFailed},
 		"backup with an argument":      {args: []string{"backup", "everything"}, code: task.ExitInvalidTask},
 		"restore with backup's flag":   {args: []string{"restore", "--exclude=x"}, code: task.ExitInvalidTask},
 	} {

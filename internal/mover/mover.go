@@ -93,6 +93,9 @@ func (m *Mover) do(ctx context.Context, kind task.Kind, flags Flags) task.Result
 	if err != nil {
 		return failed(&failure{v1alpha1.ReasonInvalidTask, err.Error()})
 	}
+	if f := m.streams(t, flags); f != nil {
+		return failed(f)
+	}
 	switch kind {
 	case task.KindInitStorage:
 		return outcome(m.initStorage(ctx, t))

@@ -7,14 +7,31 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/program"
+	"github.com/cairn-backup/cairn/internal/repository/memlimit"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
 // defaultPath is where programs are looked for in an image that says nothing.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// streams prepares a mover for programs, if the task has any, and says what can't be done with what they write.
+func (m *Mover) streams(t task.Task, flags Flags) *failure {
+	if !slices.ContainsFunc(t.Components, func(c task.Component) bool { return c.Stream != nil }) {
+		return nil
+	}
+	memlimit.Share()
+	switch {
+	case len(flags.Include)+len(flags.Exclude) > 0:
+		return &failure{v1alpha1.ReasonInvalidTask, "a stream has no files to include or exclude"}
+	case t.Restore != nil && t.Restore.Verify:
+		return &failure{v1alpha1.ReasonInvalidTask, "what a program was fed can't be read back: a stream can't be verified"}
+	}
+	return nil
+}
 
 // dump runs the program of a stream that is backed up. The result ends it and removes its files.
 func (m *Mover) dump(ctx context.Context, s *v1alpha1.ResolvedStream) (*dump, *failure) {

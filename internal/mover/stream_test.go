@@ -319,6 +319,33 @@ func TestAFilterOfTomorrowIsRefused(t *testing.T) {
 	g.Expect(result.Message).To(ContainSubstring("can't be turned into commands: the RDB file is damaged: it does not begin as one"))
 }
 
+func TestAStreamHasNoFiles(t *testing.T) {
+	g := NewWithT(t)
+	p := streaming(t)
+	code, result := p.run(t.Context(), backupTask("snap-1", dumpOf("echo rows")), "*.tmp")
+	g.Expect(code).To(Equal(task.ExitInvalidTask))
+	g.Expect(result.Message).To(ContainSubstring("no files to include or exclude"))
+	_, result = p.run(t.Context(), backupTask("snap-1", dumpOf("echo rows")))
+	in := restoreTask(result.Components[0].ID)
+	in.Components = []task.Component{dumpOf("cat >/dev/null")}
+	in.Components[0].ID = result.Components[0].ID
+	in.Restore = &task.Restore{Verify: true}
+	code, result = p.run(t.Context(), in)
+	g.Expect(code).To(Equal(task.ExitInvalidTask))
+	g.Expect(result.Message).To(ContainSubstring("can't be verified"))
+}
+
+func TestAPasswordInAURLIsScrubbed(t *testing.T) {
+	g := NewWithT(t)
+	p := streaming(t)
+	p.write("cairn/database/uri", "postgres://app:very%2Fsecret@db/shop")
+	p.write("cairn/database/host", "db.example.com")
+	component := dumpOf(`echo "can't log in to $URI as app at db.example.com with very/secret or very%2Fsecret" >&2; exit 1`)
+	component.Stream.Env = []v1alpha1.StreamEnv{{Name: "URI", SecretKey: "uri"}}
+	_, result := p.run(t.Context(), backupTask("snap-1", component))
+	g.Expect(result.Message).To(HaveSuffix("can't log in to *** as app at db.example.com with *** or ***"))
+}
+
 func TestAMoverIsInstalled(t *testing.T) {
 	g := NewWithT(t)
 	dir, ca := t.TempDir(), filepath.Join(t.TempDir(), "ca.pem")

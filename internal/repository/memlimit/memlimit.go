@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // percent of the container's limit become the soft limit; the rest is for stacks, the kernel's share of the
@@ -35,6 +36,18 @@ func Set() (int64, error) {
 	soft := limit / 100 * percent
 	debug.SetMemoryLimit(soft)
 	return soft, nil
+}
+
+// share is done once: the soft limit is the process's.
+var share sync.Once
+
+// Share leaves half of what Set set to programs that this process runs in its control group.
+func Share() {
+	share.Do(func() {
+		if soft := debug.SetMemoryLimit(-1); soft < unlimited {
+			debug.SetMemoryLimit(soft / 2)
+		}
+	})
 }
 
 // Read returns the smallest memory limit in bytes of the process's control group and the groups above it, 0
