@@ -94,6 +94,7 @@ func TestBackupBatchFlow(t *testing.T) {
 	t.Run("one target fails alone", a.oneFails)
 	t.Run("a retry heals it", a.healed)
 	t.Run("all of it", a.whole)
+	t.Run("all of it back, in another namespace", a.restored)
 }
 
 type batchApp struct {
