@@ -66,6 +66,9 @@ type ResolvedRestoreHost struct {
 type ResolvedRestoreVolume struct {
 	// Component that is restored.
 	Component string `json:"component"`
+	// Source is the component of the Snapshot, where it is that of another pod.
+	// +optional
+	Source string `json:"source,omitempty"`
 	// ID of the component's data in the repository.
 	ID string `json:"id"`
 	// Path inside the volume it is restored to. Empty is the root.

@@ -104,6 +104,7 @@ type RestoreBatchDataSource struct {
 // +kubebuilder:validation:XValidation:rule="has(self.confirm) || !has(self.overwritePolicy) && !(has(self.deleteExtraFiles) && self.deleteExtraFiles)",message="overwritePolicy and deleteExtraFiles are for a volume that holds data: name its claim's UID in confirm"
 // +kubebuilder:validation:XValidation:rule="!has(self.confirm) || !(has(self.addon) && self.addon.tasks.exists(t, has(t.targetVolumes) && has(t.targetVolumes.volumeClaimTemplates) && size(t.targetVolumes.volumeClaimTemplates) > 0))",message="confirm is for a target that exists: new claims need none"
 // +kubebuilder:validation:XValidation:rule="!(has(self.verify) && self.verify && has(self.overwritePolicy) && self.overwritePolicy == 'Never')",message="verify needs overwritePolicy Overwrite or IfNewer: a file that was kept can't be told from one that is wrong"
+// +kubebuilder:validation:XValidation:rule="!has(self.rules) || !has(self.components)",message="rules say which components are restored: leave components out"
 type RestoreBatchTarget struct {
 	// Name of the target in the BackupBatch.
 	// +required
@@ -130,6 +131,13 @@ type RestoreBatchTarget struct {
 	// +kubebuilder:validation:MaxItems=2000
 	// +kubebuilder:validation:items:MaxLength=253
 	Components []string `json:"components,omitempty"`
+
+	// Rules say which pods of a StatefulSet get data, and of which: a pod that no rule names gets none. The default is that each
+	// gets its own.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Rules []RestoreRule `json:"rules,omitempty"`
 
 	// EncryptionSecret of the target's Repository. The default is dataSource.encryptionSecret, else that of the Repository.
 	// +optional

@@ -85,6 +85,7 @@ type RestoreSessionSpec struct {
 
 // RestoreDataSource names a Snapshot: by its name, as the newest one of a Repository, or by time.
 // +kubebuilder:validation:XValidation:rule="has(self.snapshot) != has(self.pitr)",message="name a snapshot (or latest), or a time in pitr.targetTime, not both"
+// +kubebuilder:validation:XValidation:rule="!has(self.rules) || !has(self.components)",message="rules say which components are restored: leave components out"
 // +kubebuilder:validation:XValidation:rule="has(self.repository) || has(self.snapshot) && self.snapshot != 'latest'",message="snapshot: latest and pitr need a repository"
 type RestoreDataSource struct {
 	// Namespace of Repository and Snapshot. The default is that of the RestoreSession. In another one the Repository must have
@@ -117,6 +118,14 @@ type RestoreDataSource struct {
 	// +kubebuilder:validation:items:MaxLength=253
 	Components []string `json:"components,omitempty"`
 
+	// Rules say which pods of a StatefulSet get data, and of which: a pod that no rule names gets none. The default is that each
+	// gets its own. They are for a Snapshot of a StatefulSet, and its target is one, or new claims with ${POD_ORDINAL} in their
+	// names.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Rules []RestoreRule `json:"rules,omitempty"`
+
 	// EncryptionSecret of the repository. The default is that of the Repository. Its namespace is that of the RestoreSession
 	// unless it is that of the storage.
 	// +optional
@@ -132,4 +141,22 @@ type PITR struct {
 	// Exclusive leaves a Snapshot of exactly that time out.
 	// +optional
 	Exclusive bool `json:"exclusive,omitempty"`
+}
+
+// RestoreRule says which pods get the data of one.
+type RestoreRule struct {
+	// TargetHosts are the pods that get the data, as pod-<number>.
+	// +required
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern="^pod-[0-9]+$"
+	TargetHosts []string `json:"targetHosts"`
+
+	// SourceHost is the pod that the data was backed up of, as pod-<number>. The default is each pod's own.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern="^pod-[0-9]+$"
+	SourceHost string `json:"sourceHost,omitempty"`
 }

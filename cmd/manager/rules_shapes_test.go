@@ -103,6 +103,7 @@ var refusedRestores = map[string]string{
 	"overwritePolicy and deleteExtraFiles are for a volume that holds data: name its claim's UID in confirm":       `{overwritePolicy: Overwrite}`,
 	"name a target to restore into, or targetVolumes.volumeClaimTemplates to make new claims, not both":            `{target: null}`,
 	"name a snapshot (or latest), or a time in pitr.targetTime, not both":                                          `{dataSource: {snapshot: latest, pitr: {targetTime: "2026-11-20T00:00:00Z"}}}`,
+	"rules say which components are restored: leave components out":                                                `{dataSource: {components: [pod-0], rules: [{targetHosts: [pod-1]}]}}`,
 	"confirm is for a target that exists: new claims need none":                                                    `{target: null, confirm: u, addon: {name: pvc-addon, tasks: [{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {}}]}}]}}`,
 }
 

@@ -77,6 +77,11 @@ func (r *Reconciler) resolveHosts(ctx context.Context, look *search) error {
 	if look.target.Components, look.Error = session.ChooseComponents(look.snapshot, look.session.Spec.DataSource.Components); look.Error != nil {
 		return nil
 	}
+	if rules := look.session.Spec.DataSource.Rules; len(rules) > 0 {
+		if look.target.Components, look.target.Sources, look.Error = session.ApplyRules(rules, look.target.Components); look.Error != nil {
+			return nil
+		}
+	}
 	if resolved.Hosts, look.Error = session.ResolveRestore(look.target); look.Error != nil {
 		return nil
 	}

@@ -47,7 +47,7 @@ func keptRestore(in *v1alpha1.ResolvedRestore) *v1alpha1.ResolvedRestore {
 		kept := v1alpha1.ResolvedRestoreHost{Name: h.Name}
 		for _, v := range h.Volumes {
 			kept.Volumes = append(kept.Volumes, v1alpha1.ResolvedRestoreVolume{
-				Component: v.Component, ID: v.ID, ClaimName: v.ClaimName, ClaimUID: v.ClaimUID, Template: v.Template,
+				Component: v.Component, Source: v.Source, ID: v.ID, ClaimName: v.ClaimName, ClaimUID: v.ClaimUID, Template: v.Template,
 			})
 		}
 		out.Hosts = append(out.Hosts, kept)
@@ -88,6 +88,14 @@ func keptVolumes(in *v1alpha1.TargetVolumes) *v1alpha1.TargetVolumes {
 		out.VolumeClaimTemplates = append(out.VolumeClaimTemplates, v1alpha1.RestoreClaimTemplate{
 			Metadata: v1alpha1.ClaimMetadata{Name: t.Metadata.Name}, Spec: t.Spec,
 		})
+	}
+	return out
+}
+
+func keptRules(in []v1alpha1.RestoreRule) []v1alpha1.RestoreRule {
+	var out []v1alpha1.RestoreRule
+	for _, r := range in {
+		out = append(out, v1alpha1.RestoreRule{TargetHosts: r.TargetHosts, SourceHost: r.SourceHost})
 	}
 	return out
 }

@@ -36,7 +36,7 @@ func restoreBatchDocument(cluster string, b *v1alpha1.RestoreBatch) document {
 	}
 	for _, t := range b.Spec.Targets {
 		spec.Targets = append(spec.Targets, v1alpha1.RestoreBatchTarget{
-			Name: t.Name, Target: t.Target, Repository: t.Repository, Components: t.Components, EncryptionSecret: t.EncryptionSecret,
+			Name: t.Name, Target: t.Target, Repository: t.Repository, Components: t.Components, Rules: keptRules(t.Rules), EncryptionSecret: t.EncryptionSecret,
 			Addon: keptAddon(t.Addon), Confirm: t.Confirm, OverwritePolicy: t.OverwritePolicy, DeleteExtraFiles: t.DeleteExtraFiles,
 			Verify: t.Verify, RetryConfig: t.RetryConfig, RestoreTimeout: t.RestoreTimeout, Hooks: keptRestoreHooks(t.Hooks),
 		})

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -19,6 +20,8 @@ type RestoreTarget struct {
 	Snapshot *v1alpha1.Snapshot
 	// Components of it, as ChooseComponents gave them.
 	Components []string
+	// Sources are the components of the Snapshot that are restored as others, as ApplyRules gave them.
+	Sources map[string]string
 }
 
 // ResolveRestore says which Jobs restore a Snapshot, on which nodes, as whom, and which component each of them writes into
@@ -72,9 +75,9 @@ func (r *restoreResolver) hosts() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.Res
 
 // volume is the volume that takes a component.
 func (r *restoreResolver) volume(component string, v v1alpha1.ResolvedVolume) v1alpha1.ResolvedRestoreVolume {
-	c := r.Snapshot.Status.Components[component]
+	c := r.Snapshot.Status.Components[cmp.Or(r.Sources[component], component)]
 	return v1alpha1.ResolvedRestoreVolume{
-		Component: component, ID: c.ID, Path: c.Path, ClaimName: v.ClaimName, HostPath: v.HostPath, Files: c.Files, Bytes: c.SizeBytes,
+		Component: component, Source: r.Sources[component], ID: c.ID, Path: c.Path, ClaimName: v.ClaimName, HostPath: v.HostPath, Files: c.Files, Bytes: c.SizeBytes,
 	}
 }
 

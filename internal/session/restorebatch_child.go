@@ -2,6 +2,7 @@ package session
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -64,7 +65,7 @@ func NewRestoreSession(b *v1alpha1.RestoreBatch, i int, now time.Time) *v1alpha1
 	resolved := b.Status.Resolved
 	t, frozen := &b.Spec.Targets[i], &resolved.Targets[i]
 	source := &v1alpha1.RestoreDataSource{
-		Namespace: b.Spec.DataSource.Namespace, Repository: frozen.Repository, Snapshot: frozen.Snapshot, Components: t.Components,
+		Namespace: b.Spec.DataSource.Namespace, Repository: frozen.Repository, Snapshot: frozen.Snapshot, Components: t.Components, Rules: slices.Clone(t.Rules),
 		EncryptionSecret: t.EncryptionSecret.DeepCopy(),
 	}
 	if source.EncryptionSecret == nil {
