@@ -53,7 +53,7 @@ func (r *batchRestore) refuse(failure string) {
 	}
 	for i := range r.d.Status.Targets {
 		if t := &r.d.Status.Targets[i]; !t.Phase.Terminal() && t.RestoreSession == "" {
-			failTarget(t, v1alpha1.ReasonFailedToExecutePreRestoreHooks, "not restored because a preRestore hook failed: "+failure)
+			r.fail(t, v1alpha1.ReasonFailedToExecutePreRestoreHooks, "not restored because a preRestore hook failed: "+failure)
 		}
 	}
 }

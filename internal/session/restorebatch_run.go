@@ -91,15 +91,15 @@ func (r *batchRestore) target(i int, t *v1alpha1.RestoreTargetStatus, active int
 	case t.RestoreSession != "":
 		r.d.Verify = true
 		reason, message := cmp.Or(stop, v1alpha1.ReasonCancelled), "RestoreSession "+name+" was deleted before it said how it ended: the target may be restored in part"
-		failTarget(t, reason, message)
+		r.fail(t, reason, message)
 	case r.Refused[t.Name] != nil:
-		failTarget(t, r.Refused[t.Name].Reason, r.Refused[t.Name].Message)
+		r.fail(t, r.Refused[t.Name].Reason, r.Refused[t.Name].Message)
 	case stop == v1alpha1.ReasonCancelled:
 		r.d.Verify = true
-		failTarget(t, stop, "not restored: the RestoreBatch was deleted")
+		r.fail(t, stop, "not restored: the RestoreBatch was deleted")
 	case stop != "":
 		r.d.Verify = true
-		failTarget(t, stop, "not restored: the deadline of the restore passed before it began")
+		r.fail(t, stop, "not restored: the deadline of the restore passed before it began")
 	case active < r.limit():
 		r.d.Create = append(r.d.Create, i)
 		return true
@@ -113,8 +113,13 @@ func (r *batchRestore) follow(t *v1alpha1.RestoreTargetStatus, child *v1alpha1.R
 	t.Phase, t.Reason = cmp.Or(child.Status.Phase, v1alpha1.RestoreSessionPending), cmp.Or(child.Status.Reason, v1alpha1.ReasonPending)
 	t.Message = ""
 	if c := apimeta.FindStatusCondition(child.Status.Conditions, meta.ReadyCondition); c != nil {
-		t.Message = shorten(c.Message)
+		t.Message = r.cut(c.Message)
 	}
+}
+
+// cut keeps the message of a target so short that those of all targets fit into one object.
+func (r *batchRestore) cut(message string) string {
+	return cut(message, maxMessage*manyTargets/max(len(r.d.Status.Targets), manyTargets))
 }
 
 // limit is how many targets may be restored at once.
@@ -130,8 +135,8 @@ func (r *batchRestore) limit() int {
 	}
 }
 
-func failTarget(t *v1alpha1.RestoreTargetStatus, reason, message string) {
-	t.Phase, t.Reason, t.Message = v1alpha1.RestoreSessionFailed, reason, shorten(message)
+func (r *batchRestore) fail(t *v1alpha1.RestoreTargetStatus, reason, message string) {
+	t.Phase, t.Reason, t.Message = v1alpha1.RestoreSessionFailed, reason, r.cut(message)
 }
 
 // outcome sums up how the targets ended.

@@ -1,6 +1,9 @@
 package session
 
 import (
+	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -135,4 +138,25 @@ func TestATargetOfARestoreBatchIsNotBackedUp(t *testing.T) {
 	g.Expect(RestoringTarget([]v1alpha1.RestoreBatch{*b}, here)).To(BeNil())
 	b.Status.Phase = v1alpha1.RestoreSessionFailed
 	g.Expect(RestoringTarget([]v1alpha1.RestoreBatch{*b}, app)).To(BeNil(), "it has ended")
+}
+
+// What goes wrong with each of very many targets fits into one object: else its end could never be written.
+func TestTheFailuresOfManyRestoredTargetsFitIntoOneObject(t *testing.T) {
+	g := NewWithT(t)
+	var names []string
+	for i := range 500 {
+		names = append(names, fmt.Sprintf("target-%04d", i))
+	}
+	b := restoreBatchOf(names...)
+	children := map[string]*v1alpha1.RestoreSession{}
+	for _, name := range names {
+		child := restoredChild("back-"+name, v1alpha1.RestoreSessionFailed, "Why")
+		child.Status.Conditions[0].Message = strings.Repeat("x", 2048)
+		children["back-"+name] = child
+	}
+	d := NextRestoreBatch(RestoreBatchInput{Now: time.Unix(60, 0), Batch: b, Children: children})
+	g.Expect(d.Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed))
+	raw, err := json.Marshal(d.Status)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(len(raw)).To(BeNumerically("<", 400<<10))
 }
