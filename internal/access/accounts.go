@@ -68,6 +68,11 @@ func EnsureTrigger(ctx context.Context, c client.Client, namespace string) error
 	return ensureAccount(ctx, c, namespace, v1alpha1.TriggerServiceAccount)
 }
 
+// EnsureSidecar does the same for the tokens of sidecars and the ClusterRole cairn-sidecar. No pod runs as it.
+func EnsureSidecar(ctx context.Context, c client.Client, namespace string) error {
+	return ensureAccount(ctx, c, namespace, v1alpha1.SidecarServiceAccount)
+}
+
 func ensureAccount(ctx context.Context, c client.Client, namespace, name string) error {
 	var ns corev1.Namespace
 	if err := c.Get(ctx, client.ObjectKey{Name: namespace}, &ns); err != nil {

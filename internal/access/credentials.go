@@ -52,12 +52,6 @@ func EnsureCredentials(ctx context.Context, c client.Client, owner client.Object
 // Digest identifies the Secrets that EnsureCredentials would read, and tells with an *Error that one of them can't be used.
 // It is made from their UIDs and versions, never from their content: a digest of a password helps to guess it.
 func Digest(ctx context.Context, c client.Reader, namespace string, storage *v1alpha1.BackupStorage, encryption v1alpha1.ObjectReference) (string, error) {
-	of := func(s *corev1.Secret) string {
-		if s == nil {
-			return ""
-		}
-		return string(s.UID) + "/" + s.ResourceVersion
-	}
 	key, err := storageSecret(ctx, c, storage)
 	if err != nil {
 		return "", err
@@ -66,7 +60,18 @@ func Digest(ctx context.Context, c client.Reader, namespace string, storage *v1a
 	if err != nil {
 		return "", err
 	}
-	return policy.Digest([]string{of(key), of(password)}), nil
+	return versionOf(key, password), nil
+}
+
+// versionOf identifies Secrets, some of which may be nil, as they are now.
+func versionOf(secrets ...*corev1.Secret) string {
+	versions := make([]string, len(secrets))
+	for i, s := range secrets {
+		if s != nil {
+			versions[i] = string(s.UID) + "/" + s.ResourceVersion
+		}
+	}
+	return policy.Digest(versions)
 }
 
 // RemoveCopies removes what EnsureCredentials copied for jobBaseName.
