@@ -56,11 +56,10 @@ type Task struct {
 	// +kubebuilder:default=Kopia
 	Driver Driver `json:"driver,omitempty"`
 
-	// Executor that runs it.
+	// Executor that runs it where a policy names none: Job, or Sidecar for a workload.
 	// +optional
 	// +kubebuilder:default=Job
-	// +kubebuilder:validation:Enum=Job
-	Executor string `json:"executor,omitempty"`
+	Executor Executor `json:"executor,omitempty"`
 
 	// Parameters that a policy may set.
 	// +optional
@@ -83,6 +82,16 @@ type Task struct {
 	// +kubebuilder:validation:MaxItems=16
 	VolumeMounts []corev1.VolumeMount `json:"volumeMounts,omitempty"`
 }
+
+// Executor is what runs the mover of a task: a Job, or the sidecar in the pods of the workload.
+// +kubebuilder:validation:Enum=Job;Sidecar
+type Executor string
+
+// The values of Executor.
+const (
+	ExecutorJob     Executor = "Job"
+	ExecutorSidecar Executor = "Sidecar"
+)
 
 // TargetAccess is how a step sees the volumes of the target.
 // +kubebuilder:validation:Enum=None;ReadOnly;ReadWrite

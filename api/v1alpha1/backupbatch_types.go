@@ -94,6 +94,12 @@ type BatchSessionTarget struct {
 	// +optional
 	Addon *AddonInfo `json:"addon,omitempty"`
 
+	// Executor that moves the data: a Job for each run, or a Sidecar in the pods of a Deployment, StatefulSet or DaemonSet. A
+	// sidecar is added to the workload, whose pods are replaced for that, and removed when no session asks for it any more. The
+	// default is that of the Addon's task.
+	// +optional
+	Executor Executor `json:"executor,omitempty"`
+
 	// Repositories that the target is backed up into. For a target with a selector they are a template, as those of the session
 	// are. The default is the session's repositories, else one with the name of the target's BackupConfiguration,
 	// <batch>-<target>.

@@ -43,6 +43,12 @@ type BackupConfigurationSession struct {
 	// +optional
 	Addon *AddonInfo `json:"addon,omitempty"`
 
+	// Executor that moves the data: a Job for each run, or a Sidecar in the pods of a Deployment, StatefulSet or DaemonSet. A
+	// sidecar is added to the workload, whose pods are replaced for that, and removed when no session asks for it any more. The
+	// default is that of the Addon's task.
+	// +optional
+	Executor Executor `json:"executor,omitempty"`
+
 	// Repositories that each run backs up into: one Snapshot in each. The default is one with the BackupConfiguration's name.
 	// +optional
 	// +listType=map

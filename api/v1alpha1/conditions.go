@@ -160,6 +160,14 @@ const (
 	ReasonTriggered                = "Triggered"
 	ReasonInvalidTrigger           = "InvalidTrigger"
 
+	// Sidecars.
+	ReasonSidecarRolloutInProgress = "SidecarRolloutInProgress"
+	ReasonSidecarRolloutFailed     = "SidecarRolloutFailed"
+	ReasonSidecarNotPermitted      = "SidecarNotPermitted"
+	ReasonSidecarNotPossible       = "SidecarNotPossible"
+	ReasonSidecarInjected          = "SidecarInjected"
+	ReasonSidecarRemoved           = "SidecarRemoved"
+
 	// Hooks.
 	ReasonSuccessfullyExecutedPreBackupHooks   = "SuccessfullyExecutedPreBackupHooks"
 	ReasonFailedToExecutePreBackupHooks        = "FailedToExecutePreBackupHooks"

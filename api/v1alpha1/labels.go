@@ -91,6 +91,8 @@ const (
 	// AnnotationSidecarTask on a Snapshot or RestoreSession is what sidecars are to do there, and which of them: versioned JSON.
 	// It goes when they are done.
 	AnnotationSidecarTask = Group + "/sidecar-task"
+	// AnnotationSidecarState on a sidecar's Secret is what the manager knows of the sidecar: JSON.
+	AnnotationSidecarState = Group + "/sidecar-state"
 	// AnnotationSidecarCredentials on a sidecar's Secret, and on the Snapshots and RestoreSessions that the sidecar has work in,
 	// are the identities of the tokens that it may use: "JTI=<uuid>,JTI=<uuid>". The admission policy reads it.
 	AnnotationSidecarCredentials = Group + "/sidecar-credentials"
@@ -137,6 +139,9 @@ const (
 	MoverServiceAccount = "cairn-mover"
 	// TriggerServiceAccount is what the pods of CronJobs run as.
 	TriggerServiceAccount = "cairn-trigger"
+	// SidecarInjectorClusterRole allows the manager to add sidecars to workloads, and to make tokens for them. Only the owner of a
+	// namespace binds it there to the manager, or the cluster's administrator everywhere.
+	SidecarInjectorClusterRole = "cairn-sidecar-injector"
 	// SidecarServiceAccount is what sidecars use the API as, with tokens that the manager makes for them.
 	SidecarServiceAccount = "cairn-sidecar"
 	// HookServiceAccount is whom the manager impersonates to run commands in pods. Only the owner of a namespace binds it to

@@ -78,6 +78,9 @@ type ResolvedTarget struct {
 	ConfigurationUID types.UID `json:"configurationUID,omitempty"`
 	// Task that moves the data.
 	Task ResolvedTask `json:"task"`
+	// Executor that runs it. Empty is Job.
+	// +optional
+	Executor Executor `json:"executor,omitempty"`
 	// Hosts are what one Job each backs up: a pod of a StatefulSet, a node of a DaemonSet, else the whole target.
 	// +optional
 	// +listType=map

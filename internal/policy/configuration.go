@@ -49,6 +49,9 @@ func ConfigurationMistakes(configuration *v1alpha1.BackupConfiguration) []Mistak
 			add(field+".name", v1alpha1.ReasonResourceValidationFailed, "two sessions have the name %q", session.Name)
 		}
 		sessions[session.Name] = true
+		if session.Executor == v1alpha1.ExecutorSidecar && spec.Target != nil {
+			mistakes = append(mistakes, SidecarMistakes(field, *spec.Target, session, nil, nil)...)
+		}
 		infos := repositoriesOf(session)
 		for j := range infos {
 			info := &infos[j]

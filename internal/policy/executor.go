@@ -1,0 +1,69 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// Executor says what runs a session: what the policy says, else what the Addon's task says. addon may be nil.
+func Executor(said v1alpha1.Executor, addon *v1alpha1.Addon, info *v1alpha1.AddonInfo, restore bool) v1alpha1.Executor {
+	var task *v1alpha1.Task
+	if addon != nil && info != nil && len(info.Tasks) == 1 {
+		task = FindTask(addon, info.Tasks[0].Name, restore)
+	}
+	if task == nil {
+		return cmp.Or(said, v1alpha1.ExecutorJob)
+	}
+	return cmp.Or(said, task.Executor, v1alpha1.ExecutorJob)
+}
+
+// SidecarMistakes finds what a session asks for that only a Job can do. field is where the session stands. addon and storage,
+// which gives the BackupStorage of one of the session's backends or nil, may be nil: what they would show is not looked for.
+func SidecarMistakes(field string, target v1alpha1.TypedObjectReference, session *v1alpha1.BackupConfigurationSession, addon *v1alpha1.Addon, storage func(backend string) *v1alpha1.BackupStorage) []Mistake {
+	var mistakes []Mistake
+	add := func(at, format string, args ...any) {
+		mistakes = append(mistakes, Mistake{Field: field + at, Reason: v1alpha1.ReasonSidecarNotPossible, Message: fmt.Sprintf(format, args...) + ": take executor Job"})
+	}
+	if target.Kind == v1alpha1.KindPersistentVolumeClaim {
+		add(".executor", "a PersistentVolumeClaim has no pods that a sidecar could run in")
+	}
+	info := session.Addon
+	if info == nil {
+		return mistakes
+	}
+	if info.JobTemplate != nil {
+		add(".addon.jobTemplate", "there is no Job to shape where a sidecar moves the data, only containerRuntimeSettings count")
+	}
+	for i, reference := range info.Tasks {
+		at := fmt.Sprintf(".addon.tasks[%d]", i)
+		if len(reference.AddonVolumes) > 0 || reference.TargetVolumes != nil {
+			add(at, "a sidecar has the volumes of its workload, and no others")
+		}
+		if addon == nil {
+			continue
+		}
+		if task := FindTask(addon, reference.Name, false); task != nil {
+			switch {
+			case len(TaskSteps(task)) > 1:
+				add(at, "the task %q has steps before the mover, for which a sidecar has no containers", task.Name)
+			case len(task.VolumeTemplate) > 0 || len(task.VolumeMounts) > 0:
+				add(at, "the task %q brings volumes along, which a sidecar can't mount", task.Name)
+			}
+		}
+	}
+	for i, r := range session.Repositories {
+		if storage == nil {
+			break
+		}
+		if s := storage(r.Backend); s != nil && s.Spec.Storage.Local != nil {
+			add(fmt.Sprintf(".repositories[%d]", i), "%s is on a volume, which a sidecar does not mount", describeStorage(s))
+		}
+	}
+	return mistakes
+}
+
+func describeStorage(s *v1alpha1.BackupStorage) string {
+	return "BackupStorage " + s.Namespace + "/" + s.Name
+}
