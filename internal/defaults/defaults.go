@@ -2,6 +2,7 @@
 package defaults
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -91,15 +92,23 @@ func Repository(ctx context.Context, key client.ObjectKey, readers ...client.Rea
 }
 
 func (l *lookup) storage(reference v1alpha1.ObjectReference) *v1alpha1.BackupStorage {
-	key := client.ObjectKey{Namespace: reference.Namespace, Name: reference.Name}
-	var found v1alpha1.BackupStorage
-	if err := l.Reader.Get(l.ctx, key, &found); err != nil {
-		if !apierrors.IsNotFound(err) {
-			l.fail(fmt.Errorf("get BackupStorage %s: %w", key, err))
-		}
-		return nil
+	found, err := Storage(l.ctx, l.Reader, l.namespace, reference)
+	if err != nil {
+		l.fail(err)
 	}
-	return &found
+	return found
+}
+
+// Storage is the BackupStorage that a reference in a namespace names, nil where there is none.
+func Storage(ctx context.Context, reader client.Reader, namespace string, reference v1alpha1.ObjectReference) (*v1alpha1.BackupStorage, error) {
+	key := client.ObjectKey{Namespace: cmp.Or(reference.Namespace, namespace), Name: reference.Name}
+	var found v1alpha1.BackupStorage
+	if err := reader.Get(ctx, key, &found); apierrors.IsNotFound(err) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("get BackupStorage %s: %w", key, err)
+	}
+	return &found, nil
 }
 
 func (l *lookup) defaultStorage() *v1alpha1.ObjectReference {

@@ -40,8 +40,12 @@ func mergedResources(base, over corev1.ResourceRequirements) corev1.ResourceRequ
 
 // withRequests gives what does not ask for anything a small request.
 func withRequests(in corev1.ResourceRequirements) corev1.ResourceRequirements {
+	return requesting(in, corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("50m"), corev1.ResourceMemory: resource.MustParse("128Mi")})
+}
+
+// requesting gives what does not ask for anything these requests, within its limits.
+func requesting(in corev1.ResourceRequirements, defaults corev1.ResourceList) corev1.ResourceRequirements {
 	out := *in.DeepCopy()
-	defaults := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("50m"), corev1.ResourceMemory: resource.MustParse("128Mi")}
 	for name, quantity := range defaults {
 		if _, asked := out.Requests[name]; asked {
 			continue

@@ -1,0 +1,104 @@
+package sidecar
+
+import (
+	"path"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// FieldManager of what is applied to workloads. It owns nothing else.
+const FieldManager = "cairn-sidecar"
+
+// The volumes that are added to a workload.
+const (
+	SecretVolume = "cairn-sidecar"
+	WorkVolume   = "cairn-work"
+)
+
+// ownVolumes are the names of all volumes that are added to a workload.
+var ownVolumes = []string{SecretVolume, WorkVolume}
+
+// NewContainer is the container of the sidecar with this name. It mounts the workload's own volumes by their names: a second
+// volume of the same claim would keep the pod from starting. It fails with task.ErrPrivilegeRequired where the namespace does not
+// allow what was asked for.
+func NewContainer(id, image string, s *Settings) (corev1.Container, error) {
+	security, err := task.SidecarSecurity(s.User, s.Privileged, s.Security)
+	if err != nil {
+		return corev1.Container{}, err
+	}
+	always := corev1.ContainerRestartPolicyAlways
+	env := slices.DeleteFunc(slices.Clone(s.Env), func(e corev1.EnvVar) bool {
+		return slices.Contains([]string{"HOME", "TMPDIR", EnvPodName, EnvPodUID, EnvPodNamespace}, e.Name)
+	})
+	mounts := []corev1.VolumeMount{
+		{Name: SecretVolume, MountPath: SecretDir, ReadOnly: true},
+		{Name: WorkVolume, MountPath: WorkDir},
+	}
+	for _, v := range s.Volumes {
+		mounts = append(mounts,
+			corev1.VolumeMount{Name: v, MountPath: path.Join(VolumesDir, v), ReadOnly: true},
+			corev1.VolumeMount{Name: v, MountPath: path.Join(RestoreDir, v)})
+	}
+	return corev1.Container{
+		Name: Container, Image: image, Args: []string{Subcommand, "--id", id}, RestartPolicy: &always,
+		Env: append([]corev1.EnvVar{
+			{Name: "HOME", Value: WorkDir}, {Name: "TMPDIR", Value: WorkDir},
+			fromPod(EnvPodName, "metadata.name"), fromPod(EnvPodUID, "metadata.uid"), fromPod(EnvPodNamespace, "metadata.namespace"),
+		}, env...),
+		EnvFrom: s.EnvFrom, Resources: task.SidecarResources(s.Resources), SecurityContext: security, VolumeMounts: mounts,
+	}, nil
+}
+
+func fromPod(name, field string) corev1.EnvVar {
+	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: field}}}
+}
+
+// NewVolumes are the volumes of the sidecar with this name. The Secret is optional: no pod of a workload waits for Cairn.
+func NewVolumes(id string) []corev1.Volume {
+	return []corev1.Volume{
+		{Name: SecretVolume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
+			SecretName: id, Optional: new(true), DefaultMode: new(int32(0o444)),
+		}}},
+		{Name: WorkVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+	}
+}
+
+// Injection is what is applied to the workload to add the sidecar: nothing but its label, its container and its volumes. It
+// names the workload's UID, so that one that is gone is not made anew.
+func Injection(gvk schema.GroupVersionKind, workload metav1.Object, id string, container corev1.Container) (*unstructured.Unstructured, error) {
+	c, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&container)
+	if err != nil {
+		return nil, err
+	}
+	var volumes []any
+	for _, v := range NewVolumes(id) {
+		u, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&v)
+		if err != nil {
+			return nil, err
+		}
+		volumes = append(volumes, u)
+	}
+	u := Withdrawal(gvk, workload)
+	u.SetLabels(map[string]string{v1alpha1.LabelSidecar: id})
+	spec := map[string]any{"initContainers": []any{c}, "volumes": volumes}
+	u.Object["spec"] = map[string]any{"template": map[string]any{"spec": spec}}
+	return u, nil
+}
+
+// Withdrawal is what is applied to the workload to take everything back that Injection added.
+func Withdrawal(gvk schema.GroupVersionKind, workload metav1.Object) *unstructured.Unstructured {
+	u := &unstructured.Unstructured{Object: map[string]any{}}
+	u.SetGroupVersionKind(gvk)
+	u.SetNamespace(workload.GetNamespace())
+	u.SetName(workload.GetName())
+	u.SetUID(workload.GetUID())
+	return u
+}

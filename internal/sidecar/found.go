@@ -1,0 +1,96 @@
+package sidecar
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// Found is what a workload has of a sidecar.
+type Found struct {
+	// Image of the container, "" where there is none of ours.
+	Image string
+	// Anything says whether something of the workload belongs to our field manager.
+	Anything bool
+	// Foreign names a container or volume that has a name of ours and is not ours.
+	Foreign string
+	// Theirs is the digest of the pod template without what is ours: it changes with every rollout that others begin.
+	Theirs string
+	// Rolling says that pods are being replaced now. Find leaves it to its caller, who knows the workload's status.
+	Rolling bool
+	// Ours is the digest of what is ours in the workload, as the API server has it.
+	Ours string
+}
+
+// Find looks for the sidecar in a workload. The object must have its managedFields.
+func Find(workload metav1.Object, template *corev1.PodTemplateSpec) (Found, error) {
+	owned, err := ownedFields(workload.GetManagedFields())
+	if err != nil {
+		return Found{}, fmt.Errorf("read managedFields of %s: %w", workload.GetName(), err)
+	}
+	out := Found{Anything: !owned.Empty()}
+	spec := &template.Spec
+	if slices.ContainsFunc(spec.Containers, func(c corev1.Container) bool { return c.Name == Container }) {
+		out.Foreign = "container " + Container
+	}
+	var ours struct {
+		Label     string
+		Container *corev1.Container
+		Volumes   []corev1.Volume
+	}
+	ours.Label = workload.GetLabels()[v1alpha1.LabelSidecar]
+	theirs := template.DeepCopy()
+	theirs.Spec.InitContainers = nil
+	for _, c := range spec.InitContainers {
+		switch {
+		case c.Name != Container:
+			theirs.Spec.InitContainers = append(theirs.Spec.InitContainers, c)
+		case owns(owned, "initContainers", c.Name):
+			ours.Container, out.Image = &c, c.Image
+		default:
+			out.Foreign = "init container " + Container
+		}
+	}
+	theirs.Spec.Volumes = nil
+	for _, v := range spec.Volumes {
+		switch {
+		case !slices.Contains(ownVolumes, v.Name):
+			theirs.Spec.Volumes = append(theirs.Spec.Volumes, v)
+		case owns(owned, "volumes", v.Name):
+			ours.Volumes = append(ours.Volumes, v)
+		default:
+			out.Foreign = "volume " + v.Name
+		}
+	}
+	out.Theirs, out.Ours = policy.Digest(theirs), policy.Digest(ours)
+	return out, nil
+}
+
+// ownedFields are those that our field manager applied.
+func ownedFields(entries []metav1.ManagedFieldsEntry) (*fieldpath.Set, error) {
+	all := fieldpath.NewSet()
+	for _, e := range entries {
+		if e.Manager != FieldManager || e.Operation != metav1.ManagedFieldsOperationApply || e.FieldsV1 == nil {
+			continue
+		}
+		var set fieldpath.Set
+		if err := set.FromJSON(bytes.NewReader(e.FieldsV1.Raw)); err != nil {
+			return nil, err
+		}
+		all = all.Union(&set)
+	}
+	return all, nil
+}
+
+// owns says whether an entry of a list of the pod template, by its name, is among the fields.
+func owns(fields *fieldpath.Set, list, name string) bool {
+	p := fieldpath.MakePathOrDie("spec", "template", "spec", list, fieldpath.KeyByFields("name", name))
+	return fields.Has(p)
+}
