@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	fluxctrl "github.com/fluxcd/pkg/runtime/controller"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/cairn-backup/cairn/controllers/backupbatch"
@@ -26,6 +28,7 @@ import (
 	"github.com/cairn-backup/cairn/controllers/restorebatch"
 	"github.com/cairn-backup/cairn/controllers/restoresession"
 	"github.com/cairn-backup/cairn/controllers/retention"
+	"github.com/cairn-backup/cairn/controllers/sidecar"
 	"github.com/cairn-backup/cairn/controllers/snapshot"
 	"github.com/cairn-backup/cairn/internal/access"
 	"github.com/cairn-backup/cairn/internal/defaults"
@@ -39,6 +42,9 @@ type shared struct {
 	metrics    fluxctrl.Metrics // for kinds of which there are few, and which a finalizer holds: see readiness
 	clusterUID string
 	options    *options
+	// sidecars keeps those of workloads, and sidecarsChanged tells of whose is not what it was.
+	sidecars        *sidecar.Reconciler
+	sidecarsChanged chan event.GenericEvent
 }
 
 // reconciler is a controller that can be added to the manager.
@@ -49,6 +55,7 @@ type reconciler interface {
 // setup adds all controllers to the manager.
 func (s *shared) setup() error {
 	outbox := ledger.NewOutbox(s.mgr.GetClient(), s.mgr.GetAPIReader())
+	s.prepareSidecars()
 	for _, c := range []struct {
 		kind string
 		reconciler
@@ -56,6 +63,7 @@ func (s *shared) setup() error {
 		{"PolicySync", s.policySync()},
 		{"BackupStorage", s.backupStorage()},
 		{"Repository", s.repository()},
+		{"sidecars", s.sidecars},
 		{"BackupConfiguration", s.backupConfiguration()},
 		{"BackupBatch", s.backupBatch()},
 		{"BackupSession", s.backupSession()},
@@ -124,7 +132,17 @@ func (s *shared) backupConfiguration() reconciler {
 	return &backupconfiguration.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder,
 		Clock: clock.RealClock{}, MoverImage: s.options.moverImage, FieldManager: name, ClusterName: s.clusterName(),
-		EnsureTrigger: s.ensureTrigger,
+		EnsureTrigger: s.ensureTrigger, Sidecars: s.sidecars.State, SidecarsChanged: s.sidecarsChanged,
+	}
+}
+
+// prepareSidecars makes the controller that others ask about sidecars.
+func (s *shared) prepareSidecars() {
+	s.sidecarsChanged = make(chan event.GenericEvent)
+	s.sidecars = &sidecar.Reconciler{
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
+		MoverImage: s.options.moverImage, ClusterName: s.clusterName(), FieldManager: name,
+		Account: cmp.Or(os.Getenv(fluxctrl.EnvRuntimeNamespace), "cairn-system") + ":" + name, Changed: s.sidecarsChanged,
 	}
 }
 

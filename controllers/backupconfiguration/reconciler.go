@@ -10,6 +10,7 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/defaults"
 	"github.com/cairn-backup/cairn/internal/kstatus"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/sidecar"
 	"github.com/cairn-backup/cairn/internal/trigger"
 )
 
@@ -37,6 +39,9 @@ type Reconciler struct {
 	ClusterName string
 	// EnsureTrigger makes the account of the CronJobs' pods in a namespace.
 	EnsureTrigger func(ctx context.Context, namespace string) error
+	// Sidecars tells how the sidecar of a workload is, and SidecarsChanged of which BackupConfiguration it is not as it was.
+	Sidecars        func(ctx context.Context, namespace string, target v1alpha1.TypedObjectReference) (*sidecar.State, error)
+	SidecarsChanged <-chan event.GenericEvent
 }
 
 // Reconcile brings one BackupConfiguration's Repositories, CronJobs and status up to date.
@@ -123,6 +128,9 @@ func (r *Reconciler) checkComplete(ctx context.Context, configuration *v1alpha1.
 		return err
 	}
 	if err := r.checkSecrets(ctx, configuration, usable, findings); err != nil {
+		return err
+	}
+	if err := r.checkSidecar(ctx, configuration, findings); err != nil {
 		return err
 	}
 	return r.ensureRepositories(ctx, configuration, usable, findings)

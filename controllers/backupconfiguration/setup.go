@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/defaults"
@@ -78,6 +79,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		target := &metav1.PartialObjectMetadata{}
 		target.SetGroupVersionKind(gvk)
 		b = b.WatchesMetadata(target, handler.EnqueueRequestsFromMapFunc(r.ofTarget(gvk.Group, gvk.Kind)), builder.WithPredicates(appearance))
+	}
+	if r.SidecarsChanged != nil {
+		b = b.WatchesRawSource(source.Channel(r.SidecarsChanged, &handler.EnqueueRequestForObject{}))
 	}
 	return b.WithOptions(opts).Complete(r)
 }

@@ -1,0 +1,39 @@
+package config
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
+)
+
+// bindings are those of ClusterRole cairn-sidecar-injector that a kustomization has.
+func bindings(g Gomega, dir string) []rbacv1.ClusterRoleBinding {
+	options := krusty.MakeDefaultOptions()
+	options.LoadRestrictions = 0
+	built, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), dir)
+	g.Expect(err).NotTo(HaveOccurred())
+	var out []rbacv1.ClusterRoleBinding
+	for _, resource := range built.Resources() {
+		if resource.GetKind() != "ClusterRoleBinding" {
+			continue
+		}
+		var b rbacv1.ClusterRoleBinding
+		g.Expect(yaml.Unmarshal([]byte(resource.MustYaml()), &b)).To(Succeed())
+		if b.RoleRef.Name == "cairn-sidecar-injector" {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+func TestWorkloadsAreChangedOnlyWhereSomebodyAllowsIt(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(bindings(g, "default")).To(BeEmpty())
+	with := bindings(g, "testdata/with-sidecar")
+	g.Expect(with).To(HaveLen(1))
+	g.Expect(with[0].Subjects).To(Equal([]rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "cairn-system", Name: "cairn-manager"}}))
+}

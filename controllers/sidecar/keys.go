@@ -1,0 +1,83 @@
+package sidecar
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/defaults"
+	"github.com/cairn-backup/cairn/internal/sidecar"
+)
+
+// rootCA is the ConfigMap that Kubernetes keeps in every namespace with the authority of the API server.
+const rootCA = "kube-root-ca.crt"
+
+// keys adds to data what the sidecar needs to work with the repositories of its sessions. Of one that may not be used any more,
+// or whose Secrets are not as they must be, there is nothing; that is said.
+func (r *Reconciler) keys(ctx context.Context, l *looking, data map[string][]byte) error {
+	seen := map[string]bool{}
+	for _, s := range l.wanted.sessions {
+		for _, info := range s.session.Repositories {
+			if seen[info.Name] {
+				continue
+			}
+			seen[info.Name] = true
+			keys, err := r.keysOf(ctx, s.configuration.Namespace, info.Name)
+			if reason, message, ok := access.ReasonOf(err); ok {
+				l.refuse(reason, "Repository %s: %s", info.Name, message)
+				l.lookAgain(refusedInterval)
+				continue
+			} else if err != nil {
+				return err
+			}
+			if keys == nil {
+				continue // the BackupConfiguration says what it waits for
+			}
+			names := sidecar.KeysOf(s.configuration.Namespace, info.Name)
+			for k, v := range keys.Storage {
+				data[names.Storage(k)] = v
+			}
+			for k, v := range keys.Encryption {
+				data[names.Encryption(k)] = v
+			}
+			data[names.Version()] = []byte(keys.Version)
+		}
+	}
+	return nil
+}
+
+// keysOf reads the keys of one repository; nil is that it is not there.
+func (r *Reconciler) keysOf(ctx context.Context, namespace, name string) (*access.Keys, error) {
+	var repository v1alpha1.Repository
+	if err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &repository); apierrors.IsNotFound(err) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("get Repository %s: %w", name, err)
+	}
+	storage, err := defaults.Storage(ctx, r.Client, namespace, repository.Spec.StorageRef)
+	if err != nil || storage == nil {
+		return nil, err
+	}
+	keys, err := access.ReadKeys(ctx, r.Client, namespace, storage, repository.Spec.EncryptionSecret)
+	if err != nil {
+		return nil, err
+	}
+	return &keys, nil
+}
+
+// authority adds that of the API server to data, where the cluster publishes it.
+func (r *Reconciler) authority(ctx context.Context, namespace string, data map[string][]byte) error {
+	var m corev1.ConfigMap
+	if err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: rootCA}, &m); apierrors.IsNotFound(err) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("get ConfigMap %s/%s: %w", namespace, rootCA, err)
+	}
+	data[sidecar.KeyCA] = []byte(m.Data["ca.crt"])
+	return nil
+}

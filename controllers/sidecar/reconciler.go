@@ -1,0 +1,144 @@
+// Package sidecar adds the mover as a sidecar to the workloads whose backup policy asks for one, keeps its keys and its token up
+// to date, and takes it away again when no policy asks for it any more. One object of its queue is one workload.
+package sidecar
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/keymutex"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/sidecar"
+)
+
+// Reconciler keeps the sidecars of workloads.
+type Reconciler struct {
+	client.Client
+	record.EventRecorder
+
+	// APIReader reads workloads past the cache, which knows only that they exist.
+	APIReader client.Reader
+	// Clock that the life of tokens is measured with.
+	Clock clock.PassiveClock
+	// MoverImage is the image of the sidecars.
+	MoverImage string
+	// ClusterName begins the directories of repositories that policy names none for.
+	ClusterName string
+	// FieldManager of Secrets and accounts. Workloads have one of their own: sidecar.FieldManager.
+	FieldManager string
+	// Account of the manager, "<namespace>:<name>", that a namespace's owner binds sidecar's ClusterRole to.
+	Account string
+	// Changed tells of BackupConfigurations whose sidecar is not what it was.
+	Changed chan<- event.GenericEvent
+
+	// locks hold who works on a workload: a run asks for fresh keys beside the queue.
+	locks keymutex.KeyMutex
+	// wished are the workloads for which policy wanted a sidecar at the last look.
+	wished sync.Map
+}
+
+// workloadKinds are the kinds of workloads that can have a sidecar.
+var workloadKinds = []string{v1alpha1.KindDeployment, v1alpha1.KindStatefulSet, v1alpha1.KindDaemonSet}
+
+// workload is one that may have a sidecar, as the API server has it now.
+type workload struct {
+	client.Object
+	gvk      schema.GroupVersionKind
+	id       string
+	target   session.Target
+	template *corev1.PodTemplateSpec
+}
+
+// requestOf is the name of a workload in the queue: "<kind>/<name>".
+func requestOf(kind, namespace, name string) ctrl.Request {
+	return ctrl.Request{NamespacedName: client.ObjectKey{Namespace: namespace, Name: kind + "/" + name}}
+}
+
+// Reconcile looks at one workload.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	kind, name, _ := strings.Cut(req.Name, "/")
+	l, err := r.look(ctx, kind, client.ObjectKey{Namespace: req.Namespace, Name: name})
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: l.after}, nil
+}
+
+// Refresh brings the keys and the token of a workload's sidecar up to date, after asking whether it may still have them, and
+// says whether it can be used. Nil is that it has none, and is to have none.
+func (r *Reconciler) Refresh(ctx context.Context, namespace string, target v1alpha1.TypedObjectReference) (*sidecar.State, error) {
+	l, err := r.look(ctx, target.Kind, client.ObjectKey{Namespace: namespace, Name: target.Name})
+	if err != nil {
+		return nil, err
+	}
+	return l.state, nil
+}
+
+// State is what was found out last about the sidecar of a workload; nil is that there is none.
+func (r *Reconciler) State(ctx context.Context, namespace string, target v1alpha1.TypedObjectReference) (*sidecar.State, error) {
+	secret, err := r.secret(ctx, client.ObjectKey{Namespace: namespace, Name: sidecar.Name(target.Kind, target.Name)})
+	if err != nil || secret == nil {
+		return nil, err
+	}
+	if !ours(secret) {
+		return &sidecar.State{Reason: v1alpha1.ReasonNameConflict, Message: takenBy(secret)}, nil
+	}
+	state := sidecar.StateOf(secret.Annotations)
+	return &state, nil
+}
+
+// read reads a workload past the cache; nil is that it is not there, or goes.
+func (r *Reconciler) read(ctx context.Context, kind string, key client.ObjectKey) (*workload, error) {
+	w := &workload{gvk: appsv1.SchemeGroupVersion.WithKind(kind), id: sidecar.Name(kind, key.Name)}
+	switch kind {
+	case v1alpha1.KindDeployment:
+		w.target.Deployment = &appsv1.Deployment{}
+		w.Object, w.template = w.target.Deployment, &w.target.Deployment.Spec.Template
+	case v1alpha1.KindStatefulSet:
+		w.target.StatefulSet = &appsv1.StatefulSet{}
+		w.Object, w.template = w.target.StatefulSet, &w.target.StatefulSet.Spec.Template
+	case v1alpha1.KindDaemonSet:
+		w.target.DaemonSet = &appsv1.DaemonSet{}
+		w.Object, w.template = w.target.DaemonSet, &w.target.DaemonSet.Spec.Template
+	default:
+		return nil, nil
+	}
+	err := lifecycle.Get(ctx, r.APIReader, key, w.Object)
+	if apierrors.IsNotFound(err) || err == nil && !w.GetDeletionTimestamp().IsZero() {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get %s %s: %w", kind, key, err)
+	}
+	w.GetObjectKind().SetGroupVersionKind(w.gvk) // what was read does not say it
+	return w, nil
+}
+
+// from takes over what the API server has now.
+func (w *workload) from(u *unstructured.Unstructured) error {
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, w.Object); err != nil {
+		return fmt.Errorf("convert %s: %w", w.describe(), err)
+	}
+	return nil
+}
+
+// describe names a workload for a sentence.
+func (w *workload) describe() string {
+	return w.gvk.Kind + " " + w.GetNamespace() + "/" + w.GetName()
+}

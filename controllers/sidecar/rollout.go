@@ -1,0 +1,69 @@
+package sidecar
+
+import (
+	"fmt"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// rollout is how far the replacement of a workload's pods is.
+type rollout struct {
+	done, failed bool
+	// message says what somebody must do before it goes on, or nothing.
+	message string
+}
+
+// rolloutOf reads it from the workload's status.
+func rolloutOf(o client.Object) (rollout, error) {
+	if waits := waiting(o); waits != "" {
+		return rollout{message: waits}, nil
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	if err != nil {
+		return rollout{}, fmt.Errorf("convert %s: %w", o.GetName(), err)
+	}
+	u := &unstructured.Unstructured{Object: content}
+	u.SetGroupVersionKind(o.GetObjectKind().GroupVersionKind())
+	result, err := status.Compute(u)
+	if err != nil {
+		return rollout{}, fmt.Errorf("read the status of %s: %w", o.GetName(), err)
+	}
+	return rollout{done: result.Status == status.CurrentStatus, failed: result.Status == status.FailedStatus}, nil
+}
+
+// waiting says what somebody must do before the rollout of a workload goes on, or "".
+func waiting(o client.Object) string {
+	switch w := o.(type) {
+	case *appsv1.Deployment:
+		if w.Spec.Paused {
+			return "the Deployment is paused"
+		}
+	case *appsv1.StatefulSet:
+		if w.Status.ObservedGeneration < w.Generation {
+			return ""
+		}
+		replicas := int32(1)
+		if w.Spec.Replicas != nil {
+			replicas = *w.Spec.Replicas
+		}
+		if w.Status.UpdatedReplicas >= replicas {
+			return ""
+		}
+		if w.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType {
+			return "its updateStrategy is OnDelete: delete its pods, one after the other"
+		}
+		if u := w.Spec.UpdateStrategy.RollingUpdate; u != nil && u.Partition != nil && *u.Partition > 0 {
+			return fmt.Sprintf("its updateStrategy has the partition %d: pods with smaller numbers are not replaced", *u.Partition)
+		}
+	case *appsv1.DaemonSet:
+		if w.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType && w.Status.ObservedGeneration >= w.Generation &&
+			w.Status.UpdatedNumberScheduled < w.Status.DesiredNumberScheduled {
+			return "its updateStrategy is OnDelete: delete its pods, one after the other"
+		}
+	}
+	return ""
+}

@@ -1,0 +1,156 @@
+package sidecar
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/sidecar"
+)
+
+const (
+	// tokenLife is how long a token of a sidecar is valid. It gets another one after half of it.
+	tokenLife = time.Hour
+	// olderCredentials is how many tokens before the one in use may still be valid.
+	olderCredentials = 2
+)
+
+// secret reads a sidecar's Secret; nil is that there is none.
+func (r *Reconciler) secret(ctx context.Context, key client.ObjectKey) (*corev1.Secret, error) {
+	var secret corev1.Secret
+	if err := r.Get(ctx, key, &secret); apierrors.IsNotFound(err) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("get Secret %s: %w", key, err)
+	}
+	return &secret, nil
+}
+
+// owned says whether the Secret is that of this workload's sidecar.
+func owned(secret *corev1.Secret, w *workload) bool {
+	return ours(secret) && slices.ContainsFunc(secret.OwnerReferences, func(o metav1.OwnerReference) bool { return o.UID == w.GetUID() })
+}
+
+// ours says whether Cairn made the Secret for a sidecar.
+func ours(secret *corev1.Secret) bool {
+	return secret.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByCairn && secret.Labels[v1alpha1.LabelSidecar] == secret.Name
+}
+
+// keep writes the Secret as it is to be, if it is not so. Keys and token are in it only while the workload has the sidecar.
+func (r *Reconciler) keep(ctx context.Context, l *looking) error {
+	data, credentials := map[string][]byte{}, []string(nil)
+	if l.found.Image != "" {
+		if l.wanted.unknown && l.secret != nil {
+			maps.Copy(data, l.secret.Data)
+		}
+		if err := r.keys(ctx, l, data); err != nil {
+			return err
+		}
+		if err := r.authority(ctx, l.workload.GetNamespace(), data); err != nil {
+			return err
+		}
+		var err error
+		if credentials, err = r.token(ctx, l, data); err != nil {
+			return err
+		}
+	}
+	state, err := l.state.Encode()
+	if err != nil {
+		return err
+	}
+	annotations := map[string]string{v1alpha1.AnnotationSidecarState: state}
+	if len(credentials) > 0 {
+		if annotations[v1alpha1.AnnotationSidecarCredentials], err = sidecar.FormatCredentials(credentials); err != nil {
+			return err
+		}
+	}
+	if l.secret != nil && sameData(l.secret.Data, data) && sameAnnotations(l.secret.Annotations, annotations) {
+		return nil
+	}
+	return r.write(ctx, l, data, annotations)
+}
+
+// write applies the Secret.
+func (r *Reconciler) write(ctx context.Context, l *looking, data map[string][]byte, annotations map[string]string) error {
+	w := l.workload
+	secret := corev1ac.Secret(w.id, w.GetNamespace()).
+		WithLabels(map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelSidecar: w.id}).
+		WithAnnotations(annotations).
+		WithOwnerReferences(metav1ac.OwnerReference().
+			WithAPIVersion(w.gvk.GroupVersion().String()).WithKind(w.gvk.Kind).WithName(w.GetName()).WithUID(w.GetUID())).
+		WithType(corev1.SecretTypeOpaque).WithData(data)
+	if err := r.Apply(ctx, secret, client.FieldOwner(r.FieldManager), client.ForceOwnership); err != nil {
+		return fmt.Errorf("apply Secret %s/%s: %w", w.GetNamespace(), w.id, err)
+	}
+	var err error
+	l.secret, err = r.secret(ctx, client.ObjectKey{Namespace: w.GetNamespace(), Name: w.id})
+	return err
+}
+
+// token puts the sidecar's token into data: the one that it has, or a new one where that is past half of its life. It gives the
+// identities of all that may be in use, the newest last.
+func (r *Reconciler) token(ctx context.Context, l *looking, data map[string][]byte) ([]string, error) {
+	if l.secret == nil {
+		return nil, nil // a token belongs to the Secret: the next look makes it
+	}
+	credentials := sidecar.ParseCredentials(l.secret.Annotations[v1alpha1.AnnotationSidecarCredentials])
+	current, now := l.secret.Data[sidecar.KeyToken], r.Clock.Now()
+	has, err := sidecar.ReadToken(string(current))
+	if err == nil && slices.Contains(credentials, has.Credential) {
+		if half := has.IssuedAt.Add(has.Expires.Sub(has.IssuedAt) / 2); now.Before(half) {
+			data[sidecar.KeyToken] = current
+			l.lookAgain(half.Sub(now))
+			return credentials, nil
+		}
+	}
+	w := l.workload
+	if err := access.EnsureSidecar(ctx, r.Client, w.GetNamespace()); err != nil {
+		return nil, err
+	}
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+		ExpirationSeconds: new(int64(tokenLife.Seconds())),
+		BoundObjectRef:    &authenticationv1.BoundObjectReference{Kind: "Secret", APIVersion: "v1", Name: l.secret.Name, UID: l.secret.UID},
+	}}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: w.GetNamespace(), Name: v1alpha1.SidecarServiceAccount}}
+	err = r.SubResource("token").Create(ctx, account, request)
+	if refused(l, r.Account, err) {
+		if len(current) > 0 {
+			data[sidecar.KeyToken] = current
+		}
+		return credentials, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("make a token of ServiceAccount %s/%s: %w", w.GetNamespace(), v1alpha1.SidecarServiceAccount, err)
+	}
+	made, err := sidecar.ReadToken(request.Status.Token)
+	if err != nil {
+		return nil, err
+	}
+	data[sidecar.KeyToken] = []byte(request.Status.Token)
+	l.lookAgain(max(made.Expires.Sub(made.IssuedAt)/2, time.Second))
+	return append(credentials[max(len(credentials)-olderCredentials, 0):], made.Credential), nil
+}
+
+func sameData(a, b map[string][]byte) bool { return maps.EqualFunc(a, b, bytes.Equal) }
+
+// sameAnnotations says whether the Secret has these annotations, and none of ours beside them.
+func sameAnnotations(has, wanted map[string]string) bool {
+	for _, key := range []string{v1alpha1.AnnotationSidecarState, v1alpha1.AnnotationSidecarCredentials} {
+		if has[key] != wanted[key] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,139 @@
+package sidecar
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/keymutex"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// indexWorkload gives the BackupConfigurations of a workload: "<kind>/<name>".
+const indexWorkload = "sidecar.workload"
+
+// lockCount bounds the memory that locks of workloads take.
+const lockCount = 256
+
+// SetupWithManager registers the controller, its index and its watches. It must be called before anything else is.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
+	r.locks = keymutex.NewHashed(lockCount)
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.BackupConfiguration{}, indexWorkload, func(o client.Object) []string {
+		t := o.(*v1alpha1.BackupConfiguration).Spec.Target
+		if t == nil || !slices.Contains(workloadKinds, t.Kind) {
+			return nil
+		}
+		return []string{t.Kind + "/" + t.Name}
+	}); err != nil {
+		return fmt.Errorf("index BackupConfigurations by %s: %w", indexWorkload, err)
+	}
+	written := builder.WithPredicates(predicate.GenerationChangedPredicate{})
+	b := ctrl.NewControllerManagedBy(mgr).
+		Named("sidecar").
+		// Their status too: it changes when a run begins or ends, and Secrets, which are not watched, are looked for then.
+		Watches(&v1alpha1.BackupConfiguration{}, handler.EnqueueRequestsFromMapFunc(ofConfiguration)).
+		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.inNamespace), written).
+		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.everywhere), written).
+		Watches(&v1alpha1.Addon{}, handler.EnqueueRequestsFromMapFunc(r.everywhere), written).
+		Watches(&v1alpha1.Function{}, handler.EnqueueRequestsFromMapFunc(r.everywhere), written).
+		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(consent))
+	for _, kind := range workloadKinds {
+		o := &metav1.PartialObjectMetadata{}
+		o.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind(kind))
+		b = b.WatchesMetadata(o, handler.EnqueueRequestsFromMapFunc(r.ofWorkload(kind)), builder.WithPredicates(touched))
+	}
+	return b.WithOptions(opts).Complete(r)
+}
+
+// touched lets through workloads that appear, and those with a sidecar whose spec or label somebody has changed.
+var touched = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, after := e.ObjectOld.GetLabels()[v1alpha1.LabelSidecar], e.ObjectNew.GetLabels()[v1alpha1.LabelSidecar]
+		return before != after || after != "" && e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration()
+	},
+	DeleteFunc: func(event.DeleteEvent) bool { return false },
+}
+
+// consent lets through that a Namespace's labels, which usage policies judge, or its consent to privileged movers changed.
+var consent = predicate.Or[client.Object](predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{})
+
+func ofConfiguration(_ context.Context, o client.Object) []reconcile.Request {
+	t := o.(*v1alpha1.BackupConfiguration).Spec.Target
+	if t == nil || !slices.Contains(workloadKinds, t.Kind) {
+		return nil
+	}
+	return []reconcile.Request{requestOf(t.Kind, o.GetNamespace(), t.Name)}
+}
+
+// ofWorkload reaches a workload with a sidecar, or that policy names.
+func (r *Reconciler) ofWorkload(kind string) handler.MapFunc {
+	return func(ctx context.Context, o client.Object) []reconcile.Request {
+		if o.GetLabels()[v1alpha1.LabelSidecar] != "" {
+			return []reconcile.Request{requestOf(kind, o.GetNamespace(), o.GetName())}
+		}
+		return r.requests(ctx, client.InNamespace(o.GetNamespace()), client.MatchingFields{indexWorkload: kind + "/" + o.GetName()})
+	}
+}
+
+func (r *Reconciler) inNamespace(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.requests(ctx, client.InNamespace(o.GetNamespace()))
+}
+
+func (r *Reconciler) ofNamespace(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.requests(ctx, client.InNamespace(o.GetName()))
+}
+
+func (r *Reconciler) everywhere(ctx context.Context, _ client.Object) []reconcile.Request {
+	return r.requests(ctx)
+}
+
+// requests are for the workloads of the BackupConfigurations that the options list, each once.
+func (r *Reconciler) requests(ctx context.Context, opts ...client.ListOption) []reconcile.Request {
+	var list v1alpha1.BackupConfigurationList
+	if err := r.List(ctx, &list, append(opts, client.UnsafeDisableDeepCopy)...); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list BackupConfigurations of a changed object")
+		return nil
+	}
+	seen := map[reconcile.Request]bool{}
+	var out []reconcile.Request
+	for i := range list.Items {
+		for _, request := range ofConfiguration(ctx, &list.Items[i]) {
+			if !seen[request] {
+				seen[request] = true
+				out = append(out, request)
+			}
+		}
+	}
+	return out
+}
+
+// worthLooking says whether a workload has a sidecar, is to have one, or was to have one when this manager looked before. The rest
+// costs no request.
+func (r *Reconciler) worthLooking(ctx context.Context, kind string, key client.ObjectKey, w *wanted) (bool, error) {
+	name := kind + "/" + key.String()
+	if w.any() {
+		r.wished.Store(name, true)
+		return true, nil
+	}
+	if _, was := r.wished.LoadAndDelete(name); was {
+		return true, nil
+	}
+	o := &metav1.PartialObjectMetadata{}
+	o.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind(kind))
+	if err := r.Get(ctx, key, o); client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("get %s %s: %w", kind, key, err)
+	}
+	return o.GetLabels()[v1alpha1.LabelSidecar] != "", nil
+}
