@@ -1,0 +1,273 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/e2e/testbed"
+	"github.com/cairn-backup/cairn/internal/sidecar"
+)
+
+// applyEvery is how often the GitOps tool of TestSidecar applies its manifest.
+const applyEvery = 10 * time.Second
+
+// sidecarWorkload is what stands in Git. Its pods share their processes, so that one container can kill the other's.
+const sidecarWorkload = `
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: app
+  labels: {app: app}
+spec:
+  replicas: 1
+  strategy: {type: Recreate}
+  selector: {matchLabels: {app: app}}
+  template:
+    metadata: {labels: {app: app}}
+    spec:
+      shareProcessNamespace: true
+      securityContext: {runAsUser: 65532, runAsGroup: 65532, fsGroup: 65532}
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: app
+        image: cairn.local/shell:dev
+        args: [-euc, "while :; do sleep 1; done"]
+        volumeMounts: [{name: data, mountPath: /data}]
+      volumes:
+      - name: data
+        persistentVolumeClaim: {claimName: data}
+`
+
+// sidecarApp is a Deployment that a GitOps tool applies all the time.
+type sidecarApp struct {
+	*volumeApp
+	stop context.CancelFunc
+	done sync.WaitGroup
+	// failed is what went wrong with an apply.
+	failed error
+}
+
+// TestSidecar follows a sidecar through its life, while a GitOps tool applies the workload's manifest by force every ten seconds.
+func TestSidecar(t *testing.T) {
+	bed := deployed(t)
+	a := &sidecarApp{volumeApp: deployVolumeApp(t, bed, "sidecars", 80, 4<<20)}
+	a.gitOps(t)
+	for _, step := range []struct {
+		name string
+		run  func(*testing.T)
+	}{
+		{"it needs a RoleBinding", a.needsRoleBinding},
+		{"a backup", a.backsUp},
+		{"a key that is changed in its Secret", a.rotates},
+		{"killed in a backup", a.killedInBackup},
+		{"the last policy goes", a.removed},
+	} {
+		if !t.Run(step.name, step.run) {
+			return
+		}
+	}
+}
+
+// gitOps applies the manifest as Flux does, at once and then every ten seconds, until it is told to stop.
+func (a *sidecarApp) gitOps(t *testing.T) {
+	t.Helper()
+	g := NewWithT(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	a.stop = func() { cancel(); a.done.Wait() }
+	t.Cleanup(a.stop)
+	g.Expect(a.apply(ctx)).To(Succeed())
+	a.done.Go(func() {
+		tick := time.NewTicker(applyEvery)
+		defer tick.Stop()
+		for a.failed == nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if err := a.apply(ctx); ctx.Err() == nil {
+					a.failed = err
+				}
+			}
+		}
+	})
+}
+
+func (a *sidecarApp) apply(ctx context.Context) error {
+	u := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(sidecarWorkload), u); err != nil {
+		return err
+	}
+	u.SetNamespace(a.namespace)
+	return a.bed.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner("kustomize-controller"), client.ForceOwnership)
+}
+
+func (a *sidecarApp) needsRoleBinding(t *testing.T) {
+	g := NewWithT(t)
+	session := "executor: Sidecar\n    addon: {name: workload-addon, tasks: [{name: logical-backup}], containerRuntimeSettings: {resources: {limits: {cpu: 250m}}}}"
+	applyTo(t, a.bed, a.namespace, strings.NewReplacer("{kind: PersistentVolumeClaim, name: data}", "{apiGroup: apps, kind: Deployment, name: app}",
+		wholeVolume, session).Replace(configurationManifest("app")))
+	configuration := a.configuration("app")
+	waitFault(t, a.bed, configuration, patience, v1alpha1.ReasonSidecarNotPermitted, "kubectl create rolebinding")
+	g.Expect(a.container(t)).To(BeNil())
+	ready := ""
+	for _, c := range configuration.Status.Conditions {
+		if c.Type == "Ready" {
+			ready = c.Message
+		}
+	}
+	command := toDo.FindStringSubmatch(ready)
+	g.Expect(command).NotTo(BeNil(), "the message gives the command that mends it: %s", ready)
+	_, err := kubectl(t, a.bed, "", strings.Fields(command[1])...)
+	g.Expect(err).NotTo(HaveOccurred())
+	waitReady(t, a.bed, configuration, metav1.ConditionTrue, "")
+	c := a.container(t)
+	g.Expect(c).NotTo(BeNil())
+	pod := a.pod(t)
+	g.Expect(pod.Spec.InitContainers).To(HaveLen(1))
+	g.Expect(pod.Status.InitContainerStatuses[0].RestartCount).To(BeZero())
+}
+
+// container is the sidecar in the workload, nil where there is none.
+func (a *sidecarApp) container(t *testing.T) *corev1.Container {
+	t.Helper()
+	d := a.deployment(t)
+	for i := range d.Spec.Template.Spec.InitContainers {
+		if c := &d.Spec.Template.Spec.InitContainers[i]; c.Name == sidecar.Container {
+			return c
+		}
+	}
+	return nil
+}
+
+func (a *sidecarApp) deployment(t *testing.T) *appsv1.Deployment {
+	t.Helper()
+	d := &appsv1.Deployment{}
+	NewWithT(t).Expect(a.bed.Client.Get(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: "app"}, d)).To(Succeed())
+	return d
+}
+
+// pod is the only one of the workload that is not about to go.
+func (a *sidecarApp) pod(t *testing.T) *corev1.Pod {
+	t.Helper()
+	var out *corev1.Pod
+	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "one pod", func(ctx contextT) (bool, error) {
+		var pods corev1.PodList
+		if err := a.bed.Client.List(ctx, &pods, client.InNamespace(a.namespace), client.MatchingLabels{"app": "app"}); err != nil {
+			return false, err
+		}
+		if len(pods.Items) == 1 && pods.Items[0].DeletionTimestamp == nil {
+			out = &pods.Items[0]
+		}
+		return out != nil, nil
+	})).To(Succeed())
+	return out
+}
+
+// runs backs up and expects that all is in the repository, which then has this many backups.
+func (a *sidecarApp) runs(t *testing.T, backups int) *v1alpha1.BackupSession {
+	t.Helper()
+	g := NewWithT(t)
+	ended := endOf(t, a.bed, a.namespace, a.start(t, "app"))
+	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%+v", ended.Status.Targets)
+	g.Expect(a.inBackend(t, "app")).To(HaveLen(backups))
+	return ended
+}
+
+func (a *sidecarApp) backsUp(t *testing.T) {
+	g := NewWithT(t)
+	ended := a.runs(t, 1)
+	snapshot := a.snapshot(t, ended.Name)
+	g.Expect(snapshot.Status.Components).To(HaveLen(1))
+	for _, c := range snapshot.Status.Components {
+		g.Expect(c.Files).To(BeEquivalentTo(a.files))
+	}
+	var jobs metav1.PartialObjectMetadataList
+	jobs.SetGroupVersionKind(metav1.SchemeGroupVersion.WithKind("JobList"))
+	jobs.APIVersion = "batch/v1"
+	g.Expect(a.bed.Client.List(t.Context(), &jobs, a.ofSession(ended.Name)...)).To(Succeed())
+	g.Expect(jobs.Items).To(BeEmpty(), "no Job is made")
+}
+
+func (a *sidecarApp) rotates(t *testing.T) {
+	g := NewWithT(t)
+	before := a.pod(t)
+	secret := &corev1.Secret{ObjectMeta: a.meta("s3-credentials")}
+	g.Expect(a.bed.Client.Get(t.Context(), client.ObjectKeyFromObject(secret), secret)).To(Succeed())
+	right := secret.Data[v1alpha1.S3SecretAccessKey]
+	write := func(value []byte) {
+		t.Helper()
+		body := fmt.Sprintf(`{"stringData":{%q:%q}}`, v1alpha1.S3SecretAccessKey, value)
+		g.Expect(a.bed.Client.Patch(t.Context(), secret, client.RawPatch("application/merge-patch+json", []byte(body)))).To(Succeed())
+	}
+	write([]byte("a-key-of-yesterday"))
+	ended := endOf(t, a.bed, a.namespace, a.start(t, "app"))
+	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionFailed), "the new key is what it works with")
+	write(right)
+	a.runs(t, 2)
+	after := a.pod(t)
+	g.Expect(after.UID).To(Equal(before.UID), "no pod was replaced for that")
+	g.Expect(after.Status.InitContainerStatuses[0].RestartCount).To(BeZero())
+}
+
+// killSidecar ends the sidecar's process from the other container of the pod.
+const killSidecar = `for p in /proc/[0-9]*; do IFS= read -r line < $p/cmdline 2>/dev/null || true; case "$line" in *mover*sidecar*) kill -9 ${p#/proc/};; esac; done`
+
+func (a *sidecarApp) killedInBackup(t *testing.T) {
+	g := NewWithT(t)
+	fill := fmt.Sprintf("for i in $(seq 80); do head -c %d /dev/urandom > /data/new-$i; done", 4<<20)
+	pod := a.pod(t)
+	_, err := a.bed.Exec(t.Context(), a.namespace, pod.Name, nil, "/bin/sh", "-euc", fill)
+	g.Expect(err).NotTo(HaveOccurred())
+	run := a.start(t, "app")
+	g.Expect(testbed.Poll(t.Context(), patience, "the sidecar to read", func(ctx contextT) (bool, error) {
+		var list v1alpha1.SnapshotList
+		if err := a.bed.Client.List(ctx, &list, a.ofSession(run)...); err != nil || len(list.Items) == 0 {
+			return false, err
+		}
+		for _, c := range list.Items[0].Status.Components {
+			return c.Phase == v1alpha1.SnapshotRunning, nil
+		}
+		return false, nil
+	})).To(Succeed())
+	_, err = a.bed.Exec(t.Context(), a.namespace, pod.Name, nil, "/bin/sh", "-euc", killSidecar)
+	g.Expect(err).NotTo(HaveOccurred())
+	ended := endOf(t, a.bed, a.namespace, run)
+	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%+v", ended.Status.Targets)
+	after := a.pod(t)
+	g.Expect(after.UID).To(Equal(pod.UID))
+	g.Expect(after.Status.InitContainerStatuses[0].RestartCount).To(BeEquivalentTo(1), "it was killed")
+	g.Expect(a.inBackend(t, "app")).To(HaveLen(3), "and backed up once")
+}
+
+func (a *sidecarApp) removed(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(a.bed.Client.Delete(t.Context(), a.configuration("app"))).To(Succeed())
+	var d *appsv1.Deployment
+	g.Expect(testbed.Poll(t.Context(), patience, "the workload as it was", func(contextT) (bool, error) {
+		d = a.deployment(t)
+		return len(d.Spec.Template.Spec.InitContainers) == 0 && d.Labels[v1alpha1.LabelSidecar] == "", nil
+	})).To(Succeed())
+	for _, f := range d.ManagedFields {
+		g.Expect(f.Manager).NotTo(Equal(sidecar.FieldManager))
+	}
+	secret := &corev1.Secret{ObjectMeta: a.meta(sidecar.Name("Deployment", "app"))}
+	g.Expect(a.bed.Client.Get(t.Context(), client.ObjectKeyFromObject(secret), secret)).To(MatchError(ContainSubstring("not found")))
+	a.stop()
+	g.Expect(a.failed).NotTo(HaveOccurred(), "the GitOps tool could apply its manifest all along")
+	out, err := kubectl(t, a.bed, sidecarWorkload, "diff", "--server-side", "--field-manager", "kustomize-controller", "-n", a.namespace, "-f", "-")
+	g.Expect(err).NotTo(HaveOccurred(), out)
+	g.Expect(out).To(BeEmpty())
+}
