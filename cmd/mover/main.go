@@ -22,16 +22,18 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 	"github.com/cairn-backup/cairn/internal/repository/memlimit"
 	"github.com/cairn-backup/cairn/internal/schedule"
+	"github.com/cairn-backup/cairn/internal/sidecar"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/version"
 )
 
-const usage = `mover does the work of one Cairn Job. It is started by the manager, not by hand.
+const usage = `mover does the work of one Cairn Job, or of a sidecar. It is started by the manager, not by hand.
 
   mover init-storage | init-repository | backup [--exclude=PATTERN,...] [--cache] [--scratch-dir=DIRECTORY]
   mover restore [--set-id] [--devices] [--include=PATTERN,...] [--exclude=PATTERN,...] [--cache] [--scratch-dir=DIRECTORY]
   mover keep
   mover install DIRECTORY
+  mover sidecar --id=NAME [--root=DIRECTORY]
   mover trigger --invoker-kind=KIND --invoker=NAME --session=NAME --cronjob=NAME
   mover version
 `
@@ -64,6 +66,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return trigger(ctx, args[1:], log, stderr)
 	case string(task.KindInitStorage), string(task.KindInitRepository), string(task.KindBackup), string(task.KindRestore), string(task.KindKeep):
 		return move(ctx, task.Kind(kind), args[1:], log, stderr)
+	case sidecar.Subcommand:
+		return live(ctx, args[1:], log, stderr)
 	case "help", "-h", "--help":
 		fmt.Fprint(stdout, usage)
 		return task.ExitSucceeded
@@ -89,13 +93,38 @@ func install(args []string, log *slog.Logger, stderr io.Writer) int {
 
 // move does the task of a Job.
 func move(ctx context.Context, kind task.Kind, args []string, log *slog.Logger, stderr io.Writer) int {
-	m := &mover.Mover{
-		TerminationPath: corev1.TerminationMessagePathDefault,
-		Driver:          kopia.Driver{},
-		Now:             time.Now,
-		Log:             log,
-		Privileged:      os.Geteuid() == 0,
+	m := newMover(log)
+	m.TerminationPath = corev1.TerminationMessagePathDefault
+	asked, err := arguments(kind, args, stderr)
+	if err != nil {
+		return m.Refuse(err)
 	}
+	limitMemory(log)
+	if kind == task.KindBackup || kind == task.KindRestore {
+		client, namespace, err := inCluster()
+		if err != nil {
+			return m.Refuse(err)
+		}
+		m.Status = mover.APIStatus{Client: client, Namespace: namespace}
+	}
+	return m.Run(ctx, kind, asked)
+}
+
+func newMover(log *slog.Logger) *mover.Mover {
+	return &mover.Mover{Driver: kopia.Driver{}, Now: time.Now, Log: log, Privileged: os.Geteuid() == 0}
+}
+
+// limitMemory has the garbage collector work harder before the kernel kills the process.
+func limitMemory(log *slog.Logger) {
+	if limit, err := memlimit.Set(); err != nil {
+		log.Warn("set memory limit", "error", err)
+	} else if limit > 0 {
+		log.Info("memory limit", "bytes", limit)
+	}
+}
+
+// arguments reads those of a subcommand that moves data.
+func arguments(kind task.Kind, args []string, stderr io.Writer) (mover.Flags, error) {
 	flags := flag.NewFlagSet(string(kind), flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	var asked mover.Flags
@@ -111,23 +140,9 @@ func move(ctx context.Context, kind task.Kind, args []string, log *slog.Logger, 
 		flags.BoolVar(&asked.SetID, "set-id", false, "give back set-user-ID and set-group-ID bits of files, and file capabilities")
 		flags.BoolVar(&asked.Devices, "devices", false, "make devices")
 	}
-	if err := parse(flags, args); err != nil {
-		return m.Refuse(err)
-	}
-	if limit, err := memlimit.Set(); err != nil {
-		log.Warn("set memory limit", "error", err)
-	} else if limit > 0 {
-		log.Info("memory limit", "bytes", limit)
-	}
-	if kind == task.KindBackup || kind == task.KindRestore {
-		client, namespace, err := inCluster()
-		if err != nil {
-			return m.Refuse(err)
-		}
-		m.Status = mover.APIStatus{Client: client, Namespace: namespace}
-	}
+	err := parse(flags, args)
 	asked.Exclude, asked.Include = split(exclude), split(include)
-	return m.Run(ctx, kind, asked)
+	return asked, err
 }
 
 // cacheFlags are those that say where a repository is kept on disk.

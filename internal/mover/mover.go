@@ -1,6 +1,7 @@
 package mover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,8 @@ import (
 type Mover struct {
 	// Root is put before every path of package task. It is empty in a pod.
 	Root string
+	// Places are where things lie below Root. The zero value is a Job's pod.
+	Places Places
 	// TerminationPath is the file that the kubelet reads the Result from.
 	TerminationPath string
 	// Driver of the repositories.
@@ -34,6 +37,16 @@ type Mover struct {
 	Privileged bool
 	// ProgramGrace is how long the program of a stream may go on when it should have ended. 0 is program.DefaultGrace.
 	ProgramGrace time.Duration
+}
+
+// Places are where a mover finds what it works with.
+type Places struct {
+	// Credentials is what is put before the name of a key of the storage's Secret. Empty: task.CredentialsDir and a slash.
+	Credentials string
+	// Encryption is the same for the encryption Secret. Empty: task.EncryptionDir, and the directory that the task names.
+	Encryption string
+	// Volume is the root of a component's volume. Nil: the component's directory in task.VolumesDir.
+	Volume func(component string) string
 }
 
 // StatusWriter reports one component. It is called from one goroutine at a time.
@@ -134,6 +147,27 @@ func (m *Mover) leave(r task.Result) error {
 
 // path is where a path of package task is.
 func (m *Mover) path(p string) string { return filepath.Join(m.Root, p) }
+
+// credentialFile is where a key of the storage's Secret is.
+func (m *Mover) credentialFile(key string) string {
+	return m.path(cmp.Or(m.Places.Credentials, task.CredentialsDir+"/") + key)
+}
+
+// encryptionFile is where a key of the encryption Secret is; directory is what the task says of it.
+func (m *Mover) encryptionFile(directory, key string) string {
+	if m.Places.Encryption != "" {
+		return m.path(m.Places.Encryption + key)
+	}
+	return m.path(filepath.Join(task.EncryptionDir, directory, key))
+}
+
+// volume is the root of a component's volume.
+func (m *Mover) volume(component string) string {
+	if m.Places.Volume != nil {
+		return m.path(m.Places.Volume(component))
+	}
+	return m.path(filepath.Join(task.VolumesDir, component))
+}
 
 // outcome is the Result of a task without components.
 func outcome(message string, err error) task.Result {

@@ -1,6 +1,7 @@
 package mover
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -23,6 +24,8 @@ type APIStatus struct {
 	Client dynamic.Interface
 	// Namespace of the Job.
 	Namespace string
+	// Manager is the beginning of the field managers, one a component. Empty: FieldManager.
+	Manager string
 }
 
 // Snapshot implements StatusWriter.
@@ -48,7 +51,7 @@ func (s APIStatus) apply(ctx context.Context, kind, resource, object, name strin
 		"status":     map[string]any{"components": map[string]any{name: fields}},
 	}}
 	_, err = s.Client.Resource(v1alpha1.GroupVersion.WithResource(resource)).Namespace(s.Namespace).
-		ApplyStatus(ctx, object, patch, metav1.ApplyOptions{FieldManager: Manager(name), Force: true})
+		ApplyStatus(ctx, object, patch, metav1.ApplyOptions{FieldManager: manager(cmp.Or(s.Manager, FieldManager), name), Force: true})
 	if err != nil {
 		return fmt.Errorf("apply status of %s: %w", object, err)
 	}
@@ -57,5 +60,9 @@ func (s APIStatus) apply(ctx context.Context, kind, resource, object, name strin
 
 // Manager is the field manager of a component, at most 128 characters.
 func Manager(component string) string {
-	return FieldManager + "/" + policy.LabelValue(component)
+	return manager(FieldManager, component)
+}
+
+func manager(beginning, component string) string {
+	return beginning + "/" + policy.LabelValue(component)
 }

@@ -56,16 +56,12 @@ func (m *Mover) missingKeys(spec v1alpha1.Storage) error {
 
 // credential reads one key of the storage's Secret, "" where it is absent. White space around a key never belongs to it.
 func (m *Mover) credential(key string) (string, error) {
-	return readKey(m.path(task.CredentialsDir), key, v1alpha1.ReasonBackendSecretNotAvailable)
-}
-
-func readKey(dir, key, reason string) (string, error) {
-	b, err := os.ReadFile(filepath.Join(dir, key))
+	b, err := os.ReadFile(m.credentialFile(key))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
 	if err != nil {
-		return "", &failure{reason, fmt.Sprintf("key %s can't be read: %v", key, err)}
+		return "", &failure{v1alpha1.ReasonBackendSecretNotAvailable, fmt.Sprintf("key %s can't be read: %v", key, err)}
 	}
 	return strings.TrimSpace(string(b)), nil
 }
@@ -73,7 +69,7 @@ func readKey(dir, key, reason string) (string, error) {
 // password of the repository. A trailing newline, which editors add, is not part of it.
 func (m *Mover) password(directory string) (string, error) {
 	for _, key := range []string{v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword} {
-		b, err := os.ReadFile(filepath.Join(m.path(task.EncryptionDir), directory, key))
+		b, err := os.ReadFile(m.encryptionFile(directory, key))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -44,7 +44,7 @@ func below(p string) string { return strings.TrimPrefix(path.Clean("/"+p), "/") 
 // source is the directory that a component backs up. A path that leaves the volume through a symbolic link is refused. Previous
 // is its last backup, nil where there is none.
 func (m *Mover) source(c task.Component, allowEmpty bool, previous *repository.Snapshot) (place, *failure) {
-	volume := m.path(path.Join(task.VolumesDir, c.Name))
+	volume := m.volume(c.Name)
 	if _, err := os.Stat(volume); err != nil {
 		return place{}, &failure{v1alpha1.ReasonUnreadable, "the volume is not mounted"}
 	}
@@ -80,7 +80,7 @@ const volumeUnwritable = "the volume can't be written to: run as a user who may 
 // target is the directory that a component is restored to, and whether its volume is empty. A volume that is not may be
 // written to only where that was confirmed, or where an attempt before left what is there. The path in it is made.
 func (m *Mover) target(c task.Component, rules task.Restore) (place, bool, *failure) {
-	volume := m.path(path.Join(task.VolumesDir, c.Name))
+	volume := m.volume(c.Name)
 	top, err := openPlace(volume, "")
 	if err != nil {
 		return place{}, false, &failure{v1alpha1.ReasonTargetUnwritable, "the volume can't be read"}

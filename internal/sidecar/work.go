@@ -49,6 +49,10 @@ type Assignment struct {
 	PodUID types.UID `json:"podUID,omitempty"`
 	// Given is when the pod was chosen.
 	Given *metav1.Time `json:"given,omitempty"`
+	// Idle is when the pod's sidecar was last seen to have other work first.
+	Idle *metav1.Time `json:"idle,omitempty"`
+	// Restarts is how often the sidecar's container had been started again when the pod was chosen.
+	Restarts int32 `json:"restarts,omitempty"`
 	// Stop asks the sidecar to stop and to say so: what is not done is reported as Cancelled.
 	Stop bool `json:"stop,omitempty"`
 	// Components in the order of the work.

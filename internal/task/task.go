@@ -160,6 +160,17 @@ func Decode(b []byte, want Kind) (Task, error) {
 	return t, nil
 }
 
+// Check says what is missing from a Task.
+func (t Task) Check() error {
+	if t.Kind != KindBackup && t.Kind != KindRestore {
+		return fmt.Errorf("check task: %q is not for a sidecar", t.Kind)
+	}
+	if err := t.complete(); err != nil {
+		return fmt.Errorf("check task: %w", err)
+	}
+	return nil
+}
+
 // complete says which part that the kind needs is missing.
 func (t Task) complete() error {
 	switch {

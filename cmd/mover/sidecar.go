@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/transport"
+
+	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/sidecar"
+	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/version"
+)
+
+// keysWithin is longer than a kubelet takes to bring a changed Secret into a pod: its sync period and what it caches.
+const keysWithin = 3 * time.Minute
+
+// live is a sidecar: it does what is assigned to its pod until it is told to stop.
+func live(ctx context.Context, args []string, log *slog.Logger, stderr io.Writer) int {
+	s := mover.Sidecar{
+		Namespace: os.Getenv(sidecar.EnvPodNamespace), PodUID: types.UID(os.Getenv(sidecar.EnvPodUID)),
+		Mover: *newMover(log), Log: log, WaitForKeys: keysWithin,
+		SecretDir: sidecar.SecretDir, VolumesDir: sidecar.VolumesDir, RestoreDir: sidecar.RestoreDir,
+		Flags: func(kind task.Kind, args []string) (mover.Flags, error) { return arguments(kind, args, io.Discard) },
+	}
+	flags := flag.NewFlagSet(sidecar.Subcommand, flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&s.ID, "id", "", "name of the sidecar: the value of the label of what it is to work on")
+	flags.StringVar(&s.Mover.Root, "root", "", "directory that all paths are below, for a sidecar that is not in a container")
+	if err := parse(flags, args); err != nil {
+		log.Error("refused", "error", err)
+		return task.ExitInvalidTask
+	}
+	if s.ID == "" || s.Namespace == "" || s.PodUID == "" {
+		log.Error("refused", "error", fmt.Sprintf("--id and the environment variables %s and %s must be given", sidecar.EnvPodNamespace, sidecar.EnvPodUID))
+		return task.ExitInvalidTask
+	}
+	limitMemory(log)
+	secret := filepath.Join(s.Mover.Root, s.SecretDir)
+	if !waitForToken(ctx, secret, log) {
+		return task.ExitSucceeded
+	}
+	var err error
+	if s.Client, s.Metadata, err = ownToken(secret); err != nil {
+		log.Error("connect", "error", err)
+		return task.ExitFailed
+	}
+	s.Run(ctx)
+	return task.ExitSucceeded
+}
+
+// waitForToken waits until the Secret is there: no pod of a workload waits for Cairn. It is false when ctx ended.
+func waitForToken(ctx context.Context, secret string, log *slog.Logger) bool {
+	for first := true; ; first = false {
+		missing := ""
+		for _, key := range []string{sidecar.KeyToken, sidecar.KeyCA} {
+			if _, err := os.Stat(filepath.Join(secret, key)); err != nil {
+				missing = key
+			}
+		}
+		if missing == "" {
+			return true
+		}
+		if first {
+			log.Info("waiting for the sidecar's Secret", "missing", missing)
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(5 * time.Second):
+		}
+	}
+}
+
+// ownToken connects with the token of the sidecar's Secret, which is read again when it was changed, as is the certificate
+// authority. The workload's own account is never used.
+func ownToken(dir string) (dynamic.Interface, metadata.Interface, error) {
+	host, port := os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")
+	if host == "" || port == "" {
+		return nil, nil, errors.New("find API server: the pod has no KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT")
+	}
+	// Unlike rest.Config.BearerTokenFile it reads the file at once when the API server does not take the token any more.
+	source := transport.NewCachedFileTokenSource(filepath.Join(dir, sidecar.KeyToken))
+	config := &rest.Config{
+		Host:            "https://" + net.JoinHostPort(host, port),
+		WrapTransport:   transport.ResettableTokenSourceWrapTransport(source),
+		TLSClientConfig: rest.TLSClientConfig{CAFile: filepath.Join(dir, sidecar.KeyCA)},
+		UserAgent:       "cairn-" + sidecar.Subcommand + "/" + strings.TrimSpace(version.Version),
+	}
+	client, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect to API server: %w", err)
+	}
+	watcher, err := metadata.NewForConfig(config)
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect to API server: %w", err)
+	}
+	return client, watcher, nil
+}

@@ -1,0 +1,260 @@
+package mover
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/sidecar"
+)
+
+// The resources that give work.
+const (
+	snapshots       = "snapshots"
+	restoreSessions = "restoresessions"
+)
+
+// posting is an assignment of this pod.
+type posting struct {
+	resource, object string
+	uid              types.UID
+	assignment       sidecar.Assignment
+}
+
+// same says whether two postings ask for the same work. That it is to be stopped does not make it another.
+func (p posting) same(o posting) bool {
+	return p.resource == o.resource && p.uid == o.uid && p.assignment.Host == o.assignment.Host && p.assignment.Attempt == o.assignment.Attempt
+}
+
+// board holds the assignments of this pod, and of them alone: what else the watches bring is dropped at once.
+type board struct {
+	pod types.UID
+
+	mu       sync.Mutex
+	postings map[string]posting // by resource and name
+	done     []posting
+	change   chan struct{} // closed when something changed
+}
+
+func newBoard(pod types.UID) *board {
+	return &board{pod: pod, postings: map[string]posting{}, change: make(chan struct{})}
+}
+
+// changed gives a channel that is closed with the next change.
+func (b *board) changed() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.change
+}
+
+func (b *board) tell() {
+	close(b.change)
+	b.change = make(chan struct{})
+}
+
+// next is the assignment that is not done and was given first.
+func (b *board) next() *posting {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var open []posting
+	for _, p := range b.postings {
+		if !slices.ContainsFunc(b.done, p.same) {
+			open = append(open, p)
+		}
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	first := slices.MinFunc(open, func(a, b posting) int {
+		return cmp.Or(given(a).Compare(given(b)), cmp.Compare(a.resource, b.resource), cmp.Compare(a.object, b.object))
+	})
+	return &first
+}
+
+// given is when the pod was chosen.
+func given(p posting) time.Time {
+	if p.assignment.Given != nil {
+		return p.assignment.Given.Time
+	}
+	return p.assignment.Since.Time
+}
+
+// finished keeps an assignment from being done again for as long as it stands.
+func (b *board) finished(p posting) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.done = append(b.done, p)
+	b.forget()
+}
+
+// forget what is done and does not stand any more.
+func (b *board) forget() {
+	b.done = slices.DeleteFunc(b.done, func(p posting) bool {
+		now, ok := b.postings[key(p.resource, p.object)]
+		return !ok || !now.same(p)
+	})
+}
+
+// later waits before the assignment is looked at again.
+func (b *board) later(ctx context.Context, p posting) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(settleEvery):
+	}
+}
+
+// stands says whether the assignment is still there.
+func (b *board) stands(p posting) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now, ok := b.postings[key(p.resource, p.object)]
+	return ok && now.same(p)
+}
+
+// stop says whether the assignment is to be stopped.
+func (b *board) stop(p posting) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.postings[key(p.resource, p.object)].assignment.Stop
+}
+
+// follow cancels the work on an assignment when that is withdrawn or to be stopped.
+func (b *board) follow(ctx context.Context, p posting, cancel context.CancelCauseFunc) {
+	for {
+		changed := b.changed()
+		switch {
+		case !b.stands(p):
+			cancel(errWithdrawn)
+			return
+		case b.stop(p) && !p.assignment.Stop:
+			cancel(errStop)
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
+}
+
+func key(resource, name string) string { return resource + "/" + name }
+
+// put takes what the watch brings of an object.
+func (b *board) put(resource string, o *metav1.PartialObjectMetadata) {
+	p := posting{resource: resource, object: o.Name, uid: o.UID}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	at := key(resource, o.Name)
+	before, had := b.postings[at]
+	work, err := sidecar.Decode(o.Annotations[v1alpha1.AnnotationSidecarTask])
+	a := work.For(b.pod)
+	if err != nil || a == nil || v1alpha1.HasRecordAnnotation(o.Annotations) {
+		delete(b.postings, at)
+		if had {
+			b.forget()
+			b.tell()
+		}
+		return
+	}
+	p.assignment = *a
+	b.postings[at] = p
+	if !had || !before.same(p) || before.assignment.Stop != p.assignment.Stop {
+		b.forget()
+		b.tell()
+	}
+}
+
+func (b *board) remove(resource, name string) {
+	b.put(resource, &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: name}})
+}
+
+// only drops everything of a resource that is not among names.
+func (b *board) only(resource string, names map[string]bool) {
+	b.mu.Lock()
+	var gone []string
+	for _, p := range b.postings {
+		if p.resource == resource && !names[p.object] {
+			gone = append(gone, p.object)
+		}
+	}
+	b.mu.Unlock()
+	for _, name := range gone {
+		b.remove(resource, name)
+	}
+}
+
+// shelf is the part of the board that a watch of one resource fills. It keeps no object.
+type shelf struct {
+	*board
+	resource string
+}
+
+var errNoObject = errors.New("the watch brought no object")
+
+// Add implements cache.ReflectorStore.
+func (s shelf) Add(o any) error {
+	object, ok := o.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return fmt.Errorf("%w: %T", errNoObject, o)
+	}
+	s.put(s.resource, object)
+	return nil
+}
+
+// Update implements cache.ReflectorStore.
+func (s shelf) Update(o any) error { return s.Add(o) }
+
+// Delete implements cache.ReflectorStore. An object that loses the label is deleted for the watch.
+func (s shelf) Delete(o any) error {
+	object, ok := o.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return fmt.Errorf("%w: %T", errNoObject, o)
+	}
+	s.remove(s.resource, object.Name)
+	return nil
+}
+
+// Replace implements cache.ReflectorStore.
+func (s shelf) Replace(list []any, _ string) error {
+	names := map[string]bool{}
+	for _, o := range list {
+		if object, ok := o.(*metav1.PartialObjectMetadata); ok {
+			names[object.Name] = true
+			s.put(s.resource, object)
+		}
+	}
+	s.only(s.resource, names)
+	return nil
+}
+
+// Resync implements cache.ReflectorStore.
+func (s shelf) Resync() error { return nil }
+
+// watch keeps the board's part of one resource as the API server has it, until ctx ends.
+func (s *Sidecar) watch(ctx context.Context, b *board, resource string) {
+	client := s.Metadata.Resource(v1alpha1.GroupVersion.WithResource(resource)).Namespace(s.Namespace)
+	selector := v1alpha1.LabelSidecar + "=" + s.ID
+	reflector := cache.NewReflectorWithOptions(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			o.LabelSelector = selector
+			return client.List(ctx, o)
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			o.LabelSelector = selector
+			return client.Watch(ctx, o)
+		},
+	}, &metav1.PartialObjectMetadata{}, shelf{b, resource}, cache.ReflectorOptions{Name: resource})
+	reflector.RunWithContext(ctx)
+}

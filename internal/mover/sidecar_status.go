@@ -1,0 +1,151 @@
+package mover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/sidecar"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// current is an assignment as the API server has it now, with what of it is left to do.
+type current struct {
+	work       sidecar.Work
+	assignment sidecar.Assignment
+}
+
+// current reads an assignment past the watch. It is nil where there is nothing left to do, or it does not stand any more.
+func (s *Sidecar) current(ctx context.Context, p posting) (*current, error) {
+	ctx, cancel := context.WithTimeout(ctx, reportWithin)
+	defer cancel()
+	object, err := s.Client.Resource(v1alpha1.GroupVersion.WithResource(p.resource)).Namespace(s.Namespace).Get(ctx, p.object, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get %s: %w", p.object, err)
+	}
+	work, err := sidecar.Decode(object.GetAnnotations()[v1alpha1.AnnotationSidecarTask])
+	a := work.For(s.PodUID)
+	if err != nil || a == nil || object.GetUID() != p.uid || a.Host != p.assignment.Host || a.Attempt != p.assignment.Attempt {
+		return nil, nil //nolint:nilerr // what can't be read is not for this one
+	}
+	out := &current{work: work, assignment: *a}
+	done, resume, err := told(p.resource, object.Object)
+	if err != nil {
+		return nil, err
+	}
+	out.assignment.Components = nil
+	for _, c := range a.Components {
+		if !done[c.Name] {
+			c.Resume = c.Resume || resume[c.Name]
+			out.assignment.Components = append(out.assignment.Components, c)
+		}
+	}
+	if len(out.assignment.Components) == 0 {
+		return nil, nil
+	}
+	return out, nil
+}
+
+// told says of which components the status holds how they ended, and into whose volumes this sidecar began to write before its
+// container was restarted.
+func told(resource string, object map[string]any) (done, resume map[string]bool, err error) {
+	done, resume = map[string]bool{}, map[string]bool{}
+	convert := runtime.DefaultUnstructuredConverter.FromUnstructured
+	if resource == snapshots {
+		var s v1alpha1.Snapshot
+		if err := convert(object, &s); err != nil {
+			return nil, nil, fmt.Errorf("read snapshot: %w", err)
+		}
+		for name, c := range s.Status.Components {
+			done[name] = c.Phase.Terminal()
+		}
+		return done, resume, nil
+	}
+	var r v1alpha1.RestoreSession
+	if err := convert(object, &r); err != nil {
+		return nil, nil, fmt.Errorf("read restore session: %w", err)
+	}
+	for name, c := range r.Status.Components {
+		done[name], resume[name] = c.Phase.Terminal(), c.TargetWritten
+	}
+	return done, resume, nil
+}
+
+// sidecarStatus reports for an assignment, as long as it stands, and remembers of which components it told how they ended: a
+// sidecar has no termination message to say it with.
+type sidecarStatus struct {
+	StatusWriter
+	work context.Context //nolint:containedctx // it ends with the assignment
+
+	mu   sync.Mutex
+	said map[string]bool
+}
+
+// Snapshot implements StatusWriter.
+func (s *sidecarStatus) Snapshot(ctx context.Context, object, name string, c v1alpha1.Component) error {
+	return s.report(name, c.Phase.Terminal(), func() error { return s.StatusWriter.Snapshot(ctx, object, name, c) })
+}
+
+// Restore implements StatusWriter. That a restore was interrupted is for its pod's end to tell, unless it was to be stopped.
+func (s *sidecarStatus) Restore(ctx context.Context, object, name string, c v1alpha1.RestoredComponent) error {
+	if c.Reason == v1alpha1.ReasonCancelled && !errors.Is(context.Cause(s.work), errStop) {
+		return nil
+	}
+	return s.report(name, c.Phase.Terminal(), func() error { return s.StatusWriter.Restore(ctx, object, name, c) })
+}
+
+func (s *sidecarStatus) report(name string, terminal bool, send func() error) error {
+	if errors.Is(context.Cause(s.work), errWithdrawn) {
+		return nil // it is not this one's any more
+	}
+	err := send()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.said == nil {
+		s.said = map[string]bool{}
+	}
+	s.said[name] = err == nil && terminal
+	return err
+}
+
+// unsaid are the reports of components that the API server was not told the end of.
+func (s *sidecarStatus) unsaid(c *current, result task.Result) []func(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	results := map[string]task.ComponentResult{}
+	for _, r := range result.Components {
+		results[r.Name] = r
+	}
+	var out []func(context.Context) error
+	for _, component := range c.assignment.Components {
+		if s.said[component.Name] {
+			continue
+		}
+		r, ok := results[component.Name]
+		if !ok {
+			r = task.ComponentResult{
+				Name: component.Name, Path: component.Path, Outcome: task.OutcomeFailed, Reason: result.Reason, Error: result.Message,
+			}
+		}
+		if c.work.Task.Kind == task.KindRestore {
+			r.ID = component.ID
+			out = append(out, func(ctx context.Context) error {
+				return s.StatusWriter.Restore(ctx, c.work.Task.RestoreSession.Name, r.Name, r.Restored())
+			})
+			continue
+		}
+		out = append(out, func(ctx context.Context) error {
+			return s.StatusWriter.Snapshot(ctx, c.work.Task.Snapshot.Name, r.Name, r.Component(c.work.Task.Repository.Driver))
+		})
+	}
+	return out
+}
