@@ -167,6 +167,7 @@ const (
 	ReasonSidecarNotPossible       = "SidecarNotPossible"
 	ReasonSidecarInjected          = "SidecarInjected"
 	ReasonSidecarRemoved           = "SidecarRemoved"
+	ReasonSidecarNotReady          = "SidecarNotReady"
 
 	// Hooks.
 	ReasonSuccessfullyExecutedPreBackupHooks   = "SuccessfullyExecutedPreBackupHooks"

@@ -145,6 +145,9 @@ type ResolvedVolume struct {
 	// Path inside the volume that is backed up. Empty is the root.
 	// +optional
 	Path string `json:"path,omitempty"`
+	// Volume is the name that the volume has in the pod, where a sidecar backs it up.
+	// +optional
+	Volume string `json:"volume,omitempty"`
 }
 
 // ResolvedRepository is a repository as a run uses it.

@@ -55,13 +55,14 @@ func (r *resolution) state(ctx context.Context) (*namespaceState, error) {
 }
 
 // hosts says which Jobs back a target up. A volume that a restore writes into is not backed up.
-func (r *resolution) hosts(ctx context.Context, app v1alpha1.TypedObjectReference, paths string, resolved v1alpha1.ResolvedTask) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError, error) {
+func (r *resolution) hosts(ctx context.Context, app v1alpha1.TypedObjectReference, paths string, resolved *v1alpha1.ResolvedTarget) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError, error) {
 	state, err := r.state(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	t := session.Target{
-		Pods: state.pods, Claims: state.claims, Paths: paths, Job: resolved.Job, Privileged: state.privileged, Singleton: resolved.Singleton,
+		Pods: state.pods, Claims: state.claims, Paths: paths, Job: resolved.Task.Job, Privileged: state.privileged, Singleton: resolved.Task.Singleton,
+		Sidecar: session.IsSidecar(resolved),
 	}
 	object := workload(&t, app.Kind)
 	if object == nil {

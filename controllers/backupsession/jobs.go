@@ -18,12 +18,15 @@ import (
 func (r *Reconciler) writeJobs(ctx context.Context, in session.Input, d session.Decision) error {
 	s := in.Session
 	for _, name := range d.Delete {
+		if in.Jobs[name].Sidecar {
+			continue
+		}
 		if err := movers.Delete(ctx, r.Client, s.Namespace, name); err != nil {
 			return err
 		}
 	}
 	if len(d.Create) == 0 {
-		return nil
+		return r.writeSidecars(ctx, in, d)
 	}
 	if err := r.keeper().Newest(ctx, s); err != nil {
 		return err
@@ -37,7 +40,7 @@ func (r *Reconciler) writeJobs(ctx context.Context, in session.Input, d session.
 		if refusal := restoring(restores, m.Host); refusal != nil {
 			in.Refused[m.Repository.Snapshot] = refusal
 		}
-		if in.Refused[m.Repository.Snapshot] != nil {
+		if in.Refused[m.Repository.Snapshot] != nil || session.IsSidecar(m.Target) {
 			continue
 		}
 		err := r.create(ctx, s, in.Snapshots[m.Repository.Snapshot], m)
@@ -47,7 +50,7 @@ func (r *Reconciler) writeJobs(ctx context.Context, in session.Input, d session.
 			return err
 		}
 	}
-	return nil
+	return r.writeSidecars(ctx, in, d)
 }
 
 // create makes the Job of one mover.

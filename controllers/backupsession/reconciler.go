@@ -156,5 +156,8 @@ func (r *Reconciler) observe(ctx context.Context, reader client.Reader, s *v1alp
 	if in.Jobs, in.Pods, err = movers.Observe(ctx, reader, s, v1alpha1.LabelBackupSession, in.Now); err != nil {
 		return in, err
 	}
+	if err := r.observeSidecars(ctx, &in); err != nil {
+		return in, err
+	}
 	return in, movers.Explain(ctx, r.APIReader, s.Namespace, in.Jobs)
 }

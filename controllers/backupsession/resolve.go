@@ -150,7 +150,11 @@ func (r *resolution) target(ctx context.Context, name string, app v1alpha1.Typed
 		}
 		out.Resolved.Repositories = append(out.Resolved.Repositories, *repo)
 	}
-	hosts, refusal, err := r.hosts(ctx, app, params[session.ParamPaths], out.Resolved.Task)
+	if refusal, err = r.sidecarRefusal(ctx, &out.Resolved); refusal != nil || err != nil {
+		out.Resolved.Error = refusal
+		return out, err
+	}
+	hosts, refusal, err := r.hosts(ctx, app, params[session.ParamPaths], &out.Resolved)
 	if refusal != nil || err != nil {
 		out.Resolved.Error = refusal
 		return out, err
@@ -169,12 +173,16 @@ func (r *resolution) task(ctx context.Context, t *v1alpha1.ResolvedTarget, c *v1
 	if len(c.Repositories) == 1 {
 		vars.Snapshot = policy.SnapshotName(c.Repositories[0].Name, r.session.Name)
 	}
-	resolved, params, refusal, err := lifecycle.Task(ctx, lifecycle.Sure{Reader: r.Client, Live: r.APIReader}, *c.Addon, false, vars)
+	reader := lifecycle.Sure{Reader: r.Client, Live: r.APIReader}
+	resolved, params, refusal, err := lifecycle.Task(ctx, reader, *c.Addon, false, vars)
 	if err != nil {
 		return nil, nil, err
 	}
 	t.Task = resolved
-	return params, refusal, nil
+	if refusal == nil {
+		t.Executor, err = lifecycle.Executor(ctx, reader, c.Executor, *c.Addon, false)
+	}
+	return params, refusal, err
 }
 
 // repository freezes one repository. One that is not ready yet is waited for, unless nothing will come of it.

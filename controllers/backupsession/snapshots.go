@@ -143,6 +143,7 @@ func (r *Reconciler) writeSnapshots(ctx context.Context, in session.Input, d ses
 		if err := r.keeper().WriteStatus(ctx, before, snap, nil); err != nil {
 			return err
 		}
+		in.Snapshots[name] = snap // what is written to it next is written to this
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ type Input struct {
 	Hooks HookResults
 }
 
-// Job is a Job of a run or restore as it was observed.
+// Job is a Job of a run or restore as it was observed, or what a sidecar was given to do, which is treated alike.
 type Job struct {
 	task.Observation
 	// Hook says that it is a hook's, not a mover's.
@@ -56,6 +56,8 @@ type Job struct {
 	Created time.Time
 	// Finished says whether Kubernetes is done with it.
 	Finished bool
+	// Sidecar says that it is no Job, but the work of a sidecar.
+	Sidecar bool
 }
 
 // Start is what was found out about a run before it is frozen.

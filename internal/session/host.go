@@ -46,6 +46,16 @@ func (h *host) refuseClaims() {
 	}
 }
 
+// blame says of components that a sidecar stopped because the run is being ended why that is.
+func (h *host) blame(stop string) {
+	for _, v := range h.Host.Volumes {
+		if c := h.components[v.Component]; stop != "" && c.Phase == v1alpha1.SnapshotFailed && c.Reason == v1alpha1.ReasonCancelled {
+			c.Reason = stop
+			h.components[v.Component] = c
+		}
+	}
+}
+
 // mark remembers in the components that their Job was there: if it is gone later, it was deleted.
 func (h *host) mark() {
 	for _, v := range h.Host.Volumes {

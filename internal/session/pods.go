@@ -95,6 +95,9 @@ func (r *resolver) mounter(claim string) *corev1.Pod {
 // pods of several nodes use does not.
 func (r *resolver) node(volumes []v1alpha1.ResolvedVolume) (string, *v1alpha1.ResolvedError) {
 	node, decidedBy, wish := "", "", ""
+	if r.Sidecar {
+		return "", nil // the pods are where they are
+	}
 	for _, v := range volumes {
 		if v.ClaimName == "" {
 			continue

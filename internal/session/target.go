@@ -45,6 +45,8 @@ type Target struct {
 	Privileged bool
 	// Singleton asks for one Job for the whole target.
 	Singleton bool
+	// Sidecar says that the sidecar in the target's pods backs it up, not Jobs.
+	Sidecar bool
 }
 
 // ResolveHosts says which Jobs back up a target, on which nodes, as whom, and which volumes each of them reads. The
@@ -62,7 +64,11 @@ func ResolveHosts(t Target) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 	}
 	r.Pods = slices.SortedFunc(slices.Values(t.Pods), comparePods)
 	hosts, err := r.resolve()
-	if err == nil && t.Singleton {
+	switch {
+	case err != nil:
+	case t.Sidecar:
+		err = forSidecars(t, hosts)
+	case t.Singleton:
 		hosts, err = together(hosts)
 	}
 	if err != nil {
@@ -149,7 +155,7 @@ func (r *resolver) ofDeployment() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedEr
 				"volume %s of Deployment/%s is ephemeral, and %d pods run: there must be exactly one; leave the volume out with the parameter paths, or use a StatefulSet",
 				v.name, d.Name, len(pods))
 		}
-		host.Volumes = append(host.Volumes, v.resolved(v.name, podName))
+		host.Volumes = append(host.Volumes, r.resolved(v, v.name, podName))
 	}
 	if host.Node, err = r.node(host.Volumes); err != nil {
 		return nil, err
@@ -222,7 +228,7 @@ func (r *resolver) hostOfPod(name, podName string, template *corev1.PodSpec, vol
 		if len(volumes) > 1 {
 			component += "-" + v.name
 		}
-		host.Volumes = append(host.Volumes, v.resolved(component, podName))
+		host.Volumes = append(host.Volumes, r.resolved(v, component, podName))
 	}
 	node, err := r.node(host.Volumes)
 	if err != nil {

@@ -32,6 +32,15 @@ func (v volume) resolved(component, pod string) v1alpha1.ResolvedVolume {
 	return out
 }
 
+// resolved is the volume of one pod as one component.
+func (r *resolver) resolved(v volume, component, pod string) v1alpha1.ResolvedVolume {
+	out := v.resolved(component, pod)
+	if r.Sidecar {
+		out.Volume = v.name
+	}
+	return out
+}
+
 // volumes are the volumes of a pod template that are backed up, in the template's order, with the parameter paths
 // applied. There is at least one.
 func (r *resolver) volumes(target string, spec *corev1.PodSpec, templates ...corev1.PersistentVolumeClaim) ([]volume, *v1alpha1.ResolvedError) {

@@ -39,16 +39,7 @@ func BackupJobName(snapshot, host string) string { return policy.JobName("backup
 // BackupJob builds the Job that backs one host's volumes up into one Snapshot. It fails with ErrPrivilegeRequired where
 // the namespace does not allow what the host needs.
 func BackupJob(in BackupJobInput) (*batchv1.Job, error) {
-	spec := in.Snapshot.Spec
-	t := Task{
-		Kind: KindBackup, Cluster: in.ClusterUID, Namespace: in.Session.Namespace,
-		Storage:    storageOf(in.Storage),
-		Repository: resolvedRepository(in.Repository, in.Target.AppRef, in.Target.Task.Driver),
-		Snapshot:   &Snapshot{Name: in.Snapshot.Name, UID: in.Snapshot.UID, Labels: in.Snapshot.Labels, Spec: &spec},
-	}
-	if r := in.Session.Status.Resolved; r != nil {
-		t.SuccessPolicy = r.SuccessPolicy
-	}
+	t := BackupTask(in)
 	b := blueprint{
 		name:             BackupJobName(in.Snapshot.Name, in.Host.Name),
 		namespace:        in.Session.Namespace,
@@ -70,11 +61,28 @@ func BackupJob(in BackupJobInput) (*batchv1.Job, error) {
 		},
 	}
 	for _, v := range in.Host.Volumes {
-		t.Components = append(t.Components, Component{Name: v.Component, Path: v.Path})
 		b.volumes = append(b.volumes, volume{component: v.Component, claim: v.ClaimName, hostPath: v.HostPath, readOnly: true})
 	}
 	b.task = t
 	return b.job()
+}
+
+// BackupTask is what backs one host's volumes up into one Snapshot, whoever does it.
+func BackupTask(in BackupJobInput) Task {
+	spec := in.Snapshot.Spec
+	t := Task{
+		Kind: KindBackup, Cluster: in.ClusterUID, Namespace: in.Session.Namespace,
+		Storage:    storageOf(in.Storage),
+		Repository: resolvedRepository(in.Repository, in.Target.AppRef, in.Target.Task.Driver),
+		Snapshot:   &Snapshot{Name: in.Snapshot.Name, UID: in.Snapshot.UID, Labels: in.Snapshot.Labels, Spec: &spec},
+	}
+	if r := in.Session.Status.Resolved; r != nil {
+		t.SuccessPolicy = r.SuccessPolicy
+	}
+	for _, v := range in.Host.Volumes {
+		t.Components = append(t.Components, Component{Name: v.Component, Path: v.Path})
+	}
+	return t
 }
 
 // storageOf is a storage as a mover sees it.

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -78,4 +79,18 @@ func Task(ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, restore
 		return &f
 	}, info, restore, vars)
 	return resolved, params, refusal, lookupErr
+}
+
+// Executor says what runs a task: see policy.Executor. Empty is a Job.
+func Executor(ctx context.Context, c client.Reader, said v1alpha1.Executor, info v1alpha1.AddonInfo, restore bool) (v1alpha1.Executor, error) {
+	addon := &v1alpha1.Addon{}
+	if err := c.Get(ctx, client.ObjectKey{Name: info.Name}, addon); apierrors.IsNotFound(err) {
+		addon = nil
+	} else if err != nil {
+		return "", fmt.Errorf("get addon %s: %w", info.Name, err)
+	}
+	if policy.Executor(said, addon, &info, restore) == v1alpha1.ExecutorSidecar {
+		return v1alpha1.ExecutorSidecar, nil
+	}
+	return "", nil
 }

@@ -1,0 +1,275 @@
+package backupsession
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/sidecar"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// idleEvery is how often it is written down that a sidecar has other work first.
+const idleEvery = time.Minute
+
+// sidecarRefusal says why sidecars can't do what was resolved; nil for a target of Jobs.
+func (r *resolution) sidecarRefusal(ctx context.Context, t *v1alpha1.ResolvedTarget) (*v1alpha1.ResolvedError, error) {
+	if !session.IsSidecar(t) {
+		return nil, nil
+	}
+	refuse := func(format string, args ...any) (*v1alpha1.ResolvedError, error) {
+		return &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonSidecarNotPossible, Message: fmt.Sprintf(format, args...) + ": take executor Job"}, nil
+	}
+	switch {
+	case len(t.Task.Steps) > 0:
+		return refuse("the task has steps before the mover, for which a sidecar has no containers")
+	case len(t.Task.Volumes) > 0:
+		return refuse("the task brings volumes along, which a sidecar can't mount")
+	case len(t.Task.Args) == 0 || t.Task.Args[0] != string(task.KindBackup):
+		return refuse("Function %s does more than the mover of a sidecar can", t.Task.Function)
+	}
+	for _, repo := range t.Repositories {
+		var storage v1alpha1.BackupStorage
+		err := r.Get(ctx, client.ObjectKey{Namespace: repo.StorageRef.Namespace, Name: repo.StorageRef.Name}, &storage)
+		if client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("get backup storage %s: %w", repo.StorageRef.Name, err)
+		}
+		if storage.Spec.Storage.Local != nil {
+			return refuse("BackupStorage %s/%s is on a volume, which a sidecar does not mount", storage.Namespace, storage.Name)
+		}
+	}
+	return nil, nil
+}
+
+// workOf reads what sidecars were told to do for a Snapshot. What can't be read is as if it were not there: it is written anew.
+func workOf(snap *v1alpha1.Snapshot) sidecar.Work {
+	work, err := sidecar.Decode(snap.Annotations[v1alpha1.AnnotationSidecarTask])
+	if err != nil {
+		return sidecar.Work{}
+	}
+	return work
+}
+
+// observeSidecars adds what sidecars were told to do to the Jobs of in.
+func (r *Reconciler) observeSidecars(ctx context.Context, in *session.Input) error {
+	crews := crews{Reconciler: r, namespace: in.Session.Namespace}
+	for i := range in.Session.Status.Resolved.Targets {
+		t := &in.Session.Status.Resolved.Targets[i]
+		for _, repo := range t.Repositories {
+			snap := in.Snapshots[repo.Snapshot]
+			if snap == nil || !session.IsSidecar(t) {
+				continue
+			}
+			work := workOf(snap)
+			for j := range work.Assignments {
+				crew, err := crews.of(ctx, t)
+				if err != nil {
+					return err
+				}
+				a := &work.Assignments[j]
+				begun, _ := progressOf(a, snap.Status)
+				in.Jobs[session.JobName(snap.Name, a.Host, a.Attempt)] = crew.Observe(snap.UID, a, begun, in.Now)
+			}
+		}
+	}
+	return nil
+}
+
+// progressOf says whether a component of an assignment was begun, and whether all have ended.
+func progressOf(a *sidecar.Assignment, status v1alpha1.SnapshotStatus) (begun, ended bool) {
+	ended = true
+	for _, component := range a.Components {
+		phase := status.Components[component.Name].Phase
+		begun = begun || phase == v1alpha1.SnapshotRunning || phase.Terminal()
+		ended = ended && phase.Terminal()
+	}
+	return begun, ended
+}
+
+// crews are the pods of workloads, each looked for once.
+type crews struct {
+	*Reconciler
+	namespace string
+	found     map[string]*session.Crew
+}
+
+func (c *crews) of(ctx context.Context, t *v1alpha1.ResolvedTarget) (*session.Crew, error) {
+	if crew := c.found[t.Name]; crew != nil {
+		return crew, nil
+	}
+	crew, err := movers.Muster(ctx, c.Client, c.APIReader, c.namespace, t.AppRef)
+	if err != nil {
+		return nil, err
+	}
+	if c.found == nil {
+		c.found = map[string]*session.Crew{}
+	}
+	c.found[t.Name] = crew
+	return crew, nil
+}
+
+// writeSidecars tells sidecars what was decided: what they are to do, to stop, and that they are done. Why something can't be
+// given to one is added to the refusals of in.
+func (r *Reconciler) writeSidecars(ctx context.Context, in session.Input, d session.Decision) error {
+	crews := crews{Reconciler: r, namespace: in.Session.Namespace}
+	for i := range in.Session.Status.Resolved.Targets {
+		t := &in.Session.Status.Resolved.Targets[i]
+		if !session.IsSidecar(t) {
+			continue
+		}
+		for j := range t.Repositories {
+			snap := in.Snapshots[t.Repositories[j].Snapshot]
+			if snap == nil {
+				continue
+			}
+			if err := r.writeSidecar(ctx, in, d, t, snap, &crews); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// writeSidecar does the same for one Snapshot.
+func (r *Reconciler) writeSidecar(ctx context.Context, in session.Input, d session.Decision, t *v1alpha1.ResolvedTarget, snap *v1alpha1.Snapshot, crews *crews) error {
+	work := workOf(snap)
+	withdraw(&work, in, d, snap)
+	for _, m := range d.Create {
+		if m.Repository.Snapshot != snap.Name || in.Refused[snap.Name] != nil {
+			continue
+		}
+		err := r.assign(ctx, in, &work, snap, m)
+		if refusal := movers.RefusalOf(err); refusal != nil {
+			in.Refused[snap.Name] = refusal
+			return nil // nothing is given before that was taken into account
+		} else if err != nil {
+			return err
+		}
+	}
+	credentials := ""
+	if len(work.Assignments) > 0 {
+		crew, err := crews.of(ctx, t)
+		if err != nil {
+			return err
+		}
+		choose(&work, crew, t, snap, metav1.NewTime(in.Now))
+		credentials = crew.Credentials
+	}
+	before := snap.DeepCopy()
+	if err := post(snap, t, work, credentials); err != nil {
+		in.Refused[snap.Name] = movers.RefusalOf(err)
+		snap.Annotations = before.Annotations
+		return nil
+	}
+	return r.keeper().WriteMetadata(ctx, before, snap)
+}
+
+// withdraw takes back what is done or given up, and asks to stop what is to be given up.
+func withdraw(work *sidecar.Work, in session.Input, d session.Decision, snap *v1alpha1.Snapshot) {
+	for _, a := range slices.Clone(work.Assignments) {
+		name := session.JobName(snap.Name, a.Host, a.Attempt)
+		_, ended := progressOf(&a, snap.Status)
+		asked := slices.Contains(d.Delete, name)
+		switch {
+		case ended, asked && (a.PodUID == "" || in.Jobs[name].State == task.StateFailed):
+			work.Withdraw(a.Host)
+		case asked:
+			work.Host(a.Host).Stop = true
+		}
+	}
+}
+
+// assign gives a host's work to nobody yet. Everything comes from the frozen session, but whether the sidecar may have the
+// storage's credentials is asked again.
+func (r *Reconciler) assign(ctx context.Context, in session.Input, work *sidecar.Work, snap *v1alpha1.Snapshot, m session.Mover) error {
+	namespace := in.Session.Namespace
+	var storage v1alpha1.BackupStorage
+	key := client.ObjectKey{Namespace: m.Repository.StorageRef.Namespace, Name: m.Repository.StorageRef.Name}
+	if err := r.Get(ctx, key, &storage); apierrors.IsNotFound(err) {
+		return movers.Refuse(v1alpha1.ReasonStorageNotFound, "there is no BackupStorage %s", key)
+	} else if err != nil {
+		return fmt.Errorf("get backup storage %s: %w", key, err)
+	}
+	if err := access.Allowed(ctx, r.Client, &storage, namespace); err != nil {
+		return err
+	}
+	version, err := access.Digest(ctx, r.Client, namespace, &storage, m.Repository.EncryptionSecret)
+	if err != nil {
+		return err
+	}
+	t := task.BackupTask(task.BackupJobInput{
+		Session: in.Session, Snapshot: snap, Target: *m.Target, Host: *m.Host, Repository: *m.Repository, Storage: &storage, ClusterUID: r.ClusterUID,
+	})
+	a := sidecar.Assignment{Host: m.Host.Name, Attempt: m.Attempt, Since: metav1.NewTime(in.Now).Rfc3339Copy()}
+	for i, c := range t.Components {
+		a.Components = append(a.Components, sidecar.Component{Component: c, Volume: m.Host.Volumes[i].Volume})
+	}
+	work.Task, work.Args = t, m.Target.Task.Args[1:]
+	work.Keys, work.KeysVersion = sidecar.KeysOf(namespace, m.Repository.Name), version
+	work.Assign(a)
+	return nil
+}
+
+// choose finds a pod for what was given to nobody yet, and writes down whose sidecar has other work first.
+func choose(work *sidecar.Work, crew *session.Crew, t *v1alpha1.ResolvedTarget, snap *v1alpha1.Snapshot, now metav1.Time) {
+	now = now.Rfc3339Copy()
+	for i := range work.Assignments {
+		a := &work.Assignments[i]
+		if begun, _ := progressOf(a, snap.Status); a.PodUID != "" {
+			if !begun && crew.Occupied(a.PodUID, snap.UID) && (a.Idle == nil || now.Sub(a.Idle.Time) >= idleEvery) {
+				a.Idle = &now
+			}
+			continue
+		}
+		var volumes []string
+		for _, c := range a.Components {
+			volumes = append(volumes, c.Volume)
+		}
+		if pod := crew.Choose(t.AppRef, a.Host, nodeOf(t, a.Host), volumes); pod != nil {
+			a.Pod, a.PodUID, a.Given, a.Restarts = pod.Name, pod.UID, &now, restarts(pod)
+		}
+	}
+}
+
+func restarts(pod *corev1.Pod) int32 {
+	return task.ContainerStatus(pod, sidecar.Container).RestartCount
+}
+
+func nodeOf(t *v1alpha1.ResolvedTarget, host string) string {
+	for i := range t.Hosts {
+		if t.Hosts[i].Name == host {
+			return t.Hosts[i].Node
+		}
+	}
+	return ""
+}
+
+// post writes the work into the Snapshot's metadata, or takes it from there when there is none.
+func post(snap *v1alpha1.Snapshot, t *v1alpha1.ResolvedTarget, work sidecar.Work, credentials string) error {
+	snap.Annotations, snap.Labels = maps.Clone(snap.Annotations), maps.Clone(snap.Labels)
+	if len(work.Assignments) == 0 {
+		delete(snap.Annotations, v1alpha1.AnnotationSidecarTask)
+		delete(snap.Annotations, v1alpha1.AnnotationSidecarCredentials)
+		delete(snap.Labels, v1alpha1.LabelSidecar)
+		return nil
+	}
+	text, err := sidecar.Encode(work)
+	if err != nil {
+		return movers.Refuse(v1alpha1.ReasonInvalidTask, "%v", err)
+	}
+	snap.Annotations[v1alpha1.AnnotationSidecarTask] = text
+	snap.Annotations[v1alpha1.AnnotationSidecarCredentials] = credentials
+	snap.Labels[v1alpha1.LabelSidecar] = sidecar.Name(t.AppRef.Kind, t.AppRef.Name)
+	return nil
+}

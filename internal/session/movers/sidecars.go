@@ -1,0 +1,114 @@
+package movers
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/sidecar"
+)
+
+// Muster finds the pods of a workload and what is known of its sidecar. The pods are read with live, past the cache, which has
+// none of them; of a workload that is gone there are none.
+func Muster(ctx context.Context, c, live client.Reader, namespace string, app v1alpha1.TypedObjectReference) (*session.Crew, error) {
+	crew := &session.Crew{ID: sidecar.Name(app.Kind, app.Name)}
+	var secret corev1.Secret
+	err := live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: crew.ID}, &secret)
+	switch {
+	case apierrors.IsNotFound(err):
+		crew.Trouble = fmt.Sprintf("%s has no sidecar yet", app)
+	case err != nil:
+		return nil, fmt.Errorf("get secret %s/%s: %w", namespace, crew.ID, err)
+	case len(secret.Data[sidecar.KeyToken]) == 0:
+		crew.Trouble = fmt.Sprintf("the sidecar of %s has no token yet", app)
+	default:
+		crew.Credentials = secret.Annotations[v1alpha1.AnnotationSidecarCredentials]
+	}
+	selector, err := selectorOf(ctx, live, namespace, app)
+	if err != nil || selector == nil {
+		return crew, err
+	}
+	match, err := metav1.LabelSelectorAsSelector(selector)
+	if err != nil {
+		return crew, nil //nolint:nilerr // the API server admits no workload with a selector that does not parse
+	}
+	var pods corev1.PodList
+	if err := live.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: match}); err != nil {
+		return nil, fmt.Errorf("list the pods of %s: %w", app, err)
+	}
+	crew.Pods = pods.Items
+	crew.Busy, err = busy(ctx, c, namespace, crew.ID)
+	return crew, err
+}
+
+// selectorOf a workload's pods, nil where there is no such workload.
+func selectorOf(ctx context.Context, live client.Reader, namespace string, app v1alpha1.TypedObjectReference) (*metav1.LabelSelector, error) {
+	get := func(o client.Object) error {
+		err := lifecycle.Get(ctx, live, client.ObjectKey{Namespace: namespace, Name: app.Name}, o)
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("get %s: %w", app, err)
+		}
+		return nil
+	}
+	switch app.Kind {
+	case v1alpha1.KindDeployment:
+		var o appsv1.Deployment
+		err := get(&o)
+		return o.Spec.Selector, err
+	case v1alpha1.KindStatefulSet:
+		var o appsv1.StatefulSet
+		err := get(&o)
+		return o.Spec.Selector, err
+	case v1alpha1.KindDaemonSet:
+		var o appsv1.DaemonSet
+		err := get(&o)
+		return o.Spec.Selector, err
+	default:
+		return nil, nil
+	}
+}
+
+// busy says which objects the sidecars of pods work on.
+func busy(ctx context.Context, c client.Reader, namespace, id string) (map[types.UID][]types.UID, error) {
+	out := map[types.UID][]types.UID{}
+	note := func(o metav1.Object, running func(component string) bool) {
+		work, err := sidecar.Decode(o.GetAnnotations()[v1alpha1.AnnotationSidecarTask])
+		if err != nil {
+			return
+		}
+		for _, a := range work.Assignments {
+			for _, component := range a.Components {
+				if a.PodUID != "" && running(component.Name) {
+					out[a.PodUID] = append(out[a.PodUID], o.GetUID())
+				}
+			}
+		}
+	}
+	selector := client.MatchingLabels{v1alpha1.LabelSidecar: id}
+	var snapshots v1alpha1.SnapshotList
+	if err := c.List(ctx, &snapshots, client.InNamespace(namespace), selector); err != nil {
+		return nil, fmt.Errorf("list the snapshots of %s: %w", id, err)
+	}
+	for i := range snapshots.Items {
+		s := &snapshots.Items[i]
+		note(s, func(name string) bool { return s.Status.Components[name].Phase == v1alpha1.SnapshotRunning })
+	}
+	var restores v1alpha1.RestoreSessionList
+	if err := c.List(ctx, &restores, client.InNamespace(namespace), selector); err != nil {
+		return nil, fmt.Errorf("list the restores of %s: %w", id, err)
+	}
+	for i := range restores.Items {
+		r := &restores.Items[i]
+		note(r, func(name string) bool { return r.Status.Components[name].Phase == v1alpha1.RestoreSessionRunning })
+	}
+	return out, nil
+}

@@ -1,0 +1,151 @@
+package session_test
+
+import (
+	"path"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/sidecar"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// crewed is a pod whose sidecar runs and has the volume data.
+func crewed(name, node string, age time.Duration, edit ...func(*corev1.Pod)) corev1.Pod {
+	p := corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID("uid-" + name), CreationTimestamp: metav1.NewTime(time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC).Add(-age))},
+		Spec: corev1.PodSpec{NodeName: node, InitContainers: []corev1.Container{{
+			Name: sidecar.Container, Args: []string{sidecar.Subcommand, "--id", "id"},
+			VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: path.Join(sidecar.VolumesDir, "data")}},
+		}}},
+		Status: corev1.PodStatus{
+			Phase:                 corev1.PodRunning,
+			Conditions:            []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
+			InitContainerStatuses: []corev1.ContainerStatus{{Name: sidecar.Container, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}},
+		},
+	}
+	for _, e := range edit {
+		e(&p)
+	}
+	return p
+}
+
+func notReady(p *corev1.Pod)  { p.Status.Conditions[0].Status = corev1.ConditionFalse }
+func unheardOf(p *corev1.Pod) { p.Status.Conditions[0].Status = corev1.ConditionUnknown }
+func going(p *corev1.Pod)     { p.DeletionTimestamp = &metav1.Time{} }
+func crashing(p *corev1.Pod)  { p.Status.InitContainerStatuses[0].State = corev1.ContainerState{} }
+func bare(p *corev1.Pod)      { p.Spec.InitContainers[0].VolumeMounts = nil }
+func foreign(p *corev1.Pod)   { p.Spec.InitContainers[0].Args = []string{"sidecar", "--id", "another"} }
+
+func TestAPodIsChosen(t *testing.T) {
+	deployment := v1alpha1.TypedObjectReference{Kind: v1alpha1.KindDeployment, Name: "web"}
+	set := v1alpha1.TypedObjectReference{Kind: v1alpha1.KindStatefulSet, Name: "db"}
+	daemons := v1alpha1.TypedObjectReference{Kind: v1alpha1.KindDaemonSet, Name: "log"}
+	for name, tt := range map[string]struct {
+		app        v1alpha1.TypedObjectReference
+		host, node string
+		pods       []corev1.Pod
+		tokenless  bool
+		want       string
+	}{
+		"of a Deployment the oldest that is ready": {app: deployment, host: "target", want: "web-b",
+			pods: []corev1.Pod{crewed("web-a", "n", time.Hour), crewed("web-b", "n", 2*time.Hour), crewed("web-c", "n", 3*time.Hour, notReady)}},
+		"of two of one age the first by name":      {app: deployment, host: "target", want: "web-a", pods: []corev1.Pod{crewed("web-b", "n", 0), crewed("web-a", "n", 0)}},
+		"one that is not ready where none is":      {app: deployment, host: "target", want: "web-a", pods: []corev1.Pod{crewed("web-a", "n", 0, notReady)}},
+		"none that goes":                           {app: deployment, host: "target", pods: []corev1.Pod{crewed("web-a", "n", 0, going)}},
+		"none whose node is not heard of":          {app: deployment, host: "target", pods: []corev1.Pod{crewed("web-a", "n", 0, unheardOf)}},
+		"none whose sidecar does not run":          {app: deployment, host: "target", pods: []corev1.Pod{crewed("web-a", "n", 0, crashing)}},
+		"none whose sidecar lacks the volume":      {app: deployment, host: "target", pods: []corev1.Pod{crewed("web-a", "n", 0, bare)}},
+		"none with the sidecar of another":         {app: deployment, host: "target", pods: []corev1.Pod{crewed("web-a", "n", 0, foreign)}},
+		"none without a sidecar":                   {app: deployment, host: "target", pods: []corev1.Pod{{Status: corev1.PodStatus{Phase: corev1.PodRunning}}}},
+		"none as long as the sidecar has no token": {app: deployment, host: "target", tokenless: true, pods: []corev1.Pod{crewed("web-a", "n", 0)}},
+		"of a StatefulSet the one of the ordinal":  {app: set, host: "pod-1", want: "db-1", pods: []corev1.Pod{crewed("db-0", "n", 0), crewed("db-1", "n", 0), crewed("db-11", "n", 0)}},
+		"of a StatefulSet no other":                {app: set, host: "pod-2", pods: []corev1.Pod{crewed("db-0", "n", 0)}},
+		"of a DaemonSet the one on the node":       {app: daemons, host: "node-b", node: "node-b", want: "log-y", pods: []corev1.Pod{crewed("log-x", "node-a", 0), crewed("log-y", "node-b", 0)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			crew := session.Crew{ID: "id", Pods: tt.pods, Credentials: "JTI=1"}
+			if tt.tokenless {
+				crew.Credentials = ""
+			}
+			got := crew.Choose(tt.app, tt.host, tt.node, []string{"data"})
+			if tt.want == "" {
+				g.Expect(got).To(BeNil())
+				return
+			}
+			g.Expect(got).NotTo(BeNil())
+			g.Expect(got.Name).To(Equal(tt.want))
+		})
+	}
+}
+
+func TestAnAssignmentIsObservedLikeAJob(t *testing.T) {
+	now := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	at := func(ago time.Duration) *metav1.Time { return new(metav1.NewTime(now.Add(-ago))) }
+	crew := session.Crew{ID: "id", Pods: []corev1.Pod{crewed("web-a", "n", 0)}, Trouble: "it has no token", Busy: map[types.UID][]types.UID{"uid-web-a": {"other"}}}
+	idle := crew
+	idle.Busy = map[types.UID][]types.UID{"uid-web-a": {"mine"}}
+	given := sidecar.Assignment{Since: *at(time.Hour), Given: at(10 * time.Minute), PodUID: "uid-web-a"}
+	after := given
+	after.Idle = at(time.Minute)
+	for name, tt := range map[string]struct {
+		crew   session.Crew
+		a      sidecar.Assignment
+		begun  bool
+		state  task.State
+		reason string
+		done   bool
+	}{
+		"nobody was found yet":                   {crew: idle, a: sidecar.Assignment{Since: *at(time.Minute)}, state: task.StateWaiting, reason: v1alpha1.ReasonSidecarNotReady},
+		"nobody is found":                        {crew: idle, a: sidecar.Assignment{Since: *at(time.Hour)}, state: task.StateFailed, reason: v1alpha1.ReasonSidecarNotReady},
+		"it has begun":                           {crew: idle, a: given, begun: true, state: task.StateRunning, reason: v1alpha1.ReasonRunning},
+		"it does not begin":                      {crew: idle, a: given, state: task.StateFailed, reason: v1alpha1.ReasonSidecarNotReady},
+		"it has other work first":                {crew: crew, a: given, state: task.StateRunning, reason: v1alpha1.ReasonRunning},
+		"it had other work first until now":      {crew: idle, a: after, state: task.StateWaiting, reason: v1alpha1.ReasonSidecarNotReady},
+		"its pod is gone, another may repeat it": {crew: idle, a: sidecar.Assignment{PodUID: "gone"}, state: task.StateFailed, reason: v1alpha1.ReasonPodDeleted, done: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			got := tt.crew.Observe("mine", &tt.a, tt.begun, now)
+			g.Expect(got.Sidecar).To(BeTrue())
+			g.Expect(got.State).To(Equal(tt.state))
+			g.Expect(got.Reason).To(Equal(tt.reason))
+			g.Expect(got.Finished).To(Equal(tt.done))
+		})
+	}
+	NewWithT(t).Expect(crew.Observe("mine", &sidecar.Assignment{Since: *at(0)}, false, now).Message).To(Equal("it has no token"))
+}
+
+func TestHostsOfSidecars(t *testing.T) {
+	g := NewWithT(t)
+	set := statefulSet(2, podSpec(claimVolume("logs", "shared")), "data")
+	held := pod("other", "node-z", podSpec(claimVolume("x", "shared")))
+	held.Labels = nil
+	target := session.Target{
+		StatefulSet: set, Sidecar: true, Claims: []corev1.PersistentVolumeClaim{claim("shared", corev1.ReadWriteOncePod)}, Pods: []corev1.Pod{held},
+	}
+	got, err := session.ResolveHosts(target)
+	g.Expect(err).To(BeNil())
+	g.Expect(got).To(HaveLen(2))
+	g.Expect(got[1].Node).To(BeEmpty(), "the pods are where they are, and have the volumes")
+	g.Expect(got[1].Volumes).To(Equal([]v1alpha1.ResolvedVolume{
+		{Component: "pod-1-data", ClaimName: "data-db-1", Volume: "data"}, {Component: "pod-1-logs", ClaimName: "shared", Volume: "logs"},
+	}))
+	target.Paths = "/logs/today"
+	got, err = session.ResolveHosts(target)
+	g.Expect(err).To(BeNil())
+	g.Expect(got[0].Volumes).To(Equal([]v1alpha1.ResolvedVolume{{Component: "pod-0", ClaimName: "shared", Path: "today", Volume: "logs"}}))
+
+	target.Singleton = true
+	_, err = session.ResolveHosts(target)
+	g.Expect(err.Reason).To(Equal(v1alpha1.ReasonSidecarNotPossible))
+	_, err = session.ResolveHosts(session.Target{Claim: new(claim("web-data")), Sidecar: true})
+	g.Expect(err.Reason).To(Equal(v1alpha1.ReasonSidecarNotPossible))
+}
