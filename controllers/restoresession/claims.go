@@ -48,11 +48,19 @@ func (r *Reconciler) usable(ctx context.Context, s *v1alpha1.RestoreSession, res
 	if err := r.APIReader.List(ctx, &pods, client.InNamespace(s.Namespace)); err != nil {
 		return fmt.Errorf("list pods: %w", err)
 	}
+	var backups v1alpha1.BackupSessionList
+	if err := r.APIReader.List(ctx, &backups, client.InNamespace(s.Namespace)); err != nil {
+		return fmt.Errorf("list backup sessions: %w", err)
+	}
 	for i := range h.Volumes {
 		v := &h.Volumes[i]
 		claim, err := r.claim(ctx, s.Namespace, v.ClaimName)
 		if err != nil {
 			return err
+		}
+		if run := session.Reading(backups.Items, v.ClaimName); run != nil {
+			refusal := movers.Refuse(v1alpha1.ReasonVolumeInUse, "a sidecar backs PersistentVolumeClaim %s up for BackupSession %s: try again when that has ended", v.ClaimName, run.Name)
+			return errors.Join(refusal, errBusy)
 		}
 		if claim == nil && v.Template > 0 {
 			if take {

@@ -85,7 +85,7 @@ func (t *targetRun) snapshot(repo *v1alpha1.ResolvedRepository) {
 		if !ended {
 			t.host(&h)
 			h.refuseClaims()
-			h.blame(r.stop)
+			h.blame(t.stop)
 		}
 		for _, v := range h.Host.Volumes {
 			if c := status.Components[v.Component]; !givenUp(c) {

@@ -1,0 +1,37 @@
+package session
+
+import "github.com/cairn-backup/cairn/api/v1alpha1"
+
+// Reading is a run of the list whose sidecars may read the claim now; nil where there is none. Jobs that do are seen by their pods.
+func Reading(runs []v1alpha1.BackupSession, claim string) *v1alpha1.BackupSession {
+	for i := range runs {
+		s := &runs[i]
+		if s.Status.Resolved == nil || s.Status.Phase.Terminal() || v1alpha1.HasRecordAnnotation(s.Annotations) {
+			continue
+		}
+		for j := range s.Status.Resolved.Targets {
+			t := &s.Status.Resolved.Targets[j]
+			if !IsSidecar(t) || ended(s, t.Name) {
+				continue
+			}
+			for _, h := range t.Hosts {
+				for _, v := range h.Volumes {
+					if v.ClaimName == claim {
+						return s
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// ended says whether a target of a run has.
+func ended(s *v1alpha1.BackupSession, target string) bool {
+	for _, t := range s.Status.Targets {
+		if t.Name == target {
+			return t.Phase.Terminal()
+		}
+	}
+	return false
+}
