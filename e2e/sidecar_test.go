@@ -216,6 +216,7 @@ func (a *sidecarApp) rotates(t *testing.T) {
 	ended := endOf(t, a.bed, a.namespace, a.start(t, "app"))
 	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionFailed), "the new key is what it works with")
 	write(right)
+	waitReady(t, a.bed, a.configuration("app"), metav1.ConditionTrue, "")
 	a.runs(t, 2)
 	after := a.pod(t)
 	g.Expect(after.UID).To(Equal(before.UID), "no pod was replaced for that")

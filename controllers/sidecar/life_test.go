@@ -139,6 +139,29 @@ func TestKeysFollowTheirSecrets(t *testing.T) {
 	}
 }
 
+// A kubelet takes its time to bring changes to a pod: what a run needs must be on its way when it is given to the sidecar.
+func TestKeysAreLookedForWhenTheSidecarIsGivenWork(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.start()
+	bed.Quiet(t, s.namespace)
+	enc := testbed.Secret(s.namespace, "enc", nil)
+	bed.Edit(t, enc, func() { enc.Data["password"] = []byte("second") })
+	snapshot := &v1alpha1.Snapshot{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "run"},
+		Spec: v1alpha1.SnapshotSpec{SnapshotID: "01", Repository: "web", Session: "nightly", BackupSession: "b", Version: v1alpha1.SnapshotLayoutVersion,
+			AppRef: *s.configuration.Spec.Target},
+	}
+	bed.Create(t, snapshot)
+	bed.Edit(t, snapshot, func() {
+		snapshot.Labels = map[string]string{v1alpha1.LabelSidecar: s.secret.Name}
+		snapshot.Annotations = map[string]string{v1alpha1.AnnotationSidecarTask: "{}"}
+	})
+	bed.Eventually(t, s.secret, func(g Gomega) {
+		g.Expect(s.secret.Data).To(HaveKeyWithValue(sidecar.KeysOf(s.namespace, "web").Encryption("password"), []byte("second")))
+	}, "the new password is there")
+}
+
 func TestKeysGoWhenTheStorageMayNotBeUsedAnyMore(t *testing.T) {
 	t.Parallel()
 	home := bed.Namespace(t, nil)
@@ -204,7 +227,7 @@ func TestWithoutTheRightNothingIsTouched(t *testing.T) {
 	s.Expect(s.deployment.ResourceVersion).To(Equal(version))
 	s.permit()
 	s.Eventually(func(g Gomega) {
-		_, err := running.Refresh(t.Context(), s.namespace, *s.configuration.Spec.Target)
+		_, err := running.Reconcile(t.Context(), requestOf("Deployment", s.namespace, "web"))
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())
 		g.Expect(s.container()).NotTo(BeNil())

@@ -54,10 +54,6 @@ func (l *looking) refuse(reason, format string, args ...any) {
 // look does what is to be done about one workload.
 func (r *Reconciler) look(ctx context.Context, kind string, key client.ObjectKey) (*looking, error) {
 	l := &looking{}
-	lock := kind + "/" + key.String()
-	r.locks.LockKey(lock)
-	defer func() { _ = r.locks.UnlockKey(lock) }()
-
 	var err error
 	if l.wanted, err = r.wants(ctx, kind, key); err != nil {
 		return nil, err

@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
-	"k8s.io/utils/keymutex"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -47,8 +46,6 @@ type Reconciler struct {
 	// Changed tells of BackupConfigurations whose sidecar is not what it was.
 	Changed chan<- event.GenericEvent
 
-	// locks hold who works on a workload: a run asks for fresh keys beside the queue.
-	locks keymutex.KeyMutex
 	// wished are the workloads for which policy wanted a sidecar at the last look.
 	wished sync.Map
 }
@@ -78,16 +75,6 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	return ctrl.Result{RequeueAfter: l.after}, nil
-}
-
-// Refresh brings the keys and the token of a workload's sidecar up to date, after asking whether it may still have them, and
-// says whether it can be used. Nil is that it has none, and is to have none.
-func (r *Reconciler) Refresh(ctx context.Context, namespace string, target v1alpha1.TypedObjectReference) (*sidecar.State, error) {
-	l, err := r.look(ctx, target.Kind, client.ObjectKey{Namespace: namespace, Name: target.Name})
-	if err != nil {
-		return nil, err
-	}
-	return l.state, nil
 }
 
 // State is what was found out last about the sidecar of a workload; nil is that there is none.

@@ -8,7 +8,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/keymutex"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -24,12 +23,8 @@ import (
 // indexWorkload gives the BackupConfigurations of a workload: "<kind>/<name>".
 const indexWorkload = "sidecar.workload"
 
-// lockCount bounds the memory that locks of workloads take.
-const lockCount = 256
-
 // SetupWithManager registers the controller, its index and its watches. It must be called before anything else is.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
-	r.locks = keymutex.NewHashed(lockCount)
 	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.BackupConfiguration{}, indexWorkload, func(o client.Object) []string {
 		t := o.(*v1alpha1.BackupConfiguration).Spec.Target
 		if t == nil || !slices.Contains(workloadKinds, t.Kind) {
@@ -42,8 +37,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	written := builder.WithPredicates(predicate.GenerationChangedPredicate{})
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("sidecar").
-		// Their status too: it changes when a run begins or ends, and Secrets, which are not watched, are looked for then.
+		// Their status too: it changes when a run ends. Secrets, which are not watched, are looked for then, and when a sidecar is
+		// given work, for which it waits until it has the keys as they are now.
 		Watches(&v1alpha1.BackupConfiguration{}, handler.EnqueueRequestsFromMapFunc(ofConfiguration)).
+		Watches(&v1alpha1.Snapshot{}, handler.EnqueueRequestsFromMapFunc(ofSnapshot), builder.WithPredicates(given)).
 		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.inNamespace), written).
 		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.everywhere), written).
 		Watches(&v1alpha1.Addon{}, handler.EnqueueRequestsFromMapFunc(r.everywhere), written).
@@ -68,6 +65,21 @@ var touched = predicate.Funcs{
 
 // consent lets through that a Namespace's labels, which usage policies judge, or its consent to privileged movers changed.
 var consent = predicate.Or[client.Object](predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{})
+
+// given lets through Snapshots that a sidecar is given work in.
+var given = predicate.Funcs{
+	CreateFunc: func(e event.CreateEvent) bool { return e.Object.GetLabels()[v1alpha1.LabelSidecar] != "" },
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		task := e.ObjectNew.GetAnnotations()[v1alpha1.AnnotationSidecarTask]
+		return task != "" && task != e.ObjectOld.GetAnnotations()[v1alpha1.AnnotationSidecarTask]
+	},
+	DeleteFunc: func(event.DeleteEvent) bool { return false },
+}
+
+func ofSnapshot(_ context.Context, o client.Object) []reconcile.Request {
+	app := o.(*v1alpha1.Snapshot).Spec.AppRef
+	return []reconcile.Request{requestOf(app.Kind, o.GetNamespace(), app.Name)}
+}
 
 func ofConfiguration(_ context.Context, o client.Object) []reconcile.Request {
 	t := o.(*v1alpha1.BackupConfiguration).Spec.Target

@@ -20,7 +20,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
-	"k8s.io/utils/keymutex"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -123,7 +122,7 @@ func another(t *testing.T, namespace, image string, now time.Time) *Reconciler {
 	bed.Quiet(t, namespace)
 	r := &Reconciler{
 		Client: running.Client, APIReader: bed.Manager.GetAPIReader(), EventRecorder: &events, Clock: clocktesting.NewFakePassiveClock(now),
-		MoverImage: image, ClusterName: "test", FieldManager: "cairn-manager", Account: managerAccount, locks: keymutex.NewHashed(1),
+		MoverImage: image, ClusterName: "test", FieldManager: "cairn-manager", Account: managerAccount,
 	}
 	return r
 }
@@ -282,14 +281,14 @@ func (s *shop) clean() {
 	}, testbed.Patience, testbed.Interval).Should(MatchError(ContainSubstring("not found")), "keys and token are gone")
 }
 
-// refresh asks a manager for fresh keys.
+// refresh lets a manager look.
 func (s *shop) refresh(r *Reconciler) *sidecar.State {
 	s.Helper()
-	state, err := r.Refresh(s.Context(), s.namespace, *s.configuration.Spec.Target)
+	l, err := r.look(s.Context(), "Deployment", client.ObjectKeyFromObject(s.deployment))
 	s.Expect(err).NotTo(HaveOccurred())
 	s.Expect(bed.Client.Get(s.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())
 	s.Expect(bed.Client.Get(s.Context(), client.ObjectKeyFromObject(s.secret), s.secret)).To(Succeed())
-	return state
+	return l.state
 }
 
 func has(name string) func(e string) bool {
