@@ -224,6 +224,33 @@ func TestATimeoutEndsAnAttempt(t *testing.T) {
 	g.Expect(hooks.CarryOut(t.Context(), owner, []session.HookRun{run}, nil, func(context.Context, client.Object) error { panic("it is known") })).To(Succeed())
 }
 
+// What one target of a run is thawed with goes on while the freeze of another one is stopped.
+func TestOneAttemptIsStoppedAlone(t *testing.T) {
+	g := NewWithT(t)
+	runner := execute.NewRunner()
+	owner := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "run", UID: "1"}}
+	freeze := session.HookAttempt{Target: "a", Stage: session.PreHooks, Name: "x", Number: 1}
+	thaw := session.HookAttempt{Target: "b", Stage: session.PostHooks, Name: "x", Number: 1}
+	release := make(chan struct{})
+	for _, a := range []session.HookAttempt{freeze, thaw} {
+		runner.Ensure(owner, a, time.Minute, func(ctx context.Context) session.HookOutcome {
+			select {
+			case <-ctx.Done():
+				return session.HookOutcome{Reason: v1alpha1.ReasonCancelled}
+			case <-release:
+				return session.HookOutcome{}
+			}
+		})
+	}
+	runner.Stop("1", freeze)
+	g.Eventually(runner.Ended()).WithTimeout(time.Minute).Should(Receive())
+	g.Expect(runner.Results("1")(freeze)).To(HaveValue(HaveField("Reason", v1alpha1.ReasonCancelled)))
+	g.Expect(runner.Results("1")(thaw)).To(BeNil())
+	close(release)
+	g.Eventually(runner.Ended()).WithTimeout(time.Minute).Should(Receive())
+	g.Expect(runner.Results("1")(thaw)).To(HaveValue(Equal(session.HookOutcome{})))
+}
+
 // pods of the test's namespace, of which no kubelet knows.
 func makePod(t *testing.T, namespace, name string, ready bool, edit ...func(*corev1.Pod)) {
 	t.Helper()
