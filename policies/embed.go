@@ -6,5 +6,5 @@ import "embed"
 // Catalog holds the built-in Addons and Functions as YAML below catalog/. The manager's installation and the command line
 // read the same files.
 //
-//go:embed catalog/functions.yaml catalog/*-addon.yaml
+//go:embed catalog/functions.yaml catalog/*-functions.yaml catalog/*-addon.yaml
 var Catalog embed.FS

@@ -185,14 +185,15 @@ type AddonList struct {
 // FunctionSpec is a container that does a task, or a step of one.
 //
 // In every string ${name} stands for a variable: a built-in one (moverImage, imageRegistry, imageRepo, imageTag, namespace,
-// backupSession, restoreSession, backupVerificationSession, snapshot, invokerKind, invokerName, targetKind, targetName,
-// taskName, PVC_NAME, DB_VERSION, enableCache, interimDataDir, scratchDir, licenseApiService, RESTIC_CACHE_VOLUME,
+// backupSession, restoreSession, backupVerificationSession, snapshot, invokerKind, invokerName, targetKind, targetName, targetHost,
+// targetPort, targetImage, targetVersion, targetDatabase, confirm, taskName, PVC_NAME, DB_VERSION, enableCache, interimDataDir, scratchDir, licenseApiService, RESTIC_CACHE_VOLUME,
 // INTERIM_VOLUME), a parameter of the task, or a variable of the policy. ${name:=value} and ${name:-value} stand for value where
 // name is unknown or empty, ${name=value} where it is unknown. Any other unknown name is an error before anything runs. No
 // shell reads the result.
+// +kubebuilder:validation:XValidation:rule="!has(self.stream) || !has(self.command) || size(self.command) == 0",message="a Function with a stream has no command: the mover runs stream.command, and args are the mover's"
 type FunctionSpec struct {
-	// Image of the container. ${moverImage} is the mover of this installation, ${DB_VERSION} the one of availableVersions
-	// that fits the target's version best.
+	// Image of the container. ${moverImage} is the mover of this installation, ${targetImage} the image that the target, a
+	// database, runs, ${DB_VERSION} the one of availableVersions that fits the target's version best.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
@@ -237,6 +238,11 @@ type FunctionSpec struct {
 	// +listMapKey=devicePath
 	// +kubebuilder:validation:MaxItems=16
 	VolumeDevices []corev1.VolumeDevice `json:"volumeDevices,omitempty"`
+
+	// Stream makes the mover run a program of this image, such as pg_dump, and keep what it writes. args are those of the mover
+	// then, which an init container copies into the image. It is for the last step of a task whose target is a database.
+	// +optional
+	Stream *FunctionStream `json:"stream,omitempty"`
 
 	// RuntimeSettings of the container.
 	// +optional

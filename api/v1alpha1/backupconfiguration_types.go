@@ -8,9 +8,10 @@ import (
 // out is inferred and shown in status.resolved.
 // +kubebuilder:validation:XValidation:rule="self.sessions.all(s, !has(s.repositories) || s.repositories.all(r, !has(r.backend) || size(r.backend) == 0 || has(self.backends) && self.backends.exists(b, b.name == r.backend)))",message="sessions[*].repositories[*].backend must be a name of spec.backends"
 type BackupConfigurationSpec struct {
-	// Target to back up, in this namespace: a PersistentVolumeClaim, Deployment, StatefulSet or DaemonSet.
+	// Target to back up, in this namespace: a PersistentVolumeClaim, Deployment, StatefulSet or DaemonSet, or a database: its
+	// Service, or a Secret of a type servicebinding.io/..., an AppBinding or a Cluster of CloudNativePG that tells of it.
 	// +required
-	// +kubebuilder:validation:XValidation:rule="has(self.kind) && (self.kind == 'PersistentVolumeClaim' && (!has(self.apiGroup) || self.apiGroup == '') || self.kind in ['Deployment', 'StatefulSet', 'DaemonSet'] && has(self.apiGroup) && self.apiGroup == 'apps')",message="the target is a PersistentVolumeClaim, or a Deployment, StatefulSet or DaemonSet of apiGroup apps"
+	// +kubebuilder:validation:XValidation:rule="has(self.kind) && (self.kind in ['PersistentVolumeClaim', 'Service', 'Secret'] && (!has(self.apiGroup) || size(self.apiGroup) == 0) || self.kind in ['Deployment', 'StatefulSet', 'DaemonSet'] && has(self.apiGroup) && self.apiGroup == 'apps' || self.kind == 'AppBinding' && has(self.apiGroup) && self.apiGroup == 'appcatalog.appscode.com' || self.kind == 'Cluster' && has(self.apiGroup) && self.apiGroup == 'postgresql.cnpg.io')",message="the target is a PersistentVolumeClaim, a Deployment, StatefulSet or DaemonSet of apiGroup apps, or a database: a Service, a Secret of a type servicebinding.io/..., an AppBinding of apiGroup appcatalog.appscode.com or a Cluster of apiGroup postgresql.cnpg.io. Of a Pod, ReplicaSet or Job name the workload or the volume that it belongs to"
 	Target *TypedObjectReference `json:"target"`
 
 	// Backends that the sessions back up to. The default is the namespace's default storage, else the cluster's.
@@ -39,7 +40,7 @@ type BackupConfigurationSession struct {
 	SessionConfig `json:",inline"`
 
 	// Addon says how the data is moved. The default is the task logical-backup of pvc-addon for a PersistentVolumeClaim, of
-	// workload-addon for a workload.
+	// workload-addon for a workload, of postgres-addon for a Cluster. The other databases have none.
 	// +optional
 	Addon *AddonInfo `json:"addon,omitempty"`
 

@@ -21,9 +21,10 @@ type BatchTarget struct {
 	// +kubebuilder:validation:Pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 	Name string `json:"name"`
 
-	// AppRef is a PersistentVolumeClaim, Deployment, StatefulSet or DaemonSet of this namespace.
+	// AppRef is a PersistentVolumeClaim, Deployment, StatefulSet or DaemonSet of this namespace, or a database: its Service, or a
+	// Secret of a type servicebinding.io/..., an AppBinding or a Cluster of CloudNativePG that tells of it.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="has(self.kind) && (self.kind == 'PersistentVolumeClaim' && (!has(self.apiGroup) || self.apiGroup == '') || self.kind in ['Deployment', 'StatefulSet', 'DaemonSet'] && has(self.apiGroup) && self.apiGroup == 'apps')",message="the target is a PersistentVolumeClaim, or a Deployment, StatefulSet or DaemonSet of apiGroup apps"
+	// +kubebuilder:validation:XValidation:rule="has(self.kind) && (self.kind in ['PersistentVolumeClaim', 'Service', 'Secret'] && (!has(self.apiGroup) || size(self.apiGroup) == 0) || self.kind in ['Deployment', 'StatefulSet', 'DaemonSet'] && has(self.apiGroup) && self.apiGroup == 'apps' || self.kind == 'AppBinding' && has(self.apiGroup) && self.apiGroup == 'appcatalog.appscode.com' || self.kind == 'Cluster' && has(self.apiGroup) && self.apiGroup == 'postgresql.cnpg.io')",message="the target is a PersistentVolumeClaim, a Deployment, StatefulSet or DaemonSet of apiGroup apps, or a database: a Service, a Secret of a type servicebinding.io/..., an AppBinding of apiGroup appcatalog.appscode.com or a Cluster of apiGroup postgresql.cnpg.io. Of a Pod, ReplicaSet or Job name the workload or the volume that it belongs to"
 	AppRef TypedObjectReference `json:"appRef,omitzero"`
 
 	// Selector finds objects of this namespace by kind and labels. Each is a target of its own, with the name

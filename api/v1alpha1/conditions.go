@@ -142,6 +142,8 @@ const (
 	ReasonNameConflict             = "NameConflict"
 	ReasonTargetNotFound           = "TargetNotFound"
 	ReasonTooManyTargets           = "TooManyTargets"
+	ReasonTargetNotReady           = "TargetNotReady"
+	ReasonTargetUnknown            = "TargetUnknown"
 	ReasonAddonNotFound            = "AddonNotFound"
 	ReasonTaskNotFound             = "TaskNotFound"
 	ReasonFunctionNotFound         = "FunctionNotFound"

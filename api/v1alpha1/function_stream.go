@@ -15,7 +15,7 @@ const (
 )
 
 // StreamFilter is what a restore does with what was kept before the program reads it.
-// +kubebuilder:validation:Enum=None;RedisCommands
+// +kubebuilder:validation:Enum=None;RedisCommands;PostgresRoles
 type StreamFilter string
 
 // The values of StreamFilter.
@@ -25,6 +25,9 @@ const (
 	// StreamFilterRedisCommands turns an RDB file into commands for redis-cli --pipe, which restore each key, in its database
 	// and with its expiry.
 	StreamFilterRedisCommands StreamFilter = "RedisCommands"
+	// StreamFilterPostgresRoles changes the first part of what pg_dumpall wrote so that it neither drops roles nor fails over those
+	// that are there: one of them is the one that restores.
+	StreamFilterPostgresRoles StreamFilter = "PostgresRoles"
 )
 
 // FunctionStream makes the mover run a program in the Function's own image: a backup keeps what the program writes to its
@@ -39,11 +42,29 @@ type FunctionStream struct {
 	// +kubebuilder:validation:items:MaxLength=4096
 	Command []string `json:"command"`
 
+	// EachCommand takes the place of command where each names values: where pg_dump dumps one database and pg_dumpall all of them,
+	// for example.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=4096
+	EachCommand []string `json:"eachCommand,omitempty"`
+
+	// EachArgs come before args where each names values.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	EachArgs []StreamArgument `json:"eachArgs,omitempty"`
+
 	// Args are further arguments.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	Args []StreamArgument `json:"args,omitempty"`
+
+	// Probe of a restore says whether the database holds data. Without one every restore needs confirm.
+	// +optional
+	Probe *StreamProbe `json:"probe,omitempty"`
 
 	// Env is the environment of the program. Beside it the program has HOME and TMPDIR, directories it may write to, LANG=C and
 	// the image's PATH, and nothing else.
@@ -54,7 +75,7 @@ type FunctionStream struct {
 	// +kubebuilder:validation:items:XValidation:rule="has(self.value) != has(self.secretKey)",message="a variable has either a value, or a secretKey"
 	Env []StreamEnv `json:"env,omitempty"`
 
-	// Files are written for the program before it starts, to /cairn/work/stream/<name>, readable for its user alone, and removed
+	// Files are written for the program before it starts, to /tmp/stream/<name>, readable for its user alone, and removed
 	// when it ends.
 	// +optional
 	// +listType=map
@@ -77,6 +98,32 @@ type FunctionStream struct {
 	// Filter of a restore.
 	// +optional
 	Filter StreamFilter `json:"filter,omitempty"`
+}
+
+// StreamProbe is a program that says what a database holds: a restore that has no confirm reads its standard output first, and
+// writes nothing unless the program ended with exit code 0 and every line of that is empty or begins with #. It has the environment
+// and the files of the restore's own program.
+type StreamProbe struct {
+	// Command is the program and its first arguments.
+	// +required
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=4096
+	Command []string `json:"command"`
+
+	// EachCommand takes the place of command for a component dump-<value>.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=4096
+	EachCommand []string `json:"eachCommand,omitempty"`
+
+	// Args are further arguments.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Args []StreamArgument `json:"args,omitempty"`
 }
 
 // StreamArgument is an argument of a program, or several.
@@ -164,6 +211,9 @@ type ResolvedStream struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1024
 	Args []ResolvedStreamArgument `json:"args,omitempty"`
+	// Probe is what is asked before a restore without confirm.
+	// +optional
+	Probe *ResolvedProbe `json:"probe,omitempty"`
 	// Env is the environment of the program.
 	// +optional
 	// +listType=map
@@ -190,4 +240,17 @@ type ResolvedStreamArgument struct {
 	// IfKey is a key of the database's Secret: the argument is there only if the key is.
 	// +optional
 	IfKey string `json:"ifKey,omitempty"`
+}
+
+// ResolvedProbe is a StreamProbe after all variables were filled in.
+type ResolvedProbe struct {
+	// Command is the program and its first arguments.
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Command []string `json:"command"`
+	// Args are further arguments, one each.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1024
+	Args []ResolvedStreamArgument `json:"args,omitempty"`
 }

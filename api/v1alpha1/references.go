@@ -80,6 +80,30 @@ const (
 	KindDaemonSet             = "DaemonSet"
 )
 
+// The kinds that stand for a database, and the groups of those that are not in the core one.
+const (
+	KindService    = "Service"
+	KindSecret     = "Secret"
+	KindAppBinding = "AppBinding"
+	KindCluster    = "Cluster"
+
+	GroupAppBinding = "appcatalog.appscode.com"
+	GroupCluster    = "postgresql.cnpg.io"
+)
+
+// IsDatabase says whether the object is one of the kinds that stand for a database.
+func (r TypedObjectReference) IsDatabase() bool {
+	switch r.Kind {
+	case KindService, KindSecret:
+		return r.APIGroup == ""
+	case KindAppBinding:
+		return r.APIGroup == GroupAppBinding
+	case KindCluster:
+		return r.APIGroup == GroupCluster
+	}
+	return false
+}
+
 // Driver is the program that keeps the data of a repository. It is Kopia.
 // +kubebuilder:validation:MaxLength=64
 // +kubebuilder:validation:XValidation:rule="self != 'Restic'",message="Cairn keeps no data with restic: write driver: Kopia. What restic wrote is restored with restic itself and then backed up anew"

@@ -132,7 +132,7 @@ type ResolvedHost struct {
 	Volumes []ResolvedVolume `json:"volumes"`
 }
 
-// ResolvedVolume is a volume that becomes one component.
+// ResolvedVolume is a volume, or the dump of a database, that becomes one component.
 type ResolvedVolume struct {
 	// Component is the name of the component.
 	Component string `json:"component"`
@@ -148,6 +148,9 @@ type ResolvedVolume struct {
 	// Volume is the name that the volume has in the pod, where a sidecar backs it up.
 	// +optional
 	Volume string `json:"volume,omitempty"`
+	// Stream of a database takes the place of a volume.
+	// +optional
+	Stream *ResolvedStream `json:"stream,omitempty"`
 }
 
 // ResolvedRepository is a repository as a run uses it.

@@ -62,7 +62,7 @@ type ResolvedRestoreHost struct {
 	Volumes []ResolvedRestoreVolume `json:"volumes"`
 }
 
-// ResolvedRestoreVolume is a volume that takes one component.
+// ResolvedRestoreVolume is a volume, or a database, that takes one component.
 type ResolvedRestoreVolume struct {
 	// Component that is restored.
 	Component string `json:"component"`
@@ -86,6 +86,9 @@ type ResolvedRestoreVolume struct {
 	// HostPath of a DaemonSet's volume.
 	// +optional
 	HostPath string `json:"hostPath,omitempty"`
+	// Stream of a database takes the place of a volume.
+	// +optional
+	Stream *ResolvedStream `json:"stream,omitempty"`
 	// Files and Bytes are what the component holds.
 	// +optional
 	Files int64 `json:"files,omitempty"`

@@ -23,6 +23,9 @@ type ResolvedTask struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	Args []string `json:"args,omitempty"`
+	// Database that the mover dumps or fills, in whose image it runs.
+	// +optional
+	Database *ResolvedDatabase `json:"database,omitempty"`
 	// Steps that run before the mover, in this order.
 	// +optional
 	// +listType=atomic
@@ -64,4 +67,26 @@ type ResolvedStep struct {
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Container corev1.Container `json:"container"`
+}
+
+// ResolvedDatabase is what a mover that runs in a database's image needs beside it.
+type ResolvedDatabase struct {
+	// MoverImage is what the mover is copied from.
+	MoverImage string `json:"moverImage"`
+	// SecretName of the Secret with the database's credentials, in the namespace of the Job.
+	SecretName string `json:"secretName"`
+	// UsernameKey of the Secret where it is not username.
+	// +optional
+	UsernameKey string `json:"usernameKey,omitempty"`
+	// PasswordKey of the Secret where it is not password.
+	// +optional
+	PasswordKey string `json:"passwordKey,omitempty"`
+	// TLSSecretName of the Secret with ca.crt, tls.crt and tls.key, where it is another one.
+	// +optional
+	TLSSecretName string `json:"tlsSecretName,omitempty"`
+	// ImagePullSecrets of the pods of the database.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
 }

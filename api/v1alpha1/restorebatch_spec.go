@@ -116,7 +116,7 @@ type RestoreBatchTarget struct {
 	// is the one of the kind and name that was backed up. Where addon.tasks[].targetVolumes.volumeClaimTemplates is given, the
 	// restore makes new claims.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="has(self.kind) && (self.kind == 'PersistentVolumeClaim' ? (!has(self.apiGroup) || self.apiGroup == '') : (self.kind in ['Deployment', 'StatefulSet', 'DaemonSet'] && has(self.apiGroup) && self.apiGroup == 'apps'))",message="the target of a restore is a PersistentVolumeClaim, or a Deployment, StatefulSet or DaemonSet of apiGroup apps"
+	// +kubebuilder:validation:XValidation:rule="has(self.kind) && (self.kind in ['PersistentVolumeClaim', 'Service', 'Secret'] && (!has(self.apiGroup) || size(self.apiGroup) == 0) || self.kind in ['Deployment', 'StatefulSet', 'DaemonSet'] && has(self.apiGroup) && self.apiGroup == 'apps' || self.kind == 'AppBinding' && has(self.apiGroup) && self.apiGroup == 'appcatalog.appscode.com' || self.kind == 'Cluster' && has(self.apiGroup) && self.apiGroup == 'postgresql.cnpg.io')",message="the target of a restore is a PersistentVolumeClaim, a Deployment, StatefulSet or DaemonSet of apiGroup apps, or a database: a Service, a Secret of a type servicebinding.io/..., an AppBinding of apiGroup appcatalog.appscode.com or a Cluster of apiGroup postgresql.cnpg.io. Of a Pod, ReplicaSet or Job name the workload or the volume that it belongs to"
 	Target *TypedObjectReference `json:"target,omitempty"`
 
 	// Repository to restore from, where the target is backed up into several. The default is the first by name that has the

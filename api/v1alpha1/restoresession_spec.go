@@ -27,24 +27,26 @@ const (
 // +kubebuilder:validation:XValidation:rule="has(self.confirm) || !has(self.overwritePolicy) && !(has(self.deleteExtraFiles) && self.deleteExtraFiles)",message="overwritePolicy and deleteExtraFiles are for a volume that holds data: name its claim's UID in confirm"
 // +kubebuilder:validation:XValidation:rule="!has(self.confirm) || has(self.target)",message="confirm is for a target that exists: new claims need none"
 // +kubebuilder:validation:XValidation:rule="!(has(self.verify) && self.verify && has(self.overwritePolicy) && self.overwritePolicy == 'Never')",message="verify needs overwritePolicy Overwrite or IfNewer: a file that was kept can't be told from one that is wrong"
+// +kubebuilder:validation:XValidation:rule="!has(self.target) || !has(self.target.kind) || self.target.kind in ['PersistentVolumeClaim', 'Deployment', 'StatefulSet', 'DaemonSet'] || !has(self.overwritePolicy) && !(has(self.deleteExtraFiles) && self.deleteExtraFiles) && !(has(self.verify) && self.verify)",message="overwritePolicy, deleteExtraFiles and verify are for volumes: what is in a database is replaced as its Addon says"
 type RestoreSessionSpec struct {
-	// Target is a PersistentVolumeClaim, Deployment, StatefulSet or DaemonSet of this namespace. A claim takes one component of
-	// the Snapshot; a workload takes each component into the volume that it was made of. Without a target the restore makes
+	// Target is a PersistentVolumeClaim, Deployment, StatefulSet or DaemonSet of this namespace, or a database: its Service, or a
+	// Secret of a type servicebinding.io/..., an AppBinding or a Cluster of CloudNativePG that tells of it. A claim takes one
+	// component of the Snapshot; a workload takes each component into the volume that it was made of. Without a target the restore makes
 	// new claims: see addon.tasks[].targetVolumes.volumeClaimTemplates. Its namespace is this one or left out.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="has(self.kind) && (self.kind == 'PersistentVolumeClaim' ? (!has(self.apiGroup) || self.apiGroup == '') : (self.kind in ['Deployment', 'StatefulSet', 'DaemonSet'] && has(self.apiGroup) && self.apiGroup == 'apps'))",message="the target of a restore is a PersistentVolumeClaim, or a Deployment, StatefulSet or DaemonSet of apiGroup apps"
+	// +kubebuilder:validation:XValidation:rule="has(self.kind) && (self.kind in ['PersistentVolumeClaim', 'Service', 'Secret'] && (!has(self.apiGroup) || size(self.apiGroup) == 0) || self.kind in ['Deployment', 'StatefulSet', 'DaemonSet'] && has(self.apiGroup) && self.apiGroup == 'apps' || self.kind == 'AppBinding' && has(self.apiGroup) && self.apiGroup == 'appcatalog.appscode.com' || self.kind == 'Cluster' && has(self.apiGroup) && self.apiGroup == 'postgresql.cnpg.io')",message="the target of a restore is a PersistentVolumeClaim, a Deployment, StatefulSet or DaemonSet of apiGroup apps, or a database: a Service, a Secret of a type servicebinding.io/..., an AppBinding of apiGroup appcatalog.appscode.com or a Cluster of apiGroup postgresql.cnpg.io. Of a Pod, ReplicaSet or Job name the workload or the volume that it belongs to"
 	Target *TypedObjectReference `json:"target,omitempty"`
 
 	// DataSource is the Snapshot that is restored.
 	// +required
 	DataSource *RestoreDataSource `json:"dataSource"`
 
-	// Addon says how the data is moved. The default is pvc-addon, for a workload workload-addon, with the task
-	// logical-backup-restore.
+	// Addon says how the data is moved. The default is pvc-addon, for a workload workload-addon, for a Cluster postgres-addon, with
+	// the task logical-backup-restore. The other databases have none.
 	// +optional
 	Addon *AddonInfo `json:"addon,omitempty"`
 
-	// Confirm allows to restore into a volume that holds data or is in use: the UID of the target. What becomes of files that
+	// Confirm allows to restore into a volume that holds data or is in use, or a database that holds data: the UID of the target. What becomes of files that
 	// are there already is said by overwritePolicy and deleteExtraFiles.
 	// +optional
 	// +kubebuilder:validation:MinLength=1

@@ -115,7 +115,10 @@ func init() {
 		`{backupTasks: [{name: t, function: null, steps: [{name: a, function: f, targetAccess: ReadWrite}]}]}`: "the last step is the mover: it has no targetAccess",
 	}
 	refused["Function"] = map[string]string{
-		`{ports: [{containerPort: 1, hostPort: 1}]}`: "hostPort can't be set: a Function has no part of the host's network",
+		`{ports: [{containerPort: 1, hostPort: 1}]}`:                                                "hostPort can't be set: a Function has no part of the host's network",
+		`{stream: {command: [d], fileName: d, env: [{name: A, value: x, secretKey: k}]}}`:           "a variable has either a value, or a secretKey",
+		`{stream: {command: [d], fileName: d, args: [{value: x, each: "${tables}", words: true}]}}`: "an argument has each or words, not both",
+		`{command: [x], stream: {command: [pg_dump], fileName: dump}}`:                              "a Function with a stream has no command: the mover runs stream.command, and args are the mover's",
 	}
 	for _, d := range kubestash.Drivers {
 		refused["Addon"][`{backupTasks: [{name: t, function: f, driver: `+d.Name+`}]}`] = d.Says

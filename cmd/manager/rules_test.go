@@ -40,8 +40,9 @@ var accepted = map[string]string{
 }
 
 const (
-	onlyTargets  = "the target is a PersistentVolumeClaim, or a Deployment, StatefulSet or DaemonSet of apiGroup apps"
 	oneTarget    = "a target has either an appRef, which names one object, or a selector, which finds some"
+	onlyTargets  = "the target is " + targets
+	targets      = "a PersistentVolumeClaim, a Deployment, StatefulSet or DaemonSet of apiGroup apps, or a database: a Service, a Secret of a type servicebinding.io/..., an AppBinding of apiGroup appcatalog.appscode.com or a Cluster of apiGroup postgresql.cnpg.io. Of a Pod, ReplicaSet or Job name the workload or the volume that it belongs to"
 	noPassword   = "the url must not hold a password: put it into the Secret that spec.secretRef names"
 	hookTimeout  = "the timeout of a hook is at least 1s and at most 24h"
 	preAlways    = "a hook that runs before always runs: executionPolicy goes with hooks that run afterwards"
@@ -140,6 +141,10 @@ var refused = map[string]map[string]string{
 	"BackupConfiguration": {
 		`{target: {kind: Pod}}`:                               onlyTargets,
 		`{target: {kind: Deployment}}`:                        onlyTargets,
+		`{target: {kind: ReplicaSet, apiGroup: apps}}`:        onlyTargets,
+		`{target: {kind: Service, apiGroup: apps}}`:           onlyTargets,
+		`{target: {kind: AppBinding}}`:                        onlyTargets,
+		`{target: {kind: Cluster, apiGroup: x.io}}`:           onlyTargets,
 		`{backends: [{name: other, storageRef: {name: s3}}]}`: "sessions[*].repositories[*].backend must be a name of spec.backends",
 		`{sessions: [{name: s, backupTimeout: 0s, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}`: "the timeout is at least 1s",
 	},
@@ -160,7 +165,7 @@ var refused = map[string]map[string]string{
 		`{backupTimeout: 10ms}`:         "the timeout is at least 1s",
 	},
 	"RestoreBatch": {
-		`{targets: [{name: web, target: {kind: Job, name: j, apiGroup: batch}}]}`: "the target of a restore is a PersistentVolumeClaim, or a Deployment, StatefulSet or DaemonSet of apiGroup apps",
+		`{targets: [{name: web, target: {kind: Job, name: j, apiGroup: batch}}]}`: "the target of a restore is " + targets,
 		`{restoreTimeout: 0s}`:                                                                        "the timeout is at least 1s",
 		`{targets: [{name: web, restoreTimeout: 0s}]}`:                                                "the timeout is at least 1s",
 		`{executionOrder: Sequential, maxParallel: 2}`:                                                "maxParallel goes with executionOrder Parallel: leave it out, Sequential restores one target at a time",
@@ -173,9 +178,10 @@ var refused = map[string]map[string]string{
 		`{targets: [{name: web, confirm: u, overwritePolicy: Never, verify: true}]}`:                  "verify needs overwritePolicy Overwrite or IfNewer: a file that was kept can't be told from one that is wrong",
 	},
 	"RestoreSession": {
-		`{target: {kind: Job, apiGroup: batch}}`: "the target of a restore is a PersistentVolumeClaim, or a Deployment, StatefulSet or DaemonSet of apiGroup apps",
-		`{dataSource: {repository: null}}`:       "snapshot: latest and pitr need a repository",
-		`{restoreTimeout: 0s}`:                   "the timeout is at least 1s",
+		`{target: {kind: Job, apiGroup: batch}}`:                                  "the target of a restore is " + targets,
+		`{target: {kind: Service, name: db}, confirm: u, overwritePolicy: Never}`: "overwritePolicy, deleteExtraFiles and verify are for volumes: what is in a database is replaced as its Addon says",
+		`{dataSource: {repository: null}}`:                                        "snapshot: latest and pitr need a repository",
+		`{restoreTimeout: 0s}`:                                                    "the timeout is at least 1s",
 	},
 }
 

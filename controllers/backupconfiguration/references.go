@@ -16,6 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/access"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
 // targetKinds are the kinds of targets, with their versions.
@@ -26,9 +27,26 @@ var targetKinds = map[schema.GroupKind]schema.GroupVersionKind{
 	{Group: "apps", Kind: v1alpha1.KindDaemonSet}:   {Group: "apps", Version: "v1", Kind: v1alpha1.KindDaemonSet},
 }
 
+// checkDatabase asks whether the object exists that stands for a database. Whether that is ready, a run asks.
+func (r *Reconciler) checkDatabase(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
+	_, refusal, err := lifecycle.DatabaseObject(ctx, r.APIReader, configuration.Namespace, *configuration.Spec.Target)
+	if err != nil {
+		return err
+	}
+	configuration.Status.TargetFound = ptr.To(refusal == nil)
+	if refusal != nil {
+		findings.notReady(refusal.Reason, refusal.Message)
+		findings.lookAgain = true // Nothing wakes it: objects of other systems are read by name, and not watched.
+	}
+	return nil
+}
+
 // checkTarget asks whether the target exists. Only its metadata is read: a run looks at the rest.
 func (r *Reconciler) checkTarget(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
 	target := configuration.Spec.Target
+	if target.IsDatabase() {
+		return r.checkDatabase(ctx, configuration, findings)
+	}
 	gvk, ok := targetKinds[schema.GroupKind{Group: target.APIGroup, Kind: target.Kind}]
 	if !ok {
 		findings.invalid(v1alpha1.ReasonTargetNotFound, fmt.Sprintf("spec.target: a %s can't be backed up", target.Kind))
@@ -136,6 +154,8 @@ func (r *Reconciler) checkAddons(ctx context.Context, configuration *v1alpha1.Ba
 			builtin := policy.LaterKnownOfBackup(configuration.Spec.Target, len(configuration.Spec.Sessions[i].Repositories))
 			mistakes = policy.FunctionMistakes(field, addon, info, false, builtin,
 				func(name string) *v1alpha1.Function { return functions[name] })
+			mistakes = append(mistakes, policy.StreamMistakes(field, addon, info, false, configuration.Spec.Target,
+				func(name string) *v1alpha1.Function { return functions[name] })...)
 		}
 		for _, m := range mistakes {
 			findings.invalid(m.Reason, m.Field+": "+m.Message)

@@ -55,14 +55,27 @@ func (r *resolution) state(ctx context.Context) (*namespaceState, error) {
 }
 
 // hosts says which Jobs back a target up. A volume that a restore writes into is not backed up.
-func (r *resolution) hosts(ctx context.Context, app v1alpha1.TypedObjectReference, paths string, resolved *v1alpha1.ResolvedTarget) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError, error) {
+func (r *resolution) hosts(ctx context.Context, app v1alpha1.TypedObjectReference, moving *moving, resolved *v1alpha1.ResolvedTarget) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError, error) {
 	state, err := r.state(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	t := session.Target{
-		Pods: state.pods, Claims: state.claims, Paths: paths, Job: resolved.Task.Job, Privileged: state.privileged, Singleton: resolved.Task.Singleton,
-		Sidecar: session.IsSidecar(resolved),
+		Pods: state.pods, Claims: state.claims, Paths: moving.params[session.ParamPaths], Job: resolved.Task.Job, Privileged: state.privileged,
+		Singleton: resolved.Task.Singleton, Sidecar: session.IsSidecar(resolved),
+	}
+	if moving.database != nil {
+		if restore := session.RestoringDatabase(state.restores, moving.database.UID(), ""); restore != nil {
+			return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreInProgress,
+				Message: fmt.Sprintf("RestoreSession %s writes into %s", restore.Name, app)}, nil
+		}
+		if batch := session.RestoringTarget(state.batches, app); batch != nil {
+			return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreInProgress,
+				Message: fmt.Sprintf("RestoreBatch %s restores %s", batch.Name, app)}, nil
+		}
+		t.Streams = moving.streams
+		hosts, refusal := session.ResolveHosts(t)
+		return hosts, refusal, nil
 	}
 	object := workload(&t, app.Kind)
 	if object == nil {

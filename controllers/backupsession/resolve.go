@@ -137,9 +137,12 @@ func (r *resolution) target(ctx context.Context, name string, app v1alpha1.Typed
 	}
 	c = completion.Configuration
 	config := &c.Spec.Sessions[i]
-	params, refusal, err := r.task(ctx, &out.Resolved, config)
+	moving, refusal, err := r.task(ctx, &out.Resolved, config)
 	if refusal != nil || err != nil {
 		out.Resolved.Error = refusal
+		if refusal != nil && refusal.Reason == v1alpha1.ReasonTargetNotReady {
+			out.Wait = session.WaitForDatabase
+		}
 		return out, err
 	}
 	for _, info := range config.Repositories {
@@ -154,7 +157,7 @@ func (r *resolution) target(ctx context.Context, name string, app v1alpha1.Typed
 		out.Resolved.Error = refusal
 		return out, err
 	}
-	hosts, refusal, err := r.hosts(ctx, app, params[session.ParamPaths], &out.Resolved)
+	hosts, refusal, err := r.hosts(ctx, app, moving, &out.Resolved)
 	if refusal != nil || err != nil {
 		out.Resolved.Error = refusal
 		return out, err
@@ -163,8 +166,16 @@ func (r *resolution) target(ctx context.Context, name string, app v1alpha1.Typed
 	return out, nil
 }
 
-// task resolves Addon, task and Function, and gives the parameters.
-func (r *resolution) task(ctx context.Context, t *v1alpha1.ResolvedTarget, c *v1alpha1.BackupConfigurationSession) (map[string]string, *v1alpha1.ResolvedError, error) {
+// moving is what is known of how a target is moved beside its task.
+type moving struct {
+	params map[string]string
+	// database and streams are set where the target is one.
+	database *lifecycle.Database
+	streams  []task.ComponentStream
+}
+
+// task resolves Addon, task and Function, and finds the database where the target is one.
+func (r *resolution) task(ctx context.Context, t *v1alpha1.ResolvedTarget, c *v1alpha1.BackupConfigurationSession) (*moving, *v1alpha1.ResolvedError, error) {
 	vars := task.Variables{
 		MoverImage: r.MoverImage, Namespace: r.session.Namespace, BackupSession: r.session.Name,
 		InvokerKind: r.session.Spec.Invoker.Kind, InvokerName: r.session.Spec.Invoker.Name,
@@ -173,16 +184,26 @@ func (r *resolution) task(ctx context.Context, t *v1alpha1.ResolvedTarget, c *v1
 	if len(c.Repositories) == 1 {
 		vars.Snapshot = policy.SnapshotName(c.Repositories[0].Name, r.session.Name)
 	}
-	reader := lifecycle.Sure{Reader: r.Client, Live: r.APIReader}
-	resolved, params, refusal, err := lifecycle.Task(ctx, reader, *c.Addon, false, vars)
+	out, catalog := &moving{}, lifecycle.Sure{Reader: r.Client, Live: r.APIReader}
+	var refusal *v1alpha1.ResolvedError
+	var err error
+	if !t.AppRef.IsDatabase() || len(c.Addon.Tasks) != 1 {
+		t.Task, out.params, refusal, err = lifecycle.Task(ctx, catalog, *c.Addon, false, vars)
+		if refusal == nil && err == nil {
+			t.Executor, err = lifecycle.Executor(ctx, catalog, c.Executor, *c.Addon, false)
+		}
+		return out, refusal, err
+	}
+	state, err := r.state(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	t.Task = resolved
-	if refusal == nil {
-		t.Executor, err = lifecycle.Executor(ctx, reader, c.Executor, *c.Addon, false)
+	out.database, refusal, err = lifecycle.FindDatabase(ctx, r.APIReader, r.session.Namespace, t.AppRef, policy.Params(&c.Addon.Tasks[0]), state.pods)
+	if refusal == nil && err == nil {
+		t.Executor = v1alpha1.ExecutorJob
+		t.Task, out.streams, refusal, err = lifecycle.DatabaseTask(ctx, catalog, *c.Addon, false, vars, out.database, nil)
 	}
-	return params, refusal, err
+	return out, refusal, err
 }
 
 // repository freezes one repository. One that is not ready yet is waited for, unless nothing will come of it.

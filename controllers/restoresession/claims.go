@@ -44,6 +44,9 @@ func (r *Reconciler) usable(ctx context.Context, s *v1alpha1.RestoreSession, res
 	if err := r.APIReader.List(ctx, &restores, client.InNamespace(s.Namespace)); err != nil {
 		return fmt.Errorf("list restore sessions: %w", err)
 	}
+	if intoDatabase(resolved) {
+		return r.usableDatabase(ctx, s, resolved, restores.Items, take)
+	}
 	var pods corev1.PodList
 	if err := r.APIReader.List(ctx, &pods, client.InNamespace(s.Namespace)); err != nil {
 		return fmt.Errorf("list pods: %w", err)
@@ -163,6 +166,9 @@ func (r *Reconciler) makeClaim(ctx context.Context, s *v1alpha1.RestoreSession, 
 // stamp marks the claims that were filled, before anybody is told that they were. A claim that was deleted meanwhile, or made
 // anew, is left alone.
 func (r *Reconciler) stamp(ctx context.Context, s *v1alpha1.RestoreSession) error {
+	if intoDatabase(s.Status.Resolved) {
+		return r.stampDatabase(ctx, s)
+	}
 	return r.eachClaim(ctx, s, func(claim *corev1.PersistentVolumeClaim) {
 		if claim.Annotations == nil {
 			claim.Annotations = map[string]string{}
@@ -173,6 +179,9 @@ func (r *Reconciler) stamp(ctx context.Context, s *v1alpha1.RestoreSession) erro
 
 // release gives the claims of a restore that has ended back.
 func (r *Reconciler) release(ctx context.Context, s *v1alpha1.RestoreSession) error {
+	if intoDatabase(s.Status.Resolved) {
+		return r.releaseDatabase(ctx, s)
+	}
 	return r.eachClaim(ctx, s, func(claim *corev1.PersistentVolumeClaim) {
 		if claim.Annotations[v1alpha1.AnnotationRestoring] == string(s.UID) {
 			delete(claim.Annotations, v1alpha1.AnnotationRestoring)

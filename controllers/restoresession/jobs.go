@@ -55,7 +55,7 @@ func (r *Reconciler) job(ctx context.Context, s *v1alpha1.RestoreSession, h *v1a
 	for _, v := range h.Volumes {
 		c := s.Status.Components[v.Component]
 		resume[v.Component] = c.TargetWritten
-		empty = empty && (v.Template > 0 || c.TargetEmpty)
+		empty = empty && v.Stream == nil && (v.Template > 0 || c.TargetEmpty)
 	}
 	job, err := task.RestoreJob(task.RestoreJobInput{
 		Name: name, Session: s, Resolved: *resolved, Host: *h, Resume: resume,

@@ -30,6 +30,8 @@ type search struct {
 	target   session.RestoreTarget
 	claims   []corev1.PersistentVolumeClaim
 	snapshot *v1alpha1.Snapshot
+	// database is set where the target is one.
+	database *lifecycle.Database
 }
 
 // refuse notes why the restore can't be started, and how long that may still go away by itself.
@@ -85,7 +87,7 @@ func (r *Reconciler) resolveHosts(ctx context.Context, look *search) error {
 	if resolved.Hosts, look.Error = session.ResolveRestore(look.target); look.Error != nil {
 		return nil
 	}
-	if look.AlreadyRestored = look.allStamped(); look.AlreadyRestored {
+	if look.AlreadyRestored = look.database == nil && look.allStamped(); look.AlreadyRestored {
 		return nil
 	}
 	if confirm := look.session.Spec.Confirm; confirm != "" && confirm != string(resolved.TargetUID) {
@@ -96,6 +98,10 @@ func (r *Reconciler) resolveHosts(ctx context.Context, look *search) error {
 	if step := session.WritesFirst(resolved.Task); step != "" && look.session.Spec.Confirm == "" && resolved.TargetUID != "" {
 		look.refuse(0, v1alpha1.ReasonConfirmationMissing, "step %s of the task may write into the volumes before the mover has looked at what they hold%s",
 			step, session.ConfirmAdvice(resolved.TargetUID))
+		return nil
+	}
+	if look.session.Spec.Confirm == "" && unprobed(resolved.Hosts) {
+		look.refuse(0, v1alpha1.ReasonConfirmationMissing, "the task has no way to see whether %s holds data%s", look.session.Spec.Target, session.ConfirmAdvice(resolved.TargetUID))
 		return nil
 	}
 	for i := range resolved.Hosts {

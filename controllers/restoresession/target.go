@@ -36,6 +36,9 @@ func (r *Reconciler) findTarget(ctx context.Context, look *search) error {
 		look.refuse(0, v1alpha1.ReasonTargetNotFound, "%s", policy.OtherNamespace(*ref))
 		return nil
 	}
+	if ref.IsDatabase() {
+		return r.findDatabase(ctx, look)
+	}
 	object := look.newTarget(ref.Kind)
 	err := lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Namespace: look.session.Namespace, Name: ref.Name}, object)
 	switch {

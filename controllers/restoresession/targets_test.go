@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -121,7 +122,7 @@ func TestAStatefulSetIsRestoredPodByPod(t *testing.T) {
 	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"))
 	w.Expect(s.Status.TotalComponents).To(BeEquivalentTo(2))
 	w.Expect(s.Status.Resolved.Hosts[1].Node).To(Equal("node-b"), "where its pod holds the volume")
-	w.Expect(s.Status.Resolved.Task.Addon).To(Equal(defaultWorkloadAddon))
+	w.Expect(s.Status.Resolved.Task.Addon).To(Equal(policy.WorkloadAddon))
 	w.Expect(*s.Status.Resolved.Hosts[0].SecurityContext.RunAsUser).To(BeEquivalentTo(999), "as who owns the files")
 	w.Expect(s.Status.Resolved.Hosts[0].SecurityContext.SupplementalGroups).To(ConsistOf(int64(998)))
 	w.Expect(w.Jobs()).To(HaveLen(2))

@@ -4,15 +4,16 @@ import (
 	"context"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/session"
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// The Addons and the task of a restore that names none.
+// The Addon of a restore that makes new claims, and the task of one that names none.
 const (
-	defaultAddon         = "pvc-addon"
-	defaultWorkloadAddon = "workload-addon"
-	defaultTask          = "logical-backup-restore"
+	defaultAddon = policy.VolumeAddon
+	defaultTask  = "logical-backup-restore"
 )
 
 // resolveTask resolves Addon, task and Function.
@@ -20,17 +21,22 @@ func (r *Reconciler) resolveTask(ctx context.Context, look *search) error {
 	s, info := look.session, look.session.Spec.Addon
 	vars := task.Variables{
 		MoverImage: r.MoverImage, Namespace: s.Namespace, RestoreSession: s.Name, Snapshot: look.Resolved.Snapshot,
+		Confirm: s.Spec.Confirm,
 	}
 	if s.Spec.Target != nil {
 		vars.TargetKind, vars.TargetName = s.Spec.Target.Kind, s.Spec.Target.Name
 	}
 	if info == nil {
 		info = &v1alpha1.AddonInfo{Name: defaultAddon, Tasks: []v1alpha1.TaskReference{{Name: defaultTask}}}
-		if vars.TargetKind != v1alpha1.KindPersistentVolumeClaim {
-			info.Name = defaultWorkloadAddon
+		if s.Spec.Target != nil {
+			info.Name = policy.InferredAddon(*s.Spec.Target)
+		}
+		if info.Name == "" {
+			look.refuse(0, v1alpha1.ReasonAddonNotFound, "%s", policy.NoAddon(*s.Spec.Target))
+			return nil
 		}
 	}
-	resolved, _, refusal, err := lifecycle.Task(ctx, lifecycle.Sure{Reader: r.Client, Live: r.APIReader}, *info, true, vars)
+	resolved, refusal, err := r.resolved(ctx, look, *info, vars)
 	if err != nil {
 		return err
 	}
@@ -40,4 +46,20 @@ func (r *Reconciler) resolveTask(ctx context.Context, look *search) error {
 	}
 	look.Resolved.Task, look.Error = resolved, refusal
 	return nil
+}
+
+// resolved is the task, with the programs of the components where the target is a database.
+func (r *Reconciler) resolved(ctx context.Context, look *search, info v1alpha1.AddonInfo, vars task.Variables) (v1alpha1.ResolvedTask, *v1alpha1.ResolvedError, error) {
+	catalog := lifecycle.Sure{Reader: r.Client, Live: r.APIReader}
+	if look.database == nil || len(info.Tasks) != 1 {
+		resolved, _, refusal, err := lifecycle.Task(ctx, catalog, info, true, vars)
+		return resolved, refusal, err
+	}
+	components, refusal := session.ChooseComponents(look.snapshot, look.session.Spec.DataSource.Components)
+	if refusal != nil {
+		return v1alpha1.ResolvedTask{}, refusal, nil
+	}
+	resolved, streams, refusal, err := lifecycle.DatabaseTask(ctx, catalog, info, true, vars, look.database, components)
+	look.target.Streams = streams
+	return resolved, refusal, err
 }

@@ -35,17 +35,42 @@ func addonsPage() ([]byte, error) {
 		writeTasks(&out, "Backup", a.Spec.BackupTasks)
 		writeTasks(&out, "Restore", a.Spec.RestoreTasks)
 	}
-	out.WriteString("\n## Functions\n\nThe container that does a task. `${name}` is a parameter or a variable, all of which " +
-		"[the guide](../guides/functions-and-addons.md#variables) lists.\n\n" + head("Function", "Image", "Arguments"))
+	out.WriteString("\n## Functions\n\nThe container that does a task, and for a database the program that its mover runs: for all of it, or for " +
+		"each database that is named. `${name}` is a parameter or a variable, all of which " +
+		"[the guide](../guides/functions-and-addons.md#variables) lists.\n\n" + head("Function", "Image", "Arguments", "Program"))
 	for _, f := range c.functions {
-		out.WriteString(row(code(f.Name), code(f.Spec.Image), codes(f.Spec.Args)))
+		out.WriteString(row(code(f.Name), code(f.Spec.Image), codes(f.Spec.Args), programs(f.Spec.Stream)))
 	}
 	return out.Bytes(), nil
 }
 
+// programs are those that a stream may run, with their first arguments.
+func programs(s *v1alpha1.FunctionStream) string {
+	if s == nil {
+		return ""
+	}
+	all := []string{strings.Join(s.Command, " ")}
+	if len(s.EachCommand) > 0 {
+		all = append(all, strings.Join(s.EachCommand, " "))
+	}
+	return codes(all)
+}
+
+// functionsOf are the names of a task's Functions.
+func functionsOf(t v1alpha1.Task) []string {
+	if t.Function != "" {
+		return []string{t.Function}
+	}
+	var names []string
+	for _, s := range t.Steps {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
 func writeTasks(out *bytes.Buffer, what string, tasks []v1alpha1.Task) {
 	for _, t := range tasks {
-		fmt.Fprintf(out, "\n%s task %s: Function %s, driver %s.\n", what, code(t.Name), code(t.Function), t.Driver)
+		fmt.Fprintf(out, "\n%s task %s: Function %s, driver %s.\n", what, code(t.Name), codes(functionsOf(t)), t.Driver)
 		if len(t.Parameters) == 0 {
 			continue
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/pgroles"
 	"github.com/cairn-backup/cairn/internal/program"
 	"github.com/cairn-backup/cairn/internal/rdb"
 	"github.com/cairn-backup/cairn/internal/repository"
@@ -18,6 +19,9 @@ import (
 // restoreStream feeds what was kept of a stream to its program.
 func (m *Mover) restoreStream(ctx context.Context, t task.Task, engine repository.Engine, c task.Component, began time.Time) (task.ComponentResult, *failure) {
 	r := task.ComponentResult{Name: c.Name, ID: c.ID}
+	if f := m.probe(ctx, t, c); f != nil {
+		return r, f
+	}
 	spec, f := m.prepare(c.Stream)
 	if f != nil {
 		return r, f
@@ -53,6 +57,13 @@ func (m *Mover) feed(ctx context.Context, engine repository.Engine, c task.Compo
 		return engine.RestoreStream(ctx, c.ID, kept)
 	case v1alpha1.StreamFilterRedisCommands:
 		return m.feedRedis(ctx, engine, c.ID, in, kept)
+	case v1alpha1.StreamFilterPostgresRoles:
+		to := pgroles.NewWriter(in)
+		kept.to = to
+		if err := engine.RestoreStream(ctx, c.ID, kept); err != nil {
+			return err
+		}
+		return to.Flush()
 	}
 	return &failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("this mover has no filter %q", c.Stream.Filter)}
 }

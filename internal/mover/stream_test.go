@@ -368,3 +368,64 @@ func TestAMoverIsInstalled(t *testing.T) {
 	g.Expect(entries).To(HaveLen(2))
 	g.Expect(mover.Install(filepath.Join(dir, "absent"))).To(MatchError(ContainSubstring("write to the directory")))
 }
+
+// What nobody allowed to overwrite is not touched: the program that loads does not even start.
+func TestADatabaseThatHoldsDataIsLeftAlone(t *testing.T) {
+	g := NewWithT(t)
+	p := streaming(t)
+	_, result := p.run(t.Context(), backupTask("snap-1", dumpOf("echo rows")))
+	id := result.Components[0].ID
+	for name, tc := range map[string]struct {
+		probe, reason, says string
+		restore             *task.Restore
+		resume, loads       bool
+	}{
+		"it is empty":                         {probe: "echo; echo '# Keyspace'", loads: true},
+		"it says nothing at all":              {probe: ":", loads: true},
+		"it holds data":                       {probe: "echo '#'; echo 1; sleep 60", reason: v1alpha1.ReasonVolumeNotEmpty, says: "the database holds data already"},
+		"it holds very much":                  {probe: "head -c 1000000 /dev/zero", reason: v1alpha1.ReasonVolumeNotEmpty, says: "the database holds data already"},
+		"it holds data, and that is known":    {probe: "echo 1", restore: &task.Restore{Overwrite: v1alpha1.OverwriteAlways}, loads: true},
+		"it holds what an attempt before did": {probe: "echo 1", resume: true, loads: true},
+		"it can't be asked":                   {probe: "echo no route >&2; exit 2", reason: v1alpha1.ReasonLoadFailed, says: "whether the database holds data can't be seen: sh ended with exit code 2: no route"},
+		"it has no such program":              {probe: "exit 127", reason: v1alpha1.ReasonLoadFailed, says: "can't be seen"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			out := filepath.Join(t.TempDir(), "out")
+			in := restoreTask(id)
+			in.Restore = tc.restore
+			in.Components = []task.Component{dumpOf("cat >" + out)}
+			in.Components[0].ID, in.Components[0].Resume = id, tc.resume
+			in.Components[0].Stream.Probe = &v1alpha1.ResolvedProbe{Command: []string{"/bin/sh", "-c", tc.probe}}
+			code, result := p.run(t.Context(), in)
+			if tc.loads {
+				g.Expect(code).To(BeZero(), result.Message)
+				g.Expect(os.ReadFile(out)).To(BeEquivalentTo("rows\n"))
+				return
+			}
+			g.Expect(code).To(Equal(task.ExitTarget))
+			c := result.Components[0]
+			g.Expect(c.Reason).To(Equal(tc.reason), c.Error)
+			g.Expect(c.Error).To(ContainSubstring(tc.says))
+			g.Expect(c.TargetWritten).To(BeFalse())
+			g.Expect(out).NotTo(BeAnExistingFile())
+		})
+	}
+	g.Expect(filepath.Join(p.root, task.StreamDir)).NotTo(BeADirectory())
+}
+
+// A server that reads a dump of another one has some of its roles.
+func TestRolesOfADumpAreMadeWhereTheyAreMissing(t *testing.T) {
+	g := NewWithT(t)
+	p := streaming(t)
+	_, result := p.run(t.Context(), backupTask("snap-1", dumpOf(`printf -- '--\n-- PostgreSQL database cluster dump\nCREATE ROLE a;\n'`)))
+	id, out := result.Components[0].ID, filepath.Join(t.TempDir(), "out")
+	in := restoreTask(id)
+	in.Components = []task.Component{dumpOf("cat >" + out)}
+	in.Components[0].ID, in.Components[0].Stream.Filter = id, v1alpha1.StreamFilterPostgresRoles
+	code, result := p.run(t.Context(), in)
+	g.Expect(code).To(BeZero(), result.Message)
+	text, err := os.ReadFile(out)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(text)).To(ContainSubstring("IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'a') THEN CREATE ROLE a;"))
+}

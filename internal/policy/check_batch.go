@@ -59,8 +59,12 @@ func (c *checker) batchTarget(o *Object, batch *v1alpha1.BackupBatch, i, j int, 
 	var checked []string
 	for _, app := range examples(&batch.Spec.Targets[at]) {
 		addon := orInferred(says.Addon, app)
+		if addon == nil {
+			c.add(SeverityError, o, Mistake{Field: field + ".addon", Reason: v1alpha1.ReasonAddonNotFound, Message: NoAddon(app)})
+			continue
+		}
 		if !slices.Contains(checked, addon.Name) {
-			c.addon(o, field+".addon", addon, false, LaterKnownOfBackup(&app, len(targetRepositories(session, says, &Target{}))))
+			c.addon(o, field+".addon", addon, false, &app, LaterKnownOfBackup(&app, len(targetRepositories(session, says, &Target{}))))
 		}
 		checked = append(checked, addon.Name)
 	}

@@ -27,7 +27,7 @@ func (c *checker) configuration(o *Object) {
 	c.target(o, "spec.target", *spec.Target)
 	for i := range spec.Sessions {
 		field := fmt.Sprintf("spec.sessions[%d]", i)
-		c.addon(o, field+".addon", orInferred(spec.Sessions[i].Addon, *spec.Target), false, LaterKnownOfBackup(spec.Target, len(spec.Sessions[i].Repositories)))
+		c.addon(o, field+".addon", orInferred(spec.Sessions[i].Addon, *spec.Target), false, spec.Target, LaterKnownOfBackup(spec.Target, len(spec.Sessions[i].Repositories)))
 		c.repositoryInfos(o, field, configuration.Name, *spec.Target, spec.Backends, spec.Sessions[i].Repositories)
 		c.hooks(o, BackupHooks(field, spec.Sessions[i].Hooks),
 			BackupHookValues(configuration.Namespace, v1alpha1.BackupConfigurationKind, configuration.Name, spec.Sessions[i].Name, spec.Target))
@@ -46,7 +46,9 @@ func (c *checker) restore(o *Object) {
 		c.target(o, "spec.target", *target)
 	}
 	if restore.Spec.Addon != nil {
-		c.addon(o, "spec.addon", restore.Spec.Addon, true, LaterKnownOfRestore(restore.Spec.Target))
+		c.addon(o, "spec.addon", restore.Spec.Addon, true, restore.Spec.Target, LaterKnownOfRestore(restore.Spec.Target))
+	} else if target := restore.Spec.Target; target != nil && InferredAddon(*target) == "" {
+		c.add(SeverityError, o, Mistake{Field: "spec.addon", Reason: v1alpha1.ReasonAddonNotFound, Message: NoAddon(*target)})
 	}
 	c.hooks(o, RestoreHooks(restore.Spec.Hooks), RestoreHookValues(&restore, namespace))
 	if restore.Spec.DataSource != nil {
@@ -100,9 +102,9 @@ func (c *checker) backends(o *Object, backends []v1alpha1.BackendReference) {
 	}
 }
 
-// orInferred is the Addon that policy names, else the one for the target's kind.
+// orInferred is the Addon that policy names, else the one for the target's kind; nil where that does not tell.
 func orInferred(info *v1alpha1.AddonInfo, target v1alpha1.TypedObjectReference) *v1alpha1.AddonInfo {
-	if info != nil {
+	if info != nil || InferredAddon(target) == "" {
 		return info
 	}
 	return &v1alpha1.AddonInfo{Name: InferredAddon(target), Tasks: []v1alpha1.TaskReference{{Name: BackupTask}}}
@@ -119,7 +121,7 @@ func (c *checker) target(o *Object, field string, target v1alpha1.TypedObjectRef
 }
 
 // addon checks an Addon, the tasks that are named and their Functions, which builtin has the variables for.
-func (c *checker) addon(o *Object, field string, info *v1alpha1.AddonInfo, restore bool, builtin variables.Builtin) {
+func (c *checker) addon(o *Object, field string, info *v1alpha1.AddonInfo, restore bool, target *v1alpha1.TypedObjectReference, builtin variables.Builtin) {
 	if info == nil {
 		return
 	}
@@ -137,7 +139,12 @@ func (c *checker) addon(o *Object, field string, info *v1alpha1.AddonInfo, resto
 		}
 	}
 	if len(mistakes) == 0 {
-		c.addAll(o, FunctionMistakes(field, &addon, info, restore, builtin, func(name string) *v1alpha1.Function { return functions[name] }))
+		known := func(name string) *v1alpha1.Function { return functions[name] }
+		mistakes = StreamMistakes(field, &addon, info, restore, target, known)
+		c.addAll(o, mistakes)
+		if len(mistakes) == 0 {
+			c.addAll(o, FunctionMistakes(field, &addon, info, restore, builtin, known))
+		}
 	}
 }
 

@@ -40,7 +40,7 @@ func (c *checker) restoreBatch(o *Object) {
 			c.target(o, field+".target", *t.Target)
 		}
 		if t.Addon != nil {
-			c.addon(o, field+".addon", t.Addon, true, LaterKnownOfRestore(target))
+			c.addon(o, field+".addon", t.Addon, true, target, LaterKnownOfRestore(target))
 		}
 		if t.Hooks != nil {
 			session := &v1alpha1.RestoreSession{Spec: v1alpha1.RestoreSessionSpec{Target: target}}

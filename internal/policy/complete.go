@@ -15,6 +15,7 @@ import (
 const (
 	VolumeAddon   = "pvc-addon"
 	WorkloadAddon = "workload-addon"
+	PostgresAddon = "postgres-addon"
 	BackupTask    = "logical-backup"
 )
 
@@ -132,6 +133,9 @@ func (c *completer) addBackend(b v1alpha1.BackendReference, inferred bool) {
 func (c *completer) session(i int) {
 	session := &c.spec.Sessions[i]
 	resolved := v1alpha1.ResolvedConfigurationSession{Name: session.Name}
+	if session.Addon == nil && InferredAddon(*c.spec.Target) == "" {
+		c.missing(fmt.Sprintf("spec.sessions[%d].addon", i), v1alpha1.ReasonAddonNotFound, "%s", NoAddon(*c.spec.Target))
+	}
 	if session.Addon == nil {
 		resolved.Addon, resolved.Task = InferredAddon(*c.spec.Target), BackupTask
 		session.Addon = &v1alpha1.AddonInfo{Name: resolved.Addon, Tasks: []v1alpha1.TaskReference{{Name: BackupTask}}}
@@ -154,12 +158,22 @@ func (c *completer) session(i int) {
 	}
 }
 
-// InferredAddon is the Addon for a target whose policy names none.
+// InferredAddon is the Addon for a target whose policy names none; empty where the target does not tell.
 func InferredAddon(target v1alpha1.TypedObjectReference) string {
-	if target.Kind == v1alpha1.KindPersistentVolumeClaim {
+	switch {
+	case target.Kind == v1alpha1.KindPersistentVolumeClaim:
 		return VolumeAddon
+	case target.Kind == v1alpha1.KindCluster && target.IsDatabase():
+		return PostgresAddon
+	case target.IsDatabase():
+		return ""
 	}
 	return WorkloadAddon
+}
+
+// NoAddon says what to do where InferredAddon knows none.
+func NoAddon(target v1alpha1.TypedObjectReference) string {
+	return fmt.Sprintf("%s does not say which database it is of: name the Addon, such as postgres-addon or mariadb-addon, with its task", target)
 }
 
 // repository completes one, and says whether anything was left out. It is nil where that can't be done.

@@ -29,6 +29,9 @@ func SidecarMistakes(field string, target v1alpha1.TypedObjectReference, session
 	if target.Kind == v1alpha1.KindPersistentVolumeClaim {
 		add(".executor", "a PersistentVolumeClaim has no pods that a sidecar could run in")
 	}
+	if target.IsDatabase() {
+		add(".executor", "a database is dumped through its network, by a pod that runs its image")
+	}
 	info := session.Addon
 	if info == nil {
 		return mistakes

@@ -17,7 +17,7 @@ var moverSwitches = []string{"--set-id", "--devices", "--cache"}
 // MoverArguments says which argument of a Function that runs the mover can't be one, once c has all variables filled in: the mover
 // would refuse it, but only when it runs.
 func MoverArguments(f *v1alpha1.Function, c *corev1.Container) error {
-	if f.Spec.Image != "${moverImage}" {
+	if f.Spec.Image != "${moverImage}" && f.Spec.Stream == nil {
 		return nil
 	}
 	for i, arg := range c.Args {

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,7 +31,7 @@ func FunctionMistakes(field string, addon *v1alpha1.Addon, info *v1alpha1.AddonI
 			if err == nil {
 				var c corev1.Container
 				if c, err = variables.FunctionContainer(function, values); err == nil {
-					err = MoverArguments(function, &c)
+					err = cmp.Or(MoverArguments(function, &c), streamMistake(function, values, restore))
 				}
 			}
 			if err != nil {
@@ -38,6 +40,29 @@ func FunctionMistakes(field string, addon *v1alpha1.Addon, info *v1alpha1.AddonI
 		}
 	}
 	return mistakes
+}
+
+// streamMistake says which variable of a Function's stream is unknown, and which value of its list can't be a component.
+func streamMistake(f *v1alpha1.Function, values variables.Values, restore bool) error {
+	if f.Spec.Stream == nil {
+		return nil
+	}
+	wrong := func(err error) error { return fmt.Errorf("function %q: %w", f.Name, err) }
+	if !restore {
+		each, err := values.Each(f.Spec.Stream)
+		if err != nil {
+			return wrong(err)
+		}
+		for _, value := range each {
+			if why := EachMistake(value); why != "" {
+				return wrong(errors.New(why))
+			}
+		}
+	}
+	if _, err := values.Stream(f.Spec.Stream, ""); err != nil {
+		return wrong(err)
+	}
+	return nil
 }
 
 // known stands for the value of a variable that is known when the task runs.
@@ -65,6 +90,9 @@ func laterKnown(target *v1alpha1.TypedObjectReference) variables.Builtin {
 	b := variables.Builtin{MoverImage: known + "/mover:v1", Namespace: known, TargetKind: known, TargetName: known}
 	if target != nil {
 		b.TargetKind, b.TargetName = target.Kind, target.Name
+		if target.IsDatabase() {
+			b.TargetHost, b.TargetPort, b.TargetImage = known, known, known
+		}
 	}
 	return b
 }

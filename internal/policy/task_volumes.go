@@ -94,7 +94,7 @@ func volumeMistakes(field string, volumes []v1alpha1.Volume, mounts []corev1.Vol
 // ReservedVolume says whether a volume of a pod has a name that only Cairn gives.
 func ReservedVolume(name string) bool {
 	switch name {
-	case "task", "token", "credentials", "encryption", "storage", variables.ScratchVolume, variables.WorkVolume:
+	case "task", "token", "credentials", "encryption", "storage", "cairn-database", "cairn-bin", variables.ScratchVolume, variables.WorkVolume:
 		return true
 	}
 	return strings.HasPrefix(name, "component-")

@@ -18,6 +18,8 @@ const (
 	WaitForChild = time.Minute
 	// WaitForRepository is how long a Repository that is being initialised is waited for.
 	WaitForRepository = 5 * time.Minute
+	// WaitForDatabase is how long a database that is not ready is waited for.
+	WaitForDatabase = time.Minute
 	// WaitForPods is how long the pods of a cancelled run are waited for.
 	WaitForPods = 2 * time.Minute
 	// DefaultTimeout of a run or restore that names none.

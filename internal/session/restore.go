@@ -121,7 +121,7 @@ func startRestore(in RestoreInput, d *RestoreDecision) {
 // cluster did not allow, which has Failed.
 func phaseOfRefusal(reason string) v1alpha1.RestoreSessionPhase {
 	switch reason {
-	case v1alpha1.ReasonVolumeInUse, v1alpha1.ReasonVolumeNotBound, v1alpha1.ReasonRestoreInProgress,
+	case v1alpha1.ReasonTargetNotReady, v1alpha1.ReasonVolumeInUse, v1alpha1.ReasonVolumeNotBound, v1alpha1.ReasonRestoreInProgress,
 		v1alpha1.ReasonWrongPassword, v1alpha1.ReasonPasswordChanged, v1alpha1.ReasonEncryptionSecretNotAvailable,
 		v1alpha1.ReasonRepositoryNotReady, v1alpha1.ReasonStorageNotAllowed, v1alpha1.ReasonStorageNotFound,
 		v1alpha1.ReasonRestoreNotAllowed, v1alpha1.ReasonNameConflict:

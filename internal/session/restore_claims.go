@@ -80,6 +80,9 @@ func (r *restoreResolver) check(hosts []v1alpha1.ResolvedRestoreHost) *v1alpha1.
 		}
 		for j := range h.Volumes {
 			v := &h.Volumes[j]
+			if v.Stream != nil {
+				continue
+			}
 			if v.HostPath != "" {
 				return fail(v1alpha1.ReasonNoVolumes, "component %s was made of a host path: nothing is restored into host paths. Restore it into a PersistentVolumeClaim", v.Component)
 			}

@@ -173,7 +173,11 @@ func (r *restoreRun) success() string {
 	}
 	for _, h := range resolved.Hosts {
 		for _, v := range h.Volumes {
-			return fmt.Sprintf("restored component %s of Snapshot %s into PersistentVolumeClaim %s", v.Component, resolved.Snapshot, v.ClaimName)
+			into := "PersistentVolumeClaim " + v.ClaimName
+			if v.Stream != nil && r.Session.Spec.Target != nil {
+				into = r.Session.Spec.Target.String()
+			}
+			return fmt.Sprintf("restored component %s of Snapshot %s into %s", v.Component, resolved.Snapshot, into)
 		}
 	}
 	return "restored Snapshot " + resolved.Snapshot

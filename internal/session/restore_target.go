@@ -58,6 +58,8 @@ type restoreResolver struct {
 // hosts without nodes.
 func (r *restoreResolver) hosts() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
 	switch {
+	case len(r.Streams) > 0:
+		return r.intoDatabase()
 	case len(r.Templates) > 0:
 		return r.intoTemplates()
 	case r.Claim != nil:
@@ -79,6 +81,21 @@ func (r *restoreResolver) volume(component string, v v1alpha1.ResolvedVolume) v1
 	return v1alpha1.ResolvedRestoreVolume{
 		Component: component, Source: r.Sources[component], ID: c.ID, Path: c.Path, ClaimName: v.ClaimName, HostPath: v.HostPath, Files: c.Files, Bytes: c.SizeBytes,
 	}
+}
+
+// intoDatabase gives every component to its program, one after the other in one Job.
+func (r *restoreResolver) intoDatabase() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
+	context, err := RestoreSecurityContext(r.Job, r.Privileged)
+	if err != nil {
+		return nil, err
+	}
+	host := v1alpha1.ResolvedRestoreHost{Name: HostTarget, SecurityContext: context}
+	for _, s := range r.Streams {
+		v := r.volume(s.Component, v1alpha1.ResolvedVolume{})
+		v.Stream = s.Stream
+		host.Volumes = append(host.Volumes, v)
+	}
+	return []v1alpha1.ResolvedRestoreHost{host}, nil
 }
 
 func (r *restoreResolver) intoClaim() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {

@@ -11,14 +11,21 @@ import (
 // Restoring is a restore of the list that writes into the claim now and has another UID than except: the oldest one. Nil:
 // there is none.
 func Restoring(restores []v1alpha1.RestoreSession, claim string, except types.UID) *v1alpha1.RestoreSession {
-	var found *v1alpha1.RestoreSession
-	for i := range restores {
-		r := &restores[i]
-		if r.UID != except && restoresInto(r, claim) && (found == nil || Older(r, found)) {
-			found = r
-		}
-	}
-	return found
+	return oldest(restores, except, func(r *v1alpha1.RestoreSession) bool { return restoresInto(r, claim) })
+}
+
+// RestoringDatabase is Restoring for a database, by the UID of the object that stands for it.
+func RestoringDatabase(restores []v1alpha1.RestoreSession, target, except types.UID) *v1alpha1.RestoreSession {
+	return oldest(restores, except, func(r *v1alpha1.RestoreSession) bool { return restoresOnto(r, target) })
+}
+
+func restoresOnto(r *v1alpha1.RestoreSession, target types.UID) bool {
+	return r.Status.Resolved != nil && r.Status.Resolved.TargetUID == target && !r.Status.Phase.Terminal() && !v1alpha1.HasRecordAnnotation(r.Annotations)
+}
+
+// MayTakeDatabase is MayTake for a database.
+func MayTakeDatabase(restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, target types.UID, holder string) *v1alpha1.RestoreSession {
+	return mayTake(restores, s, holder, func(r *v1alpha1.RestoreSession) bool { return restoresOnto(r, target) })
 }
 
 // RestoringTarget is a RestoreBatch of the list that is under way and has the target, begun with or not: what is half restored is
@@ -59,16 +66,32 @@ func Older(a, b *v1alpha1.RestoreSession) bool {
 // which restore keeps it. Of two that were frozen in the same moment the older one gets it. A holder that is not there any
 // more, or has ended, holds nothing.
 func MayTake(restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, claim, holder string) *v1alpha1.RestoreSession {
+	return mayTake(restores, s, holder, func(r *v1alpha1.RestoreSession) bool { return restoresInto(r, claim) })
+}
+
+func mayTake(restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, holder string, writes func(*v1alpha1.RestoreSession) bool) *v1alpha1.RestoreSession {
 	if holder == string(s.UID) {
 		return nil
 	}
 	for i := range restores {
-		if r := &restores[i]; string(r.UID) == holder && restoresInto(r, claim) {
+		if r := &restores[i]; string(r.UID) == holder && writes(r) {
 			return r
 		}
 	}
-	if other := Restoring(restores, claim, s.UID); other != nil && Older(other, s) {
+	if other := oldest(restores, s.UID, writes); other != nil && Older(other, s) {
 		return other
 	}
 	return nil
+}
+
+// oldest is the restore of the list that writes and has another UID than except.
+func oldest(restores []v1alpha1.RestoreSession, except types.UID, writes func(*v1alpha1.RestoreSession) bool) *v1alpha1.RestoreSession {
+	var found *v1alpha1.RestoreSession
+	for i := range restores {
+		r := &restores[i]
+		if r.UID != except && writes(r) && (found == nil || Older(r, found)) {
+			found = r
+		}
+	}
+	return found
 }

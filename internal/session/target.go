@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
 )
 
 // ParamPaths is the parameter of a task that names what is backed up: for a workload container paths separated by
@@ -25,13 +26,15 @@ const (
 	maxVolumes = 32
 )
 
-// Target is what a run knows of its target when it is resolved. Exactly one of Claim, Deployment, StatefulSet and
-// DaemonSet is set.
+// Target is what a run knows of its target when it is resolved. Exactly one of Claim, Deployment, StatefulSet, DaemonSet and
+// Streams is set.
 type Target struct {
 	Claim       *corev1.PersistentVolumeClaim
 	Deployment  *appsv1.Deployment
 	StatefulSet *appsv1.StatefulSet
 	DaemonSet   *appsv1.DaemonSet
+	// Streams are the components of a database.
+	Streams []task.ComponentStream
 
 	// Pods are all pods of the namespace. Other workloads' pods count too: they may hold a volume of the target.
 	Pods []corev1.Pod
@@ -107,6 +110,8 @@ func (r *resolver) resolve() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) 
 		return r.ofStatefulSet()
 	case r.DaemonSet != nil:
 		return r.ofDaemonSet()
+	case len(r.Streams) > 0:
+		return r.ofDatabase(), nil
 	default:
 		return nil, fail(v1alpha1.ReasonTargetNotFound, "the target does not exist")
 	}
@@ -218,6 +223,16 @@ func (r *resolver) ofDaemonSet() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedErr
 	}
 	slices.SortFunc(hosts, func(a, b v1alpha1.ResolvedHost) int { return strings.Compare(a.Name, b.Name) })
 	return hosts, nil
+}
+
+// ofDatabase is the one host of a database. Its mover runs wherever there is room, and as whom the policy says: the database asks
+// for a password, not for a user of the system.
+func (r *resolver) ofDatabase() []v1alpha1.ResolvedHost {
+	host := v1alpha1.ResolvedHost{Name: HostTarget, SecurityContext: r.securityContext(nil, "")}
+	for _, s := range r.Streams {
+		host.Volumes = append(host.Volumes, v1alpha1.ResolvedVolume{Component: s.Component, Stream: s.Stream})
+	}
+	return []v1alpha1.ResolvedHost{host}
 }
 
 // hostOfPod is the host of one pod of a StatefulSet or DaemonSet. The pod need not exist: then template says as whom.

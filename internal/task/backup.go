@@ -61,6 +61,9 @@ func BackupJob(in BackupJobInput) (*batchv1.Job, error) {
 		},
 	}
 	for _, v := range in.Host.Volumes {
+		if v.Stream != nil {
+			continue
+		}
 		b.volumes = append(b.volumes, volume{component: v.Component, claim: v.ClaimName, hostPath: v.HostPath, readOnly: true})
 	}
 	b.task = t
@@ -80,7 +83,7 @@ func BackupTask(in BackupJobInput) Task {
 		t.SuccessPolicy = r.SuccessPolicy
 	}
 	for _, v := range in.Host.Volumes {
-		t.Components = append(t.Components, Component{Name: v.Component, Path: v.Path})
+		t.Components = append(t.Components, Component{Name: v.Component, Path: v.Path, Stream: v.Stream})
 	}
 	return t
 }

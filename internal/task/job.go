@@ -103,6 +103,10 @@ func (b blueprint) pod() (corev1.PodSpec, error) {
 	if b.node != "" {
 		pod.Affinity = onNode(pod.Affinity, b.node)
 	}
+	if d := b.resolved.Database; d != nil {
+		pod.ImagePullSecrets = withPullSecrets(pod.ImagePullSecrets, d.ImagePullSecrets)
+		pod.InitContainers = append(pod.InitContainers, b.install())
+	}
 	for _, s := range b.resolved.Steps {
 		c, err := b.step(s)
 		if err != nil {
@@ -125,6 +129,9 @@ func (b blueprint) mover(mounts []corev1.VolumeMount) (corev1.Container, error) 
 		c = *b.resolved.Container.DeepCopy()
 	}
 	c.Name, c.Image, c.Args = Container, b.resolved.Image, b.resolved.Args
+	if b.resolved.Database != nil {
+		c.Command = []string{moverProgram}
+	}
 	c.Env = mergedEnv(c.Env, append([]corev1.EnvVar{{Name: "HOME", Value: WorkDir}, {Name: "TMPDIR", Value: WorkDir}}, b.components()...))
 	if b.resolved.Job != nil {
 		c.Resources = mergedResources(b.resolved.Job.Resources, c.Resources)
@@ -156,12 +163,12 @@ func (b blueprint) user(c *corev1.SecurityContext) int64 {
 
 // components tells a container which components it works on.
 func (b blueprint) components() []corev1.EnvVar {
-	if len(b.volumes) == 0 {
+	if len(b.task.Components) == 0 {
 		return nil
 	}
-	names := make([]string, len(b.volumes))
-	for i, v := range b.volumes {
-		names[i] = v.component
+	names := make([]string, len(b.task.Components))
+	for i, c := range b.task.Components {
+		names[i] = c.Name
 	}
 	return []corev1.EnvVar{{Name: "COMPONENT_NAME", Value: strings.Join(names, ",")}}
 }

@@ -113,6 +113,10 @@ func (r *resolution) step(step v1alpha1.TaskStep, i int, last bool) *v1alpha1.Re
 	if function == nil {
 		return refuse(v1alpha1.ReasonFunctionNotFound, "there is no Function %q, which task %q of Addon %q names", step.Name, r.task.Name, r.addon.Name)
 	}
+	if function.Spec.Stream != nil && (!last || r.builtin.TargetHost == "") {
+		return refuse(v1alpha1.ReasonInvalidTask, "task %q of Addon %q: function %q runs a program of a database: it can only be the last step of a task whose target is one",
+			r.task.Name, r.addon.Name, function.Name)
+	}
 	values, err := policy.StepValues(r.task, step, r.reference, r.builtin)
 	if err != nil {
 		return refuse(v1alpha1.ReasonInvalidParameters, "task %q of Addon %q: %v", r.task.Name, r.addon.Name, err)

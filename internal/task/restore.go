@@ -89,8 +89,11 @@ func RestoreJob(in RestoreJobInput) (*batchv1.Job, error) {
 	}
 	for _, v := range in.Host.Volumes {
 		t.Components = append(t.Components, Component{
-			Name: v.Component, Path: v.Path, ID: v.ID, Resume: in.Resume[v.Component], Files: v.Files, Bytes: v.Bytes,
+			Name: v.Component, Path: v.Path, ID: v.ID, Resume: in.Resume[v.Component], Stream: v.Stream, Files: v.Files, Bytes: v.Bytes,
 		})
+		if v.Stream != nil {
+			continue
+		}
 		b.volumes = append(b.volumes, volume{component: v.Component, claim: v.ClaimName})
 	}
 	b.task = t

@@ -19,7 +19,7 @@ func TestEveryTaskOfTheCatalogCanHaveACache(t *testing.T) {
 	resolve := func(addon *v1alpha1.Addon, name string, restore bool, params string) (v1alpha1.ResolvedTask, *v1alpha1.ResolvedError) {
 		reference := v1alpha1.TaskReference{Name: name, Params: &apiextensionsv1.JSON{Raw: []byte(params)}}
 		got, _, refusal := task.Resolve(addon, func(n string) *v1alpha1.Function { return functions[n] },
-			v1alpha1.AddonInfo{Name: addon.Name, Tasks: []v1alpha1.TaskReference{reference}}, restore, task.Variables{MoverImage: "mover:v1"})
+			v1alpha1.AddonInfo{Name: addon.Name, Tasks: []v1alpha1.TaskReference{reference}}, restore, catalogVariables(addon.Name))
 		return got, refusal
 	}
 	for _, addon := range addons {

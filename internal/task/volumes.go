@@ -50,6 +50,10 @@ func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 	if b.credentials.EncryptionSecret != "" {
 		add("encryption", EncryptionDir, true, secretSource(b.credentials.EncryptionSecret, v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword))
 	}
+	if d := b.resolved.Database; d != nil {
+		add(databaseVolume, DatabaseDir, true, databaseSource(d))
+		add(binVolume, binDir, true, corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}})
+	}
 	for i, secret := range b.passwords {
 		if secret != "" {
 			add("encryption-"+strconv.Itoa(i), passwordDir(i), true, secretSource(secret, v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword))

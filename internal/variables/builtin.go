@@ -33,8 +33,14 @@ type Builtin struct {
 	TargetKind  string
 	TargetName  string
 	TaskName    string
+	// TargetHost, TargetPort and TargetImage are those of a target that is a database.
+	TargetHost, TargetPort, TargetImage string
 	// DatabaseVersion of the target.
 	DatabaseVersion string
+	// TargetDatabase is the one that the target itself names.
+	TargetDatabase string
+	// Confirm is the UID that a restore into what holds data names.
+	Confirm string
 }
 
 // fixed are the variables that say which image runs: nobody may set them.
@@ -64,6 +70,12 @@ func (b Builtin) byName() map[string]string {
 		"invokerName":               b.InvokerName,
 		"targetKind":                b.TargetKind,
 		"targetName":                b.TargetName,
+		"targetHost":                b.TargetHost,
+		"targetPort":                b.TargetPort,
+		"targetImage":               b.TargetImage,
+		"targetVersion":             b.DatabaseVersion,
+		"targetDatabase":            b.TargetDatabase,
+		"confirm":                   b.Confirm,
 		"taskName":                  b.TaskName,
 		"enableCache":               "false",
 		"interimDataDir":            ScratchDir,

@@ -61,24 +61,45 @@ func Policy(ctx context.Context, c client.Reader, labels map[string]string) (v1a
 
 // Task resolves Addon, task and Function, and gives the parameters: see task.Resolve.
 func Task(ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, restore bool, vars task.Variables) (v1alpha1.ResolvedTask, map[string]string, *v1alpha1.ResolvedError, error) {
-	addon := &v1alpha1.Addon{}
-	if err := c.Get(ctx, client.ObjectKey{Name: info.Name}, addon); apierrors.IsNotFound(err) {
-		addon = nil
-	} else if err != nil {
-		return v1alpha1.ResolvedTask{}, nil, nil, fmt.Errorf("get addon %s: %w", info.Name, err)
+	catalog, err := catalogOf(ctx, c, info)
+	if err != nil {
+		return v1alpha1.ResolvedTask{}, nil, nil, err
 	}
-	var lookupErr error
-	resolved, params, refusal := task.Resolve(addon, func(name string) *v1alpha1.Function {
-		var f v1alpha1.Function
-		if err := c.Get(ctx, client.ObjectKey{Name: name}, &f); err != nil {
-			if client.IgnoreNotFound(err) != nil {
-				lookupErr = fmt.Errorf("get function %s: %w", name, err)
-			}
-			return nil
+	resolved, params, refusal := task.Resolve(catalog.addon, catalog.function, info, restore, vars)
+	return resolved, params, refusal, catalog.err
+}
+
+// catalog is an Addon and the Functions that it names, read when they are asked for, each once.
+type catalog struct {
+	addon    *v1alpha1.Addon
+	function task.FunctionLookup
+	// err is the first that was met when a Function was read. What was made of the Functions then means nothing.
+	err error
+}
+
+func catalogOf(ctx context.Context, c client.Reader, info v1alpha1.AddonInfo) (*catalog, error) {
+	out := &catalog{addon: &v1alpha1.Addon{}}
+	if err := c.Get(ctx, client.ObjectKey{Name: info.Name}, out.addon); apierrors.IsNotFound(err) {
+		out.addon = nil
+	} else if err != nil {
+		return nil, fmt.Errorf("get addon %s: %w", info.Name, err)
+	}
+	read := map[string]*v1alpha1.Function{}
+	out.function = func(name string) *v1alpha1.Function {
+		if f, ok := read[name]; ok {
+			return f
 		}
-		return &f
-	}, info, restore, vars)
-	return resolved, params, refusal, lookupErr
+		f := &v1alpha1.Function{}
+		if err := c.Get(ctx, client.ObjectKey{Name: name}, f); err != nil {
+			if client.IgnoreNotFound(err) != nil {
+				out.err = fmt.Errorf("get function %s: %w", name, err)
+			}
+			f = nil
+		}
+		read[name] = f
+		return f
+	}
+	return out, nil
 }
 
 // Executor says what runs a task: see policy.Executor. Empty is a Job.

@@ -1,0 +1,151 @@
+package backupsession
+
+import (
+	"encoding/json"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+)
+
+// ofDatabase makes a policy one of a database.
+func ofDatabase(w *world, kind, name, params string) func(*v1alpha1.BackupConfiguration) {
+	target := v1alpha1.TypedObjectReference{Kind: kind, Name: name}
+	sessiontest.Create(w.T, w.Client, sessiontest.Repository(w.Namespace, "db", w.Storage, target))
+	return func(c *v1alpha1.BackupConfiguration) {
+		c.Spec.Target = &target
+		c.Spec.Sessions[0].Addon = addon("postgres-addon")
+		c.Spec.Sessions[0].Addon.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(params)}
+		c.Spec.Sessions[0].Repositories = []v1alpha1.RepositoryInfo{repository("db")}
+	}
+}
+
+func TestADatabaseIsBackedUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	sessiontest.Create(t, w.Client, sessiontest.Database(w.Namespace, "db", true)...)
+	w.configuration(ofDatabase(w, v1alpha1.KindService, "db", `{"secretName":"db-auth","databases":"shop,crm"}`))
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	s := w.settle("run")
+	w.Expect(summary(s)).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
+	target := s.Status.Resolved.Targets[0]
+	w.Expect(target.Task.Image).To(Equal(sessiontest.DatabaseImage))
+	w.Expect(target.Task.Database).To(Equal(&v1alpha1.ResolvedDatabase{
+		MoverImage: "mover:test", SecretName: "db-auth", ImagePullSecrets: []corev1.LocalObjectReference{{Name: "registry"}},
+	}))
+	w.Expect(target.Hosts).To(HaveLen(1))
+	w.Expect(target.Hosts[0].Name).To(Equal(session.HostTarget))
+	w.Expect(target.Hosts[0].Volumes).To(HaveLen(2))
+	w.Expect(target.Hosts[0].Volumes[0].Component).To(Equal("dump-shop"))
+	stream := target.Hosts[0].Volumes[0].Stream
+	w.Expect(stream.Command[0]).To(Equal("pg_dump"))
+	w.Expect(stream.Env).To(ContainElements(
+		v1alpha1.StreamEnv{Name: "PGHOST", Value: "db." + w.Namespace + ".svc"}, v1alpha1.StreamEnv{Name: "PGPORT", Value: "5432"}))
+	w.Expect(w.snapshot("db-run").Status.Components).To(And(HaveKey("dump-shop"), HaveKey("dump-crm")))
+	w.Expect(w.Jobs()).To(HaveLen(1))
+}
+
+// A Secret of the Service Binding specification says everything but the Addon.
+func TestADatabaseOfABinding(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	sessiontest.Create(t, w.Client, append(sessiontest.Database(w.Namespace, "db", true), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "binding"}, Type: "servicebinding.io/postgresql",
+		Data: map[string][]byte{"type": []byte("postgresql"), "host": []byte("db"), "port": []byte("5432"), "username": []byte("u"), "password": []byte("hush-hush"), "database": []byte("app")},
+	})...)
+	w.configuration(ofDatabase(w, v1alpha1.KindSecret, "binding", `{}`))
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	s := w.settle("run")
+	w.Expect(summary(s)[0]).To(Equal("Succeeded/Succeeded"))
+	target := s.Status.Resolved.Targets[0]
+	w.Expect(target.Task.Database.SecretName).To(Equal("binding"))
+	w.Expect(target.Hosts[0].Volumes[0].Component).To(Equal("dump-app"), "the database that the binding names")
+	text, err := json.Marshal(s)
+	w.Expect(err).NotTo(HaveOccurred())
+	w.Expect(string(text)).NotTo(ContainSubstring("hush-hush"))
+}
+
+func TestDatabasesThatAreNotBackedUp(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		ready  bool
+		kind   string
+		name   string
+		params string
+		reason string
+		says   string
+	}{
+		"not ready":        {kind: v1alpha1.KindService, name: "db", params: `{"secretName":"a"}`, reason: v1alpha1.ReasonTargetNotReady, says: "no endpoint that is ready"},
+		"no Service":       {ready: true, kind: v1alpha1.KindService, name: "gone", params: `{"secretName":"a"}`, reason: v1alpha1.ReasonTargetNotFound, says: "there is no Service/gone"},
+		"no credentials":   {ready: true, kind: v1alpha1.KindService, name: "db", params: `{}`, reason: v1alpha1.ReasonInvalidParameters, says: "parameter secretName"},
+		"no such port":     {ready: true, kind: v1alpha1.KindService, name: "db", params: `{"secretName":"a","port":"x"}`, reason: v1alpha1.ReasonTargetUnknown, says: "parameter port"},
+		"an unknown param": {ready: true, kind: v1alpha1.KindService, name: "db", params: `{"secretName":"a","backupCmd":"pg_dump"}`, reason: v1alpha1.ReasonInvalidParameters, says: `no parameter "backupCmd"`},
+		"any Secret":       {ready: true, kind: v1alpha1.KindSecret, name: "enc", params: `{}`, reason: v1alpha1.ReasonTargetUnknown, says: "name the Service of the database"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			sessiontest.Create(t, w.Client, sessiontest.Database(w.Namespace, "db", tc.ready)...)
+			w.configuration(ofDatabase(w, tc.kind, tc.name, tc.params))
+			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+			w.Reconcile("run")
+			w.Clock.SetTime(w.Clock.Now().Add(2 * session.WaitForDatabase))
+			s := w.settle("run")
+			w.Expect(summary(s)).To(Equal([]string{"Failed/" + s.Status.Reason, "uploads: Failed/" + tc.reason}))
+			w.Expect(s.Status.Targets[0].Message).To(ContainSubstring(tc.says))
+			w.Expect(w.Jobs()).To(BeEmpty())
+		})
+	}
+}
+
+// A database that comes up in time is backed up.
+func TestADatabaseThatComesUpIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	objects := sessiontest.Database(w.Namespace, "db", false)
+	sessiontest.Create(t, w.Client, objects...)
+	w.configuration(ofDatabase(w, v1alpha1.KindService, "db", `{"secretName":"a"}`))
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.Reconcile("run")
+	w.Expect(w.session("run").Status.Reason).To(Equal(v1alpha1.ReasonTargetNotReady))
+	slice := objects[2].(*discoveryv1.EndpointSlice)
+	slice.Endpoints[0].Conditions.Ready = new(true)
+	w.Expect(w.Client.Update(t.Context(), slice)).To(Succeed())
+	s := w.settle("run")
+	w.Expect(summary(s)[0]).To(Equal("Succeeded/Succeeded"))
+	w.Expect(s.Status.Resolved.Targets[0].Hosts[0].Volumes[0].Stream.Command[0]).To(Equal("pg_dumpall"))
+}
+
+// While a restore writes into a database it is not backed up.
+func TestADatabaseThatIsBeingRestoredIsSkipped(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	objects := sessiontest.Database(w.Namespace, "db", true)
+	sessiontest.Create(t, w.Client, objects...)
+	w.configuration(ofDatabase(w, v1alpha1.KindService, "db", `{"secretName":"a"}`))
+	restore := &v1alpha1.RestoreSession{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "restore"},
+		Spec: v1alpha1.RestoreSessionSpec{
+			Target:     &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindService, Name: "db"},
+			DataSource: &v1alpha1.RestoreDataSource{Snapshot: "x"},
+		},
+	}
+	sessiontest.Create(t, w.Client, restore)
+	restore.Status = v1alpha1.RestoreSessionStatus{Phase: v1alpha1.RestoreSessionRunning, Resolved: &v1alpha1.ResolvedRestore{
+		Snapshot: "x", TargetUID: objects[0].GetUID(),
+		Repository: v1alpha1.ResolvedRepository{
+			Name: "db", StorageRef: v1alpha1.ObjectReference{Name: "s"}, EncryptionSecret: v1alpha1.ObjectReference{Name: "e"},
+		},
+	}}
+	w.Expect(w.Client.Status().Update(t.Context(), restore)).To(Succeed())
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	s := w.settle("run")
+	w.Expect(s.Status.Targets[0]).To(And(HaveField("Phase", v1alpha1.BackupSessionSkipped), HaveField("Reason", v1alpha1.ReasonRestoreInProgress)))
+}

@@ -1,0 +1,165 @@
+package restoresession
+
+import (
+	"context"
+	"fmt"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/session/movers"
+)
+
+// findDatabase looks for a target that is a database. One that is not ready is waited for.
+func (r *Reconciler) findDatabase(ctx context.Context, look *search) error {
+	ref, params := look.session.Spec.Target, map[string]string{}
+	if addon := look.session.Spec.Addon; addon != nil && len(addon.Tasks) == 1 {
+		params = policy.Params(&addon.Tasks[0])
+	}
+	found, refusal, err := lifecycle.FindDatabase(ctx, r.APIReader, look.session.Namespace, *ref, params, look.target.Pods)
+	if err != nil {
+		return err
+	}
+	if refusal != nil {
+		look.Error, look.TargetFound = refusal, refusal.Reason != v1alpha1.ReasonTargetNotFound
+		if refusal.Reason == v1alpha1.ReasonTargetNotFound || refusal.Reason == v1alpha1.ReasonTargetNotReady {
+			look.Wait = waitForTarget
+		}
+		return nil
+	}
+	look.database = found
+	look.TargetFound, look.Resolved.TargetUID = true, found.UID()
+	mark, err := r.mark(ctx, look.session.Namespace, found.UID())
+	if err != nil {
+		return err
+	}
+	look.AlreadyRestored = mark != nil && mark.Annotations[v1alpha1.AnnotationRestored] == look.Resolved.SpecDigest
+	return nil
+}
+
+// unprobed says whether a component goes into a database of which no program tells what it holds.
+func unprobed(hosts []v1alpha1.ResolvedRestoreHost) bool {
+	for _, h := range hosts {
+		for _, v := range h.Volumes {
+			if v.Stream != nil && v.Stream.Probe == nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// mark is the Lease that remembers for a database what a claim remembers by itself: which restore writes into it, and which one
+// filled it. The object that stands for the database belongs to others, and the manager may not write it. Nil: there is none.
+func (r *Reconciler) mark(ctx context.Context, namespace string, target types.UID) (*coordinationv1.Lease, error) {
+	mark := &coordinationv1.Lease{}
+	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: markName(target)}, mark)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get lease %s: %w", markName(target), err)
+	}
+	return mark, nil
+}
+
+func markName(target types.UID) string { return "cairn-restore-" + string(target) }
+
+// intoDatabase says whether a frozen restore writes into a database.
+func intoDatabase(resolved *v1alpha1.ResolvedRestore) bool { return resolved.Task.Database != nil }
+
+// usableDatabase is an error that says why a database must not be written to now. take takes it for this restore alone.
+func (r *Reconciler) usableDatabase(ctx context.Context, s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore, restores []v1alpha1.RestoreSession, take bool) error {
+	target, refusal, err := lifecycle.DatabaseObject(ctx, r.APIReader, s.Namespace, *s.Spec.Target)
+	switch {
+	case err != nil:
+		return err
+	case refusal != nil || target.GetUID() != resolved.TargetUID:
+		return movers.Refuse(v1alpha1.ReasonTargetNotFound, "%s was deleted", s.Spec.Target)
+	}
+	mark, err := r.mark(ctx, s.Namespace, resolved.TargetUID)
+	if err != nil {
+		return err
+	}
+	other := session.RestoringDatabase(restores, resolved.TargetUID, s.UID)
+	if take {
+		holder := ""
+		if mark != nil {
+			holder = mark.Annotations[v1alpha1.AnnotationRestoring]
+		}
+		other = session.MayTakeDatabase(restores, s, resolved.TargetUID, holder)
+	}
+	if other != nil {
+		return movers.Refuse(v1alpha1.ReasonRestoreInProgress, "RestoreSession %s writes into %s", other.Name, s.Spec.Target)
+	}
+	if !take {
+		return nil
+	}
+	if mark == nil {
+		return r.makeMark(ctx, s, target)
+	}
+	return r.writeMark(ctx, mark, v1alpha1.AnnotationRestoring, string(s.UID))
+}
+
+// makeMark makes the Lease of a database, which goes with the object that stands for that. Of two that try, one has a conflict and
+// looks again.
+func (r *Reconciler) makeMark(ctx context.Context, s *v1alpha1.RestoreSession, target client.Object) error {
+	gvk, err := r.GroupVersionKindFor(target)
+	if err != nil {
+		return fmt.Errorf("tell the kind of %s: %w", target.GetName(), err)
+	}
+	mark := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
+		Namespace: s.Namespace, Name: markName(target.GetUID()),
+		Labels:      map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
+		Annotations: map[string]string{v1alpha1.AnnotationRestoring: string(s.UID)},
+		OwnerReferences: []metav1.OwnerReference{{
+			APIVersion: gvk.GroupVersion().String(), Kind: gvk.Kind, Name: target.GetName(), UID: target.GetUID(),
+		}},
+	}}
+	err = r.Create(ctx, mark, client.FieldOwner(r.FieldManager))
+	if apierrors.IsAlreadyExists(err) {
+		return apierrors.NewConflict(coordinationv1.Resource("leases"), mark.Name, err)
+	}
+	if err != nil {
+		return movers.Rejected(fmt.Errorf("create lease %s: %w", mark.Name, err))
+	}
+	return nil
+}
+
+// writeMark sets an annotation of the mark, or removes it where value is empty.
+func (r *Reconciler) writeMark(ctx context.Context, mark *coordinationv1.Lease, annotation, value string) error {
+	before := mark.DeepCopy()
+	if mark.Annotations == nil {
+		mark.Annotations = map[string]string{}
+	}
+	mark.Annotations[annotation] = value
+	if value == "" {
+		delete(mark.Annotations, annotation)
+	}
+	return r.keeper().WriteMetadata(ctx, before, mark)
+}
+
+// stampDatabase marks a database as filled by the restore.
+func (r *Reconciler) stampDatabase(ctx context.Context, s *v1alpha1.RestoreSession) error {
+	mark, err := r.mark(ctx, s.Namespace, s.Status.Resolved.TargetUID)
+	if err != nil || mark == nil {
+		return err // It went with its database.
+	}
+	return client.IgnoreNotFound(r.writeMark(ctx, mark, v1alpha1.AnnotationRestored, s.Status.Resolved.SpecDigest))
+}
+
+// releaseDatabase gives a database back.
+func (r *Reconciler) releaseDatabase(ctx context.Context, s *v1alpha1.RestoreSession) error {
+	mark, err := r.mark(ctx, s.Namespace, s.Status.Resolved.TargetUID)
+	if err != nil || mark == nil || mark.Annotations[v1alpha1.AnnotationRestoring] != string(s.UID) {
+		return err
+	}
+	return client.IgnoreNotFound(r.writeMark(ctx, mark, v1alpha1.AnnotationRestoring, ""))
+}

@@ -1,0 +1,180 @@
+package restoresession
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+)
+
+// intoService restores the Snapshot dumps into the Service db.
+func intoService(params string) func(*v1alpha1.RestoreSession) {
+	return func(s *v1alpha1.RestoreSession) {
+		s.Spec.Target = &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindService, Name: "db"}
+		s.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "dumps"}
+		s.Spec.Addon = &v1alpha1.AddonInfo{Name: "postgres-addon", Tasks: []v1alpha1.TaskReference{{
+			Name: "logical-backup-restore", Params: &apiextensionsv1.JSON{Raw: []byte(params)},
+		}}}
+	}
+}
+
+const auth = `{"secretName":"db-auth"}`
+
+func databaseWorld(t testing.TB, ready bool) (*world, *corev1.Service) {
+	t.Helper()
+	w := newWorld(t)
+	objects := sessiontest.Database(w.Namespace, "db", ready)
+	sessiontest.Create(t, w.Client, append(objects, w.newSnapshot("dumps", v1alpha1.SnapshotSucceeded, 0, "dump-shop", "dump-crm"))...)
+	return w, objects[0].(*corev1.Service)
+}
+
+func (w *world) mark(service *corev1.Service) *coordinationv1.Lease {
+	w.T.Helper()
+	mark := &coordinationv1.Lease{}
+	w.Get(markName(service.UID), mark)
+	return mark
+}
+
+func TestADatabaseIsRestoredOnce(t *testing.T) {
+	t.Parallel()
+	w, service := databaseWorld(t, true)
+	w.restore("restore", intoService(auth))
+	w.Reconcile("restore")
+	w.Expect(w.mark(service).Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationRestoring, string(w.session("restore").UID)))
+	s := w.settle("restore")
+	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"))
+	w.Expect(s.Status.Resolved.TargetUID).To(Equal(service.UID))
+	jobs := w.Jobs()
+	w.Expect(jobs).To(HaveLen(1), "one Job does all of its components")
+	pod := jobs[0].Spec.Template.Spec
+	w.Expect(pod.Containers[0].Image).To(Equal(sessiontest.DatabaseImage), "the image that the database runs")
+	w.Expect(pod.InitContainers[0].Image).To(Equal("mover:test"))
+	w.Expect(pod.ImagePullSecrets).To(ConsistOf(corev1.LocalObjectReference{Name: "registry"}))
+	components := sessiontest.TaskOf(&jobs[0]).Components
+	w.Expect(components).To(HaveLen(2))
+	w.Expect(components[1].ID).To(Equal("k-dumps-dump-shop"))
+	w.Expect(components[1].Stream.Command[0]).To(Equal("pg_restore"))
+	w.Expect(components[1].Stream.Probe).NotTo(BeNil())
+	w.Expect(components[1].Stream.Args).NotTo(ContainElement(HaveField("Value", "--clean")))
+
+	mark := w.mark(service)
+	w.Expect(mark.Annotations).To(Equal(map[string]string{v1alpha1.AnnotationRestored: s.Status.Resolved.SpecDigest}))
+	w.Expect(mark.OwnerReferences).To(ConsistOf(HaveField("UID", service.UID)))
+
+	w.restore("again", intoService(auth))
+	w.Expect(ending(w.settle("again"))).To(Equal("Skipped/AlreadyRestored"))
+	w.Expect(w.Jobs()).To(HaveLen(1))
+	w.restore("confirmed", intoService(auth), func(s *v1alpha1.RestoreSession) { s.Spec.Confirm = string(service.UID) })
+	w.Expect(ending(w.settle("confirmed"))).To(Equal("Succeeded/Succeeded"), "that is another restore")
+	for _, job := range w.Jobs() {
+		if t := sessiontest.TaskOf(&job); t.RestoreSession.Name == "confirmed" {
+			w.Expect(t.Restore.Overwrite).To(Equal(v1alpha1.OverwriteAlways))
+			w.Expect(t.Components[0].Stream.Args).To(ContainElement(HaveField("Value", "--clean")))
+		}
+	}
+}
+
+func TestRestoresIntoDatabasesThatAreRefused(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		notReady bool
+		edit     func(*world, *v1alpha1.RestoreSession)
+		want     string
+		says     string
+	}{
+		"not ready":      {notReady: true, edit: func(*world, *v1alpha1.RestoreSession) {}, want: "Failed/TargetNotReady", says: "no endpoint that is ready"},
+		"no Service":     {edit: func(_ *world, s *v1alpha1.RestoreSession) { s.Spec.Target.Name = "gone" }, want: "Invalid/TargetNotFound", says: "there is no Service/gone"},
+		"no credentials": {edit: func(_ *world, s *v1alpha1.RestoreSession) { intoService(`{}`)(s) }, want: "Invalid/InvalidParameters", says: "parameter secretName"},
+		"confirm of another": {
+			edit: func(_ *world, s *v1alpha1.RestoreSession) { s.Spec.Confirm = "other" }, want: "Invalid/ConfirmationWrong", says: "confirm names other",
+		},
+		"a Snapshot of a volume": {
+			edit: func(_ *world, s *v1alpha1.RestoreSession) { s.Spec.DataSource.Snapshot = "first" }, want: "Invalid/ComponentNotFound", says: "is not the dump of a database",
+		},
+		"a kind that the cluster does not have": {
+			edit: func(_ *world, s *v1alpha1.RestoreSession) {
+				s.Spec.Target = &v1alpha1.TypedObjectReference{APIGroup: v1alpha1.GroupCluster, Kind: v1alpha1.KindCluster, Name: "pg"}
+			},
+			want: "Invalid/TargetNotFound", says: "CustomResourceDefinition is not installed",
+		},
+		"a task that can't see what is there": {
+			edit: func(w *world, s *v1alpha1.RestoreSession) {
+				name := "blind-" + w.Namespace
+				s.Spec.Addon.Name = name
+				sessiontest.Create(w.T, w.Client, &v1alpha1.Addon{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.AddonSpec{RestoreTasks: []v1alpha1.Task{{
+					Name: "logical-backup-restore", Function: name, Parameters: []v1alpha1.Parameter{{Name: "secretName"}},
+				}}}}, &v1alpha1.Function{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.FunctionSpec{
+					Image: "${targetImage}", Args: []string{"restore"}, Stream: &v1alpha1.FunctionStream{Command: []string{"load"}, FileName: "dump"},
+				}})
+			},
+			want: "Invalid/ConfirmationMissing", says: "spec.confirm: ",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, _ := databaseWorld(t, !tc.notReady)
+			w.restore("restore", intoService(auth), func(s *v1alpha1.RestoreSession) { tc.edit(w, s) })
+			w.Reconcile("restore")
+			w.Clock.SetTime(w.Clock.Now().Add(2 * waitForTarget)) // What may come is waited for.
+			s := w.settle("restore")
+			w.Expect(ending(s)).To(Equal(tc.want))
+			w.Expect(s.Status.Conditions).To(ContainElement(HaveField("Message", ContainSubstring(tc.says))))
+			w.Expect(w.Jobs()).To(BeEmpty())
+		})
+	}
+}
+
+// Two restores never write into a database at a time: the second is told of the first.
+func TestADatabaseIsOneRestoresAtATime(t *testing.T) {
+	t.Parallel()
+	w, service := databaseWorld(t, true)
+	w.restore("first", intoService(auth))
+	w.Reconcile("first")
+	w.restore("second", intoService(`{"secretName":"other"}`))
+	s := w.settle("second")
+	w.Expect(ending(s)).To(Equal("Failed/RestoreInProgress"))
+	w.Expect(ending(w.settle("first"))).To(Equal("Succeeded/Succeeded"))
+	w.Expect(w.mark(service).Annotations).NotTo(HaveKey(v1alpha1.AnnotationRestoring))
+}
+
+func TestARestoreIntoADatabaseKilledAtAnyWrite(t *testing.T) {
+	t.Parallel()
+	undisturbed, _ := databaseWorld(t, true)
+	killer := undisturbed.Killer
+	undisturbed.restore("restore", intoService(auth))
+	undisturbed.Expect(ending(undisturbed.settle("restore"))).To(Equal("Succeeded/Succeeded"))
+	for name, killer := range sessiontest.Kills(killer.Count()) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, service := databaseWorld(t, true)
+			w.Killer = killer
+			w.restore("restore", intoService(auth))
+			w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"))
+			w.Expect(w.Jobs()).To(HaveLen(1))
+			w.Expect(w.mark(service).Annotations).To(HaveLen(1))
+		})
+	}
+}
+
+// A Service that was deleted after the restore was frozen, and made anew, is another database.
+func TestADatabaseThatIsAnotherOneNow(t *testing.T) {
+	t.Parallel()
+	w, service := databaseWorld(t, true)
+	w.restore("restore", intoService(auth))
+	w.Killer = &sessiontest.Killer{At: 3} // after adopting and freezing
+	w.Reconcile("restore")
+	w.Expect(w.session("restore").Status.Resolved).NotTo(BeNil())
+	w.Expect(w.Client.Delete(t.Context(), service)).To(Succeed())
+	w.Expect(client.IgnoreAlreadyExists(w.Client.Create(t.Context(), sessiontest.Database(w.Namespace, "db", true)[0]))).To(Succeed())
+	w.Killer = &sessiontest.Killer{}
+	s := w.settle("restore")
+	w.Expect(ending(s)).To(Equal("Failed/TargetNotFound"))
+	w.Expect(w.Jobs()).To(BeEmpty())
+}

@@ -1,0 +1,172 @@
+package database
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// Binding is how a database is reached, as a policy and the objects it names say. It holds no credential.
+type Binding struct {
+	// Service of the namespace, empty for a database elsewhere.
+	Service string
+	// Host of a database elsewhere.
+	Host string
+	// Port is a number, or the name of a port of Service. Empty: the only one.
+	Port string
+	// Secret of the namespace with the credentials.
+	Secret string
+	// UsernameKey and PasswordKey are the Secret's keys; empty are username and password.
+	UsernameKey, PasswordKey string
+	// TLSSecret of the namespace with ca.crt, tls.crt and tls.key; empty is Secret.
+	TLSSecret string
+	// Image that has the database's programs. Empty: the one that the pods behind Service run.
+	Image string
+	// Version of the database, empty where nothing says it.
+	Version string
+	// Database that is dumped where policy names none.
+	Database string
+}
+
+// OfService is the Binding of a Service, which says nothing but where the database is.
+func OfService(name string) Binding { return Binding{Service: name} }
+
+// OfAppBinding reads an AppBinding of appcatalog.appscode.com. What params say of it is not asked of it.
+func OfAppBinding(u *unstructured.Unstructured, params map[string]string) (Binding, *v1alpha1.ResolvedError) {
+	b := Binding{
+		Secret: text(u, "spec", "secret", "name"), TLSSecret: text(u, "spec", "tlsSecret", "name"), Version: text(u, "spec", "version"),
+	}
+	if transforms, found, _ := unstructured.NestedSlice(u.Object, "spec", "secretTransforms"); found && len(transforms) > 0 && params[policy.ParamSecretName] == "" {
+		if refusal := b.renamed(u.GetName(), transforms); refusal != nil {
+			return b, refusal
+		}
+	}
+	if ca := text(u, "spec", "clientConfig", "caBundle"); ca != "" && b.TLSSecret == "" && params[policy.ParamTLSSecretName] == "" {
+		return b, unknown("AppBinding %s has a caBundle and no tlsSecret: name a Secret with the certificate in the key ca.crt in the parameter %s", u.GetName(), policy.ParamTLSSecretName)
+	}
+	if service := text(u, "spec", "clientConfig", "service", "name"); service != "" {
+		if ns := text(u, "spec", "clientConfig", "service", "namespace"); ns != "" && ns != u.GetNamespace() {
+			return b, unknown("AppBinding %s names a Service of namespace %s: back the database up there", u.GetName(), ns)
+		}
+		b.Service = service
+		if port, found, _ := unstructured.NestedInt64(u.Object, "spec", "clientConfig", "service", "port"); found {
+			b.Port = strconv.FormatInt(port, 10)
+		}
+		return b, nil
+	}
+	address := text(u, "spec", "clientConfig", "url")
+	parsed, err := url.Parse(address)
+	if address == "" || err != nil || parsed.Hostname() == "" {
+		// An address that does not parse may hold a password: it is not repeated.
+		return b, unknown("AppBinding %s says neither in clientConfig.service nor in clientConfig.url where the database is", u.GetName())
+	}
+	b.at(parsed.Hostname(), parsed.Port(), u.GetNamespace())
+	return b, nil
+}
+
+// renamed reads secretTransforms: they say which keys the username and the password have.
+func (b *Binding) renamed(name string, transforms []any) *v1alpha1.ResolvedError {
+	for _, t := range transforms {
+		one, _ := t.(map[string]any)
+		rename, _ := one["renameKey"].(map[string]any)
+		from, _ := rename["from"].(string)
+		switch to, _ := rename["to"].(string); {
+		case len(one) == 1 && to == "username" && from != "":
+			b.UsernameKey = from
+		case len(one) == 1 && to == "password" && from != "":
+			b.PasswordKey = from
+		default:
+			return unknown("AppBinding %s changes its Secret otherwise than by renaming keys to username and password: make a Secret that has these, and name it in the parameter %s",
+				name, policy.ParamSecretName)
+		}
+	}
+	return nil
+}
+
+// OfSecret reads a Secret as the Service Binding specification has it. Nothing secret is taken from it.
+func OfSecret(s *corev1.Secret) (Binding, *v1alpha1.ResolvedError) {
+	if !strings.HasPrefix(string(s.Type), serviceBinding) {
+		return Binding{}, unknown("Secret %s is of type %q, not %s<type>: name the Service of the database as the target, and the Secret in the parameter %s",
+			s.Name, s.Type, serviceBinding, policy.ParamSecretName)
+	}
+	host := string(s.Data["host"])
+	if !isHost(host) {
+		return Binding{}, unknown("Secret %s has no host in the key host", s.Name)
+	}
+	b := Binding{Secret: s.Name, Database: string(s.Data["database"])}
+	b.at(host, string(s.Data["port"]), s.Namespace)
+	return b, nil
+}
+
+// serviceBinding begins the types of Secrets of the Service Binding specification.
+const serviceBinding = "servicebinding.io/"
+
+// OfCluster reads a Cluster of CloudNativePG. The superuser dumps all of it where it has access; else the application's user
+// dumps its database.
+func OfCluster(u *unstructured.Unstructured) (Binding, *v1alpha1.ResolvedError) {
+	name := u.GetName()
+	b := Binding{
+		Service:   cmp.Or(text(u, "status", "writeService"), name+"-rw"),
+		TLSSecret: cmp.Or(text(u, "status", "certificates", "serverCASecret"), name+"-ca"),
+	}
+	if superuser, _, _ := unstructured.NestedBool(u.Object, "spec", "enableSuperuserAccess"); superuser {
+		b.Secret = cmp.Or(text(u, "spec", "superuserSecret", "name"), name+"-superuser")
+		return b, nil
+	}
+	b.Secret = cmp.Or(text(u, "spec", "bootstrap", "initdb", "secret", "name"), name+"-app")
+	b.Database = cmp.Or(text(u, "spec", "bootstrap", "initdb", "database"), "app")
+	return b, nil
+}
+
+// With puts the parameters of a task over what the target itself says.
+func (b Binding) With(params map[string]string) Binding {
+	for name, at := range map[string]*string{
+		policy.ParamSecretName: &b.Secret, policy.ParamUsernameKey: &b.UsernameKey, policy.ParamPasswordKey: &b.PasswordKey,
+		policy.ParamTLSSecretName: &b.TLSSecret, policy.ParamPort: &b.Port, policy.ParamImage: &b.Image,
+	} {
+		*at = cmp.Or(params[name], *at)
+	}
+	return b
+}
+
+// at notes where the database is. The name of a Service of the namespace is that Service.
+func (b *Binding) at(host, port, namespace string) {
+	b.Port = port
+	name, rest, _ := strings.Cut(host, ".")
+	inside := rest == "" && net.ParseIP(host) == nil || rest == namespace || rest == namespace+".svc" || strings.HasPrefix(rest, namespace+".svc.")
+	if inside && name != "" {
+		b.Service = name
+		return
+	}
+	b.Host = host
+}
+
+// isHost says whether a text is an address or the name of a host: it becomes an argument of a program.
+func isHost(s string) bool {
+	if net.ParseIP(s) != nil {
+		return true
+	}
+	return s != "" && len(s) <= 253 && s[0] != '-' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") == ""
+}
+
+func text(u *unstructured.Unstructured, path ...string) string {
+	s, _, _ := unstructured.NestedString(u.Object, path...)
+	return s
+}
+
+func unknown(format string, args ...any) *v1alpha1.ResolvedError {
+	return &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetUnknown, Message: fmt.Sprintf(format, args...)}
+}
+
+func notReady(format string, args ...any) *v1alpha1.ResolvedError {
+	return &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotReady, Message: fmt.Sprintf(format, args...)}
+}

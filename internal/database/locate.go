@@ -1,0 +1,230 @@
+package database
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// Surroundings are what is around a Binding in its namespace.
+type Surroundings struct {
+	// Namespace of it.
+	Namespace string
+	// Service that the Binding names; nil where there is none.
+	Service *corev1.Service
+	// Slices of the Service.
+	Slices []discoveryv1.EndpointSlice
+	// Pods of the namespace.
+	Pods []corev1.Pod
+}
+
+// Location is where a database is and in which image its programs are.
+type Location struct {
+	// Host and Port as a program is told them.
+	Host, Port string
+	// Image, by its digest where that is known. Empty where the database runs elsewhere.
+	Image string
+	// Version as the Binding or else the image's tag says it; it may be empty.
+	Version string
+	// PullSecrets of the pod that runs the image.
+	PullSecrets []corev1.LocalObjectReference
+}
+
+// Locate finds a database that can be connected to now. The result depends on nothing but the arguments, and on the order of
+// nothing in them. An error of the reason TargetNotReady may go away by itself.
+func Locate(b Binding, in Surroundings) (Location, *v1alpha1.ResolvedError) {
+	if b.Service == "" {
+		return b.elsewhere(b.Host)
+	}
+	service := in.Service
+	if service == nil {
+		return Location{}, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound, Message: "there is no Service " + b.Service}
+	}
+	if service.Spec.Type == corev1.ServiceTypeExternalName {
+		if b.Port == "" && len(service.Spec.Ports) == 1 {
+			b.Port = strconv.Itoa(int(service.Spec.Ports[0].Port))
+		}
+		return b.elsewhere(service.Spec.ExternalName)
+	}
+	port, refusal := choosePort(b, service)
+	if refusal != nil {
+		return Location{}, refusal
+	}
+	endpoint, number := readyEndpoint(in.Slices, port)
+	if endpoint == nil {
+		return Location{}, notReady("Service %s has no endpoint that is ready: the database does not run, or is not ready yet", service.Name)
+	}
+	out := Location{Host: service.Name + "." + in.Namespace + ".svc", Port: strconv.Itoa(int(port.Port)), Version: b.Version}
+	if service.Spec.ClusterIP == corev1.ClusterIPNone {
+		out.Port = strconv.Itoa(int(number)) // Nothing translates the ports of a headless Service.
+	}
+	if b.Image != "" {
+		out.Image, out.Version = b.Image, cmp.Or(b.Version, versionOf(b.Image))
+		return out, nil
+	}
+	pod := podOf(endpoint, in.Pods)
+	if pod == nil {
+		return Location{}, unknown("no pod of namespace %s is behind Service %s, so that nothing says which image has the database's programs: name one in the parameter %s",
+			in.Namespace, service.Name, policy.ParamImage)
+	}
+	container := serving(pod, port.TargetPort, number)
+	if container == nil {
+		return Location{}, unknown("no container of pod %s says that it listens on port %s of Service %s: name an image with the database's programs in the parameter %s",
+			pod.Name, port.TargetPort.String(), service.Name, policy.ParamImage)
+	}
+	out.Image, out.PullSecrets = imageOf(pod, container), slices.Clone(pod.Spec.ImagePullSecrets)
+	out.Version = cmp.Or(b.Version, versionOf(container.Image))
+	return out, nil
+}
+
+// elsewhere is a database that no Service of the namespace selects. Whether it is there is found out when it is connected to.
+func (b Binding) elsewhere(host string) (Location, *v1alpha1.ResolvedError) {
+	number, err := strconv.ParseUint(b.Port, 10, 16)
+	switch {
+	case !isHost(host):
+		return Location{}, unknown("%q is not the name of a host", host)
+	case err != nil || number == 0:
+		return Location{}, unknown("nothing says on which port the database of %s listens: name it in the parameter %s", host, policy.ParamPort)
+	case b.Image == "":
+		return Location{}, unknown("the database of %s runs elsewhere: name an image with its programs in the parameter %s", host, policy.ParamImage)
+	}
+	return Location{Host: host, Port: b.Port, Image: b.Image, Version: cmp.Or(b.Version, versionOf(b.Image))}, nil
+}
+
+// choosePort is the port of the Service that is meant.
+func choosePort(b Binding, s *corev1.Service) (*corev1.ServicePort, *v1alpha1.ResolvedError) {
+	var names []string
+	for i := range s.Spec.Ports {
+		p := &s.Spec.Ports[i]
+		if b.Port == strconv.Itoa(int(p.Port)) || b.Port != "" && b.Port == p.Name || b.Port == "" && len(s.Spec.Ports) == 1 {
+			return p, nil
+		}
+		names = append(names, cmp.Or(p.Name, strconv.Itoa(int(p.Port))))
+	}
+	return nil, unknown("Service %s has the ports %s: name one of them in the parameter %s", s.Name, strings.Join(names, ", "), policy.ParamPort)
+}
+
+// readyEndpoint is the first one, by the name of its pod and its address, and the number of its port.
+func readyEndpoint(all []discoveryv1.EndpointSlice, port *corev1.ServicePort) (*discoveryv1.Endpoint, int32) {
+	var best *discoveryv1.Endpoint
+	var number int32
+	for i := range all {
+		at := slices.IndexFunc(all[i].Ports, func(p discoveryv1.EndpointPort) bool {
+			return p.Port != nil && (p.Name == nil && port.Name == "" || p.Name != nil && *p.Name == port.Name)
+		})
+		if at < 0 {
+			continue
+		}
+		for j := range all[i].Endpoints {
+			e := &all[i].Endpoints[j]
+			ready := e.Conditions.Ready == nil || *e.Conditions.Ready
+			if ready && len(e.Addresses) > 0 && (best == nil || endpointName(e) < endpointName(best)) {
+				best, number = e, *all[i].Ports[at].Port
+			}
+		}
+	}
+	return best, number
+}
+
+func endpointName(e *discoveryv1.Endpoint) string {
+	if e.TargetRef != nil {
+		return e.TargetRef.Name
+	}
+	return "~" + e.Addresses[0] // After all names.
+}
+
+func podOf(e *discoveryv1.Endpoint, pods []corev1.Pod) *corev1.Pod {
+	if e.TargetRef == nil || e.TargetRef.Kind != "Pod" {
+		return nil
+	}
+	for i := range pods {
+		if pods[i].Name == e.TargetRef.Name && (e.TargetRef.UID == "" || pods[i].UID == e.TargetRef.UID) {
+			return &pods[i]
+		}
+	}
+	return nil
+}
+
+// serving is the container of a pod that listens on the port. A pod with one container needs not say so.
+func serving(pod *corev1.Pod, target intstr.IntOrString, number int32) *corev1.Container {
+	all := slices.Clone(pod.Spec.Containers)
+	for _, c := range pod.Spec.InitContainers {
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			all = append(all, c)
+		}
+	}
+	for i := range all {
+		for _, p := range all[i].Ports {
+			if target.Type == intstr.String && p.Name == target.StrVal || target.Type == intstr.Int && p.ContainerPort == number {
+				return &all[i]
+			}
+		}
+	}
+	if len(all) == 1 {
+		return &all[0]
+	}
+	return nil
+}
+
+// imageOf is the image that a container runs, by its digest where the node names one that can be pulled.
+func imageOf(pod *corev1.Pod, c *corev1.Container) string {
+	if strings.Contains(c.Image, "@") {
+		return c.Image
+	}
+	for _, s := range slices.Concat(pod.Status.ContainerStatuses, pod.Status.InitContainerStatuses) {
+		if s.Name != c.Name {
+			continue
+		}
+		_, id, found := strings.Cut(s.ImageID, "://")
+		if !found {
+			id = s.ImageID
+		}
+		repo, digest, found := strings.Cut(id, "@sha256:")
+		if found && len(digest) == 64 && qualified(repo) == qualified(repoOf(c.Image)) {
+			return id
+		}
+	}
+	return c.Image
+}
+
+// repoOf is an image's name without its tag.
+func repoOf(image string) string {
+	if i := strings.LastIndexByte(image, ':'); i > strings.LastIndexByte(image, '/') {
+		return image[:i]
+	}
+	return image
+}
+
+// qualified writes the name of a repository out as container runtimes do.
+func qualified(repo string) string {
+	first, rest, found := strings.Cut(repo, "/")
+	switch {
+	case !found:
+		return "docker.io/library/" + repo
+	case first == "docker.io" && !strings.Contains(rest, "/"):
+		return "docker.io/library/" + rest
+	case !strings.ContainsAny(first, ".:") && first != "localhost":
+		return "docker.io/" + repo
+	}
+	return repo
+}
+
+// versionOf is the version that an image's tag begins with, or "".
+func versionOf(image string) string {
+	image, _, _ = strings.Cut(image, "@")
+	tag := strings.TrimPrefix(image[len(repoOf(image)):], ":")
+	tag = strings.TrimPrefix(tag, "v")
+	end := strings.IndexFunc(tag, func(r rune) bool { return r != '.' && (r < '0' || r > '9') })
+	if end >= 0 {
+		tag = tag[:end]
+	}
+	return strings.Trim(tag, ".")
+}

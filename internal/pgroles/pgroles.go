@@ -1,0 +1,101 @@
+// Package pgroles changes the beginning of what pg_dumpall wrote, where it makes roles, so that it can be read by a server that has
+// some of them: the role that reads it is always there, and a client that stops at the first error would stop at it.
+package pgroles
+
+import (
+	"bytes"
+	"io"
+	"strings"
+)
+
+// header begins every dump of a cluster. A dump of one database has another, and may hold anything behind it.
+const header = "--\n-- PostgreSQL database cluster dump\n"
+
+// longest is how long a line of the beginning may be. Something longer is no such line.
+const longest = 1 << 20
+
+// Writer passes a dump on to another writer: CREATE ROLE makes the role only where it is missing, and DROP ROLE is left out. From the
+// first line on that connects to a database, behind which data may stand, nothing is changed, and nothing at all of what is no dump
+// of a cluster. It is for one goroutine.
+type Writer struct {
+	to    io.Writer
+	rest  []byte
+	known bool // that it is a dump of a cluster
+	body  bool
+}
+
+// NewWriter changes what is written to it and passes it on to w.
+func NewWriter(w io.Writer) *Writer { return &Writer{to: w} }
+
+// Write takes b. What it keeps for later is less than a line.
+func (w *Writer) Write(b []byte) (int, error) {
+	if w.body {
+		return w.to.Write(b)
+	}
+	w.rest = append(w.rest, b...)
+	if !w.known {
+		seen := min(len(w.rest), len(header))
+		w.known, w.body = seen == len(header), string(w.rest[:seen]) != header[:seen]
+	}
+	var out bytes.Buffer
+	for w.known && !w.body {
+		end := bytes.IndexByte(w.rest, '\n')
+		if end < 0 {
+			w.body = len(w.rest) > longest
+			break
+		}
+		line := string(w.rest[:end+1])
+		w.body = strings.HasPrefix(line, `\connect `)
+		out.WriteString(changed(line))
+		w.rest = w.rest[end+1:]
+	}
+	if w.body {
+		out.Write(w.rest)
+		w.rest = nil
+	}
+	if _, err := w.to.Write(out.Bytes()); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// Flush passes on what is kept: the dump is at its end.
+func (w *Writer) Flush() error {
+	_, err := w.to.Write(w.rest)
+	w.rest = nil
+	return err
+}
+
+// changed is what stands for a line.
+func changed(line string) string {
+	statement := strings.TrimRight(line, "\r\n")
+	if strings.HasPrefix(statement, "DROP ROLE ") && strings.HasSuffix(statement, ";") {
+		return "\n"
+	}
+	role, ok := strings.CutPrefix(statement, "CREATE ROLE ")
+	if !ok || !strings.HasSuffix(role, ";") {
+		return line
+	}
+	role = strings.TrimSuffix(role, ";")
+	name, ok := unquoted(role)
+	if !ok {
+		return line
+	}
+	return "DO $cairn$BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '" + strings.ReplaceAll(name, "'", "''") +
+		"') THEN CREATE ROLE " + role + "; END IF; END$cairn$;\n"
+}
+
+// unquoted is the name that an identifier stands for.
+func unquoted(identifier string) (string, bool) {
+	inner, quoted := strings.CutPrefix(identifier, `"`)
+	switch {
+	case strings.Contains(identifier, "$cairn$") || strings.ContainsRune(identifier, '\\'):
+		return "", false
+	case !quoted:
+		return identifier, !strings.ContainsAny(identifier, ` "'`)
+	case !strings.HasSuffix(inner, `"`):
+		return "", false
+	}
+	inner = strings.TrimSuffix(inner, `"`)
+	return strings.ReplaceAll(inner, `""`, `"`), strings.Count(inner, `"`)%2 == 0
+}

@@ -1,0 +1,92 @@
+package pgroles_test
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/internal/pgroles"
+)
+
+const dump = `--
+-- PostgreSQL database cluster dump
+--
+SET default_transaction_read_only = off;
+DROP DATABASE IF EXISTS shop;
+DROP ROLE IF EXISTS postgres;
+CREATE ROLE postgres;
+ALTER ROLE postgres WITH SUPERUSER;
+CREATE ROLE "O'Neil ""x""";
+CREATE ROLE "back\slash";
+CREATE ROLE two words;
+\connect shop
+COPY public.notes (note) FROM stdin;
+CREATE ROLE postgres;
+DROP ROLE IF EXISTS postgres;
+\.
+`
+
+const want = `--
+-- PostgreSQL database cluster dump
+--
+SET default_transaction_read_only = off;
+DROP DATABASE IF EXISTS shop;
+
+DO $cairn$BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'postgres') THEN CREATE ROLE postgres; END IF; END$cairn$;
+ALTER ROLE postgres WITH SUPERUSER;
+DO $cairn$BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'O''Neil "x"') THEN CREATE ROLE "O'Neil ""x"""; END IF; END$cairn$;
+CREATE ROLE "back\slash";
+CREATE ROLE two words;
+\connect shop
+COPY public.notes (note) FROM stdin;
+CREATE ROLE postgres;
+DROP ROLE IF EXISTS postgres;
+\.
+`
+
+// However the dump is cut into pieces, only its beginning is changed.
+func TestRolesThatAreThere(t *testing.T) {
+	for name, size := range map[string]int{"whole": len(dump), "a byte at a time": 1, "in odd pieces": 37} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			var out bytes.Buffer
+			w := pgroles.NewWriter(&out)
+			for rest := dump; rest != ""; {
+				n := min(size, len(rest))
+				written, err := w.Write([]byte(rest[:n]))
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(written).To(Equal(n))
+				rest = rest[n:]
+			}
+			g.Expect(w.Flush()).To(Succeed())
+			g.Expect(out.String()).To(Equal(want))
+		})
+	}
+}
+
+func TestWhatIsNoSuchDump(t *testing.T) {
+	for _, text := range []string{"", "no line break", strings.Repeat("x", 3<<20), "PGDMP\x00\x01\nDROP ROLE x;\nCREATE ROLE x;\n",
+		"--\n-- PostgreSQL database dump\n--\nCREATE ROLE x;\n", "-"} {
+		g := NewWithT(t)
+		var out bytes.Buffer
+		w := pgroles.NewWriter(&out)
+		_, err := w.Write([]byte(text))
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(w.Flush()).To(Succeed())
+		g.Expect(out.String()).To(Equal(text))
+	}
+}
+
+func TestTheReaderThatIsGone(t *testing.T) {
+	g := NewWithT(t)
+	gone := errors.New("gone")
+	_, err := pgroles.NewWriter(writer{gone}).Write([]byte("a\n"))
+	g.Expect(err).To(MatchError(gone))
+}
+
+type writer struct{ err error }
+
+func (w writer) Write([]byte) (int, error) { return 0, w.err }

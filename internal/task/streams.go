@@ -1,0 +1,91 @@
+package task
+
+import (
+	"strings"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// The names of the components of a database: one for all of it, or one for each part that is named.
+const (
+	dumpComponent = "dump"
+	dumpPrefix    = dumpComponent + "-"
+)
+
+// maxStreams is the bound of ResolvedHost.volumes in the API.
+const maxStreams = 32
+
+// ComponentStream is a component of a database and the program that makes or takes it.
+type ComponentStream struct {
+	Component string
+	Stream    *v1alpha1.ResolvedStream
+}
+
+// Streams fills in the program of a task's mover for each component of a database. A backup has those that the Function's list
+// names; a restore those of components. The task and its parameters are such that Resolve took them. A Function without a stream
+// is a mistake.
+func Streams(addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.AddonInfo, restore bool, vars Variables, components []string) ([]ComponentStream, *v1alpha1.ResolvedError) {
+	reference := &info.Tasks[0]
+	found := policy.FindTask(addon, reference.Name, restore)
+	steps := policy.TaskSteps(found)
+	step := steps[len(steps)-1]
+	function := functions(step.Name)
+	if function == nil || function.Spec.Stream == nil {
+		return nil, refuse(v1alpha1.ReasonInvalidTask, "task %q of Addon %q is for volumes, and the target is a database: name the Addon of the database, such as postgres-addon", found.Name, addon.Name)
+	}
+	wrong := func(err error) *v1alpha1.ResolvedError {
+		return refuse(v1alpha1.ReasonInvalidParameters, "task %q of Addon %q: function %q: %v", found.Name, addon.Name, function.Name, err)
+	}
+	values, err := policy.StepValues(found, step, reference, vars)
+	if err != nil {
+		return nil, wrong(err)
+	}
+	var parts []string
+	if restore {
+		for _, c := range components {
+			part, ok := partOf(c)
+			if !ok {
+				return nil, refuse(v1alpha1.ReasonComponentNotFound, "component %s is not the dump of a database: restore it into a volume, or leave it out with dataSource.components", c)
+			}
+			parts = append(parts, part)
+		}
+	} else if parts, err = values.Each(function.Spec.Stream); err != nil {
+		return nil, wrong(err)
+	}
+	if len(parts) == 0 {
+		parts = []string{""}
+	}
+	if len(parts) > maxStreams {
+		return nil, refuse(v1alpha1.ReasonInvalidParameters, "there are %d databases; at most %d can be components of their own: dump everything, or use several sessions", len(parts), maxStreams)
+	}
+	var out []ComponentStream
+	for _, part := range parts {
+		if why := policy.EachMistake(part); part != "" && why != "" {
+			return nil, refuse(v1alpha1.ReasonInvalidParameters, "%s", why)
+		}
+		stream, err := values.Stream(function.Spec.Stream, part)
+		if err != nil {
+			return nil, wrong(err)
+		}
+		out = append(out, ComponentStream{Component: componentOf(part), Stream: stream})
+	}
+	return out, nil
+}
+
+// componentOf is the name of the component of one value of a list, "" being everything.
+func componentOf(part string) string {
+	if part == "" {
+		return dumpComponent
+	}
+	return dumpPrefix + part
+}
+
+// partOf is componentOf the other way round.
+func partOf(component string) (string, bool) {
+	part, ok := strings.CutPrefix(component, dumpPrefix)
+	if ok {
+		return part, policy.EachMistake(part) == ""
+	}
+	return "", component == dumpComponent
+}

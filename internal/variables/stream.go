@@ -1,0 +1,136 @@
+package variables
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// eachValue is the name of the variable that stands for one value of a list.
+const eachValue = "value"
+
+// maxStreamArguments is the bound of ResolvedStream.args in the API.
+const maxStreamArguments = 1024
+
+// List takes a comma-separated list apart. Blanks around values, and values that are empty, do not count.
+func List(text string) []string {
+	var out []string
+	for _, value := range strings.Split(text, ",") {
+		if value = strings.TrimSpace(value); value != "" {
+			out = append(out, value)
+		}
+	}
+	return out
+}
+
+// Each gives the values of a stream's list.
+func (v Values) Each(s *v1alpha1.FunctionStream) ([]string, error) {
+	text, err := v.Expand(s.Each)
+	if err != nil {
+		return nil, fmt.Errorf("stream.each: %w", err)
+	}
+	return List(text), nil
+}
+
+// Stream fills in a stream for one value of its list; "" is everything. What it gives is what the program is started with, but
+// for what depends on the keys of a Secret.
+func (v Values) Stream(s *v1alpha1.FunctionStream, value string) (*v1alpha1.ResolvedStream, error) {
+	v = v.With(map[string]string{eachValue: value})
+	s = s.DeepCopy()
+	out := &v1alpha1.ResolvedStream{Env: s.Env, Files: s.Files, FileName: s.FileName, Filter: s.Filter}
+	var err error
+	if out.Command, out.Args, err = v.program(s.Command, s.EachCommand, arguments(s, value), value); err != nil {
+		return nil, fmt.Errorf("stream.%w", err)
+	}
+	if s.Probe != nil {
+		out.Probe = &v1alpha1.ResolvedProbe{}
+		if out.Probe.Command, out.Probe.Args, err = v.program(s.Probe.Command, s.Probe.EachCommand, s.Probe.Args, value); err != nil {
+			return nil, fmt.Errorf("stream.probe.%w", err)
+		}
+	}
+	for i := range out.Env {
+		if out.Env[i].Value, err = v.Expand(out.Env[i].Value); err != nil {
+			return nil, fmt.Errorf("stream.env[%d].value: %w", i, err)
+		}
+	}
+	for i := range out.Files {
+		if out.Files[i].Content, err = v.Expand(out.Files[i].Content); err != nil {
+			return nil, fmt.Errorf("stream.files[%d].content: %w", i, err)
+		}
+	}
+	return out, nil
+}
+
+// arguments are those of a stream's program.
+func arguments(s *v1alpha1.FunctionStream, value string) []v1alpha1.StreamArgument {
+	if value == "" {
+		return s.Args
+	}
+	return slices.Concat(s.EachArgs, s.Args)
+}
+
+// program is a command and its arguments.
+func (v Values) program(command, each []string, args []v1alpha1.StreamArgument, value string) ([]string, []v1alpha1.ResolvedStreamArgument, error) {
+	if value != "" && len(each) > 0 {
+		command = each
+	}
+	words := make([]string, len(command))
+	var err error
+	for i := range command {
+		if words[i], err = v.Expand(command[i]); err != nil {
+			return nil, nil, fmt.Errorf("command[%d]: %w", i, err)
+		}
+	}
+	if words[0] == "" {
+		return nil, nil, fmt.Errorf("command[0]: the program is empty")
+	}
+	var out []v1alpha1.ResolvedStreamArgument
+	for i, a := range args {
+		values, err := v.argument(a)
+		if err != nil {
+			return nil, nil, fmt.Errorf("args[%d].%w", i, err)
+		}
+		for _, text := range values {
+			out = append(out, v1alpha1.ResolvedStreamArgument{Value: text, IfKey: a.IfKey})
+		}
+	}
+	if len(out) > maxStreamArguments {
+		return nil, nil, fmt.Errorf("args: there are %d of them; at most %d are possible", len(out), maxStreamArguments)
+	}
+	return words, out, nil
+}
+
+// argument is none, one or several.
+func (v Values) argument(a v1alpha1.StreamArgument) ([]string, error) {
+	if a.Each != "" {
+		text, err := v.Expand(a.Each)
+		if err != nil {
+			return nil, fmt.Errorf("each: %w", err)
+		}
+		var out []string
+		for _, one := range List(text) {
+			value, err := v.With(map[string]string{eachValue: one}).Expand(a.Value)
+			if err != nil {
+				return nil, fmt.Errorf("value: %w", err)
+			}
+			out = append(out, value)
+		}
+		return out, nil
+	}
+	text, err := v.Expand(a.Value)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("value: %w", err)
+	case a.Words:
+		words, err := Words(text)
+		if err != nil {
+			return nil, fmt.Errorf("value %q: %w", text, err)
+		}
+		return words, nil
+	case text == "":
+		return nil, nil
+	}
+	return []string{text}, nil
+}
