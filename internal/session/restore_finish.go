@@ -172,7 +172,8 @@ func (r *restoreRun) success() string {
 		return fmt.Sprintf("restored all components of Snapshot %s that were asked for into %s", resolved.Snapshot, into)
 	}
 	for _, h := range resolved.Hosts {
-		for _, v := range h.Volumes {
+		if len(h.Volumes) > 0 {
+			v := h.Volumes[0]
 			into := "PersistentVolumeClaim " + v.ClaimName
 			if v.Stream != nil && r.Session.Spec.Target != nil {
 				into = r.Session.Spec.Target.String()

@@ -1,7 +1,6 @@
 package sidecar
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 
@@ -81,7 +80,7 @@ func ownedFields(entries []metav1.ManagedFieldsEntry) (*fieldpath.Set, error) {
 			continue
 		}
 		var set fieldpath.Set
-		if err := set.FromJSON(bytes.NewReader(e.FieldsV1.Raw)); err != nil {
+		if err := set.FromJSON(e.FieldsV1.GetRawReader()); err != nil {
 			return nil, err
 		}
 		all = all.Union(&set)
