@@ -251,6 +251,23 @@ func TestOneAttemptIsStoppedAlone(t *testing.T) {
 	g.Expect(runner.Results("1")(thaw)).To(HaveValue(Equal(session.HookOutcome{})))
 }
 
+// What is stopped before it has begun ends too: its owner waits for it. Which of the two is seen first is chance, so it is tried often.
+func TestAnAttemptThatIsStoppedBeforeItsTurnEnds(t *testing.T) {
+	g := NewWithT(t)
+	runner := execute.NewRunner()
+	owner := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "run", UID: "1"}}
+	for i := range int32(50) {
+		a := session.HookAttempt{Target: "a", Stage: session.PreHooks, Name: "x", Number: i}
+		runner.Ensure(owner, a, time.Minute, func(ctx context.Context) session.HookOutcome {
+			<-ctx.Done()
+			return session.HookOutcome{Reason: v1alpha1.ReasonCancelled}
+		})
+		runner.Stop("1", a)
+		g.Eventually(runner.Ended()).WithTimeout(time.Minute).Should(Receive())
+		g.Expect(runner.Results("1")(a)).To(HaveValue(HaveField("Reason", v1alpha1.ReasonCancelled)))
+	}
+}
+
 // pods of the test's namespace, of which no kubelet knows.
 func makePod(t *testing.T, namespace, name string, ready bool, edit ...func(*corev1.Pod)) {
 	t.Helper()

@@ -121,8 +121,7 @@ func (r *Runner) do(ctx context.Context, owner client.Object, run *attempt, time
 	select {
 	case r.running <- struct{}{}:
 		defer func() { <-r.running }()
-	case <-ctx.Done():
-		return
+	case <-ctx.Done(): // stopped before its turn: the work ends at once and says how, or its owner waits for ever
 	}
 	timed, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

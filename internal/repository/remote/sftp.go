@@ -226,6 +226,9 @@ func overSFTP[T any](ctx context.Context, t *sftpTree, f func(*sftpConn) (T, err
 	if ctx.Err() != nil || broken(err) {
 		t.drop(c)
 	}
+	if errors.Is(err, io.EOF) { // what the connection says while it ends: the server is away, as far as anybody can tell
+		err = fmt.Errorf("connection lost: %w", err)
+	}
 	return value, err
 }
 
