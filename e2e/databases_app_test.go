@@ -143,7 +143,7 @@ CREATE FUNCTION twice(n int) RETURNS int DETERMINISTIC RETURN n * 2;
 CREATE TRIGGER no_blanks BEFORE INSERT ON orders FOR EACH ROW SET NEW.note = trim(NEW.note);`},
 			{"archive", "CREATE TABLE old (year int, body text); INSERT INTO old SELECT seq, repeat(seq, 50) FROM seq_1990_to_2020;"},
 		},
-		drop: []statement{{"mysql", "DROP DATABASE shop; DROP DATABASE archive;"}},
+		drop: []statement{{"mysql", "DROP DATABASE shop; DROP DATABASE archive; DROP USER reader@'%';"}},
 		look: []statement{
 			{"shop", `
 SET group_concat_max_len = 1 << 30;
@@ -151,7 +151,8 @@ SELECT count(*), md5(group_concat(id, hex(name), hex(picture), at ORDER BY id)) 
 SELECT count(*), md5(group_concat(item, coalesce(hex(note), 'NULL') ORDER BY item)) FROM orders;
 SELECT count(*), md5(group_concat(hex(name) ORDER BY name)) FROM popular;
 SELECT twice(21), (SELECT count(*) FROM information_schema.triggers WHERE trigger_schema = 'shop');
-SHOW CREATE TABLE orders;`},
+SHOW CREATE TABLE orders;
+SHOW GRANTS FOR reader@'%';`},
 			{"archive", "SET group_concat_max_len = 1 << 30; SELECT count(*), md5(group_concat(year, body ORDER BY year)) FROM old;"},
 		},
 	}
