@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
-	batchv1 "k8s.io/api/batch/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -48,7 +47,7 @@ spec:
   executor: {type: Pod}
 `
 
-// blogBatch backs the workload up first, frozen, and then the volume, slowly, so that there is time to disturb that.
+// blogBatch backs the workload up first, frozen, then the volume, and then the database.
 func blogBatch() string {
 	return `
 apiVersion: backup.cairn.dev/v1alpha1
@@ -59,11 +58,12 @@ spec:
   targets:
   - {name: files, appRef: {kind: PersistentVolumeClaim, name: data}}
   - {name: web, appRef: {apiGroup: apps, kind: Deployment, name: web}}
+  - {name: rows, appRef: {kind: Service, name: mariadb}}
   sessions:
   - name: manual
     executionOrder: Sequential
     sessionHistoryLimit: 10
-    retryConfig: {maxRetry: 1, delay: 1s}
+    retryConfig: {maxRetry: 1, delay: 20s}
     targets:
     - name: web
       backupTimeout: 3m
@@ -75,16 +75,24 @@ spec:
         preBackup: [{name: freeze, hookTemplate: {name: note}, params: {what: freeze}}]
         postBackup: [{name: thaw, hookTemplate: {name: note}, params: {what: thaw}}]
     - name: files
-      ` + slowly("250m") + `
       repositories: [{name: blog-files, backend: main, directory: /blog/files, encryptionSecret: {name: encryption}}]
+    - name: rows
+      addon:
+        name: mariadb-addon
+        tasks: [{name: logical-backup, params: {secretName: server}}]
+      repositories: [{name: blog-rows, backend: main, directory: /blog/rows, encryptionSecret: {name: encryption}}]
 `
 }
 
-// TestBackupBatchFlow backs up an application of several parts in one session: a workload with a volume, and a volume that
-// stands alone. Each part has its own status; one that fails fails alone, and a retry heals it.
+// TestBackupBatchFlow backs up an application of several parts in one session: a workload with a volume, a volume that stands
+// alone, and a database. Each part has its own status; the database, killed in the middle of its dump, fails alone, and a retry
+// heals it. A RestoreBatch brings rows and files back in another namespace.
 func TestBackupBatchFlow(t *testing.T) {
 	bed := deployed(t)
-	a := &batchApp{volumeApp: deployVolumeApp(t, bed, "batch-flow", 128, 1<<20)}
+	loadDatabases(t, bed, "mariadb")
+	a := &batchApp{volumeApp: deployVolumeApp(t, bed, "batch-flow", 16, 1<<20)}
+	a.database = a.startDatabase(t, a.namespace)
+	a.database.say(t, a.database.fill...)
 	applyTo(t, bed, a.namespace, claimManifest("pages")+"---"+blogPods+"---"+blogHooks)
 	_, err := kubectl(t, bed, "", "create", "rolebinding", "cairn-hook", "-n", a.namespace, "--clusterrole=cairn-hook-exec", "--serviceaccount="+a.namespace+":cairn-hook")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
@@ -99,7 +107,17 @@ func TestBackupBatchFlow(t *testing.T) {
 
 type batchApp struct {
 	*volumeApp
-	failed *v1alpha1.BackupSession
+	database *databaseServer
+	failed   *v1alpha1.BackupSession
+}
+
+// startDatabase starts a server, with its Secret, in a namespace.
+func (a *batchApp) startDatabase(t *testing.T, namespace string) *databaseServer {
+	t.Helper()
+	databaseSecret(t, a.bed, namespace)
+	server := newMariaDB(a.bed, namespace)
+	server.start(t)
+	return server
 }
 
 // begin starts a run of the batch that may be tried again.
@@ -137,52 +155,47 @@ func states(s *v1alpha1.BackupSession) []string {
 
 func (a *batchApp) oneFails(t *testing.T) {
 	g := NewWithT(t)
+	a.database.lock(t)
 	run := &v1alpha1.BackupSession{ObjectMeta: a.meta(a.begin(t))}
-	reads := func(ctx contextT) (bool, error) {
-		snapshot := &v1alpha1.Snapshot{}
-		err := a.bed.Client.Get(ctx, client.ObjectKey{Namespace: a.namespace, Name: "blog-files-" + run.Name}, snapshot)
-		return err == nil && snapshot.Status.Components["pvc"].Phase == v1alpha1.SnapshotRunning, client.IgnoreNotFound(err)
-	}
-	g.Expect(testbed.Poll(t.Context(), 2*patience, "the mover of the volume to read", reads)).To(Succeed())
+	a.database.waits(t)
 	g.Expect(a.bed.Client.Get(t.Context(), client.ObjectKeyFromObject(run), run)).To(Succeed())
-	g.Expect(states(run)).To(Equal([]string{"web: Succeeded/Succeeded", "files: Running/Running"}), "one after the other")
-	var jobs batchv1.JobList
-	g.Expect(a.bed.Client.List(t.Context(), &jobs, a.ofSession(run.Name)...)).To(Succeed())
-	for i := range jobs.Items {
-		if job := &jobs.Items[i]; job.Status.Active > 0 {
-			g.Expect(a.bed.Client.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
-		}
-	}
+	g.Expect(states(run)).To(Equal([]string{"web: Succeeded/Succeeded", "files: Succeeded/Succeeded", "rows: Running/Running"}), "one after the other")
+	a.database.kill(t)
 
 	a.failed = endOf(t, a.bed, a.namespace, run.Name)
 	s := &a.failed.Status
-	g.Expect(states(a.failed)).To(Equal([]string{"web: Succeeded/Succeeded", "files: Failed/JobVanished"}))
+	g.Expect(states(a.failed)).To(Equal([]string{"web: Succeeded/Succeeded", "files: Succeeded/Succeeded", "rows: Failed/DumpFailed"}))
 	g.Expect([]string{string(s.Phase), s.Reason}).To(Equal([]string{"Failed", v1alpha1.ReasonTargetsFailed}))
 	g.Expect(apimeta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionPartial)).To(BeTrue())
-	g.Expect(apimeta.FindStatusCondition(s.Conditions, "Ready").Message).To(ContainSubstring("files: component pvc: the Job was deleted before it ended"))
-	web, files := s.Targets[0], s.Targets[1]
+	g.Expect(apimeta.FindStatusCondition(s.Conditions, "Ready").Message).To(ContainSubstring("rows: component dump: mariadb-dump ended with exit code"))
+	web, files, rows := s.Targets[0], s.Targets[1], s.Targets[2]
 	g.Expect(files.StartTime.Before(web.CompletionTime)).To(BeFalse(), "the second target begins when the first has ended")
 	g.Expect(phasesOf(web.Hooks.PostHooks)).To(Equal([]v1alpha1.HookPhase{v1alpha1.HookSucceeded}))
+	g.Expect(rows.StartTime.Before(files.CompletionTime)).To(BeFalse())
 	g.Expect(files.Hooks).To(BeNil())
+	broken := &v1alpha1.Snapshot{ObjectMeta: a.meta("blog-rows-" + run.Name)}
+	g.Expect(a.bed.Client.Get(t.Context(), client.ObjectKeyFromObject(broken), broken)).To(Succeed())
+	g.Expect([]any{broken.Status.Phase, broken.Status.Components["dump"].ID}).To(Equal([]any{v1alpha1.SnapshotFailed, ""}), "nothing of the dump is kept as a backup")
 	g.Expect(a.noted(t)).To(Equal([]string{"freeze web", "thaw web"}))
 	out, err := program(t, a.bed, "", "cairn", "get", "backupsession", run.Name, "-n", a.namespace)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(out).To(And(ContainSubstring("1/2"), ContainSubstring("target web: succeeded"), ContainSubstring("target files: failed (JobVanished)")))
+	g.Expect(out).To(And(ContainSubstring("2/3"), ContainSubstring("target web: succeeded"), ContainSubstring("target rows: failed (DumpFailed)")))
 }
 
 func (a *batchApp) healed(t *testing.T) {
 	g := NewWithT(t)
+	g.Expect(a.bed.WaitPod(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: a.database.Pod()})).To(Succeed())
 	g.Expect(testbed.Poll(t.Context(), patience, "the retry", func(ctx contextT) (bool, error) {
 		err := a.bed.Client.Get(ctx, client.ObjectKey{Namespace: a.namespace, Name: a.failed.Name + "-r1"}, &v1alpha1.BackupSession{})
 		return err == nil, client.IgnoreNotFound(err)
 	})).To(Succeed())
 	retry := endOf(t, a.bed, a.namespace, a.failed.Name+"-r1")
-	g.Expect(states(retry)).To(Equal([]string{"files: Succeeded/Succeeded"}), "only what failed is tried again")
+	g.Expect(states(retry)).To(Equal([]string{"rows: Succeeded/Succeeded"}), "only what failed is tried again")
 	g.Expect(retry.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded))
 	g.Expect(a.noted(t)).To(BeEmpty(), "without the hooks of what had succeeded")
 	var point v1alpha1.SnapshotList
 	g.Expect(a.bed.Client.List(t.Context(), &point, client.InNamespace(a.namespace), client.MatchingLabels{v1alpha1.LabelRestorePoint: a.failed.Name})).To(Succeed())
-	g.Expect(point.Items).To(HaveLen(3), "what succeeded, what failed and what healed it are one restore point")
+	g.Expect(point.Items).To(HaveLen(4), "what succeeded, what failed and what healed it are one restore point")
 }
 
 func (a *batchApp) whole(t *testing.T) {
@@ -190,6 +203,6 @@ func (a *batchApp) whole(t *testing.T) {
 	out, err := program(t, a.bed, "", "cairn", "trigger", "batch/blog", "--session", "manual", "-n", a.namespace, "--wait", "--timeout", "3m")
 	g.Expect(err).NotTo(HaveOccurred(), out)
 	t.Log(out)
-	g.Expect(out).To(And(ContainSubstring("target web: succeeded"), ContainSubstring("target files: succeeded")))
+	g.Expect(out).To(And(ContainSubstring("target web: succeeded"), ContainSubstring("target files: succeeded"), ContainSubstring("target rows: succeeded")))
 	g.Expect(a.noted(t)).To(Equal([]string{"freeze web", "thaw web"}))
 }

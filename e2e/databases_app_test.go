@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,8 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/e2e/testbed"
@@ -54,7 +57,13 @@ func databaseNamespace(t *testing.T, bed *testbed.Testbed, namespace string) {
 	_, err := kubectl(t, bed, "", "label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	spineSecrets(t, bed, namespace)
-	_, err = kubectl(t, bed, "", "create", "secret", "generic", "server", "-n", namespace,
+	databaseSecret(t, bed, namespace)
+}
+
+// databaseSecret is the Secret of the servers' user.
+func databaseSecret(t *testing.T, bed *testbed.Testbed, namespace string) {
+	t.Helper()
+	_, err := kubectl(t, bed, "", "create", "secret", "generic", "server", "-n", namespace,
 		"--from-literal=username="+databaseUser, "--from-literal=password="+databasePassword)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 }
@@ -85,6 +94,44 @@ func (s *databaseServer) replace(t *testing.T) {
 	out, err := kubectl(t, s.bed, "", "delete", "pod", "-n", s.Namespace, s.Pod(), "--timeout=60s")
 	g.Expect(err).NotTo(HaveOccurred(), out)
 	g.Expect(s.bed.WaitPod(t.Context(), key)).To(Succeed())
+}
+
+// lock keeps a table of the database archive, the last of its tables, from being read until the server dies. It is for MariaDB, where
+// a dump waits for such a table after it has written those before it.
+func (s *databaseServer) lock(t *testing.T) {
+	t.Helper()
+	s.say(t, statement{"archive", "CREATE TABLE IF NOT EXISTS zebra (n int);"})
+	ctx, done := context.WithCancel(t.Context())
+	held := make(chan struct{})
+	go func() { // it ends with the server
+		defer close(held)
+		_, _ = s.bed.Exec(ctx, s.Namespace, s.Pod(), strings.NewReader("LOCK TABLES zebra WRITE; DO SLEEP(600);"), s.shell("archive")...)
+	}()
+	t.Cleanup(func() { done(); <-held })
+	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "the table to be locked", func(ctx contextT) (bool, error) {
+		return s.any(ctx, "SELECT count(*) FROM information_schema.processlist WHERE info LIKE 'DO SLEEP%'")
+	})).To(Succeed())
+}
+
+// waits waits until a dump stands before the locked table.
+func (s *databaseServer) waits(t *testing.T) {
+	t.Helper()
+	NewWithT(t).Expect(testbed.Poll(t.Context(), 2*patience, "a dump in the middle", func(ctx contextT) (bool, error) {
+		return s.any(ctx, "SELECT count(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table metadata lock' AND user = '"+databaseUser+"'")
+	})).To(Succeed())
+}
+
+// any says whether a query of MariaDB counts something.
+func (s *databaseServer) any(ctx contextT, query string) (bool, error) {
+	out, err := s.bed.Exec(ctx, s.Namespace, s.Pod(), strings.NewReader(query), s.shell("mysql")...)
+	return err == nil && strings.TrimSpace(out) != "0", err
+}
+
+// kill ends the server's pod at once.
+func (s *databaseServer) kill(t *testing.T) {
+	t.Helper()
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Pod()}}
+	NewWithT(t).Expect(s.bed.Client.Delete(t.Context(), pod, client.GracePeriodSeconds(0))).To(Succeed())
 }
 
 func newPostgreSQL(bed *testbed.Testbed, namespace string) *databaseServer {

@@ -80,7 +80,7 @@ func (a *databasesApp) kinds() []databaseKind {
 		part: databasePart{"databases: archive", "archive", []statement{{"archive", "DROP TABLE old;"}}, postgresql.look[1:2]},
 		limited: limitedUser{[]statement{{"shop", `CREATE ROLE limited LOGIN PASSWORD '` + limitedPassword + `'; GRANT pg_read_all_data TO limited;`}},
 			"permission denied for large object 4711"},
-		grow: statement{"archive", "CREATE TABLE big AS SELECT n, repeat(md5(n::text), 100) AS text FROM generate_series(1, 60000) n;"},
+		grow: statement{"archive", "CREATE TABLE big AS SELECT n, repeat(md5(n::text), 100) AS text FROM generate_series(1, 100000) n;"},
 		dumping: statement{"archive",
 			"SELECT count(*) FROM pg_stat_progress_copy p JOIN pg_stat_activity USING (pid) WHERE application_name = 'cairn' AND bytes_processed > 1000000;"},
 		killed: "server closed the connection unexpectedly",
@@ -91,7 +91,7 @@ func (a *databasesApp) kinds() []databaseKind {
 			{"archive", "CREATE TABLE zebra (n int); INSERT INTO zebra VALUES (1);"},
 			{"mysql", "CREATE USER limited@'%' IDENTIFIED BY '" + limitedPassword + "'; GRANT EVENT, TRIGGER ON archive.* TO limited@'%'; GRANT SELECT, SHOW VIEW ON archive.old TO limited@'%'; GRANT INSERT ON archive.zebra TO limited@'%';"},
 		}, "command denied to user 'limited'"},
-		grow:    statement{"archive", "CREATE TABLE big AS SELECT seq, repeat(md5(seq), 100) AS text FROM seq_1_to_60000;"},
+		grow:    statement{"archive", "CREATE TABLE big AS SELECT seq, repeat(md5(seq), 100) AS text FROM seq_1_to_100000;"},
 		dumping: statement{"mysql", "SELECT count(*) FROM information_schema.processlist WHERE user = '" + databaseUser + "' AND info LIKE 'SELECT%`big`%';"},
 		killed:  "Lost connection to server",
 	}, {

@@ -26,6 +26,7 @@ func (a *batchApp) restored(t *testing.T) {
 	whole := a.newestRun(t)
 	_, err := a.bed.Exec(t.Context(), a.namespace, podOf(t, a.bed, a.namespace, "web"), nil, "/bin/sh", "-euc", "echo later > /pages/later.html")
 	g.Expect(err).NotTo(HaveOccurred())
+	rows := a.database.say(t, a.database.look...)
 	a.disturbed(t)
 
 	scratchNamespace(t, a.bed, blogCopy)
@@ -39,17 +40,27 @@ func (a *batchApp) restored(t *testing.T) {
 	out, err := program(t, a.bed, "", "cairn", append(args, "refused", "--only", "web,files")...)
 	g.Expect(err).To(HaveOccurred())
 	g.Expect(out).To(ContainSubstring(v1alpha1.ReasonRestoreNotAllowed), "its owner has not consented")
-	_, err = kubectl(t, a.bed, "", "annotate", "repository/blog-web", "repository/blog-files", "-n", a.namespace, v1alpha1.AnnotationRestoreTo+"="+blogCopy)
+	_, err = kubectl(t, a.bed, "", "annotate", "repository/blog-web", "repository/blog-files", "repository/blog-rows", "-n", a.namespace, v1alpha1.AnnotationRestoreTo+"="+blogCopy)
 	g.Expect(err).NotTo(HaveOccurred())
 	_, err = kubectl(t, a.bed, "", "patch", "backupstorage/s3", "-n", a.namespace, "--type=merge", "-p", `{"spec":{"usagePolicy":{"allowedNamespaces":{"from":"All"}}}}`)
 	g.Expect(err).NotTo(HaveOccurred())
 
-	out, err = program(t, a.bed, "", "cairn", append(args, "back")...)
-	t.Log(out)
-	g.Expect(err).NotTo(HaveOccurred(), out)
+	database := a.startDatabase(t, blogCopy)
+	applyTo(t, a.bed, blogCopy, `
+apiVersion: backup.cairn.dev/v1alpha1
+kind: RestoreBatch
+metadata: {name: back}
+spec:
+  dataSource: {namespace: `+a.namespace+`, backupBatch: blog, backupSession: latest, encryptionSecret: {name: password}}
+  targets:
+  - name: web
+  - name: files
+  - name: rows
+    addon: {name: mariadb-addon, tasks: [{name: logical-backup-restore, params: {secretName: server}}]}
+`)
 	back := a.restoreBatch(t, "back")
 	g.Expect(back.Status.RestorePoint).To(Equal(whole), "the newest in which all targets succeeded")
-	g.Expect(back.Status.Targets).To(HaveLen(2))
+	g.Expect(back.Status.Targets).To(HaveLen(3))
 	for _, target := range back.Status.Targets {
 		g.Expect(target.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), target.Message)
 		g.Expect(endOfRestore(t, a.bed, blogCopy, target.RestoreSession).Status.Resolved.Snapshot).To(Equal(target.Snapshot))
@@ -58,14 +69,18 @@ func (a *batchApp) restored(t *testing.T) {
 		_, _, err := testbed.SameTree(original, a.tree(t, blogCopy, claim))
 		g.Expect(err).NotTo(HaveOccurred(), claim)
 	}
+	g.Expect(database.say(t, database.look...)).To(Equal(rows))
 	g.Expect(scale(t.Context(), a.bed, client.ObjectKey{Namespace: blogCopy, Name: "web"}, 1)).To(Succeed())
 	g.Expect(waitReplicas(t.Context(), a.bed, client.ObjectKey{Namespace: blogCopy, Name: "web"})).To(Succeed())
-	a.healedBack(t)
+	a.healedBack(t, database, rows)
 }
 
-// healedBack restores what one run and its retry have between them, into new claims.
-func (a *batchApp) healedBack(t *testing.T) {
+// healedBack restores what one run and its retry have between them: into new claims, and into the database, which has lost some.
+func (a *batchApp) healedBack(t *testing.T, database *databaseServer, rows string) {
 	g := NewWithT(t)
+	database.say(t, statement{"shop", "DROP TABLE orders;"}, statement{"archive", "DELETE FROM old;"})
+	var service corev1.Service
+	g.Expect(a.bed.Client.Get(t.Context(), client.ObjectKey{Namespace: blogCopy, Name: database.Name}, &service)).To(Succeed())
 	target := func(name string) string {
 		return fmt.Sprintf(`
   - name: %s
@@ -86,11 +101,17 @@ metadata: {name: healed}
 spec:
   dataSource: {namespace: `+a.namespace+`, backupBatch: blog, backupSession: `+a.failed.Name+`, encryptionSecret: {name: password}}
   executionOrder: Sequential
-  targets:`+target("files")+target("web"))
+  targets:`+target("files")+target("web")+`
+  - name: rows
+    confirm: `+string(service.UID)+`
+    addon: {name: mariadb-addon, tasks: [{name: logical-backup-restore, params: {secretName: server}}]}
+`)
 	healed := a.restoreBatch(t, "healed")
 	g.Expect(healed.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), "%+v", healed.Status.Targets)
-	g.Expect(healed.Status.Targets[0].Snapshot).To(HaveSuffix(a.failed.Name + "-r1"))
+	g.Expect(healed.Status.Targets[0].Snapshot).To(HaveSuffix(a.failed.Name))
 	g.Expect(healed.Status.Targets[1].Snapshot).To(HaveSuffix(a.failed.Name))
+	g.Expect(healed.Status.Targets[2].Snapshot).To(HaveSuffix(a.failed.Name + "-r1"))
+	g.Expect(database.say(t, database.look...)).To(Equal(rows))
 }
 
 // restoreBatch waits for the end of a RestoreBatch.
@@ -152,5 +173,5 @@ func (a *batchApp) disturbed(t *testing.T) {
 		return false, nil
 	})).To(Succeed())
 	ended := endOf(t, a.bed, a.namespace, run.Name)
-	g.Expect(states(ended)).To(Equal([]string{"web: Succeeded/Succeeded", "files: Failed/JobVanished"}))
+	g.Expect(states(ended)).To(Equal([]string{"web: Succeeded/Succeeded", "files: Failed/JobVanished", "rows: Succeeded/Succeeded"}))
 }
