@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -66,6 +68,7 @@ spec:
     retryConfig: {maxRetry: 1, delay: 20s}
     targets:
     - name: web
+      executor: Sidecar
       backupTimeout: 3m
       addon:
         name: workload-addon
@@ -84,8 +87,8 @@ spec:
 `
 }
 
-// TestBackupBatchFlow backs up an application of several parts in one session: a workload with a volume, a volume that stands
-// alone, and a database. Each part has its own status; the database, killed in the middle of its dump, fails alone, and a retry
+// TestBackupBatchFlow backs up an application of several parts in one session: a workload with a volume from within its pod, a
+// volume that stands alone, and a database. Each part has its own status; the database, killed in the middle of its dump, fails alone, and a retry
 // heals it. A RestoreBatch brings rows and files back in another namespace.
 func TestBackupBatchFlow(t *testing.T) {
 	bed := deployed(t)
@@ -97,8 +100,14 @@ func TestBackupBatchFlow(t *testing.T) {
 	_, err := kubectl(t, bed, "", "create", "rolebinding", "cairn-hook", "-n", a.namespace, "--clusterrole=cairn-hook-exec", "--serviceaccount="+a.namespace+":cairn-hook")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	NewWithT(t).Expect(waitReplicas(t.Context(), bed, client.ObjectKey{Namespace: a.namespace, Name: "web"})).To(Succeed())
+	_, err = kubectl(t, bed, "", "create", "rolebinding", "cairn-sidecar-injector", "-n", a.namespace, "--clusterrole=cairn-sidecar-injector",
+		"--serviceaccount="+testbed.SystemNamespace+":cairn-manager")
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	applyTo(t, bed, a.namespace, blogBatch())
 	waitReady(t, bed, &v1alpha1.BackupBatch{ObjectMeta: a.meta("blog")}, metav1.ConditionTrue, "")
+	pod := &corev1.Pod{}
+	NewWithT(t).Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: podOf(t, bed, a.namespace, "web")}, pod)).To(Succeed())
+	NewWithT(t).Expect(pod.Spec.InitContainers).To(ContainElement(HaveField("Name", "cairn")), "the workload has its sidecar")
 	t.Run("one target fails alone", a.oneFails)
 	t.Run("a retry heals it", a.healed)
 	t.Run("all of it", a.whole)
@@ -168,6 +177,9 @@ func (a *batchApp) oneFails(t *testing.T) {
 	g.Expect([]string{string(s.Phase), s.Reason}).To(Equal([]string{"Failed", v1alpha1.ReasonTargetsFailed}))
 	g.Expect(apimeta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionPartial)).To(BeTrue())
 	g.Expect(apimeta.FindStatusCondition(s.Conditions, "Ready").Message).To(ContainSubstring("rows: component dump: mariadb-dump ended with exit code"))
+	var jobs batchv1.JobList
+	g.Expect(a.bed.Client.List(t.Context(), &jobs, a.ofSession(run.Name)...)).To(Succeed())
+	g.Expect(jobs.Items).To(HaveLen(2), "the workload was backed up by its sidecar, the others by a Job each")
 	web, files, rows := s.Targets[0], s.Targets[1], s.Targets[2]
 	g.Expect(files.StartTime.Before(web.CompletionTime)).To(BeFalse(), "the second target begins when the first has ended")
 	g.Expect(phasesOf(web.Hooks.PostHooks)).To(Equal([]v1alpha1.HookPhase{v1alpha1.HookSucceeded}))

@@ -127,11 +127,16 @@ func podOf(t *testing.T, bed *testbed.Testbed, namespace, app string) string {
 	var name string
 	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "a pod of "+app, func(ctx contextT) (bool, error) {
 		var pods corev1.PodList
-		if err := bed.Client.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabels{"app": app}); err != nil || len(pods.Items) == 0 {
+		if err := bed.Client.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabels{"app": app}); err != nil {
 			return false, err
 		}
-		name = pods.Items[0].Name
-		return true, nil
+		for i := range pods.Items {
+			if pods.Items[i].DeletionTimestamp.IsZero() {
+				name = pods.Items[i].Name
+				return true, nil
+			}
+		}
+		return false, nil
 	})).To(Succeed())
 	return name
 }
