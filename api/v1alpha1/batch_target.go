@@ -38,19 +38,19 @@ type BatchTarget struct {
 }
 
 // TargetKind is a kind of object that a selector can find.
-// +kubebuilder:validation:Enum=Deployment;StatefulSet;DaemonSet;PersistentVolumeClaim
+// +kubebuilder:validation:Enum=Deployment;StatefulSet;DaemonSet;PersistentVolumeClaim;Service
 type TargetKind string
 
 // TargetKinds are all kinds that a selector can find.
-var TargetKinds = []TargetKind{KindDeployment, KindStatefulSet, KindDaemonSet, KindPersistentVolumeClaim}
+var TargetKinds = []TargetKind{KindDeployment, KindStatefulSet, KindDaemonSet, KindPersistentVolumeClaim, KindService}
 
 // TargetSelector finds the targets of a batch.
 type TargetSelector struct {
-	// Kinds of the objects.
+	// Kinds of the objects. A Service stands for the database behind it, and takes an Addon that the session names.
 	// +required
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=4
+	// +kubebuilder:validation:MaxItems=5
 	Kinds []TargetKind `json:"kinds"`
 
 	// LabelSelector on the labels of the objects. Without it all objects of these kinds are found.
@@ -100,7 +100,7 @@ type ExcludedTarget struct {
 
 // Group is the API group of the kind.
 func (k TargetKind) Group() string {
-	if k == KindPersistentVolumeClaim {
+	if k == KindPersistentVolumeClaim || k == KindService {
 		return ""
 	}
 	return "apps"

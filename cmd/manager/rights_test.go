@@ -57,6 +57,7 @@ func managerRights(t *testing.T) {
 		"list leases.coordination.k8s.io":                           false,
 		"delete leases.coordination.k8s.io":                         false,
 		"get services":                                              true,
+		"watch services":                                            true,
 		"patch services":                                            false,
 		"list endpointslices.discovery.k8s.io":                      true,
 		"get clusters.postgresql.cnpg.io":                           true,

@@ -155,7 +155,7 @@ var refused = map[string]map[string]string{
 		batchSession(`, executionOrder: Sequential, maxParallel: 2`, ``): "maxParallel goes with executionOrder Parallel: leave it out, Sequential backs one target up at a time",
 		`{targets: [{name: t}]}`:                                         oneTarget,
 		`{targets: [{name: t, appRef: {kind: PersistentVolumeClaim, name: data}, selector: {kinds: [Deployment]}}]}`: oneTarget,
-		`{targets: [{name: t, selector: {kinds: [Pod]}}]}`:                                                           `supported values: "Deployment", "StatefulSet", "DaemonSet", "PersistentVolumeClaim"`,
+		`{targets: [{name: t, selector: {kinds: [Pod]}}]}`:                                                           `supported values: "Deployment", "StatefulSet", "DaemonSet", "PersistentVolumeClaim", "Service"`,
 		`{targets: [{name: t, selector: {kinds: []}}]}`:                                                              "spec.targets[0].selector.kinds",
 		`{targets: [{name: t, selector: {kinds: [Deployment], maxTargets: 501}}]}`:                                   "spec.targets[0].selector.maxTargets",
 	},

@@ -7,6 +7,7 @@ import (
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -121,6 +122,30 @@ func TestWhatASelectorFindsHasAChild(t *testing.T) {
 	bed.NoOp(t, reconciler, &events, batch)
 	pages.Finalizers = nil
 	g.Expect(bed.Client.Update(t.Context(), pages)).To(Or(Succeed(), Not(Succeed())))
+}
+
+func TestASelectorFindsDatabases(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	namespace := namespaceWith(t, "named")
+	database := func(name string, labels map[string]string) *corev1.Service {
+		return &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: labels},
+			Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 5432}}},
+		}
+	}
+	bed.Create(t, database("orders", shop), database("front", nil), shopClaim(namespace, "orders"))
+	batch := selecting(namespace, func(s *v1alpha1.TargetSelector) { s.Kinds = []v1alpha1.TargetKind{v1alpha1.KindService} })
+	batch.Spec.Sessions[0].Targets[1].Addon = &v1alpha1.AddonInfo{Name: "postgres-addon", Tasks: []v1alpha1.TaskReference{{
+		Name: "logical-backup", Params: &apiextensionsv1.JSON{Raw: []byte(`{"secretName":"login"}`)},
+	}}}
+	bed.Create(t, batch)
+	expectFound(t, batch, "the Service with the labels", "service-orders")
+	child := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-all-service-orders"}}
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(child), child)).To(Succeed())
+	g.Expect(child.Spec.Target).To(Equal(&v1alpha1.TypedObjectReference{Kind: v1alpha1.KindService, Name: "orders"}))
+	bed.Create(t, database("stock", shop))
+	expectFound(t, batch, "what comes later", "service-orders", "service-stock")
 }
 
 func TestASelectorThatFindsTooManyChangesNothing(t *testing.T) {

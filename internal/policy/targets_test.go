@@ -19,6 +19,7 @@ const (
 	deployment  = v1alpha1.TargetKind(v1alpha1.KindDeployment)
 	statefulSet = v1alpha1.TargetKind(v1alpha1.KindStatefulSet)
 	claim       = v1alpha1.TargetKind(v1alpha1.KindPersistentVolumeClaim)
+	service     = v1alpha1.TargetKind(v1alpha1.KindService)
 )
 
 // selecting adds a target with a selector to a batch, in both of its sessions, with a template for the repositories.
@@ -73,6 +74,12 @@ func TestSelectorsFind(t *testing.T) {
 			selector:   v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}},
 			candidates: []Candidate{candidate(claim, "a", "shop"), {Kind: claim, Name: "b"}},
 			want:       []string{"all-persistentvolumeclaim-a", "all-persistentvolumeclaim-b"}, reason: "without labels it finds all",
+		},
+		"databases": {
+			selector:   v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{service}, LabelSelector: labelled("shop")},
+			candidates: []Candidate{candidate(service, "orders", "shop"), candidate(service, "front", "bank"), candidate(claim, "orders", "shop")},
+			addon:      &v1alpha1.AddonInfo{Name: "postgres-addon"},
+			want:       []string{"all-service-orders"}, reason: "a Service stands for its database",
 		},
 		"expressions": {
 			selector: v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}, LabelSelector: &metav1.LabelSelector{
@@ -329,7 +336,7 @@ func randomWorld(random *rand.Rand) world {
 		named[i] = fmt.Sprintf("named-%d%s", i, strings.Repeat("x", random.IntN(40)))
 	}
 	w := world{batch: batchOf(named...)}
-	kinds := []v1alpha1.TargetKind{claim, deployment, statefulSet}
+	kinds := []v1alpha1.TargetKind{claim, deployment, statefulSet, service}
 	for i := range 1 + random.IntN(4) {
 		shuffle(random, kinds)
 		selecting(w.batch, fmt.Sprintf("selects-%d%s", i, strings.Repeat("y", random.IntN(50))), v1alpha1.TargetSelector{
@@ -372,7 +379,7 @@ func TestExpandOfSelectorsChangesAsLittleAsPossible(t *testing.T) {
 		}
 		g.Expect(shuffled.children(g)).To(Equal(before))
 
-		object := world{w.batch, append(slices.Clone(w.candidates), randomCandidate(random, 1000, []v1alpha1.TargetKind{claim, deployment, statefulSet}))}
+		object := world{w.batch, append(slices.Clone(w.candidates), randomCandidate(random, 1000, []v1alpha1.TargetKind{claim, deployment, statefulSet, service}))}
 		for name, child := range object.children(g) {
 			if old, ok := before[name]; ok {
 				g.Expect(child).To(Equal(old))

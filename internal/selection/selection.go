@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -100,8 +99,8 @@ func (r *Reader) candidates(ctx context.Context, cached, live client.Reader, bat
 			}
 		}
 	}
-	if kind == v1alpha1.KindPersistentVolumeClaim {
-		return claims(found), nil
+	if kind.Group() == "" {
+		return withoutPods(kind, found), nil
 	}
 	of, err := r.volumes(ctx, live, place{batch.Namespace, kind}, list.Items, found)
 	if err != nil {
@@ -116,12 +115,14 @@ func (r *Reader) candidates(ctx context.Context, cached, live client.Reader, bat
 	return out, nil
 }
 
-func claims(found []*metav1.PartialObjectMetadata) []policy.Candidate {
+// withoutPods are objects that make no pods: claims and Services.
+func withoutPods(kind v1alpha1.TargetKind, found []*metav1.PartialObjectMetadata) []policy.Candidate {
 	out := make([]policy.Candidate, len(found))
 	for i, o := range found {
 		owner := metav1.GetControllerOf(o)
 		out[i] = policy.Candidate{
-			Kind: v1alpha1.KindPersistentVolumeClaim, Name: o.Name, Labels: o.Labels, OfPod: owner != nil && owner.Kind == "Pod",
+			Kind: kind, Name: o.Name, Labels: o.Labels,
+			OfPod: kind == v1alpha1.KindPersistentVolumeClaim && owner != nil && owner.Kind == "Pod",
 		}
 	}
 	return out
@@ -203,28 +204,26 @@ func note(read map[types.UID]volumes, workload runtime.Object) {
 	}
 }
 
+// newObject is an empty workload.
 func newObject(kind v1alpha1.TargetKind) client.Object {
 	switch kind {
 	case v1alpha1.KindDeployment:
 		return &appsv1.Deployment{}
 	case v1alpha1.KindStatefulSet:
 		return &appsv1.StatefulSet{}
-	case v1alpha1.KindDaemonSet:
-		return &appsv1.DaemonSet{}
 	default:
-		return &corev1.PersistentVolumeClaim{}
+		return &appsv1.DaemonSet{}
 	}
 }
 
+// newList is an empty list of workloads.
 func newList(kind v1alpha1.TargetKind) client.ObjectList {
 	switch kind {
 	case v1alpha1.KindDeployment:
 		return &appsv1.DeploymentList{}
 	case v1alpha1.KindStatefulSet:
 		return &appsv1.StatefulSetList{}
-	case v1alpha1.KindDaemonSet:
-		return &appsv1.DaemonSetList{}
 	default:
-		return &corev1.PersistentVolumeClaimList{}
+		return &appsv1.DaemonSetList{}
 	}
 }
