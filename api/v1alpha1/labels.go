@@ -139,6 +139,8 @@ const (
 	MoverServiceAccount = "cairn-mover"
 	// TriggerServiceAccount is what the pods of CronJobs run as.
 	TriggerServiceAccount = "cairn-trigger"
+	// ScalerClusterRole allows the manager to scale Deployments and StatefulSets. Only the owner of a namespace binds it there.
+	ScalerClusterRole = "cairn-scaler"
 	// SidecarInjectorClusterRole allows the manager to add sidecars to workloads, and to make tokens for them. Only the owner of a
 	// namespace binds it there to the manager, or the cluster's administrator everywhere.
 	SidecarInjectorClusterRole = "cairn-sidecar-injector"

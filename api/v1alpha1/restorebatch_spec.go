@@ -51,6 +51,17 @@ type RestoreBatchSpec struct {
 	// Hooks around all targets: the first run before any of them is restored, the last when all have ended.
 	// +optional
 	Hooks *RestoreHooks `json:"hooks,omitempty"`
+
+	// ScaleDown names workloads that have no pods while the targets are restored: they are scaled to 0 after the preRestore hooks,
+	// and back before the postRestore hooks where all targets were restored, or none was touched. Else they stay as they are, and
+	// status.scaledDown says how to go on. One whose replicas something else manages (a HorizontalPodAutoscaler, a GitOps tool, an
+	// operator) is refused. It takes the ClusterRole cairn-scaler in the namespace.
+	// +optional
+	// +listType=map
+	// +listMapKey=kind
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=32
+	ScaleDown []ScaleDown `json:"scaleDown,omitempty"`
 }
 
 // RestoreBatchDataSource names a restore point of a BackupBatch: what one run backed up, together with the runs that tried again

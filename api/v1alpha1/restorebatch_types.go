@@ -59,6 +59,14 @@ type RestoreBatchStatus struct {
 	// +optional
 	Hooks *HookStatuses `json:"hooks,omitempty"`
 
+	// ScaledDown are the workloads of spec.scaleDown.
+	// +optional
+	// +listType=map
+	// +listMapKey=kind
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=32
+	ScaledDown []ScaledWorkload `json:"scaledDown,omitempty"`
+
 	// Resolved is what the restore works with. It is written once, when the restore starts.
 	// +optional
 	Resolved *ResolvedRestoreBatch `json:"resolved,omitempty"`

@@ -58,6 +58,8 @@ func managerRights(t *testing.T) {
 		"delete leases.coordination.k8s.io":                         false,
 		"get services":                                              true,
 		"watch services":                                            true,
+		"update deployments/scale.apps":                             false,
+		"list horizontalpodautoscalers.autoscaling":                 false,
 		"patch services":                                            false,
 		"list endpointslices.discovery.k8s.io":                      true,
 		"get clusters.postgresql.cnpg.io":                           true,

@@ -142,7 +142,7 @@ func (s *shared) prepareSidecars() {
 	s.sidecars = &sidecar.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
 		MoverImage: s.options.moverImage, ClusterName: s.clusterName(), FieldManager: name,
-		Account: cmp.Or(os.Getenv(fluxctrl.EnvRuntimeNamespace), "cairn-system") + ":" + name, Changed: s.sidecarsChanged,
+		Account: account(), Changed: s.sidecarsChanged,
 	}
 }
 
@@ -172,8 +172,13 @@ func (s *shared) restoreSession() reconciler {
 func (s *shared) restoreBatch() reconciler {
 	return &restorebatch.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
-		MoverImage: s.options.moverImage, FieldManager: name, Hooks: s.hooks(),
+		MoverImage: s.options.moverImage, FieldManager: name, Hooks: s.hooks(), Account: account(),
 	}
+}
+
+// account is the manager's own, as kubectl names it.
+func account() string {
+	return cmp.Or(os.Getenv(fluxctrl.EnvRuntimeNamespace), "cairn-system") + ":" + name
 }
 
 func (s *shared) retention() reconciler {

@@ -44,7 +44,10 @@ func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*ses
 		return start, err
 	}
 	resolved.Targets = session.ResolveRestoreTargets(b, chosen)
-	return start, r.resolveHooks(ctx, b, start)
+	if err := r.resolveHooks(ctx, b, start); err != nil {
+		return start, err
+	}
+	return start, r.resolveScaling(ctx, b, start)
 }
 
 // snapshots are those of the BackupBatch that may be restored here. They are read past the cache: who restores right after a

@@ -34,6 +34,8 @@ type Reconciler struct {
 	FieldManager string
 	// Hooks around all targets.
 	Hooks *execute.Hooks
+	// Account of the manager, "<namespace>:<name>", that a namespace's owner binds ClusterRole cairn-scaler to.
+	Account string
 }
 
 // Reconcile takes a RestoreBatch as many steps further as can be taken now.
@@ -93,9 +95,20 @@ func (r *Reconciler) run(ctx context.Context, b *v1alpha1.RestoreBatch) (time.Du
 		}
 		in.Refused = refused
 		d := session.NextRestoreBatch(in)
+		if d.Look {
+			if in.Workloads, err = r.workloads(ctx, b); err != nil {
+				return 0, err
+			}
+			d = session.NextRestoreBatch(in)
+		}
 		if d.Verify && !live {
 			reader, live = r.APIReader, true
 			continue
+		}
+		if refused, err := r.scale(ctx, b, &in, d.Scale); err != nil {
+			return 0, err
+		} else if refused {
+			d = session.NextRestoreBatch(in)
 		}
 		target, err := r.carryOut(ctx, b, d)
 		if err == nil {

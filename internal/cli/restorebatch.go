@@ -18,7 +18,7 @@ import (
 // batchFlags say what of a BackupBatch is restored. Each target goes back to where it was backed up.
 type batchFlags struct {
 	batch, backupSession, session string
-	only                          []string
+	only, scaleDown               []string
 	mixed, sequential             bool
 }
 
@@ -28,6 +28,7 @@ func (f *batchFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.backupSession, "backup-session", "", `with --batch, the run to restore, or "latest" (the default): the newest in which all the targets succeeded`)
 	flags.StringVar(&f.session, "session", "", "with --batch, the session whose runs are looked at (default all)")
 	flags.StringSliceVar(&f.only, "only", nil, "with --batch, the targets to restore (default all that the BackupBatch has)")
+	flags.StringSliceVar(&f.scaleDown, "scale-down", nil, "with --batch, workloads that have no pods while it restores: deployment/NAME or statefulset/NAME")
 	flags.BoolVar(&f.mixed, "mixed", false, "with --batch, take the newest backup of each target, of whatever run")
 	flags.BoolVar(&f.sequential, "sequential", false, "with --batch, restore one target after the other")
 }
@@ -39,7 +40,7 @@ var ofOneTarget = []string{
 }
 
 // ofBatch are the flags that need --batch.
-var ofBatch = []string{"backup-session", "session", "only", "mixed", "sequential"}
+var ofBatch = []string{"backup-session", "session", "only", "scale-down", "mixed", "sequential"}
 
 // check refuses flags that do not go together.
 func (f *batchFlags) check(cmd *cobra.Command) error {
@@ -84,6 +85,13 @@ func (f *batchFlags) spec(ctx context.Context, api client.Client, namespace stri
 	}
 	if f.sequential {
 		spec.ExecutionOrder = v1alpha1.ExecutionSequential
+	}
+	for _, workload := range f.scaleDown {
+		w, err := targetOf(workload)
+		if err != nil || w.Kind != v1alpha1.KindDeployment && w.Kind != v1alpha1.KindStatefulSet {
+			return spec, usagef("--scale-down %s: it is deployment/NAME or statefulset/NAME", workload)
+		}
+		spec.ScaleDown = append(spec.ScaleDown, v1alpha1.ScaleDown{Kind: w.Kind, Name: w.Name})
 	}
 	names := f.only
 	if len(names) == 0 {

@@ -55,7 +55,8 @@ func TestRestoreOfABatch(t *testing.T) {
 	t.Run("some, of a BackupBatch that is gone, from elsewhere", func(t *testing.T) {
 		g := NewWithT(t)
 		r := runIn(t, "restore", "old", "-n", ns, "--batch", "blog", "--only", "db,web", "--from-namespace", "elsewhere", "--encryption-secret", "key",
-			"--at", "2026-11-19T21:00:00+01:00", "--session", "hourly", "--mixed", "--sequential")
+			"--at", "2026-11-19T21:00:00+01:00", "--session", "hourly", "--mixed", "--sequential",
+			"--scale-down", "deployment/web,sts/db")
 		g.Expect(r).To(Equal(result{out: "restorebatch/old created\n"}))
 		b := get("old")
 		g.Expect(b.Spec.DataSource.PITR.TargetTime.UTC().Hour()).To(Equal(20))
@@ -64,6 +65,7 @@ func TestRestoreOfABatch(t *testing.T) {
 			Namespace: "elsewhere", BackupBatch: "blog", Session: "hourly", Mixed: true, EncryptionSecret: &v1alpha1.ObjectReference{Name: "key"},
 		}))
 		g.Expect(b.Spec.Targets).To(Equal([]v1alpha1.RestoreBatchTarget{{Name: "db"}, {Name: "web"}}))
+		g.Expect(b.Spec.ScaleDown).To(Equal([]v1alpha1.ScaleDown{{Kind: "Deployment", Name: "web"}, {Kind: "StatefulSet", Name: "db"}}))
 		g.Expect(b.Spec.ExecutionOrder).To(Equal(v1alpha1.ExecutionSequential))
 	})
 	t.Run("of a BackupBatch that is gone, with no targets named", func(t *testing.T) {
@@ -79,6 +81,7 @@ func TestRestoreOfABatch(t *testing.T) {
 			{"--snapshot s --target a --mixed", "--mixed goes with --batch"},
 			{"--batch shop --at 2026-11-19T20:00:00Z --backup-session s", "exclude each other"},
 			{"--batch shop --at yesterday", "not a time"},
+			{"--batch shop --scale-down daemonset/web", "deployment/NAME or statefulset/NAME"},
 			{"--batch shop --retries -1", "0 or more"},
 		} {
 			g := NewWithT(t)
@@ -98,6 +101,7 @@ func TestRestoreOfABatch(t *testing.T) {
 					{Name: "web", Phase: v1alpha1.RestoreSessionSucceeded, Reason: "Succeeded", Snapshot: "shop-web-1"},
 					{Name: "uploads", Phase: v1alpha1.RestoreSessionFailed, Reason: "VolumeNotEmpty", Message: "it holds files"},
 				},
+				ScaledDown: []v1alpha1.ScaledWorkload{{Kind: "Deployment", Name: "web", UID: "1", Before: 2, Replicas: 2, Phase: v1alpha1.ScaleLeft, Message: "scale it up"}},
 				Conditions: []metav1.Condition{{
 					Type: "Ready", Status: metav1.ConditionFalse, Reason: "TargetsFailed", Message: "not restored: target uploads", LastTransitionTime: metav1.NewTime(pinned),
 				}},
@@ -112,6 +116,7 @@ func TestRestoreOfABatch(t *testing.T) {
 		r = runIn(t, "get", "restorebatches", "waits", "-n", ns)
 		g.Expect(r.out).To(MatchRegexp(`(?m)^waits +shop +shop-hourly-1 +1/2 +Failed +TargetsFailed`))
 		g.Expect(r.out).To(ContainSubstring("target uploads: failed (VolumeNotEmpty): it holds files"))
+		g.Expect(r.out).To(ContainSubstring("Deployment/web: scale it up"))
 		g.Expect(runIn(t, "get", "rb", "old", "-n", ns).out).To(MatchRegexp(`(?m)^old +blog +by 2026-11-19T20:00:00Z +0/2 +Pending`))
 	})
 }

@@ -31,6 +31,11 @@ func loadRestoreBatches(ctx context.Context, s scope) (found, error) {
 		for _, target := range b.Status.Targets {
 			t.note("target " + target.Name + ": " + restoredTargetState(target))
 		}
+		for i := range b.Status.ScaledDown {
+			if w := &b.Status.ScaledDown[i]; w.Message != "" {
+				t.note(w.String() + ": " + w.Message)
+			}
+		}
 		if len(b.Status.Targets) == 0 {
 			t.note(notReady(b.Status.Conditions))
 		}

@@ -51,6 +51,9 @@ func (c *checker) restoreBatch(o *Object) {
 			}
 		}
 	}
+	for i, w := range restore.Spec.ScaleDown {
+		c.target(o, fmt.Sprintf("spec.scaleDown[%d]", i), v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: w.Kind, Name: w.Name})
+	}
 	c.hooks(o, RestoreHooks(restore.Spec.Hooks), RestoreBatchHookValues(&restore, namespace))
 }
 

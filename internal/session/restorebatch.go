@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -27,6 +28,19 @@ type RestoreBatchInput struct {
 	Jobs map[string]Job
 	// Hooks says how attempts of its hooks ended. It is asked only where it has hooks.
 	Hooks HookResults
+	// Workloads are those of status.scaledDown as they are, by their names as ScaledWorkload.String gives them. Nil: not looked at.
+	Workloads map[string]Workload
+}
+
+// Workload is a workload that is scaled down and up.
+type Workload struct {
+	// UID is empty where there is no such workload.
+	UID types.UID
+	// Replicas that it should have, and Pods that have not ended.
+	Replicas int32
+	Pods     int
+	// Refused says why it can't be scaled; empty: it is not known that it can't.
+	Refused string
 }
 
 // RestoreBatchStart is what was found out about a RestoreBatch before it is frozen.
@@ -37,6 +51,8 @@ type RestoreBatchStart struct {
 	AlreadyRestored bool
 	// Resolved restore; it means nothing when Error is set.
 	Resolved v1alpha1.ResolvedRestoreBatch
+	// ScaledDown are the workloads that are scaled down; they mean nothing when Error is set.
+	ScaledDown []v1alpha1.ScaledWorkload
 	// Error that keeps it from being started.
 	Error *v1alpha1.ResolvedError
 	// Wait is how long Error may still go away by itself, counted from Since.
@@ -45,8 +61,8 @@ type RestoreBatchStart struct {
 	Timeout time.Duration
 }
 
-// RestoreBatchDecision is the next step of a RestoreBatch. The caller carries it out in this order: Delete, DeleteJobs, Create,
-// Status. Each part can be repeated.
+// RestoreBatchDecision is the next step of a RestoreBatch. The caller carries it out in this order: Delete, DeleteJobs, Scale,
+// Create, Status. Each part can be repeated.
 type RestoreBatchDecision struct {
 	// Status that the RestoreBatch must have.
 	Status v1alpha1.RestoreBatchStatus
@@ -54,6 +70,10 @@ type RestoreBatchDecision struct {
 	Delete []string
 	// DeleteJobs are the names of Jobs of hooks that must go.
 	DeleteJobs []string
+	// Look says that nothing was decided because Workloads must be looked at.
+	Look bool
+	// Scale says how many replicas workloads must have, by their names as ScaledWorkload.String gives them.
+	Scale map[string]int32
 	// Create are the numbers of the targets whose RestoreSessions must be made.
 	Create []int
 	// Verify says that a RestoreSession or a Job is given up: see Decision.Verify.
@@ -115,6 +135,7 @@ func freezeRestoreBatch(in RestoreBatchInput, d *RestoreBatchDecision) {
 	resolved := in.Start.Resolved.DeepCopy()
 	resolved.Timeout = &metav1.Duration{Duration: timeout}
 	s := &d.Status
+	s.ScaledDown = in.Start.ScaledDown
 	s.Resolved, s.StartTime, s.RestoreDeadline = resolved, &now, &deadline
 	for i := range resolved.Targets {
 		t := &resolved.Targets[i]

@@ -41,7 +41,7 @@ func (r *batchRestore) run() {
 	if !r.ending() && !r.preRestore() {
 		return
 	}
-	if r.targets() {
+	if r.scaleDown() && r.targets() && r.scaleUp() {
 		r.finish()
 	}
 }
@@ -151,6 +151,8 @@ func (r *batchRestore) outcome() (phase v1alpha1.RestoreSessionPhase, reason, me
 	switch {
 	case len(succeeded)+len(skipped)+len(unknown) < total:
 		return v1alpha1.RestoreSessionFailed, r.failedReason(), "not restored: " + r.failures()
+	case r.disturbed() != "" && len(skipped) < total:
+		return v1alpha1.RestoreSessionFailed, v1alpha1.ReasonReplicasChanged, "all was written, but " + r.disturbed()
 	case len(unknown) > 0:
 		return v1alpha1.RestoreSessionUnknown, v1alpha1.ReasonTargetsFailed, "all was written, but not all could be verified: " + r.failures()
 	case len(skipped) == total:
@@ -220,6 +222,8 @@ func (r *batchRestore) finish() {
 	switch {
 	case !wellEnded(phase) && well > 0:
 		partial(&r.d.Status.Conditions, "some targets are restored and some are not: see status.targets", r.Batch.Generation, r.Now)
+	case wellEnded(phase) && r.left() != "":
+		partial(&r.d.Status.Conditions, "all data is restored, but not all workloads have their replicas again: "+r.left(), r.Batch.Generation, r.Now)
 	case wellEnded(phase) && r.incomplete() != "":
 		partial(&r.d.Status.Conditions, "all data is restored, but not all that belongs to it: see the condition Partial of RestoreSession "+r.incomplete(), r.Batch.Generation, r.Now)
 	}

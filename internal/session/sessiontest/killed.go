@@ -90,6 +90,9 @@ func (k *Killer) Client(c client.WithWatch) client.WithWatch {
 		SubResourceApply: func(ctx context.Context, c client.Client, sub string, obj runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
 			return k.write(func() error { return c.SubResource(sub).Apply(ctx, obj, opts...) })
 		},
+		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, obj client.Object, opts ...client.SubResourceUpdateOption) error {
+			return k.write(func() error { return c.SubResource(sub).Update(ctx, obj, opts...) })
+		},
 		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
 			return k.write(func() error { return c.SubResource(sub).Patch(ctx, obj, patch, opts...) })
 		},

@@ -1,0 +1,201 @@
+package restorebatch
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+)
+
+// deployment makes a Deployment with two replicas, as a person or a tool applies it, and a pod of it.
+func (w *world) deployment(manager string) *corev1.Pod {
+	w.T.Helper()
+	labels := map[string]string{"app": "web"}
+	pod := corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "web"}}}
+	d := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "web"},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: new(int32(2)), Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: pod},
+		},
+	}
+	w.Expect(w.Client.Create(w.T.Context(), d, client.FieldOwner(manager))).To(Succeed())
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "web-1", Labels: labels}, Spec: pod}
+	w.Expect(w.Client.Create(w.T.Context(), p)).To(Succeed())
+	return p
+}
+
+func (w *world) replicas() int32 {
+	w.T.Helper()
+	var d appsv1.Deployment
+	w.Get("web", &d)
+	return *d.Spec.Replicas
+}
+
+// gone ends a pod, as the kubelet does.
+func (w *world) gone(p *corev1.Pod) {
+	w.T.Helper()
+	w.Expect(w.Client.Delete(w.T.Context(), p, client.GracePeriodSeconds(0))).To(Succeed())
+}
+
+func scalesWeb(b *v1alpha1.RestoreBatch) {
+	b.Spec.ScaleDown = []v1alpha1.ScaleDown{{Kind: "Deployment", Name: "web"}}
+}
+
+func TestAWorkloadIsScaledDownWhileItIsRestored(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	pod := w.deployment("kubectl-client-side-apply")
+	during := int32(-1)
+	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+		during = w.replicas()
+		return sessiontest.Succeed(job)
+	}
+	w.restore("back", scalesWeb)
+	for range 4 {
+		w.Reconcile("back")
+		w.Cluster()
+	}
+	w.Expect(w.replicas()).To(BeZero())
+	w.Expect(w.children()).To(BeEmpty(), "nothing is restored while there is a pod")
+	w.Expect(apimeta.FindStatusCondition(w.batch("back").Status.Conditions, "Ready").Message).To(ContainSubstring("the pods of Deployment/web are waited for to end"))
+	w.gone(pod)
+	b := w.settle("back")
+	w.Expect(summary(b)).To(Equal(whole("second")))
+	w.Expect(during).To(BeZero())
+	w.Expect(w.replicas()).To(Equal(int32(2)))
+	w.Expect(b.Status.ScaledDown).To(HaveLen(1))
+	w.Expect(b.Status.ScaledDown[0].Phase).To(Equal(v1alpha1.ScaleUpDone))
+}
+
+// What started on half of the data would be worse than what does not run.
+func TestAWorkloadStaysDownWhereNotAllWasRestored(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.gone(w.deployment("kubectl"))
+	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+		if sessiontest.TaskOf(job).RestoreSession.Name == "back-uploads" {
+			return sessiontest.Fail(v1alpha1.ReasonTargetUnwritable)
+		}
+		return sessiontest.Succeed(job)
+	}
+	w.restore("back", scalesWeb)
+	b := w.settle("back")
+	w.Expect(b.Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed))
+	w.Expect(w.replicas()).To(BeZero())
+	w.Expect(b.Status.ScaledDown[0].Message).To(ContainSubstring("kubectl scale -n " + w.Namespace + " deployment/web --replicas=2"))
+}
+
+func TestAWorkloadThatSomebodyScalesUpMeanwhile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.gone(w.deployment("kubectl"))
+	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+		var d appsv1.Deployment
+		w.Get("web", &d)
+		d.Spec.Replicas = new(int32(1))
+		w.Expect(w.Client.Update(t.Context(), &d)).To(Succeed())
+		return sessiontest.Succeed(job)
+	}
+	w.restore("back", scalesWeb)
+	b := w.settle("back")
+	w.Expect([]any{b.Status.Phase, b.Status.Reason}).To(Equal([]any{v1alpha1.RestoreSessionFailed, v1alpha1.ReasonReplicasChanged}))
+	w.Expect(w.replicas()).To(Equal(int32(1)), "it is theirs now")
+}
+
+func TestAWorkloadThatSomethingElseScales(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		manager    string
+		autoscaler bool
+		message    string
+	}{
+		"a GitOps tool": {manager: "kustomize-controller", message: "field manager kustomize-controller"},
+		"an autoscaler": {manager: "kubectl", autoscaler: true, message: "HorizontalPodAutoscaler busy"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.deployment(tt.manager)
+			if tt.autoscaler {
+				sessiontest.Create(t, w.Client, &autoscalingv2.HorizontalPodAutoscaler{
+					ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "busy"},
+					Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
+						ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"}, MaxReplicas: 5,
+					},
+				})
+			}
+			w.restore("back", scalesWeb)
+			b := w.settle("back")
+			w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonReplicasManaged))
+			w.Expect(apimeta.FindStatusCondition(b.Status.Conditions, "Ready").Message).To(ContainSubstring(tt.message))
+			w.Expect(w.replicas()).To(Equal(int32(2)))
+			w.Expect(w.children()).To(BeEmpty())
+		})
+	}
+	t.Run("one that is not there is waited for, for a while", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.restore("back", scalesWeb)
+		w.Reconcile("back")
+		w.Expect(w.batch("back").Status.Phase).To(Equal(v1alpha1.RestoreSessionPending))
+		w.Clock.SetTime(w.Clock.Now().Add(2 * time.Minute))
+		b := w.settle("back")
+		w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonTargetNotFound))
+	})
+}
+
+// A RestoreBatch that is deleted before anything was restored leaves the workload as it was.
+func TestDeletedWhilePodsEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.deployment("kubectl")
+	w.restore("back", scalesWeb)
+	for range 3 {
+		w.Reconcile("back")
+	}
+	w.Expect(w.replicas()).To(BeZero())
+	w.Expect(w.Client.Delete(t.Context(), w.batch("back"))).To(Succeed())
+	b := w.settle("back")
+	w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonCancelled))
+	w.Expect(w.replicas()).To(Equal(int32(2)))
+}
+
+// With the manager killed at any of its writes, the workload has its replicas again.
+func TestKilledWhileItScales(t *testing.T) {
+	t.Parallel()
+	start := func(t *testing.T, killer *sessiontest.Killer) *world {
+		w := newWorld(t)
+		w.Killer = killer
+		w.gone(w.deployment("kubectl"))
+		w.restore("back", scalesWeb)
+		return w
+	}
+	undisturbed := &sessiontest.Killer{}
+	w := start(t, undisturbed)
+	w.Expect(summary(w.settle("back"))).To(Equal(whole("second")))
+	writes := undisturbed.Count()
+	w.Expect(writes).To(BeNumerically(">", 10))
+	for name, killer := range sessiontest.Kills(writes) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := start(t, killer)
+			b := w.settle("back")
+			w.Expect(killer.Dead()).To(BeTrue(), "the manager was killed")
+			w.Expect(summary(b)).To(Equal(whole("second")))
+			w.Expect(b.Status.ScaledDown[0].Phase).To(Equal(v1alpha1.ScaleUpDone), b.Status.ScaledDown[0].Message)
+			w.Expect(w.replicas()).To(Equal(int32(2)))
+			w.Expect(w.Jobs()).To(HaveLen(3))
+		})
+	}
+}

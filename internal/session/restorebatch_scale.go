@@ -1,0 +1,171 @@
+package session
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// podsInterval is how often the pods of a workload that is scaled down are looked for.
+const podsInterval = 2 * time.Second
+
+// scaleDown takes the workloads that are to have no pods further, and says whether targets may be restored, or never will be.
+func (r *batchRestore) scaleDown() bool {
+	s := &r.d.Status
+	if r.stopReason() != "" || !slices.ContainsFunc(s.Targets, func(t v1alpha1.RestoreTargetStatus) bool { return !t.Phase.Terminal() }) ||
+		!slices.ContainsFunc(s.ScaledDown, func(w v1alpha1.ScaledWorkload) bool { return w.Phase == v1alpha1.ScalePending }) {
+		return true
+	}
+	if r.Workloads == nil {
+		r.d.Look = true
+		return false
+	}
+	var waiting []string
+	for i := range s.ScaledDown {
+		w := &s.ScaledDown[i]
+		if w.Phase != v1alpha1.ScalePending {
+			continue
+		}
+		is := r.Workloads[w.String()]
+		switch problem := problemOf(w, is); {
+		case problem != nil:
+			r.refuseScaled(problem)
+			return true
+		case is.Replicas > 0:
+			r.scale(w, 0)
+			waiting = append(waiting, w.String())
+		case is.Pods > 0:
+			waiting = append(waiting, w.String())
+		default:
+			w.Phase = v1alpha1.ScaleDownDone
+		}
+	}
+	if len(waiting) > 0 {
+		progress(&s.Conditions, v1alpha1.ReasonRunning, "the pods of "+strings.Join(waiting, ", ")+" are waited for to end", r.Batch.Generation, r.Now)
+		r.d.After = sooner(r.d.After, podsInterval)
+		return false
+	}
+	progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", r.Batch.Generation, r.Now)
+	// That they are down is written before anything is restored: a pod that is there later is somebody else's doing.
+	r.d.After = sooner(r.d.After, time.Second)
+	return false
+}
+
+// problemOf is what keeps a workload from being scaled down, nil where nothing does.
+func problemOf(w *v1alpha1.ScaledWorkload, is Workload) *v1alpha1.ResolvedError {
+	switch {
+	case is.UID != w.UID:
+		return fail(v1alpha1.ReasonReplicasChanged, "%s was deleted or replaced", w)
+	case is.Refused != "":
+		return fail(v1alpha1.ReasonScalingNotPermitted, "%s", is.Refused)
+	case is.Replicas != 0 && is.Replicas != w.Before:
+		return fail(v1alpha1.ReasonReplicasChanged, "somebody scaled %s from %d to %d replicas meanwhile", w, w.Before, is.Replicas)
+	default:
+		return nil
+	}
+}
+
+// refuseScaled fails every target because a workload can't be scaled down.
+func (r *batchRestore) refuseScaled(problem *v1alpha1.ResolvedError) {
+	for i := range r.d.Status.Targets {
+		if t := &r.d.Status.Targets[i]; !t.Phase.Terminal() {
+			r.fail(t, problem.Reason, "not restored: "+problem.Message)
+		}
+	}
+}
+
+// scale asks for replicas of a workload.
+func (r *batchRestore) scale(w *v1alpha1.ScaledWorkload, replicas int32) {
+	if r.d.Scale == nil {
+		r.d.Scale = map[string]int32{}
+	}
+	r.d.Scale[w.String()] = replicas
+}
+
+// scaleUp brings back what was scaled down, when all targets have ended, and says whether that is done. Who would start on what was
+// restored in part stays down.
+func (r *batchRestore) scaleUp() bool {
+	s := &r.d.Status
+	if !slices.ContainsFunc(s.ScaledDown, func(w v1alpha1.ScaledWorkload) bool { return !scaled(w.Phase) }) {
+		return true
+	}
+	if r.Workloads == nil {
+		r.d.Look = true
+		return false
+	}
+	touched := slices.ContainsFunc(s.Targets, func(t v1alpha1.RestoreTargetStatus) bool { return t.RestoreSession != "" })
+	well := !slices.ContainsFunc(s.Targets, func(t v1alpha1.RestoreTargetStatus) bool { return !wellEnded(t.Phase) })
+	ended := true
+	for i := range s.ScaledDown {
+		w := &s.ScaledDown[i]
+		if !scaled(w.Phase) {
+			r.bringBack(w, r.Workloads[w.String()], well || !touched)
+		}
+		ended = ended && scaled(w.Phase)
+	}
+	if !ended {
+		r.d.After = sooner(r.d.After, time.Second)
+	}
+	return ended
+}
+
+// scaled says whether nothing more is done about a workload.
+func scaled(p v1alpha1.ScalePhase) bool {
+	return p == v1alpha1.ScaleUpDone || p == v1alpha1.ScaleLeft || p == v1alpha1.ScaleDisturbed
+}
+
+// bringBack decides what becomes of a workload at the end.
+func (r *batchRestore) bringBack(w *v1alpha1.ScaledWorkload, is Workload, may bool) {
+	was := w.Phase
+	w.Phase = v1alpha1.ScaleLeft
+	switch {
+	case is.UID != w.UID:
+		w.Message = "it was deleted or replaced"
+	case is.Replicas > 0 && was == v1alpha1.ScalePending:
+		w.Message = "it was not scaled down"
+	case is.Replicas > 0 && was == v1alpha1.ScaleDownDone:
+		w.Phase = v1alpha1.ScaleDisturbed
+		w.Message = fmt.Sprintf("somebody scaled it to %d replicas while it was to have none: its pods may have written into what was restored", is.Replicas)
+	case is.Replicas > 0:
+		w.Phase = v1alpha1.ScaleUpDone
+	case w.Replicas == 0:
+		w.Message = "it had no replicas before"
+	case !may:
+		w.Message = "not all was restored, and its pods would start on that" + advice(r.Batch.Namespace, w)
+	case is.Refused != "":
+		w.Message = is.Refused + advice(r.Batch.Namespace, w)
+	case was != v1alpha1.ScalingUp:
+		w.Phase = v1alpha1.ScalingUp
+	default:
+		r.scale(w, w.Replicas)
+		w.Phase = v1alpha1.ScaleUpDone
+	}
+}
+
+func advice(namespace string, w *v1alpha1.ScaledWorkload) string {
+	return fmt.Sprintf(": scale it up with \"kubectl scale -n %s %s/%s --replicas=%d\"", namespace, strings.ToLower(w.Kind), w.Name, w.Replicas)
+}
+
+// left says which workloads were left as they are though they should have been scaled up.
+func (r *batchRestore) left() string {
+	return r.inPhase(v1alpha1.ScaleLeft)
+}
+
+// disturbed says which workloads had pods while they were to have none. Empty: none.
+func (r *batchRestore) disturbed() string {
+	return r.inPhase(v1alpha1.ScaleDisturbed)
+}
+
+// inPhase says which workloads are in a phase, and why. One that had no replicas before needs none.
+func (r *batchRestore) inPhase(p v1alpha1.ScalePhase) string {
+	var out []string
+	for i := range r.d.Status.ScaledDown {
+		if w := &r.d.Status.ScaledDown[i]; w.Phase == p && w.Replicas > 0 {
+			out = append(out, w.String()+": "+w.Message)
+		}
+	}
+	return strings.Join(out, "; ")
+}
