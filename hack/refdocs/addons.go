@@ -19,6 +19,36 @@ type catalog struct {
 	functions []v1alpha1.Function
 }
 
+// tried is what the tests of the Addons for databases cover.
+const tried = `
+## What has been tried
+
+The logical tasks run in the tests against PostgreSQL 15, MariaDB 10.11 and Redis 7.0 of Debian: all of a server and named databases,
+each parameter, restores into servers that are empty, full, older in their limits or closed to the password, and broken dumps. So do
+connections over TLS: with the right authority, another one, another name, with and without a client's certificate.
+
+It has not been tried, and may fail:
+
+- **MySQL.** No server of Oracle's or Percona's, and none of their clients: ` + "`mysql-addon`" + ` is written from their documentation. ` + "`mysqldump`" + `
+  before 5.7.11 does not know ` + "`--ssl-mode`" + `. Use ` + "`mariadb-addon`" + ` for MariaDB.
+- **Other versions**, and servers that speak the same protocol: Valkey, KeyDB, Dragonfly, Percona Server, TimescaleDB, CockroachDB. A restore
+  goes into a server of the dump's version or, for PostgreSQL and MariaDB, a later one.
+- **AppBinding** and **Cluster** of CloudNativePG as targets, beside their operators: the tests make objects of these kinds by hand.
+- Redis Cluster: a dump holds what one server has. Name each primary as a target of its own. Redis before 6 knows no user and no TLS.
+
+What the tools themselves do not do:
+
+- ` + "`mariadb-dump --single-transaction`" + ` is one moment for InnoDB alone: tables of Aria and MyISAM may change while they are dumped, and so
+  may the definition of any table.
+- A restore of a named database needs that database to be there, with its encoding and owner; it does not make it. One of all of
+  PostgreSQL, MariaDB or MySQL makes databases and accounts, with the passwords that they had.
+- The restore of one PostgreSQL database is one transaction; all other restores may have written a part before they failed, and say so.
+- ` + "`redis-cli`" + ` does not compare the certificate of a server with its name, and against a port without TLS it waits for ever: ` + "`backupTimeout`" + `
+  or ` + "`restoreTimeout`" + ` ends it.
+- Where a Secret has no ca.crt, PostgreSQL's programs encrypt if the server can, but verify nothing (` + "`sslMode`" + ` says more); those of MariaDB
+  and MySQL as their version does by itself; ` + "`redis-cli`" + ` does not encrypt.
+`
+
 // addonsPage describes the built-in Addons and Functions.
 func addonsPage() ([]byte, error) {
 	c, err := readCatalog(policies.Catalog)
@@ -35,6 +65,7 @@ func addonsPage() ([]byte, error) {
 		writeTasks(&out, "Backup", a.Spec.BackupTasks)
 		writeTasks(&out, "Restore", a.Spec.RestoreTasks)
 	}
+	out.WriteString(tried)
 	out.WriteString("\n## Functions\n\nThe container that does a task, and for a database the program that its mover runs: for all of it, or for " +
 		"each database that is named. `${name}` is a parameter or a variable, all of which " +
 		"[the guide](../guides/functions-and-addons.md#variables) lists.\n\n" + head("Function", "Image", "Arguments", "Program"))

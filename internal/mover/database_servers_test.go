@@ -147,13 +147,13 @@ func (s *databaseServer) must(out string, err error) string {
 }
 
 // startPostgreSQL makes and starts a server with one account.
-func startPostgreSQL(t testing.TB) *databaseServer {
+func startPostgreSQL(t testing.TB, options ...string) *databaseServer {
 	s := newServer(t)
 	password, data := filepath.Join(s.dir, "password"), filepath.Join(s.dir, "data")
 	NewWithT(t).Expect(os.WriteFile(password, []byte(accountPassword), 0o644)).To(Succeed())
 	s.prepare("", "initdb", "--pgdata="+data, "--username="+account, "--pwfile="+password, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync")
-	s.start(func() error { _, err := s.psql("postgres", "SELECT 1"); return err }, "postgres", "-D", data,
-		"-c", "listen_addresses=127.0.0.1", "-c", "port="+s.port, "-c", "unix_socket_directories=", "-c", "fsync=off")
+	s.start(func() error { _, err := s.psql("postgres", "SELECT 1"); return err }, "postgres", append([]string{"-D", data,
+		"-c", "listen_addresses=127.0.0.1", "-c", "port=" + s.port, "-c", "unix_socket_directories=", "-c", "fsync=off"}, options...)...)
 	return s
 }
 
@@ -165,7 +165,7 @@ func (s *databaseServer) psql(database, statements string) (string, error) {
 }
 
 // startMariaDB makes and starts a server with one account.
-func startMariaDB(t testing.TB) *databaseServer {
+func startMariaDB(t testing.TB, more ...string) *databaseServer {
 	s := newServer(t)
 	share := filepath.Join(os.Getenv(unpacked), "root/usr/share/mysql")
 	if os.Getenv(unpacked) == "" {
@@ -191,8 +191,8 @@ func startMariaDB(t testing.TB) *databaseServer {
 	quoted := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(accountPassword)
 	g.Expect(os.WriteFile(first, []byte("CREATE USER app@'%' IDENTIFIED BY '"+quoted+"';\nGRANT ALL PRIVILEGES ON *.* TO app@'%' WITH GRANT OPTION;\n"), 0o644)).To(Succeed())
 	s.prepare(sql, "mariadbd", append(options, "--bootstrap", "--skip-log-bin")...)
-	s.start(func() error { _, err := s.mariadb("SELECT 1"); return err }, "mariadbd", append(options, "--init-file="+first,
-		"--bind-address=127.0.0.1", "--port="+s.port, "--skip-name-resolve", "--socket="+filepath.Join(s.dir, "s"))...)
+	options = append(options, "--init-file="+first, "--bind-address=127.0.0.1", "--port="+s.port, "--skip-name-resolve", "--socket="+filepath.Join(s.dir, "s"))
+	s.start(func() error { _, err := s.mariadb("SELECT 1"); return err }, "mariadbd", append(options, more...)...)
 	return s
 }
 
@@ -204,10 +204,10 @@ func (s *databaseServer) mariadb(statements string) (string, error) {
 }
 
 // startRedis starts an empty server.
-func startRedis(t testing.TB) *databaseServer {
+func startRedis(t testing.TB, options ...string) *databaseServer {
 	s := newServer(t)
-	s.start(func() error { _, err := s.redis("PING"); return err }, "redis-server", "--bind", "127.0.0.1", "--port", s.port,
-		"--dir", s.dir, "--save", "", "--enable-debug-command", "local", "--databases", "20", "--requirepass", "hunter2secret", "--repl-diskless-sync-delay", "0")
+	s.start(func() error { _, err := s.redis("PING"); return err }, "redis-server", append([]string{"--bind", "127.0.0.1", "--port", s.port,
+		"--dir", s.dir, "--save", "", "--enable-debug-command", "local", "--databases", "20", "--requirepass", "hunter2secret", "--repl-diskless-sync-delay", "0"}, options...)...)
 	return s
 }
 

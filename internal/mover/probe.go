@@ -30,16 +30,24 @@ func (m *Mover) probe(ctx context.Context, t task.Task, c task.Component) *failu
 		return unseen(err)
 	}
 	defer out.Close()
+	full := func() *failure {
+		out.Close()
+		message := "the database holds data already"
+		if said := out.Said(); len(said) > 0 { // A client that was not let in may print the answer where data would be.
+			message += "; the program said: " + strings.Join(said, "; ")
+		}
+		return &failure{v1alpha1.ReasonVolumeNotEmpty, message}
+	}
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		if line := strings.TrimSpace(lines.Text()); line != "" && !strings.HasPrefix(line, "#") {
-			return &failure{v1alpha1.ReasonVolumeNotEmpty, "the database holds data already"}
+			return full()
 		}
 	}
 	var bad *program.Error
 	switch err := lines.Err(); {
 	case errors.Is(err, bufio.ErrTooLong):
-		return &failure{v1alpha1.ReasonVolumeNotEmpty, "the database holds data already"}
+		return full()
 	case err == nil, errors.Is(err, io.EOF), errors.As(err, &bad) && bad.Empty:
 		return nil
 	default:

@@ -1,0 +1,122 @@
+package mover_test
+
+import (
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// TestMariaDBTasks runs the tasks of mariadb-addon, as the catalog has them, with each parameter.
+func TestMariaDBTasks(t *testing.T) {
+	t.Parallel()
+	s, p := startMariaDB(t, "--max-allowed-packet=64M"), withSecret(t)
+	s.must(s.mariadb(mariadbTables + `
+		CREATE TABLE other (x int); INSERT INTO other VALUES (1);
+		CREATE TABLE old_text (x varchar(20) CHARACTER SET latin1); INSERT INTO old_text VALUES ('Größe');
+		CREATE TABLE large (x longblob); INSERT INTO large VALUES (repeat(unhex('00FF0A27'), 5000000));
+		CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO DELETE FROM other;
+		CREATE PROCEDURE pr() SELECT 1;
+		CREATE DATABASE crm; USE crm; CREATE TABLE clients (n int); INSERT INTO clients VALUES (1), (2);
+		CREATE USER clerk IDENTIFIED BY 'of the clerk'; GRANT SELECT ON shop.* TO clerk`))
+	base := catalogTask{addon: "mariadb-addon", server: s}
+	const sum = "USE shop; SELECT count(*), md5(group_concat(id, hex(name), hex(photo), price, born, note ORDER BY id)) FROM people; SELECT f(); SELECT hex(x) FROM old_text; SELECT md5(x) FROM large;" +
+		"SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop' ORDER BY 1; SELECT event_name FROM information_schema.events; SELECT trigger_name FROM information_schema.triggers; SELECT routine_name FROM information_schema.routines WHERE routine_schema = 'shop' ORDER BY 1"
+
+	for name, tc := range map[string]struct {
+		task         catalogTask
+		holds, lacks string
+	}{
+		"tables":            {base.with("databases", "shop", "tables", "people,other"), "CREATE TABLE `other`", "CREATE TABLE `large`"},
+		"further arguments": {base.with("databases", "shop", "args", "--no-data '--ignore-table=shop.people'"), "CREATE TABLE `other`", "INSERT INTO"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			made := tc.task.backedUp(p, name)
+			NewWithT(t).Expect(p.content(made.Components[0].ID)).To(And(ContainSubstring(tc.holds), Not(ContainSubstring(tc.lacks))))
+		})
+	}
+
+	t.Run("what can't be done fails", func(t *testing.T) {
+		for says, task := range map[string]catalogTask{
+			`Couldn't find table: "absent"`:       base.with("databases", "shop", "tables", "people,absent"),
+			"Unknown database 'absent'":           base.with("databases", "shop,absent"),
+			"mariadb-dump ended with exit code 1": base.with("tables", "people"),
+			"Unknown column 'nonsense'":           base.with("databases", "shop", "tables", "people", "args", "--force --where=nonsense"),
+		} {
+			g := NewWithT(t)
+			result := task.backup(p, says)
+			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonDumpFailed), says)
+			g.Expect(result.Message).To(ContainSubstring(says))
+		}
+	})
+
+	t.Run("two databases into another server, twice", func(t *testing.T) {
+		g := NewWithT(t)
+		to := startMariaDB(t, "--max-allowed-packet=64M")
+		made := base.with("databases", "shop,crm").backedUp(p, "two")
+		there := base.on(to).with()
+		g.Expect(there.restore(p, made).Message).To(ContainSubstring("Unknown database 'shop'"))
+		to.must(to.mariadb("CREATE DATABASE shop CHARACTER SET utf8mb4; CREATE DATABASE crm"))
+		there.restored(p, made)
+		g.Expect(to.mariadb(sum)).To(Equal(s.must(s.mariadb(sum))))
+		to.must(to.mariadb("DELETE FROM crm.clients"))
+		result := there.restore(p, made)
+		g.Expect(result.Reason).To(Equal(v1alpha1.ReasonVolumeNotEmpty), result.Message)
+		g.Expect(to.mariadb("SELECT count(*) FROM crm.clients")).To(Equal("0\n"), "nothing was written")
+		there.confirmed().restored(p, made)
+		g.Expect(to.mariadb("SELECT count(*) FROM crm.clients")).To(Equal("2\n"))
+	})
+
+	t.Run("everything into another server", func(t *testing.T) {
+		g := NewWithT(t)
+		to := startMariaDB(t, "--max-allowed-packet=64M")
+		made := base.with().backedUp(p, "everything")
+		g.Expect(made.Components[0].Name).To(Equal("dump"))
+		base.on(to).with().restored(p, made)
+		g.Expect(to.mariadb(sum)).To(Equal(s.must(s.mariadb(sum))))
+		g.Expect(to.mariadb("SHOW GRANTS FOR clerk")).To(Equal(s.must(s.mariadb("SHOW GRANTS FOR clerk"))))
+	})
+
+	t.Run("the first error ends a restore", func(t *testing.T) {
+		made := base.with("databases", "shop").backedUp(p, "first")
+		for name, there := range map[string]catalogTask{
+			"as it is":                      base.with(),
+			"whatever the arguments say":    base.with("args", "--force"),
+			"in the middle of a large dump": base.with("args", "--init-command='SET SESSION sql_mode = \"\"'"),
+		} {
+			g := NewWithT(t)
+			to := startMariaDB(t, "--max-allowed-packet=1M") // the large row does not fit
+			to.must(to.mariadb("CREATE DATABASE shop"))
+			result := there.on(to).restore(p, made)
+			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed), name)
+			g.Expect(to.mariadb("SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop' AND table_name IN ('other', 'people')")).NotTo(ContainSubstring("people"), name)
+		}
+	})
+
+	t.Run("a dump that holds commands of the client", func(t *testing.T) {
+		g := NewWithT(t)
+		to := startMariaDB(t)
+		id := p.backUp("commands", dumpOf("printf 'CREATE TABLE a (x int);\\n\\\\! touch "+p.root+"/escaped\\nCREATE TABLE b (x int);\\n'"))
+		to.must(to.mariadb("CREATE DATABASE shop"))
+		component := base.on(to).with().components(p, true, "dump-shop")[0]
+		result := p.restoreInto(id, component)
+		g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed), result.Message)
+		g.Expect(p.root + "/escaped").NotTo(BeAnExistingFile())
+	})
+
+	t.Run("a password that is wrong, or none", func(t *testing.T) {
+		g := NewWithT(t)
+		made := base.with("databases", "crm").backedUp(p, "before")
+		defer p.login("username", account, "password", accountPassword)
+		p.login("username", account, "password", "of another")
+		g.Expect(base.backup(p, "wrong")).To(And(HaveField("Reason", v1alpha1.ReasonDumpFailed), HaveField("Message", ContainSubstring("Access denied"))))
+		for _, task := range []catalogTask{base, base.confirmed()} {
+			g.Expect(task.restore(p, made)).To(And(HaveField("Reason", v1alpha1.ReasonLoadFailed), HaveField("Message", ContainSubstring("Access denied"))))
+		}
+		p.login("username", account)
+		g.Expect(base.backup(p, "none")).To(And(HaveField("Reason", v1alpha1.ReasonDatabaseSecretNotAvailable), HaveField("Message", ContainSubstring("lacks password"))))
+	})
+	p.secretIsNowhere(accountPassword, strings.ReplaceAll(accountPassword, `\`, `\\`))
+}

@@ -1,0 +1,101 @@
+package mover_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// TestRedisTasks runs the tasks of redis-addon, as the catalog has them, with each parameter.
+func TestRedisTasks(t *testing.T) {
+	t.Parallel()
+	s, p := startRedis(t), withSecret(t)
+	fill(s)
+	digest := s.must(s.redis("DEBUG", "DIGEST"))
+	const password = "hunter2secret"
+	p.login("password", password)
+	base := catalogTask{addon: "redis-addon", server: s}
+	made := base.backedUp(p, "made")
+
+	t.Run("into another server, twice", func(t *testing.T) {
+		g := NewWithT(t)
+		to := startRedis(t)
+		base.on(to).restored(p, made)
+		g.Expect(to.redis("DEBUG", "DIGEST")).To(Equal(digest))
+		result := base.on(to).restore(p, made)
+		g.Expect(result.Reason).To(Equal(v1alpha1.ReasonVolumeNotEmpty), result.Message)
+		to.must(to.redis("SET", "plain", "another"))
+		base.on(to).confirmed().restored(p, made)
+		g.Expect(to.redis("DEBUG", "DIGEST")).To(Equal(digest))
+	})
+
+	t.Run("another user", func(t *testing.T) {
+		g := NewWithT(t)
+		to := startRedis(t)
+		for _, server := range []*databaseServer{s, to} {
+			server.must(server.redis("ACL", "SETUSER", "keeper", "on", ">of the keeper", "+@all", "~*"))
+		}
+		to.must(to.redis("ACL", "SETUSER", "reader", "on", ">of the reader", "+@read", "+@connection", "+info", "~*"))
+		defer p.login("password", password)
+		p.login("password", "of the keeper")
+		g.Expect(base.backup(p, "default")).To(HaveField("Reason", v1alpha1.ReasonDumpFailed), "it is not the password of default")
+		again := base.with("user", "keeper").backedUp(p, "keeper")
+		p.login("password", "of the reader")
+		result := base.on(to).with("user", "reader").restore(p, again)
+		g.Expect(result).To(And(HaveField("Reason", v1alpha1.ReasonLoadFailed), HaveField("Message", ContainSubstring("NOPERM"))))
+		p.login("password", "of the keeper")
+		base.on(to).with("user", "keeper").restored(p, again)
+		g.Expect(to.redis("DEBUG", "DIGEST")).To(Equal(digest))
+	})
+
+	t.Run("a password that is wrong, or none", func(t *testing.T) {
+		to := startRedis(t)
+		defer p.login("password", password)
+		for says, secret := range map[string][]string{"WRONGPASS": {"password", "of another"}, "NOAUTH": {"username", "x"}} {
+			g := NewWithT(t)
+			p.login(secret...)
+			result := base.backup(p, says)
+			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonDumpFailed), says)
+			g.Expect(result.Message).To(ContainSubstring(says))
+			result = base.on(to).restore(p, made)
+			g.Expect(result.Reason).NotTo(Equal(v1alpha1.ReasonSucceeded), "what can't be asked is not taken for empty")
+			if says == "WRONGPASS" {
+				g.Expect(result.Message).To(ContainSubstring(says))
+			}
+			result = base.on(to).confirmed().restore(p, made)
+			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed), says)
+		}
+		NewWithT(t).Expect(to.redis("DBSIZE")).To(Equal("0\n"))
+	})
+
+	t.Run("a file of another version, or none", func(t *testing.T) {
+		good := p.content(made.Components[0].ID)
+		to := startRedis(t)
+		for name, tc := range map[string]struct{ content, says string }{
+			"newer than the server": {good[:5] + "9999" + good[9:], "its checksum is wrong"},
+			"cut off":               {good[:len(good)/2], "it ends too early"},
+			"no RDB file":           {"-- MariaDB dump", "it does not begin as one"},
+		} {
+			g := NewWithT(t)
+			file := filepath.Join(t.TempDir(), "dump.rdb")
+			g.Expect(os.WriteFile(file, []byte(tc.content), 0o600)).To(Succeed())
+			id := p.backUp(name, dumpOf("cat "+file))
+			result := p.restoreInto(id, base.on(to).components(p, true, "dump")[0])
+			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed), name)
+			g.Expect(result.Message).To(ContainSubstring(tc.says))
+			to.must(to.redis("FLUSHALL"))
+		}
+	})
+
+	t.Run("further arguments", func(t *testing.T) {
+		g := NewWithT(t)
+		g.Expect(base.with("args", "--no-such-option").backup(p, "bad")).To(And(HaveField("Reason", v1alpha1.ReasonDumpFailed),
+			HaveField("Message", ContainSubstring("'--no-such-option'"))))
+		base.with("args", "-n 3 --verbose").backedUp(p, "good")
+	})
+	p.secretIsNowhere(password)
+}
