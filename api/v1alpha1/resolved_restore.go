@@ -32,6 +32,9 @@ type ResolvedRestore struct {
 	TargetUID types.UID `json:"targetUID,omitempty"`
 	// Task that moves the data.
 	Task ResolvedTask `json:"task"`
+	// Executor that runs it. Empty is Job.
+	// +optional
+	Executor Executor `json:"executor,omitempty"`
 	// Hosts are what one Job each restores: a pod of a StatefulSet, a node of a DaemonSet, else the whole target.
 	// +optional
 	// +listType=map
@@ -89,6 +92,9 @@ type ResolvedRestoreVolume struct {
 	// Stream of a database takes the place of a volume.
 	// +optional
 	Stream *ResolvedStream `json:"stream,omitempty"`
+	// Volume is the name that the volume has in the pod, where a sidecar restores it.
+	// +optional
+	Volume string `json:"volume,omitempty"`
 	// Files and Bytes are what the component holds.
 	// +optional
 	Files int64 `json:"files,omitempty"`

@@ -159,6 +159,10 @@ type RestoreBatchTarget struct {
 	// +optional
 	Addon *AddonInfo `json:"addon,omitempty"`
 
+	// Executor that moves the data: see RestoreSession. The default is that of the Addon's task.
+	// +optional
+	Executor Executor `json:"executor,omitempty"`
+
 	// Confirm allows to restore into a volume that holds data or is in use: the UID of the target. What becomes of files that
 	// are there already is said by overwritePolicy and deleteExtraFiles.
 	// +optional

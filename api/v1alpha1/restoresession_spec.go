@@ -46,6 +46,12 @@ type RestoreSessionSpec struct {
 	// +optional
 	Addon *AddonInfo `json:"addon,omitempty"`
 
+	// Executor that moves the data: a Job, or the Sidecar in the pods of a Deployment, StatefulSet or DaemonSet that a policy with
+	// executor Sidecar backs up into the same repository. Those pods run, and have the volumes in use: confirm is needed. The
+	// default is that of the Addon's task.
+	// +optional
+	Executor Executor `json:"executor,omitempty"`
+
 	// Confirm allows to restore into a volume that holds data or is in use, or a database that holds data: the UID of the target. What becomes of files that
 	// are there already is said by overwritePolicy and deleteExtraFiles.
 	// +optional

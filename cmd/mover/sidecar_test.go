@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/url"
 	"os"
 	"os/exec"
@@ -305,6 +306,19 @@ func (w *workload) change(s *v1alpha1.Snapshot, edit func(*sidecar.Work)) {
 	w.Expect(admin.Patch(w.t.Context(), s, client.MergeFrom(before))).To(Succeed())
 }
 
+// changeRestore patches the assignment of a RestoreSession.
+func (w *workload) changeRestore(r *v1alpha1.RestoreSession, edit func(*sidecar.Work)) {
+	w.t.Helper()
+	w.Expect(admin.Get(w.t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
+	work, err := sidecar.Decode(r.Annotations[v1alpha1.AnnotationSidecarTask])
+	w.Expect(err).NotTo(HaveOccurred())
+	edit(&work)
+	before := r.DeepCopy()
+	r.Annotations[v1alpha1.AnnotationSidecarTask], err = sidecar.Encode(work)
+	w.Expect(err).NotTo(HaveOccurred())
+	w.Expect(admin.Patch(w.t.Context(), r, client.MergeFrom(before))).To(Succeed())
+}
+
 // endless puts a file into the volume that takes minutes to read, and no room.
 func (w *workload) endless() {
 	w.write("cairn/volumes/data/"+fileName, "")
@@ -334,22 +348,99 @@ func TestASidecarBacksUpAndRestores(t *testing.T) {
 	w.Expect(done.Files).To(BeEquivalentTo(1))
 	w.Expect(bytes.Count([]byte(w.log.String()), []byte(`"msg":"begin"`))).To(Equal(1), "only the sidecar that was asked works")
 
+	r := w.restore("bring-back", s, done.ID, credential, "pod-a")
+	w.restored(r, v1alpha1.RestoreSessionSucceeded, "the other sidecar restores")
+	text, err := os.ReadFile(filepath.Join(w.root, "cairn/restore/data", fileName))
+	w.Expect(err).NotTo(HaveOccurred())
+	w.Expect(string(text)).To(Equal("text of the file"))
+	w.discreet()
+}
+
+// restore asks the pod's sidecar to restore a Snapshot into the volume data.
+func (w *workload) restore(name string, s *v1alpha1.Snapshot, id, credential string, pod types.UID) *v1alpha1.RestoreSession {
+	w.t.Helper()
 	r := &v1alpha1.RestoreSession{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "bring-back", Labels: map[string]string{v1alpha1.LabelSidecar: w.id}},
-		Spec:       v1alpha1.RestoreSessionSpec{Target: &w.task.Repository.AppRef, DataSource: &v1alpha1.RestoreDataSource{Snapshot: "snap-1"}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name, Labels: map[string]string{v1alpha1.LabelSidecar: w.id}},
+		Spec:       v1alpha1.RestoreSessionSpec{Target: &w.task.Repository.AppRef, DataSource: &v1alpha1.RestoreDataSource{Snapshot: s.Name}},
 	}
 	w.Expect(os.MkdirAll(filepath.Join(w.root, "cairn/restore/data"), 0o755)).To(Succeed())
 	back := w.task
 	back.Kind, back.Snapshot, back.RestoreSession = task.KindRestore, &task.Snapshot{Name: s.Name, UID: s.UID}, &task.Object{Name: r.Name}
-	r.Annotations = w.annotations(back, "v1", credential, "pod-a", sidecar.Component{Component: task.Component{Name: "data", ID: done.ID}, Volume: "data"})
-	w.Expect(admin.Create(t.Context(), r)).To(Succeed())
+	r.Annotations = w.annotations(back, "v1", credential, pod, sidecar.Component{Component: task.Component{Name: "data", ID: id}, Volume: "data"})
+	w.Expect(admin.Create(w.t.Context(), r)).To(Succeed())
+	return r
+}
+
+// restored waits for the component of a restore to come to a phase.
+func (w *workload) restored(r *v1alpha1.RestoreSession, phase v1alpha1.RestoreSessionPhase, why string) v1alpha1.RestoredComponent {
+	w.t.Helper()
 	w.Eventually(func() v1alpha1.RestoreSessionPhase {
-		w.Expect(admin.Get(t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
+		w.Expect(admin.Get(w.t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
 		return r.Status.Components["data"].Phase
-	}).WithTimeout(time.Minute).Should(Equal(v1alpha1.RestoreSessionSucceeded), "the other sidecar restores")
-	text, err := os.ReadFile(filepath.Join(w.root, "cairn/restore/data", fileName))
+	}).WithTimeout(2*time.Minute).WithPolling(5*time.Millisecond).Should(Equal(phase), why)
+	return r.Status.Components["data"]
+}
+
+// big is a Snapshot that takes a while to restore, with its component and what is in its file.
+func (w *workload) big(credential string) (s *v1alpha1.Snapshot, id string, content []byte) {
+	w.t.Helper()
+	content = make([]byte, 192<<20)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(content)
+	w.write("cairn/volumes/data/"+fileName, string(content))
+	_, stop := w.start("pod-a")
+	s = w.backup("snap-big", "v1", credential, "pod-a")
+	id = w.eventually(s, v1alpha1.SnapshotSucceeded, "there is something to restore").ID
+	stop(syscall.SIGTERM)
+	return s, id, content
+}
+
+func TestASidecarThatIsKilledRestoresOn(t *testing.T) {
+	w := newWorkload(t)
+	w.keys(password, "v1")
+	credential := w.token("first")
+	s, id, content := w.big(credential)
+	_, stop := w.start("pod-a")
+	r := w.restore("bring-back", s, id, credential, "pod-a")
+	w.restored(r, v1alpha1.RestoreSessionRunning, "it works")
+	stop(syscall.SIGKILL)
+	c := w.restored(r, v1alpha1.RestoreSessionRunning, "it was killed in the middle")
+	w.Expect(c.TargetWritten).To(BeTrue())
+	w.write("cairn/restore/data/half-written", "as a restore that was killed leaves it")
+	_, stop = w.start("pod-a")
+	w.restored(r, v1alpha1.RestoreSessionSucceeded, "the container was started again, and knows that the volume was empty")
+	got, err := os.ReadFile(filepath.Join(w.root, "cairn/restore/data", fileName))
 	w.Expect(err).NotTo(HaveOccurred())
-	w.Expect(string(text)).To(Equal("text of the file"))
+	w.Expect(bytes.Equal(got, content)).To(BeTrue(), "all of it is there")
+	stop(syscall.SIGTERM)
+
+	other := w.restore("once-more", s, id, credential, "pod-a")
+	_, stop = w.start("pod-a")
+	c = w.restored(other, v1alpha1.RestoreSessionFailed, "a volume that holds data is left alone")
+	w.Expect(c.Reason).To(Equal(v1alpha1.ReasonVolumeNotEmpty))
+	stop(syscall.SIGTERM)
+	w.discreet()
+}
+
+func TestARestoreOfASidecarIsStoppedOrGoesOnElsewhere(t *testing.T) {
+	w := newWorkload(t)
+	w.keys(password, "v1")
+	credential := w.token("first")
+	s, id, _ := w.big(credential)
+	volume := filepath.Join(w.root, "cairn/restore/data")
+	r := w.restore("stopped", s, id, credential, "pod-a")
+	_, stop := w.start("pod-a")
+	w.restored(r, v1alpha1.RestoreSessionRunning, "it works")
+	w.changeRestore(r, func(work *sidecar.Work) { work.Assignments[0].Stop = true })
+	c := w.restored(r, v1alpha1.RestoreSessionFailed, "it says that it stopped")
+	w.Expect(c.Reason).To(Equal(v1alpha1.ReasonCancelled))
+	w.Expect(c.TargetWritten).To(BeTrue())
+	w.Expect(os.RemoveAll(volume)).To(Succeed())
+
+	r = w.restore("pod-goes", s, id, credential, "pod-a")
+	w.restored(r, v1alpha1.RestoreSessionRunning, "it works")
+	stop(syscall.SIGTERM)
+	w.restored(r, v1alpha1.RestoreSessionRunning, "the pod is going: another one may do it")
+	w.Expect(w.log.String()).To(ContainSubstring(`"msg":"interrupted","resource":"restoresessions","object":"pod-goes"`))
 	w.discreet()
 }
 

@@ -3,11 +3,8 @@ package backupsession
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
-	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,9 +16,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/sidecar"
 	"github.com/cairn-backup/cairn/internal/task"
 )
-
-// idleEvery is how often it is written down that a sidecar has other work first.
-const idleEvery = time.Minute
 
 // sidecarRefusal says why sidecars can't do what was resolved; nil for a target of Jobs.
 func (r *resolution) sidecarRefusal(ctx context.Context, t *v1alpha1.ResolvedTarget) (*v1alpha1.ResolvedError, error) {
@@ -52,15 +46,6 @@ func (r *resolution) sidecarRefusal(ctx context.Context, t *v1alpha1.ResolvedTar
 	return nil, nil
 }
 
-// workOf reads what sidecars were told to do for a Snapshot. What can't be read is as if it were not there: it is written anew.
-func workOf(snap *v1alpha1.Snapshot) sidecar.Work {
-	work, err := sidecar.Decode(snap.Annotations[v1alpha1.AnnotationSidecarTask])
-	if err != nil {
-		return sidecar.Work{}
-	}
-	return work
-}
-
 // observeSidecars adds what sidecars were told to do to the Jobs of in.
 func (r *Reconciler) observeSidecars(ctx context.Context, in *session.Input) error {
 	crews := crews{Reconciler: r, namespace: in.Session.Namespace}
@@ -71,7 +56,7 @@ func (r *Reconciler) observeSidecars(ctx context.Context, in *session.Input) err
 			if snap == nil || !session.IsSidecar(t) {
 				continue
 			}
-			work := workOf(snap)
+			work := movers.WorkOf(snap)
 			for j := range work.Assignments {
 				crew, err := crews.of(ctx, t)
 				if err != nil {
@@ -143,7 +128,7 @@ func (r *Reconciler) writeSidecars(ctx context.Context, in session.Input, d sess
 
 // writeSidecar does the same for one Snapshot.
 func (r *Reconciler) writeSidecar(ctx context.Context, in session.Input, d session.Decision, t *v1alpha1.ResolvedTarget, snap *v1alpha1.Snapshot, crews *crews) error {
-	work := workOf(snap)
+	work := movers.WorkOf(snap)
 	withdraw(&work, in, d, snap)
 	for _, m := range d.Create {
 		if m.Repository.Snapshot != snap.Name || in.Refused[snap.Name] != nil {
@@ -163,13 +148,16 @@ func (r *Reconciler) writeSidecar(ctx context.Context, in session.Input, d sessi
 		if err != nil {
 			return err
 		}
-		choose(&work, crew, t, snap, metav1.NewTime(in.Now))
+		movers.ChoosePods(&work, crew, movers.Assigned{
+			App: t.AppRef, Object: snap.UID, Now: in.Now,
+			Node:  func(host string) string { return nodeOf(t, host) },
+			Begun: func(a *sidecar.Assignment) bool { begun, _ := progressOf(a, snap.Status); return begun },
+		})
 		credentials = crew.Credentials
 	}
 	before := snap.DeepCopy()
-	if err := post(snap, t, work, credentials); err != nil {
+	if err := movers.Post(snap, t.AppRef, work, credentials); err != nil {
 		in.Refused[snap.Name] = movers.RefusalOf(err)
-		snap.Annotations = before.Annotations
 		return nil
 	}
 	return r.keeper().WriteMetadata(ctx, before, snap)
@@ -188,6 +176,15 @@ func withdraw(work *sidecar.Work, in session.Input, d session.Decision, snap *v1
 			work.Host(a.Host).Stop = true
 		}
 	}
+}
+
+func nodeOf(t *v1alpha1.ResolvedTarget, host string) string {
+	for i := range t.Hosts {
+		if t.Hosts[i].Name == host {
+			return t.Hosts[i].Node
+		}
+	}
+	return ""
 }
 
 // assign gives a host's work to nobody yet. Everything comes from the frozen session, but whether the sidecar may have the
@@ -218,58 +215,5 @@ func (r *Reconciler) assign(ctx context.Context, in session.Input, work *sidecar
 	work.Task, work.Args = t, m.Target.Task.Args[1:]
 	work.Keys, work.KeysVersion = sidecar.KeysOf(namespace, m.Repository.Name), version
 	work.Assign(a)
-	return nil
-}
-
-// choose finds a pod for what was given to nobody yet, and writes down whose sidecar has other work first.
-func choose(work *sidecar.Work, crew *session.Crew, t *v1alpha1.ResolvedTarget, snap *v1alpha1.Snapshot, now metav1.Time) {
-	now = now.Rfc3339Copy()
-	for i := range work.Assignments {
-		a := &work.Assignments[i]
-		if begun, _ := progressOf(a, snap.Status); a.PodUID != "" {
-			if !begun && crew.Occupied(a.PodUID, snap.UID) && (a.Idle == nil || now.Sub(a.Idle.Time) >= idleEvery) {
-				a.Idle = &now
-			}
-			continue
-		}
-		var volumes []string
-		for _, c := range a.Components {
-			volumes = append(volumes, c.Volume)
-		}
-		if pod := crew.Choose(t.AppRef, a.Host, nodeOf(t, a.Host), volumes); pod != nil {
-			a.Pod, a.PodUID, a.Given, a.Restarts = pod.Name, pod.UID, &now, restarts(pod)
-		}
-	}
-}
-
-func restarts(pod *corev1.Pod) int32 {
-	return task.ContainerStatus(pod, sidecar.Container).RestartCount
-}
-
-func nodeOf(t *v1alpha1.ResolvedTarget, host string) string {
-	for i := range t.Hosts {
-		if t.Hosts[i].Name == host {
-			return t.Hosts[i].Node
-		}
-	}
-	return ""
-}
-
-// post writes the work into the Snapshot's metadata, or takes it from there when there is none.
-func post(snap *v1alpha1.Snapshot, t *v1alpha1.ResolvedTarget, work sidecar.Work, credentials string) error {
-	snap.Annotations, snap.Labels = maps.Clone(snap.Annotations), maps.Clone(snap.Labels)
-	if len(work.Assignments) == 0 {
-		delete(snap.Annotations, v1alpha1.AnnotationSidecarTask)
-		delete(snap.Annotations, v1alpha1.AnnotationSidecarCredentials)
-		delete(snap.Labels, v1alpha1.LabelSidecar)
-		return nil
-	}
-	text, err := sidecar.Encode(work)
-	if err != nil {
-		return movers.Refuse(v1alpha1.ReasonInvalidTask, "%v", err)
-	}
-	snap.Annotations[v1alpha1.AnnotationSidecarTask] = text
-	snap.Annotations[v1alpha1.AnnotationSidecarCredentials] = credentials
-	snap.Labels[v1alpha1.LabelSidecar] = sidecar.Name(t.AppRef.Kind, t.AppRef.Name)
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/session/movers"
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 	"github.com/cairn-backup/cairn/internal/sidecar"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -89,7 +90,7 @@ func (w *sidecarWorld) sidecars() {
 			continue
 		}
 		w.Expect(s.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationSidecarCredentials, "JTI=1"))
-		work := workOf(s)
+		work := movers.WorkOf(s)
 		before := s.DeepCopy()
 		for _, a := range work.Assignments {
 			var p corev1.Pod
@@ -152,7 +153,7 @@ func TestSidecarsBackUpAStatefulSet(t *testing.T) {
 	w.Expect(target.Hosts[0].Node).To(BeEmpty())
 	w.Expect(target.Hosts[0].Volumes[0].Volume).To(Equal("data"))
 	snap := w.snapshot("db-run")
-	work := workOf(snap)
+	work := movers.WorkOf(snap)
 	w.Expect(work.Keys).To(Equal(sidecar.KeysOf(w.Namespace, "db")))
 	var storage v1alpha1.BackupStorage
 	w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Storage, Name: sessiontest.StorageName}, &storage)).To(Succeed())

@@ -30,43 +30,52 @@ func (r *Reconciler) create(ctx context.Context, s *v1alpha1.RestoreSession, h *
 	return movers.Create(ctx, r.Client, r.APIReader, s, job)
 }
 
-// job builds the Job of one host of a frozen restore. Whether it may have the Snapshot and the storage's credentials is
-// asked now.
-func (r *Reconciler) job(ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost, attempt int32) (*batchv1.Job, error) {
+// jobInput is what the Job of one host of a frozen restore is built from, but for what the mover needs beside its task. Whether
+// the restore may have the Snapshot is asked now.
+func (r *Reconciler) jobInput(ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost) (task.RestoreJobInput, error) {
 	resolved := s.Status.Resolved
 	namespace := sourceNamespace(s)
 	if err := r.consent(ctx, s.Namespace, namespace, resolved.Repository.Name); err != nil {
-		return nil, err
+		return task.RestoreJobInput{}, err
 	}
 	var snap v1alpha1.Snapshot
 	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: resolved.Snapshot}, &snap)
 	if apierrors.IsNotFound(err) || err == nil && snap.UID != resolved.SnapshotUID {
-		return nil, movers.Refuse(v1alpha1.ReasonSnapshotNotFound, "Snapshot %s was deleted", resolved.Snapshot)
+		return task.RestoreJobInput{}, movers.Refuse(v1alpha1.ReasonSnapshotNotFound, "Snapshot %s was deleted", resolved.Snapshot)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("get snapshot %s: %w", resolved.Snapshot, err)
+		return task.RestoreJobInput{}, fmt.Errorf("get snapshot %s: %w", resolved.Snapshot, err)
 	}
-	name := session.RestoreJobName(s.Name, h.Name, attempt)
-	means, err := movers.Provide(ctx, r.Client, s, resolved.Repository, name)
+	resume := map[string]bool{}
+	for _, v := range h.Volumes {
+		resume[v.Component] = s.Status.Components[v.Component].TargetWritten
+	}
+	return task.RestoreJobInput{
+		Session: s, Resolved: *resolved, Host: *h, Resume: resume, AppRef: snap.Spec.AppRef, ClusterUID: r.ClusterUID,
+		Restore: task.Restore{Overwrite: session.Overwrites(s), DeleteExtra: s.Spec.DeleteExtraFiles, Verify: s.Spec.Verify},
+	}, nil
+}
+
+// job builds the Job of one host of a frozen restore. Whether it may have the storage's credentials is asked now.
+func (r *Reconciler) job(ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost, attempt int32) (*batchv1.Job, error) {
+	in, err := r.jobInput(ctx, s, h)
 	if err != nil {
 		return nil, err
 	}
-	resume, empty := map[string]bool{}, true
-	for _, v := range h.Volumes {
-		c := s.Status.Components[v.Component]
-		resume[v.Component] = c.TargetWritten
-		empty = empty && v.Stream == nil && (v.Template > 0 || c.TargetEmpty)
+	resolved := s.Status.Resolved
+	in.Name = session.RestoreJobName(s.Name, h.Name, attempt)
+	means, err := movers.Provide(ctx, r.Client, s, resolved.Repository, in.Name)
+	if err != nil {
+		return nil, err
 	}
-	job, err := task.RestoreJob(task.RestoreJobInput{
-		Name: name, Session: s, Resolved: *resolved, Host: *h, Resume: resume,
-		Restore: task.Restore{
-			Overwrite: session.Overwrites(s), DeleteExtra: s.Spec.DeleteExtraFiles, Verify: s.Spec.Verify,
-			Group: empty && task.CanTakeGroup(h.SecurityContext, resolved.Task, &means.Storage),
-		},
-		AppRef: snap.Spec.AppRef, Storage: &means.Storage, Credentials: means.Credentials,
-		Timeout:    movers.Timeout(s.Status.RestoreDeadline.Time, r.Clock.Now()),
-		Privileged: means.Privileged, ClusterUID: r.ClusterUID,
-	})
+	empty := true
+	for _, v := range h.Volumes {
+		empty = empty && v.Stream == nil && (v.Template > 0 || s.Status.Components[v.Component].TargetEmpty)
+	}
+	in.Restore.Group = empty && task.CanTakeGroup(h.SecurityContext, resolved.Task, &means.Storage)
+	in.Storage, in.Credentials, in.Privileged = &means.Storage, means.Credentials, means.Privileged
+	in.Timeout = movers.Timeout(s.Status.RestoreDeadline.Time, r.Clock.Now())
+	job, err := task.RestoreJob(in)
 	if err != nil {
 		return nil, fmt.Errorf("build job of restore session %s: %w", s.Name, err)
 	}

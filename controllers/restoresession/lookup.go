@@ -53,7 +53,7 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*s
 	}
 	resolved.Policy.Generation, resolved.Policy.Digest = s.Generation, policy.Digest(s.Spec)
 	for _, step := range []func(context.Context, *search) error{
-		r.findTarget, r.findSnapshot, r.findRepository, r.resolveTask, r.resolveHosts, r.resolveHooks, r.findPaused,
+		r.findTarget, r.findSnapshot, r.findRepository, r.resolveTask, r.resolveSidecar, r.resolveHosts, r.resolveHooks, r.findPaused,
 	} {
 		if err := step(ctx, look); err != nil {
 			return nil, err

@@ -53,7 +53,7 @@ func (r *Reconciler) keeper() lifecycle.Keeper {
 func (r *Reconciler) reconcile(ctx context.Context, s *v1alpha1.RestoreSession) (time.Duration, error) {
 	if s.Status.Phase.Terminal() {
 		r.Hooks.Forget(s.UID)
-		return 0, r.keeper().Release(ctx, s)
+		return 0, r.close(ctx, s)
 	}
 	if s.Status.Resolved == nil {
 		after, err := r.start(ctx, s)
@@ -105,7 +105,7 @@ func (r *Reconciler) run(ctx context.Context, s *v1alpha1.RestoreSession) (time.
 			}
 			continue
 		}
-		host, err := r.carryOut(ctx, s, d)
+		host, err := r.carryOut(ctx, s, in, d)
 		if err == nil {
 			after, err := r.writeStatus(ctx, s, d)
 			if err != nil {
@@ -128,20 +128,32 @@ func (r *Reconciler) observe(ctx context.Context, reader client.Reader, s *v1alp
 	if in.Jobs, in.Pods, err = movers.Observe(ctx, reader, s, v1alpha1.LabelRestoreSession, in.Now); err != nil {
 		return in, err
 	}
+	if err := r.observeSidecars(ctx, &in); err != nil {
+		return in, err
+	}
 	return in, movers.Explain(ctx, r.APIReader, s.Namespace, in.Jobs)
 }
 
 // carryOut does what was decided, up to the status. Beside an error it says which host's Job could not be made.
-func (r *Reconciler) carryOut(ctx context.Context, s *v1alpha1.RestoreSession, d session.RestoreDecision) (host string, err error) {
+func (r *Reconciler) carryOut(ctx context.Context, s *v1alpha1.RestoreSession, in session.RestoreInput, d session.RestoreDecision) (host string, err error) {
 	if err := r.writeMovers(ctx, s, d); err != nil {
 		return "", err
 	}
+	if host, err := r.writeSidecars(ctx, s, in, d); err != nil {
+		return host, err
+	}
 	for _, name := range d.Delete {
+		if in.Jobs[name].Sidecar {
+			continue
+		}
 		if err := movers.Delete(ctx, r.Client, s.Namespace, name); err != nil {
 			return "", err
 		}
 	}
 	for _, i := range d.Create {
+		if session.RestoredBySidecars(s) {
+			break
+		}
 		h := &s.Status.Resolved.Hosts[i]
 		if err := r.create(ctx, s, h, d.Status.Attempt); err != nil {
 			return h.Name, err

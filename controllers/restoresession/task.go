@@ -40,6 +40,10 @@ func (r *Reconciler) resolveTask(ctx context.Context, look *search) error {
 	if err != nil {
 		return err
 	}
+	catalog := lifecycle.Sure{Reader: r.Client, Live: r.APIReader}
+	if look.Resolved.Executor, err = lifecycle.Executor(ctx, catalog, s.Spec.Executor, *info, true); err != nil {
+		return err
+	}
 	look.depends(v1alpha1.Group, v1alpha1.AddonKind, "", info.Name, refusal == nil || refusal.Reason != v1alpha1.ReasonAddonNotFound)
 	if resolved.Function != "" {
 		look.depends(v1alpha1.Group, v1alpha1.FunctionKind, "", resolved.Function, true)

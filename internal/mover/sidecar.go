@@ -3,6 +3,7 @@ package mover
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -41,10 +42,10 @@ type Sidecar struct {
 	Log *slog.Logger
 }
 
-// Why the work on an assignment ends before it is done.
+// Why the work on an assignment ends before it is done. To whoever works they are what every interruption is.
 var (
-	errWithdrawn = errors.New("the assignment was withdrawn")
-	errStop      = errors.New("the assignment is to be stopped")
+	errWithdrawn = fmt.Errorf("the assignment was withdrawn: %w", context.Canceled)
+	errStop      = fmt.Errorf("the assignment is to be stopped: %w", context.Canceled)
 )
 
 // settleEvery is how often it is tried again to report what the API server did not take.

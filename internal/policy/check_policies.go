@@ -50,6 +50,11 @@ func (c *checker) restore(o *Object) {
 	} else if target := restore.Spec.Target; target != nil && InferredAddon(*target) == "" {
 		c.add(SeverityError, o, Mistake{Field: "spec.addon", Reason: v1alpha1.ReasonAddonNotFound, Message: NoAddon(*target)})
 	}
+	if restore.Spec.Executor == v1alpha1.ExecutorSidecar {
+		for _, mistake := range SidecarRestoreMistakes(&restore.Spec) {
+			c.add(SeverityError, o, mistake)
+		}
+	}
 	c.hooks(o, RestoreHooks(restore.Spec.Hooks), RestoreHookValues(&restore, namespace))
 	if restore.Spec.DataSource != nil {
 		c.dataSource(o, *restore.Spec.DataSource)

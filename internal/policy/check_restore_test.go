@@ -44,6 +44,10 @@ spec:
 		"the newest of a policy's Repository": {spec: "  dataSource: {repository: uploads, snapshot: latest}", lookup: cluster},
 		"the newest of a batch's Repository":  {spec: "  dataSource: {repository: web, snapshot: latest}", lookup: cluster},
 		"the newest of a Repository":          {spec: "  dataSource: {repository: old, snapshot: latest}" + repositories, lookup: cluster},
+		"a sidecar of a claim": {
+			spec: "  dataSource: {repository: uploads, snapshot: latest}\n  executor: Sidecar", lookup: cluster,
+			severity: SeverityError, field: "spec.executor", reason: v1alpha1.ReasonSidecarNotPossible, message: "take executor Job",
+		},
 		"a Repository that the cluster may have": {
 			spec: "  dataSource: {repository: upload, snapshot: latest}", lookup: catalog,
 			severity: SeverityWarning, field: "spec.dataSource.repository", reason: v1alpha1.ReasonRepositoryNotFound,

@@ -42,6 +42,12 @@ func (c *checker) restoreBatch(o *Object) {
 		if t.Addon != nil {
 			c.addon(o, field+".addon", t.Addon, true, target, LaterKnownOfRestore(target))
 		}
+		if t.Executor == v1alpha1.ExecutorSidecar && target != nil {
+			for _, mistake := range SidecarRestoreMistakes(&v1alpha1.RestoreSessionSpec{Target: target, Addon: t.Addon}) {
+				mistake.Field = field + mistake.Field[len("spec"):]
+				c.add(SeverityError, o, mistake)
+			}
+		}
 		if t.Hooks != nil {
 			session := &v1alpha1.RestoreSession{Spec: v1alpha1.RestoreSessionSpec{Target: target}}
 			session.Name = RestoreSessionName(restore.Name, t.Name)

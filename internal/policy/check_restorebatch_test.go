@@ -37,6 +37,10 @@ func TestCheckObjectsLooksAtARestoreBatch(t *testing.T) {
 			spec:     "  targets: [{name: web, addon: {name: tape, tasks: [{name: x}]}}]",
 			severity: SeverityError, field: "spec.targets[0].addon.name", reason: v1alpha1.ReasonAddonNotFound, message: "there is no Addon tape",
 		},
+		"a sidecar of a claim": {
+			spec:     "  targets: [{name: web, target: {kind: PersistentVolumeClaim, name: uploads}, executor: Sidecar}]",
+			severity: SeverityError, field: "spec.targets[0].executor", reason: v1alpha1.ReasonSidecarNotPossible, message: "take executor Job",
+		},
 		"a hook of a target that is not there": {
 			spec:     "  targets: [{name: web, hooks: {preRestore: [{name: stop, hookTemplate: {name: nothing}}]}}]",
 			severity: SeverityError, field: "spec.targets[0].hooks.preRestore[0].hookTemplate", reason: v1alpha1.ReasonHookTemplateNotFound, message: "nothing",

@@ -67,6 +67,21 @@ func SidecarMistakes(field string, target v1alpha1.TypedObjectReference, session
 	return mistakes
 }
 
+// SidecarRestoreMistakes finds what a restore by a sidecar asks for that only a Job can do.
+func SidecarRestoreMistakes(spec *v1alpha1.RestoreSessionSpec) []Mistake {
+	no := func(field, message string) Mistake {
+		return Mistake{Field: field, Reason: v1alpha1.ReasonSidecarNotPossible, Message: message + ": take executor Job"}
+	}
+	if spec.Target == nil {
+		return []Mistake{no("spec.executor", "no pod of a workload has the new claims that the restore makes")}
+	}
+	mistakes := SidecarMistakes("spec", *spec.Target, &v1alpha1.BackupConfigurationSession{Addon: spec.Addon}, nil, nil)
+	if spec.Addon != nil && spec.Addon.ContainerRuntimeSettings != nil {
+		mistakes = append(mistakes, no("spec.addon.containerRuntimeSettings", "the sidecar runs already, as the policy asks for that it backs up for"))
+	}
+	return mistakes
+}
+
 func describeStorage(s *v1alpha1.BackupStorage) string {
 	return "BackupStorage " + s.Namespace + "/" + s.Name
 }

@@ -77,3 +77,36 @@ func TestWhatASidecarCantDo(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatASidecarCannotRestore(t *testing.T) {
+	web := &v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web"}
+	for name, tt := range map[string]struct {
+		spec  v1alpha1.RestoreSessionSpec
+		field string
+	}{
+		"a workload's volumes": {spec: v1alpha1.RestoreSessionSpec{Target: web, Addon: &v1alpha1.AddonInfo{Name: "workload-addon"}}},
+		"new claims":           {field: "spec.executor"},
+		"a claim":              {spec: v1alpha1.RestoreSessionSpec{Target: &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "web"}}, field: "spec.executor"},
+		"a database":           {spec: v1alpha1.RestoreSessionSpec{Target: &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindService, Name: "db"}}, field: "spec.executor"},
+		"with a jobTemplate": {
+			spec: v1alpha1.RestoreSessionSpec{Target: web, Addon: &v1alpha1.AddonInfo{JobTemplate: &v1alpha1.PodTemplateSpec{}}}, field: "spec.addon.jobTemplate",
+		},
+		"with settings of the container": {
+			spec:  v1alpha1.RestoreSessionSpec{Target: web, Addon: &v1alpha1.AddonInfo{ContainerRuntimeSettings: &v1alpha1.ContainerRuntimeSettings{}}},
+			field: "spec.addon.containerRuntimeSettings",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			mistakes := policy.SidecarRestoreMistakes(&tt.spec)
+			if tt.field == "" {
+				g.Expect(mistakes).To(BeEmpty())
+				return
+			}
+			g.Expect(mistakes).To(HaveLen(1))
+			g.Expect(mistakes[0].Field).To(Equal(tt.field))
+			g.Expect(mistakes[0].Reason).To(Equal(v1alpha1.ReasonSidecarNotPossible))
+			g.Expect(mistakes[0].Message).To(HaveSuffix(": take executor Job"))
+		})
+	}
+}

@@ -94,6 +94,9 @@ func (r *restoreResolver) check(hosts []v1alpha1.ResolvedRestoreHost) *v1alpha1.
 				return err
 			}
 		}
+		if r.Sidecar {
+			continue // the pods are where they are
+		}
 		node, err := r.node(h)
 		if err != nil {
 			return err

@@ -38,32 +38,40 @@ func (r *restoreRun) waitsForRetry() bool {
 		}
 	}
 	progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", r.Session.Generation, r.Now)
+	if RestoredBySidecars(r.Session) {
+		// A sidecar reads from the status what is left to do: it must not find there how the attempt before ended.
+		r.d.After = time.Second
+		return true
+	}
 	return false
 }
 
 // retry plans another attempt at what failed, if there may be one. One that only gives an empty volume to the mover's group
-// is not counted.
+// is not counted, nor is the first one after a sidecar's pod was lost, which a rollout of the workload is enough for.
 func (r *restoreRun) retry() bool {
 	s, config := &r.d.Status, r.Session.Spec.RetryConfig
 	if r.Session.DeletionTimestamp != nil || s.NextRetry != nil {
 		return false
 	}
-	failed, group := 0, true
+	failed, group, lost := 0, true, true
 	for _, c := range s.Components {
 		if c.Phase != v1alpha1.RestoreSessionFailed {
 			continue
 		}
 		failed++
-		if !worthRestoringAgain(c.Reason) {
+		if !worthRestoringAgain(c.Reason) || c.Reason == v1alpha1.ReasonNodeLost && RestoredBySidecars(r.Session) {
 			return false
 		}
 		group = group && c.TargetEmpty && c.Reason == v1alpha1.ReasonTargetUnwritable
+		lost = lost && podLost(c.Reason)
 	}
+	sidecars := RestoredBySidecars(r.Session)
+	group, lost = group && !sidecars, lost && sidecars && s.Attempt == s.Retried+1
 	var delay time.Duration
 	switch {
 	case failed == 0:
 		return false
-	case group:
+	case group, lost:
 	case config == nil || s.Retried >= config.MaxRetry:
 		return false
 	default:
@@ -82,6 +90,11 @@ func (r *restoreRun) retry() bool {
 	none := ""
 	r.d.Movers, r.d.After = &none, max(delay, time.Second)
 	return true
+}
+
+// podLost says whether a sidecar's work ended because its pod did.
+func podLost(reason string) bool {
+	return reason == v1alpha1.ReasonPodDeleted || reason == v1alpha1.ReasonEvicted
 }
 
 // worthRestoringAgain says whether a repetition may mend a failure of this reason.

@@ -137,7 +137,11 @@ func (r *restoreRun) step(i int, h *v1alpha1.ResolvedRestoreHost, name string) {
 	case r.Refused[h.Name] != nil:
 		r.giveUp(h, r.Refused[h.Name].Reason, r.Refused[h.Name].Message)
 	case seen:
-		r.giveUp(h, v1alpha1.ReasonJobVanished, "the Job was deleted before it ended"+maybePartly)
+		what := "the Job was deleted before it ended"
+		if RestoredBySidecars(r.Session) {
+			what = "what the sidecar was told to do was removed before it ended"
+		}
+		r.giveUp(h, v1alpha1.ReasonJobVanished, what+maybePartly)
 	default:
 		r.d.Create = append(r.d.Create, i)
 	}

@@ -79,7 +79,8 @@ func (r *restoreResolver) hosts() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.Res
 func (r *restoreResolver) volume(component string, v v1alpha1.ResolvedVolume) v1alpha1.ResolvedRestoreVolume {
 	c := r.Snapshot.Status.Components[cmp.Or(r.Sources[component], component)]
 	return v1alpha1.ResolvedRestoreVolume{
-		Component: component, Source: r.Sources[component], ID: c.ID, Path: c.Path, ClaimName: v.ClaimName, HostPath: v.HostPath, Files: c.Files, Bytes: c.SizeBytes,
+		Component: component, Source: r.Sources[component], ID: c.ID, Path: c.Path, ClaimName: v.ClaimName, HostPath: v.HostPath, Volume: v.Volume,
+		Files: c.Files, Bytes: c.SizeBytes,
 	}
 }
 
@@ -129,7 +130,7 @@ func (r *restoreResolver) intoDeployment() ([]v1alpha1.ResolvedRestoreHost, *v1a
 		case volumes[i].perPod:
 			return nil, fail(v1alpha1.ReasonNoVolumes, "volume %s of Deployment/%s is ephemeral: it goes with its pod. Restore the component into a PersistentVolumeClaim", volumes[i].name, d.Name)
 		}
-		host.Volumes = append(host.Volumes, r.volume(component, volumes[i].resolved(component, "")))
+		host.Volumes = append(host.Volumes, r.volume(component, r.resolver.resolved(volumes[i], component, "")))
 	}
 	return []v1alpha1.ResolvedRestoreHost{host}, nil
 }
@@ -188,7 +189,7 @@ func (r *restoreResolver) perHost(target string, spec *corev1.PodSpec, volumes [
 			at = len(hosts)
 			hosts = append(hosts, v1alpha1.ResolvedRestoreHost{Name: name, SecurityContext: r.resolver.securityContext(spec, volumes[0].name)})
 		}
-		hosts[at].Volumes = append(hosts[at].Volumes, r.volume(component, volumes[i].resolved(component, pod)))
+		hosts[at].Volumes = append(hosts[at].Volumes, r.volume(component, r.resolver.resolved(volumes[i], component, pod)))
 	}
 	return hosts, nil
 }

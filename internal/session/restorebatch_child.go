@@ -87,7 +87,7 @@ func NewRestoreSession(b *v1alpha1.RestoreBatch, i int, now time.Time) *v1alpha1
 				b, v1alpha1.GroupVersion.WithKind(v1alpha1.RestoreBatchKind))},
 		},
 		Spec: v1alpha1.RestoreSessionSpec{
-			Target: frozen.Target.DeepCopy(), DataSource: source, Addon: t.Addon.DeepCopy(),
+			Target: frozen.Target.DeepCopy(), DataSource: source, Addon: t.Addon.DeepCopy(), Executor: t.Executor,
 			Confirm: t.Confirm, OverwritePolicy: t.OverwritePolicy, DeleteExtraFiles: t.DeleteExtraFiles, Verify: t.Verify,
 			RetryConfig: cmp.Or(t.RetryConfig, b.Spec.RetryConfig).DeepCopy(), RestoreTimeout: &metav1.Duration{Duration: left},
 			Hooks: t.Hooks.DeepCopy(),

@@ -126,6 +126,15 @@ func TestNextOfARestoreBatch(t *testing.T) {
 	})
 }
 
+func TestWhatATargetSaysGoesIntoItsRestoreSession(t *testing.T) {
+	g := NewWithT(t)
+	b := restoreBatchOf("web")
+	b.Spec.Targets[0].Executor, b.Spec.Targets[0].Confirm = v1alpha1.ExecutorSidecar, "uid"
+	spec := NewRestoreSession(b, 0, time.Unix(0, 0)).Spec
+	g.Expect(spec.Executor).To(Equal(v1alpha1.ExecutorSidecar))
+	g.Expect(spec.Confirm).To(Equal("uid"))
+}
+
 func TestATargetOfARestoreBatchIsNotBackedUp(t *testing.T) {
 	g := NewWithT(t)
 	app := v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: "Deployment", Name: "web"}

@@ -69,13 +69,13 @@ func (c *Crew) pod(uid types.UID) *corev1.Pod {
 }
 
 // Choose finds the pod whose sidecar does the work of a host, nil where there is none now: of a StatefulSet the one with the
-// host's ordinal, of a DaemonSet the one on its node, of a Deployment one that is ready. The answer depends on nothing but the
-// pods.
-func (c *Crew) Choose(app v1alpha1.TypedObjectReference, host, node string, volumes []string) *corev1.Pod {
+// host's ordinal, of a DaemonSet the one on its node, of a Deployment one that is ready. fits may leave pods out. The answer
+// depends on nothing but the pods.
+func (c *Crew) Choose(app v1alpha1.TypedObjectReference, host, node string, volumes []string, fits func(*corev1.Pod) bool) *corev1.Pod {
 	var fit []*corev1.Pod
 	for i := range c.Pods {
 		p := &c.Pods[i]
-		if belongs(p, app, host, node) && c.able(p, volumes) {
+		if belongs(p, app, host, node) && c.able(p, volumes) && fits(p) {
 			fit = append(fit, p)
 		}
 	}
@@ -154,4 +154,14 @@ func (c *Crew) Observe(object types.UID, a *sidecar.Assignment, begun bool, now 
 	o := task.ObserveSidecar(pod, work, now)
 	// What its pod took along another pod's sidecar may do, or find that it was done.
 	return Job{Sidecar: true, Observation: o, Created: a.Since.Time, Finished: o.State == task.StateFailed && o.Reason != v1alpha1.ReasonSidecarNotReady}
+}
+
+// MountsAs says whether a pod has the claim as the volume of this name.
+func MountsAs(p *corev1.Pod, volume, claim string) bool {
+	return slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == volume && claimOf(v, p.Name) == claim })
+}
+
+// RestoredBySidecars says whether sidecars do a frozen restore.
+func RestoredBySidecars(s *v1alpha1.RestoreSession) bool {
+	return s.Status.Resolved != nil && s.Status.Resolved.Executor == v1alpha1.ExecutorSidecar
 }

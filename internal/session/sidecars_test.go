@@ -75,7 +75,7 @@ func TestAPodIsChosen(t *testing.T) {
 			if tt.tokenless {
 				crew.Credentials = ""
 			}
-			got := crew.Choose(tt.app, tt.host, tt.node, []string{"data"})
+			got := crew.Choose(tt.app, tt.host, tt.node, []string{"data"}, func(*corev1.Pod) bool { return true })
 			if tt.want == "" {
 				g.Expect(got).To(BeNil())
 				return

@@ -60,16 +60,7 @@ var restoreCapabilities = []corev1.Capability{"CHOWN", "DAC_OVERRIDE", "FOWNER",
 // the namespace does not allow root and the restore asks for it. With Restore.Group the kubelet gives the volumes to the
 // mover's group: they must be known to be empty.
 func RestoreJob(in RestoreJobInput) (*batchv1.Job, error) {
-	r := in.Resolved
-	restore := in.Restore
-	t := Task{
-		Kind: KindRestore, Cluster: in.ClusterUID, Namespace: in.Session.Namespace,
-		Storage:        storageOf(in.Storage),
-		Repository:     resolvedRepository(r.Repository, in.AppRef, r.Task.Driver),
-		Snapshot:       &Snapshot{Name: r.Snapshot, UID: r.SnapshotUID},
-		RestoreSession: objectOf(in.Session),
-		Restore:        &restore,
-	}
+	r, t := in.Resolved, RestoreTask(in)
 	b := blueprint{
 		name:             in.Name,
 		namespace:        in.Session.Namespace,
@@ -81,16 +72,13 @@ func RestoreJob(in RestoreJobInput) (*batchv1.Job, error) {
 		privileged:       in.Privileged,
 		node:             in.Host.Node,
 		rootCapabilities: restoreCapabilities,
-		targetGroup:      restore.Group,
+		targetGroup:      in.Restore.Group,
 		labels: map[string]string{
 			v1alpha1.LabelRestoreSession: policy.LabelValue(in.Session.Name),
 			v1alpha1.LabelSnapshot:       policy.LabelValue(r.Snapshot),
 		},
 	}
 	for _, v := range in.Host.Volumes {
-		t.Components = append(t.Components, Component{
-			Name: v.Component, Path: v.Path, ID: v.ID, Resume: in.Resume[v.Component], Stream: v.Stream, Files: v.Files, Bytes: v.Bytes,
-		})
 		if v.Stream != nil {
 			continue
 		}
@@ -98,6 +86,26 @@ func RestoreJob(in RestoreJobInput) (*batchv1.Job, error) {
 	}
 	b.task = t
 	return b.job()
+}
+
+// RestoreTask is what restores one host's components into its volumes, whoever does it.
+func RestoreTask(in RestoreJobInput) Task {
+	r := in.Resolved
+	restore := in.Restore
+	t := Task{
+		Kind: KindRestore, Cluster: in.ClusterUID, Namespace: in.Session.Namespace,
+		Storage:        storageOf(in.Storage),
+		Repository:     resolvedRepository(r.Repository, in.AppRef, r.Task.Driver),
+		Snapshot:       &Snapshot{Name: r.Snapshot, UID: r.SnapshotUID},
+		RestoreSession: objectOf(in.Session),
+		Restore:        &restore,
+	}
+	for _, v := range in.Host.Volumes {
+		t.Components = append(t.Components, Component{
+			Name: v.Component, Path: v.Path, ID: v.ID, Resume: in.Resume[v.Component], Stream: v.Stream, Files: v.Files, Bytes: v.Bytes,
+		})
+	}
+	return t
 }
 
 // CanTakeGroup says whether the volumes of a restore's pod may be given to the mover's group when they are mounted: it is not

@@ -1,0 +1,100 @@
+package movers
+
+import (
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/sidecar"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// idleEvery is how often it is written down that a sidecar has other work first.
+const idleEvery = time.Minute
+
+// WorkOf reads what sidecars were told to do for a Snapshot or RestoreSession. What can't be read is as if it were not there: it
+// is written anew.
+func WorkOf(o metav1.Object) sidecar.Work {
+	work, err := sidecar.Decode(o.GetAnnotations()[v1alpha1.AnnotationSidecarTask])
+	if err != nil {
+		return sidecar.Work{}
+	}
+	return work
+}
+
+// Assigned is what ChoosePods must know of what was assigned.
+type Assigned struct {
+	// App is the workload.
+	App v1alpha1.TypedObjectReference
+	// Object that the assignments stand in.
+	Object types.UID
+	// Now is the time.
+	Now time.Time
+	// Node of a host.
+	Node func(host string) string
+	// Begun says whether an assignment was begun.
+	Begun func(*sidecar.Assignment) bool
+	// Fits says whether a pod can be given an assignment, beside what Crew.Choose asks for. Nil: any can.
+	Fits func(*corev1.Pod, *sidecar.Assignment) bool
+}
+
+// ChoosePods finds a pod for what was given to nobody yet, and writes down whose sidecar has other work first.
+func ChoosePods(work *sidecar.Work, crew *session.Crew, in Assigned) {
+	now := metav1.NewTime(in.Now).Rfc3339Copy()
+	for i := range work.Assignments {
+		a := &work.Assignments[i]
+		if a.PodUID == "" && a.Stop {
+			continue // it was given up
+		}
+		if a.PodUID != "" {
+			if !in.Begun(a) && crew.Occupied(a.PodUID, in.Object) && (a.Idle == nil || now.Sub(a.Idle.Time) >= idleEvery) {
+				a.Idle = &now
+			}
+			continue
+		}
+		var volumes []string
+		for _, c := range a.Components {
+			volumes = append(volumes, c.Volume)
+		}
+		fits := func(p *corev1.Pod) bool { return in.Fits == nil || in.Fits(p, a) }
+		if pod := crew.Choose(in.App, a.Host, in.Node(a.Host), volumes, fits); pod != nil {
+			a.Pod, a.PodUID, a.Given = pod.Name, pod.UID, &now
+			a.Restarts = task.ContainerStatus(pod, sidecar.Container).RestartCount
+		}
+	}
+}
+
+// Post writes the work into the metadata of o, or takes it from there when there is none. Work that does not fit is refused, and
+// o stays as it is.
+func Post(o metav1.Object, app v1alpha1.TypedObjectReference, work sidecar.Work, credentials string) error {
+	annotations, labels := maps.Clone(o.GetAnnotations()), maps.Clone(o.GetLabels())
+	if len(work.Assignments) == 0 {
+		delete(annotations, v1alpha1.AnnotationSidecarTask)
+		delete(annotations, v1alpha1.AnnotationSidecarCredentials)
+		delete(labels, v1alpha1.LabelSidecar)
+		o.SetAnnotations(annotations)
+		o.SetLabels(labels)
+		return nil
+	}
+	text, err := sidecar.Encode(work)
+	if err != nil {
+		return Refuse(v1alpha1.ReasonInvalidTask, "%v", err)
+	}
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	annotations[v1alpha1.AnnotationSidecarTask], annotations[v1alpha1.AnnotationSidecarCredentials] = text, credentials
+	labels[v1alpha1.LabelSidecar] = sidecar.Name(app.Kind, app.Name)
+	o.SetAnnotations(annotations)
+	o.SetLabels(labels)
+	return nil
+}
