@@ -73,6 +73,7 @@ func TestSidecar(t *testing.T) {
 		{"it needs a RoleBinding", a.needsRoleBinding},
 		{"a backup, in which it is killed", a.killedInBackup},
 		{"a key that is changed in its Secret", a.rotates},
+		{"a restore, in which it is killed", a.killedInRestore},
 		{"the last policy goes", a.removed},
 	} {
 		if !t.Run(step.name, step.run) {

@@ -48,7 +48,7 @@ func TestRestore(t *testing.T) {
 		g := NewWithT(t)
 		r := runIn(t, "restore", "all", "-n", ns, "--repository", "shop-db", "--at", "2026-11-19T21:00:00+01:00", "--target", "sts/db",
 			"--component", "pod-0,pod-1", "--include", "/a,*.txt", "--exclude", "b", "--confirm", "uid", "--overwrite", "IfNewer", "--delete-extra", "--verify",
-			"--retries", "2", "--from-namespace", "other", "--encryption-secret", "enc")
+			"--sidecar", "--retries", "2", "--from-namespace", "other", "--encryption-secret", "enc")
 		g.Expect(r).To(Equal(result{out: "restoresession/all created\n"}))
 		var s v1alpha1.RestoreSession
 		g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "all"}, &s)).To(Succeed())
@@ -63,6 +63,7 @@ func TestRestore(t *testing.T) {
 		g.Expect(s.Spec.Confirm).To(Equal("uid"))
 		g.Expect(s.Spec.OverwritePolicy).To(Equal(v1alpha1.OverwriteIfNewer))
 		g.Expect(s.Spec.DeleteExtraFiles && s.Spec.Verify).To(BeTrue())
+		g.Expect(s.Spec.Executor).To(Equal(v1alpha1.ExecutorSidecar))
 		g.Expect(s.Spec.RetryConfig.MaxRetry).To(BeEquivalentTo(2))
 	})
 

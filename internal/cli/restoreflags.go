@@ -29,7 +29,7 @@ type restoreFlags struct {
 	fromNamespace, encryptionSecret                  string
 	components, include, exclude                     []string
 	confirm, overwrite                               string
-	deleteExtra, verify                              bool
+	deleteExtra, verify, sidecar                     bool
 	retries                                          int32
 	runAsUser                                        int64
 }
@@ -51,6 +51,7 @@ func (f *restoreFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.overwrite, "overwrite", "", "with --confirm, what becomes of files that are there: Overwrite, IfNewer or Never (default Overwrite)")
 	flags.BoolVar(&f.deleteExtra, "delete-extra", false, "with --confirm, delete what the Snapshot does not have")
 	flags.BoolVar(&f.verify, "verify", false, "read back what was restored and compare it with the repository")
+	flags.BoolVar(&f.sidecar, "sidecar", false, "restore through the sidecar in the pods of the workload, which run; this needs --confirm")
 	flags.Int32Var(&f.retries, "retries", 0, "how often what failed is tried again")
 	flags.StringVar(&f.fromNamespace, "from-namespace", "", "the namespace of Snapshot and Repository, whose owner must allow it")
 	flags.StringVar(&f.encryptionSecret, "encryption-secret", "", "the Secret of this namespace with the repository's password (default that of the Repository)")
@@ -84,6 +85,12 @@ func (f *restoreFlags) check(withUser bool) error {
 		return usagef("--at needs --repository, and no --snapshot")
 	case f.confirm == "" && (f.overwrite != "" || f.deleteExtra):
 		return usagef("--overwrite and --delete-extra are for a volume that holds data: name the target's UID with --confirm")
+	case f.sidecar && (f.newClaim != "" || !strings.Contains(f.target, "/")):
+		return usagef("--sidecar is for the volumes of a workload: --target deployment/NAME, statefulset/NAME or daemonset/NAME")
+	case f.sidecar && f.confirm == "":
+		return usagef("--sidecar restores into volumes that are in use: name the workload's UID with --confirm")
+	case f.sidecar && withUser:
+		return usagef("--sidecar and --run-as-user exclude each other: the sidecar runs already")
 	case withUser && f.runAsUser < 0:
 		return usagef("--run-as-user is a user ID: it is 0 or more")
 	case f.retries < 0:
@@ -113,6 +120,9 @@ func (f *restoreFlags) spec(withUser bool) (v1alpha1.RestoreSessionSpec, error) 
 	}
 	spec.DataSource, spec.Confirm, spec.OverwritePolicy = source, f.confirm, v1alpha1.OverwritePolicy(f.overwrite)
 	spec.DeleteExtraFiles, spec.Verify = f.deleteExtra, f.verify
+	if f.sidecar {
+		spec.Executor = v1alpha1.ExecutorSidecar
+	}
 	if f.retries > 0 {
 		spec.RetryConfig = &v1alpha1.RetryConfig{MaxRetry: f.retries}
 	}
