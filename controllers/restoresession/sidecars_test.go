@@ -191,6 +191,18 @@ func TestSidecarsRestoreAStatefulSet(t *testing.T) {
 	w.Expect(taken).To(BeFalse())
 }
 
+func TestASidecarCannotGiveBackOwners(t *testing.T) {
+	t.Parallel()
+	w := newSidecarWorld(t)
+	w.does = func(_ string, c sidecar.Component) *v1alpha1.RestoredComponent {
+		return &v1alpha1.RestoredComponent{Phase: v1alpha1.RestoreSessionSucceeded, ID: c.ID, OwnersNotRestored: 1}
+	}
+	w.restored()
+	s := w.settleSidecars()
+	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"))
+	w.Expect(s.Status.Conditions).To(ContainElement(And(HaveField("Type", "Partial"), HaveField("Message", ContainSubstring("with executor Job and as root")))))
+}
+
 func TestTheAddonSaysThatASidecarRestores(t *testing.T) {
 	t.Parallel()
 	w := newSidecarWorld(t)

@@ -162,9 +162,13 @@ func (r *restoreRun) finish() {
 	// A restore whose postRestore hook failed is not stamped: an equal one must not say that all is done.
 	r.d.Stamp = hooks == ""
 	if owners > 0 || attributes > 0 || devices > 0 {
+		how := "restore as root for that"
+		if RestoredBySidecars(r.Session) {
+			how = "restore with executor Job and as root for that"
+		}
 		partial(&s.Conditions, fmt.Sprintf(
-			"all data is restored, but the owners of %d entries and other attributes of %d entries could not be set, and %d devices were left out: restore as root for that (jobTemplate runAsUser 0, in a Namespace with the annotation %s), devices and set-id bits only with the task's parameters of these names",
-			owners, attributes, devices, v1alpha1.AnnotationPrivilegedMovers), r.Session.Generation, r.Now)
+			"all data is restored, but the owners of %d entries and other attributes of %d entries could not be set, and %d devices were left out: %s (jobTemplate runAsUser 0, in a Namespace with the annotation %s), devices and set-id bits only with the task's parameters of these names",
+			owners, attributes, devices, how, v1alpha1.AnnotationPrivilegedMovers), r.Session.Generation, r.Now)
 	}
 	if hooks != "" {
 		endRestore(r.RestoreInput, r.d, v1alpha1.RestoreSessionFailed, v1alpha1.ReasonFailedToExecutePostRestoreHooks,

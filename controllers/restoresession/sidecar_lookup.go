@@ -1,0 +1,88 @@
+package restoresession
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/sidecar"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// resolveSidecar refuses what only a Job can do.
+func (r *Reconciler) resolveSidecar(ctx context.Context, look *search) error {
+	if look.Resolved.Executor != v1alpha1.ExecutorSidecar {
+		return nil
+	}
+	look.target.Sidecar = true
+	refuse := func(format string, args ...any) error {
+		look.refuse(0, v1alpha1.ReasonSidecarNotPossible, "%s: take executor Job", fmt.Sprintf(format, args...))
+		return nil
+	}
+	s, resolved := look.session, &look.Resolved
+	if mistakes := policy.SidecarRestoreMistakes(&s.Spec); len(mistakes) > 0 {
+		look.refuse(0, mistakes[0].Reason, "%s: %s", mistakes[0].Field, mistakes[0].Message)
+		return nil
+	}
+	switch {
+	case len(resolved.Task.Steps) > 0:
+		return refuse("the task has steps before the mover, for which a sidecar has no containers")
+	case len(resolved.Task.Volumes) > 0:
+		return refuse("the task brings volumes along, which a sidecar can't mount")
+	case len(resolved.Task.Args) == 0 || resolved.Task.Args[0] != string(task.KindRestore):
+		return refuse("Function %s does more than the mover of a sidecar can", resolved.Task.Function)
+	}
+	storage, err := r.storageOf(ctx, resolved.Repository)
+	if refusal := movers.RefusalOf(err); refusal != nil {
+		look.Error = refusal
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if storage.Spec.Storage.Local != nil {
+		return refuse("BackupStorage %s/%s is on a volume, which a sidecar does not mount", storage.Namespace, storage.Name)
+	}
+	_, err = r.keysOf(ctx, s, resolved)
+	if look.Error = movers.RefusalOf(err); look.Error != nil {
+		look.Wait = waitForTarget // A GitOps tool may have applied the policy in the same moment.
+		return nil
+	}
+	return err
+}
+
+// storageOf a repository. That there is none is a refusal.
+func (r *Reconciler) storageOf(ctx context.Context, repository v1alpha1.ResolvedRepository) (*v1alpha1.BackupStorage, error) {
+	var storage v1alpha1.BackupStorage
+	key := client.ObjectKey{Namespace: repository.StorageRef.Namespace, Name: repository.StorageRef.Name}
+	if err := r.Get(ctx, key, &storage); apierrors.IsNotFound(err) {
+		return nil, movers.Refuse(v1alpha1.ReasonStorageNotFound, "there is no BackupStorage %s", key)
+	} else if err != nil {
+		return nil, fmt.Errorf("get backup storage %s: %w", key, err)
+	}
+	return &storage, nil
+}
+
+// keysOf says where in the sidecar's Secret the keys of the repository are: those of the repositories that the workload's own
+// policies back up into are there, and no others.
+func (r *Reconciler) keysOf(ctx context.Context, s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore) (sidecar.RepositoryKeys, error) {
+	keys := sidecar.KeysOf(sourceNamespace(s), resolved.Repository.Name)
+	var secret corev1.Secret
+	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: sidecar.Name(s.Spec.Target.Kind, s.Spec.Target.Name)}, &secret)
+	switch {
+	case apierrors.IsNotFound(err):
+		return "", movers.Refuse(v1alpha1.ReasonSidecarNotPossible, "%s has no sidecar: take executor Job, or a BackupConfiguration with executor Sidecar first", s.Spec.Target)
+	case err != nil:
+		return "", fmt.Errorf("get the sidecar's secret: %w", err)
+	case len(secret.Data[keys.Version()]) == 0:
+		return "", movers.Refuse(v1alpha1.ReasonSidecarNotPossible, "the sidecar of %s has no keys of Repository %s, into which it does not back up: take executor Job",
+			s.Spec.Target, resolved.Repository.Name)
+	}
+	return keys, nil
+}
