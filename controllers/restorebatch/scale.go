@@ -67,6 +67,10 @@ func (r *Reconciler) resolveScaling(ctx context.Context, b *v1alpha1.RestoreBatc
 	if len(b.Spec.ScaleDown) == 0 || start.Error != nil {
 		return nil
 	}
+	// One that is made anew, and restores nothing again, disturbs nobody.
+	if filled, err := r.stamped(ctx, b, start.Resolved.SpecDigest); filled || err != nil {
+		return err
+	}
 	refuse := func(reason, format string, args ...any) {
 		start.Error = &v1alpha1.ResolvedError{Reason: reason, Message: fmt.Sprintf(format, args...)}
 	}

@@ -42,6 +42,13 @@ func (w *world) replicas() int32 {
 	return *d.Spec.Replicas
 }
 
+func (w *world) generation() int64 {
+	w.T.Helper()
+	var d appsv1.Deployment
+	w.Get("web", &d)
+	return d.Generation
+}
+
 // gone ends a pod, as the kubelet does.
 func (w *world) gone(p *corev1.Pod) {
 	w.T.Helper()
@@ -153,6 +160,19 @@ func TestAWorkloadThatSomethingElseScales(t *testing.T) {
 		b := w.settle("back")
 		w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonTargetNotFound))
 	})
+}
+
+func TestARestoreBatchThatIsMadeAnewScalesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.gone(w.deployment("kubectl"))
+	w.restore("back", scalesWeb)
+	w.settle("back")
+	w.forget("back")
+	before := w.generation()
+	w.restore("back", scalesWeb)
+	w.Expect(w.settle("back").Status.Phase).To(Equal(v1alpha1.RestoreSessionSkipped))
+	w.Expect(w.generation()).To(Equal(before))
 }
 
 // A RestoreBatch that is deleted before anything was restored leaves the workload as it was.
