@@ -82,6 +82,11 @@ func (r *Reconciler) resolveScaling(ctx context.Context, b *v1alpha1.RestoreBatc
 		return fmt.Errorf("list horizontal pod autoscalers: %w", err)
 	}
 	for _, asked := range b.Spec.ScaleDown {
+		if target := restoredInPods(b, start, asked); target != "" {
+			refuse(v1alpha1.ReasonSidecarNotPossible, "%s/%s is to be scaled down, but target %s is restored by the sidecar in its pods: take executor Job for it, or leave the workload out of scaleDown",
+				asked.Kind, asked.Name, target)
+			return nil
+		}
 		w, err := r.read(ctx, b.Namespace, asked.Kind, asked.Name)
 		if err != nil {
 			return err
@@ -112,6 +117,17 @@ func (r *Reconciler) resolveScaling(ctx context.Context, b *v1alpha1.RestoreBatc
 		start.ScaledDown = append(start.ScaledDown, frozen)
 	}
 	return nil
+}
+
+// restoredInPods is the target that the sidecar in the pods of a workload is to restore, "" where there is none.
+func restoredInPods(b *v1alpha1.RestoreBatch, start *session.RestoreBatchStart, w v1alpha1.ScaleDown) string {
+	for i := range start.Resolved.Targets {
+		t := start.Resolved.Targets[i].Target
+		if b.Spec.Targets[i].Executor == v1alpha1.ExecutorSidecar && t != nil && t.Kind == w.Kind && t.Name == w.Name {
+			return b.Spec.Targets[i].Name
+		}
+	}
+	return ""
 }
 
 func (r *Reconciler) notPermitted(namespace string, err error) string {

@@ -103,6 +103,21 @@ func TestAWorkloadStaysDownWhereNotAllWasRestored(t *testing.T) {
 	w.Expect(b.Status.ScaledDown[0].Message).To(ContainSubstring("kubectl scale -n " + w.Namespace + " deployment/web --replicas=2"))
 }
 
+func TestAWorkloadWhoseSidecarRestoresIsNotScaledDown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.deployment("kubectl")
+	w.restore("back", scalesWeb, func(b *v1alpha1.RestoreBatch) {
+		b.Spec.Targets[0].Executor = v1alpha1.ExecutorSidecar
+		b.Spec.Targets[0].Target = &v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web"}
+	})
+	b := w.settle("back")
+	w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonSidecarNotPossible))
+	w.Expect(apimeta.FindStatusCondition(b.Status.Conditions, "Ready").Message).To(ContainSubstring("target web is restored by the sidecar in its pods: take executor Job"))
+	w.Expect(w.replicas()).To(Equal(int32(2)))
+	w.Expect(w.children()).To(BeEmpty())
+}
+
 func TestAWorkloadThatSomebodyScalesUpMeanwhile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
