@@ -31,6 +31,7 @@ const usage = `mover does the work of one Cairn Job, or of a sidecar. It is star
 
   mover init-storage | init-repository | backup [--exclude=PATTERN,...] [--cache] [--scratch-dir=DIRECTORY]
   mover restore [--set-id] [--devices] [--include=PATTERN,...] [--exclude=PATTERN,...] [--cache] [--scratch-dir=DIRECTORY]
+  mover restore --unpack=DIRECTORY [--cache] [--scratch-dir=DIRECTORY]
   mover keep
   mover install DIRECTORY
   mover sidecar --id=NAME [--root=DIRECTORY]
@@ -139,6 +140,7 @@ func arguments(kind task.Kind, args []string, stderr io.Writer) (mover.Flags, er
 		flags.StringVar(&exclude, "exclude", "", "comma-separated patterns, as in a .gitignore file, of what is not restored")
 		flags.BoolVar(&asked.SetID, "set-id", false, "give back set-user-ID and set-group-ID bits of files, and file capabilities")
 		flags.BoolVar(&asked.Devices, "devices", false, "make devices")
+		flags.StringVar(&asked.Unpack, "unpack", "", "directory inside the volume into which the tar archive that a program wrote is unpacked")
 	}
 	err := parse(flags, args)
 	asked.Exclude, asked.Include = split(exclude), split(include)

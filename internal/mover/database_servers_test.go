@@ -152,9 +152,15 @@ func startPostgreSQL(t testing.TB, options ...string) *databaseServer {
 	password, data := filepath.Join(s.dir, "password"), filepath.Join(s.dir, "data")
 	NewWithT(t).Expect(os.WriteFile(password, []byte(accountPassword), 0o644)).To(Succeed())
 	s.prepare("", "initdb", "--pgdata="+data, "--username="+account, "--pwfile="+password, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync")
+	s.startOn(data, options...)
+	return s
+}
+
+// startOn starts a PostgreSQL server on a directory with its data.
+func (s *databaseServer) startOn(data string, options ...string) {
+	s.t.Helper()
 	s.start(func() error { _, err := s.psql("postgres", "SELECT 1"); return err }, "postgres", append([]string{"-D", data,
 		"-c", "listen_addresses=127.0.0.1", "-c", "port=" + s.port, "-c", "unix_socket_directories=", "-c", "fsync=off"}, options...)...)
-	return s
 }
 
 // psql runs statements.

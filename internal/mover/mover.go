@@ -67,6 +67,9 @@ type Flags struct {
 	SetID bool
 	// Devices lets a restore make devices.
 	Devices bool
+	// Unpack is a directory inside the volume into which a restore unpacks the tar archive that a program wrote. Empty: what was
+	// kept is restored as it is.
+	Unpack string
 	// Cache keeps what is read of the repository in ScratchDir too.
 	Cache      bool
 	ScratchDir string
@@ -106,7 +109,7 @@ func (m *Mover) do(ctx context.Context, kind task.Kind, flags Flags) task.Result
 	if err != nil {
 		return failed(&failure{v1alpha1.ReasonInvalidTask, err.Error()})
 	}
-	if f := m.streams(t, flags); f != nil {
+	if f := cmp.Or(m.streams(t, flags), unpackable(t, flags)); f != nil {
 		return failed(f)
 	}
 	switch kind {

@@ -29,6 +29,8 @@ func (m *Mover) restore(ctx context.Context, t task.Task, flags Flags) task.Resu
 		case f != nil:
 		case c.Stream != nil:
 			r, f = m.restoreStream(ctx, t, engine, c, began)
+		case flags.Unpack != "":
+			r, f = m.restoreArchive(ctx, t, flags, engine, c, began)
 		default:
 			r, f = m.restoreComponent(ctx, t, flags, engine, c, began)
 		}
@@ -70,11 +72,7 @@ func (m *Mover) openForRestore(ctx context.Context, t task.Task, flags Flags) (r
 // restoreComponent writes one component into its volume. Owners are given back where the mover may do that, set-id bits of
 // files and devices where that was asked for, for a volume's content is not trusted. What is missing is counted.
 func (m *Mover) restoreComponent(ctx context.Context, t task.Task, flags Flags, engine repository.Engine, c task.Component, began time.Time) (task.ComponentResult, *failure) {
-	r := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID}
-	rules := task.Restore{}
-	if t.Restore != nil {
-		rules = *t.Restore
-	}
+	r, rules := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID}, rulesOf(t)
 	dir, empty, f := m.target(c, rules)
 	if f != nil {
 		r.TargetEmpty = empty && !rules.Group

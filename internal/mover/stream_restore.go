@@ -68,30 +68,37 @@ func (m *Mover) feed(ctx context.Context, engine repository.Engine, c task.Compo
 	return &failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("this mover has no filter %q", c.Stream.Filter)}
 }
 
-// feedRedis turns an RDB file into commands. Whichever side fails ends the other, and what it failed with is the error.
+// feedRedis turns an RDB file into commands.
 func (m *Mover) feedRedis(ctx context.Context, engine repository.Engine, id string, in io.Writer, kept *counted) error {
+	return through(ctx, engine, id, kept, func(r io.Reader) error {
+		keys, err := rdb.Commands(r, in)
+		if err == nil {
+			m.Log.Info("keys were turned into commands", "keys", keys)
+		}
+		return err
+	})
+}
+
+// through has read look at what was kept. Whichever side fails ends the other, and what it failed with is the error.
+func through(ctx context.Context, engine repository.Engine, id string, kept *counted, read func(io.Reader) error) error {
 	r, w := io.Pipe()
 	kept.to = w
-	read := make(chan error, 1)
+	wrote := make(chan error, 1)
 	go func() {
 		err := engine.RestoreStream(ctx, id, kept)
 		w.CloseWithError(err)
-		read <- err
+		wrote <- err
 	}()
-	keys, err := rdb.Commands(r, in)
+	err := read(r)
 	r.CloseWithError(errors.Join(errStopped, err)) // a reader that has all says nothing
-	if from := <-read; from != nil && !errors.Is(from, errStopped) {
+	if from := <-wrote; from != nil && !errors.Is(from, errStopped) {
 		return from
 	}
-	if err != nil {
-		return err
-	}
-	m.Log.Info("keys were turned into commands", "keys", keys)
-	return nil
+	return err
 }
 
 // errStopped says that nobody reads on.
-var errStopped = errors.New("the filter ended")
+var errStopped = errors.New("the reader ended")
 
 // loadFailure is why a stream was not restored. What the program and the filter say holds no secret and may be shown.
 func loadFailure(err error) *failure {
