@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +15,9 @@ import (
 // moverSwitches are the arguments of the mover that are either on or off.
 var moverSwitches = []string{"--set-id", "--devices", "--cache"}
 
+// moverUnpack is the argument that names the directory into which the mover unpacks an archive.
+const moverUnpack = "--unpack"
+
 // MoverArguments says which argument of a Function that runs the mover can't be one, once c has all variables filled in: the mover
 // would refuse it, but only when it runs.
 func MoverArguments(f *v1alpha1.Function, c *corev1.Container) error {
@@ -22,11 +26,16 @@ func MoverArguments(f *v1alpha1.Function, c *corev1.Container) error {
 	}
 	for i, arg := range c.Args {
 		name, value, given := strings.Cut(arg, "=")
-		if !given || !slices.Contains(moverSwitches, name) {
-			continue
-		}
-		if _, err := strconv.ParseBool(value); err != nil {
-			return fmt.Errorf("function %q: %s is %q in place of true or false", f.Name, switchSource(f, i, name), value)
+		switch {
+		case !given:
+		case name == moverUnpack:
+			if value == "" || !filepath.IsLocal(value) || filepath.Clean(value) == "." {
+				return fmt.Errorf("function %q: %s is %q in place of a directory inside the volume, such as pgdata", f.Name, switchSource(f, i, name), value)
+			}
+		case slices.Contains(moverSwitches, name):
+			if _, err := strconv.ParseBool(value); err != nil {
+				return fmt.Errorf("function %q: %s is %q in place of true or false", f.Name, switchSource(f, i, name), value)
+			}
 		}
 	}
 	return nil
@@ -42,4 +51,9 @@ func switchSource(f *v1alpha1.Function, i int, name string) string {
 		}
 	}
 	return "the argument " + name
+}
+
+// Unpacks says whether a Function has the mover unpack an archive into a volume.
+func Unpacks(f *v1alpha1.Function) bool {
+	return slices.ContainsFunc(f.Spec.Args, func(arg string) bool { return strings.HasPrefix(arg, moverUnpack+"=") })
 }

@@ -31,7 +31,10 @@ func Streams(addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.Addo
 	steps := policy.TaskSteps(found)
 	step := steps[len(steps)-1]
 	function := functions(step.Name)
-	if function == nil || function.Spec.Stream == nil {
+	switch {
+	case function != nil && function.Spec.Stream == nil && restore && policy.Unpacks(function):
+		return nil, refuse(v1alpha1.ReasonInvalidTask, "task %q of Addon %q restores into a PersistentVolumeClaim on which a server is started then, not into a server that runs: name a claim as the target, or make one with targetVolumes", found.Name, addon.Name)
+	case function == nil || function.Spec.Stream == nil:
 		return nil, refuse(v1alpha1.ReasonInvalidTask, "task %q of Addon %q is for volumes, and the target is a database: name the Addon of the database, such as postgres-addon", found.Name, addon.Name)
 	}
 	wrong := func(err error) *v1alpha1.ResolvedError {
