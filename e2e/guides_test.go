@@ -18,11 +18,14 @@ var shellBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
 // TestGuides runs every shell command of the guides, one block after the other, in one directory, as a reader would.
 func TestGuides(t *testing.T) {
 	bed := deployed(t)
-	for name, namespace := range map[string]string{"stand-alone-volume.md": "photos", "application.md": "blog", "functions-and-addons.md": "notes", "restore.md": "albums", "retention.md": "keeping", "hooks.md": "till", "sidecar.md": "notebook", "databases.md": "shop"} {
+	for name, namespace := range map[string]string{"stand-alone-volume.md": "photos", "application.md": "blog", "functions-and-addons.md": "notes", "restore.md": "albums", "retention.md": "keeping", "hooks.md": "till", "sidecar.md": "notebook", "databases.md": "shop", "physical-backups.md": "register"} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			if name == "databases.md" {
+			switch name {
+			case "databases.md":
 				loadDatabases(t, bed, testbed.DatabaseImages...)
+			case "physical-backups.md":
+				loadDatabases(t, bed, "postgresql")
 			}
 			removeNamespace(t, bed, namespace) // of a run that was interrupted
 			removeBranch(t, bed, namespace)
