@@ -89,9 +89,11 @@ func TestWhatFailedIsRestoredAgain(t *testing.T) {
 
 func TestWhatNoRepetitionMendsIsNotRepeated(t *testing.T) {
 	for name, tt := range map[string]struct {
-		retry  *v1alpha1.RetryConfig
-		result task.ComponentResult
+		retry   *v1alpha1.RetryConfig
+		confirm string
+		result  task.ComponentResult
 	}{
+		"a directory that is not empty and was confirmed":    {confirm: "uid-target", result: task.ComponentResult{Reason: v1alpha1.ReasonVolumeNotEmpty}},
 		"without retryConfig":                                {result: task.ComponentResult{Reason: v1alpha1.ReasonUnreachable}},
 		"a volume that is not empty":                         {retry: &v1alpha1.RetryConfig{MaxRetry: 3}, result: task.ComponentResult{Reason: v1alpha1.ReasonVolumeNotEmpty}},
 		"a delay that is after the deadline":                 {retry: &v1alpha1.RetryConfig{MaxRetry: 3, Delay: metav1.Duration{Duration: time.Hour}}, result: task.ComponentResult{Reason: v1alpha1.ReasonUnreachable}},
@@ -100,6 +102,7 @@ func TestWhatNoRepetitionMendsIsNotRepeated(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			r := newRestoring(tt.retry)
+			r.session.Spec.Confirm = tt.confirm
 			r.step()
 			tt.result.Outcome = task.OutcomeFailed
 			r.jobs[session.RestoreJobName("r", "pod-0", 1)] = restored("pod-0", tt.result)
@@ -107,8 +110,11 @@ func TestWhatNoRepetitionMendsIsNotRepeated(t *testing.T) {
 			d := r.step()
 			g.Expect(d.Status.Phase).To(Equal(restoreFailed))
 			g.Expect(d.Status.Reason).To(Equal(tt.result.Reason))
-			if tt.result.Reason == v1alpha1.ReasonVolumeNotEmpty {
-				g.Expect(d.Status.Components["pod-0"].Error).To(ContainSubstring("spec.confirm: uid-target"), "it is said what to write")
+			switch advice := ContainSubstring("spec.confirm: uid-target"); {
+			case tt.confirm != "":
+				g.Expect(d.Status.Components["pod-0"].Error).NotTo(advice, "that was written")
+			case tt.result.Reason == v1alpha1.ReasonVolumeNotEmpty:
+				g.Expect(d.Status.Components["pod-0"].Error).To(advice, "it is said what to write")
 			}
 		})
 	}

@@ -200,10 +200,11 @@ func (r *restoreRun) report(h *v1alpha1.ResolvedRestoreHost, result *task.Result
 	}
 }
 
-// advise adds to the mover's word what the mover can't know: what must be written to have the volume overwritten.
+// advise adds to the mover's word what the mover can't know: what must be written to have the volume overwritten. Where that was
+// written the mover has another reason to refuse.
 func (r *restoreRun) advise(reason, message string) string {
 	uid := r.d.Status.Resolved.TargetUID
-	if reason != v1alpha1.ReasonVolumeNotEmpty || uid == "" || strings.Contains(message, string(uid)) {
+	if reason != v1alpha1.ReasonVolumeNotEmpty || uid == "" || Overwrites(r.Session) != "" || strings.Contains(message, string(uid)) {
 		return message
 	}
 	return message + ConfirmAdvice(uid)
