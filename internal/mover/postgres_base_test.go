@@ -46,7 +46,15 @@ func TestAPostgreSQLServerStartsFromItsBaseBackup(t *testing.T) {
 	p.secretIsNowhere(accountPassword, `p\:a`)
 	s.must(s.psql("shop", "DROP TABLE people CASCADE"))
 
-	result := p.unpacks(id, mover.Flags{Unpack: "pgdata"}, nil)
+	// It is no dump, and no server takes it for one.
+	psql := p.postgres(s, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname=shop")
+	psql.Stream.Filter = v1alpha1.StreamFilterPostgresRoles
+	result := p.restoreInto(id, psql)
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed))
+	g.Expect(result.Message).To(HavePrefix("what was kept is a physical backup"))
+	g.Expect(result.Components[0].TargetWritten).To(BeFalse(), "nothing was given to the server")
+
+	result = p.unpacks(id, mover.Flags{Unpack: "pgdata"}, nil)
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
 	g.Expect(result.Components[0].OwnersNotRestored).To(BeZero())
 	for dir := p.in("."); dir != filepath.Dir(p.root); dir = filepath.Dir(dir) { // the test's own directories let no other user in

@@ -1,6 +1,7 @@
 package mover
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -59,14 +60,55 @@ func (m *Mover) feed(ctx context.Context, engine repository.Engine, c task.Compo
 		return m.feedRedis(ctx, engine, c.ID, in, kept)
 	case v1alpha1.StreamFilterPostgresRoles:
 		to := pgroles.NewWriter(in)
-		kept.to = to
+		text := &statements{to: to}
+		kept.to = text
 		if err := engine.RestoreStream(ctx, c.ID, kept); err != nil {
+			return err
+		}
+		if err := text.Flush(); err != nil {
 			return err
 		}
 		return to.Flush()
 	}
 	return &failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("this mover has no filter %q", c.Stream.Filter)}
 }
+
+// statements passes a dump on, but no archive: psql would look for commands in the files of a physical backup, which hold what
+// anybody wrote into a table.
+type statements struct {
+	to    io.Writer
+	first []byte
+	known bool
+}
+
+// Write keeps the first bytes back until they say what it is. Less than them are no archive.
+func (s *statements) Write(b []byte) (int, error) {
+	if s.known {
+		return s.to.Write(b)
+	}
+	s.first = append(s.first, b...)
+	if len(s.first) < archiveAt+len(archiveMark) {
+		return len(b), nil
+	}
+	if bytes.HasPrefix(s.first[archiveAt:], []byte(archiveMark)) {
+		return 0, &failure{v1alpha1.ReasonLoadFailed, "what was kept is a physical backup, no dump: restore it into a PersistentVolumeClaim with the task physical-backup-restore"}
+	}
+	return len(b), s.Flush()
+}
+
+// Flush passes on what was kept back.
+func (s *statements) Flush() error {
+	s.known = true
+	_, err := s.to.Write(s.first)
+	s.first = nil
+	return err
+}
+
+// Where a tar archive says that it is one, and how.
+const (
+	archiveAt   = 257
+	archiveMark = "ustar"
+)
 
 // feedRedis turns an RDB file into commands.
 func (m *Mover) feedRedis(ctx context.Context, engine repository.Engine, id string, in io.Writer, kept *counted) error {

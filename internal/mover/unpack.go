@@ -66,7 +66,7 @@ func (m *Mover) restoreArchive(ctx context.Context, t task.Task, flags Flags, en
 	}
 	if replace := c.Resume || rules.DeleteExtra && rules.Overwrite != ""; !empty && !replace {
 		return r, &failure{v1alpha1.ReasonVolumeNotEmpty,
-			fmt.Sprintf("the directory %s of the volume is not empty: restore into another one, or set deleteExtraFiles to have all that is in it replaced", c.Path)}
+			fmt.Sprintf("the directory %s of the volume is not empty: restore into another one, or set deleteExtraFiles beside confirm to have all that is in it replaced", c.Path)}
 	}
 	root, err := os.OpenRoot(dir.path())
 	if err != nil {

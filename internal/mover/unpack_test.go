@@ -201,3 +201,17 @@ func TestWhatCannotBeDoneToAnArchive(t *testing.T) {
 	}
 	g.Expect(os.ReadDir(p.in("."))).To(BeEmpty())
 }
+
+// What psql is fed is text: a part of it that is short is passed on like any other.
+func TestStatementsThatAreShortArePassedOn(t *testing.T) {
+	g := NewWithT(t)
+	p := streaming(t)
+	for snapshot, text := range map[string]string{"snap-1": "SELECT 1;\n", "snap-2": strings.Repeat("SELECT 1;\n", 1000)} {
+		out := filepath.Join(t.TempDir(), "out")
+		c := dumpOf("cat >" + out)
+		c.Stream.Filter = v1alpha1.StreamFilterPostgresRoles
+		result := p.restoreInto(p.archived(snapshot, []byte(text)), c)
+		g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
+		g.Expect(os.ReadFile(out)).To(BeEquivalentTo(text))
+	}
+}
