@@ -22,7 +22,7 @@ const (
 	// ExitCancelled means that the mover was told to stop.
 	ExitCancelled = 7
 	// ExitTarget means that the target of a restore is not empty, could not be written, or differs from what was restored, or that
-	// the program that loads a dump failed.
+	// the program that loads a dump failed or an archive can't be unpacked.
 	ExitTarget = 8
 )
 
