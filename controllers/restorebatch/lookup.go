@@ -44,10 +44,29 @@ func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*ses
 		return start, err
 	}
 	resolved.Targets = session.ResolveRestoreTargets(b, chosen)
+	if start.Error = databaseMistakes(b, resolved.Targets); start.Error != nil {
+		return start, nil
+	}
 	if err := r.resolveHooks(ctx, b, start); err != nil {
 		return start, err
 	}
 	return start, r.resolveScaling(ctx, b, start)
+}
+
+// databaseMistakes refuses a batch of whose targets one is a database and asks for what only a volume can have. Which target it is
+// may stand in the Snapshot alone, and the API server would refuse its RestoreSession only when others were restored.
+func databaseMistakes(b *v1alpha1.RestoreBatch, targets []v1alpha1.ResolvedRestoreTarget) *v1alpha1.ResolvedError {
+	var mistakes []policy.Mistake
+	for i := range targets {
+		t := &b.Spec.Targets[i]
+		mistakes = append(mistakes, policy.DatabaseRestoreMistakes(fmt.Sprintf("spec.targets[%d]", i), &v1alpha1.RestoreSessionSpec{
+			Target: targets[i].Target, Addon: t.Addon, Verify: t.Verify, DeleteExtraFiles: t.DeleteExtraFiles, OverwritePolicy: t.OverwritePolicy,
+		})...)
+	}
+	if len(mistakes) == 0 {
+		return nil
+	}
+	return &v1alpha1.ResolvedError{Reason: mistakes[0].Reason, Message: (&policy.InvalidError{Mistakes: mistakes}).Error()}
 }
 
 // snapshots are those of the BackupBatch that may be restored here. They are read past the cache: who restores right after a

@@ -62,6 +62,12 @@ func TestWhichRestorePoint(t *testing.T) {
 			edit: source(func(s *v1alpha1.RestoreBatchDataSource) { s.Mixed = true }),
 			want: []string{"Succeeded/Succeeded of ", "web: Succeeded/Succeeded of third", "uploads: Succeeded/Succeeded of third", "db: Succeeded/Succeeded of second"},
 		},
+		"what only a volume can have, of a database": {
+			edit: func(b *v1alpha1.RestoreBatch) {
+				b.Spec.Targets[2].Target = &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindService, Name: "db"}
+				b.Spec.Targets[2].Verify = true
+			}, want: []string{"Invalid/ResourceValidationFailed of "},
+		},
 		"of a BackupBatch that there is nothing of": {
 			edit: source(func(s *v1alpha1.RestoreBatchDataSource) { s.BackupBatch = "blog" }), want: []string{"Invalid/SnapshotNotFound of "},
 		},

@@ -19,6 +19,11 @@ import (
 
 // findDatabase looks for a target that is a database. One that is not ready is waited for.
 func (r *Reconciler) findDatabase(ctx context.Context, look *search) error {
+	if mistakes := policy.DatabaseRestoreMistakes("spec", &look.session.Spec); len(mistakes) > 0 {
+		look.TargetFound = true
+		look.refuse(0, mistakes[0].Reason, "%s", (&policy.InvalidError{Mistakes: mistakes}).Error())
+		return nil
+	}
 	ref, params := look.session.Spec.Target, map[string]string{}
 	if addon := look.session.Spec.Addon; addon != nil && len(addon.Tasks) == 1 {
 		params = policy.Params(&addon.Tasks[0])

@@ -95,6 +95,16 @@ func TestRestoresIntoDatabasesThatAreRefused(t *testing.T) {
 		"confirm of another": {
 			edit: func(_ *world, s *v1alpha1.RestoreSession) { s.Spec.Confirm = "other" }, want: "Invalid/ConfirmationWrong", says: "confirm names other",
 		},
+		"volumes": {
+			edit: func(_ *world, s *v1alpha1.RestoreSession) {
+				s.Spec.Addon.Tasks[0].TargetVolumes = &v1alpha1.TargetVolumes{VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}}
+			},
+			want: "Invalid/ResourceValidationFailed", says: "spec.addon.tasks[0].targetVolumes: a database",
+		},
+		"files that are named": {
+			edit: func(_ *world, s *v1alpha1.RestoreSession) { intoService(`{"secretName":"db-auth","include":"a"}`)(s) },
+			want: "Invalid/InvalidParameters", says: `no parameter "include"`,
+		},
 		"a Snapshot of a volume": {
 			edit: func(_ *world, s *v1alpha1.RestoreSession) { s.Spec.DataSource.Snapshot = "first" }, want: "Invalid/ComponentNotFound", says: "is not the dump of a database",
 		},

@@ -55,6 +55,7 @@ func (c *checker) restore(o *Object) {
 			c.add(SeverityError, o, mistake)
 		}
 	}
+	c.addAll(o, DatabaseRestoreMistakes("spec", &restore.Spec))
 	c.hooks(o, RestoreHooks(restore.Spec.Hooks), RestoreHookValues(&restore, namespace))
 	if restore.Spec.DataSource != nil {
 		c.dataSource(o, *restore.Spec.DataSource)

@@ -39,6 +39,9 @@ func (c *checker) restoreBatch(o *Object) {
 		} else if t.Target != nil {
 			c.target(o, field+".target", *t.Target)
 		}
+		c.addAll(o, DatabaseRestoreMistakes(field, &v1alpha1.RestoreSessionSpec{
+			Target: target, Addon: t.Addon, Verify: t.Verify, DeleteExtraFiles: t.DeleteExtraFiles, OverwritePolicy: t.OverwritePolicy,
+		}))
 		if t.Addon != nil {
 			c.addon(o, field+".addon", t.Addon, true, target, LaterKnownOfRestore(target))
 		}

@@ -52,6 +52,9 @@ func StreamMistakes(field string, addon *v1alpha1.Addon, info *v1alpha1.AddonInf
 		at := fmt.Sprintf("%s.tasks[%d]", field, i)
 		streams, known := streams(found, lookup)
 		database := target != nil && target.IsDatabase()
+		if database && !restore { // DatabaseRestoreMistakes has those of a restore
+			mistakes = append(mistakes, volumesOfDatabase(at, reference)...)
+		}
 		switch {
 		case !known:
 		case database && !streams:
@@ -60,6 +63,43 @@ func StreamMistakes(field string, addon *v1alpha1.Addon, info *v1alpha1.AddonInf
 			mistakes = append(mistakes, invalidTask(at+".name", "the task %q of Addon %q is for a database: name its Service as the target", found.Name, addon.Name))
 		case database && target.Kind == v1alpha1.KindService && Params(reference)[ParamSecretName] == "":
 			mistakes = append(mistakes, invalidParameter(at+".params", "a Service says nothing about the credentials of its database: name the Secret with its username and password in the parameter %q", ParamSecretName))
+		}
+	}
+	return mistakes
+}
+
+// volumesOfDatabase is the mistake of a task that brings volumes of its target along, of which a database has none. The volumes that
+// the task itself needs, as for a client's configuration, are addonVolumes.
+func volumesOfDatabase(field string, reference *v1alpha1.TaskReference) []Mistake {
+	if reference.TargetVolumes == nil {
+		return nil
+	}
+	return []Mistake{{Field: field + ".targetVolumes", Reason: v1alpha1.ReasonResourceValidationFailed,
+		Message: "a database is reached through its network, and has no volumes that its mover sees: leave it out"}}
+}
+
+// DatabaseRestoreMistakes says what a restore into a database asks for that only one into a volume can do. field is where restore
+// stands.
+func DatabaseRestoreMistakes(field string, restore *v1alpha1.RestoreSessionSpec) []Mistake {
+	var mistakes []Mistake
+	add := func(at, message string) {
+		mistakes = append(mistakes, Mistake{Field: field + "." + at, Reason: v1alpha1.ReasonResourceValidationFailed, Message: message})
+	}
+	if restore.Target == nil || !restore.Target.IsDatabase() {
+		return nil
+	}
+	if restore.Verify {
+		add("verify", "what a program was fed can't be read back: a restore into a database can't be verified")
+	}
+	if restore.DeleteExtraFiles {
+		add("deleteExtraFiles", "a database has no files: with confirm its restore replaces what the dump has, and what else is there stays")
+	}
+	if p := restore.OverwritePolicy; p != "" && p != v1alpha1.OverwriteAlways {
+		add("overwritePolicy", fmt.Sprintf("%s is for files: with confirm a restore into a database replaces what the dump has", p))
+	}
+	if restore.Addon != nil {
+		for i := range restore.Addon.Tasks {
+			mistakes = append(mistakes, volumesOfDatabase(fmt.Sprintf("%s.addon.tasks[%d]", field, i), &restore.Addon.Tasks[i])...)
 		}
 	}
 	return mistakes
