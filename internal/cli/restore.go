@@ -31,6 +31,9 @@ const restoreExample = `  # Restore the newest backup of a repository into an em
   # Bring one directory back into a volume that is in use: the UID is that of the claim
   %[1]s restore --repository shop-web --target web --include /uploads --confirm 3f1c9f2e-… --overwrite IfNewer -n shop
 
+  # Restore one database of a dump into a server, which the Service db stands for
+  %[1]s restore --repository shop-db --component dump-orders --target service/db --addon postgres-addon --param secretName=db -n shop
+
   # Bring all parts of an application back from its newest backup, into a namespace that its owner allows
   %[1]s restore --batch shop --from-namespace shop --encryption-secret shop-key -n shop-copy --wait`
 
@@ -42,9 +45,9 @@ func newRestore(o Options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore " + usage,
 		Short: "Restore a snapshot, or a whole application",
-		Long: "Restore a snapshot into a PersistentVolumeClaim, into the volumes of a workload, or into a new claim; or with --batch\n" +
-			"all targets of a BackupBatch from one run.\n\n" +
-			"A volume that holds data or is in use is written to only with --confirm. NAME is that of the RestoreSession or\n" +
+		Long: "Restore a snapshot into a PersistentVolumeClaim, into the volumes of a workload, into a database, or into a new claim;\n" +
+			"or with --batch all targets of a BackupBatch from one run.\n\n" +
+			"What holds data, and a volume in use, is written to only with --confirm. NAME is that of the RestoreSession or\n" +
 			"RestoreBatch; without it, the name is made of the target and the time.",
 		Example: fmt.Sprintf(restoreExample, o.name()),
 		Args:    argsBetween(0, 1, usage),

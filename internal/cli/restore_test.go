@@ -67,6 +67,38 @@ func TestRestore(t *testing.T) {
 		g.Expect(s.Spec.RetryConfig.MaxRetry).To(BeEquivalentTo(2))
 	})
 
+	t.Run("into databases", func(t *testing.T) {
+		for target, tt := range map[string]struct {
+			args  string
+			kind  v1alpha1.TypedObjectReference
+			addon string // and its parameters
+		}{
+			"service/db":      {"--addon postgres-addon --param secretName=db,sslMode=require --param args=--no-owner", v1alpha1.TypedObjectReference{Kind: "Service", Name: "db"}, `postgres-addon {"args":"--no-owner","secretName":"db","sslMode":"require"}`},
+			"svc/redis":       {"--addon redis-addon --param secretName=redis --confirm uid", v1alpha1.TypedObjectReference{Kind: "Service", Name: "redis"}, `redis-addon {"secretName":"redis"}`},
+			"secret/login":    {"--addon mariadb-addon", v1alpha1.TypedObjectReference{Kind: "Secret", Name: "login"}, "mariadb-addon "},
+			"appbinding/shop": {"--addon mysql-addon", v1alpha1.TypedObjectReference{APIGroup: "appcatalog.appscode.com", Kind: "AppBinding", Name: "shop"}, "mysql-addon "},
+			"cluster/pg":      {"", v1alpha1.TypedObjectReference{APIGroup: "postgresql.cnpg.io", Kind: "Cluster", Name: "pg"}, ""},
+			"Cluster/other":   {"--param args=--no-owner", v1alpha1.TypedObjectReference{APIGroup: "postgresql.cnpg.io", Kind: "Cluster", Name: "other"}, `postgres-addon {"args":"--no-owner"}`},
+		} {
+			g := NewWithT(t)
+			r := runIn(t, append([]string{"restore", "-n", ns, "--snapshot", "dumps", "--component", "dump", "--target", target}, strings.Fields(tt.args)...)...)
+			name := fmt.Sprintf("%s-%d", tt.kind.Name, pinned.Unix())
+			g.Expect(r).To(Equal(result{out: "restoresession/" + name + " created\n"}), target)
+			var s v1alpha1.RestoreSession
+			g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, &s)).To(Succeed())
+			g.Expect(*s.Spec.Target).To(Equal(tt.kind))
+			if tt.addon == "" {
+				g.Expect(s.Spec.Addon).To(BeNil())
+				continue
+			}
+			addon, params, _ := strings.Cut(tt.addon, " ")
+			g.Expect(s.Spec.Addon.Name).To(Equal(addon))
+			if params != "" {
+				g.Expect(s.Spec.Addon.Tasks[0].Params.Raw).To(MatchJSON(params))
+			}
+		}
+	})
+
 	t.Run("a new claim, twice", func(t *testing.T) {
 		g := NewWithT(t)
 		args := []string{"restore", "new", "-n", ns, "--snapshot", "db-1", "--new-claim", "copy-${POD_ORDINAL}", "--size", "1024Mi", "--storage-class", "fast"}
@@ -92,6 +124,12 @@ func TestRestore(t *testing.T) {
 			{"--snapshot s --target a --at 2026-11-19T20:00:00Z", "--at needs --repository"},
 			{"--repository r --target a --at yesterday", "not a time"},
 			{"--repository r --target job/a", "the kind is"},
+			{"--repository r --target service/db", "name the Addon, such as postgres-addon"},
+			{"--repository r --target cluster/db --include a", "--include is for files"},
+			{"--repository r --target cluster/db --verify", "are for volumes"},
+			{"--repository r --target cluster/db --confirm uid --overwrite Never", "are for volumes"},
+			{"--repository r --target a --include a --param include=b", "exclude each other"},
+			{"--repository r --target a --param b", "must be formatted as key=value"},
 		} {
 			g := NewWithT(t)
 			r := runIn(t, append([]string{"restore", "-n", ns}, strings.Fields(tt.args)...)...)

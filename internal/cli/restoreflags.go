@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"strings"
 	"time"
 
@@ -13,18 +14,17 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// The Addons and the task of a restore, needed where the restore says more than the default does.
-const (
-	restoreAddon         = "pvc-addon"
-	restoreWorkloadAddon = "workload-addon"
-	restoreTask          = "logical-backup-restore"
-)
+// restoreTask is the task of every Addon that restores.
+const restoreTask = "logical-backup-restore"
 
 // restoreFlags say what is restored where to.
 type restoreFlags struct {
 	target, newClaim, size, storageClass, accessMode string
+	addonName                                        string
+	params                                           map[string]string
 	snapshot, repository, at                         string
 	fromNamespace, encryptionSecret                  string
 	components, include, exclude                     []string
@@ -36,7 +36,9 @@ type restoreFlags struct {
 
 func (f *restoreFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.target, "target", "", "what to restore into: a PersistentVolumeClaim, or deployment/NAME, statefulset/NAME, daemonset/NAME")
+	flags.StringVar(&f.target, "target", "", "what to restore into: a PersistentVolumeClaim, or deployment/NAME, statefulset/NAME, daemonset/NAME; of a database service/NAME, secret/NAME, appbinding/NAME, cluster/NAME")
+	flags.StringVar(&f.addonName, "addon", "", "the Addon that restores, for example postgres-addon (default that for the kind of the target)")
+	flags.StringToStringVar(&f.params, "param", nil, "parameters of the Addon's task logical-backup-restore, for example secretName=db")
 	flags.StringVar(&f.newClaim, "new-claim", "", "restore into a new PersistentVolumeClaim of this name; ${POD_ORDINAL} and ${COMPONENT_NAME} in it make one for each component")
 	flags.StringVar(&f.size, "size", "", "the size of the new claim, for example 10Gi")
 	flags.StringVar(&f.storageClass, "storage-class", "", "the storage class of the new claim (default that of the cluster)")
@@ -152,8 +154,16 @@ func targetOf(target string) (*v1alpha1.TypedObjectReference, error) {
 		out.Kind = v1alpha1.KindDaemonSet
 	case "persistentvolumeclaim", "pvc":
 		out.APIGroup, out.Kind = "", v1alpha1.KindPersistentVolumeClaim
+	case "service", "svc":
+		out.APIGroup, out.Kind = "", v1alpha1.KindService
+	case "secret":
+		out.APIGroup, out.Kind = "", v1alpha1.KindSecret
+	case "appbinding":
+		out.APIGroup, out.Kind = v1alpha1.GroupAppBinding, v1alpha1.KindAppBinding
+	case "cluster":
+		out.APIGroup, out.Kind = v1alpha1.GroupCluster, v1alpha1.KindCluster
 	default:
-		return nil, usagef("--target %s: the kind is pvc, deployment, statefulset or daemonset", target)
+		return nil, usagef("--target %s: the kind is pvc, deployment, statefulset, daemonset, service, secret, appbinding or cluster", target)
 	}
 	return out, nil
 }
@@ -161,11 +171,9 @@ func targetOf(target string) (*v1alpha1.TypedObjectReference, error) {
 // addon is nil where the default does.
 func (f *restoreFlags) addon(target *v1alpha1.TypedObjectReference, withUser bool) (*v1alpha1.AddonInfo, error) {
 	task := v1alpha1.TaskReference{Name: restoreTask}
-	params := map[string]string{}
-	for name, patterns := range map[string][]string{"include": f.include, "exclude": f.exclude} {
-		if len(patterns) > 0 {
-			params[name] = strings.Join(patterns, ",")
-		}
+	params, err := f.allParams(target)
+	if err != nil {
+		return nil, err
 	}
 	if len(params) > 0 {
 		raw, err := json.Marshal(params)
@@ -181,12 +189,12 @@ func (f *restoreFlags) addon(target *v1alpha1.TypedObjectReference, withUser boo
 		}
 		task.TargetVolumes = &v1alpha1.TargetVolumes{VolumeClaimTemplates: []v1alpha1.RestoreClaimTemplate{template}}
 	}
-	if task.Params == nil && task.TargetVolumes == nil && !withUser {
+	name := cmp.Or(f.addonName, inferredAddon(target))
+	switch {
+	case name == "":
+		return nil, usagef("%s", policy.NoAddon(*target)+": --addon")
+	case f.addonName == "" && task.Params == nil && task.TargetVolumes == nil && !withUser:
 		return nil, nil
-	}
-	name := restoreAddon
-	if target != nil && target.Kind != v1alpha1.KindPersistentVolumeClaim {
-		name = restoreWorkloadAddon
 	}
 	out := &v1alpha1.AddonInfo{Name: name, Tasks: []v1alpha1.TaskReference{task}}
 	if withUser {
@@ -195,6 +203,39 @@ func (f *restoreFlags) addon(target *v1alpha1.TypedObjectReference, withUser boo
 		out.JobTemplate = &v1alpha1.PodTemplateSpec{Spec: job}
 	}
 	return out, nil
+}
+
+// inferredAddon is that for a kind of target; without a target, a claim is made.
+func inferredAddon(target *v1alpha1.TypedObjectReference) string {
+	if target == nil {
+		return policy.VolumeAddon
+	}
+	return policy.InferredAddon(*target)
+}
+
+// allParams are those that are given, and those that flags of their own stand for. A database has neither files nor what a mover could
+// read back.
+func (f *restoreFlags) allParams(target *v1alpha1.TypedObjectReference) (map[string]string, error) {
+	params := maps.Clone(f.params)
+	if params == nil {
+		params = map[string]string{}
+	}
+	database := target != nil && target.IsDatabase()
+	if database && (f.overwrite != "" || f.deleteExtra || f.verify) {
+		return nil, usagef("--overwrite, --delete-extra and --verify are for volumes: with --confirm a restore into a database replaces what the dump has")
+	}
+	for name, patterns := range map[string][]string{"include": f.include, "exclude": f.exclude} {
+		switch _, given := params[name]; {
+		case len(patterns) == 0:
+		case database:
+			return nil, usagef("--%s is for files, and the target is a database: --component names what is restored of it", name)
+		case given:
+			return nil, usagef("--%s and --param %s exclude each other", name, name)
+		default:
+			params[name] = strings.Join(patterns, ",")
+		}
+	}
+	return params, nil
 }
 
 // template is that of the new claim.
