@@ -83,7 +83,7 @@ func (a *databasesApp) kinds() []databaseKind {
 		grow: statement{"archive", "CREATE TABLE big AS SELECT n, repeat(md5(n::text), 100) AS text FROM generate_series(1, 100000) n;"},
 		dumping: statement{"archive",
 			"SELECT count(*) FROM pg_stat_progress_copy p JOIN pg_stat_activity USING (pid) WHERE application_name = 'cairn' AND bytes_processed > 1000000;"},
-		killed: "server closed the connection unexpectedly",
+		killed: "Dumping the contents of table \"big\" failed",
 	}, {
 		databaseServer: mariadb, addon: "mariadb-addon", params: "secretName: server",
 		part: databasePart{"databases: archive", "archive", []statement{{"archive", "DROP TABLE old;"}}, mariadb.look[1:2]},
