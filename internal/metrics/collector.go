@@ -48,6 +48,7 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	s.snapshots(ctx)
 	s.repositories(ctx)
 	s.restores(ctx)
+	s.restoreBatches(ctx)
 }
 
 // scrape is one collection.
@@ -245,12 +246,14 @@ func truth(b bool) float64 {
 	return 0
 }
 
+// outcome is how restores of a namespace ended, or are doing.
+type outcome struct{ namespace, phase, reason string }
+
 func (s *scrape) restores(ctx context.Context) {
 	var list v1alpha1.RestoreSessionList
 	if !s.list(ctx, &list) {
 		return
 	}
-	type outcome struct{ namespace, phase, reason string }
 	counts := map[outcome]int{}
 	durations := newest[repositoryKey, time.Duration]{}
 	for r := range made(list.Items) {
@@ -264,6 +267,27 @@ func (s *scrape) restores(ctx context.Context) {
 	}
 	for key, d := range durations {
 		s.give(restoreDuration, d.value.Seconds(), key.namespace, key.name)
+	}
+}
+
+func (s *scrape) restoreBatches(ctx context.Context) {
+	var list v1alpha1.RestoreBatchList
+	if !s.list(ctx, &list) {
+		return
+	}
+	counts := map[outcome]int{}
+	durations := newest[repositoryKey, time.Duration]{}
+	for b := range made(list.Items) {
+		counts[outcome{b.Namespace, string(b.Status.Phase), b.Status.Reason}]++
+		if b.Status.StartTime != nil && b.Status.CompletionTime != nil {
+			durations.see(repositoryKey{b.Namespace, b.Spec.DataSource.BackupBatch}, b.Status.CompletionTime, b.Status.CompletionTime.Sub(b.Status.StartTime.Time))
+		}
+	}
+	for o, n := range counts {
+		s.give(restoreBatches, float64(n), o.namespace, o.phase, o.reason)
+	}
+	for key, d := range durations {
+		s.give(restoreBatchDuration, d.value.Seconds(), key.namespace, key.name)
 	}
 }
 

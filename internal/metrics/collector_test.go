@@ -71,6 +71,9 @@ func scene() []client.Object {
 	restore.Status = v1alpha1.RestoreSessionStatus{Phase: v1alpha1.RestoreSessionSucceeded, Reason: v1alpha1.ReasonSucceeded, StartTime: at(6, 0), CompletionTime: at(6, 1)}
 	restore.Spec.DataSource = &v1alpha1.RestoreDataSource{Repository: "files", Snapshot: "latest"}
 	restore.Status.TotalComponents = 1
+	application := &v1alpha1.RestoreBatch{ObjectMeta: named("all-of-it")}
+	application.Spec.DataSource.BackupBatch = "shop"
+	application.Status = v1alpha1.RestoreBatchStatus{Phase: v1alpha1.RestoreSessionFailed, Reason: v1alpha1.ReasonTargetsFailed, StartTime: at(6, 0), CompletionTime: at(6, 5)}
 	record := run("recorded", v1alpha1.BackupSessionFailed, v1alpha1.ReasonJobFailed, 4, 50)
 	record.Annotations = map[string]string{v1alpha1.AnnotationRecord: "x"}
 	configuration.Status.Phase, configuration.Spec.Target = "Ready", &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"}
@@ -88,7 +91,7 @@ func scene() []client.Object {
 	damaged.Status.StoredBytes, damaged.Status.Integrity = new(int64(50)), new(false)
 	all := []client.Object{
 		storage, whole, damaged, repository("new"),
-		configuration, batch, restore, record,
+		configuration, batch, restore, application, record,
 		run("one", v1alpha1.BackupSessionSucceeded, v1alpha1.ReasonSucceeded, 2, 5), run("two", v1alpha1.BackupSessionFailed, v1alpha1.ReasonJobFailed, 3, 10),
 		run("three", v1alpha1.BackupSessionFailed, v1alpha1.ReasonJobFailed, 1, 20),
 		snapshot("s1", v1alpha1.SnapshotSucceeded, 2, 100), snapshot("s2", v1alpha1.SnapshotSucceeded, 1, 50), snapshot("s3", v1alpha1.SnapshotFailed, 3, 7),

@@ -36,6 +36,8 @@ const (
 	repositoryMaintained = "cairn_repository_last_maintenance_timestamp_seconds"
 	restoreSessions      = "cairn_restore_sessions"
 	restoreDuration      = "cairn_restore_duration_seconds"
+	restoreBatches       = "cairn_restore_batches"
+	restoreBatchDuration = "cairn_restore_batch_duration_seconds"
 )
 
 // All are the metrics that a Collector gives, in the order of the reference.
@@ -57,6 +59,8 @@ func All() []Metric {
 		{repositoryMaintained, "When a repository was maintained last, by sort: quick, or full, which checks it.", append(ofRepository[:2:2], "maintenance")},
 		{restoreSessions, "RestoreSessions that exist, by phase and reason.", []string{"namespace", "phase", "reason"}},
 		{restoreDuration, "Duration of the newest restore of a target that ended. The target is <kind>/<name>.", ofTarget},
+		{restoreBatches, "RestoreBatches that exist, by phase and reason.", []string{"namespace", "phase", "reason"}},
+		{restoreBatchDuration, "Duration of the newest RestoreBatch of a BackupBatch that ended.", []string{"namespace", "batch"}},
 	}
 }
 
