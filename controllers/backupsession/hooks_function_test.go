@@ -133,7 +133,7 @@ func TestAFunctionThatFailsIsTriedAgain(t *testing.T) {
 			freeze: func(*world, *batchv1.Job) sessiontest.Outcome {
 				return sessiontest.Outcome{Function: &sessiontest.FunctionEnd{Code: 3, Log: "no space"}}
 			},
-			reason: v1alpha1.ReasonJobFailed, message: "the Function's container ended with exit code 3, in the Job hook-freeze-run-pre-", stderr: "no space",
+			reason: v1alpha1.ReasonJobFailed, message: "the Function's container ended with exit code 3, in the Job hook-freeze-backupsession-run-pre-", stderr: "no space",
 		},
 		"it says that a mover succeeded": {
 			freeze: func(*world, *batchv1.Job) sessiontest.Outcome {

@@ -3,6 +3,7 @@ package session
 import (
 	"cmp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -10,9 +11,10 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// HookJobName is the name of the Job of one attempt of a hook with a Function. A manager that was stopped finds it by its name.
-func HookJobName(session string, a HookAttempt) string {
-	parts := []string{a.Name, session, string(a.Stage), strconv.Itoa(int(a.Number))}
+// HookJobName is the name of the Job of one attempt of a hook with a Function, by kind and name of whose hook it is. A manager that
+// was stopped finds it by its name.
+func HookJobName(kind, owner string, a HookAttempt) string {
+	parts := []string{a.Name, strings.ToLower(kind), owner, string(a.Stage), strconv.Itoa(int(a.Number))}
 	if a.Target != "" {
 		parts = append(parts, a.Target)
 	}
@@ -21,8 +23,8 @@ func HookJobName(session string, a HookAttempt) string {
 
 // hookJobs are the Jobs of hooks with a Function, as a stage sees them.
 type hookJobs struct {
-	// session is the name of the run or restore, and target that of its target whose hooks they are.
-	session, target string
+	// kind and owner are those of the run or restore, and target is the name of its target whose hooks they are.
+	kind, owner, target string
 	// jobs of it that exist, by name.
 	jobs map[string]Job
 	// remove are those that must go, and verify says that one is given up that the cache may know too little of.
@@ -32,7 +34,7 @@ type hookJobs struct {
 
 // of is the Job of the last attempt of a hook.
 func (j *hookJobs) of(stage HookStage, st *v1alpha1.HookStatus) (name string, job Job, exists bool) {
-	name = HookJobName(j.session, HookAttempt{Target: j.target, Stage: stage, Name: st.Name, Number: st.Attempts})
+	name = HookJobName(j.kind, j.owner, HookAttempt{Target: j.target, Stage: stage, Name: st.Name, Number: st.Attempts})
 	job, exists = j.jobs[name]
 	return name, job, exists
 }

@@ -147,7 +147,7 @@ func (s *hookStage) step(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool
 		attempt := HookAttempt{Target: s.target, Stage: s.stage, Name: h.Name, Number: st.Attempts}
 		out := s.outcome(h, st, attempt)
 		switch {
-		case out == nil && h.Function != nil && st.Job == HookJobName(s.functions.session, attempt):
+		case out == nil && h.Function != nil && st.Job == HookJobName(s.functions.kind, s.functions.owner, attempt):
 			return false // Its Job is there.
 		case out == nil:
 			s.attempt = &attempt

@@ -56,7 +56,7 @@ func (t *targetRun) postBackup() bool {
 }
 
 func (t *targetRun) hookJobs() hookJobs {
-	return hookJobs{session: t.run.Session.Name, target: t.frozen.Name, jobs: t.run.Jobs}
+	return hookJobs{kind: v1alpha1.BackupSessionKind, owner: t.run.Session.Name, target: t.frozen.Name, jobs: t.run.Jobs}
 }
 
 // take is what a stage of the target asks for.

@@ -137,8 +137,11 @@ func TestWhatTheHooksOfATargetKnow(t *testing.T) {
 	g.Expect(post[0].Summary.Status).To(And(HaveField("Phase", "Failed"), HaveField("Error", "a: component pod-0: it says")))
 	g.Expect(post[1].Summary.Status.Phase).To(Equal("Succeeded"), "the other target's failure is not its own")
 	g.Expect(hookPhases(h.session.Status.Targets[0].Hooks.PostHooks)).To(Equal([]string{"thaw-a=Succeeded"}))
-	g.Expect(session.HookJobName("run", session.HookAttempt{Target: "a", Stage: session.PreHooks, Name: "x", Number: 1})).
-		NotTo(Equal(session.HookJobName("run", session.HookAttempt{Target: "b", Stage: session.PreHooks, Name: "x", Number: 1})))
+	name := func(kind, target string) string {
+		return session.HookJobName(kind, "run", session.HookAttempt{Target: target, Stage: session.PreHooks, Name: "x", Number: 1})
+	}
+	g.Expect(name("BackupSession", "a")).NotTo(Equal(name("BackupSession", "b")))
+	g.Expect(name("RestoreSession", "")).NotTo(Equal(name("RestoreBatch", "")), "they may have one name")
 }
 
 // A run that is ended while one target is being thawed and another one frozen: the freeze is stopped, the thaw goes on, and both

@@ -76,7 +76,7 @@ func (e *Executor) job(ctx context.Context, owner client.Object, run *session.Ho
 		label = v1alpha1.LabelRestoreBatch
 	}
 	job, err := task.FunctionJob(task.FunctionJobInput{
-		Name: session.HookJobName(owner.GetName(), run.HookAttempt), Namespace: namespace,
+		Name: session.HookJobName(kind.Kind, owner.GetName(), run.HookAttempt), Namespace: namespace,
 		Labels:   map[string]string{label: policy.LabelValue(owner.GetName()), v1alpha1.LabelHook: policy.LabelValue(run.Name)},
 		Owner:    *metav1.NewControllerRef(owner, kind),
 		Function: filled.Function, Values: filled.Values, Env: filled.Env, Variables: filled.Variables,
