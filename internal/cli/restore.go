@@ -123,24 +123,32 @@ func restoreName(target string, now time.Time) string {
 
 // restore creates the RestoreSession, or finds the one that says the same.
 func restore(ctx context.Context, o Options, api client.Client, key client.ObjectKey, spec v1alpha1.RestoreSessionSpec) error {
+	var existing v1alpha1.RestoreSession
 	object := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}, Spec: spec}
+	return createRestore(ctx, o, api, object, &existing, v1alpha1.RestoreSessionKind, func() bool {
+		spec.RestoreTimeout = existing.Spec.RestoreTimeout // set by the API server
+		return sameRestore(spec, existing.Spec)
+	})
+}
+
+// createRestore creates an object of a kind. One of its name that is there is read into existing, and will do where same says so.
+func createRestore(ctx context.Context, o Options, api client.Client, object, existing client.Object, kind string, same func() bool) error {
+	name := strings.ToLower(kind) + "/" + object.GetName()
 	err := api.Create(ctx, object)
 	if err == nil {
-		fmt.Fprintf(o.Out, "restoresession/%s created\n", key.Name)
+		fmt.Fprintf(o.Out, "%s created\n", name)
 		return nil
 	}
 	if !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("create the RestoreSession: %w", err)
+		return fmt.Errorf("create the %s: %w", kind, err)
 	}
-	var existing v1alpha1.RestoreSession
-	if err := api.Get(ctx, key, &existing); err != nil {
-		return fmt.Errorf("get RestoreSession %s: %w", key.Name, err)
+	if err := api.Get(ctx, client.ObjectKeyFromObject(object), existing); err != nil {
+		return fmt.Errorf("get %s %s: %w", kind, object.GetName(), err)
 	}
-	spec.RestoreTimeout = existing.Spec.RestoreTimeout // set by the API server
-	if !sameRestore(spec, existing.Spec) {
-		return fmt.Errorf("restoresession/%s exists and restores something else: choose another name", key.Name)
+	if !same() {
+		return fmt.Errorf("%s exists and restores something else: choose another name", name)
 	}
-	fmt.Fprintf(o.Out, "restoresession/%s is already there: nothing is restored again. For another restore choose another name\n", key.Name)
+	fmt.Fprintf(o.Out, "%s is already there: nothing is restored again. For another restore choose another name\n", name)
 	return nil
 }
 

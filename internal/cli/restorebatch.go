@@ -123,29 +123,16 @@ func batchTargets(ctx context.Context, api client.Client, key client.ObjectKey) 
 
 // restoreBatch creates the RestoreBatch, or finds the one that says the same.
 func restoreBatch(ctx context.Context, o Options, api client.Client, key client.ObjectKey, spec v1alpha1.RestoreBatchSpec) error {
-	object := &v1alpha1.RestoreBatch{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}, Spec: spec}
-	err := api.Create(ctx, object)
-	if err == nil {
-		fmt.Fprintf(o.Out, "restorebatch/%s created\n", key.Name)
-		return nil
-	}
-	if !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("create the RestoreBatch: %w", err)
-	}
 	var existing v1alpha1.RestoreBatch
-	if err := api.Get(ctx, key, &existing); err != nil {
-		return fmt.Errorf("get RestoreBatch %s: %w", key.Name, err)
-	}
-	// The API server has set what is left out.
-	spec.RestoreTimeout = existing.Spec.RestoreTimeout
-	spec.ExecutionOrder = cmp.Or(spec.ExecutionOrder, v1alpha1.ExecutionParallel)
-	said, errSaid := json.Marshal(spec)
-	there, errThere := json.Marshal(existing.Spec)
-	if errSaid != nil || errThere != nil || string(said) != string(there) {
-		return fmt.Errorf("restorebatch/%s exists and restores something else: choose another name", key.Name)
-	}
-	fmt.Fprintf(o.Out, "restorebatch/%s is already there: nothing is restored again. For another restore choose another name\n", key.Name)
-	return nil
+	object := &v1alpha1.RestoreBatch{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}, Spec: spec}
+	return createRestore(ctx, o, api, object, &existing, v1alpha1.RestoreBatchKind, func() bool {
+		// The API server has set what is left out.
+		spec.RestoreTimeout = existing.Spec.RestoreTimeout
+		spec.ExecutionOrder = cmp.Or(spec.ExecutionOrder, v1alpha1.ExecutionParallel)
+		said, errSaid := json.Marshal(spec)
+		there, errThere := json.Marshal(existing.Spec)
+		return errSaid == nil && errThere == nil && string(said) == string(there)
+	})
 }
 
 // followRestoreBatch waits for the end of a RestoreBatch.
