@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -23,6 +24,8 @@ type workload struct {
 	client.Object
 	replicas int32
 	pods     *metav1.LabelSelector
+	// settled says that the workload's controller has seen its newest form, and keeps as many pods as that wants, or fewer.
+	settled bool
 }
 
 // read reads a workload past the cache; nil means that there is none.
@@ -37,17 +40,17 @@ func (r *Reconciler) read(ctx context.Context, namespace, kind, name string) (*w
 	} else if err != nil {
 		return nil, fmt.Errorf("get %s %s: %w", kind, name, err)
 	}
-	w := &workload{Object: object, replicas: 1}
+	w := &workload{Object: object}
 	var replicas *int32
 	switch o := object.(type) {
 	case *appsv1.Deployment:
 		replicas, w.pods = o.Spec.Replicas, o.Spec.Selector
+		w.settled = o.Status.ObservedGeneration >= o.Generation && o.Status.Replicas <= ptr.Deref(replicas, 1)
 	case *appsv1.StatefulSet:
 		replicas, w.pods = o.Spec.Replicas, o.Spec.Selector
+		w.settled = o.Status.ObservedGeneration >= o.Generation && o.Status.Replicas <= ptr.Deref(replicas, 1)
 	}
-	if replicas != nil {
-		w.replicas = *replicas
-	}
+	w.replicas = ptr.Deref(replicas, 1)
 	return w, nil
 }
 
@@ -97,7 +100,7 @@ func (r *Reconciler) resolveScaling(ctx context.Context, b *v1alpha1.RestoreBatc
 			return nil
 		}
 		if manager := scaling.Manager(asked.Kind, w, autoscalers.Items); manager != "" {
-			refuse(v1alpha1.ReasonReplicasManaged, "%s/%s is not scaled down: its replicas are managed by %s, which would scale it up again. Scale it down there, or suspend that, and leave it out of scaleDown",
+			refuse(v1alpha1.ReasonReplicasManaged, "%s/%s is not scaled down: its replicas are managed by %s, which may scale it up in the middle of the restore. Scale it down there, or suspend that, and leave it out of scaleDown",
 				asked.Kind, asked.Name, manager)
 			return nil
 		}
@@ -152,7 +155,7 @@ func (r *Reconciler) workloads(ctx context.Context, b *v1alpha1.RestoreBatch) (m
 		if err != nil {
 			return nil, err
 		}
-		out[frozen.String()] = session.Workload{UID: w.GetUID(), Replicas: w.replicas, Pods: pods}
+		out[frozen.String()] = session.Workload{UID: w.GetUID(), Generation: w.GetGeneration(), Replicas: w.replicas, Pods: pods, Settled: w.settled}
 	}
 	return out, nil
 }

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -133,6 +134,47 @@ func TestAWorkloadThatSomebodyScalesUpMeanwhile(t *testing.T) {
 	b := w.settle("back")
 	w.Expect([]any{b.Status.Phase, b.Status.Reason}).To(Equal([]any{v1alpha1.RestoreSessionFailed, v1alpha1.ReasonReplicasChanged}))
 	w.Expect(w.replicas()).To(Equal(int32(1)), "it is theirs now")
+}
+
+// Pods that were there for a while leave no trace but the generation of their workload.
+func TestAWorkloadThatSomebodyScalesUpAndDownMeanwhile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.gone(w.deployment("kubectl"))
+	once := false
+	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+		for _, n := range []int32{1, 0} {
+			if once {
+				break
+			}
+			var d appsv1.Deployment
+			w.Get("web", &d)
+			d.Spec.Replicas = new(n)
+			w.Expect(w.Client.Update(t.Context(), &d)).To(Succeed())
+			once = n == 0
+		}
+		return sessiontest.Succeed(job)
+	}
+	w.restore("back", scalesWeb)
+	b := w.settle("back")
+	w.Expect([]any{b.Status.Phase, b.Status.Reason}).To(Equal([]any{v1alpha1.RestoreSessionFailed, v1alpha1.ReasonReplicasChanged}))
+	w.Expect(b.Status.ScaledDown[0].Phase).To(Equal(v1alpha1.ScaleDisturbed))
+}
+
+// A Deployment whose controller is behind may still get a pod.
+func TestTheControllerOfAWorkloadIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.gone(w.deployment("kubectl"))
+	w.restore("back", scalesWeb)
+	alone := reconciler(w.World)
+	for range 5 { // nobody plays the Deployment's controller
+		_, err := alone.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: "back"}})
+		w.Expect(err).NotTo(HaveOccurred())
+	}
+	w.Expect(w.replicas()).To(BeZero())
+	w.Expect(w.children()).To(BeEmpty())
+	w.Expect(summary(w.settle("back"))).To(Equal(whole("second")))
 }
 
 func TestAWorkloadThatSomethingElseScales(t *testing.T) {

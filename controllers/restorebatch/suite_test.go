@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -99,6 +100,7 @@ func (b both) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, err
 		Clock: w.Clock, MoverImage: "mover:test", ClusterUID: "cluster", FieldManager: "cairn-manager",
 		Hooks: sessiontest.Hooks(w, bed.Manager.GetConfig()),
 	}
+	deploymentController(ctx, w)
 	var list v1alpha1.RestoreSessionList
 	if err := w.Client.List(ctx, &list, client.InNamespace(req.Namespace)); err != nil {
 		return ctrl.Result{}, err
@@ -109,6 +111,17 @@ func (b both) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, err
 		}
 	}
 	return reconciler(w).Reconcile(ctx, req)
+}
+
+// deploymentController says of the Deployments that their newest form was seen.
+func deploymentController(ctx context.Context, w *sessiontest.World) {
+	var list appsv1.DeploymentList
+	w.Expect(w.Client.List(ctx, &list, client.InNamespace(w.Namespace))).To(succeed())
+	for i := range list.Items {
+		d := &list.Items[i]
+		d.Status.ObservedGeneration, d.Status.Replicas = d.Generation, *d.Spec.Replicas
+		w.Expect(w.Client.Status().Update(ctx, d)).To(succeed())
+	}
 }
 
 func reconciler(w *sessiontest.World) *Reconciler {

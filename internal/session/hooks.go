@@ -175,7 +175,9 @@ func (r *runner) postBackup() bool {
 	return true
 }
 
-func (r *runner) hookJobs() hookJobs { return hookJobs{kind: v1alpha1.BackupSessionKind, owner: r.Session.Name, jobs: r.Jobs} }
+func (r *runner) hookJobs() hookJobs {
+	return hookJobs{kind: v1alpha1.BackupSessionKind, owner: r.Session.Name, jobs: r.Jobs}
+}
 
 // take is what a stage asks for about the Jobs of its hooks, and what must not go on.
 func (r *runner) take(stage *hookStage) {

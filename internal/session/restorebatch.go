@@ -36,9 +36,13 @@ type RestoreBatchInput struct {
 type Workload struct {
 	// UID is empty where there is no such workload.
 	UID types.UID
-	// Replicas that it should have, and Pods that have not ended.
+	// Generation of it.
+	Generation int64
+	// Replicas that it should have, and Pods that have not ended. Settled says that its controller has seen Replicas and makes no more
+	// pods for what was before.
 	Replicas int32
 	Pods     int
+	Settled  bool
 	// Refused says why it can't be scaled; empty: it is not known that it can't.
 	Refused string
 }

@@ -94,7 +94,9 @@ func (r *batchRestore) take(stage *hookStage) {
 	r.d.StopHooks = append(r.d.StopHooks, stage.stopped...)
 }
 
-func (r *batchRestore) hookJobs() hookJobs { return hookJobs{kind: v1alpha1.RestoreBatchKind, owner: r.Batch.Name, jobs: r.Jobs} }
+func (r *batchRestore) hookJobs() hookJobs {
+	return hookJobs{kind: v1alpha1.RestoreBatchKind, owner: r.Batch.Name, jobs: r.Jobs}
+}
 
 // hooksRun says that hooks are under way.
 func (r *batchRestore) hooksRun(stage *hookStage, message string) {

@@ -37,10 +37,10 @@ func (r *batchRestore) scaleDown() bool {
 		case is.Replicas > 0:
 			r.scale(w, 0)
 			waiting = append(waiting, w.String())
-		case is.Pods > 0:
+		case is.Pods > 0 || !is.Settled:
 			waiting = append(waiting, w.String())
 		default:
-			w.Phase = v1alpha1.ScaleDownDone
+			w.Phase, w.Generation = v1alpha1.ScaleDownDone, is.Generation
 		}
 	}
 	if len(waiting) > 0 {
@@ -129,6 +129,9 @@ func (r *batchRestore) bringBack(w *v1alpha1.ScaledWorkload, is Workload, may bo
 	case is.Replicas > 0 && was == v1alpha1.ScaleDownDone:
 		w.Phase = v1alpha1.ScaleDisturbed
 		w.Message = fmt.Sprintf("somebody scaled it to %d replicas while it was to have none: its pods may have written into what was restored", is.Replicas)
+	case was == v1alpha1.ScaleDownDone && is.Generation != w.Generation:
+		w.Phase = v1alpha1.ScaleDisturbed
+		w.Message = "somebody changed it while it was to have no pods, and it may have had some: they may have written into what was restored" + advice(r.Batch.Namespace, w)
 	case is.Replicas > 0:
 		w.Phase = v1alpha1.ScaleUpDone
 	case w.Replicas == 0:
@@ -159,11 +162,11 @@ func (r *batchRestore) disturbed() string {
 	return r.inPhase(v1alpha1.ScaleDisturbed)
 }
 
-// inPhase says which workloads are in a phase, and why. One that had no replicas before needs none.
+// inPhase says which workloads are in a phase, and why. One that is to have no replicas is not left without them.
 func (r *batchRestore) inPhase(p v1alpha1.ScalePhase) string {
 	var out []string
 	for i := range r.d.Status.ScaledDown {
-		if w := &r.d.Status.ScaledDown[i]; w.Phase == p && w.Replicas > 0 {
+		if w := &r.d.Status.ScaledDown[i]; w.Phase == p && (w.Replicas > 0 || p != v1alpha1.ScaleLeft) {
 			out = append(out, w.String()+": "+w.Message)
 		}
 	}

@@ -42,7 +42,8 @@ func TestScalingDown(t *testing.T) {
 	}{
 		"it has pods":                      {is: Workload{UID: "u", Replicas: 2, Pods: 2}, scale: map[string]int32{"Deployment/web": 0}, phase: v1alpha1.ScalePending},
 		"its pods end":                     {is: Workload{UID: "u", Pods: 1}, phase: v1alpha1.ScalePending},
-		"its pods have ended":              {is: Workload{UID: "u"}, phase: v1alpha1.ScaleDownDone},
+		"its controller is behind":         {is: Workload{UID: "u"}, phase: v1alpha1.ScalePending},
+		"its pods have ended":              {is: Workload{UID: "u", Settled: true}, phase: v1alpha1.ScaleDownDone},
 		"somebody scales it meanwhile":     {is: Workload{UID: "u", Replicas: 5}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasChanged},
 		"it is gone":                       {phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasChanged},
 		"another one of its name is there": {is: Workload{UID: "v", Replicas: 2}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasChanged},
@@ -95,6 +96,7 @@ func TestScalingUp(t *testing.T) {
 		"not all is restored":              {child: bad, is: down, phase: v1alpha1.ScaleLeft, message: "kubectl scale -n shop deployment/web --replicas=2", want: "Failed/TargetsFailed"},
 		"nothing was touched":              {was: v1alpha1.ScalingUp, is: down, untouched: true, scale: up, phase: v1alpha1.ScaleUpDone, want: "Failed/DeadlineExceeded"},
 		"somebody scaled it up meanwhile":  {child: good, is: Workload{UID: "u", Replicas: 1}, phase: v1alpha1.ScaleDisturbed, message: "may have written", want: "Failed/ReplicasChanged", partial: true},
+		"somebody scaled it up and down":   {child: good, is: Workload{UID: "u", Generation: 9}, phase: v1alpha1.ScaleDisturbed, message: "may have had some", want: "Failed/ReplicasChanged", partial: true},
 		"somebody scaled it up after that": {was: v1alpha1.ScalingUp, child: good, is: Workload{UID: "u", Replicas: 1}, phase: v1alpha1.ScaleUpDone, want: "Succeeded/Succeeded"},
 		"it is gone":                       {child: good, phase: v1alpha1.ScaleLeft, message: "deleted", want: "Succeeded/Succeeded", partial: true},
 		"it may not be scaled any more":    {was: v1alpha1.ScalingUp, child: good, is: Workload{UID: "u", Refused: "no"}, phase: v1alpha1.ScaleLeft, message: "kubectl scale", want: "Succeeded/Succeeded", partial: true},

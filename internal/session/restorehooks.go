@@ -97,7 +97,9 @@ func (r *restoreRun) take(stage *hookStage) {
 	r.d.StopHooks = append(r.d.StopHooks, stage.stopped...)
 }
 
-func (r *restoreRun) hookJobs() hookJobs { return hookJobs{kind: v1alpha1.RestoreSessionKind, owner: r.Session.Name, jobs: r.Jobs} }
+func (r *restoreRun) hookJobs() hookJobs {
+	return hookJobs{kind: v1alpha1.RestoreSessionKind, owner: r.Session.Name, jobs: r.Jobs}
+}
 
 // failed says whether something did not come through.
 func (r *restoreRun) failed() bool {
