@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -152,26 +151,22 @@ func (a *batchApp) newestRun(t *testing.T) string {
 	return newest.Name
 }
 
-// disturbed is a run in which the volume is not backed up, and which is not tried again.
+// disturbed is a run in which the database is not backed up, because its password is wrong meanwhile, and which is not tried again.
 func (a *batchApp) disturbed(t *testing.T) {
 	t.Helper()
 	g := NewWithT(t)
+	password := func(p string) {
+		secret := &corev1.Secret{ObjectMeta: a.meta("server")}
+		g.Expect(a.bed.Client.Get(t.Context(), client.ObjectKeyFromObject(secret), secret)).To(Succeed())
+		secret.Data["password"] = []byte(p)
+		g.Expect(a.bed.Client.Update(t.Context(), secret)).To(Succeed())
+	}
+	password("canary that opens nothing")
 	run := &v1alpha1.BackupSession{ObjectMeta: a.meta("blog-disturbed"), Spec: v1alpha1.BackupSessionSpec{
 		Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupBatchKind, Name: "blog"}, Session: "manual",
 	}}
 	g.Expect(a.bed.Client.Create(t.Context(), run)).To(Succeed())
-	g.Expect(testbed.Poll(t.Context(), 2*patience, "the Job of the volume to be there, and to be deleted", func(ctx contextT) (bool, error) {
-		var jobs batchv1.JobList
-		if err := a.bed.Client.List(ctx, &jobs, a.ofSession(run.Name)...); err != nil {
-			return false, err
-		}
-		for i := range jobs.Items {
-			if job := &jobs.Items[i]; job.Labels[v1alpha1.LabelConfiguration] == "blog-files" {
-				return true, a.bed.Client.Delete(ctx, job, client.PropagationPolicy(metav1.DeletePropagationBackground))
-			}
-		}
-		return false, nil
-	})).To(Succeed())
 	ended := endOf(t, a.bed, a.namespace, run.Name)
-	g.Expect(states(ended)).To(Equal([]string{"web: Succeeded/Succeeded", "files: Failed/JobVanished", "rows: Succeeded/Succeeded"}))
+	password(databasePassword)
+	g.Expect(states(ended)).To(Equal([]string{"web: Succeeded/Succeeded", "files: Succeeded/Succeeded", "rows: Failed/DumpFailed"}))
 }
