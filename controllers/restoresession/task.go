@@ -13,7 +13,7 @@ import (
 // The Addon of a restore that makes new claims, and the task of one that names none.
 const (
 	defaultAddon = policy.VolumeAddon
-	defaultTask  = "logical-backup-restore"
+	defaultTask  = policy.RestoreTask
 )
 
 // resolveTask resolves Addon, task and Function.

@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -35,7 +37,10 @@ const restoreExample = `  # Restore the newest backup of a repository into an em
   %[1]s restore --repository shop-db --component dump-orders --target service/db --addon postgres-addon --param secretName=db -n shop
 
   # Bring all parts of an application back from its newest backup, into a namespace that its owner allows
-  %[1]s restore --batch shop --from-namespace shop --encryption-secret shop-key -n shop-copy --wait`
+  %[1]s restore --batch shop --from-namespace shop --encryption-secret shop-key -n shop-copy --wait
+
+  # What that would create, with the Addons and parameters of its databases as its policy has them
+  %[1]s restore --batch shop --param db/secretName=db-copy -n shop --dry-run`
 
 func newRestore(o Options) *cobra.Command {
 	var f restoreFlags
@@ -66,6 +71,9 @@ func newRestore(o Options) *cobra.Command {
 		if err := cmp.Or(batch.check(cmd), w.check()); err != nil {
 			return err
 		}
+		if f.dryRun && w.wait {
+			return usagef("--dry-run restores nothing that --wait could wait for")
+		}
 		if batch.batch != "" {
 			return runRestoreBatch(cmd.Context(), o, c, args, &batch, &f, &w)
 		}
@@ -81,7 +89,7 @@ func newRestore(o Options) *cobra.Command {
 		if len(args) > 0 {
 			key.Name = args[0]
 		}
-		if err := restore(cmd.Context(), o, api, key, spec); err != nil || !w.wait {
+		if err := restore(cmd.Context(), o, api, key, spec, f.dryRun); err != nil || !w.wait {
 			return err
 		}
 		return followRestore(cmd.Context(), o, api, key, w.timeout)
@@ -103,7 +111,7 @@ func runRestoreBatch(ctx context.Context, o Options, c *cluster, args []string, 
 	if len(args) > 0 {
 		key.Name = args[0]
 	}
-	if err := restoreBatch(ctx, o, api, key, spec); err != nil || !w.wait {
+	if err := restoreBatch(ctx, o, api, key, spec, common.dryRun); err != nil || !w.wait {
 		return err
 	}
 	return followRestoreBatch(ctx, o, api, key, w.timeout)
@@ -122,24 +130,34 @@ func restoreName(target string, now time.Time) string {
 }
 
 // restore creates the RestoreSession, or finds the one that says the same.
-func restore(ctx context.Context, o Options, api client.Client, key client.ObjectKey, spec v1alpha1.RestoreSessionSpec) error {
+func restore(ctx context.Context, o Options, api client.Client, key client.ObjectKey, spec v1alpha1.RestoreSessionSpec, dryRun bool) error {
 	var existing v1alpha1.RestoreSession
-	object := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}, Spec: spec}
-	return createRestore(ctx, o, api, object, &existing, v1alpha1.RestoreSessionKind, func() bool {
+	object := &v1alpha1.RestoreSession{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.RestoreSessionKind},
+		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}, Spec: spec,
+	}
+	return createRestore(ctx, o, api, object, &existing, dryRun, func() bool {
 		spec.RestoreTimeout = existing.Spec.RestoreTimeout // set by the API server
 		return sameRestore(spec, existing.Spec)
 	})
 }
 
-// createRestore creates an object of a kind. One of its name that is there is read into existing, and will do where same says so.
-func createRestore(ctx context.Context, o Options, api client.Client, object, existing client.Object, kind string, same func() bool) error {
+// createRestore creates an object, or only shows it. One of its name that is there is read into existing, and will do where same says so.
+func createRestore(ctx context.Context, o Options, api client.Client, object, existing client.Object, dryRun bool, same func() bool) error {
+	kind := object.GetObjectKind().GroupVersionKind().Kind
 	name := strings.ToLower(kind) + "/" + object.GetName()
-	err := api.Create(ctx, object)
-	if err == nil {
+	asked, options := object.DeepCopyObject(), []client.CreateOption{}
+	if dryRun {
+		options = append(options, client.DryRunAll)
+	}
+	err := api.Create(ctx, object, options...)
+	switch {
+	case err == nil && dryRun:
+		return showManifest(o, asked)
+	case err == nil:
 		fmt.Fprintf(o.Out, "%s created\n", name)
 		return nil
-	}
-	if !apierrors.IsAlreadyExists(err) {
+	case !apierrors.IsAlreadyExists(err):
 		return fmt.Errorf("create the %s: %w", kind, err)
 	}
 	if err := api.Get(ctx, client.ObjectKeyFromObject(object), existing); err != nil {
@@ -150,6 +168,17 @@ func createRestore(ctx context.Context, o Options, api client.Client, object, ex
 	}
 	fmt.Fprintf(o.Out, "%s is already there: nothing is restored again. For another restore choose another name\n", name)
 	return nil
+}
+
+// showManifest writes an object as it can be applied.
+func showManifest(o Options, object runtime.Object) error {
+	manifest, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		return fmt.Errorf("write YAML: %w", err)
+	}
+	delete(manifest, "status")
+	unstructured.RemoveNestedField(manifest, "metadata", "creationTimestamp")
+	return encode(o.Out, outputYAML, manifest)
 }
 
 // followRestore waits for the end of a RestoreSession.

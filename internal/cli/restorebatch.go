@@ -4,11 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -35,8 +33,8 @@ func (f *batchFlags) add(cmd *cobra.Command) {
 
 // ofOneTarget are the flags that do not go with --batch.
 var ofOneTarget = []string{
-	"target", "addon", "param", "new-claim", "size", "storage-class", "access-mode", "snapshot", "repository", "component", "include", "exclude",
-	"confirm", "overwrite", "delete-extra", "sidecar", "run-as-user",
+	"target", "new-claim", "size", "storage-class", "access-mode", "snapshot", "repository", "component", "include", "exclude",
+	"overwrite", "delete-extra", "sidecar", "run-as-user",
 }
 
 // ofBatch are the flags that need --batch.
@@ -93,39 +91,20 @@ func (f *batchFlags) spec(ctx context.Context, api client.Client, namespace stri
 		}
 		spec.ScaleDown = append(spec.ScaleDown, v1alpha1.ScaleDown{Kind: w.Kind, Name: w.Name})
 	}
-	names := f.only
-	if len(names) == 0 {
-		var err error
-		if names, err = batchTargets(ctx, api, client.ObjectKey{Namespace: cmp.Or(common.fromNamespace, namespace), Name: f.batch}); err != nil {
-			return spec, err
-		}
-	}
-	for _, name := range names {
-		spec.Targets = append(spec.Targets, v1alpha1.RestoreBatchTarget{Name: name, Verify: common.verify})
-	}
-	return spec, nil
-}
-
-// batchTargets are the names of the targets of a BackupBatch.
-func batchTargets(ctx context.Context, api client.Client, key client.ObjectKey) ([]string, error) {
-	var batch v1alpha1.BackupBatch
-	if err := api.Get(ctx, key, &batch); apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("there is no BackupBatch %s in namespace %s to say what its targets are: name them with --only", key.Name, key.Namespace)
-	} else if err != nil {
-		return nil, fmt.Errorf("get BackupBatch %s: %w", key.Name, err)
-	}
-	var out []string
-	for _, t := range batch.Spec.Targets {
-		out = append(out, t.Name)
-	}
-	return out, nil
+	var err error
+	from := client.ObjectKey{Namespace: cmp.Or(common.fromNamespace, namespace), Name: f.batch}
+	spec.Targets, err = f.targets(ctx, &addonReader{api: api}, from, common)
+	return spec, err
 }
 
 // restoreBatch creates the RestoreBatch, or finds the one that says the same.
-func restoreBatch(ctx context.Context, o Options, api client.Client, key client.ObjectKey, spec v1alpha1.RestoreBatchSpec) error {
+func restoreBatch(ctx context.Context, o Options, api client.Client, key client.ObjectKey, spec v1alpha1.RestoreBatchSpec, dryRun bool) error {
 	var existing v1alpha1.RestoreBatch
-	object := &v1alpha1.RestoreBatch{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}, Spec: spec}
-	return createRestore(ctx, o, api, object, &existing, v1alpha1.RestoreBatchKind, func() bool {
+	object := &v1alpha1.RestoreBatch{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.RestoreBatchKind},
+		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}, Spec: spec,
+	}
+	return createRestore(ctx, o, api, object, &existing, dryRun, func() bool {
 		// The API server has set what is left out.
 		spec.RestoreTimeout = existing.Spec.RestoreTimeout
 		spec.ExecutionOrder = cmp.Or(spec.ExecutionOrder, v1alpha1.ExecutionParallel)

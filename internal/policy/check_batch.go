@@ -58,7 +58,7 @@ func (c *checker) batchTarget(o *Object, batch *v1alpha1.BackupBatch, i, j int, 
 	c.hooks(o, TargetHooks(field, says), BackupHookValues(batch.Namespace, v1alpha1.BackupBatchKind, batch.Name, session.Name, known))
 	var checked []string
 	for _, app := range examples(&batch.Spec.Targets[at]) {
-		addon := orInferred(says.Addon, app)
+		addon := OrInferred(says.Addon, app)
 		if addon == nil {
 			c.add(SeverityError, o, Mistake{Field: field + ".addon", Reason: v1alpha1.ReasonAddonNotFound, Message: NoAddon(app)})
 			continue

@@ -27,7 +27,7 @@ func (c *checker) configuration(o *Object) {
 	c.target(o, "spec.target", *spec.Target)
 	for i := range spec.Sessions {
 		field := fmt.Sprintf("spec.sessions[%d]", i)
-		c.addon(o, field+".addon", orInferred(spec.Sessions[i].Addon, *spec.Target), false, spec.Target, LaterKnownOfBackup(spec.Target, len(spec.Sessions[i].Repositories)))
+		c.addon(o, field+".addon", OrInferred(spec.Sessions[i].Addon, *spec.Target), false, spec.Target, LaterKnownOfBackup(spec.Target, len(spec.Sessions[i].Repositories)))
 		c.repositoryInfos(o, field, configuration.Name, *spec.Target, spec.Backends, spec.Sessions[i].Repositories)
 		c.hooks(o, BackupHooks(field, spec.Sessions[i].Hooks),
 			BackupHookValues(configuration.Namespace, v1alpha1.BackupConfigurationKind, configuration.Name, spec.Sessions[i].Name, spec.Target))
@@ -108,8 +108,8 @@ func (c *checker) backends(o *Object, backends []v1alpha1.BackendReference) {
 	}
 }
 
-// orInferred is the Addon that policy names, else the one for the target's kind; nil where that does not tell.
-func orInferred(info *v1alpha1.AddonInfo, target v1alpha1.TypedObjectReference) *v1alpha1.AddonInfo {
+// OrInferred is the Addon that policy names, else the one for the target's kind; nil where that does not tell.
+func OrInferred(info *v1alpha1.AddonInfo, target v1alpha1.TypedObjectReference) *v1alpha1.AddonInfo {
 	if info != nil || InferredAddon(target) == "" {
 		return info
 	}

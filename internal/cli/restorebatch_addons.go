@@ -1,0 +1,97 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// addonReader reads Addons and Functions. They belong to the cluster, and who may read only a namespace gets those that are built in,
+// which the manager's cluster has too unless somebody changed them there. Then the manager refuses what does not fit.
+type addonReader struct {
+	api client.Client
+}
+
+func (a *addonReader) addon(ctx context.Context, name string) (*v1alpha1.Addon, error) {
+	var out v1alpha1.Addon
+	return &out, a.read(ctx, v1alpha1.AddonKind, name, &out)
+}
+
+func (a *addonReader) read(ctx context.Context, kind, name string, into client.Object) error {
+	err := a.api.Get(ctx, client.ObjectKey{Name: name}, into)
+	switch {
+	case err == nil:
+		return nil
+	case apierrors.IsNotFound(err):
+		return fmt.Errorf("there is no %s %s", kind, name)
+	case !apierrors.IsForbidden(err):
+		return fmt.Errorf("get %s %s: %w", kind, name, err)
+	}
+	lookup, wrong := catalog()
+	if wrong != nil {
+		return wrong
+	}
+	found, ok := lookup(policy.Reference{GroupKind: schema.GroupKind{Group: v1alpha1.Group, Kind: kind}, Name: name})
+	if !ok {
+		return fmt.Errorf("get %s %s: %w", kind, name, err)
+	}
+	return runtime.DefaultUnstructuredConverter.FromUnstructured(found.UnstructuredContent(), into)
+}
+
+// complete gives the Addon of a target its parameters, and checks it as the manager will. databases says whether the parameters of all
+// databases are meant for it too.
+func (r *batchRestore) complete(ctx context.Context, name string, info *v1alpha1.AddonInfo, databases bool) error {
+	addon, err := r.addons.addon(ctx, info.Name)
+	if err != nil {
+		return err
+	}
+	reference := &info.Tasks[0]
+	if task := policy.FindTask(addon, reference.Name, true); task != nil {
+		params := policy.Declared(task, policy.Params(reference))
+		if databases {
+			for param, value := range policy.Declared(task, r.databases) {
+				params[param], r.taken[param] = value, true
+			}
+		}
+		maps.Copy(params, r.params[name])
+		reference.Params = policy.NewParams(params)
+	}
+	mistakes := policy.TaskMistakes("addon", addon, info, true)
+	if target, known := r.targets[name]; known && len(mistakes) == 0 {
+		functions, last := map[string]*v1alpha1.Function{}, (*v1alpha1.Function)(nil)
+		for _, function := range policy.TaskFunctions(addon, info, true) {
+			var f v1alpha1.Function
+			if err := r.addons.read(ctx, v1alpha1.FunctionKind, function, &f); err != nil {
+				return err
+			}
+			functions[function] = &f
+			last = &f
+		}
+		if r.addon[name] == "" && target.AppRef.IsDatabase() && last != nil && (last.Spec.Stream == nil || policy.Unpacks(last)) {
+			return usagef("target %s: what was backed up of it is restored into a PersistentVolumeClaim, by the task %s: leave it out with --only and restore it by itself, or choose another session with --session",
+				name, reference.Name)
+		}
+		mistakes = policy.StreamMistakes("addon", addon, info, true, &target.AppRef, func(name string) *v1alpha1.Function { return functions[name] })
+	}
+	if len(mistakes) > 0 {
+		return usagef("target %s: %s", name, mistakes[0].Message)
+	}
+	return nil
+}
+
+// paramsOf are the parameters of the task of an Addon, which may be nil.
+func paramsOf(info *v1alpha1.AddonInfo) *apiextensionsv1.JSON {
+	if info == nil {
+		return nil
+	}
+	return info.Tasks[0].Params
+}

@@ -1,0 +1,197 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// batchRestore is what is known of the targets that a RestoreBatch is to have.
+type batchRestore struct {
+	addons *addonReader
+	// batch is the policy, nil where it is gone and --only says what there was.
+	batch   *v1alpha1.BackupBatch
+	session string
+	targets map[string]policy.Target
+	// addon, confirm and params are what the flags say of one target, databases the parameters of all that are databases.
+	addon, confirm map[string]string
+	params         map[string]map[string]string
+	databases      map[string]string
+	// taken are those of databases that a target has.
+	taken map[string]bool
+}
+
+// targets are those of the BackupBatch unless they were named. Databases have the Addon and the parameters of its policy.
+func (f *batchFlags) targets(ctx context.Context, addons *addonReader, key client.ObjectKey, common *restoreFlags) ([]v1alpha1.RestoreBatchTarget, error) {
+	r := batchRestore{addons: addons, session: f.session, targets: map[string]policy.Target{}, taken: map[string]bool{}}
+	names := slices.Clone(f.only)
+	var err error
+	if r.batch, err = readBatch(ctx, addons.api, key, len(names) > 0); err != nil {
+		return nil, err
+	}
+	if r.batch != nil {
+		for _, t := range policy.KnownTargets(r.batch) {
+			r.targets[t.Name] = t
+			if len(f.only) == 0 {
+				names = append(names, t.Name)
+			}
+		}
+	}
+	if err := r.read(common, names); err != nil {
+		return nil, err
+	}
+	var out []v1alpha1.RestoreBatchTarget
+	for _, name := range names {
+		target := v1alpha1.RestoreBatchTarget{Name: name, Confirm: r.confirm[name]}
+		t, known := r.targets[name]
+		target.Verify = common.verify && !(known && t.AppRef.IsDatabase())
+		if target.Addon, err = r.addonOf(ctx, name); err != nil {
+			return nil, err
+		}
+		out = append(out, target)
+	}
+	for _, param := range slices.Sorted(maps.Keys(r.databases)) {
+		if !r.taken[param] {
+			return nil, usagef("--param %s: no database that is restored takes it. That of one target is TARGET/%s", param, param)
+		}
+	}
+	return out, nil
+}
+
+// readBatch reads the policy. One that is gone, or may not be read, is nil where it is not needed.
+func readBatch(ctx context.Context, api client.Client, key client.ObjectKey, optional bool) (*v1alpha1.BackupBatch, error) {
+	var batch v1alpha1.BackupBatch
+	err := api.Get(ctx, key, &batch)
+	switch {
+	case err == nil:
+		return &batch, nil
+	case optional && (apierrors.IsNotFound(err) || apierrors.IsForbidden(err)):
+		return nil, nil
+	case apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("there is no BackupBatch %s in namespace %s to say what its targets are: name them with --only", key.Name, key.Namespace)
+	default:
+		return nil, fmt.Errorf("get BackupBatch %s: %w", key.Name, err)
+	}
+}
+
+// read takes the flags apart that name a target.
+func (r *batchRestore) read(common *restoreFlags, names []string) error {
+	var err error
+	if r.addon, err = ofTargets("addon", common.addons, names); err != nil {
+		return err
+	}
+	if r.confirm, err = ofTargets("confirm", common.confirms, names); err != nil {
+		return err
+	}
+	r.params, r.databases = map[string]map[string]string{}, map[string]string{}
+	for _, key := range slices.Sorted(maps.Keys(common.params)) {
+		target, param, found := strings.Cut(key, "/")
+		switch {
+		case !found:
+			r.databases[key] = common.params[key]
+		case !slices.Contains(names, target):
+			return usagef("--param %s: the target %q is not restored", key, target)
+		default:
+			if r.params[target] == nil {
+				r.params[target] = map[string]string{}
+			}
+			r.params[target][param] = common.params[key]
+		}
+	}
+	return nil
+}
+
+// ofTargets reads the values of a flag, each TARGET/VALUE, by target.
+func ofTargets(flag string, values, names []string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, v := range values {
+		target, value, found := strings.Cut(v, "/")
+		switch {
+		case !found || value == "":
+			return nil, usagef("--%s %s: with --batch it is TARGET/%s", flag, v, v)
+		case !slices.Contains(names, target):
+			return nil, usagef("--%s %s: the target %q is not restored", flag, v, target)
+		case out[target] != "":
+			return nil, usagef("--%s is given twice for the target %q", flag, target)
+		}
+		out[target] = value
+	}
+	return out, nil
+}
+
+// addonOf is the Addon of a target, nil where the default does.
+func (r *batchRestore) addonOf(ctx context.Context, name string) (*v1alpha1.AddonInfo, error) {
+	target, known := r.targets[name]
+	database := known && target.AppRef.IsDatabase()
+	info, err := r.ofPolicy(ctx, &target, database)
+	if err != nil {
+		return nil, err
+	}
+	inferred := ""
+	if known {
+		inferred = policy.InferredAddon(target.AppRef)
+	}
+	switch asked := r.addon[name]; {
+	case asked != "" && (info == nil || info.Name != asked):
+		info = &v1alpha1.AddonInfo{Name: asked, Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask, Params: paramsOf(info)}}}
+	case info == nil && database && inferred == "":
+		return nil, usagef("target %s: %s: --addon %s/ADDON", name, policy.NoAddon(target.AppRef), name)
+	case info == nil && inferred == "" && len(r.params[name]) > 0:
+		return nil, usagef("--param %s/…: no policy says which Addon that is for: --addon %s/ADDON", name, name)
+	case info == nil && len(r.params[name]) == 0 && (!database || len(r.databases) == 0):
+		return nil, nil
+	case info == nil:
+		info = &v1alpha1.AddonInfo{Name: inferred, Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}}}
+	}
+	return info, r.complete(ctx, name, info, database || !known)
+}
+
+// ofPolicy says how is restored what the sessions of the policy back up of a database; nil where they say nothing.
+func (r *batchRestore) ofPolicy(ctx context.Context, target *policy.Target, database bool) (*v1alpha1.AddonInfo, error) {
+	if !database {
+		return nil, nil
+	}
+	var out *v1alpha1.AddonInfo
+	first := ""
+	for i := range r.batch.Spec.Sessions {
+		s := &r.batch.Spec.Sessions[i]
+		at := slices.IndexFunc(s.Targets, func(t v1alpha1.BatchSessionTarget) bool { return t.Name == target.Entry() })
+		if at < 0 || r.session != "" && s.Name != r.session {
+			continue
+		}
+		backup := policy.OrInferred(s.Targets[at].Addon, target.AppRef)
+		if backup == nil {
+			continue
+		}
+		addon, err := r.addons.addon(ctx, backup.Name)
+		if err != nil {
+			return nil, err
+		}
+		info, err := policy.RestoreAddon(addon, backup)
+		switch {
+		case err != nil && r.addon[target.Name] != "":
+			continue
+		case err != nil:
+			return nil, usagef("target %s: %s: --addon %s/ADDON, or leave it out with --only", target.Name, err, target.Name)
+		case out != nil && !sameAddon(out, info):
+			return nil, usagef("target %s: the sessions %s and %s back it up in different ways: choose one with --session", target.Name, first, s.Name)
+		}
+		out, first = info, s.Name
+	}
+	return out, nil
+}
+
+func sameAddon(a, b *v1alpha1.AddonInfo) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && string(x) == string(y)
+}

@@ -1,0 +1,133 @@
+package cli
+
+import (
+	"cmp"
+	"maps"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	quantity "k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// spec of the RestoreSession. withUser says whether --run-as-user was given.
+func (f *restoreFlags) spec(withUser bool) (v1alpha1.RestoreSessionSpec, error) {
+	var spec v1alpha1.RestoreSessionSpec
+	if err := f.check(withUser); err != nil {
+		return spec, err
+	}
+	source := &v1alpha1.RestoreDataSource{Namespace: f.fromNamespace, Repository: f.repository, Snapshot: f.snapshot, Components: f.components}
+	switch {
+	case f.at != "":
+		at, err := time.Parse(time.RFC3339, f.at)
+		if err != nil {
+			return spec, usagef("--at %s is not a time like 2026-11-19T20:00:00Z", f.at)
+		}
+		source.PITR = &v1alpha1.PITR{TargetTime: &metav1.Time{Time: at.UTC()}}
+	case source.Snapshot == "":
+		source.Snapshot = v1alpha1.LatestSnapshot
+	}
+	if f.encryptionSecret != "" {
+		source.EncryptionSecret = &v1alpha1.ObjectReference{Name: f.encryptionSecret}
+	}
+	spec.DataSource, spec.Confirm, spec.OverwritePolicy = source, f.confirm(), v1alpha1.OverwritePolicy(f.overwrite)
+	spec.DeleteExtraFiles, spec.Verify = f.deleteExtra, f.verify
+	if f.sidecar {
+		spec.Executor = v1alpha1.ExecutorSidecar
+	}
+	if f.retries > 0 {
+		spec.RetryConfig = &v1alpha1.RetryConfig{MaxRetry: f.retries}
+	}
+	var err error
+	if f.newClaim == "" {
+		if spec.Target, err = targetOf(f.target); err != nil {
+			return spec, err
+		}
+	}
+	spec.Addon, err = f.addon(spec.Target, withUser)
+	return spec, err
+}
+
+// addon is nil where the default does.
+func (f *restoreFlags) addon(target *v1alpha1.TypedObjectReference, withUser bool) (*v1alpha1.AddonInfo, error) {
+	task := v1alpha1.TaskReference{Name: policy.RestoreTask}
+	params, err := f.allParams(target)
+	if err != nil {
+		return nil, err
+	}
+	task.Params = policy.NewParams(params)
+	if f.newClaim != "" {
+		template, err := f.template()
+		if err != nil {
+			return nil, err
+		}
+		task.TargetVolumes = &v1alpha1.TargetVolumes{VolumeClaimTemplates: []v1alpha1.RestoreClaimTemplate{template}}
+	}
+	name := cmp.Or(f.addonName(), inferredAddon(target))
+	switch {
+	case name == "":
+		return nil, usagef("%s", policy.NoAddon(*target)+": --addon")
+	case f.addonName() == "" && task.Params == nil && task.TargetVolumes == nil && !withUser:
+		return nil, nil
+	}
+	out := &v1alpha1.AddonInfo{Name: name, Tasks: []v1alpha1.TaskReference{task}}
+	if withUser {
+		user := f.runAsUser
+		job := v1alpha1.JobPodSpec{SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: &user}}
+		out.JobTemplate = &v1alpha1.PodTemplateSpec{Spec: job}
+	}
+	return out, nil
+}
+
+// inferredAddon is that for a kind of target; without a target, a claim is made.
+func inferredAddon(target *v1alpha1.TypedObjectReference) string {
+	if target == nil {
+		return policy.VolumeAddon
+	}
+	return policy.InferredAddon(*target)
+}
+
+// allParams are those that are given, and those that flags of their own stand for. A database has neither files nor what a mover could
+// read back.
+func (f *restoreFlags) allParams(target *v1alpha1.TypedObjectReference) (map[string]string, error) {
+	params := maps.Clone(f.params)
+	if params == nil {
+		params = map[string]string{}
+	}
+	database := target != nil && target.IsDatabase()
+	if database && (f.overwrite != "" || f.deleteExtra || f.verify) {
+		return nil, usagef("--overwrite, --delete-extra and --verify are for volumes: with --confirm a restore into a database replaces what the dump has")
+	}
+	for name, patterns := range map[string][]string{"include": f.include, "exclude": f.exclude} {
+		switch _, given := params[name]; {
+		case len(patterns) == 0:
+		case database:
+			return nil, usagef("--%s is for files, and the target is a database: --component names what is restored of it", name)
+		case given:
+			return nil, usagef("--%s and --param %s exclude each other", name, name)
+		default:
+			params[name] = strings.Join(patterns, ",")
+		}
+	}
+	return params, nil
+}
+
+// template is that of the new claim.
+func (f *restoreFlags) template() (v1alpha1.RestoreClaimTemplate, error) {
+	var out v1alpha1.RestoreClaimTemplate
+	size, err := quantity.ParseQuantity(f.size)
+	if err != nil || size.Sign() <= 0 {
+		return out, usagef("--size %s is not a size like 10Gi", f.size)
+	}
+	out.Metadata.Name = f.newClaim
+	out.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.PersistentVolumeAccessMode(cmp.Or(f.accessMode, string(corev1.ReadWriteOnce)))}
+	out.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: size}
+	if f.storageClass != "" {
+		out.Spec.StorageClassName = &f.storageClass
+	}
+	return out, nil
+}

@@ -1,0 +1,37 @@
+package cli
+
+import (
+	"strings"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// targetOf reads KIND/NAME; a name alone is that of a claim.
+func targetOf(target string) (*v1alpha1.TypedObjectReference, error) {
+	kind, name, typed := strings.Cut(target, "/")
+	if !typed {
+		return &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: target}, nil
+	}
+	out := &v1alpha1.TypedObjectReference{APIGroup: "apps", Name: name}
+	switch strings.ToLower(kind) {
+	case "deployment", "deploy":
+		out.Kind = v1alpha1.KindDeployment
+	case "statefulset", "sts":
+		out.Kind = v1alpha1.KindStatefulSet
+	case "daemonset", "ds":
+		out.Kind = v1alpha1.KindDaemonSet
+	case "persistentvolumeclaim", "pvc":
+		out.APIGroup, out.Kind = "", v1alpha1.KindPersistentVolumeClaim
+	case "service", "svc":
+		out.APIGroup, out.Kind = "", v1alpha1.KindService
+	case "secret":
+		out.APIGroup, out.Kind = "", v1alpha1.KindSecret
+	case "appbinding":
+		out.APIGroup, out.Kind = v1alpha1.GroupAppBinding, v1alpha1.KindAppBinding
+	case "cluster":
+		out.APIGroup, out.Kind = v1alpha1.GroupCluster, v1alpha1.KindCluster
+	default:
+		return nil, usagef("--target %s: the kind is pvc, deployment, statefulset, daemonset, service, secret, appbinding or cluster", target)
+	}
+	return out, nil
+}
