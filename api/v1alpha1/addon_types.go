@@ -66,7 +66,7 @@ type Task struct {
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=64
-	Parameters []Parameter `json:"parameters,omitempty"`
+	Parameters []TaskParameter `json:"parameters,omitempty"`
 
 	// VolumeTemplate holds the volumes that the task brings along. A policy's addonVolumes override them by name.
 	// +optional
@@ -140,7 +140,20 @@ type StepParam struct {
 	Value string `json:"value,omitempty"`
 }
 
-// Parameter of a task.
+// TaskParameter is a parameter of a task.
+type TaskParameter struct {
+	Parameter `json:",inline"`
+
+	// Requires names parameters of the task without which this one means nothing: a policy that gives it a value must give one to
+	// each of them, unless the Addon or the target itself does.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:MaxLength=63
+	Requires []string `json:"requires,omitempty"`
+}
+
+// Parameter of a task or of a HookTemplate.
 type Parameter struct {
 	// Name of the parameter.
 	// +required

@@ -119,7 +119,7 @@ func TestRestoresIntoDatabasesThatAreRefused(t *testing.T) {
 				name := "blind-" + w.Namespace
 				s.Spec.Addon.Name = name
 				sessiontest.Create(w.T, w.Client, &v1alpha1.Addon{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.AddonSpec{RestoreTasks: []v1alpha1.Task{{
-					Name: "logical-backup-restore", Function: name, Parameters: []v1alpha1.Parameter{{Name: "secretName"}},
+					Name: "logical-backup-restore", Function: name, Parameters: []v1alpha1.TaskParameter{{Parameter: v1alpha1.Parameter{Name: "secretName"}}},
 				}}}}, &v1alpha1.Function{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.FunctionSpec{
 					Image: "${targetImage}", Args: []string{"restore"}, Stream: &v1alpha1.FunctionStream{Command: []string{"load"}, FileName: "dump"},
 				}})

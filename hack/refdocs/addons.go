@@ -114,7 +114,11 @@ func writeTasks(out *bytes.Buffer, what string, tasks []v1alpha1.Task) {
 			if p.Default != "" {
 				defaulted = code(p.Default)
 			}
-			out.WriteString(row(code(p.Name), required, defaulted, sentence(p.Usage)))
+			usage := sentence(p.Usage)
+			if len(p.Requires) > 0 {
+				usage += " With " + codes(p.Requires) + " only."
+			}
+			out.WriteString(row(code(p.Name), required, defaulted, usage))
 		}
 	}
 }

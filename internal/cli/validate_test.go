@@ -39,6 +39,13 @@ func namespaced(manifest, namespace string) string {
 	return strings.Replace(manifest, "metadata:\n", "metadata:\n  namespace: "+namespace+"\n", 1)
 }
 
+// orders is a policy for a database, with these parameters.
+func orders(params string) string {
+	return head + "BackupConfiguration\nmetadata:\n  name: orders\nspec:\n  target: {kind: Service, name: db}\n  backends: [{name: main, storageRef: {name: s3}}]\n" +
+		"  sessions:\n  - name: hourly\n    addon: {name: postgres-addon, tasks: [{name: logical-backup, params: {secretName: db, " + params + "}}]}\n" +
+		"    repositories: [{name: orders, backend: main, directory: /orders, encryptionSecret: {name: key}}]\n"
+}
+
 func TestValidate(t *testing.T) {
 	shop, storage := example(t, "shop.yaml"), example(t, "storage.yaml")
 	broken := strings.Replace(strings.Replace(shop, "backupTimeout: 10m", "backupTimeuot: 10m", 1), `"* * * * *"`, "[]", 1)
@@ -71,6 +78,8 @@ func TestValidate(t *testing.T) {
 			".git/HEAD": "ref: refs/heads/main\n", "base/storage.yaml": storage, "base/kustomization.yaml": "resources: [storage.yaml]\n",
 			"prod/kustomization.yaml": "namespace: prod\nresources: [../base]\n",
 		}, "prod", 0},
+		"a part of no database": {map[string]string{"orders.yaml": orders("schemas: public")}, "orders.yaml -n shop", 1},
+		"a part of a database":  {map[string]string{"orders.yaml": orders("schemas: public, databases: orders")}, "orders.yaml -n shop", 0},
 		"an overlay that leads out": {map[string]string{
 			"base/storage.yaml": storage, "base/kustomization.yaml": "resources: [storage.yaml]\n",
 			"prod/kustomization.yaml": "resources: [../base]\n",

@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/variables"
 )
 
-// AddonMistakes finds what no policy can make work in an Addon: parameters that nobody may set, volumes and mounts that are Cairn's,
+// AddonMistakes finds what no policy can make work in an Addon: parameters that nobody may set or that require what is not there, volumes and mounts that are Cairn's,
 // mounts of volumes that the task does not have.
 func AddonMistakes(addon *v1alpha1.Addon) []Mistake {
 	var mistakes []Mistake
@@ -40,6 +40,7 @@ func addonTaskMistakes(field string, t *v1alpha1.Task) []Mistake {
 			mistakes = append(mistakes, invalidParameter(fmt.Sprintf("%s.parameters[%d].name", field, i), "the variable %q says which mover runs: nobody may set it", p.Name))
 		}
 	}
+	mistakes = append(mistakes, undeclaredRequirements(field, t)...)
 	for i, s := range t.Steps {
 		for j, p := range s.Params {
 			if variables.Fixed(p.Name) {

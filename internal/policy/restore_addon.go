@@ -61,7 +61,7 @@ func Declared(task *v1alpha1.Task, params map[string]string) map[string]string {
 }
 
 func declares(task *v1alpha1.Task, name string) bool {
-	return slices.ContainsFunc(task.Parameters, func(p v1alpha1.Parameter) bool { return p.Name == name })
+	return slices.ContainsFunc(task.Parameters, func(p v1alpha1.TaskParameter) bool { return p.Name == name })
 }
 
 // NewParams are the parameters as a policy has them, nil for none.

@@ -11,9 +11,9 @@ import (
 )
 
 func TestRestoreAddon(t *testing.T) {
-	params := func(names ...string) (out []v1alpha1.Parameter) {
+	params := func(names ...string) (out []v1alpha1.TaskParameter) {
 		for _, n := range names {
-			out = append(out, v1alpha1.Parameter{Name: n})
+			out = append(out, v1alpha1.TaskParameter{Parameter: v1alpha1.Parameter{Name: n}})
 		}
 		return out
 	}

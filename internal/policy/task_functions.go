@@ -11,7 +11,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/variables"
 )
 
-// FunctionMistakes fills in the variables of every Function that info's tasks name, and says which can't be. A Function that lookup
+// FunctionMistakes fills in the variables of every Function that info's tasks name, and says which can't be, and which parameters lack
+// one that they require. A Function that lookup
 // does not know is not looked at. builtin holds at least what will be known when the task runs; the values themselves do not
 // count.
 func FunctionMistakes(field string, addon *v1alpha1.Addon, info *v1alpha1.AddonInfo, restore bool, builtin variables.Builtin, lookup func(string) *v1alpha1.Function) []Mistake {
@@ -22,6 +23,7 @@ func FunctionMistakes(field string, addon *v1alpha1.Addon, info *v1alpha1.AddonI
 			continue
 		}
 		at := fmt.Sprintf("%s.tasks[%d]", field, i)
+		mistakes = append(mistakes, requirementMistakes(at, found, &reference, builtin)...)
 		for _, step := range TaskSteps(found) {
 			function := lookup(step.Name)
 			if function == nil {
@@ -92,6 +94,9 @@ func laterKnown(target *v1alpha1.TypedObjectReference) variables.Builtin {
 		b.TargetKind, b.TargetName = target.Kind, target.Name
 		if target.IsDatabase() {
 			b.TargetHost, b.TargetPort, b.TargetImage = known, known, known
+			if target.Kind == v1alpha1.KindSecret || target.Kind == v1alpha1.KindCluster { // the others never say it
+				b.TargetDatabase = known
+			}
 		}
 	}
 	return b

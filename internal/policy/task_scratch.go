@@ -18,7 +18,7 @@ const MoverWorkDir = "/tmp"
 // ScratchMount says whether the mover of a task gets the volume ${RESTIC_CACHE_VOLUME} mounted at dir too, the value of
 // ParamScratchDir, or why dir can't be one. A task that does not declare the parameter may give it any meaning.
 func ScratchMount(t *v1alpha1.Task, dir string) (wanted bool, why string) {
-	declared := slices.ContainsFunc(t.Parameters, func(p v1alpha1.Parameter) bool { return p.Name == ParamScratchDir })
+	declared := slices.ContainsFunc(t.Parameters, func(p v1alpha1.TaskParameter) bool { return p.Name == ParamScratchDir })
 	switch {
 	case !declared, dir == "", within(dir, MoverWorkDir), within(dir, variables.ScratchDir) && len(t.Steps) > 0:
 		return false, ""

@@ -103,6 +103,7 @@ func TestStreamsThatAreRefused(t *testing.T) {
 	for name, tc := range map[string]struct {
 		addon, task, params string
 		restore             bool
+		vars                task.Variables
 		components          []string
 		reason, says        string
 	}{
@@ -112,10 +113,18 @@ func TestStreamsThatAreRefused(t *testing.T) {
 		"a quote that is not closed":              {addon: "redis-addon", task: "logical-backup", params: `{"args":"'a"}`, reason: v1alpha1.ReasonInvalidParameters, says: "a quote is not closed"},
 		"a component of a volume":                 {addon: "mariadb-addon", task: "logical-backup-restore", params: `{}`, restore: true, components: []string{"pvc"}, reason: v1alpha1.ReasonComponentNotFound, says: "component pvc is not the dump of a database"},
 		"a task for volumes":                      {addon: "pvc-addon", task: "logical-backup", params: `{}`, reason: v1alpha1.ReasonInvalidTask, says: "the target is a database"},
+		"schemas of no database":                  {addon: "postgres-addon", task: "logical-backup", params: `{"schemas":"a"}`, reason: v1alpha1.ReasonInvalidParameters, says: `"schemas" goes with the parameter "databases"`},
+		"tables of no database":                   {addon: "mysql-addon", task: "logical-backup", params: `{"tables":"a"}`, reason: v1alpha1.ReasonInvalidParameters, says: `"tables" goes with the parameter "databases"`},
+		"tables of everything":                    {addon: "mariadb-addon", task: "logical-backup", params: `{"tables":"a","databases":""}`, vars: task.Variables{TargetDatabase: "app"}, reason: v1alpha1.ReasonInvalidParameters, says: `"tables" goes with the parameter "databases"`},
+		"schemas of the target's database":        {addon: "postgres-addon", task: "logical-backup", params: `{"schemas":"a"}`, vars: task.Variables{TargetDatabase: "app"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			_, _, refusal := databaseTask(t, tc.addon, tc.task, tc.params, tc.restore, task.Variables{}, tc.components...)
+			_, _, refusal := databaseTask(t, tc.addon, tc.task, tc.params, tc.restore, tc.vars, tc.components...)
+			if tc.reason == "" {
+				g.Expect(refusal).To(BeNil())
+				return
+			}
 			g.Expect(refusal).To(HaveField("Reason", tc.reason))
 			g.Expect(refusal.Message).To(ContainSubstring(tc.says))
 		})

@@ -149,6 +149,9 @@ func (r *resolution) step(step v1alpha1.TaskStep, i int, last bool) *v1alpha1.Re
 		r.out.Steps = append(r.out.Steps, v1alpha1.ResolvedStep{Function: function.Name, TargetAccess: access, Container: c})
 		return nil
 	}
+	if mistakes := policy.RequirementMistakes("addon.tasks[0]", r.task, values); len(mistakes) > 0 {
+		return asRefusal(mistakes)
+	}
 	r.out.Function, r.out.Image, r.out.Args = function.Name, c.Image, c.Args
 	c.Image, c.Args = "", nil
 	if !r.restore {

@@ -20,10 +20,10 @@ func TestResolveFillsInVariablesAndParameters(t *testing.T) {
 		params map[string]string
 		reason string
 	}
-	declared := []v1alpha1.Parameter{{Name: "exclude"}, {Name: "level", Default: "3"}}
+	declared := []v1alpha1.TaskParameter{{Parameter: v1alpha1.Parameter{Name: "exclude"}}, {Parameter: v1alpha1.Parameter{Name: "level", Default: "3"}}}
 	for name, tc := range map[string]struct {
 		args       []string
-		parameters []v1alpha1.Parameter
+		parameters []v1alpha1.TaskParameter
 		params     string
 		want       result
 	}{
@@ -50,8 +50,8 @@ func TestResolveFillsInVariablesAndParameters(t *testing.T) {
 		"an unknown parameter":                {parameters: declared, params: `{"exclud":"x"}`, want: result{reason: v1alpha1.ReasonInvalidParameters}},
 		"a parameter that is no string":       {parameters: declared, params: `{"level":3}`, want: result{reason: v1alpha1.ReasonInvalidParameters}},
 		"params that are no object":           {parameters: declared, params: `[1]`, want: result{reason: v1alpha1.ReasonInvalidParameters}},
-		"a required parameter that is absent": {parameters: []v1alpha1.Parameter{{Name: "db", Required: true}}, want: result{reason: v1alpha1.ReasonInvalidParameters}},
-		"a parameter named like the image":    {parameters: []v1alpha1.Parameter{{Name: "moverImage"}}, want: result{reason: v1alpha1.ReasonInvalidParameters}},
+		"a required parameter that is absent": {parameters: []v1alpha1.TaskParameter{{Parameter: v1alpha1.Parameter{Name: "db", Required: true}}}, want: result{reason: v1alpha1.ReasonInvalidParameters}},
+		"a parameter named like the image":    {parameters: []v1alpha1.TaskParameter{{Parameter: v1alpha1.Parameter{Name: "moverImage"}}}, want: result{reason: v1alpha1.ReasonInvalidParameters}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

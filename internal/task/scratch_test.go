@@ -62,7 +62,7 @@ func TestEveryTaskOfTheCatalogCanHaveACache(t *testing.T) {
 func TestTheScratchDirectoryOfAnAddonIsItsOwn(t *testing.T) {
 	g := NewWithT(t)
 	addon := &v1alpha1.Addon{Spec: v1alpha1.AddonSpec{BackupTasks: []v1alpha1.Task{{
-		Name: "t", Function: "f", Parameters: []v1alpha1.Parameter{{Name: "scratchDir", Default: "/kubestash-tmp"}},
+		Name: "t", Function: "f", Parameters: []v1alpha1.TaskParameter{{Parameter: v1alpha1.Parameter{Name: "scratchDir", Default: "/kubestash-tmp"}}},
 		VolumeTemplate: []v1alpha1.VolumeTemplate{{Name: "kubestash-tmp-volume", Source: &v1alpha1.TaskVolumeSource{
 			VolumeSource: v1alpha1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
 		}}},

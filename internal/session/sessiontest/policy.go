@@ -112,7 +112,7 @@ func MoreThanItsLimit() *v1alpha1.PodTemplateSpec {
 // HugeTask makes an Addon, and names its task, whose arguments take 2 MiB. The name must be of its own.
 func HugeTask(t testing.TB, c client.Client, name string, restore bool) *v1alpha1.AddonInfo {
 	t.Helper()
-	tasks := []v1alpha1.Task{{Name: "huge", Function: name, Driver: v1alpha1.DriverKopia, Parameters: []v1alpha1.Parameter{{Name: "p"}}}}
+	tasks := []v1alpha1.Task{{Name: "huge", Function: name, Driver: v1alpha1.DriverKopia, Parameters: []v1alpha1.TaskParameter{{Parameter: v1alpha1.Parameter{Name: "p"}}}}}
 	addon := &v1alpha1.Addon{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.AddonSpec{BackupTasks: tasks}}
 	if restore {
 		addon.Spec = v1alpha1.AddonSpec{RestoreTasks: tasks}
