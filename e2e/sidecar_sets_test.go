@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -73,8 +74,11 @@ spec:
     - {name: agent, executor: Sidecar}
 `
 
-// TestSidecarsOfSeveralPods: each pod of a StatefulSet and each of a DaemonSet is backed up by its own sidecar, and what a pod of the
-// StatefulSet had comes back into that pod.
+// spooled lists everything below /spool, with modes and contents.
+const spooled = "cd /spool && ls -lR --time-style=+ . && cat letter a/link a/b/note"
+
+// TestSidecarsOfSeveralPods: each pod of a StatefulSet and each of a DaemonSet is backed up by its own sidecar, and what a pod had
+// comes back into that pod.
 func TestSidecarsOfSeveralPods(t *testing.T) {
 	bed := deployed(t)
 	a := &volumeApp{bed: bed, namespace: "sidecar-sets"}
@@ -95,7 +99,9 @@ func TestSidecarsOfSeveralPods(t *testing.T) {
 	}
 	in("store-0", "echo zero > /data/number")
 	in("store-1", "echo one > /data/number")
-	in(podOf(t, bed, a.namespace, "agent"), "echo spooled > /spool/letter")
+	agent := podOf(t, bed, a.namespace, "agent")
+	in(agent, "cd /spool && echo spooled > letter && mkdir -p -m 750 a/b && cd a && cp -s ../letter link && umask 077 && echo deep > b/note")
+	before := in(agent, spooled)
 
 	out, err := program(t, bed, "", "cairn", "trigger", "batch/sets", "--session", "manual", "-n", a.namespace, "--wait", "--timeout", "3m")
 	g.Expect(err).NotTo(HaveOccurred(), out)
@@ -110,18 +116,30 @@ func TestSidecarsOfSeveralPods(t *testing.T) {
 	}
 	g.Expect(components).To(HaveLen(3), "two pods and one node: %v", components)
 	g.Expect(components["store/pod-0"].ID).NotTo(Equal(components["store/pod-1"].ID))
-	g.Expect(components).To(HaveEach(HaveField("Files", BeEquivalentTo(1))))
+	files := map[string]int64{}
+	for name, c := range components {
+		files[strings.Split(name, "/")[0]] += c.Files
+	}
+	g.Expect(files).To(Equal(map[string]int64{"store": 2, "agent": 2}))
 	var jobs batchv1.JobList
 	g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(a.namespace), client.HasLabels{v1alpha1.LabelBackupSession})).To(Succeed())
 	g.Expect(jobs.Items).To(BeEmpty(), "no Job is made")
 
 	in("store-0", "echo wrong > /data/number")
 	in("store-1", "rm /data/number")
-	var store appsv1.StatefulSet
-	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: "store"}, &store)).To(Succeed())
-	out, err = program(t, bed, "", "cairn", "restore", "back", "-n", a.namespace, "--repository", "sets-store", "--snapshot", "latest", "--target", "statefulset/store",
-		"--sidecar", "--confirm", string(store.UID), "--wait", "--timeout", "3m")
-	g.Expect(err).NotTo(HaveOccurred(), out)
+	in(agent, "echo scribbled > /spool/letter && rm -r /spool/a")
+	for name, workload := range map[string]client.Object{
+		"statefulset/store": &appsv1.StatefulSet{ObjectMeta: a.meta("store")}, "daemonset/agent": &appsv1.DaemonSet{ObjectMeta: a.meta("agent")},
+	} {
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(workload), workload)).To(Succeed())
+		out, err = program(t, bed, "", "cairn", "restore", "back-"+workload.GetName(), "-n", a.namespace, "--repository", "sets-"+workload.GetName(), "--snapshot", "latest",
+			"--target", name, "--sidecar", "--confirm", string(workload.GetUID()), "--wait", "--timeout", "3m")
+		g.Expect(err).NotTo(HaveOccurred(), out)
+	}
 	g.Expect(in("store-0", "cat /data/number")).To(Equal("zero\n"))
 	g.Expect(in("store-1", "cat /data/number")).To(Equal("one\n"))
+	g.Expect(in(agent, spooled)).To(Equal(before), "names, modes, links and contents")
+	g.Expect(podOf(t, bed, a.namespace, "agent")).To(Equal(agent), "no pod was replaced")
+	g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(a.namespace), client.HasLabels{v1alpha1.LabelRestoreSession})).To(Succeed())
+	g.Expect(jobs.Items).To(BeEmpty(), "no Job is made")
 }
