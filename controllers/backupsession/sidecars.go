@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -149,9 +150,10 @@ func (r *Reconciler) writeSidecar(ctx context.Context, in session.Input, d sessi
 			return err
 		}
 		movers.ChoosePods(&work, crew, movers.Assigned{
-			App: t.AppRef, Object: snap.UID, Now: in.Now,
-			Node:  func(host string) string { return nodeOf(t, host) },
+			Object: snap.UID, Now: in.Now,
+			Node:  func(host string) string { return hostOf(t, host).Node },
 			Begun: func(a *sidecar.Assignment) bool { begun, _ := progressOf(a, snap.Status); return begun },
+			Fits:  func(p *corev1.Pod, a *sidecar.Assignment) bool { return session.Mounted(p, hostOf(t, a.Host)) },
 		})
 		credentials = crew.Credentials
 	}
@@ -178,13 +180,13 @@ func withdraw(work *sidecar.Work, in session.Input, d session.Decision, snap *v1
 	}
 }
 
-func nodeOf(t *v1alpha1.ResolvedTarget, host string) string {
+func hostOf(t *v1alpha1.ResolvedTarget, name string) *v1alpha1.ResolvedHost {
 	for i := range t.Hosts {
-		if t.Hosts[i].Name == host {
-			return t.Hosts[i].Node
+		if t.Hosts[i].Name == name {
+			return &t.Hosts[i]
 		}
 	}
-	return ""
+	return &v1alpha1.ResolvedHost{}
 }
 
 // assign gives a host's work to nobody yet. Everything comes from the frozen session, but whether the sidecar may have the

@@ -62,7 +62,7 @@ func newSidecarWorld(t *testing.T) *sidecarWorld {
 }
 
 // pod makes a pod of the StatefulSet, whose sidecar runs.
-func (w *sidecarWorld) pod(name, node string) {
+func (w *sidecarWorld) pod(name, node string, edit ...func(*corev1.Pod)) {
 	w.T.Helper()
 	p := sessiontest.Pod(w.Namespace, name, "node-"+node, "data-"+name, map[string]string{"app": "db"})
 	always := corev1.ContainerRestartPolicyAlways
@@ -72,7 +72,20 @@ func (w *sidecarWorld) pod(name, node string) {
 	}}
 	p.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: sidecar.Container, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
 	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	for _, e := range edit {
+		e(p)
+	}
 	sessiontest.Create(w.T, w.Client, p)
+}
+
+// killed says that the sidecar of a pod was killed so often, and is started again.
+func (w *sidecarWorld) killed(pod string, times int32) {
+	w.T.Helper()
+	var p corev1.Pod
+	w.Get(pod, &p)
+	p.Status.InitContainerStatuses[0].RestartCount = times
+	p.Status.InitContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{Reason: "OOMKilled"}
+	w.Expect(w.Client.Status().Update(w.T.Context(), &p)).To(Succeed())
 }
 
 func (w *sidecarWorld) removePod(name string) {
@@ -89,7 +102,6 @@ func (w *sidecarWorld) sidecars() {
 		if s.Labels[v1alpha1.LabelSidecar] != sidecarID {
 			continue
 		}
-		w.Expect(s.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationSidecarCredentials, "JTI=1"))
 		work := movers.WorkOf(s)
 		before := s.DeepCopy()
 		for _, a := range work.Assignments {
@@ -97,6 +109,7 @@ func (w *sidecarWorld) sidecars() {
 			if a.Pod == "" || w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: a.Pod}, &p) != nil || p.UID != a.PodUID {
 				continue
 			}
+			w.Expect(s.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationSidecarCredentials, "JTI=1"))
 			if name := a.Pod + "/" + string(rune('0'+a.Attempt)); !slices.Contains(w.given, name) {
 				w.given = append(w.given, name)
 			}
@@ -247,6 +260,54 @@ func TestWhatGoesWrongWithASidecar(t *testing.T) {
 				}
 			},
 			want: []string{"Failed/PodDeleted", "db: Failed/PodDeleted"}, given: []string{"db-0/1", "db-1/1", "db-1/2"},
+		},
+		"its pod has another claim as the volume": {
+			disturb: func(w *sidecarWorld) {
+				w.removePod("db-1")
+				w.pod("db-1", "b", func(p *corev1.Pod) { p.Spec.Volumes[0].PersistentVolumeClaim.ClaimName = "data-of-yesterday" })
+			},
+			want: []string{"Failed/SidecarNotReady", "db: Failed/SidecarNotReady"}, given: []string{"db-0/1"},
+		},
+		"its container is killed again and again": {
+			disturb: func(w *sidecarWorld) {
+				does, kills := w.does, int32(0)
+				w.does = func(pod string, c sidecar.Component) *v1alpha1.Component {
+					if pod == "db-0" {
+						return does(pod, c)
+					}
+					kills++
+					w.killed(pod, kills)
+					return &v1alpha1.Component{Phase: v1alpha1.SnapshotRunning}
+				}
+			},
+			want: []string{"Failed/SidecarNotReady", "db: Failed/SidecarNotReady"}, given: []string{"db-0/1", "db-1/1"},
+		},
+		"it is taken away while it works": {
+			disturb: func(w *sidecarWorld) {
+				w.does = func(pod string, _ sidecar.Component) *v1alpha1.Component {
+					if pod == "db-1" { // Both work by now. The policy wants Jobs: keys and token go, and pods without it come.
+						w.Expect(w.Client.Delete(w.T.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: sidecarID}})).To(Succeed())
+						for _, name := range []string{"db-0", "db-1"} {
+							w.removePod(name)
+							w.pod(name, "c", func(p *corev1.Pod) { p.Spec.InitContainers, p.Status.InitContainerStatuses = nil, nil })
+						}
+					}
+					return &v1alpha1.Component{Phase: v1alpha1.SnapshotRunning}
+				}
+			},
+			want: []string{"Failed/SidecarNotReady", "db: Failed/SidecarNotReady"}, given: []string{"db-0/1", "db-1/1"},
+		},
+		"the workload is scaled to 0 while it works": {
+			disturb: func(w *sidecarWorld) {
+				w.does = func(pod string, _ sidecar.Component) *v1alpha1.Component {
+					if pod == "db-1" {
+						w.removePod("db-0")
+						w.removePod("db-1")
+					}
+					return &v1alpha1.Component{Phase: v1alpha1.SnapshotRunning}
+				}
+			},
+			want: []string{"Failed/SidecarNotReady", "db: Failed/SidecarNotReady"}, given: []string{"db-0/1", "db-1/1"},
 		},
 		"the storage must not be used any more": {
 			disturb: func(w *sidecarWorld) {

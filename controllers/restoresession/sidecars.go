@@ -77,7 +77,7 @@ func (r *Reconciler) writeSidecars(ctx context.Context, s *v1alpha1.RestoreSessi
 			return "", err
 		}
 		movers.ChoosePods(&work, crew, movers.Assigned{
-			App: *s.Spec.Target, Object: s.UID, Now: in.Now,
+			Object: s.UID, Now: in.Now,
 			Node:  func(name string) string { return hostOf(hosts, name).Node },
 			Begun: func(a *sidecar.Assignment) bool { begun, _ := progressOf(a, s.Status.Components); return begun },
 			Fits:  func(p *corev1.Pod, a *sidecar.Assignment) bool { return mountsAll(p, hostOf(hosts, a.Host)) },

@@ -142,24 +142,38 @@ func TestKeysFollowTheirSecrets(t *testing.T) {
 // A kubelet takes its time to bring changes to a pod: what a run needs must be on its way when it is given to the sidecar.
 func TestKeysAreLookedForWhenTheSidecarIsGivenWork(t *testing.T) {
 	t.Parallel()
-	s := newShop(t)
-	s.start()
-	bed.Quiet(t, s.namespace)
-	enc := testbed.Secret(s.namespace, "enc", nil)
-	bed.Edit(t, enc, func() { enc.Data["password"] = []byte("second") })
-	snapshot := &v1alpha1.Snapshot{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "run"},
-		Spec: v1alpha1.SnapshotSpec{SnapshotID: "01", Repository: "web", Session: "nightly", BackupSession: "b", Version: v1alpha1.SnapshotLayoutVersion,
-			AppRef: *s.configuration.Spec.Target},
+	for name, work := range map[string]func(*shop) client.Object{
+		"a backup": func(s *shop) client.Object {
+			return &v1alpha1.Snapshot{Spec: v1alpha1.SnapshotSpec{
+				SnapshotID: "01", Repository: "web", Session: "nightly", BackupSession: "b", Version: v1alpha1.SnapshotLayoutVersion, AppRef: *s.configuration.Spec.Target,
+			}}
+		},
+		"a restore": func(s *shop) client.Object {
+			return &v1alpha1.RestoreSession{Spec: v1alpha1.RestoreSessionSpec{
+				Target: s.configuration.Spec.Target, DataSource: &v1alpha1.RestoreDataSource{Repository: "web", Snapshot: "latest"},
+			}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t)
+			s.start()
+			bed.Quiet(t, s.namespace)
+			enc := testbed.Secret(s.namespace, "enc", nil)
+			bed.Edit(t, enc, func() { enc.Data["password"] = []byte("second") })
+			o := work(s)
+			o.SetNamespace(s.namespace)
+			o.SetName("run")
+			bed.Create(t, o)
+			given := o.DeepCopyObject().(client.Object)
+			given.SetLabels(map[string]string{v1alpha1.LabelSidecar: s.secret.Name})
+			given.SetAnnotations(map[string]string{v1alpha1.AnnotationSidecarTask: "{}"})
+			s.Expect(bed.Client.Patch(t.Context(), given, client.MergeFrom(o))).To(Succeed())
+			bed.Eventually(t, s.secret, func(g Gomega) {
+				g.Expect(s.secret.Data).To(HaveKeyWithValue(sidecar.KeysOf(s.namespace, "web").Encryption("password"), []byte("second")))
+			}, "the new password is there")
+		})
 	}
-	bed.Create(t, snapshot)
-	bed.Edit(t, snapshot, func() {
-		snapshot.Labels = map[string]string{v1alpha1.LabelSidecar: s.secret.Name}
-		snapshot.Annotations = map[string]string{v1alpha1.AnnotationSidecarTask: "{}"}
-	})
-	bed.Eventually(t, s.secret, func(g Gomega) {
-		g.Expect(s.secret.Data).To(HaveKeyWithValue(sidecar.KeysOf(s.namespace, "web").Encryption("password"), []byte("second")))
-	}, "the new password is there")
 }
 
 func TestKeysGoWhenTheStorageMayNotBeUsedAnyMore(t *testing.T) {

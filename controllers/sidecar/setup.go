@@ -41,6 +41,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		// given work, for which it waits until it has the keys as they are now.
 		Watches(&v1alpha1.BackupConfiguration{}, handler.EnqueueRequestsFromMapFunc(ofConfiguration)).
 		Watches(&v1alpha1.Snapshot{}, handler.EnqueueRequestsFromMapFunc(ofSnapshot), builder.WithPredicates(given)).
+		Watches(&v1alpha1.RestoreSession{}, handler.EnqueueRequestsFromMapFunc(ofRestore), builder.WithPredicates(given)).
 		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.inNamespace), written).
 		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.everywhere), written).
 		Watches(&v1alpha1.Addon{}, handler.EnqueueRequestsFromMapFunc(r.everywhere), written).
@@ -66,7 +67,7 @@ var touched = predicate.Funcs{
 // consent lets through that a Namespace's labels, which usage policies judge, or its consent to privileged movers changed.
 var consent = predicate.Or[client.Object](predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{})
 
-// given lets through Snapshots that a sidecar is given work in.
+// given lets through Snapshots and RestoreSessions that a sidecar is given work in.
 var given = predicate.Funcs{
 	CreateFunc: func(e event.CreateEvent) bool { return e.Object.GetLabels()[v1alpha1.LabelSidecar] != "" },
 	UpdateFunc: func(e event.UpdateEvent) bool {
@@ -79,6 +80,14 @@ var given = predicate.Funcs{
 func ofSnapshot(_ context.Context, o client.Object) []reconcile.Request {
 	app := o.(*v1alpha1.Snapshot).Spec.AppRef
 	return []reconcile.Request{requestOf(app.Kind, o.GetNamespace(), app.Name)}
+}
+
+func ofRestore(_ context.Context, o client.Object) []reconcile.Request {
+	t := o.(*v1alpha1.RestoreSession).Spec.Target
+	if t == nil || !slices.Contains(workloadKinds, t.Kind) {
+		return nil
+	}
+	return []reconcile.Request{requestOf(t.Kind, o.GetNamespace(), t.Name)}
 }
 
 func ofConfiguration(_ context.Context, o client.Object) []reconcile.Request {

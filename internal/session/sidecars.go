@@ -2,11 +2,13 @@ package session
 
 import (
 	"cmp"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -40,6 +42,8 @@ func IsSidecar(t *v1alpha1.ResolvedTarget) bool { return t.Executor == v1alpha1.
 
 // Crew are the pods of a workload with a sidecar, as they are now.
 type Crew struct {
+	// App is the workload.
+	App v1alpha1.TypedObjectReference
 	// ID of the sidecar.
 	ID string
 	// Pods of the workload.
@@ -69,28 +73,33 @@ func (c *Crew) pod(uid types.UID) *corev1.Pod {
 }
 
 // Choose finds the pod whose sidecar does the work of a host, nil where there is none now: of a StatefulSet the one with the
-// host's ordinal, of a DaemonSet the one on its node, of a Deployment one that is ready. fits may leave pods out. The answer
-// depends on nothing but the pods.
-func (c *Crew) Choose(app v1alpha1.TypedObjectReference, host, node string, volumes []string, fits func(*corev1.Pod) bool) *corev1.Pod {
+// host's ordinal, of a DaemonSet the one on its node, of a Deployment one that is ready, and in a rollout one that stays. fits
+// leaves pods out. The answer depends on nothing but the pods.
+func (c *Crew) Choose(host, node string, volumes []string, fits func(*corev1.Pod) bool) *corev1.Pod {
 	var fit []*corev1.Pod
 	for i := range c.Pods {
 		p := &c.Pods[i]
-		if belongs(p, app, host, node) && c.able(p, volumes) && fits(p) {
+		if belongs(p, c.App, host, node) && c.able(p, volumes) && fits(p) {
 			fit = append(fit, p)
 		}
 	}
 	if c.Credentials == "" || len(fit) == 0 {
 		return nil
 	}
-	return slices.MinFunc(fit, func(a, b *corev1.Pod) int {
-		rank := func(p *corev1.Pod) int {
-			if isReady(p) {
-				return 0
-			}
-			return 1
+	older := func(a, b *corev1.Pod) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Name, b.Name))
+	}
+	revision := slices.MaxFunc(fit, older).Labels[appsv1.DefaultDeploymentUniqueLabelKey]
+	rank := func(p *corev1.Pod) (n int) {
+		if !isReady(p) {
+			n += 2
 		}
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Name, b.Name))
-	})
+		if p.Labels[appsv1.DefaultDeploymentUniqueLabelKey] != revision {
+			n++
+		}
+		return n
+	}
+	return slices.MinFunc(fit, func(a, b *corev1.Pod) int { return cmp.Or(cmp.Compare(rank(a), rank(b)), older(a, b)) })
 }
 
 func belongs(p *corev1.Pod, app v1alpha1.TypedObjectReference, host, node string) bool {
@@ -141,7 +150,7 @@ func isLost(p *corev1.Pod) bool {
 func (c *Crew) Observe(object types.UID, a *sidecar.Assignment, begun bool, now time.Time) Job {
 	if a.PodUID == "" {
 		return Job{Sidecar: true, Created: a.Since.Time, Observation: task.NoSidecar(a.Since.Time,
-			cmp.Or(c.Trouble, "no pod of the workload has a sidecar that runs and has its volumes"), now)}
+			c.nobody(a.Host), now)}
 	}
 	work := task.SidecarAtWork{Container: sidecar.Container, Since: a.Since.Time, Begun: begun || c.Occupied(a.PodUID, object), Restarts: a.Restarts}
 	if a.Given != nil {
@@ -156,9 +165,46 @@ func (c *Crew) Observe(object types.UID, a *sidecar.Assignment, begun bool, now 
 	return Job{Sidecar: true, Observation: o, Created: a.Since.Time, Finished: o.State == task.StateFailed && o.Reason != v1alpha1.ReasonSidecarNotReady}
 }
 
+// nobody says why there is no pod that could do the work of a host.
+func (c *Crew) nobody(host string) string {
+	ordinal, _ := strings.CutPrefix(host, "pod-")
+	name := c.App.Name + "-" + ordinal
+	switch {
+	case c.Trouble != "":
+		return c.Trouble
+	case len(c.Pods) == 0:
+		return fmt.Sprintf("%s has no pods: scale it up, or take executor Job", c.App)
+	case c.App.Kind == v1alpha1.KindStatefulSet && !slices.ContainsFunc(c.Pods, func(p corev1.Pod) bool { return p.Name == name }):
+		return fmt.Sprintf("%s has no pod %s: scale it up, or take executor Job", c.App, name)
+	case c.App.Kind == v1alpha1.KindStatefulSet:
+		return fmt.Sprintf("the sidecar of pod %s does not run, or has not the volumes that the workload has now: was the pod made before it was changed?", name)
+	case c.App.Kind == v1alpha1.KindDaemonSet:
+		return fmt.Sprintf("%s has no pod on node %s whose sidecar runs and has the volumes that the workload has now", c.App, host)
+	default:
+		return fmt.Sprintf("%s has no pod whose sidecar runs and has the volumes that the workload has now", c.App)
+	}
+}
+
 // MountsAs says whether a pod has the claim as the volume of this name.
 func MountsAs(p *corev1.Pod, volume, claim string) bool {
 	return slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == volume && claimOf(v, p.Name) == claim })
+}
+
+// Mounted says whether a pod has all volumes of a host as they were resolved. One that was made before the workload was given
+// other claims has others under the same names: they would be backed up in their place.
+func Mounted(p *corev1.Pod, h *v1alpha1.ResolvedHost) bool {
+	return len(h.Volumes) > 0 && !slices.ContainsFunc(h.Volumes, func(v v1alpha1.ResolvedVolume) bool {
+		return !slices.ContainsFunc(p.Spec.Volumes, func(has corev1.Volume) bool {
+			return has.Name == v.Volume && claimOf(has, p.Name) == v.ClaimName && hostPathOf(has) == v.HostPath
+		})
+	})
+}
+
+func hostPathOf(v corev1.Volume) string {
+	if v.HostPath == nil {
+		return ""
+	}
+	return v.HostPath.Path
 }
 
 // RestoredBySidecars says whether sidecars do a frozen restore.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -40,8 +41,11 @@ func notReady(p *corev1.Pod)  { p.Status.Conditions[0].Status = corev1.Condition
 func unheardOf(p *corev1.Pod) { p.Status.Conditions[0].Status = corev1.ConditionUnknown }
 func going(p *corev1.Pod)     { p.DeletionTimestamp = &metav1.Time{} }
 func crashing(p *corev1.Pod)  { p.Status.InitContainerStatuses[0].State = corev1.ContainerState{} }
-func bare(p *corev1.Pod)      { p.Spec.InitContainers[0].VolumeMounts = nil }
-func foreign(p *corev1.Pod)   { p.Spec.InitContainers[0].Args = []string{"sidecar", "--id", "another"} }
+func revision(hash string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) { p.Labels = map[string]string{appsv1.DefaultDeploymentUniqueLabelKey: hash} }
+}
+func bare(p *corev1.Pod)    { p.Spec.InitContainers[0].VolumeMounts = nil }
+func foreign(p *corev1.Pod) { p.Spec.InitContainers[0].Args = []string{"sidecar", "--id", "another"} }
 
 func TestAPodIsChosen(t *testing.T) {
 	deployment := v1alpha1.TypedObjectReference{Kind: v1alpha1.KindDeployment, Name: "web"}
@@ -56,6 +60,13 @@ func TestAPodIsChosen(t *testing.T) {
 	}{
 		"of a Deployment the oldest that is ready": {app: deployment, host: "target", want: "web-b",
 			pods: []corev1.Pod{crewed("web-a", "n", time.Hour), crewed("web-b", "n", 2*time.Hour), crewed("web-c", "n", 3*time.Hour, notReady)}},
+		"in a rollout the oldest of the new ones that are ready": {app: deployment, host: "target", want: "web-d", pods: []corev1.Pod{
+			crewed("web-a", "n", 5*time.Hour, revision("1")), crewed("web-b", "n", time.Minute, revision("2")),
+			crewed("web-c", "n", time.Hour, revision("2"), notReady), crewed("web-d", "n", 2*time.Minute, revision("2")),
+		}},
+		"in a rollout an old one until a new one is ready": {app: deployment, host: "target", want: "web-a", pods: []corev1.Pod{
+			crewed("web-a", "n", 5*time.Hour, revision("1")), crewed("web-b", "n", time.Minute, revision("2"), notReady),
+		}},
 		"of two of one age the first by name":      {app: deployment, host: "target", want: "web-a", pods: []corev1.Pod{crewed("web-b", "n", 0), crewed("web-a", "n", 0)}},
 		"one that is not ready where none is":      {app: deployment, host: "target", want: "web-a", pods: []corev1.Pod{crewed("web-a", "n", 0, notReady)}},
 		"none that goes":                           {app: deployment, host: "target", pods: []corev1.Pod{crewed("web-a", "n", 0, going)}},
@@ -71,11 +82,11 @@ func TestAPodIsChosen(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			crew := session.Crew{ID: "id", Pods: tt.pods, Credentials: "JTI=1"}
+			crew := session.Crew{App: tt.app, ID: "id", Pods: tt.pods, Credentials: "JTI=1"}
 			if tt.tokenless {
 				crew.Credentials = ""
 			}
-			got := crew.Choose(tt.app, tt.host, tt.node, []string{"data"}, func(*corev1.Pod) bool { return true })
+			got := crew.Choose(tt.host, tt.node, []string{"data"}, func(*corev1.Pod) bool { return true })
 			if tt.want == "" {
 				g.Expect(got).To(BeNil())
 				return
@@ -121,6 +132,47 @@ func TestAnAssignmentIsObservedLikeAJob(t *testing.T) {
 		})
 	}
 	NewWithT(t).Expect(crew.Observe("mine", &sidecar.Assignment{Since: *at(0)}, false, now).Message).To(Equal("it has no token"))
+}
+
+func TestWhyNobodyDoesIt(t *testing.T) {
+	now := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	app := func(kind, name string) v1alpha1.TypedObjectReference {
+		return v1alpha1.TypedObjectReference{Kind: kind, Name: name}
+	}
+	for name, tt := range map[string]struct {
+		crew session.Crew
+		host string
+		want string
+	}{
+		"scaled to 0":               {session.Crew{App: app("Deployment", "web")}, "target", "Deployment/web has no pods: scale it up"},
+		"an ordinal that is gone":   {session.Crew{App: app("StatefulSet", "db"), Pods: []corev1.Pod{crewed("db-0", "n", 0)}}, "pod-1", "StatefulSet/db has no pod db-1: scale it up"},
+		"an ordinal that crashes":   {session.Crew{App: app("StatefulSet", "db"), Pods: []corev1.Pod{crewed("db-1", "n", 0, crashing)}}, "pod-1", "the sidecar of pod db-1 does not run"},
+		"a node that was removed":   {session.Crew{App: app("DaemonSet", "log"), Pods: []corev1.Pod{crewed("log-x", "n", 0)}}, "node-b", "DaemonSet/log has no pod on node node-b"},
+		"pods without the volume":   {session.Crew{App: app("Deployment", "web"), Pods: []corev1.Pod{crewed("web-a", "n", 0, bare)}}, "target", "no pod whose sidecar runs and has the volumes"},
+		"what is known comes first": {session.Crew{App: app("Deployment", "web"), Trouble: "it has no token"}, "target", "it has no token"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			got := tt.crew.Observe("mine", &sidecar.Assignment{Host: tt.host, Since: metav1.NewTime(now)}, false, now)
+			g.Expect(got.Message).To(ContainSubstring(tt.want))
+		})
+	}
+}
+
+// A pod that was made before its workload was changed may have another claim under the same name: its backup would be of that one.
+func TestAPodHasWhatWasResolved(t *testing.T) {
+	g := NewWithT(t)
+	p := pod("web-a", "n", podSpec(claimVolume("data", "old"), corev1.Volume{Name: "logs", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/var/log"}}},
+		corev1.Volume{Name: "tmp", VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}}))
+	mounted := func(volumes ...v1alpha1.ResolvedVolume) bool {
+		return session.Mounted(&p, &v1alpha1.ResolvedHost{Volumes: volumes})
+	}
+	old := v1alpha1.ResolvedVolume{Volume: "data", ClaimName: "old"}
+	g.Expect(mounted(old, v1alpha1.ResolvedVolume{Volume: "logs", HostPath: "/var/log"}, v1alpha1.ResolvedVolume{Volume: "tmp", ClaimName: "web-a-tmp"})).To(BeTrue())
+	g.Expect(mounted(old, v1alpha1.ResolvedVolume{Volume: "data", ClaimName: "new"})).To(BeFalse())
+	g.Expect(mounted(v1alpha1.ResolvedVolume{Volume: "logs", HostPath: "/var"})).To(BeFalse())
+	g.Expect(mounted(v1alpha1.ResolvedVolume{Volume: "data"})).To(BeFalse())
+	g.Expect(mounted()).To(BeFalse())
 }
 
 func TestHostsOfSidecars(t *testing.T) {

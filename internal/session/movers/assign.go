@@ -30,8 +30,6 @@ func WorkOf(o metav1.Object) sidecar.Work {
 
 // Assigned is what ChoosePods must know of what was assigned.
 type Assigned struct {
-	// App is the workload.
-	App v1alpha1.TypedObjectReference
 	// Object that the assignments stand in.
 	Object types.UID
 	// Now is the time.
@@ -40,7 +38,7 @@ type Assigned struct {
 	Node func(host string) string
 	// Begun says whether an assignment was begun.
 	Begun func(*sidecar.Assignment) bool
-	// Fits says whether a pod can be given an assignment, beside what Crew.Choose asks for. Nil: any can.
+	// Fits says whether a pod has what was resolved for an assignment.
 	Fits func(*corev1.Pod, *sidecar.Assignment) bool
 }
 
@@ -62,8 +60,8 @@ func ChoosePods(work *sidecar.Work, crew *session.Crew, in Assigned) {
 		for _, c := range a.Components {
 			volumes = append(volumes, c.Volume)
 		}
-		fits := func(p *corev1.Pod) bool { return in.Fits == nil || in.Fits(p, a) }
-		if pod := crew.Choose(in.App, a.Host, in.Node(a.Host), volumes, fits); pod != nil {
+		fits := func(p *corev1.Pod) bool { return in.Fits(p, a) }
+		if pod := crew.Choose(a.Host, in.Node(a.Host), volumes, fits); pod != nil {
 			a.Pod, a.PodUID, a.Given = pod.Name, pod.UID, &now
 			a.Restarts = task.ContainerStatus(pod, sidecar.Container).RestartCount
 		}

@@ -20,7 +20,7 @@ import (
 // Muster finds the pods of a workload and what is known of its sidecar. The pods are read with live, past the cache, which has
 // none of them; of a workload that is gone there are none.
 func Muster(ctx context.Context, c, live client.Reader, namespace string, app v1alpha1.TypedObjectReference) (*session.Crew, error) {
-	crew := &session.Crew{ID: sidecar.Name(app.Kind, app.Name)}
+	crew := &session.Crew{App: app, ID: sidecar.Name(app.Kind, app.Name)}
 	var secret corev1.Secret
 	err := live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: crew.ID}, &secret)
 	switch {
