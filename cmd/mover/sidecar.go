@@ -28,11 +28,14 @@ import (
 // keysWithin is longer than a kubelet takes to bring a changed Secret into a pod: its sync period and what it caches.
 const keysWithin = 3 * time.Minute
 
+// stopWithin is longer than a mover takes to leave the repository in order.
+const stopWithin = time.Minute
+
 // live is a sidecar: it does what is assigned to its pod until it is told to stop.
 func live(ctx context.Context, args []string, log *slog.Logger, stderr io.Writer) int {
 	s := mover.Sidecar{
 		Namespace: os.Getenv(sidecar.EnvPodNamespace), PodUID: types.UID(os.Getenv(sidecar.EnvPodUID)),
-		Mover: *newMover(log), Log: log, WaitForKeys: keysWithin,
+		Mover: *newMover(log), Log: log, WaitForKeys: keysWithin, WaitForStop: stopWithin,
 		SecretDir: sidecar.SecretDir, VolumesDir: sidecar.VolumesDir, RestoreDir: sidecar.RestoreDir,
 		Flags: func(kind task.Kind, args []string) (mover.Flags, error) { return arguments(kind, args, io.Discard) },
 	}
@@ -58,7 +61,9 @@ func live(ctx context.Context, args []string, log *slog.Logger, stderr io.Writer
 		log.Error("connect", "error", err)
 		return task.ExitFailed
 	}
-	s.Run(ctx)
+	if err := s.Run(ctx); err != nil {
+		return task.ExitFailed
+	}
 	return task.ExitSucceeded
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -112,8 +113,10 @@ type workload struct {
 	namespace string
 	id        string
 	root      string
-	task      task.Task
-	log       *lines
+	// address of the API server.
+	address string
+	task    task.Task
+	log     *lines
 }
 
 // lines is the log of all sidecars.
@@ -144,6 +147,12 @@ const (
 func newWorkload(t testing.TB) *workload {
 	t.Helper()
 	w := &workload{WithT: NewWithT(t), t: t, id: sidecar.Name(v1alpha1.KindDeployment, "web"), root: t.TempDir(), log: &lines{out: t.Output()}}
+	address, err := url.Parse(config.Host)
+	if err != nil || address.Host == "" {
+		address, err = url.Parse("https://" + config.Host)
+	}
+	w.Expect(err).NotTo(HaveOccurred())
+	w.address = address.Host
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
 	w.Expect(admin.Create(t.Context(), ns)).To(Succeed())
 	w.namespace = ns.Name
@@ -217,15 +226,12 @@ func (w *workload) token(secret string) string {
 // start runs the sidecar of a pod. What it gives stops it as the signal says.
 func (w *workload) start(pod types.UID) (cmd *exec.Cmd, stop func(syscall.Signal)) {
 	w.t.Helper()
-	address, err := url.Parse(config.Host)
-	if err != nil || address.Host == "" {
-		address, err = url.Parse("https://" + config.Host)
-	}
+	host, port, err := net.SplitHostPort(w.address)
 	w.Expect(err).NotTo(HaveOccurred())
 	cmd = exec.CommandContext(w.t.Context(), binary, sidecar.Subcommand, "--id="+w.id, "--root="+w.root)
 	cmd.Stdout, cmd.Stderr = w.log, w.log
 	cmd.Env = []string{
-		"KUBERNETES_SERVICE_HOST=" + address.Hostname(), "KUBERNETES_SERVICE_PORT=" + address.Port(),
+		"KUBERNETES_SERVICE_HOST=" + host, "KUBERNETES_SERVICE_PORT=" + port,
 		sidecar.EnvPodNamespace + "=" + w.namespace, sidecar.EnvPodUID + "=" + string(pod), "HOME=" + w.root, "TMPDIR=" + w.root,
 	}
 	w.Expect(cmd.Start()).To(Succeed())

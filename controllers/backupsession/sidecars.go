@@ -210,7 +210,10 @@ func (r *Reconciler) assign(ctx context.Context, in session.Input, work *sidecar
 	t := task.BackupTask(task.BackupJobInput{
 		Session: in.Session, Snapshot: snap, Target: *m.Target, Host: *m.Host, Repository: *m.Repository, Storage: &storage, ClusterUID: r.ClusterUID,
 	})
-	a := sidecar.Assignment{Host: m.Host.Name, Attempt: m.Attempt, Since: metav1.NewTime(in.Now).Rfc3339Copy()}
+	a := sidecar.Assignment{
+		Host: m.Host.Name, Attempt: m.Attempt, Since: metav1.NewTime(in.Now).Rfc3339Copy(),
+		Within: metav1.Duration{Duration: movers.Timeout(session.DeadlineOf(in.Session, m.Target.Name), in.Now)},
+	}
 	for i, c := range t.Components {
 		a.Components = append(a.Components, sidecar.Component{Component: c, Volume: m.Host.Volumes[i].Volume})
 	}

@@ -158,7 +158,10 @@ func (r *Reconciler) assign(ctx context.Context, s *v1alpha1.RestoreSession, wor
 		return err
 	}
 	t := task.RestoreTask(input)
-	a := sidecar.Assignment{Host: h.Name, Attempt: int(attempt), Since: metav1.NewTime(in.Now).Rfc3339Copy()}
+	a := sidecar.Assignment{
+		Host: h.Name, Attempt: int(attempt), Since: metav1.NewTime(in.Now).Rfc3339Copy(),
+		Within: metav1.Duration{Duration: movers.Timeout(s.Status.RestoreDeadline.Time, in.Now)},
+	}
 	for i, c := range t.Components {
 		a.Components = append(a.Components, sidecar.Component{Component: c, Volume: h.Volumes[i].Volume})
 	}

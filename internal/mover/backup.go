@@ -181,9 +181,12 @@ func (b *backup) progress(ctx context.Context, c task.Component, began time.Time
 }
 
 // finish completes a component's result and leaves it in the backend, then in the status. One that was interrupted is left
-// open there: another mover may do it.
+// open in both: another mover may do it, or has.
 func (b *backup) finish(ctx context.Context, r task.ComponentResult, f *failure, began time.Time) task.ComponentResult {
 	r = ended(r, f, began, b.m.Now())
+	if r.Reason == v1alpha1.ReasonCancelled {
+		return r
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterStop)
 	defer cancel()
 	if b.store != nil {
@@ -191,9 +194,7 @@ func (b *backup) finish(ctx context.Context, r task.ComponentResult, f *failure,
 			b.m.Log.Warn("write component result", "component", r.Name, "reason", classifyMove(err).reason)
 		}
 	}
-	if r.Reason != v1alpha1.ReasonCancelled {
-		b.m.report(ctx, b.t, r.Name, r.Component(b.t.Repository.Driver))
-	}
+	b.m.report(ctx, b.t, r.Name, r.Component(b.t.Repository.Driver))
 	return r
 }
 

@@ -38,6 +38,8 @@ type Sidecar struct {
 	Flags func(kind task.Kind, args []string) (Flags, error)
 	// WaitForKeys is how long keys are waited for that the kubelet has not brought yet.
 	WaitForKeys time.Duration
+	// WaitForStop is how long work may take to stop when it should.
+	WaitForStop time.Duration
 	// Log gets short lines without names of files.
 	Log *slog.Logger
 }
@@ -45,14 +47,19 @@ type Sidecar struct {
 // Why the work on an assignment ends before it is done. To whoever works they are what every interruption is.
 var (
 	errWithdrawn = fmt.Errorf("the assignment was withdrawn: %w", context.Canceled)
+	errLate      = fmt.Errorf("nobody waits for the work any more: %w", errWithdrawn)
 	errStop      = fmt.Errorf("the assignment is to be stopped: %w", context.Canceled)
 )
+
+// ErrStuck says that work did not stop when it should, as a read of a file system does that has gone. Only the end of the process
+// stops it: the kubelet starts the container again.
+var ErrStuck = errors.New("the work does not stop")
 
 // settleEvery is how often it is tried again to report what the API server did not take.
 const settleEvery = 5 * time.Second
 
-// Run works until ctx ends, which interrupts the work as it does a Job's.
-func (s *Sidecar) Run(ctx context.Context) {
+// Run works until ctx ends, which interrupts the work as it does a Job's. After ErrStuck the process must end.
+func (s *Sidecar) Run(ctx context.Context) error {
 	b := newBoard(s.PodUID)
 	for _, resource := range []string{snapshots, restoreSessions} {
 		go s.watch(ctx, b, resource)
@@ -62,7 +69,9 @@ func (s *Sidecar) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		changed := b.changed()
 		if next := b.next(); next != nil {
-			s.do(ctx, b, *next)
+			if err := s.do(ctx, b, *next); err != nil {
+				return err
+			}
 			idle.Reset(restAfter)
 			continue
 		}
@@ -74,6 +83,7 @@ func (s *Sidecar) Run(ctx context.Context) {
 			idle.Reset(restEvery)
 		}
 	}
+	return nil
 }
 
 // A sidecar without work gives back the memory that it does not need, and later what its watches needed since.
@@ -83,7 +93,7 @@ const (
 )
 
 // do works on one assignment until it is done, withdrawn, or ctx ends.
-func (s *Sidecar) do(ctx context.Context, b *board, p posting) {
+func (s *Sidecar) do(ctx context.Context, b *board, p posting) error {
 	log := s.Log.With("resource", p.resource, "object", p.object, "host", p.assignment.Host, "attempt", p.assignment.Attempt)
 	work, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -94,23 +104,53 @@ func (s *Sidecar) do(ctx context.Context, b *board, p posting) {
 			log.Warn("read the assignment", "error", err)
 			b.later(work, p)
 		}
-		return
+		return nil
 	}
 	if current == nil {
 		b.finished(p)
-		return
+		return nil
 	}
-	status := &sidecarStatus{StatusWriter: APIStatus{Client: s.Client, Namespace: s.Namespace, Manager: sidecarManager}, work: work}
-	result := s.carryOut(work, status, current, log)
-	if ctx.Err() != nil {
+	if within := current.assignment.Within.Duration; within > 0 {
+		defer time.AfterFunc(within, func() { cancel(errLate) }).Stop()
+	}
+	status := &sidecarStatus{
+		StatusWriter: APIStatus{Client: s.Client, Namespace: s.Namespace, Manager: sidecarManager}, work: work,
+		stands:   func(ctx context.Context) (bool, error) { return s.stands(ctx, p) },
+		withdraw: func() { cancel(errWithdrawn) },
+	}
+	result, err := s.await(work, func() task.Result { return s.carryOut(work, status, current, log) })
+	switch {
+	case err != nil:
+		log.Error("stop", "why", context.Cause(work), "error", err)
+		return err
+	case ctx.Err() != nil:
 		log.Info("interrupted", "reason", result.Reason)
-		return
-	}
-	log.Info("done", "outcome", result.Outcome, "reason", result.Reason, "message", result.Message)
-	if !errors.Is(context.Cause(work), errWithdrawn) {
+		return nil
+	case errors.Is(context.Cause(work), errWithdrawn):
+		log.Info("stopped", "why", context.Cause(work), "outcome", result.Outcome)
+	default:
+		log.Info("done", "outcome", result.Outcome, "reason", result.Reason, "message", result.Message)
 		s.settle(ctx, b, p, status.unsaid(current, result))
 	}
 	b.finished(p)
+	return nil
+}
+
+// await gives what work gives. It fails with ErrStuck when that does not come back although ctx ended.
+func (s *Sidecar) await(ctx context.Context, work func() task.Result) (task.Result, error) {
+	done := make(chan task.Result, 1)
+	go func() { done <- work() }()
+	select {
+	case result := <-done:
+		return result, nil
+	case <-ctx.Done():
+	}
+	select {
+	case result := <-done:
+		return result, nil
+	case <-time.After(s.WaitForStop):
+		return task.Result{}, ErrStuck
+	}
 }
 
 // carryOut has the mover do what is left of an assignment. Its Result is what a Job would have left behind.

@@ -8,6 +8,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -21,21 +22,36 @@ type current struct {
 	assignment sidecar.Assignment
 }
 
-// current reads an assignment past the watch. It is nil where there is nothing left to do, or it does not stand any more.
-func (s *Sidecar) current(ctx context.Context, p posting) (*current, error) {
+// read gives an object with the assignment of this pod in it, past the watch. The assignment is nil where it does not stand any more.
+func (s *Sidecar) read(ctx context.Context, p posting) (object *unstructured.Unstructured, work sidecar.Work, a *sidecar.Assignment, err error) {
 	ctx, cancel := context.WithTimeout(ctx, reportWithin)
 	defer cancel()
-	object, err := s.Client.Resource(v1alpha1.GroupVersion.WithResource(p.resource)).Namespace(s.Namespace).Get(ctx, p.object, metav1.GetOptions{})
+	object, err = s.Client.Resource(v1alpha1.GroupVersion.WithResource(p.resource)).Namespace(s.Namespace).Get(ctx, p.object, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, nil
+		return nil, work, nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("get %s: %w", p.object, err)
+		return nil, work, nil, fmt.Errorf("get %s: %w", p.object, err)
 	}
-	work, err := sidecar.Decode(object.GetAnnotations()[v1alpha1.AnnotationSidecarTask])
-	a := work.For(s.PodUID)
+	work, err = sidecar.Decode(object.GetAnnotations()[v1alpha1.AnnotationSidecarTask])
+	a = work.For(s.PodUID)
 	if err != nil || a == nil || object.GetUID() != p.uid || a.Host != p.assignment.Host || a.Attempt != p.assignment.Attempt {
-		return nil, nil //nolint:nilerr // what can't be read is not for this one
+		return object, work, nil, nil // what can't be read is not for this one
+	}
+	return object, work, a, nil
+}
+
+// stands says whether an assignment still does.
+func (s *Sidecar) stands(ctx context.Context, p posting) (bool, error) {
+	_, _, a, err := s.read(ctx, p)
+	return a != nil, err
+}
+
+// current reads an assignment past the watch. It is nil where there is nothing left to do, or it does not stand any more.
+func (s *Sidecar) current(ctx context.Context, p posting) (*current, error) {
+	object, work, a, err := s.read(ctx, p)
+	if err != nil || a == nil {
+		return nil, err
 	}
 	out := &current{work: work, assignment: *a}
 	done, resume, err := told(p.resource, object.Object)
@@ -81,10 +97,14 @@ func told(resource string, object map[string]any) (done, resume map[string]bool,
 }
 
 // sidecarStatus reports for an assignment, as long as it stands, and remembers of which components it told how they ended: a
-// sidecar has no termination message to say it with.
+// sidecar has no termination message to say it with. The watch may lag behind: a pod that was cut off from the API server, or
+// stood still, must not report over what the one says that took its place.
 type sidecarStatus struct {
 	StatusWriter
 	work context.Context //nolint:containedctx // it ends with the assignment
+	// stands asks whether the assignment does, and withdraw ends the work when it does not.
+	stands   func(context.Context) (bool, error)
+	withdraw func()
 
 	mu   sync.Mutex
 	said map[string]bool
@@ -92,7 +112,7 @@ type sidecarStatus struct {
 
 // Snapshot implements StatusWriter.
 func (s *sidecarStatus) Snapshot(ctx context.Context, object, name string, c v1alpha1.Component) error {
-	return s.report(name, c.Phase.Terminal(), func() error { return s.StatusWriter.Snapshot(ctx, object, name, c) })
+	return s.report(ctx, name, c.Phase.Terminal(), func() error { return s.StatusWriter.Snapshot(ctx, object, name, c) })
 }
 
 // Restore implements StatusWriter. That a restore was interrupted is for its pod's end to tell, unless it was to be stopped.
@@ -100,14 +120,11 @@ func (s *sidecarStatus) Restore(ctx context.Context, object, name string, c v1al
 	if c.Reason == v1alpha1.ReasonCancelled && !errors.Is(context.Cause(s.work), errStop) {
 		return nil
 	}
-	return s.report(name, c.Phase.Terminal(), func() error { return s.StatusWriter.Restore(ctx, object, name, c) })
+	return s.report(ctx, name, c.Phase.Terminal(), func() error { return s.StatusWriter.Restore(ctx, object, name, c) })
 }
 
-func (s *sidecarStatus) report(name string, terminal bool, send func() error) error {
-	if errors.Is(context.Cause(s.work), errWithdrawn) {
-		return nil // it is not this one's any more
-	}
-	err := send()
+func (s *sidecarStatus) report(ctx context.Context, name string, terminal bool, send func() error) error {
+	err := s.whileItStands(ctx, send)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.said == nil {
@@ -115,6 +132,21 @@ func (s *sidecarStatus) report(name string, terminal bool, send func() error) er
 	}
 	s.said[name] = err == nil && terminal
 	return err
+}
+
+// whileItStands sends a report unless the assignment is not this one's any more.
+func (s *sidecarStatus) whileItStands(ctx context.Context, send func() error) error {
+	if errors.Is(context.Cause(s.work), errWithdrawn) {
+		return nil
+	}
+	switch stands, err := s.stands(ctx); {
+	case err != nil:
+		return err
+	case !stands:
+		s.withdraw()
+		return nil
+	}
+	return send()
 }
 
 // unsaid are the reports of components that the API server was not told the end of.
@@ -136,15 +168,14 @@ func (s *sidecarStatus) unsaid(c *current, result task.Result) []func(context.Co
 				Name: component.Name, Path: component.Path, Outcome: task.OutcomeFailed, Reason: result.Reason, Error: result.Message,
 			}
 		}
-		if c.work.Task.Kind == task.KindRestore {
-			r.ID = component.ID
-			out = append(out, func(ctx context.Context) error {
-				return s.StatusWriter.Restore(ctx, c.work.Task.RestoreSession.Name, r.Name, r.Restored())
-			})
-			continue
-		}
 		out = append(out, func(ctx context.Context) error {
-			return s.StatusWriter.Snapshot(ctx, c.work.Task.Snapshot.Name, r.Name, r.Component(c.work.Task.Repository.Driver))
+			return s.whileItStands(ctx, func() error {
+				if c.work.Task.Kind == task.KindRestore {
+					r.ID = component.ID
+					return s.StatusWriter.Restore(ctx, c.work.Task.RestoreSession.Name, r.Name, r.Restored())
+				}
+				return s.StatusWriter.Snapshot(ctx, c.work.Task.Snapshot.Name, r.Name, r.Component(c.work.Task.Repository.Driver))
+			})
 		})
 	}
 	return out

@@ -49,6 +49,9 @@ type Assignment struct {
 	PodUID types.UID `json:"podUID,omitempty"`
 	// Given is when the pod was chosen.
 	Given *metav1.Time `json:"given,omitempty"`
+	// Within is how long the work may take from when the sidecar begins. Then nobody waits for it any more: it ends without a word
+	// if nobody could tell the sidecar so. Not a time of day: the clocks of manager and node may differ. 0: for ever.
+	Within metav1.Duration `json:"within,omitzero"`
 	// Idle is when the pod's sidecar was last seen to have other work first.
 	Idle *metav1.Time `json:"idle,omitempty"`
 	// Restarts is how often the sidecar's container had been started again when the pod was chosen.
