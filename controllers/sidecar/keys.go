@@ -3,6 +3,7 @@ package sidecar
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,7 +19,7 @@ import (
 const rootCA = "kube-root-ca.crt"
 
 // keys adds to data what the sidecar needs to work with the repositories of its sessions. Of one that may not be used any more,
-// or whose Secrets are not as they must be, there is nothing; that is said.
+// or whose Secrets are not as they must be, there is nothing left; that is said.
 func (r *Reconciler) keys(ctx context.Context, l *looking, data map[string][]byte) error {
 	seen := map[string]bool{}
 	for _, s := range l.wanted.sessions {
@@ -27,8 +28,10 @@ func (r *Reconciler) keys(ctx context.Context, l *looking, data map[string][]byt
 				continue
 			}
 			seen[info.Name] = true
+			names := sidecar.KeysOf(s.configuration.Namespace, info.Name)
 			keys, err := r.keysOf(ctx, s.configuration.Namespace, info.Name)
 			if reason, message, ok := access.ReasonOf(err); ok {
+				maps.DeleteFunc(data, func(k string, _ []byte) bool { return names.Of(k) })
 				l.refuse(reason, "Repository %s: %s", info.Name, message)
 				l.lookAgain(refusedInterval)
 				continue
@@ -38,7 +41,6 @@ func (r *Reconciler) keys(ctx context.Context, l *looking, data map[string][]byt
 			if keys == nil {
 				continue // the BackupConfiguration says what it waits for
 			}
-			names := sidecar.KeysOf(s.configuration.Namespace, info.Name)
 			for k, v := range keys.Storage {
 				data[names.Storage(k)] = v
 			}

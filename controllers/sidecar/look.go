@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -95,6 +96,9 @@ func (r *Reconciler) do(ctx context.Context, l *looking) error {
 		return err
 	}
 	decision := sidecar.Decide(wish, l.found, l.state.Record)
+	if err := r.wait(ctx, l, &decision); err != nil {
+		return err
+	}
 	if decision.Action == sidecar.Remove {
 		return r.remove(ctx, l)
 	}
@@ -124,6 +128,30 @@ func (r *Reconciler) do(ctx context.Context, l *looking) error {
 		return err
 	}
 	r.tell(ctx, l, before)
+	return nil
+}
+
+// wait leaves the sidecar as it is, with its keys, while it restores: what would be done about it replaces the pods, and a restore
+// that nobody goes on with leaves volumes half-written. Restores have a deadline; a backup is just begun again.
+func (r *Reconciler) wait(ctx context.Context, l *looking, d *sidecar.Decision) error {
+	if l.found.Image == "" || d.Action != sidecar.Inject && d.Action != sidecar.Remove {
+		return nil
+	}
+	var restores v1alpha1.RestoreSessionList
+	if err := r.List(ctx, &restores, client.InNamespace(l.workload.GetNamespace()), client.MatchingLabels{v1alpha1.LabelSidecar: l.workload.id}); err != nil {
+		return fmt.Errorf("list the restores of %s: %w", l.workload.describe(), err)
+	}
+	i := slices.IndexFunc(restores.Items, func(s v1alpha1.RestoreSession) bool {
+		work, err := sidecar.Decode(s.Annotations[v1alpha1.AnnotationSidecarTask])
+		return err == nil && !v1alpha1.HasRecordAnnotation(s.Annotations) &&
+			slices.ContainsFunc(work.Assignments, func(a sidecar.Assignment) bool { return a.PodUID != "" })
+	})
+	if i < 0 {
+		return nil
+	}
+	l.refuse(v1alpha1.ReasonSidecarRolloutInProgress, "the sidecar of %s is changed when RestoreSession %s has ended", l.workload.describe(), restores.Items[i].Name)
+	l.lookAgain(rolloutInterval)
+	l.wanted.unknown, d.Action = true, sidecar.Leave
 	return nil
 }
 
