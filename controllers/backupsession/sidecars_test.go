@@ -176,6 +176,7 @@ func TestSidecarsBackUpAStatefulSet(t *testing.T) {
 	w.Expect(work.Task.Snapshot.UID).To(Equal(snap.UID))
 	w.Expect(work.Host("pod-1").Pod).To(Equal("db-1"))
 	a := work.Host("pod-0")
+	w.Expect(a.Within.Duration).To(BeNumerically("~", time.Hour, time.Minute), "it ends with the run, also where nobody can tell it so")
 	full := work.TaskOf(a)
 	w.Expect(full.Check()).To(Succeed())
 	w.Expect(full.Components).To(Equal([]task.Component{{Name: "pod-0"}}))

@@ -173,6 +173,7 @@ func TestSidecarsRestoreAStatefulSet(t *testing.T) {
 	w.Expect(err).NotTo(HaveOccurred())
 	w.Expect(work.KeysVersion).To(Equal(version))
 	w.Expect(work.Host("pod-1").Pod).To(Equal("db-1"))
+	w.Expect(work.Host("pod-1").Within.Duration).To(BeNumerically(">", time.Minute), "it ends with the restore, also where nobody can tell it so")
 	full := work.TaskOf(work.Host("pod-0"))
 	w.Expect(full.Check()).To(Succeed())
 	w.Expect(full.Kind).To(Equal(task.KindRestore))

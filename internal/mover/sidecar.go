@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/metadata"
@@ -218,28 +217,6 @@ func (s *Sidecar) waitForKeys(ctx context.Context, keys sidecar.RepositoryKeys, 
 		case <-time.After(time.Second):
 		case <-ctx.Done():
 			return errors.Is(context.Cause(ctx), context.DeadlineExceeded)
-		}
-	}
-}
-
-// settle reports what the API server did not take while the work went on, until it takes it or the assignment is withdrawn.
-func (s *Sidecar) settle(ctx context.Context, b *board, p posting, reports []func(context.Context) error) {
-	for len(reports) > 0 {
-		try, cancel := context.WithTimeout(ctx, reportWithin)
-		err := reports[0](try)
-		cancel()
-		if err == nil || apierrors.IsNotFound(err) || apierrors.IsInvalid(err) {
-			reports = reports[1:]
-			continue
-		}
-		s.Log.Warn("report again", "object", p.object, "error", err)
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(settleEvery):
-		}
-		if !b.stands(p) {
-			return
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -179,4 +180,31 @@ func (s *sidecarStatus) unsaid(c *current, result task.Result) []func(context.Co
 		})
 	}
 	return out
+}
+
+// settle reports what the API server did not take while the work went on, until it takes it or the assignment is withdrawn.
+func (s *Sidecar) settle(ctx context.Context, b *board, p posting, reports []func(context.Context) error) {
+	for len(reports) > 0 {
+		try, cancel := context.WithTimeout(ctx, reportWithin)
+		err := reports[0](try)
+		cancel()
+		if err == nil || apierrors.IsNotFound(err) {
+			reports = reports[1:]
+			continue
+		}
+		if apierrors.IsInvalid(err) {
+			s.Log.Error("the API server does not take the report", "object", p.object, "error", err)
+			reports = reports[1:]
+			continue
+		}
+		s.Log.Warn("report again", "object", p.object, "error", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(settleEvery):
+		}
+		if !b.stands(p) {
+			return
+		}
+	}
 }
