@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/session"
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
@@ -105,7 +106,7 @@ func TestARestoreThatIsRefused(t *testing.T) {
 		"root that the namespace does not allow": {
 			restore: func(s *v1alpha1.RestoreSession) {
 				s.Spec.Addon = &v1alpha1.AddonInfo{
-					Name: defaultAddon, Tasks: []v1alpha1.TaskReference{{Name: defaultTask}},
+					Name: policy.VolumeAddon, Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}},
 					JobTemplate: &v1alpha1.PodTemplateSpec{Spec: v1alpha1.JobPodSpec{SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(0))}}},
 				}
 			},
@@ -114,7 +115,7 @@ func TestARestoreThatIsRefused(t *testing.T) {
 		"a Job that the API server does not take": {
 			restore: func(s *v1alpha1.RestoreSession) {
 				s.Spec.Addon = &v1alpha1.AddonInfo{
-					Name: defaultAddon, Tasks: []v1alpha1.TaskReference{{Name: defaultTask}}, JobTemplate: sessiontest.MoreThanItsLimit(),
+					Name: policy.VolumeAddon, Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}}, JobTemplate: sessiontest.MoreThanItsLimit(),
 				}
 			},
 			want: "Failed/InvalidTask",

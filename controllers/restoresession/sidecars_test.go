@@ -15,6 +15,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/session/movers"
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 	"github.com/cairn-backup/cairn/internal/sidecar"
@@ -216,7 +217,7 @@ func TestTheAddonSaysThatASidecarRestores(t *testing.T) {
 	sessiontest.Create(t, w.Client, addon)
 	w.restored(func(s *v1alpha1.RestoreSession) {
 		s.Spec.Executor = ""
-		s.Spec.Addon = &v1alpha1.AddonInfo{Name: w.Namespace, Tasks: []v1alpha1.TaskReference{{Name: defaultTask}}}
+		s.Spec.Addon = &v1alpha1.AddonInfo{Name: w.Namespace, Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}}}
 	})
 	w.Expect(ending(w.settleSidecars())).To(Equal("Succeeded/Succeeded"))
 	w.Expect(w.given).To(Equal([]string{"db-0/1", "db-1/1"}))
@@ -226,7 +227,7 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 	t.Parallel()
 	addon := func(edit func(*v1alpha1.AddonInfo)) func(*sidecarWorld, *v1alpha1.RestoreSession) {
 		return func(_ *sidecarWorld, s *v1alpha1.RestoreSession) {
-			s.Spec.Addon = &v1alpha1.AddonInfo{Name: "workload-addon", Tasks: []v1alpha1.TaskReference{{Name: defaultTask}}}
+			s.Spec.Addon = &v1alpha1.AddonInfo{Name: "workload-addon", Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}}}
 			edit(s.Spec.Addon)
 		}
 	}
@@ -279,9 +280,9 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 					Spec:       v1alpha1.FunctionSpec{Image: "${moverImage}", Args: []string{"backup"}},
 				}, &v1alpha1.Addon{
 					ObjectMeta: metav1.ObjectMeta{Name: w.Namespace},
-					Spec:       v1alpha1.AddonSpec{RestoreTasks: []v1alpha1.Task{{Name: defaultTask, Driver: v1alpha1.DriverKopia, Function: w.Namespace}}},
+					Spec:       v1alpha1.AddonSpec{RestoreTasks: []v1alpha1.Task{{Name: policy.RestoreTask, Driver: v1alpha1.DriverKopia, Function: w.Namespace}}},
 				})
-				s.Spec.Addon = &v1alpha1.AddonInfo{Name: w.Namespace, Tasks: []v1alpha1.TaskReference{{Name: defaultTask}}}
+				s.Spec.Addon = &v1alpha1.AddonInfo{Name: w.Namespace, Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}}}
 			},
 			want: "Invalid/SidecarNotPossible", message: "does more than the mover of a sidecar can",
 		},

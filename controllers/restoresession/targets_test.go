@@ -21,8 +21,8 @@ import (
 func newClaims(name string) func(*v1alpha1.RestoreSession) {
 	return func(s *v1alpha1.RestoreSession) {
 		s.Spec.Target = nil
-		s.Spec.Addon = &v1alpha1.AddonInfo{Name: defaultAddon, Tasks: []v1alpha1.TaskReference{{
-			Name: defaultTask, TargetVolumes: &v1alpha1.TargetVolumes{VolumeClaimTemplates: []v1alpha1.RestoreClaimTemplate{{
+		s.Spec.Addon = &v1alpha1.AddonInfo{Name: policy.VolumeAddon, Tasks: []v1alpha1.TaskReference{{
+			Name: policy.RestoreTask, TargetVolumes: &v1alpha1.TargetVolumes{VolumeClaimTemplates: []v1alpha1.RestoreClaimTemplate{{
 				Metadata: v1alpha1.ClaimMetadata{Name: name, Labels: map[string]string{"app": "copy"}},
 				Spec:     sessiontest.Claim("", "").Spec,
 			}}},

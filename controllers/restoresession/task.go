@@ -10,15 +10,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// The Addon of a restore that makes new claims, and the task of one that names none.
-const (
-	defaultAddon = policy.VolumeAddon
-	defaultTask  = policy.RestoreTask
-)
-
 // resolveTask resolves Addon, task and Function.
 func (r *Reconciler) resolveTask(ctx context.Context, look *search) error {
-	s, info := look.session, look.session.Spec.Addon
+	s := look.session
 	vars := task.Variables{
 		MoverImage: r.MoverImage, Namespace: s.Namespace, RestoreSession: s.Name, Snapshot: look.Resolved.Snapshot,
 		Confirm: s.Spec.Confirm,
@@ -26,22 +20,17 @@ func (r *Reconciler) resolveTask(ctx context.Context, look *search) error {
 	if s.Spec.Target != nil {
 		vars.TargetKind, vars.TargetName = s.Spec.Target.Kind, s.Spec.Target.Name
 	}
-	if info == nil {
-		info = &v1alpha1.AddonInfo{Name: defaultAddon, Tasks: []v1alpha1.TaskReference{{Name: defaultTask}}}
-		if s.Spec.Target != nil {
-			info.Name = policy.InferredAddon(*s.Spec.Target)
-		}
-		if info.Name == "" {
-			look.refuse(0, v1alpha1.ReasonAddonNotFound, "%s", policy.NoAddon(*s.Spec.Target))
-			return nil
-		}
+	info := policy.AddonOfRestore(s.Spec.Target, s.Spec.Addon)
+	if info.Name == "" {
+		look.refuse(0, v1alpha1.ReasonAddonNotFound, "%s", policy.NoAddon(*s.Spec.Target))
+		return nil
 	}
-	resolved, refusal, err := r.resolved(ctx, look, *info, vars)
+	resolved, refusal, err := r.resolved(ctx, look, info, vars)
 	if err != nil {
 		return err
 	}
 	catalog := lifecycle.Sure{Reader: r.Client, Live: r.APIReader}
-	if look.Resolved.Executor, err = lifecycle.Executor(ctx, catalog, s.Spec.Executor, *info, true); err != nil {
+	if look.Resolved.Executor, err = lifecycle.Executor(ctx, catalog, s.Spec.Executor, info, true); err != nil {
 		return err
 	}
 	look.depends(v1alpha1.Group, v1alpha1.AddonKind, "", info.Name, refusal == nil || refusal.Reason != v1alpha1.ReasonAddonNotFound)

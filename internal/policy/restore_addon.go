@@ -72,3 +72,16 @@ func NewParams(params map[string]string) *apiextensionsv1.JSON {
 	raw, _ := json.Marshal(params) // of strings, which never fails
 	return &apiextensionsv1.JSON{Raw: raw}
 }
+
+// AddonOfRestore is the Addon of a restore with its task: what the restore names, else the one for its target, which is nil where it
+// makes new claims. It has no name where the target does not tell.
+func AddonOfRestore(target *v1alpha1.TypedObjectReference, info *v1alpha1.AddonInfo) v1alpha1.AddonInfo {
+	if info != nil {
+		return *info
+	}
+	name := VolumeAddon
+	if target != nil {
+		name = InferredAddon(*target)
+	}
+	return v1alpha1.AddonInfo{Name: name, Tasks: []v1alpha1.TaskReference{{Name: RestoreTask}}}
+}
