@@ -55,7 +55,7 @@ type RestoreBatchSpec struct {
 	// ScaleDown names workloads that have no pods while the targets are restored: they are scaled to 0 after the preRestore hooks,
 	// and back before the postRestore hooks where all targets were restored, or none was touched. Else they stay as they are, and
 	// status.scaledDown says how to go on. One whose replicas something else manages (a HorizontalPodAutoscaler, a GitOps tool, an
-	// operator) is refused. It takes the ClusterRole cairn-scaler in the namespace.
+	// operator), or may manage because somebody scaled it meanwhile, is refused. It takes the ClusterRole cairn-scaler in the namespace.
 	// +optional
 	// +listType=map
 	// +listMapKey=kind

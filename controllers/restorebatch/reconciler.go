@@ -95,8 +95,9 @@ func (r *Reconciler) run(ctx context.Context, b *v1alpha1.RestoreBatch) (time.Du
 		}
 		in.Refused = refused
 		d := session.NextRestoreBatch(in)
+		var found map[string]*workload
 		if d.Look {
-			if in.Workloads, err = r.workloads(ctx, b); err != nil {
+			if found, in.Workloads, err = r.workloads(ctx, b); err != nil {
 				return 0, err
 			}
 			d = session.NextRestoreBatch(in)
@@ -105,7 +106,7 @@ func (r *Reconciler) run(ctx context.Context, b *v1alpha1.RestoreBatch) (time.Du
 			reader, live = r.APIReader, true
 			continue
 		}
-		if refused, err := r.scale(ctx, b, &in, d.Scale); err != nil {
+		if refused, err := r.scale(ctx, b, &in, found, d.Scale); err != nil {
 			return 0, err
 		} else if refused {
 			d = session.NextRestoreBatch(in)

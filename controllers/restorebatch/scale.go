@@ -15,8 +15,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/scaling"
 	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
 // workload is a Deployment or a StatefulSet.
@@ -26,6 +28,8 @@ type workload struct {
 	pods     *metav1.LabelSelector
 	// settled says that the workload's controller has seen its newest form, and keeps as many pods as that wants, or fewer.
 	settled bool
+	// managed says who manages its replicas: see scaling.Managed. It is asked where they are about to be changed.
+	managed string
 }
 
 // read reads a workload past the cache; nil means that there is none.
@@ -77,15 +81,10 @@ func (r *Reconciler) resolveScaling(ctx context.Context, b *v1alpha1.RestoreBatc
 	refuse := func(reason, format string, args ...any) {
 		start.Error = &v1alpha1.ResolvedError{Reason: reason, Message: fmt.Sprintf(format, args...)}
 	}
-	var autoscalers autoscalingv2.HorizontalPodAutoscalerList
-	if err := r.APIReader.List(ctx, &autoscalers, client.InNamespace(b.Namespace)); apierrors.IsForbidden(err) {
-		refuse(v1alpha1.ReasonScalingNotPermitted, "%s", r.notPermitted(b.Namespace, err))
-		return nil
-	} else if err != nil {
-		return fmt.Errorf("list horizontal pod autoscalers: %w", err)
-	}
 	for _, asked := range b.Spec.ScaleDown {
-		if target := restoredInPods(b, start, asked); target != "" {
+		if target, err := r.restoredInPods(ctx, b, start, asked); err != nil {
+			return err
+		} else if target != "" {
 			refuse(v1alpha1.ReasonSidecarNotPossible, "%s/%s is to be scaled down, but target %s is restored by the sidecar in its pods: take executor Job for it, or leave the workload out of scaleDown",
 				asked.Kind, asked.Name, target)
 			return nil
@@ -99,9 +98,14 @@ func (r *Reconciler) resolveScaling(ctx context.Context, b *v1alpha1.RestoreBatc
 			start.Wait = session.WaitForChild
 			return nil
 		}
-		if manager := scaling.Manager(asked.Kind, w, autoscalers.Items); manager != "" {
-			refuse(v1alpha1.ReasonReplicasManaged, "%s/%s is not scaled down: its replicas are managed by %s, which may scale it up in the middle of the restore. Scale it down there, or suspend that, and leave it out of scaleDown",
-				asked.Kind, asked.Name, manager)
+		switch err := r.findManager(ctx, asked.Kind, w); {
+		case apierrors.IsForbidden(err):
+			refuse(v1alpha1.ReasonScalingNotPermitted, "%s", r.notPermitted(b.Namespace, err))
+			return nil
+		case err != nil:
+			return err
+		case w.managed != "":
+			refuse(v1alpha1.ReasonReplicasManaged, "%s", session.ReplicasManaged(asked.Kind, asked.Name, w.managed))
 			return nil
 		}
 		switch err := r.scaleTo(ctx, w, w.replicas, client.DryRunAll); {
@@ -122,15 +126,34 @@ func (r *Reconciler) resolveScaling(ctx context.Context, b *v1alpha1.RestoreBatc
 	return nil
 }
 
-// restoredInPods is the target that the sidecar in the pods of a workload is to restore, "" where there is none.
-func restoredInPods(b *v1alpha1.RestoreBatch, start *session.RestoreBatchStart, w v1alpha1.ScaleDown) string {
+// findManager looks who manages the replicas of a workload.
+func (r *Reconciler) findManager(ctx context.Context, kind string, w *workload) error {
+	var autoscalers autoscalingv2.HorizontalPodAutoscalerList
+	if err := r.APIReader.List(ctx, &autoscalers, client.InNamespace(w.GetNamespace())); err != nil {
+		return fmt.Errorf("list horizontal pod autoscalers: %w", err)
+	}
+	w.managed = scaling.Managed(kind, w, autoscalers.Items, r.Clock.Now())
+	return nil
+}
+
+// restoredInPods is the target that the sidecar in the pods of a workload is to restore, because the batch or the Addon's task says
+// so; "" where there is none.
+func (r *Reconciler) restoredInPods(ctx context.Context, b *v1alpha1.RestoreBatch, start *session.RestoreBatchStart, w v1alpha1.ScaleDown) (string, error) {
+	catalog := lifecycle.Sure{Reader: r.Client, Live: r.APIReader}
 	for i := range start.Resolved.Targets {
-		t := start.Resolved.Targets[i].Target
-		if b.Spec.Targets[i].Executor == v1alpha1.ExecutorSidecar && t != nil && t.Kind == w.Kind && t.Name == w.Name {
-			return b.Spec.Targets[i].Name
+		t, asked := start.Resolved.Targets[i].Target, &b.Spec.Targets[i]
+		if t == nil || t.Kind != w.Kind || t.Name != w.Name {
+			continue
+		}
+		executor, err := lifecycle.Executor(ctx, catalog, asked.Executor, policy.AddonOfRestore(t, asked.Addon), true)
+		if err != nil {
+			return "", err
+		}
+		if executor == v1alpha1.ExecutorSidecar {
+			return asked.Name, nil
 		}
 	}
-	return ""
+	return "", nil
 }
 
 func (r *Reconciler) notPermitted(namespace string, err error) string {
@@ -138,26 +161,34 @@ func (r *Reconciler) notPermitted(namespace string, err error) string {
 		err, v1alpha1.ScalerClusterRole, namespace, v1alpha1.ScalerClusterRole, r.Account)
 }
 
-// workloads looks at those that are scaled down.
-func (r *Reconciler) workloads(ctx context.Context, b *v1alpha1.RestoreBatch) (map[string]session.Workload, error) {
-	out := map[string]session.Workload{}
+// workloads looks at those that are scaled down, as they are and as a decision takes them.
+func (r *Reconciler) workloads(ctx context.Context, b *v1alpha1.RestoreBatch) (map[string]*workload, map[string]session.Workload, error) {
+	found, out := map[string]*workload{}, map[string]session.Workload{}
 	for i := range b.Status.ScaledDown {
 		frozen := &b.Status.ScaledDown[i]
 		w, err := r.read(ctx, b.Namespace, frozen.Kind, frozen.Name)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if w == nil {
 			out[frozen.String()] = session.Workload{}
 			continue
 		}
-		pods, err := r.pods(ctx, w)
-		if err != nil {
-			return nil, err
+		is := session.Workload{UID: w.GetUID(), Generation: w.GetGeneration(), Replicas: w.replicas, Settled: w.settled}
+		if is.Pods, err = r.pods(ctx, w); err != nil {
+			return nil, nil, err
 		}
-		out[frozen.String()] = session.Workload{UID: w.GetUID(), Generation: w.GetGeneration(), Replicas: w.replicas, Pods: pods, Settled: w.settled}
+		if frozen.Phase == v1alpha1.ScalePending {
+			if err := r.findManager(ctx, frozen.Kind, w); apierrors.IsForbidden(err) {
+				is.Refused = r.notPermitted(b.Namespace, err)
+			} else if err != nil {
+				return nil, nil, err
+			}
+			is.Managed = w.managed
+		}
+		found[frozen.String()], out[frozen.String()] = w, is
 	}
-	return out, nil
+	return found, out, nil
 }
 
 // pods counts those of a workload that have not ended.
@@ -179,8 +210,9 @@ func (r *Reconciler) pods(ctx context.Context, w *workload) (int, error) {
 	return n, nil
 }
 
-// scale gives workloads the replicas that were decided. Why one can't have them is noted in the input, for another decision.
-func (r *Reconciler) scale(ctx context.Context, b *v1alpha1.RestoreBatch, in *session.RestoreBatchInput, replicas map[string]int32) (refused bool, err error) {
+// scale gives workloads the replicas that were decided, where they are still as they were found: what was decided on is true of
+// what is written. Why one can't have them is noted in the input, for another decision.
+func (r *Reconciler) scale(ctx context.Context, b *v1alpha1.RestoreBatch, in *session.RestoreBatchInput, found map[string]*workload, replicas map[string]int32) (refused bool, err error) {
 	if len(replicas) == 0 {
 		return false, nil
 	}
@@ -193,16 +225,9 @@ func (r *Reconciler) scale(ctx context.Context, b *v1alpha1.RestoreBatch, in *se
 		if !ok {
 			continue
 		}
-		w, err := r.read(ctx, b.Namespace, frozen.Kind, frozen.Name)
-		if err != nil {
-			return false, err
-		}
-		known := in.Workloads[frozen.String()]
-		if w == nil || w.GetUID() != known.UID || w.replicas != known.Replicas {
-			return false, fmt.Errorf("scale %s: it has changed: look again", frozen)
-		}
-		switch err := r.scaleTo(ctx, w, want); {
+		switch err := r.scaleTo(ctx, found[frozen.String()], want); {
 		case apierrors.IsForbidden(err):
+			known := in.Workloads[frozen.String()]
 			known.Refused, refused = r.notPermitted(b.Namespace, err), true
 			in.Workloads[frozen.String()] = known
 		case err != nil:

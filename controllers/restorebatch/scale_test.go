@@ -2,11 +2,9 @@ package restorebatch
 
 import (
 	"testing"
-	"time"
 
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -119,6 +117,28 @@ func TestAWorkloadWhoseSidecarRestoresIsNotScaledDown(t *testing.T) {
 	w.Expect(w.children()).To(BeEmpty())
 }
 
+// It would be waited for a pod for minutes that has been scaled away.
+func TestAWorkloadWhoseAddonRestoresInItsSidecarIsNotScaledDown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.deployment("kubectl")
+	addon := &v1alpha1.Addon{
+		ObjectMeta: metav1.ObjectMeta{Name: w.Namespace},
+		Spec: v1alpha1.AddonSpec{RestoreTasks: []v1alpha1.Task{{
+			Name: "inside", Driver: v1alpha1.DriverKopia, Function: "cairn-mover", Executor: v1alpha1.ExecutorSidecar,
+		}}},
+	}
+	sessiontest.Create(t, w.Client, addon)
+	w.restore("back", scalesWeb, func(b *v1alpha1.RestoreBatch) {
+		b.Spec.Targets[0].Addon = &v1alpha1.AddonInfo{Name: addon.Name, Tasks: []v1alpha1.TaskReference{{Name: "inside"}}}
+		b.Spec.Targets[0].Target = &v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web"}
+	})
+	b := w.settle("back")
+	w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonSidecarNotPossible))
+	w.Expect(apimeta.FindStatusCondition(b.Status.Conditions, "Ready").Message).To(ContainSubstring("target web is restored by the sidecar in its pods: take executor Job"))
+	w.Expect(w.replicas()).To(Equal(int32(2)))
+}
+
 func TestAWorkloadThatSomebodyScalesUpMeanwhile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -175,48 +195,6 @@ func TestTheControllerOfAWorkloadIsWaitedFor(t *testing.T) {
 	w.Expect(w.replicas()).To(BeZero())
 	w.Expect(w.children()).To(BeEmpty())
 	w.Expect(summary(w.settle("back"))).To(Equal(whole("second")))
-}
-
-func TestAWorkloadThatSomethingElseScales(t *testing.T) {
-	t.Parallel()
-	for name, tt := range map[string]struct {
-		manager    string
-		autoscaler bool
-		message    string
-	}{
-		"a GitOps tool": {manager: "kustomize-controller", message: "field manager kustomize-controller"},
-		"an autoscaler": {manager: "kubectl", autoscaler: true, message: "HorizontalPodAutoscaler busy"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			w.deployment(tt.manager)
-			if tt.autoscaler {
-				sessiontest.Create(t, w.Client, &autoscalingv2.HorizontalPodAutoscaler{
-					ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "busy"},
-					Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
-						ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"}, MaxReplicas: 5,
-					},
-				})
-			}
-			w.restore("back", scalesWeb)
-			b := w.settle("back")
-			w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonReplicasManaged))
-			w.Expect(apimeta.FindStatusCondition(b.Status.Conditions, "Ready").Message).To(ContainSubstring(tt.message))
-			w.Expect(w.replicas()).To(Equal(int32(2)))
-			w.Expect(w.children()).To(BeEmpty())
-		})
-	}
-	t.Run("one that is not there is waited for, for a while", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t)
-		w.restore("back", scalesWeb)
-		w.Reconcile("back")
-		w.Expect(w.batch("back").Status.Phase).To(Equal(v1alpha1.RestoreSessionPending))
-		w.Clock.SetTime(w.Clock.Now().Add(2 * time.Minute))
-		b := w.settle("back")
-		w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonTargetNotFound))
-	})
 }
 
 func TestARestoreBatchThatIsMadeAnewScalesNothing(t *testing.T) {

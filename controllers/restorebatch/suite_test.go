@@ -120,7 +120,7 @@ func deploymentController(ctx context.Context, w *sessiontest.World) {
 	for i := range list.Items {
 		d := &list.Items[i]
 		d.Status.ObservedGeneration, d.Status.Replicas = d.Generation, *d.Spec.Replicas
-		w.Expect(w.Client.Status().Update(ctx, d)).To(succeed())
+		w.Expect(w.Client.Status().Update(ctx, d, client.FieldOwner("kube-controller-manager"))).To(succeed())
 	}
 }
 

@@ -2,21 +2,38 @@ package scaling
 
 import (
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// What an entry of managed fields has.
 const (
-	has   = `{"f:spec":{"f:replicas":{}}}`
-	lacks = `{"f:spec":{"f:template":{}}}`
+	only     = `{"f:spec":{"f:replicas":{}}}`
+	template = `{"f:spec":{"f:template":{}}}`
+	rest     = `{"f:spec":{"f:selector":{},"f:template":{}}}`
+	all      = `{"f:spec":{"f:replicas":{},"f:selector":{},"f:template":{}}}`
+	client   = `{"f:metadata":{"f:annotations":{"f:kubectl.kubernetes.io/last-applied-configuration":{}}},"f:spec":{"f:selector":{}}}`
 )
 
-// managed is an entry of managed fields.
-func managed(manager, fields string) metav1.ManagedFieldsEntry {
-	return metav1.ManagedFieldsEntry{Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: metav1.NewFieldsV1(fields)}
+var now = time.Unix(1_800_000_000, 0)
+
+// managed is an entry of managed fields that was written so long ago; zero: it does not say when.
+func managed(manager, fields string, ago time.Duration) metav1.ManagedFieldsEntry {
+	e := metav1.ManagedFieldsEntry{Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: metav1.NewFieldsV1(fields)}
+	if ago > 0 {
+		e.Time = &metav1.Time{Time: now.Add(-ago)}
+	}
+	return e
+}
+
+func of(subresource string, e metav1.ManagedFieldsEntry) metav1.ManagedFieldsEntry {
+	e.Subresource = subresource
+	return e
 }
 
 func autoscaler(kind, name, version string, owners ...metav1.OwnerReference) autoscalingv2.HorizontalPodAutoscaler {
@@ -26,33 +43,85 @@ func autoscaler(kind, name, version string, owners ...metav1.OwnerReference) aut
 	}
 }
 
-func TestManager(t *testing.T) {
+func TestManaged(t *testing.T) {
+	const (
+		flux = "kustomize-controller"
+		argo = "argocd-controller"
+	)
+	const hour, second = time.Hour, time.Second
+	const perhaps = ", perhaps less than 2 hours ago, and field manager kustomize-controller, which applies the rest of it, may put back those of its manifest"
+	scaled := of("scale", managed("kubectl", only, 0)) // The API server gives it no time.
+	status := func(ago time.Duration) metav1.ManagedFieldsEntry {
+		return of("status", managed("kube-controller-manager", template, ago))
+	}
 	controller := true
 	for name, tt := range map[string]struct {
 		fields      []metav1.ManagedFieldsEntry
+		applied     string
 		autoscalers []autoscalingv2.HorizontalPodAutoscaler
+		unseen      bool // by the workload's controller
 		want        string
 	}{
 		"nobody":                           {},
-		"who applied the rest":             {fields: []metav1.ManagedFieldsEntry{managed("kustomize-controller", lacks)}},
-		"a GitOps tool":                    {fields: []metav1.ManagedFieldsEntry{managed("kubectl", has), managed("kustomize-controller", has)}, want: "field manager kustomize-controller"},
-		"an operator":                      {fields: []metav1.ManagedFieldsEntry{managed("shop-operator", has)}, want: "field manager shop-operator"},
-		"a person":                         {fields: []metav1.ManagedFieldsEntry{managed("kubectl-client-side-apply", has)}},
-		"Cairn itself":                     {fields: []metav1.ManagedFieldsEntry{managed(FieldManager, has)}},
-		"the autoscaler that was":          {fields: []metav1.ManagedFieldsEntry{managed("kube-controller-manager", has)}},
-		"fields that can't be read":        {fields: []metav1.ManagedFieldsEntry{managed("someone", "{")}, want: "field manager someone"},
-		"an autoscaler":                    {autoscalers: []autoscalingv2.HorizontalPodAutoscaler{autoscaler("Deployment", "web", "apps/v1")}, want: "HorizontalPodAutoscaler busy"},
+		"who applied the rest":             {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, hour)}},
+		"a GitOps tool":                    {fields: []metav1.ManagedFieldsEntry{managed("kubectl", only, hour), managed(flux, all, hour)}, want: "are managed by field manager kustomize-controller"},
+		"an operator":                      {fields: []metav1.ManagedFieldsEntry{managed("shop-operator", only, 0)}, want: "are managed by field manager shop-operator"},
+		"a person":                         {fields: []metav1.ManagedFieldsEntry{managed("kubectl-client-side-apply", all, second)}},
+		"Cairn itself":                     {fields: []metav1.ManagedFieldsEntry{managed(FieldManager, only, second)}},
+		"the autoscaler that was":          {fields: []metav1.ManagedFieldsEntry{managed("kube-controller-manager", only, second)}},
+		"fields that can't be read":        {fields: []metav1.ManagedFieldsEntry{managed("someone", "{", hour)}, want: "are managed by field manager someone"},
+		"an autoscaler":                    {autoscalers: []autoscalingv2.HorizontalPodAutoscaler{autoscaler("Deployment", "web", "apps/v1")}, want: "are managed by HorizontalPodAutoscaler busy"},
 		"the autoscaler of another":        {autoscalers: []autoscalingv2.HorizontalPodAutoscaler{autoscaler("Deployment", "shop", "apps/v1"), autoscaler("StatefulSet", "web", "apps/v1")}},
 		"the autoscaler of another's kind": {autoscalers: []autoscalingv2.HorizontalPodAutoscaler{autoscaler("Deployment", "web", "example.com/v1")}},
 		"KEDA": {
 			autoscalers: []autoscalingv2.HorizontalPodAutoscaler{autoscaler("Deployment", "web", "apps/v1", metav1.OwnerReference{Kind: "ScaledObject", Name: "queue", Controller: &controller})},
-			want:        "ScaledObject queue (by its HorizontalPodAutoscaler busy)",
+			want:        "are managed by ScaledObject queue (by its HorizontalPodAutoscaler busy)",
 		},
+
+		"a person took them from a GitOps tool, perhaps": {
+			fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), managed("kubectl-edit", only, hour), managed("kubectl", template, second)},
+			want:   "were set by kubectl-edit" + perhaps,
+		},
+		"an autoscaler that was took them, perhaps": {
+			fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), of("scale", managed("kube-controller-manager", only, 0)), status(hour)},
+			want:   "were set by kube-controller-manager" + perhaps,
+		},
+		"in the same second": {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, hour), managed("kubectl", only, hour)}, want: "were set by kubectl" + perhaps},
+		"the last of several persons": {
+			fields: []metav1.ManagedFieldsEntry{managed("kubectl-patch", only, second), managed(flux, rest, hour), managed("kubectl", only, 9*hour)},
+			want:   "were set by kubectl-patch" + perhaps,
+		},
+		"the tool does not say when":                             {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 0), managed("kubectl", only, hour)}, want: "were set by kubectl" + perhaps},
+		"the tool has applied it since":                          {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, hour-second), managed("kubectl", only, hour)}},
+		"the tool had the time to":                               {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), managed("kubectl", only, 2*hour)}},
+		"kubectl scale, after which the status changed":          {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), scaled, status(hour)}, want: "were set by kubectl" + perhaps},
+		"kubectl scale, and the status did not change for long":  {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), scaled, status(2 * hour)}},
+		"kubectl scale, and the controller has not seen it":      {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), scaled, status(9 * hour)}, unseen: true, want: "were set by kubectl" + perhaps},
+		"kubectl scale, and somebody else wrote into the status": {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), scaled, of("status", managed("kubectl", template, 9*hour))}, want: "were set by kubectl" + perhaps},
+		"Cairn took them from nobody":                            {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), of("scale", managed(FieldManager, only, 0)), status(second)}},
+		"a tool that applies a piece":                            {fields: []metav1.ManagedFieldsEntry{managed("cairn-sidecar", template, 9*hour), managed("kubectl", only, second)}},
+		"a tool that has the status":                             {fields: []metav1.ManagedFieldsEntry{of("status", managed("rollouts", rest, 9*hour)), managed("kubectl", only, second)}},
+		"a person who applied it without them":                   {fields: []metav1.ManagedFieldsEntry{managed("kubectl", rest, 9*hour), managed("kubectl-scale", only, second)}},
+
+		"they are in the manifest that was applied": {
+			fields:  []metav1.ManagedFieldsEntry{managed(argo, client, 9*hour), managed("kubectl", only, 9*hour)},
+			applied: `{"kind": "Deployment", "spec": {"replicas": 2}}`, want: "are in what field manager argocd-controller applied",
+		},
+		"they are not in it":                        {fields: []metav1.ManagedFieldsEntry{managed(argo, client, 9*hour), managed("kubectl", only, second)}, applied: `{"spec": {"template": {}}}`},
+		"a manifest that can't be read":             {fields: []metav1.ManagedFieldsEntry{managed(argo, client, 9*hour)}, applied: "{", want: "are in what field manager argocd-controller applied"},
+		"they are in what a person applied":         {fields: []metav1.ManagedFieldsEntry{managed("kubectl-client-side-apply", client, 9*hour)}, applied: `{"spec": {"replicas": 2}}`},
+		"they are in what a person applied earlier": {fields: []metav1.ManagedFieldsEntry{managed("kubectl-client-side-apply", client, 9*hour), managed(flux, rest, hour)}, applied: `{"spec": {"replicas": 2}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "web", ManagedFields: tt.fields}}
-			g.Expect(Manager("Deployment", d, tt.autoscalers)).To(Equal(tt.want))
+			if d.Generation = 2; !tt.unseen {
+				d.Status.ObservedGeneration = 2
+			}
+			if tt.applied != "" {
+				d.Annotations = map[string]string{corev1.LastAppliedConfigAnnotation: tt.applied}
+			}
+			g.Expect(Managed("Deployment", d, tt.autoscalers, now)).To(Equal(tt.want))
 		})
 	}
 }

@@ -45,6 +45,8 @@ type Workload struct {
 	Settled  bool
 	// Refused says why it can't be scaled; empty: it is not known that it can't.
 	Refused string
+	// Managed says who manages its replicas, where they are about to be changed: see scaling.Managed.
+	Managed string
 }
 
 // RestoreBatchStart is what was found out about a RestoreBatch before it is frozen.

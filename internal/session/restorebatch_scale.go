@@ -61,11 +61,19 @@ func problemOf(w *v1alpha1.ScaledWorkload, is Workload) *v1alpha1.ResolvedError 
 		return fail(v1alpha1.ReasonReplicasChanged, "%s was deleted or replaced", w)
 	case is.Refused != "":
 		return fail(v1alpha1.ReasonScalingNotPermitted, "%s", is.Refused)
+	case is.Managed != "":
+		return fail(v1alpha1.ReasonReplicasManaged, "%s", ReplicasManaged(w.Kind, w.Name, is.Managed))
 	case is.Replicas != 0 && is.Replicas != w.Before:
 		return fail(v1alpha1.ReasonReplicasChanged, "somebody scaled %s from %d to %d replicas meanwhile", w, w.Before, is.Replicas)
 	default:
 		return nil
 	}
+}
+
+// ReplicasManaged says that a workload is not scaled down because somebody manages its replicas: see scaling.Managed.
+func ReplicasManaged(kind, name, managed string) string {
+	return fmt.Sprintf("%s/%s is not scaled down: its replicas %s, and it may be scaled up in the middle of the restore. Scale it down there, or suspend that and scale it down by hand, and leave it out of scaleDown",
+		kind, name, managed)
 }
 
 // refuseScaled fails every target because a workload can't be scaled down.

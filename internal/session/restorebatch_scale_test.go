@@ -47,6 +47,8 @@ func TestScalingDown(t *testing.T) {
 		"somebody scales it meanwhile":     {is: Workload{UID: "u", Replicas: 5}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasChanged},
 		"it is gone":                       {phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasChanged},
 		"another one of its name is there": {is: Workload{UID: "v", Replicas: 2}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasChanged},
+		"somebody manages it now":          {is: Workload{UID: "u", Replicas: 2, Managed: "are managed by HorizontalPodAutoscaler busy"}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasManaged},
+		"and has scaled it already":        {is: Workload{UID: "u", Replicas: 5, Managed: "are managed by HorizontalPodAutoscaler busy"}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasManaged},
 		"it may not be scaled any more":    {is: Workload{UID: "u", Replicas: 2, Refused: "no"}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonScalingNotPermitted},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -63,6 +65,18 @@ func TestScalingDown(t *testing.T) {
 			}
 		})
 	}
+	t.Run("somebody manages it when it is down: it is brought back", func(t *testing.T) {
+		g := NewWithT(t)
+		is := Workload{UID: "u", Managed: "are managed by HorizontalPodAutoscaler busy"}
+		b := scalingBatch(v1alpha1.ScalePending)
+		d := decideScaling(g, RestoreBatchInput{Batch: b}, is)
+		g.Expect(d.Status.Targets[0].Reason).To(Equal(v1alpha1.ReasonReplicasManaged))
+		g.Expect(d.Status.ScaledDown[0].Phase).To(Equal(v1alpha1.ScalingUp))
+		b.Status = d.Status
+		d = decideScaling(g, RestoreBatchInput{Batch: b}, is)
+		g.Expect(d.Scale).To(Equal(map[string]int32{"Deployment/web": 2}))
+		g.Expect(d.Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed))
+	})
 	t.Run("then targets are restored", func(t *testing.T) {
 		g := NewWithT(t)
 		d := NextRestoreBatch(RestoreBatchInput{Now: time.Unix(60, 0), Batch: scalingBatch(v1alpha1.ScaleDownDone)})
