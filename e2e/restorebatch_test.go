@@ -72,6 +72,7 @@ spec:
 	g.Expect(scale(t.Context(), a.bed, client.ObjectKey{Namespace: blogCopy, Name: "web"}, 1)).To(Succeed())
 	g.Expect(waitReplicas(t.Context(), a.bed, client.ObjectKey{Namespace: blogCopy, Name: "web"})).To(Succeed())
 	a.healedBack(t, database, rows)
+	a.managed(t)
 }
 
 // healedBack restores what one run and its retry have between them: into new claims, and into the database, which has lost some.
