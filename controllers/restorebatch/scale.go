@@ -7,7 +7,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,10 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/scaling"
 	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
 // workload is a Deployment or a StatefulSet.
@@ -28,7 +25,7 @@ type workload struct {
 	pods     *metav1.LabelSelector
 	// settled says that the workload's controller has seen its newest form, and keeps as many pods as that wants, or fewer.
 	settled bool
-	// managed says who manages its replicas: see scaling.Managed. It is asked where they are about to be changed.
+	// managed says who manages its replicas: see session.Workload. It is asked where they are about to be changed.
 	managed string
 }
 
@@ -98,7 +95,11 @@ func (r *Reconciler) resolveScaling(ctx context.Context, b *v1alpha1.RestoreBatc
 			start.Wait = session.WaitForChild
 			return nil
 		}
-		switch err := r.findManager(ctx, asked.Kind, w); {
+		err = r.findManager(ctx, asked.Kind, w)
+		if err == nil {
+			err = r.findTaken(ctx, w)
+		}
+		switch {
 		case apierrors.IsForbidden(err):
 			refuse(v1alpha1.ReasonScalingNotPermitted, "%s", r.notPermitted(b.Namespace, err))
 			return nil
@@ -126,36 +127,6 @@ func (r *Reconciler) resolveScaling(ctx context.Context, b *v1alpha1.RestoreBatc
 	return nil
 }
 
-// findManager looks who manages the replicas of a workload.
-func (r *Reconciler) findManager(ctx context.Context, kind string, w *workload) error {
-	var autoscalers autoscalingv2.HorizontalPodAutoscalerList
-	if err := r.APIReader.List(ctx, &autoscalers, client.InNamespace(w.GetNamespace())); err != nil {
-		return fmt.Errorf("list horizontal pod autoscalers: %w", err)
-	}
-	w.managed = scaling.Managed(kind, w, autoscalers.Items, r.Clock.Now())
-	return nil
-}
-
-// restoredInPods is the target that the sidecar in the pods of a workload is to restore, because the batch or the Addon's task says
-// so; "" where there is none.
-func (r *Reconciler) restoredInPods(ctx context.Context, b *v1alpha1.RestoreBatch, start *session.RestoreBatchStart, w v1alpha1.ScaleDown) (string, error) {
-	catalog := lifecycle.Sure{Reader: r.Client, Live: r.APIReader}
-	for i := range start.Resolved.Targets {
-		t, asked := start.Resolved.Targets[i].Target, &b.Spec.Targets[i]
-		if t == nil || t.Kind != w.Kind || t.Name != w.Name {
-			continue
-		}
-		executor, err := lifecycle.Executor(ctx, catalog, asked.Executor, policy.AddonOfRestore(t, asked.Addon), true)
-		if err != nil {
-			return "", err
-		}
-		if executor == v1alpha1.ExecutorSidecar {
-			return asked.Name, nil
-		}
-	}
-	return "", nil
-}
-
 func (r *Reconciler) notPermitted(namespace string, err error) string {
 	return fmt.Sprintf("Cairn may not scale workloads here: %v. The owner of the namespace allows it with a RoleBinding (kubectl create rolebinding %s --namespace %s --clusterrole %s --serviceaccount %s)",
 		err, v1alpha1.ScalerClusterRole, namespace, v1alpha1.ScalerClusterRole, r.Account)
@@ -179,7 +150,11 @@ func (r *Reconciler) workloads(ctx context.Context, b *v1alpha1.RestoreBatch) (m
 			return nil, nil, err
 		}
 		if frozen.Phase == v1alpha1.ScalePending {
-			if err := r.findManager(ctx, frozen.Kind, w); apierrors.IsForbidden(err) {
+			err := r.findManager(ctx, frozen.Kind, w)
+			if err == nil && w.replicas != 0 { // Who scaled it to 0 is Cairn, or was there before and looked at then.
+				err = r.findTaken(ctx, w)
+			}
+			if apierrors.IsForbidden(err) {
 				is.Refused = r.notPermitted(b.Namespace, err)
 			} else if err != nil {
 				return nil, nil, err

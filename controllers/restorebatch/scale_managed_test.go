@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -60,12 +61,18 @@ func TestAWorkloadThatSomethingElseScales(t *testing.T) {
 	for name, tt := range map[string]struct {
 		happens func(*world)
 		message string
+		left    int32
 	}{
-		"a GitOps tool": {happens: func(w *world) { w.applied(true) }, message: "its replicas are managed by field manager kustomize-controller"},
-		"an autoscaler": {happens: func(w *world) { w.autoscaler() }, message: "its replicas are managed by HorizontalPodAutoscaler busy"},
+		"a GitOps tool": {happens: func(w *world) { w.applied(true) }, message: "its replicas are managed by field manager kustomize-controller", left: 2},
+		"an autoscaler": {happens: func(w *world) { w.autoscaler() }, message: "its replicas are managed by HorizontalPodAutoscaler busy", left: 2},
 		"a GitOps tool, but somebody scaled it by hand": {
 			happens: func(w *world) { w.applied(true); w.scaled(3); w.scaled(2) },
 			message: "its replicas were set by kubectl, perhaps less than 2 hours ago, and field manager kustomize-controller, which applies the rest of it, may put back",
+			left:    2,
+		},
+		"a GitOps tool, but somebody scaled it down by hand": {
+			happens: func(w *world) { w.applied(true); w.scaled(0) },
+			message: "its replicas were set by somebody, perhaps less than 2 hours ago, and field manager kustomize-controller, which applies the rest of it, may put back",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -77,7 +84,7 @@ func TestAWorkloadThatSomethingElseScales(t *testing.T) {
 			b := w.settle("back")
 			w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonReplicasManaged))
 			w.Expect(apimeta.FindStatusCondition(b.Status.Conditions, "Ready").Message).To(ContainSubstring(tt.message))
-			w.Expect(w.replicas()).To(Equal(int32(2)))
+			w.Expect(w.replicas()).To(Equal(tt.left))
 			w.Expect(w.children()).To(BeEmpty())
 		})
 	}
@@ -104,6 +111,29 @@ func TestAWorkloadWhoseReplicasAreNotInGit(t *testing.T) {
 	w.restore("back", scalesWeb)
 	w.Expect(summary(w.settle("back"))).To(Equal(whole("second")))
 	w.Expect(w.replicas()).To(Equal(int32(2)))
+}
+
+// Who scales to 0 leaves no trace, but a RestoreBatch that left a workload without pods says so.
+func TestAWorkloadThatAnotherRestoreLeftWithoutPods(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.gone(w.deployment("kubectl"))
+	fails := true
+	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+		if fails && sessiontest.TaskOf(job).RestoreSession.Name == "back-uploads" {
+			return sessiontest.Fail(v1alpha1.ReasonTargetUnwritable)
+		}
+		return sessiontest.Succeed(job)
+	}
+	w.restore("back", scalesWeb)
+	w.Expect(w.settle("back").Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed))
+	w.Expect(w.replicas()).To(BeZero())
+	w.applied(false)
+	fails = false
+	w.restore("again", scalesWeb, func(b *v1alpha1.RestoreBatch) { b.Spec.ScaleDown[0].Replicas = new(int32(2)) })
+	again := w.settle("again")
+	w.Expect(again.Status.Targets).To(HaveEach(HaveField("RestoreSession", Not(BeEmpty()))), again.Status.Reason)
+	w.Expect(again.Status.ScaledDown).To(HaveLen(1))
 }
 
 // The hooks before may take long: who manages the replicas is looked at again when they are about to be changed, and nothing is

@@ -11,6 +11,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
@@ -33,14 +34,10 @@ var (
 	lastApplied = fieldpath.MakePathOrDie("metadata", "annotations", corev1.LastAppliedConfigAnnotation)
 )
 
-// Managed says who puts the replicas of a workload back when they are changed, so that it can follow the words "its replicas", or is
+// Manager says who puts the replicas of a workload back when they are changed, so that it can follow the words "its replicas", or is
 // "": an autoscaler of it; whoever set them but for kubectl; whoever applied it from a manifest that has them. kubectl is a person,
 // who set a number once. What the autoscaler of before set belongs to nobody any more.
-//
-// Who changes a field takes it: where a person, or an autoscaler that was, changed the replicas, the object does not tell any more
-// whether the manifest of a GitOps tool has them. They count as managed then for as long as Doubt, unless the tool has applied the
-// workload since, which would have put them back.
-func Managed(kind string, workload metav1.Object, autoscalers []autoscalingv2.HorizontalPodAutoscaler, now time.Time) string {
+func Manager(kind string, workload metav1.Object, autoscalers []autoscalingv2.HorizontalPodAutoscaler) string {
 	for i := range autoscalers {
 		h := &autoscalers[i]
 		if h.Spec.ScaleTargetRef.Kind != kind || h.Spec.ScaleTargetRef.Name != workload.GetName() || !strings.HasPrefix(h.Spec.ScaleTargetRef.APIVersion, "apps/") {
@@ -51,35 +48,66 @@ func Managed(kind string, workload metav1.Object, autoscalers []autoscalingv2.Ho
 		}
 		return "are managed by HorizontalPodAutoscaler " + h.Name
 	}
-	taker := ""
-	var taken time.Time
 	for _, e := range workload.GetManagedFields() {
 		switch {
-		case !has(e, replicas):
-		case !person(e.Manager):
+		case person(e.Manager):
+		case has(e, replicas):
 			return "are managed by field manager " + e.Manager
-		case e.Manager != FieldManager:
-			if at := latest(e, workload, now); !at.Before(taken) {
-				taker, taken = e.Manager, at
-			}
+		case applies(e) && has(e, lastApplied) && manifestHasReplicas(workload.GetAnnotations()[corev1.LastAppliedConfigAnnotation]):
+			return "are in what field manager " + e.Manager + " applied"
 		}
 	}
-	return behind(workload, taker, taken, now)
+	return ""
 }
 
-// latest is when somebody changed the replicas at the latest. The API server keeps no time for who scales (subresource scale): it was
-// before the controller of the workload wrote its status last, where that has seen the newest form.
-func latest(e metav1.ManagedFieldsEntry, workload metav1.Object, now time.Time) time.Time {
-	if e.Time != nil {
-		return e.Time.Time
+// Taken says who may put the replicas of a workload back, as Manager does, though it does not have them: who changes a field takes it
+// from whoever had it, and where a person, or an autoscaler that was, changed the replicas, the object does not tell any more whether
+// the manifest of a GitOps tool has them. It may as long as Doubt has not passed, unless the tool has applied the workload since,
+// which would have put them back.
+func Taken(workload metav1.Object, now time.Time) string {
+	taker, taken := takenBy(workload, now)
+	if taker == "" || now.Sub(taken) >= Doubt {
+		return ""
 	}
-	var observed int64
-	switch w := workload.(type) {
-	case *appsv1.Deployment:
-		observed = w.Status.ObservedGeneration
-	case *appsv1.StatefulSet:
-		observed = w.Status.ObservedGeneration
+	for _, e := range workload.GetManagedFields() {
+		since := e.Time != nil && e.Time.After(taken)
+		if !person(e.Manager) && applies(e) && !has(e, lastApplied) && !since {
+			return fmt.Sprintf("were set by %s, perhaps less than %.0f hours ago, and field manager %s, which applies the rest of it, may put back those of its manifest",
+				taker, Doubt.Hours(), e.Manager)
+		}
 	}
+	return ""
+}
+
+// takenBy says who set the replicas of a workload last but for Cairn, and when at the latest; empty: nobody did. The API server keeps
+// no time for who scales (subresource scale), and forgets who scaled to 0.
+func takenBy(workload metav1.Object, now time.Time) (taker string, taken time.Time) {
+	had := false
+	for _, e := range workload.GetManagedFields() {
+		if !has(e, replicas) {
+			continue
+		}
+		if !person(e.Manager) {
+			return "", time.Time{} // It has them.
+		}
+		had = true
+		at := seen(workload, now)
+		if e.Time != nil {
+			at = e.Time.Time
+		}
+		if e.Manager != FieldManager && !at.Before(taken) {
+			taker, taken = e.Manager, at
+		}
+	}
+	if wanted, _ := state(workload); !had && wanted == 0 { // Where nobody says anything there is one.
+		return "somebody", seen(workload, now)
+	}
+	return taker, taken
+}
+
+// seen is when the controller of a workload had seen its newest form for certain.
+func seen(workload metav1.Object, now time.Time) time.Time {
+	_, observed := state(workload)
 	for _, e := range workload.GetManagedFields() {
 		if e.Subresource == "status" && e.Manager == controllers && e.Time != nil && observed >= workload.GetGeneration() {
 			return e.Time.Time
@@ -88,26 +116,21 @@ func latest(e metav1.ManagedFieldsEntry, workload metav1.Object, now time.Time) 
 	return now
 }
 
-// behind says who may have the replicas in the manifest that it applies, though it does not have the field. taker took that at the
-// latest at a time; empty: nobody did.
-func behind(workload metav1.Object, taker string, taken, now time.Time) string {
-	for _, e := range workload.GetManagedFields() {
-		if person(e.Manager) || e.Subresource != "" || !has(e, selector) {
-			continue
-		}
-		if has(e, lastApplied) {
-			if manifestHasReplicas(workload.GetAnnotations()[corev1.LastAppliedConfigAnnotation]) {
-				return "are in what field manager " + e.Manager + " applied"
-			}
-			continue
-		}
-		since := e.Time != nil && e.Time.After(taken)
-		if taker != "" && now.Sub(taken) < Doubt && !since {
-			return fmt.Sprintf("were set by %s, perhaps less than %.0f hours ago, and field manager %s, which applies the rest of it, may put back those of its manifest",
-				taker, Doubt.Hours(), e.Manager)
-		}
+// state gives the replicas that a workload is to have, and the generation that its controller has seen.
+func state(workload metav1.Object) (wanted int32, observed int64) {
+	switch w := workload.(type) {
+	case *appsv1.Deployment:
+		return ptr.Deref(w.Spec.Replicas, 1), w.Status.ObservedGeneration
+	case *appsv1.StatefulSet:
+		return ptr.Deref(w.Spec.Replicas, 1), w.Status.ObservedGeneration
+	default:
+		return 1, 0
 	}
-	return ""
+}
+
+// applies says whether an entry is of one who applies the workload, and not only a piece of it.
+func applies(e metav1.ManagedFieldsEntry) bool {
+	return e.Subresource == "" && has(e, selector)
 }
 
 // manifestHasReplicas says whether the manifest that was applied last has them. One that can't be read has: see has.

@@ -1,6 +1,7 @@
 package scaling
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -43,7 +44,7 @@ func autoscaler(kind, name, version string, owners ...metav1.OwnerReference) aut
 	}
 }
 
-func TestManaged(t *testing.T) {
+func TestManagerAndTaken(t *testing.T) {
 	const (
 		flux = "kustomize-controller"
 		argo = "argocd-controller"
@@ -60,6 +61,7 @@ func TestManaged(t *testing.T) {
 		applied     string
 		autoscalers []autoscalingv2.HorizontalPodAutoscaler
 		unseen      bool // by the workload's controller
+		replicas    *int32
 		want        string
 	}{
 		"nobody":                           {},
@@ -98,6 +100,10 @@ func TestManaged(t *testing.T) {
 		"kubectl scale, and the status did not change for long":  {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), scaled, status(2 * hour)}},
 		"kubectl scale, and the controller has not seen it":      {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), scaled, status(9 * hour)}, unseen: true, want: "were set by kubectl" + perhaps},
 		"kubectl scale, and somebody else wrote into the status": {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), scaled, of("status", managed("kubectl", template, 9*hour))}, want: "were set by kubectl" + perhaps},
+		"kubectl scale to 0, which leaves no trace":              {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), status(hour)}, replicas: new(int32(0)), want: "were set by somebody" + perhaps},
+		"kubectl scale to 0, long ago":                           {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), status(2 * hour)}, replicas: new(int32(0))},
+		"the default":                                            {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), status(hour)}, replicas: new(int32(1))},
+		"a person applied 0":                                     {fields: []metav1.ManagedFieldsEntry{managed("kubectl", all, hour), status(hour)}, replicas: new(int32(0))},
 		"Cairn took them from nobody":                            {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), of("scale", managed(FieldManager, only, 0)), status(second)}},
 		"a tool that applies a piece":                            {fields: []metav1.ManagedFieldsEntry{managed("cairn-sidecar", template, 9*hour), managed("kubectl", only, second)}},
 		"a tool that has the status":                             {fields: []metav1.ManagedFieldsEntry{of("status", managed("rollouts", rest, 9*hour)), managed("kubectl", only, second)}},
@@ -121,7 +127,15 @@ func TestManaged(t *testing.T) {
 			if tt.applied != "" {
 				d.Annotations = map[string]string{corev1.LastAppliedConfigAnnotation: tt.applied}
 			}
-			g.Expect(Managed("Deployment", d, tt.autoscalers, now)).To(Equal(tt.want))
+			d.Spec.Replicas = tt.replicas
+			manager, taken := Manager("Deployment", d, tt.autoscalers), Taken(d, now)
+			if strings.Contains(tt.want, "perhaps") {
+				g.Expect(manager).To(BeEmpty())
+				g.Expect(taken).To(Equal(tt.want))
+			} else {
+				g.Expect(manager).To(Equal(tt.want))
+				g.Expect(taken).To(BeEmpty())
+			}
 		})
 	}
 }

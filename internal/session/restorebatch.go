@@ -45,7 +45,7 @@ type Workload struct {
 	Settled  bool
 	// Refused says why it can't be scaled; empty: it is not known that it can't.
 	Refused string
-	// Managed says who manages its replicas, where they are about to be changed: see scaling.Managed.
+	// Managed says who manages its replicas, or may, where they are about to be changed: see scaling.Manager and scaling.Taken.
 	Managed string
 }
 

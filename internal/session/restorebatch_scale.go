@@ -70,7 +70,7 @@ func problemOf(w *v1alpha1.ScaledWorkload, is Workload) *v1alpha1.ResolvedError 
 	}
 }
 
-// ReplicasManaged says that a workload is not scaled down because somebody manages its replicas: see scaling.Managed.
+// ReplicasManaged says that a workload is not scaled down because somebody manages its replicas: see Workload.
 func ReplicasManaged(kind, name, managed string) string {
 	return fmt.Sprintf("%s/%s is not scaled down: its replicas %s, and it may be scaled up in the middle of the restore. Scale it down there, or suspend that and scale it down by hand, and leave it out of scaleDown",
 		kind, name, managed)

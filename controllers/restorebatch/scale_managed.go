@@ -1,0 +1,69 @@
+package restorebatch
+
+import (
+	"context"
+	"fmt"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/scaling"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+)
+
+// findManager looks who manages the replicas of a workload, or may.
+func (r *Reconciler) findManager(ctx context.Context, kind string, w *workload) error {
+	var autoscalers autoscalingv2.HorizontalPodAutoscalerList
+	if err := r.APIReader.List(ctx, &autoscalers, client.InNamespace(w.GetNamespace())); err != nil {
+		return fmt.Errorf("list horizontal pod autoscalers: %w", err)
+	}
+	w.managed = scaling.Manager(kind, w.Object, autoscalers.Items)
+	return nil
+}
+
+// findTaken looks who may manage the replicas of a workload though somebody else set them, unless that was Cairn: a RestoreBatch left
+// it without pods, and nobody changed it since.
+func (r *Reconciler) findTaken(ctx context.Context, w *workload) error {
+	if w.managed != "" {
+		return nil
+	}
+	w.managed = scaling.Taken(w.Object, r.Clock.Now())
+	if w.managed == "" || w.replicas != 0 {
+		return nil
+	}
+	var list v1alpha1.RestoreBatchList
+	if err := r.List(ctx, &list, client.InNamespace(w.GetNamespace())); err != nil {
+		return fmt.Errorf("list restore batches: %w", err)
+	}
+	for i := range list.Items {
+		for _, s := range list.Items[i].Status.ScaledDown {
+			if s.UID == w.GetUID() && s.Generation == w.GetGeneration() {
+				w.managed = ""
+			}
+		}
+	}
+	return nil
+}
+
+// restoredInPods is the target that the sidecar in the pods of a workload is to restore, because the batch or the Addon's task says
+// so; "" where there is none.
+func (r *Reconciler) restoredInPods(ctx context.Context, b *v1alpha1.RestoreBatch, start *session.RestoreBatchStart, w v1alpha1.ScaleDown) (string, error) {
+	catalog := lifecycle.Sure{Reader: r.Client, Live: r.APIReader}
+	for i := range start.Resolved.Targets {
+		t, asked := start.Resolved.Targets[i].Target, &b.Spec.Targets[i]
+		if t == nil || t.Kind != w.Kind || t.Name != w.Name {
+			continue
+		}
+		executor, err := lifecycle.Executor(ctx, catalog, asked.Executor, policy.AddonOfRestore(t, asked.Addon), true)
+		if err != nil {
+			return "", err
+		}
+		if executor == v1alpha1.ExecutorSidecar {
+			return asked.Name, nil
+		}
+	}
+	return "", nil
+}
