@@ -32,7 +32,8 @@ type BatchTarget struct {
 	// goes is removed, and its Repositories and data stay. Left out are objects that are being deleted and claims that go with a
 	// pod. Where no session names an Addon for the target, left out are also a PersistentVolumeClaim that a workload mounts
 	// which the same selector finds, because the backup of the workload holds it, and a workload whose pods have no volumes but
-	// emptyDir, configMap, secret, downwardAPI, projected and image.
+	// emptyDir, configMap, secret, downwardAPI, projected and image. What other targets stand for is not left out: it is backed up for
+	// each, and the condition TargetsOverlap says so where one session does.
 	// +optional
 	Selector *TargetSelector `json:"selector,omitempty"`
 }

@@ -21,6 +21,8 @@ const (
 	// ConditionResolvedBackendChanged says that what a policy leaves out would now be inferred otherwise than it was when its
 	// repositories were made, and that they stay where they are.
 	ConditionResolvedBackendChanged = "ResolvedBackendChanged"
+	// ConditionTargetsOverlap says that a session of a BackupBatch backs up some data for two of its targets.
+	ConditionTargetsOverlap = "TargetsOverlap"
 	// ConditionPartial says that some but not all of a session's targets, or of a restore's attributes, came through.
 	ConditionPartial = "Partial"
 	// ConditionBacklogged says that a Ledger's outbox is full.
@@ -142,6 +144,7 @@ const (
 	ReasonNameConflict             = "NameConflict"
 	ReasonTargetNotFound           = "TargetNotFound"
 	ReasonTooManyTargets           = "TooManyTargets"
+	ReasonBackedUpTwice            = "BackedUpTwice"
 	ReasonTargetNotReady           = "TargetNotReady"
 	ReasonTargetUnknown            = "TargetUnknown"
 	ReasonAddonNotFound            = "AddonNotFound"

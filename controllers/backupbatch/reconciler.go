@@ -57,10 +57,11 @@ func (r *Reconciler) reconcile(ctx context.Context, batch *v1alpha1.BackupBatch)
 		Client: r.Client, Reader: r.APIReader, Events: r.EventRecorder, Runs: runs,
 		MoverImage: r.MoverImage, FieldManager: r.FieldManager, EnsureAccess: r.EnsureTrigger,
 	}
-	find, err := r.selection.Find(ctx, r.Client, r.APIReader, batch)
+	candidates, err := r.selection.Candidates(ctx, r.Client, r.APIReader, batch)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	find := policy.Among(batch, candidates)
 	mistakes := policy.BatchMistakes(batch, find)
 	var missing []policy.Mistake
 	if len(mistakes) == 0 {
@@ -91,5 +92,6 @@ func (r *Reconciler) reconcile(ctx context.Context, batch *v1alpha1.BackupBatch)
 	batch.Status.Dependencies = dependencies[:min(len(dependencies), maxDependencies)]
 	batch.Status.ObservedGeneration = batch.Generation
 	summarize(batch, policy.BatchSessions(batch), conflicts, missing)
+	r.tellOverlaps(batch, policy.Overlaps(batch, policy.Targets(batch, find), candidates))
 	return ctrl.Result{RequeueAfter: after}, nil
 }

@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
@@ -166,6 +168,32 @@ func TestASelectorThatFindsTooManyChangesNothing(t *testing.T) {
 
 	g.Expect(bed.Client.Delete(t.Context(), one)).To(Succeed())
 	expectFound(t, batch, "two is not too many without one", "persistentvolumeclaim-two")
+}
+
+// Both targets are backed up, and somebody is told.
+func TestABatchSaysWhatItBacksUpTwice(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	namespace := namespaceWith(t)
+	bed.Create(t, shopClaim(namespace, "named"))
+	batch := selecting(namespace)
+	bed.Create(t, batch)
+	expectFound(t, batch, "each has its child", "persistentvolumeclaim-named")
+	const message = "session hourly backs up twice PersistentVolumeClaim/named: for target named and for target all"
+	bed.Eventually(t, batch, func(g Gomega) {
+		g.Expect(conditions.IsTrue(batch, v1alpha1.ConditionTargetsOverlap)).To(BeTrue())
+		g.Expect(conditions.GetReason(batch, v1alpha1.ConditionTargetsOverlap)).To(Equal(v1alpha1.ReasonBackedUpTwice))
+		g.Expect(conditions.GetMessage(batch, v1alpha1.ConditionTargetsOverlap)).To(HavePrefix(message))
+	}, "the condition")
+	g.Expect(events.Of(namespace)).To(ContainElement(HavePrefix("Warning BackedUpTwice " + message)))
+
+	bed.Edit(t, batch, func() {
+		batch.Spec.Targets[1].Selector.Exclude = &v1alpha1.TargetExclusion{Names: []v1alpha1.ExcludedTarget{{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "named"}}}
+	})
+	bed.Eventually(t, batch, func(g Gomega) {
+		g.Expect(conditions.Has(batch, v1alpha1.ConditionTargetsOverlap)).To(BeFalse())
+	}, "it is excluded")
+	expectFound(t, batch, "once")
 }
 
 func TestABatchSaysWhichSelectorsFindNothing(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kstatus"
@@ -23,6 +24,23 @@ func markInvalid(batch *v1alpha1.BackupBatch, mistakes []policy.Mistake) {
 	batch.Status.Phase = v1alpha1.PhaseInvalid
 	conditions.MarkFalse(batch, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationFailed, "%s", message)
 	kstatus.Stalled(batch, mistakes[0].Reason, message)
+}
+
+// tellOverlaps says what a session backs up twice, and an event tells when that is news.
+func (r *Reconciler) tellOverlaps(batch *v1alpha1.BackupBatch, overlaps []policy.Mistake) {
+	if len(overlaps) == 0 {
+		conditions.Delete(batch, v1alpha1.ConditionTargetsOverlap)
+		return
+	}
+	messages := make([]string, len(overlaps))
+	for i, o := range overlaps {
+		messages[i] = o.Message
+	}
+	message := kstatus.Join(messages)
+	if conditions.GetMessage(batch, v1alpha1.ConditionTargetsOverlap) != message {
+		r.Event(batch, corev1.EventTypeWarning, v1alpha1.ReasonBackedUpTwice, message)
+	}
+	conditions.MarkTrue(batch, v1alpha1.ConditionTargetsOverlap, v1alpha1.ReasonBackedUpTwice, "%s", message)
 }
 
 // nothingFound names the targets whose selectors find nothing; empty where there are none.

@@ -74,11 +74,11 @@ func (r *resolution) batch(ctx context.Context, b *v1alpha1.BackupBatch, since t
 
 // targetsOf are the targets of a batch, with what its selectors find now.
 func (r *Reconciler) targetsOf(ctx context.Context, b *v1alpha1.BackupBatch) ([]policy.Target, error) {
-	find, err := r.selection.Find(ctx, r.Client, r.APIReader, b)
+	candidates, err := r.selection.Candidates(ctx, r.Client, r.APIReader, b)
 	if err != nil {
 		return nil, err
 	}
-	return policy.TargetsInForce(b, find), nil
+	return policy.TargetsInForce(b, policy.Among(b, candidates)), nil
 }
 
 // child resolves one target of a batch. A child that is missing or older than the batch is waited for.

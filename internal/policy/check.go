@@ -29,7 +29,7 @@ type Severity string
 const (
 	// SeverityError means that the set can't work.
 	SeverityError Severity = "error"
-	// SeverityWarning means that only a cluster can tell.
+	// SeverityWarning means that only a cluster can tell, or that it works in a way that is hardly meant.
 	SeverityWarning Severity = "warning"
 )
 

@@ -17,11 +17,15 @@ func (c *checker) batch(o *Object) {
 		return
 	}
 	batch.Namespace = c.referenceOf(o).Namespace
-	find := Among(&batch, c.candidates(batch.Namespace))
+	candidates := c.candidates(batch.Namespace)
+	find := Among(&batch, candidates)
 	c.addAll(o, BatchMistakes(&batch, find))
 	c.backends(o, batch.Spec.Backends)
-	stands := map[string][]Target{}
-	for _, t := range Targets(&batch, find) {
+	stands, targets := map[string][]Target{}, Targets(&batch, find)
+	for _, m := range Overlaps(&batch, targets, candidates) {
+		c.add(SeverityWarning, o, m)
+	}
+	for _, t := range targets {
 		stands[t.Entry()] = append(stands[t.Entry()], t)
 	}
 	for i := range batch.Spec.Targets {

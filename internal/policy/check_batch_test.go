@@ -71,6 +71,10 @@ spec:
 		field    string
 		message  string
 	}{
+		"what it finds for two targets": {
+			set:      strings.Replace(strings.Replace(selectingBatch, "  sessions:", "  - {name: again, selector: {kinds: [PersistentVolumeClaim]}}\n  sessions:", 1), "[{name: found}]", "[{name: found}, {name: again}]", 1) + forum,
+			severity: SeverityWarning, field: "spec.sessions[0].targets", message: "session hourly backs up twice PersistentVolumeClaim/images: for target found and for target again",
+		},
 		"nothing among the files": {
 			set: selectingBatch, severity: SeverityWarning, field: "spec.targets[0].selector", message: "only the cluster can tell what it finds",
 		},

@@ -44,9 +44,9 @@ func GroupVersionKind(kind v1alpha1.TargetKind) schema.GroupVersionKind {
 	return schema.GroupVersionKind{Group: kind.Group(), Version: "v1", Kind: string(kind)}
 }
 
-// Find reads what the selectors of a batch find. A batch without selectors costs nothing. cached has metadata of the kinds, live
-// reads past it.
-func (r *Reader) Find(ctx context.Context, cached, live client.Reader, batch *v1alpha1.BackupBatch) (policy.Find, error) {
+// Candidates reads what the selectors of a batch may find, for policy.Among. A batch without selectors costs nothing. cached has
+// metadata of the kinds, live reads past it.
+func (r *Reader) Candidates(ctx context.Context, cached, live client.Reader, batch *v1alpha1.BackupBatch) ([]policy.Candidate, error) {
 	var candidates []policy.Candidate
 	for _, kind := range v1alpha1.TargetKinds {
 		targets := Selecting(batch, kind)
@@ -59,10 +59,7 @@ func (r *Reader) Find(ctx context.Context, cached, live client.Reader, batch *v1
 		}
 		candidates = append(candidates, found...)
 	}
-	if candidates == nil {
-		return nil, nil
-	}
-	return policy.Among(batch, candidates), nil
+	return candidates, nil
 }
 
 // Selecting are the targets of a batch whose selectors may find objects of the kind.

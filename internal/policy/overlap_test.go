@@ -1,0 +1,103 @@
+package policy
+
+import (
+	"fmt"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+func TestOverlaps(t *testing.T) {
+	kinds := func(k ...v1alpha1.TargetKind) v1alpha1.TargetSelector { return v1alpha1.TargetSelector{Kinds: k} }
+	addon := &v1alpha1.AddonInfo{Name: "workload-addon"}
+	const each = ". Each backup has its own Repositories, params and hooks: exclude it from one of them"
+	many := []Candidate{}
+	for i := range 7 {
+		many = append(many, candidate(claim, fmt.Sprintf("data-%d", i), ""))
+	}
+	for name, tt := range map[string]struct {
+		batch      func() *v1alpha1.BackupBatch
+		candidates []Candidate
+		want       []string // by session hourly
+	}{
+		"nothing": {
+			batch:      func() *v1alpha1.BackupBatch { return selecting(batchOf("web"), "all", kinds(claim)) },
+			candidates: []Candidate{candidate(claim, "web", "")},
+		},
+		"a named target and a selector": {
+			batch:      func() *v1alpha1.BackupBatch { return selecting(batchOf("web"), "all", kinds(deployment)) },
+			candidates: []Candidate{candidate(deployment, "web", ""), candidate(deployment, "shop", "")},
+			want:       []string{"session hourly backs up twice Deployment/web: for target web and for target all" + each},
+		},
+		"two selectors": {
+			batch: func() *v1alpha1.BackupBatch {
+				return selecting(selecting(batchOf(), "all", kinds(claim)), "some", v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}, LabelSelector: labelled("shop")})
+			},
+			candidates: []Candidate{candidate(claim, "b", "shop"), candidate(claim, "a", "shop"), candidate(claim, "c", "bank")},
+			want:       []string{"session hourly backs up twice PersistentVolumeClaim/a, PersistentVolumeClaim/b: for target all and for target some" + each},
+		},
+		"very many": {
+			batch: func() *v1alpha1.BackupBatch {
+				return selecting(selecting(batchOf(), "all", kinds(claim)), "again", kinds(claim))
+			},
+			candidates: many,
+			want: []string{"session hourly backs up twice PersistentVolumeClaim/data-0, PersistentVolumeClaim/data-1, PersistentVolumeClaim/data-2, " +
+				"PersistentVolumeClaim/data-3, PersistentVolumeClaim/data-4 and 2 more: for target all and for target again" + each},
+		},
+		"two that name it: somebody meant that": {
+			batch: func() *v1alpha1.BackupBatch {
+				batch := batchOf("orders", "users")
+				for i := range batch.Spec.Targets {
+					batch.Spec.Targets[i].AppRef = v1alpha1.TypedObjectReference{Kind: "Service", Name: "postgres"}
+				}
+				return batch
+			},
+		},
+		"in different sessions": {
+			batch: func() *v1alpha1.BackupBatch {
+				batch := selecting(batchOf("shop", "web"), "all", kinds(deployment)) // web is in the session hourly only.
+				batch.Spec.Sessions[0].Targets = batch.Spec.Sessions[0].Targets[:2]
+				return batch
+			},
+			candidates: []Candidate{candidate(deployment, "web", "")},
+		},
+		"what a workload of another target mounts": {
+			batch: func() *v1alpha1.BackupBatch {
+				return selecting(selecting(batchOf(), "apps", kinds(deployment)), "volumes", kinds(claim))
+			},
+			candidates: []Candidate{mounting(candidate(deployment, "web", ""), "pages", "logs"), candidate(claim, "logs", ""), candidate(claim, "pages", ""), candidate(claim, "alone", "")},
+			want:       []string{"session hourly backs up twice PersistentVolumeClaim/logs, PersistentVolumeClaim/pages: for target volumes, and with the workload that mounts it for target apps" + each},
+		},
+		"what a workload of the same target mounts is left out": {
+			batch:      func() *v1alpha1.BackupBatch { return selecting(batchOf(), "all", kinds(deployment, claim)) },
+			candidates: []Candidate{mounting(candidate(deployment, "web", ""), "pages"), candidate(claim, "pages", "")},
+		},
+		"of what another Addon backs up nobody knows": {
+			batch: func() *v1alpha1.BackupBatch {
+				batch := selecting(selecting(batchOf(), "apps", kinds(deployment)), "volumes", kinds(claim))
+				batch.Spec.Sessions[0].Targets[0].Addon = addon
+				return batch
+			},
+			candidates: []Candidate{mounting(candidate(deployment, "web", ""), "pages"), candidate(claim, "pages", "")},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			batch := tt.batch()
+			children, err := Expand(batch, Among(batch, tt.candidates))
+			g.Expect(err).NotTo(HaveOccurred())
+			targets := Targets(batch, Among(batch, tt.candidates))
+			g.Expect(children).To(HaveLen(len(targets)), "each is a target all the same")
+			var got []string
+			for _, m := range Overlaps(batch, targets, tt.candidates) {
+				g.Expect(m.Reason).To(Equal(v1alpha1.ReasonBackedUpTwice))
+				if m.Field == "spec.sessions[0].targets" {
+					got = append(got, m.Message)
+				}
+			}
+			g.Expect(got).To(Equal(tt.want))
+		})
+	}
+}
