@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -113,6 +111,9 @@ func (r *Reconciler) do(ctx context.Context, l *looking) error {
 		l.refuse(v1alpha1.ReasonNameConflict, "%s has a %s of its own: give it another name, or take executor Job", w.describe(), l.found.Foreign)
 		l.lookAgain(refusedInterval)
 	case sidecar.Inject:
+		if decision.Again && r.opposed(l) {
+			break
+		}
 		if err := r.inject(ctx, l, wish.Settings, decision.Image); err != nil {
 			return err
 		}
@@ -128,30 +129,6 @@ func (r *Reconciler) do(ctx context.Context, l *looking) error {
 		return err
 	}
 	r.tell(ctx, l, before)
-	return nil
-}
-
-// wait leaves the sidecar as it is, with its keys, while it restores: what would be done about it replaces the pods, and a restore
-// that nobody goes on with leaves volumes half-written. Restores have a deadline; a backup is just begun again.
-func (r *Reconciler) wait(ctx context.Context, l *looking, d *sidecar.Decision) error {
-	if l.found.Image == "" || d.Action != sidecar.Inject && d.Action != sidecar.Remove {
-		return nil
-	}
-	var restores v1alpha1.RestoreSessionList
-	if err := r.List(ctx, &restores, client.InNamespace(l.workload.GetNamespace()), client.MatchingLabels{v1alpha1.LabelSidecar: l.workload.id}); err != nil {
-		return fmt.Errorf("list the restores of %s: %w", l.workload.describe(), err)
-	}
-	i := slices.IndexFunc(restores.Items, func(s v1alpha1.RestoreSession) bool {
-		work, err := sidecar.Decode(s.Annotations[v1alpha1.AnnotationSidecarTask])
-		return err == nil && !v1alpha1.HasRecordAnnotation(s.Annotations) &&
-			slices.ContainsFunc(work.Assignments, func(a sidecar.Assignment) bool { return a.PodUID != "" })
-	})
-	if i < 0 {
-		return nil
-	}
-	l.refuse(v1alpha1.ReasonSidecarRolloutInProgress, "the sidecar of %s is changed when RestoreSession %s has ended", l.workload.describe(), restores.Items[i].Name)
-	l.lookAgain(rolloutInterval)
-	l.wanted.unknown, d.Action = true, sidecar.Leave
 	return nil
 }
 
@@ -214,7 +191,7 @@ func (r *Reconciler) inject(ctx context.Context, l *looking, settings *sidecar.S
 	}
 	l.state.Record = sidecar.Record{
 		Settings: settings.Digest(), Image: image, Theirs: l.found.Theirs, Ours: l.found.Ours,
-		RolledOut: l.state.RolledOut && w.GetGeneration() == generation,
+		RolledOut: l.state.RolledOut && w.GetGeneration() == generation, Restored: l.state.Restored,
 	}
 	if w.GetGeneration() != generation {
 		what := "the sidecar was added: the pods are replaced"
@@ -240,34 +217,6 @@ func refused(l *looking, account string, err error) bool {
 	}
 	l.lookAgain(refusedInterval)
 	return true
-}
-
-// follow looks how far the rollout is that brings the sidecar.
-func (r *Reconciler) follow(l *looking) error {
-	if l.found.Image == "" || l.state.RolledOut {
-		return nil
-	}
-	rollout, err := rolloutOf(l.workload.Object)
-	if err != nil {
-		return err
-	}
-	now, name := metav1.NewTime(r.Clock.Now()), l.workload.describe()
-	if l.state.Since == nil {
-		l.state.Since = &now
-	}
-	switch {
-	case rollout.done:
-		l.state.RolledOut, l.state.Since = true, nil
-		return nil
-	case rollout.message != "":
-		l.refuse(v1alpha1.ReasonSidecarRolloutInProgress, "%s is to get pods with the sidecar: %s", name, rollout.message)
-	case rollout.failed, now.Sub(l.state.Since.Time) > rolloutPatience:
-		l.refuse(v1alpha1.ReasonSidecarRolloutFailed, "the pods of %s are not being replaced by ones with the sidecar: see what keeps them from it with kubectl describe, or take executor Job", name)
-	default:
-		l.refuse(v1alpha1.ReasonSidecarRolloutInProgress, "the pods of %s are being replaced by ones with the sidecar", name)
-	}
-	l.lookAgain(rolloutInterval)
-	return nil
 }
 
 // takenSecret waits for a Secret to go that has the sidecar's name and is not of this workload.

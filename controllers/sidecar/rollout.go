@@ -5,9 +5,12 @@ import (
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
 // rollout is how far the replacement of a workload's pods is.
@@ -66,4 +69,32 @@ func waiting(o client.Object) string {
 		}
 	}
 	return ""
+}
+
+// follow looks how far the rollout is that brings the sidecar.
+func (r *Reconciler) follow(l *looking) error {
+	if l.found.Image == "" || l.state.RolledOut {
+		return nil
+	}
+	rollout, err := rolloutOf(l.workload.Object)
+	if err != nil {
+		return err
+	}
+	now, name := metav1.NewTime(r.Clock.Now()), l.workload.describe()
+	if l.state.Since == nil {
+		l.state.Since = &now
+	}
+	switch {
+	case rollout.done:
+		l.state.RolledOut, l.state.Since = true, nil
+		return nil
+	case rollout.message != "":
+		l.refuse(v1alpha1.ReasonSidecarRolloutInProgress, "%s is to get pods with the sidecar: %s", name, rollout.message)
+	case rollout.failed, now.Sub(l.state.Since.Time) > rolloutPatience:
+		l.refuse(v1alpha1.ReasonSidecarRolloutFailed, "the pods of %s are not being replaced by ones with the sidecar: see what keeps them from it with kubectl describe, or take executor Job", name)
+	default:
+		l.refuse(v1alpha1.ReasonSidecarRolloutInProgress, "the pods of %s are being replaced by ones with the sidecar", name)
+	}
+	l.lookAgain(rolloutInterval)
+	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/sidecar"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 // restores is a restore that the sidecar of a pod works on. What it gives ends it.
@@ -85,4 +86,35 @@ func TestASidecarThatRestoresIsLeftAlone(t *testing.T) {
 			change.after(s)
 		})
 	}
+}
+
+// An operator that writes the whole workload each time and Cairn must not replace its pods for ever.
+func TestASidecarThatIsTakenAwayAgainAndAgainStaysAway(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.start()
+	for range 6 {
+		s.injected(oldImage)
+		s.strip()
+	}
+	bed.ExpectReason(t, s.configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonSidecarNotPossible, "something takes the sidecar of Deployment "+s.namespace+"/web away")
+	bed.Quiet(t, s.namespace)
+	s.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())
+	s.Expect(s.container()).To(BeNil())
+	bed.Remove(t, s.configuration)
+	s.clean()
+}
+
+// strip writes the whole Deployment, as an operator does that knows nothing of the sidecar.
+func (s *shop) strip() {
+	s.Helper()
+	s.Eventually(func() error {
+		if err := bed.Client.Get(s.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment); err != nil {
+			return err
+		}
+		spec := &s.deployment.Spec.Template.Spec
+		spec.InitContainers, spec.Volumes = nil, spec.Volumes[:2]
+		delete(s.deployment.Labels, v1alpha1.LabelSidecar)
+		return bed.Client.Update(s.Context(), s.deployment, client.FieldOwner("some-operator"))
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "somebody else may have written it in between")
 }

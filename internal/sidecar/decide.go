@@ -1,6 +1,11 @@
 package sidecar
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // Action is what is to be done about the sidecar of a workload.
 type Action string
@@ -39,12 +44,33 @@ type Record struct {
 	RolledOut bool `json:"rolledOut,omitempty"`
 	// Since is when the rollout was seen first, until it is done.
 	Since *metav1.Time `json:"since,omitempty"`
+	// Restored is when it was applied again because somebody had taken it away or changed it, within restoredWithin, the latest last.
+	Restored []metav1.Time `json:"restored,omitempty"`
+}
+
+// What somebody takes away again and again has another master: each time the pods are replaced twice.
+const (
+	maxRestored    = 5
+	restoredWithin = 24 * time.Hour
+)
+
+// Restore notes that the sidecar is applied again because somebody had taken it away or changed it. It is false where that was done too
+// often already: until is when it may be tried again.
+func (r *Record) Restore(now time.Time) (until time.Time, ok bool) {
+	r.Restored = slices.DeleteFunc(slices.Clone(r.Restored), func(t metav1.Time) bool { return now.Sub(t.Time) >= restoredWithin })
+	if len(r.Restored) >= maxRestored {
+		return r.Restored[0].Add(restoredWithin), false
+	}
+	r.Restored = append(r.Restored, metav1.NewTime(now).Rfc3339Copy())
+	return time.Time{}, true
 }
 
 // Decision is an action, with the image to inject.
 type Decision struct {
 	Action Action
 	Image  string
+	// Again says that the sidecar is injected because somebody took away or changed what was there.
+	Again bool
 }
 
 // Decide says what is to be done. The image that a sidecar has stays until something else begins a rollout: policy, or whoever
@@ -60,13 +86,13 @@ func Decide(w Wanted, f Found, r Record) Decision {
 	case f.Foreign != "":
 		return Decision{Action: Conflict}
 	case f.Image == "", r.Settings != "" && r.Settings != w.Settings.Digest():
-		return Decision{Action: Inject, Image: w.Image}
+		return Decision{Action: Inject, Image: w.Image, Again: r.Settings == w.Settings.Digest()}
 	case r.Settings == "": // what was written down is lost
 		return Decision{Action: Inject, Image: f.Image}
 	case r.Image != w.Image && r.Theirs != f.Theirs && f.Rolling:
 		return Decision{Action: Inject, Image: w.Image}
 	case r.Ours != f.Ours: // somebody changed it
-		return Decision{Action: Inject, Image: r.Image}
+		return Decision{Action: Inject, Image: r.Image, Again: true}
 	}
 	return Decision{Action: Leave}
 }

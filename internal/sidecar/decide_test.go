@@ -2,6 +2,7 @@ package sidecar_test
 
 import (
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
@@ -66,14 +67,15 @@ func TestDecide(t *testing.T) {
 		},
 		"somebody changed it": {
 			wanted: wanted, found: found(func(f *sidecar.Found) { f.Ours, f.Image = "p", "stones" }), record: record,
-			want: sidecar.Decision{Action: sidecar.Inject, Image: "old"},
+			want: sidecar.Decision{Action: sidecar.Inject, Image: "old", Again: true},
 		},
 		"the API server gave it another image": {
 			wanted: sidecar.Wanted{Settings: settings, Image: "old"}, found: found(func(f *sidecar.Found) { f.Image = "mirror/old" }), record: record,
 			want: sidecar.Decision{Action: sidecar.Leave},
 		},
 		"somebody removed it": {
-			wanted: wanted, found: sidecar.Found{Anything: true, Theirs: "t"}, record: record, want: sidecar.Decision{Action: sidecar.Inject, Image: "new"},
+			wanted: wanted, found: sidecar.Found{Anything: true, Theirs: "t"}, record: record,
+			want: sidecar.Decision{Action: sidecar.Inject, Image: "new", Again: true},
 		},
 		"what was written down is lost": {wanted: wanted, found: there, want: sidecar.Decision{Action: sidecar.Inject, Image: "old"}},
 	} {
@@ -81,6 +83,26 @@ func TestDecide(t *testing.T) {
 			NewWithT(t).Expect(sidecar.Decide(tt.wanted, tt.found, tt.record)).To(Equal(tt.want))
 		})
 	}
+}
+
+// Whoever writes the whole workload takes the sidecar away each time: its pods must not be replaced for ever.
+func TestASidecarIsNotRestoredForEver(t *testing.T) {
+	g := NewWithT(t)
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	var r sidecar.Record
+	for range 5 {
+		_, ok := r.Restore(now)
+		g.Expect(ok).To(BeTrue())
+		now = now.Add(time.Minute)
+	}
+	until, ok := r.Restore(now)
+	g.Expect(ok).To(BeFalse())
+	g.Expect(until).To(BeTemporally("==", now.Add(24*time.Hour-5*time.Minute)))
+	g.Expect(r.Restored).To(HaveLen(5))
+	_, ok = r.Restore(until)
+	g.Expect(ok).To(BeTrue(), "a day later it is tried again")
+	_, ok = r.Restore(until)
+	g.Expect(ok).To(BeFalse())
 }
 
 func TestSettingsOfSeveralSessions(t *testing.T) {
