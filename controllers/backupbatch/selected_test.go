@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -168,6 +169,22 @@ func TestASelectorThatFindsTooManyChangesNothing(t *testing.T) {
 
 	g.Expect(bed.Client.Delete(t.Context(), one)).To(Succeed())
 	expectFound(t, batch, "two is not too many without one", "persistentvolumeclaim-two")
+}
+
+// A run of more targets would not fit into one object. It is said before there is one, and where.
+func TestASessionOfTooManyTargets(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	namespace := namespaceWith(t, "named")
+	var group errgroup.Group
+	group.SetLimit(16)
+	for i := range v1alpha1.MaxSessionTargets {
+		group.Go(func() error { return bed.Client.Create(t.Context(), shopClaim(namespace, fmt.Sprintf("c%03d", i))) })
+	}
+	g.Expect(group.Wait()).To(Succeed())
+	batch := selecting(namespace, func(s *v1alpha1.TargetSelector) { s.MaxTargets = v1alpha1.MaxSessionTargets })
+	bed.Create(t, batch)
+	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonTooManyTargets, "spec.sessions[0].targets: a session has at most 500 targets, those that selectors find counted")
 }
 
 // Both targets are backed up, and somebody is told.

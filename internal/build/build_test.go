@@ -9,6 +9,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/build"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
@@ -210,6 +211,26 @@ func TestLimitOfTargets(t *testing.T) {
 			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(says)))
 		}
 	}
+}
+
+// A batch and a session have at most 500 entries, and both are said with their field.
+func TestLimitOfEntries(t *testing.T) {
+	g := NewWithT(t)
+	built := func(targets int) error {
+		text := "apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupBatch\nmetadata: {name: all}\nspec:\n  targets:\n"
+		session := "  sessions:\n  - name: nightly\n    targets:\n"
+		for i := range targets {
+			text += fmt.Sprintf("  - {name: t%d, appRef: {kind: PersistentVolumeClaim, name: c%d}}\n", i, i)
+			session += fmt.Sprintf("    - {name: t%d}\n", i)
+		}
+		_, err := build.Build(t.Context(), files{"a.yaml": text + session}.write(t), "", confined)
+		return err
+	}
+	g.Expect(built(v1alpha1.MaxSessionTargets)).To(Succeed())
+	g.Expect(built(v1alpha1.MaxSessionTargets + 1)).To(MatchError(And(
+		ContainSubstring("spec.targets: must have at most 500 items"),
+		ContainSubstring("spec.sessions[0].targets: must have at most 500 items"),
+	)))
 }
 
 // What a kustomization includes twice counts twice.
