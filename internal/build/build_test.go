@@ -227,10 +227,13 @@ func TestLimitOfEntries(t *testing.T) {
 		return err
 	}
 	g.Expect(built(v1alpha1.MaxSessionTargets)).To(Succeed())
-	g.Expect(built(v1alpha1.MaxSessionTargets + 1)).To(MatchError(And(
-		ContainSubstring("spec.targets: must have at most 500 items"),
-		ContainSubstring("spec.sessions[0].targets: must have at most 500 items"),
-	)))
+	var wrong *build.Error
+	g.Expect(errors.As(built(v1alpha1.MaxSessionTargets+1), &wrong)).To(BeTrue())
+	g.Expect(wrong.Findings).To(HaveLen(2))
+	for i, field := range []string{"spec.targets", "spec.sessions[0].targets"} {
+		g.Expect(wrong.Findings[i].Field).To(Equal(field))
+		g.Expect(wrong.Findings[i].Message).To(Equal("must have at most 500 items"))
+	}
 }
 
 // What a kustomization includes twice counts twice.
