@@ -128,8 +128,8 @@ type BackupBatchStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready, ValidationPassed, Protected where a session has a schedule, and while it matters Reconciling or
-	// Stalled.
+	// Conditions: Ready, ValidationPassed, Protected where a session has a schedule, and while it matters TargetsOverlap,
+	// Reconciling or Stalled.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -203,6 +203,11 @@ func TestABatchSaysWhatItBacksUpTwice(t *testing.T) {
 		g.Expect(conditions.GetMessage(batch, v1alpha1.ConditionTargetsOverlap)).To(HavePrefix(message))
 	}, "the condition")
 	g.Expect(events.Of(namespace)).To(ContainElement(HavePrefix("Warning BackedUpTwice " + message)))
+	bed.ReadyRepositories(t, namespace, "named", "app-all-persistentvolumeclaim-named")
+	bed.ExpectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "every target can be backed up")
+	told := len(events.Of(namespace))
+	bed.NoOp(t, reconciler, &events, batch)
+	g.Expect(events.Of(namespace)[told:]).NotTo(ContainElement(ContainSubstring("BackedUpTwice")), "it is told once")
 
 	bed.Edit(t, batch, func() {
 		batch.Spec.Targets[1].Selector.Exclude = &v1alpha1.TargetExclusion{Names: []v1alpha1.ExcludedTarget{{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "named"}}}

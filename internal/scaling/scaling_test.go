@@ -139,3 +139,16 @@ func TestManagerAndTaken(t *testing.T) {
 		})
 	}
 }
+
+func TestTakenOfAStatefulSet(t *testing.T) {
+	g := NewWithT(t)
+	s := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "db", Generation: 3, ManagedFields: []metav1.ManagedFieldsEntry{
+		managed("kustomize-controller", rest, 9*time.Hour), of("status", managed(controllers, template, 3*time.Hour)),
+	}}}
+	s.Status.ObservedGeneration = 3
+	g.Expect(Taken(s, now)).To(BeEmpty(), "it has the default")
+	s.Spec.Replicas = new(int32(0))
+	g.Expect(Taken(s, now)).To(BeEmpty(), "there was time to put them back")
+	s.Generation = 4
+	g.Expect(Taken(s, now)).To(HavePrefix("were set by somebody, perhaps"), "its controller has not seen it yet")
+}
