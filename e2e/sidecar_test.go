@@ -74,6 +74,7 @@ func TestSidecar(t *testing.T) {
 		{"a backup, in which it is killed", a.killedInBackup},
 		{"a key that is changed in its Secret", a.rotates},
 		{"a restore, in which it is killed", a.killedInRestore},
+		{"a backup, in which its pod goes", a.podGoes},
 		{"the last policy goes", a.removed},
 	} {
 		if !t.Run(step.name, step.run) {
@@ -117,9 +118,7 @@ func (a *sidecarApp) apply(ctx context.Context) error {
 
 func (a *sidecarApp) needsRoleBinding(t *testing.T) {
 	g := NewWithT(t)
-	session := "executor: Sidecar\n    addon: {name: workload-addon, tasks: [{name: logical-backup}], containerRuntimeSettings: {resources: {limits: {cpu: 250m}}}}"
-	applyTo(t, a.bed, a.namespace, strings.NewReplacer("{kind: PersistentVolumeClaim, name: data}", "{apiGroup: apps, kind: Deployment, name: app}",
-		wholeVolume, session).Replace(configurationManifest("app")))
+	a.policy(t, "app")
 	configuration := a.configuration("app")
 	waitFault(t, a.bed, configuration, patience, v1alpha1.ReasonSidecarNotPermitted, "kubectl create rolebinding")
 	g.Expect(a.container(t)).To(BeNil())
@@ -139,6 +138,14 @@ func (a *sidecarApp) needsRoleBinding(t *testing.T) {
 	pod := a.pod(t)
 	g.Expect(pod.Spec.InitContainers).To(HaveLen(1))
 	g.Expect(pod.Status.InitContainerStatuses[0].RestartCount).To(BeZero())
+}
+
+// policy backs the workload up with its sidecar into a repository of this name.
+func (a *sidecarApp) policy(t *testing.T, name string) {
+	t.Helper()
+	session := "executor: Sidecar\n    addon: {name: workload-addon, tasks: [{name: logical-backup}], containerRuntimeSettings: {resources: {limits: {cpu: 250m}}}}"
+	applyTo(t, a.bed, a.namespace, strings.NewReplacer("{kind: PersistentVolumeClaim, name: data}", "{apiGroup: apps, kind: Deployment, name: app}",
+		wholeVolume, session).Replace(configurationManifest(name)))
 }
 
 // container is the sidecar in the workload, nil where there is none.
@@ -217,16 +224,7 @@ func (a *sidecarApp) killedInBackup(t *testing.T) {
 	g := NewWithT(t)
 	pod := a.pod(t)
 	run := a.start(t, "app")
-	g.Expect(testbed.Poll(t.Context(), patience, "the sidecar to read", func(ctx contextT) (bool, error) {
-		var list v1alpha1.SnapshotList
-		if err := a.bed.Client.List(ctx, &list, a.ofSession(run)...); err != nil || len(list.Items) == 0 {
-			return false, err
-		}
-		for _, c := range list.Items[0].Status.Components {
-			return c.Phase == v1alpha1.SnapshotRunning, nil
-		}
-		return false, nil
-	})).To(Succeed())
+	a.waitReading(t, run)
 	_, err := a.bed.Exec(t.Context(), a.namespace, pod.Name, nil, "/bin/sh", "-euc", killSidecar)
 	g.Expect(err).NotTo(HaveOccurred())
 	ended := endOf(t, a.bed, a.namespace, run)
@@ -243,6 +241,22 @@ func (a *sidecarApp) killedInBackup(t *testing.T) {
 	var jobs batchv1.JobList
 	g.Expect(a.bed.Client.List(t.Context(), &jobs, a.ofSession(run)...)).To(Succeed())
 	g.Expect(jobs.Items).To(BeEmpty(), "no Job is made")
+}
+
+// podGoes is the first backup into another repository, by a second policy that shares the sidecar.
+func (a *sidecarApp) podGoes(t *testing.T) {
+	g := NewWithT(t)
+	a.policy(t, "other")
+	waitReady(t, a.bed, a.configuration("other"), metav1.ConditionTrue, "")
+	pod := a.pod(t)
+	run := a.start(t, "other")
+	a.waitReading(t, run)
+	g.Expect(a.bed.Client.Delete(t.Context(), pod)).To(Succeed())
+	ended := endOf(t, a.bed, a.namespace, run)
+	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "the next pod does it: %+v", ended.Status.Targets)
+	g.Expect(a.pod(t).UID).NotTo(Equal(pod.UID))
+	g.Expect(a.inBackend(t, "other")).To(HaveLen(1), "once")
+	g.Expect(a.bed.Client.Delete(t.Context(), a.configuration("other"))).To(Succeed())
 }
 
 func (a *sidecarApp) removed(t *testing.T) {

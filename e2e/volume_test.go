@@ -139,7 +139,12 @@ func (a *volumeApp) waitReading(t *testing.T, session string) {
 		if err := a.bed.Client.List(ctx, &list, a.ofSession(session)...); err != nil || len(list.Items) == 0 {
 			return false, err
 		}
-		return list.Items[0].Status.Components["pvc"].Phase == v1alpha1.SnapshotRunning, nil
+		for _, c := range list.Items[0].Status.Components {
+			if c.Phase == v1alpha1.SnapshotRunning {
+				return true, nil
+			}
+		}
+		return false, nil
 	})).To(Succeed())
 }
 
