@@ -40,7 +40,8 @@ type BackupConfigurationSession struct {
 	SessionConfig `json:",inline"`
 
 	// Addon says how the data is moved. The default is the task logical-backup of pvc-addon for a PersistentVolumeClaim, of
-	// workload-addon for a workload, of postgres-addon for a Cluster. The other databases have none.
+	// workload-addon for a workload, of postgres-addon for a Cluster, and of the Addon for the type that an AppBinding or a Secret
+	// says. A Service has none.
 	// +optional
 	Addon *AddonInfo `json:"addon,omitempty"`
 

@@ -154,8 +154,7 @@ type RestoreBatchTarget struct {
 	// +optional
 	EncryptionSecret *ObjectReference `json:"encryptionSecret,omitempty"`
 
-	// Addon says how the data is moved. The default is pvc-addon, for a workload workload-addon, with the task
-	// logical-backup-restore.
+	// Addon says how the data is moved: see RestoreSession, whose default it has.
 	// +optional
 	Addon *AddonInfo `json:"addon,omitempty"`
 

@@ -42,7 +42,7 @@ type RestoreSessionSpec struct {
 	DataSource *RestoreDataSource `json:"dataSource"`
 
 	// Addon says how the data is moved. The default is pvc-addon, for a workload workload-addon, for a Cluster postgres-addon, with
-	// the task logical-backup-restore. The other databases have none.
+	// the task logical-backup-restore, and the Addon for the type that an AppBinding or a Secret says. A Service has none.
 	// +optional
 	Addon *AddonInfo `json:"addon,omitempty"`
 

@@ -95,6 +95,8 @@ func (r *Reconciler) check(ctx context.Context, configuration *v1alpha1.BackupCo
 	}
 	for _, m := range completion.Missing {
 		findings.notReady(m.Reason, m.Field+": "+m.Message)
+		// Nothing wakes it when a target says which database it is of: such objects are not watched.
+		findings.lookAgain = findings.lookAgain || policy.Tells(*configuration.Spec.Target)
 	}
 	complete := completion.Configuration
 	if err := r.checkComplete(ctx, complete, findings); err != nil {

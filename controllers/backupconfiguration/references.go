@@ -132,6 +132,9 @@ func (r *Reconciler) checkStorage(ctx context.Context, user string, status *v1al
 func (r *Reconciler) checkAddons(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
 	for i := range configuration.Spec.Sessions {
 		info := configuration.Spec.Sessions[i].Addon
+		if info.Name == "" {
+			continue // What is missing was said.
+		}
 		addon := &v1alpha1.Addon{}
 		err := r.Get(ctx, types.NamespacedName{Name: info.Name}, addon)
 		findings.depends(v1alpha1.AddonKind, info.Name, err == nil)

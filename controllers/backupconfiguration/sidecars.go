@@ -18,6 +18,9 @@ func (r *Reconciler) checkSidecar(ctx context.Context, configuration *v1alpha1.B
 	any := false
 	for i := range configuration.Spec.Sessions {
 		session := &configuration.Spec.Sessions[i]
+		if session.Addon.Name == "" {
+			continue
+		}
 		addon := &v1alpha1.Addon{}
 		if err := r.Get(ctx, types.NamespacedName{Name: session.Addon.Name}, addon); apierrors.IsNotFound(err) {
 			addon = nil

@@ -52,7 +52,7 @@ func TestADatabaseIsBackedUp(t *testing.T) {
 	w.Expect(w.Jobs()).To(HaveLen(1))
 }
 
-// A Secret of the Service Binding specification says everything but the Addon.
+// A Secret of the Service Binding specification says everything.
 func TestADatabaseOfABinding(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -60,16 +60,41 @@ func TestADatabaseOfABinding(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "binding"}, Type: "servicebinding.io/postgresql",
 		Data: map[string][]byte{"type": []byte("postgresql"), "host": []byte("db"), "port": []byte("5432"), "username": []byte("u"), "password": []byte("hush-hush"), "database": []byte("app")},
 	})...)
-	w.configuration(ofDatabase(w, v1alpha1.KindSecret, "binding", `{}`))
+	w.configuration(ofDatabase(w, v1alpha1.KindSecret, "binding", `{}`), func(c *v1alpha1.BackupConfiguration) { c.Spec.Sessions[0].Addon = nil })
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	s := w.settle("run")
 	w.Expect(summary(s)[0]).To(Equal("Succeeded/Succeeded"))
 	target := s.Status.Resolved.Targets[0]
+	w.Expect(target.Task.Addon).To(Equal("postgres-addon"), "the type says so")
 	w.Expect(target.Task.Database.SecretName).To(Equal("binding"))
 	w.Expect(target.Hosts[0].Volumes[0].Component).To(Equal("dump-app"), "the database that the binding names")
 	text, err := json.Marshal(s)
 	w.Expect(err).NotTo(HaveOccurred())
 	w.Expect(string(text)).NotTo(ContainSubstring("hush-hush"))
+}
+
+// What does not say which database it is of is not guessed at.
+func TestAnAddonThatCantBeInferred(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ secret, reason, says string }{
+		"a type without an Addon": {"mongo", v1alpha1.ReasonAddonNotFound, `of the type "servicebinding.io/mongodb", for which no Addon is built in`},
+		"no type":                 {"enc", v1alpha1.ReasonAddonNotFound, "does not say which database it is of"},
+		"nothing there":           {"gone", v1alpha1.ReasonTargetNotFound, "there is no Secret/gone"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			sessiontest.Create(t, w.Client, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "mongo"}, Type: "servicebinding.io/mongodb"})
+			w.configuration(ofDatabase(w, v1alpha1.KindSecret, tc.secret, `{}`), func(c *v1alpha1.BackupConfiguration) { c.Spec.Sessions[0].Addon = nil })
+			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+			w.Reconcile("run")
+			w.Clock.SetTime(w.Clock.Now().Add(2 * session.WaitForRepository))
+			s := w.settle("run")
+			w.Expect(summary(s)).To(Equal([]string{"Failed/" + s.Status.Reason, "uploads: Failed/" + tc.reason}))
+			w.Expect(s.Status.Targets[0].Message).To(ContainSubstring(tc.says))
+			w.Expect(w.Jobs()).To(BeEmpty())
+		})
+	}
 }
 
 func TestDatabasesThatAreNotBackedUp(t *testing.T) {

@@ -81,6 +81,35 @@ func TestADatabaseIsRestoredOnce(t *testing.T) {
 	}
 }
 
+// A Secret of the Service Binding specification says which Addon restores, as it says which backs up.
+func TestTheAddonOfARestoreIntoABinding(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[string]struct{ ending, says string }{
+		"servicebinding.io/postgresql": {ending: "Succeeded/Succeeded"},
+		"servicebinding.io/mongodb":    {"Invalid/AddonNotFound", "for which no Addon is built in"},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			w, _ := databaseWorld(t, true)
+			sessiontest.Create(t, w.Client, &corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "binding"}, Type: corev1.SecretType(kind),
+				Data: map[string][]byte{"host": []byte("db"), "port": []byte("5432"), "username": []byte("u"), "password": []byte("hush-hush")},
+			})
+			w.restore("restore", intoService(auth), func(s *v1alpha1.RestoreSession) {
+				s.Spec.Target, s.Spec.Addon = &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindSecret, Name: "binding"}, nil
+			})
+			s := w.settle("restore")
+			w.Expect(ending(s)).To(Equal(want.ending))
+			if want.says != "" {
+				w.Expect(s.Status.Conditions).To(ContainElement(HaveField("Message", ContainSubstring(want.says))))
+				w.Expect(w.Jobs()).To(BeEmpty())
+				return
+			}
+			w.Expect(s.Status.Resolved.Task).To(And(HaveField("Addon", "postgres-addon"), HaveField("Task", "logical-backup-restore")))
+		})
+	}
+}
+
 func TestRestoresIntoDatabasesThatAreRefused(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

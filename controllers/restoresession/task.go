@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/database"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/session"
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
@@ -22,8 +23,10 @@ func (r *Reconciler) resolveTask(ctx context.Context, look *search) error {
 	}
 	info := policy.AddonOfRestore(s.Spec.Target, s.Spec.Addon)
 	if info.Name == "" {
-		look.refuse(0, v1alpha1.ReasonAddonNotFound, "%s", policy.NoAddon(*s.Spec.Target))
-		return nil
+		told := func() policy.Told { return policy.Told{Found: true, Type: database.TypeOf(look.database.Target)} }
+		if info.Name, look.Error = policy.AddonOf(*s.Spec.Target, told); look.Error != nil {
+			return nil
+		}
 	}
 	resolved, refusal, err := r.resolved(ctx, look, info, vars)
 	if err != nil {

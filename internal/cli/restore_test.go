@@ -75,6 +75,7 @@ func TestRestore(t *testing.T) {
 		}{
 			"service/db":      {"--addon postgres-addon --param secretName=db,sslMode=require --param args=--no-owner", v1alpha1.TypedObjectReference{Kind: "Service", Name: "db"}, `postgres-addon {"args":"--no-owner","secretName":"db","sslMode":"require"}`},
 			"svc/redis":       {"--addon redis-addon --param secretName=redis --confirm uid", v1alpha1.TypedObjectReference{Kind: "Service", Name: "redis"}, `redis-addon {"secretName":"redis"}`},
+			"secret/binding":  {"", v1alpha1.TypedObjectReference{Kind: "Secret", Name: "binding"}, ""},
 			"secret/login":    {"--addon mariadb-addon", v1alpha1.TypedObjectReference{Kind: "Secret", Name: "login"}, "mariadb-addon "},
 			"appbinding/shop": {"--addon mysql-addon", v1alpha1.TypedObjectReference{APIGroup: "appcatalog.appscode.com", Kind: "AppBinding", Name: "shop"}, "mysql-addon "},
 			"cluster/pg":      {"", v1alpha1.TypedObjectReference{APIGroup: "postgresql.cnpg.io", Kind: "Cluster", Name: "pg"}, ""},
@@ -125,6 +126,7 @@ func TestRestore(t *testing.T) {
 			{"--repository r --target a --at yesterday", "not a time"},
 			{"--repository r --target job/a", "the kind is"},
 			{"--repository r --target service/db", "name the Addon, such as postgres-addon"},
+			{"--repository r --target secret/db --param args=x", "only the cluster knows which database Secret/db is of"},
 			{"--repository r --target cluster/db --include a", "--include is for files"},
 			{"--repository r --target cluster/db --verify", "are for volumes"},
 			{"--repository r --target cluster/db --confirm uid --overwrite Never", "are for volumes"},

@@ -1,10 +1,6 @@
 package cli_test
 
 import (
-	"bytes"
-	"errors"
-	"io"
-	"io/fs"
 	"strings"
 	"testing"
 
@@ -12,41 +8,13 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/policies"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
-
-// installCatalog applies the built-in Addons and Functions, as the installation does.
-func installCatalog(t *testing.T) {
-	t.Helper()
-	g := NewWithT(t)
-	g.Expect(fs.WalkDir(policies.Catalog, ".", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || strings.HasSuffix(path, "kustomization.yaml") {
-			return err
-		}
-		raw, err := fs.ReadFile(policies.Catalog, path)
-		if err != nil {
-			return err
-		}
-		for decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(raw), len(raw)); ; {
-			o := &unstructured.Unstructured{}
-			if err := decoder.Decode(o); errors.Is(err, io.EOF) {
-				return nil
-			} else if err != nil {
-				return err
-			}
-			if err := api.Create(t.Context(), o); err != nil && !apierrors.IsAlreadyExists(err) {
-				return err
-			}
-		}
-	})).To(Succeed())
-}
 
 // addon is one with one task.
 func addon(name, task string, params ...string) *v1alpha1.AddonInfo {
@@ -58,7 +26,7 @@ func addon(name, task string, params ...string) *v1alpha1.AddonInfo {
 }
 
 func TestRestoreOfABatchWithDatabases(t *testing.T) {
-	installCatalog(t)
+	NewWithT(t).Expect(testbed.InstallCatalog(t.Context(), api)).To(Succeed())
 	ns := namespace(t, "restore-databases")
 	g := NewWithT(t)
 	service := func(name string) v1alpha1.TypedObjectReference {
@@ -75,6 +43,7 @@ func TestRestoreOfABatchWithDatabases(t *testing.T) {
 				{Name: "orders", AppRef: service("orders")},
 				{Name: "blog", AppRef: service("blog")},
 				{Name: "cache", Selector: &v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{"Service"}}},
+				{Name: "bound", AppRef: v1alpha1.TypedObjectReference{Kind: "Secret", Name: "binding"}},
 				{Name: "cnpg", AppRef: v1alpha1.TypedObjectReference{APIGroup: "postgresql.cnpg.io", Kind: "Cluster", Name: "pg"}},
 			},
 			Sessions: []v1alpha1.BackupBatchSession{
@@ -84,7 +53,7 @@ func TestRestoreOfABatchWithDatabases(t *testing.T) {
 					v1alpha1.BatchSessionTarget{Name: "orders", Addon: addon("postgres-addon", "LogicalBackup", "secretName", "pg")},
 					v1alpha1.BatchSessionTarget{Name: "blog", Addon: addon("mariadb-addon", "logical-backup", "secretName", "my", "usernameKey", "user")},
 					v1alpha1.BatchSessionTarget{Name: "cache", Addon: addon("redis-addon", "logical-backup", "secretName", "redis", "user", "keeper")},
-					v1alpha1.BatchSessionTarget{Name: "cnpg"}),
+					v1alpha1.BatchSessionTarget{Name: "bound"}, v1alpha1.BatchSessionTarget{Name: "cnpg"}),
 				session("weekly", v1alpha1.BatchSessionTarget{Name: "blog", Addon: addon("mariadb-addon", "logical-backup", "secretName", "another")}),
 				session("base", v1alpha1.BatchSessionTarget{Name: "cnpg", Addon: addon("postgres-addon", "physical-backup")}),
 			},
@@ -117,6 +86,7 @@ func TestRestoreOfABatchWithDatabases(t *testing.T) {
 			"orders":              {Name: "orders", Addon: addon("postgres-addon", "logical-backup-restore", "secretName", "pg")},
 			"blog":                {Name: "blog", Addon: addon("mariadb-addon", "logical-backup-restore", "secretName", "my", "usernameKey", "user")},
 			"cache-service-redis": {Name: "cache-service-redis", Addon: addon("redis-addon", "logical-backup-restore", "secretName", "redis", "user", "keeper")},
+			"bound":               {Name: "bound"},
 			"cnpg":                {Name: "cnpg", Addon: addon("postgres-addon", "logical-backup-restore")},
 		}))
 		g.Expect(run(args).out).To(ContainSubstring("is already there"))
@@ -162,10 +132,11 @@ func TestRestoreOfABatchWithDatabases(t *testing.T) {
 			"--session base --only cnpg": "restored into a PersistentVolumeClaim",
 			"--session base --only blog": "name the Addon, such as postgres-addon or mariadb-addon, with its task: --addon blog/ADDON",
 			"--session base --only blog --addon blog/mariadb-addon":             "name the Secret with its username and password",
-			"--session nightly --param databases=a":                             "--param databases: no database that is restored takes it",
+			"--session nightly --only orders,blog --param databases=a":          "--param databases: no database that is restored takes it",
 			"--session nightly --param orders/databases=a":                      `target orders: the task "logical-backup-restore" has no parameter "databases"`,
 			"--session nightly --only blog --param orders/args=a":               `the target "orders" is not restored`,
 			"--session nightly --only orders --addon orders/pvc-addon":          "name the Addon of the database, such as postgres-addon",
+			"--session nightly --only bound --param secretName=a":               "only the cluster knows which database Secret/binding is of",
 			"--session nightly --addon mariadb-addon":                           "with --batch it is TARGET/mariadb-addon",
 			"--session nightly --confirm orders/a,orders/b":                     "given twice",
 			"--session nightly --dry-run --wait":                                "--dry-run",

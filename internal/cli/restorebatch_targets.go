@@ -143,8 +143,10 @@ func (r *batchRestore) addonOf(ctx context.Context, name string) (*v1alpha1.Addo
 	switch asked := r.addon[name]; {
 	case asked != "" && (info == nil || info.Name != asked):
 		info = &v1alpha1.AddonInfo{Name: asked, Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask, Params: paramsOf(info)}}}
+	case info == nil && database && policy.Tells(target.AppRef) && len(r.params[name])+len(r.databases) == 0:
+		return nil, nil // The cluster knows.
 	case info == nil && database && inferred == "":
-		return nil, usagef("target %s: %s: --addon %s/ADDON", name, policy.NoAddon(target.AppRef), name)
+		return nil, usagef("target %s: %s: --addon %s/ADDON", name, whichAddon(target.AppRef), name)
 	case info == nil && inferred == "" && len(r.params[name]) > 0:
 		return nil, usagef("--param %s/…: no policy says which Addon that is for: --addon %s/ADDON", name, name)
 	case info == nil && len(r.params[name]) == 0 && (!database || len(r.databases) == 0):

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"strings"
 	"time"
@@ -69,8 +70,10 @@ func (f *restoreFlags) addon(target *v1alpha1.TypedObjectReference, withUser boo
 	}
 	name := cmp.Or(f.addonName(), inferredAddon(target))
 	switch {
+	case name == "" && policy.Tells(*target) && task.Params == nil && !withUser:
+		return nil, nil // The cluster knows.
 	case name == "":
-		return nil, usagef("%s", policy.NoAddon(*target)+": --addon")
+		return nil, usagef("%s: --addon", whichAddon(*target))
 	case f.addonName() == "" && task.Params == nil && task.TargetVolumes == nil && !withUser:
 		return nil, nil
 	}
@@ -81,6 +84,14 @@ func (f *restoreFlags) addon(target *v1alpha1.TypedObjectReference, withUser boo
 		out.JobTemplate = &v1alpha1.PodTemplateSpec{Spec: job}
 	}
 	return out, nil
+}
+
+// whichAddon says why the Addon must be named of a target whose kind does not tell.
+func whichAddon(target v1alpha1.TypedObjectReference) string {
+	if policy.Tells(target) {
+		return fmt.Sprintf("only the cluster knows which database %s is of: name the Addon that is to have what is said for it, such as postgres-addon", target)
+	}
+	return policy.NoAddon(target)
 }
 
 // inferredAddon is that for a kind of target; without a target, a claim is made.

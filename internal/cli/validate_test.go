@@ -80,6 +80,9 @@ func TestValidate(t *testing.T) {
 		}, "prod", 0},
 		"a part of no database": {map[string]string{"orders.yaml": orders("schemas: public")}, "orders.yaml -n shop", 1},
 		"a part of a database":  {map[string]string{"orders.yaml": orders("schemas: public, databases: orders")}, "orders.yaml -n shop", 0},
+		"what only a cluster tells": {map[string]string{"orders.yaml": strings.NewReplacer("kind: Service", "kind: Secret", "    addon: {name: postgres-addon, tasks: [{name: logical-backup, params: {secretName: db, }}]}\n", "").Replace(orders("")),
+			"restore.yaml": head + "RestoreSession\nmetadata:\n  name: r\nspec:\n  target: {kind: Secret, name: db}\n  dataSource: {snapshot: latest, repository: orders}\n"}, ". -n shop", 0},
+		"what nothing tells": {map[string]string{"restore.yaml": head + "RestoreBatch\nmetadata:\n  name: r\nspec:\n  dataSource: {backupBatch: b, backupSession: latest}\n  targets: [{name: db, target: {kind: Service, name: db}}]\n"}, ". -n shop", 1},
 		"an overlay that leads out": {map[string]string{
 			"base/storage.yaml": storage, "base/kustomization.yaml": "resources: [storage.yaml]\n",
 			"prod/kustomization.yaml": "resources: [../base]\n",

@@ -8,6 +8,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/yaml"
 
@@ -229,6 +230,32 @@ func TestBindings(t *testing.T) {
 			}
 			g.Expect(refusal).To(BeNil())
 			g.Expect(got.With(tc.params)).To(Equal(tc.want))
+		})
+	}
+}
+
+func TestTypeOf(t *testing.T) {
+	secret := func(kind, inside string) *corev1.Secret {
+		return &corev1.Secret{Type: corev1.SecretType(kind), Data: map[string][]byte{"type": []byte(inside)}}
+	}
+	binding := func(kind, databaseType string) *unstructured.Unstructured {
+		return &unstructured.Unstructured{Object: map[string]any{"kind": kind, "spec": map[string]any{"type": databaseType}}}
+	}
+	for name, tc := range map[string]struct {
+		object runtime.Object
+		want   string
+	}{
+		"a Secret by its type":                  {secret("servicebinding.io/postgresql", "mysql"), "servicebinding.io/postgresql"},
+		"a Secret by its key":                   {secret("servicebinding.io/crunchy", "postgresql"), "postgresql"},
+		"what is in a Secret is not repeated":   {secret("servicebinding.io/other", "a password"), "servicebinding.io/other"},
+		"a Secret that is none of a binding":    {secret("Opaque", "mysql"), ""},
+		"an AppBinding":                         {binding("AppBinding", "kubedb.com/mariadb"), "kubedb.com/mariadb"},
+		"an AppBinding that says nothing":       {binding("AppBinding", ""), ""},
+		"a Cluster, whose kind says everything": {binding("Cluster", "x"), ""},
+		"a Service":                             {service(), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			NewWithT(t).Expect(database.TypeOf(tc.object)).To(Equal(tc.want))
 		})
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
 // shortUID is how much of a cluster's UID is its name where nobody gave it one.
@@ -37,6 +38,7 @@ func (c Completer) Configuration(ctx context.Context, configuration *v1alpha1.Ba
 	l := &lookup{Completer: c, ctx: ctx, namespace: configuration.Namespace, repositories: map[string]*v1alpha1.Repository{}}
 	completion := policy.Complete(configuration, policy.Known{
 		ClusterName: c.ClusterName, Repository: l.repository, DefaultStorage: l.defaultStorage, DefaultRetention: l.defaultRetention, Storage: l.storage,
+		Told: func() policy.Told { return l.told(*configuration.Spec.Target) },
 	})
 	return completion, l.err
 }
@@ -89,6 +91,15 @@ func Repository(ctx context.Context, key client.ObjectKey, readers ...client.Rea
 		}
 	}
 	return nil, nil
+}
+
+// told is what a target says that is a database. Objects of other systems, and Secrets, are read past the cache.
+func (l *lookup) told(target v1alpha1.TypedObjectReference) policy.Told {
+	found, err := lifecycle.Told(l.ctx, l.Live, l.namespace, target)
+	if err != nil {
+		l.fail(err)
+	}
+	return found
 }
 
 func (l *lookup) storage(reference v1alpha1.ObjectReference) *v1alpha1.BackupStorage {

@@ -64,7 +64,7 @@ func (c *checker) batchTarget(o *Object, batch *v1alpha1.BackupBatch, i, j int, 
 	for _, app := range examples(&batch.Spec.Targets[at]) {
 		addon := OrInferred(says.Addon, app)
 		if addon == nil {
-			c.add(SeverityError, o, Mistake{Field: field + ".addon", Reason: v1alpha1.ReasonAddonNotFound, Message: NoAddon(app)})
+			c.noAddon(o, field+".addon", app)
 			continue
 		}
 		if !slices.Contains(checked, addon.Name) {

@@ -27,6 +27,9 @@ func (c *checker) configuration(o *Object) {
 	c.target(o, "spec.target", *spec.Target)
 	for i := range spec.Sessions {
 		field := fmt.Sprintf("spec.sessions[%d]", i)
+		if spec.Sessions[i].Addon == nil && Tells(*spec.Target) {
+			c.noAddon(o, field+".addon", *spec.Target)
+		}
 		c.addon(o, field+".addon", OrInferred(spec.Sessions[i].Addon, *spec.Target), false, spec.Target, LaterKnownOfBackup(spec.Target, len(spec.Sessions[i].Repositories)))
 		c.repositoryInfos(o, field, configuration.Name, *spec.Target, spec.Backends, spec.Sessions[i].Repositories)
 		c.hooks(o, BackupHooks(field, spec.Sessions[i].Hooks),
@@ -47,8 +50,8 @@ func (c *checker) restore(o *Object) {
 	}
 	if restore.Spec.Addon != nil {
 		c.addon(o, "spec.addon", restore.Spec.Addon, true, restore.Spec.Target, LaterKnownOfRestore(restore.Spec.Target))
-	} else if target := restore.Spec.Target; target != nil && InferredAddon(*target) == "" {
-		c.add(SeverityError, o, Mistake{Field: "spec.addon", Reason: v1alpha1.ReasonAddonNotFound, Message: NoAddon(*target)})
+	} else if restore.Spec.Target != nil {
+		c.noAddon(o, "spec.addon", *restore.Spec.Target)
 	}
 	if restore.Spec.Executor == v1alpha1.ExecutorSidecar {
 		for _, mistake := range SidecarRestoreMistakes(&restore.Spec) {
@@ -114,6 +117,17 @@ func OrInferred(info *v1alpha1.AddonInfo, target v1alpha1.TypedObjectReference) 
 		return info
 	}
 	return &v1alpha1.AddonInfo{Name: InferredAddon(target), Tasks: []v1alpha1.TaskReference{{Name: BackupTask}}}
+}
+
+// noAddon says of a target whose policy names no Addon where its kind does not tell which one: a mistake, or what only a cluster knows.
+func (c *checker) noAddon(o *Object, field string, target v1alpha1.TypedObjectReference) {
+	switch {
+	case InferredAddon(target) != "":
+	case Tells(target):
+		c.add(SeverityWarning, o, Mistake{Field: field, Reason: v1alpha1.ReasonAddonNotFound, Message: OnlyClusterTells(target)})
+	default:
+		c.add(SeverityError, o, Mistake{Field: field, Reason: v1alpha1.ReasonAddonNotFound, Message: NoAddon(target)})
+	}
 }
 
 func (c *checker) target(o *Object, field string, target v1alpha1.TypedObjectReference) {

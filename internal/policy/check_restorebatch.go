@@ -44,6 +44,8 @@ func (c *checker) restoreBatch(o *Object) {
 		}))
 		if t.Addon != nil {
 			c.addon(o, field+".addon", t.Addon, true, target, LaterKnownOfRestore(target))
+		} else if target != nil {
+			c.noAddon(o, field+".addon", *target)
 		}
 		if t.Executor == v1alpha1.ExecutorSidecar && target != nil {
 			for _, mistake := range SidecarRestoreMistakes(&v1alpha1.RestoreSessionSpec{Target: target, Addon: t.Addon}) {

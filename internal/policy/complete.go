@@ -16,6 +16,9 @@ const (
 	VolumeAddon   = "pvc-addon"
 	WorkloadAddon = "workload-addon"
 	PostgresAddon = "postgres-addon"
+	MariaDBAddon  = "mariadb-addon"
+	MySQLAddon    = "mysql-addon"
+	RedisAddon    = "redis-addon"
 	BackupTask    = "logical-backup"
 )
 
@@ -31,6 +34,8 @@ type Known struct {
 	DefaultRetention func() *v1alpha1.ObjectReference
 	// Storage that a reference names, or nil.
 	Storage func(v1alpha1.ObjectReference) *v1alpha1.BackupStorage
+	// Told is what the target says of itself. It is asked where Tells says that it may.
+	Told func() Told
 }
 
 // Completion is a BackupConfiguration with everything that it leaves out.
@@ -48,7 +53,7 @@ type Completion struct {
 // Complete infers what a BackupConfiguration without mistakes leaves out: the backend from the default storage, its
 // RetentionPolicy from the default one, the
 // repository's name from the configuration's, its directory from the target, its encryption Secret from the storage, the
-// Addon from the target's kind. A Repository that exists says itself what is left out, so that its backups never move because
+// Addon from the target's kind or from what it says of itself; the name of one that can't be inferred is empty. A Repository that exists says itself what is left out, so that its backups never move because
 // a default has changed. What is said for a repository in one session holds in all.
 func Complete(configuration *v1alpha1.BackupConfiguration, known Known) Completion {
 	c := &completer{known: known, out: Completion{Configuration: configuration.DeepCopy()}}
@@ -133,12 +138,14 @@ func (c *completer) addBackend(b v1alpha1.BackendReference, inferred bool) {
 func (c *completer) session(i int) {
 	session := &c.spec.Sessions[i]
 	resolved := v1alpha1.ResolvedConfigurationSession{Name: session.Name}
-	if session.Addon == nil && InferredAddon(*c.spec.Target) == "" {
-		c.missing(fmt.Sprintf("spec.sessions[%d].addon", i), v1alpha1.ReasonAddonNotFound, "%s", NoAddon(*c.spec.Target))
-	}
 	if session.Addon == nil {
-		resolved.Addon, resolved.Task = InferredAddon(*c.spec.Target), BackupTask
-		session.Addon = &v1alpha1.AddonInfo{Name: resolved.Addon, Tasks: []v1alpha1.TaskReference{{Name: BackupTask}}}
+		name, none := AddonOf(*c.spec.Target, c.known.Told)
+		if none != nil {
+			c.missing(fmt.Sprintf("spec.sessions[%d].addon", i), none.Reason, "%s", none.Message)
+		} else {
+			resolved.Addon, resolved.Task = name, BackupTask
+		}
+		session.Addon = &v1alpha1.AddonInfo{Name: name, Tasks: []v1alpha1.TaskReference{{Name: BackupTask}}}
 	}
 	infos := repositoriesOf(session)
 	session.Repositories = nil
@@ -158,7 +165,7 @@ func (c *completer) session(i int) {
 	}
 }
 
-// InferredAddon is the Addon for a target whose policy names none; empty where the target does not tell.
+// InferredAddon is the Addon for a target whose policy names none; empty where the target's kind does not tell.
 func InferredAddon(target v1alpha1.TypedObjectReference) string {
 	switch {
 	case target.Kind == v1alpha1.KindPersistentVolumeClaim:

@@ -98,6 +98,15 @@ func DatabaseObject(ctx context.Context, live client.Reader, namespace string, r
 	return o, nil, nil
 }
 
+// Told is what the object that stands for a database says of its type, read past the cache.
+func Told(ctx context.Context, live client.Reader, namespace string, ref v1alpha1.TypedObjectReference) (policy.Told, error) {
+	object, refusal, err := DatabaseObject(ctx, live, namespace, ref)
+	if refusal != nil || err != nil {
+		return policy.Told{}, err
+	}
+	return policy.Told{Found: true, Type: database.TypeOf(object)}, nil
+}
+
 // bindingOf is what the object that stands for a database says about it.
 func bindingOf(o client.Object, params map[string]string) (database.Binding, *v1alpha1.ResolvedError) {
 	switch o := o.(type) {
