@@ -32,7 +32,9 @@ const (
 
 // FunctionStream makes the mover run a program in the Function's own image: a backup keeps what the program writes to its
 // standard output, a restore feeds it to the program's standard input. Nothing is put on a disk between them, and no shell takes
-// part. A backup counts only if the program ended with exit code 0 and had written something by then.
+// part. A backup counts only if the program ended with exit code 0 and had written something by then. A restore whose Function has
+// the argument --unpack is not one into a database: the program is started in that directory of the volume that is restored to, and
+// makes of what it reads the files of a server.
 type FunctionStream struct {
 	// Command is the program and its first arguments.
 	// +required
@@ -89,6 +91,19 @@ type FunctionStream struct {
 	// +kubebuilder:validation:Pattern="^[A-Za-z0-9][-A-Za-z0-9._]*$"
 	FileName string `json:"fileName"`
 
+	// DataDirectory of a backup is the directory of the database's own container whose files the program reads by itself, beside
+	// what it asks the server. The PersistentVolumeClaim that it lies on is mounted for the program at the same path, but read-only,
+	// on the node and for the user of that container. The target must be a Service with one pod alone behind it: a program that
+	// asked one server and read the files of another would back up neither.
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	DataDirectory string `json:"dataDirectory,omitempty"`
+
+	// Finish of a restore is a program that is run after the first one ended with exit code 0, in the same directory, with the same
+	// environment and files. The restore counts only if this one ended with exit code 0, too.
+	// +optional
+	Finish *StreamFinish `json:"finish,omitempty"`
+
 	// Each is a comma-separated list, such as ${databases}. The program runs once for each value, in which ${value} stands for it,
 	// and each run is a component of its own: dump-<value>. Where the list is empty the program runs once, for the component dump.
 	// +optional
@@ -118,6 +133,23 @@ type StreamProbe struct {
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=4096
 	EachCommand []string `json:"eachCommand,omitempty"`
+
+	// Args are further arguments.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Args []StreamArgument `json:"args,omitempty"`
+}
+
+// StreamFinish is a program that finishes what another one began.
+type StreamFinish struct {
+	// Command is the program and its first arguments.
+	// +required
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=4096
+	Command []string `json:"command"`
 
 	// Args are further arguments.
 	// +optional
@@ -213,7 +245,7 @@ type ResolvedStream struct {
 	Args []ResolvedStreamArgument `json:"args,omitempty"`
 	// Probe is what is asked before a restore without confirm.
 	// +optional
-	Probe *ResolvedProbe `json:"probe,omitempty"`
+	Probe *ResolvedProgram `json:"probe,omitempty"`
 	// Env is the environment of the program.
 	// +optional
 	// +listType=map
@@ -228,6 +260,13 @@ type ResolvedStream struct {
 	Files []StreamFile `json:"files,omitempty"`
 	// FileName in the snapshot.
 	FileName string `json:"fileName"`
+	// DataDirectory of a backup is where the program finds the server's files, as the server does. Empty: it reads none, and there
+	// is no volume.
+	// +optional
+	DataDirectory string `json:"dataDirectory,omitempty"`
+	// Finish of a restore is run after the program ended well.
+	// +optional
+	Finish *ResolvedProgram `json:"finish,omitempty"`
 	// Filter of a restore.
 	// +optional
 	Filter StreamFilter `json:"filter,omitempty"`
@@ -242,8 +281,8 @@ type ResolvedStreamArgument struct {
 	IfKey string `json:"ifKey,omitempty"`
 }
 
-// ResolvedProbe is a StreamProbe after all variables were filled in.
-type ResolvedProbe struct {
+// ResolvedProgram is a StreamProbe or StreamFinish after all variables were filled in.
+type ResolvedProgram struct {
 	// Command is the program and its first arguments.
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64

@@ -145,13 +145,22 @@ type ResolvedVolume struct {
 	// Path inside the volume that is backed up. Empty is the root.
 	// +optional
 	Path string `json:"path,omitempty"`
+	// MountPath is where the Job's container sees the volume, where it is that of the server's container.
+	// +optional
+	MountPath string `json:"mountPath,omitempty"`
+	// SubPath of the volume that is mounted there.
+	// +optional
+	SubPath string `json:"subPath,omitempty"`
 	// Volume is the name that the volume has in the pod, where a sidecar backs it up.
 	// +optional
 	Volume string `json:"volume,omitempty"`
-	// Stream of a database takes the place of a volume.
+	// Stream of a database takes the place of a volume, unless claimName names the one with the server's files.
 	// +optional
 	Stream *ResolvedStream `json:"stream,omitempty"`
 }
+
+// Mounted says whether there is a volume. A database that is only asked for its data has none.
+func (v *ResolvedVolume) Mounted() bool { return v.Stream == nil || v.ClaimName != "" }
 
 // ResolvedRepository is a repository as a run uses it.
 type ResolvedRepository struct {

@@ -89,7 +89,7 @@ type ResolvedRestoreVolume struct {
 	// HostPath of a DaemonSet's volume.
 	// +optional
 	HostPath string `json:"hostPath,omitempty"`
-	// Stream of a database takes the place of a volume.
+	// Stream of a database takes the place of a volume, unless claimName names the one in which its program makes a server's files.
 	// +optional
 	Stream *ResolvedStream `json:"stream,omitempty"`
 	// Volume is the name that the volume has in the pod, where a sidecar restores it.
@@ -102,3 +102,6 @@ type ResolvedRestoreVolume struct {
 	// +optional
 	Bytes int64 `json:"bytes,omitempty"`
 }
+
+// Mounted says whether there is a volume. A database that runs and is given its data has none.
+func (v *ResolvedRestoreVolume) Mounted() bool { return v.Stream == nil || v.ClaimName != "" }

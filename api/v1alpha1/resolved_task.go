@@ -23,6 +23,9 @@ type ResolvedTask struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	Args []string `json:"args,omitempty"`
+	// MoverImage is what the mover is copied from where image is another one, whose programs it runs, and no database is reached.
+	// +optional
+	MoverImage string `json:"moverImage,omitempty"`
 	// Database that the mover dumps or fills, in whose image it runs.
 	// +optional
 	Database *ResolvedDatabase `json:"database,omitempty"`

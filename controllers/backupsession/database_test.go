@@ -174,3 +174,42 @@ func TestADatabaseThatIsBeingRestoredIsSkipped(t *testing.T) {
 	s := w.settle("run")
 	w.Expect(s.Status.Targets[0]).To(And(HaveField("Phase", v1alpha1.BackupSessionSkipped), HaveField("Reason", v1alpha1.ReasonRestoreInProgress)))
 }
+
+// A task that reads the files of its server runs where they are, as who wrote them, and sees them where the server does.
+func TestTheFilesOfADatabaseAreBackedUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	objects := sessiontest.Database(w.Namespace, "db", true)
+	pod := objects[1].(*corev1.Pod)
+	pod.Spec.NodeName = "node-a"
+	pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64(999))}
+	pod.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
+		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data-db-0"},
+	}}}
+	pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/var/lib/mysql"}}
+	sessiontest.Create(t, w.Client, append(objects, sessiontest.Claim(w.Namespace, "data-db-0"))...)
+	w.configuration(ofDatabase(w, v1alpha1.KindService, "db", `{"secretName":"db-auth"}`), func(c *v1alpha1.BackupConfiguration) {
+		c.Spec.Sessions[0].Addon.Name, c.Spec.Sessions[0].Addon.Tasks[0].Name = "mariadb-addon", "physical-backup"
+	})
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	s := w.settle("run")
+	w.Expect(summary(s)).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
+	host := s.Status.Resolved.Targets[0].Hosts[0]
+	w.Expect(host.Node).To(Equal("node-a"))
+	w.Expect(host.SecurityContext.RunAsUser).To(HaveValue(Equal(int64(999))))
+	w.Expect(host.Volumes).To(HaveLen(1))
+	w.Expect(host.Volumes[0]).To(And(HaveField("ClaimName", "data-db-0"), HaveField("MountPath", "/var/lib/mysql"), HaveField("Path", "")))
+	job := w.Jobs()[0].Spec.Template.Spec
+	w.Expect(job.Containers[0].VolumeMounts).To(ContainElement(And(HaveField("MountPath", "/var/lib/mysql"), HaveField("ReadOnly", true))))
+	w.Expect(job.Containers[0].Image).To(Equal(sessiontest.DatabaseImage))
+
+	// Nobody can say which of two servers would answer.
+	slice := objects[2].(*discoveryv1.EndpointSlice)
+	slice.Endpoints = append(slice.Endpoints, *slice.Endpoints[0].DeepCopy())
+	slice.Endpoints[1].TargetRef.Name = "db-1"
+	w.Expect(w.Client.Update(t.Context(), slice)).To(Succeed())
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "again")
+	s = w.settle("again")
+	w.Expect(s.Status.Targets[0]).To(And(HaveField("Reason", v1alpha1.ReasonInvalidTask), HaveField("Message", ContainSubstring("one pod alone behind it"))))
+	w.Expect(w.Jobs()).To(HaveLen(1))
+}

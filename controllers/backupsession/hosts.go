@@ -74,7 +74,8 @@ func (r *resolution) hosts(ctx context.Context, app v1alpha1.TypedObjectReferenc
 				Message: fmt.Sprintf("RestoreBatch %s restores %s", batch.Name, app)}, nil
 		}
 		t.Streams = moving.streams
-		hosts, refusal := session.ResolveHosts(t)
+		t.Server, t.ServerContainer = moving.database.Location.Pod, moving.database.Location.Container
+		hosts, refusal := resolveHosts(t, state)
 		return hosts, refusal, nil
 	}
 	object := workload(&t, app.Kind)
@@ -92,13 +93,19 @@ func (r *resolution) hosts(ctx context.Context, app v1alpha1.TypedObjectReferenc
 		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreInProgress,
 			Message: fmt.Sprintf("RestoreBatch %s restores %s", batch.Name, app)}, nil
 	}
+	hosts, refusal := resolveHosts(t, state)
+	return hosts, refusal, nil
+}
+
+// resolveHosts refuses also what a restore writes into now.
+func resolveHosts(t session.Target, state *namespaceState) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 	hosts, refusal := session.ResolveHosts(t)
 	for i := range hosts {
 		if refusal == nil {
 			refusal = restoring(state.restores, &hosts[i])
 		}
 	}
-	return hosts, refusal, nil
+	return hosts, refusal
 }
 
 // workload is the object of t that is to be read.

@@ -53,7 +53,7 @@ func (r *Reconciler) findDatabase(ctx context.Context, look *search) error {
 func unprobed(hosts []v1alpha1.ResolvedRestoreHost) bool {
 	for _, h := range hosts {
 		for _, v := range h.Volumes {
-			if v.Stream != nil && v.Stream.Probe == nil {
+			if !v.Mounted() && v.Stream.Probe == nil {
 				return true
 			}
 		}

@@ -70,7 +70,7 @@ func (r *Reconciler) job(ctx context.Context, s *v1alpha1.RestoreSession, h *v1a
 	}
 	empty := true
 	for _, v := range h.Volumes {
-		empty = empty && v.Stream == nil && (v.Template > 0 || s.Status.Components[v.Component].TargetEmpty)
+		empty = empty && v.Mounted() && (v.Template > 0 || s.Status.Components[v.Component].TargetEmpty)
 	}
 	in.Restore.Group = empty && task.CanTakeGroup(h.SecurityContext, resolved.Task, &means.Storage)
 	in.Storage, in.Credentials, in.Privileged = &means.Storage, means.Credentials, means.Privileged

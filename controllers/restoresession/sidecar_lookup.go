@@ -35,6 +35,8 @@ func (r *Reconciler) resolveSidecar(ctx context.Context, look *search) error {
 		return refuse("the task has steps before the mover, for which a sidecar has no containers")
 	case len(resolved.Task.Volumes) > 0:
 		return refuse("the task brings volumes along, which a sidecar can't mount")
+	case resolved.Task.MoverImage != "":
+		return refuse("Function %s runs programs of an image of its own, which a sidecar does not have", resolved.Task.Function)
 	case len(resolved.Task.Args) == 0 || resolved.Task.Args[0] != string(task.KindRestore):
 		return refuse("Function %s does more than the mover of a sidecar can", resolved.Task.Function)
 	}

@@ -9,6 +9,7 @@ import (
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -272,6 +273,14 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 		"with settings of a container that runs already": {
 			edit: addon(func(a *v1alpha1.AddonInfo) { a.ContainerRuntimeSettings = &v1alpha1.ContainerRuntimeSettings{} }),
 			want: "Invalid/SidecarNotPossible", message: "containerRuntimeSettings",
+		},
+		"a task that runs programs of another image": {
+			edit: func(_ *sidecarWorld, s *v1alpha1.RestoreSession) {
+				s.Spec.Addon = &v1alpha1.AddonInfo{Name: "mariadb-addon", Tasks: []v1alpha1.TaskReference{{
+					Name: "physical-backup-restore", Params: &apiextensionsv1.JSON{Raw: []byte(`{"image":"mariadb:11.4"}`)},
+				}}}
+			},
+			want: "Invalid/SidecarNotPossible", message: "runs programs of an image of its own, which a sidecar does not have: take executor Job",
 		},
 		"a task of more than the mover": {
 			edit: func(w *sidecarWorld, s *v1alpha1.RestoreSession) {

@@ -28,6 +28,12 @@ func (r *Reconciler) resolveTask(ctx context.Context, look *search) error {
 			return nil
 		}
 	}
+	if of := look.snapshot.Spec.AppRef; s.Spec.Addon == nil && of.IsDatabase() && look.database == nil {
+		look.refuse(0, v1alpha1.ReasonAddonNotFound,
+			"Snapshot %s is of %s, and is to go into a volume: name the Addon and the task, physical-backup-restore of the database's Addon for a physical backup, or %s of %s to have a dump as a file",
+			look.snapshot.Name, of, policy.RestoreTask, policy.VolumeAddon)
+		return nil
+	}
 	resolved, refusal, err := r.resolved(ctx, look, info, vars)
 	if err != nil {
 		return err
@@ -44,11 +50,13 @@ func (r *Reconciler) resolveTask(ctx context.Context, look *search) error {
 	return nil
 }
 
-// resolved is the task, with the programs of the components where the target is a database.
+// resolved is the task, with the programs of the components where the target is a database, and the one that makes the files where one
+// does.
 func (r *Reconciler) resolved(ctx context.Context, look *search, info v1alpha1.AddonInfo, vars task.Variables) (v1alpha1.ResolvedTask, *v1alpha1.ResolvedError, error) {
 	catalog := lifecycle.Sure{Reader: r.Client, Live: r.APIReader}
 	if look.database == nil || len(info.Tasks) != 1 {
-		resolved, _, refusal, err := lifecycle.Task(ctx, catalog, info, true, vars)
+		resolved, unpacker, refusal, err := lifecycle.RestoreTask(ctx, catalog, info, vars)
+		look.target.Unpacker = unpacker
 		return resolved, refusal, err
 	}
 	components, refusal := session.ChooseComponents(look.snapshot, look.session.Spec.DataSource.Components)

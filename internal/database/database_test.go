@@ -128,7 +128,43 @@ func TestLocate(t *testing.T) {
 				return
 			}
 			g.Expect(refusal).To(BeNil())
+			got.Pod, got.Container = nil, nil // TestTheServer has them
 			g.Expect(got).To(Equal(tc.want))
+		})
+	}
+}
+
+// A program that reads the files of the server that it asks needs to know which pod that is.
+func TestTheServer(t *testing.T) {
+	both := slice("db-0", "db-1")
+	both[0].Endpoints[1].Conditions.Ready = new(false)
+	dual := append(slice("db-0"), slice("db-0")...)
+	dual[1].Endpoints[0].Addresses = []string{"2001:db8::1"}
+	image := map[string]string{"image": "example.com/pg:v15.2"}
+	for name, tc := range map[string]struct {
+		params map[string]string
+		slices []discoveryv1.EndpointSlice
+		known  bool
+	}{
+		"one pod":                           {slices: slice("db-0"), known: true},
+		"one pod, and an image from policy": {params: image, slices: slice("db-0"), known: true},
+		"one pod with two addresses":        {slices: dual, known: true},
+		"another that is not ready yet":     {slices: both},
+		"two pods":                          {slices: slice("db-0", "db-1")},
+		"a pod that is gone":                {params: image, slices: slice("gone")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			pods := []corev1.Pod{pod("db-1", "postgres:1", ""), pod("db-0", "postgres:2", "")}
+			got, refusal := database.Locate(database.OfService("db").With(tc.params), database.Surroundings{Service: service(), Slices: tc.slices, Pods: pods})
+			g.Expect(refusal).To(BeNil())
+			if !tc.known {
+				g.Expect(got.Pod).To(BeNil())
+				g.Expect(got.Container).To(BeNil())
+				return
+			}
+			g.Expect(got.Pod.Name).To(Equal("db-0"))
+			g.Expect(got.Container.Name).To(Equal("postgres"))
 		})
 	}
 }

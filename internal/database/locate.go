@@ -36,6 +36,9 @@ type Location struct {
 	Version string
 	// PullSecrets of the pod that runs the image.
 	PullSecrets []corev1.LocalObjectReference
+	// Pod that answers, and the Container of it. Nil where it is not known, or where another pod may answer.
+	Pod       *corev1.Pod
+	Container *corev1.Container
 }
 
 // Locate finds a database that can be connected to now. The result depends on nothing but the arguments, and on the order of
@@ -66,11 +69,14 @@ func Locate(b Binding, in Surroundings) (Location, *v1alpha1.ResolvedError) {
 	if service.Spec.ClusterIP == corev1.ClusterIPNone {
 		out.Port = strconv.Itoa(int(number)) // Nothing translates the ports of a headless Service.
 	}
+	pod := podOf(endpoint, in.Pods)
+	if pod != nil && alone(in.Slices) {
+		out.Pod, out.Container = pod, serving(pod, port.TargetPort, number)
+	}
 	if b.Image != "" {
 		out.Image, out.Version = b.Image, cmp.Or(b.Version, versionOf(b.Image))
 		return out, nil
 	}
-	pod := podOf(endpoint, in.Pods)
 	if pod == nil {
 		return Location{}, unknown("no pod of namespace %s is behind Service %s, so that nothing says which image has the database's programs: name one in the parameter %s",
 			in.Namespace, service.Name, policy.ParamImage)
@@ -132,6 +138,20 @@ func readyEndpoint(all []discoveryv1.EndpointSlice, port *corev1.ServicePort) (*
 		}
 	}
 	return best, number
+}
+
+// alone says whether one pod is behind a Service, ready or not.
+func alone(all []discoveryv1.EndpointSlice) bool {
+	names := map[string]bool{}
+	for i := range all {
+		for j := range all[i].Endpoints {
+			e := &all[i].Endpoints[j]
+			if len(e.Addresses) > 0 {
+				names[endpointName(e)] = true
+			}
+		}
+	}
+	return len(names) == 1
 }
 
 func endpointName(e *discoveryv1.Endpoint) string {

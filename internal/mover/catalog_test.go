@@ -116,6 +116,9 @@ func (p *pod) here(s *v1alpha1.ResolvedStream) *v1alpha1.ResolvedStream {
 	if s.Probe != nil {
 		program(s.Probe.Command, s.Probe.Args)
 	}
+	if s.Finish != nil {
+		program(s.Finish.Command, s.Finish.Args)
+	}
 	for i := range s.Env {
 		s.Env[i].Value = paths.Replace(s.Env[i].Value)
 	}

@@ -173,17 +173,11 @@ func (s *databaseServer) psql(database, statements string) (string, error) {
 // startMariaDB makes and starts a server with one account.
 func startMariaDB(t testing.TB, more ...string) *databaseServer {
 	s := newServer(t)
-	share := filepath.Join(os.Getenv(unpacked), "root/usr/share/mysql")
-	if os.Getenv(unpacked) == "" {
-		share = "/usr/share/mysql"
-	}
 	data, first := filepath.Join(s.dir, "data"), filepath.Join(s.dir, "first.sql")
-	options := []string{"--no-defaults", "--datadir=" + data, "--tmpdir=" + s.dir, "--lc-messages-dir=" + share, "--character-sets-dir=" + filepath.Join(share, "charsets"),
-		"--pid-file=" + filepath.Join(s.dir, "pid"), "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0", "--plugin-dir=" + s.dir}
 	program := databaseProgram(t, "mariadbd")
 	sql := "create database if not exists mysql;\nuse mysql;\nSET @auth_root_socket='nobody';\n"
 	for _, name := range []string{"mysql_system_tables", "mysql_performance_tables", "mysql_system_tables_data"} {
-		script, err := os.ReadFile(filepath.Join(share, name+".sql"))
+		script, err := os.ReadFile(filepath.Join(mariadbShare(), name+".sql"))
 		if err != nil {
 			t.Skipf("%s has no system tables for MariaDB: %v", program, err)
 		}
@@ -196,10 +190,30 @@ func startMariaDB(t testing.TB, more ...string) *databaseServer {
 	}
 	quoted := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(accountPassword)
 	g.Expect(os.WriteFile(first, []byte("CREATE USER app@'%' IDENTIFIED BY '"+quoted+"';\nGRANT ALL PRIVILEGES ON *.* TO app@'%' WITH GRANT OPTION;\n"), 0o644)).To(Succeed())
-	s.prepare(sql, "mariadbd", append(options, "--bootstrap", "--skip-log-bin")...)
-	options = append(options, "--init-file="+first, "--bind-address=127.0.0.1", "--port="+s.port, "--skip-name-resolve", "--socket="+filepath.Join(s.dir, "s"))
-	s.start(func() error { _, err := s.mariadb("SELECT 1"); return err }, "mariadbd", append(options, more...)...)
+	s.prepare(sql, "mariadbd", append(s.mariadbOptions(data), "--bootstrap", "--skip-log-bin")...)
+	s.startMariaDBOn(data, append(more, "--init-file="+first)...)
 	return s
+}
+
+// mariadbShare is where MariaDB's own scripts and messages are.
+func mariadbShare() string {
+	if dir := os.Getenv(unpacked); dir != "" {
+		return filepath.Join(dir, "root/usr/share/mysql")
+	}
+	return "/usr/share/mysql"
+}
+
+func (s *databaseServer) mariadbOptions(data string) []string {
+	share := mariadbShare()
+	return []string{"--no-defaults", "--datadir=" + data, "--tmpdir=" + s.dir, "--lc-messages-dir=" + share, "--character-sets-dir=" + filepath.Join(share, "charsets"),
+		"--pid-file=" + filepath.Join(s.dir, "pid"), "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0", "--plugin-dir=" + s.dir}
+}
+
+// startMariaDBOn starts a MariaDB server on a directory with its data.
+func (s *databaseServer) startMariaDBOn(data string, more ...string) {
+	s.t.Helper()
+	options := append(s.mariadbOptions(data), "--bind-address=127.0.0.1", "--port="+s.port, "--skip-name-resolve", "--socket="+filepath.Join(s.dir, "s"))
+	s.start(func() error { _, err := s.mariadb("SELECT 1"); return err }, "mariadbd", append(options, more...)...)
 }
 
 // mariadb runs statements.

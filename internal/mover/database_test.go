@@ -170,7 +170,7 @@ func TestAPostgreSQLDumpThatBreaksOffIsNone(t *testing.T) {
 		return s.psql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY public.large%' AND state = 'active'")
 	}
 	p.breaksOff("pg_dump", dump, busy, map[string]func(){
-		"the program is killed": func() { killChild(t, "pg_dump") },
+		"the program is killed": func() { p.killChild("pg_dump") },
 		"the server ends the session": func() {
 			s.must(s.psql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY public.large%'"))
 		},
@@ -220,10 +220,10 @@ func (p *pod) breaksOff(name string, dump task.Component, busy func() (string, e
 	}
 }
 
-// killChild kills the child of this process with a name.
-func killChild(t testing.TB, name string) {
-	t.Helper()
-	g := NewWithT(t)
+// killChild kills the program of this pod with a name. Other tests may run one of the same name.
+func (p *pod) killChild(name string) {
+	p.t.Helper()
+	g := NewWithT(p.t)
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	g.Expect(err).NotTo(HaveOccurred())
 	killed := 0
@@ -235,6 +235,9 @@ func killChild(t testing.TB, name string) {
 		before, after, _ := bytes.Cut(stat, []byte(") "))
 		fields := bytes.Fields(after)
 		if len(fields) < 2 || !bytes.HasSuffix(before, []byte("("+name)) || string(fields[1]) != strconv.Itoa(os.Getpid()) {
+			continue
+		}
+		if environment, err := os.ReadFile(filepath.Join(filepath.Dir(file), "environ")); err != nil || !bytes.Contains(environment, []byte("HOME="+p.root+"/")) {
 			continue
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))

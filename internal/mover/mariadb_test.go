@@ -57,7 +57,7 @@ func TestAMariaDBDumpThatBreaksOffIsNone(t *testing.T) {
 		return s.mariadb("SELECT count(*) FROM information_schema.processlist WHERE info LIKE 'SELECT%FROM `large`%' AND state = 'Writing to net'")
 	}
 	p.breaksOff("mariadb-dump", dump, busy, map[string]func(){
-		"the program is killed": func() { killChild(t, "mariadb-dump") },
+		"the program is killed": func() { p.killChild("mariadb-dump") },
 		"the server ends the session": func() {
 			id := s.must(s.mariadb("SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT%FROM `large`%' AND state = 'Writing to net'"))
 			s.must(s.mariadb("KILL " + id))

@@ -80,7 +80,7 @@ func TestAPostgreSQLBaseBackupThatBreaksOffIsNone(t *testing.T) {
 	}
 	dump := p.postgres(s, "pg_basebackup", baseBackup...)
 	p.breaksOff("pg_basebackup", dump, busy, map[string]func(){
-		"the program is killed": func() { killChild(t, "pg_basebackup") },
+		"the program is killed": func() { p.killChild("pg_basebackup") },
 		"the server ends the session": func() {
 			s.must(s.psql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_progress_basebackup"))
 		},

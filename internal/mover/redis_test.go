@@ -109,7 +109,7 @@ func TestARedisDumpThatBreaksOffIsNone(t *testing.T) {
 		return fmt.Sprint(strings.Count(out, "state=send_bulk") + strings.Count(out, "state=wait_bgsave")), err
 	}
 	p.breaksOff("redis-cli", dump, busy, map[string]func(){
-		"the program is killed":         func() { killChild(t, "redis-cli") },
+		"the program is killed":         func() { p.killChild("redis-cli") },
 		"the server ends the session":   func() { s.must(s.redis("CLIENT", "KILL", "TYPE", "replica")) },
 		"the server is killed, at last": s.kill,
 	})

@@ -27,10 +27,10 @@ func (m *Mover) restore(ctx context.Context, t task.Task, flags Flags) task.Resu
 		r, f := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID}, setup
 		switch {
 		case f != nil:
-		case c.Stream != nil:
-			r, f = m.restoreStream(ctx, t, engine, c, began)
 		case flags.Unpack != "":
 			r, f = m.restoreArchive(ctx, t, flags, engine, c, began)
+		case c.Stream != nil:
+			r, f = m.restoreStream(ctx, t, engine, c, began)
 		default:
 			r, f = m.restoreComponent(ctx, t, flags, engine, c, began)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,6 +36,9 @@ func (m *Mover) streams(t task.Task, flags Flags) *failure {
 
 // dump runs the program of a stream that is backed up. The result ends it and removes its files.
 func (m *Mover) dump(ctx context.Context, s *v1alpha1.ResolvedStream) (*dump, *failure) {
+	if f := m.filesOfServer(s.DataDirectory); f != nil {
+		return nil, f
+	}
 	spec, f := m.prepare(s)
 	if f != nil {
 		return nil, f
@@ -46,6 +50,21 @@ func (m *Mover) dump(ctx context.Context, s *v1alpha1.ResolvedStream) (*dump, *f
 	}
 	m.Log.Info("a program runs", "program", filepath.Base(spec.Args[0]))
 	return &dump{m: m, out: out}, nil
+}
+
+// filesOfServer says why a program will not find the files of its server, in a clearer way than it would.
+func (m *Mover) filesOfServer(dir string) *failure {
+	if dir == "" {
+		return nil
+	}
+	entries, err := os.ReadDir(m.path(dir))
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && len(entries) == 0:
+		return &failure{v1alpha1.ReasonPathNotFound, fmt.Sprintf("there is nothing in the server's directory %s: correct the parameter dataDirectory", dir)}
+	case err != nil:
+		return &failure{v1alpha1.ReasonUnreadable, fmt.Sprintf("the server's directory %s can't be read: run as the server's user (jobTemplate.spec.securityContext)", dir)}
+	}
+	return nil
 }
 
 // dump is a program that is backed up.
@@ -97,14 +116,10 @@ func (m *Mover) prepare(s *v1alpha1.ResolvedStream) (program.Spec, *failure) {
 	}
 	dir := m.path(task.StreamDir)
 	spec := program.Spec{
-		Args: append([]string{}, s.Command...), Dir: dir, Scrub: secret.scrubber(), Grace: m.ProgramGrace,
+		Dir: dir, Scrub: secret.scrubber(), Grace: m.ProgramGrace,
 		Env: []string{"HOME=" + dir, "TMPDIR=" + dir, "LANG=C", "PATH=" + cmp.Or(os.Getenv("PATH"), defaultPath)},
 	}
-	for _, a := range s.Args {
-		if secret.has(a.IfKey) {
-			spec.Args = append(spec.Args, a.Value)
-		}
-	}
+	spec.Args = secret.arguments(s.Command, s.Args)
 	for _, e := range s.Env {
 		if !secret.has(e.IfKey) {
 			continue

@@ -6,12 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/pgroles"
-	"github.com/cairn-backup/cairn/internal/program"
 	"github.com/cairn-backup/cairn/internal/rdb"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -23,26 +21,19 @@ func (m *Mover) restoreStream(ctx context.Context, t task.Task, engine repositor
 	if f := m.probe(ctx, t, c); f != nil {
 		return r, f
 	}
-	spec, f := m.prepare(c.Stream)
-	if f != nil {
-		return r, f
-	}
-	defer m.tidy()
-	in, err := program.Feed(ctx, spec)
-	if err != nil {
+	l := m.loader(ctx, c.Stream)
+	defer l.close()
+	if err := l.start(); err != nil { // before anything is read of the repository: a database that can't be reached needs none of it
 		return r, loadFailure(err)
 	}
-	m.Log.Info("a program runs", "program", filepath.Base(spec.Args[0]))
 	report := restoring{m: m, t: t, c: c, began: began, last: began}
 	report.tell(ctx, nil)
 	kept := &counted{progress: report.progress(ctx)}
-	err = m.feed(ctx, engine, c, in, kept)
+	err := m.feed(ctx, engine, c, l, kept)
 	if err == nil {
-		err = in.Finish()
+		err = l.finish()
 	}
-	in.Close() // kills the program unless it ended: it must not take a part for the whole
-	m.said(in.Said())
-	r.SizeBytes, r.TargetWritten = kept.bytes, in.Written() > 0
+	r.SizeBytes, r.TargetWritten = kept.bytes, l.written() > 0
 	if err != nil {
 		return r, loadFailure(err)
 	}
@@ -51,7 +42,7 @@ func (m *Mover) restoreStream(ctx context.Context, t task.Task, engine repositor
 }
 
 // feed writes what was kept to the program, through the stream's filter.
-func (m *Mover) feed(ctx context.Context, engine repository.Engine, c task.Component, in *program.Input, kept *counted) error {
+func (m *Mover) feed(ctx context.Context, engine repository.Engine, c task.Component, in io.Writer, kept *counted) error {
 	switch c.Stream.Filter {
 	case v1alpha1.StreamFilterNone, "":
 		kept.to = in

@@ -3,6 +3,7 @@ package mover
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -24,10 +25,8 @@ func unpackable(t task.Task, flags Flags) *failure {
 	rules := rulesOf(t)
 	wrong := ""
 	switch {
-	case !filepath.IsLocal(flags.Unpack) || below(flags.Unpack) == "":
+	case !filepath.IsLocal(flags.Unpack) || below(flags.Unpack) == "" && slices.ContainsFunc(t.Components, func(c task.Component) bool { return c.Stream == nil }):
 		wrong = "an archive is unpacked into a directory inside the volume, such as pgdata"
-	case slices.ContainsFunc(t.Components, func(c task.Component) bool { return c.Stream != nil }):
-		wrong = "what a program reads can't be unpacked"
 	case len(flags.Include)+len(flags.Exclude) > 0:
 		wrong = "an archive is unpacked as a whole: include and exclude are not possible"
 	case rules.Verify:
@@ -48,11 +47,11 @@ func rulesOf(t task.Task) task.Restore {
 	return *t.Restore
 }
 
-// restoreArchive unpacks the tar archive that a program wrote into a directory of the component's volume. The directory must be
-// empty, for files of two databases in one make none: one that is not is emptied where deleteExtraFiles was confirmed, and where
+// restoreArchive makes files, in a directory of the component's volume, of what a program wrote: of a tar archive the mover does, of
+// anything else the component's own program. The directory must be empty, for files of two databases in one make none: one that is not is emptied where deleteExtraFiles was confirmed, and where
 // it holds what an attempt before left.
 func (m *Mover) restoreArchive(ctx context.Context, t task.Task, flags Flags, engine repository.Engine, c task.Component, began time.Time) (task.ComponentResult, *failure) {
-	c.Path = path.Join(c.Path, flags.Unpack)
+	c.Path = below(path.Join(c.Path, flags.Unpack))
 	r, rules := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID}, rulesOf(t)
 	dir, volumeEmpty, f := m.target(c, rules)
 	if f != nil {
@@ -66,7 +65,7 @@ func (m *Mover) restoreArchive(ctx context.Context, t task.Task, flags Flags, en
 	}
 	if replace := c.Resume || rules.DeleteExtra && rules.Overwrite != ""; !empty && !replace {
 		return r, &failure{v1alpha1.ReasonVolumeNotEmpty,
-			fmt.Sprintf("the directory %s of the volume is not empty: restore into another one, or set deleteExtraFiles beside confirm to have all that is in it replaced", c.Path)}
+			fmt.Sprintf("the directory /%s of the volume is not empty: restore into another one, or set deleteExtraFiles beside confirm to have all that is in it replaced", c.Path)}
 	}
 	root, err := os.OpenRoot(dir.path())
 	if err != nil {
@@ -77,14 +76,54 @@ func (m *Mover) restoreArchive(ctx context.Context, t task.Task, flags Flags, en
 	report := restoring{m: m, t: t, c: c, began: began, last: began, written: r.TargetWritten}
 	report.tell(ctx, nil)
 	kept := &counted{progress: report.progress(ctx)}
-	u := unpacker{root: root, owners: m.Privileged}
-	err = through(ctx, engine, c.ID, kept, u.unpack)
+	if c.Stream != nil {
+		r.Files, err = m.unpackBy(ctx, engine, c, root, dir, kept)
+	} else {
+		u := unpacker{root: root, owners: m.Privileged}
+		err = through(ctx, engine, c.ID, kept, u.unpack)
+		r.Files, r.OwnersNotRestored = u.files, u.foreign
+	}
 	if err == nil {
 		err = unwritable(unix.Syncfs(int(dir.Fd())))
 	}
-	r.Files, r.SizeBytes, r.OwnersNotRestored = u.files, kept.bytes, u.foreign
+	r.SizeBytes = kept.bytes
 	if err != nil {
-		return r, classifyMove(err)
+		return r, loadFailure(err)
 	}
 	return r, nil
+}
+
+// unpackBy has the component's program make the files, which is started in their directory with the first of what was kept. It gives
+// their number.
+func (m *Mover) unpackBy(ctx context.Context, engine repository.Engine, c task.Component, root *os.Root, dir place, kept *counted) (files int64, err error) {
+	l := m.loader(ctx, c.Stream)
+	defer l.close()
+	l.dir = dir.path()
+	l.begin = func() error { return m.clear(root) }
+	if err := m.feed(ctx, engine, c, l, kept); err != nil {
+		return 0, err
+	}
+	if err := l.finish(); err != nil {
+		return 0, err
+	}
+	err = fs.WalkDir(root.FS(), ".", func(_ string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Type().IsRegular() {
+			files++
+		}
+		return err
+	})
+	if err == nil && files == 0 {
+		return 0, &failure{v1alpha1.ReasonLoadFailed, "the program made no file of what was kept"}
+	}
+	return files, unwritable(err)
+}
+
+// clear removes what an attempt before left, or what was confirmed to go.
+func (m *Mover) clear(root *os.Root) error {
+	f, err := root.Open(".")
+	if err != nil {
+		return unwritable(err)
+	}
+	defer f.Close()
+	return unwritable(clearPlace(root, f))
 }

@@ -123,7 +123,7 @@ func TestADirectoryWithDataIsReplacedAsAWholeOrNotAtAll(t *testing.T) {
 	p.write("cairn/volumes/dump/data/old", "precious")
 	p.write("cairn/volumes/dump/beside", "something else")
 	kept(p.unpacks(id, mover.Flags{}, nil), v1alpha1.ReasonVolumeNotEmpty, "the volume is not empty")
-	kept(p.unpacks(id, mover.Flags{}, confirmed(task.Restore{})), v1alpha1.ReasonVolumeNotEmpty, "the directory data of the volume is not empty")
+	kept(p.unpacks(id, mover.Flags{}, confirmed(task.Restore{})), v1alpha1.ReasonVolumeNotEmpty, "the directory /data of the volume is not empty")
 	everything := confirmed(task.Restore{DeleteExtra: true})
 	kept(p.unpacks(other, mover.Flags{}, everything), v1alpha1.ReasonLoadFailed, "it is no tar archive")
 
@@ -193,7 +193,6 @@ func TestWhatCannotBeDoneToAnArchive(t *testing.T) {
 		{mover.Flags{Include: []string{"base"}}, nil, "as a whole"},
 		{mover.Flags{}, func(t *task.Task) { t.Restore.Verify = true }, "can't be verified"},
 		{mover.Flags{}, func(t *task.Task) { t.Restore.Overwrite = v1alpha1.OverwriteIfNewer }, "overwritePolicy"},
-		{mover.Flags{}, func(t *task.Task) { t.Components[0].Stream = dumpOf("cat").Stream }, "can't be unpacked"},
 	} {
 		result := p.unpacks(id, tc.flags, tc.change)
 		g.Expect(result.Reason).To(Equal(v1alpha1.ReasonInvalidTask), tc.says)
@@ -213,5 +212,100 @@ func TestStatementsThatAreShortArePassedOn(t *testing.T) {
 		result := p.restoreInto(p.archived(snapshot, []byte(text)), c)
 		g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
 		g.Expect(os.ReadFile(out)).To(BeEquivalentTo(text))
+	}
+}
+
+// by has a program unpack into the volume, and one finish its work.
+func by(lines, finish string, more ...func(*task.Task)) func(*task.Task) {
+	return func(t *task.Task) {
+		t.Components[0].Stream = dumpOf(lines).Stream
+		if finish != "" {
+			t.Components[0].Stream.Finish = &v1alpha1.ResolvedProgram{
+				Command: []string{"/bin/sh", "-c", finish, "sh"}, Args: []v1alpha1.ResolvedStreamArgument{{Value: "an argument"}, {Value: "no", IfKey: "absent"}},
+			}
+		}
+		for _, change := range more {
+			change(t)
+		}
+	}
+}
+
+func TestAProgramUnpacks(t *testing.T) {
+	g := NewWithT(t)
+	p := streaming(t)
+	id := p.archived("snap-1", []byte("what was kept"))
+	read := func(name string) string { return string(must(os.ReadFile(p.in(name)))) }
+
+	result := p.unpacks(id, mover.Flags{}, by("cat >kept; mkdir sub; echo sub >sub/file", `test "$#" = 1; mv kept "$1"; test -d "$HOME"`))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
+	g.Expect(read("data/an argument")).To(Equal("what was kept"))
+	g.Expect(result.Components[0]).To(And(HaveField("Files", int64(2)), HaveField("SizeBytes", int64(13)), HaveField("Path", "data"), HaveField("TargetWritten", true)))
+	g.Expect(p.reports.restores["dump"][0].TargetWritten).To(BeTrue(), "an attempt after it may write over what this one left")
+
+	// Where there is something nothing is done, unless it was confirmed, or is from an attempt before.
+	for name, change := range map[string]func(*task.Task){
+		"the volume":    nil,
+		"the directory": confirmed(task.Restore{}),
+	} {
+		result = p.unpacks(id, mover.Flags{}, by("cat >other", "", func(t *task.Task) {
+			if change != nil {
+				change(t)
+			}
+		}))
+		g.Expect(result.Reason).To(Equal(v1alpha1.ReasonVolumeNotEmpty), name)
+		g.Expect(result.Message).To(ContainSubstring("not empty"))
+		g.Expect(p.in("data/other")).NotTo(BeAnExistingFile(), name)
+		g.Expect(p.in("data/an argument")).To(BeAnExistingFile(), name)
+	}
+	g.Expect(os.Mkdir(p.in("data/lost+found"), 0o700)).To(Succeed())
+	for name, change := range map[string]func(*task.Task){
+		"confirmed": confirmed(task.Restore{DeleteExtra: true}),
+		"resumed":   func(t *task.Task) { t.Components[0].Resume = true },
+	} {
+		p.write("cairn/volumes/dump/data/old", "content")
+		result = p.unpacks(id, mover.Flags{}, by("test ! -e old && cat >other", "", change))
+		g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), "%s: %s", name, result.Message)
+		g.Expect(read("data/other")).To(Equal("what was kept"), name)
+		g.Expect(p.in("data/lost+found")).To(BeADirectory(), name)
+	}
+
+	// The volume itself can be the directory.
+	result = p.unpacks(id, mover.Flags{Unpack: "."}, by("cat >top", "", confirmed(task.Restore{DeleteExtra: true})))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
+	g.Expect(os.ReadDir(p.in("."))).To(HaveLen(1))
+	g.Expect(result.Components[0].Path).To(BeEmpty())
+}
+
+func TestAProgramThatDoesNotUnpack(t *testing.T) {
+	g := NewWithT(t)
+	p := streaming(t)
+	id := p.archived("snap-1", bytes.Repeat([]byte("x"), 1<<20))
+	for name, tc := range map[string]struct {
+		change       func(*task.Task)
+		reason, says string
+	}{
+		"it fails":         {by("head -c 1000 >part; echo wrong >&2; exit 3", "touch finished"), v1alpha1.ReasonLoadFailed, "sh ended with exit code 3: wrong"},
+		"it stops early":   {by("head -c 1000 >part", "touch finished"), v1alpha1.ReasonLoadFailed, "before it had read everything"},
+		"the second fails": {by("cat >part", "echo 'no log' >&2; exit 4"), v1alpha1.ReasonLoadFailed, "sh ended with exit code 4: no log"},
+		"the second is none": {by("cat >part", "", func(t *task.Task) {
+			t.Components[0].Stream.Finish = &v1alpha1.ResolvedProgram{Command: []string{"absent"}}
+		}), v1alpha1.ReasonLoadFailed, "the image has no program absent"},
+		"it makes nothing":    {by("cat >/dev/null", ""), v1alpha1.ReasonLoadFailed, "made no file"},
+		"it is none":          {by("", "", func(t *task.Task) { t.Components[0].Stream.Command = []string{"absent"} }), v1alpha1.ReasonLoadFailed, "the image has no program absent"},
+		"nothing can be read": {by("touch part", "", func(t *task.Task) { t.Components[0].ID = "absent" }), "", ""},
+	} {
+		p.write("cairn/volumes/dump/data/old", "content")
+		result := p.unpacks(id, mover.Flags{}, func(t *task.Task) {
+			tc.change(t)
+			confirmed(task.Restore{DeleteExtra: true})(t)
+		})
+		g.Expect(result.Outcome).To(Equal(task.OutcomeFailed), name)
+		if tc.reason == "" {
+			g.Expect(p.in("data/old")).To(BeAnExistingFile(), "%s: nothing was removed for nothing", name)
+			continue
+		}
+		g.Expect(result.Reason).To(Equal(tc.reason), name)
+		g.Expect(result.Message).To(ContainSubstring(tc.says), name)
+		g.Expect(p.in("data/finished")).NotTo(BeAnExistingFile(), name)
 	}
 }

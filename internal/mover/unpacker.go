@@ -79,6 +79,18 @@ func (u *unpacker) begin(h *tar.Header) error {
 		return err
 	}
 	defer f.Close()
+	if err := clearPlace(u.root, f); err != nil {
+		return err
+	}
+	u.uid, u.gid = h.Uid, h.Gid
+	if err := u.own(f); err != nil {
+		return err
+	}
+	return f.Chmod(0o700)
+}
+
+// clearPlace removes what is in a directory, which f is, too.
+func clearPlace(root *os.Root, f *os.File) error {
 	names, err := f.Readdirnames(-1)
 	if err != nil {
 		return err
@@ -87,15 +99,11 @@ func (u *unpacker) begin(h *tar.Header) error {
 		if name == lostAndFound {
 			continue
 		}
-		if err := u.root.RemoveAll(name); err != nil {
+		if err := root.RemoveAll(name); err != nil {
 			return err
 		}
 	}
-	u.uid, u.gid = h.Uid, h.Gid
-	if err := u.own(f); err != nil {
-		return err
-	}
-	return f.Chmod(0o700)
+	return nil
 }
 
 // entry writes one file or directory.

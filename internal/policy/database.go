@@ -32,11 +32,11 @@ func Params(reference *v1alpha1.TaskReference) map[string]string {
 	return out
 }
 
-// streams says whether the mover of a task runs a program, as far as lookup knows its Function.
+// streams says whether the mover of a task runs a program that talks to a database, as far as lookup knows its Function.
 func streams(t *v1alpha1.Task, lookup func(string) *v1alpha1.Function) (streams, known bool) {
 	steps := TaskSteps(t)
 	function := lookup(steps[len(steps)-1].Name)
-	return function != nil && function.Spec.Stream != nil, function != nil
+	return function != nil && function.Spec.Stream != nil && !Unpacks(function), function != nil
 }
 
 // StreamMistakes says where a target and a task don't go together: a database needs one whose mover runs a program, and only a

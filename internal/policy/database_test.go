@@ -46,6 +46,7 @@ func TestTargetsWithoutAnAddon(t *testing.T) {
 func TestStreamMistakes(t *testing.T) {
 	functions := map[string]*v1alpha1.Function{
 		"dump": {Spec: v1alpha1.FunctionSpec{Stream: &v1alpha1.FunctionStream{Command: []string{"dump"}}}}, "copy": {},
+		"unpack": {Spec: v1alpha1.FunctionSpec{Args: []string{"restore", "--unpack=${directory}"}, Stream: &v1alpha1.FunctionStream{Command: []string{"unpack"}}}},
 	}
 	for name := range functions {
 		functions[name].Name = name
@@ -53,7 +54,7 @@ func TestStreamMistakes(t *testing.T) {
 	steps := []v1alpha1.TaskStep{{Name: "copy"}, {Name: "dump"}}
 	addon := &v1alpha1.Addon{Spec: v1alpha1.AddonSpec{
 		BackupTasks:  []v1alpha1.Task{{Name: "dump", Function: "dump"}, {Name: "copy", Function: "copy"}, {Name: "steps", Steps: steps}, {Name: "unknown", Function: "absent"}},
-		RestoreTasks: []v1alpha1.Task{{Name: "load", Function: "dump"}},
+		RestoreTasks: []v1alpha1.Task{{Name: "load", Function: "dump"}, {Name: "unpack", Function: "unpack"}},
 	}}
 	addon.Name = "a"
 	const login = `{"secretName":"login"}`
@@ -81,6 +82,9 @@ func TestStreamMistakes(t *testing.T) {
 		"a volume and a task for volumes":      {task: "copy", target: &claim, params: `{}`},
 		"a Function that nobody knows":         {task: "unknown", target: &claim, params: `{}`},
 		"a task that nobody knows":             {task: "other", target: &claim, params: `{}`},
+		"a program that unpacks":               {task: "unpack", restore: true, target: &claim, params: `{}`},
+		"one, into a claim that is made":       {task: "unpack", restore: true, params: `{}`},
+		"one, into a server that runs":         {task: "unpack", restore: true, target: &service, params: login, field: field + ".name", reason: v1alpha1.ReasonInvalidTask, says: "is for volumes"},
 		"volumes of a database":                {task: "dump", target: &service, params: login, volumes: true, field: field + ".targetVolumes", reason: v1alpha1.ReasonResourceValidationFailed, says: "has no volumes"},
 		"volumes of a volume":                  {task: "copy", target: &claim, params: `{}`, volumes: true},
 	} {

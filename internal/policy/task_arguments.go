@@ -29,7 +29,8 @@ func MoverArguments(f *v1alpha1.Function, c *corev1.Container) error {
 		switch {
 		case !given:
 		case name == moverUnpack:
-			if value == "" || !filepath.IsLocal(value) || filepath.Clean(value) == "." {
+			// The mover gives the directory a mode of its own, which the volume's can't have. A program does not.
+			if value == "" || !filepath.IsLocal(value) || filepath.Clean(value) == "." && f.Spec.Stream == nil {
 				return fmt.Errorf("function %q: %s is %q in place of a directory inside the volume, such as pgdata", f.Name, switchSource(f, i, name), value)
 			}
 		case slices.Contains(moverSwitches, name):
@@ -53,7 +54,7 @@ func switchSource(f *v1alpha1.Function, i int, name string) string {
 	return "the argument " + name
 }
 
-// Unpacks says whether a Function has the mover unpack an archive into a volume.
+// Unpacks says whether a Function has the mover, or the program that it runs, make files in a volume of what was kept of a database.
 func Unpacks(f *v1alpha1.Function) bool {
 	return slices.ContainsFunc(f.Spec.Args, func(arg string) bool { return strings.HasPrefix(arg, moverUnpack+"=") })
 }

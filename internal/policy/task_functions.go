@@ -50,6 +50,12 @@ func streamMistake(f *v1alpha1.Function, values variables.Values, restore bool) 
 		return nil
 	}
 	wrong := func(err error) error { return fmt.Errorf("function %q: %w", f.Name, err) }
+	switch {
+	case restore && f.Spec.Stream.DataDirectory != "":
+		return wrong(errors.New("stream.dataDirectory is for backups: the directory of a restore is that of the argument --unpack"))
+	case !restore && f.Spec.Stream.Finish != nil:
+		return wrong(errors.New("stream.finish is for restores"))
+	}
 	if !restore {
 		each, err := values.Each(f.Spec.Stream)
 		if err != nil {

@@ -2,9 +2,12 @@ package program
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -75,7 +78,7 @@ func (i *Input) broken() error {
 	case bad != nil:
 		return bad
 	}
-	return i.p.failed("ended with exit code 0 before it had read everything")
+	return i.p.failed(endedEarly)
 }
 
 // Written is how much was handed over. It may not have been read yet.
@@ -90,12 +93,47 @@ func (i *Input) Finish() error {
 	if i.err != nil {
 		return i.err
 	}
+	rest, err := unread(i.pipe)
+	if err != nil {
+		i.err = err
+		return i.err
+	}
+	defer closeAll(rest)
 	closeAll(i.pipe)
 	<-i.p.ended
-	if i.err = i.p.reap(); i.err != nil && i.ctx.Err() != nil {
+	switch i.err = i.p.reap(); {
+	case i.err != nil && i.ctx.Err() != nil:
 		i.err = fmt.Errorf("wait for %s: %w", i.p.name(), context.Cause(i.ctx))
+	case i.err == nil && pending(rest):
+		i.err = i.p.failed(endedEarly)
 	}
 	return i.err
+}
+
+// endedEarly is what a program did that left something unread. That it says it ended well means nothing then.
+const endedEarly = "ended with exit code 0 before it had read everything"
+
+// unread is another end of the pipe to read from: what is in it when all programs are gone was read by none.
+func unread(w *os.File) (*os.File, error) {
+	conn, err := w.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("look at what a program leaves: %w", err)
+	}
+	var r *os.File
+	var opened error
+	err = conn.Control(func(fd uintptr) {
+		r, opened = os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	})
+	if err = errors.Join(err, opened); err != nil {
+		return nil, fmt.Errorf("look at what a program leaves: %w", err)
+	}
+	return r, nil
+}
+
+// pending says whether there is something in a pipe whose writers are gone.
+func pending(r *os.File) bool {
+	n, err := r.Read(make([]byte, 1))
+	return n > 0 || err != nil && !errors.Is(err, io.EOF)
 }
 
 // Close ends the program if it still runs, and waits for its end. It is killed before its input ends: the end of the input could

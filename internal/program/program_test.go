@@ -187,41 +187,54 @@ func TestAnOutputThatNobodyReadsIsClosed(t *testing.T) {
 
 func TestAnInputWasTakenOnlyIfItsProgramSaysSo(t *testing.T) {
 	for name, tc := range map[string]struct {
-		spec program.Spec
-		says string // empty: it ended well
+		spec  program.Spec
+		says  string // empty: it ended well
+		large bool   // what it does not read has to fill the pipe
 	}{
 		"all of it":                              {spec: script("cat >taken")},
 		"all of it, and exit code 2":             {spec: script("cat >taken; echo syntax error >&2; exit 2"), says: "sh ended with exit code 2: syntax error"},
 		"a part, and exit code 0":                {spec: script("head -c 10 >taken"), says: "sh ended with exit code 0 before it had read everything"},
 		"a part, and exit code 3":                {spec: script("head -c 10 >taken; exit 3"), says: "sh ended with exit code 3"},
-		"a part, and goes on":                    {spec: script("head -c 10 >taken; exec <&-; sleep 60"), says: "sh was killed: it may have run out of memory (jobTemplate.spec.resources.limits)"},
+		"a part, and goes on":                    {spec: script("head -c 10 >taken; exec <&-; sleep 60"), large: true, says: "sh was killed: it may have run out of memory (jobTemplate.spec.resources.limits)"},
 		"nothing":                                {spec: script("exit 1"), says: "sh ended with exit code 1"},
 		"all of it, and killed then":             {spec: script("cat >taken; kill -9 $$"), says: "sh was killed: it may have run out of memory (jobTemplate.spec.resources.limits)"},
 		"all of it, and data on standard output": {spec: script("cat; exit 1"), says: "sh ended with exit code 1"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			g := NewWithT(t)
-			tc.spec.Dir = t.TempDir()
-			data := bytes.Repeat([]byte("0123456789abcdef"), 256<<10) // more than fits into a pipe
-			in, err := program.Feed(t.Context(), tc.spec)
-			g.Expect(err).NotTo(HaveOccurred())
-			defer in.Close()
-			_, err = in.Write(data)
-			if err == nil {
-				g.Expect(in.Written()).To(BeEquivalentTo(len(data)))
-				err = in.Finish()
-			} else {
-				g.Expect(in.Finish()).To(Equal(err), "it stays broken")
+		for size, data := range map[string][]byte{
+			"more than fits into a pipe": bytes.Repeat([]byte("0123456789abcdef"), 256<<10),
+			"little":                     bytes.Repeat([]byte("0123456789abcdef"), 16),
+		} {
+			if tc.large && size == "little" {
+				continue
 			}
-			if tc.says == "" {
-				g.Expect(err).NotTo(HaveOccurred())
-				g.Expect(os.ReadFile(filepath.Join(tc.spec.Dir, "taken"))).To(Equal(data))
-				return
-			}
-			g.Expect(err).To(MatchError(tc.says))
-		})
+			t.Run(name+", "+size, func(t *testing.T) {
+				t.Parallel()
+				taken(t, tc.spec, data, tc.says)
+			})
+		}
 	}
+}
+
+// taken feeds data to a program and looks at what is said of it.
+func taken(t *testing.T, spec program.Spec, data []byte, says string) {
+	g := NewWithT(t)
+	spec.Dir = t.TempDir()
+	in, err := program.Feed(t.Context(), spec)
+	g.Expect(err).NotTo(HaveOccurred())
+	defer in.Close()
+	_, err = in.Write(data)
+	if err == nil {
+		g.Expect(in.Written()).To(BeEquivalentTo(len(data)))
+		err = in.Finish()
+	} else {
+		g.Expect(in.Finish()).To(Equal(err), "it stays broken")
+	}
+	if says == "" {
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(os.ReadFile(filepath.Join(spec.Dir, "taken"))).To(Equal(data))
+		return
+	}
+	g.Expect(err).To(MatchError(says))
 }
 
 // TestAnInputThatIsGivenUpDoesNotEnd: a program that commits at the end of its input must not see one.

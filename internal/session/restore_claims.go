@@ -80,7 +80,7 @@ func (r *restoreResolver) check(hosts []v1alpha1.ResolvedRestoreHost) *v1alpha1.
 		}
 		for j := range h.Volumes {
 			v := &h.Volumes[j]
-			if v.Stream != nil {
+			if !v.Mounted() {
 				continue
 			}
 			if v.HostPath != "" {

@@ -192,7 +192,7 @@ func (r *restoreRun) success() string {
 		if len(h.Volumes) > 0 {
 			v := h.Volumes[0]
 			into := "PersistentVolumeClaim " + v.ClaimName
-			if v.Stream != nil && r.Session.Spec.Target != nil {
+			if !v.Mounted() && r.Session.Spec.Target != nil {
 				into = r.Session.Spec.Target.String()
 			}
 			return fmt.Sprintf("restored component %s of Snapshot %s into %s", v.Component, resolved.Snapshot, into)

@@ -22,6 +22,8 @@ type RestoreTarget struct {
 	Components []string
 	// Sources are the components of the Snapshot that are restored as others, as ApplyRules gave them.
 	Sources map[string]string
+	// Unpacker is the program that makes the files in the volumes, nil where the mover does.
+	Unpacker *v1alpha1.ResolvedStream
 }
 
 // ResolveRestore says which Jobs restore a Snapshot, on which nodes, as whom, and which component each of them writes into
@@ -80,7 +82,7 @@ func (r *restoreResolver) volume(component string, v v1alpha1.ResolvedVolume) v1
 	c := r.Snapshot.Status.Components[cmp.Or(r.Sources[component], component)]
 	return v1alpha1.ResolvedRestoreVolume{
 		Component: component, Source: r.Sources[component], ID: c.ID, Path: c.Path, ClaimName: v.ClaimName, HostPath: v.HostPath, Volume: v.Volume,
-		Files: c.Files, Bytes: c.SizeBytes,
+		Files: c.Files, Bytes: c.SizeBytes, Stream: r.Unpacker,
 	}
 }
 

@@ -35,6 +35,10 @@ type Target struct {
 	DaemonSet   *appsv1.DaemonSet
 	// Streams are the components of a database.
 	Streams []task.ComponentStream
+	// Server is the pod of a database, and ServerContainer the container of it that answers. Nil where that is not known, or where
+	// another pod may answer.
+	Server          *corev1.Pod
+	ServerContainer *corev1.Container
 
 	// Pods are all pods of the namespace. Other workloads' pods count too: they may hold a volume of the target.
 	Pods []corev1.Pod
@@ -111,7 +115,7 @@ func (r *resolver) resolve() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) 
 	case r.DaemonSet != nil:
 		return r.ofDaemonSet()
 	case len(r.Streams) > 0:
-		return r.ofDatabase(), nil
+		return r.ofDatabase()
 	default:
 		return nil, fail(v1alpha1.ReasonTargetNotFound, "the target does not exist")
 	}
@@ -226,13 +230,23 @@ func (r *resolver) ofDaemonSet() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedErr
 }
 
 // ofDatabase is the one host of a database. Its mover runs wherever there is room, and as whom the policy says: the database asks
-// for a password, not for a user of the system.
-func (r *resolver) ofDatabase() []v1alpha1.ResolvedHost {
+// for a password, not for a user of the system. One that reads the server's files runs where they are, as who wrote them.
+func (r *resolver) ofDatabase() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 	host := v1alpha1.ResolvedHost{Name: HostTarget, SecurityContext: r.securityContext(nil, "")}
 	for _, s := range r.Streams {
-		host.Volumes = append(host.Volumes, v1alpha1.ResolvedVolume{Component: s.Component, Stream: s.Stream})
+		v := v1alpha1.ResolvedVolume{Component: s.Component, Stream: s.Stream}
+		if s.Stream.DataDirectory != "" {
+			mount, err := r.filesOfServer(s.Stream.DataDirectory, &v)
+			if err != nil {
+				return nil, err
+			}
+			host.SecurityContext = r.securityContext(&r.Server.Spec, mount)
+		}
+		host.Volumes = append(host.Volumes, v)
 	}
-	return []v1alpha1.ResolvedHost{host}
+	var err *v1alpha1.ResolvedError
+	host.Node, err = r.node(host.Volumes)
+	return []v1alpha1.ResolvedHost{host}, err
 }
 
 // hostOfPod is the host of one pod of a StatefulSet or DaemonSet. The pod need not exist: then template says as whom.

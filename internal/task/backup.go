@@ -61,10 +61,12 @@ func BackupJob(in BackupJobInput) (*batchv1.Job, error) {
 		},
 	}
 	for _, v := range in.Host.Volumes {
-		if v.Stream != nil {
+		if !v.Mounted() {
 			continue
 		}
-		b.volumes = append(b.volumes, volume{component: v.Component, claim: v.ClaimName, hostPath: v.HostPath, readOnly: true})
+		b.volumes = append(b.volumes, volume{
+			component: v.Component, claim: v.ClaimName, hostPath: v.HostPath, mountPath: v.MountPath, subPath: v.SubPath, readOnly: true,
+		})
 	}
 	b.task = t
 	return b.job()

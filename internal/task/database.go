@@ -28,12 +28,20 @@ const (
 // tlsKeys are those of a Secret with certificates.
 var tlsKeys = []string{"ca.crt", "tls.crt", "tls.key"}
 
+// moverImage is what the mover is copied from where it runs in another image, beside the programs of that; "" where it runs in its own.
+func (b blueprint) moverImage() string {
+	if d := b.resolved.Database; d != nil {
+		return d.MoverImage
+	}
+	return b.resolved.MoverImage
+}
+
 // install is the container that copies the mover to where the container of the database's image sees it. It sees no credential.
 func (b blueprint) install() corev1.Container {
 	security := restricted()
 	security.ReadOnlyRootFilesystem = new(true)
 	return corev1.Container{
-		Name: "install", Image: b.resolved.Database.MoverImage, Args: []string{"install", binDir},
+		Name: "install", Image: b.moverImage(), Args: []string{"install", binDir},
 		VolumeMounts: []corev1.VolumeMount{{Name: binVolume, MountPath: binDir}},
 		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
 			corev1.ResourceCPU: resource.MustParse("50m"), corev1.ResourceMemory: resource.MustParse("32Mi"),

@@ -57,6 +57,7 @@ func TestTheProgramsOfTheCatalog(t *testing.T) {
 		"mariadb everything":                 {addon: "mariadb-addon", task: "logical-backup", params: `{}`},
 		"mariadb databases":                  {addon: "mariadb-addon", task: "logical-backup", params: `{"databases":"shop","tables":"a,b","args":"--skip-events"}`},
 		"mariadb restore":                    {addon: "mariadb-addon", task: "logical-backup-restore", params: `{}`, restore: true, components: []string{"dump", "dump-shop"}},
+		"mariadb physical backup":            {addon: "mariadb-addon", task: "physical-backup", params: `{"args":"--throttle=100"}`},
 		"mysql everything":                   {addon: "mysql-addon", task: "logical-backup", params: `{}`},
 		"mysql restore":                      {addon: "mysql-addon", task: "logical-backup-restore", params: `{}`, restore: true, components: []string{"dump-shop"}},
 		"redis":                              {addon: "redis-addon", task: "logical-backup", params: `{"user":"backup"}`},

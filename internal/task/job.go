@@ -105,6 +105,8 @@ func (b blueprint) pod() (corev1.PodSpec, error) {
 	}
 	if d := b.resolved.Database; d != nil {
 		pod.ImagePullSecrets = withPullSecrets(pod.ImagePullSecrets, d.ImagePullSecrets)
+	}
+	if b.moverImage() != "" {
 		pod.InitContainers = append(pod.InitContainers, b.install())
 	}
 	for _, s := range b.resolved.Steps {
@@ -129,7 +131,7 @@ func (b blueprint) mover(mounts []corev1.VolumeMount) (corev1.Container, error) 
 		c = *b.resolved.Container.DeepCopy()
 	}
 	c.Name, c.Image, c.Args = Container, b.resolved.Image, b.resolved.Args
-	if b.resolved.Database != nil {
+	if b.moverImage() != "" {
 		c.Command = []string{moverProgram}
 	}
 	c.Env = mergedEnv(c.Env, append([]corev1.EnvVar{{Name: "HOME", Value: WorkDir}, {Name: "TMPDIR", Value: WorkDir}}, b.components()...))

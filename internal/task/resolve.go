@@ -113,7 +113,8 @@ func (r *resolution) step(step v1alpha1.TaskStep, i int, last bool) *v1alpha1.Re
 	if function == nil {
 		return refuse(v1alpha1.ReasonFunctionNotFound, "there is no Function %q, which task %q of Addon %q names", step.Name, r.task.Name, r.addon.Name)
 	}
-	if function.Spec.Stream != nil && (!last || r.builtin.TargetHost == "") {
+	unpacks := r.restore && policy.Unpacks(function)
+	if function.Spec.Stream != nil && (!last || r.builtin.TargetHost == "" && !unpacks) {
 		return refuse(v1alpha1.ReasonInvalidTask, "task %q of Addon %q: function %q runs a program of a database: it can only be the last step of a task whose target is one",
 			r.task.Name, r.addon.Name, function.Name)
 	}
@@ -153,6 +154,9 @@ func (r *resolution) step(step v1alpha1.TaskStep, i int, last bool) *v1alpha1.Re
 		return asRefusal(mistakes)
 	}
 	r.out.Function, r.out.Image, r.out.Args = function.Name, c.Image, c.Args
+	if function.Spec.Stream != nil && unpacks {
+		r.out.MoverImage = r.builtin.MoverImage
+	}
 	c.Image, c.Args = "", nil
 	if !r.restore {
 		r.readOnly(&c)

@@ -1,6 +1,7 @@
 package task_test
 
 import (
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -137,14 +138,26 @@ func TestEveryTaskOfTheCatalogResolves(t *testing.T) {
 				tasks = addon.Spec.RestoreTasks
 			}
 			for _, declared := range tasks {
+				reference := v1alpha1.TaskReference{Name: declared.Name, Params: &apiextensionsv1.JSON{Raw: []byte("{" + neededParams(declared) + "}")}}
 				got, _, rerr := task.Resolve(addon, func(n string) *v1alpha1.Function { return functions[n] },
-					v1alpha1.AddonInfo{Name: addon.Name, Tasks: []v1alpha1.TaskReference{{Name: declared.Name}}}, restore, catalogVariables(addon.Name))
+					v1alpha1.AddonInfo{Name: addon.Name, Tasks: []v1alpha1.TaskReference{reference}}, restore, catalogVariables(addon.Name))
 				g.Expect(rerr).To(BeNil(), addon.Name+"/"+declared.Name)
 				g.Expect(got.Image).To(BeElementOf("mover:v1", "database:v1"))
 				g.Expect(got.Args).NotTo(BeEmpty())
 			}
 		}
 	}
+}
+
+// neededParams are the parameters that a task can't do without, all of which are images.
+func neededParams(t v1alpha1.Task) string {
+	var out []string
+	for _, p := range t.Parameters {
+		if p.Required {
+			out = append(out, `"`+p.Name+`":"database:v1"`)
+		}
+	}
+	return strings.Join(out, ",")
 }
 
 // catalogVariables are what is known of the target of a built-in Addon.

@@ -79,7 +79,7 @@ func RestoreJob(in RestoreJobInput) (*batchv1.Job, error) {
 		},
 	}
 	for _, v := range in.Host.Volumes {
-		if v.Stream != nil {
+		if !v.Mounted() {
 			continue
 		}
 		b.volumes = append(b.volumes, volume{component: v.Component, claim: v.ClaimName})

@@ -32,7 +32,7 @@ func Streams(addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.Addo
 	step := steps[len(steps)-1]
 	function := functions(step.Name)
 	switch {
-	case function != nil && function.Spec.Stream == nil && restore && policy.Unpacks(function):
+	case function != nil && restore && policy.Unpacks(function):
 		return nil, refuse(v1alpha1.ReasonInvalidTask, "task %q of Addon %q restores into a PersistentVolumeClaim on which a server is started then, not into a server that runs: name a claim as the target, or make one with targetVolumes", found.Name, addon.Name)
 	case function == nil || function.Spec.Stream == nil:
 		return nil, refuse(v1alpha1.ReasonInvalidTask, "task %q of Addon %q is for volumes, and the target is a database: name the Addon of the database, such as postgres-addon", found.Name, addon.Name)
@@ -74,6 +74,27 @@ func Streams(addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.Addo
 		out = append(out, ComponentStream{Component: componentOf(part), Stream: stream})
 	}
 	return out, nil
+}
+
+// Unpacker is the program that makes files in a volume of what a restore gives it, nil where the mover of the task does that itself or
+// restores files as they were. The task and its parameters are such that Resolve took them.
+func Unpacker(addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.AddonInfo, vars Variables) (*v1alpha1.ResolvedStream, *v1alpha1.ResolvedError) {
+	found := policy.FindTask(addon, info.Tasks[0].Name, true)
+	steps := policy.TaskSteps(found)
+	step := steps[len(steps)-1]
+	function := functions(step.Name)
+	if function == nil || function.Spec.Stream == nil {
+		return nil, nil
+	}
+	values, err := policy.StepValues(found, step, &info.Tasks[0], vars)
+	if err != nil {
+		return nil, refuse(v1alpha1.ReasonInvalidParameters, "task %q of Addon %q: function %q: %v", found.Name, addon.Name, function.Name, err)
+	}
+	stream, err := values.Stream(function.Spec.Stream, "")
+	if err != nil {
+		return nil, refuse(v1alpha1.ReasonInvalidParameters, "task %q of Addon %q: function %q: %v", found.Name, addon.Name, function.Name, err)
+	}
+	return stream, nil
 }
 
 // componentOf is the name of the component of one value of a list, "" being everything.

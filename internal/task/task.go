@@ -120,7 +120,8 @@ type Component struct {
 	Name string `json:"name"`
 	// Path inside the volume. Empty is the root.
 	Path string `json:"path,omitempty"`
-	// Stream is the program that writes or reads the component, which then has no volume.
+	// Stream is the program that writes or reads the component. There is a volume only if the program reads a server's files beside
+	// that, or makes them.
 	Stream *v1alpha1.ResolvedStream `json:"stream,omitempty"`
 	// ID in the repository of what is restored.
 	ID string `json:"id,omitempty"`

@@ -6,6 +6,8 @@ import (
 	. "github.com/onsi/gomega"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
+	"sigs.k8s.io/yaml"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -38,4 +40,54 @@ func TestABaseBackupIsUnpackedIntoADirectory(t *testing.T) {
 	}
 	_, _, refusal := databaseTask(t, "postgres-addon", "physical-backup-restore", `{}`, true, task.Variables{}, "dump")
 	g.Expect(refusal).To(HaveField("Message", ContainSubstring("restores into a PersistentVolumeClaim")))
+}
+
+// What a program unpacks is a restore into volumes, in an image that is not the mover's.
+func TestAProgramUnpacksIntoAVolume(t *testing.T) {
+	g := NewWithT(t)
+	functions, addons := catalog(t)
+	lookup := func(n string) *v1alpha1.Function { return functions[n] }
+	vars := task.Variables{MoverImage: "example.com/mover:v1", TargetKind: "PersistentVolumeClaim", TargetName: "data"}
+	for _, a := range addons {
+		if a.Name != "mariadb-addon" {
+			continue
+		}
+		info := v1alpha1.AddonInfo{Name: a.Name, Tasks: []v1alpha1.TaskReference{{Name: "physical-backup-restore"}}}
+		_, _, refusal := task.Resolve(a, lookup, info, true, vars)
+		g.Expect(refusal).To(HaveField("Message", ContainSubstring(`"image"`)), "nothing says which image the server runs")
+		info.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"image":"example.com/mariadb:11.4","args":"--use-memory=1G"}`)}
+		resolved, _, refusal := task.Resolve(a, lookup, info, true, vars)
+		g.Expect(refusal).To(BeNil())
+		stream, refusal := task.Unpacker(a, lookup, info, vars)
+		g.Expect(refusal).To(BeNil())
+		in := restoreInput()
+		in.Resolved.Task = resolved
+		in.Host = v1alpha1.ResolvedRestoreHost{Name: "target", Volumes: []v1alpha1.ResolvedRestoreVolume{{Component: "dump", ID: "k1", ClaimName: "data", Stream: stream}}}
+		in.Restore.Group = true
+		job, err := task.RestoreJob(in)
+		g.Expect(err).NotTo(HaveOccurred())
+		text, err := yaml.Marshal(job)
+		g.Expect(err).NotTo(HaveOccurred())
+		golden(t, "restore of the files of a database.yaml", text)
+	}
+	_, _, refusal := databaseTask(t, "mariadb-addon", "physical-backup-restore", `{"image":"a"}`, true, task.Variables{}, "dump")
+	g.Expect(refusal).To(HaveField("Message", ContainSubstring("restores into a PersistentVolumeClaim")))
+}
+
+// The files of a server are where the server has them, but can't be written to.
+func TestTheJobThatReadsTheFilesOfAServer(t *testing.T) {
+	g := NewWithT(t)
+	in := backupInput()
+	var streams []task.ComponentStream
+	var refusal *v1alpha1.ResolvedError
+	in.Target.Task, streams, refusal = databaseTask(t, "mariadb-addon", "physical-backup", `{}`, false, task.Variables{})
+	g.Expect(refusal).To(BeNil())
+	in.Host.Volumes = []v1alpha1.ResolvedVolume{{
+		Component: "dump", Stream: streams[0].Stream, ClaimName: "data-mariadb-0", MountPath: "/var/lib/mysql", SubPath: "mysql",
+	}}
+	job, err := task.BackupJob(in)
+	g.Expect(err).NotTo(HaveOccurred())
+	text, err := yaml.Marshal(job)
+	g.Expect(err).NotTo(HaveOccurred())
+	golden(t, "backup of the files of a database.yaml", text)
 }

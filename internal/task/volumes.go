@@ -14,9 +14,10 @@ import (
 	"github.com/cairn-backup/cairn/internal/variables"
 )
 
-// volume of the target, mounted at VolumesDir/<component>.
+// volume of the target, mounted at VolumesDir/<component> unless another place is said.
 type volume struct {
 	component, claim, hostPath string
+	mountPath, subPath         string
 	readOnly                   bool
 }
 
@@ -25,7 +26,7 @@ func volumeName(i int) string { return "component-" + strconv.Itoa(i) }
 
 // mount of the component at a place in the blueprint.
 func (v volume) mount(i int, readOnly bool) corev1.VolumeMount {
-	return corev1.VolumeMount{Name: volumeName(i), MountPath: path.Join(VolumesDir, v.component), ReadOnly: readOnly}
+	return corev1.VolumeMount{Name: volumeName(i), MountPath: cmp.Or(v.mountPath, path.Join(VolumesDir, v.component)), SubPath: v.subPath, ReadOnly: readOnly}
 }
 
 // mounts are the volumes of the pod and where the mover sees them.
@@ -52,6 +53,8 @@ func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 	}
 	if d := b.resolved.Database; d != nil {
 		add(databaseVolume, DatabaseDir, true, databaseSource(d))
+	}
+	if b.moverImage() != "" {
 		add(binVolume, binDir, true, corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}})
 	}
 	for i, secret := range b.passwords {

@@ -45,9 +45,18 @@ func (v Values) Stream(s *v1alpha1.FunctionStream, value string) (*v1alpha1.Reso
 		return nil, fmt.Errorf("stream.%w", err)
 	}
 	if s.Probe != nil {
-		out.Probe = &v1alpha1.ResolvedProbe{}
+		out.Probe = &v1alpha1.ResolvedProgram{}
 		if out.Probe.Command, out.Probe.Args, err = v.program(s.Probe.Command, s.Probe.EachCommand, s.Probe.Args, value); err != nil {
 			return nil, fmt.Errorf("stream.probe.%w", err)
+		}
+	}
+	if out.DataDirectory, err = v.Expand(s.DataDirectory); err != nil {
+		return nil, fmt.Errorf("stream.dataDirectory: %w", err)
+	}
+	if s.Finish != nil {
+		out.Finish = &v1alpha1.ResolvedProgram{}
+		if out.Finish.Command, out.Finish.Args, err = v.program(s.Finish.Command, nil, s.Finish.Args, value); err != nil {
+			return nil, fmt.Errorf("stream.finish.%w", err)
 		}
 	}
 	for i := range out.Env {

@@ -69,6 +69,20 @@ func Task(ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, restore
 	return resolved, params, refusal, catalog.err
 }
 
+// RestoreTask is Task for a restore into volumes. The stream is the program that makes the files there, nil where the mover does.
+func RestoreTask(ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, vars task.Variables) (v1alpha1.ResolvedTask, *v1alpha1.ResolvedStream, *v1alpha1.ResolvedError, error) {
+	catalog, err := catalogOf(ctx, c, info)
+	if err != nil {
+		return v1alpha1.ResolvedTask{}, nil, nil, err
+	}
+	resolved, _, refusal := task.Resolve(catalog.addon, catalog.function, info, true, vars)
+	if refusal != nil || catalog.err != nil {
+		return resolved, nil, refusal, catalog.err
+	}
+	unpacker, refusal := task.Unpacker(catalog.addon, catalog.function, info, vars)
+	return resolved, unpacker, refusal, nil
+}
+
 // catalog is an Addon and the Functions that it names, read when they are asked for, each once.
 type catalog struct {
 	addon    *v1alpha1.Addon

@@ -1,0 +1,52 @@
+package restoresession
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+)
+
+// A physical backup becomes the files of a server in a volume, by programs of the server's image. The claim is treated as that of any
+// restore: looked at before, stamped after.
+func TestAProgramMakesTheFilesOfAServer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	dump := w.newSnapshot("dump", v1alpha1.SnapshotSucceeded, 4, "dump")
+	dump.Spec.AppRef = v1alpha1.TypedObjectReference{Kind: v1alpha1.KindService, Name: "db"}
+	sessiontest.Create(t, w.Client, dump)
+	into := func(s *v1alpha1.RestoreSession) {
+		s.Spec.Target = &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "target"}
+		s.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "dump"}
+	}
+	physical := func(s *v1alpha1.RestoreSession) {
+		s.Spec.Addon = &v1alpha1.AddonInfo{Name: "mariadb-addon", Tasks: []v1alpha1.TaskReference{{
+			Name: "physical-backup-restore", Params: &apiextensionsv1.JSON{Raw: []byte(`{"image":"mariadb:11.4"}`)},
+		}}}
+	}
+
+	w.restore("unnamed", into)
+	s := w.settle("unnamed")
+	w.Expect(ending(s)).To(Equal("Invalid/AddonNotFound"))
+	w.Expect(s.Status.Conditions).To(ContainElement(HaveField("Message", ContainSubstring("physical-backup-restore of the database's Addon"))))
+	w.Expect(w.Jobs()).To(BeEmpty())
+
+	w.restore("restore", into, physical)
+	s = w.settle("restore")
+	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"))
+	jobs := w.Jobs()
+	w.Expect(jobs).To(HaveLen(1))
+	pod := jobs[0].Spec.Template.Spec
+	w.Expect(pod.InitContainers[0].Image).To(Equal("mover:test"))
+	w.Expect(pod.Containers[0].Image).To(Equal("mariadb:11.4"))
+	w.Expect(pod.Containers[0].VolumeMounts).To(ContainElement(And(HaveField("MountPath", "/cairn/volumes/dump"), HaveField("ReadOnly", false))))
+	component := sessiontest.TaskOf(&jobs[0]).Components[0]
+	w.Expect(component.Stream.Command).To(Equal([]string{"mbstream", "--extract"}))
+	w.Expect(component.Stream.Finish.Command[0]).To(Equal("mariadb-backup"))
+
+	w.restore("again", into, physical)
+	w.Expect(ending(w.settle("again"))).To(Equal("Skipped/AlreadyRestored"))
+}

@@ -1,0 +1,112 @@
+package mover
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/program"
+)
+
+// loader feeds the program of a restore, and runs the one that finishes its work.
+type loader struct {
+	ctx    context.Context //nolint:containedctx // an io.Writer has none
+	m      *Mover
+	stream *v1alpha1.ResolvedStream
+	// dir that the programs are started in. Empty: a directory of their own.
+	dir string
+	// begin is done before the program is started.
+	begin func() error
+
+	spec program.Spec
+	in   *program.Input
+	// err that the start failed with.
+	err error
+}
+
+// loader of a stream. It must be closed.
+func (m *Mover) loader(ctx context.Context, s *v1alpha1.ResolvedStream) *loader {
+	return &loader{ctx: ctx, m: m, stream: s, begin: func() error { return nil }}
+}
+
+// start starts the program, once.
+func (l *loader) start() error {
+	if l.in == nil && l.err == nil {
+		l.err = l.run()
+	}
+	return l.err
+}
+
+func (l *loader) run() error {
+	if err := l.begin(); err != nil {
+		return err
+	}
+	var f *failure
+	if l.spec, f = l.m.prepare(l.stream); f != nil {
+		return f
+	}
+	if l.dir != "" {
+		l.spec.Dir = l.dir
+	}
+	var err error
+	l.in, err = l.feed(l.spec)
+	return err
+}
+
+func (l *loader) feed(spec program.Spec) (*program.Input, error) {
+	in, err := program.Feed(l.ctx, spec)
+	if err == nil {
+		l.m.Log.Info("a program runs", "program", filepath.Base(spec.Args[0]))
+	}
+	return in, err
+}
+
+// Write gives the program, which is started with the first of it, something to read.
+func (l *loader) Write(b []byte) (int, error) {
+	if err := l.start(); err != nil {
+		return 0, err
+	}
+	return l.in.Write(b)
+}
+
+// finish says that everything was written. Nil means that the program, and the one after it, ended well.
+func (l *loader) finish() error {
+	if err := l.start(); err != nil {
+		return err
+	}
+	if err := l.in.Finish(); err != nil || l.stream.Finish == nil {
+		return err
+	}
+	secret, f := l.m.database()
+	if f != nil {
+		return f
+	}
+	spec := l.spec
+	spec.Args = secret.arguments(l.stream.Finish.Command, l.stream.Finish.Args)
+	second, err := l.feed(spec)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		second.Close()
+		l.m.said(second.Said())
+	}()
+	return second.Finish()
+}
+
+// written is how much was handed to the program.
+func (l *loader) written() int64 {
+	if l.in == nil {
+		return 0
+	}
+	return l.in.Written()
+}
+
+// close kills the program unless it ended, for it must not take a part for the whole, and removes its files.
+func (l *loader) close() {
+	if l.in != nil {
+		l.in.Close()
+		l.m.said(l.in.Said())
+	}
+	l.m.tidy()
+}
