@@ -25,7 +25,7 @@ func TestGuides(t *testing.T) {
 			case "databases.md":
 				loadDatabases(t, bed, testbed.DatabaseImages...)
 			case "physical-backups.md":
-				loadDatabases(t, bed, "postgresql")
+				loadDatabases(t, bed, "postgresql", "mariadb")
 			}
 			removeNamespace(t, bed, namespace) // of a run that was interrupted
 			removeBranch(t, bed, namespace)

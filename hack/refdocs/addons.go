@@ -25,7 +25,8 @@ const tried = `
 
 The logical tasks run in the tests against PostgreSQL 15, MariaDB 10.11 and Redis 7.0 of Debian: all of a server and named databases,
 each parameter, restores into servers that are empty, full, older in their limits or closed to the password, and broken dumps. So do
-connections over TLS: with the right authority, another one, another name, with and without a client's certificate.
+connections over TLS: with the right authority, another one, another name, with and without a client's certificate. Of the physical tasks
+[their guide](../guides/physical-backups.md#what-is-proven) tells.
 
 It has not been tried, and may fail:
 
@@ -83,6 +84,9 @@ func programs(s *v1alpha1.FunctionStream) string {
 	all := []string{strings.Join(s.Command, " ")}
 	if len(s.EachCommand) > 0 {
 		all = append(all, strings.Join(s.EachCommand, " "))
+	}
+	if s.Finish != nil {
+		all = append(all, strings.Join(s.Finish.Command, " "))
 	}
 	return codes(all)
 }
