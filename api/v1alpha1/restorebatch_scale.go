@@ -55,8 +55,8 @@ type ScaledWorkload struct {
 	Before int32 `json:"before"`
 	// Replicas that it has after the restore.
 	Replicas int32 `json:"replicas"`
-	// Generation of the workload when its pods had ended. Another one at the end of the restore says that somebody changed it, and may
-	// have scaled it up meanwhile.
+	// Generation of the workload when the restore began, then that when its pods had ended. Another one at the end of the restore says
+	// that somebody changed it, and may have scaled it up meanwhile.
 	// +optional
 	Generation int64 `json:"generation,omitempty"`
 	// Phase of the workload.

@@ -117,7 +117,7 @@ func (r *Reconciler) resolveScaling(ctx context.Context, b *v1alpha1.RestoreBatc
 			return fmt.Errorf("try to scale %s %s: %w", asked.Kind, asked.Name, err)
 		}
 		frozen := v1alpha1.ScaledWorkload{
-			Kind: asked.Kind, Name: asked.Name, UID: w.GetUID(), Before: w.replicas, Replicas: w.replicas, Phase: v1alpha1.ScalePending,
+			Kind: asked.Kind, Name: asked.Name, UID: w.GetUID(), Before: w.replicas, Replicas: w.replicas, Generation: w.GetGeneration(), Phase: v1alpha1.ScalePending,
 		}
 		if asked.Replicas != nil {
 			frozen.Replicas = *asked.Replicas
@@ -151,7 +151,8 @@ func (r *Reconciler) workloads(ctx context.Context, b *v1alpha1.RestoreBatch) (m
 		}
 		if frozen.Phase == v1alpha1.ScalePending {
 			err := r.findManager(ctx, frozen.Kind, w)
-			if err == nil && w.replicas != 0 { // Who scaled it to 0 is Cairn, or was there before and looked at then.
+			// Who scaled it to 0 is Cairn; and what nobody changed since the restore began was looked at then.
+			if err == nil && w.replicas != 0 && w.GetGeneration() != frozen.Generation {
 				err = r.findTaken(ctx, w)
 			}
 			if apierrors.IsForbidden(err) {

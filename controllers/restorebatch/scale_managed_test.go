@@ -113,6 +113,24 @@ func TestAWorkloadWhoseReplicasAreNotInGit(t *testing.T) {
 	w.Expect(w.replicas()).To(Equal(int32(2)))
 }
 
+// Hooks may disturb the pods, and so the status of a workload that somebody scaled long ago: that is nothing new.
+func TestAWorkloadWhoseStatusChangesMeanwhile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.gone(w.deployment("kubectl"))
+	w.applied(false)
+	w.scaled(3)
+	w.scaled(2)
+	now := w.Clock.Now()
+	w.Clock.SetTime(now.Add(scaling.Doubt + time.Minute)) // The status was written long ago.
+	w.restore("back", scalesWeb)
+	for w.batch("back").Status.Resolved == nil {
+		w.Reconcile("back")
+	}
+	w.Clock.SetTime(now) // It was written just now.
+	w.Expect(summary(w.settle("back"))).To(Equal(whole("second")))
+}
+
 // Who scales to 0 leaves no trace, but a RestoreBatch that left a workload without pods says so.
 func TestAWorkloadThatAnotherRestoreLeftWithoutPods(t *testing.T) {
 	t.Parallel()

@@ -80,7 +80,7 @@ func Taken(workload metav1.Object, now time.Time) string {
 }
 
 // takenBy says who set the replicas of a workload last but for Cairn, and when at the latest; empty: nobody did. The API server keeps
-// no time for who scales (subresource scale), and forgets who scaled to 0.
+// no time for who scales (subresource scale), and forgets who scaled to 0, or to what there was.
 func takenBy(workload metav1.Object, now time.Time) (taker string, taken time.Time) {
 	had := false
 	for _, e := range workload.GetManagedFields() {
@@ -99,7 +99,7 @@ func takenBy(workload metav1.Object, now time.Time) (taker string, taken time.Ti
 			taker, taken = e.Manager, at
 		}
 	}
-	if wanted, _ := state(workload); !had && wanted == 0 { // Where nobody says anything there is one.
+	if wanted, _ := state(workload); !had && wanted != 1 { // Where nobody says anything there is one.
 		return "somebody", seen(workload, now)
 	}
 	return taker, taken

@@ -102,6 +102,7 @@ func TestManagerAndTaken(t *testing.T) {
 		"kubectl scale, and somebody else wrote into the status": {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), scaled, of("status", managed("kubectl", template, 9*hour))}, want: "were set by kubectl" + perhaps},
 		"kubectl scale to 0, which leaves no trace":              {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), status(hour)}, replicas: new(int32(0)), want: "were set by somebody" + perhaps},
 		"kubectl scale to 0, long ago":                           {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), status(2 * hour)}, replicas: new(int32(0))},
+		"kubectl scale to what a person had set":                 {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), status(hour)}, replicas: new(int32(2)), want: "were set by somebody" + perhaps},
 		"the default":                                            {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), status(hour)}, replicas: new(int32(1))},
 		"a person applied 0":                                     {fields: []metav1.ManagedFieldsEntry{managed("kubectl", all, hour), status(hour)}, replicas: new(int32(0))},
 		"Cairn took them from nobody":                            {fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), of("scale", managed(FieldManager, only, 0)), status(second)}},
