@@ -146,3 +146,30 @@ func TestAMariaDBPhysicalBackupThatCannotBe(t *testing.T) {
 		"the server is killed, at last": s.kill,
 	})
 }
+
+func TestAMariaDBPhysicalBackupOverTLS(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	ours, other := newAuthority(t, "ours"), newAuthority(t, "another")
+	dir := ours.server()
+	s, p := startMariaDB(t, "--ssl-ca="+dir+"/ca.crt", "--ssl-cert="+dir+"/tls.crt", "--ssl-key="+dir+"/tls.key"), withSecret(t)
+	s.must(s.mariadb("CREATE USER sealed IDENTIFIED BY 'word of sealed' REQUIRE SSL; GRANT ALL PRIVILEGES ON *.* TO sealed"))
+	for name, try := range map[string]struct{ host, ca, says string }{
+		"the server's own name":  {"localhost", ours.pem, ""},
+		"another name":           {"127.0.0.1", ours.pem, "SSL connection error"},
+		"another authority":      {"localhost", other.pem, "SSL connection error"},
+		"nothing to be verified": {"127.0.0.1", "", ""},
+	} {
+		p.login("username", "sealed", "password", "word of sealed")
+		if try.ca != "" {
+			p.login("username", "sealed", "password", "word of sealed", "ca.crt", try.ca)
+		}
+		_, result := p.run(t.Context(), backupTask(name, p.physical(s, try.host, false, map[string]string{"args": "--protocol=tcp"})))
+		if try.says == "" {
+			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), "%s: %s", name, result.Message)
+			continue
+		}
+		g.Expect(result.Reason).To(Equal(v1alpha1.ReasonDumpFailed), name)
+		g.Expect(result.Message).To(ContainSubstring(try.says), name)
+	}
+}
