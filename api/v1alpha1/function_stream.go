@@ -64,7 +64,8 @@ type FunctionStream struct {
 	// +kubebuilder:validation:MaxItems=64
 	Args []StreamArgument `json:"args,omitempty"`
 
-	// Probe of a restore says whether the database holds data. Without one every restore needs confirm.
+	// Probe asks the database before the program runs, and must end within two minutes: a client that no server answers may wait for
+	// ever. That of a restore says whether the database holds data; without one every restore needs confirm.
 	// +optional
 	Probe *StreamProbe `json:"probe,omitempty"`
 
@@ -116,8 +117,9 @@ type FunctionStream struct {
 }
 
 // StreamProbe is a program that says what a database holds: a restore that has no confirm reads its standard output first, and
-// writes nothing unless the program ended with exit code 0 and every line of that is empty or begins with #. It has the environment
-// and the files of the restore's own program.
+// writes nothing unless the program ended with exit code 0 and every line of that is empty or begins with #. In a backup, and in a
+// restore with confirm, it says no more than that the database answers: its output does not count there. It has the environment and
+// the files of the stream's own program.
 type StreamProbe struct {
 	// Command is the program and its first arguments.
 	// +required

@@ -44,8 +44,8 @@ What the tools themselves do not do:
 - A restore of a named database needs that database to be there, with its encoding and owner; it does not make it. One of all of
   PostgreSQL, MariaDB or MySQL makes databases and accounts, with the passwords that they had.
 - The restore of one PostgreSQL database is one transaction; all other restores may have written a part before they failed, and say so.
-- ` + "`redis-cli`" + ` does not compare the certificate of a server with its name, and against a port without TLS it waits for ever: ` + "`backupTimeout`" + `
-  or ` + "`restoreTimeout`" + ` ends it.
+- ` + "`redis-cli`" + ` does not compare the certificate of a server with its name. Against a port without TLS it would wait for ever: a backup or restore
+  whose server does not answer for two minutes fails.
 - Where a Secret has no ca.crt, PostgreSQL's programs encrypt if the server can, but verify nothing (` + "`sslMode`" + ` says more); those of MariaDB
   and MySQL as their version does by itself; ` + "`redis-cli`" + ` does not encrypt.
 `

@@ -141,6 +141,9 @@ func (b *backup) component(ctx context.Context, c task.Component, began time.Tim
 // source is what a component backs up: a directory of its volume, or what its program writes. Release is for when it was read.
 func (b *backup) source(ctx context.Context, c task.Component, previous *repository.Snapshot) (_ repository.Source, release func(), _ *failure) {
 	if c.Stream != nil {
+		if f := b.m.answers(ctx, c.Stream, v1alpha1.ReasonDumpFailed); f != nil {
+			return repository.Source{}, nil, f
+		}
 		out, f := b.m.dump(ctx, c.Stream)
 		if f != nil {
 			return repository.Source{}, nil, f

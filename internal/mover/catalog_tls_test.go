@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 
@@ -126,10 +127,15 @@ func TestRedisTasksOverTLS(t *testing.T) {
 	base := catalogTask{addon: "redis-addon", server: &sealed, host: "localhost"}
 	elsewhere := base
 	elsewhere.host = "127.0.0.1"
+	plain := base
+	plain.server = s
 	certified := []string{"password", "hunter2secret", "tls.crt", cert, "tls.key", key}
 
-	logins(t, withSecret(t), map[string]login{
+	p := withSecret(t)
+	p.mover.ProbeTimeout = 10 * time.Second
+	logins(t, p, map[string]login{
 		"verified with a CA":                 {task: base, secret: append(certified[:6:6], "ca.crt", ours.pem)},
+		"a port without TLS":                 {plain, append(certified[:6:6], "ca.crt", ours.pem), "redis-cli"}, // waits or, where the server takes a byte for the end of a line, is told so
 		"a CA that the arguments leave out":  {task: base.with("args", "--tls --insecure"), secret: certified},
 		"another authority":                  {base, append(certified[:6:6], "ca.crt", other.pem), "certificate verify failed"},
 		"another name, unseen by redis-cli":  {task: elsewhere, secret: append(certified[:6:6], "ca.crt", ours.pem)},

@@ -37,6 +37,8 @@ type Mover struct {
 	Privileged bool
 	// ProgramGrace is how long the program of a stream may go on when it should have ended. 0 is program.DefaultGrace.
 	ProgramGrace time.Duration
+	// ProbeTimeout is how long a database may take to answer the probe of a stream. 0 is two minutes.
+	ProbeTimeout time.Duration
 }
 
 // Places are where a mover finds what it works with.

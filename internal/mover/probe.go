@@ -2,34 +2,91 @@ package mover
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/program"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
+// defaultProbeTimeout is long for what only asks, and short for a night.
+const defaultProbeTimeout = 2 * time.Minute
+
+// errNoAnswer ends a probe that takes too long.
+var errNoAnswer = errors.New("the database does not answer")
+
+// ask runs the probe of a stream, for as long as it may take. Without a failure the caller ends it.
+func (m *Mover) ask(ctx context.Context, s *v1alpha1.ResolvedStream) (*program.Output, func(), error) {
+	probe := *s
+	probe.Command, probe.Args = s.Probe.Command, s.Probe.Args
+	spec, f := m.prepare(&probe)
+	if f != nil {
+		return nil, nil, f
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, cmp.Or(m.ProbeTimeout, defaultProbeTimeout), errNoAnswer)
+	out, err := program.Start(limited, spec)
+	if err != nil {
+		cancel()
+		m.tidy()
+		return nil, nil, err
+	}
+	return out, func() { out.Close(); cancel(); m.tidy() }, nil
+}
+
+// noAnswer is the failure of a stream whose probe took too long.
+func (m *Mover) noAnswer(s *v1alpha1.ResolvedStream, reason string) *failure {
+	return &failure{reason, fmt.Sprintf("%s: %s was still waiting after %s. A client that encrypts waits for ever at a port that does not",
+		errNoAnswer, filepath.Base(s.Probe.Command[0]), cmp.Or(m.ProbeTimeout, defaultProbeTimeout))}
+}
+
+// answers is a failure of this reason where a database does not answer its probe, whatever the answer is. A probe that could not
+// connect counts, too: the next attempt of the same might wait.
+func (m *Mover) answers(ctx context.Context, s *v1alpha1.ResolvedStream, reason string) *failure {
+	if s.Probe == nil {
+		return nil
+	}
+	out, end, err := m.ask(ctx, s)
+	if err == nil {
+		defer end()
+		_, err = io.Copy(io.Discard, out)
+	}
+	var own *failure
+	var bad *program.Error
+	switch {
+	case errors.As(err, &own):
+		return own
+	case err == nil, errors.As(err, &bad) && bad.Empty:
+		return nil
+	case errors.Is(err, errNoAnswer):
+		return m.noAnswer(s, reason)
+	case bad != nil:
+		return broken(err, reason)
+	}
+	return classifyMove(err)
+}
+
 // probe is a failure where a database holds data that nobody allowed to overwrite, or where that can't be told. What an attempt before
 // wrote into a database that was empty is its own. The manager asks for a confirmation where there is no probe.
 func (m *Mover) probe(ctx context.Context, t task.Task, c task.Component) *failure {
 	if c.Stream.Probe == nil || c.Resume || t.Restore != nil && t.Restore.Overwrite != "" {
-		return nil
+		return m.answers(ctx, c.Stream, v1alpha1.ReasonLoadFailed)
 	}
-	s := *c.Stream
-	s.Command, s.Args = s.Probe.Command, s.Probe.Args
-	spec, f := m.prepare(&s)
-	if f != nil {
-		return f
+	out, end, err := m.ask(ctx, c.Stream)
+	var own *failure
+	if errors.As(err, &own) {
+		return own
 	}
-	defer m.tidy()
-	out, err := program.Start(ctx, spec)
 	if err != nil {
 		return unseen(err)
 	}
-	defer out.Close()
+	defer end()
 	full := func() *failure {
 		out.Close()
 		message := "the database holds data already"
@@ -50,6 +107,8 @@ func (m *Mover) probe(ctx context.Context, t task.Task, c task.Component) *failu
 		return full()
 	case err == nil, errors.Is(err, io.EOF), errors.As(err, &bad) && bad.Empty:
 		return nil
+	case errors.Is(err, errNoAnswer):
+		return m.noAnswer(c.Stream, v1alpha1.ReasonLoadFailed)
 	default:
 		return unseen(err)
 	}
