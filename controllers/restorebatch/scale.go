@@ -78,6 +78,7 @@ func (r *Reconciler) resolveScaling(ctx context.Context, b *v1alpha1.RestoreBatc
 	refuse := func(reason, format string, args ...any) {
 		start.Error = &v1alpha1.ResolvedError{Reason: reason, Message: fmt.Sprintf(format, args...)}
 	}
+	autoscalers := r.autoscalers(ctx, b.Namespace)
 	for _, asked := range b.Spec.ScaleDown {
 		if target, err := r.restoredInPods(ctx, b, start, asked); err != nil {
 			return err
@@ -95,7 +96,7 @@ func (r *Reconciler) resolveScaling(ctx context.Context, b *v1alpha1.RestoreBatc
 			start.Wait = session.WaitForChild
 			return nil
 		}
-		err = r.findManager(ctx, asked.Kind, w)
+		err = findManager(asked.Kind, w, autoscalers)
 		if err == nil {
 			err = r.findTaken(ctx, w)
 		}
@@ -135,6 +136,7 @@ func (r *Reconciler) notPermitted(namespace string, err error) string {
 // workloads looks at those that are scaled down, as they are and as a decision takes them.
 func (r *Reconciler) workloads(ctx context.Context, b *v1alpha1.RestoreBatch) (map[string]*workload, map[string]session.Workload, error) {
 	found, out := map[string]*workload{}, map[string]session.Workload{}
+	autoscalers := r.autoscalers(ctx, b.Namespace)
 	for i := range b.Status.ScaledDown {
 		frozen := &b.Status.ScaledDown[i]
 		w, err := r.read(ctx, b.Namespace, frozen.Kind, frozen.Name)
@@ -150,7 +152,7 @@ func (r *Reconciler) workloads(ctx context.Context, b *v1alpha1.RestoreBatch) (m
 			return nil, nil, err
 		}
 		if frozen.Phase == v1alpha1.ScalePending {
-			err := r.findManager(ctx, frozen.Kind, w)
+			err := findManager(frozen.Kind, w, autoscalers)
 			// Who scaled it to 0 is Cairn; and what nobody changed since the restore began was looked at then.
 			if err == nil && w.replicas != 0 && w.GetGeneration() != frozen.Generation {
 				err = r.findTaken(ctx, w)

@@ -3,6 +3,7 @@ package restorebatch
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -14,14 +15,24 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
+// autoscalers reads those of a namespace, once, when they are asked for.
+func (r *Reconciler) autoscalers(ctx context.Context, namespace string) func() ([]autoscalingv2.HorizontalPodAutoscaler, error) {
+	return sync.OnceValues(func() ([]autoscalingv2.HorizontalPodAutoscaler, error) {
+		var list autoscalingv2.HorizontalPodAutoscalerList
+		if err := r.APIReader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+			return nil, fmt.Errorf("list horizontal pod autoscalers: %w", err)
+		}
+		return list.Items, nil
+	})
+}
+
 // findManager looks who manages the replicas of a workload, or may.
-func (r *Reconciler) findManager(ctx context.Context, kind string, w *workload) error {
-	var autoscalers autoscalingv2.HorizontalPodAutoscalerList
-	if err := r.APIReader.List(ctx, &autoscalers, client.InNamespace(w.GetNamespace())); err != nil {
-		return fmt.Errorf("list horizontal pod autoscalers: %w", err)
+func findManager(kind string, w *workload, autoscalers func() ([]autoscalingv2.HorizontalPodAutoscaler, error)) error {
+	all, err := autoscalers()
+	if err == nil {
+		w.managed = scaling.Manager(kind, w.Object, all)
 	}
-	w.managed = scaling.Manager(kind, w.Object, autoscalers.Items)
-	return nil
+	return err
 }
 
 // findTaken looks who may manage the replicas of a workload though somebody else set them, unless that was Cairn: a RestoreBatch left
