@@ -49,17 +49,6 @@ func (d database) has(key string) bool {
 	return key == "" || there
 }
 
-// arguments are a command and those of args that are wanted.
-func (d database) arguments(command []string, args []v1alpha1.ResolvedStreamArgument) []string {
-	out := slices.Clone(command)
-	for _, a := range args {
-		if d.has(a.IfKey) {
-			out = append(out, a.Value)
-		}
-	}
-	return out
-}
-
 // value of a key that must be there.
 func (d database) value(key string) (string, *failure) {
 	v, there := d[key]

@@ -1,6 +1,7 @@
 package mover
 
 import (
+	"cmp"
 	"context"
 	"path/filepath"
 
@@ -18,8 +19,7 @@ type loader struct {
 	// begin is done before the program is started.
 	begin func() error
 
-	spec program.Spec
-	in   *program.Input
+	in *program.Input
 	// err that the start failed with.
 	err error
 }
@@ -38,22 +38,20 @@ func (l *loader) start() error {
 }
 
 func (l *loader) run() error {
-	if err := l.begin(); err != nil {
-		return err
+	err := l.begin()
+	if err == nil {
+		l.in, err = l.feed(l.stream)
 	}
-	var f *failure
-	if l.spec, f = l.m.prepare(l.stream); f != nil {
-		return f
-	}
-	if l.dir != "" {
-		l.spec.Dir = l.dir
-	}
-	var err error
-	l.in, err = l.feed(l.spec)
 	return err
 }
 
-func (l *loader) feed(spec program.Spec) (*program.Input, error) {
+// feed starts a program.
+func (l *loader) feed(s *v1alpha1.ResolvedStream) (*program.Input, error) {
+	spec, f := l.m.prepare(s)
+	if f != nil {
+		return nil, f
+	}
+	spec.Dir = cmp.Or(l.dir, spec.Dir)
 	in, err := program.Feed(l.ctx, spec)
 	if err == nil {
 		l.m.Log.Info("a program runs", "program", filepath.Base(spec.Args[0]))
@@ -77,13 +75,7 @@ func (l *loader) finish() error {
 	if err := l.in.Finish(); err != nil || l.stream.Finish == nil {
 		return err
 	}
-	secret, f := l.m.database()
-	if f != nil {
-		return f
-	}
-	spec := l.spec
-	spec.Args = secret.arguments(l.stream.Finish.Command, l.stream.Finish.Args)
-	second, err := l.feed(spec)
+	second, err := l.feed(running(l.stream, l.stream.Finish))
 	if err != nil {
 		return err
 	}

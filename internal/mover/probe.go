@@ -24,9 +24,7 @@ var errNoAnswer = errors.New("the database does not answer")
 
 // ask runs the probe of a stream, for as long as it may take. Without a failure the caller ends it.
 func (m *Mover) ask(ctx context.Context, s *v1alpha1.ResolvedStream) (*program.Output, func(), error) {
-	probe := *s
-	probe.Command, probe.Args = s.Probe.Command, s.Probe.Args
-	spec, f := m.prepare(&probe)
+	spec, f := m.prepare(running(s, s.Probe))
 	if f != nil {
 		return nil, nil, f
 	}

@@ -116,10 +116,14 @@ func (m *Mover) prepare(s *v1alpha1.ResolvedStream) (program.Spec, *failure) {
 	}
 	dir := m.path(task.StreamDir)
 	spec := program.Spec{
-		Dir: dir, Scrub: secret.scrubber(), Grace: m.ProgramGrace,
+		Args: append([]string{}, s.Command...), Dir: dir, Scrub: secret.scrubber(), Grace: m.ProgramGrace,
 		Env: []string{"HOME=" + dir, "TMPDIR=" + dir, "LANG=C", "PATH=" + cmp.Or(os.Getenv("PATH"), defaultPath)},
 	}
-	spec.Args = secret.arguments(s.Command, s.Args)
+	for _, a := range s.Args {
+		if secret.has(a.IfKey) {
+			spec.Args = append(spec.Args, a.Value)
+		}
+	}
 	for _, e := range s.Env {
 		if !secret.has(e.IfKey) {
 			continue
@@ -145,6 +149,13 @@ func (m *Mover) prepare(s *v1alpha1.ResolvedStream) (program.Spec, *failure) {
 		}
 	}
 	return spec, nil
+}
+
+// running is a stream with another program in place of its own.
+func running(s *v1alpha1.ResolvedStream, p *v1alpha1.ResolvedProgram) *v1alpha1.ResolvedStream {
+	out := *s
+	out.Command, out.Args = p.Command, p.Args
+	return &out
 }
 
 // file writes one of a program's files, for its user alone.
