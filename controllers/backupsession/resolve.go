@@ -188,7 +188,7 @@ func (r *resolution) task(ctx context.Context, t *v1alpha1.ResolvedTarget, c *v1
 	var refusal *v1alpha1.ResolvedError
 	var err error
 	if !t.AppRef.IsDatabase() || len(c.Addon.Tasks) != 1 {
-		t.Task, out.params, refusal, err = lifecycle.Task(ctx, catalog, *c.Addon, false, vars)
+		t.Task, out.params, refusal, err = lifecycle.Task(ctx, catalog, *c.Addon, vars)
 		if refusal == nil && err == nil {
 			t.Executor, err = lifecycle.Executor(ctx, catalog, c.Executor, *c.Addon, false)
 		}

@@ -181,7 +181,7 @@ func (r *Reconciler) wish(ctx context.Context, l *looking, s wantedSession, priv
 	if len(mistakes) > 0 {
 		return nil, &access.Error{Reason: mistakes[0].Reason, Message: by + ": " + mistakes[0].Field + ": " + mistakes[0].Message}
 	}
-	resolved, params, refusal, err := lifecycle.Task(ctx, r.Client, *s.session.Addon, false, task.Variables{
+	resolved, params, refusal, err := lifecycle.Task(ctx, r.Client, *s.session.Addon, task.Variables{
 		MoverImage: r.MoverImage, Namespace: s.configuration.Namespace,
 		InvokerKind: v1alpha1.BackupConfigurationKind, InvokerName: s.configuration.Name,
 		TargetKind: s.configuration.Spec.Target.Kind, TargetName: s.configuration.Spec.Target.Name,

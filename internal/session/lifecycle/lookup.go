@@ -59,13 +59,13 @@ func Policy(ctx context.Context, c client.Reader, labels map[string]string) (v1a
 	return out, &sync, nil
 }
 
-// Task resolves Addon, task and Function, and gives the parameters: see task.Resolve.
-func Task(ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, restore bool, vars task.Variables) (v1alpha1.ResolvedTask, map[string]string, *v1alpha1.ResolvedError, error) {
+// Task resolves Addon, task and Function of a backup, and gives the parameters: see task.Resolve.
+func Task(ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, vars task.Variables) (v1alpha1.ResolvedTask, map[string]string, *v1alpha1.ResolvedError, error) {
 	catalog, err := catalogOf(ctx, c, info)
 	if err != nil {
 		return v1alpha1.ResolvedTask{}, nil, nil, err
 	}
-	resolved, params, refusal := task.Resolve(catalog.addon, catalog.function, info, restore, vars)
+	resolved, params, refusal := task.Resolve(catalog.addon, catalog.function, info, false, vars)
 	return resolved, params, refusal, catalog.err
 }
 
