@@ -100,10 +100,18 @@ func ReservedVolume(name string) bool {
 	return strings.HasPrefix(name, "component-")
 }
 
+// ownPaths are where Cairn mounts its own into the container of a mover.
+var ownPaths = []string{"/cairn", MoverWorkDir, "/var/run/secrets", "/run/secrets"}
+
+// Collides says whether a volume that is mounted at a path would cover something of Cairn's own, or lie in it.
+func Collides(p string) bool {
+	return ReservedPath(p) != "" || slices.ContainsFunc(ownPaths, func(own string) bool { return within(own, path.Clean(p)) })
+}
+
 // ReservedPath says why nothing of a user may be mounted at a path, or "".
 func ReservedPath(p string) string {
 	clean := path.Clean(p)
-	for _, own := range []string{"/cairn", MoverWorkDir, "/var/run/secrets", "/run/secrets"} {
+	for _, own := range ownPaths {
 		if within(clean, own) {
 			return fmt.Sprintf("mountPath %s lies in %s, where Cairn mounts its own: choose another", p, own)
 		}

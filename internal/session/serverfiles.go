@@ -3,12 +3,11 @@ package session
 import (
 	"path"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // ParamDataDirectory is the parameter of a task that names the directory of a database's container with the server's files.
@@ -36,15 +35,8 @@ func (r *resolver) filesOfServer(dir string, v *v1alpha1.ResolvedVolume) (string
 		return "", fail(v1alpha1.ReasonInvalidParameters, "%s: %s is on volume %s, which is mounted with subPathExpr: that can't be followed", ParamDataDirectory, dir, mount.Name)
 	}
 	v.ClaimName, v.MountPath, v.SubPath = claimOf(pod.Spec.Volumes[i], pod.Name), path.Clean(mount.MountPath), mount.SubPath
-	for _, own := range []string{task.WorkDir, "/cairn", "/var/run/secrets"} {
-		if within(own, v.MountPath) || within(v.MountPath, own) {
-			return "", fail(v1alpha1.ReasonInvalidParameters, "%s: %s is on volume %s, which is mounted at %s: a mover has something of its own there", ParamDataDirectory, dir, mount.Name, v.MountPath)
-		}
+	if policy.Collides(v.MountPath) {
+		return "", fail(v1alpha1.ReasonInvalidParameters, "%s: %s is on volume %s, which is mounted at %s: a mover has something of its own there", ParamDataDirectory, dir, mount.Name, v.MountPath)
 	}
 	return mount.Name, nil
-}
-
-// within says whether a directory is another one, or in it.
-func within(dir, other string) bool {
-	return dir == other || strings.HasPrefix(dir, strings.TrimSuffix(other, "/")+"/")
 }
