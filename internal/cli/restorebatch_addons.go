@@ -67,16 +67,16 @@ func (r *batchRestore) complete(ctx context.Context, name string, info *v1alpha1
 	}
 	mistakes := policy.TaskMistakes("addon", addon, info, true)
 	if target, known := r.targets[name]; known && len(mistakes) == 0 {
-		functions, last := map[string]*v1alpha1.Function{}, (*v1alpha1.Function)(nil)
+		functions := map[string]*v1alpha1.Function{}
 		for _, function := range policy.TaskFunctions(addon, info, true) {
 			var f v1alpha1.Function
 			if err := r.addons.read(ctx, v1alpha1.FunctionKind, function, &f); err != nil {
 				return err
 			}
 			functions[function] = &f
-			last = &f
 		}
-		if r.addon[name] == "" && target.AppRef.IsDatabase() && last != nil && (last.Spec.Stream == nil || policy.Unpacks(last)) {
+		mover := functions[policy.MoverStep(policy.FindTask(addon, reference.Name, true)).Name]
+		if r.addon[name] == "" && target.AppRef.IsDatabase() && (mover.Spec.Stream == nil || policy.Unpacks(mover)) {
 			return usagef("target %s: what was backed up of it is restored into a PersistentVolumeClaim, by the task %s: leave it out with --only and restore it by itself, or choose another session with --session",
 				name, reference.Name)
 		}

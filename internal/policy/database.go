@@ -34,8 +34,7 @@ func Params(reference *v1alpha1.TaskReference) map[string]string {
 
 // streams says whether the mover of a task runs a program that talks to a database, as far as lookup knows its Function.
 func streams(t *v1alpha1.Task, lookup func(string) *v1alpha1.Function) (streams, known bool) {
-	steps := TaskSteps(t)
-	function := lookup(steps[len(steps)-1].Name)
+	function := lookup(MoverStep(t).Name)
 	return function != nil && function.Spec.Stream != nil && !Unpacks(function), function != nil
 }
 

@@ -53,6 +53,12 @@ func TaskSteps(t *v1alpha1.Task) []v1alpha1.TaskStep {
 	return []v1alpha1.TaskStep{{Name: t.Function}}
 }
 
+// MoverStep is the step of a task that moves the data.
+func MoverStep(t *v1alpha1.Task) v1alpha1.TaskStep {
+	steps := TaskSteps(t)
+	return steps[len(steps)-1]
+}
+
 // TaskMistakes checks what a policy says about an Addon against the Addon: the task exists, its parameters are declared,
 // the required ones are there, all values are strings, and variables and volumes are some that a policy may set. field is
 // where info stands. The tasks are the restore tasks where restore is true.

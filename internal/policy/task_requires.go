@@ -32,8 +32,7 @@ func RequirementMistakes(field string, task *v1alpha1.Task, values variables.Val
 
 // requirementMistakes is RequirementMistakes for what is known before the task runs.
 func requirementMistakes(field string, task *v1alpha1.Task, reference *v1alpha1.TaskReference, builtin variables.Builtin) []Mistake {
-	steps := TaskSteps(task)
-	values, err := StepValues(task, steps[len(steps)-1], reference, builtin)
+	values, err := StepValues(task, MoverStep(task), reference, builtin)
 	if err != nil {
 		return nil // FunctionMistakes says so.
 	}

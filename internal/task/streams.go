@@ -28,8 +28,7 @@ type ComponentStream struct {
 func Streams(addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.AddonInfo, restore bool, vars Variables, components []string) ([]ComponentStream, *v1alpha1.ResolvedError) {
 	reference := &info.Tasks[0]
 	found := policy.FindTask(addon, reference.Name, restore)
-	steps := policy.TaskSteps(found)
-	step := steps[len(steps)-1]
+	step := policy.MoverStep(found)
 	function := functions(step.Name)
 	switch {
 	case function != nil && restore && policy.Unpacks(function):
@@ -37,12 +36,9 @@ func Streams(addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.Addo
 	case function == nil || function.Spec.Stream == nil:
 		return nil, refuse(v1alpha1.ReasonInvalidTask, "task %q of Addon %q is for volumes, and the target is a database: name the Addon of the database, such as postgres-addon", found.Name, addon.Name)
 	}
-	wrong := func(err error) *v1alpha1.ResolvedError {
-		return refuse(v1alpha1.ReasonInvalidParameters, "task %q of Addon %q: function %q: %v", found.Name, addon.Name, function.Name, err)
-	}
 	values, err := policy.StepValues(found, step, reference, vars)
 	if err != nil {
-		return nil, wrong(err)
+		return nil, wrongParameters(addon, found, function, err)
 	}
 	var parts []string
 	if restore {
@@ -54,7 +50,7 @@ func Streams(addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.Addo
 			parts = append(parts, part)
 		}
 	} else if parts, err = values.Each(function.Spec.Stream); err != nil {
-		return nil, wrong(err)
+		return nil, wrongParameters(addon, found, function, err)
 	}
 	if len(parts) == 0 {
 		parts = []string{""}
@@ -69,7 +65,7 @@ func Streams(addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.Addo
 		}
 		stream, err := values.Stream(function.Spec.Stream, part)
 		if err != nil {
-			return nil, wrong(err)
+			return nil, wrongParameters(addon, found, function, err)
 		}
 		out = append(out, ComponentStream{Component: componentOf(part), Stream: stream})
 	}
@@ -80,21 +76,25 @@ func Streams(addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.Addo
 // restores files as they were. The task and its parameters are such that Resolve took them.
 func Unpacker(addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.AddonInfo, vars Variables) (*v1alpha1.ResolvedStream, *v1alpha1.ResolvedError) {
 	found := policy.FindTask(addon, info.Tasks[0].Name, true)
-	steps := policy.TaskSteps(found)
-	step := steps[len(steps)-1]
+	step := policy.MoverStep(found)
 	function := functions(step.Name)
 	if function == nil || function.Spec.Stream == nil {
 		return nil, nil
 	}
 	values, err := policy.StepValues(found, step, &info.Tasks[0], vars)
 	if err != nil {
-		return nil, refuse(v1alpha1.ReasonInvalidParameters, "task %q of Addon %q: function %q: %v", found.Name, addon.Name, function.Name, err)
+		return nil, wrongParameters(addon, found, function, err)
 	}
 	stream, err := values.Stream(function.Spec.Stream, "")
 	if err != nil {
-		return nil, refuse(v1alpha1.ReasonInvalidParameters, "task %q of Addon %q: function %q: %v", found.Name, addon.Name, function.Name, err)
+		return nil, wrongParameters(addon, found, function, err)
 	}
 	return stream, nil
+}
+
+// wrongParameters says what can't be filled into the Function of a task.
+func wrongParameters(addon *v1alpha1.Addon, task *v1alpha1.Task, function *v1alpha1.Function, err error) *v1alpha1.ResolvedError {
+	return refuse(v1alpha1.ReasonInvalidParameters, "task %q of Addon %q: function %q: %v", task.Name, addon.Name, function.Name, err)
 }
 
 // componentOf is the name of the component of one value of a list, "" being everything.
