@@ -48,8 +48,8 @@ func rulesOf(t task.Task) task.Restore {
 }
 
 // restoreArchive makes files, in a directory of the component's volume, of what a program wrote: of a tar archive the mover does, of
-// anything else the component's own program. The directory must be empty, for files of two databases in one make none: one that is not is emptied where deleteExtraFiles was confirmed, and where
-// it holds what an attempt before left.
+// anything else the component's own program. The directory must be empty, for files of two databases in one make none: one that is
+// not is emptied where deleteExtraFiles was confirmed, and where it holds what an attempt before left.
 func (m *Mover) restoreArchive(ctx context.Context, t task.Task, flags Flags, engine repository.Engine, c task.Component, began time.Time) (task.ComponentResult, *failure) {
 	c.Path = below(path.Join(c.Path, flags.Unpack))
 	r, rules := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID}, rulesOf(t)

@@ -11,8 +11,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/variables"
 )
 
-// AddonMistakes finds what no policy can make work in an Addon: parameters that nobody may set or that require what is not there, volumes and mounts that are Cairn's,
-// mounts of volumes that the task does not have.
+// AddonMistakes finds what no policy can make work in an Addon: parameters that nobody may set or that require what is not there,
+// volumes and mounts that are Cairn's, mounts of volumes that the task does not have.
 func AddonMistakes(addon *v1alpha1.Addon) []Mistake {
 	var mistakes []Mistake
 	for _, list := range taskLists(addon) {

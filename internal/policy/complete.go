@@ -51,10 +51,9 @@ type Completion struct {
 }
 
 // Complete infers what a BackupConfiguration without mistakes leaves out: the backend from the default storage, its
-// RetentionPolicy from the default one, the
-// repository's name from the configuration's, its directory from the target, its encryption Secret from the storage, the
-// Addon from the target's kind or from what it says of itself; the name of one that can't be inferred is empty. A Repository that exists says itself what is left out, so that its backups never move because
-// a default has changed. What is said for a repository in one session holds in all.
+// RetentionPolicy from the default one, the repository's name from the configuration's, its directory from the target, its
+// encryption Secret from the storage, the Addon from the target's kind or from what it says of itself; the name of one that can't be
+// inferred is empty. A Repository that exists says itself what is left out, so that its backups never move because a default has changed. What is said for a repository in one session holds in all.
 func Complete(configuration *v1alpha1.BackupConfiguration, known Known) Completion {
 	c := &completer{known: known, out: Completion{Configuration: configuration.DeepCopy()}}
 	c.spec, c.original = &c.out.Configuration.Spec, &configuration.Spec
