@@ -18,7 +18,7 @@ func serverPod() *corev1.Pod {
 		Containers: []corev1.Container{
 			{Name: "exporter", VolumeMounts: []corev1.VolumeMount{mount("other", "/var/lib/mysql")}},
 			{Name: "db", VolumeMounts: []corev1.VolumeMount{
-				{Name: "data", MountPath: "/var/lib/mysql/", SubPath: "mysql"}, mount("conf", "/etc/mysql"), mount("other", "/tmp/other"),
+				{Name: "data", MountPath: "/var/lib/mysql/", SubPath: "mysql"}, mount("conf", "/etc/mysql"), mount("other", "/tmp/other"), mount("other", "/run/secrets/db"), mount("other", "/var"),
 				{Name: "other", MountPath: "/by/pod", SubPathExpr: "$(POD)"},
 			}},
 		},
@@ -44,6 +44,8 @@ func TestTheFilesOfAServer(t *testing.T) {
 		"no path":                      {dir: "data", reason: v1alpha1.ReasonInvalidParameters, says: "not an absolute path"},
 		"a path of each pod":           {dir: "/by/pod", reason: v1alpha1.ReasonInvalidParameters, says: "subPathExpr"},
 		"where movers have their own":  {dir: "/tmp/other", reason: v1alpha1.ReasonInvalidParameters, says: "something of its own"},
+		"where Kubernetes has tokens":  {dir: "/run/secrets/db", reason: v1alpha1.ReasonInvalidParameters, says: "something of its own"},
+		"over what movers have":        {dir: "/var/db", reason: v1alpha1.ReasonInvalidParameters, says: "something of its own"},
 		"a claim in use by one pod alone": {dir: "/var/lib/mysql", edit: func(t *session.Target) {
 			t.Claims = []corev1.PersistentVolumeClaim{claim("data-db-0", corev1.ReadWriteOncePod)}
 		}, reason: v1alpha1.ReasonVolumeInUse, says: "ReadWriteOncePod"},
