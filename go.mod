@@ -57,6 +57,8 @@ require (
 	sigs.k8s.io/yaml v1.6.0
 )
 
+require github.com/kubernetes-csi/external-snapshotter/client/v8 v8.6.0 // indirect
+
 require (
 	cel.dev/expr v0.25.1 // indirect
 	cloud.google.com/go v0.121.1 // indirect

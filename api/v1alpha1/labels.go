@@ -28,7 +28,7 @@ const (
 	LabelRestoreSession = Group + "/restore-session"
 	// LabelHook is on the Jobs of hooks: the name of the hook.
 	LabelHook = Group + "/hook"
-	// LabelSnapshot is on Jobs.
+	// LabelSnapshot is on Jobs and VolumeSnapshots.
 	LabelSnapshot = Group + "/snapshot"
 	// LabelRepository is on Snapshots and init Jobs.
 	LabelRepository = Group + "/repository"
@@ -86,6 +86,12 @@ const (
 	AnnotationRestoreTo = Group + "/restore-to"
 	// AnnotationComponent on a volumeClaimTemplate of a restore is the component that goes into it.
 	AnnotationComponent = Group + "/component"
+	// AnnotationVolumeSnapshotClass on a PersistentVolumeClaim, or else on its StorageClass, names the VolumeSnapshotClass for it.
+	AnnotationVolumeSnapshotClass = Group + "/volume-snapshot-class"
+	// AnnotationSnapshotUID on a VolumeSnapshot is the UID of the Snapshot that it belongs to.
+	AnnotationSnapshotUID = Group + "/snapshot-uid"
+	// AnnotationJob on what a Job makes is the name of that Job. The admission policy demands it.
+	AnnotationJob = Group + "/job"
 	// AnnotationTask on a mover's pod is its task: versioned JSON.
 	AnnotationTask = Group + "/task"
 	// AnnotationSidecarTask on a Snapshot or RestoreSession is what sidecars are to do there, and which of them: versioned JSON.
@@ -137,6 +143,8 @@ const (
 const (
 	// MoverServiceAccount is what Jobs run as.
 	MoverServiceAccount = "cairn-mover"
+	// SnapshotterServiceAccount is what the Jobs run as that make VolumeSnapshots, and volumes of them.
+	SnapshotterServiceAccount = "cairn-snapshotter"
 	// TriggerServiceAccount is what the pods of CronJobs run as.
 	TriggerServiceAccount = "cairn-trigger"
 	// ScalerClusterRole allows the manager to scale Deployments and StatefulSets. Only the owner of a namespace binds it there.

@@ -104,15 +104,18 @@ func (r TypedObjectReference) IsDatabase() bool {
 	return false
 }
 
-// Driver is the program that keeps the data of a repository. It is Kopia.
+// Driver is what keeps the data of a repository: Kopia, or as VolumeSnapshotter the storage system that a CSI driver makes snapshots in.
 // +kubebuilder:validation:MaxLength=64
 // +kubebuilder:validation:XValidation:rule="self != 'Restic'",message="Cairn keeps no data with restic: write driver: Kopia. What restic wrote is restored with restic itself and then backed up anew"
-// +kubebuilder:validation:XValidation:rule="self != 'VolumeSnapshotter'",message="Cairn makes no VolumeSnapshots: write driver: Kopia and a task that reads the files of the volume, as logical-backup of pvc-addon does"
-// +kubebuilder:validation:XValidation:rule="self in ['Kopia', 'Restic', 'VolumeSnapshotter']",message="the driver is Kopia. Tools of one database (WalG, Solr, Medusa, ClickHouseBackup, Neo4jAdmin) keep backups in formats of their own: write driver: Kopia and a Function that dumps the data for the mover"
+// +kubebuilder:validation:XValidation:rule="self in ['Kopia', 'Restic', 'VolumeSnapshotter']",message="the driver is Kopia or VolumeSnapshotter. Tools of one database (WalG, Solr, Medusa, ClickHouseBackup, Neo4jAdmin) keep backups in formats of their own: write driver: Kopia and a Function that dumps the data for the mover"
 type Driver string
 
-// DriverKopia keeps the data with kopia, used as a library.
-const DriverKopia Driver = "Kopia"
+const (
+	// DriverKopia keeps the data with kopia, used as a library.
+	DriverKopia Driver = "Kopia"
+	// DriverVolumeSnapshotter keeps it as CSI VolumeSnapshots, next to the volume that they are of: there is no backend.
+	DriverVolumeSnapshotter Driver = "VolumeSnapshotter"
+)
 
 // NamespacesFrom says which namespaces may use an object.
 // +kubebuilder:validation:Enum=All;Selector;Same

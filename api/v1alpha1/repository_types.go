@@ -4,24 +4,25 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// RepositorySpec says which directory of which storage holds the backups of which target. It never changes, except for
-// deletionPolicy and paused, and that the first BackupConfiguration that uses a Repository without appRef fills it in.
+// RepositorySpec says which directory of which storage holds the backups of which target, or that they are VolumeSnapshots. It never
+// changes, except for deletionPolicy and paused, and that the first BackupConfiguration that uses a Repository without appRef fills it in.
 // +kubebuilder:validation:XValidation:rule="!has(self.backend)",message="a Repository has no backend: make a BackupStorage with this backend and its Secret, name it in spec.storageRef, and put the prefix or subPath below it into spec.path"
 // +kubebuilder:validation:XValidation:rule="!has(self.wipeOut)",message="a Repository has no wipeOut: write deletionPolicy: WipeOut where it is true, and leave it out where it is false"
 // +kubebuilder:validation:XValidation:rule="!has(self.usagePolicy)",message="a Repository has no usagePolicy: write it into the BackupStorage"
-// +kubebuilder:validation:XValidation:rule="has(self.backend) || has(self.storageRef)",message="spec.storageRef is required: it names a BackupStorage"
-// +kubebuilder:validation:XValidation:rule="has(self.backend) || has(self.path)",message="spec.path is required: it is the directory below the storage's prefix"
-// +kubebuilder:validation:XValidation:rule="has(self.backend) || has(self.encryptionSecret)",message="spec.encryptionSecret is required: it names the Secret with the password"
-// +kubebuilder:validation:XValidation:rule="has(self.backend) || !has(self.storageRef) || !has(self.path) || !has(self.encryptionSecret) || self.storageRef == oldSelf.storageRef && self.path == oldSelf.path && self.encryptionSecret == oldSelf.encryptionSecret && self.driver == oldSelf.driver && (!has(oldSelf.appRef) || has(self.appRef) && self.appRef == oldSelf.appRef)",message="a Repository's spec never changes, but for deletionPolicy and paused: its data would be left behind. Make another Repository"
+// +kubebuilder:validation:XValidation:rule="has(self.backend) || has(self.storageRef) || self.driver == 'VolumeSnapshotter'",message="spec.storageRef is required: it names a BackupStorage"
+// +kubebuilder:validation:XValidation:rule="has(self.backend) || has(self.path) || self.driver == 'VolumeSnapshotter'",message="spec.path is required: it is the directory below the storage's prefix"
+// +kubebuilder:validation:XValidation:rule="has(self.backend) || has(self.encryptionSecret) || self.driver == 'VolumeSnapshotter'",message="spec.encryptionSecret is required: it names the Secret with the password"
+// +kubebuilder:validation:XValidation:rule="self.driver != 'VolumeSnapshotter' || !has(self.storageRef) && !has(self.path) && !has(self.encryptionSecret)",message="VolumeSnapshots lie in the storage system of their volume: leave storageRef, path and encryptionSecret out"
+// +kubebuilder:validation:XValidation:rule="self.driver == oldSelf.driver && has(self.storageRef) == has(oldSelf.storageRef) && (!has(self.storageRef) || self.storageRef == oldSelf.storageRef) && has(self.path) == has(oldSelf.path) && (!has(self.path) || self.path == oldSelf.path) && has(self.encryptionSecret) == has(oldSelf.encryptionSecret) && (!has(self.encryptionSecret) || self.encryptionSecret == oldSelf.encryptionSecret) && (!has(oldSelf.appRef) || has(self.appRef) && self.appRef == oldSelf.appRef)",message="a Repository's spec never changes, but for deletionPolicy and paused: its data would be left behind. Make another Repository"
 type RepositorySpec struct {
 	// AppRef is the target whose backups are kept here. A Repository without it takes the target of the first
 	// BackupConfiguration that uses it.
 	// +optional
 	AppRef TypedObjectReference `json:"appRef,omitzero"`
 
-	// StorageRef names the BackupStorage.
+	// StorageRef names the BackupStorage. With driver VolumeSnapshotter there is none.
 	// +optional
-	StorageRef ObjectReference `json:"storageRef"`
+	StorageRef ObjectReference `json:"storageRef,omitzero"`
 
 	// Backend is where Stash's Repository has what a BackupStorage says here. It is refused.
 	// +optional
@@ -35,18 +36,18 @@ type RepositorySpec struct {
 	// +optional
 	UsagePolicy *Refused `json:"usagePolicy,omitempty"`
 
-	// Path is the directory below the storage's prefix.
+	// Path is the directory below the storage's prefix. With driver VolumeSnapshotter there is none.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(s, s == '..')",message="the path holds no .."
 	// +kubebuilder:validation:XValidation:rule="self.matches('[^/.]')",message="the path names a directory, not the storage's root"
-	Path string `json:"path"`
+	Path string `json:"path,omitempty"`
 
 	// EncryptionSecret names a Secret with the key password (or RESTIC_PASSWORD). Without it the data can't be read again:
-	// keep a copy outside of the cluster.
+	// keep a copy outside of the cluster. With driver VolumeSnapshotter there is none.
 	// +optional
-	EncryptionSecret ObjectReference `json:"encryptionSecret"`
+	EncryptionSecret ObjectReference `json:"encryptionSecret,omitzero"`
 
 	// Driver that keeps the data.
 	// +optional

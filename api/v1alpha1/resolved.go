@@ -125,10 +125,10 @@ type ResolvedHost struct {
 	Node string `json:"node,omitempty"`
 	// SecurityContext that the Job runs with.
 	SecurityContext MoverSecurityContext `json:"securityContext"`
-	// Volumes, one component each.
+	// Volumes, one component each: at most 32 where the Job mounts them.
 	// +listType=map
 	// +listMapKey=component
-	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:MaxItems=1000
 	Volumes []ResolvedVolume `json:"volumes"`
 }
 
@@ -157,10 +157,24 @@ type ResolvedVolume struct {
 	// Stream of a database takes the place of a volume, unless claimName names the one with the server's files.
 	// +optional
 	Stream *ResolvedStream `json:"stream,omitempty"`
+	// Snapshot is the VolumeSnapshot that is made of the volume, with driver VolumeSnapshotter.
+	// +optional
+	Snapshot *ResolvedVolumeSnapshot `json:"snapshot,omitempty"`
 }
 
-// Mounted says whether there is a volume. A database that is only asked for its data has none.
-func (v *ResolvedVolume) Mounted() bool { return v.Stream == nil || v.ClaimName != "" }
+// ResolvedVolumeSnapshot is a VolumeSnapshot that a run makes.
+type ResolvedVolumeSnapshot struct {
+	// Name of it: <claim>-<unix seconds of the BackupSession's creation>.
+	Name string `json:"name"`
+	// ClassName of its VolumeSnapshotClass.
+	ClassName string `json:"className"`
+}
+
+// Mounted says whether the Job mounts a volume: not of a database that is only asked for its data, and not where the storage system
+// makes the backup.
+func (v *ResolvedVolume) Mounted() bool {
+	return v.Snapshot == nil && (v.Stream == nil || v.ClaimName != "")
+}
 
 // ResolvedRepository is a repository as a run uses it.
 type ResolvedRepository struct {
@@ -169,12 +183,15 @@ type ResolvedRepository struct {
 	// UID of it.
 	// +optional
 	UID types.UID `json:"uid,omitempty"`
-	// StorageRef names the BackupStorage, with namespace.
-	StorageRef ObjectReference `json:"storageRef"`
+	// StorageRef names the BackupStorage, with namespace. With driver VolumeSnapshotter there is none.
+	// +optional
+	StorageRef ObjectReference `json:"storageRef,omitzero"`
 	// Directory below the storage's prefix, normalised.
-	Directory string `json:"directory"`
+	// +optional
+	Directory string `json:"directory,omitempty"`
 	// EncryptionSecret, with namespace.
-	EncryptionSecret ObjectReference `json:"encryptionSecret"`
+	// +optional
+	EncryptionSecret ObjectReference `json:"encryptionSecret,omitzero"`
 	// Snapshot that the run makes there.
 	// +optional
 	Snapshot string `json:"snapshot,omitempty"`

@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -181,6 +182,11 @@ type Component struct {
 	// Progress while it runs.
 	// +optional
 	Progress *ComponentProgress `json:"progress,omitempty"`
+	// VolumeSnapshotterStats is the VolumeSnapshot that is the component, with driver VolumeSnapshotter.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	VolumeSnapshotterStats []VolumeSnapshotterStats `json:"volumeSnapshotterStats,omitempty"`
 	// Reason of a failure, one word.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
@@ -189,6 +195,60 @@ type Component struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
 	Error string `json:"error,omitempty"`
+}
+
+// VolumeSnapshotterStats is a VolumeSnapshot and what a volume that is made of it needs.
+type VolumeSnapshotterStats struct {
+	// PVCName of the PersistentVolumeClaim that it is of.
+	// +kubebuilder:validation:MaxLength=253
+	PVCName string `json:"pvcName"`
+	// VolumeSnapshotName in the namespace of the Snapshot.
+	// +kubebuilder:validation:MaxLength=253
+	VolumeSnapshotName string `json:"volumeSnapshotName"`
+	// VolumeSnapshotTime is when the storage system made it.
+	// +optional
+	VolumeSnapshotTime *metav1.Time `json:"volumeSnapshotTime,omitempty"`
+	// VolumeSnapshotClassName of the class that it was made with.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	VolumeSnapshotClassName string `json:"volumeSnapshotClassName,omitempty"`
+	// VolumeSnapshotContentName of the object that stands for it in the storage system.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	VolumeSnapshotContentName string `json:"volumeSnapshotContentName,omitempty"`
+	// SnapshotHandle is what the storage system calls it. With this and the driver it can be used from another namespace or cluster.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	SnapshotHandle string `json:"snapshotHandle,omitempty"`
+	// Driver is the CSI driver.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Driver string `json:"driver,omitempty"`
+	// DeletionPolicy of the VolumeSnapshotContent when it was made: with Delete, whoever deletes the VolumeSnapshot or its namespace
+	// deletes the data.
+	// +optional
+	// +kubebuilder:validation:MaxLength=16
+	DeletionPolicy string `json:"deletionPolicy,omitempty"`
+	// ContentDeletionPolicy is what becomes of the snapshot in the storage system when Cairn removes the VolumeSnapshot: Delete or
+	// Retain.
+	// +optional
+	// +kubebuilder:validation:MaxLength=16
+	ContentDeletionPolicy string `json:"contentDeletionPolicy,omitempty"`
+	// RestoreSize is the least size of a volume that is made of it, in bytes.
+	// +optional
+	RestoreSize int64 `json:"restoreSize,omitempty"`
+	// StorageClassName of the claim.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	StorageClassName string `json:"storageClassName,omitempty"`
+	// AccessModes of the claim.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	AccessModes []corev1.PersistentVolumeAccessMode `json:"accessModes,omitempty"`
+	// VolumeMode of the claim.
+	// +optional
+	VolumeMode corev1.PersistentVolumeMode `json:"volumeMode,omitempty"`
 }
 
 // ComponentCounts is what was found where a component was read.

@@ -59,6 +59,18 @@ func SnapshotName(repository, backupSession string) string {
 	return cut(repository+"-"+backupSession, maxObjectName, repository, backupSession)
 }
 
+// VolumeSnapshotName is the name of the VolumeSnapshot that a run makes of a claim: <claim>-<unix seconds of the run's creation>.
+func VolumeSnapshotName(claim string, created time.Time) string {
+	tail := "-" + strconv.FormatInt(created.Unix(), 10)
+	return cut(claim, maxObjectName-len(tail), claim) + tail
+}
+
+// QualifiedVolumeSnapshotName is the name to take when VolumeSnapshotName is in use by another Snapshot, namespace included.
+func QualifiedVolumeSnapshotName(claim string, created time.Time, namespace, snapshot string) string {
+	tail := "-" + hash(namespace, snapshot) + "-" + strconv.FormatInt(created.Unix(), 10)
+	return cut(claim, maxObjectName-len(tail), claim) + tail
+}
+
 // ChildName is the name of the BackupConfiguration that a batch makes for a target: <batch>-<target>. It is short enough
 // to be a label value.
 func ChildName(batch, target string) string {
