@@ -57,7 +57,7 @@ require (
 	sigs.k8s.io/yaml v1.6.0
 )
 
-require github.com/kubernetes-csi/external-snapshotter/client/v8 v8.6.0 // indirect
+require github.com/kubernetes-csi/external-snapshotter/client/v8 v8.6.0
 
 require (
 	cel.dev/expr v0.25.1 // indirect
