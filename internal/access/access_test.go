@@ -113,7 +113,8 @@ func TestAccountsAreMadeOnceAndBoundToTheirClusterRole(t *testing.T) {
 	ns := namespace(t)
 	g.Expect(access.EnsureMover(t.Context(), api, ns)).To(Succeed())
 	g.Expect(access.EnsureTrigger(t.Context(), api, ns)).To(Succeed())
-	for _, name := range []string{v1alpha1.MoverServiceAccount, v1alpha1.TriggerServiceAccount} {
+	g.Expect(access.EnsureSnapshotter(t.Context(), api, ns)).To(Succeed())
+	for _, name := range []string{v1alpha1.MoverServiceAccount, v1alpha1.TriggerServiceAccount, v1alpha1.SnapshotterServiceAccount} {
 		key := client.ObjectKey{Namespace: ns, Name: name}
 		var account corev1.ServiceAccount
 		g.Expect(api.Get(t.Context(), key, &account)).To(Succeed())

@@ -63,6 +63,11 @@ func EnsureMover(ctx context.Context, c client.Client, namespace string) error {
 	return ensureAccount(ctx, c, namespace, v1alpha1.MoverServiceAccount)
 }
 
+// EnsureSnapshotter does the same for the Jobs that make VolumeSnapshots, and the ClusterRole cairn-snapshotter.
+func EnsureSnapshotter(ctx context.Context, c client.Client, namespace string) error {
+	return ensureAccount(ctx, c, namespace, v1alpha1.SnapshotterServiceAccount)
+}
+
 // EnsureTrigger does the same for the pods of CronJobs and the ClusterRole cairn-trigger.
 func EnsureTrigger(ctx context.Context, c client.Client, namespace string) error {
 	return ensureAccount(ctx, c, namespace, v1alpha1.TriggerServiceAccount)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -37,7 +38,7 @@ import (
 	"github.com/cairn-backup/cairn/policies"
 )
 
-// Bed is an API server with Cairn's CRDs and catalog, and a manager that runs the controllers under test.
+// Bed is an API server with Cairn's CRDs and catalog and the kinds of CSI snapshots, and a manager that runs the controllers under test.
 type Bed struct {
 	// Client of the test: it reads and writes without a cache.
 	Client client.Client
@@ -51,10 +52,11 @@ type Bed struct {
 	asked, underWay map[string]int
 }
 
-// Scheme has Kubernetes' kinds and Cairn's.
+// Scheme has Kubernetes' kinds, those of CSI snapshots and Cairn's.
 func Scheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(snapshotv1.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
 	return scheme
 }
@@ -68,8 +70,13 @@ func (b *Bed) Run(m *testing.M, setup func(mgr ctrl.Manager) error) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	log.SetLogger(zap.New(zap.WriteTo(os.Stderr)))
+	snapshotKinds, err := SnapshotKinds()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "start the test bed:", err)
+		return 1
+	}
 	env := &envtest.Environment{
-		CRDDirectoryPaths:        []string{filepath.Join(root(), "config", "crd", "bases")},
+		CRDDirectoryPaths:        append(snapshotKinds, filepath.Join(root(), "config", "crd", "bases")),
 		ErrorIfCRDPathMissing:    true,
 		ControlPlaneStartTimeout: time.Minute,
 		ControlPlaneStopTimeout:  time.Minute,
