@@ -32,12 +32,16 @@ const usage = `mover does the work of one Cairn Job, or of a sidecar. It is star
   mover init-storage | init-repository | backup [--exclude=PATTERN,...] [--cache] [--scratch-dir=DIRECTORY]
   mover restore [--set-id] [--devices] [--include=PATTERN,...] [--exclude=PATTERN,...] [--cache] [--scratch-dir=DIRECTORY]
   mover restore --unpack=DIRECTORY [--cache] [--scratch-dir=DIRECTORY]
+  mover volume-snapshot [--wait-timeout=DURATION]
   mover keep
   mover install DIRECTORY
   mover sidecar --id=NAME [--root=DIRECTORY]
   mover trigger --invoker-kind=KIND --invoker=NAME --session=NAME --cronjob=NAME
   mover version
 `
+
+// defaultWait is how long what is made in the cluster may take.
+const defaultWait = 10 * time.Minute
 
 // sharedUmask lets the group of a local storage, which all movers are in, read and write what each of them writes.
 const sharedUmask = 0o007
@@ -65,7 +69,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return install(args[1:], log, stderr)
 	case "trigger":
 		return trigger(ctx, args[1:], log, stderr)
-	case string(task.KindInitStorage), string(task.KindInitRepository), string(task.KindBackup), string(task.KindRestore), string(task.KindKeep):
+	case string(task.KindInitStorage), string(task.KindInitRepository), string(task.KindBackup), string(task.KindRestore), string(task.KindKeep), string(task.KindVolumeSnapshot):
 		return move(ctx, task.Kind(kind), args[1:], log, stderr)
 	case sidecar.Subcommand:
 		return live(ctx, args[1:], log, stderr)
@@ -101,12 +105,13 @@ func move(ctx context.Context, kind task.Kind, args []string, log *slog.Logger, 
 		return m.Refuse(err)
 	}
 	limitMemory(log)
-	if kind == task.KindBackup || kind == task.KindRestore {
+	if kind == task.KindBackup || kind == task.KindRestore || kind == task.KindVolumeSnapshot {
 		client, namespace, err := inCluster()
 		if err != nil {
 			return m.Refuse(err)
 		}
 		m.Status = mover.APIStatus{Client: client, Namespace: namespace}
+		m.Client, m.Job = client, os.Getenv(task.EnvJob)
 	}
 	return m.Run(ctx, kind, asked)
 }
@@ -134,6 +139,8 @@ func arguments(kind task.Kind, args []string, stderr io.Writer) (mover.Flags, er
 	case task.KindBackup:
 		cacheFlags(flags, &asked)
 		flags.StringVar(&exclude, "exclude", "", "comma-separated patterns, as in a .gitignore file, of what is left out")
+	case task.KindVolumeSnapshot:
+		flags.DurationVar(&asked.WaitTimeout, "wait-timeout", defaultWait, "how long the VolumeSnapshots may take until they can be used")
 	case task.KindRestore:
 		cacheFlags(flags, &asked)
 		flags.StringVar(&include, "include", "", "comma-separated patterns, as in a .gitignore file, of what is restored alone")
@@ -143,6 +150,9 @@ func arguments(kind task.Kind, args []string, stderr io.Writer) (mover.Flags, er
 		flags.StringVar(&asked.Unpack, "unpack", "", "directory inside the volume into which the tar archive that a program wrote is unpacked")
 	}
 	err := parse(flags, args)
+	if err == nil && kind == task.KindVolumeSnapshot && asked.WaitTimeout <= 0 {
+		err = fmt.Errorf("read arguments: --wait-timeout is %s: it must be longer than nothing", asked.WaitTimeout)
+	}
 	asked.Exclude, asked.Include = split(exclude), split(include)
 	return asked, err
 }
@@ -214,6 +224,7 @@ func inCluster() (dynamic.Interface, string, error) {
 	}
 	config.UserAgent = "cairn-mover/" + version.Version
 	config.Timeout = 30 * time.Second
+	config.QPS, config.Burst = 50, 100 // a session of many volumes asks for all of them at once
 	namespace, err := os.ReadFile(namespaceFile)
 	if err != nil {
 		return nil, "", errors.New("find namespace: the pod has no service account token")

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	. "github.com/onsi/gomega"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -28,6 +29,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/access"
 	"github.com/cairn-backup/cairn/internal/mover"
 	"github.com/cairn-backup/cairn/internal/repository/kopia/cheapkeys"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 var (
@@ -43,12 +45,16 @@ func run(m *testing.M) int {
 		return m.Run() // one test that needs no API server
 	}
 	root := filepath.Join("..", "..", "config")
+	kinds, err := testbed.SnapshotKinds()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	env := &envtest.Environment{
-		CRDDirectoryPaths:        []string{filepath.Join(root, "crd", "bases")},
+		CRDDirectoryPaths:        append(kinds, filepath.Join(root, "crd", "bases")),
 		ErrorIfCRDPathMissing:    true,
 		ControlPlaneStartTimeout: time.Minute,
 	}
-	var err error
 	defer func() { _ = env.Stop() }() // what of it was started
 	if config, err = env.Start(); err != nil {
 		fmt.Fprintln(os.Stderr, "start API server:", err)
@@ -56,12 +62,13 @@ func run(m *testing.M) int {
 	}
 	scheme := runtime.NewScheme()
 	_ = clientgoscheme.AddToScheme(scheme)
+	_ = snapshotv1.AddToScheme(scheme)
 	_ = v1alpha1.AddToScheme(scheme)
 	if admin, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
 		fmt.Fprintln(os.Stderr, "make client:", err)
 		return 1
 	}
-	for _, file := range []string{"admission/mover_policy.yaml", "admission/trigger_policy.yaml", "rbac/mover_role.yaml", "rbac/trigger_role.yaml"} {
+	for _, file := range []string{"admission/mover_policy.yaml", "admission/trigger_policy.yaml", "admission/snapshotter_policy.yaml", "rbac/mover_role.yaml", "rbac/snapshotter_role.yaml", "rbac/trigger_role.yaml"} {
 		if err := create(filepath.Join(root, file)); err != nil {
 			fmt.Fprintln(os.Stderr, "create", file, err)
 			return 1
@@ -96,9 +103,11 @@ func namespace(t testing.TB) string {
 	g.Expect(admin.Create(t.Context(), ns)).To(Succeed())
 	g.Expect(access.EnsureMover(t.Context(), admin, ns.Name)).To(Succeed())
 	g.Expect(access.EnsureTrigger(t.Context(), admin, ns.Name)).To(Succeed())
+	g.Expect(access.EnsureSnapshotter(t.Context(), admin, ns.Name)).To(Succeed())
 	for account, right := range map[string]authorizationv1.ResourceAttributes{
-		v1alpha1.MoverServiceAccount:   {Verb: "patch", Resource: "snapshots", Subresource: "status"},
-		v1alpha1.TriggerServiceAccount: {Verb: "create", Resource: "backupsessions"},
+		v1alpha1.MoverServiceAccount:       {Verb: "patch", Resource: "snapshots", Subresource: "status"},
+		v1alpha1.TriggerServiceAccount:     {Verb: "create", Resource: "backupsessions"},
+		v1alpha1.SnapshotterServiceAccount: {Verb: "patch", Resource: "snapshots", Subresource: "status"},
 	} {
 		right.Namespace, right.Group = ns.Name, v1alpha1.Group
 		g.Eventually(func() bool {

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"k8s.io/client-go/dynamic"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -29,6 +31,9 @@ type Mover struct {
 	// Status is where components are reported to while they are worked on. A failing one never fails the work: the Result
 	// says the same.
 	Status StatusWriter
+	// Client of the API server, for those that make objects there (task.KindVolumeSnapshot), and Job that they mark these with.
+	Client dynamic.Interface
+	Job    string
 	// Now is the clock.
 	Now func() time.Time
 	// Log gets short lines without names of files.
@@ -75,6 +80,8 @@ type Flags struct {
 	// Cache keeps what is read of the repository in ScratchDir too.
 	Cache      bool
 	ScratchDir string
+	// WaitTimeout is how long what is made in the cluster may take.
+	WaitTimeout time.Duration
 }
 
 // Run does what the task at task.Path says and leaves the Result. It returns the exit code.
@@ -125,6 +132,8 @@ func (m *Mover) do(ctx context.Context, kind task.Kind, flags Flags) task.Result
 		return m.backup(ctx, t, flags)
 	case task.KindRestore:
 		return m.restore(ctx, t, flags)
+	case task.KindVolumeSnapshot:
+		return m.volumeSnapshots(ctx, t, flags)
 	}
 	return failed(&failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("there is no task %q", kind)})
 }

@@ -91,11 +91,17 @@ func (p *pod) write(name, content string) {
 // run does a task and gives its exit code and Result.
 func (p *pod) run(ctx context.Context, t task.Task, flags ...string) (int, *task.Result) {
 	p.t.Helper()
+	return p.with(ctx, t, mover.Flags{Exclude: flags})
+}
+
+// with does a task with flags.
+func (p *pod) with(ctx context.Context, t task.Task, flags mover.Flags) (int, *task.Result) {
+	p.t.Helper()
 	g := NewWithT(p.t)
 	text, err := task.Encode(t)
 	g.Expect(err).NotTo(HaveOccurred())
 	p.write("cairn/task/task.json", text)
-	code := p.mover.Run(ctx, t.Kind, mover.Flags{Exclude: flags})
+	code := p.mover.Run(ctx, t.Kind, flags)
 	message, err := os.ReadFile(p.mover.TerminationPath)
 	g.Expect(err).NotTo(HaveOccurred())
 	result, err := task.DecodeResult(string(message))

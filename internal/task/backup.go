@@ -39,8 +39,22 @@ func BackupJobName(snapshot, host string) string { return policy.JobName("backup
 // BackupJob builds the Job that backs one host's volumes up into one Snapshot. It fails with ErrPrivilegeRequired where
 // the namespace does not allow what the host needs.
 func BackupJob(in BackupJobInput) (*batchv1.Job, error) {
-	t := BackupTask(in)
-	b := blueprint{
+	b := backupBlueprint(in)
+	for _, v := range in.Host.Volumes {
+		if !v.Mounted() {
+			continue
+		}
+		b.volumes = append(b.volumes, volume{
+			component: v.Component, claim: v.ClaimName, hostPath: v.HostPath, mountPath: v.MountPath, subPath: v.SubPath, readOnly: true,
+		})
+	}
+	b.task = BackupTask(in)
+	return b.job()
+}
+
+// backupBlueprint is what the Jobs of backups have in common, whatever keeps the data.
+func backupBlueprint(in BackupJobInput) blueprint {
+	return blueprint{
 		name:             BackupJobName(in.Snapshot.Name, in.Host.Name),
 		namespace:        in.Session.Namespace,
 		owner:            controllerOf(v1alpha1.BackupSessionKind, in.Session),
@@ -60,26 +74,15 @@ func BackupJob(in BackupJobInput) (*batchv1.Job, error) {
 			v1alpha1.LabelSnapshot:      policy.LabelValue(in.Snapshot.Name),
 		},
 	}
-	for _, v := range in.Host.Volumes {
-		if !v.Mounted() {
-			continue
-		}
-		b.volumes = append(b.volumes, volume{
-			component: v.Component, claim: v.ClaimName, hostPath: v.HostPath, mountPath: v.MountPath, subPath: v.SubPath, readOnly: true,
-		})
-	}
-	b.task = t
-	return b.job()
 }
 
 // BackupTask is what backs one host's volumes up into one Snapshot, whoever does it.
 func BackupTask(in BackupJobInput) Task {
-	spec := in.Snapshot.Spec
 	t := Task{
 		Kind: KindBackup, Cluster: in.ClusterUID, Namespace: in.Session.Namespace,
 		Storage:    storageOf(in.Storage),
 		Repository: resolvedRepository(in.Repository, in.Target.AppRef, in.Target.Task.Driver),
-		Snapshot:   &Snapshot{Name: in.Snapshot.Name, UID: in.Snapshot.UID, Labels: in.Snapshot.Labels, Spec: &spec},
+		Snapshot:   snapshotOf(in.Snapshot),
 	}
 	if r := in.Session.Status.Resolved; r != nil {
 		t.SuccessPolicy = r.SuccessPolicy
@@ -88,6 +91,12 @@ func BackupTask(in BackupJobInput) Task {
 		t.Components = append(t.Components, Component{Name: v.Component, Path: v.Path, Stream: v.Stream})
 	}
 	return t
+}
+
+// snapshotOf is a Snapshot that is made as a mover sees it.
+func snapshotOf(s *v1alpha1.Snapshot) *Snapshot {
+	spec := s.Spec
+	return &Snapshot{Name: s.Name, UID: s.UID, Labels: s.Labels, Spec: &spec}
 }
 
 // storageOf is a storage as a mover sees it.

@@ -1,6 +1,7 @@
 package task
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"strings"
@@ -30,6 +31,8 @@ type blueprint struct {
 	name, namespace string
 	labels          map[string]string
 	owner           metav1.OwnerReference
+	// account that the pod runs as; empty is v1alpha1.MoverServiceAccount.
+	account string
 	// resolved task; of an init Job only image and args.
 	resolved    v1alpha1.ResolvedTask
 	task        Task
@@ -91,7 +94,7 @@ func (b blueprint) pod() (corev1.PodSpec, error) {
 	pod := corev1.PodSpec{
 		RestartPolicy:                 corev1.RestartPolicyNever,
 		TerminationGracePeriodSeconds: new(terminationGrace),
-		ServiceAccountName:            v1alpha1.MoverServiceAccount,
+		ServiceAccountName:            cmp.Or(b.account, v1alpha1.MoverServiceAccount),
 		AutomountServiceAccountToken:  new(false),
 		EnableServiceLinks:            new(false),
 		SecurityContext:               security,
@@ -134,7 +137,13 @@ func (b blueprint) mover(mounts []corev1.VolumeMount) (corev1.Container, error) 
 	if b.moverImage() != "" {
 		c.Command = []string{moverProgram}
 	}
-	c.Env = mergedEnv(c.Env, append([]corev1.EnvVar{{Name: "HOME", Value: WorkDir}, {Name: "TMPDIR", Value: WorkDir}}, b.components()...))
+	own := append([]corev1.EnvVar{{Name: "HOME", Value: WorkDir}, {Name: "TMPDIR", Value: WorkDir}}, b.components()...)
+	if b.account == v1alpha1.SnapshotterServiceAccount {
+		own = append(own, corev1.EnvVar{Name: EnvJob, ValueFrom: &corev1.EnvVarSource{
+			FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.labels['" + batchv1.JobNameLabel + "']"},
+		}})
+	}
+	c.Env = mergedEnv(c.Env, own)
 	if b.resolved.Job != nil {
 		c.Resources = mergedResources(b.resolved.Job.Resources, c.Resources)
 	}

@@ -57,9 +57,9 @@ type Task struct {
 	Cluster string `json:"cluster"`
 	// Namespace of the Job.
 	Namespace string `json:"namespace"`
-	// Storage is the backend.
-	Storage Storage `json:"storage"`
-	// Repository to work on; nil for KindInitStorage.
+	// Storage is the backend. There is none for KindVolumeSnapshot.
+	Storage Storage `json:"storage,omitzero"`
+	// Repository to work on; nil for KindInitStorage and KindVolumeSnapshot.
 	Repository *Repository `json:"repository,omitempty"`
 	// Snapshot to make (KindBackup) or to restore (KindRestore).
 	Snapshot *Snapshot `json:"snapshot,omitempty"`
@@ -123,6 +123,8 @@ type Component struct {
 	// Stream is the program that writes or reads the component. There is a volume only if the program reads a server's files beside
 	// that, or makes them.
 	Stream *v1alpha1.ResolvedStream `json:"stream,omitempty"`
+	// Snapshot is the VolumeSnapshot that is made (KindVolumeSnapshot).
+	Snapshot *VolumeSnapshot `json:"snapshot,omitempty"`
 	// ID in the repository of what is restored.
 	ID string `json:"id,omitempty"`
 	// Resume says that an attempt before wrote into the volume, which was empty: what is there is its work.
@@ -177,6 +179,8 @@ func (t Task) complete() error {
 	switch {
 	case t.Cluster == "":
 		return errors.New("no cluster")
+	case t.Kind == KindVolumeSnapshot:
+		return t.checkVolumeSnapshots()
 	case t.Storage.Spec.Provider == "":
 		return errors.New("no storage")
 	case t.Kind == KindInitStorage:

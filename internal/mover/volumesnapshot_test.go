@@ -1,0 +1,245 @@
+package mover_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/volumesnapshot"
+)
+
+// shooting is a mover that makes VolumeSnapshots with the rights of its pod, and a CSI driver that the test plays.
+type shooting struct {
+	testing.TB
+	*WithT
+	namespace string
+	snap      *v1alpha1.Snapshot
+	pod       *pod
+	task      task.Task
+}
+
+func newShooting(t testing.TB, claims ...string) *shooting {
+	t.Helper()
+	s := &shooting{TB: t, WithT: NewWithT(t), namespace: namespace(t)}
+	var movers []string
+	for _, c := range claims {
+		movers = append(movers, c+"=backup-s-target")
+	}
+	s.snap = snapshot(t, s.namespace, "s", strings.Join(movers, ","))
+	s.task = task.Task{
+		Kind: task.KindVolumeSnapshot, Cluster: "cluster", Namespace: s.namespace,
+		Snapshot: &task.Snapshot{Name: s.snap.Name, UID: s.snap.UID, Labels: map[string]string{v1alpha1.LabelRepository: "r"}, Spec: &s.snap.Spec},
+	}
+	at := time.Unix(1795154820, 0)
+	for _, c := range claims {
+		s.task.Components = append(s.task.Components, task.Component{Name: c, Snapshot: &task.VolumeSnapshot{
+			Names: []string{policy.VolumeSnapshotName(c, at), policy.QualifiedVolumeSnapshotName(c, at, s.namespace, "s")}, Claim: c, Class: "fast",
+		}})
+	}
+	api := as(t, s.namespace, v1alpha1.SnapshotterServiceAccount, "backup-s-target-abcde")
+	s.pod = newPod(t)
+	s.pod.mover.Client, s.pod.mover.Job = api, "backup-s-target"
+	s.pod.mover.Status = mover.APIStatus{Client: api, Namespace: s.namespace}
+	return s
+}
+
+// run does the task and gives the mover's Result.
+func (s *shooting) run(ctx context.Context, wait time.Duration) *task.Result {
+	s.Helper()
+	_, result := s.pod.with(ctx, s.task, mover.Flags{WaitTimeout: wait})
+	return result
+}
+
+// driver answers for a VolumeSnapshot as soon as it is there.
+func (s *shooting) driver(name string, status snapshotv1.VolumeSnapshotStatus) {
+	s.Helper()
+	s.meanwhile(name, func(ctx context.Context, found *snapshotv1.VolumeSnapshot) error {
+		found.Status = status.DeepCopy()
+		return admin.Status().Update(ctx, found)
+	})
+}
+
+// meanwhile does something with a VolumeSnapshot as soon as it is there.
+func (s *shooting) meanwhile(name string, do func(context.Context, *snapshotv1.VolumeSnapshot) error) {
+	s.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	s.Cleanup(func() { cancel(); <-done })
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			var found snapshotv1.VolumeSnapshot
+			if err := admin.Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: name}, &found); err == nil && do(ctx, &found) == nil {
+				return
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}()
+}
+
+func ready(size string) snapshotv1.VolumeSnapshotStatus {
+	return snapshotv1.VolumeSnapshotStatus{ReadyToUse: new(true), RestoreSize: new(resource.MustParse(size)), BoundVolumeSnapshotContentName: new("content")}
+}
+
+func (s *shooting) made(name string) *snapshotv1.VolumeSnapshot {
+	s.Helper()
+	found := &snapshotv1.VolumeSnapshot{}
+	s.Expect(admin.Get(context.Background(), client.ObjectKey{Namespace: s.namespace, Name: name}, found)).To(Succeed())
+	return found
+}
+
+func (s *shooting) component(name string) v1alpha1.Component {
+	s.Helper()
+	var found v1alpha1.Snapshot
+	s.Expect(admin.Get(context.Background(), client.ObjectKeyFromObject(s.snap), &found)).To(Succeed())
+	return found.Status.Components[name]
+}
+
+func TestVolumeSnapshotsAreMadeTogetherAndAwaited(t *testing.T) {
+	s := newShooting(t, "data", "logs")
+	s.driver("data-1795154820", ready("1Gi"))
+	s.driver("logs-1795154820", ready("2Gi"))
+	result := s.run(t.Context(), time.Minute)
+	s.Expect(result.Outcome).To(Equal(task.OutcomeSucceeded), result.Message)
+	s.Expect(result.Components).To(HaveLen(2))
+	made := s.made("data-1795154820")
+	s.Expect(*made.Spec.Source.PersistentVolumeClaimName).To(Equal("data"))
+	s.Expect(*made.Spec.VolumeSnapshotClassName).To(Equal("fast"))
+	s.Expect(made.OwnerReferences).To(BeEmpty(), "it outlives everything")
+	s.Expect(volumesnapshot.Belongs(made, "s", s.snap.UID)).To(BeTrue())
+	s.Expect(made.Labels).To(HaveKeyWithValue(v1alpha1.LabelRepository, "r"))
+	s.Expect(result.Components[0].ID).To(Equal(string(made.UID)))
+	s.Expect(result.Components[0].SizeBytes).To(Equal(int64(1 << 30)))
+	s.Expect(s.component("logs")).To(And(
+		HaveField("Phase", v1alpha1.SnapshotSucceeded), HaveField("Driver", v1alpha1.DriverVolumeSnapshotter), HaveField("SizeBytes", int64(2<<30))))
+}
+
+// A mover that was killed before it reported is followed by another one.
+func TestAnotherMoverFindsItsVolumeSnapshots(t *testing.T) {
+	s := newShooting(t, "data")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	result := s.run(ctx, time.Minute)
+	s.Expect(result.Components[0].Reason).To(Equal(v1alpha1.ReasonCancelled))
+	s.Expect(s.component("data").Phase.Terminal()).To(BeFalse(), "another one goes on with it")
+	first := s.made("data-1795154820")
+
+	s.driver("data-1795154820", ready("1Gi"))
+	result = s.run(t.Context(), time.Minute)
+	s.Expect(result.Outcome).To(Equal(task.OutcomeSucceeded), result.Message)
+	s.Expect(result.Components[0].ID).To(Equal(string(first.UID)))
+	var all snapshotv1.VolumeSnapshotList
+	s.Expect(admin.List(t.Context(), &all, client.InNamespace(s.namespace))).To(Succeed())
+	s.Expect(all.Items).To(HaveLen(1))
+}
+
+func TestVolumeSnapshotsOfOthersAreLeftAlone(t *testing.T) {
+	s := newShooting(t, "data")
+	foreign := volumesnapshot.New(s.namespace, "data-1795154820", "data", "fast", nil, nil)
+	s.Expect(admin.Create(t.Context(), foreign)).To(Succeed())
+	other := s.task.Components[0].Snapshot.Names[1]
+	s.Expect(other).To(MatchRegexp(`^data-[0-9a-f]{8}-1795154820$`))
+	s.driver(other, ready("1Gi"))
+	result := s.run(t.Context(), time.Minute)
+	s.Expect(result.Outcome).To(Equal(task.OutcomeSucceeded), result.Message)
+	s.Expect(result.Components[0].ID).To(Equal(string(s.made(other).UID)))
+	s.Expect(s.made(foreign.Name).UID).To(Equal(foreign.UID))
+}
+
+func TestBothNamesOfAVolumeSnapshotAreTaken(t *testing.T) {
+	s := newShooting(t, "data")
+	for _, name := range s.task.Components[0].Snapshot.Names {
+		s.Expect(admin.Create(t.Context(), volumesnapshot.New(s.namespace, name, "data", "fast", nil, nil))).To(Succeed())
+	}
+	s.Expect(s.run(t.Context(), time.Minute).Components[0]).To(And(HaveField("Reason", v1alpha1.ReasonNameConflict), HaveField("ID", "")))
+}
+
+func TestAVolumeSnapshotThatIsNeverReady(t *testing.T) {
+	s := newShooting(t, "data", "logs")
+	s.driver("logs-1795154820", ready("1Gi"))
+	result := s.run(t.Context(), 2*time.Second)
+	s.Expect(result.Outcome).To(Equal(task.OutcomeFailed))
+	s.Expect(result.Components[0]).To(And(HaveField("Reason", v1alpha1.ReasonVolumeSnapshotNotReady), HaveField("Error", ContainSubstring("waitTimeout"))))
+	s.Expect(result.Components[1].Outcome).To(Equal(task.OutcomeSucceeded), "one that fails does not fail the others")
+	s.Expect(s.component("data").Phase).To(Equal(v1alpha1.SnapshotFailed))
+}
+
+func TestWhatTheDriverSaysIsTheError(t *testing.T) {
+	status := snapshotv1.VolumeSnapshotStatus{ReadyToUse: new(false), Error: &snapshotv1.VolumeSnapshotError{Message: new("the array is full")}}
+	t.Run("it lasts for a minute", func(t *testing.T) {
+		s := newShooting(t, "data")
+		began, looks := time.Now(), 0
+		s.pod.mover.Now = func() time.Time { // each look at the clock is 20 seconds later
+			looks++
+			return began.Add(time.Duration(looks) * 20 * time.Second)
+		}
+		s.driver("data-1795154820", status)
+		s.Expect(s.run(t.Context(), time.Hour).Components[0]).To(And(
+			HaveField("Reason", v1alpha1.ReasonVolumeSnapshotFailed), HaveField("Error", Equal("VolumeSnapshot data-1795154820: the array is full"))))
+	})
+	t.Run("it is there when the time is over", func(t *testing.T) {
+		s := newShooting(t, "data")
+		s.driver("data-1795154820", status)
+		s.Expect(s.run(t.Context(), 2*time.Second).Components[0]).To(And(
+			HaveField("Reason", v1alpha1.ReasonVolumeSnapshotFailed), HaveField("Error", ContainSubstring("the array is full"))))
+	})
+}
+
+func TestAVolumeSnapshotThatSomebodyDeletes(t *testing.T) {
+	s := newShooting(t, "data")
+	s.meanwhile("data-1795154820", func(ctx context.Context, found *snapshotv1.VolumeSnapshot) error { return admin.Delete(ctx, found) })
+	s.Expect(s.run(t.Context(), time.Minute).Components[0].Reason).To(Equal(v1alpha1.ReasonVolumeSnapshotNotFound))
+}
+
+// The right to make VolumeSnapshots is narrowed to what a Job marks as its own.
+func TestTheAdmissionPolicyOfSnapshotters(t *testing.T) {
+	ns := namespace(t)
+	api := as(t, ns, v1alpha1.SnapshotterServiceAccount, "backup-s-target-abcde").
+		Resource(snapshotv1.SchemeGroupVersion.WithResource(volumesnapshot.Resource))
+	for name, tc := range map[string]struct {
+		change  func(*snapshotv1.VolumeSnapshot)
+		refusal string
+	}{
+		"its own":          {change: func(*snapshotv1.VolumeSnapshot) {}},
+		"of another Job":   {func(s *snapshotv1.VolumeSnapshot) { s.Annotations[v1alpha1.AnnotationJob] = "backup-s" }, "must name the Job"},
+		"of no Job":        {func(s *snapshotv1.VolumeSnapshot) { s.Annotations = nil }, "must name the Job"},
+		"not as Cairn's":   {func(s *snapshotv1.VolumeSnapshot) { s.Labels = nil }, "must be cairn"},
+		"with a finalizer": {func(s *snapshotv1.VolumeSnapshot) { s.Finalizers = []string{"example.com/hold"} }, "neither finalizers"},
+		"of a content": {func(s *snapshotv1.VolumeSnapshot) {
+			s.Spec.Source = snapshotv1.VolumeSnapshotSource{VolumeSnapshotContentName: new("c")}
+		}, "not of a VolumeSnapshotContent"},
+		"in another namespace": {func(s *snapshotv1.VolumeSnapshot) { s.Namespace = "default" }, "forbidden"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			s := volumesnapshot.New(ns, "s-"+strings.ToLower(strings.NewReplacer(" ", "-", "'", "").Replace(name)), "data", "fast",
+				map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}, map[string]string{v1alpha1.AnnotationJob: "backup-s-target"})
+			tc.change(s)
+			fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(s)
+			g.Expect(err).NotTo(HaveOccurred())
+			_, err = api.Namespace(s.Namespace).Create(t.Context(), &unstructured.Unstructured{Object: fields}, metav1.CreateOptions{})
+			if tc.refusal == "" {
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(api.Namespace(ns).Delete(t.Context(), s.Name, metav1.DeleteOptions{})).NotTo(Succeed(), "it deletes nothing")
+				return
+			}
+			g.Expect(err).To(MatchError(ContainSubstring(tc.refusal)))
+		})
+	}
+}
