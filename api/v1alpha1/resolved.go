@@ -168,6 +168,8 @@ type ResolvedVolumeSnapshot struct {
 	Name string `json:"name"`
 	// ClassName of its VolumeSnapshotClass.
 	ClassName string `json:"className"`
+	// ContentDeletionPolicy is what becomes of the snapshot in the storage system when Cairn removes it: Delete or Retain.
+	ContentDeletionPolicy string `json:"contentDeletionPolicy"`
 }
 
 // Mounted says whether the Job mounts a volume: not of a database that is only asked for its data, and not where the storage system

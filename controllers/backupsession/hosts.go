@@ -62,7 +62,7 @@ func (r *resolution) hosts(ctx context.Context, app v1alpha1.TypedObjectReferenc
 	}
 	t := session.Target{
 		Pods: state.pods, Claims: state.claims, Paths: moving.params[session.ParamPaths], Job: resolved.Task.Job, Privileged: state.privileged,
-		Singleton: resolved.Task.Singleton, Sidecar: session.IsSidecar(resolved),
+		Singleton: resolved.Task.Singleton, Sidecar: session.IsSidecar(resolved), VolumeSnapshots: session.IsVolumeSnapshots(resolved),
 	}
 	if moving.database != nil {
 		if restore := session.RestoringDatabase(state.restores, moving.database.UID(), ""); restore != nil {
@@ -94,7 +94,10 @@ func (r *resolution) hosts(ctx context.Context, app v1alpha1.TypedObjectReferenc
 			Message: fmt.Sprintf("RestoreBatch %s restores %s", batch.Name, app)}, nil
 	}
 	hosts, refusal := resolveHosts(t, state)
-	return hosts, refusal, nil
+	if refusal == nil && t.VolumeSnapshots {
+		refusal, err = r.planVolumeSnapshots(ctx, hosts, moving.params)
+	}
+	return hosts, refusal, err
 }
 
 // resolveHosts refuses also what a restore writes into now.

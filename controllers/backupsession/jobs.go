@@ -65,6 +65,9 @@ func (r *Reconciler) create(ctx context.Context, s *v1alpha1.BackupSession, snap
 // job builds the Job of one mover. Everything comes from the frozen session, but whether it may have the storage's
 // credentials is asked again.
 func (r *Reconciler) job(ctx context.Context, s *v1alpha1.BackupSession, snap *v1alpha1.Snapshot, m session.Mover) (*batchv1.Job, error) {
+	if session.IsVolumeSnapshots(m.Target) {
+		return r.volumeSnapshotJob(ctx, s, snap, m)
+	}
 	means, err := movers.Provide(ctx, r.Client, s, *m.Repository, policy.JobName("backup", s.Name, m.Repository.Name))
 	if err != nil {
 		return nil, err

@@ -116,14 +116,21 @@ func (r *Reconciler) start(ctx context.Context, s *v1alpha1.BackupSession) (time
 
 // run takes a frozen session further: first with what the caches know, and past them where a mover is given up.
 func (r *Reconciler) run(ctx context.Context, s *v1alpha1.BackupSession) (time.Duration, error) {
-	reader, live := client.Reader(r.Client), false
+	reader, live, look := client.Reader(r.Client), false, false
 	refused := map[string]*v1alpha1.ResolvedError{}
 	for {
 		in, err := r.observe(ctx, reader, s, refused)
+		if err == nil && look {
+			in.VolumeSnapshots, err = r.volumeSnapshots(ctx, s)
+		}
 		if err != nil {
 			return 0, err
 		}
 		d := session.Next(in)
+		if d.Look && !look {
+			look = true
+			continue
+		}
 		if d.Verify && !live {
 			reader, live = r.APIReader, true
 			continue

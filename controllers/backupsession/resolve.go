@@ -146,7 +146,7 @@ func (r *resolution) target(ctx context.Context, name string, app v1alpha1.Typed
 		return out, err
 	}
 	for _, info := range config.Repositories {
-		repo, refusal, wait, err := r.repository(ctx, c, info)
+		repo, refusal, wait, err := r.repository(ctx, c, info, out.Resolved.Task.Driver)
 		if refusal != nil || err != nil {
 			out.Resolved.Error, out.Wait = refusal, wait
 			return out, err
@@ -207,7 +207,7 @@ func (r *resolution) task(ctx context.Context, t *v1alpha1.ResolvedTarget, c *v1
 }
 
 // repository freezes one repository. One that is not ready yet is waited for, unless nothing will come of it.
-func (r *resolution) repository(ctx context.Context, c *v1alpha1.BackupConfiguration, info v1alpha1.RepositoryInfo) (*v1alpha1.ResolvedRepository, *v1alpha1.ResolvedError, time.Duration, error) {
+func (r *resolution) repository(ctx context.Context, c *v1alpha1.BackupConfiguration, info v1alpha1.RepositoryInfo, driver v1alpha1.Driver) (*v1alpha1.ResolvedRepository, *v1alpha1.ResolvedError, time.Duration, error) {
 	refuse := func(wait time.Duration, reason, format string, args ...any) (*v1alpha1.ResolvedRepository, *v1alpha1.ResolvedError, time.Duration, error) {
 		return nil, &v1alpha1.ResolvedError{Reason: reason, Message: fmt.Sprintf(format, args...)}, wait, nil
 	}
@@ -223,17 +223,12 @@ func (r *resolution) repository(ctx context.Context, c *v1alpha1.BackupConfigura
 	if err != nil {
 		return nil, nil, 0, fmt.Errorf("get repository %s: %w", info.Name, err)
 	}
-	i := slices.IndexFunc(c.Spec.Backends, func(b v1alpha1.BackendReference) bool { return b.Name == info.Backend })
-	if i < 0 {
-		return refuse(0, v1alpha1.ReasonBackendNotFound, "BackupConfiguration %s has no backend %q", c.Name, info.Backend)
-	}
-	storage := repo.Spec.StorageRef
-	storage.Namespace = cmp.Or(storage.Namespace, c.Namespace)
-	want := *c.Spec.Backends[i].StorageRef
-	want.Namespace = cmp.Or(want.Namespace, c.Namespace)
-	if storage != want || policy.NormalizeDirectory(repo.Spec.Path) != policy.NormalizeDirectory(info.Directory) {
+	if repo.Spec.Driver != driver {
 		return refuse(0, v1alpha1.ReasonRepositoryConflict,
-			"Repository %s is another directory or storage than policy says: give the repository in policy another name", info.Name)
+			"Repository %s is of driver %s, and the task is of driver %s: give the repository in policy another name", info.Name, repo.Spec.Driver, driver)
+	}
+	if refusal := elsewhere(c, &repo, info); refusal != nil {
+		return nil, refusal, 0, nil
 	}
 	if repo.Spec.AppRef.Name == "" {
 		return refuse(session.WaitForRepository, v1alpha1.ReasonRepositoryNotReady, "Repository %s has no target yet: BackupConfiguration %s takes it", info.Name, c.Name)
@@ -249,12 +244,30 @@ func (r *resolution) repository(ctx context.Context, c *v1alpha1.BackupConfigura
 		return refuse(wait, session.RepositoryReason(&repo), "Repository %s is not ready: %s", info.Name,
 			cmp.Or(conditions.GetMessage(&repo, meta.ReadyCondition), "it is being initialised"))
 	}
-	key := repo.Spec.EncryptionSecret
-	key.Namespace = cmp.Or(key.Namespace, c.Namespace)
-	return &v1alpha1.ResolvedRepository{
-		Name: repo.Name, UID: repo.UID, StorageRef: storage,
-		Directory:        policy.NormalizeDirectory(repo.Spec.Path),
-		EncryptionSecret: key,
-		Snapshot:         policy.SnapshotName(repo.Name, r.session.Name),
-	}, nil, 0, nil
+	out := &v1alpha1.ResolvedRepository{Name: repo.Name, UID: repo.UID, Snapshot: policy.SnapshotName(repo.Name, r.session.Name)}
+	if driver == v1alpha1.DriverVolumeSnapshotter {
+		return out, nil, 0, nil
+	}
+	out.StorageRef, out.EncryptionSecret, out.Directory = repo.Spec.StorageRef, repo.Spec.EncryptionSecret, policy.NormalizeDirectory(repo.Spec.Path)
+	out.StorageRef.Namespace = cmp.Or(out.StorageRef.Namespace, c.Namespace)
+	out.EncryptionSecret.Namespace = cmp.Or(out.EncryptionSecret.Namespace, c.Namespace)
+	return out, nil, 0, nil
+}
+
+// elsewhere is a refusal where a Repository is not what policy says. VolumeSnapshots lie where their volumes do.
+func elsewhere(c *v1alpha1.BackupConfiguration, repo *v1alpha1.Repository, info v1alpha1.RepositoryInfo) *v1alpha1.ResolvedError {
+	if repo.Spec.Driver == v1alpha1.DriverVolumeSnapshotter {
+		return nil
+	}
+	i := slices.IndexFunc(c.Spec.Backends, func(b v1alpha1.BackendReference) bool { return b.Name == info.Backend })
+	if i < 0 {
+		return &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonBackendNotFound, Message: fmt.Sprintf("BackupConfiguration %s has no backend %q", c.Name, info.Backend)}
+	}
+	storage, want := repo.Spec.StorageRef, *c.Spec.Backends[i].StorageRef
+	storage.Namespace, want.Namespace = cmp.Or(storage.Namespace, c.Namespace), cmp.Or(want.Namespace, c.Namespace)
+	if storage != want || policy.NormalizeDirectory(repo.Spec.Path) != policy.NormalizeDirectory(info.Directory) {
+		return &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRepositoryConflict,
+			Message: fmt.Sprintf("Repository %s is another directory or storage than policy says: give the repository in policy another name", info.Name)}
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -17,6 +18,9 @@ var moverSwitches = []string{"--set-id", "--devices", "--cache"}
 
 // moverUnpack is the argument that names the directory into which the mover unpacks an archive.
 const moverUnpack = "--unpack"
+
+// moverWait is the argument that says how long what the mover makes in the cluster may take.
+const moverWait = "--wait-timeout"
 
 // MoverArguments says which argument of a Function that runs the mover can't be one, once c has all variables filled in: the mover
 // would refuse it, but only when it runs.
@@ -32,6 +36,10 @@ func MoverArguments(f *v1alpha1.Function, c *corev1.Container) error {
 			// The mover gives the directory a mode of its own, which the volume's can't have. A program does not.
 			if value == "" || !filepath.IsLocal(value) || filepath.Clean(value) == "." && f.Spec.Stream == nil {
 				return fmt.Errorf("function %q: %s is %q in place of a directory inside the volume, such as pgdata", f.Name, switchSource(f, i, name), value)
+			}
+		case name == moverWait:
+			if wait, err := time.ParseDuration(value); err != nil || wait <= 0 {
+				return fmt.Errorf("function %q: %s is %q in place of a duration such as 10m", f.Name, switchSource(f, i, name), value)
 			}
 		case slices.Contains(moverSwitches, name):
 			if _, err := strconv.ParseBool(value); err != nil {

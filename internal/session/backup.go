@@ -43,6 +43,8 @@ type Input struct {
 	Refused map[string]*v1alpha1.ResolvedError
 	// Jobs of the run that exist, by name.
 	Jobs map[string]Job
+	// VolumeSnapshots of the run. Nil: they were not read, which Decision.Look asks for.
+	VolumeSnapshots MadeSnapshots
 	// Pods is the number of the run's movers' pods that have not ended.
 	Pods int
 	// Hooks says how attempts of hooks ended. It is asked only where the run or a target has hooks.
@@ -143,6 +145,8 @@ type Decision struct {
 	// Verify says that a mover is given up or repeated. What was observed through a cache may be older than what the mover
 	// wrote: the caller observes again without one, asks again, and carries out that decision.
 	Verify bool
+	// Look says that a mover tells of VolumeSnapshots: the caller reads them past every cache, asks again, and carries out that decision.
+	Look bool
 	// Hooks are the attempts that must be under way once Status was written.
 	Hooks []HookRun
 	// StopHooks are the attempts that must be stopped.

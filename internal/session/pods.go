@@ -106,6 +106,9 @@ func (r *resolver) node(volumes []v1alpha1.ResolvedVolume) (string, *v1alpha1.Re
 		if claim == nil || claim.Status.Phase != corev1.ClaimBound {
 			return "", fail(v1alpha1.ReasonVolumeNotBound, "PersistentVolumeClaim %s is not bound to a volume: there is nothing to back up yet", v.ClaimName)
 		}
+		if r.VolumeSnapshots {
+			continue // nothing is mounted
+		}
 		nodes := r.nodesOf(v.ClaimName)
 		switch {
 		case len(nodes) == 0:

@@ -21,6 +21,9 @@ func wantsRoot(job *v1alpha1.JobPodSpec) bool {
 // else as the jobTemplate says. Root of the target is not inherited where the namespace does not allow root: such a
 // backup may find files it can't read, and says so.
 func (r *resolver) securityContext(spec *corev1.PodSpec, volumeName string) v1alpha1.MoverSecurityContext {
+	if r.VolumeSnapshots {
+		spec = nil // it reads nothing
+	}
 	out := fromPod(spec, volumeName)
 	var asked v1alpha1.MoverSecurityContext
 	if r.Job != nil && r.Job.SecurityContext != nil {

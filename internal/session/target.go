@@ -24,6 +24,8 @@ const HostTarget = "target"
 const (
 	maxHosts   = 1000
 	maxVolumes = 32
+	// maxSnapshots is how many VolumeSnapshots one Job makes: its task must fit into an annotation.
+	maxSnapshots = 250
 )
 
 // Target is what a run knows of its target when it is resolved. Exactly one of Claim, Deployment, StatefulSet, DaemonSet and
@@ -54,6 +56,8 @@ type Target struct {
 	Singleton bool
 	// Sidecar says that the sidecar in the target's pods backs it up, not Jobs.
 	Sidecar bool
+	// VolumeSnapshots says that the storage system backs it up: its volumes are not mounted.
+	VolumeSnapshots bool
 }
 
 // ResolveHosts says which Jobs back up a target, on which nodes, as whom, and which volumes each of them reads. The
@@ -92,8 +96,11 @@ func ResolveHosts(t Target) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 			}
 			components[v.Component] = true
 		}
-		if len(h.Volumes) > maxVolumes {
+		if len(h.Volumes) > maxVolumes && !t.VolumeSnapshots {
 			return nil, fail(v1alpha1.ReasonInvalidTask, "%s has %d volumes; at most %d can be backed up: choose some with the parameter paths", h.Name, len(h.Volumes), maxVolumes)
+		}
+		if len(h.Volumes) > maxSnapshots {
+			return nil, fail(v1alpha1.ReasonInvalidTask, "%s has %d volumes; at most %d VolumeSnapshots can be made by one Job: use a task that is not a singleton", h.Name, len(h.Volumes), maxSnapshots)
 		}
 	}
 	return hosts, nil
@@ -131,7 +138,7 @@ func (r *resolver) ofClaim() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) 
 		Name:    HostTarget,
 		Volumes: []v1alpha1.ResolvedVolume{{Component: "pvc", ClaimName: r.Claim.Name, Path: dir}},
 	}
-	if r.Claim.Spec.VolumeMode != nil && *r.Claim.Spec.VolumeMode == corev1.PersistentVolumeBlock {
+	if r.Claim.Spec.VolumeMode != nil && *r.Claim.Spec.VolumeMode == corev1.PersistentVolumeBlock && !r.VolumeSnapshots {
 		return nil, fail(v1alpha1.ReasonNoVolumes, "PersistentVolumeClaim %s is a raw block device: only file systems can be backed up", r.Claim.Name)
 	}
 	if host.Node, err = r.node(host.Volumes); err != nil {

@@ -56,11 +56,16 @@ func (r *resolver) volumes(target string, spec *corev1.PodSpec, templates ...cor
 			all = append(all, volume{name: v.Name, claim: v.PersistentVolumeClaim.ClaimName})
 		case v.Ephemeral != nil:
 			all = append(all, volume{name: v.Name, perPod: true})
-		case v.HostPath != nil && r.Privileged:
+		case v.HostPath != nil && r.Privileged && !r.VolumeSnapshots:
 			all = append(all, volume{name: v.Name, hostPath: v.HostPath.Path})
 		}
 	}
-	all = slices.DeleteFunc(all, func(v volume) bool { return isDevice(spec, v.name) })
+	if !r.VolumeSnapshots { // of those, raw block devices are taken too
+		all = slices.DeleteFunc(all, func(v volume) bool { return isDevice(spec, v.name) })
+	}
+	if len(all) == 0 && r.VolumeSnapshots {
+		return nil, fail(v1alpha1.ReasonNoVolumes, "%s has no PersistentVolumeClaim: there is nothing that a VolumeSnapshot could be made of", target)
+	}
 	if len(all) == 0 {
 		return nil, fail(v1alpha1.ReasonNoVolumes,
 			"%s has no volume that can be backed up: a PersistentVolumeClaim, or in a Namespace with the annotation %s a hostPath", target, v1alpha1.AnnotationPrivilegedMovers)

@@ -1,0 +1,128 @@
+package backupsession
+
+import (
+	"context"
+	"fmt"
+
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/volumesnapshot"
+)
+
+// planVolumeSnapshots says which VolumeSnapshots are made of the volumes of hosts. All that decides it is read past the cache, which has
+// none of it.
+func (r *resolution) planVolumeSnapshots(ctx context.Context, hosts []v1alpha1.ResolvedHost, params map[string]string) (*v1alpha1.ResolvedError, error) {
+	state, err := r.state(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var classes snapshotv1.VolumeSnapshotClassList
+	if err := r.APIReader.List(ctx, &classes); meta.IsNoMatchError(err) {
+		return &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonVolumeSnapshotsNotSupported,
+			Message: "the cluster has no kind VolumeSnapshotClass: install the snapshot controller of the CSI project and its CRDs, or back files up (driver Kopia)"}, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("list volume snapshot classes: %w", err)
+	}
+	in := session.Shooting{Created: r.session.CreationTimestamp.Time, Params: params, Sources: map[string]volumesnapshot.Source{}, Classes: classes.Items}
+	for i := range hosts {
+		for _, v := range hosts[i].Volumes {
+			if in.Sources[v.ClaimName], err = r.volumeSource(ctx, state, v.ClaimName); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return session.PlanVolumeSnapshots(hosts, in), nil
+}
+
+// volumeSource is the volume behind a claim, as far as it is there.
+func (r *resolution) volumeSource(ctx context.Context, state *namespaceState, name string) (volumesnapshot.Source, error) {
+	out := volumesnapshot.Source{Claim: &corev1.PersistentVolumeClaim{}}
+	out.Claim.Name = name
+	for i := range state.claims {
+		if state.claims[i].Name == name {
+			out.Claim = &state.claims[i]
+		}
+	}
+	if name := out.Claim.Spec.VolumeName; name != "" {
+		volume := &corev1.PersistentVolume{}
+		if err := r.APIReader.Get(ctx, client.ObjectKey{Name: name}, volume); err == nil {
+			out.Volume = volume
+		} else if client.IgnoreNotFound(err) != nil {
+			return out, fmt.Errorf("get persistent volume %s: %w", name, err)
+		}
+	}
+	if name := ptr.Deref(out.Claim.Spec.StorageClassName, ""); name != "" {
+		class := &storagev1.StorageClass{}
+		if err := r.APIReader.Get(ctx, client.ObjectKey{Name: name}, class); err == nil {
+			out.StorageClass = class
+		} else if client.IgnoreNotFound(err) != nil {
+			return out, fmt.Errorf("get storage class %s: %w", name, err)
+		}
+	}
+	return out, nil
+}
+
+// volumeSnapshots reads the VolumeSnapshots that the run has made, with what they are bound to and made of.
+func (r *Reconciler) volumeSnapshots(ctx context.Context, s *v1alpha1.BackupSession) (session.MadeSnapshots, error) {
+	out := session.MadeSnapshots{}
+	var list snapshotv1.VolumeSnapshotList
+	marks := client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelBackupSession: s.Name}
+	if err := r.APIReader.List(ctx, &list, client.InNamespace(s.Namespace), marks); meta.IsNoMatchError(err) {
+		return out, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("list volume snapshots of %s: %w", s.Name, err)
+	}
+	var claims corev1.PersistentVolumeClaimList
+	if err := r.APIReader.List(ctx, &claims, client.InNamespace(s.Namespace)); err != nil {
+		return nil, fmt.Errorf("list persistent volume claims: %w", err)
+	}
+	for i := range list.Items {
+		made := session.MadeSnapshot{Snapshot: &list.Items[i]}
+		for j := range claims.Items {
+			if claims.Items[j].Name == ptr.Deref(made.Snapshot.Spec.Source.PersistentVolumeClaimName, "") {
+				made.Claim = &claims.Items[j]
+			}
+		}
+		if status := made.Snapshot.Status; status != nil && ptr.Deref(status.BoundVolumeSnapshotContentName, "") != "" {
+			content := &snapshotv1.VolumeSnapshotContent{}
+			if err := r.APIReader.Get(ctx, client.ObjectKey{Name: *status.BoundVolumeSnapshotContentName}, content); err == nil {
+				made.Content = content
+			} else if client.IgnoreNotFound(err) != nil {
+				return nil, fmt.Errorf("get volume snapshot content %s: %w", *status.BoundVolumeSnapshotContentName, err)
+			}
+		}
+		out[made.Snapshot.UID] = made
+	}
+	return out, nil
+}
+
+// volumeSnapshotJob builds the Job that makes the VolumeSnapshots of one host.
+func (r *Reconciler) volumeSnapshotJob(ctx context.Context, s *v1alpha1.BackupSession, snap *v1alpha1.Snapshot, m session.Mover) (*batchv1.Job, error) {
+	if err := access.EnsureSnapshotter(ctx, r.Client, s.Namespace); err != nil {
+		return nil, err
+	}
+	privileged, err := access.Privileged(ctx, r.Client, s.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	job, err := task.VolumeSnapshotJob(task.BackupJobInput{
+		Session: s, Snapshot: snap, Target: *m.Target, Host: *m.Host, Repository: *m.Repository,
+		Timeout: movers.Timeout(session.DeadlineOf(s, m.Target.Name), r.Clock.Now()), Privileged: privileged, ClusterUID: r.ClusterUID,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("build job of %s: %w", m, err)
+	}
+	job.Name = m.Name
+	return job, nil
+}

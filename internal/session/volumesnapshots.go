@@ -1,0 +1,130 @@
+package session
+
+import (
+	"time"
+
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/volumesnapshot"
+)
+
+// The parameters of a task that makes VolumeSnapshots which the manager reads.
+const (
+	// ParamVolumeSnapshotClass names the VolumeSnapshotClass. Empty: see volumesnapshot.ChooseClass.
+	ParamVolumeSnapshotClass = "volumeSnapshotClassName"
+	// ParamContentDeletionPolicy says what becomes of the snapshot in the storage system when Cairn removes the VolumeSnapshot.
+	ParamContentDeletionPolicy = "contentDeletionPolicy"
+)
+
+// Shooting is what the VolumeSnapshots of a target are made with.
+type Shooting struct {
+	// Created is when the run was made: the names of VolumeSnapshots have it.
+	Created time.Time
+	// Params of the task.
+	Params map[string]string
+	// Sources are the volumes of the target, by the name of their claim.
+	Sources map[string]volumesnapshot.Source
+	// Classes are all VolumeSnapshotClasses of the cluster.
+	Classes []snapshotv1.VolumeSnapshotClass
+}
+
+// PlanVolumeSnapshots says of every volume of the hosts which VolumeSnapshot is made of it.
+func PlanVolumeSnapshots(hosts []v1alpha1.ResolvedHost, in Shooting) *v1alpha1.ResolvedError {
+	keep := snapshotv1.DeletionPolicy(in.Params[ParamContentDeletionPolicy])
+	switch keep {
+	case "":
+		keep = snapshotv1.VolumeSnapshotContentDelete
+	case snapshotv1.VolumeSnapshotContentDelete, snapshotv1.VolumeSnapshotContentRetain:
+	default:
+		return fail(v1alpha1.ReasonInvalidParameters, "the parameter %s is %q: it is Delete or Retain", ParamContentDeletionPolicy, keep)
+	}
+	for i := range hosts {
+		for j := range hosts[i].Volumes {
+			v := &hosts[i].Volumes[j]
+			if v.ClaimName == "" {
+				return fail(v1alpha1.ReasonNoVolumes, "component %s is of no PersistentVolumeClaim: there is nothing that a VolumeSnapshot could be made of", v.Component)
+			}
+			class, refusal := volumesnapshot.ChooseClass(in.Sources[v.ClaimName], in.Params[ParamVolumeSnapshotClass], in.Classes)
+			if refusal != nil {
+				return refusal
+			}
+			v.Snapshot = &v1alpha1.ResolvedVolumeSnapshot{
+				Name: policy.VolumeSnapshotName(v.ClaimName, in.Created), ClassName: class.Name, ContentDeletionPolicy: string(keep),
+			}
+		}
+	}
+	return nil
+}
+
+// IsVolumeSnapshots says whether the storage system keeps the backup of a target.
+func IsVolumeSnapshots(t *v1alpha1.ResolvedTarget) bool {
+	return t.Task.Driver == v1alpha1.DriverVolumeSnapshotter
+}
+
+// MadeSnapshot is a VolumeSnapshot of a run as it is now, with what it is bound to; any of the other two may be nil.
+type MadeSnapshot struct {
+	Snapshot *snapshotv1.VolumeSnapshot
+	Content  *snapshotv1.VolumeSnapshotContent
+	Claim    *corev1.PersistentVolumeClaim
+}
+
+// MadeSnapshots are the VolumeSnapshots of a run by their UID, read past every cache after the words of their movers.
+type MadeSnapshots map[types.UID]MadeSnapshot
+
+// unverified says whether a component is said to be a VolumeSnapshot that nobody but its mover has seen yet.
+func unverified(c v1alpha1.Component) bool {
+	return c.Phase == v1alpha1.SnapshotSucceeded && len(c.VolumeSnapshotterStats) == 0
+}
+
+// verify believes no mover: a component has succeeded when its VolumeSnapshot is there, is the one of this Snapshot and this volume,
+// can be used, and the storage system has a name for it. Then what a restore needs is written down.
+func (h *host) verify(snap *v1alpha1.Snapshot, in Input, d *Decision) {
+	if !IsVolumeSnapshots(h.Target) {
+		return
+	}
+	for _, v := range h.Host.Volumes {
+		c := h.components[v.Component]
+		if !unverified(c) {
+			continue
+		}
+		if in.VolumeSnapshots == nil {
+			d.Look = true
+			return
+		}
+		m := in.VolumeSnapshots[types.UID(c.ID)]
+		reason, message := doubtful(m, snap, v)
+		if reason != "" {
+			h.failOne(v, reason, message)
+			continue
+		}
+		stats := volumesnapshot.Stats(m.Snapshot, m.Content, m.Claim, v.Snapshot.ContentDeletionPolicy)
+		c.VolumeSnapshotterStats = []v1alpha1.VolumeSnapshotterStats{stats}
+		c.Driver = v1alpha1.DriverVolumeSnapshotter
+		h.components[v.Component] = c
+	}
+}
+
+// doubtful is why a VolumeSnapshot is no backup; no reason: it is one.
+func doubtful(m MadeSnapshot, snap *v1alpha1.Snapshot, v v1alpha1.ResolvedVolume) (reason, message string) {
+	s := m.Snapshot
+	switch {
+	case s == nil:
+		return v1alpha1.ReasonVolumeSnapshotNotFound, "the VolumeSnapshot that was made is gone: find out who deleted it"
+	case s.DeletionTimestamp != nil:
+		return v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot " + s.Name + " is being deleted: find out who did that"
+	case !volumesnapshot.Belongs(s, policy.LabelValue(snap.Name), snap.UID),
+		s.Spec.Source.PersistentVolumeClaimName == nil || *s.Spec.Source.PersistentVolumeClaimName != v.ClaimName:
+		return v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot " + s.Name + " is not of this Snapshot and of PersistentVolumeClaim " + v.ClaimName
+	case !volumesnapshot.Ready(s):
+		return v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot " + s.Name + " can't be used any more"
+	case m.Content == nil || !volumesnapshot.Bound(s, m.Content):
+		return v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot " + s.Name + " has no VolumeSnapshotContent that is its own"
+	case volumesnapshot.Handle(m.Content) == "":
+		return v1alpha1.ReasonVolumeSnapshotNotReady, "the storage system has no name for VolumeSnapshot " + s.Name
+	}
+	return "", ""
+}

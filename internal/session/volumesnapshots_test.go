@@ -1,0 +1,116 @@
+package session_test
+
+import (
+	"testing"
+
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/volumesnapshot"
+)
+
+// shot is a run of one claim whose Job says that its VolumeSnapshot is ready.
+func shot() *fixture {
+	t := target("disk", "pod-0")
+	t.Task.Driver = v1alpha1.DriverVolumeSnapshotter
+	t.Hosts[0].Volumes[0] = v1alpha1.ResolvedVolume{Component: "pod-0", ClaimName: "data-0",
+		Snapshot: &v1alpha1.ResolvedVolumeSnapshot{Name: "data-0-1", ClassName: "fast", ContentDeletionPolicy: "Delete"}}
+	f := frozen(t)
+	f.snapshots["snap-disk"].UID = "snapshot"
+	f.jobs[job("disk", "pod-0", 1)] = session.Job{Observation: task.Observation{State: task.StateSucceeded, Result: &task.Result{
+		Outcome: task.OutcomeSucceeded, Components: []task.ComponentResult{{Name: "pod-0", Outcome: task.OutcomeSucceeded, ID: "vs", SizeBytes: 1 << 30}},
+	}}, Finished: true}
+	return f
+}
+
+// made is the VolumeSnapshot that such a run should have made.
+func made(edit ...func(*session.MadeSnapshot)) session.MadeSnapshots {
+	s := volumesnapshot.New("shop", "data-0-1", "data-0", "fast",
+		map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelSnapshot: "snap-disk"},
+		map[string]string{v1alpha1.AnnotationSnapshotUID: "snapshot"})
+	s.UID = "vs"
+	s.Status = &snapshotv1.VolumeSnapshotStatus{ReadyToUse: new(true), RestoreSize: new(resource.MustParse("1Gi")), BoundVolumeSnapshotContentName: new("content"), CreationTime: &metav1.Time{Time: now}}
+	content := &snapshotv1.VolumeSnapshotContent{ObjectMeta: metav1.ObjectMeta{Name: "content"}}
+	content.Spec.VolumeSnapshotRef = corev1.ObjectReference{Namespace: "shop", Name: "data-0-1", UID: "vs"}
+	content.Spec.Driver, content.Spec.DeletionPolicy = "disk.example.com", snapshotv1.VolumeSnapshotContentRetain
+	content.Status = &snapshotv1.VolumeSnapshotContentStatus{SnapshotHandle: new("snap-17")}
+	claim := &corev1.PersistentVolumeClaim{Spec: corev1.PersistentVolumeClaimSpec{StorageClassName: new("disk"), AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}}}
+	m := session.MadeSnapshot{Snapshot: s, Content: content, Claim: claim}
+	for _, e := range edit {
+		e(&m)
+	}
+	return session.MadeSnapshots{types.UID("vs"): m}
+}
+
+func (f *fixture) look(found session.MadeSnapshots) session.Decision {
+	return session.Next(session.Input{Now: f.at, Session: f.session, Snapshots: f.snapshots, Jobs: f.jobs, VolumeSnapshots: found})
+}
+
+func TestAVolumeSnapshotIsLookedAtBeforeItCounts(t *testing.T) {
+	g := NewWithT(t)
+	f := shot()
+	g.Expect(f.look(nil).Look).To(BeTrue(), "the mover's word is not enough")
+
+	d := f.look(made())
+	g.Expect(d.Look).To(BeFalse())
+	g.Expect(d.Status.Phase).To(Equal(backupSucceeded))
+	c := d.Snapshots["snap-disk"].Components["pod-0"]
+	g.Expect(c.Driver).To(Equal(v1alpha1.DriverVolumeSnapshotter))
+	g.Expect(c.VolumeSnapshotterStats).To(Equal([]v1alpha1.VolumeSnapshotterStats{{
+		PVCName: "data-0", VolumeSnapshotName: "data-0-1", VolumeSnapshotTime: &metav1.Time{Time: now}, VolumeSnapshotClassName: "fast",
+		VolumeSnapshotContentName: "content", SnapshotHandle: "snap-17", Driver: "disk.example.com", DeletionPolicy: "Retain",
+		ContentDeletionPolicy: "Delete", RestoreSize: 1 << 30, StorageClassName: "disk",
+		AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, VolumeMode: corev1.PersistentVolumeFilesystem,
+	}}))
+
+	// What was verified once is not looked at again.
+	f.snapshots["snap-disk"].Status = d.Snapshots["snap-disk"]
+	g.Expect(f.look(nil).Look).To(BeFalse())
+}
+
+func TestNoMoverIsBelieved(t *testing.T) {
+	for name, tc := range map[string]struct {
+		found  session.MadeSnapshots
+		reason string
+	}{
+		"it is gone":          {session.MadeSnapshots{}, v1alpha1.ReasonVolumeSnapshotNotFound},
+		"it is being deleted": {made(func(m *session.MadeSnapshot) { m.Snapshot.DeletionTimestamp = &metav1.Time{Time: now} }), v1alpha1.ReasonVolumeSnapshotNotFound},
+		"it is of another Snapshot": {made(func(m *session.MadeSnapshot) {
+			m.Snapshot.Annotations[v1alpha1.AnnotationSnapshotUID] = "other"
+		}), v1alpha1.ReasonVolumeSnapshotNotFound},
+		"it is nobody's":         {made(func(m *session.MadeSnapshot) { m.Snapshot.Labels = nil }), v1alpha1.ReasonVolumeSnapshotNotFound},
+		"it is of another claim": {made(func(m *session.MadeSnapshot) { m.Snapshot.Spec.Source.PersistentVolumeClaimName = new("data-1") }), v1alpha1.ReasonVolumeSnapshotNotFound},
+		"it is not ready":        {made(func(m *session.MadeSnapshot) { m.Snapshot.Status.ReadyToUse = new(false) }), v1alpha1.ReasonVolumeSnapshotNotReady},
+		"it has failed": {made(func(m *session.MadeSnapshot) {
+			m.Snapshot.Status.Error = &snapshotv1.VolumeSnapshotError{Message: new("lost")}
+		}), v1alpha1.ReasonVolumeSnapshotNotReady},
+		"it has no content":              {made(func(m *session.MadeSnapshot) { m.Content = nil }), v1alpha1.ReasonVolumeSnapshotNotFound},
+		"its content is of another one":  {made(func(m *session.MadeSnapshot) { m.Content.Spec.VolumeSnapshotRef.UID = "other" }), v1alpha1.ReasonVolumeSnapshotNotFound},
+		"the storage system has no name": {made(func(m *session.MadeSnapshot) { m.Content.Status = nil }), v1alpha1.ReasonVolumeSnapshotNotReady},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			d := shot().look(tc.found)
+			g.Expect(d.Status.Phase).To(Equal(backupFailed))
+			g.Expect(d.Status.Reason).To(Equal(tc.reason))
+			g.Expect(d.Snapshots["snap-disk"].Components["pod-0"]).To(And(
+				HaveField("Phase", v1alpha1.SnapshotFailed), HaveField("VolumeSnapshotterStats", BeEmpty())))
+		})
+	}
+}
+
+func TestAJobThatSaysNothingIsRepeated(t *testing.T) {
+	g := NewWithT(t)
+	f := shot()
+	f.jobs[job("disk", "pod-0", 1)] = died(v1alpha1.ReasonJobFailed, true)
+	d := f.look(nil)
+	g.Expect(d.Create).To(HaveLen(1))
+	g.Expect(d.Create[0].Attempt).To(Equal(2))
+}
