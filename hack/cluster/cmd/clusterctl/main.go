@@ -35,6 +35,8 @@ func commands() []command {
 		{"up", "", "start the cluster", runUp},
 		{"down", "", "stop the cluster", runDown},
 		{"status", "", "list the components; fail if the cluster does not work", runStatus},
+		{"stop", "COMPONENT", "kill one component and keep it away", runStop},
+		{"start", "COMPONENT", "let a component run again that was stopped", runStart},
 		{"kubeconfig", "", "print the path of the administrator's kubeconfig", runKubeconfig},
 		{"env", "", "print shell commands that set KUBECONFIG and PATH", runEnv},
 		{"image", "[FILE[:PATH]...]", "write a container image to a docker-archive tar file", runImage},

@@ -89,6 +89,22 @@ func runStatus(_ context.Context, fs *flag.FlagSet, args []string) error {
 	return c.Status(os.Stdout)
 }
 
+func runStop(ctx context.Context, fs *flag.FlagSet, args []string) error {
+	c, err := load(fs, args)
+	if err != nil {
+		return err
+	}
+	return c.Stop(ctx, fs.Arg(0))
+}
+
+func runStart(ctx context.Context, fs *flag.FlagSet, args []string) error {
+	c, err := load(fs, args)
+	if err != nil {
+		return err
+	}
+	return c.Start(ctx, fs.Arg(0))
+}
+
 func runKubeconfig(_ context.Context, fs *flag.FlagSet, args []string) error {
 	c, err := load(fs, args)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cairn-backup/cairn/hack/cluster/internal/pairs"
 	"github.com/cairn-backup/cairn/hack/cluster/internal/tree"
 )
 
@@ -95,3 +96,14 @@ func manifest(_ context.Context, args []string) error {
 }
 
 func fixture(_ context.Context, args []string) error { return tree.Fixture(args[0]) }
+
+func writePairs(ctx context.Context, args []string) error { return pairs.Write(ctx, args[0]) }
+
+func checkPairs(_ context.Context, args []string) error {
+	summary, err := pairs.Check(args[0])
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Println(summary)
+	return err
+}

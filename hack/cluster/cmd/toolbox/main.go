@@ -22,21 +22,23 @@ type command struct {
 }
 
 var commands = map[string]command{
-	"idle":     {"", "do nothing until SIGTERM or SIGINT, then exit at once", 0, idle},
-	"sleep":    {"", "print a line, then do as idle", 0, sleep},
-	"echo":     {"TEXT...", "print", 0, echo},
-	"write":    {"FILE TEXT...", "write and fsync, making directories", 2, write},
-	"cat":      {"FILE...", "print files", 1, cat},
-	"ls":       {"DIR", "list recursively with mode and size", 1, list},
-	"env":      {"", "print the environment", 0, environment},
-	"lookup":   {"NAME", "resolve through the pod's resolver", 1, lookup},
-	"get":      {"URL", "HTTP GET", 1, get},
-	"api":      {"PATH", "GET from the API server with the pod's service account", 1, api},
-	"serve":    {"ADDR DIR", "serve files over HTTP until SIGTERM or SIGINT", 2, serve},
-	"untar":    {"DIR", "unpack a tar stream from standard input", 1, untar},
-	"tar":      {"DIR", "pack a directory as a tar stream to standard output", 1, pack},
-	"manifest": {"[--skip-root] DIR", "print all that a backup has to keep, a line for each entry, and a sum", 1, manifest},
-	"fixture":  {"DIR", "fill a directory with cases that are hard for backups", 1, fixture},
+	"idle":        {"", "do nothing until SIGTERM or SIGINT, then exit at once", 0, idle},
+	"sleep":       {"", "print a line, then do as idle", 0, sleep},
+	"echo":        {"TEXT...", "print", 0, echo},
+	"write":       {"FILE TEXT...", "write and fsync, making directories", 2, write},
+	"cat":         {"FILE...", "print files", 1, cat},
+	"ls":          {"DIR", "list recursively with mode and size", 1, list},
+	"env":         {"", "print the environment", 0, environment},
+	"lookup":      {"NAME", "resolve through the pod's resolver", 1, lookup},
+	"get":         {"URL", "HTTP GET", 1, get},
+	"api":         {"PATH", "GET from the API server with the pod's service account", 1, api},
+	"serve":       {"ADDR DIR", "serve files over HTTP until SIGTERM or SIGINT", 2, serve},
+	"untar":       {"DIR", "unpack a tar stream from standard input", 1, untar},
+	"tar":         {"DIR", "pack a directory as a tar stream to standard output", 1, pack},
+	"manifest":    {"[--skip-root] DIR", "print all that a backup has to keep, a line for each entry, and a sum", 1, manifest},
+	"fixture":     {"DIR", "fill a directory with cases that are hard for backups", 1, fixture},
+	"pairs":       {"DIR", "write paired files until SIGTERM or SIGINT", 1, writePairs},
+	"check-pairs": {"DIR", "fail unless the paired files are as they were at one point in time", 1, checkPairs},
 }
 
 func main() {

@@ -3,7 +3,9 @@ package cluster
 // addons is applied once the API server is ready, after the snapshot CRDs.
 const addons = `apiVersion: storage.k8s.io/v1
 kind: CSIDriver
-metadata: {name: ` + driverName + `}
+metadata:
+  name: ` + driverName + `
+  annotations: {cairn.local/snapshots: copies}
 spec:
   attachRequired: false
   podInfoOnMount: false
@@ -19,6 +21,13 @@ provisioner: ` + driverName + `
 volumeBindingMode: WaitForFirstConsumer
 reclaimPolicy: Delete
 ---
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: minihostpath-immediate}
+provisioner: ` + driverName + `
+volumeBindingMode: Immediate
+reclaimPolicy: Delete
+---
 apiVersion: snapshot.storage.k8s.io/v1
 kind: VolumeSnapshotClass
 metadata:
@@ -26,4 +35,10 @@ metadata:
   annotations: {snapshot.storage.kubernetes.io/is-default-class: "true"}
 driver: ` + driverName + `
 deletionPolicy: Delete
+---
+apiVersion: snapshot.storage.k8s.io/v1
+kind: VolumeSnapshotClass
+metadata: {name: minihostpath-retain}
+driver: ` + driverName + `
+deletionPolicy: Retain
 `

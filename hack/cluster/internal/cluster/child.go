@@ -13,6 +13,7 @@ import (
 type child struct {
 	component
 	logFile, pidFile string
+	holdFile         string // the process must not run while this exists; "" for none
 
 	quit chan struct{} // closed to stop it for good
 	done chan struct{} // closed when it has ended for good
@@ -24,15 +25,23 @@ func (ch *child) start() {
 	go func() {
 		defer close(ch.done)
 		for backoff := time.Second; ; backoff = min(2*backoff, 10*time.Second) {
+			if !ch.waitReleased() {
+				return
+			}
 			begin := time.Now()
 			err := ch.run()
-			if time.Since(begin) > time.Minute {
+			held := ch.held()
+			if held || time.Since(begin) > time.Minute {
 				backoff = time.Second
 			}
 			select {
 			case <-ch.quit:
 				return
 			default:
+				if held {
+					log.Printf("%s is held", ch.name)
+					continue
+				}
 				log.Printf("%s exited (%v); restarting in %v", ch.name, err, backoff)
 			}
 			select {
@@ -57,8 +66,10 @@ func (ch *child) run() error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	exited := make(chan error, 1)
+	exited, ended := make(chan error, 1), make(chan struct{})
 	go func() { exited <- cmd.Wait() }()
+	defer close(ended)
+	go ch.killWhenHeld(cmd.Process, ended)
 	if err := os.WriteFile(ch.pidFile, []byte(strconv.Itoa(cmd.Process.Pid)), 0o644); err != nil {
 		log.Printf("%s: note its process: %v", ch.name, err)
 	}

@@ -69,7 +69,9 @@ func (c *Cluster) components() []component {
 		{name: "csi-provisioner", path: c.bin("csi-provisioner"), grace: stopTimeout, args: []string{
 			"--kubeconfig", c.Kubeconfig("addons"), "--csi-address", c.csiSocket(), "--leader-election=false"}},
 		{name: "csi-snapshotter", path: c.bin("csi-snapshotter"), grace: stopTimeout, args: []string{
-			"--kubeconfig", c.Kubeconfig("addons"), "--csi-address", c.csiSocket(), "--leader-election=false"}},
+			"--kubeconfig", c.Kubeconfig("addons"), "--csi-address", c.csiSocket(), "--leader-election=false",
+			// Tests make the driver hang and fail. They wait for the next try.
+			"--timeout", "10s", "--retry-interval-max", "10s"}},
 		{name: "snapshot-controller", path: c.bin("snapshot-controller"), grace: stopTimeout, args: []string{
 			"--kubeconfig", c.Kubeconfig("addons"), "--leader-election=false"}},
 	}

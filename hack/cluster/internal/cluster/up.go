@@ -78,6 +78,9 @@ func (c *Cluster) Up(ctx context.Context, out io.Writer, timeout time.Duration) 
 
 // already handles a cluster that runs.
 func (s *start) already(pid int, bin string) error {
+	if err := s.releaseAll(); err != nil {
+		return err
+	}
 	if err := s.wait("API server is ready", s.apiReady); err != nil {
 		return fmt.Errorf("check the cluster that runs already (clusterctl down ends it): %w", err)
 	}
@@ -104,6 +107,9 @@ func (c *Cluster) prepare() error {
 	// Save first: Down must be able to clean up after any later failure.
 	if err := c.save(); err != nil {
 		return fmt.Errorf("save the cluster's description: %w", err)
+	}
+	if err := c.releaseAll(); err != nil {
+		return err
 	}
 	if err := c.pki(); err != nil {
 		return fmt.Errorf("make certificates: %w", err)
