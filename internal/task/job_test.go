@@ -135,6 +135,17 @@ func TestJobsAreAsInTheGoldenFiles(t *testing.T) {
 			}
 			return task.BackupJob(in)
 		},
+		"backup by VolumeSnapshots": func() (*batchv1.Job, error) {
+			in := backupInput()
+			in.Storage, in.Credentials = nil, task.Credentials{}
+			in.Session.CreationTimestamp = metav1.NewTime(time.Unix(1795154820, 0))
+			in.Target.Task.Driver, in.Target.Task.Args = v1alpha1.DriverVolumeSnapshotter, []string{"volume-snapshot", "--wait-timeout=10m"}
+			in.Host = v1alpha1.ResolvedHost{Name: "target", Volumes: []v1alpha1.ResolvedVolume{
+				{Component: "pod-0", ClaimName: "data-db-0", Snapshot: &v1alpha1.ResolvedVolumeSnapshot{Name: "data-db-0-1795154820", ClassName: "fast"}},
+				{Component: "pod-1", ClaimName: "data-db-1", Snapshot: &v1alpha1.ResolvedVolumeSnapshot{Name: "data-db-1-1795154820", ClassName: "fast"}},
+			}}
+			return task.VolumeSnapshotJob(in)
+		},
 		"restore as the default user": func() (*batchv1.Job, error) { return task.RestoreJob(restoreInput()) },
 		"restore as root": func() (*batchv1.Job, error) {
 			in := restoreInput()
