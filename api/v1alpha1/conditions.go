@@ -35,6 +35,9 @@ const (
 	ConditionMaintained = "Maintained"
 	// ConditionWiped says of an object that is being deleted how far the removal of its data is.
 	ConditionWiped = "Wiped"
+	// ConditionVolumeSnapshotsAtRisk says of a Repository, and of the BackupConfigurations that use it, that the data of its newest
+	// VolumeSnapshots goes with these objects or with their namespace.
+	ConditionVolumeSnapshotsAtRisk = "VolumeSnapshotsAtRisk"
 	// ConditionDeletionBlocked says that the guard holds a removal back.
 	ConditionDeletionBlocked = "DeletionBlocked"
 	// ConditionPreBackupHooksExecutionSucceeded says how the preBackup hooks ended.
@@ -253,6 +256,7 @@ const (
 	ReasonInvalidTask                 = "InvalidTask"
 	ReasonVolumeSnapshotsNotSupported = "VolumeSnapshotsNotSupported"
 	ReasonVolumeSnapshotClassNotFound = "VolumeSnapshotClassNotFound"
+	ReasonVolumeSnapshotClassDeletes  = "VolumeSnapshotClassDeletes"
 	ReasonVolumeSnapshotFailed        = "VolumeSnapshotFailed"
 	ReasonVolumeSnapshotNotReady      = "VolumeSnapshotNotReady"
 	ReasonVolumeSnapshotNotFound      = "VolumeSnapshotNotFound"

@@ -46,14 +46,17 @@ type ResolvedConfigurationSession struct {
 	Repositories []ResolvedRepositoryInfo `json:"repositories,omitempty"`
 }
 
-// ResolvedRepositoryInfo is a repository of a session with all that the spec leaves out.
+// ResolvedRepositoryInfo is a repository of a session with all that the spec leaves out. One of VolumeSnapshots has only a name.
 type ResolvedRepositoryInfo struct {
 	// Name of the Repository.
 	Name string `json:"name"`
 	// Backend is a name of spec.backends or of status.resolved.backends.
-	Backend string `json:"backend"`
+	// +optional
+	Backend string `json:"backend,omitempty"`
 	// Directory of the backend.
-	Directory string `json:"directory"`
+	// +optional
+	Directory string `json:"directory,omitempty"`
 	// EncryptionSecret, with namespace.
-	EncryptionSecret ObjectReference `json:"encryptionSecret"`
+	// +optional
+	EncryptionSecret ObjectReference `json:"encryptionSecret,omitzero"`
 }

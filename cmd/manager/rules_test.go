@@ -40,16 +40,17 @@ var accepted = map[string]string{
 }
 
 const (
-	oneTarget    = "a target has either an appRef, which names one object, or a selector, which finds some"
-	onlyTargets  = "the target is " + targets
-	targets      = "a PersistentVolumeClaim, a Deployment, StatefulSet or DaemonSet of apiGroup apps, or a database: a Service, a Secret of a type servicebinding.io/..., an AppBinding of apiGroup appcatalog.appscode.com or a Cluster of apiGroup postgresql.cnpg.io. Of a Pod, ReplicaSet or Job name the workload or the volume that it belongs to"
-	noPassword   = "the url must not hold a password: put it into the Secret that spec.secretRef names"
-	hookTimeout  = "the timeout of a hook is at least 1s and at most 24h"
-	preAlways    = "a hook that runs before always runs: executionPolicy goes with hooks that run afterwards"
-	oneValue     = "a variable has a value or a valueFrom, not both"
-	functionOnly = "executor.function goes with type Function only, which needs it"
-	oneSource    = "valueFrom is exactly one of secretKeyRef and configMapKeyRef"
-	needsKeys    = "an SSH url needs spec.secretRef with the keys identity and known_hosts"
+	oneTarget         = "a target has either an appRef, which names one object, or a selector, which finds some"
+	onlyTargets       = "the target is " + targets
+	targets           = "a PersistentVolumeClaim, a Deployment, StatefulSet or DaemonSet of apiGroup apps, or a database: a Service, a Secret of a type servicebinding.io/..., an AppBinding of apiGroup appcatalog.appscode.com or a Cluster of apiGroup postgresql.cnpg.io. Of a Pod, ReplicaSet or Job name the workload or the volume that it belongs to"
+	noPassword        = "the url must not hold a password: put it into the Secret that spec.secretRef names"
+	hookTimeout       = "the timeout of a hook is at least 1s and at most 24h"
+	preAlways         = "a hook that runs before always runs: executionPolicy goes with hooks that run afterwards"
+	oneValue          = "a variable has a value or a valueFrom, not both"
+	functionOnly      = "executor.function goes with type Function only, which needs it"
+	oneSource         = "valueFrom is exactly one of secretKeyRef and configMapKeyRef"
+	snapshotsLieThere = "VolumeSnapshots lie in the storage system of their volume: leave storageRef, path and encryptionSecret out"
+	needsKeys         = "an SSH url needs spec.secretRef with the keys identity and known_hosts"
 )
 
 // Hooks that are refused, by what is said of them.
@@ -127,7 +128,11 @@ var refused = map[string]map[string]string{
 		`{path: null}`:                 "spec.path is required: it is the directory below the storage's prefix",
 		`{encryptionSecret: null}`:     "spec.encryptionSecret is required: it names the Secret with the password",
 		`{path: a/../b}`:               "the path holds no ..",
-		`{path: /./}`:                  "the path names a directory, not the storage's root",
+		`{driver: VolumeSnapshotter}`:  snapshotsLieThere,
+		`{driver: VolumeSnapshotter, storageRef: null, path: null}`:             snapshotsLieThere,
+		`{driver: VolumeSnapshotter, storageRef: null, encryptionSecret: null}`: snapshotsLieThere,
+		`{driver: VolumeSnapshotter, encryptionSecret: null, path: null}`:       snapshotsLieThere,
+		`{path: /./}`: "the path names a directory, not the storage's root",
 	},
 	"RetentionPolicy": {
 		`{maxRetentionPeriod: null, successfulSnapshots: null}`: "a RetentionPolicy needs maxRetentionPeriod, successfulSnapshots or both",

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -94,17 +95,18 @@ func (r *Reconciler) check(ctx context.Context, configuration *v1alpha1.BackupCo
 		return err
 	}
 	for _, m := range completion.Missing {
-		findings.notReady(m.Reason, m.Field+": "+m.Message)
+		findings.add(finding{reason: m.Reason, message: m.Field + ": " + m.Message, invalid: m.Reason == v1alpha1.ReasonRepositoryConflict})
 		// Nothing wakes it when a target says which database it is of: such objects are not watched.
 		findings.lookAgain = findings.lookAgain || policy.Tells(*configuration.Spec.Target)
 	}
 	complete := completion.Configuration
-	if err := r.checkComplete(ctx, complete, findings); err != nil {
+	if err := r.checkComplete(ctx, complete, completion.Drivers, findings); err != nil {
 		return err
 	}
 	configuration.Status = complete.Status
 	configuration.Status.Dependencies = findings.dependencies
 	configuration.Status.Resolved = completion.Resolved
+	r.warn(configuration, findings)
 	if len(completion.Changed) > 0 {
 		conditions.MarkTrue(configuration, v1alpha1.ConditionResolvedBackendChanged, v1alpha1.ReasonDefaultsChanged, "%s",
 			kstatus.Join(completion.Changed)+". To move, name another repository in policy; the backups so far stay where they are")
@@ -114,8 +116,22 @@ func (r *Reconciler) check(ctx context.Context, configuration *v1alpha1.BackupCo
 	return nil
 }
 
-// checkComplete follows the references of a configuration that leaves nothing out.
-func (r *Reconciler) checkComplete(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
+// warn says in a condition, and once in an event, of which Repositories the data goes with the VolumeSnapshots.
+func (r *Reconciler) warn(configuration *v1alpha1.BackupConfiguration, findings *findings) {
+	const condition = v1alpha1.ConditionVolumeSnapshotsAtRisk
+	if len(findings.atRisk) == 0 {
+		conditions.Delete(configuration, condition)
+		return
+	}
+	message := kstatus.Join(findings.atRisk)
+	if !conditions.IsTrue(configuration, condition) {
+		r.Event(configuration, corev1.EventTypeWarning, v1alpha1.ReasonVolumeSnapshotClassDeletes, message)
+	}
+	conditions.MarkTrue(configuration, condition, v1alpha1.ReasonVolumeSnapshotClassDeletes, "%s", message)
+}
+
+// checkComplete follows the references of a configuration that leaves nothing out, whose repositories have these drivers.
+func (r *Reconciler) checkComplete(ctx context.Context, configuration *v1alpha1.BackupConfiguration, drivers map[string]v1alpha1.Driver, findings *findings) error {
 	if err := r.checkTarget(ctx, configuration, findings); err != nil {
 		return err
 	}
@@ -135,7 +151,7 @@ func (r *Reconciler) checkComplete(ctx context.Context, configuration *v1alpha1.
 	if err := r.checkSidecar(ctx, configuration, findings); err != nil {
 		return err
 	}
-	return r.ensureRepositories(ctx, configuration, usable, findings)
+	return r.ensureRepositories(ctx, configuration, drivers, usable, findings)
 }
 
 func (r *Reconciler) keeper() *trigger.Keeper {

@@ -72,6 +72,14 @@ func (r *Reconciler) checkBackends(ctx context.Context, configuration *v1alpha1.
 	usable := map[string]bool{}
 	statuses := make([]v1alpha1.BackendStatus, 0, len(configuration.Spec.Backends))
 	for _, backend := range configuration.Spec.Backends {
+		use, err := r.checkRetention(ctx, configuration.Namespace, backend.RetentionPolicy, findings)
+		if err != nil {
+			return nil, err
+		}
+		if backend.StorageRef == nil { // Only VolumeSnapshots use it.
+			statuses = append(statuses, v1alpha1.BackendStatus{Name: backend.Name, Ready: ptr.To(true), RetentionPolicy: use})
+			continue
+		}
 		ref := *backend.StorageRef
 		if ref.Namespace == "" {
 			ref.Namespace = configuration.Namespace
@@ -88,10 +96,6 @@ func (r *Reconciler) checkBackends(ctx context.Context, configuration *v1alpha1.
 		case v1alpha1.ReasonStorageNotFound, v1alpha1.ReasonStorageNotAllowed:
 		default:
 			usable[backend.Name] = true
-		}
-		use, err := r.checkRetention(ctx, configuration.Namespace, backend.RetentionPolicy, findings)
-		if err != nil {
-			return nil, err
 		}
 		statuses = append(statuses, v1alpha1.BackendStatus{Name: backend.Name, Ready: ptr.To(found == nil), Storage: &status, RetentionPolicy: use})
 	}

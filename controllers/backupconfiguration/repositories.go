@@ -1,6 +1,7 @@
 package backupconfiguration
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -19,7 +20,7 @@ import (
 
 // ensureRepositories makes the Repositories that do not exist, in backends that are usable, and reports on all. Nothing
 // owns them, and none is changed once it exists.
-func (r *Reconciler) ensureRepositories(ctx context.Context, configuration *v1alpha1.BackupConfiguration, usable map[string]bool, findings *findings) error {
+func (r *Reconciler) ensureRepositories(ctx context.Context, configuration *v1alpha1.BackupConfiguration, drivers map[string]v1alpha1.Driver, usable map[string]bool, findings *findings) error {
 	var statuses []v1alpha1.RepoStatus
 	seen := map[string]bool{}
 	for i := range configuration.Spec.Sessions {
@@ -29,7 +30,10 @@ func (r *Reconciler) ensureRepositories(ctx context.Context, configuration *v1al
 				continue
 			}
 			seen[info.Name] = true
-			status, found, err := r.ensureRepository(ctx, configuration, info, usable[info.Backend])
+			driver := drivers[info.Name]
+			// Of which driver it is can't be changed later: without its task it is not made.
+			makes := driver == v1alpha1.DriverVolumeSnapshotter || driver != "" && usable[info.Backend]
+			status, found, err := r.ensureRepository(ctx, configuration, info, driver, makes, findings)
 			if err != nil {
 				return err
 			}
@@ -43,13 +47,17 @@ func (r *Reconciler) ensureRepositories(ctx context.Context, configuration *v1al
 	return nil
 }
 
-func (r *Reconciler) ensureRepository(ctx context.Context, configuration *v1alpha1.BackupConfiguration, info *v1alpha1.RepositoryInfo, usable bool) (v1alpha1.RepoStatus, *finding, error) {
+func (r *Reconciler) ensureRepository(ctx context.Context, configuration *v1alpha1.BackupConfiguration, info *v1alpha1.RepositoryInfo, driver v1alpha1.Driver, makes bool, findings *findings) (v1alpha1.RepoStatus, *finding, error) {
 	status := v1alpha1.RepoStatus{Name: info.Name, Phase: v1alpha1.PhaseNotReady}
-	wanted := repositoryOf(configuration, info)
+	wanted := repositoryOf(configuration, info, driver)
 	name := describe(v1alpha1.RepositoryKind, wanted.Namespace, wanted.Name)
 	actual, err := defaults.Repository(ctx, client.ObjectKeyFromObject(wanted), r.Client, r.APIReader)
 	if err != nil {
 		return status, nil, err
+	}
+	if actual != nil && actual.Spec.Driver != wanted.Spec.Driver {
+		status.Reason = v1alpha1.ReasonRepositoryConflict
+		return status, &finding{reason: status.Reason, invalid: true, message: policy.OtherDriver(actual.Name, actual.Spec.Driver, wanted.Spec.Driver)}, nil
 	}
 	if actual != nil && !sameSpec(actual, wanted) {
 		status.Reason = v1alpha1.ReasonRepositoryConflict
@@ -70,14 +78,20 @@ func (r *Reconciler) ensureRepository(ctx context.Context, configuration *v1alph
 			"the directory %q can't be used: %s, choose another one", info.Directory, directory.Taken(wanted, elder))}, nil
 	}
 	if actual == nil {
-		if !usable {
+		if !makes {
 			status.Reason = v1alpha1.ReasonStorageNotReady
-			return status, nil, nil // The backend's own finding says why.
+			if driver == "" {
+				status.Reason = v1alpha1.ReasonRepositoryNotReady
+			}
+			return status, nil, nil // The finding about the backend or the Addon says why.
 		}
 		if err := apply.Object(ctx, r.Client, r.FieldManager, wanted); err != nil {
 			return status, nil, err
 		}
 		actual = wanted
+	}
+	if conditions.IsTrue(actual, v1alpha1.ConditionVolumeSnapshotsAtRisk) {
+		findings.atRisk = append(findings.atRisk, "Repository "+actual.Name+": "+conditions.GetMessage(actual, v1alpha1.ConditionVolumeSnapshotsAtRisk))
 	}
 	if actual.Spec.AppRef.Name == "" {
 		if err := r.take(ctx, actual, wanted); err != nil {
@@ -108,7 +122,8 @@ func (r *Reconciler) take(ctx context.Context, repository, wanted *v1alpha1.Repo
 	return nil
 }
 
-func repositoryOf(configuration *v1alpha1.BackupConfiguration, info *v1alpha1.RepositoryInfo) *v1alpha1.Repository {
+// repositoryOf is the Repository that policy asks for. That of VolumeSnapshots has a driver and a target, and nothing else.
+func repositoryOf(configuration *v1alpha1.BackupConfiguration, info *v1alpha1.RepositoryInfo, driver v1alpha1.Driver) *v1alpha1.Repository {
 	repository := &v1alpha1.Repository{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: info.Name, Namespace: configuration.Namespace,
@@ -116,12 +131,14 @@ func repositoryOf(configuration *v1alpha1.BackupConfiguration, info *v1alpha1.Re
 			Finalizers: []string{v1alpha1.FinalizerWipe},
 		},
 		Spec: v1alpha1.RepositorySpec{
-			AppRef:           *configuration.Spec.Target,
-			Path:             info.Directory,
-			EncryptionSecret: *info.EncryptionSecret,
-			Driver:           v1alpha1.DriverKopia,
+			AppRef: *configuration.Spec.Target,
+			Driver: cmp.Or(driver, v1alpha1.DriverKopia),
 		},
 	}
+	if policy.HoldsVolumeSnapshots(repository) {
+		return repository
+	}
+	repository.Spec.Path, repository.Spec.EncryptionSecret = info.Directory, *info.EncryptionSecret
 	for _, backend := range configuration.Spec.Backends {
 		if backend.Name == info.Backend {
 			repository.Spec.StorageRef = *backend.StorageRef

@@ -30,6 +30,9 @@ func (r *Reconciler) checkSecrets(ctx context.Context, configuration *v1alpha1.B
 	seen := map[client.ObjectKey]bool{}
 	for i := range configuration.Spec.Sessions {
 		for _, info := range configuration.Spec.Sessions[i].Repositories {
+			if info.EncryptionSecret == nil {
+				continue // VolumeSnapshots have none.
+			}
 			key := client.ObjectKey{Namespace: cmp.Or(info.EncryptionSecret.Namespace, configuration.Namespace), Name: info.EncryptionSecret.Name}
 			if seen[key] || key.Namespace != configuration.Namespace && key.Namespace != home[info.Backend] {
 				continue

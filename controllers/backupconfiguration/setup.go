@@ -167,6 +167,9 @@ var indexes = map[string]func(*v1alpha1.BackupConfiguration) []string{
 		var keys []string
 		for _, session := range policy.AsResolved(c).Sessions {
 			for _, repository := range session.Repositories {
+				if repository.Directory == "" {
+					continue // VolumeSnapshots have none; else nobody knows yet.
+				}
 				keys = append(keys, directory.Entries(policy.DirectoryKeys(c.Namespace, storages[repository.Backend], repository.Directory))...)
 			}
 		}

@@ -22,6 +22,8 @@ type findings struct {
 	all []finding
 	// dependencies that were looked for.
 	dependencies policy.Dependencies
+	// atRisk are what Repositories say of VolumeSnapshots that are easily lost.
+	atRisk []string
 	// lookAgain says that something is missing that is not watched.
 	lookAgain bool
 }

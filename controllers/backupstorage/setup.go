@@ -44,7 +44,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		values func(client.Object) []string
 	}{
 		{&v1alpha1.Repository{}, indexRepositories, func(o client.Object) []string {
-			return []string{storageKey(o.GetNamespace(), o.(*v1alpha1.Repository).Spec.StorageRef)}
+			if r := o.(*v1alpha1.Repository); !policy.HoldsVolumeSnapshots(r) {
+				return []string{storageKey(r.Namespace, r.Spec.StorageRef)}
+			}
+			return nil
 		}},
 		{&v1alpha1.BackupConfiguration{}, indexConfigurations, storagesOf},
 	} {
@@ -94,6 +97,9 @@ var counted = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 }}
 
 func ofRepository(_ context.Context, o client.Object) []reconcile.Request {
+	if policy.HoldsVolumeSnapshots(o.(*v1alpha1.Repository)) {
+		return nil
+	}
 	ref := o.(*v1alpha1.Repository).Spec.StorageRef
 	if ref.Namespace == "" {
 		ref.Namespace = o.GetNamespace()

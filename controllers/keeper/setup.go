@@ -18,6 +18,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/inuse"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // Indexes of the cache.
@@ -32,7 +33,10 @@ const (
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
 	ctx, indexer := context.Background(), mgr.GetFieldIndexer()
 	if err := indexer.IndexField(ctx, &v1alpha1.Repository{}, indexStorage, func(o client.Object) []string {
-		return []string{placeOf(o.(*v1alpha1.Repository)).storage.String()}
+		if r := o.(*v1alpha1.Repository); !policy.HoldsVolumeSnapshots(r) {
+			return []string{placeOf(r).storage.String()}
+		}
+		return nil // There is no backend to keep.
 	}); err != nil {
 		return fmt.Errorf("index Repositories by storage: %w", err)
 	}
@@ -75,7 +79,11 @@ func placeOf(r *v1alpha1.Repository) place {
 	return p
 }
 
+// ofRepository is the keeper of a Repository; VolumeSnapshots have none.
 func ofRepository(_ context.Context, o client.Object) []reconcile.Request {
+	if policy.HoldsVolumeSnapshots(o.(*v1alpha1.Repository)) {
+		return nil
+	}
 	return []reconcile.Request{placeOf(o.(*v1alpha1.Repository)).request()}
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/build"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 const (
@@ -171,6 +172,9 @@ func (a *applier) storageUsers(ctx context.Context) (map[types.NamespacedName]st
 	}
 	users := map[types.NamespacedName]string{}
 	for _, r := range repositories.Items {
+		if policy.HoldsVolumeSnapshots(&r) {
+			continue
+		}
 		storage := types.NamespacedName{Namespace: r.Spec.StorageRef.Namespace, Name: r.Spec.StorageRef.Name}
 		if storage.Namespace == "" {
 			storage.Namespace = r.Namespace

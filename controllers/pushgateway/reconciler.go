@@ -145,6 +145,9 @@ func (p *Pusher) gather(ctx context.Context, s *v1alpha1.BackupSession) (pushgat
 				{client.ObjectKey{Namespace: s.Namespace, Name: r.Name}, repository, func() { b.Repositories[r.Name] = repository }},
 				{client.ObjectKey{Namespace: r.StorageRef.Namespace, Name: r.StorageRef.Name}, storage, func() { b.Storages[r.Name] = storage }},
 			} {
+				if want.key.Name == "" {
+					continue // VolumeSnapshots have no storage.
+				}
 				err := p.Get(ctx, want.key, want.object)
 				if client.IgnoreNotFound(err) != nil {
 					return b, fmt.Errorf("get what %s made: %w", s.Name, err)

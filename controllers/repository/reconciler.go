@@ -20,6 +20,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/directory"
 	"github.com/cairn-backup/cairn/internal/initjob"
 	"github.com/cairn-backup/cairn/internal/kstatus"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // Reconciler reconciles Repositories.
@@ -69,9 +70,16 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 // reconcile sets the conditions as a whole or, with an error, leaves them as they are. The generation counts as observed
 // only with them.
 func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Repository) (ctrl.Result, error) {
-	doubt, err := r.count(ctx, repository)
+	doubt, snapshots, err := r.count(ctx, repository)
 	if err != nil {
 		return ctrl.Result{}, err
+	}
+	if policy.HoldsVolumeSnapshots(repository) {
+		r.warn(repository, snapshots)
+		status := statusOf(repository)
+		status.Done, status.Usable = "VolumeSnapshots need no backend", "VolumeSnapshots can be kept"
+		status.Ready()
+		return ctrl.Result{}, nil
 	}
 	if _, err := layout.NormalizeDirectory(repository.Spec.Path); err != nil {
 		statusOf(repository).Stalled(v1alpha1.ReasonInvalidPath, err.Error()+": make another Repository")

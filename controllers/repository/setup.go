@@ -50,12 +50,17 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	for _, index := range []struct {
 		object client.Object
 		field  string
-		value  func(client.Object) string
+		values func(client.Object) []string
 	}{
-		{&v1alpha1.Repository{}, indexStorage, func(o client.Object) string { return storageKey(o.(*v1alpha1.Repository)) }},
-		{&v1alpha1.Snapshot{}, indexSnapshots, func(o client.Object) string { return o.(*v1alpha1.Snapshot).Spec.Repository }},
+		{&v1alpha1.Repository{}, indexStorage, func(o client.Object) []string {
+			if r := o.(*v1alpha1.Repository); !policy.HoldsVolumeSnapshots(r) {
+				return []string{storageKey(r)}
+			}
+			return nil
+		}},
+		{&v1alpha1.Snapshot{}, indexSnapshots, func(o client.Object) []string { return []string{o.(*v1alpha1.Snapshot).Spec.Repository} }},
 	} {
-		err := mgr.GetFieldIndexer().IndexField(context.Background(), index.object, index.field, func(o client.Object) []string { return []string{index.value(o)} })
+		err := mgr.GetFieldIndexer().IndexField(context.Background(), index.object, index.field, index.values)
 		if err != nil {
 			return fmt.Errorf("index by %s: %w", index.field, err)
 		}

@@ -16,12 +16,12 @@ import (
 // recent is how many Snapshots the status shows.
 const recent = 5
 
-// count puts what the repository's Snapshots say into its status.
-// It gives the name of the newest one that ended, if it failed because the password does not fit any more.
-func (r *Reconciler) count(ctx context.Context, repository *v1alpha1.Repository) (doubt string, _ error) {
+// count puts what the repository's Snapshots say into its status, and gives those that stay, newest first. Doubt is the name of the
+// newest one that ended, if it failed because the password does not fit any more.
+func (r *Reconciler) count(ctx context.Context, repository *v1alpha1.Repository) (doubt string, snapshots []v1alpha1.Snapshot, _ error) {
 	snapshots, err := r.snapshots(ctx, repository)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	snapshots = slices.DeleteFunc(snapshots, func(s v1alpha1.Snapshot) bool { return !s.DeletionTimestamp.IsZero() })
 	slices.SortFunc(snapshots, func(a, b v1alpha1.Snapshot) int {
@@ -31,7 +31,7 @@ func (r *Reconciler) count(ctx context.Context, repository *v1alpha1.Repository)
 		return strings.Compare(b.Spec.SnapshotID, a.Spec.SnapshotID)
 	})
 	summarize(&repository.Status, snapshots)
-	return doubtOf(snapshots), nil
+	return doubtOf(snapshots), snapshots, nil
 }
 
 // doubtOf takes Snapshots, newest first.

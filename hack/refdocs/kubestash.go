@@ -32,7 +32,7 @@ func kubestashPage() ([]byte, error) {
 			out.WriteString(row(code(f.Path), typeLink(f.Type), became(f, refusals[owner+" "+f.Own])))
 		}
 	}
-	out.WriteString("\n## Drivers\n\nThe driver of a task is Kopia. Those of KubeStash are all refused:\n\n" + head("Driver", "What to do"))
+	out.WriteString("\n## Drivers\n\nThe driver of a task is Kopia, or VolumeSnapshotter, which is KubeStash's too. Its others are refused:\n\n" + head("Driver", "What to do"))
 	for _, d := range kubestash.Drivers {
 		out.WriteString(row(code(d.Name), sentence(d.Says)))
 	}

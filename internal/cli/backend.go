@@ -58,6 +58,9 @@ func (b backendReader) open(ctx context.Context, snap *v1alpha1.Snapshot) (repos
 	if err := b.get(ctx, "Repository", client.ObjectKey{Namespace: b.namespace, Name: snap.Spec.Repository}, &repo); err != nil {
 		return nil, nil, err
 	}
+	if policy.HoldsVolumeSnapshots(&repo) {
+		return nil, nil, fmt.Errorf("the Snapshot %s is made of VolumeSnapshots, and only its storage system can read them: restore it with cairn restore, into new volumes, and look at these", snap.Name)
+	}
 	storage, err := b.storage(ctx, repo.Spec.StorageRef)
 	if err != nil {
 		return nil, nil, err

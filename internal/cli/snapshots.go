@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 func loadSnapshots(ctx context.Context, s scope) (found, error) {
@@ -67,7 +68,10 @@ func loadRepositories(ctx context.Context, s scope) (found, error) {
 	t := &table{header: s.header("NAME", "TARGET", "STORAGE", "DIRECTORY", "SNAPSHOTS", "SIZE", "LAST-BACKUP", "PHASE", "AGE")}
 	for i := range list.Items {
 		r := &list.Items[i]
-		storage := r.Spec.StorageRef.Name
+		storage, directory := r.Spec.StorageRef.Name, r.Spec.Path
+		if policy.HoldsVolumeSnapshots(r) {
+			storage, directory = none, none
+		}
 		if ns := r.Spec.StorageRef.Namespace; ns != "" && ns != r.Namespace {
 			storage = ns + "/" + storage
 		}
@@ -79,7 +83,7 @@ func loadRepositories(ctx context.Context, s scope) (found, error) {
 		if r.Status.SnapshotCount != nil {
 			snapshots = strconv.Itoa(int(*r.Status.SnapshotCount))
 		}
-		t.add(s.cells(r.Namespace, r.Name, target, storage, r.Spec.Path, snapshots, sumSizes(r.Status.Size),
+		t.add(s.cells(r.Namespace, r.Name, target, storage, directory, snapshots, sumSizes(r.Status.Size),
 			age(s.now, r.Status.LastBackupTime), orNone(r.Status.Phase), age(s.now, &r.CreationTimestamp))...)
 		t.note(notReady(r.Status.Conditions))
 	}

@@ -38,7 +38,7 @@ func (c Completer) Configuration(ctx context.Context, configuration *v1alpha1.Ba
 	l := &lookup{Completer: c, ctx: ctx, namespace: configuration.Namespace, repositories: map[string]*v1alpha1.Repository{}}
 	completion := policy.Complete(configuration, policy.Known{
 		ClusterName: c.ClusterName, Repository: l.repository, DefaultStorage: l.defaultStorage, DefaultRetention: l.defaultRetention, Storage: l.storage,
-		Told: func() policy.Told { return l.told(*configuration.Spec.Target) },
+		Told: func() policy.Told { return l.told(*configuration.Spec.Target) }, Driver: l.driver,
 	})
 	return completion, l.err
 }
@@ -91,6 +91,19 @@ func Repository(ctx context.Context, key client.ObjectKey, readers ...client.Rea
 		}
 	}
 	return nil, nil
+}
+
+// driver of the task that a session names.
+func (l *lookup) driver(info *v1alpha1.AddonInfo) v1alpha1.Driver {
+	addon := &v1alpha1.Addon{}
+	err := l.Reader.Get(l.ctx, client.ObjectKey{Name: info.Name}, addon)
+	if client.IgnoreNotFound(err) != nil {
+		l.fail(fmt.Errorf("get Addon %s: %w", info.Name, err))
+	}
+	if err != nil {
+		return ""
+	}
+	return policy.TaskDriver(addon, info, false)
 }
 
 // told is what a target says that is a database. Objects of other systems, and Secrets, are read past the cache.

@@ -19,13 +19,19 @@ const (
 	in = "in "
 )
 
-// Keys are policy.DirectoryKeys of a Repository.
+// Keys are policy.DirectoryKeys of a Repository; none of one that has no directory.
 func Keys(r *v1alpha1.Repository) []string {
+	if policy.HoldsVolumeSnapshots(r) {
+		return nil
+	}
 	return policy.DirectoryKeys(r.Namespace, r.Spec.StorageRef, r.Spec.Path)
 }
 
 // Entries are the values in an index of an object with the directory that has these keys.
 func Entries(keys []string) []string {
+	if len(keys) == 0 {
+		return nil
+	}
 	entries := []string{at + keys[0]}
 	for _, key := range keys {
 		entries = append(entries, in+key)
@@ -36,6 +42,9 @@ func Entries(keys []string) []string {
 // Queries are the values that find, one after the other, everything whose directory overlaps with the one that has these
 // keys, itself included.
 func Queries(keys []string) []string {
+	if len(keys) == 0 {
+		return nil
+	}
 	queries := []string{in + keys[0]}
 	for _, around := range keys[1:] {
 		queries = append(queries, at+around)

@@ -74,7 +74,6 @@ var differences = map[string]Difference{
 	"Repository status.componentPaths":                                  elsewhere("components share one repository below spec.path"),
 	"Snapshot status.verificationSession":                               elsewhere(noVerification),
 	"Snapshot status.verificationStatus":                                elsewhere(noVerification),
-	"Snapshot status.components.<key>.volumeSnapshotterStats":           elsewhere("no driver makes VolumeSnapshots"),
 	"RestoreSession status.components.<key>.progress.percentDone":       elsewhere("same, as a number"),
 
 	"RestoreSession spec.manifestOptions": refused(byOperator),
@@ -83,11 +82,12 @@ var differences = map[string]Difference{
 	"PartialPersistentVolumeClaim metadata.namespace":       refused("leave it out: claims are made in the namespace of the RestoreSession"),
 	"PartialPersistentVolumeClaim metadata.ownerReferences": refused("leave them out: a restored claim belongs to nobody, so that nothing takes it along"),
 
-	"Snapshot status.components.<key>.clickHouseStats": elsewhere(ofOneTool),
-	"Snapshot status.components.<key>.logStats":        elsewhere(ofOneTool),
-	"Snapshot status.components.<key>.medusaStats":     elsewhere(ofOneTool),
-	"Snapshot status.components.<key>.neo4jStats":      elsewhere(ofOneTool),
-	"Snapshot status.components.<key>.solrStats":       elsewhere(ofOneTool),
-	"Snapshot status.components.<key>.walGStats":       elsewhere(ofOneTool),
-	"Snapshot status.components.<key>.resticStats":     elsewhere("id, size, uploaded, startTime, completionTime and progress stand in the component itself"),
+	"Snapshot status.components.<key>.clickHouseStats":                   elsewhere(ofOneTool),
+	"Snapshot status.components.<key>.logStats":                          elsewhere(ofOneTool),
+	"Snapshot status.components.<key>.medusaStats":                       elsewhere(ofOneTool),
+	"Snapshot status.components.<key>.neo4jStats":                        elsewhere(ofOneTool),
+	"Snapshot status.components.<key>.solrStats":                         elsewhere(ofOneTool),
+	"Snapshot status.components.<key>.walGStats":                         elsewhere(ofOneTool),
+	"Snapshot status.components.<key>.resticStats":                       elsewhere("id, size, uploaded, startTime, completionTime and progress stand in the component itself"),
+	"Snapshot status.components.<key>.volumeSnapshotterStats[].hostPath": elsewhere("a VolumeSnapshot is of a claim, which pvcName says"),
 }

@@ -9,14 +9,13 @@ type Driver struct {
 }
 
 const (
-	noRestic    = "Cairn keeps no data with restic: write driver: Kopia. What restic wrote is restored with restic itself and then backed up anew"
-	noSnapshots = "Cairn makes no VolumeSnapshots: write driver: Kopia and a task that reads the files of the volume, as logical-backup of pvc-addon does"
-	noTool      = "the driver is Kopia. Tools of one database (WalG, Solr, Medusa, ClickHouseBackup, Neo4jAdmin) keep backups in formats of their own: " +
+	noRestic = "Cairn keeps no data with restic: write driver: Kopia. What restic wrote is restored with restic itself and then backed up anew"
+	noTool   = "the driver is Kopia or VolumeSnapshotter. Tools of one database (WalG, Solr, Medusa, ClickHouseBackup, Neo4jAdmin) keep backups in formats of their own: " +
 		"write driver: Kopia and a Function that dumps the data for the mover"
 )
 
-// Drivers are all that KubeStash has. Each is refused.
+// Drivers are those of KubeStash that are refused. The one that is not, VolumeSnapshotter, means the same in both.
 var Drivers = []Driver{
-	{"Restic", noRestic}, {"VolumeSnapshotter", noSnapshots},
+	{"Restic", noRestic},
 	{"WalG", noTool}, {"Solr", noTool}, {"Medusa", noTool}, {"ClickHouseBackup", noTool}, {"Neo4jAdmin", noTool},
 }

@@ -80,6 +80,7 @@ func CheckObjects(objects []Object, defaultNamespace string, lookup Lookup) []Fi
 		around:           map[string]directoryUse{},
 		repositories:     map[Reference]directoryUse{},
 		inferred:         map[Reference]bool{},
+		drivers:          map[Reference]driverUse{},
 		defaults:         map[Reference]string{},
 	}
 	for i := range objects {
@@ -116,6 +117,8 @@ type checker struct {
 	repositories        map[Reference]directoryUse
 	// inferred are Repositories that policy names without their directory.
 	inferred map[Reference]bool
+	// drivers of Repositories, and who said so first.
+	drivers  map[Reference]driverUse
 	storages []v1alpha1.BackupStorage
 	// defaults are the names of default objects by kind and namespace.
 	defaults map[Reference]string
@@ -133,7 +136,7 @@ func (c *checker) referenceOf(o *Object) Reference {
 
 func clusterScoped(kind schema.GroupKind) bool {
 	switch kind {
-	case ours(v1alpha1.AddonKind), ours(v1alpha1.FunctionKind), schema.GroupKind{Kind: "Namespace"}:
+	case ours(v1alpha1.AddonKind), ours(v1alpha1.FunctionKind), schema.GroupKind{Kind: "Namespace"}, snapshotClass:
 		return true
 	default:
 		return false

@@ -20,7 +20,7 @@ func (c *checker) batch(o *Object) {
 	candidates := c.candidates(batch.Namespace)
 	find := Among(&batch, candidates)
 	c.addAll(o, BatchMistakes(&batch, find))
-	c.backends(o, batch.Spec.Backends)
+	c.backends(o, batch.Spec.Backends, c.batchUses(&batch))
 	stands, targets := map[string][]Target{}, Targets(&batch, find)
 	for _, m := range Overlaps(&batch, targets, candidates) {
 		c.add(SeverityWarning, o, m)
@@ -69,6 +69,7 @@ func (c *checker) batchTarget(o *Object, batch *v1alpha1.BackupBatch, i, j int, 
 		}
 		if !slices.Contains(checked, addon.Name) {
 			c.addon(o, field+".addon", addon, false, &app, LaterKnownOfBackup(&app, len(targetRepositories(session, says, &Target{}))))
+			c.snapshotter(o, field, addon, says.Executor)
 		}
 		checked = append(checked, addon.Name)
 	}
@@ -77,11 +78,29 @@ func (c *checker) batchTarget(o *Object, batch *v1alpha1.BackupBatch, i, j int, 
 	}
 	targets := stands[says.Name]
 	for k := range targets {
-		c.repositoryInfos(o, field, ChildName(batch.Name, targets[k].Name), targets[k].AppRef, batch.Spec.Backends, targetRepositories(session, says, &targets[k]))
+		app := targets[k].AppRef
+		c.repositoryInfos(o, infosOf{
+			field: field, fallback: ChildName(batch.Name, targets[k].Name), target: app, backends: batch.Spec.Backends, driver: c.driverOf(OrInferred(says.Addon, app)),
+		}, targetRepositories(session, says, &targets[k]))
 	}
 	if len(targets) == 0 {
-		c.repositoryInfos(o, field, ChildName(batch.Name, says.Name), v1alpha1.TypedObjectReference{}, batch.Spec.Backends, unnamed(session, says))
+		c.repositoryInfos(o, infosOf{
+			field: field, fallback: ChildName(batch.Name, says.Name), backends: batch.Spec.Backends, driver: c.driverOf(says.Addon),
+		}, unnamed(session, says))
 	}
+}
+
+// batchUses are the drivers that the backends of a batch are used with.
+func (c *checker) batchUses(batch *v1alpha1.BackupBatch) backendUses {
+	uses := backendUses{}
+	for i := range batch.Spec.Sessions {
+		session := &batch.Spec.Sessions[i]
+		for j := range session.Targets {
+			says := &session.Targets[j]
+			uses.add(batch.Spec.Backends, targetRepositories(session, says, &Target{}), c.driverOf(says.Addon))
+		}
+	}
+	return uses
 }
 
 // unnamed are the repositories of targets that are not known, as far as they can be checked: without name and directory.

@@ -20,18 +20,25 @@ func (c *checker) configuration(o *Object) {
 	configuration.Namespace = c.referenceOf(o).Namespace
 	c.addAll(o, ConfigurationMistakes(&configuration))
 	spec := &configuration.Spec
-	c.backends(o, spec.Backends)
 	if spec.Target == nil {
+		c.backends(o, spec.Backends, nil)
 		return
 	}
+	uses := backendUses{}
+	for i := range spec.Sessions {
+		uses.add(spec.Backends, spec.Sessions[i].Repositories, c.driverOf(OrInferred(spec.Sessions[i].Addon, *spec.Target)))
+	}
+	c.backends(o, spec.Backends, uses)
 	c.target(o, "spec.target", *spec.Target)
 	for i := range spec.Sessions {
 		field := fmt.Sprintf("spec.sessions[%d]", i)
 		if spec.Sessions[i].Addon == nil && Tells(*spec.Target) {
 			c.noAddon(o, field+".addon", *spec.Target)
 		}
-		c.addon(o, field+".addon", OrInferred(spec.Sessions[i].Addon, *spec.Target), false, spec.Target, LaterKnownOfBackup(spec.Target, len(spec.Sessions[i].Repositories)))
-		c.repositoryInfos(o, field, configuration.Name, *spec.Target, spec.Backends, spec.Sessions[i].Repositories)
+		addon := OrInferred(spec.Sessions[i].Addon, *spec.Target)
+		c.addon(o, field+".addon", addon, false, spec.Target, LaterKnownOfBackup(spec.Target, len(spec.Sessions[i].Repositories)))
+		c.snapshotter(o, field, addon, spec.Sessions[i].Executor)
+		c.repositoryInfos(o, infosOf{field: field, fallback: configuration.Name, target: *spec.Target, backends: spec.Backends, driver: c.driverOf(addon)}, spec.Sessions[i].Repositories)
 		c.hooks(o, BackupHooks(field, spec.Sessions[i].Hooks),
 			BackupHookValues(configuration.Namespace, v1alpha1.BackupConfigurationKind, configuration.Name, spec.Sessions[i].Name, spec.Target))
 	}
@@ -99,9 +106,14 @@ func (c *checker) dataSource(o *Object, source v1alpha1.RestoreDataSource) {
 	}
 }
 
-// backends looks for the storages and asks whether they may be used from o's namespace.
-func (c *checker) backends(o *Object, backends []v1alpha1.BackendReference) {
+// backends looks for the storages and asks whether they may be used from o's namespace. The storage of one that only VolumeSnapshots
+// use means nothing.
+func (c *checker) backends(o *Object, backends []v1alpha1.BackendReference, uses backendUses) {
 	for i := range backends {
+		if uses.onlySnapshots(backends[i].Name) {
+			c.retentionReference(o, fmt.Sprintf("spec.backends[%d].retentionPolicy", i), backends[i].RetentionPolicy)
+			continue
+		}
 		if backends[i].StorageRef != nil {
 			c.storageReference(o, fmt.Sprintf("spec.backends[%d].storageRef", i), *backends[i].StorageRef)
 		} else {

@@ -103,33 +103,53 @@ func (c *checker) repositoryObject(o *Object) {
 	if !c.read(o, v1alpha1.RepositoryKind, &repository) {
 		return
 	}
+	c.oneDriver(o, "spec.driver", c.referenceOf(o), cmp.Or(repository.Spec.Driver, v1alpha1.DriverKopia))
+	if HoldsVolumeSnapshots(&repository) {
+		c.inferred[c.referenceOf(o)] = true
+		return
+	}
 	c.addAll(o, directoryMistakes("spec.path", repository.Spec.Path))
 	c.storageReference(o, "spec.storageRef", repository.Spec.StorageRef)
 	c.secret(o, "spec.encryptionSecret", repository.Spec.EncryptionSecret)
 	c.directory(o, "spec.path", repository.Name, repository.Spec.AppRef, repository.Spec.StorageRef, repository.Spec.Path)
 }
 
-// repositoryInfos checks the Repositories that a policy names; fallback is the name of one that has none.
-func (c *checker) repositoryInfos(o *Object, field, fallback string, target v1alpha1.TypedObjectReference,
-	backends []v1alpha1.BackendReference, infos []v1alpha1.RepositoryInfo,
-) {
+// infosOf is what the Repositories are for that a policy names in a session.
+type infosOf struct {
+	// field of the session, and the name of a Repository that has none.
+	field, fallback string
+	target          v1alpha1.TypedObjectReference
+	backends        []v1alpha1.BackendReference
+	// driver of the session's task; empty where only a cluster knows it.
+	driver v1alpha1.Driver
+}
+
+// repositoryInfos checks the Repositories that a policy names.
+func (c *checker) repositoryInfos(o *Object, of infosOf, infos []v1alpha1.RepositoryInfo) {
 	if len(infos) == 0 {
 		infos = []v1alpha1.RepositoryInfo{{}}
 	}
 	for i := range infos {
 		info := &infos[i]
-		at := fmt.Sprintf("%s.repositories[%d]", field, i)
-		name := cmp.Or(info.Name, fallback)
+		at := fmt.Sprintf("%s.repositories[%d]", of.field, i)
+		name := cmp.Or(info.Name, of.fallback)
 		reference := Reference{GroupKind: ours(v1alpha1.RepositoryKind), Namespace: c.referenceOf(o).Namespace, Name: name}
+		if of.driver != "" {
+			c.oneDriver(o, at, reference, of.driver)
+		}
+		if of.driver == v1alpha1.DriverVolumeSnapshotter {
+			c.inferred[reference] = true
+			continue // Directory and password mean nothing there.
+		}
 		if info.EncryptionSecret != nil {
 			c.secret(o, at+".encryptionSecret", *info.EncryptionSecret)
 		}
-		backend := chosenBackend(backends, info.Backend)
+		backend := chosenBackend(of.backends, info.Backend)
 		switch {
 		case backend != nil && backend.StorageRef != nil && info.Directory != "":
-			c.directory(o, at+".directory", name, target, *backend.StorageRef, info.Directory)
+			c.directory(o, at+".directory", name, of.target, *backend.StorageRef, info.Directory)
 			continue
-		case len(backends) == 0 && !c.exists(reference):
+		case len(of.backends) == 0 && !c.exists(reference):
 			c.defaultStorage(o, "spec.backends")
 		}
 		c.inferred[reference] = true

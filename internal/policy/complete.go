@@ -36,15 +36,20 @@ type Known struct {
 	Storage func(v1alpha1.ObjectReference) *v1alpha1.BackupStorage
 	// Told is what the target says of itself. It is asked where Tells says that it may.
 	Told func() Told
+	// Driver of the task that a session names; empty where there is no such Addon or task. Nil knows none.
+	Driver func(*v1alpha1.AddonInfo) v1alpha1.Driver
 }
 
 // Completion is a BackupConfiguration with everything that it leaves out.
 type Completion struct {
-	// Configuration is a copy whose spec leaves nothing out. Repositories and backends that can't be inferred are not in it.
+	// Configuration is a copy whose spec leaves nothing out. Repositories and backends that can't be inferred are not in it. A backend
+	// that only VolumeSnapshots use has no storage, and is there for its RetentionPolicy.
 	Configuration *v1alpha1.BackupConfiguration
+	// Drivers of its repositories by name. One whose task nobody knows is not in it, unless the Repository exists.
+	Drivers map[string]v1alpha1.Driver
 	// Resolved is what was inferred; nil is nothing.
 	Resolved *v1alpha1.ResolvedConfiguration
-	// Missing says what could not be inferred, and why.
+	// Missing says what could not be inferred, and why; with reason RepositoryConflict, that policy contradicts itself or what exists.
 	Missing []Mistake
 	// Changed says what would be inferred otherwise now than when the repositories were made.
 	Changed []string
@@ -53,11 +58,19 @@ type Completion struct {
 // Complete infers what a BackupConfiguration without mistakes leaves out: the backend from the default storage, its
 // RetentionPolicy from the default one, the repository's name from the configuration's, its directory from the target, its
 // encryption Secret from the storage, the Addon from the target's kind or from what it says of itself; the name of one that can't be
-// inferred is empty. A Repository that exists says itself what is left out, so that its backups never move because a default has changed. What is said for a repository in one session holds in all.
+// inferred is empty. A Repository that exists says itself what is left out, so that its backups never move because a default has
+// changed. What is said for a repository in one session holds in all. One that holds VolumeSnapshots needs none of these but a name.
 func Complete(configuration *v1alpha1.BackupConfiguration, known Known) Completion {
-	c := &completer{known: known, out: Completion{Configuration: configuration.DeepCopy()}}
+	c := &completer{
+		known: known, out: Completion{Configuration: configuration.DeepCopy(), Drivers: map[string]v1alpha1.Driver{}},
+		sessions: make([]sessionCompletion, len(configuration.Spec.Sessions)),
+	}
 	c.spec, c.original = &c.out.Configuration.Spec, &configuration.Spec
 	c.spec.Backends = nil
+	for i := range c.spec.Sessions {
+		c.addon(i)
+	}
+	c.drivers()
 	c.backends()
 	c.said = said(configuration)
 	for i := range c.spec.Sessions {
@@ -76,6 +89,13 @@ type completer struct {
 	spec     *v1alpha1.BackupConfigurationSpec
 	said     map[string]v1alpha1.RepositoryInfo
 	resolved v1alpha1.ResolvedConfiguration
+	sessions []sessionCompletion
+}
+
+// sessionCompletion is what is known of a session: what was inferred, and the driver of its task, empty where nobody knows.
+type sessionCompletion struct {
+	resolved v1alpha1.ResolvedConfigurationSession
+	driver   v1alpha1.Driver
 }
 
 func (c *completer) missing(field, reason, format string, args ...any) {
@@ -106,10 +126,17 @@ func repositoriesOf(session *v1alpha1.BackupConfigurationSession) []v1alpha1.Rep
 	return session.Repositories
 }
 
-// backends gives those without a storage or a RetentionPolicy the default ones. Without a storage they go.
+// backends gives those without a storage or a RetentionPolicy the default ones. Without a storage they go. Of those that only
+// VolumeSnapshots use nothing counts but the RetentionPolicy.
 func (c *completer) backends() {
 	for _, b := range c.original.Backends {
 		b = *b.DeepCopy()
+		if c.onlySnapshots(b.Name) {
+			if b.StorageRef = nil; namesRetention(&b) {
+				c.spec.Backends = append(c.spec.Backends, b)
+			}
+			continue
+		}
 		inferred := b.StorageRef == nil
 		if inferred {
 			b.StorageRef = c.known.DefaultStorage()
@@ -123,7 +150,7 @@ func (c *completer) backends() {
 // addBackend adds one that has a storage, with the default RetentionPolicy where it has none. What was inferred is noted.
 func (c *completer) addBackend(b v1alpha1.BackendReference, inferred bool) {
 	resolved := v1alpha1.ResolvedBackend{Name: b.Name, StorageRef: c.named(*b.StorageRef)}
-	if b.RetentionPolicy == nil || b.RetentionPolicy.Name == "" {
+	if !namesRetention(&b) {
 		resolved.RetentionPolicy = c.known.DefaultRetention()
 		b.RetentionPolicy = resolved.RetentionPolicy
 	}
@@ -133,34 +160,44 @@ func (c *completer) addBackend(b v1alpha1.BackendReference, inferred bool) {
 	}
 }
 
-// session completes the Addon and the repositories of one session.
-func (c *completer) session(i int) {
-	session := &c.spec.Sessions[i]
-	resolved := v1alpha1.ResolvedConfigurationSession{Name: session.Name}
+// addon completes the Addon of a session and asks for the driver of its task.
+func (c *completer) addon(i int) {
+	session, known := &c.spec.Sessions[i], &c.sessions[i]
+	known.resolved.Name = session.Name
 	if session.Addon == nil {
 		name, none := AddonOf(*c.spec.Target, c.known.Told)
 		if none != nil {
 			c.missing(fmt.Sprintf("spec.sessions[%d].addon", i), none.Reason, "%s", none.Message)
 		} else {
-			resolved.Addon, resolved.Task = name, BackupTask
+			known.resolved.Addon, known.resolved.Task = name, BackupTask
 		}
 		session.Addon = &v1alpha1.AddonInfo{Name: name, Tasks: []v1alpha1.TaskReference{{Name: BackupTask}}}
 	}
+	if c.known.Driver != nil && session.Addon.Name != "" {
+		known.driver = c.known.Driver(session.Addon)
+	}
+}
+
+// session completes the repositories of one session.
+func (c *completer) session(i int) {
+	session, resolved := &c.spec.Sessions[i], &c.sessions[i].resolved
 	infos := repositoriesOf(session)
 	session.Repositories = nil
 	for j := range infos {
 		field := fmt.Sprintf("spec.sessions[%d].repositories[%d]", i, j)
-		if info, inferred := c.repository(field, infos[j]); info != nil {
-			session.Repositories = append(session.Repositories, *info)
-			if inferred {
-				resolved.Repositories = append(resolved.Repositories, v1alpha1.ResolvedRepositoryInfo{
-					Name: info.Name, Backend: info.Backend, Directory: info.Directory, EncryptionSecret: *info.EncryptionSecret,
-				})
-			}
+		info, inferred := c.repositoryWithDriver(field, c.sessions[i].driver, infos[j])
+		if info == nil {
+			continue
+		}
+		session.Repositories = append(session.Repositories, *info)
+		if inferred {
+			resolved.Repositories = append(resolved.Repositories, v1alpha1.ResolvedRepositoryInfo{
+				Name: info.Name, Backend: info.Backend, Directory: info.Directory, EncryptionSecret: ptr.Deref(info.EncryptionSecret, v1alpha1.ObjectReference{}),
+			})
 		}
 	}
 	if resolved.Addon != "" || len(resolved.Repositories) > 0 {
-		c.resolved.Sessions = append(c.resolved.Sessions, resolved)
+		c.resolved.Sessions = append(c.resolved.Sessions, *resolved)
 	}
 }
 
@@ -192,6 +229,10 @@ func (c *completer) repository(field string, info v1alpha1.RepositoryInfo) (*v1a
 		return &info, false
 	}
 	existing := c.known.Repository(out.Name)
+	if existing != nil && HoldsVolumeSnapshots(existing) {
+		c.otherDriver(field, existing, v1alpha1.DriverKopia)
+		return nil, true
+	}
 	storage := c.backend(field, &out, existing)
 	if storage == nil {
 		return nil, true

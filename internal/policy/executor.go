@@ -49,6 +49,8 @@ func SidecarMistakes(field string, target v1alpha1.TypedObjectReference, session
 		}
 		if task := FindTask(addon, reference.Name, false); task != nil {
 			switch {
+			case task.Driver == v1alpha1.DriverVolumeSnapshotter:
+				add(at, "%s", noSnapshotterSidecar(task.Name))
 			case len(TaskSteps(task)) > 1:
 				add(at, "the task %q has steps before the mover, for which a sidecar has no containers", task.Name)
 			case len(task.VolumeTemplate) > 0 || len(task.VolumeMounts) > 0:

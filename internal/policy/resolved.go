@@ -43,8 +43,10 @@ func withResolved(session *v1alpha1.BackupConfigurationSession, resolved v1alpha
 		session.Repositories = slices.DeleteFunc(session.Repositories, func(said v1alpha1.RepositoryInfo) bool {
 			return said.Name == r.Name || said.Name == ""
 		})
-		session.Repositories = append(session.Repositories, v1alpha1.RepositoryInfo{
-			Name: r.Name, Backend: r.Backend, Directory: r.Directory, EncryptionSecret: &r.EncryptionSecret,
-		})
+		info := v1alpha1.RepositoryInfo{Name: r.Name, Backend: r.Backend, Directory: r.Directory}
+		if r.EncryptionSecret.Name != "" {
+			info.EncryptionSecret = &r.EncryptionSecret
+		}
+		session.Repositories = append(session.Repositories, info)
 	}
 }
