@@ -53,7 +53,6 @@ func faultySnapshots(t *testing.T) {
 	snapshotOf(t, "never", `fail: "true"`)
 	snapshotOf(t, "hangs", `hang: "true"`)
 	errorOf(t, "never", "requested by the class parameter fail")
-	errorOf(t, "twice", "requested by the class parameter failTimes")
 	field(t, 60*time.Second, "volumesnapshot/late", "{.status.readyToUse}", "true")
 	field(t, 60*time.Second, "volumesnapshot/twice", "{.status.readyToUse}", "true")
 	errorOf(t, "hangs", "DeadlineExceeded")

@@ -2,6 +2,7 @@ package proof
 
 import (
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 )
@@ -67,6 +68,38 @@ spec:
 `+"---"+job("clone-reader", "clone", "cat /data/file"))
 	field(t, 60*time.Second, "job/clone-reader", "{.status.succeeded}", "1")
 	equal(t, must(t, "", "logs", "job/clone-reader"), "spoiled")
+}
+
+// pointInTime takes snapshots and a clone from under an application that writes
+// paired files. Only a point in time has whole pairs.
+func pointInTime(t *testing.T) {
+	if kind := must(t, "", "get", "csidriver", "minihostpath.csi.cairn.local", "-o", `jsonpath={.metadata.annotations.cairn\.local/snapshots}`); kind != "point-in-time" {
+		t.Skipf("snapshots of this cluster are %s: clusterctl up says why", kind)
+	}
+	apply(t, strings.Replace(rootPod("pairs", "pairs", ""), "args: [idle]", "args: [pairs, /data]", 1))
+	eventually(t, 60*time.Second, "pairs", func() error {
+		_, err := kubectl("", "exec", "pairs", "--", "/toolbox", "cat", "/data/a/0000")
+		return err
+	})
+	sources := map[string]string{"pairs-clone": "dataSource: {kind: PersistentVolumeClaim, name: pairs}"}
+	for _, name := range []string{"pairs-1", "pairs-2"} {
+		apply(t, `
+apiVersion: snapshot.storage.k8s.io/v1
+kind: VolumeSnapshot
+metadata: {name: `+name+`}
+spec: {volumeSnapshotClassName: minihostpath, source: {persistentVolumeClaimName: pairs}}
+`)
+		field(t, 60*time.Second, "volumesnapshot/"+name, "{.status.readyToUse}", "true")
+		sources[name] = "dataSource: {apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: " + name + "}"
+	}
+	for name, source := range sources {
+		apply(t, rootPod(name, name, source))
+	}
+	for name := range sources {
+		field(t, 60*time.Second, "pod/"+name, "{.status.phase}", "Running")
+		t.Log(name, must(t, "", "exec", name, "--", "/toolbox", "check-pairs", "/data"))
+	}
+	must(t, "", "delete", "pod", "pairs", "--now")
 }
 
 // hardCases compares a volume with what comes back from its snapshot, in all

@@ -1,11 +1,22 @@
 package cluster
 
+import "strings"
+
+// addonsManifest says what snapshots are, for tests that depend on it.
+func (c *Cluster) addonsManifest() string {
+	kind := "point-in-time"
+	if c.copies != "" {
+		kind = "copies"
+	}
+	return strings.ReplaceAll(addons, "SNAPSHOTS", kind)
+}
+
 // addons is applied once the API server is ready, after the snapshot CRDs.
 const addons = `apiVersion: storage.k8s.io/v1
 kind: CSIDriver
 metadata:
   name: ` + driverName + `
-  annotations: {cairn.local/snapshots: copies}
+  annotations: {cairn.local/snapshots: SNAPSHOTS}
 spec:
   attachRequired: false
   podInfoOnMount: false

@@ -32,6 +32,9 @@ type Cluster struct {
 
 	// What Down has to undo.
 	SavedIPForward string `json:"savedIPForward,omitempty"`
+
+	// copies is why snapshots of volumes are copies and no points in time; "" if they are.
+	copies string
 }
 
 // New returns a description with everything but the two directories.

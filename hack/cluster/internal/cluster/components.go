@@ -64,7 +64,7 @@ func (c *Cluster) components() []component {
 		{name: "coredns", path: c.bin("coredns"), args: []string{"-conf", c.path("config", "Corefile")}, grace: stopTimeout},
 		{name: "minihostpath", path: c.bin("minihostpath"), args: []string{
 			"-endpoint", c.csiSocket(), "-registration-dir", c.path("kubelet", "plugins_registry"),
-			"-name", driverName, "-node", c.NodeName, "-data", c.path("csi-data")},
+			"-name", driverName, "-node", c.NodeName, "-data", c.volumesDir()},
 			ready: socketReady(c.csiSocket()), grace: stopTimeout},
 		{name: "csi-provisioner", path: c.bin("csi-provisioner"), grace: stopTimeout, args: []string{
 			"--kubeconfig", c.Kubeconfig("addons"), "--csi-address", c.csiSocket(), "--leader-election=false"}},

@@ -24,7 +24,7 @@ func (c *Cluster) keepCNIPlugins() error {
 
 // writeConfigs renders every configuration file into the state directory.
 func (c *Cluster) writeConfigs() error {
-	for _, d := range []string{"config", "run", "log", "cni/net.d", "cni/bin", "cni/ipam", "kubelet/plugins_registry", "kubelet/volumeplugins", "csi-data"} {
+	for _, d := range []string{"config", "run", "log", "cni/net.d", "cni/bin", "cni/ipam", "kubelet/plugins_registry", "kubelet/volumeplugins"} {
 		if err := os.MkdirAll(c.path(d), 0o755); err != nil {
 			return err
 		}
@@ -42,7 +42,7 @@ func (c *Cluster) writeConfigs() error {
 		"config/kubelet.yaml":         c.kubeletConfig(),
 		"config/proxy.yaml":           c.proxyConfig(),
 		"config/Corefile":             c.corefile(),
-		"config/addons.yaml":          addons,
+		"config/addons.yaml":          c.addonsManifest(),
 		// Pods must not inherit the host's search domains.
 		"config/resolv.conf": "# empty on purpose\n",
 	}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"time"
+
+	"github.com/cairn-backup/cairn/hack/cluster/internal/btrfs"
 )
 
 // Down stops the cluster of a state directory and undoes what it did outside
@@ -48,6 +50,7 @@ func (c *Cluster) down(out io.Writer, purge bool) error {
 	try("remove pods", c.removePods())
 	step("pods are removed")
 	try("unmount volumes", c.unmountAll())
+	try("release the volumes' file system", btrfs.Release(c.volumesImage()))
 	for _, family := range []string{"ip", "ip6"} {
 		for _, table := range []string{"kube-proxy", "cni_hostport"} {
 			_ = exec.Command("nft", "delete", "table", family, table).Run() // may not exist

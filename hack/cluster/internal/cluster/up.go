@@ -57,6 +57,9 @@ func (c *Cluster) Up(ctx context.Context, out io.Writer, timeout time.Duration) 
 		return err
 	}
 	s.step("prepared (cgroup v%d)", cgroupVersion())
+	if c.copies != "" {
+		s.step("snapshots of volumes will be copies, not points in time: %s", c.copies)
+	}
 	if err := s.detach(); err != nil {
 		return fmt.Errorf("start the supervisor: %w", err)
 	}
@@ -109,6 +112,9 @@ func (c *Cluster) prepare() error {
 		return fmt.Errorf("save the cluster's description: %w", err)
 	}
 	if err := c.releaseAll(); err != nil {
+		return err
+	}
+	if err := c.mountVolumes(); err != nil {
 		return err
 	}
 	if err := c.pki(); err != nil {

@@ -60,6 +60,9 @@ var programs = map[Use][]program{
 		{"ip", "iproute2", "makes the node's interface"},
 		{"git", "git", "serves Git in a pod"},
 		{"mount", "mount", "the kubelet mounts volumes"},
+		{"losetup", "mount", "frees the device of the volumes' file system"},
+		{"mkfs.btrfs", "btrfs-progs", "makes the volumes' file system"},
+		{"btrfs", "btrfs-progs", "takes snapshots of volumes"},
 		{"cp", "coreutils", "the CSI driver copies volumes"},
 	},
 	Test: {
@@ -73,6 +76,7 @@ var programs = map[Use][]program{
 		{"setcap", "libcap2-bin", "sets capabilities of files"},
 		{"rsync", "rsync", "compares trees"},
 		{"tar", "tar", "packs sparse files"},
+		{"mkfs.btrfs", "btrfs-progs", "takes the CSI driver's snapshots, where root tests"},
 	},
 }
 

@@ -1,0 +1,65 @@
+package btrfs
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
+)
+
+// TestNothingIsLeft mounts, writes, and mounts again what was written.
+func TestNothingIsLeft(t *testing.T) {
+	g := NewWithT(t)
+	image, dir := filepath.Join(t.TempDir(), "image"), t.TempDir()
+	for range 2 {
+		if err := Mount(image, dir, 1<<30); err != nil {
+			t.Skipf("no btrfs here: %v", err)
+		}
+		g.Expect(Is(dir)).To(BeTrue())
+		g.Expect(Loops(image)).To(HaveLen(1))
+		g.Expect(os.WriteFile(filepath.Join(dir, "file"), nil, 0o600)).To(Succeed())
+		g.Expect(unix.Unmount(dir, 0)).To(Succeed())
+		g.Expect(Release(image)).To(Succeed())
+		g.Expect(Loops(image)).To(BeEmpty())
+		g.Expect(filepath.Join(dir, "file")).NotTo(BeAnExistingFile())
+	}
+	g.Expect(Mount(image, dir, 0)).To(Succeed())
+	g.Expect(filepath.Join(dir, "file")).To(BeAnExistingFile())
+	g.Expect(unix.Unmount(dir, 0)).To(Succeed())
+}
+
+// TestALoopDeviceWithoutAMount is what a kill between making the device and mounting it leaves.
+func TestALoopDeviceWithoutAMount(t *testing.T) {
+	g := NewWithT(t)
+	image := filepath.Join(t.TempDir(), "image")
+	g.Expect(os.WriteFile(image, make([]byte, 1<<20), 0o600)).To(Succeed())
+	if err := run("losetup", "--find", image); err != nil {
+		t.Skipf("no loop devices here: %v", err)
+	}
+	g.Expect(Loops(image)).To(HaveLen(1))
+	g.Expect(os.Remove(image)).To(Succeed())
+	g.Expect(Loops(image)).To(HaveLen(1), "also if its file is gone")
+	g.Expect(Release(image)).To(Succeed())
+	g.Expect(Loops(image)).To(BeEmpty())
+}
+
+func TestWhatCannotBeMountedLeavesNothing(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	image := filepath.Join(dir, "image")
+	g.Expect(Mount(image, filepath.Join(dir, "nowhere"), 1<<30)).NotTo(Succeed())
+	g.Expect(Loops(image)).To(BeEmpty())
+	g.Expect(os.ReadDir(dir)).To(BeEmpty())
+
+	g.Expect(Mount(image, dir, 1)).NotTo(Succeed(), "too small")
+	g.Expect(os.ReadDir(dir)).To(BeEmpty())
+}
+
+func TestOtherFileSystemsAreNoBtrfs(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(Is("/proc")).To(BeFalse())
+	_, err := Is(filepath.Join(t.TempDir(), "none"))
+	g.Expect(err).To(MatchError(os.ErrNotExist))
+}

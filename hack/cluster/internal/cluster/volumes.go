@@ -1,0 +1,48 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cairn-backup/cairn/hack/cluster/internal/btrfs"
+)
+
+// volumesSize is the room in the volumes' file system. What is not written takes none of the machine's.
+const volumesSize = 64 << 30
+
+func (c *Cluster) volumesDir() string { return c.path("csi-data") }
+
+func (c *Cluster) volumesImage() string { return c.path("csi-data.img") }
+
+// mountVolumes gives the CSI driver a file system with snapshots. Where that
+// cannot be, c.copies says why, and the driver copies directories. Volumes of an
+// earlier run stay what they were.
+func (c *Cluster) mountVolumes() error {
+	if err := os.MkdirAll(c.volumesDir(), 0o755); err != nil {
+		return fmt.Errorf("make the directory of volumes: %w", err)
+	}
+	_, err := os.Stat(c.volumesImage())
+	isNew := errors.Is(err, fs.ErrNotExist)
+	if isNew {
+		directories, err := filepath.Glob(filepath.Join(c.volumesDir(), "*", "*"))
+		if err != nil {
+			return fmt.Errorf("look for volumes of an earlier run: %w", err)
+		}
+		if len(directories) > 0 {
+			c.copies = "volumes of an earlier run are plain directories (clusterctl down --purge deletes them)"
+			return nil
+		}
+	}
+	err = btrfs.Mount(c.volumesImage(), c.volumesDir(), volumesSize)
+	if err != nil && !isNew {
+		return fmt.Errorf("mount the volumes of an earlier run (clusterctl down --purge deletes them): %w", err)
+	}
+	if err != nil {
+		c.copies = strings.ReplaceAll(err.Error(), "\n", " ")
+	}
+	return nil
+}
