@@ -100,6 +100,8 @@ type BatchSessionTarget struct {
 	// +optional
 	Executor Executor `json:"executor,omitempty"`
 
+	CopySettings `json:",inline"`
+
 	// Repositories that the target is backed up into. For a target with a selector they are a template, as those of the session
 	// are. The default is the session's repositories, else one with the name of the target's BackupConfiguration,
 	// <batch>-<target>.

@@ -51,6 +51,8 @@ type BackupConfigurationSession struct {
 	// +optional
 	Executor Executor `json:"executor,omitempty"`
 
+	CopySettings `json:",inline"`
+
 	// Repositories that each run backs up into: one Snapshot in each. The default is one with the BackupConfiguration's name.
 	// +optional
 	// +listType=map

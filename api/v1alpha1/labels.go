@@ -30,6 +30,10 @@ const (
 	LabelHook = Group + "/hook"
 	// LabelSnapshot is on Jobs and VolumeSnapshots.
 	LabelSnapshot = Group + "/snapshot"
+	// LabelCopy is on the temporary VolumeSnapshots and claims that movers read: the name of the BackupSession.
+	LabelCopy = Group + "/copy"
+	// LabelReads is on the movers' pods that must share a node, because each reads the same copy of a volume: the name of it.
+	LabelReads = Group + "/reads"
 	// LabelRepository is on Snapshots and init Jobs.
 	LabelRepository = Group + "/repository"
 	// LabelStorage is on init Jobs of a BackupStorage.

@@ -87,6 +87,12 @@ type ResolvedTarget struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=1000
 	Hosts []ResolvedHost `json:"hosts,omitempty"`
+	// Copies are the temporary volumes that the Jobs read in place of the target's, where copyMethod is Snapshot or Clone.
+	// +optional
+	// +listType=map
+	// +listMapKey=claimName
+	// +kubebuilder:validation:MaxItems=1000
+	Copies []ResolvedCopy `json:"copies,omitempty"`
 	// Repositories that are backed up into.
 	// +optional
 	// +listType=map

@@ -50,6 +50,8 @@ const (
 	functionOnly      = "executor.function goes with type Function only, which needs it"
 	oneSource         = "valueFrom is exactly one of secretKeyRef and configMapKeyRef"
 	snapshotsLieThere = "VolumeSnapshots lie in the storage system of their volume: leave storageRef, path and encryptionSecret out"
+	noCopyVolume      = "copyVolume goes with copyMethod Snapshot or Clone"
+	noSnapshotClass   = "copyVolume.volumeSnapshotClassName goes with copyMethod Snapshot"
 	needsKeys         = "an SSH url needs spec.secretRef with the keys identity and known_hosts"
 )
 
@@ -151,14 +153,21 @@ var refused = map[string]map[string]string{
 		`{target: {kind: AppBinding}}`:                        onlyTargets,
 		`{target: {kind: Cluster, apiGroup: x.io}}`:           onlyTargets,
 		`{backends: [{name: other, storageRef: {name: s3}}]}`: "sessions[*].repositories[*].backend must be a name of spec.backends",
-		`{sessions: [{name: s, backupTimeout: 0s, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}`: "the timeout is at least 1s",
+		`{sessions: [{name: s, copyMethod: Clone, copyVolume: {volumeSnapshotClassName: c}, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}`: noSnapshotClass,
+		`{sessions: [{name: s, copyMethod: Direct, copyVolume: {}, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}`:                          noCopyVolume,
+		`{sessions: [{name: s, copyVolume: {}, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}`:                                              noCopyVolume,
+		`{sessions: [{name: s, backupTimeout: 0s, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}`:                                           "the timeout is at least 1s",
 	},
 	"BackupBatch": {
-		`{targets: [{name: t, appRef: {kind: Pod, name: data}}]}`:        onlyTargets,
-		batchSession(`, backupTimeout: 0s`, ``):                          "the timeout is at least 1s",
-		batchSession(``, `, backupTimeout: 0s`):                          "the timeout is at least 1s",
-		batchSession(`, executionOrder: Sequential, maxParallel: 2`, ``): "maxParallel goes with executionOrder Parallel: leave it out, Sequential backs one target up at a time",
-		`{targets: [{name: t}]}`:                                         oneTarget,
+		`{targets: [{name: t, appRef: {kind: Pod, name: data}}]}`:                                                    onlyTargets,
+		batchSession(`, backupTimeout: 0s`, ``):                                                                      "the timeout is at least 1s",
+		batchSession(``, `, copyMethod: Clone, copyVolume: {volumeSnapshotClassName: c}`):                            noSnapshotClass,
+		batchSession(``, `, copyVolume: {storageClassName: c}`):                                                      noCopyVolume,
+		batchSession(``, `, copyMethod: Rsync`):                                                                      `supported values: "Direct", "Snapshot", "Clone"`,
+		batchSession(``, `, copyMethod: Clone, copyVolume: {accessModes: [ReadWriteOncePod]}`):                       "copyVolume.accessModes[0]",
+		batchSession(``, `, backupTimeout: 0s`):                                                                      "the timeout is at least 1s",
+		batchSession(`, executionOrder: Sequential, maxParallel: 2`, ``):                                             "maxParallel goes with executionOrder Parallel: leave it out, Sequential backs one target up at a time",
+		`{targets: [{name: t}]}`:                                                                                     oneTarget,
 		`{targets: [{name: t, appRef: {kind: PersistentVolumeClaim, name: data}, selector: {kinds: [Deployment]}}]}`: oneTarget,
 		`{targets: [{name: t, selector: {kinds: [Pod]}}]}`:                                                           `supported values: "Deployment", "StatefulSet", "DaemonSet", "PersistentVolumeClaim", "Service"`,
 		`{targets: [{name: t, selector: {kinds: []}}]}`:                                                              "spec.targets[0].selector.kinds",

@@ -151,6 +151,9 @@ func (r *Reconciler) checkComplete(ctx context.Context, configuration *v1alpha1.
 	if err := r.checkSidecar(ctx, configuration, findings); err != nil {
 		return err
 	}
+	if err := r.checkCopies(ctx, configuration, findings); err != nil {
+		return err
+	}
 	return r.ensureRepositories(ctx, configuration, drivers, usable, findings)
 }
 

@@ -69,6 +69,7 @@ func (c *checker) batchTarget(o *Object, batch *v1alpha1.BackupBatch, i, j int, 
 		}
 		if !slices.Contains(checked, addon.Name) {
 			c.addon(o, field+".addon", addon, false, &app, LaterKnownOfBackup(&app, len(targetRepositories(session, says, &Target{}))))
+			c.copies(o, field, app, says.Executor, says.CopyMethod, addon)
 			c.snapshotter(o, field, addon, says.Executor)
 		}
 		checked = append(checked, addon.Name)

@@ -35,10 +35,11 @@ func (c *checker) configuration(o *Object) {
 		if spec.Sessions[i].Addon == nil && Tells(*spec.Target) {
 			c.noAddon(o, field+".addon", *spec.Target)
 		}
-		addon := OrInferred(spec.Sessions[i].Addon, *spec.Target)
-		c.addon(o, field+".addon", addon, false, spec.Target, LaterKnownOfBackup(spec.Target, len(spec.Sessions[i].Repositories)))
-		c.snapshotter(o, field, addon, spec.Sessions[i].Executor)
-		c.repositoryInfos(o, infosOf{field: field, fallback: configuration.Name, target: *spec.Target, backends: spec.Backends, driver: c.driverOf(addon)}, spec.Sessions[i].Repositories)
+		info := OrInferred(spec.Sessions[i].Addon, *spec.Target)
+		c.addon(o, field+".addon", info, false, spec.Target, LaterKnownOfBackup(spec.Target, len(spec.Sessions[i].Repositories)))
+		c.snapshotter(o, field, info, spec.Sessions[i].Executor)
+		c.copies(o, field, *spec.Target, spec.Sessions[i].Executor, spec.Sessions[i].CopyMethod, info)
+		c.repositoryInfos(o, infosOf{field: field, fallback: configuration.Name, target: *spec.Target, backends: spec.Backends, driver: c.driverOf(info)}, spec.Sessions[i].Repositories)
 		c.hooks(o, BackupHooks(field, spec.Sessions[i].Hooks),
 			BackupHookValues(configuration.Namespace, v1alpha1.BackupConfigurationKind, configuration.Name, spec.Sessions[i].Name, spec.Target))
 	}
@@ -150,6 +151,15 @@ func (c *checker) target(o *Object, field string, target v1alpha1.TypedObjectRef
 	c.find(o, field+".name", v1alpha1.ReasonTargetNotFound, Reference{
 		GroupKind: schema.GroupKind{Group: target.APIGroup, Kind: target.Kind}, Namespace: namespace, Name: target.Name,
 	})
+}
+
+// copies says where the task of an Addon can't have the copies that are asked for.
+func (c *checker) copies(o *Object, field string, target v1alpha1.TypedObjectReference, executor v1alpha1.Executor, method v1alpha1.CopyMethod, info *v1alpha1.AddonInfo) {
+	addon, _ := c.taskOf(info)
+	session := &v1alpha1.BackupConfigurationSession{Addon: info, Executor: executor, CopySettings: v1alpha1.CopySettings{CopyMethod: method}}
+	if len(CopyMistakes(field, target, session, nil)) == 0 { // else it was said already
+		c.addAll(o, CopyMistakes(field, target, session, addon))
+	}
 }
 
 // addon checks an Addon, the tasks that are named and their Functions, which builtin has the variables for.

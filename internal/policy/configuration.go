@@ -52,6 +52,9 @@ func ConfigurationMistakes(configuration *v1alpha1.BackupConfiguration) []Mistak
 		if session.Executor == v1alpha1.ExecutorSidecar && spec.Target != nil {
 			mistakes = append(mistakes, SidecarMistakes(field, *spec.Target, session, nil, nil)...)
 		}
+		if spec.Target != nil {
+			mistakes = append(mistakes, CopyMistakes(field, *spec.Target, session, nil)...)
+		}
 		if session.Addon == nil && spec.Target != nil && InferredAddon(*spec.Target) == "" && !Tells(*spec.Target) {
 			add(field+".addon", v1alpha1.ReasonAddonNotFound, "%s", NoAddon(*spec.Target))
 		}

@@ -82,7 +82,8 @@ func childSession(session *v1alpha1.BackupBatchSession, says *v1alpha1.BatchSess
 		config.BackupTimeout = own.DeepCopy()
 	}
 	return v1alpha1.BackupConfigurationSession{
-		SessionConfig: *config, Addon: says.Addon.DeepCopy(), Executor: says.Executor, Repositories: targetRepositories(session, says, target),
+		SessionConfig: *config, Addon: says.Addon.DeepCopy(), Executor: says.Executor, CopySettings: *says.CopySettings.DeepCopy(),
+		Repositories: targetRepositories(session, says, target),
 	}
 }
 

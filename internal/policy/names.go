@@ -71,6 +71,13 @@ func QualifiedVolumeSnapshotName(claim string, created time.Time, namespace, sna
 	return cut(claim, maxObjectName-len(tail), claim) + tail
 }
 
+// CopyName is the name of the temporary claim, and of the VolumeSnapshot, that a run makes of a claim. uid is that of the
+// BackupSession: a namesake that was deleted may have left some.
+func CopyName(uid, claim string) string {
+	tail := "-" + hash(uid, claim)
+	return trim("copy-"+claim, maxLabelValue-len(tail)) + tail
+}
+
 // ChildName is the name of the BackupConfiguration that a batch makes for a target: <batch>-<target>. It is short enough
 // to be a label value.
 func ChildName(batch, target string) string {

@@ -90,7 +90,7 @@ func (r *Reader) candidates(ctx context.Context, cached, live client.Reader, bat
 	var found []*metav1.PartialObjectMetadata
 	for i := range list.Items {
 		for _, t := range targets {
-			if o := &list.Items[i]; o.DeletionTimestamp.IsZero() && policy.Selects(t.Selector, kind, o.Name, o.Labels) {
+			if o := &list.Items[i]; o.DeletionTimestamp.IsZero() && o.Labels[v1alpha1.LabelCopy] == "" && policy.Selects(t.Selector, kind, o.Name, o.Labels) {
 				found = append(found, o)
 				break
 			}
