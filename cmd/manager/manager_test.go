@@ -72,6 +72,7 @@ func TestManager(t *testing.T) {
 	t.Run("many configurations", func(t *testing.T) { manyConfigurations(t, *configurations) })
 	t.Run("what the API refuses", apiRules)
 	t.Run("what the manager may do", managerRights)
+	t.Run("which claims the manager may delete", claimRights)
 	t.Run("what a mover may write", moverRights)
 	t.Run("what a trigger may create", triggerRights)
 }

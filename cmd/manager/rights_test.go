@@ -8,6 +8,7 @@ import (
 	. "github.com/onsi/gomega"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -37,7 +38,9 @@ func managerRights(t *testing.T) {
 		"bind clusterroles.rbac.authorization.k8s.io cairn-trigger":     true,
 		"bind clusterroles.rbac.authorization.k8s.io cairn-sidecar":     true,
 		"bind clusterroles.rbac.authorization.k8s.io cairn-snapshotter": true,
-		"create volumesnapshots.snapshot.storage.k8s.io":                false,
+		"create volumesnapshots.snapshot.storage.k8s.io":                true,
+		"delete volumesnapshotcontents.snapshot.storage.k8s.io":         false,
+		"list volumesnapshotcontents.snapshot.storage.k8s.io":           false,
 		"get persistentvolumes":                                         true,
 		"list persistentvolumes":                                        false,
 		"bind clusterroles.rbac.authorization.k8s.io cluster-admin":     false,
@@ -46,7 +49,7 @@ func managerRights(t *testing.T) {
 		"impersonate groups":                                            false,
 		"patch namespaces":                                              false,
 		"create persistentvolumeclaims":                                 true,
-		"delete persistentvolumeclaims":                                 false,
+		"delete persistentvolumeclaims":                                 true, // see claimRights
 		"get deployments.apps":                                          true,
 		"patch deployments.apps":                                        false,
 		"patch statefulsets.apps":                                       false,
@@ -87,6 +90,41 @@ func managerRights(t *testing.T) {
 			}
 			g.Expect(cluster.client.Create(t.Context(), review)).To(Succeed())
 			g.Expect(review.Status.Allowed).To(Equal(want), review.Status.Reason)
+		})
+	}
+}
+
+// claimRights tries which claims the manager may delete, with the shipped ClusterRole and the shipped admission policy.
+func claimRights(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "claims"}})).To(Succeed())
+	manager := as(t, "cairn-system", name, "")
+	session := metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.BackupSessionKind, Name: "run", UID: "u"}
+	label := map[string]string{v1alpha1.LabelCopy: "run"}
+	for says, tt := range map[string]struct {
+		labels map[string]string
+		owners []metav1.OwnerReference
+		may    bool
+	}{
+		"a copy of a run":           {label, []metav1.OwnerReference{session}, true},
+		"a claim of an application": {nil, nil, false},
+		"one with the label alone":  {label, nil, false},
+		"one with the owner alone":  {nil, []metav1.OwnerReference{session}, false},
+	} {
+		t.Run(says, func(t *testing.T) {
+			g := NewWithT(t)
+			claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{
+				Namespace: "claims", GenerateName: "c-", Labels: tt.labels, OwnerReferences: tt.owners,
+			}}
+			claim.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
+			claim.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
+			g.Expect(cluster.client.Create(t.Context(), claim)).To(Succeed())
+			try := func() error { return manager.Delete(t.Context(), claim, client.DryRunAll) }
+			if tt.may {
+				g.Eventually(try, "60s", "100ms").Should(Succeed(), "the rights are in force")
+			} else {
+				g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring("is no copy that Cairn made")), "the policy is in force")
+			}
 		})
 	}
 }

@@ -67,6 +67,7 @@ func (s *shared) setup() error {
 		{"BackupConfiguration", s.backupConfiguration()},
 		{"BackupBatch", s.backupBatch()},
 		{"BackupSession", s.backupSession()},
+		{"copies", s.copies()},
 		{"RestoreSession", s.restoreSession()},
 		{"RestoreBatch", s.restoreBatch()},
 		{"RetentionPolicy", &retention.PolicyReconciler{Client: s.mgr.GetClient(), EventRecorder: s.recorder, FieldManager: name}},
@@ -160,6 +161,10 @@ func (s *shared) backupSession() reconciler {
 		Clock: clock.RealClock{}, MoverImage: s.options.moverImage, ClusterUID: s.clusterUID,
 		ClusterName: s.clusterName(), FieldManager: name, Hooks: s.hooks(),
 	}
+}
+
+func (s *shared) copies() reconciler {
+	return &backupsession.Sweeper{Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, FieldManager: name}
 }
 
 func (s *shared) restoreSession() reconciler {

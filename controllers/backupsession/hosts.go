@@ -63,6 +63,7 @@ func (r *resolution) hosts(ctx context.Context, app v1alpha1.TypedObjectReferenc
 	t := session.Target{
 		Pods: state.pods, Claims: state.claims, Paths: moving.params[session.ParamPaths], Job: resolved.Task.Job, Privileged: state.privileged,
 		Singleton: resolved.Task.Singleton, Sidecar: session.IsSidecar(resolved), VolumeSnapshots: session.IsVolumeSnapshots(resolved),
+		Copied: moving.copied,
 	}
 	if moving.database != nil {
 		if restore := session.RestoringDatabase(state.restores, moving.database.UID(), ""); restore != nil {

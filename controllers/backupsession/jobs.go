@@ -37,7 +37,7 @@ func (r *Reconciler) writeJobs(ctx context.Context, in session.Input, d session.
 		return err
 	}
 	for _, m := range d.Create {
-		if refusal := restoring(restores, m.Host); refusal != nil {
+		if refusal := restoring(restores, m.Host); refusal != nil && len(m.Target.Copies) == 0 {
 			in.Refused[m.Repository.Snapshot] = refusal
 		}
 		if in.Refused[m.Repository.Snapshot] != nil || session.IsSidecar(m.Target) {

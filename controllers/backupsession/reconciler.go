@@ -139,6 +139,9 @@ func (r *Reconciler) run(ctx context.Context, s *v1alpha1.BackupSession) (time.D
 			return 0, err
 		}
 		before := len(refused)
+		if err := r.writeCopies(ctx, in, d); err != nil {
+			return 0, err
+		}
 		if err := r.writeJobs(ctx, in, d); err != nil {
 			return 0, err
 		}
@@ -161,6 +164,9 @@ func (r *Reconciler) observe(ctx context.Context, reader client.Reader, s *v1alp
 		return in, err
 	}
 	if in.Jobs, in.Pods, err = movers.Observe(ctx, reader, s, v1alpha1.LabelBackupSession, in.Now); err != nil {
+		return in, err
+	}
+	if in.Copies, err = r.copies().Observe(ctx, s, in.Now); err != nil {
 		return in, err
 	}
 	if err := r.observeSidecars(ctx, &in); err != nil {

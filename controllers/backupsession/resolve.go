@@ -157,18 +157,32 @@ func (r *resolution) target(ctx context.Context, name string, app v1alpha1.Typed
 		out.Resolved.Error = refusal
 		return out, err
 	}
-	hosts, refusal, err := r.hosts(ctx, app, moving, &out.Resolved)
-	if refusal != nil || err != nil {
-		out.Resolved.Error = refusal
-		return out, err
+	out.Resolved.Error, err = r.volumes(ctx, moving, config.CopySettings, &out.Resolved)
+	return out, err
+}
+
+// volumes says which Jobs read which volumes of the target, or copies of them.
+func (r *resolution) volumes(ctx context.Context, moving *moving, settings v1alpha1.CopySettings, t *v1alpha1.ResolvedTarget) (*v1alpha1.ResolvedError, error) {
+	if refusal := copyRefusal(settings.CopyMethod, t); refusal != nil {
+		return refusal, nil
 	}
-	out.Resolved.Hosts = hosts
-	return out, nil
+	moving.copied = settings.CopyMethod.Copies()
+	hosts, refusal, err := r.hosts(ctx, t.AppRef, moving, t)
+	if refusal != nil || err != nil {
+		return refusal, err
+	}
+	if t.Copies, refusal, err = r.resolveCopies(ctx, hosts, settings); refusal != nil || err != nil {
+		return refusal, err
+	}
+	t.Hosts = hosts
+	return nil, nil
 }
 
 // moving is what is known of how a target is moved beside its task.
 type moving struct {
 	params map[string]string
+	// copied says that copies of the volumes are read.
+	copied bool
 	// database and streams are set where the target is one.
 	database *lifecycle.Database
 	streams  []task.ComponentStream

@@ -47,6 +47,8 @@ type Input struct {
 	VolumeSnapshots MadeSnapshots
 	// Pods is the number of the run's movers' pods that have not ended.
 	Pods int
+	// Copies of volumes that exist, by name.
+	Copies map[string]Copy
 	// Hooks says how attempts of hooks ended. It is asked only where the run or a target has hooks.
 	Hooks HookResults
 }
@@ -125,8 +127,8 @@ func (t *StartTarget) trouble() (*v1alpha1.ResolvedError, time.Duration) {
 	}
 }
 
-// Decision is the next step of a run. The caller carries it out in this order: Replace, Movers, Snapshots, Delete, Create,
-// Status.
+// Decision is the next step of a run. The caller carries it out in this order: Replace, Movers, Snapshots, Discard, Copies,
+// Delete, Create, Status.
 // Each part can be repeated; a caller that is killed between two of them asks again.
 type Decision struct {
 	// Status that the run must have.
@@ -140,6 +142,10 @@ type Decision struct {
 	Snapshots map[string]v1alpha1.SnapshotStatus
 	// Delete are the names of Jobs that must go.
 	Delete []string
+	// Discard are the names of copies that must go.
+	Discard []string
+	// Copies that must be made, or the next part of them.
+	Copies []CopyRequest
 	// Create are the Jobs that must be made.
 	Create []Mover
 	// Verify says that a mover is given up or repeated. What was observed through a cache may be older than what the mover

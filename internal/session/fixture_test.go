@@ -42,6 +42,7 @@ type fixture struct {
 	snapshots map[string]*v1alpha1.Snapshot
 	jobs      map[string]session.Job
 	refused   map[string]*v1alpha1.ResolvedError
+	copies    map[string]session.Copy
 	pods      int
 	at        time.Time
 }
@@ -70,7 +71,7 @@ func frozenAs(start session.Start, targets ...v1alpha1.ResolvedTarget) *fixture 
 }
 
 func (f *fixture) decide() session.Decision {
-	return session.Next(session.Input{Now: f.at, Session: f.session, Snapshots: f.snapshots, Jobs: f.jobs, Refused: f.refused, Pods: f.pods})
+	return session.Next(session.Input{Now: f.at, Session: f.session, Snapshots: f.snapshots, Jobs: f.jobs, Refused: f.refused, Pods: f.pods, Copies: f.copies})
 }
 
 // step decides and carries out, as the controller does.

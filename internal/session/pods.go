@@ -111,15 +111,15 @@ func (r *resolver) node(volumes []v1alpha1.ResolvedVolume) (string, *v1alpha1.Re
 		}
 		nodes := r.nodesOf(v.ClaimName)
 		switch {
-		case len(nodes) == 0:
+		case len(nodes) == 0, r.Copied:
 		case slices.Contains(claim.Spec.AccessModes, corev1.ReadWriteOncePod):
-			return "", fail(v1alpha1.ReasonVolumeInUse, "PersistentVolumeClaim %s is ReadWriteOncePod and in use: no second pod can mount it. Back it up while no pod uses it", v.ClaimName)
+			return "", fail(v1alpha1.ReasonVolumeInUse, "PersistentVolumeClaim %s is ReadWriteOncePod and in use: no second pod can mount it. Set copyMethod Snapshot or Clone, or back it up while no pod uses it", v.ClaimName)
 		case shared(claim):
 			if wish == "" && len(nodes) == 1 {
 				wish = nodes[0]
 			}
 		case node != "" && node != nodes[0]:
-			return "", fail(v1alpha1.ReasonVolumeInUse, "PersistentVolumeClaims %s and %s are in use on different nodes: no pod can mount both", decidedBy, v.ClaimName)
+			return "", fail(v1alpha1.ReasonVolumeInUse, "PersistentVolumeClaims %s and %s are in use on different nodes: no pod can mount both. Set copyMethod Snapshot or Clone", decidedBy, v.ClaimName)
 		default:
 			node, decidedBy = nodes[0], v.ClaimName
 		}

@@ -76,6 +76,7 @@ func (start *Start) Again(s, of *v1alpha1.BackupSession, now []StartTarget) {
 		}
 		target := *t.DeepCopy()
 		target.Hooks = hooksAgain(t.Hooks, s.Name)
+		copiesAgain(target.Copies, s.UID)
 		for j := range target.Repositories {
 			repo := &target.Repositories[j]
 			repo.Snapshot = policy.SnapshotName(repo.Name, s.Name)

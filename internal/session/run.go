@@ -136,7 +136,7 @@ func (t *targetRun) host(h *host) {
 		r.giveUp(h, refused.Reason, refused.Message)
 	case seen && h.Attempt == 1:
 		r.giveUp(h, v1alpha1.ReasonJobVanished, "the Job was deleted before it ended")
-	default:
+	case t.copied(h):
 		r.d.Create = append(r.d.Create, h.Mover)
 		r.busy++
 	}
@@ -159,8 +159,10 @@ func (t *targetRun) ended(h *host, job Job) {
 	}
 	h.Attempt, h.Name = 2, JobName(h.Repository.Snapshot, h.Host.Name, 2)
 	r.d.Verify = true
-	r.d.Create = append(r.d.Create, h.Mover)
-	r.busy++
+	if t.copied(h) {
+		r.d.Create = append(r.d.Create, h.Mover)
+		r.busy++
+	}
 }
 
 // giveUp fails a host for another reason than its mover's own word.

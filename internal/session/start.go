@@ -97,7 +97,7 @@ func freeze(in Input, d *Decision) {
 		target.Hooks = target.Hooks.DeepCopy()
 		if target.Error, _ = t.trouble(); target.Error != nil {
 			target.Error.Message = cut(target.Error.Message, roomOf(len(s.Targets), maxMessage))
-			target.Hosts, target.Repositories, target.Hooks = nil, nil, nil
+			target.Hosts, target.Copies, target.Repositories, target.Hooks = nil, nil, nil, nil
 		}
 		if target.Hooks != nil {
 			target.Hooks.Targets = []v1alpha1.TypedObjectReference{target.AppRef}

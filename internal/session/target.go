@@ -54,6 +54,8 @@ type Target struct {
 	Privileged bool
 	// Singleton asks for one Job for the whole target.
 	Singleton bool
+	// Copied says that Jobs read copies of the volumes.
+	Copied bool
 	// Sidecar says that the sidecar in the target's pods backs it up, not Jobs.
 	Sidecar bool
 	// VolumeSnapshots says that the storage system backs it up: its volumes are not mounted.
@@ -79,7 +81,10 @@ func ResolveHosts(t Target) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 	case err != nil:
 	case t.Sidecar:
 		err = forSidecars(t, hosts)
-	case t.Singleton:
+	case t.Copied:
+		err = forCopies(hosts)
+	}
+	if err == nil && t.Singleton && !t.Sidecar {
 		hosts, err = together(hosts)
 	}
 	if err != nil {

@@ -70,6 +70,7 @@ func (t *targetRun) finish() {
 	switch {
 	case s.Phase.Terminal():
 		t.keepSnapshots()
+		t.discard()
 		return
 	case !t.begun():
 		if t.run.stop == "" {
@@ -78,10 +79,11 @@ func (t *targetRun) finish() {
 		s.Reason, s.Message = t.stop, cut(cmp.Or(t.why, t.notBegun()), t.run.room(maxMessage))
 	case t.ending:
 		t.keepSnapshots()
-	case !t.ready || !t.result():
+	case !t.ready || !t.result() || t.lingers():
 		s.Reason, s.Message = v1alpha1.ReasonRunning, ""
 		return
 	}
+	t.discard()
 	if t.begun() && !t.postBackup() {
 		return
 	}

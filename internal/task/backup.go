@@ -44,9 +44,14 @@ func BackupJob(in BackupJobInput) (*batchv1.Job, error) {
 		if !v.Mounted() {
 			continue
 		}
-		b.volumes = append(b.volumes, volume{
-			component: v.Component, claim: v.ClaimName, hostPath: v.HostPath, mountPath: v.MountPath, subPath: v.SubPath, readOnly: true,
-		})
+		read := volume{component: v.Component, claim: v.ClaimName, hostPath: v.HostPath, mountPath: v.MountPath, subPath: v.SubPath, readOnly: true}
+		if c := in.Target.CopyOf(v.ClaimName); c != nil {
+			read.claim, read.readOnlyClaim = c.Name, c.ReadOnly()
+		}
+		b.volumes = append(b.volumes, read)
+	}
+	if c := oneNode(in.Target, in.Host); c != nil {
+		b.labels[v1alpha1.LabelReads], b.reads = c.Name, c.Name
 	}
 	b.task = BackupTask(in)
 	return b.job()
@@ -74,6 +79,20 @@ func backupBlueprint(in BackupJobInput) blueprint {
 			v1alpha1.LabelSnapshot:      policy.LabelValue(in.Snapshot.Name),
 		},
 	}
+}
+
+// oneNode is a copy that several Jobs of a host read at once, one for each repository, and that only one node can have; nil where
+// there is none.
+func oneNode(t v1alpha1.ResolvedTarget, h v1alpha1.ResolvedHost) *v1alpha1.ResolvedCopy {
+	if len(t.Repositories) < 2 {
+		return nil
+	}
+	for _, v := range h.Volumes {
+		if c := t.CopyOf(v.ClaimName); c != nil && len(c.AccessModes) == 1 && c.AccessModes[0] == corev1.ReadWriteOnce {
+			return c
+		}
+	}
+	return nil
 }
 
 // BackupTask is what backs one host's volumes up into one Snapshot, whoever does it.

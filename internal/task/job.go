@@ -42,6 +42,8 @@ type blueprint struct {
 	privileged  bool
 	node        string
 	volumes     []volume
+	// reads is the value of LabelReads on the pods that the Job's must share a node with. Empty: none.
+	reads string
 	// passwords are the Secrets with the passwords of a keeper's repositories.
 	passwords []string
 	// rootCapabilities are added when the mover runs as root.
@@ -105,6 +107,9 @@ func (b blueprint) pod() (corev1.PodSpec, error) {
 	}
 	if b.node != "" {
 		pod.Affinity = onNode(pod.Affinity, b.node)
+	}
+	if b.reads != "" {
+		pod.Affinity = besideReaders(pod.Affinity, b.reads)
 	}
 	if d := b.resolved.Database; d != nil {
 		pod.ImagePullSecrets = withPullSecrets(pod.ImagePullSecrets, d.ImagePullSecrets)
@@ -215,6 +220,22 @@ func onNode(asked *corev1.Affinity, node string) *corev1.Affinity {
 			MatchFields: []corev1.NodeSelectorRequirement{{Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{node}}},
 		}}},
 	}
+	return out
+}
+
+// besideReaders lets the scheduler place the pod on the node of the others that read the same copy; the first may run anywhere.
+func besideReaders(asked *corev1.Affinity, reads string) *corev1.Affinity {
+	out := asked.DeepCopy()
+	if out == nil {
+		out = &corev1.Affinity{}
+	}
+	if out.PodAffinity == nil {
+		out.PodAffinity = &corev1.PodAffinity{}
+	}
+	required := &out.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+	*required = append(*required, corev1.PodAffinityTerm{
+		LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{v1alpha1.LabelReads: reads}}, TopologyKey: corev1.LabelHostname,
+	})
 	return out
 }
 

@@ -122,6 +122,16 @@ func TestJobsAreAsInTheGoldenFiles(t *testing.T) {
 			}
 			return task.BackupJob(in)
 		},
+		"backup of copies into several repositories": func() (*batchv1.Job, error) {
+			in := backupInput()
+			in.Host.Node = ""
+			in.Target.Repositories = make([]v1alpha1.ResolvedRepository, 2)
+			in.Target.Copies = []v1alpha1.ResolvedCopy{
+				{ClaimName: "data-mariadb-0", Name: "copy-data", AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}},
+				{ClaimName: "logs-mariadb-0", Name: "copy-logs", AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadOnlyMany}},
+			}
+			return task.BackupJob(in)
+		},
 		"backup with a job template": func() (*batchv1.Job, error) {
 			in := backupInput()
 			in.Host.SecurityContext = v1alpha1.MoverSecurityContext{}

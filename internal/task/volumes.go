@@ -19,6 +19,8 @@ type volume struct {
 	component, claim, hostPath string
 	mountPath, subPath         string
 	readOnly                   bool
+	// readOnlyClaim says that nobody can write to the claim.
+	readOnlyClaim bool
 }
 
 // volumeName of the component at a place in the blueprint.
@@ -71,6 +73,9 @@ func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 	}
 	for i, v := range b.volumes {
 		source := claimSource(v.claim)
+		if v.readOnlyClaim {
+			source.PersistentVolumeClaim.ReadOnly = true
+		}
 		if v.hostPath != "" {
 			if !b.privileged {
 				return nil, nil, fmt.Errorf("host path of component %s %w", v.component, ErrPrivilegeRequired)
@@ -176,7 +181,7 @@ func secretSource(name string, keys ...string) corev1.VolumeSource {
 	return corev1.VolumeSource{Secret: s}
 }
 
-// claimSource mounts a claim. It is never marked read-only here: a driver could then refuse to share the volume with the
+// claimSource mounts a claim. It is not marked read-only here: a driver could then refuse to share the volume with the
 // pod that writes to it. The mount is what is read-only.
 func claimSource(name string) corev1.VolumeSource {
 	return corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}}

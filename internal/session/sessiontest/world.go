@@ -34,6 +34,8 @@ type World struct {
 	Killer *Killer
 	// Outcome of each Job.
 	Outcome func(*batchv1.Job) Outcome
+	// CSI makes volumes and VolumeSnapshots. Nil: nobody does.
+	CSI *CSI
 
 	reconciler func(*World) reconcile.Reconciler
 }
@@ -88,7 +90,11 @@ func (w *World) Get(name string, o client.Object) {
 // Cluster lets the cluster work once: see the function of this name.
 func (w *World) Cluster() int {
 	w.T.Helper()
-	return Cluster(w.T, w.Client, w.Namespace, w.Outcome)
+	changed := Cluster(w.T, w.Client, w.Namespace, w.Outcome)
+	if w.CSI != nil {
+		w.CSI.work(w.T, w.Client, w.Namespace)
+	}
+	return changed
 }
 
 // Jobs of the namespace.

@@ -1,0 +1,123 @@
+package backupsession
+
+import (
+	"context"
+	"fmt"
+
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/copies"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/volumesnapshot"
+)
+
+func (r *Reconciler) copies() copies.Maker {
+	return copies.Maker{Client: r.Client, Live: r.APIReader, Owner: client.FieldOwner(r.FieldManager)}
+}
+
+// copyRefusal says why no copies are made for what was resolved; nil where they can be, or are not asked for.
+func copyRefusal(method v1alpha1.CopyMethod, t *v1alpha1.ResolvedTarget) *v1alpha1.ResolvedError {
+	executor := v1alpha1.ExecutorJob
+	if session.IsSidecar(t) {
+		executor = v1alpha1.ExecutorSidecar
+	}
+	if why := policy.NoCopies(method, t.AppRef, t.Task.Driver, executor); why != "" {
+		return &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonCopyNotPossible, Message: why}
+	}
+	return nil
+}
+
+// resolveCopies says which temporary volumes the Jobs of hosts read. All that decides it is read past the cache, which has none of it.
+func (r *resolution) resolveCopies(ctx context.Context, hosts []v1alpha1.ResolvedHost, settings v1alpha1.CopySettings) ([]v1alpha1.ResolvedCopy, *v1alpha1.ResolvedError, error) {
+	if !settings.CopyMethod.Copies() {
+		return nil, nil, nil
+	}
+	state, err := r.state(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	in := session.Copies{
+		Run: r.session.UID, Settings: settings, Sources: map[string]volumesnapshot.Source{}, StorageClasses: map[string]*storagev1.StorageClass{},
+	}
+	for _, claim := range session.CopiedClaims(hosts) {
+		source, err := r.volumeSource(ctx, state, claim)
+		if err != nil {
+			return nil, nil, err
+		}
+		in.Sources[claim] = source
+		if source.StorageClass != nil {
+			in.StorageClasses[source.StorageClass.Name] = source.StorageClass
+		}
+	}
+	if v := settings.CopyVolume; v != nil && v.StorageClassName != "" {
+		var class storagev1.StorageClass
+		if err := lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Name: v.StorageClassName}, &class); err == nil {
+			in.StorageClasses[class.Name] = &class
+		} else if client.IgnoreNotFound(err) != nil {
+			return nil, nil, fmt.Errorf("get storage class %s: %w", v.StorageClassName, err)
+		}
+	}
+	if settings.CopyMethod == v1alpha1.CopySnapshot {
+		var classes snapshotv1.VolumeSnapshotClassList
+		if err := r.APIReader.List(ctx, &classes); meta.IsNoMatchError(err) {
+			return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonVolumeSnapshotsNotSupported,
+				Message: "the cluster has no kind VolumeSnapshotClass: install the snapshot controller of the CSI project and its CRDs, or leave copyMethod out"}, nil
+		} else if err != nil {
+			return nil, nil, fmt.Errorf("list volume snapshot classes: %w", err)
+		}
+		in.Classes = classes.Items
+	}
+	out, refusal := session.ResolveCopies(hosts, in)
+	return out, refusal, nil
+}
+
+// writeCopies removes and makes the copies that were decided upon. Why one can't be made is added to the refusals of in: the next
+// decision takes that into account.
+func (r *Reconciler) writeCopies(ctx context.Context, in session.Input, d session.Decision) error {
+	for _, name := range d.Discard {
+		if err := r.copies().Discard(ctx, in.Copies[name]); err != nil {
+			return err
+		}
+	}
+	if len(d.Copies) == 0 {
+		return nil
+	}
+	if err := r.keeper().Newest(ctx, in.Session); err != nil {
+		return err
+	}
+	// What was frozen may be long ago: the manager was not there for a while.
+	restores, err := r.restores(ctx, in.Session.Namespace)
+	if err != nil {
+		return err
+	}
+	for _, request := range d.Copies {
+		refusal := restoringClaim(restores, request)
+		if refusal == nil {
+			err := r.copies().Make(ctx, in.Session, request, in.Copies[request.Copy.Name])
+			if refusal = movers.RefusalOf(err); refusal == nil && err != nil {
+				return err
+			}
+		}
+		if refusal != nil {
+			for _, repo := range request.Target.Repositories {
+				in.Refused[repo.Snapshot] = refusal
+			}
+		}
+	}
+	return nil
+}
+
+// restoringClaim says whether a restore writes into a volume that is about to be copied.
+func restoringClaim(restores []v1alpha1.RestoreSession, request session.CopyRequest) *v1alpha1.ResolvedError {
+	if !request.Snapshot && request.Copy.VolumeSnapshotClassName != "" {
+		return nil // it was copied already
+	}
+	return restoring(restores, &v1alpha1.ResolvedHost{Volumes: []v1alpha1.ResolvedVolume{{ClaimName: request.Copy.ClaimName}}})
+}

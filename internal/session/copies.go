@@ -1,0 +1,167 @@
+package session
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/volumesnapshot"
+)
+
+// Copies is what the copies of a target's volumes are resolved from.
+type Copies struct {
+	// Run is the UID of the BackupSession.
+	Run types.UID
+	// Settings of the session. CopyMethod copies.
+	Settings v1alpha1.CopySettings
+	// Sources are the target's volumes, by the name of their claim.
+	Sources map[string]volumesnapshot.Source
+	// StorageClasses by name: those of the claims, and that of Settings.
+	StorageClasses map[string]*storagev1.StorageClass
+	// Classes are all VolumeSnapshotClasses of the cluster. Only CopySnapshot needs them.
+	Classes []snapshotv1.VolumeSnapshotClass
+}
+
+// CopiedClaims are the claims that hosts read, each once, in their order.
+func CopiedClaims(hosts []v1alpha1.ResolvedHost) []string {
+	var out []string
+	for i := range hosts {
+		for _, v := range hosts[i].Volumes {
+			if v.ClaimName != "" && !slices.Contains(out, v.ClaimName) {
+				out = append(out, v.ClaimName)
+			}
+		}
+	}
+	return out
+}
+
+// ResolveCopies says which temporary volumes the Jobs of hosts read: one for each claim. The result depends on nothing but its
+// arguments.
+func ResolveCopies(hosts []v1alpha1.ResolvedHost, c Copies) ([]v1alpha1.ResolvedCopy, *v1alpha1.ResolvedError) {
+	var out []v1alpha1.ResolvedCopy
+	for _, claim := range CopiedClaims(hosts) {
+		resolved, err := c.of(claim)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, *resolved)
+	}
+	return out, nil
+}
+
+// of is the copy of one claim.
+func (c *Copies) of(claim string) (*v1alpha1.ResolvedCopy, *v1alpha1.ResolvedError) {
+	source := c.Sources[claim]
+	if source.Claim == nil || source.Claim.Status.Phase != corev1.ClaimBound || source.Volume == nil {
+		return nil, fail(v1alpha1.ReasonVolumeNotBound, "PersistentVolumeClaim %s is not bound to a volume: there is nothing to copy yet", claim)
+	}
+	if source.Driver() == "" {
+		return nil, fail(v1alpha1.ReasonVolumeSnapshotsNotSupported,
+			"the volume of PersistentVolumeClaim %s is not of a CSI driver, which alone can copy it: leave copyMethod out", claim)
+	}
+	settings := ptr.Deref(c.Settings.CopyVolume, v1alpha1.CopyVolume{})
+	out := &v1alpha1.ResolvedCopy{
+		ClaimName: claim, Name: policy.CopyName(string(c.Run), claim), Size: sizeOf(source),
+		AccessModes: slices.Clone(settings.AccessModes),
+	}
+	if c.Settings.CopyMethod == v1alpha1.CopySnapshot {
+		class, err := volumesnapshot.ChooseClass(source, settings.VolumeSnapshotClassName, c.Classes)
+		if err != nil {
+			return nil, err
+		}
+		out.VolumeSnapshotClassName = class.Name
+	}
+	class, err := c.storageClass(source, settings.StorageClassName)
+	if err != nil {
+		return nil, err
+	}
+	out.StorageClassName, out.Immediate = class.Name, ptr.Deref(class.VolumeBindingMode, storagev1.VolumeBindingImmediate) == storagev1.VolumeBindingImmediate
+	if len(out.AccessModes) == 0 {
+		out.AccessModes = modesOf(source.Claim)
+	}
+	return out, nil
+}
+
+// storageClass is that of the temporary claim: its driver must be the volume's, which alone knows the data.
+func (c *Copies) storageClass(source volumesnapshot.Source, asked string) (*storagev1.StorageClass, *v1alpha1.ResolvedError) {
+	name := cmp.Or(asked, ptr.Deref(source.Claim.Spec.StorageClassName, ""))
+	class := c.StorageClasses[name]
+	switch {
+	case name == "":
+		return nil, fail(v1alpha1.ReasonStorageClassNotFound,
+			"PersistentVolumeClaim %s has no StorageClass that a copy could be made with: name one of driver %s in copyVolume.storageClassName", source.Claim.Name, source.Driver())
+	case class == nil:
+		return nil, fail(v1alpha1.ReasonStorageClassNotFound,
+			"there is no StorageClass %s to copy PersistentVolumeClaim %s with: name one of driver %s in copyVolume.storageClassName", name, source.Claim.Name, source.Driver())
+	case class.Provisioner != source.Driver():
+		return nil, fail(v1alpha1.ReasonStorageClassNotFound,
+			"StorageClass %s is of driver %s, and the volume of PersistentVolumeClaim %s of %s, which alone can copy it: name one of that driver in copyVolume.storageClassName",
+			name, class.Provisioner, source.Claim.Name, source.Driver())
+	}
+	return class, nil
+}
+
+// sizeOf is the size that a volume has now: the driver makes no smaller copy.
+func sizeOf(source volumesnapshot.Source) resource.Quantity {
+	size := source.Volume.Spec.Capacity[corev1.ResourceStorage]
+	if other := source.Claim.Status.Capacity[corev1.ResourceStorage]; other.Cmp(size) > 0 {
+		size = other
+	}
+	if size.IsZero() {
+		size = source.Claim.Spec.Resources.Requests[corev1.ResourceStorage]
+	}
+	return size
+}
+
+// modesOf are the access modes of a claim as its copy has them: movers of several repositories read it at once.
+func modesOf(claim *corev1.PersistentVolumeClaim) []corev1.PersistentVolumeAccessMode {
+	var out []corev1.PersistentVolumeAccessMode
+	for _, mode := range claim.Spec.AccessModes {
+		if mode == corev1.ReadWriteOncePod {
+			mode = corev1.ReadWriteOnce
+		}
+		if !slices.Contains(out, mode) {
+			out = append(out, mode)
+		}
+	}
+	return out
+}
+
+// forCopies refuses what can't be copied, and lets the Jobs run anywhere: nobody else has the copies.
+func forCopies(hosts []v1alpha1.ResolvedHost) *v1alpha1.ResolvedError {
+	for i := range hosts {
+		hosts[i].Node = ""
+		for _, v := range hosts[i].Volumes {
+			if v.HostPath != "" {
+				return fail(v1alpha1.ReasonCopyNotPossible,
+					"component %s is the host path %s, of which there are no copies: choose other volumes with the parameter paths, or leave copyMethod out", v.Component, v.HostPath)
+			}
+		}
+	}
+	return nil
+}
+
+// copiesAgain are the copies of a frozen target for another run.
+func copiesAgain(frozen []v1alpha1.ResolvedCopy, run types.UID) {
+	for i := range frozen {
+		frozen[i].Name = policy.CopyName(string(run), frozen[i].ClaimName)
+	}
+}
+
+// HasCopies says whether Jobs of a frozen run read copies.
+func HasCopies(s *v1alpha1.BackupSession) bool {
+	return s.Status.Resolved != nil && slices.ContainsFunc(s.Status.Resolved.Targets, func(t v1alpha1.ResolvedTarget) bool { return len(t.Copies) > 0 })
+}
+
+func describeCopy(c *v1alpha1.ResolvedCopy) string {
+	return fmt.Sprintf("the copy of PersistentVolumeClaim %s", c.ClaimName)
+}

@@ -1,0 +1,189 @@
+// Package copies observes the temporary volumes that the movers of BackupSessions read, and makes and removes them in a way that can
+// be repeated. A cluster need not know VolumeSnapshots: they are never read through a cache.
+package copies
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/volumesnapshot"
+)
+
+// Maker makes and removes the copies of BackupSessions.
+type Maker struct {
+	client.Client
+	// Live reads past the cache.
+	Live client.Reader
+	// Owner of the fields that are written.
+	Owner client.FieldOwner
+}
+
+// Observe reads the copies of a session, by name.
+func (m Maker) Observe(ctx context.Context, s *v1alpha1.BackupSession, now time.Time) (map[string]session.Copy, error) {
+	out := map[string]session.Copy{}
+	if !session.HasCopies(s) {
+		return out, nil
+	}
+	selector := []client.ListOption{client.InNamespace(s.Namespace), client.MatchingLabels(labels(s))}
+	var claims corev1.PersistentVolumeClaimList
+	if err := m.Live.List(ctx, &claims, selector...); err != nil {
+		return nil, fmt.Errorf("list the temporary claims of %s: %w", s.Name, err)
+	}
+	for i := range claims.Items {
+		claim := &claims.Items[i]
+		if !metav1.IsControlledBy(claim, s) {
+			continue
+		}
+		trouble, err := m.trouble(ctx, claim, now)
+		if err != nil {
+			return nil, err
+		}
+		out[claim.Name] = session.Copy{Claim: claim, Trouble: trouble}
+	}
+	var snapshots snapshotv1.VolumeSnapshotList
+	if err := m.Live.List(ctx, &snapshots, selector...); err != nil && !meta.IsNoMatchError(err) {
+		return nil, fmt.Errorf("list the temporary VolumeSnapshots of %s: %w", s.Name, err)
+	}
+	for i := range snapshots.Items {
+		if snapshot := &snapshots.Items[i]; metav1.IsControlledBy(snapshot, s) {
+			have := out[snapshot.Name]
+			have.Snapshot = snapshot
+			out[snapshot.Name] = have
+		}
+	}
+	return out, nil
+}
+
+// trouble is what the driver says of a claim that it has not made a volume for in volumesnapshot.ErrorGrace. That it still works on
+// it is none.
+func (m Maker) trouble(ctx context.Context, claim *corev1.PersistentVolumeClaim, now time.Time) (string, error) {
+	if claim.Status.Phase == corev1.ClaimBound || now.Sub(claim.CreationTimestamp.Time) < volumesnapshot.ErrorGrace {
+		return "", nil
+	}
+	var events corev1.EventList
+	about := client.MatchingFields{"involvedObject.uid": string(claim.UID), "reason": "ProvisioningFailed"}
+	if err := m.Live.List(ctx, &events, client.InNamespace(claim.Namespace), about); err != nil {
+		return "", fmt.Errorf("list the warnings of claim %s: %w", claim.Name, err)
+	}
+	for i := range events.Items {
+		if e := &events.Items[i]; !strings.Contains(e.Message, "DeadlineExceeded") && !strings.Contains(e.Message, "code = Aborted") {
+			return e.Message, nil
+		}
+	}
+	return "", nil
+}
+
+// Make makes a part of a copy, or finds that it was made before. What no repetition mends is an error that movers.RefusalOf knows.
+func (m Maker) Make(ctx context.Context, s *v1alpha1.BackupSession, request session.CopyRequest, have session.Copy) error {
+	if request.Snapshot {
+		o := volumesnapshot.New(s.Namespace, request.Copy.Name, request.Copy.ClaimName, request.Copy.VolumeSnapshotClassName, labels(s), nil)
+		return m.create(ctx, s, o, &snapshotv1.VolumeSnapshot{})
+	}
+	if have.Snapshot != nil {
+		// Whatever removes it, what it took of the volume goes with it: nobody else knows of it.
+		if err := m.own(ctx, have.Snapshot); err != nil {
+			return err
+		}
+	}
+	return m.create(ctx, s, claim(s, request), &corev1.PersistentVolumeClaim{})
+}
+
+// claim is a temporary claim.
+func claim(s *v1alpha1.BackupSession, request session.CopyRequest) *corev1.PersistentVolumeClaim {
+	c := request.Copy
+	source := &corev1.TypedLocalObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: c.ClaimName}
+	if c.VolumeSnapshotClassName != "" {
+		source = &corev1.TypedLocalObjectReference{APIGroup: new(snapshotv1.GroupName), Kind: volumesnapshot.Kind, Name: c.Name}
+	}
+	return &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: c.Name, Labels: labels(s)},
+		Spec: corev1.PersistentVolumeClaimSpec{
+			AccessModes: c.AccessModes, StorageClassName: &c.StorageClassName, DataSource: source,
+			Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: request.Size}},
+		},
+	}
+}
+
+// create makes o for a session, which controls it. found is an empty object of its kind.
+func (m Maker) create(ctx context.Context, s *v1alpha1.BackupSession, o, found client.Object) error {
+	o.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(s, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupSessionKind))})
+	err := m.Create(ctx, o, m.Owner)
+	switch {
+	case err == nil:
+		return nil
+	case meta.IsNoMatchError(err):
+		return movers.Refuse(v1alpha1.ReasonVolumeSnapshotsNotSupported, "the cluster has no kind VolumeSnapshot: install the snapshot controller with its kinds, or leave copyMethod out")
+	case apierrors.IsForbidden(err):
+		return movers.Refuse(v1alpha1.ReasonCopyFailed, "the API server does not take it: %v", err)
+	case !apierrors.IsAlreadyExists(err):
+		return movers.Rejected(fmt.Errorf("create %s: %w", o.GetName(), err))
+	}
+	if err := m.Live.Get(ctx, client.ObjectKeyFromObject(o), found); err != nil {
+		return fmt.Errorf("get %s: %w", o.GetName(), err)
+	}
+	if !metav1.IsControlledBy(found, s) {
+		return movers.Refuse(v1alpha1.ReasonNameConflict, "there is a %s already, which does not belong to BackupSession %s", o.GetName(), s.Name)
+	}
+	return nil
+}
+
+// Discard asks for the end of all that there is of a copy.
+func (m Maker) Discard(ctx context.Context, c session.Copy) error {
+	if c.Claim != nil && c.Claim.DeletionTimestamp == nil {
+		if err := m.remove(ctx, c.Claim); err != nil {
+			return err
+		}
+	}
+	if c.Snapshot == nil || c.Snapshot.DeletionTimestamp != nil {
+		return nil
+	}
+	if err := m.own(ctx, c.Snapshot); err != nil {
+		return err
+	}
+	return m.remove(ctx, c.Snapshot)
+}
+
+// remove deletes this very object, if it is there.
+func (m Maker) remove(ctx context.Context, o client.Object) error {
+	err := m.Delete(ctx, o, client.Preconditions{UID: new(o.GetUID())})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete %s/%s: %w", o.GetNamespace(), o.GetName(), err)
+	}
+	return nil
+}
+
+// own sees to it that what a temporary VolumeSnapshot took in the storage system goes with it, also where its class retains that.
+func (m Maker) own(ctx context.Context, s *snapshotv1.VolumeSnapshot) error {
+	var content snapshotv1.VolumeSnapshotContent
+	err := m.Live.Get(ctx, client.ObjectKey{Name: volumesnapshot.ContentName(s)}, &content)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("get the content of VolumeSnapshot %s/%s: %w", s.Namespace, s.Name, err)
+	}
+	if err != nil || !volumesnapshot.MadeFor(s, &content) || content.Spec.DeletionPolicy == snapshotv1.VolumeSnapshotContentDelete {
+		return nil
+	}
+	before := content.DeepCopy()
+	content.Spec.DeletionPolicy = snapshotv1.VolumeSnapshotContentDelete
+	if err := m.Patch(ctx, &content, client.MergeFrom(before), m.Owner); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("let VolumeSnapshotContent %s go: %w", content.Name, err)
+	}
+	return nil
+}
+
+// labels of all copies of a session.
+func labels(s *v1alpha1.BackupSession) map[string]string {
+	return map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelCopy: policy.LabelValue(s.Name)}
+}

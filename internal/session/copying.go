@@ -1,0 +1,198 @@
+package session
+
+import (
+	"slices"
+	"time"
+
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/volumesnapshot"
+)
+
+const (
+	// snapshotLimit is how long a VolumeSnapshot is waited for.
+	snapshotLimit = 10 * time.Minute
+	// claimLimit is how long a temporary volume is waited for: some drivers copy all data.
+	claimLimit = time.Hour
+	// copyPoll is how often a copy is looked at that is being made: nothing tells of it.
+	copyPoll = 2 * time.Second
+)
+
+// Copy is a temporary volume of a run as it was observed.
+type Copy struct {
+	// Snapshot that it is made of; nil where there is none.
+	Snapshot *snapshotv1.VolumeSnapshot
+	// Claim of it; nil where there is none.
+	Claim *corev1.PersistentVolumeClaim
+	// Trouble is what its driver says that keeps it from being made; empty where it says nothing.
+	Trouble string
+}
+
+// going says whether all that is there of it is being deleted.
+func (c Copy) going() bool {
+	return (c.Snapshot == nil || c.Snapshot.DeletionTimestamp != nil) && (c.Claim == nil || c.Claim.DeletionTimestamp != nil)
+}
+
+// CopyRequest is a part of a copy that must be made.
+type CopyRequest struct {
+	Target *v1alpha1.ResolvedTarget
+	Copy   *v1alpha1.ResolvedCopy
+	// Snapshot says that it is the VolumeSnapshot. Else it is the claim.
+	Snapshot bool
+	// Size of the claim.
+	Size resource.Quantity
+}
+
+// copied says whether the copies that a host reads are there, and asks for what is missing. One that can't be made fails the host.
+func (t *targetRun) copied(h *host) bool {
+	ready := true
+	for _, v := range h.Host.Volumes {
+		c := t.frozen.CopyOf(v.ClaimName)
+		if c == nil {
+			continue
+		}
+		done, failure := t.run.copy(t.frozen, c)
+		if failure != nil {
+			t.run.giveUp(h, failure.Reason, failure.Message)
+			return false
+		}
+		ready = ready && done
+	}
+	if !ready {
+		t.run.busy++
+		t.run.d.After = sooner(t.run.d.After, copyPoll)
+	}
+	return ready
+}
+
+// copy says whether a copy is there, or why it never will be, and asks for what is missing of it.
+func (r *runner) copy(t *v1alpha1.ResolvedTarget, c *v1alpha1.ResolvedCopy) (bool, *v1alpha1.ResolvedError) {
+	have, there := r.Copies[c.Name]
+	switch {
+	case there && have.going():
+		return false, fail(v1alpha1.ReasonCopyFailed, "%s was deleted before it was read", describeCopy(c))
+	case have.Claim != nil:
+		return r.claimed(c, have)
+	case c.VolumeSnapshotClassName == "":
+		r.make(CopyRequest{Target: t, Copy: c, Size: c.Size})
+	case have.Snapshot == nil:
+		r.make(CopyRequest{Target: t, Copy: c, Snapshot: true})
+	case volumesnapshot.Ready(have.Snapshot):
+		request := CopyRequest{Target: t, Copy: c, Size: c.Size}
+		if least := have.Snapshot.Status.RestoreSize; least != nil && least.Cmp(c.Size) > 0 {
+			request.Size = *least
+		}
+		r.make(request)
+	default:
+		return false, r.snapshotting(c, have.Snapshot)
+	}
+	return false, nil
+}
+
+// snapshotting says why a VolumeSnapshot that is not ready is waited for no longer.
+func (r *runner) snapshotting(c *v1alpha1.ResolvedCopy, s *snapshotv1.VolumeSnapshot) *v1alpha1.ResolvedError {
+	message, since := volumesnapshot.Failure(s)
+	if since.IsZero() {
+		since = s.CreationTimestamp.Time
+	}
+	late := r.Now.Sub(s.CreationTimestamp.Time) >= snapshotLimit
+	switch {
+	case message != "" && (late || r.Now.Sub(since) >= volumesnapshot.ErrorGrace):
+		return fail(v1alpha1.ReasonVolumeSnapshotFailed, "the VolumeSnapshot for %s failed: %s", describeCopy(c), message)
+	case late:
+		return fail(v1alpha1.ReasonVolumeSnapshotNotReady, "the VolumeSnapshot for %s was not ready within %s, and its driver does not say why", describeCopy(c), snapshotLimit)
+	default:
+		return nil
+	}
+}
+
+// claimed says whether movers can use a claim that is there. One that binds with its first pod they can at once.
+func (r *runner) claimed(c *v1alpha1.ResolvedCopy, have Copy) (bool, *v1alpha1.ResolvedError) {
+	switch {
+	case have.Claim.Status.Phase == corev1.ClaimLost:
+		return false, fail(v1alpha1.ReasonCopyFailed, "the volume of %s was lost", describeCopy(c))
+	case have.Claim.Status.Phase == corev1.ClaimBound || !c.Immediate:
+		return true, nil
+	case have.Trouble != "":
+		return false, fail(v1alpha1.ReasonCopyFailed, "%s can't be made: %s", describeCopy(c), have.Trouble)
+	case r.Now.Sub(have.Claim.CreationTimestamp.Time) >= claimLimit:
+		return false, fail(v1alpha1.ReasonCopyFailed, "%s was not made within %s", describeCopy(c), claimLimit)
+	default:
+		return false, nil
+	}
+}
+
+// make asks for a part of a copy, once.
+func (r *runner) make(request CopyRequest) {
+	if !slices.ContainsFunc(r.d.Copies, func(o CopyRequest) bool { return o.Copy.Name == request.Copy.Name }) {
+		r.d.Copies = append(r.d.Copies, request)
+	}
+}
+
+// jobsOf are the names that the movers' Jobs of a target can have.
+func jobsOf(t *v1alpha1.ResolvedTarget) []string {
+	var out []string
+	for i := range t.Repositories {
+		for j := range t.Hosts {
+			for attempt := 1; attempt <= 2; attempt++ {
+				out = append(out, JobName(t.Repositories[i].Snapshot, t.Hosts[j].Name, attempt))
+			}
+		}
+	}
+	return out
+}
+
+// jobs are the names of the target's movers' Jobs that exist.
+func (t *targetRun) jobs() []string {
+	return slices.DeleteFunc(jobsOf(t.frozen), func(name string) bool {
+		_, exists := t.run.Jobs[name]
+		return !exists
+	})
+}
+
+// ReadersOf are the names that the Jobs of a frozen run can have that read copies.
+func ReadersOf(s *v1alpha1.BackupSession) []string {
+	var out []string
+	if s.Status.Resolved == nil {
+		return nil
+	}
+	for i := range s.Status.Resolved.Targets {
+		if t := &s.Status.Resolved.Targets[i]; len(t.Copies) > 0 {
+			out = append(out, jobsOf(t)...)
+		}
+	}
+	return out
+}
+
+// lingers says whether a mover of a target with copies has done its work and is about to end. Its pod holds the copies: it is not
+// to be stopped in the middle of that.
+func (t *targetRun) lingers() bool {
+	return len(t.frozen.Copies) > 0 && t.stop == "" && slices.ContainsFunc(t.jobs(), func(name string) bool {
+		return !t.run.Jobs[name].Finished && !slices.Contains(t.run.d.Delete, name)
+	})
+}
+
+// discard asks for the end of the copies of a target whose work is over, and of its Jobs: as long as there is a pod that names a
+// claim, Kubernetes keeps the claim, also when the pod has ended.
+func (t *targetRun) discard() {
+	r, left := t.run, false
+	for i := range t.frozen.Copies {
+		name := t.frozen.Copies[i].Name
+		have, there := r.Copies[name]
+		left = left || there
+		if there && !have.going() {
+			r.d.Discard = append(r.d.Discard, name)
+		}
+	}
+	if !left {
+		return
+	}
+	for _, name := range t.jobs() {
+		if !slices.Contains(r.d.Delete, name) {
+			r.d.Delete = append(r.d.Delete, name)
+		}
+	}
+}

@@ -1,0 +1,212 @@
+package session_test
+
+import (
+	"testing"
+	"time"
+
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// copiedRun is a run whose target has a copy "copy-<host>" of the claim of each host.
+func copiedRun(class string, hosts ...string) *fixture {
+	t := target("a", hosts...)
+	for _, h := range hosts {
+		t.Copies = append(t.Copies, v1alpha1.ResolvedCopy{
+			ClaimName: h, Name: "copy-" + h, VolumeSnapshotClassName: class, StorageClassName: "fast", Immediate: true, Size: resource.MustParse("1Gi"),
+		})
+	}
+	f := frozen(t)
+	f.copies = map[string]session.Copy{}
+	return f
+}
+
+// take makes the VolumeSnapshot of a copy.
+func (f *fixture) take(name string, edit ...func(*snapshotv1.VolumeSnapshot)) {
+	s := &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.NewTime(f.at)}}
+	for _, e := range edit {
+		e(s)
+	}
+	have := f.copies[name]
+	have.Snapshot = s
+	f.copies[name] = have
+}
+
+// claim makes the claim of a copy.
+func (f *fixture) claim(name string, phase corev1.PersistentVolumeClaimPhase) {
+	have := f.copies[name]
+	have.Claim = &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.NewTime(f.at)}}
+	have.Claim.Status.Phase = phase
+	f.copies[name] = have
+}
+
+func usable(s *snapshotv1.VolumeSnapshot) {
+	s.Status = &snapshotv1.VolumeSnapshotStatus{ReadyToUse: new(true), RestoreSize: new(resource.MustParse("2Gi"))}
+}
+
+func asked(d session.Decision) []string {
+	var out []string
+	for _, c := range d.Copies {
+		kind := "claim"
+		if c.Snapshot {
+			kind = "snapshot"
+		}
+		out = append(out, kind+" "+c.Copy.Name)
+	}
+	return out
+}
+
+func TestMoversBeginWhenTheirCopiesAreThere(t *testing.T) {
+	g := NewWithT(t)
+	f := copiedRun("snap", "pod-0", "pod-1")
+	d := f.step()
+	g.Expect(asked(d)).To(Equal([]string{"snapshot copy-pod-0", "snapshot copy-pod-1"}), "all at once")
+	g.Expect(d.Create).To(BeEmpty())
+	g.Expect(d.After).To(Equal(2*time.Second), "nothing tells when they are ready")
+
+	f.take("copy-pod-0", usable)
+	f.take("copy-pod-1")
+	d = f.step()
+	g.Expect(asked(d)).To(Equal([]string{"claim copy-pod-0"}))
+	g.Expect(d.Copies[0].Size.String()).To(Equal("2Gi"), "what the VolumeSnapshot needs")
+	f.claim("copy-pod-0", corev1.ClaimPending)
+	g.Expect(f.step().Create).To(BeEmpty(), "its volume is being made")
+	f.claim("copy-pod-0", corev1.ClaimBound)
+	d = f.step()
+	g.Expect(d.Create).To(HaveLen(1))
+	g.Expect(d.Create[0].Host.Name).To(Equal("pod-0"))
+
+	f.take("copy-pod-1", usable)
+	f.step()
+	f.claim("copy-pod-1", corev1.ClaimBound)
+	g.Expect(f.step().Create).To(HaveLen(1))
+	g.Expect(asked(f.step())).To(BeEmpty())
+
+	f.jobs[job("a", "pod-0", 1)] = succeeded("pod-0")
+	d = f.step()
+	g.Expect(d.Discard).To(BeEmpty(), "the target is at work")
+	ending := succeeded("pod-1")
+	ending.Finished = false
+	f.jobs[job("a", "pod-1", 1)] = ending
+	d = f.step()
+	g.Expect(d.Status.Phase).To(Equal(backupRunning), "a mover that is about to end is not stopped")
+	g.Expect(d.Discard).To(BeEmpty())
+	f.jobs[job("a", "pod-1", 1)] = succeeded("pod-1")
+	d = f.decide()
+	g.Expect(d.Discard).To(Equal([]string{"copy-pod-0", "copy-pod-1"}))
+	g.Expect(d.Delete).To(ConsistOf(job("a", "pod-0", 1), job("a", "pod-1", 1)), "their pods would hold the claims")
+	g.Expect(d.Status.Phase).To(Equal(backupSucceeded))
+}
+
+func TestACloneNeedsNoSnapshot(t *testing.T) {
+	g := NewWithT(t)
+	f := copiedRun("", "pod-0")
+	f.session.Status.Resolved.Targets[0].Copies[0].Immediate = false
+	g.Expect(asked(f.step())).To(Equal([]string{"claim copy-pod-0"}))
+	f.claim("copy-pod-0", corev1.ClaimPending)
+	g.Expect(f.step().Create).To(HaveLen(1), "it binds with its pod")
+}
+
+func TestCopiesThatFail(t *testing.T) {
+	going := func(s *snapshotv1.VolumeSnapshot) { s.DeletionTimestamp = &metav1.Time{Time: now} }
+	broken := func(s *snapshotv1.VolumeSnapshot) {
+		s.Status = &snapshotv1.VolumeSnapshotStatus{Error: &snapshotv1.VolumeSnapshotError{Time: &s.CreationTimestamp, Message: new("pool is full")}}
+	}
+	for name, tt := range map[string]struct {
+		there  func(f *fixture)
+		after  time.Duration
+		reason string
+		says   string
+	}{
+		"an error that is new":        {there: func(f *fixture) { f.take("copy-pod-0", broken) }, after: 59 * time.Second},
+		"an error that lasts":         {there: func(f *fixture) { f.take("copy-pod-0", broken) }, after: time.Minute, reason: v1alpha1.ReasonVolumeSnapshotFailed, says: "pool is full"},
+		"a driver that says nothing":  {there: func(f *fixture) { f.take("copy-pod-0") }, after: 9 * time.Minute},
+		"one that never does":         {there: func(f *fixture) { f.take("copy-pod-0") }, after: 10 * time.Minute, reason: v1alpha1.ReasonVolumeSnapshotNotReady},
+		"one that somebody deleted":   {there: func(f *fixture) { f.take("copy-pod-0", usable, going) }, reason: v1alpha1.ReasonCopyFailed, says: "deleted"},
+		"a volume that was lost":      {there: func(f *fixture) { f.claim("copy-pod-0", corev1.ClaimLost) }, reason: v1alpha1.ReasonCopyFailed, says: "lost"},
+		"a volume that takes a while": {there: func(f *fixture) { f.claim("copy-pod-0", corev1.ClaimPending) }, after: 30 * time.Minute},
+		"a volume whose driver can't": {
+			there: func(f *fixture) {
+				f.claim("copy-pod-0", corev1.ClaimPending)
+				f.copies["copy-pod-0"] = session.Copy{Claim: f.copies["copy-pod-0"].Claim, Trouble: "too small"}
+			}, reason: v1alpha1.ReasonCopyFailed, says: "too small",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			f := copiedRun("snap", "pod-0", "pod-1")
+			f.step()
+			f.take("copy-pod-1", usable)
+			f.claim("copy-pod-1", corev1.ClaimBound)
+			tt.there(f)
+			f.at = f.at.Add(tt.after)
+			d := f.step()
+			c := f.component("a", "pod-0")
+			if tt.reason == "" {
+				g.Expect(c.Phase).To(BeEmpty())
+				return
+			}
+			g.Expect(d.Verify).To(BeTrue(), "it is looked past the cache first")
+			g.Expect(c.Phase).To(Equal(v1alpha1.SnapshotFailed))
+			g.Expect(c.Reason).To(Equal(tt.reason))
+			g.Expect(c.Error).To(ContainSubstring(tt.says))
+			g.Expect(d.Create).To(HaveLen(1), "the other host is backed up")
+			g.Expect(d.Discard).To(BeEmpty(), "it reads its copy")
+			f.jobs[job("a", "pod-1", 1)] = succeeded("pod-1")
+			d = f.decide()
+			g.Expect(d.Status.Phase).To(Equal(backupFailed))
+			g.Expect(d.Discard).To(ContainElement("copy-pod-1"))
+		})
+	}
+}
+
+// However a run ends, its copies are asked to go before that is written down.
+func TestCopiesGoOnEveryWayOut(t *testing.T) {
+	for name, end := range map[string]func(f *fixture){
+		"its deadline passed": func(f *fixture) { f.at = f.session.Status.BackupDeadline.Time },
+		"it was deleted":      func(f *fixture) { f.session.DeletionTimestamp = &metav1.Time{Time: f.at} },
+		"it was replaced": func(f *fixture) {
+			f.session.Annotations = map[string]string{v1alpha1.AnnotationReplacedBy: "other/" + "1782871200"}
+		},
+		"its mover failed": func(f *fixture) { f.jobs[job("a", "pod-0", 1)] = failed(v1alpha1.ReasonUnreadable) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			f := copiedRun("snap", "pod-0")
+			f.take("copy-pod-0", usable)
+			f.claim("copy-pod-0", corev1.ClaimBound)
+			f.step()
+			f.jobs[job("a", "pod-0", 1)] = session.Job{Observation: task.Observation{State: task.StateRunning}}
+			end(f)
+			for range 5 {
+				d := f.step()
+				if d.Status.Phase.Terminal() {
+					g.Expect(d.Discard).To(Equal([]string{"copy-pod-0"}))
+					return
+				}
+				g.Expect(d.Discard).To(BeEmpty(), "a mover reads it")
+			}
+			t.Fatal("the run does not end")
+		})
+	}
+}
+
+func TestARetryMakesCopiesOfItsOwn(t *testing.T) {
+	g := NewWithT(t)
+	f := copiedRun("snap", "pod-0")
+	f.step()
+	f.session.Status.Resolved.Policy.Digest = "sha256:1"
+	f.session.Status.Targets[0].Phase = backupFailed
+	again := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Name: "run-r1", UID: "other"}}
+	start := &session.Start{}
+	start.Again(again, f.session, nil)
+	g.Expect(start.Targets[0].Resolved.Copies[0].Name).NotTo(Equal("copy-pod-0"))
+	g.Expect(f.session.Status.Resolved.Targets[0].Copies[0].Name).To(Equal("copy-pod-0"), "what is frozen stays")
+}
