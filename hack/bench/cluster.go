@@ -23,6 +23,22 @@ func overheadRows() []func(results) row {
 	return rows
 }
 
+// maxSnapshots is how much longer a session may take than its VolumeSnapshots by themselves.
+const maxSnapshots = 1.3
+
+func snapshotRows() []func(results) row {
+	const name, what = "BenchmarkVolumeSnapshots20", "20 VolumeSnapshots until they can be used"
+	return []func(results) row{
+		rowOf(what+", made at once with kubectl", "", func(r *reader) (string, bool) {
+			return duration(1e9 * r.get(name, "kubectl-s")), true
+		}),
+		rowOf(what+", BackupSession", "≤1.3× of kubectl", func(r *reader) (string, bool) {
+			ours, theirs := r.get(name, "session-s"), r.get(name, "kubectl-s")
+			return fmt.Sprintf("%s, %.2f×", duration(1e9*ours), ours/theirs), ours <= maxSnapshots*theirs
+		}),
+	}
+}
+
 // maxManager is the memory of a manager with 10,000 BackupConfigurations; one with a tenth of them has to stay below it too.
 const maxManager = 512 << 20
 

@@ -58,6 +58,7 @@ func suites(cpus int) []suite {
 		{pkg: peers, bench: "^BenchmarkMemory$/^one-10GB$", benchtime: "1x", count: 1, cpus: cpus, rows: memoryRows("one-10GB", "one file of 10 GB"),
 			big: "5 minutes and 20 GB in TMPDIR"},
 		{pkg: "./e2e/overhead", bench: "^BenchmarkSlotToSucceeded$", benchtime: "1x", count: 1, cpus: cpus, rows: overheadRows(), setup: "bench-cluster"},
+		{pkg: "./e2e/overhead", bench: "^BenchmarkVolumeSnapshots20$", benchtime: "1x", count: 1, cpus: cpus, rows: snapshotRows(), setup: "bench-cluster"},
 		{pkg: "./cmd/manager", bench: "^BenchmarkMemory1000$", benchtime: "1x", count: 1, cpus: cpus, rows: managerRows()},
 	}
 }
