@@ -20,12 +20,18 @@ type TargetVolumes struct {
 
 	// VolumeClaimTemplates are PersistentVolumeClaims that a restore makes, and restores into. In their names ${POD_ORDINAL}
 	// stands for the number of a StatefulSet's pod and ${COMPONENT_NAME} for the name of the component. Of several templates
-	// each has the annotation backup.cairn.dev/component: the name of the component that goes into it. What a restore made is
-	// never deleted with it.
+	// each has the annotation backup.cairn.dev/component: the name of the component that goes into it, or of VolumeSnapshots the name
+	// of the claim that was backed up. What a restore made is never deleted with it.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	VolumeClaimTemplates []RestoreClaimTemplate `json:"volumeClaimTemplates,omitempty"`
+
+	// Replicas is how many numbers from 0 ${POD_ORDINAL} stands for, where the templates name VolumeSnapshots. The default is 1.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	Replicas *int32 `json:"replicas,omitempty"`
 }
 
 // AddonVolume overrides the source of one of a task's volumes.

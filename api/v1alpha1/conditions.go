@@ -264,5 +264,6 @@ const (
 	ReasonVolumeSnapshotFailed        = "VolumeSnapshotFailed"
 	ReasonVolumeSnapshotNotReady      = "VolumeSnapshotNotReady"
 	ReasonVolumeSnapshotNotFound      = "VolumeSnapshotNotFound"
+	ReasonVolumeTooSmall              = "VolumeTooSmall"
 	ReasonMetricsNotPushed            = "MetricsNotPushed"
 )

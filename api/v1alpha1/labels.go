@@ -24,7 +24,7 @@ const (
 	LabelRestorePoint = Group + "/restore-point"
 	// LabelRestoreBatch is on the RestoreSessions that a RestoreBatch makes, and on the Jobs of its hooks: its name.
 	LabelRestoreBatch = Group + "/restore-batch"
-	// LabelRestoreSession is on Jobs.
+	// LabelRestoreSession is on Jobs, and on what a restore makes for its own time.
 	LabelRestoreSession = Group + "/restore-session"
 	// LabelHook is on the Jobs of hooks: the name of the hook.
 	LabelHook = Group + "/hook"
@@ -90,6 +90,9 @@ const (
 	AnnotationRestoreTo = Group + "/restore-to"
 	// AnnotationComponent on a volumeClaimTemplate of a restore is the component that goes into it.
 	AnnotationComponent = Group + "/component"
+	// AnnotationReplace on a volumeClaimTemplate of a restore from VolumeSnapshots are the UIDs, separated by commas, of the claims that
+	// may be deleted to have their names.
+	AnnotationReplace = Group + "/replace"
 	// AnnotationVolumeSnapshotClass on a PersistentVolumeClaim, or else on its StorageClass, names the VolumeSnapshotClass for it.
 	AnnotationVolumeSnapshotClass = Group + "/volume-snapshot-class"
 	// AnnotationSnapshotUID on a VolumeSnapshot is the UID of the Snapshot that it belongs to.

@@ -1,13 +1,19 @@
 package v1alpha1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
 
 // RestoredComponent is one component of a restore.
 type RestoredComponent struct {
 	// Phase of the component.
 	// +optional
 	Phase RestoreSessionPhase `json:"phase,omitempty"`
-	// ID of the data in the repository.
+	// ClaimUID of the PersistentVolumeClaim that was made of a VolumeSnapshot.
+	// +optional
+	ClaimUID types.UID `json:"claimUID,omitempty"`
+	// ID of the data in the repository, or the UID of the VolumeSnapshot.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	ID string `json:"id,omitempty"`

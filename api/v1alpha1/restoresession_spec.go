@@ -24,6 +24,8 @@ const (
 // RestoreSessionSpec says what is restored where to. It never changes.
 // +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a RestoreSession's spec never changes: create another one"
 // +kubebuilder:validation:XValidation:rule="has(self.target) != (has(self.addon) && self.addon.tasks.exists(t, has(t.targetVolumes) && has(t.targetVolumes.volumeClaimTemplates) && size(t.targetVolumes.volumeClaimTemplates) > 0))",message="name a target to restore into, or targetVolumes.volumeClaimTemplates to make new claims, not both"
+// +kubebuilder:validation:XValidation:rule="has(self.dataSource) ? !has(self.addon) || self.addon.tasks.all(t, !has(t.targetVolumes) || !has(t.targetVolumes.volumeClaimTemplates) || !t.targetVolumes.volumeClaimTemplates.exists(c, has(c.spec.dataSource) || has(c.spec.dataSourceRef))) : has(self.addon) && self.addon.tasks.all(t, has(t.targetVolumes) && has(t.targetVolumes.volumeClaimTemplates) && t.targetVolumes.volumeClaimTemplates.all(c, has(c.spec.dataSource) || has(c.spec.dataSourceRef)))",message="name a Snapshot in dataSource, or leave that out and name a VolumeSnapshot in spec.dataSource of each of targetVolumes.volumeClaimTemplates"
+// +kubebuilder:validation:XValidation:rule="!has(self.dataSource) || !has(self.addon) || self.addon.tasks.all(t, !has(t.targetVolumes) || !has(t.targetVolumes.replicas))",message="targetVolumes.replicas is for templates that name VolumeSnapshots: which pods a Snapshot has data of stands in it, and dataSource.rules give it to others"
 // +kubebuilder:validation:XValidation:rule="has(self.confirm) || !has(self.overwritePolicy) && !(has(self.deleteExtraFiles) && self.deleteExtraFiles)",message="overwritePolicy and deleteExtraFiles are for a volume that holds data: name its claim's UID in confirm"
 // +kubebuilder:validation:XValidation:rule="!has(self.confirm) || has(self.target)",message="confirm is for a target that exists: new claims need none"
 // +kubebuilder:validation:XValidation:rule="!(has(self.verify) && self.verify && has(self.overwritePolicy) && self.overwritePolicy == 'Never')",message="verify needs overwritePolicy Overwrite or IfNewer: a file that was kept can't be told from one that is wrong"
@@ -37,9 +39,10 @@ type RestoreSessionSpec struct {
 	// +kubebuilder:validation:XValidation:rule="has(self.kind) && (self.kind in ['PersistentVolumeClaim', 'Service', 'Secret'] && (!has(self.apiGroup) || size(self.apiGroup) == 0) || self.kind in ['Deployment', 'StatefulSet', 'DaemonSet'] && has(self.apiGroup) && self.apiGroup == 'apps' || self.kind == 'AppBinding' && has(self.apiGroup) && self.apiGroup == 'appcatalog.appscode.com' || self.kind == 'Cluster' && has(self.apiGroup) && self.apiGroup == 'postgresql.cnpg.io')",message="the target of a restore is a PersistentVolumeClaim, a Deployment, StatefulSet or DaemonSet of apiGroup apps, or a database: a Service, a Secret of a type servicebinding.io/..., an AppBinding of apiGroup appcatalog.appscode.com or a Cluster of apiGroup postgresql.cnpg.io. Of a Pod, ReplicaSet or Job name the workload or the volume that it belongs to"
 	Target *TypedObjectReference `json:"target,omitempty"`
 
-	// DataSource is the Snapshot that is restored.
-	// +required
-	DataSource *RestoreDataSource `json:"dataSource"`
+	// DataSource is the Snapshot that is restored. Without it, each of addon.tasks[].targetVolumes.volumeClaimTemplates names in its
+	// spec.dataSource a VolumeSnapshot of this namespace that the claim is made of.
+	// +optional
+	DataSource *RestoreDataSource `json:"dataSource,omitempty"`
 
 	// Addon says how the data is moved. The default is pvc-addon, for a workload workload-addon, for a Cluster postgres-addon, with
 	// the task logical-backup-restore, and the Addon for the type that an AppBinding or a Secret says. A Service has none.
