@@ -24,6 +24,8 @@ type RestoreInput struct {
 	Jobs map[string]Job
 	// Pods is the number of the restore's movers' pods that have not ended.
 	Pods int
+	// Claims that the restore makes of VolumeSnapshots, by name, as they are now. It is asked only where a Job of it has ended.
+	Claims map[string]MadeClaim
 	// Hooks says how attempts of the restore's hooks ended. It is asked only where the restore has hooks.
 	Hooks HookResults
 }
@@ -124,7 +126,8 @@ func phaseOfRefusal(reason string) v1alpha1.RestoreSessionPhase {
 	case v1alpha1.ReasonTargetNotReady, v1alpha1.ReasonVolumeInUse, v1alpha1.ReasonVolumeNotBound, v1alpha1.ReasonRestoreInProgress,
 		v1alpha1.ReasonWrongPassword, v1alpha1.ReasonPasswordChanged, v1alpha1.ReasonEncryptionSecretNotAvailable,
 		v1alpha1.ReasonRepositoryNotReady, v1alpha1.ReasonStorageNotAllowed, v1alpha1.ReasonStorageNotFound,
-		v1alpha1.ReasonRestoreNotAllowed, v1alpha1.ReasonNameConflict:
+		v1alpha1.ReasonRestoreNotAllowed, v1alpha1.ReasonNameConflict, v1alpha1.ReasonVolumeSnapshotNotReady,
+		v1alpha1.ReasonVolumeSnapshotsNotSupported:
 		return v1alpha1.RestoreSessionFailed
 	default:
 		return v1alpha1.RestoreSessionInvalid

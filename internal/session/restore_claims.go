@@ -22,6 +22,11 @@ func (r *restoreResolver) intoTemplates() ([]v1alpha1.ResolvedRestoreHost, *v1al
 	if err != nil {
 		return nil, err
 	}
+	for _, t := range r.Templates {
+		if t.Spec.VolumeMode != nil && *t.Spec.VolumeMode != corev1.PersistentVolumeFilesystem {
+			return nil, fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q: files are restored into a file system: leave volumeMode out", t.Metadata.Name)
+		}
+	}
 	var hosts []v1alpha1.ResolvedRestoreHost
 	for _, component := range r.Components {
 		i, err := r.templateOf(component)

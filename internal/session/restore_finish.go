@@ -102,7 +102,7 @@ func worthRestoringAgain(reason string) bool {
 	switch reason {
 	case v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonCancelled, v1alpha1.ReasonInvalidTask, v1alpha1.ReasonVolumeNotEmpty,
 		v1alpha1.ReasonSnapshotNotFound, v1alpha1.ReasonTargetNotFound, v1alpha1.ReasonConfirmationWrong, v1alpha1.ReasonConfirmationMissing,
-		v1alpha1.ReasonPrivilegeRequired, v1alpha1.ReasonRestoreInProgress, v1alpha1.ReasonNameConflict,
+		v1alpha1.ReasonPrivilegeRequired, v1alpha1.ReasonRestoreInProgress, v1alpha1.ReasonNameConflict, v1alpha1.ReasonVolumeSnapshotNotFound,
 		v1alpha1.ReasonFailedToExecutePreRestoreHooks:
 		return false
 	default:
@@ -181,12 +181,16 @@ func (r *restoreRun) finish() {
 // success says what was restored where to.
 func (r *restoreRun) success() string {
 	resolved := r.d.Status.Resolved
+	of := "Snapshot " + resolved.Snapshot
 	if r.d.Status.TotalComponents > 1 {
 		into := "new PersistentVolumeClaims"
 		if r.Session.Spec.Target != nil {
 			into = r.Session.Spec.Target.String()
 		}
-		return fmt.Sprintf("restored all components of Snapshot %s that were asked for into %s", resolved.Snapshot, into)
+		if resolved.Snapshot == "" {
+			return "restored all VolumeSnapshots into " + into
+		}
+		return fmt.Sprintf("restored all components of %s that were asked for into %s", of, into)
 	}
 	for _, h := range resolved.Hosts {
 		if len(h.Volumes) > 0 {
@@ -195,8 +199,11 @@ func (r *restoreRun) success() string {
 			if !v.Mounted() && r.Session.Spec.Target != nil {
 				into = r.Session.Spec.Target.String()
 			}
-			return fmt.Sprintf("restored component %s of Snapshot %s into %s", v.Component, resolved.Snapshot, into)
+			if resolved.Snapshot == "" {
+				return fmt.Sprintf("restored VolumeSnapshot %s into %s", v.Provision.VolumeSnapshot, into)
+			}
+			return fmt.Sprintf("restored component %s of %s into %s", v.Component, of, into)
 		}
 	}
-	return "restored Snapshot " + resolved.Snapshot
+	return "restored " + of
 }

@@ -70,7 +70,7 @@ func (r *restoreRun) late() bool { return !r.Now.Before(r.d.Status.RestoreDeadli
 
 // host looks at one host: its components after this step are in the decision's status.
 func (r *restoreRun) host(i int, h *v1alpha1.ResolvedRestoreHost) {
-	name := RestoreJobName(r.Session.Name, h.Name, r.d.Status.Attempt)
+	name := r.jobName(h)
 	job, exists := r.Jobs[name]
 	if pending, _ := r.pending(h); pending {
 		r.step(i, h, name)
@@ -79,7 +79,9 @@ func (r *restoreRun) host(i int, h *v1alpha1.ResolvedRestoreHost) {
 	for _, v := range h.Volumes {
 		c := r.d.Status.Components[v.Component]
 		if c.Phase != v1alpha1.RestoreSessionFailed {
-			r.movers[v.Component] = name
+			if v.Provision == nil { // who makes claims reports nothing but its result
+				r.movers[v.Component] = name
+			}
 			continue
 		}
 		c.Error = shorten(r.advise(c.Reason, c.Error))
@@ -91,12 +93,14 @@ func (r *restoreRun) host(i int, h *v1alpha1.ResolvedRestoreHost) {
 	}
 }
 
-// pending says whether a component of the host is not terminal, and seen whether its Job was there once in this attempt.
+// pending says whether a component of the host is not terminal, and seen whether its Job was there once in this attempt: of two that
+// follow each other, the one that it waits for.
 func (r *restoreRun) pending(h *v1alpha1.ResolvedRestoreHost) (pending, seen bool) {
+	mounting := Mounting(h, r.d.Status.Components)
 	for _, v := range h.Volumes {
 		c := r.d.Status.Components[v.Component]
 		pending = pending || !c.Phase.Terminal()
-		seen = seen || c.Phase != ""
+		seen = seen || c.Phase != "" && (!mounting || AwaitingConsumer(c))
 	}
 	return pending, seen
 }
@@ -177,7 +181,8 @@ func (r *restoreRun) report(h *v1alpha1.ResolvedRestoreHost, result *task.Result
 	for _, c := range result.Components {
 		reported[c.Name] = c
 	}
-	for _, v := range h.Volumes {
+	for i := range h.Volumes {
+		v := &h.Volumes[i]
 		before := r.d.Status.Components[v.Component]
 		if before.Phase.Terminal() {
 			continue
@@ -193,6 +198,10 @@ func (r *restoreRun) report(h *v1alpha1.ResolvedRestoreHost, result *task.Result
 		if out.Phase != v1alpha1.RestoreSessionSucceeded {
 			out.Reason = cmp.Or(out.Reason, result.Reason, v1alpha1.ReasonFailed)
 			out.Error = shorten(cmp.Or(out.Error, result.Message))
+		}
+		if v.Provision != nil {
+			r.d.Status.Components[v.Component] = r.provisioned(v, before, out)
+			continue
 		}
 		out.ID = v.ID
 		out.TargetWritten = out.TargetWritten || before.TargetWritten

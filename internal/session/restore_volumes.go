@@ -1,0 +1,234 @@
+package session
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/volumesnapshot"
+)
+
+// KnownSnapshot is a VolumeSnapshot and what belongs to it, as they are now.
+type KnownSnapshot struct {
+	// Snapshot itself; nil where there is none.
+	Snapshot *snapshotv1.VolumeSnapshot
+	// Content that it is bound to; nil where there is none.
+	Content *snapshotv1.VolumeSnapshotContent
+	// Claim that it was made of; nil where that is not there, or another one by now.
+	Claim *corev1.PersistentVolumeClaim
+}
+
+// Provisioning is what is known of what claims are made of.
+type Provisioning struct {
+	// Restore is the UID of the RestoreSession.
+	Restore types.UID
+	// Elsewhere says that the VolumeSnapshots are in another namespace than the restore.
+	Elsewhere bool
+	// Bind says whether claims whose volume waits for a pod get one in the restore.
+	Bind bool
+	// Snapshots by name.
+	Snapshots map[string]KnownSnapshot
+	// StorageClasses of the cluster.
+	StorageClasses []storagev1.StorageClass
+}
+
+// ResolveClaims says how each planned claim is made, in which Job. An error means that none is made. Whether their names are free is
+// asked by ReplaceClaims.
+func ResolveClaims(t RestoreTarget, plan []PlannedClaim, known Provisioning) ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
+	context, err := RestoreSecurityContext(t.Job, t.Privileged)
+	if err != nil {
+		return nil, err
+	}
+	var hosts []v1alpha1.ResolvedRestoreHost
+	for _, p := range plan {
+		found := known.Snapshots[p.VolumeSnapshot]
+		if err := usableSnapshot(p, found); err != nil {
+			return nil, err
+		}
+		provision, err := known.provision(p, &t.Templates[p.Template-1], found)
+		if err != nil {
+			return nil, err
+		}
+		v := v1alpha1.ResolvedRestoreVolume{
+			Component: p.Component, Source: p.Source, ID: string(found.Snapshot.UID), ClaimName: p.Claim, Template: p.Template, Provision: provision,
+		}
+		at := slices.IndexFunc(hosts, func(h v1alpha1.ResolvedRestoreHost) bool { return h.Name == p.Host })
+		if at < 0 {
+			at = len(hosts)
+			hosts = append(hosts, v1alpha1.ResolvedRestoreHost{Name: p.Host, SecurityContext: context})
+		}
+		hosts[at].Volumes = append(hosts[at].Volumes, v)
+	}
+	return hosts, nil
+}
+
+// usableSnapshot says why no claim can be made of a VolumeSnapshot.
+func usableSnapshot(p PlannedClaim, found KnownSnapshot) *v1alpha1.ResolvedError {
+	s := found.Snapshot
+	switch {
+	case s == nil:
+		return fail(v1alpha1.ReasonVolumeSnapshotNotFound, "there is no VolumeSnapshot %s for PersistentVolumeClaim %s", p.VolumeSnapshot, p.Claim)
+	case p.UID != "" && s.UID != p.UID:
+		return fail(v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot %s is not the one that was backed up as component %s: somebody made another one of its name", p.VolumeSnapshot, cmp.Or(p.Source, p.Component))
+	case s.DeletionTimestamp != nil:
+		return fail(v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot %s is being deleted", p.VolumeSnapshot)
+	}
+	if message, _ := volumesnapshot.Failure(s); message != "" {
+		return fail(v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot %s can't be used: %s", p.VolumeSnapshot, message)
+	}
+	if !volumesnapshot.Ready(s) || found.Content == nil || volumesnapshot.Handle(found.Content) == "" {
+		return fail(v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot %s is not ready to use", p.VolumeSnapshot)
+	}
+	return nil
+}
+
+// provision fills in what a template leaves out, and refuses what can't be made of the VolumeSnapshot.
+func (known *Provisioning) provision(p PlannedClaim, t *v1alpha1.RestoreClaimTemplate, found KnownSnapshot) (*v1alpha1.ResolvedProvision, *v1alpha1.ResolvedError) {
+	stats := ptr.Deref(p.Stats, v1alpha1.VolumeSnapshotterStats{})
+	if p.Stats == nil && found.Claim != nil {
+		stats = volumesnapshot.Stats(found.Snapshot, found.Content, found.Claim, "")
+	}
+	out := &v1alpha1.ResolvedProvision{VolumeSnapshot: p.VolumeSnapshot, AccessModes: t.Spec.AccessModes}
+	var err *v1alpha1.ResolvedError
+	if out.Storage, err = sizeOf(p, t, found.Snapshot, stats.RestoreSize); err != nil {
+		return nil, err
+	}
+	if out.VolumeMode, err = modeOf(p, t, found.Content, stats.VolumeMode); err != nil {
+		return nil, err
+	}
+	if len(out.AccessModes) == 0 {
+		out.AccessModes = stats.AccessModes
+	}
+	if len(out.AccessModes) == 0 {
+		return nil, fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q: nothing says the access modes of PersistentVolumeClaim %s: write accessModes", t.Metadata.Name, p.Claim)
+	}
+	class, err := known.classOf(p, t, found.Content.Spec.Driver, stats.StorageClassName)
+	if err != nil {
+		return nil, err
+	}
+	out.StorageClassName, out.Binding = &class.Name, v1alpha1.BindImmediate
+	if ptr.Deref(class.VolumeBindingMode, storagev1.VolumeBindingImmediate) == storagev1.VolumeBindingWaitForFirstConsumer {
+		out.Binding = v1alpha1.BindLater
+		if known.Bind {
+			out.Binding = v1alpha1.BindConsumer
+		}
+	}
+	if known.Elsewhere {
+		out.Import = &v1alpha1.ResolvedImport{
+			VolumeSnapshot: p.VolumeSnapshot, Driver: found.Content.Spec.Driver, SnapshotHandle: volumesnapshot.Handle(found.Content),
+			ClassName: ptr.Deref(found.Content.Spec.VolumeSnapshotClassName, ""),
+		}
+		out.VolumeSnapshot = policy.ImportName(known.Restore, found.Snapshot.UID)
+	}
+	return out, nil
+}
+
+// sizeOf is what a template asks for, which is never less than the VolumeSnapshot holds.
+func sizeOf(p PlannedClaim, t *v1alpha1.RestoreClaimTemplate, s *snapshotv1.VolumeSnapshot, recorded int64) (resource.Quantity, *v1alpha1.ResolvedError) {
+	least := *resource.NewQuantity(recorded, resource.BinarySI)
+	if now := s.Status.RestoreSize; now != nil && now.Cmp(least) > 0 {
+		least = now.DeepCopy()
+	}
+	size, asked := t.Spec.Resources.Requests[corev1.ResourceStorage]
+	switch {
+	case asked && size.Cmp(least) < 0:
+		return size, fail(v1alpha1.ReasonVolumeTooSmall, "volumeClaimTemplate %q asks for %s, and a volume of VolumeSnapshot %s has at least %s: ask for that, or leave resources.requests.storage out",
+			t.Metadata.Name, size.String(), p.VolumeSnapshot, least.String())
+	case asked:
+		return size, nil
+	case least.IsZero():
+		return size, fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q: VolumeSnapshot %s does not say how large a volume must be: write resources.requests.storage", t.Metadata.Name, p.VolumeSnapshot)
+	}
+	return least, nil
+}
+
+// modeOf is the mode of the volume that was snapshotted: Kubernetes changes none.
+func modeOf(p PlannedClaim, t *v1alpha1.RestoreClaimTemplate, content *snapshotv1.VolumeSnapshotContent, recorded corev1.PersistentVolumeMode) (corev1.PersistentVolumeMode, *v1alpha1.ResolvedError) {
+	was := recorded
+	if was == "" && content.Spec.SourceVolumeMode != nil {
+		was = *content.Spec.SourceVolumeMode
+	}
+	asked := ptr.Deref(t.Spec.VolumeMode, "")
+	if asked != "" && was != "" && asked != was {
+		return "", fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q has volumeMode %s, and the volume of VolumeSnapshot %s was %s: leave volumeMode out", t.Metadata.Name, asked, p.VolumeSnapshot, was)
+	}
+	return cmp.Or(asked, was, corev1.PersistentVolumeFilesystem), nil
+}
+
+// annotationDefaultStorageClass marks the StorageClass that claims have which name none (from Kubernetes).
+const annotationDefaultStorageClass = "storageclass.kubernetes.io/is-default-class"
+
+// classOf is the StorageClass of a claim: the one that the template names, else that of the claim that was backed up, else the
+// default one. It must be of the driver that made the VolumeSnapshot: no other can read that.
+func (known *Provisioning) classOf(p PlannedClaim, t *v1alpha1.RestoreClaimTemplate, driver, recorded string) (*storagev1.StorageClass, *v1alpha1.ResolvedError) {
+	name, where := recorded, "the claim that was snapshotted had"
+	if t.Spec.StorageClassName != nil {
+		name, where = *t.Spec.StorageClassName, "the template names"
+	}
+	var of []string
+	var class, standard *storagev1.StorageClass
+	for i := range known.StorageClasses {
+		c := &known.StorageClasses[i]
+		if c.Provisioner == driver {
+			of = append(of, c.Name)
+		}
+		if c.Name == name {
+			class = c
+		}
+		// Of several default ones Kubernetes takes the newest.
+		if c.Annotations[annotationDefaultStorageClass] == "true" && (standard == nil || standard.CreationTimestamp.Before(&c.CreationTimestamp)) {
+			standard = c
+		}
+	}
+	if name == "" && t.Spec.StorageClassName == nil {
+		class, where = standard, "is the default one of the cluster"
+	}
+	slices.Sort(of)
+	choice := "the cluster has none of that driver"
+	if len(of) > 0 {
+		choice = "of that driver there are: " + strings.Join(of, ", ")
+	}
+	switch {
+	case class == nil:
+		return nil, fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q: there is no StorageClass %q, which %s; PersistentVolumeClaim %s needs one of driver %s (storageClassName), and %s",
+			t.Metadata.Name, name, where, p.Claim, driver, choice)
+	case class.Provisioner != driver:
+		return nil, fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q: StorageClass %s is of %s, which can't read VolumeSnapshot %s of driver %s; %s",
+			t.Metadata.Name, class.Name, class.Provisioner, p.VolumeSnapshot, driver, choice)
+	}
+	return class, nil
+}
+
+// ReplaceClaims refuses names that are in use, and notes which claims are deleted for new ones, as their templates say.
+func ReplaceClaims(hosts []v1alpha1.ResolvedRestoreHost, t RestoreTarget) *v1alpha1.ResolvedError {
+	for i := range hosts {
+		for j := range hosts[i].Volumes {
+			v := &hosts[i].Volumes[j]
+			at := slices.IndexFunc(t.Claims, func(c corev1.PersistentVolumeClaim) bool { return c.Name == v.ClaimName })
+			if at < 0 {
+				continue
+			}
+			claim, template := &t.Claims[at], &t.Templates[v.Template-1]
+			if !slices.ContainsFunc(strings.Split(template.Metadata.Annotations[v1alpha1.AnnotationReplace], ","), func(uid string) bool {
+				return strings.TrimSpace(uid) == string(claim.UID)
+			}) {
+				return fail(v1alpha1.ReasonNameConflict, "PersistentVolumeClaim %s exists already: give the volumeClaimTemplate another name, delete the claim, or let it be deleted with the annotation %s: %s on the template",
+					v.ClaimName, v1alpha1.AnnotationReplace, claim.UID)
+			}
+			if p := InUse(t.Pods, v.ClaimName, nil); p != nil {
+				return fail(v1alpha1.ReasonVolumeInUse, "pod %s uses PersistentVolumeClaim %s, which is to be replaced: stop what uses it", p.Name, v.ClaimName)
+			}
+			v.Provision.Replaces = claim.UID
+		}
+	}
+	return nil
+}
