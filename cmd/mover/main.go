@@ -33,6 +33,8 @@ const usage = `mover does the work of one Cairn Job, or of a sidecar. It is star
   mover restore [--set-id] [--devices] [--include=PATTERN,...] [--exclude=PATTERN,...] [--cache] [--scratch-dir=DIRECTORY]
   mover restore --unpack=DIRECTORY [--cache] [--scratch-dir=DIRECTORY]
   mover volume-snapshot [--wait-timeout=DURATION]
+  mover volume-restore [--wait-timeout=DURATION] [--bind=BOOLEAN]
+  mover volume-mount
   mover keep
   mover install DIRECTORY
   mover sidecar --id=NAME [--root=DIRECTORY]
@@ -69,7 +71,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return install(args[1:], log, stderr)
 	case "trigger":
 		return trigger(ctx, args[1:], log, stderr)
-	case string(task.KindInitStorage), string(task.KindInitRepository), string(task.KindBackup), string(task.KindRestore), string(task.KindKeep), string(task.KindVolumeSnapshot):
+	case string(task.KindInitStorage), string(task.KindInitRepository), string(task.KindBackup), string(task.KindRestore), string(task.KindKeep), string(task.KindVolumeSnapshot),
+		string(task.KindVolumeRestore), string(task.KindVolumeMount):
 		return move(ctx, task.Kind(kind), args[1:], log, stderr)
 	case sidecar.Subcommand:
 		return live(ctx, args[1:], log, stderr)
@@ -105,7 +108,7 @@ func move(ctx context.Context, kind task.Kind, args []string, log *slog.Logger, 
 		return m.Refuse(err)
 	}
 	limitMemory(log)
-	if kind == task.KindBackup || kind == task.KindRestore || kind == task.KindVolumeSnapshot {
+	if kind == task.KindBackup || kind == task.KindRestore || kind == task.KindVolumeSnapshot || kind == task.KindVolumeRestore {
 		client, namespace, err := inCluster()
 		if err != nil {
 			return m.Refuse(err)
@@ -141,6 +144,10 @@ func arguments(kind task.Kind, args []string, stderr io.Writer) (mover.Flags, er
 		flags.StringVar(&exclude, "exclude", "", "comma-separated patterns, as in a .gitignore file, of what is left out")
 	case task.KindVolumeSnapshot:
 		flags.DurationVar(&asked.WaitTimeout, "wait-timeout", defaultWait, "how long the VolumeSnapshots may take until they can be used")
+	case task.KindVolumeRestore:
+		flags.DurationVar(&asked.WaitTimeout, "wait-timeout", defaultWait, "how long the volumes may take")
+		// The manager has read this: it says in the task which claims are waited for, and mounts the others.
+		flags.Bool("bind", true, "whether claims whose volume waits for a pod get one in the restore")
 	case task.KindRestore:
 		cacheFlags(flags, &asked)
 		flags.StringVar(&include, "include", "", "comma-separated patterns, as in a .gitignore file, of what is restored alone")
@@ -150,7 +157,7 @@ func arguments(kind task.Kind, args []string, stderr io.Writer) (mover.Flags, er
 		flags.StringVar(&asked.Unpack, "unpack", "", "directory inside the volume into which the tar archive that a program wrote is unpacked")
 	}
 	err := parse(flags, args)
-	if err == nil && kind == task.KindVolumeSnapshot && asked.WaitTimeout <= 0 {
+	if err == nil && (kind == task.KindVolumeSnapshot || kind == task.KindVolumeRestore) && asked.WaitTimeout <= 0 {
 		err = fmt.Errorf("read arguments: --wait-timeout is %s: it must be longer than nothing", asked.WaitTimeout)
 	}
 	asked.Exclude, asked.Include = split(exclude), split(include)

@@ -31,7 +31,7 @@ type Mover struct {
 	// Status is where components are reported to while they are worked on. A failing one never fails the work: the Result
 	// says the same.
 	Status StatusWriter
-	// Client of the API server, for those that make objects there (task.KindVolumeSnapshot), and Job that they mark these with.
+	// Client of the API server, for those that make objects there (task.KindVolumeSnapshot, task.KindVolumeRestore), and Job that they mark these with.
 	Client dynamic.Interface
 	Job    string
 	// Now is the clock.
@@ -132,6 +132,10 @@ func (m *Mover) do(ctx context.Context, kind task.Kind, flags Flags) task.Result
 		return m.backup(ctx, t, flags)
 	case task.KindRestore:
 		return m.restore(ctx, t, flags)
+	case task.KindVolumeRestore:
+		return m.volumeRestore(ctx, t, flags)
+	case task.KindVolumeMount:
+		return m.volumeMount(t)
 	case task.KindVolumeSnapshot:
 		return m.volumeSnapshots(ctx, t, flags)
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // moverSwitches are the arguments of the mover that are either on or off.
-var moverSwitches = []string{"--set-id", "--devices", "--cache"}
+var moverSwitches = []string{"--set-id", "--devices", "--cache", "--bind"}
 
 // moverUnpack is the argument that names the directory into which the mover unpacks an archive.
 const moverUnpack = "--unpack"

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"path"
 	"strings"
 	"time"
 
@@ -154,6 +155,11 @@ func (b blueprint) mover(mounts []corev1.VolumeMount) (corev1.Container, error) 
 	}
 	c.Resources = withRequests(c.Resources)
 	c.VolumeMounts = append(mounts, c.VolumeMounts...)
+	for i, v := range b.volumes {
+		if v.block {
+			c.VolumeDevices = append(c.VolumeDevices, corev1.VolumeDevice{Name: volumeName(i), DevicePath: path.Join(VolumesDir, v.component)})
+		}
+	}
 	c.TerminationMessagePath = corev1.TerminationMessagePathDefault
 	c.TerminationMessagePolicy = corev1.TerminationMessageReadFile
 	base := restricted()

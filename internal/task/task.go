@@ -57,9 +57,9 @@ type Task struct {
 	Cluster string `json:"cluster"`
 	// Namespace of the Job.
 	Namespace string `json:"namespace"`
-	// Storage is the backend. There is none for KindVolumeSnapshot.
+	// Storage is the backend. There is none for KindVolumeSnapshot, KindVolumeRestore and KindVolumeMount.
 	Storage Storage `json:"storage,omitzero"`
-	// Repository to work on; nil for KindInitStorage and KindVolumeSnapshot.
+	// Repository to work on; nil where there is no Storage and for KindInitStorage.
 	Repository *Repository `json:"repository,omitempty"`
 	// Snapshot to make (KindBackup) or to restore (KindRestore).
 	Snapshot *Snapshot `json:"snapshot,omitempty"`
@@ -125,6 +125,8 @@ type Component struct {
 	Stream *v1alpha1.ResolvedStream `json:"stream,omitempty"`
 	// Snapshot is the VolumeSnapshot that is made (KindVolumeSnapshot).
 	Snapshot *VolumeSnapshot `json:"snapshot,omitempty"`
+	// Claim is the claim that is made (KindVolumeRestore).
+	Claim *Claim `json:"claim,omitempty"`
 	// ID in the repository of what is restored.
 	ID string `json:"id,omitempty"`
 	// Resume says that an attempt before wrote into the volume, which was empty: what is there is its work.
@@ -181,6 +183,8 @@ func (t Task) complete() error {
 		return errors.New("no cluster")
 	case t.Kind == KindVolumeSnapshot:
 		return t.checkVolumeSnapshots()
+	case t.Kind == KindVolumeRestore, t.Kind == KindVolumeMount:
+		return t.checkVolumeRestore()
 	case t.Storage.Spec.Provider == "":
 		return errors.New("no storage")
 	case t.Kind == KindInitStorage:

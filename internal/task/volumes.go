@@ -21,6 +21,8 @@ type volume struct {
 	readOnly                   bool
 	// readOnlyClaim says that nobody can write to the claim.
 	readOnlyClaim bool
+	// block is a raw device, which is at the same path.
+	block bool
 }
 
 // volumeName of the component at a place in the blueprint.
@@ -84,7 +86,9 @@ func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 			source = corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: v.hostPath, Type: &directory}}
 		}
 		volumes = append(volumes, corev1.Volume{Name: volumeName(i), VolumeSource: source})
-		mounts = append(mounts, v.mount(i, v.readOnly))
+		if !v.block {
+			mounts = append(mounts, v.mount(i, v.readOnly))
+		}
 	}
 	if len(b.resolved.Steps) > 0 || b.asked(variables.ScratchVolume) != nil {
 		volumes = append(volumes, b.shared(variables.ScratchVolume))

@@ -1,0 +1,203 @@
+package mover
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/util/retry"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// volumeRestore makes the claims of all components, and waits until those have their volumes that get them without a pod. One that a
+// mover of the same restore made before is taken as it is. Nothing is deleted here, and nothing is reported but the Result: what the
+// manager sees of a claim is what counts.
+func (m *Mover) volumeRestore(ctx context.Context, t task.Task, flags Flags) task.Result {
+	p := &provisioning{
+		m: m, t: t, client: m.Client.Resource(corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims")).Namespace(t.Namespace),
+		began: m.Now(), done: map[string]task.ComponentResult{}, made: map[string]types.UID{},
+	}
+	p.makeAll(ctx)
+	p.wait(ctx, flags.WaitTimeout)
+	var results []task.ComponentResult
+	for _, c := range t.Components {
+		results = append(results, p.done[c.Name])
+	}
+	return summary(results, "restored")
+}
+
+// volumeMount ends: that its pod runs says that all claims are mounted.
+func (m *Mover) volumeMount(t task.Task) task.Result {
+	var results []task.ComponentResult
+	for _, c := range t.Components {
+		results = append(results, task.ComponentResult{Name: c.Name, Outcome: task.OutcomeSucceeded})
+	}
+	return summary(results, "mounted")
+}
+
+// provisioning is one run of a mover that makes claims.
+type provisioning struct {
+	m      *Mover
+	t      task.Task
+	client dynamic.ResourceInterface
+	began  time.Time
+	// made are the UIDs of the claims by component, and done how components ended.
+	made map[string]types.UID
+	done map[string]task.ComponentResult
+}
+
+// makeAll makes all claims at once. One that gets its volume later is done with that.
+func (p *provisioning) makeAll(ctx context.Context) {
+	type outcome struct {
+		uid types.UID
+		f   *failure
+	}
+	outcomes := make([]outcome, len(p.t.Components))
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for i, c := range p.t.Components {
+		group.Go(func() error {
+			outcomes[i].uid, outcomes[i].f = p.make(ctx, c.Claim.Object)
+			return nil
+		})
+	}
+	_ = group.Wait() // how each went is in outcomes
+	for i, c := range p.t.Components {
+		p.made[c.Name] = outcomes[i].uid
+		if f := outcomes[i].f; f != nil || !c.Claim.Wait {
+			p.end(c, f)
+		}
+	}
+}
+
+// make makes a claim, or finds the one that this restore made.
+func (p *provisioning) make(ctx context.Context, claim *corev1.PersistentVolumeClaim) (types.UID, *failure) {
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(claim)
+	if err != nil {
+		return "", &failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("encode PersistentVolumeClaim %s: %v", claim.Name, err)}
+	}
+	var uid types.UID
+	// One that was made although the answer was lost is found by its name.
+	err = retry.OnError(again, func(err error) bool { return ctx.Err() == nil && transient(err) }, func() error {
+		created, err := p.client.Create(ctx, &unstructured.Unstructured{Object: fields}, metav1.CreateOptions{FieldManager: FieldManager})
+		if err == nil {
+			uid = created.GetUID()
+		}
+		return err
+	})
+	if err == nil {
+		return uid, nil
+	}
+	if !apierrors.IsAlreadyExists(err) {
+		return "", classifyClaim(ctx, claim.Name, err)
+	}
+	found, err := p.get(ctx, claim.Name)
+	switch {
+	case err != nil:
+		return "", classifyClaim(ctx, claim.Name, err)
+	case !ours(found, claim):
+		return "", &failure{v1alpha1.ReasonNameConflict, fmt.Sprintf("PersistentVolumeClaim %s exists already, and another made it", claim.Name)}
+	}
+	p.m.Log.Info("an earlier mover has made it", "claim", claim.Name)
+	return found.UID, nil
+}
+
+// ours says whether a claim is what this restore makes.
+func ours(found, wanted *corev1.PersistentVolumeClaim) bool {
+	key, from := v1alpha1.AnnotationRestoreSession, found.Spec.DataSource
+	return found.DeletionTimestamp == nil && found.Annotations[key] != "" && found.Annotations[key] == wanted.Annotations[key] &&
+		from != nil && from.Kind == wanted.Spec.DataSource.Kind && from.Name == wanted.Spec.DataSource.Name
+}
+
+func (p *provisioning) get(ctx context.Context, name string) (*corev1.PersistentVolumeClaim, error) {
+	u, err := p.client.Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	out := &corev1.PersistentVolumeClaim{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, out); err != nil {
+		return nil, fmt.Errorf("read PersistentVolumeClaim %s: %w", name, err)
+	}
+	return out, nil
+}
+
+// wait looks at the claims until each has its volume, is lost or late, or the mover is told to stop.
+func (p *provisioning) wait(ctx context.Context, timeout time.Duration) {
+	deadline := p.m.Now().Add(timeout)
+	for {
+		late := !p.m.Now().Before(deadline)
+		for _, c := range p.t.Components {
+			if _, ended := p.done[c.Name]; !ended {
+				p.look(ctx, c, late)
+			}
+		}
+		if len(p.done) == len(p.t.Components) {
+			return
+		}
+		pause := lookFast
+		if p.m.Now().Sub(p.began) > lookFastFor {
+			pause = lookSlow
+		}
+		select {
+		case <-ctx.Done():
+			for _, c := range p.t.Components {
+				if _, ended := p.done[c.Name]; !ended {
+					p.end(c, &failure{v1alpha1.ReasonCancelled, "the mover was told to stop"})
+				}
+			}
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// look ends a component whose claim says enough.
+func (p *provisioning) look(ctx context.Context, c task.Component, late bool) {
+	name := c.Claim.Object.Name
+	claim, err := p.get(ctx, name)
+	switch {
+	case apierrors.IsNotFound(err) || err == nil && (claim.UID != p.made[c.Name] || claim.DeletionTimestamp != nil):
+		p.end(c, &failure{v1alpha1.ReasonTargetNotFound, fmt.Sprintf("PersistentVolumeClaim %s was deleted while it waited for its volume", name)})
+	case err != nil && late:
+		p.end(c, &failure{v1alpha1.ReasonVolumeNotBound, fmt.Sprintf("the API server could not be asked for PersistentVolumeClaim %s: %v", name, err)})
+	case err != nil:
+	case claim.Status.Phase == corev1.ClaimBound:
+		p.end(c, nil)
+	case claim.Status.Phase == corev1.ClaimLost:
+		p.end(c, &failure{v1alpha1.ReasonVolumeNotBound, fmt.Sprintf("PersistentVolumeClaim %s has lost its volume", name)})
+	case late:
+		p.end(c, &failure{v1alpha1.ReasonVolumeNotBound, fmt.Sprintf(
+			"PersistentVolumeClaim %s has no volume after %s (parameter waitTimeout)", name, p.m.Now().Sub(p.began).Round(time.Second))})
+	}
+}
+
+// end completes a component. All share the little room of a Result.
+func (p *provisioning) end(c task.Component, f *failure) {
+	r := ended(task.ComponentResult{Name: c.Name}, f, p.began, p.m.Now())
+	r.StartTime, r.CompletionTime = nil, nil
+	p.done[c.Name] = r
+}
+
+// classifyClaim says why the API server did not take a claim.
+func classifyClaim(ctx context.Context, name string, err error) *failure {
+	switch {
+	case ctx.Err() != nil:
+		return &failure{v1alpha1.ReasonCancelled, "the mover was told to stop"}
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota"):
+		return &failure{v1alpha1.ReasonQuotaExceeded, fmt.Sprintf("make PersistentVolumeClaim %s: %v", name, err)}
+	default:
+		return &failure{v1alpha1.ReasonJobFailed, fmt.Sprintf("make PersistentVolumeClaim %s: %v", name, err)}
+	}
+}
