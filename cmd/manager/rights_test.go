@@ -39,7 +39,7 @@ func managerRights(t *testing.T) {
 		"bind clusterroles.rbac.authorization.k8s.io cairn-sidecar":     true,
 		"bind clusterroles.rbac.authorization.k8s.io cairn-snapshotter": true,
 		"create volumesnapshots.snapshot.storage.k8s.io":                true,
-		"delete volumesnapshotcontents.snapshot.storage.k8s.io":         false,
+		"delete volumesnapshotcontents.snapshot.storage.k8s.io":         true, // see contentRights
 		"list volumesnapshotcontents.snapshot.storage.k8s.io":           false,
 		"get persistentvolumes":                                         true,
 		"list persistentvolumes":                                        false,

@@ -48,9 +48,9 @@ var refusedSettings = map[string]string{
 // refusedTasks are of addon.tasks[].
 var refusedTasks = map[string]string{
 	oneTask: `{name: logical-backup-restore, addonVolumes: [{name: v, source: {}}]}`,
-	"a claim that is restored into starts empty: leave dataSource, dataSourceRef and volumeName out": `{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {volumeName: x}}]}}`,
-	`supported values: "PersistentVolumeClaim"`:                                                      `{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{apiVersion: v1, kind: Volume, metadata: {name: c}, spec: {}}]}}`,
-	"only file systems can be restored: leave volumeMode out":                                        `{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {volumeMode: Block}}]}}`,
+	"a claim that is restored into gets a volume of its own: leave volumeName out": `{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {volumeName: x}}]}}`,
+	`supported values: "PersistentVolumeClaim"`:                                    `{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{apiVersion: v1, kind: Volume, metadata: {name: c}, spec: {}}]}}`,
+	"a claim is restored from a VolumeSnapshot of its namespace: dataSource or dataSourceRef with apiGroup snapshot.storage.k8s.io, kind VolumeSnapshot and a name": `{name: volume-snapshot-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {dataSource: {kind: PersistentVolumeClaim, name: x}}}]}}`,
 }
 
 // refusedTriggers are of scheduler.jobTemplate.
@@ -94,6 +94,8 @@ var refusedStorages = map[string]string{
 	"spec.storage.local has exactly one of persistentVolumeClaim, nfs and hostPath: any other sort of volume goes behind a PersistentVolumeClaim": `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, hostPath: {path: /x}}}}`,
 }
 
+const oneDataSource = "name a Snapshot in dataSource, or leave that out and name a VolumeSnapshot in spec.dataSource of each of targetVolumes.volumeClaimTemplates"
+
 // newClaims has a target of a RestoreBatch make its claims.
 const newClaims = `addon: {name: pvc-addon, tasks: [{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {}}]}}]}`
 
@@ -104,7 +106,9 @@ var refusedRestores = map[string]string{
 	"name a target to restore into, or targetVolumes.volumeClaimTemplates to make new claims, not both":            `{target: null}`,
 	"name a snapshot (or latest), or a time in pitr.targetTime, not both":                                          `{dataSource: {snapshot: latest, pitr: {targetTime: "2026-11-20T00:00:00Z"}}}`,
 	"rules say which components are restored: leave components out":                                                `{dataSource: {components: [pod-0], rules: [{targetHosts: [pod-1]}]}}`,
-	"confirm is for a target that exists: new claims need none":                                                    `{target: null, confirm: u, addon: {name: pvc-addon, tasks: [{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {}}]}}]}}`,
+	oneDataSource: `{addon: {name: pvc-addon, tasks: [{name: volume-snapshot-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {dataSource: {apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: x}}}]}}]}}`,
+	"targetVolumes.replicas is for templates that name VolumeSnapshots: which pods a Snapshot has data of stands in it, and dataSource.rules give it to others": `{target: null, addon: {name: pvc-addon, tasks: [{name: volume-snapshot-restore, targetVolumes: {replicas: 3, volumeClaimTemplates: [{metadata: {name: c}, spec: {}}]}}]}}`,
+	"confirm is for a target that exists: new claims need none": `{target: null, confirm: u, addon: {name: pvc-addon, tasks: [{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {}}]}}]}}`,
 }
 
 func init() {

@@ -188,8 +188,9 @@ var refused = map[string]map[string]string{
 		`{targets: [{name: web, confirm: u, ` + newClaims + `}]}`:                                     "confirm is for a target that exists: new claims need none",
 		`{targets: [{name: web, target: {kind: PersistentVolumeClaim, name: c}, ` + newClaims + `}]}`: "name a target to restore into, or targetVolumes.volumeClaimTemplates to make new claims, not both",
 		`{targets: [{name: web, components: [pod-0], rules: [{targetHosts: [pod-1]}]}]}`:              "rules say which components are restored: leave components out",
-		`{targets: [{name: web, overwritePolicy: Overwrite}]}`:                                        "overwritePolicy and deleteExtraFiles are for a volume that holds data: name its claim's UID in confirm",
-		`{targets: [{name: web, confirm: u, overwritePolicy: Never, verify: true}]}`:                  "verify needs overwritePolicy Overwrite or IfNewer: a file that was kept can't be told from one that is wrong",
+		`{targets: [{name: web, addon: {name: pvc-addon, tasks: [{name: volume-snapshot-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {dataSource: {apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: x}}}]}}]}}]}`: "a RestoreBatch restores Snapshots: leave dataSource of volumeClaimTemplates out",
+		`{targets: [{name: web, overwritePolicy: Overwrite}]}`:                       "overwritePolicy and deleteExtraFiles are for a volume that holds data: name its claim's UID in confirm",
+		`{targets: [{name: web, confirm: u, overwritePolicy: Never, verify: true}]}`: "verify needs overwritePolicy Overwrite or IfNewer: a file that was kept can't be told from one that is wrong",
 	},
 	"RestoreSession": {
 		`{target: {kind: Job, apiGroup: batch}}`:                                  "the target of a restore is " + targets,

@@ -97,7 +97,7 @@ func claimOf(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, clai
 	case v.Template > 0 && claim.Annotations[v1alpha1.AnnotationRestoreSession] != string(s.UID):
 		return movers.Refuse(v1alpha1.ReasonNameConflict, "PersistentVolumeClaim %s exists already: give volumeClaimTemplates another name, delete it, or name it as the target", v.ClaimName)
 	}
-	if refusal := session.UsableClaim(claim); refusal != nil {
+	if refusal := session.UsableClaim(claim); refusal != nil && v.Provision == nil {
 		return movers.Refuse(refusal.Reason, "%s", refusal.Message)
 	}
 	return nil

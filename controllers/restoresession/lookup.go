@@ -76,6 +76,12 @@ func (r *Reconciler) resolveHosts(ctx context.Context, look *search) error {
 		return err
 	}
 	look.target.Privileged, look.target.Job, look.target.Snapshot = privileged, resolved.Task.Job, look.snapshot
+	if look.misfit() {
+		return nil
+	}
+	if look.snapshot == nil {
+		return r.resolveClaims(ctx, look)
+	}
 	if look.target.Components, look.Error = session.ChooseComponents(look.snapshot, look.session.Spec.DataSource.Components); look.Error != nil {
 		return nil
 	}
@@ -83,6 +89,9 @@ func (r *Reconciler) resolveHosts(ctx context.Context, look *search) error {
 		if look.target.Components, look.target.Sources, look.Error = session.ApplyRules(rules, look.target.Components); look.Error != nil {
 			return nil
 		}
+	}
+	if resolved.Task.Driver == v1alpha1.DriverVolumeSnapshotter {
+		return r.resolveClaims(ctx, look)
 	}
 	if resolved.Hosts, look.Error = session.ResolveRestore(look.target); look.Error != nil {
 		return nil

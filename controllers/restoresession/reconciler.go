@@ -53,7 +53,7 @@ func (r *Reconciler) keeper() lifecycle.Keeper {
 func (r *Reconciler) reconcile(ctx context.Context, s *v1alpha1.RestoreSession) (time.Duration, error) {
 	if s.Status.Phase.Terminal() {
 		r.Hooks.Forget(s.UID)
-		return 0, r.close(ctx, s)
+		return r.close(ctx, s)
 	}
 	if s.Status.Resolved == nil {
 		after, err := r.start(ctx, s)
@@ -105,7 +105,7 @@ func (r *Reconciler) run(ctx context.Context, s *v1alpha1.RestoreSession) (time.
 			}
 			continue
 		}
-		host, err := r.carryOut(ctx, s, in, d)
+		host, err := r.carryOut(ctx, s, in, &d)
 		if err == nil {
 			after, err := r.writeStatus(ctx, s, d)
 			if err != nil {
@@ -131,15 +131,18 @@ func (r *Reconciler) observe(ctx context.Context, reader client.Reader, s *v1alp
 	if err := r.observeSidecars(ctx, &in); err != nil {
 		return in, err
 	}
+	if err := r.observeClaims(ctx, &in); err != nil {
+		return in, err
+	}
 	return in, movers.Explain(ctx, r.APIReader, s.Namespace, in.Jobs)
 }
 
 // carryOut does what was decided, up to the status. Beside an error it says which host's Job could not be made.
-func (r *Reconciler) carryOut(ctx context.Context, s *v1alpha1.RestoreSession, in session.RestoreInput, d session.RestoreDecision) (host string, err error) {
-	if err := r.writeMovers(ctx, s, d); err != nil {
+func (r *Reconciler) carryOut(ctx context.Context, s *v1alpha1.RestoreSession, in session.RestoreInput, d *session.RestoreDecision) (host string, err error) {
+	if err := r.writeMovers(ctx, s, *d); err != nil {
 		return "", err
 	}
-	if host, err := r.writeSidecars(ctx, s, in, d); err != nil {
+	if host, err := r.writeSidecars(ctx, s, in, *d); err != nil {
 		return host, err
 	}
 	for _, name := range d.Delete {
@@ -155,6 +158,16 @@ func (r *Reconciler) carryOut(ctx context.Context, s *v1alpha1.RestoreSession, i
 			break
 		}
 		h := &s.Status.Resolved.Hosts[i]
+		if session.ProvisionsClaims(s.Status.Resolved) {
+			after, err := r.provision(ctx, s, h, &d.Status)
+			if err != nil {
+				return h.Name, err
+			}
+			if after > 0 {
+				d.After = min(d.After, after) // it is looked at again at the deadline in any case
+			}
+			continue
+		}
 		if err := r.create(ctx, s, h, d.Status.Attempt); err != nil {
 			return h.Name, err
 		}

@@ -3,6 +3,7 @@ package restoresession
 import (
 	"context"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -171,14 +172,20 @@ func (r *Reconciler) assign(ctx context.Context, s *v1alpha1.RestoreSession, wor
 	return nil
 }
 
-// close lets a restore go that has ended, and takes from its sidecars what they were told. A restore that is gone is no error.
-func (r *Reconciler) close(ctx context.Context, s *v1alpha1.RestoreSession) error {
+// close lets a restore go that has ended, and takes from its sidecars what they were told. A restore that is gone is no error. A time
+// that is not 0 says when to try again: claims still need what the restore made for them.
+func (r *Reconciler) close(ctx context.Context, s *v1alpha1.RestoreSession) (time.Duration, error) {
+	if controllerutil.ContainsFinalizer(s, v1alpha1.FinalizerCancel) {
+		if after, err := r.dropImports(ctx, s); err != nil || after > 0 {
+			return after, err
+		}
+	}
 	before := s.DeepCopy()
 	controllerutil.RemoveFinalizer(s, v1alpha1.FinalizerCancel)
 	if s.Spec.Target != nil {
 		if err := movers.Post(s, *s.Spec.Target, sidecar.Work{}, ""); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return client.IgnoreNotFound(r.keeper().WriteMetadata(ctx, before, s))
+	return 0, client.IgnoreNotFound(r.keeper().WriteMetadata(ctx, before, s))
 }

@@ -18,8 +18,8 @@ import (
 
 // sourceNamespace is that of Snapshot and Repository.
 func sourceNamespace(s *v1alpha1.RestoreSession) string {
-	if ns := s.Spec.DataSource.Namespace; ns != "" {
-		return ns
+	if source := s.Spec.DataSource; source != nil && source.Namespace != "" {
+		return source.Namespace
 	}
 	return s.Namespace
 }
@@ -34,6 +34,9 @@ func (s *search) depends(group, kind, namespace, name string, found bool) {
 // findSnapshot chooses the Snapshot. Of another namespace nothing is told before its Repository consents.
 func (r *Reconciler) findSnapshot(ctx context.Context, look *search) error {
 	source, namespace := look.session.Spec.DataSource, sourceNamespace(look.session)
+	if source == nil {
+		return nil // The templates name VolumeSnapshots.
+	}
 	if source.Repository != "" {
 		if err := r.consent(ctx, look.session.Namespace, namespace, source.Repository); err != nil {
 			look.Error = movers.RefusalOf(err)
@@ -51,6 +54,9 @@ func (r *Reconciler) findSnapshot(ctx context.Context, look *search) error {
 		}
 	}
 	look.depends(v1alpha1.Group, v1alpha1.SnapshotKind, namespace, snap.Name, true)
+	if look.noTarget(snap) {
+		return nil
+	}
 	look.snapshot = snap
 	out := &look.Resolved
 	out.Namespace, out.Snapshot, out.SnapshotUID = namespace, snap.Name, snap.UID
@@ -138,6 +144,9 @@ func (r *Reconciler) consent(ctx context.Context, to, from, repository string) e
 
 // findRepository freezes the Repository that the Snapshot is in.
 func (r *Reconciler) findRepository(ctx context.Context, look *search) error {
+	if look.snapshot == nil {
+		return nil
+	}
 	var repo v1alpha1.Repository
 	name, namespace := look.Resolved.Repository.Name, look.Resolved.Namespace
 	err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &repo)
@@ -160,6 +169,10 @@ func (r *Reconciler) findRepository(ctx context.Context, look *search) error {
 	out := v1alpha1.ResolvedRepository{
 		Name: repo.Name, UID: repo.UID, StorageRef: repo.Spec.StorageRef, EncryptionSecret: repo.Spec.EncryptionSecret,
 		Directory: policy.NormalizeDirectory(repo.Spec.Path),
+	}
+	if repo.Spec.Driver == v1alpha1.DriverVolumeSnapshotter {
+		look.Resolved.Repository = v1alpha1.ResolvedRepository{Name: repo.Name, UID: repo.UID}
+		return nil
 	}
 	if out.StorageRef.Namespace == "" {
 		out.StorageRef.Namespace = namespace

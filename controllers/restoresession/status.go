@@ -18,7 +18,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *v1alpha1.RestoreSession
 		return 0, err
 	}
 	if s.Status.Phase.Terminal() {
-		return 0, r.close(ctx, s)
+		return r.close(ctx, s)
 	}
 	return d.After, nil
 }

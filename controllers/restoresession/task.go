@@ -28,7 +28,8 @@ func (r *Reconciler) resolveTask(ctx context.Context, look *search) error {
 			return nil
 		}
 	}
-	if of := look.snapshot.Spec.AppRef; s.Spec.Addon == nil && of.IsDatabase() && look.database == nil {
+	if s.Spec.Addon == nil && look.database == nil && look.snapshot.Spec.AppRef.IsDatabase() {
+		of := look.snapshot.Spec.AppRef
 		look.refuse(0, v1alpha1.ReasonAddonNotFound,
 			"Snapshot %s is of %s, and is to go into a volume: name the Addon and the task, physical-backup-restore of the database's Addon for a physical backup, or %s of %s to have a dump as a file",
 			look.snapshot.Name, of, policy.RestoreTask, policy.VolumeAddon)

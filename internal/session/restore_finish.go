@@ -187,7 +187,7 @@ func (r *restoreRun) success() string {
 		if r.Session.Spec.Target != nil {
 			into = r.Session.Spec.Target.String()
 		}
-		if resolved.Snapshot == "" {
+		if resolved.Snapshot == "" && ProvisionsClaims(resolved) {
 			return "restored all VolumeSnapshots into " + into
 		}
 		return fmt.Sprintf("restored all components of %s that were asked for into %s", of, into)
@@ -199,7 +199,7 @@ func (r *restoreRun) success() string {
 			if !v.Mounted() && r.Session.Spec.Target != nil {
 				into = r.Session.Spec.Target.String()
 			}
-			if resolved.Snapshot == "" {
+			if v.Provision != nil && resolved.Snapshot == "" {
 				return fmt.Sprintf("restored VolumeSnapshot %s into %s", v.Provision.VolumeSnapshot, into)
 			}
 			return fmt.Sprintf("restored component %s of %s into %s", v.Component, of, into)

@@ -99,7 +99,7 @@ func (known *Provisioning) provision(p PlannedClaim, t *v1alpha1.RestoreClaimTem
 	}
 	out := &v1alpha1.ResolvedProvision{VolumeSnapshot: p.VolumeSnapshot, AccessModes: t.Spec.AccessModes}
 	var err *v1alpha1.ResolvedError
-	if out.Storage, err = sizeOf(p, t, found.Snapshot, stats.RestoreSize); err != nil {
+	if out.Storage, err = claimSize(p, t, found.Snapshot, stats.RestoreSize); err != nil {
 		return nil, err
 	}
 	if out.VolumeMode, err = modeOf(p, t, found.Content, stats.VolumeMode); err != nil {
@@ -132,8 +132,8 @@ func (known *Provisioning) provision(p PlannedClaim, t *v1alpha1.RestoreClaimTem
 	return out, nil
 }
 
-// sizeOf is what a template asks for, which is never less than the VolumeSnapshot holds.
-func sizeOf(p PlannedClaim, t *v1alpha1.RestoreClaimTemplate, s *snapshotv1.VolumeSnapshot, recorded int64) (resource.Quantity, *v1alpha1.ResolvedError) {
+// claimSize is what a template asks for, which is never less than the VolumeSnapshot holds.
+func claimSize(p PlannedClaim, t *v1alpha1.RestoreClaimTemplate, s *snapshotv1.VolumeSnapshot, recorded int64) (resource.Quantity, *v1alpha1.ResolvedError) {
 	least := *resource.NewQuantity(recorded, resource.BinarySI)
 	if now := s.Status.RestoreSize; now != nil && now.Cmp(least) > 0 {
 		least = now.DeepCopy()

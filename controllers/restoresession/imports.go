@@ -1,0 +1,123 @@
+package restoresession
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/volumesnapshot"
+)
+
+// lookAtImports is how often a restore that has ended looks whether claims still need the VolumeSnapshots that it made.
+const lookAtImports = 30 * time.Second
+
+// ensureImport makes a VolumeSnapshot of another namespace usable in that of the restore: a VolumeSnapshotContent that names the same
+// snapshot in the storage system, and a VolumeSnapshot that is bound to it. A time that is not 0 says when to look whether that is
+// ready. Nothing that happens to the two touches the snapshot itself: the content's deletion policy is Retain.
+func (r *Reconciler) ensureImport(ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) (time.Duration, error) {
+	from := v.Provision.Import
+	if from == nil {
+		return 0, nil
+	}
+	content, snapshot := imported(s, v)
+	for _, o := range []client.Object{content, snapshot} {
+		err := r.Create(ctx, o, client.FieldOwner(access.FieldManager))
+		if err != nil && !apierrors.IsAlreadyExists(err) {
+			return 0, movers.Rejected(fmt.Errorf("import volume snapshot %s: %w", from.VolumeSnapshot, err))
+		}
+	}
+	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(snapshot), snapshot); err != nil {
+		return 0, fmt.Errorf("get volume snapshot %s: %w", snapshot.Name, err)
+	}
+	if snapshot.Annotations[v1alpha1.AnnotationRestoreSession] != string(s.UID) || snapshot.DeletionTimestamp != nil {
+		return 0, movers.Refuse(v1alpha1.ReasonNameConflict, "VolumeSnapshot %s is not the one that the restore made", snapshot.Name)
+	}
+	if volumesnapshot.Ready(snapshot) {
+		return 0, nil
+	}
+	age := r.Clock.Since(snapshot.CreationTimestamp.Time)
+	if message, _ := volumesnapshot.Failure(snapshot); message != "" && age > volumesnapshot.ErrorGrace {
+		return 0, movers.Refuse(v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot %s can't be used in namespace %s: %s", from.VolumeSnapshot, s.Namespace, message)
+	}
+	if wait := r.waitTimeout(s); age > wait {
+		return 0, movers.Refuse(v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot %s is not ready in namespace %s after %s: look at the snapshot controller and the CSI driver", from.VolumeSnapshot, s.Namespace, wait)
+	}
+	return lookAgain, nil
+}
+
+// imported are the content and the VolumeSnapshot that a restore makes for its own time.
+func imported(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) (*snapshotv1.VolumeSnapshotContent, *snapshotv1.VolumeSnapshot) {
+	from, name := v.Provision.Import, v.Provision.VolumeSnapshot
+	marks := metav1.ObjectMeta{
+		Name:        name,
+		Labels:      map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelRestoreSession: policy.LabelValue(s.Name)},
+		Annotations: map[string]string{v1alpha1.AnnotationRestoreSession: string(s.UID)},
+	}
+	var class *string
+	if from.ClassName != "" {
+		class = &from.ClassName
+	}
+	content := &snapshotv1.VolumeSnapshotContent{ObjectMeta: *marks.DeepCopy(), Spec: snapshotv1.VolumeSnapshotContentSpec{
+		VolumeSnapshotRef: corev1.ObjectReference{APIVersion: snapshotv1.SchemeGroupVersion.String(), Kind: volumesnapshot.Kind, Namespace: s.Namespace, Name: name},
+		DeletionPolicy:    snapshotv1.VolumeSnapshotContentRetain, Driver: from.Driver, VolumeSnapshotClassName: class,
+		Source: snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: &from.SnapshotHandle}, SourceVolumeMode: &v.Provision.VolumeMode,
+	}}
+	snapshot := &snapshotv1.VolumeSnapshot{ObjectMeta: marks, Spec: snapshotv1.VolumeSnapshotSpec{
+		Source: snapshotv1.VolumeSnapshotSource{VolumeSnapshotContentName: &name}, VolumeSnapshotClassName: class,
+	}}
+	snapshot.Namespace = s.Namespace
+	return content, snapshot
+}
+
+// dropImports removes what ensureImport made, once the restore has ended. A claim that gets its volume later still needs it: a time
+// that is not 0 says when to look again.
+func (r *Reconciler) dropImports(ctx context.Context, s *v1alpha1.RestoreSession) (time.Duration, error) {
+	var after time.Duration
+	if !session.ProvisionsClaims(s.Status.Resolved) {
+		return 0, nil
+	}
+	needed := map[string]bool{}
+	var all []v1alpha1.ResolvedRestoreVolume
+	for _, h := range s.Status.Resolved.Hosts {
+		for i := range h.Volumes {
+			v := &h.Volumes[i]
+			if v.Provision.Import == nil {
+				continue
+			}
+			all = append(all, *v)
+			if s.Status.Components[v.Component].Phase != v1alpha1.RestoreSessionUnknown {
+				continue
+			}
+			claim, err := r.claim(ctx, s.Namespace, v.ClaimName)
+			if err != nil {
+				return 0, err
+			}
+			if claim != nil && claim.DeletionTimestamp == nil && claim.Status.Phase == corev1.ClaimPending && claim.Annotations[v1alpha1.AnnotationRestoreSession] == string(s.UID) {
+				needed[v.Provision.VolumeSnapshot], after = true, lookAtImports
+			}
+		}
+	}
+	for i := range all {
+		if v := &all[i]; !needed[v.Provision.VolumeSnapshot] {
+			needed[v.Provision.VolumeSnapshot] = true // several claims may be of one
+			content, snapshot := imported(s, v)
+			for _, o := range []client.Object{snapshot, content} {
+				if err := r.Delete(ctx, o); client.IgnoreNotFound(err) != nil {
+					return 0, fmt.Errorf("delete the import of volume snapshot %s: %w", v.Provision.Import.VolumeSnapshot, err)
+				}
+			}
+		}
+	}
+	return after, nil
+}

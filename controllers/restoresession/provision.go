@@ -1,0 +1,189 @@
+package restoresession
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+const (
+	// lookAgain is when what a Job needs first is looked at another time.
+	lookAgain = 2 * time.Second
+	// defaultWait is how long the storage system may take where the task does not say.
+	defaultWait = 10 * time.Minute
+)
+
+// provision makes the Job that a host of a restore from VolumeSnapshots needs now: the one that makes its claims, or the one that
+// mounts them. A time that is not 0 says that something must happen first, and when to look again.
+func (r *Reconciler) provision(ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost, status *v1alpha1.RestoreSessionStatus) (time.Duration, error) {
+	if err := r.keeper().Newest(ctx, s); err != nil {
+		return 0, err
+	}
+	in, err := r.volumeInput(ctx, s, h)
+	if err != nil {
+		return 0, err
+	}
+	build, ensure := task.VolumeRestoreJob, access.EnsureSnapshotter
+	if session.Mounting(h, status.Components) {
+		build, ensure, in.Name = task.VolumeMountJob, access.EnsureMover, session.ConsumerJobName(s.Name, h.Name, status.Attempt)
+		if in.Host.Volumes, err = r.waiting(ctx, s, h, status); err != nil {
+			return 0, err
+		}
+	} else {
+		in.Name = session.RestoreJobName(s.Name, h.Name, status.Attempt)
+		if after, err := r.ready(ctx, s, h); err != nil || after > 0 {
+			return after, err
+		}
+	}
+	if err := ensure(ctx, r.Client, s.Namespace); err != nil {
+		return 0, err
+	}
+	job, err := build(in)
+	if err != nil {
+		return 0, fmt.Errorf("build job of restore session %s: %w", s.Name, err)
+	}
+	return 0, movers.Create(ctx, r.Client, r.APIReader, s, job)
+}
+
+// volumeInput is what the Jobs of one host are built from. Whether the restore may have the Snapshot is asked now.
+func (r *Reconciler) volumeInput(ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost) (task.VolumeRestoreInput, error) {
+	in := task.VolumeRestoreInput{Templates: templates(s)}
+	in.RestoreJobInput = task.RestoreJobInput{Session: s, Resolved: *s.Status.Resolved, Host: *h, ClusterUID: r.ClusterUID}
+	if s.Status.Resolved.Snapshot != "" {
+		var err error
+		if in.RestoreJobInput, err = r.jobInput(ctx, s, h); err != nil {
+			return in, err
+		}
+	}
+	in.Timeout = movers.Timeout(s.Status.RestoreDeadline.Time, r.Clock.Now())
+	var err error
+	in.Privileged, err = access.Privileged(ctx, r.Client, s.Namespace)
+	return in, err
+}
+
+// waiting are the volumes of a host whose claims were made, and wait for a pod. A pod that named a claim that is not there would wait
+// for ever, and one that another made is not mounted.
+func (r *Reconciler) waiting(ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost, status *v1alpha1.RestoreSessionStatus) ([]v1alpha1.ResolvedRestoreVolume, error) {
+	var out []v1alpha1.ResolvedRestoreVolume
+	for i := range h.Volumes {
+		v := &h.Volumes[i]
+		if !session.AwaitingConsumer(status.Components[v.Component]) {
+			continue
+		}
+		made, err := r.madeClaim(ctx, s, v)
+		if err != nil {
+			return nil, err
+		}
+		if made.Wrong != "" {
+			return nil, movers.Refuse(v1alpha1.ReasonTargetNotFound, "%s", made.Wrong)
+		}
+		out = append(out, *v)
+	}
+	return out, nil
+}
+
+// ready makes sure that the claims of a host can be made: that their VolumeSnapshots are what was frozen, and can be used here, and
+// that their names are free.
+func (r *Reconciler) ready(ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost) (time.Duration, error) {
+	var after time.Duration
+	for i := range h.Volumes {
+		v := &h.Volumes[i]
+		if err := r.sameSnapshot(ctx, s, v); err != nil {
+			return 0, err
+		}
+		wait, err := r.ensureImport(ctx, s, v)
+		if err != nil {
+			return 0, err
+		}
+		after = max(after, wait)
+	}
+	if after > 0 {
+		return after, nil
+	}
+	for i := range h.Volumes {
+		wait, err := r.freeName(ctx, s, &h.Volumes[i])
+		if err != nil {
+			return 0, err
+		}
+		after = max(after, wait)
+	}
+	return after, nil
+}
+
+// sameSnapshot is an error where a VolumeSnapshot went, or is another one, since the restore was frozen.
+func (r *Reconciler) sameSnapshot(ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) error {
+	name := v.Provision.VolumeSnapshot
+	if i := v.Provision.Import; i != nil {
+		name = i.VolumeSnapshot
+	}
+	found, err := r.volumeSnapshot(ctx, sourceNamespace(s), name)
+	if err != nil {
+		return err
+	}
+	if found.Snapshot == nil || found.Snapshot.UID != types.UID(v.ID) || found.Snapshot.DeletionTimestamp != nil {
+		return movers.Refuse(v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot %s was deleted, or made anew", name)
+	}
+	return nil
+}
+
+// freeName makes sure that nothing has the name of a claim but what this restore made. A claim that the template lets go is deleted.
+func (r *Reconciler) freeName(ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) (time.Duration, error) {
+	claim, err := r.claim(ctx, s.Namespace, v.ClaimName)
+	switch {
+	case err != nil || claim == nil || claim.Annotations[v1alpha1.AnnotationRestoreSession] == string(s.UID) && claim.DeletionTimestamp == nil:
+		return 0, err
+	case claim.UID != v.Provision.Replaces && claim.Annotations[v1alpha1.AnnotationRestoreSession] != string(s.UID):
+		return 0, movers.Refuse(v1alpha1.ReasonNameConflict, "PersistentVolumeClaim %s was made by another while the restore began", v.ClaimName)
+	case claim.DeletionTimestamp != nil:
+		if wait := r.waitTimeout(s); r.Clock.Since(claim.DeletionTimestamp.Time) > wait {
+			return 0, movers.Refuse(v1alpha1.ReasonVolumeInUse, "PersistentVolumeClaim %s is being deleted for more than %s: something still uses it", v.ClaimName, wait)
+		}
+		return lookAgain, nil
+	}
+	if err := r.unused(ctx, s, claim); err != nil {
+		return 0, err
+	}
+	err = r.Delete(ctx, claim, client.Preconditions{UID: &claim.UID})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return 0, fmt.Errorf("delete persistent volume claim %s: %w", claim.Name, err)
+	}
+	return lookAgain, nil
+}
+
+// unused is an error where something uses a claim that is to be replaced.
+func (r *Reconciler) unused(ctx context.Context, s *v1alpha1.RestoreSession, claim *corev1.PersistentVolumeClaim) error {
+	var pods corev1.PodList
+	if err := r.APIReader.List(ctx, &pods, client.InNamespace(s.Namespace)); err != nil {
+		return fmt.Errorf("list pods: %w", err)
+	}
+	if p := session.InUse(pods.Items, claim.Name, nil); p != nil {
+		return movers.Refuse(v1alpha1.ReasonVolumeInUse, "pod %s uses PersistentVolumeClaim %s, which is to be replaced: stop what uses it", p.Name, claim.Name)
+	}
+	var restores v1alpha1.RestoreSessionList
+	if err := r.APIReader.List(ctx, &restores, client.InNamespace(s.Namespace)); err != nil {
+		return fmt.Errorf("list restore sessions: %w", err)
+	}
+	if other := session.MayTake(restores.Items, s, claim.Name, claim.Annotations[v1alpha1.AnnotationRestoring]); other != nil {
+		return movers.Refuse(v1alpha1.ReasonRestoreInProgress, "RestoreSession %s writes into PersistentVolumeClaim %s", other.Name, claim.Name)
+	}
+	return nil
+}
+
+// waitTimeout is how long the storage system may take.
+func (r *Reconciler) waitTimeout(s *v1alpha1.RestoreSession) time.Duration {
+	if wait, err := time.ParseDuration(session.Argument(s.Status.Resolved.Task, "--wait-timeout")); err == nil && wait > 0 {
+		return wait
+	}
+	return defaultWait
+}
