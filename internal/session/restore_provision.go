@@ -86,7 +86,7 @@ func (r *restoreRun) jobName(h *v1alpha1.ResolvedRestoreHost) string {
 // the same.
 func (r *restoreRun) provisioned(v *v1alpha1.ResolvedRestoreVolume, before, said v1alpha1.RestoredComponent) v1alpha1.RestoredComponent {
 	claim := r.Claims[v.ClaimName]
-	said.ID, said.ClaimUID = v.ID, claim.UID
+	said.ID, said.ClaimUID, said.Size = v.ID, claim.UID, "" // the storage system knows what it wrote
 	said.StartTime = cmp.Or(before.StartTime, said.StartTime)
 	failed := func(reason, format string, args ...any) v1alpha1.RestoredComponent {
 		said.Phase, said.Reason, said.Error = v1alpha1.RestoreSessionFailed, reason, shorten(fmt.Sprintf(format, args...))
