@@ -116,7 +116,7 @@ func TestWhatIsNeverReadyIsNotWaitedForForEver(t *testing.T) {
 	for range 5 {
 		w.Reconcile("restore")
 	}
-	w.Clock.SetTime(w.Clock.Now().Add(defaultWait + lookAgain + 1e9))
+	w.Clock.SetTime(w.Clock.Now().Add(2 * defaultWait))
 	for range 5 {
 		w.Reconcile("restore")
 	}
@@ -129,7 +129,7 @@ func TestWhatIsNeverReadyIsNotWaitedForForEver(t *testing.T) {
 
 func TestAManagerThatIsKilledMakesVolumesOnce(t *testing.T) {
 	t.Parallel()
-	for name, killer := range sessiontest.Kills(26) {
+	for name, killer := range sessiontest.Kills(30) { // more than there are writes
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, ns := elsewhere(t)

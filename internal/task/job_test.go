@@ -156,7 +156,9 @@ func TestJobsAreAsInTheGoldenFiles(t *testing.T) {
 			}}
 			return task.VolumeSnapshotJob(in)
 		},
-		"restore as the default user": func() (*batchv1.Job, error) { return task.RestoreJob(restoreInput()) },
+		"restore from VolumeSnapshots": func() (*batchv1.Job, error) { return task.VolumeRestoreJob(volumesInput()) },
+		"claims that a Job mounts":     func() (*batchv1.Job, error) { return task.VolumeMountJob(volumesInput()) },
+		"restore as the default user":  func() (*batchv1.Job, error) { return task.RestoreJob(restoreInput()) },
 		"restore as root": func() (*batchv1.Job, error) {
 			in := restoreInput()
 			in.Privileged = true

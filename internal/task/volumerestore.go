@@ -1,7 +1,6 @@
 package task
 
 import (
-	"cmp"
 	"errors"
 	"maps"
 	"strings"
@@ -142,7 +141,7 @@ func (t Task) checkVolumeRestore() error {
 func Argument(args []string, name string) string {
 	value := ""
 	for _, arg := range args {
-		if v, found := strings.CutPrefix(arg, cmp.Or(name, "-")+"="); found {
+		if v, found := strings.CutPrefix(arg, name+"="); found {
 			value = v
 		}
 	}

@@ -1,0 +1,189 @@
+package mover_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+const provisioner = "restore-r-target"
+
+// claimOf is the claim that the Job provisioner makes.
+func claimOf(namespace, name string) *corev1.PersistentVolumeClaim {
+	return &corev1.PersistentVolumeClaim{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Annotations: map[string]string{
+			v1alpha1.AnnotationJob: provisioner, v1alpha1.AnnotationRestoreSession: "uid-restore", v1alpha1.AnnotationRestoring: "uid-restore",
+		}},
+		Spec: corev1.PersistentVolumeClaimSpec{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, StorageClassName: new("fast"),
+			DataSource: &corev1.TypedLocalObjectReference{APIGroup: new("snapshot.storage.k8s.io"), Kind: "VolumeSnapshot", Name: name + "-1795154820"},
+			Resources:  corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+		},
+	}
+}
+
+// provisioning is a mover that makes claims with the rights of its pod.
+type provisioning struct {
+	*WithT
+	namespace string
+	pod       *pod
+	task      task.Task
+}
+
+func newProvisioning(t testing.TB, wait bool, names ...string) *provisioning {
+	t.Helper()
+	p := &provisioning{WithT: NewWithT(t), namespace: namespace(t), pod: newPod(t)}
+	p.task = task.Task{Kind: task.KindVolumeRestore, Cluster: "cluster", Namespace: p.namespace, RestoreSession: &task.Object{Name: "r", UID: "uid-restore"}}
+	for _, name := range names {
+		p.task.Components = append(p.task.Components, task.Component{Name: name, Claim: &task.Claim{Object: claimOf(p.namespace, name), Wait: wait}})
+	}
+	p.pod.mover.Client = as(t, p.namespace, v1alpha1.SnapshotterServiceAccount, provisioner+"-abcde")
+	return p
+}
+
+func (p *provisioning) run(ctx context.Context, wait time.Duration) *task.Result {
+	_, result := p.pod.with(ctx, p.task, mover.Flags{WaitTimeout: wait})
+	return result
+}
+
+// meanwhile does something with a claim as soon as it is there.
+func (p *provisioning) meanwhile(t testing.TB, name string, do func(context.Context, *corev1.PersistentVolumeClaim) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	t.Cleanup(func() { cancel(); <-done })
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			var found corev1.PersistentVolumeClaim
+			if err := admin.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: name}, &found); err == nil && do(ctx, &found) == nil {
+				return
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}()
+}
+
+func bind(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
+	claim.Status.Phase = corev1.ClaimBound
+	return admin.Status().Update(ctx, claim)
+}
+
+func TestClaimsAreMadeTogetherAndAwaited(t *testing.T) {
+	p := newProvisioning(t, true, "data", "logs")
+	p.meanwhile(t, "data", bind)
+	p.meanwhile(t, "logs", bind)
+	result := p.run(t.Context(), time.Minute)
+	p.Expect(result.Outcome).To(Equal(task.OutcomeSucceeded), result.Message)
+	p.Expect(result.Components).To(HaveLen(2))
+	var claim corev1.PersistentVolumeClaim
+	p.Expect(admin.Get(t.Context(), client.ObjectKey{Namespace: p.namespace, Name: "logs"}, &claim)).To(Succeed())
+	p.Expect(claim.Spec.DataSource.Name).To(Equal("logs-1795154820"))
+
+	again := p.run(t.Context(), time.Minute)
+	p.Expect(again.Outcome).To(Equal(task.OutcomeSucceeded), "another mover finds what this one made: "+again.Message)
+}
+
+func TestClaimsThatWaitForAPodAreNotAwaited(t *testing.T) {
+	p := newProvisioning(t, false, "data")
+	p.Expect(p.run(t.Context(), time.Nanosecond).Outcome).To(Equal(task.OutcomeSucceeded))
+}
+
+func TestWhatKeepsAClaimFromItsVolume(t *testing.T) {
+	for name, tc := range map[string]struct {
+		before    func(p *provisioning)
+		meanwhile func(context.Context, *corev1.PersistentVolumeClaim) error
+		reason    string
+	}{
+		"nothing happens": {reason: v1alpha1.ReasonVolumeNotBound},
+		"it is deleted": {reason: v1alpha1.ReasonTargetNotFound, meanwhile: func(ctx context.Context, c *corev1.PersistentVolumeClaim) error {
+			return admin.Delete(ctx, c)
+		}},
+		"it loses its volume": {reason: v1alpha1.ReasonVolumeNotBound, meanwhile: func(ctx context.Context, c *corev1.PersistentVolumeClaim) error {
+			c.Status.Phase = corev1.ClaimLost
+			return admin.Status().Update(ctx, c)
+		}},
+		"another has its name": {reason: v1alpha1.ReasonNameConflict, before: func(p *provisioning) {
+			other := claimOf(p.namespace, "data")
+			other.Annotations[v1alpha1.AnnotationRestoreSession] = "uid-other"
+			p.Expect(admin.Create(context.Background(), other)).To(Succeed())
+		}},
+		"it is of another VolumeSnapshot": {reason: v1alpha1.ReasonNameConflict, before: func(p *provisioning) {
+			other := claimOf(p.namespace, "data")
+			other.Spec.DataSource.Name = "older"
+			p.Expect(admin.Create(context.Background(), other)).To(Succeed())
+		}},
+		"there is no room": {reason: v1alpha1.ReasonQuotaExceeded, before: func(p *provisioning) {
+			quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "none"},
+				Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"persistentvolumeclaims": resource.MustParse("0")}}}
+			p.Expect(admin.Create(context.Background(), quota)).To(Succeed())
+			quota.Status.Hard, quota.Status.Used = quota.Spec.Hard, quota.Spec.Hard
+			p.Expect(admin.Status().Update(context.Background(), quota)).To(Succeed())
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newProvisioning(t, true, "data")
+			if tc.before != nil {
+				tc.before(p)
+			}
+			if tc.meanwhile != nil {
+				p.meanwhile(t, "data", tc.meanwhile)
+			}
+			result := p.run(t.Context(), 3*time.Second)
+			p.Expect(result.Outcome).To(Equal(task.OutcomeFailed))
+			p.Expect(result.Components[0].Reason).To(Equal(tc.reason), result.Message)
+		})
+	}
+}
+
+func TestTheAdmissionPolicyOfClaims(t *testing.T) {
+	ns := namespace(t)
+	api := as(t, ns, v1alpha1.SnapshotterServiceAccount, provisioner+"-abcde").Resource(corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims"))
+	for name, tc := range map[string]struct {
+		change  func(*corev1.PersistentVolumeClaim)
+		refusal string
+	}{
+		"its own":              {change: func(*corev1.PersistentVolumeClaim) {}},
+		"of another Job":       {func(c *corev1.PersistentVolumeClaim) { c.Annotations[v1alpha1.AnnotationJob] = "restore-r" }, "must name the Job"},
+		"of no restore":        {func(c *corev1.PersistentVolumeClaim) { delete(c.Annotations, v1alpha1.AnnotationRestoreSession) }, "must be the UID of the RestoreSession"},
+		"of no VolumeSnapshot": {func(c *corev1.PersistentVolumeClaim) { c.Spec.DataSource = nil }, "made of a VolumeSnapshot"},
+		"of another claim": {func(c *corev1.PersistentVolumeClaim) {
+			c.Spec.DataSource = &corev1.TypedLocalObjectReference{Kind: "PersistentVolumeClaim", Name: "other"}
+		}, "made of a VolumeSnapshot"},
+		"of a volume":          {func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeName = "pv" }, "names no volume"},
+		"with a finalizer":     {func(c *corev1.PersistentVolumeClaim) { c.Finalizers = []string{"example.com/hold"} }, "neither finalizers"},
+		"in another namespace": {func(c *corev1.PersistentVolumeClaim) { c.Namespace = "default" }, "forbidden"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			claim := claimOf(ns, "c-"+strings.ToLower(strings.ReplaceAll(name, " ", "-")))
+			tc.change(claim)
+			fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(claim)
+			g.Expect(err).NotTo(HaveOccurred())
+			_, err = api.Namespace(claim.Namespace).Create(t.Context(), &unstructured.Unstructured{Object: fields}, metav1.CreateOptions{})
+			if tc.refusal == "" {
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(api.Namespace(ns).Delete(t.Context(), claim.Name, metav1.DeleteOptions{})).NotTo(Succeed(), "it deletes nothing")
+				return
+			}
+			g.Expect(err).To(MatchError(ContainSubstring(tc.refusal)))
+		})
+	}
+}
