@@ -91,7 +91,7 @@ const (
 	// AnnotationComponent on a volumeClaimTemplate of a restore is the component that goes into it.
 	AnnotationComponent = Group + "/component"
 	// AnnotationReplace on a volumeClaimTemplate of a restore from VolumeSnapshots are the UIDs, separated by commas, of the claims that
-	// may be deleted to have their names.
+	// may be deleted to have their names. On such a claim it is the claim's own UID: the admission policy demands that.
 	AnnotationReplace = Group + "/replace"
 	// AnnotationVolumeSnapshotClass on a PersistentVolumeClaim, or else on its StorageClass, names the VolumeSnapshotClass for it.
 	AnnotationVolumeSnapshotClass = Group + "/volume-snapshot-class"

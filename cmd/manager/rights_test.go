@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	. "github.com/onsi/gomega"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -12,9 +13,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 // managerRights asks the API server what the manager's account may do: that which would make it a way into the cluster is
@@ -102,14 +105,17 @@ func claimRights(t *testing.T) {
 	session := metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.BackupSessionKind, Name: "run", UID: "u"}
 	label := map[string]string{v1alpha1.LabelCopy: "run"}
 	for says, tt := range map[string]struct {
-		labels map[string]string
-		owners []metav1.OwnerReference
-		may    bool
+		labels  map[string]string
+		owners  []metav1.OwnerReference
+		replace func(*corev1.PersistentVolumeClaim) string
+		may     bool
 	}{
-		"a copy of a run":           {label, []metav1.OwnerReference{session}, true},
-		"a claim of an application": {nil, nil, false},
-		"one with the label alone":  {label, nil, false},
-		"one with the owner alone":  {nil, []metav1.OwnerReference{session}, false},
+		"a copy of a run":             {label, []metav1.OwnerReference{session}, nil, true},
+		"a claim of an application":   {nil, nil, nil, false},
+		"one with the label alone":    {label, nil, nil, false},
+		"one with the owner alone":    {nil, []metav1.OwnerReference{session}, nil, false},
+		"one that a restore replaces": {nil, nil, func(c *corev1.PersistentVolumeClaim) string { return string(c.UID) }, true},
+		"one with the UID of another": {nil, nil, func(*corev1.PersistentVolumeClaim) string { return "another" }, false},
 	} {
 		t.Run(says, func(t *testing.T) {
 			g := NewWithT(t)
@@ -119,12 +125,60 @@ func claimRights(t *testing.T) {
 			claim.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
 			claim.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
 			g.Expect(cluster.client.Create(t.Context(), claim)).To(Succeed())
+			if tt.replace != nil {
+				claim.Annotations = map[string]string{v1alpha1.AnnotationReplace: tt.replace(claim)}
+				g.Expect(cluster.client.Update(t.Context(), claim)).To(Succeed())
+			}
 			try := func() error { return manager.Delete(t.Context(), claim, client.DryRunAll) }
 			if tt.may {
 				g.Eventually(try, "60s", "100ms").Should(Succeed(), "the rights are in force")
 			} else {
 				g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring("is no copy that Cairn made")), "the policy is in force")
 			}
+		})
+	}
+}
+
+// contentRights tries which contents of VolumeSnapshots the manager may make and delete. Until here the cluster has no such kind.
+func contentRights(t *testing.T) {
+	kinds, err := testbed.SnapshotKinds()
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	_, err = envtest.InstallCRDs(cluster.config, envtest.CRDInstallOptions{Paths: kinds})
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	manager := as(t, "cairn-system", name, "")
+	for says, tt := range map[string]struct {
+		labels map[string]string
+		policy snapshotv1.DeletionPolicy
+		may    bool
+	}{
+		"what a restore lends":         {map[string]string{v1alpha1.LabelRestoreSession: "r"}, snapshotv1.VolumeSnapshotContentRetain, true},
+		"one that takes its data away": {map[string]string{v1alpha1.LabelRestoreSession: "r"}, snapshotv1.VolumeSnapshotContentDelete, false},
+		"one of a backup":              {nil, snapshotv1.VolumeSnapshotContentRetain, false},
+	} {
+		t.Run(says, func(t *testing.T) {
+			g := NewWithT(t)
+			content := func(name string) *snapshotv1.VolumeSnapshotContent {
+				return &snapshotv1.VolumeSnapshotContent{
+					ObjectMeta: metav1.ObjectMeta{GenerateName: name, Labels: tt.labels},
+					Spec: snapshotv1.VolumeSnapshotContentSpec{
+						VolumeSnapshotRef: corev1.ObjectReference{Namespace: "default", Name: "s"}, DeletionPolicy: tt.policy, Driver: "disk.example.com",
+						Source: snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: new("h")},
+					},
+				}
+			}
+			there := content("there-")
+			g.Expect(cluster.client.Create(t.Context(), there)).To(Succeed())
+			for what, try := range map[string]func() error{
+				"create": func() error { return manager.Create(t.Context(), content("new-"), client.DryRunAll) },
+				"delete": func() error { return manager.Delete(t.Context(), there, client.DryRunAll) },
+			} {
+				if tt.may {
+					g.Eventually(try, "60s", "100ms").Should(Succeed(), what+": the rights are in force")
+				} else {
+					g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring("is not what a restore lends")), what+": the policy is in force")
+				}
+			}
+			g.Expect(cluster.client.Delete(t.Context(), there)).To(Succeed())
 		})
 	}
 }

@@ -154,6 +154,15 @@ func (r *Reconciler) freeName(ctx context.Context, s *v1alpha1.RestoreSession, v
 	if err := r.unused(ctx, s, claim); err != nil {
 		return 0, err
 	}
+	before := claim.DeepCopy()
+	if claim.Annotations == nil {
+		claim.Annotations = map[string]string{}
+	}
+	// Without this the admission policy of the manager lets it delete no claim.
+	claim.Annotations[v1alpha1.AnnotationReplace] = string(claim.UID)
+	if err := r.keeper().WriteMetadata(ctx, before, claim); err != nil {
+		return 0, client.IgnoreNotFound(err)
+	}
 	err = r.Delete(ctx, claim, client.Preconditions{UID: &claim.UID})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return 0, fmt.Errorf("delete persistent volume claim %s: %w", claim.Name, err)
