@@ -8,6 +8,8 @@ import (
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -256,5 +258,36 @@ func TestWhatWasLeftBehindIsSwept(t *testing.T) {
 	claims, _ = w.copies()
 	w.Expect(claims).To(ContainElement(HaveField("Name", "foreign")))
 	w.Expect(w.Client.Delete(t.Context(), foreign)).To(Succeed())
+	w.clean()
+}
+
+// A driver that can't make the volume says so in events of the claim alone.
+func TestAVolumeThatCantBeMadeFailsWithTheDriversWords(t *testing.T) {
+	t.Parallel()
+	w := copied(t, v1alpha1.CopyClone, func(c *v1alpha1.BackupConfiguration) {
+		c.Spec.Sessions[0].CopyVolume = &v1alpha1.CopyVolume{StorageClassName: "csi-immediate"}
+	})
+	class := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "csi-immediate"}, Provisioner: sessiontest.DriverName}
+	sessiontest.Create(t, w.Client, class)
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.Reconcile("run")
+	claims, _ := w.copies()
+	w.Expect(claims).To(HaveLen(1))
+	warn := func(name, message string) {
+		sessiontest.Create(t, w.Client, &corev1.Event{
+			ObjectMeta:     metav1.ObjectMeta{Namespace: w.Namespace, Name: name},
+			InvolvedObject: corev1.ObjectReference{Kind: "PersistentVolumeClaim", Namespace: w.Namespace, Name: claims[0].Name, UID: claims[0].UID},
+			Reason:         "ProvisioningFailed", Type: corev1.EventTypeWarning, Message: message,
+		})
+	}
+	w.Clock.SetTime(w.Clock.Now().Add(2 * time.Minute))
+	warn("busy", "failed to provision volume: rpc error: code = DeadlineExceeded desc = context deadline exceeded")
+	w.Reconcile("run")
+	w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionRunning), "the driver still works on it")
+	warn("full", "failed to provision volume: rpc error: code = ResourceExhausted desc = the pool is full")
+	s := w.settle("run")
+	w.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonCopyFailed))
+	w.Expect(w.snapshots()[0].Status.Components["pvc"].Error).To(ContainSubstring("the pool is full"))
+	w.Expect(w.Jobs()).To(BeEmpty())
 	w.clean()
 }

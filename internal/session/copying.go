@@ -117,12 +117,26 @@ func (r *runner) claimed(c *v1alpha1.ResolvedCopy, have Copy) (bool, *v1alpha1.R
 	case have.Claim.Status.Phase == corev1.ClaimBound || !c.Immediate:
 		return true, nil
 	case have.Trouble != "":
-		return false, fail(v1alpha1.ReasonCopyFailed, "%s can't be made: %s", describeCopy(c), have.Trouble)
+		return false, fail(v1alpha1.ReasonCopyFailed, "%s", unmade(c, have))
 	case r.Now.Sub(have.Claim.CreationTimestamp.Time) >= claimLimit:
 		return false, fail(v1alpha1.ReasonCopyFailed, "%s was not made within %s", describeCopy(c), claimLimit)
 	default:
 		return false, nil
 	}
+}
+
+func unmade(c *v1alpha1.ResolvedCopy, have Copy) string {
+	return describeCopy(c) + " can't be made: " + have.Trouble
+}
+
+// trouble is why a mover that waits for its node waits in vain: a volume that is made for its pod can't be. Empty: it may come.
+func (t *targetRun) trouble(h *host) string {
+	for _, v := range h.Host.Volumes {
+		if c := t.frozen.CopyOf(v.ClaimName); c != nil && t.run.Copies[c.Name].Trouble != "" {
+			return unmade(c, t.run.Copies[c.Name])
+		}
+	}
+	return ""
 }
 
 // make asks for a part of a copy, once.

@@ -167,6 +167,27 @@ func TestCopiesThatFail(t *testing.T) {
 	}
 }
 
+// A volume that is made when the mover's pod has a node may fail then.
+func TestAMoverDoesNotWaitForAVolumeThatCantBeMade(t *testing.T) {
+	g := NewWithT(t)
+	f := copiedRun("", "pod-0")
+	f.session.Status.Resolved.Targets[0].Copies[0].Immediate = false
+	f.claim("copy-pod-0", corev1.ClaimPending)
+	g.Expect(f.step().Create).To(HaveLen(1))
+	f.step()
+	have := f.copies["copy-pod-0"]
+	have.Trouble = "the pool is full"
+	f.copies["copy-pod-0"] = have
+	f.jobs[job("a", "pod-0", 1)] = running()
+	g.Expect(f.step().Status.Phase).To(Equal(backupRunning), "it found the volume")
+	f.jobs[job("a", "pod-0", 1)] = session.Job{Observation: task.Observation{State: task.StateWaiting}}
+	d := f.step()
+	g.Expect(f.component("a", "pod-0").Reason).To(Equal(v1alpha1.ReasonCopyFailed))
+	g.Expect(f.component("a", "pod-0").Error).To(ContainSubstring("the pool is full"))
+	g.Expect(d.Delete).To(ConsistOf(job("a", "pod-0", 1)))
+	g.Expect(d.Discard).To(ConsistOf("copy-pod-0"))
+}
+
 // However a run ends, its copies are asked to go before that is written down.
 func TestCopiesGoOnEveryWayOut(t *testing.T) {
 	for name, end := range map[string]func(f *fixture){

@@ -128,6 +128,8 @@ func (t *targetRun) host(h *host) {
 		r.giveUp(h, t.stop, t.late())
 	case t.stop != "":
 		r.busy++
+	case exists && job.State == task.StateWaiting && t.trouble(h) != "":
+		r.giveUp(h, v1alpha1.ReasonCopyFailed, t.trouble(h))
 	case exists:
 		h.mark()
 		r.busy++
