@@ -93,6 +93,11 @@ spec:
 			set: strings.Replace(selectingBatch, "{name: found}]", "{name: found, addon: {name: none, tasks: [{name: x}]}}]", 1) + forum, severity: SeverityError,
 			field: "spec.sessions[0].targets[0].addon.name", message: "there is no Addon none",
 		},
+		"copies that a sidecar can't read": {
+			set: strings.Replace(selectingBatch, "{name: found}]", "{name: found, executor: Sidecar, copyMethod: Snapshot}]", 1) + forum, severity: SeverityError,
+			field: "spec.sessions[0].targets[0].copyMethod", message: "goes with executor Job",
+		},
+		"copies": {set: strings.Replace(selectingBatch, "{name: found}]", "{name: found, copyMethod: Clone, copyVolume: {storageClassName: fast}}]", 1) + forum},
 		"too many": {
 			set:      strings.Replace(selectingBatch, "kinds:", "maxTargets: 1, kinds:", 1) + forum,
 			severity: SeverityError, field: "spec.targets[0].selector", message: "maxTargets, 1",

@@ -38,7 +38,9 @@ func (c *checker) configuration(o *Object) {
 		info := OrInferred(spec.Sessions[i].Addon, *spec.Target)
 		c.addon(o, field+".addon", info, false, spec.Target, LaterKnownOfBackup(spec.Target, len(spec.Sessions[i].Repositories)))
 		c.snapshotter(o, field, info, spec.Sessions[i].Executor)
-		c.copies(o, field, *spec.Target, spec.Sessions[i].Executor, spec.Sessions[i].CopyMethod, info)
+		if len(CopyMistakes(field, *spec.Target, &spec.Sessions[i], nil)) == 0 { // else it is said above
+			c.copies(o, field, *spec.Target, spec.Sessions[i].Executor, spec.Sessions[i].CopyMethod, info)
+		}
 		c.repositoryInfos(o, infosOf{field: field, fallback: configuration.Name, target: *spec.Target, backends: spec.Backends, driver: c.driverOf(info)}, spec.Sessions[i].Repositories)
 		c.hooks(o, BackupHooks(field, spec.Sessions[i].Hooks),
 			BackupHookValues(configuration.Namespace, v1alpha1.BackupConfigurationKind, configuration.Name, spec.Sessions[i].Name, spec.Target))
@@ -157,9 +159,7 @@ func (c *checker) target(o *Object, field string, target v1alpha1.TypedObjectRef
 func (c *checker) copies(o *Object, field string, target v1alpha1.TypedObjectReference, executor v1alpha1.Executor, method v1alpha1.CopyMethod, info *v1alpha1.AddonInfo) {
 	addon, _ := c.taskOf(info)
 	session := &v1alpha1.BackupConfigurationSession{Addon: info, Executor: executor, CopySettings: v1alpha1.CopySettings{CopyMethod: method}}
-	if len(CopyMistakes(field, target, session, nil)) == 0 { // else it was said already
-		c.addAll(o, CopyMistakes(field, target, session, addon))
-	}
+	c.addAll(o, CopyMistakes(field, target, session, addon))
 }
 
 // addon checks an Addon, the tasks that are named and their Functions, which builtin has the variables for.

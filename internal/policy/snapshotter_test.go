@@ -215,6 +215,10 @@ func TestCheckObjectsOfVolumeSnapshots(t *testing.T) {
 			replace: "addon: {name: own, tasks: [{name: volume-snapshot, params", by: "executor: Sidecar\n    addon: {name: own, tasks: [{name: volume-snapshot, params", severity: SeverityError,
 			field: "spec.sessions[0].executor", reason: v1alpha1.ReasonSidecarNotPossible, message: "makes VolumeSnapshots",
 		},
+		"copies": {
+			replace: "addon: {name: own, tasks: [{name: volume-snapshot, params", by: "copyMethod: Clone\n    addon: {name: own, tasks: [{name: volume-snapshot, params", severity: SeverityError,
+			field: "spec.sessions[0].copyMethod", reason: v1alpha1.ReasonCopyNotPossible, message: "makes VolumeSnapshots",
+		},
 		"a Repository of another driver": {
 			by:       strings.NewReplacer("NAME", "batch-uploads", "DRIVER", "Kopia", "MORE", ", storageRef: {name: s3}, path: /x, encryptionSecret: {name: e}").Replace(repository),
 			severity: SeverityError, field: "spec.sessions[0].repositories[0]", reason: v1alpha1.ReasonRepositoryConflict,
