@@ -128,7 +128,7 @@ func started(w *sessiontest.World, names []string) controllers {
 		{"keeper", nil, &keeper.Reconciler{
 			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image, ClusterUID: cluster, FieldManager: name,
 		}},
-		{"snapshot", &v1alpha1.SnapshotList{}, &snapshot.Reconciler{Client: c, EventRecorder: w.Events, APIReader: killed, FieldManager: name}},
+		{"snapshot", &v1alpha1.SnapshotList{}, &snapshot.Reconciler{Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, FieldManager: name}},
 	} {
 		if !slices.Contains(names, one.name) {
 			continue

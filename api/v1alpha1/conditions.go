@@ -263,6 +263,8 @@ const (
 	ReasonVolumeSnapshotClassDeletes  = "VolumeSnapshotClassDeletes"
 	ReasonVolumeSnapshotFailed        = "VolumeSnapshotFailed"
 	ReasonVolumeSnapshotNotReady      = "VolumeSnapshotNotReady"
+	ReasonVolumeSnapshotNotDeleted    = "VolumeSnapshotNotDeleted"
+	ReasonLeftoversRemoved            = "LeftoversRemoved"
 	ReasonVolumeSnapshotNotFound      = "VolumeSnapshotNotFound"
 	ReasonVolumeTooSmall              = "VolumeTooSmall"
 	ReasonMetricsNotPushed            = "MetricsNotPushed"

@@ -43,6 +43,9 @@ func managerRights(t *testing.T) {
 		"bind clusterroles.rbac.authorization.k8s.io cairn-snapshotter": true,
 		"create volumesnapshots.snapshot.storage.k8s.io":                true,
 		"delete volumesnapshotcontents.snapshot.storage.k8s.io":         true, // see contentRights
+		"delete volumesnapshots.snapshot.storage.k8s.io":                true,
+		"watch volumesnapshots.snapshot.storage.k8s.io":                 false,
+		"patch volumesnapshotcontents.snapshot.storage.k8s.io":          true,
 		"list volumesnapshotcontents.snapshot.storage.k8s.io":           false,
 		"get persistentvolumes":                                         true,
 		"list persistentvolumes":                                        false,

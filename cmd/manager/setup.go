@@ -201,7 +201,8 @@ func (s *shared) keeper() reconciler {
 
 func (s *shared) snapshot() reconciler {
 	return &snapshot.Reconciler{
-		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, FieldManager: name,
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{}, FieldManager: name,
+		Metrics: snapshot.NewMetrics(ctrlmetrics.Registry), SweepInterval: snapshot.SweepInterval,
 	}
 }
 

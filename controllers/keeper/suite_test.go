@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -53,7 +54,10 @@ func TestMain(m *testing.M) {
 		}{
 			keepers, retentions,
 			&retention.PolicyReconciler{Client: mgr.GetClient(), EventRecorder: &events, FieldManager: "cairn-manager"},
-			&snapshot.Reconciler{Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), FieldManager: "cairn-manager"},
+			&snapshot.Reconciler{
+				Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Clock: clock.RealClock{}, FieldManager: "cairn-manager",
+				SweepInterval: 2 * time.Second, StuckAfter: 2 * time.Second,
+			},
 			&repository.Reconciler{
 				Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Clock: now,
 				MoverImage: "mover:test", ClusterUID: "uid-cluster", FieldManager: "cairn-manager",

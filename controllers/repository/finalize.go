@@ -16,7 +16,11 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
+
+// wipeInterval is when it is looked at again whether the VolumeSnapshots of a Repository are gone.
+const wipeInterval = 2 * time.Second
 
 // inUseInterval is when a Repository is looked at again that can't be wiped yet.
 const inUseInterval = 15 * time.Second
@@ -38,7 +42,8 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 	if !slices.Contains(repository.Finalizers, v1alpha1.FinalizerWipe) {
 		return ctrl.Result{}, nil
 	}
-	if repository.Spec.DeletionPolicy != v1alpha1.WipeOut || repository.Status.InitializedSpec == "" {
+	empty := repository.Status.InitializedSpec == "" && !policy.HoldsVolumeSnapshots(repository)
+	if repository.Spec.DeletionPolicy != v1alpha1.WipeOut || empty {
 		return ctrl.Result{}, r.letGo(ctx, repository)
 	}
 	why, err := r.keeps(ctx, repository)
@@ -46,7 +51,7 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 		return ctrl.Result{}, err
 	}
 	if why != "" {
-		r.Event(repository, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, "the data stays in the backend: "+why)
+		r.Event(repository, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, kept(repository, why))
 		return ctrl.Result{}, r.letGo(ctx, repository)
 	}
 	snapshots, err := r.snapshots(ctx, repository)
@@ -60,6 +65,9 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	if policy.HoldsVolumeSnapshots(repository) {
+		return r.wipeVolumeSnapshots(ctx, repository, snapshots, user)
+	}
 	return r.wipe(ctx, repository, user)
 }
 
@@ -72,7 +80,7 @@ func (r *Reconciler) keeps(ctx context.Context, repository *v1alpha1.Repository)
 	if err := r.APIReader.Get(ctx, client.ObjectKey{Name: repository.Namespace}, &namespace); client.IgnoreNotFound(err) != nil {
 		return "", fmt.Errorf("get namespace %s: %w", repository.Namespace, err)
 	} else if err != nil || !namespace.DeletionTimestamp.IsZero() {
-		return "the namespace is being deleted", nil
+		return namespaceGoes, nil
 	}
 	return "", nil
 }

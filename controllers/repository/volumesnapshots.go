@@ -1,7 +1,15 @@
 package repository
 
 import (
+	"context"
+	"fmt"
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 
@@ -43,4 +51,72 @@ func atRisk(snapshots []v1alpha1.Snapshot) (class string, risk bool) {
 		return class, risk
 	}
 	return "", false
+}
+
+const namespaceGoes = "the namespace is being deleted"
+
+// kept says what becomes of the data of a Repository, and why it is not removed.
+func kept(repository *v1alpha1.Repository, why string) string {
+	switch {
+	case !policy.HoldsVolumeSnapshots(repository):
+		return "the data stays in the backend: " + why
+	case why == namespaceGoes:
+		return "nothing is removed by Cairn: the namespace is being deleted, and its VolumeSnapshots with it; " +
+			"the data of those stays whose VolumeSnapshotContent has deletionPolicy Retain"
+	}
+	return "the VolumeSnapshots stay: " + why
+}
+
+// wipeVolumeSnapshots deletes the Snapshots, each of which takes its VolumeSnapshots along, and lets the Repository go after them.
+func (r *Reconciler) wipeVolumeSnapshots(ctx context.Context, repository *v1alpha1.Repository, snapshots []v1alpha1.Snapshot, user string) (ctrl.Result, error) {
+	before := repository.DeepCopy()
+	if user != "" {
+		conditions.MarkFalse(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonInUse, "the data is removed later: %s", user)
+		return ctrl.Result{RequeueAfter: inUseInterval}, r.writeWiped(ctx, before, repository)
+	}
+	conditions.MarkUnknown(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonProgressing, "the VolumeSnapshots are being deleted")
+	waiting := false
+	for i := range snapshots {
+		s := &snapshots[i]
+		if s.DeletionTimestamp.IsZero() {
+			if err := r.wipeSnapshot(ctx, s); err != nil {
+				return ctrl.Result{}, err
+			}
+			waiting = true
+			continue
+		}
+		waiting = waiting || slices.Contains(s.Finalizers, v1alpha1.FinalizerWipe)
+		if conditions.IsFalse(s, v1alpha1.ConditionWiped) && slices.Contains(s.Finalizers, v1alpha1.FinalizerWipe) {
+			conditions.MarkFalse(repository, v1alpha1.ConditionWiped, conditions.GetReason(s, v1alpha1.ConditionWiped),
+				"Snapshot %s: %s", s.Name, conditions.GetMessage(s, v1alpha1.ConditionWiped))
+		}
+	}
+	if !waiting {
+		return ctrl.Result{}, r.letGo(ctx, repository)
+	}
+	return ctrl.Result{RequeueAfter: wipeInterval}, r.writeWiped(ctx, before, repository)
+}
+
+// wipeSnapshot deletes a Snapshot with its data, because its Repository goes.
+func (r *Reconciler) wipeSnapshot(ctx context.Context, s *v1alpha1.Snapshot) error {
+	if !slices.Contains(s.Finalizers, v1alpha1.FinalizerWipe) || s.Spec.DeletionPolicy != v1alpha1.WipeOut {
+		before := s.DeepCopy()
+		s.Spec.DeletionPolicy = v1alpha1.WipeOut
+		controllerutil.AddFinalizer(s, v1alpha1.FinalizerWipe)
+		if err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+			return fmt.Errorf("mark Snapshot %s: %w", s.Name, err)
+		}
+	}
+	return r.letSnapshotGo(ctx, s)
+}
+
+// writeWiped writes how far the removal is, where that has changed.
+func (r *Reconciler) writeWiped(ctx context.Context, before, repository *v1alpha1.Repository) error {
+	if equality.Semantic.DeepEqual(before.Status, repository.Status) {
+		return nil
+	}
+	if err := r.Status().Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+		return fmt.Errorf("write status of Repository %s: %w", repository.Name, err)
+	}
+	return nil
 }

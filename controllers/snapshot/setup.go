@@ -11,14 +11,20 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/inuse"
 )
 
-// indexRepository finds the Snapshots of a Repository that are being deleted.
-const indexRepository = "snapshot.repository"
+// Indexes of the cache: the Snapshots of a Repository that are being deleted, and the restores under way.
+const (
+	indexRepository = "snapshot.repository"
+	restores        = inuse.Index("snapshot.restores")
+)
 
 // SetupWithManager registers the controller, its index and its watches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
@@ -31,14 +37,35 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	if err != nil {
 		return fmt.Errorf("index Snapshots by repository: %w", err)
 	}
+	if err := restores.Register(context.Background(), mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	r.called = make(chan event.GenericEvent)
+	if r.SweepInterval > 0 {
+		if err := mgr.Add(manager.RunnableFunc(r.sweepForEver)); err != nil {
+			return fmt.Errorf("add the look for VolumeSnapshots that are left over: %w", err)
+		}
+	}
 	deleting := predicate.NewPredicateFuncs(func(o client.Object) bool { return !o.GetDeletionTimestamp().IsZero() })
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("snapshot").
-		For(&v1alpha1.Snapshot{}, builder.WithPredicates(deleting)).
+		For(&v1alpha1.Snapshot{}, builder.WithPredicates(predicate.Or[client.Object](deleting, failed))).
+		WatchesRawSource(source.Channel(r.called, &handler.EnqueueRequestForObject{})).
 		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.ofRepositories), builder.WithPredicates(leaving)).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(deleting)).
 		WithOptions(opts).
 		Complete(r)
+}
+
+// failed lets through a Snapshot in the moment in which it fails. What was missed is found by the sweep.
+var failed = predicate.Funcs{
+	CreateFunc: func(event.CreateEvent) bool { return false },
+	DeleteFunc: func(event.DeleteEvent) bool { return false },
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, after := e.ObjectOld.(*v1alpha1.Snapshot), e.ObjectNew.(*v1alpha1.Snapshot)
+		return before.Status.Phase != after.Status.Phase && after.Status.Phase == v1alpha1.SnapshotFailed
+	},
+	GenericFunc: func(event.GenericEvent) bool { return false },
 }
 
 // leaving lets through a Repository that is being deleted or gone.

@@ -1,0 +1,340 @@
+package keeper_test
+
+import (
+	"fmt"
+	"testing"
+
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/volumesnapshot"
+)
+
+// busyDriver holds VolumeSnapshots that are being deleted, as the snapshot controller does until the CSI driver is done.
+const busyDriver = "test.cairn.dev/busy-driver"
+
+// lab is a namespace with a Repository of VolumeSnapshots.
+type lab struct {
+	*shop
+}
+
+func newLab(t testing.TB, change ...func(*v1alpha1.Repository)) *lab {
+	t.Helper()
+	s := &shop{t: t, namespace: bed.Namespace(t, nil)}
+	s.repository = &v1alpha1.Repository{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "web", Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}},
+		Spec:       v1alpha1.RepositorySpec{AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"}, Driver: v1alpha1.DriverVolumeSnapshotter},
+	}
+	for _, f := range change {
+		f(s.repository)
+	}
+	bed.Create(t, s.repository)
+	bed.ExpectReason(t, s.repository, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+	return &lab{s}
+}
+
+// volumeSnapshot is one that the Snapshot's Job has made, with its content.
+func (l *lab) volumeSnapshot(s *v1alpha1.Snapshot, name string, change ...func(*snapshotv1.VolumeSnapshot)) *snapshotv1.VolumeSnapshot {
+	l.t.Helper()
+	v := volumesnapshot.New(l.namespace, name, "web", "fast",
+		map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelSnapshot: policy.LabelValue(s.Name)},
+		map[string]string{v1alpha1.AnnotationSnapshotUID: string(s.UID)})
+	for _, f := range change {
+		f(v)
+	}
+	bed.Create(l.t, v)
+	content := &snapshotv1.VolumeSnapshotContent{
+		ObjectMeta: metav1.ObjectMeta{Name: "content-" + string(v.UID)},
+		Spec: snapshotv1.VolumeSnapshotContentSpec{
+			VolumeSnapshotRef: corev1.ObjectReference{Namespace: v.Namespace, Name: v.Name, UID: v.UID},
+			Driver:            "csi.example.com", DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain,
+			Source: snapshotv1.VolumeSnapshotContentSource{VolumeHandle: new("volume")},
+		},
+	}
+	bed.Create(l.t, content)
+	v.Status = &snapshotv1.VolumeSnapshotStatus{BoundVolumeSnapshotContentName: &content.Name, ReadyToUse: new(true)}
+	NewWithT(l.t).Expect(bed.Client.Status().Update(l.t.Context(), v)).To(Succeed())
+	return v
+}
+
+// backup is a Snapshot of one VolumeSnapshot, some hours ago.
+func (l *lab) backup(hours int, contentPolicy string, change ...func(*v1alpha1.Snapshot)) (*v1alpha1.Snapshot, *snapshotv1.VolumeSnapshot) {
+	l.t.Helper()
+	s := l.snapshot(l.repository, hours, good, change...)
+	v := l.volumeSnapshot(s, fmt.Sprintf("web-%d", hours))
+	bed.EditStatus(l.t, s, func() {
+		s.Status.Components["pvc"] = v1alpha1.Component{
+			Phase: good, Driver: v1alpha1.DriverVolumeSnapshotter, ID: string(v.UID),
+			VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{{
+				PVCName: "web", VolumeSnapshotName: v.Name, VolumeSnapshotContentName: "content-" + string(v.UID), ContentDeletionPolicy: contentPolicy,
+			}},
+		}
+	})
+	bed.Cached(l.t, s)
+	return s, v
+}
+
+func (l *lab) contentOf(v *snapshotv1.VolumeSnapshot) *snapshotv1.VolumeSnapshotContent {
+	l.t.Helper()
+	content := &snapshotv1.VolumeSnapshotContent{}
+	NewWithT(l.t).Expect(bed.Client.Get(l.t.Context(), client.ObjectKey{Name: "content-" + string(v.UID)}, content)).To(Succeed())
+	return content
+}
+
+func held(v *snapshotv1.VolumeSnapshot) { v.Finalizers = []string{busyDriver} }
+
+func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
+	t.Parallel()
+	t.Run("and their data with them", func(t *testing.T) {
+		t.Parallel()
+		g, l := NewWithT(t), newLab(t)
+		s, v := l.backup(1, "", wipeOutSnapshot)
+		_, other := l.backup(2, "")
+		del(t, s)
+		gone(t, v, "its Snapshot was deleted with its data")
+		g.Expect(l.contentOf(v).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentDelete), "whatever the class says")
+		released(t, s)
+		g.Expect(conditions.GetReason(s, v1alpha1.ConditionRetained)).To(Equal(v1alpha1.ReasonDeleted))
+		stays(t, other)
+		g.Expect(l.contentOf(other).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentRetain))
+		l.noJob("there is nothing for a keeper")
+	})
+	t.Run("and their data stays where policy says so", func(t *testing.T) {
+		t.Parallel()
+		g, l := NewWithT(t), newLab(t)
+		s, v := l.backup(1, "Retain", wipeOutSnapshot)
+		content := l.contentOf(v)
+		content.Spec.DeletionPolicy = snapshotv1.VolumeSnapshotContentDelete
+		g.Expect(bed.Client.Update(t.Context(), content)).To(Succeed())
+		del(t, s)
+		gone(t, v, "its Snapshot was deleted")
+		g.Expect(l.contentOf(v).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentRetain))
+		released(t, s)
+		said(t, l.namespace, "the data stays in the storage system, as contentDeletionPolicy says: VolumeSnapshotContents "+content.Name)
+	})
+	t.Run("but not with deletionPolicy Delete", func(t *testing.T) {
+		t.Parallel()
+		l := newLab(t)
+		s, v := l.backup(1, "")
+		del(t, s)
+		gone(t, s, "nothing holds it")
+		stays(t, v)
+	})
+	t.Run("but for those of somebody else", func(t *testing.T) {
+		t.Parallel()
+		g, l := NewWithT(t), newLab(t)
+		s, v := l.backup(1, "", wipeOutSnapshot)
+		labels, annotations := v.Labels, v.Annotations
+		g.Expect(bed.Client.Delete(t.Context(), v)).To(Succeed())
+		foreign := []*snapshotv1.VolumeSnapshot{
+			volumesnapshot.New(l.namespace, v.Name, "web", "fast", labels, annotations), // one that was made anew
+			volumesnapshot.New(l.namespace, v.Name+"0", "web", "fast", nil, nil),
+			volumesnapshot.New(l.namespace, v.Name+"1", "web", "fast", labels, map[string]string{v1alpha1.AnnotationSnapshotUID: "another"}),
+			volumesnapshot.New(l.namespace, "mine", "web", "fast", labels, nil),
+		}
+		for _, f := range foreign {
+			bed.Create(t, f)
+		}
+		del(t, s)
+		released(t, s)
+		for _, f := range foreign {
+			stays(t, f)
+		}
+		said(t, l.namespace, "Warning DataKept left alone, because they are not what this backup has made: VolumeSnapshots mine, web-1, web-11")
+	})
+	t.Run("also those that were never reported", func(t *testing.T) {
+		t.Parallel()
+		l := newLab(t)
+		s, v := l.backup(1, "", wipeOutSnapshot)
+		more := l.volumeSnapshot(s, "web-more")
+		del(t, s)
+		gone(t, more, "it has the Snapshot's UID")
+		gone(t, v, "it was reported")
+		released(t, s)
+	})
+	t.Run("after their content was bound to another one", func(t *testing.T) {
+		t.Parallel()
+		g, l := NewWithT(t), newLab(t)
+		s, v := l.backup(1, "", wipeOutSnapshot)
+		content := l.contentOf(v)
+		content.Spec.VolumeSnapshotRef.UID = types.UID("another")
+		g.Expect(bed.Client.Update(t.Context(), content)).To(Succeed())
+		del(t, s)
+		gone(t, v, "it is ours")
+		g.Expect(l.contentOf(v).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentRetain), "it is not ours to change")
+	})
+}
+
+func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
+	t.Parallel()
+	t.Run("for the CSI driver", func(t *testing.T) {
+		t.Parallel()
+		g, l := NewWithT(t), newLab(t)
+		s := l.snapshot(l.repository, 1, good, wipeOutSnapshot)
+		v := l.volumeSnapshot(s, "web-1", held)
+		content := l.contentOf(v)
+		content.Status = &snapshotv1.VolumeSnapshotContentStatus{Error: &snapshotv1.VolumeSnapshotError{Message: new("no route to the array")}}
+		g.Expect(bed.Client.Status().Update(t.Context(), content)).To(Succeed())
+		del(t, s)
+		bed.Eventually(t, s, func(g Gomega) {
+			g.Expect(conditions.GetReason(s, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonVolumeSnapshotNotDeleted))
+			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).To(Equal("VolumeSnapshot web-1 is being deleted, and the CSI driver csi.example.com says: " +
+				"no route to the array. It is tried again; to let the object go and leave the data, annotate it with backup.cairn.dev/give-up=true"))
+		}, "it says why it waits")
+		g.Expect(s.Finalizers).To(ContainElement(v1alpha1.FinalizerWipe))
+		said(t, l.namespace, "Warning VolumeSnapshotNotDeleted VolumeSnapshot web-1")
+
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(v), v)).To(Succeed())
+		bed.Edit(t, v, func() { v.Finalizers = nil })
+		released(t, s)
+	})
+	t.Run("until somebody gives up", func(t *testing.T) {
+		t.Parallel()
+		g, l := NewWithT(t), newLab(t)
+		s, _ := l.backup(1, "", wipeOutSnapshot)
+		v := l.volumeSnapshot(s, "web-2", held)
+		del(t, s)
+		bed.Eventually(t, v, func(g Gomega) { g.Expect(v.DeletionTimestamp).NotTo(BeNil()) }, "it is being deleted")
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
+		bed.Edit(t, s, func() { s.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"} })
+		gone(t, s, "it was given up")
+		said(t, l.namespace, "Warning DataKept the VolumeSnapshots stay: its removal was given up")
+	})
+	t.Run("for a restore and for a Job", func(t *testing.T) {
+		t.Parallel()
+		l := newLab(t)
+		s, v := l.backup(1, "", wipeOutSnapshot)
+		restore := &v1alpha1.RestoreSession{
+			ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: "back"},
+			Spec: v1alpha1.RestoreSessionSpec{
+				Target:     &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
+				DataSource: &v1alpha1.RestoreDataSource{Repository: "web", Snapshot: s.Name},
+			},
+		}
+		bed.Create(t, restore)
+		bed.Cached(t, restore)
+		del(t, s)
+		bed.Eventually(t, s, func(g Gomega) {
+			g.Expect(conditions.GetReason(s, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonInUse))
+		}, "a restore reads it")
+		stays(t, v)
+		bed.EditStatus(t, restore, func() { restore.Status.Phase = v1alpha1.RestoreSessionSucceeded })
+		bed.Cached(t, restore)
+		bed.Edit(t, s, func() { s.Labels["touched"] = "x" })
+		gone(t, v, "the restore has ended")
+	})
+}
+
+func TestRetentionOfVolumeSnapshots(t *testing.T) {
+	t.Parallel()
+	g, l := NewWithT(t), newLab(t)
+	kept := l.snapshot(l.repository, 9, good, func(s *v1alpha1.Snapshot) { s.Spec.Paused = true })
+	var snapshots []*v1alpha1.Snapshot
+	var volumes []*snapshotv1.VolumeSnapshot
+	for hours := range 4 {
+		s, v := l.backup(hours+1, "")
+		snapshots, volumes = append(snapshots, s), append(volumes, v)
+	}
+	p := &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: "keep"}, Spec: last(2)}
+	bed.Create(t, p, &v1alpha1.BackupConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: "web"},
+		Spec: v1alpha1.BackupConfigurationSpec{
+			Target:   &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
+			Backends: []v1alpha1.BackendReference{{Name: "main", RetentionPolicy: &v1alpha1.ObjectReference{Name: p.Name}}},
+			Sessions: []v1alpha1.BackupConfigurationSession{{SessionConfig: v1alpha1.SessionConfig{Name: "nightly"}}},
+		},
+	})
+	for i := 2; i < 4; i++ {
+		gone(t, volumes[i], "the policy keeps two")
+		recorded(t, snapshots[i])
+	}
+	l.expectRetention(l.repository, v1alpha1.ReasonApplied, "")
+	for i := range 2 {
+		stays(t, snapshots[i])
+		stays(t, volumes[i])
+	}
+	stays(t, kept)
+	g.Expect(conditions.GetReason(snapshots[2], v1alpha1.ConditionRetained)).NotTo(BeEmpty())
+	l.noJob("no keeper has anything to do")
+}
+
+func TestARepositoryOfVolumeSnapshotsIsDeleted(t *testing.T) {
+	t.Parallel()
+	t.Run("and they stay", func(t *testing.T) {
+		t.Parallel()
+		l := newLab(t)
+		_, v := l.backup(1, "")
+		del(t, l.repository)
+		gone(t, l.repository, "its data stays")
+		stays(t, v)
+	})
+	t.Run("with them", func(t *testing.T) {
+		t.Parallel()
+		l := newLab(t, wipeOut)
+		first, v := l.backup(1, "")
+		second, w := l.backup(2, "")
+		del(t, l.repository)
+		gone(t, v, "it goes")
+		gone(t, w, "it goes")
+		for _, s := range []*v1alpha1.Snapshot{first, second} {
+			recorded(t, s)
+		}
+		gone(t, l.repository, "after its Snapshots")
+	})
+	t.Run("with its namespace", func(t *testing.T) {
+		t.Parallel()
+		l := newLab(t, wipeOut)
+		s, v := l.backup(1, "", wipeOutSnapshot)
+		l.terminate(l.namespace)
+		del(t, l.repository)
+		gone(t, l.repository, "a namespace is not held")
+		del(t, s)
+		gone(t, s, "a namespace is not held")
+		stays(t, v)
+		said(t, l.namespace, "Warning DataKept nothing is removed by Cairn: the namespace is being deleted, and its VolumeSnapshots with it")
+	})
+}
+
+func TestWhatAFailedBackupLeavesIsRemoved(t *testing.T) {
+	t.Parallel()
+	g, l := NewWithT(t), newLab(t)
+	s := l.snapshot(l.repository, 1, v1alpha1.SnapshotRunning)
+	good, bad := l.volumeSnapshot(s, "web-good"), l.volumeSnapshot(s, "web-bad")
+	other := l.snapshot(l.repository, 2, v1alpha1.SnapshotSucceeded)
+	lost := l.volumeSnapshot(other, "web-lost", func(v *snapshotv1.VolumeSnapshot) {
+		v.Labels[v1alpha1.LabelSnapshot], v.Annotations[v1alpha1.AnnotationSnapshotUID] = "gone", "gone"
+	})
+	job := &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: "mover", Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelSnapshot: policy.LabelValue(s.Name)}},
+		Spec: batchv1.JobSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+			RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "mover", Image: "mover"}},
+		}}},
+	}
+	bed.Create(t, job)
+	bed.Cached(t, job)
+	bed.EditStatus(t, s, func() {
+		s.Status.Phase = v1alpha1.SnapshotFailed
+		s.Status.Components = map[string]v1alpha1.Component{
+			"a": {Phase: v1alpha1.SnapshotSucceeded, Driver: v1alpha1.DriverVolumeSnapshotter, ID: string(good.UID)},
+			"b": {Phase: v1alpha1.SnapshotFailed, Driver: v1alpha1.DriverVolumeSnapshotter},
+		}
+	})
+	bed.Quiet(t, l.namespace)
+	stays(t, bad)
+
+	g.Expect(bed.Client.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+	gone(t, bad, "the sweep finds it once no Job works any more")
+	g.Expect(l.contentOf(bad).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentDelete))
+	said(t, l.namespace, "Normal LeftoversRemoved removed, because they never became a backup: VolumeSnapshots web-bad")
+	stays(t, good)
+	stays(t, lost)
+}

@@ -1,0 +1,190 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/volumesnapshot"
+)
+
+// pageSize is how many VolumeSnapshots are asked for at once.
+const pageSize = 500
+
+// volumeSnapshots are those that a Snapshot knows, as the API server has them now.
+type volumeSnapshots struct {
+	// ours were made by the Snapshot's Jobs: they and it agree on that.
+	ours []snapshotv1.VolumeSnapshot
+	// foreign are the names of others that pass for one of them.
+	foreign []string
+}
+
+// errNotSupported is that of a cluster without the kind VolumeSnapshot.
+var errNotSupported = errors.New("the cluster has no kind VolumeSnapshot")
+
+func notSupported(err error) bool { return errors.Is(err, errNotSupported) }
+
+// components of a Snapshot in the order of their names.
+func components(s *v1alpha1.Snapshot) []v1alpha1.Component {
+	var out []v1alpha1.Component
+	for _, name := range slices.Sorted(maps.Keys(s.Status.Components)) {
+		out = append(out, s.Status.Components[name])
+	}
+	return out
+}
+
+// statsOf are the VolumeSnapshots that the components of a Snapshot have reported.
+func statsOf(s *v1alpha1.Snapshot) []v1alpha1.VolumeSnapshotterStats {
+	var out []v1alpha1.VolumeSnapshotterStats
+	for _, c := range components(s) {
+		out = append(out, c.VolumeSnapshotterStats...)
+	}
+	return out
+}
+
+// reported is the UID of the VolumeSnapshot of each name that the components have reported.
+func reported(s *v1alpha1.Snapshot) map[string]types.UID {
+	out := map[string]types.UID{}
+	for _, c := range components(s) {
+		for _, stats := range c.VolumeSnapshotterStats {
+			out[stats.VolumeSnapshotName] = types.UID(c.ID)
+		}
+	}
+	return out
+}
+
+// policyOf is what becomes of the snapshot in the storage system when Cairn removes the VolumeSnapshot. What was never reported was never
+// a backup, and goes.
+func policyOf(s *v1alpha1.Snapshot, v *snapshotv1.VolumeSnapshot) snapshotv1.DeletionPolicy {
+	for _, stats := range statsOf(s) {
+		if stats.VolumeSnapshotName == v.Name && snapshotv1.DeletionPolicy(stats.ContentDeletionPolicy) == snapshotv1.VolumeSnapshotContentRetain {
+			return snapshotv1.VolumeSnapshotContentRetain
+		}
+	}
+	return snapshotv1.VolumeSnapshotContentDelete
+}
+
+// find reads, past every cache, the VolumeSnapshots with the Snapshot's label, and those that its components have reported.
+func (r *Reconciler) find(ctx context.Context, s *v1alpha1.Snapshot) (volumeSnapshots, error) {
+	var out volumeSnapshots
+	uids, label := reported(s), policy.LabelValue(s.Name)
+	seen := map[string]bool{}
+	judge := func(v *snapshotv1.VolumeSnapshot) {
+		uid, known := uids[v.Name]
+		if seen[v.Name] = true; volumesnapshot.Belongs(v, label, s.UID) && (!known || v.UID == uid) {
+			out.ours = append(out.ours, *v)
+		} else {
+			out.foreign = append(out.foreign, v.Name)
+		}
+	}
+	labels := client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelSnapshot: label}
+	err := r.each(ctx, judge, client.InNamespace(s.Namespace), labels)
+	if err != nil {
+		return volumeSnapshots{}, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(uids)) {
+		if seen[name] {
+			continue
+		}
+		var v snapshotv1.VolumeSnapshot
+		err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: name}, &v)
+		if client.IgnoreNotFound(err) != nil {
+			return volumeSnapshots{}, fmt.Errorf("get VolumeSnapshot %s: %w", name, err)
+		}
+		if err == nil {
+			judge(&v)
+		}
+	}
+	return out, nil
+}
+
+// each lists VolumeSnapshots, page by page.
+func (r *Reconciler) each(ctx context.Context, do func(*snapshotv1.VolumeSnapshot), opts ...client.ListOption) error {
+	var list snapshotv1.VolumeSnapshotList
+	for {
+		err := r.APIReader.List(ctx, &list, append(slices.Clone(opts), client.Limit(pageSize), client.Continue(list.Continue))...)
+		if meta.IsNoMatchError(err) || apierrors.IsNotFound(err) { // the latter where the kind went while the manager runs
+			return errNotSupported
+		}
+		if err != nil {
+			return fmt.Errorf("list VolumeSnapshots: %w", err)
+		}
+		for i := range list.Items {
+			do(&list.Items[i])
+		}
+		if list.Continue == "" {
+			return nil
+		}
+	}
+}
+
+// content is the VolumeSnapshotContent of a VolumeSnapshot; nil where none is bound to it.
+func (r *Reconciler) content(ctx context.Context, v *snapshotv1.VolumeSnapshot) (*snapshotv1.VolumeSnapshotContent, error) {
+	if v.Status == nil || ptr.Deref(v.Status.BoundVolumeSnapshotContentName, "") == "" {
+		return nil, nil
+	}
+	var content snapshotv1.VolumeSnapshotContent
+	err := r.APIReader.Get(ctx, client.ObjectKey{Name: *v.Status.BoundVolumeSnapshotContentName}, &content)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("get VolumeSnapshotContent of VolumeSnapshot %s: %w", v.Name, err)
+	}
+	if err != nil || !volumesnapshot.Bound(v, &content) {
+		return nil, nil
+	}
+	return &content, nil
+}
+
+// remove deletes a VolumeSnapshot of ours, after its content says what becomes of the data: the class's word protects from everybody else.
+func (r *Reconciler) remove(ctx context.Context, v *snapshotv1.VolumeSnapshot, want snapshotv1.DeletionPolicy) error {
+	if v.DeletionTimestamp != nil {
+		return nil
+	}
+	content, err := r.content(ctx, v)
+	if err != nil {
+		return err
+	}
+	if content != nil && content.Spec.DeletionPolicy != want {
+		before := content.DeepCopy()
+		content.Spec.DeletionPolicy = want
+		if err := r.Patch(ctx, content, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("set deletionPolicy of VolumeSnapshotContent %s: %w", content.Name, err)
+		}
+	}
+	if err := r.Delete(ctx, v, client.Preconditions{UID: &v.UID}); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete VolumeSnapshot %s: %w", v.Name, err)
+	}
+	return nil
+}
+
+// jobOf names a Job that works with the Snapshot and has not ended; empty: there is none.
+func (r *Reconciler) jobOf(ctx context.Context, s *v1alpha1.Snapshot) (string, error) {
+	var jobs batchv1.JobList
+	if err := r.List(ctx, &jobs, client.InNamespace(s.Namespace), client.MatchingLabels{v1alpha1.LabelSnapshot: policy.LabelValue(s.Name)}); err != nil {
+		return "", fmt.Errorf("list Jobs of Snapshot %s: %w", s.Name, err)
+	}
+	for i := range jobs.Items {
+		if !ended(&jobs.Items[i]) {
+			return "Job " + jobs.Items[i].Name + " has not ended", nil
+		}
+	}
+	return "", nil
+}
+
+func ended(job *batchv1.Job) bool {
+	return slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool {
+		return (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue
+	})
+}

@@ -1,0 +1,151 @@
+package snapshot
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/volumesnapshot"
+)
+
+// sweepJitter spreads the looks at all VolumeSnapshots.
+const sweepJitter = 0.2
+
+// ofVolumeSnapshots says whether a Snapshot is of driver VolumeSnapshotter, as its components say.
+func ofVolumeSnapshots(s *v1alpha1.Snapshot) bool {
+	return slices.ContainsFunc(components(s), func(c v1alpha1.Component) bool { return c.Driver == v1alpha1.DriverVolumeSnapshotter })
+}
+
+// holdsVolumeSnapshots says that also where no component has come so far as to say it.
+func (r *Reconciler) holdsVolumeSnapshots(ctx context.Context, s *v1alpha1.Snapshot) (bool, error) {
+	if ofVolumeSnapshots(s) {
+		return true, nil
+	}
+	var repository v1alpha1.Repository
+	err := r.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.Repository}, &repository)
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("get Repository %s: %w", s.Spec.Repository, err)
+	}
+	return err == nil && policy.HoldsVolumeSnapshots(&repository), nil
+}
+
+// needless says whether a VolumeSnapshot of a Snapshot that has ended is none of its components that succeeded: it never was a backup.
+func needless(s *v1alpha1.Snapshot, v *snapshotv1.VolumeSnapshot) bool {
+	return s.Status.Phase.Terminal() && volumesnapshot.Belongs(v, policy.LabelValue(s.Name), s.UID) &&
+		!slices.ContainsFunc(components(s), func(c v1alpha1.Component) bool {
+			return c.Phase == v1alpha1.SnapshotSucceeded && types.UID(c.ID) == v.UID
+		})
+}
+
+// clean removes what Jobs of a Snapshot made that never became a backup, once none of them works any more.
+func (r *Reconciler) clean(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Result, error) {
+	var live v1alpha1.Snapshot // The cache may lack how a component ended.
+	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(s), &live); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if holds, err := r.holdsVolumeSnapshots(ctx, &live); err != nil || !holds {
+		return ctrl.Result{}, err
+	}
+	if live.UID != s.UID || !live.DeletionTimestamp.IsZero() || !live.Status.Phase.Terminal() {
+		return ctrl.Result{}, nil
+	}
+	user, err := r.user(ctx, &live)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if user != "" {
+		return ctrl.Result{RequeueAfter: inUseInterval}, nil
+	}
+	found, err := r.find(ctx, &live)
+	if notSupported(err) {
+		return ctrl.Result{}, nil
+	} else if err != nil {
+		return ctrl.Result{}, err
+	}
+	var names []string
+	for i := range found.ours {
+		v := &found.ours[i]
+		if v.DeletionTimestamp != nil || !needless(&live, v) {
+			continue
+		}
+		if err := r.remove(ctx, v, snapshotv1.VolumeSnapshotContentDelete); err != nil {
+			return ctrl.Result{}, err
+		}
+		names = append(names, v.Name)
+	}
+	if len(names) > 0 {
+		r.Metrics.addRemoved(len(names))
+		r.Event(s, corev1.EventTypeNormal, v1alpha1.ReasonLeftoversRemoved, "removed, because they never became a backup: VolumeSnapshots "+strings.Join(names, ", "))
+	}
+	return ctrl.Result{}, nil
+}
+
+// sweepForEver looks at all VolumeSnapshots of Cairn at once and then now and again, until the manager ends.
+func (r *Reconciler) sweepForEver(ctx context.Context) error {
+	wait.JitterUntilWithContext(ctx, func(ctx context.Context) {
+		if err := r.sweep(ctx); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "look for VolumeSnapshots that are left over")
+		}
+	}, r.SweepInterval, sweepJitter, true)
+	return nil
+}
+
+// sweep calls for the Snapshots that VolumeSnapshots are left over of. One whose Snapshot is gone stays: it may be all that somebody has
+// who deleted it with deletionPolicy Delete. Those are counted.
+func (r *Reconciler) sweep(ctx context.Context) error {
+	byNamespace := map[string][]snapshotv1.VolumeSnapshot{}
+	err := r.each(ctx, func(v *snapshotv1.VolumeSnapshot) {
+		if v.Annotations[v1alpha1.AnnotationSnapshotUID] != "" {
+			byNamespace[v.Namespace] = append(byNamespace[v.Namespace], *v)
+		}
+	}, client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}, client.HasLabels{v1alpha1.LabelSnapshot})
+	if notSupported(err) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	alone := 0
+	for namespace, all := range byNamespace {
+		var list v1alpha1.SnapshotList
+		if err := r.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+			return fmt.Errorf("list Snapshots of %s: %w", namespace, err)
+		}
+		known := make(map[types.UID]*v1alpha1.Snapshot, len(list.Items))
+		for i := range list.Items {
+			known[list.Items[i].UID] = &list.Items[i]
+		}
+		for i := range all {
+			s := known[types.UID(all[i].Annotations[v1alpha1.AnnotationSnapshotUID])]
+			if s == nil {
+				alone++
+			} else if needless(s, &all[i]) {
+				r.call(ctx, s)
+			}
+		}
+	}
+	r.Metrics.setAlone(alone)
+	return nil
+}
+
+// call has a Snapshot looked at.
+func (r *Reconciler) call(ctx context.Context, s *v1alpha1.Snapshot) {
+	select {
+	case r.called <- event.GenericEvent{Object: s}:
+	case <-ctx.Done():
+	}
+}
+
+// SweepInterval is how often the manager looks for what is left over.
+const SweepInterval = time.Hour

@@ -1,0 +1,176 @@
+package snapshot
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+const (
+	// inUseInterval is when a Snapshot is looked at again whose VolumeSnapshots can't go yet.
+	inUseInterval = 15 * time.Second
+	// soon and seldom bound how often VolumeSnapshots are looked at that are being deleted.
+	soon, seldom = time.Second, time.Minute
+	// stuckAfter is when it is told that one does not go.
+	stuckAfter = time.Minute
+)
+
+// howToGiveUp is what a removal that does not come to its end says last.
+const howToGiveUp = ". It is tried again; to let the object go and leave the data, annotate it with " + v1alpha1.AnnotationGiveUp + "=true"
+
+// wipe removes the VolumeSnapshots of a Snapshot that is being deleted, and lets it go after them. Nothing is remembered: each time what
+// is still there is looked for.
+func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Result, error) {
+	user, err := r.user(ctx, s)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if user != "" {
+		return ctrl.Result{RequeueAfter: inUseInterval}, r.waits(ctx, s, v1alpha1.ReasonInUse, "the data is removed later: "+user, false)
+	}
+	found, err := r.find(ctx, s)
+	if notSupported(err) {
+		if !slices.ContainsFunc(components(s), func(c v1alpha1.Component) bool { return c.ID != "" }) {
+			return ctrl.Result{}, r.wiped(ctx, s, found) // None was ever made.
+		}
+		message := "the cluster has no kind VolumeSnapshot any more: install it and its snapshot controller again" + howToGiveUp
+		return ctrl.Result{RequeueAfter: seldom}, r.waits(ctx, s, v1alpha1.ReasonVolumeSnapshotsNotSupported, message, true)
+	}
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	for i := range found.ours {
+		if err := r.remove(ctx, &found.ours[i], policyOf(s, &found.ours[i])); err != nil {
+			if apierrors.IsConflict(err) {
+				return ctrl.Result{RequeueAfter: soon}, nil
+			}
+			return ctrl.Result{}, cmp.Or(r.waits(ctx, s, v1alpha1.ReasonVolumeSnapshotNotDeleted, err.Error()+howToGiveUp, true), err)
+		}
+	}
+	if len(found.ours) == 0 {
+		return ctrl.Result{}, r.wiped(ctx, s, found)
+	}
+	return r.going(ctx, s, found.ours)
+}
+
+// going says of VolumeSnapshots that are being deleted when to look again, and of one that does not go, what keeps it.
+func (r *Reconciler) going(ctx context.Context, s *v1alpha1.Snapshot, all []snapshotv1.VolumeSnapshot) (ctrl.Result, error) {
+	now, oldest := r.Clock.Now(), &all[0]
+	for i := range all {
+		if all[i].DeletionTimestamp != nil && (oldest.DeletionTimestamp == nil || all[i].DeletionTimestamp.Before(oldest.DeletionTimestamp)) {
+			oldest = &all[i]
+		}
+	}
+	if oldest.DeletionTimestamp == nil { // It was deleted just now.
+		return ctrl.Result{RequeueAfter: soon}, nil
+	}
+	age := now.Sub(oldest.DeletionTimestamp.Time)
+	result := ctrl.Result{RequeueAfter: min(max(age/4, soon), seldom)}
+	if age < cmp.Or(r.StuckAfter, stuckAfter) {
+		return result, nil
+	}
+	why, err := r.stuck(ctx, oldest)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return result, r.waits(ctx, s, v1alpha1.ReasonVolumeSnapshotNotDeleted, why+howToGiveUp, true)
+}
+
+// stuck says why a VolumeSnapshot that is being deleted is still there.
+func (r *Reconciler) stuck(ctx context.Context, v *snapshotv1.VolumeSnapshot) (string, error) {
+	content, err := r.content(ctx, v)
+	if err != nil {
+		return "", err
+	}
+	if content == nil {
+		return fmt.Sprintf("VolumeSnapshot %s is being deleted, and does not go: the snapshot controller does not finish it, or somebody else's finalizer holds it", v.Name), nil
+	}
+	if e := content.Status; e != nil && e.Error != nil && e.Error.Message != nil {
+		return fmt.Sprintf("VolumeSnapshot %s is being deleted, and the CSI driver %s says: %s", v.Name, content.Spec.Driver, *e.Error.Message), nil
+	}
+	return fmt.Sprintf("VolumeSnapshot %s is being deleted, and does not go: the snapshot controller or the CSI driver %s does not finish it", v.Name, content.Spec.Driver), nil
+}
+
+// waits says on a Snapshot why its data is not gone yet. A reason that is said already is not said again: the rest of it may change with
+// every try.
+func (r *Reconciler) waits(ctx context.Context, s *v1alpha1.Snapshot, reason, message string, tell bool) error {
+	if conditions.GetReason(s, v1alpha1.ConditionWiped) == reason {
+		return nil
+	}
+	before := s.DeepCopy()
+	conditions.MarkFalse(s, v1alpha1.ConditionWiped, reason, "%s", message)
+	err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	if err != nil {
+		if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+			return nil // Its next version comes here by itself.
+		}
+		return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
+	}
+	if tell {
+		r.Event(s, corev1.EventTypeWarning, reason, message)
+	}
+	return nil
+}
+
+// wiped says why the Snapshot's data is gone, where nobody has yet, and what is not, and takes FinalizerWipe from it. FinalizerRecord holds
+// it until it is recorded.
+func (r *Reconciler) wiped(ctx context.Context, s *v1alpha1.Snapshot, found volumeSnapshots) error {
+	if !conditions.Has(s, v1alpha1.ConditionRetained) {
+		before := s.DeepCopy()
+		conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonDeleted, "it was deleted with deletionPolicy WipeOut")
+		err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
+		}
+	}
+	if len(found.foreign) > 0 {
+		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
+			"left alone, because they are not what this backup has made: VolumeSnapshots "+strings.Join(found.foreign, ", "))
+	}
+	var kept []string
+	for _, stats := range statsOf(s) {
+		if snapshotv1.DeletionPolicy(stats.ContentDeletionPolicy) == snapshotv1.VolumeSnapshotContentRetain {
+			kept = append(kept, stats.VolumeSnapshotContentName)
+		}
+	}
+	if len(kept) > 0 {
+		r.Event(s, corev1.EventTypeNormal, v1alpha1.ReasonDataKept,
+			"the data stays in the storage system, as contentDeletionPolicy says: VolumeSnapshotContents "+strings.Join(kept, ", "))
+	}
+	return r.release(ctx, s, v1alpha1.FinalizerWipe)
+}
+
+// user says what works with the Snapshot's VolumeSnapshots, or may still make some; empty: nothing does.
+func (r *Reconciler) user(ctx context.Context, s *v1alpha1.Snapshot) (string, error) {
+	used, err := restores.Snapshots(ctx, r.Client)
+	if err != nil {
+		return "", err
+	}
+	if user := used.By(s); user != "" {
+		return user + " reads it", nil
+	}
+	if !s.Status.Phase.Terminal() {
+		var session v1alpha1.BackupSession
+		err := r.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.BackupSession}, &session)
+		if client.IgnoreNotFound(err) != nil {
+			return "", fmt.Errorf("get BackupSession %s: %w", s.Spec.BackupSession, err)
+		}
+		if err == nil && !session.Status.Phase.Terminal() {
+			return "BackupSession " + s.Namespace + "/" + s.Spec.BackupSession + " writes to it", nil
+		}
+	}
+	return r.jobOf(ctx, s)
+}
