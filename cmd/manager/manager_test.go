@@ -74,6 +74,7 @@ func TestManager(t *testing.T) {
 	t.Run("what the manager may do", managerRights)
 	t.Run("which claims the manager may delete", claimRights)
 	t.Run("which contents of VolumeSnapshots the manager may make and delete", contentRights)
+	t.Run("which VolumeSnapshots the manager may delete", volumeSnapshotRights)
 	t.Run("what a mover may write", moverRights)
 	t.Run("what a trigger may create", triggerRights)
 }

@@ -186,6 +186,35 @@ func contentRights(t *testing.T) {
 	}
 }
 
+// volumeSnapshotRights tries which VolumeSnapshots the manager may delete. contentRights has installed the kind.
+func volumeSnapshotRights(t *testing.T) {
+	manager := as(t, "cairn-system", name, "")
+	for says, tt := range map[string]struct {
+		labels map[string]string
+		may    bool
+	}{
+		"one of Cairn's":   {map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}, true},
+		"one of a user":    {nil, false},
+		"one of a program": {map[string]string{v1alpha1.LabelManagedBy: "another"}, false},
+	} {
+		t.Run(says, func(t *testing.T) {
+			g := NewWithT(t)
+			v := &snapshotv1.VolumeSnapshot{
+				ObjectMeta: metav1.ObjectMeta{GenerateName: "v-", Namespace: "default", Labels: tt.labels},
+				Spec:       snapshotv1.VolumeSnapshotSpec{Source: snapshotv1.VolumeSnapshotSource{PersistentVolumeClaimName: new("data")}},
+			}
+			g.Expect(cluster.client.Create(t.Context(), v)).To(Succeed())
+			try := func() error { return manager.Delete(t.Context(), v, client.DryRunAll) }
+			if tt.may {
+				g.Eventually(try, "60s", "100ms").Should(Succeed(), "the rights are in force")
+			} else {
+				g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring("was not made by Cairn")), "the policy is in force")
+			}
+			g.Expect(cluster.client.Delete(t.Context(), v)).To(Succeed())
+		})
+	}
+}
+
 // as is a client with the token of a pod; no pod is a token that is bound to none.
 func as(t testing.TB, namespace, account, pod string) client.Client {
 	t.Helper()

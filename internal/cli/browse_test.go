@@ -137,3 +137,25 @@ func TestAVolumeOfTheClusterCantBeReadFromHere(t *testing.T) {
 	g.Expect(r.code).To(Equal(1))
 	g.Expect(r.err).To(And(ContainSubstring("volume of the cluster"), ContainSubstring("--new-claim")))
 }
+
+func TestVolumeSnapshotsCantBeReadFromHere(t *testing.T) {
+	g, ns := NewWithT(t), namespace(t, "browse-volumes")
+	meta := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: ns, Name: name} }
+	app := v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "photos"}
+	g.Expect(api.Create(t.Context(), &v1alpha1.Repository{ObjectMeta: meta("photos"), Spec: v1alpha1.RepositorySpec{
+		AppRef: app, Driver: v1alpha1.DriverVolumeSnapshotter,
+	}})).To(Succeed())
+	snap := &v1alpha1.Snapshot{ObjectMeta: meta("one"), Spec: v1alpha1.SnapshotSpec{
+		SnapshotID: "one", Repository: "photos", Session: "s", BackupSession: "b", Version: v1alpha1.SnapshotLayoutVersion, AppRef: app,
+	}}
+	g.Expect(api.Create(t.Context(), snap)).To(Succeed())
+	snap.Status.Components = map[string]v1alpha1.Component{"pvc": {ID: "k"}}
+	g.Expect(api.Status().Update(t.Context(), snap)).To(Succeed())
+	for _, args := range [][]string{{"ls", "one"}, {"cat", "one", "x"}, {"download", "one", t.TempDir()}, {"diff", "one", "one"}} {
+		r := runIn(t, append(append([]string{"snapshot"}, args...), "-n", ns)...)
+		g.Expect(r.code).To(Equal(1))
+		g.Expect(r.err).To(ContainSubstring("the Snapshot one is made of VolumeSnapshots"), args[0])
+	}
+	r := runIn(t, "get", "repositories", "-n", ns)
+	g.Expect(r.out).To(MatchRegexp(`photos +PersistentVolumeClaim/photos +- +- `), r.out)
+}

@@ -6,17 +6,20 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/policies"
 )
 
-// catalog knows the built-in Addons and Functions. Of everything else it can't tell.
-func catalog() (policy.Lookup, error) {
-	known := map[policy.Reference]*unstructured.Unstructured{}
+// catalog knows the built-in Addons and Functions, and what is in these files, which say what a cluster has. Of everything else it can't
+// tell.
+func catalog(files ...string) (policy.Lookup, error) {
+	known := known{}
 	err := fs.WalkDir(policies.Catalog, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -25,22 +28,53 @@ func catalog() (policy.Lookup, error) {
 		if err != nil {
 			return err
 		}
-		decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(raw), len(raw))
-		for {
-			o := &unstructured.Unstructured{}
-			if err := decoder.Decode(o); errors.Is(err, io.EOF) {
-				return nil
-			} else if err != nil {
-				return fmt.Errorf("%s: %w", path, err)
-			}
-			known[policy.Reference{GroupKind: o.GroupVersionKind().GroupKind(), Name: o.GetName()}] = o
-		}
+		return known.add(path, raw)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the built-in catalog: %w", err)
+	}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		if err := known.add(file, raw); err != nil {
+			return nil, err
+		}
 	}
 	return func(r policy.Reference) (*unstructured.Unstructured, bool) {
 		o, ok := known[r]
 		return o, ok
 	}, nil
+}
+
+// known are objects by what refers to them.
+type known map[policy.Reference]*unstructured.Unstructured
+
+// add takes the objects of a file in, those of a List one by one.
+func (k known) add(file string, raw []byte) error {
+	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(raw), len(raw))
+	for {
+		o := &unstructured.Unstructured{}
+		if err := decoder.Decode(o); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		if !o.IsList() {
+			k.put(o)
+			continue
+		}
+		err := o.EachListItem(func(item runtime.Object) error {
+			k.put(item.(*unstructured.Unstructured))
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+	}
+}
+
+func (k known) put(o *unstructured.Unstructured) {
+	k[policy.Reference{GroupKind: o.GroupVersionKind().GroupKind(), Namespace: o.GetNamespace(), Name: o.GetName()}] = o
 }

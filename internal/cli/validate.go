@@ -21,7 +21,8 @@ PATH is a directory or one file. A directory with a kustomization is built with 
 in it and below are read. Each PATH is what one PolicySync applies; references from one to another are followed. Nothing
 may lead out of the Git working copy that holds PATH, or out of PATH where there is none.
 
-What only a cluster can tell is a warning. Each finding is <file>:<line>: document <n>: <field>: <message>.`
+What only a cluster can tell is a warning. A file of --known tells some of it, for example what
+kubectl get volumesnapshotclasses -o yaml says: that a session keeps VolumeSnapshots of a class that deletes their data is then a warning. Each finding is <file>:<line>: document <n>: <field>: <message>.`
 
 func newValidate(o Options) *cobra.Command {
 	var opts validateOptions
@@ -36,6 +37,7 @@ func newValidate(o Options) *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&opts.namespace, "namespace", "n", "", "namespace of the PolicySync, and of objects that name none (default: the one that the objects name)")
 	cmd.Flags().BoolVar(&opts.serviceAccount, "service-account", false, "allow what a PolicySync with spec.serviceAccountName may apply: further kinds, other namespaces")
+	cmd.Flags().StringArrayVar(&opts.known, "known", nil, "a file with manifests of what the cluster has, such as its VolumeSnapshotClasses: policy may refer to them, and they are not checked")
 	_ = cmd.RegisterFlagCompletionFunc("namespace", cobra.NoFileCompletions)
 	return cmd
 }
@@ -43,11 +45,12 @@ func newValidate(o Options) *cobra.Command {
 type validateOptions struct {
 	namespace      string
 	serviceAccount bool
+	known          []string
 }
 
 // validate prints what is wrong with the paths, and a summary.
 func validate(ctx context.Context, o Options, opts validateOptions, args []string) error {
-	lookup, err := catalog()
+	lookup, err := catalog(opts.known...)
 	if err != nil {
 		return err
 	}

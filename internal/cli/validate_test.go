@@ -46,6 +46,16 @@ func orders(params string) string {
 		"    repositories: [{name: orders, backend: main, directory: /orders, encryptionSecret: {name: key}}]\n"
 }
 
+// A policy of VolumeSnapshots, the Addon that makes them, and what kubectl says of the classes of a cluster.
+const (
+	snapshots = head + "BackupConfiguration\nmetadata:\n  name: orders\nspec:\n  target: {kind: PersistentVolumeClaim, name: orders}\n" +
+		"  sessions:\n  - name: hourly\n    addon: {name: own, tasks: [{name: volume-snapshot, params: {volumeSnapshotClassName: fast}}]}\n"
+	ownAddon = head + "Addon\nmetadata:\n  name: own\nspec:\n  backupTasks:\n" +
+		"  - {name: volume-snapshot, function: pvc-backup, driver: VolumeSnapshotter, parameters: [{name: volumeSnapshotClassName}]}\n"
+	snapshotClasses = "apiVersion: v1\nkind: List\nitems:\n" +
+		"- {apiVersion: snapshot.storage.k8s.io/v1, kind: VolumeSnapshotClass, metadata: {name: fast}, driver: disk.example.com, deletionPolicy: Delete}\n"
+)
+
 func TestValidate(t *testing.T) {
 	shop, storage := example(t, "shop.yaml"), example(t, "storage.yaml")
 	broken := strings.Replace(strings.Replace(shop, "backupTimeout: 10m", "backupTimeuot: 10m", 1), `"* * * * *"`, "[]", 1)
@@ -56,6 +66,8 @@ func TestValidate(t *testing.T) {
 		code  int
 	}{
 		"valid directory":                    {map[string]string{"shop/shop.yaml": shop, "shop/storage.yaml": storage}, "shop", 0},
+		"a class that deletes the data":      {map[string]string{"a/snaps.yaml": snapshots, "own.yaml": ownAddon, "classes.yaml": snapshotClasses}, "a --known own.yaml --known classes.yaml", 0},
+		"a class that nobody knows":          {map[string]string{"a/snaps.yaml": snapshots, "own.yaml": ownAddon}, "a --known own.yaml", 0},
 		"valid single file in a namespace":   {map[string]string{"shop/storage.yaml": storage}, "shop/storage.yaml -n shop", 0},
 		"mistakes of one file":               {map[string]string{"shop/shop.yaml": broken, "shop/storage.yaml": storage}, "shop", 1},
 		"mistakes seen from inside":          {map[string]string{"shop.yaml": broken}, ".", 1},
@@ -102,6 +114,13 @@ func TestValidate(t *testing.T) {
 }
 
 var packageDir, _ = os.Getwd()
+
+func TestAFileOfKnownObjectsMustBeThere(t *testing.T) {
+	g := NewWithT(t)
+	r := run(t, "validate", filepath.Join("testdata", "policy"), "--known", "nosuch.yaml")
+	g.Expect(r.code).To(Equal(1))
+	g.Expect(r.err).To(ContainSubstring("nosuch.yaml"))
+}
 
 // TestValidateIsOffline proves that a kubeconfig is not even looked at: the server in it would be asked otherwise.
 func TestValidateIsOffline(t *testing.T) {
