@@ -9,6 +9,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -289,5 +290,19 @@ func TestAVolumeThatCantBeMadeFailsWithTheDriversWords(t *testing.T) {
 	w.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonCopyFailed))
 	w.Expect(w.snapshots()[0].Status.Components["pvc"].Error).To(ContainSubstring("the pool is full"))
 	w.Expect(w.Jobs()).To(BeEmpty())
+	w.clean()
+}
+
+func TestACopyThatAQuotaRefusesFailsWithItsWords(t *testing.T) {
+	t.Parallel()
+	w := copied(t, v1alpha1.CopySnapshot)
+	one := corev1.ResourceList{"persistentvolumeclaims": resource.MustParse("1")}
+	sessiontest.Create(t, w.Client, &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "few"},
+		Spec:       corev1.ResourceQuotaSpec{Hard: one}, Status: corev1.ResourceQuotaStatus{Hard: one, Used: one},
+	})
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.Expect(w.settle("run").Status.Reason).To(Equal(v1alpha1.ReasonCopyFailed))
+	w.Expect(w.snapshots()[0].Status.Components["pvc"].Error).To(ContainSubstring("exceeded quota: few"))
 	w.clean()
 }

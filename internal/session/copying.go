@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
@@ -182,11 +183,20 @@ func ReadersOf(s *v1alpha1.BackupSession) []string {
 }
 
 // lingers says whether a mover of a target with copies has done its work and is about to end. Its pod holds the copies: it is not
-// to be stopped in the middle of that.
+// to be stopped in the middle of that. One whose node was lost is not waited for.
 func (t *targetRun) lingers() bool {
-	return len(t.frozen.Copies) > 0 && t.stop == "" && slices.ContainsFunc(t.jobs(), func(name string) bool {
-		return !t.run.Jobs[name].Finished && !slices.Contains(t.run.d.Delete, name)
-	})
+	if len(t.frozen.Copies) == 0 || t.stop != "" {
+		return false
+	}
+	lingers := false
+	for _, name := range t.jobs() {
+		job := t.run.Jobs[name]
+		if !job.Finished && (job.State == task.StateWaiting || job.State == task.StateRunning) && !slices.Contains(t.run.d.Delete, name) {
+			lingers = true
+			t.run.d.After = sooner(t.run.d.After, job.Recheck)
+		}
+	}
+	return lingers
 }
 
 // discard asks for the end of the copies of a target whose work is over, and of its Jobs: as long as there is a pod that names a

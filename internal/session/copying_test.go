@@ -93,11 +93,14 @@ func TestMoversBeginWhenTheirCopiesAreThere(t *testing.T) {
 	d = f.step()
 	g.Expect(d.Discard).To(BeEmpty(), "the target is at work")
 	ending := succeeded("pod-1")
-	ending.Finished = false
+	ending.Finished, ending.State, ending.Recheck = false, task.StateRunning, time.Second
 	f.jobs[job("a", "pod-1", 1)] = ending
 	d = f.step()
+	g.Expect(d.After).To(Equal(time.Second), "it may mean something else by then")
 	g.Expect(d.Status.Phase).To(Equal(backupRunning), "a mover that is about to end is not stopped")
 	g.Expect(d.Discard).To(BeEmpty())
+	f.jobs[job("a", "pod-1", 1)] = died(v1alpha1.ReasonNodeLost, false)
+	g.Expect(f.decide().Status.Phase).To(Equal(backupSucceeded), "what was lost is not waited for")
 	f.jobs[job("a", "pod-1", 1)] = succeeded("pod-1")
 	d = f.decide()
 	g.Expect(d.Discard).To(Equal([]string{"copy-pod-0", "copy-pod-1"}))
