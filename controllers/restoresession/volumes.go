@@ -19,9 +19,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// volumeRestoreTask is the task that makes claims of VolumeSnapshots.
-const volumeRestoreTask = "volume-snapshot-restore"
-
 // noTarget refuses a target for a Snapshot that is kept as VolumeSnapshots: only new volumes are made of these.
 func (s *search) noTarget(snap *v1alpha1.Snapshot) bool {
 	if s.session.Spec.Target == nil || !session.FromVolumeSnapshots(snap) {
@@ -29,7 +26,7 @@ func (s *search) noTarget(snap *v1alpha1.Snapshot) bool {
 	}
 	s.refuse(0, v1alpha1.ReasonInvalidParameters,
 		"Snapshot %s is kept as VolumeSnapshots, and these become new volumes: leave target out, and name task %s of %s with targetVolumes.volumeClaimTemplates. The annotation %s on a template has a claim that exists deleted for the new one",
-		snap.Name, volumeRestoreTask, policy.VolumeAddon, v1alpha1.AnnotationReplace)
+		snap.Name, policy.VolumeRestoreTask, policy.VolumeAddon, v1alpha1.AnnotationReplace)
 	return true
 }
 
@@ -43,7 +40,7 @@ func (s *search) misfit() bool {
 		if s.snapshot != nil {
 			what = "Snapshot " + s.snapshot.Name + " is kept as VolumeSnapshots"
 		}
-		s.refuse(0, v1alpha1.ReasonInvalidTask, "%s: name task %s of %s", what, volumeRestoreTask, policy.VolumeAddon)
+		s.refuse(0, v1alpha1.ReasonInvalidTask, "%s: name task %s of %s", what, policy.VolumeRestoreTask, policy.VolumeAddon)
 	case provisions && !kept:
 		s.refuse(0, v1alpha1.ReasonInvalidTask, "task %s of Addon %s makes volumes of VolumeSnapshots, and Snapshot %s is not kept as these: name task %s",
 			s.Resolved.Task.Task, s.Resolved.Task.Addon, s.snapshot.Name, policy.RestoreTask)

@@ -30,6 +30,9 @@ const restoreExample = `  # Restore the newest backup of a repository into an em
   # Restore the second pod's volume of one snapshot
   %[1]s restore --snapshot shop-db-shop-hourly-1795154820 --component pod-1 --target db-copy -n shop
 
+  # Make new volumes of the VolumeSnapshots of a StatefulSet's pods
+  %[1]s restore --repository shop-db --new-claim 'data-db-copy-${POD_ORDINAL}' -n shop
+
   # Bring one directory back into a volume that is in use: the UID is that of the claim
   %[1]s restore --repository shop-web --target web --include /uploads --confirm 3f1c9f2e-… --overwrite IfNewer -n shop
 
@@ -46,7 +49,7 @@ func newRestore(o Options) *cobra.Command {
 	var f restoreFlags
 	var batch batchFlags
 	var w waiting
-	const usage = "[NAME] ((--target TARGET | --new-claim CLAIM --size SIZE) (--snapshot SNAPSHOT | --repository REPOSITORY [--at TIME]) | --batch BATCH)"
+	const usage = "[NAME] ((--target TARGET | --new-claim CLAIM [--size SIZE]) (--snapshot SNAPSHOT | --repository REPOSITORY [--at TIME]) | --batch BATCH)"
 	cmd := &cobra.Command{
 		Use:   "restore " + usage,
 		Short: "Restore a snapshot, or a whole application",
@@ -77,11 +80,18 @@ func newRestore(o Options) *cobra.Command {
 		if batch.batch != "" {
 			return runRestoreBatch(cmd.Context(), o, c, args, &batch, &f, &w)
 		}
-		spec, err := f.spec(cmd.Flags().Changed("run-as-user"))
-		if err != nil {
+		withUser := cmd.Flags().Changed("run-as-user")
+		if err := f.check(withUser); err != nil {
 			return err
 		}
 		api, namespace, err := c.both()
+		if err != nil {
+			return err
+		}
+		if err := f.askVolumes(cmd.Context(), api, namespace); err != nil {
+			return err
+		}
+		spec, err := f.spec(withUser)
 		if err != nil {
 			return err
 		}

@@ -114,6 +114,35 @@ func TestRestore(t *testing.T) {
 		g.Expect(runIn(t, args...).out).To(ContainSubstring("is already there"))
 	})
 
+	t.Run("new volumes of VolumeSnapshots", func(t *testing.T) {
+		g := NewWithT(t)
+		shots := &v1alpha1.Repository{
+			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "shots"},
+			Spec:       v1alpha1.RepositorySpec{Driver: v1alpha1.DriverVolumeSnapshotter, AppRef: v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "a"}},
+		}
+		g.Expect(api.Create(t.Context(), shots)).To(Succeed())
+		g.Expect(runIn(t, "restore", "volumes", "-n", ns, "--repository", "shots", "--new-claim", "data-${POD_ORDINAL}", "--replace", "u1,u2")).To(Equal(result{out: "restoresession/volumes created\n"}))
+		var s v1alpha1.RestoreSession
+		g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "volumes"}, &s)).To(Succeed())
+		g.Expect(s.Spec.Addon.Name).To(Equal("pvc-addon"))
+		g.Expect(s.Spec.Addon.Tasks[0].Name).To(Equal("volume-snapshot-restore"))
+		template := s.Spec.Addon.Tasks[0].TargetVolumes.VolumeClaimTemplates[0]
+		g.Expect(template.Metadata.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationReplace, "u1,u2"))
+		g.Expect(template.Spec).To(BeZero(), "the manager fills in what the VolumeSnapshots need")
+		for args, says := range map[string]string{
+			"--target a":                    "--new-claim in place of --target",
+			"--new-claim b --verify":        "are for files",
+			"--new-claim b --include x":     "are for files",
+			"--new-claim b --run-as-user 0": "is for files",
+			"--target a --replace u":        "are for --new-claim",
+			"--new-claim b --size big":      "not a size",
+		} {
+			r := runIn(t, append([]string{"restore", "-n", ns, "--repository", "shots"}, strings.Fields(args)...)...)
+			g.Expect(r.err).To(ContainSubstring(says), args)
+		}
+		g.Expect(runIn(t, "restore", "-n", ns, "--snapshot", "db-1", "--new-claim", "b", "--size", "1Gi", "--replace", "u").err).To(ContainSubstring("--replace is for VolumeSnapshots"))
+	})
+
 	t.Run("what does not go together", func(t *testing.T) {
 		for _, tt := range []struct{ args, err string }{
 			{"--snapshot s", "--target"},

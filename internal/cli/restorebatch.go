@@ -33,7 +33,7 @@ func (f *batchFlags) add(cmd *cobra.Command) {
 
 // ofOneTarget are the flags that do not go with --batch.
 var ofOneTarget = []string{
-	"target", "new-claim", "size", "storage-class", "access-mode", "snapshot", "repository", "component", "include", "exclude",
+	"target", "new-claim", "size", "storage-class", "access-mode", "replace", "snapshot", "repository", "component", "include", "exclude",
 	"overwrite", "delete-extra", "sidecar", "run-as-user",
 }
 

@@ -3,10 +3,8 @@ package cli
 import (
 	"strings"
 
-	"github.com/spf13/cobra"
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/spf13/cobra"
 )
 
 // restoreFlags say what is restored where to.
@@ -21,6 +19,9 @@ type restoreFlags struct {
 	deleteExtra, verify, sidecar, dryRun             bool
 	retries                                          int32
 	runAsUser                                        int64
+	replace                                          []string
+	// volumes says that the Snapshot is kept as VolumeSnapshots.
+	volumes bool
 }
 
 func (f *restoreFlags) add(cmd *cobra.Command) {
@@ -29,9 +30,10 @@ func (f *restoreFlags) add(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.addons, "addon", nil, "the Addon that restores, for example postgres-addon (default that for the kind of the target); with --batch, TARGET/ADDON")
 	flags.StringToStringVar(&f.params, "param", nil, "parameters of the Addon's task that restores, for example secretName=db; with --batch, for its databases, and TARGET/NAME=VALUE for one target")
 	flags.StringVar(&f.newClaim, "new-claim", "", "restore into a new PersistentVolumeClaim of this name; ${POD_ORDINAL} and ${COMPONENT_NAME} in it make one for each component")
-	flags.StringVar(&f.size, "size", "", "the size of the new claim, for example 10Gi")
-	flags.StringVar(&f.storageClass, "storage-class", "", "the storage class of the new claim (default that of the cluster)")
-	flags.StringVar(&f.accessMode, "access-mode", string(corev1.ReadWriteOnce), "the access mode of the new claim")
+	flags.StringVar(&f.size, "size", "", "the size of the new claim, for example 10Gi (default for VolumeSnapshots what they need)")
+	flags.StringVar(&f.storageClass, "storage-class", "", "the storage class of the new claim (default that of the cluster, for VolumeSnapshots that of the claim they are of)")
+	flags.StringVar(&f.accessMode, "access-mode", "", "the access mode of the new claim (default ReadWriteOnce, for VolumeSnapshots that of the claim they are of)")
+	flags.StringSliceVar(&f.replace, "replace", nil, "for VolumeSnapshots, the UIDs of claims that are deleted for the new ones of their names")
 	flags.StringVar(&f.snapshot, "snapshot", "", `the Snapshot to restore, or "latest" of --repository (the default with --repository)`)
 	flags.StringVar(&f.repository, "repository", "", "the Repository that holds the Snapshot")
 	flags.StringVar(&f.at, "at", "", "restore the newest Snapshot of --repository, or the newest run of --batch, at or before this time, for example 2026-11-19T20:00:00Z")
@@ -70,10 +72,8 @@ func (f *restoreFlags) check(withUser bool) error {
 		return usagef("say what to restore into: --target for what exists, --new-claim for a new PersistentVolumeClaim")
 	case f.target != "" && f.newClaim != "":
 		return usagef("--target and --new-claim exclude each other")
-	case f.newClaim != "" && f.size == "":
-		return usagef("say how large the new claim is with --size, for example --size 10Gi")
-	case f.newClaim == "" && (f.size != "" || f.storageClass != ""):
-		return usagef("--size and --storage-class are for --new-claim")
+	case f.newClaim == "" && (f.size != "" || f.storageClass != "" || len(f.replace) > 0):
+		return usagef("--size, --storage-class and --replace are for --new-claim")
 	case f.snapshot == "" && f.repository == "":
 		return usagef("say what to restore: --snapshot SNAPSHOT, or --repository REPOSITORY for its newest")
 	case f.snapshot == v1alpha1.LatestSnapshot && f.repository == "":

@@ -18,7 +18,7 @@ import (
 // spec of the RestoreSession. withUser says whether --run-as-user was given.
 func (f *restoreFlags) spec(withUser bool) (v1alpha1.RestoreSessionSpec, error) {
 	var spec v1alpha1.RestoreSessionSpec
-	if err := f.check(withUser); err != nil {
+	if err := f.checkVolumes(withUser); err != nil {
 		return spec, err
 	}
 	source := &v1alpha1.RestoreDataSource{Namespace: f.fromNamespace, Repository: f.repository, Snapshot: f.snapshot, Components: f.components}
@@ -56,6 +56,9 @@ func (f *restoreFlags) spec(withUser bool) (v1alpha1.RestoreSessionSpec, error) 
 // addon is nil where the default does.
 func (f *restoreFlags) addon(target *v1alpha1.TypedObjectReference, withUser bool) (*v1alpha1.AddonInfo, error) {
 	task := v1alpha1.TaskReference{Name: policy.RestoreTask}
+	if f.volumes {
+		task.Name = policy.VolumeRestoreTask
+	}
 	params, err := f.allParams(target)
 	if err != nil {
 		return nil, err
@@ -130,13 +133,24 @@ func (f *restoreFlags) allParams(target *v1alpha1.TypedObjectReference) (map[str
 // template is that of the new claim.
 func (f *restoreFlags) template() (v1alpha1.RestoreClaimTemplate, error) {
 	var out v1alpha1.RestoreClaimTemplate
-	size, err := quantity.ParseQuantity(f.size)
-	if err != nil || size.Sign() <= 0 {
-		return out, usagef("--size %s is not a size like 10Gi", f.size)
-	}
 	out.Metadata.Name = f.newClaim
-	out.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.PersistentVolumeAccessMode(cmp.Or(f.accessMode, string(corev1.ReadWriteOnce)))}
-	out.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: size}
+	if f.size != "" {
+		size, err := quantity.ParseQuantity(f.size)
+		if err != nil || size.Sign() <= 0 {
+			return out, usagef("--size %s is not a size like 10Gi", f.size)
+		}
+		out.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: size}
+	}
+	mode := f.accessMode
+	if !f.volumes {
+		mode = cmp.Or(mode, string(corev1.ReadWriteOnce))
+	}
+	if mode != "" {
+		out.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.PersistentVolumeAccessMode(mode)}
+	}
+	if len(f.replace) > 0 {
+		out.Metadata.Annotations = map[string]string{v1alpha1.AnnotationReplace: strings.Join(f.replace, ",")}
+	}
 	if f.storageClass != "" {
 		out.Spec.StorageClassName = &f.storageClass
 	}

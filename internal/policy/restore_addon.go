@@ -13,6 +13,9 @@ import (
 // RestoreTask is the task that restores where policy names none.
 const RestoreTask = BackupTask + restoreSuffix
 
+// VolumeRestoreTask is the task that makes claims of VolumeSnapshots.
+const VolumeRestoreTask = "volume-snapshot" + restoreSuffix
+
 // restoreSuffix makes the name of a backup task that of the one which restores what it backed up.
 const restoreSuffix = "-restore"
 

@@ -1,0 +1,131 @@
+package session_test
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// provisioned is a restore of one host whose claims get their volumes in these ways, frozen a moment ago.
+func provisioned(now time.Time, bindings map[string]v1alpha1.ClaimBinding) *v1alpha1.RestoreSession {
+	host := v1alpha1.ResolvedRestoreHost{Name: "target"}
+	for _, name := range []string{"a", "b"} {
+		if binding, ok := bindings[name]; ok {
+			host.Volumes = append(host.Volumes, v1alpha1.ResolvedRestoreVolume{
+				Component: name, ID: "uid-" + name, ClaimName: "claim-" + name, Template: 1, Provision: &v1alpha1.ResolvedProvision{VolumeSnapshot: name, Binding: binding},
+			})
+		}
+	}
+	deadline := metav1.NewTime(now.Add(time.Hour))
+	s := &v1alpha1.RestoreSession{}
+	s.Name, s.UID = "r", "uid-restore"
+	s.Status = v1alpha1.RestoreSessionStatus{
+		Phase: v1alpha1.RestoreSessionRunning, Attempt: 1, RestoreDeadline: &deadline, StartTime: &metav1.Time{Time: now}, TotalComponents: int32(len(host.Volumes)),
+		Resolved: &v1alpha1.ResolvedRestore{Snapshot: "shots", Hosts: []v1alpha1.ResolvedRestoreHost{host}},
+	}
+	return s
+}
+
+// said is a Job that ended well, or as its components say.
+func said(components ...task.ComponentResult) session.Job {
+	result := &task.Result{Version: task.Version, Outcome: task.OutcomeSucceeded, Components: components}
+	for _, c := range components {
+		if c.Outcome != task.OutcomeSucceeded {
+			result.Outcome = task.OutcomeFailed
+		}
+	}
+	return session.Job{Observation: task.Observation{State: task.StateSucceeded, Result: result}, Finished: true}
+}
+
+func well(names ...string) []task.ComponentResult {
+	var out []task.ComponentResult
+	for _, name := range names {
+		out = append(out, task.ComponentResult{Name: name, Outcome: task.OutcomeSucceeded})
+	}
+	return out
+}
+
+func TestHowClaimsOfVolumeSnapshotsEnd(t *testing.T) {
+	now := time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC)
+	bound, unbound := session.MadeClaim{UID: "u", Bound: true}, session.MadeClaim{UID: "u", Warning: "the pool is full"}
+	for name, tc := range map[string]struct {
+		binding v1alpha1.ClaimBinding
+		result  task.ComponentResult
+		claim   session.MadeClaim
+		want    v1alpha1.RestoreSessionPhase
+		reason  string
+		says    string
+	}{
+		"it has its volume":                {v1alpha1.BindImmediate, well("a")[0], bound, v1alpha1.RestoreSessionSucceeded, "Succeeded", ""},
+		"the mover says so, and it hasn't": {v1alpha1.BindImmediate, well("a")[0], unbound, v1alpha1.RestoreSessionFailed, "VolumeNotBound", "the pool is full"},
+		"the mover says so, and it is another's": {v1alpha1.BindImmediate, well("a")[0], session.MadeClaim{Bound: true, Wrong: "it is another"}, v1alpha1.RestoreSessionFailed,
+			"TargetNotFound", "it is another"},
+		"the mover gave up": {v1alpha1.BindImmediate, task.ComponentResult{Name: "a", Outcome: task.OutcomeFailed, Reason: "VolumeNotBound", Error: "no volume"}, unbound,
+			v1alpha1.RestoreSessionFailed, "VolumeNotBound", "no volume: the pool is full"},
+		"it is left to its first pod":         {v1alpha1.BindLater, well("a")[0], unbound, v1alpha1.RestoreSessionUnknown, "VolumeNotBound", "when a pod mounts it"},
+		"a pod was faster":                    {v1alpha1.BindLater, well("a")[0], bound, v1alpha1.RestoreSessionSucceeded, "Succeeded", ""},
+		"a pod was faster than the restore's": {v1alpha1.BindConsumer, well("a")[0], bound, v1alpha1.RestoreSessionSucceeded, "Succeeded", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			s := provisioned(now, map[string]v1alpha1.ClaimBinding{"a": tc.binding})
+			d := session.NextRestore(session.RestoreInput{
+				Now: now, Session: s, Jobs: map[string]session.Job{session.RestoreJobName("r", "target", 1): said(tc.result)},
+				Claims: map[string]session.MadeClaim{"claim-a": tc.claim},
+			})
+			g.Expect(d.Status.Phase).To(Equal(tc.want))
+			g.Expect(d.Status.Reason).To(Equal(tc.reason))
+			g.Expect(d.Status.Components["a"].Error).To(ContainSubstring(tc.says))
+			g.Expect(d.Stamp).To(Equal(tc.want == v1alpha1.RestoreSessionSucceeded))
+			g.Expect(*d.Movers).To(BeEmpty(), "no Job reports to status")
+		})
+	}
+}
+
+// Of two claims one gets its volume at once, and one when a second Job mounts it.
+func TestASecondJobMountsTheClaimsThatWaitForThat(t *testing.T) {
+	g := NewWithT(t)
+	now := time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC)
+	s := provisioned(now, map[string]v1alpha1.ClaimBinding{"a": v1alpha1.BindImmediate, "b": v1alpha1.BindConsumer})
+	in := session.RestoreInput{Now: now, Session: s}
+	d := session.NextRestore(in)
+	g.Expect(d.Create).To(Equal([]int{0}))
+	g.Expect(session.Mounting(&s.Status.Resolved.Hosts[0], d.Status.Components)).To(BeFalse())
+
+	first, mount := session.RestoreJobName("r", "target", 1), session.ConsumerJobName("r", "target", 1)
+	in.Jobs = map[string]session.Job{first: said(well("a", "b")...)}
+	in.Claims = map[string]session.MadeClaim{"claim-a": {UID: "ua", Bound: true}, "claim-b": {UID: "ub"}}
+	d = session.NextRestore(in)
+	g.Expect(d.Status.Components["a"].Phase).To(Equal(v1alpha1.RestoreSessionSucceeded))
+	g.Expect(d.Status.Components["b"]).To(And(HaveField("Phase", BeEmpty()), HaveField("ClaimUID", BeEquivalentTo("ub"))))
+	g.Expect(d.Status.Phase).To(Equal(v1alpha1.RestoreSessionRunning))
+	g.Expect(d.After).To(Equal(time.Second))
+
+	s.Status = d.Status
+	d = session.NextRestore(in)
+	g.Expect(d.Create).To(Equal([]int{0}), "the Job that mounts was never there")
+	g.Expect(session.Mounting(&s.Status.Resolved.Hosts[0], d.Status.Components)).To(BeTrue())
+
+	in.Jobs[mount] = session.Job{}
+	d = session.NextRestore(in)
+	g.Expect(d.Status.Components["b"].Phase).To(Equal(v1alpha1.RestoreSessionPending))
+	s.Status = d.Status
+	gone := in
+	gone.Jobs = map[string]session.Job{first: in.Jobs[first]}
+	d = session.NextRestore(gone)
+	g.Expect(d.Status.Components["b"].Reason).To(Equal(v1alpha1.ReasonJobVanished))
+	g.Expect(d.Status.Components["a"].Phase).To(Equal(v1alpha1.RestoreSessionSucceeded))
+
+	in.Jobs[mount] = said(well("b")...)
+	unbound := session.NextRestore(in)
+	g.Expect(unbound.Status.Components["b"].Reason).To(Equal(v1alpha1.ReasonVolumeNotBound), "whatever the mover says")
+	in.Claims["claim-b"] = session.MadeClaim{UID: "ub", Bound: true}
+	d = session.NextRestore(in)
+	g.Expect(d.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), d.Status.Reason)
+}
