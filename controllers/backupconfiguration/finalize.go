@@ -81,7 +81,7 @@ func (r *Reconciler) finalize(ctx context.Context, configuration *v1alpha1.Backu
 			}
 		}
 	} else if len(leaving(configuration)) > 0 {
-		r.Event(configuration, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, "the data stays in the backend: the namespace is being deleted")
+		r.Event(configuration, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, "Cairn removes no data: the namespace is being deleted")
 	}
 	before := configuration.DeepCopy()
 	controllerutil.RemoveFinalizer(configuration, v1alpha1.FinalizerRepositories)

@@ -78,7 +78,7 @@ func TestNothingGoesWithANamespace(t *testing.T) {
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed())
 	g.Expect(repository.DeletionTimestamp).To(BeNil(), "the namespace controller deletes it, not its policy")
 	g.Expect(repository.Spec.DeletionPolicy).To(Equal(v1alpha1.DeleteObjects))
-	g.Expect(events.Of(configuration.Namespace)).To(ContainElement("Warning DataKept the data stays in the backend: the namespace is being deleted"))
+	g.Expect(events.Of(configuration.Namespace)).To(ContainElement("Warning DataKept Cairn removes no data: the namespace is being deleted"))
 }
 
 func TestTheRetentionPolicyOfABackend(t *testing.T) {
