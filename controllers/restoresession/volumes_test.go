@@ -160,7 +160,10 @@ func TestAStatefulSetOfAnotherSizeGetsVolumes(t *testing.T) {
 	s := w.settleVolumes("more")
 	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"), message(s))
 	w.Expect(w.claim("more-3").Spec.DataSource.Name).To(Equal("data-web-1-1795154820"))
-	w.restore("less", intoVolumes("less-${POD_ORDINAL}"), func(s *v1alpha1.RestoreSession) { s.Spec.DataSource.Components = []string{"pod-0"} })
+	w.restore("less", intoVolumes("less-${POD_ORDINAL}"), func(s *v1alpha1.RestoreSession) {
+		s.Spec.DataSource.Components = []string{"pod-0"}
+		s.Spec.Addon.Tasks[0].Name = "VolumeSnapshotRestore" // as older policies of KubeStash call it
+	})
 	w.Expect(ending(w.settleVolumes("less"))).To(Equal("Succeeded/Succeeded"))
 	w.claim("less-0")
 	w.Expect(apierrors.IsNotFound(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Namespace, Name: "less-1"}, &corev1.PersistentVolumeClaim{}))).To(BeTrue())

@@ -89,7 +89,7 @@ func restoreDocument(cluster string, s *v1alpha1.RestoreSession) document {
 	}
 	for name, c := range in.Components {
 		status.Components[name] = v1alpha1.RestoredComponent{
-			Phase: c.Phase, ID: c.ID, SizeBytes: c.SizeBytes, Files: c.Files,
+			Phase: c.Phase, ClaimUID: c.ClaimUID, ID: c.ID, SizeBytes: c.SizeBytes, Files: c.Files,
 			Overwritten: c.Overwritten, Kept: c.Kept, Deleted: c.Deleted, Verified: c.Verified, Different: c.Different,
 			OwnersNotRestored: c.OwnersNotRestored, AttributesNotRestored: c.AttributesNotRestored,
 			DevicesNotRestored: c.DevicesNotRestored,

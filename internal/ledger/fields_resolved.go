@@ -48,6 +48,7 @@ func keptRestore(in *v1alpha1.ResolvedRestore) *v1alpha1.ResolvedRestore {
 		for _, v := range h.Volumes {
 			kept.Volumes = append(kept.Volumes, v1alpha1.ResolvedRestoreVolume{
 				Component: v.Component, Source: v.Source, ID: v.ID, ClaimName: v.ClaimName, ClaimUID: v.ClaimUID, Template: v.Template,
+				Provision: v.Provision.DeepCopy(),
 			})
 		}
 		out.Hosts = append(out.Hosts, kept)
@@ -83,7 +84,7 @@ func keptVolumes(in *v1alpha1.TargetVolumes) *v1alpha1.TargetVolumes {
 	if in == nil {
 		return nil
 	}
-	out := &v1alpha1.TargetVolumes{}
+	out := &v1alpha1.TargetVolumes{Replicas: in.Replicas}
 	for _, t := range in.VolumeClaimTemplates {
 		out.VolumeClaimTemplates = append(out.VolumeClaimTemplates, v1alpha1.RestoreClaimTemplate{
 			Metadata: v1alpha1.ClaimMetadata{Name: t.Metadata.Name}, Spec: t.Spec,
