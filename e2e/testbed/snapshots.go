@@ -86,8 +86,8 @@ func (t *Testbed) component(ctx context.Context, verb, name string) error {
 }
 
 // PairsContainer is an application that writes paired files to a volume, mounted at /data, as long as it runs: a number to
-// /data/a/<i>, then the same to /data/b/<i>, each forced to the disk. At any point in time the file of b is the same as that of
-// a or one behind. A copy made file by file from under it is not. The container is ready when all pairs are there, and it does
+// /data/a/<i>, then the same to /data/b/<i>, one pair after the other, each forced to the disk. At any point in time b is the
+// same as a or one write behind. A copy made file by file from under it is not. The container is ready when all pairs are there, and it does
 // not start on a volume whose pairs are broken. It runs as user 65532.
 func PairsContainer(volume string) corev1.Container {
 	return corev1.Container{

@@ -1,9 +1,10 @@
 // Package pairs is an application whose data tells whether a copy of it is a
-// point in time. It has numbers in files of two directories, a and b, and
-// writes each number first to a file of a and then to the file of the same name
-// in b. So a file of b is never newer than the one of a, and never more than
-// one number behind. A copy that reads one file after the other while the
-// application writes has files of a from before and files of b from after.
+// point in time. It has numbers in files of two directories, a and b. One pair
+// after the other, round and round, it raises the number in the file of a, and
+// then that in the file of the same name in b; each is on the disk before the
+// next is written. So at any time a file of b is as new as the one of a or one
+// number behind, and how far each directory was written fits the other. A copy
+// that reads one file after the other meanwhile has files of different times.
 package pairs
 
 import (
@@ -20,38 +21,38 @@ import (
 // Count is the number of pairs that Write keeps.
 const Count = 300
 
+// stride is from one pair that is written to the next. They were made, and so lie
+// on the disk, in the order of their names: were they written in that order too,
+// a copy could follow the writer, and all its files would be of one round.
+const stride = 173
+
 // Write makes the pairs below dir, or goes on with those that are there if they
-// are whole, and writes them in turns until ctx is done. The directory a
+// are of one point in time, and writes them until ctx is done. The directory a
 // appears when all pairs are there.
 func Write(ctx context.Context, dir string) error {
-	numbers := map[string]uint64{}
+	next := 0
 	_, err := os.Stat(filepath.Join(dir, "a"))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		err = create(dir)
 	case err == nil:
-		numbers, err = resume(dir)
+		next, err = resume(dir)
 	}
-	if err != nil {
-		return err
-	}
-	for {
-		for i := range Count {
-			if ctx.Err() != nil {
-				return nil
-			}
-			name := nameOf(i)
-			numbers[name]++
-			for _, half := range []string{"a", "b"} {
-				if err := put(filepath.Join(dir, half, name), os.O_WRONLY, numbers[name]); err != nil {
-					return err
-				}
-			}
+	for ; err == nil && ctx.Err() == nil; next++ {
+		if err = writeHalf(dir, "a", next); err == nil {
+			err = writeHalf(dir, "b", next)
 		}
 	}
+	return err
 }
 
-func nameOf(i int) string { return fmt.Sprintf("%04d", i) }
+// writeHalf writes the number whose turn it is, counted from the first that was ever written.
+func writeHalf(dir, half string, turn int) error {
+	return put(filepath.Join(dir, half, nameOf(turn)), os.O_WRONLY, turn/Count+1)
+}
+
+// nameOf is the name of the pair whose turn it is.
+func nameOf(turn int) string { return fmt.Sprintf("%04d", turn*stride%Count) }
 
 // create makes all pairs, in directories of other names: what a crash leaves of
 // them is no pairs.
@@ -65,7 +66,7 @@ func create(dir string) error {
 			return fmt.Errorf("make the pairs: %w", err)
 		}
 		for i := range Count {
-			if err := put(filepath.Join(unfinished, nameOf(i)), os.O_WRONLY|os.O_CREATE, 0); err != nil {
+			if err := put(filepath.Join(unfinished, fmt.Sprintf("%04d", i)), os.O_WRONLY|os.O_CREATE, 0); err != nil {
 				return err
 			}
 		}
@@ -76,26 +77,21 @@ func create(dir string) error {
 	return nil
 }
 
-// resume writes the half of a pair that is missing since the last run ended.
-func resume(dir string) (map[string]uint64, error) {
-	if _, err := Check(dir); err != nil {
-		return nil, fmt.Errorf("go on with what is there: %w", err)
-	}
-	numbers, err := read(filepath.Join(dir, "a"))
+// resume writes the half of a pair that is missing since the last run ended, and says whose turn it is.
+func resume(dir string) (int, error) {
+	s, err := Check(dir)
 	if err != nil {
-		return nil, err
+		return 0, fmt.Errorf("go on with what is there: %w", err)
 	}
-	for name, number := range numbers {
-		if err := put(filepath.Join(dir, "b", name), os.O_WRONLY, number); err != nil {
-			return nil, err
-		}
+	if s.Half {
+		err = writeHalf(dir, "b", s.Written-1)
 	}
-	return numbers, nil
+	return s.Written, err
 }
 
 // put writes a number to a file, in place and always as many bytes, and returns
 // when it is on the disk.
-func put(path string, flags int, number uint64) error {
+func put(path string, flags, number int) error {
 	f, err := os.OpenFile(path, flags, 0o644)
 	if err != nil {
 		return fmt.Errorf("write a number: %w", err)
@@ -107,63 +103,74 @@ func put(path string, flags int, number uint64) error {
 	return nil
 }
 
-// Summary is what a directory of whole pairs holds.
+// Summary is what is in pairs of one point in time.
 type Summary struct {
-	Pairs          int
-	Oldest, Newest uint64 // of the numbers in a
+	Written int  // numbers in a since the beginning
+	Half    bool // the last of them is not in b yet
 }
 
 func (s Summary) String() string {
-	return fmt.Sprintf("%d whole pairs, from %d to %d", s.Pairs, s.Oldest, s.Newest)
+	return fmt.Sprintf("%d pairs as they were after %d writes", Count, s.Written)
 }
 
 // Check reads the pairs below dir, which nobody must write. It is an error if
-// there are none or if some are broken, as they never were at any point in time.
+// there are none, or if they were like that at no time.
 func Check(dir string) (Summary, error) {
-	a, err := read(filepath.Join(dir, "a"))
-	if err != nil {
-		return Summary{}, err
-	}
-	b, err := read(filepath.Join(dir, "b"))
-	if err != nil {
-		return Summary{}, err
-	}
-	if len(a) != Count || len(b) != Count {
-		return Summary{}, fmt.Errorf("check the pairs in %s: a has %d files and b has %d, not %d each", dir, len(a), len(b), Count)
-	}
-	s := Summary{Pairs: Count, Oldest: a[nameOf(0)]}
-	var broken []string
-	for i := range Count {
-		name := nameOf(i)
-		first, second := a[name], b[name]
-		s.Oldest, s.Newest = min(s.Oldest, first), max(s.Newest, first)
-		if first != second && first != second+1 {
-			broken = append(broken, fmt.Sprintf("%s: a has %d, b has %d", name, first, second))
+	var written [2]int
+	for i, half := range []string{"a", "b"} {
+		numbers, err := read(filepath.Join(dir, half))
+		if err != nil {
+			return Summary{}, err
+		}
+		for _, n := range numbers {
+			written[i] += n
+		}
+		if err := inTurns(numbers, written[i]); err != nil {
+			return Summary{}, fmt.Errorf("check the pairs in %s: %s was never like that: %w", dir, half, err)
 		}
 	}
-	if n := len(broken); n > 0 {
-		return Summary{}, fmt.Errorf("check the pairs in %s: %d of %d are broken: %s", dir, n, Count, strings.Join(broken[:min(n, 3)], "; "))
+	s := Summary{Written: written[0], Half: written[1] == written[0]-1}
+	if written[1] != written[0] && !s.Half {
+		return Summary{}, fmt.Errorf("check the pairs in %s: a is as it was after %d writes, b after %d", dir, written[0], written[1])
 	}
 	return s, nil
 }
 
-// read reads all numbers of a directory, by the names of their files.
-func read(dir string) (map[string]uint64, error) {
+// inTurns says whether these are the numbers after so many were written.
+func inTurns(numbers []int, written int) error {
+	for i, n := range numbers {
+		want := written / Count
+		if i < written%Count {
+			want++
+		}
+		if n != want {
+			return fmt.Errorf("%s has %d, not %d as after %d writes", nameOf(i), n, want, written)
+		}
+	}
+	return nil
+}
+
+// read reads all numbers of a directory, in the order in which they are written.
+func read(dir string) ([]int, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read pairs: %w", err)
 	}
-	numbers := map[string]uint64{}
-	for _, e := range entries {
-		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
+	if len(entries) != Count {
+		return nil, fmt.Errorf("read pairs: %s has %d files, not %d", dir, len(entries), Count)
+	}
+	var numbers []int
+	for turn := range Count {
+		file := filepath.Join(dir, nameOf(turn))
+		text, err := os.ReadFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("read pairs: %w", err)
 		}
-		number, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("read pairs: %s: %w", filepath.Join(dir, e.Name()), err)
+		number, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		if err != nil || number < 0 {
+			return nil, fmt.Errorf("read pairs: %s is %q, no number", file, text)
 		}
-		numbers[e.Name()] = number
+		numbers = append(numbers, number)
 	}
 	return numbers, nil
 }
