@@ -41,7 +41,7 @@ const (
 func (m *Mover) volumeSnapshots(ctx context.Context, t task.Task, flags Flags) task.Result {
 	w := &snapshotting{
 		m: m, t: t, client: m.Client.Resource(snapshotv1.SchemeGroupVersion.WithResource(volumesnapshot.Resource)).Namespace(t.Namespace),
-		label: policy.LabelValue(t.Snapshot.Name), began: m.Now(), done: map[string]task.ComponentResult{}, made: map[string]types.UID{},
+		label: policy.LabelValue(t.Snapshot.Name), began: m.Now(), done: map[string]task.ComponentResult{}, made: map[string]types.UID{}, since: map[string]time.Time{},
 	}
 	w.makeAll(ctx)
 	w.wait(ctx, flags.WaitTimeout)
@@ -63,6 +63,8 @@ type snapshotting struct {
 	// made are the UIDs of the VolumeSnapshots by component, and done how components ended.
 	made map[string]types.UID
 	done map[string]task.ComponentResult
+	// since is when the driver began to report an error, by component.
+	since map[string]time.Time
 }
 
 // makeAll asks for all VolumeSnapshots at once, so that they are of the same moment as far as the storage system allows.
@@ -222,7 +224,9 @@ func (w *snapshotting) judge(ctx context.Context, found map[types.UID]*snapshotv
 		}
 		s := found[w.made[c.Name]]
 		r := task.ComponentResult{ID: string(w.made[c.Name])}
-		switch message, _ := failureOf(s); {
+		message := failureOf(s)
+		lasts := w.failing(c.Name, message)
+		switch {
 		case s == nil || s.DeletionTimestamp != nil:
 			w.end(ctx, c, r, &failure{v1alpha1.ReasonVolumeSnapshotNotFound, "the VolumeSnapshot was deleted while it was made"})
 		case volumesnapshot.Ready(s):
@@ -230,7 +234,7 @@ func (w *snapshotting) judge(ctx context.Context, found map[types.UID]*snapshotv
 				r.SizeBytes = size.Value()
 			}
 			w.end(ctx, c, r, nil)
-		case message != "" && (late || w.failing(s)):
+		case message != "" && (late || lasts):
 			w.end(ctx, c, r, &failure{v1alpha1.ReasonVolumeSnapshotFailed, fmt.Sprintf("VolumeSnapshot %s: %s", s.Name, message)})
 		case late:
 			w.end(ctx, c, r, &failure{v1alpha1.ReasonVolumeSnapshotNotReady, fmt.Sprintf(
@@ -239,21 +243,24 @@ func (w *snapshotting) judge(ctx context.Context, found map[types.UID]*snapshotv
 	}
 }
 
-func failureOf(s *snapshotv1.VolumeSnapshot) (string, time.Time) {
+func failureOf(s *snapshotv1.VolumeSnapshot) string {
 	if s == nil {
-		return "", time.Time{}
+		return ""
 	}
-	return volumesnapshot.Failure(s)
+	message, _ := volumesnapshot.Failure(s)
+	return message
 }
 
-// failing says whether the CSI driver has reported errors for longer than they may still go away. The time of the error is that of the
-// last one: it counts from when the VolumeSnapshot was made.
-func (w *snapshotting) failing(s *snapshotv1.VolumeSnapshot) bool {
-	from := s.CreationTimestamp.Time
-	if from.Before(w.began) {
-		from = w.began // a mover before this one made it: it has its time again
+// failing says whether the CSI driver reports an error for longer than one may still go away.
+func (w *snapshotting) failing(component, message string) bool {
+	if message == "" {
+		delete(w.since, component)
+		return false
 	}
-	return w.m.Now().Sub(from) >= volumesnapshot.ErrorGrace
+	if _, before := w.since[component]; !before {
+		w.since[component] = w.m.Now()
+	}
+	return w.m.Now().Sub(w.since[component]) >= volumesnapshot.ErrorGrace
 }
 
 // rest ends what has not ended.
