@@ -49,10 +49,25 @@ func snapshotDocument(cluster string, s *v1alpha1.Snapshot) document {
 			Phase: c.Phase, Driver: c.Driver, ID: c.ID,
 			SizeBytes: c.SizeBytes, UploadedBytes: c.UploadedBytes, ComponentCounts: keptCounts(c.ComponentCounts),
 			StartTime: c.StartTime, CompletionTime: c.CompletionTime, Duration: c.Duration,
-			Reason: c.Reason, Error: c.Error,
+			VolumeSnapshotterStats: keptVolumeSnapshots(c.VolumeSnapshotterStats),
+			Reason:                 c.Reason, Error: c.Error,
 		}
 	}
 	return newDocument(cluster, v1alpha1.SnapshotKind, &s.ObjectMeta, spec, status)
+}
+
+// keptVolumeSnapshots are what a volume is made of again, in this cluster or another that reaches the same storage system.
+func keptVolumeSnapshots(in []v1alpha1.VolumeSnapshotterStats) []v1alpha1.VolumeSnapshotterStats {
+	var out []v1alpha1.VolumeSnapshotterStats
+	for _, s := range in {
+		out = append(out, v1alpha1.VolumeSnapshotterStats{
+			PVCName: s.PVCName, VolumeSnapshotName: s.VolumeSnapshotName, VolumeSnapshotTime: s.VolumeSnapshotTime,
+			VolumeSnapshotContentName: s.VolumeSnapshotContentName, SnapshotHandle: s.SnapshotHandle, Driver: s.Driver,
+			DeletionPolicy: s.DeletionPolicy, ContentDeletionPolicy: s.ContentDeletionPolicy, RestoreSize: s.RestoreSize,
+			StorageClassName: s.StorageClassName, AccessModes: s.AccessModes, VolumeMode: s.VolumeMode,
+		})
+	}
+	return out
 }
 
 // keptCounts are those that say how much there is, and what is missing. A record has no room for the rest.

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
@@ -234,5 +235,24 @@ func BenchmarkBackupRecord(b *testing.B) {
 		if _, err := BackupRecord("production", session, snapshots); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// A VolumeSnapshot is found again by what the record says of it, without the cluster that made it.
+func TestTheRecordOfAVolumeSnapshot(t *testing.T) {
+	g := NewWithT(t)
+	session, snapshots := run()
+	snapshots[0].Status.Components["pvc"] = v1alpha1.Component{
+		Phase: v1alpha1.SnapshotSucceeded, Driver: v1alpha1.DriverVolumeSnapshotter, ID: "uid",
+		VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{{
+			PVCName: "data", VolumeSnapshotName: "data-1795154820", VolumeSnapshotTime: at(5), VolumeSnapshotContentName: "snapcontent-1",
+			SnapshotHandle: "snap-17", Driver: "disk.example.com", DeletionPolicy: "Retain", ContentDeletionPolicy: "Delete", RestoreSize: 1 << 30,
+			StorageClassName: "disk", AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, VolumeMode: corev1.PersistentVolumeFilesystem,
+		}},
+	}
+	record, err := BackupRecord("production", session, snapshots)
+	g.Expect(err).NotTo(HaveOccurred())
+	for _, says := range []string{"snapshotHandle: snap-17", "driver: disk.example.com", "volumeSnapshotName: data-1795154820", "restoreSize: 1073741824", "storageClassName: disk"} {
+		g.Expect(record.Content).To(ContainSubstring(says))
 	}
 }
