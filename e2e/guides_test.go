@@ -18,7 +18,7 @@ var shellBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
 // TestGuides runs every shell command of the guides, one block after the other, in one directory, as a reader would.
 func TestGuides(t *testing.T) {
 	bed := deployed(t)
-	for name, namespace := range map[string]string{"stand-alone-volume.md": "photos", "application.md": "blog", "functions-and-addons.md": "notes", "restore.md": "albums", "retention.md": "keeping", "hooks.md": "till", "sidecar.md": "notebook", "databases.md": "shop", "physical-backups.md": "register"} {
+	for name, namespace := range map[string]string{"stand-alone-volume.md": "photos", "application.md": "blog", "functions-and-addons.md": "notes", "restore.md": "albums", "retention.md": "keeping", "hooks.md": "till", "sidecar.md": "notebook", "databases.md": "shop", "physical-backups.md": "register", "volume-snapshots.md": "gallery"} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			switch name {
