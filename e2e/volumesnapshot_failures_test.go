@@ -1,0 +1,93 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/e2e/testbed"
+)
+
+// TestVolumeSnapshotFailures: a CSI driver that answers errors, never gets ready or is gone fails the run within a bounded time, says
+// why, and leaves no VolumeSnapshot behind. One that fails for a while does not.
+func TestVolumeSnapshotFailures(t *testing.T) {
+	bed := deployed(t)
+	a := &shotApp{&volumeApp{bed: bed, namespace: "volumesnapshot-failures"}}
+	g := NewWithT(t)
+	scratchNamespace(t, bed, a.namespace)
+	for name, parameters := range map[string]map[string]string{
+		"shot-fails": {"fail": "true"}, "shot-late": {"readyAfter": "24h"}, "shot-heals": {"failTimes": "2"},
+	} {
+		g.Expect(bed.ApplySnapshotClass(t.Context(), testbed.SnapshotClass{Name: name, Parameters: parameters})).To(Succeed())
+	}
+	for name, class := range map[string]string{"fails": "shot-fails", "late": "shot-late", "heals": "shot-heals", "gone": "minihostpath", "wrong": "no-such-class"} {
+		wait := "10m"
+		if name == "late" || name == "gone" {
+			wait = "20s"
+		}
+		// Each has a claim of its own: the snapshot controller never lets a claim go of which several VolumeSnapshots are deleted at once.
+		applyTo(t, bed, a.namespace, strings.Replace(claimManifest(name), "spec:\n", "spec:\n  storageClassName: minihostpath-immediate\n", 1)+fmt.Sprintf(`---
+apiVersion: backup.cairn.dev/v1alpha1
+kind: BackupConfiguration
+metadata: {name: %[1]s}
+spec:
+  target: {kind: PersistentVolumeClaim, name: %[1]s}
+  sessions:
+  - name: manual
+    addon: {name: pvc-addon, tasks: [{name: volume-snapshot, params: {volumeSnapshotClassName: %[2]s, waitTimeout: %[3]s}}]}
+`, name, class, wait))
+		waitReady(t, bed, a.configuration(name), metav1.ConditionTrue, "")
+		claim := client.ObjectKey{Namespace: a.namespace, Name: name}
+		g.Expect(testbed.Poll(t.Context(), time.Minute, "the volume of claim "+name, func(ctx contextT) (bool, error) {
+			var found corev1.PersistentVolumeClaim
+			err := bed.Client.Get(ctx, claim, &found)
+			return found.Status.Phase == corev1.ClaimBound, err
+		})).To(Succeed())
+	}
+
+	began := time.Now()
+	runs := map[string]string{}
+	for _, name := range []string{"fails", "late", "heals", "wrong"} {
+		runs[name] = a.start(t, name)
+	}
+	ended := func(name, reason, message string) {
+		t.Helper()
+		s := endOf(t, bed, a.namespace, runs[name])
+		g.Expect(s.Status.Phase).To(Equal(v1alpha1.BackupSessionFailed), name)
+		g.Expect(s.Status.Targets[0]).To(And(HaveField("Reason", reason), HaveField("Message", ContainSubstring(message))), name)
+	}
+	ended("wrong", v1alpha1.ReasonVolumeSnapshotClassNotFound, "there is no VolumeSnapshotClass no-such-class")
+	ended("late", v1alpha1.ReasonVolumeSnapshotNotReady, "raise the parameter waitTimeout")
+	ended("fails", v1alpha1.ReasonVolumeSnapshotFailed, "snapshot failure requested by the class parameter fail")
+	g.Expect(time.Since(began)).To(BeNumerically("<", 3*time.Minute), "bounded: an error counts when it lasts for a minute")
+	g.Expect(endOf(t, bed, a.namespace, runs["heals"]).Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "an error that goes away is none")
+	good := a.snapshot(t, runs["heals"]).Status.Components["pvc"].VolumeSnapshotterStats[0].VolumeSnapshotName
+
+	g.Expect(bed.StopSnapshotDriver(t.Context())).To(Succeed())
+	runs["gone"] = a.start(t, "gone")
+	ended("gone", v1alpha1.ReasonVolumeSnapshotNotReady, "")
+	g.Expect(bed.StartSnapshotDriver(afterTest(t))).To(Succeed())
+
+	g.Expect(testbed.Poll(t.Context(), 3*time.Minute, "the end of what failed runs made", func(ctx contextT) (bool, error) {
+		left := a.volumeSnapshots(t)
+		_, kept := left[good]
+		g.Expect(kept).To(BeTrue(), "what succeeded stays")
+		var contents snapshotv1.VolumeSnapshotContentList
+		err := bed.Client.List(ctx, &contents)
+		n := 0
+		for _, c := range contents.Items {
+			if c.Spec.VolumeSnapshotRef.Namespace == a.namespace {
+				n++
+			}
+		}
+		return len(left) == 1 && n == 1, err
+	})).To(Succeed())
+}
