@@ -50,7 +50,7 @@ func (r *Reconciler) ensureImport(ctx context.Context, s *v1alpha1.RestoreSessio
 	if message, _ := volumesnapshot.Failure(snapshot); message != "" && age > volumesnapshot.ErrorGrace {
 		return 0, movers.Refuse(v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot %s can't be used in namespace %s: %s", from.VolumeSnapshot, s.Namespace, message)
 	}
-	if wait := r.waitTimeout(s); age > wait {
+	if wait := session.WaitTimeout(s.Status.Resolved.Task); age > wait {
 		return 0, movers.Refuse(v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot %s is not ready in namespace %s after %s: look at the snapshot controller and the CSI driver", from.VolumeSnapshot, s.Namespace, wait)
 	}
 	return lookAgain, nil

@@ -2,6 +2,7 @@ package restoresession
 
 import (
 	"testing"
+	"time"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	. "github.com/onsi/gomega"
@@ -116,7 +117,7 @@ func TestWhatIsNeverReadyIsNotWaitedForForEver(t *testing.T) {
 	for range 5 {
 		w.Reconcile("restore")
 	}
-	w.Clock.SetTime(w.Clock.Now().Add(2 * defaultWait))
+	w.Clock.SetTime(w.Clock.Now().Add(20 * time.Minute))
 	for range 5 {
 		w.Reconcile("restore")
 	}

@@ -17,12 +17,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-const (
-	// lookAgain is when what a Job needs first is looked at another time.
-	lookAgain = 2 * time.Second
-	// defaultWait is how long the storage system may take where the task does not say.
-	defaultWait = 10 * time.Minute
-)
+// lookAgain is when what a Job needs first is looked at another time.
+const lookAgain = 2 * time.Second
 
 // provision makes the Job that a host of a restore from VolumeSnapshots needs now: the one that makes its claims, or the one that
 // mounts them. A time that is not 0 says that something must happen first, and when to look again.
@@ -146,7 +142,7 @@ func (r *Reconciler) freeName(ctx context.Context, s *v1alpha1.RestoreSession, v
 	case claim.UID != v.Provision.Replaces && claim.Annotations[v1alpha1.AnnotationRestoreSession] != string(s.UID):
 		return 0, movers.Refuse(v1alpha1.ReasonNameConflict, "PersistentVolumeClaim %s was made by another while the restore began", v.ClaimName)
 	case claim.DeletionTimestamp != nil:
-		if wait := r.waitTimeout(s); r.Clock.Since(claim.DeletionTimestamp.Time) > wait {
+		if wait := session.WaitTimeout(s.Status.Resolved.Task); r.Clock.Since(claim.DeletionTimestamp.Time) > wait {
 			return 0, movers.Refuse(v1alpha1.ReasonVolumeInUse, "PersistentVolumeClaim %s is being deleted for more than %s: something still uses it", v.ClaimName, wait)
 		}
 		return lookAgain, nil
@@ -187,12 +183,4 @@ func (r *Reconciler) unused(ctx context.Context, s *v1alpha1.RestoreSession, cla
 		return movers.Refuse(v1alpha1.ReasonRestoreInProgress, "RestoreSession %s writes into PersistentVolumeClaim %s", other.Name, claim.Name)
 	}
 	return nil
-}
-
-// waitTimeout is how long the storage system may take.
-func (r *Reconciler) waitTimeout(s *v1alpha1.RestoreSession) time.Duration {
-	if wait, err := time.ParseDuration(session.Argument(s.Status.Resolved.Task, "--wait-timeout")); err == nil && wait > 0 {
-		return wait
-	}
-	return defaultWait
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/session"
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/task"
 )
 
 // noTarget refuses a target for a Snapshot that is kept as VolumeSnapshots: only new volumes are made of these.
@@ -167,7 +168,7 @@ func (r *Reconciler) observeClaims(ctx context.Context, in *session.RestoreInput
 	s := in.Session
 	ended := false
 	for _, job := range in.Jobs {
-		ended = ended || job.Result != nil || job.Finished
+		ended = ended || job.Result != nil || job.Finished || job.State == task.StateFailed
 	}
 	if !ended || !session.ProvisionsClaims(s.Status.Resolved) {
 		return nil

@@ -268,6 +268,16 @@ func TestWhatNoVolumeIsMadeOf(t *testing.T) {
 			intoVolumes("c-${POD_ORDINAL}")(s)
 			s.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "pods"}
 		}, want: "Invalid/InvalidTask", says: "is not kept as these"},
+		"a task for files, and VolumeSnapshots that are named": {edit: func(s *v1alpha1.RestoreSession) {
+			intoVolumes("c", func(t *v1alpha1.RestoreClaimTemplate) {
+				t.Spec.DataSource = &corev1.TypedLocalObjectReference{APIGroup: new(snapshotv1.GroupName), Kind: "VolumeSnapshot", Name: "data-web-0-1795154820"}
+			})(s)
+			s.Spec.DataSource, s.Spec.Addon.Tasks[0].Name = nil, policy.RestoreTask
+		}, want: "Invalid/InvalidTask", says: "the templates name VolumeSnapshots: name task volume-snapshot-restore"},
+		"files into a raw device": {edit: func(s *v1alpha1.RestoreSession) {
+			newClaims("c")(s)
+			s.Spec.Addon.Tasks[0].TargetVolumes.VolumeClaimTemplates[0].Spec.VolumeMode = new(corev1.PersistentVolumeBlock)
+		}, want: "Invalid/InvalidParameters", says: "leave volumeMode out"},
 		"verify": {edit: func(s *v1alpha1.RestoreSession) { intoVolumes("c-${POD_ORDINAL}")(s); s.Spec.Verify = true }, want: "Invalid/InvalidParameters", says: "leave it out"},
 		"a VolumeSnapshot that is gone": {edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound", before: func(w *world) {
 			w.Expect(w.Client.Delete(w.T.Context(), &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "data-web-1-1795154820"}})).To(Succeed())

@@ -115,6 +115,34 @@ func (r *restoreRun) provisioned(v *v1alpha1.ResolvedRestoreVolume, before, said
 	return failed(v1alpha1.ReasonVolumeNotBound, "PersistentVolumeClaim %s has no volume%s", v.ClaimName, because(claim.Warning))
 }
 
+// mayStillBind says whether the pod that mounts claims has no node because the storage system still makes their volumes: it has the
+// time for that which the parameter waitTimeout says.
+func (r *restoreRun) mayStillBind(h *v1alpha1.ResolvedRestoreHost, job Job) bool {
+	return job.Reason == v1alpha1.ReasonUnschedulable && !job.Finished && !r.late() && r.Session.DeletionTimestamp == nil &&
+		Mounting(h, r.d.Status.Components) && r.Now.Before(job.Created.Add(WaitTimeout(r.d.Status.Resolved.Task)))
+}
+
+// defaultWait is how long the storage system may take where the task does not say.
+const defaultWait = 10 * time.Minute
+
+// WaitTimeout is how long the storage system may take for what a task has it make.
+func WaitTimeout(t v1alpha1.ResolvedTask) time.Duration {
+	if wait, err := time.ParseDuration(Argument(t, "--wait-timeout")); err == nil && wait > 0 {
+		return wait
+	}
+	return defaultWait
+}
+
+// unbound is what the cluster says about the claims of a host that have no volume, as the end of a sentence.
+func (r *restoreRun) unbound(h *v1alpha1.ResolvedRestoreHost) string {
+	for i := range h.Volumes {
+		if c := r.Claims[h.Volumes[i].ClaimName]; c.Warning != "" {
+			return ": " + c.Warning
+		}
+	}
+	return ""
+}
+
 func because(warning string) string {
 	if warning == "" {
 		return ""

@@ -129,3 +129,34 @@ func TestASecondJobMountsTheClaimsThatWaitForThat(t *testing.T) {
 	d = session.NextRestore(in)
 	g.Expect(d.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), d.Status.Reason)
 }
+
+// A storage system that copies a large volume takes longer than a pod may otherwise be without a node.
+func TestAPodThatMountsClaimsWaitsForTheirVolumes(t *testing.T) {
+	now := time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC)
+	for name, tc := range map[string]struct {
+		wait  string
+		since time.Duration
+		want  v1alpha1.RestoreSessionPhase
+	}{
+		"as long as the task says": {"30m", 29 * time.Minute, v1alpha1.RestoreSessionRunning},
+		"and no longer":            {"30m", 31 * time.Minute, v1alpha1.RestoreSessionFailed},
+		"ten minutes else":         {"", 9 * time.Minute, v1alpha1.RestoreSessionRunning},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			s := provisioned(now.Add(-tc.since), map[string]v1alpha1.ClaimBinding{"b": v1alpha1.BindConsumer})
+			s.Status.Resolved.Task.Args = []string{"volume-restore", "--wait-timeout=" + tc.wait}
+			s.Status.Components = map[string]v1alpha1.RestoredComponent{"b": {Phase: v1alpha1.RestoreSessionPending, ClaimUID: "ub"}}
+			waits := session.Job{Created: now.Add(-tc.since), Observation: task.Observation{State: task.StateFailed, Reason: v1alpha1.ReasonUnschedulable, Message: "no node"}}
+			d := session.NextRestore(session.RestoreInput{
+				Now: now, Session: s, Jobs: map[string]session.Job{session.ConsumerJobName("r", "target", 1): waits},
+				Claims: map[string]session.MadeClaim{"claim-b": {UID: "ub", Warning: "the pool is full"}},
+			})
+			g.Expect(d.Status.Phase).To(Equal(tc.want))
+			if tc.want == v1alpha1.RestoreSessionFailed {
+				g.Expect(d.Status.Components["b"].Error).To(ContainSubstring("no node: the pool is full"))
+				g.Expect(d.Delete).To(HaveLen(1))
+			}
+		})
+	}
+}

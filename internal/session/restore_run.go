@@ -113,6 +113,9 @@ func (r *restoreRun) step(i int, h *v1alpha1.ResolvedRestoreHost, name string) {
 	switch {
 	case exists && job.Result != nil:
 		r.report(h, job.Result)
+	case exists && r.mayStillBind(h, job):
+		r.mark(h)
+		r.d.After = sooner(r.d.After, pollInterval)
 	case exists && (job.State == task.StateSucceeded || job.State == task.StateFailed):
 		if !job.Finished {
 			r.d.Delete = append(r.d.Delete, name)
@@ -121,7 +124,7 @@ func (r *restoreRun) step(i int, h *v1alpha1.ResolvedRestoreHost, name string) {
 		if job.State == task.StateSucceeded {
 			reason = v1alpha1.ReasonJobFailed
 		}
-		r.giveUp(h, reason, cmp.Or(job.Message, "the mover ended without saying how")+maybePartly)
+		r.giveUp(h, reason, cmp.Or(job.Message, "the mover ended without saying how")+r.unbound(h)+maybePartly)
 	case deleted != nil:
 		gone := len(r.Jobs) == 0 && r.Pods == 0
 		if until := deleted.Add(WaitForPods); !gone && r.Now.Before(until) {
