@@ -130,7 +130,7 @@ func TestWhatIsNeverReadyIsNotWaitedForForEver(t *testing.T) {
 
 func TestAManagerThatIsKilledMakesVolumesOnce(t *testing.T) {
 	t.Parallel()
-	for name, killer := range sessiontest.Kills(30) { // more than there are writes
+	for name, killer := range sessiontest.Kills(40) { // more than there are writes
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, ns := elsewhere(t)
