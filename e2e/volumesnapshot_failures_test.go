@@ -72,6 +72,7 @@ spec:
 	good := a.snapshot(t, runs["heals"]).Status.Components["pvc"].VolumeSnapshotterStats[0].VolumeSnapshotName
 
 	g.Expect(bed.StopSnapshotDriver(t.Context())).To(Succeed())
+	t.Cleanup(func() { _ = bed.StartSnapshotDriver(afterTest(t)) }) // also where what follows fails
 	runs["gone"] = a.start(t, "gone")
 	ended("gone", v1alpha1.ReasonVolumeSnapshotNotReady, "")
 	g.Expect(bed.StartSnapshotDriver(afterTest(t))).To(Succeed())

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -90,7 +89,7 @@ func (p *provisioning) make(ctx context.Context, claim *corev1.PersistentVolumeC
 	}
 	var uid types.UID
 	// One that was made although the answer was lost is found by its name.
-	err = retry.OnError(again, func(err error) bool { return ctx.Err() == nil && transient(err) }, func() error {
+	err = retry.OnError(again, func(err error) bool { return ctx.Err() == nil && passing(err) }, func() error {
 		created, err := p.client.Create(ctx, &unstructured.Unstructured{Object: fields}, metav1.CreateOptions{FieldManager: FieldManager})
 		if err == nil {
 			uid = created.GetUID()

@@ -6,9 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -153,7 +152,7 @@ func (w *snapshotting) create(ctx context.Context, c task.Component, name string
 // again is how often what the API server could not do is asked for: for about a minute.
 var again = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Steps: 7}
 
-// passing says whether the API server may take the same VolumeSnapshot in a moment: also one that it forbade, for a RoleBinding is in
+// passing says whether the API server may take the same object in a moment: also one that it forbade, for a RoleBinding is in
 // force a moment after it was made, and a quota may become free.
 func passing(err error) bool {
 	return apierrors.IsForbidden(err) || transient(err) && !apierrors.IsNotFound(err)
