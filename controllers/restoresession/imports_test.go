@@ -1,6 +1,7 @@
 package restoresession
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -76,6 +77,36 @@ func TestVolumeSnapshotsOfAnotherNamespaceNeedConsent(t *testing.T) {
 	w.Expect(w.Client.Update(t.Context(), &repo)).To(Succeed())
 	w.restore("restore", intoVolumes("copy-${POD_ORDINAL}"), from(ns))
 	w.Expect(ending(w.settleVolumes("restore"))).To(Equal("Failed/RestoreNotAllowed"))
+	snapshots, contents := w.imports()
+	w.Expect(snapshots).To(BeEmpty())
+	w.Expect(contents).To(BeEmpty())
+}
+
+// Who may write the status of a VolumeSnapshot gets no content of others by naming it there.
+func TestAForgedBindingLendsNothing(t *testing.T) {
+	t.Parallel()
+	w, ns := elsewhere(t)
+	foreign := &snapshotv1.VolumeSnapshotContent{
+		ObjectMeta: metav1.ObjectMeta{Name: "foreign-" + ns},
+		Spec: snapshotv1.VolumeSnapshotContentSpec{
+			VolumeSnapshotRef: corev1.ObjectReference{Namespace: "tenant", Name: "theirs", UID: "theirs"}, Driver: sessiontest.CSIDriver,
+			DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain, Source: snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: new("handle-theirs")},
+		},
+	}
+	w.Expect(w.Client.Create(t.Context(), foreign)).To(Succeed())
+	t.Cleanup(func() { _ = w.Client.Delete(context.Background(), foreign) })
+	var all snapshotv1.VolumeSnapshotList
+	w.Expect(w.Client.List(t.Context(), &all, client.InNamespace(ns))).To(Succeed())
+	w.Expect(all.Items).NotTo(BeEmpty())
+	for i := range all.Items {
+		all.Items[i].Status.BoundVolumeSnapshotContentName = &foreign.Name
+		w.Expect(w.Client.Status().Update(t.Context(), &all.Items[i])).To(Succeed())
+	}
+	w.restore("restore", intoVolumes("copy-${POD_ORDINAL}"), from(ns))
+	for range 3 {
+		w.Reconcile("restore")
+	}
+	w.Expect(ending(w.session("restore"))).To(Equal("Pending/VolumeSnapshotNotReady"))
 	snapshots, contents := w.imports()
 	w.Expect(snapshots).To(BeEmpty())
 	w.Expect(contents).To(BeEmpty())

@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
 // noTarget refuses a target for a Snapshot that is kept as VolumeSnapshots: only new volumes are made of these.
@@ -136,7 +137,7 @@ func (r *Reconciler) provisioning(ctx context.Context, look *search, plan []sess
 	return known, nil
 }
 
-// volumeSnapshot reads a VolumeSnapshot and its content.
+// volumeSnapshot reads a VolumeSnapshot and the content that is bound to it.
 func (r *Reconciler) volumeSnapshot(ctx context.Context, namespace, name string) (session.KnownSnapshot, error) {
 	var out session.KnownSnapshot
 	s := &snapshotv1.VolumeSnapshot{}
@@ -159,7 +160,10 @@ func (r *Reconciler) volumeSnapshot(ctx context.Context, namespace, name string)
 	case err != nil:
 		return out, fmt.Errorf("get volume snapshot content %s: %w", *s.Status.BoundVolumeSnapshotContentName, err)
 	}
-	out.Content = content
+	// Who may write the status of a VolumeSnapshot may name the content of another tenant there. What it names back counts.
+	if volumesnapshot.Bound(s, content) {
+		out.Content = content
+	}
 	return out, nil
 }
 
