@@ -8,6 +8,7 @@ import (
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -176,6 +177,25 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 
 func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 	t.Parallel()
+	t.Run("for a claim that is to get its volume of it", func(t *testing.T) {
+		t.Parallel()
+		l := newLab(t)
+		s, v := l.backup(1, "", wipeOutSnapshot)
+		claim := &corev1.PersistentVolumeClaim{
+			ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: "later"},
+			Spec: corev1.PersistentVolumeClaimSpec{
+				AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+				Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+				DataSource:  &corev1.TypedLocalObjectReference{APIGroup: new(snapshotv1.GroupName), Kind: volumesnapshot.Kind, Name: v.Name},
+			},
+		}
+		bed.Create(t, claim)
+		del(t, s)
+		bed.Eventually(t, s, func(g Gomega) {
+			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).To(ContainSubstring("PersistentVolumeClaim later is to get its volume of it"))
+		}, "a pod may come for it any time")
+		stays(t, v)
+	})
 	t.Run("for the CSI driver", func(t *testing.T) {
 		t.Parallel()
 		g, l := NewWithT(t), newLab(t)

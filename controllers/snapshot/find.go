@@ -169,6 +169,29 @@ func (r *Reconciler) remove(ctx context.Context, v *snapshotv1.VolumeSnapshot, w
 	return nil
 }
 
+// waiting says which claim is still to get its volume of one of the VolumeSnapshots; empty: none is. A restore may have ended and left
+// that to a workload, and no driver makes a volume of what is being deleted.
+func (r *Reconciler) waiting(ctx context.Context, namespace string, ours []snapshotv1.VolumeSnapshot) (string, error) {
+	if len(ours) == 0 {
+		return "", nil
+	}
+	var claims corev1.PersistentVolumeClaimList
+	if err := r.APIReader.List(ctx, &claims, client.InNamespace(namespace)); err != nil {
+		return "", fmt.Errorf("list PersistentVolumeClaims of %s: %w", namespace, err)
+	}
+	for i := range claims.Items {
+		c := &claims.Items[i]
+		from := c.Spec.DataSource
+		if c.DeletionTimestamp != nil || c.Status.Phase == corev1.ClaimBound || from == nil || from.Kind != volumesnapshot.Kind {
+			continue
+		}
+		if slices.ContainsFunc(ours, func(v snapshotv1.VolumeSnapshot) bool { return v.DeletionTimestamp == nil && v.Name == from.Name }) {
+			return "PersistentVolumeClaim " + c.Name + " is to get its volume of it", nil
+		}
+	}
+	return "", nil
+}
+
 // jobOf names a Job that works with the Snapshot and has not ended; empty: there is none.
 func (r *Reconciler) jobOf(ctx context.Context, s *v1alpha1.Snapshot) (string, error) {
 	var jobs batchv1.JobList

@@ -52,6 +52,11 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	if waiting, err := r.waiting(ctx, s.Namespace, found.ours); err != nil {
+		return ctrl.Result{}, err
+	} else if waiting != "" {
+		return ctrl.Result{RequeueAfter: seldom}, r.waits(ctx, s, v1alpha1.ReasonInUse, "the data is removed later: "+waiting, false)
+	}
 	for i := range found.ours {
 		if err := r.remove(ctx, &found.ours[i], policyOf(s, &found.ours[i])); err != nil {
 			if apierrors.IsConflict(err) {
