@@ -77,6 +77,7 @@ func (start *Start) Again(s, of *v1alpha1.BackupSession, now []StartTarget) {
 		target := *t.DeepCopy()
 		target.Hooks = hooksAgain(t.Hooks, s.Name)
 		copiesAgain(target.Copies, s.UID)
+		volumeSnapshotsAgain(target.Hosts, s.CreationTimestamp.Time)
 		for j := range target.Repositories {
 			repo := &target.Repositories[j]
 			repo.Snapshot = policy.SnapshotName(repo.Name, s.Name)

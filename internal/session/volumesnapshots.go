@@ -60,6 +60,17 @@ func PlanVolumeSnapshots(hosts []v1alpha1.ResolvedHost, in Shooting) *v1alpha1.R
 	return nil
 }
 
+// volumeSnapshotsAgain names the VolumeSnapshots of frozen hosts after another run.
+func volumeSnapshotsAgain(hosts []v1alpha1.ResolvedHost, created time.Time) {
+	for i := range hosts {
+		for j := range hosts[i].Volumes {
+			if v := &hosts[i].Volumes[j]; v.Snapshot != nil {
+				v.Snapshot.Name = policy.VolumeSnapshotName(v.ClaimName, created)
+			}
+		}
+	}
+}
+
 // IsVolumeSnapshots says whether the storage system keeps the backup of a target.
 func IsVolumeSnapshots(t *v1alpha1.ResolvedTarget) bool {
 	return t.Task.Driver == v1alpha1.DriverVolumeSnapshotter

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/session"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
@@ -104,6 +105,19 @@ func TestNoMoverIsBelieved(t *testing.T) {
 				HaveField("Phase", v1alpha1.SnapshotFailed), HaveField("VolumeSnapshotterStats", BeEmpty())))
 		})
 	}
+}
+
+// Each run makes VolumeSnapshots of its own, also where it tries again what was frozen once.
+func TestARetryNamesItsOwnVolumeSnapshots(t *testing.T) {
+	g := NewWithT(t)
+	f := shot()
+	f.session.Status = f.look(session.MadeSnapshots{}).Status
+	g.Expect(f.session.Status.Phase).To(Equal(backupFailed))
+	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Name: "run-r1", CreationTimestamp: metav1.NewTime(now)}}
+	start := &session.Start{Policy: v1alpha1.ResolvedPolicy{Digest: "sha256:other"}}
+	start.Again(s, f.session, nil)
+	g.Expect(start.Targets[0].Resolved.Hosts[0].Volumes[0].Snapshot.Name).To(Equal(policy.VolumeSnapshotName("data-0", now)))
+	g.Expect(f.session.Status.Resolved.Targets[0].Hosts[0].Volumes[0].Snapshot.Name).To(Equal("data-0-1"), "what is frozen stays frozen")
 }
 
 func TestAJobThatSaysNothingIsRepeated(t *testing.T) {
