@@ -18,7 +18,8 @@ import (
 // but Cairn could delete the data: the class says Retain.
 func TestVolumeSnapshotRetention(t *testing.T) {
 	bed := deployed(t)
-	a := &snapshotsApp{volumeApp{bed: bed, namespace: "e2e-snapshots-kept", files: 3}}
+	a := &snapshotsApp{volumeApp: volumeApp{bed: bed, namespace: "e2e-snapshots-kept", files: 3}}
+	a.before = a.contents(t)
 	scratchNamespace(t, bed, a.namespace)
 	applyTo(t, bed, a.namespace, claimManifest("data"))
 	a.fill(t, "data", a.files, 1000)
@@ -41,7 +42,7 @@ spec:
 	waitReady(t, bed, a.configuration("kept"), metav1.ConditionTrue, "")
 
 	first := a.backup(t)
-	foreign := volumesnapshot.New(a.namespace, first+"0", "data", "minihostpath-retain", nil, nil)
+	foreign := volumesnapshot.New(a.namespace, first+"0", "data", "minihostpath", nil, nil)
 	lookalike := volumesnapshot.New(a.namespace, "data-1", "data", "minihostpath", map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}, nil)
 	g := NewWithT(t)
 	g.Expect(bed.Client.Create(t.Context(), foreign)).To(Succeed())
@@ -61,7 +62,23 @@ spec:
 }
 
 // snapshotsApp is a volumeApp whose volume "data" is kept as VolumeSnapshots.
-type snapshotsApp struct{ volumeApp }
+type snapshotsApp struct {
+	volumeApp
+	// before are the VolumeSnapshotContents of the cluster before the test: a class that retains leaves some of earlier ones.
+	before map[string]bool
+}
+
+// contents are the VolumeSnapshotContents of the cluster.
+func (a *snapshotsApp) contents(t *testing.T) map[string]bool {
+	t.Helper()
+	var list snapshotv1.VolumeSnapshotContentList
+	NewWithT(t).Expect(a.bed.Client.List(t.Context(), &list)).To(Succeed())
+	out := map[string]bool{}
+	for _, c := range list.Items {
+		out[c.Name] = true
+	}
+	return out
+}
 
 // backup gives the name of the VolumeSnapshot that a run makes.
 func (a *snapshotsApp) backup(t *testing.T) string {
@@ -85,7 +102,6 @@ func (a *snapshotsApp) are(t *testing.T, why string, want ...string) {
 	slices.Sort(want)
 	var have, contents []string
 	err := testbed.Poll(t.Context(), patience, "the VolumeSnapshots", func(ctx contextT) (bool, error) {
-		have, contents = nil, nil
 		var snapshots snapshotv1.VolumeSnapshotList
 		var all snapshotv1.VolumeSnapshotContentList
 		if err := a.bed.Client.List(ctx, &snapshots, client.InNamespace(a.namespace)); err != nil {
@@ -94,6 +110,7 @@ func (a *snapshotsApp) are(t *testing.T, why string, want ...string) {
 		if err := a.bed.Client.List(ctx, &all); err != nil {
 			return false, err
 		}
+		have, contents = nil, nil
 		for _, s := range snapshots.Items {
 			if s.DeletionTimestamp != nil {
 				return false, nil
@@ -101,7 +118,7 @@ func (a *snapshotsApp) are(t *testing.T, why string, want ...string) {
 			have = append(have, s.Name)
 		}
 		for _, c := range all.Items {
-			if c.Spec.VolumeSnapshotRef.Namespace == a.namespace {
+			if c.Spec.VolumeSnapshotRef.Namespace == a.namespace && !a.before[c.Name] {
 				contents = append(contents, c.Spec.VolumeSnapshotRef.Name)
 			}
 		}
