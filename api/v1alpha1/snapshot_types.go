@@ -105,11 +105,13 @@ type SnapshotStatus struct {
 	LastUpdateTime *metav1.Time `json:"lastUpdateTime,omitempty"`
 
 	// Integrity says whether everything that its components need was in the repository when that was checked last: their files
-	// were not read back. Nothing is said before the first check, or while a component is not known of.
+	// were not read back. Nothing is said before the first check, or while a component is not known of. With driver VolumeSnapshotter it
+	// says whether the VolumeSnapshots are there and can be used. Retention lets a Snapshot take nobody's place of which this is false.
 	// +optional
 	Integrity *bool `json:"integrity,omitempty"`
 
-	// LastCheckTime is when it was checked last. The weekly maintenance of the repository does that.
+	// LastCheckTime is when it was checked last. The weekly maintenance of the repository does that; VolumeSnapshots are looked for every
+	// hour, and that they were found is written down once a day.
 	// +optional
 	LastCheckTime *metav1.Time `json:"lastCheckTime,omitempty"`
 

@@ -324,6 +324,29 @@ func TestARepositoryOfVolumeSnapshotsIsDeleted(t *testing.T) {
 	})
 }
 
+// Who may delete a VolumeSnapshot deletes a backup: that is noticed, and told.
+func TestAVolumeSnapshotThatSomebodyDeletesIsNoticed(t *testing.T) {
+	t.Parallel()
+	g, l := NewWithT(t), newLab(t)
+	older, _ := l.backup(2, "")
+	newer, v := l.backup(1, "")
+	is := func(s *v1alpha1.Snapshot, want bool, why string) {
+		t.Helper()
+		bed.Eventually(t, s, func(g Gomega) {
+			g.Expect(s.Status.Integrity).To(HaveValue(Equal(want)))
+			g.Expect(s.Status.Components["pvc"].Integrity).To(HaveValue(Equal(want)))
+			g.Expect(s.Status.LastCheckTime).NotTo(BeNil())
+		}, why)
+	}
+	is(newer, true, "it is there")
+	g.Expect(bed.Client.Delete(t.Context(), v)).To(Succeed())
+	is(newer, false, "it is gone")
+	is(older, true, "it is another one")
+	said(t, l.namespace, "Warning VolumeSnapshotNotFound somebody deleted VolumeSnapshots that this Snapshot is, or they can't be used any more: components pvc")
+	bed.Eventually(t, l.repository, func(g Gomega) { g.Expect(l.repository.Status.Integrity).To(HaveValue(BeFalse())) }, "the Repository says so, too")
+	bed.Quiet(t, l.namespace)
+}
+
 func TestWhatAFailedBackupLeavesIsRemoved(t *testing.T) {
 	t.Parallel()
 	g, l := NewWithT(t), newLab(t)

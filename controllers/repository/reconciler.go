@@ -76,6 +76,7 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 	}
 	if policy.HoldsVolumeSnapshots(repository) {
 		r.warn(repository, snapshots)
+		repository.Status.Integrity = integrity(snapshots)
 		status := statusOf(repository)
 		status.Done, status.Usable = "VolumeSnapshots need no backend", "VolumeSnapshots can be kept"
 		status.Ready()

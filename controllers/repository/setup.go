@@ -108,7 +108,8 @@ var outcome = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	before, after := e.ObjectOld.(*v1alpha1.Snapshot), e.ObjectNew.(*v1alpha1.Snapshot)
 	return before.Status.Phase != after.Status.Phase || before.Status.Size != after.Status.Size ||
 		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
-		!equality.Semantic.DeepEqual(before.Status.SnapshotTime, after.Status.SnapshotTime)
+		!equality.Semantic.DeepEqual(before.Status.SnapshotTime, after.Status.SnapshotTime) ||
+		!equality.Semantic.DeepEqual(before.Status.Integrity, after.Status.Integrity)
 }}
 
 // storageKey is the key of a Repository's storage.

@@ -53,6 +53,21 @@ func atRisk(snapshots []v1alpha1.Snapshot) (class string, risk bool) {
 	return "", false
 }
 
+// integrity is false where VolumeSnapshots of a Snapshot that succeeded are gone, and true only where all were found.
+func integrity(snapshots []v1alpha1.Snapshot) *bool {
+	known, whole := true, true
+	for i := range snapshots {
+		if snapshots[i].Status.Phase == v1alpha1.SnapshotSucceeded {
+			is := snapshots[i].Status.Integrity
+			known, whole = known && is != nil, whole && (is == nil || *is)
+		}
+	}
+	if !known && whole {
+		return nil
+	}
+	return &whole
+}
+
 const namespaceGoes = "the namespace is being deleted"
 
 // kept says what becomes of the data of a Repository, and why it is not removed.

@@ -103,10 +103,12 @@ func (r *Reconciler) sweepForEver(ctx context.Context) error {
 }
 
 // sweep calls for the Snapshots that VolumeSnapshots are left over of. One whose Snapshot is gone stays: it may be all that somebody has
-// who deleted it with deletionPolicy Delete. Those are counted.
+// who deleted it with deletionPolicy Delete. Those are counted. And it looks whether what Snapshots are is still there.
 func (r *Reconciler) sweep(ctx context.Context) error {
 	byNamespace := map[string][]snapshotv1.VolumeSnapshot{}
+	found := map[types.UID]*snapshotv1.VolumeSnapshot{}
 	err := r.each(ctx, func(v *snapshotv1.VolumeSnapshot) {
+		found[v.UID] = v.DeepCopy()
 		if v.Annotations[v1alpha1.AnnotationSnapshotUID] != "" {
 			byNamespace[v.Namespace] = append(byNamespace[v.Namespace], *v)
 		}
@@ -136,7 +138,7 @@ func (r *Reconciler) sweep(ctx context.Context) error {
 		}
 	}
 	r.Metrics.setAlone(alone)
-	return nil
+	return r.check(ctx, found)
 }
 
 // call has a Snapshot looked at.

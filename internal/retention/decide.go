@@ -25,6 +25,9 @@ type Snapshot struct {
 	Phase v1alpha1.SnapshotPhase
 	// Held says why it stays whatever the policy says. Empty: nothing holds it.
 	Held string
+	// Damaged says that a check found that data it needs is gone. It takes nobody's place: as many whole ones stay as if it were not
+	// there.
+	Damaged bool
 }
 
 // Keep is a reason for which a Snapshot stays.
@@ -45,7 +48,7 @@ func (k Keep) String() string {
 
 // The rules that hold beside those of a Policy.
 const (
-	// KeepNewest keeps the newest Snapshot of a Repository that succeeded.
+	// KeepNewest keeps the newest Snapshot of a Repository that succeeded, and the newest of those that are not damaged.
 	KeepNewest = "newest success"
 	// KeepHeld keeps what is in use.
 	KeepHeld = "in use"
@@ -113,11 +116,8 @@ func Next(verdicts []Verdict) time.Time {
 
 // judge gives the reasons for which the Snapshots of one Repository stay. They come newest first.
 func (p Policy) judge(verdicts []*Verdict, now time.Time) {
-	rules := make([]counter, len(p.Rules))
-	for i, r := range p.Rules {
-		rules[i] = counter{rule: r, zone: p.Zone}
-	}
-	var succeeded, failed int
+	rules, undamaged := p.counters(), p.counters()
+	var succeeded, intact, failed int
 	for _, v := range verdicts {
 		keep := func(rule, of string) { v.Kept = append(v.Kept, Keep{rule, of}) }
 		if v.Held != "" {
@@ -129,8 +129,16 @@ func (p Policy) judge(verdicts []*Verdict, now time.Time) {
 			if succeeded++; succeeded == 1 {
 				keep(KeepNewest, "")
 			}
+			if !v.Damaged {
+				if intact++; intact == 1 && succeeded > 1 {
+					keep(KeepNewest, notDamaged)
+				}
+			}
 			if !old {
 				p.success(v, rules)
+				if !v.Damaged {
+					p.intact(v, undamaged)
+				}
 			}
 		case v1alpha1.SnapshotFailed:
 			if failed++; failed <= p.Failed && !old {
@@ -158,6 +166,28 @@ func (p Policy) success(v *Verdict, rules []counter) {
 			v.Kept = append(v.Kept, Keep{rules[i].rule.Name, of})
 		}
 	}
+}
+
+// intact asks each rule whether it keeps a Snapshot among those that are not damaged.
+func (p Policy) intact(v *Verdict, rules []counter) {
+	for i := range rules {
+		of, ok := rules[i].keeps(v.Time)
+		if name := rules[i].rule.Name; ok && !slices.ContainsFunc(v.Kept, func(k Keep) bool { return k.Rule == name }) {
+			v.Kept = append(v.Kept, Keep{name, cmp.Or(of, notDamaged)})
+		}
+	}
+}
+
+// notDamaged says of what a Snapshot is that stays because newer ones are damaged.
+const notDamaged = "of those that are not damaged"
+
+// counters of the rules, at their beginning.
+func (p Policy) counters() []counter {
+	out := make([]counter, len(p.Rules))
+	for i, r := range p.Rules {
+		out[i] = counter{rule: r, zone: p.Zone}
+	}
+	return out
 }
 
 // expire says when age alone lets the Snapshot go, as far as it can.

@@ -176,6 +176,23 @@ func TestWhatStaysWhateverThePolicySays(t *testing.T) {
 	}
 }
 
+// A Snapshot whose data is known to be gone takes no place of one that can be restored.
+func TestDamagedOnesTakeNobodysPlace(t *testing.T) {
+	g := NewWithT(t)
+	all := series(t, "UTC", "2026-07-01 02:00", "2026-07-02 02:00", "2026-07-03 02:00", "2026-07-04 02:00", "2026-07-05 02:00")
+	all[3].Damaged, all[4].Damaged = true, true
+	p := Policy{Rules: []Rule{{RuleLast, 2}}, Zone: time.UTC}
+	g.Expect(kept(p.Decide(all, at(t, "2026-07-05 03:00", "UTC")))).To(Equal([]string{
+		"2026-07-05 02:00: newest success " + RuleLast, "2026-07-04 02:00: " + RuleLast,
+		"2026-07-03 02:00: newest success (of those that are not damaged) " + RuleLast + " (of those that are not damaged)",
+		"2026-07-02 02:00: " + RuleLast + " (of those that are not damaged)",
+	}))
+	p = Policy{MaxAge: time.Hour, Zone: time.UTC}
+	g.Expect(kept(p.Decide(all, at(t, "2026-07-09 03:00", "UTC")))).To(Equal([]string{
+		"2026-07-05 02:00: newest success", "2026-07-03 02:00: newest success (of those that are not damaged)",
+	}))
+}
+
 func TestWholeRestorePoints(t *testing.T) {
 	now := at(t, "2026-11-20 12:00", "UTC")
 	hour := func(n int) time.Time { return now.Add(-time.Duration(n) * time.Hour) }

@@ -32,6 +32,8 @@ func world(r *rand.Rand) ([]Snapshot, time.Time) {
 				s.Phase = running
 			case 3:
 				s.Held = "a restore"
+			case 4, 5:
+				s.Damaged = true
 			}
 			out = append(out, s)
 		}
@@ -145,10 +147,14 @@ func keepsWhatItMust(snapshots []Snapshot, stay map[string]bool, verdicts []Verd
 		return fmt.Errorf("%d verdicts for %d snapshots", len(verdicts), len(snapshots))
 	}
 	newest := map[string]Snapshot{}
+	intact := map[string]Snapshot{}
 	points := map[string]bool{}
 	for _, s := range snapshots {
 		if n, ok := newest[s.Repository]; s.Phase == good && (!ok || s.Time.After(n.Time) || s.Time.Equal(n.Time) && s.Name > n.Name) {
 			newest[s.Repository] = s
+		}
+		if n, ok := intact[s.Repository]; s.Phase == good && !s.Damaged && (!ok || s.Time.After(n.Time) || s.Time.Equal(n.Time) && s.Name > n.Name) {
+			intact[s.Repository] = s
 		}
 		if (!s.Phase.Terminal() || s.Held != "") && !stay[s.Name] {
 			return fmt.Errorf("%s goes although it is held or unfinished", s.Name)
@@ -158,9 +164,11 @@ func keepsWhatItMust(snapshots []Snapshot, stay map[string]bool, verdicts []Verd
 		}
 		points[s.Point] = stay[s.Name]
 	}
-	for repository, s := range newest {
-		if !stay[s.Name] {
-			return fmt.Errorf("the newest good one of %s, %s, goes", repository, s.Name)
+	for what, all := range map[string]map[string]Snapshot{"good": newest, "undamaged": intact} {
+		for repository, s := range all {
+			if !stay[s.Name] {
+				return fmt.Errorf("the newest %s one of %s, %s, goes", what, repository, s.Name)
+			}
 		}
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 func Of(s *v1alpha1.Snapshot, user string) Snapshot {
 	out := Snapshot{
 		Name: s.Name, Repository: s.Spec.Repository, Time: s.CreationTimestamp.Time, Phase: s.Status.Phase, Held: user,
+		Damaged: s.Status.Integrity != nil && !*s.Status.Integrity,
 	}
 	if s.Status.SnapshotTime != nil {
 		out.Time = s.Status.SnapshotTime.Time

@@ -1,0 +1,118 @@
+package snapshot
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/volumesnapshot"
+)
+
+// sayChecked is how often it is written down that a Snapshot was found whole again.
+const sayChecked = 24 * time.Hour
+
+// check looks whether the VolumeSnapshots of Snapshots that succeeded are still there: anybody who may, may have deleted one. Found are
+// those with Cairn's labels, by UID, as the API server had them just now.
+func (r *Reconciler) check(ctx context.Context, found map[types.UID]*snapshotv1.VolumeSnapshot) error {
+	var list v1alpha1.SnapshotList
+	if err := r.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list Snapshots: %w", err)
+	}
+	for i := range list.Items {
+		s := &list.Items[i]
+		if !ofVolumeSnapshots(s) || v1alpha1.HasRecordAnnotation(s.Annotations) {
+			continue
+		}
+		checked, _, err := r.checked(ctx, s, found)
+		if err != nil {
+			return err
+		}
+		if checked == nil {
+			continue // which most of them are
+		}
+		if err := r.checkOne(ctx, client.ObjectKeyFromObject(s), found); client.IgnoreNotFound(err) != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkOne writes into a Snapshot what was found of it. The cache may lack that it is being deleted, and with it its VolumeSnapshots.
+func (r *Reconciler) checkOne(ctx context.Context, key client.ObjectKey, found map[types.UID]*snapshotv1.VolumeSnapshot) error {
+	before := &v1alpha1.Snapshot{}
+	if err := r.APIReader.Get(ctx, key, before); err != nil {
+		return err
+	}
+	s, lost, err := r.checked(ctx, before, found)
+	if err != nil || s == nil {
+		return err
+	}
+	err = r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	if err != nil {
+		return fmt.Errorf("write status of Snapshot %s: %w", key, err)
+	}
+	if was := before.Status.Integrity; len(lost) > 0 && (was == nil || *was) {
+		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonVolumeSnapshotNotFound,
+			"somebody deleted VolumeSnapshots that this Snapshot is, or they can't be used any more: components "+strings.Join(lost, ", ")+". Make another backup")
+	}
+	return nil
+}
+
+// checked is a Snapshot with what was found of it, and the components whose VolumeSnapshots are lost. It is nil where there is nothing to
+// write. The Snapshot itself is not changed.
+func (r *Reconciler) checked(ctx context.Context, s *v1alpha1.Snapshot, found map[types.UID]*snapshotv1.VolumeSnapshot) (*v1alpha1.Snapshot, []string, error) {
+	if s.Status.Phase != v1alpha1.SnapshotSucceeded || !s.DeletionTimestamp.IsZero() {
+		return nil, nil, nil
+	}
+	var lost []string
+	changed := false
+	out := s.DeepCopy()
+	for _, name := range slices.Sorted(maps.Keys(out.Status.Components)) {
+		c := out.Status.Components[name]
+		there, err := r.there(ctx, s.Namespace, &c, found)
+		if err != nil {
+			return nil, nil, err
+		}
+		changed = changed || c.Integrity == nil || *c.Integrity != there
+		c.Integrity = &there
+		out.Status.Components[name] = c
+		if !there {
+			lost = append(lost, name)
+		}
+	}
+	out.Status.Integrity = new(len(lost) == 0)
+	now := metav1.NewTime(r.Clock.Now()).Rfc3339Copy()
+	if at := out.Status.LastCheckTime; !changed && at != nil && now.Sub(at.Time) < sayChecked {
+		return nil, nil, nil
+	}
+	out.Status.LastCheckTime = &now
+	return out, lost, nil
+}
+
+// there says whether the VolumeSnapshot of a component can still be used. One that has lost its labels is looked for by its name.
+func (r *Reconciler) there(ctx context.Context, namespace string, c *v1alpha1.Component, found map[types.UID]*snapshotv1.VolumeSnapshot) (bool, error) {
+	if v := found[types.UID(c.ID)]; v != nil {
+		return volumesnapshot.Ready(v), nil
+	}
+	for _, stats := range c.VolumeSnapshotterStats {
+		v := &snapshotv1.VolumeSnapshot{}
+		err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: stats.VolumeSnapshotName}, v)
+		if client.IgnoreNotFound(err) != nil {
+			return false, fmt.Errorf("get VolumeSnapshot %s/%s: %w", namespace, stats.VolumeSnapshotName, err)
+		}
+		if err == nil && v.UID == types.UID(c.ID) {
+			return volumesnapshot.Ready(v), nil
+		}
+	}
+	return false, nil
+}
