@@ -310,6 +310,47 @@ func TestARepositoryOfVolumeSnapshotsIsDeleted(t *testing.T) {
 		}
 		gone(t, l.repository, "after its Snapshots")
 	})
+	// The garbage collector deletes the Snapshots while the Repository's finalizer still waits, here for a restore.
+	t.Run("in the foreground", func(t *testing.T) {
+		t.Parallel()
+		g, l := NewWithT(t), newLab(t, wipeOut)
+		s, v := l.backup(1, "")
+		restore := &v1alpha1.RestoreSession{
+			ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: "back"},
+			Spec: v1alpha1.RestoreSessionSpec{
+				Target:     &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
+				DataSource: &v1alpha1.RestoreDataSource{Repository: "web", Snapshot: s.Name},
+			},
+		}
+		bed.Create(t, restore)
+		bed.Cached(t, restore)
+		g.Expect(bed.Client.Delete(t.Context(), l.repository, client.PropagationPolicy(metav1.DeletePropagationForeground))).To(Succeed())
+		bed.Eventually(t, l.repository, func(g Gomega) {
+			g.Expect(conditions.GetReason(l.repository, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonInUse))
+			g.Expect(l.repository.Finalizers).To(ContainElement(metav1.FinalizerDeleteDependents))
+		}, "it waits for the restore")
+		del(t, s)
+		bed.Eventually(t, s, func(g Gomega) {
+			g.Expect(conditions.GetReason(s, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonInUse))
+		}, "it waits for the restore, too")
+		stays(t, v)
+		bed.EditStatus(t, restore, func() { restore.Status.Phase = v1alpha1.RestoreSessionSucceeded })
+		bed.Cached(t, restore)
+		bed.Edit(t, s, func() { s.Labels["touched"] = "x" })
+		gone(t, v, "it goes")
+		g.Expect(l.contentOf(v).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentDelete))
+		recorded(t, s)
+		g.Expect(conditions.GetReason(s, v1alpha1.ConditionRetained)).To(Equal(v1alpha1.ReasonRepositoryWiped))
+	})
+	t.Run("in the foreground, and they stay", func(t *testing.T) {
+		t.Parallel()
+		g, l := NewWithT(t), newLab(t)
+		s, v := l.backup(1, "")
+		g.Expect(bed.Client.Delete(t.Context(), l.repository, client.PropagationPolicy(metav1.DeletePropagationForeground))).To(Succeed())
+		del(t, s)
+		gone(t, s, "nothing holds it")
+		stays(t, v)
+	})
 	t.Run("with its namespace", func(t *testing.T) {
 		t.Parallel()
 		l := newLab(t, wipeOut)

@@ -60,6 +60,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if s.DeletionTimestamp.IsZero() || !slices.Contains(s.Finalizers, v1alpha1.FinalizerWipe) {
 		return ctrl.Result{}, nil
 	}
+	if err := r.mark(ctx, s); err != nil {
+		return ctrl.Result{}, err
+	}
 	if s.Spec.DeletionPolicy != v1alpha1.WipeOut || v1alpha1.HasRecordAnnotation(s.Annotations) {
 		return ctrl.Result{}, r.release(ctx, s, v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord)
 	}

@@ -17,6 +17,8 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
 const (
@@ -30,6 +32,40 @@ const (
 
 // howToGiveUp is what a removal that does not come to its end says last.
 const howToGiveUp = ". It is tried again; to let the object go and leave the data, annotate it with " + v1alpha1.AnnotationGiveUp + "=true"
+
+// mark has a Snapshot that is being deleted take its VolumeSnapshots along where its Repository goes with all its data. With foreground
+// deletion the garbage collector deletes the Snapshots before the Repository's own finalizer has marked them, or while that waits.
+func (r *Reconciler) mark(ctx context.Context, s *v1alpha1.Snapshot) error {
+	if s.Spec.DeletionPolicy == v1alpha1.WipeOut || v1alpha1.HasRecordAnnotation(s.Annotations) {
+		return nil
+	}
+	var repository v1alpha1.Repository
+	key := client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.Repository}
+	err := lifecycle.Sure{Reader: r.Client, Live: r.APIReader}.Get(ctx, key, &repository)
+	if err == nil && policy.HoldsVolumeSnapshots(&repository) {
+		err = r.APIReader.Get(ctx, key, &repository) // The cache may not know yet that it is being deleted.
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("get Repository %s: %w", key, err)
+	case !policy.HoldsVolumeSnapshots(&repository), repository.DeletionTimestamp.IsZero(), repository.Spec.DeletionPolicy != v1alpha1.WipeOut,
+		repository.Annotations[v1alpha1.AnnotationGiveUp] == "true":
+		return nil
+	}
+	before := s.DeepCopy()
+	conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonRepositoryWiped, "the Repository was deleted with deletionPolicy WipeOut")
+	if err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+		return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
+	}
+	before = s.DeepCopy()
+	s.Spec.DeletionPolicy = v1alpha1.WipeOut
+	if err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+		return fmt.Errorf("mark Snapshot %s: %w", s.Name, err)
+	}
+	return nil
+}
 
 // wipe removes the VolumeSnapshots of a Snapshot that is being deleted, and lets it go after them. Nothing is remembered: each time what
 // is still there is looked for.
