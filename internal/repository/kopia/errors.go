@@ -3,6 +3,8 @@ package kopia
 import (
 	"errors"
 	"io/fs"
+	"net"
+	"os"
 	"regexp"
 	"syscall"
 
@@ -75,7 +77,8 @@ func kindOf(err error) error {
 }
 
 // bareErrno reports whether err comes from a system call of this package, on the source of a backup or the
-// target of a restore: the errors of a local repository name a path.
+// target of a restore. The errors of a storage name more than a number: a local one a path, the others a connection.
 func bareErrno(err error) bool {
-	return errors.As(err, new(syscall.Errno)) && !errors.As(err, new(*fs.PathError))
+	return errors.As(err, new(syscall.Errno)) && !errors.As(err, new(*fs.PathError)) && !errors.As(err, new(*os.LinkError)) &&
+		!errors.As(err, new(*os.SyscallError)) && !errors.As(err, new(*net.OpError))
 }

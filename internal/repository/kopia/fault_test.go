@@ -2,8 +2,10 @@ package kopia_test
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/kopia/kopia/repo/blob"
@@ -55,6 +57,44 @@ func TestInterruptedInit(t *testing.T) {
 				g.Expect(kopia.KeepsAll(ctx, e)).To(BeTrue(), "kopia's retention is off")
 			})
 		}
+	}
+}
+
+// TestAStorageThatBreaksOff: a connection that ends in the middle is the storage's, not the volume's. Else a restore would
+// ask for more room in a volume that has nothing wrong.
+func TestAStorageThatBreaksOff(t *testing.T) {
+	t.Parallel()
+	reset := fmt.Errorf("get blob: %w", &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)})
+	for _, op := range []string{"get", "put"} {
+		t.Run(op, func(t *testing.T) {
+			t.Parallel()
+			g, ctx, src := NewWithT(t), t.Context(), t.TempDir()
+			enginetest.Incompressible(t, src, 3, 1<<20)
+			source := repository.Source{Name: "d", Dir: src}
+			var armed atomic.Bool
+			d := kopia.Driver{Wrap: func(st blob.Storage) blob.Storage {
+				return faultstore.Wrap(st, func(c faultstore.Call) faultstore.Fault {
+					if armed.Load() && c.Op == op && c.ID[0] == 'p' { // a pack of data
+						return faultstore.Fault{Err: reset}
+					}
+					return faultstore.Fault{}
+				})
+			}}
+			r := initialized(t)
+			s, err := enginetest.Open(t, kopia.Driver{}, r).Backup(ctx, source, repository.BackupOptions{})
+			g.Expect(err).NotTo(HaveOccurred())
+			r.CacheDir = t.TempDir() // one that holds nothing yet
+			e := enginetest.Open(t, d, r)
+			armed.Store(true)
+			if op == "get" {
+				_, err = e.Restore(ctx, s.ID, t.TempDir(), repository.RestoreOptions{})
+			} else {
+				enginetest.Incompressible(t, src, 4, 1<<20)
+				_, err = e.Backup(ctx, source, repository.BackupOptions{})
+			}
+			g.Expect(err).To(MatchError(repository.ErrUnreachable))
+			g.Expect(err).NotTo(Or(MatchError(repository.ErrTarget), MatchError(repository.ErrSource)))
+		})
 	}
 }
 
