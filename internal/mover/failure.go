@@ -3,6 +3,7 @@ package mover
 import (
 	"context"
 	"errors"
+	"syscall"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/repository"
@@ -42,10 +43,16 @@ func classifyInit(err error) *failure {
 }
 
 // classifyMove turns an error of a backup or restore into a failure. Of its text only the root cause is shown: what is
-// around it may name a user's file. The errors of source and target show nothing.
+// around it may name a user's file. Of the errors of source and target that is the number of the system's error, if any.
 func classifyMove(err error) *failure {
-	if errors.Is(err, repository.ErrPartial) || errors.Is(err, repository.ErrSource) ||
-		errors.Is(err, repository.ErrTarget) || errors.Is(err, repository.ErrInTheWay) {
+	switch {
+	case errors.Is(err, repository.ErrPartial) || errors.Is(err, repository.ErrInTheWay):
+		return classify(err, nil)
+	case errors.Is(err, repository.ErrSource) || errors.Is(err, repository.ErrTarget):
+		var number syscall.Errno
+		if errors.As(err, &number) {
+			return classify(err, number)
+		}
 		return classify(err, nil)
 	}
 	return classify(err, rootCause(err))

@@ -203,6 +203,27 @@ func TestAUsedVolumeIsOverwrittenAsItIsSaid(t *testing.T) {
 	}
 }
 
+// TestAVolumeWithoutRoomIsToldFromOneOfAnotherUser: the system's own words are shown, for the two need different things done.
+func TestAVolumeWithoutRoomIsToldFromOneOfAnotherUser(t *testing.T) {
+	g := NewWithT(t)
+	p := initialised(t)
+	p.write("cairn/volumes/pvc/private-name", strings.Repeat("0123456789abcdef", 1<<17))
+	code, result := p.run(t.Context(), backupTask("snap-1"))
+	g.Expect(code).To(BeZero(), result.Message)
+
+	volume := filepath.Join(p.root, "cairn/volumes/new")
+	g.Expect(os.MkdirAll(volume, 0o755)).To(Succeed())
+	if err := unix.Mount("tmpfs", volume, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("needs the right to mount: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(volume, unix.MNT_DETACH) })
+	code, result = p.run(t.Context(), restoreTask(result.Components[0].ID))
+	g.Expect(code).To(Equal(task.ExitTarget))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonTargetUnwritable))
+	g.Expect(result.Components[0].Error).To(HaveSuffix("or give it more room: no space left on device"))
+	g.Expect(result.Message).NotTo(ContainSubstring("private-name"))
+}
+
 // files are what lies below a directory.
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
