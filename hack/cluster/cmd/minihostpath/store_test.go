@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cairn-backup/cairn/hack/cluster/internal/btrfs"
+	"github.com/cairn-backup/cairn/hack/cluster/internal/loop"
 	"github.com/cairn-backup/cairn/hack/cluster/internal/pairs"
 )
 
@@ -94,7 +95,7 @@ func mountBtrfs(t *testing.T, dir string) {
 	}
 	t.Cleanup(func() {
 		g.Expect(unix.Unmount(dir, 0)).To(Succeed())
-		g.Expect(btrfs.Release(image)).To(Succeed())
+		g.Expect(loop.Release(image)).To(Succeed())
 	})
 	g.Expect(btrfs.Is(dir)).To(BeTrue())
 }

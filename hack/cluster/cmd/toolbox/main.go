@@ -27,6 +27,8 @@ var commands = map[string]command{
 	"echo":        {"TEXT...", "print", 0, echo},
 	"write":       {"FILE TEXT...", "write and fsync, making directories", 2, write},
 	"cat":         {"FILE...", "print files", 1, cat},
+	"fill":        {"DEVICE TEXT", "write what follows from a text all over a device, or a file as long as it is, and fsync", 2, fill},
+	"sum":         {"FILE...", "print the SHA-256 sums of files or devices", 1, sum},
 	"ls":          {"DIR", "list recursively with mode and size", 1, list},
 	"env":         {"", "print the environment", 0, environment},
 	"lookup":      {"NAME", "resolve through the pod's resolver", 1, lookup},

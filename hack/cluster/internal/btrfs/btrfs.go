@@ -12,11 +12,11 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cairn-backup/cairn/hack/cluster/internal/loop"
 )
 
 // Is reports whether a directory is on a btrfs file system.
@@ -50,7 +50,7 @@ func Mount(image, dir string, size int64) error {
 		return err
 	}
 	if err := mount(image, dir); err != nil {
-		return errors.Join(err, Release(image), os.Remove(image))
+		return errors.Join(err, loop.Release(image), os.Remove(image))
 	}
 	return nil
 }
@@ -76,53 +76,6 @@ func makeImage(image string, size int64) error {
 // survive a power cut. The loop device goes with the mount.
 func mount(image, dir string) error {
 	return run("mount", "-t", "btrfs", "-o", "loop,noatime,nobarrier,discard=async", image, dir)
-}
-
-// Release frees loop devices of the image. The last unmount does that too, but
-// what was killed between making the device and mounting it does not. It is an
-// error if something still uses one.
-func Release(image string) error {
-	for deadline := time.Now().Add(releaseTimeout); ; time.Sleep(50 * time.Millisecond) {
-		devices, err := Loops(image)
-		if err != nil || len(devices) == 0 {
-			return err
-		}
-		var errs []error
-		for _, d := range devices {
-			errs = append(errs, run("losetup", "--detach", d)) // fails if the unmount has just freed it
-		}
-		if time.Now().After(deadline) {
-			return errors.Join(append(errs, fmt.Errorf("free the loop devices of %s: %s still in use", image, strings.Join(devices, ", ")))...)
-		}
-	}
-}
-
-const releaseTimeout = 5 * time.Second
-
-// Loops lists the loop devices whose content is in the file image, also if that
-// file is deleted.
-func Loops(image string) ([]string, error) {
-	if dir, err := filepath.EvalSymlinks(filepath.Dir(image)); err == nil { // as the kernel knows it
-		image = filepath.Join(dir, filepath.Base(image))
-	}
-	files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
-	if err != nil {
-		return nil, err
-	}
-	var devices []string
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
-			continue // freed meanwhile
-		}
-		if err != nil {
-			return nil, fmt.Errorf("look for loop devices: %w", err)
-		}
-		if strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), " (deleted)") == image {
-			devices = append(devices, "/dev/"+filepath.Base(filepath.Dir(filepath.Dir(f))))
-		}
-	}
-	return devices, nil
 }
 
 func run(name string, args ...string) error {

@@ -7,6 +7,8 @@ import (
 
 	. "github.com/onsi/gomega"
 	"golang.org/x/sys/unix"
+
+	"github.com/cairn-backup/cairn/hack/cluster/internal/loop"
 )
 
 // TestNothingIsLeft mounts, writes, and mounts again what was written.
@@ -18,11 +20,11 @@ func TestNothingIsLeft(t *testing.T) {
 			t.Skipf("no btrfs here: %v", err)
 		}
 		g.Expect(Is(dir)).To(BeTrue())
-		g.Expect(Loops(image)).To(HaveLen(1))
+		g.Expect(loop.Devices(image)).To(HaveLen(1))
 		g.Expect(os.WriteFile(filepath.Join(dir, "file"), nil, 0o600)).To(Succeed())
 		g.Expect(unix.Unmount(dir, 0)).To(Succeed())
-		g.Expect(Release(image)).To(Succeed())
-		g.Expect(Loops(image)).To(BeEmpty())
+		g.Expect(loop.Release(image)).To(Succeed())
+		g.Expect(loop.Devices(image)).To(BeEmpty())
 		g.Expect(filepath.Join(dir, "file")).NotTo(BeAnExistingFile())
 	}
 	g.Expect(Mount(image, dir, 0)).To(Succeed())
@@ -30,27 +32,12 @@ func TestNothingIsLeft(t *testing.T) {
 	g.Expect(unix.Unmount(dir, 0)).To(Succeed())
 }
 
-// TestALoopDeviceWithoutAMount is what a kill between making the device and mounting it leaves.
-func TestALoopDeviceWithoutAMount(t *testing.T) {
-	g := NewWithT(t)
-	image := filepath.Join(t.TempDir(), "image")
-	g.Expect(os.WriteFile(image, make([]byte, 1<<20), 0o600)).To(Succeed())
-	if err := run("losetup", "--find", image); err != nil {
-		t.Skipf("no loop devices here: %v", err)
-	}
-	g.Expect(Loops(image)).To(HaveLen(1))
-	g.Expect(os.Remove(image)).To(Succeed())
-	g.Expect(Loops(image)).To(HaveLen(1), "also if its file is gone")
-	g.Expect(Release(image)).To(Succeed())
-	g.Expect(Loops(image)).To(BeEmpty())
-}
-
 func TestWhatCannotBeMountedLeavesNothing(t *testing.T) {
 	g := NewWithT(t)
 	dir := t.TempDir()
 	image := filepath.Join(dir, "image")
 	g.Expect(Mount(image, filepath.Join(dir, "nowhere"), 1<<30)).NotTo(Succeed())
-	g.Expect(Loops(image)).To(BeEmpty())
+	g.Expect(loop.Devices(image)).To(BeEmpty())
 	g.Expect(os.ReadDir(dir)).To(BeEmpty())
 
 	g.Expect(Mount(image, dir, 1)).NotTo(Succeed(), "too small")

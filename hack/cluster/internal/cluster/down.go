@@ -9,7 +9,7 @@ import (
 	"os/exec"
 	"time"
 
-	"github.com/cairn-backup/cairn/hack/cluster/internal/btrfs"
+	"github.com/cairn-backup/cairn/hack/cluster/internal/loop"
 )
 
 // Down stops the cluster of a state directory and undoes what it did outside
@@ -49,8 +49,9 @@ func (c *Cluster) down(out io.Writer, purge bool) error {
 	}
 	try("remove pods", c.removePods())
 	step("pods are removed")
+	try("release the devices of volumes", c.releaseDevices())
 	try("unmount volumes", c.unmountAll())
-	try("release the volumes' file system", btrfs.Release(c.volumesImage()))
+	try("release the volumes' file system", loop.Release(c.volumesImage()))
 	for _, family := range []string{"ip", "ip6"} {
 		for _, table := range []string{"kube-proxy", "cni_hostport"} {
 			_ = exec.Command("nft", "delete", "table", family, table).Run() // may not exist

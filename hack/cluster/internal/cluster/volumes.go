@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/cairn-backup/cairn/hack/cluster/internal/btrfs"
+	"github.com/cairn-backup/cairn/hack/cluster/internal/loop"
 )
 
 // volumesSize is the room in the volumes' file system. What is not written takes none of the machine's.
@@ -45,4 +46,11 @@ func (c *Cluster) mountVolumes() error {
 		c.copies = strings.ReplaceAll(err.Error(), "\n", " ")
 	}
 	return nil
+}
+
+// releaseDevices frees those of block volumes, which would keep the volumes'
+// file system busy: the driver's, and the kubelet's, which it keeps each of the
+// driver's open by.
+func (c *Cluster) releaseDevices() error {
+	return errors.Join(loop.ReleaseBelow(c.path("kubelet")), loop.ReleaseBelow(c.volumesDir()))
 }

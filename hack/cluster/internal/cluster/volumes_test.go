@@ -6,7 +6,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
-	"github.com/cairn-backup/cairn/hack/cluster/internal/btrfs"
+	"github.com/cairn-backup/cairn/hack/cluster/internal/loop"
 )
 
 func TestVolumesOfAnOlderClusterStayDirectories(t *testing.T) {
@@ -24,7 +24,7 @@ func TestVolumesThatCannotBeMountedAreNotHidden(t *testing.T) {
 	c := in(t.TempDir())
 	g.Expect(os.WriteFile(c.volumesImage(), make([]byte, 1<<20), 0o600)).To(Succeed())
 	g.Expect(c.mountVolumes()).To(MatchError(ContainSubstring("down --purge")))
-	g.Expect(btrfs.Release(c.volumesImage())).To(Succeed())
+	g.Expect(loop.Release(c.volumesImage())).To(Succeed())
 }
 
 func TestAMachineWithoutBtrfsMakesCopies(t *testing.T) {
