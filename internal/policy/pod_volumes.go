@@ -57,9 +57,9 @@ func volumesOf(pod *corev1.PodSpec, templates []corev1.PersistentVolumeClaim) *P
 	return out
 }
 
-// isDevice says whether a container uses a volume as a raw block device. The backup of a workload leaves it out.
+// isDevice says whether a container uses a volume as a raw block device. A backup of a workload's files does not have it.
 func isDevice(pod *corev1.PodSpec, name string) bool {
-	return slices.ContainsFunc(pod.Containers, func(c corev1.Container) bool {
+	return slices.ContainsFunc(slices.Concat(pod.InitContainers, pod.Containers), func(c corev1.Container) bool {
 		return slices.ContainsFunc(c.VolumeDevices, func(d corev1.VolumeDevice) bool { return d.Name == name })
 	})
 }

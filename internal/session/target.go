@@ -100,6 +100,9 @@ func ResolveHosts(t Target) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 				return nil, fail(v1alpha1.ReasonInvalidTask, "two volumes of the target would both be component %s: choose one with the parameter paths", v.Component)
 			}
 			components[v.Component] = true
+			if err := r.deviceClaim(v); err != nil {
+				return nil, err
+			}
 		}
 		if len(h.Volumes) > maxVolumes && !t.VolumeSnapshots {
 			return nil, fail(v1alpha1.ReasonInvalidTask, "%s has %d volumes; at most %d can be backed up: choose some with the parameter paths", h.Name, len(h.Volumes), maxVolumes)
@@ -142,9 +145,6 @@ func (r *resolver) ofClaim() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) 
 	host := v1alpha1.ResolvedHost{
 		Name:    HostTarget,
 		Volumes: []v1alpha1.ResolvedVolume{{Component: "pvc", ClaimName: r.Claim.Name, Path: dir}},
-	}
-	if r.Claim.Spec.VolumeMode != nil && *r.Claim.Spec.VolumeMode == corev1.PersistentVolumeBlock && !r.VolumeSnapshots {
-		return nil, fail(v1alpha1.ReasonNoVolumes, "PersistentVolumeClaim %s is a raw block device: only file systems can be backed up", r.Claim.Name)
 	}
 	if host.Node, err = r.node(host.Volumes); err != nil {
 		return nil, err

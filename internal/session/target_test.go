@@ -122,6 +122,11 @@ func TestResolveHosts(t *testing.T) {
 	block := claim("web-data")
 	device := corev1.PersistentVolumeBlock
 	block.Spec.VolumeMode = &device
+	beside := podSpec(claimVolume("data", "web-data"), claimVolume("raw", "web-raw"))
+	beside.Containers[0].VolumeMounts = []corev1.VolumeMount{mount("data", "/data")}
+	beside.Containers[0].VolumeDevices = []corev1.VolumeDevice{{Name: "raw", DevicePath: "/dev/raw"}}
+	early := podSpec(claimVolume("data", "web-data"))
+	early.InitContainers = []corev1.Container{{Name: "format", VolumeDevices: []corev1.VolumeDevice{{Name: "data", DevicePath: "/dev/raw"}}}}
 	unbound := claim("web-data")
 	unbound.Status.Phase = corev1.ClaimPending
 	own := claim("web-data")
@@ -170,6 +175,24 @@ func TestResolveHosts(t *testing.T) {
 		},
 		"a raw block device": {
 			target: session.Target{Claim: &block}, reason: v1alpha1.ReasonNoVolumes,
+		},
+		"a raw block device, by a VolumeSnapshot": {
+			target: session.Target{Claim: &block, VolumeSnapshots: true}, want: []string{"target@: pvc=web-data"},
+		},
+		"a raw block device beside files is not left out unasked": {
+			target: session.Target{Deployment: deployment(beside)}, reason: v1alpha1.ReasonNoVolumes,
+		},
+		"a raw block device beside the files that are asked for": {
+			target: session.Target{Deployment: deployment(beside), Paths: "/data", Claims: []corev1.PersistentVolumeClaim{own}}, want: []string{"target@: data=web-data"},
+		},
+		"a raw block device beside files, by VolumeSnapshots": {
+			target: session.Target{Deployment: deployment(beside), VolumeSnapshots: true, Claims: []corev1.PersistentVolumeClaim{own, claim("web-raw")}}, want: []string{"target@: data=web-data raw=web-raw"},
+		},
+		"a raw block device of an init container": {
+			target: session.Target{Deployment: deployment(early)}, reason: v1alpha1.ReasonNoVolumes,
+		},
+		"a raw block device that no container uses": {
+			target: session.Target{Deployment: deployment(data), Claims: []corev1.PersistentVolumeClaim{block}}, reason: v1alpha1.ReasonNoVolumes,
 		},
 		"a ReadWriteOncePod claim in use": {
 			target: session.Target{Claim: new(claim("web-data", corev1.ReadWriteOncePod)), Pods: []corev1.Pod{pod("web-0", "node-a", data)}},

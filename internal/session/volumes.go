@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -60,8 +61,18 @@ func (r *resolver) volumes(target string, spec *corev1.PodSpec, templates ...cor
 			all = append(all, volume{name: v.Name, hostPath: v.HostPath.Path})
 		}
 	}
+	var device string
 	if !r.VolumeSnapshots { // of those, raw block devices are taken too
-		all = slices.DeleteFunc(all, func(v volume) bool { return isDevice(spec, v.name) })
+		all = slices.DeleteFunc(all, func(v volume) bool {
+			is := isDevice(spec, v.name)
+			if is {
+				device = v.name
+			}
+			return is
+		})
+	}
+	if device != "" && strings.TrimSpace(r.Paths) == "" { // A run that left it out unasked would say that everything is backed up.
+		return nil, fail(v1alpha1.ReasonNoVolumes, "volume %s of %s is %s; leave it out by naming the directories that are backed up with the parameter paths", device, target, rawDevice)
 	}
 	if len(all) == 0 && r.VolumeSnapshots {
 		return nil, fail(v1alpha1.ReasonNoVolumes, "%s has no PersistentVolumeClaim: there is nothing that a VolumeSnapshot could be made of", target)
@@ -81,9 +92,21 @@ func (r *resolver) volumes(target string, spec *corev1.PodSpec, templates ...cor
 	}), nil
 }
 
+// rawDevice says what to do about a volume without a file system.
+const rawDevice = "a raw block device, which holds no files: back it up with the task volume-snapshot"
+
+// deviceClaim refuses files of a claim that is a raw block device: no container can mount that.
+func (r *resolver) deviceClaim(v v1alpha1.ResolvedVolume) *v1alpha1.ResolvedError {
+	claim := r.claims[v.ClaimName]
+	if r.VolumeSnapshots || claim == nil || ptr.Deref(claim.Spec.VolumeMode, corev1.PersistentVolumeFilesystem) != corev1.PersistentVolumeBlock {
+		return nil
+	}
+	return fail(v1alpha1.ReasonNoVolumes, "PersistentVolumeClaim %s is %s", v.ClaimName, rawDevice)
+}
+
 // isDevice says whether containers use a volume as a raw block device, which holds no files.
 func isDevice(spec *corev1.PodSpec, name string) bool {
-	return slices.ContainsFunc(spec.Containers, func(c corev1.Container) bool {
+	return slices.ContainsFunc(slices.Concat(spec.InitContainers, spec.Containers), func(c corev1.Container) bool {
 		return slices.ContainsFunc(c.VolumeDevices, func(d corev1.VolumeDevice) bool { return d.Name == name })
 	})
 }
