@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/access"
 	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 	"github.com/cairn-backup/cairn/internal/session/movers"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
@@ -94,13 +95,9 @@ func (r *Reconciler) volumeSnapshots(ctx context.Context, s *v1alpha1.BackupSess
 				made.Claim = &claims.Items[j]
 			}
 		}
-		if status := made.Snapshot.Status; status != nil && ptr.Deref(status.BoundVolumeSnapshotContentName, "") != "" {
-			content := &snapshotv1.VolumeSnapshotContent{}
-			if err := r.APIReader.Get(ctx, client.ObjectKey{Name: *status.BoundVolumeSnapshotContentName}, content); err == nil {
-				made.Content = content
-			} else if client.IgnoreNotFound(err) != nil {
-				return nil, fmt.Errorf("get volume snapshot content %s: %w", *status.BoundVolumeSnapshotContentName, err)
-			}
+		var err error
+		if made.Content, err = lifecycle.Content(ctx, r.APIReader, made.Snapshot); err != nil {
+			return nil, err
 		}
 		out[made.Snapshot.UID] = made
 	}

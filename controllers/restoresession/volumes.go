@@ -18,7 +18,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 	"github.com/cairn-backup/cairn/internal/task"
-	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
 // noTarget refuses a target for a Snapshot that is kept as VolumeSnapshots: only new volumes are made of these.
@@ -149,22 +148,8 @@ func (r *Reconciler) volumeSnapshot(ctx context.Context, namespace, name string)
 		return out, fmt.Errorf("get volume snapshot %s: %w", name, err)
 	}
 	out.Snapshot = s
-	if s.Status == nil || ptr.Deref(s.Status.BoundVolumeSnapshotContentName, "") == "" {
-		return out, nil
-	}
-	content := &snapshotv1.VolumeSnapshotContent{}
-	err = r.APIReader.Get(ctx, client.ObjectKey{Name: *s.Status.BoundVolumeSnapshotContentName}, content)
-	switch {
-	case apierrors.IsNotFound(err):
-		return out, nil
-	case err != nil:
-		return out, fmt.Errorf("get volume snapshot content %s: %w", *s.Status.BoundVolumeSnapshotContentName, err)
-	}
-	// Who may write the status of a VolumeSnapshot may name the content of another tenant there. What it names back counts.
-	if volumesnapshot.Bound(s, content) {
-		out.Content = content
-	}
-	return out, nil
+	out.Content, err = lifecycle.Content(ctx, r.APIReader, s)
+	return out, err
 }
 
 // observeClaims adds the claims that a restore makes of VolumeSnapshots, where a Job of it has ended and may have made some.

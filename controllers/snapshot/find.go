@@ -13,11 +13,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
@@ -131,28 +131,12 @@ func (r *Reconciler) each(ctx context.Context, do func(*snapshotv1.VolumeSnapsho
 	}
 }
 
-// content is the VolumeSnapshotContent of a VolumeSnapshot; nil where none is bound to it.
-func (r *Reconciler) content(ctx context.Context, v *snapshotv1.VolumeSnapshot) (*snapshotv1.VolumeSnapshotContent, error) {
-	if v.Status == nil || ptr.Deref(v.Status.BoundVolumeSnapshotContentName, "") == "" {
-		return nil, nil
-	}
-	var content snapshotv1.VolumeSnapshotContent
-	err := r.APIReader.Get(ctx, client.ObjectKey{Name: *v.Status.BoundVolumeSnapshotContentName}, &content)
-	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("get VolumeSnapshotContent of VolumeSnapshot %s: %w", v.Name, err)
-	}
-	if err != nil || !volumesnapshot.Bound(v, &content) {
-		return nil, nil
-	}
-	return &content, nil
-}
-
 // remove deletes a VolumeSnapshot of ours, after its content says what becomes of the data: the class's word protects from everybody else.
 func (r *Reconciler) remove(ctx context.Context, v *snapshotv1.VolumeSnapshot, want snapshotv1.DeletionPolicy) error {
 	if v.DeletionTimestamp != nil {
 		return nil
 	}
-	content, err := r.content(ctx, v)
+	content, err := lifecycle.Content(ctx, r.APIReader, v)
 	if err != nil {
 		return err
 	}

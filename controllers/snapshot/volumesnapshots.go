@@ -132,7 +132,7 @@ func (r *Reconciler) going(ctx context.Context, s *v1alpha1.Snapshot, all []snap
 
 // stuck says why a VolumeSnapshot that is being deleted is still there.
 func (r *Reconciler) stuck(ctx context.Context, v *snapshotv1.VolumeSnapshot) (string, error) {
-	content, err := r.content(ctx, v)
+	content, err := lifecycle.Content(ctx, r.APIReader, v)
 	if err != nil {
 		return "", err
 	}
