@@ -70,9 +70,17 @@ func (l *lab) volumeSnapshot(s *v1alpha1.Snapshot, name string, change ...func(*
 // backup is a Snapshot of one VolumeSnapshot, some hours ago.
 func (l *lab) backup(hours int, contentPolicy string, change ...func(*v1alpha1.Snapshot)) (*v1alpha1.Snapshot, *snapshotv1.VolumeSnapshot) {
 	l.t.Helper()
-	s := l.snapshot(l.repository, hours, good, change...)
+	s := l.snapshot(l.repository, hours, v1alpha1.SnapshotRunning, change...)
 	v := l.volumeSnapshot(s, fmt.Sprintf("web-%d", hours))
+	l.succeed(s, v, contentPolicy)
+	return s, v
+}
+
+// succeed ends a Snapshot. A VolumeSnapshot that is made after that is swept away at any moment.
+func (l *lab) succeed(s *v1alpha1.Snapshot, v *snapshotv1.VolumeSnapshot, contentPolicy string) {
+	l.t.Helper()
 	bed.EditStatus(l.t, s, func() {
+		s.Status.Phase = good
 		s.Status.Components["pvc"] = v1alpha1.Component{
 			Phase: good, Driver: v1alpha1.DriverVolumeSnapshotter, ID: string(v.UID),
 			VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{{
@@ -81,7 +89,6 @@ func (l *lab) backup(hours int, contentPolicy string, change ...func(*v1alpha1.S
 		}
 	})
 	bed.Cached(l.t, s)
-	return s, v
 }
 
 func (l *lab) contentOf(v *snapshotv1.VolumeSnapshot) *snapshotv1.VolumeSnapshotContent {
@@ -155,8 +162,9 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 	t.Run("also those that were never reported", func(t *testing.T) {
 		t.Parallel()
 		l := newLab(t)
-		s, v := l.backup(1, "", wipeOutSnapshot)
-		more := l.volumeSnapshot(s, "web-more")
+		s := l.snapshot(l.repository, 1, v1alpha1.SnapshotRunning, wipeOutSnapshot)
+		v, more := l.volumeSnapshot(s, "web-1"), l.volumeSnapshot(s, "web-more")
+		l.succeed(s, v, "")
 		del(t, s)
 		gone(t, more, "it has the Snapshot's UID")
 		gone(t, v, "it was reported")
