@@ -6,15 +6,10 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/util/retry"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -24,17 +19,23 @@ import (
 // mover of the same restore made before is taken as it is. Nothing is deleted here, and nothing is reported but the Result: what the
 // manager sees of a claim is what counts.
 func (m *Mover) volumeRestore(ctx context.Context, t task.Task, flags Flags) task.Result {
-	p := &provisioning{
-		m: m, t: t, client: m.Client.Resource(corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims")).Namespace(t.Namespace),
-		began: m.Now(), done: map[string]task.ComponentResult{}, made: map[string]types.UID{},
+	p := &provisioning{m.making(t, corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims"))}
+	p.makeAll(func(c task.Component) (types.UID, *failure) { return p.make(ctx, c.Claim.Object) }, p.end)
+	for _, c := range p.pending() {
+		if !c.Claim.Wait {
+			p.end(c, nil) // it gets its volume later
+		}
 	}
-	p.makeAll(ctx)
-	p.wait(ctx, flags.WaitTimeout)
-	var results []task.ComponentResult
-	for _, c := range t.Components {
-		results = append(results, p.done[c.Name])
-	}
-	return summary(results, "restored")
+	p.wait(ctx, flags.WaitTimeout, func(late bool) {
+		for _, c := range p.pending() {
+			p.look(ctx, c, late)
+		}
+	}, func(f *failure) {
+		for _, c := range p.pending() {
+			p.end(c, f)
+		}
+	})
+	return summary(p.results(), "restored")
 }
 
 // volumeMount ends: that its pod runs says that all claims are mounted.
@@ -47,55 +48,11 @@ func (m *Mover) volumeMount(t task.Task) task.Result {
 }
 
 // provisioning is one run of a mover that makes claims.
-type provisioning struct {
-	m      *Mover
-	t      task.Task
-	client dynamic.ResourceInterface
-	began  time.Time
-	// made are the UIDs of the claims by component, and done how components ended.
-	made map[string]types.UID
-	done map[string]task.ComponentResult
-}
-
-// makeAll makes all claims at once. One that gets its volume later is done with that.
-func (p *provisioning) makeAll(ctx context.Context) {
-	type outcome struct {
-		uid types.UID
-		f   *failure
-	}
-	outcomes := make([]outcome, len(p.t.Components))
-	var group errgroup.Group
-	group.SetLimit(atOnce)
-	for i, c := range p.t.Components {
-		group.Go(func() error {
-			outcomes[i].uid, outcomes[i].f = p.make(ctx, c.Claim.Object)
-			return nil
-		})
-	}
-	_ = group.Wait() // how each went is in outcomes
-	for i, c := range p.t.Components {
-		p.made[c.Name] = outcomes[i].uid
-		if f := outcomes[i].f; f != nil || !c.Claim.Wait {
-			p.end(c, f)
-		}
-	}
-}
+type provisioning struct{ making }
 
 // make makes a claim, or finds the one that this restore made.
 func (p *provisioning) make(ctx context.Context, claim *corev1.PersistentVolumeClaim) (types.UID, *failure) {
-	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(claim)
-	if err != nil {
-		return "", &failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("encode PersistentVolumeClaim %s: %v", claim.Name, err)}
-	}
-	var uid types.UID
-	// One that was made although the answer was lost is found by its name.
-	err = retry.OnError(again, func(err error) bool { return ctx.Err() == nil && passing(err) }, func() error {
-		created, err := p.client.Create(ctx, &unstructured.Unstructured{Object: fields}, metav1.CreateOptions{FieldManager: FieldManager})
-		if err == nil {
-			uid = created.GetUID()
-		}
-		return err
-	})
+	uid, err := p.create(ctx, claim)
 	if err == nil {
 		return uid, nil
 	}
@@ -125,41 +82,7 @@ func (p *provisioning) get(ctx context.Context, name string) (*corev1.Persistent
 	if err != nil {
 		return nil, err
 	}
-	out := &corev1.PersistentVolumeClaim{}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, out); err != nil {
-		return nil, fmt.Errorf("read PersistentVolumeClaim %s: %w", name, err)
-	}
-	return out, nil
-}
-
-// wait looks at the claims until each has its volume, is lost or late, or the mover is told to stop.
-func (p *provisioning) wait(ctx context.Context, timeout time.Duration) {
-	deadline := p.m.Now().Add(timeout)
-	for {
-		late := !p.m.Now().Before(deadline)
-		for _, c := range p.t.Components {
-			if _, ended := p.done[c.Name]; !ended {
-				p.look(ctx, c, late)
-			}
-		}
-		if len(p.done) == len(p.t.Components) {
-			return
-		}
-		pause := lookFast
-		if p.m.Now().Sub(p.began) > lookFastFor {
-			pause = lookSlow
-		}
-		select {
-		case <-ctx.Done():
-			for _, c := range p.t.Components {
-				if _, ended := p.done[c.Name]; !ended {
-					p.end(c, &failure{v1alpha1.ReasonCancelled, "the mover was told to stop"})
-				}
-			}
-			return
-		case <-time.After(pause):
-		}
-	}
+	return typed[corev1.PersistentVolumeClaim](u)
 }
 
 // look ends a component whose claim says enough.
@@ -193,7 +116,7 @@ func (p *provisioning) end(c task.Component, f *failure) {
 func classifyClaim(ctx context.Context, name string, err error) *failure {
 	switch {
 	case ctx.Err() != nil:
-		return &failure{v1alpha1.ReasonCancelled, "the mover was told to stop"}
+		return toldToStop()
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota"):
 		return &failure{v1alpha1.ReasonQuotaExceeded, fmt.Sprintf("make PersistentVolumeClaim %s: %v", name, err)}
 	default:

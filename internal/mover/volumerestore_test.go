@@ -10,12 +10,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/mover"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -36,49 +33,15 @@ func claimOf(namespace, name string) *corev1.PersistentVolumeClaim {
 	}
 }
 
-// provisioning is a mover that makes claims with the rights of its pod.
-type provisioning struct {
-	*WithT
-	namespace string
-	pod       *pod
-	task      task.Task
-}
-
-func newProvisioning(t testing.TB, wait bool, names ...string) *provisioning {
+// newProvisioning is a mover that makes claims.
+func newProvisioning(t testing.TB, wait bool, names ...string) *making {
 	t.Helper()
-	p := &provisioning{WithT: NewWithT(t), namespace: namespace(t), pod: newPod(t)}
-	p.task = task.Task{Kind: task.KindVolumeRestore, Cluster: "cluster", Namespace: p.namespace, RestoreSession: &task.Object{Name: "r", UID: "uid-restore"}}
+	ns := namespace(t)
+	work := task.Task{Kind: task.KindVolumeRestore, RestoreSession: &task.Object{Name: "r", UID: "uid-restore"}}
 	for _, name := range names {
-		p.task.Components = append(p.task.Components, task.Component{Name: name, Claim: &task.Claim{Object: claimOf(p.namespace, name), Wait: wait}})
+		work.Components = append(work.Components, task.Component{Name: name, Claim: &task.Claim{Object: claimOf(ns, name), Wait: wait}})
 	}
-	p.pod.mover.Client = as(t, p.namespace, v1alpha1.SnapshotterServiceAccount, provisioner+"-abcde")
-	return p
-}
-
-func (p *provisioning) run(ctx context.Context, wait time.Duration) *task.Result {
-	_, result := p.pod.with(ctx, p.task, mover.Flags{WaitTimeout: wait})
-	return result
-}
-
-// meanwhile does something with a claim as soon as it is there.
-func (p *provisioning) meanwhile(t testing.TB, name string, do func(context.Context, *corev1.PersistentVolumeClaim) error) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	t.Cleanup(func() { cancel(); <-done })
-	go func() {
-		defer close(done)
-		for ctx.Err() == nil {
-			var found corev1.PersistentVolumeClaim
-			if err := admin.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: name}, &found); err == nil && do(ctx, &found) == nil {
-				return
-			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(50 * time.Millisecond):
-			}
-		}
-	}()
+	return newMaking(t, ns, provisioner, work)
 }
 
 func bind(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
@@ -88,8 +51,8 @@ func bind(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
 
 func TestClaimsAreMadeTogetherAndAwaited(t *testing.T) {
 	p := newProvisioning(t, true, "data", "logs")
-	p.meanwhile(t, "data", bind)
-	p.meanwhile(t, "logs", bind)
+	meanwhile(p, "data", bind)
+	meanwhile(p, "logs", bind)
 	result := p.run(t.Context(), time.Minute)
 	p.Expect(result.Outcome).To(Equal(task.OutcomeSucceeded), result.Message)
 	p.Expect(result.Components).To(HaveLen(2))
@@ -108,7 +71,7 @@ func TestClaimsThatWaitForAPodAreNotAwaited(t *testing.T) {
 
 func TestWhatKeepsAClaimFromItsVolume(t *testing.T) {
 	for name, tc := range map[string]struct {
-		before    func(p *provisioning)
+		before    func(p *making)
 		meanwhile func(context.Context, *corev1.PersistentVolumeClaim) error
 		reason    string
 	}{
@@ -120,17 +83,17 @@ func TestWhatKeepsAClaimFromItsVolume(t *testing.T) {
 			c.Status.Phase = corev1.ClaimLost
 			return admin.Status().Update(ctx, c)
 		}},
-		"another has its name": {reason: v1alpha1.ReasonNameConflict, before: func(p *provisioning) {
+		"another has its name": {reason: v1alpha1.ReasonNameConflict, before: func(p *making) {
 			other := claimOf(p.namespace, "data")
 			other.Annotations[v1alpha1.AnnotationRestoreSession] = "uid-other"
 			p.Expect(admin.Create(context.Background(), other)).To(Succeed())
 		}},
-		"it is of another VolumeSnapshot": {reason: v1alpha1.ReasonNameConflict, before: func(p *provisioning) {
+		"it is of another VolumeSnapshot": {reason: v1alpha1.ReasonNameConflict, before: func(p *making) {
 			other := claimOf(p.namespace, "data")
 			other.Spec.DataSource.Name = "older"
 			p.Expect(admin.Create(context.Background(), other)).To(Succeed())
 		}},
-		"there is no room": {reason: v1alpha1.ReasonQuotaExceeded, before: func(p *provisioning) {
+		"there is no room": {reason: v1alpha1.ReasonQuotaExceeded, before: func(p *making) {
 			quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "none"},
 				Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"persistentvolumeclaims": resource.MustParse("0")}}}
 			p.Expect(admin.Create(context.Background(), quota)).To(Succeed())
@@ -144,7 +107,7 @@ func TestWhatKeepsAClaimFromItsVolume(t *testing.T) {
 				tc.before(p)
 			}
 			if tc.meanwhile != nil {
-				p.meanwhile(t, "data", tc.meanwhile)
+				meanwhile(p, "data", tc.meanwhile)
 			}
 			result := p.run(t.Context(), 3*time.Second)
 			p.Expect(result.Outcome).To(Equal(task.OutcomeFailed))
@@ -172,18 +135,9 @@ func TestTheAdmissionPolicyOfClaims(t *testing.T) {
 		"in another namespace": {func(c *corev1.PersistentVolumeClaim) { c.Namespace = "default" }, "forbidden"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := NewWithT(t)
 			claim := claimOf(ns, "c-"+strings.ToLower(strings.ReplaceAll(name, " ", "-")))
 			tc.change(claim)
-			fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(claim)
-			g.Expect(err).NotTo(HaveOccurred())
-			_, err = api.Namespace(claim.Namespace).Create(t.Context(), &unstructured.Unstructured{Object: fields}, metav1.CreateOptions{})
-			if tc.refusal == "" {
-				g.Expect(err).NotTo(HaveOccurred())
-				g.Expect(api.Namespace(ns).Delete(t.Context(), claim.Name, metav1.DeleteOptions{})).NotTo(Succeed(), "it deletes nothing")
-				return
-			}
-			g.Expect(err).To(MatchError(ContainSubstring(tc.refusal)))
+			admitted(t, api, claim, tc.refusal)
 		})
 	}
 }

@@ -9,88 +9,47 @@ import (
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/mover"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// shooting is a mover that makes VolumeSnapshots with the rights of its pod, and a CSI driver that the test plays.
+// shooting is a mover that makes VolumeSnapshots, and a CSI driver that the test plays.
 type shooting struct {
-	testing.TB
-	*WithT
-	namespace string
-	snap      *v1alpha1.Snapshot
-	pod       *pod
-	task      task.Task
+	*making
+	snap *v1alpha1.Snapshot
 }
 
 func newShooting(t testing.TB, claims ...string) *shooting {
 	t.Helper()
-	s := &shooting{TB: t, WithT: NewWithT(t), namespace: namespace(t)}
+	ns := namespace(t)
 	var movers []string
 	for _, c := range claims {
 		movers = append(movers, c+"=backup-s-target")
 	}
-	s.snap = snapshot(t, s.namespace, "s", strings.Join(movers, ","))
-	s.task = task.Task{
-		Kind: task.KindVolumeSnapshot, Cluster: "cluster", Namespace: s.namespace,
-		Snapshot: &task.Snapshot{Name: s.snap.Name, UID: s.snap.UID, Labels: map[string]string{v1alpha1.LabelRepository: "r"}, Spec: &s.snap.Spec},
+	snap := snapshot(t, ns, "s", strings.Join(movers, ","))
+	work := task.Task{
+		Kind: task.KindVolumeSnapshot, Snapshot: &task.Snapshot{Name: snap.Name, UID: snap.UID, Labels: map[string]string{v1alpha1.LabelRepository: "r"}, Spec: &snap.Spec},
 	}
 	at := time.Unix(1795154820, 0)
 	for _, c := range claims {
-		s.task.Components = append(s.task.Components, task.Component{Name: c, Snapshot: &task.VolumeSnapshot{
-			Names: []string{policy.VolumeSnapshotName(c, at), policy.QualifiedVolumeSnapshotName(c, at, s.namespace, "s")}, Claim: c, Class: "fast",
+		work.Components = append(work.Components, task.Component{Name: c, Snapshot: &task.VolumeSnapshot{
+			Names: []string{policy.VolumeSnapshotName(c, at), policy.QualifiedVolumeSnapshotName(c, at, ns, "s")}, Claim: c, Class: "fast",
 		}})
 	}
-	api := as(t, s.namespace, v1alpha1.SnapshotterServiceAccount, "backup-s-target-abcde")
-	s.pod = newPod(t)
-	s.pod.mover.Client, s.pod.mover.Job = api, "backup-s-target"
-	s.pod.mover.Status = mover.APIStatus{Client: api, Namespace: s.namespace}
-	return s
-}
-
-// run does the task and gives the mover's Result.
-func (s *shooting) run(ctx context.Context, wait time.Duration) *task.Result {
-	s.Helper()
-	_, result := s.pod.with(ctx, s.task, mover.Flags{WaitTimeout: wait})
-	return result
+	return &shooting{making: newMaking(t, ns, "backup-s-target", work), snap: snap}
 }
 
 // driver answers for a VolumeSnapshot as soon as it is there.
 func (s *shooting) driver(name string, status snapshotv1.VolumeSnapshotStatus) {
 	s.Helper()
-	s.meanwhile(name, func(ctx context.Context, found *snapshotv1.VolumeSnapshot) error {
+	meanwhile(s.making, name, func(ctx context.Context, found *snapshotv1.VolumeSnapshot) error {
 		found.Status = status.DeepCopy()
 		return admin.Status().Update(ctx, found)
 	})
-}
-
-// meanwhile does something with a VolumeSnapshot as soon as it is there.
-func (s *shooting) meanwhile(name string, do func(context.Context, *snapshotv1.VolumeSnapshot) error) {
-	s.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	s.Cleanup(func() { cancel(); <-done })
-	go func() {
-		defer close(done)
-		for ctx.Err() == nil {
-			var found snapshotv1.VolumeSnapshot
-			if err := admin.Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: name}, &found); err == nil && do(ctx, &found) == nil {
-				return
-			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(50 * time.Millisecond):
-			}
-		}
-	}()
 }
 
 func ready(size string) snapshotv1.VolumeSnapshotStatus {
@@ -203,7 +162,7 @@ func TestWhatTheDriverSaysIsTheError(t *testing.T) {
 
 func TestAVolumeSnapshotThatSomebodyDeletes(t *testing.T) {
 	s := newShooting(t, "data")
-	s.meanwhile("data-1795154820", func(ctx context.Context, found *snapshotv1.VolumeSnapshot) error { return admin.Delete(ctx, found) })
+	meanwhile(s.making, "data-1795154820", func(ctx context.Context, found *snapshotv1.VolumeSnapshot) error { return admin.Delete(ctx, found) })
 	s.Expect(s.run(t.Context(), time.Minute).Components[0].Reason).To(Equal(v1alpha1.ReasonVolumeSnapshotNotFound))
 }
 
@@ -227,19 +186,10 @@ func TestTheAdmissionPolicyOfSnapshotters(t *testing.T) {
 		"in another namespace": {func(s *snapshotv1.VolumeSnapshot) { s.Namespace = "default" }, "forbidden"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := NewWithT(t)
 			s := volumesnapshot.New(ns, "s-"+strings.ToLower(strings.NewReplacer(" ", "-", "'", "").Replace(name)), "data", "fast",
 				map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}, map[string]string{v1alpha1.AnnotationJob: "backup-s-target"})
 			tc.change(s)
-			fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(s)
-			g.Expect(err).NotTo(HaveOccurred())
-			_, err = api.Namespace(s.Namespace).Create(t.Context(), &unstructured.Unstructured{Object: fields}, metav1.CreateOptions{})
-			if tc.refusal == "" {
-				g.Expect(err).NotTo(HaveOccurred())
-				g.Expect(api.Namespace(ns).Delete(t.Context(), s.Name, metav1.DeleteOptions{})).NotTo(Succeed(), "it deletes nothing")
-				return
-			}
-			g.Expect(err).To(MatchError(ContainSubstring(tc.refusal)))
+			admitted(t, api, s, tc.refusal)
 		})
 	}
 }

@@ -1,0 +1,153 @@
+package mover
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/util/retry"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// How often objects that are awaited are looked at: often as long as most CSI drivers take, and then seldom.
+const (
+	lookFast    = 500 * time.Millisecond
+	lookSlow    = 3 * time.Second
+	lookFastFor = 30 * time.Second
+	// atOnce is how many are asked for at once.
+	atOnce = 16
+)
+
+// making is one run of a mover that makes an object for each component, and waits for what others make of it.
+type making struct {
+	m      *Mover
+	t      task.Task
+	client dynamic.ResourceInterface
+	began  time.Time
+	// made are the UIDs of the objects by component, and done how components ended.
+	made map[string]types.UID
+	done map[string]task.ComponentResult
+}
+
+func (m *Mover) making(t task.Task, objects schema.GroupVersionResource) making {
+	return making{
+		m: m, t: t, client: m.Client.Resource(objects).Namespace(t.Namespace), began: m.Now(),
+		made: map[string]types.UID{}, done: map[string]task.ComponentResult{},
+	}
+}
+
+// makeAll makes the objects of all components at once with one, and ends those that could not be made.
+func (w *making) makeAll(one func(task.Component) (types.UID, *failure), end func(task.Component, *failure)) {
+	type outcome struct {
+		uid types.UID
+		f   *failure
+	}
+	outcomes := make([]outcome, len(w.t.Components))
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for i, c := range w.t.Components {
+		group.Go(func() error {
+			outcomes[i].uid, outcomes[i].f = one(c)
+			return nil
+		})
+	}
+	_ = group.Wait() // how each went is in outcomes
+	for i, c := range w.t.Components {
+		w.made[c.Name] = outcomes[i].uid
+		if f := outcomes[i].f; f != nil {
+			end(c, f)
+		}
+	}
+}
+
+// create asks the API server for an object. What may pass is tried again. One that was made although the answer was lost exists already
+// then: it is found by its name.
+func (w *making) create(ctx context.Context, object any) (types.UID, error) {
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		return "", fmt.Errorf("encode it: %w", err)
+	}
+	var uid types.UID
+	err = retry.OnError(again, func(err error) bool { return ctx.Err() == nil && passing(err) }, func() error {
+		created, err := w.client.Create(ctx, &unstructured.Unstructured{Object: fields}, metav1.CreateOptions{FieldManager: FieldManager})
+		if err == nil {
+			uid = created.GetUID()
+		}
+		return err
+	})
+	return uid, err
+}
+
+// again is how often what the API server could not do is asked for: for about a minute.
+var again = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Steps: 7}
+
+// passing says whether the API server may take the same object in a moment: also one that it forbade, for a RoleBinding is in
+// force a moment after it was made, and a quota may become free.
+func passing(err error) bool {
+	return apierrors.IsForbidden(err) || transient(err) && !apierrors.IsNotFound(err)
+}
+
+// wait looks at the objects until look has ended all components, as it does at the latest when it is late. When the mover is told to stop,
+// stop ends the rest.
+func (w *making) wait(ctx context.Context, timeout time.Duration, look func(late bool), stop func(*failure)) {
+	deadline := w.m.Now().Add(timeout)
+	for {
+		look(!w.m.Now().Before(deadline))
+		if len(w.done) == len(w.t.Components) {
+			return
+		}
+		pause := lookFast
+		if w.m.Now().Sub(w.began) > lookFastFor {
+			pause = lookSlow
+		}
+		select {
+		case <-ctx.Done():
+			stop(toldToStop())
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// pending are the components that have not ended.
+func (w *making) pending() []task.Component {
+	return slices.DeleteFunc(slices.Clone(w.t.Components), func(c task.Component) bool {
+		_, ended := w.done[c.Name]
+		return ended
+	})
+}
+
+// results are how the components ended, in their order.
+func (w *making) results() []task.ComponentResult {
+	var out []task.ComponentResult
+	for _, c := range w.t.Components {
+		out = append(out, w.done[c.Name])
+	}
+	return out
+}
+
+// toldToStop is why work did not end: another mover goes on with it.
+func toldToStop() *failure {
+	return &failure{v1alpha1.ReasonCancelled, "the mover was told to stop"}
+}
+
+// typed is an object as its Go type.
+func typed[T any](u *unstructured.Unstructured) (*T, error) {
+	out := new(T)
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, out); err != nil {
+		return nil, fmt.Errorf("read %s %s: %w", u.GetKind(), u.GetName(), err)
+	}
+	return out, nil
+}

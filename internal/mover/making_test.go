@@ -1,0 +1,85 @@
+package mover_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// making is a mover that makes objects with the rights of its pod, while the test plays who works on them.
+type making struct {
+	testing.TB
+	*WithT
+	namespace string
+	pod       *pod
+	task      task.Task
+}
+
+// newMaking is that of a Job's pod in a namespace.
+func newMaking(t testing.TB, namespace, job string, work task.Task) *making {
+	t.Helper()
+	m := &making{TB: t, WithT: NewWithT(t), namespace: namespace, pod: newPod(t), task: work}
+	m.task.Cluster, m.task.Namespace = "cluster", namespace
+	api := as(t, namespace, v1alpha1.SnapshotterServiceAccount, job+"-abcde")
+	m.pod.mover.Client, m.pod.mover.Job = api, job
+	m.pod.mover.Status = mover.APIStatus{Client: api, Namespace: namespace}
+	return m
+}
+
+// run does the task and gives the mover's Result.
+func (m *making) run(ctx context.Context, wait time.Duration) *task.Result {
+	m.Helper()
+	_, result := m.pod.with(ctx, m.task, mover.Flags{WaitTimeout: wait})
+	return result
+}
+
+// meanwhile does something with an object of a name as soon as it is there.
+func meanwhile[T any, O interface {
+	*T
+	client.Object
+}](m *making, name string, do func(context.Context, O) error) {
+	m.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	m.Cleanup(func() { cancel(); <-done })
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			found := O(new(T))
+			if err := admin.Get(ctx, client.ObjectKey{Namespace: m.namespace, Name: name}, found); err == nil && do(ctx, found) == nil {
+				return
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}()
+}
+
+// admitted: the API server takes an object from a mover, which can't delete it, or it refuses it.
+func admitted(t *testing.T, api dynamic.NamespaceableResourceInterface, object client.Object, refusal string) {
+	t.Helper()
+	g := NewWithT(t)
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	g.Expect(err).NotTo(HaveOccurred())
+	objects := api.Namespace(object.GetNamespace())
+	_, err = objects.Create(t.Context(), &unstructured.Unstructured{Object: fields}, metav1.CreateOptions{})
+	if refusal != "" {
+		g.Expect(err).To(MatchError(ContainSubstring(refusal)))
+		return
+	}
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(objects.Delete(t.Context(), object.GetName(), metav1.DeleteOptions{})).NotTo(Succeed(), "it deletes nothing")
+}
