@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -30,16 +31,12 @@ func (r *Reconciler) provision(ctx context.Context, s *v1alpha1.RestoreSession, 
 	if err != nil {
 		return 0, err
 	}
-	build, ensure := task.VolumeRestoreJob, access.EnsureSnapshotter
-	if session.Mounting(h, status.Components) {
+	build, ensure, mounting := task.VolumeRestoreJob, access.EnsureSnapshotter, session.Mounting(h, status.Components)
+	in.Name = session.RestoreJobName(s.Name, h.Name, status.Attempt)
+	if mounting {
 		build, ensure, in.Name = task.VolumeMountJob, access.EnsureMover, session.ConsumerJobName(s.Name, h.Name, status.Attempt)
 		if in.Host.Volumes, err = r.waiting(ctx, s, h, status); err != nil {
 			return 0, err
-		}
-	} else {
-		in.Name = session.RestoreJobName(s.Name, h.Name, status.Attempt)
-		if after, err := r.ready(ctx, s, h); err != nil || after > 0 {
-			return after, err
 		}
 	}
 	if err := ensure(ctx, r.Client, s.Namespace); err != nil {
@@ -48,6 +45,11 @@ func (r *Reconciler) provision(ctx context.Context, s *v1alpha1.RestoreSession, 
 	job, err := build(in)
 	if err != nil {
 		return 0, fmt.Errorf("build job of restore session %s: %w", s.Name, err)
+	}
+	if !mounting { // Last, because it deletes what is to be replaced.
+		if after, err := r.ready(ctx, s, in, job); err != nil || after > 0 {
+			return after, err
+		}
 	}
 	return 0, movers.Create(ctx, r.Client, r.APIReader, s, job)
 }
@@ -90,15 +92,15 @@ func (r *Reconciler) waiting(ctx context.Context, s *v1alpha1.RestoreSession, h 
 }
 
 // ready makes sure that the claims of a host can be made: that their VolumeSnapshots are what was frozen, and can be used here, and
-// that their names are free.
-func (r *Reconciler) ready(ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost) (time.Duration, error) {
+// that their names are free. What is to be replaced is deleted only when nothing that can be asked is in the way of the new claims.
+func (r *Reconciler) ready(ctx context.Context, s *v1alpha1.RestoreSession, in task.VolumeRestoreInput, job *batchv1.Job) (time.Duration, error) {
 	var after time.Duration
-	for i := range h.Volumes {
-		v := &h.Volumes[i]
-		if err := r.sameSnapshot(ctx, s, v); err != nil {
+	volumes := in.Host.Volumes
+	for i := range volumes {
+		if err := r.sameSnapshot(ctx, s, &volumes[i]); err != nil {
 			return 0, err
 		}
-		wait, err := r.ensureImport(ctx, s, v)
+		wait, err := r.ensureImport(ctx, s, &volumes[i])
 		if err != nil {
 			return 0, err
 		}
@@ -107,8 +109,11 @@ func (r *Reconciler) ready(ctx context.Context, s *v1alpha1.RestoreSession, h *v
 	if after > 0 {
 		return after, nil
 	}
-	for i := range h.Volumes {
-		wait, err := r.freeName(ctx, s, &h.Volumes[i])
+	if err := r.replaceable(ctx, s, in, job); err != nil {
+		return 0, err
+	}
+	for i := range volumes {
+		wait, err := r.freeName(ctx, s, &volumes[i])
 		if err != nil {
 			return 0, err
 		}

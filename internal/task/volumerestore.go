@@ -41,13 +41,14 @@ func VolumeRestoreJob(in VolumeRestoreInput) (*batchv1.Job, error) {
 	b := in.blueprint()
 	b.account = v1alpha1.SnapshotterServiceAccount
 	b.task.Kind = KindVolumeRestore
+	claims, err := in.Claims()
+	if err != nil {
+		return nil, err
+	}
 	for i := range in.Host.Volumes {
 		v := &in.Host.Volumes[i]
-		if int(v.Template) > len(in.Templates) || v.Template < 1 {
-			return nil, errors.New("build job " + in.Name + ": a claim has no template")
-		}
 		b.task.Components = append(b.task.Components, Component{Name: v.Component, ID: v.ID, Claim: &Claim{
-			Object: in.claim(v, &in.Templates[v.Template-1]), Wait: v.Provision.Binding == v1alpha1.BindImmediate,
+			Object: claims[i], Wait: v.Provision.Binding == v1alpha1.BindImmediate,
 		}})
 	}
 	return b.job()
@@ -83,6 +84,19 @@ func (in VolumeRestoreInput) blueprint() blueprint {
 		security:   securityOf(in.Host.SecurityContext, in.Resolved.Task.Job),
 		privileged: in.Privileged,
 	}
+}
+
+// Claims are what the volumes of the host are made as, in their order.
+func (in VolumeRestoreInput) Claims() ([]*corev1.PersistentVolumeClaim, error) {
+	var out []*corev1.PersistentVolumeClaim
+	for i := range in.Host.Volumes {
+		v := &in.Host.Volumes[i]
+		if int(v.Template) > len(in.Templates) || v.Template < 1 {
+			return nil, errors.New("build job " + in.Name + ": a claim has no template")
+		}
+		out = append(out, in.claim(v, &in.Templates[v.Template-1]))
+	}
+	return out, nil
 }
 
 // claim is what a volume is made as.

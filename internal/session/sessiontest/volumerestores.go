@@ -91,6 +91,10 @@ func DevelopImports(t testing.TB, c client.Client, namespace string) {
 			ReadyToUse: new(true), RestoreSize: new(resource.MustParse("1Gi")), BoundVolumeSnapshotContentName: s.Spec.Source.VolumeSnapshotContentName,
 		}
 		must(t, c.Status().Update(t.Context(), s))
+		content := &snapshotv1.VolumeSnapshotContent{}
+		must(t, c.Get(t.Context(), client.ObjectKey{Name: *s.Spec.Source.VolumeSnapshotContentName}, content))
+		content.Spec.VolumeSnapshotRef.UID = s.UID
+		must(t, c.Update(t.Context(), content))
 	}
 }
 
