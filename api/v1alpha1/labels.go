@@ -81,6 +81,9 @@ const (
 	AnnotationReplacedBy = Group + "/replaced-by"
 	// AnnotationRestored on a PersistentVolumeClaim is the digest of the RestoreSession's spec that filled it.
 	AnnotationRestored = Group + "/restored"
+	// AnnotationMade on a PersistentVolumeClaim says that a RestoreSession made it of a VolumeSnapshot and left it to its first pod: the
+	// digest of that session's spec, a slash and the UID of the VolumeSnapshot.
+	AnnotationMade = Group + "/made"
 	// AnnotationRestoring on a PersistentVolumeClaim is the UID of the RestoreSession that may write into it: there is one at a
 	// time.
 	AnnotationRestoring = Group + "/restoring"

@@ -169,11 +169,18 @@ func (r *Reconciler) stamp(ctx context.Context, s *v1alpha1.RestoreSession) erro
 	if intoDatabase(s.Status.Resolved) {
 		return r.stampDatabase(ctx, s)
 	}
-	return r.eachClaim(ctx, s, func(claim *corev1.PersistentVolumeClaim) {
+	return r.eachClaim(ctx, s, func(claim *corev1.PersistentVolumeClaim, _ *v1alpha1.ResolvedRestoreVolume) {
 		if claim.Annotations == nil {
 			claim.Annotations = map[string]string{}
 		}
 		claim.Annotations[v1alpha1.AnnotationRestored] = s.Status.Resolved.SpecDigest
+	})
+}
+
+// stampMade marks the claims that were made and left to their first pods, as stamp does.
+func (r *Reconciler) stampMade(ctx context.Context, s *v1alpha1.RestoreSession) error {
+	return r.eachClaim(ctx, s, func(claim *corev1.PersistentVolumeClaim, v *v1alpha1.ResolvedRestoreVolume) {
+		claim.Annotations[v1alpha1.AnnotationMade] = session.MadeMark(s.Status.Resolved.SpecDigest, v)
 	})
 }
 
@@ -182,7 +189,7 @@ func (r *Reconciler) release(ctx context.Context, s *v1alpha1.RestoreSession) er
 	if intoDatabase(s.Status.Resolved) {
 		return r.releaseDatabase(ctx, s)
 	}
-	return r.eachClaim(ctx, s, func(claim *corev1.PersistentVolumeClaim) {
+	return r.eachClaim(ctx, s, func(claim *corev1.PersistentVolumeClaim, _ *v1alpha1.ResolvedRestoreVolume) {
 		if claim.Annotations[v1alpha1.AnnotationRestoring] == string(s.UID) {
 			delete(claim.Annotations, v1alpha1.AnnotationRestoring)
 		}
@@ -190,7 +197,7 @@ func (r *Reconciler) release(ctx context.Context, s *v1alpha1.RestoreSession) er
 }
 
 // eachClaim changes the metadata of the claims that a frozen restore works with.
-func (r *Reconciler) eachClaim(ctx context.Context, s *v1alpha1.RestoreSession, change func(*corev1.PersistentVolumeClaim)) error {
+func (r *Reconciler) eachClaim(ctx context.Context, s *v1alpha1.RestoreSession, change func(*corev1.PersistentVolumeClaim, *v1alpha1.ResolvedRestoreVolume)) error {
 	for _, h := range s.Status.Resolved.Hosts {
 		for i := range h.Volumes {
 			claim, err := r.claim(ctx, s.Namespace, h.Volumes[i].ClaimName)
@@ -201,7 +208,7 @@ func (r *Reconciler) eachClaim(ctx context.Context, s *v1alpha1.RestoreSession, 
 				continue
 			}
 			before := claim.DeepCopy()
-			change(claim)
+			change(claim, &h.Volumes[i])
 			if err := r.keeper().WriteMetadata(ctx, before, claim); client.IgnoreNotFound(err) != nil {
 				return err
 			}

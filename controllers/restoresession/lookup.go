@@ -58,7 +58,7 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*s
 		if err := step(ctx, look); err != nil {
 			return nil, err
 		}
-		if look.Error != nil || look.AlreadyRestored {
+		if look.Error != nil || look.AlreadyRestored || look.Unbound != "" {
 			break
 		}
 	}

@@ -177,6 +177,11 @@ func (r *Reconciler) carryOut(ctx context.Context, s *v1alpha1.RestoreSession, i
 			return "", err
 		}
 	}
+	if d.StampMade {
+		if err := r.stampMade(ctx, s); err != nil {
+			return "", err
+		}
+	}
 	if d.Release {
 		return "", r.release(ctx, s)
 	}

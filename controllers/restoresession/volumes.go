@@ -3,6 +3,7 @@ package restoresession
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
@@ -64,6 +65,9 @@ func (r *Reconciler) resolveClaims(ctx context.Context, look *search) error {
 	if look.AlreadyRestored = look.planStamped(plan); look.AlreadyRestored {
 		return nil
 	}
+	if err := r.findMade(ctx, look, plan); err != nil || look.AlreadyRestored || look.Unbound != "" {
+		return err
+	}
 	known, err := r.provisioning(ctx, look, plan)
 	if err != nil || look.Error != nil {
 		return err
@@ -97,6 +101,32 @@ func (s *search) planStamped(plan []session.PlannedClaim) bool {
 		}
 	}
 	return len(plan) > 0
+}
+
+// findMade looks for what an equal restore made and left to its first pods: that is done once all these claims have their volumes, and
+// not to be made again before.
+func (r *Reconciler) findMade(ctx context.Context, look *search, plan []session.PlannedClaim) error {
+	unbound := ""
+	for _, p := range plan {
+		i := slices.IndexFunc(look.claims, func(c corev1.PersistentVolumeClaim) bool { return c.Name == p.Claim })
+		if i < 0 || look.claims[i].Annotations[v1alpha1.AnnotationMade] == "" || look.claims[i].Spec.DataSource == nil {
+			return nil
+		}
+		claim := &look.claims[i]
+		source := &snapshotv1.VolumeSnapshot{}
+		err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: claim.Namespace, Name: claim.Spec.DataSource.Name}, source)
+		if err != nil && !apierrors.IsNotFound(err) && !meta.IsNoMatchError(err) {
+			return fmt.Errorf("get volume snapshot %s: %w", claim.Spec.DataSource.Name, err)
+		}
+		if !session.MadeBefore(claim, look.Resolved.SpecDigest, source.UID) {
+			return nil
+		}
+		if claim.Status.Phase != corev1.ClaimBound && unbound == "" {
+			unbound = fmt.Sprintf("PersistentVolumeClaim %s was made by an equal restore before, and gets its volume when a pod mounts it: the parameter bind says that the restore does not", claim.Name)
+		}
+	}
+	look.Unbound, look.AlreadyRestored = unbound, unbound == "" && len(plan) > 0
+	return nil
 }
 
 // provisioning reads what planned claims are made of, past the cache, which has none of it.

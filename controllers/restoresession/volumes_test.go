@@ -201,6 +201,77 @@ func TestVolumesMayBeLeftToTheirFirstPod(t *testing.T) {
 	w.Expect(w.claim("late-0").Annotations).NotTo(HaveKey(v1alpha1.AnnotationRestored))
 }
 
+// The same manifest again makes nothing again, and says that all is done when the first pods have come, not before.
+func TestVolumesThatWereLeftToTheirFirstPodAreKnownAgain(t *testing.T) {
+	t.Parallel()
+	late := func(edit ...func(*v1alpha1.RestoreSession)) func(*v1alpha1.RestoreSession) {
+		return func(s *v1alpha1.RestoreSession) {
+			intoVolumes("late-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass))(s)
+			s.Spec.Addon.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"bind": "false"}`)}
+			for _, e := range edit {
+				e(s)
+			}
+		}
+	}
+	for name, elsewhere := range map[string]bool{"here": false, "in another namespace": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, lend := newLateVolumes(t, elsewhere)
+			apply := func(name string, edit ...func(*v1alpha1.RestoreSession)) *v1alpha1.RestoreSession {
+				w.restore(name, late(append(edit, lend)...))
+				for range 60 {
+					if s := w.session(name); s.Status.Phase.Terminal() {
+						w.Reconcile(name)
+						return w.session(name)
+					}
+					w.Reconcile(name)
+					sessiontest.DevelopImports(t, w.Client, w.Namespace)
+					w.Cluster()
+				}
+				t.Fatalf("%s did not end", name)
+				return nil
+			}
+			w.Expect(ending(apply("first"))).To(Equal("Unknown/VolumeNotBound"))
+			made := w.claim("late-0")
+			jobs := len(w.Jobs())
+			s := apply("second")
+			w.Expect(ending(s)).To(Equal("Unknown/VolumeNotBound"))
+			w.Expect(message(s)).To(ContainSubstring("PersistentVolumeClaim late-0 was made by an equal restore before"))
+			sessiontest.Bind(t, w.Client, w.Namespace, "late-0")
+			w.Expect(message(apply("third"))).To(ContainSubstring("PersistentVolumeClaim late-1"), "one is not all")
+			w.Expect(ending(apply("other", func(s *v1alpha1.RestoreSession) { s.Spec.DataSource.Components = []string{"pod-0"} }))).To(Equal("Failed/NameConflict"))
+
+			sessiontest.Bind(t, w.Client, w.Namespace, "late-1")
+			w.Expect(ending(apply("fourth"))).To(Equal("Skipped/AlreadyRestored"))
+			w.Expect(w.claim("late-0").UID).To(Equal(made.UID))
+			w.Expect(w.Jobs()).To(HaveLen(jobs))
+		})
+	}
+	t.Run("but not once their VolumeSnapshot was made anew", func(t *testing.T) {
+		t.Parallel()
+		w := newVolumes(t, "")
+		w.restore("first", late())
+		w.Expect(ending(w.settleVolumes("first"))).To(Equal("Unknown/VolumeNotBound"))
+		w.Expect(w.Client.Delete(t.Context(), &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "data-web-1-1795154820"}})).To(Succeed())
+		w.shot(w.Namespace, "data-web-1")
+		for _, name := range []string{"late-0", "late-1"} {
+			sessiontest.Bind(t, w.Client, w.Namespace, name)
+		}
+		w.restore("second", late())
+		w.Expect(ending(w.settleVolumes("second"))).To(Equal("Invalid/VolumeSnapshotNotFound"))
+	})
+}
+
+// newLateVolumes is newVolumes, with what makes a restore take them from another namespace where they are there.
+func newLateVolumes(t testing.TB, there bool) (*world, func(*v1alpha1.RestoreSession)) {
+	t.Helper()
+	if there {
+		w, ns := elsewhere(t)
+		return w, from(ns)
+	}
+	return newVolumes(t, ""), func(*v1alpha1.RestoreSession) {}
+}
+
 // The word of a mover alone restores nothing.
 func TestAVolumeThatIsNotThere(t *testing.T) {
 	t.Parallel()

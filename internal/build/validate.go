@@ -136,6 +136,7 @@ var reservedAnnotations = map[string]string{
 	v1alpha1.AnnotationRecord:           "marks a record of what happened, on which no controller acts: records don't belong into policy",
 	v1alpha1.AnnotationMovers:           "is set by Cairn: remove it",
 	v1alpha1.AnnotationRestored:         "is set by Cairn: remove it",
+	v1alpha1.AnnotationMade:             "is set by Cairn: remove it",
 }
 
 func (c *check) metadata() {

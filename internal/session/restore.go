@@ -38,6 +38,9 @@ type RestoreStart struct {
 	TargetFound bool
 	// AlreadyRestored says that the target carries this restore's digest.
 	AlreadyRestored bool
+	// Unbound says of claims that an equal restore made and left to their first pod that this has not come for all of them; "" where
+	// there are none.
+	Unbound string
 	// Resolved restore; it means nothing when Error is set.
 	Resolved v1alpha1.ResolvedRestore
 	// Dependencies that were looked for.
@@ -65,6 +68,8 @@ type RestoreDecision struct {
 	Create []int
 	// Stamp asks for AnnotationRestored on the target, so that an equal restore does not write into it again.
 	Stamp bool
+	// StampMade asks for AnnotationMade on the claims, which were made and have no volumes yet, so that an equal restore knows them.
+	StampMade bool
 	// Release says that the restore has ended: it gives its claims back.
 	Release bool
 	// Verify says that a mover is given up: see Decision.Verify.
@@ -106,6 +111,8 @@ func startRestore(in RestoreInput, d *RestoreDecision) {
 	switch {
 	case s.AlreadyRestored:
 		endRestore(in, d, v1alpha1.RestoreSessionSkipped, v1alpha1.ReasonAlreadyRestored, "the target was filled by an equal restore before")
+	case s.Unbound != "":
+		endRestore(in, d, v1alpha1.RestoreSessionUnknown, v1alpha1.ReasonVolumeNotBound, s.Unbound)
 	case s.Error != nil && in.Now.Before(until):
 		d.Status.Phase, d.Status.Reason = v1alpha1.RestoreSessionPending, s.Error.Reason
 		message := "waiting: " + s.Error.Message

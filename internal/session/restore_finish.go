@@ -151,6 +151,8 @@ func (r *restoreRun) finish() {
 		phase := v1alpha1.RestoreSessionFailed
 		if succeeded+done[v1alpha1.RestoreSessionUnknown] == total && total > 0 {
 			phase = v1alpha1.RestoreSessionUnknown
+			// As with the stamp: where a postRestore hook failed, or waits for a success, an equal restore must not say that all is done.
+			r.d.StampMade = ProvisionsClaims(s.Resolved) && len(postHooks(s.Resolved.Hooks)) == 0
 		}
 		if succeeded > 0 {
 			partial(&s.Conditions, "some components are restored and some are not: see status.components", r.Session.Generation, r.Now)

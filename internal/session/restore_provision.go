@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,6 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
 // MadeClaim is a claim that a restore makes of a VolumeSnapshot, as it is now.
@@ -52,6 +54,21 @@ func LookAtClaim(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, 
 		out.Wrong = fmt.Sprintf("PersistentVolumeClaim %s has lost its volume", v.ClaimName)
 	}
 	return out
+}
+
+// MadeMark is what AnnotationMade says of the claim of a volume that a restore made and left to its first pod.
+func MadeMark(digest string, v *v1alpha1.ResolvedRestoreVolume) string { return digest + "/" + v.ID }
+
+// MadeBefore says whether an equal restore made a claim and left it to its first pod: whether it has its volume by now is another
+// question. source is the VolumeSnapshot that has the name now which the claim is made of; "" where there is none.
+func MadeBefore(claim *corev1.PersistentVolumeClaim, digest string, source types.UID) bool {
+	of, made := strings.CutPrefix(claim.Annotations[v1alpha1.AnnotationMade], digest+"/")
+	from := claim.Spec.DataSource
+	if !made || of == "" || digest == "" || from == nil || from.Kind != volumesnapshot.Kind || claim.DeletionTimestamp != nil || claim.Status.Phase == corev1.ClaimLost {
+		return false
+	}
+	lent := from.Name == policy.ImportName(types.UID(claim.Annotations[v1alpha1.AnnotationRestoreSession]), types.UID(of))
+	return lent || source == "" || source == types.UID(of)
 }
 
 // ConsumerJobName is the name of the Job that mounts the claims of a host, so that they get their volumes.

@@ -5,9 +5,12 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/session"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -83,7 +86,65 @@ func TestHowClaimsOfVolumeSnapshotsEnd(t *testing.T) {
 			g.Expect(d.Status.Reason).To(Equal(tc.reason))
 			g.Expect(d.Status.Components["a"].Error).To(ContainSubstring(tc.says))
 			g.Expect(d.Stamp).To(Equal(tc.want == v1alpha1.RestoreSessionSucceeded))
+			g.Expect(d.StampMade).To(Equal(tc.want == v1alpha1.RestoreSessionUnknown))
 			g.Expect(*d.Movers).To(BeEmpty(), "no Job reports to status")
+		})
+	}
+}
+
+// An equal restore would end without running the hook that waits for a success.
+func TestClaimsThatWereLeftToTheirFirstPodAreNotKnownAgainWithPostRestoreHooks(t *testing.T) {
+	g := NewWithT(t)
+	now := time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC)
+	s := provisioned(now, map[string]v1alpha1.ClaimBinding{"a": v1alpha1.BindLater})
+	s.Status.Resolved.Hooks = &v1alpha1.ResolvedHooks{Post: []v1alpha1.ResolvedHook{{Name: "greet", ExecutionPolicy: v1alpha1.HookOnSuccess}}}
+	in := session.RestoreInput{
+		Now: now, Session: s, Jobs: map[string]session.Job{session.RestoreJobName("r", "target", 1): said(well("a")...)},
+		Claims: map[string]session.MadeClaim{"claim-a": {UID: "u"}},
+	}
+	d := session.NextRestore(in)
+	for range 3 {
+		s.Status = d.Status
+		if s.Status.Phase.Terminal() {
+			break
+		}
+		d = session.NextRestore(in)
+	}
+	g.Expect(d.Status.Phase).To(Equal(v1alpha1.RestoreSessionUnknown))
+	g.Expect(d.StampMade).To(BeFalse())
+}
+
+func TestAClaimThatAnEqualRestoreMade(t *testing.T) {
+	v := &v1alpha1.ResolvedRestoreVolume{ID: "uid-shot"}
+	for name, tc := range map[string]struct {
+		edit   func(*corev1.PersistentVolumeClaim)
+		source types.UID
+		want   bool
+	}{
+		"it":                      {source: "uid-shot", want: true},
+		"its VolumeSnapshot went": {want: true},
+		"that was made anew":      {source: "uid-other"},
+		"it is of what was lent": {source: "uid-import", edit: func(c *corev1.PersistentVolumeClaim) {
+			c.Spec.DataSource.Name = policy.ImportName("uid-restore", "uid-shot")
+		}, want: true},
+		"it is of what others were": {source: "uid-import", edit: func(c *corev1.PersistentVolumeClaim) {
+			c.Spec.DataSource.Name = policy.ImportName("uid-other", "uid-shot")
+		}},
+		"it is of another claim":         {edit: func(c *corev1.PersistentVolumeClaim) { c.Spec.DataSource.Kind = "PersistentVolumeClaim" }},
+		"it is of nothing":               {edit: func(c *corev1.PersistentVolumeClaim) { c.Spec.DataSource = nil }},
+		"another restore made it":        {source: "uid-shot", edit: func(c *corev1.PersistentVolumeClaim) { c.Annotations[v1alpha1.AnnotationMade] = "sha256:no/uid-shot" }},
+		"it has lost its volume":         {source: "uid-shot", edit: func(c *corev1.PersistentVolumeClaim) { c.Status.Phase = corev1.ClaimLost }},
+		"it is being deleted":            {source: "uid-shot", edit: func(c *corev1.PersistentVolumeClaim) { c.DeletionTimestamp = &metav1.Time{} }},
+		"nobody says what it is made of": {edit: func(c *corev1.PersistentVolumeClaim) { c.Annotations[v1alpha1.AnnotationMade] = "sha256:yes/" }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			claim := &corev1.PersistentVolumeClaim{}
+			claim.Annotations = map[string]string{v1alpha1.AnnotationMade: session.MadeMark("sha256:yes", v), v1alpha1.AnnotationRestoreSession: "uid-restore"}
+			claim.Spec.DataSource = &corev1.TypedLocalObjectReference{Kind: "VolumeSnapshot", Name: "shot"}
+			if tc.edit != nil {
+				tc.edit(claim)
+			}
+			NewWithT(t).Expect(session.MadeBefore(claim, "sha256:yes", tc.source)).To(Equal(tc.want))
 		})
 	}
 }
