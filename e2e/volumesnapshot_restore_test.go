@@ -36,6 +36,7 @@ func TestVolumeSnapshotRestore(t *testing.T) {
 	}{
 		{"too small a volume", l.tooSmall},
 		{"into another namespace", l.lend},
+		{"a free volume is there", l.free},
 		{"in the place of a claim", l.replace},
 		{"of a VolumeSnapshot that is named", l.named},
 	} {
@@ -159,6 +160,29 @@ func (l *lender) lend(t *testing.T) {
 	lent := &snapshotv1.VolumeSnapshot{}
 	g.Expect(l.bed.Client.Get(t.Context(), client.ObjectKey{Namespace: l.namespace, Name: l.shot}, lent)).To(Succeed())
 	g.Expect(volumesnapshot.Ready(lent)).To(BeTrue(), "what was lent is still the lender's")
+}
+
+// free: Kubernetes binds a claim to a volume that is there and free, whatever the claim is to be made of.
+func (l *lender) free(t *testing.T) {
+	g := NewWithT(t)
+	applyToCluster(t, l.bed, `
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: volumes-lent-free}
+provisioner: minihostpath.csi.cairn.local
+---
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: volumes-lent-free}
+spec:
+  capacity: {storage: 1Gi}
+  accessModes: [ReadWriteOnce]
+  storageClassName: volumes-lent-free
+  hostPath: {path: /nowhere}
+`)
+	s := l.restore(t, l.namespace, "free", newestOfPhotos, `{metadata: {name: photos-free}, spec: {storageClassName: volumes-lent-free}}`)
+	g.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonWrongVolume), readyMessage(s))
+	g.Expect(readyMessage(s)).To(And(ContainSubstring("PersistentVolumeClaim photos-free"), ContainSubstring("PersistentVolume volumes-lent-free"), ContainSubstring("other data")))
 }
 
 func (l *lender) replace(t *testing.T) {

@@ -267,5 +267,6 @@ const (
 	ReasonLeftoversRemoved            = "LeftoversRemoved"
 	ReasonVolumeSnapshotNotFound      = "VolumeSnapshotNotFound"
 	ReasonVolumeTooSmall              = "VolumeTooSmall"
+	ReasonWrongVolume                 = "WrongVolume"
 	ReasonMetricsNotPushed            = "MetricsNotPushed"
 )

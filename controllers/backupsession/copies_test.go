@@ -127,6 +127,27 @@ func TestTheCopyIsAsLargeAsItsSnapshotNeeds(t *testing.T) {
 	w.clean()
 }
 
+// TestAFreeVolumeIsNoCopy: Kubernetes prefers a volume that is there to one that is made of the claim's source. What a mover reads of
+// it is no backup, whatever the mover says.
+func TestAFreeVolumeIsNoCopy(t *testing.T) {
+	t.Parallel()
+	for _, method := range []v1alpha1.CopyMethod{v1alpha1.CopySnapshot, v1alpha1.CopyClone} {
+		t.Run(string(method), func(t *testing.T) {
+			t.Parallel()
+			w := copied(t, method)
+			w.CSI = &sessiontest.CSI{Static: true}
+			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+			s := w.settle("run")
+			w.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonCopyFailed))
+			for _, snap := range w.snapshots() {
+				w.Expect(snap.Status.Phase).To(Equal(v1alpha1.SnapshotFailed))
+				w.Expect(snap.Status.Components["pvc"].Error).To(And(ContainSubstring("the copy of PersistentVolumeClaim uploads is none"), ContainSubstring("other data")))
+			}
+			w.clean()
+		})
+	}
+}
+
 func TestCopiesThatCantBeMade(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {

@@ -55,13 +55,9 @@ func (r *resolution) volumeSource(ctx context.Context, state *namespaceState, na
 			out.Claim = &state.claims[i]
 		}
 	}
-	if name := out.Claim.Spec.VolumeName; name != "" {
-		volume := &corev1.PersistentVolume{}
-		if err := r.APIReader.Get(ctx, client.ObjectKey{Name: name}, volume); err == nil {
-			out.Volume = volume
-		} else if client.IgnoreNotFound(err) != nil {
-			return out, fmt.Errorf("get persistent volume %s: %w", name, err)
-		}
+	var err error
+	if out.Volume, err = lifecycle.VolumeOf(ctx, r.APIReader, out.Claim); err != nil {
+		return out, err
 	}
 	if name := ptr.Deref(out.Claim.Spec.StorageClassName, ""); name != "" {
 		class := &storagev1.StorageClass{}

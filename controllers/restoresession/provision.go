@@ -84,7 +84,7 @@ func (r *Reconciler) waiting(ctx context.Context, s *v1alpha1.RestoreSession, h 
 			return nil, err
 		}
 		if made.Wrong != "" {
-			return nil, movers.Refuse(v1alpha1.ReasonTargetNotFound, "%s", made.Wrong)
+			return nil, movers.Refuse(made.Reason, "%s", made.Wrong)
 		}
 		out = append(out, *v)
 	}

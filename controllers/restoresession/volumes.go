@@ -221,7 +221,13 @@ func (r *Reconciler) madeClaim(ctx context.Context, s *v1alpha1.RestoreSession, 
 	if err != nil && !apierrors.IsNotFound(err) && !meta.IsNoMatchError(err) {
 		return session.MadeClaim{}, fmt.Errorf("get volume snapshot %s: %w", v.Provision.VolumeSnapshot, err)
 	}
-	made := session.LookAtClaim(s, v, claim, source.UID)
+	var volume *corev1.PersistentVolume
+	if claim != nil {
+		if volume, err = lifecycle.VolumeOf(ctx, r.APIReader, claim); err != nil {
+			return session.MadeClaim{}, err
+		}
+	}
+	made := session.LookAtClaim(s, v, claim, source.UID, volume)
 	if claim != nil && made.Wrong == "" && !made.Bound {
 		made.Warning, err = r.warningOf(ctx, claim)
 	}

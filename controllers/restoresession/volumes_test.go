@@ -120,6 +120,31 @@ func message(s *v1alpha1.RestoreSession) string {
 	return ""
 }
 
+// TestAFreeVolumeIsNotARestore: Kubernetes prefers a volume that is there to one that is made of the claim's VolumeSnapshot.
+func TestAFreeVolumeIsNotARestore(t *testing.T) {
+	t.Parallel()
+	for _, class := range []string{sessiontest.DiskClass, sessiontest.LateDiskClass} {
+		t.Run(class, func(t *testing.T) {
+			t.Parallel()
+			w := newVolumes(t, "")
+			w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+				work := sessiontest.TaskOf(job)
+				if claim := work.Components[0].Claim; claim != nil && claim.Object.Name == "again-1" {
+					w.Expect(client.IgnoreAlreadyExists(w.Client.Create(t.Context(), claim.Object.DeepCopy()))).To(Succeed())
+					sessiontest.BindStatic(t, w.Client, w.Namespace, "again-1")
+				}
+				return sessiontest.Provision(t, w.Client, job)
+			}
+			w.restore("restore", intoVolumes("again-${POD_ORDINAL}", ofClass(class)))
+			s := w.settleVolumes("restore")
+			w.Expect(ending(s)).To(Equal("Failed/" + v1alpha1.ReasonWrongVolume))
+			w.Expect(s.Status.Components["pod-0"].Phase).To(Equal(v1alpha1.RestoreSessionSucceeded))
+			w.Expect(s.Status.Components["pod-1"].Error).To(And(ContainSubstring("again-1"), ContainSubstring("other data")))
+			w.Expect(w.claim("again-1").Annotations).NotTo(HaveKey(v1alpha1.AnnotationRestored))
+		})
+	}
+}
+
 func TestVolumesAreMadeOfVolumeSnapshots(t *testing.T) {
 	t.Parallel()
 	w := newVolumes(t, "")

@@ -30,6 +30,8 @@ type Copy struct {
 	Claim *corev1.PersistentVolumeClaim
 	// Trouble is what its driver says that keeps it from being made; empty where it says nothing.
 	Trouble string
+	// Wrong says why its volume is not a copy; empty where it is one.
+	Wrong string
 }
 
 // going says whether all that is there of it is being deleted.
@@ -135,6 +137,16 @@ func (t *targetRun) trouble(h *host) string {
 	for _, v := range h.Host.Volumes {
 		if c := t.frozen.CopyOf(v.ClaimName); c != nil && t.run.Copies[c.Name].Trouble != "" {
 			return unmade(c, t.run.Copies[c.Name])
+		}
+	}
+	return ""
+}
+
+// wrongCopy is why what a host reads is not what the target has. Empty: as far as is known, it is.
+func (t *targetRun) wrongCopy(h *host) string {
+	for _, v := range h.Host.Volumes {
+		if c := t.frozen.CopyOf(v.ClaimName); c != nil && t.run.Copies[c.Name].Wrong != "" {
+			return describeCopy(c) + " is none: " + t.run.Copies[c.Name].Wrong
 		}
 	}
 	return ""

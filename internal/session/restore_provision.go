@@ -22,8 +22,8 @@ type MadeClaim struct {
 	UID types.UID
 	// Bound says whether it has its volume.
 	Bound bool
-	// Wrong says why it is not what the restore made; "" where it is.
-	Wrong string
+	// Wrong says why it is not what the restore made; "" where it is. Reason says so in a word.
+	Wrong, Reason string
 	// Warning is what the cluster says about it last, which is the provisioner's word; "" where it says nothing.
 	Warning string
 }
@@ -34,12 +34,12 @@ func ProvisionsClaims(r *v1alpha1.ResolvedRestore) bool {
 }
 
 // LookAtClaim says what has become of the claim of a volume. claim is nil where there is none; source is the VolumeSnapshot that it
-// was made of, nil where that is gone by now.
-func LookAtClaim(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, claim *corev1.PersistentVolumeClaim, source types.UID) MadeClaim {
+// was made of, nil where that is gone by now; volume is what it is bound to, nil where there is none.
+func LookAtClaim(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, claim *corev1.PersistentVolumeClaim, source types.UID, volume *corev1.PersistentVolume) MadeClaim {
 	if claim == nil {
-		return MadeClaim{Wrong: fmt.Sprintf("PersistentVolumeClaim %s was deleted", v.ClaimName)}
+		return MadeClaim{Reason: v1alpha1.ReasonTargetNotFound, Wrong: fmt.Sprintf("PersistentVolumeClaim %s was deleted", v.ClaimName)}
 	}
-	out := MadeClaim{UID: claim.UID, Bound: claim.Status.Phase == corev1.ClaimBound}
+	out := MadeClaim{UID: claim.UID, Reason: v1alpha1.ReasonTargetNotFound, Bound: claim.Status.Phase == corev1.ClaimBound}
 	from := claim.Spec.DataSource
 	switch {
 	case claim.DeletionTimestamp != nil:
@@ -52,6 +52,8 @@ func LookAtClaim(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, 
 		out.Wrong = fmt.Sprintf("VolumeSnapshot %s was made anew while PersistentVolumeClaim %s was made of it", v.Provision.VolumeSnapshot, v.ClaimName)
 	case claim.Status.Phase == corev1.ClaimLost:
 		out.Wrong = fmt.Sprintf("PersistentVolumeClaim %s has lost its volume", v.ClaimName)
+	default:
+		out.Reason, out.Wrong = v1alpha1.ReasonWrongVolume, volumesnapshot.WrongVolume(claim, volume)
 	}
 	return out
 }
@@ -117,7 +119,7 @@ func (r *restoreRun) provisioned(v *v1alpha1.ResolvedRestoreVolume, before, said
 	}
 	switch {
 	case claim.Wrong != "":
-		return failed(v1alpha1.ReasonTargetNotFound, "%s", claim.Wrong)
+		return failed(claim.Reason, "%s", claim.Wrong)
 	case claim.Bound:
 		return said
 	case v.Provision.Binding == v1alpha1.BindLater:

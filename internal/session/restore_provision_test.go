@@ -67,7 +67,7 @@ func TestHowClaimsOfVolumeSnapshotsEnd(t *testing.T) {
 	}{
 		"it has its volume":                {v1alpha1.BindImmediate, well("a")[0], bound, v1alpha1.RestoreSessionSucceeded, "Succeeded", ""},
 		"the mover says so, and it hasn't": {v1alpha1.BindImmediate, well("a")[0], unbound, v1alpha1.RestoreSessionFailed, "VolumeNotBound", "the pool is full"},
-		"the mover says so, and it is another's": {v1alpha1.BindImmediate, well("a")[0], session.MadeClaim{Bound: true, Wrong: "it is another"}, v1alpha1.RestoreSessionFailed,
+		"the mover says so, and it is another's": {v1alpha1.BindImmediate, well("a")[0], session.MadeClaim{Bound: true, Reason: v1alpha1.ReasonTargetNotFound, Wrong: "it is another"}, v1alpha1.RestoreSessionFailed,
 			"TargetNotFound", "it is another"},
 		"the mover gave up": {v1alpha1.BindImmediate, task.ComponentResult{Name: "a", Outcome: task.OutcomeFailed, Reason: "VolumeNotBound", Error: "no volume"}, unbound,
 			v1alpha1.RestoreSessionFailed, "VolumeNotBound", "no volume: the pool is full"},

@@ -114,6 +114,10 @@ func (t *targetRun) host(h *host) {
 	if !pending {
 		return
 	}
+	if wrong := t.wrongCopy(h); wrong != "" { // Whatever the mover says: it can't know.
+		r.giveUp(h, v1alpha1.ReasonCopyFailed, wrong)
+		return
+	}
 	job, exists := r.Jobs[h.Name]
 	refused := r.Refused[h.Repository.Snapshot]
 	switch {

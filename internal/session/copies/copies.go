@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 	"github.com/cairn-backup/cairn/internal/session/movers"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
@@ -51,7 +52,11 @@ func (m Maker) Observe(ctx context.Context, s *v1alpha1.BackupSession, now time.
 		if err != nil {
 			return nil, err
 		}
-		out[claim.Name] = session.Copy{Claim: claim, Trouble: trouble}
+		volume, err := lifecycle.VolumeOf(ctx, m.Live, claim)
+		if err != nil {
+			return nil, err
+		}
+		out[claim.Name] = session.Copy{Claim: claim, Trouble: trouble, Wrong: volumesnapshot.WrongVolume(claim, volume)}
 	}
 	var snapshots snapshotv1.VolumeSnapshotList
 	if err := m.Live.List(ctx, &snapshots, selector...); err != nil && !meta.IsNoMatchError(err) {

@@ -28,6 +28,8 @@ type CSI struct {
 	Error string
 	// Hang lets it answer nothing when it is to make a snapshot.
 	Hang bool
+	// Static lets Kubernetes find a volume for a claim that no provisioner made.
+	Static bool
 }
 
 // Driver makes the classes of a CSI driver, which several tests share.
@@ -131,7 +133,10 @@ func (d *CSI) claim(t testing.TB, c client.Client, claim *corev1.PersistentVolum
 		claim.Finalizers = nil
 		must(t, client.IgnoreNotFound(c.Update(t.Context(), claim)))
 	case named && claim.Status.Phase != corev1.ClaimBound:
-		claim.Status.Phase = corev1.ClaimBound
-		must(t, c.Status().Update(t.Context(), claim))
+		annotations := map[string]string{"pv.kubernetes.io/provisioned-by": DriverName}
+		if d.Static {
+			annotations = nil
+		}
+		bind(t, c, claim, annotations)
 	}
 }

@@ -1,6 +1,7 @@
 package sessiontest
 
 import (
+	"context"
 	"testing"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
@@ -73,6 +74,33 @@ func Bind(t testing.TB, c client.Client, namespace, name string) {
 	t.Helper()
 	claim := &corev1.PersistentVolumeClaim{}
 	must(t, c.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, claim))
+	bind(t, c, claim, map[string]string{"pv.kubernetes.io/provisioned-by": CSIDriver})
+}
+
+// BindStatic gives a claim a volume that no provisioner made for it.
+func BindStatic(t testing.TB, c client.Client, namespace, name string) {
+	t.Helper()
+	claim := &corev1.PersistentVolumeClaim{}
+	must(t, c.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, claim))
+	bind(t, c, claim, nil)
+}
+
+// bind binds a claim to a new volume with annotations.
+func bind(t testing.TB, c client.Client, claim *corev1.PersistentVolumeClaim, annotations map[string]string) {
+	t.Helper()
+	if claim.Spec.VolumeName == "" {
+		volume := &corev1.PersistentVolume{
+			ObjectMeta: metav1.ObjectMeta{Name: "pvc-" + string(claim.UID), Annotations: annotations},
+			Spec: corev1.PersistentVolumeSpec{
+				Capacity: claim.Spec.Resources.Requests, AccessModes: claim.Spec.AccessModes, VolumeMode: claim.Spec.VolumeMode,
+				PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: CSIDriver, VolumeHandle: claim.Name}},
+			},
+		}
+		must(t, c.Create(t.Context(), volume))
+		t.Cleanup(func() { _ = c.Delete(context.WithoutCancel(t.Context()), volume) })
+		claim.Spec.VolumeName = volume.Name
+		must(t, c.Update(t.Context(), claim))
+	}
 	claim.Status.Phase = corev1.ClaimBound
 	must(t, c.Status().Update(t.Context(), claim))
 }

@@ -1,0 +1,26 @@
+package volumesnapshot
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// annotationProvisioned is on volumes that a provisioner made (from Kubernetes).
+const annotationProvisioned = "pv.kubernetes.io/provisioned-by"
+
+// WrongVolume says why the volume that a claim is bound to does not hold what the claim names as its source; "" where it does.
+// Kubernetes looks for a free volume first, whatever source a claim has, and calls a provisioner only if it finds none that fits. volume
+// is nil where there is none of its name.
+func WrongVolume(claim *corev1.PersistentVolumeClaim, volume *corev1.PersistentVolume) string {
+	switch {
+	case claim.Spec.VolumeName == "":
+		return ""
+	case volume == nil:
+		return fmt.Sprintf("PersistentVolume %s of PersistentVolumeClaim %s is gone", claim.Spec.VolumeName, claim.Name)
+	case volume.Annotations[annotationProvisioned] == "" || volume.CreationTimestamp.Before(&claim.CreationTimestamp):
+		return fmt.Sprintf("Kubernetes gave PersistentVolumeClaim %s the free PersistentVolume %s in place of a new one, which holds other data: "+
+			"delete the claim, and keep such volumes from it by another storageClassName or a claimRef", claim.Name, volume.Name)
+	}
+	return ""
+}
