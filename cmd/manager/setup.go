@@ -69,6 +69,7 @@ func (s *shared) setup() error {
 		{"BackupSession", s.backupSession()},
 		{"copies", s.copies()},
 		{"RestoreSession", s.restoreSession()},
+		{"what restores borrow", s.loans()},
 		{"RestoreBatch", s.restoreBatch()},
 		{"RetentionPolicy", &retention.PolicyReconciler{Client: s.mgr.GetClient(), EventRecorder: s.recorder, FieldManager: name}},
 		{"retention", s.retention()},
@@ -171,6 +172,13 @@ func (s *shared) restoreSession() reconciler {
 	return &restoresession.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
 		MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name, Hooks: s.hooks(),
+	}
+}
+
+func (s *shared) loans() reconciler {
+	return &restoresession.Sweeper{
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, FieldManager: name,
+		Metrics: restoresession.NewMetrics(ctrlmetrics.Registry),
 	}
 }
 

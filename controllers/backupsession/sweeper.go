@@ -2,23 +2,18 @@ package backupsession
 
 import (
 	"context"
-	"fmt"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/session/copies"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
-
-// sweepInterval is how often copies are looked for that were left behind.
-const sweepInterval = time.Hour
 
 // Sweeper removes the temporary volumes and VolumeSnapshots that ended BackupSessions left behind: when the manager starts, and then
 // rarely. A session removes its own before it ends; this is for what came between.
@@ -34,22 +29,7 @@ type Sweeper struct {
 
 // SetupWithManager starts the sweeper with mgr, in the manager that leads.
 func (s *Sweeper) SetupWithManager(mgr ctrl.Manager, _ controller.Options) error {
-	run := func(ctx context.Context) error {
-		for {
-			if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
-				ctrl.LoggerFrom(ctx).Error(err, "remove copies that were left behind")
-			}
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(sweepInterval):
-			}
-		}
-	}
-	if err := mgr.Add(manager.RunnableFunc(run)); err != nil {
-		return fmt.Errorf("add the sweeper of copies: %w", err)
-	}
-	return nil
+	return lifecycle.AddSweep(mgr, "remove copies that were left behind", s.Sweep)
 }
 
 // Sweep looks for what was left behind once, and asks for its end.

@@ -111,11 +111,8 @@ func (r *Reconciler) dropImports(ctx context.Context, s *v1alpha1.RestoreSession
 	for i := range all {
 		if v := &all[i]; !needed[v.Provision.VolumeSnapshot] {
 			needed[v.Provision.VolumeSnapshot] = true // several claims may be of one
-			content, snapshot := imported(s, v)
-			for _, o := range []client.Object{snapshot, content} {
-				if err := r.Delete(ctx, o); client.IgnoreNotFound(err) != nil {
-					return 0, fmt.Errorf("delete the import of volume snapshot %s: %w", v.Provision.Import.VolumeSnapshot, err)
-				}
+			if _, err := r.loans().giveBack(ctx, loan{s.Namespace, v.Provision.VolumeSnapshot, s.UID}); err != nil {
+				return 0, err
 			}
 		}
 	}
