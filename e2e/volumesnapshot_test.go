@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -18,8 +17,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// shotApps are a Deployment with one volume, a StatefulSet of three pods, and a volume that nothing uses now.
-const shotApps = `
+// shotNotes is a Deployment with one volume.
+const shotNotes = `
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: notes}
@@ -33,26 +32,32 @@ spec:
       containers:
       - {name: notes, image: "cairn.local/toolbox:dev", args: [idle], volumeMounts: [{name: data, mountPath: /data}]}
       volumes: [{name: data, persistentVolumeClaim: {claimName: notes}}]
+`
+
+// toolboxSet is a StatefulSet of three pods that do nothing, each with a volume of its own at /data.
+func toolboxSet(name string) string {
+	return fmt.Sprintf(`
 ---
 apiVersion: apps/v1
 kind: StatefulSet
-metadata: {name: ledger}
+metadata: {name: %[1]s}
 spec:
   replicas: 3
-  serviceName: ledger
+  serviceName: %[1]s
   podManagementPolicy: Parallel
-  selector: {matchLabels: {app: ledger}}
+  selector: {matchLabels: {app: %[1]s}}
   template:
-    metadata: {labels: {app: ledger}}
+    metadata: {labels: {app: %[1]s}}
     spec:
       securityContext: {runAsUser: 65532, runAsGroup: 65532, fsGroup: 65532}
       terminationGracePeriodSeconds: 1
       containers:
-      - {name: ledger, image: "cairn.local/toolbox:dev", args: [idle], volumeMounts: [{name: data, mountPath: /data}]}
+      - {name: toolbox, image: "cairn.local/toolbox:dev", args: [idle], volumeMounts: [{name: data, mountPath: /data}]}
   volumeClaimTemplates:
   - metadata: {name: data}
     spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
-`
+`, name)
+}
 
 // shotConfiguration is a policy without any storage, Secret or Repository.
 func shotConfiguration(name, session, group, kind, target, addon, more string) string {
@@ -69,14 +74,14 @@ spec:
 %s`, name, group, kind, target, session, addon, more)
 }
 
-// shotApp is a namespace with these.
+// shotApp is a namespace with volumes that VolumeSnapshots are made of.
 type shotApp struct{ *volumeApp }
 
 func deployShotApp(t *testing.T, bed *testbed.Testbed) *shotApp {
 	t.Helper()
 	a := &shotApp{&volumeApp{bed: bed, namespace: "volumesnapshots"}}
 	scratchNamespace(t, bed, a.namespace)
-	applyTo(t, bed, a.namespace, claimManifest("notes")+"---"+claimManifest("photos")+"---"+shotApps)
+	applyTo(t, bed, a.namespace, claimManifest("notes")+"---"+claimManifest("photos")+"---"+shotNotes+toolboxSet("ledger"))
 	podOf(t, bed, a.namespace, "notes")
 	for n := range 3 {
 		key := client.ObjectKey{Namespace: a.namespace, Name: fmt.Sprintf("ledger-%d", n)}
@@ -228,7 +233,7 @@ func TestVolumeSnapshotFlow(t *testing.T) {
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: name}, claim)).To(Succeed())
 		g.Expect(claim.Spec.DataSource).To(And(HaveField("Kind", volumesnapshot.Kind), HaveField("Name", fmt.Sprintf("data-ledger-%d-%d", n, ledger.CreationTimestamp.Unix()))))
 	}
-	applyTo(t, bed, a.namespace, strings.ReplaceAll(strings.Split(shotApps, "---")[1], "ledger", "restored-ledger"))
+	applyTo(t, bed, a.namespace, toolboxSet("restored-ledger"))
 	for n := range 3 {
 		pod := fmt.Sprintf("restored-ledger-%d", n)
 		g.Expect(bed.WaitPod(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: pod})).To(Succeed())
