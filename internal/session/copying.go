@@ -152,6 +152,17 @@ func (t *targetRun) wrongCopy(h *host) string {
 	return ""
 }
 
+// refuseCopies fails components whose mover has reported to the Snapshot that they succeeded, and read something else: some volumes are
+// made for the pod that mounts them, and a mover may be faster than the manager.
+func (t *targetRun) refuseCopies(h *host) {
+	wrong := t.wrongCopy(h)
+	for _, v := range h.Host.Volumes {
+		if wrong != "" && h.components[v.Component].Phase == v1alpha1.SnapshotSucceeded {
+			h.failOne(v, v1alpha1.ReasonCopyFailed, wrong)
+		}
+	}
+}
+
 // make asks for a part of a copy, once.
 func (r *runner) make(request CopyRequest) {
 	if !slices.ContainsFunc(r.d.Copies, func(o CopyRequest) bool { return o.Copy.Name == request.Copy.Name }) {

@@ -191,6 +191,32 @@ func TestAMoverDoesNotWaitForAVolumeThatCantBeMade(t *testing.T) {
 	g.Expect(d.Discard).To(ConsistOf("copy-pod-0"))
 }
 
+// A mover reports to the Snapshot before its Job has ended. What the manager finds out after that is still in time.
+func TestWhatIsReadOfAnotherVolumeIsNoBackup(t *testing.T) {
+	g := NewWithT(t)
+	f := copiedRun("", "pod-0", "pod-1")
+	f.session.Status.Resolved.Targets[0].Copies[0].Immediate = false
+	f.claim("copy-pod-0", corev1.ClaimPending)
+	f.claim("copy-pod-1", corev1.ClaimBound)
+	g.Expect(f.step().Create).To(HaveLen(2))
+	for _, name := range []string{"pod-0", "pod-1"} {
+		f.snapshots["snap-a"].Status.Components[name] = v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "k" + name}
+		f.jobs[job("a", name, 1)] = running()
+	}
+	f.claim("copy-pod-0", corev1.ClaimBound)
+	have := f.copies["copy-pod-0"]
+	have.Wrong = "it was there before"
+	f.copies["copy-pod-0"] = have
+	f.step()
+	g.Expect(f.component("a", "pod-0")).To(And(HaveField("Phase", v1alpha1.SnapshotFailed), HaveField("Reason", v1alpha1.ReasonCopyFailed),
+		HaveField("Error", ContainSubstring("it was there before"))))
+	g.Expect(f.component("a", "pod-1").Phase).To(Equal(v1alpha1.SnapshotSucceeded), "what is a copy is a backup")
+	for _, name := range []string{"pod-0", "pod-1"} {
+		f.jobs[job("a", name, 1)] = succeeded(name)
+	}
+	g.Expect(f.decide().Status.Phase).To(Equal(backupFailed))
+}
+
 // However a run ends, its copies are asked to go before that is written down.
 func TestCopiesGoOnEveryWayOut(t *testing.T) {
 	for name, end := range map[string]func(f *fixture){

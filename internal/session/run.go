@@ -85,6 +85,7 @@ func (t *targetRun) snapshot(repo *v1alpha1.ResolvedRepository) {
 		if !ended {
 			t.host(&h)
 			h.refuseClaims()
+			t.refuseCopies(&h)
 			h.verify(snap, r.Input, r.d)
 			h.blame(t.stop)
 		}
