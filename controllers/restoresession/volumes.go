@@ -19,6 +19,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
 // noTarget refuses a target for a Snapshot that is kept as VolumeSnapshots: only new volumes are made of these.
@@ -65,7 +66,7 @@ func (r *Reconciler) resolveClaims(ctx context.Context, look *search) error {
 	if look.AlreadyRestored = look.planStamped(plan); look.AlreadyRestored {
 		return nil
 	}
-	if err := r.findMade(ctx, look, plan); err != nil || look.AlreadyRestored || look.Unbound != "" {
+	if err := r.findMade(ctx, look, plan); err != nil || look.Error != nil || look.AlreadyRestored || look.Unbound != "" {
 		return err
 	}
 	known, err := r.provisioning(ctx, look, plan)
@@ -119,6 +120,14 @@ func (r *Reconciler) findMade(ctx context.Context, look *search, plan []session.
 			return fmt.Errorf("get volume snapshot %s: %w", claim.Spec.DataSource.Name, err)
 		}
 		if !session.MadeBefore(claim, look.Resolved.SpecDigest, source.UID) {
+			return nil
+		}
+		volume, err := lifecycle.VolumeOf(ctx, r.APIReader, claim)
+		if err != nil {
+			return err
+		}
+		if wrong := volumesnapshot.WrongVolume(claim, volume); wrong != "" {
+			look.refuse(0, v1alpha1.ReasonWrongVolume, "%s", wrong)
 			return nil
 		}
 		if claim.Status.Phase != corev1.ClaimBound && unbound == "" {

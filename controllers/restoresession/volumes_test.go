@@ -287,6 +287,24 @@ func TestVolumesThatWereLeftToTheirFirstPodAreKnownAgain(t *testing.T) {
 	})
 }
 
+// What the first pod got was free, and holds other data: that is no restore, and an equal one does not say that it was done.
+func TestAFreeVolumeThatAFirstPodGotIsNotARestore(t *testing.T) {
+	t.Parallel()
+	w := newVolumes(t, "")
+	late := func(s *v1alpha1.RestoreSession) {
+		intoVolumes("late-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass))(s)
+		s.Spec.Addon.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"bind": "false"}`)}
+	}
+	w.restore("first", late)
+	w.Expect(ending(w.settleVolumes("first"))).To(Equal("Unknown/VolumeNotBound"))
+	sessiontest.Bind(t, w.Client, w.Namespace, "late-0")
+	sessiontest.BindStatic(t, w.Client, w.Namespace, "late-1")
+	w.restore("second", late)
+	s := w.settleVolumes("second")
+	w.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonWrongVolume), message(s))
+	w.Expect(message(s)).To(And(ContainSubstring("late-1"), ContainSubstring("other data")))
+}
+
 // newLateVolumes is newVolumes, with what makes a restore take them from another namespace where they are there.
 func newLateVolumes(t testing.TB, there bool) (*world, func(*v1alpha1.RestoreSession)) {
 	t.Helper()

@@ -12,16 +12,18 @@ import (
 func TestOnlyAVolumeThatWasMadeForAClaimHasItsData(t *testing.T) {
 	made := time.Date(2026, 7, 1, 1, 0, 0, 0, time.UTC)
 	for name, tt := range map[string]struct {
-		unbound, gone, static bool
-		later                 time.Duration
-		want                  string
+		unbound, gone, static, chosen bool
+		later                         time.Duration
+		want                          string
 	}{
 		"no volume yet":                        {unbound: true, gone: true},
 		"made for it":                          {later: time.Second},
 		"made in the same second":              {},
 		"gone":                                 {gone: true, want: "is gone"},
 		"one that somebody wrote":              {static: true, later: time.Minute, want: "other data"},
-		"one that was made for an earlier one": {later: -time.Second, want: "other data"},
+		"by an API server whose clock is late": {later: -10 * time.Second},
+		"one that was made for an earlier one": {chosen: true, later: -time.Second, want: "other data"},
+		"such a one, reserved by its name":     {later: -time.Hour, want: "other data"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -34,6 +36,9 @@ func TestOnlyAVolumeThatWasMadeForAClaimHasItsData(t *testing.T) {
 			}}
 			if tt.static {
 				volume.Annotations = nil
+			}
+			if tt.chosen {
+				volume.Annotations[annotationChosen] = "yes"
 			}
 			if tt.gone {
 				volume = nil
