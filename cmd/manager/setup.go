@@ -165,7 +165,10 @@ func (s *shared) backupSession() reconciler {
 }
 
 func (s *shared) copies() reconciler {
-	return &backupsession.Sweeper{Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, FieldManager: name}
+	return &backupsession.Sweeper{
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, FieldManager: name,
+		Metrics: backupsession.NewMetrics(ctrlmetrics.Registry),
+	}
 }
 
 func (s *shared) restoreSession() reconciler {

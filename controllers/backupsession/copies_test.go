@@ -6,6 +6,8 @@ import (
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	. "github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -257,9 +259,10 @@ func TestWhatWasLeftBehindIsSwept(t *testing.T) {
 		w.Reconcile("run")
 		w.Cluster()
 	}
+	metrics := NewMetrics(prometheus.NewRegistry())
 	sweep := func() {
 		r := reconciler(w.World)
-		s := &Sweeper{Client: r.Client, APIReader: r.APIReader, EventRecorder: w.Events, FieldManager: r.FieldManager}
+		s := &Sweeper{Client: r.Client, APIReader: r.APIReader, EventRecorder: w.Events, FieldManager: r.FieldManager, Metrics: metrics}
 		w.Expect(s.Sweep(t.Context())).To(Succeed())
 	}
 	foreign := sessiontest.Claim(w.Namespace, "foreign")
@@ -277,7 +280,18 @@ func TestWhatWasLeftBehindIsSwept(t *testing.T) {
 	w.Told()
 	sweep()
 	w.Expect(w.Told()).To(ContainElement(v1alpha1.ReasonCopiesRemoved)) // of other tests' runs, too
+	w.Expect(testutil.ToFloat64(metrics.removed)).To(BeNumerically(">=", 1))
+	w.Expect(testutil.ToFloat64(metrics.found)).To(BeNumerically(">=", 1))
 	claims, _ = w.copies()
+	w.Expect(claims).To(ContainElement(HaveField("DeletionTimestamp", Not(BeNil()))), "Kubernetes is not done with it")
+	all, err := reconciler(w.World).copies().Leftovers(t.Context())
+	w.Expect(err).NotTo(HaveOccurred())
+	for _, left := range all {
+		if left.Namespace == w.Namespace {
+			w.Expect(left.Names).NotTo(BeEmpty())
+			w.Expect(left.Fresh()).To(BeEmpty(), "it is not told twice")
+		}
+	}
 	w.Expect(claims).To(ContainElement(HaveField("Name", "foreign")))
 	w.Expect(w.Client.Delete(t.Context(), foreign)).To(Succeed())
 	w.clean()

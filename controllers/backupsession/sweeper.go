@@ -2,6 +2,7 @@ package backupsession
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,6 +26,8 @@ type Sweeper struct {
 	APIReader client.Reader
 	// FieldManager of all writes.
 	FieldManager string
+	// Metrics may be nil.
+	Metrics *Metrics
 }
 
 // SetupWithManager starts the sweeper with mgr, in the manager that leads.
@@ -39,15 +42,25 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	found := 0
+	var failed []error
 	for _, left := range leftovers {
+		found += len(left.Names)
+		fresh := left.Fresh()
 		if err := maker.Remove(ctx, left); err != nil {
-			return err
+			failed = append(failed, err)
+			continue
 		}
-		names := strings.Join(left.Names, ", ")
+		if len(fresh) == 0 {
+			continue // It was told when their end was asked for.
+		}
+		s.Metrics.addRemoved(len(fresh))
+		names := strings.Join(fresh, ", ")
 		ctrl.LoggerFrom(ctx).Info("removed copies that were left behind", "namespace", left.Namespace, "backupSession", left.Session, "copies", names)
 		if left.Ended != nil {
 			s.Event(left.Ended, corev1.EventTypeWarning, v1alpha1.ReasonCopiesRemoved, "removed temporary volumes that were left behind: "+names)
 		}
 	}
-	return nil
+	s.Metrics.setFound(found)
+	return errors.Join(failed...)
 }

@@ -2,6 +2,7 @@ package restoresession
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -41,32 +42,30 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var failed []error
 	for of := range all {
-		restore, keeps, err := s.borrower(ctx, of)
-		if err != nil {
-			return err
-		}
-		if !keeps {
-			keeps, err = l.needed(ctx, of)
-		}
-		if err != nil {
-			return err
-		}
-		if keeps {
-			continue
-		}
-		removed, err := l.giveBack(ctx, of)
-		if err != nil {
-			return err
-		}
-		if !removed {
-			continue
-		}
-		s.Metrics.addRemoved()
-		ctrl.LoggerFrom(ctx).Info("gave back what a restore left behind", "namespace", of.namespace, "volumeSnapshot", of.name)
-		if restore != nil {
-			s.Event(restore, corev1.EventTypeWarning, v1alpha1.ReasonLeftoversRemoved, "removed what the restore had borrowed and left behind: VolumeSnapshot "+of.name)
-		}
+		failed = append(failed, s.sweep(ctx, l, of))
+	}
+	return errors.Join(failed...)
+}
+
+// sweep gives one loan back, unless somebody needs it.
+func (s *Sweeper) sweep(ctx context.Context, l loans, of loan) error {
+	restore, keeps, err := s.borrower(ctx, of)
+	if err != nil || keeps {
+		return err
+	}
+	if keeps, err = l.needed(ctx, of); err != nil || keeps {
+		return err
+	}
+	removed, err := l.giveBack(ctx, of)
+	if err != nil || !removed {
+		return err
+	}
+	s.Metrics.addRemoved()
+	ctrl.LoggerFrom(ctx).Info("gave back what a restore left behind", "namespace", of.namespace, "volumeSnapshot", of.name)
+	if restore != nil {
+		s.Event(restore, corev1.EventTypeWarning, v1alpha1.ReasonLeftoversRemoved, "removed what the restore had borrowed and left behind: VolumeSnapshot "+of.name)
 	}
 	return nil
 }

@@ -31,6 +31,14 @@ type Leftover struct {
 	copies map[string]session.Copy
 }
 
+// Fresh are the names of those copies whose end nobody has asked for, in order.
+func (l Leftover) Fresh() []string {
+	return slices.DeleteFunc(slices.Clone(l.Names), func(name string) bool {
+		c := l.copies[name]
+		return (c.Claim == nil || c.Claim.DeletionTimestamp != nil) && (c.Snapshot == nil || c.Snapshot.DeletionTimestamp != nil)
+	})
+}
+
 // owner is the BackupSession that copies belong to.
 type owner struct {
 	namespace, name string
