@@ -46,7 +46,10 @@ func managerRights(t *testing.T) {
 		"delete volumesnapshots.snapshot.storage.k8s.io":                true,
 		"watch volumesnapshots.snapshot.storage.k8s.io":                 false,
 		"patch volumesnapshotcontents.snapshot.storage.k8s.io":          true,
-		"list volumesnapshotcontents.snapshot.storage.k8s.io":           false,
+		"list volumesnapshotcontents.snapshot.storage.k8s.io":           true, // what a restore borrowed may outlive its namespace
+		"watch volumesnapshotcontents.snapshot.storage.k8s.io":          false,
+		"list resourcequotas":                                           true,
+		"get resourcequotas":                                            false,
 		"get persistentvolumes":                                         true,
 		"list persistentvolumes":                                        false,
 		"bind clusterroles.rbac.authorization.k8s.io cluster-admin":     false,
