@@ -372,6 +372,7 @@ func TestWhatNoVolumeIsMadeOf(t *testing.T) {
 		"another driver":   {edit: intoVolumes("c-${POD_ORDINAL}", ofClass(sessiontest.OtherClass)), want: "Invalid/InvalidParameters", says: "of that driver there are: disk, disk-late"},
 		"no such class":    {edit: intoVolumes("c-${POD_ORDINAL}", ofClass("nowhere")), want: "Invalid/InvalidParameters", says: `no StorageClass "nowhere"`},
 		"another mode":     {edit: intoVolumes("c-${POD_ORDINAL}", func(t *v1alpha1.RestoreClaimTemplate) { t.Spec.VolumeMode = new(corev1.PersistentVolumeBlock) }), want: "Invalid/InvalidParameters", says: "was Filesystem: leave volumeMode out"},
+		"a selector":       {edit: intoVolumes("c-${POD_ORDINAL}", func(t *v1alpha1.RestoreClaimTemplate) { t.Spec.Selector = &metav1.LabelSelector{} }), want: "Invalid/InvalidParameters", says: "leave selector out"},
 		"one name for two": {edit: intoVolumes("c"), want: "Invalid/InvalidParameters", says: "would both become PersistentVolumeClaim c"},
 		"a task for files": {edit: func(s *v1alpha1.RestoreSession) {
 			intoVolumes("c-${POD_ORDINAL}")(s)
@@ -395,6 +396,13 @@ func TestWhatNoVolumeIsMadeOf(t *testing.T) {
 		"verify": {edit: func(s *v1alpha1.RestoreSession) { intoVolumes("c-${POD_ORDINAL}")(s); s.Spec.Verify = true }, want: "Invalid/InvalidParameters", says: "leave it out"},
 		"a VolumeSnapshot that is gone": {edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound", before: func(w *world) {
 			w.Expect(w.Client.Delete(w.T.Context(), &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "data-web-1-1795154820"}})).To(Succeed())
+		}},
+		"a snapshot that was taken again": {edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound", says: "is another snapshot than the one that was backed up", before: func(w *world) {
+			v, content := &snapshotv1.VolumeSnapshot{}, &snapshotv1.VolumeSnapshotContent{}
+			w.Get("data-web-1-1795154820", v)
+			w.Expect(w.Client.Get(w.T.Context(), client.ObjectKey{Name: *v.Status.BoundVolumeSnapshotContentName}, content)).To(Succeed())
+			content.Status.SnapshotHandle = new("taken-later")
+			w.Expect(w.Client.Status().Update(w.T.Context(), content)).To(Succeed())
 		}},
 		"a VolumeSnapshot that was made anew": {edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound", says: "somebody made another one of its name", before: func(w *world) {
 			w.Expect(w.Client.Delete(w.T.Context(), &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "data-web-1-1795154820"}})).To(Succeed())

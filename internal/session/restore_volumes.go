@@ -88,6 +88,10 @@ func usableSnapshot(p PlannedClaim, found KnownSnapshot) *v1alpha1.ResolvedError
 	if !volumesnapshot.Ready(s) || found.Content == nil || volumesnapshot.Handle(found.Content) == "" {
 		return fail(v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot %s is not ready to use", p.VolumeSnapshot)
 	}
+	if again := volumesnapshot.TakenAgain(ptr.Deref(p.Stats, v1alpha1.VolumeSnapshotterStats{}), found.Content); again != "" {
+		return fail(v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot %s is another snapshot than the one that was backed up: %s. Somebody removed VolumeSnapshotContent %s; restore another Snapshot",
+			p.VolumeSnapshot, again, found.Content.Name)
+	}
 	return nil
 }
 
@@ -98,6 +102,9 @@ func (known *Provisioning) provision(p PlannedClaim, t *v1alpha1.RestoreClaimTem
 		stats = volumesnapshot.Stats(found.Snapshot, found.Content, found.Claim, "")
 	}
 	out := &v1alpha1.ResolvedProvision{VolumeSnapshot: p.VolumeSnapshot, AccessModes: t.Spec.AccessModes}
+	if t.Spec.Selector != nil {
+		return nil, fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q: a volume that is made of a VolumeSnapshot can't be chosen by labels: leave selector out", t.Metadata.Name)
+	}
 	var err *v1alpha1.ResolvedError
 	if out.Storage, err = claimSize(p, t, found.Snapshot, stats.RestoreSize); err != nil {
 		return nil, err

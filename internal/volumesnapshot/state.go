@@ -2,6 +2,7 @@ package volumesnapshot
 
 import (
 	"cmp"
+	"fmt"
 	"time"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
@@ -91,6 +92,23 @@ func Handle(content *snapshotv1.VolumeSnapshotContent) string {
 		return *content.Status.SnapshotHandle
 	}
 	return ptr.Deref(content.Spec.Source.SnapshotHandle, "")
+}
+
+// TakenAgain says why a content is not the snapshot that was backed up; "" where it is, as far as both say. The snapshot controller makes
+// a content that somebody removed anew under its old name, and a driver whose snapshot is gone then takes another, of what the volume
+// holds by now: nothing of the VolumeSnapshot itself tells.
+func TakenAgain(was v1alpha1.VolumeSnapshotterStats, content *snapshotv1.VolumeSnapshotContent) string {
+	is := Handle(content)
+	if was.SnapshotHandle != "" && is != "" && is != was.SnapshotHandle {
+		return fmt.Sprintf("the storage system calls it %s, and what was backed up is %s", is, was.SnapshotHandle)
+	}
+	if was.VolumeSnapshotTime == nil || content.Status == nil || content.Status.CreationTime == nil {
+		return ""
+	}
+	if at := time.Unix(0, *content.Status.CreationTime); at.Unix() != was.VolumeSnapshotTime.Unix() {
+		return fmt.Sprintf("it was taken at %s, and what was backed up at %s", at.UTC().Format(time.RFC3339), was.VolumeSnapshotTime.UTC().Format(time.RFC3339))
+	}
+	return ""
 }
 
 // Bound says whether a content is that of a VolumeSnapshot: both name each other.
