@@ -1,6 +1,7 @@
 package mover
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -15,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/util/retry"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -80,14 +80,20 @@ func (w *making) create(ctx context.Context, object any) (types.UID, error) {
 		return "", fmt.Errorf("encode it: %w", err)
 	}
 	var uid types.UID
-	err = retry.OnError(again, func(err error) bool { return ctx.Err() == nil && passing(err) }, func() error {
-		created, err := w.client.Create(ctx, &unstructured.Unstructured{Object: fields}, metav1.CreateOptions{FieldManager: FieldManager})
-		if err == nil {
+	var last error
+	err = wait.ExponentialBackoffWithContext(ctx, again, func(ctx context.Context) (bool, error) {
+		var created *unstructured.Unstructured
+		created, last = w.client.Create(ctx, &unstructured.Unstructured{Object: fields}, metav1.CreateOptions{FieldManager: FieldManager})
+		switch {
+		case last == nil:
 			uid = created.GetUID()
+			return true, nil
+		case passing(last):
+			return false, nil
 		}
-		return err
+		return false, last
 	})
-	return uid, err
+	return uid, cmp.Or(last, err)
 }
 
 // again is how often what the API server could not do is asked for: for about a minute.

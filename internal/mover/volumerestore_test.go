@@ -93,13 +93,7 @@ func TestWhatKeepsAClaimFromItsVolume(t *testing.T) {
 			other.Spec.DataSource.Name = "older"
 			p.Expect(admin.Create(context.Background(), other)).To(Succeed())
 		}},
-		"there is no room": {reason: v1alpha1.ReasonQuotaExceeded, before: func(p *making) {
-			quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "none"},
-				Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"persistentvolumeclaims": resource.MustParse("0")}}}
-			p.Expect(admin.Create(context.Background(), quota)).To(Succeed())
-			quota.Status.Hard, quota.Status.Used = quota.Spec.Hard, quota.Spec.Hard
-			p.Expect(admin.Status().Update(context.Background(), quota)).To(Succeed())
-		}},
+		"there is no room": {reason: v1alpha1.ReasonQuotaExceeded, before: fullQuota},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newProvisioning(t, true, "data")
@@ -114,6 +108,26 @@ func TestWhatKeepsAClaimFromItsVolume(t *testing.T) {
 			p.Expect(result.Components[0].Reason).To(Equal(tc.reason), result.Message)
 		})
 	}
+}
+
+// A mover has half a minute to end: less than it waits in the end before it asks for the same another time.
+func TestAMoverThatIsToldToStopAsksNoMore(t *testing.T) {
+	p := newProvisioning(t, true, "data")
+	fullQuota(p)
+	ctx, cancel := context.WithTimeout(t.Context(), 4500*time.Millisecond) // while it waits, from the third to the seventh second
+	defer cancel()
+	began := time.Now()
+	p.Expect(p.run(ctx, time.Minute).Components[0].Reason).To(Equal(v1alpha1.ReasonCancelled))
+	p.Expect(time.Since(began)).To(BeNumerically("<", 6500*time.Millisecond))
+}
+
+// fullQuota lets no claim be made.
+func fullQuota(p *making) {
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "none"},
+		Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"persistentvolumeclaims": resource.MustParse("0")}}}
+	p.Expect(admin.Create(context.Background(), quota)).To(Succeed())
+	quota.Status.Hard, quota.Status.Used = quota.Spec.Hard, quota.Spec.Hard
+	p.Expect(admin.Status().Update(context.Background(), quota)).To(Succeed())
 }
 
 func TestTheAdmissionPolicyOfClaims(t *testing.T) {
