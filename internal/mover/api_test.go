@@ -227,6 +227,42 @@ func TestAMoverChangesNothingElse(t *testing.T) {
 	g.Expect(err).To(MatchError(ContainSubstring("cannot create resource \"pods\"")))
 }
 
+// What is written down of a VolumeSnapshot counts as seen by the manager.
+func TestAMoverDoesNotSayWhatBecameOfAVolumeSnapshot(t *testing.T) {
+	g := NewWithT(t)
+	ns := namespace(t)
+	s := snapshot(t, ns, "mine", "data=backup-a,logs=backup-b")
+	api := as(t, ns, v1alpha1.SnapshotterServiceAccount, "backup-a-vwxyz")
+	snapshots := api.Resource(v1alpha1.GroupVersion.WithResource("snapshots")).Namespace(ns)
+	tries := 0
+	forge := func(stats string) error {
+		tries++
+		body := fmt.Sprintf(`{"status":{"components":{"data":{"phase":"Succeeded","id":"%d","volumeSnapshotterStats":%s}}}}`, tries, stats)
+		_, err := snapshots.Patch(t.Context(), s.Name, "application/merge-patch+json", []byte(body), metav1.PatchOptions{}, "status")
+		return err
+	}
+	const forged = `[{"pvcName":"data","volumeSnapshotName":"data-1"}]`
+	g.Eventually(func() error { return forge(forged) }).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("the manager looks itself")), "the policy is in force a moment after it was created")
+	g.Expect(forge(`[]`)).To(Succeed(), "nothing is said")
+
+	seen := func(status *v1alpha1.SnapshotStatus) {
+		c := status.Components["data"]
+		c.VolumeSnapshotterStats = []v1alpha1.VolumeSnapshotterStats{{PVCName: "data", VolumeSnapshotName: "data-0"}}
+		status.Components["data"] = c
+	}
+	var live v1alpha1.Snapshot
+	g.Expect(admin.Get(t.Context(), client.ObjectKeyFromObject(s), &live)).To(Succeed())
+	seen(&live.Status)
+	g.Expect(admin.Status().Update(t.Context(), &live)).To(Succeed())
+	g.Expect(forge(forged)).To(MatchError(ContainSubstring("the manager looks itself")))
+	mine := mover.APIStatus{Client: api, Namespace: ns}
+	g.Expect(mine.Snapshot(t.Context(), s.Name, "data", v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "u"})).To(Succeed(), "what the manager wrote stays")
+	theirs := mover.APIStatus{Client: as(t, ns, v1alpha1.SnapshotterServiceAccount, "backup-b-vwxyz"), Namespace: ns}
+	g.Expect(theirs.Snapshot(t.Context(), s.Name, "logs", v1alpha1.Component{Phase: v1alpha1.SnapshotRunning})).To(Succeed(), "a component beside it")
+	g.Expect(admin.Get(t.Context(), client.ObjectKeyFromObject(s), &live)).To(Succeed())
+	g.Expect(live.Status.Components["data"].VolumeSnapshotterStats).To(HaveLen(1))
+}
+
 func TestAMoverOfARestoreReportsToItsRestoreSession(t *testing.T) {
 	g := NewWithT(t)
 	ns := namespace(t)
