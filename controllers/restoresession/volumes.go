@@ -3,11 +3,9 @@ package restoresession
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
-	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -18,8 +16,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/session"
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
-	"github.com/cairn-backup/cairn/internal/task"
-	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
 // noTarget refuses a target for a Snapshot that is kept as VolumeSnapshots: only new volumes are made of these.
@@ -104,40 +100,6 @@ func (s *search) planStamped(plan []session.PlannedClaim) bool {
 	return len(plan) > 0
 }
 
-// findMade looks for what an equal restore made and left to its first pods: that is done once all these claims have their volumes, and
-// not to be made again before.
-func (r *Reconciler) findMade(ctx context.Context, look *search, plan []session.PlannedClaim) error {
-	unbound := ""
-	for _, p := range plan {
-		i := slices.IndexFunc(look.claims, func(c corev1.PersistentVolumeClaim) bool { return c.Name == p.Claim })
-		if i < 0 || look.claims[i].Annotations[v1alpha1.AnnotationMade] == "" || look.claims[i].Spec.DataSource == nil {
-			return nil
-		}
-		claim := &look.claims[i]
-		source := &snapshotv1.VolumeSnapshot{}
-		err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: claim.Namespace, Name: claim.Spec.DataSource.Name}, source)
-		if err != nil && !apierrors.IsNotFound(err) && !meta.IsNoMatchError(err) {
-			return fmt.Errorf("get volume snapshot %s: %w", claim.Spec.DataSource.Name, err)
-		}
-		if !session.MadeBefore(claim, look.Resolved.SpecDigest, source.UID) {
-			return nil
-		}
-		volume, err := lifecycle.VolumeOf(ctx, r.APIReader, claim)
-		if err != nil {
-			return err
-		}
-		if wrong := volumesnapshot.WrongVolume(claim, volume); wrong != "" {
-			look.refuse(0, v1alpha1.ReasonWrongVolume, "%s", wrong)
-			return nil
-		}
-		if claim.Status.Phase != corev1.ClaimBound && unbound == "" {
-			unbound = fmt.Sprintf("PersistentVolumeClaim %s was made by an equal restore before, and gets its volume when a pod mounts it: the parameter bind says that the restore does not", claim.Name)
-		}
-	}
-	look.Unbound, look.AlreadyRestored = unbound, unbound == "" && len(plan) > 0
-	return nil
-}
-
 // provisioning reads what planned claims are made of, past the cache, which has none of it.
 func (r *Reconciler) provisioning(ctx context.Context, look *search, plan []session.PlannedClaim) (session.Provisioning, error) {
 	namespace := sourceNamespace(look.session)
@@ -189,75 +151,4 @@ func (r *Reconciler) volumeSnapshot(ctx context.Context, namespace, name string)
 	out.Snapshot = s
 	out.Content, err = lifecycle.Content(ctx, r.APIReader, s)
 	return out, err
-}
-
-// observeClaims adds the claims that a restore makes of VolumeSnapshots, where a Job of it has ended and may have made some.
-func (r *Reconciler) observeClaims(ctx context.Context, in *session.RestoreInput) error {
-	s := in.Session
-	ended := false
-	for _, job := range in.Jobs {
-		ended = ended || job.Result != nil || job.Finished || job.State == task.StateFailed
-	}
-	if !ended || !session.ProvisionsClaims(s.Status.Resolved) {
-		return nil
-	}
-	in.Claims = map[string]session.MadeClaim{}
-	for i := range s.Status.Resolved.Hosts {
-		h := &s.Status.Resolved.Hosts[i]
-		for j := range h.Volumes {
-			v := &h.Volumes[j]
-			if s.Status.Components[v.Component].Phase.Terminal() {
-				continue
-			}
-			made, err := r.madeClaim(ctx, s, v)
-			if err != nil {
-				return err
-			}
-			in.Claims[v.ClaimName] = made
-		}
-	}
-	return nil
-}
-
-// madeClaim reads what has become of one claim.
-func (r *Reconciler) madeClaim(ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) (session.MadeClaim, error) {
-	claim, err := r.claim(ctx, s.Namespace, v.ClaimName)
-	if err != nil {
-		return session.MadeClaim{}, err
-	}
-	source := &snapshotv1.VolumeSnapshot{}
-	err = r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: v.Provision.VolumeSnapshot}, source)
-	if err != nil && !apierrors.IsNotFound(err) && !meta.IsNoMatchError(err) {
-		return session.MadeClaim{}, fmt.Errorf("get volume snapshot %s: %w", v.Provision.VolumeSnapshot, err)
-	}
-	var volume *corev1.PersistentVolume
-	if claim != nil {
-		if volume, err = lifecycle.VolumeOf(ctx, r.APIReader, claim); err != nil {
-			return session.MadeClaim{}, err
-		}
-	}
-	made := session.LookAtClaim(s, v, claim, source.UID, volume)
-	if claim != nil && made.Wrong == "" && !made.Bound {
-		made.Warning, err = r.warningOf(ctx, claim)
-	}
-	return made, err
-}
-
-// warningOf is the last warning about a claim.
-func (r *Reconciler) warningOf(ctx context.Context, claim *corev1.PersistentVolumeClaim) (string, error) {
-	var events corev1.EventList
-	about := client.MatchingFields{"involvedObject.uid": string(claim.UID), "type": corev1.EventTypeWarning}
-	if err := r.APIReader.List(ctx, &events, client.InNamespace(claim.Namespace), about); err != nil {
-		return "", fmt.Errorf("list the warnings about persistent volume claim %s: %w", claim.Name, err)
-	}
-	var last *corev1.Event
-	for i := range events.Items {
-		if e := &events.Items[i]; last == nil || last.LastTimestamp.Before(&e.LastTimestamp) {
-			last = e
-		}
-	}
-	if last == nil {
-		return "", nil
-	}
-	return last.Message, nil
 }

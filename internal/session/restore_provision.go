@@ -22,7 +22,7 @@ type MadeClaim struct {
 	UID types.UID
 	// Bound says whether it has its volume.
 	Bound bool
-	// Wrong says why it is not what the restore made; "" where it is. Reason says so in a word.
+	// Wrong says why it is not what the restore made, and Reason says so in a word; "" where it is.
 	Wrong, Reason string
 	// Warning is what the cluster says about it last, which is the provisioner's word; "" where it says nothing.
 	Warning string
@@ -33,8 +33,8 @@ func ProvisionsClaims(r *v1alpha1.ResolvedRestore) bool {
 	return r != nil && len(r.Hosts) > 0 && len(r.Hosts[0].Volumes) > 0 && r.Hosts[0].Volumes[0].Provision != nil
 }
 
-// LookAtClaim says what has become of the claim of a volume. claim is nil where there is none; source is the VolumeSnapshot that it
-// was made of, nil where that is gone by now; volume is what it is bound to, nil where there is none.
+// LookAtClaim says what has become of the claim of a volume. claim, and volume that it is bound to, are nil where there is none. source is
+// the UID of the VolumeSnapshot that has the name now which the claim is made of, "" where there is none any more.
 func LookAtClaim(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, claim *corev1.PersistentVolumeClaim, source types.UID, volume *corev1.PersistentVolume) MadeClaim {
 	if claim == nil {
 		return MadeClaim{Reason: v1alpha1.ReasonTargetNotFound, Wrong: fmt.Sprintf("PersistentVolumeClaim %s was deleted", v.ClaimName)}
@@ -46,7 +46,7 @@ func LookAtClaim(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, 
 		out.Wrong = fmt.Sprintf("PersistentVolumeClaim %s is being deleted", v.ClaimName)
 	case claim.Annotations[v1alpha1.AnnotationRestoreSession] != string(s.UID):
 		out.Wrong = fmt.Sprintf("PersistentVolumeClaim %s is not the one that the restore made", v.ClaimName)
-	case from == nil || from.Kind != "VolumeSnapshot" || from.Name != v.Provision.VolumeSnapshot:
+	case from == nil || from.Kind != volumesnapshot.Kind || from.Name != v.Provision.VolumeSnapshot:
 		out.Wrong = fmt.Sprintf("PersistentVolumeClaim %s is not made of VolumeSnapshot %s", v.ClaimName, v.Provision.VolumeSnapshot)
 	case v.Provision.Import == nil && source != "" && source != types.UID(v.ID):
 		out.Wrong = fmt.Sprintf("VolumeSnapshot %s was made anew while PersistentVolumeClaim %s was made of it", v.Provision.VolumeSnapshot, v.ClaimName)
@@ -54,6 +54,9 @@ func LookAtClaim(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, 
 		out.Wrong = fmt.Sprintf("PersistentVolumeClaim %s has lost its volume", v.ClaimName)
 	default:
 		out.Reason, out.Wrong = v1alpha1.ReasonWrongVolume, volumesnapshot.WrongVolume(claim, volume)
+	}
+	if out.Wrong == "" {
+		out.Reason = ""
 	}
 	return out
 }

@@ -149,6 +149,57 @@ func TestAClaimThatAnEqualRestoreMade(t *testing.T) {
 	}
 }
 
+func TestWhatBecameOfAClaim(t *testing.T) {
+	s := provisioned(time.Now(), map[string]v1alpha1.ClaimBinding{"a": v1alpha1.BindImmediate})
+	v := &s.Status.Resolved.Hosts[0].Volumes[0]
+	type seen struct {
+		claim  *corev1.PersistentVolumeClaim
+		volume *corev1.PersistentVolume
+		source types.UID
+	}
+	for name, tc := range map[string]struct {
+		edit         func(*seen)
+		reason, says string
+	}{
+		"it has the volume that was made for it":         {edit: func(*seen) {}},
+		"it has none yet":                                {edit: func(i *seen) { i.claim.Status.Phase, i.claim.Spec.VolumeName, i.volume = corev1.ClaimPending, "", nil }},
+		"its VolumeSnapshot went when it had its volume": {edit: func(i *seen) { i.source = "" }},
+		"there is none":                                  {edit: func(i *seen) { i.claim, i.volume = nil, nil }, reason: "TargetNotFound", says: "was deleted"},
+		"it goes":                                        {edit: func(i *seen) { i.claim.DeletionTimestamp = new(metav1.Now()) }, reason: "TargetNotFound", says: "is being deleted"},
+		"another made it":                                {edit: func(i *seen) { i.claim.Annotations = nil }, reason: "TargetNotFound", says: "is not the one that the restore made"},
+		"of something else":                              {edit: func(i *seen) { i.claim.Spec.DataSource.Name = "b" }, reason: "TargetNotFound", says: "is not made of VolumeSnapshot a"},
+		"of another kind":                                {edit: func(i *seen) { i.claim.Spec.DataSource.Kind = "PersistentVolumeClaim" }, reason: "TargetNotFound", says: "is not made of VolumeSnapshot a"},
+		"of nothing":                                     {edit: func(i *seen) { i.claim.Spec.DataSource = nil }, reason: "TargetNotFound", says: "is not made of VolumeSnapshot a"},
+		"of one of that name":                            {edit: func(i *seen) { i.source = "another" }, reason: "TargetNotFound", says: "was made anew"},
+		"it is lost":                                     {edit: func(i *seen) { i.claim.Status.Phase = corev1.ClaimLost }, reason: "TargetNotFound", says: "has lost its volume"},
+		"its volume is gone":                             {edit: func(i *seen) { i.volume = nil }, reason: "WrongVolume", says: "is gone"},
+		"it got a volume that was free": {edit: func(i *seen) {
+			i.volume.Annotations = map[string]string{"pv.kubernetes.io/provisioned-by": "csi", "pv.kubernetes.io/bound-by-controller": "yes"}
+		},
+			reason: "WrongVolume", says: "the free PersistentVolume pv"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			in := seen{
+				claim: &corev1.PersistentVolumeClaim{
+					ObjectMeta: metav1.ObjectMeta{UID: "claim", Annotations: map[string]string{v1alpha1.AnnotationRestoreSession: string(s.UID)}},
+					Spec:       corev1.PersistentVolumeClaimSpec{VolumeName: "pv", DataSource: &corev1.TypedLocalObjectReference{Kind: "VolumeSnapshot", Name: "a"}},
+					Status:     corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound},
+				},
+				volume: &corev1.PersistentVolume{
+					ObjectMeta: metav1.ObjectMeta{Name: "pv", Annotations: map[string]string{"pv.kubernetes.io/provisioned-by": "csi"}},
+				},
+				source: types.UID(v.ID),
+			}
+			tc.edit(&in)
+			made := session.LookAtClaim(s, v, in.claim, in.source, in.volume)
+			g.Expect(made.Reason).To(Equal(tc.reason))
+			g.Expect(made.Wrong).To(ContainSubstring(tc.says))
+			g.Expect(made.Wrong == "").To(Equal(tc.reason == ""))
+		})
+	}
+}
+
 // Of two claims one gets its volume at once, and one when a second Job mounts it.
 func TestASecondJobMountsTheClaimsThatWaitForThat(t *testing.T) {
 	g := NewWithT(t)
