@@ -139,7 +139,7 @@ func (r *Reconciler) take(ctx context.Context, s *v1alpha1.RestoreSession, claim
 
 // makeClaim makes the claim that a volume of the restore is to be.
 func (r *Reconciler) makeClaim(ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) error {
-	all := templates(s)
+	all := session.ClaimTemplates(s)
 	if int(v.Template) > len(all) {
 		return movers.Refuse(v1alpha1.ReasonInvalidTask, "there is no volumeClaimTemplate %d", v.Template)
 	}

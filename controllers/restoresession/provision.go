@@ -56,7 +56,7 @@ func (r *Reconciler) provision(ctx context.Context, s *v1alpha1.RestoreSession, 
 
 // volumeInput is what the Jobs of one host are built from. Whether the restore may have the Snapshot is asked now.
 func (r *Reconciler) volumeInput(ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost) (task.VolumeRestoreInput, error) {
-	in := task.VolumeRestoreInput{Templates: templates(s)}
+	in := task.VolumeRestoreInput{Templates: session.ClaimTemplates(s)}
 	in.RestoreJobInput = task.RestoreJobInput{Session: s, Resolved: *s.Status.Resolved, Host: *h, ClusterUID: r.ClusterUID}
 	if s.Status.Resolved.Snapshot != "" {
 		var err error

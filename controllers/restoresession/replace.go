@@ -112,7 +112,7 @@ func (r *Reconciler) room(ctx context.Context, s *v1alpha1.RestoreSession) error
 	}
 	var goes, comes []*corev1.PersistentVolumeClaim
 	for i := range s.Status.Resolved.Hosts {
-		in := task.VolumeRestoreInput{Templates: templates(s)}
+		in := task.VolumeRestoreInput{Templates: session.ClaimTemplates(s)}
 		in.Session, in.Host = s, s.Status.Resolved.Hosts[i]
 		claims, err := in.Claims()
 		if err != nil {

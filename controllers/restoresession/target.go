@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/session"
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
@@ -29,7 +30,7 @@ func (r *Reconciler) findTarget(ctx context.Context, look *search) error {
 	look.target.Claims, look.target.Pods = claims.Items, pods.Items
 	ref := look.session.Spec.Target
 	if ref == nil {
-		look.target.Templates, look.TargetFound = templates(look.session), true
+		look.target.Templates, look.TargetFound = session.ClaimTemplates(look.session), true
 		return nil
 	}
 	if !policy.OwnNamespace(*ref, look.session.Namespace) {
@@ -70,19 +71,6 @@ func (s *search) newTarget(kind string) client.Object {
 		s.target.Claim = &corev1.PersistentVolumeClaim{}
 		return s.target.Claim
 	}
-}
-
-// templates are those of the claims that a restore makes.
-func templates(s *v1alpha1.RestoreSession) []v1alpha1.RestoreClaimTemplate {
-	if s.Spec.Addon == nil {
-		return nil
-	}
-	for _, t := range s.Spec.Addon.Tasks {
-		if t.TargetVolumes != nil && len(t.TargetVolumes.VolumeClaimTemplates) > 0 {
-			return t.TargetVolumes.VolumeClaimTemplates
-		}
-	}
-	return nil
 }
 
 // findPaused lists the policies that back the target up: their runs are skipped while the restore goes on.

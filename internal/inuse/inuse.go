@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session"
 )
 
 // Index is the name of an index of the RestoreSessions that have not ended.
@@ -87,6 +88,9 @@ func (s Snapshots) By(snapshot *v1alpha1.Snapshot) string {
 	for i := range s.sessions {
 		r := &s.sessions[i]
 		source := r.Spec.DataSource
+		if source == nil && r.Namespace == snapshot.Namespace && names(r, snapshot) {
+			return "RestoreSession " + r.Namespace + "/" + r.Name
+		}
 		if source == nil || cmp.Or(source.Namespace, r.Namespace) != snapshot.Namespace {
 			continue
 		}
@@ -110,6 +114,22 @@ func (s Snapshots) By(snapshot *v1alpha1.Snapshot) string {
 		}
 	}
 	return ""
+}
+
+// names says whether the templates of a restore name a VolumeSnapshot of the Snapshot.
+func names(r *v1alpha1.RestoreSession, snapshot *v1alpha1.Snapshot) bool {
+	var named []string
+	for _, c := range snapshot.Status.Components {
+		for _, stats := range c.VolumeSnapshotterStats {
+			if named == nil {
+				named = session.NamedSnapshots(r)
+			}
+			if slices.Contains(named, stats.VolumeSnapshotName) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // waitsFor says whether a RestoreBatch has chosen a Snapshot for a target that has not ended.

@@ -182,6 +182,34 @@ func sourceName(t *v1alpha1.RestoreClaimTemplate) string {
 	}
 }
 
+// ClaimTemplates are those of the claims that a restore makes.
+func ClaimTemplates(s *v1alpha1.RestoreSession) []v1alpha1.RestoreClaimTemplate {
+	if s.Spec.Addon == nil {
+		return nil
+	}
+	for _, t := range s.Spec.Addon.Tasks {
+		if t.TargetVolumes != nil && len(t.TargetVolumes.VolumeClaimTemplates) > 0 {
+			return t.TargetVolumes.VolumeClaimTemplates
+		}
+	}
+	return nil
+}
+
+// NamedSnapshots are the VolumeSnapshots of its own namespace that a restore without a Snapshot is to make claims of, each once.
+func NamedSnapshots(s *v1alpha1.RestoreSession) []string {
+	if s.Spec.DataSource != nil {
+		return nil
+	}
+	plan, _ := planTemplates(ClaimTemplates(s), Replicas(s)) // What can't be planned is refused, and makes none.
+	var out []string
+	for _, p := range plan {
+		if p.VolumeSnapshot != "" && !slices.Contains(out, p.VolumeSnapshot) {
+			out = append(out, p.VolumeSnapshot)
+		}
+	}
+	return out
+}
+
 // Replicas is how many numbers ${POD_ORDINAL} stands for in the templates of a restore without Snapshot.
 func Replicas(s *v1alpha1.RestoreSession) int32 {
 	if s.Spec.Addon != nil {
