@@ -204,6 +204,36 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 		}, "a pod may come for it any time")
 		stays(t, v)
 	})
+	t.Run("for a claim in another namespace that is to get its volume of it", func(t *testing.T) {
+		t.Parallel()
+		g, l := NewWithT(t), newLab(t)
+		s, v := l.backup(1, "", wipeOutSnapshot)
+		content := l.contentOf(v)
+		content.Status = &snapshotv1.VolumeSnapshotContentStatus{SnapshotHandle: new("handle-" + l.namespace)}
+		g.Expect(bed.Client.Status().Update(t.Context(), content)).To(Succeed())
+		lent := &snapshotv1.VolumeSnapshotContent{
+			ObjectMeta: metav1.ObjectMeta{
+				Name:        policy.ImportName("restore", v.UID),
+				Labels:      map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelRestoreSession: "restore"},
+				Annotations: map[string]string{v1alpha1.AnnotationRestoreSession: "restore"},
+			},
+			Spec: snapshotv1.VolumeSnapshotContentSpec{
+				VolumeSnapshotRef: corev1.ObjectReference{Namespace: "elsewhere", Name: policy.ImportName("restore", v.UID)},
+				Driver:            content.Spec.Driver, DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain,
+				Source: snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: content.Status.SnapshotHandle},
+			},
+		}
+		bed.Create(t, lent)
+		del(t, s)
+		bed.Eventually(t, s, func(g Gomega) {
+			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).To(ContainSubstring("is lent to a restore in namespace elsewhere"))
+		}, "a pod may come for it any time")
+		stays(t, v)
+		g.Expect(bed.Client.Delete(t.Context(), lent)).To(Succeed())
+		bed.Edit(t, s, func() { s.Labels["touched"] = "x" })
+		gone(t, v, "it was given back")
+		released(t, s)
+	})
 	t.Run("for the CSI driver", func(t *testing.T) {
 		t.Parallel()
 		g, l := NewWithT(t), newLab(t)

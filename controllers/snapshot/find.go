@@ -176,6 +176,38 @@ func (r *Reconciler) waiting(ctx context.Context, namespace string, ours []snaps
 	return "", nil
 }
 
+// borrowed says which namespace a restore has borrowed one of the VolumeSnapshots for; empty: none has. A restore that has ended may have
+// left its claims to their first pods: what it borrowed is there as long as one waits.
+func (r *Reconciler) borrowed(ctx context.Context, ours []snapshotv1.VolumeSnapshot) (string, error) {
+	type snapshot struct{ driver, handle string }
+	has := map[snapshot]string{}
+	for i := range ours {
+		content, err := lifecycle.Content(ctx, r.APIReader, &ours[i])
+		if err != nil {
+			return "", err
+		}
+		if content != nil && ours[i].DeletionTimestamp == nil && volumesnapshot.Handle(content) != "" {
+			has[snapshot{content.Spec.Driver, volumesnapshot.Handle(content)}] = ours[i].Name
+		}
+	}
+	if len(has) == 0 {
+		return "", nil
+	}
+	var contents snapshotv1.VolumeSnapshotContentList
+	marks := []client.ListOption{client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}, client.HasLabels{v1alpha1.LabelRestoreSession}}
+	if err := r.APIReader.List(ctx, &contents, marks...); err != nil {
+		return "", fmt.Errorf("list the VolumeSnapshotContents that restores borrowed: %w", err)
+	}
+	for i := range contents.Items {
+		c := &contents.Items[i]
+		name := has[snapshot{c.Spec.Driver, volumesnapshot.Handle(c)}]
+		if name != "" && c.DeletionTimestamp == nil && volumesnapshot.LentContent(c, types.UID(c.Annotations[v1alpha1.AnnotationRestoreSession])) {
+			return fmt.Sprintf("VolumeSnapshot %s is lent to a restore in namespace %s, whose claims do not all have their volumes", name, c.Spec.VolumeSnapshotRef.Namespace), nil
+		}
+	}
+	return "", nil
+}
+
 // jobOf names a Job that works with the Snapshot and has not ended; empty: there is none.
 func (r *Reconciler) jobOf(ctx context.Context, s *v1alpha1.Snapshot) (string, error) {
 	var jobs batchv1.JobList

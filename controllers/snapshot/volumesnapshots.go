@@ -88,9 +88,14 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if waiting, err := r.waiting(ctx, s.Namespace, found.ours); err != nil {
+	waiting, err := r.waiting(ctx, s.Namespace, found.ours)
+	if err == nil && waiting == "" {
+		waiting, err = r.borrowed(ctx, found.ours)
+	}
+	if err != nil {
 		return ctrl.Result{}, err
-	} else if waiting != "" {
+	}
+	if waiting != "" {
 		return ctrl.Result{RequeueAfter: seldom}, r.waits(ctx, s, v1alpha1.ReasonInUse, "the data is removed later: "+waiting, false)
 	}
 	for i := range found.ours {
