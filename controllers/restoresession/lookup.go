@@ -128,9 +128,9 @@ func (r *Reconciler) resolveHosts(ctx context.Context, look *search) error {
 	return nil
 }
 
-// stamped says whether a claim carries the digest of this restore.
+// stamped says whether a claim carries the digest of this restore, and still has what that filled.
 func (s *search) stamped(claim *corev1.PersistentVolumeClaim) bool {
-	return claim.Annotations[v1alpha1.AnnotationRestored] == s.Resolved.SpecDigest
+	return claim.DeletionTimestamp == nil && claim.Status.Phase != corev1.ClaimLost && claim.Annotations[v1alpha1.AnnotationRestored] == s.Resolved.SpecDigest
 }
 
 // anyStamped says whether a claim was filled by an equal restore.

@@ -7,6 +7,7 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions/check"
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -56,6 +57,35 @@ func TestARestoreSucceeds(t *testing.T) {
 	w.Expect(ending(s)).To(Equal("Skipped/AlreadyRestored"))
 	w.Expect(w.Jobs()).To(HaveLen(1))
 	check.NewChecker(w.Client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
+}
+
+// What an earlier restore filled may be gone, or going: then it is not said to be restored.
+func TestAStampOnAVolumeThatGoesSaysNothing(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(w *world, claim *corev1.PersistentVolumeClaim){
+		"deleted": func(w *world, claim *corev1.PersistentVolumeClaim) {
+			w.Expect(w.Client.Delete(w.T.Context(), claim)).To(Succeed())
+		},
+		"lost": func(w *world, claim *corev1.PersistentVolumeClaim) {
+			claim.Status.Phase = corev1.ClaimLost
+			w.Expect(w.Client.Status().Update(w.T.Context(), claim)).To(Succeed())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.restore("first")
+			w.Expect(ending(w.settle("first"))).To(Equal("Succeeded/Succeeded"))
+			spoil(w, w.claim("target"))
+			w.restore("again")
+			w.Reconcile("again")
+			w.Reconcile("again")
+			s := w.session("again")
+			w.Expect(s.Status.Phase).NotTo(BeEmpty())
+			w.Expect(s.Status.Phase).NotTo(Equal(v1alpha1.RestoreSessionSkipped), message(s))
+			w.Expect(w.Jobs()).To(HaveLen(1))
+		})
+	}
 }
 
 func TestARestoreThatFailsStampsNothing(t *testing.T) {
