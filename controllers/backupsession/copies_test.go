@@ -267,10 +267,14 @@ func TestWhatWasLeftBehindIsSwept(t *testing.T) {
 	}
 	foreign := sessiontest.Claim(w.Namespace, "foreign")
 	foreign.Labels = map[string]string{v1alpha1.LabelCopy: "run", v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}
-	sessiontest.Create(t, w.Client, foreign)
+	// Other systems have a kind of that name.
+	other := sessiontest.Claim(w.Namespace, "other")
+	other.Labels = foreign.Labels
+	other.OwnerReferences = []metav1.OwnerReference{{APIVersion: "core.example.com/v1", Kind: v1alpha1.BackupSessionKind, Name: "gone", UID: "gone", Controller: new(true)}}
+	sessiontest.Create(t, w.Client, foreign, other)
 	sweep()
 	claims, snapshots := w.copies()
-	w.Expect(claims).To(HaveLen(2))
+	w.Expect(claims).To(HaveLen(3))
 	w.Expect(claims).To(HaveEach(HaveField("DeletionTimestamp", BeNil())), "the run is at work")
 	w.Expect(snapshots).To(HaveLen(1))
 
@@ -292,8 +296,10 @@ func TestWhatWasLeftBehindIsSwept(t *testing.T) {
 			w.Expect(left.Fresh()).To(BeEmpty(), "it is not told twice")
 		}
 	}
-	w.Expect(claims).To(ContainElement(HaveField("Name", "foreign")))
-	w.Expect(w.Client.Delete(t.Context(), foreign)).To(Succeed())
+	for _, claim := range []*corev1.PersistentVolumeClaim{foreign, other} {
+		w.Expect(claims).To(ContainElement(And(HaveField("Name", claim.Name), HaveField("DeletionTimestamp", BeNil()))))
+		w.Expect(w.Client.Delete(t.Context(), claim)).To(Succeed())
+	}
 	w.clean()
 }
 

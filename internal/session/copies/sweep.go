@@ -75,7 +75,7 @@ func (m Maker) all(ctx context.Context) (map[owner]map[string]session.Copy, erro
 	out := map[owner]map[string]session.Copy{}
 	of := func(o client.Object) map[string]session.Copy {
 		ref := metav1.GetControllerOf(o)
-		if ref == nil || ref.Kind != v1alpha1.BackupSessionKind {
+		if ref == nil || ref.Kind != v1alpha1.BackupSessionKind || ref.APIVersion != v1alpha1.GroupVersion.String() {
 			return nil // not made by Cairn, whatever its labels say
 		}
 		by := owner{o.GetNamespace(), ref.Name, ref.UID}
