@@ -2,6 +2,7 @@ package restoresession
 
 import (
 	"context"
+	"sync"
 	"testing"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
@@ -20,12 +21,19 @@ import (
 // holder keeps a content that is being deleted, as the CSI sidecar does until it is done with it.
 const holder = "test.cairn.dev/holder"
 
-func (w *world) sweep() (removed float64) {
+// swept counts what the sweeps of all tests have removed: each sees what all of them left.
+var swept = NewMetrics(prometheus.NewRegistry())
+
+// sweeping is held by the test that sweeps.
+var sweeping sync.Mutex
+
+func (w *world) sweep() {
 	w.T.Helper()
+	sweeping.Lock()
+	defer sweeping.Unlock()
 	r := reconciler(w.World)
-	s := &Sweeper{Client: r.Client, APIReader: r.APIReader, EventRecorder: w.Events, FieldManager: r.FieldManager, Metrics: NewMetrics(prometheus.NewRegistry())}
+	s := &Sweeper{Client: r.Client, APIReader: r.APIReader, EventRecorder: w.Events, FieldManager: r.FieldManager, Metrics: swept}
 	w.Expect(s.Sweep(w.T.Context())).To(Succeed())
-	return testutil.ToFloat64(s.Metrics.removed)
 }
 
 // borrowing is a restore of two claims out of another namespace whose first pods have not come yet.
@@ -72,7 +80,8 @@ func TestWhatARestoreLeftBehindIsGivenBack(t *testing.T) {
 			w.Expect(w.Client.Update(t.Context(), &contents[0])).To(Succeed())
 			w.Expect(w.Client.Delete(t.Context(), w.claim("late-1"))).To(Succeed())
 			w.letGo()
-			w.Expect(w.sweep()).To(BeNumerically(">=", 1))
+			w.sweep()
+			w.Expect(testutil.ToFloat64(swept.removed)).To(BeNumerically(">=", 1))
 			snapshots, contents := w.imports()
 			w.Expect(snapshots).To(BeEmpty())
 			w.Expect(contents).To(HaveLen(1))
