@@ -6,7 +6,6 @@ import (
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	storagev1 "k8s.io/api/storage/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -66,7 +65,7 @@ func (r *resolution) resolveCopies(ctx context.Context, hosts []v1alpha1.Resolve
 	}
 	if settings.CopyMethod == v1alpha1.CopySnapshot {
 		var classes snapshotv1.VolumeSnapshotClassList
-		if err := r.APIReader.List(ctx, &classes); meta.IsNoMatchError(err) {
+		if err := r.APIReader.List(ctx, &classes); volumesnapshot.NoKind(err) {
 			return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonVolumeSnapshotsNotSupported,
 				Message: "the cluster has no kind VolumeSnapshotClass: install the snapshot controller of the CSI project and its CRDs, or leave copyMethod out"}, nil
 		} else if err != nil {

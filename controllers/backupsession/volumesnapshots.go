@@ -8,7 +8,6 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -29,7 +28,7 @@ func (r *resolution) planVolumeSnapshots(ctx context.Context, hosts []v1alpha1.R
 		return nil, err
 	}
 	var classes snapshotv1.VolumeSnapshotClassList
-	if err := r.APIReader.List(ctx, &classes); meta.IsNoMatchError(err) {
+	if err := r.APIReader.List(ctx, &classes); volumesnapshot.NoKind(err) {
 		return &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonVolumeSnapshotsNotSupported,
 			Message: "the cluster has no kind VolumeSnapshotClass: install the snapshot controller of the CSI project and its CRDs, or back files up (driver Kopia)"}, nil
 	} else if err != nil {
@@ -75,7 +74,7 @@ func (r *Reconciler) volumeSnapshots(ctx context.Context, s *v1alpha1.BackupSess
 	out := session.MadeSnapshots{}
 	var list snapshotv1.VolumeSnapshotList
 	marks := client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelBackupSession: s.Name}
-	if err := r.APIReader.List(ctx, &list, client.InNamespace(s.Namespace), marks); meta.IsNoMatchError(err) {
+	if err := r.APIReader.List(ctx, &list, client.InNamespace(s.Namespace), marks); volumesnapshot.NoKind(err) {
 		return out, nil
 	} else if err != nil {
 		return nil, fmt.Errorf("list volume snapshots of %s: %w", s.Name, err)

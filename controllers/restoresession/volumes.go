@@ -117,7 +117,7 @@ func (r *Reconciler) provisioning(ctx context.Context, look *search, plan []sess
 			continue
 		}
 		found, err := r.volumeSnapshot(ctx, namespace, p.VolumeSnapshot)
-		if meta.IsNoMatchError(err) {
+		if volumesnapshot.NoKind(err) {
 			look.refuse(0, v1alpha1.ReasonVolumeSnapshotsNotSupported, "the cluster has no kind VolumeSnapshot: install the snapshot controller of the CSI project and its CRDs")
 			return known, nil
 		}

@@ -14,6 +14,19 @@ import (
 // ParamSnapshotClass is the parameter of a task that names the VolumeSnapshotClass.
 const ParamSnapshotClass = "volumeSnapshotClassName"
 
+// ParamContentDeletionPolicy is the parameter of a task that says what becomes of the snapshot in the storage system when Cairn removes
+// the VolumeSnapshot.
+const ParamContentDeletionPolicy = "contentDeletionPolicy"
+
+// ContentDeletionMistake says why a value of that parameter can't be one; "" where it can.
+func ContentDeletionMistake(value string) string {
+	switch value {
+	case "", "Delete", "Retain":
+		return ""
+	}
+	return fmt.Sprintf("the parameter %s is %q: it is Delete or Retain", ParamContentDeletionPolicy, value)
+}
+
 // snapshotClass is the kind that the parameter names.
 var snapshotClass = schema.GroupKind{Group: "snapshot.storage.k8s.io", Kind: "VolumeSnapshotClass"}
 

@@ -270,3 +270,24 @@ func TestTaskDriver(t *testing.T) {
 	g.Expect(of("back", true)).To(Equal(v1alpha1.DriverVolumeSnapshotter))
 	g.Expect(TaskDriver(nil, nil, false)).To(BeEmpty())
 }
+
+func TestWhatBecomesOfTheSnapshotIsOneOfTwo(t *testing.T) {
+	for value, want := range map[string]string{"Delete": "", "Retain": "", "Keep": "it is Delete or Retain"} {
+		t.Run(value, func(t *testing.T) {
+			g := NewWithT(t)
+			addon := &v1alpha1.Addon{Spec: v1alpha1.AddonSpec{BackupTasks: []v1alpha1.Task{{
+				Name: "volume-snapshot", Driver: v1alpha1.DriverVolumeSnapshotter, Function: "f",
+				Parameters: []v1alpha1.TaskParameter{{Parameter: v1alpha1.Parameter{Name: ParamContentDeletionPolicy}}},
+			}}}}
+			info := snapshotAddon.DeepCopy()
+			info.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"contentDeletionPolicy": "` + value + `"}`)}
+			mistakes := TaskMistakes("addon", addon, info, false)
+			if want == "" {
+				g.Expect(mistakes).To(BeEmpty())
+				return
+			}
+			g.Expect(mistakes).To(ConsistOf(And(HaveField("Field", "addon.tasks[0].params.contentDeletionPolicy"),
+				HaveField("Reason", v1alpha1.ReasonInvalidParameters), HaveField("Message", ContainSubstring(want)))))
+		})
+	}
+}

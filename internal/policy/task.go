@@ -172,6 +172,10 @@ func parameterMistakes(field string, task *v1alpha1.Task, reference *v1alpha1.Ta
 			if _, why := ScratchMount(task, params[name].(string)); why != "" {
 				add(field+"."+name, "%s", why)
 			}
+		} else if name == ParamContentDeletionPolicy && task.Driver == v1alpha1.DriverVolumeSnapshotter {
+			if why := ContentDeletionMistake(params[name].(string)); why != "" {
+				add(field+"."+name, "%s", why)
+			}
 		}
 	}
 	for _, parameter := range task.Parameters {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"time"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
@@ -17,7 +18,7 @@ const (
 	// ParamVolumeSnapshotClass names the VolumeSnapshotClass. Empty: see volumesnapshot.ChooseClass.
 	ParamVolumeSnapshotClass = "volumeSnapshotClassName"
 	// ParamContentDeletionPolicy says what becomes of the snapshot in the storage system when Cairn removes the VolumeSnapshot.
-	ParamContentDeletionPolicy = "contentDeletionPolicy"
+	ParamContentDeletionPolicy = policy.ParamContentDeletionPolicy
 )
 
 // Shooting is what the VolumeSnapshots of a target are made with.
@@ -34,14 +35,11 @@ type Shooting struct {
 
 // PlanVolumeSnapshots says of every volume of the hosts which VolumeSnapshot is made of it.
 func PlanVolumeSnapshots(hosts []v1alpha1.ResolvedHost, in Shooting) *v1alpha1.ResolvedError {
-	keep := snapshotv1.DeletionPolicy(in.Params[ParamContentDeletionPolicy])
-	switch keep {
-	case "":
-		keep = snapshotv1.VolumeSnapshotContentDelete
-	case snapshotv1.VolumeSnapshotContentDelete, snapshotv1.VolumeSnapshotContentRetain:
-	default:
-		return fail(v1alpha1.ReasonInvalidParameters, "the parameter %s is %q: it is Delete or Retain", ParamContentDeletionPolicy, keep)
+	keep := in.Params[ParamContentDeletionPolicy]
+	if why := policy.ContentDeletionMistake(keep); why != "" {
+		return fail(v1alpha1.ReasonInvalidParameters, "%s", why)
 	}
+	keep = cmp.Or(keep, string(snapshotv1.VolumeSnapshotContentDelete))
 	for i := range hosts {
 		for j := range hosts[i].Volumes {
 			v := &hosts[i].Volumes[j]
@@ -53,7 +51,7 @@ func PlanVolumeSnapshots(hosts []v1alpha1.ResolvedHost, in Shooting) *v1alpha1.R
 				return refusal
 			}
 			v.Snapshot = &v1alpha1.ResolvedVolumeSnapshot{
-				Name: policy.VolumeSnapshotName(v.ClaimName, in.Created), ClassName: class.Name, ContentDeletionPolicy: string(keep),
+				Name: policy.VolumeSnapshotName(v.ClaimName, in.Created), ClassName: class.Name, ContentDeletionPolicy: keep,
 			}
 		}
 	}

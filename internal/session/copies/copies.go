@@ -11,7 +11,6 @@ import (
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -59,7 +58,7 @@ func (m Maker) Observe(ctx context.Context, s *v1alpha1.BackupSession, now time.
 		out[claim.Name] = session.Copy{Claim: claim, Trouble: trouble, Wrong: volumesnapshot.WrongVolume(claim, volume)}
 	}
 	var snapshots snapshotv1.VolumeSnapshotList
-	if err := m.Live.List(ctx, &snapshots, selector...); err != nil && !meta.IsNoMatchError(err) {
+	if err := m.Live.List(ctx, &snapshots, selector...); err != nil && !volumesnapshot.NoKind(err) {
 		return nil, fmt.Errorf("list the temporary VolumeSnapshots of %s: %w", s.Name, err)
 	}
 	for i := range snapshots.Items {
@@ -129,7 +128,7 @@ func (m Maker) create(ctx context.Context, s *v1alpha1.BackupSession, o, found c
 	switch {
 	case err == nil:
 		return nil
-	case meta.IsNoMatchError(err):
+	case volumesnapshot.NoKind(err):
 		return movers.Refuse(v1alpha1.ReasonVolumeSnapshotsNotSupported, "the cluster has no kind VolumeSnapshot: install the snapshot controller with its kinds, or leave copyMethod out")
 	case apierrors.IsForbidden(err):
 		return movers.Refuse(v1alpha1.ReasonCopyFailed, "the API server does not take it: %v", err)

@@ -9,7 +9,6 @@ import (
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,6 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/session"
 	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
 // Leftover are the copies that a BackupSession left behind.
@@ -95,7 +95,7 @@ func (m Maker) all(ctx context.Context) (map[owner]map[string]session.Copy, erro
 		}
 	}
 	var snapshots snapshotv1.VolumeSnapshotList
-	if err := m.Live.List(ctx, &snapshots, marks...); err != nil && !meta.IsNoMatchError(err) {
+	if err := m.Live.List(ctx, &snapshots, marks...); err != nil && !volumesnapshot.NoKind(err) {
 		return nil, fmt.Errorf("list temporary VolumeSnapshots: %w", err)
 	}
 	for i := range snapshots.Items {
