@@ -107,6 +107,32 @@ func TestNoMoverIsBelieved(t *testing.T) {
 	}
 }
 
+// What is not said to have succeeded is nobody's lie, and of files there is no VolumeSnapshot.
+func TestOnlyWhatIsSaidToBeAVolumeSnapshotIsLookedAt(t *testing.T) {
+	g := NewWithT(t)
+	f := shot()
+	more := f.session.Status.Resolved.Targets[0].Hosts[0].Volumes[0]
+	more.Component, more.ClaimName = "more", "data-1"
+	f.session.Status.Resolved.Targets[0].Hosts[0].Volumes = append(f.session.Status.Resolved.Targets[0].Hosts[0].Volumes, more)
+	f.jobs[job("disk", "pod-0", 1)] = running()
+	f.snapshots["snap-disk"].Status.Components = map[string]v1alpha1.Component{
+		"pod-0": {Phase: v1alpha1.SnapshotSucceeded, ID: "vs"}, "more": {Phase: v1alpha1.SnapshotRunning},
+	}
+	d := f.look(made())
+	g.Expect(d.Snapshots["snap-disk"].Components["pod-0"].VolumeSnapshotterStats).To(HaveLen(1))
+	g.Expect(d.Snapshots["snap-disk"].Components["more"]).To(And(HaveField("Phase", v1alpha1.SnapshotRunning), HaveField("Error", "")))
+
+	files := frozen(target("a", "pod-0"))
+	files.jobs[job("a", "pod-0", 1)] = succeeded("pod-0")
+	g.Expect(files.decide().Look).To(BeFalse())
+}
+
+func TestAHostPathHasNoVolumeSnapshot(t *testing.T) {
+	hosts := []v1alpha1.ResolvedHost{{Name: "node-a", Volumes: []v1alpha1.ResolvedVolume{{Component: "node-a", HostPath: "/var/lib/agent"}}}}
+	refusal := session.PlanVolumeSnapshots(hosts, session.Shooting{Created: now})
+	NewWithT(t).Expect(refusal).To(And(HaveField("Reason", v1alpha1.ReasonNoVolumes), HaveField("Message", ContainSubstring("component node-a"))))
+}
+
 // Each run makes VolumeSnapshots of its own, also where it tries again what was frozen once.
 func TestARetryNamesItsOwnVolumeSnapshots(t *testing.T) {
 	g := NewWithT(t)
