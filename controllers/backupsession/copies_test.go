@@ -315,14 +315,18 @@ func TestAVolumeThatCantBeMadeFailsWithTheDriversWords(t *testing.T) {
 	w.Reconcile("run")
 	claims, _ := w.copies()
 	w.Expect(claims).To(HaveLen(1))
+	said := time.Now()
 	warn := func(name, message string) {
+		said = said.Add(time.Second)
 		sessiontest.Create(t, w.Client, &corev1.Event{
+			LastTimestamp:  metav1.NewTime(said),
 			ObjectMeta:     metav1.ObjectMeta{Namespace: w.Namespace, Name: name},
 			InvolvedObject: corev1.ObjectReference{Kind: "PersistentVolumeClaim", Namespace: w.Namespace, Name: claims[0].Name, UID: claims[0].UID},
 			Reason:         "ProvisioningFailed", Type: corev1.EventTypeWarning, Message: message,
 		})
 	}
 	w.Clock.SetTime(w.Clock.Now().Add(2 * time.Minute))
+	warn("away", "failed to provision volume: rpc error: code = Unavailable desc = connection refused")
 	warn("busy", "failed to provision volume: rpc error: code = DeadlineExceeded desc = context deadline exceeded")
 	w.Reconcile("run")
 	w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionRunning), "the driver still works on it")

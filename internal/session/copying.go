@@ -75,7 +75,7 @@ func (t *targetRun) copied(h *host) bool {
 func (r *runner) copy(t *v1alpha1.ResolvedTarget, c *v1alpha1.ResolvedCopy) (bool, *v1alpha1.ResolvedError) {
 	have, there := r.Copies[c.Name]
 	switch {
-	case there && have.going():
+	case there && have.going(), have.Claim != nil && have.Claim.DeletionTimestamp != nil:
 		return false, fail(v1alpha1.ReasonCopyFailed, "%s was deleted before it was read", describeCopy(c))
 	case have.Claim != nil:
 		return r.claimed(c, have)

@@ -128,11 +128,18 @@ func TestCopiesThatFail(t *testing.T) {
 		reason string
 		says   string
 	}{
-		"an error that is new":        {there: func(f *fixture) { f.take("copy-pod-0", broken) }, after: 59 * time.Second},
-		"an error that lasts":         {there: func(f *fixture) { f.take("copy-pod-0", broken) }, after: time.Minute, reason: v1alpha1.ReasonVolumeSnapshotFailed, says: "pool is full"},
-		"a driver that says nothing":  {there: func(f *fixture) { f.take("copy-pod-0") }, after: 9 * time.Minute},
-		"one that never does":         {there: func(f *fixture) { f.take("copy-pod-0") }, after: 10 * time.Minute, reason: v1alpha1.ReasonVolumeSnapshotNotReady},
-		"one that somebody deleted":   {there: func(f *fixture) { f.take("copy-pod-0", usable, going) }, reason: v1alpha1.ReasonCopyFailed, says: "deleted"},
+		"an error that is new":       {there: func(f *fixture) { f.take("copy-pod-0", broken) }, after: 59 * time.Second},
+		"an error that lasts":        {there: func(f *fixture) { f.take("copy-pod-0", broken) }, after: time.Minute, reason: v1alpha1.ReasonVolumeSnapshotFailed, says: "pool is full"},
+		"a driver that says nothing": {there: func(f *fixture) { f.take("copy-pod-0") }, after: 9 * time.Minute},
+		"one that never does":        {there: func(f *fixture) { f.take("copy-pod-0") }, after: 10 * time.Minute, reason: v1alpha1.ReasonVolumeSnapshotNotReady},
+		"one that somebody deleted":  {there: func(f *fixture) { f.take("copy-pod-0", usable, going) }, reason: v1alpha1.ReasonCopyFailed, says: "deleted"},
+		"a claim that somebody deleted": {
+			there: func(f *fixture) {
+				f.take("copy-pod-0", usable)
+				f.claim("copy-pod-0", corev1.ClaimBound)
+				f.copies["copy-pod-0"].Claim.DeletionTimestamp = &metav1.Time{Time: now}
+			}, reason: v1alpha1.ReasonCopyFailed, says: "deleted",
+		},
 		"a volume that was lost":      {there: func(f *fixture) { f.claim("copy-pod-0", corev1.ClaimLost) }, reason: v1alpha1.ReasonCopyFailed, says: "lost"},
 		"a volume that takes a while": {there: func(f *fixture) { f.claim("copy-pod-0", corev1.ClaimPending) }, after: 30 * time.Minute},
 		"a volume whose driver can't": {

@@ -5,6 +5,7 @@ package copies
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,8 +72,8 @@ func (m Maker) Observe(ctx context.Context, s *v1alpha1.BackupSession, now time.
 	return out, nil
 }
 
-// trouble is what the driver says of a claim that it has not made a volume for in volumesnapshot.ErrorGrace. That it still works on
-// it is none.
+// trouble is what the driver said last of a claim that it has not made a volume for in volumesnapshot.ErrorGrace. That it still works
+// on it is none, whatever it said before.
 func (m Maker) trouble(ctx context.Context, claim *corev1.PersistentVolumeClaim, now time.Time) (string, error) {
 	if claim.Status.Phase == corev1.ClaimBound || now.Sub(claim.CreationTimestamp.Time) < volumesnapshot.ErrorGrace {
 		return "", nil
@@ -82,12 +83,14 @@ func (m Maker) trouble(ctx context.Context, claim *corev1.PersistentVolumeClaim,
 	if err := m.Live.List(ctx, &events, client.InNamespace(claim.Namespace), about); err != nil {
 		return "", fmt.Errorf("list the warnings of claim %s: %w", claim.Name, err)
 	}
-	for i := range events.Items {
-		if e := &events.Items[i]; !strings.Contains(e.Message, "DeadlineExceeded") && !strings.Contains(e.Message, "code = Aborted") {
-			return e.Message, nil
-		}
+	if len(events.Items) == 0 {
+		return "", nil
 	}
-	return "", nil
+	last := slices.MaxFunc(events.Items, func(a, b corev1.Event) int { return a.LastTimestamp.Compare(b.LastTimestamp.Time) })
+	if strings.Contains(last.Message, "DeadlineExceeded") || strings.Contains(last.Message, "code = Aborted") {
+		return "", nil
+	}
+	return last.Message, nil
 }
 
 // Make makes a part of a copy, or finds that it was made before. What no repetition mends is an error that movers.RefusalOf knows.
