@@ -426,6 +426,37 @@ func TestAVolumeSnapshotThatSomebodyDeletesIsNoticed(t *testing.T) {
 	bed.Quiet(t, l.namespace)
 }
 
+// A content that somebody removed is made anew, under its VolumeSnapshot, of what the volume holds by then: retention must not take that
+// for the backup, and let the last one go that is.
+func TestAVolumeSnapshotThatWasTakenAgainIsNoticed(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(l *lab, content *snapshotv1.VolumeSnapshotContent){
+		"made anew": func(l *lab, content *snapshotv1.VolumeSnapshotContent) {
+			content.Status.SnapshotHandle = new("handle-2")
+			NewWithT(l.t).Expect(bed.Client.Status().Update(l.t.Context(), content)).To(Succeed())
+		},
+		"removed": func(l *lab, content *snapshotv1.VolumeSnapshotContent) {
+			NewWithT(l.t).Expect(bed.Client.Delete(l.t.Context(), content)).To(Succeed())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t)
+			s := l.snapshot(l.repository, 1, v1alpha1.SnapshotRunning)
+			v := l.volumeSnapshot(s, "web-1")
+			content := l.contentOf(v)
+			content.Status = &snapshotv1.VolumeSnapshotContentStatus{SnapshotHandle: new("handle-1")}
+			NewWithT(t).Expect(bed.Client.Status().Update(t.Context(), content)).To(Succeed())
+			l.succeed(s, v, "")
+			bed.EditStatus(t, s, func() { s.Status.Components["pvc"].VolumeSnapshotterStats[0].SnapshotHandle = "handle-1" })
+			bed.Eventually(t, s, func(g Gomega) { g.Expect(s.Status.Integrity).To(HaveValue(BeTrue())) }, "it is what was taken")
+			spoil(l, l.contentOf(v))
+			bed.Eventually(t, s, func(g Gomega) { g.Expect(s.Status.Integrity).To(HaveValue(BeFalse())) }, "it is not any more")
+			stays(t, v)
+		})
+	}
+}
+
 func TestWhatAFailedBackupLeavesIsRemoved(t *testing.T) {
 	t.Parallel()
 	g, l := NewWithT(t), newLab(t)

@@ -12,18 +12,60 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
 // sayChecked is how often it is written down that a Snapshot was found whole again.
 const sayChecked = 24 * time.Hour
 
+// pair is a VolumeSnapshot with the content that it is bound to, nil where there is none.
+type pair struct {
+	snapshot *snapshotv1.VolumeSnapshot
+	content  *snapshotv1.VolumeSnapshotContent
+}
+
+// usable says whether a pair is what a component has reported, as a restore sees it.
+func (p *pair) usable(c *v1alpha1.Component) bool {
+	return volumesnapshot.Ready(p.snapshot) && p.content != nil && !slices.ContainsFunc(c.VolumeSnapshotterStats, func(stats v1alpha1.VolumeSnapshotterStats) bool {
+		return volumesnapshot.TakenAgain(stats, p.content) != ""
+	})
+}
+
+// pairUp adds to VolumeSnapshots the contents that they are bound to, page by page: there may be many more.
+func (r *Reconciler) pairUp(ctx context.Context, found map[types.UID]*pair) error {
+	if len(found) == 0 {
+		return nil
+	}
+	var list snapshotv1.VolumeSnapshotContentList
+	for {
+		if err := r.APIReader.List(ctx, &list, client.Limit(pageSize), client.Continue(list.Continue)); err != nil {
+			return fmt.Errorf("list VolumeSnapshotContents: %w", err)
+		}
+		for i := range list.Items {
+			content := &list.Items[i]
+			if p := found[content.Spec.VolumeSnapshotRef.UID]; p != nil && bound(p.snapshot, content) {
+				p.content = content.DeepCopy()
+			}
+		}
+		if list.Continue == "" {
+			return nil
+		}
+	}
+}
+
+// bound says whether a VolumeSnapshot and a content name each other.
+func bound(s *snapshotv1.VolumeSnapshot, content *snapshotv1.VolumeSnapshotContent) bool {
+	return s.Status != nil && ptr.Deref(s.Status.BoundVolumeSnapshotContentName, "") == content.Name && volumesnapshot.Bound(s, content)
+}
+
 // check looks whether the VolumeSnapshots of Snapshots that succeeded are still there: anybody who may, may have deleted one. Found are
 // those with Cairn's labels, by UID, as the API server had them just now.
-func (r *Reconciler) check(ctx context.Context, found map[types.UID]*snapshotv1.VolumeSnapshot) error {
+func (r *Reconciler) check(ctx context.Context, found map[types.UID]*pair) error {
 	var list v1alpha1.SnapshotList
 	if err := r.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("list Snapshots: %w", err)
@@ -48,7 +90,7 @@ func (r *Reconciler) check(ctx context.Context, found map[types.UID]*snapshotv1.
 }
 
 // checkOne writes into a Snapshot what was found of it. The cache may lack that it is being deleted, and with it its VolumeSnapshots.
-func (r *Reconciler) checkOne(ctx context.Context, key client.ObjectKey, found map[types.UID]*snapshotv1.VolumeSnapshot) error {
+func (r *Reconciler) checkOne(ctx context.Context, key client.ObjectKey, found map[types.UID]*pair) error {
 	before := &v1alpha1.Snapshot{}
 	if err := r.APIReader.Get(ctx, key, before); err != nil {
 		return err
@@ -70,7 +112,7 @@ func (r *Reconciler) checkOne(ctx context.Context, key client.ObjectKey, found m
 
 // checked is a Snapshot with what was found of it, and the components whose VolumeSnapshots are lost. It is nil where there is nothing to
 // write. The Snapshot itself is not changed.
-func (r *Reconciler) checked(ctx context.Context, s *v1alpha1.Snapshot, found map[types.UID]*snapshotv1.VolumeSnapshot) (*v1alpha1.Snapshot, []string, error) {
+func (r *Reconciler) checked(ctx context.Context, s *v1alpha1.Snapshot, found map[types.UID]*pair) (*v1alpha1.Snapshot, []string, error) {
 	if s.Status.Phase != v1alpha1.SnapshotSucceeded || !s.DeletionTimestamp.IsZero() {
 		return nil, nil, nil
 	}
@@ -100,9 +142,9 @@ func (r *Reconciler) checked(ctx context.Context, s *v1alpha1.Snapshot, found ma
 }
 
 // there says whether the VolumeSnapshot of a component can still be used. One that has lost its labels is looked for by its name.
-func (r *Reconciler) there(ctx context.Context, namespace string, c *v1alpha1.Component, found map[types.UID]*snapshotv1.VolumeSnapshot) (bool, error) {
-	if v := found[types.UID(c.ID)]; v != nil {
-		return volumesnapshot.Ready(v), nil
+func (r *Reconciler) there(ctx context.Context, namespace string, c *v1alpha1.Component, found map[types.UID]*pair) (bool, error) {
+	if p := found[types.UID(c.ID)]; p != nil {
+		return p.usable(c), nil
 	}
 	for _, stats := range c.VolumeSnapshotterStats {
 		v := &snapshotv1.VolumeSnapshot{}
@@ -111,7 +153,8 @@ func (r *Reconciler) there(ctx context.Context, namespace string, c *v1alpha1.Co
 			return false, fmt.Errorf("get VolumeSnapshot %s/%s: %w", namespace, stats.VolumeSnapshotName, err)
 		}
 		if err == nil && v.UID == types.UID(c.ID) {
-			return volumesnapshot.Ready(v), nil
+			content, err := lifecycle.Content(ctx, r.APIReader, v)
+			return err == nil && (&pair{v, content}).usable(c), err
 		}
 	}
 	return false, nil

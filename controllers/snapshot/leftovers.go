@@ -106,9 +106,9 @@ func (r *Reconciler) sweepForEver(ctx context.Context) error {
 // who deleted it with deletionPolicy Delete. Those are counted. And it looks whether what Snapshots are is still there.
 func (r *Reconciler) sweep(ctx context.Context) error {
 	byNamespace := map[string][]snapshotv1.VolumeSnapshot{}
-	found := map[types.UID]*snapshotv1.VolumeSnapshot{}
+	found := map[types.UID]*pair{}
 	err := r.each(ctx, func(v *snapshotv1.VolumeSnapshot) {
-		found[v.UID] = v.DeepCopy()
+		found[v.UID] = &pair{snapshot: v.DeepCopy()}
 		if v.Annotations[v1alpha1.AnnotationSnapshotUID] != "" {
 			byNamespace[v.Namespace] = append(byNamespace[v.Namespace], *v)
 		}
@@ -138,6 +138,9 @@ func (r *Reconciler) sweep(ctx context.Context) error {
 		}
 	}
 	r.Metrics.setAlone(alone)
+	if err := r.pairUp(ctx, found); err != nil {
+		return err
+	}
 	return r.check(ctx, found)
 }
 
