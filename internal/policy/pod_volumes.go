@@ -30,7 +30,7 @@ func VolumesOf(workload runtime.Object) *PodVolumes {
 		}
 		for n := first; n < first+replicas; n++ {
 			for _, template := range o.Spec.VolumeClaimTemplates {
-				if !isDevice(&o.Spec.Template.Spec, template.Name) {
+				if !IsDevice(&o.Spec.Template.Spec, template.Name) {
 					out.Claims = append(out.Claims, template.Name+"-"+o.Name+"-"+strconv.Itoa(int(n)))
 				}
 			}
@@ -48,7 +48,7 @@ func volumesOf(pod *corev1.PodSpec, templates []corev1.PersistentVolumeClaim) *P
 		if slices.ContainsFunc(templates, func(t corev1.PersistentVolumeClaim) bool { return t.Name == v.Name }) {
 			continue // The template takes the volume's place.
 		}
-		if claim := v.PersistentVolumeClaim; claim != nil && !isDevice(pod, v.Name) {
+		if claim := v.PersistentVolumeClaim; claim != nil && !IsDevice(pod, v.Name) {
 			out.Claims = append(out.Claims, claim.ClaimName)
 		}
 		out.None = out.None && (v.EmptyDir != nil || v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil ||
@@ -57,8 +57,9 @@ func volumesOf(pod *corev1.PodSpec, templates []corev1.PersistentVolumeClaim) *P
 	return out
 }
 
-// isDevice says whether a container uses a volume as a raw block device. A backup of a workload's files does not have it.
-func isDevice(pod *corev1.PodSpec, name string) bool {
+// IsDevice says whether a container of a pod, init containers among them, uses a volume as a raw block device. A backup of a workload's
+// files does not have it.
+func IsDevice(pod *corev1.PodSpec, name string) bool {
 	return slices.ContainsFunc(slices.Concat(pod.InitContainers, pod.Containers), func(c corev1.Container) bool {
 		return slices.ContainsFunc(c.VolumeDevices, func(d corev1.VolumeDevice) bool { return d.Name == name })
 	})

@@ -9,6 +9,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // volume is a volume of a pod template that can be backed up.
@@ -64,7 +65,7 @@ func (r *resolver) volumes(target string, spec *corev1.PodSpec, templates ...cor
 	var device string
 	if !r.VolumeSnapshots { // of those, raw block devices are taken too
 		all = slices.DeleteFunc(all, func(v volume) bool {
-			is := isDevice(spec, v.name)
+			is := policy.IsDevice(spec, v.name)
 			if is {
 				device = v.name
 			}
@@ -102,13 +103,6 @@ func (r *resolver) deviceClaim(v v1alpha1.ResolvedVolume) *v1alpha1.ResolvedErro
 		return nil
 	}
 	return fail(v1alpha1.ReasonNoVolumes, "PersistentVolumeClaim %s is %s", v.ClaimName, rawDevice)
-}
-
-// isDevice says whether containers use a volume as a raw block device, which holds no files.
-func isDevice(spec *corev1.PodSpec, name string) bool {
-	return slices.ContainsFunc(slices.Concat(spec.InitContainers, spec.Containers), func(c corev1.Container) bool {
-		return slices.ContainsFunc(c.VolumeDevices, func(d corev1.VolumeDevice) bool { return d.Name == name })
-	})
 }
 
 // choose keeps the volumes on which the container paths lie, and says where in them.
