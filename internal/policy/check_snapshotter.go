@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// ParamSnapshotClass is the parameter of a task that names the VolumeSnapshotClass.
+// ParamSnapshotClass is the parameter of a task that names the VolumeSnapshotClass. Empty: see volumesnapshot.ChooseClass.
 const ParamSnapshotClass = "volumeSnapshotClassName"
 
 // ParamContentDeletionPolicy is the parameter of a task that says what becomes of the snapshot in the storage system when Cairn removes

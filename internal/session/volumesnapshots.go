@@ -13,14 +13,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// The parameters of a task that makes VolumeSnapshots which the manager reads.
-const (
-	// ParamVolumeSnapshotClass names the VolumeSnapshotClass. Empty: see volumesnapshot.ChooseClass.
-	ParamVolumeSnapshotClass = "volumeSnapshotClassName"
-	// ParamContentDeletionPolicy says what becomes of the snapshot in the storage system when Cairn removes the VolumeSnapshot.
-	ParamContentDeletionPolicy = policy.ParamContentDeletionPolicy
-)
-
 // Shooting is what the VolumeSnapshots of a target are made with.
 type Shooting struct {
 	// Created is when the run was made: the names of VolumeSnapshots have it.
@@ -35,7 +27,7 @@ type Shooting struct {
 
 // PlanVolumeSnapshots says of every volume of the hosts which VolumeSnapshot is made of it.
 func PlanVolumeSnapshots(hosts []v1alpha1.ResolvedHost, in Shooting) *v1alpha1.ResolvedError {
-	keep := in.Params[ParamContentDeletionPolicy]
+	keep := in.Params[policy.ParamContentDeletionPolicy]
 	if why := policy.ContentDeletionMistake(keep); why != "" {
 		return fail(v1alpha1.ReasonInvalidParameters, "%s", why)
 	}
@@ -46,7 +38,7 @@ func PlanVolumeSnapshots(hosts []v1alpha1.ResolvedHost, in Shooting) *v1alpha1.R
 			if v.ClaimName == "" {
 				return fail(v1alpha1.ReasonNoVolumes, "component %s is of no PersistentVolumeClaim: there is nothing that a VolumeSnapshot could be made of", v.Component)
 			}
-			class, refusal := volumesnapshot.ChooseClass(in.Sources[v.ClaimName], in.Params[ParamVolumeSnapshotClass], in.Classes)
+			class, refusal := volumesnapshot.ChooseClass(in.Sources[v.ClaimName], in.Params[policy.ParamSnapshotClass], in.Classes)
 			if refusal != nil {
 				return refusal
 			}
