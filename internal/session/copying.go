@@ -34,8 +34,8 @@ type Copy struct {
 	Wrong string
 }
 
-// going says whether all that is there of it is being deleted.
-func (c Copy) going() bool {
+// Going says whether all that is there of it is being deleted.
+func (c Copy) Going() bool {
 	return (c.Snapshot == nil || c.Snapshot.DeletionTimestamp != nil) && (c.Claim == nil || c.Claim.DeletionTimestamp != nil)
 }
 
@@ -75,7 +75,7 @@ func (t *targetRun) copied(h *host) bool {
 func (r *runner) copy(t *v1alpha1.ResolvedTarget, c *v1alpha1.ResolvedCopy) (bool, *v1alpha1.ResolvedError) {
 	have, there := r.Copies[c.Name]
 	switch {
-	case there && have.going(), have.Claim != nil && have.Claim.DeletionTimestamp != nil:
+	case there && have.Going(), have.Claim != nil && have.Claim.DeletionTimestamp != nil:
 		return false, fail(v1alpha1.ReasonCopyFailed, "%s was deleted before it was read", describeCopy(c))
 	case have.Claim != nil:
 		return r.claimed(c, have)
@@ -230,7 +230,7 @@ func (t *targetRun) discard() {
 		name := t.frozen.Copies[i].Name
 		have, there := r.Copies[name]
 		left = left || there
-		if there && !have.going() {
+		if there && !have.Going() {
 			r.d.Discard = append(r.d.Discard, name)
 		}
 	}

@@ -33,10 +33,7 @@ type Leftover struct {
 
 // Fresh are the names of those copies whose end nobody has asked for, in order.
 func (l Leftover) Fresh() []string {
-	return slices.DeleteFunc(slices.Clone(l.Names), func(name string) bool {
-		c := l.copies[name]
-		return (c.Claim == nil || c.Claim.DeletionTimestamp != nil) && (c.Snapshot == nil || c.Snapshot.DeletionTimestamp != nil)
-	})
+	return slices.DeleteFunc(slices.Clone(l.Names), func(name string) bool { return l.copies[name].Going() })
 }
 
 // owner is the BackupSession that copies belong to.
