@@ -91,6 +91,29 @@ func (l *lab) succeed(s *v1alpha1.Snapshot, v *snapshotv1.VolumeSnapshot, conten
 	bed.Cached(l.t, s)
 }
 
+// restoring is a restore that reads a Snapshot.
+func (l *lab) restoring(s *v1alpha1.Snapshot) *v1alpha1.RestoreSession {
+	l.t.Helper()
+	restore := &v1alpha1.RestoreSession{
+		ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: "back"},
+		Spec: v1alpha1.RestoreSessionSpec{
+			Target:     &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
+			DataSource: &v1alpha1.RestoreDataSource{Repository: "web", Snapshot: s.Name},
+		},
+	}
+	bed.Create(l.t, restore)
+	bed.Cached(l.t, restore)
+	return restore
+}
+
+// restored ends it, and has the Snapshot looked at again.
+func (l *lab) restored(restore *v1alpha1.RestoreSession, s *v1alpha1.Snapshot) {
+	l.t.Helper()
+	bed.EditStatus(l.t, restore, func() { restore.Status.Phase = v1alpha1.RestoreSessionSucceeded })
+	bed.Cached(l.t, restore)
+	bed.Edit(l.t, s, func() { s.Labels["touched"] = "x" })
+}
+
 func (l *lab) contentOf(v *snapshotv1.VolumeSnapshot) *snapshotv1.VolumeSnapshotContent {
 	l.t.Helper()
 	content := &snapshotv1.VolumeSnapshotContent{}
@@ -271,23 +294,13 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 		t.Parallel()
 		l := newLab(t)
 		s, v := l.backup(1, "", wipeOutSnapshot)
-		restore := &v1alpha1.RestoreSession{
-			ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: "back"},
-			Spec: v1alpha1.RestoreSessionSpec{
-				Target:     &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
-				DataSource: &v1alpha1.RestoreDataSource{Repository: "web", Snapshot: s.Name},
-			},
-		}
-		bed.Create(t, restore)
-		bed.Cached(t, restore)
+		restore := l.restoring(s)
 		del(t, s)
 		bed.Eventually(t, s, func(g Gomega) {
 			g.Expect(conditions.GetReason(s, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonInUse))
 		}, "a restore reads it")
 		stays(t, v)
-		bed.EditStatus(t, restore, func() { restore.Status.Phase = v1alpha1.RestoreSessionSucceeded })
-		bed.Cached(t, restore)
-		bed.Edit(t, s, func() { s.Labels["touched"] = "x" })
+		l.restored(restore, s)
 		gone(t, v, "the restore has ended")
 	})
 }
@@ -353,15 +366,7 @@ func TestARepositoryOfVolumeSnapshotsIsDeleted(t *testing.T) {
 		t.Parallel()
 		g, l := NewWithT(t), newLab(t, wipeOut)
 		s, v := l.backup(1, "")
-		restore := &v1alpha1.RestoreSession{
-			ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: "back"},
-			Spec: v1alpha1.RestoreSessionSpec{
-				Target:     &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
-				DataSource: &v1alpha1.RestoreDataSource{Repository: "web", Snapshot: s.Name},
-			},
-		}
-		bed.Create(t, restore)
-		bed.Cached(t, restore)
+		restore := l.restoring(s)
 		g.Expect(bed.Client.Delete(t.Context(), l.repository, client.PropagationPolicy(metav1.DeletePropagationForeground))).To(Succeed())
 		bed.Eventually(t, l.repository, func(g Gomega) {
 			g.Expect(conditions.GetReason(l.repository, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonInUse))
@@ -372,9 +377,7 @@ func TestARepositoryOfVolumeSnapshotsIsDeleted(t *testing.T) {
 			g.Expect(conditions.GetReason(s, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonInUse))
 		}, "it waits for the restore, too")
 		stays(t, v)
-		bed.EditStatus(t, restore, func() { restore.Status.Phase = v1alpha1.RestoreSessionSucceeded })
-		bed.Cached(t, restore)
-		bed.Edit(t, s, func() { s.Labels["touched"] = "x" })
+		l.restored(restore, s)
 		gone(t, v, "it goes")
 		g.Expect(l.contentOf(v).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentDelete))
 		recorded(t, s)
