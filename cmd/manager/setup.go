@@ -33,6 +33,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/access"
 	"github.com/cairn-backup/cairn/internal/defaults"
 	"github.com/cairn-backup/cairn/internal/pushgateway"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
 // shared is what every controller gets.
@@ -213,7 +214,7 @@ func (s *shared) keeper() reconciler {
 func (s *shared) snapshot() reconciler {
 	return &snapshot.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{}, FieldManager: name,
-		Metrics: snapshot.NewMetrics(ctrlmetrics.Registry), SweepInterval: snapshot.SweepInterval,
+		Metrics: snapshot.NewMetrics(ctrlmetrics.Registry), SweepInterval: lifecycle.SweepInterval,
 	}
 }
 

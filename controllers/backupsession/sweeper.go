@@ -32,7 +32,7 @@ type Sweeper struct {
 
 // SetupWithManager starts the sweeper with mgr, in the manager that leads.
 func (s *Sweeper) SetupWithManager(mgr ctrl.Manager, _ controller.Options) error {
-	return lifecycle.AddSweep(mgr, "remove copies that were left behind", s.Sweep)
+	return lifecycle.AddSweep(mgr, "remove copies that were left behind", lifecycle.SweepInterval, s.Sweep)
 }
 
 // Sweep looks for what was left behind once, and asks for its end.

@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -19,9 +17,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
-
-// sweepJitter spreads the looks at all VolumeSnapshots.
-const sweepJitter = 0.2
 
 // ofVolumeSnapshots says whether a Snapshot is of driver VolumeSnapshotter, as its components say.
 func ofVolumeSnapshots(s *v1alpha1.Snapshot) bool {
@@ -92,25 +87,16 @@ func (r *Reconciler) clean(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resu
 	return ctrl.Result{}, nil
 }
 
-// sweepForEver looks at all VolumeSnapshots of Cairn at once and then now and again, until the manager ends.
-func (r *Reconciler) sweepForEver(ctx context.Context) error {
-	wait.JitterUntilWithContext(ctx, func(ctx context.Context) {
-		if err := r.sweep(ctx); err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "look for VolumeSnapshots that are left over")
-		}
-	}, r.SweepInterval, sweepJitter, true)
-	return nil
-}
-
 // sweep calls for the Snapshots that VolumeSnapshots are left over of. One whose Snapshot is gone stays: it may be all that somebody has
 // who deleted it with deletionPolicy Delete. Those are counted. And it looks whether what Snapshots are is still there.
 func (r *Reconciler) sweep(ctx context.Context) error {
-	byNamespace := map[string][]snapshotv1.VolumeSnapshot{}
+	byNamespace := map[string][]*snapshotv1.VolumeSnapshot{}
 	found := map[types.UID]*pair{}
 	err := r.each(ctx, func(v *snapshotv1.VolumeSnapshot) {
-		found[v.UID] = &pair{snapshot: v.DeepCopy()}
+		v = v.DeepCopy() // The next page comes into the same list.
+		found[v.UID] = &pair{snapshot: v}
 		if v.Annotations[v1alpha1.AnnotationSnapshotUID] != "" {
-			byNamespace[v.Namespace] = append(byNamespace[v.Namespace], *v)
+			byNamespace[v.Namespace] = append(byNamespace[v.Namespace], v)
 		}
 	}, client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}, client.HasLabels{v1alpha1.LabelSnapshot})
 	if notSupported(err) {
@@ -128,11 +114,11 @@ func (r *Reconciler) sweep(ctx context.Context) error {
 		for i := range list.Items {
 			known[list.Items[i].UID] = &list.Items[i]
 		}
-		for i := range all {
-			s := known[types.UID(all[i].Annotations[v1alpha1.AnnotationSnapshotUID])]
+		for _, v := range all {
+			s := known[types.UID(v.Annotations[v1alpha1.AnnotationSnapshotUID])]
 			if s == nil {
 				alone++
-			} else if needless(s, &all[i]) {
+			} else if needless(s, v) {
 				r.call(ctx, s)
 			}
 		}
@@ -151,6 +137,3 @@ func (r *Reconciler) call(ctx context.Context, s *v1alpha1.Snapshot) {
 	case <-ctx.Done():
 	}
 }
-
-// SweepInterval is how often the manager looks for what is left over.
-const SweepInterval = time.Hour

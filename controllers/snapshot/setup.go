@@ -11,13 +11,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/inuse"
+	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
 // Indexes of the cache: the Snapshots of a Repository that are being deleted, and the restores under way.
@@ -42,8 +42,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	}
 	r.called = make(chan event.GenericEvent)
 	if r.SweepInterval > 0 {
-		if err := mgr.Add(manager.RunnableFunc(r.sweepForEver)); err != nil {
-			return fmt.Errorf("add the look for VolumeSnapshots that are left over: %w", err)
+		if err := lifecycle.AddSweep(mgr, "look for VolumeSnapshots that are left over", r.SweepInterval, r.sweep); err != nil {
+			return err
 		}
 	}
 	deleting := predicate.NewPredicateFuncs(func(o client.Object) bool { return !o.GetDeletionTimestamp().IsZero() })
