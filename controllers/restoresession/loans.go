@@ -36,22 +36,20 @@ func (r *Reconciler) loans() loans {
 	return loans{Client: r.Client, live: r.APIReader, owner: client.FieldOwner(r.FieldManager)}
 }
 
-// of finds all loans of the cluster. Contents that do not say all that those of a restore say are none.
+// of finds all loans of the cluster.
 func (l loans) of(ctx context.Context) (map[loan]bool, error) {
 	out := map[loan]bool{}
-	marks := []client.ListOption{client.HasLabels{v1alpha1.LabelRestoreSession}, client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}}
-	var contents snapshotv1.VolumeSnapshotContentList
-	if err := l.live.List(ctx, &contents, marks...); gone(err) {
+	contents, err := lifecycle.LentContents(ctx, l.live)
+	if gone(err) {
 		return nil, nil
 	} else if err != nil {
-		return nil, fmt.Errorf("list the VolumeSnapshotContents that restores borrowed: %w", err)
+		return nil, err
 	}
-	for i := range contents.Items {
-		c := &contents.Items[i]
-		if restore := types.UID(c.Annotations[v1alpha1.AnnotationRestoreSession]); volumesnapshot.LentContent(c, restore) {
-			out[loan{c.Spec.VolumeSnapshotRef.Namespace, c.Name, restore}] = true
-		}
+	for i := range contents {
+		c := &contents[i]
+		out[loan{c.Spec.VolumeSnapshotRef.Namespace, c.Name, types.UID(c.Annotations[v1alpha1.AnnotationRestoreSession])}] = true
 	}
+	marks := []client.ListOption{client.HasLabels{v1alpha1.LabelRestoreSession}, client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}}
 	var snapshots snapshotv1.VolumeSnapshotList
 	if err := l.live.List(ctx, &snapshots, marks...); gone(err) {
 		return nil, nil
@@ -67,7 +65,7 @@ func (l loans) of(ctx context.Context) (map[loan]bool, error) {
 	return out, nil
 }
 
-// gone says that the cluster has no kind VolumeSnapshot, or not any more.
+// gone says that there is no such object, or that the cluster has no kind VolumeSnapshot, or not any more.
 func gone(err error) bool { return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) }
 
 // needed says whether a claim is still to get its volume of a loan.
@@ -78,8 +76,7 @@ func (l loans) needed(ctx context.Context, of loan) (bool, error) {
 	}
 	for i := range claims.Items {
 		claim := &claims.Items[i]
-		if from := claim.Spec.DataSource; claim.DeletionTimestamp == nil && claim.Status.Phase == corev1.ClaimPending &&
-			from != nil && from.Kind == volumesnapshot.Kind && from.Name == of.name {
+		if claim.DeletionTimestamp == nil && claim.Status.Phase == corev1.ClaimPending && volumesnapshot.SourceOf(claim) == of.name {
 			return true, nil
 		}
 	}

@@ -7,8 +7,7 @@ import (
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -24,16 +23,15 @@ func (r *Reconciler) findMade(ctx context.Context, look *search, plan []session.
 	unbound := ""
 	for _, p := range plan {
 		i := slices.IndexFunc(look.claims, func(c corev1.PersistentVolumeClaim) bool { return c.Name == p.Claim })
-		if i < 0 || look.claims[i].Annotations[v1alpha1.AnnotationMade] == "" || look.claims[i].Spec.DataSource == nil {
+		if i < 0 || look.claims[i].Annotations[v1alpha1.AnnotationMade] == "" || volumesnapshot.SourceOf(&look.claims[i]) == "" {
 			return nil
 		}
 		claim := &look.claims[i]
-		source := &snapshotv1.VolumeSnapshot{}
-		err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: claim.Namespace, Name: claim.Spec.DataSource.Name}, source)
-		if err != nil && !apierrors.IsNotFound(err) && !meta.IsNoMatchError(err) {
-			return fmt.Errorf("get volume snapshot %s: %w", claim.Spec.DataSource.Name, err)
+		source, err := r.snapshotUID(ctx, claim.Namespace, volumesnapshot.SourceOf(claim))
+		if err != nil {
+			return err
 		}
-		if !session.MadeBefore(claim, look.Resolved.SpecDigest, source.UID) {
+		if !session.MadeBefore(claim, look.Resolved.SpecDigest, source) {
 			return nil
 		}
 		volume, err := lifecycle.VolumeOf(ctx, r.APIReader, claim)
@@ -86,10 +84,9 @@ func (r *Reconciler) madeClaim(ctx context.Context, s *v1alpha1.RestoreSession, 
 	if err != nil {
 		return session.MadeClaim{}, err
 	}
-	source := &snapshotv1.VolumeSnapshot{}
-	err = r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: v.Provision.VolumeSnapshot}, source)
-	if err != nil && !apierrors.IsNotFound(err) && !meta.IsNoMatchError(err) {
-		return session.MadeClaim{}, fmt.Errorf("get volume snapshot %s: %w", v.Provision.VolumeSnapshot, err)
+	source, err := r.snapshotUID(ctx, s.Namespace, v.Provision.VolumeSnapshot)
+	if err != nil {
+		return session.MadeClaim{}, err
 	}
 	var volume *corev1.PersistentVolume
 	if claim != nil {
@@ -97,28 +94,18 @@ func (r *Reconciler) madeClaim(ctx context.Context, s *v1alpha1.RestoreSession, 
 			return session.MadeClaim{}, err
 		}
 	}
-	made := session.LookAtClaim(s, v, claim, source.UID, volume)
+	made := session.LookAtClaim(s, v, claim, source, volume)
 	if claim != nil && made.Wrong == "" && !made.Bound {
-		made.Warning, err = r.warningOf(ctx, claim)
+		made.Warning, err = lifecycle.LastEvent(ctx, r.APIReader, claim, client.MatchingFields{"type": corev1.EventTypeWarning})
 	}
 	return made, err
 }
 
-// warningOf is the last warning about a claim.
-func (r *Reconciler) warningOf(ctx context.Context, claim *corev1.PersistentVolumeClaim) (string, error) {
-	var events corev1.EventList
-	about := client.MatchingFields{"involvedObject.uid": string(claim.UID), "type": corev1.EventTypeWarning}
-	if err := r.APIReader.List(ctx, &events, client.InNamespace(claim.Namespace), about); err != nil {
-		return "", fmt.Errorf("list the warnings about persistent volume claim %s: %w", claim.Name, err)
+// snapshotUID is the UID of the VolumeSnapshot of that name, past the cache; "" where there is none.
+func (r *Reconciler) snapshotUID(ctx context.Context, namespace, name string) (types.UID, error) {
+	found := &snapshotv1.VolumeSnapshot{}
+	if err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, found); err != nil && !gone(err) {
+		return "", fmt.Errorf("get volume snapshot %s: %w", name, err)
 	}
-	var last *corev1.Event
-	for i := range events.Items {
-		if e := &events.Items[i]; last == nil || last.LastTimestamp.Before(&e.LastTimestamp) {
-			last = e
-		}
-	}
-	if last == nil {
-		return "", nil
-	}
-	return last.Message, nil
+	return found.UID, nil
 }

@@ -114,18 +114,28 @@ func (r *Reconciler) find(ctx context.Context, s *v1alpha1.Snapshot) (volumeSnap
 // each lists VolumeSnapshots, page by page.
 func (r *Reconciler) each(ctx context.Context, do func(*snapshotv1.VolumeSnapshot), opts ...client.ListOption) error {
 	var list snapshotv1.VolumeSnapshotList
-	for {
-		err := r.APIReader.List(ctx, &list, append(slices.Clone(opts), client.Limit(pageSize), client.Continue(list.Continue))...)
-		if meta.IsNoMatchError(err) || apierrors.IsNotFound(err) { // the latter where the kind went while the manager runs
-			return errNotSupported
-		}
-		if err != nil {
-			return fmt.Errorf("list VolumeSnapshots: %w", err)
-		}
+	err := r.pages(ctx, &list, func() {
 		for i := range list.Items {
 			do(&list.Items[i])
 		}
-		if list.Continue == "" {
+	}, opts...)
+	if meta.IsNoMatchError(err) || apierrors.IsNotFound(err) { // the latter where the kind went while the manager runs
+		return errNotSupported
+	}
+	if err != nil {
+		return fmt.Errorf("list VolumeSnapshots: %w", err)
+	}
+	return nil
+}
+
+// pages reads a list past the cache, and calls do with each page of it.
+func (r *Reconciler) pages(ctx context.Context, list client.ObjectList, do func(), opts ...client.ListOption) error {
+	for {
+		if err := r.APIReader.List(ctx, list, append(slices.Clone(opts), client.Limit(pageSize), client.Continue(list.GetContinue()))...); err != nil {
+			return err
+		}
+		do()
+		if list.GetContinue() == "" {
 			return nil
 		}
 	}
@@ -165,11 +175,11 @@ func (r *Reconciler) waiting(ctx context.Context, namespace string, ours []snaps
 	}
 	for i := range claims.Items {
 		c := &claims.Items[i]
-		from := c.Spec.DataSource
-		if c.DeletionTimestamp != nil || c.Status.Phase == corev1.ClaimBound || from == nil || from.Kind != volumesnapshot.Kind {
+		from := volumesnapshot.SourceOf(c)
+		if c.DeletionTimestamp != nil || c.Status.Phase == corev1.ClaimBound || from == "" {
 			continue
 		}
-		if slices.ContainsFunc(ours, func(v snapshotv1.VolumeSnapshot) bool { return v.DeletionTimestamp == nil && v.Name == from.Name }) {
+		if slices.ContainsFunc(ours, func(v snapshotv1.VolumeSnapshot) bool { return v.DeletionTimestamp == nil && v.Name == from }) {
 			return "PersistentVolumeClaim " + c.Name + " is to get its volume of it", nil
 		}
 	}
@@ -193,15 +203,14 @@ func (r *Reconciler) borrowed(ctx context.Context, ours []snapshotv1.VolumeSnaps
 	if len(has) == 0 {
 		return "", nil
 	}
-	var contents snapshotv1.VolumeSnapshotContentList
-	marks := []client.ListOption{client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}, client.HasLabels{v1alpha1.LabelRestoreSession}}
-	if err := r.APIReader.List(ctx, &contents, marks...); err != nil {
-		return "", fmt.Errorf("list the VolumeSnapshotContents that restores borrowed: %w", err)
+	contents, err := lifecycle.LentContents(ctx, r.APIReader)
+	if err != nil {
+		return "", err
 	}
-	for i := range contents.Items {
-		c := &contents.Items[i]
+	for i := range contents {
+		c := &contents[i]
 		name := has[snapshot{c.Spec.Driver, volumesnapshot.Handle(c)}]
-		if name != "" && c.DeletionTimestamp == nil && volumesnapshot.LentContent(c, types.UID(c.Annotations[v1alpha1.AnnotationRestoreSession])) {
+		if name != "" && c.DeletionTimestamp == nil {
 			return fmt.Sprintf("VolumeSnapshot %s is lent to a restore in namespace %s, whose claims do not all have their volumes", name, c.Spec.VolumeSnapshotRef.Namespace), nil
 		}
 	}

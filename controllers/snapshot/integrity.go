@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -42,25 +41,18 @@ func (r *Reconciler) pairUp(ctx context.Context, found map[types.UID]*pair) erro
 		return nil
 	}
 	var list snapshotv1.VolumeSnapshotContentList
-	for {
-		if err := r.APIReader.List(ctx, &list, client.Limit(pageSize), client.Continue(list.Continue)); err != nil {
-			return fmt.Errorf("list VolumeSnapshotContents: %w", err)
-		}
+	err := r.pages(ctx, &list, func() {
 		for i := range list.Items {
 			content := &list.Items[i]
-			if p := found[content.Spec.VolumeSnapshotRef.UID]; p != nil && bound(p.snapshot, content) {
+			if p := found[content.Spec.VolumeSnapshotRef.UID]; p != nil && volumesnapshot.Bound(p.snapshot, content) {
 				p.content = content.DeepCopy()
 			}
 		}
-		if list.Continue == "" {
-			return nil
-		}
+	})
+	if err != nil {
+		return fmt.Errorf("list VolumeSnapshotContents: %w", err)
 	}
-}
-
-// bound says whether a VolumeSnapshot and a content name each other.
-func bound(s *snapshotv1.VolumeSnapshot, content *snapshotv1.VolumeSnapshotContent) bool {
-	return s.Status != nil && ptr.Deref(s.Status.BoundVolumeSnapshotContentName, "") == content.Name && volumesnapshot.Bound(s, content)
+	return nil
 }
 
 // check looks whether the VolumeSnapshots of Snapshots that succeeded are still there: anybody who may, may have deleted one. Found are

@@ -40,13 +40,12 @@ func LookAtClaim(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, 
 		return MadeClaim{Reason: v1alpha1.ReasonTargetNotFound, Wrong: fmt.Sprintf("PersistentVolumeClaim %s was deleted", v.ClaimName)}
 	}
 	out := MadeClaim{UID: claim.UID, Reason: v1alpha1.ReasonTargetNotFound, Bound: claim.Status.Phase == corev1.ClaimBound}
-	from := claim.Spec.DataSource
 	switch {
 	case claim.DeletionTimestamp != nil:
 		out.Wrong = fmt.Sprintf("PersistentVolumeClaim %s is being deleted", v.ClaimName)
 	case claim.Annotations[v1alpha1.AnnotationRestoreSession] != string(s.UID):
 		out.Wrong = fmt.Sprintf("PersistentVolumeClaim %s is not the one that the restore made", v.ClaimName)
-	case from == nil || from.Kind != volumesnapshot.Kind || from.Name != v.Provision.VolumeSnapshot:
+	case volumesnapshot.SourceOf(claim) != v.Provision.VolumeSnapshot:
 		out.Wrong = fmt.Sprintf("PersistentVolumeClaim %s is not made of VolumeSnapshot %s", v.ClaimName, v.Provision.VolumeSnapshot)
 	case v.Provision.Import == nil && source != "" && source != types.UID(v.ID):
 		out.Wrong = fmt.Sprintf("VolumeSnapshot %s was made anew while PersistentVolumeClaim %s was made of it", v.Provision.VolumeSnapshot, v.ClaimName)
@@ -68,11 +67,11 @@ func MadeMark(digest string, v *v1alpha1.ResolvedRestoreVolume) string { return 
 // question. source is the VolumeSnapshot that has the name now which the claim is made of; "" where there is none.
 func MadeBefore(claim *corev1.PersistentVolumeClaim, digest string, source types.UID) bool {
 	of, made := strings.CutPrefix(claim.Annotations[v1alpha1.AnnotationMade], digest+"/")
-	from := claim.Spec.DataSource
-	if !made || of == "" || digest == "" || from == nil || from.Kind != volumesnapshot.Kind || claim.DeletionTimestamp != nil || claim.Status.Phase == corev1.ClaimLost {
+	from := volumesnapshot.SourceOf(claim)
+	if !made || of == "" || digest == "" || from == "" || claim.DeletionTimestamp != nil || claim.Status.Phase == corev1.ClaimLost {
 		return false
 	}
-	lent := from.Name == policy.ImportName(types.UID(claim.Annotations[v1alpha1.AnnotationRestoreSession]), types.UID(of))
+	lent := from == policy.ImportName(types.UID(claim.Annotations[v1alpha1.AnnotationRestoreSession]), types.UID(of))
 	return lent || source == "" || source == types.UID(of)
 }
 

@@ -16,6 +16,14 @@ const (
 	clocksDiffer = time.Minute
 )
 
+// SourceOf is the name of the VolumeSnapshot that a claim is made of; "" where it is made of none.
+func SourceOf(claim *corev1.PersistentVolumeClaim) string {
+	if from := claim.Spec.DataSource; from != nil && from.Kind == Kind {
+		return from.Name
+	}
+	return ""
+}
+
 // WrongVolume says why the volume that a claim is bound to does not hold what the claim names as its source; "" where it does.
 // Kubernetes looks for a free volume first, whatever source a claim has, and calls a provisioner only if it finds none that fits. volume
 // is nil where there is none of its name.

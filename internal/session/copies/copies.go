@@ -5,7 +5,6 @@ package copies
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -78,19 +77,11 @@ func (m Maker) trouble(ctx context.Context, claim *corev1.PersistentVolumeClaim,
 	if claim.Status.Phase == corev1.ClaimBound || now.Sub(claim.CreationTimestamp.Time) < volumesnapshot.ErrorGrace {
 		return "", nil
 	}
-	var events corev1.EventList
-	about := client.MatchingFields{"involvedObject.uid": string(claim.UID), "reason": "ProvisioningFailed"}
-	if err := m.Live.List(ctx, &events, client.InNamespace(claim.Namespace), about); err != nil {
-		return "", fmt.Errorf("list the warnings of claim %s: %w", claim.Name, err)
+	last, err := lifecycle.LastEvent(ctx, m.Live, claim, client.MatchingFields{"reason": "ProvisioningFailed"})
+	if err != nil || strings.Contains(last, "DeadlineExceeded") || strings.Contains(last, "code = Aborted") {
+		return "", err
 	}
-	if len(events.Items) == 0 {
-		return "", nil
-	}
-	last := slices.MaxFunc(events.Items, func(a, b corev1.Event) int { return a.LastTimestamp.Compare(b.LastTimestamp.Time) })
-	if strings.Contains(last.Message, "DeadlineExceeded") || strings.Contains(last.Message, "code = Aborted") {
-		return "", nil
-	}
-	return last.Message, nil
+	return last, nil
 }
 
 // Make makes a part of a copy, or finds that it was made before. What no repetition mends is an error that movers.RefusalOf knows.

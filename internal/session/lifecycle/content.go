@@ -3,12 +3,15 @@ package lifecycle
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
@@ -29,4 +32,17 @@ func Content(ctx context.Context, live client.Reader, s *snapshotv1.VolumeSnapsh
 		return nil, nil
 	}
 	return content, nil
+}
+
+// LentContents are the VolumeSnapshotContents that restores made of snapshots of other namespaces, past the cache. Those that do not say
+// all that those of a restore say are none.
+func LentContents(ctx context.Context, live client.Reader) ([]snapshotv1.VolumeSnapshotContent, error) {
+	var list snapshotv1.VolumeSnapshotContentList
+	marks := []client.ListOption{client.HasLabels{v1alpha1.LabelRestoreSession}, client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}}
+	if err := live.List(ctx, &list, marks...); err != nil {
+		return nil, fmt.Errorf("list the VolumeSnapshotContents that restores borrowed: %w", err)
+	}
+	return slices.DeleteFunc(list.Items, func(c snapshotv1.VolumeSnapshotContent) bool {
+		return !volumesnapshot.LentContent(&c, types.UID(c.Annotations[v1alpha1.AnnotationRestoreSession]))
+	}), nil
 }
