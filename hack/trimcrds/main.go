@@ -1,6 +1,6 @@
-// Command trimcrds shortens the generated CRDs. It removes the descriptions inside Kubernetes' own types and writes each of
-// these types in one line: they are most of a CRD's size, and the documentation of Kubernetes explains them. The
-// description of a field of such a type stays.
+// Command trimcrds shortens the generated CRDs. It removes the descriptions inside Kubernetes' own types and writes
+// each of these types in one line: they are most of a CRD's size, and the documentation of Kubernetes explains them.
+// The description of a field of such a type stays.
 package main
 
 import (
