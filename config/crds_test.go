@@ -7,7 +7,7 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// A client-side apply repeats an object in an annotation, for which there are 256 KiB.
+// kubectl apply repeats the object in an annotation, and annotations are limited to 256 KiB.
 func TestEveryCRDIsBelow200KiB(t *testing.T) {
 	g := NewWithT(t)
 	paths, err := fs.Glob(CRDs, "crd/bases/*.yaml")

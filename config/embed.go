@@ -3,8 +3,8 @@ package config
 
 import "embed"
 
-// CRDs holds the generated CustomResourceDefinitions below crd/bases/: the schema that the API server and the command line
-// check policy against.
+// CRDs holds the generated CustomResourceDefinitions below crd/bases/. The API server and the command line validate
+// policy with their schemas.
 //
 //go:embed crd/bases/*.yaml
 var CRDs embed.FS

@@ -29,8 +29,10 @@ func TestThePushgatewayStandsBesideTheManager(t *testing.T) {
 	g.Expect(services).To(Equal(1))
 	containers := manager.Spec.Template.Spec.Containers
 	g.Expect(containers).To(HaveLen(2))
-	g.Expect(containers[0].Args).To(ContainElements("--enable-leader-election", "--pushgateway-url=http://localhost:9091"))
+	g.Expect(containers[0].Args).To(ContainElements(
+		"--enable-leader-election", "--pushgateway-url=http://localhost:9091",
+	))
 	g.Expect(containers[1].Name).To(Equal("pushgateway"))
-	g.Expect(containers[1].ReadinessProbe).To(BeNil(), "a Pushgateway that fails takes nothing of the manager away")
+	g.Expect(containers[1].ReadinessProbe).To(BeNil(), "a failing Pushgateway must not make the manager unready")
 	g.Expect(*containers[1].SecurityContext.ReadOnlyRootFilesystem).To(BeTrue())
 }

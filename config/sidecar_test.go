@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// bindings are those of ClusterRole cairn-sidecar-injector that a kustomization has.
+// bindings returns a kustomization's bindings of the ClusterRole cairn-sidecar-injector.
 func bindings(g Gomega, dir string) []rbacv1.ClusterRoleBinding {
 	options := krusty.MakeDefaultOptions()
 	options.LoadRestrictions = 0
@@ -35,5 +35,7 @@ func TestWorkloadsAreChangedOnlyWhereSomebodyAllowsIt(t *testing.T) {
 	g.Expect(bindings(g, "default")).To(BeEmpty())
 	with := bindings(g, "testdata/with-sidecar")
 	g.Expect(with).To(HaveLen(1))
-	g.Expect(with[0].Subjects).To(Equal([]rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "cairn-system", Name: "cairn-manager"}}))
+	g.Expect(with[0].Subjects).To(Equal([]rbacv1.Subject{
+		{Kind: "ServiceAccount", Namespace: "cairn-system", Name: "cairn-manager"},
+	}))
 }

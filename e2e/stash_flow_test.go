@@ -100,7 +100,7 @@ stringData:
 func (f *stashFlow) refused(t *testing.T) {
 	_, err := kubectl(t, f.bed, f.manifests(t, "repository-of-stash.yaml"), "apply", "--server-side", "-n", f.namespace, "-f", "-")
 	g := NewWithT(t)
-	g.Expect(err).To(MatchError(ContainSubstring("a Repository has no backend: make a BackupStorage with this backend and its Secret, " +
+	g.Expect(err).To(MatchError(ContainSubstring("a Repository has no backend: create a BackupStorage with this backend and its Secret, " +
 		"name it in spec.storageRef, and put the prefix or subPath below it into spec.path")))
 	var list v1alpha1.RepositoryList
 	g.Expect(f.bed.Client.List(t.Context(), &list, client.InNamespace(f.namespace))).To(Succeed())

@@ -1,10 +1,10 @@
-// Package policies holds what is installed beside the program: the built-in Addons and Functions, and examples.
+// Package policies holds the built-in Addons and Functions, which are installed with Cairn, and example policies.
 package policies
 
 import "embed"
 
-// Catalog holds the built-in Addons and Functions as YAML below catalog/. The manager's installation and the command line
-// read the same files.
+// Catalog holds the built-in Addons and Functions as YAML below catalog/. The installation of the manager and the
+// command line use the same files.
 //
 //go:embed catalog/functions.yaml catalog/*-functions.yaml catalog/*-addon.yaml
 var Catalog embed.FS

@@ -2,9 +2,10 @@ package v1alpha1
 
 import corev1 "k8s.io/api/core/v1"
 
-// TargetVolumes are volumes of a target that the containers of its task see beside the ones that are backed up or restored.
+// TargetVolumes are further volumes that the containers of a task see, beside the volumes that are backed up or
+// restored.
 type TargetVolumes struct {
-	// Volumes of the target.
+	// Volumes to add to the pod.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -18,16 +19,18 @@ type TargetVolumes struct {
 	// +kubebuilder:validation:MaxItems=16
 	VolumeMounts []corev1.VolumeMount `json:"volumeMounts,omitempty"`
 
-	// VolumeClaimTemplates are PersistentVolumeClaims that a restore makes, and restores into. In their names ${POD_ORDINAL}
-	// stands for the number of a StatefulSet's pod and ${COMPONENT_NAME} for the name of the component. Of several templates
-	// each has the annotation backup.cairn.dev/component: the name of the component that goes into it, or of VolumeSnapshots the name
-	// of the claim that was backed up. What a restore made is never deleted with it.
+	// VolumeClaimTemplates are PersistentVolumeClaims that a restore makes and restores into. In their names
+	// ${POD_ORDINAL} stands for the ordinal of a StatefulSet's pod and ${COMPONENT_NAME} for the name of the component.
+	// When there are several templates, each needs the annotation backup.cairn.dev/component. Its value is the name of
+	// the component that goes into the claim or, for VolumeSnapshots, the name of the claim that was backed up. Claims
+	// that a restore made stay when the restore is deleted.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	VolumeClaimTemplates []RestoreClaimTemplate `json:"volumeClaimTemplates,omitempty"`
 
-	// Replicas is how many numbers from 0 ${POD_ORDINAL} stands for, where the templates name VolumeSnapshots. The default is 1.
+	// Replicas is the number of ordinals, from 0, that ${POD_ORDINAL} stands for when the templates name
+	// VolumeSnapshots. The default is 1.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000
@@ -36,7 +39,7 @@ type TargetVolumes struct {
 
 // AddonVolume overrides the source of one of a task's volumes.
 type AddonVolume struct {
-	// Name of the volume in the task's volumeTemplate, or ${INTERIM_VOLUME}, or ${RESTIC_CACHE_VOLUME}.
+	// Name of a volume in the task's volumeTemplate, or ${INTERIM_VOLUME} or ${RESTIC_CACHE_VOLUME}.
 	// +required
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern="^([a-z0-9]([-a-z0-9]*[a-z0-9])?|\\$\\{[A-Z_]+\\})$"

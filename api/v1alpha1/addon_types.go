@@ -5,16 +5,16 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// AddonSpec holds the tasks of an Addon.
+// AddonSpec defines the tasks of an Addon.
 type AddonSpec struct {
-	// BackupTasks that a session may name.
+	// BackupTasks are the tasks that a session can name.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=32
 	BackupTasks []Task `json:"backupTasks,omitempty"`
 
-	// RestoreTasks that a RestoreSession may name.
+	// RestoreTasks are the tasks that a RestoreSession can name.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -22,9 +22,9 @@ type AddonSpec struct {
 	RestoreTasks []Task `json:"restoreTasks,omitempty"`
 }
 
-// Task is one way to move the data of one sort of target: an ordered list of steps. The last one is the mover, whose result
-// counts; a step before it that fails ends the task.
-// +kubebuilder:validation:XValidation:rule="has(self.function) != has(self.steps)",message="a task has either a function, or steps"
+// Task is one way to move the data of one sort of target: an ordered list of steps. The last step is the mover, and its
+// result is the task's. When an earlier step fails, the task ends there.
+// +kubebuilder:validation:XValidation:rule="has(self.function) != has(self.steps)",message="a task has either a function or steps"
 type Task struct {
 	// Name of the task.
 	// +required
@@ -32,22 +32,22 @@ type Task struct {
 	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name"`
 
-	// Function that does it. A task of several steps has steps instead.
+	// Function that carries out the task. A task of several steps has steps instead.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Function string `json:"function,omitempty"`
 
-	// Steps that do it, one after the other. The last one is the mover.
+	// Steps of the task. They run one after the other. The last step is the mover.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
-	// +kubebuilder:validation:XValidation:rule="!has(self[size(self)-1].targetAccess)",message="the last step is the mover: it has no targetAccess"
+	// +kubebuilder:validation:XValidation:rule="!has(self[size(self)-1].targetAccess)",message="the last step is the mover: leave targetAccess out"
 	Steps []TaskStep `json:"steps,omitempty"`
 
-	// Singleton tasks run in one Job for the whole target. The others run in one Job for each pod of a StatefulSet, and for each
-	// node of a DaemonSet.
+	// Singleton makes one Job carry out the task for the whole target. Without it, each pod of a StatefulSet and each
+	// node of a DaemonSet has a Job of its own.
 	// +optional
 	Singleton bool `json:"singleton,omitempty"`
 
@@ -56,19 +56,19 @@ type Task struct {
 	// +kubebuilder:default=Kopia
 	Driver Driver `json:"driver,omitempty"`
 
-	// Executor that runs it where a policy names none: Job, or Sidecar for a workload.
+	// Executor that runs the task when a policy names none: Job, or Sidecar for a workload.
 	// +optional
 	// +kubebuilder:default=Job
 	Executor Executor `json:"executor,omitempty"`
 
-	// Parameters that a policy may set.
+	// Parameters that a policy can set.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=64
 	Parameters []TaskParameter `json:"parameters,omitempty"`
 
-	// VolumeTemplate holds the volumes that the task brings along. A policy's addonVolumes override them by name.
+	// VolumeTemplate lists the volumes that the task brings along. A policy's addonVolumes override them by name.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -93,7 +93,7 @@ const (
 	ExecutorSidecar Executor = "Sidecar"
 )
 
-// TargetAccess is how a step sees the volumes of the target.
+// TargetAccess is the access that a step has to the volumes of the target.
 // +kubebuilder:validation:Enum=None;ReadOnly;ReadWrite
 type TargetAccess string
 
@@ -112,16 +112,16 @@ type TaskStep struct {
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 
-	// Params of this step alone. They come before the defaults of the task's parameters; what a policy says in params and
-	// variables comes before them. A value may hold ${name}.
+	// Params of this step alone. They override the defaults of the task's parameters. The policy's params and variables
+	// override them. A value can contain ${name}.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=64
 	Params []StepParam `json:"params,omitempty"`
 
-	// TargetAccess says how the step sees the volumes of the target, at /cairn/volumes/<component>. The default is ReadOnly in
-	// a backup and ReadWrite in a restore.
+	// TargetAccess is the access that the step has to the volumes of the target, at /cairn/volumes/<component>. The
+	// default is ReadOnly in a backup and ReadWrite in a restore.
 	// +optional
 	TargetAccess TargetAccess `json:"targetAccess,omitempty"`
 }
@@ -144,8 +144,8 @@ type StepParam struct {
 type TaskParameter struct {
 	Parameter `json:",inline"`
 
-	// Requires names parameters of the task without which this one means nothing: a policy that gives it a value must give one to
-	// each of them, unless the Addon or the target itself does.
+	// Requires names other parameters of the task that this one depends on. A policy that sets this parameter must set
+	// those too, unless the Addon or the target itself sets them.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=8
@@ -161,12 +161,12 @@ type Parameter struct {
 	// +kubebuilder:validation:Pattern="^[A-Za-z_][A-Za-z0-9_]*$"
 	Name string `json:"name"`
 
-	// Usage says what it is for.
+	// Usage explains the purpose to users.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Usage string `json:"usage,omitempty"`
 
-	// Required parameters must be set by the policy.
+	// Required parameters must be set by the policy. The default is false.
 	// +optional
 	Required bool `json:"required,omitempty"`
 
@@ -176,7 +176,7 @@ type Parameter struct {
 	Default string `json:"default,omitempty"`
 }
 
-// Addon says how the data of one sort of target is moved.
+// Addon defines how the data of one sort of target is moved.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,categories=cairn
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
@@ -195,18 +195,19 @@ type AddonList struct {
 	Items           []Addon `json:"items"`
 }
 
-// FunctionSpec is a container that does a task, or a step of one.
+// FunctionSpec is the container that carries out a task or a step of a task.
 //
-// In every string ${name} stands for a variable: a built-in one (moverImage, imageRegistry, imageRepo, imageTag, namespace,
-// backupSession, restoreSession, backupVerificationSession, snapshot, invokerKind, invokerName, targetKind, targetName, targetHost,
-// targetPort, targetImage, targetVersion, targetDatabase, confirm, taskName, PVC_NAME, DB_VERSION, enableCache, interimDataDir, scratchDir, licenseApiService, RESTIC_CACHE_VOLUME,
-// INTERIM_VOLUME), a parameter of the task, or a variable of the policy. ${name:=value} and ${name:-value} stand for value where
-// name is unknown or empty, ${name=value} where it is unknown. Any other unknown name is an error before anything runs. No
+// In every string ${name} stands for a variable: a built-in variable (moverImage, imageRegistry, imageRepo, imageTag,
+// namespace, backupSession, restoreSession, backupVerificationSession, snapshot, invokerKind, invokerName, targetKind,
+// targetName, targetHost, targetPort, targetImage, targetVersion, targetDatabase, confirm, taskName, PVC_NAME,
+// DB_VERSION, enableCache, interimDataDir, scratchDir, licenseApiService, RESTIC_CACHE_VOLUME, INTERIM_VOLUME), a
+// parameter of the task, or a variable of the policy. ${name:=value} and ${name:-value} stand for value when name is
+// unknown or empty, ${name=value} when name is unknown. Any other unknown name is an error before anything runs. No
 // shell reads the result.
-// +kubebuilder:validation:XValidation:rule="!has(self.stream) || !has(self.command) || size(self.command) == 0",message="a Function with a stream has no command: the mover runs stream.command, and args are the mover's"
+// +kubebuilder:validation:XValidation:rule="!has(self.stream) || !has(self.command) || size(self.command) == 0",message="a Function with a stream has no command: the mover runs stream.command, and args are the arguments of the mover"
 type FunctionSpec struct {
-	// Image of the container. ${moverImage} is the mover of this installation, ${targetImage} the image that the target, a
-	// database, runs, ${DB_VERSION} the one of availableVersions that fits the target's version best.
+	// Image of the container. ${moverImage} is the mover of this installation. ${targetImage} is the image that the
+	// target, a database, runs. ${DB_VERSION} is the entry of availableVersions that fits the target's version best.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
@@ -235,7 +236,7 @@ type FunctionSpec struct {
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
-	// +kubebuilder:validation:XValidation:rule="self.all(p, !has(p.hostPort) || p.hostPort == 0)",message="hostPort can't be set: a Function has no part of the host's network"
+	// +kubebuilder:validation:XValidation:rule="self.all(p, !has(p.hostPort) || p.hostPort == 0)",message="hostPort can't be set: a Function has no access to the node's network"
 	Ports []corev1.ContainerPort `json:"ports,omitempty"`
 
 	// VolumeMounts of the container: volumes of the task, by name.
@@ -252,8 +253,9 @@ type FunctionSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	VolumeDevices []corev1.VolumeDevice `json:"volumeDevices,omitempty"`
 
-	// Stream makes the mover run a program of this image, such as pg_dump, and keep what it writes. args are those of the mover
-	// then, which an init container copies into the image. It is for the last step of a task whose target is a database.
+	// Stream makes the mover run a program of this image, such as pg_dump, and back up its output. The mover is copied
+	// into the image by an init container, and args are the arguments of the mover. Only for the last step of a task
+	// whose target is a database.
 	// +optional
 	Stream *FunctionStream `json:"stream,omitempty"`
 
@@ -261,8 +263,9 @@ type FunctionSpec struct {
 	// +optional
 	RuntimeSettings *ContainerRuntimeSettings `json:"runtimeSettings,omitempty"`
 
-	// AvailableVersions are the values that ${DB_VERSION} may have. The closest one that is not newer than the target's version
-	// is taken if it has the same major version, else the next newer one, else the closest.
+	// AvailableVersions are the possible values of ${DB_VERSION}. Cairn takes the newest one that is not newer than the
+	// target's version if its major version is the same. Otherwise it takes the next newer one, and if there is none
+	// the closest one.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
@@ -270,7 +273,7 @@ type FunctionSpec struct {
 	AvailableVersions []string `json:"availableVersions,omitempty"`
 }
 
-// Function is a container that does a task of an Addon.
+// Function is a container that carries out a task of an Addon, or a step of a task.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,shortName=fn,categories=cairn
 // +kubebuilder:printcolumn:name="Image",type=string,JSONPath=`.spec.image`

@@ -4,17 +4,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// BackupBatchSpec says which targets are backed up together as one application.
+// BackupBatchSpec defines which targets are backed up together as one application.
 type BackupBatchSpec struct {
-	// Backends that the sessions back up to. The default is the namespace's default storage, else the cluster's.
+	// Backends that the sessions back up to. The default is the default BackupStorage of the namespace, else of the
+	// cluster.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	Backends []BackendReference `json:"backends,omitempty"`
 
-	// Targets of the application, all in this namespace. Those with a selector count for each object that they find; there are
-	// at most 1,000.
+	// Targets of the application, all in this namespace. Each object that a selector finds counts as a target. At most
+	// 1,000 targets are allowed.
 	// +required
 	// +listType=map
 	// +listMapKey=name
@@ -22,7 +23,7 @@ type BackupBatchSpec struct {
 	// +kubebuilder:validation:MaxItems=500
 	Targets []BatchTarget `json:"targets"`
 
-	// Sessions, each with its schedule and what it does for each target.
+	// Sessions of the batch, each with its schedule and its targets.
 	// +required
 	// +listType=map
 	// +listMapKey=name
@@ -30,51 +31,52 @@ type BackupBatchSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	Sessions []BackupBatchSession `json:"sessions"`
 
-	// Paused stops the schedules of all sessions. Runs that are under way go on, with their retries, and a run that somebody
-	// starts by hand runs.
+	// Paused stops the schedules of all sessions. Runs in progress and their retries go on, and runs can still be
+	// started by hand. The default is false.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
 }
 
-// ExecutionOrder says whether the targets of a batch are worked on side by side.
+// ExecutionOrder is the order in which the targets of a batch are handled.
 // +kubebuilder:validation:Enum=Parallel;Sequential
 type ExecutionOrder string
 
 // The values of ExecutionOrder.
 const (
-	// ExecutionParallel works on the targets side by side.
+	// ExecutionParallel handles several targets at once.
 	ExecutionParallel ExecutionOrder = "Parallel"
-	// ExecutionSequential works on one target after the other.
+	// ExecutionSequential handles one target after the other.
 	ExecutionSequential ExecutionOrder = "Sequential"
 )
 
 // BackupBatchSession is one session of a BackupBatch.
-// +kubebuilder:validation:XValidation:rule="!has(self.maxParallel) || !has(self.executionOrder) || self.executionOrder == 'Parallel'",message="maxParallel goes with executionOrder Parallel: leave it out, Sequential backs one target up at a time"
+// +kubebuilder:validation:XValidation:rule="!has(self.maxParallel) || !has(self.executionOrder) || self.executionOrder == 'Parallel'",message="maxParallel needs executionOrder Parallel: leave it out, Sequential backs up one target at a time"
 type BackupBatchSession struct {
 	SessionConfig `json:",inline"`
 
-	// ExecutionOrder of the targets. Parallel backs them up side by side. Sequential begins with a target when those before it
-	// have ended, whether well or not, in the order of the targets below.
+	// ExecutionOrder of the targets. Parallel backs up several at once. Sequential backs up one after the other, in the
+	// order of the list below. A target that fails does not stop the targets after it.
 	// +optional
 	// +kubebuilder:default=Parallel
 	ExecutionOrder ExecutionOrder `json:"executionOrder,omitempty"`
 
-	// MaxParallel is how many targets are backed up at once, with their hooks. Each of the others begins, in the order of the
-	// targets below, when one has ended. The default is all of them. Only with executionOrder Parallel.
+	// MaxParallel is how many targets are backed up at once, hooks included. The other targets wait and start in the
+	// order of the list below. The default is all targets at once. Only for executionOrder Parallel.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=500
 	MaxParallel *int32 `json:"maxParallel,omitempty"`
 
-	// Repositories of those targets of this session that name none, as a template: each such target has one for each of these,
-	// with the name <name>-<target> and the directory <directory>/<target>. What is left out here is inferred for each target.
+	// Repositories is a template for the targets of this session that name no repositories. Each of these targets gets
+	// one repository for each entry, with the name <name>-<target> and the directory <directory>/<target>. Fields that
+	// are left out are inferred for each target.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=8
 	Repositories []RepositoryInfo `json:"repositories,omitempty"`
 
-	// Targets of this session. There are at most 500, those that selectors find counted.
+	// Targets of this session. At most 500 are allowed, including those that selectors find.
 	// +required
 	// +listType=map
 	// +listMapKey=name
@@ -83,55 +85,58 @@ type BackupBatchSession struct {
 	Targets []BatchSessionTarget `json:"targets"`
 }
 
-// BatchSessionTarget is what a session does for one target.
+// BatchSessionTarget defines how a session backs up one target.
 type BatchSessionTarget struct {
-	// Name of spec.targets. What is said here holds for every object that a target with a selector finds.
+	// Name of an entry of spec.targets. If that entry has a selector, the settings here apply to every object that it
+	// finds.
 	// +required
 	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name"`
 
-	// Addon says how the target's data is moved. The default depends on the target's kind, as in a BackupConfiguration.
+	// Addon defines how the target's data is moved. The default depends on the kind of the target, as in a
+	// BackupConfiguration.
 	// +optional
 	Addon *AddonInfo `json:"addon,omitempty"`
 
-	// Executor that moves the data: a Job for each run, or a Sidecar in the pods of a Deployment, StatefulSet or DaemonSet. A
-	// sidecar is added to the workload, whose pods are replaced for that, and removed when no session asks for it any more. The
-	// default is that of the Addon's task.
+	// Executor that moves the data: a Job for each run, or a Sidecar in the pods of a Deployment, StatefulSet or
+	// DaemonSet. Adding or removing the sidecar replaces the pods of the workload. It is removed when no session asks
+	// for it any more. The default is the executor of the Addon's task.
 	// +optional
 	Executor Executor `json:"executor,omitempty"`
 
 	CopySettings `json:",inline"`
 
-	// Repositories that the target is backed up into. For a target with a selector they are a template, as those of the session
-	// are. The default is the session's repositories, else one with the name of the target's BackupConfiguration,
-	// <batch>-<target>.
+	// Repositories that the target is backed up to. For a target with a selector they are a template, like the
+	// session's repositories. The default is the session's repositories, else one repository named like the target's
+	// BackupConfiguration, <batch>-<target>.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=8
 	Repositories []RepositoryInfo `json:"repositories,omitempty"`
 
-	// BackupTimeout ends the backup of this target when it takes longer, with its preBackup hooks, counted from when the
-	// target begins. The other targets go on. The default is the time that is left of the whole run, which ends it in any case.
+	// BackupTimeout ends the backup of this target and its preBackup hooks. It counts from the start of the target. The
+	// other targets go on. The default is the time left of the whole run, which always ends the target too.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout is at least 1s"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout must be at least 1s"
 	BackupTimeout *metav1.Duration `json:"backupTimeout,omitempty"`
 
-	// Hooks that run before and after the backup of this target, between the hooks of the session.
+	// Hooks that run before and after the backup of this target. They run between the preBackup and postBackup hooks of
+	// the session.
 	// +optional
 	Hooks *TargetHooks `json:"hooks,omitempty"`
 }
 
-// BackupBatchStatus is what was made of the policy.
+// BackupBatchStatus is the observed state of the batch.
 type BackupBatchStatus struct {
 	// ObservedGeneration is the last generation that was reconciled.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready, ValidationPassed, Protected where a session has a schedule, and while it matters TargetsOverlap,
-	// Reconciling or Stalled.
+	// Conditions: Ready and ValidationPassed; Protected if a session has a schedule; TargetsOverlap, Reconciling and
+	// Stalled while they matter.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -143,27 +148,27 @@ type BackupBatchStatus struct {
 	// +kubebuilder:validation:Enum=Ready;NotReady;Invalid
 	Phase string `json:"phase,omitempty"`
 
-	// Targets and what was made of them: one for each object that a selector finds.
+	// Targets of the batch and their state: one entry for each object that a selector finds.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=1000
 	Targets []BatchTargetStatus `json:"targets,omitempty"`
 
-	// Dependencies are what the BackupConfigurations of the targets depend on, and whether it exists: the first thousand.
+	// Dependencies of the targets' BackupConfigurations and whether they exist. At most 1,000 are listed.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1000
 	Dependencies []ResourceFoundStatus `json:"dependencies,omitempty"`
 
-	// Sessions and their schedules.
+	// Sessions and the state of their schedules.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	Sessions []SessionStatus `json:"sessions,omitempty"`
 
-	// LastHandledTrigger is the last value of the annotation backup.cairn.dev/trigger that was acted on.
+	// LastHandledTrigger is the last value of the annotation backup.cairn.dev/trigger that was handled.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	LastHandledTrigger string `json:"lastHandledTrigger,omitempty"`
@@ -171,15 +176,15 @@ type BackupBatchStatus struct {
 
 // BatchTargetStatus is the state of one target of a BackupBatch.
 type BatchTargetStatus struct {
-	// Name of the target. That of an object that a selector found is <target>-<kind>-<object>, in lower case.
+	// Name of the target. An object that a selector found has the name <target>-<kind>-<object>, in lower case.
 	Name string `json:"name"`
-	// FoundBy is the name of the target of spec.targets whose selector found the object. Empty where the target names it.
+	// FoundBy is the entry of spec.targets whose selector found the object. Empty if the entry names the object.
 	// +optional
 	FoundBy string `json:"foundBy,omitempty"`
 	// AppRef of the target.
 	// +optional
 	AppRef TypedObjectReference `json:"appRef,omitempty"`
-	// Configuration is the name of the BackupConfiguration that was made for it.
+	// Configuration is the name of the target's BackupConfiguration.
 	// +optional
 	Configuration string `json:"configuration,omitempty"`
 	// Phase of that BackupConfiguration.
@@ -190,7 +195,8 @@ type BatchTargetStatus struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// BackupBatch is the backup policy of an application of several targets. It is expanded into one BackupConfiguration a target.
+// BackupBatch is the backup policy of an application of several targets. Cairn makes one BackupConfiguration for each
+// target.
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=bb,categories=cairn

@@ -4,24 +4,26 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// BackupConfigurationSpec says what is backed up, where to and when. A target and a schedule are enough: what else is left
-// out is inferred and shown in status.resolved.
+// BackupConfigurationSpec defines what is backed up, where to and when. A target and a schedule are enough: the rest is
+// inferred and shown in status.resolved.
 // +kubebuilder:validation:XValidation:rule="self.sessions.all(s, !has(s.repositories) || s.repositories.all(r, !has(r.backend) || size(r.backend) == 0 || has(self.backends) && self.backends.exists(b, b.name == r.backend)))",message="sessions[*].repositories[*].backend must be a name of spec.backends"
 type BackupConfigurationSpec struct {
-	// Target to back up, in this namespace: a PersistentVolumeClaim, Deployment, StatefulSet or DaemonSet, or a database: its
-	// Service, or a Secret of a type servicebinding.io/..., an AppBinding or a Cluster of CloudNativePG that tells of it.
+	// Target to back up, in this namespace: a PersistentVolumeClaim, Deployment, StatefulSet or DaemonSet, or a
+	// database. A database is named by its Service, or by a Secret of a type servicebinding.io/..., an AppBinding or a
+	// Cluster of CloudNativePG that describes it.
 	// +required
-	// +kubebuilder:validation:XValidation:rule="has(self.kind) && (self.kind in ['PersistentVolumeClaim', 'Service', 'Secret'] && (!has(self.apiGroup) || size(self.apiGroup) == 0) || self.kind in ['Deployment', 'StatefulSet', 'DaemonSet'] && has(self.apiGroup) && self.apiGroup == 'apps' || self.kind == 'AppBinding' && has(self.apiGroup) && self.apiGroup == 'appcatalog.appscode.com' || self.kind == 'Cluster' && has(self.apiGroup) && self.apiGroup == 'postgresql.cnpg.io')",message="the target is a PersistentVolumeClaim, a Deployment, StatefulSet or DaemonSet of apiGroup apps, or a database: a Service, a Secret of a type servicebinding.io/..., an AppBinding of apiGroup appcatalog.appscode.com or a Cluster of apiGroup postgresql.cnpg.io. Of a Pod, ReplicaSet or Job name the workload or the volume that it belongs to"
+	// +kubebuilder:validation:XValidation:rule="has(self.kind) && (self.kind in ['PersistentVolumeClaim', 'Service', 'Secret'] && (!has(self.apiGroup) || size(self.apiGroup) == 0) || self.kind in ['Deployment', 'StatefulSet', 'DaemonSet'] && has(self.apiGroup) && self.apiGroup == 'apps' || self.kind == 'AppBinding' && has(self.apiGroup) && self.apiGroup == 'appcatalog.appscode.com' || self.kind == 'Cluster' && has(self.apiGroup) && self.apiGroup == 'postgresql.cnpg.io')",message="the target must be a PersistentVolumeClaim, a Deployment, StatefulSet or DaemonSet of apiGroup apps, or a database: a Service, a Secret of a type servicebinding.io/..., an AppBinding of apiGroup appcatalog.appscode.com or a Cluster of apiGroup postgresql.cnpg.io. Instead of a Pod, ReplicaSet or Job, name the workload or volume that it belongs to"
 	Target *TypedObjectReference `json:"target"`
 
-	// Backends that the sessions back up to. The default is the namespace's default storage, else the cluster's.
+	// Backends that the sessions back up to. The default is the default BackupStorage of the namespace, else of the
+	// cluster.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	Backends []BackendReference `json:"backends,omitempty"`
 
-	// Sessions, each with its schedule, its way and its repositories.
+	// Sessions of the policy, each with its schedule, its Addon and its repositories.
 	// +required
 	// +listType=map
 	// +listMapKey=name
@@ -29,8 +31,8 @@ type BackupConfigurationSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	Sessions []BackupConfigurationSession `json:"sessions"`
 
-	// Paused stops the schedules of all sessions. Runs that are under way go on, with their retries, and a run that somebody
-	// starts by hand runs.
+	// Paused stops the schedules of all sessions. Runs in progress and their retries go on, and runs can still be
+	// started by hand. The default is false.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
 }
@@ -39,21 +41,22 @@ type BackupConfigurationSpec struct {
 type BackupConfigurationSession struct {
 	SessionConfig `json:",inline"`
 
-	// Addon says how the data is moved. The default is the task logical-backup of pvc-addon for a PersistentVolumeClaim, of
-	// workload-addon for a workload, of postgres-addon for a Cluster, and of the Addon for the type that an AppBinding or a Secret
-	// says. A Service has none.
+	// Addon defines how the data is moved. The default is the task logical-backup of pvc-addon for a
+	// PersistentVolumeClaim, of workload-addon for a workload, of postgres-addon for a Cluster, and of the Addon for
+	// the database type that an AppBinding or Secret states. A Service has no default.
 	// +optional
 	Addon *AddonInfo `json:"addon,omitempty"`
 
-	// Executor that moves the data: a Job for each run, or a Sidecar in the pods of a Deployment, StatefulSet or DaemonSet. A
-	// sidecar is added to the workload, whose pods are replaced for that, and removed when no session asks for it any more. The
-	// default is that of the Addon's task.
+	// Executor that moves the data: a Job for each run, or a Sidecar in the pods of a Deployment, StatefulSet or
+	// DaemonSet. Adding or removing the sidecar replaces the pods of the workload. It is removed when no session asks
+	// for it any more. The default is the executor of the Addon's task.
 	// +optional
 	Executor Executor `json:"executor,omitempty"`
 
 	CopySettings `json:",inline"`
 
-	// Repositories that each run backs up into: one Snapshot in each. The default is one with the BackupConfiguration's name.
+	// Repositories that each run backs up to, with one Snapshot in each. The default is one repository named like the
+	// BackupConfiguration.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -61,14 +64,14 @@ type BackupConfigurationSession struct {
 	Repositories []RepositoryInfo `json:"repositories,omitempty"`
 }
 
-// BackupConfigurationStatus is what was made of the policy.
+// BackupConfigurationStatus is the observed state of the policy.
 type BackupConfigurationStatus struct {
 	// ObservedGeneration is the last generation that was reconciled.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready, ValidationPassed, Protected where a session has a schedule, and while it matters
-	// ResolvedBackendChanged, Reconciling or Stalled.
+	// Conditions: Ready and ValidationPassed; Protected if a session has a schedule; ResolvedBackendChanged,
+	// Reconciling and Stalled while they matter.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -80,17 +83,18 @@ type BackupConfigurationStatus struct {
 	// +kubebuilder:validation:Enum=Ready;NotReady;Invalid
 	Phase string `json:"phase,omitempty"`
 
-	// TargetFound says whether the target exists.
+	// TargetFound is whether the target exists.
 	// +optional
 	TargetFound *bool `json:"targetFound,omitempty"`
 
-	// Dependencies are the Addons, Functions, HookTemplates and encryption Secrets of the sessions, and whether they exist.
+	// Dependencies are the Addons, Functions, HookTemplates and encryption Secrets of the sessions, and whether they
+	// exist.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=512
 	Dependencies []ResourceFoundStatus `json:"dependencies,omitempty"`
 
-	// Resolved is what was inferred where the spec says nothing.
+	// Resolved is what Cairn inferred for fields that the spec leaves out.
 	// +optional
 	Resolved *ResolvedConfiguration `json:"resolved,omitempty"`
 
@@ -108,14 +112,14 @@ type BackupConfigurationStatus struct {
 	// +kubebuilder:validation:MaxItems=128
 	Repositories []RepoStatus `json:"repositories,omitempty"`
 
-	// Sessions and their schedules.
+	// Sessions and the state of their schedules.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	Sessions []SessionStatus `json:"sessions,omitempty"`
 
-	// LastHandledTrigger is the last value of the annotation backup.cairn.dev/trigger that was acted on.
+	// LastHandledTrigger is the last value of the annotation backup.cairn.dev/trigger that was handled.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	LastHandledTrigger string `json:"lastHandledTrigger,omitempty"`

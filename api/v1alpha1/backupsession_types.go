@@ -4,11 +4,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// BackupSessionPhase is how far a run is.
+// BackupSessionPhase is the progress of a run.
 // +kubebuilder:validation:Enum=Pending;Running;Succeeded;Failed;Skipped
 type BackupSessionPhase string
 
-// The phases of a BackupSession and of its targets. Succeeded, Failed and Skipped are terminal: they never change again.
+// The phases of a BackupSession and of its targets. Succeeded, Failed and Skipped are terminal: they never change
+// again.
 const (
 	BackupSessionPending   BackupSessionPhase = "Pending"
 	BackupSessionRunning   BackupSessionPhase = "Running"
@@ -17,17 +18,17 @@ const (
 	BackupSessionSkipped   BackupSessionPhase = "Skipped"
 )
 
-// Terminal says whether the phase never changes again.
+// Terminal reports whether the phase never changes again.
 func (p BackupSessionPhase) Terminal() bool {
 	return p == BackupSessionSucceeded || p == BackupSessionFailed || p == BackupSessionSkipped
 }
 
-// BackupSessionSpec says which session of which policy object runs. It never changes.
-// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a BackupSession's spec never changes: create another one"
+// BackupSessionSpec defines which session of which invoker runs. It never changes.
+// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a BackupSession's spec never changes: create another BackupSession"
 type BackupSessionSpec struct {
-	// Invoker is the BackupConfiguration or BackupBatch of this namespace.
+	// Invoker is a BackupConfiguration or BackupBatch of this namespace.
 	// +required
-	// +kubebuilder:validation:XValidation:rule="self.kind in ['BackupConfiguration', 'BackupBatch'] && has(self.apiGroup) && self.apiGroup == 'backup.cairn.dev'",message="the invoker is a BackupConfiguration or BackupBatch of apiGroup backup.cairn.dev"
+	// +kubebuilder:validation:XValidation:rule="self.kind in ['BackupConfiguration', 'BackupBatch'] && has(self.apiGroup) && self.apiGroup == 'backup.cairn.dev'",message="the invoker must be a BackupConfiguration or BackupBatch of apiGroup backup.cairn.dev"
 	Invoker TypedLocalObjectReference `json:"invoker"`
 
 	// Session is the name of one of the invoker's sessions.
@@ -36,37 +37,37 @@ type BackupSessionSpec struct {
 	// +kubebuilder:validation:MaxLength=63
 	Session string `json:"session"`
 
-	// ScheduledTime is the slot this run belongs to. The default is the time of creation.
+	// ScheduledTime is the slot of the schedule that this run belongs to. The default is the time of creation.
 	// +optional
 	ScheduledTime *metav1.Time `json:"scheduledTime,omitempty"`
 
-	// BackupTimeout ends the run when it takes longer. The default is that of the session.
+	// BackupTimeout ends the run when it takes longer. The default is the backupTimeout of the session.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout is at least 1s"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout must be at least 1s"
 	BackupTimeout *metav1.Duration `json:"backupTimeout,omitempty"`
 
-	// RetryLeft is how often what failed of the run is tried again, each time by another BackupSession. The default is never:
-	// a schedule sets what its session's retryConfig says.
+	// RetryLeft is how many retries are left for the targets that fail. Each retry is another BackupSession. The
+	// default is 0. Scheduled runs get maxRetry of the session's retryConfig.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	RetryLeft int32 `json:"retryLeft,omitempty"`
 
-	// RetryOf names the BackupSession whose failed targets this one tries again, with the policy that was in force then.
+	// RetryOf names the BackupSession whose failed targets this run retries, with the policy that was frozen for it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	RetryOf string `json:"retryOf,omitempty"`
 }
 
-// BackupSessionStatus is how the run went.
+// BackupSessionStatus is the progress and result of the run.
 type BackupSessionStatus struct {
 	// ObservedGeneration is the last generation that was reconciled.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready, Partial, and while it runs Reconciling; Stalled when it failed.
+	// Conditions: Ready and Partial; Reconciling while the run is in progress; Stalled when it failed.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -77,7 +78,7 @@ type BackupSessionStatus struct {
 	// +optional
 	Phase BackupSessionPhase `json:"phase,omitempty"`
 
-	// Reason of the phase, one word.
+	// Reason for the phase, in one word.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	Reason string `json:"reason,omitempty"`
@@ -90,7 +91,7 @@ type BackupSessionStatus struct {
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 
-	// BackupDeadline is when it will be ended.
+	// BackupDeadline is when the timeout ends the run.
 	// +optional
 	BackupDeadline *metav1.Time `json:"backupDeadline,omitempty"`
 
@@ -98,7 +99,7 @@ type BackupSessionStatus struct {
 	// +optional
 	Duration string `json:"duration,omitempty"`
 
-	// TotalSnapshots is the number of Snapshots the run is to make.
+	// TotalSnapshots is the number of Snapshots that the run is to make.
 	// +optional
 	TotalSnapshots *int32 `json:"totalSnapshots,omitempty"`
 
@@ -108,7 +109,7 @@ type BackupSessionStatus struct {
 	// +kubebuilder:validation:MaxItems=4000
 	Snapshots []SnapshotStatusInfo `json:"snapshots,omitempty"`
 
-	// Targets and how each ended.
+	// Targets and their results.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=500
@@ -118,27 +119,27 @@ type BackupSessionStatus struct {
 	// +optional
 	Hooks *HookStatuses `json:"hooks,omitempty"`
 
-	// Resolved is what the run works with. It is written once, when the run starts.
+	// Resolved is what the run works with. It is written once, when the run starts, and never changes.
 	// +optional
 	// +structType=atomic
 	Resolved *ResolvedBackup `json:"resolved,omitempty"`
 
-	// NextRetry is when what failed is tried again. It is gone where a later run made that needless.
+	// NextRetry is when the failed targets are retried. It is removed if a later run makes the retry unnecessary.
 	// +optional
 	NextRetry *metav1.Time `json:"nextRetry,omitempty"`
 
-	// Retried says whether the BackupSession that tries again was made.
+	// Retried is whether the BackupSession of the retry was created.
 	// +optional
 	Retried *bool `json:"retried,omitempty"`
 
-	// RetentionPolicy says for each Repository of the run how far its RetentionPolicy was applied afterwards.
+	// RetentionPolicy is how far the RetentionPolicy of each Repository was applied after the run.
 	// +optional
 	// +listType=map
 	// +listMapKey=repository
 	// +kubebuilder:validation:MaxItems=4000
 	RetentionPolicy []RetentionPolicyApplyStatus `json:"retentionPolicy,omitempty"`
 
-	// Records are the commits that hold the result, one a Ledger.
+	// Records are the commits that contain the record of the result, one for each Ledger.
 	// +optional
 	// +listType=map
 	// +listMapKey=ledger
@@ -146,7 +147,7 @@ type BackupSessionStatus struct {
 	Records []RecordStatus `json:"records,omitempty"`
 }
 
-// SnapshotStatusInfo is the short form of a Snapshot in its BackupSession.
+// SnapshotStatusInfo is the summary of a Snapshot in its BackupSession.
 type SnapshotStatusInfo struct {
 	// Name of the Snapshot.
 	Name string `json:"name"`
@@ -156,48 +157,48 @@ type SnapshotStatusInfo struct {
 	// AppRef is the target.
 	// +optional
 	AppRef *TypedObjectReference `json:"appRef,omitempty"`
-	// Repository it lies in.
+	// Repository that contains it.
 	// +optional
 	Repository string `json:"repository,omitempty"`
 }
 
-// BackupTargetStatus is how one target of a run ended.
+// BackupTargetStatus is the progress and result of one target of a run.
 type BackupTargetStatus struct {
-	// Name of the target: the batch's, or the BackupConfiguration's own.
+	// Name of the target in the BackupBatch, or the name of the BackupConfiguration.
 	Name string `json:"name"`
 	// AppRef is the target.
 	// +optional
 	AppRef TypedObjectReference `json:"appRef,omitempty"`
-	// Configuration the target's Jobs were built from.
+	// Configuration that the target's Jobs are built from.
 	// +optional
 	Configuration string `json:"configuration,omitempty"`
 	// Phase of the target.
 	// +optional
 	Phase BackupSessionPhase `json:"phase,omitempty"`
-	// Reason of the phase, one word.
+	// Reason for the phase, in one word.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	Reason string `json:"reason,omitempty"`
-	// Message says what happened and what to do.
+	// Message explains what happened and what to do.
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
 	Message string `json:"message,omitempty"`
-	// Size of what was backed up, for example "12.222 MiB".
+	// Size of the backed-up data, for example "12.222 MiB".
 	// +optional
 	Size string `json:"size,omitempty"`
-	// Uploaded is what had to be sent.
+	// Uploaded is the amount of data that was sent to the backend.
 	// +optional
 	Uploaded string `json:"uploaded,omitempty"`
-	// StartTime is when the target left Pending: the run had come to it.
+	// StartTime is when the run started with the target.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
-	// CompletionTime is when it ended, with its hooks.
+	// CompletionTime is when the target and its hooks ended.
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
-	// Duration between these, rounded to seconds.
+	// Duration between startTime and completionTime, rounded to seconds.
 	// +optional
 	Duration string `json:"duration,omitempty"`
-	// Hooks of the target. While its postBackup hooks run, reason and message say already what became of the backup.
+	// Hooks of the target. While its postBackup hooks run, reason and message already hold the result of the backup.
 	// +optional
 	Hooks *HookStatuses `json:"hooks,omitempty"`
 }
@@ -206,7 +207,7 @@ type BackupTargetStatus struct {
 type RecordStatus struct {
 	// Ledger is <namespace>/<name>.
 	Ledger string `json:"ledger"`
-	// Commit that holds the record.
+	// Commit that contains the record.
 	// +optional
 	Commit string `json:"commit,omitempty"`
 }
@@ -221,7 +222,7 @@ type RecordStatus struct {
 // +kubebuilder:printcolumn:name="Duration",type=string,JSONPath=`.status.duration`
 // +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
-// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="the name of a BackupSession has at most 63 characters"
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="the name of a BackupSession must have at most 63 characters"
 type BackupSession struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

@@ -4,59 +4,60 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// BackupStorageSpec says where backup data is kept.
+// BackupStorageSpec defines where backup data is kept.
 type BackupStorageSpec struct {
 	// Storage is the backend.
 	// +required
 	Storage Storage `json:"storage"`
 
-	// UsagePolicy says which namespaces may use this storage. The default is its own namespace only. To allow a namespace
-	// is to hand the storage's credential to the movers that run there.
+	// UsagePolicy defines which namespaces can use this storage. The default is only its own namespace. An allowed
+	// namespace gets the credential of the storage: its movers work with it.
 	// +optional
 	UsagePolicy *UsagePolicy `json:"usagePolicy,omitempty"`
 
-	// Default makes this the storage of policies that name none: in its own namespace, and in those that its usagePolicy
-	// allows and that have no default of their own. Of two defaults in a namespace the older one counts, and of two that
-	// another namespace may use that by selector before that for all, then the older one.
+	// Default makes this the storage of policies that name none, in its own namespace and in the namespaces that its
+	// usagePolicy allows and that have no default of their own. If a namespace has two defaults, the older one counts.
+	// If two defaults of other namespaces allow a namespace, the one that allows it by selector goes before the one
+	// that allows all, then the older one.
 	// +optional
 	Default bool `json:"default,omitempty"`
 
-	// EncryptionSecret names a Secret of this namespace with the key password (or RESTIC_PASSWORD) for the repositories whose
-	// policy names none. Namespaces that the usagePolicy allows get it only where it has the annotation
-	// backup.cairn.dev/shared: "true": who has the password can read every backup that is encrypted with it.
+	// EncryptionSecret names a Secret of this namespace with the key password (or RESTIC_PASSWORD). It is used for the
+	// repositories whose policy names no Secret. Namespaces that the usagePolicy allows get it only if it has the
+	// annotation backup.cairn.dev/shared: "true": the password decrypts every backup that was encrypted with it.
 	// +optional
 	EncryptionSecret *LocalObjectReference `json:"encryptionSecret,omitempty"`
 
-	// RuntimeSettings shape the pods of the Jobs that belong to the storage itself: the one that writes metadata.yaml, and
-	// those that initialise repositories in it. Backups and restores are shaped by their own jobTemplate.
+	// RuntimeSettings shape the pods of the storage's own Jobs: those that write metadata.yaml, and those that
+	// initialise repositories. Backups and restores have a jobTemplate of their own.
 	// +optional
 	RuntimeSettings *RuntimeSettings `json:"runtimeSettings,omitempty"`
 
-	// DeletionPolicy says what happens when this storage is deleted. It waits while a BackupConfiguration uses it; then the
-	// Repositories in it and their Snapshots go too. Delete keeps the data in the backend, WipeOut removes the Repositories'
-	// directories there.
+	// DeletionPolicy defines what happens when this storage is deleted. The deletion waits while a BackupConfiguration
+	// uses the storage. Then its Repositories and their Snapshots are deleted too. Delete keeps the data in the
+	// backend, WipeOut removes the Repositories' directories there.
 	// +optional
 	// +kubebuilder:default=Delete
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 
-	// MaintenanceSecretName names a second Secret with the same keys as the provider's, in this namespace. Where it is set,
-	// only it is used to remove data: the credential of backups and restores then needs no right to delete.
+	// MaintenanceSecretName names a second Secret of this namespace with the same keys as the provider's Secret. If it
+	// is set, only it is used to remove data, and the credential of backups and restores needs no right to delete.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	MaintenanceSecretName string `json:"maintenanceSecretName,omitempty"`
 }
 
-// UsagePolicy says which namespaces may refer to an object.
+// UsagePolicy defines which namespaces can refer to an object.
 type UsagePolicy struct {
-	// AllowedNamespaces are the namespaces that may refer to the object.
+	// AllowedNamespaces are the namespaces that can refer to the object.
 	// +optional
 	AllowedNamespaces AllowedNamespaces `json:"allowedNamespaces,omitempty"`
 }
 
-// AllowedNamespaces is all namespaces, those of a selector, or the same one.
+// AllowedNamespaces selects all namespaces, those that a selector finds, or only the object's own.
 // +kubebuilder:validation:XValidation:rule="!has(self.from) || self.from != 'Selector' || has(self.selector)",message="from: Selector needs a selector"
 type AllowedNamespaces struct {
-	// From says how the namespaces are chosen.
+	// From is how the namespaces are chosen: All, Selector or Same.
 	// +optional
 	// +kubebuilder:default=Same
 	From *NamespacesFrom `json:"from,omitempty"`
@@ -70,19 +71,20 @@ type AllowedNamespaces struct {
 const (
 	// PhaseReady means that the object can be used.
 	PhaseReady = "Ready"
-	// PhaseNotReady means that it can't be used now; the Ready condition says why.
+	// PhaseNotReady means that it can't be used now. The Ready condition explains why.
 	PhaseNotReady = "NotReady"
-	// PhaseInvalid means that its spec can't work; the Ready condition says why.
+	// PhaseInvalid means that its spec can't work. The Ready condition explains why.
 	PhaseInvalid = "Invalid"
 )
 
-// BackupStorageStatus is what is known of the backend.
+// BackupStorageStatus is the observed state of the backend.
 type BackupStorageStatus struct {
 	// ObservedGeneration is the last generation that was reconciled.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready, BackendInitialized, BackendSecretFound, and while it matters DefaultIgnored, Reconciling or Stalled.
+	// Conditions: Ready, BackendInitialized and BackendSecretFound; DefaultIgnored, Reconciling and Stalled while they
+	// matter.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -94,7 +96,7 @@ type BackupStorageStatus struct {
 	// +kubebuilder:validation:Enum=Ready;NotReady
 	Phase string `json:"phase,omitempty"`
 
-	// InitializedSpec is the digest of the backend and its credential at the time metadata.yaml was last seen there.
+	// InitializedSpec is the digest of the backend and its credential when metadata.yaml was last seen in the backend.
 	// +optional
 	InitializedSpec string `json:"initializedSpec,omitempty"`
 
@@ -102,7 +104,7 @@ type BackupStorageStatus struct {
 	// +optional
 	TotalSize string `json:"totalSize,omitempty"`
 
-	// Repositories that use it, by namespace and name; at most 1000 are listed.
+	// Repositories of the storage, by namespace and name. At most 1,000 are listed.
 	// +optional
 	// +listType=map
 	// +listMapKey=namespace

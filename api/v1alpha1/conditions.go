@@ -2,55 +2,56 @@ package v1alpha1
 
 // Condition types beside Ready, Reconciling and Stalled.
 const (
-	// ConditionValidationPassed says whether policy or a restore can work at all.
+	// ConditionValidationPassed is whether a policy or a restore can work at all.
 	ConditionValidationPassed = "ValidationPassed"
-	// ConditionBackendInitialized says whether metadata.yaml is in the backend.
+	// ConditionBackendInitialized is whether metadata.yaml is in the backend.
 	ConditionBackendInitialized = "BackendInitialized"
-	// ConditionBackendSecretFound says whether the backend's Secret has its keys.
+	// ConditionBackendSecretFound is whether the backend's Secret has its keys.
 	ConditionBackendSecretFound = "BackendSecretFound"
-	// ConditionRepositoryInitialized says whether repository.yaml is in the directory.
+	// ConditionRepositoryInitialized is whether repository.yaml is in the directory.
 	ConditionRepositoryInitialized = "RepositoryInitialized"
-	// ConditionSchedulerEnsured says whether a session's CronJob is there.
+	// ConditionSchedulerEnsured is whether a session's CronJob exists.
 	ConditionSchedulerEnsured = "SchedulerEnsured"
-	// ConditionSlotsMissed says that slots of a session pass without a run.
+	// ConditionSlotsMissed is True while slots of a session pass without a run.
 	ConditionSlotsMissed = "SlotsMissed"
-	// ConditionProtected says whether the last success of every session with a schedule is within its deadline.
+	// ConditionProtected is whether the last success of every session with a schedule is within its deadline.
 	ConditionProtected = "Protected"
-	// ConditionDefaultIgnored says that an older object is the default of the namespace already.
+	// ConditionDefaultIgnored is True if an older object is the default of the namespace already.
 	ConditionDefaultIgnored = "DefaultIgnored"
-	// ConditionResolvedBackendChanged says that what a policy leaves out would now be inferred otherwise than it was when its
-	// repositories were made, and that they stay where they are.
+	// ConditionResolvedBackendChanged is True if Cairn would now infer another backend for a policy than when its
+	// repositories were made. The repositories stay where they are.
 	ConditionResolvedBackendChanged = "ResolvedBackendChanged"
-	// ConditionTargetsOverlap says that a session of a BackupBatch backs up some data for two of its targets.
+	// ConditionTargetsOverlap is True if a session of a BackupBatch backs up the same data for two of its targets.
 	ConditionTargetsOverlap = "TargetsOverlap"
-	// ConditionPartial says that some but not all of a session's targets, or of a restore's attributes, came through.
+	// ConditionPartial is True if some but not all of a session's targets, or of a restore's attributes, succeeded.
 	ConditionPartial = "Partial"
-	// ConditionBacklogged says that a Ledger's outbox is full.
+	// ConditionBacklogged is True while a Ledger's outbox is full.
 	ConditionBacklogged = "Backlogged"
-	// ConditionRetained says of a Snapshot, where it is False, which rule lets it go.
+	// ConditionRetained is False on a Snapshot that a retention rule removes, and names the rule.
 	ConditionRetained = "Retained"
-	// ConditionRetentionApplied says whether all Snapshots of a Repository are gone that its RetentionPolicy lets go.
+	// ConditionRetentionApplied is whether all Snapshots that the RetentionPolicy of a Repository removes are gone.
 	ConditionRetentionApplied = "RetentionApplied"
-	// ConditionMaintained says whether the last maintenance of a Repository succeeded.
+	// ConditionMaintained is whether the last maintenance of a Repository succeeded.
 	ConditionMaintained = "Maintained"
-	// ConditionWiped says of an object that is being deleted how far the removal of its data is.
+	// ConditionWiped is the progress of removing the data of an object that is being deleted.
 	ConditionWiped = "Wiped"
-	// ConditionVolumeSnapshotsAtRisk says of a Repository, and of the BackupConfigurations that use it, that the data of its newest
-	// VolumeSnapshots goes with these objects or with their namespace.
+	// ConditionVolumeSnapshotsAtRisk is True on a Repository, and on the BackupConfigurations that use it, if the data
+	// of its newest VolumeSnapshots goes with these objects or with their namespace.
 	ConditionVolumeSnapshotsAtRisk = "VolumeSnapshotsAtRisk"
-	// ConditionDeletionBlocked says that the guard holds a removal back.
+	// ConditionDeletionBlocked is True while the deletion guard holds a removal back.
 	ConditionDeletionBlocked = "DeletionBlocked"
-	// ConditionPreBackupHooksExecutionSucceeded says how the preBackup hooks ended.
+	// ConditionPreBackupHooksExecutionSucceeded is the result of the preBackup hooks.
 	ConditionPreBackupHooksExecutionSucceeded = "PreBackupHooksExecutionSucceeded"
-	// ConditionPostBackupHooksExecutionSucceeded says how the postBackup hooks ended.
+	// ConditionPostBackupHooksExecutionSucceeded is the result of the postBackup hooks.
 	ConditionPostBackupHooksExecutionSucceeded = "PostBackupHooksExecutionSucceeded"
-	// ConditionPreRestoreHooksExecutionSucceeded says how the preRestore hooks ended.
+	// ConditionPreRestoreHooksExecutionSucceeded is the result of the preRestore hooks.
 	ConditionPreRestoreHooksExecutionSucceeded = "PreRestoreHooksExecutionSucceeded"
-	// ConditionPostRestoreHooksExecutionSucceeded says how the postRestore hooks ended.
+	// ConditionPostRestoreHooksExecutionSucceeded is the result of the postRestore hooks.
 	ConditionPostRestoreHooksExecutionSucceeded = "PostRestoreHooksExecutionSucceeded"
 )
 
-// Reasons of conditions, phases and events. Where Flux or KubeStash has a reason for the case it is theirs.
+// Reasons of conditions, phases and events. Where Flux or KubeStash has a reason for the same case, Cairn uses that
+// reason.
 const (
 	ReasonSucceeded            = "Succeeded"
 	ReasonProgressing          = "Progressing"

@@ -1,7 +1,7 @@
 package v1alpha1
 
-// ResolvedConfiguration is what was inferred for a BackupConfiguration where its spec says nothing. It is shown, never
-// written into the spec, and where data goes does not change any more for a Repository that exists.
+// ResolvedConfiguration is what Cairn inferred for fields that the spec of a BackupConfiguration leaves out. Cairn
+// never writes it into the spec. Once a Repository exists, the place of its data does not change any more.
 type ResolvedConfiguration struct {
 	// Backends that the spec does not name, or whose storage or RetentionPolicy it leaves out.
 	// +optional
@@ -9,7 +9,7 @@ type ResolvedConfiguration struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=144
 	Backends []ResolvedBackend `json:"backends,omitempty"`
-	// Sessions that leave something out.
+	// Sessions for which something was inferred.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -19,11 +19,11 @@ type ResolvedConfiguration struct {
 
 // ResolvedBackend is a backend whose storage or RetentionPolicy was inferred.
 type ResolvedBackend struct {
-	// Name of the backend: that of the spec, else that of the storage.
+	// Name of the backend in the spec, else the name of the storage.
 	Name string `json:"name"`
 	// StorageRef names the BackupStorage, with namespace.
 	StorageRef ObjectReference `json:"storageRef"`
-	// RetentionPolicy is the default one, with namespace, where the spec names none.
+	// RetentionPolicy names the default RetentionPolicy, with namespace, if the spec names none.
 	// +optional
 	RetentionPolicy *ObjectReference `json:"retentionPolicy,omitempty"`
 }
@@ -32,13 +32,13 @@ type ResolvedBackend struct {
 type ResolvedConfigurationSession struct {
 	// Name of the session.
 	Name string `json:"name"`
-	// Addon that moves the data, where the spec names none.
+	// Addon that moves the data, if the spec names none.
 	// +optional
 	Addon string `json:"addon,omitempty"`
 	// Task of that Addon.
 	// +optional
 	Task string `json:"task,omitempty"`
-	// Repositories of which the spec leaves something out, complete.
+	// Repositories for which something was inferred, with all fields.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -46,17 +46,17 @@ type ResolvedConfigurationSession struct {
 	Repositories []ResolvedRepositoryInfo `json:"repositories,omitempty"`
 }
 
-// ResolvedRepositoryInfo is a repository of a session with all that the spec leaves out. One of VolumeSnapshots has only a name.
+// ResolvedRepositoryInfo is a repository of a session with all fields. A repository of VolumeSnapshots has only a name.
 type ResolvedRepositoryInfo struct {
 	// Name of the Repository.
 	Name string `json:"name"`
 	// Backend is a name of spec.backends or of status.resolved.backends.
 	// +optional
 	Backend string `json:"backend,omitempty"`
-	// Directory of the backend.
+	// Directory in the backend.
 	// +optional
 	Directory string `json:"directory,omitempty"`
-	// EncryptionSecret, with namespace.
+	// EncryptionSecret names the Secret, with namespace.
 	// +optional
 	EncryptionSecret ObjectReference `json:"encryptionSecret,omitzero"`
 }

@@ -5,29 +5,30 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// CopyMethod says what the mover of a file backup reads.
+// CopyMethod is what the mover of a file backup reads.
 // +kubebuilder:validation:Enum=Direct;Snapshot;Clone
 type CopyMethod string
 
 // The values of CopyMethod.
 const (
-	// CopyDirect reads the volumes themselves, while they may be written to.
+	// CopyDirect reads the volumes themselves, while others can write to them.
 	CopyDirect CopyMethod = "Direct"
-	// CopySnapshot reads a temporary volume that is made of a VolumeSnapshot.
+	// CopySnapshot reads a temporary volume that is made from a VolumeSnapshot.
 	CopySnapshot CopyMethod = "Snapshot"
 	// CopyClone reads a temporary volume that is cloned from the volume.
 	CopyClone CopyMethod = "Clone"
 )
 
-// Copies says whether the mover reads a copy of the volumes. Nothing said is CopyDirect.
+// Copies reports whether the mover reads a copy of the volumes. An empty CopyMethod means CopyDirect.
 func (m CopyMethod) Copies() bool { return m != "" && m != CopyDirect }
 
-// CopySettings say what the mover of a file backup reads.
-// +kubebuilder:validation:XValidation:rule="!has(self.copyVolume) || has(self.copyMethod) && self.copyMethod != 'Direct'",message="copyVolume goes with copyMethod Snapshot or Clone"
-// +kubebuilder:validation:XValidation:rule="!has(self.copyVolume) || !has(self.copyVolume.volumeSnapshotClassName) || has(self.copyMethod) && self.copyMethod == 'Snapshot'",message="copyVolume.volumeSnapshotClassName goes with copyMethod Snapshot"
+// CopySettings define what the mover of a file backup reads.
+// +kubebuilder:validation:XValidation:rule="!has(self.copyVolume) || has(self.copyMethod) && self.copyMethod != 'Direct'",message="copyVolume needs copyMethod Snapshot or Clone"
+// +kubebuilder:validation:XValidation:rule="!has(self.copyVolume) || !has(self.copyVolume.volumeSnapshotClassName) || has(self.copyMethod) && self.copyMethod == 'Snapshot'",message="copyVolume.volumeSnapshotClassName needs copyMethod Snapshot"
 type CopySettings struct {
-	// CopyMethod says what the mover reads: the volumes themselves (Direct, the default), which may be written to meanwhile, or a
-	// temporary volume made of a VolumeSnapshot (Snapshot) or cloned by the CSI driver (Clone). Cairn removes what is temporary.
+	// CopyMethod is what the mover reads. Direct, the default, is the volumes themselves, while others can write to
+	// them. Snapshot is a temporary volume made from a VolumeSnapshot. Clone is a temporary volume that the CSI driver
+	// clones. Cairn removes temporary objects after the run.
 	// +optional
 	CopyMethod CopyMethod `json:"copyMethod,omitempty"`
 
@@ -38,21 +39,22 @@ type CopySettings struct {
 
 // CopyVolume shapes the temporary volumes that movers read.
 type CopyVolume struct {
-	// VolumeSnapshotClassName of the VolumeSnapshots. The default is what the annotation backup.cairn.dev/volume-snapshot-class of
-	// the claim or its StorageClass says, else the default class of the driver.
+	// VolumeSnapshotClassName of the VolumeSnapshots. The default is the annotation
+	// backup.cairn.dev/volume-snapshot-class of the claim or its StorageClass, else the default class of the driver.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	VolumeSnapshotClassName string `json:"volumeSnapshotClassName,omitempty"`
 
-	// StorageClassName of the temporary claims. The default is that of the claim.
+	// StorageClassName of the temporary claims. The default is the StorageClass of the claim.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	StorageClassName string `json:"storageClassName,omitempty"`
 
-	// AccessModes of the temporary claims. The default are those of the claim, with ReadWriteOnce for ReadWriteOncePod. With
-	// ReadOnlyMany alone they are mounted read-only, which some drivers make without copying data.
+	// AccessModes of the temporary claims. The default is the access modes of the claim, with ReadWriteOnce in place of
+	// ReadWriteOncePod. With ReadOnlyMany alone the volumes are mounted read-only. Some drivers make such volumes
+	// without copying data.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=3
@@ -60,34 +62,34 @@ type CopyVolume struct {
 	AccessModes []corev1.PersistentVolumeAccessMode `json:"accessModes,omitempty"`
 }
 
-// ResolvedCopy is a temporary volume that a run's Jobs read in place of a volume of the target.
+// ResolvedCopy is a temporary volume that the Jobs of a run read in place of a volume of the target.
 type ResolvedCopy struct {
 	// ClaimName of the target's volume.
 	ClaimName string `json:"claimName"`
-	// Name of the temporary claim, and of the VolumeSnapshot that it is made of.
+	// Name of the temporary claim, and of the VolumeSnapshot that it is made from.
 	Name string `json:"name"`
-	// VolumeSnapshotClassName of that VolumeSnapshot. Empty: the volume is cloned.
+	// VolumeSnapshotClassName of that VolumeSnapshot. If empty, the volume is cloned.
 	// +optional
 	VolumeSnapshotClassName string `json:"volumeSnapshotClassName,omitempty"`
 	// StorageClassName of the temporary claim.
 	StorageClassName string `json:"storageClassName"`
-	// Immediate says that its volume is made before there is a pod.
+	// Immediate is whether the temporary volume is made before a pod uses it.
 	// +optional
 	Immediate bool `json:"immediate,omitempty"`
-	// Size that it has at least: that of the target's volume.
+	// Size is the least size of the temporary volume: the size of the target's volume.
 	Size resource.Quantity `json:"size"`
-	// AccessModes of it. With ReadOnlyMany alone it is mounted read-only.
+	// AccessModes of the temporary claim. With ReadOnlyMany alone it is mounted read-only.
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=3
 	AccessModes []corev1.PersistentVolumeAccessMode `json:"accessModes"`
 }
 
-// ReadOnly says whether nobody can write to the temporary volume.
+// ReadOnly reports whether nobody can write to the temporary volume.
 func (c *ResolvedCopy) ReadOnly() bool {
 	return len(c.AccessModes) == 1 && c.AccessModes[0] == corev1.ReadOnlyMany
 }
 
-// CopyOf is what the Jobs read in place of a claim of the target; nil where they read the claim itself.
+// CopyOf returns the copy that the Jobs read in place of a claim of the target, or nil if they read the claim itself.
 func (t *ResolvedTarget) CopyOf(claim string) *ResolvedCopy {
 	for i := range t.Copies {
 		if claim != "" && t.Copies[i].ClaimName == claim {

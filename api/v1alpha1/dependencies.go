@@ -1,11 +1,11 @@
 package v1alpha1
 
-// ResourceFoundStatus says whether an object that something depends on exists.
+// ResourceFoundStatus is whether an object that another object depends on exists.
 type ResourceFoundStatus struct {
 	// The object.
 	TypedObjectReference `json:",inline"`
 
-	// Found says whether it exists.
+	// Found is whether it exists.
 	// +optional
 	Found *bool `json:"found,omitempty"`
 }

@@ -1,12 +1,12 @@
 package v1alpha1
 
-// StreamEscape says how a Secret's value is written into a file.
+// StreamEscape is how the value of a Secret is written into a file.
 // +kubebuilder:validation:Enum=None;PgPass;OptionFile
 type StreamEscape string
 
 // The values of StreamEscape.
 const (
-	// StreamEscapeNone writes the value as it is.
+	// StreamEscapeNone writes the value unchanged.
 	StreamEscapeNone StreamEscape = "None"
 	// StreamEscapePgPass writes it as a field of a PostgreSQL password file.
 	StreamEscapePgPass StreamEscape = "PgPass"
@@ -14,27 +14,27 @@ const (
 	StreamEscapeOptionFile StreamEscape = "OptionFile"
 )
 
-// StreamFilter is what a restore does with what was kept before the program reads it.
+// StreamFilter is how a restore changes the backed-up data before the program reads it.
 // +kubebuilder:validation:Enum=None;RedisCommands;PostgresRoles
 type StreamFilter string
 
 // The values of StreamFilter.
 const (
-	// StreamFilterNone gives the program what was kept.
+	// StreamFilterNone passes the data unchanged.
 	StreamFilterNone StreamFilter = "None"
-	// StreamFilterRedisCommands turns an RDB file into commands for redis-cli --pipe, which restore each key, in its database
-	// and with its expiry.
+	// StreamFilterRedisCommands turns an RDB file into commands for redis-cli --pipe. They restore each key in its
+	// database and with its expiry.
 	StreamFilterRedisCommands StreamFilter = "RedisCommands"
-	// StreamFilterPostgresRoles changes the first part of what pg_dumpall wrote so that it neither drops roles nor fails over those
-	// that are there: one of them is the one that restores.
+	// StreamFilterPostgresRoles changes the first part of the output of pg_dumpall, so that it drops no role and does
+	// not fail if a role exists. One of the existing roles is the role that restores.
 	StreamFilterPostgresRoles StreamFilter = "PostgresRoles"
 )
 
-// FunctionStream makes the mover run a program in the Function's own image: a backup keeps what the program writes to its
-// standard output, a restore feeds it to the program's standard input. Nothing is put on a disk between them, and no shell takes
-// part. A backup counts only if the program ended with exit code 0 and had written something by then. A restore whose Function has
-// the argument --unpack is not one into a database: the program is started in that directory of the volume that is restored to, and
-// makes of what it reads the files of a server.
+// FunctionStream makes the mover run a program in the Function's own image. A backup stores the program's standard
+// output, a restore feeds the program's standard input. The data passes over no disk and no shell. A backup succeeds
+// only if the program wrote something and ended with exit code 0. If the Function of a restore has the argument
+// --unpack, it does not restore into a running database: the program starts in that directory of the restored volume
+// and writes the files of a server there.
 type FunctionStream struct {
 	// Command is the program and its first arguments.
 	// +required
@@ -44,15 +44,15 @@ type FunctionStream struct {
 	// +kubebuilder:validation:items:MaxLength=4096
 	Command []string `json:"command"`
 
-	// EachCommand takes the place of command where each names values: where pg_dump dumps one database and pg_dumpall all of them,
-	// for example.
+	// EachCommand replaces command when each names values. For example, pg_dump dumps one database and pg_dumpall all
+	// of them.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=4096
 	EachCommand []string `json:"eachCommand,omitempty"`
 
-	// EachArgs come before args where each names values.
+	// EachArgs go before args when each names values.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
@@ -64,62 +64,64 @@ type FunctionStream struct {
 	// +kubebuilder:validation:MaxItems=64
 	Args []StreamArgument `json:"args,omitempty"`
 
-	// Probe asks the database before the program runs, and must end within two minutes: a client that no server answers may wait for
-	// ever. That of a restore says whether the database holds data; without one every restore needs confirm.
+	// Probe asks the database before the program runs. It must end within two minutes, because a client can wait for
+	// ever if no server answers. In a restore the probe reports whether the database holds data. Without a probe every
+	// restore needs confirm.
 	// +optional
 	Probe *StreamProbe `json:"probe,omitempty"`
 
-	// Env is the environment of the program. Beside it the program has HOME and TMPDIR, directories it may write to, LANG=C and
-	// the image's PATH, and nothing else.
+	// Env is the environment of the program. The program also has HOME and TMPDIR, directories that it can write to,
+	// LANG=C and the PATH of the image, and nothing else.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=64
-	// +kubebuilder:validation:items:XValidation:rule="has(self.value) != has(self.secretKey)",message="a variable has either a value, or a secretKey"
+	// +kubebuilder:validation:items:XValidation:rule="has(self.value) != has(self.secretKey)",message="a variable has either a value or a secretKey"
 	Env []StreamEnv `json:"env,omitempty"`
 
-	// Files are written for the program before it starts, to /tmp/stream/<name>, readable for its user alone, and removed
-	// when it ends.
+	// Files are written to /tmp/stream/<name> before the program starts, readable for its user alone, and removed when
+	// it ends.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	Files []StreamFile `json:"files,omitempty"`
 
-	// FileName of what the program writes, in the snapshot: dump.sql, for example.
+	// FileName of the program's output in the snapshot, for example dump.sql.
 	// +required
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern="^[A-Za-z0-9][-A-Za-z0-9._]*$"
 	FileName string `json:"fileName"`
 
-	// DataDirectory of a backup is the directory of the database's own container whose files the program reads by itself, beside
-	// what it asks the server. The PersistentVolumeClaim that it lies on is mounted for the program at the same path, but read-only,
-	// on the node and for the user of that container. The target must be a Service with one pod alone behind it: a program that
-	// asked one server and read the files of another would back up neither.
+	// DataDirectory of a backup is a directory of the database's own container whose files the program reads by itself,
+	// beside what it asks the server for. The PersistentVolumeClaim of that directory is mounted for the program at the
+	// same path, read-only, on the same node and for the same user. The target must be a Service with exactly one pod:
+	// a program that asks one server and reads the files of another would back up neither.
 	// +optional
 	// +kubebuilder:validation:MaxLength=4096
 	DataDirectory string `json:"dataDirectory,omitempty"`
 
-	// Finish of a restore is a program that is run after the first one ended with exit code 0, in the same directory, with the same
-	// environment and files. The restore counts only if this one ended with exit code 0, too.
+	// Finish of a restore is a program that runs after the first one ended with exit code 0, in the same directory,
+	// with the same environment and files. The restore succeeds only if it ends with exit code 0 too.
 	// +optional
 	Finish *StreamFinish `json:"finish,omitempty"`
 
-	// Each is a comma-separated list, such as ${databases}. The program runs once for each value, in which ${value} stands for it,
-	// and each run is a component of its own: dump-<value>. Where the list is empty the program runs once, for the component dump.
+	// Each is a comma-separated list, such as ${databases}. The program runs once for each value, and ${value} stands
+	// for the value. Each run makes a component named dump-<value>. If the list is empty, the program runs once, for
+	// the component dump.
 	// +optional
 	// +kubebuilder:validation:MaxLength=4096
 	Each string `json:"each,omitempty"`
 
-	// Filter of a restore.
+	// Filter of a restore. The default is None.
 	// +optional
 	Filter StreamFilter `json:"filter,omitempty"`
 }
 
-// StreamProbe is a program that says what a database holds: a restore that has no confirm reads its standard output first, and
-// writes nothing unless the program ended with exit code 0 and every line of that is empty or begins with #. In a backup, and in a
-// restore with confirm, it says no more than that the database answers: its output does not count there. It has the environment and
-// the files of the stream's own program.
+// StreamProbe is a program that reports what a database holds. A restore without confirm reads its standard output
+// first. It writes only if the program ended with exit code 0 and every line of the output is empty or begins with #.
+// In a backup, and in a restore with confirm, the program only shows that the database answers: its output does not
+// count. It has the environment and the files of the stream's own program.
 type StreamProbe struct {
 	// Command is the program and its first arguments.
 	// +required
@@ -129,7 +131,7 @@ type StreamProbe struct {
 	// +kubebuilder:validation:items:MaxLength=4096
 	Command []string `json:"command"`
 
-	// EachCommand takes the place of command for a component dump-<value>.
+	// EachCommand replaces command for a component dump-<value>.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
@@ -143,7 +145,7 @@ type StreamProbe struct {
 	Args []StreamArgument `json:"args,omitempty"`
 }
 
-// StreamFinish is a program that finishes what another one began.
+// StreamFinish is a program that finishes the work of another one.
 type StreamFinish struct {
 	// Command is the program and its first arguments.
 	// +required
@@ -160,24 +162,25 @@ type StreamFinish struct {
 	Args []StreamArgument `json:"args,omitempty"`
 }
 
-// StreamArgument is an argument of a program, or several.
+// StreamArgument is one argument of a program, or several.
 // +kubebuilder:validation:XValidation:rule="!(has(self.each) && has(self.words) && self.words)",message="an argument has each or words, not both"
 type StreamArgument struct {
-	// Value of the argument. One that is empty after the variables were filled in is left out.
+	// Value of the argument. If it is empty after the variables were filled in, the argument is left out.
 	// +required
 	// +kubebuilder:validation:MaxLength=4096
 	Value string `json:"value"`
 
-	// Each is a comma-separated list, such as ${tables}: there is one argument for each value, in which ${value} stands for it.
+	// Each is a comma-separated list, such as ${tables}. Each value makes one argument, in which ${value} stands for
+	// the value.
 	// +optional
 	// +kubebuilder:validation:MaxLength=4096
 	Each string `json:"each,omitempty"`
 
-	// Words says that value is several arguments: it is split where a shell would, quotes included, but nothing in it is expanded.
+	// Words splits value into several arguments, as a shell would, quotes included. Nothing is expanded.
 	// +optional
 	Words bool `json:"words,omitempty"`
 
-	// IfKey is a key of the database's Secret: the argument is there only if the key is.
+	// IfKey is a key of the database's Secret. Without this key the argument is left out.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern="^[-._a-zA-Z0-9]+$"
@@ -197,20 +200,20 @@ type StreamEnv struct {
 	// +kubebuilder:validation:MaxLength=4096
 	Value string `json:"value,omitempty"`
 
-	// SecretKey is the key of the database's Secret that has the value.
+	// SecretKey is the key of the database's Secret that holds the value.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern="^[-._a-zA-Z0-9]+$"
 	SecretKey string `json:"secretKey,omitempty"`
 
-	// IfKey is a key of the database's Secret: the variable is there only if the key is.
+	// IfKey is a key of the database's Secret. Without this key the variable is left out.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern="^[-._a-zA-Z0-9]+$"
 	IfKey string `json:"ifKey,omitempty"`
 }
 
-// StreamFile is a file that a program reads, such as one with the password.
+// StreamFile is a file that a program reads, for example a file with the password.
 type StreamFile struct {
 	// Name of the file.
 	// +required
@@ -218,23 +221,25 @@ type StreamFile struct {
 	// +kubebuilder:validation:Pattern="^[A-Za-z0-9_.]*[A-Za-z0-9_][-A-Za-z0-9_.]*$"
 	Name string `json:"name"`
 
-	// Content of the file. $(key) stands for the value of that key of the database's Secret, without line breaks at its end.
+	// Content of the file. $(key) stands for the value of that key of the database's Secret, without line breaks at its
+	// end.
 	// +required
 	// +kubebuilder:validation:MaxLength=8192
 	Content string `json:"content"`
 
-	// Escape says how such a value is written.
+	// Escape is how these values are written. The default is None.
 	// +optional
 	Escape StreamEscape `json:"escape,omitempty"`
 
-	// IfKey is a key of the database's Secret: the file is there only if the key is.
+	// IfKey is a key of the database's Secret. Without this key the file is left out.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern="^[-._a-zA-Z0-9]+$"
 	IfKey string `json:"ifKey,omitempty"`
 }
 
-// ResolvedStream is a FunctionStream of one component, after all variables were filled in. It holds no value of a Secret.
+// ResolvedStream is a FunctionStream of one component, after all variables were filled in. It contains no value of a
+// Secret.
 type ResolvedStream struct {
 	// Command is the program and its first arguments.
 	// +listType=atomic
@@ -245,7 +250,7 @@ type ResolvedStream struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1024
 	Args []ResolvedStreamArgument `json:"args,omitempty"`
-	// Probe is what is asked before a restore without confirm.
+	// Probe runs before the program.
 	// +optional
 	Probe *ResolvedProgram `json:"probe,omitempty"`
 	// Env is the environment of the program.
@@ -262,14 +267,14 @@ type ResolvedStream struct {
 	Files []StreamFile `json:"files,omitempty"`
 	// FileName in the snapshot.
 	FileName string `json:"fileName"`
-	// DataDirectory of a backup is where the program finds the server's files, as the server does. Empty: it reads none, and there
-	// is no volume.
+	// DataDirectory of a backup is where the program finds the server's files, at the same path as the server. If
+	// empty, it reads none, and there is no volume.
 	// +optional
 	DataDirectory string `json:"dataDirectory,omitempty"`
-	// Finish of a restore is run after the program ended well.
+	// Finish of a restore runs after the program succeeded.
 	// +optional
 	Finish *ResolvedProgram `json:"finish,omitempty"`
-	// Filter of a restore.
+	// Filter of a restore. The default is None.
 	// +optional
 	Filter StreamFilter `json:"filter,omitempty"`
 }
@@ -278,7 +283,7 @@ type ResolvedStream struct {
 type ResolvedStreamArgument struct {
 	// Value of the argument.
 	Value string `json:"value"`
-	// IfKey is a key of the database's Secret: the argument is there only if the key is.
+	// IfKey is a key of the database's Secret. Without this key the argument is left out.
 	// +optional
 	IfKey string `json:"ifKey,omitempty"`
 }

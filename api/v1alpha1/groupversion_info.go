@@ -36,7 +36,7 @@ func register(s *runtime.Scheme) error {
 	return nil
 }
 
-// The kinds of this package, as they stand in an object's kind field.
+// The kinds of this package, as in an object's kind field.
 const (
 	AddonKind               = "Addon"
 	BackupBatchKind         = "BackupBatch"

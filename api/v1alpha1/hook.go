@@ -6,20 +6,20 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// BackupHooks are run before and after a backup. In a batch that is the backup of all targets: the first runs before any of them
-// begins, the last after all have ended.
+// BackupHooks run before and after a backup. In a batch they run around the backup of all targets: preBackup before the
+// first target starts, postBackup after all have ended.
 type BackupHooks struct {
-	// PreBackup hooks run one after the other before anything is backed up. The first that fails stops the backup.
+	// PreBackup hooks run one after the other before anything is backed up. If one fails, the backup does not start.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
-	// +kubebuilder:validation:XValidation:rule="self.all(h, !has(h.executionPolicy) || h.executionPolicy == 'Always')",message="a hook that runs before always runs: executionPolicy goes with hooks that run afterwards"
+	// +kubebuilder:validation:XValidation:rule="self.all(h, !has(h.executionPolicy) || h.executionPolicy == 'Always')",message="a hook that runs before always runs: set executionPolicy only for hooks that run afterwards"
 	PreBackup []HookInfo `json:"preBackup,omitempty"`
 
-	// PostBackup hooks run one after the other when the backup has ended in any way: done, failed, cancelled, stopped by a
-	// preBackup hook or by its deadline. Each runs whatever became of those before it. One that fails fails the run; what
-	// was backed up stays.
+	// PostBackup hooks run one after the other when the backup has ended in any way: success, failure, cancellation, a
+	// failed preBackup hook or the timeout. A hook that fails does not stop the hooks after it. It fails the run, but
+	// the backed-up data stays.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -27,18 +27,19 @@ type BackupHooks struct {
 	PostBackup []HookInfo `json:"postBackup,omitempty"`
 }
 
-// RestoreHooks are run before and after a restore.
+// RestoreHooks run before and after a restore.
 type RestoreHooks struct {
-	// PreRestore hooks run one after the other before anything is restored. The first that fails stops the restore.
+	// PreRestore hooks run one after the other before anything is restored. If one fails, the restore does not start.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
-	// +kubebuilder:validation:XValidation:rule="self.all(h, !has(h.executionPolicy) || h.executionPolicy == 'Always')",message="a hook that runs before always runs: executionPolicy goes with hooks that run afterwards"
+	// +kubebuilder:validation:XValidation:rule="self.all(h, !has(h.executionPolicy) || h.executionPolicy == 'Always')",message="a hook that runs before always runs: set executionPolicy only for hooks that run afterwards"
 	PreRestore []HookInfo `json:"preRestore,omitempty"`
 
-	// PostRestore hooks run one after the other when the restore has ended in any way: done, failed, cancelled, stopped by
-	// a preRestore hook or by its deadline. Each runs whatever became of those before it. One that fails fails the restore.
+	// PostRestore hooks run one after the other when the restore has ended in any way: success, failure, cancellation,
+	// a failed preRestore hook or the timeout. A hook that fails does not stop the hooks after it. It fails the
+	// restore.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -46,7 +47,7 @@ type RestoreHooks struct {
 	PostRestore []HookInfo `json:"postRestore,omitempty"`
 }
 
-// HookExecutionPolicy says after which outcome a post hook runs. A pre hook always runs.
+// HookExecutionPolicy is the outcome after which a post hook runs. A pre hook always runs.
 // +kubebuilder:validation:Enum=Always;OnSuccess;OnFailure;OnFinalRetryFailure
 type HookExecutionPolicy string
 
@@ -54,15 +55,15 @@ type HookExecutionPolicy string
 const (
 	// HookAlways runs the hook whatever the outcome.
 	HookAlways HookExecutionPolicy = "Always"
-	// HookOnSuccess runs the hook when everything was backed up or restored.
+	// HookOnSuccess runs the hook if everything was backed up or restored.
 	HookOnSuccess HookExecutionPolicy = "OnSuccess"
-	// HookOnFailure runs the hook when something was not.
+	// HookOnFailure runs the hook if something was not backed up or restored.
 	HookOnFailure HookExecutionPolicy = "OnFailure"
-	// HookOnFinalRetryFailure runs the hook when something was not and no retry follows.
+	// HookOnFinalRetryFailure runs the hook if something was not backed up or restored and no retry follows.
 	HookOnFinalRetryFailure HookExecutionPolicy = "OnFinalRetryFailure"
 )
 
-// HookInfo is the use of a HookTemplate.
+// HookInfo uses a HookTemplate in a session.
 type HookInfo struct {
 	// Name of the hook.
 	// +required
@@ -70,7 +71,7 @@ type HookInfo struct {
 	// +kubebuilder:validation:Pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 	Name string `json:"name"`
 
-	// HookTemplate that is run. Its usagePolicy must allow this namespace.
+	// HookTemplate to run. Its usagePolicy must allow this namespace.
 	// +required
 	HookTemplate *ObjectReference `json:"hookTemplate"`
 
@@ -80,7 +81,7 @@ type HookInfo struct {
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Params *apiextensionsv1.JSON `json:"params,omitempty"`
 
-	// MaxRetry is how often the hook is tried again when it fails.
+	// MaxRetry is how often the hook is retried when it fails.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=20
@@ -91,25 +92,25 @@ type HookInfo struct {
 	// +kubebuilder:default="10m"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="the timeout of a hook is at least 1s and at most 24h"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="the timeout of a hook must be at least 1s and at most 24h"
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 
-	// ExecutionPolicy says after which outcome a post hook runs.
+	// ExecutionPolicy is the outcome after which a post hook runs.
 	// +optional
 	// +kubebuilder:default=Always
 	ExecutionPolicy HookExecutionPolicy `json:"executionPolicy,omitempty"`
 
 	// Variables that ${name} stands for in the template, beside its params. Values from a Secret or ConfigMap of this
-	// namespace are read when the hook runs; a Secret's may be in a request, not in a command. A Function has all of them in its
-	// environment, and ${name} stands for those with a value.
+	// namespace are read when the hook runs. A Secret's value is allowed in a request, not in a command. A Function has
+	// all variables in its environment, and ${name} stands for those with a value.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=32
 	Variables []HookVariable `json:"variables,omitempty"`
 
-	// Volumes of this namespace, beside those of the HookTemplate, for example the claim that is backed up. Only for a
-	// HookTemplate with executor type Function.
+	// Volumes of this namespace, beside those of the HookTemplate, for example the claim that is backed up. Only for
+	// executor type Function.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -140,13 +141,13 @@ type HookVariable struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=4096
 	Value string `json:"value,omitempty"`
-	// ValueFrom says where the value is.
+	// ValueFrom is the source of the value.
 	// +optional
 	ValueFrom *HookVariableSource `json:"valueFrom,omitempty"`
 }
 
 // HookVariableSource is a key of a Secret or ConfigMap.
-// +kubebuilder:validation:XValidation:rule="has(self.secretKeyRef) != has(self.configMapKeyRef)",message="valueFrom is exactly one of secretKeyRef and configMapKeyRef"
+// +kubebuilder:validation:XValidation:rule="has(self.secretKeyRef) != has(self.configMapKeyRef)",message="valueFrom must have exactly one of secretKeyRef and configMapKeyRef"
 type HookVariableSource struct {
 	// SecretKeyRef names a key of a Secret of this namespace.
 	// +optional
@@ -163,14 +164,14 @@ type KeySelector struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
-	// Key in it.
+	// Key in the object.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Key string `json:"key"`
 }
 
-// HookPhase is how far a hook is.
+// HookPhase is the progress of a hook.
 // +kubebuilder:validation:Enum=Pending;Running;Succeeded;Failed;Skipped
 type HookPhase string
 
@@ -183,12 +184,12 @@ const (
 	HookSkipped   HookPhase = "Skipped"
 )
 
-// Terminal says whether the phase never changes again.
+// Terminal reports whether the phase never changes again.
 func (p HookPhase) Terminal() bool {
 	return p == HookSucceeded || p == HookFailed || p == HookSkipped
 }
 
-// HookStatuses are the hooks of a run or restore and how each ended.
+// HookStatuses are the hooks of a run or restore and their results.
 type HookStatuses struct {
 	// PreHooks in the order in which they run.
 	// +optional
@@ -205,14 +206,14 @@ type HookStatuses struct {
 	PostHooks []HookStatus `json:"postHooks,omitempty"`
 }
 
-// HookStatus is how a hook ended.
+// HookStatus is the progress and result of a hook.
 type HookStatus struct {
 	// Name of the hook.
 	Name string `json:"name"`
-	// Phase of the hook. Skipped: its executionPolicy, or a failure before it, kept it from running.
+	// Phase of the hook. It is Skipped if its executionPolicy or an earlier failure kept it from running.
 	// +optional
 	Phase HookPhase `json:"phase,omitempty"`
-	// Attempts that were begun. An attempt that a stop of the manager interrupted is repeated under its number.
+	// Attempts that were started. An attempt that a stop of the manager interrupted is repeated under its number.
 	// +optional
 	Attempts int32 `json:"attempts,omitempty"`
 	// StartTime of the last attempt.
@@ -221,26 +222,26 @@ type HookStatus struct {
 	// CompletionTime of the last attempt.
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
-	// Reason of a failure, one word.
+	// Reason for a failure, in one word.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	Reason string `json:"reason,omitempty"`
-	// Message says what happened and what to do. It holds nothing that the hook wrote.
+	// Message explains what happened and what to do. It contains no output of the hook.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
-	// Job of the last attempt, for the executor Function, once it was there.
+	// Job of the last attempt, for executor type Function. Empty until the Job exists.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Job string `json:"job,omitempty"`
-	// Stderr is the end of what a command that failed wrote to its standard error, or of the log of a Function that failed. It
-	// is in no event and no record.
+	// Stderr is the end of the standard error of a command that failed, or of the log of a Function that failed. Events
+	// and records do not contain it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Stderr string `json:"stderr,omitempty"`
 }
 
-// ResolvedHooks are the hooks of a run or restore as they stood when it started.
+// ResolvedHooks are the hooks of a run or restore, frozen when it started.
 type ResolvedHooks struct {
 	// Pre hooks in the order in which they run.
 	// +optional
@@ -254,7 +255,7 @@ type ResolvedHooks struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	Post []ResolvedHook `json:"post,omitempty"`
-	// Targets whose pods are meant where an executor names none.
+	// Targets whose pods the hooks run in when an executor names none.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=500
@@ -265,7 +266,7 @@ type ResolvedHooks struct {
 type ResolvedHook struct {
 	// Name of the hook.
 	Name string `json:"name"`
-	// Template that it was made from, with namespace.
+	// Template of the hook, with namespace.
 	Template ObjectReference `json:"template"`
 	// Action of the template.
 	// +optional
@@ -275,7 +276,7 @@ type ResolvedHook struct {
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Executor HookExecutor `json:"executor"`
-	// Function of the executor, for that type.
+	// Function of the executor, for executor type Function.
 	// +optional
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:validation:Type=object

@@ -5,17 +5,18 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 )
 
-// HookFunctionExecutor runs a Function in a Job of the run's namespace. ${name} in the texts of the Function and of what is said
-// here stands for a parameter of the template, a variable of the hook with a value, or a built-in variable, of hooks or of tasks.
+// HookFunctionExecutor runs a Function in a Job of the run's namespace. In the texts of the Function and of this object
+// ${name} stands for a parameter of the template, a variable of the hook with a value, or a built-in variable of hooks
+// or tasks.
 type HookFunctionExecutor struct {
-	// Name of the Function. Its container has no token and nothing of Cairn's but the volume ${INTERIM_VOLUME} at
-	// ${interimDataDir}, and stays within the restricted Pod Security profile, unless the Namespace allows more.
+	// Name of the Function. Its container gets no token and only one volume of Cairn's: ${INTERIM_VOLUME} at
+	// ${interimDataDir}. It stays within the restricted Pod Security profile, unless the Namespace allows more.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 
-	// Env of the Function's container, over the Function's own.
+	// Env of the Function's container. It overrides the Function's own.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -39,25 +40,26 @@ type HookFunctionExecutor struct {
 
 // HookRuntimeSettings shape the pod of a hook's Job.
 type HookRuntimeSettings struct {
-	// Pod has the fields of BackupStorage.spec.runtimeSettings.pod: securityContext, nodeSelector, tolerations, affinity and so
-	// on. They are looked at when the hook is: one that does not exist is InvalidHook. The default user is 65532.
+	// Pod has the fields of BackupStorage.spec.runtimeSettings.pod: securityContext, nodeSelector, tolerations,
+	// affinity and so on. They are checked with the hook: an unknown field is reported as InvalidHook. The default user
+	// is 65532.
 	// +optional
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Pod *apiextensionsv1.JSON `json:"pod,omitempty"`
 
-	// Container settings, over those of the Function and of the HookTemplate.
+	// Container settings. They override those of the Function and of the HookTemplate.
 	// +optional
 	Container *ContainerRuntimeSettings `json:"container,omitempty"`
 }
 
-// ResolvedFunction is the Function of a hook as it stood when the run started.
+// ResolvedFunction is the Function of a hook, frozen when the run started.
 type ResolvedFunction struct {
-	// MoverImage that ${moverImage} and the like stand for.
+	// MoverImage is the image that ${moverImage} and similar variables stand for.
 	MoverImage string `json:"moverImage,omitempty"`
 	// Spec of the Function.
 	Spec FunctionSpec `json:"spec"`
-	// Env is the variables of the hook that have a value.
+	// Env holds the variables of the hook that have a value.
 	Env []corev1.EnvVar `json:"env,omitempty"`
 	// Volumes of the hook.
 	Volumes []Volume `json:"volumes,omitempty"`

@@ -5,19 +5,19 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TargetHooks are run before and after the backup of one target of a batch.
+// TargetHooks run before and after the backup of one target of a batch.
 type TargetHooks struct {
-	// PreBackup hooks run one after the other before the target is backed up. The first that fails fails this target alone.
+	// PreBackup hooks run one after the other before the target is backed up. If one fails, only this target fails.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=8
-	// +kubebuilder:validation:XValidation:rule="self.all(h, !has(h.executionPolicy) || h.executionPolicy == 'Always')",message="a hook that runs before always runs: executionPolicy goes with hooks that run afterwards"
+	// +kubebuilder:validation:XValidation:rule="self.all(h, !has(h.executionPolicy) || h.executionPolicy == 'Always')",message="a hook that runs before always runs: set executionPolicy only for hooks that run afterwards"
 	PreBackup []TargetHook `json:"preBackup,omitempty"`
 
-	// PostBackup hooks run one after the other when a target that was begun has ended in any way: done, failed, cancelled,
-	// stopped by a preBackup hook or by a deadline. Each runs whatever became of those before it. One that fails fails the
-	// target; what was backed up stays.
+	// PostBackup hooks run one after the other when a target that was started has ended in any way: success, failure,
+	// cancellation, a failed preBackup hook or a timeout. A hook that fails does not stop the hooks after it. It fails
+	// the target, but the backed-up data stays.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -25,16 +25,16 @@ type TargetHooks struct {
 	PostBackup []TargetHook `json:"postBackup,omitempty"`
 }
 
-// TargetHook is the use of a HookTemplate around one target. Pods that the HookTemplate does not choose are those of the target.
-// Volumes of a Function are those of the HookTemplate.
+// TargetHook uses a HookTemplate around one target. If the HookTemplate chooses no pods, they are the pods of the
+// target. Volumes of a Function are those of the HookTemplate.
 type TargetHook struct {
-	// Name of the hook. The hooks of the session and those of its targets have different names.
+	// Name of the hook. The hooks of the session and of its targets must have different names.
 	// +required
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 	Name string `json:"name"`
 
-	// HookTemplate that is run. Its usagePolicy must allow this namespace.
+	// HookTemplate to run. Its usagePolicy must allow this namespace.
 	// +required
 	HookTemplate *ObjectReference `json:"hookTemplate"`
 
@@ -44,7 +44,7 @@ type TargetHook struct {
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Params *apiextensionsv1.JSON `json:"params,omitempty"`
 
-	// MaxRetry is how often the hook is tried again when it fails.
+	// MaxRetry is how often the hook is retried when it fails.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=20
@@ -55,10 +55,10 @@ type TargetHook struct {
 	// +kubebuilder:default="10m"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="the timeout of a hook is at least 1s and at most 24h"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="the timeout of a hook must be at least 1s and at most 24h"
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 
-	// ExecutionPolicy says after which outcome of the target a post hook runs.
+	// ExecutionPolicy is the outcome of the target after which a post hook runs.
 	// +optional
 	// +kubebuilder:default=Always
 	ExecutionPolicy HookExecutionPolicy `json:"executionPolicy,omitempty"`
@@ -71,7 +71,7 @@ type TargetHook struct {
 	Variables []HookVariable `json:"variables,omitempty"`
 }
 
-// BackupHooks are the same hooks as those of a session. Nil where there are none.
+// BackupHooks converts the hooks to the form of a session's hooks. It returns nil if there are none.
 func (h *TargetHooks) BackupHooks() *BackupHooks {
 	if h == nil || len(h.PreBackup)+len(h.PostBackup) == 0 {
 		return nil

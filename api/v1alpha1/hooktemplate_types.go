@@ -6,46 +6,46 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// HookTemplateSpec is an action that sessions run before or after a backup or a restore. ${name} in its texts stands for a
-// parameter, for a variable of the hook, or for one of namespace, backupSession, restoreSession, invokerKind, invokerName,
-// session, targetKind, targetName; ${name:=value}, ${name:-value} and ${name=value} have a default, $${ stands for ${ itself.
-// Any other name is an error.
-// +kubebuilder:validation:XValidation:rule="has(self.action) != (self.executor.type == 'Function')",message="executors Pod and Operator need an action; executor Function has none, its Function is the action"
+// HookTemplateSpec is an action that sessions run before or after a backup or a restore. In its texts ${name} stands
+// for a parameter, a variable of the hook, or one of namespace, backupSession, restoreSession, invokerKind,
+// invokerName, session, targetKind and targetName. ${name:=value}, ${name:-value} and ${name=value} have a default. $${
+// stands for ${ itself. Any other name is an error.
+// +kubebuilder:validation:XValidation:rule="has(self.action) != (self.executor.type == 'Function')",message="executors Pod and Operator need an action, and executor Function has none: its Function is the action"
 // +kubebuilder:validation:XValidation:rule="!has(self.action) || !has(self.action.exec) || self.executor.type == 'Pod'",message="a command runs in a pod: exec needs executor.type Pod"
-// +kubebuilder:validation:XValidation:rule="self.executor.type != 'Operator' || !has(self.action) || (!has(self.action.httpGet) || has(self.action.httpGet.host)) && (!has(self.action.httpPost) || has(self.action.httpPost.host)) && (!has(self.action.tcpSocket) || has(self.action.tcpSocket.host))",message="executor.type Operator needs the host: there is no pod whose address it could be"
+// +kubebuilder:validation:XValidation:rule="self.executor.type != 'Operator' || !has(self.action) || (!has(self.action.httpGet) || has(self.action.httpGet.host)) && (!has(self.action.httpPost) || has(self.action.httpPost.host)) && (!has(self.action.tcpSocket) || has(self.action.tcpSocket.host))",message="executor.type Operator needs the host: it has no pod to take the address from"
 type HookTemplateSpec struct {
-	// UsagePolicy says which namespaces may use this template. The default is its own namespace only.
+	// UsagePolicy defines which namespaces can use this template. The default is only its own namespace.
 	// +optional
 	UsagePolicy *UsagePolicy `json:"usagePolicy,omitempty"`
 
-	// Params that a hook may set.
+	// Params that a hook can set.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=64
 	Params []Parameter `json:"params,omitempty"`
 
-	// Action that is carried out. Executor Function has none.
+	// Action to carry out. Leave it out for executor type Function.
 	// +optional
 	Action *HookAction `json:"action,omitempty"`
 
-	// Executor that carries it out.
+	// Executor that carries out the action.
 	// +required
 	Executor *HookExecutor `json:"executor"`
 }
 
 // HookAction is exactly one of a command, a request and a connection.
-// +kubebuilder:validation:XValidation:rule="[has(self.exec), has(self.httpGet), has(self.httpPost), has(self.tcpSocket)].filter(x, x).size() == 1",message="an action is exactly one of exec, httpGet, httpPost and tcpSocket"
+// +kubebuilder:validation:XValidation:rule="[has(self.exec), has(self.httpGet), has(self.httpPost), has(self.tcpSocket)].filter(x, x).size() == 1",message="an action must have exactly one of exec, httpGet, httpPost and tcpSocket"
 type HookAction struct {
 	// Exec runs a command in a container. It succeeds with exit code 0.
 	// +optional
 	Exec *HookExecAction `json:"exec,omitempty"`
 
-	// HTTPGet asks for a URL. It succeeds with a status from 200 to 399.
+	// HTTPGet sends a GET request. It succeeds with a status from 200 to 399.
 	// +optional
 	HTTPGet *HookHTTPGetAction `json:"httpGet,omitempty"`
 
-	// HTTPPost sends a body or a form to a URL. It succeeds with a status from 200 to 399.
+	// HTTPPost sends a body or a form. It succeeds with a status from 200 to 399.
 	// +optional
 	HTTPPost *HookHTTPPostAction `json:"httpPost,omitempty"`
 
@@ -61,8 +61,8 @@ type HookAction struct {
 
 // HookExecAction is a command in a container.
 type HookExecAction struct {
-	// Command and its arguments. No shell reads them unless the command is one. An argument with {{ is a Go template over
-	// the run: .Name, .Namespace, .Invoker, .Target, .Status.Phase, .Status.Duration, .Status.Error.
+	// Command and its arguments. No shell reads them unless the command is a shell. An argument that contains {{ is a
+	// Go template over the run: .Name, .Namespace, .Invoker, .Target, .Status.Phase, .Status.Duration, .Status.Error.
 	// +required
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
@@ -78,7 +78,7 @@ type HookHTTPGetAction struct {
 	// +kubebuilder:validation:MaxLength=2048
 	Path string `json:"path,omitempty"`
 
-	// Port by number, or by the name that it has in the container containerName.
+	// Port by number, or by its name in the container containerName.
 	// +required
 	Port intstr.IntOrString `json:"port"`
 
@@ -88,7 +88,7 @@ type HookHTTPGetAction struct {
 	// +kubebuilder:validation:MaxLength=253
 	Host string `json:"host,omitempty"`
 
-	// Scheme of the URL. A certificate is checked where host is set.
+	// Scheme of the URL. A certificate is verified only if host is set.
 	// +optional
 	// +kubebuilder:default=HTTP
 	// +kubebuilder:validation:Enum=HTTP;HTTPS
@@ -106,8 +106,8 @@ type HookHTTPGetAction struct {
 type HookHTTPPostAction struct {
 	HookHTTPGetAction `json:",inline"`
 
-	// Body of the request. One with {{ is a Go template over the run: .Name, .Namespace, .Invoker, .Target, .Status.Phase,
-	// .Status.Duration, .Status.Error.
+	// Body of the request. If it contains {{, it is a Go template over the run: .Name, .Namespace, .Invoker, .Target,
+	// .Status.Phase, .Status.Duration, .Status.Error.
 	// +optional
 	// +kubebuilder:validation:MaxLength=16384
 	Body string `json:"body,omitempty"`
@@ -148,9 +148,9 @@ type HookFormEntry struct {
 	Values []string `json:"values"`
 }
 
-// HookTCPSocketAction is a connection.
+// HookTCPSocketAction opens a connection.
 type HookTCPSocketAction struct {
-	// Port by number, or by the name that it has in the container containerName.
+	// Port by number, or by its name in the container containerName.
 	// +required
 	Port intstr.IntOrString `json:"port"`
 
@@ -161,7 +161,7 @@ type HookTCPSocketAction struct {
 	Host string `json:"host,omitempty"`
 }
 
-// HookExecutorType is what carries an action out.
+// HookExecutorType is what carries out an action.
 // +kubebuilder:validation:Enum=Function;Pod;Operator
 type HookExecutorType string
 
@@ -169,15 +169,15 @@ type HookExecutorType string
 const (
 	// HookExecutorFunction runs a Function in a Job.
 	HookExecutorFunction HookExecutorType = "Function"
-	// HookExecutorPod runs a command in a pod, or connects to one.
+	// HookExecutorPod runs a command in a pod, or connects to a pod.
 	HookExecutorPod HookExecutorType = "Pod"
 	// HookExecutorOperator connects from Cairn's manager.
 	HookExecutorOperator HookExecutorType = "Operator"
 )
 
-// HookExecutor says what carries an action out.
-// +kubebuilder:validation:XValidation:rule="!has(self.pod) || self.type == 'Pod'",message="executor.pod goes with type Pod only"
-// +kubebuilder:validation:XValidation:rule="has(self.function) == (self.type == 'Function')",message="executor.function goes with type Function only, which needs it"
+// HookExecutor defines what carries out an action.
+// +kubebuilder:validation:XValidation:rule="!has(self.pod) || self.type == 'Pod'",message="executor.pod needs type Pod"
+// +kubebuilder:validation:XValidation:rule="has(self.function) == (self.type == 'Function')",message="executor.function and type Function need each other"
 type HookExecutor struct {
 	// Type of the executor.
 	// +required
@@ -187,42 +187,43 @@ type HookExecutor struct {
 	// +optional
 	Function *HookFunctionExecutor `json:"function,omitempty"`
 
-	// Pod says which pods of the run's namespace. The default is the pods of the target.
+	// Pod selects pods of the run's namespace. The default is the pods of the target.
 	// +optional
 	Pod *HookPodExecutor `json:"pod,omitempty"`
 }
 
-// HookStrategy says in how many pods an action is carried out.
+// HookStrategy is in how many pods an action is carried out.
 // +kubebuilder:validation:Enum=ExecuteOnOne;ExecuteOnAll
 type HookStrategy string
 
 // The values of HookStrategy.
 const (
-	// ExecuteOnOne takes the first pod by name that was ready when the run began: what runs before the work and what runs
-	// after it meet the same one.
+	// ExecuteOnOne takes the first pod by name that was ready when the run started. Pre and post hooks take the same
+	// pod.
 	ExecuteOnOne HookStrategy = "ExecuteOnOne"
-	// ExecuteOnAll takes every running pod; the action must succeed in all.
+	// ExecuteOnAll takes every running pod. The action must succeed in all of them.
 	ExecuteOnAll HookStrategy = "ExecuteOnAll"
 )
 
-// HookPodExecutor chooses pods of the run's namespace.
+// HookPodExecutor selects pods of the run's namespace.
 type HookPodExecutor struct {
-	// Selector of the pods' labels: "key=value, key=value". With neither selector nor owner the pods are those of the target.
+	// Selector on the labels of the pods: "key=value, key=value". With neither selector nor owner, the pods are those
+	// of the target.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Selector string `json:"selector,omitempty"`
 
-	// Owner that the pods have. Fields that are left out are not looked at.
+	// Owner of the pods. Only the fields that are set are compared.
 	// +optional
 	Owner *HookPodOwner `json:"owner,omitempty"`
 
-	// Strategy says in how many pods.
+	// Strategy is in how many pods the action is carried out.
 	// +optional
 	// +kubebuilder:default=ExecuteOnOne
 	Strategy HookStrategy `json:"strategy,omitempty"`
 }
 
-// HookPodOwner is what an owner reference of a pod must look like.
+// HookPodOwner describes an owner reference of a pod.
 type HookPodOwner struct {
 	// APIVersion of the owner.
 	// +optional
@@ -240,7 +241,7 @@ type HookPodOwner struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	UID string `json:"uid,omitempty"`
-	// Controller says whether the owner manages the pod.
+	// Controller is whether the owner manages the pod.
 	// +optional
 	Controller *bool `json:"controller,omitempty"`
 }

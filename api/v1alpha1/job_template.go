@@ -20,40 +20,41 @@ type PodTemplateSpec struct {
 	Spec JobPodSpec `json:"spec,omitempty"`
 }
 
-// TemplateMetadata is what policy may say about the metadata of a Job or a pod.
+// TemplateMetadata is the part of the metadata of a Job or pod that a policy can set.
 type TemplateMetadata struct {
 	// Labels beside Cairn's own.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('backup.cairn.dev/') && k != 'app.kubernetes.io/managed-by' && !k.startsWith('batch.kubernetes.io/') && !(k in ['job-name', 'controller-uid']))",message="labels of backup.cairn.dev, of Jobs and app.kubernetes.io/managed-by are Cairn's and Kubernetes' own"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('backup.cairn.dev/') && k != 'app.kubernetes.io/managed-by' && !k.startsWith('batch.kubernetes.io/') && !(k in ['job-name', 'controller-uid']))",message="labels of backup.cairn.dev, of Jobs and app.kubernetes.io/managed-by are reserved for Cairn and Kubernetes"
 	Labels map[string]string `json:"labels,omitempty"`
 
 	// Annotations beside Cairn's own.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('backup.cairn.dev/'))",message="annotations of backup.cairn.dev are Cairn's own"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('backup.cairn.dev/'))",message="annotations of backup.cairn.dev are reserved for Cairn"
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// JobPodSpec shapes a mover's pod.
-// +kubebuilder:validation:XValidation:rule="!has(self.priority) || has(self.priorityClassName)",message="priority needs priorityClassName: Kubernetes takes no priority but that of a class"
+// JobPodSpec shapes the pod of a mover.
+// +kubebuilder:validation:XValidation:rule="!has(self.priority) || has(self.priorityClassName)",message="priority needs priorityClassName: Kubernetes only accepts the priority of a class"
 type JobPodSpec struct {
-	// SecurityContext of the pod, used where the target's own pods do not say as whom to run. runAsUser 0 needs the
-	// annotation backup.cairn.dev/privileged-movers: "true" on the Namespace, as does an SELinux user, role or type that the
-	// restricted Pod Security profile does not allow.
+	// SecurityContext of the pod. It is used if the target's own pods do not define a user. runAsUser 0, and an SELinux
+	// user, role or type that the restricted Pod Security profile does not allow, need the annotation
+	// backup.cairn.dev/privileged-movers: "true" on the Namespace.
 	// +optional
 	SecurityContext *MoverSecurityContext `json:"securityContext,omitempty"`
 
-	// ContainerSecurityContext of the task's containers, below containerRuntimeSettings.
+	// ContainerSecurityContext of the task's containers. containerRuntimeSettings override it.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!has(self.windowsOptions)",message="windowsOptions can't be set: movers are Linux containers"
 	ContainerSecurityContext *corev1.SecurityContext `json:"containerSecurityContext,omitempty"`
 
-	// Resources of the mover's container, below containerRuntimeSettings.
+	// Resources of the mover's container. containerRuntimeSettings override them.
 	// +optional
 	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
 
-	// Env of the task's containers, below containerRuntimeSettings. HOME, TMPDIR and COMPONENT_NAME are Cairn's.
+	// Env of the task's containers. containerRuntimeSettings override it. Cairn itself sets HOME, TMPDIR and
+	// COMPONENT_NAME.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -116,13 +117,13 @@ type JobPodSpec struct {
 	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
 
 	// ServiceAccountName that the pod runs as instead of cairn-mover. It needs the annotation
-	// backup.cairn.dev/privileged-movers: "true" on the Namespace. The mover then says how it went in its termination message
-	// alone, unless the account may patch the status of Snapshots and RestoreSessions.
+	// backup.cairn.dev/privileged-movers: "true" on the Namespace. Unless the account can patch the status of Snapshots
+	// and RestoreSessions, the mover reports its result only in its termination message.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 
-	// TerminationGracePeriodSeconds that a mover has to save what it did. The default is 45.
+	// TerminationGracePeriodSeconds is the time that a mover has to save its work. The default is 45.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=3600
@@ -137,23 +138,23 @@ type JobPodSpec struct {
 	// +optional
 	DNSConfig *corev1.PodDNSConfig `json:"dnsConfig,omitempty"`
 
-	// EnableServiceLinks puts the services of the namespace into the environment of the containers. The default is false.
+	// EnableServiceLinks adds the Services of the namespace to the environment of the containers. The default is false.
 	// +optional
 	EnableServiceLinks *bool `json:"enableServiceLinks,omitempty"`
 
 	// HostNetwork is refused.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="!self",message="hostNetwork can't be set: a mover has no part of the host's network"
+	// +kubebuilder:validation:XValidation:rule="!self",message="hostNetwork can't be set: a mover has no access to the node's network"
 	HostNetwork bool `json:"hostNetwork,omitempty"`
 
 	// HostPID is refused.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="!self",message="hostPID can't be set: a mover does not see the host's processes"
+	// +kubebuilder:validation:XValidation:rule="!self",message="hostPID can't be set: a mover has no access to the node's processes"
 	HostPID bool `json:"hostPID,omitempty"`
 
 	// HostIPC is refused.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="!self",message="hostIPC can't be set: a mover does not see the host's processes"
+	// +kubebuilder:validation:XValidation:rule="!self",message="hostIPC can't be set: a mover has no access to the node's processes"
 	HostIPC bool `json:"hostIPC,omitempty"`
 
 	// ShareProcessNamespace is refused: a step could read the mover's credentials.
@@ -161,18 +162,18 @@ type JobPodSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!self",message="shareProcessNamespace can't be set: a step could read the credentials of the mover"
 	ShareProcessNamespace *bool `json:"shareProcessNamespace,omitempty"`
 
-	// Args are refused: what a mover is told stands in its Function.
+	// Args are refused: the Function defines the arguments of a mover.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:XValidation:rule="size(self) == 0",message="args can't be set here: set params of the task, or write a Function"
 	Args []string `json:"args,omitempty"`
 
-	// Priority of the pod, which must be that of priorityClassName.
+	// Priority of the pod. It must be the priority of priorityClassName.
 	// +optional
 	Priority *int32 `json:"priority,omitempty"`
 
-	// InitContainers are refused: they are steps of a task.
+	// InitContainers are refused: use steps of a task.
 	// +optional
 	// +kubebuilder:validation:Type=array
 	// +kubebuilder:validation:items:Type=object

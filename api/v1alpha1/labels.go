@@ -2,29 +2,30 @@ package v1alpha1
 
 // Labels of objects that Cairn makes or applies.
 const (
-	// LabelManagedBy has the value ManagedByCairn on everything that Cairn makes.
+	// LabelManagedBy has the value ManagedByCairn on every object that Cairn makes.
 	LabelManagedBy = "app.kubernetes.io/managed-by"
 	// ManagedByCairn is the value of LabelManagedBy.
 	ManagedByCairn = "cairn"
 
 	// LabelInvokerKind, LabelInvokerName and LabelSession are on BackupSessions, CronJobs, Snapshots and Jobs.
 	LabelInvokerKind = Group + "/invoker-kind"
-	// LabelInvokerName is the name of the invoker, cut to 63 characters with a hash where it is longer.
+	// LabelInvokerName is the name of the invoker. A name longer than 63 characters is cut and gets a hash.
 	LabelInvokerName = Group + "/invoker-name"
 	// LabelSession is the name of the session.
 	LabelSession = Group + "/session"
-	// LabelBatch is on the child BackupConfigurations of a BackupBatch: its name.
+	// LabelBatch is on the child BackupConfigurations of a BackupBatch: the name of the BackupBatch.
 	LabelBatch = Group + "/batch"
 	// LabelConfiguration is on Jobs and Snapshots: the BackupConfiguration that they were built from.
 	LabelConfiguration = Group + "/configuration"
 	// LabelBackupSession is on Jobs and Snapshots.
 	LabelBackupSession = Group + "/backup-session"
-	// LabelRestorePoint is on Snapshots of a BackupBatch: the name of the run that began their restore point. A run and those
-	// that tried again what failed of it are one restore point.
+	// LabelRestorePoint is on Snapshots of a BackupBatch: the name of the run that began their restore point. A run and
+	// its retries form one restore point.
 	LabelRestorePoint = Group + "/restore-point"
-	// LabelRestoreBatch is on the RestoreSessions that a RestoreBatch makes, and on the Jobs of its hooks: its name.
+	// LabelRestoreBatch is on the RestoreSessions of a RestoreBatch, and on the Jobs of its hooks: the name of the
+	// RestoreBatch.
 	LabelRestoreBatch = Group + "/restore-batch"
-	// LabelRestoreSession is on Jobs, and on what a restore makes for its own time.
+	// LabelRestoreSession is on Jobs, and on the temporary objects of a restore.
 	LabelRestoreSession = Group + "/restore-session"
 	// LabelHook is on the Jobs of hooks: the name of the hook.
 	LabelHook = Group + "/hook"
@@ -32,19 +33,20 @@ const (
 	LabelSnapshot = Group + "/snapshot"
 	// LabelCopy is on the temporary VolumeSnapshots and claims that movers read: the name of the BackupSession.
 	LabelCopy = Group + "/copy"
-	// LabelReads is on the movers' pods that must share a node, because each reads the same copy of a volume: the name of it.
+	// LabelReads is on the pods of movers that must share a node because they read the same copy of a volume: the name
+	// of the copy.
 	LabelReads = Group + "/reads"
 	// LabelRepository is on Snapshots and init Jobs.
 	LabelRepository = Group + "/repository"
 	// LabelStorage is on init Jobs of a BackupStorage.
 	LabelStorage = Group + "/storage"
-	// LabelInitStorage is on init Jobs of Repositories: "<namespace>.<name>" of their BackupStorage, cut with a hash where it is
-	// longer than 63 characters.
+	// LabelInitStorage is on init Jobs of Repositories: "<namespace>.<name>" of their BackupStorage. A value longer
+	// than 63 characters is cut and gets a hash.
 	LabelInitStorage = Group + "/init-storage"
 	// LabelKeeper is on the Lease, the Job and the pods of a keeper: the name of the Lease.
 	LabelKeeper = Group + "/keeper"
-	// LabelSidecar is on a workload that has a sidecar, on the sidecar's Secret, and on the Snapshots and RestoreSessions that it
-	// has work in: the name of that Secret.
+	// LabelSidecar is on a workload with a sidecar, on the sidecar's Secret, and on the Snapshots and RestoreSessions
+	// that the sidecar works on: the name of that Secret.
 	LabelSidecar = Group + "/sidecar"
 	// LabelLedger is on the ConfigMaps of a Ledger's outbox.
 	LabelLedger = Group + "/ledger"
@@ -59,89 +61,96 @@ const (
 const (
 	// AnnotationAllowDelete on a PolicySync allows the removal set with this digest.
 	AnnotationAllowDelete = Group + "/allow-delete"
-	// AnnotationPrivilegedMovers on a Namespace, with the value "true", allows movers there that run as root, mount host
-	// paths, or have an SELinux user, role or type beyond the restricted Pod Security profile. Policy can't set it.
+	// AnnotationPrivilegedMovers on a Namespace, with the value "true", allows movers there that run as root, mount
+	// host paths, or have an SELinux user, role or type beyond the restricted Pod Security profile. Policy can't set
+	// it.
 	AnnotationPrivilegedMovers = Group + "/privileged-movers"
-	// AnnotationRecord is on the objects of records. No controller acts on an object that has it.
+	// AnnotationRecord is on the objects of records. No controller acts on an object with this annotation.
 	AnnotationRecord = Group + "/record"
 	// AnnotationRecordUID on the objects of records is the UID that the object had in the cluster.
 	AnnotationRecordUID = Group + "/record-uid"
 	// AnnotationOutboxRecords on a ConfigMap of a Ledger's outbox is the number of records in it.
 	AnnotationOutboxRecords = Group + "/outbox-records"
-	// AnnotationMovers on Snapshots and RestoreSessions says which Job may write which component:
+	// AnnotationMovers on Snapshots and RestoreSessions defines which Job is allowed to write which component:
 	// "<component>=<job>,<component>=<job>". The admission policy reads it.
 	AnnotationMovers = Group + "/movers"
 	// AnnotationCronJob on a BackupSession names the CronJob whose pod created it. The admission policy reads it.
 	AnnotationCronJob = Group + "/cronjob"
-	// AnnotationTrigger on a BackupConfiguration or BackupBatch starts a run: "<session>", or "<session>/<token>" where it is set
-	// another time. A value is acted on once: see status.lastHandledTrigger.
+	// AnnotationTrigger on a BackupConfiguration or BackupBatch starts a run: "<session>", or "<session>/<token>" to
+	// start another run of the same session. Each value is handled once: see status.lastHandledTrigger.
 	AnnotationTrigger = Group + "/trigger"
-	// AnnotationReplacedBy on a BackupSession ends it, because concurrencyPolicy is Replace: "<backupsession>/<unix seconds>",
-	// the run that takes its place and since when.
+	// AnnotationReplacedBy on a BackupSession ends it, because concurrencyPolicy is Replace: "<backupsession>/<unix
+	// seconds>", the run that replaces it and the time of the replacement.
 	AnnotationReplacedBy = Group + "/replaced-by"
-	// AnnotationRestored on a PersistentVolumeClaim is the digest of the RestoreSession's spec that filled it.
+	// AnnotationRestored on a PersistentVolumeClaim is the digest of the spec of the RestoreSession that filled it.
 	AnnotationRestored = Group + "/restored"
-	// AnnotationMade on a PersistentVolumeClaim says that a RestoreSession made it of a VolumeSnapshot and left it to its first pod: the
-	// digest of that session's spec, a slash and the UID of the VolumeSnapshot.
+	// AnnotationMade on a PersistentVolumeClaim marks a claim that a RestoreSession made from a VolumeSnapshot and that
+	// gets its volume when its first pod mounts it: the digest of the RestoreSession's spec, a slash and the UID of the
+	// VolumeSnapshot.
 	AnnotationMade = Group + "/made"
-	// AnnotationRestoring on a PersistentVolumeClaim is the UID of the RestoreSession that may write into it: there is one at a
-	// time.
+	// AnnotationRestoring on a PersistentVolumeClaim is the UID of the only RestoreSession that is allowed to write
+	// into it.
 	AnnotationRestoring = Group + "/restoring"
 	// AnnotationRestoreSession on a PersistentVolumeClaim is the UID of the RestoreSession that made it.
 	AnnotationRestoreSession = Group + "/restore-session"
-	// AnnotationRestoreTo on a Repository names the namespaces, separated by commas, that may restore its Snapshots; * is all.
+	// AnnotationRestoreTo on a Repository names the namespaces, separated by commas, that are allowed to restore its
+	// Snapshots. * allows all.
 	AnnotationRestoreTo = Group + "/restore-to"
 	// AnnotationComponent on a volumeClaimTemplate of a restore is the component that goes into it.
 	AnnotationComponent = Group + "/component"
-	// AnnotationReplace on a volumeClaimTemplate of a restore from VolumeSnapshots are the UIDs, separated by commas, of the claims that
-	// may be deleted to have their names. On such a claim it is the claim's own UID: the admission policy demands that.
+	// AnnotationReplace on a volumeClaimTemplate of a restore from VolumeSnapshots lists the UIDs, separated by commas,
+	// of the claims that the restore is allowed to delete and replace. On such a claim it is the claim's own UID: the
+	// admission policy requires it.
 	AnnotationReplace = Group + "/replace"
-	// AnnotationVolumeSnapshotClass on a PersistentVolumeClaim, or else on its StorageClass, names the VolumeSnapshotClass for it.
+	// AnnotationVolumeSnapshotClass on a PersistentVolumeClaim, or else on its StorageClass, names its
+	// VolumeSnapshotClass.
 	AnnotationVolumeSnapshotClass = Group + "/volume-snapshot-class"
 	// AnnotationSnapshotUID on a VolumeSnapshot is the UID of the Snapshot that it belongs to.
 	AnnotationSnapshotUID = Group + "/snapshot-uid"
-	// AnnotationJob on what a Job makes is the name of that Job. The admission policy demands it.
+	// AnnotationJob on an object that a Job makes is the name of that Job. The admission policy requires it.
 	AnnotationJob = Group + "/job"
 	// AnnotationTask on a mover's pod is its task: versioned JSON.
 	AnnotationTask = Group + "/task"
-	// AnnotationSidecarTask on a Snapshot or RestoreSession is what sidecars are to do there, and which of them: versioned JSON.
-	// It goes when they are done.
+	// AnnotationSidecarTask on a Snapshot or RestoreSession is the work of sidecars there, and which sidecars do it:
+	// versioned JSON. It is removed when they are done.
 	AnnotationSidecarTask = Group + "/sidecar-task"
-	// AnnotationSidecarState on a sidecar's Secret is what the manager knows of the sidecar: JSON.
+	// AnnotationSidecarState on a sidecar's Secret is the manager's state of the sidecar: JSON.
 	AnnotationSidecarState = Group + "/sidecar-state"
-	// AnnotationSidecarCredentials on a sidecar's Secret, and on the Snapshots and RestoreSessions that the sidecar has work in,
-	// are the identities of the tokens that it may use: "JTI=<uuid>,JTI=<uuid>". The admission policy reads it.
+	// AnnotationSidecarCredentials lists the identities of the tokens that a sidecar is allowed to use:
+	// "JTI=<uuid>,JTI=<uuid>". It is on the sidecar's Secret, and on the Snapshots and RestoreSessions that the sidecar
+	// works on. The admission policy reads it.
 	AnnotationSidecarCredentials = Group + "/sidecar-credentials"
-	// AnnotationDropRecords on a Ledger that is being deleted, with the value "true", gives up what it has not pushed.
+	// AnnotationDropRecords on a Ledger that is being deleted, with the value "true", gives up the records that it has
+	// not pushed.
 	AnnotationDropRecords = Group + "/drop-records"
-	// AnnotationAdopt on a Repository, with the directory as its value, takes over a directory that another cluster or
+	// AnnotationAdopt on a Repository, with the directory as its value, adopts a directory that another cluster or
 	// another Repository owns.
 	AnnotationAdopt = Group + "/adopt"
-	// AnnotationGiveUp on a BackupStorage, Repository or Snapshot that is being deleted, with the value "true", lets the object
-	// go although its data could not be removed. The data stays in the backend.
+	// AnnotationGiveUp on a BackupStorage, Repository or Snapshot that is being deleted, with the value "true", gives
+	// up the removal of its data and lets the object go. The data stays in the backend.
 	AnnotationGiveUp = Group + "/give-up"
-	// AnnotationAttempts on the Lease of a keeper is the number of Jobs in a row that failed.
+	// AnnotationAttempts on the Lease of a keeper is the number of failed Jobs in a row.
 	AnnotationAttempts = Group + "/attempts"
-	// AnnotationShared on an encryption Secret in a BackupStorage's namespace, with the value "true", lets the namespaces that
-	// the storage's usagePolicy allows use it. It hands them the password.
+	// AnnotationShared on an encryption Secret in a BackupStorage's namespace, with the value "true", allows its use in
+	// the namespaces that the storage's usagePolicy allows. Those namespaces get the password.
 	AnnotationShared = Group + "/shared"
-	// AnnotationSpecDigest on generated objects is the digest of what they were generated from.
+	// AnnotationSpecDigest on generated objects is the digest of the input that they were generated from.
 	AnnotationSpecDigest = Group + "/spec-digest"
 )
 
 // Finalizers, one for each duty.
 const (
-	// FinalizerRecord holds an ended BackupSession, RestoreSession or RestoreBatch, or a removed Snapshot, until every matching
-	// Ledger has it in its outbox.
+	// FinalizerRecord holds an ended BackupSession, RestoreSession or RestoreBatch, or a removed Snapshot, until it is
+	// in the outbox of every matching Ledger.
 	FinalizerRecord = Group + "/record"
-	// FinalizerCancel holds a running BackupSession or RestoreSession until its Jobs are gone and its end is written, and a
-	// RestoreBatch until its RestoreSessions have ended.
+	// FinalizerCancel holds a running BackupSession or RestoreSession until its Jobs are gone and its result is
+	// written. It holds a RestoreBatch until its RestoreSessions have ended.
 	FinalizerCancel = Group + "/cancel"
-	// FinalizerWipe holds a Snapshot or Repository with deletionPolicy WipeOut until its data is removed or given up, and a
-	// BackupStorage until nothing uses it.
+	// FinalizerWipe holds a Snapshot or Repository with deletionPolicy WipeOut until its data is removed or given up.
+	// It holds a BackupStorage until nothing uses it.
 	FinalizerWipe = Group + "/wipe"
-	// FinalizerRepositories holds a BackupConfiguration that is being deleted until its Repositories were dealt with as
-	// their deletionPolicy says.
+	// FinalizerRepositories holds a BackupConfiguration that is being deleted until the deletionPolicy of its
+	// Repositories was carried out.
 	FinalizerRepositories = Group + "/repositories"
 	// FinalizerPrune holds a PolicySync until its deletionPolicy was carried out.
 	FinalizerPrune = Group + "/prune"
@@ -149,29 +158,30 @@ const (
 	FinalizerFlush = Group + "/flush"
 )
 
-// Names of the ServiceAccounts in the namespaces of targets, and of the ClusterRoles that they are bound to.
+// Names of the ServiceAccounts in the namespaces of targets, and of their ClusterRoles.
 const (
-	// MoverServiceAccount is what Jobs run as.
+	// MoverServiceAccount is the account of movers' Jobs.
 	MoverServiceAccount = "cairn-mover"
-	// SnapshotterServiceAccount is what the Jobs run as that make VolumeSnapshots, and volumes of them.
+	// SnapshotterServiceAccount is the account of the Jobs that make VolumeSnapshots, and volumes from them.
 	SnapshotterServiceAccount = "cairn-snapshotter"
-	// TriggerServiceAccount is what the pods of CronJobs run as.
+	// TriggerServiceAccount is the account of the pods of CronJobs.
 	TriggerServiceAccount = "cairn-trigger"
-	// ScalerClusterRole allows the manager to scale Deployments and StatefulSets. Only the owner of a namespace binds it there.
+	// ScalerClusterRole allows the manager to scale Deployments and StatefulSets. Only the owner of a namespace binds
+	// it there.
 	ScalerClusterRole = "cairn-scaler"
-	// SidecarInjectorClusterRole allows the manager to add sidecars to workloads, and to make tokens for them. Only the owner of a
-	// namespace binds it there to the manager, or the cluster's administrator everywhere.
+	// SidecarInjectorClusterRole allows the manager to add sidecars to workloads, and to make tokens for them. The
+	// owner of a namespace binds it there to the manager, or the cluster's administrator binds it everywhere.
 	SidecarInjectorClusterRole = "cairn-sidecar-injector"
-	// SidecarServiceAccount is what sidecars use the API as, with tokens that the manager makes for them.
+	// SidecarServiceAccount is the account of sidecars. The manager makes their tokens.
 	SidecarServiceAccount = "cairn-sidecar"
-	// HookServiceAccount is whom the manager impersonates to run commands in pods. Only the owner of a namespace binds it to
-	// HookClusterRole; the account itself need not exist.
+	// HookServiceAccount is the account that the manager impersonates to run commands in pods. Only the owner of a
+	// namespace binds it to HookClusterRole. The account itself need not exist.
 	HookServiceAccount = "cairn-hook"
-	// HookClusterRole allows to find pods and to run commands in them.
+	// HookClusterRole allows finding pods and running commands in them.
 	HookClusterRole = "cairn-hook-exec"
 )
 
-// HasRecordAnnotation says whether an object with these annotations is a record, on which no controller acts.
+// HasRecordAnnotation reports whether an object with these annotations is a record. No controller acts on records.
 func HasRecordAnnotation(annotations map[string]string) bool {
 	_, ok := annotations[AnnotationRecord]
 	return ok

@@ -5,28 +5,29 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// LedgerSpec says where the results are committed.
+// LedgerSpec defines where results are committed.
 // +kubebuilder:validation:XValidation:rule="!self.url.startsWith('ssh://') || has(self.secretRef)",message="an SSH url needs spec.secretRef with the keys identity and known_hosts"
 type LedgerSpec struct {
-	// URL of the Git repository: http://, https:// or ssh://. Credentials belong into the Secret, not here.
+	// URL of the Git repository: http://, https:// or ssh://. Credentials belong in the Secret, not here.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:Pattern=`^(https?|ssh)://`
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^[a-z]+://[^/@]*:[^/@]*@')",message="the url must not hold a password: put it into the Secret that spec.secretRef names"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[a-z]+://[^/@]*:[^/@]*@')",message="the url must not contain a password: put it into the Secret that spec.secretRef names"
 	URL string `json:"url"`
 
-	// Branch the records are committed to. It must not be a branch that a PolicySync or a Flux GitRepository follows.
+	// Branch that the records are committed to. It must not be a branch that a PolicySync or a Flux GitRepository
+	// follows.
 	// +optional
 	// +kubebuilder:default="backup-records"
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	Branch string `json:"branch,omitempty"`
 
-	// Path is the folder in the branch below which clusters/<clusterName> lies. The default is the root.
+	// Path of the folder in the branch that contains clusters/<clusterName>. The default is the root.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="!self.startsWith('/') && !self.split('/').exists(s, s == '..')",message="the path is relative and holds no .."
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('/') && !self.split('/').exists(s, s == '..')",message="the path must be relative and must not contain .."
 	Path string `json:"path,omitempty"`
 
 	// ClusterName is this cluster's folder in the branch. Two clusters must not share one.
@@ -35,8 +36,8 @@ type LedgerSpec struct {
 	// +kubebuilder:validation:Pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 	ClusterName string `json:"clusterName"`
 
-	// SecretRef names a Secret in this namespace with the keys that PolicySync.spec.secretRef has too. The account must
-	// be able to push to the branch.
+	// SecretRef names a Secret in this namespace with the same keys as in PolicySync.spec.secretRef. The account must
+	// be allowed to push to the branch.
 	// +optional
 	SecretRef *LocalObjectReference `json:"secretRef,omitempty"`
 
@@ -45,22 +46,22 @@ type LedgerSpec struct {
 	// +kubebuilder:default={"name":"Cairn","email":"cairn@localhost"}
 	Author CommitAuthor `json:"author,omitempty"`
 
-	// BatchWindow is how long results are gathered for one commit; at least ten seconds.
+	// BatchWindow is how long results are collected for one commit, at least 10s.
 	// +optional
 	// +kubebuilder:default="10s"
 	// +kubebuilder:validation:Type=string
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('10s')",message="the batch window is at least 10s: Git hosts limit pushes"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('10s')",message="the batch window must be at least 10s: Git hosts limit pushes"
 	BatchWindow metav1.Duration `json:"batchWindow,omitempty"`
 
-	// Interval between two looks at the branch when there is nothing to push.
+	// Interval between two checks of the branch when there is nothing to push.
 	// +optional
 	// +kubebuilder:default="10m"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the interval is at least 1s"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the interval must be at least 1s"
 	Interval metav1.Duration `json:"interval,omitempty"`
 
-	// Selector limits the records to sessions with these labels. The default is all.
+	// Selector limits the records to sessions with these labels. The default is all sessions.
 	// +optional
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 
@@ -68,12 +69,12 @@ type LedgerSpec struct {
 	// +optional
 	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitempty"`
 
-	// Suspend stops pushing. Results are gathered in the cluster until it ends.
+	// Suspend stops pushing. Meanwhile results are collected in the cluster. The default is false.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 }
 
-// CommitAuthor is who the commits name.
+// CommitAuthor is the author of commits.
 type CommitAuthor struct {
 	// Name of the author.
 	// +required
@@ -90,7 +91,7 @@ type CommitAuthor struct {
 	Email string `json:"email"`
 }
 
-// LedgerStatus is what was committed and what waits.
+// LedgerStatus is what was committed and what still waits.
 type LedgerStatus struct {
 	meta.ReconcileRequestStatus `json:",inline"`
 
@@ -98,22 +99,23 @@ type LedgerStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready, and while it matters Reconciling or Stalled; Backlogged while the outbox is full.
+	// Conditions: Ready; Reconciling and Stalled while they matter; Backlogged while the outbox is full.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// LastPushedCommit is the newest commit of ours that the remote has.
+	// LastPushedCommit is the newest of Cairn's commits that the remote has.
 	// +optional
 	LastPushedCommit string `json:"lastPushedCommit,omitempty"`
 
-	// LastPushedTo is where that commit lies: <host>/<path>@<branch>. With another url or branch the search for it ends.
+	// LastPushedTo is where that commit is: <host>/<path>@<branch>. When url or branch changes, Cairn does not look for
+	// the commit any more.
 	// +optional
 	LastPushedTo string `json:"lastPushedTo,omitempty"`
 
-	// LastPushedTime is when the remote took it.
+	// LastPushedTime is when the remote accepted it.
 	// +optional
 	LastPushedTime *metav1.Time `json:"lastPushedTime,omitempty"`
 
@@ -121,16 +123,16 @@ type LedgerStatus struct {
 	// +optional
 	Pending int32 `json:"pending"`
 
-	// OldestPendingTime is when the oldest of them was put there.
+	// OldestPendingTime is when the oldest of these records was put there.
 	// +optional
 	OldestPendingTime *metav1.Time `json:"oldestPendingTime,omitempty"`
 
-	// Recorded is the number of records that the remote has taken from this Ledger.
+	// Recorded is the number of records that the remote has accepted from this Ledger.
 	// +optional
 	Recorded int64 `json:"recorded,omitempty"`
 
-	// Counted names the ConfigMaps of the outbox whose records are part of recorded already. It is there while they are
-	// removed, so that a manager that is killed meanwhile counts nothing twice.
+	// Counted names the ConfigMaps of the outbox whose records are already part of recorded. It is set while these
+	// ConfigMaps are removed, so that a manager that is restarted meanwhile counts no record twice.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=256

@@ -5,46 +5,47 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// PolicySyncSpec says which path of which Git repository holds the backup policy of this namespace.
+// PolicySyncSpec defines which path of which Git repository contains the backup policy of this namespace.
 // +kubebuilder:validation:XValidation:rule="!self.url.startsWith('ssh://') || has(self.secretRef)",message="an SSH url needs spec.secretRef with the keys identity and known_hosts"
 type PolicySyncSpec struct {
-	// URL of the Git repository: http://, https:// or ssh://. Credentials belong into the Secret, not here.
+	// URL of the Git repository: http://, https:// or ssh://. Credentials belong in the Secret, not here.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:Pattern=`^(https?|ssh)://`
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^[a-z]+://[^/@]*:[^/@]*@')",message="the url must not hold a password: put it into the Secret that spec.secretRef names"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[a-z]+://[^/@]*:[^/@]*@')",message="the url must not contain a password: put it into the Secret that spec.secretRef names"
 	URL string `json:"url"`
 
 	// Ref is the branch, tag or commit to follow. The default is the branch main.
 	// +optional
 	Ref *GitRef `json:"ref,omitempty"`
 
-	// SecretRef names a Secret in this namespace with username and password, or bearerToken, for HTTP (optionally
-	// ca.crt), or identity and known_hosts for SSH: the keys are those of Flux.
+	// SecretRef names a Secret in this namespace. For HTTP it has the keys username and password, or bearerToken, and
+	// optionally ca.crt. For SSH it has identity and known_hosts. Flux uses the same keys.
 	// +optional
 	SecretRef *LocalObjectReference `json:"secretRef,omitempty"`
 
-	// Path of the directory inside the repository. With a kustomization.yaml in it, it is built with kustomize, else all
-	// .yaml and .yml files below it are read; folders whose names start with a dot are left out.
+	// Path of the directory in the repository. If it contains a kustomization.yaml, it is built with kustomize.
+	// Otherwise all .yaml and .yml files below it are read, except in folders whose names start with a dot.
 	// +optional
 	// +kubebuilder:default="./"
 	// +kubebuilder:validation:MaxLength=1024
 	Path string `json:"path,omitempty"`
 
-	// Interval between two looks at the repository. 0s, which Go programs write where it is not set, is the default.
+	// Interval between two checks of the repository. 0s, which Go programs write for an unset duration, means the
+	// default.
 	// +optional
 	// +kubebuilder:default="1m"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
-	// +kubebuilder:validation:XValidation:rule="duration(self) == duration('0s') || duration(self) >= duration('1s')",message="the interval is at least 1s"
+	// +kubebuilder:validation:XValidation:rule="duration(self) == duration('0s') || duration(self) >= duration('1s')",message="the interval must be at least 1s"
 	Interval metav1.Duration `json:"interval,omitempty"`
 
-	// RetryInterval is the time to the next try after a fault. The default is spec.interval.
+	// RetryInterval is the time until the next attempt after a failure. The default is spec.interval.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the retry interval is at least 1s"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the retry interval must be at least 1s"
 	RetryInterval *metav1.Duration `json:"retryInterval,omitempty"`
 
 	// Timeout of one pull, build and apply.
@@ -52,26 +53,26 @@ type PolicySyncSpec struct {
 	// +kubebuilder:default="1m"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout is at least 1s"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout must be at least 1s"
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 
-	// Prune deletes what this PolicySync applied earlier and the repository no longer holds. Backup data is never deleted
-	// by that.
+	// Prune deletes objects that this PolicySync applied earlier and that the repository no longer contains. It never
+	// deletes backup data.
 	// +required
 	Prune bool `json:"prune"`
 
-	// DeletionPolicy says what happens to the applied objects when this PolicySync is deleted itself.
+	// DeletionPolicy defines what happens to the applied objects when this PolicySync is deleted.
 	// +optional
 	// +kubebuilder:default=Retain
 	// +kubebuilder:validation:Enum=Retain;Delete
 	DeletionPolicy string `json:"deletionPolicy,omitempty"`
 
-	// Suspend stops pulling and applying. What was applied stays in force.
+	// Suspend stops pulling and applying. Applied objects stay in force. The default is false.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 
-	// ServiceAccountName is an account of this namespace that is impersonated when applying. Without it only Cairn's
-	// namespaced policy kinds are applied, and only into this namespace.
+	// ServiceAccountName is an account of this namespace that the PolicySync impersonates when it applies objects.
+	// Without it, only Cairn's namespaced policy kinds are applied, and only into this namespace.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
@@ -90,7 +91,7 @@ type GitRef struct {
 	// +kubebuilder:validation:MaxLength=255
 	Tag string `json:"tag,omitempty"`
 
-	// Commit to stay at: the full hash.
+	// Commit to stay at, as the full hash.
 	// +optional
 	// +kubebuilder:validation:Pattern="^[0-9a-f]{40}$"
 	Commit string `json:"commit,omitempty"`
@@ -102,7 +103,7 @@ const (
 	DeletionPolicyDelete = "Delete"
 )
 
-// PolicySyncStatus is what was seen and done.
+// PolicySyncStatus is the observed state of the PolicySync.
 type PolicySyncStatus struct {
 	meta.ReconcileRequestStatus `json:",inline"`
 
@@ -110,14 +111,14 @@ type PolicySyncStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready, and while it matters Reconciling or Stalled.
+	// Conditions: Ready; Reconciling and Stalled while they matter.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// LastAttemptedRevision is the newest revision that was looked at, in Flux's form <branch>@sha1:<hash>.
+	// LastAttemptedRevision is the newest revision that Cairn tried, in Flux's form <branch>@sha1:<hash>.
 	// +optional
 	LastAttemptedRevision string `json:"lastAttemptedRevision,omitempty"`
 
@@ -129,16 +130,17 @@ type PolicySyncStatus struct {
 	// +optional
 	Inventory *ResourceInventory `json:"inventory,omitempty"`
 
-	// Removal is a removal that the guard holds back until it is allowed.
+	// Removal is a removal that the deletion guard holds back until it is allowed.
 	// +optional
 	Removal *BlockedRemoval `json:"removal,omitempty"`
 }
 
-// ResourceInventory lists applied objects in the form Flux uses.
+// ResourceInventory lists applied objects in Flux's form.
 type ResourceInventory struct {
-	// Not a keyed list: of such a one the API server keeps account of the fields of each entry, which doubles the object.
+	// This is not a keyed list: the API server tracks the fields of each entry of a keyed list, which doubles the size
+	// of the object.
 
-	// Entries, one an object.
+	// Entries, one for each object.
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=20000
 	Entries []ResourceRef `json:"entries"`
@@ -152,13 +154,13 @@ type ResourceRef struct {
 	Version string `json:"v"`
 }
 
-// BlockedRemoval says which objects would go and how to allow it.
+// BlockedRemoval lists the objects that would be removed and how to allow it.
 type BlockedRemoval struct {
-	// Digest of the removal set: the value that the annotation backup.cairn.dev/allow-delete must have.
+	// Digest of the removal set. To allow the removal, set the annotation backup.cairn.dev/allow-delete to this value.
 	Digest string `json:"digest"`
-	// Count of objects that would go.
+	// Count of objects that would be removed.
 	Count int32 `json:"count"`
-	// Objects are the first of them.
+	// Objects are the first of these objects.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=20

@@ -2,7 +2,7 @@ package v1alpha1
 
 // ObjectReference names an object of a known kind.
 type ObjectReference struct {
-	// Namespace of the object. Empty means the namespace of the object that holds the reference.
+	// Namespace of the object. The default is the namespace of the object that contains the reference.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Namespace string `json:"namespace,omitempty"`
@@ -14,7 +14,7 @@ type ObjectReference struct {
 	Name string `json:"name"`
 }
 
-// LocalObjectReference names an object in the namespace of the object that holds the reference.
+// LocalObjectReference names an object in the namespace of the object that contains the reference.
 type LocalObjectReference struct {
 	// Name of the object.
 	// +required
@@ -35,7 +35,7 @@ type TypedObjectReference struct {
 	// +kubebuilder:validation:MaxLength=63
 	Kind string `json:"kind,omitempty"`
 
-	// Namespace of the object. Empty means the namespace of the object that holds the reference.
+	// Namespace of the object. The default is the namespace of the object that contains the reference.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Namespace string `json:"namespace,omitempty"`
@@ -47,7 +47,7 @@ type TypedObjectReference struct {
 	Name string `json:"name"`
 }
 
-// TypedLocalObjectReference names an object of any kind in the namespace of the object that holds the reference.
+// TypedLocalObjectReference names an object of any kind in the namespace of the object that contains the reference.
 type TypedLocalObjectReference struct {
 	// API group of the object. Empty means the core group.
 	// +optional
@@ -66,13 +66,13 @@ type TypedLocalObjectReference struct {
 	Name string `json:"name"`
 }
 
-// String gives "<kind>/<name>", the form that Cairn's messages and command line use.
+// String returns "<kind>/<name>", the form of Cairn's messages and command line.
 func (r TypedObjectReference) String() string { return r.Kind + "/" + r.Name }
 
-// String gives "<kind>/<name>", the form that Cairn's messages and command line use.
+// String returns "<kind>/<name>", the form of Cairn's messages and command line.
 func (r TypedLocalObjectReference) String() string { return r.Kind + "/" + r.Name }
 
-// The kinds of workloads and volumes that can be the target of a backup.
+// Kinds of workloads and volumes that can be the target of a backup.
 const (
 	KindPersistentVolumeClaim = "PersistentVolumeClaim"
 	KindDeployment            = "Deployment"
@@ -80,7 +80,7 @@ const (
 	KindDaemonSet             = "DaemonSet"
 )
 
-// The kinds that stand for a database, and the groups of those that are not in the core one.
+// Kinds that stand for a database, and the API groups of those outside the core group.
 const (
 	KindService    = "Service"
 	KindSecret     = "Secret"
@@ -91,7 +91,7 @@ const (
 	GroupCluster    = "postgresql.cnpg.io"
 )
 
-// IsDatabase says whether the object is one of the kinds that stand for a database.
+// IsDatabase reports whether the object is of a kind that stands for a database.
 func (r TypedObjectReference) IsDatabase() bool {
 	switch r.Kind {
 	case KindService, KindSecret:
@@ -104,29 +104,30 @@ func (r TypedObjectReference) IsDatabase() bool {
 	return false
 }
 
-// Driver is what keeps the data of a repository: Kopia, or as VolumeSnapshotter the storage system that a CSI driver makes snapshots in.
+// Driver is what stores the data of a repository. Kopia stores it in the backend. VolumeSnapshotter leaves it in the
+// storage system that a CSI driver makes snapshots in.
 // +kubebuilder:validation:MaxLength=64
-// +kubebuilder:validation:XValidation:rule="self != 'Restic'",message="Cairn keeps no data with restic: write driver: Kopia. What restic wrote is restored with restic itself and then backed up anew"
-// +kubebuilder:validation:XValidation:rule="self in ['Kopia', 'Restic', 'VolumeSnapshotter']",message="the driver is Kopia or VolumeSnapshotter. Tools of one database (WalG, Solr, Medusa, ClickHouseBackup, Neo4jAdmin) keep backups in formats of their own: write driver: Kopia and a Function that dumps the data for the mover"
+// +kubebuilder:validation:XValidation:rule="self != 'Restic'",message="Cairn does not store data with restic: set driver: Kopia. Restore data that restic wrote with restic itself, then back it up anew"
+// +kubebuilder:validation:XValidation:rule="self in ['Kopia', 'Restic', 'VolumeSnapshotter']",message="the driver must be Kopia or VolumeSnapshotter. Tools for one database (WalG, Solr, Medusa, ClickHouseBackup, Neo4jAdmin) have backup formats of their own: set driver: Kopia and use a Function that dumps the data for the mover"
 type Driver string
 
 const (
-	// DriverKopia keeps the data with kopia, used as a library.
+	// DriverKopia stores the data with kopia, used as a library.
 	DriverKopia Driver = "Kopia"
-	// DriverVolumeSnapshotter keeps it as CSI VolumeSnapshots, next to the volume that they are of: there is no backend.
+	// DriverVolumeSnapshotter stores it as CSI VolumeSnapshots, next to the original volume. There is no backend.
 	DriverVolumeSnapshotter Driver = "VolumeSnapshotter"
 )
 
-// NamespacesFrom says which namespaces may use an object.
+// NamespacesFrom is how the namespaces that can use an object are chosen.
 // +kubebuilder:validation:Enum=All;Selector;Same
 type NamespacesFrom string
 
 // The values of NamespacesFrom.
 const (
-	// NamespacesFromAll admits every namespace.
+	// NamespacesFromAll allows every namespace.
 	NamespacesFromAll NamespacesFrom = "All"
-	// NamespacesFromSelector admits the namespaces whose labels match the selector.
+	// NamespacesFromSelector allows the namespaces whose labels match the selector.
 	NamespacesFromSelector NamespacesFrom = "Selector"
-	// NamespacesFromSame admits only the namespace of the object itself.
+	// NamespacesFromSame allows only the namespace of the object itself.
 	NamespacesFromSame NamespacesFrom = "Same"
 )

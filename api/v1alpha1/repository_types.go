@@ -4,48 +4,49 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// RepositorySpec says which directory of which storage holds the backups of which target, or that they are VolumeSnapshots. It never
-// changes, except for deletionPolicy and paused, and that the first BackupConfiguration that uses a Repository without appRef fills it in.
-// +kubebuilder:validation:XValidation:rule="!has(self.backend)",message="a Repository has no backend: make a BackupStorage with this backend and its Secret, name it in spec.storageRef, and put the prefix or subPath below it into spec.path"
-// +kubebuilder:validation:XValidation:rule="!has(self.wipeOut)",message="a Repository has no wipeOut: write deletionPolicy: WipeOut where it is true, and leave it out where it is false"
-// +kubebuilder:validation:XValidation:rule="!has(self.usagePolicy)",message="a Repository has no usagePolicy: write it into the BackupStorage"
+// RepositorySpec defines where the backups of one target are: in a directory of a storage, or in VolumeSnapshots. It
+// never changes, except for deletionPolicy and paused. An empty appRef is filled in by the first BackupConfiguration
+// that uses the Repository.
+// +kubebuilder:validation:XValidation:rule="!has(self.backend)",message="a Repository has no backend: create a BackupStorage with this backend and its Secret, name it in spec.storageRef, and put the prefix or subPath below it into spec.path"
+// +kubebuilder:validation:XValidation:rule="!has(self.wipeOut)",message="a Repository has no wipeOut: set deletionPolicy: WipeOut instead of wipeOut: true, and nothing instead of wipeOut: false"
+// +kubebuilder:validation:XValidation:rule="!has(self.usagePolicy)",message="a Repository has no usagePolicy: set it in the BackupStorage"
 // +kubebuilder:validation:XValidation:rule="has(self.backend) || has(self.storageRef) || self.driver == 'VolumeSnapshotter'",message="spec.storageRef is required: it names a BackupStorage"
 // +kubebuilder:validation:XValidation:rule="has(self.backend) || has(self.path) || self.driver == 'VolumeSnapshotter'",message="spec.path is required: it is the directory below the storage's prefix"
 // +kubebuilder:validation:XValidation:rule="has(self.backend) || has(self.encryptionSecret) || self.driver == 'VolumeSnapshotter'",message="spec.encryptionSecret is required: it names the Secret with the password"
-// +kubebuilder:validation:XValidation:rule="self.driver != 'VolumeSnapshotter' || !has(self.storageRef) && !has(self.path) && !has(self.encryptionSecret)",message="VolumeSnapshots lie in the storage system of their volume: leave storageRef, path and encryptionSecret out"
-// +kubebuilder:validation:XValidation:rule="self.driver == oldSelf.driver && has(self.storageRef) == has(oldSelf.storageRef) && (!has(self.storageRef) || self.storageRef == oldSelf.storageRef) && has(self.path) == has(oldSelf.path) && (!has(self.path) || self.path == oldSelf.path) && has(self.encryptionSecret) == has(oldSelf.encryptionSecret) && (!has(self.encryptionSecret) || self.encryptionSecret == oldSelf.encryptionSecret) && (!has(oldSelf.appRef) || has(self.appRef) && self.appRef == oldSelf.appRef)",message="a Repository's spec never changes, but for deletionPolicy and paused: its data would be left behind. Make another Repository"
+// +kubebuilder:validation:XValidation:rule="self.driver != 'VolumeSnapshotter' || !has(self.storageRef) && !has(self.path) && !has(self.encryptionSecret)",message="with driver VolumeSnapshotter leave out storageRef, path and encryptionSecret: VolumeSnapshots stay in the storage system of their volume"
+// +kubebuilder:validation:XValidation:rule="self.driver == oldSelf.driver && has(self.storageRef) == has(oldSelf.storageRef) && (!has(self.storageRef) || self.storageRef == oldSelf.storageRef) && has(self.path) == has(oldSelf.path) && (!has(self.path) || self.path == oldSelf.path) && has(self.encryptionSecret) == has(oldSelf.encryptionSecret) && (!has(self.encryptionSecret) || self.encryptionSecret == oldSelf.encryptionSecret) && (!has(oldSelf.appRef) || has(self.appRef) && self.appRef == oldSelf.appRef)",message="a Repository's spec never changes, except for deletionPolicy and paused: its data would be left behind. Create another Repository"
 type RepositorySpec struct {
-	// AppRef is the target whose backups are kept here. A Repository without it takes the target of the first
-	// BackupConfiguration that uses it.
+	// AppRef is the target whose backups are kept here. The default is the target of the first BackupConfiguration that
+	// uses this Repository.
 	// +optional
 	AppRef TypedObjectReference `json:"appRef,omitzero"`
 
-	// StorageRef names the BackupStorage. With driver VolumeSnapshotter there is none.
+	// StorageRef names the BackupStorage. Leave it out with driver VolumeSnapshotter.
 	// +optional
 	StorageRef ObjectReference `json:"storageRef,omitzero"`
 
-	// Backend is where Stash's Repository has what a BackupStorage says here. It is refused.
+	// Backend is a field of Stash's Repository. It is refused: use a BackupStorage.
 	// +optional
 	Backend *Refused `json:"backend,omitempty"`
 
-	// WipeOut is what Stash's Repository has where deletionPolicy stands here. It is refused.
+	// WipeOut is a field of Stash's Repository. It is refused: use deletionPolicy.
 	// +optional
 	WipeOut *bool `json:"wipeOut,omitempty"`
 
-	// UsagePolicy is what Stash's Repository has and a BackupStorage has here. It is refused.
+	// UsagePolicy is a field of Stash's Repository. It is refused: set it in the BackupStorage.
 	// +optional
 	UsagePolicy *Refused `json:"usagePolicy,omitempty"`
 
-	// Path is the directory below the storage's prefix. With driver VolumeSnapshotter there is none.
+	// Path is the directory below the storage's prefix. Leave it out with driver VolumeSnapshotter.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(s, s == '..')",message="the path holds no .."
-	// +kubebuilder:validation:XValidation:rule="self.matches('[^/.]')",message="the path names a directory, not the storage's root"
+	// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(s, s == '..')",message="the path must not contain .."
+	// +kubebuilder:validation:XValidation:rule="self.matches('[^/.]')",message="the path must name a directory, not the storage's root"
 	Path string `json:"path,omitempty"`
 
-	// EncryptionSecret names a Secret with the key password (or RESTIC_PASSWORD). Without it the data can't be read again:
-	// keep a copy outside of the cluster. With driver VolumeSnapshotter there is none.
+	// EncryptionSecret names a Secret with the key password (or RESTIC_PASSWORD). The data can't be read without the
+	// password: keep a copy outside of the cluster. Leave it out with driver VolumeSnapshotter.
 	// +optional
 	EncryptionSecret ObjectReference `json:"encryptionSecret,omitzero"`
 
@@ -54,30 +55,31 @@ type RepositorySpec struct {
 	// +kubebuilder:default=Kopia
 	Driver Driver `json:"driver,omitempty"`
 
-	// DeletionPolicy says what happens when this Repository is deleted. Its Snapshots go with it; Delete keeps the data in
-	// the backend, WipeOut removes its directory there.
+	// DeletionPolicy defines what happens when this Repository is deleted. Its Snapshots are deleted too. Delete keeps
+	// the data in the backend, WipeOut removes the directory there.
 	// +optional
 	// +kubebuilder:default=Delete
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 
-	// Paused keeps retention and maintenance away from this Repository. Backups and restores go on.
+	// Paused stops retention and maintenance of this Repository. Backups and restores go on. The default is false.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
 }
 
-// The keys of an encryption Secret. EncryptionPassword wins.
+// The keys of an encryption Secret. EncryptionPassword takes precedence.
 const (
 	EncryptionPassword       = "password"
 	EncryptionResticPassword = "RESTIC_PASSWORD"
 )
 
-// RepositoryStatus is what the repository holds.
+// RepositoryStatus is the observed state of the repository.
 type RepositoryStatus struct {
 	// ObservedGeneration is the last generation that was reconciled.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready, RepositoryInitialized, RetentionApplied, Maintained, and while it matters Reconciling or Stalled.
+	// Conditions: Ready, RepositoryInitialized, RetentionApplied and Maintained; Reconciling and Stalled while they
+	// matter.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -89,13 +91,13 @@ type RepositoryStatus struct {
 	// +kubebuilder:validation:Enum=Ready;NotReady
 	Phase string `json:"phase,omitempty"`
 
-	// InitializedSpec is the digest of the directory and its backend at the time repository.yaml was last seen there. Once
-	// it is set the repository is looked for, never created again.
+	// InitializedSpec is the digest of the directory and its backend when repository.yaml was last seen there. Once it
+	// is set, the repository is never created again.
 	// +optional
 	InitializedSpec string `json:"initializedSpec,omitempty"`
 
-	// ProvedAfter is the Snapshot that failed because the password had changed, and after which a password was seen to fit
-	// again.
+	// ProvedAfter is the Snapshot that failed because the password had changed, and after which Cairn saw a password
+	// fit again.
 	// +optional
 	ProvedAfter string `json:"provedAfter,omitempty"`
 
@@ -107,37 +109,38 @@ type RepositoryStatus struct {
 	// +optional
 	SnapshotCount *int32 `json:"snapshotCount,omitempty"`
 
-	// Size of what the repository holds in the backend as of the last time that it was maintained, for example "12.222 MiB".
-	// Before that it is what the newest successful Snapshot restores to.
+	// Size of the data in the backend at the last maintenance, for example "12.222 MiB". Before the first maintenance
+	// it is the size that the newest successful Snapshot restores to.
 	// +optional
 	Size string `json:"size,omitempty"`
 
-	// StoredBytes is what the repository held in the backend when it was maintained last.
+	// StoredBytes is the size of the data in the backend at the last maintenance.
 	// +optional
 	StoredBytes *int64 `json:"storedBytes,omitempty"`
 
-	// Integrity says whether the last weekly maintenance found everything that it needed, and every Snapshot that it checked
-	// whole. Nothing is said before the first one. While it is false the check is repeated daily.
+	// Integrity is whether the last weekly maintenance found all data of the repository, and every Snapshot that it
+	// checked intact. Empty before the first check. While it is false, the check is repeated daily.
 	// +optional
 	Integrity *bool `json:"integrity,omitempty"`
 
-	// RetentionPolicy that is in force, with namespace. Without one everything is kept.
+	// RetentionPolicy that is in force, with namespace. Without one, everything is kept.
 	// +optional
 	RetentionPolicy *ObjectReference `json:"retentionPolicy,omitempty"`
 
-	// DefaultRetention is about that RetentionPolicy where it is in force as a default, because policy names none.
+	// DefaultRetention describes that RetentionPolicy if it is in force as a default, because policy names none.
 	// +optional
 	DefaultRetention *DefaultRetention `json:"defaultRetention,omitempty"`
 
-	// LastMaintenance is when the repository was maintained last.
+	// LastMaintenance is when the repository was last maintained.
 	// +optional
 	LastMaintenance *MaintenanceStatus `json:"lastMaintenance,omitempty"`
 
-	// LastRemovalTime is when data was last removed from the repository. A removal is looked after for some days.
+	// LastRemovalTime is when data was last removed from the repository. Cairn checks for some days that it stays
+	// removed.
 	// +optional
 	LastRemovalTime *metav1.Time `json:"lastRemovalTime,omitempty"`
 
-	// RecentSnapshots are the newest five.
+	// RecentSnapshots are the five newest Snapshots.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -145,7 +148,7 @@ type RepositoryStatus struct {
 	RecentSnapshots []SnapshotInfo `json:"recentSnapshots,omitempty"`
 }
 
-// SnapshotInfo is the short form of a Snapshot.
+// SnapshotInfo is the summary of a Snapshot.
 type SnapshotInfo struct {
 	// Name of the Snapshot.
 	Name string `json:"name"`
@@ -155,7 +158,7 @@ type SnapshotInfo struct {
 	// Session of the policy that made it.
 	// +optional
 	Session string `json:"session,omitempty"`
-	// Size of what it restores to.
+	// Size that it restores to.
 	// +optional
 	Size string `json:"size,omitempty"`
 	// SnapshotTime is when it was made.
@@ -163,8 +166,8 @@ type SnapshotInfo struct {
 	SnapshotTime *metav1.Time `json:"snapshotTime,omitempty"`
 }
 
-// Repository is a directory of a BackupStorage that holds the backups of one target. Nothing owns it: when policy goes,
-// it and its data stay.
+// Repository is a directory of a BackupStorage that holds the backups of one target. Nothing owns it: when the policy
+// is deleted, the Repository and its data stay.
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=repo,categories=cairn

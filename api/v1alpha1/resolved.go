@@ -7,7 +7,7 @@ import (
 
 // ResolvedPolicy is the policy that was in force.
 type ResolvedPolicy struct {
-	// Source that applied the invoker: PolicySync/<namespace>/<name>. Empty when it was applied by hand.
+	// Source that applied the invoker: PolicySync/<namespace>/<name>. Empty if it was applied by hand.
 	// +optional
 	Source string `json:"source,omitempty"`
 	// Revision of that source, in Flux's form <branch>@sha1:<hash>.
@@ -21,34 +21,34 @@ type ResolvedPolicy struct {
 	Digest string `json:"digest,omitempty"`
 }
 
-// ResolvedBackup is everything a run works with, frozen when it starts.
+// ResolvedBackup is everything that a run works with, frozen when it starts.
 type ResolvedBackup struct {
 	// Policy that was in force.
 	// +optional
 	Policy ResolvedPolicy `json:"policy,omitempty"`
-	// Schedule of the session, with a number for each H. Empty where the session has none. The folder of the run's record
+	// Schedule of the session, with a number for each H. Empty if the session has none. The folder of the run's record
 	// depends on it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	Schedule string `json:"schedule,omitempty"`
-	// RestorePoint is the BackupSession that began the restore point which this run adds to: of a run that tries again what
-	// failed, the first of them. Empty: the run itself.
+	// RestorePoint is the BackupSession that began the restore point of this run. For a retry that is the first run.
+	// Empty means this run itself.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	RestorePoint string `json:"restorePoint,omitempty"`
 	// Timeout of the run.
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
-	// SuccessPolicy of the session. Without one its defaults are in force.
+	// SuccessPolicy of the session. Without one, its defaults are in force.
 	// +optional
 	SuccessPolicy *SuccessPolicy `json:"successPolicy,omitempty"`
-	// RetryDelay is how long after a failure what failed is tried again.
+	// RetryDelay is the time between a failure and its retry.
 	// +optional
 	RetryDelay *metav1.Duration `json:"retryDelay,omitempty"`
 	// ExecutionOrder of the targets. Empty is Parallel.
 	// +optional
 	ExecutionOrder ExecutionOrder `json:"executionOrder,omitempty"`
-	// MaxParallel is how many targets are backed up at once. Without it, all of them are.
+	// MaxParallel is how many targets are backed up at once. Without it, all are.
 	// +optional
 	MaxParallel *int32 `json:"maxParallel,omitempty"`
 	// Targets of the run, in the order of the policy.
@@ -67,39 +67,40 @@ type ResolvedBackup struct {
 
 // ResolvedTarget is one target of a run and how it is backed up.
 type ResolvedTarget struct {
-	// Name of the target: the batch's, or the BackupConfiguration's own.
+	// Name of the target in the BackupBatch, or the name of the BackupConfiguration.
 	Name string `json:"name"`
 	// AppRef is the target.
 	AppRef TypedObjectReference `json:"appRef"`
 	// Configuration that the target's Jobs are built from.
 	Configuration string `json:"configuration"`
-	// ConfigurationUID of it.
+	// ConfigurationUID is the UID of that BackupConfiguration.
 	// +optional
 	ConfigurationUID types.UID `json:"configurationUID,omitempty"`
 	// Task that moves the data.
 	Task ResolvedTask `json:"task"`
-	// Executor that runs it. Empty is Job.
+	// Executor that runs the task. Empty means Job.
 	// +optional
 	Executor Executor `json:"executor,omitempty"`
-	// Hosts are what one Job each backs up: a pod of a StatefulSet, a node of a DaemonSet, else the whole target.
+	// Hosts have one Job each: a pod of a StatefulSet, a node of a DaemonSet, else the whole target.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=1000
 	Hosts []ResolvedHost `json:"hosts,omitempty"`
-	// Copies are the temporary volumes that the Jobs read in place of the target's, where copyMethod is Snapshot or Clone.
+	// Copies are the temporary volumes that the Jobs read in place of the target's volumes, with copyMethod Snapshot or
+	// Clone.
 	// +optional
 	// +listType=map
 	// +listMapKey=claimName
 	// +kubebuilder:validation:MaxItems=1000
 	Copies []ResolvedCopy `json:"copies,omitempty"`
-	// Repositories that are backed up into.
+	// Repositories that the target is backed up to.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=8
 	Repositories []ResolvedRepository `json:"repositories,omitempty"`
-	// Timeout of the target, counted from when it begins. Without it, only the run's counts.
+	// Timeout of the target, counted from its start. Without it, only the timeout of the run counts.
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 	// Hooks of the target with their templates. Only Cairn writes them.
@@ -108,30 +109,30 @@ type ResolvedTarget struct {
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Hooks *ResolvedHooks `json:"hooks,omitempty"`
-	// Error that keeps the target from being backed up; the rest is empty then.
+	// Error that keeps the target from being backed up. All other fields are empty then.
 	// +optional
 	Error *ResolvedError `json:"error,omitempty"`
 }
 
 // ResolvedError is a mistake that was found before any pod started.
 type ResolvedError struct {
-	// Reason, one word.
+	// Reason, in one word.
 	Reason string `json:"reason"`
-	// Message says what is wrong and what to do.
+	// Message explains what is wrong and what to do.
 	// +kubebuilder:validation:MaxLength=2048
 	Message string `json:"message"`
 }
 
 // ResolvedHost is what one Job backs up.
 type ResolvedHost struct {
-	// Name: pod-<n> for a StatefulSet, the node for a DaemonSet, else target.
+	// Name is pod-<n> for a StatefulSet, the node for a DaemonSet, else target.
 	Name string `json:"name"`
-	// Node that the Job must run on. Empty: any.
+	// Node that the Job must run on. Empty means any node.
 	// +optional
 	Node string `json:"node,omitempty"`
 	// SecurityContext that the Job runs with.
 	SecurityContext MoverSecurityContext `json:"securityContext"`
-	// Volumes, one component each: at most 32 where the Job mounts them.
+	// Volumes, one component each. A Job mounts at most 32 volumes.
 	// +listType=map
 	// +listMapKey=component
 	// +kubebuilder:validation:MaxItems=1000
@@ -148,19 +149,19 @@ type ResolvedVolume struct {
 	// HostPath of a DaemonSet's volume.
 	// +optional
 	HostPath string `json:"hostPath,omitempty"`
-	// Path inside the volume that is backed up. Empty is the root.
+	// Path in the volume that is backed up. Empty means the root.
 	// +optional
 	Path string `json:"path,omitempty"`
-	// MountPath is where the Job's container sees the volume, where it is that of the server's container.
+	// MountPath of the volume in the Job's container, if it must be the same as in the server's container.
 	// +optional
 	MountPath string `json:"mountPath,omitempty"`
 	// SubPath of the volume that is mounted there.
 	// +optional
 	SubPath string `json:"subPath,omitempty"`
-	// Volume is the name that the volume has in the pod, where a sidecar backs it up.
+	// Volume is the name of the volume in the pod, if a sidecar backs it up.
 	// +optional
 	Volume string `json:"volume,omitempty"`
-	// Stream of a database takes the place of a volume, unless claimName names the one with the server's files.
+	// Stream of a database replaces the volume, unless claimName names the volume with the server's files.
 	// +optional
 	Stream *ResolvedStream `json:"stream,omitempty"`
 	// Snapshot is the VolumeSnapshot that is made of the volume, with driver VolumeSnapshotter.
@@ -170,16 +171,17 @@ type ResolvedVolume struct {
 
 // ResolvedVolumeSnapshot is a VolumeSnapshot that a run makes.
 type ResolvedVolumeSnapshot struct {
-	// Name of it: <claim>-<unix seconds of the BackupSession's creation>.
+	// Name of the VolumeSnapshot: <claim>-<unix seconds of the BackupSession's creation>.
 	Name string `json:"name"`
 	// ClassName of its VolumeSnapshotClass.
 	ClassName string `json:"className"`
-	// ContentDeletionPolicy is what becomes of the snapshot in the storage system when Cairn removes it: Delete or Retain.
+	// ContentDeletionPolicy is what happens to the snapshot in the storage system when Cairn removes it: Delete or
+	// Retain.
 	ContentDeletionPolicy string `json:"contentDeletionPolicy"`
 }
 
-// Mounted says whether the Job mounts a volume: not of a database that is only asked for its data, and not where the storage system
-// makes the backup.
+// Mounted reports whether the Job mounts a volume. It mounts none if it only asks a database for its data, or if the
+// storage system makes the backup.
 func (v *ResolvedVolume) Mounted() bool {
 	return v.Snapshot == nil && (v.Stream == nil || v.ClaimName != "")
 }
@@ -188,19 +190,19 @@ func (v *ResolvedVolume) Mounted() bool {
 type ResolvedRepository struct {
 	// Name of the Repository, in the run's namespace.
 	Name string `json:"name"`
-	// UID of it.
+	// UID of the object.
 	// +optional
 	UID types.UID `json:"uid,omitempty"`
-	// StorageRef names the BackupStorage, with namespace. With driver VolumeSnapshotter there is none.
+	// StorageRef names the BackupStorage, with namespace. Empty with driver VolumeSnapshotter.
 	// +optional
 	StorageRef ObjectReference `json:"storageRef,omitzero"`
 	// Directory below the storage's prefix, normalised.
 	// +optional
 	Directory string `json:"directory,omitempty"`
-	// EncryptionSecret, with namespace.
+	// EncryptionSecret names the Secret, with namespace.
 	// +optional
 	EncryptionSecret ObjectReference `json:"encryptionSecret,omitzero"`
-	// Snapshot that the run makes there.
+	// Snapshot that the run makes in the Repository.
 	// +optional
 	Snapshot string `json:"snapshot,omitempty"`
 }

@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// ResolvedRestore is everything a restore works with, frozen when it starts.
+// ResolvedRestore is everything that a restore works with, frozen when it starts.
 type ResolvedRestore struct {
 	// Policy that was in force.
 	// +optional
@@ -15,31 +15,31 @@ type ResolvedRestore struct {
 	// Timeout of the restore.
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
-	// SpecDigest is what the target is stamped with: the digest of the RestoreSession's spec, or of what the RestoreBatch that made
-	// it says.
+	// SpecDigest is the stamp of the target: the digest of the RestoreSession's spec, or of the part of the
+	// RestoreBatch's spec that it was made from.
 	// +optional
 	SpecDigest string `json:"specDigest,omitempty"`
 	// Namespace of the Snapshot and the Repository.
 	// +optional
 	Namespace string `json:"namespace,omitempty"`
-	// Snapshot that is restored. Empty where the templates name VolumeSnapshots.
+	// Snapshot that is restored. Empty if the templates name VolumeSnapshots.
 	// +optional
 	Snapshot string `json:"snapshot,omitempty"`
-	// SnapshotUID of it.
+	// SnapshotUID is the UID of the Snapshot.
 	// +optional
 	SnapshotUID types.UID `json:"snapshotUID,omitempty"`
-	// Repository it lies in.
+	// Repository that contains it.
 	// +optional
 	Repository ResolvedRepository `json:"repository,omitzero"`
-	// TargetUID is the UID of the target, which confirm must name. Empty where new claims are made.
+	// TargetUID is the UID of the target, which confirm must name. Empty if the restore makes new claims.
 	// +optional
 	TargetUID types.UID `json:"targetUID,omitempty"`
 	// Task that moves the data.
 	Task ResolvedTask `json:"task"`
-	// Executor that runs it. Empty is Job.
+	// Executor that runs the task. Empty means Job.
 	// +optional
 	Executor Executor `json:"executor,omitempty"`
-	// Hosts are what one Job each restores: a pod of a StatefulSet, a node of a DaemonSet, else the whole target.
+	// Hosts have one Job each: a pod of a StatefulSet, a node of a DaemonSet, else the whole target.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -55,9 +55,9 @@ type ResolvedRestore struct {
 
 // ResolvedRestoreHost is what one Job restores.
 type ResolvedRestoreHost struct {
-	// Name: pod-<n> for a StatefulSet, the node for a DaemonSet, the component for new claims, else target.
+	// Name is pod-<n> for a StatefulSet, the node for a DaemonSet, the component for new claims, else target.
 	Name string `json:"name"`
-	// Node that the Job must run on. Empty: any.
+	// Node that the Job must run on. Empty means any node.
 	// +optional
 	Node string `json:"node,omitempty"`
 	// SecurityContext that the Job runs with.
@@ -69,40 +69,41 @@ type ResolvedRestoreHost struct {
 	Volumes []ResolvedRestoreVolume `json:"volumes"`
 }
 
-// ResolvedRestoreVolume is a volume, or a database, that takes one component.
+// ResolvedRestoreVolume is a volume, or a database, that one component is restored to.
 type ResolvedRestoreVolume struct {
 	// Component that is restored.
 	Component string `json:"component"`
-	// Source is the component of the Snapshot, where it is that of another pod.
+	// Source is the component of the Snapshot, if it is that of another pod.
 	// +optional
 	Source string `json:"source,omitempty"`
-	// ID of the component's data in the repository. It is the UID of a VolumeSnapshot.
+	// ID of the component's data in the repository, or the UID of a VolumeSnapshot.
 	ID string `json:"id"`
-	// Path inside the volume it is restored to. Empty is the root.
+	// Path in the volume that the component is restored to. Empty means the root.
 	// +optional
 	Path string `json:"path,omitempty"`
 	// ClaimName of the PersistentVolumeClaim.
 	// +optional
 	ClaimName string `json:"claimName,omitempty"`
-	// ClaimUID of it. Empty for a claim that the restore makes.
+	// ClaimUID is the UID of the claim. Empty for a claim that the restore makes.
 	// +optional
 	ClaimUID types.UID `json:"claimUID,omitempty"`
-	// Template is the number of the volumeClaimTemplate, from 1, that the restore makes the claim of.
+	// Template is the number, from 1, of the volumeClaimTemplate for a claim that the restore makes.
 	// +optional
 	Template int32 `json:"template,omitempty"`
 	// HostPath of a DaemonSet's volume.
 	// +optional
 	HostPath string `json:"hostPath,omitempty"`
-	// Stream of a database takes the place of a volume, unless claimName names the one in which its program makes a server's files.
+	// Stream of a database replaces the volume, unless claimName names the volume in which its program writes the files
+	// of a server.
 	// +optional
 	Stream *ResolvedStream `json:"stream,omitempty"`
-	// Volume is the name that the volume has in the pod, where a sidecar restores it.
+	// Volume is the name of the volume in the pod, if a sidecar restores it.
 	// +optional
 	Volume string `json:"volume,omitempty"`
-	// Provision is how the claim is made of a VolumeSnapshot.
+	// Provision is how the claim is made from a VolumeSnapshot.
 	// +optional
 	Provision *ResolvedProvision `json:"provision,omitempty"`
-	// Files and Bytes are what the component holds.
+	// Files is the number of files of the component.
 	// +optional
 	Files int64 `json:"files,omitempty"`
 	// Bytes of the component.
@@ -110,28 +111,29 @@ type ResolvedRestoreVolume struct {
 	Bytes int64 `json:"bytes,omitempty"`
 }
 
-// Mounted says whether there is a volume. A database that runs and is given its data has none.
+// Mounted reports whether there is a volume. A database that receives its data while it runs has none.
 func (v *ResolvedRestoreVolume) Mounted() bool { return v.Stream == nil || v.ClaimName != "" }
 
-// ClaimBinding is when a claim that is made gets its volume.
+// ClaimBinding is when a new claim gets its volume.
 // +kubebuilder:validation:Enum=Immediate;Consumer;Later
 type ClaimBinding string
 
 // The values of ClaimBinding.
 const (
-	// BindImmediate is a claim that gets its volume when it is made.
+	// BindImmediate is for a claim that gets its volume when it is made.
 	BindImmediate ClaimBinding = "Immediate"
-	// BindConsumer is one that gets it when a pod mounts it, which a Job of the restore does.
+	// BindConsumer is for a claim that gets its volume when a pod mounts it. A Job of the restore mounts it.
 	BindConsumer ClaimBinding = "Consumer"
-	// BindLater is one that is left to the first pod that mounts it.
+	// BindLater is for a claim that gets its volume when a pod mounts it. The restore leaves that to the first pod of a
+	// user.
 	BindLater ClaimBinding = "Later"
 )
 
-// ResolvedProvision is how a claim is made of a VolumeSnapshot.
+// ResolvedProvision is how a claim is made from a VolumeSnapshot.
 type ResolvedProvision struct {
 	// VolumeSnapshot in the namespace of the restore.
 	VolumeSnapshot string `json:"volumeSnapshot"`
-	// StorageClassName of the claim. Empty: the default one.
+	// StorageClassName of the claim. Empty means the default class.
 	// +optional
 	StorageClassName *string `json:"storageClassName,omitempty"`
 	// AccessModes of the claim.
@@ -144,24 +146,24 @@ type ResolvedProvision struct {
 	VolumeMode corev1.PersistentVolumeMode `json:"volumeMode,omitempty"`
 	// Storage is the size of the claim.
 	Storage resource.Quantity `json:"storage"`
-	// Binding says when the claim gets its volume.
+	// Binding is when the claim gets its volume.
 	Binding ClaimBinding `json:"binding"`
-	// Replaces is the UID of the claim of that name that is deleted for it.
+	// Replaces is the UID of the claim with the same name that is deleted first.
 	// +optional
 	Replaces types.UID `json:"replaces,omitempty"`
-	// Import is the snapshot in the storage system that VolumeSnapshot is made of for the time of the restore, where the Snapshot is of
-	// another namespace.
+	// Import is the snapshot in the storage system that the VolumeSnapshot is made from for the time of the restore, if
+	// the Snapshot is of another namespace.
 	// +optional
 	Import *ResolvedImport `json:"import,omitempty"`
 }
 
 // ResolvedImport is a snapshot in a storage system.
 type ResolvedImport struct {
-	// VolumeSnapshot of it, in the namespace of the Snapshot.
+	// VolumeSnapshot of that snapshot, in the namespace of the Snapshot.
 	VolumeSnapshot string `json:"volumeSnapshot"`
 	// Driver is the CSI driver.
 	Driver string `json:"driver"`
-	// SnapshotHandle is what the storage system calls it.
+	// SnapshotHandle is the storage system's ID of the snapshot.
 	SnapshotHandle string `json:"snapshotHandle"`
 	// ClassName of its VolumeSnapshotClass.
 	// +optional

@@ -8,12 +8,12 @@ type ResolvedTask struct {
 	Addon string `json:"addon"`
 	// Task of the Addon.
 	Task string `json:"task"`
-	// Function of the mover: the task's only one, or that of its last step.
+	// Function of the mover: the only Function of the task, or that of its last step.
 	Function string `json:"function"`
 	// Driver of the task. Empty for a target with an error.
 	// +optional
 	Driver Driver `json:"driver,omitempty"`
-	// Singleton says that one Job does the whole target.
+	// Singleton is whether one Job does the whole target.
 	// +optional
 	Singleton bool `json:"singleton,omitempty"`
 	// Image of the mover.
@@ -23,10 +23,11 @@ type ResolvedTask struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	Args []string `json:"args,omitempty"`
-	// MoverImage is what the mover is copied from where image is another one, whose programs it runs, and no database is reached.
+	// MoverImage is the image that the mover is copied from, if it runs in another image with that image's programs,
+	// and no database is reached.
 	// +optional
 	MoverImage string `json:"moverImage,omitempty"`
-	// Database that the mover dumps or fills, in whose image it runs.
+	// Database that the mover dumps or fills. The mover runs in the database's image.
 	// +optional
 	Database *ResolvedDatabase `json:"database,omitempty"`
 	// Steps that run before the mover, in this order.
@@ -34,7 +35,7 @@ type ResolvedTask struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	Steps []ResolvedStep `json:"steps,omitempty"`
-	// Container is what is said about the mover's container beside image and args.
+	// Container holds the settings of the mover's container beside image and args.
 	// +optional
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:validation:Type=object
@@ -63,7 +64,7 @@ type ResolvedTask struct {
 type ResolvedStep struct {
 	// Function of the step.
 	Function string `json:"function"`
-	// TargetAccess is how it sees the volumes of the target.
+	// TargetAccess is the access of the step to the volumes of the target.
 	TargetAccess TargetAccess `json:"targetAccess"`
 	// Container of the step.
 	// +kubebuilder:validation:Schemaless
@@ -72,19 +73,19 @@ type ResolvedStep struct {
 	Container corev1.Container `json:"container"`
 }
 
-// ResolvedDatabase is what a mover that runs in a database's image needs beside it.
+// ResolvedDatabase is what a mover needs to run in a database's image.
 type ResolvedDatabase struct {
-	// MoverImage is what the mover is copied from.
+	// MoverImage is the image that the mover is copied from.
 	MoverImage string `json:"moverImage"`
 	// SecretName of the Secret with the database's credentials, in the namespace of the Job.
 	SecretName string `json:"secretName"`
-	// UsernameKey of the Secret where it is not username.
+	// UsernameKey is the key of the user name in the Secret, if it is not username.
 	// +optional
 	UsernameKey string `json:"usernameKey,omitempty"`
-	// PasswordKey of the Secret where it is not password.
+	// PasswordKey is the key of the password in the Secret, if it is not password.
 	// +optional
 	PasswordKey string `json:"passwordKey,omitempty"`
-	// TLSSecretName of the Secret with ca.crt, tls.crt and tls.key, where it is another one.
+	// TLSSecretName of the Secret with ca.crt, tls.crt and tls.key, if it is another Secret.
 	// +optional
 	TLSSecretName string `json:"tlsSecretName,omitempty"`
 	// ImagePullSecrets of the pods of the database.

@@ -4,18 +4,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// LatestBackupSession is the value of RestoreBatchDataSource.BackupSession that means the newest restore point.
+// LatestBackupSession is the value of RestoreBatchDataSource.BackupSession for the newest restore point.
 const LatestBackupSession = "latest"
 
-// RestoreBatchSpec says which targets of a BackupBatch are restored, and from when. It never changes.
-// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a RestoreBatch's spec never changes: create another one"
-// +kubebuilder:validation:XValidation:rule="!has(self.maxParallel) || !has(self.executionOrder) || self.executionOrder == 'Parallel'",message="maxParallel goes with executionOrder Parallel: leave it out, Sequential restores one target at a time"
+// RestoreBatchSpec defines which targets of a BackupBatch are restored, and from which restore point. It never changes.
+// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a RestoreBatch's spec never changes: create another RestoreBatch"
+// +kubebuilder:validation:XValidation:rule="!has(self.maxParallel) || !has(self.executionOrder) || self.executionOrder == 'Parallel'",message="maxParallel needs executionOrder Parallel: leave it out, Sequential restores one target at a time"
 type RestoreBatchSpec struct {
-	// DataSource is the restore point that everything is restored from.
+	// DataSource is the restore point that the targets are restored from.
 	// +required
 	DataSource RestoreBatchDataSource `json:"dataSource"`
 
-	// Targets to restore, by the names that they have in the BackupBatch. Each becomes a RestoreSession.
+	// Targets to restore, by their names in the BackupBatch. Each becomes a RestoreSession.
 	// +required
 	// +listType=map
 	// +listMapKey=name
@@ -23,14 +23,14 @@ type RestoreBatchSpec struct {
 	// +kubebuilder:validation:MaxItems=500
 	Targets []RestoreBatchTarget `json:"targets"`
 
-	// ExecutionOrder of the targets. Parallel restores them side by side. Sequential begins with a target when those before it
-	// have ended, whether well or not, in the order of the list.
+	// ExecutionOrder of the targets. Parallel restores several at once. Sequential restores one after the other, in the
+	// order of the list. A target that fails does not stop the targets after it.
 	// +optional
 	// +kubebuilder:default=Parallel
 	ExecutionOrder ExecutionOrder `json:"executionOrder,omitempty"`
 
-	// MaxParallel is how many targets are restored at once. Each of the others begins, in the order of the list, when one has
-	// ended. The default is all of them. Only with executionOrder Parallel.
+	// MaxParallel is how many targets are restored at once. The other targets wait and start in the order of the list.
+	// The default is all targets at once. Only for executionOrder Parallel.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=500
@@ -41,21 +41,22 @@ type RestoreBatchSpec struct {
 	// +kubebuilder:default="6h"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout is at least 1s"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout must be at least 1s"
 	RestoreTimeout *metav1.Duration `json:"restoreTimeout,omitempty"`
 
-	// RetryConfig of the targets that have none of their own. Without it nothing is repeated.
+	// RetryConfig of the targets that have none of their own. Without it nothing is retried.
 	// +optional
 	RetryConfig *RetryConfig `json:"retryConfig,omitempty"`
 
-	// Hooks around all targets: the first run before any of them is restored, the last when all have ended.
+	// Hooks around all targets: preRestore before the first target is restored, postRestore after all have ended.
 	// +optional
 	Hooks *RestoreHooks `json:"hooks,omitempty"`
 
-	// ScaleDown names workloads that have no pods while the targets are restored: they are scaled to 0 after the preRestore hooks,
-	// and back before the postRestore hooks where all targets were restored, or none was touched. Else they stay as they are, and
-	// status.scaledDown says how to go on. One whose replicas something else manages (a HorizontalPodAutoscaler, a GitOps tool, an
-	// operator), or may manage because somebody scaled it meanwhile, is refused. It takes the ClusterRole cairn-scaler in the namespace.
+	// ScaleDown names workloads that must have no pods while targets are restored. They are scaled to 0 after the
+	// preRestore hooks. Before the postRestore hooks they are scaled up again if all targets were restored or none was
+	// touched. Otherwise they stay at 0, and status.scaledDown explains how to go on. A workload is refused if
+	// something else manages its replicas (a HorizontalPodAutoscaler, a GitOps tool, an operator), or could do so
+	// because somebody scaled it meanwhile. The namespace needs a binding of the ClusterRole cairn-scaler.
 	// +optional
 	// +listType=map
 	// +listMapKey=kind
@@ -64,14 +65,14 @@ type RestoreBatchSpec struct {
 	ScaleDown []ScaleDown `json:"scaleDown,omitempty"`
 }
 
-// RestoreBatchDataSource names a restore point of a BackupBatch: what one run backed up, together with the runs that tried again
-// what failed of it. It is found by its Snapshots; neither the BackupBatch nor its BackupSessions need to exist any more.
-// +kubebuilder:validation:XValidation:rule="has(self.backupSession) != has(self.pitr)",message="name a backupSession (or latest), or a time in pitr.targetTime, not both"
-// +kubebuilder:validation:XValidation:rule="!(has(self.mixed) && self.mixed) || has(self.pitr) || self.backupSession == 'latest'",message="mixed goes with backupSession latest or pitr: a BackupSession is one restore point"
+// RestoreBatchDataSource names a restore point of a BackupBatch: the backups of one run and its retries. Cairn finds it
+// by its Snapshots. The BackupBatch and its BackupSessions need not exist any more.
+// +kubebuilder:validation:XValidation:rule="has(self.backupSession) != has(self.pitr)",message="set backupSession (a name or latest) or pitr.targetTime, not both"
+// +kubebuilder:validation:XValidation:rule="!(has(self.mixed) && self.mixed) || has(self.pitr) || self.backupSession == 'latest'",message="mixed needs backupSession latest or pitr: a named BackupSession is one restore point"
 type RestoreBatchDataSource struct {
-	// Namespace of the BackupBatch's Snapshots. The default is that of the RestoreBatch. In another one each Repository must
-	// have the annotation backup.cairn.dev/restore-to with the RestoreBatch's namespace, and the usagePolicy of its storage must
-	// allow that namespace.
+	// Namespace of the BackupBatch's Snapshots. The default is the namespace of the RestoreBatch. To restore from
+	// another namespace, each Repository needs the annotation backup.cairn.dev/restore-to with the RestoreBatch's
+	// namespace, and the usagePolicy of its storage must allow that namespace.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern="^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"
@@ -83,40 +84,41 @@ type RestoreBatchDataSource struct {
 	// +kubebuilder:validation:MaxLength=253
 	BackupBatch string `json:"backupBatch"`
 
-	// Session of the BackupBatch whose restore points are looked at. The default is all.
+	// Session of the BackupBatch whose restore points are considered. The default is all sessions.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Session string `json:"session,omitempty"`
 
-	// BackupSession by name, or latest: the newest restore point in which every target of this RestoreBatch succeeded. The name of
-	// a run that tried again what failed means the restore point that it is a part of.
+	// BackupSession that made the restore point, by name, or latest: the newest restore point in which every target of
+	// this RestoreBatch succeeded. The name of a retry means the restore point that it belongs to.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	BackupSession string `json:"backupSession,omitempty"`
 
-	// PITR chooses the newest restore point in which every target of this RestoreBatch succeeded, all of it at or before a time.
+	// PITR chooses the newest restore point in which every target of this RestoreBatch succeeded, entirely at or before
+	// a point in time.
 	// +optional
 	PITR *PITR `json:"pitr,omitempty"`
 
-	// Mixed takes for each target the newest Snapshot that succeeded, of whatever restore point: the targets may come from
-	// different runs, and need not fit together.
+	// Mixed takes the newest successful Snapshot of each target, from any restore point. The targets can come from
+	// different runs, and their data might not fit together. The default is false.
 	// +optional
 	Mixed bool `json:"mixed,omitempty"`
 
-	// EncryptionSecret of the Repositories. The default is that of each Repository. Its namespace is that of the RestoreBatch
-	// unless it is that of the storage.
+	// EncryptionSecret of the Repositories. The default is the Secret of each Repository. It must be in the namespace
+	// of the RestoreBatch or of the storage.
 	// +optional
 	EncryptionSecret *ObjectReference `json:"encryptionSecret,omitempty"`
 }
 
-// RestoreBatchTarget is one target to restore, and where to.
+// RestoreBatchTarget defines one target to restore, and where to.
 // +kubebuilder:validation:XValidation:rule="!has(self.target) || !(has(self.addon) && self.addon.tasks.exists(t, has(t.targetVolumes) && has(t.targetVolumes.volumeClaimTemplates) && size(t.targetVolumes.volumeClaimTemplates) > 0))",message="name a target to restore into, or targetVolumes.volumeClaimTemplates to make new claims, not both"
 // +kubebuilder:validation:XValidation:rule="!(has(self.addon) && self.addon.tasks.exists(t, has(t.targetVolumes) && has(t.targetVolumes.volumeClaimTemplates) && t.targetVolumes.volumeClaimTemplates.exists(c, has(c.spec.dataSource) || has(c.spec.dataSourceRef))))",message="a RestoreBatch restores Snapshots: leave dataSource of volumeClaimTemplates out"
-// +kubebuilder:validation:XValidation:rule="has(self.confirm) || !has(self.overwritePolicy) && !(has(self.deleteExtraFiles) && self.deleteExtraFiles)",message="overwritePolicy and deleteExtraFiles are for a volume that holds data: name its claim's UID in confirm"
-// +kubebuilder:validation:XValidation:rule="!has(self.confirm) || !(has(self.addon) && self.addon.tasks.exists(t, has(t.targetVolumes) && has(t.targetVolumes.volumeClaimTemplates) && size(t.targetVolumes.volumeClaimTemplates) > 0))",message="confirm is for a target that exists: new claims need none"
-// +kubebuilder:validation:XValidation:rule="!(has(self.verify) && self.verify && has(self.overwritePolicy) && self.overwritePolicy == 'Never')",message="verify needs overwritePolicy Overwrite or IfNewer: a file that was kept can't be told from one that is wrong"
-// +kubebuilder:validation:XValidation:rule="!has(self.rules) || !has(self.components)",message="rules say which components are restored: leave components out"
+// +kubebuilder:validation:XValidation:rule="has(self.confirm) || !has(self.overwritePolicy) && !(has(self.deleteExtraFiles) && self.deleteExtraFiles)",message="overwritePolicy and deleteExtraFiles are for a volume that holds data: set confirm to its claim's UID"
+// +kubebuilder:validation:XValidation:rule="!has(self.confirm) || !(has(self.addon) && self.addon.tasks.exists(t, has(t.targetVolumes) && has(t.targetVolumes.volumeClaimTemplates) && size(t.targetVolumes.volumeClaimTemplates) > 0))",message="confirm is for a target that exists: leave it out for new claims"
+// +kubebuilder:validation:XValidation:rule="!(has(self.verify) && self.verify && has(self.overwritePolicy) && self.overwritePolicy == 'Never')",message="verify needs overwritePolicy Overwrite or IfNewer: it can't tell a kept file from a wrong one"
+// +kubebuilder:validation:XValidation:rule="!has(self.rules) || !has(self.components)",message="rules select the components to restore: leave components out"
 type RestoreBatchTarget struct {
 	// Name of the target in the BackupBatch.
 	// +required
@@ -124,76 +126,78 @@ type RestoreBatchTarget struct {
 	// +kubebuilder:validation:Pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 	Name string `json:"name"`
 
-	// Target that is restored into: a PersistentVolumeClaim, Deployment, StatefulSet or DaemonSet of this namespace. The default
-	// is the one of the kind and name that was backed up. Where addon.tasks[].targetVolumes.volumeClaimTemplates is given, the
-	// restore makes new claims.
+	// Target that is restored into: a PersistentVolumeClaim, Deployment, StatefulSet or DaemonSet of this namespace.
+	// The default is the object of the kind and name that was backed up. With
+	// addon.tasks[].targetVolumes.volumeClaimTemplates the restore makes new claims instead.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="has(self.kind) && (self.kind in ['PersistentVolumeClaim', 'Service', 'Secret'] && (!has(self.apiGroup) || size(self.apiGroup) == 0) || self.kind in ['Deployment', 'StatefulSet', 'DaemonSet'] && has(self.apiGroup) && self.apiGroup == 'apps' || self.kind == 'AppBinding' && has(self.apiGroup) && self.apiGroup == 'appcatalog.appscode.com' || self.kind == 'Cluster' && has(self.apiGroup) && self.apiGroup == 'postgresql.cnpg.io')",message="the target of a restore is a PersistentVolumeClaim, a Deployment, StatefulSet or DaemonSet of apiGroup apps, or a database: a Service, a Secret of a type servicebinding.io/..., an AppBinding of apiGroup appcatalog.appscode.com or a Cluster of apiGroup postgresql.cnpg.io. Of a Pod, ReplicaSet or Job name the workload or the volume that it belongs to"
+	// +kubebuilder:validation:XValidation:rule="has(self.kind) && (self.kind in ['PersistentVolumeClaim', 'Service', 'Secret'] && (!has(self.apiGroup) || size(self.apiGroup) == 0) || self.kind in ['Deployment', 'StatefulSet', 'DaemonSet'] && has(self.apiGroup) && self.apiGroup == 'apps' || self.kind == 'AppBinding' && has(self.apiGroup) && self.apiGroup == 'appcatalog.appscode.com' || self.kind == 'Cluster' && has(self.apiGroup) && self.apiGroup == 'postgresql.cnpg.io')",message="the target of a restore must be a PersistentVolumeClaim, a Deployment, StatefulSet or DaemonSet of apiGroup apps, or a database: a Service, a Secret of a type servicebinding.io/..., an AppBinding of apiGroup appcatalog.appscode.com or a Cluster of apiGroup postgresql.cnpg.io. Instead of a Pod, ReplicaSet or Job, name the workload or volume that it belongs to"
 	Target *TypedObjectReference `json:"target,omitempty"`
 
-	// Repository to restore from, where the target is backed up into several. The default is the first by name that has the
-	// target's Snapshot of the restore point.
+	// Repository to restore from, if the target is backed up to several. The default is the first one by name that has
+	// the target's Snapshot of the restore point.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Repository string `json:"repository,omitempty"`
 
-	// Components to restore. The default is all. A PersistentVolumeClaim takes one.
+	// Components to restore. The default is all. A PersistentVolumeClaim takes one component.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=2000
 	// +kubebuilder:validation:items:MaxLength=253
 	Components []string `json:"components,omitempty"`
 
-	// Rules say which pods of a StatefulSet get data, and of which: a pod that no rule names gets none. The default is that each
-	// gets its own.
+	// Rules define which pods of a StatefulSet get data, and from which pod. A pod that no rule names gets none.
+	// Without rules, each pod gets its own data.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	Rules []RestoreRule `json:"rules,omitempty"`
 
-	// EncryptionSecret of the target's Repository. The default is dataSource.encryptionSecret, else that of the Repository.
+	// EncryptionSecret of the target's Repository. The default is dataSource.encryptionSecret, else the Secret of the
+	// Repository.
 	// +optional
 	EncryptionSecret *ObjectReference `json:"encryptionSecret,omitempty"`
 
-	// Addon says how the data is moved: see RestoreSession, whose default it has.
+	// Addon defines how the data is moved. For the default see RestoreSession.
 	// +optional
 	Addon *AddonInfo `json:"addon,omitempty"`
 
-	// Executor that moves the data: see RestoreSession. The default is that of the Addon's task.
+	// Executor that moves the data: see RestoreSession. The default is the executor of the Addon's task.
 	// +optional
 	Executor Executor `json:"executor,omitempty"`
 
-	// Confirm allows to restore into a volume that holds data or is in use: the UID of the target. What becomes of files that
-	// are there already is said by overwritePolicy and deleteExtraFiles.
+	// Confirm allows restoring into a volume that holds data or is in use. Its value is the UID of the target.
+	// overwritePolicy and deleteExtraFiles define what happens to existing files.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	Confirm string `json:"confirm,omitempty"`
 
-	// OverwritePolicy says what becomes of a file that is in the volume already. The default is Overwrite.
+	// OverwritePolicy is what happens to a file that already exists in the volume: Overwrite (the default) replaces it,
+	// IfNewer replaces it if the file of the Snapshot was changed later, Never keeps it.
 	// +optional
 	OverwritePolicy OverwritePolicy `json:"overwritePolicy,omitempty"`
 
-	// DeleteExtraFiles deletes what is in the volume and not in the Snapshot. What the parameters include and exclude leave out
-	// is not touched.
+	// DeleteExtraFiles deletes files in the volume that are not in the Snapshot. Files that the parameters include and
+	// exclude leave out are not touched. The default is false.
 	// +optional
 	DeleteExtraFiles bool `json:"deleteExtraFiles,omitempty"`
 
-	// Verify reads back from the volume what was restored and compares it with the repository. A difference fails the target
-	// with the reason VerificationFailed.
+	// Verify reads the restored data back from the volume and compares it with the repository. A difference fails the
+	// target with reason VerificationFailed. The default is false.
 	// +optional
 	Verify bool `json:"verify,omitempty"`
 
-	// RetryConfig repeats what failed of the target. The default is that of the RestoreBatch.
+	// RetryConfig retries what failed of the target. The default is the RestoreBatch's retryConfig.
 	// +optional
 	RetryConfig *RetryConfig `json:"retryConfig,omitempty"`
 
-	// RestoreTimeout ends the restore of this target when it takes longer, all attempts together. The default is the time that is
-	// left of the whole restore, which ends it in any case.
+	// RestoreTimeout ends the restore of this target, all attempts together, when it takes longer. The default is the
+	// time left of the whole restore, which always ends the target too.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout is at least 1s"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout must be at least 1s"
 	RestoreTimeout *metav1.Duration `json:"restoreTimeout,omitempty"`
 
 	// Hooks that run before and after the restore of this target, around all its attempts.

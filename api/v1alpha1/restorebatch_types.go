@@ -4,25 +4,26 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// RestoreBatchStatus is how the restore went.
+// RestoreBatchStatus is the progress and result of the restore.
 type RestoreBatchStatus struct {
 	// ObservedGeneration is the last generation that was reconciled.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready, ValidationPassed, Partial, and while it runs Reconciling; Stalled when it failed.
+	// Conditions: Ready, ValidationPassed and Partial; Reconciling while the restore is in progress; Stalled when it
+	// failed.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// Phase of the restore. It is Succeeded only where all targets are, Skipped where an equal RestoreBatch has filled all of them
-	// before, and Unknown where what was asked for to verify a target could not be done.
+	// Phase of the restore. It is Succeeded only if all targets are, and Skipped if an identical RestoreBatch filled
+	// all of them before. It is Unknown if everything was written or made, but not everything could be confirmed.
 	// +optional
 	Phase RestoreSessionPhase `json:"phase,omitempty"`
 
-	// Reason of the phase, one word.
+	// Reason for the phase, in one word.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	Reason string `json:"reason,omitempty"`
@@ -35,7 +36,7 @@ type RestoreBatchStatus struct {
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 
-	// RestoreDeadline is when it will be ended.
+	// RestoreDeadline is when the timeout ends the restore.
 	// +optional
 	RestoreDeadline *metav1.Time `json:"restoreDeadline,omitempty"`
 
@@ -43,12 +44,13 @@ type RestoreBatchStatus struct {
 	// +optional
 	Duration string `json:"duration,omitempty"`
 
-	// RestorePoint is the BackupSession that began the restore point. Empty where the targets are of different ones.
+	// RestorePoint is the BackupSession that began the restore point. Empty if the targets come from different restore
+	// points.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	RestorePoint string `json:"restorePoint,omitempty"`
 
-	// Targets and how each ended.
+	// Targets and their results.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -59,7 +61,7 @@ type RestoreBatchStatus struct {
 	// +optional
 	Hooks *HookStatuses `json:"hooks,omitempty"`
 
-	// ScaledDown are the workloads of spec.scaleDown.
+	// ScaledDown is the state of the workloads of spec.scaleDown.
 	// +optional
 	// +listType=map
 	// +listMapKey=kind
@@ -67,11 +69,11 @@ type RestoreBatchStatus struct {
 	// +kubebuilder:validation:MaxItems=32
 	ScaledDown []ScaledWorkload `json:"scaledDown,omitempty"`
 
-	// Resolved is what the restore works with. It is written once, when the restore starts.
+	// Resolved is what the restore works with. It is written once, when the restore starts, and never changes.
 	// +optional
 	Resolved *ResolvedRestoreBatch `json:"resolved,omitempty"`
 
-	// Records are the commits that hold the result, one a Ledger.
+	// Records are the commits that contain the record of the result, one for each Ledger.
 	// +optional
 	// +listType=map
 	// +listMapKey=ledger
@@ -79,21 +81,21 @@ type RestoreBatchStatus struct {
 	Records []RecordStatus `json:"records,omitempty"`
 }
 
-// RestoreTargetStatus is how the restore of one target ended.
+// RestoreTargetStatus is the progress and result of the restore of one target.
 type RestoreTargetStatus struct {
 	// Name of the target.
 	Name string `json:"name"`
-	// RestoreSession that restores it. Empty before it is made.
+	// RestoreSession that restores the target. Empty until it is created.
 	// +optional
 	RestoreSession string `json:"restoreSession,omitempty"`
 	// Phase of the target.
 	// +optional
 	Phase RestoreSessionPhase `json:"phase,omitempty"`
-	// Reason of the phase, one word.
+	// Reason for the phase, in one word.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	Reason string `json:"reason,omitempty"`
-	// Message says what happened and what to do.
+	// Message explains what happened and what to do.
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
 	Message string `json:"message,omitempty"`
@@ -113,7 +115,7 @@ type ResolvedRestoreBatch struct {
 	// Timeout of the restore.
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
-	// SpecDigest is the digest of the RestoreBatch's spec, of which the digests are made that its targets are stamped with.
+	// SpecDigest is the digest of the RestoreBatch's spec. The stamps of its targets are computed from it.
 	// +optional
 	SpecDigest string `json:"specDigest,omitempty"`
 	// Namespace of the Snapshots.
@@ -137,12 +139,12 @@ type ResolvedRestoreBatch struct {
 type ResolvedRestoreTarget struct {
 	// Name of the target.
 	Name string `json:"name"`
-	// RestoreSession that restores it.
+	// RestoreSession that restores the target.
 	RestoreSession string `json:"restoreSession"`
-	// Target that is restored into. Without it the restore makes new claims.
+	// Target that is restored into. Empty if the restore makes new claims.
 	// +optional
 	Target *TypedObjectReference `json:"target,omitempty"`
-	// Repository that the Snapshot lies in.
+	// Repository that contains the Snapshot.
 	Repository string `json:"repository"`
 	// Snapshot that is restored.
 	Snapshot string `json:"snapshot"`
@@ -150,8 +152,8 @@ type ResolvedRestoreTarget struct {
 	RestorePoint string `json:"restorePoint"`
 }
 
-// RestoreBatch is one restore of several targets of a BackupBatch, from one restore point. It is expanded into one RestoreSession
-// a target.
+// RestoreBatch is one restore of several targets of a BackupBatch, from one restore point. Cairn makes one
+// RestoreSession for each target.
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=rb,path=restorebatches,categories=cairn
@@ -161,7 +163,7 @@ type ResolvedRestoreTarget struct {
 // +kubebuilder:printcolumn:name="Duration",type=string,JSONPath=`.status.duration`
 // +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
-// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="the name of a RestoreBatch has at most 63 characters"
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="the name of a RestoreBatch must have at most 63 characters"
 type RestoreBatch struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

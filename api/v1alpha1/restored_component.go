@@ -5,19 +5,19 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// RestoredComponent is one component of a restore.
+// RestoredComponent is the progress and result of one component of a restore.
 type RestoredComponent struct {
 	// Phase of the component.
 	// +optional
 	Phase RestoreSessionPhase `json:"phase,omitempty"`
-	// ClaimUID of the PersistentVolumeClaim that was made of a VolumeSnapshot.
+	// ClaimUID is the UID of the PersistentVolumeClaim that was made from a VolumeSnapshot.
 	// +optional
 	ClaimUID types.UID `json:"claimUID,omitempty"`
 	// ID of the data in the repository, or the UID of the VolumeSnapshot.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	ID string `json:"id,omitempty"`
-	// Size of what was written, for example "12.222 MiB".
+	// Size of the written data, for example "12.222 MiB".
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	Size string `json:"size,omitempty"`
@@ -27,35 +27,36 @@ type RestoredComponent struct {
 	// Files is the number of files that were written.
 	// +optional
 	Files int64 `json:"files,omitempty"`
-	// Overwritten is the number of files among them that took the place of another.
+	// Overwritten is the number of written files that replaced an existing file.
 	// +optional
 	Overwritten int64 `json:"overwritten,omitempty"`
-	// Kept is the number of files of the Snapshot that were not written because overwritePolicy keeps what is there.
+	// Kept is the number of files of the Snapshot that were not written, because overwritePolicy keeps the existing
+	// file.
 	// +optional
 	Kept int64 `json:"kept,omitempty"`
-	// Deleted is the number of entries that were deleted because the Snapshot does not have them.
+	// Deleted is the number of entries that were deleted because the Snapshot does not contain them.
 	// +optional
 	Deleted int64 `json:"deleted,omitempty"`
-	// Verified is the number of files that were read back and equal those in the repository.
+	// Verified is the number of files that were read back and equal the files in the repository.
 	// +optional
 	Verified int64 `json:"verified,omitempty"`
-	// Different is the number of entries that were found to differ from the repository when they were read back.
+	// Different is the number of entries that were read back and differ from the repository.
 	// +optional
 	Different int64 `json:"different,omitempty"`
 	// OwnersNotRestored is the number of entries whose owner the mover was not allowed to set.
 	// +optional
 	OwnersNotRestored int64 `json:"ownersNotRestored,omitempty"`
-	// AttributesNotRestored is the number of entries of which another attribute could not be set.
+	// AttributesNotRestored is the number of entries with another attribute that could not be set.
 	// +optional
 	AttributesNotRestored int64 `json:"attributesNotRestored,omitempty"`
-	// DevicesNotRestored is the number of devices that were left out: the parameter devices of the task did not ask for them,
-	// or the mover may not make any.
+	// DevicesNotRestored is the number of devices that were left out, because the task's parameter devices did not ask
+	// for them or the mover is not allowed to make them.
 	// +optional
 	DevicesNotRestored int64 `json:"devicesNotRestored,omitempty"`
-	// TargetEmpty says that the mover found the volume empty and could not write to it.
+	// TargetEmpty is whether the mover found the volume empty and could not write to it.
 	// +optional
 	TargetEmpty bool `json:"targetEmpty,omitempty"`
-	// TargetWritten says that the mover began to write into the volume, which may hold a part of the data since.
+	// TargetWritten is whether the mover began to write into the volume, which can contain part of the data since then.
 	// +optional
 	TargetWritten bool `json:"targetWritten,omitempty"`
 	// StartTime is when writing began.
@@ -68,25 +69,25 @@ type RestoredComponent struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	Duration string `json:"duration,omitempty"`
-	// Progress while it runs.
+	// Progress of a running component.
 	// +optional
 	Progress *RestoreProgress `json:"progress,omitempty"`
-	// Reason of a failure, one word.
+	// Reason for a failure, in one word.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	Reason string `json:"reason,omitempty"`
-	// Error says what happened and what to do. It never holds the name of a user's file.
+	// Error explains what happened and what to do. It never contains the name of a user's file.
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
 	Error string `json:"error,omitempty"`
 }
 
-// RestoreProgress is how far a running component is.
+// RestoreProgress is the progress of a running component.
 type RestoreProgress struct {
 	// SecondsElapsed since writing began.
 	// +optional
 	SecondsElapsed int64 `json:"secondsElapsed,omitempty"`
-	// PercentDone is the part of the bytes that is done, from 0 to 100.
+	// PercentDone is the share of the bytes that is done, from 0 to 100.
 	// +optional
 	PercentDone int32 `json:"percentDone,omitempty"`
 	// TotalFiles is the number of files in the Snapshot.
@@ -95,7 +96,7 @@ type RestoreProgress struct {
 	// FilesDone is the number of files that are done.
 	// +optional
 	FilesDone int64 `json:"filesDone,omitempty"`
-	// RestoreDone is what is done, for example "1.500 MiB".
+	// RestoreDone is the amount of data that is done, for example "1.500 MiB".
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	RestoreDone string `json:"restoreDone,omitempty"`

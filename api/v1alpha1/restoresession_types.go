@@ -4,12 +4,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// RestoreSessionPhase is how far a restore is.
+// RestoreSessionPhase is the progress of a restore.
 // +kubebuilder:validation:Enum=Pending;Running;Succeeded;Failed;Invalid;Skipped;Unknown
 type RestoreSessionPhase string
 
-// The phases of a RestoreSession. Succeeded, Failed, Invalid, Skipped and Unknown are terminal: they never change again.
-// Unknown means that all was written, and that what was asked for to verify it could not be done.
+// The phases of a RestoreSession. Succeeded, Failed, Invalid, Skipped and Unknown are terminal: they never change
+// again. Unknown means that everything was written or made, but not everything could be confirmed: the data could not
+// be verified, or a new claim still waits for its first pod.
 const (
 	RestoreSessionPending   RestoreSessionPhase = "Pending"
 	RestoreSessionRunning   RestoreSessionPhase = "Running"
@@ -20,23 +21,25 @@ const (
 	RestoreSessionUnknown   RestoreSessionPhase = "Unknown"
 )
 
-// Terminal says whether the phase never changes again.
+// Terminal reports whether the phase never changes again.
 func (p RestoreSessionPhase) Terminal() bool {
 	switch p {
-	case RestoreSessionSucceeded, RestoreSessionFailed, RestoreSessionInvalid, RestoreSessionSkipped, RestoreSessionUnknown:
+	case RestoreSessionSucceeded, RestoreSessionFailed, RestoreSessionInvalid, RestoreSessionSkipped,
+		RestoreSessionUnknown:
 		return true
 	default:
 		return false
 	}
 }
 
-// RestoreSessionStatus is how the restore went.
+// RestoreSessionStatus is the progress and result of the restore.
 type RestoreSessionStatus struct {
 	// ObservedGeneration is the last generation that was reconciled.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready, ValidationPassed, Partial, and while it runs Reconciling; Stalled when it failed.
+	// Conditions: Ready, ValidationPassed and Partial; Reconciling while the restore is in progress; Stalled when it
+	// failed.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -47,12 +50,12 @@ type RestoreSessionStatus struct {
 	// +optional
 	Phase RestoreSessionPhase `json:"phase,omitempty"`
 
-	// Reason of the phase, one word.
+	// Reason for the phase, in one word.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	Reason string `json:"reason,omitempty"`
 
-	// TargetFound says whether the target exists.
+	// TargetFound is whether the target exists.
 	// +optional
 	TargetFound *bool `json:"targetFound,omitempty"`
 
@@ -64,7 +67,7 @@ type RestoreSessionStatus struct {
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 
-	// RestoreDeadline is when it will be ended.
+	// RestoreDeadline is when the timeout ends the restore.
 	// +optional
 	RestoreDeadline *metav1.Time `json:"restoreDeadline,omitempty"`
 
@@ -76,7 +79,7 @@ type RestoreSessionStatus struct {
 	// +optional
 	Attempt int32 `json:"attempt,omitempty"`
 
-	// Retried is the number of attempts that were made because of retryConfig.
+	// Retried is the number of attempts that retryConfig caused.
 	// +optional
 	Retried int32 `json:"retried,omitempty"`
 
@@ -90,7 +93,7 @@ type RestoreSessionStatus struct {
 	// +kubebuilder:validation:MaxItems=32
 	Dependencies []ResourceFoundStatus `json:"dependencies,omitempty"`
 
-	// PausedBackups are the policies that back up the target: a run of theirs is Skipped while the restore goes on.
+	// PausedBackups are the policies that back up the target. Their runs are Skipped while the restore is in progress.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
@@ -100,7 +103,7 @@ type RestoreSessionStatus struct {
 	// +optional
 	TotalComponents int32 `json:"totalComponents,omitempty"`
 
-	// Components by name. Each is written by the mover that restores it.
+	// Components by name. The mover that restores a component writes its entry.
 	// +optional
 	// +mapType=granular
 	// +kubebuilder:validation:MaxProperties=2000
@@ -110,11 +113,11 @@ type RestoreSessionStatus struct {
 	// +optional
 	Hooks *HookStatuses `json:"hooks,omitempty"`
 
-	// Resolved is what the restore works with. It is written once, when the restore starts.
+	// Resolved is what the restore works with. It is written once, when the restore starts, and never changes.
 	// +optional
 	Resolved *ResolvedRestore `json:"resolved,omitempty"`
 
-	// Records are the commits that hold the result, one a Ledger.
+	// Records are the commits that contain the record of the result, one for each Ledger.
 	// +optional
 	// +listType=map
 	// +listMapKey=ledger
@@ -132,7 +135,7 @@ type RestoreSessionStatus struct {
 // +kubebuilder:printcolumn:name="Duration",type=string,JSONPath=`.status.duration`
 // +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
-// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="the name of a RestoreSession has at most 63 characters"
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="the name of a RestoreSession must have at most 63 characters"
 type RestoreSession struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

@@ -4,25 +4,25 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// DeletionPolicy says what becomes of backup data when the object that stands for it is deleted.
+// DeletionPolicy is what happens to backup data when the object that stands for it is deleted.
 // +kubebuilder:validation:Enum=Delete;WipeOut
 type DeletionPolicy string
 
 // The values of DeletionPolicy. Nothing is ever wiped because a namespace is being deleted.
 const (
-	// DeleteObjects removes objects of the cluster. The data in the backend stays.
+	// DeleteObjects removes objects from the cluster. The data in the backend stays.
 	DeleteObjects DeletionPolicy = "Delete"
 	// WipeOut removes the data in the backend too.
 	WipeOut DeletionPolicy = "WipeOut"
 )
 
-// RepositoryDeletionPolicy says what becomes of a Repository when the policy that made it is deleted.
+// RepositoryDeletionPolicy is what happens to a Repository when the policy that made it is deleted.
 // +kubebuilder:validation:Enum=Delete;WipeOut;Retain
 type RepositoryDeletionPolicy string
 
 // The values of RepositoryDeletionPolicy.
 const (
-	// RetainRepository leaves Repository, Snapshots and data as they are.
+	// RetainRepository keeps the Repository, its Snapshots and their data.
 	RetainRepository RepositoryDeletionPolicy = "Retain"
 	// DeleteRepository removes the Repository and its Snapshots from the cluster. The data in the backend stays.
 	DeleteRepository RepositoryDeletionPolicy = "Delete"
@@ -30,7 +30,7 @@ const (
 	WipeOutRepository RepositoryDeletionPolicy = "WipeOut"
 )
 
-// RetentionPhase is how far a RetentionPolicy was applied to a Repository after a run.
+// RetentionPhase is the progress of applying a RetentionPolicy to a Repository after a run.
 // +kubebuilder:validation:Enum=Pending;Applied;FailedToApply
 type RetentionPhase string
 
@@ -38,23 +38,23 @@ type RetentionPhase string
 const (
 	// RetentionPending means that Snapshots are being removed.
 	RetentionPending RetentionPhase = "Pending"
-	// RetentionApplied means that all that was to go is gone.
+	// RetentionApplied means that all Snapshots to remove are gone.
 	RetentionApplied RetentionPhase = "Applied"
-	// RetentionFailedToApply means that something keeps the policy from being applied. It is tried again.
+	// RetentionFailedToApply means that the policy could not be applied. Cairn tries again.
 	RetentionFailedToApply RetentionPhase = "FailedToApply"
 )
 
-// RetentionPolicyApplyStatus is how far a RetentionPolicy was applied to a Repository after a run.
+// RetentionPolicyApplyStatus is the progress of applying a RetentionPolicy to a Repository after a run.
 type RetentionPolicyApplyStatus struct {
-	// Ref names the RetentionPolicy, with namespace. It is empty where there is not one alone.
+	// Ref names the RetentionPolicy, with namespace. Empty if there is not exactly one.
 	// +optional
 	Ref *ObjectReference `json:"ref,omitempty"`
-	// Repository that it is applied to.
+	// Repository that the policy is applied to.
 	Repository string `json:"repository"`
 	// Phase is Pending, Applied or FailedToApply.
 	// +optional
 	Phase RetentionPhase `json:"phase,omitempty"`
-	// Error says what keeps the policy from being applied, and what to do.
+	// Error explains why the policy could not be applied, and what to do.
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
 	Error string `json:"error,omitempty"`
@@ -65,7 +65,7 @@ type RetentionPolicyUse struct {
 	// Ref names the RetentionPolicy, with namespace.
 	// +optional
 	Ref ObjectReference `json:"ref,omitempty"`
-	// Found says whether it exists.
+	// Found is whether it exists.
 	// +optional
 	Found *bool `json:"found,omitempty"`
 	// Reason why it can't be used.
@@ -73,12 +73,12 @@ type RetentionPolicyUse struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// MaintenanceStatus is when a Repository was maintained last.
+// MaintenanceStatus is when a Repository was last maintained.
 type MaintenanceStatus struct {
-	// Quick is when indexes were compacted last.
+	// Quick is when indexes were last compacted.
 	// +optional
 	Quick *metav1.Time `json:"quick,omitempty"`
-	// Full is when what nothing refers to any more was collected last.
+	// Full is when unreferenced data was last removed.
 	// +optional
 	Full *metav1.Time `json:"full,omitempty"`
 }
@@ -89,16 +89,16 @@ type StorageRepository struct {
 	Name string `json:"name"`
 	// Namespace of the Repository.
 	Namespace string `json:"namespace"`
-	// Path is its directory.
+	// Path of its directory.
 	// +optional
 	Path string `json:"path,omitempty"`
-	// Size of what it holds, for example "12.222 MiB".
+	// Size of its data, for example "12.222 MiB".
 	// +optional
 	Size string `json:"size,omitempty"`
-	// Synced says whether it is initialised in the backend.
+	// Synced is whether it is initialised in the backend.
 	// +optional
 	Synced *bool `json:"synced,omitempty"`
-	// Error that it is not ready for.
+	// Error explains why it is not ready.
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
 	Error *string `json:"error,omitempty"`

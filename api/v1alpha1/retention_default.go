@@ -5,18 +5,18 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// DefaultRetention is a default RetentionPolicy as a Repository knows it. A default may come, change or go without anybody
-// having touched the policy of the Repository: what it lets go at that moment stays for a day, so that it can be seen first.
+// DefaultRetention is a default RetentionPolicy that is in force for a Repository. A default can appear, change or go
+// without a change of the Repository's own policy. Therefore Snapshots that it newly removes stay for one more day.
 type DefaultRetention struct {
 	// Ref names the RetentionPolicy, with namespace.
 	Ref ObjectReference `json:"ref"`
-	// UID of it.
+	// UID of the object.
 	// +optional
 	UID types.UID `json:"uid,omitempty"`
-	// Generation of it.
+	// Generation of the object.
 	// +optional
 	Generation int64 `json:"generation,omitempty"`
-	// RemovesAfter is when it begins to remove Snapshots. Without it there were none to remove when it came.
+	// RemovesAfter is when it begins to remove Snapshots. Empty if there were none to remove when it came into force.
 	// +optional
 	RemovesAfter *metav1.Time `json:"removesAfter,omitempty"`
 }

@@ -4,35 +4,37 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// RetentionPolicySpec says which Snapshots of a Repository stay. The newest one that succeeded always does.
+// RetentionPolicySpec defines which Snapshots of a Repository are kept. The newest successful Snapshot is always kept.
 // +kubebuilder:validation:XValidation:rule="has(self.maxRetentionPeriod) || has(self.successfulSnapshots)",message="a RetentionPolicy needs maxRetentionPeriod, successfulSnapshots or both"
 type RetentionPolicySpec struct {
-	// MaxRetentionPeriod is the age at which a Snapshot goes, whatever else is said: numbers with the units y, mo, w, d, h
-	// and m (minutes), for example 1y6mo. A month has 30 days, a year 365.
+	// MaxRetentionPeriod is the age at which a Snapshot is removed, whatever the other fields keep. It consists of
+	// numbers with the units y, mo, w, d, h and m (minutes), for example 1y6mo. A month has 30 days, a year 365.
+	// Without it, age does not matter.
 	// +optional
 	// +kubebuilder:validation:MinLength=2
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern="^([0-9]{1,9}(y|mo|w|d|h|m))+$"
-	// +kubebuilder:validation:XValidation:rule="self.matches('[1-9]')",message="the period is longer than zero"
+	// +kubebuilder:validation:XValidation:rule="self.matches('[1-9]')",message="the period must be longer than zero"
 	MaxRetentionPeriod string `json:"maxRetentionPeriod,omitempty"`
 
-	// UsagePolicy says which namespaces may use this policy. The default is its own namespace only.
+	// UsagePolicy defines which namespaces can use this policy. The default is only its own namespace.
 	// +optional
 	UsagePolicy *UsagePolicy `json:"usagePolicy,omitempty"`
 
-	// Default makes this the RetentionPolicy of backends that name none: in its own namespace, and in those that its
-	// usagePolicy allows and that have no default of their own. Of two defaults in a namespace the older one counts, and of
-	// two that other namespaces may use the one that names them by a selector. What a new default lets go of a Repository is
-	// removed a day later: see status.defaultRetention there.
+	// Default makes this the RetentionPolicy of backends that name none, in its own namespace and in the namespaces
+	// that its usagePolicy allows and that have no default of their own. If a namespace has two defaults, the older one
+	// counts. If two defaults of other namespaces allow a namespace, the one that allows it by selector goes before the
+	// one that allows all, then the older one. Snapshots that a new default removes stay for one more day: see
+	// status.defaultRetention of the Repository.
 	// +optional
 	Default bool `json:"default,omitempty"`
 
-	// SuccessfulSnapshots says which of the Snapshots that succeeded stay: those that at least one of its rules keeps.
-	// Without it all stay that are younger than maxRetentionPeriod.
+	// SuccessfulSnapshots defines which successful Snapshots are kept: those that at least one rule keeps. Without it,
+	// all that are younger than maxRetentionPeriod are kept.
 	// +optional
 	SuccessfulSnapshots *SuccessfulSnapshotsKeepPolicy `json:"successfulSnapshots,omitempty"`
 
-	// FailedSnapshots says which of the Snapshots that failed stay.
+	// FailedSnapshots defines which failed Snapshots are kept.
 	// +optional
 	// +kubebuilder:default={last: 1}
 	FailedSnapshots *FailedSnapshotsKeepPolicy `json:"failedSnapshots,omitempty"`
@@ -44,52 +46,53 @@ type RetentionPolicySpec struct {
 	TimeZone *string `json:"timeZone,omitempty"`
 }
 
-// SuccessfulSnapshotsKeepPolicy are rules that keep Snapshots which succeeded. Each counts only the hours, days and so on
-// in which there is such a Snapshot, and keeps the newest of each.
-// +kubebuilder:validation:XValidation:rule="has(self.last) && self.last > 0 || has(self.hourly) && self.hourly > 0 || has(self.daily) && self.daily > 0 || has(self.weekly) && self.weekly > 0 || has(self.monthly) && self.monthly > 0 || has(self.yearly) && self.yearly > 0",message="successfulSnapshots needs a number above zero: leave it out to keep all"
+// SuccessfulSnapshotsKeepPolicy contains the rules that keep successful Snapshots. Each rule counts only hours, days
+// and so on that have a successful Snapshot, and keeps the newest Snapshot of each. A rule that is left out keeps
+// nothing.
+// +kubebuilder:validation:XValidation:rule="has(self.last) && self.last > 0 || has(self.hourly) && self.hourly > 0 || has(self.daily) && self.daily > 0 || has(self.weekly) && self.weekly > 0 || has(self.monthly) && self.monthly > 0 || has(self.yearly) && self.yearly > 0",message="successfulSnapshots needs a number above zero: leave successfulSnapshots out to keep all"
 type SuccessfulSnapshotsKeepPolicy struct {
-	// Last is how many of the newest stay.
+	// Last is how many of the newest Snapshots are kept.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Last *int32 `json:"last,omitempty"`
-	// Hourly is for how many hours the newest of the hour stays.
+	// Hourly is for how many hours the newest Snapshot of the hour is kept.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Hourly *int32 `json:"hourly,omitempty"`
-	// Daily is for how many days the newest of the day stays.
+	// Daily is for how many days the newest Snapshot of the day is kept.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Daily *int32 `json:"daily,omitempty"`
-	// Weekly is for how many weeks the newest of the week stays. Weeks begin on Monday (ISO 8601).
+	// Weekly is for how many weeks the newest Snapshot of the week is kept. Weeks begin on Monday (ISO 8601).
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Weekly *int32 `json:"weekly,omitempty"`
-	// Monthly is for how many months the newest of the month stays.
+	// Monthly is for how many months the newest Snapshot of the month is kept.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Monthly *int32 `json:"monthly,omitempty"`
-	// Yearly is for how many years the newest of the year stays.
+	// Yearly is for how many years the newest Snapshot of the year is kept.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Yearly *int32 `json:"yearly,omitempty"`
 }
 
-// FailedSnapshotsKeepPolicy keeps Snapshots that failed, so that their errors can be looked at.
+// FailedSnapshotsKeepPolicy keeps failed Snapshots, so that their errors can be examined.
 type FailedSnapshotsKeepPolicy struct {
-	// Last is how many of the newest stay.
+	// Last is how many of the newest Snapshots are kept.
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=0
 	Last *int32 `json:"last,omitempty"`
 }
 
-// RetentionPolicyStatus says whether the policy can be used.
+// RetentionPolicyStatus is the observed state of the policy.
 type RetentionPolicyStatus struct {
 	// ObservedGeneration is the last generation that was reconciled.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready, Stalled where the spec can't work, and while it matters DefaultIgnored.
+	// Conditions: Ready; Stalled if the spec can't work; DefaultIgnored while it matters.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -97,8 +100,8 @@ type RetentionPolicyStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// RetentionPolicy says how long Snapshots are kept. It is applied to each Repository whose BackupConfigurations name it,
-// and as a default to those whose name none.
+// RetentionPolicy defines how long Snapshots are kept. It applies to each Repository whose BackupConfigurations name it
+// and, as a default, to Repositories whose BackupConfigurations name none.
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=rp,categories=cairn

@@ -9,33 +9,33 @@ type ContainerRuntimeSettings struct {
 	// +optional
 	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
 
-	// SecurityContext of the container. User 0, added capabilities, privileged and the like need the annotation
+	// SecurityContext of the container. User 0, privileged, added capabilities and similar settings need the annotation
 	// backup.cairn.dev/privileged-movers: "true" on the Namespace.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!has(self.windowsOptions)",message="windowsOptions can't be set: movers are Linux containers"
 	SecurityContext *corev1.SecurityContext `json:"securityContext,omitempty"`
 
-	// Env of the container. HOME, TMPDIR and COMPONENT_NAME are Cairn's.
+	// Env of the container. Cairn itself sets HOME, TMPDIR and COMPONENT_NAME.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=64
 	Env []corev1.EnvVar `json:"env,omitempty"`
 
-	// EnvFrom takes the environment from ConfigMaps and Secrets.
+	// EnvFrom adds environment variables from ConfigMaps and Secrets.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	EnvFrom []corev1.EnvFromSource `json:"envFrom,omitempty"`
 
-	// LivenessProbe is refused: what runs in a Job ends by itself, or at the session's timeout.
+	// LivenessProbe is refused: a container in a Job ends by itself, or at the session's timeout.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="false",message="livenessProbe can't be set: what runs in a Job ends by itself, or at the session's timeout"
+	// +kubebuilder:validation:XValidation:rule="false",message="livenessProbe can't be set: a container in a Job ends by itself, or at the session's timeout"
 	LivenessProbe *Refused `json:"livenessProbe,omitempty"`
 
-	// ReadinessProbe is refused: nothing calls what runs in a Job.
+	// ReadinessProbe is refused: nothing calls a container in a Job.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="false",message="readinessProbe can't be set: nothing calls what runs in a Job"
+	// +kubebuilder:validation:XValidation:rule="false",message="readinessProbe can't be set: nothing calls a container in a Job"
 	ReadinessProbe *Refused `json:"readinessProbe,omitempty"`
 
 	// Lifecycle is refused: use a step of the task, or a hook of the session.
@@ -45,11 +45,11 @@ type ContainerRuntimeSettings struct {
 
 	// Nice is refused: set resources.requests.cpu.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="false",message="nice can't be set: set resources, which bound a container on every node"
+	// +kubebuilder:validation:XValidation:rule="false",message="nice can't be set: set resources, which limit a container on every node"
 	Nice *Refused `json:"nice,omitempty"`
 
 	// IONice is refused: set resources.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="false",message="ionice can't be set: set resources, which bound a container on every node"
+	// +kubebuilder:validation:XValidation:rule="false",message="ionice can't be set: set resources, which limit a container on every node"
 	IONice *Refused `json:"ionice,omitempty"`
 }

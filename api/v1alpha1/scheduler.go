@@ -4,7 +4,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// SchedulerType says who starts the runs of a schedule.
+// SchedulerType is what starts the runs of a schedule.
 // +kubebuilder:validation:Enum=CronJob;Controller
 type SchedulerType string
 
@@ -15,11 +15,11 @@ const (
 	SchedulerController SchedulerType = "Controller"
 )
 
-// ConcurrencyPolicy says what a run does when another one of its session has not ended.
+// ConcurrencyPolicy is what happens to a run while another run of its session has not ended.
 // +kubebuilder:validation:Enum=Allow;Forbid;Replace
 type ConcurrencyPolicy string
 
-// The values are those of a CronJob.
+// The values of ConcurrencyPolicy are those of a CronJob.
 const (
 	// ConcurrencyAllow runs both.
 	ConcurrencyAllow ConcurrencyPolicy = "Allow"
@@ -29,12 +29,12 @@ const (
 	ConcurrencyReplace ConcurrencyPolicy = "Replace"
 )
 
-// SchedulerSpec says when a session runs.
+// SchedulerSpec defines when a session runs.
 type SchedulerSpec struct {
-	// Schedule in cron's five fields, or @hourly and the like. A field may hold H, as in Jenkins: a number that depends on the
-	// namespace and name of this object and on the name of the session, so that many sessions with the same line do not start
-	// together. H/15 is a step with such a beginning, H(0-29) a number and H(0-29)/10 a step within a range. The line that it
-	// stands for is status.sessions[*].schedule.
+	// Schedule as a cron line of five fields, or @hourly and the like. A field can contain H, as in Jenkins: a number
+	// that depends on the namespace and name of this object and on the name of the session, so that sessions with the
+	// same line do not all start at once. H/15 is a step from such a number, H(0-29) a number in a range and H(0-29)/10
+	// a step in a range. The resulting line is status.sessions[*].schedule.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
@@ -45,39 +45,41 @@ type SchedulerSpec struct {
 	// +kubebuilder:validation:MaxLength=64
 	TimeZone *string `json:"timeZone,omitempty"`
 
-	// Type is CronJob (the default: a CronJob whose pod starts the run) or Controller (the manager starts it, without a pod).
-	// Both mean the same by the fields beside this one; jobTemplate and the history limits are about the CronJob's Jobs.
+	// Type is CronJob (the default: a pod of a CronJob starts the run) or Controller (the manager starts the run,
+	// without a pod). The other fields mean the same for both, but jobTemplate and the history limits only concern the
+	// Jobs of the CronJob.
 	// +optional
 	Type SchedulerType `json:"type,omitempty"`
 
-	// StartingDeadlineSeconds is how late after its slot a run may still start. Later it is Skipped. The default is until
-	// the next slot, and 15 minutes at least.
+	// StartingDeadlineSeconds is how late after its slot a run is allowed to start. A run that would start later is
+	// Skipped. The default is the time to the next slot, but at least 15 minutes.
 	// +optional
 	// +kubebuilder:validation:Minimum=10
 	StartingDeadlineSeconds *int64 `json:"startingDeadlineSeconds,omitempty"`
 
-	// ConcurrencyPolicy says what becomes of a run while another BackupSession of this session has not ended: Allow (the
-	// default) runs both, Forbid skips the later one, Replace ends the earlier one first.
+	// ConcurrencyPolicy is what happens to a run while another run of this session has not ended: Allow (the default)
+	// runs both, Forbid skips the later one, Replace ends the earlier one first.
 	// +optional
 	ConcurrencyPolicy ConcurrencyPolicy `json:"concurrencyPolicy,omitempty"`
 
-	// Suspend stops the schedule. Runs that are under way go on.
+	// Suspend stops the schedule. Runs in progress go on. The default is false.
 	// +optional
 	Suspend *bool `json:"suspend,omitempty"`
 
-	// SuccessfulJobsHistoryLimit is how many Jobs of the CronJob that succeeded are kept. The default is 3, for five minutes.
+	// SuccessfulJobsHistoryLimit is how many successful Jobs of the CronJob are kept. The default is 3, for five
+	// minutes.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	SuccessfulJobsHistoryLimit *int32 `json:"successfulJobsHistoryLimit,omitempty"`
 
-	// FailedJobsHistoryLimit is how many Jobs of the CronJob that failed are kept. The default is 1, for five minutes.
+	// FailedJobsHistoryLimit is how many failed Jobs of the CronJob are kept. The default is 1, for five minutes.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	FailedJobsHistoryLimit *int32 `json:"failedJobsHistoryLimit,omitempty"`
 
-	// JobTemplate shapes the Jobs of the CronJob. They start runs; the Jobs that move data are shaped by addon.jobTemplate.
+	// JobTemplate shapes the Jobs of the CronJob, which start runs. addon.jobTemplate shapes the Jobs that move data.
 	// +optional
 	JobTemplate *TriggerJobTemplate `json:"jobTemplate,omitempty"`
 }
@@ -87,11 +89,11 @@ type SessionStatus struct {
 	// Name of the session.
 	Name string `json:"name"`
 
-	// Schedule is the cron line with a number for each H, and its time zone where that is not UTC.
+	// Schedule is the cron line with a number for each H, and its time zone unless it is UTC.
 	// +optional
 	Schedule string `json:"schedule,omitempty"`
 
-	// ScheduledSince is when this schedule came into force. Slots before it are not missed.
+	// ScheduledSince is when this schedule came into force. Earlier slots do not count as missed.
 	// +optional
 	ScheduledSince *metav1.Time `json:"scheduledSince,omitempty"`
 
@@ -103,16 +105,16 @@ type SessionStatus struct {
 	// +optional
 	LastScheduleTime *metav1.Time `json:"lastScheduleTime,omitempty"`
 
-	// LastMissedTime is the newest slot that is known to have passed without a BackupSession. A schedule that stands still
-	// counts once.
+	// LastMissedTime is the newest slot that is known to have passed without a BackupSession. While a schedule stands
+	// still, only the first such slot counts.
 	// +optional
 	LastMissedTime *metav1.Time `json:"lastMissedTime,omitempty"`
 
-	// LastSuccessTime is when the last run that succeeded came to its end.
+	// LastSuccessTime is when the last successful run ended.
 	// +optional
 	LastSuccessTime *metav1.Time `json:"lastSuccessTime,omitempty"`
 
-	// Conditions: SchedulerEnsured, and SlotsMissed while slots pass without a run.
+	// Conditions: SchedulerEnsured; SlotsMissed while slots pass without a run.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

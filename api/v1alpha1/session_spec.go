@@ -8,24 +8,26 @@ import (
 
 // BackendReference gives a BackupStorage a name inside one policy object.
 type BackendReference struct {
-	// Name that spec.sessions[*].repositories[*].backend refers to. Empty is that of the repositories that name none.
+	// Name that spec.sessions[*].repositories[*].backend refers to. An empty name is for the repositories that name no
+	// backend.
 	// +optional
 	// +kubebuilder:default=""
 	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name"`
 
-	// StorageRef names the BackupStorage. The default is the namespace's default storage, else the cluster's.
+	// StorageRef names the BackupStorage. The default is the default BackupStorage of the namespace, else of the
+	// cluster.
 	// +optional
 	StorageRef *ObjectReference `json:"storageRef,omitempty"`
 
-	// RetentionPolicy names the RetentionPolicy of the Repositories in this backend. A Repository has one: where two
-	// BackupConfigurations name different ones, nothing is removed. The default is the namespace's default RetentionPolicy,
-	// else the cluster's; without one everything is kept.
+	// RetentionPolicy of the Repositories in this backend. A Repository has exactly one: if two BackupConfigurations
+	// name different ones, nothing is removed. The default is the default RetentionPolicy of the namespace, else of the
+	// cluster. Without one, everything is kept.
 	// +optional
 	RetentionPolicy *ObjectReference `json:"retentionPolicy,omitempty"`
 }
 
-// AddonInfo says how data is moved.
+// AddonInfo defines how data is moved.
 type AddonInfo struct {
 	// Name of the Addon.
 	// +required
@@ -41,7 +43,7 @@ type AddonInfo struct {
 	// +kubebuilder:validation:MaxItems=1
 	Tasks []TaskReference `json:"tasks"`
 
-	// ContainerRuntimeSettings of the mover. Steps before it have them where their Function says nothing.
+	// ContainerRuntimeSettings of the mover. Earlier steps get the settings that their Function leaves out.
 	// +optional
 	ContainerRuntimeSettings *ContainerRuntimeSettings `json:"containerRuntimeSettings,omitempty"`
 
@@ -64,9 +66,9 @@ type TaskReference struct {
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Params *apiextensionsv1.JSON `json:"params,omitempty"`
 
-	// Variables for the templates of the Addon and its Functions. They come before built-in variables and params. One with a
-	// value is known as ${name}; all of them are in the environment of the task's containers, so that one with valueFrom
-	// can be named $(name) in command and args. A value stands in status: take valueFrom for what is secret.
+	// Variables for the templates of the Addon and its Functions. They override built-in variables and params. A
+	// variable with a value is available as ${name}. All variables are in the environment of the task's containers, so
+	// $(name) in command and args also works with valueFrom. Values are shown in status: use valueFrom for secrets.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -78,7 +80,7 @@ type TaskReference struct {
 	TargetVolumes *TargetVolumes `json:"targetVolumes,omitempty"`
 
 	// AddonVolumes override the sources of the task's volumeTemplate by name. ${INTERIM_VOLUME} is the volume at
-	// /cairn/scratch that all steps share, ${RESTIC_CACHE_VOLUME} the one at /tmp of the mover.
+	// /cairn/scratch that all steps share. ${RESTIC_CACHE_VOLUME} is the volume at /tmp of the mover.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -86,14 +88,14 @@ type TaskReference struct {
 	AddonVolumes []AddonVolume `json:"addonVolumes,omitempty"`
 }
 
-// MoverSecurityContext is as whom a mover runs.
+// MoverSecurityContext defines the user and groups of a mover.
 type MoverSecurityContext struct {
-	// RunAsUser is the user ID. The default is that of the target's pod, else 65532.
+	// RunAsUser is the user ID. The default is the user of the target's pod, else 65532.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	RunAsUser *int64 `json:"runAsUser,omitempty"`
 
-	// RunAsGroup is the group ID. The default is that of the target's pod, else the user ID.
+	// RunAsGroup is the group ID. The default is the group of the target's pod, else the user ID.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	RunAsGroup *int64 `json:"runAsGroup,omitempty"`
@@ -109,38 +111,40 @@ type MoverSecurityContext struct {
 	SELinuxOptions *corev1.SELinuxOptions `json:"seLinuxOptions,omitempty"`
 }
 
-// RepositoryInfo says into which repository a session backs up.
+// RepositoryInfo defines a repository that a session backs up to.
 type RepositoryInfo struct {
-	// Name of the Repository object, which is made if it does not exist. The default is the name of the BackupConfiguration.
-	// Where the Repository exists it says what is left out below.
+	// Name of the Repository. Cairn makes the Repository if it does not exist. The default is the name of the
+	// BackupConfiguration. If the Repository exists, it supplies the fields that are left out below.
 	// +optional
 	// +kubebuilder:default=""
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 
-	// Backend is a name of spec.backends. The default is the backend without a name, else the only one there is. Without any
-	// backend it is the namespace's default storage, else the cluster's.
+	// Backend is a name of spec.backends. The default is the backend without a name, else the only backend. Without any
+	// backend, it is the default BackupStorage of the namespace, else of the cluster.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Backend string `json:"backend,omitempty"`
 
-	// Directory of the backend, for example /shop/web. It holds no .. and is not the storage's root. No other Repository may
-	// use it, a directory around it or one in it. The default is /<cluster>/<namespace>/<kind>/<name> of the target, in lower
-	// case. The cluster's name is the manager's flag --cluster-name, else the first eight characters of the cluster's UID.
+	// Directory in the backend, for example /shop/web. It must not contain .. or be the root of the storage. No other
+	// Repository can use this directory, a directory around it or a directory in it. The default is
+	// /<cluster>/<namespace>/<kind>/<name> of the target, in lower case. The cluster's name is the manager's flag
+	// --cluster-name, else the first eight characters of the cluster's UID.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:Pattern="^(\\.?/)*(\\.?[^/.][^/]*|\\.\\.[^/]+)(/(\\.?[^/.][^/]*|\\.\\.[^/]+|\\.)?)*$"
 	Directory string `json:"directory,omitempty"`
 
-	// EncryptionSecret names a Secret with the key password (or RESTIC_PASSWORD), in this namespace, or in that of the storage
-	// where the storage's usagePolicy allows this one and the Secret has the annotation backup.cairn.dev/shared: "true".
-	// The default is the encryptionSecret of the BackupStorage.
+	// EncryptionSecret names a Secret with the key password (or RESTIC_PASSWORD) in this namespace. It can also be in
+	// the namespace of the storage, if the storage's usagePolicy allows this namespace and the Secret has the
+	// annotation backup.cairn.dev/shared: "true". The default is the encryptionSecret of the BackupStorage.
 	// +optional
 	EncryptionSecret *ObjectReference `json:"encryptionSecret,omitempty"`
 
-	// DeletionPolicy says what happens to the Repository when this policy is deleted and nothing else uses it: Retain leaves
-	// it and its Snapshots, Delete removes these objects and keeps the data in the backend, WipeOut removes that too.
+	// DeletionPolicy is what happens to the Repository when this policy is deleted and nothing else uses the
+	// Repository. Retain keeps it and its Snapshots. Delete removes these objects and keeps the data in the backend.
+	// WipeOut removes the data too.
 	// +optional
 	// +kubebuilder:default=Retain
 	DeletionPolicy RepositoryDeletionPolicy `json:"deletionPolicy,omitempty"`
@@ -154,7 +158,7 @@ type SessionConfig struct {
 	// +kubebuilder:validation:Pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 	Name string `json:"name"`
 
-	// Scheduler says when the session runs. Without it, it runs only when asked to.
+	// Scheduler defines when the session runs. Without it, the session runs only when it is started by hand.
 	// +optional
 	Scheduler *SchedulerSpec `json:"scheduler,omitempty"`
 
@@ -163,26 +167,26 @@ type SessionConfig struct {
 	// +kubebuilder:default="6h"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout is at least 1s"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout must be at least 1s"
 	BackupTimeout *metav1.Duration `json:"backupTimeout,omitempty"`
 
-	// SuccessPolicy says which doubtful backups count as successful. The default is none.
+	// SuccessPolicy defines which doubtful backups count as successful. By default none do.
 	// +optional
 	SuccessPolicy *SuccessPolicy `json:"successPolicy,omitempty"`
 
-	// Hooks that run before and after the backup. They may be run again when the manager was stopped in the middle of one, so
-	// running one twice must do no harm.
+	// Hooks that run before and after the backup. A hook can run twice if the manager was stopped while it ran, so
+	// running it twice must do no harm.
 	// +optional
 	Hooks *BackupHooks `json:"hooks,omitempty"`
 
-	// RetryConfig tries again what failed of a run that the schedule started. Without it, nothing is tried again before the
-	// next slot.
+	// RetryConfig retries the failed targets of a run that the schedule started. Without it, nothing is retried before
+	// the next slot.
 	// +optional
 	RetryConfig *RetryConfig `json:"retryConfig,omitempty"`
 
-	// SessionHistoryLimit is how many finished BackupSessions of this session are kept, with their Jobs. The last one that
-	// succeeded is kept beside them, and so is one that no Ledger has recorded yet or that will be tried again.
-	// Snapshots stay, whatever becomes of their BackupSession.
+	// SessionHistoryLimit is how many finished BackupSessions of this session are kept, with their Jobs. Also kept are
+	// the last successful one, those that a Ledger still has to record and those that will be retried. Snapshots stay
+	// when their BackupSession goes.
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=0
@@ -194,7 +198,7 @@ type SessionConfig struct {
 type BackendStatus struct {
 	// Name of the backend.
 	Name string `json:"name"`
-	// Ready says whether its storage can be used from here.
+	// Ready is whether its storage can be used from here.
 	// +optional
 	Ready *bool `json:"ready,omitempty"`
 	// Storage that it refers to.

@@ -5,7 +5,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// SnapshotPhase is how far a Snapshot is.
+// SnapshotPhase is the progress of a Snapshot.
 // +kubebuilder:validation:Enum=Pending;Running;Succeeded;Failed
 type SnapshotPhase string
 
@@ -17,7 +17,7 @@ const (
 	SnapshotFailed    SnapshotPhase = "Failed"
 )
 
-// Terminal says whether the phase never changes again.
+// Terminal reports whether the phase never changes again.
 func (p SnapshotPhase) Terminal() bool { return p == SnapshotSucceeded || p == SnapshotFailed }
 
 // SnapshotType is how much of its target a Snapshot holds.
@@ -26,21 +26,21 @@ type SnapshotType string
 // FullBackup is a Snapshot that can be restored by itself.
 const FullBackup SnapshotType = "FullBackup"
 
-// SnapshotSpec says what the Snapshot is of. Only deletionPolicy and paused ever change.
-// +kubebuilder:validation:XValidation:rule="self.snapshotID == oldSelf.snapshotID && self.repository == oldSelf.repository && self.session == oldSelf.session && self.backupSession == oldSelf.backupSession && self.version == oldSelf.version && self.appRef == oldSelf.appRef",message="a Snapshot's spec never changes, but for deletionPolicy and paused"
+// SnapshotSpec defines what the Snapshot is a backup of. It never changes, except for deletionPolicy and paused.
+// +kubebuilder:validation:XValidation:rule="self.snapshotID == oldSelf.snapshotID && self.repository == oldSelf.repository && self.session == oldSelf.session && self.backupSession == oldSelf.backupSession && self.version == oldSelf.version && self.appRef == oldSelf.appRef",message="a Snapshot's spec never changes, except for deletionPolicy and paused"
 type SnapshotSpec struct {
 	// SnapshotID is a sortable identifier (ULID).
 	// +required
 	// +kubebuilder:validation:MaxLength=64
 	SnapshotID string `json:"snapshotID"`
 
-	// Type is FullBackup: every Snapshot can be restored by itself, though only what is new was sent.
+	// Type is FullBackup: every Snapshot can be restored by itself, although only new data was sent.
 	// +optional
 	// +kubebuilder:validation:Enum=FullBackup
 	// +kubebuilder:default=FullBackup
 	Type SnapshotType `json:"type,omitempty"`
 
-	// Repository it lies in, in this namespace.
+	// Repository that contains it, in this namespace.
 	// +required
 	// +kubebuilder:validation:MaxLength=253
 	Repository string `json:"repository"`
@@ -64,13 +64,13 @@ type SnapshotSpec struct {
 	// +required
 	AppRef TypedObjectReference `json:"appRef"`
 
-	// DeletionPolicy says what happens to the data in the backend when this Snapshot is deleted: Delete keeps it, WipeOut
-	// removes it. Retention sets WipeOut on what it removes.
+	// DeletionPolicy is what happens to the data in the backend when this Snapshot is deleted: Delete keeps it, WipeOut
+	// removes it. Retention sets WipeOut on Snapshots that it removes.
 	// +optional
 	// +kubebuilder:default=Delete
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 
-	// Paused keeps retention from removing this Snapshot.
+	// Paused keeps retention from removing this Snapshot. The default is false.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
 }
@@ -78,14 +78,14 @@ type SnapshotSpec struct {
 // SnapshotLayoutVersion is the layout that SnapshotSpec.Version names.
 const SnapshotLayoutVersion = "v1"
 
-// SnapshotStatus is what the Snapshot holds.
+// SnapshotStatus is the progress and content of the Snapshot.
 type SnapshotStatus struct {
 	// ObservedGeneration is the last generation that was reconciled.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready, Partial, and while it is made Reconciling; Stalled when it failed. Retained is False once retention lets it
-	// go, and says why.
+	// Conditions: Ready and Partial; Reconciling while the Snapshot is made; Stalled when it failed. Retained is False
+	// when retention removes it, and explains why.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -100,18 +100,19 @@ type SnapshotStatus struct {
 	// +optional
 	SnapshotTime *metav1.Time `json:"snapshotTime,omitempty"`
 
-	// LastUpdateTime is when Cairn last learned something new of the Snapshot as a whole.
+	// LastUpdateTime is when Cairn last learned something new about the Snapshot as a whole.
 	// +optional
 	LastUpdateTime *metav1.Time `json:"lastUpdateTime,omitempty"`
 
-	// Integrity says whether everything that its components need was in the repository when that was checked last: their files
-	// were not read back. Nothing is said before the first check, or while a component is not known of. With driver VolumeSnapshotter it
-	// says whether the VolumeSnapshots are there and can be used. Retention lets a Snapshot take nobody's place of which this is false.
+	// Integrity is whether all data of its components was in the repository at the last check. The check does not read
+	// the files back. Empty before the first check, and while a component was not checked. With driver
+	// VolumeSnapshotter it is whether the VolumeSnapshots exist and can be used. A Snapshot whose integrity is false
+	// does not count for the numbers of a RetentionPolicy.
 	// +optional
 	Integrity *bool `json:"integrity,omitempty"`
 
-	// LastCheckTime is when it was checked last. The weekly maintenance of the repository does that; VolumeSnapshots are looked for every
-	// hour, and that they were found is written down once a day.
+	// LastCheckTime is when it was last checked. The weekly maintenance of the repository does that. VolumeSnapshots
+	// are checked every hour, and the time is updated once a day.
 	// +optional
 	LastCheckTime *metav1.Time `json:"lastCheckTime,omitempty"`
 
@@ -123,13 +124,14 @@ type SnapshotStatus struct {
 	// +optional
 	TotalComponents int32 `json:"totalComponents,omitempty"`
 
-	// Components by name. Each is written by the mover that makes it.
+	// Components by name. The mover that makes a component writes its entry.
 	// +optional
 	// +mapType=granular
 	// +kubebuilder:validation:MaxProperties=2000
 	Components map[string]Component `json:"components,omitempty"`
 
-	// Records are the commits that hold the record of its removal, one a Ledger. What it held is in the record of its run.
+	// Records are the commits that contain the record of its removal, one for each Ledger. The record of its run lists
+	// its content.
 	// +optional
 	// +listType=map
 	// +listMapKey=ledger
@@ -137,12 +139,12 @@ type SnapshotStatus struct {
 	Records []RecordStatus `json:"records,omitempty"`
 }
 
-// Component is one stream of data of a Snapshot: the content of a volume.
+// Component is one stream of data of a Snapshot, for example the content of a volume.
 type Component struct {
 	// Phase of the component.
 	// +optional
 	Phase SnapshotPhase `json:"phase,omitempty"`
-	// Path inside the volume that was backed up. Empty is the root.
+	// Path in the volume that was backed up. Empty means the root.
 	// +optional
 	// +kubebuilder:validation:MaxLength=4096
 	Path string `json:"path,omitempty"`
@@ -153,14 +155,14 @@ type Component struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	ID string `json:"id,omitempty"`
-	// Size of what it restores to, for example "12.222 MiB".
+	// Size that it restores to, for example "12.222 MiB".
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	Size string `json:"size,omitempty"`
 	// SizeBytes is the same in bytes.
 	// +optional
 	SizeBytes int64 `json:"sizeBytes,omitempty"`
-	// Uploaded is what had to be sent, for example "1.500 MiB".
+	// Uploaded is the amount of data that was sent to the backend, for example "1.500 MiB".
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	Uploaded string `json:"uploaded,omitempty"`
@@ -178,30 +180,30 @@ type Component struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	Duration string `json:"duration,omitempty"`
-	// Integrity says whether everything that it needs was in the repository when that was checked last.
+	// Integrity is whether all its data was in the repository at the last check.
 	// +optional
 	Integrity *bool `json:"integrity,omitempty"`
-	// Progress while it runs.
+	// Progress of a running component.
 	// +optional
 	Progress *ComponentProgress `json:"progress,omitempty"`
-	// VolumeSnapshotterStats is the VolumeSnapshot that is the component, with driver VolumeSnapshotter.
+	// VolumeSnapshotterStats describes the VolumeSnapshot of the component, with driver VolumeSnapshotter.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	VolumeSnapshotterStats []VolumeSnapshotterStats `json:"volumeSnapshotterStats,omitempty"`
-	// Reason of a failure, one word.
+	// Reason for a failure, in one word.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	Reason string `json:"reason,omitempty"`
-	// Error says what happened and what to do. It never holds the name of a user's file.
+	// Error explains what happened and what to do. It never contains the name of a user's file.
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
 	Error string `json:"error,omitempty"`
 }
 
-// VolumeSnapshotterStats is a VolumeSnapshot and what a volume that is made of it needs.
+// VolumeSnapshotterStats describes a VolumeSnapshot and what a volume made from it needs.
 type VolumeSnapshotterStats struct {
-	// PVCName of the PersistentVolumeClaim that it is of.
+	// PVCName of the PersistentVolumeClaim that it is a snapshot of.
 	// +kubebuilder:validation:MaxLength=253
 	PVCName string `json:"pvcName"`
 	// VolumeSnapshotName in the namespace of the Snapshot.
@@ -218,7 +220,8 @@ type VolumeSnapshotterStats struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	VolumeSnapshotContentName string `json:"volumeSnapshotContentName,omitempty"`
-	// SnapshotHandle is what the storage system calls it. With this and the driver it can be used from another namespace or cluster.
+	// SnapshotHandle is the storage system's ID of it. With the handle and the driver, another namespace or cluster can
+	// use it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	SnapshotHandle string `json:"snapshotHandle,omitempty"`
@@ -226,17 +229,17 @@ type VolumeSnapshotterStats struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Driver string `json:"driver,omitempty"`
-	// DeletionPolicy of the VolumeSnapshotContent when it was made: with Delete, whoever deletes the VolumeSnapshot or its namespace
-	// deletes the data.
+	// DeletionPolicy of the VolumeSnapshotContent when it was made. With Delete, whoever deletes the VolumeSnapshot or
+	// its namespace deletes the data.
 	// +optional
 	// +kubebuilder:validation:MaxLength=16
 	DeletionPolicy string `json:"deletionPolicy,omitempty"`
-	// ContentDeletionPolicy is what becomes of the snapshot in the storage system when Cairn removes the VolumeSnapshot: Delete or
-	// Retain.
+	// ContentDeletionPolicy is what happens to the snapshot in the storage system when Cairn removes the
+	// VolumeSnapshot: Delete or Retain.
 	// +optional
 	// +kubebuilder:validation:MaxLength=16
 	ContentDeletionPolicy string `json:"contentDeletionPolicy,omitempty"`
-	// RestoreSize is the least size of a volume that is made of it, in bytes.
+	// RestoreSize is the least size of a volume that is made from it, in bytes.
 	// +optional
 	RestoreSize int64 `json:"restoreSize,omitempty"`
 	// StorageClassName of the claim.
@@ -253,44 +256,44 @@ type VolumeSnapshotterStats struct {
 	VolumeMode corev1.PersistentVolumeMode `json:"volumeMode,omitempty"`
 }
 
-// ComponentCounts is what was found where a component was read.
+// ComponentCounts are the numbers of entries that were found while a component was read.
 type ComponentCounts struct {
-	// Files is the number of files in it.
+	// Files is the number of files.
 	// +optional
 	Files int64 `json:"files,omitempty"`
-	// Directories is the number of directories in it, the uppermost one included.
+	// Directories is the number of directories, including the root.
 	// +optional
 	Directories int64 `json:"directories,omitempty"`
-	// Symlinks is the number of symbolic links in it.
+	// Symlinks is the number of symbolic links.
 	// +optional
 	Symlinks int64 `json:"symlinks,omitempty"`
 	// HardLinks is the number of names of files that have several names.
 	// +optional
 	HardLinks int64 `json:"hardLinks,omitempty"`
-	// Special is the number of FIFOs and devices in it. Devices are restored only when that is asked for.
+	// Special is the number of FIFOs and devices. Devices are restored only on request.
 	// +optional
 	Special int64 `json:"special,omitempty"`
-	// Sockets is the number of sockets that were left out: they hold no data, and the program that listens makes its own.
+	// Sockets is the number of sockets that were left out: they hold no data, and the listening program makes its own.
 	// +optional
 	Sockets int64 `json:"sockets,omitempty"`
-	// Unreadable is the number of entries that could not be read. They are missing from it.
+	// Unreadable is the number of entries that could not be read. The component does not contain them.
 	// +optional
 	Unreadable int64 `json:"unreadable,omitempty"`
 	// AttributesUnreadable is the number of extended attributes, ACLs and capabilities that could not be read.
 	// +optional
 	AttributesUnreadable int64 `json:"attributesUnreadable,omitempty"`
-	// Vanished is the number of entries that were deleted while it was made.
+	// Vanished is the number of entries that were deleted while the backup was made.
 	// +optional
 	Vanished int64 `json:"vanished,omitempty"`
-	// Changed is the number of files that were written to while they were read, and so may be torn.
+	// Changed is the number of files that changed while they were read, and so may be torn.
 	// +optional
 	Changed int64 `json:"changed,omitempty"`
-	// PreviousSizeBytes is the size of the backup before this one of the same path.
+	// PreviousSizeBytes is the size of the previous backup of the same path.
 	// +optional
 	PreviousSizeBytes int64 `json:"previousSizeBytes,omitempty"`
 }
 
-// ComponentProgress is how far a running component is.
+// ComponentProgress is the progress of a running component.
 type ComponentProgress struct {
 	// FilesDone is the number of files that are done.
 	// +optional

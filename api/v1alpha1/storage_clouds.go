@@ -2,25 +2,25 @@ package v1alpha1
 
 // GCSStorage is a bucket of Google Cloud Storage.
 type GCSStorage struct {
-	// Bucket that exists already.
+	// Bucket to use. It must exist already.
 	// +required
 	// +kubebuilder:validation:MinLength=3
 	// +kubebuilder:validation:MaxLength=222
 	Bucket string `json:"bucket"`
 
-	// Prefix of everything that is kept in the bucket.
+	// Prefix of everything that is stored in the bucket.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(s, s == '..')",message="the prefix holds no .."
+	// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(s, s == '..')",message="the prefix must not contain .."
 	Prefix string `json:"prefix,omitempty"`
 
-	// SecretName of a Secret in the storage's namespace with GOOGLE_SERVICE_ACCOUNT_JSON_KEY. Without it the movers use the
-	// identity that the cloud gives their pods: that of the ServiceAccount cairn-mover, or of the node.
+	// SecretName of a Secret in the storage's namespace with GOOGLE_SERVICE_ACCOUNT_JSON_KEY. Without it, the movers
+	// use the identity that the cloud gives their pods: that of the ServiceAccount cairn-mover, or of the node.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	SecretName string `json:"secretName,omitempty"`
 
-	// MaxConnections is how many requests one mover has under way at once. The default, 0, is no bound.
+	// MaxConnections is how many requests one mover sends at once. The default, 0, means no limit.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1024
@@ -37,33 +37,34 @@ type AzureStorage struct {
 	// +kubebuilder:validation:Pattern="^[a-z0-9]{3,24}$"
 	StorageAccount string `json:"storageAccount"`
 
-	// Container that exists already.
+	// Container to use. It must exist already.
 	// +required
 	// +kubebuilder:validation:MinLength=3
 	// +kubebuilder:validation:MaxLength=63
 	Container string `json:"container"`
 
-	// EndpointSuffix of the cloud that the account is in: core.windows.net is Azure's own, core.usgovcloudapi.net that of the US
-	// government, core.chinacloudapi.cn that of China. The account is at https://<storageAccount>.blob.<endpointSuffix>.
+	// EndpointSuffix of the account's cloud: core.windows.net for Azure's own, core.usgovcloudapi.net for the US
+	// government's, core.chinacloudapi.cn for China's. The account is at
+	// https://<storageAccount>.blob.<endpointSuffix>.
 	// +optional
 	// +kubebuilder:default="core.windows.net"
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 	EndpointSuffix string `json:"endpointSuffix,omitempty"`
 
-	// Prefix of everything that is kept in the container.
+	// Prefix of everything that is stored in the container.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(s, s == '..')",message="the prefix holds no .."
+	// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(s, s == '..')",message="the prefix must not contain .."
 	Prefix string `json:"prefix,omitempty"`
 
-	// SecretName of a Secret in the storage's namespace with AZURE_ACCOUNT_KEY. Without it the movers use the workload
+	// SecretName of a Secret in the storage's namespace with AZURE_ACCOUNT_KEY. Without it, the movers use the workload
 	// identity of their pods.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	SecretName string `json:"secretName,omitempty"`
 
-	// MaxConnections is how many requests one mover has under way at once. The default, 0, is no bound.
+	// MaxConnections is how many requests one mover sends at once. The default, 0, means no limit.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1024

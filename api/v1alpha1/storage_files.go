@@ -22,27 +22,27 @@ type SFTPStorage struct {
 	// +kubebuilder:validation:MaxLength=256
 	Username string `json:"username"`
 
-	// Path of a directory that exists already. One that does not begin with a slash lies where the server puts who logs in,
-	// which is also the default.
+	// Path of a directory that must exist already. A relative path starts in the directory that the server opens at
+	// login. The default is that directory.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(s, s == '..')",message="the path holds no .."
+	// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(s, s == '..')",message="the path must not contain .."
 	Path string `json:"path,omitempty"`
 
-	// Prefix of everything that is kept below the path.
+	// Prefix of everything that is stored below the path.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(s, s == '..')",message="the prefix holds no .."
+	// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(s, s == '..')",message="the prefix must not contain .."
 	Prefix string `json:"prefix,omitempty"`
 
-	// SecretName of a Secret in the storage's namespace with known_hosts, which is the server's host key, and with identity,
-	// a private key without a passphrase, or password.
+	// SecretName of a Secret in the storage's namespace. It has the key known_hosts with the server's host key, and
+	// identity, a private key without passphrase, or password.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	SecretName string `json:"secretName"`
 
-	// MaxConnections is how many requests one mover has under way at once, over one connection. The default, 0, is no bound.
+	// MaxConnections is how many requests one mover sends at once, over one connection. The default, 0, means no limit.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1024
@@ -58,32 +58,32 @@ const (
 
 // WebDAVStorage is a collection on a WebDAV server.
 type WebDAVStorage struct {
-	// URL of a collection that exists already.
+	// URL of a collection that must exist already.
 	// +required
 	// +kubebuilder:validation:MaxLength=2048
-	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/@?#]+(/[^?#]*)?$')",message="the URL has a scheme and a host, and no credentials and no query, for example https://dav.example.com/backups"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/@?#]+(/[^?#]*)?$')",message="the URL must have a scheme and a host, and no credentials and no query, for example https://dav.example.com/backups"
 	URL string `json:"url"`
 
-	// Prefix of everything that is kept in the collection.
+	// Prefix of everything that is stored in the collection.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(s, s == '..')",message="the prefix holds no .."
+	// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(s, s == '..')",message="the prefix must not contain .."
 	Prefix string `json:"prefix,omitempty"`
 
-	// SecretName of a Secret in the storage's namespace with username and password, and optionally CA_CERT_DATA. Without it
-	// nobody logs in.
+	// SecretName of a Secret in the storage's namespace with username and password, and optionally CA_CERT_DATA.
+	// Without it, movers send no credentials.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	SecretName string `json:"secretName,omitempty"`
 
-	// TLSFingerprint is the SHA-256 of the server's certificate in hexadecimal digits. Where it is set, this certificate and
-	// no other is trusted.
+	// TLSFingerprint is the SHA-256 of the server's certificate in hexadecimal digits. If it is set, only this
+	// certificate is trusted.
 	// +optional
 	// +kubebuilder:validation:MaxLength=95
 	// +kubebuilder:validation:Pattern="^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$"
 	TLSFingerprint string `json:"tlsFingerprint,omitempty"`
 
-	// MaxConnections is how many requests one mover has under way at once. The default, 0, is no bound.
+	// MaxConnections is how many requests one mover sends at once. The default, 0, means no limit.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1024

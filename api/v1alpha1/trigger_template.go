@@ -5,9 +5,9 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 )
 
-// TriggerJobTemplate shapes the Jobs that start runs: each is one small pod that makes a BackupSession.
+// TriggerJobTemplate shapes the Jobs that start runs. Each Job is one small pod that creates a BackupSession.
 type TriggerJobTemplate struct {
-	// BackoffLimit is how often a pod that failed is repeated. The default is 3. A repetition makes no second run.
+	// BackoffLimit is how often a failed pod is retried. The default is 3. A retry makes no second run.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
@@ -19,28 +19,29 @@ type TriggerJobTemplate struct {
 	// +kubebuilder:validation:Maximum=86400
 	ActiveDeadlineSeconds *int64 `json:"activeDeadlineSeconds,omitempty"`
 
-	// TTLSecondsAfterFinished is how long a finished Job is kept. The default is 300, or no limit where a history limit is set.
+	// TTLSecondsAfterFinished is how long a finished Job is kept. The default is 300, or no limit if a history limit is
+	// set.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
 
-	// Parallelism is 1: a slot has one run.
+	// Parallelism must be 1: a slot has one run.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self == 1",message="parallelism must be 1: a slot has one run"
 	Parallelism *int32 `json:"parallelism,omitempty"`
 
-	// Completions is 1: a slot has one run.
+	// Completions must be 1: a slot has one run.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self == 1",message="completions must be 1: a slot has one run"
 	Completions *int32 `json:"completions,omitempty"`
 
-	// CompletionMode is NonIndexed: a slot has one run.
+	// CompletionMode must be NonIndexed: a slot has one run.
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="self == 'NonIndexed'",message="completionMode must be NonIndexed: a slot has one run"
 	CompletionMode *string `json:"completionMode,omitempty"`
 
-	// Suspend is false.
+	// Suspend must be false: use scheduler.suspend.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!self",message="a suspended Job starts nothing: set scheduler.suspend"
 	Suspend *bool `json:"suspend,omitempty"`
@@ -50,7 +51,7 @@ type TriggerJobTemplate struct {
 	Template TriggerPodTemplate `json:"template,omitempty"`
 }
 
-// TriggerPodTemplate is the part of KubeStash's flat pod template that is of use to a pod that starts a run.
+// TriggerPodTemplate is the part of KubeStash's flat pod template that a pod needs to start a run.
 type TriggerPodTemplate struct {
 	// Metadata of the pod.
 	// +optional
@@ -65,22 +66,23 @@ type TriggerPodTemplate struct {
 	Spec TriggerPodSpec `json:"spec,omitempty"`
 }
 
-// TriggerMetadata is what policy may say about the metadata of such a Job or pod.
+// TriggerMetadata is the part of the metadata of such a Job or pod that a policy can set.
 type TriggerMetadata struct {
 	// Labels beside Cairn's own.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('backup.cairn.dev/') && k != 'app.kubernetes.io/managed-by' && !k.startsWith('batch.kubernetes.io/') && !(k in ['job-name', 'controller-uid']))",message="labels of backup.cairn.dev, of Jobs and app.kubernetes.io/managed-by are Cairn's and Kubernetes' own"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('backup.cairn.dev/') && k != 'app.kubernetes.io/managed-by' && !k.startsWith('batch.kubernetes.io/') && !(k in ['job-name', 'controller-uid']))",message="labels of backup.cairn.dev, of Jobs and app.kubernetes.io/managed-by are reserved for Cairn and Kubernetes"
 	Labels map[string]string `json:"labels,omitempty"`
 
 	// Annotations beside Cairn's own.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('backup.cairn.dev/'))",message="annotations of backup.cairn.dev are Cairn's own"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('backup.cairn.dev/'))",message="annotations of backup.cairn.dev are reserved for Cairn"
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// TriggerSecurityContext is as whom such a pod runs: never as root, and within the restricted Pod Security profile.
+// TriggerSecurityContext defines the user and group of such a pod: never root, and within the restricted Pod Security
+// profile.
 type TriggerSecurityContext struct {
 	// RunAsUser is the user ID. The default is 65532.
 	// +optional
@@ -93,8 +95,8 @@ type TriggerSecurityContext struct {
 	RunAsGroup *int64 `json:"runAsGroup,omitempty"`
 }
 
-// TriggerPodSpec says where such a pod runs and what it gets. What it does, and with which rights, is Cairn's own.
-// +kubebuilder:validation:XValidation:rule="!has(self.priority) || has(self.priorityClassName)",message="priority needs priorityClassName: Kubernetes takes no priority but that of a class"
+// TriggerPodSpec defines where such a pod runs and its resources. Cairn defines what it does and its rights.
+// +kubebuilder:validation:XValidation:rule="!has(self.priority) || has(self.priorityClassName)",message="priority needs priorityClassName: Kubernetes only accepts the priority of a class"
 type TriggerPodSpec struct {
 	// Resources of the container. The default requests 10m of CPU and 32Mi of memory.
 	// +optional
@@ -147,7 +149,7 @@ type TriggerPodSpec struct {
 	// +kubebuilder:validation:MaxItems=8
 	TopologySpreadConstraints []corev1.TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
 
-	// Priority of the pod, which must be that of priorityClassName.
+	// Priority of the pod. It must be the priority of priorityClassName.
 	// +optional
 	Priority *int32 `json:"priority,omitempty"`
 
@@ -166,14 +168,14 @@ type TriggerPodSpec struct {
 	// +optional
 	DNSConfig *corev1.PodDNSConfig `json:"dnsConfig,omitempty"`
 
-	// EnableServiceLinks puts the services of the namespace into the environment of the container. The default is false.
+	// EnableServiceLinks adds the Services of the namespace to the environment of the container. The default is false.
 	// +optional
 	EnableServiceLinks *bool `json:"enableServiceLinks,omitempty"`
 
 	// ServiceAccountName is refused.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self in ['', 'cairn-trigger']",message="serviceAccountName can't be set: the pod that starts a run is cairn-trigger, which may do nothing else"
+	// +kubebuilder:validation:XValidation:rule="self in ['', 'cairn-trigger']",message="serviceAccountName can't be set: the pod that starts a run uses cairn-trigger, which is allowed nothing else"
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 
 	// Env is refused.
@@ -182,7 +184,7 @@ type TriggerPodSpec struct {
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:Type=object
 	// +kubebuilder:validation:items:XPreserveUnknownFields
-	// +kubebuilder:validation:XValidation:rule="size(self) == 0",message="env can't be set: the pod that starts a run reads no variables of yours. Variables of a backup are addon.tasks[*].variables"
+	// +kubebuilder:validation:XValidation:rule="size(self) == 0",message="env can't be set: the pod that starts a run reads no variables. Set variables of a backup in addon.tasks[*].variables"
 	Env []apiextensionsv1.JSON `json:"env,omitempty"`
 
 	// Args are refused.
@@ -217,6 +219,6 @@ type TriggerPodSpec struct {
 
 	// HostNetwork is refused.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="!self",message="hostNetwork can't be set: the pod that starts a run has no part of the host's network"
+	// +kubebuilder:validation:XValidation:rule="!self",message="hostNetwork can't be set: the pod that starts a run has no access to the node's network"
 	HostNetwork bool `json:"hostNetwork,omitempty"`
 }

@@ -2,9 +2,9 @@ package v1alpha1
 
 import corev1 "k8s.io/api/core/v1"
 
-// VolumeSource is what a volume is made from, as in a pod. hostPath and nfs are beyond the restricted Pod Security profile: they
-// need the annotation backup.cairn.dev/privileged-movers: "true" on the Namespace. Sources that are not here (disks of one
-// cloud, iscsi, cephfs and the like) are used through a PersistentVolumeClaim.
+// VolumeSource is what a volume is made from, as in a pod. hostPath and nfs exceed the restricted Pod Security profile:
+// they need the annotation backup.cairn.dev/privileged-movers: "true" on the Namespace. Use other sources (disks of one
+// cloud, iscsi, cephfs and the like) through a PersistentVolumeClaim.
 type VolumeSource struct {
 	// PersistentVolumeClaim of the namespace.
 	// +optional
@@ -36,7 +36,7 @@ type VolumeSource struct {
 }
 
 // Volume is a volume of a pod. It has one source.
-// +kubebuilder:validation:XValidation:rule="[has(self.persistentVolumeClaim), has(self.emptyDir), has(self.configMap), has(self.secret), has(self.csi), has(self.nfs), has(self.hostPath)].exists_one(x, x)",message="a volume has exactly one source of persistentVolumeClaim, emptyDir, configMap, secret, csi, nfs and hostPath: use any other one through a PersistentVolumeClaim"
+// +kubebuilder:validation:XValidation:rule="[has(self.persistentVolumeClaim), has(self.emptyDir), has(self.configMap), has(self.secret), has(self.csi), has(self.nfs), has(self.hostPath)].exists_one(x, x)",message="set exactly one of persistentVolumeClaim, emptyDir, configMap, secret, csi, nfs and hostPath: use any other source through a PersistentVolumeClaim"
 type Volume struct {
 	// Name that volumeMounts refer to.
 	// +required
@@ -47,7 +47,7 @@ type Volume struct {
 	VolumeSource `json:",inline"`
 }
 
-// VolumeClaimTemplate is a PersistentVolumeClaim that is made from what is said here.
+// VolumeClaimTemplate is a PersistentVolumeClaim to be made.
 type VolumeClaimTemplate struct {
 	// Metadata of the claim.
 	// +optional
@@ -58,7 +58,7 @@ type VolumeClaimTemplate struct {
 	Spec corev1.PersistentVolumeClaimSpec `json:"spec"`
 }
 
-// VolumeClaimMetadata is the part of a claim's metadata that policy may say.
+// VolumeClaimMetadata is the part of a claim's metadata that a policy can set.
 type VolumeClaimMetadata struct {
 	// Name of the claim.
 	// +optional
@@ -76,26 +76,26 @@ type VolumeClaimMetadata struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// TaskVolumeSource is what a volume of a task is made from: an existing source, or a claim that is made for the Job and goes
-// with it.
-// +kubebuilder:validation:XValidation:rule="[has(self.persistentVolumeClaim), has(self.emptyDir), has(self.configMap), has(self.secret), has(self.csi), has(self.nfs), has(self.hostPath), has(self.volumeClaimTemplate)].exists_one(x, x)",message="a volume has exactly one source of persistentVolumeClaim, emptyDir, configMap, secret, csi, nfs, hostPath and volumeClaimTemplate: use any other one through a PersistentVolumeClaim"
+// TaskVolumeSource is what a volume of a task is made from: an existing source, or a claim that is made for the Job and
+// deleted with it.
+// +kubebuilder:validation:XValidation:rule="[has(self.persistentVolumeClaim), has(self.emptyDir), has(self.configMap), has(self.secret), has(self.csi), has(self.nfs), has(self.hostPath), has(self.volumeClaimTemplate)].exists_one(x, x)",message="set exactly one of persistentVolumeClaim, emptyDir, configMap, secret, csi, nfs, hostPath and volumeClaimTemplate: use any other source through a PersistentVolumeClaim"
 type TaskVolumeSource struct {
 	VolumeSource `json:",inline"`
 
-	// VolumeClaimTemplate of a volume that is made for the Job and goes with it.
+	// VolumeClaimTemplate of a claim that is made for the Job and deleted with it.
 	// +optional
 	VolumeClaimTemplate *VolumeClaimTemplate `json:"volumeClaimTemplate,omitempty"`
 }
 
 // VolumeTemplate is a volume that a task brings along.
 type VolumeTemplate struct {
-	// Name that volumeMounts refer to, and by which a policy's addonVolumes override the source.
+	// Name that volumeMounts refer to. A policy's addonVolumes override the source by this name.
 	// +required
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern="^([a-z0-9]([-a-z0-9]*[a-z0-9])?|\\$\\{[A-Z_]+\\})$"
 	Name string `json:"name"`
 
-	// Usage says what it is for.
+	// Usage explains the purpose to users.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Usage string `json:"usage,omitempty"`

@@ -139,7 +139,7 @@ func claimRights(t *testing.T) {
 			if tt.may {
 				g.Eventually(try, "60s", "100ms").Should(Succeed(), "the rights are in force")
 			} else {
-				g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring("is no copy that Cairn made")), "the policy is in force")
+				g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring("is not a copy that Cairn made")), "the policy is in force")
 			}
 		})
 	}
@@ -181,7 +181,7 @@ func contentRights(t *testing.T) {
 				if tt.may {
 					g.Eventually(try, "60s", "100ms").Should(Succeed(), what+": the rights are in force")
 				} else {
-					g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring("is not what a restore lends")), what+": the policy is in force")
+					g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring("does not lend a snapshot to a restore")), what+": the policy is in force")
 				}
 			}
 			g.Expect(cluster.client.Delete(t.Context(), there)).To(Succeed())
@@ -253,14 +253,14 @@ func moverRights(t *testing.T) {
 		denied                string
 	}{
 		"its own component":                               {"movers", "backup-a-b-x7k2p", own, ""},
-		"a component of another Job":                      {"movers", "backup-a-b-x7k2p", `{"status":{"components":{"logs":{"phase":"Running"}}}}`, "may change only its own components: data"},
-		"a Job whose name begins like another's":          {"movers", "backup-a-x7k2p", own, "may change only its own components: logs"},
-		"a component that nobody has":                     {"movers", "backup-a-b-x7k2p", `{"status":{"components":{"more":{"phase":"Running"}}}}`, "may change only its own components"},
+		"a component of another Job":                      {"movers", "backup-a-b-x7k2p", `{"status":{"components":{"logs":{"phase":"Running"}}}}`, "can change only its own components: data"},
+		"a Job whose name begins like another's":          {"movers", "backup-a-x7k2p", own, "can change only its own components: logs"},
+		"a component that nobody has":                     {"movers", "backup-a-b-x7k2p", `{"status":{"components":{"more":{"phase":"Running"}}}}`, "can change only its own components"},
 		"a pod of no Job of the Snapshot":                 {"movers", "backup-z-x7k2p", own, "is not a mover of s"},
-		"a pod whose name is that of the Job":             {"movers", "backup-a-b", own, "may change only its own components: logs"},
+		"a pod whose name is that of the Job":             {"movers", "backup-a-b", own, "can change only its own components: logs"},
 		"a token that is bound to no pod":                 {"movers", "", own, "must be bound to its pod"},
 		"the account of another namespace":                {"others", "backup-a-b-x7k2p", own, `cannot patch resource "snapshots/status"`},
-		"what the manager writes":                         {"movers", "backup-a-b-x7k2p", `{"status":{"phase":"Succeeded"}}`, "nothing but its own components"},
+		"what the manager writes":                         {"movers", "backup-a-b-x7k2p", `{"status":{"phase":"Succeeded"}}`, "can change only its own components in status"},
 		"the annotation that it is judged by, by the way": {"movers", "backup-a-b-x7k2p", `{"metadata":{"annotations":{"backup.cairn.dev/movers":"logs=backup-a-b"}},"status":{"components":{"logs":{"phase":"Running"}}}}`, "own components"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -303,9 +303,9 @@ func triggerRights(t *testing.T) {
 		"a CronJob whose name begins like it":     {"trigger-a-b-29384756-x7k2p", "trigger-a", "", "is not a pod of CronJob trigger-a"},
 		"no CronJob":                              {"trigger-a-29384756-x7k2p", "", "", "must name the CronJob of the pod"},
 		"a token that is bound to no pod":         {"", "trigger-a", "", "must be bound to its pod"},
-		"a finalizer":                             {"trigger-a-29384756-x7k2p", "trigger-a", `{"finalizers":["backup.cairn.dev/record"]}`, "presets no finalizers"},
-		"a run that looks like a record of one":   {"trigger-a-29384756-x7k2p", "trigger-a", `{"annotations":{"backup.cairn.dev/record":"c"}}`, "presets no finalizers"},
-		"an owner that takes it along as it goes": {"trigger-a-29384756-x7k2p", "trigger-a", `{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"x","uid":"y"}]}`, "presets no finalizers"},
+		"a finalizer":                             {"trigger-a-29384756-x7k2p", "trigger-a", `{"finalizers":["backup.cairn.dev/record"]}`, "must preset no finalizers"},
+		"a run that looks like a record of one":   {"trigger-a-29384756-x7k2p", "trigger-a", `{"annotations":{"backup.cairn.dev/record":"c"}}`, "must preset no finalizers"},
+		"an owner that takes it along as it goes": {"trigger-a-29384756-x7k2p", "trigger-a", `{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"x","uid":"y"}]}`, "must preset no finalizers"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -335,7 +335,7 @@ func triggerRights(t *testing.T) {
 		session.Namespace, session.Name = "triggers", "run"
 		metav1.SetMetaDataAnnotation(&session.ObjectMeta, v1alpha1.AnnotationCronJob, "trigger-a")
 		trigger := as(t, "triggers", v1alpha1.TriggerServiceAccount, "trigger-a-29384756-x7k2p")
-		NewWithT(t).Expect(trigger.Create(t.Context(), session, client.DryRunAll)).To(MatchError(ContainSubstring("no retry of another run")))
+		NewWithT(t).Expect(trigger.Create(t.Context(), session, client.DryRunAll)).To(MatchError(ContainSubstring("not a retry of another run")))
 	})
 	t.Run("everything else is out of reach", func(t *testing.T) {
 		g := NewWithT(t)

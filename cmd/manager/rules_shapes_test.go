@@ -8,19 +8,19 @@ import (
 // BackupConfiguration for what a schedule may say of the pod that starts a run.
 
 const (
-	podJob       = "a mover does not see the host's processes"
-	oneVolume    = "a volume has exactly one source of persistentVolumeClaim, emptyDir, configMap, secret, csi, nfs and hostPath: use any other one through a PersistentVolumeClaim"
-	oneTask      = "a volume has exactly one source of persistentVolumeClaim, emptyDir, configMap, secret, csi, nfs, hostPath and volumeClaimTemplate: use any other one through a PersistentVolumeClaim"
-	noLabels     = "labels of backup.cairn.dev, of Jobs and app.kubernetes.io/managed-by are Cairn's and Kubernetes' own"
-	noPriority   = "priority needs priorityClassName: Kubernetes takes no priority but that of a class"
-	noAnnotation = "annotations of backup.cairn.dev are Cairn's own"
-	noProvider   = "providers swift, b2 and rest are not supported: use provider s3 with the endpoint of the service, which OpenStack Swift and Backblaze B2 have"
-	noBlock      = "spec.storage.swift, b2 and rest are not supported: use spec.storage.s3 with the endpoint of the service, which OpenStack Swift and Backblaze B2 have"
+	podJob       = "a mover has no access to the node's processes"
+	oneVolume    = "set exactly one of persistentVolumeClaim, emptyDir, configMap, secret, csi, nfs and hostPath: use any other source through a PersistentVolumeClaim"
+	oneTask      = "set exactly one of persistentVolumeClaim, emptyDir, configMap, secret, csi, nfs, hostPath and volumeClaimTemplate: use any other source through a PersistentVolumeClaim"
+	noLabels     = "labels of backup.cairn.dev, of Jobs and app.kubernetes.io/managed-by are reserved for Cairn and Kubernetes"
+	noPriority   = "priority needs priorityClassName: Kubernetes only accepts the priority of a class"
+	noAnnotation = "annotations of backup.cairn.dev are reserved for Cairn"
+	noProvider   = "providers swift, b2 and rest are not supported: set provider s3 with the endpoint of the service, which OpenStack Swift and Backblaze B2 have"
+	noBlock      = "spec.storage.swift, b2 and rest are not supported: set spec.storage.s3 with the endpoint of the service, which OpenStack Swift and Backblaze B2 have"
 )
 
 // refusedTemplates are of addon.jobTemplate, by what is said of them.
 var refusedTemplates = map[string]string{
-	"hostNetwork can't be set: a mover has no part of the host's network":                `{spec: {hostNetwork: true}}`,
+	"hostNetwork can't be set: a mover has no access to the node's network":              `{spec: {hostNetwork: true}}`,
 	"hostPID can't be set: " + podJob:                                                    `{spec: {hostPID: true}}`,
 	"hostIPC can't be set: " + podJob:                                                    `{spec: {hostIPC: true}}`,
 	"shareProcessNamespace can't be set: a step could read the credentials of the mover": `{spec: {shareProcessNamespace: true}}`,
@@ -39,35 +39,35 @@ var refusedTemplates = map[string]string{
 
 // refusedSettings are of addon.containerRuntimeSettings.
 var refusedSettings = map[string]string{
-	"livenessProbe can't be set: what runs in a Job ends by itself, or at the session's timeout": `{livenessProbe: {periodSeconds: 1}}`,
-	"readinessProbe can't be set: nothing calls what runs in a Job":                              `{readinessProbe: {periodSeconds: 1}}`,
-	"nice can't be set: set resources, which bound a container on every node":                    `{nice: {adjustment: 1}}`,
-	"ionice can't be set: set resources, which bound a container on every node":                  `{ionice: {class: 2}}`,
+	"livenessProbe can't be set: a container in a Job ends by itself, or at the session's timeout": `{livenessProbe: {periodSeconds: 1}}`,
+	"readinessProbe can't be set: nothing calls a container in a Job":                              `{readinessProbe: {periodSeconds: 1}}`,
+	"nice can't be set: set resources, which limit a container on every node":                      `{nice: {adjustment: 1}}`,
+	"ionice can't be set: set resources, which limit a container on every node":                    `{ionice: {class: 2}}`,
 }
 
 // refusedTasks are of addon.tasks[].
 var refusedTasks = map[string]string{
 	oneTask: `{name: logical-backup-restore, addonVolumes: [{name: v, source: {}}]}`,
-	"a claim that is restored into gets a volume of its own: leave volumeName out": `{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {volumeName: x}}]}}`,
-	`supported values: "PersistentVolumeClaim"`:                                    `{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{apiVersion: v1, kind: Volume, metadata: {name: c}, spec: {}}]}}`,
-	"a claim is restored from a VolumeSnapshot of its namespace: dataSource or dataSourceRef with apiGroup snapshot.storage.k8s.io, kind VolumeSnapshot and a name": `{name: volume-snapshot-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {dataSource: {kind: PersistentVolumeClaim, name: x}}}]}}`,
+	"a claim that is restored into gets a new volume: leave volumeName out": `{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {volumeName: x}}]}}`,
+	`supported values: "PersistentVolumeClaim"`:                             `{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{apiVersion: v1, kind: Volume, metadata: {name: c}, spec: {}}]}}`,
+	"a claim can only be restored from a VolumeSnapshot of its namespace: set dataSource or dataSourceRef with apiGroup snapshot.storage.k8s.io, kind VolumeSnapshot and a name": `{name: volume-snapshot-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {dataSource: {kind: PersistentVolumeClaim, name: x}}}]}}`,
 }
 
 // refusedTriggers are of scheduler.jobTemplate.
 var refusedTriggers = map[string]string{
-	"parallelism must be 1: a slot has one run":                                                                                   `{parallelism: 2}`,
-	"completions must be 1: a slot has one run":                                                                                   `{completions: 2}`,
-	"completionMode must be NonIndexed: a slot has one run":                                                                       `{completionMode: Indexed}`,
-	"a suspended Job starts nothing: set scheduler.suspend":                                                                       `{suspend: true}`,
-	"args can't be set: the pod that starts a run does nothing else":                                                              `{template: {spec: {args: [x]}}}`,
-	"env can't be set: the pod that starts a run reads no variables of yours. Variables of a backup are addon.tasks[*].variables": `{template: {spec: {env: [{name: x}]}}}`,
-	"volumes can't be set: the pod that starts a run needs none":                                                                  `{template: {spec: {volumes: [{name: x}]}}}`,
-	"initContainers can't be set: use a hook of the session, or a step of an Addon's task":                                        `{template: {spec: {initContainers: [{name: x}]}}}`,
-	"hostNetwork can't be set: the pod that starts a run has no part of the host's network":                                       `{template: {spec: {hostNetwork: true}}}`,
+	"parallelism must be 1: a slot has one run":                                                                             `{parallelism: 2}`,
+	"completions must be 1: a slot has one run":                                                                             `{completions: 2}`,
+	"completionMode must be NonIndexed: a slot has one run":                                                                 `{completionMode: Indexed}`,
+	"a suspended Job starts nothing: set scheduler.suspend":                                                                 `{suspend: true}`,
+	"args can't be set: the pod that starts a run does nothing else":                                                        `{template: {spec: {args: [x]}}}`,
+	"env can't be set: the pod that starts a run reads no variables. Set variables of a backup in addon.tasks[*].variables": `{template: {spec: {env: [{name: x}]}}}`,
+	"volumes can't be set: the pod that starts a run needs none":                                                            `{template: {spec: {volumes: [{name: x}]}}}`,
+	"initContainers can't be set: use a hook of the session, or a step of an Addon's task":                                  `{template: {spec: {initContainers: [{name: x}]}}}`,
+	"hostNetwork can't be set: the pod that starts a run has no access to the node's network":                               `{template: {spec: {hostNetwork: true}}}`,
 	noPriority: `{template: {spec: {priority: 1}}}`,
 	"containerSecurityContext can't be set: the pod that starts a run has the least rights already":                               `{template: {spec: {containerSecurityContext: {runAsUser: 1}}}}`,
 	"spec.sessions[0].scheduler.jobTemplate.template.spec.securityContext.runAsUser in body should be greater than or equal to 1": `{template: {spec: {securityContext: {runAsUser: 0}}}}`,
-	"serviceAccountName can't be set: the pod that starts a run is cairn-trigger, which may do nothing else":                      `{template: {spec: {serviceAccountName: x}}}`,
+	"serviceAccountName can't be set: the pod that starts a run uses cairn-trigger, which is allowed nothing else":                `{template: {spec: {serviceAccountName: x}}}`,
 }
 
 // refusedStorages are of spec of a BackupStorage.
@@ -76,53 +76,53 @@ var refusedStorages = map[string]string{
 	noAnnotation: `{runtimeSettings: {pod: {podAnnotations: {backup.cairn.dev/x: v}}}}`,
 	noPriority:   `{runtimeSettings: {pod: {priority: 1}}}`,
 	"automountServiceAccountToken can't be true: only the mover's container gets a token": `{runtimeSettings: {pod: {automountServiceAccountToken: true}}}`,
-	"the provider is one of s3, gcs, azure, local, sftp, webdav":                          `{storage: {provider: floppy, s3: null}}`,
+	"the provider must be one of s3, gcs, azure, local, sftp, webdav":                     `{storage: {provider: floppy, s3: null}}`,
 	noProvider:                            `{storage: {provider: swift, s3: null}}`,
 	noBlock:                               `{storage: {b2: {bucket: b}}}`,
 	"provider gcs needs spec.storage.gcs": `{storage: {provider: gcs, s3: null}}`,
-	"provider azure needs spec.storage.azure":            `{storage: {provider: azure, s3: null}}`,
-	"provider sftp needs spec.storage.sftp":              `{storage: {provider: sftp, s3: null}}`,
-	"provider webdav needs spec.storage.webdav":          `{storage: {provider: webdav, s3: null}}`,
-	"spec.storage.gcs goes with provider gcs only":       `{storage: {gcs: {bucket: bbb}}}`,
-	"spec.storage.azure goes with provider azure only":   `{storage: {azure: {storageAccount: account, container: ccc}}}`,
-	"spec.storage.sftp goes with provider sftp only":     `{storage: {sftp: {host: h, path: /p, secretName: s, username: u}}}`,
-	"spec.storage.webdav goes with provider webdav only": `{storage: {webdav: {url: "https://dav.example.com/b", secretName: s}}}`,
-	"the path is absolute and holds no ..":               `{storage: {provider: local, s3: null, local: {hostPath: {path: a/..}}}}`,
-	"the URL has a scheme and a host, and no credentials and no query, for example https://dav.example.com/backups":                               `{storage: {provider: webdav, s3: null, webdav: {url: "https://u:p@dav.example.com/b", secretName: s}}}`,
-	"the mountPath is an absolute path without . and .., of letters, digits, and the characters _ . -":                                            `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, mountPath: a}}}`,
-	"the mountPath is not in /cairn, /tmp, /mover, /proc, /sys, /dev, /etc, /run or /var, which a mover needs itself":                             `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, mountPath: /tmp/x}}}`,
-	"spec.storage.local has exactly one of persistentVolumeClaim, nfs and hostPath: any other sort of volume goes behind a PersistentVolumeClaim": `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, hostPath: {path: /x}}}}`,
+	"provider azure needs spec.storage.azure":           `{storage: {provider: azure, s3: null}}`,
+	"provider sftp needs spec.storage.sftp":             `{storage: {provider: sftp, s3: null}}`,
+	"provider webdav needs spec.storage.webdav":         `{storage: {provider: webdav, s3: null}}`,
+	"spec.storage.gcs needs provider gcs":               `{storage: {gcs: {bucket: bbb}}}`,
+	"spec.storage.azure needs provider azure":           `{storage: {azure: {storageAccount: account, container: ccc}}}`,
+	"spec.storage.sftp needs provider sftp":             `{storage: {sftp: {host: h, path: /p, secretName: s, username: u}}}`,
+	"spec.storage.webdav needs provider webdav":         `{storage: {webdav: {url: "https://dav.example.com/b", secretName: s}}}`,
+	"the path must be absolute and must not contain ..": `{storage: {provider: local, s3: null, local: {hostPath: {path: a/..}}}}`,
+	"the URL must have a scheme and a host, and no credentials and no query, for example https://dav.example.com/backups":                               `{storage: {provider: webdav, s3: null, webdav: {url: "https://u:p@dav.example.com/b", secretName: s}}}`,
+	"the mountPath must be an absolute path without . and .., of letters, digits, and the characters _ . -":                                             `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, mountPath: a}}}`,
+	"the mountPath must not be in /cairn, /tmp, /mover, /proc, /sys, /dev, /etc, /run or /var, which a mover needs itself":                              `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, mountPath: /tmp/x}}}`,
+	"spec.storage.local must have exactly one of persistentVolumeClaim, nfs and hostPath: use any other sort of volume through a PersistentVolumeClaim": `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, hostPath: {path: /x}}}}`,
 }
 
-const oneDataSource = "name a Snapshot in dataSource, or leave that out and name a VolumeSnapshot in spec.dataSource of each of targetVolumes.volumeClaimTemplates"
+const oneDataSource = "name a Snapshot in dataSource, or leave dataSource out and name a VolumeSnapshot in spec.dataSource of each of targetVolumes.volumeClaimTemplates"
 
 // newClaims has a target of a RestoreBatch make its claims.
 const newClaims = `addon: {name: pvc-addon, tasks: [{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {}}]}}]}`
 
 // refusedRestores are of spec of a RestoreSession.
 var refusedRestores = map[string]string{
-	"verify needs overwritePolicy Overwrite or IfNewer: a file that was kept can't be told from one that is wrong": `{confirm: u, overwritePolicy: Never, verify: true}`,
-	"overwritePolicy and deleteExtraFiles are for a volume that holds data: name its claim's UID in confirm":       `{overwritePolicy: Overwrite}`,
-	"name a target to restore into, or targetVolumes.volumeClaimTemplates to make new claims, not both":            `{target: null}`,
-	"name a snapshot (or latest), or a time in pitr.targetTime, not both":                                          `{dataSource: {snapshot: latest, pitr: {targetTime: "2026-11-20T00:00:00Z"}}}`,
-	"rules say which components are restored: leave components out":                                                `{dataSource: {components: [pod-0], rules: [{targetHosts: [pod-1]}]}}`,
+	"verify needs overwritePolicy Overwrite or IfNewer: it can't tell a kept file from a wrong one":         `{confirm: u, overwritePolicy: Never, verify: true}`,
+	"overwritePolicy and deleteExtraFiles are for a volume that holds data: set confirm to its claim's UID": `{overwritePolicy: Overwrite}`,
+	"name a target to restore into, or targetVolumes.volumeClaimTemplates to make new claims, not both":     `{target: null}`,
+	"set snapshot (a name or latest) or pitr.targetTime, not both":                                          `{dataSource: {snapshot: latest, pitr: {targetTime: "2026-11-20T00:00:00Z"}}}`,
+	"rules select the components to restore: leave components out":                                          `{dataSource: {components: [pod-0], rules: [{targetHosts: [pod-1]}]}}`,
 	oneDataSource: `{addon: {name: pvc-addon, tasks: [{name: volume-snapshot-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {dataSource: {apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: x}}}]}}]}}`,
-	"targetVolumes.replicas is for templates that name VolumeSnapshots: which pods a Snapshot has data of stands in it, and dataSource.rules give it to others": `{target: null, addon: {name: pvc-addon, tasks: [{name: volume-snapshot-restore, targetVolumes: {replicas: 3, volumeClaimTemplates: [{metadata: {name: c}, spec: {}}]}}]}}`,
-	"confirm is for a target that exists: new claims need none": `{target: null, confirm: u, addon: {name: pvc-addon, tasks: [{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {}}]}}]}}`,
+	"targetVolumes.replicas is for templates that name VolumeSnapshots: a Snapshot itself defines which pods it has data of, and dataSource.rules give the data to other pods": `{target: null, addon: {name: pvc-addon, tasks: [{name: volume-snapshot-restore, targetVolumes: {replicas: 3, volumeClaimTemplates: [{metadata: {name: c}, spec: {}}]}}]}}`,
+	"confirm is for a target that exists: leave it out for new claims": `{target: null, confirm: u, addon: {name: pvc-addon, tasks: [{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {}}]}}]}}`,
 }
 
 func init() {
 	accepted["Addon"] = `{backupTasks: [{name: t, function: f}]}`
 	accepted["Function"] = `{image: i}`
 	refused["Addon"] = map[string]string{
-		`{backupTasks: [{name: t, function: f, steps: [{name: a, function: f}]}]}`:                             "a task has either a function, or steps",
-		`{backupTasks: [{name: t, function: null, steps: [{name: a, function: f, targetAccess: ReadWrite}]}]}`: "the last step is the mover: it has no targetAccess",
+		`{backupTasks: [{name: t, function: f, steps: [{name: a, function: f}]}]}`:                             "a task has either a function or steps",
+		`{backupTasks: [{name: t, function: null, steps: [{name: a, function: f, targetAccess: ReadWrite}]}]}`: "the last step is the mover: leave targetAccess out",
 	}
 	refused["Function"] = map[string]string{
-		`{ports: [{containerPort: 1, hostPort: 1}]}`:                                                "hostPort can't be set: a Function has no part of the host's network",
-		`{stream: {command: [d], fileName: d, env: [{name: A, value: x, secretKey: k}]}}`:           "a variable has either a value, or a secretKey",
+		`{ports: [{containerPort: 1, hostPort: 1}]}`:                                                "hostPort can't be set: a Function has no access to the node's network",
+		`{stream: {command: [d], fileName: d, env: [{name: A, value: x, secretKey: k}]}}`:           "a variable has either a value or a secretKey",
 		`{stream: {command: [d], fileName: d, args: [{value: x, each: "${tables}", words: true}]}}`: "an argument has each or words, not both",
-		`{command: [x], stream: {command: [pg_dump], fileName: dump}}`:                              "a Function with a stream has no command: the mover runs stream.command, and args are the mover's",
+		`{command: [x], stream: {command: [pg_dump], fileName: dump}}`:                              "a Function with a stream has no command: the mover runs stream.command, and args are the arguments of the mover",
 	}
 	for _, d := range kubestash.Drivers {
 		refused["Addon"][`{backupTasks: [{name: t, function: f, driver: `+d.Name+`}]}`] = d.Says

@@ -40,18 +40,18 @@ var accepted = map[string]string{
 }
 
 const (
-	oneTarget         = "a target has either an appRef, which names one object, or a selector, which finds some"
-	onlyTargets       = "the target is " + targets
-	targets           = "a PersistentVolumeClaim, a Deployment, StatefulSet or DaemonSet of apiGroup apps, or a database: a Service, a Secret of a type servicebinding.io/..., an AppBinding of apiGroup appcatalog.appscode.com or a Cluster of apiGroup postgresql.cnpg.io. Of a Pod, ReplicaSet or Job name the workload or the volume that it belongs to"
-	noPassword        = "the url must not hold a password: put it into the Secret that spec.secretRef names"
-	hookTimeout       = "the timeout of a hook is at least 1s and at most 24h"
-	preAlways         = "a hook that runs before always runs: executionPolicy goes with hooks that run afterwards"
+	oneTarget         = "a target has either an appRef, which names one object, or a selector, which finds objects"
+	onlyTargets       = "the target must be " + targets
+	targets           = "a PersistentVolumeClaim, a Deployment, StatefulSet or DaemonSet of apiGroup apps, or a database: a Service, a Secret of a type servicebinding.io/..., an AppBinding of apiGroup appcatalog.appscode.com or a Cluster of apiGroup postgresql.cnpg.io. Instead of a Pod, ReplicaSet or Job, name the workload or volume that it belongs to"
+	noPassword        = "the url must not contain a password: put it into the Secret that spec.secretRef names"
+	hookTimeout       = "the timeout of a hook must be at least 1s and at most 24h"
+	preAlways         = "a hook that runs before always runs: set executionPolicy only for hooks that run afterwards"
 	oneValue          = "a variable has a value or a valueFrom, not both"
-	functionOnly      = "executor.function goes with type Function only, which needs it"
-	oneSource         = "valueFrom is exactly one of secretKeyRef and configMapKeyRef"
-	snapshotsLieThere = "VolumeSnapshots lie in the storage system of their volume: leave storageRef, path and encryptionSecret out"
-	noCopyVolume      = "copyVolume goes with copyMethod Snapshot or Clone"
-	noSnapshotClass   = "copyVolume.volumeSnapshotClassName goes with copyMethod Snapshot"
+	functionOnly      = "executor.function and type Function need each other"
+	oneSource         = "valueFrom must have exactly one of secretKeyRef and configMapKeyRef"
+	snapshotsLieThere = "with driver VolumeSnapshotter leave out storageRef, path and encryptionSecret: VolumeSnapshots stay in the storage system of their volume"
+	noCopyVolume      = "copyVolume needs copyMethod Snapshot or Clone"
+	noSnapshotClass   = "copyVolume.volumeSnapshotClassName needs copyMethod Snapshot"
 	needsKeys         = "an SSH url needs spec.secretRef with the keys identity and known_hosts"
 )
 
@@ -86,62 +86,62 @@ var refused = map[string]map[string]string{
 		`{url: "ssh://git@git.example.com/p"}`:                  needsKeys,
 		`{url: "https://u:p@git.example.com/p"}`:                noPassword,
 		`{ref: {branch: a, tag: b}}`:                            "set only one of branch, tag and commit",
-		`{interval: 999ms}`:                                     "the interval is at least 1s",
-		`{retryInterval: 1ms}`:                                  "the retry interval is at least 1s",
-		`{timeout: 0.5s}`:                                       "the timeout is at least 1s",
+		`{interval: 999ms}`:                                     "the interval must be at least 1s",
+		`{retryInterval: 1ms}`:                                  "the retry interval must be at least 1s",
+		`{timeout: 0.5s}`:                                       "the timeout must be at least 1s",
 		`{interval: 9999999999h} # no Go program could read it`: "spec.interval",
 	},
 	"Ledger": {
 		`{url: "ssh://git@git.example.com/p"}`:   needsKeys,
 		`{url: "https://u:p@git.example.com/p"}`: noPassword,
-		`{interval: 0s}`:                         "the interval is at least 1s",
-		`{batchWindow: 9s}`:                      "the batch window is at least 10s: Git hosts limit pushes",
-		`{path: /a}`:                             "the path is relative and holds no ..",
-		`{path: a/../..}`:                        "the path is relative and holds no ..",
+		`{interval: 0s}`:                         "the interval must be at least 1s",
+		`{batchWindow: 9s}`:                      "the batch window must be at least 10s: Git hosts limit pushes",
+		`{path: /a}`:                             "the path must be relative and must not contain ..",
+		`{path: a/../..}`:                        "the path must be relative and must not contain ..",
 	},
 	"BackupStorage": {
 		`{storage: {provider: local}}`: "provider local needs spec.storage.local",
 		`{storage: {s3: null}}`:        "provider s3 needs spec.storage.s3",
-		`{storage: {provider: local, local: {persistentVolumeClaim: {claimName: c}}}}`: "spec.storage.s3 goes with provider s3 only",
-		`{storage: {local: {persistentVolumeClaim: {claimName: c}}}}`:                  "spec.storage.local goes with provider local only",
-		`{storage: {local: {persistentVolumeClaim: {claimName: c}, subPath: a/..}}}`:   "the subPath is relative and holds no ..",
-		`{storage: {s3: {prefix: a/../b}}}`:                                            "the prefix holds no ..",
-		`{storage: {s3: {endpoint: "https://id:key@s3.example.com"}}}`:                 "the endpoint is a URL with scheme, without path and without credentials, for example https://s3.example.com",
-		`{storage: {s3: {endpoint: s3.example.com}}}`:                                  "the endpoint is a URL with scheme, without path and without credentials, for example https://s3.example.com",
+		`{storage: {provider: local, local: {persistentVolumeClaim: {claimName: c}}}}`: "spec.storage.s3 needs provider s3",
+		`{storage: {local: {persistentVolumeClaim: {claimName: c}}}}`:                  "spec.storage.local needs provider local",
+		`{storage: {local: {persistentVolumeClaim: {claimName: c}, subPath: a/..}}}`:   "the subPath must be relative and must not contain ..",
+		`{storage: {s3: {prefix: a/../b}}}`:                                            "the prefix must not contain ..",
+		`{storage: {s3: {endpoint: "https://id:key@s3.example.com"}}}`:                 "the endpoint must be a URL with scheme, without path and without credentials, for example https://s3.example.com",
+		`{storage: {s3: {endpoint: s3.example.com}}}`:                                  "the endpoint must be a URL with scheme, without path and without credentials, for example https://s3.example.com",
 		`{usagePolicy: {allowedNamespaces: {from: Selector}}}`:                         "from: Selector needs a selector",
 	},
 	"HookTemplate": {
-		`{action: null}`: "executors Pod and Operator need an action; executor Function has none, its Function is the action",
+		`{action: null}`: "executors Pod and Operator need an action, and executor Function has none: its Function is the action",
 		`{action: {httpPost: null, exec: {command: [x]}}}`:                                      "a command runs in a pod: exec needs executor.type Pod",
-		`{action: {httpPost: {host: null}}}`:                                                    "executor.type Operator needs the host: there is no pod whose address it could be",
-		`{action: {tcpSocket: {host: x, port: 1}}}`:                                             "an action is exactly one of exec, httpGet, httpPost and tcpSocket",
+		`{action: {httpPost: {host: null}}}`:                                                    "executor.type Operator needs the host: it has no pod to take the address from",
+		`{action: {tcpSocket: {host: x, port: 1}}}`:                                             "an action must have exactly one of exec, httpGet, httpPost and tcpSocket",
 		`{action: {httpPost: {form: [{key: k, values: [v]}]}}}`:                                 "a request has a body or a form, not both",
-		`{executor: {pod: {selector: "a=b"}}}`:                                                  "executor.pod goes with type Pod only",
+		`{executor: {pod: {selector: "a=b"}}}`:                                                  "executor.pod needs type Pod",
 		`{executor: {function: {name: f}}}`:                                                     functionOnly,
 		`{action: null, executor: {type: Function}}`:                                            functionOnly,
 		`{action: null, executor: {type: Function, function: {name: f, volumes: [{name: v}]}}}`: oneVolume,
 		`{usagePolicy: {allowedNamespaces: {from: Selector}}}`:                                  "from: Selector needs a selector",
 	},
 	"Repository": {
-		`{wipeOut: false}`:             "a Repository has no wipeOut: write deletionPolicy: WipeOut where it is true, and leave it out where it is false",
-		`{usagePolicy: {}}`:            "a Repository has no usagePolicy: write it into the BackupStorage",
-		`{backend: {s3: {bucket: b}}}`: "a Repository has no backend: make a BackupStorage with this backend and its Secret, name it in spec.storageRef, and put the prefix or subPath below it into spec.path",
+		`{wipeOut: false}`:             "a Repository has no wipeOut: set deletionPolicy: WipeOut instead of wipeOut: true, and nothing instead of wipeOut: false",
+		`{usagePolicy: {}}`:            "a Repository has no usagePolicy: set it in the BackupStorage",
+		`{backend: {s3: {bucket: b}}}`: "a Repository has no backend: create a BackupStorage with this backend and its Secret, name it in spec.storageRef, and put the prefix or subPath below it into spec.path",
 		`{storageRef: null}`:           "spec.storageRef is required: it names a BackupStorage",
 		`{path: null}`:                 "spec.path is required: it is the directory below the storage's prefix",
 		`{encryptionSecret: null}`:     "spec.encryptionSecret is required: it names the Secret with the password",
-		`{path: a/../b}`:               "the path holds no ..",
+		`{path: a/../b}`:               "the path must not contain ..",
 		`{driver: VolumeSnapshotter}`:  snapshotsLieThere,
 		`{driver: VolumeSnapshotter, storageRef: null, path: null}`:             snapshotsLieThere,
 		`{driver: VolumeSnapshotter, storageRef: null, encryptionSecret: null}`: snapshotsLieThere,
 		`{driver: VolumeSnapshotter, encryptionSecret: null, path: null}`:       snapshotsLieThere,
-		`{path: /./}`: "the path names a directory, not the storage's root",
+		`{path: /./}`: "the path must name a directory, not the storage's root",
 	},
 	"RetentionPolicy": {
 		`{maxRetentionPeriod: null, successfulSnapshots: null}`: "a RetentionPolicy needs maxRetentionPeriod, successfulSnapshots or both",
-		`{maxRetentionPeriod: 0d}`:                              "the period is longer than zero",
+		`{maxRetentionPeriod: 0d}`:                              "the period must be longer than zero",
 		`{maxRetentionPeriod: "30"}`:                            "spec.maxRetentionPeriod",
 		`{maxRetentionPeriod: -30d}`:                            "spec.maxRetentionPeriod",
-		`{successfulSnapshots: {last: 0}}`:                      "successfulSnapshots needs a number above zero: leave it out to keep all",
+		`{successfulSnapshots: {last: 0}}`:                      "successfulSnapshots needs a number above zero: leave successfulSnapshots out to keep all",
 		`{successfulSnapshots: {daily: -1}}`:                    "spec.successfulSnapshots.daily",
 		`{usagePolicy: {allowedNamespaces: {from: Selector}}}`:  "from: Selector needs a selector",
 	},
@@ -156,17 +156,17 @@ var refused = map[string]map[string]string{
 		`{sessions: [{name: s, copyMethod: Clone, copyVolume: {volumeSnapshotClassName: c}, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}`: noSnapshotClass,
 		`{sessions: [{name: s, copyMethod: Direct, copyVolume: {}, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}`:                          noCopyVolume,
 		`{sessions: [{name: s, copyVolume: {}, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}`:                                              noCopyVolume,
-		`{sessions: [{name: s, backupTimeout: 0s, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}`:                                           "the timeout is at least 1s",
+		`{sessions: [{name: s, backupTimeout: 0s, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}`:                                           "the timeout must be at least 1s",
 	},
 	"BackupBatch": {
 		`{targets: [{name: t, appRef: {kind: Pod, name: data}}]}`:                                                    onlyTargets,
-		batchSession(`, backupTimeout: 0s`, ``):                                                                      "the timeout is at least 1s",
+		batchSession(`, backupTimeout: 0s`, ``):                                                                      "the timeout must be at least 1s",
 		batchSession(``, `, copyMethod: Clone, copyVolume: {volumeSnapshotClassName: c}`):                            noSnapshotClass,
 		batchSession(``, `, copyVolume: {storageClassName: c}`):                                                      noCopyVolume,
 		batchSession(``, `, copyMethod: Rsync`):                                                                      `supported values: "Direct", "Snapshot", "Clone"`,
 		batchSession(``, `, copyMethod: Clone, copyVolume: {accessModes: [ReadWriteOncePod]}`):                       "copyVolume.accessModes[0]",
-		batchSession(``, `, backupTimeout: 0s`):                                                                      "the timeout is at least 1s",
-		batchSession(`, executionOrder: Sequential, maxParallel: 2`, ``):                                             "maxParallel goes with executionOrder Parallel: leave it out, Sequential backs one target up at a time",
+		batchSession(``, `, backupTimeout: 0s`):                                                                      "the timeout must be at least 1s",
+		batchSession(`, executionOrder: Sequential, maxParallel: 2`, ``):                                             "maxParallel needs executionOrder Parallel: leave it out, Sequential backs up one target at a time",
 		`{targets: [{name: t}]}`:                                                                                     oneTarget,
 		`{targets: [{name: t, appRef: {kind: PersistentVolumeClaim, name: data}, selector: {kinds: [Deployment]}}]}`: oneTarget,
 		`{targets: [{name: t, selector: {kinds: [Pod]}}]}`:                                                           `supported values: "Deployment", "StatefulSet", "DaemonSet", "PersistentVolumeClaim", "Service"`,
@@ -174,46 +174,46 @@ var refused = map[string]map[string]string{
 		`{targets: [{name: t, selector: {kinds: [Deployment], maxTargets: 501}}]}`:                                   "spec.targets[0].selector.maxTargets",
 	},
 	"BackupSession": {
-		`{invoker: {apiGroup: apps}}`:   "the invoker is a BackupConfiguration or BackupBatch of apiGroup backup.cairn.dev",
-		`{invoker: {kind: PolicySync}}`: "the invoker is a BackupConfiguration or BackupBatch of apiGroup backup.cairn.dev",
-		`{backupTimeout: 10ms}`:         "the timeout is at least 1s",
+		`{invoker: {apiGroup: apps}}`:   "the invoker must be a BackupConfiguration or BackupBatch of apiGroup backup.cairn.dev",
+		`{invoker: {kind: PolicySync}}`: "the invoker must be a BackupConfiguration or BackupBatch of apiGroup backup.cairn.dev",
+		`{backupTimeout: 10ms}`:         "the timeout must be at least 1s",
 	},
 	"RestoreBatch": {
-		`{targets: [{name: web, target: {kind: Job, name: j, apiGroup: batch}}]}`: "the target of a restore is " + targets,
-		`{restoreTimeout: 0s}`:                                                                        "the timeout is at least 1s",
-		`{targets: [{name: web, restoreTimeout: 0s}]}`:                                                "the timeout is at least 1s",
-		`{executionOrder: Sequential, maxParallel: 2}`:                                                "maxParallel goes with executionOrder Parallel: leave it out, Sequential restores one target at a time",
-		`{dataSource: {backupSession: null}}`:                                                         "name a backupSession (or latest), or a time in pitr.targetTime, not both",
-		`{dataSource: {backupSession: a, mixed: true}}`:                                               "mixed goes with backupSession latest or pitr: a BackupSession is one restore point",
-		`{targets: [{name: web, confirm: u, ` + newClaims + `}]}`:                                     "confirm is for a target that exists: new claims need none",
+		`{targets: [{name: web, target: {kind: Job, name: j, apiGroup: batch}}]}`: "the target of a restore must be " + targets,
+		`{restoreTimeout: 0s}`:                                                                        "the timeout must be at least 1s",
+		`{targets: [{name: web, restoreTimeout: 0s}]}`:                                                "the timeout must be at least 1s",
+		`{executionOrder: Sequential, maxParallel: 2}`:                                                "maxParallel needs executionOrder Parallel: leave it out, Sequential restores one target at a time",
+		`{dataSource: {backupSession: null}}`:                                                         "set backupSession (a name or latest) or pitr.targetTime, not both",
+		`{dataSource: {backupSession: a, mixed: true}}`:                                               "mixed needs backupSession latest or pitr: a named BackupSession is one restore point",
+		`{targets: [{name: web, confirm: u, ` + newClaims + `}]}`:                                     "confirm is for a target that exists: leave it out for new claims",
 		`{targets: [{name: web, target: {kind: PersistentVolumeClaim, name: c}, ` + newClaims + `}]}`: "name a target to restore into, or targetVolumes.volumeClaimTemplates to make new claims, not both",
-		`{targets: [{name: web, components: [pod-0], rules: [{targetHosts: [pod-1]}]}]}`:              "rules say which components are restored: leave components out",
+		`{targets: [{name: web, components: [pod-0], rules: [{targetHosts: [pod-1]}]}]}`:              "rules select the components to restore: leave components out",
 		`{targets: [{name: web, addon: {name: pvc-addon, tasks: [{name: volume-snapshot-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {dataSource: {apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: x}}}]}}]}}]}`: "a RestoreBatch restores Snapshots: leave dataSource of volumeClaimTemplates out",
-		`{targets: [{name: web, overwritePolicy: Overwrite}]}`:                       "overwritePolicy and deleteExtraFiles are for a volume that holds data: name its claim's UID in confirm",
-		`{targets: [{name: web, confirm: u, overwritePolicy: Never, verify: true}]}`: "verify needs overwritePolicy Overwrite or IfNewer: a file that was kept can't be told from one that is wrong",
+		`{targets: [{name: web, overwritePolicy: Overwrite}]}`:                       "overwritePolicy and deleteExtraFiles are for a volume that holds data: set confirm to its claim's UID",
+		`{targets: [{name: web, confirm: u, overwritePolicy: Never, verify: true}]}`: "verify needs overwritePolicy Overwrite or IfNewer: it can't tell a kept file from a wrong one",
 	},
 	"RestoreSession": {
-		`{target: {kind: Job, apiGroup: batch}}`:                                  "the target of a restore is " + targets,
-		`{target: {kind: Service, name: db}, confirm: u, overwritePolicy: Never}`: "overwritePolicy, deleteExtraFiles and verify are for volumes: what is in a database is replaced as its Addon says",
+		`{target: {kind: Job, apiGroup: batch}}`:                                  "the target of a restore must be " + targets,
+		`{target: {kind: Service, name: db}, confirm: u, overwritePolicy: Never}`: "overwritePolicy, deleteExtraFiles and verify are for volumes: the Addon defines how the data of a database is replaced",
 		`{dataSource: {repository: null}}`:                                        "snapshot: latest and pitr need a repository",
-		`{restoreTimeout: 0s}`:                                                    "the timeout is at least 1s",
+		`{restoreTimeout: 0s}`:                                                    "the timeout must be at least 1s",
 	},
 }
 
 // unchanging are the kinds whose spec never changes, with a change and what the API says.
 var unchanging = map[string][2]string{
-	"Repository":     {`{path: /other}`, "a Repository's spec never changes, but for deletionPolicy and paused: its data would be left behind. Make another Repository"},
-	"BackupSession":  {`{session: other}`, "a BackupSession's spec never changes: create another one"},
-	"Snapshot":       {`{session: other}`, "a Snapshot's spec never changes, but for deletionPolicy and paused"},
-	"RestoreBatch":   {`{restoreTimeout: 1h}`, "a RestoreBatch's spec never changes: create another one"},
-	"RestoreSession": {`{restoreTimeout: 1h}`, "a RestoreSession's spec never changes: create another one"},
+	"Repository":     {`{path: /other}`, "a Repository's spec never changes, except for deletionPolicy and paused: its data would be left behind. Create another Repository"},
+	"BackupSession":  {`{session: other}`, "a BackupSession's spec never changes: create another BackupSession"},
+	"Snapshot":       {`{session: other}`, "a Snapshot's spec never changes, except for deletionPolicy and paused"},
+	"RestoreBatch":   {`{restoreTimeout: 1h}`, "a RestoreBatch's spec never changes: create another RestoreBatch"},
+	"RestoreSession": {`{restoreTimeout: 1h}`, "a RestoreSession's spec never changes: create another RestoreSession"},
 }
 
 // longNames are the kinds whose names become values of labels.
 var longNames = map[string]string{
-	"BackupSession":  "the name of a BackupSession has at most 63 characters",
-	"RestoreBatch":   "the name of a RestoreBatch has at most 63 characters",
-	"RestoreSession": "the name of a RestoreSession has at most 63 characters",
+	"BackupSession":  "the name of a BackupSession must have at most 63 characters",
+	"RestoreBatch":   "the name of a RestoreBatch must have at most 63 characters",
+	"RestoreSession": "the name of a RestoreSession must have at most 63 characters",
 }
 
 // apiRules shows of every rule in the CRDs what it refuses.

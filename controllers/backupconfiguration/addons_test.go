@@ -76,7 +76,7 @@ func TestWhatTheAPIServerRefusesWithASentence(t *testing.T) {
 	template := func(spec string) string { return "jobTemplate: {spec: {" + spec + "}}" }
 	settings := func(s string) string { return "containerRuntimeSettings: {" + s + "}" }
 	for name, test := range map[string]struct{ manifest, by, says string }{
-		"hostNetwork":               {refusedConfiguration, template("hostNetwork: true"), "hostNetwork can't be set: a mover has no part of the host's network"},
+		"hostNetwork":               {refusedConfiguration, template("hostNetwork: true"), "hostNetwork can't be set: a mover has no access to the node's network"},
 		"hostPID":                   {refusedConfiguration, template("hostPID: true"), "hostPID can't be set"},
 		"hostIPC":                   {refusedConfiguration, template("hostIPC: true"), "hostIPC can't be set"},
 		"shareProcessNamespace":     {refusedConfiguration, template("shareProcessNamespace: true"), "a step could read the credentials of the mover"},
@@ -88,17 +88,17 @@ func TestWhatTheAPIServerRefusesWithASentence(t *testing.T) {
 		"lifecycle":                 {refusedConfiguration, template("lifecycle: {}"), "use a step of the task, or a hook of the session"},
 		"podPlacementPolicy":        {refusedConfiguration, template("podPlacementPolicy: {name: default}"), "set affinity, nodeSelector or topologySpreadConstraints"},
 		"windowsOptions":            {refusedConfiguration, template("containerSecurityContext: {windowsOptions: {}}"), "movers are Linux containers"},
-		"two sources of one volume": {refusedConfiguration, template("volumes: [{name: x, emptyDir: {}, secret: {secretName: some}}]"), "a volume has exactly one source of persistentVolumeClaim"},
+		"two sources of one volume": {refusedConfiguration, template("volumes: [{name: x, emptyDir: {}, secret: {secretName: some}}]"), "set exactly one of persistentVolumeClaim"},
 		"a label of Cairn's": {refusedConfiguration, `jobTemplate: {metadata: {labels: {backup.cairn.dev/snapshot: x}}}`,
-			"labels of backup.cairn.dev, of Jobs and app.kubernetes.io/managed-by are Cairn's"},
-		"an annotation of Cairn's": {refusedConfiguration, `jobTemplate: {metadata: {annotations: {backup.cairn.dev/task: x}}}`, "annotations of backup.cairn.dev are Cairn's own"},
+			"labels of backup.cairn.dev, of Jobs and app.kubernetes.io/managed-by are reserved for Cairn"},
+		"an annotation of Cairn's": {refusedConfiguration, `jobTemplate: {metadata: {annotations: {backup.cairn.dev/task: x}}}`, "annotations of backup.cairn.dev are reserved for Cairn"},
 		"a probe of the container": {refusedConfiguration, settings("readinessProbe: {}"), "readinessProbe can't be set"},
 		"nice":                     {refusedConfiguration, settings("nice: {adjustment: 5}"), "nice can't be set: set resources"},
 		"ionice":                   {refusedConfiguration, settings("ionice: {class: 2}"), "ionice can't be set: set resources"},
-		"a Function and steps":     {refusedAddon, "function: f, steps: [{name: f}]", "a task has either a function, or steps"},
+		"a Function and steps":     {refusedAddon, "function: f, steps: [{name: f}]", "a task has either a function or steps"},
 
-		"nothing to do":       {refusedAddon, "singleton: true", "a task has either a function, or steps"},
-		"access of the mover": {refusedAddon, "steps: [{name: f, targetAccess: None}]", "the last step is the mover: it has no targetAccess"},
+		"nothing to do":       {refusedAddon, "singleton: true", "a task has either a function or steps"},
+		"access of the mover": {refusedAddon, "steps: [{name: f, targetAccess: None}]", "the last step is the mover: leave targetAccess out"},
 		"a port of the host":  {refusedFunction, "ports: [{containerPort: 80, hostPort: 80}]", "hostPort can't be set"},
 	} {
 		t.Run(name, func(t *testing.T) {

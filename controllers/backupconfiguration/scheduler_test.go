@@ -38,8 +38,8 @@ func TestSchedulersAsKubeStashHasThem(t *testing.T) {
 		"the container's":              {`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"spec": {"containerSecurityContext": {"privileged": true}}}}}`, "containerSecurityContext can't be set"},
 		"affinity":                     {`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"spec": {"affinity": {"nodeAffinity": {}}}}}}`, ""},
 		"the host's network":           {`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"spec": {"hostNetwork": true}}}}`, "hostNetwork can't be set"},
-		"a label of ours":              {`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"metadata": {"labels": {"backup.cairn.dev/session": "x"}}}}}`, "are Cairn's and Kubernetes' own"},
-		"an annotation of ours":        {`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"controller": {"annotations": {"backup.cairn.dev/task": "x"}}}}}`, "are Cairn's own"},
+		"a label of ours":              {`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"metadata": {"labels": {"backup.cairn.dev/session": "x"}}}}}`, "are reserved for Cairn and Kubernetes"},
+		"an annotation of ours":        {`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"controller": {"annotations": {"backup.cairn.dev/task": "x"}}}}}`, "are reserved for Cairn"},
 		"a field that there is not":    {`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"spec": {"hostname": "x"}}}}`, `unknown field "spec.sessions[0].scheduler.jobTemplate.template.spec.hostname"`},
 		"a deadline that is too short": {`{"schedule": "0 2 * * *", "startingDeadlineSeconds": 1}`, "greater than or equal to 10"},
 	}

@@ -59,6 +59,6 @@ func TestABackendInsideARepositoryIsRefused(t *testing.T) {
 	}}
 	for _, validation := range []string{metav1.FieldValidationStrict, metav1.FieldValidationWarn, metav1.FieldValidationIgnore} {
 		err := bed.Client.Create(t.Context(), r.DeepCopy(), client.FieldValidation(validation))
-		NewWithT(t).Expect(err).To(MatchError(ContainSubstring("make a BackupStorage with this backend and its Secret, name it in spec.storageRef")), validation)
+		NewWithT(t).Expect(err).To(MatchError(ContainSubstring("create a BackupStorage with this backend and its Secret, name it in spec.storageRef")), validation)
 	}
 }

@@ -1,8 +1,8 @@
-// Package kubetypes tells the types of Kubernetes in the schema of a CRD. What they hold is in the documentation of Kubernetes:
-// it is repeated neither in the CRDs nor in the reference.
+// Package kubetypes recognises the types of Kubernetes in the schema of a CRD. The documentation of Kubernetes
+// describes their fields, so neither the CRDs nor the reference repeat that.
 package kubetypes
 
-// signatures tell the types by fields that only they have together.
+// signatures lists for each type the fields that together occur in no other type.
 var signatures = []struct {
 	name   string
 	fields []string
@@ -30,7 +30,7 @@ var signatures = []struct {
 	{"NFSVolumeSource", []string{"path", "server"}},
 }
 
-// Name is the name of the type of Kubernetes whose fields has knows, or "".
+// Name returns the name of the type of Kubernetes whose fields all satisfy has, or "".
 func Name(has func(field string) bool) string {
 	for _, known := range signatures {
 		all := true
@@ -44,7 +44,7 @@ func Name(has func(field string) bool) string {
 	return ""
 }
 
-// Names of all types that Name knows.
+// Names returns the names of all types that Name recognises.
 func Names() []string {
 	out := make([]string, len(signatures))
 	for i, s := range signatures {

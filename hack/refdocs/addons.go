@@ -13,41 +13,47 @@ import (
 	"github.com/cairn-backup/cairn/policies"
 )
 
-// catalog is what is installed with the CRDs.
+// catalog holds the Addons and Functions that are installed with the CRDs.
 type catalog struct {
 	addons    []v1alpha1.Addon
 	functions []v1alpha1.Function
 }
 
-// tried is what the tests of the Addons for databases cover.
+// tried is the section about the tests of the Addons for databases.
 const tried = `
 ## What has been tried
 
-The logical tasks run in the tests against PostgreSQL 15, MariaDB 10.11 and Redis 7.0 of Debian: all of a server and named databases,
-each parameter, restores into servers that are empty, full, older in their limits or closed to the password, and broken dumps. So do
-connections over TLS: with the right authority, another one, another name, with and without a client's certificate. Of the physical tasks
-[their guide](../guides/physical-backups.md#what-is-proven) tells.
+The logical tasks run in the tests against PostgreSQL 15, MariaDB 10.11 and Redis 7.0 of Debian. The tests back up
+whole servers and named databases with each parameter. They restore into empty servers, full servers, servers with
+lower limits and servers that refuse the password, and they restore broken dumps. They connect over TLS with the right
+authority, a wrong authority, a wrong name, and with and without a client certificate. For the physical tasks see
+[their guide](../guides/physical-backups.md#what-is-proven).
 
-It has not been tried, and may fail:
+The following has not been tried and can fail:
 
-- **MySQL.** No server of Oracle's or Percona's, and none of their clients: ` + "`mysql-addon`" + ` is written from their documentation. ` + "`mysqldump`" + `
-  before 5.7.11 does not know ` + "`--ssl-mode`" + `. Use ` + "`mariadb-addon`" + ` for MariaDB.
-- **Other versions**, and servers that speak the same protocol: Valkey, KeyDB, Dragonfly, Percona Server, TimescaleDB, CockroachDB. A restore
-  goes into a server of the dump's version or, for PostgreSQL and MariaDB, a later one.
-- **AppBinding** and **Cluster** of CloudNativePG as targets, beside their operators: the tests make objects of these kinds by hand.
-- Redis Cluster: a dump holds what one server has. Name each primary as a target of its own. Redis before 6 knows no user and no TLS.
+- **MySQL.** Neither servers of Oracle or Percona nor their clients: ` + "`mysql-addon`" + ` is written from their
+  documentation. ` + "`mysqldump`" + ` before 5.7.11 does not know ` + "`--ssl-mode`" + `. Use
+  ` + "`mariadb-addon`" + ` for MariaDB.
+- **Other versions**, and servers with the same protocol: Valkey, KeyDB, Dragonfly, Percona Server, TimescaleDB,
+  CockroachDB. Restore into a server of the dump's version or, for PostgreSQL and MariaDB, of a later version.
+- **AppBinding** and **Cluster** of CloudNativePG as targets together with their operators: the tests create these
+  objects by hand.
+- Redis Cluster: a dump contains the data of one server. Name each primary as a target of its own. Redis before 6
+  knows neither users nor TLS.
 
-What the tools themselves do not do:
+The tools themselves have these limits:
 
-- ` + "`mariadb-dump --single-transaction`" + ` is one moment for InnoDB alone: tables of Aria and MyISAM may change while they are dumped, and so
-  may the definition of any table.
-- A restore of a named database needs that database to be there, with its encoding and owner; it does not make it. One of all of
-  PostgreSQL, MariaDB or MySQL makes databases and accounts, with the passwords that they had.
-- The restore of one PostgreSQL database is one transaction; all other restores may have written a part before they failed, and say so.
-- ` + "`redis-cli`" + ` does not compare the certificate of a server with its name. Against a port without TLS it would wait for ever: a backup or restore
-  whose server does not answer for two minutes fails.
-- Where a Secret has no ca.crt, PostgreSQL's programs encrypt if the server can, but verify nothing (` + "`sslMode`" + ` says more); those of MariaDB
-  and MySQL as their version does by itself; ` + "`redis-cli`" + ` does not encrypt.
+- ` + "`mariadb-dump --single-transaction`" + ` is consistent for InnoDB only. Tables of Aria and MyISAM can change
+  while they are dumped, and so can the definition of any table.
+- A restore of a named database needs the database to exist, with its encoding and owner. A restore of all of
+  PostgreSQL, MariaDB or MySQL creates databases and accounts, with their passwords.
+- The restore of one PostgreSQL database is one transaction. All other restores can have written a part before they
+  fail, and report that.
+- ` + "`redis-cli`" + ` does not compare the certificate of a server with its name. Against a port without TLS it
+  would wait for ever: a backup or restore fails when its server does not answer for two minutes.
+- Without ca.crt in the Secret, PostgreSQL's programs encrypt if the server can, but verify nothing (see
+  ` + "`sslMode`" + `). Those of MariaDB and MySQL behave as their version does by default. ` + "`redis-cli`" + ` does
+  not encrypt.
 `
 
 // addonsPage describes the built-in Addons and Functions.
@@ -58,25 +64,29 @@ func addonsPage() ([]byte, error) {
 	}
 	var out bytes.Buffer
 	out.WriteString(notice)
-	out.WriteString("# Built-in Addons\n\nA session names an Addon and one of its backup tasks, a RestoreSession one of its restore tasks. " +
-		"They are installed with the CRDs. A StatefulSet is backed up by one Job for each pod, a DaemonSet by one for each node, " +
-		"everything else by one. [Functions and Addons](../guides/functions-and-addons.md) says how to write your own.\n")
+	out.WriteString("# Built-in Addons\n\n" + paragraph(
+		"A session names an Addon and one of its backup tasks. A RestoreSession names one of its restore "+
+			"tasks. These Addons are installed with the CRDs. A StatefulSet is backed up by one Job for each pod,"+
+			" a DaemonSet by one Job for each node, everything else by one Job. [Functions and "+
+			"Addons](../guides/functions-and-addons.md) explains how to write your own."))
 	for _, a := range c.addons {
 		fmt.Fprintf(&out, "\n## %s\n", a.Name)
 		writeTasks(&out, "Backup", a.Spec.BackupTasks)
 		writeTasks(&out, "Restore", a.Spec.RestoreTasks)
 	}
 	out.WriteString(tried)
-	out.WriteString("\n## Functions\n\nThe container that does a task, and for a database the program that its mover runs: for all of it, or for " +
-		"each database that is named. `${name}` is a parameter or a variable, all of which " +
-		"[the guide](../guides/functions-and-addons.md#variables) lists.\n\n" + head("Function", "Image", "Arguments", "Program"))
+	out.WriteString("\n## Functions\n\n" + paragraph(
+		"A Function is the container that carries out a task. For a database it also names the program that "+
+			"the mover runs: for the whole server, or for each named database. `${name}` is a parameter or a "+
+			"variable. [The guide](../guides/functions-and-addons.md#variables) lists the variables."))
+	out.WriteString("\n" + head("Function", "Image", "Arguments", "Program"))
 	for _, f := range c.functions {
 		out.WriteString(row(code(f.Name), code(f.Spec.Image), codes(f.Spec.Args), programs(f.Spec.Stream)))
 	}
 	return out.Bytes(), nil
 }
 
-// programs are those that a stream may run, with their first arguments.
+// programs returns the programs that a stream runs, with their first arguments.
 func programs(s *v1alpha1.FunctionStream) string {
 	if s == nil {
 		return ""
@@ -91,7 +101,7 @@ func programs(s *v1alpha1.FunctionStream) string {
 	return codes(all)
 }
 
-// functionsOf are the names of a task's Functions.
+// functionsOf returns the names of a task's Functions.
 func functionsOf(t v1alpha1.Task) []string {
 	if t.Function != "" {
 		return []string{t.Function}
@@ -120,14 +130,14 @@ func writeTasks(out *bytes.Buffer, what string, tasks []v1alpha1.Task) {
 			}
 			usage := sentence(p.Usage)
 			if len(p.Requires) > 0 {
-				usage += " With " + codes(p.Requires) + " only."
+				usage += " Only with " + codes(p.Requires) + "."
 			}
 			out.WriteString(row(code(p.Name), required, defaulted, usage))
 		}
 	}
 }
 
-// readCatalog reads every document of the catalog, in the order of names.
+// readCatalog reads every document of the catalog and sorts them by name.
 func readCatalog(files fs.FS) (catalog, error) {
 	var c catalog
 	paths, err := fs.Glob(files, "catalog/*.yaml")

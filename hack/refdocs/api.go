@@ -14,7 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/hack/kubetypes"
 )
 
-// apiPage describes every kind: the CRDs say everything, and nothing else is asked.
+// apiPage describes every kind. The CRDs are its only source.
 func apiPage() ([]byte, error) {
 	crds, err := readCRDs(config.CRDs)
 	if err != nil {
@@ -22,8 +22,10 @@ func apiPage() ([]byte, error) {
 	}
 	var out bytes.Buffer
 	out.WriteString(notice)
-	fmt.Fprintf(&out, "# API\n\nGroup %s. A field is required where its parent is given. What a type of Kubernetes holds (%s) is "+
-		"in the documentation of Kubernetes.\n\n", code(crds[0].Spec.Group), strings.Join(kubetypes.Names(), ", "))
+	out.WriteString("# API\n\n" + paragraph(fmt.Sprintf(
+		"The API group is %s. A required field is required only if its parent is set. The documentation of "+
+			"Kubernetes describes the fields of these types of Kubernetes: %s.",
+		code(crds[0].Spec.Group), strings.Join(kubetypes.Names(), ", "))) + "\n")
 	out.WriteString(head("Kind", "Scope", "Short names", "What it is"))
 	for _, c := range crds {
 		names := c.Spec.Names
@@ -36,7 +38,7 @@ func apiPage() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// readCRDs in the order of their kinds.
+// readCRDs reads all CRDs and sorts them by kind.
 func readCRDs(files fs.FS) ([]apiextensionsv1.CustomResourceDefinition, error) {
 	paths, err := fs.Glob(files, "crd/bases/*.yaml")
 	if err != nil {
@@ -53,7 +55,7 @@ func readCRDs(files fs.FS) ([]apiextensionsv1.CustomResourceDefinition, error) {
 			return nil, fmt.Errorf("read %s: %w", path, err)
 		}
 		if len(c.Spec.Versions) != 1 {
-			return nil, fmt.Errorf("read %s: %d versions, this program describes one", path, len(c.Spec.Versions))
+			return nil, fmt.Errorf("read %s: %d versions, refdocs describes only one", path, len(c.Spec.Versions))
 		}
 		out = append(out, c)
 	}
@@ -70,11 +72,12 @@ func schemaOf(c apiextensionsv1.CustomResourceDefinition) schema {
 	return *c.Spec.Versions[0].Schema.OpenAPIV3Schema
 }
 
-// writeKind is a section with a table for the spec and one for the status.
+// writeKind writes the section of a kind, with one table for the spec and one for the status.
 func writeKind(out *bytes.Buffer, c apiextensionsv1.CustomResourceDefinition) {
 	s, version := schemaOf(c), c.Spec.Versions[0]
-	fmt.Fprintf(out, "\n## %s\n\n%s\n\n", c.Spec.Names.Kind, sentence(s.Description))
-	fmt.Fprintf(out, "`apiVersion: %s/%s`, resource %s, scope %s", c.Spec.Group, version.Name, code(c.Spec.Names.Plural), c.Spec.Scope)
+	fmt.Fprintf(out, "\n## %s\n\n%s\n", c.Spec.Names.Kind, paragraph(sentence(s.Description)))
+	fmt.Fprintf(out, "`apiVersion: %s/%s`, resource %s, scope %s", c.Spec.Group, version.Name,
+		code(c.Spec.Names.Plural), c.Spec.Scope)
 	if short := c.Spec.Names.ShortNames; len(short) > 0 {
 		fmt.Fprintf(out, ", short name %s", codes(short))
 	}
@@ -85,7 +88,7 @@ func writeKind(out *bytes.Buffer, c apiextensionsv1.CustomResourceDefinition) {
 		if !ok {
 			continue
 		}
-		fmt.Fprintf(out, "\n### %s %s\n\n%s\n", c.Spec.Names.Kind, part, sentence(p.Description))
+		fmt.Fprintf(out, "\n### %s %s\n\n%s", c.Spec.Names.Kind, part, paragraph(sentence(p.Description)))
 		writeRules(out, part+": ", rules(p))
 		if p.Default != nil {
 			fmt.Fprintf(out, "\n- default: %s\n", code(string(p.Default.Raw)))
@@ -114,6 +117,7 @@ func writeFields(out *bytes.Buffer, all []field) {
 		if f.defaulted != "" {
 			defaulted = code(f.defaulted)
 		}
-		out.WriteString(row(code(f.path), f.kind, required, defaulted, sentence(f.description), strings.Join(f.rules, "; ")))
+		out.WriteString(row(code(f.path), f.kind, required, defaulted, sentence(f.description),
+			strings.Join(f.rules, "; ")))
 	}
 }

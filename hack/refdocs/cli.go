@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/cli"
 )
 
-// cairn runs the command line as a user would and gives what it prints on both streams, and its exit code.
+// cairn runs the command line as a user would. It returns the output of both streams and the exit code.
 func cairn(args ...string) (string, int) {
 	var out bytes.Buffer
 	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &out}
@@ -21,18 +21,20 @@ func cairn(args ...string) (string, int) {
 	return out.String(), code
 }
 
-// cliPage is what --help says of each command, parents before children.
+// cliPage shows the output of --help of each command, parents before children.
 func cliPage() ([]byte, error) {
 	var out bytes.Buffer
 	out.WriteString(notice)
-	out.WriteString("# Command line\n\nWhat `cairn COMMAND --help` prints. As a plug-in of kubectl it is `kubectl cairn`.\n")
+	out.WriteString("# Command line\n\n" + paragraph(
+		"This page shows the output of `cairn COMMAND --help`. As a plug-in of kubectl the program is called "+
+			"`kubectl cairn`."))
 	if err := writeHelp(&out, nil); err != nil {
 		return nil, err
 	}
 	return out.Bytes(), nil
 }
 
-// listed finds the commands in what --help prints.
+// listed finds the commands in the output of --help.
 var listed = regexp.MustCompile(`(?m)^  (?:cairn )*([a-z-]+) +\S`)
 
 // sections of a help text that list commands.
@@ -52,7 +54,7 @@ func writeHelp(out io.Writer, command []string) error {
 		}
 		list, _, _ = strings.Cut(list, "\n\n")
 		for _, m := range listed.FindAllStringSubmatch(list, -1) {
-			if m[1] == "help" { // it shows the others
+			if m[1] == "help" { // It shows the help of the other commands.
 				continue
 			}
 			if err := writeHelp(out, append(append([]string{}, command...), m[1])); err != nil {

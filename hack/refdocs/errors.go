@@ -10,25 +10,27 @@ import (
 	"github.com/cairn-backup/cairn/internal/cli"
 )
 
-// mistake is bad input and what is said of it.
+// mistake is bad input for "cairn validate".
 type mistake struct {
 	what string
-	// files of the policy. A content that begins with "-> " makes a symbolic link.
+	// files of the policy, by path. A content that begins with "-> " is the target of a symbolic link.
 	files map[string]string
-	// path below the working copy that is checked; "policy" where it is empty.
+	// path in the working copy that is checked. Empty means "policy".
 	path string
-	// warning is a mistake that only the cluster can tell for sure.
+	// warning is whether the mistake is only a warning, because it depends on the cluster.
 	warning bool
 }
 
-// errorsPage shows what "cairn validate" really says of each mistake: it is run for every one.
+// errorsPage runs "cairn validate" for each mistake and shows its output.
 func errorsPage() ([]byte, error) {
 	var out bytes.Buffer
 	out.WriteString(notice)
-	out.WriteString("# Bad input\n\nWhat `cairn validate policy` says of mistakes in policy. A PolicySync says the same in its condition Ready " +
-		"and in an event, and applies nothing of that revision: what it applied before stays in force. Mistakes that only a server can " +
-		"tell, such as a wrong password, are in [conditions](conditions.md). A warning is of what may be in the cluster though it is not " +
-		"among these files; where it is not there either, the object that names it says so in its conditions.\n")
+	out.WriteString("# Bad input\n\n" + paragraph(
+		"This page shows the output of `cairn validate policy` for mistakes in policy. A PolicySync reports "+
+			"the same in its condition Ready and in an event. It applies nothing of that revision: the revision "+
+			"before stays in force. Mistakes that only a server can find, such as a wrong password, are in "+
+			"[conditions](conditions.md). A warning names an object that is not in these files, but can be in the"+
+			" cluster. If it is not there either, the object that refers to it reports that in its conditions."))
 	for _, m := range mistakes() {
 		said, err := m.said()
 		if err != nil {
@@ -39,7 +41,7 @@ func errorsPage() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// said makes the mistake in a new working copy and checks that.
+// said makes the mistake in a new working copy and returns what "cairn validate" prints.
 func (m mistake) said() (string, error) {
 	dir, err := os.MkdirTemp("", "refdocs-")
 	if err != nil {
@@ -49,7 +51,7 @@ func (m mistake) said() (string, error) {
 	if dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return "", err
 	}
-	if err := os.Mkdir(filepath.Join(dir, ".git"), 0o755); err != nil { // what marks a working copy
+	if err := os.Mkdir(filepath.Join(dir, ".git"), 0o755); err != nil { // It marks a working copy.
 		return "", err
 	}
 	for name, content := range m.files {

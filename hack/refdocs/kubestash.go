@@ -12,15 +12,16 @@ import (
 	"github.com/cairn-backup/cairn/internal/kubestash"
 )
 
-// kubestashPage lists every field of KubeStash's API and what became of it.
+// kubestashPage lists every field of KubeStash's API and its counterpart in Cairn.
 func kubestashPage() ([]byte, error) {
 	var out bytes.Buffer
 	out.WriteString(notice)
-	out.WriteString("# Coming from KubeStash\n\nA manifest of KubeStash v1alpha1 works after its apiVersion was changed to " +
-		"backup.cairn.dev/v1alpha1: a field that is called \"same\" below has the same path and meaning. What is refused is refused " +
-		"by the API server and by `cairn validate`, which says the sentence that stands here. Conditions are those of Kubernetes, " +
-		"with an observedGeneration and without a severity. A type that several fields share has a table of its own; types of " +
-		"Kubernetes are not taken apart.\n")
+	out.WriteString("# Coming from KubeStash\n\n" + paragraph(
+		"A manifest of KubeStash v1alpha1 works after you change its apiVersion to backup.cairn.dev/v1alpha1."+
+			" A field marked \"same\" has the same path and meaning. The API server and `cairn validate` refuse a "+
+			"field marked \"refused\", with the message shown here. Conditions are those of Kubernetes, with an "+
+			"observedGeneration and without a severity. A type that several fields share has its own table. The "+
+			"fields of Kubernetes' own types are not listed."))
 	crds, err := readCRDs(config.CRDs)
 	if err != nil {
 		return nil, err
@@ -32,14 +33,17 @@ func kubestashPage() ([]byte, error) {
 			out.WriteString(row(code(f.Path), typeLink(f.Type), became(f, refusals[owner+" "+f.Own])))
 		}
 	}
-	out.WriteString("\n## Drivers\n\nThe driver of a task is Kopia, or VolumeSnapshotter, which is KubeStash's too. Its others are refused:\n\n" + head("Driver", "What to do"))
+	out.WriteString("\n## Drivers\n\n" + paragraph(
+		"The driver of a task is Kopia, or VolumeSnapshotter as in KubeStash. KubeStash's other drivers are "+
+			"refused:"))
+	out.WriteString("\n" + head("Driver", "What to do"))
 	for _, d := range kubestash.Drivers {
 		out.WriteString(row(code(d.Name), sentence(d.Says)))
 	}
 	return out.Bytes(), nil
 }
 
-// refusalsOf are the sentences with which the CRDs refuse fields that they know, by "<kind or shared type> <path>".
+// refusalsOf returns the messages with which the CRDs refuse fields, by "<kind or shared type> <path>".
 func refusalsOf(crds []apiextensionsv1.CustomResourceDefinition) map[string]string {
 	out := map[string]string{}
 	for _, crd := range crds {
@@ -55,7 +59,7 @@ func refusalsOf(crds []apiextensionsv1.CustomResourceDefinition) map[string]stri
 	return out
 }
 
-// typeLink leads to the table of a shared type.
+// typeLink returns the name of a type, with a link to its table if it is a shared type.
 func typeLink(kind string) string {
 	element := strings.TrimPrefix(kind, "[]")
 	if !slices.Contains(kubestash.Types(), element) {

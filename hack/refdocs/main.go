@@ -1,6 +1,7 @@
-// Command refdocs writes the generated part of docs/reference: the API from the CRDs, the Addons
-// from the catalog, the command line from --help, and the errors from running "cairn validate" on bad input. Equal
-// input gives equal files, so that a difference from what is committed means that somebody forgot to run it.
+// Command refdocs writes the generated part of docs/reference: the API from the CRDs, the Addons from the catalog, the
+// command line from --help, the errors from running "cairn validate" on bad input, and the comparison with KubeStash.
+// The same input always gives the same files, so a difference from the committed files means that somebody forgot to
+// run refdocs.
 package main
 
 import (
@@ -10,7 +11,7 @@ import (
 	"path/filepath"
 )
 
-// pages are the generated files, by name below the output directory.
+// pages maps the name of each generated file to the function that writes it.
 var pages = map[string]func() ([]byte, error){
 	"api.md":       apiPage,
 	"addons.md":    addonsPage,

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// storage and configuration are good policy, which the mistakes are made in.
+// storage and configuration are a valid policy. The mistakes are changes of it.
 const storage = `apiVersion: backup.cairn.dev/v1alpha1
 kind: BackupStorage
 metadata:
@@ -62,17 +62,17 @@ const (
 	kustomizationFile = "policy/kustomization.yaml"
 )
 
-// changed is the good configuration with one thing different, beside the good storage.
+// changed returns the valid policy with one change in the configuration.
 func changed(what, from, to string) mistake {
 	if !strings.Contains(configuration, from) {
-		panic(fmt.Sprintf("the configuration has no %q to change for: %s", from, what))
+		panic(fmt.Sprintf("the configuration does not contain %q, which %q changes", from, what))
 	}
 	return mistake{what: what, files: map[string]string{
 		storageFile: storage, configurationFile: strings.Replace(configuration, from, to, 1),
 	}}
 }
 
-// only is a policy of one file.
+// only returns a policy of one file.
 func only(what, file, content string) mistake {
 	return mistake{what: what, files: map[string]string{file: content}}
 }
@@ -82,7 +82,7 @@ func warned(m mistake) mistake {
 	return m
 }
 
-// mistakes in the order of the page.
+// mistakes returns all mistakes in the order of the page.
 func mistakes() []mistake {
 	var out []mistake
 	out = append(out, inFiles()...)
@@ -92,7 +92,7 @@ func mistakes() []mistake {
 	return append(out, inMeaning()...)
 }
 
-// inFiles are mistakes before anything is read as YAML.
+// inFiles returns mistakes that are found before a file is parsed as YAML.
 func inFiles() []mistake {
 	utf16 := "\xff\xfe"
 	for _, c := range []byte(storage) {
@@ -109,7 +109,7 @@ func inFiles() []mistake {
 	}
 }
 
-// inYAML are texts that are no YAML, or a dangerous one.
+// inYAML returns files that are not YAML, or dangerous YAML.
 func inYAML() []mistake {
 	bomb := "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
 	for i := 'b'; i < 'k'; i++ {
@@ -123,23 +123,27 @@ func inYAML() []mistake {
 	}
 }
 
-// inFields are objects that their schema refuses.
+// inFields returns objects that their schema refuses.
 func inFields() []mistake {
 	return []mistake{
 		changed("Unknown field", "scheduler:", "scheduel:"),
 		changed("Wrong type", `"0 2 * * *"`, "5"),
 		changed("Missing field", `schedule: "0 2 * * *"`, `timeZone: "UTC"`),
-		only("Value that is not allowed", storageFile, strings.Replace(storage, "provider: local", "provider: floppy", 1)),
+		only("Value that is not allowed", storageFile,
+			strings.Replace(storage, "provider: local", "provider: floppy", 1)),
 		changed("Unknown kind", "kind: BackupConfiguration", "kind: BackupConfig"),
-		only("Kind that is not policy", "policy/web.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n"),
-		only("Kind that needs spec.serviceAccountName", "policy/secret.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: enc}\n"),
-		only("Kind that never comes from Git", "policy/run.yaml", "apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupSession\nmetadata: {name: run}\n"),
+		only("Kind that is not policy", "policy/web.yaml",
+			"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n"),
+		only("Kind that needs spec.serviceAccountName", "policy/secret.yaml",
+			"apiVersion: v1\nkind: Secret\nmetadata: {name: enc}\n"),
+		only("Kind that never comes from Git", "policy/run.yaml",
+			"apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupSession\nmetadata: {name: run}\n"),
 		changed("KubeStash apiVersion", "backup.cairn.dev/v1alpha1", "core.kubestash.com/v1alpha1"),
 		changed("Stash apiVersion", "backup.cairn.dev/v1alpha1", "stash.appscode.com/v1beta1"),
 	}
 }
 
-// inKustomizations are builds that would run something or leave the repository.
+// inKustomizations returns kustomizations that would run a program or leave the repository.
 func inKustomizations() []mistake {
 	return []mistake{
 		only("Remote base", kustomizationFile, "resources:\n- github.com/org/repo//base?ref=main\n"),
@@ -150,15 +154,22 @@ func inKustomizations() []mistake {
 	}
 }
 
-// inMeaning are sets of objects that can't work together.
+// inMeaning returns sets of objects that can't work together.
 func inMeaning() []mistake {
-	other := strings.NewReplacer("name: uploads", "name: other", "directory: /uploads", "directory: uploads/").Replace(configuration)
+	other := strings.NewReplacer("name: uploads", "name: other", "directory: /uploads", "directory: uploads/").
+		Replace(configuration)
 	return []mistake{
-		{what: "Duplicate object in two files", files: map[string]string{storageFile: storage, "policy/more/storage.yaml": storage}},
+		{what: "Duplicate object in two files", files: map[string]string{
+			storageFile: storage, "policy/more/storage.yaml": storage,
+		}},
 		changed("Schedule that does not parse", "0 2 * * *", "0 25 * * *"),
 		changed("Schedule that never fires", "0 2 * * *", "0 0 30 2 *"),
-		{what: "Two repositories in one directory", files: map[string]string{storageFile: storage, configurationFile: configuration, "policy/other.yaml": other}},
-		{what: "Batch with two targets of one name", files: map[string]string{storageFile: storage, "policy/batch.yaml": batch}},
+		{what: "Two repositories in one directory", files: map[string]string{
+			storageFile: storage, configurationFile: configuration, "policy/other.yaml": other,
+		}},
+		{what: "Batch with two targets of one name", files: map[string]string{
+			storageFile: storage, "policy/batch.yaml": batch,
+		}},
 		changed("Backend that the policy does not have", "      backend: main\n", "      backend: offsite\n"),
 		changed("Task that the Addon does not have", "{name: logical-backup}", "{name: physical-backup}"),
 		warned(changed("Addon that may not exist", "name: pvc-addon", "name: pcv-addon")),

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -12,7 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestCommitted fails when somebody changed an API type, the catalog or a command and did not generate the pages.
+// TestCommitted fails if somebody changed an API type, the catalog or a command and did not regenerate the pages.
 func TestCommitted(t *testing.T) {
 	for name, page := range pages {
 		t.Run(name, func(t *testing.T) {
@@ -70,7 +71,9 @@ properties:
         name: {type: string, pattern: "^a|b$", maxLength: 63}
         paused: {type: boolean, default: false}
   labels: {type: object, additionalProperties: {type: string, maxLength: 5}}
-  parts: {type: object, additionalProperties: {type: object, properties: {size: {type: integer, minimum: 0, maximum: 9}}}}
+  parts:
+    type: object
+    additionalProperties: {type: object, properties: {size: {type: integer, minimum: 0, maximum: 9}}}
   phase: {type: string, enum: [Ready, Failed]}
   limit: {x-kubernetes-int-or-string: true}
   since: {type: string, format: date-time}
@@ -85,9 +88,15 @@ properties:
 		{path: "spec.selector", kind: "LabelSelector"},
 		{
 			path: "spec.sessions", kind: "[]object", description: "What runs\nwhen.", required: true,
-			rules: []string{"1 to 3 entries", "no two entries with the same name", "each: a is more than 0", "each: `self.b \\|\\| true`"},
+			rules: []string{
+				"1 to 3 entries", "no two entries with the same name", "each: a is more than 0",
+				"each: `self.b \\|\\| true`",
+			},
 		},
-		{path: "spec.sessions[].name", kind: "string", required: true, rules: []string{"matches `^a\\|b$`", "at most 63 characters"}},
+		{
+			path: "spec.sessions[].name", kind: "string", required: true,
+			rules: []string{"matches `^a\\|b$`", "at most 63 characters"},
+		},
 		{path: "spec.sessions[].paused", kind: "boolean", defaulted: "false"},
 		{path: "spec.since", kind: "time"},
 	}))
@@ -100,10 +109,13 @@ func TestMarkdown(t *testing.T) {
 	g.Expect(sentence("Runs")).To(Equal("Runs."))
 	g.Expect(sentence("")).To(BeEmpty())
 	g.Expect(code("a`b")).To(Equal("`` a`b ``"))
+	half := strings.Repeat("ü", 59)
+	g.Expect(paragraph(half + "\n " + half + "ü " + half)).To(Equal(half + " " + half + "ü\n" + half + "\n"))
 }
 
 func TestRefusals(t *testing.T) {
 	crd := func(body string) fstest.MapFS { return fstest.MapFS{"crd/bases/a.yaml": {Data: []byte(body)}} }
+	catalog := func(body string) fstest.MapFS { return fstest.MapFS{"catalog/a.yaml": {Data: []byte(body)}} }
 	for name, c := range map[string]struct {
 		files fstest.MapFS
 		fails string
@@ -111,8 +123,8 @@ func TestRefusals(t *testing.T) {
 		"no CRD":                         {fstest.MapFS{}, "no CRDs found"},
 		"a CRD of two versions":          {crd("spec: {versions: [{name: v1}, {name: v2}]}"), "2 versions"},
 		"a field that CRDs do not have":  {crd("spec: {verions: []}"), "verions"},
-		"an object that is no catalogue": {fstest.MapFS{"catalog/a.yaml": {Data: []byte("kind: Secret")}}, `kind "Secret"`},
-		"a misspelt field in an Addon":   {fstest.MapFS{"catalog/a.yaml": {Data: []byte("kind: Addon\nspec: {tasks: []}")}}, "tasks"},
+		"an object that is no catalogue": {catalog("kind: Secret"), `kind "Secret"`},
+		"a misspelt field in an Addon":   {catalog("kind: Addon\nspec: {tasks: []}"), "tasks"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var err error
@@ -126,7 +138,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestEveryReasonIsExplained compares the page that is written by hand with the constants.
+// TestEveryReasonIsExplained compares the handwritten page with the constants.
 func TestEveryReasonIsExplained(t *testing.T) {
 	g := NewWithT(t)
 	source, err := os.ReadFile(filepath.Join("..", "..", "api", "v1alpha1", "conditions.go"))

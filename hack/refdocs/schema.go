@@ -11,17 +11,17 @@ import (
 	"github.com/cairn-backup/cairn/hack/kubetypes"
 )
 
-// schema is short for what is long.
+// schema is the schema of an object or field in a CRD.
 type schema = apiextensionsv1.JSONSchemaProps
 
-// field of a kind, as a row of its table.
+// field is one field of a kind: a row of its table.
 type field struct {
 	path, kind, defaulted, description string
 	required                           bool
 	rules                              []string
 }
 
-// fields lists everything below s, depth first and in alphabetical order, so that the order is that of the CRD.
+// fields lists all fields below s, depth first and in alphabetical order, as the CRD does.
 func fields(prefix string, s schema) []field {
 	var out []field
 	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
@@ -32,7 +32,7 @@ func fields(prefix string, s schema) []field {
 	return out
 }
 
-// below lists what is inside a field. A type of Kubernetes is named and not taken apart.
+// below lists the fields inside a field. It does not list the fields of Kubernetes' own types.
 func below(path string, s schema) []field {
 	switch {
 	case kubernetesType(s) != "":
@@ -61,7 +61,7 @@ func fieldOf(path string, s schema, required bool) field {
 	return f
 }
 
-// kubernetesType is the name of the type of Kubernetes that s is, or "".
+// kubernetesType returns the name of the type of Kubernetes that s describes, or "".
 func kubernetesType(s schema) string {
 	if s.Items != nil && s.Items.Schema != nil {
 		return kubernetesType(*s.Items.Schema)
@@ -69,7 +69,7 @@ func kubernetesType(s schema) string {
 	return kubetypes.Name(func(field string) bool { _, ok := s.Properties[field]; return ok })
 }
 
-// typeOf says the type in a few words.
+// typeOf returns the type in a few words.
 func typeOf(s schema) string {
 	switch {
 	case s.XIntOrString:
@@ -89,7 +89,7 @@ func typeOf(s schema) string {
 	}
 }
 
-// rules says in words what the API server checks beside the type, for the field itself and for the entries of a list.
+// rules describes what the API server checks besides the type, for the field itself and for the entries of a list.
 func rules(s schema) []string {
 	var out []string
 	for _, r := range s.XValidations {
@@ -123,7 +123,7 @@ func rules(s schema) []string {
 	return out
 }
 
-// ruleOf prefers the message that people get to see over the rule.
+// ruleOf returns the message of a rule, which users get to see, or else the rule itself.
 func ruleOf(r apiextensionsv1.ValidationRule) string {
 	if r.Message != "" {
 		return plain(r.Message)
@@ -153,7 +153,7 @@ func enum(s schema) []string {
 	return out
 }
 
-// bounds says both ends as one.
+// bounds describes a lower and an upper limit in one phrase.
 func bounds(least, most *int64, unit string) []string {
 	switch {
 	case least != nil && *least > 0 && most != nil:

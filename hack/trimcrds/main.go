@@ -1,5 +1,6 @@
-// Command trimcrds drops from the generated CRDs what the fields of Kubernetes' own types are for, and writes these types in one
-// line: they are most of a CRD's size, and stand in the documentation of Kubernetes. What a field of such a type is for stays.
+// Command trimcrds shortens the generated CRDs. It removes the descriptions inside Kubernetes' own types and writes
+// each of these types in one line: they are most of a CRD's size, and the documentation of Kubernetes explains them.
+// The description of a field of such a type stays.
 package main
 
 import (
@@ -57,12 +58,17 @@ func trimmed(crd []byte) ([]byte, error) {
 	return out.Bytes(), encoder.Close()
 }
 
-// trim looks for the types of Kubernetes in a schema and everything below it.
+// trim shortens the types of Kubernetes in a schema and everything below it.
 func trim(n *yaml.Node) {
 	if properties := value(n, "properties"); properties != nil && isKubernetes(properties) {
 		silence(properties)
 		n.Style = yaml.FlowStyle
 		return
+	}
+	if items := value(n, "items"); items != nil {
+		if properties := value(items, "properties"); properties != nil && isKubernetes(properties) {
+			silence(items) // The list has our description, its items have that of Kubernetes.
+		}
 	}
 	for _, inner := range n.Content {
 		trim(inner)
@@ -73,7 +79,7 @@ func isKubernetes(properties *yaml.Node) bool {
 	return kubetypes.Name(func(field string) bool { return value(properties, field) != nil }) != ""
 }
 
-// value of a key of a mapping, nil where there is none.
+// value returns the value of a key of a mapping, or nil if the mapping does not have the key.
 func value(n *yaml.Node, key string) *yaml.Node {
 	if n.Kind != yaml.MappingNode {
 		return nil
@@ -86,7 +92,7 @@ func value(n *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
-// silence drops all descriptions. A property that is named description has no text there, but a schema.
+// silence removes all descriptions. It keeps a property named description: its value is a schema, not a text.
 func silence(n *yaml.Node) {
 	if n.Kind == yaml.MappingNode {
 		var kept []*yaml.Node

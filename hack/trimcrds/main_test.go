@@ -36,7 +36,7 @@ a:
   description: Ours.
   properties:
     env:
-      items: {description: An environment variable., properties: {name: {type: string}, value: {}, valueFrom: {properties: {description: {type: string}}}}}
+      items: {properties: {name: {type: string}, value: {}, valueFrom: {properties: {description: {type: string}}}}}
       type: array
     list:
     - description: Ours, too.

@@ -9,9 +9,9 @@ type Driver struct {
 }
 
 const (
-	noRestic = "Cairn keeps no data with restic: write driver: Kopia. What restic wrote is restored with restic itself and then backed up anew"
-	noTool   = "the driver is Kopia or VolumeSnapshotter. Tools of one database (WalG, Solr, Medusa, ClickHouseBackup, Neo4jAdmin) keep backups in formats of their own: " +
-		"write driver: Kopia and a Function that dumps the data for the mover"
+	noRestic = "Cairn does not store data with restic: set driver: Kopia. Restore data that restic wrote with restic itself, then back it up anew"
+	noTool   = "the driver must be Kopia or VolumeSnapshotter. Tools for one database (WalG, Solr, Medusa, ClickHouseBackup, Neo4jAdmin) have backup formats of their own: " +
+		"set driver: Kopia and use a Function that dumps the data for the mover"
 )
 
 // Drivers are those of KubeStash that are refused. The one that is not, VolumeSnapshotter, means the same in both.

@@ -169,7 +169,7 @@ func TestAMoverReportsItsOwnComponentsOnly(t *testing.T) {
 	g.Expect(own.Snapshot(t.Context(), mine.Name, "data", v1alpha1.Component{Phase: v1alpha1.SnapshotRunning, Progress: &v1alpha1.ComponentProgress{FilesDone: 1}})).To(Succeed())
 	g.Expect(own.Snapshot(t.Context(), mine.Name, "data", done)).To(Succeed())
 	g.Expect(own.Snapshot(t.Context(), mine.Name, "logs", done)).To(Succeed())
-	g.Expect(own.Snapshot(t.Context(), mine.Name, "other", done)).To(MatchError(ContainSubstring("may change only its own components: data, logs")))
+	g.Expect(own.Snapshot(t.Context(), mine.Name, "other", done)).To(MatchError(ContainSubstring("can change only its own components: data, logs")))
 
 	other := mover.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "backup-a-b-vwxyz"), Namespace: ns}
 	forged := v1alpha1.Component{Phase: v1alpha1.SnapshotFailed}
@@ -199,7 +199,7 @@ func TestAMoverChangesNothingElse(t *testing.T) {
 	g.Eventually(func() error {
 		tries++
 		return patch(fmt.Sprintf(`{"status":{"size":"%d B"}}`, tries), "status")
-	}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("nothing but its own components")))
+	}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("can change only its own components in status")))
 	for _, body := range []string{
 		`{"status":{"phase":"Succeeded"}}`,
 		`{"status":{"conditions":[{"type":"Ready","status":"True","reason":"R","message":"","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}`,
@@ -242,7 +242,7 @@ func TestAMoverDoesNotSayWhatBecameOfAVolumeSnapshot(t *testing.T) {
 		return err
 	}
 	const forged = `[{"pvcName":"data","volumeSnapshotName":"data-1"}]`
-	g.Eventually(func() error { return forge(forged) }).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("the manager looks itself")), "the policy is in force a moment after it was created")
+	g.Eventually(func() error { return forge(forged) }).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("only the manager can")), "the policy is in force a moment after it was created")
 	g.Expect(forge(`[]`)).To(Succeed(), "nothing is said")
 
 	seen := func(status *v1alpha1.SnapshotStatus) {
@@ -254,7 +254,7 @@ func TestAMoverDoesNotSayWhatBecameOfAVolumeSnapshot(t *testing.T) {
 	g.Expect(admin.Get(t.Context(), client.ObjectKeyFromObject(s), &live)).To(Succeed())
 	seen(&live.Status)
 	g.Expect(admin.Status().Update(t.Context(), &live)).To(Succeed())
-	g.Expect(forge(forged)).To(MatchError(ContainSubstring("the manager looks itself")))
+	g.Expect(forge(forged)).To(MatchError(ContainSubstring("only the manager can")))
 	mine := mover.APIStatus{Client: api, Namespace: ns}
 	g.Expect(mine.Snapshot(t.Context(), s.Name, "data", v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "u"})).To(Succeed(), "what the manager wrote stays")
 	theirs := mover.APIStatus{Client: as(t, ns, v1alpha1.SnapshotterServiceAccount, "backup-b-vwxyz"), Namespace: ns}
@@ -294,7 +294,7 @@ func TestAMoverOfAnotherNamespaceIsRefusedEvenWithTheRight(t *testing.T) {
 	foreign := mover.APIStatus{Client: as(t, away, v1alpha1.MoverServiceAccount, "backup-a-vwxyz"), Namespace: home}
 	g.Eventually(func() error {
 		return foreign.Snapshot(t.Context(), s.Name, "data", v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded})
-	}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("own namespace only")))
+	}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("only to objects of its own namespace")))
 }
 
 func TestATriggerCreatesTheBackupSessionOfItsSlotOnce(t *testing.T) {
@@ -373,13 +373,13 @@ func TestATriggerPresetsNothingAndSpeaksForItsOwnCronJob(t *testing.T) {
 		"no CronJob": {pod: "trigger-web-hourly-29588888-vwxyz", change: func(u *unstructured.Unstructured) { u.SetAnnotations(nil) },
 			message: "must name the CronJob"},
 		"a finalizer": {pod: "trigger-web-hourly-29588888-vwxyz", change: func(u *unstructured.Unstructured) { u.SetFinalizers([]string{v1alpha1.FinalizerRecord}) },
-			message: "presets no finalizers"},
+			message: "must preset no finalizers"},
 		"an owner": {pod: "trigger-web-hourly-29588888-vwxyz", change: func(u *unstructured.Unstructured) {
 			u.SetOwnerReferences([]metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "c", UID: "u"}})
-		}, message: "presets no finalizers"},
+		}, message: "must preset no finalizers"},
 		"the record annotation": {pod: "trigger-web-hourly-29588888-vwxyz", change: func(u *unstructured.Unstructured) {
 			u.SetAnnotations(map[string]string{v1alpha1.AnnotationCronJob: "trigger-web-hourly", v1alpha1.AnnotationRecord: "c"})
-		}, message: "presets no finalizers"},
+		}, message: "must preset no finalizers"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

@@ -140,11 +140,11 @@ func TestTheAdmissionPolicyOfClaims(t *testing.T) {
 		"its own":              {change: func(*corev1.PersistentVolumeClaim) {}},
 		"of another Job":       {func(c *corev1.PersistentVolumeClaim) { c.Annotations[v1alpha1.AnnotationJob] = "restore-r" }, "must name the Job"},
 		"of no restore":        {func(c *corev1.PersistentVolumeClaim) { delete(c.Annotations, v1alpha1.AnnotationRestoreSession) }, "must be the UID of the RestoreSession"},
-		"of no VolumeSnapshot": {func(c *corev1.PersistentVolumeClaim) { c.Spec.DataSource = nil }, "made of a VolumeSnapshot"},
+		"of no VolumeSnapshot": {func(c *corev1.PersistentVolumeClaim) { c.Spec.DataSource = nil }, "made from a VolumeSnapshot"},
 		"of another claim": {func(c *corev1.PersistentVolumeClaim) {
 			c.Spec.DataSource = &corev1.TypedLocalObjectReference{Kind: "PersistentVolumeClaim", Name: "other"}
-		}, "made of a VolumeSnapshot"},
-		"of a volume":          {func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeName = "pv" }, "names no volume"},
+		}, "made from a VolumeSnapshot"},
+		"of a volume":          {func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeName = "pv" }, "must not name a volume"},
 		"with a finalizer":     {func(c *corev1.PersistentVolumeClaim) { c.Finalizers = []string{"example.com/hold"} }, "neither finalizers"},
 		"in another namespace": {func(c *corev1.PersistentVolumeClaim) { c.Namespace = "default" }, "forbidden"},
 	} {
