@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// A hook of a batch that names no pods means those of the target: of several nobody knows which, and the batch says so before
-// any run fails. It is ready once the HookTemplate names them.
+// A hook of a batch that selects no pods means the pods of the target. With several targets nobody knows which target,
+// so the batch reports it before any run fails. The batch becomes ready once the HookTemplate selects pods.
 func TestHooksOfABatchAreChecked(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
@@ -38,7 +38,7 @@ func TestHooksOfABatchAreChecked(t *testing.T) {
 	g.Expect(bed.Client.Update(t.Context(), template)).To(Succeed())
 	bed.Eventually(t, batch, func(g Gomega) {
 		g.Expect(batch.Status.Phase).To(Equal(v1alpha1.PhaseReady))
-	}, "the template names its pods")
+	}, "the HookTemplate selects its pods")
 
 	template.Spec.Action = nil
 	template.Spec.Executor = &v1alpha1.HookExecutor{Type: v1alpha1.HookExecutorFunction, Function: &v1alpha1.HookFunctionExecutor{Name: namespace}}
@@ -52,5 +52,5 @@ func TestHooksOfABatchAreChecked(t *testing.T) {
 	g.Expect(bed.Client.Update(t.Context(), function)).To(Succeed())
 	bed.Eventually(t, batch, func(g Gomega) {
 		g.Expect(batch.Status.Phase).To(Equal(v1alpha1.PhaseReady))
-	}, "the Function can be filled in")
+	}, "every variable of the Function has a value")
 }

@@ -35,7 +35,7 @@ func TestBatchIsExpanded(t *testing.T) {
 	}
 	var cronJobs batchv1.CronJobList
 	g.Expect(bed.Client.List(t.Context(), &cronJobs, client.InNamespace(batch.Namespace))).To(Succeed())
-	g.Expect(cronJobs.Items).To(HaveLen(1), "one a session of the batch, none of its children")
+	g.Expect(cronJobs.Items).To(HaveLen(1), "one CronJob for each session of the batch, none for its children")
 	g.Expect(cronJobs.Items[0].Name).To(Equal("trigger-backupbatch-shop-hourly"))
 	g.Expect(metav1.IsControlledBy(&cronJobs.Items[0], batch)).To(BeTrue())
 
@@ -86,7 +86,7 @@ func TestDeletedChildComesBack(t *testing.T) {
 
 	g.Expect(bed.Client.Delete(t.Context(), child)).To(Succeed())
 
-	bed.Eventually(t, child, func(g Gomega) { g.Expect(child.UID).NotTo(Equal(gone)) }, "it is made again")
+	bed.Eventually(t, child, func(g Gomega) { g.Expect(child.UID).NotTo(Equal(gone)) }, "the child is made again")
 	g.Expect(metav1.IsControlledBy(child, batch)).To(BeTrue())
 	bed.ExpectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 }
@@ -126,12 +126,12 @@ func TestEditedChildIsReverted(t *testing.T) {
 				g.Expect(child.Labels).To(Equal(before.Labels))
 				g.Expect(child.Annotations).To(Equal(before.Annotations))
 				g.Expect(child.OwnerReferences).To(Equal(before.OwnerReferences))
-			}, "it is as the batch says")
+			}, "the child matches the batch again")
 			g.Expect(child.UID).To(Equal(before.UID))
 			g.Eventually(func() []string { return events.Of(batch.Namespace) }, testbed.Patience).Should(
 				ContainElement(Or(
 					Equal("Normal ChildReverted reverted BackupConfiguration shop-web: somebody edited it, edit the batch instead"),
-					Equal("Normal ChildApplied changed BackupConfiguration shop-web"))), "somebody is told")
+					Equal("Normal ChildApplied changed BackupConfiguration shop-web"))), "an event reports the revert")
 			g.Expect(child.ResourceVersion).NotTo(Equal(before.ResourceVersion))
 		})
 	}
@@ -149,7 +149,7 @@ func TestPolicyChangeTouchesOnlyItsChild(t *testing.T) {
 
 	bed.Eventually(t, db, func(g Gomega) {
 		g.Expect(db.Spec.Sessions[0].Addon.Tasks[0].Params).NotTo(BeNil())
-	}, "the change reaches its child")
+	}, "the change reaches the child of the changed target")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(web), web)).To(Succeed())
 	g.Expect(web.Generation).To(Equal(generation))
 }
@@ -195,7 +195,7 @@ func TestForeignObjectIsLeftAlone(t *testing.T) {
 	bed.Eventually(t, batch, func(g Gomega) {
 		g.Expect(batch.Status.Targets[0].Reason).To(Equal(v1alpha1.ReasonNameConflict))
 		g.Expect(batch.Status.Targets[1].Phase).To(Equal(v1alpha1.PhaseReady))
-	}, "the other target is not held up")
+	}, "the other target goes on")
 	g.Expect(conditions.IsStalled(batch)).To(BeTrue())
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(foreign), foreign)).To(Succeed())
 	g.Expect(foreign.OwnerReferences).To(BeEmpty())
@@ -213,14 +213,14 @@ func TestInvalidBatchLeavesItsChildrenInForce(t *testing.T) {
 	before := bed.Quiet(t, batch.Namespace)
 
 	bed.Edit(t, batch, func() {
-		batch.Spec.Targets = batch.Spec.Targets[:1] // The session still names db.
+		batch.Spec.Targets = batch.Spec.Targets[:1] // The session still names target "db".
 		batch.Spec.Sessions[0].Targets[0].Repositories[0].Backend = "mian"
 	})
 
 	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonBackendNotFound, `no backend "mian"`)
 	g.Expect(conditions.GetMessage(batch, meta.ReadyCondition)).To(ContainSubstring(`no target "db"`), "every mistake is named")
 	g.Expect(conditions.IsStalled(batch)).To(BeTrue())
-	g.Expect(batch.Status.Targets).To(HaveLen(2), "what is in force is still told")
+	g.Expect(batch.Status.Targets).To(HaveLen(2), "the status still lists the children in force")
 	g.Eventually(func() []string { return events.Of(batch.Namespace) }, testbed.Patience).Should(ContainElement(HavePrefix("Warning BackendNotFound")))
 	for _, target := range []string{"web", "db"} {
 		child := childOf(batch, target)
@@ -246,7 +246,7 @@ func TestInvalidBatchLosesTheScheduleOfARemovedSession(t *testing.T) {
 	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonBackendNotFound, `no backend "mian"`)
 	var cronJobs batchv1.CronJobList
 	g.Expect(bed.Client.List(t.Context(), &cronJobs, client.InNamespace(batch.Namespace))).To(Succeed())
-	g.Expect(cronJobs.Items).To(BeEmpty(), "its runs would all fail: there is no such session")
+	g.Expect(cronJobs.Items).To(BeEmpty(), "its runs would all fail: the session does not exist")
 }
 
 func TestTargetsReasonsReachTheBatch(t *testing.T) {
@@ -259,7 +259,7 @@ func TestTargetsReasonsReachTheBatch(t *testing.T) {
 	NewWithT(t).Expect(conditions.IsStalled(batch)).To(BeTrue(), "only a change of policy helps")
 }
 
-// A reconcile that reads a stale cache leaves a part of the status as it was. The event of that write must mend it.
+// A reconcile that reads a stale cache leaves a part of the status as it was. The event of that write must repair it.
 func TestStatusIsPutRight(t *testing.T) {
 	t.Parallel()
 	batch := working(t)
@@ -275,8 +275,8 @@ func TestATargetIsNeverReadyWithAReasonNorUnreadyWithoutOne(t *testing.T) {
 	}{
 		"ready":                               {v1alpha1.PhaseReady, true, v1alpha1.PhaseReady, ""},
 		"not ready":                           {v1alpha1.PhaseNotReady, false, v1alpha1.PhaseNotReady, v1alpha1.ReasonTargetNotFound},
-		"ready, and its phase on its way":     {v1alpha1.PhaseNotReady, true, v1alpha1.PhaseNotReady, v1alpha1.ReasonProgressing},
-		"no longer, and its phase on its way": {v1alpha1.PhaseReady, false, v1alpha1.PhaseNotReady, v1alpha1.ReasonProgressing},
+		"ready, but the phase has not followed":      {v1alpha1.PhaseNotReady, true, v1alpha1.PhaseNotReady, v1alpha1.ReasonProgressing},
+		"no longer ready, but the phase has not followed":  {v1alpha1.PhaseReady, false, v1alpha1.PhaseNotReady, v1alpha1.ReasonProgressing},
 	} {
 		t.Run(name, func(t *testing.T) {
 			child := &v1alpha1.BackupConfiguration{Status: v1alpha1.BackupConfigurationStatus{Phase: tc.phase}}

@@ -18,7 +18,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// selecting makes a batch of all claims and Deployments of an application, and of the claim named, which has another.
+// selecting creates a batch that selects all claims and Deployments of an application, and names one claim of another
+// application.
 func selecting(namespace string, edit ...func(*v1alpha1.TargetSelector)) *v1alpha1.BackupBatch {
 	batch := batchOf(namespace, "named")
 	selector := &v1alpha1.TargetSelector{
@@ -43,7 +44,7 @@ func shopClaim(namespace, name string) *corev1.PersistentVolumeClaim {
 	return c
 }
 
-// shopDeployment mounts claims.
+// shopDeployment returns a Deployment that mounts claims.
 func shopDeployment(namespace, name string, claims ...string) *appsv1.Deployment {
 	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: shop}}
 	d.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"pod": name}}
@@ -57,7 +58,8 @@ func shopDeployment(namespace, name string, claims ...string) *appsv1.Deployment
 	return d
 }
 
-// expectFound waits until status and children are of the named target and of what the selector finds.
+// expectFound waits until the status and the children are those of the named target and of the targets that the
+// selector finds.
 func expectFound(t *testing.T, batch *v1alpha1.BackupBatch, reason string, found ...string) {
 	t.Helper()
 	bed.Eventually(t, batch, func(g Gomega) {
@@ -95,7 +97,7 @@ func TestWhatASelectorFindsHasAChild(t *testing.T) {
 	batch := selecting(namespace)
 	bed.Create(t, batch)
 
-	expectFound(t, batch, "what web mounts is in its backup, and front keeps nothing", "deployment-web", "persistentvolumeclaim-alone")
+	expectFound(t, batch, "the backup of web covers the claim that it mounts, and front mounts none", "deployment-web", "persistentvolumeclaim-alone")
 	child := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-all-deployment-web"}}
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(child), child)).To(Succeed())
 	g.Expect(child.Spec.Sessions[0].Repositories).To(HaveLen(1))
@@ -103,16 +105,16 @@ func TestWhatASelectorFindsHasAChild(t *testing.T) {
 	g.Expect(child.Spec.Sessions[0].Repositories[0].Directory).To(Equal("/app/all-deployment-web"))
 
 	bed.Create(t, shopClaim(namespace, "late"))
-	expectFound(t, batch, "what comes later", "deployment-web", "persistentvolumeclaim-alone", "persistentvolumeclaim-late")
+	expectFound(t, batch, "an object that comes later", "deployment-web", "persistentvolumeclaim-alone", "persistentvolumeclaim-late")
 
 	bed.Edit(t, alone, func() { alone.Labels = nil })
-	expectFound(t, batch, "what loses its label", "deployment-web", "persistentvolumeclaim-late")
+	expectFound(t, batch, "an object that loses its label", "deployment-web", "persistentvolumeclaim-late")
 
 	bed.Edit(t, web, func() { web.Spec.Template.Spec.Volumes[0].PersistentVolumeClaim.ClaimName = "late" })
-	expectFound(t, batch, "what web mounts now", "deployment-web", "persistentvolumeclaim-pages")
+	expectFound(t, batch, "the claim that web mounts now", "deployment-web", "persistentvolumeclaim-pages")
 
 	bed.Edit(t, front, func() { front.Spec.Template.Spec.Volumes = shopDeployment("", "", "x").Spec.Template.Spec.Volumes })
-	expectFound(t, batch, "front keeps something now", "deployment-front", "deployment-web", "persistentvolumeclaim-pages")
+	expectFound(t, batch, "front mounts a volume now", "deployment-front", "deployment-web", "persistentvolumeclaim-pages")
 
 	g.Expect(bed.Client.Delete(t.Context(), web)).To(Succeed())
 	expectFound(t, batch, "what goes", "deployment-front", "persistentvolumeclaim-late", "persistentvolumeclaim-pages")
@@ -120,7 +122,7 @@ func TestWhatASelectorFindsHasAChild(t *testing.T) {
 	pages.Finalizers = append(pages.Finalizers, "example.com/hold")
 	g.Expect(bed.Client.Update(t.Context(), pages)).To(Succeed())
 	g.Expect(bed.Client.Delete(t.Context(), pages)).To(Succeed())
-	expectFound(t, batch, "what is being deleted", "deployment-front", "persistentvolumeclaim-late")
+	expectFound(t, batch, "an object that is being deleted", "deployment-front", "persistentvolumeclaim-late")
 	g.Expect(events.Of(namespace)).To(ContainElement(ContainSubstring("removed BackupConfiguration shop-all-persistentvolumeclaim-pages")))
 	bed.NoOp(t, reconciler, &events, batch)
 	pages.Finalizers = nil
@@ -148,7 +150,7 @@ func TestASelectorFindsDatabases(t *testing.T) {
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(child), child)).To(Succeed())
 	g.Expect(child.Spec.Target).To(Equal(&v1alpha1.TypedObjectReference{Kind: v1alpha1.KindService, Name: "orders"}))
 	bed.Create(t, database("stock", shop))
-	expectFound(t, batch, "what comes later", "service-orders", "service-stock")
+	expectFound(t, batch, "an object that comes later", "service-orders", "service-stock")
 }
 
 func TestASelectorThatFindsTooManyChangesNothing(t *testing.T) {
@@ -168,10 +170,10 @@ func TestASelectorThatFindsTooManyChangesNothing(t *testing.T) {
 	bed.NoOp(t, reconciler, &events, batch)
 
 	g.Expect(bed.Client.Delete(t.Context(), one)).To(Succeed())
-	expectFound(t, batch, "two is not too many without one", "persistentvolumeclaim-two")
+	expectFound(t, batch, "only one claim matches again", "persistentvolumeclaim-two")
 }
 
-// A run of more targets would not fit into one object. It is said before there is one, and where.
+// A run of more targets would not fit into one object. The batch reports this, with the field, before it starts a run.
 func TestASessionOfTooManyTargets(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
@@ -187,7 +189,7 @@ func TestASessionOfTooManyTargets(t *testing.T) {
 	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonTooManyTargets, "spec.sessions[0].targets: a session has at most 500 targets, those that selectors find counted")
 }
 
-// Both targets are backed up, and somebody is told.
+// The batch backs up both targets, and reports the overlap.
 func TestABatchSaysWhatItBacksUpTwice(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
@@ -207,14 +209,14 @@ func TestABatchSaysWhatItBacksUpTwice(t *testing.T) {
 	bed.ExpectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "every target can be backed up")
 	told := len(events.Of(namespace))
 	bed.NoOp(t, reconciler, &events, batch)
-	g.Expect(events.Of(namespace)[told:]).NotTo(ContainElement(ContainSubstring("BackedUpTwice")), "it is told once")
+	g.Expect(events.Of(namespace)[told:]).NotTo(ContainElement(ContainSubstring("BackedUpTwice")), "one event reports the overlap")
 
 	bed.Edit(t, batch, func() {
 		batch.Spec.Targets[1].Selector.Exclude = &v1alpha1.TargetExclusion{Names: []v1alpha1.ExcludedTarget{{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "named"}}}
 	})
 	bed.Eventually(t, batch, func(g Gomega) {
 		g.Expect(conditions.Has(batch, v1alpha1.ConditionTargetsOverlap)).To(BeFalse())
-	}, "it is excluded")
+	}, "the selector excludes the claim")
 	expectFound(t, batch, "once")
 }
 
@@ -227,7 +229,7 @@ func TestABatchSaysWhichSelectorsFindNothing(t *testing.T) {
 	bed.ExpectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "nothing is found by all")
 }
 
-// A hundred children are made side by side, and no object of their names that is not theirs is taken over.
+// A hundred children are made in parallel, and none takes over a foreign object of its name.
 func TestManyChildrenAreMadeAtOnce(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
@@ -248,7 +250,7 @@ func TestManyChildrenAreMadeAtOnce(t *testing.T) {
 		g.Expect(batch.Status.Targets).To(HaveLen(count + 1))
 		g.Expect(batch.Status.Targets[8].Reason).To(Equal(v1alpha1.ReasonNameConflict))
 		g.Expect(childrenOf(t, batch)).To(HaveLen(count + 1))
-	}, "each has its child but the one whose name is taken")
+	}, "every target has its child except the one whose name is taken")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(strange), strange)).To(Succeed())
 	g.Expect(strange.Generation).To(Equal(generation))
 	g.Expect(metav1.GetControllerOf(strange)).To(BeNil())

@@ -21,17 +21,18 @@ import (
 	"github.com/cairn-backup/cairn/internal/trigger"
 )
 
-// Indexes of the cache: on BackupConfigurations their batch's UID, on BackupBatches the names of their children.
+// The indexes of the cache. BackupConfigurations are indexed by the UID of their batch, BackupBatches by the names of
+// their children.
 const (
 	indexOwner = "backupbatch.owner"
 	indexChild = "backupbatch.child"
-	// indexSelects has the kinds that the selectors of a batch find, with its namespace: "<namespace>/<kind>".
+	// indexSelects holds the kinds that the selectors of a batch find: "<namespace>/<kind>".
 	indexSelects = "backupbatch.selects"
-	// indexHookTemplate has the HookTemplates of a batch: "<namespace>/<name>".
+	// indexHookTemplate holds the HookTemplates of a batch: "<namespace>/<name>".
 	indexHookTemplate = "backupbatch.hooktemplate"
 )
 
-// runs is the index of BackupSessions.
+// runs indexes BackupSessions by their BackupBatch.
 var runs = trigger.RunsIndex{Field: "backupbatch.runs", Kind: v1alpha1.BackupBatchKind}
 
 // SetupWithManager registers the controller, its indexes and its watches.
@@ -57,7 +58,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		return fmt.Errorf("index BackupBatches by child: %w", err)
 	}
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupBatch{}, indexSelects, selectedKinds); err != nil {
-		return fmt.Errorf("index BackupBatches by the kinds that they select: %w", err)
+		return fmt.Errorf("index BackupBatches by selected kind: %w", err)
 	}
 
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupBatch{}, indexHookTemplate, func(o client.Object) []string {
@@ -72,8 +73,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	written := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{})
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("backupbatch").
-		// Its own status too: a reconcile that read the cache before the last write arrived there may have left out a part of
-		// the status, and nothing else would bring it back.
+		// Watch the batch's own status too: a reconcile that read the cache before it held the last write can have left
+		// out a part of the status, and nothing else would restore it.
 		For(&v1alpha1.BackupBatch{}).
 		Owns(&batchv1.CronJob{}, builder.WithPredicates(written)).
 		Watches(&v1alpha1.BackupSession{}, runs.Invoker(), builder.WithPredicates(trigger.Matters())).
@@ -89,8 +90,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	return b.WithOptions(opts).Complete(r)
 }
 
-// ofConfiguration reaches the batch that owns a BackupConfiguration and those that want its name: a child that was orphaned,
-// or somebody else's that goes away.
+// ofConfiguration returns requests for the batch that owns a BackupConfiguration and for the batches that want its
+// name: the object can be an orphaned child, or a foreign object that is being deleted.
 func (r *Reconciler) ofConfiguration(ctx context.Context, o client.Object) []reconcile.Request {
 	var requests []reconcile.Request
 	if owner := metav1.GetControllerOf(o); owner != nil && owner.Kind == v1alpha1.BackupBatchKind {
@@ -98,7 +99,7 @@ func (r *Reconciler) ofConfiguration(ctx context.Context, o client.Object) []rec
 	}
 	var list v1alpha1.BackupBatchList
 	if err := r.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingFields{indexChild: o.GetName()}); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "list BackupBatches that want a BackupConfiguration's name")
+		ctrl.LoggerFrom(ctx).Error(err, "list BackupBatches by child name")
 		return requests
 	}
 	for i := range list.Items {

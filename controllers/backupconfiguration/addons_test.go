@@ -42,7 +42,7 @@ func TestAnAddonOfAUserIsCheckedAndWatched(t *testing.T) {
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonInvalidParameters, "${snapshot} has no value here")
 }
 
-// refusedConfiguration is a manifest with REPLACED in the place of what is tried.
+// refusedConfiguration is a manifest. Each test replaces REPLACED with its own fragment.
 const refusedConfiguration = `
 apiVersion: backup.cairn.dev/v1alpha1
 kind: BackupConfiguration

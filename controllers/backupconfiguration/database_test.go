@@ -11,13 +11,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// A Secret of the Service Binding specification says which database it is of, and so which Addon backs it up.
+// A Secret of the Service Binding specification names the type of its database, and so the Addon that backs it up.
 func TestTheAddonOfWhatSaysItsType(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ kind, reason, says string }{
-		"a type that is known":    {kind: "servicebinding.io/postgresql", reason: v1alpha1.ReasonReady},
+		"a known type":     {kind: "servicebinding.io/postgresql", reason: v1alpha1.ReasonReady},
 		"a type without an Addon": {"servicebinding.io/mongodb", v1alpha1.ReasonAddonNotFound, `spec.sessions[0].addon: Secret/login is of the type "servicebinding.io/mongodb", for which no Addon is built in: name the Addon with its task`},
-		"nothing there":           {"", v1alpha1.ReasonTargetNotFound, "spec.sessions[0].addon: there is no Secret/login, which would say which database it is of"},
+		"no Secret":            {"", v1alpha1.ReasonTargetNotFound, "spec.sessions[0].addon: there is no Secret/login, which would say which database it is of"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -14,7 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// smallestOf is the smallest policy: a target and a schedule.
+// smallestOf returns the smallest policy: a target and a schedule.
 func smallestOf(namespace string) *v1alpha1.BackupConfiguration {
 	configuration := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "files", Namespace: namespace}}
 	configuration.Spec = v1alpha1.BackupConfigurationSpec{
@@ -26,8 +26,8 @@ func smallestOf(namespace string) *v1alpha1.BackupConfiguration {
 	return configuration
 }
 
-// defaultStorage makes a ready storage with an encryption Secret that is the default of its namespace and of those with the
-// labels, if there are any.
+// defaultStorage creates a ready storage with an encryption Secret. It is the default of its namespace, or of the
+// namespaces with the labels if there are any.
 func defaultStorage(t testing.TB, namespace string, labels map[string]string) *v1alpha1.BackupStorage {
 	t.Helper()
 	selector := v1alpha1.NamespacesFromSelector
@@ -59,7 +59,7 @@ func TestTheSmallestPolicyIsEnoughAndStaysWhereItIs(t *testing.T) {
 	defaultStorage(t, backup, labels)
 	bed.ReadyRepositories(t, namespace, "files")
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
-	g.Expect(configuration.Spec.Backends).To(BeEmpty(), "the spec is not written")
+	g.Expect(configuration.Spec.Backends).To(BeEmpty(), "the controller does not write the spec")
 	g.Expect(configuration.Spec.Sessions[0].Addon).To(BeNil())
 	g.Expect(configuration.Spec.Sessions[0].Repositories).To(BeEmpty())
 	directory := "/test/" + namespace + "/persistentvolumeclaim/uploads"
@@ -86,15 +86,15 @@ func TestTheSmallestPolicyIsEnoughAndStaysWhereItIs(t *testing.T) {
 		g.Expect(conditions.IsTrue(configuration, v1alpha1.ConditionResolvedBackendChanged)).To(BeTrue())
 		g.Expect(conditions.GetMessage(configuration, v1alpha1.ConditionResolvedBackendChanged)).To(Equal(
 			"Repository files stays in BackupStorage " + backup + "/s3: the default is " + namespace + "/s3 now. " +
-				"To move, name another repository in policy; the backups so far stay where they are"))
-		g.Expect(conditions.IsReady(configuration)).To(BeTrue(), "it works as before")
+				"To move, name another repository in policy; existing backups stay where they are"))
+		g.Expect(conditions.IsReady(configuration)).To(BeTrue(), "backups work as before")
 		g.Expect(configuration.Status.Resolved).To(Equal(resolved))
 	}, "a new default moves nothing")
 
 	bed.Edit(t, own, func() { own.Spec.Default = false })
 	bed.Eventually(t, configuration, func(g Gomega) {
 		g.Expect(conditions.Has(configuration, v1alpha1.ConditionResolvedBackendChanged)).To(BeFalse())
-	}, "it is the same again")
+	}, "the old default is the default again")
 	bed.NoOp(t, reconciler, &events, configuration)
 }
 
@@ -141,7 +141,7 @@ func TestARepositoryOfTheUserTakesTheTargetOfItsFirstPolicy(t *testing.T) {
 	g.Expect(configuration.Status.Resolved.Sessions[0].Repositories).To(Equal([]v1alpha1.ResolvedRepositoryInfo{{
 		Name: "mine", Backend: "s3", Directory: "/by/hand", EncryptionSecret: v1alpha1.ObjectReference{Namespace: namespace, Name: "enc"},
 	}}))
-	g.Expect(conditions.Has(configuration, v1alpha1.ConditionResolvedBackendChanged)).To(BeFalse(), "the user has chosen")
+	g.Expect(conditions.Has(configuration, v1alpha1.ConditionResolvedBackendChanged)).To(BeFalse(), "the user chose the repository")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed())
 	g.Expect(repository.Spec.AppRef).To(Equal(*configuration.Spec.Target))
 	repository.Spec.AppRef.Name = "other"
@@ -166,7 +166,7 @@ func TestTwoPoliciesDoNotShareADirectory(t *testing.T) {
 	bed.ReadyRepositories(t, namespace, "files")
 	bed.Create(t, second)
 	bed.ExpectReason(t, second, v1alpha1.PhaseInvalid, v1alpha1.ReasonDirectoryTaken,
-		`the directory "/test/`+namespace+`/persistentvolumeclaim/uploads" can't be used: Repository `+namespace+`/files has this directory already, choose another one`)
+		`the directory "/test/`+namespace+`/persistentvolumeclaim/uploads" can't be used: Repository `+namespace+`/files has this directory already, choose another directory`)
 	g.Expect(conditions.GetReason(second, meta.StalledCondition)).To(Equal(v1alpha1.ReasonDirectoryTaken))
 	bed.ExpectReason(t, first, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 }
@@ -215,10 +215,10 @@ func TestTheDefaultRetentionPolicyIsShown(t *testing.T) {
 	bed.Edit(t, own, func() { own.Spec.Default = false })
 	expect(&v1alpha1.ObjectReference{Namespace: backup, Name: "keep"}, "the cluster's again")
 	bed.Edit(t, keep, func() { keep.Spec.UsagePolicy = nil })
-	expect(nil, "it is not for this namespace any more")
+	expect(nil, "the cluster's default no longer allows this namespace")
 	bed.Edit(t, own, func() { own.Spec.Default = true })
 	expect(&v1alpha1.ObjectReference{Namespace: namespace, Name: "own"}, "the namespace's own again")
 	g.Expect(bed.Client.Delete(t.Context(), own)).To(Succeed())
-	expect(nil, "there is none any more")
-	g.Expect(configuration.Spec.Backends).To(BeEmpty(), "the spec is not written")
+	expect(nil, "no default is left")
+	g.Expect(configuration.Spec.Backends).To(BeEmpty(), "the controller does not write the spec")
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// connecting is a HookTemplate that connects to a port.
+// connecting returns a HookTemplate that connects to a port.
 func connecting(namespace, name string, usage *v1alpha1.UsagePolicy) *v1alpha1.HookTemplate {
 	return &v1alpha1.HookTemplate{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
@@ -26,7 +26,7 @@ func connecting(namespace, name string, usage *v1alpha1.UsagePolicy) *v1alpha1.H
 	}
 }
 
-// expectDependency waits until the status says of an object whether it exists.
+// expectDependency waits until the status reports whether an object exists.
 func expectDependency(t testing.TB, configuration *v1alpha1.BackupConfiguration, group, kind, namespace, name string, found bool) {
 	t.Helper()
 	bed.Eventually(t, configuration, func(g Gomega) {
@@ -65,7 +65,7 @@ func TestSecretsAreDependencies(t *testing.T) {
 	secret := testbed.Secret(configuration.Namespace, "enc", nil)
 	look := func() ctrl.Result {
 		t.Helper()
-		bed.Quiet(t, configuration.Namespace) // else the manager's own look may come in between
+		bed.Quiet(t, configuration.Namespace) // Otherwise the manager's own reconcile can come in between.
 		bed.Cached(t, configuration)
 		result, err := reconciler.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(configuration)})
 		g.Expect(err).NotTo(HaveOccurred())
@@ -73,7 +73,7 @@ func TestSecretsAreDependencies(t *testing.T) {
 	}
 	expectDependency(t, configuration, "", "Secret", configuration.Namespace, "enc", true)
 	g.Expect(bed.Client.Delete(t.Context(), secret)).To(Succeed())
-	g.Expect(look().RequeueAfter).To(Equal(time.Minute), "nothing tells that it is back")
+	g.Expect(look().RequeueAfter).To(Equal(time.Minute), "no watch reports that the Secret is back")
 	expectDependency(t, configuration, "", "Secret", configuration.Namespace, "enc", false)
 	result := bed.NoOp(t, reconciler, &events, configuration)
 	g.Expect(result.RequeueAfter).To(Equal(time.Minute))
@@ -104,7 +104,7 @@ func TestNobodyLearnsWhichSecretsOthersHave(t *testing.T) {
 	bed.Edit(t, storage, func() { storage.Spec.UsagePolicy = nil })
 	bed.Eventually(t, configuration, func(g Gomega) {
 		g.Expect(configuration.Status.Dependencies).To(HaveLen(2), "%v", configuration.Status.Dependencies)
-	}, "the storage is not for this namespace any more")
+	}, "the storage no longer allows this namespace")
 }
 
 func usageOf(from v1alpha1.NamespacesFrom, labels map[string]string) *v1alpha1.UsagePolicy {

@@ -15,7 +15,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/defaults"
 )
 
-// bound takes care of what binds a configuration to its Repositories. Done says that there is nothing else to do now.
+// bound maintains what binds a configuration to its Repositories. done reports that this reconcile has nothing else to
+// do.
 func (r *Reconciler) bound(ctx context.Context, req ctrl.Request, configuration *v1alpha1.BackupConfiguration) (done bool, err error) {
 	if err := r.Get(ctx, req.NamespacedName, configuration); err != nil {
 		return true, client.IgnoreNotFound(err)
@@ -28,10 +29,10 @@ func (r *Reconciler) bound(ctx context.Context, req ctrl.Request, configuration 
 	}
 	version := configuration.ResourceVersion
 	err = r.hold(ctx, configuration)
-	return configuration.ResourceVersion != version, err // the change brings it here again
+	return configuration.ResourceVersion != version, err // the change triggers another reconcile
 }
 
-// hold adds or takes the finalizer: it is there while a Repository is to go with the configuration.
+// hold adds or removes the finalizer. The configuration has it while a Repository is to be deleted with it.
 func (r *Reconciler) hold(ctx context.Context, configuration *v1alpha1.BackupConfiguration) error {
 	before := configuration.DeepCopy()
 	changed := false
@@ -44,12 +45,12 @@ func (r *Reconciler) hold(ctx context.Context, configuration *v1alpha1.BackupCon
 		return nil
 	}
 	if err := r.Patch(ctx, configuration, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
-		return fmt.Errorf("hold BackupConfiguration %s: %w", configuration.Name, err)
+		return fmt.Errorf("patch finalizers of BackupConfiguration %s: %w", configuration.Name, err)
 	}
 	return nil
 }
 
-// leaving are the repositories that are to go with the configuration.
+// leaving returns the repositories that are to be deleted with the configuration.
 func leaving(configuration *v1alpha1.BackupConfiguration) []*v1alpha1.RepositoryInfo {
 	var out []*v1alpha1.RepositoryInfo
 	for i := range configuration.Spec.Sessions {
@@ -63,8 +64,8 @@ func leaving(configuration *v1alpha1.BackupConfiguration) []*v1alpha1.Repository
 	return out
 }
 
-// finalize deletes the Repositories that are to go with a configuration that is being deleted, and lets it go. They carry
-// out their deletionPolicy themselves.
+// finalize deletes the Repositories that are to go with a configuration that is being deleted, and removes the
+// finalizer. The Repositories carry out their deletionPolicy themselves.
 func (r *Reconciler) finalize(ctx context.Context, configuration *v1alpha1.BackupConfiguration) error {
 	if !slices.Contains(configuration.Finalizers, v1alpha1.FinalizerRepositories) {
 		return nil
@@ -72,7 +73,7 @@ func (r *Reconciler) finalize(ctx context.Context, configuration *v1alpha1.Backu
 	var namespace corev1.Namespace
 	err := r.APIReader.Get(ctx, client.ObjectKey{Name: configuration.Namespace}, &namespace)
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("get namespace %s: %w", configuration.Namespace, err)
+		return fmt.Errorf("get Namespace %s: %w", configuration.Namespace, err)
 	}
 	if err == nil && namespace.DeletionTimestamp.IsZero() {
 		for _, info := range leaving(configuration) {
@@ -87,12 +88,13 @@ func (r *Reconciler) finalize(ctx context.Context, configuration *v1alpha1.Backu
 	controllerutil.RemoveFinalizer(configuration, v1alpha1.FinalizerRepositories)
 	err = r.Patch(ctx, configuration, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("release BackupConfiguration %s: %w", configuration.Name, err)
+		return fmt.Errorf("remove finalizer of BackupConfiguration %s: %w", configuration.Name, err)
 	}
 	return nil
 }
 
-// letRepositoryGo deletes a Repository that the configuration made, unless another configuration uses it.
+// letRepositoryGo deletes a Repository that Cairn made for the configuration's target, unless another configuration
+// uses it.
 func (r *Reconciler) letRepositoryGo(ctx context.Context, configuration *v1alpha1.BackupConfiguration, info *v1alpha1.RepositoryInfo) error {
 	name := cmp.Or(info.Name, configuration.Name)
 	actual, err := defaults.Repository(ctx, client.ObjectKey{Namespace: configuration.Namespace, Name: name}, r.Client, r.APIReader)
@@ -102,7 +104,7 @@ func (r *Reconciler) letRepositoryGo(ctx context.Context, configuration *v1alpha
 	}
 	var users v1alpha1.BackupConfigurationList
 	if err := r.List(ctx, &users, client.InNamespace(configuration.Namespace), client.MatchingFields{indexRepository: name}); err != nil {
-		return fmt.Errorf("list BackupConfigurations of %s: %w", name, err)
+		return fmt.Errorf("list BackupConfigurations of Repository %s: %w", name, err)
 	}
 	for i := range users.Items {
 		if other := &users.Items[i]; other.UID != configuration.UID && other.DeletionTimestamp.IsZero() && !v1alpha1.HasRecordAnnotation(other.Annotations) {
@@ -116,7 +118,7 @@ func (r *Reconciler) letRepositoryGo(ctx context.Context, configuration *v1alpha
 	}
 	if actual.Spec.DeletionPolicy != before.Spec.DeletionPolicy {
 		if err := r.Patch(ctx, actual, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
-			return fmt.Errorf("mark Repository %s: %w", actual.Name, err)
+			return fmt.Errorf("patch deletionPolicy of Repository %s: %w", actual.Name, err)
 		}
 	}
 	err = r.Delete(ctx, actual, client.Preconditions{UID: &actual.UID, ResourceVersion: &actual.ResourceVersion})
@@ -126,7 +128,7 @@ func (r *Reconciler) letRepositoryGo(ctx context.Context, configuration *v1alpha
 	return nil
 }
 
-// sameTarget says whether the Repository keeps the backups of this target of its namespace.
+// sameTarget reports whether the Repository holds the backups of this target. Both are in one namespace.
 func sameTarget(repository *v1alpha1.Repository, target v1alpha1.TypedObjectReference) bool {
 	kept := repository.Spec.AppRef
 	kept.Namespace, target.Namespace = "", ""

@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// leavingWith is a configuration that is Ready, whose Repository has this deletionPolicy.
+// leavingWith returns a Ready configuration whose Repository has this deletionPolicy.
 func leavingWith(t testing.TB, policy v1alpha1.RepositoryDeletionPolicy) (*v1alpha1.BackupConfiguration, *v1alpha1.Repository) {
 	t.Helper()
 	configuration := working(t)
@@ -21,7 +21,7 @@ func leavingWith(t testing.TB, policy v1alpha1.RepositoryDeletionPolicy) (*v1alp
 	if policy != v1alpha1.RetainRepository {
 		bed.Eventually(t, configuration, func(g Gomega) {
 			g.Expect(configuration.Finalizers).To(ContainElement(v1alpha1.FinalizerRepositories))
-		}, "its deletion waits")
+		}, "the finalizer holds the configuration")
 	}
 	return configuration, &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: configuration.Namespace, Name: "uploads"}}
 }
@@ -31,7 +31,7 @@ func goes(t testing.TB, o client.Object) {
 	NewWithT(t).Expect(bed.Client.Delete(t.Context(), o)).To(Succeed())
 	NewWithT(t).Eventually(func() bool {
 		return apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o))
-	}, testbed.Patience, testbed.Interval).Should(BeTrue(), "nothing holds it")
+	}, testbed.Patience, testbed.Interval).Should(BeTrue(), "the configuration is gone")
 }
 
 func TestRepositoriesGoWithTheirConfigurationWhereItSaysSo(t *testing.T) {
@@ -68,7 +68,7 @@ func TestARepositoryThatAnotherConfigurationUsesStays(t *testing.T) {
 	g.Expect(repository.DeletionTimestamp).To(BeNil())
 }
 
-// Nothing is ever wiped because a namespace is being deleted.
+// Deleting a namespace never wipes data.
 func TestNothingGoesWithANamespace(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
@@ -76,7 +76,7 @@ func TestNothingGoesWithANamespace(t *testing.T) {
 	g.Expect(bed.Client.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: configuration.Namespace}})).To(Succeed())
 	goes(t, configuration)
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed())
-	g.Expect(repository.DeletionTimestamp).To(BeNil(), "the namespace controller deletes it, not its policy")
+	g.Expect(repository.DeletionTimestamp).To(BeNil(), "the namespace controller deletes the Repository, the policy does not")
 	g.Expect(repository.Spec.DeletionPolicy).To(Equal(v1alpha1.DeleteObjects))
 	g.Expect(events.Of(configuration.Namespace)).To(ContainElement("Warning DataKept Cairn removes no data: the namespace is being deleted"))
 }

@@ -109,7 +109,7 @@ func TestUsagePolicyDecidesAcrossNamespaces(t *testing.T) {
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonStorageNotAllowed, "the usagePolicy of BackupStorage "+backup+"/s3 does not allow the namespace "+namespace)
 	var repositories v1alpha1.RepositoryList
 	g.Expect(bed.Client.List(t.Context(), &repositories, client.InNamespace(namespace))).To(Succeed())
-	g.Expect(repositories.Items).To(BeEmpty(), "nothing is made in a storage that may not be used")
+	g.Expect(repositories.Items).To(BeEmpty(), "no Repository is created in a storage that the namespace is not allowed to use")
 	var cronJobs batchv1.CronJobList
 	g.Expect(bed.Client.List(t.Context(), &cronJobs, client.InNamespace(namespace))).To(Succeed())
 	g.Expect(cronJobs.Items).To(BeEmpty())
@@ -136,7 +136,7 @@ func TestRepositoryWithAnotherSpecIsAConflict(t *testing.T) {
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict, "give the repository another name")
 	before := existing.ResourceVersion
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(existing), existing)).To(Succeed())
-	g.Expect(existing.ResourceVersion).To(Equal(before), "it is not touched")
+	g.Expect(existing.ResourceVersion).To(Equal(before), "the Repository is not changed")
 }
 
 func TestRepositoryOfTheUserIsUsedAsItIs(t *testing.T) {
@@ -145,7 +145,7 @@ func TestRepositoryOfTheUserIsUsedAsItIs(t *testing.T) {
 	namespace := bed.Namespace(t, nil)
 	bed.ReadyStorage(t, namespace)
 	existing := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Name: "uploads", Namespace: namespace}}
-	existing.Spec = v1alpha1.RepositorySpec{ // The same, spelled in another way.
+	existing.Spec = v1alpha1.RepositorySpec{ // the same spec, spelled differently
 		AppRef:     v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "uploads", Namespace: namespace},
 		StorageRef: v1alpha1.ObjectReference{Name: "s3", Namespace: namespace}, Path: "shop//uploads/",
 		EncryptionSecret: v1alpha1.ObjectReference{Name: "enc", Namespace: namespace},
@@ -158,7 +158,7 @@ func TestRepositoryOfTheUserIsUsedAsItIs(t *testing.T) {
 
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(existing), existing)).To(Succeed())
-	g.Expect(existing.ResourceVersion).To(Equal(before), "it is not touched")
+	g.Expect(existing.ResourceVersion).To(Equal(before), "the Repository is not changed")
 }
 
 func TestOlderRepositoryKeepsTheDirectory(t *testing.T) {
@@ -177,14 +177,14 @@ func TestOlderRepositoryKeepsTheDirectory(t *testing.T) {
 	}}))
 	var repositories v1alpha1.RepositoryList
 	g.Expect(bed.Client.List(t.Context(), &repositories, client.InNamespace(namespace))).To(Succeed())
-	g.Expect(repositories.Items).To(BeEmpty(), "the loser's Repository is not made")
+	g.Expect(repositories.Items).To(BeEmpty(), "the loser's Repository is not created")
 	bed.ExpectReason(t, first, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 
 	repository := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: first.Namespace, Name: "uploads"}}
 	g.Expect(bed.Client.Delete(t.Context(), first)).To(Succeed())
 	g.Eventually(func() bool {
 		return apierrors.IsNotFound(bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(first), first.DeepCopy()))
-	}, testbed.Patience).Should(BeTrue(), "the controller knows: else it may make the Repository again")
+	}, testbed.Patience).Should(BeTrue(), "the controller has seen the deletion: otherwise it can create the Repository again")
 	bed.Remove(t, repository)
 	bed.ReadyRepositories(t, namespace, "uploads")
 	bed.ExpectReason(t, second, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
@@ -195,12 +195,12 @@ func TestDirectoriesInEachOtherAreRefused(t *testing.T) {
 	first := working(t) // in /shop/uploads
 	repository := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: first.Namespace, Name: "uploads"}}
 	NewWithT(t).Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed())
-	testbed.ASecondLater(t, repository) // else one of the others, by its name, is the elder of that around both
+	testbed.ASecondLater(t, repository) // Otherwise the name order can make another Repository the elder of the directory that encloses both.
 	for name, test := range map[string]struct{ directory, reason string }{
 		"inside another one":    {"/shop/uploads/old", v1alpha1.ReasonDirectoryTaken},
 		"around another one":    {"shop/", v1alpha1.ReasonDirectoryTaken},
 		"beside another one":    {"/shop/uploads-old", v1alpha1.ReasonRepositoryNotReady},
-		"beside what is around": {"/shopping/uploads", v1alpha1.ReasonRepositoryNotReady},
+		"beside a name that it is a prefix of":  {"/shopping/uploads", v1alpha1.ReasonRepositoryNotReady},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -216,13 +216,13 @@ func TestDirectoriesInEachOtherAreRefused(t *testing.T) {
 			bed.ExpectReason(t, second, v1alpha1.PhaseInvalid, test.reason, "Repository "+first.Namespace+"/uploads has th")
 			var repositories v1alpha1.RepositoryList
 			g.Expect(bed.Client.List(t.Context(), &repositories, client.InNamespace(namespace))).To(Succeed())
-			g.Expect(repositories.Items).To(BeEmpty(), "the loser's Repository is not made")
+			g.Expect(repositories.Items).To(BeEmpty(), "the loser's Repository is not created")
 		})
 	}
 	NewWithT(t).Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed())
 }
 
-// What stands in the way of a directory may go away: those that wait for it must hear of it.
+// A Repository that blocks a directory can go away. The configurations that wait for the directory must notice it.
 func TestADirectoryAroundIsUsedWhenTheInnerOneIsGone(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
@@ -237,7 +237,7 @@ func TestADirectoryAroundIsUsedWhenTheInnerOneIsGone(t *testing.T) {
 	g.Expect(bed.Client.Delete(t.Context(), first)).To(Succeed())
 	g.Eventually(func() bool {
 		return apierrors.IsNotFound(bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(first), first.DeepCopy()))
-	}, testbed.Patience).Should(BeTrue(), "the controller knows: else it may make the Repository again")
+	}, testbed.Patience).Should(BeTrue(), "the controller has seen the deletion: otherwise it can create the Repository again")
 	bed.Remove(t, &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: first.Namespace, Name: "uploads"}})
 	bed.ReadyRepositories(t, namespace, "uploads")
 	bed.ExpectReason(t, second, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")

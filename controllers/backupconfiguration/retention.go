@@ -12,8 +12,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/access"
 )
 
-// checkRetention asks whether a RetentionPolicy that a backend names exists and may be used from a namespace. Backups run
-// without it: everything is kept then.
+// checkRetention checks whether a RetentionPolicy that a backend names exists and whether the namespace is allowed to
+// use it. Backups run without it: Cairn then keeps every snapshot.
 func (r *Reconciler) checkRetention(ctx context.Context, user string, ref *v1alpha1.ObjectReference, findings *findings) (*v1alpha1.RetentionPolicyUse, error) {
 	if ref == nil || ref.Name == "" {
 		return nil, nil

@@ -12,8 +12,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// checkSidecar asks, where a session runs in a sidecar, whether one can do what it says, and whether the workload has it. The
-// sidecar's own controller brings it there.
+// checkSidecar checks, for each session that runs in a sidecar, whether a sidecar can carry it out, and then whether
+// the workload has the sidecar. The sidecar controller adds it to the workload.
 func (r *Reconciler) checkSidecar(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
 	any := false
 	for i := range configuration.Spec.Sessions {
@@ -54,7 +54,8 @@ func (r *Reconciler) checkSidecar(ctx context.Context, configuration *v1alpha1.B
 	return nil
 }
 
-// storages gives the BackupStorages of a configuration's backends, as far as they exist.
+// storages returns a function that finds the BackupStorage of a backend; it returns nil for a BackupStorage that does
+// not exist.
 func (r *Reconciler) storages(ctx context.Context, configuration *v1alpha1.BackupConfiguration) (func(backend string) *v1alpha1.BackupStorage, error) {
 	known := map[string]*v1alpha1.BackupStorage{}
 	for _, b := range configuration.Spec.Backends {

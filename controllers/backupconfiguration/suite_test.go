@@ -25,7 +25,7 @@ var (
 	now        = time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
 )
 
-// accessLog notes the namespaces in which the trigger's account was asked for.
+// accessLog records the namespaces in which the reconciler asked for the trigger's ServiceAccount.
 type accessLog struct {
 	mu         sync.Mutex
 	namespaces map[string]bool
@@ -58,7 +58,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// configurationOf is a configuration that can work once the claim "uploads" and the storage "s3" are there.
+// configurationOf returns a configuration that becomes ready once the claim "uploads" and the storage "s3" exist.
 func configurationOf(namespace string) *v1alpha1.BackupConfiguration {
 	configuration := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "uploads", Namespace: namespace}}
 	configuration.Spec = v1alpha1.BackupConfigurationSpec{
@@ -81,7 +81,7 @@ func sessionOf(name, line string) v1alpha1.BackupConfigurationSession {
 	}
 }
 
-// working makes a namespace with a configuration that is Ready.
+// working creates a namespace with a configuration and waits until it is Ready.
 func working(t testing.TB) *v1alpha1.BackupConfiguration {
 	t.Helper()
 	namespace := bed.Namespace(t, nil)

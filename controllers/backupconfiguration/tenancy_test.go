@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// TestUsagePolicyOfEachKind has every kind that policy refers to across namespaces under every usagePolicy.
+// TestUsagePolicyOfEachKind checks every kind that policy refers to across namespaces under every usagePolicy.
 func TestUsagePolicyOfEachKind(t *testing.T) {
 	t.Parallel()
 	friends, others := map[string]string{"team": "shop"}, map[string]string{"team": "other"}
@@ -25,7 +25,7 @@ func TestUsagePolicyOfEachKind(t *testing.T) {
 		"Selector":           {usageOf(v1alpha1.NamespacesFromSelector, friends), true},
 		"Selector of others": {usageOf(v1alpha1.NamespacesFromSelector, others), false},
 	}
-	// share makes the object that may be used or not, in another namespace, and names it.
+	// share creates the shared object in another namespace, and makes the configuration name it.
 	kinds := map[string]struct {
 		reason string
 		share  func(c *v1alpha1.BackupConfiguration, home string, usage *v1alpha1.UsagePolicy)
@@ -68,7 +68,7 @@ func TestUsagePolicyOfEachKind(t *testing.T) {
 				says := "the usagePolicy of " + kind + " " + home + "/shared does not allow the namespace " + namespace
 				bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, k.reason, says)
 				cronJob := cronJobOf(configuration, "nightly")
-				g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(cronJob), cronJob)).NotTo(Succeed(), "nothing starts runs")
+				g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(cronJob), cronJob)).NotTo(Succeed(), "no CronJob starts runs")
 			})
 		}
 	}

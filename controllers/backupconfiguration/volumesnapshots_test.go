@@ -14,7 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// snapshotAddon has a task that makes VolumeSnapshots; it is named as the namespace that uses it.
+// snapshotAddon returns an Addon with a task that makes VolumeSnapshots. It has the name of the namespace that uses it.
 func snapshotAddon(namespace string) *v1alpha1.Addon {
 	return &v1alpha1.Addon{ObjectMeta: metav1.ObjectMeta{Name: namespace}, Spec: v1alpha1.AddonSpec{
 		BackupTasks: []v1alpha1.Task{{Name: "volume-snapshot", Function: "pvc-backup", Driver: v1alpha1.DriverVolumeSnapshotter}},
@@ -51,7 +51,7 @@ func TestVolumeSnapshotsNeedNothingButASchedule(t *testing.T) {
 		g.Expect(conditions.GetMessage(configuration, v1alpha1.ConditionVolumeSnapshotsAtRisk)).To(Equal("Repository files: the class deletes"))
 		g.Expect(conditions.IsReady(configuration)).To(BeTrue())
 		g.Expect(events.Of(namespace)).To(ContainElement(ContainSubstring("Repository files: the class deletes")))
-	}, "policy says what the Repository has found")
+	}, "the configuration repeats the warning of the Repository")
 }
 
 func TestWithoutItsTaskNoRepositoryIsMade(t *testing.T) {
@@ -66,7 +66,7 @@ func TestWithoutItsTaskNoRepositoryIsMade(t *testing.T) {
 	bed.Quiet(t, namespace)
 	var list v1alpha1.RepositoryList
 	g.Expect(bed.Client.List(t.Context(), &list, client.InNamespace(namespace))).To(Succeed())
-	g.Expect(list.Items).To(BeEmpty(), "its driver could not be changed any more")
+	g.Expect(list.Items).To(BeEmpty(), "its driver could not change afterwards")
 
 	bed.Create(t, snapshotAddon(namespace))
 	bed.ReadyRepositories(t, namespace, "uploads")
@@ -81,7 +81,7 @@ func TestAKubeStashManifestOfVolumeSnapshotsWorksWithoutItsStorage(t *testing.T)
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "keep"},
 		Spec:       v1alpha1.RetentionPolicySpec{SuccessfulSnapshots: &v1alpha1.SuccessfulSnapshotsKeepPolicy{Last: new(int32(3))}},
 	}
-	configuration := configurationOf(namespace) // Neither the storage nor the Secret is there.
+	configuration := configurationOf(namespace) // Neither the storage nor the Secret exists.
 	configuration.Spec.Backends[0].RetentionPolicy = &v1alpha1.ObjectReference{Name: "keep"}
 	configuration.Spec.Sessions[0].Addon = snapshotInfo(namespace)
 	bed.Create(t, snapshotAddon(namespace), testbed.Claim(namespace, "uploads"), keep, configuration)

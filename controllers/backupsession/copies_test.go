@@ -20,7 +20,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// copied is a world with the policy of a claim whose copy is backed up, into two repositories.
+// copied returns a world with the policy of a claim whose copy is backed up into two repositories.
 func copied(t *testing.T, method v1alpha1.CopyMethod, edit ...func(*v1alpha1.BackupConfiguration)) *world {
 	t.Helper()
 	w := newWorld(t)
@@ -57,10 +57,10 @@ func (w *world) copies() ([]corev1.PersistentVolumeClaim, []snapshotv1.VolumeSna
 	return claims.Items, snapshots.Items
 }
 
-// clean asserts that nothing temporary is left, and that the claim that was backed up is.
+// clean asserts that nothing temporary is left, and that the claim itself still exists.
 func (w *world) clean() {
 	w.T.Helper()
-	for range 3 { // what was asked for takes the cluster some looks
+	for range 3 { // the cluster needs several rounds to delete them
 		w.Cluster()
 	}
 	claims, snapshots := w.copies()
@@ -85,7 +85,7 @@ func TestACopyOfAVolumeIsBackedUp(t *testing.T) {
 			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 			var read []string
 			w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-				w.Expect(job.Spec.Template.Spec.Affinity.NodeAffinity).To(BeNil(), "nobody else has the copy")
+				w.Expect(job.Spec.Template.Spec.Affinity.NodeAffinity).To(BeNil(), "no other pod mounts the copy")
 				for _, v := range job.Spec.Template.Spec.Volumes {
 					if v.PersistentVolumeClaim != nil {
 						read = append(read, v.PersistentVolumeClaim.ClaimName)
@@ -129,8 +129,8 @@ func TestTheCopyIsAsLargeAsItsSnapshotNeeds(t *testing.T) {
 	w.clean()
 }
 
-// TestAFreeVolumeIsNoCopy: Kubernetes prefers a volume that is there to one that is made of the claim's source. What a mover reads of
-// it is no backup, whatever the mover says.
+// TestAFreeVolumeIsNoCopy: Kubernetes prefers an existing volume to one that is made of the claim's source. What a
+// mover reads from it is no backup, whatever the mover reports.
 func TestAFreeVolumeIsNoCopy(t *testing.T) {
 	t.Parallel()
 	for _, method := range []v1alpha1.CopyMethod{v1alpha1.CopySnapshot, v1alpha1.CopyClone} {
@@ -171,7 +171,7 @@ func TestCopiesThatCantBeMade(t *testing.T) {
 			w.Cluster()
 			w.Clock.SetTime(w.Clock.Now().Add(30 * time.Second))
 			w.Reconcile("run")
-			w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionRunning), "the driver may yet")
+			w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionRunning), "the driver still has time")
 			w.Clock.SetTime(w.Clock.Now().Add(tt.later))
 			s := w.settle("run")
 			w.Expect(s.Status.Reason).To(Equal(tt.reason))
@@ -267,7 +267,7 @@ func TestWhatWasLeftBehindIsSwept(t *testing.T) {
 	}
 	foreign := sessiontest.Claim(w.Namespace, "foreign")
 	foreign.Labels = map[string]string{v1alpha1.LabelCopy: "run", v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}
-	// Other systems have a kind of that name.
+	// Other systems have a kind of this name.
 	other := sessiontest.Claim(w.Namespace, "other")
 	other.Labels = foreign.Labels
 	other.OwnerReferences = []metav1.OwnerReference{{APIVersion: "core.example.com/v1", Kind: v1alpha1.BackupSessionKind, Name: "gone", UID: "gone", Controller: new(true)}}
@@ -275,7 +275,7 @@ func TestWhatWasLeftBehindIsSwept(t *testing.T) {
 	sweep()
 	claims, snapshots := w.copies()
 	w.Expect(claims).To(HaveLen(3))
-	w.Expect(claims).To(HaveEach(HaveField("DeletionTimestamp", BeNil())), "the run is at work")
+	w.Expect(claims).To(HaveEach(HaveField("DeletionTimestamp", BeNil())), "the run still works")
 	w.Expect(snapshots).To(HaveLen(1))
 
 	s := w.session("run")
@@ -287,13 +287,13 @@ func TestWhatWasLeftBehindIsSwept(t *testing.T) {
 	w.Expect(testutil.ToFloat64(metrics.removed)).To(BeNumerically(">=", 1))
 	w.Expect(testutil.ToFloat64(metrics.found)).To(BeNumerically(">=", 1))
 	claims, _ = w.copies()
-	w.Expect(claims).To(ContainElement(HaveField("DeletionTimestamp", Not(BeNil()))), "Kubernetes is not done with it")
+	w.Expect(claims).To(ContainElement(HaveField("DeletionTimestamp", Not(BeNil()))), "Kubernetes has not finished the deletion")
 	all, err := reconciler(w.World).copies().Leftovers(t.Context())
 	w.Expect(err).NotTo(HaveOccurred())
 	for _, left := range all {
 		if left.Namespace == w.Namespace {
 			w.Expect(left.Names).NotTo(BeEmpty())
-			w.Expect(left.Fresh()).To(BeEmpty(), "it is not told twice")
+			w.Expect(left.Fresh()).To(BeEmpty(), "the second sweep has nothing new to report")
 		}
 	}
 	for _, claim := range []*corev1.PersistentVolumeClaim{foreign, other} {
@@ -303,7 +303,7 @@ func TestWhatWasLeftBehindIsSwept(t *testing.T) {
 	w.clean()
 }
 
-// A driver that can't make the volume says so in events of the claim alone.
+// A driver that can't create the volume reports it only in events of the claim.
 func TestAVolumeThatCantBeMadeFailsWithTheDriversWords(t *testing.T) {
 	t.Parallel()
 	w := copied(t, v1alpha1.CopyClone, func(c *v1alpha1.BackupConfiguration) {

@@ -15,7 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// ofDatabase makes a policy one of a database.
+// ofDatabase makes the target of a policy a database.
 func ofDatabase(w *world, kind, name, params string) func(*v1alpha1.BackupConfiguration) {
 	target := v1alpha1.TypedObjectReference{Kind: kind, Name: name}
 	sessiontest.Create(w.T, w.Client, sessiontest.Repository(w.Namespace, "db", w.Storage, target))
@@ -52,7 +52,7 @@ func TestADatabaseIsBackedUp(t *testing.T) {
 	w.Expect(w.Jobs()).To(HaveLen(1))
 }
 
-// A Secret of the Service Binding specification says everything.
+// A Secret of the Service Binding specification holds everything that is needed.
 func TestADatabaseOfABinding(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -65,7 +65,7 @@ func TestADatabaseOfABinding(t *testing.T) {
 	s := w.settle("run")
 	w.Expect(summary(s)[0]).To(Equal("Succeeded/Succeeded"))
 	target := s.Status.Resolved.Targets[0]
-	w.Expect(target.Task.Addon).To(Equal("postgres-addon"), "the type says so")
+	w.Expect(target.Task.Addon).To(Equal("postgres-addon"), "inferred from the type")
 	w.Expect(target.Task.Database.SecretName).To(Equal("binding"))
 	w.Expect(target.Hosts[0].Volumes[0].Component).To(Equal("dump-app"), "the database that the binding names")
 	text, err := json.Marshal(s)
@@ -73,13 +73,13 @@ func TestADatabaseOfABinding(t *testing.T) {
 	w.Expect(string(text)).NotTo(ContainSubstring("hush-hush"))
 }
 
-// What does not say which database it is of is not guessed at.
+// Cairn does not guess the Addon of an object that does not name its database.
 func TestAnAddonThatCantBeInferred(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ secret, reason, says string }{
 		"a type without an Addon": {"mongo", v1alpha1.ReasonAddonNotFound, `of the type "servicebinding.io/mongodb", for which no Addon is built in`},
 		"no type":                 {"enc", v1alpha1.ReasonAddonNotFound, "does not say which database it is of"},
-		"nothing there":           {"gone", v1alpha1.ReasonTargetNotFound, "there is no Secret/gone"},
+		"no object":            {"gone", v1alpha1.ReasonTargetNotFound, "there is no Secret/gone"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -130,7 +130,7 @@ func TestDatabasesThatAreNotBackedUp(t *testing.T) {
 	}
 }
 
-// A database that comes up in time is backed up.
+// A run waits for a database that becomes ready in time.
 func TestADatabaseThatComesUpIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -148,7 +148,7 @@ func TestADatabaseThatComesUpIsWaitedFor(t *testing.T) {
 	w.Expect(s.Status.Resolved.Targets[0].Hosts[0].Volumes[0].Stream.Command[0]).To(Equal("pg_dumpall"))
 }
 
-// While a restore writes into a database it is not backed up.
+// A database into which a restore writes is not backed up.
 func TestADatabaseThatIsBeingRestoredIsSkipped(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -175,7 +175,8 @@ func TestADatabaseThatIsBeingRestoredIsSkipped(t *testing.T) {
 	w.Expect(s.Status.Targets[0]).To(And(HaveField("Phase", v1alpha1.BackupSessionSkipped), HaveField("Reason", v1alpha1.ReasonRestoreInProgress)))
 }
 
-// A task that reads the files of its server runs where they are, as who wrote them, and sees them where the server does.
+// A task that reads the files of its server runs on the server's node, as the user who wrote them, and sees them at the
+// server's paths.
 func TestTheFilesOfADatabaseAreBackedUp(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -203,7 +204,7 @@ func TestTheFilesOfADatabaseAreBackedUp(t *testing.T) {
 	w.Expect(job.Containers[0].VolumeMounts).To(ContainElement(And(HaveField("MountPath", "/var/lib/mysql"), HaveField("ReadOnly", true))))
 	w.Expect(job.Containers[0].Image).To(Equal(sessiontest.DatabaseImage))
 
-	// Nobody can say which of two servers would answer.
+	// Nobody knows which of two servers would answer.
 	slice := objects[2].(*discoveryv1.EndpointSlice)
 	slice.Endpoints = append(slice.Endpoints, *slice.Endpoints[0].DeepCopy())
 	slice.Endpoints[1].TargetRef.Name = "db-1"

@@ -10,7 +10,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// nothingButTheTarget takes out of a policy what can be inferred.
+// nothingButTheTarget removes from a policy everything that Cairn can infer.
 func nothingButTheTarget(c *v1alpha1.BackupConfiguration) {
 	c.Spec.Backends = nil
 	c.Spec.Sessions[0].Addon, c.Spec.Sessions[0].Repositories = nil, nil
@@ -28,7 +28,7 @@ func TestTheSmallestPolicyIsRun(t *testing.T) {
 	w.Expect(target.Task.Task).To(Equal("logical-backup"))
 	w.Expect(target.Repositories).To(HaveLen(1))
 	w.Expect(target.Repositories[0].Name).To(Equal("uploads"))
-	w.Expect(target.Repositories[0].StorageRef).To(Equal(v1alpha1.ObjectReference{Namespace: w.Storage, Name: sessiontest.StorageName}), "where the Repository is")
+	w.Expect(target.Repositories[0].StorageRef).To(Equal(v1alpha1.ObjectReference{Namespace: w.Storage, Name: sessiontest.StorageName}), "the storage of the Repository")
 }
 
 func TestAPolicyThatCanNotBeCompletedIsWaitedForAndThenRefused(t *testing.T) {

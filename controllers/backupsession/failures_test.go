@@ -20,7 +20,7 @@ type trouble struct {
 	job *batchv1.Job
 }
 
-// pod makes the pod of the Job with this status.
+// pod creates the pod of the Job with this status.
 func (b trouble) pod(edit func(*corev1.Pod)) {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
@@ -35,7 +35,7 @@ func (b trouble) pod(edit func(*corev1.Pod)) {
 	b.Expect(b.Client.Status().Update(b.T.Context(), pod)).To(Succeed())
 }
 
-// failed says of the Job that it has failed.
+// failed marks the Job as failed.
 func (b trouble) failed(reason string) {
 	now := metav1.NewTime(b.Clock.Now())
 	for _, kind := range []batchv1.JobConditionType{batchv1.JobFailureTarget, batchv1.JobFailed} {
@@ -47,7 +47,7 @@ func (b trouble) failed(reason string) {
 	b.Expect(b.Client.Status().Update(b.T.Context(), b.job)).To(Succeed())
 }
 
-// warn tells of the Job, or of its pod.
+// warn creates a warning event of the Job or of its pod.
 func (b trouble) warn(kind, name, reason, message string) {
 	b.Expect(b.Client.Create(b.T.Context(), &corev1.Event{
 		ObjectMeta:     metav1.ObjectMeta{Namespace: b.Namespace, Name: name + ".1"},
@@ -64,13 +64,13 @@ func died(end corev1.ContainerStateTerminated) []corev1.ContainerStatus {
 	return []corev1.ContainerStatus{{Name: task.Container, State: corev1.ContainerState{Terminated: &end}}}
 }
 
-// Whatever can go wrong with a Job ends its run, with its own reason, within a bounded time, and leaves nothing at work.
+// Every failure of a Job ends its run with its own reason, within a bounded time, and leaves nothing at work.
 func TestWhatGoesWrongWithAJob(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		// wrong happens to every Job that is made.
+		// wrong happens to every Job.
 		wrong func(trouble)
-		// after is how long it takes at most.
+		// after is the time that one failure takes at most.
 		after           time.Duration
 		reason, message string
 		jobs            int
@@ -130,7 +130,7 @@ func TestWhatGoesWrongWithAJob(t *testing.T) {
 		"it takes too long": {reason: v1alpha1.ReasonDeadlineExceeded, message: "the deadline of the run passed", after: time.Hour, jobs: 1, wrong: func(b trouble) {
 			b.pod(func(p *corev1.Pod) { p.Status.Phase = corev1.PodRunning })
 		}},
-		"Kubernetes says that it took too long": {reason: v1alpha1.ReasonDeadlineExceeded, message: "within its deadline", jobs: 1, wrong: func(b trouble) {
+		"Kubernetes reports that it took too long":  {reason: v1alpha1.ReasonDeadlineExceeded, message: "within its deadline", jobs: 1, wrong: func(b trouble) {
 			b.failed(batchv1.JobReasonDeadlineExceeded)
 		}},
 	}

@@ -18,14 +18,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// ran are the Jobs of a world in the order in which the cluster first saw each: the hook's name, or "backup".
+// ran holds the Jobs of a world in the order in which the cluster first saw each: the hook's name, or "backup".
 type ran struct {
 	names []string
 	seen  map[types.UID]bool
 }
 
-// functions makes the policy of uploads with the hooks freeze and thaw, each the Function of a HookTemplate of its name, and keeps
-// what ran. A Job that is seen while another one is at work is noted with a "!".
+// functions creates the policy of uploads with the hooks freeze and thaw, each the Function of a HookTemplate of its
+// name, and records what ran. It marks a Job that it sees while another Job works with a "!".
 func (w *world) functions(edit ...func(*v1alpha1.BackupHooks)) *ran {
 	w.T.Helper()
 	hooks := &v1alpha1.BackupHooks{PreBackup: []v1alpha1.HookInfo{sessiontest.Use("freeze")}, PostBackup: []v1alpha1.HookInfo{sessiontest.Use("thaw")}}
@@ -56,7 +56,7 @@ func (w *world) functions(edit ...func(*v1alpha1.BackupHooks)) *ran {
 	return out
 }
 
-// functionHook makes a HookTemplate with the parameter mode, and its Function, which is of the world alone.
+// functionHook creates a HookTemplate with the parameter mode, and its Function, which belongs to this world alone.
 func (w *world) functionHook(name string, args ...string) {
 	w.T.Helper()
 	function := &v1alpha1.Function{
@@ -74,8 +74,8 @@ func (w *world) functionHook(name string, args ...string) {
 	})
 }
 
-// A database is frozen and thawed by Functions, also by a manager that is killed at any write: each Job is made once, and nothing
-// runs beside another.
+// Functions freeze and thaw a database, also if the manager is killed at any write: each Job is created once, and no
+// two Jobs run at the same time.
 func TestFunctionsFreezeAndThawWithTheManagerKilled(t *testing.T) {
 	t.Parallel()
 	want := []string{"freeze", "backup", "thaw"}
@@ -121,21 +121,21 @@ func TestFunctionsFreezeAndThawWithTheManagerKilled(t *testing.T) {
 func TestAFunctionThatFailsIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		// freeze is what becomes of an attempt.
+		// freeze is the outcome of an attempt.
 		freeze func(w *world, job *batchv1.Job) sessiontest.Outcome
-		// each is done after each look.
+		// each runs after each look.
 		each    func(w *world)
 		reason  string
 		message string
 		stderr  string
 	}{
-		"it ends otherwise than with 0": {
+		"it ends with another code than 0":  {
 			freeze: func(*world, *batchv1.Job) sessiontest.Outcome {
 				return sessiontest.Outcome{Function: &sessiontest.FunctionEnd{Code: 3, Log: "no space"}}
 			},
 			reason: v1alpha1.ReasonJobFailed, message: "the Function's container ended with exit code 3, in the Job hook-freeze-backupsession-run-pre-", stderr: "no space",
 		},
-		"it says that a mover succeeded": {
+		"it reports that a mover succeeded":  {
 			freeze: func(*world, *batchv1.Job) sessiontest.Outcome {
 				return sessiontest.Outcome{Function: &sessiontest.FunctionEnd{Code: 3, Log: `{"version":1,"outcome":"Succeeded"}`}}
 			},
@@ -187,7 +187,7 @@ func TestAFunctionThatFailsIsTriedAgain(t *testing.T) {
 			w.Expect(freeze.Stderr).To(Equal(tt.stderr))
 			w.Expect(s.Status.Targets[0].Message).To(ContainSubstring(tt.message))
 			if tt.stderr != "" {
-				w.Expect(strings.Join(w.eventMessages(), "\n")).NotTo(ContainSubstring(tt.stderr), "what a hook wrote is in no event")
+				w.Expect(strings.Join(w.eventMessages(), "\n")).NotTo(ContainSubstring(tt.stderr), "no event repeats what a hook wrote")
 			}
 		})
 	}
@@ -236,7 +236,7 @@ func TestFunctionsThatMayNotRunHaveNoJob(t *testing.T) {
 		edit   func(w *world, h *v1alpha1.HookInfo)
 		reason string
 		says   string
-		// started says that it is found only when the hook runs.
+		// started reports that the mistake is found only when the hook runs.
 		started bool
 	}{
 		"no Function": {edit: func(w *world, _ *v1alpha1.HookInfo) {
@@ -280,8 +280,8 @@ func TestFunctionsThatMayNotRunHaveNoJob(t *testing.T) {
 	}
 }
 
-// With watches that wake it, and a cache that keeps of Jobs and pods only what the manager's keeps, a run with Functions goes its
-// way, and a retry comes in its time.
+// With watches that wake it, and a cache that holds only the manager's Jobs and pods, a run with Functions completes,
+// and a retry comes when it is due.
 func TestAManagerRunsFunctions(t *testing.T) {
 	w := newWorld(t)
 	failed := false

@@ -21,7 +21,8 @@ const (
 	thawBody   = "{{.Target.Name}} {{.Status.Phase}}"
 )
 
-// frozenDuring makes the policy of uploads with the hooks freeze and thaw, which tell l. It hears of the backup, too.
+// frozenDuring creates the policy of uploads with the hooks freeze and thaw, which report to l. l hears of the backup,
+// too.
 func (w *world) frozenDuring(l *sessiontest.Listener, edit ...func(*v1alpha1.BackupHooks)) {
 	w.T.Helper()
 	hooks := &v1alpha1.BackupHooks{PreBackup: []v1alpha1.HookInfo{sessiontest.Use("freeze")}, PostBackup: []v1alpha1.HookInfo{sessiontest.Use("thaw")}}
@@ -39,7 +40,7 @@ func (w *world) frozenDuring(l *sessiontest.Listener, edit ...func(*v1alpha1.Bac
 	}
 }
 
-// drive reconciles and lets the cluster work until the run has ended and was let go. Hooks take their time.
+// drive reconciles and lets the cluster work until the run has ended and is released. Hooks take their time.
 func (w *world) drive(name string) *v1alpha1.BackupSession {
 	w.T.Helper()
 	s := &v1alpha1.BackupSession{}
@@ -52,8 +53,8 @@ func (w *world) drive(name string) *v1alpha1.BackupSession {
 	return s
 }
 
-// A database is frozen, backed up and thawed, also by a manager that is killed at any write: nothing is backed up unfrozen,
-// and what was frozen is thawed after the last backup.
+// A database is frozen, backed up and thawed, also if the manager is killed at any write: nothing is backed up
+// unfrozen, and what was frozen is thawed after the last backup.
 func TestFreezeAndThawWithTheManagerKilled(t *testing.T) {
 	t.Parallel()
 	start := func(t *testing.T, killer *sessiontest.Killer) (*world, *sessiontest.Listener) {
@@ -83,7 +84,7 @@ func TestFreezeAndThawWithTheManagerKilled(t *testing.T) {
 			s := w.drive("run")
 			w.Expect(killer.Dead()).To(BeTrue(), "the manager was killed")
 			w.Expect(summary(s)).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
-			// An attempt that was under way when the manager died is made again.
+			// An attempt that was under way when the manager died is repeated.
 			w.Expect(slices.Compact(l.Heard())).To(Equal([]string{"freeze uploads Running", "backup", "thaw uploads Succeeded"}))
 			w.Expect(w.Jobs()).To(HaveLen(1))
 		})
@@ -117,7 +118,7 @@ func TestAFailingPostBackupHookFailsTheRunAndKeepsTheBackup(t *testing.T) {
 	w.Expect(w.snapshots()).To(ConsistOf(HaveField("Status.Phase", v1alpha1.SnapshotSucceeded)))
 }
 
-// A policy and templates that change in the middle of a run, or go, change nothing for it.
+// A policy and HookTemplates that change or disappear during a run change nothing for the run.
 func TestHooksAreFrozenWhenARunStarts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -147,7 +148,7 @@ func TestHooksAreFrozenWhenARunStarts(t *testing.T) {
 	w.Expect(l.Heard()).To(HaveExactElements("freeze uploads Running", "backup", "thaw uploads Succeeded"))
 }
 
-// A run that is ended while its mover works thaws before it is let go.
+// A run that is ended while its mover works thaws before it is released.
 func TestARunThatIsEndedIsThawed(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -173,7 +174,7 @@ func TestARunThatIsEndedIsThawed(t *testing.T) {
 				return l.Heard()
 			}).WithTimeout(time.Minute).Should(Equal([]string{"freeze uploads Running", "backup"}), "the mover works")
 			tt.end(w)
-			// The manager that began is not the one that ends.
+			// Another manager than the one that began ends the run.
 			w.Killer = &sessiontest.Killer{}
 			s := w.drive("run")
 			w.Expect(summary(s)[0]).To(Equal("Failed/" + tt.reason))
@@ -258,7 +259,7 @@ func TestABatchHasItsHooksAroundAllTargets(t *testing.T) {
 	w.Expect(heard[len(heard)-1]).To(HavePrefix("thaw Failed: uploads: "))
 }
 
-// With watches that wake it, a run with hooks goes its way, and a retry comes in its time.
+// With watches that wake it, a run with hooks completes, and a retry comes when it is due.
 func TestAManagerRunsHooks(t *testing.T) {
 	w := newWorld(t)
 	l := sessiontest.Listen(t)

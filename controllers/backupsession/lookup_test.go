@@ -28,7 +28,7 @@ func TestARepositoryThatIsMissingIsExplained(t *testing.T) {
 	w.Reconcile("run")
 	w.Expect(conditions.GetMessage(w.session("run"), meta.ReadyCondition)).To(
 		Equal("waiting for target uploads: there is no Repository uploads: BackupStorage s3 does not exist"))
-	w.Expect(w.Told()).To(Equal([]string{v1alpha1.ReasonRepositoryNotReady}), "it is said at once")
+	w.Expect(w.Told()).To(Equal([]string{v1alpha1.ReasonRepositoryNotReady}), "the event reports it at once")
 	w.Reconcile("run")
 	w.Expect(w.Told()).To(BeEmpty(), "and once")
 }
@@ -105,7 +105,7 @@ func TestTheRevisionInForceIsFrozen(t *testing.T) {
 	})
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	w.Reconcile("run")
-	w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionPending), "it waits for a revision that is being applied")
+	w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionPending), "the run waits for a revision that is being applied")
 
 	applying("main@sha1:aaaa", metav1.ConditionFalse, v1alpha1.ReasonProgressing)
 	s := w.settle("run")
@@ -113,7 +113,7 @@ func TestTheRevisionInForceIsFrozen(t *testing.T) {
 	w.Expect(s.Status.Resolved.Schedule).To(Equal("*/5 * * * *"), "the folder of the record depends on it")
 	w.Expect(s.Status.Resolved.Policy.Source).To(Equal("PolicySync/" + w.Namespace + "/policy"))
 
-	// A revision that failed is tried again for as long as it takes: no run waits for that.
+	// A failed revision is retried for as long as it takes: no run waits for it.
 	applying("main@sha1:bbbb", metav1.ConditionTrue, v1alpha1.ReasonProgressingWithRetry)
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "second")
 	w.Reconcile("second")

@@ -19,7 +19,7 @@ func sequential(b *v1alpha1.BackupBatch) {
 	b.Spec.Sessions[0].ExecutionOrder = v1alpha1.ExecutionSequential
 }
 
-// without leaves a target out of a batch.
+// without removes a target from a batch.
 func without(name string) func(*v1alpha1.BackupBatch) {
 	return func(b *v1alpha1.BackupBatch) {
 		b.Spec.Targets = slices.DeleteFunc(b.Spec.Targets, func(t v1alpha1.BatchTarget) bool { return t.Name == name })
@@ -32,7 +32,7 @@ func targetHook(name string) v1alpha1.TargetHook {
 	return v1alpha1.TargetHook{Name: name, HookTemplate: &v1alpha1.ObjectReference{Name: name}}
 }
 
-// hooksOn gives a target of a batch the hooks freeze-<name> and thaw-<name>, which tell l what they see.
+// hooksOn gives a target of a batch the hooks freeze-<name> and thaw-<name>, which report to l what they see.
 func (w *world) hooksOn(l *sessiontest.Listener, name string) func(*v1alpha1.BackupBatch) {
 	w.T.Helper()
 	sessiontest.Create(w.T, w.Client, l.Template(w.Namespace, "freeze-"+name, freezeBody), l.Template(w.Namespace, "thaw-"+name, thawBody))
@@ -58,10 +58,10 @@ func (w *world) hooksAround(l *sessiontest.Listener) func(*v1alpha1.BackupBatch)
 	}
 }
 
-// heardOnce is what l heard, without what was repeated at once: a manager that is killed makes an attempt again.
+// heardOnce returns what l heard, without immediate repetitions: a killed manager repeats an attempt.
 func heardOnce(l *sessiontest.Listener) []string { return slices.Compact(l.Heard()) }
 
-// note tells l of each mover, and lets those of uploads fail.
+// note reports each mover to l, and makes the movers of uploads fail.
 func (w *world) note(l *sessiontest.Listener) {
 	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
 		component := sessiontest.TaskOf(job).Components[0].Name
@@ -73,8 +73,8 @@ func (w *world) note(l *sessiontest.Listener) {
 	}
 }
 
-// Targets one after the other, each frozen and thawed, with hooks around them all: wherever the manager is killed, nothing is
-// backed up unfrozen, nothing stays frozen, and nothing is backed up twice.
+// Targets run one after the other, each frozen and thawed, with hooks around all of them. Wherever the manager is
+// killed, nothing is backed up unfrozen, nothing stays frozen, and nothing is backed up twice.
 func TestKilledAtAnyWriteOfASequentialBatch(t *testing.T) {
 	t.Parallel()
 	type end struct{ summary, jobs, snapshots, heard []string }
@@ -148,8 +148,8 @@ func TestTheDeadlineOfATargetIsItsJobsToo(t *testing.T) {
 	w.Expect(w.Jobs()).To(HaveLen(1), "the Job that took too long is gone")
 }
 
-// A hook of one target that fails fails that target alone, and a retry runs the hooks of that target alone, with those of the
-// session around them.
+// A failing hook of one target fails that target alone. A retry runs the hooks of that target alone, with the hooks of
+// the session around them.
 func TestARetryRunsTheHooksOfWhatItTriesAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -170,7 +170,7 @@ func TestARetryRunsTheHooksOfWhatItTriesAgain(t *testing.T) {
 	w.Expect(l.Heard()[before:]).To(Equal([]string{"pre Running", "freeze-web web Running", "thaw-web web Succeeded", "post Succeeded"}))
 }
 
-// Runs that freeze one target follow each other, also where only the target has the hooks.
+// Runs that freeze the same target follow each other, also if only the target has the hooks.
 func TestHooksOfATargetKeepOtherRunsWaiting(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -188,7 +188,7 @@ func TestHooksOfATargetKeepOtherRunsWaiting(t *testing.T) {
 	w.Expect(summary(w.session("alone"))).To(Equal([]string{"Pending/HooksInProgress"}))
 	w.run(v1alpha1.BackupConfigurationKind, policy.ChildName(b.Name, "uploads"), "beside")
 	w.Reconcile("beside")
-	w.Expect(summary(w.session("beside"))[0]).To(Equal("Running/Running"), "nothing freezes this one")
+	w.Expect(summary(w.session("beside"))[0]).To(Equal("Running/Running"), "no hook freezes this target")
 
 	w.Outcome = sessiontest.Succeed
 	w.drive("run")
@@ -197,8 +197,8 @@ func TestHooksOfATargetKeepOtherRunsWaiting(t *testing.T) {
 		"freeze-web web Running, thaw-web web Succeeded, freeze-web web Running, thaw-web web Succeeded"), "a run of the target alone has its hooks, too")
 }
 
-// A run of several targets that is deleted while one is thawed, one is at work and one waits: wherever the manager is killed, each
-// target that was frozen is thawed once more at most, and nothing is at work afterwards.
+// A run of several targets is deleted while one target is thawed, one works and one waits. Wherever the manager is
+// killed, each frozen target is thawed at most once more, and nothing works afterwards.
 func TestKilledWhileCancellingASequentialBatch(t *testing.T) {
 	t.Parallel()
 	start := func(t *testing.T) (*world, *sessiontest.Listener) {

@@ -22,8 +22,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// targets resolves every target of a session, in the order of the session. Mistakes are in the targets; an error is only
-// what may pass.
+// targets resolves every target of a session, in the order of the session. Mistakes of policy are in the targets; an
+// error is temporary.
 func (r *Reconciler) targets(ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object, since time.Time) ([]session.StartTarget, error) {
 	res := &resolution{Reconciler: r, session: s}
 	switch o := invoker.(type) {
@@ -33,11 +33,11 @@ func (r *Reconciler) targets(ctx context.Context, s *v1alpha1.BackupSession, inv
 	case *v1alpha1.BackupBatch:
 		return res.batch(ctx, o, since)
 	default:
-		return nil, fmt.Errorf("resolve targets of %s: it is of no kind that has any", invoker.GetName())
+		return nil, fmt.Errorf("resolve targets of %s: its kind has no targets", invoker.GetName())
 	}
 }
 
-// resolution resolves the targets of one session. What several of them need is read once.
+// resolution resolves the targets of one session. It reads once what several targets need.
 type resolution struct {
 	*Reconciler
 	session   *v1alpha1.BackupSession
@@ -72,7 +72,7 @@ func (r *resolution) batch(ctx context.Context, b *v1alpha1.BackupBatch, since t
 	return out, nil
 }
 
-// targetsOf are the targets of a batch, with what its selectors find now.
+// targetsOf returns the targets of a batch, including what its selectors find now.
 func (r *Reconciler) targetsOf(ctx context.Context, b *v1alpha1.BackupBatch) ([]policy.Target, error) {
 	candidates, err := r.selection.Candidates(ctx, r.Client, r.APIReader, b)
 	if err != nil {
@@ -81,7 +81,7 @@ func (r *Reconciler) targetsOf(ctx context.Context, b *v1alpha1.BackupBatch) ([]
 	return policy.TargetsInForce(b, policy.Among(b, candidates)), nil
 }
 
-// child resolves one target of a batch. A child that is missing or older than the batch is waited for.
+// child resolves one target of a batch. The run waits for a child that is missing or older than the batch.
 func (r *resolution) child(ctx context.Context, b *v1alpha1.BackupBatch, bt policy.Target, since time.Time) (session.StartTarget, error) {
 	name := policy.ChildName(b.Name, bt.Name)
 	var child v1alpha1.BackupConfiguration
@@ -89,10 +89,10 @@ func (r *resolution) child(ctx context.Context, b *v1alpha1.BackupBatch, bt poli
 	waiting := r.Clock.Now().Before(since.Add(session.WaitForChild))
 	switch {
 	case err != nil && !apierrors.IsNotFound(err):
-		return session.StartTarget{}, fmt.Errorf("get backup configuration %s: %w", name, err)
+		return session.StartTarget{}, fmt.Errorf("get BackupConfiguration %s: %w", name, err)
 	case err != nil || b.Status.ObservedGeneration < b.Generation && waiting:
 		return broken(bt.Name, bt.AppRef, name, session.WaitForChild, v1alpha1.ReasonChildrenNotReady,
-			"BackupConfiguration %s was not made yet", name), nil
+			"BackupConfiguration %s does not exist yet", name), nil
 	case !metav1.IsControlledBy(&child, b):
 		return broken(bt.Name, bt.AppRef, name, 0, v1alpha1.ReasonNameConflict,
 			"BackupConfiguration %s does not belong to BackupBatch %s", name, b.Name), nil
@@ -101,7 +101,7 @@ func (r *resolution) child(ctx context.Context, b *v1alpha1.BackupBatch, bt poli
 	}
 }
 
-// broken is a target that can't be backed up, or not yet.
+// broken returns a target that can't be backed up, or not yet.
 func broken(name string, app v1alpha1.TypedObjectReference, configuration string, wait time.Duration, reason, format string, args ...any) session.StartTarget {
 	return session.StartTarget{
 		Resolved: v1alpha1.ResolvedTarget{
@@ -161,7 +161,7 @@ func (r *resolution) target(ctx context.Context, name string, app v1alpha1.Typed
 	return out, err
 }
 
-// volumes says which Jobs read which volumes of the target, or copies of them.
+// volumes resolves which Jobs read which volumes of the target, or copies of them.
 func (r *resolution) volumes(ctx context.Context, moving *moving, settings v1alpha1.CopySettings, t *v1alpha1.ResolvedTarget) (*v1alpha1.ResolvedError, error) {
 	if refusal := copyRefusal(settings.CopyMethod, t); refusal != nil {
 		return refusal, nil
@@ -178,17 +178,17 @@ func (r *resolution) volumes(ctx context.Context, moving *moving, settings v1alp
 	return nil, nil
 }
 
-// moving is what is known of how a target is moved beside its task.
+// moving holds what the resolution needs to know beside the task.
 type moving struct {
 	params map[string]string
-	// copied says that copies of the volumes are read.
+	// copied reports that movers read copies of the volumes.
 	copied bool
-	// database and streams are set where the target is one.
+	// database and streams are set if the target is a database.
 	database *lifecycle.Database
 	streams  []task.ComponentStream
 }
 
-// task resolves Addon, task and Function, and finds the database where the target is one.
+// task resolves Addon, task and Function, and finds the database if the target is one.
 func (r *resolution) task(ctx context.Context, t *v1alpha1.ResolvedTarget, c *v1alpha1.BackupConfigurationSession) (*moving, *v1alpha1.ResolvedError, error) {
 	vars := task.Variables{
 		MoverImage: r.MoverImage, Namespace: r.session.Namespace, BackupSession: r.session.Name,
@@ -220,7 +220,7 @@ func (r *resolution) task(ctx context.Context, t *v1alpha1.ResolvedTarget, c *v1
 	return out, refusal, err
 }
 
-// repository freezes one repository. One that is not ready yet is waited for, unless nothing will come of it.
+// repository freezes one repository. The run waits for a Repository that is not ready yet, unless waiting is useless.
 func (r *resolution) repository(ctx context.Context, c *v1alpha1.BackupConfiguration, info v1alpha1.RepositoryInfo, driver v1alpha1.Driver) (*v1alpha1.ResolvedRepository, *v1alpha1.ResolvedError, time.Duration, error) {
 	refuse := func(wait time.Duration, reason, format string, args ...any) (*v1alpha1.ResolvedRepository, *v1alpha1.ResolvedError, time.Duration, error) {
 		return nil, &v1alpha1.ResolvedError{Reason: reason, Message: fmt.Sprintf(format, args...)}, wait, nil
@@ -235,7 +235,7 @@ func (r *resolution) repository(ctx context.Context, c *v1alpha1.BackupConfigura
 		return refuse(session.WaitForRepository, v1alpha1.ReasonRepositoryNotReady, "%s", message)
 	}
 	if err != nil {
-		return nil, nil, 0, fmt.Errorf("get repository %s: %w", info.Name, err)
+		return nil, nil, 0, fmt.Errorf("get Repository %s: %w", info.Name, err)
 	}
 	if repo.Spec.Driver != driver {
 		return refuse(0, v1alpha1.ReasonRepositoryConflict,
@@ -268,7 +268,8 @@ func (r *resolution) repository(ctx context.Context, c *v1alpha1.BackupConfigura
 	return out, nil, 0, nil
 }
 
-// elsewhere is a refusal where a Repository is not what policy says. VolumeSnapshots lie where their volumes do.
+// elsewhere returns a refusal if a Repository has another storage or directory than policy says. VolumeSnapshots have
+// neither.
 func elsewhere(c *v1alpha1.BackupConfiguration, repo *v1alpha1.Repository, info v1alpha1.RepositoryInfo) *v1alpha1.ResolvedError {
 	if repo.Spec.Driver == v1alpha1.DriverVolumeSnapshotter {
 		return nil
@@ -281,7 +282,7 @@ func elsewhere(c *v1alpha1.BackupConfiguration, repo *v1alpha1.Repository, info 
 	storage.Namespace, want.Namespace = cmp.Or(storage.Namespace, c.Namespace), cmp.Or(want.Namespace, c.Namespace)
 	if storage != want || policy.NormalizeDirectory(repo.Spec.Path) != policy.NormalizeDirectory(info.Directory) {
 		return &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRepositoryConflict,
-			Message: fmt.Sprintf("Repository %s is another directory or storage than policy says: give the repository in policy another name", info.Name)}
+			Message: fmt.Sprintf("Repository %s has another directory or storage than policy says: give the repository in policy another name", info.Name)}
 	}
 	return nil
 }

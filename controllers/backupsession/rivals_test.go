@@ -50,7 +50,7 @@ func TestAllowRunsBoth(t *testing.T) {
 	w.Expect(w.Jobs()).To(HaveLen(2))
 }
 
-// The run of a batch and one that names its child are runs of the same session of the child's target.
+// A run of a batch and a run of its child are runs of the same session of the child's target.
 func TestForbidOfABatchAndItsChild(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -88,7 +88,7 @@ func TestReplaceEndsTheEarlierRun(t *testing.T) {
 		w.run(v1alpha1.BackupConfigurationKind, "uploads", "second", func(s *v1alpha1.BackupSession) { s.Spec.RetryLeft = 1 })
 		return w
 	}
-	// both lets the two runs go on in turns until both ended.
+	// both lets the two runs go on in turns until both have ended.
 	both := func(w *world) []string {
 		for range 30 {
 			w.Reconcile("second")

@@ -16,7 +16,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// selecting makes a batch of all claims with a label, and those of these names with it, expanded.
+// selecting creates an expanded batch that selects all claims with a label, and creates claims of these names with the
+// label.
 func (w *world) selecting(claims ...string) *v1alpha1.BackupBatch {
 	w.T.Helper()
 	b := &v1alpha1.BackupBatch{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop"}}
@@ -70,12 +71,12 @@ func TestARunBacksUpWhatSelectorsFind(t *testing.T) {
 
 	w.Expect(summary(w.settle("run"))).To(Equal([]string{
 		"Succeeded/Succeeded", "all-persistentvolumeclaim-a: Succeeded/Succeeded", "all-persistentvolumeclaim-b: Succeeded/Succeeded",
-	}), "what is found is frozen at the start: what had gone is no target, and what comes later is of the next run")
+	}), "the run freezes the found targets at the start: an object that is gone is no target, and a later object belongs to the next run")
 	w.Expect(w.snapshots()).To(HaveLen(2))
 	w.Expect(w.snapshots()[0].Name).To(Equal("shop-all-persistentvolumeclaim-a-run"))
 }
 
-// Nothing may be called a success for which nothing was backed up.
+// A run that backed up nothing must not be called a success.
 func TestARunWhoseSelectorsFindNothingFails(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -84,11 +85,11 @@ func TestARunWhoseSelectorsFindNothingFails(t *testing.T) {
 	w.Expect(summary(w.settle("run"))).To(Equal([]string{"Failed/TargetNotFound"}))
 }
 
-// etcdLimit is the largest request that etcd takes by default.
+// etcdLimit is the largest request that etcd accepts by default.
 const etcdLimit = 1536 << 10
 
-// A run of as many targets as a session may have, with names as long as they may be, is one object: it must fit with what is
-// said about them when they fail.
+// A run with the maximum number of targets and the longest names is one object: it must fit, including the messages
+// when they fail.
 func TestARunOfAsManyTargetsAsThereMayBeFits(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

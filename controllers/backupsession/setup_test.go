@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// With caches that lag and watches that wake it, a run goes its way without being asked.
+// With caches that lag and watches that wake it, a run completes without further requests.
 func TestAManagerRunsABatch(t *testing.T) {
 	w := newWorld(t)
 	w.batch()
@@ -25,10 +25,10 @@ func TestAManagerRunsABatch(t *testing.T) {
 	phase := func() string { return summary(w.session("run"))[0] }
 	w.Eventually(phase).WithTimeout(time.Minute).Should(Equal("Pending/RepositoryNotReady"), "a repository is not ready")
 	bed.EditStatus(t, repo, func() { repo.Status.Phase = v1alpha1.PhaseReady })
-	w.Eventually(phase).WithTimeout(9*time.Second).ShouldNot(HavePrefix("Pending/"), "it became ready, which wakes the run: by itself it looks after ten seconds")
-	w.Eventually(func() int { return len(w.Jobs()) }).WithTimeout(time.Minute).Should(Equal(4), "it makes its Jobs")
+	w.Eventually(phase).WithTimeout(9*time.Second).ShouldNot(HavePrefix("Pending/"), "the ready repository wakes the run before its own requeue after ten seconds")
+	w.Eventually(func() int { return len(w.Jobs()) }).WithTimeout(time.Minute).Should(Equal(4), "the run creates its Jobs")
 
-	// A mover that reports progress while the controller writes, too.
+	// A mover reports progress while the controller writes, too.
 	snap := w.snapshot("shop-uploads-run")
 	for i := range 20 {
 		w.apply(snap, i)

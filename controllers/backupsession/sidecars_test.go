@@ -22,9 +22,9 @@ import (
 // sidecarWorld is a StatefulSet of two pods with sidecars, and a run of its policy.
 type sidecarWorld struct {
 	*world
-	// does says what becomes of the component that a sidecar works on: nothing where it is nil.
+	// does returns the outcome of the component that a sidecar works on. A nil does reports nothing.
 	does func(pod string, c sidecar.Component) *v1alpha1.Component
-	// given are the pods that were given work, in order.
+	// given holds the pods that were assigned work, in order.
 	given []string
 }
 
@@ -61,7 +61,7 @@ func newSidecarWorld(t *testing.T) *sidecarWorld {
 	return w
 }
 
-// pod makes a pod of the StatefulSet, whose sidecar runs.
+// pod creates a pod of the StatefulSet whose sidecar runs.
 func (w *sidecarWorld) pod(name, node string, edit ...func(*corev1.Pod)) {
 	w.T.Helper()
 	p := sessiontest.Pod(w.Namespace, name, "node-"+node, "data-"+name, map[string]string{"app": "db"})
@@ -78,7 +78,7 @@ func (w *sidecarWorld) pod(name, node string, edit ...func(*corev1.Pod)) {
 	sessiontest.Create(w.T, w.Client, p)
 }
 
-// killed says that the sidecar of a pod was killed so often, and is started again.
+// killed reports that the sidecar of a pod was killed this many times and started again.
 func (w *sidecarWorld) killed(pod string, times int32) {
 	w.T.Helper()
 	var p corev1.Pod
@@ -93,7 +93,7 @@ func (w *sidecarWorld) removePod(name string) {
 	w.Expect(w.Client.Delete(w.T.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}}, client.GracePeriodSeconds(0))).To(Succeed())
 }
 
-// sidecars work once on what they are given.
+// sidecars work once on their assignments.
 func (w *sidecarWorld) sidecars() {
 	w.T.Helper()
 	list := w.snapshots()
@@ -135,7 +135,7 @@ func (w *sidecarWorld) work(s *v1alpha1.Snapshot, a sidecar.Assignment) {
 	}
 }
 
-// settleSidecars lets manager and sidecars work until the run ended. Time passes.
+// settleSidecars lets manager and sidecars work until the run has ended. Time passes.
 func (w *sidecarWorld) settleSidecars() *v1alpha1.BackupSession {
 	w.T.Helper()
 	for range 60 {
@@ -176,7 +176,7 @@ func TestSidecarsBackUpAStatefulSet(t *testing.T) {
 	w.Expect(work.Task.Snapshot.UID).To(Equal(snap.UID))
 	w.Expect(work.Host("pod-1").Pod).To(Equal("db-1"))
 	a := work.Host("pod-0")
-	w.Expect(a.Within.Duration).To(BeNumerically("~", time.Hour, time.Minute), "it ends with the run, also where nobody can tell it so")
+	w.Expect(a.Within.Duration).To(BeNumerically("~", time.Hour, time.Minute), "it ends with the run even if nobody can stop it")
 	full := work.TaskOf(a)
 	w.Expect(full.Check()).To(Succeed())
 	w.Expect(full.Components).To(Equal([]task.Component{{Name: "pod-0"}}))
@@ -194,7 +194,7 @@ func TestWhatGoesWrongWithASidecar(t *testing.T) {
 		want    []string
 		given   []string
 	}{
-		"it says that it failed": {
+		"it reports a failure":  {
 			disturb: func(w *sidecarWorld) {
 				does := w.does
 				w.does = func(pod string, c sidecar.Component) *v1alpha1.Component {
@@ -214,7 +214,7 @@ func TestWhatGoesWrongWithASidecar(t *testing.T) {
 			},
 			want: []string{"Failed/JobFailed", "db: Failed/JobFailed"}, given: []string{"db-0/1", "db-1/1"},
 		},
-		"there is no pod with the ordinal": {
+		"no pod has the ordinal":  {
 			disturb: func(w *sidecarWorld) { w.removePod("db-1") },
 			want:    []string{"Failed/SidecarNotReady", "db: Failed/SidecarNotReady"}, given: []string{"db-0/1"},
 		},
@@ -283,10 +283,10 @@ func TestWhatGoesWrongWithASidecar(t *testing.T) {
 			},
 			want: []string{"Failed/SidecarNotReady", "db: Failed/SidecarNotReady"}, given: []string{"db-0/1", "db-1/1"},
 		},
-		"it is taken away while it works": {
+		"the sidecar is removed while it works":  {
 			disturb: func(w *sidecarWorld) {
 				w.does = func(pod string, _ sidecar.Component) *v1alpha1.Component {
-					if pod == "db-1" { // Both work by now. The policy wants Jobs: keys and token go, and pods without it come.
+					if pod == "db-1" { // Both work by now. The policy now wants Jobs: keys and token are deleted, and pods without the sidecar come.
 						w.Expect(w.Client.Delete(w.T.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: sidecarID}})).To(Succeed())
 						for _, name := range []string{"db-0", "db-1"} {
 							w.removePod(name)
@@ -310,9 +310,9 @@ func TestWhatGoesWrongWithASidecar(t *testing.T) {
 			},
 			want: []string{"Failed/SidecarNotReady", "db: Failed/SidecarNotReady"}, given: []string{"db-0/1", "db-1/1"},
 		},
-		"the storage must not be used any more": {
+		"the storage no longer allows the namespace":  {
 			disturb: func(w *sidecarWorld) {
-				w.Killer = &sessiontest.Killer{At: 3} // right after it was frozen
+				w.Killer = &sessiontest.Killer{At: 3} // right after the run was frozen
 				w.Reconcile("run")
 				w.Expect(w.Client.Delete(w.T.Context(), &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}})).To(Succeed())
 			},
@@ -353,7 +353,7 @@ func TestASidecarsTokenIsRotatedWhileItWorks(t *testing.T) {
 	w.Expect(w.snapshot("db-run").Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationSidecarCredentials, "JTI=1,JTI=2"))
 }
 
-// The same run with the manager killed at any of its writes ends in the same way, and no sidecar is given anything twice.
+// A run ends in the same way, and assigns nothing twice, if the manager is killed at any of its writes.
 func TestKilledWhileSidecarsWork(t *testing.T) {
 	t.Parallel()
 	start := func(t *testing.T, killer *sessiontest.Killer) *sidecarWorld {

@@ -16,7 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// stepsTask makes an Addon of two steps in the name of the namespace, and names its task.
+// stepsTask creates an Addon of two steps with the name of the namespace, and names its task.
 func (w *world) stepsTask(arg string) *v1alpha1.AddonInfo {
 	w.T.Helper()
 	sessiontest.Create(w.T, w.Client,
@@ -55,7 +55,7 @@ func TestARunWithSteps(t *testing.T) {
 			w.Expect(w.Client.Patch(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace}}, restricted)).To(Succeed(), "label the namespace")
 			bare := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "bare"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
 			w.Eventually(func() error { return w.Client.Create(t.Context(), bare.DeepCopy(), client.DryRunAll) }).WithTimeout(time.Minute).
-				Should(MatchError(ContainSubstring("violates PodSecurity")), "the profile counts for the mover's pod, too, once the admission knows of it")
+				Should(MatchError(ContainSubstring("violates PodSecurity")), "the profile applies to the mover's pod, too, once the admission knows it")
 			info := w.stepsTask(tc.arg)
 			w.configuration(func(c *v1alpha1.BackupConfiguration) { c.Spec.Sessions[0].Addon = info })
 			if tc.outcome != nil {
@@ -72,7 +72,7 @@ func TestARunWithSteps(t *testing.T) {
 				return
 			}
 			frozen := s.Status.Resolved.Targets[0].Task
-			w.Expect(frozen.Steps).To(HaveLen(1), "what ran stands in status, read back from the API server")
+			w.Expect(frozen.Steps).To(HaveLen(1), "the status, read back from the API server, names what ran")
 			pod := w.Jobs()[0].Spec.Template.Spec
 			w.Expect(pod.InitContainers).To(HaveLen(1))
 			w.Expect(pod.InitContainers[0].Image).To(Equal("app:v1"))

@@ -10,7 +10,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// TestASuccessPolicyReachesTheMover: through the API server's defaults, frozen, into the task; what it allowed is said.
+// TestASuccessPolicyReachesTheMover: the API server defaults the policy, the run freezes it, the task gets it, and the
+// status reports what it allowed.
 func TestASuccessPolicyReachesTheMover(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	os.Exit(bed.Run(m))
 }
 
-// world is a namespace in which runs are driven by hand.
+// world is a namespace in which tests drive runs by hand.
 type world struct{ *sessiontest.World }
 
 func newWorld(t testing.TB) *world {
@@ -44,7 +44,7 @@ func reconciler(w *sessiontest.World) *Reconciler {
 	}
 }
 
-// manage has a manager run the reconciler for the length of the test: watches and time wake it.
+// manage makes a manager run the reconciler for the length of the test: watches and time wake it.
 func (w *world) manage() {
 	w.T.Helper()
 	sessiontest.Manager(w.T, bed.Manager.GetConfig(), testbed.Scheme(), func(mgr ctrl.Manager) error {
@@ -54,7 +54,7 @@ func (w *world) manage() {
 	}, w.Namespace, w.Storage)
 }
 
-// settle reconciles and lets the cluster work until the run ended.
+// settle reconciles and lets the cluster work until the run has ended.
 func (w *world) settle(name string) *v1alpha1.BackupSession {
 	w.T.Helper()
 	s := &v1alpha1.BackupSession{}
@@ -83,7 +83,7 @@ func (w *world) snapshots() []v1alpha1.Snapshot {
 	return list.Items
 }
 
-// run makes a BackupSession of an invoker.
+// run creates a BackupSession of an invoker.
 func (w *world) run(kind, invoker, name string, edit ...func(*v1alpha1.BackupSession)) {
 	w.T.Helper()
 	s := &v1alpha1.BackupSession{
@@ -100,7 +100,7 @@ func (w *world) run(kind, invoker, name string, edit ...func(*v1alpha1.BackupSes
 
 var uploads = v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "uploads"}
 
-// configuration makes the policy of the claim uploads, with everything it needs.
+// configuration creates the policy of the claim uploads, with everything that it needs.
 func (w *world) configuration(edit ...func(*v1alpha1.BackupConfiguration)) *v1alpha1.BackupConfiguration {
 	w.T.Helper()
 	c := &v1alpha1.BackupConfiguration{
@@ -139,7 +139,7 @@ func addon(name string) *v1alpha1.AddonInfo {
 	return &v1alpha1.AddonInfo{Name: name, Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}}}
 }
 
-// batch makes a policy of three targets: a claim, a Deployment and a StatefulSet of two pods, expanded.
+// batch creates an expanded policy of three targets: a claim, a Deployment and a StatefulSet of two pods.
 func (w *world) batch(edit ...func(*v1alpha1.BackupBatch)) *v1alpha1.BackupBatch {
 	w.T.Helper()
 	apps := []v1alpha1.TypedObjectReference{
@@ -176,7 +176,7 @@ func (w *world) batch(edit ...func(*v1alpha1.BackupBatch)) *v1alpha1.BackupBatch
 	return b
 }
 
-// children are what the batch's own controller makes.
+// children creates what the batch's own controller creates.
 func (w *world) children(b *v1alpha1.BackupBatch) {
 	w.T.Helper()
 	children, err := policy.Expand(b, nil)
@@ -187,7 +187,7 @@ func (w *world) children(b *v1alpha1.BackupBatch) {
 	}
 }
 
-// workloads are the targets of the batch.
+// workloads creates the targets of the batch.
 func (w *world) workloads() {
 	w.T.Helper()
 	web, db := map[string]string{"app": "web"}, map[string]string{"app": "db"}
@@ -217,7 +217,7 @@ func (w *world) workloads() {
 	)
 }
 
-// summary is how a run ended, in the form "<target>: <phase>/<reason>".
+// summary returns how a run ended, in the form "<target>: <phase>/<reason>".
 func summary(s *v1alpha1.BackupSession) []string {
 	out := []string{string(s.Status.Phase) + "/" + s.Status.Reason}
 	for _, t := range s.Status.Targets {

@@ -78,7 +78,7 @@ func (r *Reconciler) keeps(ctx context.Context, storage *v1alpha1.BackupStorage)
 	}
 	var namespace corev1.Namespace
 	if err := r.APIReader.Get(ctx, client.ObjectKey{Name: storage.Namespace}, &namespace); client.IgnoreNotFound(err) != nil {
-		return "", fmt.Errorf("get namespace %s: %w", storage.Namespace, err)
+		return "", fmt.Errorf("get Namespace %s: %w", storage.Namespace, err)
 	} else if err != nil || !namespace.DeletionTimestamp.IsZero() {
 		return "the storage's namespace is being deleted", nil
 	}

@@ -61,7 +61,7 @@ func checkedAt(s *v1alpha1.Snapshot) metav1.Time {
 	return *s.Status.LastCheckTime
 }
 
-// checked writes down what a check found, and says whether the whole repository is as it should be as far as that is known. Nil
+// checked writes down what a check found, and reports whether the whole repository is as it should be as far as that is known. Nil
 // says that nothing was found out.
 func (r *Reconciler) checked(ctx context.Context, w *work, result task.ComponentResult, at metav1.Time) (*bool, error) {
 	if w.maintain != task.MaintainFull || len(w.check) > 0 && result.Verified == 0 {

@@ -32,7 +32,7 @@ func chosen(key, value string) *v1alpha1.UsagePolicy {
 	}}
 }
 
-// expectDefault waits until the Repository knows this generation of the default, and says whether it is held.
+// expectDefault waits until the Repository knows this generation of the default, and reports whether it is held.
 func (s *shop) expectDefault(p *v1alpha1.RetentionPolicy, held bool) {
 	s.t.Helper()
 	bed.Eventually(s.t, s.repository, func(g Gomega) {

@@ -95,7 +95,7 @@ func (r *Reconciler) dueIn(ctx context.Context, repository *v1alpha1.Repository,
 	return w, next, err
 }
 
-// wiping says whether the Repository's controller has decided that the directory goes.
+// wiping reports whether the Repository's controller has decided that the directory goes.
 func wiping(r *v1alpha1.Repository) bool {
 	c := conditions.Get(r, v1alpha1.ConditionWiped)
 	return r.Spec.DeletionPolicy == v1alpha1.WipeOut && slices.Contains(r.Finalizers, v1alpha1.FinalizerWipe) &&
@@ -145,7 +145,7 @@ func (r *Reconciler) toRemove(ctx context.Context, repository *v1alpha1.Reposito
 	return out, held, nil
 }
 
-// unfinished says whether a backup may still write what the Snapshot stands for.
+// unfinished reports whether a backup may still write what the Snapshot stands for.
 func (r *Reconciler) unfinished(ctx context.Context, s *v1alpha1.Snapshot) (bool, error) {
 	if s.Status.Phase.Terminal() {
 		return false, nil
@@ -190,7 +190,7 @@ func idsOf(s *v1alpha1.Snapshot) []string {
 	return ids
 }
 
-// behind says whether the cache has not heard yet what was written last into that of which the work is made: the Job before may
+// behind reports whether the cache has not heard yet what was written last into that of which the work is made: the Job before may
 // have done it.
 func (r *Reconciler) behind(ctx context.Context, all []work) (bool, error) {
 	for i := range all {
@@ -206,7 +206,7 @@ func (r *Reconciler) behind(ctx context.Context, all []work) (bool, error) {
 	return false, nil
 }
 
-// old says whether an object is not the newest any more. Into is of its kind.
+// old reports whether an object is not the newest any more. Into is of its kind.
 func (r *Reconciler) old(ctx context.Context, o, into client.Object) (bool, error) {
 	err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(o), into)
 	if client.IgnoreNotFound(err) != nil {

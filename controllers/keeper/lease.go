@@ -47,7 +47,7 @@ func (r *Reconciler) lease(ctx context.Context, p place) (*lease, error) {
 	l := &lease{attempts: map[string]attempt{}}
 	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: p.name()}, &l.Lease)
 	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("get lease %s/%s: %w", p.namespace, p.name(), err)
+		return nil, fmt.Errorf("get Lease %s/%s: %w", p.namespace, p.name(), err)
 	}
 	if err == nil {
 		// What can't be read is a memory of failures that is lost, no more.
@@ -81,7 +81,7 @@ func (r *Reconciler) hold(ctx context.Context, p place, l *lease) error {
 			Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder, AcquireTime: &now, RenewTime: &now},
 		}
 		if err := r.Create(ctx, &l.Lease, client.FieldOwner(r.FieldManager)); err != nil {
-			return fmt.Errorf("create lease %s/%s: %w", p.namespace, p.name(), err)
+			return fmt.Errorf("create Lease %s/%s: %w", p.namespace, p.name(), err)
 		}
 		return nil
 	}

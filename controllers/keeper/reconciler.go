@@ -134,7 +134,7 @@ func (r *Reconciler) job(ctx context.Context, reader client.Reader, p place) (*b
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("get job %s/%s: %w", p.namespace, p.name(), err)
+		return nil, fmt.Errorf("get Job %s/%s: %w", p.namespace, p.name(), err)
 	}
 	return &job, nil
 }
@@ -169,7 +169,7 @@ func (r *Reconciler) observe(ctx context.Context, p place, job *batchv1.Job) (ct
 func (r *Reconciler) outcome(ctx context.Context, reader client.Reader, job *batchv1.Job) (task.Observation, error) {
 	var pods corev1.PodList
 	if err := reader.List(ctx, &pods, client.InNamespace(job.Namespace), client.MatchingLabels{batchv1.JobNameLabel: job.Name}); err != nil {
-		return task.Observation{}, fmt.Errorf("list pods of job %s/%s: %w", job.Namespace, job.Name, err)
+		return task.Observation{}, fmt.Errorf("list Pods of Job %s/%s: %w", job.Namespace, job.Name, err)
 	}
 	return task.Observe(job, pods.Items, r.Clock.Now()), nil
 }
@@ -189,7 +189,7 @@ func (r *Reconciler) remove(ctx context.Context, job *batchv1.Job) error {
 	}
 	err := r.Delete(ctx, job, client.PropagationPolicy(how), client.Preconditions{UID: &job.UID})
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete job %s/%s: %w", job.Namespace, job.Name, err)
+		return fmt.Errorf("delete Job %s/%s: %w", job.Namespace, job.Name, err)
 	}
 	return nil
 }
@@ -240,7 +240,7 @@ func (r *Reconciler) start(ctx context.Context, p place, storage *v1alpha1.Backu
 		return ctrl.Result{}, err
 	}
 	if err := r.Create(ctx, job, client.FieldOwner(r.FieldManager)); err != nil && !apierrors.IsAlreadyExists(err) {
-		return ctrl.Result{}, fmt.Errorf("create job %s/%s: %w", job.Namespace, job.Name, err)
+		return ctrl.Result{}, fmt.Errorf("create Job %s/%s: %w", job.Namespace, job.Name, err)
 	}
 	return ctrl.Result{RequeueAfter: lookAgain}, nil
 }
@@ -267,11 +267,11 @@ func (r *Reconciler) usable(ctx context.Context, p place, storage *v1alpha1.Back
 	return out, nil
 }
 
-// busy says whether a pod of an earlier Job still runs: it outlives its Job for a while.
+// busy reports whether a pod of an earlier Job still runs: it outlives its Job for a while.
 func (r *Reconciler) busy(ctx context.Context, p place) (bool, error) {
 	var pods corev1.PodList
 	if err := r.APIReader.List(ctx, &pods, client.InNamespace(p.namespace), client.MatchingLabels{v1alpha1.LabelKeeper: p.name()}); err != nil {
-		return false, fmt.Errorf("list pods of keeper %s/%s: %w", p.namespace, p.name(), err)
+		return false, fmt.Errorf("list Pods of keeper %s/%s: %w", p.namespace, p.name(), err)
 	}
 	for i := range pods.Items {
 		if phase := pods.Items[i].Status.Phase; phase != corev1.PodSucceeded && phase != corev1.PodFailed {

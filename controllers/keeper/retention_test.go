@@ -78,7 +78,7 @@ func (s *shop) removes(snapshots ...*v1alpha1.Snapshot) {
 	}
 }
 
-// done says whether the Snapshots are released.
+// done reports whether the Snapshots are released.
 func done(t testing.TB, snapshots []*v1alpha1.Snapshot) bool {
 	t.Helper()
 	return !slices.ContainsFunc(snapshots, func(s *v1alpha1.Snapshot) bool {

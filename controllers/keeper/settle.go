@@ -24,7 +24,7 @@ import (
 func (r *Reconciler) settle(ctx context.Context, p place, job *batchv1.Job, o task.Observation) error {
 	t, err := taskOf(job)
 	if err != nil {
-		return fmt.Errorf("read the task of job %s/%s: %w", job.Namespace, job.Name, err)
+		return fmt.Errorf("read task of Job %s/%s: %w", job.Namespace, job.Name, err)
 	}
 	at := endOf(job, metav1.NewTime(r.Clock.Now()))
 	failed := map[string]bool{}
@@ -74,7 +74,7 @@ func endOf(job *batchv1.Job, now metav1.Time) metav1.Time {
 	return now.Rfc3339Copy()
 }
 
-// ended says whether none of the Job's pods runs any more.
+// ended reports whether none of the Job's pods runs any more.
 func ended(job *batchv1.Job) bool { return end(job) != nil }
 
 func end(job *batchv1.Job) *batchv1.JobCondition {

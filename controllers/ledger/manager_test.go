@@ -19,7 +19,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/footprint"
 )
 
-// Both controllers in a manager, with its cache, the real time and nobody to call them.
+// Both controllers run in a manager, with its cache and real time; nobody calls them.
 func TestManager(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)

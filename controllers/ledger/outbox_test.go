@@ -39,7 +39,7 @@ func TestOutboxHoldsARecordOnce(t *testing.T) {
 	var cm corev1.ConfigMap
 	g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: parcels[0].meta.Name}, &cm)).To(Succeed())
 	g.Expect(*cm.Immutable).To(BeTrue())
-	g.Expect(cm.OwnerReferences).To(BeEmpty(), "of a Ledger that is deleted in the foreground, what it owns goes first")
+	g.Expect(cm.OwnerReferences).To(BeEmpty(), "a foreground deletion would delete owned parcels before the Ledger")
 }
 
 // lateReader reads after something else has happened.
@@ -53,7 +53,8 @@ func (r lateReader) Get(ctx context.Context, key client.ObjectKey, o client.Obje
 	return r.Reader.Get(ctx, key, o, opts...)
 }
 
-// A parcel of the same name that is about to go holds nothing: whoever relies on it would release what is not recorded.
+// A parcel of the same name that is being deleted holds nothing: a caller that relied on it would release an object
+// without a record.
 func TestOutboxReliesOnNoParcelThatGoes(t *testing.T) {
 	t.Parallel()
 	for name, finalizers := range map[string][]string{"it is gone": nil, "it is being deleted": {"example.com/wait"}} {
@@ -75,7 +76,7 @@ func TestOutboxReliesOnNoParcelThatGoes(t *testing.T) {
 	}
 }
 
-// What is on its way to Git is not merged meanwhile: it would be pushed and counted once more with what it was merged into.
+// Parcels that are being pushed are not merged: their records would be pushed and counted again with the merged parcel.
 func TestNothingIsMergedDuringItsPush(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
@@ -96,7 +97,7 @@ func TestNothingIsMergedDuringItsPush(t *testing.T) {
 	g.Expect(w.files("clusters/production/records")).To(HaveLen(mergeParcels + 1))
 	g.Expect(get(w, l).Status.Recorded).To(BeEquivalentTo(mergeParcels + 1))
 
-	// After a push that did not arrive they are merged again.
+	// After a failed push they are merged again.
 	w.down = true
 	for i := range mergeParcels {
 		g.Expect(w.collector.Outbox.add(t.Context(), l, []ledger.Record{numbered(100 + i)})).To(Succeed())
@@ -124,7 +125,7 @@ func TestOutboxMergesATrickle(t *testing.T) {
 	g.Expect(records).To(HaveLen(4*mergeParcels + 3))
 }
 
-// fill makes an outbox that is at its bound: parcels too large to be merged.
+// fill fills an outbox to its limit with parcels too large to be merged.
 func (w *world) fill(l *v1alpha1.Ledger) {
 	w.t.Helper()
 	for i := range maxParcels {
@@ -162,7 +163,7 @@ func TestFullOutbox(t *testing.T) {
 	g.Expect(meta.FindStatusCondition(get(w, l).Status.Conditions, v1alpha1.ConditionBacklogged)).To(BeNil())
 }
 
-// An object that one Ledger has no room for is not recorded again and again by another.
+// Another Ledger does not record an object again and again because one Ledger has no room for it.
 func TestFullOutboxOfAnotherLedger(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
@@ -186,7 +187,7 @@ func TestFullOutboxOfAnotherLedger(t *testing.T) {
 	g.Expect(w.files("clusters/production/records")).To(Equal([]string{w.path(s)}))
 }
 
-// A file that is in the branch is never changed, and what is new is still written.
+// A file of the branch is never changed, and new records are still written.
 func TestRecordDiffers(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
@@ -214,6 +215,6 @@ func TestLimiter(t *testing.T) {
 	l.spent("b", now, 3)
 	g.Expect(l.reserve("b", now.Add(10*time.Second), time.Time{})).To(Equal(20 * time.Second))
 	l.spent("b", now, 0)
-	g.Expect(l.reserve("b", now, time.Time{})).To(BeZero(), "nothing was pushed")
-	g.Expect(l.reserve("c", now, now.Add(time.Hour))).To(BeZero(), "a push of the future does not block")
+	g.Expect(l.reserve("b", now, time.Time{})).To(BeZero(), "no push is known")
+	g.Expect(l.reserve("c", now, now.Add(time.Hour))).To(BeZero(), "a push in the future does not block")
 }

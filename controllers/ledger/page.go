@@ -14,21 +14,21 @@ import (
 	"github.com/cairn-backup/cairn/internal/schedule"
 )
 
-// defaultTimeout is how long a run may take when its session does not say.
+// defaultTimeout is how long a run is allowed to take if its session has no timeout.
 const defaultTimeout = 6 * time.Hour
 
-// invoker names a policy object.
+// invoker identifies a policy object.
 type invoker struct{ namespace, kind, name string }
 
-// history is what the runs of one invoker that still exist say.
+// history sums up the existing runs of one invoker.
 type history struct {
 	success, ended     time.Time
 	result, reason     string
-	successesBySession map[string]time.Time // the slot of the last run that succeeded
-	endsBySession      map[string]time.Time // and when it ended
+	successesBySession map[string]time.Time // the slot of the last successful run
+	endsBySession      map[string]time.Time // when the last successful run ended
 }
 
-// page makes the page from the policy and the runs of the namespaces that the Ledger records.
+// page renders STATUS.md from the policies and runs of the namespaces that the Ledger records.
 func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, error) {
 	m, err := newMatcher(l)
 	if err != nil {
@@ -81,7 +81,7 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 	return ledger.Page(l.Spec.ClusterName, p.rows), nil
 }
 
-// histories reads the runs that ended.
+// histories reads the ended runs.
 func (r *Reconciler) histories(ctx context.Context, m matcher) (map[invoker]*history, error) {
 	var list v1alpha1.BackupSessionList
 	if err := r.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
@@ -112,7 +112,7 @@ func (h *history) add(s *v1alpha1.BackupSession) {
 	if t := s.Status.CompletionTime; t != nil {
 		ended = t.Time
 	}
-	// Of two that ended at once the result must not depend on the order of the list.
+	// If two runs ended at the same time, the result must not depend on the order of the list.
 	result, reason := string(s.Status.Phase), s.Status.Reason
 	if ended.After(h.ended) || ended.Equal(h.ended) && result+reason > h.result+h.reason {
 		h.ended, h.result, h.reason = ended, result, reason
@@ -127,7 +127,7 @@ func (h *history) add(s *v1alpha1.BackupSession) {
 	}
 }
 
-// pageBuilder collects the rows of a page.
+// pageBuilder collects the rows of the page.
 type pageBuilder struct {
 	matcher    matcher
 	namespaces namespaceLabels
@@ -138,7 +138,7 @@ type pageBuilder struct {
 
 func (p *pageBuilder) add(ctx context.Context, kind string, o *metav1.ObjectMeta, targets []string, sessions []v1alpha1.SessionConfig, status []v1alpha1.SessionStatus, paused bool) error {
 	h := p.runs[invoker{o.Namespace, kind, o.Name}]
-	// With a selector the Ledger is for some sessions only: a policy without any of these is not its business.
+	// With a selector the Ledger records only some sessions: it leaves out a policy without any of them.
 	if o.DeletionTimestamp != nil || v1alpha1.HasRecordAnnotation(o.Annotations) || h == nil && !p.matcher.sessions.Empty() {
 		return nil
 	}
@@ -163,7 +163,7 @@ func (p *pageBuilder) add(ctx context.Context, kind string, o *metav1.ObjectMeta
 		for _, known := range status {
 			if t := known.LastSuccessTime; t != nil && known.Name == s.Name {
 				row.LastSuccess = later(row.LastSuccess, t.Time)
-				if t.After(h.endsBySession[s.Name]) { // its run is gone
+				if t.After(h.endsBySession[s.Name]) { // its run was deleted
 					success = t.Time
 				}
 			}
@@ -174,8 +174,8 @@ func (p *pageBuilder) add(ctx context.Context, kind string, o *metav1.ObjectMeta
 	return nil
 }
 
-// late says whether the first slot after the last success, or after the policy was created, is longer ago than a run may
-// take.
+// late reports whether a run of the first slot after the last success, or after the policy was created, should have
+// ended by now.
 func late(s v1alpha1.SessionConfig, identity string, success, created, now time.Time) bool {
 	if s.Scheduler == nil || s.Scheduler.Suspend != nil && *s.Scheduler.Suspend {
 		return false

@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// removed is a Snapshot that retention deleted. While its data is not gone FinalizerWipe holds it.
+// removed creates a Snapshot that retention deleted. FinalizerWipe holds it until its data is gone.
 func (w *world) removed(name string, finalizers ...string) *v1alpha1.Snapshot {
 	w.t.Helper()
 	s := &v1alpha1.Snapshot{
@@ -60,11 +60,11 @@ func TestRecordOfAPrune(t *testing.T) {
 	}
 	g.Expect(w.git("log", "-1", "--format=%B", branch)).To(And(
 		HavePrefix(w.namespace+": 1 removed"), ContainSubstring("Snapshot "+w.namespace+"/shop-web-run-1 Removed (NotKept)\n")))
-	g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(gone), gone))).To(BeTrue(), "it was released")
+	g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(gone), gone))).To(BeTrue(), "the Snapshot was released")
 	g.Expect(get(w, held).Finalizers).To(ContainElement(v1alpha1.FinalizerRecord), "its data is not gone yet")
 }
 
-// A removed Snapshot waits for room in the outbox: nothing waits for it.
+// A removed Snapshot waits for room in the outbox: no deletion waits for it.
 func TestAPruneWaitsForRoom(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
@@ -78,8 +78,8 @@ func TestAPruneWaitsForRoom(t *testing.T) {
 	g.Expect(get(w, s).Finalizers).To(ContainElement(v1alpha1.FinalizerRecord))
 }
 
-// A removed Snapshot that one Ledger has no room for is not recorded again and again by another, which knows from its status
-// that it has the record, after a restart too.
+// Another Ledger does not record a removed Snapshot again and again because one Ledger has no room for it. It knows
+// from the Snapshot's status that it has the record, also after a restart.
 func TestAPruneThatAnotherLedgerHasNoRoomFor(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)

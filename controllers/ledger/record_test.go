@@ -59,7 +59,7 @@ func TestOneRecordPerObject(t *testing.T) {
 		WithT(g).CheckErr(t.Context(), l)
 
 	tip, version := w.tip(), l.ResourceVersion
-	for range 3 { // nothing changed, nothing happens
+	for range 3 { // no change, no write
 		w.pass(11 * time.Minute)
 		_, err := w.collect()
 		g.Expect(err).NotTo(HaveOccurred())
@@ -70,7 +70,7 @@ func TestOneRecordPerObject(t *testing.T) {
 	g.Expect(get(w, l).ResourceVersion).To(Equal(version))
 }
 
-// What lies in Git passes the API server's own checks and starts nothing.
+// A record in Git passes the API server's validation and starts nothing.
 func TestRecordIsAcceptedByTheServer(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
@@ -108,12 +108,12 @@ func TestBatchWindow(t *testing.T) {
 	w.session("a")
 	result, err := w.collect()
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(result.RequeueAfter).To(BeNumerically("~", 30*time.Second, time.Second), "the least window")
+	g.Expect(result.RequeueAfter).To(BeNumerically("~", 30*time.Second, time.Second), "the shortest window")
 	w.pass(20 * time.Second)
 	w.session("b")
 	result, err = w.collect()
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(result.RequeueAfter).To(BeNumerically("~", 10*time.Second, time.Second), "the window began with the first")
+	g.Expect(result.RequeueAfter).To(BeNumerically("~", 10*time.Second, time.Second), "the window began with the first object")
 	g.Expect(w.parcels()).To(BeEmpty())
 	w.pass(11 * time.Second)
 	_, err = w.collect()
@@ -125,10 +125,10 @@ func TestBatchWindow(t *testing.T) {
 	_, err = w.collect()
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(client.IgnoreNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(c), c))).To(Succeed())
-	g.Expect(w.parcels()).To(HaveLen(4), "what is being deleted does not wait")
+	g.Expect(w.parcels()).To(HaveLen(4), "an object that is being deleted does not wait")
 }
 
-// An object that no Ledger wants, or that FinalizerCancel holds, is no business of an outbox.
+// An object that no Ledger matches, or that FinalizerCancel holds, does not enter an outbox.
 func TestSelectors(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
@@ -159,7 +159,8 @@ func TestSelectors(t *testing.T) {
 	g.Expect(w.parcels()).To(ConsistOf(HavePrefix("both-outbox-")))
 }
 
-// A Ledger whose selector cannot be read may want any object: nothing is let go before it is mended, unless it is deleted.
+// A Ledger whose selector can't be read can match any object: nothing is released before the selector is corrected,
+// unless the object is deleted.
 func TestUnreadableSelectorLosesNothing(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
@@ -190,7 +191,7 @@ func TestServerDownThenUp(t *testing.T) {
 	w.pass(11 * time.Second)
 	_, err := w.collect()
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(get(w, s).Finalizers).To(BeEmpty(), "a dead Git server holds nothing up")
+	g.Expect(get(w, s).Finalizers).To(BeEmpty(), "a Git server that is down blocks nothing")
 	last := time.Duration(0)
 	for range 3 {
 		result, err := w.push(l)
@@ -283,13 +284,13 @@ func TestPageInGit(t *testing.T) {
 	w.settle(l)
 	row := "| BackupBatch/shop | PersistentVolumeClaim/data | " + s.Status.CompletionTime.UTC().Format("2006-01-02 15:04") + " | Succeeded | - | %s |"
 	g.Expect(w.git("show", branch+":clusters/production/STATUS.md")).To(ContainSubstring(fmt.Sprintf(row, "no")))
-	w.pass(8 * time.Hour) // the next slot and the six hours that its run may take
+	w.pass(8 * time.Hour) // the next slot and the six hours that its run is allowed to take
 	_, err := w.push(l)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(w.git("show", branch+":clusters/production/STATUS.md")).To(ContainSubstring(fmt.Sprintf(row, "**late**")))
 	g.Expect(w.git("log", "-1", "--format=%s", branch)).To(Equal("bring STATUS.md up to date"))
 
-	// A later success whose run is gone is in the status of the policy.
+	// A later success whose run was deleted is in the status of the policy.
 	batch := &v1alpha1.BackupBatch{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "shop"}}
 	batch = get(w, batch)
 	at := metav1.NewTime(w.clock.Now()).Rfc3339Copy()

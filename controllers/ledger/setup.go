@@ -28,7 +28,7 @@ func (c *Collector) SetupWithManager(mgr ctrl.Manager, opts controller.Options) 
 			return err
 		}
 	}
-	opts.MaxConcurrentReconciles = 1 // there is one request
+	opts.MaxConcurrentReconciles = 1 // there is only one request
 	enqueue := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
 		return []reconcile.Request{everything}
 	})
@@ -44,7 +44,7 @@ func (c *Collector) SetupWithManager(mgr ctrl.Manager, opts controller.Options) 
 		Complete(c)
 }
 
-// emptied lets through what makes room for objects that wait: a Ledger that has fewer records in its outbox, or goes.
+// emptied lets through an update that makes room for waiting objects: the outbox of a Ledger holds fewer records.
 var emptied = predicate.Funcs{
 	CreateFunc:  func(event.CreateEvent) bool { return false },
 	GenericFunc: func(event.GenericEvent) bool { return false },
@@ -56,9 +56,9 @@ var emptied = predicate.Funcs{
 }
 
 // SetupWithManager adds the Reconciler to the manager. It wakes when a Ledger or a PolicySync changes, and when the
-// Collector wrote something.
+// Collector has written to an outbox.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
-	annotated := predicate.AnnotationChangedPredicate{} // records given up, a reconcile asked for
+	annotated := predicate.AnnotationChangedPredicate{} // to give up records, or to request a reconcile
 	changed := predicate.Or(predicate.GenerationChangedPredicate{}, predicates.ReconcileRequestedPredicate{}, annotated)
 	all := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
 		var ledgers v1alpha1.LedgerList

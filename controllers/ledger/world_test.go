@@ -36,8 +36,8 @@ const (
 	branch      = "backup-records"
 )
 
-// world is a namespace, a Git server and both controllers, which see nothing but that namespace. The API server is real and
-// read without a cache, so that each step is seen by the next.
+// world is a namespace, a Git server and both controllers, which see nothing but that namespace. The API server is real
+// and read without a cache, so that each step sees the previous one.
 type world struct {
 	*gittestserver.GitServer
 	t          testing.TB
@@ -51,10 +51,10 @@ type world struct {
 	reconciler *Reconciler
 
 	down      bool                    // the Git server answers 503
-	during    func()                  // happens while a push is under way
-	loseReply bool                    // the next push is taken, and nothing is answered from then on
-	silent    atomic.Bool             // so it is now
-	write     func(before bool) error // is asked before and after each write to the API server
+	during    func()                  // happens during a push
+	loseReply bool                    // the server takes the next push, and answers nothing from then on
+	silent    atomic.Bool             // the server answers nothing now
+	write     func(before bool) error // called before and after each write to the API server
 }
 
 func newWorld(t testing.TB) *world {
@@ -120,7 +120,7 @@ func (w *world) restart() {
 	}
 }
 
-// funcs confine lists to the world's namespace, apply the index that a cache would have, and ask write.
+// funcs confine lists to the world's namespace, apply the index that a cache would have, and call write.
 func (w *world) funcs() interceptor.Funcs {
 	around := func(do func() error) error {
 		if w.write == nil {
@@ -207,7 +207,7 @@ func (w *world) ledger(name string, change ...func(*v1alpha1.Ledger)) *v1alpha1.
 	return l
 }
 
-// session is a run of shop's hourly backup that ended now, with one Snapshot.
+// session creates a run of shop's hourly backup that ended now, with one Snapshot.
 func (w *world) session(name string, change ...func(*v1alpha1.BackupSession)) *v1alpha1.BackupSession {
 	w.t.Helper()
 	now := metav1.NewTime(w.clock.Now().Truncate(time.Second))
@@ -295,10 +295,10 @@ func (w *world) push(l *v1alpha1.Ledger) (ctrl.Result, error) {
 	return w.reconciler.Reconcile(w.t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(l)})
 }
 
-// pass lets time go by.
+// pass advances the clock.
 func (w *world) pass(d time.Duration) { w.clock.SetTime(w.clock.Now().Add(d)) }
 
-// settle runs both controllers, as a manager would, until nothing waits.
+// settle runs both controllers, as a manager would, until no record waits.
 func (w *world) settle(ledgers ...*v1alpha1.Ledger) {
 	w.t.Helper()
 	for range 20 {
@@ -325,7 +325,7 @@ func (w *world) settle(ledgers ...*v1alpha1.Ledger) {
 	w.t.Fatalf("records still wait: %v", w.parcels())
 }
 
-// parcels are the ConfigMaps of all outboxes.
+// parcels returns the ConfigMaps of all outboxes.
 func (w *world) parcels() []string {
 	w.t.Helper()
 	var list corev1.ConfigMapList
@@ -349,7 +349,7 @@ func (w *world) git(args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// files are the paths in the branch below a folder.
+// files returns the paths in the branch below a folder.
 func (w *world) files(folder string) []string {
 	w.t.Helper()
 	out := w.git("ls-tree", "-r", "--name-only", branch, "--", folder)
@@ -385,7 +385,7 @@ func (w *world) crashAt(n int, before bool) (happened *bool, writes *int) {
 	return happened, writes
 }
 
-// seen are the events so far.
+// seen returns the events so far.
 func (w *world) seen() string {
 	var out []string
 	for {

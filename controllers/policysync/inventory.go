@@ -81,7 +81,7 @@ func (s *run) guard(stale []v1alpha1.ResourceRef, live liveObjects) {
 	}
 }
 
-// ownsAny says whether any of the objects was applied by this PolicySync.
+// ownsAny reports whether any of the objects was applied by this PolicySync.
 func (s *run) ownsAny(live liveObjects) bool {
 	for _, u := range live {
 		if s.owns(u) {

@@ -129,7 +129,7 @@ func (a *applier) deleteClass(ctx context.Context, refs []v1alpha1.ResourceRef) 
 func (a *applier) delete(ctx context.Context, ref v1alpha1.ResourceRef, users func() (map[types.NamespacedName]string, error)) (deleted bool, why string, err error) {
 	id, gvk, err := kindOf(ref)
 	if err != nil {
-		return false, "", fmt.Errorf("read the inventory: %w", err)
+		return false, "", fmt.Errorf("read inventory: %w", err)
 	}
 	if a.obj.Spec.ServiceAccountName == "" && (id.Namespace != a.obj.Namespace || !build.Confined(id.GroupKind)) {
 		// It was applied as an account. Our own rights are not those of who may change a PolicySync.

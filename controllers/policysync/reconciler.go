@@ -165,7 +165,7 @@ func (s *run) origin(ctx context.Context) (origin, error) {
 	return o, err
 }
 
-// upToDate says whether the last pass of this process did everything that there is to do for a revision.
+// upToDate reports whether the last pass of this process did everything that there is to do for a revision.
 func (s *run) upToDate(revision source.Revision) (pass, bool) {
 	last, ok := s.passes.get(client.ObjectKeyFromObject(s.obj))
 	request, _ := meta.ReconcileAnnotationValue(s.obj.Annotations)

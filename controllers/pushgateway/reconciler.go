@@ -87,7 +87,7 @@ func (p *Pusher) restore(ctx context.Context, req ctrl.Request) (ctrl.Result, er
 	return p.push(ctx, r, pushgateway.OfRestore(r)), nil
 }
 
-// ended says whether a run or a restore has an outcome that is told: one that was skipped has none.
+// ended reports whether a run or a restore has an outcome that is told: one that was skipped has none.
 func ended(o client.Object) bool {
 	switch o := o.(type) {
 	case *v1alpha1.BackupSession:
@@ -98,7 +98,7 @@ func ended(o client.Object) bool {
 	return false
 }
 
-// due says whether an object that ended then is to be told of.
+// due reports whether an object that ended then is to be told of.
 func (p *Pusher) due(o client.Object, ended *metav1.Time) bool {
 	if v1alpha1.HasRecordAnnotation(o.GetAnnotations()) || ended == nil || p.Clock.Since(ended.Time) > news {
 		return false
@@ -108,11 +108,11 @@ func (p *Pusher) due(o client.Object, ended *metav1.Time) bool {
 	return p.tries[o.GetUID()] < attempts
 }
 
-// later says whether a run of the same invoker and session ended after s: its metrics are in the group's place already.
+// later reports whether a run of the same invoker and session ended after s: its metrics are in the group's place already.
 func (p *Pusher) later(ctx context.Context, s *v1alpha1.BackupSession) (bool, error) {
 	var list v1alpha1.BackupSessionList
 	if err := p.List(ctx, &list, client.InNamespace(s.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return false, fmt.Errorf("list backup sessions: %w", err)
+		return false, fmt.Errorf("list BackupSessions: %w", err)
 	}
 	for i := range list.Items {
 		o := &list.Items[i]
@@ -161,7 +161,7 @@ func (p *Pusher) gather(ctx context.Context, s *v1alpha1.BackupSession) (pushgat
 	return b, nil
 }
 
-// behind says whether a Repository does not know yet how a Snapshot of the run ended.
+// behind reports whether a Repository does not know yet how a Snapshot of the run ended.
 func behind(b pushgateway.Backup) bool {
 	for _, snapshot := range b.Snapshots {
 		repository := b.Repositories[snapshot.Spec.Repository]

@@ -78,7 +78,7 @@ func (r *Reconciler) keeps(ctx context.Context, repository *v1alpha1.Repository)
 	}
 	var namespace corev1.Namespace
 	if err := r.APIReader.Get(ctx, client.ObjectKey{Name: repository.Namespace}, &namespace); client.IgnoreNotFound(err) != nil {
-		return "", fmt.Errorf("get namespace %s: %w", repository.Namespace, err)
+		return "", fmt.Errorf("get Namespace %s: %w", repository.Namespace, err)
 	} else if err != nil || !namespace.DeletionTimestamp.IsZero() {
 		return namespaceGoes, nil
 	}
@@ -129,7 +129,7 @@ func (r *Reconciler) wipe(ctx context.Context, repository *v1alpha1.Repository, 
 		conditions.MarkFalse(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonStorageNotFound,
 			"there is no BackupStorage %s: make it again, or annotate the Repository with %s=true to let it go and leave the data", storage, v1alpha1.AnnotationGiveUp)
 	} else if err != nil {
-		return ctrl.Result{}, fmt.Errorf("get storage %s: %w", storage, err)
+		return ctrl.Result{}, fmt.Errorf("get BackupStorage %s: %w", storage, err)
 	}
 	result := ctrl.Result{}
 	if conditions.GetReason(repository, v1alpha1.ConditionWiped) == v1alpha1.ReasonInUse {

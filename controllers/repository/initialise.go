@@ -93,7 +93,7 @@ func placeOf(namespace string, spec v1alpha1.Storage, path string) string {
 	return policy.Digest([]string{policy.Place(namespace, spec), policy.NormalizeDirectory(path)})
 }
 
-// at says whether an init pod is at work in a place: that of a Repository that was deleted meanwhile, and whose place another
+// at reports whether an init pod is at work in a place: that of a Repository that was deleted meanwhile, and whose place another
 // one may have now.
 func at(pod *corev1.Pod, place string) bool {
 	t, err := task.Decode([]byte(pod.Annotations[v1alpha1.AnnotationTask]), task.KindInitRepository)

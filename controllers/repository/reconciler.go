@@ -114,7 +114,7 @@ func (r *Reconciler) storage(ctx context.Context, repository *v1alpha1.Repositor
 	storage := &v1alpha1.BackupStorage{}
 	err := r.Get(ctx, key, storage)
 	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("get storage %s: %w", key, err)
+		return nil, fmt.Errorf("get BackupStorage %s: %w", key, err)
 	}
 	if err != nil {
 		return nil, &access.Error{Reason: v1alpha1.ReasonStorageNotFound, Message: fmt.Sprintf("there is no BackupStorage %s", key)}

@@ -56,7 +56,7 @@ func doubtOf(snapshots []v1alpha1.Snapshot) string {
 func (r *Reconciler) snapshots(ctx context.Context, repository *v1alpha1.Repository) ([]v1alpha1.Snapshot, error) {
 	var list v1alpha1.SnapshotList
 	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace), client.MatchingFields{indexSnapshots: repository.Name}); err != nil {
-		return nil, fmt.Errorf("list snapshots of %s: %w", repository.Name, err)
+		return nil, fmt.Errorf("list Snapshots of %s: %w", repository.Name, err)
 	}
 	return slices.DeleteFunc(list.Items, func(s v1alpha1.Snapshot) bool { return v1alpha1.HasRecordAnnotation(s.Annotations) }), nil
 }

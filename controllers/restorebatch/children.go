@@ -19,7 +19,7 @@ func children(ctx context.Context, c client.Reader, b *v1alpha1.RestoreBatch) (m
 	var list v1alpha1.RestoreSessionList
 	selector := client.MatchingLabels{v1alpha1.LabelRestoreBatch: policy.LabelValue(b.Name)}
 	if err := c.List(ctx, &list, client.InNamespace(b.Namespace), selector); err != nil {
-		return nil, fmt.Errorf("list restore sessions of %s: %w", b.Name, err)
+		return nil, fmt.Errorf("list RestoreSessions of %s: %w", b.Name, err)
 	}
 	out := map[string]*v1alpha1.RestoreSession{}
 	for i := range list.Items {

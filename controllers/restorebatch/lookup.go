@@ -78,7 +78,7 @@ func (r *Reconciler) snapshots(ctx context.Context, b *v1alpha1.RestoreBatch, na
 		v1alpha1.LabelInvokerName: policy.LabelValue(b.Spec.DataSource.BackupBatch),
 	}
 	if err := r.APIReader.List(ctx, &list, client.InNamespace(namespace), selector); err != nil {
-		return nil, fmt.Errorf("list snapshots of backup batch %s: %w", b.Spec.DataSource.BackupBatch, err)
+		return nil, fmt.Errorf("list Snapshots of BackupBatch %s: %w", b.Spec.DataSource.BackupBatch, err)
 	}
 	if namespace == b.Namespace {
 		return list.Items, nil
@@ -86,7 +86,7 @@ func (r *Reconciler) snapshots(ctx context.Context, b *v1alpha1.RestoreBatch, na
 	// Of another namespace nothing is told before the owner of a Repository consents.
 	var repositories v1alpha1.RepositoryList
 	if err := r.APIReader.List(ctx, &repositories, client.InNamespace(namespace)); err != nil {
-		return nil, fmt.Errorf("list repositories of namespace %s: %w", namespace, err)
+		return nil, fmt.Errorf("list Repositories of Namespace %s: %w", namespace, err)
 	}
 	allowed := map[string]bool{}
 	for i := range repositories.Items {
@@ -101,11 +101,11 @@ func (r *Reconciler) snapshots(ctx context.Context, b *v1alpha1.RestoreBatch, na
 	return out, nil
 }
 
-// stamped says whether each target has a claim that an equal RestoreBatch filled.
+// stamped reports whether each target has a claim that an equal RestoreBatch filled.
 func (r *Reconciler) stamped(ctx context.Context, b *v1alpha1.RestoreBatch, digest string) (bool, error) {
 	var claims corev1.PersistentVolumeClaimList
 	if err := r.APIReader.List(ctx, &claims, client.InNamespace(b.Namespace)); err != nil {
-		return false, fmt.Errorf("list persistent volume claims: %w", err)
+		return false, fmt.Errorf("list PersistentVolumeClaims: %w", err)
 	}
 	filled := map[string]bool{}
 	for i := range claims.Items {

@@ -177,7 +177,7 @@ func (r *Reconciler) pods(ctx context.Context, w *workload) (int, error) {
 	}
 	var list corev1.PodList
 	if err := r.APIReader.List(ctx, &list, client.InNamespace(w.GetNamespace()), client.MatchingLabelsSelector{Selector: selector}); err != nil {
-		return 0, fmt.Errorf("list the pods of %s: %w", w.GetName(), err)
+		return 0, fmt.Errorf("list Pods of %s: %w", w.GetName(), err)
 	}
 	n := 0
 	for i := range list.Items {

@@ -20,7 +20,7 @@ func (r *Reconciler) autoscalers(ctx context.Context, namespace string) func() (
 	return sync.OnceValues(func() ([]autoscalingv2.HorizontalPodAutoscaler, error) {
 		var list autoscalingv2.HorizontalPodAutoscalerList
 		if err := r.APIReader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
-			return nil, fmt.Errorf("list horizontal pod autoscalers: %w", err)
+			return nil, fmt.Errorf("list HorizontalPodAutoscalers: %w", err)
 		}
 		return list.Items, nil
 	})
@@ -47,7 +47,7 @@ func (r *Reconciler) findTaken(ctx context.Context, w *workload) error {
 	}
 	var list v1alpha1.RestoreBatchList
 	if err := r.List(ctx, &list, client.InNamespace(w.GetNamespace())); err != nil {
-		return fmt.Errorf("list restore batches: %w", err)
+		return fmt.Errorf("list RestoreBatches: %w", err)
 	}
 	for i := range list.Items {
 		for _, s := range list.Items[i].Status.ScaledDown {

@@ -24,10 +24,10 @@ func TestAnotherNamespacesSnapshotNeedsBothSidesConsent(t *testing.T) {
 		want   string
 	}{
 		"without the Repository's": {edit: ours, want: "Failed/RestoreNotAllowed"},
-		"of a Repository that is not there": {
+		"of a missing Repository":  {
 			edit: func(w *world, s *v1alpha1.RestoreSession) { s.Spec.DataSource.Repository = "nothing" }, want: "Failed/RestoreNotAllowed",
 		},
-		"of a Snapshot that is not there": {
+		"of a missing Snapshot":  {
 			edit: func(w *world, s *v1alpha1.RestoreSession) {
 				s.Spec.DataSource.Repository, s.Spec.DataSource.Snapshot = "", "nothing"
 			}, want: "Failed/RestoreNotAllowed",
@@ -98,7 +98,7 @@ func TestConsentIsAskedForAgainBeforeTheJob(t *testing.T) {
 	w.Expect(w.Jobs()).To(BeEmpty())
 }
 
-// consent lets a namespace restore from a Repository of this world.
+// consent allows a namespace to restore from a Repository of this world.
 func (w *world) consent(repository, to string) {
 	w.T.Helper()
 	var repo v1alpha1.Repository

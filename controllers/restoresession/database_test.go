@@ -52,9 +52,9 @@ func TestADatabaseIsRestoredOnce(t *testing.T) {
 	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"))
 	w.Expect(s.Status.Resolved.TargetUID).To(Equal(service.UID))
 	jobs := w.Jobs()
-	w.Expect(jobs).To(HaveLen(1), "one Job does all of its components")
+	w.Expect(jobs).To(HaveLen(1), "one Job restores all components of the database")
 	pod := jobs[0].Spec.Template.Spec
-	w.Expect(pod.Containers[0].Image).To(Equal(sessiontest.DatabaseImage), "the image that the database runs")
+	w.Expect(pod.Containers[0].Image).To(Equal(sessiontest.DatabaseImage), "the image of the database")
 	w.Expect(pod.InitContainers[0].Image).To(Equal("mover:test"))
 	w.Expect(pod.ImagePullSecrets).To(ConsistOf(corev1.LocalObjectReference{Name: "registry"}))
 	components := sessiontest.TaskOf(&jobs[0]).Components
@@ -72,7 +72,7 @@ func TestADatabaseIsRestoredOnce(t *testing.T) {
 	w.Expect(ending(w.settle("again"))).To(Equal("Skipped/AlreadyRestored"))
 	w.Expect(w.Jobs()).To(HaveLen(1))
 	w.restore("confirmed", intoService(auth), func(s *v1alpha1.RestoreSession) { s.Spec.Confirm = string(service.UID) })
-	w.Expect(ending(w.settle("confirmed"))).To(Equal("Succeeded/Succeeded"), "that is another restore")
+	w.Expect(ending(w.settle("confirmed"))).To(Equal("Succeeded/Succeeded"), "a restore with confirm is another restore")
 	for _, job := range w.Jobs() {
 		if t := sessiontest.TaskOf(&job); t.RestoreSession.Name == "confirmed" {
 			w.Expect(t.Restore.Overwrite).To(Equal(v1alpha1.OverwriteAlways))
@@ -81,7 +81,7 @@ func TestADatabaseIsRestoredOnce(t *testing.T) {
 	}
 }
 
-// A Secret of the Service Binding specification says which Addon restores, as it says which backs up.
+// A Secret of the Service Binding specification names the Addon that restores, as it names the one that backs up.
 func TestTheAddonOfARestoreIntoABinding(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[string]struct{ ending, says string }{
@@ -137,7 +137,7 @@ func TestRestoresIntoDatabasesThatAreRefused(t *testing.T) {
 		"a Snapshot of a volume": {
 			edit: func(_ *world, s *v1alpha1.RestoreSession) { s.Spec.DataSource.Snapshot = "first" }, want: "Invalid/ComponentNotFound", says: "is not the dump of a database",
 		},
-		"a kind that the cluster does not have": {
+		"a kind that the cluster lacks":  {
 			edit: func(_ *world, s *v1alpha1.RestoreSession) {
 				s.Spec.Target = &v1alpha1.TypedObjectReference{APIGroup: v1alpha1.GroupCluster, Kind: v1alpha1.KindCluster, Name: "pg"}
 			},
@@ -161,7 +161,7 @@ func TestRestoresIntoDatabasesThatAreRefused(t *testing.T) {
 			w, _ := databaseWorld(t, !tc.notReady)
 			w.restore("restore", intoService(auth), func(s *v1alpha1.RestoreSession) { tc.edit(w, s) })
 			w.Reconcile("restore")
-			w.Clock.SetTime(w.Clock.Now().Add(2 * waitForTarget)) // What may come is waited for.
+			w.Clock.SetTime(w.Clock.Now().Add(2 * waitForTarget)) // Wait as long as the restore waits for the missing object.
 			s := w.settle("restore")
 			w.Expect(ending(s)).To(Equal(tc.want))
 			w.Expect(s.Status.Conditions).To(ContainElement(HaveField("Message", ContainSubstring(tc.says))))
@@ -170,7 +170,7 @@ func TestRestoresIntoDatabasesThatAreRefused(t *testing.T) {
 	}
 }
 
-// Two restores never write into a database at a time: the second is told of the first.
+// Two restores never write into a database at the same time: the second is refused with the name of the first.
 func TestADatabaseIsOneRestoresAtATime(t *testing.T) {
 	t.Parallel()
 	w, service := databaseWorld(t, true)
@@ -202,12 +202,12 @@ func TestARestoreIntoADatabaseKilledAtAnyWrite(t *testing.T) {
 	}
 }
 
-// A Service that was deleted after the restore was frozen, and made anew, is another database.
+// A Service that was deleted and recreated after the restore was frozen is another database.
 func TestADatabaseThatIsAnotherOneNow(t *testing.T) {
 	t.Parallel()
 	w, service := databaseWorld(t, true)
 	w.restore("restore", intoService(auth))
-	w.Killer = &sessiontest.Killer{At: 3} // after adopting and freezing
+	w.Killer = &sessiontest.Killer{At: 3} // after adopt and freeze
 	w.Reconcile("restore")
 	w.Expect(w.session("restore").Status.Resolved).NotTo(BeNil())
 	w.Expect(w.Client.Delete(t.Context(), service)).To(Succeed())

@@ -12,8 +12,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// Functions stop an application before a restore and start it after that, also by a manager that is killed at any write: each Job
-// is made once.
+// Functions stop an application before a restore and start it afterwards, also if the manager is killed at any write:
+// each Job is created once.
 func TestFunctionsRunAroundARestoreWithTheManagerKilled(t *testing.T) {
 	t.Parallel()
 	start := func(t *testing.T, killer *sessiontest.Killer) (*world, *[]string) {

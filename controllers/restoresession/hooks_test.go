@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// hooked makes a restore with hooks before and after it, which tell l. It hears of the mover, too.
+// hooked creates a restore with hooks before and after it, which report to l. l hears of the mover, too.
 func (w *world) hooked(l *sessiontest.Listener, name string, edit ...func(*v1alpha1.RestoreHooks)) {
 	w.T.Helper()
 	hooks := &v1alpha1.RestoreHooks{
@@ -36,7 +36,7 @@ func (w *world) hooked(l *sessiontest.Listener, name string, edit ...func(*v1alp
 	w.restore(name, func(s *v1alpha1.RestoreSession) { s.Spec.Hooks = hooks })
 }
 
-// drive reconciles and lets the cluster work until the restore has ended and was let go. Hooks take their time.
+// drive reconciles and lets the cluster work until the restore has ended and is released. Hooks take their time.
 func (w *world) drive(name string) *v1alpha1.RestoreSession {
 	w.T.Helper()
 	s := &v1alpha1.RestoreSession{}
@@ -99,7 +99,7 @@ func TestAFailingHookFailsARestore(t *testing.T) {
 			s := w.drive("restore")
 			w.Expect(ending(s)).To(Equal(tt.ending))
 			w.Expect(l.Heard()).To(Equal(tt.heard))
-			w.Expect(w.stamp()).To(BeEmpty(), "an equal restore must not say that all is done")
+			w.Expect(w.stamp()).To(BeEmpty(), "an identical restore must not report success")
 		})
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// elsewhere makes a namespace that has the Snapshot shots, which the world may restore.
+// elsewhere creates a namespace with the Snapshot shots, which the world is allowed to restore.
 func elsewhere(t testing.TB) (*world, string) {
 	t.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "source-"}}
@@ -28,7 +28,7 @@ func from(namespace string) func(*v1alpha1.RestoreSession) {
 	return func(s *v1alpha1.RestoreSession) { s.Spec.DataSource.Namespace = namespace }
 }
 
-// imports are the VolumeSnapshots and contents that restores of the world have made.
+// imports returns the VolumeSnapshots and contents that restores of the world have created.
 func (w *world) imports() ([]snapshotv1.VolumeSnapshot, []snapshotv1.VolumeSnapshotContent) {
 	w.T.Helper()
 	var snapshots snapshotv1.VolumeSnapshotList
@@ -55,7 +55,7 @@ func TestVolumeSnapshotsOfAnotherNamespaceAreLent(t *testing.T) {
 	w.Expect(snapshots).NotTo(BeEmpty())
 	w.Expect(contents).To(HaveLen(len(snapshots)))
 	for _, c := range contents {
-		w.Expect(c.Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentRetain), "what belongs to others stays")
+		w.Expect(c.Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentRetain), "the lender's snapshot stays")
 		w.Expect(*c.Spec.Source.SnapshotHandle).To(HavePrefix("handle-"))
 		w.Expect(*c.Spec.SourceVolumeMode).To(Equal(corev1.PersistentVolumeFilesystem))
 	}
@@ -82,7 +82,7 @@ func TestVolumeSnapshotsOfAnotherNamespaceNeedConsent(t *testing.T) {
 	w.Expect(contents).To(BeEmpty())
 }
 
-// Who may write the status of a VolumeSnapshot gets no content of others by naming it there.
+// Somebody who can write the status of a VolumeSnapshot gets no foreign content by naming it there.
 func TestAForgedBindingLendsNothing(t *testing.T) {
 	t.Parallel()
 	w, ns := elsewhere(t)
@@ -112,7 +112,7 @@ func TestAForgedBindingLendsNothing(t *testing.T) {
 	w.Expect(contents).To(BeEmpty())
 }
 
-// A claim that gets its volume later still needs what was lent.
+// A claim that gets its volume later still needs the imported VolumeSnapshot.
 func TestWhatWasLentStaysUntilTheVolumeIsMade(t *testing.T) {
 	t.Parallel()
 	w, ns := elsewhere(t)
@@ -161,7 +161,7 @@ func TestWhatIsNeverReadyIsNotWaitedForForEver(t *testing.T) {
 
 func TestAManagerThatIsKilledMakesVolumesOnce(t *testing.T) {
 	t.Parallel()
-	for name, killer := range sessiontest.Kills(40) { // more than there are writes
+	for name, killer := range sessiontest.Kills(40) { // more than the number of writes
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, ns := elsewhere(t)
@@ -182,7 +182,7 @@ func TestAManagerThatIsKilledMakesVolumesOnce(t *testing.T) {
 			w.Expect(contents).To(BeEmpty())
 			var lender snapshotv1.VolumeSnapshotList
 			w.Expect(w.Client.List(t.Context(), &lender, client.InNamespace(ns))).To(Succeed())
-			w.Expect(lender.Items).To(HaveLen(2), "what was lent is still there")
+			w.Expect(lender.Items).To(HaveLen(2), "the lender's VolumeSnapshots still exist")
 		})
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// Three pods get what one of them had, as rules say; nothing is restored to a pod that they do not name.
+// Three pods get the data of one pod, as the rules say; pods that no rule names get nothing.
 func TestWhatOnePodHadIsRestoredToOthers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -23,13 +23,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// sidecarWorld is a StatefulSet of two pods with sidecars, which restore into its volumes.
+// sidecarWorld is a StatefulSet of two pods whose sidecars restore into its volumes.
 type sidecarWorld struct {
 	*world
 	uid types.UID
-	// does says what becomes of the component that a sidecar works on: nothing where it is nil.
+	// does returns the outcome of the component that a sidecar works on. A nil does reports nothing.
 	does func(pod string, c sidecar.Component) *v1alpha1.RestoredComponent
-	// given are the pods that were given work, in order.
+	// given holds the pods that were assigned work, in order.
 	given []string
 }
 
@@ -61,7 +61,7 @@ func newSidecarWorld(t *testing.T) *sidecarWorld {
 	return w
 }
 
-// restored makes a RestoreSession of both pods by sidecars.
+// restored creates a RestoreSession of both pods by sidecars.
 func (w *sidecarWorld) restored(edit ...func(*v1alpha1.RestoreSession)) {
 	w.T.Helper()
 	w.restore("restore", append([]func(*v1alpha1.RestoreSession){func(s *v1alpha1.RestoreSession) {
@@ -70,7 +70,7 @@ func (w *sidecarWorld) restored(edit ...func(*v1alpha1.RestoreSession)) {
 	}}, edit...)...)
 }
 
-// pod makes a pod of the StatefulSet, whose sidecar runs.
+// pod creates a pod of the StatefulSet whose sidecar runs.
 func (w *sidecarWorld) pod(name, node string, edit ...func(*corev1.Pod)) {
 	w.T.Helper()
 	p := sessiontest.Pod(w.Namespace, name, "node-"+node, "data-"+name, map[string]string{"app": "db"})
@@ -92,7 +92,7 @@ func (w *sidecarWorld) removePod(name string) {
 	w.Expect(w.Client.Delete(w.T.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}}, client.GracePeriodSeconds(0))).To(Succeed())
 }
 
-// sidecars work once on what they are given.
+// sidecars work once on their assignments.
 func (w *sidecarWorld) sidecars() {
 	w.T.Helper()
 	s := w.session("restore")
@@ -126,7 +126,7 @@ func (w *sidecarWorld) sidecars() {
 	w.Expect(w.Client.Status().Patch(w.T.Context(), s, client.MergeFrom(before))).To(Succeed())
 }
 
-// settleSidecars lets manager and sidecars work until the restore ended. Time passes.
+// settleSidecars lets manager and sidecars work until the restore has ended. Time passes.
 func (w *sidecarWorld) settleSidecars() *v1alpha1.RestoreSession {
 	w.T.Helper()
 	for range 60 {
@@ -145,7 +145,8 @@ func (w *sidecarWorld) settleSidecars() *v1alpha1.RestoreSession {
 	return nil
 }
 
-// stamps are the digests that the claims of the pods carry, and whether one of them is still taken.
+// stamps returns the digests that the claims of the pods carry, and reports whether one of the claims is still
+// reserved.
 func (w *sidecarWorld) stamps() (digests []string, taken bool) {
 	w.T.Helper()
 	for _, name := range []string{"data-db-0", "data-db-1"} {
@@ -175,7 +176,7 @@ func TestSidecarsRestoreAStatefulSet(t *testing.T) {
 	w.Expect(err).NotTo(HaveOccurred())
 	w.Expect(work.KeysVersion).To(Equal(version))
 	w.Expect(work.Host("pod-1").Pod).To(Equal("db-1"))
-	w.Expect(work.Host("pod-1").Within.Duration).To(BeNumerically(">", time.Minute), "it ends with the restore, also where nobody can tell it so")
+	w.Expect(work.Host("pod-1").Within.Duration).To(BeNumerically(">", time.Minute), "it ends with the restore even if nobody can stop it")
 	full := work.TaskOf(work.Host("pod-0"))
 	w.Expect(full.Check()).To(Succeed())
 	w.Expect(full.Kind).To(Equal(task.KindRestore))
@@ -237,11 +238,11 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 		want    string
 		message string
 	}{
-		"volumes that are in use, without a word": {
+		"volumes in use, without confirm":  {
 			edit: func(_ *sidecarWorld, s *v1alpha1.RestoreSession) { s.Spec.Confirm = "" },
 			want: "Failed/VolumeInUse", message: "spec.confirm: ",
 		},
-		"a workload whose UID is another": {
+		"a workload with another UID":  {
 			edit: func(_ *sidecarWorld, s *v1alpha1.RestoreSession) { s.Spec.Confirm = "x" },
 			want: "Invalid/ConfirmationWrong", message: "confirm names x",
 		},
@@ -311,7 +312,7 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 	}
 }
 
-// lostOnce has the pod db-1 replaced while its sidecar writes for the first time.
+// lostOnce replaces the pod db-1 while its sidecar writes for the first time.
 func (w *sidecarWorld) lostOnce(always bool) {
 	does, lost := w.does, false
 	w.does = func(pod string, c sidecar.Component) *v1alpha1.RestoredComponent {
@@ -322,7 +323,7 @@ func (w *sidecarWorld) lostOnce(always bool) {
 			return &v1alpha1.RestoredComponent{Phase: v1alpha1.RestoreSessionRunning, TargetWritten: true}
 		}
 		if pod == "db-1" {
-			w.Expect(c.Resume).To(BeTrue(), "what is there was written by the attempt before")
+			w.Expect(c.Resume).To(BeTrue(), "the previous attempt wrote the existing data")
 		}
 		return does(pod, c)
 	}
@@ -353,10 +354,10 @@ func TestWhatGoesWrongWithASidecarThatRestores(t *testing.T) {
 		want    string
 		given   []string
 	}{
-		"it says that it failed":                {disturb: failing(v1alpha1.ReasonEmpty), want: "Failed/Empty", given: both},
+		"it reports a failure":                 {disturb: failing(v1alpha1.ReasonEmpty), want: "Failed/Empty", given: both},
 		"it can't write into an empty volume":   {disturb: failing(v1alpha1.ReasonTargetUnwritable), want: "Failed/TargetUnwritable", given: both},
-		"what it says is worth another attempt": {retry: 1, disturb: failing(v1alpha1.ReasonUnreachable), want: "Failed/Unreachable", given: append(slices.Clone(both), "db-1/2")},
-		"there is no pod with the ordinal": {
+		"it reports a failure that is worth a retry":  {retry: 1, disturb: failing(v1alpha1.ReasonUnreachable), want: "Failed/Unreachable", given: append(slices.Clone(both), "db-1/2")},
+		"no pod has the ordinal":  {
 			disturb: func(w *sidecarWorld) { w.removePod("db-1") }, want: "Failed/SidecarNotReady", given: both[:1],
 		},
 		"its pod has another claim by that name": {
@@ -403,12 +404,12 @@ func TestWhatGoesWrongWithASidecarThatRestores(t *testing.T) {
 		"its pods are replaced again and again": {
 			disturb: func(w *sidecarWorld) { w.lostOnce(true) }, want: "Failed/PodDeleted", given: append(slices.Clone(both), "db-1/2"),
 		},
-		"its pods are replaced again and again, and it is tried again": {
+		"its pods are replaced again and again, and it is retried":  {
 			retry: 1, disturb: func(w *sidecarWorld) { w.lostOnce(true) }, want: "Failed/PodDeleted", given: append(slices.Clone(both), "db-1/2", "db-1/3"),
 		},
-		"the storage must not be used any more": {
+		"the storage no longer allows the namespace":  {
 			disturb: func(w *sidecarWorld) {
-				w.Killer = &sessiontest.Killer{At: 3} // right after it was frozen
+				w.Killer = &sessiontest.Killer{At: 3} // right after the restore was frozen
 				w.Reconcile("restore")
 				w.Expect(w.session("restore").Status.Resolved).NotTo(BeNil())
 				w.Expect(w.Client.Delete(w.T.Context(), &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}})).To(Succeed())
@@ -435,7 +436,7 @@ func TestWhatGoesWrongWithASidecarThatRestores(t *testing.T) {
 			},
 			want: "Failed/Cancelled",
 		},
-		"somebody takes away what it was told": {
+		"somebody deletes its assignments":  {
 			disturb: func(w *sidecarWorld) {
 				running(w)
 				w.Reconcile("restore")
@@ -459,13 +460,13 @@ func TestWhatGoesWrongWithASidecarThatRestores(t *testing.T) {
 			w.Expect(ending(w.settleSidecars())).To(Equal(tt.want))
 			w.Expect(w.given).To(Equal(tt.given))
 			digests, taken := w.stamps()
-			w.Expect(digests[1] != "").To(Equal(tt.want == "Succeeded/Succeeded"), "nothing says that a volume was restored that was not")
-			w.Expect(taken).To(BeFalse(), "the volumes may be restored to again")
+			w.Expect(digests[1] != "").To(Equal(tt.want == "Succeeded/Succeeded"), "only a restored volume carries a stamp")
+			w.Expect(taken).To(BeFalse(), "other restores can write to the volumes again")
 		})
 	}
 }
 
-// The same restore with the manager killed at any of its writes ends in the same way, and no sidecar is given anything twice.
+// A restore ends in the same way, and assigns nothing twice, if the manager is killed at any of its writes.
 func TestKilledWhileSidecarsRestore(t *testing.T) {
 	t.Parallel()
 	start := func(t *testing.T, killer *sessiontest.Killer) *sidecarWorld {

@@ -12,7 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// stepsTask makes an Addon of two steps in the name of the namespace, and names its task.
+// stepsTask creates an Addon of two steps with the name of the namespace, and names its task.
 func (w *world) stepsTask(access v1alpha1.TargetAccess) *v1alpha1.AddonInfo {
 	w.T.Helper()
 	sessiontest.Create(w.T, w.Client,
@@ -47,7 +47,7 @@ func TestAStepThatWritesBeforeARestoreNeedsConfirmation(t *testing.T) {
 	w.Expect(ending(w.settle("confirmed"))).To(Equal("Succeeded/Succeeded"))
 	for _, job := range w.Jobs() {
 		w.Expect(job.Spec.Template.Spec.InitContainers[0].VolumeMounts).To(ContainElement(
-			corev1.VolumeMount{Name: "component-0", MountPath: "/cairn/volumes/pvc"}), "a step of a restore may write")
+			corev1.VolumeMount{Name: "component-0", MountPath: "/cairn/volumes/pvc"}), "a step of a restore is allowed to write")
 	}
 }
 

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 	os.Exit(bed.Run(m))
 }
 
-// world is a namespace with an empty claim and a repository with Snapshots, in which restores are driven by hand.
+// world is a namespace with an empty claim and a repository with Snapshots, in which tests drive restores by hand.
 type world struct{ *sessiontest.World }
 
 var uploads = v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "uploads"}
@@ -57,7 +57,7 @@ func (w *world) newSnapshot(name string, phase v1alpha1.SnapshotPhase, hour int,
 	return s
 }
 
-// restore makes a RestoreSession of the newest Snapshot into the claim target.
+// restore creates a RestoreSession of the newest Snapshot into the claim target.
 func (w *world) restore(name string, edit ...func(*v1alpha1.RestoreSession)) {
 	w.T.Helper()
 	s := &v1alpha1.RestoreSession{
@@ -82,7 +82,7 @@ func reconciler(w *sessiontest.World) *Reconciler {
 	}
 }
 
-// settle reconciles and lets the cluster work until the restore ended.
+// settle reconciles and lets the cluster work until the restore has ended.
 func (w *world) settle(name string) *v1alpha1.RestoreSession {
 	w.T.Helper()
 	s := &v1alpha1.RestoreSession{}
@@ -97,7 +97,7 @@ func (w *world) session(name string) *v1alpha1.RestoreSession {
 	return s
 }
 
-// stamp is the digest that the claim target carries.
+// stamp returns the digest that the claim target carries.
 func (w *world) stamp() string {
 	w.T.Helper()
 	var claim corev1.PersistentVolumeClaim

@@ -18,10 +18,10 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// holder keeps a content that is being deleted, as the CSI sidecar does until it is done with it.
+// holder keeps a content that is being deleted, as the CSI sidecar does until it has finished.
 const holder = "test.cairn.dev/holder"
 
-// swept counts what the sweeps of all tests have removed: each sees what all of them left.
+// swept counts what the sweeps of all tests have removed: each sweep sees the leftovers of all tests.
 var swept = NewMetrics(prometheus.NewRegistry())
 
 // sweeping is held by the test that sweeps.
@@ -36,7 +36,7 @@ func (w *world) sweep() {
 	w.Expect(s.Sweep(w.T.Context())).To(Succeed())
 }
 
-// borrowing is a restore of two claims out of another namespace whose first pods have not come yet.
+// borrowing creates a restore of two claims from another namespace whose first pods do not exist yet.
 func borrowing(t *testing.T) (w *world, ns string) {
 	t.Helper()
 	w, ns = elsewhere(t)
@@ -46,7 +46,7 @@ func borrowing(t *testing.T) (w *world, ns string) {
 	return w, ns
 }
 
-// force takes the finalizers of the restore, as somebody in despair does.
+// force removes the finalizers of the restore, as a desperate user does.
 func (w *world) force() {
 	w.T.Helper()
 	s := w.session("restore")
@@ -68,13 +68,13 @@ func TestWhatARestoreLeftBehindIsGivenBack(t *testing.T) {
 			}
 			w.sweep()
 			_, contents := w.imports()
-			w.Expect(contents).To(HaveLen(2), "claims are still to get their volumes of them")
+			w.Expect(contents).To(HaveLen(2), "claims still wait for their volumes from them")
 
 			sessiontest.Bind(t, w.Client, w.Namespace, "late-0")
 			w.sweep()
 			_, contents = w.imports()
 			w.Expect(contents).To(HaveLen(1))
-			// What somebody has made of the content would take the lender's data along.
+			// With the deletion policy that somebody set, the content would delete the lender's data.
 			contents[0].Spec.DeletionPolicy = snapshotv1.VolumeSnapshotContentDelete
 			contents[0].Finalizers = []string{holder}
 			w.Expect(w.Client.Update(t.Context(), &contents[0])).To(Succeed())
@@ -107,7 +107,7 @@ func TestWhatARestoreStillNeedsIsNotGivenBack(t *testing.T) {
 	before, _ := w.imports()
 	w.Expect(before).NotTo(BeEmpty())
 	w.sweep()
-	w.force() // It works on all the same, and takes the finalizer again.
+	w.force() // The restore still works, and adds the finalizer again.
 	w.sweep()
 	after, contents := w.imports()
 	w.Expect(after).To(HaveLen(len(before)))
@@ -152,7 +152,7 @@ func TestContentsOfOthersAreNotGivenBack(t *testing.T) {
 	w.sweep()
 	_, contents := w.imports()
 	w.Expect(contents).To(HaveLen(4))
-	w.Expect(contents).To(HaveEach(HaveField("Spec.DeletionPolicy", snapshotv1.VolumeSnapshotContentDelete)), "nobody has touched them")
+	w.Expect(contents).To(HaveEach(HaveField("Spec.DeletionPolicy", snapshotv1.VolumeSnapshotContentDelete)), "the sweep did not touch them")
 	w.Get(foreign.Name, foreign)
 	w.Expect(foreign.DeletionTimestamp).To(BeNil())
 }

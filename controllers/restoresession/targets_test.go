@@ -17,7 +17,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// newClaims makes a restore make claims of a template instead of naming a target.
+// newClaims makes a restore create claims from a template instead of naming a target.
 func newClaims(name string) func(*v1alpha1.RestoreSession) {
 	return func(s *v1alpha1.RestoreSession) {
 		s.Spec.Target = nil
@@ -34,7 +34,7 @@ func ofPods(s *v1alpha1.RestoreSession) {
 	s.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "pods"}
 }
 
-// confirmed names the UID of a claim.
+// confirmed sets confirm to the UID of a claim.
 func (w *world) confirmed(claim string) func(*v1alpha1.RestoreSession) {
 	var c corev1.PersistentVolumeClaim
 	w.Get(claim, &c)
@@ -68,7 +68,7 @@ func TestNewClaimsAreMadeOnceAndKept(t *testing.T) {
 	w.restore("other", newClaims("copy-${POD_ORDINAL}"), func(s *v1alpha1.RestoreSession) {
 		s.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "pods", Components: []string{"pod-1"}}
 	})
-	w.Expect(ending(w.settle("other"))).To(Equal("Failed/NameConflict"), "what others made is not taken")
+	w.Expect(ending(w.settle("other"))).To(Equal("Failed/NameConflict"), "a restore does not take over foreign claims")
 	w.Expect(w.Jobs()).To(HaveLen(2))
 }
 
@@ -123,7 +123,7 @@ func TestAStatefulSetIsRestoredPodByPod(t *testing.T) {
 	w.Expect(s.Status.TotalComponents).To(BeEquivalentTo(2))
 	w.Expect(s.Status.Resolved.Hosts[1].Node).To(Equal("node-b"), "where its pod holds the volume")
 	w.Expect(s.Status.Resolved.Task.Addon).To(Equal(policy.WorkloadAddon))
-	w.Expect(*s.Status.Resolved.Hosts[0].SecurityContext.RunAsUser).To(BeEquivalentTo(999), "as who owns the files")
+	w.Expect(*s.Status.Resolved.Hosts[0].SecurityContext.RunAsUser).To(BeEquivalentTo(999), "as the owner of the files")
 	w.Expect(s.Status.Resolved.Hosts[0].SecurityContext.SupplementalGroups).To(ConsistOf(int64(998)))
 	w.Expect(w.Jobs()).To(HaveLen(2))
 	w.restore("again", into, func(s *v1alpha1.RestoreSession) { s.Spec.Confirm = string(set.UID) })
@@ -229,7 +229,7 @@ func TestARetriedRestoreKnowsItsOwnWork(t *testing.T) {
 	w.Reconcile("restore")
 	s := w.session("restore")
 	w.Expect(ending(s)).To(Equal("Running/Retrying"))
-	w.Expect(s.Annotations[v1alpha1.AnnotationMovers]).To(BeEmpty(), "who failed may not report any more")
+	w.Expect(s.Annotations[v1alpha1.AnnotationMovers]).To(BeEmpty(), "a failed mover is not allowed to report any more")
 	w.Clock.SetTime(w.Clock.Now().Add(2 * time.Minute))
 	s = w.settle("restore")
 	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"))

@@ -11,7 +11,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// TestTheUsagePolicyOfAStorageIsAskedBeforeTheJob changes it after the restore was frozen, when it was open to all.
+// TestTheUsagePolicyOfAStorageIsAskedBeforeTheJob changes the usagePolicy after the restore was frozen, when it allowed
+// all namespaces.
 func TestTheUsagePolicyOfAStorageIsAskedBeforeTheJob(t *testing.T) {
 	t.Parallel()
 	for name, c := range sessiontest.Usages() {

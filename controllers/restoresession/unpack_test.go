@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// A physical backup becomes the files of a server in a volume, by programs of the server's image. The claim is treated as that of any
-// restore: looked at before, stamped after.
+// Programs of the server's image turn a physical backup into the files of a server in a volume. The claim is treated
+// like the claim of any restore: checked before, stamped after.
 func TestAProgramMakesTheFilesOfAServer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

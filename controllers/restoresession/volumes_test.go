@@ -21,7 +21,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// shot makes a VolumeSnapshot that is ready, and its component.
+// shot creates a ready VolumeSnapshot, and its component.
 func (w *world) shot(namespace, claim string) (*snapshotv1.VolumeSnapshot, v1alpha1.Component) {
 	w.T.Helper()
 	s := volumesnapshot.New(namespace, claim+"-1795154820", claim, sessiontest.SnapshotClass, nil, nil)
@@ -29,7 +29,8 @@ func (w *world) shot(namespace, claim string) (*snapshotv1.VolumeSnapshot, v1alp
 	return s, sessiontest.Shot(s, sessiontest.Develop(w.T, w.Client, s))
 }
 
-// newVolumes is a world with the Snapshot shots of the VolumeSnapshots of a StatefulSet's two pods, in a Repository of a namespace.
+// newVolumes returns a world with the Snapshot shots of the VolumeSnapshots of a StatefulSet's two pods, in a
+// Repository of a namespace.
 func newVolumes(t testing.TB, namespace string) *world {
 	t.Helper()
 	w := newWorld(t)
@@ -55,7 +56,8 @@ func newVolumes(t testing.TB, namespace string) *world {
 	return w
 }
 
-// intoVolumes makes a restore make claims of the Snapshot's VolumeSnapshots, of templates that say no more than a name unless edit adds to them.
+// intoVolumes makes a restore create claims from the Snapshot's VolumeSnapshots. The templates have only a name unless
+// edit adds more.
 func intoVolumes(name string, edit ...func(*v1alpha1.RestoreClaimTemplate)) func(*v1alpha1.RestoreSession) {
 	return func(s *v1alpha1.RestoreSession) {
 		template := v1alpha1.RestoreClaimTemplate{Metadata: v1alpha1.ClaimMetadata{Name: name, Labels: map[string]string{"pod": "${POD_ORDINAL}"}}}
@@ -73,7 +75,7 @@ func ofClass(class string) func(*v1alpha1.RestoreClaimTemplate) {
 	return func(t *v1alpha1.RestoreClaimTemplate) { t.Spec.StorageClassName = &class }
 }
 
-// settleVolumes is settle where the storage system works too.
+// settleVolumes is settle with a working storage system.
 func (w *world) settleVolumes(name string) *v1alpha1.RestoreSession {
 	w.T.Helper()
 	for range 60 {
@@ -91,7 +93,7 @@ func (w *world) settleVolumes(name string) *v1alpha1.RestoreSession {
 	return nil
 }
 
-// letGo lets the claims go that are deleted and not in use, as Kubernetes does.
+// letGo completes the deletion of claims that are not in use, as Kubernetes does.
 func (w *world) letGo() {
 	var claims corev1.PersistentVolumeClaimList
 	w.Expect(w.Client.List(w.T.Context(), &claims, client.InNamespace(w.Namespace))).To(Succeed())
@@ -120,7 +122,8 @@ func message(s *v1alpha1.RestoreSession) string {
 	return ""
 }
 
-// TestAFreeVolumeIsNotARestore: Kubernetes prefers a volume that is there to one that is made of the claim's VolumeSnapshot.
+// TestAFreeVolumeIsNotARestore: Kubernetes prefers an existing volume to one that is made of the claim's
+// VolumeSnapshot.
 func TestAFreeVolumeIsNotARestore(t *testing.T) {
 	t.Parallel()
 	for _, class := range []string{sessiontest.DiskClass, sessiontest.LateDiskClass} {
@@ -187,7 +190,7 @@ func TestAStatefulSetOfAnotherSizeGetsVolumes(t *testing.T) {
 	w.Expect(w.claim("more-3").Spec.DataSource.Name).To(Equal("data-web-1-1795154820"))
 	w.restore("less", intoVolumes("less-${POD_ORDINAL}"), func(s *v1alpha1.RestoreSession) {
 		s.Spec.DataSource.Components = []string{"pod-0"}
-		s.Spec.Addon.Tasks[0].Name = "VolumeSnapshotRestore" // as older policies of KubeStash call it
+		s.Spec.Addon.Tasks[0].Name = "VolumeSnapshotRestore" // the name in older policies of KubeStash
 	})
 	w.Expect(ending(w.settleVolumes("less"))).To(Equal("Succeeded/Succeeded"))
 	w.claim("less-0")
@@ -226,7 +229,7 @@ func TestVolumesMayBeLeftToTheirFirstPod(t *testing.T) {
 	w.Expect(w.claim("late-0").Annotations).NotTo(HaveKey(v1alpha1.AnnotationRestored))
 }
 
-// The same manifest again makes nothing again, and says that all is done when the first pods have come, not before.
+// The same manifest again creates nothing again. It reports success when the first pods exist, not before.
 func TestVolumesThatWereLeftToTheirFirstPodAreKnownAgain(t *testing.T) {
 	t.Parallel()
 	late := func(edit ...func(*v1alpha1.RestoreSession)) func(*v1alpha1.RestoreSession) {
@@ -261,9 +264,9 @@ func TestVolumesThatWereLeftToTheirFirstPodAreKnownAgain(t *testing.T) {
 			jobs := len(w.Jobs())
 			s := apply("second")
 			w.Expect(ending(s)).To(Equal("Unknown/VolumeNotBound"))
-			w.Expect(message(s)).To(ContainSubstring("PersistentVolumeClaim late-0 was made by an equal restore before"))
+			w.Expect(message(s)).To(ContainSubstring("an identical earlier restore made PersistentVolumeClaim late-0"))
 			sessiontest.Bind(t, w.Client, w.Namespace, "late-0")
-			w.Expect(message(apply("third"))).To(ContainSubstring("PersistentVolumeClaim late-1"), "one is not all")
+			w.Expect(message(apply("third"))).To(ContainSubstring("PersistentVolumeClaim late-1"), "one bound claim is not enough")
 			w.Expect(ending(apply("other", func(s *v1alpha1.RestoreSession) { s.Spec.DataSource.Components = []string{"pod-0"} }))).To(Equal("Failed/NameConflict"))
 
 			sessiontest.Bind(t, w.Client, w.Namespace, "late-1")
@@ -287,7 +290,8 @@ func TestVolumesThatWereLeftToTheirFirstPodAreKnownAgain(t *testing.T) {
 	})
 }
 
-// What the first pod got was free, and holds other data: that is no restore, and an equal one does not say that it was done.
+// The first pod got an existing volume with other data: that is no restore, and an identical restore does not report
+// success.
 func TestAFreeVolumeThatAFirstPodGotIsNotARestore(t *testing.T) {
 	t.Parallel()
 	w := newVolumes(t, "")
@@ -305,7 +309,8 @@ func TestAFreeVolumeThatAFirstPodGotIsNotARestore(t *testing.T) {
 	w.Expect(message(s)).To(And(ContainSubstring("late-1"), ContainSubstring("other data")))
 }
 
-// newLateVolumes is newVolumes, with what makes a restore take them from another namespace where they are there.
+// newLateVolumes is newVolumes plus the edit that makes a restore take the VolumeSnapshots from another namespace if
+// they are there.
 func newLateVolumes(t testing.TB, there bool) (*world, func(*v1alpha1.RestoreSession)) {
 	t.Helper()
 	if there {
@@ -315,7 +320,7 @@ func newLateVolumes(t testing.TB, there bool) (*world, func(*v1alpha1.RestoreSes
 	return newVolumes(t, ""), func(*v1alpha1.RestoreSession) {}
 }
 
-// The word of a mover alone restores nothing.
+// The report of a mover alone restores nothing.
 func TestAVolumeThatIsNotThere(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -342,7 +347,7 @@ func TestAVolumeThatIsNotThere(t *testing.T) {
 	}
 }
 
-// unbound makes the claims of a Job, and has the provisioner complain.
+// unbound creates the claims of a Job, and makes the provisioner complain.
 func (w *world) unbound(job *batchv1.Job) {
 	for _, c := range sessiontest.TaskOf(job).Components {
 		claim := c.Claim.Object.DeepCopy()
@@ -397,14 +402,14 @@ func TestWhatNoVolumeIsMadeOf(t *testing.T) {
 		"a VolumeSnapshot that is gone": {edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound", before: func(w *world) {
 			w.Expect(w.Client.Delete(w.T.Context(), &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "data-web-1-1795154820"}})).To(Succeed())
 		}},
-		"a snapshot that was taken again": {edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound", says: "is another snapshot than the one that was backed up", before: func(w *world) {
+		"a snapshot that was retaken":  {edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound", says: "is another snapshot than the one that was backed up", before: func(w *world) {
 			v, content := &snapshotv1.VolumeSnapshot{}, &snapshotv1.VolumeSnapshotContent{}
 			w.Get("data-web-1-1795154820", v)
 			w.Expect(w.Client.Get(w.T.Context(), client.ObjectKey{Name: *v.Status.BoundVolumeSnapshotContentName}, content)).To(Succeed())
 			content.Status.SnapshotHandle = new("taken-later")
 			w.Expect(w.Client.Status().Update(w.T.Context(), content)).To(Succeed())
 		}},
-		"a VolumeSnapshot that was made anew": {edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound", says: "somebody made another one of its name", before: func(w *world) {
+		"a VolumeSnapshot that was recreated":  {edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound", says: "somebody made another one of its name", before: func(w *world) {
 			w.Expect(w.Client.Delete(w.T.Context(), &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "data-web-1-1795154820"}})).To(Succeed())
 			w.shot(w.Namespace, "data-web-1")
 		}},

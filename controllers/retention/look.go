@@ -155,7 +155,7 @@ func (r *Reconciler) childrensRepositories(ctx context.Context, s *state, child 
 	var children v1alpha1.BackupConfigurationList
 	err := r.List(ctx, &children, client.InNamespace(child.Namespace), client.MatchingLabels{v1alpha1.LabelBatch: child.Labels[v1alpha1.LabelBatch]})
 	if err != nil {
-		return nil, fmt.Errorf("list children of batch %s: %w", child.Labels[v1alpha1.LabelBatch], err)
+		return nil, fmt.Errorf("list children of RestoreBatch %s: %w", child.Labels[v1alpha1.LabelBatch], err)
 	}
 	return retention.Together(children.Items, s.repository.Name, *s.ref, fallback), nil
 }

@@ -51,7 +51,7 @@ func (r *PolicyReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 func (r *PolicyReconciler) judgeDefault(ctx context.Context, p *v1alpha1.RetentionPolicy) error {
 	var list v1alpha1.RetentionPolicyList
 	if err := r.List(ctx, &list, client.InNamespace(p.Namespace)); err != nil {
-		return fmt.Errorf("list the RetentionPolicies of %s: %w", p.Namespace, err)
+		return fmt.Errorf("list RetentionPolicies of %s: %w", p.Namespace, err)
 	}
 	defaults.Judge(p, v1alpha1.RetentionPolicyKind, policy.DefaultPolicies(list.Items))
 	return nil
@@ -61,7 +61,7 @@ func (r *PolicyReconciler) judgeDefault(ctx context.Context, p *v1alpha1.Retenti
 func (r *PolicyReconciler) otherDefaults(ctx context.Context, o client.Object) []reconcile.Request {
 	var list v1alpha1.RetentionPolicyList
 	if err := r.List(ctx, &list, client.InNamespace(o.GetNamespace())); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "list the RetentionPolicies of a namespace")
+		ctrl.LoggerFrom(ctx).Error(err, "list RetentionPolicies of a namespace")
 	}
 	var out []reconcile.Request
 	for i := range list.Items {

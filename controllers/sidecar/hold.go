@@ -35,7 +35,7 @@ func (r *Reconciler) wait(ctx context.Context, l *looking, d *sidecar.Decision) 
 	return nil
 }
 
-// opposed says whether somebody takes away or changes the sidecar again and again.
+// opposed reports whether somebody takes away or changes the sidecar again and again.
 func (r *Reconciler) opposed(l *looking) bool {
 	now := r.Clock.Now()
 	until, ok := l.state.Restore(now)

@@ -39,12 +39,12 @@ func (r *Reconciler) secret(ctx context.Context, key client.ObjectKey) (*corev1.
 	return &secret, nil
 }
 
-// owned says whether the Secret is that of this workload's sidecar.
+// owned reports whether the Secret is that of this workload's sidecar.
 func owned(secret *corev1.Secret, w *workload) bool {
 	return ours(secret) && slices.ContainsFunc(secret.OwnerReferences, func(o metav1.OwnerReference) bool { return o.UID == w.GetUID() })
 }
 
-// ours says whether Cairn made the Secret for a sidecar.
+// ours reports whether Cairn made the Secret for a sidecar.
 func ours(secret *corev1.Secret) bool {
 	return secret.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByCairn && secret.Labels[v1alpha1.LabelSidecar] == secret.Name
 }
@@ -145,7 +145,7 @@ func (r *Reconciler) token(ctx context.Context, l *looking, data map[string][]by
 
 func sameData(a, b map[string][]byte) bool { return maps.EqualFunc(a, b, bytes.Equal) }
 
-// sameAnnotations says whether the Secret has these annotations, and none of ours beside them.
+// sameAnnotations reports whether the Secret has these annotations, and none of ours beside them.
 func sameAnnotations(has, wanted map[string]string) bool {
 	for _, key := range []string{v1alpha1.AnnotationSidecarState, v1alpha1.AnnotationSidecarCredentials} {
 		if has[key] != wanted[key] {

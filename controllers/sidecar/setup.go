@@ -140,7 +140,7 @@ func (r *Reconciler) requests(ctx context.Context, opts ...client.ListOption) []
 	return out
 }
 
-// worthLooking says whether a workload has a sidecar, is to have one, or was to have one when this manager looked before. The rest
+// worthLooking reports whether a workload has a sidecar, is to have one, or was to have one when this manager looked before. The rest
 // costs no request.
 func (r *Reconciler) worthLooking(ctx context.Context, kind string, key client.ObjectKey, w *wanted) (bool, error) {
 	name := kind + "/" + key.String()

@@ -28,7 +28,7 @@ type pair struct {
 	content  *snapshotv1.VolumeSnapshotContent
 }
 
-// usable says whether a pair is what a component has reported, as a restore sees it.
+// usable reports whether a pair is what a component has reported, as a restore sees it.
 func (p *pair) usable(c *v1alpha1.Component) bool {
 	return volumesnapshot.Ready(p.snapshot) && p.content != nil && !slices.ContainsFunc(c.VolumeSnapshotterStats, func(stats v1alpha1.VolumeSnapshotterStats) bool {
 		return volumesnapshot.TakenAgain(stats, p.content) != ""
@@ -133,7 +133,7 @@ func (r *Reconciler) checked(ctx context.Context, s *v1alpha1.Snapshot, found ma
 	return out, lost, nil
 }
 
-// there says whether the VolumeSnapshot of a component can still be used. One that has lost its labels is looked for by its name.
+// there reports whether the VolumeSnapshot of a component can still be used. One that has lost its labels is looked for by its name.
 func (r *Reconciler) there(ctx context.Context, namespace string, c *v1alpha1.Component, found map[types.UID]*pair) (bool, error) {
 	if p := found[types.UID(c.ID)]; p != nil {
 		return p.usable(c), nil

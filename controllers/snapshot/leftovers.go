@@ -18,7 +18,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// ofVolumeSnapshots says whether a Snapshot is of driver VolumeSnapshotter, as its components say.
+// ofVolumeSnapshots reports whether a Snapshot is of driver VolumeSnapshotter, as its components say.
 func ofVolumeSnapshots(s *v1alpha1.Snapshot) bool {
 	return slices.ContainsFunc(components(s), func(c v1alpha1.Component) bool { return c.Driver == v1alpha1.DriverVolumeSnapshotter })
 }
@@ -36,7 +36,7 @@ func (r *Reconciler) holdsVolumeSnapshots(ctx context.Context, s *v1alpha1.Snaps
 	return err == nil && policy.HoldsVolumeSnapshots(&repository), nil
 }
 
-// needless says whether a VolumeSnapshot of a Snapshot that has ended is none of its components that succeeded: it never was a backup.
+// needless reports whether a VolumeSnapshot of a Snapshot that has ended is none of its components that succeeded: it never was a backup.
 func needless(s *v1alpha1.Snapshot, v *snapshotv1.VolumeSnapshot) bool {
 	return s.Status.Phase.Terminal() && volumesnapshot.Belongs(v, policy.LabelValue(s.Name), s.UID) &&
 		!slices.ContainsFunc(components(s), func(c v1alpha1.Component) bool {

@@ -84,7 +84,7 @@ func (r *Reconciler) keeps(ctx context.Context, s *v1alpha1.Snapshot) (string, e
 	}
 	var namespace corev1.Namespace
 	if err := r.APIReader.Get(ctx, client.ObjectKey{Name: s.Namespace}, &namespace); client.IgnoreNotFound(err) != nil {
-		return "", fmt.Errorf("get namespace %s: %w", s.Namespace, err)
+		return "", fmt.Errorf("get Namespace %s: %w", s.Namespace, err)
 	} else if err != nil || !namespace.DeletionTimestamp.IsZero() {
 		return namespaceGoes, nil
 	}
