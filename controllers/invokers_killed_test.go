@@ -51,7 +51,7 @@ func (w *invoked) outcome(job *batchv1.Job) sessiontest.Outcome {
 	return sessiontest.Succeed(job)
 }
 
-// schedules are those of a nightly session with a CronJob and of an hourly one that the manager starts by itself and tries again.
+// schedules sets a nightly session with a CronJob, and an hourly session that the manager starts itself and retries.
 func schedules() (nightly, hourly v1alpha1.SessionConfig) {
 	return v1alpha1.SessionConfig{Name: "nightly", SessionHistoryLimit: new(int32(5)), Scheduler: &v1alpha1.SchedulerSpec{Schedule: "0 3 1 1 *"}},
 		v1alpha1.SessionConfig{
@@ -60,17 +60,17 @@ func schedules() (nightly, hourly v1alpha1.SessionConfig) {
 		}
 }
 
-// nextHour lets time pass until the next slot of the hourly session, and the delay of its retry.
+// nextHour advances the clock to the next slot of the hourly session, plus the delay of its retry.
 func (w *invoked) nextHour() {
 	w.T.Helper()
-	// By the API server's clock, which says when policy was made.
+	// By the API server's clock, which sets when policy was created.
 	w.Clock.SetTime(time.Now().Truncate(time.Hour).Add(time.Hour + time.Second))
 	w.settle()
 	w.Clock.SetTime(w.Clock.Now().Add(2 * time.Minute))
 	w.settle()
 }
 
-// ran is what a world of policy holds at the end.
+// ran is the state of a world of policy at the end.
 type ran struct {
 	Movers, Configurations, Repositories, CronJobs, Runs, Snapshots []string
 	Jobs                                                            int
@@ -111,8 +111,8 @@ func (w *invoked) end() ran {
 	return e
 }
 
-// TestConfigurationKilledAtAnyWrite: policy appears, somebody asks for a run, a slot comes, its run fails and is tried again, a
-// session leaves.
+// TestConfigurationKilledAtAnyWrite: policy appears, a user triggers a run, a slot comes, its run fails and is retried,
+// and a session leaves.
 func TestConfigurationKilledAtAnyWrite(t *testing.T) {
 	t.Parallel()
 	killedAnywhere(t, 0, func(t *testing.T, k kills) (*world, any) {
@@ -149,8 +149,8 @@ func TestConfigurationKilledAtAnyWrite(t *testing.T) {
 	})
 }
 
-// TestBatchKilledAtAnyWrite: a batch appears, a slot comes, a part of its run fails and is tried again, a target and a session
-// leave, and then the batch goes. Its Repositories stay.
+// TestBatchKilledAtAnyWrite: a batch appears, a slot comes, a part of its run fails and is retried, a target and a
+// session leave, and then the batch is deleted. Its Repositories stay.
 func TestBatchKilledAtAnyWrite(t *testing.T) {
 	t.Parallel()
 	killedAnywhere(t, 3, func(t *testing.T, k kills) (*world, any) {
@@ -190,7 +190,7 @@ func TestBatchKilledAtAnyWrite(t *testing.T) {
 	})
 }
 
-// batch backs up web and db.
+// batch creates a batch that backs up web and db.
 func batch(w *sessiontest.World) *v1alpha1.BackupBatch {
 	one := configuration(w, "any")
 	b := &v1alpha1.BackupBatch{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop"}, Spec: v1alpha1.BackupBatchSpec{Backends: one.Spec.Backends}}

@@ -28,9 +28,9 @@ const (
 // removal is a world with the Repository "web" under a RetentionPolicy that keeps one Snapshot.
 type removal struct {
 	*world
-	// done is what keepers did, one text for each thing in each Job that ran.
+	// done holds what keepers did, one text for each action in each Job that ran.
 	done []string
-	// failures is how many keepers fail before one succeeds.
+	// failures is the number of keepers that fail before one succeeds.
 	failures int
 }
 
@@ -53,7 +53,7 @@ func newRemoval(t *testing.T, deletion v1alpha1.RepositoryDeletionPolicy) *remov
 	return w
 }
 
-// configuration backs a claim up into a repository of the same name.
+// configuration backs up a claim into a repository of the same name.
 func configuration(w *sessiontest.World, name string, edit ...func(*v1alpha1.BackupConfiguration)) *v1alpha1.BackupConfiguration {
 	c := &v1alpha1.BackupConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name},
@@ -110,7 +110,7 @@ func (w *removal) repository() *v1alpha1.Repository {
 	return r
 }
 
-// snapshot of some hours ago, as a BackupSession leaves it.
+// snapshot creates a Snapshot some hours old, as a BackupSession leaves it.
 func (w *removal) snapshot(hours int, phase v1alpha1.SnapshotPhase) *v1alpha1.Snapshot {
 	w.T.Helper()
 	run := fmt.Sprintf("run-%d", hours)
@@ -163,7 +163,8 @@ func (w *removal) end() removed {
 	return e
 }
 
-// TestRemovalKilledAtAnyWrite: a policy lets two Snapshots go, somebody deletes a third with its data, and maintenance is due.
+// TestRemovalKilledAtAnyWrite: a policy lets two Snapshots go, a user deletes a third with its data, and maintenance is
+// due.
 func TestRemovalKilledAtAnyWrite(t *testing.T) {
 	t.Parallel()
 	start := func(t *testing.T) *removal {
@@ -182,14 +183,14 @@ func TestRemovalKilledAtAnyWrite(t *testing.T) {
 		})
 		return w
 	}
-	// The first keeper fails, so that what is remembered of that is part of it.
+	// The first keeper fails, so that the test covers the memory of failures.
 	killedAnywhere(t, 8, func(t *testing.T, k kills) (*world, any) {
 		w := start(t)
 		w.failures = 1
 		w.disturb(k)
 		w.settle()
 		w.Expect(w.end().Lease).To(And(ContainSubstring("held false"), ContainSubstring(`"count":1`)))
-		w.Clock.SetTime(time.Now().Add(2 * time.Minute)) // Jobs end in real time, of which many writes take minutes
+		w.Clock.SetTime(time.Now().Add(2 * time.Minute)) // Jobs end in real time, and many writes take minutes
 		w.settle()
 		return w.world, w.end()
 	}, func(g Gomega, end any) {
@@ -205,7 +206,7 @@ func TestRemovalKilledAtAnyWrite(t *testing.T) {
 	})
 }
 
-// TestDeletionKilledAtAnyWrite: policy is deleted that takes its Repository along, with or without the data.
+// TestDeletionKilledAtAnyWrite: policy is deleted and takes its Repository along, with or without the data.
 func TestDeletionKilledAtAnyWrite(t *testing.T) {
 	t.Parallel()
 	for deletion, want := range map[v1alpha1.RepositoryDeletionPolicy]removed{

@@ -18,7 +18,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// newSnapshotRemoval is a removal whose Repository holds VolumeSnapshots.
+// newSnapshotRemoval returns a removal whose Repository holds VolumeSnapshots.
 func newSnapshotRemoval(t *testing.T, deletion v1alpha1.RepositoryDeletionPolicy) *removal {
 	t.Helper()
 	w := &removal{world: newWorld(t, "configuration", "repository", "retention", "keeper", "snapshot")}
@@ -37,7 +37,7 @@ func newSnapshotRemoval(t *testing.T, deletion v1alpha1.RepositoryDeletionPolicy
 	return w
 }
 
-// volumes gives a Snapshot its VolumeSnapshot, whose content says Retain.
+// volumes gives a Snapshot its VolumeSnapshot, whose content has deletionPolicy Retain.
 func (w *removal) volumes(s *v1alpha1.Snapshot) {
 	w.T.Helper()
 	v := volumesnapshot.New(w.Namespace, "of-"+s.Name, "web", "fast",
@@ -53,7 +53,7 @@ func (w *removal) volumes(s *v1alpha1.Snapshot) {
 	})
 }
 
-// volumesLeft are the VolumeSnapshots that are there, and of all contents what becomes of their data.
+// volumesLeft returns the existing VolumeSnapshots and, for all contents, what happens to their data.
 func (w *removal) volumesLeft() (left []string) {
 	w.T.Helper()
 	var snapshots snapshotv1.VolumeSnapshotList
@@ -71,7 +71,8 @@ func (w *removal) volumesLeft() (left []string) {
 	return slices.Sorted(slices.Values(left))
 }
 
-// TestRemovalOfVolumeSnapshotsKilledAtAnyWrite: a policy lets one go, and then policy goes with the Repository and the data.
+// TestRemovalOfVolumeSnapshotsKilledAtAnyWrite: a policy lets one Snapshot go, and then policy is deleted with the
+// Repository and the data.
 func TestRemovalOfVolumeSnapshotsKilledAtAnyWrite(t *testing.T) {
 	t.Parallel()
 	t.Run("by retention", func(t *testing.T) {

@@ -226,7 +226,7 @@ func TestABatchSaysWhichSelectorsFindNothing(t *testing.T) {
 	batch := selecting(namespace)
 	bed.Create(t, batch)
 	bed.ReadyRepositories(t, namespace, "named")
-	bed.ExpectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "nothing is found by all")
+	bed.ExpectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "these selectors find nothing: all")
 }
 
 // A hundred children are made in parallel, and none takes over a foreign object of its name.

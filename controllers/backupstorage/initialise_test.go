@@ -36,7 +36,7 @@ func (l listing) List(ctx context.Context, list client.ObjectList, opts ...clien
 	return l.Client.List(ctx, list, opts...)
 }
 
-// jobsOf are the names of the Jobs of a namespace.
+// jobsOf returns the names of the Jobs of a namespace.
 func jobsOf(t testing.TB, namespace string) func() ([]string, error) {
 	return func() ([]string, error) {
 		var jobs batchv1.JobList
@@ -76,7 +76,7 @@ func TestRuntimeSettingsThatNeedConsentAreRefused(t *testing.T) {
 	bed.ExpectReason(t, s, v1alpha1.PhaseNotReady, v1alpha1.ReasonPrivilegeRequired, "runAsUser 0")
 }
 
-// A generation that was not judged yet must not pass for one that is ready.
+// A generation that was not judged yet must not look ready.
 func TestAnErrorLeavesTheGenerationUnobserved(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
@@ -116,7 +116,7 @@ func TestAJobThatTheCacheDoesNotHaveIsNotJoinedByAnother(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(progress.State).To(Equal(task.StateRunning))
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(first), first)).To(Succeed())
-	g.Expect(first.DeletionTimestamp).NotTo(BeNil(), "the first one goes: it is of another spec")
+	g.Expect(first.DeletionTimestamp).NotTo(BeNil(), "the first Job goes: its spec is outdated")
 }
 
 func TestAPodThatOutlivesItsJobIsWaitedFor(t *testing.T) {
@@ -177,5 +177,5 @@ func TestPlaceOf(t *testing.T) {
 	g.Expect(placeOf(s3("https://S3.example.com/", "/a//b/"))).To(Equal(placeOf(s3("https://s3.example.com", "a/b"))))
 	g.Expect(placeOf(s3("https://s3.example.com", "a"))).NotTo(Equal(placeOf(s3("https://s3.example.com", "b"))))
 	g.Expect(placeOf(local("n", "./a/"))).To(Equal(placeOf(local("n", "a"))))
-	g.Expect(placeOf(local("n", "a"))).NotTo(Equal(placeOf(local("m", "a"))), "a volume's name is that of a namespace")
+	g.Expect(placeOf(local("n", "a"))).NotTo(Equal(placeOf(local("m", "a"))), "the name of a volume depends on its namespace")
 }

@@ -24,7 +24,7 @@ import (
 // indexPlace finds the storages that keep their data in one place.
 const indexPlace = "backupstorage.place"
 
-// Indexes of what uses a storage, by its namespace and name.
+// The indexes of a storage's users, by the storage's namespace and name.
 const (
 	indexRepositories   = "backupstorage.repositories"
 	indexConfigurations = "backupstorage.configurations"
@@ -107,7 +107,7 @@ func ofRepository(_ context.Context, o client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}}}
 }
 
-// neighbours are the other storages in the same place: who is the oldest may have changed.
+// neighbours returns requests for the other storages in the same place: the oldest of them can have changed.
 func (r *Reconciler) neighbours(ctx context.Context, o client.Object) []reconcile.Request {
 	var list v1alpha1.BackupStorageList
 	if err := r.List(ctx, &list, client.MatchingFields{indexPlace: placeOf(o.(*v1alpha1.BackupStorage))}); err != nil {

@@ -35,7 +35,7 @@ var (
 	events testbed.Events
 	// now stands still: Snapshots are made at times before it.
 	now = clocktesting.NewFakePassiveClock(time.Now().Truncate(time.Second))
-	// keepers and retentions are what the manager runs.
+	// keepers and retentions are the reconcilers that the manager runs.
 	keepers    *keeper.Reconciler
 	retentions *retention.Reconciler
 )
@@ -71,7 +71,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// shop is a namespace with a Repository that is ready, in a storage of another namespace.
+// shop is a namespace with a ready Repository in a storage of another namespace.
 type shop struct {
 	t          testing.TB
 	namespace  string
@@ -89,7 +89,7 @@ func newShop(t testing.TB, change ...func(*v1alpha1.Repository)) *shop {
 	return s
 }
 
-// newRepository is one that an init Job has made ready.
+// newRepository creates a Repository and lets its init Job make it ready.
 func (s *shop) newRepository(name string, change ...func(*v1alpha1.Repository)) *v1alpha1.Repository {
 	s.t.Helper()
 	r := &v1alpha1.Repository{
@@ -144,7 +144,8 @@ func (s *shop) configuration(name string, ref *v1alpha1.ObjectReference, labels 
 	})
 }
 
-// snapshot of the Repository that ended some hours ago, as BackupSessions make them. The cache has it.
+// snapshot creates a Snapshot of the Repository that ended some hours ago, as a BackupSession does, and waits until the
+// cache has it.
 func (s *shop) snapshot(repository *v1alpha1.Repository, hours int, phase v1alpha1.SnapshotPhase, change ...func(*v1alpha1.Snapshot)) *v1alpha1.Snapshot {
 	s.t.Helper()
 	run := fmt.Sprintf("run-%d", hours)
@@ -172,7 +173,7 @@ func (s *shop) snapshot(repository *v1alpha1.Repository, hours int, phase v1alph
 	return out
 }
 
-// session is a BackupSession that ended, with a Snapshot in each Repository.
+// session creates a BackupSession that ended, with a Snapshot in each Repository.
 func (s *shop) session(hours int, repositories ...*v1alpha1.Repository) *v1alpha1.BackupSession {
 	s.t.Helper()
 	out := &v1alpha1.BackupSession{
@@ -191,7 +192,7 @@ func (s *shop) session(hours int, repositories ...*v1alpha1.Repository) *v1alpha
 	return out
 }
 
-// job waits for the keeper's Job and gives what it is told to do.
+// job waits for the keeper's Job and returns it with its task.
 func (s *shop) job(not ...client.Object) (*batchv1.Job, task.Task) {
 	s.t.Helper()
 	job := initjobtest.Job(s.t, bed.Client, s.namespace, v1alpha1.LabelKeeper, not...)
@@ -215,7 +216,7 @@ func (s *shop) did(job *batchv1.Job, reasons ...string) {
 	initjobtest.Finish(s.t, bed.Client, job, r, now.Now())
 }
 
-// found ends the keeper's Job with what a check of one repository found.
+// found ends the keeper's Job with the result of a check of one repository.
 func (s *shop) found(job *batchv1.Job, verified int64, damaged ...int) {
 	s.t.Helper()
 	initjobtest.Finish(s.t, bed.Client, job, task.Result{Outcome: task.OutcomeSucceeded, Components: []task.ComponentResult{{
@@ -223,7 +224,7 @@ func (s *shop) found(job *batchv1.Job, verified int64, damaged ...int) {
 	}}}, now.Now())
 }
 
-// gone waits until an object does not exist any more.
+// gone waits until an object no longer exists.
 func gone(t testing.TB, o client.Object, why string) {
 	t.Helper()
 	NewWithT(t).Eventually(func() bool {
@@ -240,13 +241,13 @@ func (s *shop) expectRetention(r *v1alpha1.Repository, reason, message string) {
 	}, reason)
 }
 
-// released says that only the Ledger holds a Snapshot any more.
+// released asserts that only the Ledger still holds a Snapshot.
 func released(t testing.TB, s *v1alpha1.Snapshot) {
 	t.Helper()
 	bed.Eventually(t, s, func(g Gomega) {
 		g.Expect(s.DeletionTimestamp).NotTo(BeNil())
 		g.Expect(s.Finalizers).To(Equal([]string{v1alpha1.FinalizerRecord}))
-	}, "its data is gone, and it waits for its record")
+	}, "its data is removed, and the Snapshot waits for its record")
 }
 
 // recorded plays the part of the Ledger.
@@ -256,7 +257,7 @@ func recorded(t testing.TB, s *v1alpha1.Snapshot) {
 	bed.Edit(t, s, func() { s.Finalizers = nil })
 }
 
-// stays says that nobody deleted an object.
+// stays asserts that nobody deletes an object.
 func stays(t testing.TB, o client.Object) {
 	t.Helper()
 	g := NewWithT(t)
@@ -264,7 +265,7 @@ func stays(t testing.TB, o client.Object) {
 	g.Expect(o.GetDeletionTimestamp()).To(BeNil(), o.GetName())
 }
 
-// noJob says that no keeper was started in the namespace.
+// noJob asserts that no keeper was started in the namespace.
 func (s *shop) noJob(why string) {
 	s.t.Helper()
 	NewWithT(s.t).Consistently(func(g Gomega) {
@@ -274,7 +275,7 @@ func (s *shop) noJob(why string) {
 	}, 2*time.Second, 100*time.Millisecond).Should(Succeed(), why)
 }
 
-// terminate begins to delete the namespace, as kubectl does. Nothing finishes that here.
+// terminate begins to delete the namespace, as kubectl does. Nothing completes the deletion here.
 func (s *shop) terminate(namespace string) {
 	s.t.Helper()
 	g := NewWithT(s.t)

@@ -20,7 +20,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// busyDriver holds VolumeSnapshots that are being deleted, as the snapshot controller does until the CSI driver is done.
+// busyDriver holds VolumeSnapshots that are being deleted, as the snapshot controller does until the CSI driver has
+// finished.
 const busyDriver = "test.cairn.dev/busy-driver"
 
 // lab is a namespace with a Repository of VolumeSnapshots.
@@ -43,7 +44,7 @@ func newLab(t testing.TB, change ...func(*v1alpha1.Repository)) *lab {
 	return &lab{s}
 }
 
-// volumeSnapshot is one that the Snapshot's Job has made, with its content.
+// volumeSnapshot creates a VolumeSnapshot as the Snapshot's Job does, with its content.
 func (l *lab) volumeSnapshot(s *v1alpha1.Snapshot, name string, change ...func(*snapshotv1.VolumeSnapshot)) *snapshotv1.VolumeSnapshot {
 	l.t.Helper()
 	v := volumesnapshot.New(l.namespace, name, "web", "fast",
@@ -67,7 +68,7 @@ func (l *lab) volumeSnapshot(s *v1alpha1.Snapshot, name string, change ...func(*
 	return v
 }
 
-// backup is a Snapshot of one VolumeSnapshot, some hours ago.
+// backup creates a Snapshot of one VolumeSnapshot, some hours old.
 func (l *lab) backup(hours int, contentPolicy string, change ...func(*v1alpha1.Snapshot)) (*v1alpha1.Snapshot, *snapshotv1.VolumeSnapshot) {
 	l.t.Helper()
 	s := l.snapshot(l.repository, hours, v1alpha1.SnapshotRunning, change...)
@@ -76,7 +77,7 @@ func (l *lab) backup(hours int, contentPolicy string, change ...func(*v1alpha1.S
 	return s, v
 }
 
-// succeed ends a Snapshot. A VolumeSnapshot that is made after that is swept away at any moment.
+// succeed ends a Snapshot. A VolumeSnapshot that is created afterwards can be swept at any moment.
 func (l *lab) succeed(s *v1alpha1.Snapshot, v *snapshotv1.VolumeSnapshot, contentPolicy string) {
 	l.t.Helper()
 	bed.EditStatus(l.t, s, func() {
@@ -91,7 +92,7 @@ func (l *lab) succeed(s *v1alpha1.Snapshot, v *snapshotv1.VolumeSnapshot, conten
 	bed.Cached(l.t, s)
 }
 
-// restoring is a restore that reads a Snapshot.
+// restoring creates a restore that reads a Snapshot.
 func (l *lab) restoring(s *v1alpha1.Snapshot) *v1alpha1.RestoreSession {
 	l.t.Helper()
 	restore := &v1alpha1.RestoreSession{
@@ -106,7 +107,7 @@ func (l *lab) restoring(s *v1alpha1.Snapshot) *v1alpha1.RestoreSession {
 	return restore
 }
 
-// restored ends it, and has the Snapshot looked at again.
+// restored ends the restore, and triggers a reconcile of the Snapshot.
 func (l *lab) restored(restore *v1alpha1.RestoreSession, s *v1alpha1.Snapshot) {
 	l.t.Helper()
 	bed.EditStatus(l.t, restore, func() { restore.Status.Phase = v1alpha1.RestoreSessionSucceeded })
@@ -137,7 +138,7 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		g.Expect(conditions.GetReason(s, v1alpha1.ConditionRetained)).To(Equal(v1alpha1.ReasonDeleted))
 		stays(t, other)
 		g.Expect(l.contentOf(other).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentRetain))
-		l.noJob("there is nothing for a keeper")
+		l.noJob("a keeper has nothing to do")
 	})
 	t.Run("and their data stays where policy says so", func(t *testing.T) {
 		t.Parallel()
@@ -157,7 +158,7 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		l := newLab(t)
 		s, v := l.backup(1, "")
 		del(t, s)
-		gone(t, s, "nothing holds it")
+		gone(t, s, "no finalizer holds it")
 		stays(t, v)
 	})
 	t.Run("but for those of somebody else", func(t *testing.T) {
@@ -167,7 +168,7 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		labels, annotations := v.Labels, v.Annotations
 		g.Expect(bed.Client.Delete(t.Context(), v)).To(Succeed())
 		foreign := []*snapshotv1.VolumeSnapshot{
-			volumesnapshot.New(l.namespace, v.Name, "web", "fast", labels, annotations), // one that was made anew
+			volumesnapshot.New(l.namespace, v.Name, "web", "fast", labels, annotations), // a recreated VolumeSnapshot
 			volumesnapshot.New(l.namespace, v.Name+"0", "web", "fast", nil, nil),
 			volumesnapshot.New(l.namespace, v.Name+"1", "web", "fast", labels, map[string]string{v1alpha1.AnnotationSnapshotUID: "another"}),
 			volumesnapshot.New(l.namespace, "mine", "web", "fast", labels, nil),
@@ -180,7 +181,7 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		for _, f := range foreign {
 			stays(t, f)
 		}
-		said(t, l.namespace, "Warning DataKept left alone, because they are not what this backup has made: VolumeSnapshots mine, web-1, web-11")
+		said(t, l.namespace, "Warning DataKept left alone VolumeSnapshots that this backup did not make: mine, web-1, web-11")
 	})
 	t.Run("also those that were never reported", func(t *testing.T) {
 		t.Parallel()
@@ -190,7 +191,7 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		l.succeed(s, v, "")
 		del(t, s)
 		gone(t, more, "it has the Snapshot's UID")
-		gone(t, v, "it was reported")
+		gone(t, v, "a component reported it")
 		released(t, s)
 	})
 	t.Run("after their content was bound to another one", func(t *testing.T) {
@@ -201,14 +202,14 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		content.Spec.VolumeSnapshotRef.UID = types.UID("another")
 		g.Expect(bed.Client.Update(t.Context(), content)).To(Succeed())
 		del(t, s)
-		gone(t, v, "it is ours")
-		g.Expect(l.contentOf(v).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentRetain), "it is not ours to change")
+		gone(t, v, "the VolumeSnapshot is ours")
+		g.Expect(l.contentOf(v).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentRetain), "Cairn does not change a foreign policy")
 	})
 }
 
 func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 	t.Parallel()
-	t.Run("for a claim that is to get its volume of it", func(t *testing.T) {
+	t.Run("for a claim that still waits for its volume", func(t *testing.T) {
 		t.Parallel()
 		l := newLab(t)
 		s, v := l.backup(1, "", wipeOutSnapshot)
@@ -223,11 +224,11 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 		bed.Create(t, claim)
 		del(t, s)
 		bed.Eventually(t, s, func(g Gomega) {
-			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).To(ContainSubstring("PersistentVolumeClaim later is to get its volume of it"))
-		}, "a pod may come for it any time")
+			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).To(ContainSubstring("PersistentVolumeClaim later still waits for its volume from it"))
+		}, "a pod can come for it at any time")
 		stays(t, v)
 	})
-	t.Run("for a claim in another namespace that is to get its volume of it", func(t *testing.T) {
+	t.Run("for a claim in another namespace that still waits for its volume", func(t *testing.T) {
 		t.Parallel()
 		g, l := NewWithT(t), newLab(t)
 		s, v := l.backup(1, "", wipeOutSnapshot)
@@ -250,11 +251,11 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 		del(t, s)
 		bed.Eventually(t, s, func(g Gomega) {
 			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).To(ContainSubstring("is lent to a restore in namespace elsewhere"))
-		}, "a pod may come for it any time")
+		}, "a pod can come for it at any time")
 		stays(t, v)
 		g.Expect(bed.Client.Delete(t.Context(), lent)).To(Succeed())
 		bed.Edit(t, s, func() { s.Labels["touched"] = "x" })
-		gone(t, v, "it was given back")
+		gone(t, v, "the restore gave it back")
 		released(t, s)
 	})
 	t.Run("for the CSI driver", func(t *testing.T) {
@@ -268,9 +269,9 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 		del(t, s)
 		bed.Eventually(t, s, func(g Gomega) {
 			g.Expect(conditions.GetReason(s, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonVolumeSnapshotNotDeleted))
-			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).To(Equal("VolumeSnapshot web-1 is being deleted, and the CSI driver csi.example.com says: " +
-				"no route to the array. It is tried again; to let the object go and leave the data, annotate it with backup.cairn.dev/give-up=true"))
-		}, "it says why it waits")
+			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).To(Equal("VolumeSnapshot web-1 keeps terminating: the CSI driver csi.example.com reports: " +
+				"no route to the array. Cairn tries again; to release the object and leave its data, annotate it with backup.cairn.dev/give-up=true"))
+		}, "the condition says why it waits")
 		g.Expect(s.Finalizers).To(ContainElement(v1alpha1.FinalizerWipe))
 		said(t, l.namespace, "Warning VolumeSnapshotNotDeleted VolumeSnapshot web-1")
 
@@ -287,7 +288,7 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 		bed.Eventually(t, v, func(g Gomega) { g.Expect(v.DeletionTimestamp).NotTo(BeNil()) }, "it is being deleted")
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
 		bed.Edit(t, s, func() { s.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"} })
-		gone(t, s, "it was given up")
+		gone(t, s, "the removal was given up")
 		said(t, l.namespace, "Warning DataKept the VolumeSnapshots stay: its removal was given up")
 	})
 	t.Run("for a restore and for a Job", func(t *testing.T) {
@@ -335,7 +336,7 @@ func TestRetentionOfVolumeSnapshots(t *testing.T) {
 	}
 	stays(t, kept)
 	g.Expect(conditions.GetReason(snapshots[2], v1alpha1.ConditionRetained)).NotTo(BeEmpty())
-	l.noJob("no keeper has anything to do")
+	l.noJob("a keeper has nothing to do")
 }
 
 func TestARepositoryOfVolumeSnapshotsIsDeleted(t *testing.T) {
@@ -389,7 +390,7 @@ func TestARepositoryOfVolumeSnapshotsIsDeleted(t *testing.T) {
 		s, v := l.backup(1, "")
 		g.Expect(bed.Client.Delete(t.Context(), l.repository, client.PropagationPolicy(metav1.DeletePropagationForeground))).To(Succeed())
 		del(t, s)
-		gone(t, s, "nothing holds it")
+		gone(t, s, "no finalizer holds it")
 		stays(t, v)
 	})
 	t.Run("with its namespace", func(t *testing.T) {
@@ -398,15 +399,15 @@ func TestARepositoryOfVolumeSnapshotsIsDeleted(t *testing.T) {
 		s, v := l.backup(1, "", wipeOutSnapshot)
 		l.terminate(l.namespace)
 		del(t, l.repository)
-		gone(t, l.repository, "a namespace is not held")
+		gone(t, l.repository, "no finalizer holds the namespace")
 		del(t, s)
-		gone(t, s, "a namespace is not held")
+		gone(t, s, "no finalizer holds the namespace")
 		stays(t, v)
-		said(t, l.namespace, "Warning DataKept nothing is removed by Cairn: the namespace is being deleted, and its VolumeSnapshots with it")
+		said(t, l.namespace, "Warning DataKept Cairn removes nothing: the namespace is being deleted, and its VolumeSnapshots with it")
 	})
 }
 
-// Who may delete a VolumeSnapshot deletes a backup: that is noticed, and told.
+// Whoever can delete a VolumeSnapshot deletes a backup: Cairn notices and reports it.
 func TestAVolumeSnapshotThatSomebodyDeletesIsNoticed(t *testing.T) {
 	t.Parallel()
 	g, l := NewWithT(t), newLab(t)
@@ -420,21 +421,21 @@ func TestAVolumeSnapshotThatSomebodyDeletesIsNoticed(t *testing.T) {
 			g.Expect(s.Status.LastCheckTime).NotTo(BeNil())
 		}, why)
 	}
-	is(newer, true, "it is there")
+	is(newer, true, "the VolumeSnapshot exists")
 	g.Expect(bed.Client.Delete(t.Context(), v)).To(Succeed())
-	is(newer, false, "it is gone")
-	is(older, true, "it is another one")
-	said(t, l.namespace, "Warning VolumeSnapshotNotFound somebody deleted VolumeSnapshots that this Snapshot is, or they can't be used any more: components pvc")
-	bed.Eventually(t, l.repository, func(g Gomega) { g.Expect(l.repository.Status.Integrity).To(HaveValue(BeFalse())) }, "the Repository says so, too")
+	is(newer, false, "the VolumeSnapshot is gone")
+	is(older, true, "another VolumeSnapshot has the name")
+	said(t, l.namespace, "Warning VolumeSnapshotNotFound VolumeSnapshots of this Snapshot were deleted or can't be used any more: components pvc")
+	bed.Eventually(t, l.repository, func(g Gomega) { g.Expect(l.repository.Status.Integrity).To(HaveValue(BeFalse())) }, "the Repository reports it, too")
 	bed.Quiet(t, l.namespace)
 }
 
-// A content that somebody removed is made anew, under its VolumeSnapshot, of what the volume holds by then: retention must not take that
-// for the backup, and let the last one go that is.
+// If somebody removed a content, the storage system takes it again for its VolumeSnapshot, from the volume's current
+// data. Retention must not take that for the backup and then remove the last real one.
 func TestAVolumeSnapshotThatWasTakenAgainIsNoticed(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(l *lab, content *snapshotv1.VolumeSnapshotContent){
-		"made anew": func(l *lab, content *snapshotv1.VolumeSnapshotContent) {
+		"recreated":  func(l *lab, content *snapshotv1.VolumeSnapshotContent) {
 			content.Status.SnapshotHandle = new("handle-2")
 			NewWithT(l.t).Expect(bed.Client.Status().Update(l.t.Context(), content)).To(Succeed())
 		},
@@ -452,9 +453,9 @@ func TestAVolumeSnapshotThatWasTakenAgainIsNoticed(t *testing.T) {
 			NewWithT(t).Expect(bed.Client.Status().Update(t.Context(), content)).To(Succeed())
 			l.succeed(s, v, "")
 			bed.EditStatus(t, s, func() { s.Status.Components["pvc"].VolumeSnapshotterStats[0].SnapshotHandle = "handle-1" })
-			bed.Eventually(t, s, func(g Gomega) { g.Expect(s.Status.Integrity).To(HaveValue(BeTrue())) }, "it is what was taken")
+			bed.Eventually(t, s, func(g Gomega) { g.Expect(s.Status.Integrity).To(HaveValue(BeTrue())) }, "it is the snapshot that was taken")
 			spoil(l, l.contentOf(v))
-			bed.Eventually(t, s, func(g Gomega) { g.Expect(s.Status.Integrity).To(HaveValue(BeFalse())) }, "it is not any more")
+			bed.Eventually(t, s, func(g Gomega) { g.Expect(s.Status.Integrity).To(HaveValue(BeFalse())) }, "it is another snapshot now")
 			stays(t, v)
 		})
 	}
@@ -490,7 +491,7 @@ func TestWhatAFailedBackupLeavesIsRemoved(t *testing.T) {
 	g.Expect(bed.Client.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
 	gone(t, bad, "the sweep finds it once no Job works any more")
 	g.Expect(l.contentOf(bad).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentDelete))
-	said(t, l.namespace, "Normal LeftoversRemoved removed, because they never became a backup: VolumeSnapshots web-bad")
+	said(t, l.namespace, "Normal LeftoversRemoved removed VolumeSnapshots that never became a backup: web-bad")
 	stays(t, good)
 	stays(t, lost)
 }

@@ -27,7 +27,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// The application of the benchmark: volumes of so many halves.
+// The application of the benchmark: its number of volumes, in two halves.
 const (
 	halves      = 2
 	volumesEach = v1alpha1.MaxSessionTargets
@@ -45,9 +45,10 @@ func thousand() string {
 		"  backends: [{name: main, storageRef: {name: local}}]\n  targets:\n" + targets + "  sessions:\n" + sessions
 }
 
-// BenchmarkBatch1000 measures a batch of 1,000 targets that selectors find, from Git until all of its children are applied and
-// its status says so, and beside it one plain apply of the same children with fluxcd/pkg/ssa. Both take turns; of each the
-// fastest counts. The controller of BackupBatches runs in a manager, as it does in a cluster.
+// BenchmarkBatch1000 measures a batch of 1,000 targets that selectors find, from Git until all its children are applied
+// and its status reports it. Beside it, it measures one plain apply of the same children with fluxcd/pkg/ssa. The two
+// take turns, and the fastest run of each counts. The controller of BackupBatches runs in a manager, as it does in a
+// cluster.
 func BenchmarkBatch1000(b *testing.B) {
 	const rounds = 3
 	manager := batchManager(b)
@@ -84,7 +85,7 @@ func BenchmarkBatch1000(b *testing.B) {
 	b.ReportMetric(float64(theirs.Nanoseconds()), "theirs-ns")
 }
 
-// batchManager is a manager that runs the controller of BackupBatches.
+// batchManager starts a manager that runs the controller of BackupBatches.
 func batchManager(b *testing.B) ctrl.Manager {
 	b.Helper()
 	g := NewWithT(b)
@@ -110,7 +111,7 @@ func batchManager(b *testing.B) ctrl.Manager {
 	return mgr
 }
 
-// volumes makes the application, and waits until the manager knows it.
+// volumes creates the application, and waits until the manager knows it.
 func (r *room) volumes(manager ctrl.Manager) {
 	r.t.Helper()
 	for half := range halves {
@@ -129,7 +130,7 @@ func (r *room) volumes(manager ctrl.Manager) {
 	}, time.Minute, 10*time.Millisecond).Should(Succeed())
 }
 
-// expanded waits until the status of the batch has all children. The cache is asked, so that waiting is no load.
+// expanded waits until the status of the batch lists all children. It reads the cache, so that waiting adds no load.
 func (r *room) expanded(manager ctrl.Manager) {
 	r.t.Helper()
 	batch := &v1alpha1.BackupBatch{}
@@ -139,7 +140,7 @@ func (r *room) expanded(manager ctrl.Manager) {
 	}, 5*time.Minute, 10*time.Millisecond).Should(Succeed())
 }
 
-// children are those that the batch has, as somebody would apply them who has them as files.
+// children returns the children of the batch, as a user who has them as files would apply them.
 func (r *room) children() []*unstructured.Unstructured {
 	r.t.Helper()
 	var list v1alpha1.BackupConfigurationList

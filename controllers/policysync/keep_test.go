@@ -23,7 +23,7 @@ func TestEditsByHandAreRevertedWhileABadRevisionStands(t *testing.T) {
 		"not valid":                     {map[string]string{"policy/s.yaml": storage("local") + "  broken: [\n"}, v1alpha1.ReasonBuildFailed},
 		"empty":                         {map[string]string{"README.md": "x"}, v1alpha1.ReasonInvalidPath},
 		"refused by the API server":     {map[string]string{"policy/r.yaml": repository("/moved"), "policy/t.yaml": storage("new")}, v1alpha1.ReasonReconcileFailed},
-		"with an object of another one": {map[string]string{"policy/r.yaml": repository("/web"), "policy/t.yaml": storage("theirs")}, v1alpha1.ReasonOwnedByOther},
+		"with an object of another owner":  {map[string]string{"policy/r.yaml": repository("/web"), "policy/t.yaml": storage("theirs")}, v1alpha1.ReasonOwnedByOther},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRoom(t)
@@ -50,7 +50,7 @@ func TestEditsByHandAreRevertedWhileABadRevisionStands(t *testing.T) {
 			r.g.Expect(r.exists(s, "local")).To(BeTrue())
 			r.g.Expect(r.exists(c, "web")).To(BeTrue())
 			r.g.Expect(c.Spec.Sessions[0].Scheduler.Schedule).To(Equal("0 2 * * *"))
-			r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "new")).To(BeFalse(), "nothing of the bad one")
+			r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "new")).To(BeFalse(), "nothing of the bad revision")
 			r.expectNotReady(tc.reason, "")
 			r.g.Expect(r.sync.Status.LastAppliedRevision).To(Equal(good))
 			r.g.Expect(r.sync.Status.LastAttemptedRevision).To(Equal(bad))
@@ -64,7 +64,7 @@ func TestEditsByHandAreRevertedWhileABadRevisionStands(t *testing.T) {
 	}
 }
 
-// takeForFlux makes the storage "theirs", which Flux owns.
+// takeForFlux makes Flux own the storage "theirs".
 func (r *room) takeForFlux(s *v1alpha1.BackupStorage) {
 	r.t.Helper()
 	s.Name, s.Namespace = "theirs", r.namespace
@@ -90,7 +90,7 @@ func TestAnotherSpecDoesNotBringTheOldRevisionBack(t *testing.T) {
 	r.g.Expect(r.exists(s, "local")).To(BeFalse())
 }
 
-// As long as an object belongs to somebody else, one look at it is all that an interval costs.
+// While an object belongs to somebody else, an interval costs only one look at it.
 func TestAnObjectThatIsGivenUpIsTakenAtTheNextInterval(t *testing.T) {
 	for name, give := range map[string]func(*room, *v1alpha1.BackupStorage) error{
 		"labels removed": func(r *room, s *v1alpha1.BackupStorage) error {
@@ -108,7 +108,7 @@ func TestAnObjectThatIsGivenUpIsTakenAtTheNextInterval(t *testing.T) {
 			r.expectNotReady(v1alpha1.ReasonOwnedByOther, "belongs to Flux's flux-system/apps")
 			git, reads, writes := r.gitCalls.Load(), r.api.count[http.MethodGet], r.api.writes()
 			r.reconcile()
-			r.g.Expect(r.gitCalls.Load()-git).To(Equal(int64(1)), "nothing is fetched")
+			r.g.Expect(r.gitCalls.Load()-git).To(Equal(int64(1)), "no fetch, only one ls-remote")
 			r.g.Expect(r.api.count[http.MethodGet]-reads).To(BeNumerically("<=", 3), "the PolicySync twice, the object once")
 			r.g.Expect(r.api.writes()).To(Equal(writes))
 

@@ -66,7 +66,7 @@ func TestAnObjectOfAPolicySyncThatIsGoneIsTakenOver(t *testing.T) {
 	r.g.Expect(s.Labels[v1alpha1.LabelSyncName]).To(Equal("policy"))
 }
 
-// allow makes a ServiceAccount that may do everything with some resources of the room.
+// allow creates a ServiceAccount that is allowed to do everything with some resources of the room.
 func (r *room) allow(account string, rules ...rbacv1.PolicyRule) {
 	r.t.Helper()
 	at := metav1.ObjectMeta{Name: account, Namespace: r.namespace}
@@ -87,7 +87,7 @@ func TestImpersonation(t *testing.T) {
 
 	all := []string{"*"}
 	r.allow("deployer", rbacv1.PolicyRule{APIGroups: []string{v1alpha1.Group}, Resources: all, Verbs: all})
-	r.g.Eventually(func() string { // the API server's authorizer learns of a role a moment later
+	r.g.Eventually(func() string { // the API server's authorizer learns of a role with a delay
 		r.reconcile()
 		return conditions.GetMessage(r.sync, meta.ReadyCondition)
 	}, "60s", "100ms").Should(ContainSubstring(`cannot get resource "configmaps"`))
@@ -133,7 +133,7 @@ func TestRightsAndNamespacesComeFirst(t *testing.T) {
 	r.clock.Step(driftInterval)
 	writes := r.api.writes()
 	r.reconcile()
-	r.g.Expect(r.api.writes()).To(Equal(writes), "stringData does not drift for ever")
+	r.g.Expect(r.api.writes()).To(Equal(writes), "stringData is not seen as drift again and again")
 }
 
 func TestPruneOrder(t *testing.T) {
@@ -225,7 +225,7 @@ func TestTheGuard(t *testing.T) {
 	r.g.Expect(conditions.GetMessage(r.sync, meta.ReadyCondition)).To(ContainSubstring(v1alpha1.AnnotationAllowDelete + "=" + removal.Digest))
 	r.g.Expect(r.emitted()).To(ConsistOf(HavePrefix("Warning DeletionBlocked")))
 
-	// The next revision still deletes nothing, nor does a new process or a consent to something else.
+	// The next revision still deletes nothing, nor does a new process, nor a consent to something else.
 	r.push(map[string]string{"policy/c.yaml": storage("c"), "policy/d.yaml": storage("d")})
 	r.passes = store[pass]{}
 	r.update(func(p *v1alpha1.PolicySync) {

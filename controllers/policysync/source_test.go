@@ -77,7 +77,7 @@ func TestWrongHostKey(t *testing.T) {
 	address := r.server.SSHAddress()
 	r.g.Expect(r.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "git-auth", Namespace: r.namespace}, Data: map[string][]byte{
 		"identity":    pair.PrivateKey,
-		"known_hosts": []byte("[127.0.0.1]:" + address[strings.LastIndex(address, ":")+1:] + " " + string(pair.PublicKey)), // not the server's
+		"known_hosts": []byte("[127.0.0.1]:" + address[strings.LastIndex(address, ":")+1:] + " " + string(pair.PublicKey)), // not the server's key
 	}})).To(Succeed())
 	r.update(func(p *v1alpha1.PolicySync) {
 		secretRef(p)

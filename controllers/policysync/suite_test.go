@@ -49,7 +49,7 @@ func testMain(m *testing.M) int {
 		ErrorIfCRDPathMissing:    true,
 		ControlPlaneStartTimeout: time.Minute,
 	}
-	// Role bindings decide what an impersonated account may.
+	// Role bindings decide what an impersonated account is allowed to do.
 	env.ControlPlane.GetAPIServer().Configure().Set("authorization-mode", "RBAC")
 	var err error
 	if config, err = env.Start(); err != nil {
@@ -60,15 +60,15 @@ func testMain(m *testing.M) int {
 	return m.Run()
 }
 
-// counter counts requests by method. Dry runs are "DRY".
+// counter counts requests by method. Dry runs count as "DRY".
 type counter struct {
 	mu    sync.Mutex
 	count map[string]int
-	// refuse fails requests that it returns true for, as a killed manager does.
+	// refuse fails the requests for which it returns true, as if the manager were killed.
 	refuse func(*http.Request) bool
 }
 
-// roundTripper makes one of a function.
+// roundTripper turns a function into an http.RoundTripper.
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
@@ -117,7 +117,7 @@ type room struct {
 
 func newRoom(t testing.TB, change ...func(*v1alpha1.PolicySync)) *room {
 	t.Helper()
-	if test, ok := t.(*testing.T); ok { // rooms share nothing but the API server
+	if test, ok := t.(*testing.T); ok { // rooms share only the API server
 		test.Parallel()
 	}
 	r := &room{t: t, g: NewWithT(t), clock: testclock.NewFakeClock(time.Now()), events: record.NewFakeRecorder(100)}

@@ -62,7 +62,7 @@ func TestNothingNewIsOneRequest(t *testing.T) {
 	for range 3 {
 		r.reconcile()
 	}
-	r.g.Expect(r.gitCalls.Load()-git).To(Equal(int64(3)), "one ls-remote each")
+	r.g.Expect(r.gitCalls.Load()-git).To(Equal(int64(3)), "one ls-remote for each reconcile")
 	r.g.Expect(r.api.writes()).To(Equal(writes))
 	r.g.Expect(r.api.count["DRY"]).To(Equal(dry))
 	r.g.Expect(r.sync.ResourceVersion).To(Equal(before))
@@ -173,7 +173,7 @@ func TestEditsByHandAreReverted(t *testing.T) {
 	writes, dry := r.api.writes(), r.api.count["DRY"]
 	r.reconcile()
 	r.g.Expect(r.api.writes()).To(Equal(writes), "nothing drifted")
-	r.g.Expect(r.api.count["DRY"]).To(Equal(dry), "nor did anything change since it was compared")
+	r.g.Expect(r.api.count["DRY"]).To(Equal(dry), "nothing changed since the last comparison")
 
 	r.g.Expect(r.exists(c, "web")).To(BeTrue())
 	c.Labels = nil // which does not change its generation
@@ -232,7 +232,7 @@ func TestTheInventoryIsWrittenFirst(t *testing.T) {
 	r.push(map[string]string{"policy/s.yaml": storage("local")})
 	r.reconcile()
 	bad := r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/t.yaml": storage("second")})
-	r.api.refuse = func(req *http.Request) bool { // what applies the object is lost after it arrived
+	r.api.refuse = func(req *http.Request) bool { // the answer to the apply of the object gets lost
 		return req.Method == http.MethodPatch && strings.Contains(req.URL.Path, "backupstorages") && req.URL.Query().Get("dryRun") == ""
 	}
 	r.reconcile()

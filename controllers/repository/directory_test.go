@@ -67,7 +67,8 @@ func TestAPathThatCanNotBeADirectoryStandsInNobodysWay(t *testing.T) {
 	expect(t, repositoryOf(t, s, path("shop")), v1alpha1.ReasonProgressing)
 }
 
-// Deleting a Repository leaves the pod of its init Job running for a while. A second init would replace the key of the first.
+// Deleting a Repository leaves the pod of its init Job running for a while. A second init would replace the key of the
+// first.
 func TestAnInitWaitsForThatOfADeletedRepository(t *testing.T) {
 	t.Parallel()
 	for name, next := range map[string]func(t *testing.T, s *v1alpha1.BackupStorage, was *v1alpha1.Repository) *v1alpha1.Repository{
@@ -92,7 +93,7 @@ func TestAnInitWaitsForThatOfADeletedRepository(t *testing.T) {
 			pod := initjobtest.Start(t, bed.Client, job)
 			g.Eventually(func() error {
 				return bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(pod), pod.DeepCopy())
-			}, testbed.Patience, testbed.Interval).Should(Succeed(), "the cache has it")
+			}, testbed.Patience, testbed.Interval).Should(Succeed(), "the cache has the Repository")
 			g.Expect(bed.Client.Delete(t.Context(), r)).To(Succeed())
 			g.Expect(bed.Client.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
 

@@ -17,11 +17,12 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// missingInterval is when a Secret that could not be used is read again: Secrets are not watched.
+// missingInterval is the delay before an unusable Secret is read again: Secrets are not watched.
 const missingInterval = 15 * time.Second
 
-// initialise runs the init Job unless the repository was seen in this place before. From then on its Secrets are not read
-// here any more: each run does that. A Snapshot that failed for its password is a doubt, which an init Job clears.
+// initialise runs the init Job unless it has already proved the repository in this place. From then on it no longer
+// reads the Secrets: each run does. A Snapshot that failed because of its password raises a doubt, and another init Job
+// clears the doubt.
 func (r *Reconciler) initialise(ctx context.Context, repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, doubt string) (ctrl.Result, error) {
 	place := placeOf(storage.Namespace, storage.Spec.Storage, repository.Spec.Path)
 	runner := initjob.Runner{Client: r.Client, Reader: r.APIReader, Clock: r.Clock, FieldManager: r.FieldManager, Turns: r.turns}
@@ -88,13 +89,13 @@ func (r *Reconciler) job(ctx context.Context, repository *v1alpha1.Repository, s
 	return job, access.Privilege(err)
 }
 
-// placeOf is the digest of where a repository lies.
+// placeOf returns the digest of a repository's location.
 func placeOf(namespace string, spec v1alpha1.Storage, path string) string {
 	return policy.Digest([]string{policy.Place(namespace, spec), policy.NormalizeDirectory(path)})
 }
 
-// at reports whether an init pod is at work in a place: that of a Repository that was deleted meanwhile, and whose place another
-// one may have now.
+// at reports whether an init pod works in a place. The pod can belong to a Repository that was deleted in the meantime
+// and whose place another Repository has now.
 func at(pod *corev1.Pod, place string) bool {
 	t, err := task.Decode([]byte(pod.Annotations[v1alpha1.AnnotationTask]), task.KindInitRepository)
 	return err == nil && placeOf(t.Storage.Namespace, t.Storage.Spec, t.Repository.Directory) == place

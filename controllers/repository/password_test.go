@@ -14,8 +14,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// A Snapshot that failed for its password makes the Repository ask for itself, until a password fits.
-func TestAChangedPasswordIsSaidByTheRepositoryToo(t *testing.T) { // alone: it waits for what is asked every ten seconds
+// A Snapshot that failed because of its password makes the Repository check the password itself, until a password fits.
+func TestAChangedPasswordIsSaidByTheRepositoryToo(t *testing.T) { // not parallel: it waits for a check that runs every ten seconds
 	g := NewWithT(t)
 	r, first := initialised(t, storageOf(t))
 	failed := &v1alpha1.Snapshot{
@@ -28,15 +28,15 @@ func TestAChangedPasswordIsSaidByTheRepositoryToo(t *testing.T) { // alone: it w
 		failed.Status.Components = map[string]v1alpha1.Component{"pvc": {Phase: v1alpha1.SnapshotFailed, Reason: v1alpha1.ReasonPasswordChanged}}
 	})
 	proof := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first)
-	g.Expect(taskOf(t, proof).Repository.MustExist).To(BeTrue(), "nothing is created in its place")
-	expect(t, r, v1alpha1.ReasonReady) // until it is known
+	g.Expect(taskOf(t, proof).Repository.MustExist).To(BeTrue(), "the init Job creates no new repository")
+	expect(t, r, v1alpha1.ReasonReady) // until the result is known
 	initjobtest.Finish(t, bed.Client, proof, task.Result{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonPasswordChanged, Message: "m"}, now.Now())
 	expect(t, r, v1alpha1.ReasonPasswordChanged)
 
 	secret := testbed.Secret(r.Namespace, "enc", nil)
 	bed.Edit(t, secret, func() { secret.Data = map[string][]byte{"password": []byte("the old one")} })
 	again := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first, proof)
-	g.Expect(again.Name).NotTo(Equal(proof.Name), "another Secret is tried at once")
+	g.Expect(again.Name).NotTo(Equal(proof.Name), "a changed Secret is tried at once")
 	initjobtest.Finish(t, bed.Client, again, task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded}, now.Now())
 	bed.Eventually(t, r, func(g Gomega) {
 		g.Expect(r.Status.Phase).To(Equal(v1alpha1.PhaseReady))
@@ -44,10 +44,10 @@ func TestAChangedPasswordIsSaidByTheRepositoryToo(t *testing.T) { // alone: it w
 	}, "the password fits again")
 	writes := bed.Quiet(t, r.Namespace)
 	bed.Edit(t, r, func() { r.Labels = map[string]string{"touched": "x"} })
-	bed.StaysQuiet(t, r.Namespace, writes, "one failure is asked about once")
+	bed.StaysQuiet(t, r.Namespace, writes, "one failure triggers one check")
 }
 
-// A backend inside a Repository is what Stash has: the API server itself says what to do instead.
+// Stash has the backend inside a Repository: the API server itself says what to do instead.
 func TestABackendInsideARepositoryIsRefused(t *testing.T) {
 	t.Parallel()
 	r := &unstructured.Unstructured{Object: map[string]any{

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// storageOf makes a storage in a namespace of its own that is ready and open to all.
+// storageOf creates a ready storage in a namespace of its own, open to all namespaces.
 func storageOf(t testing.TB) *v1alpha1.BackupStorage {
 	t.Helper()
 	namespace := bed.Namespace(t, nil)
@@ -46,12 +46,12 @@ func storageOf(t testing.TB) *v1alpha1.BackupStorage {
 	return bed.ReadyStorage(t, namespace)
 }
 
-// repositoryOf is a Repository in a namespace with the encryption Secret "enc".
+// repositoryOf returns a Repository in a namespace with the encryption Secret "enc".
 func repositoryOf(t testing.TB, s *v1alpha1.BackupStorage, change ...func(*v1alpha1.Repository)) *v1alpha1.Repository {
 	t.Helper()
 	namespace := bed.Namespace(t, nil)
 	r := &v1alpha1.Repository{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web", Finalizers: []string{v1alpha1.FinalizerWipe}}, // as policy makes them
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web", Finalizers: []string{v1alpha1.FinalizerWipe}}, // as policy creates them
 		Spec: v1alpha1.RepositorySpec{
 			AppRef:     v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
 			StorageRef: v1alpha1.ObjectReference{Namespace: s.Namespace, Name: s.Name}, Path: "/shop/web",
@@ -74,7 +74,7 @@ func expect(t testing.TB, r *v1alpha1.Repository, reason string) {
 	bed.ExpectReason(t, r, phase, reason, "")
 }
 
-// initialised is a Repository whose init Job succeeded.
+// initialised creates a Repository whose init Job succeeded.
 func initialised(t testing.TB, s *v1alpha1.BackupStorage) (*v1alpha1.Repository, *batchv1.Job) {
 	t.Helper()
 	r := repositoryOf(t, s)
@@ -117,7 +117,7 @@ func TestARepositoryIsInitialisedOnceWithACopyOfTheCredential(t *testing.T) {
 
 	writes := bed.Quiet(t, r.Namespace)
 	bed.Edit(t, r, func() { r.Labels = map[string]string{"touched": "x"} })
-	bed.StaysQuiet(t, r.Namespace, writes, "nothing changed, nothing is written")
+	bed.StaysQuiet(t, r.Namespace, writes, "no change, no write")
 	g.Expect(events.Of(r.Namespace)).To(Equal([]string{"Normal Ready the repository can be used"}))
 }
 
@@ -132,7 +132,7 @@ func TestAFailedInitialisationSaysWhy(t *testing.T) {
 
 	bed.Edit(t, r, func() { r.Annotations = map[string]string{v1alpha1.AnnotationAdopt: "shop/web/"} })
 	adopting := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, job)
-	g.Expect(taskOf(t, adopting).Repository.Adopt).To(Equal("shop/web"), "a changed wish is tried at once")
+	g.Expect(taskOf(t, adopting).Repository.Adopt).To(Equal("shop/web"), "a changed annotation is tried at once")
 	initjobtest.Finish(t, bed.Client, adopting, task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded}, now.Now())
 	expect(t, r, v1alpha1.ReasonReady)
 }
@@ -232,5 +232,5 @@ func TestTheStatusCountsSnapshots(t *testing.T) {
 	bed.EditStatus(t, &s, func() {
 		s.Status.Components = map[string]v1alpha1.Component{"pvc": {Progress: &v1alpha1.ComponentProgress{FilesDone: 3}}}
 	})
-	bed.StaysQuiet(t, r.Namespace, writes, "progress is no news to the repository")
+	bed.StaysQuiet(t, r.Namespace, writes, "progress of a Snapshot changes nothing in the Repository")
 }

@@ -5,7 +5,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/initjob"
 )
 
-// statusOf is what a Repository says of its init Job.
+// statusOf returns the fields and messages with which a Repository reports its init Job.
 func statusOf(r *v1alpha1.Repository) initjob.Status {
 	return initjob.Status{
 		Object: r, Phase: &r.Status.Phase, ObservedGeneration: &r.Status.ObservedGeneration,

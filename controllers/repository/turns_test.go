@@ -21,7 +21,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// sideBySide does something with each number below n, some at a time.
+// sideBySide calls a function with each number below n, several at a time.
 func sideBySide(n int, do func(i int)) {
 	var wait sync.WaitGroup
 	for worker := range 8 {
@@ -34,7 +34,7 @@ func sideBySide(n int, do func(i int)) {
 	wait.Wait()
 }
 
-func TestAThousandRepositoriesAreInitialisedTenAtATime(t *testing.T) { // alone: others would wait for a worker for minutes
+func TestAThousandRepositoriesAreInitialisedTenAtATime(t *testing.T) { // not parallel: other tests would wait for a worker for minutes
 	const thousand = 1000
 	g := NewWithT(t)
 	s := storageOf(t)
@@ -53,7 +53,7 @@ func TestAThousandRepositoriesAreInitialisedTenAtATime(t *testing.T) { // alone:
 		})
 	})
 
-	// The first ten that get a Job fail, which must not keep the others.
+	// The first ten Repositories that get a Job fail. They must not block the others.
 	ended, failed, most := map[string]bool{}, 0, 0
 	place := client.MatchingLabels{v1alpha1.LabelInitStorage: policy.StorageLabelValue(s.Namespace, s.Name)}
 	g.Eventually(func(g Gomega) {
@@ -101,5 +101,5 @@ func TestAThousandRepositoriesAreInitialisedTenAtATime(t *testing.T) { // alone:
 		var jobs batchv1.JobList
 		g.Expect(bed.Client.List(t.Context(), &jobs, place)).To(Succeed())
 		g.Expect(jobs.Items).To(HaveLen(10))
-	}, 5*time.Minute, time.Second).Should(Succeed(), "what failed says why, all others are ready and their Jobs are gone")
+	}, 5*time.Minute, time.Second).Should(Succeed(), "failed Repositories report why, all others are ready and their Jobs are gone")
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// ofSnapshots makes a Repository of VolumeSnapshots in a namespace of its own.
+// ofSnapshots creates a Repository of VolumeSnapshots in a namespace of its own.
 func ofSnapshots(t testing.TB) *v1alpha1.Repository {
 	t.Helper()
 	r := &v1alpha1.Repository{
@@ -28,7 +28,7 @@ func ofSnapshots(t testing.TB) *v1alpha1.Repository {
 	return r
 }
 
-// madeSnapshot is a Snapshot that succeeded, of one VolumeSnapshot of a class with a deletionPolicy.
+// madeSnapshot creates a successful Snapshot of one VolumeSnapshot of a class with a deletionPolicy.
 func madeSnapshot(t testing.TB, r *v1alpha1.Repository, name, deletionPolicy string) *v1alpha1.Snapshot {
 	t.Helper()
 	s := &v1alpha1.Snapshot{
@@ -70,10 +70,10 @@ func TestARepositoryOfVolumeSnapshotsIsReadyAtOnce(t *testing.T) {
 
 	var jobs batchv1.JobList
 	g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(r.Namespace))).To(Succeed())
-	g.Expect(jobs.Items).To(BeEmpty(), "there is nothing to initialise")
+	g.Expect(jobs.Items).To(BeEmpty(), "a Repository of VolumeSnapshots needs no init Job")
 	writes := bed.Quiet(t, r.Namespace)
 	bed.Edit(t, r, func() { r.Labels = map[string]string{"touched": "x"} })
-	bed.StaysQuiet(t, r.Namespace, writes, "nothing changed, nothing is written")
+	bed.StaysQuiet(t, r.Namespace, writes, "no change, no write")
 }
 
 func TestARepositorySaysThatItsVolumeSnapshotsAreEasilyLost(t *testing.T) {
@@ -92,13 +92,13 @@ func TestARepositorySaysThatItsVolumeSnapshotsAreEasilyLost(t *testing.T) {
 	bed.Eventually(t, r, func(g Gomega) {
 		g.Expect(conditions.IsTrue(r, v1alpha1.ConditionVolumeSnapshotsAtRisk)).To(BeTrue())
 		g.Expect(conditions.GetMessage(r, v1alpha1.ConditionVolumeSnapshotsAtRisk)).To(HavePrefix("VolumeSnapshotClass fast has deletionPolicy Delete: "))
-		g.Expect(conditions.IsReady(r)).To(BeTrue(), "it works all the same")
+		g.Expect(conditions.IsReady(r)).To(BeTrue(), "the Repository is ready anyway")
 		g.Expect(told()).To(Equal(1))
 	}, "the newest good Snapshot counts")
 	testbed.ASecondLater(t, r)
 	madeSnapshot(t, r, "web-2", "Retain")
 	bed.Eventually(t, r, func(g Gomega) {
 		g.Expect(conditions.Has(r, v1alpha1.ConditionVolumeSnapshotsAtRisk)).To(BeFalse())
-	}, "a class that retains is as it should be")
+	}, "a class that retains data needs no warning")
 	NewWithT(t).Expect(told()).To(Equal(1))
 }

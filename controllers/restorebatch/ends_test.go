@@ -16,7 +16,7 @@ import (
 
 func hanging(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
 
-// record takes the finalizer that a Ledger's record is waited for with, so that what was deleted goes.
+// record removes the finalizer that waits for a Ledger's record, so that a deleted object goes.
 func (w *world) record(o client.Object) {
 	w.T.Helper()
 	before := o.DeepCopyObject().(client.Object)
@@ -38,7 +38,7 @@ func TestTheDeadline(t *testing.T) {
 	w.Expect(summary(b)).To(Equal([]string{
 		"Failed/DeadlineExceeded of second", "web: Failed/DeadlineExceeded of second", "uploads: Failed/DeadlineExceeded of second", "db: Failed/DeadlineExceeded of second",
 	}))
-	w.Expect(w.children()).To(HaveLen(1), "what had not begun never does")
+	w.Expect(w.children()).To(HaveLen(1), "a target that had not begun never begins")
 }
 
 func TestDeletedWhileItRuns(t *testing.T) {
@@ -91,7 +91,7 @@ func TestARestoreSessionThatIsDeleted(t *testing.T) {
 	w.Outcome = sessiontest.Succeed
 	w.Expect(summary(w.settle("back"))).To(Equal([]string{
 		"Failed/TargetsFailed of second", "web: Succeeded/Succeeded of second", "uploads: Failed/Cancelled of second", "db: Succeeded/Succeeded of second",
-	}), "it is not made again: nobody knows what it wrote")
+	}), "the RestoreSession is not created again: nobody knows what it wrote")
 }
 
 func TestANameThatIsTaken(t *testing.T) {

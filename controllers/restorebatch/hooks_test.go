@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// hooked makes a restore with hooks around all targets, which tell l. It hears of the movers, too.
+// hooked creates a restore with hooks around all targets, which report to l. l hears of the movers, too.
 func (w *world) hooked(l *sessiontest.Listener, edit ...func(*v1alpha1.RestoreBatch)) {
 	w.T.Helper()
 	for _, template := range []string{"stop", "start", "tell"} {
@@ -34,7 +34,7 @@ func (w *world) hooked(l *sessiontest.Listener, edit ...func(*v1alpha1.RestoreBa
 	})...)
 }
 
-// drive reconciles and lets the cluster work until the restore has ended and was let go. Hooks take their time.
+// drive reconciles and lets the cluster work until the restore has ended and is released. Hooks take their time.
 func (w *world) drive() *v1alpha1.RestoreBatch {
 	w.T.Helper()
 	b := &v1alpha1.RestoreBatch{}

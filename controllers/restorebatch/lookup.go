@@ -14,7 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// lookUp finds out everything about a RestoreBatch that is not frozen.
+// lookUp collects everything that the start of a RestoreBatch depends on.
 func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*session.RestoreBatchStart, error) {
 	start := &session.RestoreBatchStart{Since: session.Since(b.Status.Conditions, r.Clock.Now())}
 	if b.Spec.RestoreTimeout != nil {
@@ -34,11 +34,11 @@ func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*ses
 	}
 	var chosen map[string]*v1alpha1.Snapshot
 	if chosen, start.Error = session.ChooseSnapshots(snapshots, &b.Spec); start.Error != nil {
-		// The Snapshots may have gone after the restore.
+		// The Snapshots can have been deleted after the restore.
 		start.AlreadyRestored, err = r.stamped(ctx, b, resolved.SpecDigest)
 		if resolved.Namespace != b.Namespace && len(snapshots) == 0 {
 			start.Error = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreNotAllowed, Message: fmt.Sprintf(
-				"among the Snapshots of namespace %s whose Repositories allow namespace %s to restore them by the annotation %s: %s",
+				"among the Snapshots of namespace %s whose Repositories allow namespace %s to restore them with the annotation %s: %s",
 				resolved.Namespace, b.Namespace, v1alpha1.AnnotationRestoreTo, start.Error.Message)}
 		}
 		return start, err
@@ -53,8 +53,9 @@ func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*ses
 	return start, r.resolveScaling(ctx, b, start)
 }
 
-// databaseMistakes refuses a batch of whose targets one is a database and asks for what only a volume can have. Which target it is
-// may stand in the Snapshot alone, and the API server would refuse its RestoreSession only when others were restored.
+// databaseMistakes refuses a batch that asks for something of a database that only a volume can have. Only the Snapshot
+// can name the target, and the API server would refuse the database's RestoreSession only after other targets were
+// restored.
 func databaseMistakes(b *v1alpha1.RestoreBatch, targets []v1alpha1.ResolvedRestoreTarget) *v1alpha1.ResolvedError {
 	var mistakes []policy.Mistake
 	for i := range targets {
@@ -69,8 +70,8 @@ func databaseMistakes(b *v1alpha1.RestoreBatch, targets []v1alpha1.ResolvedResto
 	return &v1alpha1.ResolvedError{Reason: mistakes[0].Reason, Message: (&policy.InvalidError{Mistakes: mistakes}).Error()}
 }
 
-// snapshots are those of the BackupBatch that may be restored here. They are read past the cache: who restores right after a
-// backup has ended means that one.
+// snapshots returns the Snapshots of the BackupBatch that this namespace is allowed to restore. It reads past the
+// cache: a restore right after a backup means that backup.
 func (r *Reconciler) snapshots(ctx context.Context, b *v1alpha1.RestoreBatch, namespace string) ([]v1alpha1.Snapshot, error) {
 	var list v1alpha1.SnapshotList
 	selector := client.MatchingLabels{
@@ -83,7 +84,7 @@ func (r *Reconciler) snapshots(ctx context.Context, b *v1alpha1.RestoreBatch, na
 	if namespace == b.Namespace {
 		return list.Items, nil
 	}
-	// Of another namespace nothing is told before the owner of a Repository consents.
+	// Reveal nothing about another namespace before the owner of a Repository consents.
 	var repositories v1alpha1.RepositoryList
 	if err := r.APIReader.List(ctx, &repositories, client.InNamespace(namespace)); err != nil {
 		return nil, fmt.Errorf("list Repositories of Namespace %s: %w", namespace, err)
@@ -101,7 +102,7 @@ func (r *Reconciler) snapshots(ctx context.Context, b *v1alpha1.RestoreBatch, na
 	return out, nil
 }
 
-// stamped reports whether each target has a claim that an equal RestoreBatch filled.
+// stamped reports whether each target has a claim that an identical earlier RestoreBatch filled.
 func (r *Reconciler) stamped(ctx context.Context, b *v1alpha1.RestoreBatch, digest string) (bool, error) {
 	var claims corev1.PersistentVolumeClaimList
 	if err := r.APIReader.List(ctx, &claims, client.InNamespace(b.Namespace)); err != nil {

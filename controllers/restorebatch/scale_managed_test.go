@@ -20,7 +20,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// autoscaler makes one that has the Deployment.
+// autoscaler creates a HorizontalPodAutoscaler for the Deployment.
 func (w *world) autoscaler() {
 	w.T.Helper()
 	sessiontest.Create(w.T, w.Client, &autoscalingv2.HorizontalPodAutoscaler{
@@ -100,7 +100,7 @@ func TestAWorkloadThatSomethingElseScales(t *testing.T) {
 	})
 }
 
-// A GitOps tool that applies no replicas has had the time to put them back, and who scaled it may be Cairn itself.
+// A GitOps tool that applies no replicas has had the time to reset them, and Cairn itself can have scaled the workload.
 func TestAWorkloadWhoseReplicasAreNotInGit(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -113,7 +113,7 @@ func TestAWorkloadWhoseReplicasAreNotInGit(t *testing.T) {
 	w.Expect(w.replicas()).To(Equal(int32(2)))
 }
 
-// Hooks may disturb the pods, and so the status of a workload that somebody scaled long ago: that is nothing new.
+// Hooks can disturb the pods, and so the status of a workload that somebody scaled long ago: that is nothing new.
 func TestAWorkloadWhoseStatusChangesMeanwhile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -127,11 +127,11 @@ func TestAWorkloadWhoseStatusChangesMeanwhile(t *testing.T) {
 	for w.batch("back").Status.Resolved == nil {
 		w.Reconcile("back")
 	}
-	w.Clock.SetTime(now) // It was written just now.
+	w.Clock.SetTime(now) // The status was written just now.
 	w.Expect(summary(w.settle("back"))).To(Equal(whole("second")))
 }
 
-// Who scales to 0 leaves no trace, but a RestoreBatch that left a workload without pods says so.
+// Scaling to 0 leaves no trace, but a RestoreBatch that left a workload without pods records it.
 func TestAWorkloadThatAnotherRestoreLeftWithoutPods(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -154,8 +154,8 @@ func TestAWorkloadThatAnotherRestoreLeftWithoutPods(t *testing.T) {
 	w.Expect(again.Status.ScaledDown).To(HaveLen(1))
 }
 
-// The hooks before may take long: who manages the replicas is looked at again when they are about to be changed, and nothing is
-// restored beside that.
+// The hooks before the restore can take long: the reconciler checks again who manages the replicas before it changes
+// them, and restores nothing while somebody else does.
 func TestAWorkloadThatSomethingElseScalesLater(t *testing.T) {
 	t.Parallel()
 	for name, happens := range map[string]func(*world){
@@ -184,7 +184,7 @@ func TestAWorkloadThatSomethingElseScalesLater(t *testing.T) {
 				w.Expect(b.Status.Targets[0].Message).To(ContainSubstring("its replicas are managed by "))
 				w.Expect(w.children()).To(BeEmpty())
 				if name == "an autoscaler" || !down {
-					w.Expect(w.replicas()).To(Equal(int32(2)), "nothing was touched")
+					w.Expect(w.replicas()).To(Equal(int32(2)), "the replicas are unchanged")
 				}
 			})
 		}

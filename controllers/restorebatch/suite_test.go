@@ -27,14 +27,14 @@ func TestMain(m *testing.M) {
 	os.Exit(bed.Run(m))
 }
 
-// world is a namespace with the Snapshots of a BackupBatch of three claims, in which RestoreBatches are driven by hand, and their
-// RestoreSessions beside them by the reconciler that the manager has for them.
+// world is a namespace with the Snapshots of a BackupBatch of three claims. Tests drive its RestoreBatches by hand, and
+// its RestoreSessions by a reconciler of the manager.
 type world struct{ *sessiontest.World }
 
-// names of the targets of the BackupBatch shop.
+// names are the targets of the BackupBatch shop.
 var names = []string{"web", "uploads", "db"}
 
-// newWorld has three restore points: first and second are whole, of third db failed.
+// newWorld has three restore points: first and second are complete; in third, db failed.
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{bed.World(t, func(w *sessiontest.World) reconcile.Reconciler { return both{w} })}
@@ -48,7 +48,7 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-// snapshot makes the Snapshot that a run, which adds to the restore point, made of a target.
+// snapshot creates the Snapshot of a target, as a run makes it that adds to the restore point.
 func (w *world) snapshot(point, run, target string, hour int, failed bool) {
 	w.T.Helper()
 	phase := v1alpha1.SnapshotSucceeded
@@ -71,7 +71,7 @@ func (w *world) snapshot(point, run, target string, hour int, failed bool) {
 	})
 }
 
-// restore makes a RestoreBatch of the newest restore point into the claims that were backed up.
+// restore creates a RestoreBatch of the newest restore point into the claims that were backed up.
 func (w *world) restore(name string, edit ...func(*v1alpha1.RestoreBatch)) {
 	w.T.Helper()
 	b := &v1alpha1.RestoreBatch{
@@ -90,7 +90,7 @@ func (w *world) restore(name string, edit ...func(*v1alpha1.RestoreBatch)) {
 	w.Expect(w.Client.Create(w.T.Context(), b)).To(succeed())
 }
 
-// both reconciles a RestoreBatch, after the RestoreSessions of its namespace.
+// both reconciles the RestoreSessions of the namespace, and then the RestoreBatch.
 type both struct{ w *sessiontest.World }
 
 func (b both) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
@@ -113,7 +113,7 @@ func (b both) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, err
 	return reconciler(w).Reconcile(ctx, req)
 }
 
-// deploymentController says of the Deployments that their newest form was seen.
+// deploymentController marks the newest spec of the Deployments as observed.
 func deploymentController(ctx context.Context, w *sessiontest.World) {
 	var list appsv1.DeploymentList
 	w.Expect(w.Client.List(ctx, &list, client.InNamespace(w.Namespace))).To(succeed())
@@ -132,7 +132,7 @@ func reconciler(w *sessiontest.World) *Reconciler {
 	}
 }
 
-// settle reconciles and lets the cluster work until the restore ended.
+// settle reconciles and lets the cluster work until the restore has ended.
 func (w *world) settle(name string) *v1alpha1.RestoreBatch {
 	w.T.Helper()
 	b := &v1alpha1.RestoreBatch{}
@@ -147,7 +147,7 @@ func (w *world) batch(name string) *v1alpha1.RestoreBatch {
 	return b
 }
 
-// children are the RestoreSessions of the namespace.
+// children returns the RestoreSessions of the namespace.
 func (w *world) children() []v1alpha1.RestoreSession {
 	w.T.Helper()
 	var list v1alpha1.RestoreSessionList
@@ -155,7 +155,7 @@ func (w *world) children() []v1alpha1.RestoreSession {
 	return list.Items
 }
 
-// forget deletes a RestoreBatch that has ended, and does what the garbage collector does then.
+// forget deletes an ended RestoreBatch, and plays the garbage collector.
 func (w *world) forget(name string) {
 	w.T.Helper()
 	remove := func(o client.Object) {
@@ -176,7 +176,7 @@ func (w *world) forget(name string) {
 	}
 }
 
-// summary is how a restore and its targets ended, with the Snapshots.
+// summary returns how a restore and its targets ended, with the Snapshots.
 func summary(b *v1alpha1.RestoreBatch) []string {
 	out := []string{fmt.Sprintf("%s/%s of %s", b.Status.Phase, b.Status.Reason, b.Status.RestorePoint)}
 	for _, t := range b.Status.Targets {

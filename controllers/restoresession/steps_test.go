@@ -32,7 +32,7 @@ func TestAStepThatWritesBeforeARestoreNeedsConfirmation(t *testing.T) {
 	s := w.settle("unasked")
 	w.Expect(ending(s)).To(Equal("Invalid/ConfirmationMissing"))
 	w.Expect(s.Status.Conditions).To(ContainElement(HaveField("Message", And(
-		ContainSubstring("step "+w.Namespace+"-0 of the task may write"), ContainSubstring("spec.confirm: ")))))
+		ContainSubstring("step "+w.Namespace+"-0 of the task can write"), ContainSubstring("spec.confirm: ")))))
 	w.Expect(w.Jobs()).To(BeEmpty())
 
 	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Step: w.Namespace + "-0"} }

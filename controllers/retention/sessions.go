@@ -14,8 +14,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// tell writes into the BackupSessions of the Repository how far retention is: into the newest that ended, and into those
-// that were told of something that is not over.
+// tell writes the state of retention to the BackupSessions of the Repository: to the newest that ended, and to those
+// whose entry is not final.
 func (r *Reconciler) tell(ctx context.Context, repository *v1alpha1.Repository, s *state) error {
 	want, ok := applied(repository, s)
 	if !ok {
@@ -45,7 +45,8 @@ func (r *Reconciler) tell(ctx context.Context, repository *v1alpha1.Repository, 
 	return nil
 }
 
-// applied is what a BackupSession says of the Repository; there is nothing to say where no policy is named.
+// applied returns a BackupSession's entry for the Repository. It returns false if no policy is named or the Repository
+// is paused.
 func applied(repository *v1alpha1.Repository, s *state) (v1alpha1.RetentionPolicyApplyStatus, bool) {
 	out := v1alpha1.RetentionPolicyApplyStatus{Repository: repository.Name, Ref: s.ref, Phase: v1alpha1.RetentionApplied}
 	switch {
@@ -70,7 +71,7 @@ func entry(session *v1alpha1.BackupSession, repository string) *v1alpha1.Retenti
 	return nil
 }
 
-// writeSession applies the entry alone: each Repository has a field manager of its own, and the rest of the status another.
+// writeSession applies only the entry: each Repository has its own field manager, and the rest of the status another.
 func (r *Reconciler) writeSession(ctx context.Context, session *v1alpha1.BackupSession, want v1alpha1.RetentionPolicyApplyStatus) error {
 	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&want)
 	if err != nil {
@@ -84,7 +85,7 @@ func (r *Reconciler) writeSession(ctx context.Context, session *v1alpha1.BackupS
 	manager := "cairn-retention-" + policy.Digest(want.Repository)[len("sha256:"):][:8]
 	err = r.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(manager), client.ForceOwnership)
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		return fmt.Errorf("write retention into BackupSession %s: %w", session.Name, err)
+		return fmt.Errorf("write retention to BackupSession %s: %w", session.Name, err)
 	}
 	return nil
 }

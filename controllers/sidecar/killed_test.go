@@ -17,7 +17,7 @@ import (
 
 var errKilled = errors.New("killed")
 
-// mortal is the client of a manager that is killed at one of its writes: before it reaches the API server, or after.
+// mortal is the client of a manager that is killed at one of its writes: before or after it reaches the API server.
 type mortal struct {
 	client.Client
 	at, count int
@@ -93,7 +93,7 @@ func TestKilledAtAnyWriteItComesAndGoesWhole(t *testing.T) {
 						s.Expect(err).To(MatchError(errKilled))
 						s.orderly()
 						m.at = 0
-						r = another(t, s.namespace, oldImage, time.Now()) // what it remembered is gone
+						r = another(t, s.namespace, oldImage, time.Now()) // what the manager remembered is lost
 						r.Client = m
 						_, err = r.Reconcile(t.Context(), requestOf("Deployment", s.namespace, "web"))
 					}
@@ -102,7 +102,7 @@ func TestKilledAtAnyWriteItComesAndGoesWhole(t *testing.T) {
 				look()
 				s.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())
 				s.Expect(s.container()).NotTo(BeNil())
-				s.Expect(s.deployment.Generation).To(Equal(before.Generation+1), "the pods are replaced once")
+				s.Expect(s.deployment.Generation).To(Equal(before.Generation+1), "the pods are replaced exactly once")
 				s.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.secret), s.secret)).To(Succeed())
 				s.Expect(s.secret.Data).To(HaveKey(sidecar.KeyToken))
 
@@ -118,7 +118,7 @@ func TestKilledAtAnyWriteItComesAndGoesWhole(t *testing.T) {
 	}
 }
 
-// orderly expects that no keys lie where nobody would look for them.
+// orderly asserts that no keys lie where nobody would look for them.
 func (s *shop) orderly() {
 	s.Helper()
 	s.Expect(bed.Client.Get(s.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())

@@ -26,7 +26,7 @@ func TestASidecarComesAndGoesWithItsPolicy(t *testing.T) {
 	c := s.container()
 	s.Expect(*c.RestartPolicy).To(Equal(corev1.ContainerRestartPolicyAlways))
 	s.Expect(c.Args).To(Equal([]string{"sidecar", "--id", "cairn-sidecar-deployment-web"}))
-	s.Expect(*c.SecurityContext.RunAsUser).To(BeEquivalentTo(1000), "it reads what the workload reads")
+	s.Expect(*c.SecurityContext.RunAsUser).To(BeEquivalentTo(1000), "it runs as the user of the workload")
 	s.Expect(c.VolumeMounts).To(ContainElements(
 		corev1.VolumeMount{Name: "pages", MountPath: "/cairn/volumes/pages", ReadOnly: true},
 		corev1.VolumeMount{Name: "pages", MountPath: "/cairn/restore/pages"}))
@@ -43,7 +43,7 @@ func TestASidecarComesAndGoesWithItsPolicy(t *testing.T) {
 
 	generation := s.deployment.Generation
 	s.apply()
-	s.Expect(s.deployment.Generation).To(Equal(generation), "a tool that applies the manifest again takes nothing away")
+	s.Expect(s.deployment.Generation).To(Equal(generation), "a tool that applies the manifest again does not remove the sidecar")
 	s.Expect(s.container()).NotTo(BeNil())
 
 	bed.Remove(t, s.configuration)
@@ -64,8 +64,8 @@ func TestASidecarIsRemovedThatLostItsPolicyWhileTheManagerWasDown(t *testing.T) 
 		g.Expect(s.container()).NotTo(BeNil())
 	}, time.Second, testbed.Interval).Should(Succeed())
 	held.Delete(s.namespace)
-	// What a new manager sees of it is that it exists and has the label.
-	bed.Eventually(t, s.deployment, func(g Gomega) {}, "it is there")
+	// A new manager sees only that it exists and has the label.
+	bed.Eventually(t, s.deployment, func(g Gomega) {}, "the cache has the workload")
 	s.Expect(s.deployment.Labels).To(HaveKey(v1alpha1.LabelSidecar))
 	r := another(t, s.namespace, newImage, time.Now())
 	_, err := r.Reconcile(t.Context(), requestOf("Deployment", s.namespace, "web"))
@@ -84,11 +84,11 @@ func TestAManagerUpgradeFollowsTheNextRollout(t *testing.T) {
 
 	s.apply(func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(2)) })
 	s.refresh(r)
-	s.Expect(s.container().Image).To(Equal(oldImage), "other pods of the same sort are no rollout")
+	s.Expect(s.container().Image).To(Equal(oldImage), "more pods of the same template are no rollout")
 	s.apply(func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "web:2" })
 	s.rolledOut()
 	s.refresh(r)
-	s.Expect(s.container().Image).To(Equal(oldImage), "a rollout that is over is none to follow")
+	s.Expect(s.container().Image).To(Equal(oldImage), "an upgrade does not follow a finished rollout")
 
 	s.apply(func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "web:3" })
 	s.Expect(s.refresh(r).Reason).To(Equal(v1alpha1.ReasonSidecarRolloutInProgress))
@@ -106,7 +106,7 @@ func TestATokenIsRenewedAtHalfOfItsLife(t *testing.T) {
 	s.refresh(another(t, s.namespace, oldImage, now))
 	first, version := s.secret.Data[sidecar.KeyToken], s.secret.ResourceVersion
 	s.refresh(another(t, s.namespace, oldImage, now.Add(25*time.Minute)))
-	s.Expect(s.secret.ResourceVersion).To(Equal(version), "nothing is written while nothing changes")
+	s.Expect(s.secret.ResourceVersion).To(Equal(version), "no change, no write")
 	var seen []string
 	for i := range 4 {
 		s.refresh(another(t, s.namespace, oldImage, now.Add(time.Duration(i)*time.Hour+35*time.Minute)))
@@ -115,7 +115,7 @@ func TestATokenIsRenewedAtHalfOfItsLife(t *testing.T) {
 		seen = append(seen, token.Credential)
 	}
 	s.Expect(s.secret.Data[sidecar.KeyToken]).NotTo(Equal(first))
-	s.Expect(sidecar.ParseCredentials(s.secret.Annotations[v1alpha1.AnnotationSidecarCredentials])).To(Equal(seen[1:]), "those that may be in use, no others")
+	s.Expect(sidecar.ParseCredentials(s.secret.Annotations[v1alpha1.AnnotationSidecarCredentials])).To(Equal(seen[1:]), "only tokens that can be in use")
 }
 
 func TestKeysFollowTheirSecrets(t *testing.T) {
@@ -139,7 +139,8 @@ func TestKeysFollowTheirSecrets(t *testing.T) {
 	}
 }
 
-// A kubelet takes its time to bring changes to a pod: what a run needs must be on its way when it is given to the sidecar.
+// A kubelet takes its time to bring changes to a pod: the keys for a run must be on their way when the sidecar is
+// assigned the work.
 func TestKeysAreLookedForWhenTheSidecarIsGivenWork(t *testing.T) {
 	t.Parallel()
 	for name, work := range map[string]func(*shop) client.Object{
@@ -171,7 +172,7 @@ func TestKeysAreLookedForWhenTheSidecarIsGivenWork(t *testing.T) {
 			s.Expect(bed.Client.Patch(t.Context(), given, client.MergeFrom(o))).To(Succeed())
 			bed.Eventually(t, s.secret, func(g Gomega) {
 				g.Expect(s.secret.Data).To(HaveKeyWithValue(sidecar.KeysOf(s.namespace, "web").Encryption("password"), []byte("second")))
-			}, "the new password is there")
+			}, "the Secret holds the new password")
 		})
 	}
 }
@@ -186,7 +187,7 @@ func TestKeysGoWhenTheStorageMayNotBeUsedAnyMore(t *testing.T) {
 	keys := sidecar.KeysOf(s.namespace, "web")
 	bed.Eventually(t, s.secret, func(g Gomega) {
 		g.Expect(s.secret.Data).To(HaveKey(keys.Storage(v1alpha1.S3AccessKeyID)))
-	}, "the keys are there")
+	}, "the Secret holds the keys")
 	bed.Edit(t, storage, func() { storage.Spec.UsagePolicy = nil })
 	bed.Eventually(t, s.secret, func(g Gomega) {
 		for k := range s.secret.Data {
@@ -245,7 +246,7 @@ func TestWithoutTheRightNothingIsTouched(t *testing.T) {
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())
 		g.Expect(s.container()).NotTo(BeNil())
-	}, testbed.Patience, testbed.Interval).Should(Succeed(), "with the right it comes")
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "with the right, Cairn adds the sidecar")
 }
 
 func TestPoliciesOfOneWorkloadShareTheSidecar(t *testing.T) {
@@ -260,7 +261,7 @@ func TestPoliciesOfOneWorkloadShareTheSidecar(t *testing.T) {
 	bed.Eventually(t, s.secret, func(g Gomega) {
 		g.Expect(s.secret.Data).To(HaveKey(sidecar.KeysOf(s.namespace, "zeta").Encryption("password")))
 		g.Expect(s.secret.Data).To(HaveKey(sidecar.KeysOf(s.namespace, "web").Encryption("password")))
-	}, "the keys of both are there")
+	}, "the Secret holds the keys of both")
 	bed.Remove(t, s.configuration)
 	bed.Eventually(t, s.secret, func(g Gomega) {
 		g.Expect(s.secret.Data).NotTo(HaveKey(sidecar.KeysOf(s.namespace, "web").Encryption("password")))
@@ -280,7 +281,7 @@ func TestWhatSomebodyTakesAwayComesBack(t *testing.T) {
 	bed.Edit(t, s.deployment, func() { delete(s.deployment.Labels, v1alpha1.LabelSidecar) })
 	bed.Eventually(t, s.deployment, func(g Gomega) { g.Expect(s.deployment.Labels).To(HaveKey(v1alpha1.LabelSidecar)) }, "the label is back")
 	bed.Edit(t, s.deployment, func() { s.container().Image = "stones:1" })
-	bed.Eventually(t, s.deployment, func(g Gomega) { g.Expect(s.container().Image).NotTo(Equal("stones:1")) }, "another image is not left there")
+	bed.Eventually(t, s.deployment, func(g Gomega) { g.Expect(s.container().Image).NotTo(Equal("stones:1")) }, "Cairn reverts the image")
 	bed.Remove(t, s.configuration)
 	s.clean()
 }

@@ -9,7 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// What a person must do before the sidecar is in all pods is said.
+// The message says what a user must do before the sidecar is in all pods.
 func TestARolloutThatWaitsForAPerson(t *testing.T) {
 	stale := metav1.ObjectMeta{Generation: 2}
 	onDelete := appsv1.StatefulSetUpdateStrategy{Type: appsv1.OnDeleteStatefulSetStrategyType}
@@ -20,7 +20,7 @@ func TestARolloutThatWaitsForAPerson(t *testing.T) {
 	}{
 		"a Deployment":                      {&appsv1.Deployment{}, ""},
 		"a paused Deployment":               {&appsv1.Deployment{Spec: appsv1.DeploymentSpec{Paused: true}}, "the Deployment is paused"},
-		"a StatefulSet that nobody saw yet": {&appsv1.StatefulSet{ObjectMeta: stale, Spec: appsv1.StatefulSetSpec{UpdateStrategy: onDelete}}, ""},
+		"a StatefulSet that is not observed yet":  {&appsv1.StatefulSet{ObjectMeta: stale, Spec: appsv1.StatefulSetSpec{UpdateStrategy: onDelete}}, ""},
 		"a StatefulSet with OnDelete":       {&appsv1.StatefulSet{Spec: appsv1.StatefulSetSpec{UpdateStrategy: onDelete}}, "its updateStrategy is OnDelete: delete its pods, one after the other"},
 		"a StatefulSet whose pods are new":  {&appsv1.StatefulSet{Spec: appsv1.StatefulSetSpec{UpdateStrategy: onDelete}, Status: appsv1.StatefulSetStatus{UpdatedReplicas: 1}}, ""},
 		"a StatefulSet with a partition": {

@@ -43,11 +43,11 @@ var (
 	events testbed.Events
 	// held are the namespaces whose workloads the running manager can't read.
 	held sync.Map
-	// running is the manager's own.
+	// running is the manager's own reconciler.
 	running *Reconciler
 )
 
-// limited writes to workloads, and makes tokens, with no more than the rights that a namespace's owner gives to the manager.
+// limited writes to workloads, and creates tokens, with only the rights that a namespace's owner gives to the manager.
 type limited struct {
 	client.Client
 	account client.Client
@@ -174,7 +174,7 @@ func newShop(t *testing.T, change ...func(*v1alpha1.BackupConfiguration)) *shop 
 	return s
 }
 
-// permit is what the namespace's owner does.
+// permit grants what the owner of the namespace has to grant.
 func (s *shop) permit() {
 	s.Helper()
 	namespace, name, _ := strings.Cut(managerAccount, ":")
@@ -201,7 +201,7 @@ func (s *shop) policy(name string) *v1alpha1.BackupConfiguration {
 	return c
 }
 
-// apply is what a GitOps tool does with the manifest, edited.
+// apply applies the edited manifest as a GitOps tool does.
 func (s *shop) apply(edit ...func(*appsv1.Deployment)) {
 	s.Helper()
 	d := &appsv1.Deployment{}
@@ -220,7 +220,7 @@ func (s *shop) apply(edit ...func(*appsv1.Deployment)) {
 	s.Expect(bed.Client.Get(s.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())
 }
 
-// rolledOut is what the Deployment's controller says when all pods are new.
+// rolledOut sets the status that the Deployment's controller sets when all pods are new.
 func (s *shop) rolledOut() {
 	s.Helper()
 	bed.EditStatus(s.T, s.deployment, func() {
@@ -234,7 +234,7 @@ func (s *shop) rolledOut() {
 	})
 }
 
-// start applies workload and policy, and waits until the sidecar is there and rolled out.
+// start applies workload and policy, and waits until the sidecar is added and rolled out.
 func (s *shop) start() {
 	s.Helper()
 	s.apply()
@@ -246,7 +246,7 @@ func (s *shop) start() {
 	bed.ExpectReason(s.T, s.configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 }
 
-// container is the sidecar in the Deployment, nil where there is none.
+// container returns the sidecar in the Deployment, or nil if there is none.
 func (s *shop) container() *corev1.Container {
 	for i, c := range s.deployment.Spec.Template.Spec.InitContainers {
 		if c.Name == sidecar.Container {
@@ -264,7 +264,7 @@ func (s *shop) injected(image string) {
 	}, "the workload has the sidecar "+image)
 }
 
-// clean waits until nothing of ours is in the Deployment, and until its Secret is gone.
+// clean waits until the Deployment holds nothing of ours and its Secret is gone.
 func (s *shop) clean() {
 	s.Helper()
 	bed.Eventually(s.T, s.deployment, func(g Gomega) {
@@ -281,7 +281,7 @@ func (s *shop) clean() {
 	}, testbed.Patience, testbed.Interval).Should(MatchError(ContainSubstring("not found")), "keys and token are gone")
 }
 
-// refresh lets a manager look.
+// refresh makes a manager reconcile.
 func (s *shop) refresh(r *Reconciler) *sidecar.State {
 	s.Helper()
 	l, err := r.look(s.Context(), "Deployment", client.ObjectKeyFromObject(s.deployment))

@@ -15,7 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// restores is a restore that the sidecar of a pod works on. What it gives ends it.
+// restores creates a restore that the sidecar of a pod works on. The returned function ends it.
 func (s *shop) restores() (end func()) {
 	s.Helper()
 	r := &v1alpha1.RestoreSession{
@@ -39,7 +39,7 @@ func (s *shop) restores() (end func()) {
 	}
 }
 
-// To change or remove the sidecar replaces the pods: a restore would be left half-way.
+// Changing or removing the sidecar replaces the pods: a restore would stay half done.
 func TestASidecarThatRestoresIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]struct {
@@ -97,7 +97,7 @@ func TestASidecarThatIsTakenAwayAgainAndAgainStaysAway(t *testing.T) {
 		s.injected(oldImage)
 		s.strip()
 	}
-	bed.ExpectReason(t, s.configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonSidecarNotPossible, "something takes the sidecar of Deployment "+s.namespace+"/web away")
+	bed.ExpectReason(t, s.configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonSidecarNotPossible, "some other writer removes or changes the sidecar of Deployment "+s.namespace+"/web")
 	bed.Quiet(t, s.namespace)
 	s.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())
 	s.Expect(s.container()).To(BeNil())
@@ -105,7 +105,7 @@ func TestASidecarThatIsTakenAwayAgainAndAgainStaysAway(t *testing.T) {
 	s.clean()
 }
 
-// strip writes the whole Deployment, as an operator does that knows nothing of the sidecar.
+// strip writes the whole Deployment, like an operator that knows nothing of the sidecar.
 func (s *shop) strip() {
 	s.Helper()
 	s.Eventually(func() error {
@@ -116,5 +116,5 @@ func (s *shop) strip() {
 		spec.InitContainers, spec.Volumes = nil, spec.Volumes[:2]
 		delete(s.deployment.Labels, v1alpha1.LabelSidecar)
 		return bed.Client.Update(s.Context(), s.deployment, client.FieldOwner("some-operator"))
-	}, testbed.Patience, testbed.Interval).Should(Succeed(), "somebody else may have written it in between")
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "another writer can have written it in between")
 }
