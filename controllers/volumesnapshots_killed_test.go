@@ -28,7 +28,10 @@ func newSnapshotRemoval(t *testing.T, deletion v1alpha1.RepositoryDeletionPolicy
 			Spec:       v1alpha1.RetentionPolicySpec{SuccessfulSnapshots: &v1alpha1.SuccessfulSnapshotsKeepPolicy{Last: new(int32(1))}},
 		},
 		configuration(w.World, "web", func(c *v1alpha1.BackupConfiguration) {
-			c.Spec.Backends = []v1alpha1.BackendReference{{Name: "rules", RetentionPolicy: &v1alpha1.ObjectReference{Name: "one"}}}
+			c.Spec.Backends = []v1alpha1.BackendReference{{
+				Name:            "rules",
+				RetentionPolicy: &v1alpha1.ObjectReference{Name: "one"},
+			}}
 			c.Spec.Sessions[0].Addon.Tasks[0].Name = "volume-snapshot"
 			c.Spec.Sessions[0].Repositories = []v1alpha1.RepositoryInfo{{Name: "web", DeletionPolicy: deletion}}
 		}))
@@ -41,14 +44,20 @@ func newSnapshotRemoval(t *testing.T, deletion v1alpha1.RepositoryDeletionPolicy
 func (w *removal) volumes(s *v1alpha1.Snapshot) {
 	w.T.Helper()
 	v := volumesnapshot.New(w.Namespace, "of-"+s.Name, "web", "fast",
-		map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelSnapshot: policy.LabelValue(s.Name)},
+		map[string]string{
+			v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn,
+			v1alpha1.LabelSnapshot:  policy.LabelValue(s.Name),
+		},
 		map[string]string{v1alpha1.AnnotationSnapshotUID: string(s.UID)})
 	w.Expect(w.Client.Create(w.T.Context(), v)).To(Succeed())
 	sessiontest.Develop(w.T, w.Client, v)
 	bed.EditStatus(w.T, s, func() {
 		s.Status.Components = map[string]v1alpha1.Component{"pvc": {
 			Phase: s.Status.Phase, Driver: v1alpha1.DriverVolumeSnapshotter, ID: string(v.UID),
-			VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{{PVCName: "web", VolumeSnapshotName: v.Name, ContentDeletionPolicy: "Delete"}},
+			VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{{
+				PVCName: "web", VolumeSnapshotName: v.Name,
+				ContentDeletionPolicy: "Delete",
+			}},
 		}}
 	})
 }
@@ -86,7 +95,9 @@ func TestRemovalOfVolumeSnapshotsKilledAtAnyWrite(t *testing.T) {
 			w.settle()
 			return w.world, fmt.Sprint(w.volumesLeft(), w.end())
 		}, func(g Gomega, end any) {
-			g.Expect(end).To(HavePrefix("[content of of-web-run-1: Retain content of of-web-run-2: Delete of-web-run-1] {[] [web-run-1 true] map[web-run-2:[NotKept]] Applied"))
+			g.Expect(end).
+				To(HavePrefix("[content of of-web-run-1: Retain content of of-web-run-2: Delete of-web-run-1] {[] [web-run-1 " +
+					"true] map[web-run-2:[NotKept]] Applied"))
 		})
 	})
 	t.Run("with the Repository", func(t *testing.T) {
@@ -96,7 +107,8 @@ func TestRemovalOfVolumeSnapshotsKilledAtAnyWrite(t *testing.T) {
 			w.volumes(w.snapshot(1, good))
 			w.settle()
 			w.disturb(k)
-			w.Expect(w.Client.Delete(t.Context(), &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "web"}})).To(Succeed())
+			w.Expect(w.Client.Delete(t.Context(),
+				&v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "web"}})).To(Succeed())
 			w.settle()
 			return w.world, fmt.Sprint(w.volumesLeft(), w.end())
 		}, func(g Gomega, end any) {

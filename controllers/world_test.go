@@ -43,7 +43,8 @@ func newWorld(t testing.TB, controllers ...string) *world {
 		manager.spare, manager.spared = w.spare, &w.spared
 		return manager
 	})
-	bed.MarkReady(t, &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}})
+	bed.MarkReady(t,
+		&v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}})
 	return w
 }
 
@@ -84,7 +85,9 @@ func (w *world) settle() {
 // of its writes: the end must be the same. With a period, which saves runs if there are many writes, further managers
 // of each run are killed after that many of their own writes. The period must be longer than the longest work that a
 // manager begins again.
-func killedAnywhere(t *testing.T, period int, run func(*testing.T, kills) (*world, any), expect func(g Gomega, end any)) {
+func killedAnywhere(
+	t *testing.T, period int, run func(*testing.T, kills) (*world, any), expect func(g Gomega, end any),
+) {
 	t.Helper()
 	undisturbed, want := run(t, kills{})
 	g := NewWithT(t)
@@ -127,7 +130,8 @@ func (w *world) collect() (changed int) {
 			err := w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: owner.Name}, is)
 			w.Expect(client.IgnoreNotFound(err)).To(Succeed())
 			if apierrors.IsNotFound(err) || is.GetUID() != owner.UID {
-				w.Expect(client.IgnoreNotFound(w.Client.Delete(w.T.Context(), o, client.GracePeriodSeconds(0), client.PropagationPolicy(metav1.DeletePropagationBackground)))).To(Succeed())
+				w.Expect(client.IgnoreNotFound(w.Client.Delete(w.T.Context(), o, client.GracePeriodSeconds(0),
+					client.PropagationPolicy(metav1.DeletePropagationBackground)))).To(Succeed())
 				changed++
 			}
 		}

@@ -33,7 +33,9 @@ const (
 // ensureChildren makes the batch's children match policy.Expand, deletes the children of targets that are gone, and
 // returns the state of each target. It adds what the children depend on to dependencies. A failure of one child does
 // not hold up the others.
-func (r *Reconciler) ensureChildren(ctx context.Context, batch *v1alpha1.BackupBatch, find policy.Find, dependencies *policy.Dependencies) ([]v1alpha1.BatchTargetStatus, error) {
+func (r *Reconciler) ensureChildren(
+	ctx context.Context, batch *v1alpha1.BackupBatch, find policy.Find, dependencies *policy.Dependencies,
+) ([]v1alpha1.BatchTargetStatus, error) {
 	children, err := policy.Expand(batch, find)
 	if err != nil {
 		return nil, err
@@ -74,7 +76,10 @@ func (r *Reconciler) ensureChildren(ctx context.Context, batch *v1alpha1.BackupB
 	wanted := make(map[string]bool, len(children))
 	for i, t := range policy.Targets(batch, find) {
 		wanted[children[i].Name] = true
-		targets[i] = v1alpha1.BatchTargetStatus{Name: t.Name, FoundBy: t.FoundBy, AppRef: t.AppRef, Configuration: children[i].Name}
+		targets[i] = v1alpha1.BatchTargetStatus{
+			Name: t.Name, FoundBy: t.FoundBy, AppRef: t.AppRef,
+			Configuration: children[i].Name,
+		}
 		if errs[i] != nil {
 			continue
 		}
@@ -88,9 +93,12 @@ func (r *Reconciler) ensureChildren(ctx context.Context, batch *v1alpha1.BackupB
 
 // owned returns the children of the batch by name, as the cache has them. The caller must not change them: they are not
 // copies.
-func (r *Reconciler) owned(ctx context.Context, batch *v1alpha1.BackupBatch) (map[string]*v1alpha1.BackupConfiguration, error) {
+func (r *Reconciler) owned(
+	ctx context.Context, batch *v1alpha1.BackupBatch,
+) (map[string]*v1alpha1.BackupConfiguration, error) {
 	var list v1alpha1.BackupConfigurationList
-	if err := r.List(ctx, &list, client.InNamespace(batch.Namespace), client.MatchingFields{indexOwner: string(batch.UID)}, client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.List(ctx, &list, client.InNamespace(batch.Namespace), client.MatchingFields{indexOwner: string(batch.UID)},
+		client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list children of BackupBatch %s: %w", batch.Name, err)
 	}
 	out := make(map[string]*v1alpha1.BackupConfiguration, len(list.Items))
@@ -105,7 +113,8 @@ func (r *Reconciler) owned(ctx context.Context, batch *v1alpha1.BackupBatch) (ma
 // upToDate reports whether a child needs no change.
 func upToDate(actual, wanted *v1alpha1.BackupConfiguration) bool {
 	return !actual.DeletionTimestamp.IsZero() ||
-		!apply.MetadataDiffers(actual, wanted) && policy.Digest(&actual.Spec) == wanted.Annotations[v1alpha1.AnnotationSpecDigest]
+		!apply.MetadataDiffers(actual, wanted) &&
+			policy.Digest(&actual.Spec) == wanted.Annotations[v1alpha1.AnnotationSpecDigest]
 }
 
 // reader returns a reader that asks the API server for children that the cache lacks. For many children it first lists
@@ -142,7 +151,9 @@ func (l listed) Get(ctx context.Context, key client.ObjectKey, o client.Object, 
 
 // ensureChild makes one child match wanted. It returns nil if an object that does not belong to the batch has the
 // child's name, and leaves that object alone.
-func (r *Reconciler) ensureChild(ctx context.Context, reader client.Reader, batch *v1alpha1.BackupBatch, wanted *v1alpha1.BackupConfiguration) (*v1alpha1.BackupConfiguration, error) {
+func (r *Reconciler) ensureChild(
+	ctx context.Context, reader client.Reader, batch *v1alpha1.BackupBatch, wanted *v1alpha1.BackupConfiguration,
+) (*v1alpha1.BackupConfiguration, error) {
 	actual := &v1alpha1.BackupConfiguration{}
 	err := reader.Get(ctx, client.ObjectKeyFromObject(wanted), actual)
 	reason, message := v1alpha1.ReasonChildApplied, "made BackupConfiguration %s"
@@ -161,7 +172,8 @@ func (r *Reconciler) ensureChild(ctx context.Context, reader client.Reader, batc
 		wanted.UID = actual.UID
 		message = "changed BackupConfiguration %s"
 		if actual.Annotations[v1alpha1.AnnotationSpecDigest] == digest {
-			reason, message = v1alpha1.ReasonChildReverted, "reverted BackupConfiguration %s: somebody edited it, edit the batch instead"
+			reason, message = v1alpha1.ReasonChildReverted,
+				"reverted BackupConfiguration %s: somebody edited it, edit the batch instead"
 		}
 	}
 
@@ -195,7 +207,10 @@ func orphan(child, wanted *v1alpha1.BackupConfiguration) bool {
 }
 
 // removeOthers deletes the children of the batch that are not wanted. Their Repositories and data stay.
-func (r *Reconciler) removeOthers(ctx context.Context, batch *v1alpha1.BackupBatch, owned map[string]*v1alpha1.BackupConfiguration, wanted map[string]bool) error {
+func (r *Reconciler) removeOthers(
+	ctx context.Context, batch *v1alpha1.BackupBatch, owned map[string]*v1alpha1.BackupConfiguration,
+	wanted map[string]bool,
+) error {
 	for _, name := range slices.Sorted(maps.Keys(owned)) {
 		child := owned[name]
 		if wanted[name] || !child.DeletionTimestamp.IsZero() {

@@ -30,7 +30,8 @@ func TestAChildThatIsRefusedHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	batch := batchOf(namespaceWith(t), "web", "db", "files")
-	batch.Annotations = map[string]string{v1alpha1.AnnotationRecord: "c"} // Keeps the bed's own controller away from the batch.
+	// Keeps the bed's own controller away from the batch.
+	batch.Annotations = map[string]string{v1alpha1.AnnotationRecord: "c"}
 	bed.Create(t, batch)
 	r := &Reconciler{
 		Client: refusing{Client: bed.Manager.GetClient(), name: "shop-db"}, EventRecorder: &events,

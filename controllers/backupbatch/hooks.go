@@ -15,7 +15,9 @@ import (
 
 // checkHooks checks the hooks of all sessions. It returns what is wrong with them, and what they name that does not
 // exist yet.
-func (r *Reconciler) checkHooks(ctx context.Context, batch *v1alpha1.BackupBatch) (wrong, missing []policy.Mistake, err error) {
+func (r *Reconciler) checkHooks(
+	ctx context.Context, batch *v1alpha1.BackupBatch,
+) (wrong, missing []policy.Mistake, err error) {
 	for i := range batch.Spec.Sessions {
 		hooks, builtin := policy.BatchHooks(batch, i)
 		mistakes, err := lifecycle.HookMistakes(ctx, r.Client, batch.Namespace, hooks, builtin)

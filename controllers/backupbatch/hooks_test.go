@@ -24,7 +24,10 @@ func TestHooksOfABatchAreChecked(t *testing.T) {
 		},
 	}
 	batch := batchOf(namespace, "web", "db")
-	batch.Spec.Sessions[0].Hooks = &v1alpha1.BackupHooks{PreBackup: []v1alpha1.HookInfo{{Name: "freeze", HookTemplate: &v1alpha1.ObjectReference{Name: "freeze"}}}}
+	batch.Spec.Sessions[0].Hooks = &v1alpha1.BackupHooks{PreBackup: []v1alpha1.HookInfo{{
+		Name:         "freeze",
+		HookTemplate: &v1alpha1.ObjectReference{Name: "freeze"},
+	}}}
 	bed.Create(t, batch)
 	bed.ReadyRepositories(t, namespace, "web", "db")
 	bed.ExpectReason(t, batch, v1alpha1.PhaseNotReady, v1alpha1.ReasonHookTemplateNotFound,
@@ -41,10 +44,17 @@ func TestHooksOfABatchAreChecked(t *testing.T) {
 	}, "the HookTemplate selects its pods")
 
 	template.Spec.Action = nil
-	template.Spec.Executor = &v1alpha1.HookExecutor{Type: v1alpha1.HookExecutorFunction, Function: &v1alpha1.HookFunctionExecutor{Name: namespace}}
+	template.Spec.Executor = &v1alpha1.HookExecutor{
+		Type:     v1alpha1.HookExecutorFunction,
+		Function: &v1alpha1.HookFunctionExecutor{Name: namespace},
+	}
 	g.Expect(bed.Client.Update(t.Context(), template)).To(Succeed())
-	bed.ExpectReason(t, batch, v1alpha1.PhaseNotReady, v1alpha1.ReasonFunctionNotFound, `there is no Function "`+namespace+`", which the HookTemplate "freeze" names`)
-	function := &v1alpha1.Function{ObjectMeta: metav1.ObjectMeta{Name: namespace}, Spec: v1alpha1.FunctionSpec{Image: "app", Args: []string{"${targetName}"}}}
+	bed.ExpectReason(t, batch, v1alpha1.PhaseNotReady, v1alpha1.ReasonFunctionNotFound,
+		`there is no Function "`+namespace+`", which the HookTemplate "freeze" names`)
+	function := &v1alpha1.Function{
+		ObjectMeta: metav1.ObjectMeta{Name: namespace},
+		Spec:       v1alpha1.FunctionSpec{Image: "app", Args: []string{"${targetName}"}},
+	}
 	bed.Create(t, function)
 	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonInvalidHook, "${targetName} has no value here")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(function), function)).To(Succeed())

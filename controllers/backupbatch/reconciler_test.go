@@ -168,13 +168,16 @@ func TestRemovedTargetKeepsItsData(t *testing.T) {
 		db := childOf(batch, "db")
 		return apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(db), db))
 	}, testbed.Patience).Should(BeTrue(), "the child goes with its target")
-	g.Eventually(func() []string { return events.Of(batch.Namespace) }, testbed.Patience).Should(ContainElement(HavePrefix("Normal ChildRemoved removed BackupConfiguration shop-db")))
+	g.Eventually(func() []string { return events.Of(batch.Namespace) }, testbed.Patience).
+		Should(ContainElement(HavePrefix("Normal ChildRemoved removed BackupConfiguration shop-db")))
 	bed.Eventually(t, batch, func(g Gomega) { g.Expect(batch.Status.Targets).To(HaveLen(1)) }, "status follows")
 	repository := &v1alpha1.Repository{}
-	g.Expect(bed.Client.Get(t.Context(), types.NamespacedName{Namespace: batch.Namespace, Name: "db"}, repository)).To(Succeed())
+	g.Expect(bed.Client.Get(t.Context(), types.NamespacedName{Namespace: batch.Namespace, Name: "db"}, repository)).
+		To(Succeed())
 	g.Expect(repository.DeletionTimestamp).To(BeNil())
 	g.Expect(repository.OwnerReferences).To(BeEmpty(), "nothing takes the data along")
-	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(childOf(batch, "web")), childOf(batch, "web"))).To(Succeed())
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(childOf(batch, "web")), childOf(batch, "web"))).
+		To(Succeed())
 }
 
 func TestForeignObjectIsLeftAlone(t *testing.T) {
@@ -184,14 +187,18 @@ func TestForeignObjectIsLeftAlone(t *testing.T) {
 	batch := batchOf(namespace, "web", "db")
 	expanded, err := policy.Expand(batch, nil)
 	g.Expect(err).NotTo(HaveOccurred())
-	foreign := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-web"}, Spec: expanded[0].Spec}
+	foreign := &v1alpha1.BackupConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-web"},
+		Spec:       expanded[0].Spec,
+	}
 	foreign.Spec.Sessions[0].Repositories[0].Name = "foreign"
 	foreign.Spec.Sessions[0].Repositories[0].Directory = "/foreign"
 	bed.Create(t, foreign)
 	bed.Create(t, batch)
 	bed.ReadyRepositories(t, namespace, "db")
 
-	bed.ExpectReason(t, batch, v1alpha1.PhaseNotReady, v1alpha1.ReasonNameConflict, "target web: BackupConfiguration shop-web exists")
+	bed.ExpectReason(t, batch, v1alpha1.PhaseNotReady, v1alpha1.ReasonNameConflict,
+		"target web: BackupConfiguration shop-web exists")
 	bed.Eventually(t, batch, func(g Gomega) {
 		g.Expect(batch.Status.Targets[0].Reason).To(Equal(v1alpha1.ReasonNameConflict))
 		g.Expect(batch.Status.Targets[1].Phase).To(Equal(v1alpha1.PhaseReady))
@@ -218,10 +225,12 @@ func TestInvalidBatchLeavesItsChildrenInForce(t *testing.T) {
 	})
 
 	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonBackendNotFound, `no backend "mian"`)
-	g.Expect(conditions.GetMessage(batch, meta.ReadyCondition)).To(ContainSubstring(`no target "db"`), "every mistake is named")
+	g.Expect(conditions.GetMessage(batch, meta.ReadyCondition)).
+		To(ContainSubstring(`no target "db"`), "every mistake is named")
 	g.Expect(conditions.IsStalled(batch)).To(BeTrue())
 	g.Expect(batch.Status.Targets).To(HaveLen(2), "the status still lists the children in force")
-	g.Eventually(func() []string { return events.Of(batch.Namespace) }, testbed.Patience).Should(ContainElement(HavePrefix("Warning BackendNotFound")))
+	g.Eventually(func() []string { return events.Of(batch.Namespace) }, testbed.Patience).
+		Should(ContainElement(HavePrefix("Warning BackendNotFound")))
 	for _, target := range []string{"web", "db"} {
 		child := childOf(batch, target)
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(child), child)).To(Succeed())
@@ -273,10 +282,19 @@ func TestATargetIsNeverReadyWithAReasonNorUnreadyWithoutOne(t *testing.T) {
 		ready         bool
 		wanted, cause string
 	}{
-		"ready":                               {v1alpha1.PhaseReady, true, v1alpha1.PhaseReady, ""},
-		"not ready":                           {v1alpha1.PhaseNotReady, false, v1alpha1.PhaseNotReady, v1alpha1.ReasonTargetNotFound},
-		"ready, but the phase has not followed":      {v1alpha1.PhaseNotReady, true, v1alpha1.PhaseNotReady, v1alpha1.ReasonProgressing},
-		"no longer ready, but the phase has not followed":  {v1alpha1.PhaseReady, false, v1alpha1.PhaseNotReady, v1alpha1.ReasonProgressing},
+		"ready": {v1alpha1.PhaseReady, true, v1alpha1.PhaseReady, ""},
+		"not ready": {
+			v1alpha1.PhaseNotReady, false, v1alpha1.PhaseNotReady,
+			v1alpha1.ReasonTargetNotFound,
+		},
+		"ready, but the phase has not followed": {
+			v1alpha1.PhaseNotReady, true, v1alpha1.PhaseNotReady,
+			v1alpha1.ReasonProgressing,
+		},
+		"no longer ready, but the phase has not followed": {
+			v1alpha1.PhaseReady, false, v1alpha1.PhaseNotReady,
+			v1alpha1.ReasonProgressing,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			child := &v1alpha1.BackupConfiguration{Status: v1alpha1.BackupConfigurationStatus{Phase: tc.phase}}
@@ -296,11 +314,13 @@ func TestABatchSaysWhatItsTargetsDependOn(t *testing.T) {
 	batch := working(t)
 	found := func(group, kind, namespace, name string, found bool) v1alpha1.ResourceFoundStatus {
 		return v1alpha1.ResourceFoundStatus{
-			TypedObjectReference: v1alpha1.TypedObjectReference{APIGroup: group, Kind: kind, Namespace: namespace, Name: name}, Found: &found,
+			TypedObjectReference: v1alpha1.TypedObjectReference{APIGroup: group, Kind: kind, Namespace: namespace, Name: name},
+			Found:                &found,
 		}
 	}
 	addon := found(v1alpha1.Group, v1alpha1.AddonKind, "", "pvc-addon", true)
-	function, secret := found(v1alpha1.Group, v1alpha1.FunctionKind, "", "pvc-backup", true), found("", "Secret", batch.Namespace, "enc", false)
+	function, secret := found(v1alpha1.Group, v1alpha1.FunctionKind, "", "pvc-backup", true),
+		found("", "Secret", batch.Namespace, "enc", false)
 	expect := func(want ...v1alpha1.ResourceFoundStatus) {
 		t.Helper()
 		bed.Eventually(t, batch, func(g Gomega) { g.Expect(batch.Status.Dependencies).To(Equal(want)) }, "each once")

@@ -54,12 +54,15 @@ func TestTheRunsOfABatch(t *testing.T) {
 		runs := runsOf(g, t, batch.Namespace)
 		g.Expect(runs).To(HaveLen(1))
 		g.Expect(runs[0].Name).To(Equal(slot))
-		g.Expect(runs[0].Spec.Invoker).To(Equal(v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupBatchKind, Name: "shop"}))
+		g.Expect(runs[0].Spec.Invoker).
+			To(Equal(v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupBatchKind, Name: "shop"}))
 		g.Expect(runs[0].Spec.RetryLeft).To(Equal(int32(1)))
 	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the run of the newest slot exists")
 
-	bed.Edit(t, batch, func() { metav1.SetMetaDataAnnotation(&batch.ObjectMeta, v1alpha1.AnnotationTrigger, "hourly/now") })
-	bed.Eventually(t, batch, func(g Gomega) { g.Expect(batch.Status.LastHandledTrigger).To(Equal("hourly/now")) }, "the controller handles the trigger annotation")
+	bed.Edit(t, batch,
+		func() { metav1.SetMetaDataAnnotation(&batch.ObjectMeta, v1alpha1.AnnotationTrigger, "hourly/now") })
+	bed.Eventually(t, batch, func(g Gomega) { g.Expect(batch.Status.LastHandledTrigger).To(Equal("hourly/now")) },
+		"the controller handles the trigger annotation")
 	g.Expect(runsOf(g, t, batch.Namespace)).To(HaveLen(2))
 
 	run := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: batch.Namespace, Name: slot}}

@@ -41,7 +41,8 @@ var selectable = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 func (r *Reconciler) ofSelected(kind v1alpha1.TargetKind) handler.MapFunc {
 	return func(ctx context.Context, o client.Object) []reconcile.Request {
 		var list v1alpha1.BackupBatchList
-		if err := r.List(ctx, &list, client.MatchingFields{indexSelects: o.GetNamespace() + "/" + string(kind)}, client.UnsafeDisableDeepCopy); err != nil {
+		if err := r.List(ctx, &list, client.MatchingFields{indexSelects: o.GetNamespace() + "/" + string(kind)},
+			client.UnsafeDisableDeepCopy); err != nil {
 			ctrl.LoggerFrom(ctx).Error(err, "list BackupBatches by selected kind")
 			return nil
 		}

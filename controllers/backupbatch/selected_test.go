@@ -32,7 +32,10 @@ func selecting(namespace string, edit ...func(*v1alpha1.TargetSelector)) *v1alph
 	batch.Spec.Targets = append(batch.Spec.Targets, v1alpha1.BatchTarget{Name: "all", Selector: selector})
 	session := &batch.Spec.Sessions[0]
 	session.Targets = append(session.Targets, v1alpha1.BatchSessionTarget{Name: "all"})
-	session.Repositories = []v1alpha1.RepositoryInfo{{Name: "app", Backend: "main", Directory: "/app", EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"}}}
+	session.Repositories = []v1alpha1.RepositoryInfo{{
+		Name: "app", Backend: "main", Directory: "/app",
+		EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"},
+	}}
 	return batch
 }
 
@@ -51,9 +54,10 @@ func shopDeployment(namespace, name string, claims ...string) *appsv1.Deployment
 	d.Spec.Template.Labels = d.Spec.Selector.MatchLabels
 	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "web", Image: "web:1"}}
 	for _, claim := range claims {
-		d.Spec.Template.Spec.Volumes = append(d.Spec.Template.Spec.Volumes, corev1.Volume{Name: claim, VolumeSource: corev1.VolumeSource{
-			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim},
-		}})
+		d.Spec.Template.Spec.Volumes = append(d.Spec.Template.Spec.Volumes,
+			corev1.Volume{Name: claim, VolumeSource: corev1.VolumeSource{
+				PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim},
+			}})
 	}
 	return d
 }
@@ -97,15 +101,20 @@ func TestWhatASelectorFindsHasAChild(t *testing.T) {
 	batch := selecting(namespace)
 	bed.Create(t, batch)
 
-	expectFound(t, batch, "the backup of web covers the claim that it mounts, and front mounts none", "deployment-web", "persistentvolumeclaim-alone")
-	child := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-all-deployment-web"}}
+	expectFound(t, batch, "the backup of web covers the claim that it mounts, and front mounts none", "deployment-web",
+		"persistentvolumeclaim-alone")
+	child := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{
+		Namespace: namespace,
+		Name:      "shop-all-deployment-web",
+	}}
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(child), child)).To(Succeed())
 	g.Expect(child.Spec.Sessions[0].Repositories).To(HaveLen(1))
 	g.Expect(child.Spec.Sessions[0].Repositories[0].Name).To(Equal("app-all-deployment-web"))
 	g.Expect(child.Spec.Sessions[0].Repositories[0].Directory).To(Equal("/app/all-deployment-web"))
 
 	bed.Create(t, shopClaim(namespace, "late"))
-	expectFound(t, batch, "an object that comes later", "deployment-web", "persistentvolumeclaim-alone", "persistentvolumeclaim-late")
+	expectFound(t, batch, "an object that comes later", "deployment-web", "persistentvolumeclaim-alone",
+		"persistentvolumeclaim-late")
 
 	bed.Edit(t, alone, func() { alone.Labels = nil })
 	expectFound(t, batch, "an object that loses its label", "deployment-web", "persistentvolumeclaim-late")
@@ -113,7 +122,8 @@ func TestWhatASelectorFindsHasAChild(t *testing.T) {
 	bed.Edit(t, web, func() { web.Spec.Template.Spec.Volumes[0].PersistentVolumeClaim.ClaimName = "late" })
 	expectFound(t, batch, "the claim that web mounts now", "deployment-web", "persistentvolumeclaim-pages")
 
-	bed.Edit(t, front, func() { front.Spec.Template.Spec.Volumes = shopDeployment("", "", "x").Spec.Template.Spec.Volumes })
+	bed.Edit(t, front,
+		func() { front.Spec.Template.Spec.Volumes = shopDeployment("", "", "x").Spec.Template.Spec.Volumes })
 	expectFound(t, batch, "front mounts a volume now", "deployment-front", "deployment-web", "persistentvolumeclaim-pages")
 
 	g.Expect(bed.Client.Delete(t.Context(), web)).To(Succeed())
@@ -123,7 +133,8 @@ func TestWhatASelectorFindsHasAChild(t *testing.T) {
 	g.Expect(bed.Client.Update(t.Context(), pages)).To(Succeed())
 	g.Expect(bed.Client.Delete(t.Context(), pages)).To(Succeed())
 	expectFound(t, batch, "an object that is being deleted", "deployment-front", "persistentvolumeclaim-late")
-	g.Expect(events.Of(namespace)).To(ContainElement(ContainSubstring("removed BackupConfiguration shop-all-persistentvolumeclaim-pages")))
+	g.Expect(events.Of(namespace)).
+		To(ContainElement(ContainSubstring("removed BackupConfiguration shop-all-persistentvolumeclaim-pages")))
 	bed.NoOp(t, reconciler, &events, batch)
 	pages.Finalizers = nil
 	g.Expect(bed.Client.Update(t.Context(), pages)).To(Or(Succeed(), Not(Succeed())))
@@ -140,13 +151,17 @@ func TestASelectorFindsDatabases(t *testing.T) {
 		}
 	}
 	bed.Create(t, database("orders", shop), database("front", nil), shopClaim(namespace, "orders"))
-	batch := selecting(namespace, func(s *v1alpha1.TargetSelector) { s.Kinds = []v1alpha1.TargetKind{v1alpha1.KindService} })
+	batch := selecting(namespace,
+		func(s *v1alpha1.TargetSelector) { s.Kinds = []v1alpha1.TargetKind{v1alpha1.KindService} })
 	batch.Spec.Sessions[0].Targets[1].Addon = &v1alpha1.AddonInfo{Name: "postgres-addon", Tasks: []v1alpha1.TaskReference{{
 		Name: "logical-backup", Params: &apiextensionsv1.JSON{Raw: []byte(`{"secretName":"login"}`)},
 	}}}
 	bed.Create(t, batch)
 	expectFound(t, batch, "the Service with the labels", "service-orders")
-	child := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-all-service-orders"}}
+	child := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{
+		Namespace: namespace,
+		Name:      "shop-all-service-orders",
+	}}
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(child), child)).To(Succeed())
 	g.Expect(child.Spec.Target).To(Equal(&v1alpha1.TypedObjectReference{Kind: v1alpha1.KindService, Name: "orders"}))
 	bed.Create(t, database("stock", shop))
@@ -165,7 +180,8 @@ func TestASelectorThatFindsTooManyChangesNothing(t *testing.T) {
 
 	two := shopClaim(namespace, "two")
 	bed.Create(t, two)
-	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonTooManyTargets, "spec.targets[1].selector: it finds more objects than its maxTargets, 1")
+	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonTooManyTargets,
+		"spec.targets[1].selector: it finds more objects than its maxTargets, 1")
 	expectFound(t, batch, "the last good state stays in force", "persistentvolumeclaim-one")
 	bed.NoOp(t, reconciler, &events, batch)
 
@@ -186,7 +202,8 @@ func TestASessionOfTooManyTargets(t *testing.T) {
 	g.Expect(group.Wait()).To(Succeed())
 	batch := selecting(namespace, func(s *v1alpha1.TargetSelector) { s.MaxTargets = v1alpha1.MaxSessionTargets })
 	bed.Create(t, batch)
-	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonTooManyTargets, "spec.sessions[0].targets: a session has at most 500 targets, those that selectors find counted")
+	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonTooManyTargets,
+		"spec.sessions[0].targets: a session has at most 500 targets, those that selectors find counted")
 }
 
 // The batch backs up both targets, and reports the overlap.
@@ -209,7 +226,8 @@ func TestABatchSaysWhatItBacksUpTwice(t *testing.T) {
 	bed.ExpectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "every target can be backed up")
 	told := len(events.Of(namespace))
 	bed.NoOp(t, reconciler, &events, batch)
-	g.Expect(events.Of(namespace)[told:]).NotTo(ContainElement(ContainSubstring("BackedUpTwice")), "one event reports the overlap")
+	g.Expect(events.Of(namespace)[told:]).NotTo(ContainElement(ContainSubstring("BackedUpTwice")),
+		"one event reports the overlap")
 
 	bed.Edit(t, batch, func() {
 		batch.Spec.Targets[1].Selector.Exclude = &v1alpha1.TargetExclusion{Names: []v1alpha1.ExcludedTarget{{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "named"}}}
@@ -238,7 +256,10 @@ func TestManyChildrenAreMadeAtOnce(t *testing.T) {
 	for i := range count {
 		bed.Create(t, shopClaim(namespace, fmt.Sprintf("c%03d", i)))
 	}
-	strange := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-all-persistentvolumeclaim-c007"}}
+	strange := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{
+		Namespace: namespace,
+		Name:      "shop-all-persistentvolumeclaim-c007",
+	}}
 	strange.Spec.Target = &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "named"}
 	strange.Spec.Sessions = []v1alpha1.BackupConfigurationSession{{SessionConfig: v1alpha1.SessionConfig{Name: "s"}}}
 	bed.Create(t, strange)

@@ -38,12 +38,13 @@ var runs = trigger.RunsIndex{Field: "backupbatch.runs", Kind: v1alpha1.BackupBat
 // SetupWithManager registers the controller, its indexes and its watches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
 	ctx := context.Background()
-	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupConfiguration{}, indexOwner, func(o client.Object) []string {
-		if owner := metav1.GetControllerOf(o); owner != nil && owner.Kind == v1alpha1.BackupBatchKind {
-			return []string{string(owner.UID)}
-		}
-		return nil
-	}); err != nil {
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupConfiguration{}, indexOwner,
+		func(o client.Object) []string {
+			if owner := metav1.GetControllerOf(o); owner != nil && owner.Kind == v1alpha1.BackupBatchKind {
+				return []string{string(owner.UID)}
+			}
+			return nil
+		}); err != nil {
 		return fmt.Errorf("index BackupConfigurations by batch: %w", err)
 	}
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupBatch{}, indexChild, func(o client.Object) []string {
@@ -61,16 +62,18 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		return fmt.Errorf("index BackupBatches by selected kind: %w", err)
 	}
 
-	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupBatch{}, indexHookTemplate, func(o client.Object) []string {
-		return hookTemplates(o.(*v1alpha1.BackupBatch))
-	}); err != nil {
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupBatch{}, indexHookTemplate,
+		func(o client.Object) []string {
+			return hookTemplates(o.(*v1alpha1.BackupBatch))
+		}); err != nil {
 		return fmt.Errorf("index BackupBatches by HookTemplate: %w", err)
 	}
 	if err := runs.Register(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
 
-	written := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{})
+	written := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{},
+		predicate.AnnotationChangedPredicate{})
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("backupbatch").
 		// Watch the batch's own status too: a reconcile that read the cache before it held the last write can have left
@@ -80,12 +83,15 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Watches(&v1alpha1.BackupSession{}, runs.Invoker(), builder.WithPredicates(trigger.Matters())).
 		Watches(&v1alpha1.BackupConfiguration{}, handler.EnqueueRequestsFromMapFunc(r.ofConfiguration)).
 		Watches(&v1alpha1.HookTemplate{}, handler.EnqueueRequestsFromMapFunc(r.ofHookTemplate)).
-		Watches(&v1alpha1.Function{}, handler.EnqueueRequestsFromMapFunc(r.ofFunction), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{}))
+		Watches(&v1alpha1.Function{}, handler.EnqueueRequestsFromMapFunc(r.ofFunction),
+			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace),
+			builder.WithPredicates(predicate.LabelChangedPredicate{}))
 	for _, kind := range v1alpha1.TargetKinds {
 		object := &metav1.PartialObjectMetadata{}
 		object.SetGroupVersionKind(selection.GroupVersionKind(kind))
-		b = b.WatchesMetadata(object, handler.EnqueueRequestsFromMapFunc(r.ofSelected(kind)), builder.WithPredicates(selectable))
+		b = b.WatchesMetadata(object, handler.EnqueueRequestsFromMapFunc(r.ofSelected(kind)),
+			builder.WithPredicates(selectable))
 	}
 	return b.WithOptions(opts).Complete(r)
 }
@@ -95,10 +101,12 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 func (r *Reconciler) ofConfiguration(ctx context.Context, o client.Object) []reconcile.Request {
 	var requests []reconcile.Request
 	if owner := metav1.GetControllerOf(o); owner != nil && owner.Kind == v1alpha1.BackupBatchKind {
-		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: owner.Name}})
+		requests = append(requests,
+			reconcile.Request{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: owner.Name}})
 	}
 	var list v1alpha1.BackupBatchList
-	if err := r.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingFields{indexChild: o.GetName()}); err != nil {
+	if err := r.List(ctx, &list, client.InNamespace(o.GetNamespace()),
+		client.MatchingFields{indexChild: o.GetName()}); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "list BackupBatches by child name")
 		return requests
 	}

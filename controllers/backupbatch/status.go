@@ -49,7 +49,8 @@ func nothingFound(batch *v1alpha1.BackupBatch) string {
 	var names []string
 	for i := range batch.Spec.Targets {
 		t := &batch.Spec.Targets[i]
-		if t.Selector != nil && !slices.ContainsFunc(batch.Status.Targets, func(s v1alpha1.BatchTargetStatus) bool { return s.FoundBy == t.Name }) {
+		if t.Selector != nil && !slices.ContainsFunc(batch.Status.Targets,
+			func(s v1alpha1.BatchTargetStatus) bool { return s.FoundBy == t.Name }) {
 			names = append(names, t.Name)
 		}
 	}
@@ -61,8 +62,11 @@ func nothingFound(batch *v1alpha1.BackupBatch) string {
 
 // summarize sets the phase and the conditions of an expanded batch from the state of its targets and sessions. The
 // batch is stalled while something needs a change of policy. missing is what its hooks name that does not exist.
-func summarize(batch *v1alpha1.BackupBatch, sessions []v1alpha1.SessionConfig, conflicts map[string]error, missing []policy.Mistake) {
-	conditions.MarkTrue(batch, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationPassed, "the policy can work")
+func summarize(
+	batch *v1alpha1.BackupBatch, sessions []v1alpha1.SessionConfig, conflicts map[string]error, missing []policy.Mistake,
+) {
+	conditions.MarkTrue(batch, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationPassed,
+		"the policy can work")
 	var messages []string
 	reason, stalled := v1alpha1.ReasonChildrenNotReady, false
 	for i, m := range missing {
@@ -75,11 +79,14 @@ func summarize(batch *v1alpha1.BackupBatch, sessions []v1alpha1.SessionConfig, c
 		switch {
 		case target.Reason == v1alpha1.ReasonNameConflict && target.Phase == v1alpha1.PhaseInvalid:
 			reason, stalled = v1alpha1.ReasonNameConflict, true
-			messages = append(messages, fmt.Sprintf("target %s: BackupConfiguration %s exists and does not belong to this batch: rename the target or delete that BackupConfiguration",
-				target.Name, target.Configuration))
+			messages = append(messages,
+				fmt.Sprintf("target %s: BackupConfiguration %s exists and does not belong to this batch: rename the target or "+
+					"delete that BackupConfiguration",
+					target.Name, target.Configuration))
 		case target.Phase == v1alpha1.PhaseInvalid:
 			stalled = true
-			messages = append(messages, fmt.Sprintf("target %s: %s, see BackupConfiguration %s", target.Name, target.Reason, target.Configuration))
+			messages = append(messages, fmt.Sprintf("target %s: %s, see BackupConfiguration %s", target.Name, target.Reason,
+				target.Configuration))
 		case target.Phase != v1alpha1.PhaseReady:
 			messages = append(messages, fmt.Sprintf("target %s: %s", target.Name, target.Reason))
 		}

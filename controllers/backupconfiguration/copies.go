@@ -12,7 +12,9 @@ import (
 )
 
 // checkCopies checks, for each session that reads copies of the volumes, whether its task can do so.
-func (r *Reconciler) checkCopies(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
+func (r *Reconciler) checkCopies(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings,
+) error {
 	for i := range configuration.Spec.Sessions {
 		session := &configuration.Spec.Sessions[i]
 		if !session.CopyMethod.Copies() || session.Addon.Name == "" {
@@ -24,7 +26,8 @@ func (r *Reconciler) checkCopies(ctx context.Context, configuration *v1alpha1.Ba
 		} else if err != nil {
 			return fmt.Errorf("get Addon %s: %w", session.Addon.Name, err)
 		}
-		for _, m := range policy.CopyMistakes(fmt.Sprintf("spec.sessions[%d]", i), *configuration.Spec.Target, session, addon) {
+		for _, m := range policy.CopyMistakes(fmt.Sprintf("spec.sessions[%d]", i), *configuration.Spec.Target,
+			session, addon) {
 			findings.invalid(m.Reason, m.Field+": "+m.Message)
 		}
 	}

@@ -17,7 +17,9 @@ import (
 
 // bound maintains what binds a configuration to its Repositories. done reports that this reconcile has nothing else to
 // do.
-func (r *Reconciler) bound(ctx context.Context, req ctrl.Request, configuration *v1alpha1.BackupConfiguration) (done bool, err error) {
+func (r *Reconciler) bound(
+	ctx context.Context, req ctrl.Request, configuration *v1alpha1.BackupConfiguration,
+) (done bool, err error) {
 	if err := r.Get(ctx, req.NamespacedName, configuration); err != nil {
 		return true, client.IgnoreNotFound(err)
 	}
@@ -44,7 +46,8 @@ func (r *Reconciler) hold(ctx context.Context, configuration *v1alpha1.BackupCon
 	if !changed {
 		return nil
 	}
-	if err := r.Patch(ctx, configuration, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+	if err := r.Patch(ctx, configuration, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager)); err != nil {
 		return fmt.Errorf("patch finalizers of BackupConfiguration %s: %w", configuration.Name, err)
 	}
 	return nil
@@ -82,11 +85,13 @@ func (r *Reconciler) finalize(ctx context.Context, configuration *v1alpha1.Backu
 			}
 		}
 	} else if len(leaving(configuration)) > 0 {
-		r.Event(configuration, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, "Cairn removes no data: the namespace is being deleted")
+		r.Event(configuration, corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
+			"Cairn removes no data: the namespace is being deleted")
 	}
 	before := configuration.DeepCopy()
 	controllerutil.RemoveFinalizer(configuration, v1alpha1.FinalizerRepositories)
-	err = r.Patch(ctx, configuration, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	err = r.Patch(ctx, configuration, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager))
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("remove finalizer of BackupConfiguration %s: %w", configuration.Name, err)
 	}
@@ -95,19 +100,25 @@ func (r *Reconciler) finalize(ctx context.Context, configuration *v1alpha1.Backu
 
 // letRepositoryGo deletes a Repository that Cairn made for the configuration's target, unless another configuration
 // uses it.
-func (r *Reconciler) letRepositoryGo(ctx context.Context, configuration *v1alpha1.BackupConfiguration, info *v1alpha1.RepositoryInfo) error {
+func (r *Reconciler) letRepositoryGo(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, info *v1alpha1.RepositoryInfo,
+) error {
 	name := cmp.Or(info.Name, configuration.Name)
-	actual, err := defaults.Repository(ctx, client.ObjectKey{Namespace: configuration.Namespace, Name: name}, r.Client, r.APIReader)
-	if err != nil || actual == nil || !actual.DeletionTimestamp.IsZero() || actual.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByCairn ||
+	actual, err := defaults.Repository(ctx, client.ObjectKey{Namespace: configuration.Namespace, Name: name}, r.Client,
+		r.APIReader)
+	if err != nil || actual == nil || !actual.DeletionTimestamp.IsZero() ||
+		actual.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByCairn ||
 		configuration.Spec.Target == nil || !sameTarget(actual, *configuration.Spec.Target) {
 		return err
 	}
 	var users v1alpha1.BackupConfigurationList
-	if err := r.List(ctx, &users, client.InNamespace(configuration.Namespace), client.MatchingFields{indexRepository: name}); err != nil {
+	if err := r.List(ctx, &users, client.InNamespace(configuration.Namespace),
+		client.MatchingFields{indexRepository: name}); err != nil {
 		return fmt.Errorf("list BackupConfigurations of Repository %s: %w", name, err)
 	}
 	for i := range users.Items {
-		if other := &users.Items[i]; other.UID != configuration.UID && other.DeletionTimestamp.IsZero() && !v1alpha1.HasRecordAnnotation(other.Annotations) {
+		if other := &users.Items[i]; other.UID != configuration.UID && other.DeletionTimestamp.IsZero() &&
+			!v1alpha1.HasRecordAnnotation(other.Annotations) {
 			return nil
 		}
 	}
@@ -117,7 +128,8 @@ func (r *Reconciler) letRepositoryGo(ctx context.Context, configuration *v1alpha
 		actual.Spec.DeletionPolicy = v1alpha1.WipeOut
 	}
 	if actual.Spec.DeletionPolicy != before.Spec.DeletionPolicy {
-		if err := r.Patch(ctx, actual, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+		if err := r.Patch(ctx, actual, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+			client.FieldOwner(r.FieldManager)); err != nil {
 			return fmt.Errorf("patch deletionPolicy of Repository %s: %w", actual.Name, err)
 		}
 	}

@@ -14,10 +14,13 @@ import (
 
 // checkHooks checks for each hook that its HookTemplate exists, that the configuration is allowed to use it, and that
 // all its variables have values.
-func (r *Reconciler) checkHooks(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
+func (r *Reconciler) checkHooks(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings,
+) error {
 	for i := range configuration.Spec.Sessions {
 		session := &configuration.Spec.Sessions[i]
-		builtin := policy.BackupHookValues(configuration.Namespace, v1alpha1.BackupConfigurationKind, configuration.Name, session.Name, configuration.Spec.Target)
+		builtin := policy.BackupHookValues(configuration.Namespace, v1alpha1.BackupConfigurationKind, configuration.Name,
+			session.Name, configuration.Spec.Target)
 		hooks := policy.BackupHooks(fmt.Sprintf("spec.sessions[%d]", i), session.Hooks)
 		if err := r.noteHooks(ctx, configuration.Namespace, hooks, findings); err != nil {
 			return err

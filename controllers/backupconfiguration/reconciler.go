@@ -50,7 +50,8 @@ type Reconciler struct {
 	EnsureTrigger func(ctx context.Context, namespace string) error
 	// Sidecars returns the state of a workload's sidecar. SidecarsChanged receives the BackupConfigurations whose
 	// sidecar has changed.
-	Sidecars        func(ctx context.Context, namespace string, target v1alpha1.TypedObjectReference) (*sidecar.State, error)
+	Sidecars func(ctx context.Context, namespace string,
+		target v1alpha1.TypedObjectReference) (*sidecar.State, error)
 	SidecarsChanged <-chan event.GenericEvent
 }
 
@@ -105,7 +106,10 @@ func (r *Reconciler) check(ctx context.Context, configuration *v1alpha1.BackupCo
 		return err
 	}
 	for _, m := range completion.Missing {
-		findings.add(finding{reason: m.Reason, message: m.Field + ": " + m.Message, invalid: m.Reason == v1alpha1.ReasonRepositoryConflict})
+		findings.add(finding{
+			reason: m.Reason, message: m.Field + ": " + m.Message,
+			invalid: m.Reason == v1alpha1.ReasonRepositoryConflict,
+		})
 		// No watch reports the object that tells the type of the target's database: such objects are not watched.
 		findings.lookAgain = findings.lookAgain || policy.Tells(*configuration.Spec.Target)
 	}
@@ -119,7 +123,8 @@ func (r *Reconciler) check(ctx context.Context, configuration *v1alpha1.BackupCo
 	r.warn(configuration, findings)
 	if len(completion.Changed) > 0 {
 		conditions.MarkTrue(configuration, v1alpha1.ConditionResolvedBackendChanged, v1alpha1.ReasonDefaultsChanged, "%s",
-			kstatus.Join(completion.Changed)+". To move, name another repository in policy; existing backups stay where they are")
+			kstatus.Join(completion.Changed)+
+				". To move, name another repository in policy; existing backups stay where they are")
 	} else {
 		conditions.Delete(configuration, v1alpha1.ConditionResolvedBackendChanged)
 	}
@@ -143,7 +148,10 @@ func (r *Reconciler) warn(configuration *v1alpha1.BackupConfiguration, findings 
 
 // checkComplete follows the references of a completed configuration. drivers are the drivers of its repositories by
 // name.
-func (r *Reconciler) checkComplete(ctx context.Context, configuration *v1alpha1.BackupConfiguration, drivers map[string]v1alpha1.Driver, findings *findings) error {
+func (r *Reconciler) checkComplete(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, drivers map[string]v1alpha1.Driver,
+	findings *findings,
+) error {
 	if err := r.checkTarget(ctx, configuration, findings); err != nil {
 		return err
 	}

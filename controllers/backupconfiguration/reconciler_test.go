@@ -51,13 +51,23 @@ func TestConfigurationBecomesReady(t *testing.T) {
 
 	status := configuration.Status
 	g.Expect(*status.TargetFound).To(BeTrue())
-	g.Expect(status.Backends).To(Equal([]v1alpha1.BackendStatus{{Name: "main", Ready: ptr.To(true), Storage: &v1alpha1.StorageStatus{
-		Ref: v1alpha1.ObjectReference{Name: "s3", Namespace: configuration.Namespace}, Phase: v1alpha1.PhaseReady,
-	}}}))
+	g.Expect(status.Backends).
+		To(Equal([]v1alpha1.BackendStatus{{Name: "main", Ready: ptr.To(true), Storage: &v1alpha1.StorageStatus{
+			Ref: v1alpha1.ObjectReference{Name: "s3", Namespace: configuration.Namespace}, Phase: v1alpha1.PhaseReady,
+		}}}))
 	g.Expect(status.Dependencies).To(Equal([]v1alpha1.ResourceFoundStatus{
-		{TypedObjectReference: v1alpha1.TypedObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.AddonKind, Name: "pvc-addon"}, Found: ptr.To(true)},
-		{TypedObjectReference: v1alpha1.TypedObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.FunctionKind, Name: "pvc-backup"}, Found: ptr.To(true)},
-		{TypedObjectReference: v1alpha1.TypedObjectReference{Kind: "Secret", Namespace: configuration.Namespace, Name: "enc"}, Found: ptr.To(true)},
+		{TypedObjectReference: v1alpha1.TypedObjectReference{
+			APIGroup: v1alpha1.Group, Kind: v1alpha1.AddonKind,
+			Name: "pvc-addon",
+		}, Found: ptr.To(true)},
+		{TypedObjectReference: v1alpha1.TypedObjectReference{
+			APIGroup: v1alpha1.Group, Kind: v1alpha1.FunctionKind,
+			Name: "pvc-backup",
+		}, Found: ptr.To(true)},
+		{
+			TypedObjectReference: v1alpha1.TypedObjectReference{Kind: "Secret", Namespace: configuration.Namespace, Name: "enc"},
+			Found:                ptr.To(true),
+		},
 	}))
 	g.Expect(status.Repositories).To(Equal([]v1alpha1.RepoStatus{{Name: "uploads", Phase: v1alpha1.PhaseReady}}))
 	g.Expect(status.Sessions).To(HaveLen(1))
@@ -148,7 +158,8 @@ func TestForeignCronJobIsLeftAlone(t *testing.T) {
 		configuration.Spec.Sessions = append(configuration.Spec.Sessions, sessionOf("weekly", "@weekly"))
 	})
 
-	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonNameConflict, `not the one of session "weekly"`)
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonNameConflict,
+		`not the one of session "weekly"`)
 	g.Expect(configuration.Status.Sessions[0].NextSchedule).NotTo(BeNil(), "the other session is in order")
 	g.Expect(configuration.Status.Sessions[1].Conditions[0].Reason).To(Equal(v1alpha1.ReasonSchedulerNotEnsured))
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(foreign), foreign)).To(Succeed())
@@ -162,17 +173,20 @@ func TestInvalidPolicyKeepsTheLastGoodSchedule(t *testing.T) {
 
 	bed.Edit(t, configuration, func() { configuration.Spec.Sessions[0].Scheduler.Schedule = "0 0 30 2 *" })
 
-	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonInvalidSchedule, "spec.sessions[0].scheduler.schedule")
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonInvalidSchedule,
+		"spec.sessions[0].scheduler.schedule")
 	g.Expect(conditions.IsStalled(configuration)).To(BeTrue())
 	g.Expect(conditions.IsFalse(configuration, v1alpha1.ConditionValidationPassed)).To(BeTrue())
-	g.Eventually(func() []string { return events.Of(configuration.Namespace) }, testbed.Patience).Should(ContainElement(HavePrefix("Warning InvalidSchedule ")))
+	g.Eventually(func() []string { return events.Of(configuration.Namespace) }, testbed.Patience).
+		Should(ContainElement(HavePrefix("Warning InvalidSchedule ")))
 	cronJob := cronJobOf(configuration, "nightly")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(cronJob), cronJob)).To(Succeed())
 	g.Expect(cronJob.Spec.Schedule).To(Equal("0 2 * * *"))
 
 	bed.Edit(t, configuration, func() { configuration.Spec.Sessions[0].Scheduler.Schedule = "0 3 * * *" })
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
-	bed.Eventually(t, cronJob, func(g Gomega) { g.Expect(cronJob.Spec.Schedule).To(Equal("0 3 * * *")) }, "the corrected schedule is in force")
+	bed.Eventually(t, cronJob, func(g Gomega) { g.Expect(cronJob.Spec.Schedule).To(Equal("0 3 * * *")) },
+		"the corrected schedule is in force")
 }
 
 func TestChildOfABatchHasNoSchedule(t *testing.T) {
@@ -201,7 +215,8 @@ func TestRecordsAreLeftAlone(t *testing.T) {
 	configuration.Annotations = map[string]string{v1alpha1.AnnotationRecord: "prod"}
 	bed.Create(t, testbed.Claim(namespace, "uploads"), configuration)
 	g.Eventually(func() error {
-		return bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(configuration), &v1alpha1.BackupConfiguration{})
+		return bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(configuration),
+			&v1alpha1.BackupConfiguration{})
 	}, testbed.Patience).Should(Succeed())
 
 	_, err := reconciler.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(configuration)})

@@ -28,7 +28,9 @@ var targetKinds = map[schema.GroupKind]schema.GroupVersionKind{
 }
 
 // checkDatabase checks that the object that stands for a database exists. A run checks whether the database is ready.
-func (r *Reconciler) checkDatabase(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
+func (r *Reconciler) checkDatabase(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings,
+) error {
 	_, refusal, err := lifecycle.DatabaseObject(ctx, r.APIReader, configuration.Namespace, *configuration.Spec.Target)
 	if err != nil {
 		return err
@@ -42,7 +44,9 @@ func (r *Reconciler) checkDatabase(ctx context.Context, configuration *v1alpha1.
 }
 
 // checkTarget checks that the target exists. It reads only the target's metadata: a run checks the rest.
-func (r *Reconciler) checkTarget(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
+func (r *Reconciler) checkTarget(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings,
+) error {
 	target := configuration.Spec.Target
 	if target.IsDatabase() {
 		return r.checkDatabase(ctx, configuration, findings)
@@ -68,7 +72,9 @@ func (r *Reconciler) checkTarget(ctx context.Context, configuration *v1alpha1.Ba
 
 // checkBackends checks for each backend whether this namespace is allowed to use its storage. It returns the names of
 // the backends whose storage exists and is allowed, ready or not.
-func (r *Reconciler) checkBackends(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) (map[string]bool, error) {
+func (r *Reconciler) checkBackends(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings,
+) (map[string]bool, error) {
 	usable := map[string]bool{}
 	statuses := make([]v1alpha1.BackendStatus, 0, len(configuration.Spec.Backends))
 	for _, backend := range configuration.Spec.Backends {
@@ -97,7 +103,10 @@ func (r *Reconciler) checkBackends(ctx context.Context, configuration *v1alpha1.
 		default:
 			usable[backend.Name] = true
 		}
-		statuses = append(statuses, v1alpha1.BackendStatus{Name: backend.Name, Ready: ptr.To(found == nil), Storage: &status, RetentionPolicy: use})
+		statuses = append(statuses, v1alpha1.BackendStatus{
+			Name: backend.Name, Ready: ptr.To(found == nil), Storage: &status,
+			RetentionPolicy: use,
+		})
 	}
 	configuration.Status.Backends = statuses
 	return usable, nil
@@ -107,7 +116,8 @@ func (r *Reconciler) checkBackends(ctx context.Context, configuration *v1alpha1.
 func (r *Reconciler) checkStorage(ctx context.Context, user string, status *v1alpha1.StorageStatus) (*finding, error) {
 	name := describe(v1alpha1.BackupStorageKind, status.Ref.Namespace, status.Ref.Name)
 	storage := &v1alpha1.BackupStorage{}
-	if err := r.Get(ctx, types.NamespacedName{Namespace: status.Ref.Namespace, Name: status.Ref.Name}, storage); apierrors.IsNotFound(err) {
+	if err := r.Get(ctx, types.NamespacedName{Namespace: status.Ref.Namespace, Name: status.Ref.Name},
+		storage); apierrors.IsNotFound(err) {
 		status.Reason = v1alpha1.ReasonStorageNotFound
 		return &finding{reason: status.Reason, message: name + " does not exist"}, nil
 	} else if err != nil {
@@ -133,7 +143,9 @@ func (r *Reconciler) checkStorage(ctx context.Context, user string, status *v1al
 }
 
 // checkAddons checks for each session that Addon, task and Functions exist and that the parameters fit.
-func (r *Reconciler) checkAddons(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
+func (r *Reconciler) checkAddons(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings,
+) error {
 	for i := range configuration.Spec.Sessions {
 		info := configuration.Spec.Sessions[i].Addon
 		if info.Name == "" {
@@ -172,7 +184,9 @@ func (r *Reconciler) checkAddons(ctx context.Context, configuration *v1alpha1.Ba
 }
 
 // functions reads the Functions of the tasks that info names.
-func (r *Reconciler) functions(ctx context.Context, addon *v1alpha1.Addon, info *v1alpha1.AddonInfo, findings *findings) (map[string]*v1alpha1.Function, error) {
+func (r *Reconciler) functions(
+	ctx context.Context, addon *v1alpha1.Addon, info *v1alpha1.AddonInfo, findings *findings,
+) (map[string]*v1alpha1.Function, error) {
 	out := map[string]*v1alpha1.Function{}
 	for _, name := range policy.TaskFunctions(addon, info, false) {
 		function := &v1alpha1.Function{}

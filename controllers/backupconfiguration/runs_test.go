@@ -49,10 +49,14 @@ func TestTheManagerStartsTheRunOfASlotOnce(t *testing.T) {
 		g.Expect(runs).To(HaveLen(1))
 		g.Expect(runs[0].Name).To(Equal(name))
 		g.Expect(runs[0].Spec).To(Equal(v1alpha1.BackupSessionSpec{
-			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: "uploads"},
+			Invoker: v1alpha1.TypedLocalObjectReference{
+				APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind,
+				Name: "uploads",
+			},
 			Session: "nightly", ScheduledTime: runs[0].Spec.ScheduledTime, RetryLeft: 2,
 		}))
-		g.Expect(runs[0].Spec.ScheduledTime.Time).To(BeTemporally("==", now), "the newest slot, not the one that passed before")
+		g.Expect(runs[0].Spec.ScheduledTime.Time).To(BeTemporally("==", now),
+			"the newest slot, not the one that passed before")
 	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the manager starts the run of the slot")
 	bed.Eventually(t, configuration, func(g Gomega) {
 		g.Expect(configuration.Status.Sessions[0].LastScheduleTime).To(HaveField("Time", BeTemporally("==", now)))
@@ -108,7 +112,8 @@ func TestNothingIsStartedWhilePaused(t *testing.T) {
 	g.Expect(runsOf(g, t, configuration.Namespace)).To(BeEmpty())
 
 	bed.Edit(t, configuration, func() { configuration.Spec.Paused = false })
-	g.Eventually(func(g Gomega) { g.Expect(runsOf(g, t, configuration.Namespace)).To(HaveLen(1)) }, testbed.Patience, testbed.Interval).
+	g.Eventually(func(g Gomega) { g.Expect(runsOf(g, t, configuration.Namespace)).To(HaveLen(1)) }, testbed.Patience,
+		testbed.Interval).
 		Should(Succeed(), "the newest slot runs as soon as the policy resumes, as with a CronJob")
 }
 
@@ -117,8 +122,12 @@ func TestTheAnnotationStartsARunForEachOfItsValues(t *testing.T) {
 	g := NewWithT(t)
 	configuration := working(t)
 	ask := func(value string) {
-		bed.Edit(t, configuration, func() { metav1.SetMetaDataAnnotation(&configuration.ObjectMeta, v1alpha1.AnnotationTrigger, value) })
-		bed.Eventually(t, configuration, func(g Gomega) { g.Expect(configuration.Status.LastHandledTrigger).To(Equal(value)) }, "the controller handles the trigger")
+		bed.Edit(t, configuration,
+			func() { metav1.SetMetaDataAnnotation(&configuration.ObjectMeta, v1alpha1.AnnotationTrigger, value) })
+		bed.Eventually(t, configuration, func(g Gomega) {
+			g.Expect(configuration.Status.LastHandledTrigger).
+				To(Equal(value))
+		}, "the controller handles the trigger")
 		bed.NoOp(t, reconciler, &events, configuration)
 	}
 	ask("nightly")
@@ -132,23 +141,34 @@ func TestTheAnnotationStartsARunForEachOfItsValues(t *testing.T) {
 	g.Expect(runsOf(g, t, configuration.Namespace)).To(HaveLen(2), "another value starts another run")
 	ask("weekly/1")
 	g.Expect(runsOf(g, t, configuration.Namespace)).To(HaveLen(2))
-	g.Expect(events.Of(configuration.Namespace)).To(ContainElement(HavePrefix("Warning InvalidTrigger the annotation backup.cairn.dev/trigger names no session: write one of nightly,")))
+	g.Expect(events.Of(configuration.Namespace)).
+		To(ContainElement(HavePrefix("Warning InvalidTrigger the annotation backup.cairn.dev/trigger names no session: " +
+			"write one of nightly,")))
 
 	// The manager was killed before it wrote the handled trigger. It finds the run that it started.
 	ask("nightly/killed")
 	g.Expect(runsOf(g, t, configuration.Namespace)).To(HaveLen(3))
 	bed.EditStatus(t, configuration, func() { configuration.Status.LastHandledTrigger = "weekly/1" })
-	bed.Eventually(t, configuration, func(g Gomega) { g.Expect(configuration.Status.LastHandledTrigger).To(Equal("nightly/killed")) }, "the controller handles the trigger")
+	bed.Eventually(t, configuration, func(g Gomega) {
+		g.Expect(configuration.Status.LastHandledTrigger).
+			To(Equal("nightly/killed"))
+	}, "the controller handles the trigger")
 	g.Expect(runsOf(g, t, configuration.Namespace)).To(HaveLen(3))
 }
 
 // ended creates a run that ended some hours ago.
-func ended(t testing.TB, configuration *v1alpha1.BackupConfiguration, name string, hours int, phase v1alpha1.BackupSessionPhase, finalizers ...string) {
+func ended(
+	t testing.TB, configuration *v1alpha1.BackupConfiguration, name string, hours int, phase v1alpha1.BackupSessionPhase,
+	finalizers ...string,
+) {
 	t.Helper()
 	s := &v1alpha1.BackupSession{
 		ObjectMeta: metav1.ObjectMeta{Namespace: configuration.Namespace, Name: name, Finalizers: finalizers},
 		Spec: v1alpha1.BackupSessionSpec{
-			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: configuration.Name}, Session: "nightly",
+			Invoker: v1alpha1.TypedLocalObjectReference{
+				APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind,
+				Name: configuration.Name,
+			}, Session: "nightly",
 		},
 	}
 	bed.Create(t, s)
@@ -183,7 +203,8 @@ func TestTheHistoryOfASession(t *testing.T) {
 	g.Eventually(func(g Gomega) { g.Expect(names(g)).To(ConsistOf(want)) }, testbed.Patience, testbed.Interval).
 		Should(Succeed(), "two runs stay, and the runs that must stay")
 	bed.Eventually(t, configuration, func(g Gomega) {
-		g.Expect(configuration.Status.Sessions[0].LastSuccessTime).To(HaveField("Time", BeTemporally("==", now.Add(-7*time.Hour))))
+		g.Expect(configuration.Status.Sessions[0].LastSuccessTime).
+			To(HaveField("Time", BeTemporally("==", now.Add(-7*time.Hour))))
 	}, "the last success is in status")
 
 	// Once the history holds the record of a run, its BackupSession can go.
@@ -195,7 +216,8 @@ func TestTheHistoryOfASession(t *testing.T) {
 	}, testbed.Patience, testbed.Interval).Should(BeTrue(), "a recorded run is deleted")
 
 	bed.Edit(t, configuration, func() { configuration.Spec.Sessions[0].SessionHistoryLimit = ptr.To[int32](0) })
-	g.Eventually(func(g Gomega) { g.Expect(names(g)).To(ConsistOf("running", "last-success")) }, testbed.Patience, testbed.Interval).
+	g.Eventually(func(g Gomega) { g.Expect(names(g)).To(ConsistOf("running", "last-success")) }, testbed.Patience,
+		testbed.Interval).
 		Should(Succeed(), "without a history the last success stays")
 	bed.NoOp(t, reconciler, &events, configuration)
 }

@@ -22,7 +22,9 @@ const missingInterval = time.Minute
 // checkSecrets records whether the Secrets with the passwords exist. It does not read their content. In another
 // namespace it looks only for Secrets beside a storage that this namespace is allowed to use, so that nobody learns the
 // names of other Secrets.
-func (r *Reconciler) checkSecrets(ctx context.Context, configuration *v1alpha1.BackupConfiguration, usable map[string]bool, findings *findings) error {
+func (r *Reconciler) checkSecrets(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, usable map[string]bool, findings *findings,
+) error {
 	home := map[string]string{}
 	for _, b := range configuration.Spec.Backends {
 		if usable[b.Name] {
@@ -35,7 +37,10 @@ func (r *Reconciler) checkSecrets(ctx context.Context, configuration *v1alpha1.B
 			if info.EncryptionSecret == nil {
 				continue // VolumeSnapshots have no password.
 			}
-			key := client.ObjectKey{Namespace: cmp.Or(info.EncryptionSecret.Namespace, configuration.Namespace), Name: info.EncryptionSecret.Name}
+			key := client.ObjectKey{
+				Namespace: cmp.Or(info.EncryptionSecret.Namespace, configuration.Namespace),
+				Name:      info.EncryptionSecret.Name,
+			}
 			if seen[key] || key.Namespace != configuration.Namespace && key.Namespace != home[info.Backend] {
 				continue
 			}
@@ -44,7 +49,10 @@ func (r *Reconciler) checkSecrets(ctx context.Context, configuration *v1alpha1.B
 			if err != nil {
 				return err
 			}
-			findings.dependencies.Add(v1alpha1.TypedObjectReference{Kind: "Secret", Namespace: key.Namespace, Name: key.Name}, found)
+			findings.dependencies.Add(v1alpha1.TypedObjectReference{
+				Kind: "Secret", Namespace: key.Namespace,
+				Name: key.Name,
+			}, found)
 			findings.lookAgain = findings.lookAgain || !found
 		}
 	}

@@ -45,9 +45,10 @@ var runs = trigger.RunsIndex{Field: "backupconfiguration.runs", Kind: v1alpha1.B
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
 	ctx := context.Background()
 	for field, values := range indexes {
-		if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupConfiguration{}, field, func(o client.Object) []string {
-			return values(o.(*v1alpha1.BackupConfiguration))
-		}); err != nil {
+		if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupConfiguration{}, field,
+			func(o client.Object) []string {
+				return values(o.(*v1alpha1.BackupConfiguration))
+			}); err != nil {
 			return fmt.Errorf("index BackupConfigurations by %s: %w", field, err)
 		}
 	}
@@ -58,7 +59,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		return err
 	}
 
-	written := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{})
+	written := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{},
+		predicate.AnnotationChangedPredicate{})
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("backupconfiguration").
 		// Watch the configuration's own status too: a reconcile that read the cache before it held the last write can
@@ -67,18 +69,24 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Owns(&batchv1.CronJob{}, builder.WithPredicates(written)).
 		Watches(&v1alpha1.BackupSession{}, runs.Invoker(), builder.WithPredicates(trigger.Matters())).
 		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.ofStorage)).
-		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.inferring(infersStorage)), builder.WithPredicates(defaults.Changes)).
-		Watches(&v1alpha1.RetentionPolicy{}, handler.EnqueueRequestsFromMapFunc(r.inferring(infersRetention)), builder.WithPredicates(defaults.Changes)).
-		Watches(&v1alpha1.RetentionPolicy{}, handler.EnqueueRequestsFromMapFunc(r.ofRetentionPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.inferring(infersStorage)),
+			builder.WithPredicates(defaults.Changes)).
+		Watches(&v1alpha1.RetentionPolicy{}, handler.EnqueueRequestsFromMapFunc(r.inferring(infersRetention)),
+			builder.WithPredicates(defaults.Changes)).
+		Watches(&v1alpha1.RetentionPolicy{}, handler.EnqueueRequestsFromMapFunc(r.ofRetentionPolicy),
+			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.ofRepository)).
 		Watches(&v1alpha1.HookTemplate{}, handler.EnqueueRequestsFromMapFunc(r.ofHookTemplate)).
 		Watches(&v1alpha1.Addon{}, handler.EnqueueRequestsFromMapFunc(r.ofAddon)).
-		Watches(&v1alpha1.Function{}, handler.EnqueueRequestsFromMapFunc(r.ofFunction), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{}))
+		Watches(&v1alpha1.Function{}, handler.EnqueueRequestsFromMapFunc(r.ofFunction),
+			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace),
+			builder.WithPredicates(predicate.LabelChangedPredicate{}))
 	for _, gvk := range targetKinds {
 		target := &metav1.PartialObjectMetadata{}
 		target.SetGroupVersionKind(gvk)
-		b = b.WatchesMetadata(target, handler.EnqueueRequestsFromMapFunc(r.ofTarget(gvk.Group, gvk.Kind)), builder.WithPredicates(appearance))
+		b = b.WatchesMetadata(target, handler.EnqueueRequestsFromMapFunc(r.ofTarget(gvk.Group, gvk.Kind)),
+			builder.WithPredicates(appearance))
 	}
 	if r.SidecarsChanged != nil {
 		b = b.WatchesRawSource(source.Channel(r.SidecarsChanged, &handler.EnqueueRequestForObject{}))
@@ -170,7 +178,8 @@ var indexes = map[string]func(*v1alpha1.BackupConfiguration) []string{
 				if repository.Directory == "" {
 					continue // VolumeSnapshots have no directory; for others it is not known yet.
 				}
-				keys = append(keys, directory.Entries(policy.DirectoryKeys(c.Namespace, storages[repository.Backend], repository.Directory))...)
+				keys = append(keys,
+					directory.Entries(policy.DirectoryKeys(c.Namespace, storages[repository.Backend], repository.Directory))...)
 			}
 		}
 		return unique(keys)
@@ -207,7 +216,8 @@ func (r *Reconciler) requests(ctx context.Context, opts ...client.ListOption) []
 
 func (r *Reconciler) ofTarget(group, kind string) handler.MapFunc {
 	return func(ctx context.Context, o client.Object) []reconcile.Request {
-		return r.requests(ctx, client.InNamespace(o.GetNamespace()), client.MatchingFields{indexTarget: targetKey(group, kind, o.GetName())})
+		return r.requests(ctx, client.InNamespace(o.GetNamespace()),
+			client.MatchingFields{indexTarget: targetKey(group, kind, o.GetName())})
 	}
 }
 
@@ -253,7 +263,8 @@ func (r *Reconciler) ofFunction(ctx context.Context, o client.Object) []reconcil
 	}
 	var requests []reconcile.Request
 	for i := range addons.Items {
-		if slices.ContainsFunc(addons.Items[i].Spec.BackupTasks, func(t v1alpha1.Task) bool { return names(&t, o.GetName()) }) {
+		if slices.ContainsFunc(addons.Items[i].Spec.BackupTasks,
+			func(t v1alpha1.Task) bool { return names(&t, o.GetName()) }) {
 			requests = append(requests, r.ofAddon(ctx, &addons.Items[i])...)
 		}
 	}

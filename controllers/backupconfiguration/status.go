@@ -65,11 +65,13 @@ func summarize(configuration *v1alpha1.BackupConfiguration, f *findings) {
 	if wrong := f.only(true); len(wrong) > 0 {
 		configuration.Status.Phase = v1alpha1.PhaseInvalid
 		message := messageOf(wrong)
-		conditions.MarkFalse(configuration, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationFailed, "%s", message)
+		conditions.MarkFalse(configuration, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationFailed,
+			"%s", message)
 		kstatus.Stalled(configuration, wrong[0].reason, message)
 		return
 	}
-	conditions.MarkTrue(configuration, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationPassed, "the policy can work")
+	conditions.MarkTrue(configuration, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationPassed,
+		"the policy can work")
 	if missing := f.only(false); len(missing) > 0 {
 		configuration.Status.Phase = v1alpha1.PhaseNotReady
 		kstatus.NotReady(configuration, missing[0].reason, messageOf(missing))

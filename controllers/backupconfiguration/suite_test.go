@@ -51,7 +51,8 @@ func TestMain(m *testing.M) {
 	os.Exit(bed.Run(m, func(mgr ctrl.Manager) error {
 		reconciler = &Reconciler{
 			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(),
-			Clock: clocktesting.NewFakePassiveClock(now), MoverImage: "mover:test", FieldManager: "cairn-manager", ClusterName: "test",
+			Clock: clocktesting.NewFakePassiveClock(now), MoverImage: "mover:test", FieldManager: "cairn-manager",
+			ClusterName:   "test",
 			EnsureTrigger: accounts.ensure,
 		}
 		return reconciler.SetupWithManager(mgr, controller.Options{})
@@ -76,7 +77,8 @@ func sessionOf(name, line string) v1alpha1.BackupConfigurationSession {
 			Name: "logical-backup", Params: &apiextensionsv1.JSON{Raw: []byte(`{"exclude":"*.tmp"}`)},
 		}}},
 		Repositories: []v1alpha1.RepositoryInfo{{
-			Name: "uploads", Backend: "main", Directory: "/shop/uploads", EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"},
+			Name: "uploads", Backend: "main", Directory: "/shop/uploads",
+			EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"},
 		}},
 	}
 }
@@ -87,7 +89,8 @@ func working(t testing.TB) *v1alpha1.BackupConfiguration {
 	namespace := bed.Namespace(t, nil)
 	bed.ReadyStorage(t, namespace)
 	configuration := configurationOf(namespace)
-	bed.Create(t, testbed.Claim(namespace, "uploads"), testbed.Secret(namespace, "enc", map[string]string{"password": "p"}), configuration)
+	bed.Create(t, testbed.Claim(namespace, "uploads"),
+		testbed.Secret(namespace, "enc", map[string]string{"password": "p"}), configuration)
 	bed.ReadyRepositories(t, namespace, "uploads")
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 	return configuration

@@ -17,7 +17,10 @@ import (
 // snapshotAddon returns an Addon with a task that makes VolumeSnapshots. It has the name of the namespace that uses it.
 func snapshotAddon(namespace string) *v1alpha1.Addon {
 	return &v1alpha1.Addon{ObjectMeta: metav1.ObjectMeta{Name: namespace}, Spec: v1alpha1.AddonSpec{
-		BackupTasks: []v1alpha1.Task{{Name: "volume-snapshot", Function: "pvc-backup", Driver: v1alpha1.DriverVolumeSnapshotter}},
+		BackupTasks: []v1alpha1.Task{{
+			Name: "volume-snapshot", Function: "pvc-backup",
+			Driver: v1alpha1.DriverVolumeSnapshotter,
+		}},
 	}}
 }
 
@@ -45,10 +48,12 @@ func TestVolumeSnapshotsNeedNothingButASchedule(t *testing.T) {
 	}))
 
 	bed.EditStatus(t, repository, func() {
-		conditions.MarkTrue(repository, v1alpha1.ConditionVolumeSnapshotsAtRisk, v1alpha1.ReasonVolumeSnapshotClassDeletes, "the class deletes")
+		conditions.MarkTrue(repository, v1alpha1.ConditionVolumeSnapshotsAtRisk, v1alpha1.ReasonVolumeSnapshotClassDeletes,
+			"the class deletes")
 	})
 	bed.Eventually(t, configuration, func(g Gomega) {
-		g.Expect(conditions.GetMessage(configuration, v1alpha1.ConditionVolumeSnapshotsAtRisk)).To(Equal("Repository files: the class deletes"))
+		g.Expect(conditions.GetMessage(configuration, v1alpha1.ConditionVolumeSnapshotsAtRisk)).
+			To(Equal("Repository files: the class deletes"))
 		g.Expect(conditions.IsReady(configuration)).To(BeTrue())
 		g.Expect(events.Of(namespace)).To(ContainElement(ContainSubstring("Repository files: the class deletes")))
 	}, "the configuration repeats the warning of the Repository")
@@ -99,7 +104,8 @@ func TestOneRepositoryHasOneDriver(t *testing.T) {
 	namespace := configuration.Namespace
 	bed.Create(t, snapshotAddon(namespace))
 	bed.Edit(t, configuration, func() { configuration.Spec.Sessions[0].Addon = snapshotInfo(namespace) })
-	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict, `the Repository "uploads" is of driver Kopia`)
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict,
+		`the Repository "uploads" is of driver Kopia`)
 
 	bed.Edit(t, configuration, func() {
 		configuration.Spec.Sessions[0].Addon = sessionOf("", "").Addon
@@ -107,7 +113,8 @@ func TestOneRepositoryHasOneDriver(t *testing.T) {
 		second.Addon = snapshotInfo(namespace)
 		configuration.Spec.Sessions = append(configuration.Spec.Sessions, second)
 	})
-	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict, `the Repository "uploads" is of driver Kopia`)
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict,
+		`the Repository "uploads" is of driver Kopia`)
 	g.Expect(conditions.GetMessage(configuration, "Ready")).To(HavePrefix("spec.sessions[1].repositories[0]: "))
 
 	bed.Edit(t, configuration, func() {
@@ -117,7 +124,10 @@ func TestOneRepositoryHasOneDriver(t *testing.T) {
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 
 	bed.Edit(t, configuration, func() {
-		configuration.Spec.Target = &v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web"}
+		configuration.Spec.Target = &v1alpha1.TypedObjectReference{
+			APIGroup: "apps", Kind: v1alpha1.KindDeployment,
+			Name: "web",
+		}
 		configuration.Spec.Sessions = configuration.Spec.Sessions[1:]
 		configuration.Spec.Sessions[0].Repositories[0].Name = "web"
 		configuration.Spec.Sessions[0].Executor = v1alpha1.ExecutorSidecar

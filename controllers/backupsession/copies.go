@@ -35,7 +35,9 @@ func copyRefusal(method v1alpha1.CopyMethod, t *v1alpha1.ResolvedTarget) *v1alph
 
 // resolveCopies resolves which temporary volumes the Jobs of hosts read. It reads all its input past the cache, because
 // the cache holds none of these kinds.
-func (r *resolution) resolveCopies(ctx context.Context, hosts []v1alpha1.ResolvedHost, settings v1alpha1.CopySettings) ([]v1alpha1.ResolvedCopy, *v1alpha1.ResolvedError, error) {
+func (r *resolution) resolveCopies(
+	ctx context.Context, hosts []v1alpha1.ResolvedHost, settings v1alpha1.CopySettings,
+) ([]v1alpha1.ResolvedCopy, *v1alpha1.ResolvedError, error) {
 	if !settings.CopyMethod.Copies() {
 		return nil, nil, nil
 	}
@@ -44,7 +46,8 @@ func (r *resolution) resolveCopies(ctx context.Context, hosts []v1alpha1.Resolve
 		return nil, nil, err
 	}
 	in := session.Copies{
-		Run: r.session.UID, Settings: settings, Sources: map[string]volumesnapshot.Source{}, StorageClasses: map[string]*storagev1.StorageClass{},
+		Run: r.session.UID, Settings: settings, Sources: map[string]volumesnapshot.Source{},
+		StorageClasses: map[string]*storagev1.StorageClass{},
 	}
 	for _, claim := range session.CopiedClaims(hosts) {
 		source, err := r.volumeSource(ctx, state, claim)
@@ -67,8 +70,11 @@ func (r *resolution) resolveCopies(ctx context.Context, hosts []v1alpha1.Resolve
 	if settings.CopyMethod == v1alpha1.CopySnapshot {
 		var classes snapshotv1.VolumeSnapshotClassList
 		if err := r.APIReader.List(ctx, &classes); volumesnapshot.NoKind(err) {
-			return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonVolumeSnapshotsNotSupported,
-				Message: "the cluster has no kind VolumeSnapshotClass: install the snapshot controller of the CSI project and its CRDs, or leave copyMethod out"}, nil
+			return nil, &v1alpha1.ResolvedError{
+				Reason: v1alpha1.ReasonVolumeSnapshotsNotSupported,
+				Message: "the cluster has no kind VolumeSnapshotClass: install the snapshot controller of the CSI project and " +
+					"its CRDs, or leave copyMethod out",
+			}, nil
 		} else if err != nil {
 			return nil, nil, fmt.Errorf("list VolumeSnapshotClasses: %w", err)
 		}
@@ -119,5 +125,6 @@ func restoringClaim(restores []v1alpha1.RestoreSession, request session.CopyRequ
 	if !request.Snapshot && request.Copy.VolumeSnapshotClassName != "" {
 		return nil // the snapshot of the claim already exists
 	}
-	return restoring(restores, &v1alpha1.ResolvedHost{Volumes: []v1alpha1.ResolvedVolume{{ClaimName: request.Copy.ClaimName}}})
+	return restoring(restores,
+		&v1alpha1.ResolvedHost{Volumes: []v1alpha1.ResolvedVolume{{ClaimName: request.Copy.ClaimName}}})
 }

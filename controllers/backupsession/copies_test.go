@@ -42,7 +42,8 @@ func copied(t *testing.T, method v1alpha1.CopyMethod, edit ...func(*v1alpha1.Bac
 		e(c)
 	}
 	sessiontest.Create(t, w.Client, c, sessiontest.OfDriver(t, w.Client, claim),
-		sessiontest.Repository(w.Namespace, "uploads", w.Storage, uploads), sessiontest.Repository(w.Namespace, "second", w.Storage, uploads),
+		sessiontest.Repository(w.Namespace, "uploads", w.Storage, uploads),
+		sessiontest.Repository(w.Namespace, "second", w.Storage, uploads),
 		sessiontest.Pod(w.Namespace, "web-0", "node-a", "uploads", nil),
 	)
 	return w
@@ -51,7 +52,8 @@ func copied(t *testing.T, method v1alpha1.CopyMethod, edit ...func(*v1alpha1.Bac
 func (w *world) copies() ([]corev1.PersistentVolumeClaim, []snapshotv1.VolumeSnapshot) {
 	w.T.Helper()
 	var claims corev1.PersistentVolumeClaimList
-	w.Expect(w.Client.List(w.T.Context(), &claims, client.InNamespace(w.Namespace), client.HasLabels{v1alpha1.LabelCopy})).To(Succeed())
+	w.Expect(w.Client.List(w.T.Context(), &claims, client.InNamespace(w.Namespace), client.HasLabels{v1alpha1.LabelCopy})).
+		To(Succeed())
 	var snapshots snapshotv1.VolumeSnapshotList
 	w.Expect(w.Client.List(w.T.Context(), &snapshots, client.InNamespace(w.Namespace))).To(Succeed())
 	return claims.Items, snapshots.Items
@@ -69,7 +71,8 @@ func (w *world) clean() {
 	var contents snapshotv1.VolumeSnapshotContentList
 	w.Expect(w.Client.List(w.T.Context(), &contents)).To(Succeed())
 	for i := range contents.Items {
-		w.Expect(contents.Items[i].Spec.VolumeSnapshotRef.Namespace).NotTo(Equal(w.Namespace), "a temporary snapshot stays in the storage system")
+		w.Expect(contents.Items[i].Spec.VolumeSnapshotRef.Namespace).
+			NotTo(Equal(w.Namespace), "a temporary snapshot stays in the storage system")
 	}
 	var source corev1.PersistentVolumeClaim
 	w.Get("uploads", &source)
@@ -143,7 +146,8 @@ func TestAFreeVolumeIsNoCopy(t *testing.T) {
 			w.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonCopyFailed))
 			for _, snap := range w.snapshots() {
 				w.Expect(snap.Status.Phase).To(Equal(v1alpha1.SnapshotFailed))
-				w.Expect(snap.Status.Components["pvc"].Error).To(And(ContainSubstring("the copy of PersistentVolumeClaim uploads is none"), ContainSubstring("other data")))
+				w.Expect(snap.Status.Components["pvc"].Error).
+					To(And(ContainSubstring("the copy of PersistentVolumeClaim uploads is none"), ContainSubstring("other data")))
 			}
 			w.clean()
 		})
@@ -158,9 +162,18 @@ func TestCopiesThatCantBeMade(t *testing.T) {
 		reason string
 		says   string
 	}{
-		"a driver that answers an error": {csi: sessiontest.CSI{Error: "no space left in the pool"}, later: 2 * time.Minute, reason: v1alpha1.ReasonVolumeSnapshotFailed, says: "no space left in the pool"},
-		"a driver that never answers":    {csi: sessiontest.CSI{Hang: true}, later: 11 * time.Minute, reason: v1alpha1.ReasonVolumeSnapshotNotReady, says: "10m"},
-		"a run that takes too long":      {csi: sessiontest.CSI{Hang: true}, later: 7 * time.Hour, reason: v1alpha1.ReasonDeadlineExceeded, says: "deadline"},
+		"a driver that answers an error": {
+			csi: sessiontest.CSI{Error: "no space left in the pool"}, later: 2 * time.Minute,
+			reason: v1alpha1.ReasonVolumeSnapshotFailed, says: "no space left in the pool",
+		},
+		"a driver that never answers": {
+			csi: sessiontest.CSI{Hang: true}, later: 11 * time.Minute,
+			reason: v1alpha1.ReasonVolumeSnapshotNotReady, says: "10m",
+		},
+		"a run that takes too long": {
+			csi: sessiontest.CSI{Hang: true}, later: 7 * time.Hour,
+			reason: v1alpha1.ReasonDeadlineExceeded, says: "deadline",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -262,7 +275,10 @@ func TestWhatWasLeftBehindIsSwept(t *testing.T) {
 	metrics := NewMetrics(prometheus.NewRegistry())
 	sweep := func() {
 		r := reconciler(w.World)
-		s := &Sweeper{Client: r.Client, APIReader: r.APIReader, EventRecorder: w.Events, FieldManager: r.FieldManager, Metrics: metrics}
+		s := &Sweeper{
+			Client: r.Client, APIReader: r.APIReader, EventRecorder: w.Events, FieldManager: r.FieldManager,
+			Metrics: metrics,
+		}
 		w.Expect(s.Sweep(t.Context())).To(Succeed())
 	}
 	foreign := sessiontest.Claim(w.Namespace, "foreign")
@@ -270,7 +286,10 @@ func TestWhatWasLeftBehindIsSwept(t *testing.T) {
 	// Other systems have a kind of this name.
 	other := sessiontest.Claim(w.Namespace, "other")
 	other.Labels = foreign.Labels
-	other.OwnerReferences = []metav1.OwnerReference{{APIVersion: "core.example.com/v1", Kind: v1alpha1.BackupSessionKind, Name: "gone", UID: "gone", Controller: new(true)}}
+	other.OwnerReferences = []metav1.OwnerReference{{
+		APIVersion: "core.example.com/v1", Kind: v1alpha1.BackupSessionKind,
+		Name: "gone", UID: "gone", Controller: new(true),
+	}}
 	sessiontest.Create(t, w.Client, foreign, other)
 	sweep()
 	claims, snapshots := w.copies()
@@ -287,7 +306,8 @@ func TestWhatWasLeftBehindIsSwept(t *testing.T) {
 	w.Expect(testutil.ToFloat64(metrics.removed)).To(BeNumerically(">=", 1))
 	w.Expect(testutil.ToFloat64(metrics.found)).To(BeNumerically(">=", 1))
 	claims, _ = w.copies()
-	w.Expect(claims).To(ContainElement(HaveField("DeletionTimestamp", Not(BeNil()))), "Kubernetes has not finished the deletion")
+	w.Expect(claims).To(ContainElement(HaveField("DeletionTimestamp", Not(BeNil()))),
+		"Kubernetes has not finished the deletion")
 	all, err := reconciler(w.World).copies().Leftovers(t.Context())
 	w.Expect(err).NotTo(HaveOccurred())
 	for _, left := range all {
@@ -309,7 +329,10 @@ func TestAVolumeThatCantBeMadeFailsWithTheDriversWords(t *testing.T) {
 	w := copied(t, v1alpha1.CopyClone, func(c *v1alpha1.BackupConfiguration) {
 		c.Spec.Sessions[0].CopyVolume = &v1alpha1.CopyVolume{StorageClassName: "csi-immediate"}
 	})
-	class := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "csi-immediate"}, Provisioner: sessiontest.DriverName}
+	class := &storagev1.StorageClass{
+		ObjectMeta:  metav1.ObjectMeta{Name: "csi-immediate"},
+		Provisioner: sessiontest.DriverName,
+	}
 	sessiontest.Create(t, w.Client, class)
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	w.Reconcile("run")
@@ -319,10 +342,13 @@ func TestAVolumeThatCantBeMadeFailsWithTheDriversWords(t *testing.T) {
 	warn := func(name, message string) {
 		said = said.Add(time.Second)
 		sessiontest.Create(t, w.Client, &corev1.Event{
-			LastTimestamp:  metav1.NewTime(said),
-			ObjectMeta:     metav1.ObjectMeta{Namespace: w.Namespace, Name: name},
-			InvolvedObject: corev1.ObjectReference{Kind: "PersistentVolumeClaim", Namespace: w.Namespace, Name: claims[0].Name, UID: claims[0].UID},
-			Reason:         "ProvisioningFailed", Type: corev1.EventTypeWarning, Message: message,
+			LastTimestamp: metav1.NewTime(said),
+			ObjectMeta:    metav1.ObjectMeta{Namespace: w.Namespace, Name: name},
+			InvolvedObject: corev1.ObjectReference{
+				Kind: "PersistentVolumeClaim", Namespace: w.Namespace, Name: claims[0].Name,
+				UID: claims[0].UID,
+			},
+			Reason: "ProvisioningFailed", Type: corev1.EventTypeWarning, Message: message,
 		})
 	}
 	w.Clock.SetTime(w.Clock.Now().Add(2 * time.Minute))

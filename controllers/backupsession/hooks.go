@@ -13,7 +13,9 @@ import (
 )
 
 // hooks resolves the hooks of a session that run around all of its targets.
-func (r *Reconciler) hooks(ctx context.Context, s *v1alpha1.BackupSession, config *v1alpha1.SessionConfig, start *session.Start) error {
+func (r *Reconciler) hooks(
+	ctx context.Context, s *v1alpha1.BackupSession, config *v1alpha1.SessionConfig, start *session.Start,
+) error {
 	var target *v1alpha1.TypedObjectReference
 	if len(start.Targets) == 1 {
 		target = &start.Targets[0].Resolved.AppRef
@@ -24,7 +26,9 @@ func (r *Reconciler) hooks(ctx context.Context, s *v1alpha1.BackupSession, confi
 }
 
 // hooksOf resolves hooks of a run. target is the only target that the hooks are about; it is nil if there are several.
-func (r *Reconciler) hooksOf(ctx context.Context, s *v1alpha1.BackupSession, hooks *v1alpha1.BackupHooks, target *v1alpha1.TypedObjectReference) (*v1alpha1.ResolvedHooks, *v1alpha1.ResolvedError, error) {
+func (r *Reconciler) hooksOf(
+	ctx context.Context, s *v1alpha1.BackupSession, hooks *v1alpha1.BackupHooks, target *v1alpha1.TypedObjectReference,
+) (*v1alpha1.ResolvedHooks, *v1alpha1.ResolvedError, error) {
 	if hooks == nil {
 		return nil, nil, nil
 	}
@@ -35,7 +39,9 @@ func (r *Reconciler) hooksOf(ctx context.Context, s *v1alpha1.BackupSession, hoo
 }
 
 // others looks past the cache for the runs beside which this run must not start.
-func (r *Reconciler) others(ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object, start *session.Start) error {
+func (r *Reconciler) others(
+	ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object, start *session.Start,
+) error {
 	if start.Rivals.Judged() {
 		var err error
 		if start.Rivals.Runs, err = r.rivals(ctx, s, invoker); err != nil {

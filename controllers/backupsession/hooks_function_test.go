@@ -28,7 +28,10 @@ type ran struct {
 // name, and records what ran. It marks a Job that it sees while another Job works with a "!".
 func (w *world) functions(edit ...func(*v1alpha1.BackupHooks)) *ran {
 	w.T.Helper()
-	hooks := &v1alpha1.BackupHooks{PreBackup: []v1alpha1.HookInfo{sessiontest.Use("freeze")}, PostBackup: []v1alpha1.HookInfo{sessiontest.Use("thaw")}}
+	hooks := &v1alpha1.BackupHooks{
+		PreBackup:  []v1alpha1.HookInfo{sessiontest.Use("freeze")},
+		PostBackup: []v1alpha1.HookInfo{sessiontest.Use("thaw")},
+	}
 	for _, e := range edit {
 		e(hooks)
 	}
@@ -81,8 +84,10 @@ func TestFunctionsFreezeAndThawWithTheManagerKilled(t *testing.T) {
 	want := []string{"freeze", "backup", "thaw"}
 	start := func(t *testing.T, killer *sessiontest.Killer) (*world, *ran) {
 		w := newWorld(t)
-		restricted := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}`))
-		w.Expect(w.Client.Patch(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace}}, restricted)).To(Succeed())
+		restricted := client.RawPatch(types.MergePatchType,
+			[]byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}`))
+		w.Expect(w.Client.Patch(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace}},
+			restricted)).To(Succeed())
 		r := w.functions()
 		w.Killer = killer
 		w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
@@ -93,7 +98,8 @@ func TestFunctionsFreezeAndThawWithTheManagerKilled(t *testing.T) {
 	s := w.drive("run")
 	w.Expect(summary(s)).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
 	w.Expect(r.names).To(Equal(want))
-	w.Expect(s.Status.Hooks.PreHooks).To(ConsistOf(And(HaveField("Phase", v1alpha1.HookSucceeded), HaveField("Attempts", int32(1)))))
+	w.Expect(s.Status.Hooks.PreHooks).
+		To(ConsistOf(And(HaveField("Phase", v1alpha1.HookSucceeded), HaveField("Attempts", int32(1)))))
 	jobs := w.Jobs()
 	at := slices.IndexFunc(jobs, func(j batchv1.Job) bool { return j.Name == s.Status.Hooks.PreHooks[0].Job })
 	w.Expect(at).To(BeNumerically(">=", 0), "the status names the Job")
@@ -129,13 +135,15 @@ func TestAFunctionThatFailsIsTriedAgain(t *testing.T) {
 		message string
 		stderr  string
 	}{
-		"it ends with another code than 0":  {
+		"it ends with another code than 0": {
 			freeze: func(*world, *batchv1.Job) sessiontest.Outcome {
 				return sessiontest.Outcome{Function: &sessiontest.FunctionEnd{Code: 3, Log: "no space"}}
 			},
-			reason: v1alpha1.ReasonJobFailed, message: "the Function's container ended with exit code 3, in the Job hook-freeze-backupsession-run-pre-", stderr: "no space",
+			reason:  v1alpha1.ReasonJobFailed,
+			message: "the Function's container ended with exit code 3, in the Job hook-freeze-backupsession-run-pre-",
+			stderr:  "no space",
 		},
-		"it reports that a mover succeeded":  {
+		"it reports that a mover succeeded": {
 			freeze: func(*world, *batchv1.Job) sessiontest.Outcome {
 				return sessiontest.Outcome{Function: &sessiontest.FunctionEnd{Code: 3, Log: `{"version":1,"outcome":"Succeeded"}`}}
 			},
@@ -149,7 +157,8 @@ func TestAFunctionThatFailsIsTriedAgain(t *testing.T) {
 		"its Job is deleted": {
 			freeze: func(w *world, job *batchv1.Job) sessiontest.Outcome {
 				if w.session("run").Status.Hooks.PreHooks[0].Job == job.Name {
-					w.Expect(client.IgnoreNotFound(w.Client.Delete(w.T.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground)))).To(Succeed())
+					w.Expect(client.IgnoreNotFound(w.Client.Delete(w.T.Context(), job,
+						client.PropagationPolicy(metav1.DeletePropagationBackground)))).To(Succeed())
 				}
 				return sessiontest.Outcome{Hang: true}
 			},
@@ -179,7 +188,8 @@ func TestAFunctionThatFailsIsTriedAgain(t *testing.T) {
 				return s.Status.Phase.Terminal()
 			}).WithTimeout(time.Minute).WithPolling(5*time.Millisecond).Should(BeTrue(), "the run ends")
 			w.Expect(summary(s)[0]).To(Equal("Failed/FailedToExecutePreBackupHooks"))
-			w.Expect(r.names).To(Equal([]string{"freeze", "freeze", "thaw"}), "each attempt alone, nothing backed up, and thawed")
+			w.Expect(r.names).To(Equal([]string{"freeze", "freeze", "thaw"}),
+				"each attempt alone, nothing backed up, and thawed")
 			freeze := s.Status.Hooks.PreHooks[0]
 			w.Expect(freeze.Attempts).To(Equal(int32(2)))
 			w.Expect(freeze.Reason).To(Equal(tt.reason))
@@ -187,7 +197,8 @@ func TestAFunctionThatFailsIsTriedAgain(t *testing.T) {
 			w.Expect(freeze.Stderr).To(Equal(tt.stderr))
 			w.Expect(s.Status.Targets[0].Message).To(ContainSubstring(tt.message))
 			if tt.stderr != "" {
-				w.Expect(strings.Join(w.eventMessages(), "\n")).NotTo(ContainSubstring(tt.stderr), "no event repeats what a hook wrote")
+				w.Expect(strings.Join(w.eventMessages(), "\n")).
+					NotTo(ContainSubstring(tt.stderr), "no event repeats what a hook wrote")
 			}
 		})
 	}
@@ -200,8 +211,14 @@ func TestAFunctionOfARunThatIsEndedIsStopped(t *testing.T) {
 		end    func(*world)
 		reason string
 	}{
-		"deleted":             {func(w *world) { w.Expect(w.Client.Delete(w.T.Context(), w.session("run"))).To(Succeed()) }, v1alpha1.ReasonCancelled},
-		"its deadline passed": {func(w *world) { w.Clock.SetTime(w.Clock.Now().Add(2 * time.Hour)) }, v1alpha1.ReasonDeadlineExceeded},
+		"deleted": {
+			func(w *world) { w.Expect(w.Client.Delete(w.T.Context(), w.session("run"))).To(Succeed()) },
+			v1alpha1.ReasonCancelled,
+		},
+		"its deadline passed": {
+			func(w *world) { w.Clock.SetTime(w.Clock.Now().Add(2 * time.Hour)) },
+			v1alpha1.ReasonDeadlineExceeded,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -231,7 +248,10 @@ func TestAFunctionOfARunThatIsEndedIsStopped(t *testing.T) {
 
 func TestFunctionsThatMayNotRunHaveNoJob(t *testing.T) {
 	t.Parallel()
-	secret := v1alpha1.HookVariable{Name: "TOKEN", ValueFrom: &v1alpha1.HookVariableSource{SecretKeyRef: &v1alpha1.KeySelector{Name: "none", Key: "k"}}}
+	secret := v1alpha1.HookVariable{
+		Name:      "TOKEN",
+		ValueFrom: &v1alpha1.HookVariableSource{SecretKeyRef: &v1alpha1.KeySelector{Name: "none", Key: "k"}},
+	}
 	for name, tt := range map[string]struct {
 		edit   func(w *world, h *v1alpha1.HookInfo)
 		reason string
@@ -240,7 +260,8 @@ func TestFunctionsThatMayNotRunHaveNoJob(t *testing.T) {
 		started bool
 	}{
 		"no Function": {edit: func(w *world, _ *v1alpha1.HookInfo) {
-			w.Expect(w.Client.Delete(w.T.Context(), &v1alpha1.Function{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace + "-freeze"}})).To(Succeed())
+			w.Expect(w.Client.Delete(w.T.Context(),
+				&v1alpha1.Function{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace + "-freeze"}})).To(Succeed())
 		}, reason: v1alpha1.ReasonFunctionNotFound, says: `hook freeze: there is no Function "`},
 		"an unknown variable": {edit: func(w *world, h *v1alpha1.HookInfo) {
 			w.functionHook("wrong", "${nobody}")
@@ -250,10 +271,16 @@ func TestFunctionsThatMayNotRunHaveNoJob(t *testing.T) {
 			h.RuntimeSettings = &v1alpha1.HookRuntimeSettings{Pod: &apiextensionsv1.JSON{Raw: []byte(`{"securityContext": {"runAsUser": 0}}`)}}
 		}, reason: v1alpha1.ReasonPrivilegeRequired, says: "runAsUser 0 needs the annotation", started: true},
 		"a host path": {edit: func(_ *world, h *v1alpha1.HookInfo) {
-			h.Volumes = []v1alpha1.Volume{{Name: "host", VolumeSource: v1alpha1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/etc"}}}}
+			h.Volumes = []v1alpha1.Volume{{
+				Name:         "host",
+				VolumeSource: v1alpha1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/etc"}},
+			}}
 		}, reason: v1alpha1.ReasonPrivilegeRequired, says: "hostPath needs the annotation", started: true},
-		"no Secret": {edit: func(_ *world, h *v1alpha1.HookInfo) { h.Variables = []v1alpha1.HookVariable{secret} },
-			reason: v1alpha1.ReasonSecretNotFound, says: "there is no Secret none, which the variable TOKEN names", started: true},
+		"no Secret": {
+			edit:   func(_ *world, h *v1alpha1.HookInfo) { h.Variables = []v1alpha1.HookVariable{secret} },
+			reason: v1alpha1.ReasonSecretNotFound, says: "there is no Secret none, which the variable TOKEN names",
+			started: true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -275,7 +302,8 @@ func TestFunctionsThatMayNotRunHaveNoJob(t *testing.T) {
 			}
 			w.Expect(r.names).To(BeEmpty())
 			w.Expect(summary(s)).To(Equal([]string{"Failed/" + tt.reason}))
-			w.Expect(s.Status.Conditions).To(ContainElement(And(HaveField("Type", "Ready"), HaveField("Message", ContainSubstring(tt.says)))))
+			w.Expect(s.Status.Conditions).
+				To(ContainElement(And(HaveField("Type", "Ready"), HaveField("Message", ContainSubstring(tt.says)))))
 		})
 	}
 }

@@ -25,11 +25,15 @@ const (
 // too.
 func (w *world) frozenDuring(l *sessiontest.Listener, edit ...func(*v1alpha1.BackupHooks)) {
 	w.T.Helper()
-	hooks := &v1alpha1.BackupHooks{PreBackup: []v1alpha1.HookInfo{sessiontest.Use("freeze")}, PostBackup: []v1alpha1.HookInfo{sessiontest.Use("thaw")}}
+	hooks := &v1alpha1.BackupHooks{
+		PreBackup:  []v1alpha1.HookInfo{sessiontest.Use("freeze")},
+		PostBackup: []v1alpha1.HookInfo{sessiontest.Use("thaw")},
+	}
 	for _, e := range edit {
 		e(hooks)
 	}
-	sessiontest.Create(w.T, w.Client, l.Template(w.Namespace, "freeze", freezeBody), l.Template(w.Namespace, "thaw", thawBody))
+	sessiontest.Create(w.T, w.Client, l.Template(w.Namespace, "freeze", freezeBody),
+		l.Template(w.Namespace, "thaw", thawBody))
 	w.configuration(func(c *v1alpha1.BackupConfiguration) { c.Spec.Sessions[0].Hooks = hooks })
 	outcome := w.Outcome
 	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
@@ -70,11 +74,15 @@ func TestFreezeAndThawWithTheManagerKilled(t *testing.T) {
 	s := w.drive("run")
 	w.Expect(summary(s)).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
 	w.Expect(l.Heard()).To(Equal([]string{"freeze uploads Running", "backup", "thaw uploads Succeeded"}))
-	w.Expect(s.Status.Hooks.PreHooks).To(ConsistOf(And(HaveField("Name", "freeze"), HaveField("Phase", v1alpha1.HookSucceeded), HaveField("Attempts", int32(1)))))
-	w.Expect(s.Status.Hooks.PostHooks).To(ConsistOf(And(HaveField("Name", "thaw"), HaveField("Phase", v1alpha1.HookSucceeded))))
+	w.Expect(s.Status.Hooks.PreHooks).
+		To(ConsistOf(And(HaveField("Name", "freeze"), HaveField("Phase", v1alpha1.HookSucceeded),
+			HaveField("Attempts", int32(1)))))
+	w.Expect(s.Status.Hooks.PostHooks).
+		To(ConsistOf(And(HaveField("Name", "thaw"), HaveField("Phase", v1alpha1.HookSucceeded))))
 	w.Expect(s.Status.Conditions).To(ContainElements(
 		And(HaveField("Type", "PreBackupHooksExecutionSucceeded"), HaveField("Reason", "SuccessfullyExecutedPreBackupHooks")),
-		And(HaveField("Type", "PostBackupHooksExecutionSucceeded"), HaveField("Reason", "SuccessfullyExecutedPostBackupHooks"))))
+		And(HaveField("Type", "PostBackupHooksExecutionSucceeded"),
+			HaveField("Reason", "SuccessfullyExecutedPostBackupHooks"))))
 	writes := undisturbed.Count()
 	w.Expect(writes).To(BeNumerically(">", 12))
 	for name, killer := range sessiontest.Kills(writes) {
@@ -99,7 +107,8 @@ func TestAFailingPreBackupHookStopsTheBackup(t *testing.T) {
 	w.frozenDuring(l)
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	s := w.drive("run")
-	w.Expect(summary(s)).To(Equal([]string{"Failed/FailedToExecutePreBackupHooks", "uploads: Failed/FailedToExecutePreBackupHooks"}))
+	w.Expect(summary(s)).
+		To(Equal([]string{"Failed/FailedToExecutePreBackupHooks", "uploads: Failed/FailedToExecutePreBackupHooks"}))
 	w.Expect(l.Heard()).To(Equal([]string{"freeze uploads Running", "thaw uploads Failed"}))
 	w.Expect(w.Jobs()).To(BeEmpty())
 	w.Expect(w.snapshots()).To(BeEmpty())
@@ -155,8 +164,14 @@ func TestARunThatIsEndedIsThawed(t *testing.T) {
 		end    func(*world)
 		reason string
 	}{
-		"deleted":             {func(w *world) { w.Expect(w.Client.Delete(w.T.Context(), w.session("run"))).To(Succeed()) }, v1alpha1.ReasonCancelled},
-		"its deadline passed": {func(w *world) { w.Clock.SetTime(w.Clock.Now().Add(2 * time.Hour)) }, v1alpha1.ReasonDeadlineExceeded},
+		"deleted": {
+			func(w *world) { w.Expect(w.Client.Delete(w.T.Context(), w.session("run"))).To(Succeed()) },
+			v1alpha1.ReasonCancelled,
+		},
+		"its deadline passed": {
+			func(w *world) { w.Clock.SetTime(w.Clock.Now().Add(2 * time.Hour)) },
+			v1alpha1.ReasonDeadlineExceeded,
+		},
 		"its mover failed": {func(w *world) {
 			w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Fail(v1alpha1.ReasonUnreadable) }
 		}, v1alpha1.ReasonUnreadable},
@@ -207,10 +222,16 @@ func TestHooksThatCannotRunAreRefusedBeforeTheStart(t *testing.T) {
 		says   string
 	}{
 		"no template": {sessiontest.Use("none"), v1alpha1.ReasonHookTemplateNotFound, "there is no HookTemplate"},
-		"a parameter too many": {sessiontest.Use("freeze", func(h *v1alpha1.HookInfo) { h.Params = &apiextensionsv1.JSON{Raw: []byte(`{"user":"u"}`)} }), v1alpha1.ReasonInvalidHook,
-			`hook freeze: params.user: the HookTemplate "freeze" has no parameter "user"`},
-		"a template of another namespace": {sessiontest.Use("theirs", func(h *v1alpha1.HookInfo) { h.HookTemplate.Namespace = "default" }), v1alpha1.ReasonHookTemplateNotAllowed,
-			"the usagePolicy of HookTemplate default/theirs does not allow the namespace"},
+		"a parameter too many": {
+			sessiontest.Use("freeze",
+				func(h *v1alpha1.HookInfo) { h.Params = &apiextensionsv1.JSON{Raw: []byte(`{"user":"u"}`)} }), v1alpha1.ReasonInvalidHook,
+			`hook freeze: params.user: the HookTemplate "freeze" has no parameter "user"`,
+		},
+		"a template of another namespace": {
+			sessiontest.Use("theirs",
+				func(h *v1alpha1.HookInfo) { h.HookTemplate.Namespace = "default" }), v1alpha1.ReasonHookTemplateNotAllowed,
+			"the usagePolicy of HookTemplate default/theirs does not allow the namespace",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -224,7 +245,8 @@ func TestHooksThatCannotRunAreRefusedBeforeTheStart(t *testing.T) {
 			w.Clock.SetTime(w.Clock.Now().Add(2 * time.Minute))
 			s := w.drive("run")
 			w.Expect(summary(s)).To(Equal([]string{"Failed/" + tt.reason}))
-			w.Expect(s.Status.Conditions).To(ContainElement(And(HaveField("Type", "Ready"), HaveField("Message", ContainSubstring(tt.says)))))
+			w.Expect(s.Status.Conditions).
+				To(ContainElement(And(HaveField("Type", "Ready"), HaveField("Message", ContainSubstring(tt.says)))))
 			w.Expect(l.Heard()).To(BeEmpty())
 		})
 	}
@@ -235,7 +257,8 @@ func TestABatchHasItsHooksAroundAllTargets(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	l := sessiontest.Listen(t)
-	sessiontest.Create(t, w.Client, l.Template(w.Namespace, "freeze", "{{len .Targets}} {{.Status.Phase}}"), l.Template(w.Namespace, "thaw", "{{.Status.Phase}}: {{.Status.Error}}"))
+	sessiontest.Create(t, w.Client, l.Template(w.Namespace, "freeze", "{{len .Targets}} {{.Status.Phase}}"),
+		l.Template(w.Namespace, "thaw", "{{.Status.Phase}}: {{.Status.Error}}"))
 	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
 		l.Note("backup")
 		if sessiontest.TaskOf(job).Components[0].Name == "pvc" {
@@ -246,7 +269,10 @@ func TestABatchHasItsHooksAroundAllTargets(t *testing.T) {
 	w.batch()
 	var b v1alpha1.BackupBatch
 	w.Get("shop", &b)
-	b.Spec.Sessions[0].Hooks = &v1alpha1.BackupHooks{PreBackup: []v1alpha1.HookInfo{sessiontest.Use("freeze")}, PostBackup: []v1alpha1.HookInfo{sessiontest.Use("thaw")}}
+	b.Spec.Sessions[0].Hooks = &v1alpha1.BackupHooks{
+		PreBackup:  []v1alpha1.HookInfo{sessiontest.Use("freeze")},
+		PostBackup: []v1alpha1.HookInfo{sessiontest.Use("thaw")},
+	}
 	w.Expect(w.Client.Update(t.Context(), &b)).To(Succeed())
 	b.Status.ObservedGeneration = b.Generation
 	w.Expect(w.Client.Status().Update(t.Context(), &b)).To(Succeed())

@@ -50,29 +50,40 @@ func (r *resolution) state(ctx context.Context) (*namespaceState, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.namespace = &namespaceState{pods: pods.Items, claims: claims.Items, restores: restores, batches: batches.Items, privileged: privileged}
+	r.namespace = &namespaceState{
+		pods: pods.Items, claims: claims.Items, restores: restores, batches: batches.Items,
+		privileged: privileged,
+	}
 	return r.namespace, nil
 }
 
 // hosts resolves which Jobs back up a target. It refuses a volume that a restore writes into.
-func (r *resolution) hosts(ctx context.Context, app v1alpha1.TypedObjectReference, moving *moving, resolved *v1alpha1.ResolvedTarget) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError, error) {
+func (r *resolution) hosts(
+	ctx context.Context, app v1alpha1.TypedObjectReference, moving *moving, resolved *v1alpha1.ResolvedTarget,
+) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError, error) {
 	state, err := r.state(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	t := session.Target{
-		Pods: state.pods, Claims: state.claims, Paths: moving.params[session.ParamPaths], Job: resolved.Task.Job, Privileged: state.privileged,
-		Singleton: resolved.Task.Singleton, Sidecar: session.IsSidecar(resolved), VolumeSnapshots: session.IsVolumeSnapshots(resolved),
-		Copied: moving.copied,
+		Pods: state.pods, Claims: state.claims, Paths: moving.params[session.ParamPaths], Job: resolved.Task.Job,
+		Privileged: state.privileged,
+		Singleton:  resolved.Task.Singleton, Sidecar: session.IsSidecar(resolved),
+		VolumeSnapshots: session.IsVolumeSnapshots(resolved),
+		Copied:          moving.copied,
 	}
 	if moving.database != nil {
 		if restore := session.RestoringDatabase(state.restores, moving.database.UID(), ""); restore != nil {
-			return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreInProgress,
-				Message: fmt.Sprintf("RestoreSession %s writes into %s", restore.Name, app)}, nil
+			return nil, &v1alpha1.ResolvedError{
+				Reason:  v1alpha1.ReasonRestoreInProgress,
+				Message: fmt.Sprintf("RestoreSession %s writes into %s", restore.Name, app),
+			}, nil
 		}
 		if batch := session.RestoringTarget(state.batches, app); batch != nil {
-			return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreInProgress,
-				Message: fmt.Sprintf("RestoreBatch %s restores %s", batch.Name, app)}, nil
+			return nil, &v1alpha1.ResolvedError{
+				Reason:  v1alpha1.ReasonRestoreInProgress,
+				Message: fmt.Sprintf("RestoreBatch %s restores %s", batch.Name, app),
+			}, nil
 		}
 		t.Streams = moving.streams
 		t.Server, t.ServerContainer = moving.database.Location.Pod, moving.database.Location.Container
@@ -81,18 +92,26 @@ func (r *resolution) hosts(ctx context.Context, app v1alpha1.TypedObjectReferenc
 	}
 	object := workload(&t, app.Kind)
 	if object == nil {
-		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound, Message: fmt.Sprintf("%s is of a kind that can't be backed up", app)}, nil
+		return nil, &v1alpha1.ResolvedError{
+			Reason:  v1alpha1.ReasonTargetNotFound,
+			Message: fmt.Sprintf("%s is of a kind that can't be backed up", app),
+		}, nil
 	}
 	err = lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Namespace: r.session.Namespace, Name: app.Name}, object)
 	if apierrors.IsNotFound(err) {
-		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound, Message: fmt.Sprintf("there is no %s", app)}, nil
+		return nil, &v1alpha1.ResolvedError{
+			Reason:  v1alpha1.ReasonTargetNotFound,
+			Message: fmt.Sprintf("there is no %s", app),
+		}, nil
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("get %s: %w", app, err)
 	}
 	if batch := session.RestoringTarget(state.batches, app); batch != nil {
-		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreInProgress,
-			Message: fmt.Sprintf("RestoreBatch %s restores %s", batch.Name, app)}, nil
+		return nil, &v1alpha1.ResolvedError{
+			Reason:  v1alpha1.ReasonRestoreInProgress,
+			Message: fmt.Sprintf("RestoreBatch %s restores %s", batch.Name, app),
+		}, nil
 	}
 	hosts, refusal := resolveHosts(t, state)
 	if refusal == nil && t.VolumeSnapshots {
@@ -149,8 +168,10 @@ func restoring(restores []v1alpha1.RestoreSession, h *v1alpha1.ResolvedHost) *v1
 			continue
 		}
 		if restore := session.Restoring(restores, v.ClaimName, ""); restore != nil {
-			return &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreInProgress,
-				Message: fmt.Sprintf("RestoreSession %s writes into PersistentVolumeClaim %s", restore.Name, v.ClaimName)}
+			return &v1alpha1.ResolvedError{
+				Reason:  v1alpha1.ReasonRestoreInProgress,
+				Message: fmt.Sprintf("RestoreSession %s writes into PersistentVolumeClaim %s", restore.Name, v.ClaimName),
+			}
 		}
 	}
 	return nil

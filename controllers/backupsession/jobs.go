@@ -54,7 +54,9 @@ func (r *Reconciler) writeJobs(ctx context.Context, in session.Input, d session.
 }
 
 // create creates the Job of one mover.
-func (r *Reconciler) create(ctx context.Context, s *v1alpha1.BackupSession, snap *v1alpha1.Snapshot, m session.Mover) error {
+func (r *Reconciler) create(
+	ctx context.Context, s *v1alpha1.BackupSession, snap *v1alpha1.Snapshot, m session.Mover,
+) error {
 	job, err := r.job(ctx, s, snap, m)
 	if err != nil {
 		return err
@@ -64,7 +66,9 @@ func (r *Reconciler) create(ctx context.Context, s *v1alpha1.BackupSession, snap
 
 // job builds the Job of one mover. Everything comes from the frozen session, except that the storage's usagePolicy is
 // checked again.
-func (r *Reconciler) job(ctx context.Context, s *v1alpha1.BackupSession, snap *v1alpha1.Snapshot, m session.Mover) (*batchv1.Job, error) {
+func (r *Reconciler) job(
+	ctx context.Context, s *v1alpha1.BackupSession, snap *v1alpha1.Snapshot, m session.Mover,
+) (*batchv1.Job, error) {
 	if session.IsVolumeSnapshots(m.Target) {
 		return r.volumeSnapshotJob(ctx, s, snap, m)
 	}

@@ -52,7 +52,11 @@ func TestKilledAtAnyWrite(t *testing.T) {
 	undisturbed := &sessiontest.Killer{}
 	want := ended(start(t, undisturbed))
 	g := NewWithT(t)
-	g.Expect(want.summary).To(Equal([]string{"Failed/TargetsFailed", "web: Succeeded/Succeeded", "uploads: Failed/Empty", "db: Succeeded/Succeeded"}))
+	g.Expect(want.summary).
+		To(Equal([]string{
+			"Failed/TargetsFailed", "web: Succeeded/Succeeded", "uploads: Failed/Empty",
+			"db: Succeeded/Succeeded",
+		}))
 	g.Expect(want.jobs).To(HaveLen(5), "four movers and one repetition")
 	writes := undisturbed.Count()
 	g.Expect(writes).To(BeNumerically(">", 20))

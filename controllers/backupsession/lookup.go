@@ -36,19 +36,24 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.BackupSession) (*se
 		return nil, nil, err
 	}
 	if invoker == nil {
-		start.Refused = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonInvokerNotFound,
-			Message: fmt.Sprintf("there is no %s %s", s.Spec.Invoker.Kind, s.Spec.Invoker.Name)}
+		start.Refused = &v1alpha1.ResolvedError{
+			Reason:  v1alpha1.ReasonInvokerNotFound,
+			Message: fmt.Sprintf("there is no %s %s", s.Spec.Invoker.Kind, s.Spec.Invoker.Name),
+		}
 		return start, nil, nil
 	}
 	config, digest := sessionOf(invoker, s.Spec.Session)
 	if config == nil {
-		start.Refused = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonSessionNotFound,
-			Message: fmt.Sprintf("%s %s has no session %q", s.Spec.Invoker.Kind, s.Spec.Invoker.Name, s.Spec.Session)}
+		start.Refused = &v1alpha1.ResolvedError{
+			Reason:  v1alpha1.ReasonSessionNotFound,
+			Message: fmt.Sprintf("%s %s has no session %q", s.Spec.Invoker.Kind, s.Spec.Invoker.Name, s.Spec.Session),
+		}
 		return start, invoker, nil
 	}
 	start.Policy = v1alpha1.ResolvedPolicy{Generation: invoker.GetGeneration(), Digest: digest}
 	if config.Scheduler != nil {
-		times, err := schedule.New(config.Scheduler, schedule.Identity(s.Spec.Invoker.Kind, s.Namespace, s.Spec.Invoker.Name, s.Spec.Session))
+		times, err := schedule.New(config.Scheduler, schedule.Identity(s.Spec.Invoker.Kind, s.Namespace, s.Spec.Invoker.Name,
+			s.Spec.Session))
 		if err == nil {
 			start.Schedule = times.Line()
 		}
@@ -146,7 +151,9 @@ func timeoutOf(durations ...*metav1.Duration) time.Duration {
 
 // startingDeadline returns when it is too late to start: the scheduler's deadline, else the next slot, so that a run
 // that was restored from elsewhere without its status does not start. A run without a slot has no deadline.
-func startingDeadline(s *v1alpha1.BackupSession, scheduler *v1alpha1.SchedulerSpec, times schedule.Times, readable bool) time.Time {
+func startingDeadline(
+	s *v1alpha1.BackupSession, scheduler *v1alpha1.SchedulerSpec, times schedule.Times, readable bool,
+) time.Time {
 	if s.Spec.ScheduledTime == nil {
 		return time.Time{}
 	}
@@ -191,6 +198,7 @@ func (r *Reconciler) source(ctx context.Context, invoker client.Object, start *s
 	}
 	start.Policy.Source, start.Policy.Revision = inForce.Source, inForce.Revision
 	start.PolicyApplying = sync != nil && conditions.IsReconciling(sync) &&
-		conditions.GetReason(sync, meta.ReconcilingCondition) == v1alpha1.ReasonProgressing && sync.Status.LastAttemptedRevision != sync.Status.LastAppliedRevision
+		conditions.GetReason(sync, meta.ReconcilingCondition) == v1alpha1.ReasonProgressing &&
+		sync.Status.LastAttemptedRevision != sync.Status.LastAppliedRevision
 	return nil
 }

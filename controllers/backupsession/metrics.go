@@ -12,7 +12,8 @@ type Metrics struct {
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		found: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "cairn_copy_leftovers", Help: "Temporary volumes of ended BackupSessions that the last sweep found, including those that are being deleted.",
+			Name: "cairn_copy_leftovers",
+			Help: "Temporary volumes of ended BackupSessions that the last sweep found, including those that are being deleted.",
 		}),
 		removed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "cairn_copy_leftovers_removed_total", Help: "Temporary volumes of ended BackupSessions that sweeps removed.",

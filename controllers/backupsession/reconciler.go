@@ -162,7 +162,9 @@ func (r *Reconciler) run(ctx context.Context, s *v1alpha1.BackupSession) (time.D
 
 // observe reads everything that the next step depends on, and creates missing Snapshots. If a Snapshot can't be
 // created, it adds the reason to refused.
-func (r *Reconciler) observe(ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, refused map[string]*v1alpha1.ResolvedError) (session.Input, error) {
+func (r *Reconciler) observe(
+	ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, refused map[string]*v1alpha1.ResolvedError,
+) (session.Input, error) {
 	in := session.Input{Now: r.Clock.Now(), Session: s, Refused: refused, Hooks: r.Hooks.Results(s.UID)}
 	var err error
 	if in.Snapshots, err = r.snapshots(ctx, reader, s, refused); err != nil {

@@ -120,7 +120,8 @@ func TestTheDeadlineEndsARun(t *testing.T) {
 	s := w.session("run")
 	w.Expect(summary(s)).To(Equal([]string{"Failed/DeadlineExceeded", "uploads: Failed/DeadlineExceeded"}))
 	w.Expect(s.Status.Duration).To(HavePrefix("1h0m"))
-	w.Expect(w.snapshot("uploads-run").Annotations[v1alpha1.AnnotationMovers]).To(BeEmpty(), "its mover is not allowed to write any more")
+	w.Expect(w.snapshot("uploads-run").Annotations[v1alpha1.AnnotationMovers]).
+		To(BeEmpty(), "its mover is not allowed to write any more")
 	for _, job := range w.Jobs() {
 		w.Expect(job.DeletionTimestamp).NotTo(BeNil(), "its Job is being deleted")
 	}
@@ -200,7 +201,8 @@ func TestCredentialsOfAStorageElsewhere(t *testing.T) {
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	w.Reconcile("run")
 	var secrets corev1.SecretList
-	w.Expect(w.Client.List(t.Context(), &secrets, client.InNamespace(w.Namespace), client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn})).To(Succeed())
+	w.Expect(w.Client.List(t.Context(), &secrets, client.InNamespace(w.Namespace),
+		client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn})).To(Succeed())
 	w.Expect(secrets.Items).To(HaveLen(1))
 	w.Expect(secrets.Items[0].Data).NotTo(HaveKey("unrelated"))
 	w.Expect(metav1.IsControlledBy(&secrets.Items[0], w.session("run"))).To(BeTrue(), "the copy goes with the run")
@@ -216,11 +218,13 @@ func TestAStorageThatIsNotAllowedAnyMore(t *testing.T) {
 	w.revokeStorage()
 	s := w.settle("run")
 	w.Expect(summary(s)).To(Equal([]string{
-		"Failed/TargetsFailed", "web: Failed/StorageNotAllowed", "uploads: Failed/StorageNotAllowed", "db: Failed/StorageNotAllowed",
+		"Failed/TargetsFailed", "web: Failed/StorageNotAllowed", "uploads: Failed/StorageNotAllowed",
+		"db: Failed/StorageNotAllowed",
 	}))
 	for _, target := range s.Status.Targets {
-		w.Expect(target.Message).To(ContainSubstring(fmt.Sprintf("the usagePolicy of BackupStorage %s/%s does not allow the namespace %s",
-			w.Storage, sessiontest.StorageName, w.Namespace)))
+		w.Expect(target.Message).
+			To(ContainSubstring(fmt.Sprintf("the usagePolicy of BackupStorage %s/%s does not allow the namespace %s",
+				w.Storage, sessiontest.StorageName, w.Namespace)))
 	}
 	w.Expect(w.Jobs()).To(BeEmpty())
 }
@@ -251,7 +255,8 @@ func TestANameThatAnotherRunUsed(t *testing.T) {
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	s := w.settle("run")
 	w.Expect(summary(s)[0]).To(Equal("Failed/NameConflict"), "a Snapshot of another run is no success of this one")
-	w.Expect(w.snapshot("uploads-run").Status.Phase).To(Equal(v1alpha1.SnapshotSucceeded), "and the Snapshot stays as it is")
+	w.Expect(w.snapshot("uploads-run").Status.Phase).
+		To(Equal(v1alpha1.SnapshotSucceeded), "and the Snapshot stays as it is")
 }
 
 func TestARecordStartsNothing(t *testing.T) {
@@ -274,8 +279,12 @@ func TestTheResultOfAMoverIsReadFromItsStatusToo(t *testing.T) {
 	w.Reconcile("run")
 	snap := w.snapshot("uploads-run")
 	before := snap.DeepCopy()
-	snap.Status.Components = map[string]v1alpha1.Component{"pvc": {Phase: v1alpha1.SnapshotSucceeded, ID: "own", SizeBytes: 5}}
-	w.Expect(w.Client.Status().Patch(t.Context(), snap, client.MergeFrom(before), client.FieldOwner("cairn-mover"))).To(Succeed())
+	snap.Status.Components = map[string]v1alpha1.Component{"pvc": {
+		Phase: v1alpha1.SnapshotSucceeded, ID: "own",
+		SizeBytes: 5,
+	}}
+	w.Expect(w.Client.Status().Patch(t.Context(), snap, client.MergeFrom(before), client.FieldOwner("cairn-mover"))).
+		To(Succeed())
 	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{} }
 	s := w.settle("run")
 	w.Expect(summary(s)[0]).To(Equal("Succeeded/Succeeded"))

@@ -56,7 +56,8 @@ func (r *Reconciler) retry(ctx context.Context, s *v1alpha1.BackupSession) (time
 	before := s.DeepCopy()
 	if by := session.Superseded(s, all.Items); by != nil {
 		s.Status.NextRetry = nil
-		event.Reason, event.Message = v1alpha1.ReasonRetryDropped, "not retried: BackupSession "+by.Name+" is a later run of the session"
+		event.Reason, event.Message = v1alpha1.ReasonRetryDropped,
+			"not retried: BackupSession "+by.Name+" is a later run of the session"
 	} else {
 		name, err := r.successor(ctx, s)
 		if err != nil {

@@ -78,7 +78,8 @@ func TestARunIsTriedAgain(t *testing.T) {
 	w := start(t, undisturbed)
 	want := chain(w)
 	w.Expect(want).To(Equal([]string{
-		"run: Failed/TargetsFailed, web: Succeeded/Succeeded, uploads: Failed/StorageFull, db: Succeeded/Succeeded", "retried",
+		"run: Failed/TargetsFailed, web: Succeeded/Succeeded, uploads: Failed/StorageFull, db: Succeeded/Succeeded",
+		"retried",
 		"run-r1: Failed/StorageFull, uploads: Failed/StorageFull", "retried",
 		"run-r2: Succeeded/Succeeded, uploads: Succeeded/Succeeded",
 	}))
@@ -89,7 +90,8 @@ func TestARunIsTriedAgain(t *testing.T) {
 	w.Expect(third.Spec.RetryLeft).To(BeZero())
 	w.Expect(third.Status.Resolved.Policy).To(Equal(first.Status.Resolved.Policy))
 	var point v1alpha1.SnapshotList
-	w.Expect(w.Client.List(t.Context(), &point, client.InNamespace(w.Namespace), client.MatchingLabels{v1alpha1.LabelRestorePoint: "run"})).To(Succeed())
+	w.Expect(w.Client.List(t.Context(), &point, client.InNamespace(w.Namespace),
+		client.MatchingLabels{v1alpha1.LabelRestorePoint: "run"})).To(Succeed())
 	w.Expect(point.Items).To(HaveLen(5), "the three Snapshots of the run and those of its retries are one restore point")
 	w.Expect(third.Status.Snapshots).To(ConsistOf(HaveField("Name", "shop-uploads-run-r2")))
 	w.Expect(w.Told()).To(ContainElements("Retried"))

@@ -17,7 +17,9 @@ import (
 
 // concurrency returns the concurrencyPolicy of a session. The child of a batch has no schedule: its batch has the
 // policy.
-func (r *Reconciler) concurrency(ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object, config *v1alpha1.SessionConfig) (v1alpha1.ConcurrencyPolicy, error) {
+func (r *Reconciler) concurrency(
+	ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object, config *v1alpha1.SessionConfig,
+) (v1alpha1.ConcurrencyPolicy, error) {
 	if batch := batchOf(invoker); batch != "" {
 		b := &v1alpha1.BackupBatch{}
 		if err := r.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: batch}, b); err != nil {
@@ -43,7 +45,9 @@ func batchOf(invoker client.Object) string {
 
 // rivals returns the runs of the same session that have not ended, read from the API server. A run of a batch and a run
 // of its child are the same session of the child's target.
-func (r *Reconciler) rivals(ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object) ([]*v1alpha1.BackupSession, error) {
+func (r *Reconciler) rivals(
+	ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object,
+) ([]*v1alpha1.BackupSession, error) {
 	var list v1alpha1.BackupSessionList
 	if err := r.APIReader.List(ctx, &list, client.InNamespace(s.Namespace)); err != nil {
 		return nil, fmt.Errorf("list BackupSessions: %w", err)
@@ -73,14 +77,17 @@ func (r *Reconciler) rivals(ctx context.Context, s *v1alpha1.BackupSession, invo
 }
 
 // replace marks the runs that s replaces, so that they end.
-func (r *Reconciler) replace(ctx context.Context, s *v1alpha1.BackupSession, rivals []*v1alpha1.BackupSession, names []string) error {
+func (r *Reconciler) replace(
+	ctx context.Context, s *v1alpha1.BackupSession, rivals []*v1alpha1.BackupSession, names []string,
+) error {
 	for _, other := range rivals {
 		for _, name := range names {
 			if other.Name != name {
 				continue
 			}
 			before := other.DeepCopy()
-			metav1.SetMetaDataAnnotation(&other.ObjectMeta, v1alpha1.AnnotationReplacedBy, session.FormatReplacedBy(s.Name, r.Clock.Now()))
+			metav1.SetMetaDataAnnotation(&other.ObjectMeta, v1alpha1.AnnotationReplacedBy,
+				session.FormatReplacedBy(s.Name, r.Clock.Now()))
 			if err := r.keeper().WriteMetadata(ctx, before, other); err != nil && !apierrors.IsNotFound(err) {
 				return err
 			}

@@ -30,7 +30,8 @@ func TestForbidSkipsTheLaterRun(t *testing.T) {
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "second")
 	w.Reconcile("second")
 	w.Expect(summary(w.session("second"))).To(Equal([]string{"Skipped/ConcurrencyForbidden"}))
-	w.Expect(w.session("second").Status.Conditions).To(ContainElement(HaveField("Message", ContainSubstring("BackupSession first of the same session has not ended"))))
+	w.Expect(w.session("second").Status.Conditions).
+		To(ContainElement(HaveField("Message", ContainSubstring("BackupSession first of the same session has not ended"))))
 	w.Expect(w.Jobs()).To(HaveLen(1))
 
 	w.Outcome = sessiontest.Succeed
@@ -55,7 +56,10 @@ func TestForbidOfABatchAndItsChild(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.batch(func(b *v1alpha1.BackupBatch) {
-		b.Spec.Sessions[0].Scheduler = &v1alpha1.SchedulerSpec{Schedule: "0 2 * * *", ConcurrencyPolicy: v1alpha1.ConcurrencyForbid}
+		b.Spec.Sessions[0].Scheduler = &v1alpha1.SchedulerSpec{
+			Schedule:          "0 2 * * *",
+			ConcurrencyPolicy: v1alpha1.ConcurrencyForbid,
+		}
 	})
 	w.Outcome = hang
 	w.run(v1alpha1.BackupBatchKind, "shop", "whole")

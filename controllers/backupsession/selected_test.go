@@ -23,7 +23,8 @@ func (w *world) selecting(claims ...string) *v1alpha1.BackupBatch {
 	b := &v1alpha1.BackupBatch{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop"}}
 	b.Spec.Backends = []v1alpha1.BackendReference{w.backend()}
 	b.Spec.Targets = []v1alpha1.BatchTarget{{Name: "all", Selector: &v1alpha1.TargetSelector{
-		Kinds: []v1alpha1.TargetKind{v1alpha1.KindPersistentVolumeClaim}, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "shop"}},
+		Kinds:         []v1alpha1.TargetKind{v1alpha1.KindPersistentVolumeClaim},
+		LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "shop"}},
 	}}}
 	b.Spec.Sessions = []v1alpha1.BackupBatchSession{{
 		SessionConfig: v1alpha1.SessionConfig{Name: "nightly"}, Repositories: []v1alpha1.RepositoryInfo{repository("shop")},
@@ -34,21 +35,29 @@ func (w *world) selecting(claims ...string) *v1alpha1.BackupBatch {
 	for _, name := range claims {
 		claim := sessiontest.Claim(w.Namespace, name)
 		claim.Labels = map[string]string{"app": "shop"}
-		candidates = append(candidates, policy.Candidate{Kind: v1alpha1.KindPersistentVolumeClaim, Name: name, Labels: claim.Labels})
+		candidates = append(candidates, policy.Candidate{
+			Kind: v1alpha1.KindPersistentVolumeClaim, Name: name,
+			Labels: claim.Labels,
+		})
 		target := policy.FoundTargetName("all", v1alpha1.KindPersistentVolumeClaim, name)
-		repo := sessiontest.Repository(w.Namespace, "shop-"+target, w.Storage, v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: name})
+		repo := sessiontest.Repository(w.Namespace, "shop-"+target, w.Storage,
+			v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: name})
 		repo.Spec.Path = "/shop/" + target
 		sessiontest.Create(w.T, w.Client, claim, repo)
 	}
 	find := policy.Among(b, candidates)
 	for _, t := range policy.Targets(b, find) {
-		b.Status.Targets = append(b.Status.Targets, v1alpha1.BatchTargetStatus{Name: t.Name, FoundBy: t.FoundBy, AppRef: t.AppRef})
+		b.Status.Targets = append(b.Status.Targets, v1alpha1.BatchTargetStatus{
+			Name: t.Name, FoundBy: t.FoundBy,
+			AppRef: t.AppRef,
+		})
 	}
 	sessiontest.Create(w.T, w.Client, b)
 	children, err := policy.Expand(b, find)
 	w.Expect(err).NotTo(HaveOccurred())
 	for i := range children {
-		children[i].OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(b, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind))}
+		children[i].OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(b,
+			v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind))}
 		sessiontest.Create(w.T, w.Client, &children[i])
 	}
 	return b
@@ -70,8 +79,10 @@ func TestARunBacksUpWhatSelectorsFind(t *testing.T) {
 	sessiontest.Create(t, w.Client, late)
 
 	w.Expect(summary(w.settle("run"))).To(Equal([]string{
-		"Succeeded/Succeeded", "all-persistentvolumeclaim-a: Succeeded/Succeeded", "all-persistentvolumeclaim-b: Succeeded/Succeeded",
-	}), "the run freezes the found targets at the start: an object that is gone is no target, and a later object belongs to the next run")
+		"Succeeded/Succeeded", "all-persistentvolumeclaim-a: Succeeded/Succeeded",
+		"all-persistentvolumeclaim-b: Succeeded/Succeeded",
+	}), "the run freezes the found targets at the start: an object that is gone is no target, and a later object "+
+		"belongs to the next run")
 	w.Expect(w.snapshots()).To(HaveLen(2))
 	w.Expect(w.snapshots()[0].Name).To(Equal("shop-all-persistentvolumeclaim-a-run"))
 }
@@ -97,7 +108,8 @@ func TestARunOfAsManyTargetsAsThereMayBeFits(t *testing.T) {
 	w.run(v1alpha1.BackupBatchKind, "shop", "run")
 	s := w.settle("run")
 	before, full := s.DeepCopy(), s.DeepCopy()
-	resolved, status, snapshot, retention := s.Status.Resolved.Targets[0], s.Status.Targets[0], s.Status.Snapshots[0], v1alpha1.RetentionPolicyApplyStatus{Phase: v1alpha1.RetentionApplied}
+	resolved, status, snapshot, retention := s.Status.Resolved.Targets[0], s.Status.Targets[0], s.Status.Snapshots[0],
+		v1alpha1.RetentionPolicyApplyStatus{Phase: v1alpha1.RetentionApplied}
 	full.Status.Resolved.Targets, full.Status.Targets, full.Status.Snapshots = nil, nil, nil
 	for i := range v1alpha1.MaxSessionTargets {
 		name := fmt.Sprintf("%s-%04d", strings.Repeat("x", 58), i)
@@ -105,7 +117,8 @@ func TestARunOfAsManyTargetsAsThereMayBeFits(t *testing.T) {
 		t.Name, t.AppRef.Name, t.Configuration = name, name, name
 		t.Hosts[0].Volumes[0].ClaimName = name
 		t.Repositories[0].Name, t.Repositories[0].Directory, t.Repositories[0].Snapshot = name, "shop/"+name, name+"-"+s.Name
-		st.Name, st.AppRef.Name, st.Configuration, st.Message = name, name, name, strings.Repeat("m", 256<<10/v1alpha1.MaxSessionTargets)
+		st.Name, st.AppRef.Name, st.Configuration, st.Message = name, name, name,
+			strings.Repeat("m", 256<<10/v1alpha1.MaxSessionTargets)
 		sn.Name, sn.Repository, sn.AppRef.Name = name+"-"+s.Name, name, name
 		retention.Repository = name
 		full.Status.Resolved.Targets = append(full.Status.Resolved.Targets, t)

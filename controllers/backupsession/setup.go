@@ -29,7 +29,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		For(&v1alpha1.BackupSession{}, builder.WithPredicates(lifecycle.NoRecord())).
 		Owns(&batchv1.Job{}).
 		Watches(&corev1.Pod{}, lifecycle.ByLabel(v1alpha1.LabelBackupSession)).
-		Watches(&v1alpha1.Snapshot{}, lifecycle.ByLabel(v1alpha1.LabelBackupSession), builder.WithPredicates(lifecycle.NoRecord())).
+		Watches(&v1alpha1.Snapshot{}, lifecycle.ByLabel(v1alpha1.LabelBackupSession),
+			builder.WithPredicates(lifecycle.NoRecord())).
 		Watches(&v1alpha1.BackupSession{}, handler.EnqueueRequestsFromMapFunc(r.pending), builder.WithPredicates(ended)).
 		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.pending)).
 		Watches(&v1alpha1.BackupConfiguration{}, handler.EnqueueRequestsFromMapFunc(r.pending)).

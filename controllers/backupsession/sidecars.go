@@ -24,7 +24,10 @@ func (r *resolution) sidecarRefusal(ctx context.Context, t *v1alpha1.ResolvedTar
 		return nil, nil
 	}
 	refuse := func(format string, args ...any) (*v1alpha1.ResolvedError, error) {
-		return &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonSidecarNotPossible, Message: fmt.Sprintf(format, args...) + ": take executor Job"}, nil
+		return &v1alpha1.ResolvedError{
+			Reason:  v1alpha1.ReasonSidecarNotPossible,
+			Message: fmt.Sprintf(format, args...) + ": take executor Job",
+		}, nil
 	}
 	switch {
 	case len(t.Task.Steps) > 0:
@@ -128,7 +131,10 @@ func (r *Reconciler) writeSidecars(ctx context.Context, in session.Input, d sess
 }
 
 // writeSidecar does what writeSidecars does for one Snapshot.
-func (r *Reconciler) writeSidecar(ctx context.Context, in session.Input, d session.Decision, t *v1alpha1.ResolvedTarget, snap *v1alpha1.Snapshot, crews *crews) error {
+func (r *Reconciler) writeSidecar(
+	ctx context.Context, in session.Input, d session.Decision, t *v1alpha1.ResolvedTarget, snap *v1alpha1.Snapshot,
+	crews *crews,
+) error {
 	work := movers.WorkOf(snap)
 	withdraw(&work, in, d, snap)
 	for _, m := range d.Create {
@@ -191,7 +197,9 @@ func hostOf(t *v1alpha1.ResolvedTarget, name string) *v1alpha1.ResolvedHost {
 
 // assign adds the work of a host, without a pod yet. Everything comes from the frozen session, except that the
 // storage's usagePolicy is checked again.
-func (r *Reconciler) assign(ctx context.Context, in session.Input, work *sidecar.Work, snap *v1alpha1.Snapshot, m session.Mover) error {
+func (r *Reconciler) assign(
+	ctx context.Context, in session.Input, work *sidecar.Work, snap *v1alpha1.Snapshot, m session.Mover,
+) error {
 	namespace := in.Session.Namespace
 	var storage v1alpha1.BackupStorage
 	key := client.ObjectKey{Namespace: m.Repository.StorageRef.Namespace, Name: m.Repository.StorageRef.Name}
@@ -208,7 +216,8 @@ func (r *Reconciler) assign(ctx context.Context, in session.Input, work *sidecar
 		return err
 	}
 	t := task.BackupTask(task.BackupJobInput{
-		Session: in.Session, Snapshot: snap, Target: *m.Target, Host: *m.Host, Repository: *m.Repository, Storage: &storage, ClusterUID: r.ClusterUID,
+		Session: in.Session, Snapshot: snap, Target: *m.Target, Host: *m.Host, Repository: *m.Repository, Storage: &storage,
+		ClusterUID: r.ClusterUID,
 	})
 	a := sidecar.Assignment{
 		Host: m.Host.Name, Attempt: m.Attempt, Since: metav1.NewTime(in.Now).Rfc3339Copy(),

@@ -20,7 +20,9 @@ import (
 
 // snapshots reads the Snapshots of a frozen session and creates the missing ones. If a Snapshot can't be created, it
 // adds the reason to refused, by the Snapshot's name. A session that is being cancelled creates none.
-func (r *Reconciler) snapshots(ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, refused map[string]*v1alpha1.ResolvedError) (map[string]*v1alpha1.Snapshot, error) {
+func (r *Reconciler) snapshots(
+	ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, refused map[string]*v1alpha1.ResolvedError,
+) (map[string]*v1alpha1.Snapshot, error) {
 	found := map[string]*v1alpha1.Snapshot{}
 	targets := s.Status.Resolved.Targets
 	for i := range targets {
@@ -41,7 +43,10 @@ func (r *Reconciler) snapshots(ctx context.Context, reader client.Reader, s *v1a
 }
 
 // snapshot reads or creates the Snapshot of one target in one repository.
-func (r *Reconciler) snapshot(ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget, repo *v1alpha1.ResolvedRepository) (*v1alpha1.Snapshot, error) {
+func (r *Reconciler) snapshot(
+	ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget,
+	repo *v1alpha1.ResolvedRepository,
+) (*v1alpha1.Snapshot, error) {
 	want := newSnapshot(s, t, repo)
 	snap := &v1alpha1.Snapshot{}
 	err := reader.Get(ctx, client.ObjectKeyFromObject(want), snap)
@@ -81,7 +86,9 @@ func (r *Reconciler) checkRepository(ctx context.Context, namespace string, repo
 }
 
 // newSnapshot returns the Snapshot of a target in a repository. It depends on frozen values alone.
-func newSnapshot(s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget, repo *v1alpha1.ResolvedRepository) *v1alpha1.Snapshot {
+func newSnapshot(
+	s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget, repo *v1alpha1.ResolvedRepository,
+) *v1alpha1.Snapshot {
 	labels := map[string]string{
 		v1alpha1.LabelManagedBy:     v1alpha1.ManagedByCairn,
 		v1alpha1.LabelInvokerKind:   s.Spec.Invoker.Kind,

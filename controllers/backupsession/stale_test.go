@@ -125,7 +125,8 @@ func TestAJobThatTheCacheDoesNotShow(t *testing.T) {
 func (w *world) deleteJobs() {
 	w.T.Helper()
 	for _, job := range w.Jobs() {
-		w.Expect(w.Client.Delete(w.T.Context(), &job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+		w.Expect(w.Client.Delete(w.T.Context(), &job, client.PropagationPolicy(metav1.DeletePropagationBackground))).
+			To(Succeed())
 	}
 }
 

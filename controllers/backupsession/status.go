@@ -17,7 +17,9 @@ import (
 )
 
 // writeStatus writes the status of a decision, and releases a session that has ended. It returns when to look again.
-func (r *Reconciler) writeStatus(ctx context.Context, s *v1alpha1.BackupSession, d session.Decision) (time.Duration, error) {
+func (r *Reconciler) writeStatus(
+	ctx context.Context, s *v1alpha1.BackupSession, d session.Decision,
+) (time.Duration, error) {
 	before := s.DeepCopy()
 	s.Status = d.Status
 	if err := r.keeper().WriteStatus(ctx, before, s, d.Event); err != nil {
@@ -61,5 +63,6 @@ func (r *Reconciler) adopt(ctx context.Context, s *v1alpha1.BackupSession, invok
 
 func isInvoker(owner *metav1.OwnerReference, s *v1alpha1.BackupSession) bool {
 	group, err := schema.ParseGroupVersion(owner.APIVersion)
-	return err == nil && group.Group == v1alpha1.Group && owner.Kind == s.Spec.Invoker.Kind && owner.Name == s.Spec.Invoker.Name
+	return err == nil && group.Group == v1alpha1.Group && owner.Kind == s.Spec.Invoker.Kind &&
+		owner.Name == s.Spec.Invoker.Name
 }

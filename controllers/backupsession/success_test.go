@@ -19,7 +19,8 @@ func TestASuccessPolicyReachesTheMover(t *testing.T) {
 		c.Spec.Sessions[0].SuccessPolicy = &v1alpha1.SuccessPolicy{Unreadable: v1alpha1.DoubtAllow}
 	})
 	want := &v1alpha1.SuccessPolicy{
-		Empty: v1alpha1.DoubtFail, Unreadable: v1alpha1.DoubtAllow, Changed: v1alpha1.DoubtFail, MaxShrinkPercent: new(int32(v1alpha1.DefaultMaxShrinkPercent)),
+		Empty: v1alpha1.DoubtFail, Unreadable: v1alpha1.DoubtAllow, Changed: v1alpha1.DoubtFail,
+		MaxShrinkPercent: new(int32(v1alpha1.DefaultMaxShrinkPercent)),
 	}
 	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
 		w.Expect(sessiontest.TaskOf(job).SuccessPolicy).To(Equal(want))
@@ -41,7 +42,10 @@ func TestASuccessPolicyOfABatch(t *testing.T) {
 	w := newWorld(t)
 	b := w.batch()
 	bed.Edit(t, b, func() {
-		b.Spec.Sessions[0].SuccessPolicy = &v1alpha1.SuccessPolicy{Changed: v1alpha1.DoubtAllow, MaxShrinkPercent: new(int32(10))}
+		b.Spec.Sessions[0].SuccessPolicy = &v1alpha1.SuccessPolicy{
+			Changed:          v1alpha1.DoubtAllow,
+			MaxShrinkPercent: new(int32(10)),
+		}
 	})
 	bed.EditStatus(t, b, func() { b.Status.ObservedGeneration = b.Generation })
 	tasks := 0

@@ -40,7 +40,8 @@ func newWorld(t testing.TB) *world {
 func reconciler(w *sessiontest.World) *Reconciler {
 	return &Reconciler{
 		Client: w.Killer.Client(w.Client), APIReader: w.Client, Scheme: w.Client.Scheme(), EventRecorder: w.Events,
-		Clock: w.Clock, MoverImage: "mover:test", ClusterUID: "cluster", FieldManager: "cairn-manager", Hooks: sessiontest.Hooks(w, bed.Manager.GetConfig()),
+		Clock: w.Clock, MoverImage: "mover:test", ClusterUID: "cluster", FieldManager: "cairn-manager",
+		Hooks: sessiontest.Hooks(w, bed.Manager.GetConfig()),
 	}
 }
 
@@ -126,12 +127,16 @@ func (w *world) configuration(edit ...func(*v1alpha1.BackupConfiguration)) *v1al
 }
 
 func (w *world) backend() v1alpha1.BackendReference {
-	return v1alpha1.BackendReference{Name: "main", StorageRef: &v1alpha1.ObjectReference{Namespace: w.Storage, Name: sessiontest.StorageName}}
+	return v1alpha1.BackendReference{Name: "main", StorageRef: &v1alpha1.ObjectReference{
+		Namespace: w.Storage,
+		Name:      sessiontest.StorageName,
+	}}
 }
 
 func repository(name string) v1alpha1.RepositoryInfo {
 	return v1alpha1.RepositoryInfo{
-		Name: name, Backend: "main", Directory: "/" + name + "/", EncryptionSecret: &v1alpha1.ObjectReference{Name: sessiontest.EncryptionName},
+		Name: name, Backend: "main", Directory: "/" + name + "/",
+		EncryptionSecret: &v1alpha1.ObjectReference{Name: sessiontest.EncryptionName},
 	}
 }
 
@@ -143,7 +148,8 @@ func addon(name string) *v1alpha1.AddonInfo {
 func (w *world) batch(edit ...func(*v1alpha1.BackupBatch)) *v1alpha1.BackupBatch {
 	w.T.Helper()
 	apps := []v1alpha1.TypedObjectReference{
-		{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web"}, uploads,
+		{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web"},
+		uploads,
 		{APIGroup: "apps", Kind: v1alpha1.KindStatefulSet, Name: "db"},
 	}
 	b := &v1alpha1.BackupBatch{
@@ -182,7 +188,8 @@ func (w *world) children(b *v1alpha1.BackupBatch) {
 	children, err := policy.Expand(b, nil)
 	w.Expect(err).NotTo(HaveOccurred())
 	for i := range children {
-		children[i].OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(b, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind))}
+		children[i].OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(b,
+			v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind))}
 		sessiontest.Create(w.T, w.Client, &children[i])
 	}
 }
@@ -202,7 +209,10 @@ func (w *world) workloads() {
 			ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "web"},
 			Spec: appsv1.DeploymentSpec{
 				Selector: &metav1.LabelSelector{MatchLabels: web},
-				Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: web}, Spec: sessiontest.PodSpec("", "web-data")},
+				Template: corev1.PodTemplateSpec{
+					ObjectMeta: metav1.ObjectMeta{Labels: web},
+					Spec:       sessiontest.PodSpec("", "web-data"),
+				},
 			},
 		},
 		sessiontest.Pod(w.Namespace, "web-0", "node-a", "web-data", web),

@@ -57,9 +57,11 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 		}
 		s.Metrics.addRemoved(len(fresh))
 		names := strings.Join(fresh, ", ")
-		ctrl.LoggerFrom(ctx).Info("removed leftover copies", "namespace", left.Namespace, "backupSession", left.Session, "copies", names)
+		ctrl.LoggerFrom(ctx).Info("removed leftover copies", "namespace", left.Namespace, "backupSession", left.Session,
+			"copies", names)
 		if left.Ended != nil {
-			s.Event(left.Ended, corev1.EventTypeWarning, v1alpha1.ReasonCopiesRemoved, "removed leftover temporary volumes: "+names)
+			s.Event(left.Ended, corev1.EventTypeWarning, v1alpha1.ReasonCopiesRemoved,
+				"removed leftover temporary volumes: "+names)
 		}
 	}
 	s.Metrics.setFound(found)

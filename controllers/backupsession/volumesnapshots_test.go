@@ -73,8 +73,10 @@ func TestAVolumeSnapshotIsMade(t *testing.T) {
 	w.Expect(c.ID).To(Equal(string(all[0].UID)))
 	w.Expect(c.VolumeSnapshotterStats).To(HaveLen(1))
 	w.Expect(c.VolumeSnapshotterStats[0]).To(And(
-		HaveField("VolumeSnapshotName", name), HaveField("SnapshotHandle", "handle-"+string(all[0].UID)), HaveField("Driver", sessiontest.CSIDriver),
-		HaveField("DeletionPolicy", "Retain"), HaveField("ContentDeletionPolicy", "Retain"), HaveField("RestoreSize", int64(1<<30)),
+		HaveField("VolumeSnapshotName", name), HaveField("SnapshotHandle", "handle-"+string(all[0].UID)),
+		HaveField("Driver", sessiontest.CSIDriver),
+		HaveField("DeletionPolicy", "Retain"), HaveField("ContentDeletionPolicy", "Retain"),
+		HaveField("RestoreSize", int64(1<<30)),
 		HaveField("VolumeSnapshotClassName", sessiontest.SnapshotClass)))
 
 	w.Expect(w.Jobs()).To(HaveLen(1))
@@ -85,7 +87,8 @@ func TestAVolumeSnapshotIsMade(t *testing.T) {
 		w.Expect(v.Secret).To(BeNil(), "it has no credential")
 	}
 	var binding rbacv1.RoleBinding
-	w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Namespace, Name: v1alpha1.SnapshotterServiceAccount}, &binding)).To(Succeed())
+	w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Namespace, Name: v1alpha1.SnapshotterServiceAccount},
+		&binding)).To(Succeed())
 }
 
 // The report of a mover alone makes no backup.

@@ -27,7 +27,8 @@ const goingInterval = 10 * time.Second
 func (r *Reconciler) hold(ctx context.Context, storage *v1alpha1.BackupStorage) error {
 	before := storage.DeepCopy()
 	controllerutil.AddFinalizer(storage, v1alpha1.FinalizerWipe)
-	if err := r.Patch(ctx, storage, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+	if err := r.Patch(ctx, storage, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager)); err != nil {
 		return fmt.Errorf("add finalizer to BackupStorage %s: %w", storage.Name, err)
 	}
 	return nil
@@ -48,7 +49,8 @@ func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStora
 		return ctrl.Result{}, err
 	}
 	if why != "" && len(repositories) > 0 {
-		r.Event(storage, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, "the data stays in the backend, and its Repositories can't be used: "+why)
+		r.Event(storage, corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
+			"the data stays in the backend, and its Repositories can't be used: "+why)
 	}
 	if why != "" || len(repositories) == 0 {
 		return ctrl.Result{}, r.letGo(ctx, storage)
@@ -59,7 +61,8 @@ func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStora
 	}
 	if len(users) > 0 {
 		return ctrl.Result{RequeueAfter: goingInterval}, r.say(ctx, storage, v1alpha1.ReasonInUse, fmt.Sprintf(
-			"the BackupStorage is released once nothing uses it: %s. Delete these users first, or annotate the BackupStorage with %s=true", some(users), v1alpha1.AnnotationGiveUp))
+			"the BackupStorage is released once nothing uses it: %s. Delete these users first, or annotate the BackupStorage "+
+				"with %s=true", some(users), v1alpha1.AnnotationGiveUp))
 	}
 	var names []string
 	for i := range repositories {
@@ -68,7 +71,8 @@ func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStora
 		}
 		names = append(names, "Repository "+repositories[i].Namespace+"/"+repositories[i].Name)
 	}
-	return ctrl.Result{RequeueAfter: goingInterval}, r.say(ctx, storage, v1alpha1.ReasonRemovalPending, "the BackupStorage is released after its Repositories: "+some(names))
+	return ctrl.Result{RequeueAfter: goingInterval}, r.say(ctx, storage, v1alpha1.ReasonRemovalPending,
+		"the BackupStorage is released after its Repositories: "+some(names))
 }
 
 // keeps returns why the storage goes at once and leaves everything as it is, or "" if it does not.
@@ -77,7 +81,8 @@ func (r *Reconciler) keeps(ctx context.Context, storage *v1alpha1.BackupStorage)
 		return "its removal was given up", nil
 	}
 	var namespace corev1.Namespace
-	if err := r.APIReader.Get(ctx, client.ObjectKey{Name: storage.Namespace}, &namespace); client.IgnoreNotFound(err) != nil {
+	if err := r.APIReader.Get(ctx, client.ObjectKey{Name: storage.Namespace},
+		&namespace); client.IgnoreNotFound(err) != nil {
 		return "", fmt.Errorf("get Namespace %s: %w", storage.Namespace, err)
 	} else if err != nil || !namespace.DeletionTimestamp.IsZero() {
 		return "the storage's namespace is being deleted", nil
@@ -88,10 +93,12 @@ func (r *Reconciler) keeps(ctx context.Context, storage *v1alpha1.BackupStorage)
 // repositories returns the Repositories in the storage.
 func (r *Reconciler) repositories(ctx context.Context, storage *v1alpha1.BackupStorage) ([]v1alpha1.Repository, error) {
 	var list v1alpha1.RepositoryList
-	if err := r.List(ctx, &list, client.MatchingFields{indexRepositories: storage.Namespace + "/" + storage.Name}); err != nil {
+	if err := r.List(ctx, &list,
+		client.MatchingFields{indexRepositories: storage.Namespace + "/" + storage.Name}); err != nil {
 		return nil, fmt.Errorf("list Repositories of BackupStorage %s: %w", storage.Name, err)
 	}
-	out := slices.DeleteFunc(list.Items, func(r v1alpha1.Repository) bool { return v1alpha1.HasRecordAnnotation(r.Annotations) })
+	out := slices.DeleteFunc(list.Items,
+		func(r v1alpha1.Repository) bool { return v1alpha1.HasRecordAnnotation(r.Annotations) })
 	slices.SortFunc(out, func(a, b v1alpha1.Repository) int {
 		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
 	})
@@ -101,7 +108,8 @@ func (r *Reconciler) repositories(ctx context.Context, storage *v1alpha1.BackupS
 // users returns the BackupConfigurations that back up into the storage.
 func (r *Reconciler) users(ctx context.Context, storage *v1alpha1.BackupStorage) ([]string, error) {
 	var list v1alpha1.BackupConfigurationList
-	if err := r.List(ctx, &list, client.MatchingFields{indexConfigurations: storage.Namespace + "/" + storage.Name}); err != nil {
+	if err := r.List(ctx, &list,
+		client.MatchingFields{indexConfigurations: storage.Namespace + "/" + storage.Name}); err != nil {
 		return nil, fmt.Errorf("list BackupConfigurations of BackupStorage %s: %w", storage.Name, err)
 	}
 	var out []string
@@ -123,18 +131,24 @@ func some(names []string) string {
 }
 
 // letRepositoryGo deletes a Repository, and first gives it the storage's deletionPolicy.
-func (r *Reconciler) letRepositoryGo(ctx context.Context, storage *v1alpha1.BackupStorage, repository *v1alpha1.Repository) error {
+func (r *Reconciler) letRepositoryGo(
+	ctx context.Context, storage *v1alpha1.BackupStorage, repository *v1alpha1.Repository,
+) error {
 	if !repository.DeletionTimestamp.IsZero() {
 		return nil
 	}
 	before := repository.DeepCopy()
 	repository.Spec.DeletionPolicy = storage.Spec.DeletionPolicy
 	if !equality.Semantic.DeepEqual(before.Spec, repository.Spec) {
-		if err := r.Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+		if err := r.Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+			client.FieldOwner(r.FieldManager)); err != nil {
 			return fmt.Errorf("set deletionPolicy of Repository %s/%s: %w", repository.Namespace, repository.Name, err)
 		}
 	}
-	err := r.Delete(ctx, repository, client.Preconditions{UID: &repository.UID, ResourceVersion: &repository.ResourceVersion})
+	err := r.Delete(ctx, repository, client.Preconditions{
+		UID:             &repository.UID,
+		ResourceVersion: &repository.ResourceVersion,
+	})
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete Repository %s/%s: %w", repository.Namespace, repository.Name, err)
 	}
@@ -149,7 +163,8 @@ func (r *Reconciler) say(ctx context.Context, storage *v1alpha1.BackupStorage, r
 	if equality.Semantic.DeepEqual(before.Status, storage.Status) {
 		return nil
 	}
-	if err := r.Status().Patch(ctx, storage, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+	if err := r.Status().Patch(ctx, storage, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager)); err != nil {
 		return fmt.Errorf("write status of BackupStorage %s: %w", storage.Name, err)
 	}
 	if conditions.GetReason(before, meta.ReadyCondition) != reason {
@@ -161,7 +176,8 @@ func (r *Reconciler) say(ctx context.Context, storage *v1alpha1.BackupStorage, r
 func (r *Reconciler) letGo(ctx context.Context, storage *v1alpha1.BackupStorage) error {
 	before := storage.DeepCopy()
 	controllerutil.RemoveFinalizer(storage, v1alpha1.FinalizerWipe)
-	err := r.Patch(ctx, storage, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	err := r.Patch(ctx, storage, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager))
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("remove finalizer of BackupStorage %s: %w", storage.Name, err)
 	}

@@ -17,12 +17,18 @@ import (
 )
 
 // heldStorage creates a storage with its finalizer, and a Repository in another namespace.
-func heldStorage(t testing.TB, change ...func(*v1alpha1.BackupStorage)) (*v1alpha1.BackupStorage, *v1alpha1.Repository) {
+func heldStorage(
+	t testing.TB, change ...func(*v1alpha1.BackupStorage),
+) (*v1alpha1.BackupStorage, *v1alpha1.Repository) {
 	t.Helper()
 	s := storageOf(t, change...)
-	bed.Eventually(t, s, func(g Gomega) { g.Expect(s.Finalizers).To(ContainElement(v1alpha1.FinalizerWipe)) }, "the storage has its finalizer")
+	bed.Eventually(t, s, func(g Gomega) { g.Expect(s.Finalizers).To(ContainElement(v1alpha1.FinalizerWipe)) },
+		"the storage has its finalizer")
 	r := &v1alpha1.Repository{
-		ObjectMeta: metav1.ObjectMeta{Namespace: bed.Namespace(t, nil), Name: "web", Finalizers: []string{v1alpha1.FinalizerWipe}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: bed.Namespace(t, nil), Name: "web",
+			Finalizers: []string{v1alpha1.FinalizerWipe},
+		},
 		Spec: v1alpha1.RepositorySpec{
 			AppRef:     v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
 			StorageRef: v1alpha1.ObjectReference{Namespace: s.Namespace, Name: s.Name}, Path: "/shop/web",
@@ -82,7 +88,8 @@ func TestAStorageGoesAfterItsRepositories(t *testing.T) {
 			}, "its Repositories go first")
 			bed.Eventually(t, s, func(g Gomega) {
 				g.Expect(conditions.GetReason(s, meta.ReadyCondition)).To(Equal(v1alpha1.ReasonRemovalPending))
-				g.Expect(conditions.GetMessage(s, meta.ReadyCondition)).To(Equal("the BackupStorage is released after its Repositories: Repository " + r.Namespace + "/web"))
+				g.Expect(conditions.GetMessage(s, meta.ReadyCondition)).
+					To(Equal("the BackupStorage is released after its Repositories: Repository " + r.Namespace + "/web"))
 			}, "the condition says what it waits for")
 			bed.Edit(t, r, func() { r.Finalizers = nil })
 			gone(t, s)
@@ -115,8 +122,9 @@ func TestAStorageInUseStays(t *testing.T) {
 	begin(t, s)
 	bed.Eventually(t, s, func(g Gomega) {
 		g.Expect(conditions.GetReason(s, meta.ReadyCondition)).To(Equal(v1alpha1.ReasonInUse))
-		g.Expect(conditions.GetMessage(s, meta.ReadyCondition)).To(Equal("the BackupStorage is released once nothing uses it: BackupConfiguration " + r.Namespace +
-			"/web. Delete these users first, or annotate the BackupStorage with backup.cairn.dev/give-up=true"))
+		g.Expect(conditions.GetMessage(s, meta.ReadyCondition)).
+			To(Equal("the BackupStorage is released once nothing uses it: BackupConfiguration " + r.Namespace +
+				"/web. Delete these users first, or annotate the BackupStorage with backup.cairn.dev/give-up=true"))
 	}, "the condition names the user")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
 	g.Expect(r.DeletionTimestamp).To(BeNil())

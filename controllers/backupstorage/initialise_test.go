@@ -54,7 +54,8 @@ func TestAHostPathNeedsTheNamespacesConsent(t *testing.T) {
 	s := &v1alpha1.BackupStorage{
 		ObjectMeta: metav1.ObjectMeta{Namespace: bed.Namespace(t, nil), Name: "host"},
 		Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
-			Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{HostPath: &v1alpha1.HostPathVolumeSource{Path: "/srv/backups-" + string(t.Name())}},
+			Provider: v1alpha1.ProviderLocal,
+			Local:    &v1alpha1.LocalStorage{HostPath: &v1alpha1.HostPathVolumeSource{Path: "/srv/backups-" + string(t.Name())}},
 		}},
 	}
 	bed.Create(t, s)
@@ -65,7 +66,8 @@ func TestAHostPathNeedsTheNamespacesConsent(t *testing.T) {
 	bed.Cached(t, ns)
 	touch(t, s)
 	job := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
-	NewWithT(t).Expect(job.Spec.Template.Spec.Volumes).To(ContainElement(HaveField("VolumeSource.HostPath", HaveField("Path", s.Spec.Storage.Local.HostPath.Path))))
+	NewWithT(t).Expect(job.Spec.Template.Spec.Volumes).
+		To(ContainElement(HaveField("VolumeSource.HostPath", HaveField("Path", s.Spec.Storage.Local.HostPath.Path))))
 }
 
 func TestRuntimeSettingsThatNeedConsentAreRefused(t *testing.T) {
@@ -83,13 +85,17 @@ func TestAnErrorLeavesTheGenerationUnobserved(t *testing.T) {
 	s := &v1alpha1.BackupStorage{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "local", Generation: 2, UID: "u"},
 		Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
-			Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "b"}},
+			Provider: v1alpha1.ProviderLocal,
+			Local:    &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "b"}},
 		}},
 	}
 	kstatus.Ready(s, "the backend can be used")
 	s.Status.Phase, s.Status.ObservedGeneration = v1alpha1.PhaseReady, 1
 	before := s.Status.DeepCopy()
-	down := listing{Client: bed.Manager.GetClient(), list: func(*batchv1.JobList) error { return errors.New("the API server is down") }}
+	down := listing{
+		Client: bed.Manager.GetClient(),
+		list:   func(*batchv1.JobList) error { return errors.New("the API server is down") },
+	}
 
 	_, err := (&Reconciler{Client: down, APIReader: bed.Manager.GetAPIReader(), Clock: now}).reconcile(t.Context(), s)
 
@@ -125,9 +131,11 @@ func TestAPodThatOutlivesItsJobIsWaitedFor(t *testing.T) {
 	s := storageOf(t)
 	first := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
 	pod := initjobtest.Start(t, bed.Client, first)
-	g.Expect(bed.Client.Delete(t.Context(), first, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+	g.Expect(bed.Client.Delete(t.Context(), first, client.PropagationPolicy(metav1.DeletePropagationBackground))).
+		To(Succeed())
 	touch(t, s)
-	g.Consistently(jobsOf(t, s.Namespace), 3*time.Second, 200*time.Millisecond).ShouldNot(ContainElement(Not(Equal(first.Name))), "its pod still runs")
+	g.Consistently(jobsOf(t, s.Namespace), 3*time.Second, 200*time.Millisecond).
+		ShouldNot(ContainElement(Not(Equal(first.Name))), "its pod still runs")
 	var jobs batchv1.JobList
 	g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(s.Namespace))).To(Succeed())
 	g.Expect(jobs.Items).To(BeEmpty())
@@ -177,5 +185,6 @@ func TestPlaceOf(t *testing.T) {
 	g.Expect(placeOf(s3("https://S3.example.com/", "/a//b/"))).To(Equal(placeOf(s3("https://s3.example.com", "a/b"))))
 	g.Expect(placeOf(s3("https://s3.example.com", "a"))).NotTo(Equal(placeOf(s3("https://s3.example.com", "b"))))
 	g.Expect(placeOf(local("n", "./a/"))).To(Equal(placeOf(local("n", "a"))))
-	g.Expect(placeOf(local("n", "a"))).NotTo(Equal(placeOf(local("m", "a"))), "the name of a volume depends on its namespace")
+	g.Expect(placeOf(local("n", "a"))).NotTo(Equal(placeOf(local("m", "a"))),
+		"the name of a volume depends on its namespace")
 }

@@ -91,7 +91,8 @@ func (r *Reconciler) reconcile(ctx context.Context, storage *v1alpha1.BackupStor
 	}
 	if elder != nil {
 		statusOf(storage).Stalled(v1alpha1.ReasonStorageTaken, fmt.Sprintf(
-			"BackupStorage %s/%s already has this place: use that BackupStorage, or another prefix", elder.Namespace, elder.Name))
+			"BackupStorage %s/%s already has this place: use that BackupStorage, or another prefix", elder.Namespace,
+			elder.Name))
 		return ctrl.Result{}, nil
 	}
 	digest, err := r.digest(ctx, storage)
@@ -112,7 +113,8 @@ func (r *Reconciler) reconcile(ctx context.Context, storage *v1alpha1.BackupStor
 		return ctrl.Result{}, err
 	}
 	if policy.SecretOf(storage.Spec.Storage).Name != "" {
-		conditions.MarkTrue(storage, v1alpha1.ConditionBackendSecretFound, v1alpha1.ReasonBackendSecretAvailable, "the Secret has its keys")
+		conditions.MarkTrue(storage, v1alpha1.ConditionBackendSecretFound, v1alpha1.ReasonBackendSecretAvailable,
+			"the Secret has its keys")
 	} else {
 		conditions.Delete(storage, v1alpha1.ConditionBackendSecretFound)
 	}
@@ -120,7 +122,9 @@ func (r *Reconciler) reconcile(ctx context.Context, storage *v1alpha1.BackupStor
 }
 
 // initialise runs the init Job unless it has already proved this backend with this credential.
-func (r *Reconciler) initialise(ctx context.Context, storage *v1alpha1.BackupStorage, digest string) (ctrl.Result, error) {
+func (r *Reconciler) initialise(
+	ctx context.Context, storage *v1alpha1.BackupStorage, digest string,
+) (ctrl.Result, error) {
 	request := initjob.Request{
 		Owner: storage, Label: v1alpha1.LabelStorage, Name: task.InitStorageJobName(storage.Name, digest),
 		Build: func(ctx context.Context) (*batchv1.Job, error) { return r.job(ctx, storage, digest) },
@@ -151,7 +155,8 @@ func (r *Reconciler) job(ctx context.Context, storage *v1alpha1.BackupStorage, d
 		return nil, err
 	}
 	name := task.InitStorageJobName(storage.Name, digest)
-	credentials, err := access.EnsureCredentials(ctx, r.Client, storage, storage.Namespace, storage, v1alpha1.ObjectReference{}, name)
+	credentials, err := access.EnsureCredentials(ctx, r.Client, storage, storage.Namespace, storage,
+		v1alpha1.ObjectReference{}, name)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +165,8 @@ func (r *Reconciler) job(ctx context.Context, storage *v1alpha1.BackupStorage, d
 		return nil, err
 	}
 	job, err := task.InitStorageJob(task.InitStorageJobInput{
-		Storage: storage, Credentials: credentials, Digest: digest, Image: r.MoverImage, Privileged: privileged, ClusterUID: r.ClusterUID,
+		Storage: storage, Credentials: credentials, Digest: digest, Image: r.MoverImage, Privileged: privileged,
+		ClusterUID: r.ClusterUID,
 	})
 	return job, access.Privilege(err)
 }
@@ -191,7 +197,8 @@ func (r *Reconciler) elder(ctx context.Context, storage *v1alpha1.BackupStorage)
 	var elder *v1alpha1.BackupStorage
 	for i := range list.Items {
 		other := &list.Items[i]
-		if v1alpha1.HasRecordAnnotation(other.Annotations) || !other.DeletionTimestamp.IsZero() || !policy.Older(other, storage) {
+		if v1alpha1.HasRecordAnnotation(other.Annotations) || !other.DeletionTimestamp.IsZero() ||
+			!policy.Older(other, storage) {
 			continue
 		}
 		if elder == nil || policy.Older(other, elder) {

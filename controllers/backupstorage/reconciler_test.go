@@ -89,7 +89,8 @@ func TestAStorageIsInitialisedOnce(t *testing.T) {
 	job := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
 	g.Expect(metav1.IsControlledBy(job, s)).To(BeTrue())
 	g.Expect(job.Spec.Template.Spec.ServiceAccountName).To(Equal(v1alpha1.MoverServiceAccount))
-	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: s.Namespace, Name: v1alpha1.MoverServiceAccount}, &corev1.ServiceAccount{})).To(Succeed())
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: s.Namespace, Name: v1alpha1.MoverServiceAccount},
+		&corev1.ServiceAccount{})).To(Succeed())
 	initjobtest.Finish(t, bed.Client, job, success(), now.Now())
 	expect(t, s, v1alpha1.ReasonReady)
 	g.Expect(conditions.IsTrue(s, v1alpha1.ConditionBackendInitialized)).To(BeTrue())
@@ -149,7 +150,8 @@ func TestAFailedInitialisationSaysWhyAndIsTriedAgainAfterAMinute(t *testing.T) {
 	expect(t, s, v1alpha1.ReasonBucketNotFound) // the last result stays during the retry
 	initjobtest.Finish(t, bed.Client, second, success(), now.Now())
 	expect(t, s, v1alpha1.ReasonReady)
-	g.Eventually(func() []string { return events.Of(s.Namespace) }, testbed.Patience).Should(Equal([]string{"Warning BucketNotFound it went wrong", "Normal Ready the backend can be used"}))
+	g.Eventually(func() []string { return events.Of(s.Namespace) }, testbed.Patience).
+		Should(Equal([]string{"Warning BucketNotFound it went wrong", "Normal Ready the backend can be used"}))
 }
 
 func TestAMissingSecretIsSaid(t *testing.T) {
@@ -179,7 +181,8 @@ func TestOfTwoStoragesInOnePlaceTheOlderWins(t *testing.T) {
 
 func TestARecordIsNotActedOn(t *testing.T) {
 	t.Parallel()
-	s := storageOf(t, func(s *v1alpha1.BackupStorage) { s.Annotations = map[string]string{v1alpha1.AnnotationRecord: "c"} })
+	s := storageOf(t,
+		func(s *v1alpha1.BackupStorage) { s.Annotations = map[string]string{v1alpha1.AnnotationRecord: "c"} })
 	bed.StaysQuiet(t, s.Namespace, nil, "a record is history")
 }
 
@@ -190,8 +193,10 @@ func TestAnInitJobWaitsUntilTheOneBeforeItIsGone(t *testing.T) {
 	first := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
 	expect(t, s, v1alpha1.ReasonProgressing)
 	bed.Edit(t, s, func() { s.Spec.Storage.S3.Prefix = "elsewhere" })
-	bed.Eventually(t, first, func(g Gomega) { g.Expect(first.DeletionTimestamp).NotTo(BeNil()) }, "the old Job is being deleted")
-	g.Consistently(jobsOf(t, s.Namespace), 3*time.Second, 200*time.Millisecond).Should(Equal([]string{first.Name}), "its pod can still run")
+	bed.Eventually(t, first, func(g Gomega) { g.Expect(first.DeletionTimestamp).NotTo(BeNil()) },
+		"the old Job is being deleted")
+	g.Consistently(jobsOf(t, s.Namespace), 3*time.Second, 200*time.Millisecond).
+		Should(Equal([]string{first.Name}), "its pod can still run")
 	second := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)
 	g.Expect(second.Name).NotTo(Equal(first.Name))
 }

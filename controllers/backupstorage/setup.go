@@ -32,9 +32,10 @@ const (
 
 // SetupWithManager registers the controller, its index and its watches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
-	err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.BackupStorage{}, indexPlace, func(o client.Object) []string {
-		return []string{placeOf(o.(*v1alpha1.BackupStorage))}
-	})
+	err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.BackupStorage{}, indexPlace,
+		func(o client.Object) []string {
+			return []string{placeOf(o.(*v1alpha1.BackupStorage))}
+		})
 	if err != nil {
 		return fmt.Errorf("index BackupStorages by place: %w", err)
 	}
@@ -51,7 +52,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		}},
 		{&v1alpha1.BackupConfiguration{}, indexConfigurations, storagesOf},
 	} {
-		if err := mgr.GetFieldIndexer().IndexField(context.Background(), index.object, index.field, index.values); err != nil {
+		if err := mgr.GetFieldIndexer().IndexField(context.Background(), index.object, index.field,
+			index.values); err != nil {
 			return fmt.Errorf("index by storage: %w", err)
 		}
 	}
@@ -60,7 +62,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		For(&v1alpha1.BackupStorage{}).
 		Owns(&batchv1.Job{}).
 		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.neighbours)).
-		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.otherDefaults), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.otherDefaults),
+			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(ofRepository), builder.WithPredicates(counted)).
 		WithOptions(opts).
 		Complete(r)

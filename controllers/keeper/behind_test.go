@@ -46,10 +46,12 @@ func TestWhatWasDoneIsNotDoneAgainForAnOldCache(t *testing.T) {
 			MoverImage: "mover:test", ClusterUID: "uid-cluster", FieldManager: "cairn-manager",
 		}
 		result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
-			Namespace: s.namespace, Name: s.storage.Namespace + "/" + s.storage.Name}})
+			Namespace: s.namespace, Name: s.storage.Namespace + "/" + s.storage.Name,
+		}})
 		g := NewWithT(t)
 		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(result.RequeueAfter).To(And(BeNumerically(">", 0), BeNumerically("<", 10*time.Second)), "the reconciler looks again soon")
+		g.Expect(result.RequeueAfter).To(And(BeNumerically(">", 0), BeNumerically("<", 10*time.Second)),
+			"the reconciler looks again soon")
 		s.noJob("the work is done already")
 	}
 	t.Run("a maintenance", func(t *testing.T) {

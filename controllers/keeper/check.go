@@ -46,7 +46,8 @@ func (r *Reconciler) toCheck(ctx context.Context, repository *v1alpha1.Repositor
 // existing returns the Repository's Snapshots that are not being deleted.
 func (r *Reconciler) existing(ctx context.Context, repository *v1alpha1.Repository) ([]v1alpha1.Snapshot, error) {
 	var list v1alpha1.SnapshotList
-	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace), client.MatchingFields{indexSnapshots: repository.Name}); err != nil {
+	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace),
+		client.MatchingFields{indexSnapshots: repository.Name}); err != nil {
 		return nil, fmt.Errorf("list Snapshots of %s: %w", repository.Name, err)
 	}
 	return slices.DeleteFunc(list.Items, func(s v1alpha1.Snapshot) bool {
@@ -78,7 +79,8 @@ func (r *Reconciler) checked(ctx context.Context, w *work, result task.Component
 	}
 	whole := true
 	for _, name := range slices.Sorted(maps.Keys(found)) {
-		ok, err := r.checkedSnapshot(ctx, client.ObjectKey{Namespace: w.repository.Namespace, Name: name}, found[name], intact, at)
+		ok, err := r.checkedSnapshot(ctx, client.ObjectKey{Namespace: w.repository.Namespace, Name: name}, found[name],
+			intact, at)
 		if err != nil {
 			return nil, err
 		}
@@ -122,7 +124,9 @@ func (r *Reconciler) others(ctx context.Context, w *work, found map[string]map[s
 
 // checkedSnapshot writes the result to one Snapshot. It reports true unless a component is known to be damaged. A
 // Snapshot that was recreated in the meantime is another Snapshot and gets no result.
-func (r *Reconciler) checkedSnapshot(ctx context.Context, key client.ObjectKey, found map[string]task.Checked, intact map[task.Checked]bool, at metav1.Time) (bool, error) {
+func (r *Reconciler) checkedSnapshot(
+	ctx context.Context, key client.ObjectKey, found map[string]task.Checked, intact map[task.Checked]bool, at metav1.Time,
+) (bool, error) {
 	var s v1alpha1.Snapshot
 	if err := r.APIReader.Get(ctx, key, &s); client.IgnoreNotFound(err) != nil {
 		return false, fmt.Errorf("get Snapshot %s: %w", key.Name, err)

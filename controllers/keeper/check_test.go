@@ -44,7 +44,8 @@ func TestAFullMaintenanceChecksTheSnapshots(t *testing.T) {
 		asked = append(asked, c.Snapshot+"/"+c.Component+"/"+c.ID)
 	}
 	g.Expect(asked).To(Equal([]string{
-		one.Name + "/pvc/id-" + one.Name, two.Name + "/logs/id-logs", two.Name + "/pvc/id-" + two.Name, old.Name + "/pvc/id-" + old.Name,
+		one.Name + "/pvc/id-" + one.Name, two.Name + "/logs/id-logs", two.Name + "/pvc/id-" + two.Name,
+		old.Name + "/pvc/id-" + old.Name,
 	}), "Snapshots that were never checked come first")
 
 	s.found(job, 3, 2)
@@ -53,10 +54,12 @@ func TestAFullMaintenanceChecksTheSnapshots(t *testing.T) {
 	g.Expect(shown(two.Status.Components["pvc"].Integrity)).To(Equal("false"))
 	g.Expect(two.Status.LastCheckTime.Time).To(BeTemporally("~", now.Now(), time.Second))
 	g.Expect(two.Status.LastUpdateTime).To(Equal(two.Status.LastCheckTime))
-	said(t, s.namespace, "data that this Snapshot needs is damaged or missing in the repository: bring it back, or make another backup")
+	said(t, s.namespace,
+		"data that this Snapshot needs is damaged or missing in the repository: bring it back, or make another backup")
 	integrity(t, one, "true")
 	integrity(t, old, "nil")
-	g.Expect(old.Status.LastCheckTime.Time).To(BeTemporally("~", earlier.Time, time.Second), "the result does not mention it")
+	g.Expect(old.Status.LastCheckTime.Time).To(BeTemporally("~", earlier.Time, time.Second),
+		"the result does not mention it")
 	integrity(t, failed, "nil")
 	bed.Eventually(t, s.repository, func(g Gomega) {
 		g.Expect(shown(s.repository.Status.Integrity)).To(Equal("false"))
@@ -76,7 +79,8 @@ func TestAFullMaintenanceChecksTheSnapshots(t *testing.T) {
 	s.found(job, 4)
 	integrity(t, two, "true")
 	integrity(t, old, "true")
-	bed.Eventually(t, s.repository, func(g Gomega) { g.Expect(shown(s.repository.Status.Integrity)).To(Equal("true")) }, "all Snapshots are intact")
+	bed.Eventually(t, s.repository, func(g Gomega) { g.Expect(shown(s.repository.Status.Integrity)).To(Equal("true")) },
+		"all Snapshots are intact")
 }
 
 func TestNothingIsSaidThatWasNotChecked(t *testing.T) {
@@ -106,7 +110,8 @@ func TestNothingIsSaidThatWasNotChecked(t *testing.T) {
 		integrity(t, one, "true")
 		gone(t, job, "the Job is removed")
 		integrity(t, two, "nil")
-		bed.Eventually(t, s.repository, func(g Gomega) { g.Expect(shown(s.repository.Status.Integrity)).To(Equal("nil")) }, "one Snapshot was never checked")
+		bed.Eventually(t, s.repository, func(g Gomega) { g.Expect(shown(s.repository.Status.Integrity)).To(Equal("nil")) },
+			"one Snapshot was never checked")
 	})
 	t.Run("a maintenance that reads no Snapshots", func(t *testing.T) {
 		t.Parallel()
@@ -118,7 +123,8 @@ func TestNothingIsSaidThatWasNotChecked(t *testing.T) {
 		s.did(job, "")
 		gone(t, job, "the Job is removed")
 		integrity(t, one, "nil")
-		bed.Eventually(t, s.repository, func(g Gomega) { g.Expect(shown(s.repository.Status.Integrity)).To(Equal("nil")) }, "no result is known")
+		bed.Eventually(t, s.repository, func(g Gomega) { g.Expect(shown(s.repository.Status.Integrity)).To(Equal("nil")) },
+			"no result is known")
 	})
 	t.Run("a Snapshot that was made anew", func(t *testing.T) {
 		t.Parallel()

@@ -13,8 +13,11 @@ import (
 
 // credentials copies the Secrets for one Repository: the credentials that are allowed to remove data, and the password
 // if it is needed.
-func (r *Reconciler) credentials(ctx context.Context, p place, storage *v1alpha1.BackupStorage, l *lease, w *work, index int) (task.Credentials, error) {
-	return access.EnsureCredentials(ctx, r.Client, &l.Lease, p.namespace, access.ForMaintenance(storage), passwordOf(w), copies(p.name(), index))
+func (r *Reconciler) credentials(
+	ctx context.Context, p place, storage *v1alpha1.BackupStorage, l *lease, w *work, index int,
+) (task.Credentials, error) {
+	return access.EnsureCredentials(ctx, r.Client, &l.Lease, p.namespace, access.ForMaintenance(storage), passwordOf(w),
+		copies(p.name(), index))
 }
 
 // passwordOf names the Secret with the password that the work needs. Wiping a directory needs no password.

@@ -17,7 +17,9 @@ import (
 )
 
 // defaultPolicy creates a default RetentionPolicy in a namespace.
-func defaultPolicy(t testing.TB, namespace, name string, spec v1alpha1.RetentionPolicySpec, usage *v1alpha1.UsagePolicy) *v1alpha1.RetentionPolicy {
+func defaultPolicy(
+	t testing.TB, namespace, name string, spec v1alpha1.RetentionPolicySpec, usage *v1alpha1.UsagePolicy,
+) *v1alpha1.RetentionPolicy {
 	t.Helper()
 	spec.Default, spec.UsagePolicy = true, usage
 	p := &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: spec}
@@ -28,7 +30,8 @@ func defaultPolicy(t testing.TB, namespace, name string, spec v1alpha1.Retention
 // chosen returns a usagePolicy for the namespaces with this label.
 func chosen(key, value string) *v1alpha1.UsagePolicy {
 	return &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{
-		From: ptr.To(v1alpha1.NamespacesFromSelector), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{key: value}},
+		From:     ptr.To(v1alpha1.NamespacesFromSelector),
+		Selector: &metav1.LabelSelector{MatchLabels: map[string]string{key: value}},
 	}}
 }
 
@@ -39,7 +42,8 @@ func (s *shop) expectDefault(p *v1alpha1.RetentionPolicy, held bool) {
 		is := s.repository.Status.DefaultRetention
 		g.Expect(is).NotTo(BeNil())
 		want := v1alpha1.DefaultRetention{
-			Ref: v1alpha1.ObjectReference{Namespace: p.Namespace, Name: p.Name}, UID: p.UID, Generation: p.Generation, RemovesAfter: is.RemovesAfter,
+			Ref: v1alpha1.ObjectReference{Namespace: p.Namespace, Name: p.Name}, UID: p.UID, Generation: p.Generation,
+			RemovesAfter: is.RemovesAfter,
 		}
 		g.Expect(*is).To(Equal(want))
 		g.Expect(is.RemovesAfter != nil).To(Equal(held))
@@ -65,16 +69,19 @@ func TestANewDefaultPolicyIsToldBeforeItRemovesAnything(t *testing.T) {
 	newest, older := s.snapshot(s.repository, 1, good), s.snapshot(s.repository, 2, good)
 	session := s.session(1, s.repository)
 	s.configuration("c", nil, nil, "web")
-	s.expectRetention(s.repository, v1alpha1.ReasonKeepsEverything, "no RetentionPolicy is named, and there is no default: everything is kept")
+	s.expectRetention(s.repository, v1alpha1.ReasonKeepsEverything,
+		"no RetentionPolicy is named, and there is no default: everything is kept")
 
 	p := defaultPolicy(t, s.namespace, "keep-c", last(1), nil)
-	const held = "policy names no RetentionPolicy, and the default, %s/keep-c, is new or has changed and lets existing Snapshots go. " +
+	const held = "policy names no RetentionPolicy, and the default, %s/keep-c, is new or has changed and lets existing " +
+		"Snapshots go. " +
 		"They are removed after status.defaultRetention.removesAfter."
 	s.expectRetention(s.repository, v1alpha1.ReasonRemovalHeld, fmt.Sprintf(held, s.namespace))
 	s.expectDefault(p, true)
 	expectSession(t, session, v1alpha1.RetentionPending, "")
 	g.Eventually(func() []string { return events.Of(s.namespace) }, testbed.Patience, testbed.Interval).Should(
-		ContainElement(ContainSubstring("DefaultRetention policy names no RetentionPolicy, and the default, "+s.namespace+"/keep-c")), "an event reports the default")
+		ContainElement(ContainSubstring("DefaultRetention policy names no RetentionPolicy, and the default, "+s.namespace+
+			"/keep-c")), "an event reports the default")
 	result := bed.NoOp(t, retentions, &events, s.repository)
 	g.Expect(result.RequeueAfter).To(Equal(24*time.Hour), "when the default takes effect")
 	s.noJob("nothing is removed before that")
@@ -96,7 +103,8 @@ func TestANewDefaultPolicyIsToldBeforeItRemovesAnything(t *testing.T) {
 	s.expectRetention(s.repository, v1alpha1.ReasonKeepsEverything, "everything is kept")
 	g.Expect(s.repository.Status.DefaultRetention).To(BeNil())
 	g.Eventually(func() []string { return events.Of(s.namespace) }, testbed.Patience, testbed.Interval).Should(
-		ContainElement(ContainSubstring("RetentionPolicy " + s.namespace + "/keep-c is no longer the default: everything is kept")))
+		ContainElement(ContainSubstring("RetentionPolicy " + s.namespace +
+			"/keep-c is no longer the default: everything is kept")))
 	old := s.snapshot(s.repository, 3, good)
 	bed.Quiet(t, s.namespace)
 	stays(t, old)
@@ -110,7 +118,8 @@ func TestADefaultPolicyThatWasThereFirstRemovesAtOnce(t *testing.T) {
 	s.expectDefault(p, false)
 	s.expectRetention(s.repository, v1alpha1.ReasonApplied, s.namespace+"/keep-c")
 	g.Eventually(func() []string { return events.Of(s.namespace) }, testbed.Patience, testbed.Interval).Should(
-		ContainElement(ContainSubstring("policy names no RetentionPolicy, and the default is "+s.namespace+"/keep-c")), "an event reports the default")
+		ContainElement(ContainSubstring("policy names no RetentionPolicy, and the default is "+s.namespace+"/keep-c")),
+		"an event reports the default")
 	older, newest := s.snapshot(s.repository, 2, good), s.snapshot(s.repository, 1, good)
 	job, _ := s.job()
 	s.did(job, "")
@@ -155,10 +164,10 @@ func TestWhoHasADefaultPolicy(t *testing.T) {
 		usage *v1alpha1.UsagePolicy
 		has   bool
 	}{
-		"one for chosen namespaces":         {chosen("retention-default", "yes"), true},
-		"one for others":                    {chosen("retention-default", "no"), false},
-		"one for its own namespace":         {&v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: ptr.To(v1alpha1.NamespacesFromSame)}}, false},
-		"one without a usagePolicy":  {nil, false},
+		"one for chosen namespaces": {chosen("retention-default", "yes"), true},
+		"one for others":            {chosen("retention-default", "no"), false},
+		"one for its own namespace": {&v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: ptr.To(v1alpha1.NamespacesFromSame)}}, false},
+		"one without a usagePolicy": {nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newShop(t)

@@ -20,7 +20,10 @@ import (
 func leaseOf(t testing.TB, job *batchv1.Job) *coordinationv1.Lease {
 	t.Helper()
 	var lease coordinationv1.Lease
-	NewWithT(t).Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: job.Namespace, Name: job.Labels[v1alpha1.LabelKeeper]}, &lease)).To(Succeed())
+	NewWithT(t).Expect(bed.Client.Get(t.Context(), client.ObjectKey{
+		Namespace: job.Namespace,
+		Name:      job.Labels[v1alpha1.LabelKeeper],
+	}, &lease)).To(Succeed())
 	return &lease
 }
 
@@ -35,7 +38,8 @@ func del(t testing.TB, o client.Object) {
 
 func said(t testing.TB, namespace, text string) {
 	t.Helper()
-	NewWithT(t).Eventually(func() string { return strings.Join(events.Of(namespace), "\n") }, testbed.Patience, testbed.Interval).
+	NewWithT(t).Eventually(func() string { return strings.Join(events.Of(namespace), "\n") }, testbed.Patience,
+		testbed.Interval).
 		Should(ContainSubstring(text))
 }
 
@@ -71,8 +75,9 @@ func TestASnapshotIsDeleted(t *testing.T) {
 		s.did(job, v1alpha1.ReasonUnreachable)
 		bed.Eventually(t, o, func(g Gomega) {
 			g.Expect(conditions.GetReason(o, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonUnreachable))
-			g.Expect(conditions.GetMessage(o, v1alpha1.ConditionWiped)).To(Equal("the storage can't be reached. Cairn tries again; to release " +
-				"the object and leave its data, annotate it with backup.cairn.dev/give-up=true"))
+			g.Expect(conditions.GetMessage(o, v1alpha1.ConditionWiped)).
+				To(Equal("the storage can't be reached. Cairn tries again; to release " +
+					"the object and leave its data, annotate it with backup.cairn.dev/give-up=true"))
 		}, "the condition says why it waits")
 		g.Expect(o.Finalizers).To(ContainElement(v1alpha1.FinalizerWipe))
 		bed.Edit(t, o, func() { o.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"} })
@@ -159,7 +164,8 @@ func TestARepositoryIsDeleted(t *testing.T) {
 		s.did(job, v1alpha1.ReasonUnreachable)
 		bed.Eventually(t, s.repository, func(g Gomega) {
 			g.Expect(conditions.GetReason(s.repository, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonUnreachable))
-			g.Expect(conditions.GetMessage(s.repository, v1alpha1.ConditionWiped)).To(ContainSubstring("backup.cairn.dev/give-up=true"))
+			g.Expect(conditions.GetMessage(s.repository, v1alpha1.ConditionWiped)).
+				To(ContainSubstring("backup.cairn.dev/give-up=true"))
 		}, "the condition says why it waits")
 		bed.Edit(t, s.repository, func() { s.repository.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"} })
 		gone(t, s.repository, "the removal was given up")
@@ -180,7 +186,8 @@ func TestANamespaceIsDeleted(t *testing.T) {
 	}
 	said(t, s.namespace, "Warning DataKept the data stays in the backend: the namespace is being deleted")
 	var jobs batchv1.JobList
-	g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(s.namespace), client.HasLabels{v1alpha1.LabelKeeper})).To(Succeed())
+	g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(s.namespace), client.HasLabels{v1alpha1.LabelKeeper})).
+		To(Succeed())
 	g.Expect(jobs.Items).To(BeEmpty())
 }
 
@@ -198,13 +205,17 @@ func TestTheMaintenanceSecret(t *testing.T) {
 	}, "without it nothing is removed")
 	s.noJob("the other credential is no substitute")
 	key := testbed.S3Key(s.storage.Namespace)
-	key.Name, key.StringData = "may-delete", map[string]string{v1alpha1.S3AccessKeyID: "keeper", v1alpha1.S3SecretAccessKey: "secret"}
+	key.Name, key.StringData = "may-delete", map[string]string{
+		v1alpha1.S3AccessKeyID:     "keeper",
+		v1alpha1.S3SecretAccessKey: "secret",
+	}
 	bed.Create(t, key)
 	second := s.snapshot(s.repository, 2, good, wipeOutSnapshot)
 	del(t, second) // Secrets are not watched
 	job, _ := s.job()
 	var copied corev1.Secret
-	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: job.Name + "-0-storage"}, &copied)).To(Succeed())
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: job.Name + "-0-storage"},
+		&copied)).To(Succeed())
 	g.Expect(string(copied.Data[v1alpha1.S3AccessKeyID])).To(Equal("keeper"))
 	s.did(job, "")
 	gone(t, job, "the Job is removed")

@@ -43,7 +43,8 @@ const (
 // due returns the work in the Repositories of a place, and when more work will be due.
 func (r *Reconciler) due(ctx context.Context, p place, now time.Time) ([]work, time.Time, error) {
 	var list v1alpha1.RepositoryList
-	if err := r.List(ctx, &list, client.InNamespace(p.namespace), client.MatchingFields{indexStorage: p.storage.String()}); err != nil {
+	if err := r.List(ctx, &list, client.InNamespace(p.namespace),
+		client.MatchingFields{indexStorage: p.storage.String()}); err != nil {
 		return nil, time.Time{}, fmt.Errorf("list Repositories of %s: %w", p.storage, err)
 	}
 	used, err := restores.Snapshots(ctx, r.Client)
@@ -65,7 +66,9 @@ func (r *Reconciler) due(ctx context.Context, p place, now time.Time) ([]work, t
 }
 
 // dueIn returns the work in one Repository, or nil if there is none.
-func (r *Reconciler) dueIn(ctx context.Context, repository *v1alpha1.Repository, used inuse.Snapshots, now time.Time) (*work, time.Time, error) {
+func (r *Reconciler) dueIn(
+	ctx context.Context, repository *v1alpha1.Repository, used inuse.Snapshots, now time.Time,
+) (*work, time.Time, error) {
 	switch {
 	case v1alpha1.HasRecordAnnotation(repository.Annotations), repository.Status.InitializedSpec == "":
 		return nil, time.Time{}, nil
@@ -99,12 +102,16 @@ func (r *Reconciler) dueIn(ctx context.Context, repository *v1alpha1.Repository,
 func wiping(r *v1alpha1.Repository) bool {
 	c := conditions.Get(r, v1alpha1.ConditionWiped)
 	return r.Spec.DeletionPolicy == v1alpha1.WipeOut && slices.Contains(r.Finalizers, v1alpha1.FinalizerWipe) &&
-		r.Annotations[v1alpha1.AnnotationGiveUp] != "true" && c != nil && c.Status != "True" && c.Reason != v1alpha1.ReasonInUse
+		r.Annotations[v1alpha1.AnnotationGiveUp] != "true" && c != nil && c.Status != "True" &&
+		c.Reason != v1alpha1.ReasonInUse
 }
 
 // stateOf returns the state of the Repository's maintenance.
 func stateOf(r *v1alpha1.Repository) maintenance.State {
-	s := maintenance.State{Identity: string(r.UID), Created: r.CreationTimestamp.Time, Damaged: r.Status.Integrity != nil && !*r.Status.Integrity}
+	s := maintenance.State{
+		Identity: string(r.UID), Created: r.CreationTimestamp.Time,
+		Damaged: r.Status.Integrity != nil && !*r.Status.Integrity,
+	}
 	if t := r.Status.LastBackupTime; t != nil {
 		s.Changed = t.Time
 	}
@@ -124,9 +131,12 @@ func stateOf(r *v1alpha1.Repository) maintenance.State {
 
 // toRemove returns the deleted Snapshots whose data is to be removed. held reports that some have to wait: a restore
 // reads them, or their backup has not ended.
-func (r *Reconciler) toRemove(ctx context.Context, repository *v1alpha1.Repository, used inuse.Snapshots) (out []*v1alpha1.Snapshot, held bool, err error) {
+func (r *Reconciler) toRemove(
+	ctx context.Context, repository *v1alpha1.Repository, used inuse.Snapshots,
+) (out []*v1alpha1.Snapshot, held bool, err error) {
 	var list v1alpha1.SnapshotList
-	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace), client.MatchingFields{indexWipe: repository.Name}); err != nil {
+	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace),
+		client.MatchingFields{indexWipe: repository.Name}); err != nil {
 		return nil, false, fmt.Errorf("list Snapshots of %s: %w", repository.Name, err)
 	}
 	for i := range list.Items {
@@ -164,7 +174,8 @@ func (r *Reconciler) unfinished(ctx context.Context, s *v1alpha1.Snapshot) (bool
 // wipeKey returns the index value of a Snapshot whose data a keeper removes.
 func wipeKey(o client.Object) []string {
 	s := o.(*v1alpha1.Snapshot)
-	if s.DeletionTimestamp.IsZero() || s.Spec.DeletionPolicy != v1alpha1.WipeOut || v1alpha1.HasRecordAnnotation(s.Annotations) ||
+	if s.DeletionTimestamp.IsZero() || s.Spec.DeletionPolicy != v1alpha1.WipeOut ||
+		v1alpha1.HasRecordAnnotation(s.Annotations) ||
 		!slices.Contains(s.Finalizers, v1alpha1.FinalizerWipe) || s.Annotations[v1alpha1.AnnotationGiveUp] == "true" {
 		return nil
 	}

@@ -91,7 +91,8 @@ func (r *Reconciler) hold(ctx context.Context, p place, l *lease) error {
 	}
 	before := l.DeepCopy()
 	l.Spec.HolderIdentity, l.Spec.AcquireTime, l.Spec.RenewTime = &holder, &now, &now
-	if err := r.Patch(ctx, &l.Lease, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+	if err := r.Patch(ctx, &l.Lease, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager)); err != nil {
 		return fmt.Errorf("hold Lease %s/%s: %w", p.namespace, p.name(), err)
 	}
 	return nil
@@ -130,7 +131,8 @@ func (r *Reconciler) remember(ctx context.Context, p place, job string, at metav
 		}
 		l.Annotations[v1alpha1.AnnotationAttempts] = text
 	}
-	err = r.Patch(ctx, &l.Lease, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	err = r.Patch(ctx, &l.Lease, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager))
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("release Lease %s/%s: %w", p.namespace, p.name(), err)
 	}

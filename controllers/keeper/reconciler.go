@@ -174,7 +174,8 @@ func (r *Reconciler) observe(ctx context.Context, p place, job *batchv1.Job) (ct
 // outcome returns the state of the Job and its pods.
 func (r *Reconciler) outcome(ctx context.Context, reader client.Reader, job *batchv1.Job) (task.Observation, error) {
 	var pods corev1.PodList
-	if err := reader.List(ctx, &pods, client.InNamespace(job.Namespace), client.MatchingLabels{batchv1.JobNameLabel: job.Name}); err != nil {
+	if err := reader.List(ctx, &pods, client.InNamespace(job.Namespace),
+		client.MatchingLabels{batchv1.JobNameLabel: job.Name}); err != nil {
 		return task.Observation{}, fmt.Errorf("list Pods of Job %s/%s: %w", job.Namespace, job.Name, err)
 	}
 	return task.Observe(job, pods.Items, r.Clock.Now()), nil
@@ -201,7 +202,9 @@ func (r *Reconciler) remove(ctx context.Context, job *batchv1.Job) error {
 }
 
 // start creates the Job and what it needs. The fixed name allows only one Job at a time.
-func (r *Reconciler) start(ctx context.Context, p place, storage *v1alpha1.BackupStorage, lease *lease, work []work) (ctrl.Result, error) {
+func (r *Reconciler) start(
+	ctx context.Context, p place, storage *v1alpha1.BackupStorage, lease *lease, work []work,
+) (ctrl.Result, error) {
 	if job, err := r.job(ctx, r.APIReader, p); err != nil || job != nil {
 		return ctrl.Result{RequeueAfter: soon}, err
 	}
@@ -238,7 +241,8 @@ func (r *Reconciler) start(ctx context.Context, p place, storage *v1alpha1.Backu
 		}
 		in.StorageSecret = credentials.StorageSecret
 		in.Work = append(in.Work, task.KeepWork{
-			Repository: w.repository, EncryptionSecret: credentials.EncryptionSecret, Remove: removed(w.snapshots), Wipe: w.wipe, Maintain: w.maintain, Check: w.check,
+			Repository: w.repository, EncryptionSecret: credentials.EncryptionSecret, Remove: removed(w.snapshots), Wipe: w.wipe,
+			Maintain: w.maintain, Check: w.check,
 		})
 	}
 	job, err := task.KeepJob(in)
@@ -276,7 +280,8 @@ func (r *Reconciler) usable(ctx context.Context, p place, storage *v1alpha1.Back
 // busy reports whether a pod of an earlier Job still runs: a pod can outlive its Job for a while.
 func (r *Reconciler) busy(ctx context.Context, p place) (bool, error) {
 	var pods corev1.PodList
-	if err := r.APIReader.List(ctx, &pods, client.InNamespace(p.namespace), client.MatchingLabels{v1alpha1.LabelKeeper: p.name()}); err != nil {
+	if err := r.APIReader.List(ctx, &pods, client.InNamespace(p.namespace),
+		client.MatchingLabels{v1alpha1.LabelKeeper: p.name()}); err != nil {
 		return false, fmt.Errorf("list Pods of keeper %s/%s: %w", p.namespace, p.name(), err)
 	}
 	for i := range pods.Items {

@@ -61,7 +61,8 @@ func TestWhatAPolicyLetsGoIsRemoved(t *testing.T) {
 	stays(t, newest)
 	stays(t, failed)
 	bed.Eventually(t, s.repository, func(g Gomega) {
-		g.Expect(s.repository.Status.RetentionPolicy).To(Equal(&v1alpha1.ObjectReference{Namespace: s.namespace, Name: "keep-c"}))
+		g.Expect(s.repository.Status.RetentionPolicy).
+			To(Equal(&v1alpha1.ObjectReference{Namespace: s.namespace, Name: "keep-c"}))
 		g.Expect(s.repository.Status.LastRemovalTime).NotTo(BeNil())
 	}, "the Repository reports it")
 }
@@ -116,7 +117,10 @@ func TestTimeLetsGo(t *testing.T) {
 func TestNothingIsRemoved(t *testing.T) {
 	t.Parallel()
 	elsewhere := bed.Namespace(t, nil)
-	bed.Create(t, &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: elsewhere, Name: "keep"}, Spec: last(1)})
+	bed.Create(t, &v1alpha1.RetentionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: elsewhere, Name: "keep"},
+		Spec:       last(1),
+	})
 	for name, c := range map[string]struct {
 		make            func(*shop)
 		reason, message string
@@ -130,10 +134,10 @@ func TestNothingIsRemoved(t *testing.T) {
 			s.configuration("a", nil, nil, "web")
 			s.policy("b", last(1), "web")
 		}, v1alpha1.ReasonRetentionPolicyConflict, "a names none, b names ", v1alpha1.RetentionFailedToApply},
-		"when the policy does not exist":  {func(s *shop) {
+		"when the policy does not exist": {func(s *shop) {
 			s.configuration("a", &v1alpha1.ObjectReference{Name: "absent"}, nil, "web")
 		}, v1alpha1.ReasonRetentionPolicyNotFound, "there is no RetentionPolicy ", v1alpha1.RetentionFailedToApply},
-		"when the policy does not allow this namespace":  {func(s *shop) {
+		"when the policy does not allow this namespace": {func(s *shop) {
 			s.configuration("a", &v1alpha1.ObjectReference{Namespace: elsewhere, Name: "keep"}, nil, "web")
 		}, v1alpha1.ReasonRetentionPolicyNotAllowed, "usagePolicy", v1alpha1.RetentionFailedToApply},
 		"when the policy can't be read": {func(s *shop) {
@@ -141,7 +145,10 @@ func TestNothingIsRemoved(t *testing.T) {
 			spec.TimeZone = new("Mars/Olympus")
 			s.policy("a", spec, "web")
 		}, v1alpha1.ReasonInvalidRetentionPolicy, `there is no time zone "Mars/Olympus"`, v1alpha1.RetentionFailedToApply},
-		"without a policy": {func(s *shop) { s.configuration("a", nil, nil, "web") }, v1alpha1.ReasonKeepsEverything, "everything is kept", ""},
+		"without a policy": {
+			func(s *shop) { s.configuration("a", nil, nil, "web") }, v1alpha1.ReasonKeepsEverything,
+			"everything is kept", "",
+		},
 		"while the Repository is paused": {func(s *shop) {
 			bed.Edit(s.t, s.repository, func() { s.repository.Spec.Paused = true })
 			s.policy("a", last(1), "web")
@@ -152,7 +159,10 @@ func TestNothingIsRemoved(t *testing.T) {
 			s := newShop(t)
 			c.make(s)
 			s.expectRetention(s.repository, c.reason, c.message)
-			snapshots := []*v1alpha1.Snapshot{s.snapshot(s.repository, 1, good), s.snapshot(s.repository, 2, good), s.snapshot(s.repository, 3, bad), s.snapshot(s.repository, 4, bad)}
+			snapshots := []*v1alpha1.Snapshot{
+				s.snapshot(s.repository, 1, good), s.snapshot(s.repository, 2, good),
+				s.snapshot(s.repository, 3, bad), s.snapshot(s.repository, 4, bad),
+			}
 			session := s.session(1, s.repository)
 			if c.session != "" {
 				expectSession(t, session, c.session, c.message)
@@ -171,7 +181,8 @@ func TestARestoreHoldsWhatItReads(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	s.snapshot(s.repository, 1, good)
-	used, paused, free := s.snapshot(s.repository, 2, good), s.snapshot(s.repository, 3, good, func(s *v1alpha1.Snapshot) { s.Spec.Paused = true }), s.snapshot(s.repository, 4, good)
+	used, paused, free := s.snapshot(s.repository, 2, good), s.snapshot(s.repository, 3, good,
+		func(s *v1alpha1.Snapshot) { s.Spec.Paused = true }), s.snapshot(s.repository, 4, good)
 	running := s.snapshot(s.repository, 5, v1alpha1.SnapshotRunning)
 	restore := &v1alpha1.RestoreSession{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "r"},
@@ -210,7 +221,10 @@ func TestABatchDropsWholeRestorePoints(t *testing.T) {
 	web1, db1 := s.snapshot(s.repository, 1, good, batch), s.snapshot(db, 1, bad, batch)
 	web2, db2 := s.snapshot(s.repository, 2, good, batch), s.snapshot(db, 2, good, batch)
 	web3, db3 := s.snapshot(s.repository, 3, good, batch), s.snapshot(db, 3, good, batch)
-	bed.Create(t, &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "keep"}, Spec: last(1)})
+	bed.Create(t, &v1alpha1.RetentionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "keep"},
+		Spec:       last(1),
+	})
 	s.batch("web", "db")
 	s.removes(web3, db3)
 	recorded(t, web3)
@@ -235,7 +249,8 @@ func TestNothingIsWrittenWhenNothingChanged(t *testing.T) {
 	before := bed.Writes(s.namespace)
 	for range 3 {
 		_, err := keepers.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
-			Namespace: s.namespace, Name: s.storage.Namespace + "/" + s.storage.Name}})
+			Namespace: s.namespace, Name: s.storage.Namespace + "/" + s.storage.Name,
+		}})
 		g.Expect(err).NotTo(HaveOccurred())
 	}
 	g.Expect(bed.Writes(s.namespace)).To(Equal(before))
@@ -269,7 +284,7 @@ func TestMaintenance(t *testing.T) {
 			g.Expect(keep.Keep).To(HaveLen(1))
 			g.Expect(keep.Keep[0].Maintain).To(Equal(how))
 			g.Expect(keep.Cluster).To(Equal("uid-cluster"), "the owner of the directory")
-			var lease = leaseOf(t, job)
+			lease := leaseOf(t, job)
 			g.Expect(*lease.Spec.HolderIdentity).To(Equal("cairn@uid-cluster"))
 			g.Expect(metav1.IsControlledBy(job, lease)).To(BeTrue())
 
@@ -280,7 +295,8 @@ func TestMaintenance(t *testing.T) {
 			}, "the condition reports the failure")
 			gone(t, job, "the Job is removed")
 			s.noJob("the retry comes after a minute, not at once")
-			g.Eventually(func() string { return leaseOf(t, job).Annotations[v1alpha1.AnnotationAttempts] }, testbed.Patience, testbed.Interval).Should(ContainSubstring(`"count":1`))
+			g.Eventually(func() string { return leaseOf(t, job).Annotations[v1alpha1.AnnotationAttempts] }, testbed.Patience,
+				testbed.Interval).Should(ContainSubstring(`"count":1`))
 			g.Expect(leaseOf(t, job).Spec.HolderIdentity).To(BeNil())
 		})
 	}
@@ -318,7 +334,10 @@ func (s *shop) batch(names ...string) {
 		},
 	}
 	for _, name := range names {
-		batch.Spec.Targets = append(batch.Spec.Targets, v1alpha1.BatchTarget{Name: name, AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: name}})
+		batch.Spec.Targets = append(batch.Spec.Targets, v1alpha1.BatchTarget{
+			Name:   name,
+			AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: name},
+		})
 		batch.Spec.Sessions[0].Targets = append(batch.Spec.Sessions[0].Targets, v1alpha1.BatchSessionTarget{
 			Name:  name,
 			Addon: &v1alpha1.AddonInfo{Name: "pvc-addon", Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}}},
@@ -331,7 +350,8 @@ func (s *shop) batch(names ...string) {
 	children, err := policy.Expand(batch, nil)
 	NewWithT(s.t).Expect(err).NotTo(HaveOccurred())
 	for i := range children {
-		children[i].OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(batch, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind))}
+		children[i].OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(batch,
+			v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind))}
 		bed.Create(s.t, &children[i])
 	}
 }

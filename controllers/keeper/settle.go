@@ -64,7 +64,10 @@ func resultOf(o task.Observation, i int) task.ComponentResult {
 	if o.State == task.StateSucceeded {
 		reason = v1alpha1.ReasonFailed
 	}
-	return task.ComponentResult{Outcome: task.OutcomeFailed, Reason: reason, Error: cmp.Or(o.Message, "the keeper reported no result")}
+	return task.ComponentResult{
+		Outcome: task.OutcomeFailed, Reason: reason,
+		Error: cmp.Or(o.Message, "the keeper reported no result"),
+	}
 }
 
 // endOf returns when a Job ended. A Job that hangs is given up now.
@@ -121,7 +124,8 @@ func (r *Reconciler) succeed(ctx context.Context, w *work, result task.Component
 		err = r.writeRepository(ctx, w.repository, func(repository *v1alpha1.Repository) {
 			status := &repository.Status
 			if w.wipe {
-				conditions.MarkTrue(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonWiped, "the directory in the backend was removed")
+				conditions.MarkTrue(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonWiped,
+					"the directory in the backend was removed")
 				return
 			}
 			if len(w.snapshots) > 0 {
@@ -139,7 +143,8 @@ func (r *Reconciler) succeed(ctx context.Context, w *work, result task.Component
 				status.Integrity = cmp.Or(whole, status.Integrity)
 			}
 			status.LastMaintenance, status.StoredBytes, status.Size = &done, &result.SizeBytes, task.FormatSize(result.SizeBytes)
-			conditions.MarkTrue(repository, v1alpha1.ConditionMaintained, v1alpha1.ReasonMaintained, "the last maintenance succeeded")
+			conditions.MarkTrue(repository, v1alpha1.ConditionMaintained, v1alpha1.ReasonMaintained,
+				"the last maintenance succeeded")
 		})
 		if err != nil {
 			return err
@@ -158,8 +163,10 @@ func (r *Reconciler) succeed(ctx context.Context, w *work, result task.Component
 func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot) error {
 	if !conditions.Has(s, v1alpha1.ConditionRetained) {
 		before := s.DeepCopy()
-		conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonDeleted, "the Snapshot was deleted with deletionPolicy WipeOut")
-		if err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+		conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonDeleted,
+			"the Snapshot was deleted with deletionPolicy WipeOut")
+		if err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+			client.FieldOwner(r.FieldManager)); err != nil {
 			return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
 		}
 	}
@@ -167,7 +174,8 @@ func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot) error {
 	if !controllerutil.RemoveFinalizer(s, v1alpha1.FinalizerWipe) {
 		return nil
 	}
-	err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager))
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("remove finalizer of Snapshot %s: %w", s.Name, err)
 	}
@@ -197,7 +205,8 @@ func (r *Reconciler) fail(ctx context.Context, w *work, reason, message string) 
 		if equality.Semantic.DeepEqual(before, s) {
 			continue
 		}
-		err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+		err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+			client.FieldOwner(r.FieldManager))
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
 		}
@@ -206,10 +215,13 @@ func (r *Reconciler) fail(ctx context.Context, w *work, reason, message string) 
 }
 
 // howToGiveUp ends the message of a failed removal.
-const howToGiveUp = ". Cairn tries again; to release the object and leave its data, annotate it with " + v1alpha1.AnnotationGiveUp + "=true"
+const howToGiveUp = ". Cairn tries again; to release the object and leave its data, annotate it with " +
+	v1alpha1.AnnotationGiveUp + "=true"
 
 // writeRepository changes the status of a Repository, and emits an event for a condition that became false.
-func (r *Reconciler) writeRepository(ctx context.Context, repository *v1alpha1.Repository, change func(*v1alpha1.Repository)) error {
+func (r *Reconciler) writeRepository(
+	ctx context.Context, repository *v1alpha1.Repository, change func(*v1alpha1.Repository),
+) error {
 	before := repository.DeepCopy()
 	change(repository)
 	if equality.Semantic.DeepEqual(before.Status, repository.Status) {
@@ -223,7 +235,8 @@ func (r *Reconciler) writeRepository(ctx context.Context, repository *v1alpha1.R
 	}
 	for _, condition := range []string{v1alpha1.ConditionMaintained, v1alpha1.ConditionWiped} {
 		is, was := conditions.Get(repository, condition), conditions.Get(before, condition)
-		if is != nil && is.Status == metav1.ConditionFalse && (was == nil || was.Status != is.Status || was.Reason != is.Reason) {
+		if is != nil && is.Status == metav1.ConditionFalse &&
+			(was == nil || was.Status != is.Status || was.Reason != is.Reason) {
 			r.Event(repository, corev1.EventTypeWarning, is.Reason, is.Message)
 		}
 	}

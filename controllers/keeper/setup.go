@@ -52,11 +52,14 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		return err
 	}
 	enqueue := handler.EnqueueRequestsFromMapFunc
-	keepers := builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetLabels()[v1alpha1.LabelKeeper] != "" }))
+	keepers := builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
+		return o.GetLabels()[v1alpha1.LabelKeeper] != ""
+	}))
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("keeper").
 		Watches(&v1alpha1.Repository{}, enqueue(ofRepository), builder.WithPredicates(relevant)).
-		Watches(&v1alpha1.Snapshot{}, enqueue(r.ofSnapshot), builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool { return wipeKey(o) != nil }))).
+		Watches(&v1alpha1.Snapshot{}, enqueue(r.ofSnapshot),
+			builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool { return wipeKey(o) != nil }))).
 		Watches(&batchv1.Job{}, enqueue(r.ofJob), keepers).
 		WithOptions(opts).
 		Complete(r)
@@ -72,7 +75,10 @@ var relevant = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 
 // placeOf returns the place of a Repository's keeper.
 func placeOf(r *v1alpha1.Repository) place {
-	p := place{namespace: r.Namespace, storage: client.ObjectKey{Namespace: r.Spec.StorageRef.Namespace, Name: r.Spec.StorageRef.Name}}
+	p := place{namespace: r.Namespace, storage: client.ObjectKey{
+		Namespace: r.Spec.StorageRef.Namespace,
+		Name:      r.Spec.StorageRef.Name,
+	}}
 	if p.storage.Namespace == "" {
 		p.storage.Namespace = r.Namespace
 	}

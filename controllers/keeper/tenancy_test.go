@@ -21,7 +21,7 @@ func TestARetentionPolicyLetsGoOnlyWhereItMayBeUsed(t *testing.T) {
 		usage   *v1alpha1.UsagePolicy
 		allowed bool
 	}{
-		"no usagePolicy":        {nil, false},
+		"no usagePolicy":     {nil, false},
 		"All":                {from(v1alpha1.NamespacesFromAll), true},
 		"Same":               {from(v1alpha1.NamespacesFromSame), false},
 		"Selector":           {chosen("retention-team", "shop"), true},
@@ -37,7 +37,8 @@ func TestARetentionPolicyLetsGoOnlyWhereItMayBeUsed(t *testing.T) {
 			bed.Create(t, p)
 			newest, older := s.snapshot(s.repository, 1, good), s.snapshot(s.repository, 2, good)
 			s.configuration("c", &v1alpha1.ObjectReference{Namespace: home, Name: "keep"}, nil, "web")
-			refused := "nothing is removed: the usagePolicy of RetentionPolicy " + home + "/keep does not allow the namespace " + s.namespace
+			refused := "nothing is removed: the usagePolicy of RetentionPolicy " + home + "/keep does not allow the namespace " +
+				s.namespace
 			if !c.allowed {
 				s.expectRetention(s.repository, v1alpha1.ReasonRetentionPolicyNotAllowed, refused)
 				s.noJob("there is nothing to remove")
@@ -57,7 +58,8 @@ func TestARetentionPolicyLetsGoOnlyWhereItMayBeUsed(t *testing.T) {
 			s.noJob("the policy no longer allows the namespace")
 			stays(t, oldest)
 			stays(t, newest)
-			g.Expect(s.repository.Status.RetentionPolicy).To(HaveValue(Equal(v1alpha1.ObjectReference{Namespace: home, Name: "keep"})))
+			g.Expect(s.repository.Status.RetentionPolicy).
+				To(HaveValue(Equal(v1alpha1.ObjectReference{Namespace: home, Name: "keep"})))
 		})
 	}
 }

@@ -33,8 +33,14 @@ func newLab(t testing.TB, change ...func(*v1alpha1.Repository)) *lab {
 	t.Helper()
 	s := &shop{t: t, namespace: bed.Namespace(t, nil)}
 	s.repository = &v1alpha1.Repository{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "web", Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}},
-		Spec:       v1alpha1.RepositorySpec{AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"}, Driver: v1alpha1.DriverVolumeSnapshotter},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: s.namespace, Name: "web",
+			Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
+		},
+		Spec: v1alpha1.RepositorySpec{
+			AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
+			Driver: v1alpha1.DriverVolumeSnapshotter,
+		},
 	}
 	for _, f := range change {
 		f(s.repository)
@@ -45,10 +51,15 @@ func newLab(t testing.TB, change ...func(*v1alpha1.Repository)) *lab {
 }
 
 // volumeSnapshot creates a VolumeSnapshot as the Snapshot's Job does, with its content.
-func (l *lab) volumeSnapshot(s *v1alpha1.Snapshot, name string, change ...func(*snapshotv1.VolumeSnapshot)) *snapshotv1.VolumeSnapshot {
+func (l *lab) volumeSnapshot(
+	s *v1alpha1.Snapshot, name string, change ...func(*snapshotv1.VolumeSnapshot),
+) *snapshotv1.VolumeSnapshot {
 	l.t.Helper()
 	v := volumesnapshot.New(l.namespace, name, "web", "fast",
-		map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelSnapshot: policy.LabelValue(s.Name)},
+		map[string]string{
+			v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn,
+			v1alpha1.LabelSnapshot:  policy.LabelValue(s.Name),
+		},
 		map[string]string{v1alpha1.AnnotationSnapshotUID: string(s.UID)})
 	for _, f := range change {
 		f(v)
@@ -69,7 +80,9 @@ func (l *lab) volumeSnapshot(s *v1alpha1.Snapshot, name string, change ...func(*
 }
 
 // backup creates a Snapshot of one VolumeSnapshot, some hours old.
-func (l *lab) backup(hours int, contentPolicy string, change ...func(*v1alpha1.Snapshot)) (*v1alpha1.Snapshot, *snapshotv1.VolumeSnapshot) {
+func (l *lab) backup(
+	hours int, contentPolicy string, change ...func(*v1alpha1.Snapshot),
+) (*v1alpha1.Snapshot, *snapshotv1.VolumeSnapshot) {
 	l.t.Helper()
 	s := l.snapshot(l.repository, hours, v1alpha1.SnapshotRunning, change...)
 	v := l.volumeSnapshot(s, fmt.Sprintf("web-%d", hours))
@@ -85,7 +98,8 @@ func (l *lab) succeed(s *v1alpha1.Snapshot, v *snapshotv1.VolumeSnapshot, conten
 		s.Status.Components["pvc"] = v1alpha1.Component{
 			Phase: good, Driver: v1alpha1.DriverVolumeSnapshotter, ID: string(v.UID),
 			VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{{
-				PVCName: "web", VolumeSnapshotName: v.Name, VolumeSnapshotContentName: "content-" + string(v.UID), ContentDeletionPolicy: contentPolicy,
+				PVCName: "web", VolumeSnapshotName: v.Name, VolumeSnapshotContentName: "content-" + string(v.UID),
+				ContentDeletionPolicy: contentPolicy,
 			}},
 		}
 	})
@@ -118,7 +132,8 @@ func (l *lab) restored(restore *v1alpha1.RestoreSession, s *v1alpha1.Snapshot) {
 func (l *lab) contentOf(v *snapshotv1.VolumeSnapshot) *snapshotv1.VolumeSnapshotContent {
 	l.t.Helper()
 	content := &snapshotv1.VolumeSnapshotContent{}
-	NewWithT(l.t).Expect(bed.Client.Get(l.t.Context(), client.ObjectKey{Name: "content-" + string(v.UID)}, content)).To(Succeed())
+	NewWithT(l.t).Expect(bed.Client.Get(l.t.Context(), client.ObjectKey{Name: "content-" + string(v.UID)}, content)).
+		To(Succeed())
 	return content
 }
 
@@ -133,7 +148,8 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		_, other := l.backup(2, "")
 		del(t, s)
 		gone(t, v, "its Snapshot was deleted with its data")
-		g.Expect(l.contentOf(v).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentDelete), "whatever the class says")
+		g.Expect(l.contentOf(v).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentDelete),
+			"whatever the class says")
 		released(t, s)
 		g.Expect(conditions.GetReason(s, v1alpha1.ConditionRetained)).To(Equal(v1alpha1.ReasonDeleted))
 		stays(t, other)
@@ -151,7 +167,8 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		gone(t, v, "its Snapshot was deleted")
 		g.Expect(l.contentOf(v).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentRetain))
 		released(t, s)
-		said(t, l.namespace, "the data stays in the storage system, as contentDeletionPolicy says: VolumeSnapshotContents "+content.Name)
+		said(t, l.namespace, "the data stays in the storage system, as contentDeletionPolicy says: VolumeSnapshotContents "+
+			content.Name)
 	})
 	t.Run("but not with deletionPolicy Delete", func(t *testing.T) {
 		t.Parallel()
@@ -170,7 +187,8 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		foreign := []*snapshotv1.VolumeSnapshot{
 			volumesnapshot.New(l.namespace, v.Name, "web", "fast", labels, annotations), // a recreated VolumeSnapshot
 			volumesnapshot.New(l.namespace, v.Name+"0", "web", "fast", nil, nil),
-			volumesnapshot.New(l.namespace, v.Name+"1", "web", "fast", labels, map[string]string{v1alpha1.AnnotationSnapshotUID: "another"}),
+			volumesnapshot.New(l.namespace, v.Name+"1", "web", "fast", labels,
+				map[string]string{v1alpha1.AnnotationSnapshotUID: "another"}),
 			volumesnapshot.New(l.namespace, "mine", "web", "fast", labels, nil),
 		}
 		for _, f := range foreign {
@@ -203,7 +221,8 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		g.Expect(bed.Client.Update(t.Context(), content)).To(Succeed())
 		del(t, s)
 		gone(t, v, "the VolumeSnapshot is ours")
-		g.Expect(l.contentOf(v).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentRetain), "Cairn does not change a foreign policy")
+		g.Expect(l.contentOf(v).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentRetain),
+			"Cairn does not change a foreign policy")
 	})
 }
 
@@ -218,13 +237,17 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 			Spec: corev1.PersistentVolumeClaimSpec{
 				AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 				Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
-				DataSource:  &corev1.TypedLocalObjectReference{APIGroup: new(snapshotv1.GroupName), Kind: volumesnapshot.Kind, Name: v.Name},
+				DataSource: &corev1.TypedLocalObjectReference{
+					APIGroup: new(snapshotv1.GroupName), Kind: volumesnapshot.Kind,
+					Name: v.Name,
+				},
 			},
 		}
 		bed.Create(t, claim)
 		del(t, s)
 		bed.Eventually(t, s, func(g Gomega) {
-			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).To(ContainSubstring("PersistentVolumeClaim later still waits for its volume from it"))
+			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).
+				To(ContainSubstring("PersistentVolumeClaim later still waits for its volume from it"))
 		}, "a pod can come for it at any time")
 		stays(t, v)
 	})
@@ -237,8 +260,11 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 		g.Expect(bed.Client.Status().Update(t.Context(), content)).To(Succeed())
 		lent := &snapshotv1.VolumeSnapshotContent{
 			ObjectMeta: metav1.ObjectMeta{
-				Name:        policy.ImportName("restore", v.UID),
-				Labels:      map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelRestoreSession: "restore"},
+				Name: policy.ImportName("restore", v.UID),
+				Labels: map[string]string{
+					v1alpha1.LabelManagedBy:      v1alpha1.ManagedByCairn,
+					v1alpha1.LabelRestoreSession: "restore",
+				},
 				Annotations: map[string]string{v1alpha1.AnnotationRestoreSession: "restore"},
 			},
 			Spec: snapshotv1.VolumeSnapshotContentSpec{
@@ -250,7 +276,8 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 		bed.Create(t, lent)
 		del(t, s)
 		bed.Eventually(t, s, func(g Gomega) {
-			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).To(ContainSubstring("is lent to a restore in namespace elsewhere"))
+			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).
+				To(ContainSubstring("is lent to a restore in namespace elsewhere"))
 		}, "a pod can come for it at any time")
 		stays(t, v)
 		g.Expect(bed.Client.Delete(t.Context(), lent)).To(Succeed())
@@ -269,8 +296,10 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 		del(t, s)
 		bed.Eventually(t, s, func(g Gomega) {
 			g.Expect(conditions.GetReason(s, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonVolumeSnapshotNotDeleted))
-			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).To(Equal("VolumeSnapshot web-1 keeps terminating: the CSI driver csi.example.com reports: " +
-				"no route to the array. Cairn tries again; to release the object and leave its data, annotate it with backup.cairn.dev/give-up=true"))
+			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).
+				To(Equal("VolumeSnapshot web-1 keeps terminating: the CSI driver csi.example.com reports: " +
+					"no route to the array. Cairn tries again; to release the object and leave its data, annotate it with " +
+					"backup.cairn.dev/give-up=true"))
 		}, "the condition says why it waits")
 		g.Expect(s.Finalizers).To(ContainElement(v1alpha1.FinalizerWipe))
 		said(t, l.namespace, "Warning VolumeSnapshotNotDeleted VolumeSnapshot web-1")
@@ -368,7 +397,8 @@ func TestARepositoryOfVolumeSnapshotsIsDeleted(t *testing.T) {
 		g, l := NewWithT(t), newLab(t, wipeOut)
 		s, v := l.backup(1, "")
 		restore := l.restoring(s)
-		g.Expect(bed.Client.Delete(t.Context(), l.repository, client.PropagationPolicy(metav1.DeletePropagationForeground))).To(Succeed())
+		g.Expect(bed.Client.Delete(t.Context(), l.repository, client.PropagationPolicy(metav1.DeletePropagationForeground))).
+			To(Succeed())
 		bed.Eventually(t, l.repository, func(g Gomega) {
 			g.Expect(conditions.GetReason(l.repository, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonInUse))
 			g.Expect(l.repository.Finalizers).To(ContainElement(metav1.FinalizerDeleteDependents))
@@ -388,7 +418,8 @@ func TestARepositoryOfVolumeSnapshotsIsDeleted(t *testing.T) {
 		t.Parallel()
 		g, l := NewWithT(t), newLab(t)
 		s, v := l.backup(1, "")
-		g.Expect(bed.Client.Delete(t.Context(), l.repository, client.PropagationPolicy(metav1.DeletePropagationForeground))).To(Succeed())
+		g.Expect(bed.Client.Delete(t.Context(), l.repository, client.PropagationPolicy(metav1.DeletePropagationForeground))).
+			To(Succeed())
 		del(t, s)
 		gone(t, s, "no finalizer holds it")
 		stays(t, v)
@@ -403,7 +434,8 @@ func TestARepositoryOfVolumeSnapshotsIsDeleted(t *testing.T) {
 		del(t, s)
 		gone(t, s, "no finalizer holds the namespace")
 		stays(t, v)
-		said(t, l.namespace, "Warning DataKept Cairn removes nothing: the namespace is being deleted, and its VolumeSnapshots with it")
+		said(t, l.namespace,
+			"Warning DataKept Cairn removes nothing: the namespace is being deleted, and its VolumeSnapshots with it")
 	})
 }
 
@@ -425,8 +457,11 @@ func TestAVolumeSnapshotThatSomebodyDeletesIsNoticed(t *testing.T) {
 	g.Expect(bed.Client.Delete(t.Context(), v)).To(Succeed())
 	is(newer, false, "the VolumeSnapshot is gone")
 	is(older, true, "another VolumeSnapshot has the name")
-	said(t, l.namespace, "Warning VolumeSnapshotNotFound VolumeSnapshots of this Snapshot were deleted or can't be used any more: components pvc")
-	bed.Eventually(t, l.repository, func(g Gomega) { g.Expect(l.repository.Status.Integrity).To(HaveValue(BeFalse())) }, "the Repository reports it, too")
+	said(t, l.namespace,
+		"Warning VolumeSnapshotNotFound VolumeSnapshots of this Snapshot were deleted or can't be used any more: "+
+			"components pvc")
+	bed.Eventually(t, l.repository, func(g Gomega) { g.Expect(l.repository.Status.Integrity).To(HaveValue(BeFalse())) },
+		"the Repository reports it, too")
 	bed.Quiet(t, l.namespace)
 }
 
@@ -435,7 +470,7 @@ func TestAVolumeSnapshotThatSomebodyDeletesIsNoticed(t *testing.T) {
 func TestAVolumeSnapshotThatWasTakenAgainIsNoticed(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(l *lab, content *snapshotv1.VolumeSnapshotContent){
-		"recreated":  func(l *lab, content *snapshotv1.VolumeSnapshotContent) {
+		"recreated": func(l *lab, content *snapshotv1.VolumeSnapshotContent) {
 			content.Status.SnapshotHandle = new("handle-2")
 			NewWithT(l.t).Expect(bed.Client.Status().Update(l.t.Context(), content)).To(Succeed())
 		},
@@ -453,9 +488,11 @@ func TestAVolumeSnapshotThatWasTakenAgainIsNoticed(t *testing.T) {
 			NewWithT(t).Expect(bed.Client.Status().Update(t.Context(), content)).To(Succeed())
 			l.succeed(s, v, "")
 			bed.EditStatus(t, s, func() { s.Status.Components["pvc"].VolumeSnapshotterStats[0].SnapshotHandle = "handle-1" })
-			bed.Eventually(t, s, func(g Gomega) { g.Expect(s.Status.Integrity).To(HaveValue(BeTrue())) }, "it is the snapshot that was taken")
+			bed.Eventually(t, s, func(g Gomega) { g.Expect(s.Status.Integrity).To(HaveValue(BeTrue())) },
+				"it is the snapshot that was taken")
 			spoil(l, l.contentOf(v))
-			bed.Eventually(t, s, func(g Gomega) { g.Expect(s.Status.Integrity).To(HaveValue(BeFalse())) }, "it is another snapshot now")
+			bed.Eventually(t, s, func(g Gomega) { g.Expect(s.Status.Integrity).To(HaveValue(BeFalse())) },
+				"it is another snapshot now")
 			stays(t, v)
 		})
 	}
@@ -471,7 +508,13 @@ func TestWhatAFailedBackupLeavesIsRemoved(t *testing.T) {
 		v.Labels[v1alpha1.LabelSnapshot], v.Annotations[v1alpha1.AnnotationSnapshotUID] = "gone", "gone"
 	})
 	job := &batchv1.Job{
-		ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: "mover", Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelSnapshot: policy.LabelValue(s.Name)}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: l.namespace, Name: "mover",
+			Labels: map[string]string{
+				v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn,
+				v1alpha1.LabelSnapshot:  policy.LabelValue(s.Name),
+			},
+		},
 		Spec: batchv1.JobSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
 			RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "mover", Image: "mover"}},
 		}}},
@@ -488,7 +531,8 @@ func TestWhatAFailedBackupLeavesIsRemoved(t *testing.T) {
 	bed.Quiet(t, l.namespace)
 	stays(t, bad)
 
-	g.Expect(bed.Client.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+	g.Expect(bed.Client.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground))).
+		To(Succeed())
 	gone(t, bad, "the sweep finds it once no Job works any more")
 	g.Expect(l.contentOf(bad).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentDelete))
 	said(t, l.namespace, "Normal LeftoversRemoved removed VolumeSnapshots that never became a backup: web-bad")

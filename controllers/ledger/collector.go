@@ -86,7 +86,8 @@ func (c *Collector) match(ctx context.Context, pending []*ended) error {
 			continue
 		}
 		m, err := newMatcher(l)
-		if err != nil { // The Reconciler reports the error on the Ledger. Until it is corrected, the Ledger can match any object.
+		if err != nil {
+			// The Reconciler reports the error on the Ledger. Until it is corrected, the Ledger can match any object.
 			for _, e := range pending {
 				e.undecided = true
 			}
@@ -189,7 +190,8 @@ func whyNone(why error) string {
 // givenUp reports whether an object that is being deleted goes without its record: at once if the outbox is full or the
 // selector of a Ledger can't be read, after giveUpAfter if the record can't be written for another reason.
 func (c *Collector) givenUp(e *ended, why error) bool {
-	return e.urgent && (errors.Is(why, errFull) || errors.Is(why, errUndecided) || c.Clock.Now().Sub(e.object.GetDeletionTimestamp().Time) > giveUpAfter)
+	return e.urgent && (errors.Is(why, errFull) || errors.Is(why, errUndecided) ||
+		c.Clock.Now().Sub(e.object.GetDeletionTimestamp().Time) > giveUpAfter)
 }
 
 // errGone means that the namespace of a Ledger takes no more objects.

@@ -16,9 +16,14 @@ import (
 func TestLostReplyIsCounted(t *testing.T) {
 	t.Parallel()
 	for name, after := range map[string]func(*WithT, *world){
-		"by the same process":                func(*WithT, *world) {},
-		"by the next":                        func(_ *WithT, w *world) { w.restart() },
-		"by the next, the directory is lost": func(g *WithT, w *world) { w.restart(); g.Expect(os.RemoveAll(w.data)).To(Succeed()) },
+		"by the same process": func(*WithT, *world) {},
+		"by the next":         func(_ *WithT, w *world) { w.restart() },
+		"by the next, the directory is lost": func(g *WithT,
+			w *world,
+		) {
+			w.restart()
+			g.Expect(os.RemoveAll(w.data)).To(Succeed())
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -77,7 +77,10 @@ func (c *Collector) pending(ctx context.Context) ([]*ended, error) {
 	var out []*ended
 	for i := range backups.Items {
 		s := &backups.Items[i]
-		e := &ended{kind: v1alpha1.BackupSessionKind, object: s, at: s.CreationTimestamp.Time, records: s.Status.Records, urgent: !s.DeletionTimestamp.IsZero()}
+		e := &ended{
+			kind: v1alpha1.BackupSessionKind, object: s, at: s.CreationTimestamp.Time, records: s.Status.Records,
+			urgent: !s.DeletionTimestamp.IsZero(),
+		}
 		if t := s.Status.CompletionTime; t != nil {
 			e.at = t.Time
 		}
@@ -85,7 +88,10 @@ func (c *Collector) pending(ctx context.Context) ([]*ended, error) {
 	}
 	for i := range restores.Items {
 		s := &restores.Items[i]
-		e := &ended{kind: v1alpha1.RestoreSessionKind, object: s, at: s.CreationTimestamp.Time, records: s.Status.Records, urgent: !s.DeletionTimestamp.IsZero()}
+		e := &ended{
+			kind: v1alpha1.RestoreSessionKind, object: s, at: s.CreationTimestamp.Time, records: s.Status.Records,
+			urgent: !s.DeletionTimestamp.IsZero(),
+		}
 		if t := s.Status.CompletionTime; t != nil {
 			e.at = t.Time
 		}
@@ -97,7 +103,10 @@ func (c *Collector) pending(ctx context.Context) ([]*ended, error) {
 	}
 	for i := range batches.Items {
 		b := &batches.Items[i]
-		e := &ended{kind: v1alpha1.RestoreBatchKind, object: b, at: b.CreationTimestamp.Time, records: b.Status.Records, urgent: !b.DeletionTimestamp.IsZero()}
+		e := &ended{
+			kind: v1alpha1.RestoreBatchKind, object: b, at: b.CreationTimestamp.Time, records: b.Status.Records,
+			urgent: !b.DeletionTimestamp.IsZero(),
+		}
 		if t := b.Status.CompletionTime; t != nil {
 			e.at = t.Time
 		}

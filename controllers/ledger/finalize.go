@@ -27,7 +27,9 @@ const (
 
 // reconcileDelete pushes the records that wait. It gives them up if that was asked for, or if the namespace is being
 // deleted and the push fails for too long.
-func (r *Reconciler) reconcileDelete(ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger) (ctrl.Result, error) {
+func (r *Reconciler) reconcileDelete(
+	ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger,
+) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(l, v1alpha1.FinalizerFlush) {
 		return ctrl.Result{}, nil
 	}
@@ -47,7 +49,8 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, patcher *kstatus.Patch
 		return ctrl.Result{}, err
 	}
 	if overdue {
-		return ctrl.Result{}, r.drop(ctx, l, parcels, "because the namespace is being deleted and the branch can't be reached")
+		return ctrl.Result{},
+			r.drop(ctx, l, parcels, "because the namespace is being deleted and the branch can't be reached")
 	}
 	s := r.memories.of(l)
 	result, err := r.flush(ctx, patcher, l, s, parcels)
@@ -62,10 +65,16 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, patcher *kstatus.Patch
 }
 
 // flush pushes the records that wait, if a push is due.
-func (r *Reconciler) flush(ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger, s *memory, parcels []parcel) (ctrl.Result, error) {
+func (r *Reconciler) flush(
+	ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger, s *memory, parcels []parcel,
+) (ctrl.Result, error) {
 	if l.Spec.Suspend {
-		return r.failed(ctx, l, s, &fault{reason: v1alpha1.ReasonSuspended, message: "records wait to be pushed before the Ledger " +
-			"goes: set spec.suspend to false, or the annotation " + v1alpha1.AnnotationDropRecords + ": \"true\" to give them up"})
+		return r.failed(ctx, l, s, &fault{
+			reason: v1alpha1.ReasonSuspended,
+			message: "records wait to be pushed before the Ledger " +
+				"goes: set spec.suspend to false, or the annotation " + v1alpha1.AnnotationDropRecords +
+				": \"true\" to give them up",
+		})
 	}
 	if wait := s.notBefore.Sub(r.Clock.Now()); wait > 0 && l.Generation == l.Status.ObservedGeneration {
 		return ctrl.Result{RequeueAfter: wait}, nil
@@ -89,7 +98,8 @@ func (r *Reconciler) overdue(ctx context.Context, l *v1alpha1.Ledger) (bool, err
 // drop gives up the records that were not pushed.
 func (r *Reconciler) drop(ctx context.Context, l *v1alpha1.Ledger, parcels []parcel, why string) error {
 	logf.FromContext(ctx).Info("gave up records "+why, "records", l.Status.Pending)
-	r.EventRecorder.Eventf(l, corev1.EventTypeWarning, v1alpha1.ReasonRecordDropped, "gave up %d records %s", l.Status.Pending, why)
+	r.EventRecorder.Eventf(l, corev1.EventTypeWarning, v1alpha1.ReasonRecordDropped, "gave up %d records %s",
+		l.Status.Pending, why)
 	if err := r.Outbox.remove(ctx, parcels); err != nil {
 		return err
 	}

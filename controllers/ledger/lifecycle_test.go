@@ -28,7 +28,10 @@ func TestWatchedBranchIsRefused(t *testing.T) {
 	sync := &v1alpha1.PolicySync{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "policy"},
 		// the same repository, spelled differently
-		Spec: v1alpha1.PolicySyncSpec{URL: strings.ToUpper(strings.TrimSuffix(w.url(), ".git"))[len("HTTP"):], Path: "elsewhere"},
+		Spec: v1alpha1.PolicySyncSpec{
+			URL:  strings.ToUpper(strings.TrimSuffix(w.url(), ".git"))[len("HTTP"):],
+			Path: "elsewhere",
+		},
 	}
 	sync.Spec.URL = "http" + sync.Spec.URL
 	w.create(sync)
@@ -46,7 +49,8 @@ func TestWatchedBranchIsRefused(t *testing.T) {
 	g.Expect(api.Delete(t.Context(), sync)).To(Succeed())
 	_, err = w.push(l)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed), "the push follows at once, not after the pause")
+	g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed),
+		"the push follows at once, not after the pause")
 }
 
 // A cluster that has the kind GitRepository of Flux.
@@ -67,7 +71,8 @@ func TestBranchThatFluxWatchesIsRefused(t *testing.T) {
 			}},
 		},
 	}
-	crds, err := envtest.InstallCRDs(restConfig, envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{crd}})
+	crds, err := envtest.InstallCRDs(restConfig,
+		envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{crd}})
 	g.Expect(err).NotTo(HaveOccurred())
 	repository := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": gitRepository.Group + "/v1", "kind": gitRepository.Kind,
@@ -145,7 +150,8 @@ func TestHistoryRewritten(t *testing.T) {
 	l := w.ledger("ledger")
 	w.session("a")
 	w.settle(l)
-	w.git("update-ref", "refs/heads/"+branch, w.git("commit-tree", "-m", "x", w.git("hash-object", "-t", "tree", "-w", os.DevNull)))
+	w.git("update-ref", "refs/heads/"+branch, w.git("commit-tree", "-m", "x",
+		w.git("hash-object", "-t", "tree", "-w", os.DevNull)))
 	w.session("b")
 	w.pass(11 * time.Second)
 	_, err := w.collect()
@@ -159,7 +165,8 @@ func TestHistoryRewritten(t *testing.T) {
 	g.Expect(os.RemoveAll(w.data)).To(Succeed())
 	_, err = w.push(l)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(get(w, l)).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonHistoryRewritten), "the status remembers what the directory lost")
+	g.Expect(get(w, l)).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonHistoryRewritten),
+		"the status remembers what the directory lost")
 
 	l.Spec.Branch = "records-2"
 	g.Expect(api.Update(t.Context(), l)).To(Succeed())
@@ -173,17 +180,26 @@ func TestReasons(t *testing.T) {
 		change func(*world, *v1alpha1.Ledger)
 		reason string
 	}{
-		"no Secret":                     {func(_ *world, l *v1alpha1.Ledger) { l.Spec.SecretRef.Name = "none" }, v1alpha1.ReasonSecretNotFound},
-		"no repository":                 {func(w *world, l *v1alpha1.Ledger) { l.Spec.URL = w.HTTPAddress() + "/none.git" }, v1alpha1.ReasonRepositoryNotFound},
-		"an invalid path":  {func(_ *world, l *v1alpha1.Ledger) { l.Spec.Path = "a:b" }, v1alpha1.ReasonInvalidPath},
+		"no Secret": {
+			func(_ *world, l *v1alpha1.Ledger) { l.Spec.SecretRef.Name = "none" },
+			v1alpha1.ReasonSecretNotFound,
+		},
+		"no repository": {
+			func(w *world, l *v1alpha1.Ledger) { l.Spec.URL = w.HTTPAddress() + "/none.git" },
+			v1alpha1.ReasonRepositoryNotFound,
+		},
+		"an invalid path": {func(_ *world, l *v1alpha1.Ledger) { l.Spec.Path = "a:b" }, v1alpha1.ReasonInvalidPath},
 		"a hook that refuses": {func(w *world, _ *v1alpha1.Ledger) {
 			hook := "#!/bin/sh\necho 'protected branch' >&2\nexit 1\n"
 			if err := os.WriteFile(filepath.Join(w.repo, "hooks", "pre-receive"), []byte(hook), 0o755); err != nil {
 				w.t.Fatal(err)
 			}
 		}, v1alpha1.ReasonPushRefused},
-		"an invalid selector":  {func(_ *world, l *v1alpha1.Ledger) {
-			l.Spec.Selector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Near"}}}
+		"an invalid selector": {func(_ *world, l *v1alpha1.Ledger) {
+			l.Spec.Selector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{
+				Key:      "a",
+				Operator: "Near",
+			}}}
 		}, v1alpha1.ReasonValidationFailed},
 	}
 	for name, tt := range tests {

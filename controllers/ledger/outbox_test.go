@@ -65,7 +65,8 @@ func TestOutboxReliesOnNoParcelThatGoes(t *testing.T) {
 			packed, err := ledger.Pack(l.Name, []ledger.Record{numbered(1)})
 			g.Expect(err).NotTo(HaveOccurred())
 			cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
-				Namespace: w.namespace, Name: packed[0].Name, Finalizers: finalizers, Labels: map[string]string{v1alpha1.LabelLedger: l.Name},
+				Namespace: w.namespace, Name: packed[0].Name, Finalizers: finalizers,
+				Labels: map[string]string{v1alpha1.LabelLedger: l.Name},
 			}}
 			w.create(cm)
 			reader := lateReader{w.client, func() { g.Expect(api.Delete(t.Context(), cm)).To(Succeed()) }}
@@ -129,7 +130,8 @@ func TestOutboxMergesATrickle(t *testing.T) {
 func (w *world) fill(l *v1alpha1.Ledger) {
 	w.t.Helper()
 	for i := range maxParcels {
-		err := w.collector.Outbox.create(w.t.Context(), l, ledger.Parcel{Name: fmt.Sprintf("full-%d", i), Data: []byte("x"), Records: smallParcel})
+		err := w.collector.Outbox.create(w.t.Context(), l,
+			ledger.Parcel{Name: fmt.Sprintf("full-%d", i), Data: []byte("x"), Records: smallParcel})
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -147,13 +149,15 @@ func TestFullOutbox(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(result.RequeueAfter).To(Equal(fullRetry))
 	g.Expect(get(w, kept).Finalizers).To(ContainElement(v1alpha1.FinalizerRecord), "nothing is lost")
-	g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(deleted), deleted))).To(BeTrue(), "nothing is held up")
+	g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(deleted), deleted))).To(BeTrue(),
+		"nothing is held up")
 	g.Expect(w.seen()).To(ContainSubstring(v1alpha1.ReasonRecordDropped))
 	_, err = w.push(l)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(meta.IsStatusConditionTrue(get(w, l).Status.Conditions, v1alpha1.ConditionBacklogged)).To(BeTrue())
 
-	g.Expect(api.DeleteAllOf(t.Context(), &corev1.ConfigMap{}, client.InNamespace(w.namespace), client.HasLabels{v1alpha1.LabelLedger})).To(Succeed())
+	g.Expect(api.DeleteAllOf(t.Context(), &corev1.ConfigMap{}, client.InNamespace(w.namespace),
+		client.HasLabels{v1alpha1.LabelLedger})).To(Succeed())
 	w.pass(11 * time.Second)
 	_, err = w.collect()
 	g.Expect(err).NotTo(HaveOccurred())
@@ -196,7 +200,10 @@ func TestRecordDiffers(t *testing.T) {
 	w.settle(l)
 	was := w.git("show", branch+":"+w.path(s))
 	path := w.path(s)[len("clusters/production/"):]
-	g.Expect(w.collector.Outbox.add(t.Context(), l, []ledger.Record{{Path: path, Content: "kind: Forged\n"}, numbered(1)})).To(Succeed())
+	g.Expect(w.collector.Outbox.add(t.Context(), l, []ledger.Record{
+		{Path: path, Content: "kind: Forged\n"},
+		numbered(1),
+	})).To(Succeed())
 	w.settle(l)
 	g.Expect(w.git("show", branch+":"+w.path(s))).To(Equal(was))
 	g.Expect(w.files("clusters/production/records")).To(HaveLen(2))

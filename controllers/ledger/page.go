@@ -57,7 +57,8 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 		for _, s := range b.Spec.Sessions {
 			sessions = append(sessions, s.SessionConfig)
 		}
-		if err := p.add(ctx, v1alpha1.BackupBatchKind, &b.ObjectMeta, targets, sessions, b.Status.Sessions, b.Spec.Paused); err != nil {
+		if err := p.add(ctx, v1alpha1.BackupBatchKind, &b.ObjectMeta, targets, sessions, b.Status.Sessions,
+			b.Spec.Paused); err != nil {
 			return nil, err
 		}
 	}
@@ -74,7 +75,8 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 		for _, s := range c.Spec.Sessions {
 			sessions = append(sessions, s.SessionConfig)
 		}
-		if err := p.add(ctx, v1alpha1.BackupConfigurationKind, &c.ObjectMeta, targets, sessions, c.Status.Sessions, c.Spec.Paused); err != nil {
+		if err := p.add(ctx, v1alpha1.BackupConfigurationKind, &c.ObjectMeta, targets, sessions, c.Status.Sessions,
+			c.Spec.Paused); err != nil {
 			return nil, err
 		}
 	}
@@ -136,10 +138,14 @@ type pageBuilder struct {
 	rows       []ledger.Policy
 }
 
-func (p *pageBuilder) add(ctx context.Context, kind string, o *metav1.ObjectMeta, targets []string, sessions []v1alpha1.SessionConfig, status []v1alpha1.SessionStatus, paused bool) error {
+func (p *pageBuilder) add(
+	ctx context.Context, kind string, o *metav1.ObjectMeta, targets []string, sessions []v1alpha1.SessionConfig,
+	status []v1alpha1.SessionStatus, paused bool,
+) error {
 	h := p.runs[invoker{o.Namespace, kind, o.Name}]
 	// With a selector the Ledger records only some sessions: it leaves out a policy without any of them.
-	if o.DeletionTimestamp != nil || v1alpha1.HasRecordAnnotation(o.Annotations) || h == nil && !p.matcher.sessions.Empty() {
+	if o.DeletionTimestamp != nil || v1alpha1.HasRecordAnnotation(o.Annotations) || h == nil &&
+		!p.matcher.sessions.Empty() {
 		return nil
 	}
 	ok, err := p.namespaces.matches(ctx, p.matcher.namespaces, o.Namespace)
@@ -168,7 +174,8 @@ func (p *pageBuilder) add(ctx context.Context, kind string, o *metav1.ObjectMeta
 				}
 			}
 		}
-		row.Late = row.Late || !paused && late(s, schedule.Identity(kind, o.Namespace, o.Name, s.Name), success, o.CreationTimestamp.Time, p.now)
+		row.Late = row.Late || !paused && late(s, schedule.Identity(kind, o.Namespace, o.Name, s.Name), success,
+			o.CreationTimestamp.Time, p.now)
 	}
 	p.rows = append(p.rows, row)
 	return nil

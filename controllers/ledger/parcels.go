@@ -70,7 +70,9 @@ func (o *Outbox) remember(uid types.UID, records []ledger.Record) []string {
 // merge adds the records of small parcels to the new records if there are many small parcels. The caller removes the
 // small parcels after it wrote the new ones: in between, a record exists twice, and the push drops the copy. Parcels
 // that were counted in status keep their names, because the status identifies them by name.
-func (o *Outbox) merge(ctx context.Context, l *v1alpha1.Ledger, parcels []parcel, records []ledger.Record) ([]parcel, []ledger.Record, error) {
+func (o *Outbox) merge(
+	ctx context.Context, l *v1alpha1.Ledger, parcels []parcel, records []ledger.Record,
+) ([]parcel, []ledger.Record, error) {
 	o.mu.Lock()
 	small := slices.DeleteFunc(slices.Clone(parcels), func(p parcel) bool {
 		return p.records >= smallParcel || o.taken[p.meta.UID] || slices.Contains(l.Status.Counted, p.meta.Name)

@@ -133,7 +133,9 @@ func (c *change) arrived(outcome gitstore.Outcome, counted map[string]bool) int 
 
 // gather reads the oldest parcels, up to a limit, and returns them with their records. It returns a record once even if
 // two parcels hold it. counted holds the paths that status.recorded already includes.
-func (r *Reconciler) gather(ctx context.Context, l *v1alpha1.Ledger, parcels []parcel) (taken []parcel, records []ledger.Record, counted map[string]bool, err error) {
+func (r *Reconciler) gather(
+	ctx context.Context, l *v1alpha1.Ledger, parcels []parcel,
+) (taken []parcel, records []ledger.Record, counted map[string]bool, err error) {
 	seen := map[string]bool{}
 	counted = map[string]bool{}
 	for _, p := range parcels {

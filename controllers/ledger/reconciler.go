@@ -156,7 +156,9 @@ func (r *Reconciler) pause(l *v1alpha1.Ledger, s *memory, pending, forced bool) 
 }
 
 // attempt pushes once and writes the result to the Ledger.
-func (r *Reconciler) attempt(ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger, s *memory, where string, parcels []parcel) (ctrl.Result, error) {
+func (r *Reconciler) attempt(
+	ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger, s *memory, where string, parcels []parcel,
+) (ctrl.Result, error) {
 	var last time.Time
 	if t := l.Status.LastPushedTime; t != nil {
 		last = t.Time
@@ -196,7 +198,8 @@ func (r *Reconciler) check(ctx context.Context, l *v1alpha1.Ledger) (where strin
 	}
 	if who, watched := ledger.Watched(l.Spec.URL, l.Spec.Branch, sources); watched {
 		return "", stalled(v1alpha1.ReasonWatchedBranch, fmt.Sprintf(
-			"%s follows the branch %s of this repository: records would become policy; choose another spec.branch", who, l.Spec.Branch))
+			"%s follows the branch %s of this repository: records would become policy; choose another spec.branch", who,
+			l.Spec.Branch))
 	}
 	return where, nil
 }

@@ -22,7 +22,9 @@ import (
 
 // push brings the branch up to date and settles what arrived, in the order of the package comment. It returns the
 // parcels that are left.
-func (r *Reconciler) push(ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger, s *memory, where string, parcels []parcel) ([]parcel, error) {
+func (r *Reconciler) push(
+	ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger, s *memory, where string, parcels []parcel,
+) ([]parcel, error) {
 	taken, records, counted, err := r.gather(ctx, l, parcels)
 	if err != nil {
 		return nil, err
@@ -89,7 +91,9 @@ func names(parcels []parcel) []string {
 }
 
 // settle writes the commit into the status of the recorded objects and empties the outbox.
-func (r *Reconciler) settle(ctx context.Context, l *v1alpha1.Ledger, c *change, commit plumbing.Hash, taken []parcel) error {
+func (r *Reconciler) settle(
+	ctx context.Context, l *v1alpha1.Ledger, c *change, commit plumbing.Hash, taken []parcel,
+) error {
 	for _, d := range c.differs {
 		r.EventRecorder.Eventf(l, corev1.EventTypeWarning, v1alpha1.ReasonRecordDiffers,
 			"the branch already has a record %s with different content: Cairn does not change it", d.Path)
@@ -118,9 +122,10 @@ func (r *Reconciler) tell(ctx context.Context, l *v1alpha1.Ledger, o ledger.Obje
 		},
 	}}
 	manager := "cairn-ledger-" + policy.Digest(string(l.UID))[len("sha256:"):][:8]
-	err := r.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(manager), client.ForceOwnership)
+	err := r.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(manager),
+		client.ForceOwnership)
 	switch {
-	case err == nil, apierrors.IsNotFound(err), apierrors.IsConflict(err): // the object is gone, or another object has its name
+	case err == nil, apierrors.IsNotFound(err), apierrors.IsConflict(err): // it is gone, or another has its name
 		return nil
 	case apierrors.IsInvalid(err), apierrors.IsForbidden(err): // the record is in Git anyway
 		logf.FromContext(ctx).Error(err, "write commit into status", "kind", o.Kind, "namespace", o.Namespace, "name", o.Name)

@@ -23,7 +23,10 @@ var everything = reconcile.Request{NamespacedName: types.NamespacedName{Name: "o
 
 // SetupWithManager adds the Collector, and the indexes that it needs, to the manager.
 func (c *Collector) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
-	for _, o := range []client.Object{&v1alpha1.BackupSession{}, &v1alpha1.RestoreSession{}, &v1alpha1.RestoreBatch{}, &v1alpha1.Snapshot{}} {
+	for _, o := range []client.Object{
+		&v1alpha1.BackupSession{}, &v1alpha1.RestoreSession{}, &v1alpha1.RestoreBatch{},
+		&v1alpha1.Snapshot{},
+	} {
 		if err := mgr.GetFieldIndexer().IndexField(context.Background(), o, indexPending, pendingKey); err != nil {
 			return err
 		}
@@ -32,7 +35,9 @@ func (c *Collector) SetupWithManager(mgr ctrl.Manager, opts controller.Options) 
 	enqueue := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
 		return []reconcile.Request{everything}
 	})
-	pending := builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool { return pendingKey(o) != nil }))
+	pending := builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
+		return pendingKey(o) != nil
+	}))
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("ledger-collector").
 		WithOptions(opts).
@@ -40,7 +45,8 @@ func (c *Collector) SetupWithManager(mgr ctrl.Manager, opts controller.Options) 
 		Watches(&v1alpha1.RestoreSession{}, enqueue, pending).
 		Watches(&v1alpha1.RestoreBatch{}, enqueue, pending).
 		Watches(&v1alpha1.Snapshot{}, enqueue, pending).
-		Watches(&v1alpha1.Ledger{}, enqueue, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, emptied))).
+		Watches(&v1alpha1.Ledger{}, enqueue,
+			builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, emptied))).
 		Complete(c)
 }
 

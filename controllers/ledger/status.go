@@ -42,11 +42,17 @@ var faults = []struct {
 	todo    string
 }{
 	{errNameTaken, v1alpha1.ReasonClusterNameTaken, true, "choose another spec.clusterName"},
-	{gitstore.ErrHistoryRewritten, v1alpha1.ReasonHistoryRewritten, true, "records are kept in the cluster; bring the old " +
-		"commits back to the branch, or set spec.branch to a new one"},
+	{
+		gitstore.ErrHistoryRewritten, v1alpha1.ReasonHistoryRewritten, true,
+		"records are kept in the cluster; bring the old " +
+			"commits back to the branch, or set spec.branch to a new one",
+	},
 	{gitstore.ErrURL, v1alpha1.ReasonInvalidURL, true, "correct spec.url"},
 	{gitstore.ErrInvalidEdit, v1alpha1.ReasonInvalidPath, true, "correct spec.path"},
-	{gitstore.ErrHostKey, v1alpha1.ReasonHostKeyMismatch, false, "compare known_hosts in the Secret with the server's key"},
+	{
+		gitstore.ErrHostKey, v1alpha1.ReasonHostKeyMismatch, false,
+		"compare known_hosts in the Secret with the server's key",
+	},
 	{gitstore.ErrAuth, v1alpha1.ReasonAuthenticationFailed, false, "check the Secret and the account's right to push"},
 	{gitstore.ErrNoRepository, v1alpha1.ReasonRepositoryNotFound, false, "create the repository or correct spec.url"},
 	{gitstore.ErrRefused, v1alpha1.ReasonPushRefused, false, "allow the account to push to the branch"},
@@ -88,7 +94,8 @@ func markFault(l *v1alpha1.Ledger, f *fault) {
 func markReady(l *v1alpha1.Ledger) {
 	conditions.Delete(l, meta.StalledCondition)
 	conditions.Delete(l, meta.ReconcilingCondition)
-	conditions.MarkTrue(l, meta.ReadyCondition, v1alpha1.ReasonPushed, "the branch %s holds every record that was pushed", l.Spec.Branch)
+	conditions.MarkTrue(l, meta.ReadyCondition, v1alpha1.ReasonPushed, "the branch %s holds every record that was pushed",
+		l.Spec.Branch)
 }
 
 func markBacklog(l *v1alpha1.Ledger, full bool) {

@@ -87,7 +87,10 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.StopHTTP)
-	w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace, Labels: map[string]string{"team": "shop"}}})
+	w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name:   w.namespace,
+		Labels: map[string]string{"team": "shop"},
+	}})
 	w.create(&corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "git"},
 		StringData: map[string]string{"username": gitUser, "password": gitPassword},
@@ -112,11 +115,13 @@ func (w *world) restart() {
 	w.events = record.NewFakeRecorder(1000)
 	outbox := NewOutbox(w.client, w.client)
 	w.collector = &Collector{
-		Client: w.client, APIReader: w.client, EventRecorder: w.events, Clock: w.clock, Outbox: outbox, FieldManager: "cairn-manager",
+		Client: w.client, APIReader: w.client, EventRecorder: w.events, Clock: w.clock, Outbox: outbox,
+		FieldManager: "cairn-manager",
 	}
 	w.reconciler = &Reconciler{
 		Client: w.client, APIReader: w.client, EventRecorder: w.events, Clock: w.clock, Outbox: outbox,
-		LedgerMetrics: NewMetrics(prometheus.NewRegistry()), ClusterUID: "cluster-1", FieldManager: "cairn-manager", DataDir: w.data,
+		LedgerMetrics: NewMetrics(prometheus.NewRegistry()), ClusterUID: "cluster-1", FieldManager: "cairn-manager",
+		DataDir: w.data,
 	}
 }
 
@@ -144,13 +149,19 @@ func (w *world) funcs() interceptor.Funcs {
 		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
 			return around(func() error { return c.Delete(ctx, o, opts...) })
 		},
-		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch,
+			opts ...client.PatchOption,
+		) error {
 			return around(func() error { return c.Patch(ctx, o, p, opts...) })
 		},
-		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch,
+			opts ...client.SubResourcePatchOption,
+		) error {
 			return around(func() error { return c.SubResource(sub).Patch(ctx, o, p, opts...) })
 		},
-		SubResourceApply: func(ctx context.Context, c client.Client, sub string, o runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
+		SubResourceApply: func(ctx context.Context, c client.Client, sub string, o runtime.ApplyConfiguration,
+			opts ...client.SubResourceApplyOption,
+		) error {
 			return around(func() error { return c.SubResource(sub).Apply(ctx, o, opts...) })
 		},
 	}
@@ -217,7 +228,8 @@ func (w *world) session(name string, change ...func(*v1alpha1.BackupSession)) *v
 			Labels: map[string]string{v1alpha1.LabelSession: "hourly"},
 		},
 		Spec: v1alpha1.BackupSessionSpec{
-			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: "BackupBatch", Name: "shop"}, Session: "hourly",
+			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: "BackupBatch", Name: "shop"},
+			Session: "hourly",
 		},
 		Status: v1alpha1.BackupSessionStatus{
 			Phase: v1alpha1.BackupSessionSucceeded, Reason: v1alpha1.ReasonSucceeded, StartTime: &now, CompletionTime: &now,
@@ -266,7 +278,10 @@ func (w *world) restore(name string) *v1alpha1.RestoreSession {
 			Target:     &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "copy"},
 			DataSource: &v1alpha1.RestoreDataSource{Snapshot: "repo-a"},
 		},
-		Status: v1alpha1.RestoreSessionStatus{Phase: v1alpha1.RestoreSessionFailed, Reason: "VolumeNotEmpty", CompletionTime: &now},
+		Status: v1alpha1.RestoreSessionStatus{
+			Phase: v1alpha1.RestoreSessionFailed, Reason: "VolumeNotEmpty",
+			CompletionTime: &now,
+		},
 	}
 	w.createWithStatus(s)
 	return s
@@ -281,7 +296,10 @@ func (w *world) restoreBatch(name string) *v1alpha1.RestoreBatch {
 			DataSource: v1alpha1.RestoreBatchDataSource{BackupBatch: "shop", BackupSession: v1alpha1.LatestBackupSession},
 			Targets:    []v1alpha1.RestoreBatchTarget{{Name: "web"}},
 		},
-		Status: v1alpha1.RestoreBatchStatus{Phase: v1alpha1.RestoreSessionSucceeded, Reason: "Succeeded", CompletionTime: &now},
+		Status: v1alpha1.RestoreBatchStatus{
+			Phase: v1alpha1.RestoreSessionSucceeded, Reason: "Succeeded",
+			CompletionTime: &now,
+		},
 	}
 	w.createWithStatus(b)
 	return b
@@ -329,7 +347,8 @@ func (w *world) settle(ledgers ...*v1alpha1.Ledger) {
 func (w *world) parcels() []string {
 	w.t.Helper()
 	var list corev1.ConfigMapList
-	if err := api.List(w.t.Context(), &list, client.InNamespace(w.namespace), client.HasLabels{v1alpha1.LabelLedger}); err != nil {
+	if err := api.List(w.t.Context(), &list, client.InNamespace(w.namespace),
+		client.HasLabels{v1alpha1.LabelLedger}); err != nil {
 		w.t.Fatal(err)
 	}
 	var out []string

@@ -54,7 +54,9 @@ func (a *applier) apply(ctx context.Context, objects []build.Object, live liveOb
 
 // applySet applies the objects that changed since they were last applied, and adds the new state of all objects to
 // after.
-func (a *applier) applySet(ctx context.Context, set []*unstructured.Unstructured, live liveObjects, after map[key]fingerprint) (int, error) {
+func (a *applier) applySet(
+	ctx context.Context, set []*unstructured.Unstructured, live liveObjects, after map[key]fingerprint,
+) (int, error) {
 	wanted := make(map[key][sha256.Size]byte, len(set))
 	p := &planner{Client: a.client, live: live, encoded: make(map[key][]byte, len(set)), wanted: wanted}
 	manager := ssa.NewResourceManager(p, nil, owner)
@@ -131,7 +133,9 @@ func (p *planner) Get(ctx context.Context, name client.ObjectKey, into client.Ob
 }
 
 // Patch sends dry runs and keeps the writes for send.
-func (p *planner) Patch(ctx context.Context, object client.Object, patch client.Patch, opts ...client.PatchOption) error {
+func (p *planner) Patch(
+	ctx context.Context, object client.Object, patch client.Patch, opts ...client.PatchOption,
+) error {
 	u, ok := object.(*unstructured.Unstructured)
 	if !ok || patch.Type() != types.ApplyPatchType {
 		return p.Client.Patch(ctx, object, patch, opts...)
@@ -193,7 +197,10 @@ func stageOf(gvk schema.GroupVersionKind) int {
 		return 0
 	case gvk.Group != v1alpha1.Group:
 		return 1
-	case slices.Contains([]string{v1alpha1.FunctionKind, v1alpha1.AddonKind, v1alpha1.BackupStorageKind, v1alpha1.RepositoryKind}, gvk.Kind):
+	case slices.Contains([]string{
+		v1alpha1.FunctionKind, v1alpha1.AddonKind, v1alpha1.BackupStorageKind,
+		v1alpha1.RepositoryKind,
+	}, gvk.Kind):
 		return 2
 	}
 	return 3

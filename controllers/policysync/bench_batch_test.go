@@ -37,8 +37,10 @@ const (
 func thousand() string {
 	targets, sessions := "", ""
 	for half := range halves {
-		targets += fmt.Sprintf("  - {name: half%d, selector: {kinds: [PersistentVolumeClaim], maxTargets: %d, labelSelector: {matchLabels: {half: \"%d\"}}}}\n", half, volumesEach, half)
-		sessions += fmt.Sprintf("  - name: nightly%d\n    scheduler: {schedule: \"0 2 * * *\"}\n    targets: [{name: half%d}]\n"+
+		targets += fmt.Sprintf("  - {name: half%d, selector: {kinds: [PersistentVolumeClaim], maxTargets: %d, "+
+			"labelSelector: {matchLabels: {half: \"%d\"}}}}\n", half, volumesEach, half)
+		sessions += fmt.Sprintf("  - name: nightly%d\n    scheduler: {schedule: \"0 2 * * *\"}\n    targets: "+
+			"[{name: half%d}]\n"+
 			"    repositories: [{name: app, backend: main, directory: /app, encryptionSecret: {name: enc}}]\n", half, half)
 	}
 	return "apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupBatch\nmetadata: {name: app}\nspec:\n" +
@@ -92,12 +94,14 @@ func batchManager(b *testing.B) ctrl.Manager {
 	unbound := rest.CopyConfig(config)
 	unbound.QPS = -1
 	mgr, err := ctrl.NewManager(unbound, ctrl.Options{
-		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Cache: footprint.Cache(), Client: footprint.Client(),
+		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Cache: footprint.Cache(),
+		Client: footprint.Client(),
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	reconciler := &backupbatch.Reconciler{
 		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), EventRecorder: &testbed.Events{}, Clock: clock.RealClock{},
-		MoverImage: "mover:test", FieldManager: "cairn-manager", EnsureTrigger: func(context.Context, string) error { return nil },
+		MoverImage: "mover:test", FieldManager: "cairn-manager",
+		EnsureTrigger: func(context.Context, string) error { return nil },
 	}
 	g.Expect(reconciler.SetupWithManager(mgr, controller.Options{SkipNameValidation: new(true)})).To(Succeed())
 	ctx, stop := context.WithCancel(b.Context())
@@ -125,7 +129,8 @@ func (r *room) volumes(manager ctrl.Manager) {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(v1alpha1.KindPersistentVolumeClaim))
 	r.g.Eventually(func(g Gomega) {
-		g.Expect(manager.GetClient().List(r.t.Context(), list, client.InNamespace(r.namespace), client.UnsafeDisableDeepCopy)).To(Succeed())
+		g.Expect(manager.GetClient().List(r.t.Context(), list, client.InNamespace(r.namespace),
+			client.UnsafeDisableDeepCopy)).To(Succeed())
 		g.Expect(len(list.Items)).To(Equal(halves * volumesEach))
 	}, time.Minute, 10*time.Millisecond).Should(Succeed())
 }
@@ -135,7 +140,8 @@ func (r *room) expanded(manager ctrl.Manager) {
 	r.t.Helper()
 	batch := &v1alpha1.BackupBatch{}
 	r.g.Eventually(func(g Gomega) {
-		g.Expect(manager.GetClient().Get(r.t.Context(), client.ObjectKey{Namespace: r.namespace, Name: "app"}, batch)).To(Succeed())
+		g.Expect(manager.GetClient().Get(r.t.Context(), client.ObjectKey{Namespace: r.namespace, Name: "app"}, batch)).
+			To(Succeed())
 		g.Expect(len(policy.KnownTargets(batch))).To(Equal(halves * volumesEach))
 	}, 5*time.Minute, 10*time.Millisecond).Should(Succeed())
 }

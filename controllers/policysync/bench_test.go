@@ -126,7 +126,10 @@ type requests struct {
 }
 
 func (r *room) requests() requests {
-	return requests{git: r.gitCalls.Load(), reads: r.api.count[http.MethodGet], dry: r.api.count["DRY"], writes: r.api.writes()}
+	return requests{
+		git: r.gitCalls.Load(), reads: r.api.count[http.MethodGet], dry: r.api.count["DRY"],
+		writes: r.api.writes(),
+	}
 }
 
 // theirConcurrency is the default of kustomize-controller's flag concurrent-ssa.
@@ -137,7 +140,8 @@ const theirConcurrency = 4
 // favour it leaves out the artifact between the two, and the time until kustomize-controller sees it.
 func (r *room) asKustomizeController(objects int) {
 	ctx, dir := r.t.Context(), r.t.TempDir()
-	_, err := gogit.PlainCloneContext(ctx, dir, false, &gogit.CloneOptions{URL: r.sync.Spec.URL, ReferenceName: "refs/heads/main", SingleBranch: true, Depth: 1})
+	_, err := gogit.PlainCloneContext(ctx, dir, false,
+		&gogit.CloneOptions{URL: r.sync.Spec.URL, ReferenceName: "refs/heads/main", SingleBranch: true, Depth: 1})
 	r.g.Expect(err).NotTo(HaveOccurred())
 	patcher := patch.NewSerialPatcher(r.sync, r.Client)
 	owned := patch.WithOwnedConditions{Conditions: []string{meta.ReadyCondition, meta.ReconcilingCondition}}
@@ -148,7 +152,8 @@ func (r *room) asKustomizeController(objects int) {
 	progress("fetching")
 	progress("building")
 	path := filepath.Join(dir, "policy")
-	_, err = kustomize.NewGenerator(dir, unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"targetNamespace": r.namespace}}}).WriteFile(path)
+	_, err = kustomize.NewGenerator(dir,
+		unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"targetNamespace": r.namespace}}}).WriteFile(path)
 	r.g.Expect(err).NotTo(HaveOccurred())
 	resources, err := kustomize.SecureBuild(dir, path, false)
 	r.g.Expect(err).NotTo(HaveOccurred())
@@ -165,7 +170,8 @@ func (r *room) asKustomizeController(objects int) {
 	r.g.Expect(changes.Entries).To(HaveLen(objects))
 	r.sync.Status.Inventory = &v1alpha1.ResourceInventory{}
 	for _, e := range changes.Entries {
-		r.sync.Status.Inventory.Entries = append(r.sync.Status.Inventory.Entries, v1alpha1.ResourceRef{ID: e.ObjMetadata.String(), Version: e.GroupVersion})
+		r.sync.Status.Inventory.Entries = append(r.sync.Status.Inventory.Entries,
+			v1alpha1.ResourceRef{ID: e.ObjMetadata.String(), Version: e.GroupVersion})
 	}
 	conditions.Delete(r.sync, meta.ReconcilingCondition)
 	conditions.MarkTrue(r.sync, meta.ReadyCondition, meta.ReconciliationSucceededReason, "applied")

@@ -71,7 +71,8 @@ func (s *run) guard(stale []v1alpha1.ResourceRef, live liveObjects) {
 	status := &s.obj.Status
 	everything := len(stale) > 0 && (len(stale) == len(status.Inventory.Entries) || !s.ownsAny(live))
 	digest := digestOf(stale)
-	if len(stale) == 0 || !everything && status.Removal == nil || s.obj.Annotations[v1alpha1.AnnotationAllowDelete] == digest {
+	if len(stale) == 0 || !everything && status.Removal == nil ||
+		s.obj.Annotations[v1alpha1.AnnotationAllowDelete] == digest {
 		status.Removal = nil
 		conditions.Delete(s.obj, v1alpha1.ConditionDeletionBlocked)
 		return
@@ -105,9 +106,14 @@ func (s *run) blocked() *fault {
 	if int(removal.Count) > len(first) {
 		rest = " and others"
 	}
-	message := fmt.Sprintf("revision %s is applied, but it keeps none of the earlier objects, and %s%s were not deleted. To delete them, run: kubectl annotate policysync -n %s %s --overwrite %s=%s",
-		s.obj.Status.LastAppliedRevision, strings.Join(first, ", "), rest, s.obj.Namespace, s.obj.Name, v1alpha1.AnnotationAllowDelete, removal.Digest)
-	conditions.Set(s.obj, &metav1.Condition{Type: v1alpha1.ConditionDeletionBlocked, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonDeletionBlocked, Message: message})
+	message := fmt.Sprintf("revision %s is applied, but it keeps none of the earlier objects, and %s%s were not "+
+		"deleted. To delete them, run: kubectl annotate policysync -n %s %s --overwrite %s=%s",
+		s.obj.Status.LastAppliedRevision, strings.Join(first, ", "), rest, s.obj.Namespace, s.obj.Name,
+		v1alpha1.AnnotationAllowDelete, removal.Digest)
+	conditions.Set(s.obj, &metav1.Condition{
+		Type: v1alpha1.ConditionDeletionBlocked, Status: metav1.ConditionTrue,
+		Reason: v1alpha1.ReasonDeletionBlocked, Message: message,
+	})
 	return &fault{reason: v1alpha1.ReasonDeletionBlocked, message: message, stalled: true}
 }
 

@@ -14,21 +14,34 @@ import (
 
 func TestEditsByHandAreRevertedWhileABadRevisionStands(t *testing.T) {
 	repository := func(path string) string {
-		return "apiVersion: backup.cairn.dev/v1alpha1\nkind: Repository\nmetadata: {name: web}\nspec: {appRef: {kind: PersistentVolumeClaim, name: web}, storageRef: {name: local}, path: " + path + ", encryptionSecret: {name: enc}}\n"
+		return "apiVersion: backup.cairn.dev/v1alpha1\nkind: Repository\nmetadata: {name: web}\nspec: {appRef: {kind: " +
+			"PersistentVolumeClaim, name: web}, storageRef: {name: local}, path: " + path + ", encryptionSecret: {name: enc}}\n"
 	}
 	for name, tc := range map[string]struct {
 		bad    map[string]string
 		reason string
 	}{
-		"not valid":                     {map[string]string{"policy/s.yaml": storage("local") + "  broken: [\n"}, v1alpha1.ReasonBuildFailed},
-		"empty":                         {map[string]string{"README.md": "x"}, v1alpha1.ReasonInvalidPath},
-		"refused by the API server":     {map[string]string{"policy/r.yaml": repository("/moved"), "policy/t.yaml": storage("new")}, v1alpha1.ReasonReconcileFailed},
-		"with an object of another owner":  {map[string]string{"policy/r.yaml": repository("/web"), "policy/t.yaml": storage("theirs")}, v1alpha1.ReasonOwnedByOther},
+		"not valid": {
+			map[string]string{"policy/s.yaml": storage("local") + "  broken: [\n"},
+			v1alpha1.ReasonBuildFailed,
+		},
+		"empty": {map[string]string{"README.md": "x"}, v1alpha1.ReasonInvalidPath},
+		"refused by the API server": {map[string]string{
+			"policy/r.yaml": repository("/moved"),
+			"policy/t.yaml": storage("new"),
+		}, v1alpha1.ReasonReconcileFailed},
+		"with an object of another owner": {map[string]string{
+			"policy/r.yaml": repository("/web"),
+			"policy/t.yaml": storage("theirs"),
+		}, v1alpha1.ReasonOwnedByOther},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRoom(t)
 			theirs := &v1alpha1.BackupStorage{}
-			good := r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/r.yaml": repository("/web"), "policy/c.yaml": configuration("web", "0 2 * * *")})
+			good := r.push(map[string]string{
+				"policy/s.yaml": storage("local"), "policy/r.yaml": repository("/web"),
+				"policy/c.yaml": configuration("web", "0 2 * * *"),
+			})
 			r.reconcile()
 			r.takeForFlux(theirs)
 			bad := r.push(tc.bad)
@@ -68,8 +81,14 @@ func TestEditsByHandAreRevertedWhileABadRevisionStands(t *testing.T) {
 func (r *room) takeForFlux(s *v1alpha1.BackupStorage) {
 	r.t.Helper()
 	s.Name, s.Namespace = "theirs", r.namespace
-	s.Labels = map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"}
-	s.Spec.Storage = v1alpha1.Storage{Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "theirs"}}}
+	s.Labels = map[string]string{
+		"kustomize.toolkit.fluxcd.io/name":      "apps",
+		"kustomize.toolkit.fluxcd.io/namespace": "flux-system",
+	}
+	s.Spec.Storage = v1alpha1.Storage{
+		Provider: v1alpha1.ProviderLocal,
+		Local:    &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "theirs"}},
+	}
 	r.g.Expect(r.Create(r.t.Context(), s)).To(Succeed())
 }
 

@@ -54,7 +54,10 @@ func (a *applier) observe(ctx context.Context, objects []build.Object) (liveObje
 		}
 		name := fmt.Sprintf("%s/%s/%s", u.GetKind(), u.GetNamespace(), u.GetName())
 		if u.GetDeletionTimestamp() != nil {
-			return nil, &fault{reason: v1alpha1.ReasonReconcileFailed, message: name + " is being deleted: Cairn applies it again once it is gone"}
+			return nil, &fault{
+				reason:  v1alpha1.ReasonReconcileFailed,
+				message: name + " is being deleted: Cairn applies it again once it is gone",
+			}
 		}
 		by, err := a.otherOwner(ctx, u)
 		if err != nil {
@@ -76,8 +79,11 @@ func (a *applier) observe(ctx context.Context, objects []build.Object) (liveObje
 	if n := len(foreign) - 5; n > 0 {
 		more = fmt.Sprintf(" and %d more", n)
 	}
-	return nil, &fault{reason: v1alpha1.ReasonOwnedByOther, stalled: true, foreign: first, message: strings.Join(foreign[:min(len(foreign), 5)], ", ") + more +
-		": nothing was applied. Remove it from one of the two sources"}
+	return nil, &fault{
+		reason: v1alpha1.ReasonOwnedByOther, stalled: true, foreign: first,
+		message: strings.Join(foreign[:min(len(foreign), 5)], ", ") + more +
+			": nothing was applied. Remove it from one of the two sources",
+	}
 }
 
 // otherOwner returns who else manages an object, or "". A deleted PolicySync owns nothing.
@@ -162,7 +168,10 @@ func (a *applier) read(ctx context.Context, objects []build.Object) (liveObjects
 	return live, g.Wait()
 }
 
-func (a *applier) list(ctx context.Context, gvk schema.GroupVersionKind, namespace string, names []string, add func(*unstructured.Unstructured)) error {
+func (a *applier) list(
+	ctx context.Context, gvk schema.GroupVersionKind, namespace string, names []string,
+	add func(*unstructured.Unstructured),
+) error {
 	want := make(map[string]bool, len(names))
 	for _, name := range names {
 		want[name] = true
@@ -170,7 +179,8 @@ func (a *applier) list(ctx context.Context, gvk schema.GroupVersionKind, namespa
 	page := &unstructured.UnstructuredList{}
 	for {
 		page.SetGroupVersionKind(gvk)
-		err := a.client.List(ctx, page, client.InNamespace(namespace), client.Limit(listPage), client.Continue(page.GetContinue()))
+		err := a.client.List(ctx, page, client.InNamespace(namespace), client.Limit(listPage),
+			client.Continue(page.GetContinue()))
 		if err != nil {
 			return fmt.Errorf("list %s in %s: %w", gvk.Kind, namespace, err)
 		}

@@ -42,8 +42,12 @@ func (s *run) pass(ctx context.Context, o origin) *fault {
 		return fault
 	}
 	s.obj.Status.LastAppliedRevision = o.revision.String()
-	s.inForce.put(client.ObjectKeyFromObject(s.obj), inForce{uid: s.obj.UID, at: s.Clock.Now(), revision: o.revision, generation: s.obj.Generation})
-	if changed > 0 && s.before.Status.LastAppliedRevision == o.revision.String() && s.before.Status.ObservedGeneration == s.obj.Generation {
+	s.inForce.put(client.ObjectKeyFromObject(s.obj), inForce{
+		uid: s.obj.UID, at: s.Clock.Now(), revision: o.revision,
+		generation: s.obj.Generation,
+	})
+	if changed > 0 && s.before.Status.LastAppliedRevision == o.revision.String() &&
+		s.before.Status.ObservedGeneration == s.obj.Generation {
 		s.announceDrift()
 	}
 	if s.obj.Status.Removal != nil {
@@ -82,7 +86,8 @@ func (s *run) prepare(ctx context.Context, o origin) (*applier, *build.Result, l
 func (s *run) keep(ctx context.Context, o origin) {
 	name := client.ObjectKeyFromObject(s.obj)
 	good, ok := s.inForce.get(name)
-	if !ok || good.uid != s.obj.UID || good.generation != s.obj.Generation || good.revision == o.revision || s.Clock.Since(good.at) < driftInterval {
+	if !ok || good.uid != s.obj.UID || good.generation != s.obj.Generation || good.revision == o.revision ||
+		s.Clock.Since(good.at) < driftInterval {
 		return
 	}
 	good.at = s.Clock.Now()
@@ -100,11 +105,13 @@ func (s *run) keep(ctx context.Context, o origin) {
 		}
 		f = applyFault(ctx, err, built.Objects)
 	}
-	ctrl.LoggerFrom(ctx).Info("could not revert edits by hand to the revision in force", "revision", good.revision.String(), "reason", f.reason, "error", f.message)
+	ctrl.LoggerFrom(ctx).Info("could not revert edits by hand to the revision in force", "revision",
+		good.revision.String(), "reason", f.reason, "error", f.message)
 }
 
 func (s *run) announceDrift() {
-	s.event(corev1.EventTypeNormal, v1alpha1.ReasonReconcileSucceeded, "reapplied objects that were changed or deleted by hand")
+	s.event(corev1.EventTypeNormal, v1alpha1.ReasonReconcileSucceeded,
+		"reapplied objects that were changed or deleted by hand")
 }
 
 // build fetches a revision and turns its directory into objects.
@@ -135,7 +142,10 @@ func (s *run) build(ctx context.Context, o origin) (*build.Result, *fault) {
 	if !errors.As(err, &found) {
 		return nil, applyFault(ctx, err, nil)
 	}
-	return nil, &fault{reason: found.Reason(), stalled: true, message: "revision " + o.revision.String() + ": " + found.Error()}
+	return nil, &fault{
+		reason: found.Reason(), stalled: true,
+		message: "revision " + o.revision.String() + ": " + found.Error(),
+	}
 }
 
 // begin writes to the status what is about to happen: BackupSessions wait for the end of an apply, and a manager that
@@ -143,8 +153,10 @@ func (s *run) build(ctx context.Context, o origin) (*build.Result, *fault) {
 func (s *run) begin(ctx context.Context, revision string, inventory []v1alpha1.ResourceRef) error {
 	status := &s.obj.Status
 	// A revision that is retried after a refusal is already announced.
-	announced := (revision == status.LastAppliedRevision || conditions.IsReconciling(s.obj)) && (status.Removal == nil || s.before.Status.Removal != nil)
-	if announced && revision == status.LastAttemptedRevision && s.obj.Generation == status.ObservedGeneration && sameInventory(status.Inventory, inventory) {
+	announced := (revision == status.LastAppliedRevision || conditions.IsReconciling(s.obj)) &&
+		(status.Removal == nil || s.before.Status.Removal != nil)
+	if announced && revision == status.LastAttemptedRevision && s.obj.Generation == status.ObservedGeneration &&
+		sameInventory(status.Inventory, inventory) {
 		return nil
 	}
 	status.LastAttemptedRevision = revision
@@ -158,7 +170,10 @@ func (s *run) begin(ctx context.Context, revision string, inventory []v1alpha1.R
 
 // applyFault turns an error of the API server into a fault.
 func applyFault(ctx context.Context, err error, objects []build.Object) *fault {
-	f := &fault{reason: v1alpha1.ReasonReconcileFailed, message: where(err, objects) + strings.Join(strings.Fields(err.Error()), " ")}
+	f := &fault{
+		reason:  v1alpha1.ReasonReconcileFailed,
+		message: where(err, objects) + strings.Join(strings.Fields(err.Error()), " "),
+	}
 	switch {
 	case ctx.Err() != nil:
 		f.message = "the reconcile took longer than spec.timeout allows: " + f.message

@@ -50,7 +50,9 @@ func classOf(kind string) int {
 
 // prune deletes stale objects class by class. It returns what stays in the inventory, and which of those objects are
 // kept on purpose.
-func (a *applier) prune(ctx context.Context, stale []v1alpha1.ResourceRef) (left []v1alpha1.ResourceRef, kept []string, f *fault) {
+func (a *applier) prune(
+	ctx context.Context, stale []v1alpha1.ResourceRef,
+) (left []v1alpha1.ResourceRef, kept []string, f *fault) {
 	for class := range classes {
 		var refs []v1alpha1.ResourceRef
 		for _, ref := range stale {
@@ -94,12 +96,17 @@ func pruneFault(ctx context.Context, waiting []v1alpha1.ResourceRef, err error) 
 	for _, ref := range waiting[:min(len(waiting), 3)] {
 		names = append(names, describe(ref))
 	}
-	return &fault{reason: v1alpha1.ReasonPruneFailed, message: "waiting until " + strings.Join(names, ", ") + " is deleted: check its finalizers"}
+	return &fault{
+		reason:  v1alpha1.ReasonPruneFailed,
+		message: "waiting until " + strings.Join(names, ", ") + " is deleted: check its finalizers",
+	}
 }
 
 // deleteClass deletes objects that are still ours. It returns the objects that it asked the API server to delete, and
 // by id why others are kept.
-func (a *applier) deleteClass(ctx context.Context, refs []v1alpha1.ResourceRef) (waiting []v1alpha1.ResourceRef, kept map[string]string, err error) {
+func (a *applier) deleteClass(
+	ctx context.Context, refs []v1alpha1.ResourceRef,
+) (waiting []v1alpha1.ResourceRef, kept map[string]string, err error) {
 	kept = map[string]string{}
 	users := sync.OnceValues(func() (map[types.NamespacedName]string, error) { return a.storageUsers(ctx) })
 	var mu sync.Mutex
@@ -128,7 +135,9 @@ func (a *applier) deleteClass(ctx context.Context, refs []v1alpha1.ResourceRef) 
 
 // delete deletes an object if it is still ours, or returns why it is kept. An object that somebody else took over is
 // neither deleted nor kept.
-func (a *applier) delete(ctx context.Context, ref v1alpha1.ResourceRef, users func() (map[types.NamespacedName]string, error)) (deleted bool, why string, err error) {
+func (a *applier) delete(
+	ctx context.Context, ref v1alpha1.ResourceRef, users func() (map[types.NamespacedName]string, error),
+) (deleted bool, why string, err error) {
 	id, gvk, err := kindOf(ref)
 	if err != nil {
 		return false, "", fmt.Errorf("read inventory: %w", err)
@@ -146,7 +155,7 @@ func (a *applier) delete(ctx context.Context, ref v1alpha1.ResourceRef, users fu
 		return false, "", fmt.Errorf("get %s: %w", describe(ref), err)
 	}
 	by, err := a.otherOwner(ctx, u)
-	if err != nil || by != "" || !a.owns(u) || u.GetUID() == a.obj.UID { // the last condition is for this PolicySync itself
+	if err != nil || by != "" || !a.owns(u) || u.GetUID() == a.obj.UID { // the last: this PolicySync
 		return false, "", err
 	}
 	if gvk.Kind == v1alpha1.BackupStorageKind {
@@ -159,7 +168,8 @@ func (a *applier) delete(ctx context.Context, ref v1alpha1.ResourceRef, users fu
 		}
 	}
 	uid := u.GetUID()
-	err = a.client.Delete(ctx, u, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	err = a.client.Delete(ctx, u, client.Preconditions{UID: &uid},
+		client.PropagationPolicy(metav1.DeletePropagationBackground))
 	if client.IgnoreNotFound(err) != nil {
 		return false, "", fmt.Errorf("delete %s: %w", describe(ref), err)
 	}

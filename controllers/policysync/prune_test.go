@@ -42,7 +42,10 @@ func TestWithoutAnAccountNothingOfAnAccountIsDeleted(t *testing.T) {
 	all := []string{"*"}
 	r.allow("deployer", rbacv1.PolicyRule{APIGroups: all, Resources: all, Verbs: all})
 	secret := "apiVersion: v1\nkind: Secret\nmetadata: {name: enc}\nstringData: {password: x}\n"
-	r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/t.yaml": storage("other"), "policy/e.yaml": secret})
+	r.push(map[string]string{
+		"policy/s.yaml": storage("local"), "policy/t.yaml": storage("other"),
+		"policy/e.yaml": secret,
+	})
 	r.g.Eventually(func() string {
 		r.reconcile()
 		return conditions.GetReason(r.sync, meta.ReadyCondition)
@@ -53,7 +56,9 @@ func TestWithoutAnAccountNothingOfAnAccountIsDeleted(t *testing.T) {
 	r.expectReady(revision)
 	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "other")).To(BeFalse())
 	r.g.Expect(r.exists(&corev1.Secret{}, "enc")).To(BeTrue())
-	r.g.Expect(conditions.GetMessage(r.sync, meta.ReadyCondition)).To(HaveSuffix("not deleted: Secret/" + r.namespace + "/enc (set spec.serviceAccountName to an account that is allowed to delete it)"))
+	r.g.Expect(conditions.GetMessage(r.sync, meta.ReadyCondition)).
+		To(HaveSuffix("not deleted: Secret/" + r.namespace +
+			"/enc (set spec.serviceAccountName to an account that is allowed to delete it)"))
 	r.g.Expect(r.sync.Status.Inventory.Entries).To(HaveLen(2))
 
 	r.update(func(p *v1alpha1.PolicySync) { p.Spec.ServiceAccountName = "deployer" })

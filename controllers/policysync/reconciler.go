@@ -209,8 +209,10 @@ func (s *run) suspended() {
 	for _, c := range s.obj.GetConditions() { // they hold for this generation too
 		conditions.Set(s.obj, &c)
 	}
-	if ready := conditions.Get(s.obj, meta.ReadyCondition); ready == nil || ready.Status != "True" && ready.Status != "False" {
-		conditions.MarkFalse(s.obj, meta.ReadyCondition, v1alpha1.ReasonSuspended, "suspended before anything was applied: set spec.suspend to false")
+	if ready := conditions.Get(s.obj, meta.ReadyCondition); ready == nil || ready.Status != "True" &&
+		ready.Status != "False" {
+		conditions.MarkFalse(s.obj, meta.ReadyCondition, v1alpha1.ReasonSuspended,
+			"suspended before anything was applied: set spec.suspend to false")
 	}
 }
 

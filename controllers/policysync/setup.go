@@ -35,8 +35,9 @@ type consentChanged struct{ predicate.Funcs }
 
 // Update reports whether the consent has changed.
 func (consentChanged) Update(e event.UpdateEvent) bool {
+	const consent = v1alpha1.AnnotationAllowDelete
 	return e.ObjectOld != nil && e.ObjectNew != nil &&
-		e.ObjectOld.GetAnnotations()[v1alpha1.AnnotationAllowDelete] != e.ObjectNew.GetAnnotations()[v1alpha1.AnnotationAllowDelete]
+		e.ObjectOld.GetAnnotations()[consent] != e.ObjectNew.GetAnnotations()[consent]
 }
 
 func (r *Reconciler) jittered(d time.Duration) time.Duration {

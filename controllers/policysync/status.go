@@ -86,9 +86,15 @@ func (s *run) secret(ctx context.Context) (map[string][]byte, error) {
 	err := s.APIReader.Get(ctx, types.NamespacedName{Namespace: s.obj.Namespace, Name: ref.Name}, secret)
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil, &fault{reason: v1alpha1.ReasonSecretNotFound, message: s.secretName() + "does not exist: create it or correct spec.secretRef"}
+		return nil, &fault{
+			reason:  v1alpha1.ReasonSecretNotFound,
+			message: s.secretName() + "does not exist: create it or correct spec.secretRef",
+		}
 	case err != nil:
-		return nil, &fault{reason: v1alpha1.ReasonGitOperationFailed, message: s.secretName() + "can't be read: " + err.Error()}
+		return nil, &fault{
+			reason:  v1alpha1.ReasonGitOperationFailed,
+			message: s.secretName() + "can't be read: " + err.Error(),
+		}
 	}
 	if secret.Data == nil { // nil would mean that the spec names no Secret
 		return map[string][]byte{}, nil
@@ -106,7 +112,8 @@ func (s *run) secretName() string {
 // fail writes a fault to the conditions and returns when to try again.
 func (s *run) fail(ctx context.Context, f *fault) ctrl.Result {
 	message := f.message
-	if applied := s.obj.Status.LastAppliedRevision; f.stalled && applied != "" && f.reason != v1alpha1.ReasonDeletionBlocked {
+	if applied := s.obj.Status.LastAppliedRevision; f.stalled && applied != "" &&
+		f.reason != v1alpha1.ReasonDeletionBlocked {
 		message += "; revision " + applied + " stays in force"
 	}
 	conditions.MarkFalse(s.obj, meta.ReadyCondition, f.reason, "%s", message)
@@ -133,7 +140,8 @@ const maxEventMessage = 1024
 // announceChange emits one event if a run changed the Ready condition.
 func (s *run) announceChange() {
 	was, is := conditions.Get(s.before, meta.ReadyCondition), conditions.Get(s.obj, meta.ReadyCondition)
-	if is == nil || is.Status == "Unknown" || was != nil && was.Status == is.Status && was.Reason == is.Reason && was.Message == is.Message {
+	if is == nil || is.Status == "Unknown" || was != nil && was.Status == is.Status && was.Reason == is.Reason &&
+		was.Message == is.Message {
 		return
 	}
 	kind := corev1.EventTypeNormal

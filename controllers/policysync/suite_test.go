@@ -135,12 +135,16 @@ func newRoom(t testing.TB, change ...func(*v1alpha1.PolicySync)) *room {
 	c, err := client.New(counted, client.Options{Scheme: scheme, Mapper: admin.RESTMapper()})
 	r.g.Expect(err).NotTo(HaveOccurred())
 	r.Reconciler = &Reconciler{
-		Client: c, APIReader: c, Scheme: scheme, EventRecorder: r.events, Clock: r.clock, RESTConfig: counted, WorkDir: t.TempDir(),
-		Jitter: func(d time.Duration) time.Duration { return d },
+		Client: c, APIReader: c, Scheme: scheme, EventRecorder: r.events, Clock: r.clock, RESTConfig: counted,
+		WorkDir: t.TempDir(),
+		Jitter:  func(d time.Duration) time.Duration { return d },
 	}
 	r.sync = &v1alpha1.PolicySync{
 		ObjectMeta: metav1.ObjectMeta{Name: "policy", Namespace: r.namespace},
-		Spec:       v1alpha1.PolicySyncSpec{URL: r.server.HTTPAddress() + "/policy.git", Path: "./policy", Prune: true, Interval: metav1.Duration{Duration: time.Minute}},
+		Spec: v1alpha1.PolicySyncSpec{
+			URL: r.server.HTTPAddress() + "/policy.git", Path: "./policy", Prune: true,
+			Interval: metav1.Duration{Duration: time.Minute},
+		},
 	}
 	for _, f := range change {
 		f(r.sync)
@@ -179,7 +183,8 @@ func (r *room) git(args ...string) string {
 	r.t.Helper()
 	cmd := exec.Command("git", args...)
 	cmd.Dir = r.work
-	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.org", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@example.org")
+	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null", "GIT_AUTHOR_NAME=a",
+		"GIT_AUTHOR_EMAIL=a@example.org", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@example.org")
 	out, err := cmd.CombinedOutput()
 	r.g.Expect(err).NotTo(HaveOccurred(), "git %v: %s", args, out)
 	return strings.TrimSpace(string(out))
@@ -244,7 +249,8 @@ func (r *room) emitted() []string {
 }
 
 func storage(name string) string {
-	return "apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupStorage\nmetadata: {name: " + name + "}\nspec: {storage: {provider: local, local: {persistentVolumeClaim: {claimName: backups}}}}\n"
+	return "apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupStorage\nmetadata: {name: " + name +
+		"}\nspec: {storage: {provider: local, local: {persistentVolumeClaim: {claimName: backups}}}}\n"
 }
 
 func configuration(name, schedule string) string {

@@ -145,9 +145,21 @@ func (p *Pusher) gather(ctx context.Context, s *v1alpha1.BackupSession) (pushgat
 				object client.Object
 				keep   func()
 			}{
-				{client.ObjectKey{Namespace: s.Namespace, Name: r.Snapshot}, snapshot, func() { b.Snapshots[r.Snapshot] = snapshot }},
-				{client.ObjectKey{Namespace: s.Namespace, Name: r.Name}, repository, func() { b.Repositories[r.Name] = repository }},
-				{client.ObjectKey{Namespace: r.StorageRef.Namespace, Name: r.StorageRef.Name}, storage, func() { b.Storages[r.Name] = storage }},
+				{
+					client.ObjectKey{Namespace: s.Namespace, Name: r.Snapshot},
+					snapshot,
+					func() { b.Snapshots[r.Snapshot] = snapshot },
+				},
+				{
+					client.ObjectKey{Namespace: s.Namespace, Name: r.Name},
+					repository,
+					func() { b.Repositories[r.Name] = repository },
+				},
+				{
+					client.ObjectKey{Namespace: r.StorageRef.Namespace, Name: r.StorageRef.Name},
+					storage,
+					func() { b.Storages[r.Name] = storage },
+				},
 			} {
 				if want.key.Name == "" {
 					continue // VolumeSnapshots have no storage.
@@ -195,7 +207,8 @@ func (p *Pusher) push(ctx context.Context, o client.Object, set *pushgateway.Set
 	if p.tries[o.GetUID()] < attempts {
 		return ctrl.Result{RequeueAfter: retryAfter}
 	}
-	p.Eventf(o, corev1.EventTypeWarning, v1alpha1.ReasonMetricsNotPushed, "%v. The metrics of this run are lost, its data is not", err)
+	p.Eventf(o, corev1.EventTypeWarning, v1alpha1.ReasonMetricsNotPushed,
+		"%v. The metrics of this run are lost, its data is not", err)
 	return ctrl.Result{}
 }
 

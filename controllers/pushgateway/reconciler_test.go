@@ -61,7 +61,10 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	code := bed.Run(m, func(mgr ctrl.Manager) error {
-		pusher = &Pusher{Client: mgr.GetClient(), EventRecorder: &events, Gateway: gateway, Clock: clocktesting.NewFakePassiveClock(now)}
+		pusher = &Pusher{
+			Client: mgr.GetClient(), EventRecorder: &events, Gateway: gateway,
+			Clock: clocktesting.NewFakePassiveClock(now),
+		}
 		return pusher.SetupWithManager(mgr, controller.Options{})
 	})
 	server.Close()
@@ -87,16 +90,24 @@ func pushed(job, metric string) float64 {
 }
 
 // endedRun creates a BackupSession that ended this many minutes before eight.
-func endedRun(t testing.TB, namespace, invoker, name string, minutes int, phase v1alpha1.BackupSessionPhase) *v1alpha1.BackupSession {
+func endedRun(
+	t testing.TB, namespace, invoker, name string, minutes int, phase v1alpha1.BackupSessionPhase,
+) *v1alpha1.BackupSession {
 	t.Helper()
 	return endedWith(t, namespace, invoker, name, minutes, phase, nil)
 }
 
 // endedWith creates a BackupSession with resolved targets.
-func endedWith(t testing.TB, namespace, invoker, name string, minutes int, phase v1alpha1.BackupSessionPhase, resolved *v1alpha1.ResolvedBackup) *v1alpha1.BackupSession {
+func endedWith(
+	t testing.TB, namespace, invoker, name string, minutes int, phase v1alpha1.BackupSessionPhase,
+	resolved *v1alpha1.ResolvedBackup,
+) *v1alpha1.BackupSession {
 	t.Helper()
 	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
-	s.Spec.Invoker = v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: invoker}
+	s.Spec.Invoker = v1alpha1.TypedLocalObjectReference{
+		APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind,
+		Name: invoker,
+	}
 	s.Spec.Session = "nightly"
 	bed.Create(t, s)
 	bed.EditStatus(t, s, func() {
@@ -114,7 +125,8 @@ func TestARunThatEndedIsPushedOnce(t *testing.T) {
 	namespace := bed.Namespace(t, nil)
 	s := endedRun(t, namespace, "files", "one", 5, v1alpha1.BackupSessionFailed)
 	job := "backupconfiguration-" + namespace + "-files"
-	g.Eventually(func() float64 { return pushed(job, succeeded) }, testbed.Patience, testbed.Interval).Should(Equal(0.0), "the failure is pushed")
+	g.Eventually(func() float64 { return pushed(job, succeeded) }, testbed.Patience, testbed.Interval).
+		Should(Equal(0.0), "the failure is pushed")
 	when := pushed(job, "push_time_seconds")
 	bed.Edit(t, s, func() { s.Labels = map[string]string{"touched": "x"} })
 	g.Consistently(func() float64 { return pushed(job, "push_time_seconds") }, "1s", "100ms").Should(Equal(when))
@@ -149,7 +161,8 @@ func TestAPushWaitsForTheRepository(t *testing.T) {
 	namespace := bed.Namespace(t, nil)
 	r := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "r"}}
 	r.Spec = v1alpha1.RepositorySpec{
-		StorageRef: v1alpha1.ObjectReference{Name: "none"}, Path: "/r", EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
+		StorageRef: v1alpha1.ObjectReference{Name: "none"}, Path: "/r",
+		EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
 	}
 	bed.Create(t, r)
 	bed.EditStatus(t, r, func() { r.Status.SnapshotCount = new(int32(4)) })
@@ -161,10 +174,14 @@ func TestAPushWaitsForTheRepository(t *testing.T) {
 	bed.Create(t, snapshot)
 	bed.EditStatus(t, snapshot, func() { snapshot.Status.Phase = v1alpha1.SnapshotSucceeded })
 	bed.Cached(t, r, snapshot)
-	endedWith(t, namespace, "files", "one", 0, v1alpha1.BackupSessionSucceeded, &v1alpha1.ResolvedBackup{Targets: []v1alpha1.ResolvedTarget{{
-		Name: "files", AppRef: snapshot.Spec.AppRef, Configuration: "files",
-		Repositories: []v1alpha1.ResolvedRepository{{Name: "r", Snapshot: "snap", StorageRef: r.Spec.StorageRef, Directory: "r", EncryptionSecret: r.Spec.EncryptionSecret}},
-	}}})
+	endedWith(t, namespace, "files", "one", 0, v1alpha1.BackupSessionSucceeded,
+		&v1alpha1.ResolvedBackup{Targets: []v1alpha1.ResolvedTarget{{
+			Name: "files", AppRef: snapshot.Spec.AppRef, Configuration: "files",
+			Repositories: []v1alpha1.ResolvedRepository{{
+				Name: "r", Snapshot: "snap", StorageRef: r.Spec.StorageRef,
+				Directory: "r", EncryptionSecret: r.Spec.EncryptionSecret,
+			}},
+		}}})
 	job := "backupconfiguration-" + namespace + "-files"
 	count := func() float64 { return pushed(job, "stash_repository_snapshot_count") }
 	g.Consistently(count, "1500ms", "100ms").Should(Equal(-1.0), "4 is the count before this run")
@@ -184,7 +201,8 @@ func TestARefusedPushIsAnEventAfterThreeTries(t *testing.T) {
 	bed.Edit(t, s, func() { s.Labels = map[string]string{"touched": "x"} })
 	g.Consistently(refusals.Load, "2s", "100ms").Should(BeNumerically("==", 1), "writes to a run do not use up its tries")
 	g.Eventually(func() []string { return events.Of(namespace) }, testbed.Patience, testbed.Interval).Should(ConsistOf(
-		And(HavePrefix("Warning MetricsNotPushed push the metrics of backupconfiguration-"+namespace+"-refused:"), ContainSubstring("507"),
+		And(HavePrefix("Warning MetricsNotPushed push the metrics of backupconfiguration-"+namespace+"-refused:"),
+			ContainSubstring("507"),
 			HaveSuffix("The metrics of this run are lost, its data is not"))), "one event reports it")
 	g.Expect(refusals.Load()).To(BeNumerically("==", attempts))
 	g.Expect(bed.Writes(namespace)).To(BeEmpty(), "the run is unchanged")

@@ -31,7 +31,8 @@ func (r *Reconciler) hold(ctx context.Context, repository *v1alpha1.Repository) 
 	if !controllerutil.AddFinalizer(repository, v1alpha1.FinalizerWipe) {
 		return nil
 	}
-	if err := r.Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+	if err := r.Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager)); err != nil {
 		return fmt.Errorf("add finalizer to Repository %s: %w", repository.Name, err)
 	}
 	return nil
@@ -77,7 +78,8 @@ func (r *Reconciler) keeps(ctx context.Context, repository *v1alpha1.Repository)
 		return "its removal was given up", nil
 	}
 	var namespace corev1.Namespace
-	if err := r.APIReader.Get(ctx, client.ObjectKey{Name: repository.Namespace}, &namespace); client.IgnoreNotFound(err) != nil {
+	if err := r.APIReader.Get(ctx, client.ObjectKey{Name: repository.Namespace},
+		&namespace); client.IgnoreNotFound(err) != nil {
 		return "", fmt.Errorf("get Namespace %s: %w", repository.Namespace, err)
 	} else if err != nil || !namespace.DeletionTimestamp.IsZero() {
 		return namespaceGoes, nil
@@ -119,7 +121,8 @@ func (r *Reconciler) wipe(ctx context.Context, repository *v1alpha1.Repository, 
 	case user != "":
 		conditions.MarkFalse(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonInUse, "the data is removed later: %s", user)
 	case is == nil || is.Reason == v1alpha1.ReasonInUse:
-		conditions.MarkUnknown(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonProgressing, "the directory in the backend is being removed")
+		conditions.MarkUnknown(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonProgressing,
+			"the directory in the backend is being removed")
 	}
 	storage := client.ObjectKey{Namespace: repository.Spec.StorageRef.Namespace, Name: repository.Spec.StorageRef.Name}
 	if storage.Namespace == "" {
@@ -127,7 +130,8 @@ func (r *Reconciler) wipe(ctx context.Context, repository *v1alpha1.Repository, 
 	}
 	if err := r.Get(ctx, storage, &v1alpha1.BackupStorage{}); apierrors.IsNotFound(err) {
 		conditions.MarkFalse(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonStorageNotFound,
-			"there is no BackupStorage %s: create it again, or annotate the Repository with %s=true to release it and leave its data", storage, v1alpha1.AnnotationGiveUp)
+			"there is no BackupStorage %s: create it again, or annotate the Repository with %s=true to release it and "+
+				"leave its data", storage, v1alpha1.AnnotationGiveUp)
 	} else if err != nil {
 		return ctrl.Result{}, fmt.Errorf("get BackupStorage %s: %w", storage, err)
 	}
@@ -138,14 +142,17 @@ func (r *Reconciler) wipe(ctx context.Context, repository *v1alpha1.Repository, 
 	if equality.Semantic.DeepEqual(before.Status, repository.Status) {
 		return result, nil
 	}
-	if err := r.Status().Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+	if err := r.Status().Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager)); err != nil {
 		return ctrl.Result{}, fmt.Errorf("write status of Repository %s: %w", repository.Name, err)
 	}
 	return result, nil
 }
 
 // wiped deletes the Snapshots of a directory that is gone, and then releases the Repository.
-func (r *Reconciler) wiped(ctx context.Context, repository *v1alpha1.Repository, snapshots []v1alpha1.Snapshot) (ctrl.Result, error) {
+func (r *Reconciler) wiped(
+	ctx context.Context, repository *v1alpha1.Repository, snapshots []v1alpha1.Snapshot,
+) (ctrl.Result, error) {
 	waiting := false
 	for i := range snapshots {
 		s := &snapshots[i]
@@ -165,13 +172,16 @@ func (r *Reconciler) wiped(ctx context.Context, repository *v1alpha1.Repository,
 // letSnapshotGo writes that the Snapshot's data is gone, and deletes the Snapshot.
 func (r *Reconciler) letSnapshotGo(ctx context.Context, s *v1alpha1.Snapshot) error {
 	before := s.DeepCopy()
-	conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonRepositoryWiped, "the Repository was deleted with deletionPolicy WipeOut")
-	if err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+	conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonRepositoryWiped,
+		"the Repository was deleted with deletionPolicy WipeOut")
+	if err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager)); err != nil {
 		return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
 	}
 	before = s.DeepCopy()
 	s.Spec.DeletionPolicy = v1alpha1.WipeOut
-	if err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+	if err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager)); err != nil {
 		return fmt.Errorf("set deletionPolicy of Snapshot %s: %w", s.Name, err)
 	}
 	if err := r.Delete(ctx, s, client.Preconditions{UID: &s.UID}); client.IgnoreNotFound(err) != nil {
@@ -184,7 +194,8 @@ func (r *Reconciler) letSnapshotGo(ctx context.Context, s *v1alpha1.Snapshot) er
 func (r *Reconciler) letGo(ctx context.Context, repository *v1alpha1.Repository) error {
 	before := repository.DeepCopy()
 	controllerutil.RemoveFinalizer(repository, v1alpha1.FinalizerWipe)
-	err := r.Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	err := r.Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager))
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("remove finalizer of Repository %s: %w", repository.Name, err)
 	}

@@ -23,12 +23,18 @@ const missingInterval = 15 * time.Second
 // initialise runs the init Job unless it has already proved the repository in this place. From then on it no longer
 // reads the Secrets: each run does. A Snapshot that failed because of its password raises a doubt, and another init Job
 // clears the doubt.
-func (r *Reconciler) initialise(ctx context.Context, repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, doubt string) (ctrl.Result, error) {
+func (r *Reconciler) initialise(
+	ctx context.Context, repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, doubt string,
+) (ctrl.Result, error) {
 	place := placeOf(storage.Namespace, storage.Spec.Storage, repository.Spec.Path)
-	runner := initjob.Runner{Client: r.Client, Reader: r.APIReader, Clock: r.Clock, FieldManager: r.FieldManager, Turns: r.turns}
+	runner := initjob.Runner{
+		Client: r.Client, Reader: r.APIReader, Clock: r.Clock, FieldManager: r.FieldManager,
+		Turns: r.turns,
+	}
 	request := initjob.Request{Owner: repository, Label: v1alpha1.LabelRepository}
 	status := statusOf(repository)
-	if status.Proved = repository.Status.InitializedSpec == place; status.Proved && (doubt == "" || doubt == repository.Status.ProvedAfter) {
+	if status.Proved = repository.Status.InitializedSpec == place; status.Proved &&
+		(doubt == "" || doubt == repository.Status.ProvedAfter) {
 		if err := runner.Clean(ctx, request); err != nil {
 			return ctrl.Result{}, err
 		}
@@ -43,7 +49,10 @@ func (r *Reconciler) initialise(ctx context.Context, repository *v1alpha1.Reposi
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	digest := policy.Digest([]any{place, credential, repository.Annotations[v1alpha1.AnnotationAdopt], storage.Spec.Storage, storage.Spec.RuntimeSettings, doubt})
+	digest := policy.Digest([]any{
+		place, credential, repository.Annotations[v1alpha1.AnnotationAdopt],
+		storage.Spec.Storage, storage.Spec.RuntimeSettings, doubt,
+	})
 	request.Name = task.InitRepositoryJobName(repository.Name, digest)
 	request.Turn = &initjob.Turn{
 		Place: placeInTurns(repository), Created: repository.CreationTimestamp.Time,
@@ -70,11 +79,14 @@ func (r *Reconciler) initialise(ctx context.Context, repository *v1alpha1.Reposi
 }
 
 // job builds the init Job in the repository's namespace.
-func (r *Reconciler) job(ctx context.Context, repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, name, digest string) (*batchv1.Job, error) {
+func (r *Reconciler) job(
+	ctx context.Context, repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, name, digest string,
+) (*batchv1.Job, error) {
 	if err := access.EnsureMover(ctx, r.Client, repository.Namespace); err != nil {
 		return nil, err
 	}
-	credentials, err := access.EnsureCredentials(ctx, r.Client, repository, repository.Namespace, storage, repository.Spec.EncryptionSecret, name)
+	credentials, err := access.EnsureCredentials(ctx, r.Client, repository, repository.Namespace, storage,
+		repository.Spec.EncryptionSecret, name)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +96,8 @@ func (r *Reconciler) job(ctx context.Context, repository *v1alpha1.Repository, s
 	}
 	job, err := task.InitRepositoryJob(task.InitRepositoryJobInput{
 		Repository: repository, Storage: storage, Credentials: credentials, Digest: digest,
-		MustExist: repository.Status.InitializedSpec != "", Image: r.MoverImage, Privileged: privileged, ClusterUID: r.ClusterUID,
+		MustExist: repository.Status.InitializedSpec != "", Image: r.MoverImage, Privileged: privileged,
+		ClusterUID: r.ClusterUID,
 	})
 	return job, access.Privilege(err)
 }

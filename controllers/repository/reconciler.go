@@ -96,7 +96,8 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 		return ctrl.Result{}, err
 	}
 	if elder != nil {
-		statusOf(repository).Stalled(v1alpha1.ReasonDirectoryTaken, directory.Taken(repository, elder)+": create another Repository in another directory")
+		statusOf(repository).Stalled(v1alpha1.ReasonDirectoryTaken,
+			directory.Taken(repository, elder)+": create another Repository in another directory")
 		return ctrl.Result{}, nil
 	}
 	storage, err := r.storage(ctx, repository)
@@ -122,13 +123,19 @@ func (r *Reconciler) storage(ctx context.Context, repository *v1alpha1.Repositor
 		return nil, fmt.Errorf("get BackupStorage %s: %w", key, err)
 	}
 	if err != nil {
-		return nil, &access.Error{Reason: v1alpha1.ReasonStorageNotFound, Message: fmt.Sprintf("there is no BackupStorage %s", key)}
+		return nil, &access.Error{
+			Reason:  v1alpha1.ReasonStorageNotFound,
+			Message: fmt.Sprintf("there is no BackupStorage %s", key),
+		}
 	}
 	if err := access.Allowed(ctx, r.Client, storage, repository.Namespace); err != nil {
 		return nil, err
 	}
 	if storage.Status.Phase != v1alpha1.PhaseReady || storage.Status.ObservedGeneration != storage.Generation {
-		return nil, &access.Error{Reason: v1alpha1.ReasonStorageNotReady, Message: fmt.Sprintf("BackupStorage %s is not ready: its status says why", key)}
+		return nil, &access.Error{
+			Reason:  v1alpha1.ReasonStorageNotReady,
+			Message: fmt.Sprintf("BackupStorage %s is not ready: its status says why", key),
+		}
 	}
 	return storage, nil
 }

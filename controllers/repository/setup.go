@@ -58,7 +58,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 			}
 			return nil
 		}},
-		{&v1alpha1.Snapshot{}, indexSnapshots, func(o client.Object) []string { return []string{o.(*v1alpha1.Snapshot).Spec.Repository} }},
+		{
+			&v1alpha1.Snapshot{}, indexSnapshots,
+			func(o client.Object) []string { return []string{o.(*v1alpha1.Snapshot).Spec.Repository} },
+		},
 	} {
 		err := mgr.GetFieldIndexer().IndexField(context.Background(), index.object, index.field, index.values)
 		if err != nil {
@@ -66,12 +69,17 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		}
 	}
 	called := make(chan event.GenericEvent, callsInFlight)
-	r.turns = &initjob.Turns{Clock: r.Clock, Limit: initialisedAtOnce, Label: v1alpha1.LabelInitStorage, Call: func(owner client.ObjectKey) {
-		select {
-		case called <- event.GenericEvent{Object: &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: owner.Namespace, Name: owner.Name}}}:
-		default:
-		}
-	}}
+	r.turns = &initjob.Turns{
+		Clock: r.Clock, Limit: initialisedAtOnce, Label: v1alpha1.LabelInitStorage,
+		Call: func(owner client.ObjectKey) {
+			select {
+			case called <- event.GenericEvent{Object: &v1alpha1.Repository{
+				ObjectMeta: metav1.ObjectMeta{Namespace: owner.Namespace, Name: owner.Name},
+			}}:
+			default:
+			}
+		},
+	}
 	if err := restores.Register(context.Background(), mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
@@ -79,19 +87,24 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Named("repository").
 		For(&v1alpha1.Repository{}).
 		Owns(&batchv1.Job{}).
-		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.ofDirectory), builder.WithPredicates(appearance)).
+		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.ofDirectory),
+			builder.WithPredicates(appearance)).
 		Watches(&v1alpha1.Repository{}, handler.Funcs{DeleteFunc: r.forget}).
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(r.next), builder.WithPredicates(initialising)).
 		WatchesRawSource(source.Channel(called, &handler.EnqueueRequestForObject{})).
-		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.ofStorage), builder.WithPredicates(usability)).
+		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.ofStorage),
+			builder.WithPredicates(usability)).
 		Watches(&v1alpha1.Snapshot{}, handler.EnqueueRequestsFromMapFunc(ofSnapshot), builder.WithPredicates(outcome)).
-		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
+		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace),
+			builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WithOptions(opts).
 		Complete(r)
 }
 
 // initialising lets through the Jobs that occupy a turn.
-var initialising = predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetLabels()[v1alpha1.LabelInitStorage] != "" })
+var initialising = predicate.NewPredicateFuncs(func(o client.Object) bool {
+	return o.GetLabels()[v1alpha1.LabelInitStorage] != ""
+})
 
 // appearance lets through only that an object appears or disappears.
 var appearance = predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
@@ -159,7 +172,9 @@ func (r *Reconciler) next(ctx context.Context, o client.Object) []reconcile.Requ
 }
 
 // forget removes a deleted Repository from the queue for a turn.
-func (r *Reconciler) forget(_ context.Context, e event.DeleteEvent, _ workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+func (r *Reconciler) forget(
+	_ context.Context, e event.DeleteEvent, _ workqueue.TypedRateLimitingInterface[reconcile.Request],
+) {
 	r.turns.Forget(placeInTurns(e.Object.(*v1alpha1.Repository)), client.ObjectKeyFromObject(e.Object))
 }
 

@@ -18,7 +18,9 @@ const recent = 5
 
 // count summarizes the repository's Snapshots in its status, and returns those that stay, newest first. doubt names the
 // newest ended Snapshot if it failed because the password no longer fits.
-func (r *Reconciler) count(ctx context.Context, repository *v1alpha1.Repository) (doubt string, snapshots []v1alpha1.Snapshot, _ error) {
+func (r *Reconciler) count(
+	ctx context.Context, repository *v1alpha1.Repository,
+) (doubt string, snapshots []v1alpha1.Snapshot, _ error) {
 	snapshots, err := r.snapshots(ctx, repository)
 	if err != nil {
 		return "", nil, err
@@ -55,10 +57,12 @@ func doubtOf(snapshots []v1alpha1.Snapshot) string {
 // snapshots lists the Snapshots of the repository, including those that are being deleted, without records.
 func (r *Reconciler) snapshots(ctx context.Context, repository *v1alpha1.Repository) ([]v1alpha1.Snapshot, error) {
 	var list v1alpha1.SnapshotList
-	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace), client.MatchingFields{indexSnapshots: repository.Name}); err != nil {
+	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace),
+		client.MatchingFields{indexSnapshots: repository.Name}); err != nil {
 		return nil, fmt.Errorf("list Snapshots of Repository %s: %w", repository.Name, err)
 	}
-	return slices.DeleteFunc(list.Items, func(s v1alpha1.Snapshot) bool { return v1alpha1.HasRecordAnnotation(s.Annotations) }), nil
+	return slices.DeleteFunc(list.Items,
+		func(s v1alpha1.Snapshot) bool { return v1alpha1.HasRecordAnnotation(s.Annotations) }), nil
 }
 
 // summarize expects the Snapshots newest first.
@@ -71,7 +75,8 @@ func summarize(status *v1alpha1.RepositoryStatus, snapshots []v1alpha1.Snapshot)
 		s := &snapshots[i]
 		if len(infos) < recent {
 			infos = append(infos, v1alpha1.SnapshotInfo{
-				Name: s.Name, Phase: s.Status.Phase, Session: s.Spec.Session, Size: s.Status.Size, SnapshotTime: s.Status.SnapshotTime,
+				Name: s.Name, Phase: s.Status.Phase, Session: s.Spec.Session, Size: s.Status.Size,
+				SnapshotTime: s.Status.SnapshotTime,
 			})
 		}
 		if s.Status.Phase != v1alpha1.SnapshotSucceeded {

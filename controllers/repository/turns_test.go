@@ -34,7 +34,8 @@ func sideBySide(n int, do func(i int)) {
 	wait.Wait()
 }
 
-func TestAThousandRepositoriesAreInitialisedTenAtATime(t *testing.T) { // not parallel: other tests would wait for a worker for minutes
+// The test is not parallel: other tests would wait for a worker for minutes.
+func TestAThousandRepositoriesAreInitialisedTenAtATime(t *testing.T) {
 	const thousand = 1000
 	g := NewWithT(t)
 	s := storageOf(t)
@@ -44,7 +45,10 @@ func TestAThousandRepositoriesAreInitialisedTenAtATime(t *testing.T) { // not pa
 	}
 	sideBySide(thousand, func(i int) {
 		bed.Create(t, &v1alpha1.Repository{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespaces[i%2], Name: fmt.Sprintf("r-%04d", i), Finalizers: []string{v1alpha1.FinalizerWipe}},
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: namespaces[i%2], Name: fmt.Sprintf("r-%04d", i),
+				Finalizers: []string{v1alpha1.FinalizerWipe},
+			},
 			Spec: v1alpha1.RepositorySpec{
 				AppRef:     v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: fmt.Sprintf("c-%04d", i)},
 				StorageRef: v1alpha1.ObjectReference{Namespace: s.Namespace, Name: s.Name}, Path: fmt.Sprintf("/many/%04d", i),
@@ -101,5 +105,6 @@ func TestAThousandRepositoriesAreInitialisedTenAtATime(t *testing.T) { // not pa
 		var jobs batchv1.JobList
 		g.Expect(bed.Client.List(t.Context(), &jobs, place)).To(Succeed())
 		g.Expect(jobs.Items).To(HaveLen(10))
-	}, 5*time.Minute, time.Second).Should(Succeed(), "failed Repositories report why, all others are ready and their Jobs are gone")
+	}, 5*time.Minute, time.Second).Should(Succeed(), "failed Repositories report why, all others are ready and their "+
+		"Jobs are gone")
 }

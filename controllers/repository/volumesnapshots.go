@@ -32,7 +32,8 @@ func (r *Reconciler) warn(repository *v1alpha1.Repository, snapshots []v1alpha1.
 	if !conditions.IsTrue(repository, v1alpha1.ConditionVolumeSnapshotsAtRisk) {
 		r.Event(repository, corev1.EventTypeWarning, v1alpha1.ReasonVolumeSnapshotClassDeletes, message)
 	}
-	conditions.MarkTrue(repository, v1alpha1.ConditionVolumeSnapshotsAtRisk, v1alpha1.ReasonVolumeSnapshotClassDeletes, "%s", message)
+	conditions.MarkTrue(repository, v1alpha1.ConditionVolumeSnapshotsAtRisk, v1alpha1.ReasonVolumeSnapshotClassDeletes,
+		"%s", message)
 }
 
 // atRisk returns the first class, by name, of the newest good Snapshot's VolumeSnapshots whose content goes with them.
@@ -85,13 +86,16 @@ func kept(repository *v1alpha1.Repository, why string) string {
 
 // wipeVolumeSnapshots deletes the Snapshots, each of which takes its VolumeSnapshots along, and then releases the
 // Repository.
-func (r *Reconciler) wipeVolumeSnapshots(ctx context.Context, repository *v1alpha1.Repository, snapshots []v1alpha1.Snapshot, user string) (ctrl.Result, error) {
+func (r *Reconciler) wipeVolumeSnapshots(
+	ctx context.Context, repository *v1alpha1.Repository, snapshots []v1alpha1.Snapshot, user string,
+) (ctrl.Result, error) {
 	before := repository.DeepCopy()
 	if user != "" {
 		conditions.MarkFalse(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonInUse, "the data is removed later: %s", user)
 		return ctrl.Result{RequeueAfter: inUseInterval}, r.writeWiped(ctx, before, repository)
 	}
-	conditions.MarkUnknown(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonProgressing, "the VolumeSnapshots are being deleted")
+	conditions.MarkUnknown(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonProgressing,
+		"the VolumeSnapshots are being deleted")
 	waiting := false
 	for i := range snapshots {
 		s := &snapshots[i]
@@ -120,7 +124,8 @@ func (r *Reconciler) wipeSnapshot(ctx context.Context, s *v1alpha1.Snapshot) err
 		before := s.DeepCopy()
 		s.Spec.DeletionPolicy = v1alpha1.WipeOut
 		controllerutil.AddFinalizer(s, v1alpha1.FinalizerWipe)
-		if err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+		if err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+			client.FieldOwner(r.FieldManager)); err != nil {
 			return fmt.Errorf("set deletionPolicy of Snapshot %s: %w", s.Name, err)
 		}
 	}
@@ -132,7 +137,8 @@ func (r *Reconciler) writeWiped(ctx context.Context, before, repository *v1alpha
 	if equality.Semantic.DeepEqual(before.Status, repository.Status) {
 		return nil
 	}
-	if err := r.Status().Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+	if err := r.Status().Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager)); err != nil {
 		return fmt.Errorf("write status of Repository %s: %w", repository.Name, err)
 	}
 	return nil

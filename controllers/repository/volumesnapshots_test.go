@@ -21,7 +21,8 @@ func ofSnapshots(t testing.TB) *v1alpha1.Repository {
 	r := &v1alpha1.Repository{
 		ObjectMeta: metav1.ObjectMeta{Namespace: bed.Namespace(t, nil), Name: "web"},
 		Spec: v1alpha1.RepositorySpec{
-			AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"}, Driver: v1alpha1.DriverVolumeSnapshotter,
+			AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
+			Driver: v1alpha1.DriverVolumeSnapshotter,
 		},
 	}
 	bed.Create(t, r)
@@ -39,7 +40,8 @@ func madeSnapshot(t testing.TB, r *v1alpha1.Repository, name, deletionPolicy str
 	}
 	bed.Create(t, s)
 	bed.EditStatus(t, s, func() {
-		s.Status.Phase, s.Status.Size, s.Status.SnapshotTime = v1alpha1.SnapshotSucceeded, "1 GiB", new(metav1.NewTime(now.Now()))
+		s.Status.Phase, s.Status.Size, s.Status.SnapshotTime = v1alpha1.SnapshotSucceeded, "1 GiB",
+			new(metav1.NewTime(now.Now()))
 		s.Status.Components = map[string]v1alpha1.Component{"pvc": {
 			Phase: v1alpha1.SnapshotSucceeded, Driver: v1alpha1.DriverVolumeSnapshotter, ID: "uid",
 			VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{{
@@ -91,7 +93,8 @@ func TestARepositorySaysThatItsVolumeSnapshotsAreEasilyLost(t *testing.T) {
 	}
 	bed.Eventually(t, r, func(g Gomega) {
 		g.Expect(conditions.IsTrue(r, v1alpha1.ConditionVolumeSnapshotsAtRisk)).To(BeTrue())
-		g.Expect(conditions.GetMessage(r, v1alpha1.ConditionVolumeSnapshotsAtRisk)).To(HavePrefix("VolumeSnapshotClass fast has deletionPolicy Delete: "))
+		g.Expect(conditions.GetMessage(r, v1alpha1.ConditionVolumeSnapshotsAtRisk)).
+			To(HavePrefix("VolumeSnapshotClass fast has deletionPolicy Delete: "))
 		g.Expect(conditions.IsReady(r)).To(BeTrue(), "the Repository is ready anyway")
 		g.Expect(told()).To(Equal(1))
 	}, "the newest good Snapshot counts")

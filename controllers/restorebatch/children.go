@@ -15,7 +15,9 @@ import (
 )
 
 // children returns the RestoreSessions of a RestoreBatch by name.
-func children(ctx context.Context, c client.Reader, b *v1alpha1.RestoreBatch) (map[string]*v1alpha1.RestoreSession, error) {
+func children(
+	ctx context.Context, c client.Reader, b *v1alpha1.RestoreBatch,
+) (map[string]*v1alpha1.RestoreSession, error) {
 	var list v1alpha1.RestoreSessionList
 	selector := client.MatchingLabels{v1alpha1.LabelRestoreBatch: policy.LabelValue(b.Name)}
 	if err := c.List(ctx, &list, client.InNamespace(b.Namespace), selector); err != nil {
@@ -52,7 +54,9 @@ func (r *Reconciler) create(ctx context.Context, b *v1alpha1.RestoreBatch, i int
 	case owner != nil && owner.Kind == v1alpha1.RestoreBatchKind && owner.Name == b.Name:
 		return fmt.Errorf("create RestoreSession %s: the one of a deleted RestoreBatch of this name still exists", there.Name)
 	default:
-		return movers.Refuse(v1alpha1.ReasonNameConflict, "a RestoreSession %s already exists, which this RestoreBatch did not make: delete it, or give the RestoreBatch another name", there.Name)
+		return movers.Refuse(v1alpha1.ReasonNameConflict,
+			"a RestoreSession %s already exists, which this RestoreBatch did not make: delete it, or give the RestoreBatch "+
+				"another name", there.Name)
 	}
 }
 

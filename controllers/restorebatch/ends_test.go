@@ -36,7 +36,8 @@ func TestTheDeadline(t *testing.T) {
 	w.Clock.SetTime(w.Clock.Now().Add(time.Hour + time.Second))
 	b := w.settle("back")
 	w.Expect(summary(b)).To(Equal([]string{
-		"Failed/DeadlineExceeded of second", "web: Failed/DeadlineExceeded of second", "uploads: Failed/DeadlineExceeded of second", "db: Failed/DeadlineExceeded of second",
+		"Failed/DeadlineExceeded of second", "web: Failed/DeadlineExceeded of second",
+		"uploads: Failed/DeadlineExceeded of second", "db: Failed/DeadlineExceeded of second",
 	}))
 	w.Expect(w.children()).To(HaveLen(1), "a target that had not begun never begins")
 }
@@ -90,7 +91,8 @@ func TestARestoreSessionThatIsDeleted(t *testing.T) {
 	w.Expect(client.IgnoreNotFound(w.Client.Delete(t.Context(), gone))).To(Succeed())
 	w.Outcome = sessiontest.Succeed
 	w.Expect(summary(w.settle("back"))).To(Equal([]string{
-		"Failed/TargetsFailed of second", "web: Succeeded/Succeeded of second", "uploads: Failed/Cancelled of second", "db: Succeeded/Succeeded of second",
+		"Failed/TargetsFailed of second", "web: Succeeded/Succeeded of second", "uploads: Failed/Cancelled of second",
+		"db: Succeeded/Succeeded of second",
 	}), "the RestoreSession is not created again: nobody knows what it wrote")
 }
 
@@ -106,7 +108,8 @@ func TestANameThatIsTaken(t *testing.T) {
 	})).To(Succeed())
 	w.restore("back")
 	w.Expect(summary(w.settle("back"))).To(Equal([]string{
-		"Failed/TargetsFailed of second", "web: Succeeded/Succeeded of second", "uploads: Succeeded/Succeeded of second", "db: Failed/NameConflict of second",
+		"Failed/TargetsFailed of second", "web: Succeeded/Succeeded of second", "uploads: Succeeded/Succeeded of second",
+		"db: Failed/NameConflict of second",
 	}))
 }
 
@@ -124,7 +127,8 @@ func TestAnotherNamespacesBatchNeedsConsent(t *testing.T) {
 			t.Parallel()
 			w, source := newWorld(t), newWorld(t)
 			sessiontest.Create(t, w.Client, &corev1.Secret{
-				ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "ours"}, Data: map[string][]byte{v1alpha1.EncryptionPassword: []byte("secret")},
+				ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "ours"},
+				Data:       map[string][]byte{v1alpha1.EncryptionPassword: []byte("secret")},
 			})
 			for _, target := range tt.consent {
 				repo := &v1alpha1.Repository{}

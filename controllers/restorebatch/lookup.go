@@ -38,7 +38,8 @@ func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*ses
 		start.AlreadyRestored, err = r.stamped(ctx, b, resolved.SpecDigest)
 		if resolved.Namespace != b.Namespace && len(snapshots) == 0 {
 			start.Error = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreNotAllowed, Message: fmt.Sprintf(
-				"among the Snapshots of namespace %s whose Repositories allow namespace %s to restore them with the annotation %s: %s",
+				"among the Snapshots of namespace %s whose Repositories allow namespace %s to restore them with the "+
+					"annotation %s: %s",
 				resolved.Namespace, b.Namespace, v1alpha1.AnnotationRestoreTo, start.Error.Message)}
 		}
 		return start, err
@@ -60,9 +61,11 @@ func databaseMistakes(b *v1alpha1.RestoreBatch, targets []v1alpha1.ResolvedResto
 	var mistakes []policy.Mistake
 	for i := range targets {
 		t := &b.Spec.Targets[i]
-		mistakes = append(mistakes, policy.DatabaseRestoreMistakes(fmt.Sprintf("spec.targets[%d]", i), &v1alpha1.RestoreSessionSpec{
-			Target: targets[i].Target, Addon: t.Addon, Verify: t.Verify, DeleteExtraFiles: t.DeleteExtraFiles, OverwritePolicy: t.OverwritePolicy,
-		})...)
+		mistakes = append(mistakes, policy.DatabaseRestoreMistakes(fmt.Sprintf("spec.targets[%d]", i),
+			&v1alpha1.RestoreSessionSpec{
+				Target: targets[i].Target, Addon: t.Addon, Verify: t.Verify, DeleteExtraFiles: t.DeleteExtraFiles,
+				OverwritePolicy: t.OverwritePolicy,
+			})...)
 	}
 	if len(mistakes) == 0 {
 		return nil
@@ -72,7 +75,9 @@ func databaseMistakes(b *v1alpha1.RestoreBatch, targets []v1alpha1.ResolvedResto
 
 // snapshots returns the Snapshots of the BackupBatch that this namespace is allowed to restore. It reads past the
 // cache: a restore right after a backup means that backup.
-func (r *Reconciler) snapshots(ctx context.Context, b *v1alpha1.RestoreBatch, namespace string) ([]v1alpha1.Snapshot, error) {
+func (r *Reconciler) snapshots(
+	ctx context.Context, b *v1alpha1.RestoreBatch, namespace string,
+) ([]v1alpha1.Snapshot, error) {
 	var list v1alpha1.SnapshotList
 	selector := client.MatchingLabels{
 		v1alpha1.LabelInvokerKind: v1alpha1.BackupBatchKind,
@@ -121,11 +126,14 @@ func (r *Reconciler) stamped(ctx context.Context, b *v1alpha1.RestoreBatch, dige
 }
 
 // resolveHooks resolves the hooks around all targets.
-func (r *Reconciler) resolveHooks(ctx context.Context, b *v1alpha1.RestoreBatch, start *session.RestoreBatchStart) error {
+func (r *Reconciler) resolveHooks(
+	ctx context.Context, b *v1alpha1.RestoreBatch, start *session.RestoreBatchStart,
+) error {
 	if b.Spec.Hooks == nil {
 		return nil
 	}
-	hooks, refusal, err := lifecycle.Hooks(ctx, lifecycle.Sure{Reader: r.Client, Live: r.APIReader}, b.Namespace, b.Spec.Hooks.PreRestore, b.Spec.Hooks.PostRestore,
+	hooks, refusal, err := lifecycle.Hooks(ctx, lifecycle.Sure{Reader: r.Client, Live: r.APIReader}, b.Namespace,
+		b.Spec.Hooks.PreRestore, b.Spec.Hooks.PostRestore,
 		policy.RestoreBatchHookValues(b, b.Namespace), r.MoverImage)
 	for i := range start.Resolved.Targets {
 		if target := start.Resolved.Targets[i].Target; hooks != nil && target != nil {

@@ -134,7 +134,9 @@ func (r *Reconciler) run(ctx context.Context, b *v1alpha1.RestoreBatch) (time.Du
 }
 
 // observe reads everything that the next step depends on.
-func (r *Reconciler) observe(ctx context.Context, reader client.Reader, b *v1alpha1.RestoreBatch) (session.RestoreBatchInput, error) {
+func (r *Reconciler) observe(
+	ctx context.Context, reader client.Reader, b *v1alpha1.RestoreBatch,
+) (session.RestoreBatchInput, error) {
 	in := session.RestoreBatchInput{Now: r.Clock.Now(), Batch: b, Hooks: r.Hooks.Results(b.UID)}
 	var err error
 	if in.Children, err = children(ctx, reader, b); err != nil {
@@ -148,7 +150,9 @@ func (r *Reconciler) observe(ctx context.Context, reader client.Reader, b *v1alp
 
 // carryOut carries out a decision, except for the status. With an error it also returns the target whose RestoreSession
 // could not be created.
-func (r *Reconciler) carryOut(ctx context.Context, b *v1alpha1.RestoreBatch, d session.RestoreBatchDecision) (target string, err error) {
+func (r *Reconciler) carryOut(
+	ctx context.Context, b *v1alpha1.RestoreBatch, d session.RestoreBatchDecision,
+) (target string, err error) {
 	for _, name := range d.Delete {
 		if err := r.cancel(ctx, b, name); err != nil {
 			return "", err

@@ -22,7 +22,8 @@ func succeed() types.GomegaMatcher { return Succeed() }
 // whole is the summary of a restore that restores all targets from a restore point.
 func whole(point string) []string {
 	return []string{
-		"Succeeded/Succeeded of " + point, "web: Succeeded/Succeeded of " + point, "uploads: Succeeded/Succeeded of " + point, "db: Succeeded/Succeeded of " + point,
+		"Succeeded/Succeeded of " + point, "web: Succeeded/Succeeded of " + point, "uploads: Succeeded/Succeeded of " + point,
+		"db: Succeeded/Succeeded of " + point,
 	}
 }
 
@@ -37,30 +38,36 @@ func TestWhichRestorePoint(t *testing.T) {
 		want   []string
 	}{
 		"latest is the newest in which all targets succeeded": {want: whole("second")},
-		"the targets that the restore names":  {
+		"the targets that the restore names": {
 			edit: func(b *v1alpha1.RestoreBatch) { b.Spec.Targets = b.Spec.Targets[:2] },
 			want: whole("third")[:3],
 		},
-		"a run and its retry are one restore point":  {
+		"a run and its retry are one restore point": {
 			before: func(w *world) { w.snapshot("third", "third-r1", "db", 4, false) },
 			want: []string{
-				"Succeeded/Succeeded of third", "web: Succeeded/Succeeded of third", "uploads: Succeeded/Succeeded of third", "db: Succeeded/Succeeded of third-r1",
+				"Succeeded/Succeeded of third", "web: Succeeded/Succeeded of third", "uploads: Succeeded/Succeeded of third",
+				"db: Succeeded/Succeeded of third-r1",
 			},
 		},
-		"a restore point by name":  {
+		"a restore point by name": {
 			edit: source(func(s *v1alpha1.RestoreBatchDataSource) { s.BackupSession = "first" }), want: whole("first"),
 		},
-		"a restore point that lacks a target":  {
-			edit: source(func(s *v1alpha1.RestoreBatchDataSource) { s.BackupSession = "third" }), want: []string{"Invalid/SnapshotNotFound of "},
+		"a restore point that lacks a target": {
+			edit: source(func(s *v1alpha1.RestoreBatchDataSource) { s.BackupSession = "third" }),
+			want: []string{"Invalid/SnapshotNotFound of "},
 		},
-		"the restore point of a time":  {
+		"the restore point of a time": {
 			edit: source(func(s *v1alpha1.RestoreBatchDataSource) {
-				s.BackupSession, s.PITR = "", &v1alpha1.PITR{TargetTime: &metav1.Time{Time: time.Date(2026, 7, 1, 1, 30, 0, 0, time.UTC)}}
+				s.BackupSession, s.PITR = "",
+					&v1alpha1.PITR{TargetTime: &metav1.Time{Time: time.Date(2026, 7, 1, 1, 30, 0, 0, time.UTC)}}
 			}), want: whole("first"),
 		},
-		"a mix, if the spec asks for it":  {
+		"a mix, if the spec asks for it": {
 			edit: source(func(s *v1alpha1.RestoreBatchDataSource) { s.Mixed = true }),
-			want: []string{"Succeeded/Succeeded of ", "web: Succeeded/Succeeded of third", "uploads: Succeeded/Succeeded of third", "db: Succeeded/Succeeded of second"},
+			want: []string{
+				"Succeeded/Succeeded of ", "web: Succeeded/Succeeded of third",
+				"uploads: Succeeded/Succeeded of third", "db: Succeeded/Succeeded of second",
+			},
 		},
 		"what only a volume can have, of a database": {
 			edit: func(b *v1alpha1.RestoreBatch) {
@@ -68,8 +75,9 @@ func TestWhichRestorePoint(t *testing.T) {
 				b.Spec.Targets[2].Verify = true
 			}, want: []string{"Invalid/ResourceValidationFailed of "},
 		},
-		"a BackupBatch without Snapshots":  {
-			edit: source(func(s *v1alpha1.RestoreBatchDataSource) { s.BackupBatch = "blog" }), want: []string{"Invalid/SnapshotNotFound of "},
+		"a BackupBatch without Snapshots": {
+			edit: source(func(s *v1alpha1.RestoreBatchDataSource) { s.BackupBatch = "blog" }),
+			want: []string{"Invalid/SnapshotNotFound of "},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -105,12 +113,15 @@ func TestTheRestoreSessions(t *testing.T) {
 	for _, s := range children {
 		w.Expect(metav1.IsControlledBy(&s, b)).To(BeTrue())
 		w.Expect(s.Spec.RetryConfig.MaxRetry).To(Equal(int32(3)))
-		w.Expect(s.Status.Resolved.SpecDigest).To(Equal(session.TargetDigest(b.Status.Resolved.SpecDigest, strings.TrimPrefix(s.Name, "back-"))))
+		w.Expect(s.Status.Resolved.SpecDigest).
+			To(Equal(session.TargetDigest(b.Status.Resolved.SpecDigest, strings.TrimPrefix(s.Name, "back-"))))
 	}
 	w.Expect(children[0].Name).To(Equal("back-uploads"))
 	w.Expect(children[0].Spec.Target.Name).To(Equal("db"))
 	w.Expect(children[0].Spec.RestoreTimeout.Duration).To(Equal(time.Minute))
-	w.Expect(children[1].Spec.Target).To(Equal(&v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "web"}), "the target that was backed up, in this namespace")
+	w.Expect(children[1].Spec.Target).
+		To(Equal(&v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "web"}),
+			"the target that was backed up, in this namespace")
 	w.Expect(w.Told()).To(ContainElements("Started", "Succeeded"))
 }
 
@@ -126,11 +137,13 @@ func TestTargetsEndIndependently(t *testing.T) {
 	w.restore("back")
 	b := w.settle("back")
 	w.Expect(summary(b)).To(Equal([]string{
-		"Failed/TargetsFailed of second", "web: Succeeded/Succeeded of second", "uploads: Failed/TargetUnwritable of second", "db: Succeeded/Succeeded of second",
+		"Failed/TargetsFailed of second", "web: Succeeded/Succeeded of second", "uploads: Failed/TargetUnwritable of second",
+		"db: Succeeded/Succeeded of second",
 	}))
 	w.Expect(b.Status.Conditions).To(ContainElements(
 		And(HaveField("Type", "Partial"), HaveField("Status", metav1.ConditionTrue)),
-		And(HaveField("Type", "Ready"), HaveField("Status", metav1.ConditionFalse), HaveField("Message", ContainSubstring("target uploads: TargetUnwritable: "))),
+		And(HaveField("Type", "Ready"), HaveField("Status", metav1.ConditionFalse),
+			HaveField("Message", ContainSubstring("target uploads: TargetUnwritable: "))),
 		HaveField("Type", "Stalled"),
 	))
 }
@@ -243,7 +256,8 @@ func TestMadeAnew(t *testing.T) {
 		w.Expect(w.Client.Patch(t.Context(), claim, client.MergeFrom(before))).To(Succeed())
 		w.restore("back")
 		w.Expect(summary(w.settle("back"))).To(Equal([]string{
-			"Failed/MixedRestorePoints of fourth", "web: Skipped/AlreadyRestored of fourth", "uploads: Skipped/AlreadyRestored of fourth", "db: Succeeded/Succeeded of fourth",
+			"Failed/MixedRestorePoints of fourth", "web: Skipped/AlreadyRestored of fourth",
+			"uploads: Skipped/AlreadyRestored of fourth", "db: Succeeded/Succeeded of fourth",
 		}), "the status names no common restore point")
 	})
 }

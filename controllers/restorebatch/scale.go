@@ -57,10 +57,15 @@ func (r *Reconciler) read(ctx context.Context, namespace, kind, name string) (*w
 }
 
 // scaleTo writes the replicas of a workload, unless the workload has changed since it was read.
-func (r *Reconciler) scaleTo(ctx context.Context, w *workload, replicas int32, opts ...client.SubResourceUpdateOption) error {
+func (r *Reconciler) scaleTo(
+	ctx context.Context, w *workload, replicas int32, opts ...client.SubResourceUpdateOption,
+) error {
 	scale := &autoscalingv1.Scale{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.GetNamespace(), Name: w.GetName(), ResourceVersion: w.GetResourceVersion()},
-		Spec:       autoscalingv1.ScaleSpec{Replicas: replicas},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: w.GetNamespace(), Name: w.GetName(),
+			ResourceVersion: w.GetResourceVersion(),
+		},
+		Spec: autoscalingv1.ScaleSpec{Replicas: replicas},
 	}
 	opts = append(opts, client.WithSubResourceBody(scale), client.FieldOwner(scaling.FieldManager))
 	object, _ := w.DeepCopyObject().(client.Object)
@@ -68,7 +73,9 @@ func (r *Reconciler) scaleTo(ctx context.Context, w *workload, replicas int32, o
 }
 
 // resolveScaling resolves which workloads are scaled down, or why one can't be. It touches nothing.
-func (r *Reconciler) resolveScaling(ctx context.Context, b *v1alpha1.RestoreBatch, start *session.RestoreBatchStart) error {
+func (r *Reconciler) resolveScaling(
+	ctx context.Context, b *v1alpha1.RestoreBatch, start *session.RestoreBatchStart,
+) error {
 	if len(b.Spec.ScaleDown) == 0 || start.Error != nil {
 		return nil
 	}
@@ -84,7 +91,9 @@ func (r *Reconciler) resolveScaling(ctx context.Context, b *v1alpha1.RestoreBatc
 		if target, err := r.restoredInPods(ctx, b, start, asked); err != nil {
 			return err
 		} else if target != "" {
-			refuse(v1alpha1.ReasonSidecarNotPossible, "%s/%s is to be scaled down, but the sidecar in its pods restores target %s: set executor Job for the target, or leave the workload out of scaleDown",
+			refuse(v1alpha1.ReasonSidecarNotPossible,
+				"%s/%s is to be scaled down, but the sidecar in its pods restores target %s: set executor Job for the target, or "+
+					"leave the workload out of scaleDown",
 				asked.Kind, asked.Name, target)
 			return nil
 		}
@@ -119,7 +128,8 @@ func (r *Reconciler) resolveScaling(ctx context.Context, b *v1alpha1.RestoreBatc
 			return fmt.Errorf("dry-run scale of %s %s: %w", asked.Kind, asked.Name, err)
 		}
 		frozen := v1alpha1.ScaledWorkload{
-			Kind: asked.Kind, Name: asked.Name, UID: w.GetUID(), Before: w.replicas, Replicas: w.replicas, Generation: w.GetGeneration(), Phase: v1alpha1.ScalePending,
+			Kind: asked.Kind, Name: asked.Name, UID: w.GetUID(), Before: w.replicas, Replicas: w.replicas,
+			Generation: w.GetGeneration(), Phase: v1alpha1.ScalePending,
 		}
 		if asked.Replicas != nil {
 			frozen.Replicas = *asked.Replicas
@@ -130,12 +140,15 @@ func (r *Reconciler) resolveScaling(ctx context.Context, b *v1alpha1.RestoreBatc
 }
 
 func (r *Reconciler) notPermitted(namespace string, err error) string {
-	return fmt.Sprintf("Cairn is not allowed to scale workloads here: %v. The owner of the namespace can allow it with a RoleBinding (kubectl create rolebinding %s --namespace %s --clusterrole %s --serviceaccount %s)",
+	return fmt.Sprintf("Cairn is not allowed to scale workloads here: %v. The owner of the namespace can allow it with "+
+		"a RoleBinding (kubectl create rolebinding %s --namespace %s --clusterrole %s --serviceaccount %s)",
 		err, v1alpha1.ScalerClusterRole, namespace, v1alpha1.ScalerClusterRole, r.Account)
 }
 
 // workloads reads the workloads that are scaled down, and returns them as they are and as a decision needs them.
-func (r *Reconciler) workloads(ctx context.Context, b *v1alpha1.RestoreBatch) (map[string]*workload, map[string]session.Workload, error) {
+func (r *Reconciler) workloads(
+	ctx context.Context, b *v1alpha1.RestoreBatch,
+) (map[string]*workload, map[string]session.Workload, error) {
 	found, out := map[string]*workload{}, map[string]session.Workload{}
 	autoscalers := r.autoscalers(ctx, b.Namespace)
 	for i := range b.Status.ScaledDown {
@@ -178,7 +191,8 @@ func (r *Reconciler) pods(ctx context.Context, w *workload) (int, error) {
 		return 0, fmt.Errorf("parse selector of %s: %w", w.GetName(), err)
 	}
 	var list corev1.PodList
-	if err := r.APIReader.List(ctx, &list, client.InNamespace(w.GetNamespace()), client.MatchingLabelsSelector{Selector: selector}); err != nil {
+	if err := r.APIReader.List(ctx, &list, client.InNamespace(w.GetNamespace()),
+		client.MatchingLabelsSelector{Selector: selector}); err != nil {
 		return 0, fmt.Errorf("list Pods of %s: %w", w.GetName(), err)
 	}
 	n := 0
@@ -192,7 +206,10 @@ func (r *Reconciler) pods(ctx context.Context, w *workload) (int, error) {
 
 // scale gives workloads the replicas of a decision, unless they have changed since they were read: a decision holds
 // only for what it was made on. If a workload can't get them, scale adds the reason to in, for another decision.
-func (r *Reconciler) scale(ctx context.Context, b *v1alpha1.RestoreBatch, in *session.RestoreBatchInput, found map[string]*workload, replicas map[string]int32) (refused bool, err error) {
+func (r *Reconciler) scale(
+	ctx context.Context, b *v1alpha1.RestoreBatch, in *session.RestoreBatchInput, found map[string]*workload,
+	replicas map[string]int32,
+) (refused bool, err error) {
 	if len(replicas) == 0 {
 		return false, nil
 	}

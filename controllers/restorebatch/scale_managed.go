@@ -16,7 +16,9 @@ import (
 )
 
 // autoscalers returns a function that reads the autoscalers of a namespace at its first call.
-func (r *Reconciler) autoscalers(ctx context.Context, namespace string) func() ([]autoscalingv2.HorizontalPodAutoscaler, error) {
+func (r *Reconciler) autoscalers(
+	ctx context.Context, namespace string,
+) func() ([]autoscalingv2.HorizontalPodAutoscaler, error) {
 	return sync.OnceValues(func() ([]autoscalingv2.HorizontalPodAutoscaler, error) {
 		var list autoscalingv2.HorizontalPodAutoscalerList
 		if err := r.APIReader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
@@ -61,7 +63,9 @@ func (r *Reconciler) findTaken(ctx context.Context, w *workload) error {
 
 // restoredInPods returns the target that the sidecar in the pods of a workload is to restore, because the batch or the
 // Addon's task says so. It returns "" if there is none.
-func (r *Reconciler) restoredInPods(ctx context.Context, b *v1alpha1.RestoreBatch, start *session.RestoreBatchStart, w v1alpha1.ScaleDown) (string, error) {
+func (r *Reconciler) restoredInPods(
+	ctx context.Context, b *v1alpha1.RestoreBatch, start *session.RestoreBatchStart, w v1alpha1.ScaleDown,
+) (string, error) {
 	catalog := lifecycle.Sure{Reader: r.Client, Live: r.APIReader}
 	for i := range start.Resolved.Targets {
 		t, asked := start.Resolved.Targets[i].Target, &b.Spec.Targets[i]

@@ -26,7 +26,8 @@ func (w *world) autoscaler() {
 	sessiontest.Create(w.T, w.Client, &autoscalingv2.HorizontalPodAutoscaler{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "busy"},
 		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
-			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"}, MaxReplicas: 5,
+			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"},
+			MaxReplicas:    5,
 		},
 	})
 }
@@ -44,7 +45,8 @@ func (w *world) applied(with bool) {
 	if !with {
 		unstructured.RemoveNestedField(content, "spec", "replicas")
 	}
-	w.Expect(w.Client.Apply(w.T.Context(), client.ApplyConfigurationFromUnstructured(&unstructured.Unstructured{Object: content}),
+	w.Expect(w.Client.Apply(w.T.Context(),
+		client.ApplyConfigurationFromUnstructured(&unstructured.Unstructured{Object: content}),
 		client.FieldOwner("kustomize-controller"), client.ForceOwnership)).To(Succeed())
 }
 
@@ -53,7 +55,8 @@ func (w *world) scaled(replicas int32) {
 	w.T.Helper()
 	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "web"}}
 	scale := &autoscalingv1.Scale{ObjectMeta: d.ObjectMeta, Spec: autoscalingv1.ScaleSpec{Replicas: replicas}}
-	w.Expect(w.Client.SubResource("scale").Update(w.T.Context(), d, client.WithSubResourceBody(scale), client.FieldOwner("kubectl"))).To(Succeed())
+	w.Expect(w.Client.SubResource("scale").Update(w.T.Context(), d, client.WithSubResourceBody(scale),
+		client.FieldOwner("kubectl"))).To(Succeed())
 }
 
 func TestAWorkloadThatSomethingElseScales(t *testing.T) {
@@ -63,16 +66,24 @@ func TestAWorkloadThatSomethingElseScales(t *testing.T) {
 		message string
 		left    int32
 	}{
-		"a GitOps tool": {happens: func(w *world) { w.applied(true) }, message: "its replicas are managed by field manager kustomize-controller", left: 2},
-		"an autoscaler": {happens: func(w *world) { w.autoscaler() }, message: "its replicas are managed by HorizontalPodAutoscaler busy", left: 2},
+		"a GitOps tool": {
+			happens: func(w *world) { w.applied(true) },
+			message: "its replicas are managed by field manager kustomize-controller", left: 2,
+		},
+		"an autoscaler": {
+			happens: func(w *world) { w.autoscaler() },
+			message: "its replicas are managed by HorizontalPodAutoscaler busy", left: 2,
+		},
 		"a GitOps tool, but somebody scaled it by hand": {
 			happens: func(w *world) { w.applied(true); w.scaled(3); w.scaled(2) },
-			message: "its replicas were set by kubectl, perhaps less than 2 hours ago, and field manager kustomize-controller, which applies the rest of it, may put back",
-			left:    2,
+			message: "its replicas were set by kubectl, perhaps less than 2 hours ago, and field manager " +
+				"kustomize-controller, which applies the rest of it, may put back",
+			left: 2,
 		},
 		"a GitOps tool, but somebody scaled it down by hand": {
 			happens: func(w *world) { w.applied(true); w.scaled(0) },
-			message: "its replicas were set by somebody, perhaps less than 2 hours ago, and field manager kustomize-controller, which applies the rest of it, may put back",
+			message: "its replicas were set by somebody, perhaps less than 2 hours ago, and field manager " +
+				"kustomize-controller, which applies the rest of it, may put back",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

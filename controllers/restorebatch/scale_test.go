@@ -74,7 +74,8 @@ func TestAWorkloadIsScaledDownWhileItIsRestored(t *testing.T) {
 	}
 	w.Expect(w.replicas()).To(BeZero())
 	w.Expect(w.children()).To(BeEmpty(), "nothing is restored while a pod exists")
-	w.Expect(apimeta.FindStatusCondition(w.batch("back").Status.Conditions, "Ready").Message).To(ContainSubstring("the pods of Deployment/web are waited for to end"))
+	w.Expect(apimeta.FindStatusCondition(w.batch("back").Status.Conditions, "Ready").Message).
+		To(ContainSubstring("the pods of Deployment/web are waited for to end"))
 	w.gone(pod)
 	b := w.settle("back")
 	w.Expect(summary(b)).To(Equal(whole("second")))
@@ -99,7 +100,8 @@ func TestAWorkloadStaysDownWhereNotAllWasRestored(t *testing.T) {
 	b := w.settle("back")
 	w.Expect(b.Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed))
 	w.Expect(w.replicas()).To(BeZero())
-	w.Expect(b.Status.ScaledDown[0].Message).To(ContainSubstring("kubectl scale -n " + w.Namespace + " deployment/web --replicas=2"))
+	w.Expect(b.Status.ScaledDown[0].Message).
+		To(ContainSubstring("kubectl scale -n " + w.Namespace + " deployment/web --replicas=2"))
 }
 
 func TestAWorkloadWhoseSidecarRestoresIsNotScaledDown(t *testing.T) {
@@ -108,11 +110,15 @@ func TestAWorkloadWhoseSidecarRestoresIsNotScaledDown(t *testing.T) {
 	w.deployment("kubectl")
 	w.restore("back", scalesWeb, func(b *v1alpha1.RestoreBatch) {
 		b.Spec.Targets[0].Executor = v1alpha1.ExecutorSidecar
-		b.Spec.Targets[0].Target = &v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web"}
+		b.Spec.Targets[0].Target = &v1alpha1.TypedObjectReference{
+			APIGroup: "apps", Kind: v1alpha1.KindDeployment,
+			Name: "web",
+		}
 	})
 	b := w.settle("back")
 	w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonSidecarNotPossible))
-	w.Expect(apimeta.FindStatusCondition(b.Status.Conditions, "Ready").Message).To(ContainSubstring("the sidecar in its pods restores target web: set executor Job"))
+	w.Expect(apimeta.FindStatusCondition(b.Status.Conditions, "Ready").Message).
+		To(ContainSubstring("the sidecar in its pods restores target web: set executor Job"))
 	w.Expect(w.replicas()).To(Equal(int32(2)))
 	w.Expect(w.children()).To(BeEmpty())
 }
@@ -131,11 +137,15 @@ func TestAWorkloadWhoseAddonRestoresInItsSidecarIsNotScaledDown(t *testing.T) {
 	sessiontest.Create(t, w.Client, addon)
 	w.restore("back", scalesWeb, func(b *v1alpha1.RestoreBatch) {
 		b.Spec.Targets[0].Addon = &v1alpha1.AddonInfo{Name: addon.Name, Tasks: []v1alpha1.TaskReference{{Name: "inside"}}}
-		b.Spec.Targets[0].Target = &v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web"}
+		b.Spec.Targets[0].Target = &v1alpha1.TypedObjectReference{
+			APIGroup: "apps", Kind: v1alpha1.KindDeployment,
+			Name: "web",
+		}
 	})
 	b := w.settle("back")
 	w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonSidecarNotPossible))
-	w.Expect(apimeta.FindStatusCondition(b.Status.Conditions, "Ready").Message).To(ContainSubstring("the sidecar in its pods restores target web: set executor Job"))
+	w.Expect(apimeta.FindStatusCondition(b.Status.Conditions, "Ready").Message).
+		To(ContainSubstring("the sidecar in its pods restores target web: set executor Job"))
 	w.Expect(w.replicas()).To(Equal(int32(2)))
 }
 
@@ -152,7 +162,8 @@ func TestAWorkloadThatSomebodyScalesUpMeanwhile(t *testing.T) {
 	}
 	w.restore("back", scalesWeb)
 	b := w.settle("back")
-	w.Expect([]any{b.Status.Phase, b.Status.Reason}).To(Equal([]any{v1alpha1.RestoreSessionFailed, v1alpha1.ReasonReplicasChanged}))
+	w.Expect([]any{b.Status.Phase, b.Status.Reason}).
+		To(Equal([]any{v1alpha1.RestoreSessionFailed, v1alpha1.ReasonReplicasChanged}))
 	w.Expect(w.replicas()).To(Equal(int32(1)), "the replicas belong to somebody else now")
 }
 
@@ -177,7 +188,8 @@ func TestAWorkloadThatSomebodyScalesUpAndDownMeanwhile(t *testing.T) {
 	}
 	w.restore("back", scalesWeb)
 	b := w.settle("back")
-	w.Expect([]any{b.Status.Phase, b.Status.Reason}).To(Equal([]any{v1alpha1.RestoreSessionFailed, v1alpha1.ReasonReplicasChanged}))
+	w.Expect([]any{b.Status.Phase, b.Status.Reason}).
+		To(Equal([]any{v1alpha1.RestoreSessionFailed, v1alpha1.ReasonReplicasChanged}))
 	w.Expect(b.Status.ScaledDown[0].Phase).To(Equal(v1alpha1.ScaleDisturbed))
 }
 
@@ -189,7 +201,8 @@ func TestTheControllerOfAWorkloadIsWaitedFor(t *testing.T) {
 	w.restore("back", scalesWeb)
 	alone := reconciler(w.World)
 	for range 5 { // no reconciler plays the Deployment's controller
-		_, err := alone.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: "back"}})
+		_, err := alone.Reconcile(t.Context(),
+			ctrl.Request{NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: "back"}})
 		w.Expect(err).NotTo(HaveOccurred())
 	}
 	w.Expect(w.replicas()).To(BeZero())

@@ -12,7 +12,9 @@ import (
 
 // writeStatus writes the status of a decision, and releases a RestoreBatch that has ended. It returns when to look
 // again.
-func (r *Reconciler) writeStatus(ctx context.Context, b *v1alpha1.RestoreBatch, d session.RestoreBatchDecision) (time.Duration, error) {
+func (r *Reconciler) writeStatus(
+	ctx context.Context, b *v1alpha1.RestoreBatch, d session.RestoreBatchDecision,
+) (time.Duration, error) {
 	before := b.DeepCopy()
 	b.Status = d.Status
 	if err := r.keeper().WriteStatus(ctx, before, b, d.Event); err != nil {

@@ -40,7 +40,8 @@ func newWorld(t testing.TB) *world {
 	w := &world{bed.World(t, func(w *sessiontest.World) reconcile.Reconciler { return both{w} })}
 	for _, name := range names {
 		app := v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: name}
-		sessiontest.Create(t, w.Client, sessiontest.Repository(w.Namespace, "shop-"+name, w.Storage, app), sessiontest.Claim(w.Namespace, name))
+		sessiontest.Create(t, w.Client, sessiontest.Repository(w.Namespace, "shop-"+name, w.Storage, app),
+			sessiontest.Claim(w.Namespace, name))
 		for hour, run := range []string{"first", "second", "third"} {
 			w.snapshot(run, run, name, hour+1, run == "third" && name == "db")
 		}
@@ -57,16 +58,24 @@ func (w *world) snapshot(point, run, target string, hour int, failed bool) {
 	}
 	sessiontest.Create(w.T, w.Client, &v1alpha1.Snapshot{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop-" + target + "-" + run, Labels: map[string]string{
-			v1alpha1.LabelInvokerKind: v1alpha1.BackupBatchKind, v1alpha1.LabelInvokerName: "shop", v1alpha1.LabelRestorePoint: point,
+			v1alpha1.LabelInvokerKind: v1alpha1.BackupBatchKind, v1alpha1.LabelInvokerName: "shop",
+			v1alpha1.LabelRestorePoint:  point,
 			v1alpha1.LabelConfiguration: policy.ChildName("shop", target), v1alpha1.LabelRepository: "shop-" + target,
 		}},
 		Spec: v1alpha1.SnapshotSpec{
-			SnapshotID: target + "-" + run, Repository: "shop-" + target, Session: "hourly", BackupSession: run, Version: v1alpha1.SnapshotLayoutVersion,
-			AppRef: v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Namespace: w.Namespace, Name: target},
+			SnapshotID: target + "-" + run, Repository: "shop-" + target, Session: "hourly", BackupSession: run,
+			Version: v1alpha1.SnapshotLayoutVersion,
+			AppRef: v1alpha1.TypedObjectReference{
+				Kind: v1alpha1.KindPersistentVolumeClaim, Namespace: w.Namespace,
+				Name: target,
+			},
 		},
 		Status: v1alpha1.SnapshotStatus{
 			Phase: phase, SnapshotTime: &metav1.Time{Time: time.Date(2026, 7, 1, hour, 0, 0, 0, time.UTC)},
-			Components: map[string]v1alpha1.Component{"pvc": {Phase: phase, Driver: v1alpha1.DriverKopia, ID: "k-" + target + "-" + run}},
+			Components: map[string]v1alpha1.Component{"pvc": {
+				Phase: phase, Driver: v1alpha1.DriverKopia,
+				ID: "k-" + target + "-" + run,
+			}},
 		},
 	})
 }
@@ -106,7 +115,8 @@ func (b both) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, err
 		return ctrl.Result{}, err
 	}
 	for i := range list.Items {
-		if _, err := children.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])}); err != nil {
+		if _, err := children.Reconcile(ctx,
+			ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])}); err != nil {
 			return ctrl.Result{}, err
 		}
 	}
@@ -180,7 +190,8 @@ func (w *world) forget(name string) {
 func summary(b *v1alpha1.RestoreBatch) []string {
 	out := []string{fmt.Sprintf("%s/%s of %s", b.Status.Phase, b.Status.Reason, b.Status.RestorePoint)}
 	for _, t := range b.Status.Targets {
-		out = append(out, fmt.Sprintf("%s: %s/%s of %s", t.Name, t.Phase, t.Reason, strings.TrimPrefix(t.Snapshot, "shop-"+t.Name+"-")))
+		out = append(out, fmt.Sprintf("%s: %s/%s of %s", t.Name, t.Phase, t.Reason,
+			strings.TrimPrefix(t.Snapshot, "shop-"+t.Name+"-")))
 	}
 	return out
 }

@@ -40,7 +40,10 @@ func isBusy(err error) bool { return errors.Is(err, errBusy) }
 // usable returns an error that says why the volumes of a host must not be written to now. With take, it also creates
 // the claims that are to be created, and reserves the others for this restore: from then on no other restore writes
 // into them.
-func (r *Reconciler) usable(ctx context.Context, s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore, h *v1alpha1.ResolvedRestoreHost, take bool) error {
+func (r *Reconciler) usable(
+	ctx context.Context, s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore, h *v1alpha1.ResolvedRestoreHost,
+	take bool,
+) error {
 	var restores v1alpha1.RestoreSessionList
 	if err := r.APIReader.List(ctx, &restores, client.InNamespace(s.Namespace)); err != nil {
 		return fmt.Errorf("list RestoreSessions: %w", err)
@@ -63,7 +66,9 @@ func (r *Reconciler) usable(ctx context.Context, s *v1alpha1.RestoreSession, res
 			return err
 		}
 		if run := session.Reading(backups.Items, v.ClaimName); run != nil {
-			refusal := movers.Refuse(v1alpha1.ReasonVolumeInUse, "a sidecar backs up PersistentVolumeClaim %s for BackupSession %s: try again when that BackupSession has ended", v.ClaimName, run.Name)
+			refusal := movers.Refuse(v1alpha1.ReasonVolumeInUse,
+				"a sidecar backs up PersistentVolumeClaim %s for BackupSession %s: try again when that BackupSession has ended",
+				v.ClaimName, run.Name)
 			return errors.Join(refusal, errBusy)
 		}
 		if claim == nil && v.Template > 0 {
@@ -96,7 +101,9 @@ func claimOf(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, clai
 	case claim == nil || v.Template == 0 && claim.UID != v.ClaimUID:
 		return movers.Refuse(v1alpha1.ReasonTargetNotFound, "PersistentVolumeClaim %s was deleted", v.ClaimName)
 	case v.Template > 0 && claim.Annotations[v1alpha1.AnnotationRestoreSession] != string(s.UID):
-		return movers.Refuse(v1alpha1.ReasonNameConflict, "PersistentVolumeClaim %s already exists: give volumeClaimTemplates another name, delete the claim, or name it as the target", v.ClaimName)
+		return movers.Refuse(v1alpha1.ReasonNameConflict,
+			"PersistentVolumeClaim %s already exists: give volumeClaimTemplates another name, delete the claim, or name it "+
+				"as the target", v.ClaimName)
 	}
 	if refusal := session.UsableClaim(claim); refusal != nil && v.Provision == nil {
 		return movers.Refuse(refusal.Reason, "%s", refusal.Message)
@@ -105,17 +112,22 @@ func claimOf(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, clai
 }
 
 // free returns an error if something else uses a claim.
-func free(s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore, claim *corev1.PersistentVolumeClaim, restores []v1alpha1.RestoreSession, pods []corev1.Pod, frozen bool) error {
+func free(
+	s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore, claim *corev1.PersistentVolumeClaim,
+	restores []v1alpha1.RestoreSession, pods []corev1.Pod, frozen bool,
+) error {
 	other := session.Restoring(restores, claim.Name, s.UID)
 	if frozen {
 		other = session.MayTake(restores, s, claim.Name, claim.Annotations[v1alpha1.AnnotationRestoring])
 	}
 	if other != nil {
-		return movers.Refuse(v1alpha1.ReasonRestoreInProgress, "RestoreSession %s writes into PersistentVolumeClaim %s", other.Name, claim.Name)
+		return movers.Refuse(v1alpha1.ReasonRestoreInProgress, "RestoreSession %s writes into PersistentVolumeClaim %s",
+			other.Name, claim.Name)
 	}
 	users := func(p *corev1.Pod) bool { return !session.IsMover(p) }
 	if p := session.InUse(pods, claim.Name, users); p != nil {
-		refusal := movers.Refuse(v1alpha1.ReasonVolumeInUse, "pod %s of a backup or restore uses PersistentVolumeClaim %s: try again when the pod has ended", p.Name, claim.Name)
+		refusal := movers.Refuse(v1alpha1.ReasonVolumeInUse,
+			"pod %s of a backup or restore uses PersistentVolumeClaim %s: try again when the pod has ended", p.Name, claim.Name)
 		return errors.Join(refusal, errBusy)
 	}
 	if p := session.InUse(pods, claim.Name, nil); p != nil && s.Spec.Confirm == "" {
@@ -123,7 +135,9 @@ func free(s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore, claim 
 		if resolved.TargetUID != "" {
 			advice = session.ConfirmAdvice(resolved.TargetUID)
 		}
-		return movers.Refuse(v1alpha1.ReasonVolumeInUse, "pod %s uses PersistentVolumeClaim %s: a restore writes only into a volume that nothing uses%s", p.Name, claim.Name, advice)
+		return movers.Refuse(v1alpha1.ReasonVolumeInUse,
+			"pod %s uses PersistentVolumeClaim %s: a restore writes only into a volume that nothing uses%s", p.Name,
+			claim.Name, advice)
 	}
 	return nil
 }
@@ -139,7 +153,9 @@ func (r *Reconciler) take(ctx context.Context, s *v1alpha1.RestoreSession, claim
 }
 
 // makeClaim creates the claim of a volume from its template.
-func (r *Reconciler) makeClaim(ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) error {
+func (r *Reconciler) makeClaim(
+	ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume,
+) error {
 	all := session.ClaimTemplates(s)
 	if int(v.Template) > len(all) {
 		return movers.Refuse(v1alpha1.ReasonInvalidTask, "there is no volumeClaimTemplate %d", v.Template)
@@ -198,7 +214,10 @@ func (r *Reconciler) release(ctx context.Context, s *v1alpha1.RestoreSession) er
 }
 
 // eachClaim changes the metadata of the claims that a frozen restore works with.
-func (r *Reconciler) eachClaim(ctx context.Context, s *v1alpha1.RestoreSession, change func(*corev1.PersistentVolumeClaim, *v1alpha1.ResolvedRestoreVolume)) error {
+func (r *Reconciler) eachClaim(
+	ctx context.Context, s *v1alpha1.RestoreSession,
+	change func(*corev1.PersistentVolumeClaim, *v1alpha1.ResolvedRestoreVolume),
+) error {
 	for _, h := range s.Status.Resolved.Hosts {
 		for i := range h.Volumes {
 			claim, err := r.claim(ctx, s.Namespace, h.Volumes[i].ClaimName)

@@ -83,7 +83,10 @@ func intoDatabase(resolved *v1alpha1.ResolvedRestore) bool { return resolved.Tas
 
 // usableDatabase returns an error that says why a database must not be written to now. With take, it reserves the
 // database for this restore.
-func (r *Reconciler) usableDatabase(ctx context.Context, s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore, restores []v1alpha1.RestoreSession, take bool) error {
+func (r *Reconciler) usableDatabase(
+	ctx context.Context, s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore,
+	restores []v1alpha1.RestoreSession, take bool,
+) error {
 	target, refusal, err := lifecycle.DatabaseObject(ctx, r.APIReader, s.Namespace, *s.Spec.Target)
 	switch {
 	case err != nil:

@@ -43,7 +43,10 @@ func TestFunctionsRunAroundARestoreWithTheManagerKilled(t *testing.T) {
 		}
 		w.Killer = killer
 		w.restore("restore", func(s *v1alpha1.RestoreSession) {
-			s.Spec.Hooks = &v1alpha1.RestoreHooks{PreRestore: []v1alpha1.HookInfo{sessiontest.Use("stop")}, PostRestore: []v1alpha1.HookInfo{sessiontest.Use("start")}}
+			s.Spec.Hooks = &v1alpha1.RestoreHooks{
+				PreRestore:  []v1alpha1.HookInfo{sessiontest.Use("stop")},
+				PostRestore: []v1alpha1.HookInfo{sessiontest.Use("start")},
+			}
 		})
 		return w, ran
 	}
@@ -73,7 +76,10 @@ func TestFunctionsRunAroundARestoreWithTheManagerKilled(t *testing.T) {
 func TestAFunctionThatFailsStopsARestore(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	function := &v1alpha1.Function{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace}, Spec: v1alpha1.FunctionSpec{Image: "app"}}
+	function := &v1alpha1.Function{
+		ObjectMeta: metav1.ObjectMeta{Name: w.Namespace},
+		Spec:       v1alpha1.FunctionSpec{Image: "app"},
+	}
 	sessiontest.Create(t, w.Client, function, &v1alpha1.HookTemplate{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "stop"},
 		Spec: v1alpha1.HookTemplateSpec{Executor: &v1alpha1.HookExecutor{

@@ -19,7 +19,8 @@ func (w *world) hooked(l *sessiontest.Listener, name string, edit ...func(*v1alp
 	hooks := &v1alpha1.RestoreHooks{
 		PreRestore: []v1alpha1.HookInfo{sessiontest.Use("stop")},
 		PostRestore: []v1alpha1.HookInfo{
-			sessiontest.Use("start"), sessiontest.Use("tell", func(h *v1alpha1.HookInfo) { h.ExecutionPolicy = v1alpha1.HookOnFailure }),
+			sessiontest.Use("start"), sessiontest.Use("tell",
+				func(h *v1alpha1.HookInfo) { h.ExecutionPolicy = v1alpha1.HookOnFailure }),
 		},
 	}
 	for _, e := range edit {
@@ -64,10 +65,13 @@ func TestHooksRunAroundARestoreWithTheManagerKilled(t *testing.T) {
 	s := w.drive("restore")
 	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"))
 	w.Expect(l.Heard()).To(Equal(want))
-	w.Expect(s.Status.Hooks.PostHooks).To(HaveExactElements(HaveField("Phase", v1alpha1.HookSucceeded), HaveField("Phase", v1alpha1.HookSkipped)))
+	w.Expect(s.Status.Hooks.PostHooks).
+		To(HaveExactElements(HaveField("Phase", v1alpha1.HookSucceeded), HaveField("Phase", v1alpha1.HookSkipped)))
 	w.Expect(s.Status.Conditions).To(ContainElements(
-		And(HaveField("Type", "PreRestoreHooksExecutionSucceeded"), HaveField("Reason", "SuccessfullyExecutedPreRestoreHooks")),
-		And(HaveField("Type", "PostRestoreHooksExecutionSucceeded"), HaveField("Reason", "SuccessfullyExecutedPostRestoreHooks"))))
+		And(HaveField("Type", "PreRestoreHooksExecutionSucceeded"),
+			HaveField("Reason", "SuccessfullyExecutedPreRestoreHooks")),
+		And(HaveField("Type", "PostRestoreHooksExecutionSucceeded"),
+			HaveField("Reason", "SuccessfullyExecutedPostRestoreHooks"))))
 	w.Expect(w.stamp()).NotTo(BeEmpty())
 	for name, killer := range sessiontest.Kills(undisturbed.Count()) {
 		t.Run(name, func(t *testing.T) {
@@ -87,8 +91,14 @@ func TestAFailingHookFailsARestore(t *testing.T) {
 		ending string
 		heard  []string
 	}{
-		"/stop":  {"Failed/FailedToExecutePreRestoreHooks", []string{"stop restore Running", "start restore Failed", "tell restore Failed"}},
-		"/start": {"Failed/FailedToExecutePostRestoreHooks", []string{"stop restore Running", "restore", "start restore Succeeded"}},
+		"/stop": {
+			"Failed/FailedToExecutePreRestoreHooks",
+			[]string{"stop restore Running", "start restore Failed", "tell restore Failed"},
+		},
+		"/start": {
+			"Failed/FailedToExecutePostRestoreHooks",
+			[]string{"stop restore Running", "restore", "start restore Succeeded"},
+		},
 	} {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()
@@ -118,7 +128,8 @@ func TestADeletedRestoreRunsItsPostHooks(t *testing.T) {
 	w.Expect(w.Client.Delete(t.Context(), w.session("restore"))).To(Succeed())
 	s := w.drive("restore")
 	w.Expect(ending(s)).To(Equal("Failed/Cancelled"))
-	w.Expect(slices.Compact(l.Heard())).To(Equal([]string{"stop restore Running", "restore", "start restore Failed", "tell restore Failed"}))
+	w.Expect(slices.Compact(l.Heard())).
+		To(Equal([]string{"stop restore Running", "restore", "start restore Failed", "tell restore Failed"}))
 }
 
 func TestARestoreWithoutItsHookTemplateDoesNotStart(t *testing.T) {

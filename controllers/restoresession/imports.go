@@ -27,7 +27,9 @@ const lookAtImports = 30 * time.Second
 // VolumeSnapshotContent that names the same snapshot in the storage system, and a VolumeSnapshot that is bound to that
 // content. A time other than 0 says when to look again whether both are ready. Nothing that happens to the two touches
 // the snapshot itself: the content's deletion policy is Retain.
-func (r *Reconciler) ensureImport(ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) (time.Duration, error) {
+func (r *Reconciler) ensureImport(
+	ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume,
+) (time.Duration, error) {
 	from := v.Provision.Import
 	if from == nil {
 		return 0, nil
@@ -50,20 +52,28 @@ func (r *Reconciler) ensureImport(ctx context.Context, s *v1alpha1.RestoreSessio
 	}
 	age := r.Clock.Since(snapshot.CreationTimestamp.Time)
 	if message, _ := volumesnapshot.Failure(snapshot); message != "" && age > volumesnapshot.ErrorGrace {
-		return 0, movers.Refuse(v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot %s can't be used in namespace %s: %s", from.VolumeSnapshot, s.Namespace, message)
+		return 0, movers.Refuse(v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot %s can't be used in namespace %s: %s",
+			from.VolumeSnapshot, s.Namespace, message)
 	}
 	if wait := session.WaitTimeout(s.Status.Resolved.Task); age > wait {
-		return 0, movers.Refuse(v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot %s is not ready in namespace %s after %s: check the snapshot controller and the CSI driver", from.VolumeSnapshot, s.Namespace, wait)
+		return 0, movers.Refuse(v1alpha1.ReasonVolumeSnapshotNotReady,
+			"VolumeSnapshot %s is not ready in namespace %s after %s: check the snapshot controller and the CSI driver",
+			from.VolumeSnapshot, s.Namespace, wait)
 	}
 	return lookAgain, nil
 }
 
 // imported returns the content and the VolumeSnapshot that a restore creates for as long as it needs them.
-func imported(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) (*snapshotv1.VolumeSnapshotContent, *snapshotv1.VolumeSnapshot) {
+func imported(
+	s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume,
+) (*snapshotv1.VolumeSnapshotContent, *snapshotv1.VolumeSnapshot) {
 	from, name := v.Provision.Import, v.Provision.VolumeSnapshot
 	marks := metav1.ObjectMeta{
-		Name:        name,
-		Labels:      map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelRestoreSession: policy.LabelValue(s.Name)},
+		Name: name,
+		Labels: map[string]string{
+			v1alpha1.LabelManagedBy:      v1alpha1.ManagedByCairn,
+			v1alpha1.LabelRestoreSession: policy.LabelValue(s.Name),
+		},
 		Annotations: map[string]string{v1alpha1.AnnotationRestoreSession: string(s.UID)},
 	}
 	var class *string
@@ -71,9 +81,13 @@ func imported(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) (*s
 		class = &from.ClassName
 	}
 	content := &snapshotv1.VolumeSnapshotContent{ObjectMeta: *marks.DeepCopy(), Spec: snapshotv1.VolumeSnapshotContentSpec{
-		VolumeSnapshotRef: corev1.ObjectReference{APIVersion: snapshotv1.SchemeGroupVersion.String(), Kind: volumesnapshot.Kind, Namespace: s.Namespace, Name: name},
-		DeletionPolicy:    snapshotv1.VolumeSnapshotContentRetain, Driver: from.Driver, VolumeSnapshotClassName: class,
-		Source: snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: &from.SnapshotHandle}, SourceVolumeMode: &v.Provision.VolumeMode,
+		VolumeSnapshotRef: corev1.ObjectReference{
+			APIVersion: snapshotv1.SchemeGroupVersion.String(),
+			Kind:       volumesnapshot.Kind, Namespace: s.Namespace, Name: name,
+		},
+		DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain, Driver: from.Driver, VolumeSnapshotClassName: class,
+		Source:           snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: &from.SnapshotHandle},
+		SourceVolumeMode: &v.Provision.VolumeMode,
 	}}
 	snapshot := &snapshotv1.VolumeSnapshot{ObjectMeta: marks, Spec: snapshotv1.VolumeSnapshotSpec{
 		Source: snapshotv1.VolumeSnapshotSource{VolumeSnapshotContentName: &name}, VolumeSnapshotClassName: class,
@@ -105,7 +119,8 @@ func (r *Reconciler) dropImports(ctx context.Context, s *v1alpha1.RestoreSession
 			if err != nil {
 				return 0, err
 			}
-			if claim != nil && claim.DeletionTimestamp == nil && claim.Status.Phase == corev1.ClaimPending && claim.Annotations[v1alpha1.AnnotationRestoreSession] == string(s.UID) {
+			if claim != nil && claim.DeletionTimestamp == nil && claim.Status.Phase == corev1.ClaimPending &&
+				claim.Annotations[v1alpha1.AnnotationRestoreSession] == string(s.UID) {
 				needed[v.Provision.VolumeSnapshot], after = true, lookAtImports
 			}
 		}

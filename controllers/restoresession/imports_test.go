@@ -89,8 +89,10 @@ func TestAForgedBindingLendsNothing(t *testing.T) {
 	foreign := &snapshotv1.VolumeSnapshotContent{
 		ObjectMeta: metav1.ObjectMeta{Name: "foreign-" + ns},
 		Spec: snapshotv1.VolumeSnapshotContentSpec{
-			VolumeSnapshotRef: corev1.ObjectReference{Namespace: "tenant", Name: "theirs", UID: "theirs"}, Driver: sessiontest.CSIDriver,
-			DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain, Source: snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: new("handle-theirs")},
+			VolumeSnapshotRef: corev1.ObjectReference{Namespace: "tenant", Name: "theirs", UID: "theirs"},
+			Driver:            sessiontest.CSIDriver,
+			DeletionPolicy:    snapshotv1.VolumeSnapshotContentRetain,
+			Source:            snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: new("handle-theirs")},
 		},
 	}
 	w.Expect(w.Client.Create(t.Context(), foreign)).To(Succeed())
@@ -116,9 +118,10 @@ func TestAForgedBindingLendsNothing(t *testing.T) {
 func TestWhatWasLentStaysUntilTheVolumeIsMade(t *testing.T) {
 	t.Parallel()
 	w, ns := elsewhere(t)
-	w.restore("restore", intoVolumes("late-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass)), from(ns), func(s *v1alpha1.RestoreSession) {
-		s.Spec.Addon.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"bind": "false"}`)}
-	})
+	w.restore("restore", intoVolumes("late-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass)), from(ns),
+		func(s *v1alpha1.RestoreSession) {
+			s.Spec.Addon.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"bind": "false"}`)}
+		})
 	s := w.settleVolumes("restore")
 	w.Expect(ending(s)).To(Equal("Unknown/VolumeNotBound"), message(s))
 	w.Expect(s.Finalizers).To(ContainElement(v1alpha1.FinalizerCancel))
@@ -168,15 +171,17 @@ func TestAManagerThatIsKilledMakesVolumesOnce(t *testing.T) {
 			w.Killer = killer
 			w.Expect(w.Client.Create(t.Context(), sessiontest.Claim(w.Namespace, "copy-0"))).To(Succeed())
 			old := w.claim("copy-0")
-			w.restore("restore", intoVolumes("copy-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass), func(t *v1alpha1.RestoreClaimTemplate) {
-				t.Metadata.Annotations = map[string]string{v1alpha1.AnnotationReplace: string(old.UID)}
-			}), from(ns))
+			w.restore("restore", intoVolumes("copy-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass),
+				func(t *v1alpha1.RestoreClaimTemplate) {
+					t.Metadata.Annotations = map[string]string{v1alpha1.AnnotationReplace: string(old.UID)}
+				}), from(ns))
 			s := w.settleVolumes("restore")
 			w.Reconcile("restore")
 			w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"), message(s))
 			w.Expect(w.Jobs()).To(HaveLen(4))
 			w.Expect(w.claim("copy-0").UID).NotTo(Equal(old.UID))
-			w.Expect(w.claim("copy-1").Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationRestored, s.Status.Resolved.SpecDigest))
+			w.Expect(w.claim("copy-1").Annotations).
+				To(HaveKeyWithValue(v1alpha1.AnnotationRestored, s.Status.Resolved.SpecDigest))
 			snapshots, contents := w.imports()
 			w.Expect(snapshots).To(BeEmpty())
 			w.Expect(contents).To(BeEmpty())

@@ -16,7 +16,9 @@ import (
 
 // create creates the Job of one host of a frozen restore. The state can have been frozen long ago, and another restore
 // can have been frozen at the same moment: so it checks again that the claims are free.
-func (r *Reconciler) create(ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost, attempt int32) error {
+func (r *Reconciler) create(
+	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost, attempt int32,
+) error {
 	if err := r.keeper().Newest(ctx, s); err != nil {
 		return err
 	}
@@ -32,7 +34,9 @@ func (r *Reconciler) create(ctx context.Context, s *v1alpha1.RestoreSession, h *
 
 // jobInput returns the input for the Job of one host of a frozen restore, without the mover's storage and credentials.
 // It checks again that the restore is allowed to read the Snapshot.
-func (r *Reconciler) jobInput(ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost) (task.RestoreJobInput, error) {
+func (r *Reconciler) jobInput(
+	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost,
+) (task.RestoreJobInput, error) {
 	resolved := s.Status.Resolved
 	namespace := sourceNamespace(s)
 	if err := r.consent(ctx, s.Namespace, namespace, resolved.Repository.Name); err != nil {
@@ -41,7 +45,8 @@ func (r *Reconciler) jobInput(ctx context.Context, s *v1alpha1.RestoreSession, h
 	var snap v1alpha1.Snapshot
 	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: resolved.Snapshot}, &snap)
 	if apierrors.IsNotFound(err) || err == nil && snap.UID != resolved.SnapshotUID {
-		return task.RestoreJobInput{}, movers.Refuse(v1alpha1.ReasonSnapshotNotFound, "Snapshot %s was deleted", resolved.Snapshot)
+		return task.RestoreJobInput{}, movers.Refuse(v1alpha1.ReasonSnapshotNotFound, "Snapshot %s was deleted",
+			resolved.Snapshot)
 	}
 	if err != nil {
 		return task.RestoreJobInput{}, fmt.Errorf("get Snapshot %s: %w", resolved.Snapshot, err)
@@ -58,7 +63,9 @@ func (r *Reconciler) jobInput(ctx context.Context, s *v1alpha1.RestoreSession, h
 
 // job builds the Job of one host of a frozen restore. It checks again that the storage's usagePolicy allows the
 // restore.
-func (r *Reconciler) job(ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost, attempt int32) (*batchv1.Job, error) {
+func (r *Reconciler) job(
+	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost, attempt int32,
+) (*batchv1.Job, error) {
 	in, err := r.jobInput(ctx, s, h)
 	if err != nil {
 		return nil, err

@@ -48,9 +48,15 @@ func (l loans) of(ctx context.Context) (map[loan]bool, error) {
 	}
 	for i := range contents {
 		c := &contents[i]
-		out[loan{c.Spec.VolumeSnapshotRef.Namespace, c.Name, types.UID(c.Annotations[v1alpha1.AnnotationRestoreSession])}] = true
+		out[loan{
+			c.Spec.VolumeSnapshotRef.Namespace, c.Name,
+			types.UID(c.Annotations[v1alpha1.AnnotationRestoreSession]),
+		}] = true
 	}
-	marks := []client.ListOption{client.HasLabels{v1alpha1.LabelRestoreSession}, client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}}
+	marks := []client.ListOption{
+		client.HasLabels{v1alpha1.LabelRestoreSession},
+		client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
+	}
 	var snapshots snapshotv1.VolumeSnapshotList
 	if err := l.live.List(ctx, &snapshots, marks...); gone(err) {
 		return nil, nil
@@ -77,7 +83,8 @@ func (l loans) needed(ctx context.Context, of loan) (bool, error) {
 	}
 	for i := range claims.Items {
 		claim := &claims.Items[i]
-		if claim.DeletionTimestamp == nil && claim.Status.Phase == corev1.ClaimPending && volumesnapshot.SourceOf(claim) == of.name {
+		if claim.DeletionTimestamp == nil && claim.Status.Phase == corev1.ClaimPending &&
+			volumesnapshot.SourceOf(claim) == of.name {
 			return true, nil
 		}
 	}
@@ -97,7 +104,8 @@ func (l loans) giveBack(ctx context.Context, of loan) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if hasContent && (!volumesnapshot.LentContent(content, of.restore) || content.Spec.VolumeSnapshotRef.Namespace != of.namespace) {
+	if hasContent && (!volumesnapshot.LentContent(content, of.restore) ||
+		content.Spec.VolumeSnapshotRef.Namespace != of.namespace) {
 		return false, nil
 	}
 	if hasContent && content.Spec.DeletionPolicy != snapshotv1.VolumeSnapshotContentRetain {

@@ -41,7 +41,10 @@ func (s *search) refuse(wait time.Duration, reason, format string, args ...any) 
 
 // lookUp collects everything that the start of a restore depends on.
 func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*session.RestoreStart, error) {
-	look := &search{session: s, RestoreStart: &session.RestoreStart{Since: session.Since(s.Status.Conditions, r.Clock.Now())}}
+	look := &search{
+		session:      s,
+		RestoreStart: &session.RestoreStart{Since: session.Since(s.Status.Conditions, r.Clock.Now())},
+	}
 	if s.Spec.RestoreTimeout != nil {
 		look.Timeout = s.Spec.RestoreTimeout.Duration
 	}
@@ -53,7 +56,8 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*s
 	}
 	resolved.Policy.Generation, resolved.Policy.Digest = s.Generation, policy.Digest(s.Spec)
 	for _, step := range []func(context.Context, *search) error{
-		r.findTarget, r.findSnapshot, r.findRepository, r.resolveTask, r.resolveSidecar, r.resolveHosts, r.resolveHooks, r.findPaused,
+		r.findTarget, r.findSnapshot, r.findRepository, r.resolveTask, r.resolveSidecar, r.resolveHosts, r.resolveHooks,
+		r.findPaused,
 	} {
 		if err := step(ctx, look); err != nil {
 			return nil, err
@@ -83,11 +87,13 @@ func (r *Reconciler) resolveHosts(ctx context.Context, look *search) error {
 	if look.snapshot == nil {
 		return r.resolveClaims(ctx, look)
 	}
-	if look.target.Components, look.Error = session.ChooseComponents(look.snapshot, look.session.Spec.DataSource.Components); look.Error != nil {
+	if look.target.Components, look.Error = session.ChooseComponents(look.snapshot,
+		look.session.Spec.DataSource.Components); look.Error != nil {
 		return nil
 	}
 	if rules := look.session.Spec.DataSource.Rules; len(rules) > 0 {
-		if look.target.Components, look.target.Sources, look.Error = session.ApplyRules(rules, look.target.Components); look.Error != nil {
+		if look.target.Components, look.target.Sources, look.Error = session.ApplyRules(rules,
+			look.target.Components); look.Error != nil {
 			return nil
 		}
 	}
@@ -101,17 +107,21 @@ func (r *Reconciler) resolveHosts(ctx context.Context, look *search) error {
 		return nil
 	}
 	if confirm := look.session.Spec.Confirm; confirm != "" && confirm != string(resolved.TargetUID) {
-		look.refuse(0, v1alpha1.ReasonConfirmationWrong, "confirm names %s, but %s has the UID %s: check what the target holds before you confirm that UID",
+		look.refuse(0, v1alpha1.ReasonConfirmationWrong,
+			"confirm names %s, but %s has the UID %s: check what the target holds before you confirm that UID",
 			confirm, look.session.Spec.Target, resolved.TargetUID)
 		return nil
 	}
-	if step := session.WritesFirst(resolved.Task); step != "" && look.session.Spec.Confirm == "" && resolved.TargetUID != "" {
-		look.refuse(0, v1alpha1.ReasonConfirmationMissing, "step %s of the task can write into the volumes before the mover has checked what they hold%s",
+	if step := session.WritesFirst(resolved.Task); step != "" && look.session.Spec.Confirm == "" &&
+		resolved.TargetUID != "" {
+		look.refuse(0, v1alpha1.ReasonConfirmationMissing,
+			"step %s of the task can write into the volumes before the mover has checked what they hold%s",
 			step, session.ConfirmAdvice(resolved.TargetUID))
 		return nil
 	}
 	if look.session.Spec.Confirm == "" && unprobed(resolved.Hosts) {
-		look.refuse(0, v1alpha1.ReasonConfirmationMissing, "the task has no way to see whether %s holds data%s", look.session.Spec.Target, session.ConfirmAdvice(resolved.TargetUID))
+		look.refuse(0, v1alpha1.ReasonConfirmationMissing, "the task has no way to see whether %s holds data%s",
+			look.session.Spec.Target, session.ConfirmAdvice(resolved.TargetUID))
 		return nil
 	}
 	for i := range resolved.Hosts {
@@ -131,7 +141,8 @@ func (r *Reconciler) resolveHosts(ctx context.Context, look *search) error {
 
 // stamped reports whether a claim carries the digest of this restore and still has the volume that the restore filled.
 func (s *search) stamped(claim *corev1.PersistentVolumeClaim) bool {
-	return claim.DeletionTimestamp == nil && claim.Status.Phase != corev1.ClaimLost && claim.Annotations[v1alpha1.AnnotationRestored] == s.Resolved.SpecDigest
+	return claim.DeletionTimestamp == nil && claim.Status.Phase != corev1.ClaimLost &&
+		claim.Annotations[v1alpha1.AnnotationRestored] == s.Resolved.SpecDigest
 }
 
 // anyStamped reports whether an identical earlier restore filled any claim.

@@ -23,7 +23,8 @@ func (r *Reconciler) findMade(ctx context.Context, look *search, plan []session.
 	unbound := ""
 	for _, p := range plan {
 		i := slices.IndexFunc(look.claims, func(c corev1.PersistentVolumeClaim) bool { return c.Name == p.Claim })
-		if i < 0 || look.claims[i].Annotations[v1alpha1.AnnotationMade] == "" || volumesnapshot.SourceOf(&look.claims[i]) == "" {
+		if i < 0 || look.claims[i].Annotations[v1alpha1.AnnotationMade] == "" ||
+			volumesnapshot.SourceOf(&look.claims[i]) == "" {
 			return nil
 		}
 		claim := &look.claims[i]
@@ -43,7 +44,8 @@ func (r *Reconciler) findMade(ctx context.Context, look *search, plan []session.
 			return nil
 		}
 		if claim.Status.Phase != corev1.ClaimBound && unbound == "" {
-			unbound = fmt.Sprintf("an identical earlier restore made PersistentVolumeClaim %s; it gets its volume when a pod mounts it, because the parameter bind is false", claim.Name)
+			unbound = fmt.Sprintf("an identical earlier restore made PersistentVolumeClaim %s; it gets its volume when a pod "+
+				"mounts it, because the parameter bind is false", claim.Name)
 		}
 	}
 	look.Unbound, look.AlreadyRestored = unbound, unbound == "" && len(plan) > 0
@@ -80,7 +82,9 @@ func (r *Reconciler) observeClaims(ctx context.Context, in *session.RestoreInput
 }
 
 // madeClaim returns the state of one claim that the restore creates.
-func (r *Reconciler) madeClaim(ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) (session.MadeClaim, error) {
+func (r *Reconciler) madeClaim(
+	ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume,
+) (session.MadeClaim, error) {
 	claim, err := r.claim(ctx, s.Namespace, v.ClaimName)
 	if err != nil {
 		return session.MadeClaim{}, err
@@ -97,7 +101,8 @@ func (r *Reconciler) madeClaim(ctx context.Context, s *v1alpha1.RestoreSession, 
 	}
 	made := session.LookAtClaim(s, v, claim, source, volume)
 	if claim != nil && made.Wrong == "" && !made.Bound {
-		made.Warning, err = lifecycle.LastEvent(ctx, r.APIReader, claim, client.MatchingFields{"type": corev1.EventTypeWarning})
+		made.Warning, err = lifecycle.LastEvent(ctx, r.APIReader, claim,
+			client.MatchingFields{"type": corev1.EventTypeWarning})
 	}
 	return made, err
 }

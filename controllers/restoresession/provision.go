@@ -23,7 +23,10 @@ const lookAgain = 2 * time.Second
 
 // provision creates the Job that a host of a restore from VolumeSnapshots needs now: the Job that creates its claims,
 // or the Job that mounts them. A time other than 0 says that something else must happen first, and when to look again.
-func (r *Reconciler) provision(ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost, status *v1alpha1.RestoreSessionStatus) (time.Duration, error) {
+func (r *Reconciler) provision(
+	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost,
+	status *v1alpha1.RestoreSessionStatus,
+) (time.Duration, error) {
 	if err := r.keeper().Newest(ctx, s); err != nil {
 		return 0, err
 	}
@@ -34,7 +37,8 @@ func (r *Reconciler) provision(ctx context.Context, s *v1alpha1.RestoreSession, 
 	build, ensure, mounting := task.VolumeRestoreJob, access.EnsureSnapshotter, session.Mounting(h, status.Components)
 	in.Name = session.RestoreJobName(s.Name, h.Name, status.Attempt)
 	if mounting {
-		build, ensure, in.Name = task.VolumeMountJob, access.EnsureMover, session.ConsumerJobName(s.Name, h.Name, status.Attempt)
+		build, ensure, in.Name = task.VolumeMountJob, access.EnsureMover,
+			session.ConsumerJobName(s.Name, h.Name, status.Attempt)
 		if in.Host.Volumes, err = r.waiting(ctx, s, h, status); err != nil {
 			return 0, err
 		}
@@ -56,7 +60,9 @@ func (r *Reconciler) provision(ctx context.Context, s *v1alpha1.RestoreSession, 
 
 // volumeInput returns the input for the Jobs of one host. It checks again that the restore is allowed to read the
 // Snapshot.
-func (r *Reconciler) volumeInput(ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost) (task.VolumeRestoreInput, error) {
+func (r *Reconciler) volumeInput(
+	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost,
+) (task.VolumeRestoreInput, error) {
 	in := task.VolumeRestoreInput{Templates: session.ClaimTemplates(s)}
 	in.RestoreJobInput = task.RestoreJobInput{Session: s, Resolved: *s.Status.Resolved, Host: *h, ClusterUID: r.ClusterUID}
 	if s.Status.Resolved.Snapshot != "" {
@@ -73,7 +79,10 @@ func (r *Reconciler) volumeInput(ctx context.Context, s *v1alpha1.RestoreSession
 
 // waiting returns the volumes of a host whose claims exist and wait for a pod. It returns a refusal for a missing
 // claim, for which the pod would wait for ever, and for a claim that somebody else created.
-func (r *Reconciler) waiting(ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost, status *v1alpha1.RestoreSessionStatus) ([]v1alpha1.ResolvedRestoreVolume, error) {
+func (r *Reconciler) waiting(
+	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost,
+	status *v1alpha1.RestoreSessionStatus,
+) ([]v1alpha1.ResolvedRestoreVolume, error) {
 	var out []v1alpha1.ResolvedRestoreVolume
 	for i := range h.Volumes {
 		v := &h.Volumes[i]
@@ -95,7 +104,9 @@ func (r *Reconciler) waiting(ctx context.Context, s *v1alpha1.RestoreSession, h 
 // ready makes sure that the claims of a host can be created: that their VolumeSnapshots are the frozen ones and are
 // usable here, and that the names of the claims are free. It deletes a claim that is to be replaced only after every
 // other check has passed.
-func (r *Reconciler) ready(ctx context.Context, s *v1alpha1.RestoreSession, in task.VolumeRestoreInput, job *batchv1.Job) (time.Duration, error) {
+func (r *Reconciler) ready(
+	ctx context.Context, s *v1alpha1.RestoreSession, in task.VolumeRestoreInput, job *batchv1.Job,
+) (time.Duration, error) {
 	var after time.Duration
 	volumes := in.Host.Volumes
 	for i := range volumes {
@@ -125,7 +136,9 @@ func (r *Reconciler) ready(ctx context.Context, s *v1alpha1.RestoreSession, in t
 }
 
 // sameSnapshot returns an error if a VolumeSnapshot was deleted or recreated since the restore was frozen.
-func (r *Reconciler) sameSnapshot(ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) error {
+func (r *Reconciler) sameSnapshot(
+	ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume,
+) error {
 	name := v.Provision.VolumeSnapshot
 	if i := v.Provision.Import; i != nil {
 		name = i.VolumeSnapshot
@@ -142,16 +155,21 @@ func (r *Reconciler) sameSnapshot(ctx context.Context, s *v1alpha1.RestoreSessio
 
 // freeName makes sure that only a claim of this restore has the name of a volume's claim. It deletes a claim that the
 // template allows it to replace.
-func (r *Reconciler) freeName(ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) (time.Duration, error) {
+func (r *Reconciler) freeName(
+	ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume,
+) (time.Duration, error) {
 	claim, err := r.claim(ctx, s.Namespace, v.ClaimName)
 	switch {
-	case err != nil || claim == nil || claim.Annotations[v1alpha1.AnnotationRestoreSession] == string(s.UID) && claim.DeletionTimestamp == nil:
+	case err != nil || claim == nil || claim.Annotations[v1alpha1.AnnotationRestoreSession] == string(s.UID) &&
+		claim.DeletionTimestamp == nil:
 		return 0, err
 	case claim.UID != v.Provision.Replaces && claim.Annotations[v1alpha1.AnnotationRestoreSession] != string(s.UID):
-		return 0, movers.Refuse(v1alpha1.ReasonNameConflict, "somebody else created PersistentVolumeClaim %s while the restore began", v.ClaimName)
+		return 0, movers.Refuse(v1alpha1.ReasonNameConflict,
+			"somebody else created PersistentVolumeClaim %s while the restore began", v.ClaimName)
 	case claim.DeletionTimestamp != nil:
 		if wait := session.WaitTimeout(s.Status.Resolved.Task); r.Clock.Since(claim.DeletionTimestamp.Time) > wait {
-			return 0, movers.Refuse(v1alpha1.ReasonVolumeInUse, "PersistentVolumeClaim %s has been terminating for more than %s: something still uses it", v.ClaimName, wait)
+			return 0, movers.Refuse(v1alpha1.ReasonVolumeInUse,
+				"PersistentVolumeClaim %s has been terminating for more than %s: something still uses it", v.ClaimName, wait)
 		}
 		return lookAgain, nil
 	}
@@ -175,20 +193,25 @@ func (r *Reconciler) freeName(ctx context.Context, s *v1alpha1.RestoreSession, v
 }
 
 // unused returns an error if something uses a claim that is to be replaced.
-func (r *Reconciler) unused(ctx context.Context, s *v1alpha1.RestoreSession, claim *corev1.PersistentVolumeClaim) error {
+func (r *Reconciler) unused(
+	ctx context.Context, s *v1alpha1.RestoreSession, claim *corev1.PersistentVolumeClaim,
+) error {
 	var pods corev1.PodList
 	if err := r.APIReader.List(ctx, &pods, client.InNamespace(s.Namespace)); err != nil {
 		return fmt.Errorf("list Pods: %w", err)
 	}
 	if p := session.InUse(pods.Items, claim.Name, nil); p != nil {
-		return movers.Refuse(v1alpha1.ReasonVolumeInUse, "pod %s uses PersistentVolumeClaim %s, which is to be replaced: stop that pod", p.Name, claim.Name)
+		return movers.Refuse(v1alpha1.ReasonVolumeInUse,
+			"pod %s uses PersistentVolumeClaim %s, which is to be replaced: stop that pod", p.Name, claim.Name)
 	}
 	var restores v1alpha1.RestoreSessionList
 	if err := r.APIReader.List(ctx, &restores, client.InNamespace(s.Namespace)); err != nil {
 		return fmt.Errorf("list RestoreSessions: %w", err)
 	}
-	if other := session.MayTake(restores.Items, s, claim.Name, claim.Annotations[v1alpha1.AnnotationRestoring]); other != nil {
-		return movers.Refuse(v1alpha1.ReasonRestoreInProgress, "RestoreSession %s writes into PersistentVolumeClaim %s", other.Name, claim.Name)
+	if other := session.MayTake(restores.Items, s, claim.Name,
+		claim.Annotations[v1alpha1.AnnotationRestoring]); other != nil {
+		return movers.Refuse(v1alpha1.ReasonRestoreInProgress, "RestoreSession %s writes into PersistentVolumeClaim %s",
+			other.Name, claim.Name)
 	}
 	return nil
 }

@@ -128,7 +128,9 @@ func (r *Reconciler) run(ctx context.Context, s *v1alpha1.RestoreSession) (time.
 }
 
 // observe reads everything that the next step depends on.
-func (r *Reconciler) observe(ctx context.Context, reader client.Reader, s *v1alpha1.RestoreSession) (session.RestoreInput, error) {
+func (r *Reconciler) observe(
+	ctx context.Context, reader client.Reader, s *v1alpha1.RestoreSession,
+) (session.RestoreInput, error) {
 	in := session.RestoreInput{Now: r.Clock.Now(), Session: s, Hooks: r.Hooks.Results(s.UID)}
 	var err error
 	if in.Jobs, in.Pods, err = movers.Observe(ctx, reader, s, v1alpha1.LabelRestoreSession, in.Now); err != nil {
@@ -145,7 +147,9 @@ func (r *Reconciler) observe(ctx context.Context, reader client.Reader, s *v1alp
 
 // carryOut carries out a decision, except for the status. With an error it also returns the host whose Job could not be
 // created.
-func (r *Reconciler) carryOut(ctx context.Context, s *v1alpha1.RestoreSession, in session.RestoreInput, d *session.RestoreDecision) (host string, err error) {
+func (r *Reconciler) carryOut(
+	ctx context.Context, s *v1alpha1.RestoreSession, in session.RestoreInput, d *session.RestoreDecision,
+) (host string, err error) {
 	if err := r.writeMovers(ctx, s, *d); err != nil {
 		return "", err
 	}

@@ -111,7 +111,9 @@ func TestARestoreThatLostOwners(t *testing.T) {
 	w.restore("restore")
 	s := w.settle("restore")
 	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"))
-	w.Expect(s.Status.Conditions).To(ContainElement(And(HaveField("Type", v1alpha1.ConditionPartial), HaveField("Message", ContainSubstring("12 entries")))))
+	w.Expect(s.Status.Conditions).
+		To(ContainElement(And(HaveField("Type", v1alpha1.ConditionPartial),
+			HaveField("Message", ContainSubstring("12 entries")))))
 }
 
 func TestAMoverThatDiedIsNotRunAgain(t *testing.T) {

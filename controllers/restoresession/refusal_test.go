@@ -31,10 +31,10 @@ func TestARestoreThatIsRefused(t *testing.T) {
 		"a Snapshot that does not exist": {
 			restore: source(v1alpha1.RestoreDataSource{Snapshot: "nothing"}), want: "Invalid/SnapshotNotFound",
 		},
-		"a Snapshot with an invalid name":  {
+		"a Snapshot with an invalid name": {
 			restore: source(v1alpha1.RestoreDataSource{Snapshot: "a/b"}), want: "Invalid/SnapshotNotFound",
 		},
-		"a claim with an invalid name":  {
+		"a claim with an invalid name": {
 			restore: func(s *v1alpha1.RestoreSession) { s.Spec.Target.Name = "a/b" },
 			later:   waitForTarget, want: "Invalid/TargetNotFound",
 		},
@@ -42,19 +42,24 @@ func TestARestoreThatIsRefused(t *testing.T) {
 			restore: source(v1alpha1.RestoreDataSource{Snapshot: "third"}), want: "Invalid/SnapshotNotFound", message: "Failed",
 		},
 		"a Snapshot of another repository": {
-			restore: source(v1alpha1.RestoreDataSource{Snapshot: "first", Repository: "other"}), want: "Invalid/SnapshotNotFound", message: "not in Repository other",
+			restore: source(v1alpha1.RestoreDataSource{Snapshot: "first", Repository: "other"}),
+			want:    "Invalid/SnapshotNotFound", message: "not in Repository other",
 		},
 		"latest of a repository without Snapshots": {
-			restore: source(v1alpha1.RestoreDataSource{Snapshot: "latest", Repository: "other"}), want: "Invalid/SnapshotNotFound",
+			restore: source(v1alpha1.RestoreDataSource{Snapshot: "latest", Repository: "other"}),
+			want:    "Invalid/SnapshotNotFound",
 		},
 		"a Snapshot with several components": {
-			restore: source(v1alpha1.RestoreDataSource{Snapshot: "pods"}), want: "Invalid/ComponentNotFound", message: "pod-0, pod-1",
+			restore: source(v1alpha1.RestoreDataSource{Snapshot: "pods"}), want: "Invalid/ComponentNotFound",
+			message: "pod-0, pod-1",
 		},
 		"one component of several": {
-			restore: source(v1alpha1.RestoreDataSource{Snapshot: "pods", Components: []string{"pod-1"}}), want: "Succeeded/Succeeded",
+			restore: source(v1alpha1.RestoreDataSource{Snapshot: "pods", Components: []string{"pod-1"}}),
+			want:    "Succeeded/Succeeded",
 		},
-		"a missing component":  {
-			restore: source(v1alpha1.RestoreDataSource{Snapshot: "pods", Components: []string{"pod-9"}}), want: "Invalid/ComponentNotFound",
+		"a missing component": {
+			restore: source(v1alpha1.RestoreDataSource{Snapshot: "pods", Components: []string{"pod-9"}}),
+			want:    "Invalid/ComponentNotFound",
 		},
 		"a claim that never comes": {
 			restore: func(s *v1alpha1.RestoreSession) { s.Spec.Target.Name = "nothing" },
@@ -112,23 +117,27 @@ func TestARestoreThatIsRefused(t *testing.T) {
 			},
 			want: "Invalid/PrivilegeRequired",
 		},
-		"a Job that the API server refuses":  {
+		"a Job that the API server refuses": {
 			restore: func(s *v1alpha1.RestoreSession) {
 				s.Spec.Addon = &v1alpha1.AddonInfo{
-					Name: policy.VolumeAddon, Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}}, JobTemplate: sessiontest.MoreThanItsLimit(),
+					Name: policy.VolumeAddon, Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}},
+					JobTemplate: sessiontest.MoreThanItsLimit(),
 				}
 			},
 			want: "Failed/InvalidTask",
 		},
-		"arguments that fit into no object":  {
+		"arguments that fit into no object": {
 			restore: func(s *v1alpha1.RestoreSession) {
 				s.Spec.Addon = sessiontest.HugeTask(t, bed.Client, s.Namespace, true)
 			},
 			want: "Invalid/InvalidTask",
 		},
-		"a storage that does not allow the namespace":  {
+		"a storage that does not allow the namespace": {
 			change: func(w *world) {
-				storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}}
+				storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{
+					Namespace: w.Storage,
+					Name:      sessiontest.StorageName,
+				}}
 				bed.Edit(w.T, storage, func() { storage.Spec.UsagePolicy = nil })
 			},
 			want: "Failed/StorageNotAllowed", message: "/" + sessiontest.StorageName + " does not allow the namespace ",
@@ -193,7 +202,7 @@ func TestAClaimThatIsNotFreeAnyMore(t *testing.T) {
 			},
 			want: "Failed/RestoreInProgress",
 		},
-		"another claim has its name":  {
+		"another claim has its name": {
 			change: func(w *world) {
 				w.deleteClaim()
 				sessiontest.Create(w.T, w.Client, sessiontest.Claim(w.Namespace, "target"))

@@ -27,7 +27,9 @@ const checkPrefix = "cairn-check-"
 // replaceable returns an error if a claim that is to be replaced could be lost: two claims can't have one name, so the
 // old claim goes before the new one exists. It first checks everything that can prevent the new claim. It creates and
 // deletes nothing.
-func (r *Reconciler) replaceable(ctx context.Context, s *v1alpha1.RestoreSession, in task.VolumeRestoreInput, job *batchv1.Job) error {
+func (r *Reconciler) replaceable(
+	ctx context.Context, s *v1alpha1.RestoreSession, in task.VolumeRestoreInput, job *batchv1.Job,
+) error {
 	claims, err := in.Claims()
 	if err != nil {
 		return err
@@ -60,7 +62,9 @@ func (r *Reconciler) replaceable(ctx context.Context, s *v1alpha1.RestoreSession
 }
 
 // makeable returns an error if the VolumeSnapshot of a volume can no longer become a claim.
-func (r *Reconciler) makeable(ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) error {
+func (r *Reconciler) makeable(
+	ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume,
+) error {
 	found, err := r.volumeSnapshot(ctx, s.Namespace, v.Provision.VolumeSnapshot)
 	if err != nil {
 		return err
@@ -91,7 +95,8 @@ func (r *Reconciler) taken(ctx context.Context, o client.Object, reason string) 
 		return nil
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota"):
 		if isJob {
-			return movers.Refuse(v1alpha1.ReasonQuotaExceeded, "no claim was deleted, because the API server would refuse the Job of the new claims: %v", err)
+			return movers.Refuse(v1alpha1.ReasonQuotaExceeded,
+				"no claim was deleted, because the API server would refuse the Job of the new claims: %v", err)
 		}
 		return nil
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err):
@@ -124,7 +129,8 @@ func (r *Reconciler) room(ctx context.Context, s *v1alpha1.RestoreSession) error
 			if err != nil {
 				return err
 			}
-			if there != nil && types.UID(there.Annotations[v1alpha1.AnnotationRestoreSession]) == s.UID && there.DeletionTimestamp == nil {
+			if there != nil && types.UID(there.Annotations[v1alpha1.AnnotationRestoreSession]) == s.UID &&
+				there.DeletionTimestamp == nil {
 				continue // The claim exists already.
 			}
 			comes = append(comes, claim)

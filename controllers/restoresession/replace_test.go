@@ -37,7 +37,10 @@ func (w *world) quota(hard, used string) {
 		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourceRequestsStorage: resource.MustParse(hard)}},
 	}
 	w.Expect(w.Client.Create(w.T.Context(), q)).To(Succeed())
-	q.Status = corev1.ResourceQuotaStatus{Hard: q.Spec.Hard, Used: corev1.ResourceList{corev1.ResourceRequestsStorage: resource.MustParse(used)}}
+	q.Status = corev1.ResourceQuotaStatus{
+		Hard: q.Spec.Hard,
+		Used: corev1.ResourceList{corev1.ResourceRequestsStorage: resource.MustParse(used)},
+	}
 	w.Expect(w.Client.Status().Update(w.T.Context(), q)).To(Succeed())
 }
 
@@ -59,13 +62,21 @@ func TestAClaimStaysThatCanNotBeReplaced(t *testing.T) {
 			w.Expect(w.Client.Create(w.T.Context(), &corev1.LimitRange{
 				ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "small"},
 				Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{
-					Type: corev1.LimitTypePersistentVolumeClaim, Max: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("512Mi")},
+					Type: corev1.LimitTypePersistentVolumeClaim,
+					Max:  corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("512Mi")},
 				}}},
 			})).To(Succeed())
 		}, want: "Failed/InvalidParameters", says: "maximum storage usage per PersistentVolumeClaim is 512Mi"},
-		"a quota without room for more": {size: "2Gi", meanwhile: func(w *world, _ *storagev1.StorageClass) { w.quota("2Gi", "2Gi") },
-			want: "Failed/QuotaExceeded", says: "ResourceQuota room has no room for the new PersistentVolumeClaims: requests.storage would be 3Gi of 2Gi"},
-		"a deleted StorageClass":  {meanwhile: func(w *world, class *storagev1.StorageClass) {
+		"a quota without room for more": {
+			size: "2Gi", meanwhile: func(w *world,
+				_ *storagev1.StorageClass,
+			) {
+				w.quota("2Gi", "2Gi")
+			},
+			want: "Failed/QuotaExceeded",
+			says: "ResourceQuota room has no room for the new PersistentVolumeClaims: requests.storage would be 3Gi of 2Gi",
+		},
+		"a deleted StorageClass": {meanwhile: func(w *world, class *storagev1.StorageClass) {
 			w.Expect(w.Client.Delete(w.T.Context(), class)).To(Succeed())
 		}, want: "Failed/StorageClassNotFound", says: "PersistentVolumeClaim web-0 stays"},
 		"a VolumeSnapshot with an error": {meanwhile: func(w *world, _ *storagev1.StorageClass) {
@@ -86,7 +97,10 @@ func TestAClaimStaysThatCanNotBeReplaced(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newVolumes(t, "")
-			class := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "of-" + w.Namespace}, Provisioner: sessiontest.CSIDriver}
+			class := &storagev1.StorageClass{
+				ObjectMeta:  metav1.ObjectMeta{Name: "of-" + w.Namespace},
+				Provisioner: sessiontest.CSIDriver,
+			}
 			sessiontest.Create(t, w.Client, class, sessiontest.Claim(w.Namespace, "web-0"))
 			old := w.claim("web-0")
 			w.restore("restore", intoVolumes("web-${POD_ORDINAL}", ofClass(class.Name), func(t *v1alpha1.RestoreClaimTemplate) {

@@ -55,7 +55,9 @@ func progressOf(a *sidecar.Assignment, components map[string]v1alpha1.RestoredCo
 
 // writeSidecars writes the decision to the sidecars. With a refusal it also returns the host whose work could not be
 // assigned.
-func (r *Reconciler) writeSidecars(ctx context.Context, s *v1alpha1.RestoreSession, in session.RestoreInput, d session.RestoreDecision) (host string, err error) {
+func (r *Reconciler) writeSidecars(
+	ctx context.Context, s *v1alpha1.RestoreSession, in session.RestoreInput, d session.RestoreDecision,
+) (host string, err error) {
 	if !session.RestoredBySidecars(s) {
 		return "", nil
 	}
@@ -136,7 +138,10 @@ func mountsAll(p *corev1.Pod, h *v1alpha1.ResolvedRestoreHost) bool {
 
 // assign adds the work of a host, without a pod yet. It checks again everything that is checked before a Job is
 // created.
-func (r *Reconciler) assign(ctx context.Context, s *v1alpha1.RestoreSession, work *sidecar.Work, h *v1alpha1.ResolvedRestoreHost, attempt int32, in session.RestoreInput) error {
+func (r *Reconciler) assign(
+	ctx context.Context, s *v1alpha1.RestoreSession, work *sidecar.Work, h *v1alpha1.ResolvedRestoreHost, attempt int32,
+	in session.RestoreInput,
+) error {
 	resolved := s.Status.Resolved
 	storage, err := r.storageOf(ctx, resolved.Repository)
 	if err != nil {

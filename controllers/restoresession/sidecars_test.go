@@ -45,15 +45,25 @@ func newSidecarWorld(t *testing.T) *sidecarWorld {
 	db := &appsv1.StatefulSet{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "db"},
 		Spec: appsv1.StatefulSetSpec{
-			Selector:             &metav1.LabelSelector{MatchLabels: labels},
-			Template:             corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "db", Image: "db"}}}},
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "db", Image: "db"}}},
+			},
 			VolumeClaimTemplates: []corev1.PersistentVolumeClaim{*sessiontest.Claim("", "data")},
 		},
 	}
-	sessiontest.Create(t, w.Client, db, sessiontest.Claim(w.Namespace, "data-db-0"), sessiontest.Claim(w.Namespace, "data-db-1"),
+	sessiontest.Create(t, w.Client, db, sessiontest.Claim(w.Namespace, "data-db-0"),
+		sessiontest.Claim(w.Namespace, "data-db-1"),
 		&corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: sidecarID, Annotations: map[string]string{v1alpha1.AnnotationSidecarCredentials: "JTI=1"}},
-			Data:       map[string][]byte{sidecar.KeyToken: []byte("t"), sidecar.KeysOf(w.Namespace, "uploads").Version(): []byte("v")},
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: w.Namespace, Name: sidecarID,
+				Annotations: map[string]string{v1alpha1.AnnotationSidecarCredentials: "JTI=1"},
+			},
+			Data: map[string][]byte{
+				sidecar.KeyToken: []byte("t"),
+				sidecar.KeysOf(w.Namespace, "uploads").Version(): []byte("v"),
+			},
 		})
 	w.uid = db.UID
 	w.pod("db-0", "a")
@@ -76,10 +86,14 @@ func (w *sidecarWorld) pod(name, node string, edit ...func(*corev1.Pod)) {
 	p := sessiontest.Pod(w.Namespace, name, "node-"+node, "data-"+name, map[string]string{"app": "db"})
 	always := corev1.ContainerRestartPolicyAlways
 	p.Spec.InitContainers = []corev1.Container{{
-		Name: sidecar.Container, Image: "mover", RestartPolicy: &always, Args: []string{sidecar.Subcommand, "--id", sidecarID},
+		Name: sidecar.Container, Image: "mover", RestartPolicy: &always,
+		Args:         []string{sidecar.Subcommand, "--id", sidecarID},
 		VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: path.Join(sidecar.VolumesDir, "data"), ReadOnly: true}},
 	}}
-	p.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: sidecar.Container, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
+	p.Status.InitContainerStatuses = []corev1.ContainerStatus{{
+		Name:  sidecar.Container,
+		State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
+	}}
 	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
 	for _, e := range edit {
 		e(p)
@@ -89,7 +103,8 @@ func (w *sidecarWorld) pod(name, node string, edit ...func(*corev1.Pod)) {
 
 func (w *sidecarWorld) removePod(name string) {
 	w.T.Helper()
-	w.Expect(w.Client.Delete(w.T.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}}, client.GracePeriodSeconds(0))).To(Succeed())
+	w.Expect(w.Client.Delete(w.T.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}},
+		client.GracePeriodSeconds(0))).To(Succeed())
 }
 
 // sidecars work once on their assignments.
@@ -103,7 +118,8 @@ func (w *sidecarWorld) sidecars() {
 	before := s.DeepCopy()
 	for _, a := range movers.WorkOf(s).Assignments {
 		var p corev1.Pod
-		if a.Pod == "" || w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: a.Pod}, &p) != nil || p.UID != a.PodUID {
+		if a.Pod == "" || w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: a.Pod}, &p) != nil ||
+			p.UID != a.PodUID {
 			continue
 		}
 		if name := a.Pod + "/" + string(rune('0'+a.Attempt)); !slices.Contains(w.given, name) {
@@ -117,7 +133,10 @@ func (w *sidecarWorld) sidecars() {
 				s.Status.Components = map[string]v1alpha1.RestoredComponent{}
 			}
 			if a.Stop {
-				s.Status.Components[c.Name] = v1alpha1.RestoredComponent{Phase: v1alpha1.RestoreSessionFailed, Reason: v1alpha1.ReasonCancelled}
+				s.Status.Components[c.Name] = v1alpha1.RestoredComponent{
+					Phase:  v1alpha1.RestoreSessionFailed,
+					Reason: v1alpha1.ReasonCancelled,
+				}
 			} else if done := w.does(a.Pod, c); done != nil {
 				s.Status.Components[c.Name] = *done
 			}
@@ -171,12 +190,15 @@ func TestSidecarsRestoreAStatefulSet(t *testing.T) {
 	work := movers.WorkOf(s)
 	w.Expect(work.Keys).To(Equal(sidecar.KeysOf(w.Namespace, "uploads")))
 	var storage v1alpha1.BackupStorage
-	w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Storage, Name: sessiontest.StorageName}, &storage)).To(Succeed())
-	version, err := access.Digest(t.Context(), w.Client, w.Namespace, &storage, v1alpha1.ObjectReference{Name: sessiontest.EncryptionName})
+	w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Storage, Name: sessiontest.StorageName}, &storage)).
+		To(Succeed())
+	version, err := access.Digest(t.Context(), w.Client, w.Namespace, &storage,
+		v1alpha1.ObjectReference{Name: sessiontest.EncryptionName})
 	w.Expect(err).NotTo(HaveOccurred())
 	w.Expect(work.KeysVersion).To(Equal(version))
 	w.Expect(work.Host("pod-1").Pod).To(Equal("db-1"))
-	w.Expect(work.Host("pod-1").Within.Duration).To(BeNumerically(">", time.Minute), "it ends with the restore even if nobody can stop it")
+	w.Expect(work.Host("pod-1").Within.Duration).To(BeNumerically(">", time.Minute),
+		"it ends with the restore even if nobody can stop it")
 	full := work.TaskOf(work.Host("pod-0"))
 	w.Expect(full.Check()).To(Succeed())
 	w.Expect(full.Kind).To(Equal(task.KindRestore))
@@ -204,7 +226,9 @@ func TestASidecarCannotGiveBackOwners(t *testing.T) {
 	w.restored()
 	s := w.settleSidecars()
 	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"))
-	w.Expect(s.Status.Conditions).To(ContainElement(And(HaveField("Type", "Partial"), HaveField("Message", ContainSubstring("with executor Job and as root")))))
+	w.Expect(s.Status.Conditions).
+		To(ContainElement(And(HaveField("Type", "Partial"),
+			HaveField("Message", ContainSubstring("with executor Job and as root")))))
 }
 
 func TestTheAddonSaysThatASidecarRestores(t *testing.T) {
@@ -229,7 +253,10 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 	t.Parallel()
 	addon := func(edit func(*v1alpha1.AddonInfo)) func(*sidecarWorld, *v1alpha1.RestoreSession) {
 		return func(_ *sidecarWorld, s *v1alpha1.RestoreSession) {
-			s.Spec.Addon = &v1alpha1.AddonInfo{Name: "workload-addon", Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}}}
+			s.Spec.Addon = &v1alpha1.AddonInfo{
+				Name:  "workload-addon",
+				Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}},
+			}
 			edit(s.Spec.Addon)
 		}
 	}
@@ -238,19 +265,21 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 		want    string
 		message string
 	}{
-		"volumes in use, without confirm":  {
+		"volumes in use, without confirm": {
 			edit: func(_ *sidecarWorld, s *v1alpha1.RestoreSession) { s.Spec.Confirm = "" },
 			want: "Failed/VolumeInUse", message: "spec.confirm: ",
 		},
-		"a workload with another UID":  {
+		"a workload with another UID": {
 			edit: func(_ *sidecarWorld, s *v1alpha1.RestoreSession) { s.Spec.Confirm = "x" },
 			want: "Invalid/ConfirmationWrong", message: "confirm names x",
 		},
 		"a workload without a sidecar": {
 			edit: func(w *sidecarWorld, _ *v1alpha1.RestoreSession) {
-				w.Expect(w.Client.Delete(w.T.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: sidecarID}})).To(Succeed())
+				w.Expect(w.Client.Delete(w.T.Context(),
+					&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: sidecarID}})).To(Succeed())
 			},
-			want: "Invalid/SidecarNotPossible", message: "has no sidecar: take executor Job, or a BackupConfiguration with executor Sidecar first",
+			want:    "Invalid/SidecarNotPossible",
+			message: "has no sidecar: take executor Job, or a BackupConfiguration with executor Sidecar first",
 		},
 		"a repository that the sidecar has no keys of": {
 			edit: func(w *sidecarWorld, _ *v1alpha1.RestoreSession) {
@@ -281,7 +310,8 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 					Name: "physical-backup-restore", Params: &apiextensionsv1.JSON{Raw: []byte(`{"image":"mariadb:11.4"}`)},
 				}}}
 			},
-			want: "Invalid/SidecarNotPossible", message: "runs programs of an image of its own, which a sidecar does not have: take executor Job",
+			want:    "Invalid/SidecarNotPossible",
+			message: "runs programs of an image of its own, which a sidecar does not have: take executor Job",
 		},
 		"a task of more than the mover": {
 			edit: func(w *sidecarWorld, s *v1alpha1.RestoreSession) {
@@ -290,7 +320,10 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 					Spec:       v1alpha1.FunctionSpec{Image: "${moverImage}", Args: []string{"backup"}},
 				}, &v1alpha1.Addon{
 					ObjectMeta: metav1.ObjectMeta{Name: w.Namespace},
-					Spec:       v1alpha1.AddonSpec{RestoreTasks: []v1alpha1.Task{{Name: policy.RestoreTask, Driver: v1alpha1.DriverKopia, Function: w.Namespace}}},
+					Spec: v1alpha1.AddonSpec{RestoreTasks: []v1alpha1.Task{{
+						Name:   policy.RestoreTask,
+						Driver: v1alpha1.DriverKopia, Function: w.Namespace,
+					}}},
 				})
 				s.Spec.Addon = &v1alpha1.AddonInfo{Name: w.Namespace, Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}}}
 			},
@@ -354,10 +387,16 @@ func TestWhatGoesWrongWithASidecarThatRestores(t *testing.T) {
 		want    string
 		given   []string
 	}{
-		"it reports a failure":                 {disturb: failing(v1alpha1.ReasonEmpty), want: "Failed/Empty", given: both},
-		"it can't write into an empty volume":   {disturb: failing(v1alpha1.ReasonTargetUnwritable), want: "Failed/TargetUnwritable", given: both},
-		"it reports a failure that is worth a retry":  {retry: 1, disturb: failing(v1alpha1.ReasonUnreachable), want: "Failed/Unreachable", given: append(slices.Clone(both), "db-1/2")},
-		"no pod has the ordinal":  {
+		"it reports a failure": {disturb: failing(v1alpha1.ReasonEmpty), want: "Failed/Empty", given: both},
+		"it can't write into an empty volume": {
+			disturb: failing(v1alpha1.ReasonTargetUnwritable),
+			want:    "Failed/TargetUnwritable", given: both,
+		},
+		"it reports a failure that is worth a retry": {
+			retry: 1, disturb: failing(v1alpha1.ReasonUnreachable),
+			want: "Failed/Unreachable", given: append(slices.Clone(both), "db-1/2"),
+		},
+		"no pod has the ordinal": {
 			disturb: func(w *sidecarWorld) { w.removePod("db-1") }, want: "Failed/SidecarNotReady", given: both[:1],
 		},
 		"its pod has another claim by that name": {
@@ -399,20 +438,27 @@ func TestWhatGoesWrongWithASidecarThatRestores(t *testing.T) {
 			want: "Succeeded/Succeeded", given: both,
 		},
 		"its pod is replaced while it works": {
-			disturb: func(w *sidecarWorld) { w.lostOnce(false) }, want: "Succeeded/Succeeded", given: append(slices.Clone(both), "db-1/2"),
+			disturb: func(w *sidecarWorld) { w.lostOnce(false) }, want: "Succeeded/Succeeded",
+			given: append(slices.Clone(both), "db-1/2"),
 		},
 		"its pods are replaced again and again": {
-			disturb: func(w *sidecarWorld) { w.lostOnce(true) }, want: "Failed/PodDeleted", given: append(slices.Clone(both), "db-1/2"),
+			disturb: func(w *sidecarWorld) { w.lostOnce(true) }, want: "Failed/PodDeleted",
+			given: append(slices.Clone(both), "db-1/2"),
 		},
-		"its pods are replaced again and again, and it is retried":  {
-			retry: 1, disturb: func(w *sidecarWorld) { w.lostOnce(true) }, want: "Failed/PodDeleted", given: append(slices.Clone(both), "db-1/2", "db-1/3"),
+		"its pods are replaced again and again, and it is retried": {
+			retry: 1, disturb: func(w *sidecarWorld) { w.lostOnce(true) }, want: "Failed/PodDeleted",
+			given: append(slices.Clone(both), "db-1/2", "db-1/3"),
 		},
-		"the storage no longer allows the namespace":  {
+		"the storage no longer allows the namespace": {
 			disturb: func(w *sidecarWorld) {
 				w.Killer = &sessiontest.Killer{At: 3} // right after the restore was frozen
 				w.Reconcile("restore")
 				w.Expect(w.session("restore").Status.Resolved).NotTo(BeNil())
-				w.Expect(w.Client.Delete(w.T.Context(), &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}})).To(Succeed())
+				w.Expect(w.Client.Delete(w.T.Context(),
+					&v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{
+						Namespace: w.Storage,
+						Name:      sessiontest.StorageName,
+					}})).To(Succeed())
 			},
 			want: "Failed/StorageNotFound",
 		},
@@ -436,7 +482,7 @@ func TestWhatGoesWrongWithASidecarThatRestores(t *testing.T) {
 			},
 			want: "Failed/Cancelled",
 		},
-		"somebody deletes its assignments":  {
+		"somebody deletes its assignments": {
 			disturb: func(w *sidecarWorld) {
 				running(w)
 				w.Reconcile("restore")

@@ -27,7 +27,8 @@ func sourceNamespace(s *v1alpha1.RestoreSession) string {
 // depends records whether an object that the restore depends on exists.
 func (s *search) depends(group, kind, namespace, name string, found bool) {
 	s.Dependencies = append(s.Dependencies, v1alpha1.ResourceFoundStatus{
-		TypedObjectReference: v1alpha1.TypedObjectReference{APIGroup: group, Kind: kind, Namespace: namespace, Name: name}, Found: &found,
+		TypedObjectReference: v1alpha1.TypedObjectReference{APIGroup: group, Kind: kind, Namespace: namespace, Name: name},
+		Found:                &found,
 	})
 }
 
@@ -92,7 +93,8 @@ func (r *Reconciler) chooseSnapshot(ctx context.Context, look *search, namespace
 	}
 	snap := session.Latest(list.Items, source.Repository, moment)
 	if snap == nil {
-		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "Repository %s has no successful Snapshot%s", source.Repository, which)
+		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "Repository %s has no successful Snapshot%s",
+			source.Repository, which)
 	}
 	return snap, nil
 }
@@ -106,7 +108,9 @@ func (r *Reconciler) namedSnapshot(ctx context.Context, look *search, namespace 
 		look.depends(v1alpha1.Group, v1alpha1.SnapshotKind, namespace, source.Snapshot, false)
 		if namespace != look.session.Namespace && source.Repository == "" {
 			// Whether the Snapshot exists is a secret of its namespace.
-			look.refuse(0, v1alpha1.ReasonRestoreNotAllowed, "namespace %s has no Snapshot %s whose Repository allows namespace %s to restore it", namespace, source.Snapshot, look.session.Namespace)
+			look.refuse(0, v1alpha1.ReasonRestoreNotAllowed,
+				"namespace %s has no Snapshot %s whose Repository allows namespace %s to restore it", namespace, source.Snapshot,
+				look.session.Namespace)
 			return nil, nil
 		}
 		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "there is no Snapshot %s", source.Snapshot)
@@ -117,7 +121,8 @@ func (r *Reconciler) namedSnapshot(ctx context.Context, look *search, namespace 
 	case source.Repository != "" && source.Repository != snap.Spec.Repository:
 		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "Snapshot %s is not in Repository %s", snap.Name, source.Repository)
 	case snap.Status.Phase != v1alpha1.SnapshotSucceeded:
-		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "Snapshot %s did not succeed: its phase is %q", snap.Name, snap.Status.Phase)
+		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "Snapshot %s did not succeed: its phase is %q", snap.Name,
+			snap.Status.Phase)
 	default:
 		return snap, nil
 	}
@@ -139,7 +144,8 @@ func (r *Reconciler) consent(ctx context.Context, to, from, repository string) e
 		return nil
 	}
 	return movers.Refuse(v1alpha1.ReasonRestoreNotAllowed,
-		"namespace %s is not allowed to restore from Repository %s/%s: its owner must annotate it with %s=%s", to, from, repository, v1alpha1.AnnotationRestoreTo, to)
+		"namespace %s is not allowed to restore from Repository %s/%s: its owner must annotate it with %s=%s", to, from,
+		repository, v1alpha1.AnnotationRestoreTo, to)
 }
 
 // findRepository freezes the Repository of the Snapshot.

@@ -11,7 +11,9 @@ import (
 )
 
 // writeStatus writes the status of a decision, and releases a restore that has ended. It returns when to look again.
-func (r *Reconciler) writeStatus(ctx context.Context, s *v1alpha1.RestoreSession, d session.RestoreDecision) (time.Duration, error) {
+func (r *Reconciler) writeStatus(
+	ctx context.Context, s *v1alpha1.RestoreSession, d session.RestoreDecision,
+) (time.Duration, error) {
 	before := s.DeepCopy()
 	s.Status = d.Status
 	if err := r.keeper().WriteStatus(ctx, before, s, d.Event); err != nil {

@@ -16,10 +16,19 @@ import (
 func (w *world) stepsTask(access v1alpha1.TargetAccess) *v1alpha1.AddonInfo {
 	w.T.Helper()
 	sessiontest.Create(w.T, w.Client,
-		&v1alpha1.Function{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace}, Spec: v1alpha1.FunctionSpec{Image: "app:v1", Args: []string{"${restoreSession}"}}},
-		&v1alpha1.Addon{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace}, Spec: v1alpha1.AddonSpec{RestoreTasks: []v1alpha1.Task{{
-			Name: "logical-backup-restore", Steps: []v1alpha1.TaskStep{{Name: w.Namespace, TargetAccess: access}, {Name: "pvc-restore"}},
-		}}}})
+		&v1alpha1.Function{
+			ObjectMeta: metav1.ObjectMeta{Name: w.Namespace},
+			Spec:       v1alpha1.FunctionSpec{Image: "app:v1", Args: []string{"${restoreSession}"}},
+		},
+		&v1alpha1.Addon{
+			ObjectMeta: metav1.ObjectMeta{Name: w.Namespace},
+			Spec: v1alpha1.AddonSpec{RestoreTasks: []v1alpha1.Task{{
+				Name: "logical-backup-restore", Steps: []v1alpha1.TaskStep{
+					{Name: w.Namespace, TargetAccess: access},
+					{Name: "pvc-restore"},
+				},
+			}}},
+		})
 	return &v1alpha1.AddonInfo{Name: w.Namespace, Tasks: []v1alpha1.TaskReference{{Name: "logical-backup-restore"}}}
 }
 
@@ -39,7 +48,9 @@ func TestAStepThatWritesBeforeARestoreNeedsConfirmation(t *testing.T) {
 	w.restore("failed", steps, w.confirmed("target"))
 	s = w.settle("failed")
 	w.Expect(ending(s)).To(Equal("Failed/StepFailed"))
-	w.Expect(s.Status.Conditions).To(ContainElement(HaveField("Message", ContainSubstring("step "+w.Namespace+"-0 of the task failed with exit code 1"))))
+	w.Expect(s.Status.Conditions).
+		To(ContainElement(HaveField("Message",
+			ContainSubstring("step "+w.Namespace+"-0 of the task failed with exit code 1"))))
 	w.Expect(w.Jobs()).To(HaveLen(1))
 
 	w.Outcome = sessiontest.Succeed

@@ -39,11 +39,17 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-func (w *world) newSnapshot(name string, phase v1alpha1.SnapshotPhase, hour int, components ...string) *v1alpha1.Snapshot {
+func (w *world) newSnapshot(
+	name string, phase v1alpha1.SnapshotPhase, hour int, components ...string,
+) *v1alpha1.Snapshot {
 	s := &v1alpha1.Snapshot{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name, Labels: map[string]string{v1alpha1.LabelRepository: "uploads"}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: w.Namespace, Name: name,
+			Labels: map[string]string{v1alpha1.LabelRepository: "uploads"},
+		},
 		Spec: v1alpha1.SnapshotSpec{
-			SnapshotID: name, Repository: "uploads", Session: "nightly", BackupSession: "run", Version: v1alpha1.SnapshotLayoutVersion, AppRef: uploads,
+			SnapshotID: name, Repository: "uploads", Session: "nightly", BackupSession: "run",
+			Version: v1alpha1.SnapshotLayoutVersion, AppRef: uploads,
 		},
 		Status: v1alpha1.SnapshotStatus{
 			Phase:        phase,

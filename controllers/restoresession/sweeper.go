@@ -63,9 +63,11 @@ func (s *Sweeper) sweep(ctx context.Context, l loans, of loan) error {
 		return err
 	}
 	s.Metrics.addRemoved()
-	ctrl.LoggerFrom(ctx).Info("removed leftover borrowed VolumeSnapshot", "namespace", of.namespace, "volumeSnapshot", of.name)
+	ctrl.LoggerFrom(ctx).Info("removed leftover borrowed VolumeSnapshot", "namespace", of.namespace,
+		"volumeSnapshot", of.name)
 	if restore != nil {
-		s.Event(restore, corev1.EventTypeWarning, v1alpha1.ReasonLeftoversRemoved, "removed borrowed VolumeSnapshot that the restore left behind: "+of.name)
+		s.Event(restore, corev1.EventTypeWarning, v1alpha1.ReasonLeftoversRemoved,
+			"removed borrowed VolumeSnapshot that the restore left behind: "+of.name)
 	}
 	return nil
 }

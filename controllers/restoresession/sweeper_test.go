@@ -32,7 +32,10 @@ func (w *world) sweep() {
 	sweeping.Lock()
 	defer sweeping.Unlock()
 	r := reconciler(w.World)
-	s := &Sweeper{Client: r.Client, APIReader: r.APIReader, EventRecorder: w.Events, FieldManager: r.FieldManager, Metrics: swept}
+	s := &Sweeper{
+		Client: r.Client, APIReader: r.APIReader, EventRecorder: w.Events, FieldManager: r.FieldManager,
+		Metrics: swept,
+	}
 	w.Expect(s.Sweep(w.T.Context())).To(Succeed())
 }
 
@@ -40,9 +43,10 @@ func (w *world) sweep() {
 func borrowing(t *testing.T) (w *world, ns string) {
 	t.Helper()
 	w, ns = elsewhere(t)
-	w.restore("restore", intoVolumes("late-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass)), from(ns), func(s *v1alpha1.RestoreSession) {
-		s.Spec.Addon.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"bind": "false"}`)}
-	})
+	w.restore("restore", intoVolumes("late-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass)), from(ns),
+		func(s *v1alpha1.RestoreSession) {
+			s.Spec.Addon.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"bind": "false"}`)}
+		})
 	return w, ns
 }
 
@@ -123,7 +127,9 @@ func TestContentsOfOthersAreNotGivenBack(t *testing.T) {
 	w := newVolumes(t, "")
 	labels := map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelRestoreSession: "restore"}
 	made := map[string]string{v1alpha1.AnnotationRestoreSession: "uid-of-none"}
-	content := func(name string, annotations map[string]string, refers string, source snapshotv1.VolumeSnapshotContentSource) *snapshotv1.VolumeSnapshotContent {
+	content := func(name string, annotations map[string]string, refers string,
+		source snapshotv1.VolumeSnapshotContentSource,
+	) *snapshotv1.VolumeSnapshotContent {
 		return &snapshotv1.VolumeSnapshotContent{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels, Annotations: annotations},
 			Spec: snapshotv1.VolumeSnapshotContentSpec{
@@ -152,7 +158,8 @@ func TestContentsOfOthersAreNotGivenBack(t *testing.T) {
 	w.sweep()
 	_, contents := w.imports()
 	w.Expect(contents).To(HaveLen(4))
-	w.Expect(contents).To(HaveEach(HaveField("Spec.DeletionPolicy", snapshotv1.VolumeSnapshotContentDelete)), "the sweep did not touch them")
+	w.Expect(contents).To(HaveEach(HaveField("Spec.DeletionPolicy", snapshotv1.VolumeSnapshotContentDelete)),
+		"the sweep did not touch them")
 	w.Get(foreign.Name, foreign)
 	w.Expect(foreign.DeletionTimestamp).To(BeNil())
 }

@@ -85,7 +85,8 @@ func (r *Reconciler) findPaused(ctx context.Context, look *search) error {
 	}
 	note := func(kind, name string) {
 		if len(look.PausedBackups) < maxPaused {
-			look.PausedBackups = append(look.PausedBackups, v1alpha1.TypedObjectReference{APIGroup: v1alpha1.Group, Kind: kind, Name: name})
+			look.PausedBackups = append(look.PausedBackups,
+				v1alpha1.TypedObjectReference{APIGroup: v1alpha1.Group, Kind: kind, Name: name})
 		}
 	}
 	var configurations v1alpha1.BackupConfigurationList

@@ -31,7 +31,8 @@ func TestAProgramMakesTheFilesOfAServer(t *testing.T) {
 	w.restore("unnamed", into)
 	s := w.settle("unnamed")
 	w.Expect(ending(s)).To(Equal("Invalid/AddonNotFound"))
-	w.Expect(s.Status.Conditions).To(ContainElement(HaveField("Message", ContainSubstring("physical-backup-restore of the database's Addon"))))
+	w.Expect(s.Status.Conditions).
+		To(ContainElement(HaveField("Message", ContainSubstring("physical-backup-restore of the database's Addon"))))
 	w.Expect(w.Jobs()).To(BeEmpty())
 
 	w.restore("restore", into, physical)
@@ -42,7 +43,8 @@ func TestAProgramMakesTheFilesOfAServer(t *testing.T) {
 	pod := jobs[0].Spec.Template.Spec
 	w.Expect(pod.InitContainers[0].Image).To(Equal("mover:test"))
 	w.Expect(pod.Containers[0].Image).To(Equal("mariadb:11.4"))
-	w.Expect(pod.Containers[0].VolumeMounts).To(ContainElement(And(HaveField("MountPath", "/cairn/volumes/dump"), HaveField("ReadOnly", false))))
+	w.Expect(pod.Containers[0].VolumeMounts).
+		To(ContainElement(And(HaveField("MountPath", "/cairn/volumes/dump"), HaveField("ReadOnly", false))))
 	component := sessiontest.TaskOf(&jobs[0]).Components[0]
 	w.Expect(component.Stream.Command).To(Equal([]string{"mbstream", "--extract"}))
 	w.Expect(component.Stream.Finish.Command[0]).To(Equal("mariadb-backup"))

@@ -24,7 +24,8 @@ func (s *search) noTarget(snap *v1alpha1.Snapshot) bool {
 		return false
 	}
 	s.refuse(0, v1alpha1.ReasonInvalidParameters,
-		"Snapshot %s is kept as VolumeSnapshots, and these become new volumes: leave target out, and name task %s of %s with targetVolumes.volumeClaimTemplates. The annotation %s on a template makes Cairn replace an existing claim",
+		"Snapshot %s is kept as VolumeSnapshots, and these become new volumes: leave target out, and name task %s of %s "+
+			"with targetVolumes.volumeClaimTemplates. The annotation %s on a template makes Cairn replace an existing claim",
 		snap.Name, policy.VolumeRestoreTask, policy.VolumeAddon, v1alpha1.AnnotationReplace)
 	return true
 }
@@ -41,12 +42,16 @@ func (s *search) misfit() bool {
 		}
 		s.refuse(0, v1alpha1.ReasonInvalidTask, "%s: name task %s of %s", what, policy.VolumeRestoreTask, policy.VolumeAddon)
 	case provisions && !kept:
-		s.refuse(0, v1alpha1.ReasonInvalidTask, "task %s of Addon %s makes volumes of VolumeSnapshots, and Snapshot %s is not kept as VolumeSnapshots: name task %s",
+		s.refuse(0, v1alpha1.ReasonInvalidTask,
+			"task %s of Addon %s makes volumes of VolumeSnapshots, and Snapshot %s is not kept as VolumeSnapshots: name task %s",
 			s.Resolved.Task.Task, s.Resolved.Task.Addon, s.snapshot.Name, policy.RestoreTask)
 	case provisions && s.session.Spec.Target != nil:
-		s.refuse(0, v1alpha1.ReasonInvalidTask, "task %s of Addon %s makes new volumes: leave target out, and write targetVolumes.volumeClaimTemplates", s.Resolved.Task.Task, s.Resolved.Task.Addon)
+		s.refuse(0, v1alpha1.ReasonInvalidTask,
+			"task %s of Addon %s makes new volumes: leave target out, and write targetVolumes.volumeClaimTemplates",
+			s.Resolved.Task.Task, s.Resolved.Task.Addon)
 	case provisions && s.session.Spec.Verify:
-		s.refuse(0, v1alpha1.ReasonInvalidParameters, "verify reads files back, but the storage system makes the volumes of VolumeSnapshots: leave verify out")
+		s.refuse(0, v1alpha1.ReasonInvalidParameters,
+			"verify reads files back, but the storage system makes the volumes of VolumeSnapshots: leave verify out")
 	default:
 		return false
 	}
@@ -80,7 +85,8 @@ func (r *Reconciler) resolveClaims(ctx context.Context, look *search) error {
 		}
 		return nil
 	}
-	if look.Error = session.ReplaceClaims(look.Resolved.Hosts, look.target); look.Error != nil && look.Error.Reason == v1alpha1.ReasonVolumeInUse {
+	if look.Error = session.ReplaceClaims(look.Resolved.Hosts, look.target); look.Error != nil &&
+		look.Error.Reason == v1alpha1.ReasonVolumeInUse {
 		look.Wait = waitForTarget // the user has probably just scaled the workload down
 	}
 	return nil
@@ -101,11 +107,14 @@ func (s *search) planStamped(plan []session.PlannedClaim) bool {
 }
 
 // provisioning reads what the planned claims are made of, past the cache, which holds none of these kinds.
-func (r *Reconciler) provisioning(ctx context.Context, look *search, plan []session.PlannedClaim) (session.Provisioning, error) {
+func (r *Reconciler) provisioning(
+	ctx context.Context, look *search, plan []session.PlannedClaim,
+) (session.Provisioning, error) {
 	namespace := sourceNamespace(look.session)
 	bind, err := strconv.ParseBool(session.Argument(look.Resolved.Task, "--bind"))
 	known := session.Provisioning{
-		Restore: look.session.UID, Elsewhere: namespace != look.session.Namespace, Bind: err != nil || bind, Snapshots: map[string]session.KnownSnapshot{},
+		Restore: look.session.UID, Elsewhere: namespace != look.session.Namespace, Bind: err != nil ||
+			bind, Snapshots: map[string]session.KnownSnapshot{},
 	}
 	var classes storagev1.StorageClassList
 	if err := r.APIReader.List(ctx, &classes); err != nil {
@@ -118,7 +127,8 @@ func (r *Reconciler) provisioning(ctx context.Context, look *search, plan []sess
 		}
 		found, err := r.volumeSnapshot(ctx, namespace, p.VolumeSnapshot)
 		if volumesnapshot.NoKind(err) {
-			look.refuse(0, v1alpha1.ReasonVolumeSnapshotsNotSupported, "the cluster has no kind VolumeSnapshot: install the snapshot controller of the CSI project and its CRDs")
+			look.refuse(0, v1alpha1.ReasonVolumeSnapshotsNotSupported,
+				"the cluster has no kind VolumeSnapshot: install the snapshot controller of the CSI project and its CRDs")
 			return known, nil
 		}
 		if err != nil {

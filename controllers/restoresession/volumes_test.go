@@ -39,18 +39,31 @@ func newVolumes(t testing.TB, namespace string) *world {
 	}
 	sessiontest.DiskClasses(t, w.Client)
 	snap := &v1alpha1.Snapshot{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shots", Labels: map[string]string{v1alpha1.LabelRepository: "disks"}},
-		Spec: v1alpha1.SnapshotSpec{SnapshotID: "shots", Repository: "disks", Session: "nightly", BackupSession: "run", Version: v1alpha1.SnapshotLayoutVersion,
-			AppRef: v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindStatefulSet, Name: "web"}},
-		Status: v1alpha1.SnapshotStatus{Phase: v1alpha1.SnapshotSucceeded, SnapshotTime: &metav1.Time{Time: time.Date(2026, 7, 1, 1, 0, 0, 0, time.UTC)}, Components: map[string]v1alpha1.Component{}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: "shots",
+			Labels: map[string]string{v1alpha1.LabelRepository: "disks"},
+		},
+		Spec: v1alpha1.SnapshotSpec{
+			SnapshotID: "shots", Repository: "disks", Session: "nightly", BackupSession: "run",
+			Version: v1alpha1.SnapshotLayoutVersion,
+			AppRef:  v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindStatefulSet, Name: "web"},
+		},
+		Status: v1alpha1.SnapshotStatus{
+			Phase:        v1alpha1.SnapshotSucceeded,
+			SnapshotTime: &metav1.Time{Time: time.Date(2026, 7, 1, 1, 0, 0, 0, time.UTC)},
+			Components:   map[string]v1alpha1.Component{},
+		},
 	}
 	for component, claim := range map[string]string{"pod-0": "data-web-0", "pod-1": "data-web-1"} {
 		_, snap.Status.Components[component] = w.shot(namespace, claim)
 	}
 	sessiontest.Create(t, w.Client, snap, &v1alpha1.Repository{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "disks", Annotations: map[string]string{v1alpha1.AnnotationRestoreTo: w.Namespace}},
-		Spec:       v1alpha1.RepositorySpec{Driver: v1alpha1.DriverVolumeSnapshotter, AppRef: snap.Spec.AppRef},
-		Status:     v1alpha1.RepositoryStatus{Phase: v1alpha1.PhaseReady},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: "disks",
+			Annotations: map[string]string{v1alpha1.AnnotationRestoreTo: w.Namespace},
+		},
+		Spec:   v1alpha1.RepositorySpec{Driver: v1alpha1.DriverVolumeSnapshotter, AppRef: snap.Spec.AppRef},
+		Status: v1alpha1.RepositoryStatus{Phase: v1alpha1.PhaseReady},
 	})
 	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome { return sessiontest.Provision(t, w.Client, job) }
 	return w
@@ -60,13 +73,20 @@ func newVolumes(t testing.TB, namespace string) *world {
 // edit adds more.
 func intoVolumes(name string, edit ...func(*v1alpha1.RestoreClaimTemplate)) func(*v1alpha1.RestoreSession) {
 	return func(s *v1alpha1.RestoreSession) {
-		template := v1alpha1.RestoreClaimTemplate{Metadata: v1alpha1.ClaimMetadata{Name: name, Labels: map[string]string{"pod": "${POD_ORDINAL}"}}}
+		template := v1alpha1.RestoreClaimTemplate{Metadata: v1alpha1.ClaimMetadata{
+			Name:   name,
+			Labels: map[string]string{"pod": "${POD_ORDINAL}"},
+		}}
 		for _, e := range edit {
 			e(&template)
 		}
-		s.Spec.Target, s.Spec.DataSource = nil, &v1alpha1.RestoreDataSource{Repository: "disks", Snapshot: v1alpha1.LatestSnapshot}
+		s.Spec.Target, s.Spec.DataSource = nil, &v1alpha1.RestoreDataSource{
+			Repository: "disks",
+			Snapshot:   v1alpha1.LatestSnapshot,
+		}
 		s.Spec.Addon = &v1alpha1.AddonInfo{Name: policy.VolumeAddon, Tasks: []v1alpha1.TaskReference{{
-			Name: "volume-snapshot-restore", TargetVolumes: &v1alpha1.TargetVolumes{VolumeClaimTemplates: []v1alpha1.RestoreClaimTemplate{template}},
+			Name:          "volume-snapshot-restore",
+			TargetVolumes: &v1alpha1.TargetVolumes{VolumeClaimTemplates: []v1alpha1.RestoreClaimTemplate{template}},
 		}}}
 	}
 }
@@ -183,7 +203,10 @@ func TestAStatefulSetOfAnotherSizeGetsVolumes(t *testing.T) {
 	t.Parallel()
 	w := newVolumes(t, "")
 	w.restore("more", intoVolumes("more-${POD_ORDINAL}"), func(s *v1alpha1.RestoreSession) {
-		s.Spec.DataSource.Rules = []v1alpha1.RestoreRule{{TargetHosts: []string{"pod-0", "pod-1"}}, {TargetHosts: []string{"pod-2", "pod-3"}, SourceHost: "pod-1"}}
+		s.Spec.DataSource.Rules = []v1alpha1.RestoreRule{
+			{TargetHosts: []string{"pod-0", "pod-1"}},
+			{TargetHosts: []string{"pod-2", "pod-3"}, SourceHost: "pod-1"},
+		}
 	})
 	s := w.settleVolumes("more")
 	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"), message(s))
@@ -194,7 +217,8 @@ func TestAStatefulSetOfAnotherSizeGetsVolumes(t *testing.T) {
 	})
 	w.Expect(ending(w.settleVolumes("less"))).To(Equal("Succeeded/Succeeded"))
 	w.claim("less-0")
-	w.Expect(apierrors.IsNotFound(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Namespace, Name: "less-1"}, &corev1.PersistentVolumeClaim{}))).To(BeTrue())
+	w.Expect(apierrors.IsNotFound(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Namespace, Name: "less-1"},
+		&corev1.PersistentVolumeClaim{}))).To(BeTrue())
 }
 
 func TestVolumesThatWaitForAPodGetOne(t *testing.T) {
@@ -220,9 +244,10 @@ func TestVolumesThatWaitForAPodGetOne(t *testing.T) {
 func TestVolumesMayBeLeftToTheirFirstPod(t *testing.T) {
 	t.Parallel()
 	w := newVolumes(t, "")
-	w.restore("restore", intoVolumes("late-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass)), func(s *v1alpha1.RestoreSession) {
-		s.Spec.Addon.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"bind": "false"}`)}
-	})
+	w.restore("restore", intoVolumes("late-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass)),
+		func(s *v1alpha1.RestoreSession) {
+			s.Spec.Addon.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"bind": "false"}`)}
+		})
 	s := w.settleVolumes("restore")
 	w.Expect(ending(s)).To(Equal("Unknown/VolumeNotBound"))
 	w.Expect(w.Jobs()).To(HaveLen(2))
@@ -266,8 +291,10 @@ func TestVolumesThatWereLeftToTheirFirstPodAreKnownAgain(t *testing.T) {
 			w.Expect(ending(s)).To(Equal("Unknown/VolumeNotBound"))
 			w.Expect(message(s)).To(ContainSubstring("an identical earlier restore made PersistentVolumeClaim late-0"))
 			sessiontest.Bind(t, w.Client, w.Namespace, "late-0")
-			w.Expect(message(apply("third"))).To(ContainSubstring("PersistentVolumeClaim late-1"), "one bound claim is not enough")
-			w.Expect(ending(apply("other", func(s *v1alpha1.RestoreSession) { s.Spec.DataSource.Components = []string{"pod-0"} }))).To(Equal("Failed/NameConflict"))
+			w.Expect(message(apply("third"))).To(ContainSubstring("PersistentVolumeClaim late-1"),
+				"one bound claim is not enough")
+			w.Expect(ending(apply("other",
+				func(s *v1alpha1.RestoreSession) { s.Spec.DataSource.Components = []string{"pod-0"} }))).To(Equal("Failed/NameConflict"))
 
 			sessiontest.Bind(t, w.Client, w.Namespace, "late-1")
 			w.Expect(ending(apply("fourth"))).To(Equal("Skipped/AlreadyRestored"))
@@ -280,7 +307,10 @@ func TestVolumesThatWereLeftToTheirFirstPodAreKnownAgain(t *testing.T) {
 		w := newVolumes(t, "")
 		w.restore("first", late())
 		w.Expect(ending(w.settleVolumes("first"))).To(Equal("Unknown/VolumeNotBound"))
-		w.Expect(w.Client.Delete(t.Context(), &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "data-web-1-1795154820"}})).To(Succeed())
+		w.Expect(w.Client.Delete(t.Context(), &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{
+			Namespace: w.Namespace,
+			Name:      "data-web-1-1795154820",
+		}})).To(Succeed())
 		w.shot(w.Namespace, "data-web-1")
 		for _, name := range []string{"late-0", "late-1"} {
 			sessiontest.Bind(t, w.Client, w.Namespace, name)
@@ -353,9 +383,13 @@ func (w *world) unbound(job *batchv1.Job) {
 		claim := c.Claim.Object.DeepCopy()
 		w.Expect(w.Client.Create(w.T.Context(), claim)).To(Succeed())
 		w.Expect(w.Client.Create(w.T.Context(), &corev1.Event{
-			ObjectMeta:     metav1.ObjectMeta{Namespace: w.Namespace, GenerateName: "e-"},
-			InvolvedObject: corev1.ObjectReference{Kind: "PersistentVolumeClaim", Namespace: w.Namespace, Name: claim.Name, UID: claim.UID},
-			Type:           corev1.EventTypeWarning, Reason: "ProvisioningFailed", Message: "no space left in the pool", LastTimestamp: metav1.Now(),
+			ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, GenerateName: "e-"},
+			InvolvedObject: corev1.ObjectReference{
+				Kind: "PersistentVolumeClaim", Namespace: w.Namespace, Name: claim.Name,
+				UID: claim.UID,
+			},
+			Type: corev1.EventTypeWarning, Reason: "ProvisioningFailed", Message: "no space left in the pool",
+			LastTimestamp: metav1.Now(),
 		})).To(Succeed())
 	}
 }
@@ -373,24 +407,44 @@ func TestWhatNoVolumeIsMadeOf(t *testing.T) {
 		want   string
 		says   string
 	}{
-		"too small":        {edit: intoVolumes("c-${POD_ORDINAL}", asking("512Mi")), want: "Invalid/VolumeTooSmall", says: "asks for 512Mi, and a volume of VolumeSnapshot data-web-0-1795154820 has at least 1Gi"},
-		"another driver":   {edit: intoVolumes("c-${POD_ORDINAL}", ofClass(sessiontest.OtherClass)), want: "Invalid/InvalidParameters", says: "of that driver there are: disk, disk-late"},
-		"no such class":    {edit: intoVolumes("c-${POD_ORDINAL}", ofClass("nowhere")), want: "Invalid/InvalidParameters", says: `no StorageClass "nowhere"`},
-		"another mode":     {edit: intoVolumes("c-${POD_ORDINAL}", func(t *v1alpha1.RestoreClaimTemplate) { t.Spec.VolumeMode = new(corev1.PersistentVolumeBlock) }), want: "Invalid/InvalidParameters", says: "was Filesystem: leave volumeMode out"},
-		"a selector":       {edit: intoVolumes("c-${POD_ORDINAL}", func(t *v1alpha1.RestoreClaimTemplate) { t.Spec.Selector = &metav1.LabelSelector{} }), want: "Invalid/InvalidParameters", says: "leave selector out"},
-		"one name for two": {edit: intoVolumes("c"), want: "Invalid/InvalidParameters", says: "would both become PersistentVolumeClaim c"},
+		"too small": {
+			edit: intoVolumes("c-${POD_ORDINAL}", asking("512Mi")), want: "Invalid/VolumeTooSmall",
+			says: "asks for 512Mi, and a volume of VolumeSnapshot data-web-0-1795154820 has at least 1Gi",
+		},
+		"another driver": {
+			edit: intoVolumes("c-${POD_ORDINAL}", ofClass(sessiontest.OtherClass)),
+			want: "Invalid/InvalidParameters", says: "of that driver there are: disk, disk-late",
+		},
+		"no such class": {
+			edit: intoVolumes("c-${POD_ORDINAL}", ofClass("nowhere")), want: "Invalid/InvalidParameters",
+			says: `no StorageClass "nowhere"`,
+		},
+		"another mode": {edit: intoVolumes("c-${POD_ORDINAL}",
+			func(t *v1alpha1.RestoreClaimTemplate) { t.Spec.VolumeMode = new(corev1.PersistentVolumeBlock) }), want: "Invalid/InvalidParameters", says: "was Filesystem: leave volumeMode out"},
+		"a selector": {edit: intoVolumes("c-${POD_ORDINAL}",
+			func(t *v1alpha1.RestoreClaimTemplate) { t.Spec.Selector = &metav1.LabelSelector{} }), want: "Invalid/InvalidParameters", says: "leave selector out"},
+		"one name for two": {
+			edit: intoVolumes("c"), want: "Invalid/InvalidParameters",
+			says: "would both become PersistentVolumeClaim c",
+		},
 		"a task for files": {edit: func(s *v1alpha1.RestoreSession) {
 			intoVolumes("c-${POD_ORDINAL}")(s)
 			s.Spec.Addon.Tasks[0].Name = policy.RestoreTask
 		}, want: "Invalid/InvalidTask", says: "name task volume-snapshot-restore of pvc-addon"},
-		"a target": {edit: func(s *v1alpha1.RestoreSession) { s.Spec.DataSource.Repository = "disks" }, want: "Invalid/InvalidParameters", says: "leave target out"},
+		"a target": {
+			edit: func(s *v1alpha1.RestoreSession) { s.Spec.DataSource.Repository = "disks" },
+			want: "Invalid/InvalidParameters", says: "leave target out",
+		},
 		"files": {edit: func(s *v1alpha1.RestoreSession) {
 			intoVolumes("c-${POD_ORDINAL}")(s)
 			s.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "pods"}
 		}, want: "Invalid/InvalidTask", says: "is not kept as these"},
 		"a task for files, and VolumeSnapshots that are named": {edit: func(s *v1alpha1.RestoreSession) {
 			intoVolumes("c", func(t *v1alpha1.RestoreClaimTemplate) {
-				t.Spec.DataSource = &corev1.TypedLocalObjectReference{APIGroup: new(snapshotv1.GroupName), Kind: "VolumeSnapshot", Name: "data-web-0-1795154820"}
+				t.Spec.DataSource = &corev1.TypedLocalObjectReference{
+					APIGroup: new(snapshotv1.GroupName), Kind: "VolumeSnapshot",
+					Name: "data-web-0-1795154820",
+				}
 			})(s)
 			s.Spec.DataSource, s.Spec.Addon.Tasks[0].Name = nil, policy.RestoreTask
 		}, want: "Invalid/InvalidTask", says: "the templates name VolumeSnapshots: name task volume-snapshot-restore"},
@@ -398,21 +452,42 @@ func TestWhatNoVolumeIsMadeOf(t *testing.T) {
 			newClaims("c")(s)
 			s.Spec.Addon.Tasks[0].TargetVolumes.VolumeClaimTemplates[0].Spec.VolumeMode = new(corev1.PersistentVolumeBlock)
 		}, want: "Invalid/InvalidParameters", says: "leave volumeMode out"},
-		"verify": {edit: func(s *v1alpha1.RestoreSession) { intoVolumes("c-${POD_ORDINAL}")(s); s.Spec.Verify = true }, want: "Invalid/InvalidParameters", says: "leave it out"},
-		"a VolumeSnapshot that is gone": {edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound", before: func(w *world) {
-			w.Expect(w.Client.Delete(w.T.Context(), &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "data-web-1-1795154820"}})).To(Succeed())
-		}},
-		"a snapshot that was retaken":  {edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound", says: "is another snapshot than the one that was backed up", before: func(w *world) {
-			v, content := &snapshotv1.VolumeSnapshot{}, &snapshotv1.VolumeSnapshotContent{}
-			w.Get("data-web-1-1795154820", v)
-			w.Expect(w.Client.Get(w.T.Context(), client.ObjectKey{Name: *v.Status.BoundVolumeSnapshotContentName}, content)).To(Succeed())
-			content.Status.SnapshotHandle = new("taken-later")
-			w.Expect(w.Client.Status().Update(w.T.Context(), content)).To(Succeed())
-		}},
-		"a VolumeSnapshot that was recreated":  {edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound", says: "somebody made another one of its name", before: func(w *world) {
-			w.Expect(w.Client.Delete(w.T.Context(), &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "data-web-1-1795154820"}})).To(Succeed())
-			w.shot(w.Namespace, "data-web-1")
-		}},
+		"verify": {
+			edit: func(s *v1alpha1.RestoreSession) { intoVolumes("c-${POD_ORDINAL}")(s); s.Spec.Verify = true },
+			want: "Invalid/InvalidParameters", says: "leave it out",
+		},
+		"a VolumeSnapshot that is gone": {
+			edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound",
+			before: func(w *world) {
+				w.Expect(w.Client.Delete(w.T.Context(),
+					&snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{
+						Namespace: w.Namespace,
+						Name:      "data-web-1-1795154820",
+					}})).To(Succeed())
+			},
+		},
+		"a snapshot that was retaken": {
+			edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound",
+			says: "is another snapshot than the one that was backed up", before: func(w *world) {
+				v, content := &snapshotv1.VolumeSnapshot{}, &snapshotv1.VolumeSnapshotContent{}
+				w.Get("data-web-1-1795154820", v)
+				w.Expect(w.Client.Get(w.T.Context(), client.ObjectKey{Name: *v.Status.BoundVolumeSnapshotContentName}, content)).
+					To(Succeed())
+				content.Status.SnapshotHandle = new("taken-later")
+				w.Expect(w.Client.Status().Update(w.T.Context(), content)).To(Succeed())
+			},
+		},
+		"a VolumeSnapshot that was recreated": {
+			edit: intoVolumes("c-${POD_ORDINAL}"),
+			want: "Invalid/VolumeSnapshotNotFound", says: "somebody made another one of its name", before: func(w *world) {
+				w.Expect(w.Client.Delete(w.T.Context(),
+					&snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{
+						Namespace: w.Namespace,
+						Name:      "data-web-1-1795154820",
+					}})).To(Succeed())
+				w.shot(w.Namespace, "data-web-1")
+			},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -463,10 +538,14 @@ func TestAClaimIsReplacedOnlyByItsUID(t *testing.T) {
 func TestVolumesOfVolumeSnapshotsThatTheUserNames(t *testing.T) {
 	t.Parallel()
 	w := newVolumes(t, "")
-	w.restore("restore", intoVolumes("mine-${POD_ORDINAL}", ofClass(sessiontest.DiskClass), func(t *v1alpha1.RestoreClaimTemplate) {
-		t.Spec.DataSource = &corev1.TypedLocalObjectReference{APIGroup: new(snapshotv1.GroupName), Kind: "VolumeSnapshot", Name: "data-web-${POD_ORDINAL}-1795154820"}
-		t.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
-	}), func(s *v1alpha1.RestoreSession) {
+	w.restore("restore", intoVolumes("mine-${POD_ORDINAL}", ofClass(sessiontest.DiskClass),
+		func(t *v1alpha1.RestoreClaimTemplate) {
+			t.Spec.DataSource = &corev1.TypedLocalObjectReference{
+				APIGroup: new(snapshotv1.GroupName), Kind: "VolumeSnapshot",
+				Name: "data-web-${POD_ORDINAL}-1795154820",
+			}
+			t.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
+		}), func(s *v1alpha1.RestoreSession) {
 		s.Spec.DataSource = nil
 		s.Spec.Addon.Tasks[0].TargetVolumes.Replicas = new(int32(2))
 	})

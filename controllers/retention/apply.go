@@ -78,7 +78,8 @@ func (r *Reconciler) confirm(ctx context.Context, s *state) error {
 }
 
 func behind(kind, name string) error {
-	return apierrors.NewConflict(schema.GroupResource{Group: v1alpha1.Group, Resource: kind}, name, fmt.Errorf("the cache is stale"))
+	return apierrors.NewConflict(schema.GroupResource{Group: v1alpha1.Group, Resource: kind}, name,
+		fmt.Errorf("the cache is stale"))
 }
 
 // letGo writes why a Snapshot goes, then marks it so that its data goes with it, and then deletes it. Each step fails
@@ -88,14 +89,16 @@ func (r *Reconciler) letGo(ctx context.Context, snapshot *v1alpha1.Snapshot, rea
 	snapshot = snapshot.DeepCopy()
 	before := snapshot.DeepCopy()
 	conditions.MarkFalse(snapshot, v1alpha1.ConditionRetained, reason, "%s", message)
-	if err := r.Status().Patch(ctx, snapshot, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), owner); err != nil {
+	if err := r.Status().Patch(ctx, snapshot, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		owner); err != nil {
 		return fmt.Errorf("write status of Snapshot %s: %w", snapshot.Name, err)
 	}
 	before = snapshot.DeepCopy()
 	snapshot.Spec.DeletionPolicy = v1alpha1.WipeOut
 	controllerutil.AddFinalizer(snapshot, v1alpha1.FinalizerWipe)
 	controllerutil.AddFinalizer(snapshot, v1alpha1.FinalizerRecord)
-	if err := r.Patch(ctx, snapshot, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), owner); err != nil {
+	if err := r.Patch(ctx, snapshot, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		owner); err != nil {
 		return fmt.Errorf("set deletionPolicy of Snapshot %s: %w", snapshot.Name, err)
 	}
 	err := r.Delete(ctx, snapshot, client.Preconditions{UID: &snapshot.UID, ResourceVersion: &snapshot.ResourceVersion})

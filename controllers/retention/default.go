@@ -55,7 +55,9 @@ func (r *Reconciler) announce(before, after *v1alpha1.Repository) {
 
 // heldMessage says what will happen, and how to change that.
 func heldMessage(ref v1alpha1.ObjectReference) string {
-	return fmt.Sprintf("policy names no RetentionPolicy, and the default, %s, is new or has changed and lets existing Snapshots go. "+
-		"They are removed after status.defaultRetention.removesAfter. Name a RetentionPolicy in spec.backends[].retentionPolicy "+
+	return fmt.Sprintf("policy names no RetentionPolicy, and the default, %s, is new or has changed and lets existing "+
+		"Snapshots go. "+
+		"They are removed after status.defaultRetention.removesAfter. Name a RetentionPolicy in "+
+		"spec.backends[].retentionPolicy "+
 		"to use another policy, or to apply this one at once", refName(ref))
 }

@@ -55,10 +55,14 @@ func (r *Reconciler) look(ctx context.Context, repository *v1alpha1.Repository) 
 	for _, snapshot := range all {
 		if snapshot.DeletionTimestamp.IsZero() {
 			s.snapshots[snapshot.Name] = snapshot
-		} else if snapshot.Spec.DeletionPolicy == v1alpha1.WipeOut && slices.Contains(snapshot.Finalizers, v1alpha1.FinalizerWipe) {
+		} else if snapshot.Spec.DeletionPolicy == v1alpha1.WipeOut && slices.Contains(snapshot.Finalizers,
+			v1alpha1.FinalizerWipe) {
 			s.removing++
 			if s.failure == nil && conditions.IsFalse(snapshot, v1alpha1.ConditionWiped) {
-				s.failure = &trouble{conditions.GetReason(snapshot, v1alpha1.ConditionWiped), conditions.GetMessage(snapshot, v1alpha1.ConditionWiped)}
+				s.failure = &trouble{
+					conditions.GetReason(snapshot, v1alpha1.ConditionWiped),
+					conditions.GetMessage(snapshot, v1alpha1.ConditionWiped),
+				}
 			}
 		}
 	}
@@ -87,7 +91,8 @@ func (r *Reconciler) look(ctx context.Context, repository *v1alpha1.Repository) 
 func (r *Reconciler) resolve(ctx context.Context, s *state) ([]string, error) {
 	namespace := s.repository.Namespace
 	var users v1alpha1.BackupConfigurationList
-	if err := r.List(ctx, &users, client.InNamespace(namespace), client.MatchingFields{indexRepository: s.repository.Name}); err != nil {
+	if err := r.List(ctx, &users, client.InNamespace(namespace),
+		client.MatchingFields{indexRepository: s.repository.Name}); err != nil {
 		return nil, fmt.Errorf("list BackupConfigurations of Repository %s: %w", s.repository.Name, err)
 	}
 	fallback, err := defaults.RetentionPolicy(ctx, r.Client, namespace)
@@ -113,13 +118,17 @@ func (r *Reconciler) policy(ctx context.Context, s *state) error {
 	s.spec = &v1alpha1.RetentionPolicy{}
 	err := r.Get(ctx, types.NamespacedName{Namespace: s.ref.Namespace, Name: s.ref.Name}, s.spec)
 	if apierrors.IsNotFound(err) {
-		s.refusal = &trouble{v1alpha1.ReasonRetentionPolicyNotFound, "nothing is removed: there is no RetentionPolicy " + refName(*s.ref)}
+		s.refusal = &trouble{
+			v1alpha1.ReasonRetentionPolicyNotFound,
+			"nothing is removed: there is no RetentionPolicy " + refName(*s.ref),
+		}
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("get RetentionPolicy %s: %w", refName(*s.ref), err)
 	}
-	err = access.MayUse(ctx, r.Client, v1alpha1.RetentionPolicyKind, s.spec, s.spec.Spec.UsagePolicy, s.repository.Namespace, v1alpha1.ReasonRetentionPolicyNotAllowed)
+	err = access.MayUse(ctx, r.Client, v1alpha1.RetentionPolicyKind, s.spec, s.spec.Spec.UsagePolicy,
+		s.repository.Namespace, v1alpha1.ReasonRetentionPolicyNotAllowed)
 	if reason, message, ok := access.ReasonOf(err); ok {
 		s.refusal = &trouble{reason, "nothing is removed: " + message}
 		return nil
@@ -129,7 +138,9 @@ func (r *Reconciler) policy(ctx context.Context, s *state) error {
 
 // siblings returns the other Repositories of a child's batch under the same policy. The batch itself names them,
 // because its children change one after the other. Until the child agrees with the batch, siblings returns a conflict.
-func (r *Reconciler) siblings(ctx context.Context, s *state, child *v1alpha1.BackupConfiguration, fallback *v1alpha1.ObjectReference) ([]string, error) {
+func (r *Reconciler) siblings(
+	ctx context.Context, s *state, child *v1alpha1.BackupConfiguration, fallback *v1alpha1.ObjectReference,
+) ([]string, error) {
 	owner := metav1.GetControllerOf(child)
 	if owner == nil || owner.Kind != v1alpha1.BackupBatchKind {
 		return nil, nil
@@ -154,9 +165,12 @@ func (r *Reconciler) siblings(ctx context.Context, s *state, child *v1alpha1.Bac
 
 // childrensRepositories returns the other Repositories under the same policy of the existing children of a batch that
 // has mistakes now.
-func (r *Reconciler) childrensRepositories(ctx context.Context, s *state, child *v1alpha1.BackupConfiguration, fallback *v1alpha1.ObjectReference) ([]string, error) {
+func (r *Reconciler) childrensRepositories(
+	ctx context.Context, s *state, child *v1alpha1.BackupConfiguration, fallback *v1alpha1.ObjectReference,
+) ([]string, error) {
 	var children v1alpha1.BackupConfigurationList
-	err := r.List(ctx, &children, client.InNamespace(child.Namespace), client.MatchingLabels{v1alpha1.LabelBatch: child.Labels[v1alpha1.LabelBatch]})
+	err := r.List(ctx, &children, client.InNamespace(child.Namespace),
+		client.MatchingLabels{v1alpha1.LabelBatch: child.Labels[v1alpha1.LabelBatch]})
 	if err != nil {
 		return nil, fmt.Errorf("list children of BackupBatch %s: %w", child.Labels[v1alpha1.LabelBatch], err)
 	}
@@ -166,7 +180,8 @@ func (r *Reconciler) childrensRepositories(ctx context.Context, s *state, child 
 // snapshots lists the Snapshots of a Repository, without records.
 func (r *Reconciler) snapshots(ctx context.Context, namespace, repository string) ([]*v1alpha1.Snapshot, error) {
 	var list v1alpha1.SnapshotList
-	if err := r.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{indexSnapshots: repository}); err != nil {
+	if err := r.List(ctx, &list, client.InNamespace(namespace),
+		client.MatchingFields{indexSnapshots: repository}); err != nil {
 		return nil, fmt.Errorf("list Snapshots of Repository %s: %w", repository, err)
 	}
 	out := make([]*v1alpha1.Snapshot, 0, len(list.Items))

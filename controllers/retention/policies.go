@@ -77,7 +77,8 @@ func (r *PolicyReconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Op
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("retentionpolicy").
 		For(&v1alpha1.RetentionPolicy{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&v1alpha1.RetentionPolicy{}, handler.EnqueueRequestsFromMapFunc(r.otherDefaults), builder.WithPredicates(defaults.Changes)).
+		Watches(&v1alpha1.RetentionPolicy{}, handler.EnqueueRequestsFromMapFunc(r.otherDefaults),
+			builder.WithPredicates(defaults.Changes)).
 		WithOptions(opts).
 		Complete(r)
 }

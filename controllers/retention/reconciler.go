@@ -83,7 +83,8 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 // enforce removes the Snapshots that the policy lets go, and returns when to look again.
 func (r *Reconciler) enforce(ctx context.Context, s *state) (ctrl.Result, error) {
 	if s.held {
-		return ctrl.Result{RequeueAfter: max(s.repository.Status.DefaultRetention.RemovesAfter.Sub(r.Clock.Now()), time.Second)}, nil
+		return ctrl.Result{RequeueAfter: max(s.repository.Status.DefaultRetention.RemovesAfter.Sub(r.Clock.Now()),
+			time.Second)}, nil
 	}
 	if err := r.apply(ctx, s); err != nil {
 		return ctrl.Result{}, err
@@ -114,9 +115,11 @@ func (r *Reconciler) summarize(repository *v1alpha1.Repository, s *state) {
 	case s.held:
 		conditions.MarkFalse(repository, condition, v1alpha1.ReasonRemovalHeld, "%s", heldMessage(*s.ref))
 	case s.ref == nil:
-		conditions.MarkTrue(repository, condition, v1alpha1.ReasonKeepsEverything, "no RetentionPolicy is named, and there is no default: everything is kept")
+		conditions.MarkTrue(repository, condition, v1alpha1.ReasonKeepsEverything,
+			"no RetentionPolicy is named, and there is no default: everything is kept")
 	default:
-		conditions.MarkTrue(repository, condition, v1alpha1.ReasonApplied, "every Snapshot that RetentionPolicy %s lets go is gone", refName(*s.ref))
+		conditions.MarkTrue(repository, condition, v1alpha1.ReasonApplied,
+			"every Snapshot that RetentionPolicy %s lets go is gone", refName(*s.ref))
 	}
 }
 
@@ -129,10 +132,12 @@ func (r *Reconciler) write(ctx context.Context, before, after *v1alpha1.Reposito
 	if err := r.Status().Patch(ctx, after, patch, client.FieldOwner(r.FieldManager)); err != nil {
 		return fmt.Errorf("write status of Repository %s: %w", after.Name, err)
 	}
-	is, was := conditions.Get(after, v1alpha1.ConditionRetentionApplied), conditions.Get(before, v1alpha1.ConditionRetentionApplied)
+	is, was := conditions.Get(after, v1alpha1.ConditionRetentionApplied),
+		conditions.Get(before, v1alpha1.ConditionRetentionApplied)
 	r.announce(before, after)
 	expected := is.Reason == v1alpha1.ReasonRemovalPending || is.Reason == v1alpha1.ReasonRemovalHeld
-	if conditions.IsFalse(after, v1alpha1.ConditionRetentionApplied) && !expected && (was == nil || was.Reason != is.Reason) {
+	if conditions.IsFalse(after, v1alpha1.ConditionRetentionApplied) && !expected &&
+		(was == nil || was.Reason != is.Reason) {
 		r.Event(after, "Warning", is.Reason, is.Message)
 	}
 	return nil

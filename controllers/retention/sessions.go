@@ -22,7 +22,8 @@ func (r *Reconciler) tell(ctx context.Context, repository *v1alpha1.Repository, 
 		return nil
 	}
 	var list v1alpha1.BackupSessionList
-	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace), client.MatchingFields{indexSessions: repository.Name}); err != nil {
+	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace),
+		client.MatchingFields{indexSessions: repository.Name}); err != nil {
 		return fmt.Errorf("list BackupSessions of %s: %w", repository.Name, err)
 	}
 	var newest *v1alpha1.BackupSession
@@ -35,7 +36,8 @@ func (r *Reconciler) tell(ctx context.Context, repository *v1alpha1.Repository, 
 	for i := range list.Items {
 		session := &list.Items[i]
 		is := entry(session, repository.Name)
-		if is != nil && equality.Semantic.DeepEqual(*is, want) || is == nil && session != newest || is != nil && is.Phase == v1alpha1.RetentionApplied && session != newest {
+		if is != nil && equality.Semantic.DeepEqual(*is, want) || is == nil && session != newest || is != nil &&
+			is.Phase == v1alpha1.RetentionApplied && session != newest {
 			continue
 		}
 		if err := r.writeSession(ctx, session, want); err != nil {
@@ -72,7 +74,9 @@ func entry(session *v1alpha1.BackupSession, repository string) *v1alpha1.Retenti
 }
 
 // writeSession applies only the entry: each Repository has its own field manager, and the rest of the status another.
-func (r *Reconciler) writeSession(ctx context.Context, session *v1alpha1.BackupSession, want v1alpha1.RetentionPolicyApplyStatus) error {
+func (r *Reconciler) writeSession(
+	ctx context.Context, session *v1alpha1.BackupSession, want v1alpha1.RetentionPolicyApplyStatus,
+) error {
 	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&want)
 	if err != nil {
 		return fmt.Errorf("encode retention status: %w", err)
@@ -83,7 +87,8 @@ func (r *Reconciler) writeSession(ctx context.Context, session *v1alpha1.BackupS
 		"status":   map[string]any{"retentionPolicy": []any{fields}},
 	}}
 	manager := "cairn-retention-" + policy.Digest(want.Repository)[len("sha256:"):][:8]
-	err = r.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(manager), client.ForceOwnership)
+	err = r.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(manager),
+		client.ForceOwnership)
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 		return fmt.Errorf("write retention to BackupSession %s: %w", session.Name, err)
 	}

@@ -47,7 +47,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	}{
 		{&v1alpha1.BackupConfiguration{}, indexRepository, repositoriesOf},
 		{&v1alpha1.BackupConfiguration{}, indexPolicy, policiesOf},
-		{&v1alpha1.Snapshot{}, indexSnapshots, func(o client.Object) []string { return []string{o.(*v1alpha1.Snapshot).Spec.Repository} }},
+		{
+			&v1alpha1.Snapshot{}, indexSnapshots,
+			func(o client.Object) []string { return []string{o.(*v1alpha1.Snapshot).Spec.Repository} },
+		},
 		{&v1alpha1.BackupSession{}, indexSessions, ended},
 	} {
 		if err := indexer.IndexField(ctx, index.object, index.field, index.values); err != nil {
@@ -62,8 +65,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Named("retention").
 		For(&v1alpha1.Repository{}).
 		Watches(&v1alpha1.Snapshot{}, enqueue(r.ofSnapshot), builder.WithPredicates(decisive)).
-		Watches(&v1alpha1.BackupConfiguration{}, enqueue(ofConfiguration), builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, deletion))).
-		Watches(&v1alpha1.RetentionPolicy{}, enqueue(r.ofPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.BackupConfiguration{}, enqueue(ofConfiguration),
+			builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, deletion))).
+		Watches(&v1alpha1.RetentionPolicy{}, enqueue(r.ofPolicy),
+			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.RetentionPolicy{}, enqueue(r.ofDefault), builder.WithPredicates(defaults.Changes)).
 		Watches(&v1alpha1.BackupSession{}, enqueue(ofSession), builder.WithPredicates(ending)).
 		Watches(&v1alpha1.RestoreSession{}, enqueue(r.ofRestore), builder.WithPredicates(ending)).
@@ -118,7 +123,8 @@ func ended(o client.Object) []string {
 var decisive = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	before, after := e.ObjectOld.(*v1alpha1.Snapshot), e.ObjectNew.(*v1alpha1.Snapshot)
 	return before.Status.Phase != after.Status.Phase || before.Generation != after.Generation ||
-		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() || len(before.Finalizers) != len(after.Finalizers) ||
+		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
+		len(before.Finalizers) != len(after.Finalizers) ||
 		conditions.GetReason(before, v1alpha1.ConditionWiped) != conditions.GetReason(after, v1alpha1.ConditionWiped) ||
 		!equality.Semantic.DeepEqual(before.Status.SnapshotTime, after.Status.SnapshotTime)
 }}
@@ -154,7 +160,8 @@ func (r *Reconciler) ofSnapshot(ctx context.Context, o client.Object) []reconcil
 		return out
 	}
 	var point v1alpha1.SnapshotList
-	if err := r.List(ctx, &point, client.InNamespace(s.Namespace), client.MatchingLabels{v1alpha1.LabelRestorePoint: retention.Point(s)}); err != nil {
+	if err := r.List(ctx, &point, client.InNamespace(s.Namespace),
+		client.MatchingLabels{v1alpha1.LabelRestorePoint: retention.Point(s)}); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "list Snapshots of restore point")
 	}
 	for i := range point.Items {

@@ -18,7 +18,8 @@ func (r *Reconciler) wait(ctx context.Context, l *looking, d *sidecar.Decision) 
 		return nil
 	}
 	var restores v1alpha1.RestoreSessionList
-	if err := r.List(ctx, &restores, client.InNamespace(l.workload.GetNamespace()), client.MatchingLabels{v1alpha1.LabelSidecar: l.workload.id}); err != nil {
+	if err := r.List(ctx, &restores, client.InNamespace(l.workload.GetNamespace()),
+		client.MatchingLabels{v1alpha1.LabelSidecar: l.workload.id}); err != nil {
 		return fmt.Errorf("list RestoreSessions of %s: %w", l.workload.describe(), err)
 	}
 	i := slices.IndexFunc(restores.Items, func(s v1alpha1.RestoreSession) bool {
@@ -29,7 +30,8 @@ func (r *Reconciler) wait(ctx context.Context, l *looking, d *sidecar.Decision) 
 	if i < 0 {
 		return nil
 	}
-	l.refuse(v1alpha1.ReasonSidecarRolloutInProgress, "the sidecar of %s changes once RestoreSession %s has ended", l.workload.describe(), restores.Items[i].Name)
+	l.refuse(v1alpha1.ReasonSidecarRolloutInProgress, "the sidecar of %s changes once RestoreSession %s has ended",
+		l.workload.describe(), restores.Items[i].Name)
 	l.lookAgain(rolloutInterval)
 	l.wanted.unknown, d.Action = true, sidecar.Leave
 	return nil
@@ -43,7 +45,9 @@ func (r *Reconciler) opposed(l *looking) bool {
 		return false
 	}
 	l.lookAgain(until.Sub(now))
-	l.refuse(v1alpha1.ReasonSidecarNotPossible, "some other writer removes or changes the sidecar of %s each time that Cairn adds it: make that writer apply only its own fields (server-side apply), or set executor Job",
+	l.refuse(v1alpha1.ReasonSidecarNotPossible,
+		"some other writer removes or changes the sidecar of %s each time that Cairn adds it: make that writer apply only "+
+			"its own fields (server-side apply), or set executor Job",
 		l.workload.describe())
 	return true
 }

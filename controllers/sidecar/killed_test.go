@@ -64,11 +64,15 @@ func (m mortalSub) Update(ctx context.Context, o client.Object, opts ...client.S
 	return m.SubResourceClient.Update(ctx, o, opts...)
 }
 
-func (m mortalSub) Patch(ctx context.Context, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+func (m mortalSub) Patch(
+	ctx context.Context, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption,
+) error {
 	return m.SubResourceClient.Patch(ctx, o, p, opts...)
 }
 
-func (m mortalSub) Apply(ctx context.Context, o runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
+func (m mortalSub) Apply(
+	ctx context.Context, o runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption,
+) error {
 	return m.SubResourceClient.Apply(ctx, o, opts...)
 }
 
@@ -108,8 +112,10 @@ func TestKilledAtAnyWriteItComesAndGoesWhole(t *testing.T) {
 
 				bed.Remove(t, s.configuration)
 				s.Eventually(func() error {
-					return bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(s.configuration), &v1alpha1.BackupConfiguration{})
-				}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("not found")), "the cache knows that the policy is gone")
+					return bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(s.configuration),
+						&v1alpha1.BackupConfiguration{})
+				}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("not found")), "the cache knows that the "+
+					"policy is gone")
 				look()
 				s.clean()
 				s.Expect(s.deployment.Spec).To(Equal(before.Spec))

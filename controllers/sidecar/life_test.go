@@ -39,11 +39,13 @@ func TestASidecarComesAndGoesWithItsPolicy(t *testing.T) {
 	s.Expect(s.secret.Data).To(HaveKey(keys.Version()))
 	token, err := sidecar.ReadToken(string(s.secret.Data[sidecar.KeyToken]))
 	s.Expect(err).NotTo(HaveOccurred())
-	s.Expect(sidecar.ParseCredentials(s.secret.Annotations[v1alpha1.AnnotationSidecarCredentials])).To(Equal([]string{token.Credential}))
+	s.Expect(sidecar.ParseCredentials(s.secret.Annotations[v1alpha1.AnnotationSidecarCredentials])).
+		To(Equal([]string{token.Credential}))
 
 	generation := s.deployment.Generation
 	s.apply()
-	s.Expect(s.deployment.Generation).To(Equal(generation), "a tool that applies the manifest again does not remove the sidecar")
+	s.Expect(s.deployment.Generation).To(Equal(generation),
+		"a tool that applies the manifest again does not remove the sidecar")
 	s.Expect(s.container()).NotTo(BeNil())
 
 	bed.Remove(t, s.configuration)
@@ -115,7 +117,8 @@ func TestATokenIsRenewedAtHalfOfItsLife(t *testing.T) {
 		seen = append(seen, token.Credential)
 	}
 	s.Expect(s.secret.Data[sidecar.KeyToken]).NotTo(Equal(first))
-	s.Expect(sidecar.ParseCredentials(s.secret.Annotations[v1alpha1.AnnotationSidecarCredentials])).To(Equal(seen[1:]), "only tokens that can be in use")
+	s.Expect(sidecar.ParseCredentials(s.secret.Annotations[v1alpha1.AnnotationSidecarCredentials])).
+		To(Equal(seen[1:]), "only tokens that can be in use")
 }
 
 func TestKeysFollowTheirSecrets(t *testing.T) {
@@ -146,7 +149,8 @@ func TestKeysAreLookedForWhenTheSidecarIsGivenWork(t *testing.T) {
 	for name, work := range map[string]func(*shop) client.Object{
 		"a backup": func(s *shop) client.Object {
 			return &v1alpha1.Snapshot{Spec: v1alpha1.SnapshotSpec{
-				SnapshotID: "01", Repository: "web", Session: "nightly", BackupSession: "b", Version: v1alpha1.SnapshotLayoutVersion, AppRef: *s.configuration.Spec.Target,
+				SnapshotID: "01", Repository: "web", Session: "nightly", BackupSession: "b",
+				Version: v1alpha1.SnapshotLayoutVersion, AppRef: *s.configuration.Spec.Target,
 			}}
 		},
 		"a restore": func(s *shop) client.Object {
@@ -171,7 +175,8 @@ func TestKeysAreLookedForWhenTheSidecarIsGivenWork(t *testing.T) {
 			given.SetAnnotations(map[string]string{v1alpha1.AnnotationSidecarTask: "{}"})
 			s.Expect(bed.Client.Patch(t.Context(), given, client.MergeFrom(o))).To(Succeed())
 			bed.Eventually(t, s.secret, func(g Gomega) {
-				g.Expect(s.secret.Data).To(HaveKeyWithValue(sidecar.KeysOf(s.namespace, "web").Encryption("password"), []byte("second")))
+				g.Expect(s.secret.Data).
+					To(HaveKeyWithValue(sidecar.KeysOf(s.namespace, "web").Encryption("password"), []byte("second")))
 			}, "the Secret holds the new password")
 		})
 	}
@@ -212,7 +217,8 @@ func TestWhatIsInTheWay(t *testing.T) {
 			s.apply(edit)
 			version := s.deployment.ResourceVersion
 			bed.Create(t, s.configuration)
-			bed.ExpectReason(t, s.configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonNameConflict, "has a "+name+" of its own")
+			bed.ExpectReason(t, s.configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonNameConflict,
+				"has a "+name+" of its own")
 			s.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())
 			s.Expect(s.deployment.ResourceVersion).To(Equal(version))
 			s.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.secret), s.secret)).To(Succeed())
@@ -228,16 +234,21 @@ func TestWhatIsInTheWay(t *testing.T) {
 func TestWithoutTheRightNothingIsTouched(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	s.Expect(bed.Client.Delete(t.Context(), &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: v1alpha1.SidecarInjectorClusterRole}})).To(Succeed())
+	s.Expect(bed.Client.Delete(t.Context(), &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{
+		Namespace: s.namespace,
+		Name:      v1alpha1.SidecarInjectorClusterRole,
+	}})).To(Succeed())
 	s.Eventually(func() error {
-		return running.Client.(limited).account.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(sidecar.Withdrawal(appsv1.SchemeGroupVersion.WithKind("Deployment"),
-			&metav1.ObjectMeta{Namespace: s.namespace, Name: "none"})), client.FieldOwner("test"), client.DryRunAll)
+		return running.Client.(limited).account.Apply(t.Context(),
+			client.ApplyConfigurationFromUnstructured(sidecar.Withdrawal(appsv1.SchemeGroupVersion.WithKind("Deployment"),
+				&metav1.ObjectMeta{Namespace: s.namespace, Name: "none"})), client.FieldOwner("test"), client.DryRunAll)
 	}, testbed.Patience, testbed.Interval).Should(MatchError(ContainSubstring("forbidden")), "the right is gone")
 	s.apply()
 	version := s.deployment.ResourceVersion
 	bed.Create(t, s.configuration)
 	bed.ExpectReason(t, s.configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonSidecarNotPermitted,
-		"kubectl create rolebinding cairn-sidecar-injector --namespace "+s.namespace+" --clusterrole cairn-sidecar-injector --serviceaccount cairn-system:cairn-manager")
+		"kubectl create rolebinding cairn-sidecar-injector --namespace "+s.namespace+
+			" --clusterrole cairn-sidecar-injector --serviceaccount cairn-system:cairn-manager")
 	s.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())
 	s.Expect(s.deployment.ResourceVersion).To(Equal(version))
 	s.permit()
@@ -267,7 +278,8 @@ func TestPoliciesOfOneWorkloadShareTheSidecar(t *testing.T) {
 		g.Expect(s.secret.Data).NotTo(HaveKey(sidecar.KeysOf(s.namespace, "web").Encryption("password")))
 		g.Expect(s.secret.Data).To(HaveKey(sidecar.KeysOf(s.namespace, "zeta").Encryption("password")))
 	}, "the keys of one go with it")
-	bed.Eventually(t, s.deployment, func(g Gomega) { g.Expect(s.deployment.Generation).To(Equal(generation)) }, "no pod was replaced for all that")
+	bed.Eventually(t, s.deployment, func(g Gomega) { g.Expect(s.deployment.Generation).To(Equal(generation)) },
+		"no pod was replaced for all that")
 	bed.Remove(t, second)
 	s.clean()
 }
@@ -279,9 +291,11 @@ func TestWhatSomebodyTakesAwayComesBack(t *testing.T) {
 	bed.Edit(t, s.deployment, func() { s.deployment.Spec.Template.Spec.InitContainers = nil })
 	s.injected(oldImage)
 	bed.Edit(t, s.deployment, func() { delete(s.deployment.Labels, v1alpha1.LabelSidecar) })
-	bed.Eventually(t, s.deployment, func(g Gomega) { g.Expect(s.deployment.Labels).To(HaveKey(v1alpha1.LabelSidecar)) }, "the label is back")
+	bed.Eventually(t, s.deployment, func(g Gomega) { g.Expect(s.deployment.Labels).To(HaveKey(v1alpha1.LabelSidecar)) },
+		"the label is back")
 	bed.Edit(t, s.deployment, func() { s.container().Image = "stones:1" })
-	bed.Eventually(t, s.deployment, func(g Gomega) { g.Expect(s.container().Image).NotTo(Equal("stones:1")) }, "Cairn reverts the image")
+	bed.Eventually(t, s.deployment, func(g Gomega) { g.Expect(s.container().Image).NotTo(Equal("stones:1")) },
+		"Cairn reverts the image")
 	bed.Remove(t, s.configuration)
 	s.clean()
 }

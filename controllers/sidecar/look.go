@@ -110,7 +110,8 @@ func (r *Reconciler) do(ctx context.Context, l *looking) error {
 	}
 	switch decision.Action {
 	case sidecar.Conflict:
-		l.refuse(v1alpha1.ReasonNameConflict, "%s has a %s of its own: give it another name, or set executor Job", w.describe(), l.found.Foreign)
+		l.refuse(v1alpha1.ReasonNameConflict, "%s has a %s of its own: give it another name, or set executor Job",
+			w.describe(), l.found.Foreign)
 		l.lookAgain(refusedInterval)
 	case sidecar.Inject:
 		if decision.Again && r.opposed(l) {
@@ -153,7 +154,9 @@ func (r *Reconciler) settle(ctx context.Context, l *looking) (sidecar.Wanted, er
 	}
 	out.Settings, out.Image = settings, l.wanted.mover
 	if l.wanted.unknown && l.found.Image == "" {
-		l.refuse(v1alpha1.ReasonSidecarNotPossible, "the sidecar of %s waits for BackupConfiguration %s, which can share it but is not ready", l.workload.describe(), l.wanted.unclear)
+		l.refuse(v1alpha1.ReasonSidecarNotPossible,
+			"the sidecar of %s waits for BackupConfiguration %s, which can share it but is not ready", l.workload.describe(),
+			l.wanted.unclear)
 	}
 	return out, nil
 }
@@ -179,7 +182,8 @@ func (r *Reconciler) inject(ctx context.Context, l *looking, settings *sidecar.S
 		return fmt.Errorf("build sidecar of %s: %w", w.describe(), err)
 	}
 	generation, had := w.GetGeneration(), l.found.Image != ""
-	err = r.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(sidecar.FieldManager), client.ForceOwnership)
+	err = r.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(sidecar.FieldManager),
+		client.ForceOwnership)
 	if refused(l, r.Account, err) {
 		return nil
 	} else if err != nil {
@@ -210,10 +214,13 @@ func refused(l *looking, account string, err error) bool {
 	switch {
 	case apierrors.IsForbidden(err):
 		l.refuse(v1alpha1.ReasonSidecarNotPermitted,
-			"Cairn is not allowed to change %s: %v. The owner of its namespace can allow it with a RoleBinding (kubectl create rolebinding %s --namespace %s --clusterrole %s --serviceaccount %s)",
-			l.workload.describe(), err, v1alpha1.SidecarInjectorClusterRole, l.workload.GetNamespace(), v1alpha1.SidecarInjectorClusterRole, account)
+			"Cairn is not allowed to change %s: %v. The owner of its namespace can allow it with a RoleBinding (kubectl "+
+				"create rolebinding %s --namespace %s --clusterrole %s --serviceaccount %s)",
+			l.workload.describe(), err, v1alpha1.SidecarInjectorClusterRole, l.workload.GetNamespace(),
+			v1alpha1.SidecarInjectorClusterRole, account)
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		l.refuse(v1alpha1.ReasonSidecarNotPossible, "the API server refuses %s with a sidecar: %v", l.workload.describe(), err)
+		l.refuse(v1alpha1.ReasonSidecarNotPossible, "the API server refuses %s with a sidecar: %v",
+			l.workload.describe(), err)
 	default:
 		return false
 	}
@@ -235,12 +242,14 @@ func (r *Reconciler) takenSecret(ctx context.Context, l *looking) error {
 
 // takenBy returns the message about a Secret that is in the way.
 func takenBy(secret *corev1.Secret) string {
-	return "the Secret " + secret.Namespace + "/" + secret.Name + " has the name of the sidecar's Secret and does not belong to Cairn: delete it"
+	return "the Secret " + secret.Namespace + "/" + secret.Name +
+		" has the name of the sidecar's Secret and does not belong to Cairn: delete it"
 }
 
 // tell wakes the BackupConfigurations if the state of their sidecar has changed.
 func (r *Reconciler) tell(ctx context.Context, l *looking, before sidecar.State) {
-	if l.state.Reason == before.Reason && l.state.Message == before.Message && maps.Equal(l.state.Policies, before.Policies) {
+	if l.state.Reason == before.Reason && l.state.Message == before.Message &&
+		maps.Equal(l.state.Policies, before.Policies) {
 		return
 	}
 	l.wanted.wake(ctx, r.Changed)

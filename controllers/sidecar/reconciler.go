@@ -84,7 +84,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 }
 
 // State returns the last known state of a workload's sidecar. It returns nil if there is none.
-func (r *Reconciler) State(ctx context.Context, namespace string, target v1alpha1.TypedObjectReference) (*sidecar.State, error) {
+func (r *Reconciler) State(
+	ctx context.Context, namespace string, target v1alpha1.TypedObjectReference,
+) (*sidecar.State, error) {
 	secret, err := r.secret(ctx, client.ObjectKey{Namespace: namespace, Name: sidecar.Name(target.Kind, target.Name)})
 	if err != nil || secret == nil {
 		return nil, err

@@ -20,12 +20,14 @@ func (r *Reconciler) remove(ctx context.Context, l *looking) error {
 	}
 	w := l.workload
 	u := sidecar.Withdrawal(w.gvk, w.Object)
-	err := r.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(sidecar.FieldManager), client.ForceOwnership)
+	err := r.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(sidecar.FieldManager),
+		client.ForceOwnership)
 	switch {
 	case apierrors.IsForbidden(err):
 		l.lookAgain(refusedInterval)
 		r.Eventf(w.Object, corev1.EventTypeWarning, v1alpha1.ReasonSidecarNotPermitted,
-			"no policy asks for the sidecar any more, but Cairn is not allowed to remove it: %v. Bind the ClusterRole %s to %s until the sidecar is gone",
+			"no policy asks for the sidecar any more, but Cairn is not allowed to remove it: %v. Bind the ClusterRole %s to "+
+				"%s until the sidecar is gone",
 			err, v1alpha1.SidecarInjectorClusterRole, r.Account)
 		return nil
 	case apierrors.IsConflict(err): // conflict of the UID: another workload has the name by now, or none
@@ -33,7 +35,8 @@ func (r *Reconciler) remove(ctx context.Context, l *looking) error {
 	case err != nil:
 		return fmt.Errorf("remove sidecar of %s: %w", w.describe(), err)
 	}
-	r.Event(w.Object, corev1.EventTypeNormal, v1alpha1.ReasonSidecarRemoved, "removed the sidecar, because no policy asks for it any more: the pods are being replaced")
+	r.Event(w.Object, corev1.EventTypeNormal, v1alpha1.ReasonSidecarRemoved,
+		"removed the sidecar, because no policy asks for it any more: the pods are being replaced")
 	return nil
 }
 

@@ -60,10 +60,12 @@ func waiting(o client.Object) string {
 			return "its updateStrategy is OnDelete: delete its pods, one after the other"
 		}
 		if u := w.Spec.UpdateStrategy.RollingUpdate; u != nil && u.Partition != nil && *u.Partition > 0 {
-			return fmt.Sprintf("its updateStrategy has the partition %d: pods with smaller numbers are not replaced", *u.Partition)
+			return fmt.Sprintf("its updateStrategy has the partition %d: pods with smaller numbers are not replaced",
+				*u.Partition)
 		}
 	case *appsv1.DaemonSet:
-		if w.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType && w.Status.ObservedGeneration >= w.Generation &&
+		if w.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType &&
+			w.Status.ObservedGeneration >= w.Generation &&
 			w.Status.UpdatedNumberScheduled < w.Status.DesiredNumberScheduled {
 			return "its updateStrategy is OnDelete: delete its pods, one after the other"
 		}
@@ -91,7 +93,9 @@ func (r *Reconciler) follow(l *looking) error {
 	case rollout.message != "":
 		l.refuse(v1alpha1.ReasonSidecarRolloutInProgress, "%s waits for pods with the sidecar: %s", name, rollout.message)
 	case rollout.failed, now.Sub(l.state.Since.Time) > rolloutPatience:
-		l.refuse(v1alpha1.ReasonSidecarRolloutFailed, "the pods of %s are not being replaced by pods with the sidecar: find the cause with kubectl describe, or set executor Job", name)
+		l.refuse(v1alpha1.ReasonSidecarRolloutFailed,
+			"the pods of %s are not being replaced by pods with the sidecar: find the cause with kubectl describe, or set "+
+				"executor Job", name)
 	default:
 		l.refuse(v1alpha1.ReasonSidecarRolloutInProgress, "the pods of %s are being replaced by pods with the sidecar", name)
 	}

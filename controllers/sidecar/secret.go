@@ -41,12 +41,14 @@ func (r *Reconciler) secret(ctx context.Context, key client.ObjectKey) (*corev1.
 
 // owned reports whether the Secret belongs to the sidecar of this workload.
 func owned(secret *corev1.Secret, w *workload) bool {
-	return ours(secret) && slices.ContainsFunc(secret.OwnerReferences, func(o metav1.OwnerReference) bool { return o.UID == w.GetUID() })
+	return ours(secret) && slices.ContainsFunc(secret.OwnerReferences,
+		func(o metav1.OwnerReference) bool { return o.UID == w.GetUID() })
 }
 
 // ours reports whether Cairn made the Secret for a sidecar.
 func ours(secret *corev1.Secret) bool {
-	return secret.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByCairn && secret.Labels[v1alpha1.LabelSidecar] == secret.Name
+	return secret.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByCairn &&
+		secret.Labels[v1alpha1.LabelSidecar] == secret.Name
 }
 
 // keep writes the Secret if it differs from what it should be. It holds keys and token only while the workload has the
@@ -85,7 +87,9 @@ func (r *Reconciler) keep(ctx context.Context, l *looking) error {
 }
 
 // write applies the Secret.
-func (r *Reconciler) write(ctx context.Context, l *looking, data map[string][]byte, annotations map[string]string) error {
+func (r *Reconciler) write(
+	ctx context.Context, l *looking, data map[string][]byte, annotations map[string]string,
+) error {
 	w := l.workload
 	secret := corev1ac.Secret(w.id, w.GetNamespace()).
 		WithLabels(map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelSidecar: w.id}).
@@ -123,9 +127,15 @@ func (r *Reconciler) token(ctx context.Context, l *looking, data map[string][]by
 	}
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 		ExpirationSeconds: new(int64(tokenLife.Seconds())),
-		BoundObjectRef:    &authenticationv1.BoundObjectReference{Kind: "Secret", APIVersion: "v1", Name: l.secret.Name, UID: l.secret.UID},
+		BoundObjectRef: &authenticationv1.BoundObjectReference{
+			Kind: "Secret", APIVersion: "v1", Name: l.secret.Name,
+			UID: l.secret.UID,
+		},
 	}}
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: w.GetNamespace(), Name: v1alpha1.SidecarServiceAccount}}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
+		Namespace: w.GetNamespace(),
+		Name:      v1alpha1.SidecarServiceAccount,
+	}}
 	err = r.SubResource("token").Create(ctx, account, request)
 	if refused(l, r.Account, err) {
 		if len(current) > 0 {
@@ -133,7 +143,8 @@ func (r *Reconciler) token(ctx context.Context, l *looking, data map[string][]by
 		}
 		return credentials, nil
 	} else if err != nil {
-		return nil, fmt.Errorf("create token of ServiceAccount %s/%s: %w", w.GetNamespace(), v1alpha1.SidecarServiceAccount, err)
+		return nil, fmt.Errorf("create token of ServiceAccount %s/%s: %w", w.GetNamespace(),
+			v1alpha1.SidecarServiceAccount, err)
 	}
 	made, err := sidecar.ReadToken(request.Status.Token)
 	if err != nil {

@@ -25,13 +25,14 @@ const indexWorkload = "sidecar.workload"
 
 // SetupWithManager registers the controller, its index and its watches. It must be called before any other method.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
-	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.BackupConfiguration{}, indexWorkload, func(o client.Object) []string {
-		t := o.(*v1alpha1.BackupConfiguration).Spec.Target
-		if t == nil || !slices.Contains(workloadKinds, t.Kind) {
-			return nil
-		}
-		return []string{t.Kind + "/" + t.Name}
-	}); err != nil {
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.BackupConfiguration{}, indexWorkload,
+		func(o client.Object) []string {
+			t := o.(*v1alpha1.BackupConfiguration).Spec.Target
+			if t == nil || !slices.Contains(workloadKinds, t.Kind) {
+				return nil
+			}
+			return []string{t.Kind + "/" + t.Name}
+		}); err != nil {
 		return fmt.Errorf("index BackupConfigurations by %s: %w", indexWorkload, err)
 	}
 	written := builder.WithPredicates(predicate.GenerationChangedPredicate{})
@@ -106,7 +107,8 @@ func (r *Reconciler) ofWorkload(kind string) handler.MapFunc {
 		if o.GetLabels()[v1alpha1.LabelSidecar] != "" {
 			return []reconcile.Request{requestOf(kind, o.GetNamespace(), o.GetName())}
 		}
-		return r.requests(ctx, client.InNamespace(o.GetNamespace()), client.MatchingFields{indexWorkload: kind + "/" + o.GetName()})
+		return r.requests(ctx, client.InNamespace(o.GetNamespace()),
+			client.MatchingFields{indexWorkload: kind + "/" + o.GetName()})
 	}
 }
 

@@ -54,7 +54,8 @@ type limited struct {
 }
 
 func (l limited) Apply(ctx context.Context, o runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
-	if u, ok := o.(interface{ GetKind() string }); ok && strings.HasSuffix(u.GetKind(), "Set") || ok && u.GetKind() == v1alpha1.KindDeployment {
+	if u, ok := o.(interface{ GetKind() string }); ok && strings.HasSuffix(u.GetKind(), "Set") || ok &&
+		u.GetKind() == v1alpha1.KindDeployment {
 		return l.account.Apply(ctx, o, opts...)
 	}
 	return l.Client.Apply(ctx, o, opts...)
@@ -87,16 +88,19 @@ func TestMain(m *testing.M) {
 		}
 		changed := make(chan event.GenericEvent)
 		running = &Reconciler{
-			Client: limited{mgr.GetClient(), writer}, APIReader: gate{mgr.GetAPIReader()}, EventRecorder: &events, Clock: clock.RealClock{},
+			Client: limited{mgr.GetClient(), writer}, APIReader: gate{mgr.GetAPIReader()}, EventRecorder: &events,
+			Clock:      clock.RealClock{},
 			MoverImage: oldImage, ClusterName: "test", FieldManager: "cairn-manager", Account: managerAccount, Changed: changed,
 		}
 		if err := running.SetupWithManager(mgr, controller.Options{}); err != nil {
 			return err
 		}
 		configurations := &backupconfiguration.Reconciler{
-			Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), EventRecorder: &events, Clock: clock.RealClock{}, MoverImage: oldImage,
-			FieldManager: "cairn-manager", ClusterName: "test", EnsureTrigger: func(context.Context, string) error { return nil },
-			Sidecars: running.State, SidecarsChanged: changed,
+			Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), EventRecorder: &events, Clock: clock.RealClock{},
+			MoverImage:   oldImage,
+			FieldManager: "cairn-manager", ClusterName: "test",
+			EnsureTrigger: func(context.Context, string) error { return nil },
+			Sidecars:      running.State, SidecarsChanged: changed,
 		}
 		return configurations.SetupWithManager(mgr, controller.Options{})
 	}))
@@ -121,7 +125,8 @@ func another(t *testing.T, namespace, image string, now time.Time) *Reconciler {
 	held.Store(namespace, true)
 	bed.Quiet(t, namespace)
 	r := &Reconciler{
-		Client: running.Client, APIReader: bed.Manager.GetAPIReader(), EventRecorder: &events, Clock: clocktesting.NewFakePassiveClock(now),
+		Client: running.Client, APIReader: bed.Manager.GetAPIReader(), EventRecorder: &events,
+		Clock:      clocktesting.NewFakePassiveClock(now),
 		MoverImage: image, ClusterName: "test", FieldManager: "cairn-manager", Account: managerAccount,
 	}
 	return r
@@ -163,10 +168,14 @@ func newShop(t *testing.T, change ...func(*v1alpha1.BackupConfiguration)) *shop 
 	t.Helper()
 	s := &shop{T: t, GomegaWithT: NewWithT(t), namespace: bed.Namespace(t, nil)}
 	bed.ReadyStorage(t, s.namespace)
-	bed.Create(t, testbed.S3Key(s.namespace), testbed.Secret(s.namespace, "enc", map[string]string{"password": "first"}), testbed.Claim(s.namespace, "pages"))
+	bed.Create(t, testbed.S3Key(s.namespace), testbed.Secret(s.namespace, "enc", map[string]string{"password": "first"}),
+		testbed.Claim(s.namespace, "pages"))
 	s.permit()
 	s.deployment = &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "web"}}
-	s.secret = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: sidecar.Name("Deployment", "web")}}
+	s.secret = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+		Namespace: s.namespace,
+		Name:      sidecar.Name("Deployment", "web"),
+	}}
 	s.configuration = s.policy("web")
 	for _, f := range change {
 		f(s.configuration)
@@ -180,8 +189,11 @@ func (s *shop) permit() {
 	namespace, name, _ := strings.Cut(managerAccount, ":")
 	bed.Create(s.T, &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: v1alpha1.SidecarInjectorClusterRole},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: v1alpha1.SidecarInjectorClusterRole},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: name}},
+		RoleRef: rbacv1.RoleRef{
+			APIGroup: rbacv1.GroupName, Kind: "ClusterRole",
+			Name: v1alpha1.SidecarInjectorClusterRole,
+		},
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: name}},
 	})
 }
 
@@ -216,7 +228,8 @@ func (s *shop) apply(edit ...func(*appsv1.Deployment)) {
 	unstructured.RemoveNestedField(u.Object, "metadata", "creationTimestamp")
 	unstructured.RemoveNestedField(u.Object, "spec", "template", "metadata", "creationTimestamp")
 	u.SetNamespace(s.namespace)
-	s.Expect(bed.Client.Apply(s.Context(), client.ApplyConfigurationFromUnstructured(u), client.FieldOwner("kustomize-controller"), client.ForceOwnership)).To(Succeed())
+	s.Expect(bed.Client.Apply(s.Context(), client.ApplyConfigurationFromUnstructured(u),
+		client.FieldOwner("kustomize-controller"), client.ForceOwnership)).To(Succeed())
 	s.Expect(bed.Client.Get(s.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())
 }
 
@@ -240,7 +253,8 @@ func (s *shop) start() {
 	s.apply()
 	bed.Create(s.T, s.configuration)
 	s.injected(oldImage)
-	bed.ExpectReason(s.T, s.configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonSidecarRolloutInProgress, "are being replaced")
+	bed.ExpectReason(s.T, s.configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonSidecarRolloutInProgress,
+		"are being replaced")
 	s.rolledOut()
 	bed.ReadyRepositories(s.T, s.namespace, s.configuration.Name)
 	bed.ExpectReason(s.T, s.configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")

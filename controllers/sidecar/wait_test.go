@@ -20,15 +20,20 @@ func (s *shop) restores() (end func()) {
 	s.Helper()
 	r := &v1alpha1.RestoreSession{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "back"},
-		Spec:       v1alpha1.RestoreSessionSpec{Target: s.configuration.Spec.Target, DataSource: &v1alpha1.RestoreDataSource{Repository: "web", Snapshot: "latest"}},
+		Spec: v1alpha1.RestoreSessionSpec{
+			Target:     s.configuration.Spec.Target,
+			DataSource: &v1alpha1.RestoreDataSource{Repository: "web", Snapshot: "latest"},
+		},
 	}
 	bed.Create(s.T, r)
 	idle := r.DeepCopy()
 	text, err := sidecar.Encode(sidecar.Work{Assignments: []sidecar.Assignment{{
-		Host: "target", Attempt: 1, Pod: "web-x", PodUID: "uid", Components: []sidecar.Component{{Component: task.Component{Name: "pages"}, Volume: "pages"}},
+		Host: "target", Attempt: 1, Pod: "web-x", PodUID: "uid",
+		Components: []sidecar.Component{{Component: task.Component{Name: "pages"}, Volume: "pages"}},
 	}}})
 	s.Expect(err).NotTo(HaveOccurred())
-	r.Labels, r.Annotations = map[string]string{v1alpha1.LabelSidecar: s.secret.Name}, map[string]string{v1alpha1.AnnotationSidecarTask: text}
+	r.Labels, r.Annotations = map[string]string{v1alpha1.LabelSidecar: s.secret.Name},
+		map[string]string{v1alpha1.AnnotationSidecarTask: text}
 	s.Expect(bed.Client.Patch(s.Context(), r, client.MergeFrom(idle))).To(Succeed())
 	bed.Cached(s.T, r)
 	return func() {
@@ -60,7 +65,8 @@ func TestASidecarThatRestoresIsLeftAlone(t *testing.T) {
 						},
 					}
 				})
-				bed.ExpectReason(s.T, s.configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonSidecarRolloutInProgress, "when RestoreSession back has ended")
+				bed.ExpectReason(s.T, s.configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonSidecarRolloutInProgress,
+					"when RestoreSession back has ended")
 			},
 			after: func(s *shop) {
 				bed.Eventually(s.T, s.deployment, func(g Gomega) {
@@ -81,7 +87,8 @@ func TestASidecarThatRestoresIsLeftAlone(t *testing.T) {
 			s.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())
 			s.Expect(s.deployment.Generation).To(Equal(generation), "no pod is replaced")
 			s.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.secret), s.secret)).To(Succeed())
-			s.Expect(s.secret.Data).To(And(HaveKey(sidecar.KeyToken), HaveKey(sidecar.KeysOf(s.namespace, "web").Encryption("password"))))
+			s.Expect(s.secret.Data).
+				To(And(HaveKey(sidecar.KeyToken), HaveKey(sidecar.KeysOf(s.namespace, "web").Encryption("password"))))
 			end()
 			change.after(s)
 		})
@@ -97,7 +104,8 @@ func TestASidecarThatIsTakenAwayAgainAndAgainStaysAway(t *testing.T) {
 		s.injected(oldImage)
 		s.strip()
 	}
-	bed.ExpectReason(t, s.configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonSidecarNotPossible, "some other writer removes or changes the sidecar of Deployment "+s.namespace+"/web")
+	bed.ExpectReason(t, s.configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonSidecarNotPossible,
+		"some other writer removes or changes the sidecar of Deployment "+s.namespace+"/web")
 	bed.Quiet(t, s.namespace)
 	s.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())
 	s.Expect(s.container()).To(BeNil())

@@ -70,7 +70,8 @@ func (w *wanted) wake(ctx context.Context, changed chan<- event.GenericEvent) {
 // wants reads what policy wants of the sidecar of a workload.
 func (r *Reconciler) wants(ctx context.Context, kind string, key client.ObjectKey) (*wanted, error) {
 	var list v1alpha1.BackupConfigurationList
-	if err := r.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingFields{indexWorkload: kind + "/" + key.Name}); err != nil {
+	if err := r.List(ctx, &list, client.InNamespace(key.Namespace),
+		client.MatchingFields{indexWorkload: kind + "/" + key.Name}); err != nil {
 		return nil, fmt.Errorf("list BackupConfigurations of %s %s: %w", kind, key, err)
 	}
 	slices.SortFunc(list.Items, func(a, b v1alpha1.BackupConfiguration) int { return strings.Compare(a.Name, b.Name) })
@@ -135,7 +136,10 @@ func infoOf(c *v1alpha1.BackupConfiguration, i int) *v1alpha1.AddonInfo {
 	if info := c.Spec.Sessions[i].Addon; info != nil {
 		return info
 	}
-	return &v1alpha1.AddonInfo{Name: policy.InferredAddon(*c.Spec.Target), Tasks: []v1alpha1.TaskReference{{Name: policy.BackupTask}}}
+	return &v1alpha1.AddonInfo{
+		Name:  policy.InferredAddon(*c.Spec.Target),
+		Tasks: []v1alpha1.TaskReference{{Name: policy.BackupTask}},
+	}
 }
 
 // addon returns the Addon of a session. It returns nil if the Addon does not exist.
@@ -180,7 +184,10 @@ func (r *Reconciler) wish(ctx context.Context, l *looking, s wantedSession, priv
 		return nil, err
 	}
 	if len(mistakes) > 0 {
-		return nil, &access.Error{Reason: mistakes[0].Reason, Message: by + ": " + mistakes[0].Field + ": " + mistakes[0].Message}
+		return nil, &access.Error{
+			Reason:  mistakes[0].Reason,
+			Message: by + ": " + mistakes[0].Field + ": " + mistakes[0].Message,
+		}
 	}
 	resolved, params, refusal, err := lifecycle.Task(ctx, r.Client, *s.session.Addon, task.Variables{
 		MoverImage: r.MoverImage, Namespace: s.configuration.Namespace,
@@ -218,14 +225,17 @@ func (r *Reconciler) mistakes(ctx context.Context, s wantedSession) ([]policy.Mi
 		return nil, fmt.Errorf("get Addon %s: %w", s.session.Addon.Name, err)
 	}
 	var failed error
-	mistakes := policy.SidecarMistakes("spec.sessions["+s.session.Name+"]", *s.configuration.Spec.Target, s.session, known, func(backend string) *v1alpha1.BackupStorage {
-		i := slices.IndexFunc(s.configuration.Spec.Backends, func(b v1alpha1.BackendReference) bool { return b.Name == backend })
-		if i < 0 || s.configuration.Spec.Backends[i].StorageRef == nil {
-			return nil
-		}
-		storage, err := defaults.Storage(ctx, r.Client, s.configuration.Namespace, *s.configuration.Spec.Backends[i].StorageRef)
-		failed = errors.Join(failed, err)
-		return storage
-	})
+	mistakes := policy.SidecarMistakes("spec.sessions["+s.session.Name+"]", *s.configuration.Spec.Target, s.session, known,
+		func(backend string) *v1alpha1.BackupStorage {
+			i := slices.IndexFunc(s.configuration.Spec.Backends,
+				func(b v1alpha1.BackendReference) bool { return b.Name == backend })
+			if i < 0 || s.configuration.Spec.Backends[i].StorageRef == nil {
+				return nil
+			}
+			storage, err := defaults.Storage(ctx, r.Client, s.configuration.Namespace,
+				*s.configuration.Spec.Backends[i].StorageRef)
+			failed = errors.Join(failed, err)
+			return storage
+		})
 	return mistakes, failed
 }

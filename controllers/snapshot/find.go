@@ -70,7 +70,8 @@ func reported(s *v1alpha1.Snapshot) map[string]types.UID {
 // VolumeSnapshot that was never reported was never a backup, and its data goes.
 func policyOf(s *v1alpha1.Snapshot, v *snapshotv1.VolumeSnapshot) snapshotv1.DeletionPolicy {
 	for _, stats := range statsOf(s) {
-		if stats.VolumeSnapshotName == v.Name && snapshotv1.DeletionPolicy(stats.ContentDeletionPolicy) == snapshotv1.VolumeSnapshotContentRetain {
+		if stats.VolumeSnapshotName == v.Name &&
+			snapshotv1.DeletionPolicy(stats.ContentDeletionPolicy) == snapshotv1.VolumeSnapshotContentRetain {
 			return snapshotv1.VolumeSnapshotContentRetain
 		}
 	}
@@ -132,7 +133,8 @@ func (r *Reconciler) each(ctx context.Context, do func(*snapshotv1.VolumeSnapsho
 // pages reads a list past the cache, and calls do with each page of it.
 func (r *Reconciler) pages(ctx context.Context, list client.ObjectList, do func(), opts ...client.ListOption) error {
 	for {
-		if err := r.APIReader.List(ctx, list, append(slices.Clone(opts), client.Limit(pageSize), client.Continue(list.GetContinue()))...); err != nil {
+		if err := r.APIReader.List(ctx, list, append(slices.Clone(opts), client.Limit(pageSize),
+			client.Continue(list.GetContinue()))...); err != nil {
 			return err
 		}
 		do()
@@ -155,7 +157,8 @@ func (r *Reconciler) remove(ctx context.Context, v *snapshotv1.VolumeSnapshot, w
 	if content != nil && content.Spec.DeletionPolicy != want {
 		before := content.DeepCopy()
 		content.Spec.DeletionPolicy = want
-		if err := r.Patch(ctx, content, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); client.IgnoreNotFound(err) != nil {
+		if err := r.Patch(ctx, content, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+			client.FieldOwner(r.FieldManager)); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("set deletionPolicy of VolumeSnapshotContent %s: %w", content.Name, err)
 		}
 	}
@@ -182,7 +185,10 @@ func (r *Reconciler) waiting(ctx context.Context, namespace string, ours []snaps
 		if c.DeletionTimestamp != nil || c.Status.Phase == corev1.ClaimBound || from == "" {
 			continue
 		}
-		if slices.ContainsFunc(ours, func(v snapshotv1.VolumeSnapshot) bool { return v.DeletionTimestamp == nil && v.Name == from }) {
+		if slices.ContainsFunc(ours, func(v snapshotv1.VolumeSnapshot) bool {
+			return v.DeletionTimestamp == nil &&
+				v.Name == from
+		}) {
 			return "PersistentVolumeClaim " + c.Name + " still waits for its volume from it", nil
 		}
 	}
@@ -214,7 +220,8 @@ func (r *Reconciler) borrowed(ctx context.Context, ours []snapshotv1.VolumeSnaps
 		c := &contents[i]
 		name := has[snapshot{c.Spec.Driver, volumesnapshot.Handle(c)}]
 		if name != "" && c.DeletionTimestamp == nil {
-			return fmt.Sprintf("VolumeSnapshot %s is lent to a restore in namespace %s, whose claims do not all have their volumes", name, c.Spec.VolumeSnapshotRef.Namespace), nil
+			return fmt.Sprintf("VolumeSnapshot %s is lent to a restore in namespace %s, whose claims do not all have "+
+				"their volumes", name, c.Spec.VolumeSnapshotRef.Namespace), nil
 		}
 	}
 	return "", nil
@@ -223,7 +230,8 @@ func (r *Reconciler) borrowed(ctx context.Context, ours []snapshotv1.VolumeSnaps
 // jobOf names a Job that works with the Snapshot and has not ended, or returns "".
 func (r *Reconciler) jobOf(ctx context.Context, s *v1alpha1.Snapshot) (string, error) {
 	var jobs batchv1.JobList
-	if err := r.List(ctx, &jobs, client.InNamespace(s.Namespace), client.MatchingLabels{v1alpha1.LabelSnapshot: policy.LabelValue(s.Name)}); err != nil {
+	if err := r.List(ctx, &jobs, client.InNamespace(s.Namespace),
+		client.MatchingLabels{v1alpha1.LabelSnapshot: policy.LabelValue(s.Name)}); err != nil {
 		return "", fmt.Errorf("list Jobs of Snapshot %s: %w", s.Name, err)
 	}
 	for i := range jobs.Items {

@@ -30,9 +30,10 @@ type pair struct {
 
 // usable reports whether a pair is what a component has reported, and can be restored.
 func (p *pair) usable(c *v1alpha1.Component) bool {
-	return volumesnapshot.Ready(p.snapshot) && p.content != nil && !slices.ContainsFunc(c.VolumeSnapshotterStats, func(stats v1alpha1.VolumeSnapshotterStats) bool {
-		return volumesnapshot.TakenAgain(stats, p.content) != ""
-	})
+	return volumesnapshot.Ready(p.snapshot) && p.content != nil &&
+		!slices.ContainsFunc(c.VolumeSnapshotterStats, func(stats v1alpha1.VolumeSnapshotterStats) bool {
+			return volumesnapshot.TakenAgain(stats, p.content) != ""
+		})
 }
 
 // pairUp adds their bound contents to VolumeSnapshots, page by page: the cluster can hold many more contents.
@@ -92,20 +93,24 @@ func (r *Reconciler) checkOne(ctx context.Context, key client.ObjectKey, found m
 	if err != nil || s == nil {
 		return err
 	}
-	err = r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	err = r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager))
 	if err != nil {
 		return fmt.Errorf("write status of Snapshot %s: %w", key, err)
 	}
 	if was := before.Status.Integrity; len(lost) > 0 && (was == nil || *was) {
 		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonVolumeSnapshotNotFound,
-			"VolumeSnapshots of this Snapshot were deleted or can't be used any more: components "+strings.Join(lost, ", ")+". Make another backup")
+			"VolumeSnapshots of this Snapshot were deleted or can't be used any more: components "+strings.Join(lost, ", ")+
+				". Make another backup")
 	}
 	return nil
 }
 
 // checked returns a copy of a Snapshot with the result of the check, and the components whose VolumeSnapshots are lost.
 // It returns nil if there is nothing to write.
-func (r *Reconciler) checked(ctx context.Context, s *v1alpha1.Snapshot, found map[types.UID]*pair) (*v1alpha1.Snapshot, []string, error) {
+func (r *Reconciler) checked(
+	ctx context.Context, s *v1alpha1.Snapshot, found map[types.UID]*pair,
+) (*v1alpha1.Snapshot, []string, error) {
 	if s.Status.Phase != v1alpha1.SnapshotSucceeded || !s.DeletionTimestamp.IsZero() {
 		return nil, nil, nil
 	}
@@ -136,7 +141,9 @@ func (r *Reconciler) checked(ctx context.Context, s *v1alpha1.Snapshot, found ma
 
 // there reports whether the VolumeSnapshot of a component can still be used. It looks by name for a VolumeSnapshot that
 // has lost its labels.
-func (r *Reconciler) there(ctx context.Context, namespace string, c *v1alpha1.Component, found map[types.UID]*pair) (bool, error) {
+func (r *Reconciler) there(
+	ctx context.Context, namespace string, c *v1alpha1.Component, found map[types.UID]*pair,
+) (bool, error) {
 	if p := found[types.UID(c.ID)]; p != nil {
 		return p.usable(c), nil
 	}

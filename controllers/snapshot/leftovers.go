@@ -20,7 +20,8 @@ import (
 
 // ofVolumeSnapshots reports whether a component of a Snapshot has driver VolumeSnapshotter.
 func ofVolumeSnapshots(s *v1alpha1.Snapshot) bool {
-	return slices.ContainsFunc(components(s), func(c v1alpha1.Component) bool { return c.Driver == v1alpha1.DriverVolumeSnapshotter })
+	return slices.ContainsFunc(components(s),
+		func(c v1alpha1.Component) bool { return c.Driver == v1alpha1.DriverVolumeSnapshotter })
 }
 
 // holdsVolumeSnapshots reports the same as ofVolumeSnapshots, also if no component has reported its driver yet.
@@ -83,7 +84,8 @@ func (r *Reconciler) clean(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resu
 	}
 	if len(names) > 0 {
 		r.Metrics.addRemoved(len(names))
-		r.Event(s, corev1.EventTypeNormal, v1alpha1.ReasonLeftoversRemoved, "removed VolumeSnapshots that never became a backup: "+strings.Join(names, ", "))
+		r.Event(s, corev1.EventTypeNormal, v1alpha1.ReasonLeftoversRemoved,
+			"removed VolumeSnapshots that never became a backup: "+strings.Join(names, ", "))
 	}
 	return ctrl.Result{}, nil
 }

@@ -12,10 +12,12 @@ type Metrics struct {
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		alone: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "cairn_volumesnapshots_without_snapshot", Help: "VolumeSnapshots that Cairn made and whose Snapshot no longer exists.",
+			Name: "cairn_volumesnapshots_without_snapshot",
+			Help: "VolumeSnapshots that Cairn made and whose Snapshot no longer exists.",
 		}),
 		removed: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "cairn_volumesnapshot_leftovers_removed_total", Help: "VolumeSnapshots that were removed because they never became a backup.",
+			Name: "cairn_volumesnapshot_leftovers_removed_total",
+			Help: "VolumeSnapshots that were removed because they never became a backup.",
 		}),
 	}
 	registry.MustRegister(m.alone, m.removed)

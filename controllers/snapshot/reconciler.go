@@ -140,11 +140,13 @@ func (r *Reconciler) ofStorage(ctx context.Context, s *v1alpha1.Snapshot, reposi
 	}
 	before := s.DeepCopy()
 	conditions.MarkFalse(s, v1alpha1.ConditionWiped, v1alpha1.ReasonStorageNotFound,
-		"there is no BackupStorage %s: create it again, or annotate the Snapshot with %s=true to release it and leave its data", storage, v1alpha1.AnnotationGiveUp)
+		"there is no BackupStorage %s: create it again, or annotate the Snapshot with %s=true to release it and "+
+			"leave its data", storage, v1alpha1.AnnotationGiveUp)
 	if conditions.GetReason(before, v1alpha1.ConditionWiped) == v1alpha1.ReasonStorageNotFound {
 		return nil
 	}
-	return client.IgnoreNotFound(r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)))
+	return client.IgnoreNotFound(r.Status().Patch(ctx, s,
+		client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)))
 }
 
 // release removes finalizers from the Snapshot, in one write.
@@ -153,7 +155,8 @@ func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot, finalize
 	for _, f := range finalizers {
 		controllerutil.RemoveFinalizer(s, f)
 	}
-	err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager))
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("remove finalizers of Snapshot %s/%s: %w", s.Namespace, s.Name, err)
 	}

@@ -28,12 +28,13 @@ const (
 
 // SetupWithManager registers the controller, its index and its watches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
-	err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.Snapshot{}, indexRepository, func(o client.Object) []string {
-		if o.GetDeletionTimestamp().IsZero() {
-			return nil
-		}
-		return []string{o.(*v1alpha1.Snapshot).Spec.Repository}
-	})
+	err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.Snapshot{}, indexRepository,
+		func(o client.Object) []string {
+			if o.GetDeletionTimestamp().IsZero() {
+				return nil
+			}
+			return []string{o.(*v1alpha1.Snapshot).Spec.Repository}
+		})
 	if err != nil {
 		return fmt.Errorf("index Snapshots by repository: %w", err)
 	}
@@ -51,7 +52,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Named("snapshot").
 		For(&v1alpha1.Snapshot{}, builder.WithPredicates(predicate.Or[client.Object](deleting, failed))).
 		WatchesRawSource(source.Channel(r.called, &handler.EnqueueRequestForObject{})).
-		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.ofRepositories), builder.WithPredicates(leaving)).
+		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.ofRepositories),
+			builder.WithPredicates(leaving)).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(deleting)).
 		WithOptions(opts).
 		Complete(r)

@@ -31,7 +31,8 @@ const (
 )
 
 // howToGiveUp ends the message of a removal that does not finish.
-const howToGiveUp = ". Cairn tries again; to release the object and leave its data, annotate it with " + v1alpha1.AnnotationGiveUp + "=true"
+const howToGiveUp = ". Cairn tries again; to release the object and leave its data, annotate it with " +
+	v1alpha1.AnnotationGiveUp + "=true"
 
 // mark makes a Snapshot that is being deleted take its VolumeSnapshots along, if its Repository is being wiped. With
 // foreground deletion the garbage collector deletes the Snapshots before the Repository's own finalizer has marked
@@ -51,18 +52,22 @@ func (r *Reconciler) mark(ctx context.Context, s *v1alpha1.Snapshot) error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("get Repository %s: %w", key, err)
-	case !policy.HoldsVolumeSnapshots(&repository), repository.DeletionTimestamp.IsZero(), repository.Spec.DeletionPolicy != v1alpha1.WipeOut,
+	case !policy.HoldsVolumeSnapshots(&repository), repository.DeletionTimestamp.IsZero(),
+		repository.Spec.DeletionPolicy != v1alpha1.WipeOut,
 		repository.Annotations[v1alpha1.AnnotationGiveUp] == "true":
 		return nil
 	}
 	before := s.DeepCopy()
-	conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonRepositoryWiped, "the Repository was deleted with deletionPolicy WipeOut")
-	if err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+	conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonRepositoryWiped,
+		"the Repository was deleted with deletionPolicy WipeOut")
+	if err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager)); err != nil {
 		return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
 	}
 	before = s.DeepCopy()
 	s.Spec.DeletionPolicy = v1alpha1.WipeOut
-	if err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+	if err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager)); err != nil {
 		return fmt.Errorf("set deletionPolicy of Snapshot %s: %w", s.Name, err)
 	}
 	return nil
@@ -76,14 +81,16 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 		return ctrl.Result{}, err
 	}
 	if user != "" {
-		return ctrl.Result{RequeueAfter: inUseInterval}, r.waits(ctx, s, v1alpha1.ReasonInUse, "the data is removed later: "+user, false)
+		return ctrl.Result{RequeueAfter: inUseInterval},
+			r.waits(ctx, s, v1alpha1.ReasonInUse, "the data is removed later: "+user, false)
 	}
 	found, err := r.find(ctx, s)
 	if notSupported(err) {
 		if !slices.ContainsFunc(components(s), func(c v1alpha1.Component) bool { return c.ID != "" }) {
 			return ctrl.Result{}, r.wiped(ctx, s, found) // No VolumeSnapshot was ever made.
 		}
-		message := "the cluster has no kind VolumeSnapshot any more: install it and its snapshot controller again" + howToGiveUp
+		message := "the cluster has no kind VolumeSnapshot any more: install it and its snapshot controller again" +
+			howToGiveUp
 		return ctrl.Result{RequeueAfter: seldom}, r.waits(ctx, s, v1alpha1.ReasonVolumeSnapshotsNotSupported, message, true)
 	}
 	if err != nil {
@@ -97,14 +104,16 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 		return ctrl.Result{}, err
 	}
 	if waiting != "" {
-		return ctrl.Result{RequeueAfter: seldom}, r.waits(ctx, s, v1alpha1.ReasonInUse, "the data is removed later: "+waiting, false)
+		return ctrl.Result{RequeueAfter: seldom}, r.waits(ctx, s, v1alpha1.ReasonInUse,
+			"the data is removed later: "+waiting, false)
 	}
 	for i := range found.ours {
 		if err := r.remove(ctx, &found.ours[i], policyOf(s, &found.ours[i])); err != nil {
 			if apierrors.IsConflict(err) {
 				return ctrl.Result{RequeueAfter: soon}, nil
 			}
-			return ctrl.Result{}, cmp.Or(r.waits(ctx, s, v1alpha1.ReasonVolumeSnapshotNotDeleted, err.Error()+howToGiveUp, true), err)
+			return ctrl.Result{},
+				cmp.Or(r.waits(ctx, s, v1alpha1.ReasonVolumeSnapshotNotDeleted, err.Error()+howToGiveUp, true), err)
 		}
 	}
 	if len(found.ours) == 0 {
@@ -114,10 +123,13 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 }
 
 // going returns when to look again at VolumeSnapshots that are being deleted, and reports what blocks the oldest.
-func (r *Reconciler) going(ctx context.Context, s *v1alpha1.Snapshot, all []snapshotv1.VolumeSnapshot) (ctrl.Result, error) {
+func (r *Reconciler) going(
+	ctx context.Context, s *v1alpha1.Snapshot, all []snapshotv1.VolumeSnapshot,
+) (ctrl.Result, error) {
 	now, oldest := r.Clock.Now(), &all[0]
 	for i := range all {
-		if all[i].DeletionTimestamp != nil && (oldest.DeletionTimestamp == nil || all[i].DeletionTimestamp.Before(oldest.DeletionTimestamp)) {
+		if all[i].DeletionTimestamp != nil && (oldest.DeletionTimestamp == nil ||
+			all[i].DeletionTimestamp.Before(oldest.DeletionTimestamp)) {
 			oldest = &all[i]
 		}
 	}
@@ -143,12 +155,15 @@ func (r *Reconciler) stuck(ctx context.Context, v *snapshotv1.VolumeSnapshot) (s
 		return "", err
 	}
 	if content == nil {
-		return fmt.Sprintf("VolumeSnapshot %s keeps terminating: the snapshot controller does not finish, or another finalizer holds it", v.Name), nil
+		return fmt.Sprintf("VolumeSnapshot %s keeps terminating: the snapshot controller does not finish, or another "+
+			"finalizer holds it", v.Name), nil
 	}
 	if e := content.Status; e != nil && e.Error != nil && e.Error.Message != nil {
-		return fmt.Sprintf("VolumeSnapshot %s keeps terminating: the CSI driver %s reports: %s", v.Name, content.Spec.Driver, *e.Error.Message), nil
+		return fmt.Sprintf("VolumeSnapshot %s keeps terminating: the CSI driver %s reports: %s", v.Name, content.Spec.Driver,
+			*e.Error.Message), nil
 	}
-	return fmt.Sprintf("VolumeSnapshot %s keeps terminating: the snapshot controller or the CSI driver %s does not finish", v.Name, content.Spec.Driver), nil
+	return fmt.Sprintf("VolumeSnapshot %s keeps terminating: the snapshot controller or the CSI driver %s does not finish",
+		v.Name, content.Spec.Driver), nil
 }
 
 // waits writes to a Snapshot why its data is not gone yet. It does not repeat the same reason, because the message can
@@ -159,7 +174,8 @@ func (r *Reconciler) waits(ctx context.Context, s *v1alpha1.Snapshot, reason, me
 	}
 	before := s.DeepCopy()
 	conditions.MarkFalse(s, v1alpha1.ConditionWiped, reason, "%s", message)
-	err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager))
 	if err != nil {
 		if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 			return nil // the next version triggers a reconcile
@@ -177,8 +193,10 @@ func (r *Reconciler) waits(ctx context.Context, s *v1alpha1.Snapshot, reason, me
 func (r *Reconciler) wiped(ctx context.Context, s *v1alpha1.Snapshot, found volumeSnapshots) error {
 	if !conditions.Has(s, v1alpha1.ConditionRetained) {
 		before := s.DeepCopy()
-		conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonDeleted, "the Snapshot was deleted with deletionPolicy WipeOut")
-		err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+		conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonDeleted,
+			"the Snapshot was deleted with deletionPolicy WipeOut")
+		err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+			client.FieldOwner(r.FieldManager))
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
 		}
@@ -195,7 +213,8 @@ func (r *Reconciler) wiped(ctx context.Context, s *v1alpha1.Snapshot, found volu
 	}
 	if len(kept) > 0 {
 		r.Event(s, corev1.EventTypeNormal, v1alpha1.ReasonDataKept,
-			"the data stays in the storage system, as contentDeletionPolicy says: VolumeSnapshotContents "+strings.Join(kept, ", "))
+			"the data stays in the storage system, as contentDeletionPolicy says: VolumeSnapshotContents "+
+				strings.Join(kept, ", "))
 	}
 	return r.release(ctx, s, v1alpha1.FinalizerWipe)
 }
