@@ -66,7 +66,7 @@ func summarize(
 	batch *v1alpha1.BackupBatch, sessions []v1alpha1.SessionConfig, conflicts map[string]error, missing []policy.Mistake,
 ) {
 	conditions.MarkTrue(batch, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationPassed,
-		"the policy can work")
+		"the policy is valid")
 	var messages []string
 	reason, stalled := v1alpha1.ReasonChildrenNotReady, false
 	for i, m := range missing {

@@ -97,7 +97,7 @@ func TestNothingIsStartedWhilePaused(t *testing.T) {
 	bed.Edit(t, configuration, func() { configuration.Spec.Paused = true })
 	bed.Eventually(t, cronJobOf(configuration, "nightly"), func(Gomega) {}, "the CronJob stays")
 	cronJob := cronJobOf(configuration, "nightly")
-	bed.Eventually(t, cronJob, func(g Gomega) { g.Expect(*cronJob.Spec.Suspend).To(BeTrue()) }, "it is suspended")
+	bed.Eventually(t, cronJob, func(g Gomega) { g.Expect(*cronJob.Spec.Suspend).To(BeTrue()) }, "the CronJob is suspended")
 	bed.Eventually(t, configuration, func(g Gomega) {
 		g.Expect(configuration.Status.Sessions[0].NextSchedule).To(BeNil())
 		g.Expect(configuration.Status.Phase).To(Equal(v1alpha1.PhaseReady))

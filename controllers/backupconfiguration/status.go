@@ -71,7 +71,7 @@ func summarize(configuration *v1alpha1.BackupConfiguration, f *findings) {
 		return
 	}
 	conditions.MarkTrue(configuration, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationPassed,
-		"the policy can work")
+		"the policy is valid")
 	if missing := f.only(false); len(missing) > 0 {
 		configuration.Status.Phase = v1alpha1.PhaseNotReady
 		kstatus.NotReady(configuration, missing[0].reason, messageOf(missing))

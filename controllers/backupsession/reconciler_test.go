@@ -149,7 +149,7 @@ func TestARunThatIsDeletedIsCancelled(t *testing.T) {
 		"Failed/Cancelled", "web: Succeeded/Succeeded", "uploads: Succeeded/Succeeded", "db: Failed/Cancelled",
 	}))
 	w.Expect(w.Jobs()).To(BeEmpty())
-	w.Expect(s.Finalizers).To(Equal([]string{v1alpha1.FinalizerRecord}), "it stays until it is recorded")
+	w.Expect(s.Finalizers).To(Equal([]string{v1alpha1.FinalizerRecord}), "the run stays until it is recorded")
 	w.Expect(w.Told()).To(Equal([]string{"Started", "Cancelled"}))
 }
 

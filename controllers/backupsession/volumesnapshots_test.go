@@ -83,8 +83,8 @@ func TestAVolumeSnapshotIsMade(t *testing.T) {
 	pod := w.Jobs()[0].Spec.Template.Spec
 	w.Expect(pod.ServiceAccountName).To(Equal(v1alpha1.SnapshotterServiceAccount))
 	for _, v := range pod.Volumes {
-		w.Expect(v.PersistentVolumeClaim).To(BeNil(), "it mounts no volume")
-		w.Expect(v.Secret).To(BeNil(), "it has no credential")
+		w.Expect(v.PersistentVolumeClaim).To(BeNil(), "the mover mounts no volume")
+		w.Expect(v.Secret).To(BeNil(), "the mover has no credential")
 	}
 	var binding rbacv1.RoleBinding
 	w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Namespace, Name: v1alpha1.SnapshotterServiceAccount},

@@ -202,7 +202,7 @@ func TestTheMaintenanceSecret(t *testing.T) {
 	bed.Eventually(t, o, func(g Gomega) {
 		g.Expect(conditions.GetReason(o, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonBackendSecretNotAvailable))
 		g.Expect(conditions.GetMessage(o, v1alpha1.ConditionWiped)).To(ContainSubstring("may-delete"))
-	}, "without it nothing is removed")
+	}, "without the Secret no data is removed")
 	s.noJob("the other credential is no substitute")
 	key := testbed.S3Key(s.storage.Namespace)
 	key.Name, key.StringData = "may-delete", map[string]string{

@@ -134,7 +134,7 @@ func (r *Reconciler) storage(ctx context.Context, repository *v1alpha1.Repositor
 	if storage.Status.Phase != v1alpha1.PhaseReady || storage.Status.ObservedGeneration != storage.Generation {
 		return nil, &access.Error{
 			Reason:  v1alpha1.ReasonStorageNotReady,
-			Message: fmt.Sprintf("BackupStorage %s is not ready: its status says why", key),
+			Message: fmt.Sprintf("BackupStorage %s is not ready: see its status", key),
 		}
 	}
 	return storage, nil

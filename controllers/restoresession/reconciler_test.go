@@ -154,7 +154,7 @@ func TestARestoreThatIsDeletedIsCancelled(t *testing.T) {
 	s := w.settle("restore")
 	w.Expect(ending(s)).To(Equal("Failed/Cancelled"))
 	w.Expect(w.Jobs()).To(BeEmpty())
-	w.Expect(s.Finalizers).To(Equal([]string{v1alpha1.FinalizerRecord}), "it stays until it is recorded")
+	w.Expect(s.Finalizers).To(Equal([]string{v1alpha1.FinalizerRecord}), "the restore stays until it is recorded")
 }
 
 func TestAClaimOfTheSameNameIsNotStamped(t *testing.T) {

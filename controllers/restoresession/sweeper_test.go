@@ -96,7 +96,7 @@ func TestWhatARestoreLeftBehindIsGivenBack(t *testing.T) {
 
 			var lender snapshotv1.VolumeSnapshotList
 			w.Expect(w.Client.List(t.Context(), &lender, client.InNamespace(ns))).To(Succeed())
-			w.Expect(lender.Items).To(HaveLen(2), "what was lent is still there")
+			w.Expect(lender.Items).To(HaveLen(2), "the lender's VolumeSnapshots still exist")
 			w.Expect(lender.Items).To(HaveEach(HaveField("DeletionTimestamp", BeNil())))
 		})
 	}
