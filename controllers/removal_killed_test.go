@@ -41,7 +41,9 @@ func newRemoval(t *testing.T, deletion v1alpha1.RepositoryDeletionPolicy) *remov
 	sessiontest.Create(t, w.Client, sessiontest.Claim(w.Namespace, "web"),
 		&v1alpha1.RetentionPolicy{
 			ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "one"},
-			Spec:       v1alpha1.RetentionPolicySpec{SuccessfulSnapshots: &v1alpha1.SuccessfulSnapshotsKeepPolicy{Last: new(int32(1))}},
+			Spec: v1alpha1.RetentionPolicySpec{SuccessfulSnapshots: &v1alpha1.SuccessfulSnapshotsKeepPolicy{
+				Last: new(int32(1)),
+			}},
 		},
 		configuration(w.World, "web", func(c *v1alpha1.BackupConfiguration) {
 			c.Spec.Backends[0].RetentionPolicy = &v1alpha1.ObjectReference{Name: "one"}

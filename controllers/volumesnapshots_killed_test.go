@@ -25,7 +25,9 @@ func newSnapshotRemoval(t *testing.T, deletion v1alpha1.RepositoryDeletionPolicy
 	sessiontest.Create(t, w.Client, sessiontest.Claim(w.Namespace, "web"),
 		&v1alpha1.RetentionPolicy{
 			ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "one"},
-			Spec:       v1alpha1.RetentionPolicySpec{SuccessfulSnapshots: &v1alpha1.SuccessfulSnapshotsKeepPolicy{Last: new(int32(1))}},
+			Spec: v1alpha1.RetentionPolicySpec{SuccessfulSnapshots: &v1alpha1.SuccessfulSnapshotsKeepPolicy{
+				Last: new(int32(1)),
+			}},
 		},
 		configuration(w.World, "web", func(c *v1alpha1.BackupConfiguration) {
 			c.Spec.Backends = []v1alpha1.BackendReference{{

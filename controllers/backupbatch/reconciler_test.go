@@ -105,9 +105,11 @@ func TestEditedChildIsReverted(t *testing.T) {
 			more.Name = "more"
 			c.Spec.Sessions = append(c.Spec.Sessions, more)
 		},
-		"a changed label":          func(c *v1alpha1.BackupConfiguration) { c.Labels[v1alpha1.LabelBatch] = "other" },
-		"a removed owner":          func(c *v1alpha1.BackupConfiguration) { c.OwnerReferences = nil },
-		"a forged digest":          func(c *v1alpha1.BackupConfiguration) { c.Annotations[v1alpha1.AnnotationSpecDigest] = "sha256:0" },
+		"a changed label": func(c *v1alpha1.BackupConfiguration) { c.Labels[v1alpha1.LabelBatch] = "other" },
+		"a removed owner": func(c *v1alpha1.BackupConfiguration) { c.OwnerReferences = nil },
+		"a forged digest": func(c *v1alpha1.BackupConfiguration) {
+			c.Annotations[v1alpha1.AnnotationSpecDigest] = "sha256:0"
+		},
 		"another target, no label": func(c *v1alpha1.BackupConfiguration) { c.Spec.Target.Name, c.Labels = "other", nil },
 	}
 	for name, edit := range tests {

@@ -230,7 +230,9 @@ func TestABatchSaysWhatItBacksUpTwice(t *testing.T) {
 		"one event reports the overlap")
 
 	bed.Edit(t, batch, func() {
-		batch.Spec.Targets[1].Selector.Exclude = &v1alpha1.TargetExclusion{Names: []v1alpha1.ExcludedTarget{{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "named"}}}
+		batch.Spec.Targets[1].Selector.Exclude = &v1alpha1.TargetExclusion{
+			Names: []v1alpha1.ExcludedTarget{{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "named"}},
+		}
 	})
 	bed.Eventually(t, batch, func(g Gomega) {
 		g.Expect(conditions.Has(batch, v1alpha1.ConditionTargetsOverlap)).To(BeFalse())

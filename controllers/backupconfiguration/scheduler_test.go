@@ -18,11 +18,15 @@ func TestSchedulersAsKubeStashHasThem(t *testing.T) {
 	t.Parallel()
 	namespace := bed.Namespace(t, nil)
 	tests := map[string]struct{ scheduler, refused string }{
-		"no template":               {`{"schedule": "0 2 * * *"}`, ""},
-		"an empty template":         {`{"schedule": "0 2 * * *", "jobTemplate": {}}`, ""},
-		"as Go writes an empty one": {`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"controller": {}, "metadata": {}, "spec": {"resources": {}}}}}`, ""},
-		"as the samples have it":    {`{"schedule": "*/5 * * * *", "jobTemplate": {"backoffLimit": 1}}`, ""},
-		"every field that works":    {`{"schedule": "H H(0-6) * * *", "timeZone": "Europe/Berlin", "type": "Controller", "startingDeadlineSeconds": 60, "concurrencyPolicy": "Replace", "suspend": true, "successfulJobsHistoryLimit": 5, "failedJobsHistoryLimit": 0, "jobTemplate": {"parallelism": 1, "completions": 1, "completionMode": "NonIndexed", "suspend": false, "activeDeadlineSeconds": 60, "ttlSecondsAfterFinished": 5, "template": {"spec": {"nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}], "imagePullSecrets": [{"name": "x"}]}}}}`, ""},
+		"no template":       {`{"schedule": "0 2 * * *"}`, ""},
+		"an empty template": {`{"schedule": "0 2 * * *", "jobTemplate": {}}`, ""},
+		"as Go writes an empty one": {
+			`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"controller": {}, "metadata": {}, "spec": {"resources": {}}}}}`, "",
+		},
+		"as the samples have it": {`{"schedule": "*/5 * * * *", "jobTemplate": {"backoffLimit": 1}}`, ""},
+		"every field that works": {
+			`{"schedule": "H H(0-6) * * *", "timeZone": "Europe/Berlin", "type": "Controller", "startingDeadlineSeconds": 60, "concurrencyPolicy": "Replace", "suspend": true, "successfulJobsHistoryLimit": 5, "failedJobsHistoryLimit": 0, "jobTemplate": {"parallelism": 1, "completions": 1, "completionMode": "NonIndexed", "suspend": false, "activeDeadlineSeconds": 60, "ttlSecondsAfterFinished": 5, "template": {"spec": {"nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}], "imagePullSecrets": [{"name": "x"}]}}}}`, "",
+		},
 		"another type": {
 			`{"schedule": "0 2 * * *", "type": "Systemd"}`,
 			`supported values: "CronJob", "Controller"`,
@@ -47,8 +51,14 @@ func TestSchedulersAsKubeStashHasThem(t *testing.T) {
 			`{"schedule": "0 2 * * *", "jobTemplate": {"suspend": true}}`,
 			"set scheduler.suspend",
 		},
-		"another account": {`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"spec": {"serviceAccountName": "admin"}}}}`, "serviceAccountName can't be set"},
-		"volumes":         {`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"spec": {"volumes": [{"name": "x", "emptyDir": {}}]}}}}`, "volumes can't be set"},
+		"another account": {
+			`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"spec": {"serviceAccountName": "admin"}}}}`,
+			"serviceAccountName can't be set",
+		},
+		"volumes": {
+			`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"spec": {"volumes": [{"name": "x", "emptyDir": {}}]}}}}`,
+			"volumes can't be set",
+		},
 		"an environment": {
 			`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"spec": {"env": [{"name": "x"}]}}}}`,
 			"env can't be set",
@@ -57,16 +67,30 @@ func TestSchedulersAsKubeStashHasThem(t *testing.T) {
 			`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"spec": {"args": ["x"]}}}}`,
 			"args can't be set",
 		},
-		"init containers":    {`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"spec": {"initContainers": [{"name": "x"}]}}}}`, "use a hook of the session"},
-		"a security context": {`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"spec": {"securityContext": {"runAsUser": 0}}}}}`, "should be greater than or equal to 1"},
-		"the container's":    {`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"spec": {"containerSecurityContext": {"privileged": true}}}}}`, "containerSecurityContext can't be set"},
-		"affinity":           {`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"spec": {"affinity": {"nodeAffinity": {}}}}}}`, ""},
+		"init containers": {
+			`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"spec": {"initContainers": [{"name": "x"}]}}}}`,
+			"use a hook of the session",
+		},
+		"a security context": {
+			`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"spec": {"securityContext": {"runAsUser": 0}}}}}`,
+			"should be greater than or equal to 1",
+		},
+		"the container's": {
+			`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"spec": {"containerSecurityContext": {"privileged": true}}}}}`, "containerSecurityContext can't be set",
+		},
+		"affinity": {
+			`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"spec": {"affinity": {"nodeAffinity": {}}}}}}`, "",
+		},
 		"the host's network": {
 			`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"spec": {"hostNetwork": true}}}}`,
 			"hostNetwork can't be set",
 		},
-		"a label of ours":       {`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"metadata": {"labels": {"backup.cairn.dev/session": "x"}}}}}`, "are Cairn's and Kubernetes' own"},
-		"an annotation of ours": {`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"controller": {"annotations": {"backup.cairn.dev/task": "x"}}}}}`, "are Cairn's own"},
+		"a label of ours": {
+			`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"metadata": {"labels": {"backup.cairn.dev/session": "x"}}}}}`, "are Cairn's and Kubernetes' own",
+		},
+		"an annotation of ours": {
+			`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"controller": {"annotations": {"backup.cairn.dev/task": "x"}}}}}`, "are Cairn's own",
+		},
 		"an unknown field": {
 			`{"schedule": "0 2 * * *", "jobTemplate": {"template": {"spec": {"hostname": "x"}}}}`,
 			`unknown field "spec.sessions[0].scheduler.jobTemplate.template.spec.hostname"`,

@@ -84,7 +84,9 @@ func TestAKubeStashManifestOfVolumeSnapshotsWorksWithoutItsStorage(t *testing.T)
 	namespace := bed.Namespace(t, nil)
 	keep := &v1alpha1.RetentionPolicy{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "keep"},
-		Spec:       v1alpha1.RetentionPolicySpec{SuccessfulSnapshots: &v1alpha1.SuccessfulSnapshotsKeepPolicy{Last: new(int32(3))}},
+		Spec: v1alpha1.RetentionPolicySpec{SuccessfulSnapshots: &v1alpha1.SuccessfulSnapshotsKeepPolicy{
+			Last: new(int32(3)),
+		}},
 	}
 	configuration := configurationOf(namespace) // Neither the storage nor the Secret exists.
 	configuration.Spec.Backends[0].RetentionPolicy = &v1alpha1.ObjectReference{Name: "keep"}

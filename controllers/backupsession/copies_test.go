@@ -114,7 +114,9 @@ func TestACopyOfAVolumeIsBackedUp(t *testing.T) {
 func TestTheCopyIsAsLargeAsItsSnapshotNeeds(t *testing.T) {
 	t.Parallel()
 	w := copied(t, v1alpha1.CopySnapshot, func(c *v1alpha1.BackupConfiguration) {
-		c.Spec.Sessions[0].CopyVolume = &v1alpha1.CopyVolume{AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadOnlyMany}}
+		c.Spec.Sessions[0].CopyVolume = &v1alpha1.CopyVolume{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadOnlyMany},
+		}
 	})
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {

@@ -229,7 +229,9 @@ func TestAFunctionOfARunThatIsEndedIsStopped(t *testing.T) {
 				}
 				return sessiontest.Succeed(job)
 			}
-			r := w.functions(func(h *v1alpha1.BackupHooks) { h.PreBackup[0].Timeout = &metav1.Duration{Duration: 24 * time.Hour} })
+			r := w.functions(func(h *v1alpha1.BackupHooks) {
+				h.PreBackup[0].Timeout = &metav1.Duration{Duration: 24 * time.Hour}
+			})
 			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 			w.Eventually(func() []string {
 				w.Reconcile("run")
@@ -268,7 +270,9 @@ func TestFunctionsThatMayNotRunHaveNoJob(t *testing.T) {
 			h.HookTemplate.Name = "wrong"
 		}, reason: v1alpha1.ReasonInvalidHook, says: "${nobody} is neither"},
 		"root": {edit: func(_ *world, h *v1alpha1.HookInfo) {
-			h.RuntimeSettings = &v1alpha1.HookRuntimeSettings{Pod: &apiextensionsv1.JSON{Raw: []byte(`{"securityContext": {"runAsUser": 0}}`)}}
+			h.RuntimeSettings = &v1alpha1.HookRuntimeSettings{
+				Pod: &apiextensionsv1.JSON{Raw: []byte(`{"securityContext": {"runAsUser": 0}}`)},
+			}
 		}, reason: v1alpha1.ReasonPrivilegeRequired, says: "runAsUser 0 needs the annotation", started: true},
 		"a host path": {edit: func(_ *world, h *v1alpha1.HookInfo) {
 			h.Volumes = []v1alpha1.Volume{{

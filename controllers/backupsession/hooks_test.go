@@ -224,7 +224,11 @@ func TestHooksThatCannotRunAreRefusedBeforeTheStart(t *testing.T) {
 		"no template": {sessiontest.Use("none"), v1alpha1.ReasonHookTemplateNotFound, "there is no HookTemplate"},
 		"a parameter too many": {
 			sessiontest.Use("freeze",
-				func(h *v1alpha1.HookInfo) { h.Params = &apiextensionsv1.JSON{Raw: []byte(`{"user":"u"}`)} }), v1alpha1.ReasonInvalidHook,
+				func(h *v1alpha1.HookInfo) {
+					h.Params = &apiextensionsv1.JSON{
+						Raw: []byte(`{"user":"u"}`),
+					}
+				}), v1alpha1.ReasonInvalidHook,
 			`hook freeze: params.user: the HookTemplate "freeze" has no parameter "user"`,
 		},
 		"a template of another namespace": {

@@ -92,7 +92,9 @@ func (w *sidecarWorld) killed(pod string, times int32) {
 	var p corev1.Pod
 	w.Get(pod, &p)
 	p.Status.InitContainerStatuses[0].RestartCount = times
-	p.Status.InitContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{Reason: "OOMKilled"}
+	p.Status.InitContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{
+		Reason: "OOMKilled",
+	}
 	w.Expect(w.Client.Status().Update(w.T.Context(), &p)).To(Succeed())
 }
 

@@ -38,8 +38,10 @@ func (w *world) stepsTask(arg string) *v1alpha1.AddonInfo {
 		Name: w.Namespace,
 		Tasks: []v1alpha1.TaskReference{{Name: "logical-backup", Variables: []corev1.EnvVar{
 			{
-				Name:      "TOKEN",
-				ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "app"}, Key: "t"}},
+				Name: "TOKEN",
+				ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+					LocalObjectReference: corev1.LocalObjectReference{Name: "app"}, Key: "t",
+				}},
 			},
 		}}},
 	}

@@ -73,7 +73,9 @@ func TestAHostPathNeedsTheNamespacesConsent(t *testing.T) {
 func TestRuntimeSettingsThatNeedConsentAreRefused(t *testing.T) {
 	t.Parallel()
 	s := storageOf(t, func(s *v1alpha1.BackupStorage) {
-		s.Spec.RuntimeSettings = &v1alpha1.RuntimeSettings{Pod: &v1alpha1.PodRuntimeSettings{SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(0))}}}
+		s.Spec.RuntimeSettings = &v1alpha1.RuntimeSettings{
+			Pod: &v1alpha1.PodRuntimeSettings{SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(0))}},
+		}
 	})
 	bed.ExpectReason(t, s, v1alpha1.PhaseNotReady, v1alpha1.ReasonPrivilegeRequired, "runAsUser 0")
 }

@@ -166,7 +166,9 @@ func TestWhoHasADefaultPolicy(t *testing.T) {
 	}{
 		"one for chosen namespaces": {chosen("retention-default", "yes"), true},
 		"one for others":            {chosen("retention-default", "no"), false},
-		"one for its own namespace": {&v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: ptr.To(v1alpha1.NamespacesFromSame)}}, false},
+		"one for its own namespace": {&v1alpha1.UsagePolicy{
+			AllowedNamespaces: v1alpha1.AllowedNamespaces{From: ptr.To(v1alpha1.NamespacesFromSame)},
+		}, false},
 		"one without a usagePolicy": {nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -236,7 +236,9 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 			ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: "later"},
 			Spec: corev1.PersistentVolumeClaimSpec{
 				AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
-				Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+				Resources: corev1.VolumeResourceRequirements{
+					Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")},
+				},
 				DataSource: &corev1.TypedLocalObjectReference{
 					APIGroup: new(snapshotv1.GroupName), Kind: volumesnapshot.Kind,
 					Name: v.Name,
@@ -291,7 +293,9 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 		s := l.snapshot(l.repository, 1, good, wipeOutSnapshot)
 		v := l.volumeSnapshot(s, "web-1", held)
 		content := l.contentOf(v)
-		content.Status = &snapshotv1.VolumeSnapshotContentStatus{Error: &snapshotv1.VolumeSnapshotError{Message: new("no route to the array")}}
+		content.Status = &snapshotv1.VolumeSnapshotContentStatus{
+			Error: &snapshotv1.VolumeSnapshotError{Message: new("no route to the array")},
+		}
 		g.Expect(bed.Client.Status().Update(t.Context(), content)).To(Succeed())
 		del(t, s)
 		bed.Eventually(t, s, func(g Gomega) {
@@ -314,7 +318,8 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 		s, _ := l.backup(1, "", wipeOutSnapshot)
 		v := l.volumeSnapshot(s, "web-2", held)
 		del(t, s)
-		bed.Eventually(t, v, func(g Gomega) { g.Expect(v.DeletionTimestamp).NotTo(BeNil()) }, "the VolumeSnapshot is being deleted")
+		bed.Eventually(t, v, func(g Gomega) { g.Expect(v.DeletionTimestamp).NotTo(BeNil()) },
+			"the VolumeSnapshot is being deleted")
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
 		bed.Edit(t, s, func() { s.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"} })
 		gone(t, s, "the removal was given up")

@@ -153,7 +153,9 @@ func (r *room) asKustomizeController(objects int) {
 	progress("building")
 	path := filepath.Join(dir, "policy")
 	_, err = kustomize.NewGenerator(dir,
-		unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"targetNamespace": r.namespace}}}).WriteFile(path)
+		unstructured.Unstructured{Object: map[string]any{
+			"spec": map[string]any{"targetNamespace": r.namespace},
+		}}).WriteFile(path)
 	r.g.Expect(err).NotTo(HaveOccurred())
 	resources, err := kustomize.SecureBuild(dir, path, false)
 	r.g.Expect(err).NotTo(HaveOccurred())

@@ -112,7 +112,9 @@ func TestARestoreThatIsRefused(t *testing.T) {
 			restore: func(s *v1alpha1.RestoreSession) {
 				s.Spec.Addon = &v1alpha1.AddonInfo{
 					Name: policy.VolumeAddon, Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}},
-					JobTemplate: &v1alpha1.PodTemplateSpec{Spec: v1alpha1.JobPodSpec{SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(0))}}},
+					JobTemplate: &v1alpha1.PodTemplateSpec{Spec: v1alpha1.JobPodSpec{
+						SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(0))},
+					}},
 				}
 			},
 			want: "Invalid/PrivilegeRequired",

@@ -34,7 +34,9 @@ func (w *world) quota(hard, used string) {
 	w.T.Helper()
 	q := &corev1.ResourceQuota{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "room"},
-		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourceRequestsStorage: resource.MustParse(hard)}},
+		Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{
+			corev1.ResourceRequestsStorage: resource.MustParse(hard),
+		}},
 	}
 	w.Expect(w.Client.Create(w.T.Context(), q)).To(Succeed())
 	q.Status = corev1.ResourceQuotaStatus{
@@ -85,7 +87,9 @@ func TestAClaimStaysThatCanNotBeReplaced(t *testing.T) {
 			w.Expect(w.Client.Status().Update(w.T.Context(), s)).To(Succeed())
 		}, want: "Failed/VolumeSnapshotNotReady", says: "the array is read-only"},
 		"a VolumeSnapshot without its content": {meanwhile: func(w *world, _ *storagev1.StorageClass) {
-			content := &snapshotv1.VolumeSnapshotContent{ObjectMeta: metav1.ObjectMeta{Name: *shotOf(w).Status.BoundVolumeSnapshotContentName}}
+			content := &snapshotv1.VolumeSnapshotContent{ObjectMeta: metav1.ObjectMeta{
+				Name: *shotOf(w).Status.BoundVolumeSnapshotContentName,
+			}}
 			w.Expect(w.Client.Delete(w.T.Context(), content)).To(Succeed())
 		}, want: "Failed/VolumeSnapshotNotReady", says: "is not ready to use"},
 		"a VolumeSnapshot that needs more": {meanwhile: func(w *world, _ *storagev1.StorageClass) {

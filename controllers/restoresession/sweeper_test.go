@@ -152,7 +152,9 @@ func TestContentsOfOthersAreNotGivenBack(t *testing.T) {
 	}
 	foreign := &snapshotv1.VolumeSnapshot{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: prefix + "-mine", Labels: labels, Annotations: made},
-		Spec:       snapshotv1.VolumeSnapshotSpec{Source: snapshotv1.VolumeSnapshotSource{PersistentVolumeClaimName: new("mine")}},
+		Spec: snapshotv1.VolumeSnapshotSpec{Source: snapshotv1.VolumeSnapshotSource{
+			PersistentVolumeClaimName: new("mine"),
+		}},
 	}
 	sessiontest.Create(t, w.Client, foreign)
 	w.sweep()

@@ -294,7 +294,11 @@ func TestVolumesThatWereLeftToTheirFirstPodAreKnownAgain(t *testing.T) {
 			w.Expect(message(apply("third"))).To(ContainSubstring("PersistentVolumeClaim late-1"),
 				"one bound claim is not enough")
 			w.Expect(ending(apply("other",
-				func(s *v1alpha1.RestoreSession) { s.Spec.DataSource.Components = []string{"pod-0"} }))).To(Equal("Failed/NameConflict"))
+				func(s *v1alpha1.RestoreSession) {
+					s.Spec.DataSource.Components = []string{
+						"pod-0",
+					}
+				}))).To(Equal("Failed/NameConflict"))
 
 			sessiontest.Bind(t, w.Client, w.Namespace, "late-1")
 			w.Expect(ending(apply("fourth"))).To(Equal("Skipped/AlreadyRestored"))
@@ -420,9 +424,13 @@ func TestWhatNoVolumeIsMadeOf(t *testing.T) {
 			says: `no StorageClass "nowhere"`,
 		},
 		"another mode": {edit: intoVolumes("c-${POD_ORDINAL}",
-			func(t *v1alpha1.RestoreClaimTemplate) { t.Spec.VolumeMode = new(corev1.PersistentVolumeBlock) }), want: "Invalid/InvalidParameters", says: "was Filesystem: leave volumeMode out"},
+			func(t *v1alpha1.RestoreClaimTemplate) {
+				t.Spec.VolumeMode = new(corev1.PersistentVolumeBlock)
+			}), want: "Invalid/InvalidParameters", says: "was Filesystem: leave volumeMode out"},
 		"a selector": {edit: intoVolumes("c-${POD_ORDINAL}",
-			func(t *v1alpha1.RestoreClaimTemplate) { t.Spec.Selector = &metav1.LabelSelector{} }), want: "Invalid/InvalidParameters", says: "leave selector out"},
+			func(t *v1alpha1.RestoreClaimTemplate) {
+				t.Spec.Selector = &metav1.LabelSelector{}
+			}), want: "Invalid/InvalidParameters", says: "leave selector out"},
 		"one name for two": {
 			edit: intoVolumes("c"), want: "Invalid/InvalidParameters",
 			says: "would both become PersistentVolumeClaim c",

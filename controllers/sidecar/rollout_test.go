@@ -13,7 +13,9 @@ import (
 func TestARolloutThatWaitsForAPerson(t *testing.T) {
 	stale := metav1.ObjectMeta{Generation: 2}
 	onDelete := appsv1.StatefulSetUpdateStrategy{Type: appsv1.OnDeleteStatefulSetStrategyType}
-	partition := appsv1.StatefulSetUpdateStrategy{RollingUpdate: &appsv1.RollingUpdateStatefulSetStrategy{Partition: new(int32(1))}}
+	partition := appsv1.StatefulSetUpdateStrategy{RollingUpdate: &appsv1.RollingUpdateStatefulSetStrategy{
+		Partition: new(int32(1)),
+	}}
 	for name, tt := range map[string]struct {
 		workload client.Object
 		want     string
@@ -48,7 +50,9 @@ func TestARolloutThatWaitsForAPerson(t *testing.T) {
 		}}, ""},
 		"a DaemonSet with OnDelete": {
 			&appsv1.DaemonSet{
-				Spec:   appsv1.DaemonSetSpec{UpdateStrategy: appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType}},
+				Spec: appsv1.DaemonSetSpec{UpdateStrategy: appsv1.DaemonSetUpdateStrategy{
+					Type: appsv1.OnDeleteDaemonSetStrategyType,
+				}},
 				Status: appsv1.DaemonSetStatus{DesiredNumberScheduled: 2, UpdatedNumberScheduled: 1},
 			}, "its updateStrategy is OnDelete: delete its pods, one after the other",
 		},

@@ -61,7 +61,9 @@ func TestASidecarThatRestoresIsLeftAlone(t *testing.T) {
 					s.configuration.Spec.Sessions[0].Addon = &v1alpha1.AddonInfo{
 						Name: "workload-addon", Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}},
 						ContainerRuntimeSettings: &v1alpha1.ContainerRuntimeSettings{
-							Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")}},
+							Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{
+								corev1.ResourceMemory: resource.MustParse("1Gi"),
+							}},
 						},
 					}
 				})
