@@ -51,26 +51,30 @@ func (w *invoked) outcome(job *batchv1.Job) sessiontest.Outcome {
 	return sessiontest.Succeed(job)
 }
 
-// schedules are those of a nightly session with a CronJob and of an hourly one that the manager starts by itself and tries again.
+// schedules sets a nightly session with a CronJob, and an hourly session that the manager starts itself and retries.
 func schedules() (nightly, hourly v1alpha1.SessionConfig) {
-	return v1alpha1.SessionConfig{Name: "nightly", SessionHistoryLimit: new(int32(5)), Scheduler: &v1alpha1.SchedulerSpec{Schedule: "0 3 1 1 *"}},
+	return v1alpha1.SessionConfig{
+			Name: "nightly", SessionHistoryLimit: new(int32(5)),
+			Scheduler: &v1alpha1.SchedulerSpec{Schedule: "0 3 1 1 *"},
+		},
 		v1alpha1.SessionConfig{
-			Name: "hourly", SessionHistoryLimit: new(int32(5)), Scheduler: &v1alpha1.SchedulerSpec{Schedule: "0 * * * *", Type: v1alpha1.SchedulerController},
+			Name: "hourly", SessionHistoryLimit: new(int32(5)),
+			Scheduler:   &v1alpha1.SchedulerSpec{Schedule: "0 * * * *", Type: v1alpha1.SchedulerController},
 			RetryConfig: &v1alpha1.RetryConfig{MaxRetry: 1, Delay: metav1.Duration{Duration: time.Minute}},
 		}
 }
 
-// nextHour lets time pass until the next slot of the hourly session, and the delay of its retry.
+// nextHour advances the clock to the next slot of the hourly session, plus the delay of its retry.
 func (w *invoked) nextHour() {
 	w.T.Helper()
-	// By the API server's clock, which says when policy was made.
+	// By the API server's clock, which sets when policy was created.
 	w.Clock.SetTime(time.Now().Truncate(time.Hour).Add(time.Hour + time.Second))
 	w.settle()
 	w.Clock.SetTime(w.Clock.Now().Add(2 * time.Minute))
 	w.settle()
 }
 
-// ran is what a world of policy holds at the end.
+// ran is the state of a world of policy at the end.
 type ran struct {
 	Movers, Configurations, Repositories, CronJobs, Runs, Snapshots []string
 	Jobs                                                            int
@@ -81,17 +85,20 @@ func (w *invoked) end() ran {
 	e := ran{Movers: slices.Sorted(slices.Values(w.movers))}
 	for _, o := range listed(w.T.Context(), w.World, &v1alpha1.BackupConfigurationList{}) {
 		c := o.(*v1alpha1.BackupConfiguration)
-		e.Configurations = append(e.Configurations, fmt.Sprint(c.Name, " ready ", conditions.IsReady(c), ", handled ", c.Status.LastHandledTrigger))
+		e.Configurations = append(e.Configurations, fmt.Sprint(c.Name, " ready ", conditions.IsReady(c), ", handled ",
+			c.Status.LastHandledTrigger))
 	}
 	for _, o := range listed(w.T.Context(), w.World, &v1alpha1.RepositoryList{}) {
-		e.Repositories = append(e.Repositories, fmt.Sprint(o.GetName(), " ready ", conditions.IsReady(o.(*v1alpha1.Repository))))
+		e.Repositories = append(e.Repositories, fmt.Sprint(o.GetName(), " ready ",
+			conditions.IsReady(o.(*v1alpha1.Repository))))
 	}
 	for _, o := range listed(w.T.Context(), w.World, &batchv1.CronJobList{}) {
 		e.CronJobs = append(e.CronJobs, o.GetName()+" "+o.(*batchv1.CronJob).Spec.Schedule)
 	}
 	for _, o := range listed(w.T.Context(), w.World, &v1alpha1.BackupSessionList{}) {
 		s := o.(*v1alpha1.BackupSession)
-		text := fmt.Sprint(s.Spec.Session, " ", s.Status.Phase, " ", s.Status.Reason, ", retries ", s.Spec.RetryOf != "", ", retried ", s.Status.Retried != nil && *s.Status.Retried)
+		text := fmt.Sprint(s.Spec.Session, " ", s.Status.Phase, " ", s.Status.Reason, ", retries ", s.Spec.RetryOf != "",
+			", retried ", s.Status.Retried != nil && *s.Status.Retried)
 		for _, target := range s.Status.Targets {
 			text += fmt.Sprint(", ", target.Name, " ", target.Phase)
 		}
@@ -111,8 +118,8 @@ func (w *invoked) end() ran {
 	return e
 }
 
-// TestConfigurationKilledAtAnyWrite: policy appears, somebody asks for a run, a slot comes, its run fails and is tried again, a
-// session leaves.
+// TestConfigurationKilledAtAnyWrite: policy appears, a user triggers a run, a slot comes, its run fails and is retried,
+// and a session leaves.
 func TestConfigurationKilledAtAnyWrite(t *testing.T) {
 	t.Parallel()
 	killedAnywhere(t, 0, func(t *testing.T, k kills) (*world, any) {
@@ -141,7 +148,8 @@ func TestConfigurationKilledAtAnyWrite(t *testing.T) {
 			Configurations: []string{"web ready true, handled nightly/by-hand"},
 			Repositories:   []string{"web ready true"},
 			Runs: []string{
-				"hourly Failed Unreachable, retries false, retried true, web Failed", "hourly Succeeded Succeeded, retries true, retried false, web Succeeded",
+				"hourly Failed Unreachable, retries false, retried true, web Failed",
+				"hourly Succeeded Succeeded, retries true, retried false, web Succeeded",
 				"nightly Succeeded Succeeded, retries false, retried false, web Succeeded",
 			},
 			Snapshots: []string{"web hourly Failed", "web hourly Succeeded", "web nightly Succeeded"},
@@ -149,8 +157,8 @@ func TestConfigurationKilledAtAnyWrite(t *testing.T) {
 	})
 }
 
-// TestBatchKilledAtAnyWrite: a batch appears, a slot comes, a part of its run fails and is tried again, a target and a session
-// leave, and then the batch goes. Its Repositories stay.
+// TestBatchKilledAtAnyWrite: a batch appears, a slot comes, a part of its run fails and is retried, a target and a
+// session leave, and then the batch is deleted. Its Repositories stay.
 func TestBatchKilledAtAnyWrite(t *testing.T) {
 	t.Parallel()
 	killedAnywhere(t, 3, func(t *testing.T, k kills) (*world, any) {
@@ -175,8 +183,9 @@ func TestBatchKilledAtAnyWrite(t *testing.T) {
 	}, func(g Gomega, end any) {
 		ends, repositories := end.([]ran), []string{"db ready true", "web ready true"}
 		g.Expect(ends[0]).To(Equal(ran{
-			Configurations: []string{"shop-db ready true, handled ", "shop-web ready true, handled "}, Repositories: repositories,
-			CronJobs: []string{"trigger-backupbatch-shop-nightly 0 3 1 1 *"},
+			Configurations: []string{"shop-db ready true, handled ", "shop-web ready true, handled "},
+			Repositories:   repositories,
+			CronJobs:       []string{"trigger-backupbatch-shop-nightly 0 3 1 1 *"},
 		}))
 		g.Expect(ends[1]).To(Equal(ran{
 			Movers: []string{"db", "web", "web failed"}, Configurations: ends[0].Configurations[1:], Repositories: repositories,
@@ -186,14 +195,18 @@ func TestBatchKilledAtAnyWrite(t *testing.T) {
 			},
 			Snapshots: []string{"db hourly Succeeded", "web hourly Failed", "web hourly Succeeded"},
 		}))
-		g.Expect([]any{ends[2].Configurations, ends[2].CronJobs, ends[2].Repositories}).To(Equal([]any{[]string(nil), []string(nil), repositories}))
+		g.Expect([]any{ends[2].Configurations, ends[2].CronJobs, ends[2].Repositories}).
+			To(Equal([]any{[]string(nil), []string(nil), repositories}))
 	})
 }
 
-// batch backs up web and db.
+// batch creates a batch that backs up web and db.
 func batch(w *sessiontest.World) *v1alpha1.BackupBatch {
 	one := configuration(w, "any")
-	b := &v1alpha1.BackupBatch{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop"}, Spec: v1alpha1.BackupBatchSpec{Backends: one.Spec.Backends}}
+	b := &v1alpha1.BackupBatch{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop"},
+		Spec:       v1alpha1.BackupBatchSpec{Backends: one.Spec.Backends},
+	}
 	nightly, hourly := schedules()
 	b.Spec.Sessions = []v1alpha1.BackupBatchSession{{SessionConfig: nightly}, {SessionConfig: hourly}}
 	for _, name := range []string{"web", "db"} {

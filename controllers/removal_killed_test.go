@@ -28,9 +28,9 @@ const (
 // removal is a world with the Repository "web" under a RetentionPolicy that keeps one Snapshot.
 type removal struct {
 	*world
-	// done is what keepers did, one text for each thing in each Job that ran.
+	// done holds what keepers did, one text for each action in each Job that ran.
 	done []string
-	// failures is how many keepers fail before one succeeds.
+	// failures is the number of keepers that fail before one succeeds.
 	failures int
 }
 
@@ -41,7 +41,9 @@ func newRemoval(t *testing.T, deletion v1alpha1.RepositoryDeletionPolicy) *remov
 	sessiontest.Create(t, w.Client, sessiontest.Claim(w.Namespace, "web"),
 		&v1alpha1.RetentionPolicy{
 			ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "one"},
-			Spec:       v1alpha1.RetentionPolicySpec{SuccessfulSnapshots: &v1alpha1.SuccessfulSnapshotsKeepPolicy{Last: new(int32(1))}},
+			Spec: v1alpha1.RetentionPolicySpec{SuccessfulSnapshots: &v1alpha1.SuccessfulSnapshotsKeepPolicy{
+				Last: new(int32(1)),
+			}},
 		},
 		configuration(w.World, "web", func(c *v1alpha1.BackupConfiguration) {
 			c.Spec.Backends[0].RetentionPolicy = &v1alpha1.ObjectReference{Name: "one"}
@@ -53,18 +55,24 @@ func newRemoval(t *testing.T, deletion v1alpha1.RepositoryDeletionPolicy) *remov
 	return w
 }
 
-// configuration backs a claim up into a repository of the same name.
-func configuration(w *sessiontest.World, name string, edit ...func(*v1alpha1.BackupConfiguration)) *v1alpha1.BackupConfiguration {
+// configuration backs up a claim into a repository of the same name.
+func configuration(
+	w *sessiontest.World, name string, edit ...func(*v1alpha1.BackupConfiguration),
+) *v1alpha1.BackupConfiguration {
 	c := &v1alpha1.BackupConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name},
 		Spec: v1alpha1.BackupConfigurationSpec{
-			Target:   &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: name},
-			Backends: []v1alpha1.BackendReference{{Name: "main", StorageRef: &v1alpha1.ObjectReference{Namespace: w.Storage, Name: sessiontest.StorageName}}},
+			Target: &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: name},
+			Backends: []v1alpha1.BackendReference{{
+				Name:       "main",
+				StorageRef: &v1alpha1.ObjectReference{Namespace: w.Storage, Name: sessiontest.StorageName},
+			}},
 			Sessions: []v1alpha1.BackupConfigurationSession{{
 				SessionConfig: v1alpha1.SessionConfig{Name: "nightly"},
 				Addon:         &v1alpha1.AddonInfo{Name: "pvc-addon", Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}}},
 				Repositories: []v1alpha1.RepositoryInfo{{
-					Name: name, Backend: "main", Directory: "/" + name, EncryptionSecret: &v1alpha1.ObjectReference{Name: sessiontest.EncryptionName},
+					Name: name, Backend: "main", Directory: "/" + name,
+					EncryptionSecret: &v1alpha1.ObjectReference{Name: sessiontest.EncryptionName},
 				}},
 			}},
 		},
@@ -88,7 +96,10 @@ func (w *removal) outcome(job *batchv1.Job) sessiontest.Outcome {
 		r.Outcome, r.Reason, r.Message = task.OutcomeFailed, v1alpha1.ReasonUnreachable, "the storage can't be reached"
 	}
 	for i, k := range keep.Keep {
-		c := task.ComponentResult{Name: fmt.Sprint(i), Outcome: r.Outcome, Reason: r.Reason, Error: r.Message, SizeBytes: 12 << 20}
+		c := task.ComponentResult{
+			Name: fmt.Sprint(i), Outcome: r.Outcome, Reason: r.Reason, Error: r.Message,
+			SizeBytes: 12 << 20,
+		}
 		r.Components = append(r.Components, c)
 		for _, s := range k.Remove {
 			w.done = append(w.done, fmt.Sprintf("remove %s %v %s", s.Name, s.IDs, r.Outcome))
@@ -110,18 +121,21 @@ func (w *removal) repository() *v1alpha1.Repository {
 	return r
 }
 
-// snapshot of some hours ago, as a BackupSession leaves it.
+// snapshot creates a Snapshot some hours old, as a BackupSession leaves it.
 func (w *removal) snapshot(hours int, phase v1alpha1.SnapshotPhase) *v1alpha1.Snapshot {
 	w.T.Helper()
 	run := fmt.Sprintf("run-%d", hours)
 	s := &v1alpha1.Snapshot{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: w.Namespace, Name: policy.SnapshotName("web", run), Labels: map[string]string{v1alpha1.LabelBackupSession: run},
-			Finalizers:      []string{v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord},
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(w.repository(), v1alpha1.GroupVersion.WithKind(v1alpha1.RepositoryKind))},
+			Namespace: w.Namespace, Name: policy.SnapshotName("web", run),
+			Labels:     map[string]string{v1alpha1.LabelBackupSession: run},
+			Finalizers: []string{v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord},
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(w.repository(),
+				v1alpha1.GroupVersion.WithKind(v1alpha1.RepositoryKind))},
 		},
 		Spec: v1alpha1.SnapshotSpec{
-			SnapshotID: fmt.Sprintf("%04d", 1000-hours), Repository: "web", Session: "nightly", BackupSession: run, Version: "v1", AppRef: w.repository().Spec.AppRef,
+			SnapshotID: fmt.Sprintf("%04d", 1000-hours), Repository: "web", Session: "nightly", BackupSession: run,
+			Version: "v1", AppRef: w.repository().Spec.AppRef,
 		},
 		Status: v1alpha1.SnapshotStatus{
 			Phase: phase, SnapshotTime: new(metav1.NewTime(w.Clock.Now().Add(-time.Duration(hours) * time.Hour))),
@@ -150,12 +164,14 @@ func (w *removal) end() removed {
 	for _, o := range listed(w.T.Context(), w.World, &v1alpha1.RepositoryList{}) {
 		s := o.(*v1alpha1.Repository).Status
 		e.Repository = fmt.Sprint(conditions.GetReason(o.(*v1alpha1.Repository), v1alpha1.ConditionRetentionApplied),
-			", removed ", s.LastRemovalTime != nil, ", maintained ", s.LastMaintenance != nil && s.LastMaintenance.Full.Time.After(w.Clock.Now().Add(-time.Hour)))
+			", removed ", s.LastRemovalTime != nil, ", maintained ", s.LastMaintenance != nil &&
+				s.LastMaintenance.Full.Time.After(w.Clock.Now().Add(-time.Hour)))
 	}
 	e.Jobs = len(w.Jobs())
 	for _, o := range listed(w.T.Context(), w.World, &coordinationv1.LeaseList{}) {
 		l := o.(*coordinationv1.Lease)
-		e.Lease += fmt.Sprint("held ", l.Spec.HolderIdentity != nil, ", attempts ", l.Annotations[v1alpha1.AnnotationAttempts])
+		e.Lease += fmt.Sprint("held ", l.Spec.HolderIdentity != nil, ", attempts ",
+			l.Annotations[v1alpha1.AnnotationAttempts])
 	}
 	for _, o := range listed(w.T.Context(), w.World, &corev1.SecretList{}) {
 		w.Expect(o.GetOwnerReferences()).To(BeEmpty(), "the credentials that were copied for a Job go with it: "+o.GetName())
@@ -163,7 +179,8 @@ func (w *removal) end() removed {
 	return e
 }
 
-// TestRemovalKilledAtAnyWrite: a policy lets two Snapshots go, somebody deletes a third with its data, and maintenance is due.
+// TestRemovalKilledAtAnyWrite: a policy lets two Snapshots go, a user deletes a third with its data, and maintenance is
+// due.
 func TestRemovalKilledAtAnyWrite(t *testing.T) {
 	t.Parallel()
 	start := func(t *testing.T) *removal {
@@ -178,18 +195,19 @@ func TestRemovalKilledAtAnyWrite(t *testing.T) {
 		week := metav1.NewTime(w.Clock.Now().Add(-8 * 24 * time.Hour))
 		r := w.repository()
 		bed.EditStatus(t, r, func() {
-			r.Status.LastBackupTime, r.Status.LastMaintenance = new(metav1.NewTime(w.Clock.Now().Add(-25*time.Hour))), &v1alpha1.MaintenanceStatus{Quick: &week, Full: &week}
+			r.Status.LastBackupTime, r.Status.LastMaintenance = new(metav1.NewTime(w.Clock.Now().Add(-25*time.Hour))),
+				&v1alpha1.MaintenanceStatus{Quick: &week, Full: &week}
 		})
 		return w
 	}
-	// The first keeper fails, so that what is remembered of that is part of it.
+	// The first keeper fails, so that the test covers the memory of failures.
 	killedAnywhere(t, 8, func(t *testing.T, k kills) (*world, any) {
 		w := start(t)
 		w.failures = 1
 		w.disturb(k)
 		w.settle()
 		w.Expect(w.end().Lease).To(And(ContainSubstring("held false"), ContainSubstring(`"count":1`)))
-		w.Clock.SetTime(time.Now().Add(2 * time.Minute)) // Jobs end in real time, of which many writes take minutes
+		w.Clock.SetTime(time.Now().Add(2 * time.Minute)) // Jobs end in real time, and many writes take minutes
 		w.settle()
 		return w.world, w.end()
 	}, func(g Gomega, end any) {
@@ -205,12 +223,15 @@ func TestRemovalKilledAtAnyWrite(t *testing.T) {
 	})
 }
 
-// TestDeletionKilledAtAnyWrite: policy is deleted that takes its Repository along, with or without the data.
+// TestDeletionKilledAtAnyWrite: policy is deleted and takes its Repository along, with or without the data.
 func TestDeletionKilledAtAnyWrite(t *testing.T) {
 	t.Parallel()
 	for deletion, want := range map[v1alpha1.RepositoryDeletionPolicy]removed{
 		v1alpha1.WipeOutRepository: {
-			Done: []string{"wipe web"}, Prunes: map[string][]string{"web-run-1": {v1alpha1.ReasonRepositoryWiped}, "web-run-2": {v1alpha1.ReasonRepositoryWiped}},
+			Done: []string{"wipe web"}, Prunes: map[string][]string{
+				"web-run-1": {v1alpha1.ReasonRepositoryWiped},
+				"web-run-2": {v1alpha1.ReasonRepositoryWiped},
+			},
 			Repository: "gone", Lease: "held false, attempts ",
 		},
 		v1alpha1.DeleteRepository: {Prunes: map[string][]string{}, Repository: "gone"},
@@ -223,7 +244,8 @@ func TestDeletionKilledAtAnyWrite(t *testing.T) {
 				w.snapshot(2, bad)
 				w.settle()
 				w.disturb(k)
-				w.Expect(w.Client.Delete(t.Context(), &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "web"}})).To(Succeed())
+				w.Expect(w.Client.Delete(t.Context(),
+					&v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "web"}})).To(Succeed())
 				w.settle()
 				return w.world, w.end()
 			}, func(g Gomega, end any) { g.Expect(end).To(Equal(want)) })

@@ -1,4 +1,4 @@
-// Package controllers_test lets several controllers work together as the manager runs them, and kills the manager at any of its
+// Package controllers_test runs several controllers together, as the manager does, and kills the manager at any of its
 // writes.
 package controllers_test
 
@@ -39,8 +39,8 @@ func TestMain(m *testing.M) {
 	os.Exit(bed.Run(m))
 }
 
-// indexes answers lists as the manager's cache does, by the fields that the controllers index, from the API server: what
-// the cache may not know yet is what other tests are about.
+// indexes answers lists as the manager's cache does, by the fields that the controllers index, but from the API server:
+// other tests cover stale caches.
 type indexes struct {
 	client.Client
 	fields map[string]client.IndexerFunc
@@ -69,7 +69,7 @@ func (i indexes) List(ctx context.Context, list client.ObjectList, opts ...clien
 	return meta.SetList(list, all)
 }
 
-// registrar is a manager that takes controllers in and starts none.
+// registrar is a manager that accepts controllers and starts none.
 type registrar struct {
 	ctrl.Manager
 	fields map[string]client.IndexerFunc
@@ -84,11 +84,11 @@ func (r registrar) IndexField(_ context.Context, o client.Object, field string, 
 
 func (r registrar) Add(manager.Runnable) error { return nil }
 
-// controllers is a manager that looks once at all objects of its kinds in a namespace.
+// controllers is a manager that reconciles all objects of its kinds in a namespace once.
 type controllers struct {
 	w   *sessiontest.World
 	all []controlled
-	// spare are the names of those at whose writes the manager is not killed, and spared is how many they were.
+	// spare names the controllers at whose writes the manager is not killed, and spared counts those writes.
 	spare  []string
 	spared *int
 }
@@ -99,7 +99,7 @@ type controlled struct {
 	objects client.ObjectList
 }
 
-// started is a manager that has just been started, with the controllers of these names.
+// started returns a manager that has just started, with the controllers of these names.
 func started(w *sessiontest.World, names []string) controllers {
 	killed, fields := w.Killer.Client(w.Client), map[string]client.IndexerFunc{}
 	c := indexes{killed, fields}
@@ -112,23 +112,34 @@ func started(w *sessiontest.World, names []string) controllers {
 		reconciler
 	}{
 		{"batch", &v1alpha1.BackupBatchList{}, &backupbatch.Reconciler{
-			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image, FieldManager: name, EnsureTrigger: trigger,
+			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image, FieldManager: name,
+			EnsureTrigger: trigger,
 		}},
 		{"configuration", &v1alpha1.BackupConfigurationList{}, &backupconfiguration.Reconciler{
-			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image, FieldManager: name, ClusterName: cluster, EnsureTrigger: trigger,
+			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image, FieldManager: name,
+			ClusterName: cluster, EnsureTrigger: trigger,
 		}},
 		{"repository", &v1alpha1.RepositoryList{}, &repository.Reconciler{
-			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image, ClusterUID: cluster, FieldManager: name,
+			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image, ClusterUID: cluster,
+			FieldManager: name,
 		}},
 		{"session", &v1alpha1.BackupSessionList{}, &backupsession.Reconciler{
-			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image, ClusterUID: cluster, FieldManager: name,
-			Scheme: w.Client.Scheme(), ClusterName: cluster, Hooks: sessiontest.Hooks(w, bed.Manager.GetConfig()),
+			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image, ClusterUID: cluster,
+			FieldManager: name,
+			Scheme:       w.Client.Scheme(), ClusterName: cluster, Hooks: sessiontest.Hooks(w, bed.Manager.GetConfig()),
 		}},
-		{"retention", &v1alpha1.RepositoryList{}, &retention.Reconciler{Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, FieldManager: name}},
+		{"retention", &v1alpha1.RepositoryList{}, &retention.Reconciler{
+			Client: c, EventRecorder: w.Events, APIReader: killed,
+			Clock: w.Clock, FieldManager: name,
+		}},
 		{"keeper", nil, &keeper.Reconciler{
-			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image, ClusterUID: cluster, FieldManager: name,
+			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image, ClusterUID: cluster,
+			FieldManager: name,
 		}},
-		{"snapshot", &v1alpha1.SnapshotList{}, &snapshot.Reconciler{Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, FieldManager: name}},
+		{"snapshot", &v1alpha1.SnapshotList{}, &snapshot.Reconciler{
+			Client: c, EventRecorder: w.Events, APIReader: killed,
+			Clock: w.Clock, FieldManager: name,
+		}},
 	} {
 		if !slices.Contains(names, one.name) {
 			continue
@@ -145,7 +156,7 @@ type reconciler interface {
 	SetupWithManager(ctrl.Manager, controller.Options) error
 }
 
-// Reconcile looks at every object once. What one of them can't do is tried in the next round, as a queue does.
+// Reconcile reconciles every object once. An object that fails is tried again in the next round, as by a queue.
 func (c controllers) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	var errs []error
 	for _, one := range c.all {
@@ -160,7 +171,7 @@ func (c controllers) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	return ctrl.Result{}, errors.Join(errs...)
 }
 
-// look lets one controller look at one object.
+// look makes one controller reconcile one object.
 func (c controllers) look(ctx context.Context, one controlled, req ctrl.Request) error {
 	killer := c.w.Killer
 	at, before := killer.At, killer.Count()
@@ -176,7 +187,7 @@ func (c controllers) look(ctx context.Context, one controlled, req ctrl.Request)
 	return err
 }
 
-// keys of the objects of a kind; nil is the keeper of the world's storage.
+// keys returns the objects of a kind; nil stands for the keeper of the world's storage.
 func (c controllers) keys(ctx context.Context, list client.ObjectList) []client.ObjectKey {
 	if list == nil {
 		return []client.ObjectKey{{Namespace: c.w.Namespace, Name: c.w.Storage + "/" + sessiontest.StorageName}}

@@ -18,17 +18,22 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// newSnapshotRemoval is a removal whose Repository holds VolumeSnapshots.
+// newSnapshotRemoval returns a removal whose Repository holds VolumeSnapshots.
 func newSnapshotRemoval(t *testing.T, deletion v1alpha1.RepositoryDeletionPolicy) *removal {
 	t.Helper()
 	w := &removal{world: newWorld(t, "configuration", "repository", "retention", "keeper", "snapshot")}
 	sessiontest.Create(t, w.Client, sessiontest.Claim(w.Namespace, "web"),
 		&v1alpha1.RetentionPolicy{
 			ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "one"},
-			Spec:       v1alpha1.RetentionPolicySpec{SuccessfulSnapshots: &v1alpha1.SuccessfulSnapshotsKeepPolicy{Last: new(int32(1))}},
+			Spec: v1alpha1.RetentionPolicySpec{SuccessfulSnapshots: &v1alpha1.SuccessfulSnapshotsKeepPolicy{
+				Last: new(int32(1)),
+			}},
 		},
 		configuration(w.World, "web", func(c *v1alpha1.BackupConfiguration) {
-			c.Spec.Backends = []v1alpha1.BackendReference{{Name: "rules", RetentionPolicy: &v1alpha1.ObjectReference{Name: "one"}}}
+			c.Spec.Backends = []v1alpha1.BackendReference{{
+				Name:            "rules",
+				RetentionPolicy: &v1alpha1.ObjectReference{Name: "one"},
+			}}
 			c.Spec.Sessions[0].Addon.Tasks[0].Name = "volume-snapshot"
 			c.Spec.Sessions[0].Repositories = []v1alpha1.RepositoryInfo{{Name: "web", DeletionPolicy: deletion}}
 		}))
@@ -37,23 +42,29 @@ func newSnapshotRemoval(t *testing.T, deletion v1alpha1.RepositoryDeletionPolicy
 	return w
 }
 
-// volumes gives a Snapshot its VolumeSnapshot, whose content says Retain.
+// volumes gives a Snapshot its VolumeSnapshot, whose content has deletionPolicy Retain.
 func (w *removal) volumes(s *v1alpha1.Snapshot) {
 	w.T.Helper()
 	v := volumesnapshot.New(w.Namespace, "of-"+s.Name, "web", "fast",
-		map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelSnapshot: policy.LabelValue(s.Name)},
+		map[string]string{
+			v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn,
+			v1alpha1.LabelSnapshot:  policy.LabelValue(s.Name),
+		},
 		map[string]string{v1alpha1.AnnotationSnapshotUID: string(s.UID)})
 	w.Expect(w.Client.Create(w.T.Context(), v)).To(Succeed())
 	sessiontest.Develop(w.T, w.Client, v)
 	bed.EditStatus(w.T, s, func() {
 		s.Status.Components = map[string]v1alpha1.Component{"pvc": {
 			Phase: s.Status.Phase, Driver: v1alpha1.DriverVolumeSnapshotter, ID: string(v.UID),
-			VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{{PVCName: "web", VolumeSnapshotName: v.Name, ContentDeletionPolicy: "Delete"}},
+			VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{{
+				PVCName: "web", VolumeSnapshotName: v.Name,
+				ContentDeletionPolicy: "Delete",
+			}},
 		}}
 	})
 }
 
-// volumesLeft are the VolumeSnapshots that are there, and of all contents what becomes of their data.
+// volumesLeft returns the existing VolumeSnapshots and, for all contents, what happens to their data.
 func (w *removal) volumesLeft() (left []string) {
 	w.T.Helper()
 	var snapshots snapshotv1.VolumeSnapshotList
@@ -71,7 +82,8 @@ func (w *removal) volumesLeft() (left []string) {
 	return slices.Sorted(slices.Values(left))
 }
 
-// TestRemovalOfVolumeSnapshotsKilledAtAnyWrite: a policy lets one go, and then policy goes with the Repository and the data.
+// TestRemovalOfVolumeSnapshotsKilledAtAnyWrite: a policy lets one Snapshot go, and then policy is deleted with the
+// Repository and the data.
 func TestRemovalOfVolumeSnapshotsKilledAtAnyWrite(t *testing.T) {
 	t.Parallel()
 	t.Run("by retention", func(t *testing.T) {
@@ -85,7 +97,9 @@ func TestRemovalOfVolumeSnapshotsKilledAtAnyWrite(t *testing.T) {
 			w.settle()
 			return w.world, fmt.Sprint(w.volumesLeft(), w.end())
 		}, func(g Gomega, end any) {
-			g.Expect(end).To(HavePrefix("[content of of-web-run-1: Retain content of of-web-run-2: Delete of-web-run-1] {[] [web-run-1 true] map[web-run-2:[NotKept]] Applied"))
+			g.Expect(end).
+				To(HavePrefix("[content of of-web-run-1: Retain content of of-web-run-2: Delete of-web-run-1] {[] [web-run-1 " +
+					"true] map[web-run-2:[NotKept]] Applied"))
 		})
 	})
 	t.Run("with the Repository", func(t *testing.T) {
@@ -95,7 +109,8 @@ func TestRemovalOfVolumeSnapshotsKilledAtAnyWrite(t *testing.T) {
 			w.volumes(w.snapshot(1, good))
 			w.settle()
 			w.disturb(k)
-			w.Expect(w.Client.Delete(t.Context(), &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "web"}})).To(Succeed())
+			w.Expect(w.Client.Delete(t.Context(),
+				&v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "web"}})).To(Succeed())
 			w.settle()
 			return w.world, fmt.Sprint(w.volumesLeft(), w.end())
 		}, func(g Gomega, end any) {

@@ -20,21 +20,21 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// world is a namespace in which the manager's controllers are driven by hand.
+// world is a namespace in which a test drives the manager's controllers by hand.
 type world struct {
 	*sessiontest.World
-	// prunes are the records of Snapshots that a Ledger would keep, by name: why each went.
+	// prunes are the records of Snapshots that a Ledger would keep: the reasons of their removal, by name.
 	prunes map[string][]string
-	// every is after how many of its writes a manager is killed that follows a killed one; zero is never.
+	// every is the number of writes after which a manager is killed that follows a killed one; zero means never.
 	every int
-	// wrote is how often managers wrote since they may be killed, and killed how often they were.
+	// wrote counts the writes of managers since the kills began, killed the kills.
 	wrote, killed int
-	// spare are the controllers at whose writes no manager is killed, and spared is how often they wrote.
+	// spare names the controllers at whose writes no manager is killed, and spared counts those writes.
 	spare  []string
 	spared int
 }
 
-// newWorld is one in which the manager has the controllers of these names alone.
+// newWorld returns a world in which the manager has only the controllers of these names.
 func newWorld(t testing.TB, controllers ...string) *world {
 	t.Helper()
 	w := &world{prunes: map[string][]string{}}
@@ -43,12 +43,13 @@ func newWorld(t testing.TB, controllers ...string) *world {
 		manager.spare, manager.spared = w.spare, &w.spared
 		return manager
 	})
-	bed.MarkReady(t, &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}})
+	bed.MarkReady(t,
+		&v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}})
 	return w
 }
 
-// kills says when managers are killed: the first after so many writes, its successors after so many of theirs. The last
-// write of each reaches the API server, and it does not learn so.
+// kills says when managers are killed: the first after this many writes, its successors after this many of theirs. The
+// last write of each reaches the API server, but the manager does not learn so.
 type kills struct{ first, every int }
 
 // disturb kills managers from now on.
@@ -57,7 +58,7 @@ func (w *world) disturb(k kills) {
 	w.Killer = &sessiontest.Killer{At: k.first, Written: true}
 }
 
-// settle lets manager and cluster work until there is nothing more to do for either.
+// settle lets manager and cluster work until neither has anything left to do.
 func (w *world) settle() {
 	w.T.Helper()
 	for range 150 {
@@ -77,13 +78,16 @@ func (w *world) settle() {
 			return
 		}
 	}
-	w.T.Fatal("it does not come to rest")
+	w.T.Fatal("the world does not come to rest")
 }
 
-// killedAnywhere runs a work undisturbed, whose end must be as expected, and then with the manager killed after each of its
-// writes: the end must be the same. With a period, which spares runs where there are many writes, further managers of each run
-// are killed after so many writes of theirs. It must be longer than the longest work that a manager begins anew.
-func killedAnywhere(t *testing.T, period int, run func(*testing.T, kills) (*world, any), expect func(g Gomega, end any)) {
+// killedAnywhere runs a work undisturbed, which must end as expected, and then again with the manager killed after each
+// of its writes: the end must be the same. With a period, which saves runs if there are many writes, further managers
+// of each run are killed after that many of their own writes. The period must be longer than the longest work that a
+// manager begins again.
+func killedAnywhere(
+	t *testing.T, period int, run func(*testing.T, kills) (*world, any), expect func(g Gomega, end any),
+) {
 	t.Helper()
 	undisturbed, want := run(t, kills{})
 	g := NewWithT(t)
@@ -108,7 +112,7 @@ func killedAnywhere(t *testing.T, period int, run func(*testing.T, kills) (*worl
 	}
 }
 
-// collect is the garbage collector: what is owned goes after its owner.
+// collect plays the garbage collector: it deletes owned objects after their owner.
 func (w *world) collect() (changed int) {
 	w.T.Helper()
 	for _, list := range []client.ObjectList{
@@ -126,7 +130,8 @@ func (w *world) collect() (changed int) {
 			err := w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: owner.Name}, is)
 			w.Expect(client.IgnoreNotFound(err)).To(Succeed())
 			if apierrors.IsNotFound(err) || is.GetUID() != owner.UID {
-				w.Expect(client.IgnoreNotFound(w.Client.Delete(w.T.Context(), o, client.GracePeriodSeconds(0), client.PropagationPolicy(metav1.DeletePropagationBackground)))).To(Succeed())
+				w.Expect(client.IgnoreNotFound(w.Client.Delete(w.T.Context(), o, client.GracePeriodSeconds(0),
+					client.PropagationPolicy(metav1.DeletePropagationBackground)))).To(Succeed())
 				changed++
 			}
 		}
@@ -134,7 +139,7 @@ func (w *world) collect() (changed int) {
 	return changed
 }
 
-// ledger records what ends, as the finalizer asks for.
+// ledger records ended objects, as their finalizer asks for.
 func (w *world) ledger() (changed int) {
 	w.T.Helper()
 	for _, list := range []client.ObjectList{&v1alpha1.SnapshotList{}, &v1alpha1.BackupSessionList{}} {

@@ -178,7 +178,7 @@ func (f *stashFlow) gatewayDown(t *testing.T) {
 		said, err = warnings(ctx, f.bed, ended, v1alpha1.ReasonMetricsNotPushed)
 		return len(said) > 0, err
 	})).To(Succeed())
-	g.Expect(said).To(HaveEach(And(ContainSubstring("connection refused"), HaveSuffix("The metrics of this run are lost; nothing else is"))))
+	g.Expect(said).To(HaveEach(And(ContainSubstring("connection refused"), HaveSuffix("The metrics of this run are lost, its data is not"))))
 	after := &v1alpha1.BackupSession{}
 	f.get(t, after, ended.Name)
 	g.Expect([]any{after.Status.Phase, after.Status.Reason, after.Status.CompletionTime}).To(

@@ -23,15 +23,19 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// Up to fewChildren are written one after the other; more of them so many side by side.
+// ensureChildren writes up to fewChildren children one after the other. It writes more of them in parallel, sideBySide
+// at a time.
 const (
 	fewChildren = 16
 	sideBySide  = 8
 )
 
-// ensureChildren makes the batch's children what policy.Expand says, removes those of targets that are gone, and gives the
-// state of each target. What they depend on is added to dependencies. What goes wrong with one child holds up no other.
-func (r *Reconciler) ensureChildren(ctx context.Context, batch *v1alpha1.BackupBatch, find policy.Find, dependencies *policy.Dependencies) ([]v1alpha1.BatchTargetStatus, error) {
+// ensureChildren makes the batch's children match policy.Expand, deletes the children of targets that are gone, and
+// returns the state of each target. It adds what the children depend on to dependencies. A failure of one child does
+// not hold up the others.
+func (r *Reconciler) ensureChildren(
+	ctx context.Context, batch *v1alpha1.BackupBatch, find policy.Find, dependencies *policy.Dependencies,
+) ([]v1alpha1.BatchTargetStatus, error) {
 	children, err := policy.Expand(batch, find)
 	if err != nil {
 		return nil, err
@@ -72,7 +76,10 @@ func (r *Reconciler) ensureChildren(ctx context.Context, batch *v1alpha1.BackupB
 	wanted := make(map[string]bool, len(children))
 	for i, t := range policy.Targets(batch, find) {
 		wanted[children[i].Name] = true
-		targets[i] = v1alpha1.BatchTargetStatus{Name: t.Name, FoundBy: t.FoundBy, AppRef: t.AppRef, Configuration: children[i].Name}
+		targets[i] = v1alpha1.BatchTargetStatus{
+			Name: t.Name, FoundBy: t.FoundBy, AppRef: t.AppRef,
+			Configuration: children[i].Name,
+		}
 		if errs[i] != nil {
 			continue
 		}
@@ -84,11 +91,15 @@ func (r *Reconciler) ensureChildren(ctx context.Context, batch *v1alpha1.BackupB
 	return targets, kerrors.NewAggregate(append(errs, r.removeOthers(ctx, batch, owned, wanted)))
 }
 
-// owned are the children of the batch by name, as the cache has them. They are not copies.
-func (r *Reconciler) owned(ctx context.Context, batch *v1alpha1.BackupBatch) (map[string]*v1alpha1.BackupConfiguration, error) {
+// owned returns the children of the batch by name, as the cache has them. The caller must not change them: they are not
+// copies.
+func (r *Reconciler) owned(
+	ctx context.Context, batch *v1alpha1.BackupBatch,
+) (map[string]*v1alpha1.BackupConfiguration, error) {
 	var list v1alpha1.BackupConfigurationList
-	if err := r.List(ctx, &list, client.InNamespace(batch.Namespace), client.MatchingFields{indexOwner: string(batch.UID)}, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list the children of %s: %w", batch.Name, err)
+	if err := r.List(ctx, &list, client.InNamespace(batch.Namespace), client.MatchingFields{indexOwner: string(batch.UID)},
+		client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list children of BackupBatch %s: %w", batch.Name, err)
 	}
 	out := make(map[string]*v1alpha1.BackupConfiguration, len(list.Items))
 	for i := range list.Items {
@@ -99,13 +110,15 @@ func (r *Reconciler) owned(ctx context.Context, batch *v1alpha1.BackupBatch) (ma
 	return out, nil
 }
 
-// upToDate says whether nothing is to be done about a child.
+// upToDate reports whether a child needs no change.
 func upToDate(actual, wanted *v1alpha1.BackupConfiguration) bool {
 	return !actual.DeletionTimestamp.IsZero() ||
-		!apply.MetadataDiffers(actual, wanted) && policy.Digest(&actual.Spec) == wanted.Annotations[v1alpha1.AnnotationSpecDigest]
+		!apply.MetadataDiffers(actual, wanted) &&
+			policy.Digest(&actual.Spec) == wanted.Annotations[v1alpha1.AnnotationSpecDigest]
 }
 
-// reader looks past the cache for children that are not there. For many of them it asks once which ones are.
+// reader returns a reader that asks the API server for children that the cache lacks. For many children it first lists
+// once which of them exist.
 func (r *Reconciler) reader(ctx context.Context, namespace string, children int) (client.Reader, error) {
 	if children <= fewChildren {
 		return lifecycle.Sure{Reader: r.Client, Live: r.APIReader}, nil
@@ -122,13 +135,13 @@ func (r *Reconciler) reader(ctx context.Context, namespace string, children int)
 	return listed{Reader: lifecycle.Sure{Reader: r.Client, Live: r.APIReader}, names: names}, nil
 }
 
-// listed reads objects of a namespace of which it knows the names.
+// listed reads objects of one namespace whose names it knows.
 type listed struct {
 	client.Reader
 	names map[string]bool
 }
 
-// Get reads the object where there is one of its name.
+// Get reads the object, or returns NotFound if no object has its name.
 func (l listed) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
 	if !l.names[key.Name] {
 		return apierrors.NewNotFound(schema.GroupResource{Group: v1alpha1.Group, Resource: "backupconfigurations"}, key.Name)
@@ -136,9 +149,11 @@ func (l listed) Get(ctx context.Context, key client.ObjectKey, o client.Object, 
 	return l.Reader.Get(ctx, key, o, opts...)
 }
 
-// ensureChild makes one child what it should be. It is nil where an object that is not the batch's has the child's name;
-// that one is left alone.
-func (r *Reconciler) ensureChild(ctx context.Context, reader client.Reader, batch *v1alpha1.BackupBatch, wanted *v1alpha1.BackupConfiguration) (*v1alpha1.BackupConfiguration, error) {
+// ensureChild makes one child match wanted. It returns nil if an object that does not belong to the batch has the
+// child's name, and leaves that object alone.
+func (r *Reconciler) ensureChild(
+	ctx context.Context, reader client.Reader, batch *v1alpha1.BackupBatch, wanted *v1alpha1.BackupConfiguration,
+) (*v1alpha1.BackupConfiguration, error) {
 	actual := &v1alpha1.BackupConfiguration{}
 	err := reader.Get(ctx, client.ObjectKeyFromObject(wanted), actual)
 	reason, message := v1alpha1.ReasonChildApplied, "made BackupConfiguration %s"
@@ -148,7 +163,7 @@ func (r *Reconciler) ensureChild(ctx context.Context, reader client.Reader, batc
 	case err != nil:
 		return nil, fmt.Errorf("get BackupConfiguration %s: %w", wanted.Name, err)
 	case ownedByEarlier(actual, batch):
-		return actual, nil // The garbage collector is about to remove it. When it is gone it is made again.
+		return actual, nil // The garbage collector is about to remove it. A later reconcile makes it again.
 	case !metav1.IsControlledBy(actual, batch) && !orphan(actual, wanted):
 		return nil, nil
 	case upToDate(actual, wanted):
@@ -157,7 +172,8 @@ func (r *Reconciler) ensureChild(ctx context.Context, reader client.Reader, batc
 		wanted.UID = actual.UID
 		message = "changed BackupConfiguration %s"
 		if actual.Annotations[v1alpha1.AnnotationSpecDigest] == digest {
-			reason, message = v1alpha1.ReasonChildReverted, "reverted BackupConfiguration %s: somebody edited it, edit the batch instead"
+			reason, message = v1alpha1.ReasonChildReverted,
+				"reverted BackupConfiguration %s: somebody edited it, edit the batch instead"
 		}
 	}
 
@@ -165,7 +181,7 @@ func (r *Reconciler) ensureChild(ctx context.Context, reader client.Reader, batc
 	if err := apply.Object(ctx, r.Client, r.FieldManager, wanted); err != nil {
 		return nil, err
 	}
-	// What somebody added beside our fields is theirs, and an apply does not remove it.
+	// Fields that somebody added beside ours are theirs, and an apply does not remove them.
 	if policy.Digest(&wanted.Spec) != digest {
 		wanted.Spec = *spec
 		if err := r.Update(ctx, wanted, client.FieldOwner(r.FieldManager)); err != nil {
@@ -176,22 +192,25 @@ func (r *Reconciler) ensureChild(ctx context.Context, reader client.Reader, batc
 	return wanted, nil
 }
 
-// ownedByEarlier says whether the child is that of a batch of this name that was deleted before this one was made.
+// ownedByEarlier reports whether the child belongs to an earlier, deleted batch of the same name.
 func ownedByEarlier(child *v1alpha1.BackupConfiguration, batch *v1alpha1.BackupBatch) bool {
 	owner := metav1.GetControllerOf(child)
 	return owner != nil && owner.Kind == v1alpha1.BackupBatchKind && owner.Name == batch.Name && owner.UID != batch.UID
 }
 
-// orphan says whether the child was made by a batch of this name and lost its owner, by an edit or by a deletion that spares
-// what depends.
+// orphan reports whether a batch of this name made the child and the child lost its owner: by an edit, or by a deletion
+// that orphans dependents.
 func orphan(child, wanted *v1alpha1.BackupConfiguration) bool {
 	return metav1.GetControllerOf(child) == nil && child.Annotations[v1alpha1.AnnotationSpecDigest] != "" &&
 		child.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByCairn &&
 		child.Labels[v1alpha1.LabelBatch] == wanted.Labels[v1alpha1.LabelBatch]
 }
 
-// removeOthers deletes the batch's children that are not wanted. Their Repositories and data stay.
-func (r *Reconciler) removeOthers(ctx context.Context, batch *v1alpha1.BackupBatch, owned map[string]*v1alpha1.BackupConfiguration, wanted map[string]bool) error {
+// removeOthers deletes the children of the batch that are not wanted. Their Repositories and data stay.
+func (r *Reconciler) removeOthers(
+	ctx context.Context, batch *v1alpha1.BackupBatch, owned map[string]*v1alpha1.BackupConfiguration,
+	wanted map[string]bool,
+) error {
 	for _, name := range slices.Sorted(maps.Keys(owned)) {
 		child := owned[name]
 		if wanted[name] || !child.DeletionTimestamp.IsZero() {
@@ -209,8 +228,8 @@ func (r *Reconciler) removeOthers(ctx context.Context, batch *v1alpha1.BackupBat
 	return nil
 }
 
-// stateOf is the phase of a target and the reason why it is not ready. A child's condition is written before its phase: where
-// they differ, the phase is on its way.
+// stateOf returns the phase of a target and the reason why it is not ready. A child's Ready condition is written before
+// its phase: where they differ, the phase is about to follow.
 func stateOf(child *v1alpha1.BackupConfiguration) (phase, reason string) {
 	switch {
 	case child == nil:

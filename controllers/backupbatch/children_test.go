@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// refusing is a client whose API server refuses to take one object.
+// refusing is a client whose API server refuses one object.
 type refusing struct {
 	client.Client
 	name string
@@ -30,7 +30,8 @@ func TestAChildThatIsRefusedHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	batch := batchOf(namespaceWith(t), "web", "db", "files")
-	batch.Annotations = map[string]string{v1alpha1.AnnotationRecord: "c"} // The bed's own controller keeps out of it.
+	// Keeps the bed's own controller away from the batch.
+	batch.Annotations = map[string]string{v1alpha1.AnnotationRecord: "c"}
 	bed.Create(t, batch)
 	r := &Reconciler{
 		Client: refusing{Client: bed.Manager.GetClient(), name: "shop-db"}, EventRecorder: &events,

@@ -13,8 +13,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// checkHooks looks at the hooks of all sessions: what is wrong with them, and what they name that is not there yet.
-func (r *Reconciler) checkHooks(ctx context.Context, batch *v1alpha1.BackupBatch) (wrong, missing []policy.Mistake, err error) {
+// checkHooks checks the hooks of all sessions. It returns what is wrong with them, and what they name that does not
+// exist yet.
+func (r *Reconciler) checkHooks(
+	ctx context.Context, batch *v1alpha1.BackupBatch,
+) (wrong, missing []policy.Mistake, err error) {
 	for i := range batch.Spec.Sessions {
 		hooks, builtin := policy.BatchHooks(batch, i)
 		mistakes, err := lifecycle.HookMistakes(ctx, r.Client, batch.Namespace, hooks, builtin)
@@ -32,7 +35,7 @@ func (r *Reconciler) checkHooks(ctx context.Context, batch *v1alpha1.BackupBatch
 	return wrong, missing, nil
 }
 
-// hookTemplates are the keys of the HookTemplates that a batch names.
+// hookTemplates returns the keys "<namespace>/<name>" of the HookTemplates that a batch names.
 func hookTemplates(batch *v1alpha1.BackupBatch) []string {
 	var keys []string
 	for i := range batch.Spec.Sessions {
@@ -45,17 +48,18 @@ func hookTemplates(batch *v1alpha1.BackupBatch) []string {
 	return keys
 }
 
-// ofHookTemplate reaches the batches that name a HookTemplate.
+// ofHookTemplate returns a request for each batch that names the HookTemplate.
 func (r *Reconciler) ofHookTemplate(ctx context.Context, o client.Object) []reconcile.Request {
 	return r.requests(ctx, client.MatchingFields{indexHookTemplate: o.GetNamespace() + "/" + o.GetName()})
 }
 
-// ofFunction reaches the batches whose HookTemplates run a Function.
+// ofFunction returns a request for each batch whose HookTemplates run the Function.
 func (r *Reconciler) ofFunction(ctx context.Context, o client.Object) []reconcile.Request {
 	return lifecycle.RequestsOfFunction(ctx, r.Client, o, r.ofHookTemplate)
 }
 
-// ofNamespace reaches the batches that a HookTemplate's usagePolicy may judge by the Namespace's labels.
+// ofNamespace returns a request for each batch of the Namespace: the usagePolicy of a HookTemplate can judge it by the
+// Namespace's labels.
 func (r *Reconciler) ofNamespace(ctx context.Context, o client.Object) []reconcile.Request {
 	return r.requests(ctx, client.InNamespace(o.GetName()))
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// A hook of a batch that names no pods means those of the target: of several nobody knows which, and the batch says so before
-// any run fails. It is ready once the HookTemplate names them.
+// A hook of a batch that selects no pods means the pods of the target. With several targets nobody knows which target,
+// so the batch reports it before any run fails. The batch becomes ready once the HookTemplate selects pods.
 func TestHooksOfABatchAreChecked(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
@@ -24,7 +24,10 @@ func TestHooksOfABatchAreChecked(t *testing.T) {
 		},
 	}
 	batch := batchOf(namespace, "web", "db")
-	batch.Spec.Sessions[0].Hooks = &v1alpha1.BackupHooks{PreBackup: []v1alpha1.HookInfo{{Name: "freeze", HookTemplate: &v1alpha1.ObjectReference{Name: "freeze"}}}}
+	batch.Spec.Sessions[0].Hooks = &v1alpha1.BackupHooks{PreBackup: []v1alpha1.HookInfo{{
+		Name:         "freeze",
+		HookTemplate: &v1alpha1.ObjectReference{Name: "freeze"},
+	}}}
 	bed.Create(t, batch)
 	bed.ReadyRepositories(t, namespace, "web", "db")
 	bed.ExpectReason(t, batch, v1alpha1.PhaseNotReady, v1alpha1.ReasonHookTemplateNotFound,
@@ -38,13 +41,20 @@ func TestHooksOfABatchAreChecked(t *testing.T) {
 	g.Expect(bed.Client.Update(t.Context(), template)).To(Succeed())
 	bed.Eventually(t, batch, func(g Gomega) {
 		g.Expect(batch.Status.Phase).To(Equal(v1alpha1.PhaseReady))
-	}, "the template names its pods")
+	}, "the HookTemplate selects its pods")
 
 	template.Spec.Action = nil
-	template.Spec.Executor = &v1alpha1.HookExecutor{Type: v1alpha1.HookExecutorFunction, Function: &v1alpha1.HookFunctionExecutor{Name: namespace}}
+	template.Spec.Executor = &v1alpha1.HookExecutor{
+		Type:     v1alpha1.HookExecutorFunction,
+		Function: &v1alpha1.HookFunctionExecutor{Name: namespace},
+	}
 	g.Expect(bed.Client.Update(t.Context(), template)).To(Succeed())
-	bed.ExpectReason(t, batch, v1alpha1.PhaseNotReady, v1alpha1.ReasonFunctionNotFound, `there is no Function "`+namespace+`", which the HookTemplate "freeze" names`)
-	function := &v1alpha1.Function{ObjectMeta: metav1.ObjectMeta{Name: namespace}, Spec: v1alpha1.FunctionSpec{Image: "app", Args: []string{"${targetName}"}}}
+	bed.ExpectReason(t, batch, v1alpha1.PhaseNotReady, v1alpha1.ReasonFunctionNotFound,
+		`there is no Function "`+namespace+`", which the HookTemplate "freeze" names`)
+	function := &v1alpha1.Function{
+		ObjectMeta: metav1.ObjectMeta{Name: namespace},
+		Spec:       v1alpha1.FunctionSpec{Image: "app", Args: []string{"${targetName}"}},
+	}
 	bed.Create(t, function)
 	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonInvalidHook, "${targetName} has no value here")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(function), function)).To(Succeed())
@@ -52,5 +62,5 @@ func TestHooksOfABatchAreChecked(t *testing.T) {
 	g.Expect(bed.Client.Update(t.Context(), function)).To(Succeed())
 	bed.Eventually(t, batch, func(g Gomega) {
 		g.Expect(batch.Status.Phase).To(Equal(v1alpha1.PhaseReady))
-	}, "the Function can be filled in")
+	}, "every variable of the Function has a value")
 }

@@ -1,5 +1,9 @@
-// Package backupbatch reconciles BackupBatches: it keeps one child BackupConfiguration a target, as policy.Expand says, and
-// the CronJobs of the batch's sessions.
+// Package backupbatch reconciles BackupBatches: it keeps one child BackupConfiguration for each target, as
+// policy.Expand computes it, and the CronJobs of the batch's sessions.
+//
+// A Reconciler is safe for concurrent use: its reconciles share nothing but caches. Invariants: a child whose name
+// belongs to somebody else is left alone (TestForeignObjectIsLeftAlone), an invalid batch leaves its children in force
+// (TestInvalidBatchLeavesItsChildrenInForce), and deleting a child never deletes data (TestRemovedTargetKeepsItsData).
 package backupbatch
 
 import (
@@ -22,26 +26,27 @@ type Reconciler struct {
 	client.Client
 	record.EventRecorder
 
-	// APIReader reads from the API server. It is asked before anything is made, so that nobody's object is taken over.
+	// APIReader reads from the API server. The reconciler asks it before it creates an object, so that it takes over
+	// nobody's object.
 	APIReader client.Reader
-	// Clock that slots are measured with.
+	// Clock measures the slots of schedules.
 	Clock clock.PassiveClock
 	// MoverImage is the image of the CronJobs' pods.
 	MoverImage string
-	// FieldManager of what is applied.
+	// FieldManager owns the fields that the reconciler applies.
 	FieldManager string
-	// EnsureTrigger makes the account of the CronJobs' pods in a namespace.
+	// EnsureTrigger creates the ServiceAccount of the CronJobs' pods in a namespace.
 	EnsureTrigger func(ctx context.Context, namespace string) error
 
-	// selection reads what selectors find.
+	// selection reads the objects that selectors find.
 	selection selection.Reader
 }
 
-// maxDependencies is what the status holds at most.
+// maxDependencies limits the dependencies in the status.
 const maxDependencies = 1000
 
-// Reconcile brings one BackupBatch's children, CronJobs and status up to date. When it goes, the garbage collector removes
-// the children; Repositories and data stay.
+// Reconcile brings the children, the CronJobs and the status of one BackupBatch up to date. When the batch is deleted,
+// the garbage collector removes the children; Repositories and data stay.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	batch := &v1alpha1.BackupBatch{}
 	reporter := kstatus.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
@@ -50,7 +55,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	})
 }
 
-// reconcile does the work and sets the status. An error is one that trying again may mend; the status keeps its last word.
+// reconcile does the work and sets the status. It returns an error if a retry can help; the status then keeps its last
+// state.
 func (r *Reconciler) reconcile(ctx context.Context, batch *v1alpha1.BackupBatch) (ctrl.Result, error) {
 	now := r.Clock.Now()
 	keeper := &trigger.Keeper{

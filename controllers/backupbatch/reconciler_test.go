@@ -35,7 +35,7 @@ func TestBatchIsExpanded(t *testing.T) {
 	}
 	var cronJobs batchv1.CronJobList
 	g.Expect(bed.Client.List(t.Context(), &cronJobs, client.InNamespace(batch.Namespace))).To(Succeed())
-	g.Expect(cronJobs.Items).To(HaveLen(1), "one a session of the batch, none of its children")
+	g.Expect(cronJobs.Items).To(HaveLen(1), "one CronJob for each session of the batch, none for its children")
 	g.Expect(cronJobs.Items[0].Name).To(Equal("trigger-backupbatch-shop-hourly"))
 	g.Expect(metav1.IsControlledBy(&cronJobs.Items[0], batch)).To(BeTrue())
 
@@ -86,7 +86,7 @@ func TestDeletedChildComesBack(t *testing.T) {
 
 	g.Expect(bed.Client.Delete(t.Context(), child)).To(Succeed())
 
-	bed.Eventually(t, child, func(g Gomega) { g.Expect(child.UID).NotTo(Equal(gone)) }, "it is made again")
+	bed.Eventually(t, child, func(g Gomega) { g.Expect(child.UID).NotTo(Equal(gone)) }, "the child is made again")
 	g.Expect(metav1.IsControlledBy(child, batch)).To(BeTrue())
 	bed.ExpectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 }
@@ -105,9 +105,11 @@ func TestEditedChildIsReverted(t *testing.T) {
 			more.Name = "more"
 			c.Spec.Sessions = append(c.Spec.Sessions, more)
 		},
-		"a changed label":          func(c *v1alpha1.BackupConfiguration) { c.Labels[v1alpha1.LabelBatch] = "other" },
-		"a removed owner":          func(c *v1alpha1.BackupConfiguration) { c.OwnerReferences = nil },
-		"a forged digest":          func(c *v1alpha1.BackupConfiguration) { c.Annotations[v1alpha1.AnnotationSpecDigest] = "sha256:0" },
+		"a changed label": func(c *v1alpha1.BackupConfiguration) { c.Labels[v1alpha1.LabelBatch] = "other" },
+		"a removed owner": func(c *v1alpha1.BackupConfiguration) { c.OwnerReferences = nil },
+		"a forged digest": func(c *v1alpha1.BackupConfiguration) {
+			c.Annotations[v1alpha1.AnnotationSpecDigest] = "sha256:0"
+		},
 		"another target, no label": func(c *v1alpha1.BackupConfiguration) { c.Spec.Target.Name, c.Labels = "other", nil },
 	}
 	for name, edit := range tests {
@@ -126,12 +128,12 @@ func TestEditedChildIsReverted(t *testing.T) {
 				g.Expect(child.Labels).To(Equal(before.Labels))
 				g.Expect(child.Annotations).To(Equal(before.Annotations))
 				g.Expect(child.OwnerReferences).To(Equal(before.OwnerReferences))
-			}, "it is as the batch says")
+			}, "the child matches the batch again")
 			g.Expect(child.UID).To(Equal(before.UID))
 			g.Eventually(func() []string { return events.Of(batch.Namespace) }, testbed.Patience).Should(
 				ContainElement(Or(
 					Equal("Normal ChildReverted reverted BackupConfiguration shop-web: somebody edited it, edit the batch instead"),
-					Equal("Normal ChildApplied changed BackupConfiguration shop-web"))), "somebody is told")
+					Equal("Normal ChildApplied changed BackupConfiguration shop-web"))), "an event reports the revert")
 			g.Expect(child.ResourceVersion).NotTo(Equal(before.ResourceVersion))
 		})
 	}
@@ -149,7 +151,7 @@ func TestPolicyChangeTouchesOnlyItsChild(t *testing.T) {
 
 	bed.Eventually(t, db, func(g Gomega) {
 		g.Expect(db.Spec.Sessions[0].Addon.Tasks[0].Params).NotTo(BeNil())
-	}, "the change reaches its child")
+	}, "the change reaches the child of the changed target")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(web), web)).To(Succeed())
 	g.Expect(web.Generation).To(Equal(generation))
 }
@@ -168,13 +170,16 @@ func TestRemovedTargetKeepsItsData(t *testing.T) {
 		db := childOf(batch, "db")
 		return apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(db), db))
 	}, testbed.Patience).Should(BeTrue(), "the child goes with its target")
-	g.Eventually(func() []string { return events.Of(batch.Namespace) }, testbed.Patience).Should(ContainElement(HavePrefix("Normal ChildRemoved removed BackupConfiguration shop-db")))
+	g.Eventually(func() []string { return events.Of(batch.Namespace) }, testbed.Patience).
+		Should(ContainElement(HavePrefix("Normal ChildRemoved removed BackupConfiguration shop-db")))
 	bed.Eventually(t, batch, func(g Gomega) { g.Expect(batch.Status.Targets).To(HaveLen(1)) }, "status follows")
 	repository := &v1alpha1.Repository{}
-	g.Expect(bed.Client.Get(t.Context(), types.NamespacedName{Namespace: batch.Namespace, Name: "db"}, repository)).To(Succeed())
+	g.Expect(bed.Client.Get(t.Context(), types.NamespacedName{Namespace: batch.Namespace, Name: "db"}, repository)).
+		To(Succeed())
 	g.Expect(repository.DeletionTimestamp).To(BeNil())
 	g.Expect(repository.OwnerReferences).To(BeEmpty(), "nothing takes the data along")
-	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(childOf(batch, "web")), childOf(batch, "web"))).To(Succeed())
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(childOf(batch, "web")), childOf(batch, "web"))).
+		To(Succeed())
 }
 
 func TestForeignObjectIsLeftAlone(t *testing.T) {
@@ -184,18 +189,22 @@ func TestForeignObjectIsLeftAlone(t *testing.T) {
 	batch := batchOf(namespace, "web", "db")
 	expanded, err := policy.Expand(batch, nil)
 	g.Expect(err).NotTo(HaveOccurred())
-	foreign := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-web"}, Spec: expanded[0].Spec}
+	foreign := &v1alpha1.BackupConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-web"},
+		Spec:       expanded[0].Spec,
+	}
 	foreign.Spec.Sessions[0].Repositories[0].Name = "foreign"
 	foreign.Spec.Sessions[0].Repositories[0].Directory = "/foreign"
 	bed.Create(t, foreign)
 	bed.Create(t, batch)
 	bed.ReadyRepositories(t, namespace, "db")
 
-	bed.ExpectReason(t, batch, v1alpha1.PhaseNotReady, v1alpha1.ReasonNameConflict, "target web: BackupConfiguration shop-web exists")
+	bed.ExpectReason(t, batch, v1alpha1.PhaseNotReady, v1alpha1.ReasonNameConflict,
+		"target web: BackupConfiguration shop-web exists")
 	bed.Eventually(t, batch, func(g Gomega) {
 		g.Expect(batch.Status.Targets[0].Reason).To(Equal(v1alpha1.ReasonNameConflict))
 		g.Expect(batch.Status.Targets[1].Phase).To(Equal(v1alpha1.PhaseReady))
-	}, "the other target is not held up")
+	}, "the other target goes on")
 	g.Expect(conditions.IsStalled(batch)).To(BeTrue())
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(foreign), foreign)).To(Succeed())
 	g.Expect(foreign.OwnerReferences).To(BeEmpty())
@@ -213,15 +222,17 @@ func TestInvalidBatchLeavesItsChildrenInForce(t *testing.T) {
 	before := bed.Quiet(t, batch.Namespace)
 
 	bed.Edit(t, batch, func() {
-		batch.Spec.Targets = batch.Spec.Targets[:1] // The session still names db.
+		batch.Spec.Targets = batch.Spec.Targets[:1] // The session still names target "db".
 		batch.Spec.Sessions[0].Targets[0].Repositories[0].Backend = "mian"
 	})
 
 	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonBackendNotFound, `no backend "mian"`)
-	g.Expect(conditions.GetMessage(batch, meta.ReadyCondition)).To(ContainSubstring(`no target "db"`), "every mistake is named")
+	g.Expect(conditions.GetMessage(batch, meta.ReadyCondition)).
+		To(ContainSubstring(`no target "db"`), "every mistake is named")
 	g.Expect(conditions.IsStalled(batch)).To(BeTrue())
-	g.Expect(batch.Status.Targets).To(HaveLen(2), "what is in force is still told")
-	g.Eventually(func() []string { return events.Of(batch.Namespace) }, testbed.Patience).Should(ContainElement(HavePrefix("Warning BackendNotFound")))
+	g.Expect(batch.Status.Targets).To(HaveLen(2), "the status still lists the children in force")
+	g.Eventually(func() []string { return events.Of(batch.Namespace) }, testbed.Patience).
+		Should(ContainElement(HavePrefix("Warning BackendNotFound")))
 	for _, target := range []string{"web", "db"} {
 		child := childOf(batch, target)
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(child), child)).To(Succeed())
@@ -246,7 +257,7 @@ func TestInvalidBatchLosesTheScheduleOfARemovedSession(t *testing.T) {
 	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonBackendNotFound, `no backend "mian"`)
 	var cronJobs batchv1.CronJobList
 	g.Expect(bed.Client.List(t.Context(), &cronJobs, client.InNamespace(batch.Namespace))).To(Succeed())
-	g.Expect(cronJobs.Items).To(BeEmpty(), "its runs would all fail: there is no such session")
+	g.Expect(cronJobs.Items).To(BeEmpty(), "its runs would all fail: the session does not exist")
 }
 
 func TestTargetsReasonsReachTheBatch(t *testing.T) {
@@ -259,7 +270,7 @@ func TestTargetsReasonsReachTheBatch(t *testing.T) {
 	NewWithT(t).Expect(conditions.IsStalled(batch)).To(BeTrue(), "only a change of policy helps")
 }
 
-// A reconcile that reads a stale cache leaves a part of the status as it was. The event of that write must mend it.
+// A reconcile that reads a stale cache leaves a part of the status as it was. The event of that write must repair it.
 func TestStatusIsPutRight(t *testing.T) {
 	t.Parallel()
 	batch := working(t)
@@ -273,10 +284,19 @@ func TestATargetIsNeverReadyWithAReasonNorUnreadyWithoutOne(t *testing.T) {
 		ready         bool
 		wanted, cause string
 	}{
-		"ready":                               {v1alpha1.PhaseReady, true, v1alpha1.PhaseReady, ""},
-		"not ready":                           {v1alpha1.PhaseNotReady, false, v1alpha1.PhaseNotReady, v1alpha1.ReasonTargetNotFound},
-		"ready, and its phase on its way":     {v1alpha1.PhaseNotReady, true, v1alpha1.PhaseNotReady, v1alpha1.ReasonProgressing},
-		"no longer, and its phase on its way": {v1alpha1.PhaseReady, false, v1alpha1.PhaseNotReady, v1alpha1.ReasonProgressing},
+		"ready": {v1alpha1.PhaseReady, true, v1alpha1.PhaseReady, ""},
+		"not ready": {
+			v1alpha1.PhaseNotReady, false, v1alpha1.PhaseNotReady,
+			v1alpha1.ReasonTargetNotFound,
+		},
+		"ready, but the phase has not followed": {
+			v1alpha1.PhaseNotReady, true, v1alpha1.PhaseNotReady,
+			v1alpha1.ReasonProgressing,
+		},
+		"no longer ready, but the phase has not followed": {
+			v1alpha1.PhaseReady, false, v1alpha1.PhaseNotReady,
+			v1alpha1.ReasonProgressing,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			child := &v1alpha1.BackupConfiguration{Status: v1alpha1.BackupConfigurationStatus{Phase: tc.phase}}
@@ -296,11 +316,13 @@ func TestABatchSaysWhatItsTargetsDependOn(t *testing.T) {
 	batch := working(t)
 	found := func(group, kind, namespace, name string, found bool) v1alpha1.ResourceFoundStatus {
 		return v1alpha1.ResourceFoundStatus{
-			TypedObjectReference: v1alpha1.TypedObjectReference{APIGroup: group, Kind: kind, Namespace: namespace, Name: name}, Found: &found,
+			TypedObjectReference: v1alpha1.TypedObjectReference{APIGroup: group, Kind: kind, Namespace: namespace, Name: name},
+			Found:                &found,
 		}
 	}
 	addon := found(v1alpha1.Group, v1alpha1.AddonKind, "", "pvc-addon", true)
-	function, secret := found(v1alpha1.Group, v1alpha1.FunctionKind, "", "pvc-backup", true), found("", "Secret", batch.Namespace, "enc", false)
+	function, secret := found(v1alpha1.Group, v1alpha1.FunctionKind, "", "pvc-backup", true),
+		found("", "Secret", batch.Namespace, "enc", false)
 	expect := func(want ...v1alpha1.ResourceFoundStatus) {
 		t.Helper()
 		bed.Eventually(t, batch, func(g Gomega) { g.Expect(batch.Status.Dependencies).To(Equal(want)) }, "each once")

@@ -23,8 +23,8 @@ func runsOf(g Gomega, t testing.TB, namespace string) []v1alpha1.BackupSession {
 	return list.Items
 }
 
-// A batch's sessions are scheduled, paused, asked for and remembered as those of a BackupConfiguration, by the same code; its
-// children have no part in it.
+// The same code schedules, pauses, triggers and remembers the sessions of a batch and of a BackupConfiguration. The
+// children of the batch take no part in it.
 func TestTheRunsOfABatch(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
@@ -44,7 +44,7 @@ func TestTheRunsOfABatch(t *testing.T) {
 		g.Expect(bed.Client.List(t.Context(), &cronJobs, client.InNamespace(batch.Namespace))).To(Succeed())
 		g.Expect(cronJobs.Items).To(BeEmpty())
 	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the manager starts the runs")
-	bed.Quiet(t, batch.Namespace) // else it may write the sessions once more
+	bed.Quiet(t, batch.Namespace) // Otherwise the controller can write the sessions once more.
 	bed.EditStatus(t, batch, func() {
 		batch.Status.Sessions[0].LastScheduleTime = ptr.To(metav1.NewTime(now.Add(-2 * time.Hour)))
 	})
@@ -54,12 +54,15 @@ func TestTheRunsOfABatch(t *testing.T) {
 		runs := runsOf(g, t, batch.Namespace)
 		g.Expect(runs).To(HaveLen(1))
 		g.Expect(runs[0].Name).To(Equal(slot))
-		g.Expect(runs[0].Spec.Invoker).To(Equal(v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupBatchKind, Name: "shop"}))
+		g.Expect(runs[0].Spec.Invoker).
+			To(Equal(v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupBatchKind, Name: "shop"}))
 		g.Expect(runs[0].Spec.RetryLeft).To(Equal(int32(1)))
-	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the newest slot is run")
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the run of the newest slot exists")
 
-	bed.Edit(t, batch, func() { metav1.SetMetaDataAnnotation(&batch.ObjectMeta, v1alpha1.AnnotationTrigger, "hourly/now") })
-	bed.Eventually(t, batch, func(g Gomega) { g.Expect(batch.Status.LastHandledTrigger).To(Equal("hourly/now")) }, "the annotation is acted on")
+	bed.Edit(t, batch,
+		func() { metav1.SetMetaDataAnnotation(&batch.ObjectMeta, v1alpha1.AnnotationTrigger, "hourly/now") })
+	bed.Eventually(t, batch, func(g Gomega) { g.Expect(batch.Status.LastHandledTrigger).To(Equal("hourly/now")) },
+		"the controller handles the trigger annotation")
 	g.Expect(runsOf(g, t, batch.Namespace)).To(HaveLen(2))
 
 	run := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: batch.Namespace, Name: slot}}

@@ -16,7 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/selection"
 )
 
-// selectedKinds are the values of indexSelects.
+// selectedKinds returns the values of a batch in indexSelects.
 func selectedKinds(o client.Object) []string {
 	batch := o.(*v1alpha1.BackupBatch)
 	var out []string
@@ -28,20 +28,22 @@ func selectedKinds(o client.Object) []string {
 	return out
 }
 
-// selectable lets through what changes what a selector finds: that an object comes, goes or begins to, its labels, and by its
-// generation the volumes of a workload's pods.
+// selectable lets through an update that changes what a selector finds: the labels, the start of a deletion, or the
+// generation, which covers the volumes of a workload's pods.
 var selectable = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	return !maps.Equal(e.ObjectOld.GetLabels(), e.ObjectNew.GetLabels()) ||
 		e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero() ||
 		e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() || e.ObjectOld.GetUID() != e.ObjectNew.GetUID()
 }}
 
-// ofSelected reaches the batches whose selectors find an object of the kind. Of an object that has changed both forms are asked.
+// ofSelected returns a request for each batch whose selectors find an object of the kind. For an update the handler
+// calls it with the old and the new object.
 func (r *Reconciler) ofSelected(kind v1alpha1.TargetKind) handler.MapFunc {
 	return func(ctx context.Context, o client.Object) []reconcile.Request {
 		var list v1alpha1.BackupBatchList
-		if err := r.List(ctx, &list, client.MatchingFields{indexSelects: o.GetNamespace() + "/" + string(kind)}, client.UnsafeDisableDeepCopy); err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "list BackupBatches that select a kind")
+		if err := r.List(ctx, &list, client.MatchingFields{indexSelects: o.GetNamespace() + "/" + string(kind)},
+			client.UnsafeDisableDeepCopy); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "list BackupBatches by selected kind")
 			return nil
 		}
 		var out []reconcile.Request

@@ -18,7 +18,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// selecting makes a batch of all claims and Deployments of an application, and of the claim named, which has another.
+// selecting creates a batch that selects all claims and Deployments of an application, and names one claim of another
+// application.
 func selecting(namespace string, edit ...func(*v1alpha1.TargetSelector)) *v1alpha1.BackupBatch {
 	batch := batchOf(namespace, "named")
 	selector := &v1alpha1.TargetSelector{
@@ -31,7 +32,10 @@ func selecting(namespace string, edit ...func(*v1alpha1.TargetSelector)) *v1alph
 	batch.Spec.Targets = append(batch.Spec.Targets, v1alpha1.BatchTarget{Name: "all", Selector: selector})
 	session := &batch.Spec.Sessions[0]
 	session.Targets = append(session.Targets, v1alpha1.BatchSessionTarget{Name: "all"})
-	session.Repositories = []v1alpha1.RepositoryInfo{{Name: "app", Backend: "main", Directory: "/app", EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"}}}
+	session.Repositories = []v1alpha1.RepositoryInfo{{
+		Name: "app", Backend: "main", Directory: "/app",
+		EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"},
+	}}
 	return batch
 }
 
@@ -43,21 +47,23 @@ func shopClaim(namespace, name string) *corev1.PersistentVolumeClaim {
 	return c
 }
 
-// shopDeployment mounts claims.
+// shopDeployment returns a Deployment that mounts claims.
 func shopDeployment(namespace, name string, claims ...string) *appsv1.Deployment {
 	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: shop}}
 	d.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"pod": name}}
 	d.Spec.Template.Labels = d.Spec.Selector.MatchLabels
 	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "web", Image: "web:1"}}
 	for _, claim := range claims {
-		d.Spec.Template.Spec.Volumes = append(d.Spec.Template.Spec.Volumes, corev1.Volume{Name: claim, VolumeSource: corev1.VolumeSource{
-			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim},
-		}})
+		d.Spec.Template.Spec.Volumes = append(d.Spec.Template.Spec.Volumes,
+			corev1.Volume{Name: claim, VolumeSource: corev1.VolumeSource{
+				PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim},
+			}})
 	}
 	return d
 }
 
-// expectFound waits until status and children are of the named target and of what the selector finds.
+// expectFound waits until the status and the children are those of the named target and of the targets that the
+// selector finds.
 func expectFound(t *testing.T, batch *v1alpha1.BackupBatch, reason string, found ...string) {
 	t.Helper()
 	bed.Eventually(t, batch, func(g Gomega) {
@@ -95,24 +101,30 @@ func TestWhatASelectorFindsHasAChild(t *testing.T) {
 	batch := selecting(namespace)
 	bed.Create(t, batch)
 
-	expectFound(t, batch, "what web mounts is in its backup, and front keeps nothing", "deployment-web", "persistentvolumeclaim-alone")
-	child := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-all-deployment-web"}}
+	expectFound(t, batch, "the backup of web covers the claim that it mounts, and front mounts none", "deployment-web",
+		"persistentvolumeclaim-alone")
+	child := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{
+		Namespace: namespace,
+		Name:      "shop-all-deployment-web",
+	}}
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(child), child)).To(Succeed())
 	g.Expect(child.Spec.Sessions[0].Repositories).To(HaveLen(1))
 	g.Expect(child.Spec.Sessions[0].Repositories[0].Name).To(Equal("app-all-deployment-web"))
 	g.Expect(child.Spec.Sessions[0].Repositories[0].Directory).To(Equal("/app/all-deployment-web"))
 
 	bed.Create(t, shopClaim(namespace, "late"))
-	expectFound(t, batch, "what comes later", "deployment-web", "persistentvolumeclaim-alone", "persistentvolumeclaim-late")
+	expectFound(t, batch, "an object that comes later", "deployment-web", "persistentvolumeclaim-alone",
+		"persistentvolumeclaim-late")
 
 	bed.Edit(t, alone, func() { alone.Labels = nil })
-	expectFound(t, batch, "what loses its label", "deployment-web", "persistentvolumeclaim-late")
+	expectFound(t, batch, "an object that loses its label", "deployment-web", "persistentvolumeclaim-late")
 
 	bed.Edit(t, web, func() { web.Spec.Template.Spec.Volumes[0].PersistentVolumeClaim.ClaimName = "late" })
-	expectFound(t, batch, "what web mounts now", "deployment-web", "persistentvolumeclaim-pages")
+	expectFound(t, batch, "the claim that web mounts now", "deployment-web", "persistentvolumeclaim-pages")
 
-	bed.Edit(t, front, func() { front.Spec.Template.Spec.Volumes = shopDeployment("", "", "x").Spec.Template.Spec.Volumes })
-	expectFound(t, batch, "front keeps something now", "deployment-front", "deployment-web", "persistentvolumeclaim-pages")
+	bed.Edit(t, front,
+		func() { front.Spec.Template.Spec.Volumes = shopDeployment("", "", "x").Spec.Template.Spec.Volumes })
+	expectFound(t, batch, "front mounts a volume now", "deployment-front", "deployment-web", "persistentvolumeclaim-pages")
 
 	g.Expect(bed.Client.Delete(t.Context(), web)).To(Succeed())
 	expectFound(t, batch, "what goes", "deployment-front", "persistentvolumeclaim-late", "persistentvolumeclaim-pages")
@@ -120,8 +132,9 @@ func TestWhatASelectorFindsHasAChild(t *testing.T) {
 	pages.Finalizers = append(pages.Finalizers, "example.com/hold")
 	g.Expect(bed.Client.Update(t.Context(), pages)).To(Succeed())
 	g.Expect(bed.Client.Delete(t.Context(), pages)).To(Succeed())
-	expectFound(t, batch, "what is being deleted", "deployment-front", "persistentvolumeclaim-late")
-	g.Expect(events.Of(namespace)).To(ContainElement(ContainSubstring("removed BackupConfiguration shop-all-persistentvolumeclaim-pages")))
+	expectFound(t, batch, "an object that is being deleted", "deployment-front", "persistentvolumeclaim-late")
+	g.Expect(events.Of(namespace)).
+		To(ContainElement(ContainSubstring("removed BackupConfiguration shop-all-persistentvolumeclaim-pages")))
 	bed.NoOp(t, reconciler, &events, batch)
 	pages.Finalizers = nil
 	g.Expect(bed.Client.Update(t.Context(), pages)).To(Or(Succeed(), Not(Succeed())))
@@ -138,17 +151,21 @@ func TestASelectorFindsDatabases(t *testing.T) {
 		}
 	}
 	bed.Create(t, database("orders", shop), database("front", nil), shopClaim(namespace, "orders"))
-	batch := selecting(namespace, func(s *v1alpha1.TargetSelector) { s.Kinds = []v1alpha1.TargetKind{v1alpha1.KindService} })
+	batch := selecting(namespace,
+		func(s *v1alpha1.TargetSelector) { s.Kinds = []v1alpha1.TargetKind{v1alpha1.KindService} })
 	batch.Spec.Sessions[0].Targets[1].Addon = &v1alpha1.AddonInfo{Name: "postgres-addon", Tasks: []v1alpha1.TaskReference{{
 		Name: "logical-backup", Params: &apiextensionsv1.JSON{Raw: []byte(`{"secretName":"login"}`)},
 	}}}
 	bed.Create(t, batch)
 	expectFound(t, batch, "the Service with the labels", "service-orders")
-	child := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-all-service-orders"}}
+	child := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{
+		Namespace: namespace,
+		Name:      "shop-all-service-orders",
+	}}
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(child), child)).To(Succeed())
 	g.Expect(child.Spec.Target).To(Equal(&v1alpha1.TypedObjectReference{Kind: v1alpha1.KindService, Name: "orders"}))
 	bed.Create(t, database("stock", shop))
-	expectFound(t, batch, "what comes later", "service-orders", "service-stock")
+	expectFound(t, batch, "an object that comes later", "service-orders", "service-stock")
 }
 
 func TestASelectorThatFindsTooManyChangesNothing(t *testing.T) {
@@ -163,15 +180,16 @@ func TestASelectorThatFindsTooManyChangesNothing(t *testing.T) {
 
 	two := shopClaim(namespace, "two")
 	bed.Create(t, two)
-	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonTooManyTargets, "spec.targets[1].selector: it finds more objects than its maxTargets, 1")
+	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonTooManyTargets,
+		"spec.targets[1].selector: it finds more objects than its maxTargets, 1")
 	expectFound(t, batch, "the last good state stays in force", "persistentvolumeclaim-one")
 	bed.NoOp(t, reconciler, &events, batch)
 
 	g.Expect(bed.Client.Delete(t.Context(), one)).To(Succeed())
-	expectFound(t, batch, "two is not too many without one", "persistentvolumeclaim-two")
+	expectFound(t, batch, "only one claim matches again", "persistentvolumeclaim-two")
 }
 
-// A run of more targets would not fit into one object. It is said before there is one, and where.
+// A run of more targets would not fit into one object. The batch reports this, with the field, before it starts a run.
 func TestASessionOfTooManyTargets(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
@@ -184,10 +202,11 @@ func TestASessionOfTooManyTargets(t *testing.T) {
 	g.Expect(group.Wait()).To(Succeed())
 	batch := selecting(namespace, func(s *v1alpha1.TargetSelector) { s.MaxTargets = v1alpha1.MaxSessionTargets })
 	bed.Create(t, batch)
-	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonTooManyTargets, "spec.sessions[0].targets: a session has at most 500 targets, those that selectors find counted")
+	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonTooManyTargets,
+		"spec.sessions[0].targets: a session has at most 500 targets, those that selectors find counted")
 }
 
-// Both targets are backed up, and somebody is told.
+// The batch backs up both targets, and reports the overlap.
 func TestABatchSaysWhatItBacksUpTwice(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
@@ -207,14 +226,17 @@ func TestABatchSaysWhatItBacksUpTwice(t *testing.T) {
 	bed.ExpectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "every target can be backed up")
 	told := len(events.Of(namespace))
 	bed.NoOp(t, reconciler, &events, batch)
-	g.Expect(events.Of(namespace)[told:]).NotTo(ContainElement(ContainSubstring("BackedUpTwice")), "it is told once")
+	g.Expect(events.Of(namespace)[told:]).NotTo(ContainElement(ContainSubstring("BackedUpTwice")),
+		"one event reports the overlap")
 
 	bed.Edit(t, batch, func() {
-		batch.Spec.Targets[1].Selector.Exclude = &v1alpha1.TargetExclusion{Names: []v1alpha1.ExcludedTarget{{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "named"}}}
+		batch.Spec.Targets[1].Selector.Exclude = &v1alpha1.TargetExclusion{
+			Names: []v1alpha1.ExcludedTarget{{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "named"}},
+		}
 	})
 	bed.Eventually(t, batch, func(g Gomega) {
 		g.Expect(conditions.Has(batch, v1alpha1.ConditionTargetsOverlap)).To(BeFalse())
-	}, "it is excluded")
+	}, "the selector excludes the claim")
 	expectFound(t, batch, "once")
 }
 
@@ -224,10 +246,10 @@ func TestABatchSaysWhichSelectorsFindNothing(t *testing.T) {
 	batch := selecting(namespace)
 	bed.Create(t, batch)
 	bed.ReadyRepositories(t, namespace, "named")
-	bed.ExpectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "nothing is found by all")
+	bed.ExpectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "these selectors find nothing: all")
 }
 
-// A hundred children are made side by side, and no object of their names that is not theirs is taken over.
+// A hundred children are made in parallel, and none takes over a foreign object of its name.
 func TestManyChildrenAreMadeAtOnce(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
@@ -236,7 +258,10 @@ func TestManyChildrenAreMadeAtOnce(t *testing.T) {
 	for i := range count {
 		bed.Create(t, shopClaim(namespace, fmt.Sprintf("c%03d", i)))
 	}
-	strange := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop-all-persistentvolumeclaim-c007"}}
+	strange := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{
+		Namespace: namespace,
+		Name:      "shop-all-persistentvolumeclaim-c007",
+	}}
 	strange.Spec.Target = &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "named"}
 	strange.Spec.Sessions = []v1alpha1.BackupConfigurationSession{{SessionConfig: v1alpha1.SessionConfig{Name: "s"}}}
 	bed.Create(t, strange)
@@ -248,7 +273,7 @@ func TestManyChildrenAreMadeAtOnce(t *testing.T) {
 		g.Expect(batch.Status.Targets).To(HaveLen(count + 1))
 		g.Expect(batch.Status.Targets[8].Reason).To(Equal(v1alpha1.ReasonNameConflict))
 		g.Expect(childrenOf(t, batch)).To(HaveLen(count + 1))
-	}, "each has its child but the one whose name is taken")
+	}, "every target has its child except the one whose name is taken")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(strange), strange)).To(Succeed())
 	g.Expect(strange.Generation).To(Equal(generation))
 	g.Expect(metav1.GetControllerOf(strange)).To(BeNil())

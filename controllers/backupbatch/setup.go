@@ -21,28 +21,30 @@ import (
 	"github.com/cairn-backup/cairn/internal/trigger"
 )
 
-// Indexes of the cache: on BackupConfigurations their batch's UID, on BackupBatches the names of their children.
+// The indexes of the cache. BackupConfigurations are indexed by the UID of their batch, BackupBatches by the names of
+// their children.
 const (
 	indexOwner = "backupbatch.owner"
 	indexChild = "backupbatch.child"
-	// indexSelects has the kinds that the selectors of a batch find, with its namespace: "<namespace>/<kind>".
+	// indexSelects holds the kinds that the selectors of a batch find: "<namespace>/<kind>".
 	indexSelects = "backupbatch.selects"
-	// indexHookTemplate has the HookTemplates of a batch: "<namespace>/<name>".
+	// indexHookTemplate holds the HookTemplates of a batch: "<namespace>/<name>".
 	indexHookTemplate = "backupbatch.hooktemplate"
 )
 
-// runs is the index of BackupSessions.
+// runs indexes BackupSessions by their BackupBatch.
 var runs = trigger.RunsIndex{Field: "backupbatch.runs", Kind: v1alpha1.BackupBatchKind}
 
 // SetupWithManager registers the controller, its indexes and its watches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
 	ctx := context.Background()
-	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupConfiguration{}, indexOwner, func(o client.Object) []string {
-		if owner := metav1.GetControllerOf(o); owner != nil && owner.Kind == v1alpha1.BackupBatchKind {
-			return []string{string(owner.UID)}
-		}
-		return nil
-	}); err != nil {
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupConfiguration{}, indexOwner,
+		func(o client.Object) []string {
+			if owner := metav1.GetControllerOf(o); owner != nil && owner.Kind == v1alpha1.BackupBatchKind {
+				return []string{string(owner.UID)}
+			}
+			return nil
+		}); err != nil {
 		return fmt.Errorf("index BackupConfigurations by batch: %w", err)
 	}
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupBatch{}, indexChild, func(o client.Object) []string {
@@ -57,48 +59,55 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		return fmt.Errorf("index BackupBatches by child: %w", err)
 	}
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupBatch{}, indexSelects, selectedKinds); err != nil {
-		return fmt.Errorf("index BackupBatches by the kinds that they select: %w", err)
+		return fmt.Errorf("index BackupBatches by selected kind: %w", err)
 	}
 
-	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupBatch{}, indexHookTemplate, func(o client.Object) []string {
-		return hookTemplates(o.(*v1alpha1.BackupBatch))
-	}); err != nil {
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupBatch{}, indexHookTemplate,
+		func(o client.Object) []string {
+			return hookTemplates(o.(*v1alpha1.BackupBatch))
+		}); err != nil {
 		return fmt.Errorf("index BackupBatches by HookTemplate: %w", err)
 	}
 	if err := runs.Register(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
 
-	written := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{})
+	written := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{},
+		predicate.AnnotationChangedPredicate{})
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("backupbatch").
-		// Its own status too: a reconcile that read the cache before the last write arrived there may have left out a part of
-		// the status, and nothing else would bring it back.
+		// Watch the batch's own status too: a reconcile that read the cache before it held the last write can have left
+		// out a part of the status, and nothing else would restore it.
 		For(&v1alpha1.BackupBatch{}).
 		Owns(&batchv1.CronJob{}, builder.WithPredicates(written)).
 		Watches(&v1alpha1.BackupSession{}, runs.Invoker(), builder.WithPredicates(trigger.Matters())).
 		Watches(&v1alpha1.BackupConfiguration{}, handler.EnqueueRequestsFromMapFunc(r.ofConfiguration)).
 		Watches(&v1alpha1.HookTemplate{}, handler.EnqueueRequestsFromMapFunc(r.ofHookTemplate)).
-		Watches(&v1alpha1.Function{}, handler.EnqueueRequestsFromMapFunc(r.ofFunction), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{}))
+		Watches(&v1alpha1.Function{}, handler.EnqueueRequestsFromMapFunc(r.ofFunction),
+			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace),
+			builder.WithPredicates(predicate.LabelChangedPredicate{}))
 	for _, kind := range v1alpha1.TargetKinds {
 		object := &metav1.PartialObjectMetadata{}
 		object.SetGroupVersionKind(selection.GroupVersionKind(kind))
-		b = b.WatchesMetadata(object, handler.EnqueueRequestsFromMapFunc(r.ofSelected(kind)), builder.WithPredicates(selectable))
+		b = b.WatchesMetadata(object, handler.EnqueueRequestsFromMapFunc(r.ofSelected(kind)),
+			builder.WithPredicates(selectable))
 	}
 	return b.WithOptions(opts).Complete(r)
 }
 
-// ofConfiguration reaches the batch that owns a BackupConfiguration and those that want its name: a child that was orphaned,
-// or somebody else's that goes away.
+// ofConfiguration returns requests for the batch that owns a BackupConfiguration and for the batches that want its
+// name: the object can be an orphaned child, or a foreign object that is being deleted.
 func (r *Reconciler) ofConfiguration(ctx context.Context, o client.Object) []reconcile.Request {
 	var requests []reconcile.Request
 	if owner := metav1.GetControllerOf(o); owner != nil && owner.Kind == v1alpha1.BackupBatchKind {
-		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: owner.Name}})
+		requests = append(requests,
+			reconcile.Request{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: owner.Name}})
 	}
 	var list v1alpha1.BackupBatchList
-	if err := r.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingFields{indexChild: o.GetName()}); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "list BackupBatches that want a BackupConfiguration's name")
+	if err := r.List(ctx, &list, client.InNamespace(o.GetNamespace()),
+		client.MatchingFields{indexChild: o.GetName()}); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list BackupBatches by child name")
 		return requests
 	}
 	for i := range list.Items {

@@ -14,7 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// markInvalid says that the batch can't be expanded or scheduled. What was made of it before stays in force.
+// markInvalid marks the batch as impossible to expand or schedule. The children and CronJobs made before stay in force.
 func markInvalid(batch *v1alpha1.BackupBatch, mistakes []policy.Mistake) {
 	messages := make([]string, len(mistakes))
 	for i, m := range mistakes {
@@ -26,7 +26,8 @@ func markInvalid(batch *v1alpha1.BackupBatch, mistakes []policy.Mistake) {
 	kstatus.Stalled(batch, mistakes[0].Reason, message)
 }
 
-// tellOverlaps says what a session backs up twice, and an event tells when that is news.
+// tellOverlaps sets the condition TargetsOverlap for the objects that a session backs up twice, and emits an event when
+// the condition changes.
 func (r *Reconciler) tellOverlaps(batch *v1alpha1.BackupBatch, overlaps []policy.Mistake) {
 	if len(overlaps) == 0 {
 		conditions.Delete(batch, v1alpha1.ConditionTargetsOverlap)
@@ -43,25 +44,29 @@ func (r *Reconciler) tellOverlaps(batch *v1alpha1.BackupBatch, overlaps []policy
 	conditions.MarkTrue(batch, v1alpha1.ConditionTargetsOverlap, v1alpha1.ReasonBackedUpTwice, "%s", message)
 }
 
-// nothingFound names the targets whose selectors find nothing; empty where there are none.
+// nothingFound names the targets whose selectors find nothing. It returns "" if there are none.
 func nothingFound(batch *v1alpha1.BackupBatch) string {
 	var names []string
 	for i := range batch.Spec.Targets {
 		t := &batch.Spec.Targets[i]
-		if t.Selector != nil && !slices.ContainsFunc(batch.Status.Targets, func(s v1alpha1.BatchTargetStatus) bool { return s.FoundBy == t.Name }) {
+		if t.Selector != nil && !slices.ContainsFunc(batch.Status.Targets,
+			func(s v1alpha1.BatchTargetStatus) bool { return s.FoundBy == t.Name }) {
 			names = append(names, t.Name)
 		}
 	}
 	if len(names) == 0 {
 		return ""
 	}
-	return "every target that there is can be backed up; nothing is found by " + strings.Join(names, ", ")
+	return "every target that exists can be backed up; these selectors find nothing: " + strings.Join(names, ", ")
 }
 
-// summarize sets phase and conditions of a batch that was expanded, from the state of its targets and sessions. It is
-// stalled while something needs a change of policy. missing is what its hooks name that is not there.
-func summarize(batch *v1alpha1.BackupBatch, sessions []v1alpha1.SessionConfig, conflicts map[string]error, missing []policy.Mistake) {
-	conditions.MarkTrue(batch, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationPassed, "the policy can work")
+// summarize sets the phase and the conditions of an expanded batch from the state of its targets and sessions. The
+// batch is stalled while something needs a change of policy. missing is what its hooks name that does not exist.
+func summarize(
+	batch *v1alpha1.BackupBatch, sessions []v1alpha1.SessionConfig, conflicts map[string]error, missing []policy.Mistake,
+) {
+	conditions.MarkTrue(batch, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationPassed,
+		"the policy is valid")
 	var messages []string
 	reason, stalled := v1alpha1.ReasonChildrenNotReady, false
 	for i, m := range missing {
@@ -74,11 +79,14 @@ func summarize(batch *v1alpha1.BackupBatch, sessions []v1alpha1.SessionConfig, c
 		switch {
 		case target.Reason == v1alpha1.ReasonNameConflict && target.Phase == v1alpha1.PhaseInvalid:
 			reason, stalled = v1alpha1.ReasonNameConflict, true
-			messages = append(messages, fmt.Sprintf("target %s: BackupConfiguration %s exists and is not this batch's: rename the target or remove it",
-				target.Name, target.Configuration))
+			messages = append(messages,
+				fmt.Sprintf("target %s: BackupConfiguration %s exists and does not belong to this batch: rename the target or "+
+					"delete that BackupConfiguration",
+					target.Name, target.Configuration))
 		case target.Phase == v1alpha1.PhaseInvalid:
 			stalled = true
-			messages = append(messages, fmt.Sprintf("target %s: %s, see BackupConfiguration %s", target.Name, target.Reason, target.Configuration))
+			messages = append(messages, fmt.Sprintf("target %s: %s, see BackupConfiguration %s", target.Name, target.Reason,
+				target.Configuration))
 		case target.Phase != v1alpha1.PhaseReady:
 			messages = append(messages, fmt.Sprintf("target %s: %s", target.Name, target.Reason))
 		}

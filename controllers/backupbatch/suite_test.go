@@ -25,7 +25,7 @@ var (
 	now        = time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
 )
 
-// The children's own controller runs too: it tells the batch how they are.
+// The children's own controller runs too: it gives the batch the state of its children.
 func TestMain(m *testing.M) {
 	os.Exit(bed.Run(m, func(mgr ctrl.Manager) error {
 		clock := clocktesting.NewFakePassiveClock(now)
@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// namespaceWith makes a namespace with a storage that is ready and volumes.
+// namespaceWith creates a namespace with a ready storage and volumes.
 func namespaceWith(t testing.TB, claims ...string) string {
 	t.Helper()
 	namespace := bed.Namespace(t, nil)
@@ -87,7 +87,7 @@ func childOf(batch *v1alpha1.BackupBatch, target string) *v1alpha1.BackupConfigu
 	}}
 }
 
-// working makes a batch of the volumes "web" and "db" that is Ready.
+// working creates a batch of the volumes "web" and "db" and waits until it is Ready.
 func working(t testing.TB) *v1alpha1.BackupBatch {
 	t.Helper()
 	batch := batchOf(namespaceWith(t, "web", "db"), "web", "db")

@@ -11,8 +11,10 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// checkCopies asks, where a session reads copies of the volumes, whether its task can.
-func (r *Reconciler) checkCopies(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
+// checkCopies checks, for each session that reads copies of the volumes, whether its task can do so.
+func (r *Reconciler) checkCopies(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings,
+) error {
 	for i := range configuration.Spec.Sessions {
 		session := &configuration.Spec.Sessions[i]
 		if !session.CopyMethod.Copies() || session.Addon.Name == "" {
@@ -20,11 +22,12 @@ func (r *Reconciler) checkCopies(ctx context.Context, configuration *v1alpha1.Ba
 		}
 		addon := &v1alpha1.Addon{}
 		if err := r.Get(ctx, types.NamespacedName{Name: session.Addon.Name}, addon); apierrors.IsNotFound(err) {
-			continue // that is said of the Addon
+			continue // checkAddons reports the missing Addon.
 		} else if err != nil {
 			return fmt.Errorf("get Addon %s: %w", session.Addon.Name, err)
 		}
-		for _, m := range policy.CopyMistakes(fmt.Sprintf("spec.sessions[%d]", i), *configuration.Spec.Target, session, addon) {
+		for _, m := range policy.CopyMistakes(fmt.Sprintf("spec.sessions[%d]", i), *configuration.Spec.Target,
+			session, addon) {
 			findings.invalid(m.Reason, m.Field+": "+m.Message)
 		}
 	}

@@ -11,13 +11,19 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// A Secret of the Service Binding specification says which database it is of, and so which Addon backs it up.
+// A Secret of the Service Binding specification names the type of its database, and so the Addon that backs it up.
 func TestTheAddonOfWhatSaysItsType(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ kind, reason, says string }{
-		"a type that is known":    {kind: "servicebinding.io/postgresql", reason: v1alpha1.ReasonReady},
-		"a type without an Addon": {"servicebinding.io/mongodb", v1alpha1.ReasonAddonNotFound, `spec.sessions[0].addon: Secret/login is of the type "servicebinding.io/mongodb", for which no Addon is built in: name the Addon with its task`},
-		"nothing there":           {"", v1alpha1.ReasonTargetNotFound, "spec.sessions[0].addon: there is no Secret/login, which would say which database it is of"},
+		"a known type": {kind: "servicebinding.io/postgresql", reason: v1alpha1.ReasonReady},
+		"a type without an Addon": {
+			"servicebinding.io/mongodb", v1alpha1.ReasonAddonNotFound,
+			`spec.sessions[0].addon: Secret/login is of the type "servicebinding.io/mongodb", for which no Addon is built in: name the Addon with its task`,
+		},
+		"no Secret": {
+			"", v1alpha1.ReasonTargetNotFound,
+			"spec.sessions[0].addon: there is no Secret/login, which would say which database it is of",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -25,7 +31,10 @@ func TestTheAddonOfWhatSaysItsType(t *testing.T) {
 			namespace := bed.Namespace(t, nil)
 			defaultStorage(t, namespace, nil)
 			if tc.kind != "" {
-				bed.Create(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "login"}, Type: corev1.SecretType(tc.kind)})
+				bed.Create(t, &corev1.Secret{
+					ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "login"},
+					Type:       corev1.SecretType(tc.kind),
+				})
 			}
 			configuration := smallestOf(namespace)
 			configuration.Spec.Target = &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindSecret, Name: "login"}
@@ -37,7 +46,8 @@ func TestTheAddonOfWhatSaysItsType(t *testing.T) {
 			}
 			bed.ReadyRepositories(t, namespace, "files")
 			bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, tc.reason, "")
-			g.Expect(configuration.Status.Resolved.Sessions[0]).To(And(HaveField("Addon", "postgres-addon"), HaveField("Task", "logical-backup")))
+			g.Expect(configuration.Status.Resolved.Sessions[0]).
+				To(And(HaveField("Addon", "postgres-addon"), HaveField("Task", "logical-backup")))
 			g.Expect(configuration.Spec.Sessions[0].Addon).To(BeNil())
 		})
 	}

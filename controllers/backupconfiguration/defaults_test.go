@@ -14,7 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// smallestOf is the smallest policy: a target and a schedule.
+// smallestOf returns the smallest policy: a target and a schedule.
 func smallestOf(namespace string) *v1alpha1.BackupConfiguration {
 	configuration := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "files", Namespace: namespace}}
 	configuration.Spec = v1alpha1.BackupConfigurationSpec{
@@ -26,8 +26,8 @@ func smallestOf(namespace string) *v1alpha1.BackupConfiguration {
 	return configuration
 }
 
-// defaultStorage makes a ready storage with an encryption Secret that is the default of its namespace and of those with the
-// labels, if there are any.
+// defaultStorage creates a ready storage with an encryption Secret. It is the default of its namespace, or of the
+// namespaces with the labels if there are any.
 func defaultStorage(t testing.TB, namespace string, labels map[string]string) *v1alpha1.BackupStorage {
 	t.Helper()
 	selector := v1alpha1.NamespacesFromSelector
@@ -52,23 +52,28 @@ func TestTheSmallestPolicyIsEnoughAndStaysWhereItIs(t *testing.T) {
 	namespace := bed.Namespace(t, labels)
 	configuration := smallestOf(namespace)
 	bed.Create(t, testbed.Claim(namespace, "uploads"), configuration)
-	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonStorageNotFound, "spec.sessions[0].repositories[0].backend: "+
-		"policy names no BackupStorage, and there is no default one that the namespace "+namespace+" may use")
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonStorageNotFound,
+		"spec.sessions[0].repositories[0].backend: "+
+			"policy names no BackupStorage, and there is no default one that the namespace "+namespace+" may use")
 
 	backup := bed.Namespace(t, nil)
 	defaultStorage(t, backup, labels)
 	bed.ReadyRepositories(t, namespace, "files")
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
-	g.Expect(configuration.Spec.Backends).To(BeEmpty(), "the spec is not written")
+	g.Expect(configuration.Spec.Backends).To(BeEmpty(), "the controller does not write the spec")
 	g.Expect(configuration.Spec.Sessions[0].Addon).To(BeNil())
 	g.Expect(configuration.Spec.Sessions[0].Repositories).To(BeEmpty())
 	directory := "/test/" + namespace + "/persistentvolumeclaim/uploads"
 	resolved := &v1alpha1.ResolvedConfiguration{
-		Backends: []v1alpha1.ResolvedBackend{{Name: "s3", StorageRef: v1alpha1.ObjectReference{Namespace: backup, Name: "s3"}}},
+		Backends: []v1alpha1.ResolvedBackend{{
+			Name:       "s3",
+			StorageRef: v1alpha1.ObjectReference{Namespace: backup, Name: "s3"},
+		}},
 		Sessions: []v1alpha1.ResolvedConfigurationSession{{
 			Name: "nightly", Addon: "pvc-addon", Task: "logical-backup",
 			Repositories: []v1alpha1.ResolvedRepositoryInfo{{
-				Name: "files", Backend: "s3", Directory: directory, EncryptionSecret: v1alpha1.ObjectReference{Namespace: backup, Name: "enc"},
+				Name: "files", Backend: "s3", Directory: directory,
+				EncryptionSecret: v1alpha1.ObjectReference{Namespace: backup, Name: "enc"},
 			}},
 		}},
 	}
@@ -86,15 +91,15 @@ func TestTheSmallestPolicyIsEnoughAndStaysWhereItIs(t *testing.T) {
 		g.Expect(conditions.IsTrue(configuration, v1alpha1.ConditionResolvedBackendChanged)).To(BeTrue())
 		g.Expect(conditions.GetMessage(configuration, v1alpha1.ConditionResolvedBackendChanged)).To(Equal(
 			"Repository files stays in BackupStorage " + backup + "/s3: the default is " + namespace + "/s3 now. " +
-				"To move, name another repository in policy; the backups so far stay where they are"))
-		g.Expect(conditions.IsReady(configuration)).To(BeTrue(), "it works as before")
+				"To move, name another repository in policy; existing backups stay where they are"))
+		g.Expect(conditions.IsReady(configuration)).To(BeTrue(), "backups work as before")
 		g.Expect(configuration.Status.Resolved).To(Equal(resolved))
 	}, "a new default moves nothing")
 
 	bed.Edit(t, own, func() { own.Spec.Default = false })
 	bed.Eventually(t, configuration, func(g Gomega) {
 		g.Expect(conditions.Has(configuration, v1alpha1.ConditionResolvedBackendChanged)).To(BeFalse())
-	}, "it is the same again")
+	}, "the old default is the default again")
 	bed.NoOp(t, reconciler, &events, configuration)
 }
 
@@ -106,7 +111,8 @@ func TestAPolicyWithoutAnEncryptionSecretSaysWhereToNameOne(t *testing.T) {
 	configuration := smallestOf(namespace)
 	bed.Create(t, testbed.Claim(namespace, "uploads"), configuration)
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonEncryptionSecretNotAvailable,
-		"policy names no Secret for the repository files, and BackupStorage "+namespace+"/s3 has none for such repositories: "+
+		"policy names no Secret for the repository files, and BackupStorage "+namespace+
+			"/s3 has none for such repositories: "+
 			"name one here, or in the storage's spec.encryptionSecret")
 	bed.Edit(t, storage, func() { storage.Spec.EncryptionSecret = &v1alpha1.LocalObjectReference{Name: "enc"} })
 	bed.ReadyRepositories(t, namespace, "files")
@@ -119,7 +125,8 @@ func TestADefaultThatMayNotBeUsedIsNone(t *testing.T) {
 	defaultStorage(t, bed.Namespace(t, nil), map[string]string{"defaults": "forbidden"})
 	configuration := smallestOf(namespace)
 	bed.Create(t, testbed.Claim(namespace, "uploads"), configuration)
-	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonStorageNotFound, "there is no default one that the namespace "+namespace+" may use")
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonStorageNotFound,
+		"there is no default one that the namespace "+namespace+" may use")
 }
 
 func TestARepositoryOfTheUserTakesTheTargetOfItsFirstPolicy(t *testing.T) {
@@ -129,7 +136,8 @@ func TestARepositoryOfTheUserTakesTheTargetOfItsFirstPolicy(t *testing.T) {
 	bed.ReadyStorage(t, namespace)
 	repository := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Name: "mine", Namespace: namespace}}
 	repository.Spec = v1alpha1.RepositorySpec{
-		StorageRef: v1alpha1.ObjectReference{Name: "s3"}, Path: "/by/hand", EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
+		StorageRef: v1alpha1.ObjectReference{Name: "s3"}, Path: "/by/hand",
+		EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
 	}
 	bed.Create(t, testbed.Claim(namespace, "uploads"), testbed.Claim(namespace, "other"), repository)
 	bed.MarkReady(t, repository)
@@ -139,20 +147,24 @@ func TestARepositoryOfTheUserTakesTheTargetOfItsFirstPolicy(t *testing.T) {
 	bed.Create(t, configuration)
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 	g.Expect(configuration.Status.Resolved.Sessions[0].Repositories).To(Equal([]v1alpha1.ResolvedRepositoryInfo{{
-		Name: "mine", Backend: "s3", Directory: "/by/hand", EncryptionSecret: v1alpha1.ObjectReference{Namespace: namespace, Name: "enc"},
+		Name: "mine", Backend: "s3", Directory: "/by/hand",
+		EncryptionSecret: v1alpha1.ObjectReference{Namespace: namespace, Name: "enc"},
 	}}))
-	g.Expect(conditions.Has(configuration, v1alpha1.ConditionResolvedBackendChanged)).To(BeFalse(), "the user has chosen")
+	g.Expect(conditions.Has(configuration, v1alpha1.ConditionResolvedBackendChanged)).
+		To(BeFalse(), "the user chose the repository")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed())
 	g.Expect(repository.Spec.AppRef).To(Equal(*configuration.Spec.Target))
 	repository.Spec.AppRef.Name = "other"
-	g.Expect(bed.Client.Update(t.Context(), repository)).To(MatchError(ContainSubstring("a Repository's spec never changes")))
+	g.Expect(bed.Client.Update(t.Context(), repository)).
+		To(MatchError(ContainSubstring("a Repository's spec never changes")))
 
 	second := configuration.DeepCopy()
 	second.ObjectMeta = metav1.ObjectMeta{Name: "second", Namespace: namespace}
 	second.Spec.Target.Name = "other"
 	bed.Create(t, second)
 	bed.ExpectReason(t, second, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict, "Repository "+namespace+
-		"/mine exists with another target, storage, directory or encryptionSecret, and these never change: give the repository another name")
+		"/mine exists with another target, storage, directory or encryptionSecret, and these never change: give the "+
+		"repository another name")
 }
 
 func TestTwoPoliciesDoNotShareADirectory(t *testing.T) {
@@ -166,7 +178,8 @@ func TestTwoPoliciesDoNotShareADirectory(t *testing.T) {
 	bed.ReadyRepositories(t, namespace, "files")
 	bed.Create(t, second)
 	bed.ExpectReason(t, second, v1alpha1.PhaseInvalid, v1alpha1.ReasonDirectoryTaken,
-		`the directory "/test/`+namespace+`/persistentvolumeclaim/uploads" can't be used: Repository `+namespace+`/files has this directory already, choose another one`)
+		`the directory "/test/`+namespace+`/persistentvolumeclaim/uploads" can't be used: Repository `+namespace+
+			`/files has this directory already, choose another directory`)
 	g.Expect(conditions.GetReason(second, meta.StalledCondition)).To(Equal(v1alpha1.ReasonDirectoryTaken))
 	bed.ExpectReason(t, first, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 }
@@ -184,11 +197,17 @@ func TestTheDefaultRetentionPolicyIsShown(t *testing.T) {
 	g.Expect(configuration.Status.Backends[0].RetentionPolicy).To(BeNil(), "everything is kept")
 
 	selector := v1alpha1.NamespacesFromSelector
-	keep := &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: backup, Name: "keep"}, Spec: v1alpha1.RetentionPolicySpec{
-		MaxRetentionPeriod: "1y", Default: true, UsagePolicy: &v1alpha1.UsagePolicy{
-			AllowedNamespaces: v1alpha1.AllowedNamespaces{From: &selector, Selector: &metav1.LabelSelector{MatchLabels: labels}},
+	keep := &v1alpha1.RetentionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: backup, Name: "keep"},
+		Spec: v1alpha1.RetentionPolicySpec{
+			MaxRetentionPeriod: "1y", Default: true, UsagePolicy: &v1alpha1.UsagePolicy{
+				AllowedNamespaces: v1alpha1.AllowedNamespaces{
+					From:     &selector,
+					Selector: &metav1.LabelSelector{MatchLabels: labels},
+				},
+			},
 		},
-	}}
+	}
 	bed.Create(t, keep)
 	expect := func(want *v1alpha1.ObjectReference, why string) {
 		t.Helper()
@@ -200,7 +219,8 @@ func TestTheDefaultRetentionPolicyIsShown(t *testing.T) {
 				g.Expect(configuration.Status.Backends[0].RetentionPolicy).To(BeNil())
 			} else {
 				found := true
-				g.Expect(configuration.Status.Backends[0].RetentionPolicy).To(Equal(&v1alpha1.RetentionPolicyUse{Ref: *want, Found: &found}))
+				g.Expect(configuration.Status.Backends[0].RetentionPolicy).
+					To(Equal(&v1alpha1.RetentionPolicyUse{Ref: *want, Found: &found}))
 			}
 			g.Expect(conditions.IsReady(configuration)).To(BeTrue())
 			g.Expect(conditions.Has(configuration, v1alpha1.ConditionResolvedBackendChanged)).To(BeFalse(), "no data moves")
@@ -215,10 +235,10 @@ func TestTheDefaultRetentionPolicyIsShown(t *testing.T) {
 	bed.Edit(t, own, func() { own.Spec.Default = false })
 	expect(&v1alpha1.ObjectReference{Namespace: backup, Name: "keep"}, "the cluster's again")
 	bed.Edit(t, keep, func() { keep.Spec.UsagePolicy = nil })
-	expect(nil, "it is not for this namespace any more")
+	expect(nil, "the cluster's default no longer allows this namespace")
 	bed.Edit(t, own, func() { own.Spec.Default = true })
 	expect(&v1alpha1.ObjectReference{Namespace: namespace, Name: "own"}, "the namespace's own again")
 	g.Expect(bed.Client.Delete(t.Context(), own)).To(Succeed())
-	expect(nil, "there is none any more")
-	g.Expect(configuration.Spec.Backends).To(BeEmpty(), "the spec is not written")
+	expect(nil, "no default is left")
+	g.Expect(configuration.Spec.Backends).To(BeEmpty(), "the controller does not write the spec")
 }

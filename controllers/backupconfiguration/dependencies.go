@@ -9,12 +9,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// depends notes whether a cluster-wide object of ours exists.
+// depends records whether a cluster-wide object of ours exists.
 func (f *findings) depends(kind, name string, found bool) {
 	f.dependencies.Add(v1alpha1.TypedObjectReference{APIGroup: v1alpha1.Group, Kind: kind, Name: name}, found)
 }
 
-// noteHooks notes whether the HookTemplates exist that hooks in a namespace name, and the Functions that they run.
+// noteHooks records whether the HookTemplates that the hooks name exist, and the Functions that those HookTemplates
+// run.
 func (r *Reconciler) noteHooks(ctx context.Context, namespace string, hooks []policy.Hook, findings *findings) error {
 	for _, h := range hooks {
 		template, refusal, err := lifecycle.HookTemplate(ctx, r.Client, namespace, *h.HookTemplate)
@@ -22,7 +23,8 @@ func (r *Reconciler) noteHooks(ctx context.Context, namespace string, hooks []po
 			return err
 		}
 		findings.dependencies.Add(v1alpha1.TypedObjectReference{
-			APIGroup: v1alpha1.Group, Kind: v1alpha1.HookTemplateKind, Namespace: cmp.Or(h.HookTemplate.Namespace, namespace), Name: h.HookTemplate.Name,
+			APIGroup: v1alpha1.Group, Kind: v1alpha1.HookTemplateKind, Namespace: cmp.Or(h.HookTemplate.Namespace, namespace),
+			Name: h.HookTemplate.Name,
 		}, refusal == nil || refusal.Reason != v1alpha1.ReasonHookTemplateNotFound)
 		if refusal != nil || template.Spec.Executor == nil || template.Spec.Executor.Type != v1alpha1.HookExecutorFunction {
 			continue

@@ -15,8 +15,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/defaults"
 )
 
-// bound takes care of what binds a configuration to its Repositories. Done says that there is nothing else to do now.
-func (r *Reconciler) bound(ctx context.Context, req ctrl.Request, configuration *v1alpha1.BackupConfiguration) (done bool, err error) {
+// bound maintains what binds a configuration to its Repositories. done reports that this reconcile has nothing else to
+// do.
+func (r *Reconciler) bound(
+	ctx context.Context, req ctrl.Request, configuration *v1alpha1.BackupConfiguration,
+) (done bool, err error) {
 	if err := r.Get(ctx, req.NamespacedName, configuration); err != nil {
 		return true, client.IgnoreNotFound(err)
 	}
@@ -28,10 +31,10 @@ func (r *Reconciler) bound(ctx context.Context, req ctrl.Request, configuration 
 	}
 	version := configuration.ResourceVersion
 	err = r.hold(ctx, configuration)
-	return configuration.ResourceVersion != version, err // the change brings it here again
+	return configuration.ResourceVersion != version, err // the change triggers another reconcile
 }
 
-// hold adds or takes the finalizer: it is there while a Repository is to go with the configuration.
+// hold adds or removes the finalizer. The configuration has it while a Repository is to be deleted with it.
 func (r *Reconciler) hold(ctx context.Context, configuration *v1alpha1.BackupConfiguration) error {
 	before := configuration.DeepCopy()
 	changed := false
@@ -43,13 +46,14 @@ func (r *Reconciler) hold(ctx context.Context, configuration *v1alpha1.BackupCon
 	if !changed {
 		return nil
 	}
-	if err := r.Patch(ctx, configuration, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
-		return fmt.Errorf("hold BackupConfiguration %s: %w", configuration.Name, err)
+	if err := r.Patch(ctx, configuration, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager)); err != nil {
+		return fmt.Errorf("patch finalizers of BackupConfiguration %s: %w", configuration.Name, err)
 	}
 	return nil
 }
 
-// leaving are the repositories that are to go with the configuration.
+// leaving returns the repositories that are to be deleted with the configuration.
 func leaving(configuration *v1alpha1.BackupConfiguration) []*v1alpha1.RepositoryInfo {
 	var out []*v1alpha1.RepositoryInfo
 	for i := range configuration.Spec.Sessions {
@@ -63,8 +67,8 @@ func leaving(configuration *v1alpha1.BackupConfiguration) []*v1alpha1.Repository
 	return out
 }
 
-// finalize deletes the Repositories that are to go with a configuration that is being deleted, and lets it go. They carry
-// out their deletionPolicy themselves.
+// finalize deletes the Repositories that are to go with a configuration that is being deleted, and removes the
+// finalizer. The Repositories carry out their deletionPolicy themselves.
 func (r *Reconciler) finalize(ctx context.Context, configuration *v1alpha1.BackupConfiguration) error {
 	if !slices.Contains(configuration.Finalizers, v1alpha1.FinalizerRepositories) {
 		return nil
@@ -72,7 +76,7 @@ func (r *Reconciler) finalize(ctx context.Context, configuration *v1alpha1.Backu
 	var namespace corev1.Namespace
 	err := r.APIReader.Get(ctx, client.ObjectKey{Name: configuration.Namespace}, &namespace)
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("get namespace %s: %w", configuration.Namespace, err)
+		return fmt.Errorf("get Namespace %s: %w", configuration.Namespace, err)
 	}
 	if err == nil && namespace.DeletionTimestamp.IsZero() {
 		for _, info := range leaving(configuration) {
@@ -81,31 +85,40 @@ func (r *Reconciler) finalize(ctx context.Context, configuration *v1alpha1.Backu
 			}
 		}
 	} else if len(leaving(configuration)) > 0 {
-		r.Event(configuration, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, "Cairn removes no data: the namespace is being deleted")
+		r.Event(configuration, corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
+			"Cairn removes no data: the namespace is being deleted")
 	}
 	before := configuration.DeepCopy()
 	controllerutil.RemoveFinalizer(configuration, v1alpha1.FinalizerRepositories)
-	err = r.Patch(ctx, configuration, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	err = r.Patch(ctx, configuration, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager))
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("release BackupConfiguration %s: %w", configuration.Name, err)
+		return fmt.Errorf("remove finalizer of BackupConfiguration %s: %w", configuration.Name, err)
 	}
 	return nil
 }
 
-// letRepositoryGo deletes a Repository that the configuration made, unless another configuration uses it.
-func (r *Reconciler) letRepositoryGo(ctx context.Context, configuration *v1alpha1.BackupConfiguration, info *v1alpha1.RepositoryInfo) error {
+// letRepositoryGo deletes a Repository that Cairn made for the configuration's target, unless another configuration
+// uses it.
+func (r *Reconciler) letRepositoryGo(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, info *v1alpha1.RepositoryInfo,
+) error {
 	name := cmp.Or(info.Name, configuration.Name)
-	actual, err := defaults.Repository(ctx, client.ObjectKey{Namespace: configuration.Namespace, Name: name}, r.Client, r.APIReader)
-	if err != nil || actual == nil || !actual.DeletionTimestamp.IsZero() || actual.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByCairn ||
+	actual, err := defaults.Repository(ctx, client.ObjectKey{Namespace: configuration.Namespace, Name: name}, r.Client,
+		r.APIReader)
+	if err != nil || actual == nil || !actual.DeletionTimestamp.IsZero() ||
+		actual.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByCairn ||
 		configuration.Spec.Target == nil || !sameTarget(actual, *configuration.Spec.Target) {
 		return err
 	}
 	var users v1alpha1.BackupConfigurationList
-	if err := r.List(ctx, &users, client.InNamespace(configuration.Namespace), client.MatchingFields{indexRepository: name}); err != nil {
-		return fmt.Errorf("list BackupConfigurations of %s: %w", name, err)
+	if err := r.List(ctx, &users, client.InNamespace(configuration.Namespace),
+		client.MatchingFields{indexRepository: name}); err != nil {
+		return fmt.Errorf("list BackupConfigurations of Repository %s: %w", name, err)
 	}
 	for i := range users.Items {
-		if other := &users.Items[i]; other.UID != configuration.UID && other.DeletionTimestamp.IsZero() && !v1alpha1.HasRecordAnnotation(other.Annotations) {
+		if other := &users.Items[i]; other.UID != configuration.UID && other.DeletionTimestamp.IsZero() &&
+			!v1alpha1.HasRecordAnnotation(other.Annotations) {
 			return nil
 		}
 	}
@@ -115,8 +128,9 @@ func (r *Reconciler) letRepositoryGo(ctx context.Context, configuration *v1alpha
 		actual.Spec.DeletionPolicy = v1alpha1.WipeOut
 	}
 	if actual.Spec.DeletionPolicy != before.Spec.DeletionPolicy {
-		if err := r.Patch(ctx, actual, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
-			return fmt.Errorf("mark Repository %s: %w", actual.Name, err)
+		if err := r.Patch(ctx, actual, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+			client.FieldOwner(r.FieldManager)); err != nil {
+			return fmt.Errorf("patch deletionPolicy of Repository %s: %w", actual.Name, err)
 		}
 	}
 	err = r.Delete(ctx, actual, client.Preconditions{UID: &actual.UID, ResourceVersion: &actual.ResourceVersion})
@@ -126,7 +140,7 @@ func (r *Reconciler) letRepositoryGo(ctx context.Context, configuration *v1alpha
 	return nil
 }
 
-// sameTarget says whether the Repository keeps the backups of this target of its namespace.
+// sameTarget reports whether the Repository holds the backups of this target. Both are in one namespace.
 func sameTarget(repository *v1alpha1.Repository, target v1alpha1.TypedObjectReference) bool {
 	kept := repository.Spec.AppRef
 	kept.Namespace, target.Namespace = "", ""

@@ -13,17 +13,20 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// leavingWith is a configuration that is Ready, whose Repository has this deletionPolicy.
-func leavingWith(t testing.TB, policy v1alpha1.RepositoryDeletionPolicy) (*v1alpha1.BackupConfiguration, *v1alpha1.Repository) {
+// leavingWith returns a Ready configuration whose Repository has this deletionPolicy.
+func leavingWith(
+	t testing.TB, policy v1alpha1.RepositoryDeletionPolicy,
+) (*v1alpha1.BackupConfiguration, *v1alpha1.Repository) {
 	t.Helper()
 	configuration := working(t)
 	bed.Edit(t, configuration, func() { configuration.Spec.Sessions[0].Repositories[0].DeletionPolicy = policy })
 	if policy != v1alpha1.RetainRepository {
 		bed.Eventually(t, configuration, func(g Gomega) {
 			g.Expect(configuration.Finalizers).To(ContainElement(v1alpha1.FinalizerRepositories))
-		}, "its deletion waits")
+		}, "the finalizer holds the configuration")
 	}
-	return configuration, &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: configuration.Namespace, Name: "uploads"}}
+	return configuration,
+		&v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: configuration.Namespace, Name: "uploads"}}
 }
 
 func goes(t testing.TB, o client.Object) {
@@ -31,20 +34,22 @@ func goes(t testing.TB, o client.Object) {
 	NewWithT(t).Expect(bed.Client.Delete(t.Context(), o)).To(Succeed())
 	NewWithT(t).Eventually(func() bool {
 		return apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o))
-	}, testbed.Patience, testbed.Interval).Should(BeTrue(), "nothing holds it")
+	}, testbed.Patience, testbed.Interval).Should(BeTrue(), "the configuration is gone")
 }
 
 func TestRepositoriesGoWithTheirConfigurationWhereItSaysSo(t *testing.T) {
 	t.Parallel()
 	for policy, want := range map[v1alpha1.RepositoryDeletionPolicy]v1alpha1.DeletionPolicy{
-		v1alpha1.RetainRepository: "", v1alpha1.DeleteRepository: v1alpha1.DeleteObjects, v1alpha1.WipeOutRepository: v1alpha1.WipeOut,
+		v1alpha1.RetainRepository: "", v1alpha1.DeleteRepository: v1alpha1.DeleteObjects,
+		v1alpha1.WipeOutRepository: v1alpha1.WipeOut,
 	} {
 		t.Run(string(policy), func(t *testing.T) {
 			t.Parallel()
 			g := NewWithT(t)
 			configuration, repository := leavingWith(t, policy)
 			goes(t, configuration)
-			g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed(), "its own finalizer holds it")
+			g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).
+				To(Succeed(), "its own finalizer holds it")
 			if policy == v1alpha1.RetainRepository {
 				g.Expect(repository.DeletionTimestamp).To(BeNil())
 				return
@@ -68,17 +73,20 @@ func TestARepositoryThatAnotherConfigurationUsesStays(t *testing.T) {
 	g.Expect(repository.DeletionTimestamp).To(BeNil())
 }
 
-// Nothing is ever wiped because a namespace is being deleted.
+// Deleting a namespace never wipes data.
 func TestNothingGoesWithANamespace(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	configuration, repository := leavingWith(t, v1alpha1.WipeOutRepository)
-	g.Expect(bed.Client.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: configuration.Namespace}})).To(Succeed())
+	g.Expect(bed.Client.Delete(t.Context(),
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: configuration.Namespace}})).To(Succeed())
 	goes(t, configuration)
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed())
-	g.Expect(repository.DeletionTimestamp).To(BeNil(), "the namespace controller deletes it, not its policy")
+	g.Expect(repository.DeletionTimestamp).To(BeNil(),
+		"the namespace controller deletes the Repository, the policy does not")
 	g.Expect(repository.Spec.DeletionPolicy).To(Equal(v1alpha1.DeleteObjects))
-	g.Expect(events.Of(configuration.Namespace)).To(ContainElement("Warning DataKept Cairn removes no data: the namespace is being deleted"))
+	g.Expect(events.Of(configuration.Namespace)).
+		To(ContainElement("Warning DataKept Cairn removes no data: the namespace is being deleted"))
 }
 
 func TestTheRetentionPolicyOfABackend(t *testing.T) {
@@ -94,7 +102,8 @@ func TestTheRetentionPolicyOfABackend(t *testing.T) {
 			g.Expect(use.Reason).To(Equal(reason))
 		}, reason)
 	}
-	bed.Edit(t, configuration, func() { configuration.Spec.Backends[0].RetentionPolicy = &v1alpha1.ObjectReference{Name: "keep"} })
+	bed.Edit(t, configuration,
+		func() { configuration.Spec.Backends[0].RetentionPolicy = &v1alpha1.ObjectReference{Name: "keep"} })
 	expect(false, v1alpha1.ReasonRetentionPolicyNotFound)
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonRetentionPolicyNotFound,
 		"RetentionPolicy "+configuration.Namespace+"/keep does not exist: everything is kept")
@@ -107,7 +116,8 @@ func TestTheRetentionPolicyOfABackend(t *testing.T) {
 
 	elsewhere := bed.Namespace(t, nil)
 	bed.Create(t, &v1alpha1.RetentionPolicy{
-		ObjectMeta: metav1.ObjectMeta{Namespace: elsewhere, Name: "keep"}, Spec: v1alpha1.RetentionPolicySpec{MaxRetentionPeriod: "30d"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: elsewhere, Name: "keep"},
+		Spec:       v1alpha1.RetentionPolicySpec{MaxRetentionPeriod: "30d"},
 	})
 	bed.Edit(t, configuration, func() {
 		configuration.Spec.Backends[0].RetentionPolicy = &v1alpha1.ObjectReference{Namespace: elsewhere, Name: "keep"}

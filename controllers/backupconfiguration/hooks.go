@@ -12,11 +12,15 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// checkHooks asks for each hook whether its HookTemplate exists, may be used and can be filled in.
-func (r *Reconciler) checkHooks(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
+// checkHooks checks for each hook that its HookTemplate exists, that the configuration is allowed to use it, and that
+// all its variables have values.
+func (r *Reconciler) checkHooks(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings,
+) error {
 	for i := range configuration.Spec.Sessions {
 		session := &configuration.Spec.Sessions[i]
-		builtin := policy.BackupHookValues(configuration.Namespace, v1alpha1.BackupConfigurationKind, configuration.Name, session.Name, configuration.Spec.Target)
+		builtin := policy.BackupHookValues(configuration.Namespace, v1alpha1.BackupConfigurationKind, configuration.Name,
+			session.Name, configuration.Spec.Target)
 		hooks := policy.BackupHooks(fmt.Sprintf("spec.sessions[%d]", i), session.Hooks)
 		if err := r.noteHooks(ctx, configuration.Namespace, hooks, findings); err != nil {
 			return err
@@ -36,7 +40,7 @@ func (r *Reconciler) checkHooks(ctx context.Context, configuration *v1alpha1.Bac
 	return nil
 }
 
-// hookTemplates are the keys of the HookTemplates that a configuration names.
+// hookTemplates returns the keys "<namespace>/<name>" of the HookTemplates that a configuration names.
 func hookTemplates(c *v1alpha1.BackupConfiguration) []string {
 	var keys []string
 	for i := range c.Spec.Sessions {
@@ -53,7 +57,7 @@ func (r *Reconciler) ofHookTemplate(ctx context.Context, o client.Object) []reco
 	return r.requests(ctx, client.MatchingFields{indexHookTemplate: o.GetNamespace() + "/" + o.GetName()})
 }
 
-// ofHookFunction reaches those whose HookTemplates run the Function.
+// ofHookFunction returns a request for each configuration whose HookTemplates run the Function.
 func (r *Reconciler) ofHookFunction(ctx context.Context, o client.Object) []reconcile.Request {
 	return lifecycle.RequestsOfFunction(ctx, r.Client, o, r.ofHookTemplate)
 }

@@ -1,5 +1,12 @@
-// Package backupconfiguration reconciles BackupConfigurations: it checks them, makes their Repositories and keeps the
-// CronJobs of their sessions. The children of batches are among them; they have no schedule of their own.
+// Package backupconfiguration reconciles BackupConfigurations: it checks them, creates their Repositories and keeps the
+// CronJobs of their sessions. The children of BackupBatches are BackupConfigurations too; they have no schedule of
+// their own.
+//
+// A Reconciler is safe for concurrent use: its reconciles share nothing but caches. Invariants: an invalid policy keeps
+// the last good schedule (TestInvalidPolicyKeepsTheLastGoodSchedule), a Repository never changes once it exists, except
+// that one without a target takes the target of its first policy
+// (TestARepositoryOfTheUserTakesTheTargetOfItsFirstPolicy), and nothing is wiped because a namespace is deleted
+// (TestNothingGoesWithANamespace).
 package backupconfiguration
 
 import (
@@ -28,20 +35,23 @@ type Reconciler struct {
 	client.Client
 	record.EventRecorder
 
-	// APIReader reads from the API server. It is asked before anything is made, so that nobody's object is taken over.
+	// APIReader reads from the API server. The reconciler asks it before it creates an object, so that it takes over
+	// nobody's object.
 	APIReader client.Reader
-	// Clock that slots are measured with.
+	// Clock measures the slots of schedules.
 	Clock clock.PassiveClock
 	// MoverImage is the image of the CronJobs' pods.
 	MoverImage string
-	// FieldManager of what is applied.
+	// FieldManager owns the fields that the reconciler applies.
 	FieldManager string
-	// ClusterName begins the directories of repositories that policy names none for.
+	// ClusterName begins the directories of repositories for which policy names no directory.
 	ClusterName string
-	// EnsureTrigger makes the account of the CronJobs' pods in a namespace.
+	// EnsureTrigger creates the ServiceAccount of the CronJobs' pods in a namespace.
 	EnsureTrigger func(ctx context.Context, namespace string) error
-	// Sidecars tells how the sidecar of a workload is, and SidecarsChanged of which BackupConfiguration it is not as it was.
-	Sidecars        func(ctx context.Context, namespace string, target v1alpha1.TypedObjectReference) (*sidecar.State, error)
+	// Sidecars returns the state of a workload's sidecar. SidecarsChanged receives the BackupConfigurations whose
+	// sidecar has changed.
+	Sidecars func(ctx context.Context, namespace string,
+		target v1alpha1.TypedObjectReference) (*sidecar.State, error)
 	SidecarsChanged <-chan event.GenericEvent
 }
 
@@ -57,13 +67,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	})
 }
 
-// reconcile does the work and sets the status. An error is one that trying again may mend; the status keeps its last word.
+// reconcile does the work and sets the status. It returns an error if a retry can help; the status then keeps its last
+// state.
 func (r *Reconciler) reconcile(ctx context.Context, configuration *v1alpha1.BackupConfiguration) (ctrl.Result, error) {
 	found := findings{}
 	for _, m := range policy.ConfigurationMistakes(configuration) {
 		found.invalid(m.Reason, m.Field+": "+m.Message)
 	}
-	// What is asked next follows references that a spec with mistakes may lack.
+	// The next checks follow references that a spec with mistakes can lack.
 	if len(found.all) == 0 {
 		if err := r.check(ctx, configuration, &found); err != nil {
 			return ctrl.Result{}, err
@@ -87,7 +98,7 @@ func (r *Reconciler) reconcile(ctx context.Context, configuration *v1alpha1.Back
 	return ctrl.Result{RequeueAfter: after}, nil
 }
 
-// check completes a configuration that is right in itself and follows its references.
+// check completes a configuration without mistakes and follows its references.
 func (r *Reconciler) check(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
 	completer := defaults.Completer{Reader: r.Client, Live: r.APIReader, ClusterName: r.ClusterName}
 	completion, err := completer.Configuration(ctx, configuration)
@@ -95,8 +106,11 @@ func (r *Reconciler) check(ctx context.Context, configuration *v1alpha1.BackupCo
 		return err
 	}
 	for _, m := range completion.Missing {
-		findings.add(finding{reason: m.Reason, message: m.Field + ": " + m.Message, invalid: m.Reason == v1alpha1.ReasonRepositoryConflict})
-		// Nothing wakes it when a target says which database it is of: such objects are not watched.
+		findings.add(finding{
+			reason: m.Reason, message: m.Field + ": " + m.Message,
+			invalid: m.Reason == v1alpha1.ReasonRepositoryConflict,
+		})
+		// No watch reports the object that tells the type of the target's database: such objects are not watched.
 		findings.lookAgain = findings.lookAgain || policy.Tells(*configuration.Spec.Target)
 	}
 	complete := completion.Configuration
@@ -109,14 +123,16 @@ func (r *Reconciler) check(ctx context.Context, configuration *v1alpha1.BackupCo
 	r.warn(configuration, findings)
 	if len(completion.Changed) > 0 {
 		conditions.MarkTrue(configuration, v1alpha1.ConditionResolvedBackendChanged, v1alpha1.ReasonDefaultsChanged, "%s",
-			kstatus.Join(completion.Changed)+". To move, name another repository in policy; the backups so far stay where they are")
+			kstatus.Join(completion.Changed)+
+				". To move, name another repository in policy; existing backups stay where they are")
 	} else {
 		conditions.Delete(configuration, v1alpha1.ConditionResolvedBackendChanged)
 	}
 	return nil
 }
 
-// warn says in a condition, and once in an event, of which Repositories the data goes with the VolumeSnapshots.
+// warn sets the condition VolumeSnapshotsAtRisk, and emits an event when it becomes true, if a VolumeSnapshotClass of a
+// Repository deletes the data with the VolumeSnapshots.
 func (r *Reconciler) warn(configuration *v1alpha1.BackupConfiguration, findings *findings) {
 	const condition = v1alpha1.ConditionVolumeSnapshotsAtRisk
 	if len(findings.atRisk) == 0 {
@@ -130,8 +146,12 @@ func (r *Reconciler) warn(configuration *v1alpha1.BackupConfiguration, findings 
 	conditions.MarkTrue(configuration, condition, v1alpha1.ReasonVolumeSnapshotClassDeletes, "%s", message)
 }
 
-// checkComplete follows the references of a configuration that leaves nothing out, whose repositories have these drivers.
-func (r *Reconciler) checkComplete(ctx context.Context, configuration *v1alpha1.BackupConfiguration, drivers map[string]v1alpha1.Driver, findings *findings) error {
+// checkComplete follows the references of a completed configuration. drivers are the drivers of its repositories by
+// name.
+func (r *Reconciler) checkComplete(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, drivers map[string]v1alpha1.Driver,
+	findings *findings,
+) error {
 	if err := r.checkTarget(ctx, configuration, findings); err != nil {
 		return err
 	}
@@ -164,7 +184,7 @@ func (r *Reconciler) keeper() *trigger.Keeper {
 	}
 }
 
-// describe names an object for a sentence.
+// describe names an object for a message.
 func describe(kind, namespace, name string) string {
 	return fmt.Sprintf("%s %s/%s", kind, namespace, name)
 }

@@ -47,17 +47,27 @@ func TestConfigurationBecomesReady(t *testing.T) {
 	g.Expect(metav1.IsControlledBy(cronJob, configuration)).To(BeTrue())
 	g.Expect(cronJob.Spec.Schedule).To(Equal("0 2 * * *"))
 	g.Expect(cronJob.Spec.JobTemplate.Spec.Template.Spec.ServiceAccountName).To(Equal("cairn-trigger"))
-	g.Expect(accounts.has(configuration.Namespace)).To(BeTrue(), "the trigger's account is asked for")
+	g.Expect(accounts.has(configuration.Namespace)).To(BeTrue(), "the reconciler asks for the trigger's ServiceAccount")
 
 	status := configuration.Status
 	g.Expect(*status.TargetFound).To(BeTrue())
-	g.Expect(status.Backends).To(Equal([]v1alpha1.BackendStatus{{Name: "main", Ready: ptr.To(true), Storage: &v1alpha1.StorageStatus{
-		Ref: v1alpha1.ObjectReference{Name: "s3", Namespace: configuration.Namespace}, Phase: v1alpha1.PhaseReady,
-	}}}))
+	g.Expect(status.Backends).
+		To(Equal([]v1alpha1.BackendStatus{{Name: "main", Ready: ptr.To(true), Storage: &v1alpha1.StorageStatus{
+			Ref: v1alpha1.ObjectReference{Name: "s3", Namespace: configuration.Namespace}, Phase: v1alpha1.PhaseReady,
+		}}}))
 	g.Expect(status.Dependencies).To(Equal([]v1alpha1.ResourceFoundStatus{
-		{TypedObjectReference: v1alpha1.TypedObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.AddonKind, Name: "pvc-addon"}, Found: ptr.To(true)},
-		{TypedObjectReference: v1alpha1.TypedObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.FunctionKind, Name: "pvc-backup"}, Found: ptr.To(true)},
-		{TypedObjectReference: v1alpha1.TypedObjectReference{Kind: "Secret", Namespace: configuration.Namespace, Name: "enc"}, Found: ptr.To(true)},
+		{TypedObjectReference: v1alpha1.TypedObjectReference{
+			APIGroup: v1alpha1.Group, Kind: v1alpha1.AddonKind,
+			Name: "pvc-addon",
+		}, Found: ptr.To(true)},
+		{TypedObjectReference: v1alpha1.TypedObjectReference{
+			APIGroup: v1alpha1.Group, Kind: v1alpha1.FunctionKind,
+			Name: "pvc-backup",
+		}, Found: ptr.To(true)},
+		{
+			TypedObjectReference: v1alpha1.TypedObjectReference{Kind: "Secret", Namespace: configuration.Namespace, Name: "enc"},
+			Found:                ptr.To(true),
+		},
 	}))
 	g.Expect(status.Repositories).To(Equal([]v1alpha1.RepoStatus{{Name: "uploads", Phase: v1alpha1.PhaseReady}}))
 	g.Expect(status.Sessions).To(HaveLen(1))
@@ -84,7 +94,7 @@ func TestCronJobsFollowTheSessions(t *testing.T) {
 	bed.Eventually(t, cronJob, func(g Gomega) {
 		g.Expect(cronJob.Spec.Schedule).To(Equal("0 2 * * *"))
 		g.Expect(cronJob.Spec.JobTemplate.Spec.Template.Spec.Containers[0].Image).To(Equal("mover:test"))
-	}, "an edited CronJob is put right")
+	}, "an edited CronJob is reverted")
 
 	bed.Edit(t, cronJob, func() {
 		cronJob.Spec.TimeZone, cronJob.Spec.StartingDeadlineSeconds = ptr.To("Asia/Tokyo"), ptr.To[int64](1)
@@ -98,7 +108,7 @@ func TestCronJobsFollowTheSessions(t *testing.T) {
 		g.Expect(cronJob.Spec.JobTemplate.Spec.Template.Spec.Containers).To(HaveLen(1))
 		g.Expect(cronJob.Spec.JobTemplate.Spec.Template.Spec.Containers[0].Args).To(HaveLen(5))
 		g.Expect(cronJob.Spec.Schedule).To(Equal("0 2 * * *"))
-	}, "so is one to which something was added")
+	}, "a CronJob with an added container is reverted too")
 
 	g.Expect(bed.Client.Delete(t.Context(), cronJob)).To(Succeed())
 	bed.Eventually(t, cronJob, func(g Gomega) {}, "a deleted CronJob comes back")
@@ -118,7 +128,7 @@ func TestCronJobsFollowTheSessions(t *testing.T) {
 	bed.Eventually(t, cronJob, func(g Gomega) {
 		g.Expect(*cronJob.Spec.Suspend).To(BeFalse())
 		g.Expect(cronJob.Spec.TimeZone).To(HaveValue(Equal("Etc/UTC")))
-	}, "so does what policy no longer says")
+	}, "a field that policy drops disappears from the CronJob")
 
 	bed.Edit(t, configuration, func() {
 		configuration.Spec.Sessions = append(configuration.Spec.Sessions, sessionOf("hourly", "17 * * * *"))
@@ -132,7 +142,7 @@ func TestCronJobsFollowTheSessions(t *testing.T) {
 		g.Expect(configuration.Status.Sessions).To(HaveLen(2))
 		g.Expect(configuration.Status.Sessions[0].NextSchedule).To(BeNil())
 		g.Expect(configuration.Status.Sessions[1].NextSchedule.UTC()).To(Equal(now.Add(17 * time.Minute)))
-	}, "status says so")
+	}, "the status no longer names a next slot")
 }
 
 func TestForeignCronJobIsLeftAlone(t *testing.T) {
@@ -148,7 +158,8 @@ func TestForeignCronJobIsLeftAlone(t *testing.T) {
 		configuration.Spec.Sessions = append(configuration.Spec.Sessions, sessionOf("weekly", "@weekly"))
 	})
 
-	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonNameConflict, `not the one of session "weekly"`)
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonNameConflict,
+		`not the one of session "weekly"`)
 	g.Expect(configuration.Status.Sessions[0].NextSchedule).NotTo(BeNil(), "the other session is in order")
 	g.Expect(configuration.Status.Sessions[1].Conditions[0].Reason).To(Equal(v1alpha1.ReasonSchedulerNotEnsured))
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(foreign), foreign)).To(Succeed())
@@ -162,17 +173,20 @@ func TestInvalidPolicyKeepsTheLastGoodSchedule(t *testing.T) {
 
 	bed.Edit(t, configuration, func() { configuration.Spec.Sessions[0].Scheduler.Schedule = "0 0 30 2 *" })
 
-	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonInvalidSchedule, "spec.sessions[0].scheduler.schedule")
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonInvalidSchedule,
+		"spec.sessions[0].scheduler.schedule")
 	g.Expect(conditions.IsStalled(configuration)).To(BeTrue())
 	g.Expect(conditions.IsFalse(configuration, v1alpha1.ConditionValidationPassed)).To(BeTrue())
-	g.Eventually(func() []string { return events.Of(configuration.Namespace) }, testbed.Patience).Should(ContainElement(HavePrefix("Warning InvalidSchedule ")))
+	g.Eventually(func() []string { return events.Of(configuration.Namespace) }, testbed.Patience).
+		Should(ContainElement(HavePrefix("Warning InvalidSchedule ")))
 	cronJob := cronJobOf(configuration, "nightly")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(cronJob), cronJob)).To(Succeed())
 	g.Expect(cronJob.Spec.Schedule).To(Equal("0 2 * * *"))
 
 	bed.Edit(t, configuration, func() { configuration.Spec.Sessions[0].Scheduler.Schedule = "0 3 * * *" })
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
-	bed.Eventually(t, cronJob, func(g Gomega) { g.Expect(cronJob.Spec.Schedule).To(Equal("0 3 * * *")) }, "the mended line is in force")
+	bed.Eventually(t, cronJob, func(g Gomega) { g.Expect(cronJob.Spec.Schedule).To(Equal("0 3 * * *")) },
+		"the corrected schedule is in force")
 }
 
 func TestChildOfABatchHasNoSchedule(t *testing.T) {
@@ -189,7 +203,7 @@ func TestChildOfABatchHasNoSchedule(t *testing.T) {
 	var cronJobs batchv1.CronJobList
 	g.Expect(bed.Client.List(t.Context(), &cronJobs, client.InNamespace(namespace))).To(Succeed())
 	g.Expect(cronJobs.Items).To(BeEmpty())
-	g.Expect(accounts.has(namespace)).To(BeFalse(), "no account without a CronJob")
+	g.Expect(accounts.has(namespace)).To(BeFalse(), "no ServiceAccount without a CronJob")
 }
 
 func TestRecordsAreLeftAlone(t *testing.T) {
@@ -201,7 +215,8 @@ func TestRecordsAreLeftAlone(t *testing.T) {
 	configuration.Annotations = map[string]string{v1alpha1.AnnotationRecord: "prod"}
 	bed.Create(t, testbed.Claim(namespace, "uploads"), configuration)
 	g.Eventually(func() error {
-		return bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(configuration), &v1alpha1.BackupConfiguration{})
+		return bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(configuration),
+			&v1alpha1.BackupConfiguration{})
 	}, testbed.Patience).Should(Succeed())
 
 	_, err := reconciler.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(configuration)})
@@ -210,7 +225,7 @@ func TestRecordsAreLeftAlone(t *testing.T) {
 	g.Expect(bed.Writes(namespace)).To(BeEmpty())
 }
 
-// A reconcile that reads a stale cache leaves a part of the status as it was. The event of that write must mend it.
+// A reconcile that reads a stale cache leaves a part of the status as it was. The event of that write must repair it.
 func TestStatusIsPutRight(t *testing.T) {
 	t.Parallel()
 	configuration := working(t)

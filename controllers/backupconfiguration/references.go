@@ -19,7 +19,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// targetKinds are the kinds of targets, with their versions.
+// targetKinds maps the kinds of targets to their versions.
 var targetKinds = map[schema.GroupKind]schema.GroupVersionKind{
 	{Kind: v1alpha1.KindPersistentVolumeClaim}:      {Version: "v1", Kind: v1alpha1.KindPersistentVolumeClaim},
 	{Group: "apps", Kind: v1alpha1.KindDeployment}:  {Group: "apps", Version: "v1", Kind: v1alpha1.KindDeployment},
@@ -27,8 +27,10 @@ var targetKinds = map[schema.GroupKind]schema.GroupVersionKind{
 	{Group: "apps", Kind: v1alpha1.KindDaemonSet}:   {Group: "apps", Version: "v1", Kind: v1alpha1.KindDaemonSet},
 }
 
-// checkDatabase asks whether the object exists that stands for a database. Whether that is ready, a run asks.
-func (r *Reconciler) checkDatabase(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
+// checkDatabase checks that the object that stands for a database exists. A run checks whether the database is ready.
+func (r *Reconciler) checkDatabase(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings,
+) error {
 	_, refusal, err := lifecycle.DatabaseObject(ctx, r.APIReader, configuration.Namespace, *configuration.Spec.Target)
 	if err != nil {
 		return err
@@ -36,13 +38,15 @@ func (r *Reconciler) checkDatabase(ctx context.Context, configuration *v1alpha1.
 	configuration.Status.TargetFound = ptr.To(refusal == nil)
 	if refusal != nil {
 		findings.notReady(refusal.Reason, refusal.Message)
-		findings.lookAgain = true // Nothing wakes it: objects of other systems are read by name, and not watched.
+		findings.lookAgain = true // No watch reports it: objects of other systems are read by name, and not watched.
 	}
 	return nil
 }
 
-// checkTarget asks whether the target exists. Only its metadata is read: a run looks at the rest.
-func (r *Reconciler) checkTarget(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
+// checkTarget checks that the target exists. It reads only the target's metadata: a run checks the rest.
+func (r *Reconciler) checkTarget(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings,
+) error {
 	target := configuration.Spec.Target
 	if target.IsDatabase() {
 		return r.checkDatabase(ctx, configuration, findings)
@@ -66,9 +70,11 @@ func (r *Reconciler) checkTarget(ctx context.Context, configuration *v1alpha1.Ba
 	return nil
 }
 
-// checkBackends asks for each backend whether its storage can be used from here. The result are the names of those whose
-// storage exists and may be used, ready or not.
-func (r *Reconciler) checkBackends(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) (map[string]bool, error) {
+// checkBackends checks for each backend whether this namespace is allowed to use its storage. It returns the names of
+// the backends whose storage exists and is allowed, ready or not.
+func (r *Reconciler) checkBackends(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings,
+) (map[string]bool, error) {
 	usable := map[string]bool{}
 	statuses := make([]v1alpha1.BackendStatus, 0, len(configuration.Spec.Backends))
 	for _, backend := range configuration.Spec.Backends {
@@ -76,7 +82,7 @@ func (r *Reconciler) checkBackends(ctx context.Context, configuration *v1alpha1.
 		if err != nil {
 			return nil, err
 		}
-		if backend.StorageRef == nil { // Only VolumeSnapshots use it.
+		if backend.StorageRef == nil { // Only VolumeSnapshots use this backend.
 			statuses = append(statuses, v1alpha1.BackendStatus{Name: backend.Name, Ready: ptr.To(true), RetentionPolicy: use})
 			continue
 		}
@@ -97,23 +103,27 @@ func (r *Reconciler) checkBackends(ctx context.Context, configuration *v1alpha1.
 		default:
 			usable[backend.Name] = true
 		}
-		statuses = append(statuses, v1alpha1.BackendStatus{Name: backend.Name, Ready: ptr.To(found == nil), Storage: &status, RetentionPolicy: use})
+		statuses = append(statuses, v1alpha1.BackendStatus{
+			Name: backend.Name, Ready: ptr.To(found == nil), Storage: &status,
+			RetentionPolicy: use,
+		})
 	}
 	configuration.Status.Backends = statuses
 	return usable, nil
 }
 
-// checkStorage completes the status of a storage as a namespace sees it, and says what is wrong with it.
+// checkStorage completes the status of a storage as a namespace sees it, and returns what is wrong with the storage.
 func (r *Reconciler) checkStorage(ctx context.Context, user string, status *v1alpha1.StorageStatus) (*finding, error) {
 	name := describe(v1alpha1.BackupStorageKind, status.Ref.Namespace, status.Ref.Name)
 	storage := &v1alpha1.BackupStorage{}
-	if err := r.Get(ctx, types.NamespacedName{Namespace: status.Ref.Namespace, Name: status.Ref.Name}, storage); apierrors.IsNotFound(err) {
+	if err := r.Get(ctx, types.NamespacedName{Namespace: status.Ref.Namespace, Name: status.Ref.Name},
+		storage); apierrors.IsNotFound(err) {
 		status.Reason = v1alpha1.ReasonStorageNotFound
 		return &finding{reason: status.Reason, message: name + " does not exist"}, nil
 	} else if err != nil {
 		return nil, fmt.Errorf("get %s: %w", name, err)
 	}
-	// The phase of a storage that may not be used is not told.
+	// The status hides the phase of a storage that the namespace is not allowed to use.
 	err := access.Allowed(ctx, r.Client, storage, user)
 	if reason, message, ok := access.ReasonOf(err); ok {
 		status.Reason = reason
@@ -132,12 +142,14 @@ func (r *Reconciler) checkStorage(ctx context.Context, user string, status *v1al
 	return &finding{reason: v1alpha1.ReasonStorageNotReady, message: name + " is not ready: " + status.Reason}, nil
 }
 
-// checkAddons asks for each session whether Addon, task and Function exist and the parameters fit.
-func (r *Reconciler) checkAddons(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
+// checkAddons checks for each session that Addon, task and Functions exist and that the parameters fit.
+func (r *Reconciler) checkAddons(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings,
+) error {
 	for i := range configuration.Spec.Sessions {
 		info := configuration.Spec.Sessions[i].Addon
 		if info.Name == "" {
-			continue // What is missing was said.
+			continue // The completion has already reported the missing Addon.
 		}
 		addon := &v1alpha1.Addon{}
 		err := r.Get(ctx, types.NamespacedName{Name: info.Name}, addon)
@@ -171,8 +183,10 @@ func (r *Reconciler) checkAddons(ctx context.Context, configuration *v1alpha1.Ba
 	return nil
 }
 
-// functions reads the Functions of the tasks that are named.
-func (r *Reconciler) functions(ctx context.Context, addon *v1alpha1.Addon, info *v1alpha1.AddonInfo, findings *findings) (map[string]*v1alpha1.Function, error) {
+// functions reads the Functions of the tasks that info names.
+func (r *Reconciler) functions(
+	ctx context.Context, addon *v1alpha1.Addon, info *v1alpha1.AddonInfo, findings *findings,
+) (map[string]*v1alpha1.Function, error) {
 	out := map[string]*v1alpha1.Function{}
 	for _, name := range policy.TaskFunctions(addon, info, false) {
 		function := &v1alpha1.Function{}

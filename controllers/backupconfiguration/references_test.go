@@ -66,7 +66,10 @@ func TestMissingReferences(t *testing.T) {
 			namespace := bed.Namespace(t, nil)
 			bed.ReadyStorage(t, namespace)
 			unready := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Name: "new", Namespace: namespace}}
-			unready.Spec.Storage = v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Bucket: "backups", SecretName: "s3"}}
+			unready.Spec.Storage = v1alpha1.Storage{
+				Provider: v1alpha1.ProviderS3,
+				S3:       &v1alpha1.S3Storage{Bucket: "backups", SecretName: "s3"},
+			}
 			configuration := configurationOf(namespace)
 			test.edit(configuration)
 			bed.Create(t, unready, testbed.Claim(namespace, "uploads"), configuration)
@@ -106,10 +109,12 @@ func TestUsagePolicyDecidesAcrossNamespaces(t *testing.T) {
 	configuration.Spec.Backends[0].StorageRef.Namespace = backup
 	bed.Create(t, testbed.Claim(namespace, "uploads"), configuration)
 
-	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonStorageNotAllowed, "the usagePolicy of BackupStorage "+backup+"/s3 does not allow the namespace "+namespace)
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonStorageNotAllowed,
+		"the usagePolicy of BackupStorage "+backup+"/s3 does not allow the namespace "+namespace)
 	var repositories v1alpha1.RepositoryList
 	g.Expect(bed.Client.List(t.Context(), &repositories, client.InNamespace(namespace))).To(Succeed())
-	g.Expect(repositories.Items).To(BeEmpty(), "nothing is made in a storage that may not be used")
+	g.Expect(repositories.Items).
+		To(BeEmpty(), "no Repository is created in a storage that the namespace is not allowed to use")
 	var cronJobs batchv1.CronJobList
 	g.Expect(bed.Client.List(t.Context(), &cronJobs, client.InNamespace(namespace))).To(Succeed())
 	g.Expect(cronJobs.Items).To(BeEmpty())
@@ -128,15 +133,17 @@ func TestRepositoryWithAnotherSpecIsAConflict(t *testing.T) {
 	existing := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Name: "uploads", Namespace: namespace}}
 	existing.Spec = v1alpha1.RepositorySpec{
 		AppRef:     v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "other"},
-		StorageRef: v1alpha1.ObjectReference{Name: "s3"}, Path: "other", EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
+		StorageRef: v1alpha1.ObjectReference{Name: "s3"}, Path: "other",
+		EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
 	}
 	configuration := configurationOf(namespace)
 	bed.Create(t, testbed.Claim(namespace, "uploads"), existing, configuration)
 
-	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict, "give the repository another name")
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict,
+		"give the repository another name")
 	before := existing.ResourceVersion
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(existing), existing)).To(Succeed())
-	g.Expect(existing.ResourceVersion).To(Equal(before), "it is not touched")
+	g.Expect(existing.ResourceVersion).To(Equal(before), "the Repository is not changed")
 }
 
 func TestRepositoryOfTheUserIsUsedAsItIs(t *testing.T) {
@@ -145,8 +152,11 @@ func TestRepositoryOfTheUserIsUsedAsItIs(t *testing.T) {
 	namespace := bed.Namespace(t, nil)
 	bed.ReadyStorage(t, namespace)
 	existing := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Name: "uploads", Namespace: namespace}}
-	existing.Spec = v1alpha1.RepositorySpec{ // The same, spelled in another way.
-		AppRef:     v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "uploads", Namespace: namespace},
+	existing.Spec = v1alpha1.RepositorySpec{ // the same spec, spelled differently
+		AppRef: v1alpha1.TypedObjectReference{
+			Kind: v1alpha1.KindPersistentVolumeClaim, Name: "uploads",
+			Namespace: namespace,
+		},
 		StorageRef: v1alpha1.ObjectReference{Name: "s3", Namespace: namespace}, Path: "shop//uploads/",
 		EncryptionSecret: v1alpha1.ObjectReference{Name: "enc", Namespace: namespace},
 	}
@@ -158,7 +168,7 @@ func TestRepositoryOfTheUserIsUsedAsItIs(t *testing.T) {
 
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(existing), existing)).To(Succeed())
-	g.Expect(existing.ResourceVersion).To(Equal(before), "it is not touched")
+	g.Expect(existing.ResourceVersion).To(Equal(before), "the Repository is not changed")
 }
 
 func TestOlderRepositoryKeepsTheDirectory(t *testing.T) {
@@ -171,20 +181,23 @@ func TestOlderRepositoryKeepsTheDirectory(t *testing.T) {
 	second.Spec.Sessions[0].Repositories[0].Directory = "shop/uploads/"
 	bed.Create(t, testbed.Claim(namespace, "uploads"), second)
 
-	bed.ExpectReason(t, second, v1alpha1.PhaseInvalid, v1alpha1.ReasonDirectoryTaken, "Repository "+first.Namespace+"/uploads has th")
+	bed.ExpectReason(t, second, v1alpha1.PhaseInvalid, v1alpha1.ReasonDirectoryTaken,
+		"Repository "+first.Namespace+"/uploads has th")
 	g.Expect(second.Status.Repositories).To(Equal([]v1alpha1.RepoStatus{{
 		Name: "uploads", Phase: v1alpha1.PhaseNotReady, Reason: v1alpha1.ReasonDirectoryTaken,
 	}}))
 	var repositories v1alpha1.RepositoryList
 	g.Expect(bed.Client.List(t.Context(), &repositories, client.InNamespace(namespace))).To(Succeed())
-	g.Expect(repositories.Items).To(BeEmpty(), "the loser's Repository is not made")
+	g.Expect(repositories.Items).To(BeEmpty(), "the loser's Repository is not created")
 	bed.ExpectReason(t, first, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 
 	repository := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: first.Namespace, Name: "uploads"}}
 	g.Expect(bed.Client.Delete(t.Context(), first)).To(Succeed())
 	g.Eventually(func() bool {
-		return apierrors.IsNotFound(bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(first), first.DeepCopy()))
-	}, testbed.Patience).Should(BeTrue(), "the controller knows: else it may make the Repository again")
+		return apierrors.IsNotFound(bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(first),
+			first.DeepCopy()))
+	}, testbed.Patience).Should(BeTrue(), "the controller has seen the deletion: otherwise it can create the "+
+		"Repository again")
 	bed.Remove(t, repository)
 	bed.ReadyRepositories(t, namespace, "uploads")
 	bed.ExpectReason(t, second, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
@@ -195,12 +208,13 @@ func TestDirectoriesInEachOtherAreRefused(t *testing.T) {
 	first := working(t) // in /shop/uploads
 	repository := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: first.Namespace, Name: "uploads"}}
 	NewWithT(t).Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed())
-	testbed.ASecondLater(t, repository) // else one of the others, by its name, is the elder of that around both
+	// Otherwise the name order can make another Repository the elder of the directory that encloses both.
+	testbed.ASecondLater(t, repository)
 	for name, test := range map[string]struct{ directory, reason string }{
-		"inside another one":    {"/shop/uploads/old", v1alpha1.ReasonDirectoryTaken},
-		"around another one":    {"shop/", v1alpha1.ReasonDirectoryTaken},
-		"beside another one":    {"/shop/uploads-old", v1alpha1.ReasonRepositoryNotReady},
-		"beside what is around": {"/shopping/uploads", v1alpha1.ReasonRepositoryNotReady},
+		"inside another one":                   {"/shop/uploads/old", v1alpha1.ReasonDirectoryTaken},
+		"around another one":                   {"shop/", v1alpha1.ReasonDirectoryTaken},
+		"beside another one":                   {"/shop/uploads-old", v1alpha1.ReasonRepositoryNotReady},
+		"beside a name that it is a prefix of": {"/shopping/uploads", v1alpha1.ReasonRepositoryNotReady},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -216,13 +230,13 @@ func TestDirectoriesInEachOtherAreRefused(t *testing.T) {
 			bed.ExpectReason(t, second, v1alpha1.PhaseInvalid, test.reason, "Repository "+first.Namespace+"/uploads has th")
 			var repositories v1alpha1.RepositoryList
 			g.Expect(bed.Client.List(t.Context(), &repositories, client.InNamespace(namespace))).To(Succeed())
-			g.Expect(repositories.Items).To(BeEmpty(), "the loser's Repository is not made")
+			g.Expect(repositories.Items).To(BeEmpty(), "the loser's Repository is not created")
 		})
 	}
 	NewWithT(t).Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed())
 }
 
-// What stands in the way of a directory may go away: those that wait for it must hear of it.
+// A Repository that blocks a directory can go away. The configurations that wait for the directory must notice it.
 func TestADirectoryAroundIsUsedWhenTheInnerOneIsGone(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
@@ -236,8 +250,10 @@ func TestADirectoryAroundIsUsedWhenTheInnerOneIsGone(t *testing.T) {
 
 	g.Expect(bed.Client.Delete(t.Context(), first)).To(Succeed())
 	g.Eventually(func() bool {
-		return apierrors.IsNotFound(bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(first), first.DeepCopy()))
-	}, testbed.Patience).Should(BeTrue(), "the controller knows: else it may make the Repository again")
+		return apierrors.IsNotFound(bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(first),
+			first.DeepCopy()))
+	}, testbed.Patience).Should(BeTrue(), "the controller has seen the deletion: otherwise it can create the "+
+		"Repository again")
 	bed.Remove(t, &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: first.Namespace, Name: "uploads"}})
 	bed.ReadyRepositories(t, namespace, "uploads")
 	bed.ExpectReason(t, second, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")

@@ -18,9 +18,12 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// ensureRepositories makes the Repositories that do not exist, in backends that are usable, and reports on all. Nothing
-// owns them, and none is changed once it exists.
-func (r *Reconciler) ensureRepositories(ctx context.Context, configuration *v1alpha1.BackupConfiguration, drivers map[string]v1alpha1.Driver, usable map[string]bool, findings *findings) error {
+// ensureRepositories creates the missing Repositories in usable backends, and reports on all Repositories. Nothing owns
+// a Repository, and nothing but a missing target changes once it exists.
+func (r *Reconciler) ensureRepositories(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, drivers map[string]v1alpha1.Driver,
+	usable map[string]bool, findings *findings,
+) error {
 	var statuses []v1alpha1.RepoStatus
 	seen := map[string]bool{}
 	for i := range configuration.Spec.Sessions {
@@ -31,7 +34,7 @@ func (r *Reconciler) ensureRepositories(ctx context.Context, configuration *v1al
 			}
 			seen[info.Name] = true
 			driver := drivers[info.Name]
-			// Of which driver it is can't be changed later: without its task it is not made.
+			// The driver never changes later: without its task a Repository is not created.
 			makes := driver == v1alpha1.DriverVolumeSnapshotter || driver != "" && usable[info.Backend]
 			status, found, err := r.ensureRepository(ctx, configuration, info, driver, makes, findings)
 			if err != nil {
@@ -47,7 +50,10 @@ func (r *Reconciler) ensureRepositories(ctx context.Context, configuration *v1al
 	return nil
 }
 
-func (r *Reconciler) ensureRepository(ctx context.Context, configuration *v1alpha1.BackupConfiguration, info *v1alpha1.RepositoryInfo, driver v1alpha1.Driver, makes bool, findings *findings) (v1alpha1.RepoStatus, *finding, error) {
+func (r *Reconciler) ensureRepository(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, info *v1alpha1.RepositoryInfo,
+	driver v1alpha1.Driver, makes bool, findings *findings,
+) (v1alpha1.RepoStatus, *finding, error) {
 	status := v1alpha1.RepoStatus{Name: info.Name, Phase: v1alpha1.PhaseNotReady}
 	wanted := repositoryOf(configuration, info, driver)
 	name := describe(v1alpha1.RepositoryKind, wanted.Namespace, wanted.Name)
@@ -57,12 +63,16 @@ func (r *Reconciler) ensureRepository(ctx context.Context, configuration *v1alph
 	}
 	if actual != nil && actual.Spec.Driver != wanted.Spec.Driver {
 		status.Reason = v1alpha1.ReasonRepositoryConflict
-		return status, &finding{reason: status.Reason, invalid: true, message: policy.OtherDriver(actual.Name, actual.Spec.Driver, wanted.Spec.Driver)}, nil
+		return status, &finding{
+			reason: status.Reason, invalid: true,
+			message: policy.OtherDriver(actual.Name, actual.Spec.Driver, wanted.Spec.Driver),
+		}, nil
 	}
 	if actual != nil && !sameSpec(actual, wanted) {
 		status.Reason = v1alpha1.ReasonRepositoryConflict
 		return status, &finding{reason: status.Reason, invalid: true, message: fmt.Sprintf(
-			"%s exists with another target, storage, directory or encryptionSecret, and these never change: give the repository another name", name)}, nil
+			"%s exists with another target, storage, directory or encryptionSecret, and these never change: give the "+
+				"repository another name", name)}, nil
 	}
 	judged := wanted
 	if actual != nil {
@@ -75,7 +85,7 @@ func (r *Reconciler) ensureRepository(ctx context.Context, configuration *v1alph
 	if elder != nil {
 		status.Reason = v1alpha1.ReasonDirectoryTaken
 		return status, &finding{reason: status.Reason, invalid: true, message: fmt.Sprintf(
-			"the directory %q can't be used: %s, choose another one", info.Directory, directory.Taken(wanted, elder))}, nil
+			"the directory %q can't be used: %s, choose another directory", info.Directory, directory.Taken(wanted, elder))}, nil
 	}
 	if actual == nil {
 		if !makes {
@@ -83,7 +93,7 @@ func (r *Reconciler) ensureRepository(ctx context.Context, configuration *v1alph
 			if driver == "" {
 				status.Reason = v1alpha1.ReasonRepositoryNotReady
 			}
-			return status, nil, nil // The finding about the backend or the Addon says why.
+			return status, nil, nil // The finding about the backend or the Addon gives the reason.
 		}
 		if err := apply.Object(ctx, r.Client, r.FieldManager, wanted); err != nil {
 			return status, nil, err
@@ -91,7 +101,8 @@ func (r *Reconciler) ensureRepository(ctx context.Context, configuration *v1alph
 		actual = wanted
 	}
 	if conditions.IsTrue(actual, v1alpha1.ConditionVolumeSnapshotsAtRisk) {
-		findings.atRisk = append(findings.atRisk, "Repository "+actual.Name+": "+conditions.GetMessage(actual, v1alpha1.ConditionVolumeSnapshotsAtRisk))
+		findings.atRisk = append(findings.atRisk, "Repository "+actual.Name+": "+
+			conditions.GetMessage(actual, v1alpha1.ConditionVolumeSnapshotsAtRisk))
 	}
 	if actual.Spec.AppRef.Name == "" {
 		if err := r.take(ctx, actual, wanted); err != nil {
@@ -108,22 +119,29 @@ func (r *Reconciler) ensureRepository(ctx context.Context, configuration *v1alph
 	if reason := conditions.GetReason(actual, meta.ReadyCondition); reason != "" {
 		status.Reason = reason
 	}
-	return status, &finding{reason: v1alpha1.ReasonRepositoryNotReady, message: name + " is not ready: " + status.Reason}, nil
+	return status, &finding{
+		reason:  v1alpha1.ReasonRepositoryNotReady,
+		message: name + " is not ready: " + status.Reason,
+	}, nil
 }
 
-// take gives a Repository without a target that of the configuration. From then on it never changes.
+// take gives a Repository without a target the target of the configuration. From then on the target never changes.
 func (r *Reconciler) take(ctx context.Context, repository, wanted *v1alpha1.Repository) error {
 	before := repository.DeepCopy()
 	repository.Spec.AppRef = wanted.Spec.AppRef
-	err := r.Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	err := r.Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager))
 	if err != nil {
-		return fmt.Errorf("take Repository %s for %s: %w", repository.Name, wanted.Spec.AppRef, err)
+		return fmt.Errorf("set target of Repository %s to %s: %w", repository.Name, wanted.Spec.AppRef, err)
 	}
 	return nil
 }
 
-// repositoryOf is the Repository that policy asks for. That of VolumeSnapshots has a driver and a target, and nothing else.
-func repositoryOf(configuration *v1alpha1.BackupConfiguration, info *v1alpha1.RepositoryInfo, driver v1alpha1.Driver) *v1alpha1.Repository {
+// repositoryOf returns the Repository that policy asks for. A Repository of VolumeSnapshots has a driver and a target,
+// and nothing else.
+func repositoryOf(
+	configuration *v1alpha1.BackupConfiguration, info *v1alpha1.RepositoryInfo, driver v1alpha1.Driver,
+) *v1alpha1.Repository {
 	repository := &v1alpha1.Repository{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: info.Name, Namespace: configuration.Namespace,
@@ -147,7 +165,8 @@ func repositoryOf(configuration *v1alpha1.BackupConfiguration, info *v1alpha1.Re
 	return repository
 }
 
-// sameSpec says whether a Repository is the one that is wanted, however it is spelled. One without a target may be.
+// sameSpec reports whether a Repository means the same as the wanted one, however it is spelled. A Repository without a
+// target fits every target.
 func sameSpec(actual, wanted *v1alpha1.Repository) bool {
 	if actual.Spec.AppRef.Name == "" {
 		actual = actual.DeepCopy()
@@ -158,8 +177,11 @@ func sameSpec(actual, wanted *v1alpha1.Repository) bool {
 
 func meaning(repository *v1alpha1.Repository) v1alpha1.RepositorySpec {
 	spec := repository.Spec
-	spec.DeletionPolicy, spec.Paused = "", false // which may change
-	for _, namespace := range []*string{&spec.AppRef.Namespace, &spec.StorageRef.Namespace, &spec.EncryptionSecret.Namespace} {
+	spec.DeletionPolicy, spec.Paused = "", false // both are allowed to change
+	for _, namespace := range []*string{
+		&spec.AppRef.Namespace, &spec.StorageRef.Namespace,
+		&spec.EncryptionSecret.Namespace,
+	} {
 		if *namespace == "" {
 			*namespace = repository.Namespace
 		}

@@ -12,9 +12,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/access"
 )
 
-// checkRetention asks whether a RetentionPolicy that a backend names exists and may be used from a namespace. Backups run
-// without it: everything is kept then.
-func (r *Reconciler) checkRetention(ctx context.Context, user string, ref *v1alpha1.ObjectReference, findings *findings) (*v1alpha1.RetentionPolicyUse, error) {
+// checkRetention checks whether a RetentionPolicy that a backend names exists and whether the namespace is allowed to
+// use it. Backups run without it: Cairn then keeps every snapshot.
+func (r *Reconciler) checkRetention(
+	ctx context.Context, user string, ref *v1alpha1.ObjectReference, findings *findings,
+) (*v1alpha1.RetentionPolicyUse, error) {
 	if ref == nil || ref.Name == "" {
 		return nil, nil
 	}
@@ -34,7 +36,8 @@ func (r *Reconciler) checkRetention(ctx context.Context, user string, ref *v1alp
 		return nil, fmt.Errorf("get %s: %w", name, err)
 	}
 	use.Found = ptr.To(true)
-	err = access.MayUse(ctx, r.Client, v1alpha1.RetentionPolicyKind, policy, policy.Spec.UsagePolicy, user, v1alpha1.ReasonRetentionPolicyNotAllowed)
+	err = access.MayUse(ctx, r.Client, v1alpha1.RetentionPolicyKind, policy, policy.Spec.UsagePolicy, user,
+		v1alpha1.ReasonRetentionPolicyNotAllowed)
 	if reason, message, ok := access.ReasonOf(err); ok {
 		use.Reason = reason
 		findings.invalid(reason, message)

@@ -23,7 +23,7 @@ func runsOf(g Gomega, t testing.TB, namespace string) []v1alpha1.BackupSession {
 	return list.Items
 }
 
-// byController makes the manager start the runs of the configuration's session, every hour. The last was that of six.
+// byController makes the manager start the runs of the configuration's session every hour. The last run was at six.
 func byController(t testing.TB, configuration *v1alpha1.BackupConfiguration) {
 	t.Helper()
 	bed.Edit(t, configuration, func() {
@@ -32,7 +32,7 @@ func byController(t testing.TB, configuration *v1alpha1.BackupConfiguration) {
 		session.RetryConfig = &v1alpha1.RetryConfig{MaxRetry: 2}
 	})
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
-	bed.Quiet(t, configuration.Namespace) // else it may write the sessions once more
+	bed.Quiet(t, configuration.Namespace) // Otherwise the controller can write the sessions once more.
 	bed.EditStatus(t, configuration, func() {
 		configuration.Status.Sessions[0].LastScheduleTime = ptr.To(metav1.NewTime(now.Add(-2 * time.Hour)))
 	})
@@ -49,37 +49,41 @@ func TestTheManagerStartsTheRunOfASlotOnce(t *testing.T) {
 		g.Expect(runs).To(HaveLen(1))
 		g.Expect(runs[0].Name).To(Equal(name))
 		g.Expect(runs[0].Spec).To(Equal(v1alpha1.BackupSessionSpec{
-			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: "uploads"},
+			Invoker: v1alpha1.TypedLocalObjectReference{
+				APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind,
+				Name: "uploads",
+			},
 			Session: "nightly", ScheduledTime: runs[0].Spec.ScheduledTime, RetryLeft: 2,
 		}))
-		g.Expect(runs[0].Spec.ScheduledTime.Time).To(BeTemporally("==", now), "the newest slot, not the one that passed before")
+		g.Expect(runs[0].Spec.ScheduledTime.Time).To(BeTemporally("==", now),
+			"the newest slot, not the one that passed before")
 	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the manager starts the run of the slot")
 	bed.Eventually(t, configuration, func(g Gomega) {
 		g.Expect(configuration.Status.Sessions[0].LastScheduleTime).To(HaveField("Time", BeTemporally("==", now)))
 		g.Expect(configuration.Status.Sessions[0].NextSchedule).To(HaveField("Time", BeTemporally("==", now.Add(time.Hour))))
-	}, "it is written down")
+	}, "the status names the slot")
 	var cronJobs batchv1.CronJobList
 	g.Eventually(func(g Gomega) {
 		g.Expect(bed.Client.List(t.Context(), &cronJobs, client.InNamespace(configuration.Namespace))).To(Succeed())
 		g.Expect(cronJobs.Items).To(BeEmpty())
-	}, testbed.Patience, testbed.Interval).Should(Succeed(), "there is no CronJob beside it")
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "no CronJob exists beside the manager's schedule")
 
-	// Killed before it wrote that down, the manager finds the run that it made.
+	// The manager was killed before it wrote the slot to the status. It finds the run that it started.
 	uid := runsOf(g, t, configuration.Namespace)[0].UID
 	bed.EditStatus(t, configuration, func() {
 		configuration.Status.Sessions[0].LastScheduleTime = ptr.To(metav1.NewTime(now.Add(-2 * time.Hour)))
 	})
 	bed.Eventually(t, configuration, func(g Gomega) {
 		g.Expect(configuration.Status.Sessions[0].LastScheduleTime).To(HaveField("Time", BeTemporally("==", now)))
-	}, "it comes to the same")
+	}, "the status names the same run again")
 	runs := runsOf(g, t, configuration.Namespace)
 	g.Expect(runs).To(HaveLen(1))
 	g.Expect(runs[0].UID).To(Equal(uid))
 
-	// The run ended and is gone: that it was there is remembered, whichever of the two starts the runs.
+	// The run ended and was deleted. The status remembers it, whether CronJob or manager starts the runs.
 	g.Expect(bed.Client.Delete(t.Context(), &runs[0])).To(Succeed())
 	bed.Edit(t, configuration, func() { configuration.Spec.Sessions[0].Scheduler.Type = v1alpha1.SchedulerCronJob })
-	bed.Eventually(t, cronJobOf(configuration, "nightly"), func(Gomega) {}, "the CronJob is there")
+	bed.Eventually(t, cronJobOf(configuration, "nightly"), func(Gomega) {}, "the CronJob exists")
 	bed.Edit(t, configuration, func() { configuration.Spec.Sessions[0].Scheduler.Type = v1alpha1.SchedulerController })
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 	bed.NoOp(t, reconciler, &events, configuration)
@@ -93,7 +97,7 @@ func TestNothingIsStartedWhilePaused(t *testing.T) {
 	bed.Edit(t, configuration, func() { configuration.Spec.Paused = true })
 	bed.Eventually(t, cronJobOf(configuration, "nightly"), func(Gomega) {}, "the CronJob stays")
 	cronJob := cronJobOf(configuration, "nightly")
-	bed.Eventually(t, cronJob, func(g Gomega) { g.Expect(*cronJob.Spec.Suspend).To(BeTrue()) }, "it is suspended")
+	bed.Eventually(t, cronJob, func(g Gomega) { g.Expect(*cronJob.Spec.Suspend).To(BeTrue()) }, "the CronJob is suspended")
 	bed.Eventually(t, configuration, func(g Gomega) {
 		g.Expect(configuration.Status.Sessions[0].NextSchedule).To(BeNil())
 		g.Expect(configuration.Status.Phase).To(Equal(v1alpha1.PhaseReady))
@@ -103,13 +107,14 @@ func TestNothingIsStartedWhilePaused(t *testing.T) {
 	bed.Eventually(t, configuration, func(g Gomega) {
 		g.Expect(configuration.Status.Sessions[0].NextSchedule).To(BeNil())
 		g.Expect(configuration.Status.Sessions[0].Schedule).To(Equal("0 * * * *"))
-	}, "the schedule is known")
+	}, "the status shows the schedule")
 	bed.NoOp(t, reconciler, &events, configuration)
 	g.Expect(runsOf(g, t, configuration.Namespace)).To(BeEmpty())
 
 	bed.Edit(t, configuration, func() { configuration.Spec.Paused = false })
-	g.Eventually(func(g Gomega) { g.Expect(runsOf(g, t, configuration.Namespace)).To(HaveLen(1)) }, testbed.Patience, testbed.Interval).
-		Should(Succeed(), "the newest slot is run as soon as the policy goes on, as a CronJob does")
+	g.Eventually(func(g Gomega) { g.Expect(runsOf(g, t, configuration.Namespace)).To(HaveLen(1)) }, testbed.Patience,
+		testbed.Interval).
+		Should(Succeed(), "the newest slot runs as soon as the policy resumes, as with a CronJob")
 }
 
 func TestTheAnnotationStartsARunForEachOfItsValues(t *testing.T) {
@@ -117,38 +122,53 @@ func TestTheAnnotationStartsARunForEachOfItsValues(t *testing.T) {
 	g := NewWithT(t)
 	configuration := working(t)
 	ask := func(value string) {
-		bed.Edit(t, configuration, func() { metav1.SetMetaDataAnnotation(&configuration.ObjectMeta, v1alpha1.AnnotationTrigger, value) })
-		bed.Eventually(t, configuration, func(g Gomega) { g.Expect(configuration.Status.LastHandledTrigger).To(Equal(value)) }, "it is acted on")
+		bed.Edit(t, configuration,
+			func() { metav1.SetMetaDataAnnotation(&configuration.ObjectMeta, v1alpha1.AnnotationTrigger, value) })
+		bed.Eventually(t, configuration, func(g Gomega) {
+			g.Expect(configuration.Status.LastHandledTrigger).
+				To(Equal(value))
+		}, "the controller handles the trigger")
 		bed.NoOp(t, reconciler, &events, configuration)
 	}
 	ask("nightly")
 	first := runsOf(g, t, configuration.Namespace)
 	g.Expect(first).To(HaveLen(1))
 	g.Expect(first[0].Name).To(MatchRegexp(`^uploads-nightly-[0-9a-f]{8}$`))
-	g.Expect(first[0].Spec.RetryLeft).To(BeZero(), "what somebody starts is not tried again")
+	g.Expect(first[0].Spec.RetryLeft).To(BeZero(), "a run that somebody starts by hand is not retried")
 	g.Expect(first[0].Spec.ScheduledTime.Time).To(BeTemporally("==", now))
 
 	ask("nightly/again")
 	g.Expect(runsOf(g, t, configuration.Namespace)).To(HaveLen(2), "another value starts another run")
 	ask("weekly/1")
 	g.Expect(runsOf(g, t, configuration.Namespace)).To(HaveLen(2))
-	g.Expect(events.Of(configuration.Namespace)).To(ContainElement(HavePrefix("Warning InvalidTrigger the annotation backup.cairn.dev/trigger names no session: write one of nightly,")))
+	g.Expect(events.Of(configuration.Namespace)).
+		To(ContainElement(HavePrefix("Warning InvalidTrigger the annotation backup.cairn.dev/trigger names no session: " +
+			"write one of nightly,")))
 
-	// Killed before it wrote down that it acted, the manager finds the run that it made.
+	// The manager was killed before it wrote the handled trigger. It finds the run that it started.
 	ask("nightly/killed")
 	g.Expect(runsOf(g, t, configuration.Namespace)).To(HaveLen(3))
 	bed.EditStatus(t, configuration, func() { configuration.Status.LastHandledTrigger = "weekly/1" })
-	bed.Eventually(t, configuration, func(g Gomega) { g.Expect(configuration.Status.LastHandledTrigger).To(Equal("nightly/killed")) }, "it is acted on")
+	bed.Eventually(t, configuration, func(g Gomega) {
+		g.Expect(configuration.Status.LastHandledTrigger).
+			To(Equal("nightly/killed"))
+	}, "the controller handles the trigger")
 	g.Expect(runsOf(g, t, configuration.Namespace)).To(HaveLen(3))
 }
 
-// ended makes a run that ended some hours ago.
-func ended(t testing.TB, configuration *v1alpha1.BackupConfiguration, name string, hours int, phase v1alpha1.BackupSessionPhase, finalizers ...string) {
+// ended creates a run that ended some hours ago.
+func ended(
+	t testing.TB, configuration *v1alpha1.BackupConfiguration, name string, hours int, phase v1alpha1.BackupSessionPhase,
+	finalizers ...string,
+) {
 	t.Helper()
 	s := &v1alpha1.BackupSession{
 		ObjectMeta: metav1.ObjectMeta{Namespace: configuration.Namespace, Name: name, Finalizers: finalizers},
 		Spec: v1alpha1.BackupSessionSpec{
-			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: configuration.Name}, Session: "nightly",
+			Invoker: v1alpha1.TypedLocalObjectReference{
+				APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind,
+				Name: configuration.Name,
+			}, Session: "nightly",
 		},
 	}
 	bed.Create(t, s)
@@ -181,21 +201,23 @@ func TestTheHistoryOfASession(t *testing.T) {
 	}
 	want := []string{"running", "unrecorded", "last-success", "failed-0", "failed-1"}
 	g.Eventually(func(g Gomega) { g.Expect(names(g)).To(ConsistOf(want)) }, testbed.Patience, testbed.Interval).
-		Should(Succeed(), "two runs are kept, and those that must be")
+		Should(Succeed(), "two runs stay, and the runs that must stay")
 	bed.Eventually(t, configuration, func(g Gomega) {
-		g.Expect(configuration.Status.Sessions[0].LastSuccessTime).To(HaveField("Time", BeTemporally("==", now.Add(-7*time.Hour))))
+		g.Expect(configuration.Status.Sessions[0].LastSuccessTime).
+			To(HaveField("Time", BeTemporally("==", now.Add(-7*time.Hour))))
 	}, "the last success is in status")
 
-	// Once it is recorded, the history has no place for it.
+	// Once the history holds the record of a run, its BackupSession can go.
 	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: configuration.Namespace, Name: "unrecorded"}}
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
 	bed.Edit(t, s, func() { s.Finalizers = nil })
 	g.Eventually(func() bool {
 		return apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s), s))
-	}, testbed.Patience, testbed.Interval).Should(BeTrue(), "a run that was recorded goes")
+	}, testbed.Patience, testbed.Interval).Should(BeTrue(), "a recorded run is deleted")
 
 	bed.Edit(t, configuration, func() { configuration.Spec.Sessions[0].SessionHistoryLimit = ptr.To[int32](0) })
-	g.Eventually(func(g Gomega) { g.Expect(names(g)).To(ConsistOf("running", "last-success")) }, testbed.Patience, testbed.Interval).
+	g.Eventually(func(g Gomega) { g.Expect(names(g)).To(ConsistOf("running", "last-success")) }, testbed.Patience,
+		testbed.Interval).
 		Should(Succeed(), "without a history the last success stays")
 	bed.NoOp(t, reconciler, &events, configuration)
 }

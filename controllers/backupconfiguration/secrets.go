@@ -14,13 +14,17 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// missingInterval is when a Secret that is not there is looked for again: Secrets are not watched, because whoever may watch
-// them may read them all. One that was there is looked for again when a run begins or ends.
+// missingInterval is the interval at which the controller looks for a missing Secret. Secrets are not watched, because
+// whoever is allowed to watch them can read them all. The controller looks for an existing Secret again when a run
+// begins or ends.
 const missingInterval = time.Minute
 
-// checkSecrets notes whether the Secrets with the passwords exist. Their content is not read. Of another namespace only what
-// lies beside a storage that may be used from here is looked for, so that nobody learns the names of others' Secrets.
-func (r *Reconciler) checkSecrets(ctx context.Context, configuration *v1alpha1.BackupConfiguration, usable map[string]bool, findings *findings) error {
+// checkSecrets records whether the Secrets with the passwords exist. It does not read their content. In another
+// namespace it looks only for Secrets beside a storage that this namespace is allowed to use, so that nobody learns the
+// names of other Secrets.
+func (r *Reconciler) checkSecrets(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, usable map[string]bool, findings *findings,
+) error {
 	home := map[string]string{}
 	for _, b := range configuration.Spec.Backends {
 		if usable[b.Name] {
@@ -31,9 +35,12 @@ func (r *Reconciler) checkSecrets(ctx context.Context, configuration *v1alpha1.B
 	for i := range configuration.Spec.Sessions {
 		for _, info := range configuration.Spec.Sessions[i].Repositories {
 			if info.EncryptionSecret == nil {
-				continue // VolumeSnapshots have none.
+				continue // VolumeSnapshots have no password.
 			}
-			key := client.ObjectKey{Namespace: cmp.Or(info.EncryptionSecret.Namespace, configuration.Namespace), Name: info.EncryptionSecret.Name}
+			key := client.ObjectKey{
+				Namespace: cmp.Or(info.EncryptionSecret.Namespace, configuration.Namespace),
+				Name:      info.EncryptionSecret.Name,
+			}
 			if seen[key] || key.Namespace != configuration.Namespace && key.Namespace != home[info.Backend] {
 				continue
 			}
@@ -42,7 +49,10 @@ func (r *Reconciler) checkSecrets(ctx context.Context, configuration *v1alpha1.B
 			if err != nil {
 				return err
 			}
-			findings.dependencies.Add(v1alpha1.TypedObjectReference{Kind: "Secret", Namespace: key.Namespace, Name: key.Name}, found)
+			findings.dependencies.Add(v1alpha1.TypedObjectReference{
+				Kind: "Secret", Namespace: key.Namespace,
+				Name: key.Name,
+			}, found)
 			findings.lookAgain = findings.lookAgain || !found
 		}
 	}
@@ -54,7 +64,7 @@ func (r *Reconciler) secretExists(ctx context.Context, key client.ObjectKey) (bo
 	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	err := r.APIReader.Get(ctx, key, secret)
 	if client.IgnoreNotFound(err) != nil {
-		return false, fmt.Errorf("look for Secret %s: %w", key, err)
+		return false, fmt.Errorf("get Secret %s: %w", key, err)
 	}
 	return !apierrors.IsNotFound(err), nil
 }

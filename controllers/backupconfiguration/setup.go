@@ -25,7 +25,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/trigger"
 )
 
-// Indexes of the cache: on BackupConfigurations what they refer to, and on Repositories their directory.
+// The indexes of the cache. BackupConfigurations are indexed by what they refer to, Repositories by their directory.
 const (
 	indexTarget       = "backupconfiguration.target"
 	indexStorage      = "backupconfiguration.storage"
@@ -38,16 +38,17 @@ const (
 	indexRetention    = "backupconfiguration.retention"
 )
 
-// runs is the index of BackupSessions.
+// runs indexes BackupSessions by their BackupConfiguration.
 var runs = trigger.RunsIndex{Field: "backupconfiguration.runs", Kind: v1alpha1.BackupConfigurationKind}
 
 // SetupWithManager registers the controller, its indexes and its watches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
 	ctx := context.Background()
 	for field, values := range indexes {
-		if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupConfiguration{}, field, func(o client.Object) []string {
-			return values(o.(*v1alpha1.BackupConfiguration))
-		}); err != nil {
+		if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupConfiguration{}, field,
+			func(o client.Object) []string {
+				return values(o.(*v1alpha1.BackupConfiguration))
+			}); err != nil {
 			return fmt.Errorf("index BackupConfigurations by %s: %w", field, err)
 		}
 	}
@@ -58,27 +59,34 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		return err
 	}
 
-	written := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{})
+	written := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{},
+		predicate.AnnotationChangedPredicate{})
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("backupconfiguration").
-		// Its own status too: a reconcile that read the cache before the last write arrived there may have left out a part of
-		// the status, and nothing else would bring it back.
+		// Watch the configuration's own status too: a reconcile that read the cache before it held the last write can
+		// have left out a part of the status, and nothing else would restore it.
 		For(&v1alpha1.BackupConfiguration{}).
 		Owns(&batchv1.CronJob{}, builder.WithPredicates(written)).
 		Watches(&v1alpha1.BackupSession{}, runs.Invoker(), builder.WithPredicates(trigger.Matters())).
 		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.ofStorage)).
-		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.inferring(infersStorage)), builder.WithPredicates(defaults.Changes)).
-		Watches(&v1alpha1.RetentionPolicy{}, handler.EnqueueRequestsFromMapFunc(r.inferring(infersRetention)), builder.WithPredicates(defaults.Changes)).
-		Watches(&v1alpha1.RetentionPolicy{}, handler.EnqueueRequestsFromMapFunc(r.ofRetentionPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.inferring(infersStorage)),
+			builder.WithPredicates(defaults.Changes)).
+		Watches(&v1alpha1.RetentionPolicy{}, handler.EnqueueRequestsFromMapFunc(r.inferring(infersRetention)),
+			builder.WithPredicates(defaults.Changes)).
+		Watches(&v1alpha1.RetentionPolicy{}, handler.EnqueueRequestsFromMapFunc(r.ofRetentionPolicy),
+			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.ofRepository)).
 		Watches(&v1alpha1.HookTemplate{}, handler.EnqueueRequestsFromMapFunc(r.ofHookTemplate)).
 		Watches(&v1alpha1.Addon{}, handler.EnqueueRequestsFromMapFunc(r.ofAddon)).
-		Watches(&v1alpha1.Function{}, handler.EnqueueRequestsFromMapFunc(r.ofFunction), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{}))
+		Watches(&v1alpha1.Function{}, handler.EnqueueRequestsFromMapFunc(r.ofFunction),
+			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace),
+			builder.WithPredicates(predicate.LabelChangedPredicate{}))
 	for _, gvk := range targetKinds {
 		target := &metav1.PartialObjectMetadata{}
 		target.SetGroupVersionKind(gvk)
-		b = b.WatchesMetadata(target, handler.EnqueueRequestsFromMapFunc(r.ofTarget(gvk.Group, gvk.Kind)), builder.WithPredicates(appearance))
+		b = b.WatchesMetadata(target, handler.EnqueueRequestsFromMapFunc(r.ofTarget(gvk.Group, gvk.Kind)),
+			builder.WithPredicates(appearance))
 	}
 	if r.SidecarsChanged != nil {
 		b = b.WatchesRawSource(source.Channel(r.SidecarsChanged, &handler.EnqueueRequestForObject{}))
@@ -86,17 +94,17 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	return b.WithOptions(opts).Complete(r)
 }
 
-// The values in indexInfers of those that leave a storage or a RetentionPolicy out.
+// The values of indexInfers: a configuration has them if it leaves out a storage or a RetentionPolicy.
 const (
 	infersStorage   = "storage"
 	infersRetention = "retention"
 )
 
-// appearance lets through that something exists or no longer does.
+// appearance lets through only that an object appears or disappears.
 var appearance = predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
 
-// indexes give the values of a BackupConfiguration in each index. What is in a namespace is "<namespace>/<name>" only where
-// it may be another one's.
+// indexes holds, for each index, the function that returns a configuration's values. A value names the namespace, as in
+// "<namespace>/<name>", only where the object can be in another namespace.
 var indexes = map[string]func(*v1alpha1.BackupConfiguration) []string{
 	indexTarget: func(c *v1alpha1.BackupConfiguration) []string {
 		if c.Spec.Target == nil {
@@ -168,9 +176,10 @@ var indexes = map[string]func(*v1alpha1.BackupConfiguration) []string{
 		for _, session := range policy.AsResolved(c).Sessions {
 			for _, repository := range session.Repositories {
 				if repository.Directory == "" {
-					continue // VolumeSnapshots have none; else nobody knows yet.
+					continue // VolumeSnapshots have no directory; for others it is not known yet.
 				}
-				keys = append(keys, directory.Entries(policy.DirectoryKeys(c.Namespace, storages[repository.Backend], repository.Directory))...)
+				keys = append(keys,
+					directory.Entries(policy.DirectoryKeys(c.Namespace, storages[repository.Backend], repository.Directory))...)
 			}
 		}
 		return unique(keys)
@@ -191,7 +200,7 @@ func storageKey(namespace string, ref v1alpha1.ObjectReference) string {
 	return namespace + "/" + ref.Name
 }
 
-// requests are for the BackupConfigurations that the options list.
+// requests returns a request for each BackupConfiguration that the options select.
 func (r *Reconciler) requests(ctx context.Context, opts ...client.ListOption) []reconcile.Request {
 	var list v1alpha1.BackupConfigurationList
 	if err := r.List(ctx, &list, opts...); err != nil {
@@ -207,7 +216,8 @@ func (r *Reconciler) requests(ctx context.Context, opts ...client.ListOption) []
 
 func (r *Reconciler) ofTarget(group, kind string) handler.MapFunc {
 	return func(ctx context.Context, o client.Object) []reconcile.Request {
-		return r.requests(ctx, client.InNamespace(o.GetNamespace()), client.MatchingFields{indexTarget: targetKey(group, kind, o.GetName())})
+		return r.requests(ctx, client.InNamespace(o.GetNamespace()),
+			client.MatchingFields{indexTarget: targetKey(group, kind, o.GetName())})
 	}
 }
 
@@ -215,7 +225,7 @@ func (r *Reconciler) ofStorage(ctx context.Context, o client.Object) []reconcile
 	return r.requests(ctx, client.MatchingFields{indexStorage: o.GetNamespace() + "/" + o.GetName()})
 }
 
-// inferring reaches those that leave something out, which a default is used for.
+// inferring returns a request for each configuration that leaves out what the changed object is a default for.
 func (r *Reconciler) inferring(what string) handler.MapFunc {
 	return func(ctx context.Context, _ client.Object) []reconcile.Request {
 		return r.requests(ctx, client.MatchingFields{indexInfers: what})
@@ -226,7 +236,8 @@ func (r *Reconciler) ofRetentionPolicy(ctx context.Context, o client.Object) []r
 	return r.requests(ctx, client.MatchingFields{indexRetention: o.GetNamespace() + "/" + o.GetName()})
 }
 
-// ofRepository reaches those that name the Repository and those in whose way it stands.
+// ofRepository returns a request for each configuration that names the Repository, and for each whose directory the
+// Repository blocks.
 func (r *Reconciler) ofRepository(ctx context.Context, o client.Object) []reconcile.Request {
 	requests := r.requests(ctx, client.InNamespace(o.GetNamespace()), client.MatchingFields{indexRepository: o.GetName()})
 	for _, query := range directory.Queries(directory.Keys(o.(*v1alpha1.Repository))) {
@@ -243,28 +254,30 @@ func (r *Reconciler) ofAddon(ctx context.Context, o client.Object) []reconcile.R
 	return r.requests(ctx, client.MatchingFields{indexAddon: o.GetName()})
 }
 
-// ofFunction reaches those whose Addons or hooks have the Function.
+// ofFunction returns a request for each configuration whose Addons or hooks use the Function.
 func (r *Reconciler) ofFunction(ctx context.Context, o client.Object) []reconcile.Request {
 	var addons v1alpha1.AddonList
 	if err := r.List(ctx, &addons); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "list Addons of a changed Function")
+		ctrl.LoggerFrom(ctx).Error(err, "list Addons by Function")
 		return nil
 	}
 	var requests []reconcile.Request
 	for i := range addons.Items {
-		if slices.ContainsFunc(addons.Items[i].Spec.BackupTasks, func(t v1alpha1.Task) bool { return names(&t, o.GetName()) }) {
+		if slices.ContainsFunc(addons.Items[i].Spec.BackupTasks,
+			func(t v1alpha1.Task) bool { return names(&t, o.GetName()) }) {
 			requests = append(requests, r.ofAddon(ctx, &addons.Items[i])...)
 		}
 	}
 	return append(requests, r.ofHookFunction(ctx, o)...)
 }
 
-// names says whether a task has a Function.
+// names reports whether a task uses a Function.
 func names(t *v1alpha1.Task, function string) bool {
 	return slices.ContainsFunc(policy.TaskSteps(t), func(s v1alpha1.TaskStep) bool { return s.Name == function })
 }
 
-// ofNamespace reaches those that a storage's usagePolicy may judge by the Namespace's labels.
+// ofNamespace returns a request for each configuration of the Namespace: the usagePolicy of a storage can judge it by
+// the Namespace's labels.
 func (r *Reconciler) ofNamespace(ctx context.Context, o client.Object) []reconcile.Request {
 	return r.requests(ctx, client.InNamespace(o.GetName()))
 }

@@ -12,9 +12,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// checkSidecar asks, where a session runs in a sidecar, whether one can do what it says, and whether the workload has it. The
-// sidecar's own controller brings it there.
-func (r *Reconciler) checkSidecar(ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings) error {
+// checkSidecar checks, for each session that runs in a sidecar, whether a sidecar can carry it out, and then whether
+// the workload has the sidecar. The sidecar controller adds it to the workload.
+func (r *Reconciler) checkSidecar(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings,
+) error {
 	any := false
 	for i := range configuration.Spec.Sessions {
 		session := &configuration.Spec.Sessions[i]
@@ -35,7 +37,8 @@ func (r *Reconciler) checkSidecar(ctx context.Context, configuration *v1alpha1.B
 		if err != nil {
 			return err
 		}
-		for _, m := range policy.SidecarMistakes(fmt.Sprintf("spec.sessions[%d]", i), *configuration.Spec.Target, session, addon, storage) {
+		for _, m := range policy.SidecarMistakes(fmt.Sprintf("spec.sessions[%d]", i), *configuration.Spec.Target, session,
+			addon, storage) {
 			findings.invalid(m.Reason, m.Field+": "+m.Message)
 		}
 	}
@@ -47,15 +50,19 @@ func (r *Reconciler) checkSidecar(ctx context.Context, configuration *v1alpha1.B
 	case err != nil:
 		return err
 	case state == nil || state.Policies[configuration.Name] != configuration.Generation && state.Reason == "":
-		findings.notReady(v1alpha1.ReasonSidecarRolloutInProgress, fmt.Sprintf("the sidecar of %s is not prepared yet", configuration.Spec.Target))
+		findings.notReady(v1alpha1.ReasonSidecarRolloutInProgress,
+			fmt.Sprintf("the sidecar of %s is not prepared yet", configuration.Spec.Target))
 	case state.Reason != "":
 		findings.notReady(state.Reason, state.Message)
 	}
 	return nil
 }
 
-// storages gives the BackupStorages of a configuration's backends, as far as they exist.
-func (r *Reconciler) storages(ctx context.Context, configuration *v1alpha1.BackupConfiguration) (func(backend string) *v1alpha1.BackupStorage, error) {
+// storages returns a function that finds the BackupStorage of a backend; it returns nil for a BackupStorage that does
+// not exist.
+func (r *Reconciler) storages(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration,
+) (func(backend string) *v1alpha1.BackupStorage, error) {
 	known := map[string]*v1alpha1.BackupStorage{}
 	for _, b := range configuration.Spec.Backends {
 		if b.StorageRef == nil {

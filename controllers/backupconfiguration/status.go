@@ -10,21 +10,21 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// finding is one thing that keeps a configuration from being ready.
+// finding is one reason why a configuration is not ready.
 type finding struct {
 	reason, message string
 	// invalid findings need a change of policy; the others can pass by themselves.
 	invalid bool
 }
 
-// findings in the order in which they were found, each once.
+// findings holds each finding once, in the order of discovery.
 type findings struct {
 	all []finding
-	// dependencies that were looked for.
+	// dependencies are the objects that the checks looked for.
 	dependencies policy.Dependencies
-	// atRisk are what Repositories say of VolumeSnapshots that are easily lost.
+	// atRisk holds the messages of Repositories whose VolumeSnapshots are easily lost.
 	atRisk []string
-	// lookAgain says that something is missing that is not watched.
+	// lookAgain reports that an object is missing that no watch covers.
 	lookAgain bool
 }
 
@@ -60,16 +60,18 @@ func messageOf(some []finding) string {
 	return kstatus.Join(messages)
 }
 
-// summarize sets phase and conditions. What needs a change of policy comes before what can pass.
+// summarize sets phase and conditions. Findings that need a change of policy come before those that can pass.
 func summarize(configuration *v1alpha1.BackupConfiguration, f *findings) {
 	if wrong := f.only(true); len(wrong) > 0 {
 		configuration.Status.Phase = v1alpha1.PhaseInvalid
 		message := messageOf(wrong)
-		conditions.MarkFalse(configuration, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationFailed, "%s", message)
+		conditions.MarkFalse(configuration, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationFailed,
+			"%s", message)
 		kstatus.Stalled(configuration, wrong[0].reason, message)
 		return
 	}
-	conditions.MarkTrue(configuration, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationPassed, "the policy can work")
+	conditions.MarkTrue(configuration, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationPassed,
+		"the policy is valid")
 	if missing := f.only(false); len(missing) > 0 {
 		configuration.Status.Phase = v1alpha1.PhaseNotReady
 		kstatus.NotReady(configuration, missing[0].reason, messageOf(missing))

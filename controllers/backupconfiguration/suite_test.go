@@ -25,7 +25,7 @@ var (
 	now        = time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
 )
 
-// accessLog notes the namespaces in which the trigger's account was asked for.
+// accessLog records the namespaces in which the reconciler asked for the trigger's ServiceAccount.
 type accessLog struct {
 	mu         sync.Mutex
 	namespaces map[string]bool
@@ -51,14 +51,15 @@ func TestMain(m *testing.M) {
 	os.Exit(bed.Run(m, func(mgr ctrl.Manager) error {
 		reconciler = &Reconciler{
 			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(),
-			Clock: clocktesting.NewFakePassiveClock(now), MoverImage: "mover:test", FieldManager: "cairn-manager", ClusterName: "test",
+			Clock: clocktesting.NewFakePassiveClock(now), MoverImage: "mover:test", FieldManager: "cairn-manager",
+			ClusterName:   "test",
 			EnsureTrigger: accounts.ensure,
 		}
 		return reconciler.SetupWithManager(mgr, controller.Options{})
 	}))
 }
 
-// configurationOf is a configuration that can work once the claim "uploads" and the storage "s3" are there.
+// configurationOf returns a configuration that becomes ready once the claim "uploads" and the storage "s3" exist.
 func configurationOf(namespace string) *v1alpha1.BackupConfiguration {
 	configuration := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "uploads", Namespace: namespace}}
 	configuration.Spec = v1alpha1.BackupConfigurationSpec{
@@ -76,18 +77,20 @@ func sessionOf(name, line string) v1alpha1.BackupConfigurationSession {
 			Name: "logical-backup", Params: &apiextensionsv1.JSON{Raw: []byte(`{"exclude":"*.tmp"}`)},
 		}}},
 		Repositories: []v1alpha1.RepositoryInfo{{
-			Name: "uploads", Backend: "main", Directory: "/shop/uploads", EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"},
+			Name: "uploads", Backend: "main", Directory: "/shop/uploads",
+			EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"},
 		}},
 	}
 }
 
-// working makes a namespace with a configuration that is Ready.
+// working creates a namespace with a configuration and waits until it is Ready.
 func working(t testing.TB) *v1alpha1.BackupConfiguration {
 	t.Helper()
 	namespace := bed.Namespace(t, nil)
 	bed.ReadyStorage(t, namespace)
 	configuration := configurationOf(namespace)
-	bed.Create(t, testbed.Claim(namespace, "uploads"), testbed.Secret(namespace, "enc", map[string]string{"password": "p"}), configuration)
+	bed.Create(t, testbed.Claim(namespace, "uploads"),
+		testbed.Secret(namespace, "enc", map[string]string{"password": "p"}), configuration)
 	bed.ReadyRepositories(t, namespace, "uploads")
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 	return configuration

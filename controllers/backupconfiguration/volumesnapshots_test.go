@@ -14,10 +14,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// snapshotAddon has a task that makes VolumeSnapshots; it is named as the namespace that uses it.
+// snapshotAddon returns an Addon with a task that makes VolumeSnapshots. It has the name of the namespace that uses it.
 func snapshotAddon(namespace string) *v1alpha1.Addon {
 	return &v1alpha1.Addon{ObjectMeta: metav1.ObjectMeta{Name: namespace}, Spec: v1alpha1.AddonSpec{
-		BackupTasks: []v1alpha1.Task{{Name: "volume-snapshot", Function: "pvc-backup", Driver: v1alpha1.DriverVolumeSnapshotter}},
+		BackupTasks: []v1alpha1.Task{{
+			Name: "volume-snapshot", Function: "pvc-backup",
+			Driver: v1alpha1.DriverVolumeSnapshotter,
+		}},
 	}}
 }
 
@@ -45,13 +48,15 @@ func TestVolumeSnapshotsNeedNothingButASchedule(t *testing.T) {
 	}))
 
 	bed.EditStatus(t, repository, func() {
-		conditions.MarkTrue(repository, v1alpha1.ConditionVolumeSnapshotsAtRisk, v1alpha1.ReasonVolumeSnapshotClassDeletes, "the class deletes")
+		conditions.MarkTrue(repository, v1alpha1.ConditionVolumeSnapshotsAtRisk, v1alpha1.ReasonVolumeSnapshotClassDeletes,
+			"the class deletes")
 	})
 	bed.Eventually(t, configuration, func(g Gomega) {
-		g.Expect(conditions.GetMessage(configuration, v1alpha1.ConditionVolumeSnapshotsAtRisk)).To(Equal("Repository files: the class deletes"))
+		g.Expect(conditions.GetMessage(configuration, v1alpha1.ConditionVolumeSnapshotsAtRisk)).
+			To(Equal("Repository files: the class deletes"))
 		g.Expect(conditions.IsReady(configuration)).To(BeTrue())
 		g.Expect(events.Of(namespace)).To(ContainElement(ContainSubstring("Repository files: the class deletes")))
-	}, "policy says what the Repository has found")
+	}, "the configuration repeats the warning of the Repository")
 }
 
 func TestWithoutItsTaskNoRepositoryIsMade(t *testing.T) {
@@ -66,7 +71,7 @@ func TestWithoutItsTaskNoRepositoryIsMade(t *testing.T) {
 	bed.Quiet(t, namespace)
 	var list v1alpha1.RepositoryList
 	g.Expect(bed.Client.List(t.Context(), &list, client.InNamespace(namespace))).To(Succeed())
-	g.Expect(list.Items).To(BeEmpty(), "its driver could not be changed any more")
+	g.Expect(list.Items).To(BeEmpty(), "its driver could not change afterwards")
 
 	bed.Create(t, snapshotAddon(namespace))
 	bed.ReadyRepositories(t, namespace, "uploads")
@@ -79,9 +84,11 @@ func TestAKubeStashManifestOfVolumeSnapshotsWorksWithoutItsStorage(t *testing.T)
 	namespace := bed.Namespace(t, nil)
 	keep := &v1alpha1.RetentionPolicy{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "keep"},
-		Spec:       v1alpha1.RetentionPolicySpec{SuccessfulSnapshots: &v1alpha1.SuccessfulSnapshotsKeepPolicy{Last: new(int32(3))}},
+		Spec: v1alpha1.RetentionPolicySpec{SuccessfulSnapshots: &v1alpha1.SuccessfulSnapshotsKeepPolicy{
+			Last: new(int32(3)),
+		}},
 	}
-	configuration := configurationOf(namespace) // Neither the storage nor the Secret is there.
+	configuration := configurationOf(namespace) // Neither the storage nor the Secret exists.
 	configuration.Spec.Backends[0].RetentionPolicy = &v1alpha1.ObjectReference{Name: "keep"}
 	configuration.Spec.Sessions[0].Addon = snapshotInfo(namespace)
 	bed.Create(t, snapshotAddon(namespace), testbed.Claim(namespace, "uploads"), keep, configuration)
@@ -99,7 +106,8 @@ func TestOneRepositoryHasOneDriver(t *testing.T) {
 	namespace := configuration.Namespace
 	bed.Create(t, snapshotAddon(namespace))
 	bed.Edit(t, configuration, func() { configuration.Spec.Sessions[0].Addon = snapshotInfo(namespace) })
-	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict, `the Repository "uploads" is of driver Kopia`)
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict,
+		`the Repository "uploads" is of driver Kopia`)
 
 	bed.Edit(t, configuration, func() {
 		configuration.Spec.Sessions[0].Addon = sessionOf("", "").Addon
@@ -107,7 +115,8 @@ func TestOneRepositoryHasOneDriver(t *testing.T) {
 		second.Addon = snapshotInfo(namespace)
 		configuration.Spec.Sessions = append(configuration.Spec.Sessions, second)
 	})
-	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict, `the Repository "uploads" is of driver Kopia`)
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict,
+		`the Repository "uploads" is of driver Kopia`)
 	g.Expect(conditions.GetMessage(configuration, "Ready")).To(HavePrefix("spec.sessions[1].repositories[0]: "))
 
 	bed.Edit(t, configuration, func() {
@@ -117,7 +126,10 @@ func TestOneRepositoryHasOneDriver(t *testing.T) {
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 
 	bed.Edit(t, configuration, func() {
-		configuration.Spec.Target = &v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web"}
+		configuration.Spec.Target = &v1alpha1.TypedObjectReference{
+			APIGroup: "apps", Kind: v1alpha1.KindDeployment,
+			Name: "web",
+		}
 		configuration.Spec.Sessions = configuration.Spec.Sessions[1:]
 		configuration.Spec.Sessions[0].Repositories[0].Name = "web"
 		configuration.Spec.Sessions[0].Executor = v1alpha1.ExecutorSidecar

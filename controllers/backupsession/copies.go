@@ -21,7 +21,7 @@ func (r *Reconciler) copies() copies.Maker {
 	return copies.Maker{Client: r.Client, Live: r.APIReader, Owner: client.FieldOwner(r.FieldManager)}
 }
 
-// copyRefusal says why no copies are made for what was resolved; nil where they can be, or are not asked for.
+// copyRefusal explains why no copies can be made for a target. It returns nil if they can be made or are not asked for.
 func copyRefusal(method v1alpha1.CopyMethod, t *v1alpha1.ResolvedTarget) *v1alpha1.ResolvedError {
 	executor := v1alpha1.ExecutorJob
 	if session.IsSidecar(t) {
@@ -33,8 +33,11 @@ func copyRefusal(method v1alpha1.CopyMethod, t *v1alpha1.ResolvedTarget) *v1alph
 	return nil
 }
 
-// resolveCopies says which temporary volumes the Jobs of hosts read. All that decides it is read past the cache, which has none of it.
-func (r *resolution) resolveCopies(ctx context.Context, hosts []v1alpha1.ResolvedHost, settings v1alpha1.CopySettings) ([]v1alpha1.ResolvedCopy, *v1alpha1.ResolvedError, error) {
+// resolveCopies resolves which temporary volumes the Jobs of hosts read. It reads all its input past the cache, because
+// the cache holds none of these kinds.
+func (r *resolution) resolveCopies(
+	ctx context.Context, hosts []v1alpha1.ResolvedHost, settings v1alpha1.CopySettings,
+) ([]v1alpha1.ResolvedCopy, *v1alpha1.ResolvedError, error) {
 	if !settings.CopyMethod.Copies() {
 		return nil, nil, nil
 	}
@@ -43,7 +46,8 @@ func (r *resolution) resolveCopies(ctx context.Context, hosts []v1alpha1.Resolve
 		return nil, nil, err
 	}
 	in := session.Copies{
-		Run: r.session.UID, Settings: settings, Sources: map[string]volumesnapshot.Source{}, StorageClasses: map[string]*storagev1.StorageClass{},
+		Run: r.session.UID, Settings: settings, Sources: map[string]volumesnapshot.Source{},
+		StorageClasses: map[string]*storagev1.StorageClass{},
 	}
 	for _, claim := range session.CopiedClaims(hosts) {
 		source, err := r.volumeSource(ctx, state, claim)
@@ -60,16 +64,19 @@ func (r *resolution) resolveCopies(ctx context.Context, hosts []v1alpha1.Resolve
 		if err := lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Name: v.StorageClassName}, &class); err == nil {
 			in.StorageClasses[class.Name] = &class
 		} else if client.IgnoreNotFound(err) != nil {
-			return nil, nil, fmt.Errorf("get storage class %s: %w", v.StorageClassName, err)
+			return nil, nil, fmt.Errorf("get StorageClass %s: %w", v.StorageClassName, err)
 		}
 	}
 	if settings.CopyMethod == v1alpha1.CopySnapshot {
 		var classes snapshotv1.VolumeSnapshotClassList
 		if err := r.APIReader.List(ctx, &classes); volumesnapshot.NoKind(err) {
-			return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonVolumeSnapshotsNotSupported,
-				Message: "the cluster has no kind VolumeSnapshotClass: install the snapshot controller of the CSI project and its CRDs, or leave copyMethod out"}, nil
+			return nil, &v1alpha1.ResolvedError{
+				Reason: v1alpha1.ReasonVolumeSnapshotsNotSupported,
+				Message: "the cluster has no kind VolumeSnapshotClass: install the snapshot controller of the CSI project and " +
+					"its CRDs, or leave copyMethod out",
+			}, nil
 		} else if err != nil {
-			return nil, nil, fmt.Errorf("list volume snapshot classes: %w", err)
+			return nil, nil, fmt.Errorf("list VolumeSnapshotClasses: %w", err)
 		}
 		in.Classes = classes.Items
 	}
@@ -77,8 +84,8 @@ func (r *resolution) resolveCopies(ctx context.Context, hosts []v1alpha1.Resolve
 	return out, refusal, nil
 }
 
-// writeCopies removes and makes the copies that were decided upon. Why one can't be made is added to the refusals of in: the next
-// decision takes that into account.
+// writeCopies deletes and creates the copies of a decision. If a copy can't be made, it adds the reason to in.Refused:
+// the next decision takes that into account.
 func (r *Reconciler) writeCopies(ctx context.Context, in session.Input, d session.Decision) error {
 	for _, name := range d.Discard {
 		if err := r.copies().Discard(ctx, in.Copies[name]); err != nil {
@@ -91,7 +98,7 @@ func (r *Reconciler) writeCopies(ctx context.Context, in session.Input, d sessio
 	if err := r.keeper().Newest(ctx, in.Session); err != nil {
 		return err
 	}
-	// What was frozen may be long ago: the manager was not there for a while.
+	// The state can have been frozen long ago, for example if the manager was down. So read the restores of today.
 	restores, err := r.restores(ctx, in.Session.Namespace)
 	if err != nil {
 		return err
@@ -113,10 +120,11 @@ func (r *Reconciler) writeCopies(ctx context.Context, in session.Input, d sessio
 	return nil
 }
 
-// restoringClaim says whether a restore writes into a volume that is about to be copied.
+// restoringClaim reports whether a restore writes into a volume that is about to be copied.
 func restoringClaim(restores []v1alpha1.RestoreSession, request session.CopyRequest) *v1alpha1.ResolvedError {
 	if !request.Snapshot && request.Copy.VolumeSnapshotClassName != "" {
-		return nil // it was copied already
+		return nil // the snapshot of the claim already exists
 	}
-	return restoring(restores, &v1alpha1.ResolvedHost{Volumes: []v1alpha1.ResolvedVolume{{ClaimName: request.Copy.ClaimName}}})
+	return restoring(restores,
+		&v1alpha1.ResolvedHost{Volumes: []v1alpha1.ResolvedVolume{{ClaimName: request.Copy.ClaimName}}})
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// However a run with copies ends, a manager that is killed at any write on the way leaves none behind.
+// However a run with copies ends, it leaves none behind, also if the manager is killed at any write.
 func TestKilledWhileCopiesGo(t *testing.T) {
 	t.Parallel()
 	for way, end := range map[string]func(w *world){

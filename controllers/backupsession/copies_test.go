@@ -20,7 +20,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// copied is a world with the policy of a claim whose copy is backed up, into two repositories.
+// copied returns a world with the policy of a claim whose copy is backed up into two repositories.
 func copied(t *testing.T, method v1alpha1.CopyMethod, edit ...func(*v1alpha1.BackupConfiguration)) *world {
 	t.Helper()
 	w := newWorld(t)
@@ -42,7 +42,8 @@ func copied(t *testing.T, method v1alpha1.CopyMethod, edit ...func(*v1alpha1.Bac
 		e(c)
 	}
 	sessiontest.Create(t, w.Client, c, sessiontest.OfDriver(t, w.Client, claim),
-		sessiontest.Repository(w.Namespace, "uploads", w.Storage, uploads), sessiontest.Repository(w.Namespace, "second", w.Storage, uploads),
+		sessiontest.Repository(w.Namespace, "uploads", w.Storage, uploads),
+		sessiontest.Repository(w.Namespace, "second", w.Storage, uploads),
 		sessiontest.Pod(w.Namespace, "web-0", "node-a", "uploads", nil),
 	)
 	return w
@@ -51,16 +52,17 @@ func copied(t *testing.T, method v1alpha1.CopyMethod, edit ...func(*v1alpha1.Bac
 func (w *world) copies() ([]corev1.PersistentVolumeClaim, []snapshotv1.VolumeSnapshot) {
 	w.T.Helper()
 	var claims corev1.PersistentVolumeClaimList
-	w.Expect(w.Client.List(w.T.Context(), &claims, client.InNamespace(w.Namespace), client.HasLabels{v1alpha1.LabelCopy})).To(Succeed())
+	w.Expect(w.Client.List(w.T.Context(), &claims, client.InNamespace(w.Namespace), client.HasLabels{v1alpha1.LabelCopy})).
+		To(Succeed())
 	var snapshots snapshotv1.VolumeSnapshotList
 	w.Expect(w.Client.List(w.T.Context(), &snapshots, client.InNamespace(w.Namespace))).To(Succeed())
 	return claims.Items, snapshots.Items
 }
 
-// clean asserts that nothing temporary is left, and that the claim that was backed up is.
+// clean asserts that nothing temporary is left, and that the claim itself still exists.
 func (w *world) clean() {
 	w.T.Helper()
-	for range 3 { // what was asked for takes the cluster some looks
+	for range 3 { // the cluster needs several rounds to delete them
 		w.Cluster()
 	}
 	claims, snapshots := w.copies()
@@ -69,7 +71,8 @@ func (w *world) clean() {
 	var contents snapshotv1.VolumeSnapshotContentList
 	w.Expect(w.Client.List(w.T.Context(), &contents)).To(Succeed())
 	for i := range contents.Items {
-		w.Expect(contents.Items[i].Spec.VolumeSnapshotRef.Namespace).NotTo(Equal(w.Namespace), "a temporary snapshot stays in the storage system")
+		w.Expect(contents.Items[i].Spec.VolumeSnapshotRef.Namespace).
+			NotTo(Equal(w.Namespace), "a temporary snapshot stays in the storage system")
 	}
 	var source corev1.PersistentVolumeClaim
 	w.Get("uploads", &source)
@@ -85,7 +88,7 @@ func TestACopyOfAVolumeIsBackedUp(t *testing.T) {
 			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 			var read []string
 			w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-				w.Expect(job.Spec.Template.Spec.Affinity.NodeAffinity).To(BeNil(), "nobody else has the copy")
+				w.Expect(job.Spec.Template.Spec.Affinity.NodeAffinity).To(BeNil(), "no other pod mounts the copy")
 				for _, v := range job.Spec.Template.Spec.Volumes {
 					if v.PersistentVolumeClaim != nil {
 						read = append(read, v.PersistentVolumeClaim.ClaimName)
@@ -111,7 +114,9 @@ func TestACopyOfAVolumeIsBackedUp(t *testing.T) {
 func TestTheCopyIsAsLargeAsItsSnapshotNeeds(t *testing.T) {
 	t.Parallel()
 	w := copied(t, v1alpha1.CopySnapshot, func(c *v1alpha1.BackupConfiguration) {
-		c.Spec.Sessions[0].CopyVolume = &v1alpha1.CopyVolume{AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadOnlyMany}}
+		c.Spec.Sessions[0].CopyVolume = &v1alpha1.CopyVolume{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadOnlyMany},
+		}
 	})
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
@@ -129,8 +134,8 @@ func TestTheCopyIsAsLargeAsItsSnapshotNeeds(t *testing.T) {
 	w.clean()
 }
 
-// TestAFreeVolumeIsNoCopy: Kubernetes prefers a volume that is there to one that is made of the claim's source. What a mover reads of
-// it is no backup, whatever the mover says.
+// TestAFreeVolumeIsNoCopy: Kubernetes prefers an existing volume to one that is made of the claim's source. What a
+// mover reads from it is no backup, whatever the mover reports.
 func TestAFreeVolumeIsNoCopy(t *testing.T) {
 	t.Parallel()
 	for _, method := range []v1alpha1.CopyMethod{v1alpha1.CopySnapshot, v1alpha1.CopyClone} {
@@ -143,7 +148,8 @@ func TestAFreeVolumeIsNoCopy(t *testing.T) {
 			w.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonCopyFailed))
 			for _, snap := range w.snapshots() {
 				w.Expect(snap.Status.Phase).To(Equal(v1alpha1.SnapshotFailed))
-				w.Expect(snap.Status.Components["pvc"].Error).To(And(ContainSubstring("the copy of PersistentVolumeClaim uploads is none"), ContainSubstring("other data")))
+				w.Expect(snap.Status.Components["pvc"].Error).
+					To(And(ContainSubstring("the copy of PersistentVolumeClaim uploads is none"), ContainSubstring("other data")))
 			}
 			w.clean()
 		})
@@ -158,9 +164,18 @@ func TestCopiesThatCantBeMade(t *testing.T) {
 		reason string
 		says   string
 	}{
-		"a driver that answers an error": {csi: sessiontest.CSI{Error: "no space left in the pool"}, later: 2 * time.Minute, reason: v1alpha1.ReasonVolumeSnapshotFailed, says: "no space left in the pool"},
-		"a driver that never answers":    {csi: sessiontest.CSI{Hang: true}, later: 11 * time.Minute, reason: v1alpha1.ReasonVolumeSnapshotNotReady, says: "10m"},
-		"a run that takes too long":      {csi: sessiontest.CSI{Hang: true}, later: 7 * time.Hour, reason: v1alpha1.ReasonDeadlineExceeded, says: "deadline"},
+		"a driver that answers an error": {
+			csi: sessiontest.CSI{Error: "no space left in the pool"}, later: 2 * time.Minute,
+			reason: v1alpha1.ReasonVolumeSnapshotFailed, says: "no space left in the pool",
+		},
+		"a driver that never answers": {
+			csi: sessiontest.CSI{Hang: true}, later: 11 * time.Minute,
+			reason: v1alpha1.ReasonVolumeSnapshotNotReady, says: "10m",
+		},
+		"a run that takes too long": {
+			csi: sessiontest.CSI{Hang: true}, later: 7 * time.Hour,
+			reason: v1alpha1.ReasonDeadlineExceeded, says: "deadline",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -171,7 +186,7 @@ func TestCopiesThatCantBeMade(t *testing.T) {
 			w.Cluster()
 			w.Clock.SetTime(w.Clock.Now().Add(30 * time.Second))
 			w.Reconcile("run")
-			w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionRunning), "the driver may yet")
+			w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionRunning), "the driver still has time")
 			w.Clock.SetTime(w.Clock.Now().Add(tt.later))
 			s := w.settle("run")
 			w.Expect(s.Status.Reason).To(Equal(tt.reason))
@@ -262,20 +277,26 @@ func TestWhatWasLeftBehindIsSwept(t *testing.T) {
 	metrics := NewMetrics(prometheus.NewRegistry())
 	sweep := func() {
 		r := reconciler(w.World)
-		s := &Sweeper{Client: r.Client, APIReader: r.APIReader, EventRecorder: w.Events, FieldManager: r.FieldManager, Metrics: metrics}
+		s := &Sweeper{
+			Client: r.Client, APIReader: r.APIReader, EventRecorder: w.Events, FieldManager: r.FieldManager,
+			Metrics: metrics,
+		}
 		w.Expect(s.Sweep(t.Context())).To(Succeed())
 	}
 	foreign := sessiontest.Claim(w.Namespace, "foreign")
 	foreign.Labels = map[string]string{v1alpha1.LabelCopy: "run", v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}
-	// Other systems have a kind of that name.
+	// Other systems have a kind of this name.
 	other := sessiontest.Claim(w.Namespace, "other")
 	other.Labels = foreign.Labels
-	other.OwnerReferences = []metav1.OwnerReference{{APIVersion: "core.example.com/v1", Kind: v1alpha1.BackupSessionKind, Name: "gone", UID: "gone", Controller: new(true)}}
+	other.OwnerReferences = []metav1.OwnerReference{{
+		APIVersion: "core.example.com/v1", Kind: v1alpha1.BackupSessionKind,
+		Name: "gone", UID: "gone", Controller: new(true),
+	}}
 	sessiontest.Create(t, w.Client, foreign, other)
 	sweep()
 	claims, snapshots := w.copies()
 	w.Expect(claims).To(HaveLen(3))
-	w.Expect(claims).To(HaveEach(HaveField("DeletionTimestamp", BeNil())), "the run is at work")
+	w.Expect(claims).To(HaveEach(HaveField("DeletionTimestamp", BeNil())), "the run still works")
 	w.Expect(snapshots).To(HaveLen(1))
 
 	s := w.session("run")
@@ -287,13 +308,14 @@ func TestWhatWasLeftBehindIsSwept(t *testing.T) {
 	w.Expect(testutil.ToFloat64(metrics.removed)).To(BeNumerically(">=", 1))
 	w.Expect(testutil.ToFloat64(metrics.found)).To(BeNumerically(">=", 1))
 	claims, _ = w.copies()
-	w.Expect(claims).To(ContainElement(HaveField("DeletionTimestamp", Not(BeNil()))), "Kubernetes is not done with it")
+	w.Expect(claims).To(ContainElement(HaveField("DeletionTimestamp", Not(BeNil()))),
+		"Kubernetes has not finished the deletion")
 	all, err := reconciler(w.World).copies().Leftovers(t.Context())
 	w.Expect(err).NotTo(HaveOccurred())
 	for _, left := range all {
 		if left.Namespace == w.Namespace {
 			w.Expect(left.Names).NotTo(BeEmpty())
-			w.Expect(left.Fresh()).To(BeEmpty(), "it is not told twice")
+			w.Expect(left.Fresh()).To(BeEmpty(), "the second sweep has nothing new to report")
 		}
 	}
 	for _, claim := range []*corev1.PersistentVolumeClaim{foreign, other} {
@@ -303,13 +325,16 @@ func TestWhatWasLeftBehindIsSwept(t *testing.T) {
 	w.clean()
 }
 
-// A driver that can't make the volume says so in events of the claim alone.
+// A driver that can't create the volume reports it only in events of the claim.
 func TestAVolumeThatCantBeMadeFailsWithTheDriversWords(t *testing.T) {
 	t.Parallel()
 	w := copied(t, v1alpha1.CopyClone, func(c *v1alpha1.BackupConfiguration) {
 		c.Spec.Sessions[0].CopyVolume = &v1alpha1.CopyVolume{StorageClassName: "csi-immediate"}
 	})
-	class := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "csi-immediate"}, Provisioner: sessiontest.DriverName}
+	class := &storagev1.StorageClass{
+		ObjectMeta:  metav1.ObjectMeta{Name: "csi-immediate"},
+		Provisioner: sessiontest.DriverName,
+	}
 	sessiontest.Create(t, w.Client, class)
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	w.Reconcile("run")
@@ -319,10 +344,13 @@ func TestAVolumeThatCantBeMadeFailsWithTheDriversWords(t *testing.T) {
 	warn := func(name, message string) {
 		said = said.Add(time.Second)
 		sessiontest.Create(t, w.Client, &corev1.Event{
-			LastTimestamp:  metav1.NewTime(said),
-			ObjectMeta:     metav1.ObjectMeta{Namespace: w.Namespace, Name: name},
-			InvolvedObject: corev1.ObjectReference{Kind: "PersistentVolumeClaim", Namespace: w.Namespace, Name: claims[0].Name, UID: claims[0].UID},
-			Reason:         "ProvisioningFailed", Type: corev1.EventTypeWarning, Message: message,
+			LastTimestamp: metav1.NewTime(said),
+			ObjectMeta:    metav1.ObjectMeta{Namespace: w.Namespace, Name: name},
+			InvolvedObject: corev1.ObjectReference{
+				Kind: "PersistentVolumeClaim", Namespace: w.Namespace, Name: claims[0].Name,
+				UID: claims[0].UID,
+			},
+			Reason: "ProvisioningFailed", Type: corev1.EventTypeWarning, Message: message,
 		})
 	}
 	w.Clock.SetTime(w.Clock.Now().Add(2 * time.Minute))

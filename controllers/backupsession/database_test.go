@@ -15,7 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// ofDatabase makes a policy one of a database.
+// ofDatabase makes the target of a policy a database.
 func ofDatabase(w *world, kind, name, params string) func(*v1alpha1.BackupConfiguration) {
 	target := v1alpha1.TypedObjectReference{Kind: kind, Name: name}
 	sessiontest.Create(w.T, w.Client, sessiontest.Repository(w.Namespace, "db", w.Storage, target))
@@ -47,25 +47,30 @@ func TestADatabaseIsBackedUp(t *testing.T) {
 	stream := target.Hosts[0].Volumes[0].Stream
 	w.Expect(stream.Command[0]).To(Equal("pg_dump"))
 	w.Expect(stream.Env).To(ContainElements(
-		v1alpha1.StreamEnv{Name: "PGHOST", Value: "db." + w.Namespace + ".svc"}, v1alpha1.StreamEnv{Name: "PGPORT", Value: "5432"}))
+		v1alpha1.StreamEnv{Name: "PGHOST", Value: "db." + w.Namespace + ".svc"},
+		v1alpha1.StreamEnv{Name: "PGPORT", Value: "5432"}))
 	w.Expect(w.snapshot("db-run").Status.Components).To(And(HaveKey("dump-shop"), HaveKey("dump-crm")))
 	w.Expect(w.Jobs()).To(HaveLen(1))
 }
 
-// A Secret of the Service Binding specification says everything.
+// A Secret of the Service Binding specification holds everything that is needed.
 func TestADatabaseOfABinding(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	sessiontest.Create(t, w.Client, append(sessiontest.Database(w.Namespace, "db", true), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "binding"}, Type: "servicebinding.io/postgresql",
-		Data: map[string][]byte{"type": []byte("postgresql"), "host": []byte("db"), "port": []byte("5432"), "username": []byte("u"), "password": []byte("hush-hush"), "database": []byte("app")},
+		Data: map[string][]byte{
+			"type": []byte("postgresql"), "host": []byte("db"), "port": []byte("5432"),
+			"username": []byte("u"), "password": []byte("hush-hush"), "database": []byte("app"),
+		},
 	})...)
-	w.configuration(ofDatabase(w, v1alpha1.KindSecret, "binding", `{}`), func(c *v1alpha1.BackupConfiguration) { c.Spec.Sessions[0].Addon = nil })
+	w.configuration(ofDatabase(w, v1alpha1.KindSecret, "binding", `{}`),
+		func(c *v1alpha1.BackupConfiguration) { c.Spec.Sessions[0].Addon = nil })
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	s := w.settle("run")
 	w.Expect(summary(s)[0]).To(Equal("Succeeded/Succeeded"))
 	target := s.Status.Resolved.Targets[0]
-	w.Expect(target.Task.Addon).To(Equal("postgres-addon"), "the type says so")
+	w.Expect(target.Task.Addon).To(Equal("postgres-addon"), "inferred from the type")
 	w.Expect(target.Task.Database.SecretName).To(Equal("binding"))
 	w.Expect(target.Hosts[0].Volumes[0].Component).To(Equal("dump-app"), "the database that the binding names")
 	text, err := json.Marshal(s)
@@ -73,19 +78,26 @@ func TestADatabaseOfABinding(t *testing.T) {
 	w.Expect(string(text)).NotTo(ContainSubstring("hush-hush"))
 }
 
-// What does not say which database it is of is not guessed at.
+// Cairn does not guess the Addon of an object that does not name its database.
 func TestAnAddonThatCantBeInferred(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ secret, reason, says string }{
-		"a type without an Addon": {"mongo", v1alpha1.ReasonAddonNotFound, `of the type "servicebinding.io/mongodb", for which no Addon is built in`},
-		"no type":                 {"enc", v1alpha1.ReasonAddonNotFound, "does not say which database it is of"},
-		"nothing there":           {"gone", v1alpha1.ReasonTargetNotFound, "there is no Secret/gone"},
+		"a type without an Addon": {
+			"mongo", v1alpha1.ReasonAddonNotFound,
+			`of the type "servicebinding.io/mongodb", for which no Addon is built in`,
+		},
+		"no type":   {"enc", v1alpha1.ReasonAddonNotFound, "does not say which database it is of"},
+		"no object": {"gone", v1alpha1.ReasonTargetNotFound, "there is no Secret/gone"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			sessiontest.Create(t, w.Client, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "mongo"}, Type: "servicebinding.io/mongodb"})
-			w.configuration(ofDatabase(w, v1alpha1.KindSecret, tc.secret, `{}`), func(c *v1alpha1.BackupConfiguration) { c.Spec.Sessions[0].Addon = nil })
+			sessiontest.Create(t, w.Client, &corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "mongo"},
+				Type:       "servicebinding.io/mongodb",
+			})
+			w.configuration(ofDatabase(w, v1alpha1.KindSecret, tc.secret, `{}`),
+				func(c *v1alpha1.BackupConfiguration) { c.Spec.Sessions[0].Addon = nil })
 			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 			w.Reconcile("run")
 			w.Clock.SetTime(w.Clock.Now().Add(2 * session.WaitForRepository))
@@ -107,12 +119,31 @@ func TestDatabasesThatAreNotBackedUp(t *testing.T) {
 		reason string
 		says   string
 	}{
-		"not ready":        {kind: v1alpha1.KindService, name: "db", params: `{"secretName":"a"}`, reason: v1alpha1.ReasonTargetNotReady, says: "no endpoint that is ready"},
-		"no Service":       {ready: true, kind: v1alpha1.KindService, name: "gone", params: `{"secretName":"a"}`, reason: v1alpha1.ReasonTargetNotFound, says: "there is no Service/gone"},
-		"no credentials":   {ready: true, kind: v1alpha1.KindService, name: "db", params: `{}`, reason: v1alpha1.ReasonInvalidParameters, says: "parameter secretName"},
-		"no such port":     {ready: true, kind: v1alpha1.KindService, name: "db", params: `{"secretName":"a","port":"x"}`, reason: v1alpha1.ReasonTargetUnknown, says: "parameter port"},
-		"an unknown param": {ready: true, kind: v1alpha1.KindService, name: "db", params: `{"secretName":"a","backupCmd":"pg_dump"}`, reason: v1alpha1.ReasonInvalidParameters, says: `no parameter "backupCmd"`},
-		"any Secret":       {ready: true, kind: v1alpha1.KindSecret, name: "enc", params: `{}`, reason: v1alpha1.ReasonTargetUnknown, says: "name the Service of the database"},
+		"not ready": {
+			kind: v1alpha1.KindService, name: "db", params: `{"secretName":"a"}`,
+			reason: v1alpha1.ReasonTargetNotReady, says: "no endpoint that is ready",
+		},
+		"no Service": {
+			ready: true, kind: v1alpha1.KindService, name: "gone", params: `{"secretName":"a"}`,
+			reason: v1alpha1.ReasonTargetNotFound, says: "there is no Service/gone",
+		},
+		"no credentials": {
+			ready: true, kind: v1alpha1.KindService, name: "db", params: `{}`,
+			reason: v1alpha1.ReasonInvalidParameters, says: "parameter secretName",
+		},
+		"no such port": {
+			ready: true, kind: v1alpha1.KindService, name: "db", params: `{"secretName":"a","port":"x"}`,
+			reason: v1alpha1.ReasonTargetUnknown, says: "parameter port",
+		},
+		"an unknown param": {
+			ready: true, kind: v1alpha1.KindService, name: "db",
+			params: `{"secretName":"a","backupCmd":"pg_dump"}`, reason: v1alpha1.ReasonInvalidParameters,
+			says: `no parameter "backupCmd"`,
+		},
+		"any Secret": {
+			ready: true, kind: v1alpha1.KindSecret, name: "enc", params: `{}`,
+			reason: v1alpha1.ReasonTargetUnknown, says: "name the Service of the database",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -130,7 +161,7 @@ func TestDatabasesThatAreNotBackedUp(t *testing.T) {
 	}
 }
 
-// A database that comes up in time is backed up.
+// A run waits for a database that becomes ready in time.
 func TestADatabaseThatComesUpIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -148,7 +179,7 @@ func TestADatabaseThatComesUpIsWaitedFor(t *testing.T) {
 	w.Expect(s.Status.Resolved.Targets[0].Hosts[0].Volumes[0].Stream.Command[0]).To(Equal("pg_dumpall"))
 }
 
-// While a restore writes into a database it is not backed up.
+// A database into which a restore writes is not backed up.
 func TestADatabaseThatIsBeingRestoredIsSkipped(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -163,19 +194,24 @@ func TestADatabaseThatIsBeingRestoredIsSkipped(t *testing.T) {
 		},
 	}
 	sessiontest.Create(t, w.Client, restore)
-	restore.Status = v1alpha1.RestoreSessionStatus{Phase: v1alpha1.RestoreSessionRunning, Resolved: &v1alpha1.ResolvedRestore{
-		Snapshot: "x", TargetUID: objects[0].GetUID(),
-		Repository: v1alpha1.ResolvedRepository{
-			Name: "db", StorageRef: v1alpha1.ObjectReference{Name: "s"}, EncryptionSecret: v1alpha1.ObjectReference{Name: "e"},
+	restore.Status = v1alpha1.RestoreSessionStatus{
+		Phase: v1alpha1.RestoreSessionRunning,
+		Resolved: &v1alpha1.ResolvedRestore{
+			Snapshot: "x", TargetUID: objects[0].GetUID(),
+			Repository: v1alpha1.ResolvedRepository{
+				Name: "db", StorageRef: v1alpha1.ObjectReference{Name: "s"}, EncryptionSecret: v1alpha1.ObjectReference{Name: "e"},
+			},
 		},
-	}}
+	}
 	w.Expect(w.Client.Status().Update(t.Context(), restore)).To(Succeed())
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	s := w.settle("run")
-	w.Expect(s.Status.Targets[0]).To(And(HaveField("Phase", v1alpha1.BackupSessionSkipped), HaveField("Reason", v1alpha1.ReasonRestoreInProgress)))
+	w.Expect(s.Status.Targets[0]).
+		To(And(HaveField("Phase", v1alpha1.BackupSessionSkipped), HaveField("Reason", v1alpha1.ReasonRestoreInProgress)))
 }
 
-// A task that reads the files of its server runs where they are, as who wrote them, and sees them where the server does.
+// A task that reads the files of its server runs on the server's node, as the user who wrote them, and sees them at the
+// server's paths.
 func TestTheFilesOfADatabaseAreBackedUp(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -188,9 +224,10 @@ func TestTheFilesOfADatabaseAreBackedUp(t *testing.T) {
 	}}}
 	pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/var/lib/mysql"}}
 	sessiontest.Create(t, w.Client, append(objects, sessiontest.Claim(w.Namespace, "data-db-0"))...)
-	w.configuration(ofDatabase(w, v1alpha1.KindService, "db", `{"secretName":"db-auth"}`), func(c *v1alpha1.BackupConfiguration) {
-		c.Spec.Sessions[0].Addon.Name, c.Spec.Sessions[0].Addon.Tasks[0].Name = "mariadb-addon", "physical-backup"
-	})
+	w.configuration(ofDatabase(w, v1alpha1.KindService, "db", `{"secretName":"db-auth"}`),
+		func(c *v1alpha1.BackupConfiguration) {
+			c.Spec.Sessions[0].Addon.Name, c.Spec.Sessions[0].Addon.Tasks[0].Name = "mariadb-addon", "physical-backup"
+		})
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	s := w.settle("run")
 	w.Expect(summary(s)).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
@@ -198,18 +235,22 @@ func TestTheFilesOfADatabaseAreBackedUp(t *testing.T) {
 	w.Expect(host.Node).To(Equal("node-a"))
 	w.Expect(host.SecurityContext.RunAsUser).To(HaveValue(Equal(int64(999))))
 	w.Expect(host.Volumes).To(HaveLen(1))
-	w.Expect(host.Volumes[0]).To(And(HaveField("ClaimName", "data-db-0"), HaveField("MountPath", "/var/lib/mysql"), HaveField("Path", "")))
+	w.Expect(host.Volumes[0]).
+		To(And(HaveField("ClaimName", "data-db-0"), HaveField("MountPath", "/var/lib/mysql"), HaveField("Path", "")))
 	job := w.Jobs()[0].Spec.Template.Spec
-	w.Expect(job.Containers[0].VolumeMounts).To(ContainElement(And(HaveField("MountPath", "/var/lib/mysql"), HaveField("ReadOnly", true))))
+	w.Expect(job.Containers[0].VolumeMounts).
+		To(ContainElement(And(HaveField("MountPath", "/var/lib/mysql"), HaveField("ReadOnly", true))))
 	w.Expect(job.Containers[0].Image).To(Equal(sessiontest.DatabaseImage))
 
-	// Nobody can say which of two servers would answer.
+	// Nobody knows which of two servers would answer.
 	slice := objects[2].(*discoveryv1.EndpointSlice)
 	slice.Endpoints = append(slice.Endpoints, *slice.Endpoints[0].DeepCopy())
 	slice.Endpoints[1].TargetRef.Name = "db-1"
 	w.Expect(w.Client.Update(t.Context(), slice)).To(Succeed())
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "again")
 	s = w.settle("again")
-	w.Expect(s.Status.Targets[0]).To(And(HaveField("Reason", v1alpha1.ReasonInvalidTask), HaveField("Message", ContainSubstring("one pod alone behind it"))))
+	w.Expect(s.Status.Targets[0]).
+		To(And(HaveField("Reason", v1alpha1.ReasonInvalidTask),
+			HaveField("Message", ContainSubstring("one pod alone behind it"))))
 	w.Expect(w.Jobs()).To(HaveLen(1))
 }

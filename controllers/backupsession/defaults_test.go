@@ -10,7 +10,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// nothingButTheTarget takes out of a policy what can be inferred.
+// nothingButTheTarget removes from a policy everything that Cairn can infer.
 func nothingButTheTarget(c *v1alpha1.BackupConfiguration) {
 	c.Spec.Backends = nil
 	c.Spec.Sessions[0].Addon, c.Spec.Sessions[0].Repositories = nil, nil
@@ -28,7 +28,9 @@ func TestTheSmallestPolicyIsRun(t *testing.T) {
 	w.Expect(target.Task.Task).To(Equal("logical-backup"))
 	w.Expect(target.Repositories).To(HaveLen(1))
 	w.Expect(target.Repositories[0].Name).To(Equal("uploads"))
-	w.Expect(target.Repositories[0].StorageRef).To(Equal(v1alpha1.ObjectReference{Namespace: w.Storage, Name: sessiontest.StorageName}), "where the Repository is")
+	w.Expect(target.Repositories[0].StorageRef).
+		To(Equal(v1alpha1.ObjectReference{Namespace: w.Storage, Name: sessiontest.StorageName}),
+			"the storage of the Repository")
 }
 
 func TestAPolicyThatCanNotBeCompletedIsWaitedForAndThenRefused(t *testing.T) {
@@ -43,7 +45,8 @@ func TestAPolicyThatCanNotBeCompletedIsWaitedForAndThenRefused(t *testing.T) {
 	w.Clock.SetTime(w.Clock.Now().Add(2 * session.WaitForRepository))
 	s := w.settle("run")
 	w.Expect(summary(s)).To(Equal([]string{"Failed/StorageNotFound", "uploads: Failed/StorageNotFound"}))
-	w.Expect(s.Status.Targets[0].Message).To(Equal("spec.sessions[0].repositories[0].backend: policy names no BackupStorage, and there is no default " +
-		"one that the namespace " + w.Namespace + " may use: name one in spec.backends, or set spec.default: true on one"))
+	w.Expect(s.Status.Targets[0].Message).
+		To(Equal("spec.sessions[0].repositories[0].backend: policy names no BackupStorage, and there is no default " +
+			"one that the namespace " + w.Namespace + " may use: name one in spec.backends, or set spec.default: true on one"))
 	w.Expect(w.Jobs()).To(BeEmpty())
 }

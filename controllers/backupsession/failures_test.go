@@ -20,12 +20,13 @@ type trouble struct {
 	job *batchv1.Job
 }
 
-// pod makes the pod of the Job with this status.
+// pod creates the pod of the Job with this status.
 func (b trouble) pod(edit func(*corev1.Pod)) {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: b.Namespace, Name: b.job.Name + "-x1y2z", Labels: b.job.Spec.Template.Labels,
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(b.job, batchv1.SchemeGroupVersion.WithKind("Job"))},
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(b.job,
+				batchv1.SchemeGroupVersion.WithKind("Job"))},
 		},
 		Spec: *b.job.Spec.Template.Spec.DeepCopy(),
 	}
@@ -35,7 +36,7 @@ func (b trouble) pod(edit func(*corev1.Pod)) {
 	b.Expect(b.Client.Status().Update(b.T.Context(), pod)).To(Succeed())
 }
 
-// failed says of the Job that it has failed.
+// failed marks the Job as failed.
 func (b trouble) failed(reason string) {
 	now := metav1.NewTime(b.Clock.Now())
 	for _, kind := range []batchv1.JobConditionType{batchv1.JobFailureTarget, batchv1.JobFailed} {
@@ -47,7 +48,7 @@ func (b trouble) failed(reason string) {
 	b.Expect(b.Client.Status().Update(b.T.Context(), b.job)).To(Succeed())
 }
 
-// warn tells of the Job, or of its pod.
+// warn creates a warning event of the Job or of its pod.
 func (b trouble) warn(kind, name, reason, message string) {
 	b.Expect(b.Client.Create(b.T.Context(), &corev1.Event{
 		ObjectMeta:     metav1.ObjectMeta{Namespace: b.Namespace, Name: name + ".1"},
@@ -64,75 +65,114 @@ func died(end corev1.ContainerStateTerminated) []corev1.ContainerStatus {
 	return []corev1.ContainerStatus{{Name: task.Container, State: corev1.ContainerState{Terminated: &end}}}
 }
 
-// Whatever can go wrong with a Job ends its run, with its own reason, within a bounded time, and leaves nothing at work.
+// Every failure of a Job ends its run with its own reason, within a bounded time, and leaves nothing at work.
 func TestWhatGoesWrongWithAJob(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		// wrong happens to every Job that is made.
+		// wrong happens to every Job.
 		wrong func(trouble)
-		// after is how long it takes at most.
+		// after is the time that one failure takes at most.
 		after           time.Duration
 		reason, message string
 		jobs            int
 	}{
 		"the Job is deleted": {reason: v1alpha1.ReasonJobVanished, jobs: 1, wrong: func(b trouble) {
 			b.Reconcile("run")
-			b.Expect(b.Client.Delete(b.T.Context(), b.job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+			b.Expect(b.Client.Delete(b.T.Context(), b.job, client.PropagationPolicy(metav1.DeletePropagationBackground))).
+				To(Succeed())
 		}},
-		"its pod is deleted": {reason: v1alpha1.ReasonPodDeleted, message: "was deleted before it ended", jobs: 2, wrong: func(b trouble) {
-			b.failed("BackoffLimitExceeded")
-		}},
-		"its pod is evicted": {reason: v1alpha1.ReasonEvicted, message: "evicted from its node", jobs: 2, wrong: func(b trouble) {
-			b.pod(func(p *corev1.Pod) {
-				p.Status.Phase, p.Status.Reason, p.Status.ContainerStatuses = corev1.PodFailed, "Evicted", died(corev1.ContainerStateTerminated{ExitCode: 137})
-			})
-			b.failed("BackoffLimitExceeded")
-		}},
-		"its image is missing": {reason: v1alpha1.ReasonImagePullFailed, message: "image mover:test can't be pulled", after: 3 * time.Minute, jobs: 1, wrong: func(b trouble) {
-			b.pod(func(p *corev1.Pod) {
-				p.Status.Conditions = []corev1.PodCondition{waits(corev1.PodScheduled, corev1.ConditionTrue, b.Clock.Now())}
-				p.Status.ContainerStatuses = []corev1.ContainerStatus{{
-					Name: task.Container, Image: "mover:test", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"}},
-				}}
-			})
-		}},
-		"its node is gone": {reason: v1alpha1.ReasonNodeLost, message: "does not answer any more", after: 6 * time.Minute, jobs: 2, wrong: func(b trouble) {
-			b.pod(func(p *corev1.Pod) {
-				p.Status.Phase = corev1.PodRunning
-				p.Status.Conditions = []corev1.PodCondition{waits(corev1.PodReady, corev1.ConditionUnknown, b.Clock.Now())}
-			})
-		}},
-		"its memory does not suffice": {reason: v1alpha1.ReasonOutOfMemory, message: "raise jobTemplate.spec.resources.limits.memory", jobs: 2, wrong: func(b trouble) {
-			b.pod(func(p *corev1.Pod) {
-				p.Status.Phase, p.Status.ContainerStatuses = corev1.PodFailed, died(corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"})
-			})
-			b.failed("BackoffLimitExceeded")
-		}},
-		"a quota forbids its pod": {reason: v1alpha1.ReasonQuotaExceeded, message: "exceeded quota: small", after: 6 * time.Minute, jobs: 1, wrong: func(b trouble) {
-			b.warn("Job", b.job.Name, "FailedCreate", `pods "x" is forbidden: exceeded quota: small, requested: pods=1, used: pods=3, limited: pods=3`)
-		}},
-		"something forbids its pod": {reason: v1alpha1.ReasonPodNotCreated, message: "no pod could be created", after: 6 * time.Minute, jobs: 1, wrong: func(trouble) {}},
-		"no node can take its pod": {reason: v1alpha1.ReasonUnschedulable, message: "0/3 nodes are available", after: 6 * time.Minute, jobs: 1, wrong: func(b trouble) {
-			b.pod(func(p *corev1.Pod) {
-				c := waits(corev1.PodScheduled, corev1.ConditionFalse, b.Clock.Now())
-				c.Reason, c.Message = corev1.PodReasonUnschedulable, "0/3 nodes are available"
-				p.Status.Conditions = []corev1.PodCondition{c}
-			})
-		}},
-		"a volume can't be mounted": {reason: v1alpha1.ReasonVolumeMountFailed, message: "Multi-Attach error", after: 16 * time.Minute, jobs: 1, wrong: func(b trouble) {
-			b.pod(func(p *corev1.Pod) {
-				p.Status.Conditions = []corev1.PodCondition{
-					waits(corev1.PodScheduled, corev1.ConditionTrue, b.Clock.Now()), waits(corev1.PodReadyToStartContainers, corev1.ConditionFalse, b.Clock.Now()),
-				}
-			})
-			b.warn("Pod", b.job.Name+"-x1y2z", "FailedAttachVolume", "Multi-Attach error for volume data")
-		}},
-		"it takes too long": {reason: v1alpha1.ReasonDeadlineExceeded, message: "the deadline of the run passed", after: time.Hour, jobs: 1, wrong: func(b trouble) {
-			b.pod(func(p *corev1.Pod) { p.Status.Phase = corev1.PodRunning })
-		}},
-		"Kubernetes says that it took too long": {reason: v1alpha1.ReasonDeadlineExceeded, message: "within its deadline", jobs: 1, wrong: func(b trouble) {
-			b.failed(batchv1.JobReasonDeadlineExceeded)
-		}},
+		"its pod is deleted": {
+			reason: v1alpha1.ReasonPodDeleted, message: "was deleted before it ended", jobs: 2,
+			wrong: func(b trouble) {
+				b.failed("BackoffLimitExceeded")
+			},
+		},
+		"its pod is evicted": {
+			reason: v1alpha1.ReasonEvicted, message: "evicted from its node", jobs: 2,
+			wrong: func(b trouble) {
+				b.pod(func(p *corev1.Pod) {
+					p.Status.Phase, p.Status.Reason, p.Status.ContainerStatuses = corev1.PodFailed, "Evicted",
+						died(corev1.ContainerStateTerminated{ExitCode: 137})
+				})
+				b.failed("BackoffLimitExceeded")
+			},
+		},
+		"its image is missing": {
+			reason: v1alpha1.ReasonImagePullFailed, message: "image mover:test can't be pulled",
+			after: 3 * time.Minute, jobs: 1, wrong: func(b trouble) {
+				b.pod(func(p *corev1.Pod) {
+					p.Status.Conditions = []corev1.PodCondition{waits(corev1.PodScheduled, corev1.ConditionTrue, b.Clock.Now())}
+					p.Status.ContainerStatuses = []corev1.ContainerStatus{{
+						Name: task.Container, Image: "mover:test",
+						State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"}},
+					}}
+				})
+			},
+		},
+		"its node is gone": {
+			reason: v1alpha1.ReasonNodeLost, message: "does not answer any more", after: 6 * time.Minute,
+			jobs: 2, wrong: func(b trouble) {
+				b.pod(func(p *corev1.Pod) {
+					p.Status.Phase = corev1.PodRunning
+					p.Status.Conditions = []corev1.PodCondition{waits(corev1.PodReady, corev1.ConditionUnknown, b.Clock.Now())}
+				})
+			},
+		},
+		"its memory does not suffice": {
+			reason:  v1alpha1.ReasonOutOfMemory,
+			message: "raise jobTemplate.spec.resources.limits.memory", jobs: 2, wrong: func(b trouble) {
+				b.pod(func(p *corev1.Pod) {
+					p.Status.Phase, p.Status.ContainerStatuses = corev1.PodFailed,
+						died(corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"})
+				})
+				b.failed("BackoffLimitExceeded")
+			},
+		},
+		"a quota forbids its pod": {
+			reason: v1alpha1.ReasonQuotaExceeded, message: "exceeded quota: small",
+			after: 6 * time.Minute, jobs: 1, wrong: func(b trouble) {
+				b.warn("Job", b.job.Name, "FailedCreate",
+					`pods "x" is forbidden: exceeded quota: small, requested: pods=1, used: pods=3, limited: pods=3`)
+			},
+		},
+		"something forbids its pod": {
+			reason: v1alpha1.ReasonPodNotCreated, message: "no pod could be created",
+			after: 6 * time.Minute, jobs: 1, wrong: func(trouble) {},
+		},
+		"no node can take its pod": {
+			reason: v1alpha1.ReasonUnschedulable, message: "0/3 nodes are available",
+			after: 6 * time.Minute, jobs: 1, wrong: func(b trouble) {
+				b.pod(func(p *corev1.Pod) {
+					c := waits(corev1.PodScheduled, corev1.ConditionFalse, b.Clock.Now())
+					c.Reason, c.Message = corev1.PodReasonUnschedulable, "0/3 nodes are available"
+					p.Status.Conditions = []corev1.PodCondition{c}
+				})
+			},
+		},
+		"a volume can't be mounted": {
+			reason: v1alpha1.ReasonVolumeMountFailed, message: "Multi-Attach error",
+			after: 16 * time.Minute, jobs: 1, wrong: func(b trouble) {
+				b.pod(func(p *corev1.Pod) {
+					p.Status.Conditions = []corev1.PodCondition{
+						waits(corev1.PodScheduled, corev1.ConditionTrue, b.Clock.Now()),
+						waits(corev1.PodReadyToStartContainers, corev1.ConditionFalse, b.Clock.Now()),
+					}
+				})
+				b.warn("Pod", b.job.Name+"-x1y2z", "FailedAttachVolume", "Multi-Attach error for volume data")
+			},
+		},
+		"it takes too long": {
+			reason: v1alpha1.ReasonDeadlineExceeded, message: "the deadline of the run passed",
+			after: time.Hour, jobs: 1, wrong: func(b trouble) {
+				b.pod(func(p *corev1.Pod) { p.Status.Phase = corev1.PodRunning })
+			},
+		},
+		"Kubernetes reports that it took too long": {
+			reason: v1alpha1.ReasonDeadlineExceeded, message: "within its deadline",
+			jobs: 1, wrong: func(b trouble) {
+				b.failed(batchv1.JobReasonDeadlineExceeded)
+			},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -164,7 +204,8 @@ func TestWhatGoesWrongWithAJob(t *testing.T) {
 			w.Expect(summary(s)).To(Equal([]string{"Failed/" + test.reason, "uploads: Failed/" + test.reason}))
 			w.Expect(s.Status.Targets[0].Message).To(ContainSubstring(test.message))
 			w.Expect(happened).To(HaveLen(test.jobs), "Jobs that were made")
-			w.Expect(w.Clock.Now().Sub(began)).To(BeNumerically("<=", time.Duration(test.jobs)*test.after+time.Second), "within its time")
+			w.Expect(w.Clock.Now().Sub(began)).To(BeNumerically("<=", time.Duration(test.jobs)*test.after+time.Second),
+				"within its time")
 			w.Expect(w.snapshot("uploads-run").Status.Phase).To(Equal(v1alpha1.SnapshotFailed))
 			w.Reconcile("run")
 			for _, job := range w.Jobs() {

@@ -12,8 +12,10 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// hooks resolves the hooks of a session that are around all of its targets.
-func (r *Reconciler) hooks(ctx context.Context, s *v1alpha1.BackupSession, config *v1alpha1.SessionConfig, start *session.Start) error {
+// hooks resolves the hooks of a session that run around all of its targets.
+func (r *Reconciler) hooks(
+	ctx context.Context, s *v1alpha1.BackupSession, config *v1alpha1.SessionConfig, start *session.Start,
+) error {
 	var target *v1alpha1.TypedObjectReference
 	if len(start.Targets) == 1 {
 		target = &start.Targets[0].Resolved.AppRef
@@ -23,8 +25,10 @@ func (r *Reconciler) hooks(ctx context.Context, s *v1alpha1.BackupSession, confi
 	return err
 }
 
-// hooksOf resolves hooks of a run; target is the only one that they are about, nil where there are several.
-func (r *Reconciler) hooksOf(ctx context.Context, s *v1alpha1.BackupSession, hooks *v1alpha1.BackupHooks, target *v1alpha1.TypedObjectReference) (*v1alpha1.ResolvedHooks, *v1alpha1.ResolvedError, error) {
+// hooksOf resolves hooks of a run. target is the only target that the hooks are about; it is nil if there are several.
+func (r *Reconciler) hooksOf(
+	ctx context.Context, s *v1alpha1.BackupSession, hooks *v1alpha1.BackupHooks, target *v1alpha1.TypedObjectReference,
+) (*v1alpha1.ResolvedHooks, *v1alpha1.ResolvedError, error) {
 	if hooks == nil {
 		return nil, nil, nil
 	}
@@ -34,8 +38,10 @@ func (r *Reconciler) hooksOf(ctx context.Context, s *v1alpha1.BackupSession, hoo
 		hooks.PreBackup, hooks.PostBackup, builtin, r.MoverImage)
 }
 
-// others looks past the cache for the runs that a run must not start beside.
-func (r *Reconciler) others(ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object, start *session.Start) error {
+// others looks past the cache for the runs beside which this run must not start.
+func (r *Reconciler) others(
+	ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object, start *session.Start,
+) error {
 	if start.Rivals.Judged() {
 		var err error
 		if start.Rivals.Runs, err = r.rivals(ctx, s, invoker); err != nil {
@@ -48,11 +54,11 @@ func (r *Reconciler) others(ctx context.Context, s *v1alpha1.BackupSession, invo
 	return r.lookForHooks(ctx, s, start)
 }
 
-// lookForHooks looks past the cache for a run with hooks on a target on which this one has some.
+// lookForHooks looks past the cache for a run that has hooks on a target on which this run has hooks too.
 func (r *Reconciler) lookForHooks(ctx context.Context, s *v1alpha1.BackupSession, start *session.Start) error {
 	var list v1alpha1.BackupSessionList
 	if err := r.APIReader.List(ctx, &list, client.InNamespace(s.Namespace)); err != nil {
-		return fmt.Errorf("list backup sessions: %w", err)
+		return fmt.Errorf("list BackupSessions: %w", err)
 	}
 	if other := start.SharesHooks(list.Items); other != nil {
 		start.HooksOf = other.Name

@@ -18,17 +18,20 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// ran are the Jobs of a world in the order in which the cluster first saw each: the hook's name, or "backup".
+// ran holds the Jobs of a world in the order in which the cluster first saw each: the hook's name, or "backup".
 type ran struct {
 	names []string
 	seen  map[types.UID]bool
 }
 
-// functions makes the policy of uploads with the hooks freeze and thaw, each the Function of a HookTemplate of its name, and keeps
-// what ran. A Job that is seen while another one is at work is noted with a "!".
+// functions creates the policy of uploads with the hooks freeze and thaw, each the Function of a HookTemplate of its
+// name, and records what ran. It marks a Job that it sees while another Job works with a "!".
 func (w *world) functions(edit ...func(*v1alpha1.BackupHooks)) *ran {
 	w.T.Helper()
-	hooks := &v1alpha1.BackupHooks{PreBackup: []v1alpha1.HookInfo{sessiontest.Use("freeze")}, PostBackup: []v1alpha1.HookInfo{sessiontest.Use("thaw")}}
+	hooks := &v1alpha1.BackupHooks{
+		PreBackup:  []v1alpha1.HookInfo{sessiontest.Use("freeze")},
+		PostBackup: []v1alpha1.HookInfo{sessiontest.Use("thaw")},
+	}
 	for _, e := range edit {
 		e(hooks)
 	}
@@ -56,7 +59,7 @@ func (w *world) functions(edit ...func(*v1alpha1.BackupHooks)) *ran {
 	return out
 }
 
-// functionHook makes a HookTemplate with the parameter mode, and its Function, which is of the world alone.
+// functionHook creates a HookTemplate with the parameter mode, and its Function, which belongs to this world alone.
 func (w *world) functionHook(name string, args ...string) {
 	w.T.Helper()
 	function := &v1alpha1.Function{
@@ -74,15 +77,17 @@ func (w *world) functionHook(name string, args ...string) {
 	})
 }
 
-// A database is frozen and thawed by Functions, also by a manager that is killed at any write: each Job is made once, and nothing
-// runs beside another.
+// Functions freeze and thaw a database, also if the manager is killed at any write: each Job is created once, and no
+// two Jobs run at the same time.
 func TestFunctionsFreezeAndThawWithTheManagerKilled(t *testing.T) {
 	t.Parallel()
 	want := []string{"freeze", "backup", "thaw"}
 	start := func(t *testing.T, killer *sessiontest.Killer) (*world, *ran) {
 		w := newWorld(t)
-		restricted := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}`))
-		w.Expect(w.Client.Patch(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace}}, restricted)).To(Succeed())
+		restricted := client.RawPatch(types.MergePatchType,
+			[]byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}`))
+		w.Expect(w.Client.Patch(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace}},
+			restricted)).To(Succeed())
 		r := w.functions()
 		w.Killer = killer
 		w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
@@ -93,7 +98,8 @@ func TestFunctionsFreezeAndThawWithTheManagerKilled(t *testing.T) {
 	s := w.drive("run")
 	w.Expect(summary(s)).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
 	w.Expect(r.names).To(Equal(want))
-	w.Expect(s.Status.Hooks.PreHooks).To(ConsistOf(And(HaveField("Phase", v1alpha1.HookSucceeded), HaveField("Attempts", int32(1)))))
+	w.Expect(s.Status.Hooks.PreHooks).
+		To(ConsistOf(And(HaveField("Phase", v1alpha1.HookSucceeded), HaveField("Attempts", int32(1)))))
 	jobs := w.Jobs()
 	at := slices.IndexFunc(jobs, func(j batchv1.Job) bool { return j.Name == s.Status.Hooks.PreHooks[0].Job })
 	w.Expect(at).To(BeNumerically(">=", 0), "the status names the Job")
@@ -121,21 +127,23 @@ func TestFunctionsFreezeAndThawWithTheManagerKilled(t *testing.T) {
 func TestAFunctionThatFailsIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		// freeze is what becomes of an attempt.
+		// freeze is the outcome of an attempt.
 		freeze func(w *world, job *batchv1.Job) sessiontest.Outcome
-		// each is done after each look.
+		// each runs after each look.
 		each    func(w *world)
 		reason  string
 		message string
 		stderr  string
 	}{
-		"it ends otherwise than with 0": {
+		"it ends with another code than 0": {
 			freeze: func(*world, *batchv1.Job) sessiontest.Outcome {
 				return sessiontest.Outcome{Function: &sessiontest.FunctionEnd{Code: 3, Log: "no space"}}
 			},
-			reason: v1alpha1.ReasonJobFailed, message: "the Function's container ended with exit code 3, in the Job hook-freeze-backupsession-run-pre-", stderr: "no space",
+			reason:  v1alpha1.ReasonJobFailed,
+			message: "the Function's container ended with exit code 3, in the Job hook-freeze-backupsession-run-pre-",
+			stderr:  "no space",
 		},
-		"it says that a mover succeeded": {
+		"it reports that a mover succeeded": {
 			freeze: func(*world, *batchv1.Job) sessiontest.Outcome {
 				return sessiontest.Outcome{Function: &sessiontest.FunctionEnd{Code: 3, Log: `{"version":1,"outcome":"Succeeded"}`}}
 			},
@@ -149,7 +157,8 @@ func TestAFunctionThatFailsIsTriedAgain(t *testing.T) {
 		"its Job is deleted": {
 			freeze: func(w *world, job *batchv1.Job) sessiontest.Outcome {
 				if w.session("run").Status.Hooks.PreHooks[0].Job == job.Name {
-					w.Expect(client.IgnoreNotFound(w.Client.Delete(w.T.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground)))).To(Succeed())
+					w.Expect(client.IgnoreNotFound(w.Client.Delete(w.T.Context(), job,
+						client.PropagationPolicy(metav1.DeletePropagationBackground)))).To(Succeed())
 				}
 				return sessiontest.Outcome{Hang: true}
 			},
@@ -179,7 +188,8 @@ func TestAFunctionThatFailsIsTriedAgain(t *testing.T) {
 				return s.Status.Phase.Terminal()
 			}).WithTimeout(time.Minute).WithPolling(5*time.Millisecond).Should(BeTrue(), "the run ends")
 			w.Expect(summary(s)[0]).To(Equal("Failed/FailedToExecutePreBackupHooks"))
-			w.Expect(r.names).To(Equal([]string{"freeze", "freeze", "thaw"}), "each attempt alone, nothing backed up, and thawed")
+			w.Expect(r.names).To(Equal([]string{"freeze", "freeze", "thaw"}),
+				"each attempt alone, nothing backed up, and thawed")
 			freeze := s.Status.Hooks.PreHooks[0]
 			w.Expect(freeze.Attempts).To(Equal(int32(2)))
 			w.Expect(freeze.Reason).To(Equal(tt.reason))
@@ -187,7 +197,8 @@ func TestAFunctionThatFailsIsTriedAgain(t *testing.T) {
 			w.Expect(freeze.Stderr).To(Equal(tt.stderr))
 			w.Expect(s.Status.Targets[0].Message).To(ContainSubstring(tt.message))
 			if tt.stderr != "" {
-				w.Expect(strings.Join(w.eventMessages(), "\n")).NotTo(ContainSubstring(tt.stderr), "what a hook wrote is in no event")
+				w.Expect(strings.Join(w.eventMessages(), "\n")).
+					NotTo(ContainSubstring(tt.stderr), "no event repeats what a hook wrote")
 			}
 		})
 	}
@@ -200,8 +211,14 @@ func TestAFunctionOfARunThatIsEndedIsStopped(t *testing.T) {
 		end    func(*world)
 		reason string
 	}{
-		"deleted":             {func(w *world) { w.Expect(w.Client.Delete(w.T.Context(), w.session("run"))).To(Succeed()) }, v1alpha1.ReasonCancelled},
-		"its deadline passed": {func(w *world) { w.Clock.SetTime(w.Clock.Now().Add(2 * time.Hour)) }, v1alpha1.ReasonDeadlineExceeded},
+		"deleted": {
+			func(w *world) { w.Expect(w.Client.Delete(w.T.Context(), w.session("run"))).To(Succeed()) },
+			v1alpha1.ReasonCancelled,
+		},
+		"its deadline passed": {
+			func(w *world) { w.Clock.SetTime(w.Clock.Now().Add(2 * time.Hour)) },
+			v1alpha1.ReasonDeadlineExceeded,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -212,7 +229,9 @@ func TestAFunctionOfARunThatIsEndedIsStopped(t *testing.T) {
 				}
 				return sessiontest.Succeed(job)
 			}
-			r := w.functions(func(h *v1alpha1.BackupHooks) { h.PreBackup[0].Timeout = &metav1.Duration{Duration: 24 * time.Hour} })
+			r := w.functions(func(h *v1alpha1.BackupHooks) {
+				h.PreBackup[0].Timeout = &metav1.Duration{Duration: 24 * time.Hour}
+			})
 			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 			w.Eventually(func() []string {
 				w.Reconcile("run")
@@ -231,29 +250,41 @@ func TestAFunctionOfARunThatIsEndedIsStopped(t *testing.T) {
 
 func TestFunctionsThatMayNotRunHaveNoJob(t *testing.T) {
 	t.Parallel()
-	secret := v1alpha1.HookVariable{Name: "TOKEN", ValueFrom: &v1alpha1.HookVariableSource{SecretKeyRef: &v1alpha1.KeySelector{Name: "none", Key: "k"}}}
+	secret := v1alpha1.HookVariable{
+		Name:      "TOKEN",
+		ValueFrom: &v1alpha1.HookVariableSource{SecretKeyRef: &v1alpha1.KeySelector{Name: "none", Key: "k"}},
+	}
 	for name, tt := range map[string]struct {
 		edit   func(w *world, h *v1alpha1.HookInfo)
 		reason string
 		says   string
-		// started says that it is found only when the hook runs.
+		// started reports that the mistake is found only when the hook runs.
 		started bool
 	}{
 		"no Function": {edit: func(w *world, _ *v1alpha1.HookInfo) {
-			w.Expect(w.Client.Delete(w.T.Context(), &v1alpha1.Function{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace + "-freeze"}})).To(Succeed())
+			w.Expect(w.Client.Delete(w.T.Context(),
+				&v1alpha1.Function{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace + "-freeze"}})).To(Succeed())
 		}, reason: v1alpha1.ReasonFunctionNotFound, says: `hook freeze: there is no Function "`},
 		"an unknown variable": {edit: func(w *world, h *v1alpha1.HookInfo) {
 			w.functionHook("wrong", "${nobody}")
 			h.HookTemplate.Name = "wrong"
 		}, reason: v1alpha1.ReasonInvalidHook, says: "${nobody} is neither"},
 		"root": {edit: func(_ *world, h *v1alpha1.HookInfo) {
-			h.RuntimeSettings = &v1alpha1.HookRuntimeSettings{Pod: &apiextensionsv1.JSON{Raw: []byte(`{"securityContext": {"runAsUser": 0}}`)}}
+			h.RuntimeSettings = &v1alpha1.HookRuntimeSettings{
+				Pod: &apiextensionsv1.JSON{Raw: []byte(`{"securityContext": {"runAsUser": 0}}`)},
+			}
 		}, reason: v1alpha1.ReasonPrivilegeRequired, says: "runAsUser 0 needs the annotation", started: true},
 		"a host path": {edit: func(_ *world, h *v1alpha1.HookInfo) {
-			h.Volumes = []v1alpha1.Volume{{Name: "host", VolumeSource: v1alpha1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/etc"}}}}
+			h.Volumes = []v1alpha1.Volume{{
+				Name:         "host",
+				VolumeSource: v1alpha1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/etc"}},
+			}}
 		}, reason: v1alpha1.ReasonPrivilegeRequired, says: "hostPath needs the annotation", started: true},
-		"no Secret": {edit: func(_ *world, h *v1alpha1.HookInfo) { h.Variables = []v1alpha1.HookVariable{secret} },
-			reason: v1alpha1.ReasonSecretNotFound, says: "there is no Secret none, which the variable TOKEN names", started: true},
+		"no Secret": {
+			edit:   func(_ *world, h *v1alpha1.HookInfo) { h.Variables = []v1alpha1.HookVariable{secret} },
+			reason: v1alpha1.ReasonSecretNotFound, says: "there is no Secret none, which the variable TOKEN names",
+			started: true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -275,13 +306,14 @@ func TestFunctionsThatMayNotRunHaveNoJob(t *testing.T) {
 			}
 			w.Expect(r.names).To(BeEmpty())
 			w.Expect(summary(s)).To(Equal([]string{"Failed/" + tt.reason}))
-			w.Expect(s.Status.Conditions).To(ContainElement(And(HaveField("Type", "Ready"), HaveField("Message", ContainSubstring(tt.says)))))
+			w.Expect(s.Status.Conditions).
+				To(ContainElement(And(HaveField("Type", "Ready"), HaveField("Message", ContainSubstring(tt.says)))))
 		})
 	}
 }
 
-// With watches that wake it, and a cache that keeps of Jobs and pods only what the manager's keeps, a run with Functions goes its
-// way, and a retry comes in its time.
+// With watches that wake it, and a cache that holds only the manager's Jobs and pods, a run with Functions completes,
+// and a retry comes when it is due.
 func TestAManagerRunsFunctions(t *testing.T) {
 	w := newWorld(t)
 	failed := false

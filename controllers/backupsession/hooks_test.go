@@ -21,14 +21,19 @@ const (
 	thawBody   = "{{.Target.Name}} {{.Status.Phase}}"
 )
 
-// frozenDuring makes the policy of uploads with the hooks freeze and thaw, which tell l. It hears of the backup, too.
+// frozenDuring creates the policy of uploads with the hooks freeze and thaw, which report to l. l hears of the backup,
+// too.
 func (w *world) frozenDuring(l *sessiontest.Listener, edit ...func(*v1alpha1.BackupHooks)) {
 	w.T.Helper()
-	hooks := &v1alpha1.BackupHooks{PreBackup: []v1alpha1.HookInfo{sessiontest.Use("freeze")}, PostBackup: []v1alpha1.HookInfo{sessiontest.Use("thaw")}}
+	hooks := &v1alpha1.BackupHooks{
+		PreBackup:  []v1alpha1.HookInfo{sessiontest.Use("freeze")},
+		PostBackup: []v1alpha1.HookInfo{sessiontest.Use("thaw")},
+	}
 	for _, e := range edit {
 		e(hooks)
 	}
-	sessiontest.Create(w.T, w.Client, l.Template(w.Namespace, "freeze", freezeBody), l.Template(w.Namespace, "thaw", thawBody))
+	sessiontest.Create(w.T, w.Client, l.Template(w.Namespace, "freeze", freezeBody),
+		l.Template(w.Namespace, "thaw", thawBody))
 	w.configuration(func(c *v1alpha1.BackupConfiguration) { c.Spec.Sessions[0].Hooks = hooks })
 	outcome := w.Outcome
 	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
@@ -39,7 +44,7 @@ func (w *world) frozenDuring(l *sessiontest.Listener, edit ...func(*v1alpha1.Bac
 	}
 }
 
-// drive reconciles and lets the cluster work until the run has ended and was let go. Hooks take their time.
+// drive reconciles and lets the cluster work until the run has ended and is released. Hooks take their time.
 func (w *world) drive(name string) *v1alpha1.BackupSession {
 	w.T.Helper()
 	s := &v1alpha1.BackupSession{}
@@ -52,8 +57,8 @@ func (w *world) drive(name string) *v1alpha1.BackupSession {
 	return s
 }
 
-// A database is frozen, backed up and thawed, also by a manager that is killed at any write: nothing is backed up unfrozen,
-// and what was frozen is thawed after the last backup.
+// A database is frozen, backed up and thawed, also if the manager is killed at any write: nothing is backed up
+// unfrozen, and what was frozen is thawed after the last backup.
 func TestFreezeAndThawWithTheManagerKilled(t *testing.T) {
 	t.Parallel()
 	start := func(t *testing.T, killer *sessiontest.Killer) (*world, *sessiontest.Listener) {
@@ -69,11 +74,15 @@ func TestFreezeAndThawWithTheManagerKilled(t *testing.T) {
 	s := w.drive("run")
 	w.Expect(summary(s)).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
 	w.Expect(l.Heard()).To(Equal([]string{"freeze uploads Running", "backup", "thaw uploads Succeeded"}))
-	w.Expect(s.Status.Hooks.PreHooks).To(ConsistOf(And(HaveField("Name", "freeze"), HaveField("Phase", v1alpha1.HookSucceeded), HaveField("Attempts", int32(1)))))
-	w.Expect(s.Status.Hooks.PostHooks).To(ConsistOf(And(HaveField("Name", "thaw"), HaveField("Phase", v1alpha1.HookSucceeded))))
+	w.Expect(s.Status.Hooks.PreHooks).
+		To(ConsistOf(And(HaveField("Name", "freeze"), HaveField("Phase", v1alpha1.HookSucceeded),
+			HaveField("Attempts", int32(1)))))
+	w.Expect(s.Status.Hooks.PostHooks).
+		To(ConsistOf(And(HaveField("Name", "thaw"), HaveField("Phase", v1alpha1.HookSucceeded))))
 	w.Expect(s.Status.Conditions).To(ContainElements(
 		And(HaveField("Type", "PreBackupHooksExecutionSucceeded"), HaveField("Reason", "SuccessfullyExecutedPreBackupHooks")),
-		And(HaveField("Type", "PostBackupHooksExecutionSucceeded"), HaveField("Reason", "SuccessfullyExecutedPostBackupHooks"))))
+		And(HaveField("Type", "PostBackupHooksExecutionSucceeded"),
+			HaveField("Reason", "SuccessfullyExecutedPostBackupHooks"))))
 	writes := undisturbed.Count()
 	w.Expect(writes).To(BeNumerically(">", 12))
 	for name, killer := range sessiontest.Kills(writes) {
@@ -83,7 +92,7 @@ func TestFreezeAndThawWithTheManagerKilled(t *testing.T) {
 			s := w.drive("run")
 			w.Expect(killer.Dead()).To(BeTrue(), "the manager was killed")
 			w.Expect(summary(s)).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
-			// An attempt that was under way when the manager died is made again.
+			// An attempt that was under way when the manager died is repeated.
 			w.Expect(slices.Compact(l.Heard())).To(Equal([]string{"freeze uploads Running", "backup", "thaw uploads Succeeded"}))
 			w.Expect(w.Jobs()).To(HaveLen(1))
 		})
@@ -98,7 +107,8 @@ func TestAFailingPreBackupHookStopsTheBackup(t *testing.T) {
 	w.frozenDuring(l)
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	s := w.drive("run")
-	w.Expect(summary(s)).To(Equal([]string{"Failed/FailedToExecutePreBackupHooks", "uploads: Failed/FailedToExecutePreBackupHooks"}))
+	w.Expect(summary(s)).
+		To(Equal([]string{"Failed/FailedToExecutePreBackupHooks", "uploads: Failed/FailedToExecutePreBackupHooks"}))
 	w.Expect(l.Heard()).To(Equal([]string{"freeze uploads Running", "thaw uploads Failed"}))
 	w.Expect(w.Jobs()).To(BeEmpty())
 	w.Expect(w.snapshots()).To(BeEmpty())
@@ -117,7 +127,7 @@ func TestAFailingPostBackupHookFailsTheRunAndKeepsTheBackup(t *testing.T) {
 	w.Expect(w.snapshots()).To(ConsistOf(HaveField("Status.Phase", v1alpha1.SnapshotSucceeded)))
 }
 
-// A policy and templates that change in the middle of a run, or go, change nothing for it.
+// A policy and HookTemplates that change or disappear during a run change nothing for the run.
 func TestHooksAreFrozenWhenARunStarts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -147,15 +157,21 @@ func TestHooksAreFrozenWhenARunStarts(t *testing.T) {
 	w.Expect(l.Heard()).To(HaveExactElements("freeze uploads Running", "backup", "thaw uploads Succeeded"))
 }
 
-// A run that is ended while its mover works thaws before it is let go.
+// A run that is ended while its mover works thaws before it is released.
 func TestARunThatIsEndedIsThawed(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		end    func(*world)
 		reason string
 	}{
-		"deleted":             {func(w *world) { w.Expect(w.Client.Delete(w.T.Context(), w.session("run"))).To(Succeed()) }, v1alpha1.ReasonCancelled},
-		"its deadline passed": {func(w *world) { w.Clock.SetTime(w.Clock.Now().Add(2 * time.Hour)) }, v1alpha1.ReasonDeadlineExceeded},
+		"deleted": {
+			func(w *world) { w.Expect(w.Client.Delete(w.T.Context(), w.session("run"))).To(Succeed()) },
+			v1alpha1.ReasonCancelled,
+		},
+		"its deadline passed": {
+			func(w *world) { w.Clock.SetTime(w.Clock.Now().Add(2 * time.Hour)) },
+			v1alpha1.ReasonDeadlineExceeded,
+		},
 		"its mover failed": {func(w *world) {
 			w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Fail(v1alpha1.ReasonUnreadable) }
 		}, v1alpha1.ReasonUnreadable},
@@ -173,7 +189,7 @@ func TestARunThatIsEndedIsThawed(t *testing.T) {
 				return l.Heard()
 			}).WithTimeout(time.Minute).Should(Equal([]string{"freeze uploads Running", "backup"}), "the mover works")
 			tt.end(w)
-			// The manager that began is not the one that ends.
+			// Another manager than the one that began ends the run.
 			w.Killer = &sessiontest.Killer{}
 			s := w.drive("run")
 			w.Expect(summary(s)[0]).To(Equal("Failed/" + tt.reason))
@@ -206,10 +222,20 @@ func TestHooksThatCannotRunAreRefusedBeforeTheStart(t *testing.T) {
 		says   string
 	}{
 		"no template": {sessiontest.Use("none"), v1alpha1.ReasonHookTemplateNotFound, "there is no HookTemplate"},
-		"a parameter too many": {sessiontest.Use("freeze", func(h *v1alpha1.HookInfo) { h.Params = &apiextensionsv1.JSON{Raw: []byte(`{"user":"u"}`)} }), v1alpha1.ReasonInvalidHook,
-			`hook freeze: params.user: the HookTemplate "freeze" has no parameter "user"`},
-		"a template of another namespace": {sessiontest.Use("theirs", func(h *v1alpha1.HookInfo) { h.HookTemplate.Namespace = "default" }), v1alpha1.ReasonHookTemplateNotAllowed,
-			"the usagePolicy of HookTemplate default/theirs does not allow the namespace"},
+		"a parameter too many": {
+			sessiontest.Use("freeze",
+				func(h *v1alpha1.HookInfo) {
+					h.Params = &apiextensionsv1.JSON{
+						Raw: []byte(`{"user":"u"}`),
+					}
+				}), v1alpha1.ReasonInvalidHook,
+			`hook freeze: params.user: the HookTemplate "freeze" has no parameter "user"`,
+		},
+		"a template of another namespace": {
+			sessiontest.Use("theirs",
+				func(h *v1alpha1.HookInfo) { h.HookTemplate.Namespace = "default" }), v1alpha1.ReasonHookTemplateNotAllowed,
+			"the usagePolicy of HookTemplate default/theirs does not allow the namespace",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -223,7 +249,8 @@ func TestHooksThatCannotRunAreRefusedBeforeTheStart(t *testing.T) {
 			w.Clock.SetTime(w.Clock.Now().Add(2 * time.Minute))
 			s := w.drive("run")
 			w.Expect(summary(s)).To(Equal([]string{"Failed/" + tt.reason}))
-			w.Expect(s.Status.Conditions).To(ContainElement(And(HaveField("Type", "Ready"), HaveField("Message", ContainSubstring(tt.says)))))
+			w.Expect(s.Status.Conditions).
+				To(ContainElement(And(HaveField("Type", "Ready"), HaveField("Message", ContainSubstring(tt.says)))))
 			w.Expect(l.Heard()).To(BeEmpty())
 		})
 	}
@@ -234,7 +261,8 @@ func TestABatchHasItsHooksAroundAllTargets(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	l := sessiontest.Listen(t)
-	sessiontest.Create(t, w.Client, l.Template(w.Namespace, "freeze", "{{len .Targets}} {{.Status.Phase}}"), l.Template(w.Namespace, "thaw", "{{.Status.Phase}}: {{.Status.Error}}"))
+	sessiontest.Create(t, w.Client, l.Template(w.Namespace, "freeze", "{{len .Targets}} {{.Status.Phase}}"),
+		l.Template(w.Namespace, "thaw", "{{.Status.Phase}}: {{.Status.Error}}"))
 	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
 		l.Note("backup")
 		if sessiontest.TaskOf(job).Components[0].Name == "pvc" {
@@ -245,7 +273,10 @@ func TestABatchHasItsHooksAroundAllTargets(t *testing.T) {
 	w.batch()
 	var b v1alpha1.BackupBatch
 	w.Get("shop", &b)
-	b.Spec.Sessions[0].Hooks = &v1alpha1.BackupHooks{PreBackup: []v1alpha1.HookInfo{sessiontest.Use("freeze")}, PostBackup: []v1alpha1.HookInfo{sessiontest.Use("thaw")}}
+	b.Spec.Sessions[0].Hooks = &v1alpha1.BackupHooks{
+		PreBackup:  []v1alpha1.HookInfo{sessiontest.Use("freeze")},
+		PostBackup: []v1alpha1.HookInfo{sessiontest.Use("thaw")},
+	}
 	w.Expect(w.Client.Update(t.Context(), &b)).To(Succeed())
 	b.Status.ObservedGeneration = b.Generation
 	w.Expect(w.Client.Status().Update(t.Context(), &b)).To(Succeed())
@@ -258,7 +289,7 @@ func TestABatchHasItsHooksAroundAllTargets(t *testing.T) {
 	w.Expect(heard[len(heard)-1]).To(HavePrefix("thaw Failed: uploads: "))
 }
 
-// With watches that wake it, a run with hooks goes its way, and a retry comes in its time.
+// With watches that wake it, a run with hooks completes, and a retry comes when it is due.
 func TestAManagerRunsHooks(t *testing.T) {
 	w := newWorld(t)
 	l := sessiontest.Listen(t)

@@ -15,8 +15,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// namespaceState is what all targets of a namespace are resolved from. It is read past the cache: a manager that caches
-// every pod of the cluster would need memory for all of them, to look at each a few times a day.
+// namespaceState is the state from which all targets of a namespace are resolved. It is read past the cache: a manager
+// that caches every pod of the cluster would need memory for all of them, only to look at each a few times a day.
 type namespaceState struct {
 	pods       []corev1.Pod
 	claims     []corev1.PersistentVolumeClaim
@@ -32,11 +32,11 @@ func (r *resolution) state(ctx context.Context) (*namespaceState, error) {
 	in := client.InNamespace(r.session.Namespace)
 	var pods corev1.PodList
 	if err := r.APIReader.List(ctx, &pods, in); err != nil {
-		return nil, fmt.Errorf("list pods: %w", err)
+		return nil, fmt.Errorf("list Pods: %w", err)
 	}
 	var claims corev1.PersistentVolumeClaimList
 	if err := r.APIReader.List(ctx, &claims, in); err != nil {
-		return nil, fmt.Errorf("list persistent volume claims: %w", err)
+		return nil, fmt.Errorf("list PersistentVolumeClaims: %w", err)
 	}
 	restores, err := r.restores(ctx, r.session.Namespace)
 	if err != nil {
@@ -44,35 +44,46 @@ func (r *resolution) state(ctx context.Context) (*namespaceState, error) {
 	}
 	var batches v1alpha1.RestoreBatchList
 	if err := r.APIReader.List(ctx, &batches, in); err != nil {
-		return nil, fmt.Errorf("list restore batches: %w", err)
+		return nil, fmt.Errorf("list RestoreBatches: %w", err)
 	}
 	privileged, err := access.Privileged(ctx, r.Client, r.session.Namespace)
 	if err != nil {
 		return nil, err
 	}
-	r.namespace = &namespaceState{pods: pods.Items, claims: claims.Items, restores: restores, batches: batches.Items, privileged: privileged}
+	r.namespace = &namespaceState{
+		pods: pods.Items, claims: claims.Items, restores: restores, batches: batches.Items,
+		privileged: privileged,
+	}
 	return r.namespace, nil
 }
 
-// hosts says which Jobs back a target up. A volume that a restore writes into is not backed up.
-func (r *resolution) hosts(ctx context.Context, app v1alpha1.TypedObjectReference, moving *moving, resolved *v1alpha1.ResolvedTarget) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError, error) {
+// hosts resolves which Jobs back up a target. It refuses a volume that a restore writes into.
+func (r *resolution) hosts(
+	ctx context.Context, app v1alpha1.TypedObjectReference, moving *moving, resolved *v1alpha1.ResolvedTarget,
+) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError, error) {
 	state, err := r.state(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	t := session.Target{
-		Pods: state.pods, Claims: state.claims, Paths: moving.params[session.ParamPaths], Job: resolved.Task.Job, Privileged: state.privileged,
-		Singleton: resolved.Task.Singleton, Sidecar: session.IsSidecar(resolved), VolumeSnapshots: session.IsVolumeSnapshots(resolved),
-		Copied: moving.copied,
+		Pods: state.pods, Claims: state.claims, Paths: moving.params[session.ParamPaths], Job: resolved.Task.Job,
+		Privileged: state.privileged,
+		Singleton:  resolved.Task.Singleton, Sidecar: session.IsSidecar(resolved),
+		VolumeSnapshots: session.IsVolumeSnapshots(resolved),
+		Copied:          moving.copied,
 	}
 	if moving.database != nil {
 		if restore := session.RestoringDatabase(state.restores, moving.database.UID(), ""); restore != nil {
-			return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreInProgress,
-				Message: fmt.Sprintf("RestoreSession %s writes into %s", restore.Name, app)}, nil
+			return nil, &v1alpha1.ResolvedError{
+				Reason:  v1alpha1.ReasonRestoreInProgress,
+				Message: fmt.Sprintf("RestoreSession %s writes into %s", restore.Name, app),
+			}, nil
 		}
 		if batch := session.RestoringTarget(state.batches, app); batch != nil {
-			return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreInProgress,
-				Message: fmt.Sprintf("RestoreBatch %s restores %s", batch.Name, app)}, nil
+			return nil, &v1alpha1.ResolvedError{
+				Reason:  v1alpha1.ReasonRestoreInProgress,
+				Message: fmt.Sprintf("RestoreBatch %s restores %s", batch.Name, app),
+			}, nil
 		}
 		t.Streams = moving.streams
 		t.Server, t.ServerContainer = moving.database.Location.Pod, moving.database.Location.Container
@@ -81,18 +92,26 @@ func (r *resolution) hosts(ctx context.Context, app v1alpha1.TypedObjectReferenc
 	}
 	object := workload(&t, app.Kind)
 	if object == nil {
-		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound, Message: fmt.Sprintf("%s is of a kind that can't be backed up", app)}, nil
+		return nil, &v1alpha1.ResolvedError{
+			Reason:  v1alpha1.ReasonTargetNotFound,
+			Message: fmt.Sprintf("%s is of a kind that can't be backed up", app),
+		}, nil
 	}
 	err = lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Namespace: r.session.Namespace, Name: app.Name}, object)
 	if apierrors.IsNotFound(err) {
-		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound, Message: fmt.Sprintf("there is no %s", app)}, nil
+		return nil, &v1alpha1.ResolvedError{
+			Reason:  v1alpha1.ReasonTargetNotFound,
+			Message: fmt.Sprintf("there is no %s", app),
+		}, nil
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("get %s: %w", app, err)
 	}
 	if batch := session.RestoringTarget(state.batches, app); batch != nil {
-		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreInProgress,
-			Message: fmt.Sprintf("RestoreBatch %s restores %s", batch.Name, app)}, nil
+		return nil, &v1alpha1.ResolvedError{
+			Reason:  v1alpha1.ReasonRestoreInProgress,
+			Message: fmt.Sprintf("RestoreBatch %s restores %s", batch.Name, app),
+		}, nil
 	}
 	hosts, refusal := resolveHosts(t, state)
 	if refusal == nil && t.VolumeSnapshots {
@@ -101,7 +120,7 @@ func (r *resolution) hosts(ctx context.Context, app v1alpha1.TypedObjectReferenc
 	return hosts, refusal, err
 }
 
-// resolveHosts refuses also what a restore writes into now.
+// resolveHosts resolves the hosts and refuses those whose volumes a restore writes into now.
 func resolveHosts(t session.Target, state *namespaceState) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 	hosts, refusal := session.ResolveHosts(t)
 	for i := range hosts {
@@ -112,7 +131,7 @@ func resolveHosts(t session.Target, state *namespaceState) ([]v1alpha1.ResolvedH
 	return hosts, refusal
 }
 
-// workload is the object of t that is to be read.
+// workload returns the empty object of t to read the target into. It returns nil for an unknown kind.
 func workload(t *session.Target, kind string) client.Object {
 	switch kind {
 	case v1alpha1.KindPersistentVolumeClaim:
@@ -132,24 +151,27 @@ func workload(t *session.Target, kind string) client.Object {
 	}
 }
 
-// restores are the restores of a namespace, read past the cache: a backup of what one is writing would be worth nothing.
+// restores returns the restores of a namespace, read past the cache: a backup of a volume that a restore is writing is
+// worth nothing.
 func (r *Reconciler) restores(ctx context.Context, namespace string) ([]v1alpha1.RestoreSession, error) {
 	var list v1alpha1.RestoreSessionList
 	if err := r.APIReader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
-		return nil, fmt.Errorf("list restore sessions: %w", err)
+		return nil, fmt.Errorf("list RestoreSessions: %w", err)
 	}
 	return list.Items, nil
 }
 
-// restoring says whether one of the restores writes into a volume of the host now.
+// restoring returns a refusal if one of the restores writes into a volume of the host now.
 func restoring(restores []v1alpha1.RestoreSession, h *v1alpha1.ResolvedHost) *v1alpha1.ResolvedError {
 	for _, v := range h.Volumes {
 		if v.ClaimName == "" {
 			continue
 		}
 		if restore := session.Restoring(restores, v.ClaimName, ""); restore != nil {
-			return &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreInProgress,
-				Message: fmt.Sprintf("RestoreSession %s writes into PersistentVolumeClaim %s", restore.Name, v.ClaimName)}
+			return &v1alpha1.ResolvedError{
+				Reason:  v1alpha1.ReasonRestoreInProgress,
+				Message: fmt.Sprintf("RestoreSession %s writes into PersistentVolumeClaim %s", restore.Name, v.ClaimName),
+			}
 		}
 	}
 	return nil

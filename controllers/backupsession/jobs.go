@@ -13,8 +13,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// writeJobs deletes and makes the Jobs that were decided upon. Why one must not be made is added to the refusals of in: the
-// next decision takes that into account.
+// writeJobs deletes and creates the Jobs of a decision. If a Job must not be created, it adds the reason to in.Refused:
+// the next decision takes that into account.
 func (r *Reconciler) writeJobs(ctx context.Context, in session.Input, d session.Decision) error {
 	s := in.Session
 	for _, name := range d.Delete {
@@ -31,7 +31,7 @@ func (r *Reconciler) writeJobs(ctx context.Context, in session.Input, d session.
 	if err := r.keeper().Newest(ctx, s); err != nil {
 		return err
 	}
-	// What was frozen may be long ago: the manager was not there for a while.
+	// The state can have been frozen long ago, for example if the manager was down. So read the restores of today.
 	restores, err := r.restores(ctx, s.Namespace)
 	if err != nil {
 		return err
@@ -53,8 +53,10 @@ func (r *Reconciler) writeJobs(ctx context.Context, in session.Input, d session.
 	return r.writeSidecars(ctx, in, d)
 }
 
-// create makes the Job of one mover.
-func (r *Reconciler) create(ctx context.Context, s *v1alpha1.BackupSession, snap *v1alpha1.Snapshot, m session.Mover) error {
+// create creates the Job of one mover.
+func (r *Reconciler) create(
+	ctx context.Context, s *v1alpha1.BackupSession, snap *v1alpha1.Snapshot, m session.Mover,
+) error {
 	job, err := r.job(ctx, s, snap, m)
 	if err != nil {
 		return err
@@ -62,9 +64,11 @@ func (r *Reconciler) create(ctx context.Context, s *v1alpha1.BackupSession, snap
 	return movers.Create(ctx, r.Client, r.APIReader, s, job)
 }
 
-// job builds the Job of one mover. Everything comes from the frozen session, but whether it may have the storage's
-// credentials is asked again.
-func (r *Reconciler) job(ctx context.Context, s *v1alpha1.BackupSession, snap *v1alpha1.Snapshot, m session.Mover) (*batchv1.Job, error) {
+// job builds the Job of one mover. Everything comes from the frozen session, except that the storage's usagePolicy is
+// checked again.
+func (r *Reconciler) job(
+	ctx context.Context, s *v1alpha1.BackupSession, snap *v1alpha1.Snapshot, m session.Mover,
+) (*batchv1.Job, error) {
 	if session.IsVolumeSnapshots(m.Target) {
 		return r.volumeSnapshotJob(ctx, s, snap, m)
 	}
@@ -78,7 +82,7 @@ func (r *Reconciler) job(ctx context.Context, s *v1alpha1.BackupSession, snap *v
 		Privileged: means.Privileged, ClusterUID: r.ClusterUID,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("build job of %s: %w", m, err)
+		return nil, fmt.Errorf("build Job of %s: %w", m, err)
 	}
 	job.Name = m.Name
 	return job, nil

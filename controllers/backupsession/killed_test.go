@@ -10,10 +10,10 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// The same run with the manager killed at any of its writes ends in the same way with the same Jobs and Snapshots.
+// A run ends in the same way, with the same Jobs and Snapshots, if the manager is killed at any of its writes.
 func TestKilledAtAnyWrite(t *testing.T) {
 	t.Parallel()
-	// One pod of the StatefulSet loses its first mover, so that the repetition is part of it; one volume is empty.
+	// One pod of the StatefulSet loses its first mover, so that the test covers the repetition; one volume is empty.
 	outcome := func() func(*batchv1.Job) sessiontest.Outcome {
 		lost := map[string]bool{}
 		return func(job *batchv1.Job) sessiontest.Outcome {
@@ -52,7 +52,11 @@ func TestKilledAtAnyWrite(t *testing.T) {
 	undisturbed := &sessiontest.Killer{}
 	want := ended(start(t, undisturbed))
 	g := NewWithT(t)
-	g.Expect(want.summary).To(Equal([]string{"Failed/TargetsFailed", "web: Succeeded/Succeeded", "uploads: Failed/Empty", "db: Succeeded/Succeeded"}))
+	g.Expect(want.summary).
+		To(Equal([]string{
+			"Failed/TargetsFailed", "web: Succeeded/Succeeded", "uploads: Failed/Empty",
+			"db: Succeeded/Succeeded",
+		}))
 	g.Expect(want.jobs).To(HaveLen(5), "four movers and one repetition")
 	writes := undisturbed.Count()
 	g.Expect(writes).To(BeNumerically(">", 20))
@@ -67,7 +71,7 @@ func TestKilledAtAnyWrite(t *testing.T) {
 	}
 }
 
-// The same for a run that is deleted while it works.
+// The same holds for a run that is deleted while it works.
 func TestKilledWhileCancelling(t *testing.T) {
 	t.Parallel()
 	start := func(t *testing.T) *world {

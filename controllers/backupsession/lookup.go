@@ -18,14 +18,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// leastStartingDeadline is how late a run may start at least when its session names no deadline: what a run waits for
-// before it starts takes some minutes.
+// leastStartingDeadline is the minimum delay that a run is allowed if its session names no deadline: what a run waits
+// for before it starts takes some minutes.
 const leastStartingDeadline = 15 * time.Minute
 
-// unscheduledDeadline is how late a run of a session without a schedule may start.
+// unscheduledDeadline is the delay that a run of a session without a readable schedule is allowed.
 const unscheduledDeadline = 24 * time.Hour
 
-// lookUp finds out everything about a session that is not frozen. The invoker is nil if there is none.
+// lookUp collects everything that the start of a session depends on. The invoker is nil if it does not exist.
 func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.BackupSession) (*session.Start, client.Object, error) {
 	start := &session.Start{
 		Since:   session.Since(s.Status.Conditions, r.Clock.Now()),
@@ -36,19 +36,24 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.BackupSession) (*se
 		return nil, nil, err
 	}
 	if invoker == nil {
-		start.Refused = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonInvokerNotFound,
-			Message: fmt.Sprintf("there is no %s %s", s.Spec.Invoker.Kind, s.Spec.Invoker.Name)}
+		start.Refused = &v1alpha1.ResolvedError{
+			Reason:  v1alpha1.ReasonInvokerNotFound,
+			Message: fmt.Sprintf("there is no %s %s", s.Spec.Invoker.Kind, s.Spec.Invoker.Name),
+		}
 		return start, nil, nil
 	}
 	config, digest := sessionOf(invoker, s.Spec.Session)
 	if config == nil {
-		start.Refused = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonSessionNotFound,
-			Message: fmt.Sprintf("%s %s has no session %q", s.Spec.Invoker.Kind, s.Spec.Invoker.Name, s.Spec.Session)}
+		start.Refused = &v1alpha1.ResolvedError{
+			Reason:  v1alpha1.ReasonSessionNotFound,
+			Message: fmt.Sprintf("%s %s has no session %q", s.Spec.Invoker.Kind, s.Spec.Invoker.Name, s.Spec.Session),
+		}
 		return start, invoker, nil
 	}
 	start.Policy = v1alpha1.ResolvedPolicy{Generation: invoker.GetGeneration(), Digest: digest}
 	if config.Scheduler != nil {
-		times, err := schedule.New(config.Scheduler, schedule.Identity(s.Spec.Invoker.Kind, s.Namespace, s.Spec.Invoker.Name, s.Spec.Session))
+		times, err := schedule.New(config.Scheduler, schedule.Identity(s.Spec.Invoker.Kind, s.Namespace, s.Spec.Invoker.Name,
+			s.Spec.Session))
 		if err == nil {
 			start.Schedule = times.Line()
 		}
@@ -77,7 +82,8 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.BackupSession) (*se
 	return start, invoker, r.again(ctx, s, start)
 }
 
-// invoker reads the invoker, past the cache before it says that there is none, or that it has no such session.
+// invoker reads the invoker. It reads past the cache before it concludes that the invoker or the session does not
+// exist.
 func (r *Reconciler) invoker(ctx context.Context, s *v1alpha1.BackupSession) (client.Object, error) {
 	key := client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.Invoker.Name}
 	invoker := newInvoker(s)
@@ -103,7 +109,7 @@ func newInvoker(s *v1alpha1.BackupSession) client.Object {
 	return &v1alpha1.BackupConfiguration{}
 }
 
-// sessionOf is what an invoker says of a session, and the digest of the invoker's spec.
+// sessionOf returns an invoker's settings of a session, and the digest of the invoker's spec.
 func sessionOf(invoker client.Object, name string) (*v1alpha1.SessionConfig, string) {
 	switch o := invoker.(type) {
 	case *v1alpha1.BackupConfiguration:
@@ -122,7 +128,7 @@ func sessionOf(invoker client.Object, name string) (*v1alpha1.SessionConfig, str
 	return nil, ""
 }
 
-// orderOf is the order of the targets of a batch's session, and how many are backed up at once.
+// orderOf returns the order of the targets of a batch's session, and how many targets are backed up at once.
 func orderOf(invoker client.Object, name string) (v1alpha1.ExecutionOrder, *int32) {
 	if b, ok := invoker.(*v1alpha1.BackupBatch); ok {
 		for i := range b.Spec.Sessions {
@@ -143,9 +149,11 @@ func timeoutOf(durations ...*metav1.Duration) time.Duration {
 	return session.DefaultTimeout
 }
 
-// startingDeadline is when it is too late to start: what the scheduler says, else when the next slot comes, so that a run
-// that was restored from somewhere without its status does not start. A run without a slot has none.
-func startingDeadline(s *v1alpha1.BackupSession, scheduler *v1alpha1.SchedulerSpec, times schedule.Times, readable bool) time.Time {
+// startingDeadline returns when it is too late to start: the scheduler's deadline, else the next slot, so that a run
+// that was restored from elsewhere without its status does not start. A run without a slot has no deadline.
+func startingDeadline(
+	s *v1alpha1.BackupSession, scheduler *v1alpha1.SchedulerSpec, times schedule.Times, readable bool,
+) time.Time {
 	if s.Spec.ScheduledTime == nil {
 		return time.Time{}
 	}
@@ -163,7 +171,8 @@ func startingDeadline(s *v1alpha1.BackupSession, scheduler *v1alpha1.SchedulerSp
 	return next
 }
 
-// policyLabels are the labels that say where an invoker comes from. The child of a batch comes from where the batch does.
+// policyLabels returns the labels that name the PolicySync of an invoker. The labels of its batch count for the child
+// of a batch.
 func (r *Reconciler) policyLabels(ctx context.Context, invoker client.Object) (map[string]string, error) {
 	owner := metav1.GetControllerOf(invoker)
 	if owner == nil || owner.Kind != v1alpha1.BackupBatchKind {
@@ -172,12 +181,12 @@ func (r *Reconciler) policyLabels(ctx context.Context, invoker client.Object) (m
 	key := client.ObjectKey{Namespace: invoker.GetNamespace(), Name: owner.Name}
 	var batch v1alpha1.BackupBatch
 	if err := r.Get(ctx, key, &batch); err != nil {
-		return nil, client.IgnoreNotFound(fmt.Errorf("get backup batch %s: %w", key, err))
+		return nil, client.IgnoreNotFound(fmt.Errorf("get BackupBatch %s: %w", key, err))
 	}
 	return batch.Labels, nil
 }
 
-// source finds out which revision of which PolicySync is in force, and whether it is about to change.
+// source finds which revision of which PolicySync is in force, and whether the PolicySync is applying another one.
 func (r *Reconciler) source(ctx context.Context, invoker client.Object, start *session.Start) error {
 	labels, err := r.policyLabels(ctx, invoker)
 	if err != nil {
@@ -189,6 +198,7 @@ func (r *Reconciler) source(ctx context.Context, invoker client.Object, start *s
 	}
 	start.Policy.Source, start.Policy.Revision = inForce.Source, inForce.Revision
 	start.PolicyApplying = sync != nil && conditions.IsReconciling(sync) &&
-		conditions.GetReason(sync, meta.ReconcilingCondition) == v1alpha1.ReasonProgressing && sync.Status.LastAttemptedRevision != sync.Status.LastAppliedRevision
+		conditions.GetReason(sync, meta.ReconcilingCondition) == v1alpha1.ReasonProgressing &&
+		sync.Status.LastAttemptedRevision != sync.Status.LastAppliedRevision
 	return nil
 }

@@ -28,7 +28,7 @@ func TestARepositoryThatIsMissingIsExplained(t *testing.T) {
 	w.Reconcile("run")
 	w.Expect(conditions.GetMessage(w.session("run"), meta.ReadyCondition)).To(
 		Equal("waiting for target uploads: there is no Repository uploads: BackupStorage s3 does not exist"))
-	w.Expect(w.Told()).To(Equal([]string{v1alpha1.ReasonRepositoryNotReady}), "it is said at once")
+	w.Expect(w.Told()).To(Equal([]string{v1alpha1.ReasonRepositoryNotReady}), "the event reports it at once")
 	w.Reconcile("run")
 	w.Expect(w.Told()).To(BeEmpty(), "and once")
 }
@@ -87,13 +87,19 @@ func TestTheRevisionInForceIsFrozen(t *testing.T) {
 	w := newWorld(t)
 	sync := &v1alpha1.PolicySync{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "policy"},
-		Spec:       v1alpha1.PolicySyncSpec{URL: "https://git.example.com/policy.git", Interval: metav1.Duration{Duration: time.Minute}},
+		Spec: v1alpha1.PolicySyncSpec{
+			URL:      "https://git.example.com/policy.git",
+			Interval: metav1.Duration{Duration: time.Minute},
+		},
 	}
 	sessiontest.Create(t, w.Client, sync)
 	applying := func(attempted string, reconciling metav1.ConditionStatus, reason string) {
 		bed.EditStatus(t, sync, func() {
 			sync.Status.LastAppliedRevision, sync.Status.LastAttemptedRevision = "main@sha1:aaaa", attempted
-			sync.Status.Conditions = []metav1.Condition{{Type: "Reconciling", Status: reconciling, Reason: reason, LastTransitionTime: metav1.Now()}}
+			sync.Status.Conditions = []metav1.Condition{{
+				Type: "Reconciling", Status: reconciling, Reason: reason,
+				LastTransitionTime: metav1.Now(),
+			}}
 		})
 	}
 	applying("main@sha1:bbbb", metav1.ConditionTrue, v1alpha1.ReasonProgressing)
@@ -105,7 +111,8 @@ func TestTheRevisionInForceIsFrozen(t *testing.T) {
 	})
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	w.Reconcile("run")
-	w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionPending), "it waits for a revision that is being applied")
+	w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionPending),
+		"the run waits for a revision that is being applied")
 
 	applying("main@sha1:aaaa", metav1.ConditionFalse, v1alpha1.ReasonProgressing)
 	s := w.settle("run")
@@ -113,7 +120,7 @@ func TestTheRevisionInForceIsFrozen(t *testing.T) {
 	w.Expect(s.Status.Resolved.Schedule).To(Equal("*/5 * * * *"), "the folder of the record depends on it")
 	w.Expect(s.Status.Resolved.Policy.Source).To(Equal("PolicySync/" + w.Namespace + "/policy"))
 
-	// A revision that failed is tried again for as long as it takes: no run waits for that.
+	// A failed revision is retried for as long as it takes: no run waits for it.
 	applying("main@sha1:bbbb", metav1.ConditionTrue, v1alpha1.ReasonProgressingWithRetry)
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "second")
 	w.Reconcile("second")
@@ -127,7 +134,10 @@ func TestARunOfABatchsChildNamesTheBatchsPolicy(t *testing.T) {
 	batch := w.batch()
 	sync := &v1alpha1.PolicySync{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "policy"},
-		Spec:       v1alpha1.PolicySyncSpec{URL: "https://git.example.com/policy.git", Interval: metav1.Duration{Duration: time.Minute}},
+		Spec: v1alpha1.PolicySyncSpec{
+			URL:      "https://git.example.com/policy.git",
+			Interval: metav1.Duration{Duration: time.Minute},
+		},
 	}
 	sessiontest.Create(t, w.Client, sync)
 	bed.EditStatus(t, sync, func() { sync.Status.LastAppliedRevision = "main@sha1:aaaa" })

@@ -2,7 +2,7 @@ package backupsession
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Metrics are the measurements of copies that were left behind. A nil *Metrics measures nothing.
+// Metrics measures leftover copies. A nil *Metrics measures nothing.
 type Metrics struct {
 	found   prometheus.Gauge
 	removed prometheus.Counter
@@ -12,10 +12,11 @@ type Metrics struct {
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		found: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "cairn_copy_leftovers", Help: "Temporary volumes of ended BackupSessions that were found at the last look, those that are being deleted among them.",
+			Name: "cairn_copy_leftovers",
+			Help: "Temporary volumes of ended BackupSessions that the last sweep found, including those that are being deleted.",
 		}),
 		removed: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "cairn_copy_leftovers_removed_total", Help: "Temporary volumes that ended BackupSessions left behind and that were removed.",
+			Name: "cairn_copy_leftovers_removed_total", Help: "Temporary volumes of ended BackupSessions that sweeps removed.",
 		}),
 	}
 	registry.MustRegister(m.found, m.removed)

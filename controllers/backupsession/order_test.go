@@ -19,7 +19,7 @@ func sequential(b *v1alpha1.BackupBatch) {
 	b.Spec.Sessions[0].ExecutionOrder = v1alpha1.ExecutionSequential
 }
 
-// without leaves a target out of a batch.
+// without removes a target from a batch.
 func without(name string) func(*v1alpha1.BackupBatch) {
 	return func(b *v1alpha1.BackupBatch) {
 		b.Spec.Targets = slices.DeleteFunc(b.Spec.Targets, func(t v1alpha1.BatchTarget) bool { return t.Name == name })
@@ -32,15 +32,17 @@ func targetHook(name string) v1alpha1.TargetHook {
 	return v1alpha1.TargetHook{Name: name, HookTemplate: &v1alpha1.ObjectReference{Name: name}}
 }
 
-// hooksOn gives a target of a batch the hooks freeze-<name> and thaw-<name>, which tell l what they see.
+// hooksOn gives a target of a batch the hooks freeze-<name> and thaw-<name>, which report to l what they see.
 func (w *world) hooksOn(l *sessiontest.Listener, name string) func(*v1alpha1.BackupBatch) {
 	w.T.Helper()
-	sessiontest.Create(w.T, w.Client, l.Template(w.Namespace, "freeze-"+name, freezeBody), l.Template(w.Namespace, "thaw-"+name, thawBody))
+	sessiontest.Create(w.T, w.Client, l.Template(w.Namespace, "freeze-"+name, freezeBody),
+		l.Template(w.Namespace, "thaw-"+name, thawBody))
 	return func(b *v1alpha1.BackupBatch) {
 		for i := range b.Spec.Sessions[0].Targets {
 			if t := &b.Spec.Sessions[0].Targets[i]; t.Name == name {
 				t.Hooks = &v1alpha1.TargetHooks{
-					PreBackup: []v1alpha1.TargetHook{targetHook("freeze-" + name)}, PostBackup: []v1alpha1.TargetHook{targetHook("thaw-" + name)},
+					PreBackup:  []v1alpha1.TargetHook{targetHook("freeze-" + name)},
+					PostBackup: []v1alpha1.TargetHook{targetHook("thaw-" + name)},
 				}
 			}
 		}
@@ -50,7 +52,8 @@ func (w *world) hooksOn(l *sessiontest.Listener, name string) func(*v1alpha1.Bac
 // hooksAround gives the session of a batch the hooks pre and post.
 func (w *world) hooksAround(l *sessiontest.Listener) func(*v1alpha1.BackupBatch) {
 	w.T.Helper()
-	sessiontest.Create(w.T, w.Client, l.Template(w.Namespace, "pre", "{{.Status.Phase}}"), l.Template(w.Namespace, "post", "{{.Status.Phase}}"))
+	sessiontest.Create(w.T, w.Client, l.Template(w.Namespace, "pre", "{{.Status.Phase}}"),
+		l.Template(w.Namespace, "post", "{{.Status.Phase}}"))
 	return func(b *v1alpha1.BackupBatch) {
 		b.Spec.Sessions[0].Hooks = &v1alpha1.BackupHooks{
 			PreBackup: []v1alpha1.HookInfo{sessiontest.Use("pre")}, PostBackup: []v1alpha1.HookInfo{sessiontest.Use("post")},
@@ -58,10 +61,10 @@ func (w *world) hooksAround(l *sessiontest.Listener) func(*v1alpha1.BackupBatch)
 	}
 }
 
-// heardOnce is what l heard, without what was repeated at once: a manager that is killed makes an attempt again.
+// heardOnce returns what l heard, without immediate repetitions: a killed manager repeats an attempt.
 func heardOnce(l *sessiontest.Listener) []string { return slices.Compact(l.Heard()) }
 
-// note tells l of each mover, and lets those of uploads fail.
+// note reports each mover to l, and makes the movers of uploads fail.
 func (w *world) note(l *sessiontest.Listener) {
 	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
 		component := sessiontest.TaskOf(job).Components[0].Name
@@ -73,8 +76,8 @@ func (w *world) note(l *sessiontest.Listener) {
 	}
 }
 
-// Targets one after the other, each frozen and thawed, with hooks around them all: wherever the manager is killed, nothing is
-// backed up unfrozen, nothing stays frozen, and nothing is backed up twice.
+// Targets run one after the other, each frozen and thawed, with hooks around all of them. Wherever the manager is
+// killed, nothing is backed up unfrozen, nothing stays frozen, and nothing is backed up twice.
 func TestKilledAtAnyWriteOfASequentialBatch(t *testing.T) {
 	t.Parallel()
 	type end struct{ summary, jobs, snapshots, heard []string }
@@ -104,7 +107,8 @@ func TestKilledAtAnyWriteOfASequentialBatch(t *testing.T) {
 	}))
 	w.Expect(want.jobs).To(HaveLen(2))
 	s := w.session("run")
-	w.Expect(s.Status.Conditions).To(ContainElement(And(HaveField("Type", v1alpha1.ConditionPartial), HaveField("Status", metav1.ConditionTrue))))
+	w.Expect(s.Status.Conditions).
+		To(ContainElement(And(HaveField("Type", v1alpha1.ConditionPartial), HaveField("Status", metav1.ConditionTrue))))
 	for _, t := range s.Status.Targets {
 		w.Expect(t.StartTime).NotTo(BeNil())
 		w.Expect(t.CompletionTime).NotTo(BeNil())
@@ -132,24 +136,31 @@ func TestTheDeadlineOfATargetIsItsJobsToo(t *testing.T) {
 		b.Spec.Sessions[0].Targets[0].BackupTimeout = &metav1.Duration{Duration: 10 * time.Minute}
 	})
 	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-		return sessiontest.Outcome{Hang: sessiontest.TaskOf(job).Components[0].Name != "pvc", Result: sessiontest.Succeed(job).Result}
+		return sessiontest.Outcome{
+			Hang:   sessiontest.TaskOf(job).Components[0].Name != "pvc",
+			Result: sessiontest.Succeed(job).Result,
+		}
 	}
 	w.run(v1alpha1.BackupBatchKind, "shop", "run")
 	for range 3 {
 		w.Reconcile("run")
 		w.Cluster()
 	}
-	w.Expect(w.Jobs()).To(ConsistOf(HaveField("Spec.ActiveDeadlineSeconds", HaveValue(And(BeNumerically(">=", 600), BeNumerically("<=", 611))))))
-	w.Expect(summary(w.session("run"))).To(Equal([]string{"Running/Running", "web: Running/Running", "uploads: Pending/Pending"}))
+	w.Expect(w.Jobs()).
+		To(ConsistOf(HaveField("Spec.ActiveDeadlineSeconds",
+			HaveValue(And(BeNumerically(">=", 600), BeNumerically("<=", 611))))))
+	w.Expect(summary(w.session("run"))).
+		To(Equal([]string{"Running/Running", "web: Running/Running", "uploads: Pending/Pending"}))
 	w.Clock.SetTime(w.Clock.Now().Add(10 * time.Minute))
 	s := w.settle("run")
-	w.Expect(summary(s)).To(Equal([]string{"Failed/TargetsFailed", "web: Failed/DeadlineExceeded", "uploads: Succeeded/Succeeded"}))
+	w.Expect(summary(s)).
+		To(Equal([]string{"Failed/TargetsFailed", "web: Failed/DeadlineExceeded", "uploads: Succeeded/Succeeded"}))
 	w.Expect(s.Status.Targets[0].Message).To(ContainSubstring("the deadline of the target passed"))
 	w.Expect(w.Jobs()).To(HaveLen(1), "the Job that took too long is gone")
 }
 
-// A hook of one target that fails fails that target alone, and a retry runs the hooks of that target alone, with those of the
-// session around them.
+// A failing hook of one target fails that target alone. A retry runs the hooks of that target alone, with the hooks of
+// the session around them.
 func TestARetryRunsTheHooksOfWhatItTriesAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -158,8 +169,14 @@ func TestARetryRunsTheHooksOfWhatItTriesAgain(t *testing.T) {
 	w.batch(retryDelay(0), without("db"), w.hooksAround(l), w.hooksOn(l, "web"), w.hooksOn(l, "uploads"))
 	w.run(v1alpha1.BackupBatchKind, "shop", "run", retries(1))
 	first := w.drive("run")
-	w.Expect(summary(first)).To(Equal([]string{"Failed/TargetsFailed", "web: Failed/FailedToExecutePreBackupHooks", "uploads: Succeeded/Succeeded"}))
-	w.Expect(l.Heard()).To(And(HaveLen(6), ContainElements("freeze-web web Running", "thaw-web web Failed", "thaw-uploads uploads Succeeded")))
+	w.Expect(summary(first)).
+		To(Equal([]string{
+			"Failed/TargetsFailed", "web: Failed/FailedToExecutePreBackupHooks",
+			"uploads: Succeeded/Succeeded",
+		}))
+	w.Expect(l.Heard()).
+		To(And(HaveLen(6), ContainElements("freeze-web web Running", "thaw-web web Failed",
+			"thaw-uploads uploads Succeeded")))
 	w.Expect(l.Heard()[5]).To(Equal("post Failed"))
 
 	l.Answer = nil
@@ -167,10 +184,11 @@ func TestARetryRunsTheHooksOfWhatItTriesAgain(t *testing.T) {
 	w.Reconcile("run")
 	second := w.drive("run-r1")
 	w.Expect(summary(second)).To(Equal([]string{"Succeeded/Succeeded", "web: Succeeded/Succeeded"}))
-	w.Expect(l.Heard()[before:]).To(Equal([]string{"pre Running", "freeze-web web Running", "thaw-web web Succeeded", "post Succeeded"}))
+	w.Expect(l.Heard()[before:]).
+		To(Equal([]string{"pre Running", "freeze-web web Running", "thaw-web web Succeeded", "post Succeeded"}))
 }
 
-// Runs that freeze one target follow each other, also where only the target has the hooks.
+// Runs that freeze the same target follow each other, also if only the target has the hooks.
 func TestHooksOfATargetKeepOtherRunsWaiting(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -188,7 +206,7 @@ func TestHooksOfATargetKeepOtherRunsWaiting(t *testing.T) {
 	w.Expect(summary(w.session("alone"))).To(Equal([]string{"Pending/HooksInProgress"}))
 	w.run(v1alpha1.BackupConfigurationKind, policy.ChildName(b.Name, "uploads"), "beside")
 	w.Reconcile("beside")
-	w.Expect(summary(w.session("beside"))[0]).To(Equal("Running/Running"), "nothing freezes this one")
+	w.Expect(summary(w.session("beside"))[0]).To(Equal("Running/Running"), "no hook freezes this target")
 
 	w.Outcome = sessiontest.Succeed
 	w.drive("run")
@@ -197,8 +215,8 @@ func TestHooksOfATargetKeepOtherRunsWaiting(t *testing.T) {
 		"freeze-web web Running, thaw-web web Succeeded, freeze-web web Running, thaw-web web Succeeded"), "a run of the target alone has its hooks, too")
 }
 
-// A run of several targets that is deleted while one is thawed, one is at work and one waits: wherever the manager is killed, each
-// target that was frozen is thawed once more at most, and nothing is at work afterwards.
+// A run of several targets is deleted while one target is thawed, one works and one waits. Wherever the manager is
+// killed, each frozen target is thawed at most once more, and nothing works afterwards.
 func TestKilledWhileCancellingASequentialBatch(t *testing.T) {
 	t.Parallel()
 	start := func(t *testing.T) (*world, *sessiontest.Listener) {
@@ -206,7 +224,10 @@ func TestKilledWhileCancellingASequentialBatch(t *testing.T) {
 		l := sessiontest.Listen(t)
 		w.batch(sequential, w.hooksAround(l), w.hooksOn(l, "web"), w.hooksOn(l, "uploads"), w.hooksOn(l, "db"))
 		w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-			return sessiontest.Outcome{Hang: sessiontest.TaskOf(job).Components[0].Name == "pvc", Result: sessiontest.Succeed(job).Result}
+			return sessiontest.Outcome{
+				Hang:   sessiontest.TaskOf(job).Components[0].Name == "pvc",
+				Result: sessiontest.Succeed(job).Result,
+			}
 		}
 		w.run(v1alpha1.BackupBatchKind, "shop", "run")
 		w.Eventually(func() int {
@@ -223,9 +244,14 @@ func TestKilledWhileCancellingASequentialBatch(t *testing.T) {
 	undisturbed := &sessiontest.Killer{}
 	w.Killer = undisturbed
 	want := ended(w, l)
-	w.Expect(want.summary).To(Equal([]string{"Failed/Cancelled", "web: Succeeded/Succeeded", "uploads: Failed/Cancelled", "db: Failed/Cancelled"}))
+	w.Expect(want.summary).
+		To(Equal([]string{
+			"Failed/Cancelled", "web: Succeeded/Succeeded", "uploads: Failed/Cancelled",
+			"db: Failed/Cancelled",
+		}))
 	w.Expect(want.heard).To(Equal([]string{
-		"pre Running", "freeze-web web Running", "thaw-web web Succeeded", "freeze-uploads uploads Running", "thaw-uploads uploads Failed", "post Failed",
+		"pre Running", "freeze-web web Running", "thaw-web web Succeeded", "freeze-uploads uploads Running",
+		"thaw-uploads uploads Failed", "post Failed",
 	}))
 	for name, killer := range sessiontest.Kills(undisturbed.Count()) {
 		t.Run(name, func(t *testing.T) {

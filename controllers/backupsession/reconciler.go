@@ -1,5 +1,10 @@
-// Package backupsession carries a BackupSession from its creation to its one terminal phase. What to do next is decided by
-// internal/session; this package reads, asks, and carries out, in an order in which every step can be repeated.
+// Package backupsession carries a BackupSession from its creation to exactly one terminal phase. internal/session
+// decides what to do next; this package observes, asks for the decision and carries it out, in an order in which every
+// step can be repeated.
+//
+// A Reconciler is safe for concurrent use; a mutex serializes the starts of runs that must not start beside each other.
+// Invariants: a run ends the same way wherever the manager is killed (TestKilledAtAnyWrite), an ended run never changes
+// (TestARunSucceeds), and a frozen run ignores later changes of policy (TestWhatWasFrozenStays).
 package backupsession
 
 import (
@@ -30,28 +35,28 @@ type Reconciler struct {
 	APIReader client.Reader
 	// Scheme of the client.
 	Scheme *runtime.Scheme
-	// Clock that deadlines are measured with.
+	// Clock measures deadlines.
 	Clock clock.PassiveClock
-	// MoverImage is what ${moverImage} of a Function stands for.
+	// MoverImage is the value of ${moverImage} in a Function.
 	MoverImage string
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID string
-	// ClusterName begins the directories of repositories that policy names none for.
+	// ClusterName begins the directories of repositories for which policy names no directory.
 	ClusterName string
-	// FieldManager of all writes.
+	// FieldManager owns all writes.
 	FieldManager string
-	// Hooks of the sessions.
+	// Hooks runs the hooks of the sessions.
 	Hooks *execute.Hooks
 
-	// starting is held from the look at a run's rivals, and at other runs with hooks, until its start is written, where it
-	// must not start beside them.
+	// starting serializes starts. A run that must not start beside its rivals or beside other runs with hooks holds it
+	// from its look at those runs until its start is written.
 	starting sync.Mutex
 
-	// selection reads what the selectors of batches find.
+	// selection reads the objects that the selectors of batches find.
 	selection selection.Reader
 }
 
-// Reconcile takes a BackupSession as many steps further as can be taken now.
+// Reconcile takes a BackupSession as far as possible now.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	s := &v1alpha1.BackupSession{}
 	return r.keeper().Reconcile(ctx, req, s, func() (time.Duration, error) { return r.reconcile(ctx, s) })
@@ -81,7 +86,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *v1alpha1.BackupSession) (
 	return r.run(ctx, s)
 }
 
-// start waits, ends or freezes a session that is not frozen.
+// start makes a session that is not frozen wait, end or freeze.
 func (r *Reconciler) start(ctx context.Context, s *v1alpha1.BackupSession) (time.Duration, error) {
 	in := session.Input{Now: r.Clock.Now(), Session: s, Start: &session.Start{}}
 	if s.DeletionTimestamp == nil {
@@ -114,7 +119,7 @@ func (r *Reconciler) start(ctx context.Context, s *v1alpha1.BackupSession) (time
 	return after, err
 }
 
-// run takes a frozen session further: first with what the caches know, and past them where a mover is given up.
+// run takes a frozen session further. It first uses the caches, and reads past them before it gives up a mover.
 func (r *Reconciler) run(ctx context.Context, s *v1alpha1.BackupSession) (time.Duration, error) {
 	reader, live, look := client.Reader(r.Client), false, false
 	refused := map[string]*v1alpha1.ResolvedError{}
@@ -155,9 +160,11 @@ func (r *Reconciler) run(ctx context.Context, s *v1alpha1.BackupSession) (time.D
 	}
 }
 
-// observe reads everything that the next step depends on, and makes the Snapshots that are missing. What can't be made is
-// added to refused.
-func (r *Reconciler) observe(ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, refused map[string]*v1alpha1.ResolvedError) (session.Input, error) {
+// observe reads everything that the next step depends on, and creates missing Snapshots. If a Snapshot can't be
+// created, it adds the reason to refused.
+func (r *Reconciler) observe(
+	ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, refused map[string]*v1alpha1.ResolvedError,
+) (session.Input, error) {
 	in := session.Input{Now: r.Clock.Now(), Session: s, Refused: refused, Hooks: r.Hooks.Results(s.UID)}
 	var err error
 	if in.Snapshots, err = r.snapshots(ctx, reader, s, refused); err != nil {

@@ -26,7 +26,7 @@ func TestARunSucceeds(t *testing.T) {
 	result := w.Reconcile("run")
 	s := w.session("run")
 	w.Expect(s.Status.Phase).To(Equal(v1alpha1.BackupSessionRunning))
-	w.Expect(result.RequeueAfter).To(BeNumerically("~", time.Hour, time.Minute), "it looks again at the deadline")
+	w.Expect(result.RequeueAfter).To(BeNumerically("~", time.Hour, time.Minute), "the run is requeued at the deadline")
 	w.Expect(s.Finalizers).To(ConsistOf(v1alpha1.FinalizerCancel, v1alpha1.FinalizerRecord))
 	w.Expect(s.Labels).To(HaveKeyWithValue(v1alpha1.LabelInvokerName, "uploads"))
 	w.Expect(metav1.GetControllerOf(s).Name).To(Equal("uploads"))
@@ -49,7 +49,7 @@ func TestARunSucceeds(t *testing.T) {
 	w.Expect(s.Finalizers).To(ConsistOf(v1alpha1.FinalizerRecord), "the ledger's collector still needs it")
 	w.Expect(s.Status.Targets[0].Size).To(Equal("2.000 MiB"))
 	w.Expect(s.Status.Targets[0].Uploaded).To(Equal("1024.000 KiB"))
-	w.Expect(w.Jobs()).To(HaveLen(1), "Jobs are history")
+	w.Expect(w.Jobs()).To(HaveLen(1), "the Jobs stay as history")
 	check.NewChecker(w.Client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
 	snap = w.snapshot("uploads-run")
 	w.Expect(snap.Status.Phase).To(Equal(v1alpha1.SnapshotSucceeded))
@@ -68,7 +68,7 @@ func TestWhatWasFrozenStays(t *testing.T) {
 	w := newWorld(t)
 	c := w.configuration()
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
-	// Killed right after the frozen state was written: adopt and freeze are the first two writes.
+	// The manager is killed right after it wrote the frozen state: adopt and freeze are the first two writes.
 	w.Killer = &sessiontest.Killer{At: 3}
 	w.Reconcile("run")
 	frozen := w.session("run").Status.Resolved
@@ -120,9 +120,10 @@ func TestTheDeadlineEndsARun(t *testing.T) {
 	s := w.session("run")
 	w.Expect(summary(s)).To(Equal([]string{"Failed/DeadlineExceeded", "uploads: Failed/DeadlineExceeded"}))
 	w.Expect(s.Status.Duration).To(HavePrefix("1h0m"))
-	w.Expect(w.snapshot("uploads-run").Annotations[v1alpha1.AnnotationMovers]).To(BeEmpty(), "its mover may not write any more")
+	w.Expect(w.snapshot("uploads-run").Annotations[v1alpha1.AnnotationMovers]).
+		To(BeEmpty(), "its mover is not allowed to write any more")
 	for _, job := range w.Jobs() {
-		w.Expect(job.DeletionTimestamp).NotTo(BeNil(), "its Job does not go on")
+		w.Expect(job.DeletionTimestamp).NotTo(BeNil(), "its Job is being deleted")
 	}
 }
 
@@ -142,13 +143,13 @@ func TestARunThatIsDeletedIsCancelled(t *testing.T) {
 	w.Reconcile("run")
 	w.Expect(w.Client.Delete(t.Context(), w.session("run"))).To(Succeed())
 	w.Reconcile("run")
-	w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionRunning), "its pods are still there")
+	w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionRunning), "its pods still exist")
 	s := w.settle("run")
 	w.Expect(summary(s)).To(Equal([]string{
 		"Failed/Cancelled", "web: Succeeded/Succeeded", "uploads: Succeeded/Succeeded", "db: Failed/Cancelled",
 	}))
 	w.Expect(w.Jobs()).To(BeEmpty())
-	w.Expect(s.Finalizers).To(Equal([]string{v1alpha1.FinalizerRecord}), "it stays until it is recorded")
+	w.Expect(s.Finalizers).To(Equal([]string{v1alpha1.FinalizerRecord}), "the run stays until it is recorded")
 	w.Expect(w.Told()).To(Equal([]string{"Started", "Cancelled"}))
 }
 
@@ -200,7 +201,8 @@ func TestCredentialsOfAStorageElsewhere(t *testing.T) {
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	w.Reconcile("run")
 	var secrets corev1.SecretList
-	w.Expect(w.Client.List(t.Context(), &secrets, client.InNamespace(w.Namespace), client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn})).To(Succeed())
+	w.Expect(w.Client.List(t.Context(), &secrets, client.InNamespace(w.Namespace),
+		client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn})).To(Succeed())
 	w.Expect(secrets.Items).To(HaveLen(1))
 	w.Expect(secrets.Items[0].Data).NotTo(HaveKey("unrelated"))
 	w.Expect(metav1.IsControlledBy(&secrets.Items[0], w.session("run"))).To(BeTrue(), "the copy goes with the run")
@@ -212,15 +214,17 @@ func TestAStorageThatIsNotAllowedAnyMore(t *testing.T) {
 	w.batch()
 	w.run(v1alpha1.BackupBatchKind, "shop", "run")
 	w.Killer = &sessiontest.Killer{At: 3}
-	w.Reconcile("run") // It is frozen, no Job is made.
+	w.Reconcile("run") // This freezes the run and creates no Job.
 	w.revokeStorage()
 	s := w.settle("run")
 	w.Expect(summary(s)).To(Equal([]string{
-		"Failed/TargetsFailed", "web: Failed/StorageNotAllowed", "uploads: Failed/StorageNotAllowed", "db: Failed/StorageNotAllowed",
+		"Failed/TargetsFailed", "web: Failed/StorageNotAllowed", "uploads: Failed/StorageNotAllowed",
+		"db: Failed/StorageNotAllowed",
 	}))
 	for _, target := range s.Status.Targets {
-		w.Expect(target.Message).To(ContainSubstring(fmt.Sprintf("the usagePolicy of BackupStorage %s/%s does not allow the namespace %s",
-			w.Storage, sessiontest.StorageName, w.Namespace)))
+		w.Expect(target.Message).
+			To(ContainSubstring(fmt.Sprintf("the usagePolicy of BackupStorage %s/%s does not allow the namespace %s",
+				w.Storage, sessiontest.StorageName, w.Namespace)))
 	}
 	w.Expect(w.Jobs()).To(BeEmpty())
 }
@@ -231,11 +235,11 @@ func TestARestoreThatBeganBeforeTheJobs(t *testing.T) {
 	w.configuration()
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	w.Killer = &sessiontest.Killer{At: 3}
-	w.Reconcile("run") // It is frozen, and then the manager was away.
+	w.Reconcile("run") // This freezes the run; then the manager was down.
 	w.restoreInto("uploads")
 	s := w.settle("run")
 	w.Expect(summary(s)).To(Equal([]string{"Failed/RestoreInProgress", "uploads: Failed/RestoreInProgress"}))
-	w.Expect(w.Jobs()).To(BeEmpty(), "half of a restore is nothing to back up")
+	w.Expect(w.Jobs()).To(BeEmpty(), "half a restore is not worth a backup")
 }
 
 func TestANameThatAnotherRunUsed(t *testing.T) {
@@ -251,7 +255,8 @@ func TestANameThatAnotherRunUsed(t *testing.T) {
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	s := w.settle("run")
 	w.Expect(summary(s)[0]).To(Equal("Failed/NameConflict"), "a Snapshot of another run is no success of this one")
-	w.Expect(w.snapshot("uploads-run").Status.Phase).To(Equal(v1alpha1.SnapshotSucceeded), "and stays as it is")
+	w.Expect(w.snapshot("uploads-run").Status.Phase).
+		To(Equal(v1alpha1.SnapshotSucceeded), "and the Snapshot stays as it is")
 }
 
 func TestARecordStartsNothing(t *testing.T) {
@@ -274,8 +279,12 @@ func TestTheResultOfAMoverIsReadFromItsStatusToo(t *testing.T) {
 	w.Reconcile("run")
 	snap := w.snapshot("uploads-run")
 	before := snap.DeepCopy()
-	snap.Status.Components = map[string]v1alpha1.Component{"pvc": {Phase: v1alpha1.SnapshotSucceeded, ID: "own", SizeBytes: 5}}
-	w.Expect(w.Client.Status().Patch(t.Context(), snap, client.MergeFrom(before), client.FieldOwner("cairn-mover"))).To(Succeed())
+	snap.Status.Components = map[string]v1alpha1.Component{"pvc": {
+		Phase: v1alpha1.SnapshotSucceeded, ID: "own",
+		SizeBytes: 5,
+	}}
+	w.Expect(w.Client.Status().Patch(t.Context(), snap, client.MergeFrom(before), client.FieldOwner("cairn-mover"))).
+		To(Succeed())
 	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{} }
 	s := w.settle("run")
 	w.Expect(summary(s)[0]).To(Equal("Succeeded/Succeeded"))
@@ -294,5 +303,5 @@ func TestTheMoversAccountIsThere(t *testing.T) {
 	w.Expect(w.Jobs()[0].Spec.Template.Spec.ServiceAccountName).To(Equal(key.Name))
 }
 
-// negative are the conditions that are there only while they matter.
+// negative holds the conditions that exist only while they matter.
 var negative = &check.Conditions{NegativePolarity: []string{"Stalled", "Partial", "Reconciling"}}

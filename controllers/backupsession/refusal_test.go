@@ -28,11 +28,11 @@ func TestARunThatCannotStart(t *testing.T) {
 		policy func(*v1alpha1.BackupConfiguration)
 		run    func(*v1alpha1.BackupSession)
 		change func(*world)
-		// later is how much later it is looked at again.
+		// later is the time after which the test reconciles again.
 		later   time.Duration
 		want    string
 		pending string // reason while it waits
-		// snapshots that failed with it
+		// Snapshots that failed with it
 		snapshots int
 	}{
 		"an invoker that does not exist": {
@@ -42,10 +42,10 @@ func TestARunThatCannotStart(t *testing.T) {
 		"a session that the invoker does not have": {
 			run: func(s *v1alpha1.BackupSession) { s.Spec.Session = "weekly" }, want: "Failed/SessionNotFound",
 		},
-		"an invoker of a name that no object can have": {
+		"an invoker with an invalid name": {
 			run: func(s *v1alpha1.BackupSession) { s.Spec.Invoker.Name = "a/b" }, want: "Failed/InvokerNotFound",
 		},
-		"a session of a name that no label can have": {
+		"a session whose name is no valid label value": {
 			run: func(s *v1alpha1.BackupSession) { s.Spec.Session = "every week" }, want: "Failed/SessionNotFound",
 		},
 		"a CronJob of another session": {
@@ -61,12 +61,13 @@ func TestARunThatCannotStart(t *testing.T) {
 			want: "Succeeded/Succeeded",
 		},
 		"a slot longer ago than the starting deadline": {
-			policy: deadline(new(int64(60))), run: scheduled(now.Add(-2 * time.Minute)), want: "Skipped/StartingDeadlineExceeded",
+			policy: deadline(new(int64(60))), run: scheduled(now.Add(-2 * time.Minute)),
+			want: "Skipped/StartingDeadlineExceeded",
 		},
 		"a slot within the starting deadline": {
 			policy: deadline(new(int64(600))), run: scheduled(now.Add(-2 * time.Minute)), want: "Succeeded/Succeeded",
 		},
-		"a slot after which the next one has come": {
+		"a slot whose next slot has passed": {
 			policy: deadline(nil), run: scheduled(now.Add(-3 * time.Hour)), want: "Skipped/StartingDeadlineExceeded",
 		},
 		"a claim that does not exist": {
@@ -82,27 +83,32 @@ func TestARunThatCannotStart(t *testing.T) {
 		"it belongs to a namesake of its invoker": {
 			run: func(s *v1alpha1.BackupSession) {
 				s.OwnerReferences = []metav1.OwnerReference{{
-					APIVersion: "core.example.com/v1", Kind: v1alpha1.BackupConfigurationKind, Name: "uploads", UID: "x", Controller: new(true),
+					APIVersion: "core.example.com/v1", Kind: v1alpha1.BackupConfigurationKind, Name: "uploads", UID: "x",
+					Controller: new(true),
 				}}
 			},
 			want: "Succeeded/Succeeded",
 		},
 		"it belongs to something else": {
 			run: func(s *v1alpha1.BackupSession) {
-				s.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "other", UID: "x", Controller: new(true)}}
+				s.OwnerReferences = []metav1.OwnerReference{{
+					APIVersion: "v1", Kind: "ConfigMap", Name: "other", UID: "x",
+					Controller: new(true),
+				}}
 			},
 			want: "Succeeded/Succeeded",
 		},
 		"an addon that does not exist": {
-			policy: func(c *v1alpha1.BackupConfiguration) { c.Spec.Sessions[0].Addon.Name = "nothing" }, want: "Failed/AddonNotFound",
+			policy: func(c *v1alpha1.BackupConfiguration) { c.Spec.Sessions[0].Addon.Name = "nothing" },
+			want:   "Failed/AddonNotFound",
 		},
-		"a Job that the API server does not take": {
+		"a Job that the API server refuses": {
 			policy: func(c *v1alpha1.BackupConfiguration) {
 				c.Spec.Sessions[0].Addon.JobTemplate = sessiontest.MoreThanItsLimit()
 			},
 			want: "Failed/InvalidTask", snapshots: 1,
 		},
-		"arguments that no object has room for": {
+		"arguments that fit into no object": {
 			policy: func(c *v1alpha1.BackupConfiguration) {
 				c.Spec.Sessions[0].Addon = sessiontest.HugeTask(t, bed.Client, c.Namespace, false)
 			},
@@ -128,7 +134,7 @@ func TestARunThatCannotStart(t *testing.T) {
 		"a restore into the claim": {
 			change: func(w *world) { w.restoreInto("uploads") }, want: "Skipped/RestoreInProgress",
 		},
-		"a RestoreBatch that has not come to the claim yet": {
+		"a RestoreBatch that has not reached the claim yet": {
 			change: func(w *world) { w.restoreBatchOf("uploads") }, want: "Skipped/RestoreInProgress",
 		},
 	}
@@ -175,7 +181,7 @@ func (w *world) repositoryPhase(phase string) {
 	bed.EditStatus(w.T, repo, func() { repo.Status.Phase = phase })
 }
 
-// restoreInto makes a restore that writes into a claim now.
+// restoreInto creates a restore that writes into a claim now.
 func (w *world) restoreInto(claim string) {
 	w.T.Helper()
 	restore := &v1alpha1.RestoreSession{
@@ -189,15 +195,21 @@ func (w *world) restoreInto(claim string) {
 	bed.EditStatus(w.T, restore, func() {
 		restore.Status.Phase = v1alpha1.RestoreSessionRunning
 		restore.Status.Resolved = &v1alpha1.ResolvedRestore{
-			Snapshot:   "some",
-			Hosts:      []v1alpha1.ResolvedRestoreHost{{Name: "target", Volumes: []v1alpha1.ResolvedRestoreVolume{{Component: "pvc", ID: "k", ClaimName: claim}}}},
-			Repository: v1alpha1.ResolvedRepository{Name: "uploads", Directory: "d", StorageRef: v1alpha1.ObjectReference{Name: "s"}, EncryptionSecret: v1alpha1.ObjectReference{Name: "e"}},
-			Task:       v1alpha1.ResolvedTask{Driver: v1alpha1.DriverKopia},
+			Snapshot: "some",
+			Hosts: []v1alpha1.ResolvedRestoreHost{{
+				Name:    "target",
+				Volumes: []v1alpha1.ResolvedRestoreVolume{{Component: "pvc", ID: "k", ClaimName: claim}},
+			}},
+			Repository: v1alpha1.ResolvedRepository{
+				Name: "uploads", Directory: "d",
+				StorageRef: v1alpha1.ObjectReference{Name: "s"}, EncryptionSecret: v1alpha1.ObjectReference{Name: "e"},
+			},
+			Task: v1alpha1.ResolvedTask{Driver: v1alpha1.DriverKopia},
 		}
 	})
 }
 
-// restoreBatchOf makes a RestoreBatch that is under way, with the claim as a target that has not begun.
+// restoreBatchOf creates a running RestoreBatch with the claim as a target that has not begun.
 func (w *world) restoreBatchOf(claim string) {
 	w.T.Helper()
 	batch := &v1alpha1.RestoreBatch{

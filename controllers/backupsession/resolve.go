@@ -22,9 +22,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// targets resolves every target of a session, in the order of the session. Mistakes are in the targets; an error is only
-// what may pass.
-func (r *Reconciler) targets(ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object, since time.Time) ([]session.StartTarget, error) {
+// targets resolves every target of a session, in the order of the session. Mistakes of policy are in the targets; an
+// error is temporary.
+func (r *Reconciler) targets(
+	ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object, since time.Time,
+) ([]session.StartTarget, error) {
 	res := &resolution{Reconciler: r, session: s}
 	switch o := invoker.(type) {
 	case *v1alpha1.BackupConfiguration:
@@ -33,11 +35,11 @@ func (r *Reconciler) targets(ctx context.Context, s *v1alpha1.BackupSession, inv
 	case *v1alpha1.BackupBatch:
 		return res.batch(ctx, o, since)
 	default:
-		return nil, fmt.Errorf("resolve targets of %s: it is of no kind that has any", invoker.GetName())
+		return nil, fmt.Errorf("resolve targets of %s: its kind has no targets", invoker.GetName())
 	}
 }
 
-// resolution resolves the targets of one session. What several of them need is read once.
+// resolution resolves the targets of one session. It reads once what several targets need.
 type resolution struct {
 	*Reconciler
 	session   *v1alpha1.BackupSession
@@ -45,8 +47,11 @@ type resolution struct {
 }
 
 // batch resolves the targets of a batch through its children, in the order of the session.
-func (r *resolution) batch(ctx context.Context, b *v1alpha1.BackupBatch, since time.Time) ([]session.StartTarget, error) {
-	i := slices.IndexFunc(b.Spec.Sessions, func(c v1alpha1.BackupBatchSession) bool { return c.Name == r.session.Spec.Session })
+func (r *resolution) batch(
+	ctx context.Context, b *v1alpha1.BackupBatch, since time.Time,
+) ([]session.StartTarget, error) {
+	i := slices.IndexFunc(b.Spec.Sessions,
+		func(c v1alpha1.BackupBatchSession) bool { return c.Name == r.session.Spec.Session })
 	targets, err := r.targetsOf(ctx, b)
 	if err != nil {
 		return nil, err
@@ -72,7 +77,7 @@ func (r *resolution) batch(ctx context.Context, b *v1alpha1.BackupBatch, since t
 	return out, nil
 }
 
-// targetsOf are the targets of a batch, with what its selectors find now.
+// targetsOf returns the targets of a batch, including what its selectors find now.
 func (r *Reconciler) targetsOf(ctx context.Context, b *v1alpha1.BackupBatch) ([]policy.Target, error) {
 	candidates, err := r.selection.Candidates(ctx, r.Client, r.APIReader, b)
 	if err != nil {
@@ -81,18 +86,20 @@ func (r *Reconciler) targetsOf(ctx context.Context, b *v1alpha1.BackupBatch) ([]
 	return policy.TargetsInForce(b, policy.Among(b, candidates)), nil
 }
 
-// child resolves one target of a batch. A child that is missing or older than the batch is waited for.
-func (r *resolution) child(ctx context.Context, b *v1alpha1.BackupBatch, bt policy.Target, since time.Time) (session.StartTarget, error) {
+// child resolves one target of a batch. The run waits for a child that is missing or older than the batch.
+func (r *resolution) child(
+	ctx context.Context, b *v1alpha1.BackupBatch, bt policy.Target, since time.Time,
+) (session.StartTarget, error) {
 	name := policy.ChildName(b.Name, bt.Name)
 	var child v1alpha1.BackupConfiguration
 	err := r.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: name}, &child)
 	waiting := r.Clock.Now().Before(since.Add(session.WaitForChild))
 	switch {
 	case err != nil && !apierrors.IsNotFound(err):
-		return session.StartTarget{}, fmt.Errorf("get backup configuration %s: %w", name, err)
+		return session.StartTarget{}, fmt.Errorf("get BackupConfiguration %s: %w", name, err)
 	case err != nil || b.Status.ObservedGeneration < b.Generation && waiting:
 		return broken(bt.Name, bt.AppRef, name, session.WaitForChild, v1alpha1.ReasonChildrenNotReady,
-			"BackupConfiguration %s was not made yet", name), nil
+			"BackupConfiguration %s does not exist yet", name), nil
 	case !metav1.IsControlledBy(&child, b):
 		return broken(bt.Name, bt.AppRef, name, 0, v1alpha1.ReasonNameConflict,
 			"BackupConfiguration %s does not belong to BackupBatch %s", name, b.Name), nil
@@ -101,8 +108,11 @@ func (r *resolution) child(ctx context.Context, b *v1alpha1.BackupBatch, bt poli
 	}
 }
 
-// broken is a target that can't be backed up, or not yet.
-func broken(name string, app v1alpha1.TypedObjectReference, configuration string, wait time.Duration, reason, format string, args ...any) session.StartTarget {
+// broken returns a target that can't be backed up, or not yet.
+func broken(
+	name string, app v1alpha1.TypedObjectReference, configuration string, wait time.Duration, reason, format string,
+	args ...any,
+) session.StartTarget {
 	return session.StartTarget{
 		Resolved: v1alpha1.ResolvedTarget{
 			Name: name, AppRef: app, Configuration: configuration,
@@ -113,17 +123,26 @@ func broken(name string, app v1alpha1.TypedObjectReference, configuration string
 }
 
 // target resolves one target from its BackupConfiguration.
-func (r *resolution) target(ctx context.Context, name string, app v1alpha1.TypedObjectReference, c *v1alpha1.BackupConfiguration) (session.StartTarget, error) {
+func (r *resolution) target(
+	ctx context.Context, name string, app v1alpha1.TypedObjectReference, c *v1alpha1.BackupConfiguration,
+) (session.StartTarget, error) {
 	app.Namespace = ""
-	out := session.StartTarget{Resolved: v1alpha1.ResolvedTarget{Name: name, AppRef: app, Configuration: c.Name, ConfigurationUID: c.UID}}
+	out := session.StartTarget{Resolved: v1alpha1.ResolvedTarget{
+		Name: name, AppRef: app, Configuration: c.Name,
+		ConfigurationUID: c.UID,
+	}}
 	fail := func(e *v1alpha1.ResolvedError, wait time.Duration) (session.StartTarget, error) {
 		out.Resolved.Error, out.Wait = e, wait
 		return out, nil
 	}
-	i := slices.IndexFunc(c.Spec.Sessions, func(s v1alpha1.BackupConfigurationSession) bool { return s.Name == r.session.Spec.Session })
+	i := slices.IndexFunc(c.Spec.Sessions,
+		func(s v1alpha1.BackupConfigurationSession) bool { return s.Name == r.session.Spec.Session })
 	if i < 0 {
-		return fail(&v1alpha1.ResolvedError{Reason: v1alpha1.ReasonSessionNotFound,
-			Message: fmt.Sprintf("BackupConfiguration %s has no session %q", c.Name, r.session.Spec.Session)}, session.WaitForChild)
+		return fail(&v1alpha1.ResolvedError{
+			Reason: v1alpha1.ReasonSessionNotFound,
+			Message: fmt.Sprintf("BackupConfiguration %s has no session %q", c.Name,
+				r.session.Spec.Session),
+		}, session.WaitForChild)
 	}
 	completer := defaults.Completer{Reader: r.Client, Live: r.APIReader, ClusterName: r.ClusterName}
 	completion, err := completer.Configuration(ctx, c)
@@ -132,7 +151,8 @@ func (r *resolution) target(ctx context.Context, name string, app v1alpha1.Typed
 	}
 	for _, m := range completion.Missing {
 		if strings.HasPrefix(m.Field, fmt.Sprintf("spec.sessions[%d].", i)) {
-			return fail(&v1alpha1.ResolvedError{Reason: m.Reason, Message: m.Field + ": " + m.Message}, session.WaitForRepository)
+			return fail(&v1alpha1.ResolvedError{Reason: m.Reason, Message: m.Field + ": " + m.Message},
+				session.WaitForRepository)
 		}
 	}
 	c = completion.Configuration
@@ -161,8 +181,10 @@ func (r *resolution) target(ctx context.Context, name string, app v1alpha1.Typed
 	return out, err
 }
 
-// volumes says which Jobs read which volumes of the target, or copies of them.
-func (r *resolution) volumes(ctx context.Context, moving *moving, settings v1alpha1.CopySettings, t *v1alpha1.ResolvedTarget) (*v1alpha1.ResolvedError, error) {
+// volumes resolves which Jobs read which volumes of the target, or copies of them.
+func (r *resolution) volumes(
+	ctx context.Context, moving *moving, settings v1alpha1.CopySettings, t *v1alpha1.ResolvedTarget,
+) (*v1alpha1.ResolvedError, error) {
 	if refusal := copyRefusal(settings.CopyMethod, t); refusal != nil {
 		return refusal, nil
 	}
@@ -178,18 +200,20 @@ func (r *resolution) volumes(ctx context.Context, moving *moving, settings v1alp
 	return nil, nil
 }
 
-// moving is what is known of how a target is moved beside its task.
+// moving holds what the resolution needs to know beside the task.
 type moving struct {
 	params map[string]string
-	// copied says that copies of the volumes are read.
+	// copied reports that movers read copies of the volumes.
 	copied bool
-	// database and streams are set where the target is one.
+	// database and streams are set if the target is a database.
 	database *lifecycle.Database
 	streams  []task.ComponentStream
 }
 
-// task resolves Addon, task and Function, and finds the database where the target is one.
-func (r *resolution) task(ctx context.Context, t *v1alpha1.ResolvedTarget, c *v1alpha1.BackupConfigurationSession) (*moving, *v1alpha1.ResolvedError, error) {
+// task resolves Addon, task and Function, and finds the database if the target is one.
+func (r *resolution) task(
+	ctx context.Context, t *v1alpha1.ResolvedTarget, c *v1alpha1.BackupConfigurationSession,
+) (*moving, *v1alpha1.ResolvedError, error) {
 	vars := task.Variables{
 		MoverImage: r.MoverImage, Namespace: r.session.Namespace, BackupSession: r.session.Name,
 		InvokerKind: r.session.Spec.Invoker.Kind, InvokerName: r.session.Spec.Invoker.Name,
@@ -212,7 +236,8 @@ func (r *resolution) task(ctx context.Context, t *v1alpha1.ResolvedTarget, c *v1
 	if err != nil {
 		return nil, nil, err
 	}
-	out.database, refusal, err = lifecycle.FindDatabase(ctx, r.APIReader, r.session.Namespace, t.AppRef, policy.Params(&c.Addon.Tasks[0]), state.pods)
+	out.database, refusal, err = lifecycle.FindDatabase(ctx, r.APIReader, r.session.Namespace, t.AppRef,
+		policy.Params(&c.Addon.Tasks[0]), state.pods)
 	if refusal == nil && err == nil {
 		t.Executor = v1alpha1.ExecutorJob
 		t.Task, out.streams, refusal, err = lifecycle.DatabaseTask(ctx, catalog, *c.Addon, false, vars, out.database, nil)
@@ -220,9 +245,13 @@ func (r *resolution) task(ctx context.Context, t *v1alpha1.ResolvedTarget, c *v1
 	return out, refusal, err
 }
 
-// repository freezes one repository. One that is not ready yet is waited for, unless nothing will come of it.
-func (r *resolution) repository(ctx context.Context, c *v1alpha1.BackupConfiguration, info v1alpha1.RepositoryInfo, driver v1alpha1.Driver) (*v1alpha1.ResolvedRepository, *v1alpha1.ResolvedError, time.Duration, error) {
-	refuse := func(wait time.Duration, reason, format string, args ...any) (*v1alpha1.ResolvedRepository, *v1alpha1.ResolvedError, time.Duration, error) {
+// repository freezes one repository. The run waits for a Repository that is not ready yet, unless waiting is useless.
+func (r *resolution) repository(
+	ctx context.Context, c *v1alpha1.BackupConfiguration, info v1alpha1.RepositoryInfo, driver v1alpha1.Driver,
+) (*v1alpha1.ResolvedRepository, *v1alpha1.ResolvedError, time.Duration, error) {
+	refuse := func(wait time.Duration, reason, format string, args ...any) (*v1alpha1.ResolvedRepository,
+		*v1alpha1.ResolvedError, time.Duration, error,
+	) {
 		return nil, &v1alpha1.ResolvedError{Reason: reason, Message: fmt.Sprintf(format, args...)}, wait, nil
 	}
 	var repo v1alpha1.Repository
@@ -235,20 +264,23 @@ func (r *resolution) repository(ctx context.Context, c *v1alpha1.BackupConfigura
 		return refuse(session.WaitForRepository, v1alpha1.ReasonRepositoryNotReady, "%s", message)
 	}
 	if err != nil {
-		return nil, nil, 0, fmt.Errorf("get repository %s: %w", info.Name, err)
+		return nil, nil, 0, fmt.Errorf("get Repository %s: %w", info.Name, err)
 	}
 	if repo.Spec.Driver != driver {
 		return refuse(0, v1alpha1.ReasonRepositoryConflict,
-			"Repository %s is of driver %s, and the task is of driver %s: give the repository in policy another name", info.Name, repo.Spec.Driver, driver)
+			"Repository %s is of driver %s, and the task is of driver %s: give the repository in policy another name", info.Name,
+			repo.Spec.Driver, driver)
 	}
 	if refusal := elsewhere(c, &repo, info); refusal != nil {
 		return nil, refusal, 0, nil
 	}
 	if repo.Spec.AppRef.Name == "" {
-		return refuse(session.WaitForRepository, v1alpha1.ReasonRepositoryNotReady, "Repository %s has no target yet: BackupConfiguration %s takes it", info.Name, c.Name)
+		return refuse(session.WaitForRepository, v1alpha1.ReasonRepositoryNotReady,
+			"Repository %s has no target yet: BackupConfiguration %s takes it", info.Name, c.Name)
 	}
 	if repo.Spec.AppRef.Kind != c.Spec.Target.Kind || repo.Spec.AppRef.Name != c.Spec.Target.Name {
-		return refuse(0, v1alpha1.ReasonRepositoryConflict, "Repository %s keeps the backups of %s: one repository has one target", info.Name, repo.Spec.AppRef)
+		return refuse(0, v1alpha1.ReasonRepositoryConflict,
+			"Repository %s keeps the backups of %s: one repository has one target", info.Name, repo.Spec.AppRef)
 	}
 	if repo.Status.Phase != v1alpha1.PhaseReady {
 		wait := session.WaitForRepository
@@ -258,30 +290,43 @@ func (r *resolution) repository(ctx context.Context, c *v1alpha1.BackupConfigura
 		return refuse(wait, session.RepositoryReason(&repo), "Repository %s is not ready: %s", info.Name,
 			cmp.Or(conditions.GetMessage(&repo, meta.ReadyCondition), "it is being initialised"))
 	}
-	out := &v1alpha1.ResolvedRepository{Name: repo.Name, UID: repo.UID, Snapshot: policy.SnapshotName(repo.Name, r.session.Name)}
+	out := &v1alpha1.ResolvedRepository{
+		Name: repo.Name, UID: repo.UID,
+		Snapshot: policy.SnapshotName(repo.Name, r.session.Name),
+	}
 	if driver == v1alpha1.DriverVolumeSnapshotter {
 		return out, nil, 0, nil
 	}
-	out.StorageRef, out.EncryptionSecret, out.Directory = repo.Spec.StorageRef, repo.Spec.EncryptionSecret, policy.NormalizeDirectory(repo.Spec.Path)
+	out.StorageRef, out.EncryptionSecret, out.Directory = repo.Spec.StorageRef, repo.Spec.EncryptionSecret,
+		policy.NormalizeDirectory(repo.Spec.Path)
 	out.StorageRef.Namespace = cmp.Or(out.StorageRef.Namespace, c.Namespace)
 	out.EncryptionSecret.Namespace = cmp.Or(out.EncryptionSecret.Namespace, c.Namespace)
 	return out, nil, 0, nil
 }
 
-// elsewhere is a refusal where a Repository is not what policy says. VolumeSnapshots lie where their volumes do.
-func elsewhere(c *v1alpha1.BackupConfiguration, repo *v1alpha1.Repository, info v1alpha1.RepositoryInfo) *v1alpha1.ResolvedError {
+// elsewhere returns a refusal if a Repository has another storage or directory than policy says. VolumeSnapshots have
+// neither.
+func elsewhere(
+	c *v1alpha1.BackupConfiguration, repo *v1alpha1.Repository, info v1alpha1.RepositoryInfo,
+) *v1alpha1.ResolvedError {
 	if repo.Spec.Driver == v1alpha1.DriverVolumeSnapshotter {
 		return nil
 	}
 	i := slices.IndexFunc(c.Spec.Backends, func(b v1alpha1.BackendReference) bool { return b.Name == info.Backend })
 	if i < 0 {
-		return &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonBackendNotFound, Message: fmt.Sprintf("BackupConfiguration %s has no backend %q", c.Name, info.Backend)}
+		return &v1alpha1.ResolvedError{
+			Reason:  v1alpha1.ReasonBackendNotFound,
+			Message: fmt.Sprintf("BackupConfiguration %s has no backend %q", c.Name, info.Backend),
+		}
 	}
 	storage, want := repo.Spec.StorageRef, *c.Spec.Backends[i].StorageRef
 	storage.Namespace, want.Namespace = cmp.Or(storage.Namespace, c.Namespace), cmp.Or(want.Namespace, c.Namespace)
 	if storage != want || policy.NormalizeDirectory(repo.Spec.Path) != policy.NormalizeDirectory(info.Directory) {
-		return &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRepositoryConflict,
-			Message: fmt.Sprintf("Repository %s is another directory or storage than policy says: give the repository in policy another name", info.Name)}
+		return &v1alpha1.ResolvedError{
+			Reason: v1alpha1.ReasonRepositoryConflict,
+			Message: fmt.Sprintf("Repository %s has another directory or storage than policy says: give the repository in "+
+				"policy another name", info.Name),
+		}
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// again fills in the start of a run that tries again what failed of another one.
+// again completes the start of a run that retries the failed targets of another run.
 func (r *Reconciler) again(ctx context.Context, s *v1alpha1.BackupSession, start *session.Start) error {
 	if s.Spec.RetryOf == "" {
 		return nil
@@ -27,7 +27,7 @@ func (r *Reconciler) again(ctx context.Context, s *v1alpha1.BackupSession, start
 	if apierrors.IsNotFound(err) || err == nil && v1alpha1.HasRecordAnnotation(of.Annotations) {
 		of = nil
 	} else if err != nil {
-		return fmt.Errorf("get backup session %s: %w", s.Spec.RetryOf, err)
+		return fmt.Errorf("get BackupSession %s: %w", s.Spec.RetryOf, err)
 	}
 	if why := session.Retryable(s, of); why != "" {
 		start.Refused = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonNothingToRetry, Message: why}
@@ -37,7 +37,7 @@ func (r *Reconciler) again(ctx context.Context, s *v1alpha1.BackupSession, start
 	return nil
 }
 
-// retry makes the run that tries again what failed of s, once it is time. It says when that is.
+// retry creates the run that retries the failed targets of s, once it is due. It returns how long that takes.
 func (r *Reconciler) retry(ctx context.Context, s *v1alpha1.BackupSession) (time.Duration, error) {
 	if !session.RetryPending(s) || s.DeletionTimestamp != nil {
 		return 0, nil
@@ -50,25 +50,26 @@ func (r *Reconciler) retry(ctx context.Context, s *v1alpha1.BackupSession) (time
 	}
 	var all v1alpha1.BackupSessionList
 	if err := r.APIReader.List(ctx, &all, client.InNamespace(s.Namespace)); err != nil {
-		return 0, fmt.Errorf("list backup sessions: %w", err)
+		return 0, fmt.Errorf("list BackupSessions: %w", err)
 	}
 	event := &session.Event{Type: corev1.EventTypeNormal}
 	before := s.DeepCopy()
 	if by := session.Superseded(s, all.Items); by != nil {
 		s.Status.NextRetry = nil
-		event.Reason, event.Message = v1alpha1.ReasonRetryDropped, "not tried again: BackupSession "+by.Name+" is a later run of the session"
+		event.Reason, event.Message = v1alpha1.ReasonRetryDropped,
+			"not retried: BackupSession "+by.Name+" is a later run of the session"
 	} else {
 		name, err := r.successor(ctx, s)
 		if err != nil {
 			return 0, err
 		}
 		s.Status.Retried = ptr.To(true)
-		event.Reason, event.Message = v1alpha1.ReasonRetried, "BackupSession "+name+" tries again what failed"
+		event.Reason, event.Message = v1alpha1.ReasonRetried, "BackupSession "+name+" retries the failed targets"
 	}
 	return 0, r.keeper().WriteStatus(ctx, before, s, event)
 }
 
-// successor makes the run that tries again what failed of s, or finds it, and gives its name.
+// successor creates or finds the run that retries the failed targets of s, and returns its name.
 func (r *Reconciler) successor(ctx context.Context, s *v1alpha1.BackupSession) (string, error) {
 	for _, name := range []string{
 		policy.RetryName(s.Name), policy.TriggeredSessionName(s.Spec.Invoker.Name, s.Spec.Session, "retry", string(s.UID)),
@@ -93,9 +94,9 @@ func (r *Reconciler) successor(ctx context.Context, s *v1alpha1.BackupSession) (
 			}
 		}
 		if err != nil {
-			return "", fmt.Errorf("make backup session %s: %w", name, err)
+			return "", fmt.Errorf("create BackupSession %s: %w", name, err)
 		}
 		return name, nil
 	}
-	return "", fmt.Errorf("try again what failed of backup session %s: the names for that are in use", s.Name)
+	return "", fmt.Errorf("retry BackupSession %s: both names for the new BackupSession are in use", s.Name)
 }

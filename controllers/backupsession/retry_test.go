@@ -25,7 +25,7 @@ func retryDelay(delay time.Duration) func(*v1alpha1.BackupBatch) {
 	}
 }
 
-// failing fails the movers of the claim uploads so many times.
+// failing makes the movers of the claim uploads fail this many times.
 func failing(times int) func(*batchv1.Job) sessiontest.Outcome {
 	failed := map[string]bool{}
 	return func(job *batchv1.Job) sessiontest.Outcome {
@@ -37,8 +37,7 @@ func failing(times int) func(*batchv1.Job) sessiontest.Outcome {
 	}
 }
 
-// What failed of a batch's run is tried again by a run of its own, with nothing but the failed targets, once, wherever the
-// manager is killed.
+// Another run retries the failed targets of a batch's run, and nothing else, once, wherever the manager is killed.
 func TestARunIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	start := func(t *testing.T, killer *sessiontest.Killer) *world {
@@ -79,7 +78,8 @@ func TestARunIsTriedAgain(t *testing.T) {
 	w := start(t, undisturbed)
 	want := chain(w)
 	w.Expect(want).To(Equal([]string{
-		"run: Failed/TargetsFailed, web: Succeeded/Succeeded, uploads: Failed/StorageFull, db: Succeeded/Succeeded", "retried",
+		"run: Failed/TargetsFailed, web: Succeeded/Succeeded, uploads: Failed/StorageFull, db: Succeeded/Succeeded",
+		"retried",
 		"run-r1: Failed/StorageFull, uploads: Failed/StorageFull", "retried",
 		"run-r2: Succeeded/Succeeded, uploads: Succeeded/Succeeded",
 	}))
@@ -90,13 +90,14 @@ func TestARunIsTriedAgain(t *testing.T) {
 	w.Expect(third.Spec.RetryLeft).To(BeZero())
 	w.Expect(third.Status.Resolved.Policy).To(Equal(first.Status.Resolved.Policy))
 	var point v1alpha1.SnapshotList
-	w.Expect(w.Client.List(t.Context(), &point, client.InNamespace(w.Namespace), client.MatchingLabels{v1alpha1.LabelRestorePoint: "run"})).To(Succeed())
-	w.Expect(point.Items).To(HaveLen(5), "the three Snapshots of the run, and those of what was tried again, are one restore point")
+	w.Expect(w.Client.List(t.Context(), &point, client.InNamespace(w.Namespace),
+		client.MatchingLabels{v1alpha1.LabelRestorePoint: "run"})).To(Succeed())
+	w.Expect(point.Items).To(HaveLen(5), "the three Snapshots of the run and those of its retries are one restore point")
 	w.Expect(third.Status.Snapshots).To(ConsistOf(HaveField("Name", "shop-uploads-run-r2")))
 	w.Expect(w.Told()).To(ContainElements("Retried"))
 	for name, killer := range sessiontest.Kills(undisturbed.Count()) {
 		if killer.At < 30 && killer.Written {
-			continue // The first run is that of TestKilledAtAnyWrite.
+			continue // TestKilledAtAnyWrite covers the first run.
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -108,8 +109,8 @@ func TestARunIsTriedAgain(t *testing.T) {
 	}
 }
 
-// While a retry is pending the next slot's run comes first, and makes the retry needless; Forbid does not skip it, because
-// no run is under way. A slot's run that comes while the retry runs is skipped.
+// While a retry is pending, the next slot's run comes first and makes the retry needless. Forbid does not skip that
+// run, because no run is under way. Forbid skips a slot's run that comes while the retry runs.
 func TestForbidWithARetryPending(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -146,7 +147,7 @@ func TestForbidWithARetryPending(t *testing.T) {
 	w.Expect(summary(w.settle("c-r1"))[0]).To(Equal("Succeeded/Succeeded"))
 }
 
-// Policy that changed since does not change what is tried again.
+// A later change of policy does not change the retry.
 func TestARetryKeepsThePolicyOfItsRun(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -162,7 +163,7 @@ func TestARetryKeepsThePolicyOfItsRun(t *testing.T) {
 	w.Expect(s.Status.Resolved.Policy).To(Equal(w.session("run").Status.Resolved.Policy))
 }
 
-// By hand too: but only what failed, of a run of the same session.
+// A retry by hand also covers only the failed targets, of a run of the same session.
 func TestARetryByHand(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

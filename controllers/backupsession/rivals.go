@@ -15,13 +15,15 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// concurrency is what the policy says of runs of a session side by side. The child of a batch has no schedule: its batch says
-// it.
-func (r *Reconciler) concurrency(ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object, config *v1alpha1.SessionConfig) (v1alpha1.ConcurrencyPolicy, error) {
+// concurrency returns the concurrencyPolicy of a session. The child of a batch has no schedule: its batch has the
+// policy.
+func (r *Reconciler) concurrency(
+	ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object, config *v1alpha1.SessionConfig,
+) (v1alpha1.ConcurrencyPolicy, error) {
 	if batch := batchOf(invoker); batch != "" {
 		b := &v1alpha1.BackupBatch{}
 		if err := r.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: batch}, b); err != nil {
-			return "", client.IgnoreNotFound(fmt.Errorf("get backup batch %s: %w", batch, err))
+			return "", client.IgnoreNotFound(fmt.Errorf("get BackupBatch %s: %w", batch, err))
 		}
 		if config, _ = sessionOf(b, s.Spec.Session); config == nil {
 			return "", nil
@@ -33,7 +35,7 @@ func (r *Reconciler) concurrency(ctx context.Context, s *v1alpha1.BackupSession,
 	return config.Scheduler.ConcurrencyPolicy, nil
 }
 
-// batchOf is the name of the batch whose child an invoker is.
+// batchOf returns the name of the batch whose child an invoker is.
 func batchOf(invoker client.Object) string {
 	if owner := metav1.GetControllerOf(invoker); owner != nil && owner.Kind == v1alpha1.BackupBatchKind {
 		return owner.Name
@@ -41,12 +43,14 @@ func batchOf(invoker client.Object) string {
 	return ""
 }
 
-// rivals are the runs of the same session that have not ended, as the API server has them. A run of a batch and one of its
-// child are the same session of the child's target.
-func (r *Reconciler) rivals(ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object) ([]*v1alpha1.BackupSession, error) {
+// rivals returns the runs of the same session that have not ended, read from the API server. A run of a batch and a run
+// of its child are the same session of the child's target.
+func (r *Reconciler) rivals(
+	ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object,
+) ([]*v1alpha1.BackupSession, error) {
 	var list v1alpha1.BackupSessionList
 	if err := r.APIReader.List(ctx, &list, client.InNamespace(s.Namespace)); err != nil {
-		return nil, fmt.Errorf("list backup sessions: %w", err)
+		return nil, fmt.Errorf("list BackupSessions: %w", err)
 	}
 	invokers := map[[2]string]bool{{s.Spec.Invoker.Kind, s.Spec.Invoker.Name}: true}
 	if batch := batchOf(invoker); batch != "" {
@@ -72,15 +76,18 @@ func (r *Reconciler) rivals(ctx context.Context, s *v1alpha1.BackupSession, invo
 	return out, nil
 }
 
-// replace tells the runs whose place s takes that they end.
-func (r *Reconciler) replace(ctx context.Context, s *v1alpha1.BackupSession, rivals []*v1alpha1.BackupSession, names []string) error {
+// replace marks the runs that s replaces, so that they end.
+func (r *Reconciler) replace(
+	ctx context.Context, s *v1alpha1.BackupSession, rivals []*v1alpha1.BackupSession, names []string,
+) error {
 	for _, other := range rivals {
 		for _, name := range names {
 			if other.Name != name {
 				continue
 			}
 			before := other.DeepCopy()
-			metav1.SetMetaDataAnnotation(&other.ObjectMeta, v1alpha1.AnnotationReplacedBy, session.FormatReplacedBy(s.Name, r.Clock.Now()))
+			metav1.SetMetaDataAnnotation(&other.ObjectMeta, v1alpha1.AnnotationReplacedBy,
+				session.FormatReplacedBy(s.Name, r.Clock.Now()))
 			if err := r.keeper().WriteMetadata(ctx, before, other); err != nil && !apierrors.IsNotFound(err) {
 				return err
 			}
@@ -89,7 +96,7 @@ func (r *Reconciler) replace(ctx context.Context, s *v1alpha1.BackupSession, riv
 	return nil
 }
 
-// ended lets pass that a run ends or goes: another one may wait for that.
+// ended lets through that a run ends or is deleted: another run can wait for that.
 var ended = predicate.Funcs{
 	CreateFunc: func(event.CreateEvent) bool { return false },
 	UpdateFunc: func(e event.UpdateEvent) bool {

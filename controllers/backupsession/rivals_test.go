@@ -30,7 +30,8 @@ func TestForbidSkipsTheLaterRun(t *testing.T) {
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "second")
 	w.Reconcile("second")
 	w.Expect(summary(w.session("second"))).To(Equal([]string{"Skipped/ConcurrencyForbidden"}))
-	w.Expect(w.session("second").Status.Conditions).To(ContainElement(HaveField("Message", ContainSubstring("BackupSession first of the same session has not ended"))))
+	w.Expect(w.session("second").Status.Conditions).
+		To(ContainElement(HaveField("Message", ContainSubstring("BackupSession first of the same session has not ended"))))
 	w.Expect(w.Jobs()).To(HaveLen(1))
 
 	w.Outcome = sessiontest.Succeed
@@ -50,12 +51,15 @@ func TestAllowRunsBoth(t *testing.T) {
 	w.Expect(w.Jobs()).To(HaveLen(2))
 }
 
-// The run of a batch and one that names its child are runs of the same session of the child's target.
+// A run of a batch and a run of its child are runs of the same session of the child's target.
 func TestForbidOfABatchAndItsChild(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.batch(func(b *v1alpha1.BackupBatch) {
-		b.Spec.Sessions[0].Scheduler = &v1alpha1.SchedulerSpec{Schedule: "0 2 * * *", ConcurrencyPolicy: v1alpha1.ConcurrencyForbid}
+		b.Spec.Sessions[0].Scheduler = &v1alpha1.SchedulerSpec{
+			Schedule:          "0 2 * * *",
+			ConcurrencyPolicy: v1alpha1.ConcurrencyForbid,
+		}
 	})
 	w.Outcome = hang
 	w.run(v1alpha1.BackupBatchKind, "shop", "whole")
@@ -88,7 +92,7 @@ func TestReplaceEndsTheEarlierRun(t *testing.T) {
 		w.run(v1alpha1.BackupConfigurationKind, "uploads", "second", func(s *v1alpha1.BackupSession) { s.Spec.RetryLeft = 1 })
 		return w
 	}
-	// both lets the two runs go on in turns until both ended.
+	// both lets the two runs go on in turns until both have ended.
 	both := func(w *world) []string {
 		for range 30 {
 			w.Reconcile("second")

@@ -16,13 +16,15 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// selecting makes a batch of all claims with a label, and those of these names with it, expanded.
+// selecting creates an expanded batch that selects all claims with a label, and creates claims of these names with the
+// label.
 func (w *world) selecting(claims ...string) *v1alpha1.BackupBatch {
 	w.T.Helper()
 	b := &v1alpha1.BackupBatch{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop"}}
 	b.Spec.Backends = []v1alpha1.BackendReference{w.backend()}
 	b.Spec.Targets = []v1alpha1.BatchTarget{{Name: "all", Selector: &v1alpha1.TargetSelector{
-		Kinds: []v1alpha1.TargetKind{v1alpha1.KindPersistentVolumeClaim}, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "shop"}},
+		Kinds:         []v1alpha1.TargetKind{v1alpha1.KindPersistentVolumeClaim},
+		LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "shop"}},
 	}}}
 	b.Spec.Sessions = []v1alpha1.BackupBatchSession{{
 		SessionConfig: v1alpha1.SessionConfig{Name: "nightly"}, Repositories: []v1alpha1.RepositoryInfo{repository("shop")},
@@ -33,21 +35,29 @@ func (w *world) selecting(claims ...string) *v1alpha1.BackupBatch {
 	for _, name := range claims {
 		claim := sessiontest.Claim(w.Namespace, name)
 		claim.Labels = map[string]string{"app": "shop"}
-		candidates = append(candidates, policy.Candidate{Kind: v1alpha1.KindPersistentVolumeClaim, Name: name, Labels: claim.Labels})
+		candidates = append(candidates, policy.Candidate{
+			Kind: v1alpha1.KindPersistentVolumeClaim, Name: name,
+			Labels: claim.Labels,
+		})
 		target := policy.FoundTargetName("all", v1alpha1.KindPersistentVolumeClaim, name)
-		repo := sessiontest.Repository(w.Namespace, "shop-"+target, w.Storage, v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: name})
+		repo := sessiontest.Repository(w.Namespace, "shop-"+target, w.Storage,
+			v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: name})
 		repo.Spec.Path = "/shop/" + target
 		sessiontest.Create(w.T, w.Client, claim, repo)
 	}
 	find := policy.Among(b, candidates)
 	for _, t := range policy.Targets(b, find) {
-		b.Status.Targets = append(b.Status.Targets, v1alpha1.BatchTargetStatus{Name: t.Name, FoundBy: t.FoundBy, AppRef: t.AppRef})
+		b.Status.Targets = append(b.Status.Targets, v1alpha1.BatchTargetStatus{
+			Name: t.Name, FoundBy: t.FoundBy,
+			AppRef: t.AppRef,
+		})
 	}
 	sessiontest.Create(w.T, w.Client, b)
 	children, err := policy.Expand(b, find)
 	w.Expect(err).NotTo(HaveOccurred())
 	for i := range children {
-		children[i].OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(b, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind))}
+		children[i].OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(b,
+			v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind))}
 		sessiontest.Create(w.T, w.Client, &children[i])
 	}
 	return b
@@ -69,13 +79,15 @@ func TestARunBacksUpWhatSelectorsFind(t *testing.T) {
 	sessiontest.Create(t, w.Client, late)
 
 	w.Expect(summary(w.settle("run"))).To(Equal([]string{
-		"Succeeded/Succeeded", "all-persistentvolumeclaim-a: Succeeded/Succeeded", "all-persistentvolumeclaim-b: Succeeded/Succeeded",
-	}), "what is found is frozen at the start: what had gone is no target, and what comes later is of the next run")
+		"Succeeded/Succeeded", "all-persistentvolumeclaim-a: Succeeded/Succeeded",
+		"all-persistentvolumeclaim-b: Succeeded/Succeeded",
+	}), "the run freezes the found targets at the start: an object that is gone is no target, and a later object "+
+		"belongs to the next run")
 	w.Expect(w.snapshots()).To(HaveLen(2))
 	w.Expect(w.snapshots()[0].Name).To(Equal("shop-all-persistentvolumeclaim-a-run"))
 }
 
-// Nothing may be called a success for which nothing was backed up.
+// A run that backed up nothing must not be called a success.
 func TestARunWhoseSelectorsFindNothingFails(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -84,11 +96,11 @@ func TestARunWhoseSelectorsFindNothingFails(t *testing.T) {
 	w.Expect(summary(w.settle("run"))).To(Equal([]string{"Failed/TargetNotFound"}))
 }
 
-// etcdLimit is the largest request that etcd takes by default.
+// etcdLimit is the largest request that etcd accepts by default.
 const etcdLimit = 1536 << 10
 
-// A run of as many targets as a session may have, with names as long as they may be, is one object: it must fit with what is
-// said about them when they fail.
+// A run with the maximum number of targets and the longest names is one object: it must fit, including the messages
+// when they fail.
 func TestARunOfAsManyTargetsAsThereMayBeFits(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -96,7 +108,8 @@ func TestARunOfAsManyTargetsAsThereMayBeFits(t *testing.T) {
 	w.run(v1alpha1.BackupBatchKind, "shop", "run")
 	s := w.settle("run")
 	before, full := s.DeepCopy(), s.DeepCopy()
-	resolved, status, snapshot, retention := s.Status.Resolved.Targets[0], s.Status.Targets[0], s.Status.Snapshots[0], v1alpha1.RetentionPolicyApplyStatus{Phase: v1alpha1.RetentionApplied}
+	resolved, status, snapshot, retention := s.Status.Resolved.Targets[0], s.Status.Targets[0], s.Status.Snapshots[0],
+		v1alpha1.RetentionPolicyApplyStatus{Phase: v1alpha1.RetentionApplied}
 	full.Status.Resolved.Targets, full.Status.Targets, full.Status.Snapshots = nil, nil, nil
 	for i := range v1alpha1.MaxSessionTargets {
 		name := fmt.Sprintf("%s-%04d", strings.Repeat("x", 58), i)
@@ -104,7 +117,8 @@ func TestARunOfAsManyTargetsAsThereMayBeFits(t *testing.T) {
 		t.Name, t.AppRef.Name, t.Configuration = name, name, name
 		t.Hosts[0].Volumes[0].ClaimName = name
 		t.Repositories[0].Name, t.Repositories[0].Directory, t.Repositories[0].Snapshot = name, "shop/"+name, name+"-"+s.Name
-		st.Name, st.AppRef.Name, st.Configuration, st.Message = name, name, name, strings.Repeat("m", 256<<10/v1alpha1.MaxSessionTargets)
+		st.Name, st.AppRef.Name, st.Configuration, st.Message = name, name, name,
+			strings.Repeat("m", 256<<10/v1alpha1.MaxSessionTargets)
 		sn.Name, sn.Repository, sn.AppRef.Name = name+"-"+s.Name, name, name
 		retention.Repository = name
 		full.Status.Resolved.Targets = append(full.Status.Resolved.Targets, t)

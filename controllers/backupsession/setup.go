@@ -18,18 +18,19 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// SetupWithManager starts the controller with mgr. The manager's cache of pods should be limited to the label
-// LabelManagedBy: only movers' pods are looked at through it.
+// SetupWithManager starts the controller with mgr. The manager should cache only pods with the label LabelManagedBy:
+// the controller reads only movers' pods from the cache.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
 	if err := mgr.Add(r.Hooks.Runner); err != nil {
-		return fmt.Errorf("add the runner of hooks: %w", err)
+		return fmt.Errorf("add hook runner: %w", err)
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("backupsession").
 		For(&v1alpha1.BackupSession{}, builder.WithPredicates(lifecycle.NoRecord())).
 		Owns(&batchv1.Job{}).
 		Watches(&corev1.Pod{}, lifecycle.ByLabel(v1alpha1.LabelBackupSession)).
-		Watches(&v1alpha1.Snapshot{}, lifecycle.ByLabel(v1alpha1.LabelBackupSession), builder.WithPredicates(lifecycle.NoRecord())).
+		Watches(&v1alpha1.Snapshot{}, lifecycle.ByLabel(v1alpha1.LabelBackupSession),
+			builder.WithPredicates(lifecycle.NoRecord())).
 		Watches(&v1alpha1.BackupSession{}, handler.EnqueueRequestsFromMapFunc(r.pending), builder.WithPredicates(ended)).
 		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.pending)).
 		Watches(&v1alpha1.BackupConfiguration{}, handler.EnqueueRequestsFromMapFunc(r.pending)).
@@ -38,11 +39,12 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Complete(r)
 }
 
-// pending finds the sessions that may wait for a Repository, a BackupConfiguration or another run of their namespace.
+// pending returns a request for each session that can wait for a Repository, a BackupConfiguration or another run of
+// its namespace.
 func (r *Reconciler) pending(ctx context.Context, o client.Object) []reconcile.Request {
 	var sessions v1alpha1.BackupSessionList
 	if err := r.List(ctx, &sessions, client.InNamespace(o.GetNamespace()), client.UnsafeDisableDeepCopy); err != nil {
-		return nil // They look again by themselves.
+		return nil // Pending sessions also requeue themselves.
 	}
 	var out []reconcile.Request
 	for i := range sessions.Items {

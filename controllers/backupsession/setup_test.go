@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// With caches that lag and watches that wake it, a run goes its way without being asked.
+// With caches that lag and watches that wake it, a run completes without further requests.
 func TestAManagerRunsABatch(t *testing.T) {
 	w := newWorld(t)
 	w.batch()
@@ -25,10 +25,11 @@ func TestAManagerRunsABatch(t *testing.T) {
 	phase := func() string { return summary(w.session("run"))[0] }
 	w.Eventually(phase).WithTimeout(time.Minute).Should(Equal("Pending/RepositoryNotReady"), "a repository is not ready")
 	bed.EditStatus(t, repo, func() { repo.Status.Phase = v1alpha1.PhaseReady })
-	w.Eventually(phase).WithTimeout(9*time.Second).ShouldNot(HavePrefix("Pending/"), "it became ready, which wakes the run: by itself it looks after ten seconds")
-	w.Eventually(func() int { return len(w.Jobs()) }).WithTimeout(time.Minute).Should(Equal(4), "it makes its Jobs")
+	w.Eventually(phase).WithTimeout(9*time.Second).ShouldNot(HavePrefix("Pending/"),
+		"the ready repository wakes the run before its own requeue after ten seconds")
+	w.Eventually(func() int { return len(w.Jobs()) }).WithTimeout(time.Minute).Should(Equal(4), "the run creates its Jobs")
 
-	// A mover that reports progress while the controller writes, too.
+	// A mover reports progress while the controller writes, too.
 	snap := w.snapshot("shop-uploads-run")
 	for i := range 20 {
 		w.apply(snap, i)
@@ -47,15 +48,18 @@ func TestAManagerRunsABatch(t *testing.T) {
 	w.Expect(phase()).To(Equal("Succeeded/Succeeded"))
 
 	var pods corev1.PodList
-	w.Expect(w.Client.List(t.Context(), &pods, client.InNamespace(w.Namespace), client.HasLabels{v1alpha1.LabelBackupSession})).To(Succeed())
+	w.Expect(w.Client.List(t.Context(), &pods, client.InNamespace(w.Namespace),
+		client.HasLabels{v1alpha1.LabelBackupSession})).To(Succeed())
 	w.Expect(pods.Items).To(HaveLen(4))
 }
 
 // apply writes progress as a mover does.
 func (w *world) apply(snap *v1alpha1.Snapshot, bytes int) {
 	w.T.Helper()
-	patch := client.RawPatch(types.ApplyPatchType, []byte(`{"apiVersion":"backup.cairn.dev/v1alpha1","kind":"Snapshot","metadata":{"name":"`+snap.Name+
-		`"},"status":{"components":{"pvc":{"phase":"Running","progress":{"bytesDone":`+string(rune('1'+bytes%9))+`}}}}}`))
+	patch := client.RawPatch(types.ApplyPatchType,
+		[]byte(`{"apiVersion":"backup.cairn.dev/v1alpha1","kind":"Snapshot","metadata":{"name":"`+snap.Name+
+			`"},"status":{"components":{"pvc":{"phase":"Running","progress":{"bytesDone":`+string(rune('1'+bytes%9))+`}}}}}`))
 	object := snap.DeepCopy()
-	w.Expect(w.Client.Status().Patch(w.T.Context(), object, patch, client.FieldOwner("cairn-mover"), client.ForceOwnership)).To(Succeed())
+	w.Expect(w.Client.Status().Patch(w.T.Context(), object, patch, client.FieldOwner("cairn-mover"),
+		client.ForceOwnership)).To(Succeed())
 }

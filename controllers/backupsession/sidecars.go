@@ -18,13 +18,16 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// sidecarRefusal says why sidecars can't do what was resolved; nil for a target of Jobs.
+// sidecarRefusal explains why a sidecar can't carry out what was resolved. It returns nil for a target of Jobs.
 func (r *resolution) sidecarRefusal(ctx context.Context, t *v1alpha1.ResolvedTarget) (*v1alpha1.ResolvedError, error) {
 	if !session.IsSidecar(t) {
 		return nil, nil
 	}
 	refuse := func(format string, args ...any) (*v1alpha1.ResolvedError, error) {
-		return &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonSidecarNotPossible, Message: fmt.Sprintf(format, args...) + ": take executor Job"}, nil
+		return &v1alpha1.ResolvedError{
+			Reason:  v1alpha1.ReasonSidecarNotPossible,
+			Message: fmt.Sprintf(format, args...) + ": take executor Job",
+		}, nil
 	}
 	switch {
 	case len(t.Task.Steps) > 0:
@@ -38,7 +41,7 @@ func (r *resolution) sidecarRefusal(ctx context.Context, t *v1alpha1.ResolvedTar
 		var storage v1alpha1.BackupStorage
 		err := r.Get(ctx, client.ObjectKey{Namespace: repo.StorageRef.Namespace, Name: repo.StorageRef.Name}, &storage)
 		if client.IgnoreNotFound(err) != nil {
-			return nil, fmt.Errorf("get backup storage %s: %w", repo.StorageRef.Name, err)
+			return nil, fmt.Errorf("get BackupStorage %s: %w", repo.StorageRef.Name, err)
 		}
 		if storage.Spec.Storage.Local != nil {
 			return refuse("BackupStorage %s/%s is on a volume, which a sidecar does not mount", storage.Namespace, storage.Name)
@@ -47,7 +50,7 @@ func (r *resolution) sidecarRefusal(ctx context.Context, t *v1alpha1.ResolvedTar
 	return nil, nil
 }
 
-// observeSidecars adds what sidecars were told to do to the Jobs of in.
+// observeSidecars adds the assignments of sidecars to in.Jobs.
 func (r *Reconciler) observeSidecars(ctx context.Context, in *session.Input) error {
 	crews := crews{Reconciler: r, namespace: in.Session.Namespace}
 	for i := range in.Session.Status.Resolved.Targets {
@@ -72,7 +75,7 @@ func (r *Reconciler) observeSidecars(ctx context.Context, in *session.Input) err
 	return nil
 }
 
-// progressOf says whether a component of an assignment was begun, and whether all have ended.
+// progressOf reports whether a component of an assignment has begun, and whether all have ended.
 func progressOf(a *sidecar.Assignment, status v1alpha1.SnapshotStatus) (begun, ended bool) {
 	ended = true
 	for _, component := range a.Components {
@@ -83,7 +86,7 @@ func progressOf(a *sidecar.Assignment, status v1alpha1.SnapshotStatus) (begun, e
 	return begun, ended
 }
 
-// crews are the pods of workloads, each looked for once.
+// crews finds the pods of workloads, each workload once.
 type crews struct {
 	*Reconciler
 	namespace string
@@ -105,8 +108,8 @@ func (c *crews) of(ctx context.Context, t *v1alpha1.ResolvedTarget) (*session.Cr
 	return crew, nil
 }
 
-// writeSidecars tells sidecars what was decided: what they are to do, to stop, and that they are done. Why something can't be
-// given to one is added to the refusals of in.
+// writeSidecars writes the decision to the sidecars: their assignments, what to stop and what to withdraw. If an
+// assignment is impossible, it adds the reason to in.Refused.
 func (r *Reconciler) writeSidecars(ctx context.Context, in session.Input, d session.Decision) error {
 	crews := crews{Reconciler: r, namespace: in.Session.Namespace}
 	for i := range in.Session.Status.Resolved.Targets {
@@ -127,8 +130,11 @@ func (r *Reconciler) writeSidecars(ctx context.Context, in session.Input, d sess
 	return nil
 }
 
-// writeSidecar does the same for one Snapshot.
-func (r *Reconciler) writeSidecar(ctx context.Context, in session.Input, d session.Decision, t *v1alpha1.ResolvedTarget, snap *v1alpha1.Snapshot, crews *crews) error {
+// writeSidecar does what writeSidecars does for one Snapshot.
+func (r *Reconciler) writeSidecar(
+	ctx context.Context, in session.Input, d session.Decision, t *v1alpha1.ResolvedTarget, snap *v1alpha1.Snapshot,
+	crews *crews,
+) error {
 	work := movers.WorkOf(snap)
 	withdraw(&work, in, d, snap)
 	for _, m := range d.Create {
@@ -138,7 +144,7 @@ func (r *Reconciler) writeSidecar(ctx context.Context, in session.Input, d sessi
 		err := r.assign(ctx, in, &work, snap, m)
 		if refusal := movers.RefusalOf(err); refusal != nil {
 			in.Refused[snap.Name] = refusal
-			return nil // nothing is given before that was taken into account
+			return nil // the next decision takes the refusal into account before anything is assigned
 		} else if err != nil {
 			return err
 		}
@@ -165,7 +171,7 @@ func (r *Reconciler) writeSidecar(ctx context.Context, in session.Input, d sessi
 	return r.keeper().WriteMetadata(ctx, before, snap)
 }
 
-// withdraw takes back what is done or given up, and asks to stop what is to be given up.
+// withdraw removes assignments that ended or are given up, and asks the sidecar to stop those that are to be given up.
 func withdraw(work *sidecar.Work, in session.Input, d session.Decision, snap *v1alpha1.Snapshot) {
 	for _, a := range slices.Clone(work.Assignments) {
 		name := session.JobName(snap.Name, a.Host, a.Attempt)
@@ -189,16 +195,18 @@ func hostOf(t *v1alpha1.ResolvedTarget, name string) *v1alpha1.ResolvedHost {
 	return &v1alpha1.ResolvedHost{}
 }
 
-// assign gives a host's work to nobody yet. Everything comes from the frozen session, but whether the sidecar may have the
-// storage's credentials is asked again.
-func (r *Reconciler) assign(ctx context.Context, in session.Input, work *sidecar.Work, snap *v1alpha1.Snapshot, m session.Mover) error {
+// assign adds the work of a host, without a pod yet. Everything comes from the frozen session, except that the
+// storage's usagePolicy is checked again.
+func (r *Reconciler) assign(
+	ctx context.Context, in session.Input, work *sidecar.Work, snap *v1alpha1.Snapshot, m session.Mover,
+) error {
 	namespace := in.Session.Namespace
 	var storage v1alpha1.BackupStorage
 	key := client.ObjectKey{Namespace: m.Repository.StorageRef.Namespace, Name: m.Repository.StorageRef.Name}
 	if err := r.Get(ctx, key, &storage); apierrors.IsNotFound(err) {
 		return movers.Refuse(v1alpha1.ReasonStorageNotFound, "there is no BackupStorage %s", key)
 	} else if err != nil {
-		return fmt.Errorf("get backup storage %s: %w", key, err)
+		return fmt.Errorf("get BackupStorage %s: %w", key, err)
 	}
 	if err := access.Allowed(ctx, r.Client, &storage, namespace); err != nil {
 		return err
@@ -208,7 +216,8 @@ func (r *Reconciler) assign(ctx context.Context, in session.Input, work *sidecar
 		return err
 	}
 	t := task.BackupTask(task.BackupJobInput{
-		Session: in.Session, Snapshot: snap, Target: *m.Target, Host: *m.Host, Repository: *m.Repository, Storage: &storage, ClusterUID: r.ClusterUID,
+		Session: in.Session, Snapshot: snap, Target: *m.Target, Host: *m.Host, Repository: *m.Repository, Storage: &storage,
+		ClusterUID: r.ClusterUID,
 	})
 	a := sidecar.Assignment{
 		Host: m.Host.Name, Attempt: m.Attempt, Since: metav1.NewTime(in.Now).Rfc3339Copy(),

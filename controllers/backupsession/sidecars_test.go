@@ -22,9 +22,9 @@ import (
 // sidecarWorld is a StatefulSet of two pods with sidecars, and a run of its policy.
 type sidecarWorld struct {
 	*world
-	// does says what becomes of the component that a sidecar works on: nothing where it is nil.
+	// does returns the outcome of the component that a sidecar works on. A nil does reports nothing.
 	does func(pod string, c sidecar.Component) *v1alpha1.Component
-	// given are the pods that were given work, in order.
+	// given holds the pods that were assigned work, in order.
 	given []string
 }
 
@@ -38,11 +38,15 @@ func newSidecarWorld(t *testing.T) *sidecarWorld {
 	}
 	db := v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindStatefulSet, Name: "db"}
 	w.workloads()
-	w.Expect(w.Client.Delete(t.Context(), sessiontest.Pod(w.Namespace, "db-0", "", "", nil), client.GracePeriodSeconds(0))).To(Succeed())
+	w.Expect(w.Client.Delete(t.Context(), sessiontest.Pod(w.Namespace, "db-0", "", "", nil),
+		client.GracePeriodSeconds(0))).To(Succeed())
 	sessiontest.Create(t, w.Client, sessiontest.Repository(w.Namespace, "db", w.Storage, db),
 		&corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: sidecarID, Annotations: map[string]string{v1alpha1.AnnotationSidecarCredentials: "JTI=1"}},
-			Data:       map[string][]byte{sidecar.KeyToken: []byte("t")},
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: w.Namespace, Name: sidecarID,
+				Annotations: map[string]string{v1alpha1.AnnotationSidecarCredentials: "JTI=1"},
+			},
+			Data: map[string][]byte{sidecar.KeyToken: []byte("t")},
 		},
 		&v1alpha1.BackupConfiguration{
 			ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "db"},
@@ -61,16 +65,20 @@ func newSidecarWorld(t *testing.T) *sidecarWorld {
 	return w
 }
 
-// pod makes a pod of the StatefulSet, whose sidecar runs.
+// pod creates a pod of the StatefulSet whose sidecar runs.
 func (w *sidecarWorld) pod(name, node string, edit ...func(*corev1.Pod)) {
 	w.T.Helper()
 	p := sessiontest.Pod(w.Namespace, name, "node-"+node, "data-"+name, map[string]string{"app": "db"})
 	always := corev1.ContainerRestartPolicyAlways
 	p.Spec.InitContainers = []corev1.Container{{
-		Name: sidecar.Container, Image: "mover", RestartPolicy: &always, Args: []string{sidecar.Subcommand, "--id", sidecarID},
+		Name: sidecar.Container, Image: "mover", RestartPolicy: &always,
+		Args:         []string{sidecar.Subcommand, "--id", sidecarID},
 		VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: path.Join(sidecar.VolumesDir, "data"), ReadOnly: true}},
 	}}
-	p.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: sidecar.Container, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
+	p.Status.InitContainerStatuses = []corev1.ContainerStatus{{
+		Name:  sidecar.Container,
+		State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
+	}}
 	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
 	for _, e := range edit {
 		e(p)
@@ -78,22 +86,25 @@ func (w *sidecarWorld) pod(name, node string, edit ...func(*corev1.Pod)) {
 	sessiontest.Create(w.T, w.Client, p)
 }
 
-// killed says that the sidecar of a pod was killed so often, and is started again.
+// killed reports that the sidecar of a pod was killed this many times and started again.
 func (w *sidecarWorld) killed(pod string, times int32) {
 	w.T.Helper()
 	var p corev1.Pod
 	w.Get(pod, &p)
 	p.Status.InitContainerStatuses[0].RestartCount = times
-	p.Status.InitContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{Reason: "OOMKilled"}
+	p.Status.InitContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{
+		Reason: "OOMKilled",
+	}
 	w.Expect(w.Client.Status().Update(w.T.Context(), &p)).To(Succeed())
 }
 
 func (w *sidecarWorld) removePod(name string) {
 	w.T.Helper()
-	w.Expect(w.Client.Delete(w.T.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}}, client.GracePeriodSeconds(0))).To(Succeed())
+	w.Expect(w.Client.Delete(w.T.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}},
+		client.GracePeriodSeconds(0))).To(Succeed())
 }
 
-// sidecars work once on what they are given.
+// sidecars work once on their assignments.
 func (w *sidecarWorld) sidecars() {
 	w.T.Helper()
 	list := w.snapshots()
@@ -106,7 +117,8 @@ func (w *sidecarWorld) sidecars() {
 		before := s.DeepCopy()
 		for _, a := range work.Assignments {
 			var p corev1.Pod
-			if a.Pod == "" || w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: a.Pod}, &p) != nil || p.UID != a.PodUID {
+			if a.Pod == "" || w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: a.Pod}, &p) != nil ||
+				p.UID != a.PodUID {
 				continue
 			}
 			w.Expect(s.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationSidecarCredentials, "JTI=1"))
@@ -135,7 +147,7 @@ func (w *sidecarWorld) work(s *v1alpha1.Snapshot, a sidecar.Assignment) {
 	}
 }
 
-// settleSidecars lets manager and sidecars work until the run ended. Time passes.
+// settleSidecars lets manager and sidecars work until the run has ended. Time passes.
 func (w *sidecarWorld) settleSidecars() *v1alpha1.BackupSession {
 	w.T.Helper()
 	for range 60 {
@@ -169,14 +181,17 @@ func TestSidecarsBackUpAStatefulSet(t *testing.T) {
 	work := movers.WorkOf(snap)
 	w.Expect(work.Keys).To(Equal(sidecar.KeysOf(w.Namespace, "db")))
 	var storage v1alpha1.BackupStorage
-	w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Storage, Name: sessiontest.StorageName}, &storage)).To(Succeed())
-	version, err := access.Digest(t.Context(), w.Client, w.Namespace, &storage, v1alpha1.ObjectReference{Name: sessiontest.EncryptionName})
+	w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Storage, Name: sessiontest.StorageName}, &storage)).
+		To(Succeed())
+	version, err := access.Digest(t.Context(), w.Client, w.Namespace, &storage,
+		v1alpha1.ObjectReference{Name: sessiontest.EncryptionName})
 	w.Expect(err).NotTo(HaveOccurred())
 	w.Expect(work.KeysVersion).To(Equal(version))
 	w.Expect(work.Task.Snapshot.UID).To(Equal(snap.UID))
 	w.Expect(work.Host("pod-1").Pod).To(Equal("db-1"))
 	a := work.Host("pod-0")
-	w.Expect(a.Within.Duration).To(BeNumerically("~", time.Hour, time.Minute), "it ends with the run, also where nobody can tell it so")
+	w.Expect(a.Within.Duration).To(BeNumerically("~", time.Hour, time.Minute),
+		"it ends with the run even if nobody can stop it")
 	full := work.TaskOf(a)
 	w.Expect(full.Check()).To(Succeed())
 	w.Expect(full.Components).To(Equal([]task.Component{{Name: "pod-0"}}))
@@ -194,7 +209,7 @@ func TestWhatGoesWrongWithASidecar(t *testing.T) {
 		want    []string
 		given   []string
 	}{
-		"it says that it failed": {
+		"it reports a failure": {
 			disturb: func(w *sidecarWorld) {
 				does := w.does
 				w.does = func(pod string, c sidecar.Component) *v1alpha1.Component {
@@ -214,7 +229,7 @@ func TestWhatGoesWrongWithASidecar(t *testing.T) {
 			},
 			want: []string{"Failed/JobFailed", "db: Failed/JobFailed"}, given: []string{"db-0/1", "db-1/1"},
 		},
-		"there is no pod with the ordinal": {
+		"no pod has the ordinal": {
 			disturb: func(w *sidecarWorld) { w.removePod("db-1") },
 			want:    []string{"Failed/SidecarNotReady", "db: Failed/SidecarNotReady"}, given: []string{"db-0/1"},
 		},
@@ -283,11 +298,14 @@ func TestWhatGoesWrongWithASidecar(t *testing.T) {
 			},
 			want: []string{"Failed/SidecarNotReady", "db: Failed/SidecarNotReady"}, given: []string{"db-0/1", "db-1/1"},
 		},
-		"it is taken away while it works": {
+		"the sidecar is removed while it works": {
 			disturb: func(w *sidecarWorld) {
 				w.does = func(pod string, _ sidecar.Component) *v1alpha1.Component {
-					if pod == "db-1" { // Both work by now. The policy wants Jobs: keys and token go, and pods without it come.
-						w.Expect(w.Client.Delete(w.T.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: sidecarID}})).To(Succeed())
+					// Both work by now. The policy now wants Jobs: keys and token are deleted, and pods without the
+					// sidecar come.
+					if pod == "db-1" {
+						w.Expect(w.Client.Delete(w.T.Context(),
+							&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: sidecarID}})).To(Succeed())
 						for _, name := range []string{"db-0", "db-1"} {
 							w.removePod(name)
 							w.pod(name, "c", func(p *corev1.Pod) { p.Spec.InitContainers, p.Status.InitContainerStatuses = nil, nil })
@@ -310,11 +328,15 @@ func TestWhatGoesWrongWithASidecar(t *testing.T) {
 			},
 			want: []string{"Failed/SidecarNotReady", "db: Failed/SidecarNotReady"}, given: []string{"db-0/1", "db-1/1"},
 		},
-		"the storage must not be used any more": {
+		"the storage no longer allows the namespace": {
 			disturb: func(w *sidecarWorld) {
-				w.Killer = &sessiontest.Killer{At: 3} // right after it was frozen
+				w.Killer = &sessiontest.Killer{At: 3} // right after the run was frozen
 				w.Reconcile("run")
-				w.Expect(w.Client.Delete(w.T.Context(), &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}})).To(Succeed())
+				w.Expect(w.Client.Delete(w.T.Context(),
+					&v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{
+						Namespace: w.Storage,
+						Name:      sessiontest.StorageName,
+					}})).To(Succeed())
 			},
 			want: []string{"Failed/StorageNotFound", "db: Failed/StorageNotFound"},
 		},
@@ -353,7 +375,7 @@ func TestASidecarsTokenIsRotatedWhileItWorks(t *testing.T) {
 	w.Expect(w.snapshot("db-run").Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationSidecarCredentials, "JTI=1,JTI=2"))
 }
 
-// The same run with the manager killed at any of its writes ends in the same way, and no sidecar is given anything twice.
+// A run ends in the same way, and assigns nothing twice, if the manager is killed at any of its writes.
 func TestKilledWhileSidecarsWork(t *testing.T) {
 	t.Parallel()
 	start := func(t *testing.T, killer *sessiontest.Killer) *sidecarWorld {

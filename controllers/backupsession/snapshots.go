@@ -18,9 +18,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/movers"
 )
 
-// snapshots reads the Snapshots of a frozen session and makes those that are missing. Why one can't be made is added to
-// refused, by its name. A session that somebody ends makes none.
-func (r *Reconciler) snapshots(ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, refused map[string]*v1alpha1.ResolvedError) (map[string]*v1alpha1.Snapshot, error) {
+// snapshots reads the Snapshots of a frozen session and creates the missing ones. If a Snapshot can't be created, it
+// adds the reason to refused, by the Snapshot's name. A session that is being cancelled creates none.
+func (r *Reconciler) snapshots(
+	ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, refused map[string]*v1alpha1.ResolvedError,
+) (map[string]*v1alpha1.Snapshot, error) {
 	found := map[string]*v1alpha1.Snapshot{}
 	targets := s.Status.Resolved.Targets
 	for i := range targets {
@@ -40,8 +42,11 @@ func (r *Reconciler) snapshots(ctx context.Context, reader client.Reader, s *v1a
 	return found, nil
 }
 
-// snapshot reads or makes the Snapshot of one target in one repository.
-func (r *Reconciler) snapshot(ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget, repo *v1alpha1.ResolvedRepository) (*v1alpha1.Snapshot, error) {
+// snapshot reads or creates the Snapshot of one target in one repository.
+func (r *Reconciler) snapshot(
+	ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget,
+	repo *v1alpha1.ResolvedRepository,
+) (*v1alpha1.Snapshot, error) {
 	want := newSnapshot(s, t, repo)
 	snap := &v1alpha1.Snapshot{}
 	err := reader.Get(ctx, client.ObjectKeyFromObject(want), snap)
@@ -58,15 +63,15 @@ func (r *Reconciler) snapshot(ctx context.Context, reader client.Reader, s *v1al
 		}
 	}
 	if err != nil {
-		return nil, movers.Rejected(fmt.Errorf("make snapshot %s: %w", want.Name, err))
+		return nil, movers.Rejected(fmt.Errorf("create Snapshot %s: %w", want.Name, err))
 	}
 	if snap.Spec.SnapshotID != want.Spec.SnapshotID || v1alpha1.HasRecordAnnotation(snap.Annotations) {
-		return nil, movers.Refuse(v1alpha1.ReasonNameConflict, "there is a Snapshot %s already, of another run", snap.Name)
+		return nil, movers.Refuse(v1alpha1.ReasonNameConflict, "a Snapshot %s of another run already exists", snap.Name)
 	}
 	return snap, nil
 }
 
-// checkRepository makes sure that the Repository is still the one that was frozen: it will own the Snapshot.
+// checkRepository makes sure that the Repository is still the frozen one: it will own the Snapshot.
 func (r *Reconciler) checkRepository(ctx context.Context, namespace string, repo *v1alpha1.ResolvedRepository) error {
 	var live v1alpha1.Repository
 	err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: repo.Name}, &live)
@@ -74,14 +79,16 @@ func (r *Reconciler) checkRepository(ctx context.Context, namespace string, repo
 	case apierrors.IsNotFound(err), err == nil && live.UID != repo.UID:
 		return movers.Refuse(v1alpha1.ReasonRepositoryNotReady, "Repository %s was deleted", repo.Name)
 	case err != nil:
-		return fmt.Errorf("get repository %s: %w", repo.Name, err)
+		return fmt.Errorf("get Repository %s: %w", repo.Name, err)
 	default:
 		return nil
 	}
 }
 
-// newSnapshot is the Snapshot that a session makes, a function of frozen values alone.
-func newSnapshot(s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget, repo *v1alpha1.ResolvedRepository) *v1alpha1.Snapshot {
+// newSnapshot returns the Snapshot of a target in a repository. It depends on frozen values alone.
+func newSnapshot(
+	s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget, repo *v1alpha1.ResolvedRepository,
+) *v1alpha1.Snapshot {
 	labels := map[string]string{
 		v1alpha1.LabelManagedBy:     v1alpha1.ManagedByCairn,
 		v1alpha1.LabelInvokerKind:   s.Spec.Invoker.Kind,
@@ -98,7 +105,7 @@ func newSnapshot(s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget, repo *v1
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: s.Namespace,
 			Name:      repo.Snapshot,
-			// They come off when it is deleted: at once where its data stays.
+			// They are removed when the Snapshot is deleted: at once if its data stays.
 			Finalizers:  []string{v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord},
 			Labels:      labels,
 			Annotations: map[string]string{v1alpha1.AnnotationMovers: session.FirstMovers(repo.Snapshot, t.Hosts)},
@@ -117,7 +124,7 @@ func newSnapshot(s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget, repo *v1
 	}
 }
 
-// slot that a session belongs to.
+// slot returns the time that a session belongs to.
 func slot(s *v1alpha1.BackupSession) time.Time {
 	if s.Spec.ScheduledTime != nil {
 		return s.Spec.ScheduledTime.Time
@@ -125,8 +132,7 @@ func slot(s *v1alpha1.BackupSession) time.Time {
 	return s.CreationTimestamp.Time
 }
 
-// writeSnapshots carries the part of a decision out that concerns Snapshots: first who may write into them, then what is
-// in them.
+// writeSnapshots writes the Snapshots of a decision: first who is allowed to write into them, then their status.
 func (r *Reconciler) writeSnapshots(ctx context.Context, in session.Input, d session.Decision) error {
 	for _, name := range slices.Sorted(maps.Keys(d.Snapshots)) {
 		before := in.Snapshots[name]
@@ -143,7 +149,7 @@ func (r *Reconciler) writeSnapshots(ctx context.Context, in session.Input, d ses
 		if err := r.keeper().WriteStatus(ctx, before, snap, nil); err != nil {
 			return err
 		}
-		in.Snapshots[name] = snap // what is written to it next is written to this
+		in.Snapshots[name] = snap // later writes start from this version
 	}
 	return nil
 }

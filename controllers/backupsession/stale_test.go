@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// reconcileStale looks once at the run through a cache that lags.
+// reconcileStale reconciles the run once through a stale cache.
 func (w *world) reconcileStale(s *v1alpha1.BackupSession, cache sessiontest.Stale) ctrl.Result {
 	w.T.Helper()
 	r := reconciler(w.World)
@@ -30,7 +30,7 @@ func TestAStaleCacheFreezesNothingTwice(t *testing.T) {
 	w.configuration()
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	w.Killer = &sessiontest.Killer{At: 2}
-	w.Reconcile("run") // It is adopted and not frozen.
+	w.Reconcile("run") // This adopts the run and does not freeze it.
 	stale := w.session("run")
 	w.Reconcile("run")
 	frozen := w.session("run")
@@ -40,7 +40,7 @@ func TestAStaleCacheFreezesNothingTwice(t *testing.T) {
 	w.Expect(w.session("run")).To(Equal(frozen))
 }
 
-// What a run needs may have been applied together with what starts it.
+// What a run needs can have been applied together with what starts it.
 func TestAStaleCacheFailsNoRun(t *testing.T) {
 	t.Parallel()
 	for name, cache := range map[string]func(old *v1alpha1.BackupConfiguration) sessiontest.Stale{
@@ -78,7 +78,7 @@ func TestAStaleCacheMakesNoJobOfAnEndedRun(t *testing.T) {
 
 	result := w.reconcileStale(stale, sessiontest.Stale{Old: []client.Object{stale, snap}})
 	w.Expect(result.RequeueAfter).To(Equal(lifecycle.Again))
-	w.Expect(w.Jobs()).To(BeEmpty(), "nothing is backed up for a run that ended")
+	w.Expect(w.Jobs()).To(BeEmpty(), "an ended run backs up nothing")
 	w.Expect(w.session("run")).To(Equal(ended))
 }
 
@@ -121,15 +121,16 @@ func TestAJobThatTheCacheDoesNotShow(t *testing.T) {
 	})
 }
 
-// deleteJobs deletes all Jobs, as somebody with kubectl does.
+// deleteJobs deletes all Jobs, as somebody does with kubectl.
 func (w *world) deleteJobs() {
 	w.T.Helper()
 	for _, job := range w.Jobs() {
-		w.Expect(w.Client.Delete(w.T.Context(), &job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+		w.Expect(w.Client.Delete(w.T.Context(), &job, client.PropagationPolicy(metav1.DeletePropagationBackground))).
+			To(Succeed())
 	}
 }
 
-// revokeStorage takes the storage away from other namespaces.
+// revokeStorage denies the storage to other namespaces.
 func (w *world) revokeStorage() {
 	w.T.Helper()
 	storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}}

@@ -16,8 +16,10 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// writeStatus writes what was decided and lets a session go that it ends. It says when to look again.
-func (r *Reconciler) writeStatus(ctx context.Context, s *v1alpha1.BackupSession, d session.Decision) (time.Duration, error) {
+// writeStatus writes the status of a decision, and releases a session that has ended. It returns when to look again.
+func (r *Reconciler) writeStatus(
+	ctx context.Context, s *v1alpha1.BackupSession, d session.Decision,
+) (time.Duration, error) {
 	before := s.DeepCopy()
 	s.Status = d.Status
 	if err := r.keeper().WriteStatus(ctx, before, s, d.Event); err != nil {
@@ -32,8 +34,8 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *v1alpha1.BackupSession,
 	return d.After, nil
 }
 
-// adopt gives a new session its finalizers, its labels and, if its invoker exists, its owner. A name that can't be a label
-// is no invoker's and no session's: the session ends without that label.
+// adopt gives a new session its finalizers, its labels and, if its invoker exists, its owner. A name that is no valid
+// label value belongs to no invoker and no session: the session ends without that label.
 func (r *Reconciler) adopt(ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object) error {
 	before := s.DeepCopy()
 	controllerutil.AddFinalizer(s, v1alpha1.FinalizerCancel)
@@ -50,10 +52,10 @@ func (r *Reconciler) adopt(ctx context.Context, s *v1alpha1.BackupSession, invok
 			s.Labels[label] = value
 		}
 	}
-	// A run that something else controls goes when that goes.
+	// A run that another object controls goes with that object.
 	if owner := metav1.GetControllerOf(s); invoker != nil && (owner == nil || isInvoker(owner, s)) {
 		if err := controllerutil.SetControllerReference(invoker, s, r.Scheme); err != nil {
-			return fmt.Errorf("own backup session %s: %w", s.Name, err)
+			return fmt.Errorf("set owner of BackupSession %s: %w", s.Name, err)
 		}
 	}
 	return r.keeper().WriteMetadata(ctx, before, s)
@@ -61,5 +63,6 @@ func (r *Reconciler) adopt(ctx context.Context, s *v1alpha1.BackupSession, invok
 
 func isInvoker(owner *metav1.OwnerReference, s *v1alpha1.BackupSession) bool {
 	group, err := schema.ParseGroupVersion(owner.APIVersion)
-	return err == nil && group.Group == v1alpha1.Group && owner.Kind == s.Spec.Invoker.Kind && owner.Name == s.Spec.Invoker.Name
+	return err == nil && group.Group == v1alpha1.Group && owner.Kind == s.Spec.Invoker.Kind &&
+		owner.Name == s.Spec.Invoker.Name
 }

@@ -16,17 +16,35 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// stepsTask makes an Addon of two steps in the name of the namespace, and names its task.
+// stepsTask creates an Addon of two steps with the name of the namespace, and names its task.
 func (w *world) stepsTask(arg string) *v1alpha1.AddonInfo {
 	w.T.Helper()
 	sessiontest.Create(w.T, w.Client,
-		&v1alpha1.Function{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace}, Spec: v1alpha1.FunctionSpec{Image: "app:v1", Args: []string{arg}}},
-		&v1alpha1.Addon{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace}, Spec: v1alpha1.AddonSpec{BackupTasks: []v1alpha1.Task{{
-			Name: "logical-backup", Steps: []v1alpha1.TaskStep{{Name: w.Namespace, TargetAccess: v1alpha1.TargetAccessReadWrite}, {Name: "pvc-backup"}},
-		}}}})
-	return &v1alpha1.AddonInfo{Name: w.Namespace, Tasks: []v1alpha1.TaskReference{{Name: "logical-backup", Variables: []corev1.EnvVar{
-		{Name: "TOKEN", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "app"}, Key: "t"}}},
-	}}}}
+		&v1alpha1.Function{
+			ObjectMeta: metav1.ObjectMeta{Name: w.Namespace},
+			Spec:       v1alpha1.FunctionSpec{Image: "app:v1", Args: []string{arg}},
+		},
+		&v1alpha1.Addon{
+			ObjectMeta: metav1.ObjectMeta{Name: w.Namespace},
+			Spec: v1alpha1.AddonSpec{BackupTasks: []v1alpha1.Task{{
+				Name: "logical-backup",
+				Steps: []v1alpha1.TaskStep{
+					{Name: w.Namespace, TargetAccess: v1alpha1.TargetAccessReadWrite},
+					{Name: "pvc-backup"},
+				},
+			}}},
+		})
+	return &v1alpha1.AddonInfo{
+		Name: w.Namespace,
+		Tasks: []v1alpha1.TaskReference{{Name: "logical-backup", Variables: []corev1.EnvVar{
+			{
+				Name: "TOKEN",
+				ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+					LocalObjectReference: corev1.LocalObjectReference{Name: "app"}, Key: "t",
+				}},
+			},
+		}}},
+	}
 }
 
 func TestARunWithSteps(t *testing.T) {
@@ -39,23 +57,41 @@ func TestARunWithSteps(t *testing.T) {
 		says    func(w *world) string
 		jobs    int
 	}{
-		"all of them end well": {arg: "${targetName}", outcome: func(*world) func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Succeed }, want: "Succeeded/Succeeded", jobs: 1},
+		"all of them end well": {
+			arg:     "${targetName}",
+			outcome: func(*world) func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Succeed },
+			want:    "Succeeded/Succeeded", jobs: 1,
+		},
 		"one fails": {arg: "x", outcome: func(w *world) func(*batchv1.Job) sessiontest.Outcome {
 			return func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Step: step(w)} }
-		}, want: "Failed/StepFailed", says: func(w *world) string { return "step " + step(w) + " of the task failed with exit code 1" }, jobs: 1},
-		"one names a variable that nobody sets": {arg: "${nobody}", want: "Failed/InvalidParameters",
+		}, want: "Failed/StepFailed", says: func(w *world) string {
+			return "step " + step(w) +
+				" of the task failed with exit code 1"
+		}, jobs: 1},
+		"one names a variable that nobody sets": {
+			arg: "${nobody}", want: "Failed/InvalidParameters",
 			says: func(w *world) string {
 				return `function "` + w.Namespace + `": ${nobody} is neither a built-in variable`
-			}},
+			},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			restricted := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}`))
-			w.Expect(w.Client.Patch(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace}}, restricted)).To(Succeed(), "label the namespace")
-			bare := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "bare"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
-			w.Eventually(func() error { return w.Client.Create(t.Context(), bare.DeepCopy(), client.DryRunAll) }).WithTimeout(time.Minute).
-				Should(MatchError(ContainSubstring("violates PodSecurity")), "the profile counts for the mover's pod, too, once the admission knows of it")
+			restricted := client.RawPatch(types.MergePatchType,
+				[]byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}`))
+			w.Expect(w.Client.Patch(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace}},
+				restricted)).To(Succeed(), "label the namespace")
+			bare := &corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "bare"},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}},
+			}
+			w.Eventually(func() error {
+				return w.Client.Create(t.Context(), bare.DeepCopy(),
+					client.DryRunAll)
+			}).WithTimeout(time.Minute).
+				Should(MatchError(ContainSubstring("violates PodSecurity")),
+					"the profile applies to the mover's pod, too, once the admission knows it")
 			info := w.stepsTask(tc.arg)
 			w.configuration(func(c *v1alpha1.BackupConfiguration) { c.Spec.Sessions[0].Addon = info })
 			if tc.outcome != nil {
@@ -72,11 +108,12 @@ func TestARunWithSteps(t *testing.T) {
 				return
 			}
 			frozen := s.Status.Resolved.Targets[0].Task
-			w.Expect(frozen.Steps).To(HaveLen(1), "what ran stands in status, read back from the API server")
+			w.Expect(frozen.Steps).To(HaveLen(1), "the status, read back from the API server, names what ran")
 			pod := w.Jobs()[0].Spec.Template.Spec
 			w.Expect(pod.InitContainers).To(HaveLen(1))
 			w.Expect(pod.InitContainers[0].Image).To(Equal("app:v1"))
-			w.Expect(pod.InitContainers[0].Env).To(Equal([]corev1.EnvVar{frozen.Steps[0].Container.Env[0], {Name: "COMPONENT_NAME", Value: "pvc"}}))
+			w.Expect(pod.InitContainers[0].Env).
+				To(Equal([]corev1.EnvVar{frozen.Steps[0].Container.Env[0], {Name: "COMPONENT_NAME", Value: "pvc"}}))
 			w.Expect(pod.Containers[0].Name).To(Equal(task.Container))
 		})
 	}

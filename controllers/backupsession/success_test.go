@@ -10,7 +10,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// TestASuccessPolicyReachesTheMover: through the API server's defaults, frozen, into the task; what it allowed is said.
+// TestASuccessPolicyReachesTheMover: the API server defaults the policy, the run freezes it, the task gets it, and the
+// status reports what it allowed.
 func TestASuccessPolicyReachesTheMover(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -18,7 +19,8 @@ func TestASuccessPolicyReachesTheMover(t *testing.T) {
 		c.Spec.Sessions[0].SuccessPolicy = &v1alpha1.SuccessPolicy{Unreadable: v1alpha1.DoubtAllow}
 	})
 	want := &v1alpha1.SuccessPolicy{
-		Empty: v1alpha1.DoubtFail, Unreadable: v1alpha1.DoubtAllow, Changed: v1alpha1.DoubtFail, MaxShrinkPercent: new(int32(v1alpha1.DefaultMaxShrinkPercent)),
+		Empty: v1alpha1.DoubtFail, Unreadable: v1alpha1.DoubtAllow, Changed: v1alpha1.DoubtFail,
+		MaxShrinkPercent: new(int32(v1alpha1.DefaultMaxShrinkPercent)),
 	}
 	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
 		w.Expect(sessiontest.TaskOf(job).SuccessPolicy).To(Equal(want))
@@ -40,7 +42,10 @@ func TestASuccessPolicyOfABatch(t *testing.T) {
 	w := newWorld(t)
 	b := w.batch()
 	bed.Edit(t, b, func() {
-		b.Spec.Sessions[0].SuccessPolicy = &v1alpha1.SuccessPolicy{Changed: v1alpha1.DoubtAllow, MaxShrinkPercent: new(int32(10))}
+		b.Spec.Sessions[0].SuccessPolicy = &v1alpha1.SuccessPolicy{
+			Changed:          v1alpha1.DoubtAllow,
+			MaxShrinkPercent: new(int32(10)),
+		}
 	})
 	bed.EditStatus(t, b, func() { b.Status.ObservedGeneration = b.Generation })
 	tasks := 0

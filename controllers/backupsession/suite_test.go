@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	os.Exit(bed.Run(m))
 }
 
-// world is a namespace in which runs are driven by hand.
+// world is a namespace in which tests drive runs by hand.
 type world struct{ *sessiontest.World }
 
 func newWorld(t testing.TB) *world {
@@ -40,11 +40,12 @@ func newWorld(t testing.TB) *world {
 func reconciler(w *sessiontest.World) *Reconciler {
 	return &Reconciler{
 		Client: w.Killer.Client(w.Client), APIReader: w.Client, Scheme: w.Client.Scheme(), EventRecorder: w.Events,
-		Clock: w.Clock, MoverImage: "mover:test", ClusterUID: "cluster", FieldManager: "cairn-manager", Hooks: sessiontest.Hooks(w, bed.Manager.GetConfig()),
+		Clock: w.Clock, MoverImage: "mover:test", ClusterUID: "cluster", FieldManager: "cairn-manager",
+		Hooks: sessiontest.Hooks(w, bed.Manager.GetConfig()),
 	}
 }
 
-// manage has a manager run the reconciler for the length of the test: watches and time wake it.
+// manage makes a manager run the reconciler for the length of the test: watches and time wake it.
 func (w *world) manage() {
 	w.T.Helper()
 	sessiontest.Manager(w.T, bed.Manager.GetConfig(), testbed.Scheme(), func(mgr ctrl.Manager) error {
@@ -54,7 +55,7 @@ func (w *world) manage() {
 	}, w.Namespace, w.Storage)
 }
 
-// settle reconciles and lets the cluster work until the run ended.
+// settle reconciles and lets the cluster work until the run has ended.
 func (w *world) settle(name string) *v1alpha1.BackupSession {
 	w.T.Helper()
 	s := &v1alpha1.BackupSession{}
@@ -83,7 +84,7 @@ func (w *world) snapshots() []v1alpha1.Snapshot {
 	return list.Items
 }
 
-// run makes a BackupSession of an invoker.
+// run creates a BackupSession of an invoker.
 func (w *world) run(kind, invoker, name string, edit ...func(*v1alpha1.BackupSession)) {
 	w.T.Helper()
 	s := &v1alpha1.BackupSession{
@@ -100,7 +101,7 @@ func (w *world) run(kind, invoker, name string, edit ...func(*v1alpha1.BackupSes
 
 var uploads = v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "uploads"}
 
-// configuration makes the policy of the claim uploads, with everything it needs.
+// configuration creates the policy of the claim uploads, with everything that it needs.
 func (w *world) configuration(edit ...func(*v1alpha1.BackupConfiguration)) *v1alpha1.BackupConfiguration {
 	w.T.Helper()
 	c := &v1alpha1.BackupConfiguration{
@@ -126,12 +127,16 @@ func (w *world) configuration(edit ...func(*v1alpha1.BackupConfiguration)) *v1al
 }
 
 func (w *world) backend() v1alpha1.BackendReference {
-	return v1alpha1.BackendReference{Name: "main", StorageRef: &v1alpha1.ObjectReference{Namespace: w.Storage, Name: sessiontest.StorageName}}
+	return v1alpha1.BackendReference{Name: "main", StorageRef: &v1alpha1.ObjectReference{
+		Namespace: w.Storage,
+		Name:      sessiontest.StorageName,
+	}}
 }
 
 func repository(name string) v1alpha1.RepositoryInfo {
 	return v1alpha1.RepositoryInfo{
-		Name: name, Backend: "main", Directory: "/" + name + "/", EncryptionSecret: &v1alpha1.ObjectReference{Name: sessiontest.EncryptionName},
+		Name: name, Backend: "main", Directory: "/" + name + "/",
+		EncryptionSecret: &v1alpha1.ObjectReference{Name: sessiontest.EncryptionName},
 	}
 }
 
@@ -139,11 +144,12 @@ func addon(name string) *v1alpha1.AddonInfo {
 	return &v1alpha1.AddonInfo{Name: name, Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}}}
 }
 
-// batch makes a policy of three targets: a claim, a Deployment and a StatefulSet of two pods, expanded.
+// batch creates an expanded policy of three targets: a claim, a Deployment and a StatefulSet of two pods.
 func (w *world) batch(edit ...func(*v1alpha1.BackupBatch)) *v1alpha1.BackupBatch {
 	w.T.Helper()
 	apps := []v1alpha1.TypedObjectReference{
-		{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web"}, uploads,
+		{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web"},
+		uploads,
 		{APIGroup: "apps", Kind: v1alpha1.KindStatefulSet, Name: "db"},
 	}
 	b := &v1alpha1.BackupBatch{
@@ -176,18 +182,19 @@ func (w *world) batch(edit ...func(*v1alpha1.BackupBatch)) *v1alpha1.BackupBatch
 	return b
 }
 
-// children are what the batch's own controller makes.
+// children creates what the batch's own controller creates.
 func (w *world) children(b *v1alpha1.BackupBatch) {
 	w.T.Helper()
 	children, err := policy.Expand(b, nil)
 	w.Expect(err).NotTo(HaveOccurred())
 	for i := range children {
-		children[i].OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(b, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind))}
+		children[i].OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(b,
+			v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind))}
 		sessiontest.Create(w.T, w.Client, &children[i])
 	}
 }
 
-// workloads are the targets of the batch.
+// workloads creates the targets of the batch.
 func (w *world) workloads() {
 	w.T.Helper()
 	web, db := map[string]string{"app": "web"}, map[string]string{"app": "db"}
@@ -202,7 +209,10 @@ func (w *world) workloads() {
 			ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "web"},
 			Spec: appsv1.DeploymentSpec{
 				Selector: &metav1.LabelSelector{MatchLabels: web},
-				Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: web}, Spec: sessiontest.PodSpec("", "web-data")},
+				Template: corev1.PodTemplateSpec{
+					ObjectMeta: metav1.ObjectMeta{Labels: web},
+					Spec:       sessiontest.PodSpec("", "web-data"),
+				},
 			},
 		},
 		sessiontest.Pod(w.Namespace, "web-0", "node-a", "web-data", web),
@@ -217,7 +227,7 @@ func (w *world) workloads() {
 	)
 }
 
-// summary is how a run ended, in the form "<target>: <phase>/<reason>".
+// summary returns how a run ended, in the form "<target>: <phase>/<reason>".
 func summary(s *v1alpha1.BackupSession) []string {
 	out := []string{string(s.Status.Phase) + "/" + s.Status.Reason}
 	for _, t := range s.Status.Targets {

@@ -16,26 +16,27 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// Sweeper removes the temporary volumes and VolumeSnapshots that ended BackupSessions left behind: when the manager starts, and then
-// rarely. A session removes its own before it ends; this is for what came between.
+// Sweeper removes the temporary volumes and VolumeSnapshots that ended BackupSessions left behind: when the manager
+// starts, and rarely afterwards. A session removes its own copies before it ends; the sweeper finds those of runs that
+// could not.
 type Sweeper struct {
 	client.Client
 	record.EventRecorder
 
 	// APIReader reads past the cache.
 	APIReader client.Reader
-	// FieldManager of all writes.
+	// FieldManager owns all writes.
 	FieldManager string
-	// Metrics may be nil.
+	// Metrics can be nil.
 	Metrics *Metrics
 }
 
 // SetupWithManager starts the sweeper with mgr, in the manager that leads.
 func (s *Sweeper) SetupWithManager(mgr ctrl.Manager, _ controller.Options) error {
-	return lifecycle.AddSweep(mgr, "remove copies that were left behind", lifecycle.SweepInterval, s.Sweep)
+	return lifecycle.AddSweep(mgr, "remove leftover copies", lifecycle.SweepInterval, s.Sweep)
 }
 
-// Sweep looks for what was left behind once, and asks for its end.
+// Sweep looks once for leftover copies and deletes them.
 func (s *Sweeper) Sweep(ctx context.Context) error {
 	maker := copies.Maker{Client: s.Client, Live: s.APIReader, Owner: client.FieldOwner(s.FieldManager)}
 	leftovers, err := maker.Leftovers(ctx)
@@ -52,13 +53,15 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 			continue
 		}
 		if len(fresh) == 0 {
-			continue // It was told when their end was asked for.
+			continue // An earlier sweep deleted them and reported it.
 		}
 		s.Metrics.addRemoved(len(fresh))
 		names := strings.Join(fresh, ", ")
-		ctrl.LoggerFrom(ctx).Info("removed copies that were left behind", "namespace", left.Namespace, "backupSession", left.Session, "copies", names)
+		ctrl.LoggerFrom(ctx).Info("removed leftover copies", "namespace", left.Namespace, "backupSession", left.Session,
+			"copies", names)
 		if left.Ended != nil {
-			s.Event(left.Ended, corev1.EventTypeWarning, v1alpha1.ReasonCopiesRemoved, "removed temporary volumes that were left behind: "+names)
+			s.Event(left.Ended, corev1.EventTypeWarning, v1alpha1.ReasonCopiesRemoved,
+				"removed leftover temporary volumes: "+names)
 		}
 	}
 	s.Metrics.setFound(found)

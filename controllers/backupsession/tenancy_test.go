@@ -11,7 +11,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// TestTheUsagePolicyOfAStorageIsAskedBeforeTheJobs changes it after the run was frozen, when it was open to all.
+// TestTheUsagePolicyOfAStorageIsAskedBeforeTheJobs changes the usagePolicy after the run was frozen, when it allowed
+// all namespaces.
 func TestTheUsagePolicyOfAStorageIsAskedBeforeTheJobs(t *testing.T) {
 	t.Parallel()
 	for name, c := range sessiontest.Usages() {
@@ -21,9 +22,12 @@ func TestTheUsagePolicyOfAStorageIsAskedBeforeTheJobs(t *testing.T) {
 			w.configuration()
 			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 			w.Killer = &sessiontest.Killer{At: 3}
-			w.Reconcile("run") // It is frozen, no Job is made.
+			w.Reconcile("run") // This freezes the run and creates no Job.
 			w.Expect(w.Jobs()).To(BeEmpty())
-			storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}}
+			storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{
+				Namespace: w.Storage,
+				Name:      sessiontest.StorageName,
+			}}
 			bed.Edit(t, storage, func() { storage.Spec.UsagePolicy = c.Policy(w.Namespace) })
 			s := w.settle("run")
 			if c.Allowed {
@@ -33,7 +37,8 @@ func TestTheUsagePolicyOfAStorageIsAskedBeforeTheJobs(t *testing.T) {
 			w.Expect(summary(s)).To(HaveLen(2))
 			w.Expect(summary(s)[1]).To(Equal("uploads: Failed/StorageNotAllowed"))
 			w.Expect(s.Status.Targets[0].Message).To(ContainSubstring(fmt.Sprintf(
-				"the usagePolicy of BackupStorage %s/%s does not allow the namespace %s", w.Storage, sessiontest.StorageName, w.Namespace)))
+				"the usagePolicy of BackupStorage %s/%s does not allow the namespace %s", w.Storage, sessiontest.StorageName,
+				w.Namespace)))
 			w.Expect(w.Jobs()).To(BeEmpty())
 		})
 	}

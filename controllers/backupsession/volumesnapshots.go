@@ -20,21 +20,29 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// planVolumeSnapshots says which VolumeSnapshots are made of the volumes of hosts. All that decides it is read past the cache, which has
-// none of it.
-func (r *resolution) planVolumeSnapshots(ctx context.Context, hosts []v1alpha1.ResolvedHost, params map[string]string) (*v1alpha1.ResolvedError, error) {
+// planVolumeSnapshots plans which VolumeSnapshots are made of the volumes of hosts. It reads all its input past the
+// cache, because the cache holds none of these kinds.
+func (r *resolution) planVolumeSnapshots(
+	ctx context.Context, hosts []v1alpha1.ResolvedHost, params map[string]string,
+) (*v1alpha1.ResolvedError, error) {
 	state, err := r.state(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var classes snapshotv1.VolumeSnapshotClassList
 	if err := r.APIReader.List(ctx, &classes); volumesnapshot.NoKind(err) {
-		return &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonVolumeSnapshotsNotSupported,
-			Message: "the cluster has no kind VolumeSnapshotClass: install the snapshot controller of the CSI project and its CRDs, or back files up (driver Kopia)"}, nil
+		return &v1alpha1.ResolvedError{
+			Reason: v1alpha1.ReasonVolumeSnapshotsNotSupported,
+			Message: "the cluster has no kind VolumeSnapshotClass: install the snapshot controller of the CSI project and its " +
+				"CRDs, or back files up (driver Kopia)",
+		}, nil
 	} else if err != nil {
-		return nil, fmt.Errorf("list volume snapshot classes: %w", err)
+		return nil, fmt.Errorf("list VolumeSnapshotClasses: %w", err)
 	}
-	in := session.Shooting{Created: r.session.CreationTimestamp.Time, Params: params, Sources: map[string]volumesnapshot.Source{}, Classes: classes.Items}
+	in := session.Shooting{
+		Created: r.session.CreationTimestamp.Time, Params: params,
+		Sources: map[string]volumesnapshot.Source{}, Classes: classes.Items,
+	}
 	for i := range hosts {
 		for _, v := range hosts[i].Volumes {
 			if in.Sources[v.ClaimName], err = r.volumeSource(ctx, state, v.ClaimName); err != nil {
@@ -45,8 +53,10 @@ func (r *resolution) planVolumeSnapshots(ctx context.Context, hosts []v1alpha1.R
 	return session.PlanVolumeSnapshots(hosts, in), nil
 }
 
-// volumeSource is the volume behind a claim, as far as it is there.
-func (r *resolution) volumeSource(ctx context.Context, state *namespaceState, name string) (volumesnapshot.Source, error) {
+// volumeSource returns the volume behind a claim, as far as it exists.
+func (r *resolution) volumeSource(
+	ctx context.Context, state *namespaceState, name string,
+) (volumesnapshot.Source, error) {
 	out := volumesnapshot.Source{Claim: &corev1.PersistentVolumeClaim{}}
 	out.Claim.Name = name
 	for i := range state.claims {
@@ -63,13 +73,13 @@ func (r *resolution) volumeSource(ctx context.Context, state *namespaceState, na
 		if err := r.APIReader.Get(ctx, client.ObjectKey{Name: name}, class); err == nil {
 			out.StorageClass = class
 		} else if client.IgnoreNotFound(err) != nil {
-			return out, fmt.Errorf("get storage class %s: %w", name, err)
+			return out, fmt.Errorf("get StorageClass %s: %w", name, err)
 		}
 	}
 	return out, nil
 }
 
-// volumeSnapshots reads the VolumeSnapshots that the run has made, with what they are bound to and made of.
+// volumeSnapshots reads the VolumeSnapshots that the run has made, with their contents and claims.
 func (r *Reconciler) volumeSnapshots(ctx context.Context, s *v1alpha1.BackupSession) (session.MadeSnapshots, error) {
 	out := session.MadeSnapshots{}
 	var list snapshotv1.VolumeSnapshotList
@@ -77,11 +87,11 @@ func (r *Reconciler) volumeSnapshots(ctx context.Context, s *v1alpha1.BackupSess
 	if err := r.APIReader.List(ctx, &list, client.InNamespace(s.Namespace), marks); volumesnapshot.NoKind(err) {
 		return out, nil
 	} else if err != nil {
-		return nil, fmt.Errorf("list volume snapshots of %s: %w", s.Name, err)
+		return nil, fmt.Errorf("list VolumeSnapshots of %s: %w", s.Name, err)
 	}
 	var claims corev1.PersistentVolumeClaimList
 	if err := r.APIReader.List(ctx, &claims, client.InNamespace(s.Namespace)); err != nil {
-		return nil, fmt.Errorf("list persistent volume claims: %w", err)
+		return nil, fmt.Errorf("list PersistentVolumeClaims: %w", err)
 	}
 	for i := range list.Items {
 		made := session.MadeSnapshot{Snapshot: &list.Items[i]}
@@ -100,7 +110,9 @@ func (r *Reconciler) volumeSnapshots(ctx context.Context, s *v1alpha1.BackupSess
 }
 
 // volumeSnapshotJob builds the Job that makes the VolumeSnapshots of one host.
-func (r *Reconciler) volumeSnapshotJob(ctx context.Context, s *v1alpha1.BackupSession, snap *v1alpha1.Snapshot, m session.Mover) (*batchv1.Job, error) {
+func (r *Reconciler) volumeSnapshotJob(
+	ctx context.Context, s *v1alpha1.BackupSession, snap *v1alpha1.Snapshot, m session.Mover,
+) (*batchv1.Job, error) {
 	if err := access.EnsureSnapshotter(ctx, r.Client, s.Namespace); err != nil {
 		return nil, err
 	}
@@ -110,10 +122,11 @@ func (r *Reconciler) volumeSnapshotJob(ctx context.Context, s *v1alpha1.BackupSe
 	}
 	job, err := task.VolumeSnapshotJob(task.BackupJobInput{
 		Session: s, Snapshot: snap, Target: *m.Target, Host: *m.Host, Repository: *m.Repository,
-		Timeout: movers.Timeout(session.DeadlineOf(s, m.Target.Name), r.Clock.Now()), Privileged: privileged, ClusterUID: r.ClusterUID,
+		Timeout: movers.Timeout(session.DeadlineOf(s, m.Target.Name), r.Clock.Now()), Privileged: privileged,
+		ClusterUID: r.ClusterUID,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("build job of %s: %w", m, err)
+		return nil, fmt.Errorf("build Job of %s: %w", m, err)
 	}
 	job.Name = m.Name
 	return job, nil

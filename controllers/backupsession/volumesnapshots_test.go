@@ -18,7 +18,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// disk makes the policy of the claim disk that is backed up by VolumeSnapshots, with its Repository.
+// disk creates the policy of the claim disk, backed up by VolumeSnapshots, with its Repository.
 func (w *world) disk(params string, edit ...func(*corev1.PersistentVolume)) {
 	w.T.Helper()
 	c := &v1alpha1.BackupConfiguration{
@@ -73,26 +73,29 @@ func TestAVolumeSnapshotIsMade(t *testing.T) {
 	w.Expect(c.ID).To(Equal(string(all[0].UID)))
 	w.Expect(c.VolumeSnapshotterStats).To(HaveLen(1))
 	w.Expect(c.VolumeSnapshotterStats[0]).To(And(
-		HaveField("VolumeSnapshotName", name), HaveField("SnapshotHandle", "handle-"+string(all[0].UID)), HaveField("Driver", sessiontest.CSIDriver),
-		HaveField("DeletionPolicy", "Retain"), HaveField("ContentDeletionPolicy", "Retain"), HaveField("RestoreSize", int64(1<<30)),
+		HaveField("VolumeSnapshotName", name), HaveField("SnapshotHandle", "handle-"+string(all[0].UID)),
+		HaveField("Driver", sessiontest.CSIDriver),
+		HaveField("DeletionPolicy", "Retain"), HaveField("ContentDeletionPolicy", "Retain"),
+		HaveField("RestoreSize", int64(1<<30)),
 		HaveField("VolumeSnapshotClassName", sessiontest.SnapshotClass)))
 
 	w.Expect(w.Jobs()).To(HaveLen(1))
 	pod := w.Jobs()[0].Spec.Template.Spec
 	w.Expect(pod.ServiceAccountName).To(Equal(v1alpha1.SnapshotterServiceAccount))
 	for _, v := range pod.Volumes {
-		w.Expect(v.PersistentVolumeClaim).To(BeNil(), "it mounts no volume")
-		w.Expect(v.Secret).To(BeNil(), "it has no credential")
+		w.Expect(v.PersistentVolumeClaim).To(BeNil(), "the mover mounts no volume")
+		w.Expect(v.Secret).To(BeNil(), "the mover has no credential")
 	}
 	var binding rbacv1.RoleBinding
-	w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Namespace, Name: v1alpha1.SnapshotterServiceAccount}, &binding)).To(Succeed())
+	w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Namespace, Name: v1alpha1.SnapshotterServiceAccount},
+		&binding)).To(Succeed())
 }
 
-// The word of a mover alone makes no backup.
+// The report of a mover alone makes no backup.
 func TestAVolumeSnapshotThatIsNotThere(t *testing.T) {
 	w := newWorld(t)
 	w.disk(`{}`)
-	w.run(v1alpha1.BackupConfigurationKind, "disk", "run") // movers say that they succeeded, and make nothing
+	w.run(v1alpha1.BackupConfigurationKind, "disk", "run") // movers report success, and make nothing
 	s := w.settle("run")
 	w.Expect(summary(s)[0]).To(Equal("Failed/" + v1alpha1.ReasonVolumeSnapshotNotFound))
 	w.Expect(w.snapshot("disk-run").Status.Phase).To(Equal(v1alpha1.SnapshotFailed))
@@ -127,7 +130,7 @@ func TestWhatNoVolumeSnapshotCanBeMadeOf(t *testing.T) {
 	}
 }
 
-// A manager that is killed anywhere makes no second VolumeSnapshot, and loses none.
+// Wherever the manager is killed, it makes no second VolumeSnapshot and loses none.
 func TestAManagerThatIsKilledBacksUpOnceByVolumeSnapshots(t *testing.T) {
 	for name, killer := range sessiontest.Kills(12) {
 		t.Run(name, func(t *testing.T) {

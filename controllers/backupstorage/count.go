@@ -10,10 +10,10 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// listed is how many Repositories the status shows.
+// listed is the number of Repositories that the status shows.
 const listed = 1000
 
-// count puts what the storage's Repositories say into its status.
+// count summarizes the storage's Repositories in its status.
 func (r *Reconciler) count(ctx context.Context, storage *v1alpha1.BackupStorage) error {
 	repositories, err := r.repositories(ctx, storage)
 	if err != nil {
@@ -46,7 +46,7 @@ func (r *Reconciler) count(ctx context.Context, storage *v1alpha1.BackupStorage)
 	return nil
 }
 
-// short keeps an error within its bounds; it ends where a character does.
+// short cuts a message to its limit, at the end of a character.
 func short(message string) string {
 	const limit = 256
 	runes := []rune(message)

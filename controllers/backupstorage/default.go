@@ -14,7 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// judgeDefault says of a default storage that an older one of its namespace is the default. It can be used all the same.
+// judgeDefault marks a default storage whose namespace has an older default. The storage can be used anyway.
 func (r *Reconciler) judgeDefault(ctx context.Context, storage *v1alpha1.BackupStorage) error {
 	if !storage.Spec.Default {
 		conditions.Delete(storage, v1alpha1.ConditionDefaultIgnored)
@@ -22,13 +22,13 @@ func (r *Reconciler) judgeDefault(ctx context.Context, storage *v1alpha1.BackupS
 	}
 	var list v1alpha1.BackupStorageList
 	if err := r.List(ctx, &list, client.InNamespace(storage.Namespace)); err != nil {
-		return fmt.Errorf("list the storages of %s: %w", storage.Namespace, err)
+		return fmt.Errorf("list BackupStorages of Namespace %s: %w", storage.Namespace, err)
 	}
 	defaults.Judge(storage, v1alpha1.BackupStorageKind, policy.DefaultStorages(list.Items))
 	return nil
 }
 
-// otherDefaults are the other default storages of a namespace.
+// otherDefaults returns requests for the other default storages of a namespace.
 func (r *Reconciler) otherDefaults(ctx context.Context, o client.Object) []reconcile.Request {
 	var list v1alpha1.BackupStorageList
 	if err := r.List(ctx, &list, client.InNamespace(o.GetNamespace())); err != nil {

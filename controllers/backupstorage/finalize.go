@@ -20,21 +20,22 @@ import (
 	"github.com/cairn-backup/cairn/internal/kstatus"
 )
 
-// goingInterval is when a storage is looked at again whose Repositories have not gone yet.
+// goingInterval is the interval at which a storage is checked whose users or Repositories still exist.
 const goingInterval = 10 * time.Second
 
-// hold adds the finalizer that lets the deletion wait for what uses the storage.
+// hold adds the finalizer that makes the deletion wait for the users of the storage.
 func (r *Reconciler) hold(ctx context.Context, storage *v1alpha1.BackupStorage) error {
 	before := storage.DeepCopy()
 	controllerutil.AddFinalizer(storage, v1alpha1.FinalizerWipe)
-	if err := r.Patch(ctx, storage, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
-		return fmt.Errorf("hold BackupStorage %s: %w", storage.Name, err)
+	if err := r.Patch(ctx, storage, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager)); err != nil {
+		return fmt.Errorf("add finalizer to BackupStorage %s: %w", storage.Name, err)
 	}
 	return nil
 }
 
-// finalize lets a storage go once nothing uses it: policy first, then the Repositories, whose data goes or stays as the
-// storage's deletionPolicy says.
+// finalize releases a storage once nothing uses it: policy goes first, then the Repositories. The storage's
+// deletionPolicy decides whether their data goes.
 func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStorage) (ctrl.Result, error) {
 	if !slices.Contains(storage.Finalizers, v1alpha1.FinalizerWipe) {
 		return ctrl.Result{}, nil
@@ -48,7 +49,8 @@ func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStora
 		return ctrl.Result{}, err
 	}
 	if why != "" && len(repositories) > 0 {
-		r.Event(storage, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, "the data stays in the backend, and its Repositories can't be used: "+why)
+		r.Event(storage, corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
+			"the data stays in the backend, and its Repositories can't be used: "+why)
 	}
 	if why != "" || len(repositories) == 0 {
 		return ctrl.Result{}, r.letGo(ctx, storage)
@@ -59,7 +61,8 @@ func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStora
 	}
 	if len(users) > 0 {
 		return ctrl.Result{RequeueAfter: goingInterval}, r.say(ctx, storage, v1alpha1.ReasonInUse, fmt.Sprintf(
-			"it goes once nothing uses it: %s. Delete that first, or annotate the storage with %s=true", some(users), v1alpha1.AnnotationGiveUp))
+			"the BackupStorage is released once nothing uses it: %s. Delete these users first, or annotate the BackupStorage "+
+				"with %s=true", some(users), v1alpha1.AnnotationGiveUp))
 	}
 	var names []string
 	for i := range repositories {
@@ -68,40 +71,45 @@ func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStora
 		}
 		names = append(names, "Repository "+repositories[i].Namespace+"/"+repositories[i].Name)
 	}
-	return ctrl.Result{RequeueAfter: goingInterval}, r.say(ctx, storage, v1alpha1.ReasonRemovalPending, "it goes after its Repositories: "+some(names))
+	return ctrl.Result{RequeueAfter: goingInterval}, r.say(ctx, storage, v1alpha1.ReasonRemovalPending,
+		"the BackupStorage is released after its Repositories: "+some(names))
 }
 
-// keeps says why the storage goes at once and leaves everything as it is; empty: it does not.
+// keeps returns why the storage goes at once and leaves everything as it is, or "" if it does not.
 func (r *Reconciler) keeps(ctx context.Context, storage *v1alpha1.BackupStorage) (string, error) {
 	if storage.Annotations[v1alpha1.AnnotationGiveUp] == "true" {
 		return "its removal was given up", nil
 	}
 	var namespace corev1.Namespace
-	if err := r.APIReader.Get(ctx, client.ObjectKey{Name: storage.Namespace}, &namespace); client.IgnoreNotFound(err) != nil {
-		return "", fmt.Errorf("get namespace %s: %w", storage.Namespace, err)
+	if err := r.APIReader.Get(ctx, client.ObjectKey{Name: storage.Namespace},
+		&namespace); client.IgnoreNotFound(err) != nil {
+		return "", fmt.Errorf("get Namespace %s: %w", storage.Namespace, err)
 	} else if err != nil || !namespace.DeletionTimestamp.IsZero() {
 		return "the storage's namespace is being deleted", nil
 	}
 	return "", nil
 }
 
-// repositories that lie in the storage.
+// repositories returns the Repositories in the storage.
 func (r *Reconciler) repositories(ctx context.Context, storage *v1alpha1.BackupStorage) ([]v1alpha1.Repository, error) {
 	var list v1alpha1.RepositoryList
-	if err := r.List(ctx, &list, client.MatchingFields{indexRepositories: storage.Namespace + "/" + storage.Name}); err != nil {
+	if err := r.List(ctx, &list,
+		client.MatchingFields{indexRepositories: storage.Namespace + "/" + storage.Name}); err != nil {
 		return nil, fmt.Errorf("list Repositories of BackupStorage %s: %w", storage.Name, err)
 	}
-	out := slices.DeleteFunc(list.Items, func(r v1alpha1.Repository) bool { return v1alpha1.HasRecordAnnotation(r.Annotations) })
+	out := slices.DeleteFunc(list.Items,
+		func(r v1alpha1.Repository) bool { return v1alpha1.HasRecordAnnotation(r.Annotations) })
 	slices.SortFunc(out, func(a, b v1alpha1.Repository) int {
 		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
 	})
 	return out, nil
 }
 
-// users are the BackupConfigurations that back up into the storage.
+// users returns the BackupConfigurations that back up into the storage.
 func (r *Reconciler) users(ctx context.Context, storage *v1alpha1.BackupStorage) ([]string, error) {
 	var list v1alpha1.BackupConfigurationList
-	if err := r.List(ctx, &list, client.MatchingFields{indexConfigurations: storage.Namespace + "/" + storage.Name}); err != nil {
+	if err := r.List(ctx, &list,
+		client.MatchingFields{indexConfigurations: storage.Namespace + "/" + storage.Name}); err != nil {
 		return nil, fmt.Errorf("list BackupConfigurations of BackupStorage %s: %w", storage.Name, err)
 	}
 	var out []string
@@ -114,7 +122,7 @@ func (r *Reconciler) users(ctx context.Context, storage *v1alpha1.BackupStorage)
 	return out, nil
 }
 
-// some names at most three.
+// some joins at most three names.
 func some(names []string) string {
 	if len(names) > 3 {
 		return strings.Join(names[:3], ", ") + " and others"
@@ -122,26 +130,32 @@ func some(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// letRepositoryGo deletes a Repository, and hands the storage's deletionPolicy down to it first.
-func (r *Reconciler) letRepositoryGo(ctx context.Context, storage *v1alpha1.BackupStorage, repository *v1alpha1.Repository) error {
+// letRepositoryGo deletes a Repository, and first gives it the storage's deletionPolicy.
+func (r *Reconciler) letRepositoryGo(
+	ctx context.Context, storage *v1alpha1.BackupStorage, repository *v1alpha1.Repository,
+) error {
 	if !repository.DeletionTimestamp.IsZero() {
 		return nil
 	}
 	before := repository.DeepCopy()
 	repository.Spec.DeletionPolicy = storage.Spec.DeletionPolicy
 	if !equality.Semantic.DeepEqual(before.Spec, repository.Spec) {
-		if err := r.Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
-			return fmt.Errorf("mark Repository %s/%s: %w", repository.Namespace, repository.Name, err)
+		if err := r.Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+			client.FieldOwner(r.FieldManager)); err != nil {
+			return fmt.Errorf("set deletionPolicy of Repository %s/%s: %w", repository.Namespace, repository.Name, err)
 		}
 	}
-	err := r.Delete(ctx, repository, client.Preconditions{UID: &repository.UID, ResourceVersion: &repository.ResourceVersion})
+	err := r.Delete(ctx, repository, client.Preconditions{
+		UID:             &repository.UID,
+		ResourceVersion: &repository.ResourceVersion,
+	})
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete Repository %s/%s: %w", repository.Namespace, repository.Name, err)
 	}
 	return nil
 }
 
-// say writes why the storage is still there.
+// say writes why the storage still exists.
 func (r *Reconciler) say(ctx context.Context, storage *v1alpha1.BackupStorage, reason, message string) error {
 	before := storage.DeepCopy()
 	storage.Status.Phase, storage.Status.ObservedGeneration = v1alpha1.PhaseNotReady, storage.Generation
@@ -149,7 +163,8 @@ func (r *Reconciler) say(ctx context.Context, storage *v1alpha1.BackupStorage, r
 	if equality.Semantic.DeepEqual(before.Status, storage.Status) {
 		return nil
 	}
-	if err := r.Status().Patch(ctx, storage, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+	if err := r.Status().Patch(ctx, storage, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager)); err != nil {
 		return fmt.Errorf("write status of BackupStorage %s: %w", storage.Name, err)
 	}
 	if conditions.GetReason(before, meta.ReadyCondition) != reason {
@@ -161,9 +176,10 @@ func (r *Reconciler) say(ctx context.Context, storage *v1alpha1.BackupStorage, r
 func (r *Reconciler) letGo(ctx context.Context, storage *v1alpha1.BackupStorage) error {
 	before := storage.DeepCopy()
 	controllerutil.RemoveFinalizer(storage, v1alpha1.FinalizerWipe)
-	err := r.Patch(ctx, storage, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	err := r.Patch(ctx, storage, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager))
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("release BackupStorage %s: %w", storage.Name, err)
+		return fmt.Errorf("remove finalizer of BackupStorage %s: %w", storage.Name, err)
 	}
 	return nil
 }

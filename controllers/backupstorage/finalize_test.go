@@ -16,13 +16,19 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// heldStorage is a storage that is held, with a Repository in another namespace.
-func heldStorage(t testing.TB, change ...func(*v1alpha1.BackupStorage)) (*v1alpha1.BackupStorage, *v1alpha1.Repository) {
+// heldStorage creates a storage with its finalizer, and a Repository in another namespace.
+func heldStorage(
+	t testing.TB, change ...func(*v1alpha1.BackupStorage),
+) (*v1alpha1.BackupStorage, *v1alpha1.Repository) {
 	t.Helper()
 	s := storageOf(t, change...)
-	bed.Eventually(t, s, func(g Gomega) { g.Expect(s.Finalizers).To(ContainElement(v1alpha1.FinalizerWipe)) }, "its deletion waits")
+	bed.Eventually(t, s, func(g Gomega) { g.Expect(s.Finalizers).To(ContainElement(v1alpha1.FinalizerWipe)) },
+		"the storage has its finalizer")
 	r := &v1alpha1.Repository{
-		ObjectMeta: metav1.ObjectMeta{Namespace: bed.Namespace(t, nil), Name: "web", Finalizers: []string{v1alpha1.FinalizerWipe}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: bed.Namespace(t, nil), Name: "web",
+			Finalizers: []string{v1alpha1.FinalizerWipe},
+		},
 		Spec: v1alpha1.RepositorySpec{
 			AppRef:     v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
 			StorageRef: v1alpha1.ObjectReference{Namespace: s.Namespace, Name: s.Name}, Path: "/shop/web",
@@ -35,7 +41,7 @@ func heldStorage(t testing.TB, change ...func(*v1alpha1.BackupStorage)) (*v1alph
 		g.Expect(s.Status.Repositories[0].Name).To(Equal("web"))
 		g.Expect(*s.Status.Repositories[0].Synced).To(BeFalse())
 		g.Expect(s.Status.TotalSize).To(BeEmpty())
-	}, "it knows its Repositories")
+	}, "the status lists its Repositories")
 	return s, r
 }
 
@@ -48,7 +54,7 @@ func gone(t testing.TB, o client.Object) {
 	t.Helper()
 	NewWithT(t).Eventually(func() bool {
 		return apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o))
-	}, testbed.Patience, testbed.Interval).Should(BeTrue(), "nothing holds it")
+	}, testbed.Patience, testbed.Interval).Should(BeTrue(), "no finalizer holds it")
 }
 
 func TestAStorageThatNothingUsesGoes(t *testing.T) {
@@ -66,7 +72,7 @@ func TestTheSizesOfAStorage(t *testing.T) {
 	bed.Eventually(t, s, func(g Gomega) {
 		g.Expect(s.Status.TotalSize).To(Equal("3.000 MiB"))
 		g.Expect(s.Status.Repositories[0].Size).To(Equal("3.000 MiB"))
-	}, "it adds them up")
+	}, "the status adds up the sizes")
 }
 
 func TestAStorageGoesAfterItsRepositories(t *testing.T) {
@@ -78,12 +84,13 @@ func TestAStorageGoesAfterItsRepositories(t *testing.T) {
 			begin(t, s)
 			bed.Eventually(t, r, func(g Gomega) {
 				g.Expect(r.DeletionTimestamp).NotTo(BeNil())
-				g.Expect(r.Spec.DeletionPolicy).To(Equal(policy), "the storage's counts")
+				g.Expect(r.Spec.DeletionPolicy).To(Equal(policy), "the storage's deletionPolicy counts")
 			}, "its Repositories go first")
 			bed.Eventually(t, s, func(g Gomega) {
 				g.Expect(conditions.GetReason(s, meta.ReadyCondition)).To(Equal(v1alpha1.ReasonRemovalPending))
-				g.Expect(conditions.GetMessage(s, meta.ReadyCondition)).To(Equal("it goes after its Repositories: Repository " + r.Namespace + "/web"))
-			}, "it says what it waits for")
+				g.Expect(conditions.GetMessage(s, meta.ReadyCondition)).
+					To(Equal("the BackupStorage is released after its Repositories: Repository " + r.Namespace + "/web"))
+			}, "the condition says what it waits for")
 			bed.Edit(t, r, func() { r.Finalizers = nil })
 			gone(t, s)
 		})
@@ -111,24 +118,25 @@ func TestAStorageInUseStays(t *testing.T) {
 	bed.Create(t, user)
 	g.Eventually(func() error {
 		return bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(user), user.DeepCopy())
-	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the cache has it")
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the cache has the BackupConfiguration")
 	begin(t, s)
 	bed.Eventually(t, s, func(g Gomega) {
 		g.Expect(conditions.GetReason(s, meta.ReadyCondition)).To(Equal(v1alpha1.ReasonInUse))
-		g.Expect(conditions.GetMessage(s, meta.ReadyCondition)).To(Equal("it goes once nothing uses it: BackupConfiguration " + r.Namespace +
-			"/web. Delete that first, or annotate the storage with backup.cairn.dev/give-up=true"))
-	}, "it says who uses it")
+		g.Expect(conditions.GetMessage(s, meta.ReadyCondition)).
+			To(Equal("the BackupStorage is released once nothing uses it: BackupConfiguration " + r.Namespace +
+				"/web. Delete these users first, or annotate the BackupStorage with backup.cairn.dev/give-up=true"))
+	}, "the condition names the user")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
 	g.Expect(r.DeletionTimestamp).To(BeNil())
 
 	bed.Edit(t, s, func() { s.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"} })
 	gone(t, s)
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
-	g.Expect(r.DeletionTimestamp).To(BeNil(), "what was given up leaves everything as it is")
+	g.Expect(r.DeletionTimestamp).To(BeNil(), "a removal that was given up leaves everything as it is")
 	g.Expect(events.Of(s.Namespace)).To(ContainElement(ContainSubstring("DataKept")))
 }
 
-// Nothing is ever wiped because a namespace is being deleted.
+// Deleting a namespace never wipes data.
 func TestAStorageWhoseNamespaceGoes(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)

@@ -36,7 +36,7 @@ func (l listing) List(ctx context.Context, list client.ObjectList, opts ...clien
 	return l.Client.List(ctx, list, opts...)
 }
 
-// jobsOf are the names of the Jobs of a namespace.
+// jobsOf returns the names of the Jobs of a namespace.
 func jobsOf(t testing.TB, namespace string) func() ([]string, error) {
 	return func() ([]string, error) {
 		var jobs batchv1.JobList
@@ -54,7 +54,8 @@ func TestAHostPathNeedsTheNamespacesConsent(t *testing.T) {
 	s := &v1alpha1.BackupStorage{
 		ObjectMeta: metav1.ObjectMeta{Namespace: bed.Namespace(t, nil), Name: "host"},
 		Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
-			Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{HostPath: &v1alpha1.HostPathVolumeSource{Path: "/srv/backups-" + string(t.Name())}},
+			Provider: v1alpha1.ProviderLocal,
+			Local:    &v1alpha1.LocalStorage{HostPath: &v1alpha1.HostPathVolumeSource{Path: "/srv/backups-" + string(t.Name())}},
 		}},
 	}
 	bed.Create(t, s)
@@ -65,31 +66,38 @@ func TestAHostPathNeedsTheNamespacesConsent(t *testing.T) {
 	bed.Cached(t, ns)
 	touch(t, s)
 	job := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
-	NewWithT(t).Expect(job.Spec.Template.Spec.Volumes).To(ContainElement(HaveField("VolumeSource.HostPath", HaveField("Path", s.Spec.Storage.Local.HostPath.Path))))
+	NewWithT(t).Expect(job.Spec.Template.Spec.Volumes).
+		To(ContainElement(HaveField("VolumeSource.HostPath", HaveField("Path", s.Spec.Storage.Local.HostPath.Path))))
 }
 
 func TestRuntimeSettingsThatNeedConsentAreRefused(t *testing.T) {
 	t.Parallel()
 	s := storageOf(t, func(s *v1alpha1.BackupStorage) {
-		s.Spec.RuntimeSettings = &v1alpha1.RuntimeSettings{Pod: &v1alpha1.PodRuntimeSettings{SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(0))}}}
+		s.Spec.RuntimeSettings = &v1alpha1.RuntimeSettings{
+			Pod: &v1alpha1.PodRuntimeSettings{SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(0))}},
+		}
 	})
 	bed.ExpectReason(t, s, v1alpha1.PhaseNotReady, v1alpha1.ReasonPrivilegeRequired, "runAsUser 0")
 }
 
-// A generation that was not judged yet must not pass for one that is ready.
+// A generation that was not judged yet must not look ready.
 func TestAnErrorLeavesTheGenerationUnobserved(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	s := &v1alpha1.BackupStorage{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "local", Generation: 2, UID: "u"},
 		Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
-			Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "b"}},
+			Provider: v1alpha1.ProviderLocal,
+			Local:    &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "b"}},
 		}},
 	}
 	kstatus.Ready(s, "the backend can be used")
 	s.Status.Phase, s.Status.ObservedGeneration = v1alpha1.PhaseReady, 1
 	before := s.Status.DeepCopy()
-	down := listing{Client: bed.Manager.GetClient(), list: func(*batchv1.JobList) error { return errors.New("the API server is down") }}
+	down := listing{
+		Client: bed.Manager.GetClient(),
+		list:   func(*batchv1.JobList) error { return errors.New("the API server is down") },
+	}
 
 	_, err := (&Reconciler{Client: down, APIReader: bed.Manager.GetAPIReader(), Clock: now}).reconcile(t.Context(), s)
 
@@ -116,7 +124,7 @@ func TestAJobThatTheCacheDoesNotHaveIsNotJoinedByAnother(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(progress.State).To(Equal(task.StateRunning))
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(first), first)).To(Succeed())
-	g.Expect(first.DeletionTimestamp).NotTo(BeNil(), "the first one goes: it is of another spec")
+	g.Expect(first.DeletionTimestamp).NotTo(BeNil(), "the first Job goes: its spec is outdated")
 }
 
 func TestAPodThatOutlivesItsJobIsWaitedFor(t *testing.T) {
@@ -125,9 +133,11 @@ func TestAPodThatOutlivesItsJobIsWaitedFor(t *testing.T) {
 	s := storageOf(t)
 	first := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
 	pod := initjobtest.Start(t, bed.Client, first)
-	g.Expect(bed.Client.Delete(t.Context(), first, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+	g.Expect(bed.Client.Delete(t.Context(), first, client.PropagationPolicy(metav1.DeletePropagationBackground))).
+		To(Succeed())
 	touch(t, s)
-	g.Consistently(jobsOf(t, s.Namespace), 3*time.Second, 200*time.Millisecond).ShouldNot(ContainElement(Not(Equal(first.Name))), "its pod still runs")
+	g.Consistently(jobsOf(t, s.Namespace), 3*time.Second, 200*time.Millisecond).
+		ShouldNot(ContainElement(Not(Equal(first.Name))), "its pod still runs")
 	var jobs batchv1.JobList
 	g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(s.Namespace))).To(Succeed())
 	g.Expect(jobs.Items).To(BeEmpty())
@@ -177,5 +187,6 @@ func TestPlaceOf(t *testing.T) {
 	g.Expect(placeOf(s3("https://S3.example.com/", "/a//b/"))).To(Equal(placeOf(s3("https://s3.example.com", "a/b"))))
 	g.Expect(placeOf(s3("https://s3.example.com", "a"))).NotTo(Equal(placeOf(s3("https://s3.example.com", "b"))))
 	g.Expect(placeOf(local("n", "./a/"))).To(Equal(placeOf(local("n", "a"))))
-	g.Expect(placeOf(local("n", "a"))).NotTo(Equal(placeOf(local("m", "a"))), "a volume's name is that of a namespace")
+	g.Expect(placeOf(local("n", "a"))).NotTo(Equal(placeOf(local("m", "a"))),
+		"the name of a volume depends on its namespace")
 }

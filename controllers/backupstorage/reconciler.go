@@ -1,5 +1,9 @@
-// Package backupstorage reconciles BackupStorages: it writes metadata.yaml into the backend through an init Job, and says
-// whether the backend can be used.
+// Package backupstorage reconciles BackupStorages: it writes metadata.yaml to the backend through an init Job, and
+// reports whether the backend can be used.
+//
+// A Reconciler is safe for concurrent use. Invariants: the older of two storages in one place wins
+// (TestOfTwoStoragesInOnePlaceTheOlderWins), a generation counts as observed only once its backend was judged
+// (TestAnErrorLeavesTheGenerationUnobserved), and deleting a namespace wipes nothing (TestAStorageWhoseNamespaceGoes).
 package backupstorage
 
 import (
@@ -30,19 +34,19 @@ type Reconciler struct {
 	client.Client
 	record.EventRecorder
 
-	// APIReader reads Secrets from the API server.
+	// APIReader reads Secrets and Namespaces from the API server.
 	APIReader client.Reader
-	// Clock tells when a failed init Job is tried again.
+	// Clock decides when a failed init Job is retried.
 	Clock clock.PassiveClock
 	// MoverImage is the image of init Jobs.
 	MoverImage string
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID string
-	// FieldManager of what is written.
+	// FieldManager owns all writes.
 	FieldManager string
 }
 
-// Secrets are not watched: they are read again after this time.
+// Secrets are not watched: they are read again after these intervals.
 const (
 	credentialInterval = 10 * time.Minute
 	missingInterval    = 15 * time.Second
@@ -64,7 +68,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		}
 		return result, err
 	case !controllerutil.ContainsFinalizer(storage, v1alpha1.FinalizerWipe):
-		return ctrl.Result{}, r.hold(ctx, storage) // which brings it here again
+		return ctrl.Result{}, r.hold(ctx, storage) // the patch triggers another reconcile
 	}
 	reporter := kstatus.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
 	return reporter.Reconcile(ctx, req.NamespacedName, storage, func(ctx context.Context) (ctrl.Result, error) {
@@ -72,7 +76,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	})
 }
 
-// reconcile sets the status as a whole or, with an error, leaves it as it is: a generation counts as observed only when its
+// reconcile sets the whole status or, with an error, leaves it as it is: a generation counts as observed only once its
 // backend was judged.
 func (r *Reconciler) reconcile(ctx context.Context, storage *v1alpha1.BackupStorage) (ctrl.Result, error) {
 	if err := r.count(ctx, storage); err != nil {
@@ -87,7 +91,8 @@ func (r *Reconciler) reconcile(ctx context.Context, storage *v1alpha1.BackupStor
 	}
 	if elder != nil {
 		statusOf(storage).Stalled(v1alpha1.ReasonStorageTaken, fmt.Sprintf(
-			"BackupStorage %s/%s has this place already: use that one, or another prefix", elder.Namespace, elder.Name))
+			"BackupStorage %s/%s already has this place: use that BackupStorage, or another prefix", elder.Namespace,
+			elder.Name))
 		return ctrl.Result{}, nil
 	}
 	digest, err := r.digest(ctx, storage)
@@ -108,15 +113,18 @@ func (r *Reconciler) reconcile(ctx context.Context, storage *v1alpha1.BackupStor
 		return ctrl.Result{}, err
 	}
 	if policy.SecretOf(storage.Spec.Storage).Name != "" {
-		conditions.MarkTrue(storage, v1alpha1.ConditionBackendSecretFound, v1alpha1.ReasonBackendSecretAvailable, "the Secret has its keys")
+		conditions.MarkTrue(storage, v1alpha1.ConditionBackendSecretFound, v1alpha1.ReasonBackendSecretAvailable,
+			"the Secret has its keys")
 	} else {
 		conditions.Delete(storage, v1alpha1.ConditionBackendSecretFound)
 	}
 	return result, nil
 }
 
-// initialise runs the init Job unless this backend was seen with this credential before.
-func (r *Reconciler) initialise(ctx context.Context, storage *v1alpha1.BackupStorage, digest string) (ctrl.Result, error) {
+// initialise runs the init Job unless it has already proved this backend with this credential.
+func (r *Reconciler) initialise(
+	ctx context.Context, storage *v1alpha1.BackupStorage, digest string,
+) (ctrl.Result, error) {
 	request := initjob.Request{
 		Owner: storage, Label: v1alpha1.LabelStorage, Name: task.InitStorageJobName(storage.Name, digest),
 		Build: func(ctx context.Context) (*batchv1.Job, error) { return r.job(ctx, storage, digest) },
@@ -147,7 +155,8 @@ func (r *Reconciler) job(ctx context.Context, storage *v1alpha1.BackupStorage, d
 		return nil, err
 	}
 	name := task.InitStorageJobName(storage.Name, digest)
-	credentials, err := access.EnsureCredentials(ctx, r.Client, storage, storage.Namespace, storage, v1alpha1.ObjectReference{}, name)
+	credentials, err := access.EnsureCredentials(ctx, r.Client, storage, storage.Namespace, storage,
+		v1alpha1.ObjectReference{}, name)
 	if err != nil {
 		return nil, err
 	}
@@ -156,12 +165,13 @@ func (r *Reconciler) job(ctx context.Context, storage *v1alpha1.BackupStorage, d
 		return nil, err
 	}
 	job, err := task.InitStorageJob(task.InitStorageJobInput{
-		Storage: storage, Credentials: credentials, Digest: digest, Image: r.MoverImage, Privileged: privileged, ClusterUID: r.ClusterUID,
+		Storage: storage, Credentials: credentials, Digest: digest, Image: r.MoverImage, Privileged: privileged,
+		ClusterUID: r.ClusterUID,
 	})
 	return job, access.Privilege(err)
 }
 
-// digest of backend and credential.
+// digest returns the digest of backend and credential.
 func (r *Reconciler) digest(ctx context.Context, storage *v1alpha1.BackupStorage) (string, error) {
 	credential, err := access.Digest(ctx, r.APIReader, storage.Namespace, storage, v1alpha1.ObjectReference{})
 	if err != nil {
@@ -170,7 +180,7 @@ func (r *Reconciler) digest(ctx context.Context, storage *v1alpha1.BackupStorage
 	return policy.Digest([]any{storage.Spec.Storage, storage.Spec.RuntimeSettings, credential}), nil
 }
 
-// later is when the Secret is read again.
+// later requeues for the next read of the Secret.
 func (r *Reconciler) later(storage *v1alpha1.BackupStorage) ctrl.Result {
 	if policy.SecretOf(storage.Spec.Storage).Name == "" {
 		return ctrl.Result{}
@@ -178,16 +188,17 @@ func (r *Reconciler) later(storage *v1alpha1.BackupStorage) ctrl.Result {
 	return ctrl.Result{RequeueAfter: credentialInterval}
 }
 
-// elder is the oldest of the storages in the same place that have the better right to it, or nil.
+// elder returns the oldest storage in the same place if it is older than this one, or nil.
 func (r *Reconciler) elder(ctx context.Context, storage *v1alpha1.BackupStorage) (*v1alpha1.BackupStorage, error) {
 	var list v1alpha1.BackupStorageList
 	if err := r.List(ctx, &list, client.MatchingFields{indexPlace: placeOf(storage)}); err != nil {
-		return nil, fmt.Errorf("list storages in the same place: %w", err)
+		return nil, fmt.Errorf("list BackupStorages in the same place: %w", err)
 	}
 	var elder *v1alpha1.BackupStorage
 	for i := range list.Items {
 		other := &list.Items[i]
-		if v1alpha1.HasRecordAnnotation(other.Annotations) || !other.DeletionTimestamp.IsZero() || !policy.Older(other, storage) {
+		if v1alpha1.HasRecordAnnotation(other.Annotations) || !other.DeletionTimestamp.IsZero() ||
+			!policy.Older(other, storage) {
 			continue
 		}
 		if elder == nil || policy.Older(other, elder) {

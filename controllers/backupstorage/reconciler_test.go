@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// storageOf makes an S3 storage in a bucket of its own, with its Secret.
+// storageOf creates an S3 storage in a bucket of its own, with its Secret.
 func storageOf(t testing.TB, change ...func(*v1alpha1.BackupStorage)) *v1alpha1.BackupStorage {
 	t.Helper()
 	s := testbed.S3(bed.Namespace(t, nil))
@@ -75,7 +75,7 @@ func noJobs(t testing.TB, namespace string) {
 	}, testbed.Patience, testbed.Interval).Should(Succeed(), "finished init Jobs go")
 }
 
-// touch makes the controller look again.
+// touch triggers a reconcile.
 func touch(t testing.TB, s *v1alpha1.BackupStorage) {
 	t.Helper()
 	bed.Edit(t, s, func() { s.Labels = map[string]string{"touched": s.Labels["touched"] + "x"} })
@@ -89,7 +89,8 @@ func TestAStorageIsInitialisedOnce(t *testing.T) {
 	job := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
 	g.Expect(metav1.IsControlledBy(job, s)).To(BeTrue())
 	g.Expect(job.Spec.Template.Spec.ServiceAccountName).To(Equal(v1alpha1.MoverServiceAccount))
-	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: s.Namespace, Name: v1alpha1.MoverServiceAccount}, &corev1.ServiceAccount{})).To(Succeed())
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: s.Namespace, Name: v1alpha1.MoverServiceAccount},
+		&corev1.ServiceAccount{})).To(Succeed())
 	initjobtest.Finish(t, bed.Client, job, success(), now.Now())
 	expect(t, s, v1alpha1.ReasonReady)
 	g.Expect(conditions.IsTrue(s, v1alpha1.ConditionBackendInitialized)).To(BeTrue())
@@ -98,7 +99,7 @@ func TestAStorageIsInitialisedOnce(t *testing.T) {
 
 	writes := bed.Quiet(t, s.Namespace)
 	touch(t, s)
-	bed.StaysQuiet(t, s.Namespace, writes, "nothing changed, nothing is written")
+	bed.StaysQuiet(t, s.Namespace, writes, "no change, no write")
 	g.Expect(events.Of(s.Namespace)).To(Equal([]string{"Normal Ready the backend can be used"}))
 }
 
@@ -116,7 +117,7 @@ func TestAnotherBackendOrCredentialIsInitialisedAnew(t *testing.T) {
 	g.Expect(bed.Client.Update(t.Context(), &secret)).To(Succeed())
 	touch(t, s)
 	second := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)
-	expect(t, s, v1alpha1.ReasonReady) // a credential that is proved anew takes no readiness away
+	expect(t, s, v1alpha1.ReasonReady) // proving a changed credential does not make a storage unready
 	initjobtest.Finish(t, bed.Client, second, failure(v1alpha1.ReasonBadCredentials), now.Now())
 	expect(t, s, v1alpha1.ReasonBadCredentials)
 
@@ -127,7 +128,7 @@ func TestAnotherBackendOrCredentialIsInitialisedAnew(t *testing.T) {
 	noJobs(t, s.Namespace)
 }
 
-// This one moves the clock, so it runs before those that run side by side.
+// This test moves the clock, so it runs before the parallel ones.
 func TestAFailedInitialisationSaysWhyAndIsTriedAgainAfterAMinute(t *testing.T) {
 	g := NewWithT(t)
 	s := storageOf(t)
@@ -146,10 +147,11 @@ func TestAFailedInitialisationSaysWhyAndIsTriedAgainAfterAMinute(t *testing.T) {
 	now.SetTime(now.Now().Add(time.Minute))
 	touch(t, s)
 	second := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)
-	expect(t, s, v1alpha1.ReasonBucketNotFound) // the last word stays while it is tried again
+	expect(t, s, v1alpha1.ReasonBucketNotFound) // the last result stays during the retry
 	initjobtest.Finish(t, bed.Client, second, success(), now.Now())
 	expect(t, s, v1alpha1.ReasonReady)
-	g.Eventually(func() []string { return events.Of(s.Namespace) }, testbed.Patience).Should(Equal([]string{"Warning BucketNotFound it went wrong", "Normal Ready the backend can be used"}))
+	g.Eventually(func() []string { return events.Of(s.Namespace) }, testbed.Patience).
+		Should(Equal([]string{"Warning BucketNotFound it went wrong", "Normal Ready the backend can be used"}))
 }
 
 func TestAMissingSecretIsSaid(t *testing.T) {
@@ -179,8 +181,9 @@ func TestOfTwoStoragesInOnePlaceTheOlderWins(t *testing.T) {
 
 func TestARecordIsNotActedOn(t *testing.T) {
 	t.Parallel()
-	s := storageOf(t, func(s *v1alpha1.BackupStorage) { s.Annotations = map[string]string{v1alpha1.AnnotationRecord: "c"} })
-	bed.StaysQuiet(t, s.Namespace, nil, "a record tells of the past")
+	s := storageOf(t,
+		func(s *v1alpha1.BackupStorage) { s.Annotations = map[string]string{v1alpha1.AnnotationRecord: "c"} })
+	bed.StaysQuiet(t, s.Namespace, nil, "a record is history")
 }
 
 func TestAnInitJobWaitsUntilTheOneBeforeItIsGone(t *testing.T) {
@@ -190,8 +193,10 @@ func TestAnInitJobWaitsUntilTheOneBeforeItIsGone(t *testing.T) {
 	first := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
 	expect(t, s, v1alpha1.ReasonProgressing)
 	bed.Edit(t, s, func() { s.Spec.Storage.S3.Prefix = "elsewhere" })
-	bed.Eventually(t, first, func(g Gomega) { g.Expect(first.DeletionTimestamp).NotTo(BeNil()) }, "the old one is told to go")
-	g.Consistently(jobsOf(t, s.Namespace), 3*time.Second, 200*time.Millisecond).Should(Equal([]string{first.Name}), "its pod may still run")
+	bed.Eventually(t, first, func(g Gomega) { g.Expect(first.DeletionTimestamp).NotTo(BeNil()) },
+		"the old Job is being deleted")
+	g.Consistently(jobsOf(t, s.Namespace), 3*time.Second, 200*time.Millisecond).
+		Should(Equal([]string{first.Name}), "its pod can still run")
 	second := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)
 	g.Expect(second.Name).NotTo(Equal(first.Name))
 }
@@ -210,9 +215,9 @@ func TestOfTwoDefaultsOfANamespaceTheOlderCounts(t *testing.T) {
 		g.Expect(conditions.GetReason(younger, v1alpha1.ConditionDefaultIgnored)).To(Equal(v1alpha1.ReasonDefaultTaken))
 		g.Expect(conditions.GetMessage(younger, v1alpha1.ConditionDefaultIgnored)).To(Equal(
 			"BackupStorage s3 is the default of this namespace already: set spec.default: false on one of them"))
-	}, "the younger one says that it does not count")
+	}, "the younger one reports that it has no effect")
 	bed.Edit(t, older, func() { older.Spec.Default = false })
 	bed.Eventually(t, younger, func(g Gomega) {
 		g.Expect(conditions.Has(younger, v1alpha1.ConditionDefaultIgnored)).To(BeFalse())
-	}, "now it counts")
+	}, "the younger one is the default now")
 }

@@ -24,7 +24,7 @@ import (
 // indexPlace finds the storages that keep their data in one place.
 const indexPlace = "backupstorage.place"
 
-// Indexes of what uses a storage, by its namespace and name.
+// The indexes of a storage's users, by the storage's namespace and name.
 const (
 	indexRepositories   = "backupstorage.repositories"
 	indexConfigurations = "backupstorage.configurations"
@@ -32,9 +32,10 @@ const (
 
 // SetupWithManager registers the controller, its index and its watches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
-	err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.BackupStorage{}, indexPlace, func(o client.Object) []string {
-		return []string{placeOf(o.(*v1alpha1.BackupStorage))}
-	})
+	err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.BackupStorage{}, indexPlace,
+		func(o client.Object) []string {
+			return []string{placeOf(o.(*v1alpha1.BackupStorage))}
+		})
 	if err != nil {
 		return fmt.Errorf("index BackupStorages by place: %w", err)
 	}
@@ -51,7 +52,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		}},
 		{&v1alpha1.BackupConfiguration{}, indexConfigurations, storagesOf},
 	} {
-		if err := mgr.GetFieldIndexer().IndexField(context.Background(), index.object, index.field, index.values); err != nil {
+		if err := mgr.GetFieldIndexer().IndexField(context.Background(), index.object, index.field,
+			index.values); err != nil {
 			return fmt.Errorf("index by storage: %w", err)
 		}
 	}
@@ -60,7 +62,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		For(&v1alpha1.BackupStorage{}).
 		Owns(&batchv1.Job{}).
 		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.neighbours)).
-		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.otherDefaults), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.otherDefaults),
+			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(ofRepository), builder.WithPredicates(counted)).
 		WithOptions(opts).
 		Complete(r)
@@ -107,7 +110,7 @@ func ofRepository(_ context.Context, o client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}}}
 }
 
-// neighbours are the other storages in the same place: who is the oldest may have changed.
+// neighbours returns requests for the other storages in the same place: the oldest of them can have changed.
 func (r *Reconciler) neighbours(ctx context.Context, o client.Object) []reconcile.Request {
 	var list v1alpha1.BackupStorageList
 	if err := r.List(ctx, &list, client.MatchingFields{indexPlace: placeOf(o.(*v1alpha1.BackupStorage))}); err != nil {

@@ -5,7 +5,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/initjob"
 )
 
-// statusOf is what a storage says of its init Job.
+// statusOf returns the fields and messages with which a storage reports its init Job.
 func statusOf(s *v1alpha1.BackupStorage) initjob.Status {
 	return initjob.Status{
 		Object: s, Phase: &s.Status.Phase, ObservedGeneration: &s.Status.ObservedGeneration,

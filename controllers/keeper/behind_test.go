@@ -14,7 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// lagging is a cache that has a Repository and a Snapshot as they were.
+// lagging is a cache that holds a Repository and a Snapshot as they were.
 type lagging struct {
 	client.Client
 	repository *v1alpha1.Repository
@@ -35,7 +35,7 @@ func (l lagging) List(ctx context.Context, list client.ObjectList, opts ...clien
 	return l.Client.List(ctx, list, opts...)
 }
 
-// The caches of two kinds may lag differently: that a Job is gone may be known before what it did.
+// The caches of two kinds can lag differently: the cache can know that a Job is gone before it knows what the Job did.
 func TestWhatWasDoneIsNotDoneAgainForAnOldCache(t *testing.T) {
 	t.Parallel()
 	look := func(t *testing.T, s *shop, cache lagging) {
@@ -46,11 +46,13 @@ func TestWhatWasDoneIsNotDoneAgainForAnOldCache(t *testing.T) {
 			MoverImage: "mover:test", ClusterUID: "uid-cluster", FieldManager: "cairn-manager",
 		}
 		result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
-			Namespace: s.namespace, Name: s.storage.Namespace + "/" + s.storage.Name}})
+			Namespace: s.namespace, Name: s.storage.Namespace + "/" + s.storage.Name,
+		}})
 		g := NewWithT(t)
 		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(result.RequeueAfter).To(And(BeNumerically(">", 0), BeNumerically("<", 10*time.Second)), "it looks again soon")
-		s.noJob("it was done")
+		g.Expect(result.RequeueAfter).To(And(BeNumerically(">", 0), BeNumerically("<", 10*time.Second)),
+			"the reconciler looks again soon")
+		s.noJob("the work is done already")
 	}
 	t.Run("a maintenance", func(t *testing.T) {
 		t.Parallel()

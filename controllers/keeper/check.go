@@ -16,8 +16,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// toCheck are the components of the Repository's Snapshots that succeeded, those first that were never checked, then those
-// that were checked longest ago.
+// toCheck returns the components of the Repository's successful Snapshots to check. Snapshots that were never checked
+// come first, then those whose last check is the oldest.
 func (r *Reconciler) toCheck(ctx context.Context, repository *v1alpha1.Repository) ([]task.Checked, error) {
 	snapshots, err := r.existing(ctx, repository)
 	if err != nil {
@@ -43,10 +43,11 @@ func (r *Reconciler) toCheck(ctx context.Context, repository *v1alpha1.Repositor
 	return out, nil
 }
 
-// existing are the Repository's Snapshots that nobody is deleting.
+// existing returns the Repository's Snapshots that are not being deleted.
 func (r *Reconciler) existing(ctx context.Context, repository *v1alpha1.Repository) ([]v1alpha1.Snapshot, error) {
 	var list v1alpha1.SnapshotList
-	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace), client.MatchingFields{indexSnapshots: repository.Name}); err != nil {
+	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace),
+		client.MatchingFields{indexSnapshots: repository.Name}); err != nil {
 		return nil, fmt.Errorf("list Snapshots of %s: %w", repository.Name, err)
 	}
 	return slices.DeleteFunc(list.Items, func(s v1alpha1.Snapshot) bool {
@@ -61,8 +62,8 @@ func checkedAt(s *v1alpha1.Snapshot) metav1.Time {
 	return *s.Status.LastCheckTime
 }
 
-// checked writes down what a check found, and says whether the whole repository is as it should be as far as that is known. Nil
-// says that nothing was found out.
+// checked writes the result of a check to the Snapshots, and reports whether the whole repository is intact. nil means
+// that this is unknown.
 func (r *Reconciler) checked(ctx context.Context, w *work, result task.ComponentResult, at metav1.Time) (*bool, error) {
 	if w.maintain != task.MaintainFull || len(w.check) > 0 && result.Verified == 0 {
 		return nil, nil
@@ -78,7 +79,8 @@ func (r *Reconciler) checked(ctx context.Context, w *work, result task.Component
 	}
 	whole := true
 	for _, name := range slices.Sorted(maps.Keys(found)) {
-		ok, err := r.checkedSnapshot(ctx, client.ObjectKey{Namespace: w.repository.Namespace, Name: name}, found[name], intact, at)
+		ok, err := r.checkedSnapshot(ctx, client.ObjectKey{Namespace: w.repository.Namespace, Name: name}, found[name],
+			intact, at)
 		if err != nil {
 			return nil, err
 		}
@@ -94,8 +96,8 @@ func (r *Reconciler) checked(ctx context.Context, w *work, result task.Component
 	return known, nil
 }
 
-// others says what is known of the Snapshots that were not checked this time: false where one is damaged, nil where one was there
-// already and has never been checked.
+// others reports whether the Snapshots that were not checked this time are intact: false if one is damaged, nil if one
+// that existed before the check was never checked.
 func (r *Reconciler) others(ctx context.Context, w *work, found map[string]map[string]task.Checked) (*bool, error) {
 	all, err := r.existing(ctx, w.repository)
 	if err != nil {
@@ -120,9 +122,11 @@ func (r *Reconciler) others(ctx context.Context, w *work, found map[string]map[s
 	return new(true), nil
 }
 
-// checkedSnapshot writes into one Snapshot. It is whole unless a component is known not to be: one that was made anew meanwhile
-// is another.
-func (r *Reconciler) checkedSnapshot(ctx context.Context, key client.ObjectKey, found map[string]task.Checked, intact map[task.Checked]bool, at metav1.Time) (bool, error) {
+// checkedSnapshot writes the result to one Snapshot. It reports true unless a component is known to be damaged. A
+// Snapshot that was recreated in the meantime is another Snapshot and gets no result.
+func (r *Reconciler) checkedSnapshot(
+	ctx context.Context, key client.ObjectKey, found map[string]task.Checked, intact map[task.Checked]bool, at metav1.Time,
+) (bool, error) {
 	var s v1alpha1.Snapshot
 	if err := r.APIReader.Get(ctx, key, &s); client.IgnoreNotFound(err) != nil {
 		return false, fmt.Errorf("get Snapshot %s: %w", key.Name, err)
@@ -158,7 +162,7 @@ func (r *Reconciler) checkedSnapshot(ctx context.Context, key client.ObjectKey, 
 	return s.Status.Integrity == nil || *s.Status.Integrity, nil
 }
 
-// integrityOf is false where a component is damaged, and true only where all were found whole.
+// integrityOf returns false if a component is damaged, true if all components were found intact, and otherwise nil.
 func integrityOf(components map[string]v1alpha1.Component) *bool {
 	whole := len(components) > 0
 	for _, c := range components {

@@ -12,7 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// integrity waits for what is known of a Snapshot: "true", "false" or "nil".
+// integrity waits until a Snapshot's integrity is "true", "false" or "nil".
 func integrity(t *testing.T, s *v1alpha1.Snapshot, want string) {
 	t.Helper()
 	bed.Eventually(t, s, func(g Gomega) { g.Expect(shown(s.Status.Integrity)).To(Equal(want)) }, s.Name+" is "+want)
@@ -44,39 +44,43 @@ func TestAFullMaintenanceChecksTheSnapshots(t *testing.T) {
 		asked = append(asked, c.Snapshot+"/"+c.Component+"/"+c.ID)
 	}
 	g.Expect(asked).To(Equal([]string{
-		one.Name + "/pvc/id-" + one.Name, two.Name + "/logs/id-logs", two.Name + "/pvc/id-" + two.Name, old.Name + "/pvc/id-" + old.Name,
-	}), "what was never checked comes first")
+		one.Name + "/pvc/id-" + one.Name, two.Name + "/logs/id-logs", two.Name + "/pvc/id-" + two.Name,
+		old.Name + "/pvc/id-" + old.Name,
+	}), "Snapshots that were never checked come first")
 
 	s.found(job, 3, 2)
 	integrity(t, two, "false")
-	g.Expect(shown(two.Status.Components["logs"].Integrity)).To(Equal("true"), "one component is whole")
+	g.Expect(shown(two.Status.Components["logs"].Integrity)).To(Equal("true"), "one component is intact")
 	g.Expect(shown(two.Status.Components["pvc"].Integrity)).To(Equal("false"))
 	g.Expect(two.Status.LastCheckTime.Time).To(BeTemporally("~", now.Now(), time.Second))
 	g.Expect(two.Status.LastUpdateTime).To(Equal(two.Status.LastCheckTime))
-	said(t, s.namespace, "data that this Snapshot needs is damaged or missing in the repository: bring it back, or make another backup")
+	said(t, s.namespace,
+		"data that this Snapshot needs is damaged or missing in the repository: bring it back, or make another backup")
 	integrity(t, one, "true")
 	integrity(t, old, "nil")
-	g.Expect(old.Status.LastCheckTime.Time).To(BeTemporally("~", earlier.Time, time.Second), "of which the result says nothing")
+	g.Expect(old.Status.LastCheckTime.Time).To(BeTemporally("~", earlier.Time, time.Second),
+		"the result does not mention it")
 	integrity(t, failed, "nil")
 	bed.Eventually(t, s.repository, func(g Gomega) {
 		g.Expect(shown(s.repository.Status.Integrity)).To(Equal("false"))
 		g.Expect(s.repository.Status.LastMaintenance.Full.Time).To(BeTemporally("~", now.Now(), time.Second))
-	}, "a repository is not whole without one of its Snapshots")
+	}, "a repository with a damaged Snapshot is not intact")
 	gone(t, job, "the Job is removed")
-	s.noJob("it is looked at again in a day")
+	s.noJob("the next check is due in a day")
 
-	// A day later: what was brought back is whole again.
+	// A day later, the data that was brought back is intact again.
 	day := metav1.NewTime(now.Now().Add(-25 * time.Hour))
 	bed.EditStatus(t, s.repository, func() {
 		s.repository.Status.LastMaintenance = &v1alpha1.MaintenanceStatus{Quick: &day, Full: &day}
 	})
 	job, keep = s.job(job)
-	g.Expect(keep.Keep[0].Maintain).To(Equal(task.MaintainFull), "a damaged one is checked daily")
-	g.Expect(keep.Keep[0].Check[0].Snapshot).To(Equal(old.Name), "it was checked longest ago")
+	g.Expect(keep.Keep[0].Maintain).To(Equal(task.MaintainFull), "a damaged repository is checked daily")
+	g.Expect(keep.Keep[0].Check[0].Snapshot).To(Equal(old.Name), "its last check is the oldest")
 	s.found(job, 4)
 	integrity(t, two, "true")
 	integrity(t, old, "true")
-	bed.Eventually(t, s.repository, func(g Gomega) { g.Expect(shown(s.repository.Status.Integrity)).To(Equal("true")) }, "all are whole")
+	bed.Eventually(t, s.repository, func(g Gomega) { g.Expect(shown(s.repository.Status.Integrity)).To(Equal("true")) },
+		"all Snapshots are intact")
 }
 
 func TestNothingIsSaidThatWasNotChecked(t *testing.T) {
@@ -92,7 +96,7 @@ func TestNothingIsSaidThatWasNotChecked(t *testing.T) {
 		bed.Eventually(t, s.repository, func(g Gomega) {
 			g.Expect(s.repository.Status.LastMaintenance.Full.Time).To(BeTemporally("~", now.Now(), time.Second))
 			g.Expect(shown(s.repository.Status.Integrity)).To(Equal("nil"))
-		}, "it was maintained")
+		}, "the Repository was maintained")
 		gone(t, job, "the Job is removed")
 		integrity(t, one, "nil")
 	})
@@ -106,7 +110,8 @@ func TestNothingIsSaidThatWasNotChecked(t *testing.T) {
 		integrity(t, one, "true")
 		gone(t, job, "the Job is removed")
 		integrity(t, two, "nil")
-		bed.Eventually(t, s.repository, func(g Gomega) { g.Expect(shown(s.repository.Status.Integrity)).To(Equal("nil")) }, "one is not known of")
+		bed.Eventually(t, s.repository, func(g Gomega) { g.Expect(shown(s.repository.Status.Integrity)).To(Equal("nil")) },
+			"one Snapshot was never checked")
 	})
 	t.Run("a maintenance that reads no Snapshots", func(t *testing.T) {
 		t.Parallel()
@@ -118,7 +123,8 @@ func TestNothingIsSaidThatWasNotChecked(t *testing.T) {
 		s.did(job, "")
 		gone(t, job, "the Job is removed")
 		integrity(t, one, "nil")
-		bed.Eventually(t, s.repository, func(g Gomega) { g.Expect(shown(s.repository.Status.Integrity)).To(Equal("nil")) }, "nothing is known")
+		bed.Eventually(t, s.repository, func(g Gomega) { g.Expect(shown(s.repository.Status.Integrity)).To(Equal("nil")) },
+			"no result is known")
 	})
 	t.Run("a Snapshot that was made anew", func(t *testing.T) {
 		t.Parallel()

@@ -11,12 +11,16 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// credentials of one Repository: those that may remove data, and its password where that is needed.
-func (r *Reconciler) credentials(ctx context.Context, p place, storage *v1alpha1.BackupStorage, l *lease, w *work, index int) (task.Credentials, error) {
-	return access.EnsureCredentials(ctx, r.Client, &l.Lease, p.namespace, access.ForMaintenance(storage), passwordOf(w), copies(p.name(), index))
+// credentials copies the Secrets for one Repository: the credentials that are allowed to remove data, and the password
+// if it is needed.
+func (r *Reconciler) credentials(
+	ctx context.Context, p place, storage *v1alpha1.BackupStorage, l *lease, w *work, index int,
+) (task.Credentials, error) {
+	return access.EnsureCredentials(ctx, r.Client, &l.Lease, p.namespace, access.ForMaintenance(storage), passwordOf(w),
+		copies(p.name(), index))
 }
 
-// passwordOf names the Secret with the password that the work needs; to wipe a directory none is.
+// passwordOf names the Secret with the password that the work needs. Wiping a directory needs no password.
 func passwordOf(w *work) v1alpha1.ObjectReference {
 	if w.wipe {
 		return v1alpha1.ObjectReference{}
@@ -24,10 +28,10 @@ func passwordOf(w *work) v1alpha1.ObjectReference {
 	return w.repository.Spec.EncryptionSecret
 }
 
-// copies is what the copied Secrets of a Job's repository are named by.
+// copies returns the prefix of the names of the Secrets that are copied for a repository of a Job.
 func copies(job string, index int) string { return job + "-" + strconv.Itoa(index) }
 
-// removeCopies removes the Secrets that were copied for a Job.
+// removeCopies deletes the Secrets that were copied for a Job.
 func (r *Reconciler) removeCopies(ctx context.Context, job *batchv1.Job) error {
 	t, err := taskOf(job)
 	if err != nil {
@@ -41,7 +45,7 @@ func (r *Reconciler) removeCopies(ctx context.Context, job *batchv1.Job) error {
 	return nil
 }
 
-// taskOf is what a Job was told to do.
+// taskOf returns the task of a Job.
 func taskOf(job *batchv1.Job) (task.Task, error) {
 	return task.Decode([]byte(job.Spec.Template.Annotations[v1alpha1.AnnotationTask]), task.KindKeep)
 }

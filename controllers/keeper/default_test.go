@@ -16,8 +16,10 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// defaultPolicy makes a default RetentionPolicy in a namespace.
-func defaultPolicy(t testing.TB, namespace, name string, spec v1alpha1.RetentionPolicySpec, usage *v1alpha1.UsagePolicy) *v1alpha1.RetentionPolicy {
+// defaultPolicy creates a default RetentionPolicy in a namespace.
+func defaultPolicy(
+	t testing.TB, namespace, name string, spec v1alpha1.RetentionPolicySpec, usage *v1alpha1.UsagePolicy,
+) *v1alpha1.RetentionPolicy {
 	t.Helper()
 	spec.Default, spec.UsagePolicy = true, usage
 	p := &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: spec}
@@ -25,21 +27,23 @@ func defaultPolicy(t testing.TB, namespace, name string, spec v1alpha1.Retention
 	return p
 }
 
-// chosen is a usagePolicy for the namespaces with this label.
+// chosen returns a usagePolicy for the namespaces with this label.
 func chosen(key, value string) *v1alpha1.UsagePolicy {
 	return &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{
-		From: ptr.To(v1alpha1.NamespacesFromSelector), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{key: value}},
+		From:     ptr.To(v1alpha1.NamespacesFromSelector),
+		Selector: &metav1.LabelSelector{MatchLabels: map[string]string{key: value}},
 	}}
 }
 
-// expectDefault waits until the Repository knows this generation of the default, and says whether it is held.
+// expectDefault waits until the Repository knows this generation of the default, and checks whether it is held.
 func (s *shop) expectDefault(p *v1alpha1.RetentionPolicy, held bool) {
 	s.t.Helper()
 	bed.Eventually(s.t, s.repository, func(g Gomega) {
 		is := s.repository.Status.DefaultRetention
 		g.Expect(is).NotTo(BeNil())
 		want := v1alpha1.DefaultRetention{
-			Ref: v1alpha1.ObjectReference{Namespace: p.Namespace, Name: p.Name}, UID: p.UID, Generation: p.Generation, RemovesAfter: is.RemovesAfter,
+			Ref: v1alpha1.ObjectReference{Namespace: p.Namespace, Name: p.Name}, UID: p.UID, Generation: p.Generation,
+			RemovesAfter: is.RemovesAfter,
 		}
 		g.Expect(*is).To(Equal(want))
 		g.Expect(is.RemovesAfter != nil).To(Equal(held))
@@ -47,13 +51,13 @@ func (s *shop) expectDefault(p *v1alpha1.RetentionPolicy, held bool) {
 			g.Expect(is.RemovesAfter.Time).To(BeTemporally("==", now.Now().Add(24*time.Hour)))
 		}
 		g.Expect(s.repository.Status.RetentionPolicy).To(Equal(&want.Ref))
-	}, "the Repository says which default is in force")
+	}, "the Repository shows the default in force")
 }
 
-// dayLater lets the time pass for which a new default is held.
+// dayLater advances the clock by the time for which a new default is held.
 func (s *shop) dayLater() {
 	s.t.Helper()
-	bed.Quiet(s.t, s.namespace) // else the default may be written once more
+	bed.Quiet(s.t, s.namespace) // Otherwise the controller can write the default once more.
 	bed.EditStatus(s.t, s.repository, func() {
 		s.repository.Status.DefaultRetention.RemovesAfter = ptr.To(metav1.NewTime(now.Now().Add(-time.Second)))
 	})
@@ -65,22 +69,25 @@ func TestANewDefaultPolicyIsToldBeforeItRemovesAnything(t *testing.T) {
 	newest, older := s.snapshot(s.repository, 1, good), s.snapshot(s.repository, 2, good)
 	session := s.session(1, s.repository)
 	s.configuration("c", nil, nil, "web")
-	s.expectRetention(s.repository, v1alpha1.ReasonKeepsEverything, "no RetentionPolicy is named, and there is no default: everything is kept")
+	s.expectRetention(s.repository, v1alpha1.ReasonKeepsEverything,
+		"no RetentionPolicy is named, and there is no default: everything is kept")
 
 	p := defaultPolicy(t, s.namespace, "keep-c", last(1), nil)
-	const held = "policy names no RetentionPolicy, and the default, %s/keep-c, which is new or was changed, lets Snapshots go that are there. " +
+	const held = "policy names no RetentionPolicy, and the default, %s/keep-c, is new or has changed and lets existing " +
+		"Snapshots go. " +
 		"They are removed after status.defaultRetention.removesAfter."
 	s.expectRetention(s.repository, v1alpha1.ReasonRemovalHeld, fmt.Sprintf(held, s.namespace))
 	s.expectDefault(p, true)
 	expectSession(t, session, v1alpha1.RetentionPending, "")
 	g.Eventually(func() []string { return events.Of(s.namespace) }, testbed.Patience, testbed.Interval).Should(
-		ContainElement(ContainSubstring("DefaultRetention policy names no RetentionPolicy, and the default, "+s.namespace+"/keep-c")), "the user is told")
+		ContainElement(ContainSubstring("DefaultRetention policy names no RetentionPolicy, and the default, "+s.namespace+
+			"/keep-c")), "an event reports the default")
 	result := bed.NoOp(t, retentions, &events, s.repository)
-	g.Expect(result.RequeueAfter).To(Equal(24*time.Hour), "when the Snapshots may go")
-	s.noJob("nothing is removed before")
+	g.Expect(result.RequeueAfter).To(Equal(24*time.Hour), "when the default takes effect")
+	s.noJob("nothing is removed before that")
 	stays(t, older)
 
-	// A change is a new default, too.
+	// A changed default counts as a new default.
 	bed.Edit(t, p, func() { p.Spec.SuccessfulSnapshots = nil; p.Spec.MaxRetentionPeriod = "30m" })
 	s.expectDefault(p, true)
 	s.dayLater()
@@ -91,12 +98,13 @@ func TestANewDefaultPolicyIsToldBeforeItRemovesAnything(t *testing.T) {
 	expectSession(t, session, v1alpha1.RetentionApplied, "")
 	stays(t, newest)
 
-	// It goes, and with it the reason to remove.
+	// The default is deleted, and with it the reason to remove.
 	g.Expect(bed.Client.Delete(t.Context(), p)).To(Succeed())
 	s.expectRetention(s.repository, v1alpha1.ReasonKeepsEverything, "everything is kept")
 	g.Expect(s.repository.Status.DefaultRetention).To(BeNil())
 	g.Eventually(func() []string { return events.Of(s.namespace) }, testbed.Patience, testbed.Interval).Should(
-		ContainElement(ContainSubstring("RetentionPolicy " + s.namespace + "/keep-c is not the default any more: everything is kept")))
+		ContainElement(ContainSubstring("RetentionPolicy " + s.namespace +
+			"/keep-c is no longer the default: everything is kept")))
 	old := s.snapshot(s.repository, 3, good)
 	bed.Quiet(t, s.namespace)
 	stays(t, old)
@@ -110,7 +118,8 @@ func TestADefaultPolicyThatWasThereFirstRemovesAtOnce(t *testing.T) {
 	s.expectDefault(p, false)
 	s.expectRetention(s.repository, v1alpha1.ReasonApplied, s.namespace+"/keep-c")
 	g.Eventually(func() []string { return events.Of(s.namespace) }, testbed.Patience, testbed.Interval).Should(
-		ContainElement(ContainSubstring("policy names no RetentionPolicy, and the default is "+s.namespace+"/keep-c")), "the user is told")
+		ContainElement(ContainSubstring("policy names no RetentionPolicy, and the default is "+s.namespace+"/keep-c")),
+		"an event reports the default")
 	older, newest := s.snapshot(s.repository, 2, good), s.snapshot(s.repository, 1, good)
 	job, _ := s.job()
 	s.did(job, "")
@@ -155,10 +164,12 @@ func TestWhoHasADefaultPolicy(t *testing.T) {
 		usage *v1alpha1.UsagePolicy
 		has   bool
 	}{
-		"one for chosen namespaces":         {chosen("retention-default", "yes"), true},
-		"one for others":                    {chosen("retention-default", "no"), false},
-		"one for its own namespace":         {&v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: ptr.To(v1alpha1.NamespacesFromSame)}}, false},
-		"one that says nothing about usage": {nil, false},
+		"one for chosen namespaces": {chosen("retention-default", "yes"), true},
+		"one for others":            {chosen("retention-default", "no"), false},
+		"one for its own namespace": {&v1alpha1.UsagePolicy{
+			AllowedNamespaces: v1alpha1.AllowedNamespaces{From: ptr.To(v1alpha1.NamespacesFromSame)},
+		}, false},
+		"one without a usagePolicy": {nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newShop(t)
@@ -191,11 +202,11 @@ func TestOfTwoDefaultPoliciesOfANamespaceTheOlderCounts(t *testing.T) {
 		g.Expect(conditions.GetReason(younger, v1alpha1.ConditionDefaultIgnored)).To(Equal(v1alpha1.ReasonDefaultTaken))
 		g.Expect(conditions.GetMessage(younger, v1alpha1.ConditionDefaultIgnored)).To(Equal(
 			"RetentionPolicy keep is the default of this namespace already: set spec.default: false on one of them"))
-		g.Expect(conditions.IsReady(younger)).To(BeTrue(), "it can be named")
-	}, "the younger one says that it does not count")
+		g.Expect(conditions.IsReady(younger)).To(BeTrue(), "policy can still name it")
+	}, "the younger one reports that it has no effect")
 	bed.Edit(t, older, func() { older.Spec.Default = false })
 	bed.Eventually(t, younger, func(g Gomega) {
 		g.Expect(conditions.Has(younger, v1alpha1.ConditionDefaultIgnored)).To(BeFalse())
-	}, "now it counts")
+	}, "the younger one is the default now")
 	s.expectDefault(younger, false)
 }

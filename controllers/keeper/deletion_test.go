@@ -20,7 +20,10 @@ import (
 func leaseOf(t testing.TB, job *batchv1.Job) *coordinationv1.Lease {
 	t.Helper()
 	var lease coordinationv1.Lease
-	NewWithT(t).Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: job.Namespace, Name: job.Labels[v1alpha1.LabelKeeper]}, &lease)).To(Succeed())
+	NewWithT(t).Expect(bed.Client.Get(t.Context(), client.ObjectKey{
+		Namespace: job.Namespace,
+		Name:      job.Labels[v1alpha1.LabelKeeper],
+	}, &lease)).To(Succeed())
 	return &lease
 }
 
@@ -35,7 +38,8 @@ func del(t testing.TB, o client.Object) {
 
 func said(t testing.TB, namespace, text string) {
 	t.Helper()
-	NewWithT(t).Eventually(func() string { return strings.Join(events.Of(namespace), "\n") }, testbed.Patience, testbed.Interval).
+	NewWithT(t).Eventually(func() string { return strings.Join(events.Of(namespace), "\n") }, testbed.Patience,
+		testbed.Interval).
 		Should(ContainSubstring(text))
 }
 
@@ -46,8 +50,8 @@ func TestASnapshotIsDeleted(t *testing.T) {
 		s := newShop(t)
 		o := s.snapshot(s.repository, 1, good)
 		del(t, o)
-		gone(t, o, "nothing holds it")
-		s.noJob("nothing is removed")
+		gone(t, o, "no finalizer holds it")
+		s.noJob("no data is removed")
 	})
 	t.Run("with its data", func(t *testing.T) {
 		t.Parallel()
@@ -71,31 +75,32 @@ func TestASnapshotIsDeleted(t *testing.T) {
 		s.did(job, v1alpha1.ReasonUnreachable)
 		bed.Eventually(t, o, func(g Gomega) {
 			g.Expect(conditions.GetReason(o, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonUnreachable))
-			g.Expect(conditions.GetMessage(o, v1alpha1.ConditionWiped)).To(Equal("the storage can't be reached. It is tried again; to let " +
-				"the object go and leave the data, annotate it with backup.cairn.dev/give-up=true"))
-		}, "it says why it waits")
+			g.Expect(conditions.GetMessage(o, v1alpha1.ConditionWiped)).
+				To(Equal("the storage can't be reached. Cairn tries again; to release " +
+					"the object and leave its data, annotate it with backup.cairn.dev/give-up=true"))
+		}, "the condition says why it waits")
 		g.Expect(o.Finalizers).To(ContainElement(v1alpha1.FinalizerWipe))
 		bed.Edit(t, o, func() { o.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"} })
-		gone(t, o, "it was given up")
+		gone(t, o, "the removal was given up")
 		said(t, s.namespace, "Warning DataKept the data stays in the backend: its removal was given up")
 	})
 	t.Run("and its storage is gone", func(t *testing.T) {
 		t.Parallel()
 		s := newShop(t)
 		del(t, s.storage)
-		gone(t, s.storage, "its controller is not here")
+		gone(t, s.storage, "the storage controller does not run in this test")
 		o := s.snapshot(s.repository, 1, good, wipeOutSnapshot)
 		del(t, o)
 		bed.Eventually(t, o, func(g Gomega) {
 			g.Expect(conditions.GetReason(o, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonStorageNotFound))
-		}, "it says so")
+		}, "the condition reports it")
 	})
 	t.Run("after its Repository", func(t *testing.T) {
 		t.Parallel()
 		s := newShop(t)
 		o := s.snapshot(s.repository, 1, good, wipeOutSnapshot)
 		del(t, s.repository)
-		gone(t, s.repository, "it keeps its data")
+		gone(t, s.repository, "the Repository leaves its data")
 		del(t, o)
 		gone(t, o, "nobody can remove its data")
 		said(t, s.namespace, "its Repository is gone")
@@ -109,8 +114,8 @@ func TestARepositoryIsDeleted(t *testing.T) {
 		s := newShop(t)
 		s.snapshot(s.repository, 1, good)
 		del(t, s.repository)
-		gone(t, s.repository, "nothing holds it")
-		s.noJob("nothing is removed")
+		gone(t, s.repository, "no finalizer holds it")
+		s.noJob("no data is removed")
 	})
 	t.Run("with its data", func(t *testing.T) {
 		t.Parallel()
@@ -147,7 +152,7 @@ func TestARepositoryIsDeleted(t *testing.T) {
 			g.Expect(conditions.GetReason(s.repository, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonInUse))
 			g.Expect(conditions.GetMessage(s.repository, v1alpha1.ConditionWiped)).To(Equal(
 				"the data is removed later: RestoreSession " + s.namespace + "/r reads it"))
-		}, "it says what it waits for")
+		}, "the condition says what it waits for")
 		s.noJob("nothing is removed under a restore")
 		stays(t, o)
 	})
@@ -159,15 +164,16 @@ func TestARepositoryIsDeleted(t *testing.T) {
 		s.did(job, v1alpha1.ReasonUnreachable)
 		bed.Eventually(t, s.repository, func(g Gomega) {
 			g.Expect(conditions.GetReason(s.repository, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonUnreachable))
-			g.Expect(conditions.GetMessage(s.repository, v1alpha1.ConditionWiped)).To(ContainSubstring("backup.cairn.dev/give-up=true"))
-		}, "it says why it waits")
+			g.Expect(conditions.GetMessage(s.repository, v1alpha1.ConditionWiped)).
+				To(ContainSubstring("backup.cairn.dev/give-up=true"))
+		}, "the condition says why it waits")
 		bed.Edit(t, s.repository, func() { s.repository.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"} })
-		gone(t, s.repository, "it was given up")
+		gone(t, s.repository, "the removal was given up")
 		said(t, s.namespace, "Warning DataKept the data stays in the backend: its removal was given up")
 	})
 }
 
-// Nothing is ever wiped because a namespace is being deleted.
+// Deleting a namespace never wipes data.
 func TestANamespaceIsDeleted(t *testing.T) {
 	t.Parallel()
 	g, s := NewWithT(t), newShop(t, wipeOut)
@@ -176,15 +182,16 @@ func TestANamespaceIsDeleted(t *testing.T) {
 	s.terminate(s.namespace)
 	for _, object := range []client.Object{o, marked, s.repository} {
 		del(t, object)
-		gone(t, object, "nothing holds it up")
+		gone(t, object, "no finalizer holds it")
 	}
 	said(t, s.namespace, "Warning DataKept the data stays in the backend: the namespace is being deleted")
 	var jobs batchv1.JobList
-	g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(s.namespace), client.HasLabels{v1alpha1.LabelKeeper})).To(Succeed())
+	g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(s.namespace), client.HasLabels{v1alpha1.LabelKeeper})).
+		To(Succeed())
 	g.Expect(jobs.Items).To(BeEmpty())
 }
 
-// Where a storage has a second credential, only the keeper gets it.
+// If a storage has a second credential, only the keeper gets it.
 func TestTheMaintenanceSecret(t *testing.T) {
 	t.Parallel()
 	g, s := NewWithT(t), newShop(t)
@@ -195,16 +202,20 @@ func TestTheMaintenanceSecret(t *testing.T) {
 	bed.Eventually(t, o, func(g Gomega) {
 		g.Expect(conditions.GetReason(o, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonBackendSecretNotAvailable))
 		g.Expect(conditions.GetMessage(o, v1alpha1.ConditionWiped)).To(ContainSubstring("may-delete"))
-	}, "without it nothing is removed")
-	s.noJob("the other credential is not used in its place")
+	}, "without the Secret no data is removed")
+	s.noJob("the other credential is no substitute")
 	key := testbed.S3Key(s.storage.Namespace)
-	key.Name, key.StringData = "may-delete", map[string]string{v1alpha1.S3AccessKeyID: "keeper", v1alpha1.S3SecretAccessKey: "secret"}
+	key.Name, key.StringData = "may-delete", map[string]string{
+		v1alpha1.S3AccessKeyID:     "keeper",
+		v1alpha1.S3SecretAccessKey: "secret",
+	}
 	bed.Create(t, key)
 	second := s.snapshot(s.repository, 2, good, wipeOutSnapshot)
 	del(t, second) // Secrets are not watched
 	job, _ := s.job()
 	var copied corev1.Secret
-	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: job.Name + "-0-storage"}, &copied)).To(Succeed())
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: job.Name + "-0-storage"},
+		&copied)).To(Succeed())
 	g.Expect(string(copied.Data[v1alpha1.S3AccessKeyID])).To(Equal("keeper"))
 	s.did(job, "")
 	gone(t, job, "the Job is removed")

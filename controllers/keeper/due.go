@@ -27,23 +27,24 @@ type work struct {
 	wipe       bool
 	maintain   task.Maintenance
 	check      []task.Checked
-	// began is when the Job was made that did the work.
+	// began is when the Job that does the work was created.
 	began metav1.Time
 }
 
-// A Job takes no more than this: its task must fit into an annotation.
+// The limits of one Job: its task must fit into an annotation.
 const (
 	maxRepositories = 16
 	maxSnapshots    = 500
 	maxBytes        = 100 << 10
-	// maxChecked is how many components are checked in a Repository at a time.
+	// maxChecked is the number of components that are checked in a Repository at a time.
 	maxChecked = 400
 )
 
-// due is what is to be done in the Repositories of a place, and when something more will be.
+// due returns the work in the Repositories of a place, and when more work will be due.
 func (r *Reconciler) due(ctx context.Context, p place, now time.Time) ([]work, time.Time, error) {
 	var list v1alpha1.RepositoryList
-	if err := r.List(ctx, &list, client.InNamespace(p.namespace), client.MatchingFields{indexStorage: p.storage.String()}); err != nil {
+	if err := r.List(ctx, &list, client.InNamespace(p.namespace),
+		client.MatchingFields{indexStorage: p.storage.String()}); err != nil {
 		return nil, time.Time{}, fmt.Errorf("list Repositories of %s: %w", p.storage, err)
 	}
 	used, err := restores.Snapshots(ctx, r.Client)
@@ -64,8 +65,10 @@ func (r *Reconciler) due(ctx context.Context, p place, now time.Time) ([]work, t
 	return all, next, nil
 }
 
-// dueIn is what is to be done in one Repository; nil is nothing.
-func (r *Reconciler) dueIn(ctx context.Context, repository *v1alpha1.Repository, used inuse.Snapshots, now time.Time) (*work, time.Time, error) {
+// dueIn returns the work in one Repository, or nil if there is none.
+func (r *Reconciler) dueIn(
+	ctx context.Context, repository *v1alpha1.Repository, used inuse.Snapshots, now time.Time,
+) (*work, time.Time, error) {
 	switch {
 	case v1alpha1.HasRecordAnnotation(repository.Annotations), repository.Status.InitializedSpec == "":
 		return nil, time.Time{}, nil
@@ -95,16 +98,20 @@ func (r *Reconciler) dueIn(ctx context.Context, repository *v1alpha1.Repository,
 	return w, next, err
 }
 
-// wiping says whether the Repository's controller has decided that the directory goes.
+// wiping reports whether the Repository's controller has decided to wipe the directory.
 func wiping(r *v1alpha1.Repository) bool {
 	c := conditions.Get(r, v1alpha1.ConditionWiped)
 	return r.Spec.DeletionPolicy == v1alpha1.WipeOut && slices.Contains(r.Finalizers, v1alpha1.FinalizerWipe) &&
-		r.Annotations[v1alpha1.AnnotationGiveUp] != "true" && c != nil && c.Status != "True" && c.Reason != v1alpha1.ReasonInUse
+		r.Annotations[v1alpha1.AnnotationGiveUp] != "true" && c != nil && c.Status != "True" &&
+		c.Reason != v1alpha1.ReasonInUse
 }
 
-// stateOf is what is known of the Repository's maintenance.
+// stateOf returns the state of the Repository's maintenance.
 func stateOf(r *v1alpha1.Repository) maintenance.State {
-	s := maintenance.State{Identity: string(r.UID), Created: r.CreationTimestamp.Time, Damaged: r.Status.Integrity != nil && !*r.Status.Integrity}
+	s := maintenance.State{
+		Identity: string(r.UID), Created: r.CreationTimestamp.Time,
+		Damaged: r.Status.Integrity != nil && !*r.Status.Integrity,
+	}
 	if t := r.Status.LastBackupTime; t != nil {
 		s.Changed = t.Time
 	}
@@ -122,11 +129,14 @@ func stateOf(r *v1alpha1.Repository) maintenance.State {
 	return s
 }
 
-// toRemove are the Snapshots that were deleted and whose data goes with them. Held says that some have to wait: a restore
+// toRemove returns the deleted Snapshots whose data is to be removed. held reports that some have to wait: a restore
 // reads them, or their backup has not ended.
-func (r *Reconciler) toRemove(ctx context.Context, repository *v1alpha1.Repository, used inuse.Snapshots) (out []*v1alpha1.Snapshot, held bool, err error) {
+func (r *Reconciler) toRemove(
+	ctx context.Context, repository *v1alpha1.Repository, used inuse.Snapshots,
+) (out []*v1alpha1.Snapshot, held bool, err error) {
 	var list v1alpha1.SnapshotList
-	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace), client.MatchingFields{indexWipe: repository.Name}); err != nil {
+	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace),
+		client.MatchingFields{indexWipe: repository.Name}); err != nil {
 		return nil, false, fmt.Errorf("list Snapshots of %s: %w", repository.Name, err)
 	}
 	for i := range list.Items {
@@ -145,7 +155,7 @@ func (r *Reconciler) toRemove(ctx context.Context, repository *v1alpha1.Reposito
 	return out, held, nil
 }
 
-// unfinished says whether a backup may still write what the Snapshot stands for.
+// unfinished reports whether a backup can still write the Snapshot's data.
 func (r *Reconciler) unfinished(ctx context.Context, s *v1alpha1.Snapshot) (bool, error) {
 	if s.Status.Phase.Terminal() {
 		return false, nil
@@ -161,17 +171,18 @@ func (r *Reconciler) unfinished(ctx context.Context, s *v1alpha1.Snapshot) (bool
 	return !session.Status.Phase.Terminal(), nil
 }
 
-// wipeKey is the index of what a keeper removes.
+// wipeKey returns the index value of a Snapshot whose data a keeper removes.
 func wipeKey(o client.Object) []string {
 	s := o.(*v1alpha1.Snapshot)
-	if s.DeletionTimestamp.IsZero() || s.Spec.DeletionPolicy != v1alpha1.WipeOut || v1alpha1.HasRecordAnnotation(s.Annotations) ||
+	if s.DeletionTimestamp.IsZero() || s.Spec.DeletionPolicy != v1alpha1.WipeOut ||
+		v1alpha1.HasRecordAnnotation(s.Annotations) ||
 		!slices.Contains(s.Finalizers, v1alpha1.FinalizerWipe) || s.Annotations[v1alpha1.AnnotationGiveUp] == "true" {
 		return nil
 	}
 	return []string{s.Spec.Repository}
 }
 
-// removed are Snapshots as a keeper sees them.
+// removed converts Snapshots to the form of a keeper's task.
 func removed(snapshots []*v1alpha1.Snapshot) []task.Removed {
 	var out []task.Removed
 	for _, s := range snapshots {
@@ -190,8 +201,8 @@ func idsOf(s *v1alpha1.Snapshot) []string {
 	return ids
 }
 
-// behind says whether the cache has not heard yet what was written last into that of which the work is made: the Job before may
-// have done it.
+// behind reports whether the cache misses the last write to the objects of the work: an earlier Job can have done the
+// work already.
 func (r *Reconciler) behind(ctx context.Context, all []work) (bool, error) {
 	for i := range all {
 		if behind, err := r.old(ctx, all[i].repository, &v1alpha1.Repository{}); err != nil || behind {
@@ -206,7 +217,7 @@ func (r *Reconciler) behind(ctx context.Context, all []work) (bool, error) {
 	return false, nil
 }
 
-// old says whether an object is not the newest any more. Into is of its kind.
+// old reports whether the API server has another version of an object. into must be of the same kind.
 func (r *Reconciler) old(ctx context.Context, o, into client.Object) (bool, error) {
 	err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(o), into)
 	if client.IgnoreNotFound(err) != nil {
@@ -215,7 +226,7 @@ func (r *Reconciler) old(ctx context.Context, o, into client.Object) (bool, erro
 	return err != nil || into.GetResourceVersion() != o.GetResourceVersion(), nil
 }
 
-// fit takes as much of the work as one Job may have.
+// fit returns as much of the work as fits into one Job.
 func fit(all []work) []work {
 	var out []work
 	snapshots, bytes := 0, 0

@@ -14,17 +14,17 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// lease is the Lease of a keeper. It owns the Job and the copied Secrets, and remembers what failed.
+// lease is the Lease of a keeper. It owns the Job and the copied Secrets, and remembers failures.
 type lease struct {
 	coordinationv1.Lease
 	attempts map[string]attempt
 }
 
-// attempt is how often in a row a Repository could not be kept.
+// attempt counts how often in a row the work in a Repository failed.
 type attempt struct {
 	Count int         `json:"count"`
 	At    metav1.Time `json:"at"`
-	// Job that counted last, so that none counts twice.
+	// Job is the last counted Job, so that no Job counts twice.
 	Job string `json:"job"`
 }
 
@@ -33,7 +33,8 @@ const (
 	lastRetry  = time.Hour
 )
 
-// retry is when a Repository is tried again: a minute after it failed first, twice as long each time, at most an hour.
+// retry returns when to try a Repository again: a minute after the first failure, twice as long each time, at most an
+// hour.
 func (a attempt) retry() time.Time {
 	wait := lastRetry
 	if a.Count < 7 {
@@ -42,21 +43,21 @@ func (a attempt) retry() time.Time {
 	return a.At.Add(wait)
 }
 
-// lease reads the Lease; one that does not exist is made by hold.
+// lease reads the Lease. hold creates a missing one.
 func (r *Reconciler) lease(ctx context.Context, p place) (*lease, error) {
 	l := &lease{attempts: map[string]attempt{}}
 	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: p.name()}, &l.Lease)
 	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("get lease %s/%s: %w", p.namespace, p.name(), err)
+		return nil, fmt.Errorf("get Lease %s/%s: %w", p.namespace, p.name(), err)
 	}
 	if err == nil {
-		// What can't be read is a memory of failures that is lost, no more.
+		// An unreadable annotation only loses the memory of failures.
 		_ = json.Unmarshal([]byte(l.Annotations[v1alpha1.AnnotationAttempts]), &l.attempts)
 	}
 	return l, nil
 }
 
-// ready leaves out what failed a short while ago, and says when the first of that is tried again.
+// ready leaves out work that failed a short while ago, and returns when to retry the first of it.
 func (l *lease) ready(all []work, now time.Time) (due []work, next time.Time) {
 	for _, w := range all {
 		if a, failed := l.attempts[w.repository.Name]; failed && a.Count > 0 && now.Before(a.retry()) {
@@ -68,7 +69,7 @@ func (l *lease) ready(all []work, now time.Time) (due []work, next time.Time) {
 	return fit(due), next
 }
 
-// hold takes the Lease for a Job that is about to be made.
+// hold takes the Lease for a Job that is about to be created.
 func (r *Reconciler) hold(ctx context.Context, p place, l *lease) error {
 	now := metav1.NewMicroTime(r.Clock.Now())
 	holder := "cairn@" + r.ClusterUID
@@ -81,22 +82,23 @@ func (r *Reconciler) hold(ctx context.Context, p place, l *lease) error {
 			Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder, AcquireTime: &now, RenewTime: &now},
 		}
 		if err := r.Create(ctx, &l.Lease, client.FieldOwner(r.FieldManager)); err != nil {
-			return fmt.Errorf("create lease %s/%s: %w", p.namespace, p.name(), err)
+			return fmt.Errorf("create Lease %s/%s: %w", p.namespace, p.name(), err)
 		}
 		return nil
 	}
 	if other := l.Spec.HolderIdentity; other != nil && *other != holder {
-		return fmt.Errorf("hold lease %s/%s: %s has it", p.namespace, p.name(), *other)
+		return fmt.Errorf("hold Lease %s/%s: %s holds it", p.namespace, p.name(), *other)
 	}
 	before := l.DeepCopy()
 	l.Spec.HolderIdentity, l.Spec.AcquireTime, l.Spec.RenewTime = &holder, &now, &now
-	if err := r.Patch(ctx, &l.Lease, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
-		return fmt.Errorf("hold lease %s/%s: %w", p.namespace, p.name(), err)
+	if err := r.Patch(ctx, &l.Lease, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager)); err != nil {
+		return fmt.Errorf("hold Lease %s/%s: %w", p.namespace, p.name(), err)
 	}
 	return nil
 }
 
-// remember counts failures and successes of a Job, and gives the Lease back. It may be called again for the same Job.
+// remember counts failures and successes of a Job, and releases the Lease. It can be called again for the same Job.
 func (r *Reconciler) remember(ctx context.Context, p place, job string, at metav1.Time, failed map[string]bool) error {
 	l, err := r.lease(ctx, p)
 	if err != nil || l.UID == "" {
@@ -129,9 +131,10 @@ func (r *Reconciler) remember(ctx context.Context, p place, job string, at metav
 		}
 		l.Annotations[v1alpha1.AnnotationAttempts] = text
 	}
-	err = r.Patch(ctx, &l.Lease, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	err = r.Patch(ctx, &l.Lease, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager))
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("give back lease %s/%s: %w", p.namespace, p.name(), err)
+		return fmt.Errorf("release Lease %s/%s: %w", p.namespace, p.name(), err)
 	}
 	return nil
 }

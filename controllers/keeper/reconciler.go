@@ -1,6 +1,10 @@
-// Package keeper removes data from repositories and maintains them. For each BackupStorage and namespace there is at most
-// one keeper: a Job that does what is due in all Repositories there, owned by a Lease. The keeper's Job remembers what it
-// did until it is written down, so that nothing is lost with the manager.
+// Package keeper removes data from repositories and maintains them. For each BackupStorage and namespace there is at
+// most one keeper: a Job, owned by a Lease, that does what is due in all Repositories there.
+//
+// One goroutine at a time reconciles a keeper. Invariants: the Job stays until its result is written to Repositories
+// and Snapshots, so that a killed manager loses nothing, and a result is written again without harm; work is not
+// repeated for a stale cache (TestWhatWasDoneIsNotDoneAgainForAnOldCache); nothing is removed under a restore
+// (TestARestoreHoldsWhatItReads).
 package keeper
 
 import (
@@ -24,39 +28,40 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// Reconciler runs the keepers. A request names the namespace of the Repositories and, as "<namespace>/<name>", the storage.
+// Reconciler runs the keepers. A request names the namespace of the Repositories and, as "<namespace>/<name>", the
+// storage.
 type Reconciler struct {
 	client.Client
 	record.EventRecorder
 
-	// APIReader reads from the API server what no cache holds, and what must be the newest.
+	// APIReader reads from the API server what no cache holds, and what must be current.
 	APIReader client.Reader
-	// Clock tells what is due.
+	// Clock decides what is due.
 	Clock clock.PassiveClock
 	// MoverImage is the image of keepers.
 	MoverImage string
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID string
-	// FieldManager of what is written.
+	// FieldManager owns all writes.
 	FieldManager string
 }
 
 const (
-	// lookAgain is how often a Job is looked at whose pod nobody watches.
+	// lookAgain is the interval at which a Job is checked whose pod nobody watches.
 	lookAgain = 10 * time.Second
-	// soon is when a state is looked at again that is about to change.
+	// soon is the delay for a state that is about to change.
 	soon = 2 * time.Second
-	// storageInterval is when a storage that can't be worked with is tried again.
+	// storageInterval is the delay before an unusable storage is tried again.
 	storageInterval = time.Minute
 )
 
-// place is a storage as it is used from one namespace.
+// place is a storage as one namespace uses it.
 type place struct {
 	namespace string
 	storage   client.ObjectKey
 }
 
-// name of the Lease, of the Job and of its label.
+// name returns the name of the Lease and of the Job, and the value of their label.
 func (p place) name() string {
 	return policy.JobName("keeper", p.storage.Namespace, p.storage.Name)
 }
@@ -65,7 +70,7 @@ func (p place) request() ctrl.Request {
 	return ctrl.Request{NamespacedName: client.ObjectKey{Namespace: p.namespace, Name: p.storage.String()}}
 }
 
-// Reconcile brings one keeper further: it writes down what an ended Job did, or starts one where something is due.
+// Reconcile writes the result of an ended Job, or starts a Job if work is due.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	namespace, name, ok := strings.Cut(req.Name, "/")
 	if !ok {
@@ -89,7 +94,7 @@ func (r *Reconciler) reconcile(ctx context.Context, p place) (ctrl.Result, error
 	}
 	var storage v1alpha1.BackupStorage
 	if err := r.Get(ctx, p.storage, &storage); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err) // its Snapshots say so themselves
+		return ctrl.Result{}, client.IgnoreNotFound(err) // the Snapshots report the missing storage themselves
 	}
 	now := r.Clock.Now()
 	work, next, err := r.due(ctx, p, now)
@@ -111,7 +116,7 @@ func (r *Reconciler) reconcile(ctx context.Context, p place) (ctrl.Result, error
 	return r.start(ctx, p, &storage, lease, work)
 }
 
-// later asks again at a time; zero is never.
+// later requeues at a time; the zero time means never.
 func later(at, now time.Time) ctrl.Result {
 	if at.IsZero() {
 		return ctrl.Result{}
@@ -126,7 +131,7 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// job is the keeper's, nil where there is none.
+// job returns the keeper's Job, or nil if it does not exist.
 func (r *Reconciler) job(ctx context.Context, reader client.Reader, p place) (*batchv1.Job, error) {
 	var job batchv1.Job
 	err := reader.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: p.name()}, &job)
@@ -134,12 +139,12 @@ func (r *Reconciler) job(ctx context.Context, reader client.Reader, p place) (*b
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("get job %s/%s: %w", p.namespace, p.name(), err)
+		return nil, fmt.Errorf("get Job %s/%s: %w", p.namespace, p.name(), err)
 	}
 	return &job, nil
 }
 
-// observe tells how the Job is. One that ended is written down and removed.
+// observe checks the Job. It writes the result of an ended Job and deletes the Job.
 func (r *Reconciler) observe(ctx context.Context, p place, job *batchv1.Job) (ctrl.Result, error) {
 	if !job.DeletionTimestamp.IsZero() {
 		return ctrl.Result{RequeueAfter: soon}, nil
@@ -148,7 +153,8 @@ func (r *Reconciler) observe(ctx context.Context, p place, job *batchv1.Job) (ct
 	if err != nil || !final(o) {
 		return ctrl.Result{RequeueAfter: lookAgain}, err
 	}
-	// The cache drops what a Job was told to do, and may have the end of a Job before that of its pod, which tells the rest.
+	// The cache drops the task of a Job, and can hold the end of a Job before the end of its pod, which reports the
+	// result.
 	live, err := r.job(ctx, r.APIReader, p)
 	if err != nil || live == nil || live.UID != job.UID {
 		return ctrl.Result{RequeueAfter: soon}, err
@@ -165,11 +171,12 @@ func (r *Reconciler) observe(ctx context.Context, p place, job *batchv1.Job) (ct
 	return ctrl.Result{RequeueAfter: soon}, nil
 }
 
-// outcome is how the Job and its pods are.
+// outcome returns the state of the Job and its pods.
 func (r *Reconciler) outcome(ctx context.Context, reader client.Reader, job *batchv1.Job) (task.Observation, error) {
 	var pods corev1.PodList
-	if err := reader.List(ctx, &pods, client.InNamespace(job.Namespace), client.MatchingLabels{batchv1.JobNameLabel: job.Name}); err != nil {
-		return task.Observation{}, fmt.Errorf("list pods of job %s/%s: %w", job.Namespace, job.Name, err)
+	if err := reader.List(ctx, &pods, client.InNamespace(job.Namespace),
+		client.MatchingLabels{batchv1.JobNameLabel: job.Name}); err != nil {
+		return task.Observation{}, fmt.Errorf("list Pods of Job %s/%s: %w", job.Namespace, job.Name, err)
 	}
 	return task.Observe(job, pods.Items, r.Clock.Now()), nil
 }
@@ -189,13 +196,15 @@ func (r *Reconciler) remove(ctx context.Context, job *batchv1.Job) error {
 	}
 	err := r.Delete(ctx, job, client.PropagationPolicy(how), client.Preconditions{UID: &job.UID})
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete job %s/%s: %w", job.Namespace, job.Name, err)
+		return fmt.Errorf("delete Job %s/%s: %w", job.Namespace, job.Name, err)
 	}
 	return nil
 }
 
-// start makes the Job and what it needs. The name lets only one exist at a time.
-func (r *Reconciler) start(ctx context.Context, p place, storage *v1alpha1.BackupStorage, lease *lease, work []work) (ctrl.Result, error) {
+// start creates the Job and what it needs. The fixed name allows only one Job at a time.
+func (r *Reconciler) start(
+	ctx context.Context, p place, storage *v1alpha1.BackupStorage, lease *lease, work []work,
+) (ctrl.Result, error) {
 	if job, err := r.job(ctx, r.APIReader, p); err != nil || job != nil {
 		return ctrl.Result{RequeueAfter: soon}, err
 	}
@@ -232,7 +241,8 @@ func (r *Reconciler) start(ctx context.Context, p place, storage *v1alpha1.Backu
 		}
 		in.StorageSecret = credentials.StorageSecret
 		in.Work = append(in.Work, task.KeepWork{
-			Repository: w.repository, EncryptionSecret: credentials.EncryptionSecret, Remove: removed(w.snapshots), Wipe: w.wipe, Maintain: w.maintain, Check: w.check,
+			Repository: w.repository, EncryptionSecret: credentials.EncryptionSecret, Remove: removed(w.snapshots), Wipe: w.wipe,
+			Maintain: w.maintain, Check: w.check,
 		})
 	}
 	job, err := task.KeepJob(in)
@@ -240,12 +250,12 @@ func (r *Reconciler) start(ctx context.Context, p place, storage *v1alpha1.Backu
 		return ctrl.Result{}, err
 	}
 	if err := r.Create(ctx, job, client.FieldOwner(r.FieldManager)); err != nil && !apierrors.IsAlreadyExists(err) {
-		return ctrl.Result{}, fmt.Errorf("create job %s/%s: %w", job.Namespace, job.Name, err)
+		return ctrl.Result{}, fmt.Errorf("create Job %s/%s: %w", job.Namespace, job.Name, err)
 	}
 	return ctrl.Result{RequeueAfter: lookAgain}, nil
 }
 
-// usable leaves out what there is no credential or password for, and says so there.
+// usable leaves out work for which a credential or password is missing, and reports that on the objects of the work.
 func (r *Reconciler) usable(ctx context.Context, p place, storage *v1alpha1.BackupStorage, all []work) ([]work, error) {
 	var out []work
 	for i := range all {
@@ -267,11 +277,12 @@ func (r *Reconciler) usable(ctx context.Context, p place, storage *v1alpha1.Back
 	return out, nil
 }
 
-// busy says whether a pod of an earlier Job still runs: it outlives its Job for a while.
+// busy reports whether a pod of an earlier Job still runs: a pod can outlive its Job for a while.
 func (r *Reconciler) busy(ctx context.Context, p place) (bool, error) {
 	var pods corev1.PodList
-	if err := r.APIReader.List(ctx, &pods, client.InNamespace(p.namespace), client.MatchingLabels{v1alpha1.LabelKeeper: p.name()}); err != nil {
-		return false, fmt.Errorf("list pods of keeper %s/%s: %w", p.namespace, p.name(), err)
+	if err := r.APIReader.List(ctx, &pods, client.InNamespace(p.namespace),
+		client.MatchingLabels{v1alpha1.LabelKeeper: p.name()}); err != nil {
+		return false, fmt.Errorf("list Pods of keeper %s/%s: %w", p.namespace, p.name(), err)
 	}
 	for i := range pods.Items {
 		if phase := pods.Items[i].Status.Phase; phase != corev1.PodSucceeded && phase != corev1.PodFailed {

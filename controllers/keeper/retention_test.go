@@ -41,8 +41,8 @@ func TestWhatAPolicyLetsGoIsRemoved(t *testing.T) {
 			g.Expect(gone.DeletionTimestamp).NotTo(BeNil())
 			g.Expect(gone.Spec.DeletionPolicy).To(Equal(v1alpha1.WipeOut))
 			g.Expect(conditions.GetReason(gone, v1alpha1.ConditionRetained)).To(Equal(v1alpha1.ReasonNotKept))
-			g.Expect(gone.Finalizers).To(ConsistOf(v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord), "its data is not gone")
-		}, "it is let go")
+			g.Expect(gone.Finalizers).To(ConsistOf(v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord), "its data still exists")
+		}, "retention deleted the Snapshot")
 	}
 	g.Expect(conditions.GetMessage(older, v1alpha1.ConditionRetained)).To(Equal(
 		"RetentionPolicy " + s.namespace + "/keep-c: no rule of successfulSnapshots keeps it (last: 1)"))
@@ -61,13 +61,14 @@ func TestWhatAPolicyLetsGoIsRemoved(t *testing.T) {
 	stays(t, newest)
 	stays(t, failed)
 	bed.Eventually(t, s.repository, func(g Gomega) {
-		g.Expect(s.repository.Status.RetentionPolicy).To(Equal(&v1alpha1.ObjectReference{Namespace: s.namespace, Name: "keep-c"}))
+		g.Expect(s.repository.Status.RetentionPolicy).
+			To(Equal(&v1alpha1.ObjectReference{Namespace: s.namespace, Name: "keep-c"}))
 		g.Expect(s.repository.Status.LastRemovalTime).NotTo(BeNil())
-	}, "the Repository says so")
+	}, "the Repository reports it")
 }
 
-// removes lets keepers do what is left to do until the Snapshots are released. Jobs follow one another: one may be made for the
-// first Snapshot alone. When it is gone, all that it did is written down.
+// removes lets keepers work until the Snapshots are released. Jobs follow one another: the first Job can be created for
+// the first Snapshot alone. Once a Job is gone, its whole result is written.
 func (s *shop) removes(snapshots ...*v1alpha1.Snapshot) {
 	s.t.Helper()
 	for !done(s.t, snapshots) {
@@ -78,7 +79,7 @@ func (s *shop) removes(snapshots ...*v1alpha1.Snapshot) {
 	}
 }
 
-// done says whether the Snapshots are released.
+// done reports whether the Snapshots are released.
 func done(t testing.TB, snapshots []*v1alpha1.Snapshot) bool {
 	t.Helper()
 	return !slices.ContainsFunc(snapshots, func(s *v1alpha1.Snapshot) bool {
@@ -109,14 +110,17 @@ func TestTimeLetsGo(t *testing.T) {
 	s.policy("c", v1alpha1.RetentionPolicySpec{MaxRetentionPeriod: "4h"}, "web")
 	s.expectRetention(s.repository, v1alpha1.ReasonApplied, "")
 	result := bed.NoOp(t, retentions, &events, s.repository)
-	g.Expect(result.RequeueAfter).To(BeNumerically("~", time.Hour, time.Minute), "when the next one is due")
+	g.Expect(result.RequeueAfter).To(BeNumerically("~", time.Hour, time.Minute), "the next Snapshot is due")
 	stays(t, older)
 }
 
 func TestNothingIsRemoved(t *testing.T) {
 	t.Parallel()
 	elsewhere := bed.Namespace(t, nil)
-	bed.Create(t, &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: elsewhere, Name: "keep"}, Spec: last(1)})
+	bed.Create(t, &v1alpha1.RetentionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: elsewhere, Name: "keep"},
+		Spec:       last(1),
+	})
 	for name, c := range map[string]struct {
 		make            func(*shop)
 		reason, message string
@@ -130,10 +134,10 @@ func TestNothingIsRemoved(t *testing.T) {
 			s.configuration("a", nil, nil, "web")
 			s.policy("b", last(1), "web")
 		}, v1alpha1.ReasonRetentionPolicyConflict, "a names none, b names ", v1alpha1.RetentionFailedToApply},
-		"when there is no such policy": {func(s *shop) {
+		"when the policy does not exist": {func(s *shop) {
 			s.configuration("a", &v1alpha1.ObjectReference{Name: "absent"}, nil, "web")
 		}, v1alpha1.ReasonRetentionPolicyNotFound, "there is no RetentionPolicy ", v1alpha1.RetentionFailedToApply},
-		"when the policy is not for this namespace": {func(s *shop) {
+		"when the policy does not allow this namespace": {func(s *shop) {
 			s.configuration("a", &v1alpha1.ObjectReference{Namespace: elsewhere, Name: "keep"}, nil, "web")
 		}, v1alpha1.ReasonRetentionPolicyNotAllowed, "usagePolicy", v1alpha1.RetentionFailedToApply},
 		"when the policy can't be read": {func(s *shop) {
@@ -141,7 +145,10 @@ func TestNothingIsRemoved(t *testing.T) {
 			spec.TimeZone = new("Mars/Olympus")
 			s.policy("a", spec, "web")
 		}, v1alpha1.ReasonInvalidRetentionPolicy, `there is no time zone "Mars/Olympus"`, v1alpha1.RetentionFailedToApply},
-		"without a policy": {func(s *shop) { s.configuration("a", nil, nil, "web") }, v1alpha1.ReasonKeepsEverything, "everything is kept", ""},
+		"without a policy": {
+			func(s *shop) { s.configuration("a", nil, nil, "web") }, v1alpha1.ReasonKeepsEverything,
+			"everything is kept", "",
+		},
 		"while the Repository is paused": {func(s *shop) {
 			bed.Edit(s.t, s.repository, func() { s.repository.Spec.Paused = true })
 			s.policy("a", last(1), "web")
@@ -152,13 +159,16 @@ func TestNothingIsRemoved(t *testing.T) {
 			s := newShop(t)
 			c.make(s)
 			s.expectRetention(s.repository, c.reason, c.message)
-			snapshots := []*v1alpha1.Snapshot{s.snapshot(s.repository, 1, good), s.snapshot(s.repository, 2, good), s.snapshot(s.repository, 3, bad), s.snapshot(s.repository, 4, bad)}
+			snapshots := []*v1alpha1.Snapshot{
+				s.snapshot(s.repository, 1, good), s.snapshot(s.repository, 2, good),
+				s.snapshot(s.repository, 3, bad), s.snapshot(s.repository, 4, bad),
+			}
 			session := s.session(1, s.repository)
 			if c.session != "" {
 				expectSession(t, session, c.session, c.message)
 			}
 			bed.Quiet(t, s.namespace)
-			s.noJob("nothing is to be removed")
+			s.noJob("there is nothing to remove")
 			for _, snapshot := range snapshots {
 				stays(t, snapshot)
 			}
@@ -171,7 +181,8 @@ func TestARestoreHoldsWhatItReads(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
 	s.snapshot(s.repository, 1, good)
-	used, paused, free := s.snapshot(s.repository, 2, good), s.snapshot(s.repository, 3, good, func(s *v1alpha1.Snapshot) { s.Spec.Paused = true }), s.snapshot(s.repository, 4, good)
+	used, paused, free := s.snapshot(s.repository, 2, good), s.snapshot(s.repository, 3, good,
+		func(s *v1alpha1.Snapshot) { s.Spec.Paused = true }), s.snapshot(s.repository, 4, good)
 	running := s.snapshot(s.repository, 5, v1alpha1.SnapshotRunning)
 	restore := &v1alpha1.RestoreSession{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "r"},
@@ -206,11 +217,14 @@ func TestABatchDropsWholeRestorePoints(t *testing.T) {
 	s := newShop(t)
 	db := s.newRepository("db")
 	batch := func(o *v1alpha1.Snapshot) { o.Labels[v1alpha1.LabelInvokerKind] = v1alpha1.BackupBatchKind }
-	// The newest run failed for db, so that its newest success is in the run before.
+	// The newest run failed for db, so its newest success is in the run before.
 	web1, db1 := s.snapshot(s.repository, 1, good, batch), s.snapshot(db, 1, bad, batch)
 	web2, db2 := s.snapshot(s.repository, 2, good, batch), s.snapshot(db, 2, good, batch)
 	web3, db3 := s.snapshot(s.repository, 3, good, batch), s.snapshot(db, 3, good, batch)
-	bed.Create(t, &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "keep"}, Spec: last(1)})
+	bed.Create(t, &v1alpha1.RetentionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "keep"},
+		Spec:       last(1),
+	})
 	s.batch("web", "db")
 	s.removes(web3, db3)
 	recorded(t, web3)
@@ -235,7 +249,8 @@ func TestNothingIsWrittenWhenNothingChanged(t *testing.T) {
 	before := bed.Writes(s.namespace)
 	for range 3 {
 		_, err := keepers.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
-			Namespace: s.namespace, Name: s.storage.Namespace + "/" + s.storage.Name}})
+			Namespace: s.namespace, Name: s.storage.Namespace + "/" + s.storage.Name,
+		}})
 		g.Expect(err).NotTo(HaveOccurred())
 	}
 	g.Expect(bed.Writes(s.namespace)).To(Equal(before))
@@ -268,8 +283,8 @@ func TestMaintenance(t *testing.T) {
 			job, keep := s.job()
 			g.Expect(keep.Keep).To(HaveLen(1))
 			g.Expect(keep.Keep[0].Maintain).To(Equal(how))
-			g.Expect(keep.Cluster).To(Equal("uid-cluster"), "whose owner the keeper is")
-			var lease = leaseOf(t, job)
+			g.Expect(keep.Cluster).To(Equal("uid-cluster"), "the owner of the directory")
+			lease := leaseOf(t, job)
 			g.Expect(*lease.Spec.HolderIdentity).To(Equal("cairn@uid-cluster"))
 			g.Expect(metav1.IsControlledBy(job, lease)).To(BeTrue())
 
@@ -277,10 +292,11 @@ func TestMaintenance(t *testing.T) {
 			bed.Eventually(t, s.repository, func(g Gomega) {
 				g.Expect(conditions.IsFalse(s.repository, v1alpha1.ConditionMaintained)).To(BeTrue())
 				g.Expect(conditions.GetReason(s.repository, v1alpha1.ConditionMaintained)).To(Equal("Unreachable"))
-			}, "the failure is told")
+			}, "the condition reports the failure")
 			gone(t, job, "the Job is removed")
-			s.noJob("it is tried again after a minute, not at once")
-			g.Eventually(func() string { return leaseOf(t, job).Annotations[v1alpha1.AnnotationAttempts] }, testbed.Patience, testbed.Interval).Should(ContainSubstring(`"count":1`))
+			s.noJob("the retry comes after a minute, not at once")
+			g.Eventually(func() string { return leaseOf(t, job).Annotations[v1alpha1.AnnotationAttempts] }, testbed.Patience,
+				testbed.Interval).Should(ContainSubstring(`"count":1`))
 			g.Expect(leaseOf(t, job).Spec.HolderIdentity).To(BeNil())
 		})
 	}
@@ -297,14 +313,14 @@ func TestMaintenance(t *testing.T) {
 			g.Expect(s.repository.Status.Size).To(Equal("12.000 MiB"))
 			g.Expect(*s.repository.Status.Integrity).To(BeTrue())
 			g.Expect(conditions.IsTrue(s.repository, v1alpha1.ConditionMaintained)).To(BeTrue())
-		}, "it is written down")
+		}, "the status holds the result")
 		gone(t, job, "the Job is removed")
-		s.noJob("nothing is due any more")
+		s.noJob("no work is due")
 		g.Expect(leaseOf(t, job).Annotations).NotTo(HaveKey(v1alpha1.AnnotationAttempts))
 	})
 }
 
-// batch is a BackupBatch under the policy "keep" with what its controller makes of it.
+// batch creates a BackupBatch under the policy "keep", and what its controller would create for it.
 func (s *shop) batch(names ...string) {
 	s.t.Helper()
 	batch := &v1alpha1.BackupBatch{
@@ -318,7 +334,10 @@ func (s *shop) batch(names ...string) {
 		},
 	}
 	for _, name := range names {
-		batch.Spec.Targets = append(batch.Spec.Targets, v1alpha1.BatchTarget{Name: name, AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: name}})
+		batch.Spec.Targets = append(batch.Spec.Targets, v1alpha1.BatchTarget{
+			Name:   name,
+			AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: name},
+		})
 		batch.Spec.Sessions[0].Targets = append(batch.Spec.Sessions[0].Targets, v1alpha1.BatchSessionTarget{
 			Name:  name,
 			Addon: &v1alpha1.AddonInfo{Name: "pvc-addon", Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}}},
@@ -331,7 +350,8 @@ func (s *shop) batch(names ...string) {
 	children, err := policy.Expand(batch, nil)
 	NewWithT(s.t).Expect(err).NotTo(HaveOccurred())
 	for i := range children {
-		children[i].OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(batch, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind))}
+		children[i].OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(batch,
+			v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind))}
 		bed.Create(s.t, &children[i])
 	}
 }

@@ -20,11 +20,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// settle writes down what an ended Job did. It can be done again after a part of it was done.
+// settle writes the result of an ended Job. It can be repeated after an interruption.
 func (r *Reconciler) settle(ctx context.Context, p place, job *batchv1.Job, o task.Observation) error {
 	t, err := taskOf(job)
 	if err != nil {
-		return fmt.Errorf("read the task of job %s/%s: %w", job.Namespace, job.Name, err)
+		return fmt.Errorf("read task of Job %s/%s: %w", job.Namespace, job.Name, err)
 	}
 	at := endOf(job, metav1.NewTime(r.Clock.Now()))
 	failed := map[string]bool{}
@@ -48,7 +48,8 @@ func (r *Reconciler) settle(ctx context.Context, p place, job *batchv1.Job, o ta
 	return r.remember(ctx, p, string(job.UID), at, failed)
 }
 
-// resultOf is how the Job's i-th repository went. One that the mover did not speak of failed as the Job did.
+// resultOf returns the result of the Job's i-th repository. A repository without a result failed with the reason of the
+// Job.
 func resultOf(o task.Observation, i int) task.ComponentResult {
 	if o.Result != nil {
 		for _, c := range o.Result.Components {
@@ -63,10 +64,13 @@ func resultOf(o task.Observation, i int) task.ComponentResult {
 	if o.State == task.StateSucceeded {
 		reason = v1alpha1.ReasonFailed
 	}
-	return task.ComponentResult{Outcome: task.OutcomeFailed, Reason: reason, Error: cmp.Or(o.Message, "the keeper did not say how it went")}
+	return task.ComponentResult{
+		Outcome: task.OutcomeFailed, Reason: reason,
+		Error: cmp.Or(o.Message, "the keeper reported no result"),
+	}
 }
 
-// endOf is when a Job ended. One that hangs has not, and is given up now.
+// endOf returns when a Job ended. A Job that hangs is given up now.
 func endOf(job *batchv1.Job, now metav1.Time) metav1.Time {
 	if c := end(job); c != nil {
 		return c.LastTransitionTime
@@ -74,7 +78,7 @@ func endOf(job *batchv1.Job, now metav1.Time) metav1.Time {
 	return now.Rfc3339Copy()
 }
 
-// ended says whether none of the Job's pods runs any more.
+// ended reports whether the Job has ended, so that none of its pods runs.
 func ended(job *batchv1.Job) bool { return end(job) != nil }
 
 func end(job *batchv1.Job) *batchv1.JobCondition {
@@ -86,7 +90,7 @@ func end(job *batchv1.Job) *batchv1.JobCondition {
 	return nil
 }
 
-// workOf reads what the work was about, as far as it still exists.
+// workOf reads the objects of the work, as far as they still exist.
 func (r *Reconciler) workOf(ctx context.Context, p place, k *task.Keep) (*work, error) {
 	w := &work{wipe: k.Wipe, maintain: k.Maintain, check: k.Check}
 	var repository v1alpha1.Repository
@@ -110,7 +114,7 @@ func (r *Reconciler) workOf(ctx context.Context, p place, k *task.Keep) (*work, 
 	return w, nil
 }
 
-// succeed lets the Snapshots go whose data is gone, as far as the keepers are concerned, and writes into the Repository.
+// succeed writes the success to the Repository, and releases the Snapshots whose data was removed.
 func (r *Reconciler) succeed(ctx context.Context, w *work, result task.ComponentResult, at metav1.Time) error {
 	if w.repository != nil {
 		whole, err := r.checked(ctx, w, result, at)
@@ -120,7 +124,8 @@ func (r *Reconciler) succeed(ctx context.Context, w *work, result task.Component
 		err = r.writeRepository(ctx, w.repository, func(repository *v1alpha1.Repository) {
 			status := &repository.Status
 			if w.wipe {
-				conditions.MarkTrue(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonWiped, "the directory in the backend is gone")
+				conditions.MarkTrue(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonWiped,
+					"the directory in the backend was removed")
 				return
 			}
 			if len(w.snapshots) > 0 {
@@ -138,7 +143,8 @@ func (r *Reconciler) succeed(ctx context.Context, w *work, result task.Component
 				status.Integrity = cmp.Or(whole, status.Integrity)
 			}
 			status.LastMaintenance, status.StoredBytes, status.Size = &done, &result.SizeBytes, task.FormatSize(result.SizeBytes)
-			conditions.MarkTrue(repository, v1alpha1.ConditionMaintained, v1alpha1.ReasonMaintained, "the last maintenance succeeded")
+			conditions.MarkTrue(repository, v1alpha1.ConditionMaintained, v1alpha1.ReasonMaintained,
+				"the last maintenance succeeded")
 		})
 		if err != nil {
 			return err
@@ -152,13 +158,15 @@ func (r *Reconciler) succeed(ctx context.Context, w *work, result task.Component
 	return nil
 }
 
-// release says why the Snapshot's data is gone, where nobody has yet, and takes FinalizerWipe from it. FinalizerRecord holds
-// it until it is recorded.
+// release writes why the Snapshot's data is gone, unless a reason is set, and removes FinalizerWipe. FinalizerRecord
+// holds the Snapshot until it is recorded.
 func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot) error {
 	if !conditions.Has(s, v1alpha1.ConditionRetained) {
 		before := s.DeepCopy()
-		conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonDeleted, "it was deleted with deletionPolicy WipeOut")
-		if err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+		conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonDeleted,
+			"the Snapshot was deleted with deletionPolicy WipeOut")
+		if err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+			client.FieldOwner(r.FieldManager)); err != nil {
 			return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
 		}
 	}
@@ -166,14 +174,15 @@ func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot) error {
 	if !controllerutil.RemoveFinalizer(s, v1alpha1.FinalizerWipe) {
 		return nil
 	}
-	err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager))
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("release Snapshot %s: %w", s.Name, err)
+		return fmt.Errorf("remove finalizer of Snapshot %s: %w", s.Name, err)
 	}
 	return nil
 }
 
-// fail says on what was to be kept why it could not be. It is tried again.
+// fail writes the failure to the Repository and the Snapshots. The keeper tries again.
 func (r *Reconciler) fail(ctx context.Context, w *work, reason, message string) error {
 	if w.repository != nil && (w.wipe || w.maintain != "") {
 		condition, advice := v1alpha1.ConditionMaintained, ""
@@ -196,7 +205,8 @@ func (r *Reconciler) fail(ctx context.Context, w *work, reason, message string) 
 		if equality.Semantic.DeepEqual(before, s) {
 			continue
 		}
-		err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+		err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+			client.FieldOwner(r.FieldManager))
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
 		}
@@ -204,11 +214,14 @@ func (r *Reconciler) fail(ctx context.Context, w *work, reason, message string) 
 	return nil
 }
 
-// howToGiveUp is what a failing removal says at its end.
-const howToGiveUp = ". It is tried again; to let the object go and leave the data, annotate it with " + v1alpha1.AnnotationGiveUp + "=true"
+// howToGiveUp ends the message of a failed removal.
+const howToGiveUp = ". Cairn tries again; to release the object and leave its data, annotate it with " +
+	v1alpha1.AnnotationGiveUp + "=true"
 
-// writeRepository changes a Repository's status, and tells of a condition that became false.
-func (r *Reconciler) writeRepository(ctx context.Context, repository *v1alpha1.Repository, change func(*v1alpha1.Repository)) error {
+// writeRepository changes the status of a Repository, and emits an event for a condition that became false.
+func (r *Reconciler) writeRepository(
+	ctx context.Context, repository *v1alpha1.Repository, change func(*v1alpha1.Repository),
+) error {
 	before := repository.DeepCopy()
 	change(repository)
 	if equality.Semantic.DeepEqual(before.Status, repository.Status) {
@@ -222,7 +235,8 @@ func (r *Reconciler) writeRepository(ctx context.Context, repository *v1alpha1.R
 	}
 	for _, condition := range []string{v1alpha1.ConditionMaintained, v1alpha1.ConditionWiped} {
 		is, was := conditions.Get(repository, condition), conditions.Get(before, condition)
-		if is != nil && is.Status == metav1.ConditionFalse && (was == nil || was.Status != is.Status || was.Reason != is.Reason) {
+		if is != nil && is.Status == metav1.ConditionFalse &&
+			(was == nil || was.Status != is.Status || was.Reason != is.Reason) {
 			r.Event(repository, corev1.EventTypeWarning, is.Reason, is.Message)
 		}
 	}

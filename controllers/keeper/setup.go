@@ -21,7 +21,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// Indexes of the cache.
+// The indexes of the cache.
 const (
 	indexStorage   = "keeper.storage"
 	indexWipe      = "keeper.wipe"
@@ -36,12 +36,12 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		if r := o.(*v1alpha1.Repository); !policy.HoldsVolumeSnapshots(r) {
 			return []string{placeOf(r).storage.String()}
 		}
-		return nil // There is no backend to keep.
+		return nil // VolumeSnapshots have no backend.
 	}); err != nil {
 		return fmt.Errorf("index Repositories by storage: %w", err)
 	}
 	if err := indexer.IndexField(ctx, &v1alpha1.Snapshot{}, indexWipe, wipeKey); err != nil {
-		return fmt.Errorf("index Snapshots to be removed: %w", err)
+		return fmt.Errorf("index Snapshots to remove: %w", err)
 	}
 	if err := indexer.IndexField(ctx, &v1alpha1.Snapshot{}, indexSnapshots, func(o client.Object) []string {
 		return []string{o.(*v1alpha1.Snapshot).Spec.Repository}
@@ -52,17 +52,20 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		return err
 	}
 	enqueue := handler.EnqueueRequestsFromMapFunc
-	keepers := builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetLabels()[v1alpha1.LabelKeeper] != "" }))
+	keepers := builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
+		return o.GetLabels()[v1alpha1.LabelKeeper] != ""
+	}))
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("keeper").
 		Watches(&v1alpha1.Repository{}, enqueue(ofRepository), builder.WithPredicates(relevant)).
-		Watches(&v1alpha1.Snapshot{}, enqueue(r.ofSnapshot), builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool { return wipeKey(o) != nil }))).
+		Watches(&v1alpha1.Snapshot{}, enqueue(r.ofSnapshot),
+			builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool { return wipeKey(o) != nil }))).
 		Watches(&batchv1.Job{}, enqueue(r.ofJob), keepers).
 		WithOptions(opts).
 		Complete(r)
 }
 
-// relevant lets through what makes work in a Repository.
+// relevant lets through changes that can make work in a Repository due.
 var relevant = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	before, after := e.ObjectOld.(*v1alpha1.Repository), e.ObjectNew.(*v1alpha1.Repository)
 	return before.Generation != after.Generation || before.Status.InitializedSpec != after.Status.InitializedSpec ||
@@ -70,16 +73,19 @@ var relevant = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		conditions.GetReason(before, v1alpha1.ConditionWiped) != conditions.GetReason(after, v1alpha1.ConditionWiped)
 }}
 
-// placeOf is where a Repository is kept from.
+// placeOf returns the place of a Repository's keeper.
 func placeOf(r *v1alpha1.Repository) place {
-	p := place{namespace: r.Namespace, storage: client.ObjectKey{Namespace: r.Spec.StorageRef.Namespace, Name: r.Spec.StorageRef.Name}}
+	p := place{namespace: r.Namespace, storage: client.ObjectKey{
+		Namespace: r.Spec.StorageRef.Namespace,
+		Name:      r.Spec.StorageRef.Name,
+	}}
 	if p.storage.Namespace == "" {
 		p.storage.Namespace = r.Namespace
 	}
 	return p
 }
 
-// ofRepository is the keeper of a Repository; VolumeSnapshots have none.
+// ofRepository returns a request for the keeper of a Repository. A Repository of VolumeSnapshots has none.
 func ofRepository(_ context.Context, o client.Object) []reconcile.Request {
 	if policy.HoldsVolumeSnapshots(o.(*v1alpha1.Repository)) {
 		return nil
@@ -91,16 +97,16 @@ func (r *Reconciler) ofSnapshot(ctx context.Context, o client.Object) []reconcil
 	var repository v1alpha1.Repository
 	key := client.ObjectKey{Namespace: o.GetNamespace(), Name: o.(*v1alpha1.Snapshot).Spec.Repository}
 	if err := r.Get(ctx, key, &repository); err != nil {
-		return nil // Without its Repository nobody keeps it.
+		return nil // A Snapshot without Repository has no keeper.
 	}
 	return ofRepository(ctx, &repository)
 }
 
-// ofJob finds the keeper by the Repositories of the Job's namespace: its name is that of a place.
+// ofJob finds the keeper by the Repositories of the Job's namespace: the Job has the name of a place.
 func (r *Reconciler) ofJob(ctx context.Context, o client.Object) []reconcile.Request {
 	var list v1alpha1.RepositoryList
 	if err := r.List(ctx, &list, client.InNamespace(o.GetNamespace())); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "list Repositories of a keeper's Job")
+		ctrl.LoggerFrom(ctx).Error(err, "list Repositories of keeper Job")
 	}
 	for i := range list.Items {
 		if p := placeOf(&list.Items[i]); p.name() == o.GetLabels()[v1alpha1.LabelKeeper] {

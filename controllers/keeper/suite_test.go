@@ -35,7 +35,7 @@ var (
 	events testbed.Events
 	// now stands still: Snapshots are made at times before it.
 	now = clocktesting.NewFakePassiveClock(time.Now().Truncate(time.Second))
-	// keepers and retentions are what the manager runs.
+	// keepers and retentions are the reconcilers that the manager runs.
 	keepers    *keeper.Reconciler
 	retentions *retention.Reconciler
 )
@@ -47,7 +47,8 @@ func TestMain(m *testing.M) {
 			MoverImage: "mover:test", ClusterUID: "uid-cluster", FieldManager: "cairn-manager",
 		}
 		retentions = &retention.Reconciler{
-			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Clock: now, FieldManager: "cairn-manager",
+			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Clock: now,
+			FieldManager: "cairn-manager",
 		}
 		for _, c := range []interface {
 			SetupWithManager(ctrl.Manager, controller.Options) error
@@ -55,7 +56,8 @@ func TestMain(m *testing.M) {
 			keepers, retentions,
 			&retention.PolicyReconciler{Client: mgr.GetClient(), EventRecorder: &events, FieldManager: "cairn-manager"},
 			&snapshot.Reconciler{
-				Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Clock: clock.RealClock{}, FieldManager: "cairn-manager",
+				Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Clock: clock.RealClock{},
+				FieldManager:  "cairn-manager",
 				SweepInterval: 2 * time.Second, StuckAfter: 2 * time.Second,
 			},
 			&repository.Reconciler{
@@ -71,7 +73,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// shop is a namespace with a Repository that is ready, in a storage of another namespace.
+// shop is a namespace with a ready Repository in a storage of another namespace.
 type shop struct {
 	t          testing.TB
 	namespace  string
@@ -89,11 +91,14 @@ func newShop(t testing.TB, change ...func(*v1alpha1.Repository)) *shop {
 	return s
 }
 
-// newRepository is one that an init Job has made ready.
+// newRepository creates a Repository and lets its init Job make it ready.
 func (s *shop) newRepository(name string, change ...func(*v1alpha1.Repository)) *v1alpha1.Repository {
 	s.t.Helper()
 	r := &v1alpha1.Repository{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name, Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: s.namespace, Name: name,
+			Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
+		},
 		Spec: v1alpha1.RepositorySpec{
 			AppRef:     v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: name},
 			StorageRef: v1alpha1.ObjectReference{Namespace: s.storage.Namespace, Name: s.storage.Name}, Path: "/shop/" + name,
@@ -114,27 +119,38 @@ func (s *shop) newRepository(name string, change ...func(*v1alpha1.Repository)) 
 }
 
 // policy names a RetentionPolicy for the Repositories, through a BackupConfiguration of this name.
-func (s *shop) policy(configuration string, spec v1alpha1.RetentionPolicySpec, repositories ...string) *v1alpha1.RetentionPolicy {
+func (s *shop) policy(
+	configuration string, spec v1alpha1.RetentionPolicySpec, repositories ...string,
+) *v1alpha1.RetentionPolicy {
 	s.t.Helper()
-	p := &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "keep-" + configuration}, Spec: spec}
+	p := &v1alpha1.RetentionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "keep-" + configuration},
+		Spec:       spec,
+	}
 	bed.Create(s.t, p)
 	s.configuration(configuration, &v1alpha1.ObjectReference{Name: p.Name}, nil, repositories...)
 	return p
 }
 
-func (s *shop) configuration(name string, ref *v1alpha1.ObjectReference, labels map[string]string, repositories ...string) {
+func (s *shop) configuration(
+	name string, ref *v1alpha1.ObjectReference, labels map[string]string, repositories ...string,
+) {
 	s.t.Helper()
 	var infos []v1alpha1.RepositoryInfo
 	for _, repository := range repositories {
 		infos = append(infos, v1alpha1.RepositoryInfo{
-			Name: repository, Backend: "main", Directory: "/shop/" + repository, EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"},
+			Name: repository, Backend: "main", Directory: "/shop/" + repository,
+			EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"},
 		})
 	}
 	bed.Create(s.t, &v1alpha1.BackupConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name, Labels: labels},
 		Spec: v1alpha1.BackupConfigurationSpec{
-			Target:   &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
-			Backends: []v1alpha1.BackendReference{{Name: "main", StorageRef: &v1alpha1.ObjectReference{Namespace: s.storage.Namespace, Name: s.storage.Name}, RetentionPolicy: ref}},
+			Target: &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
+			Backends: []v1alpha1.BackendReference{{
+				Name:       "main",
+				StorageRef: &v1alpha1.ObjectReference{Namespace: s.storage.Namespace, Name: s.storage.Name}, RetentionPolicy: ref,
+			}},
 			Sessions: []v1alpha1.BackupConfigurationSession{{
 				SessionConfig: v1alpha1.SessionConfig{Name: "nightly"},
 				Addon:         &v1alpha1.AddonInfo{Name: "pvc-addon", Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}}},
@@ -144,21 +160,26 @@ func (s *shop) configuration(name string, ref *v1alpha1.ObjectReference, labels 
 	})
 }
 
-// snapshot of the Repository that ended some hours ago, as BackupSessions make them. The cache has it.
-func (s *shop) snapshot(repository *v1alpha1.Repository, hours int, phase v1alpha1.SnapshotPhase, change ...func(*v1alpha1.Snapshot)) *v1alpha1.Snapshot {
+// snapshot creates a Snapshot of the Repository that ended some hours ago, as a BackupSession does, and waits until the
+// cache has it.
+func (s *shop) snapshot(
+	repository *v1alpha1.Repository, hours int, phase v1alpha1.SnapshotPhase, change ...func(*v1alpha1.Snapshot),
+) *v1alpha1.Snapshot {
 	s.t.Helper()
 	run := fmt.Sprintf("run-%d", hours)
 	when := metav1.NewTime(now.Now().Add(-time.Duration(hours) * time.Hour))
 	out := &v1alpha1.Snapshot{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: s.namespace, Name: policy.SnapshotName(repository.Name, run),
-			Finalizers:      []string{v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord},
-			Labels:          map[string]string{v1alpha1.LabelBackupSession: run},
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(repository, v1alpha1.GroupVersion.WithKind(v1alpha1.RepositoryKind))},
+			Finalizers: []string{v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord},
+			Labels:     map[string]string{v1alpha1.LabelBackupSession: run},
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(repository,
+				v1alpha1.GroupVersion.WithKind(v1alpha1.RepositoryKind))},
 		},
 		Spec: v1alpha1.SnapshotSpec{
-			SnapshotID: fmt.Sprintf("%04d", hours), Repository: repository.Name, Session: "nightly", BackupSession: run, Version: "v1",
-			AppRef: repository.Spec.AppRef,
+			SnapshotID: fmt.Sprintf("%04d", hours), Repository: repository.Name, Session: "nightly", BackupSession: run,
+			Version: "v1",
+			AppRef:  repository.Spec.AppRef,
 		},
 	}
 	for _, f := range change {
@@ -166,32 +187,39 @@ func (s *shop) snapshot(repository *v1alpha1.Repository, hours int, phase v1alph
 	}
 	bed.Create(s.t, out)
 	bed.EditStatus(s.t, out, func() {
-		out.Status = v1alpha1.SnapshotStatus{Phase: phase, SnapshotTime: &when, Components: map[string]v1alpha1.Component{"pvc": {Phase: phase, ID: "id-" + out.Name}}}
+		out.Status = v1alpha1.SnapshotStatus{
+			Phase: phase, SnapshotTime: &when,
+			Components: map[string]v1alpha1.Component{"pvc": {Phase: phase, ID: "id-" + out.Name}},
+		}
 	})
 	bed.Cached(s.t, out)
 	return out
 }
 
-// session is a BackupSession that ended, with a Snapshot in each Repository.
+// session creates a BackupSession that ended, with a Snapshot in each Repository.
 func (s *shop) session(hours int, repositories ...*v1alpha1.Repository) *v1alpha1.BackupSession {
 	s.t.Helper()
 	out := &v1alpha1.BackupSession{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: fmt.Sprintf("run-%d", hours)},
 		Spec: v1alpha1.BackupSessionSpec{
-			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: "c"}, Session: "nightly",
+			Invoker: v1alpha1.TypedLocalObjectReference{
+				APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind,
+				Name: "c",
+			}, Session: "nightly",
 		},
 	}
 	bed.Create(s.t, out)
 	bed.EditStatus(s.t, out, func() {
 		out.Status.Phase = v1alpha1.BackupSessionSucceeded
 		for _, r := range repositories {
-			out.Status.Snapshots = append(out.Status.Snapshots, v1alpha1.SnapshotStatusInfo{Name: policy.SnapshotName(r.Name, out.Name), Repository: r.Name})
+			out.Status.Snapshots = append(out.Status.Snapshots,
+				v1alpha1.SnapshotStatusInfo{Name: policy.SnapshotName(r.Name, out.Name), Repository: r.Name})
 		}
 	})
 	return out
 }
 
-// job waits for the keeper's Job and gives what it is told to do.
+// job waits for the keeper's Job and returns it with its task.
 func (s *shop) job(not ...client.Object) (*batchv1.Job, task.Task) {
 	s.t.Helper()
 	job := initjobtest.Job(s.t, bed.Client, s.namespace, v1alpha1.LabelKeeper, not...)
@@ -215,15 +243,18 @@ func (s *shop) did(job *batchv1.Job, reasons ...string) {
 	initjobtest.Finish(s.t, bed.Client, job, r, now.Now())
 }
 
-// found ends the keeper's Job with what a check of one repository found.
+// found ends the keeper's Job with the result of a check of one repository.
 func (s *shop) found(job *batchv1.Job, verified int64, damaged ...int) {
 	s.t.Helper()
-	initjobtest.Finish(s.t, bed.Client, job, task.Result{Outcome: task.OutcomeSucceeded, Components: []task.ComponentResult{{
-		Name: "0", Outcome: task.OutcomeSucceeded, SizeBytes: 12 << 20, Verified: verified, Damaged: damaged,
-	}}}, now.Now())
+	initjobtest.Finish(s.t, bed.Client, job, task.Result{
+		Outcome: task.OutcomeSucceeded,
+		Components: []task.ComponentResult{{
+			Name: "0", Outcome: task.OutcomeSucceeded, SizeBytes: 12 << 20, Verified: verified, Damaged: damaged,
+		}},
+	}, now.Now())
 }
 
-// gone waits until an object does not exist any more.
+// gone waits until an object no longer exists.
 func gone(t testing.TB, o client.Object, why string) {
 	t.Helper()
 	NewWithT(t).Eventually(func() bool {
@@ -240,13 +271,13 @@ func (s *shop) expectRetention(r *v1alpha1.Repository, reason, message string) {
 	}, reason)
 }
 
-// released says that only the Ledger holds a Snapshot any more.
+// released asserts that only the Ledger still holds a Snapshot.
 func released(t testing.TB, s *v1alpha1.Snapshot) {
 	t.Helper()
 	bed.Eventually(t, s, func(g Gomega) {
 		g.Expect(s.DeletionTimestamp).NotTo(BeNil())
 		g.Expect(s.Finalizers).To(Equal([]string{v1alpha1.FinalizerRecord}))
-	}, "its data is gone, and it waits for its record")
+	}, "its data is removed, and the Snapshot waits for its record")
 }
 
 // recorded plays the part of the Ledger.
@@ -256,7 +287,7 @@ func recorded(t testing.TB, s *v1alpha1.Snapshot) {
 	bed.Edit(t, s, func() { s.Finalizers = nil })
 }
 
-// stays says that nobody deleted an object.
+// stays asserts that nobody deletes an object.
 func stays(t testing.TB, o client.Object) {
 	t.Helper()
 	g := NewWithT(t)
@@ -264,21 +295,23 @@ func stays(t testing.TB, o client.Object) {
 	g.Expect(o.GetDeletionTimestamp()).To(BeNil(), o.GetName())
 }
 
-// noJob says that no keeper was started in the namespace.
+// noJob asserts that no keeper was started in the namespace.
 func (s *shop) noJob(why string) {
 	s.t.Helper()
 	NewWithT(s.t).Consistently(func(g Gomega) {
 		var jobs batchv1.JobList
-		g.Expect(bed.Client.List(s.t.Context(), &jobs, client.InNamespace(s.namespace), client.HasLabels{v1alpha1.LabelKeeper})).To(Succeed())
+		g.Expect(bed.Client.List(s.t.Context(), &jobs, client.InNamespace(s.namespace),
+			client.HasLabels{v1alpha1.LabelKeeper})).To(Succeed())
 		g.Expect(jobs.Items).To(BeEmpty())
 	}, 2*time.Second, 100*time.Millisecond).Should(Succeed(), why)
 }
 
-// terminate begins to delete the namespace, as kubectl does. Nothing finishes that here.
+// terminate begins to delete the namespace, as kubectl does. Nothing completes the deletion here.
 func (s *shop) terminate(namespace string) {
 	s.t.Helper()
 	g := NewWithT(s.t)
-	g.Expect(bed.Client.Delete(s.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
+	g.Expect(bed.Client.Delete(s.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).
+		To(Succeed())
 }
 
 var last = func(n int32) v1alpha1.RetentionPolicySpec {

@@ -10,7 +10,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// TestARetentionPolicyLetsGoOnlyWhereItMayBeUsed has each usagePolicy, when retention begins and again for the next removal.
+// TestARetentionPolicyLetsGoOnlyWhereItMayBeUsed sets each usagePolicy before retention begins, and again before the
+// next removal.
 func TestARetentionPolicyLetsGoOnlyWhereItMayBeUsed(t *testing.T) {
 	t.Parallel()
 	from := func(from v1alpha1.NamespacesFrom) *v1alpha1.UsagePolicy {
@@ -20,7 +21,7 @@ func TestARetentionPolicyLetsGoOnlyWhereItMayBeUsed(t *testing.T) {
 		usage   *v1alpha1.UsagePolicy
 		allowed bool
 	}{
-		"nothing said":       {nil, false},
+		"no usagePolicy":     {nil, false},
 		"All":                {from(v1alpha1.NamespacesFromAll), true},
 		"Same":               {from(v1alpha1.NamespacesFromSame), false},
 		"Selector":           {chosen("retention-team", "shop"), true},
@@ -36,10 +37,11 @@ func TestARetentionPolicyLetsGoOnlyWhereItMayBeUsed(t *testing.T) {
 			bed.Create(t, p)
 			newest, older := s.snapshot(s.repository, 1, good), s.snapshot(s.repository, 2, good)
 			s.configuration("c", &v1alpha1.ObjectReference{Namespace: home, Name: "keep"}, nil, "web")
-			refused := "nothing is removed: the usagePolicy of RetentionPolicy " + home + "/keep does not allow the namespace " + s.namespace
+			refused := "nothing is removed: the usagePolicy of RetentionPolicy " + home + "/keep does not allow the namespace " +
+				s.namespace
 			if !c.allowed {
 				s.expectRetention(s.repository, v1alpha1.ReasonRetentionPolicyNotAllowed, refused)
-				s.noJob("nothing is to be removed")
+				s.noJob("there is nothing to remove")
 				stays(t, older)
 				return
 			}
@@ -53,10 +55,11 @@ func TestARetentionPolicyLetsGoOnlyWhereItMayBeUsed(t *testing.T) {
 			s.expectRetention(s.repository, v1alpha1.ReasonRetentionPolicyNotAllowed, refused)
 			oldest := s.snapshot(s.repository, 3, good)
 			bed.Quiet(t, s.namespace)
-			s.noJob("it may not be used any more")
+			s.noJob("the policy no longer allows the namespace")
 			stays(t, oldest)
 			stays(t, newest)
-			g.Expect(s.repository.Status.RetentionPolicy).To(HaveValue(Equal(v1alpha1.ObjectReference{Namespace: home, Name: "keep"})))
+			g.Expect(s.repository.Status.RetentionPolicy).
+				To(HaveValue(Equal(v1alpha1.ObjectReference{Namespace: home, Name: "keep"})))
 		})
 	}
 }

@@ -20,7 +20,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// busyDriver holds VolumeSnapshots that are being deleted, as the snapshot controller does until the CSI driver is done.
+// busyDriver holds VolumeSnapshots that are being deleted, as the snapshot controller does until the CSI driver has
+// finished.
 const busyDriver = "test.cairn.dev/busy-driver"
 
 // lab is a namespace with a Repository of VolumeSnapshots.
@@ -32,8 +33,14 @@ func newLab(t testing.TB, change ...func(*v1alpha1.Repository)) *lab {
 	t.Helper()
 	s := &shop{t: t, namespace: bed.Namespace(t, nil)}
 	s.repository = &v1alpha1.Repository{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "web", Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}},
-		Spec:       v1alpha1.RepositorySpec{AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"}, Driver: v1alpha1.DriverVolumeSnapshotter},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: s.namespace, Name: "web",
+			Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
+		},
+		Spec: v1alpha1.RepositorySpec{
+			AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
+			Driver: v1alpha1.DriverVolumeSnapshotter,
+		},
 	}
 	for _, f := range change {
 		f(s.repository)
@@ -43,11 +50,16 @@ func newLab(t testing.TB, change ...func(*v1alpha1.Repository)) *lab {
 	return &lab{s}
 }
 
-// volumeSnapshot is one that the Snapshot's Job has made, with its content.
-func (l *lab) volumeSnapshot(s *v1alpha1.Snapshot, name string, change ...func(*snapshotv1.VolumeSnapshot)) *snapshotv1.VolumeSnapshot {
+// volumeSnapshot creates a VolumeSnapshot as the Snapshot's Job does, with its content.
+func (l *lab) volumeSnapshot(
+	s *v1alpha1.Snapshot, name string, change ...func(*snapshotv1.VolumeSnapshot),
+) *snapshotv1.VolumeSnapshot {
 	l.t.Helper()
 	v := volumesnapshot.New(l.namespace, name, "web", "fast",
-		map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelSnapshot: policy.LabelValue(s.Name)},
+		map[string]string{
+			v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn,
+			v1alpha1.LabelSnapshot:  policy.LabelValue(s.Name),
+		},
 		map[string]string{v1alpha1.AnnotationSnapshotUID: string(s.UID)})
 	for _, f := range change {
 		f(v)
@@ -67,8 +79,10 @@ func (l *lab) volumeSnapshot(s *v1alpha1.Snapshot, name string, change ...func(*
 	return v
 }
 
-// backup is a Snapshot of one VolumeSnapshot, some hours ago.
-func (l *lab) backup(hours int, contentPolicy string, change ...func(*v1alpha1.Snapshot)) (*v1alpha1.Snapshot, *snapshotv1.VolumeSnapshot) {
+// backup creates a Snapshot of one VolumeSnapshot, some hours old.
+func (l *lab) backup(
+	hours int, contentPolicy string, change ...func(*v1alpha1.Snapshot),
+) (*v1alpha1.Snapshot, *snapshotv1.VolumeSnapshot) {
 	l.t.Helper()
 	s := l.snapshot(l.repository, hours, v1alpha1.SnapshotRunning, change...)
 	v := l.volumeSnapshot(s, fmt.Sprintf("web-%d", hours))
@@ -76,7 +90,7 @@ func (l *lab) backup(hours int, contentPolicy string, change ...func(*v1alpha1.S
 	return s, v
 }
 
-// succeed ends a Snapshot. A VolumeSnapshot that is made after that is swept away at any moment.
+// succeed ends a Snapshot. A VolumeSnapshot that is created afterwards can be swept at any moment.
 func (l *lab) succeed(s *v1alpha1.Snapshot, v *snapshotv1.VolumeSnapshot, contentPolicy string) {
 	l.t.Helper()
 	bed.EditStatus(l.t, s, func() {
@@ -84,14 +98,15 @@ func (l *lab) succeed(s *v1alpha1.Snapshot, v *snapshotv1.VolumeSnapshot, conten
 		s.Status.Components["pvc"] = v1alpha1.Component{
 			Phase: good, Driver: v1alpha1.DriverVolumeSnapshotter, ID: string(v.UID),
 			VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{{
-				PVCName: "web", VolumeSnapshotName: v.Name, VolumeSnapshotContentName: "content-" + string(v.UID), ContentDeletionPolicy: contentPolicy,
+				PVCName: "web", VolumeSnapshotName: v.Name, VolumeSnapshotContentName: "content-" + string(v.UID),
+				ContentDeletionPolicy: contentPolicy,
 			}},
 		}
 	})
 	bed.Cached(l.t, s)
 }
 
-// restoring is a restore that reads a Snapshot.
+// restoring creates a restore that reads a Snapshot.
 func (l *lab) restoring(s *v1alpha1.Snapshot) *v1alpha1.RestoreSession {
 	l.t.Helper()
 	restore := &v1alpha1.RestoreSession{
@@ -106,7 +121,7 @@ func (l *lab) restoring(s *v1alpha1.Snapshot) *v1alpha1.RestoreSession {
 	return restore
 }
 
-// restored ends it, and has the Snapshot looked at again.
+// restored ends the restore, and triggers a reconcile of the Snapshot.
 func (l *lab) restored(restore *v1alpha1.RestoreSession, s *v1alpha1.Snapshot) {
 	l.t.Helper()
 	bed.EditStatus(l.t, restore, func() { restore.Status.Phase = v1alpha1.RestoreSessionSucceeded })
@@ -117,7 +132,8 @@ func (l *lab) restored(restore *v1alpha1.RestoreSession, s *v1alpha1.Snapshot) {
 func (l *lab) contentOf(v *snapshotv1.VolumeSnapshot) *snapshotv1.VolumeSnapshotContent {
 	l.t.Helper()
 	content := &snapshotv1.VolumeSnapshotContent{}
-	NewWithT(l.t).Expect(bed.Client.Get(l.t.Context(), client.ObjectKey{Name: "content-" + string(v.UID)}, content)).To(Succeed())
+	NewWithT(l.t).Expect(bed.Client.Get(l.t.Context(), client.ObjectKey{Name: "content-" + string(v.UID)}, content)).
+		To(Succeed())
 	return content
 }
 
@@ -132,12 +148,13 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		_, other := l.backup(2, "")
 		del(t, s)
 		gone(t, v, "its Snapshot was deleted with its data")
-		g.Expect(l.contentOf(v).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentDelete), "whatever the class says")
+		g.Expect(l.contentOf(v).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentDelete),
+			"whatever the deletionPolicy of the class")
 		released(t, s)
 		g.Expect(conditions.GetReason(s, v1alpha1.ConditionRetained)).To(Equal(v1alpha1.ReasonDeleted))
 		stays(t, other)
 		g.Expect(l.contentOf(other).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentRetain))
-		l.noJob("there is nothing for a keeper")
+		l.noJob("a keeper has nothing to do")
 	})
 	t.Run("and their data stays where policy says so", func(t *testing.T) {
 		t.Parallel()
@@ -150,14 +167,15 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		gone(t, v, "its Snapshot was deleted")
 		g.Expect(l.contentOf(v).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentRetain))
 		released(t, s)
-		said(t, l.namespace, "the data stays in the storage system, as contentDeletionPolicy says: VolumeSnapshotContents "+content.Name)
+		said(t, l.namespace, "the data stays in the storage system, as contentDeletionPolicy says: VolumeSnapshotContents "+
+			content.Name)
 	})
 	t.Run("but not with deletionPolicy Delete", func(t *testing.T) {
 		t.Parallel()
 		l := newLab(t)
 		s, v := l.backup(1, "")
 		del(t, s)
-		gone(t, s, "nothing holds it")
+		gone(t, s, "no finalizer holds it")
 		stays(t, v)
 	})
 	t.Run("but for those of somebody else", func(t *testing.T) {
@@ -167,9 +185,10 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		labels, annotations := v.Labels, v.Annotations
 		g.Expect(bed.Client.Delete(t.Context(), v)).To(Succeed())
 		foreign := []*snapshotv1.VolumeSnapshot{
-			volumesnapshot.New(l.namespace, v.Name, "web", "fast", labels, annotations), // one that was made anew
+			volumesnapshot.New(l.namespace, v.Name, "web", "fast", labels, annotations), // a recreated VolumeSnapshot
 			volumesnapshot.New(l.namespace, v.Name+"0", "web", "fast", nil, nil),
-			volumesnapshot.New(l.namespace, v.Name+"1", "web", "fast", labels, map[string]string{v1alpha1.AnnotationSnapshotUID: "another"}),
+			volumesnapshot.New(l.namespace, v.Name+"1", "web", "fast", labels,
+				map[string]string{v1alpha1.AnnotationSnapshotUID: "another"}),
 			volumesnapshot.New(l.namespace, "mine", "web", "fast", labels, nil),
 		}
 		for _, f := range foreign {
@@ -180,7 +199,7 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		for _, f := range foreign {
 			stays(t, f)
 		}
-		said(t, l.namespace, "Warning DataKept left alone, because they are not what this backup has made: VolumeSnapshots mine, web-1, web-11")
+		said(t, l.namespace, "Warning DataKept left alone VolumeSnapshots that this backup did not make: mine, web-1, web-11")
 	})
 	t.Run("also those that were never reported", func(t *testing.T) {
 		t.Parallel()
@@ -189,8 +208,8 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		v, more := l.volumeSnapshot(s, "web-1"), l.volumeSnapshot(s, "web-more")
 		l.succeed(s, v, "")
 		del(t, s)
-		gone(t, more, "it has the Snapshot's UID")
-		gone(t, v, "it was reported")
+		gone(t, more, "the VolumeSnapshot names the Snapshot's UID")
+		gone(t, v, "a component reported it")
 		released(t, s)
 	})
 	t.Run("after their content was bound to another one", func(t *testing.T) {
@@ -201,14 +220,15 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		content.Spec.VolumeSnapshotRef.UID = types.UID("another")
 		g.Expect(bed.Client.Update(t.Context(), content)).To(Succeed())
 		del(t, s)
-		gone(t, v, "it is ours")
-		g.Expect(l.contentOf(v).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentRetain), "it is not ours to change")
+		gone(t, v, "the VolumeSnapshot is ours")
+		g.Expect(l.contentOf(v).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentRetain),
+			"Cairn does not change a foreign policy")
 	})
 }
 
 func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 	t.Parallel()
-	t.Run("for a claim that is to get its volume of it", func(t *testing.T) {
+	t.Run("for a claim that still waits for its volume", func(t *testing.T) {
 		t.Parallel()
 		l := newLab(t)
 		s, v := l.backup(1, "", wipeOutSnapshot)
@@ -216,18 +236,24 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 			ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: "later"},
 			Spec: corev1.PersistentVolumeClaimSpec{
 				AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
-				Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
-				DataSource:  &corev1.TypedLocalObjectReference{APIGroup: new(snapshotv1.GroupName), Kind: volumesnapshot.Kind, Name: v.Name},
+				Resources: corev1.VolumeResourceRequirements{
+					Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")},
+				},
+				DataSource: &corev1.TypedLocalObjectReference{
+					APIGroup: new(snapshotv1.GroupName), Kind: volumesnapshot.Kind,
+					Name: v.Name,
+				},
 			},
 		}
 		bed.Create(t, claim)
 		del(t, s)
 		bed.Eventually(t, s, func(g Gomega) {
-			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).To(ContainSubstring("PersistentVolumeClaim later is to get its volume of it"))
-		}, "a pod may come for it any time")
+			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).
+				To(ContainSubstring("PersistentVolumeClaim later still waits for its volume from it"))
+		}, "a pod can come for it at any time")
 		stays(t, v)
 	})
-	t.Run("for a claim in another namespace that is to get its volume of it", func(t *testing.T) {
+	t.Run("for a claim in another namespace that still waits for its volume", func(t *testing.T) {
 		t.Parallel()
 		g, l := NewWithT(t), newLab(t)
 		s, v := l.backup(1, "", wipeOutSnapshot)
@@ -236,8 +262,11 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 		g.Expect(bed.Client.Status().Update(t.Context(), content)).To(Succeed())
 		lent := &snapshotv1.VolumeSnapshotContent{
 			ObjectMeta: metav1.ObjectMeta{
-				Name:        policy.ImportName("restore", v.UID),
-				Labels:      map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelRestoreSession: "restore"},
+				Name: policy.ImportName("restore", v.UID),
+				Labels: map[string]string{
+					v1alpha1.LabelManagedBy:      v1alpha1.ManagedByCairn,
+					v1alpha1.LabelRestoreSession: "restore",
+				},
 				Annotations: map[string]string{v1alpha1.AnnotationRestoreSession: "restore"},
 			},
 			Spec: snapshotv1.VolumeSnapshotContentSpec{
@@ -249,12 +278,13 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 		bed.Create(t, lent)
 		del(t, s)
 		bed.Eventually(t, s, func(g Gomega) {
-			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).To(ContainSubstring("is lent to a restore in namespace elsewhere"))
-		}, "a pod may come for it any time")
+			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).
+				To(ContainSubstring("is lent to a restore in namespace elsewhere"))
+		}, "a pod can come for it at any time")
 		stays(t, v)
 		g.Expect(bed.Client.Delete(t.Context(), lent)).To(Succeed())
 		bed.Edit(t, s, func() { s.Labels["touched"] = "x" })
-		gone(t, v, "it was given back")
+		gone(t, v, "the restore gave it back")
 		released(t, s)
 	})
 	t.Run("for the CSI driver", func(t *testing.T) {
@@ -263,14 +293,18 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 		s := l.snapshot(l.repository, 1, good, wipeOutSnapshot)
 		v := l.volumeSnapshot(s, "web-1", held)
 		content := l.contentOf(v)
-		content.Status = &snapshotv1.VolumeSnapshotContentStatus{Error: &snapshotv1.VolumeSnapshotError{Message: new("no route to the array")}}
+		content.Status = &snapshotv1.VolumeSnapshotContentStatus{
+			Error: &snapshotv1.VolumeSnapshotError{Message: new("no route to the array")},
+		}
 		g.Expect(bed.Client.Status().Update(t.Context(), content)).To(Succeed())
 		del(t, s)
 		bed.Eventually(t, s, func(g Gomega) {
 			g.Expect(conditions.GetReason(s, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonVolumeSnapshotNotDeleted))
-			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).To(Equal("VolumeSnapshot web-1 is being deleted, and the CSI driver csi.example.com says: " +
-				"no route to the array. It is tried again; to let the object go and leave the data, annotate it with backup.cairn.dev/give-up=true"))
-		}, "it says why it waits")
+			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).
+				To(Equal("VolumeSnapshot web-1 keeps terminating: the CSI driver csi.example.com reports: " +
+					"no route to the array. Cairn tries again; to release the object and leave its data, annotate it with " +
+					"backup.cairn.dev/give-up=true"))
+		}, "the condition says why it waits")
 		g.Expect(s.Finalizers).To(ContainElement(v1alpha1.FinalizerWipe))
 		said(t, l.namespace, "Warning VolumeSnapshotNotDeleted VolumeSnapshot web-1")
 
@@ -284,10 +318,11 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 		s, _ := l.backup(1, "", wipeOutSnapshot)
 		v := l.volumeSnapshot(s, "web-2", held)
 		del(t, s)
-		bed.Eventually(t, v, func(g Gomega) { g.Expect(v.DeletionTimestamp).NotTo(BeNil()) }, "it is being deleted")
+		bed.Eventually(t, v, func(g Gomega) { g.Expect(v.DeletionTimestamp).NotTo(BeNil()) },
+			"the VolumeSnapshot is being deleted")
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
 		bed.Edit(t, s, func() { s.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"} })
-		gone(t, s, "it was given up")
+		gone(t, s, "the removal was given up")
 		said(t, l.namespace, "Warning DataKept the VolumeSnapshots stay: its removal was given up")
 	})
 	t.Run("for a restore and for a Job", func(t *testing.T) {
@@ -335,7 +370,7 @@ func TestRetentionOfVolumeSnapshots(t *testing.T) {
 	}
 	stays(t, kept)
 	g.Expect(conditions.GetReason(snapshots[2], v1alpha1.ConditionRetained)).NotTo(BeEmpty())
-	l.noJob("no keeper has anything to do")
+	l.noJob("a keeper has nothing to do")
 }
 
 func TestARepositoryOfVolumeSnapshotsIsDeleted(t *testing.T) {
@@ -354,8 +389,8 @@ func TestARepositoryOfVolumeSnapshotsIsDeleted(t *testing.T) {
 		first, v := l.backup(1, "")
 		second, w := l.backup(2, "")
 		del(t, l.repository)
-		gone(t, v, "it goes")
-		gone(t, w, "it goes")
+		gone(t, v, "the VolumeSnapshot is deleted")
+		gone(t, w, "the VolumeSnapshot is deleted")
 		for _, s := range []*v1alpha1.Snapshot{first, second} {
 			recorded(t, s)
 		}
@@ -367,18 +402,19 @@ func TestARepositoryOfVolumeSnapshotsIsDeleted(t *testing.T) {
 		g, l := NewWithT(t), newLab(t, wipeOut)
 		s, v := l.backup(1, "")
 		restore := l.restoring(s)
-		g.Expect(bed.Client.Delete(t.Context(), l.repository, client.PropagationPolicy(metav1.DeletePropagationForeground))).To(Succeed())
+		g.Expect(bed.Client.Delete(t.Context(), l.repository, client.PropagationPolicy(metav1.DeletePropagationForeground))).
+			To(Succeed())
 		bed.Eventually(t, l.repository, func(g Gomega) {
 			g.Expect(conditions.GetReason(l.repository, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonInUse))
 			g.Expect(l.repository.Finalizers).To(ContainElement(metav1.FinalizerDeleteDependents))
-		}, "it waits for the restore")
+		}, "the Repository waits for the restore")
 		del(t, s)
 		bed.Eventually(t, s, func(g Gomega) {
 			g.Expect(conditions.GetReason(s, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonInUse))
-		}, "it waits for the restore, too")
+		}, "the Snapshot waits for the restore, too")
 		stays(t, v)
 		l.restored(restore, s)
-		gone(t, v, "it goes")
+		gone(t, v, "the VolumeSnapshot is deleted")
 		g.Expect(l.contentOf(v).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentDelete))
 		recorded(t, s)
 		g.Expect(conditions.GetReason(s, v1alpha1.ConditionRetained)).To(Equal(v1alpha1.ReasonRepositoryWiped))
@@ -387,9 +423,10 @@ func TestARepositoryOfVolumeSnapshotsIsDeleted(t *testing.T) {
 		t.Parallel()
 		g, l := NewWithT(t), newLab(t)
 		s, v := l.backup(1, "")
-		g.Expect(bed.Client.Delete(t.Context(), l.repository, client.PropagationPolicy(metav1.DeletePropagationForeground))).To(Succeed())
+		g.Expect(bed.Client.Delete(t.Context(), l.repository, client.PropagationPolicy(metav1.DeletePropagationForeground))).
+			To(Succeed())
 		del(t, s)
-		gone(t, s, "nothing holds it")
+		gone(t, s, "no finalizer holds it")
 		stays(t, v)
 	})
 	t.Run("with its namespace", func(t *testing.T) {
@@ -398,15 +435,16 @@ func TestARepositoryOfVolumeSnapshotsIsDeleted(t *testing.T) {
 		s, v := l.backup(1, "", wipeOutSnapshot)
 		l.terminate(l.namespace)
 		del(t, l.repository)
-		gone(t, l.repository, "a namespace is not held")
+		gone(t, l.repository, "no finalizer holds the namespace")
 		del(t, s)
-		gone(t, s, "a namespace is not held")
+		gone(t, s, "no finalizer holds the namespace")
 		stays(t, v)
-		said(t, l.namespace, "Warning DataKept nothing is removed by Cairn: the namespace is being deleted, and its VolumeSnapshots with it")
+		said(t, l.namespace,
+			"Warning DataKept Cairn removes nothing: the namespace is being deleted, and its VolumeSnapshots with it")
 	})
 }
 
-// Who may delete a VolumeSnapshot deletes a backup: that is noticed, and told.
+// Whoever can delete a VolumeSnapshot deletes a backup: Cairn notices and reports it.
 func TestAVolumeSnapshotThatSomebodyDeletesIsNoticed(t *testing.T) {
 	t.Parallel()
 	g, l := NewWithT(t), newLab(t)
@@ -420,21 +458,24 @@ func TestAVolumeSnapshotThatSomebodyDeletesIsNoticed(t *testing.T) {
 			g.Expect(s.Status.LastCheckTime).NotTo(BeNil())
 		}, why)
 	}
-	is(newer, true, "it is there")
+	is(newer, true, "the VolumeSnapshot exists")
 	g.Expect(bed.Client.Delete(t.Context(), v)).To(Succeed())
-	is(newer, false, "it is gone")
-	is(older, true, "it is another one")
-	said(t, l.namespace, "Warning VolumeSnapshotNotFound somebody deleted VolumeSnapshots that this Snapshot is, or they can't be used any more: components pvc")
-	bed.Eventually(t, l.repository, func(g Gomega) { g.Expect(l.repository.Status.Integrity).To(HaveValue(BeFalse())) }, "the Repository says so, too")
+	is(newer, false, "the VolumeSnapshot is gone")
+	is(older, true, "another VolumeSnapshot has the name")
+	said(t, l.namespace,
+		"Warning VolumeSnapshotNotFound VolumeSnapshots of this Snapshot were deleted or can't be used any more: "+
+			"components pvc")
+	bed.Eventually(t, l.repository, func(g Gomega) { g.Expect(l.repository.Status.Integrity).To(HaveValue(BeFalse())) },
+		"the Repository reports it, too")
 	bed.Quiet(t, l.namespace)
 }
 
-// A content that somebody removed is made anew, under its VolumeSnapshot, of what the volume holds by then: retention must not take that
-// for the backup, and let the last one go that is.
+// If somebody removed a content, the storage system takes it again for its VolumeSnapshot, from the volume's current
+// data. Retention must not take that for the backup and then remove the last real one.
 func TestAVolumeSnapshotThatWasTakenAgainIsNoticed(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(l *lab, content *snapshotv1.VolumeSnapshotContent){
-		"made anew": func(l *lab, content *snapshotv1.VolumeSnapshotContent) {
+		"recreated": func(l *lab, content *snapshotv1.VolumeSnapshotContent) {
 			content.Status.SnapshotHandle = new("handle-2")
 			NewWithT(l.t).Expect(bed.Client.Status().Update(l.t.Context(), content)).To(Succeed())
 		},
@@ -452,9 +493,11 @@ func TestAVolumeSnapshotThatWasTakenAgainIsNoticed(t *testing.T) {
 			NewWithT(t).Expect(bed.Client.Status().Update(t.Context(), content)).To(Succeed())
 			l.succeed(s, v, "")
 			bed.EditStatus(t, s, func() { s.Status.Components["pvc"].VolumeSnapshotterStats[0].SnapshotHandle = "handle-1" })
-			bed.Eventually(t, s, func(g Gomega) { g.Expect(s.Status.Integrity).To(HaveValue(BeTrue())) }, "it is what was taken")
+			bed.Eventually(t, s, func(g Gomega) { g.Expect(s.Status.Integrity).To(HaveValue(BeTrue())) },
+				"it is the snapshot that was taken")
 			spoil(l, l.contentOf(v))
-			bed.Eventually(t, s, func(g Gomega) { g.Expect(s.Status.Integrity).To(HaveValue(BeFalse())) }, "it is not any more")
+			bed.Eventually(t, s, func(g Gomega) { g.Expect(s.Status.Integrity).To(HaveValue(BeFalse())) },
+				"it is another snapshot now")
 			stays(t, v)
 		})
 	}
@@ -470,7 +513,13 @@ func TestWhatAFailedBackupLeavesIsRemoved(t *testing.T) {
 		v.Labels[v1alpha1.LabelSnapshot], v.Annotations[v1alpha1.AnnotationSnapshotUID] = "gone", "gone"
 	})
 	job := &batchv1.Job{
-		ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: "mover", Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelSnapshot: policy.LabelValue(s.Name)}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: l.namespace, Name: "mover",
+			Labels: map[string]string{
+				v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn,
+				v1alpha1.LabelSnapshot:  policy.LabelValue(s.Name),
+			},
+		},
 		Spec: batchv1.JobSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
 			RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "mover", Image: "mover"}},
 		}}},
@@ -487,10 +536,11 @@ func TestWhatAFailedBackupLeavesIsRemoved(t *testing.T) {
 	bed.Quiet(t, l.namespace)
 	stays(t, bad)
 
-	g.Expect(bed.Client.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+	g.Expect(bed.Client.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground))).
+		To(Succeed())
 	gone(t, bad, "the sweep finds it once no Job works any more")
 	g.Expect(l.contentOf(bad).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentDelete))
-	said(t, l.namespace, "Normal LeftoversRemoved removed, because they never became a backup: VolumeSnapshots web-bad")
+	said(t, l.namespace, "Normal LeftoversRemoved removed VolumeSnapshots that never became a backup: web-bad")
 	stays(t, good)
 	stays(t, lost)
 }

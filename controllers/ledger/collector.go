@@ -22,24 +22,25 @@ import (
 const (
 	// batchSize is the number of ended objects at which the batch window ends early.
 	batchSize = 200
-	// fullRetry is how long objects wait for room in a full outbox before the next look.
+	// fullRetry is the delay after which objects look again for room in a full outbox.
 	fullRetry = 30 * time.Second
 )
 
-// Collector writes the records of ended BackupSessions, RestoreSessions and RestoreBatches, and of removed Snapshots, into the outboxes of all matching Ledgers and
-// then takes FinalizerRecord from them. It keeps no state: the batch window starts when the first object ended.
+// Collector writes the records of ended BackupSessions, RestoreSessions and RestoreBatches, and of removed Snapshots,
+// into the outboxes of all matching Ledgers. It then removes FinalizerRecord from the objects. It keeps no state: the
+// batch window starts when the first object ended.
 type Collector struct {
 	client.Client
-	// APIReader is uncached.
+	// APIReader is not cached.
 	APIReader     client.Reader
 	EventRecorder record.EventRecorder
 	Clock         clock.PassiveClock
 	Outbox        *Outbox
-	// FieldManager owns what is written.
+	// FieldManager owns all writes.
 	FieldManager string
 }
 
-// Reconcile collects everything that waits. The request is always the same.
+// Reconcile collects all pending objects. The request is always the same.
 func (c *Collector) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	pending, err := c.pending(ctx)
 	if err != nil || len(pending) == 0 {
@@ -72,7 +73,7 @@ func (c *Collector) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result,
 	return ctrl.Result{}, kerrors.NewAggregate(errs)
 }
 
-// match finds the Ledgers of each object: those that record it and do not have it yet.
+// match finds the Ledgers of each object: the Ledgers that record the object and do not have its record yet.
 func (c *Collector) match(ctx context.Context, pending []*ended) error {
 	var list v1alpha1.LedgerList
 	if err := c.List(ctx, &list); err != nil {
@@ -85,7 +86,8 @@ func (c *Collector) match(ctx context.Context, pending []*ended) error {
 			continue
 		}
 		m, err := newMatcher(l)
-		if err != nil { // the Reconciler says so on the Ledger; until it is mended, it may mean any object
+		if err != nil {
+			// The Reconciler reports the error on the Ledger. Until it is corrected, the Ledger can match any object.
 			for _, e := range pending {
 				e.undecided = true
 			}
@@ -107,7 +109,7 @@ func (c *Collector) match(ctx context.Context, pending []*ended) error {
 	return nil
 }
 
-// window is how long to go on gathering.
+// window returns how long the batch window stays open.
 func (c *Collector) window(waiting []*ended) time.Duration {
 	if len(waiting) == 0 || len(waiting) >= batchSize {
 		return 0
@@ -126,8 +128,8 @@ func (c *Collector) window(waiting []*ended) time.Duration {
 	return end.Sub(c.Clock.Now())
 }
 
-// store writes the records of a batch and releases what is in every outbox it belongs to. Held says that some were not
-// released, because an outbox is full.
+// store writes the records of a batch and releases each object whose record is in all its outboxes. held reports that
+// an object was not released because an outbox is full or a selector can't be read.
 func (c *Collector) store(ctx context.Context, batch []*ended) (held bool, err error) {
 	var ledgers []*v1alpha1.Ledger
 	members := map[*v1alpha1.Ledger][]*ended{}
@@ -143,7 +145,7 @@ func (c *Collector) store(ctx context.Context, batch []*ended) (held bool, err e
 	for _, l := range ledgers {
 		err := c.storeFor(ctx, l, members[l])
 		if errors.Is(err, errGone) {
-			c.warn(members[l], l, "the namespace of Ledger %s is being deleted: it does not get the record")
+			c.warn(members[l], l, "the namespace of Ledger %s is being deleted: the Ledger does not get the record")
 			continue
 		}
 		for _, e := range members[l] {
@@ -162,7 +164,7 @@ func (c *Collector) store(ctx context.Context, batch []*ended) (held bool, err e
 		switch {
 		case why == nil:
 			errs = append(errs, c.release(ctx, e))
-		case c.givenUp(e, why): // a Ledger must not keep a namespace from going
+		case c.givenUp(e, why): // a Ledger must not block the deletion of a namespace
 			c.warn([]*ended{e}, nil, "deleted without a record: "+whyNone(why))
 			errs = append(errs, c.release(ctx, e))
 		case errors.Is(why, errFull), errors.Is(why, errUndecided):
@@ -174,24 +176,25 @@ func (c *Collector) store(ctx context.Context, batch []*ended) (held bool, err e
 	return held, kerrors.NewAggregate(unique(errs))
 }
 
-// errUndecided says that a Ledger has a selector that cannot be read, so that nobody knows whether it wants the record.
-var errUndecided = errors.New("the selector of a Ledger cannot be read")
+// errUndecided means that nobody knows whether a Ledger wants the record, because its selector can't be read.
+var errUndecided = errors.New("the selector of a Ledger can't be read")
 
-// whyNone says in an event why there is no record. What the API server said is for the log.
+// whyNone returns the reason, for an event, why there is no record. The API server's error belongs in the log.
 func whyNone(why error) string {
 	if errors.Is(why, errUndecided) {
 		return errUndecided.Error()
 	}
-	return "the outbox takes none"
+	return "the outbox has no room for it"
 }
 
-// givenUp says whether an object that is being deleted goes without its record: at once when the outbox is full or the
-// selector of a Ledger cannot be read, after a while when the record cannot be written for another reason.
+// givenUp reports whether an object that is being deleted goes without its record: at once if the outbox is full or the
+// selector of a Ledger can't be read, after giveUpAfter if the record can't be written for another reason.
 func (c *Collector) givenUp(e *ended, why error) bool {
-	return e.urgent && (errors.Is(why, errFull) || errors.Is(why, errUndecided) || c.Clock.Now().Sub(e.object.GetDeletionTimestamp().Time) > giveUpAfter)
+	return e.urgent && (errors.Is(why, errFull) || errors.Is(why, errUndecided) ||
+		c.Clock.Now().Sub(e.object.GetDeletionTimestamp().Time) > giveUpAfter)
 }
 
-// errGone says that a Ledger's namespace takes no more objects.
+// errGone means that the namespace of a Ledger takes no more objects.
 var errGone = errors.New("namespace is being deleted")
 
 func (c *Collector) storeFor(ctx context.Context, l *v1alpha1.Ledger, members []*ended) error {
@@ -208,12 +211,12 @@ func (c *Collector) storeFor(ctx context.Context, l *v1alpha1.Ledger, members []
 		return errGone
 	}
 	if err != nil {
-		return fmt.Errorf("record for Ledger %s: %w", ledgerName(l), err)
+		return fmt.Errorf("write record for Ledger %s: %w", ledgerName(l), err)
 	}
 	return nil
 }
 
-// unique drops what is said of every member of a batch but once.
+// unique keeps each message once: every member of a batch can have the same error.
 func unique(errs []error) []error {
 	seen := map[string]bool{}
 	return slices.DeleteFunc(errs, func(err error) bool {

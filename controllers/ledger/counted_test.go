@@ -11,14 +11,19 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// A push that the server took, and whose reply never came, is counted by whoever finds its records in the branch: the same
-// process or the next one, with the directory or without.
+// The server took a push whose reply never came. Whoever finds the records in the branch counts them: the same process
+// or the next one, with or without the directory.
 func TestLostReplyIsCounted(t *testing.T) {
 	t.Parallel()
 	for name, after := range map[string]func(*WithT, *world){
-		"by the same process":                func(*WithT, *world) {},
-		"by the next":                        func(_ *WithT, w *world) { w.restart() },
-		"by the next, the directory is lost": func(g *WithT, w *world) { w.restart(); g.Expect(os.RemoveAll(w.data)).To(Succeed()) },
+		"by the same process": func(*WithT, *world) {},
+		"by the next":         func(_ *WithT, w *world) { w.restart() },
+		"by the next, the directory is lost": func(g *WithT,
+			w *world,
+		) {
+			w.restart()
+			g.Expect(os.RemoveAll(w.data)).To(Succeed())
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -34,7 +39,7 @@ func TestLostReplyIsCounted(t *testing.T) {
 			_, err = w.push(l)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(get(w, l).Status.Recorded).To(BeZero())
-			g.Expect(w.files("clusters/production/records")).To(HaveLen(2), "the server has them")
+			g.Expect(w.files("clusters/production/records")).To(HaveLen(2), "the branch has the records")
 			w.loseReply = false
 			w.silent.Store(false)
 			after(g, w)
@@ -49,7 +54,7 @@ func TestLostReplyIsCounted(t *testing.T) {
 	}
 }
 
-// lost serves a push, withholds the reply and does not answer any more.
+// lost serves a push, withholds the reply and stops answering.
 func (w *world) lost(next http.Handler, r *http.Request) {
 	next.ServeHTTP(httptest.NewRecorder(), r)
 	w.silent.Store(true)

@@ -1,9 +1,14 @@
-// Package ledger has two controllers. The Collector writes what ended into the outboxes of the Ledgers and lets it go; the
-// Reconciler pushes an outbox to Git and empties it.
+// Package ledger has two controllers. The Collector writes the records of ended objects into the outboxes of the
+// Ledgers and then releases the objects. The Reconciler pushes an outbox to Git and then empties it.
 //
-// Between the two lie only the ConfigMaps of the outbox, so that either may be killed between any two lines. The order of
-// what they do makes every step repeatable:
+// An outbox is a set of ConfigMaps; each ConfigMap is a parcel of records. Nothing but the outbox lies between the two
+// controllers, so each can be killed between any two lines (TestCrash). The order of their writes makes every step
+// repeatable:
 //
-//	Collector:  ConfigMap, then finalizer. A record that is in the outbox already, or in Git, is not written again.
-//	Reconciler: push, then status, then the sessions' status.records, then the ConfigMaps. A push of what is there is none.
+//	Collector:  ConfigMap, then finalizer. It does not write a record again that is in the outbox or in Git.
+//	Reconciler: push, then status, then status.records of the objects, then the ConfigMaps. A push without changes does
+//	            nothing.
+//
+// The Collector runs one reconcile at a time. The Reconciler reconciles different Ledgers concurrently; they share the
+// Outbox, the limiter and the memories, which are safe for concurrent use.
 package ledger

@@ -29,10 +29,10 @@ type ended struct {
 	at      time.Time
 	records []v1alpha1.RecordStatus
 	ledgers []*v1alpha1.Ledger
-	// urgent says that somebody waits for it to go: it is being deleted. A removed Snapshot always is, and is urgent only
-	// where its whole namespace goes.
+	// urgent reports that a deletion waits for the record. A removed Snapshot is always being deleted; it is urgent
+	// only if its whole namespace is being deleted.
 	urgent bool
-	// undecided says that there is a Ledger with a selector that cannot be read.
+	// undecided reports that the selector of some Ledger can't be read.
 	undecided bool
 }
 
@@ -42,8 +42,8 @@ func (e *ended) recordedBy(ledger string) bool {
 
 func labelsOf(o client.Object) labels.Set { return o.GetLabels() }
 
-// pendingKey is the index: an object waits when it ended for good. One that FinalizerCancel holds has Jobs that still may
-// write to its Snapshots.
+// pendingKey returns the index values of an object: it is pending once it has ended for good. An object that
+// FinalizerCancel holds has Jobs that can still write to its Snapshots.
 func pendingKey(o client.Object) []string {
 	terminal := false
 	switch s := o.(type) {
@@ -53,7 +53,7 @@ func pendingKey(o client.Object) []string {
 		terminal = s.Status.Phase.Terminal()
 	case *v1alpha1.RestoreBatch:
 		terminal = s.Status.Phase.Terminal()
-	case *v1alpha1.Snapshot: // removed, and its data is gone
+	case *v1alpha1.Snapshot: // the Snapshot was removed and its data is gone
 		terminal = !s.DeletionTimestamp.IsZero() && !controllerutil.ContainsFinalizer(s, v1alpha1.FinalizerWipe)
 	}
 	if !terminal || v1alpha1.HasRecordAnnotation(o.GetAnnotations()) ||
@@ -64,7 +64,7 @@ func pendingKey(o client.Object) []string {
 	return []string{isPending}
 }
 
-// pending lists what waits, oldest first.
+// pending lists the pending objects, oldest first.
 func (c *Collector) pending(ctx context.Context) ([]*ended, error) {
 	var backups v1alpha1.BackupSessionList
 	if err := c.List(ctx, &backups, client.MatchingFields{indexPending: isPending}); err != nil {
@@ -77,7 +77,10 @@ func (c *Collector) pending(ctx context.Context) ([]*ended, error) {
 	var out []*ended
 	for i := range backups.Items {
 		s := &backups.Items[i]
-		e := &ended{kind: v1alpha1.BackupSessionKind, object: s, at: s.CreationTimestamp.Time, records: s.Status.Records, urgent: !s.DeletionTimestamp.IsZero()}
+		e := &ended{
+			kind: v1alpha1.BackupSessionKind, object: s, at: s.CreationTimestamp.Time, records: s.Status.Records,
+			urgent: !s.DeletionTimestamp.IsZero(),
+		}
 		if t := s.Status.CompletionTime; t != nil {
 			e.at = t.Time
 		}
@@ -85,7 +88,10 @@ func (c *Collector) pending(ctx context.Context) ([]*ended, error) {
 	}
 	for i := range restores.Items {
 		s := &restores.Items[i]
-		e := &ended{kind: v1alpha1.RestoreSessionKind, object: s, at: s.CreationTimestamp.Time, records: s.Status.Records, urgent: !s.DeletionTimestamp.IsZero()}
+		e := &ended{
+			kind: v1alpha1.RestoreSessionKind, object: s, at: s.CreationTimestamp.Time, records: s.Status.Records,
+			urgent: !s.DeletionTimestamp.IsZero(),
+		}
 		if t := s.Status.CompletionTime; t != nil {
 			e.at = t.Time
 		}
@@ -97,7 +103,10 @@ func (c *Collector) pending(ctx context.Context) ([]*ended, error) {
 	}
 	for i := range batches.Items {
 		b := &batches.Items[i]
-		e := &ended{kind: v1alpha1.RestoreBatchKind, object: b, at: b.CreationTimestamp.Time, records: b.Status.Records, urgent: !b.DeletionTimestamp.IsZero()}
+		e := &ended{
+			kind: v1alpha1.RestoreBatchKind, object: b, at: b.CreationTimestamp.Time, records: b.Status.Records,
+			urgent: !b.DeletionTimestamp.IsZero(),
+		}
 		if t := b.Status.CompletionTime; t != nil {
 			e.at = t.Time
 		}
@@ -111,7 +120,7 @@ func (c *Collector) pending(ctx context.Context) ([]*ended, error) {
 		s := &snapshots.Items[i]
 		var namespace corev1.Namespace
 		if err := c.Get(ctx, types.NamespacedName{Name: s.Namespace}, &namespace); client.IgnoreNotFound(err) != nil {
-			return nil, fmt.Errorf("read namespace %s: %w", s.Namespace, err)
+			return nil, fmt.Errorf("get Namespace %s: %w", s.Namespace, err)
 		}
 		out = append(out, &ended{
 			kind: v1alpha1.SnapshotKind, object: s, at: s.DeletionTimestamp.Time, records: s.Status.Records,
@@ -137,12 +146,12 @@ func (c *Collector) build(ctx context.Context, cluster string, e *ended) (ledger
 	case *v1alpha1.Snapshot:
 		return ledger.PruneRecord(cluster, s)
 	default:
-		return ledger.Record{}, fmt.Errorf("no record of a %T", s)
+		return ledger.Record{}, fmt.Errorf("build record: unexpected kind %T", s)
 	}
 }
 
-// snapshots are those of a BackupSession that still exist. The cache may be older than the session, so a Snapshot that has
-// not ended there is read again.
+// snapshots returns the existing Snapshots of a BackupSession. The cache can be older than the session, so it reads a
+// Snapshot that has not ended there past the cache.
 func (c *Collector) snapshots(ctx context.Context, s *v1alpha1.BackupSession) ([]v1alpha1.Snapshot, error) {
 	var out []v1alpha1.Snapshot
 	for _, info := range s.Status.Snapshots {
@@ -153,7 +162,7 @@ func (c *Collector) snapshots(ctx context.Context, s *v1alpha1.BackupSession) ([
 			err = c.APIReader.Get(ctx, key, &snapshot)
 		}
 		if client.IgnoreNotFound(err) != nil {
-			return nil, fmt.Errorf("read Snapshot %s: %w", key, err)
+			return nil, fmt.Errorf("get Snapshot %s: %w", key, err)
 		}
 		if err == nil && snapshot.Spec.BackupSession == s.Name {
 			out = append(out, snapshot)

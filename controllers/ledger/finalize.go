@@ -18,14 +18,18 @@ import (
 )
 
 const (
-	// giveUpAfter is how long a Ledger, or an object without its record, may hold up the deletion of its namespace.
+	// giveUpAfter is how long a Ledger, or an object without its record, is allowed to block the deletion of its
+	// namespace.
 	giveUpAfter = 2 * time.Minute
-	// flushRetry is the longest pause between two tries to push before a Ledger goes.
+	// flushRetry is the longest pause between two pushes of a Ledger that is being deleted.
 	flushRetry = 30 * time.Second
 )
 
-// reconcileDelete pushes what waits, or gives it up where that was asked for or the namespace is going.
-func (r *Reconciler) reconcileDelete(ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger) (ctrl.Result, error) {
+// reconcileDelete pushes the records that wait. It gives them up if that was asked for, or if the namespace is being
+// deleted and the push fails for too long.
+func (r *Reconciler) reconcileDelete(
+	ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger,
+) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(l, v1alpha1.FinalizerFlush) {
 		return ctrl.Result{}, nil
 	}
@@ -45,7 +49,8 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, patcher *kstatus.Patch
 		return ctrl.Result{}, err
 	}
 	if overdue {
-		return ctrl.Result{}, r.drop(ctx, l, parcels, "because the namespace is being deleted and the branch cannot be reached")
+		return ctrl.Result{},
+			r.drop(ctx, l, parcels, "because the namespace is being deleted and the branch can't be reached")
 	}
 	s := r.memories.of(l)
 	result, err := r.flush(ctx, patcher, l, s, parcels)
@@ -59,11 +64,17 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, patcher *kstatus.Patch
 	return result, nil
 }
 
-// flush pushes what waits, if it is time.
-func (r *Reconciler) flush(ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger, s *memory, parcels []parcel) (ctrl.Result, error) {
+// flush pushes the records that wait, if a push is due.
+func (r *Reconciler) flush(
+	ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger, s *memory, parcels []parcel,
+) (ctrl.Result, error) {
 	if l.Spec.Suspend {
-		return r.failed(ctx, l, s, &fault{reason: v1alpha1.ReasonSuspended, message: "records wait to be pushed before the Ledger " +
-			"goes: set spec.suspend to false, or the annotation " + v1alpha1.AnnotationDropRecords + ": \"true\" to give them up"})
+		return r.failed(ctx, l, s, &fault{
+			reason: v1alpha1.ReasonSuspended,
+			message: "records wait to be pushed before the Ledger " +
+				"goes: set spec.suspend to false, or the annotation " + v1alpha1.AnnotationDropRecords +
+				": \"true\" to give them up",
+		})
 	}
 	if wait := s.notBefore.Sub(r.Clock.Now()); wait > 0 && l.Generation == l.Status.ObservedGeneration {
 		return ctrl.Result{RequeueAfter: wait}, nil
@@ -75,33 +86,34 @@ func (r *Reconciler) flush(ctx context.Context, patcher *kstatus.Patcher, l *v1a
 	return r.attempt(ctx, patcher, l, s, where, parcels)
 }
 
-// overdue says whether the Ledger has held up the deletion of its namespace for long enough.
+// overdue reports whether the Ledger has blocked the deletion of its namespace for too long.
 func (r *Reconciler) overdue(ctx context.Context, l *v1alpha1.Ledger) (bool, error) {
 	var ns corev1.Namespace
 	if err := r.APIReader.Get(ctx, types.NamespacedName{Name: l.Namespace}, &ns); err != nil {
-		return false, fmt.Errorf("read namespace %s: %w", l.Namespace, err)
+		return false, fmt.Errorf("get Namespace %s: %w", l.Namespace, err)
 	}
 	return ns.DeletionTimestamp != nil && r.Clock.Now().Sub(ns.DeletionTimestamp.Time) > giveUpAfter, nil
 }
 
-// drop gives up what was not pushed.
+// drop gives up the records that were not pushed.
 func (r *Reconciler) drop(ctx context.Context, l *v1alpha1.Ledger, parcels []parcel, why string) error {
-	logf.FromContext(ctx).Info("records are given up "+why, "records", l.Status.Pending)
-	r.EventRecorder.Eventf(l, corev1.EventTypeWarning, v1alpha1.ReasonRecordDropped, "%d records are given up %s", l.Status.Pending, why)
+	logf.FromContext(ctx).Info("gave up records "+why, "records", l.Status.Pending)
+	r.EventRecorder.Eventf(l, corev1.EventTypeWarning, v1alpha1.ReasonRecordDropped, "gave up %d records %s",
+		l.Status.Pending, why)
 	if err := r.Outbox.remove(ctx, parcels); err != nil {
 		return err
 	}
 	return r.finish(ctx, l)
 }
 
-// finish lets the Ledger go.
+// finish removes the finalizer of the Ledger.
 func (r *Reconciler) finish(ctx context.Context, l *v1alpha1.Ledger) error {
 	r.memories.forget(client.ObjectKeyFromObject(l))
 	r.LedgerMetrics.forget(l.Namespace, l.Name)
 	if err := os.RemoveAll(r.dir(l)); err != nil {
-		return fmt.Errorf("remove the store: %w", err)
+		return fmt.Errorf("remove local store: %w", err)
 	}
-	// What was read at the start is older than our own status patches.
+	// The Ledger that was read at the start is older than our own status patches.
 	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(l), l); err != nil {
 		return client.IgnoreNotFound(err)
 	}
@@ -109,7 +121,7 @@ func (r *Reconciler) finish(ctx context.Context, l *v1alpha1.Ledger) error {
 	controllerutil.RemoveFinalizer(l, v1alpha1.FinalizerFlush)
 	p := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := r.Patch(ctx, l, p, client.FieldOwner(r.FieldManager)); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("remove the finalizer: %w", err)
+		return fmt.Errorf("remove finalizer: %w", err)
 	}
 	controllerutil.RemoveFinalizer(l, v1alpha1.FinalizerFlush)
 	return nil

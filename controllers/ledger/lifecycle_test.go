@@ -27,8 +27,11 @@ func TestWatchedBranchIsRefused(t *testing.T) {
 	l := w.ledger("ledger", func(l *v1alpha1.Ledger) { l.Spec.Branch = "main" })
 	sync := &v1alpha1.PolicySync{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "policy"},
-		// Another spelling of the same repository.
-		Spec: v1alpha1.PolicySyncSpec{URL: strings.ToUpper(strings.TrimSuffix(w.url(), ".git"))[len("HTTP"):], Path: "elsewhere"},
+		// the same repository, spelled differently
+		Spec: v1alpha1.PolicySyncSpec{
+			URL:  strings.ToUpper(strings.TrimSuffix(w.url(), ".git"))[len("HTTP"):],
+			Path: "elsewhere",
+		},
 	}
 	sync.Spec.URL = "http" + sync.Spec.URL
 	w.create(sync)
@@ -46,10 +49,11 @@ func TestWatchedBranchIsRefused(t *testing.T) {
 	g.Expect(api.Delete(t.Context(), sync)).To(Succeed())
 	_, err = w.push(l)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed), "at once, not after the pause")
+	g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed),
+		"the push follows at once, not after the pause")
 }
 
-// A GitRepository of Flux is found in a cluster that has the kind.
+// A cluster that has the kind GitRepository of Flux.
 func TestBranchThatFluxWatchesIsRefused(t *testing.T) {
 	g, w := NewWithT(t), newWorld(t)
 	keep := true
@@ -67,7 +71,8 @@ func TestBranchThatFluxWatchesIsRefused(t *testing.T) {
 			}},
 		},
 	}
-	crds, err := envtest.InstallCRDs(restConfig, envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{crd}})
+	crds, err := envtest.InstallCRDs(restConfig,
+		envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{crd}})
 	g.Expect(err).NotTo(HaveOccurred())
 	repository := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": gitRepository.Group + "/v1", "kind": gitRepository.Kind,
@@ -145,7 +150,8 @@ func TestHistoryRewritten(t *testing.T) {
 	l := w.ledger("ledger")
 	w.session("a")
 	w.settle(l)
-	w.git("update-ref", "refs/heads/"+branch, w.git("commit-tree", "-m", "x", w.git("hash-object", "-t", "tree", "-w", os.DevNull)))
+	w.git("update-ref", "refs/heads/"+branch, w.git("commit-tree", "-m", "x",
+		w.git("hash-object", "-t", "tree", "-w", os.DevNull)))
 	w.session("b")
 	w.pass(11 * time.Second)
 	_, err := w.collect()
@@ -159,7 +165,8 @@ func TestHistoryRewritten(t *testing.T) {
 	g.Expect(os.RemoveAll(w.data)).To(Succeed())
 	_, err = w.push(l)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(get(w, l)).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonHistoryRewritten), "status remembers when the directory does not")
+	g.Expect(get(w, l)).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonHistoryRewritten),
+		"the status remembers what the directory lost")
 
 	l.Spec.Branch = "records-2"
 	g.Expect(api.Update(t.Context(), l)).To(Succeed())
@@ -173,17 +180,26 @@ func TestReasons(t *testing.T) {
 		change func(*world, *v1alpha1.Ledger)
 		reason string
 	}{
-		"no Secret":                     {func(_ *world, l *v1alpha1.Ledger) { l.Spec.SecretRef.Name = "none" }, v1alpha1.ReasonSecretNotFound},
-		"no repository":                 {func(w *world, l *v1alpha1.Ledger) { l.Spec.URL = w.HTTPAddress() + "/none.git" }, v1alpha1.ReasonRepositoryNotFound},
-		"a path that cannot be written": {func(_ *world, l *v1alpha1.Ledger) { l.Spec.Path = "a:b" }, v1alpha1.ReasonInvalidPath},
+		"no Secret": {
+			func(_ *world, l *v1alpha1.Ledger) { l.Spec.SecretRef.Name = "none" },
+			v1alpha1.ReasonSecretNotFound,
+		},
+		"no repository": {
+			func(w *world, l *v1alpha1.Ledger) { l.Spec.URL = w.HTTPAddress() + "/none.git" },
+			v1alpha1.ReasonRepositoryNotFound,
+		},
+		"an invalid path": {func(_ *world, l *v1alpha1.Ledger) { l.Spec.Path = "a:b" }, v1alpha1.ReasonInvalidPath},
 		"a hook that refuses": {func(w *world, _ *v1alpha1.Ledger) {
 			hook := "#!/bin/sh\necho 'protected branch' >&2\nexit 1\n"
 			if err := os.WriteFile(filepath.Join(w.repo, "hooks", "pre-receive"), []byte(hook), 0o755); err != nil {
 				w.t.Fatal(err)
 			}
 		}, v1alpha1.ReasonPushRefused},
-		"a selector that cannot be read": {func(_ *world, l *v1alpha1.Ledger) {
-			l.Spec.Selector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Near"}}}
+		"an invalid selector": {func(_ *world, l *v1alpha1.Ledger) {
+			l.Spec.Selector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{
+				Key:      "a",
+				Operator: "Near",
+			}}}
 		}, v1alpha1.ReasonValidationFailed},
 	}
 	for name, tt := range tests {
@@ -200,8 +216,8 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-// Killed before or after any write to the API server, by whichever process, what was to be recorded is in Git once, is
-// counted once, and nothing is left over.
+// Whichever process is killed before or after any write to the API server, every record is in Git once and counted
+// once, and nothing is left over.
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	for _, before := range []bool{true, false} {
@@ -221,7 +237,7 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// crash kills the process at the nth write, or never, and says how many writes there were until then.
+// crash kills the process at the nth write, or never, and returns the number of writes until then.
 func crash(t *testing.T, n int, before, lost bool) (writes int, killed bool) {
 	t.Helper()
 	g, w := NewWithT(t), newWorld(t)
@@ -249,7 +265,7 @@ func crash(t *testing.T, n int, before, lost bool) (writes int, killed bool) {
 	for _, s := range []*v1alpha1.BackupSession{a, b, c} {
 		g.Expect(get(w, s).Finalizers).To(BeEmpty())
 		g.Expect(s.Status.Records).To(HaveLen(1))
-		g.Expect(strings.Fields(w.git("rev-list", branch, "--", w.path(s)))).To(HaveLen(1), "one commit has it")
+		g.Expect(strings.Fields(w.git("rev-list", branch, "--", w.path(s)))).To(HaveLen(1), "one commit holds the record")
 	}
 	g.Expect(get(w, l).Status.Recorded).To(BeEquivalentTo(3))
 	g.Expect(l.Status.Counted).To(BeEmpty())
@@ -277,7 +293,7 @@ func TestDeletionFlushes(t *testing.T) {
 	ignored := w.session("b")
 	_, err = w.collect()
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(get(w, ignored).Finalizers).To(BeEmpty(), "a Ledger that goes takes nothing more")
+	g.Expect(get(w, ignored).Finalizers).To(BeEmpty(), "a Ledger that is being deleted takes no more records")
 	w.down = false
 	w.pass(10 * time.Minute)
 	_, err = w.push(l)
@@ -321,7 +337,7 @@ func TestNamespaceDeletionIsNotBlocked(t *testing.T) {
 	for _, o := range []client.Object{a, b, c, l} { // as the namespace controller does
 		g.Expect(api.Delete(t.Context(), o)).To(Succeed())
 	}
-	// The Ledger as a cache may still have it: not being deleted yet, in a namespace that takes nothing new.
+	// The Ledger as a stale cache has it: not being deleted yet, in a namespace that takes no new objects.
 	stale := get(w, l).DeepCopy()
 	stale.DeletionTimestamp = nil
 	pending, err := w.collector.pending(t.Context())
@@ -335,7 +351,7 @@ func TestNamespaceDeletionIsNotBlocked(t *testing.T) {
 
 	_, err = w.push(l)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(get(w, l).Finalizers).NotTo(BeEmpty(), "it tries for a while")
+	g.Expect(get(w, l).Finalizers).NotTo(BeEmpty(), "the Ledger retries for a while")
 	w.pass(giveUpAfter + time.Minute)
 	_, err = w.push(l)
 	g.Expect(err).NotTo(HaveOccurred())

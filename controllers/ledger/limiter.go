@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// pushInterval is the least time between two pushes to one repository, whatever the number of Ledgers: forges want no more
-// than six a minute.
+// pushInterval is the minimum time between two pushes to one repository, whatever the number of Ledgers: forges accept
+// at most about six pushes a minute.
 const pushInterval = 10 * time.Second
 
-// limiter gives out the right to push to a repository. It is safe for concurrent use.
+// limiter grants the right to push to a repository. It is safe for concurrent use.
 type limiter struct {
 	mu   sync.Mutex
 	next map[string]time.Time
 }
 
-// reserve takes the right to push to where, or says how long to wait. After is the last push that is known from before
-// this process.
+// reserve grants a push to where, or returns how long to wait. after is the time of the last push that is known from an
+// earlier process.
 func (l *limiter) reserve(where string, now, after time.Time) (wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -34,7 +34,7 @@ func (l *limiter) reserve(where string, now, after time.Time) (wait time.Duratio
 	return 0
 }
 
-// spent settles a reservation: the next push has to wait as long as this many pushes take from now on.
+// spent corrects a reservation: the next push waits as long as this many pushes take from now on.
 func (l *limiter) spent(where string, now time.Time, pushes int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -19,7 +19,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/footprint"
 )
 
-// Both controllers in a manager, with its cache, the real time and nobody to call them.
+// Both controllers run in a manager, with its cache and real time; nobody calls them.
 func TestManager(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
@@ -38,7 +38,8 @@ func TestManager(t *testing.T) {
 	}).SetupWithManager(mgr, controller.Options{})).To(Succeed())
 	r := &Reconciler{
 		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), EventRecorder: events, Clock: clock.RealClock{},
-		LedgerMetrics: NewMetrics(registry), Outbox: outbox, ClusterUID: "cluster-1", FieldManager: "cairn-manager", DataDir: t.TempDir(),
+		LedgerMetrics: NewMetrics(registry), Outbox: outbox, ClusterUID: "cluster-1", FieldManager: "cairn-manager",
+		DataDir: t.TempDir(),
 	}
 	g.Expect(r.SetupWithManager(mgr, controller.Options{})).To(Succeed())
 	ctx, stop := context.WithCancel(t.Context())
@@ -65,5 +66,6 @@ func TestManager(t *testing.T) {
 	}, time.Minute, 200*time.Millisecond).Should(Succeed(), "recorded after the window and the pause between two pushes")
 	g.Expect(w.files("clusters/production/records")).To(HaveLen(2))
 	g.Expect(l.Status.Recorded).To(BeEquivalentTo(2))
-	g.Expect(testutil.CollectAndCount(registry, "cairn_ledger_push_total", "cairn_ledger_push_duration_seconds")).To(Equal(2))
+	g.Expect(testutil.CollectAndCount(registry, "cairn_ledger_push_total", "cairn_ledger_push_duration_seconds")).
+		To(Equal(2))
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// matcher says what a Ledger records.
+// matcher matches the objects that a Ledger records.
 type matcher struct {
 	ledger     *v1alpha1.Ledger
 	sessions   labels.Selector
@@ -23,16 +23,16 @@ type matcher struct {
 func newMatcher(l *v1alpha1.Ledger) (matcher, error) {
 	sessions, err := selector(l.Spec.Selector)
 	if err != nil {
-		return matcher{}, fmt.Errorf("read spec.selector: %w", err)
+		return matcher{}, fmt.Errorf("parse spec.selector: %w", err)
 	}
 	namespaces, err := selector(l.Spec.NamespaceSelector)
 	if err != nil {
-		return matcher{}, fmt.Errorf("read spec.namespaceSelector: %w", err)
+		return matcher{}, fmt.Errorf("parse spec.namespaceSelector: %w", err)
 	}
 	return matcher{l, sessions, namespaces}, nil
 }
 
-// selector differs from the library in what no selector means.
+// selector differs from the library in the meaning of nil: it selects everything.
 func selector(s *metav1.LabelSelector) (labels.Selector, error) {
 	if s == nil {
 		return labels.Everything(), nil
@@ -40,18 +40,18 @@ func selector(s *metav1.LabelSelector) (labels.Selector, error) {
 	return metav1.LabelSelectorAsSelector(s)
 }
 
-// name is how status.records names the Ledger.
+// name returns the name of the Ledger in status.records.
 func (m matcher) name() string { return ledgerName(m.ledger) }
 
 func ledgerName(l *v1alpha1.Ledger) string { return l.Namespace + "/" + l.Name }
 
-// namespaceLabels reads the labels of namespaces, each once.
+// namespaceLabels reads the labels of each Namespace once.
 type namespaceLabels struct {
 	client client.Reader
 	seen   map[string]labels.Set
 }
 
-// matches says whether the selector matches the labels of a namespace. One that is gone has none.
+// matches reports whether the selector matches the labels of a Namespace. A deleted Namespace has no labels.
 func (n *namespaceLabels) matches(ctx context.Context, s labels.Selector, name string) (bool, error) {
 	if s.Empty() {
 		return true, nil
@@ -60,7 +60,7 @@ func (n *namespaceLabels) matches(ctx context.Context, s labels.Selector, name s
 	if !ok {
 		var ns corev1.Namespace
 		if err := n.client.Get(ctx, types.NamespacedName{Name: name}, &ns); client.IgnoreNotFound(err) != nil {
-			return false, fmt.Errorf("read namespace %s: %w", name, err)
+			return false, fmt.Errorf("get Namespace %s: %w", name, err)
 		}
 		if set = ns.Labels; n.seen == nil {
 			n.seen = map[string]labels.Set{}

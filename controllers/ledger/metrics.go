@@ -8,7 +8,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Metrics are the measurements of Ledgers. A nil *Metrics measures nothing.
+// Metrics measures Ledgers. A nil *Metrics measures nothing.
 type Metrics struct {
 	pending  *prometheus.GaugeVec
 	pushes   *prometheus.CounterVec
@@ -25,7 +25,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "cairn_ledger_push_total", Help: "Attempts to bring a Ledger's branch up to date, by result.",
 		}, []string{"namespace", "name", "result"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "cairn_ledger_push_duration_seconds", Help: "Time that such an attempt takes.",
+			Name: "cairn_ledger_push_duration_seconds", Help: "Duration of attempts to bring a Ledger's branch up to date.",
 			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"namespace", "name"}),
 	}
@@ -39,7 +39,7 @@ func (m *Metrics) setPending(l *v1alpha1.Ledger, n int) {
 	}
 }
 
-// pushed counts an attempt. Result is a word of a closed set.
+// pushed counts an attempt to push. result is a word of a closed set.
 func (m *Metrics) pushed(l *v1alpha1.Ledger, result string, d time.Duration) {
 	if m != nil {
 		m.pushes.WithLabelValues(l.Namespace, l.Name, result).Inc()

@@ -22,33 +22,33 @@ import (
 )
 
 const (
-	// maxParcels bounds an outbox: so many ConfigMaps of at most 700 KiB, some hundred thousand records.
+	// maxParcels limits an outbox: this many ConfigMaps of at most 700 KiB hold some hundred thousand records.
 	maxParcels = 96
-	// mergeParcels is the number of small parcels that are made into one: a trickle of records while the server is away must
-	// not use up the bound.
+	// mergeParcels is the number of small parcels that are merged into one: a trickle of records must not use up the
+	// limit while the Git server is down.
 	mergeParcels = 16
 	// smallParcel is the number of records below which a parcel is small.
 	smallParcel = 500
 )
 
-// errFull says that an outbox is at its bound.
-var errFull = errors.New("outbox is full")
+// errFull means that an outbox has reached maxParcels.
+var errFull = errors.New("the outbox is full")
 
-// Outbox is the way of both controllers to the ConfigMaps of the Ledgers. It is safe for concurrent use.
+// Outbox gives both controllers access to the ConfigMaps of the Ledgers. It is safe for concurrent use.
 type Outbox struct {
 	client client.Client
 	reader client.Reader
 	wake   chan event.TypedGenericEvent[*v1alpha1.Ledger]
 
-	// turn is held while parcels are merged, and while one is taken for a push.
+	// turn is held while parcels are merged, and while a parcel is taken for a push.
 	turn sync.Mutex
 
 	mu    sync.Mutex
 	paths map[types.UID][]string // of the parcels that were read or written, by ConfigMap
-	taken map[types.UID]bool     // parcels that a push has, until they are removed or put back
+	taken map[types.UID]bool     // parcels of a running push, until they are removed or put back
 }
 
-// NewOutbox reads through reader, which must not be cached.
+// NewOutbox returns an Outbox that reads through reader. The reader must not be cached.
 func NewOutbox(c client.Client, reader client.Reader) *Outbox {
 	return &Outbox{
 		client: c, reader: reader,
@@ -70,7 +70,7 @@ func (o *Outbox) list(ctx context.Context, l *v1alpha1.Ledger) ([]parcel, error)
 	err := o.reader.List(ctx, &found, client.InNamespace(l.Namespace),
 		client.MatchingLabels{v1alpha1.LabelLedger: policy.LabelValue(l.Name)})
 	if err != nil {
-		return nil, fmt.Errorf("list the outbox: %w", err)
+		return nil, fmt.Errorf("list outbox: %w", err)
 	}
 	var out []parcel
 	for i := range found.Items {
@@ -87,19 +87,19 @@ func (o *Outbox) list(ctx context.Context, l *v1alpha1.Ledger) ([]parcel, error)
 	return out, nil
 }
 
-// load reads the records of a parcel. One that is gone, or that somebody has put something else into, has none.
+// load reads the records of a parcel. A deleted parcel has no records; changed content is an error.
 func (o *Outbox) load(ctx context.Context, p parcel) ([]ledger.Record, error) {
 	var cm corev1.ConfigMap
 	if err := o.reader.Get(ctx, types.NamespacedName{Namespace: p.meta.Namespace, Name: p.meta.Name}, &cm); err != nil {
 		if apierrors.IsNotFound(err) {
 			return nil, nil
 		}
-		return nil, fmt.Errorf("read the outbox: %w", err)
+		return nil, fmt.Errorf("read outbox: %w", err)
 	}
 	return ledger.Unpack(cm.BinaryData[ledger.ParcelKey])
 }
 
-// add writes the records that are not in the outbox yet. It is errFull when there is no room.
+// add writes the records that are not in the outbox yet. It returns errFull if the outbox has no room.
 func (o *Outbox) add(ctx context.Context, l *v1alpha1.Ledger, records []ledger.Record) error {
 	parcels, err := o.list(ctx, l)
 	if err != nil {
@@ -147,7 +147,7 @@ func (o *Outbox) create(ctx context.Context, l *v1alpha1.Ledger, p ledger.Parcel
 				v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelLedger: policy.LabelValue(l.Name),
 			},
 			Annotations: map[string]string{v1alpha1.AnnotationOutboxRecords: strconv.Itoa(p.Records)},
-			// No owner: a deletion in the foreground would take the outbox before the Ledger has pushed it.
+			// No owner: a foreground deletion would delete the outbox before the Ledger has pushed it.
 		},
 		Immutable:  &immutable,
 		BinaryData: map[string][]byte{ledger.ParcelKey: p.Data},
@@ -158,26 +158,26 @@ func (o *Outbox) create(ctx context.Context, l *v1alpha1.Ledger, p ledger.Parcel
 		get := o.reader.Get(ctx, client.ObjectKeyFromObject(cm), &there)
 		switch {
 		case apierrors.IsNotFound(get), get == nil && there.DeletionTimestamp != nil:
-			return fmt.Errorf("write the outbox: ConfigMap %s is being removed", cm.Name) // pushed, most likely: look again
+			return fmt.Errorf("write outbox: ConfigMap %s is being removed", cm.Name) // most likely it was pushed: look again
 		case get != nil:
-			return fmt.Errorf("read the outbox: %w", get)
+			return fmt.Errorf("read outbox: %w", get)
 		case there.Labels[v1alpha1.LabelLedger] == cm.Labels[v1alpha1.LabelLedger]:
 			return nil
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("write the outbox: %w", err)
+		return fmt.Errorf("write outbox: %w", err)
 	}
 	return nil
 }
 
-// remove deletes parcels. One that is gone is no error, and one of the same name but another UID stays.
+// remove deletes parcels. A deleted parcel is no error, and a parcel of the same name but another UID stays.
 func (o *Outbox) remove(ctx context.Context, parcels []parcel) error {
 	for _, p := range parcels {
 		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: p.meta.Name, Namespace: p.meta.Namespace}}
 		err := o.client.Delete(ctx, cm, client.Preconditions{UID: &p.meta.UID})
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-			return fmt.Errorf("empty the outbox: %w", err)
+			return fmt.Errorf("delete parcel of outbox: %w", err)
 		}
 		o.mu.Lock()
 		delete(o.paths, p.meta.UID)
@@ -187,7 +187,8 @@ func (o *Outbox) remove(ctx context.Context, parcels []parcel) error {
 	return nil
 }
 
-// notify wakes the Reconciler of the Ledger. Nothing is lost if it is not listening: it looks on its own after a while.
+// notify wakes the Reconciler of the Ledger. Nothing is lost if the Reconciler misses it: it also looks at its
+// interval.
 func (o *Outbox) notify(l *v1alpha1.Ledger) {
 	select {
 	case o.wake <- event.TypedGenericEvent[*v1alpha1.Ledger]{Object: l}:

@@ -39,7 +39,7 @@ func TestOutboxHoldsARecordOnce(t *testing.T) {
 	var cm corev1.ConfigMap
 	g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: parcels[0].meta.Name}, &cm)).To(Succeed())
 	g.Expect(*cm.Immutable).To(BeTrue())
-	g.Expect(cm.OwnerReferences).To(BeEmpty(), "of a Ledger that is deleted in the foreground, what it owns goes first")
+	g.Expect(cm.OwnerReferences).To(BeEmpty(), "a foreground deletion would delete owned parcels before the Ledger")
 }
 
 // lateReader reads after something else has happened.
@@ -53,7 +53,8 @@ func (r lateReader) Get(ctx context.Context, key client.ObjectKey, o client.Obje
 	return r.Reader.Get(ctx, key, o, opts...)
 }
 
-// A parcel of the same name that is about to go holds nothing: whoever relies on it would release what is not recorded.
+// A parcel of the same name that is being deleted holds nothing: a caller that relied on it would release an object
+// without a record.
 func TestOutboxReliesOnNoParcelThatGoes(t *testing.T) {
 	t.Parallel()
 	for name, finalizers := range map[string][]string{"it is gone": nil, "it is being deleted": {"example.com/wait"}} {
@@ -64,7 +65,8 @@ func TestOutboxReliesOnNoParcelThatGoes(t *testing.T) {
 			packed, err := ledger.Pack(l.Name, []ledger.Record{numbered(1)})
 			g.Expect(err).NotTo(HaveOccurred())
 			cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
-				Namespace: w.namespace, Name: packed[0].Name, Finalizers: finalizers, Labels: map[string]string{v1alpha1.LabelLedger: l.Name},
+				Namespace: w.namespace, Name: packed[0].Name, Finalizers: finalizers,
+				Labels: map[string]string{v1alpha1.LabelLedger: l.Name},
 			}}
 			w.create(cm)
 			reader := lateReader{w.client, func() { g.Expect(api.Delete(t.Context(), cm)).To(Succeed()) }}
@@ -75,7 +77,7 @@ func TestOutboxReliesOnNoParcelThatGoes(t *testing.T) {
 	}
 }
 
-// What is on its way to Git is not merged meanwhile: it would be pushed and counted once more with what it was merged into.
+// Parcels that are being pushed are not merged: their records would be pushed and counted again with the merged parcel.
 func TestNothingIsMergedDuringItsPush(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
@@ -96,7 +98,7 @@ func TestNothingIsMergedDuringItsPush(t *testing.T) {
 	g.Expect(w.files("clusters/production/records")).To(HaveLen(mergeParcels + 1))
 	g.Expect(get(w, l).Status.Recorded).To(BeEquivalentTo(mergeParcels + 1))
 
-	// After a push that did not arrive they are merged again.
+	// After a failed push they are merged again.
 	w.down = true
 	for i := range mergeParcels {
 		g.Expect(w.collector.Outbox.add(t.Context(), l, []ledger.Record{numbered(100 + i)})).To(Succeed())
@@ -124,11 +126,12 @@ func TestOutboxMergesATrickle(t *testing.T) {
 	g.Expect(records).To(HaveLen(4*mergeParcels + 3))
 }
 
-// fill makes an outbox that is at its bound: parcels too large to be merged.
+// fill fills an outbox to its limit with parcels too large to be merged.
 func (w *world) fill(l *v1alpha1.Ledger) {
 	w.t.Helper()
 	for i := range maxParcels {
-		err := w.collector.Outbox.create(w.t.Context(), l, ledger.Parcel{Name: fmt.Sprintf("full-%d", i), Data: []byte("x"), Records: smallParcel})
+		err := w.collector.Outbox.create(w.t.Context(), l,
+			ledger.Parcel{Name: fmt.Sprintf("full-%d", i), Data: []byte("x"), Records: smallParcel})
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -146,13 +149,15 @@ func TestFullOutbox(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(result.RequeueAfter).To(Equal(fullRetry))
 	g.Expect(get(w, kept).Finalizers).To(ContainElement(v1alpha1.FinalizerRecord), "nothing is lost")
-	g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(deleted), deleted))).To(BeTrue(), "nothing is held up")
+	g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(deleted), deleted))).To(BeTrue(),
+		"nothing is held up")
 	g.Expect(w.seen()).To(ContainSubstring(v1alpha1.ReasonRecordDropped))
 	_, err = w.push(l)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(meta.IsStatusConditionTrue(get(w, l).Status.Conditions, v1alpha1.ConditionBacklogged)).To(BeTrue())
 
-	g.Expect(api.DeleteAllOf(t.Context(), &corev1.ConfigMap{}, client.InNamespace(w.namespace), client.HasLabels{v1alpha1.LabelLedger})).To(Succeed())
+	g.Expect(api.DeleteAllOf(t.Context(), &corev1.ConfigMap{}, client.InNamespace(w.namespace),
+		client.HasLabels{v1alpha1.LabelLedger})).To(Succeed())
 	w.pass(11 * time.Second)
 	_, err = w.collect()
 	g.Expect(err).NotTo(HaveOccurred())
@@ -162,7 +167,7 @@ func TestFullOutbox(t *testing.T) {
 	g.Expect(meta.FindStatusCondition(get(w, l).Status.Conditions, v1alpha1.ConditionBacklogged)).To(BeNil())
 }
 
-// An object that one Ledger has no room for is not recorded again and again by another.
+// Another Ledger does not record an object again and again because one Ledger has no room for it.
 func TestFullOutboxOfAnotherLedger(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
@@ -186,7 +191,7 @@ func TestFullOutboxOfAnotherLedger(t *testing.T) {
 	g.Expect(w.files("clusters/production/records")).To(Equal([]string{w.path(s)}))
 }
 
-// A file that is in the branch is never changed, and what is new is still written.
+// A file of the branch is never changed, and new records are still written.
 func TestRecordDiffers(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
@@ -195,7 +200,10 @@ func TestRecordDiffers(t *testing.T) {
 	w.settle(l)
 	was := w.git("show", branch+":"+w.path(s))
 	path := w.path(s)[len("clusters/production/"):]
-	g.Expect(w.collector.Outbox.add(t.Context(), l, []ledger.Record{{Path: path, Content: "kind: Forged\n"}, numbered(1)})).To(Succeed())
+	g.Expect(w.collector.Outbox.add(t.Context(), l, []ledger.Record{
+		{Path: path, Content: "kind: Forged\n"},
+		numbered(1),
+	})).To(Succeed())
 	w.settle(l)
 	g.Expect(w.git("show", branch+":"+w.path(s))).To(Equal(was))
 	g.Expect(w.files("clusters/production/records")).To(HaveLen(2))
@@ -214,6 +222,6 @@ func TestLimiter(t *testing.T) {
 	l.spent("b", now, 3)
 	g.Expect(l.reserve("b", now.Add(10*time.Second), time.Time{})).To(Equal(20 * time.Second))
 	l.spent("b", now, 0)
-	g.Expect(l.reserve("b", now, time.Time{})).To(BeZero(), "nothing was pushed")
-	g.Expect(l.reserve("c", now, now.Add(time.Hour))).To(BeZero(), "a push of the future does not block")
+	g.Expect(l.reserve("b", now, time.Time{})).To(BeZero(), "no push is known")
+	g.Expect(l.reserve("c", now, now.Add(time.Hour))).To(BeZero(), "a push in the future does not block")
 }

@@ -14,21 +14,21 @@ import (
 	"github.com/cairn-backup/cairn/internal/schedule"
 )
 
-// defaultTimeout is how long a run may take when its session does not say.
+// defaultTimeout is how long a run is allowed to take if its session has no timeout.
 const defaultTimeout = 6 * time.Hour
 
-// invoker names a policy object.
+// invoker identifies a policy object.
 type invoker struct{ namespace, kind, name string }
 
-// history is what the runs of one invoker that still exist say.
+// history sums up the existing runs of one invoker.
 type history struct {
 	success, ended     time.Time
 	result, reason     string
-	successesBySession map[string]time.Time // the slot of the last run that succeeded
-	endsBySession      map[string]time.Time // and when it ended
+	successesBySession map[string]time.Time // the slot of the last successful run
+	endsBySession      map[string]time.Time // when the last successful run ended
 }
 
-// page makes the page from the policy and the runs of the namespaces that the Ledger records.
+// page renders STATUS.md from the policies and runs of the namespaces that the Ledger records.
 func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, error) {
 	m, err := newMatcher(l)
 	if err != nil {
@@ -57,7 +57,8 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 		for _, s := range b.Spec.Sessions {
 			sessions = append(sessions, s.SessionConfig)
 		}
-		if err := p.add(ctx, v1alpha1.BackupBatchKind, &b.ObjectMeta, targets, sessions, b.Status.Sessions, b.Spec.Paused); err != nil {
+		if err := p.add(ctx, v1alpha1.BackupBatchKind, &b.ObjectMeta, targets, sessions, b.Status.Sessions,
+			b.Spec.Paused); err != nil {
 			return nil, err
 		}
 	}
@@ -74,14 +75,15 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 		for _, s := range c.Spec.Sessions {
 			sessions = append(sessions, s.SessionConfig)
 		}
-		if err := p.add(ctx, v1alpha1.BackupConfigurationKind, &c.ObjectMeta, targets, sessions, c.Status.Sessions, c.Spec.Paused); err != nil {
+		if err := p.add(ctx, v1alpha1.BackupConfigurationKind, &c.ObjectMeta, targets, sessions, c.Status.Sessions,
+			c.Spec.Paused); err != nil {
 			return nil, err
 		}
 	}
 	return ledger.Page(l.Spec.ClusterName, p.rows), nil
 }
 
-// histories reads the runs that ended.
+// histories reads the ended runs.
 func (r *Reconciler) histories(ctx context.Context, m matcher) (map[invoker]*history, error) {
 	var list v1alpha1.BackupSessionList
 	if err := r.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
@@ -112,7 +114,7 @@ func (h *history) add(s *v1alpha1.BackupSession) {
 	if t := s.Status.CompletionTime; t != nil {
 		ended = t.Time
 	}
-	// Of two that ended at once the result must not depend on the order of the list.
+	// If two runs ended at the same time, the result must not depend on the order of the list.
 	result, reason := string(s.Status.Phase), s.Status.Reason
 	if ended.After(h.ended) || ended.Equal(h.ended) && result+reason > h.result+h.reason {
 		h.ended, h.result, h.reason = ended, result, reason
@@ -127,7 +129,7 @@ func (h *history) add(s *v1alpha1.BackupSession) {
 	}
 }
 
-// pageBuilder collects the rows of a page.
+// pageBuilder collects the rows of the page.
 type pageBuilder struct {
 	matcher    matcher
 	namespaces namespaceLabels
@@ -136,10 +138,14 @@ type pageBuilder struct {
 	rows       []ledger.Policy
 }
 
-func (p *pageBuilder) add(ctx context.Context, kind string, o *metav1.ObjectMeta, targets []string, sessions []v1alpha1.SessionConfig, status []v1alpha1.SessionStatus, paused bool) error {
+func (p *pageBuilder) add(
+	ctx context.Context, kind string, o *metav1.ObjectMeta, targets []string, sessions []v1alpha1.SessionConfig,
+	status []v1alpha1.SessionStatus, paused bool,
+) error {
 	h := p.runs[invoker{o.Namespace, kind, o.Name}]
-	// With a selector the Ledger is for some sessions only: a policy without any of these is not its business.
-	if o.DeletionTimestamp != nil || v1alpha1.HasRecordAnnotation(o.Annotations) || h == nil && !p.matcher.sessions.Empty() {
+	// With a selector the Ledger records only some sessions: it leaves out a policy without any of them.
+	if o.DeletionTimestamp != nil || v1alpha1.HasRecordAnnotation(o.Annotations) || h == nil &&
+		!p.matcher.sessions.Empty() {
 		return nil
 	}
 	ok, err := p.namespaces.matches(ctx, p.matcher.namespaces, o.Namespace)
@@ -163,19 +169,20 @@ func (p *pageBuilder) add(ctx context.Context, kind string, o *metav1.ObjectMeta
 		for _, known := range status {
 			if t := known.LastSuccessTime; t != nil && known.Name == s.Name {
 				row.LastSuccess = later(row.LastSuccess, t.Time)
-				if t.After(h.endsBySession[s.Name]) { // its run is gone
+				if t.After(h.endsBySession[s.Name]) { // its run was deleted
 					success = t.Time
 				}
 			}
 		}
-		row.Late = row.Late || !paused && late(s, schedule.Identity(kind, o.Namespace, o.Name, s.Name), success, o.CreationTimestamp.Time, p.now)
+		row.Late = row.Late || !paused && late(s, schedule.Identity(kind, o.Namespace, o.Name, s.Name), success,
+			o.CreationTimestamp.Time, p.now)
 	}
 	p.rows = append(p.rows, row)
 	return nil
 }
 
-// late says whether the first slot after the last success, or after the policy was created, is longer ago than a run may
-// take.
+// late reports whether a run of the first slot after the last success, or after the policy was created, should have
+// ended by now.
 func late(s v1alpha1.SessionConfig, identity string, success, created, now time.Time) bool {
 	if s.Scheduler == nil || s.Scheduler.Suspend != nil && *s.Scheduler.Suspend {
 		return false

@@ -12,7 +12,7 @@ import (
 )
 
 // take reads the records of a parcel for a push. From then on the parcel is not merged: its records would be pushed and
-// counted, and then again with the parcel that they were merged into.
+// counted twice, the second time with the merged parcel.
 func (o *Outbox) take(ctx context.Context, p parcel) ([]ledger.Record, error) {
 	o.turn.Lock()
 	defer o.turn.Unlock()
@@ -26,7 +26,7 @@ func (o *Outbox) take(ctx context.Context, p parcel) ([]ledger.Record, error) {
 	return records, nil
 }
 
-// putBack ends a push that did not bring the parcels into the branch.
+// putBack returns parcels that a push did not bring into the branch.
 func (o *Outbox) putBack(parcels []parcel) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -35,7 +35,7 @@ func (o *Outbox) putBack(parcels []parcel) {
 	}
 }
 
-// known are the paths of all records in the parcels. A parcel is read once: its content never changes.
+// known returns the paths of all records in the parcels. It reads a parcel once: its content never changes.
 func (o *Outbox) known(ctx context.Context, parcels []parcel) (map[string]bool, error) {
 	out := map[string]bool{}
 	for _, p := range parcels {
@@ -67,10 +67,12 @@ func (o *Outbox) remember(uid types.UID, records []ledger.Record) []string {
 	return paths
 }
 
-// merge adds the records of small parcels to the new ones when there are many of them. The small ones are to be removed
-// after the new ones were written: in between, a record is there twice, which the push notices. Those that are pushed and about
-// to go keep their names, by which they are known.
-func (o *Outbox) merge(ctx context.Context, l *v1alpha1.Ledger, parcels []parcel, records []ledger.Record) ([]parcel, []ledger.Record, error) {
+// merge adds the records of small parcels to the new records if there are many small parcels. The caller removes the
+// small parcels after it wrote the new ones: in between, a record exists twice, and the push drops the copy. Parcels
+// that were counted in status keep their names, because the status identifies them by name.
+func (o *Outbox) merge(
+	ctx context.Context, l *v1alpha1.Ledger, parcels []parcel, records []ledger.Record,
+) ([]parcel, []ledger.Record, error) {
 	o.mu.Lock()
 	small := slices.DeleteFunc(slices.Clone(parcels), func(p parcel) bool {
 		return p.records >= smallParcel || o.taken[p.meta.UID] || slices.Contains(l.Status.Counted, p.meta.Name)

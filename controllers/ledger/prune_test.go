@@ -13,16 +13,19 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// removed is a Snapshot that retention deleted. While its data is not gone FinalizerWipe holds it.
+// removed creates a Snapshot that retention deleted. FinalizerWipe holds it until its data is gone.
 func (w *world) removed(name string, finalizers ...string) *v1alpha1.Snapshot {
 	w.t.Helper()
 	s := &v1alpha1.Snapshot{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: w.namespace, Name: name, Finalizers: finalizers, Labels: map[string]string{v1alpha1.LabelSession: "hourly"},
+			Namespace: w.namespace, Name: name, Finalizers: finalizers,
+			Labels: map[string]string{v1alpha1.LabelSession: "hourly"},
 		},
 		Spec: v1alpha1.SnapshotSpec{
-			SnapshotID: "01J4A6Z8Q3M5N7P9R1S3T5V7X0", Repository: "shop-web", Session: "hourly", BackupSession: "run-1", Version: "v1",
-			AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"}, DeletionPolicy: v1alpha1.WipeOut,
+			SnapshotID: "01J4A6Z8Q3M5N7P9R1S3T5V7X0", Repository: "shop-web", Session: "hourly", BackupSession: "run-1",
+			Version:        "v1",
+			AppRef:         v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"},
+			DeletionPolicy: v1alpha1.WipeOut,
 		},
 		Status: v1alpha1.SnapshotStatus{
 			Phase: v1alpha1.SnapshotSucceeded, TotalComponents: 1,
@@ -49,22 +52,26 @@ func TestRecordOfAPrune(t *testing.T) {
 	w.settle(l)
 
 	month := gone.DeletionTimestamp.UTC().Format("2006-01")
-	path := "clusters/production/records/" + w.namespace + "/repository.shop-web/" + month + "/shop-web-run-1-" + string(gone.UID)[:8] + ".yaml"
+	path := "clusters/production/records/" + w.namespace + "/repository.shop-web/" + month + "/shop-web-run-1-" +
+		string(gone.UID)[:8] + ".yaml"
 	g.Expect(w.files("clusters/production/records")).To(Equal([]string{path}))
 	record := w.git("show", branch+":"+path)
 	for _, text := range []string{
-		"kind: Snapshot", "backup.cairn.dev/record: production", "reason: NotKept", "message: 'RetentionPolicy shop/keep: no rule keeps it'",
+		"kind: Snapshot", "backup.cairn.dev/record: production", "reason: NotKept",
+		"message: 'RetentionPolicy shop/keep: no rule keeps it'",
 		"deletionPolicy: WipeOut", "id: k1234",
 	} {
 		g.Expect(record).To(ContainSubstring(text))
 	}
 	g.Expect(w.git("log", "-1", "--format=%B", branch)).To(And(
-		HavePrefix(w.namespace+": 1 removed"), ContainSubstring("Snapshot "+w.namespace+"/shop-web-run-1 Removed (NotKept)\n")))
-	g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(gone), gone))).To(BeTrue(), "it was released")
+		HavePrefix(w.namespace+": 1 removed"), ContainSubstring("Snapshot "+w.namespace+
+			"/shop-web-run-1 Removed (NotKept)\n")))
+	g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(gone), gone))).
+		To(BeTrue(), "the Snapshot was released")
 	g.Expect(get(w, held).Finalizers).To(ContainElement(v1alpha1.FinalizerRecord), "its data is not gone yet")
 }
 
-// A removed Snapshot waits for room in the outbox: nothing waits for it.
+// A removed Snapshot waits for room in the outbox: no deletion waits for it.
 func TestAPruneWaitsForRoom(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
@@ -78,8 +85,8 @@ func TestAPruneWaitsForRoom(t *testing.T) {
 	g.Expect(get(w, s).Finalizers).To(ContainElement(v1alpha1.FinalizerRecord))
 }
 
-// A removed Snapshot that one Ledger has no room for is not recorded again and again by another, which knows from its status
-// that it has the record, after a restart too.
+// Another Ledger does not record a removed Snapshot again and again because one Ledger has no room for it. It knows
+// from the Snapshot's status that it has the record, also after a restart.
 func TestAPruneThatAnotherLedgerHasNoRoomFor(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
@@ -103,7 +110,8 @@ func TestAPruneThatAnotherLedgerHasNoRoomFor(t *testing.T) {
 	g.Expect(w.parcels()).To(HaveLen(maxParcels))
 	g.Expect(get(w, l).Status.Recorded).To(BeEquivalentTo(1))
 
-	g.Expect(api.DeleteAllOf(t.Context(), &corev1.ConfigMap{}, client.InNamespace(w.namespace), client.HasLabels{v1alpha1.LabelLedger})).To(Succeed())
+	g.Expect(api.DeleteAllOf(t.Context(), &corev1.ConfigMap{}, client.InNamespace(w.namespace),
+		client.HasLabels{v1alpha1.LabelLedger})).To(Succeed())
 	w.pass(time.Minute)
 	_, err := w.collect()
 	g.Expect(err).NotTo(HaveOccurred())

@@ -15,7 +15,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/ledger"
 )
 
-// change is what one attempt wants to be in the branch. It is told each head anew, because the branch may move.
+// change is what one attempt wants to write to the branch. The store calls edit again for each new head, because the
+// branch can move.
 type change struct {
 	ledger  *v1alpha1.Ledger
 	cluster ledger.Cluster
@@ -23,13 +24,13 @@ type change struct {
 	page    []byte
 	when    time.Time
 
-	// careful looks for each record before it is written. Without that a record that is there with the same content costs
-	// nothing, and one with another content is an error of the store.
+	// careful makes edit look for each record before it writes it. Without careful, a record that exists with the same
+	// content costs nothing, and a record with different content is an error of the store.
 	careful bool
 
 	added   []ledger.Record // not in the branch before
-	present []ledger.Record // there before with the same content, as far as that was looked for
-	differs []ledger.Record // there with another content, which stays
+	present []ledger.Record // in the branch before with the same content, as far as careful looked
+	differs []ledger.Record // in the branch with different content, which stays
 }
 
 func (c *change) edit(ctx context.Context, head gitstore.Reader) ([]gitstore.Edit, gitstore.Meta, error) {
@@ -61,7 +62,7 @@ func (c *change) edit(ctx context.Context, head gitstore.Reader) ([]gitstore.Edi
 	}, nil
 }
 
-// claim makes sure that the folder is this cluster's.
+// claim makes sure that the folder belongs to this cluster.
 func (c *change) claim(ctx context.Context, head gitstore.Reader, path string) ([]gitstore.Edit, error) {
 	ours, err := c.cluster.Bytes()
 	if err != nil {
@@ -86,7 +87,7 @@ func (c *change) claim(ctx context.Context, head gitstore.Reader, path string) (
 	return nil, fmt.Errorf("%s: %w", path, errNameTaken)
 }
 
-// wanted says whether a record is to be written.
+// wanted reports whether edit has to write a record.
 func (c *change) wanted(ctx context.Context, head gitstore.Reader, folder string, r ledger.Record) (bool, error) {
 	if !c.careful {
 		return true, nil
@@ -105,7 +106,7 @@ func (c *change) wanted(ctx context.Context, head gitstore.Reader, folder string
 	return false, nil
 }
 
-// update brings the branch up to date, the careful way if need be.
+// update brings the branch up to date. It repeats the update with careful if the store refuses to change a record.
 func (c *change) update(ctx context.Context, store *gitstore.Store) (gitstore.Result, error) {
 	result, err := store.Update(ctx, c.edit)
 	if !c.careful && errors.Is(err, gitstore.ErrAppendOnly) {
@@ -115,8 +116,8 @@ func (c *change) update(ctx context.Context, store *gitstore.Store) (gitstore.Re
 	return result, err
 }
 
-// arrived is how many records the branch has taken that are not counted yet: those that this push added, and those that an
-// earlier one did whose answer nobody lived to write down.
+// arrived returns the number of records in the branch that are not counted yet: the records that this push added, and
+// those of an earlier push whose result was never written to the status.
 func (c *change) arrived(outcome gitstore.Outcome, counted map[string]bool) int {
 	n := 0
 	if outcome != gitstore.Unchanged {
@@ -130,9 +131,11 @@ func (c *change) arrived(outcome gitstore.Outcome, counted map[string]bool) int 
 	return n
 }
 
-// gather reads the oldest parcels, up to a bound, and says which they were. A record that is in two of them is taken once.
-// Counted are the paths that are part of status.recorded already.
-func (r *Reconciler) gather(ctx context.Context, l *v1alpha1.Ledger, parcels []parcel) (taken []parcel, records []ledger.Record, counted map[string]bool, err error) {
+// gather reads the oldest parcels, up to a limit, and returns them with their records. It returns a record once even if
+// two parcels hold it. counted holds the paths that status.recorded already includes.
+func (r *Reconciler) gather(
+	ctx context.Context, l *v1alpha1.Ledger, parcels []parcel,
+) (taken []parcel, records []ledger.Record, counted map[string]bool, err error) {
 	seen := map[string]bool{}
 	counted = map[string]bool{}
 	for _, p := range parcels {
@@ -143,7 +146,7 @@ func (r *Reconciler) gather(ctx context.Context, l *v1alpha1.Ledger, parcels []p
 		if errors.Is(err, ledger.ErrParcel) {
 			err = &fault{
 				reason: v1alpha1.ReasonGitOperationFailed, err: err,
-				message: fmt.Sprintf("ConfigMap %s is not what Cairn wrote: delete it", p.meta.Name),
+				message: fmt.Sprintf("ConfigMap %s does not hold what Cairn wrote: delete it", p.meta.Name),
 			}
 		}
 		if err != nil {
@@ -163,7 +166,7 @@ func (r *Reconciler) gather(ctx context.Context, l *v1alpha1.Ledger, parcels []p
 	return taken, records, counted, nil
 }
 
-// clusterOf is what the Ledger's folder is claimed with.
+// clusterOf returns the claim on the Ledger's folder.
 func (r *Reconciler) clusterOf(l *v1alpha1.Ledger) ledger.Cluster {
 	return ledger.Cluster{Name: l.Spec.ClusterName, UID: types.UID(r.ClusterUID)}
 }

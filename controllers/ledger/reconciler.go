@@ -26,11 +26,11 @@ import (
 )
 
 const (
-	// maxRecords is the number of records after which no further parcel is put into a commit.
+	// maxRecords is the number of records after which a commit takes no further parcel.
 	maxRecords = 2000
-	// maxAttempts bounds the pushes of one attempt while other writers move the branch.
+	// maxAttempts limits the pushes of one attempt while other writers move the branch.
 	maxAttempts = 3
-	// firstBackoff and maxBackoff bound the pause after a failure, which doubles.
+	// firstBackoff and maxBackoff limit the pause after a failure. The pause doubles with each failure.
 	firstBackoff = 10 * time.Second
 	maxBackoff   = 10 * time.Minute
 )
@@ -38,21 +38,22 @@ const (
 // Reconciler pushes the outbox of a Ledger to its branch.
 type Reconciler struct {
 	client.Client
-	// APIReader is uncached.
+	// APIReader is not cached.
 	APIReader     client.Reader
 	EventRecorder record.EventRecorder
 	Clock         clock.PassiveClock
-	// Metrics of all controllers, and LedgerMetrics of this one.
+	// Metrics measures all controllers, LedgerMetrics this one.
 	Metrics       controller.Metrics
 	LedgerMetrics *Metrics
-	// Outbox is the one that the Collector has.
+	// Outbox is shared with the Collector.
 	Outbox *Outbox
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID   string
 	FieldManager string
-	// DataDir holds one directory a Ledger. All of it may be lost.
+	// DataDir holds one directory for each Ledger. All of it is allowed to get lost.
 	DataDir string
-	// Jitter changes a pause a little, so that many Ledgers do not try at once. Nil: not at all.
+	// Jitter varies a pause a little, so that many Ledgers do not push at the same time. If it is nil, pauses do not
+	// vary.
 	Jitter func(time.Duration) time.Duration
 
 	memories memories
@@ -90,13 +91,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	}
 	if controllerutil.AddFinalizer(l, v1alpha1.FinalizerFlush) {
 		if err := patcher.Patch(ctx, l, client.FieldOwner(r.FieldManager)); err != nil {
-			return ctrl.Result{}, fmt.Errorf("add the finalizer: %w", err)
+			return ctrl.Result{}, fmt.Errorf("add finalizer: %w", err)
 		}
 	}
 	return r.reconcile(ctx, patcher, l)
 }
 
-// reconcile looks whether there is something to do, and whether it is time.
+// reconcile checks whether a push is needed and due, and pushes.
 func (r *Reconciler) reconcile(ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger) (ctrl.Result, error) {
 	parcels, err := r.Outbox.list(ctx, l)
 	if err != nil {
@@ -116,14 +117,14 @@ func (r *Reconciler) reconcile(ctx context.Context, patcher *kstatus.Patcher, l 
 	if err != nil {
 		return r.failed(ctx, l, s, err)
 	}
-	forced = forced || refused(l) // and no longer
+	forced = forced || refused(l) // forced also after a refusal that no longer applies
 	if wait := r.pause(l, s, len(parcels) > 0, forced); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	return r.attempt(ctx, patcher, l, s, where, parcels)
 }
 
-// refused says whether the last check ended in a refusal.
+// refused reports whether the last check refused the Ledger.
 func refused(l *v1alpha1.Ledger) bool {
 	switch conditions.GetReason(l, meta.ReadyCondition) {
 	case v1alpha1.ReasonWatchedBranch, v1alpha1.ReasonInvalidURL, v1alpha1.ReasonValidationFailed:
@@ -133,7 +134,7 @@ func refused(l *v1alpha1.Ledger) bool {
 	}
 }
 
-// pause is how long the Ledger has nothing to do, or must not.
+// pause returns how long the Ledger has nothing to do, or is not allowed to push.
 func (r *Reconciler) pause(l *v1alpha1.Ledger, s *memory, pending, forced bool) time.Duration {
 	now := r.Clock.Now()
 	if forced {
@@ -154,8 +155,10 @@ func (r *Reconciler) pause(l *v1alpha1.Ledger, s *memory, pending, forced bool) 
 	return 0
 }
 
-// attempt pushes once and says how that went.
-func (r *Reconciler) attempt(ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger, s *memory, where string, parcels []parcel) (ctrl.Result, error) {
+// attempt pushes once and writes the result to the Ledger.
+func (r *Reconciler) attempt(
+	ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger, s *memory, where string, parcels []parcel,
+) (ctrl.Result, error) {
 	var last time.Time
 	if t := l.Status.LastPushedTime; t != nil {
 		last = t.Time
@@ -177,7 +180,8 @@ func (r *Reconciler) attempt(ctx context.Context, patcher *kstatus.Patcher, l *v
 	return ctrl.Result{RequeueAfter: r.jittered(l.Spec.Interval.Duration)}, nil
 }
 
-// check says why the Ledger cannot work whatever the server says, and where it pushes to.
+// check returns an error if the Ledger can't work whatever the server answers, and otherwise the repository that it
+// pushes to.
 func (r *Reconciler) check(ctx context.Context, l *v1alpha1.Ledger) (where string, err error) {
 	if _, err := gitstore.ParseURL(l.Spec.URL); err != nil {
 		return "", err
@@ -194,21 +198,22 @@ func (r *Reconciler) check(ctx context.Context, l *v1alpha1.Ledger) (where strin
 	}
 	if who, watched := ledger.Watched(l.Spec.URL, l.Spec.Branch, sources); watched {
 		return "", stalled(v1alpha1.ReasonWatchedBranch, fmt.Sprintf(
-			"%s follows the branch %s of this repository: records would become policy; choose another spec.branch", who, l.Spec.Branch))
+			"%s follows the branch %s of this repository: records would become policy; choose another spec.branch", who,
+			l.Spec.Branch))
 	}
 	return where, nil
 }
 
-// failed says what is wrong and when to try again.
+// failed marks the Ledger as failed and returns when to try again.
 func (r *Reconciler) failed(ctx context.Context, l *v1alpha1.Ledger, s *memory, err error) (ctrl.Result, error) {
 	if ctx.Err() != nil {
 		return ctrl.Result{}, err // the manager stops
 	}
 	if apierrors.ReasonForError(err) != metav1.StatusReasonUnknown && !apierrors.IsForbidden(err) {
-		return ctrl.Result{}, err // the API server's, not the branch's
+		return ctrl.Result{}, err // an error of the API server, not of the branch
 	}
 	f := explain(err)
-	logf.FromContext(ctx).Info("the branch was not brought up to date", "reason", f.reason, "error", f.message)
+	logf.FromContext(ctx).Info("push failed", "reason", f.reason, "error", f.message)
 	markFault(l, f)
 	l.Status.ObservedGeneration = l.Generation
 	wait := l.Spec.Interval.Duration
@@ -221,7 +226,7 @@ func (r *Reconciler) failed(ctx context.Context, l *v1alpha1.Ledger, s *memory, 
 	return ctrl.Result{RequeueAfter: wait}, nil
 }
 
-// backoff doubles with each failure in a row, unless the server said how long to wait.
+// backoff returns a pause that doubles with each failure in a row, unless the server asked for a longer one.
 func (r *Reconciler) backoff(s *memory, f *fault) time.Duration {
 	wait := maxBackoff
 	if s.failures < 6 {
@@ -241,7 +246,7 @@ func (r *Reconciler) jittered(d time.Duration) time.Duration {
 	return r.Jitter(d)
 }
 
-// count shows what waits in the outbox.
+// count writes the number of waiting records to status and metrics.
 func (r *Reconciler) count(l *v1alpha1.Ledger, parcels []parcel) {
 	n := 0
 	for _, p := range parcels {
@@ -263,7 +268,7 @@ func (r *Reconciler) patch(ctx context.Context, patcher *kstatus.Patcher, l *v1a
 	return nil
 }
 
-// announce emits an event when the Ledger became ready or ceased to be, and why.
+// announce emits an event when the status or the reason of the Ready condition changes.
 func (r *Reconciler) announce(l *v1alpha1.Ledger, old *metav1.Condition) {
 	ready := conditions.Get(l, meta.ReadyCondition)
 	if ready == nil || old != nil && old.Status == ready.Status && old.Reason == ready.Reason {

@@ -37,7 +37,9 @@ func TestOneRecordPerObject(t *testing.T) {
 	g.Expect(w.git("log", "-1", "--format=%s", branch)).To(Equal(w.namespace + ": 3 succeeded, 1 failed"))
 	message := w.git("log", "-1", "--format=%B", branch)
 	g.Expect(message).To(ContainSubstring("BackupSession " + w.namespace + "/a Succeeded\n"))
-	g.Expect(message).To(ContainSubstring("\nCairn-Cluster: production\nCairn-Policy-Revision: main@sha1:4be2b5f3a1c04f2b9e7d1a0c5f6e7d8c9b0a1f2e"))
+	g.Expect(message).
+		To(ContainSubstring("\nCairn-Cluster: production\nCairn-Policy-Revision: " +
+			"main@sha1:4be2b5f3a1c04f2b9e7d1a0c5f6e7d8c9b0a1f2e"))
 	g.Expect(w.git("show", branch+":"+w.path(sessions[0]))).To(ContainSubstring("k1234"), "the Snapshot is in the record")
 	g.Expect(strings.ReplaceAll(w.git("rev-list", "--all", "--count"), "\n", "")).To(Equal("1"), "one batch, one commit")
 
@@ -59,7 +61,7 @@ func TestOneRecordPerObject(t *testing.T) {
 		WithT(g).CheckErr(t.Context(), l)
 
 	tip, version := w.tip(), l.ResourceVersion
-	for range 3 { // nothing changed, nothing happens
+	for range 3 { // no change, no write
 		w.pass(11 * time.Minute)
 		_, err := w.collect()
 		g.Expect(err).NotTo(HaveOccurred())
@@ -70,7 +72,7 @@ func TestOneRecordPerObject(t *testing.T) {
 	g.Expect(get(w, l).ResourceVersion).To(Equal(version))
 }
 
-// What lies in Git passes the API server's own checks and starts nothing.
+// A record in Git passes the API server's validation and starts nothing.
 func TestRecordIsAcceptedByTheServer(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
@@ -85,7 +87,8 @@ func TestRecordIsAcceptedByTheServer(t *testing.T) {
 			g.Expect(v1alpha1.HasRecordAnnotation(u.GetAnnotations())).To(BeTrue())
 			u.SetName(u.GetName() + "-again")
 			g.Expect(api.Create(t.Context(), u.DeepCopy(), client.DryRunAll, client.FieldValidation("Strict"))).To(Succeed())
-			err := api.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(u), client.DryRunAll, client.FieldOwner("kubectl"))
+			err := api.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(u), client.DryRunAll,
+				client.FieldOwner("kubectl"))
 			g.Expect(err).NotTo(HaveOccurred())
 		}
 	}
@@ -108,12 +111,13 @@ func TestBatchWindow(t *testing.T) {
 	w.session("a")
 	result, err := w.collect()
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(result.RequeueAfter).To(BeNumerically("~", 30*time.Second, time.Second), "the least window")
+	g.Expect(result.RequeueAfter).To(BeNumerically("~", 30*time.Second, time.Second), "the shortest window")
 	w.pass(20 * time.Second)
 	w.session("b")
 	result, err = w.collect()
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(result.RequeueAfter).To(BeNumerically("~", 10*time.Second, time.Second), "the window began with the first")
+	g.Expect(result.RequeueAfter).To(BeNumerically("~", 10*time.Second, time.Second),
+		"the window began with the first object")
 	g.Expect(w.parcels()).To(BeEmpty())
 	w.pass(11 * time.Second)
 	_, err = w.collect()
@@ -125,10 +129,10 @@ func TestBatchWindow(t *testing.T) {
 	_, err = w.collect()
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(client.IgnoreNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(c), c))).To(Succeed())
-	g.Expect(w.parcels()).To(HaveLen(4), "what is being deleted does not wait")
+	g.Expect(w.parcels()).To(HaveLen(4), "an object that is being deleted does not wait")
 }
 
-// An object that no Ledger wants, or that FinalizerCancel holds, is no business of an outbox.
+// An object that no Ledger matches, or that FinalizerCancel holds, does not enter an outbox.
 func TestSelectors(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
@@ -138,9 +142,11 @@ func TestSelectors(t *testing.T) {
 	w.ledger("by-namespace", func(l *v1alpha1.Ledger) {
 		l.Spec.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "other"}}
 	})
-	w.ledger("itself-a-record", func(l *v1alpha1.Ledger) { l.Annotations = map[string]string{v1alpha1.AnnotationRecord: "x"} })
+	w.ledger("itself-a-record",
+		func(l *v1alpha1.Ledger) { l.Annotations = map[string]string{v1alpha1.AnnotationRecord: "x"} })
 	a := w.session("a")
-	running := w.session("running", func(s *v1alpha1.BackupSession) { s.Finalizers = append(s.Finalizers, v1alpha1.FinalizerCancel) })
+	running := w.session("running",
+		func(s *v1alpha1.BackupSession) { s.Finalizers = append(s.Finalizers, v1alpha1.FinalizerCancel) })
 	_, err := w.collect()
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(get(w, a).Finalizers).To(BeEmpty(), "no Ledger matches: released at once")
@@ -159,12 +165,16 @@ func TestSelectors(t *testing.T) {
 	g.Expect(w.parcels()).To(ConsistOf(HavePrefix("both-outbox-")))
 }
 
-// A Ledger whose selector cannot be read may want any object: nothing is let go before it is mended, unless it is deleted.
+// A Ledger whose selector can't be read can match any object: nothing is released before the selector is corrected,
+// unless the object is deleted.
 func TestUnreadableSelectorLosesNothing(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)
 	l := w.ledger("ledger", func(l *v1alpha1.Ledger) {
-		l.Spec.Selector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Near"}}}
+		l.Spec.Selector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{
+			Key:      "a",
+			Operator: "Near",
+		}}}
 	})
 	kept, deleted := w.session("kept"), w.session("deleted")
 	g.Expect(api.Delete(t.Context(), deleted)).To(Succeed())
@@ -190,7 +200,7 @@ func TestServerDownThenUp(t *testing.T) {
 	w.pass(11 * time.Second)
 	_, err := w.collect()
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(get(w, s).Finalizers).To(BeEmpty(), "a dead Git server holds nothing up")
+	g.Expect(get(w, s).Finalizers).To(BeEmpty(), "a Git server that is down blocks nothing")
 	last := time.Duration(0)
 	for range 3 {
 		result, err := w.push(l)
@@ -228,7 +238,8 @@ func TestTwoLedgers(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	result, err := w.push(l2)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(result.RequeueAfter).To(BeNumerically("~", pushInterval, time.Second), "one repository, one push in ten seconds")
+	g.Expect(result.RequeueAfter).To(BeNumerically("~", pushInterval, time.Second),
+		"one repository, one push in ten seconds")
 	w.settle(l1, l2)
 	g.Expect(w.files(".")).To(ContainElements(w.path(s), "archive/"+strings.Replace(w.path(s), "production", "copy", 1)))
 	g.Expect(get(w, s).Status.Records).To(ConsistOf(
@@ -271,7 +282,10 @@ func TestPageInGit(t *testing.T) {
 			Sessions: []v1alpha1.BackupBatchSession{{
 				SessionConfig: v1alpha1.SessionConfig{Name: "hourly", Scheduler: &v1alpha1.SchedulerSpec{Schedule: "0 * * * *"}},
 				Targets: []v1alpha1.BatchSessionTarget{{
-					Name: "data", Addon: &v1alpha1.AddonInfo{Name: "pvc-addon", Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}}},
+					Name: "data", Addon: &v1alpha1.AddonInfo{
+						Name:  "pvc-addon",
+						Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}},
+					},
 					Repositories: []v1alpha1.RepositoryInfo{{
 						Name: "r", Backend: "main", Directory: "/d", EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"},
 					}},
@@ -281,15 +295,16 @@ func TestPageInGit(t *testing.T) {
 	})
 	s := w.session("a")
 	w.settle(l)
-	row := "| BackupBatch/shop | PersistentVolumeClaim/data | " + s.Status.CompletionTime.UTC().Format("2006-01-02 15:04") + " | Succeeded | - | %s |"
+	row := "| BackupBatch/shop | PersistentVolumeClaim/data | " +
+		s.Status.CompletionTime.UTC().Format("2006-01-02 15:04") + " | Succeeded | - | %s |"
 	g.Expect(w.git("show", branch+":clusters/production/STATUS.md")).To(ContainSubstring(fmt.Sprintf(row, "no")))
-	w.pass(8 * time.Hour) // the next slot and the six hours that its run may take
+	w.pass(8 * time.Hour) // the next slot and the six hours that its run is allowed to take
 	_, err := w.push(l)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(w.git("show", branch+":clusters/production/STATUS.md")).To(ContainSubstring(fmt.Sprintf(row, "**late**")))
 	g.Expect(w.git("log", "-1", "--format=%s", branch)).To(Equal("bring STATUS.md up to date"))
 
-	// A later success whose run is gone is in the status of the policy.
+	// A later success whose run was deleted is in the status of the policy.
 	batch := &v1alpha1.BackupBatch{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "shop"}}
 	batch = get(w, batch)
 	at := metav1.NewTime(w.clock.Now()).Rfc3339Copy()
@@ -299,7 +314,8 @@ func TestPageInGit(t *testing.T) {
 	_, err = w.push(l)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(w.git("show", branch+":clusters/production/STATUS.md")).To(ContainSubstring(
-		"| BackupBatch/shop | PersistentVolumeClaim/data | " + at.UTC().Format("2006-01-02 15:04") + " | Succeeded | - | no |"))
+		"| BackupBatch/shop | PersistentVolumeClaim/data | " + at.UTC().Format("2006-01-02 15:04") +
+			" | Succeeded | - | no |"))
 }
 
 func TestLog(t *testing.T) {
@@ -310,7 +326,10 @@ func TestLog(t *testing.T) {
 	w.settle(l)
 	w.session("b")
 	w.settle(l)
-	remote, err := gitstore.NewRemote(w.url(), gitstore.Auth{Username: gitUser, Password: gitPassword, AllowPlainHTTP: true})
+	remote, err := gitstore.NewRemote(w.url(), gitstore.Auth{
+		Username: gitUser, Password: gitPassword,
+		AllowPlainHTTP: true,
+	})
 	g.Expect(err).NotTo(HaveOccurred())
 	defer remote.Close()
 	commits, err := ledger.Log(t.Context(), remote, branch, 10)
@@ -319,7 +338,8 @@ func TestLog(t *testing.T) {
 	g.Expect(commits[0].Hash).To(Equal(w.tip()))
 	g.Expect(commits[0].Subject).To(Equal(w.namespace + ": 1 succeeded"))
 	g.Expect(commits[0].Cluster).To(Equal("production"))
-	g.Expect(commits[0].Objects).To(Equal([]ledger.Object{{Kind: "BackupSession", Namespace: w.namespace, Name: "b", Phase: "Succeeded"}}))
+	g.Expect(commits[0].Objects).
+		To(Equal([]ledger.Object{{Kind: "BackupSession", Namespace: w.namespace, Name: "b", Phase: "Succeeded"}}))
 	g.Expect(commits[1].Objects[0].Name).To(Equal("a"))
 	first, err := ledger.Log(t.Context(), remote, branch, 1)
 	g.Expect(err).NotTo(HaveOccurred())

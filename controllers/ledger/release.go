@@ -14,8 +14,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// release takes the finalizer, and nothing else, from the object. The cache is often behind: a Ledger that has nothing to
-// wait for pushes, and writes status.records, before the last object of a batch is released.
+// release removes the finalizer, and changes nothing else of the object. The cache is often stale: a Ledger without a
+// batch window pushes, and writes status.records, before the last object of a batch is released.
 func (c *Collector) release(ctx context.Context, e *ended) error {
 	key, uid := client.ObjectKeyFromObject(e.object), e.object.GetUID()
 	err := c.unhold(ctx, e.object)
@@ -33,13 +33,14 @@ func (c *Collector) release(ctx context.Context, e *ended) error {
 	return nil
 }
 
-// unhold takes the finalizer from the object as it was read.
+// unhold removes the finalizer from the object as it was read.
 func (c *Collector) unhold(ctx context.Context, o client.Object) error {
 	before, ok := o.DeepCopyObject().(client.Object)
 	if !ok || !controllerutil.RemoveFinalizer(o, v1alpha1.FinalizerRecord) {
 		return nil
 	}
-	return c.Patch(ctx, o, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(c.FieldManager))
+	return c.Patch(ctx, o, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(c.FieldManager))
 }
 
 func (c *Collector) warn(members []*ended, l *v1alpha1.Ledger, message string) {

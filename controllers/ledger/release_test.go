@@ -25,8 +25,8 @@ func (s staleList) List(ctx context.Context, list client.ObjectList, opts ...cli
 	return s.Client.List(ctx, list, opts...)
 }
 
-// A session that was written to since the cache saw it, as a push does that is quicker than the Collector, is released all
-// the same, and keeps what was written.
+// A session can change after the cache saw it, for example by a push that is faster than the Collector. It is released
+// anyway and keeps the change.
 func TestReleaseOfWhatChanged(t *testing.T) {
 	t.Parallel()
 	g, w := NewWithT(t), newWorld(t)

@@ -20,9 +20,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// push brings the branch up to date and settles what arrived, in the order that the package comment gives. It returns the
+// push brings the branch up to date and settles what arrived, in the order of the package comment. It returns the
 // parcels that are left.
-func (r *Reconciler) push(ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger, s *memory, where string, parcels []parcel) ([]parcel, error) {
+func (r *Reconciler) push(
+	ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger, s *memory, where string, parcels []parcel,
+) ([]parcel, error) {
 	taken, records, counted, err := r.gather(ctx, l, parcels)
 	if err != nil {
 		return nil, err
@@ -41,7 +43,7 @@ func (r *Reconciler) push(ctx context.Context, patcher *kstatus.Patcher, l *v1al
 	if err != nil {
 		return nil, err
 	}
-	// An earlier process, or an earlier attempt, pushed and did not live to write it down.
+	// An earlier process or attempt pushed, and was killed before it wrote the status.
 	uncounted := !s.remembered.IsZero() && s.remembered != lastPushed(l)
 	c := &change{
 		ledger: l, cluster: r.clusterOf(l), records: records, page: page, when: r.Clock.Now(),
@@ -88,11 +90,13 @@ func names(parcels []parcel) []string {
 	return out
 }
 
-// settle tells what was recorded of its commit and empties the outbox.
-func (r *Reconciler) settle(ctx context.Context, l *v1alpha1.Ledger, c *change, commit plumbing.Hash, taken []parcel) error {
+// settle writes the commit into the status of the recorded objects and empties the outbox.
+func (r *Reconciler) settle(
+	ctx context.Context, l *v1alpha1.Ledger, c *change, commit plumbing.Hash, taken []parcel,
+) error {
 	for _, d := range c.differs {
 		r.EventRecorder.Eventf(l, corev1.EventTypeWarning, v1alpha1.ReasonRecordDiffers,
-			"the branch has another content for %s, which stays", d.Path)
+			"the branch already has a record %s with different content: Cairn does not change it", d.Path)
 	}
 	for _, rec := range c.records {
 		if err := r.tell(ctx, l, rec.Object, commit); err != nil {
@@ -102,12 +106,13 @@ func (r *Reconciler) settle(ctx context.Context, l *v1alpha1.Ledger, c *change, 
 	return r.Outbox.remove(ctx, taken)
 }
 
-// tell writes the commit into the status of what was recorded, if that still exists. Each Ledger owns its own entry.
+// tell writes the commit into the status of a recorded object, if the object still exists. Each Ledger owns its own
+// entry.
 func (r *Reconciler) tell(ctx context.Context, l *v1alpha1.Ledger, o ledger.Object, commit plumbing.Hash) error {
 	switch o.Kind {
 	case v1alpha1.BackupSessionKind, v1alpha1.RestoreSessionKind, v1alpha1.RestoreBatchKind, v1alpha1.SnapshotKind:
 	default:
-		return nil // whoever may write ConfigMaps here must not write other things through us
+		return nil // a user who can write ConfigMaps here must not write other objects through us
 	}
 	u := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": v1alpha1.GroupVersion.String(), "kind": o.Kind,
@@ -117,14 +122,15 @@ func (r *Reconciler) tell(ctx context.Context, l *v1alpha1.Ledger, o ledger.Obje
 		},
 	}}
 	manager := "cairn-ledger-" + policy.Digest(string(l.UID))[len("sha256:"):][:8]
-	err := r.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(manager), client.ForceOwnership)
+	err := r.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(manager),
+		client.ForceOwnership)
 	switch {
-	case err == nil, apierrors.IsNotFound(err), apierrors.IsConflict(err): // it is gone, or another one has its name
+	case err == nil, apierrors.IsNotFound(err), apierrors.IsConflict(err): // it is gone, or another has its name
 		return nil
-	case apierrors.IsInvalid(err), apierrors.IsForbidden(err): // the record is in Git all the same
-		logf.FromContext(ctx).Error(err, "the commit was not written into the status", "kind", o.Kind, "namespace", o.Namespace, "name", o.Name)
+	case apierrors.IsInvalid(err), apierrors.IsForbidden(err): // the record is in Git anyway
+		logf.FromContext(ctx).Error(err, "write commit into status", "kind", o.Kind, "namespace", o.Namespace, "name", o.Name)
 		return nil
 	default:
-		return fmt.Errorf("write the commit into %s %s/%s: %w", o.Kind, o.Namespace, o.Name, err)
+		return fmt.Errorf("write commit into %s %s/%s: %w", o.Kind, o.Namespace, o.Name, err)
 	}
 }

@@ -23,16 +23,21 @@ var everything = reconcile.Request{NamespacedName: types.NamespacedName{Name: "o
 
 // SetupWithManager adds the Collector, and the indexes that it needs, to the manager.
 func (c *Collector) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
-	for _, o := range []client.Object{&v1alpha1.BackupSession{}, &v1alpha1.RestoreSession{}, &v1alpha1.RestoreBatch{}, &v1alpha1.Snapshot{}} {
+	for _, o := range []client.Object{
+		&v1alpha1.BackupSession{}, &v1alpha1.RestoreSession{}, &v1alpha1.RestoreBatch{},
+		&v1alpha1.Snapshot{},
+	} {
 		if err := mgr.GetFieldIndexer().IndexField(context.Background(), o, indexPending, pendingKey); err != nil {
 			return err
 		}
 	}
-	opts.MaxConcurrentReconciles = 1 // there is one request
+	opts.MaxConcurrentReconciles = 1 // there is only one request
 	enqueue := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
 		return []reconcile.Request{everything}
 	})
-	pending := builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool { return pendingKey(o) != nil }))
+	pending := builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
+		return pendingKey(o) != nil
+	}))
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("ledger-collector").
 		WithOptions(opts).
@@ -40,11 +45,12 @@ func (c *Collector) SetupWithManager(mgr ctrl.Manager, opts controller.Options) 
 		Watches(&v1alpha1.RestoreSession{}, enqueue, pending).
 		Watches(&v1alpha1.RestoreBatch{}, enqueue, pending).
 		Watches(&v1alpha1.Snapshot{}, enqueue, pending).
-		Watches(&v1alpha1.Ledger{}, enqueue, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, emptied))).
+		Watches(&v1alpha1.Ledger{}, enqueue,
+			builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, emptied))).
 		Complete(c)
 }
 
-// emptied lets through what makes room for objects that wait: a Ledger that has fewer records in its outbox, or goes.
+// emptied lets through an update that makes room for waiting objects: the outbox of a Ledger holds fewer records.
 var emptied = predicate.Funcs{
 	CreateFunc:  func(event.CreateEvent) bool { return false },
 	GenericFunc: func(event.GenericEvent) bool { return false },
@@ -56,9 +62,9 @@ var emptied = predicate.Funcs{
 }
 
 // SetupWithManager adds the Reconciler to the manager. It wakes when a Ledger or a PolicySync changes, and when the
-// Collector wrote something.
+// Collector has written to an outbox.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
-	annotated := predicate.AnnotationChangedPredicate{} // records given up, a reconcile asked for
+	annotated := predicate.AnnotationChangedPredicate{} // to give up records, or to request a reconcile
 	changed := predicate.Or(predicate.GenerationChangedPredicate{}, predicates.ReconcileRequestedPredicate{}, annotated)
 	all := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
 		var ledgers v1alpha1.LedgerList

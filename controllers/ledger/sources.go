@@ -16,7 +16,8 @@ import (
 
 var gitRepository = schema.GroupKind{Group: "source.toolkit.fluxcd.io", Kind: "GitRepository"}
 
-// sources are the objects of the cluster that follow a branch: PolicySyncs, and Flux GitRepositories where there are any.
+// sources returns the objects of the cluster that follow a branch: PolicySyncs, and Flux GitRepositories if the cluster
+// has the kind.
 func (r *Reconciler) sources(ctx context.Context) ([]ledger.Source, error) {
 	var syncs v1alpha1.PolicySyncList
 	if err := r.List(ctx, &syncs); err != nil {
@@ -33,17 +34,17 @@ func (r *Reconciler) sources(ctx context.Context) ([]ledger.Source, error) {
 		return out, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look for Flux: %w", err)
+		return nil, fmt.Errorf("get kind GitRepository of Flux: %w", err)
 	}
 	var repositories unstructured.UnstructuredList
 	repositories.SetGroupVersionKind(mapping.GroupVersionKind)
-	// Uncached: nobody else reads them. The kind may have gone since the mapper looked.
+	// Not cached: nobody else reads them. The kind can have disappeared since the mapper looked.
 	err = r.APIReader.List(ctx, &repositories)
 	if meta.IsNoMatchError(err) || apierrors.IsNotFound(err) {
 		return out, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list Flux GitRepositories: %w", err)
+		return nil, fmt.Errorf("list GitRepositories: %w", err)
 	}
 	for _, o := range repositories.Items {
 		url, _, _ := unstructured.NestedString(o.Object, "spec", "url")
@@ -63,7 +64,8 @@ func refOf(ref *v1alpha1.GitRef) string {
 	}
 }
 
-// fluxRef follows the precedence of source-controller. A commit is looked for in the branch, so that counts as followed.
+// fluxRef follows the precedence of source-controller. Flux looks for a commit in the branch, so the branch counts as
+// followed.
 func fluxRef(o map[string]any) string {
 	ref, _, _ := unstructured.NestedStringMap(o, "spec", "ref")
 	switch {

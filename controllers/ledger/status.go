@@ -12,12 +12,12 @@ import (
 	"github.com/cairn-backup/cairn/internal/gitstore"
 )
 
-// ownedConditions are those that the Reconciler writes.
+// ownedConditions holds the conditions that the Reconciler writes.
 var ownedConditions = []string{
 	meta.ReadyCondition, meta.ReconcilingCondition, meta.StalledCondition, v1alpha1.ConditionBacklogged,
 }
 
-// fault is why a Ledger is not Ready. What is stalled waits for a person.
+// fault is the reason why a Ledger is not Ready. A stalled fault waits for a user.
 type fault struct {
 	reason  string
 	message string
@@ -34,7 +34,7 @@ func stalled(reason, message string) *fault {
 
 var errNameTaken = errors.New("the folder belongs to another cluster")
 
-// faults says what each kind of error means and what to do. The first match wins.
+// faults maps each kind of error to its reason and its advice. The first match wins.
 var faults = []struct {
 	err     error
 	reason  string
@@ -42,11 +42,17 @@ var faults = []struct {
 	todo    string
 }{
 	{errNameTaken, v1alpha1.ReasonClusterNameTaken, true, "choose another spec.clusterName"},
-	{gitstore.ErrHistoryRewritten, v1alpha1.ReasonHistoryRewritten, true, "records are kept in the cluster; bring the old " +
-		"commits back to the branch, or set spec.branch to a new one"},
+	{
+		gitstore.ErrHistoryRewritten, v1alpha1.ReasonHistoryRewritten, true,
+		"records are kept in the cluster; bring the old " +
+			"commits back to the branch, or set spec.branch to a new one",
+	},
 	{gitstore.ErrURL, v1alpha1.ReasonInvalidURL, true, "correct spec.url"},
 	{gitstore.ErrInvalidEdit, v1alpha1.ReasonInvalidPath, true, "correct spec.path"},
-	{gitstore.ErrHostKey, v1alpha1.ReasonHostKeyMismatch, false, "compare known_hosts in the Secret with the server's key"},
+	{
+		gitstore.ErrHostKey, v1alpha1.ReasonHostKeyMismatch, false,
+		"compare known_hosts in the Secret with the server's key",
+	},
 	{gitstore.ErrAuth, v1alpha1.ReasonAuthenticationFailed, false, "check the Secret and the account's right to push"},
 	{gitstore.ErrNoRepository, v1alpha1.ReasonRepositoryNotFound, false, "create the repository or correct spec.url"},
 	{gitstore.ErrRefused, v1alpha1.ReasonPushRefused, false, "allow the account to push to the branch"},
@@ -54,7 +60,7 @@ var faults = []struct {
 	{gitstore.ErrOutcomeUnknown, v1alpha1.ReasonUnreachable, false, "records wait in the cluster"},
 }
 
-// connection is the part of a network error that differs from try to try.
+// connection matches the part of a network error that differs at each attempt.
 var connection = regexp.MustCompile(`\b(read|write|dial) (tcp|udp) \S+->\S+: `)
 
 // explain turns the error of an attempt into a fault.
@@ -75,7 +81,7 @@ func explain(err error) *fault {
 	return &fault{reason: v1alpha1.ReasonGitOperationFailed, message: text, err: err}
 }
 
-// markFault says on the Ledger why it is not Ready.
+// markFault writes to the Ledger why it is not Ready.
 func markFault(l *v1alpha1.Ledger, f *fault) {
 	conditions.MarkFalse(l, meta.ReadyCondition, f.reason, "%s", f.message)
 	if f.stalled {
@@ -88,13 +94,14 @@ func markFault(l *v1alpha1.Ledger, f *fault) {
 func markReady(l *v1alpha1.Ledger) {
 	conditions.Delete(l, meta.StalledCondition)
 	conditions.Delete(l, meta.ReconcilingCondition)
-	conditions.MarkTrue(l, meta.ReadyCondition, v1alpha1.ReasonPushed, "the branch %s has every record that was ready", l.Spec.Branch)
+	conditions.MarkTrue(l, meta.ReadyCondition, v1alpha1.ReasonPushed, "the branch %s holds every record that was pushed",
+		l.Spec.Branch)
 }
 
 func markBacklog(l *v1alpha1.Ledger, full bool) {
 	if full {
 		conditions.MarkTrue(l, v1alpha1.ConditionBacklogged, v1alpha1.ReasonBacklogged,
-			"the outbox is full: backups go on, and what ended is kept until there is room")
+			"the outbox is full: backups go on, and ended runs are kept until there is room")
 		return
 	}
 	conditions.Delete(l, v1alpha1.ConditionBacklogged)

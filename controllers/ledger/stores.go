@@ -20,21 +20,21 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// memory is what the Reconciler keeps of a Ledger in this process. All of it may be lost.
+// memory is what this process remembers of a Ledger. All of it is allowed to get lost.
 type memory struct {
 	uid   types.UID
 	store *gitstore.Store
-	from  string // digest of what the store was opened with
-	// remembered is the last commit that the store pushed. It is ahead of status after a crash between the two.
+	from  string // digest of the options that the store was opened with
+	// remembered is the last commit that the store pushed. It is ahead of the status after a crash between the two.
 	remembered plumbing.Hash
 
 	failures  int
 	notBefore time.Time // of the next attempt after a failure
 	checked   time.Time // when the branch was last up to date
-	unsettled bool      // an earlier attempt may have pushed without writing that down
+	unsettled bool      // an earlier attempt can have pushed without writing the status
 }
 
-// memories holds one memory a Ledger. One Ledger is reconciled by one goroutine at a time.
+// memories holds one memory for each Ledger. One goroutine at a time reconciles a Ledger.
 type memories struct {
 	mu  sync.Mutex
 	all map[types.NamespacedName]*memory
@@ -70,7 +70,7 @@ func (s *memory) close() {
 	}
 }
 
-// open returns the store of the Ledger's branch, with the credentials that the Secret has now.
+// open returns the store of the Ledger's branch, with the current credentials of the Secret.
 func (r *Reconciler) open(ctx context.Context, l *v1alpha1.Ledger, s *memory) (*gitstore.Store, error) {
 	data, err := r.credentials(ctx, l)
 	if err != nil {
@@ -96,16 +96,17 @@ func (r *Reconciler) open(ctx context.Context, l *v1alpha1.Ledger, s *memory) (*
 		Limits:     gitstore.Limits{Attempts: maxAttempts},
 	}
 	if err := s.openAt(o, lastPushed(l)); err != nil {
-		return nil, fmt.Errorf("open the store: %w", err)
+		return nil, fmt.Errorf("open local store: %w", err)
 	}
 	s.from = from
 	return s.store, nil
 }
 
-// openAt opens the store so that it looks for the last commit that status knows of, and remembers what the directory knows.
+// openAt opens the store at the last commit that the status knows, and remembers the last commit that the directory
+// knows.
 func (s *memory) openAt(o gitstore.Options, known plumbing.Hash) error {
 	store, err := gitstore.Open(o)
-	if errors.Is(err, gitstore.ErrForeign) { // it holds the branch that the Ledger had before
+	if errors.Is(err, gitstore.ErrForeign) { // the directory holds the previous branch of the Ledger
 		if err := os.RemoveAll(o.Dir); err != nil {
 			return err
 		}
@@ -128,7 +129,7 @@ func (s *memory) openAt(o gitstore.Options, known plumbing.Hash) error {
 	return nil
 }
 
-// lastPushed is the commit that status knows of, if it is in the branch that the Ledger has now.
+// lastPushed returns the commit that the status knows, if it is in the current branch of the Ledger.
 func lastPushed(l *v1alpha1.Ledger) plumbing.Hash {
 	if l.Status.LastPushedTo != pushedTo(l) {
 		return plumbing.ZeroHash
@@ -151,12 +152,12 @@ func (r *Reconciler) credentials(ctx context.Context, l *v1alpha1.Ledger) (map[s
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the Secret %s: %w", l.Spec.SecretRef.Name, err)
+		return nil, fmt.Errorf("get Secret %s: %w", l.Spec.SecretRef.Name, err)
 	}
 	return secret.Data, nil
 }
 
-// pushedTo names the branch of the Ledger whatever the spelling of its URL.
+// pushedTo identifies the branch of the Ledger, however its URL is spelled.
 func pushedTo(l *v1alpha1.Ledger) string {
 	where, err := gitstore.NormalizeURL(l.Spec.URL)
 	if err != nil {

@@ -45,7 +45,7 @@ func run(m *testing.M) (code int, err error) {
 	for k, v := range map[string]string{
 		"GIT_CONFIG_GLOBAL": os.DevNull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0",
 		"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t",
-		// No server does its housekeeping in the middle of a push.
+		// The server does no housekeeping during a push.
 		"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "receive.autogc", "GIT_CONFIG_VALUE_0": "false",
 		"TMPDIR": tempDir(),
 	} {
@@ -79,7 +79,7 @@ func run(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
-// tempDir is in memory where there is room: Git servers, stores and etcd make and delete thousands of small files.
+// tempDir is in memory if there is room: Git servers, stores and etcd create and delete thousands of small files.
 func tempDir() string {
 	const shm, room = "/dev/shm", 1 << 30
 	var fs syscall.Statfs_t

@@ -36,8 +36,8 @@ const (
 	branch      = "backup-records"
 )
 
-// world is a namespace, a Git server and both controllers, which see nothing but that namespace. The API server is real and
-// read without a cache, so that each step is seen by the next.
+// world is a namespace, a Git server and both controllers, which see nothing but that namespace. The API server is real
+// and read without a cache, so that each step sees the previous one.
 type world struct {
 	*gittestserver.GitServer
 	t          testing.TB
@@ -51,10 +51,10 @@ type world struct {
 	reconciler *Reconciler
 
 	down      bool                    // the Git server answers 503
-	during    func()                  // happens while a push is under way
-	loseReply bool                    // the next push is taken, and nothing is answered from then on
-	silent    atomic.Bool             // so it is now
-	write     func(before bool) error // is asked before and after each write to the API server
+	during    func()                  // happens during a push
+	loseReply bool                    // the server takes the next push, and answers nothing from then on
+	silent    atomic.Bool             // the server answers nothing now
+	write     func(before bool) error // called before and after each write to the API server
 }
 
 func newWorld(t testing.TB) *world {
@@ -87,7 +87,10 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.StopHTTP)
-	w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace, Labels: map[string]string{"team": "shop"}}})
+	w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name:   w.namespace,
+		Labels: map[string]string{"team": "shop"},
+	}})
 	w.create(&corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "git"},
 		StringData: map[string]string{"username": gitUser, "password": gitPassword},
@@ -112,15 +115,17 @@ func (w *world) restart() {
 	w.events = record.NewFakeRecorder(1000)
 	outbox := NewOutbox(w.client, w.client)
 	w.collector = &Collector{
-		Client: w.client, APIReader: w.client, EventRecorder: w.events, Clock: w.clock, Outbox: outbox, FieldManager: "cairn-manager",
+		Client: w.client, APIReader: w.client, EventRecorder: w.events, Clock: w.clock, Outbox: outbox,
+		FieldManager: "cairn-manager",
 	}
 	w.reconciler = &Reconciler{
 		Client: w.client, APIReader: w.client, EventRecorder: w.events, Clock: w.clock, Outbox: outbox,
-		LedgerMetrics: NewMetrics(prometheus.NewRegistry()), ClusterUID: "cluster-1", FieldManager: "cairn-manager", DataDir: w.data,
+		LedgerMetrics: NewMetrics(prometheus.NewRegistry()), ClusterUID: "cluster-1", FieldManager: "cairn-manager",
+		DataDir: w.data,
 	}
 }
 
-// funcs confine lists to the world's namespace, apply the index that a cache would have, and ask write.
+// funcs confine lists to the world's namespace, apply the index that a cache would have, and call write.
 func (w *world) funcs() interceptor.Funcs {
 	around := func(do func() error) error {
 		if w.write == nil {
@@ -144,13 +149,19 @@ func (w *world) funcs() interceptor.Funcs {
 		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
 			return around(func() error { return c.Delete(ctx, o, opts...) })
 		},
-		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch,
+			opts ...client.PatchOption,
+		) error {
 			return around(func() error { return c.Patch(ctx, o, p, opts...) })
 		},
-		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch,
+			opts ...client.SubResourcePatchOption,
+		) error {
 			return around(func() error { return c.SubResource(sub).Patch(ctx, o, p, opts...) })
 		},
-		SubResourceApply: func(ctx context.Context, c client.Client, sub string, o runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
+		SubResourceApply: func(ctx context.Context, c client.Client, sub string, o runtime.ApplyConfiguration,
+			opts ...client.SubResourceApplyOption,
+		) error {
 			return around(func() error { return c.SubResource(sub).Apply(ctx, o, opts...) })
 		},
 	}
@@ -207,7 +218,7 @@ func (w *world) ledger(name string, change ...func(*v1alpha1.Ledger)) *v1alpha1.
 	return l
 }
 
-// session is a run of shop's hourly backup that ended now, with one Snapshot.
+// session creates a run of shop's hourly backup that ended now, with one Snapshot.
 func (w *world) session(name string, change ...func(*v1alpha1.BackupSession)) *v1alpha1.BackupSession {
 	w.t.Helper()
 	now := metav1.NewTime(w.clock.Now().Truncate(time.Second))
@@ -217,7 +228,8 @@ func (w *world) session(name string, change ...func(*v1alpha1.BackupSession)) *v
 			Labels: map[string]string{v1alpha1.LabelSession: "hourly"},
 		},
 		Spec: v1alpha1.BackupSessionSpec{
-			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: "BackupBatch", Name: "shop"}, Session: "hourly",
+			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: "BackupBatch", Name: "shop"},
+			Session: "hourly",
 		},
 		Status: v1alpha1.BackupSessionStatus{
 			Phase: v1alpha1.BackupSessionSucceeded, Reason: v1alpha1.ReasonSucceeded, StartTime: &now, CompletionTime: &now,
@@ -266,7 +278,10 @@ func (w *world) restore(name string) *v1alpha1.RestoreSession {
 			Target:     &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "copy"},
 			DataSource: &v1alpha1.RestoreDataSource{Snapshot: "repo-a"},
 		},
-		Status: v1alpha1.RestoreSessionStatus{Phase: v1alpha1.RestoreSessionFailed, Reason: "VolumeNotEmpty", CompletionTime: &now},
+		Status: v1alpha1.RestoreSessionStatus{
+			Phase: v1alpha1.RestoreSessionFailed, Reason: "VolumeNotEmpty",
+			CompletionTime: &now,
+		},
 	}
 	w.createWithStatus(s)
 	return s
@@ -281,7 +296,10 @@ func (w *world) restoreBatch(name string) *v1alpha1.RestoreBatch {
 			DataSource: v1alpha1.RestoreBatchDataSource{BackupBatch: "shop", BackupSession: v1alpha1.LatestBackupSession},
 			Targets:    []v1alpha1.RestoreBatchTarget{{Name: "web"}},
 		},
-		Status: v1alpha1.RestoreBatchStatus{Phase: v1alpha1.RestoreSessionSucceeded, Reason: "Succeeded", CompletionTime: &now},
+		Status: v1alpha1.RestoreBatchStatus{
+			Phase: v1alpha1.RestoreSessionSucceeded, Reason: "Succeeded",
+			CompletionTime: &now,
+		},
 	}
 	w.createWithStatus(b)
 	return b
@@ -295,10 +313,10 @@ func (w *world) push(l *v1alpha1.Ledger) (ctrl.Result, error) {
 	return w.reconciler.Reconcile(w.t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(l)})
 }
 
-// pass lets time go by.
+// pass advances the clock.
 func (w *world) pass(d time.Duration) { w.clock.SetTime(w.clock.Now().Add(d)) }
 
-// settle runs both controllers, as a manager would, until nothing waits.
+// settle runs both controllers, as a manager would, until no record waits.
 func (w *world) settle(ledgers ...*v1alpha1.Ledger) {
 	w.t.Helper()
 	for range 20 {
@@ -325,11 +343,12 @@ func (w *world) settle(ledgers ...*v1alpha1.Ledger) {
 	w.t.Fatalf("records still wait: %v", w.parcels())
 }
 
-// parcels are the ConfigMaps of all outboxes.
+// parcels returns the ConfigMaps of all outboxes.
 func (w *world) parcels() []string {
 	w.t.Helper()
 	var list corev1.ConfigMapList
-	if err := api.List(w.t.Context(), &list, client.InNamespace(w.namespace), client.HasLabels{v1alpha1.LabelLedger}); err != nil {
+	if err := api.List(w.t.Context(), &list, client.InNamespace(w.namespace),
+		client.HasLabels{v1alpha1.LabelLedger}); err != nil {
 		w.t.Fatal(err)
 	}
 	var out []string
@@ -349,7 +368,7 @@ func (w *world) git(args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// files are the paths in the branch below a folder.
+// files returns the paths in the branch below a folder.
 func (w *world) files(folder string) []string {
 	w.t.Helper()
 	out := w.git("ls-tree", "-r", "--name-only", branch, "--", folder)
@@ -385,7 +404,7 @@ func (w *world) crashAt(n int, before bool) (happened *bool, writes *int) {
 	return happened, writes
 }
 
-// seen are the events so far.
+// seen returns the events so far.
 func (w *world) seen() string {
 	var out []string
 	for {

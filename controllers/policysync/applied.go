@@ -9,25 +9,25 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// fingerprint is the state of an object of the cluster in which a dry run or an apply left nothing to do.
+// fingerprint identifies the state of an object in the cluster for which a dry run or an apply had nothing to do.
 type fingerprint struct {
-	wanted  [sha256.Size]byte // what was applied
+	wanted  [sha256.Size]byte // digest of the applied object
 	uid     types.UID
-	version string // generation, or the resource version of kinds without one
+	version string // generation, or the resource version of kinds without a generation
 }
 
 func fingerprintOf(wanted [sha256.Size]byte, live metav1.Object) fingerprint {
 	f := fingerprint{wanted: wanted, uid: live.GetUID(), version: live.GetResourceVersion()}
-	// Status changes the resource version all the time, but not the generation; where there is no generation there is no
-	// status that others write.
+	// A status write changes the resource version but not the generation. A kind without a generation has no status
+	// that others write.
 	if g := live.GetGeneration(); g != 0 {
 		f.version = "generation " + strconv.FormatInt(g, 10)
 	}
 	return f
 }
 
-// unchanged says that an apply would do nothing: the same was applied to this object before, and neither its spec nor our
-// metadata changed since. Without that, each pass costs a dry run for each object.
+// unchanged reports whether an apply would do nothing: the same was applied to this object before, and neither its spec
+// nor our metadata has changed since. Without this, each pass would cost a dry run for each object.
 func (f fingerprint) unchanged(wanted [sha256.Size]byte, u, live *unstructured.Unstructured) bool {
 	return live != nil && f == fingerprintOf(wanted, live) &&
 		contains(live.GetLabels(), u.GetLabels()) && contains(live.GetAnnotations(), u.GetAnnotations())

@@ -24,8 +24,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/build"
 )
 
-// apply applies what differs from the cluster, after the API server accepted all of that in a dry run, and says how many
-// objects it wrote. Namespaces come before that, because the dry run needs them.
+// apply applies the objects that differ from the cluster, after the API server accepted all of them in a dry run. It
+// returns the number of objects that it wrote. Namespaces are written before the dry run of the rest, because the dry
+// run needs them.
 func (a *applier) apply(ctx context.Context, objects []build.Object, live liveObjects) (changed int, err error) {
 	var namespaces, rest []*unstructured.Unstructured
 	for _, o := range objects {
@@ -51,8 +52,11 @@ func (a *applier) apply(ctx context.Context, objects []build.Object, live liveOb
 	return changed, nil
 }
 
-// applySet applies what changed since it was applied the last time, and adds the new state of all to after.
-func (a *applier) applySet(ctx context.Context, set []*unstructured.Unstructured, live liveObjects, after map[key]fingerprint) (int, error) {
+// applySet applies the objects that changed since they were last applied, and adds the new state of all objects to
+// after.
+func (a *applier) applySet(
+	ctx context.Context, set []*unstructured.Unstructured, live liveObjects, after map[key]fingerprint,
+) (int, error) {
 	wanted := make(map[key][sha256.Size]byte, len(set))
 	p := &planner{Client: a.client, live: live, encoded: make(map[key][]byte, len(set)), wanted: wanted}
 	manager := ssa.NewResourceManager(p, nil, owner)
@@ -86,7 +90,7 @@ func (a *applier) applySet(ctx context.Context, set []*unstructured.Unstructured
 		return len(p.writes), err
 	}
 	for k, digest := range wanted {
-		if u := live[k]; u != nil { // and a dry run found that there is nothing to do
+		if u := live[k]; u != nil { // a dry run found nothing to do
 			after[k] = fingerprintOf(digest, u)
 		}
 	}
@@ -96,12 +100,12 @@ func (a *applier) applySet(ctx context.Context, set []*unstructured.Unstructured
 	return len(p.writes), nil
 }
 
-// planner is the client of the ResourceManager: it answers reads with what was read already, and keeps writes back until
-// all dry runs are through. The ResourceManager would send them one after the other.
+// planner is the client of the ResourceManager. It answers reads with what was read already, and holds back writes
+// until all dry runs have passed. The ResourceManager alone would send them one after the other.
 type planner struct {
 	client.Client
 	live    liveObjects
-	encoded map[key][]byte // what is applied
+	encoded map[key][]byte // the encoded objects to apply
 	wanted  map[key][sha256.Size]byte
 
 	mu     sync.Mutex
@@ -128,15 +132,17 @@ func (p *planner) Get(ctx context.Context, name client.ObjectKey, into client.Ob
 	return nil
 }
 
-// Patch sends dry runs and keeps the rest for send.
-func (p *planner) Patch(ctx context.Context, object client.Object, patch client.Patch, opts ...client.PatchOption) error {
+// Patch sends dry runs and keeps the writes for send.
+func (p *planner) Patch(
+	ctx context.Context, object client.Object, patch client.Patch, opts ...client.PatchOption,
+) error {
 	u, ok := object.(*unstructured.Unstructured)
 	if !ok || patch.Type() != types.ApplyPatchType {
 		return p.Client.Patch(ctx, object, patch, opts...)
 	}
 	k := keyOf(u)
 	if options := (&client.PatchOptions{}).ApplyOptions(opts); len(options.DryRun) > 0 {
-		if p.live[k] != nil { // the answer is compared with it
+		if p.live[k] != nil { // the ResourceManager compares the answer with the live object
 			return p.Client.Patch(ctx, object, patch, opts...)
 		}
 		_, err := p.apply(ctx, k, opts)
@@ -148,7 +154,7 @@ func (p *planner) Patch(ctx context.Context, object client.Object, patch client.
 	return nil
 }
 
-// apply applies an object and takes only metadata for an answer.
+// apply applies an object and asks the API server to answer with metadata only.
 func (p *planner) apply(ctx context.Context, k key, opts []client.PatchOption) (*metav1.PartialObjectMetadata, error) {
 	answer := &metav1.PartialObjectMetadata{}
 	answer.SetGroupVersionKind(k.gvk)
@@ -157,7 +163,7 @@ func (p *planner) apply(ctx context.Context, k key, opts []client.PatchOption) (
 	return answer, p.Client.Patch(ctx, answer, client.RawPatch(types.ApplyPatchType, p.encoded[k]), opts...)
 }
 
-// send makes the writes, stage by stage.
+// send sends the writes, stage by stage.
 func (p *planner) send(ctx context.Context) error {
 	for stage := range stages {
 		g, ctx := errgroup.WithContext(ctx)
@@ -182,7 +188,7 @@ func (p *planner) send(ctx context.Context) error {
 	return nil
 }
 
-// stages is the number of stages: Namespaces, what else Kubernetes has, what policy refers to, policy.
+// stages is the number of stages: Namespaces, other kinds of Kubernetes, objects that policy refers to, policy.
 const stages = 4
 
 func stageOf(gvk schema.GroupVersionKind) int {
@@ -191,13 +197,16 @@ func stageOf(gvk schema.GroupVersionKind) int {
 		return 0
 	case gvk.Group != v1alpha1.Group:
 		return 1
-	case slices.Contains([]string{v1alpha1.FunctionKind, v1alpha1.AddonKind, v1alpha1.BackupStorageKind, v1alpha1.RepositoryKind}, gvk.Kind):
+	case slices.Contains([]string{
+		v1alpha1.FunctionKind, v1alpha1.AddonKind, v1alpha1.BackupStorageKind,
+		v1alpha1.RepositoryKind,
+	}, gvk.Kind):
 		return 2
 	}
 	return 3
 }
 
-// objectError is a refusal of an object by the API server.
+// objectError is an API server's refusal of an object.
 type objectError struct {
 	key
 	err error
@@ -208,10 +217,10 @@ func (e *objectError) Error() string {
 	return fmt.Sprintf("apply %s/%s/%s: %s", e.gvk.Kind, e.Namespace, e.Name, e.err)
 }
 
-// Unwrap is the API server's error.
+// Unwrap returns the API server's error.
 func (e *objectError) Unwrap() error { return e.err }
 
-// where is "<file>:<line>: " of the object that an error is about, or empty.
+// where returns "<file>:<line>: " of the object that an error is about, or "" if no object is known.
 func where(err error, objects []build.Object) string {
 	var about key
 	var dry *ssaerrors.DryRunErr

@@ -27,7 +27,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// The application of the benchmark: volumes of so many halves.
+// The application of the benchmark: its number of volumes, in two halves.
 const (
 	halves      = 2
 	volumesEach = v1alpha1.MaxSessionTargets
@@ -37,17 +37,20 @@ const (
 func thousand() string {
 	targets, sessions := "", ""
 	for half := range halves {
-		targets += fmt.Sprintf("  - {name: half%d, selector: {kinds: [PersistentVolumeClaim], maxTargets: %d, labelSelector: {matchLabels: {half: \"%d\"}}}}\n", half, volumesEach, half)
-		sessions += fmt.Sprintf("  - name: nightly%d\n    scheduler: {schedule: \"0 2 * * *\"}\n    targets: [{name: half%d}]\n"+
+		targets += fmt.Sprintf("  - {name: half%d, selector: {kinds: [PersistentVolumeClaim], maxTargets: %d, "+
+			"labelSelector: {matchLabels: {half: \"%d\"}}}}\n", half, volumesEach, half)
+		sessions += fmt.Sprintf("  - name: nightly%d\n    scheduler: {schedule: \"0 2 * * *\"}\n    targets: "+
+			"[{name: half%d}]\n"+
 			"    repositories: [{name: app, backend: main, directory: /app, encryptionSecret: {name: enc}}]\n", half, half)
 	}
 	return "apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupBatch\nmetadata: {name: app}\nspec:\n" +
 		"  backends: [{name: main, storageRef: {name: local}}]\n  targets:\n" + targets + "  sessions:\n" + sessions
 }
 
-// BenchmarkBatch1000 measures a batch of 1,000 targets that selectors find, from Git until all of its children are applied and
-// its status says so, and beside it one plain apply of the same children with fluxcd/pkg/ssa. Both take turns; of each the
-// fastest counts. The controller of BackupBatches runs in a manager, as it does in a cluster.
+// BenchmarkBatch1000 measures a batch of 1,000 targets that selectors find, from Git until all its children are applied
+// and its status reports it. Beside it, it measures one plain apply of the same children with fluxcd/pkg/ssa. The two
+// take turns, and the fastest run of each counts. The controller of BackupBatches runs in a manager, as it does in a
+// cluster.
 func BenchmarkBatch1000(b *testing.B) {
 	const rounds = 3
 	manager := batchManager(b)
@@ -84,19 +87,21 @@ func BenchmarkBatch1000(b *testing.B) {
 	b.ReportMetric(float64(theirs.Nanoseconds()), "theirs-ns")
 }
 
-// batchManager is a manager that runs the controller of BackupBatches.
+// batchManager starts a manager that runs the controller of BackupBatches.
 func batchManager(b *testing.B) ctrl.Manager {
 	b.Helper()
 	g := NewWithT(b)
 	unbound := rest.CopyConfig(config)
 	unbound.QPS = -1
 	mgr, err := ctrl.NewManager(unbound, ctrl.Options{
-		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Cache: footprint.Cache(), Client: footprint.Client(),
+		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Cache: footprint.Cache(),
+		Client: footprint.Client(),
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	reconciler := &backupbatch.Reconciler{
 		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), EventRecorder: &testbed.Events{}, Clock: clock.RealClock{},
-		MoverImage: "mover:test", FieldManager: "cairn-manager", EnsureTrigger: func(context.Context, string) error { return nil },
+		MoverImage: "mover:test", FieldManager: "cairn-manager",
+		EnsureTrigger: func(context.Context, string) error { return nil },
 	}
 	g.Expect(reconciler.SetupWithManager(mgr, controller.Options{SkipNameValidation: new(true)})).To(Succeed())
 	ctx, stop := context.WithCancel(b.Context())
@@ -110,7 +115,7 @@ func batchManager(b *testing.B) ctrl.Manager {
 	return mgr
 }
 
-// volumes makes the application, and waits until the manager knows it.
+// volumes creates the application, and waits until the manager knows it.
 func (r *room) volumes(manager ctrl.Manager) {
 	r.t.Helper()
 	for half := range halves {
@@ -124,22 +129,24 @@ func (r *room) volumes(manager ctrl.Manager) {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(v1alpha1.KindPersistentVolumeClaim))
 	r.g.Eventually(func(g Gomega) {
-		g.Expect(manager.GetClient().List(r.t.Context(), list, client.InNamespace(r.namespace), client.UnsafeDisableDeepCopy)).To(Succeed())
+		g.Expect(manager.GetClient().List(r.t.Context(), list, client.InNamespace(r.namespace),
+			client.UnsafeDisableDeepCopy)).To(Succeed())
 		g.Expect(len(list.Items)).To(Equal(halves * volumesEach))
 	}, time.Minute, 10*time.Millisecond).Should(Succeed())
 }
 
-// expanded waits until the status of the batch has all children. The cache is asked, so that waiting is no load.
+// expanded waits until the status of the batch lists all children. It reads the cache, so that waiting adds no load.
 func (r *room) expanded(manager ctrl.Manager) {
 	r.t.Helper()
 	batch := &v1alpha1.BackupBatch{}
 	r.g.Eventually(func(g Gomega) {
-		g.Expect(manager.GetClient().Get(r.t.Context(), client.ObjectKey{Namespace: r.namespace, Name: "app"}, batch)).To(Succeed())
+		g.Expect(manager.GetClient().Get(r.t.Context(), client.ObjectKey{Namespace: r.namespace, Name: "app"}, batch)).
+			To(Succeed())
 		g.Expect(len(policy.KnownTargets(batch))).To(Equal(halves * volumesEach))
 	}, 5*time.Minute, 10*time.Millisecond).Should(Succeed())
 }
 
-// children are those that the batch has, as somebody would apply them who has them as files.
+// children returns the children of the batch, as a user who has them as files would apply them.
 func (r *room) children() []*unstructured.Unstructured {
 	r.t.Helper()
 	var list v1alpha1.BackupConfigurationList

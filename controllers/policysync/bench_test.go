@@ -26,8 +26,9 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// BenchmarkSync1000 measures 1,000 objects, a storage and 999 configurations, from Git to applied, then a reconcile with
-// nothing new, then one that compares all objects with the cluster. Requests to the Git and the API server are counted.
+// BenchmarkSync1000 measures 1,000 objects, a storage and 999 configurations: from Git to applied, then a reconcile
+// with nothing new, then a reconcile that compares all objects with the cluster. It counts the requests to the Git
+// server and the API server.
 func BenchmarkSync1000(b *testing.B) {
 	const objects, rounds = 1000, 3
 	files := map[string]string{"policy/storage.yaml": storage("local")}
@@ -48,8 +49,8 @@ func BenchmarkSync1000(b *testing.B) {
 		b.ReportMetric(float64(after.writes-before.writes)/n, "writes/op")
 		NewWithT(b).Expect(r.sync.Status.Inventory.Entries).To(HaveLen(objects))
 	}
-	// Both ways take turns, each with its default concurrency; of each the fastest counts. What they need of
-	// memory is measured in a turn of its own, because garbage has to be collected all the time for that.
+	// The two ways take turns, each with its default concurrency; the fastest run of each counts. Their memory is
+	// measured in an extra run, because that needs frequent garbage collection.
 	b.Run("first", func(b *testing.B) {
 		ways := []struct {
 			name string
@@ -118,25 +119,29 @@ func BenchmarkSync1000(b *testing.B) {
 	})
 }
 
-// requests to the Git server and to the API server.
+// requests returns the numbers of requests to the Git server and to the API server.
 type requests struct {
 	git                int64
 	reads, dry, writes int
 }
 
 func (r *room) requests() requests {
-	return requests{git: r.gitCalls.Load(), reads: r.api.count[http.MethodGet], dry: r.api.count["DRY"], writes: r.api.writes()}
+	return requests{
+		git: r.gitCalls.Load(), reads: r.api.count[http.MethodGet], dry: r.api.count["DRY"],
+		writes: r.api.writes(),
+	}
 }
 
 // theirConcurrency is the default of kustomize-controller's flag concurrent-ssa.
 const theirConcurrency = 4
 
-// asKustomizeController does what source-controller and kustomize-controller do of their default way, as far as it is
-// libraries: a shallow clone, a generated kustomization, its build, an apply, and the status that says so, with the
-// inventory. The artifact between the two, and the time until the second one sees it, are left out in their favour.
+// asKustomizeController does what source-controller and kustomize-controller do by default, as far as libraries offer
+// it: a shallow clone, a generated kustomization, its build, an apply, and the status with the inventory. In their
+// favour it leaves out the artifact between the two, and the time until kustomize-controller sees it.
 func (r *room) asKustomizeController(objects int) {
 	ctx, dir := r.t.Context(), r.t.TempDir()
-	_, err := gogit.PlainCloneContext(ctx, dir, false, &gogit.CloneOptions{URL: r.sync.Spec.URL, ReferenceName: "refs/heads/main", SingleBranch: true, Depth: 1})
+	_, err := gogit.PlainCloneContext(ctx, dir, false,
+		&gogit.CloneOptions{URL: r.sync.Spec.URL, ReferenceName: "refs/heads/main", SingleBranch: true, Depth: 1})
 	r.g.Expect(err).NotTo(HaveOccurred())
 	patcher := patch.NewSerialPatcher(r.sync, r.Client)
 	owned := patch.WithOwnedConditions{Conditions: []string{meta.ReadyCondition, meta.ReconcilingCondition}}
@@ -147,7 +152,10 @@ func (r *room) asKustomizeController(objects int) {
 	progress("fetching")
 	progress("building")
 	path := filepath.Join(dir, "policy")
-	_, err = kustomize.NewGenerator(dir, unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"targetNamespace": r.namespace}}}).WriteFile(path)
+	_, err = kustomize.NewGenerator(dir,
+		unstructured.Unstructured{Object: map[string]any{
+			"spec": map[string]any{"targetNamespace": r.namespace},
+		}}).WriteFile(path)
 	r.g.Expect(err).NotTo(HaveOccurred())
 	resources, err := kustomize.SecureBuild(dir, path, false)
 	r.g.Expect(err).NotTo(HaveOccurred())
@@ -164,17 +172,18 @@ func (r *room) asKustomizeController(objects int) {
 	r.g.Expect(changes.Entries).To(HaveLen(objects))
 	r.sync.Status.Inventory = &v1alpha1.ResourceInventory{}
 	for _, e := range changes.Entries {
-		r.sync.Status.Inventory.Entries = append(r.sync.Status.Inventory.Entries, v1alpha1.ResourceRef{ID: e.ObjMetadata.String(), Version: e.GroupVersion})
+		r.sync.Status.Inventory.Entries = append(r.sync.Status.Inventory.Entries,
+			v1alpha1.ResourceRef{ID: e.ObjMetadata.String(), Version: e.GroupVersion})
 	}
 	conditions.Delete(r.sync, meta.ReconcilingCondition)
 	conditions.MarkTrue(r.sync, meta.ReadyCondition, meta.ReconciliationSucceededReason, "applied")
 	r.g.Expect(patcher.Patch(ctx, r.sync, owned, patch.WithFieldOwner("theirs"))).To(Succeed())
 }
 
-// memoryOf is the most that the heap held beyond what it held before, and how much was allocated. Both have the Git server
-// of the test in it.
+// memoryOf returns by how much the heap grew at most, and how much was allocated. Both include the Git server of the
+// test.
 func memoryOf(run func()) (peak, allocated float64) {
-	defer debug.SetGCPercent(debug.SetGCPercent(5)) // else the heap is as large as its garbage is allowed to be
+	defer debug.SetGCPercent(debug.SetGCPercent(5)) // otherwise the heap grows as large as its garbage is allowed to
 	runtime.GC()
 	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
 	metrics.Read(sample)

@@ -14,13 +14,14 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// owner is how applied objects are marked: the field manager, and the group of LabelSyncName and LabelSyncNamespace.
+// owner marks applied objects: it holds the field manager, and the group of LabelSyncName and LabelSyncNamespace.
 var owner = ssa.Owner{Field: "cairn-policysync", Group: "policysync." + v1alpha1.Group}
 
-// concurrency bounds the requests of one PolicySync to the API server.
+// concurrency limits the concurrent requests of one PolicySync to the API server.
 const concurrency = 8
 
-// applier applies and deletes for one PolicySync, as the account that it names. Its client reads past the cache.
+// applier applies and deletes objects for one PolicySync, as the ServiceAccount that it names. Its client reads past
+// the cache.
 type applier struct {
 	*run
 	client client.Client
@@ -28,14 +29,18 @@ type applier struct {
 
 func (s *run) applier(ctx context.Context) (*applier, *fault) {
 	config := rest.CopyConfig(s.RESTConfig)
-	// The API server's own priority and fairness hold back who asks too much.
+	// The API server's priority and fairness slow down a client that asks too much.
 	config.QPS, config.Burst = -1, -1
 	if name := s.obj.Spec.ServiceAccountName; name != "" {
 		account := &corev1.ServiceAccount{}
 		err := s.APIReader.Get(ctx, types.NamespacedName{Namespace: s.obj.Namespace, Name: name}, account)
 		switch {
-		case apierrors.IsNotFound(err): // to impersonate it would work, with the rights of its name alone
-			return nil, &fault{reason: v1alpha1.ReasonServiceAccountAbsent, message: fmt.Sprintf("ServiceAccount %s/%s does not exist: create it or correct spec.serviceAccountName", s.obj.Namespace, name)}
+		case apierrors.IsNotFound(err): // impersonation would work without the ServiceAccount, with the rights of its name
+			return nil, &fault{
+				reason: v1alpha1.ReasonServiceAccountAbsent,
+				message: fmt.Sprintf("ServiceAccount %s/%s does not exist: create it or correct spec.serviceAccountName",
+					s.obj.Namespace, name),
+			}
 		case err != nil:
 			return nil, applyFault(ctx, err, nil)
 		}

@@ -10,7 +10,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// finalize carries out the deletion policy and lets the object go. A suspended PolicySync changes nothing, not even then.
+// finalize carries out the deletion policy and removes the finalizer. A suspended PolicySync changes nothing, not even
+// then.
 func (s *run) finalize(ctx context.Context) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(s.obj, v1alpha1.FinalizerPrune) {
 		return ctrl.Result{}, nil
@@ -27,8 +28,8 @@ func (s *run) finalize(ctx context.Context) (ctrl.Result, error) {
 func (s *run) deleteAll(ctx context.Context) *fault {
 	a, f := s.applier(ctx)
 	if f != nil && f.reason == v1alpha1.ReasonServiceAccountAbsent {
-		// Nobody is left to act as, as when the namespace is deleted: waiting would hang for ever.
-		s.event(corev1.EventTypeWarning, f.reason, f.message+"; what was applied is kept")
+		// No account is left to act as, for example because the namespace is being deleted: waiting would never end.
+		s.event(corev1.EventTypeWarning, f.reason, f.message+"; the applied objects stay")
 		return nil
 	}
 	if f != nil {
@@ -36,7 +37,7 @@ func (s *run) deleteAll(ctx context.Context) *fault {
 	}
 	left, kept, f := a.prune(ctx, s.obj.Status.Inventory.Entries)
 	s.setInventory(left)
-	if f == nil { // else they are looked at again
+	if f == nil { // otherwise the next try looks at them again
 		for _, k := range kept {
 			s.event(corev1.EventTypeWarning, v1alpha1.ReasonPruneFailed, "not deleted: "+k)
 		}

@@ -29,14 +29,14 @@ func inventoryOf(objects []build.Object) []v1alpha1.ResourceRef {
 	return union(out, nil)
 }
 
-// union is sorted; of an object in both, a wins.
+// union returns the sorted union. If both have an object, the entry of a wins.
 func union(a, b []v1alpha1.ResourceRef) []v1alpha1.ResourceRef {
 	out := slices.Concat(a, b)
 	slices.SortStableFunc(out, func(x, y v1alpha1.ResourceRef) int { return cmp.Compare(x.ID, y.ID) })
 	return slices.CompactFunc(out, func(x, y v1alpha1.ResourceRef) bool { return x.ID == y.ID })
 }
 
-// setInventory never leaves the entries out: the API server wants a list, also one of nothing.
+// setInventory never leaves out the entries: the API server requires a list, even an empty one.
 func (s *run) setInventory(refs []v1alpha1.ResourceRef) {
 	s.obj.Status.Inventory = &v1alpha1.ResourceInventory{Entries: append([]v1alpha1.ResourceRef{}, refs...)}
 }
@@ -45,7 +45,8 @@ func sameInventory(have *v1alpha1.ResourceInventory, want []v1alpha1.ResourceRef
 	return have != nil && slices.Equal(have.Entries, want)
 }
 
-// stale is what was applied and is not wanted any more, without what must not or need not be deleted.
+// stale returns the entries of the inventory that are no longer wanted. It returns none if the PolicySync does not
+// prune.
 func (s *run) stale(wanted []v1alpha1.ResourceRef) []v1alpha1.ResourceRef {
 	if s.obj.Status.Inventory == nil || !s.obj.Spec.Prune {
 		return nil
@@ -63,14 +64,15 @@ func (s *run) stale(wanted []v1alpha1.ResourceRef) []v1alpha1.ResourceRef {
 	return out
 }
 
-// guard decides whether a removal needs a consent: where it is everything, or nothing of what stays is there. The inventory
-// alone can't tell, because it also has what a revision that was refused was going to apply. Once a consent is needed, that
-// stays so until it is there or nothing is to be removed any more.
+// guard decides whether a removal needs a consent: if it removes everything, or if no object that stays exists yet. The
+// inventory alone can't tell, because it also holds what a refused revision was going to apply. Once a consent is
+// needed, it stays needed until it is given or nothing is left to remove.
 func (s *run) guard(stale []v1alpha1.ResourceRef, live liveObjects) {
 	status := &s.obj.Status
 	everything := len(stale) > 0 && (len(stale) == len(status.Inventory.Entries) || !s.ownsAny(live))
 	digest := digestOf(stale)
-	if len(stale) == 0 || !everything && status.Removal == nil || s.obj.Annotations[v1alpha1.AnnotationAllowDelete] == digest {
+	if len(stale) == 0 || !everything && status.Removal == nil ||
+		s.obj.Annotations[v1alpha1.AnnotationAllowDelete] == digest {
 		status.Removal = nil
 		conditions.Delete(s.obj, v1alpha1.ConditionDeletionBlocked)
 		return
@@ -81,7 +83,7 @@ func (s *run) guard(stale []v1alpha1.ResourceRef, live liveObjects) {
 	}
 }
 
-// ownsAny says whether any of the objects was applied by this PolicySync.
+// ownsAny reports whether this PolicySync applied any of the objects.
 func (s *run) ownsAny(live liveObjects) bool {
 	for _, u := range live {
 		if s.owns(u) {
@@ -96,7 +98,7 @@ func (s *run) owns(u *unstructured.Unstructured) bool {
 	return labels[v1alpha1.LabelSyncName] == s.obj.Name && labels[v1alpha1.LabelSyncNamespace] == s.obj.Namespace
 }
 
-// blocked says what the guard holds back and how to let it go.
+// blocked returns a fault that names what the guard holds back and how to consent.
 func (s *run) blocked() *fault {
 	removal := s.obj.Status.Removal
 	first := removal.Objects[:min(len(removal.Objects), 3)]
@@ -104,9 +106,14 @@ func (s *run) blocked() *fault {
 	if int(removal.Count) > len(first) {
 		rest = " and others"
 	}
-	message := fmt.Sprintf("revision %s is applied, but it keeps nothing of what was there before, and %s%s were not deleted. If they should be, run: kubectl annotate policysync -n %s %s --overwrite %s=%s",
-		s.obj.Status.LastAppliedRevision, strings.Join(first, ", "), rest, s.obj.Namespace, s.obj.Name, v1alpha1.AnnotationAllowDelete, removal.Digest)
-	conditions.Set(s.obj, &metav1.Condition{Type: v1alpha1.ConditionDeletionBlocked, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonDeletionBlocked, Message: message})
+	message := fmt.Sprintf("revision %s is applied, but it keeps none of the earlier objects, and %s%s were not "+
+		"deleted. To delete them, run: kubectl annotate policysync -n %s %s --overwrite %s=%s",
+		s.obj.Status.LastAppliedRevision, strings.Join(first, ", "), rest, s.obj.Namespace, s.obj.Name,
+		v1alpha1.AnnotationAllowDelete, removal.Digest)
+	conditions.Set(s.obj, &metav1.Condition{
+		Type: v1alpha1.ConditionDeletionBlocked, Status: metav1.ConditionTrue,
+		Reason: v1alpha1.ReasonDeletionBlocked, Message: message,
+	})
 	return &fault{reason: v1alpha1.ReasonDeletionBlocked, message: message, stalled: true}
 }
 
@@ -121,7 +128,7 @@ func digestOf(refs []v1alpha1.ResourceRef) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// describe is "<kind>/<namespace>/<name>", or without the namespace where there is none.
+// describe returns "<kind>/<namespace>/<name>", or "<kind>/<name>" for a cluster-wide object.
 func describe(ref v1alpha1.ResourceRef) string {
 	id, err := object.ParseObjMetadata(ref.ID)
 	if err != nil {

@@ -14,21 +14,34 @@ import (
 
 func TestEditsByHandAreRevertedWhileABadRevisionStands(t *testing.T) {
 	repository := func(path string) string {
-		return "apiVersion: backup.cairn.dev/v1alpha1\nkind: Repository\nmetadata: {name: web}\nspec: {appRef: {kind: PersistentVolumeClaim, name: web}, storageRef: {name: local}, path: " + path + ", encryptionSecret: {name: enc}}\n"
+		return "apiVersion: backup.cairn.dev/v1alpha1\nkind: Repository\nmetadata: {name: web}\nspec: {appRef: {kind: " +
+			"PersistentVolumeClaim, name: web}, storageRef: {name: local}, path: " + path + ", encryptionSecret: {name: enc}}\n"
 	}
 	for name, tc := range map[string]struct {
 		bad    map[string]string
 		reason string
 	}{
-		"not valid":                     {map[string]string{"policy/s.yaml": storage("local") + "  broken: [\n"}, v1alpha1.ReasonBuildFailed},
-		"empty":                         {map[string]string{"README.md": "x"}, v1alpha1.ReasonInvalidPath},
-		"refused by the API server":     {map[string]string{"policy/r.yaml": repository("/moved"), "policy/t.yaml": storage("new")}, v1alpha1.ReasonReconcileFailed},
-		"with an object of another one": {map[string]string{"policy/r.yaml": repository("/web"), "policy/t.yaml": storage("theirs")}, v1alpha1.ReasonOwnedByOther},
+		"not valid": {
+			map[string]string{"policy/s.yaml": storage("local") + "  broken: [\n"},
+			v1alpha1.ReasonBuildFailed,
+		},
+		"empty": {map[string]string{"README.md": "x"}, v1alpha1.ReasonInvalidPath},
+		"refused by the API server": {map[string]string{
+			"policy/r.yaml": repository("/moved"),
+			"policy/t.yaml": storage("new"),
+		}, v1alpha1.ReasonReconcileFailed},
+		"with an object of another owner": {map[string]string{
+			"policy/r.yaml": repository("/web"),
+			"policy/t.yaml": storage("theirs"),
+		}, v1alpha1.ReasonOwnedByOther},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRoom(t)
 			theirs := &v1alpha1.BackupStorage{}
-			good := r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/r.yaml": repository("/web"), "policy/c.yaml": configuration("web", "0 2 * * *")})
+			good := r.push(map[string]string{
+				"policy/s.yaml": storage("local"), "policy/r.yaml": repository("/web"),
+				"policy/c.yaml": configuration("web", "0 2 * * *"),
+			})
 			r.reconcile()
 			r.takeForFlux(theirs)
 			bad := r.push(tc.bad)
@@ -50,7 +63,7 @@ func TestEditsByHandAreRevertedWhileABadRevisionStands(t *testing.T) {
 			r.g.Expect(r.exists(s, "local")).To(BeTrue())
 			r.g.Expect(r.exists(c, "web")).To(BeTrue())
 			r.g.Expect(c.Spec.Sessions[0].Scheduler.Schedule).To(Equal("0 2 * * *"))
-			r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "new")).To(BeFalse(), "nothing of the bad one")
+			r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "new")).To(BeFalse(), "nothing of the bad revision")
 			r.expectNotReady(tc.reason, "")
 			r.g.Expect(r.sync.Status.LastAppliedRevision).To(Equal(good))
 			r.g.Expect(r.sync.Status.LastAttemptedRevision).To(Equal(bad))
@@ -64,12 +77,18 @@ func TestEditsByHandAreRevertedWhileABadRevisionStands(t *testing.T) {
 	}
 }
 
-// takeForFlux makes the storage "theirs", which Flux owns.
+// takeForFlux makes Flux own the storage "theirs".
 func (r *room) takeForFlux(s *v1alpha1.BackupStorage) {
 	r.t.Helper()
 	s.Name, s.Namespace = "theirs", r.namespace
-	s.Labels = map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"}
-	s.Spec.Storage = v1alpha1.Storage{Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "theirs"}}}
+	s.Labels = map[string]string{
+		"kustomize.toolkit.fluxcd.io/name":      "apps",
+		"kustomize.toolkit.fluxcd.io/namespace": "flux-system",
+	}
+	s.Spec.Storage = v1alpha1.Storage{
+		Provider: v1alpha1.ProviderLocal,
+		Local:    &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "theirs"}},
+	}
 	r.g.Expect(r.Create(r.t.Context(), s)).To(Succeed())
 }
 
@@ -90,7 +109,7 @@ func TestAnotherSpecDoesNotBringTheOldRevisionBack(t *testing.T) {
 	r.g.Expect(r.exists(s, "local")).To(BeFalse())
 }
 
-// As long as an object belongs to somebody else, one look at it is all that an interval costs.
+// While an object belongs to somebody else, an interval costs only one look at it.
 func TestAnObjectThatIsGivenUpIsTakenAtTheNextInterval(t *testing.T) {
 	for name, give := range map[string]func(*room, *v1alpha1.BackupStorage) error{
 		"labels removed": func(r *room, s *v1alpha1.BackupStorage) error {
@@ -108,7 +127,7 @@ func TestAnObjectThatIsGivenUpIsTakenAtTheNextInterval(t *testing.T) {
 			r.expectNotReady(v1alpha1.ReasonOwnedByOther, "belongs to Flux's flux-system/apps")
 			git, reads, writes := r.gitCalls.Load(), r.api.count[http.MethodGet], r.api.writes()
 			r.reconcile()
-			r.g.Expect(r.gitCalls.Load()-git).To(Equal(int64(1)), "nothing is fetched")
+			r.g.Expect(r.gitCalls.Load()-git).To(Equal(int64(1)), "no fetch, only one ls-remote")
 			r.g.Expect(r.api.count[http.MethodGet]-reads).To(BeNumerically("<=", 3), "the PolicySync twice, the object once")
 			r.g.Expect(r.api.writes()).To(Equal(writes))
 

@@ -12,8 +12,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// lookup answers references with what the cluster has of Cairn's own kinds. What is not there is not a mistake of the
-// revision: it may come later, and the object that refers to it says so in its conditions.
+// lookup resolves references with the cluster's objects of Cairn's own kinds. A missing object is no mistake of the
+// revision: it can come later, and the object that refers to it reports it in its conditions.
 func (s *run) lookup(ctx context.Context) policy.Lookup {
 	found := map[policy.Reference]*unstructured.Unstructured{}
 	return func(ref policy.Reference) (*unstructured.Unstructured, bool) {

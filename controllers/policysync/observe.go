@@ -20,13 +20,13 @@ import (
 )
 
 const (
-	// listFrom is the number of objects of a kind in a namespace from which on one list is cheaper than a get for each.
+	// listFrom is the number of objects of a kind in a namespace from which one list is cheaper than a get for each.
 	listFrom = 10
 	// listPage is the number of objects in one answer to a list.
 	listPage = 500
 )
 
-// key names an object of the cluster.
+// key identifies an object of the cluster.
 type key struct {
 	gvk schema.GroupVersionKind
 	types.NamespacedName
@@ -36,10 +36,10 @@ func keyOf(u *unstructured.Unstructured) key {
 	return key{u.GroupVersionKind(), client.ObjectKeyFromObject(u)}
 }
 
-// liveObjects are the objects of the cluster that have the names of those to be applied.
+// liveObjects holds the objects of the cluster that have the names of the objects to apply.
 type liveObjects map[key]*unstructured.Unstructured
 
-// observe reads what is there and refuses to go on where it belongs to somebody else.
+// observe reads the live objects, and returns a fault if one of them belongs to somebody else.
 func (a *applier) observe(ctx context.Context, objects []build.Object) (liveObjects, *fault) {
 	live, err := a.read(ctx, objects)
 	if err != nil {
@@ -54,7 +54,10 @@ func (a *applier) observe(ctx context.Context, objects []build.Object) (liveObje
 		}
 		name := fmt.Sprintf("%s/%s/%s", u.GetKind(), u.GetNamespace(), u.GetName())
 		if u.GetDeletionTimestamp() != nil {
-			return nil, &fault{reason: v1alpha1.ReasonReconcileFailed, message: name + " is just being deleted: it is applied again when it is gone"}
+			return nil, &fault{
+				reason:  v1alpha1.ReasonReconcileFailed,
+				message: name + " is being deleted: Cairn applies it again once it is gone",
+			}
 		}
 		by, err := a.otherOwner(ctx, u)
 		if err != nil {
@@ -76,11 +79,14 @@ func (a *applier) observe(ctx context.Context, objects []build.Object) (liveObje
 	if n := len(foreign) - 5; n > 0 {
 		more = fmt.Sprintf(" and %d more", n)
 	}
-	return nil, &fault{reason: v1alpha1.ReasonOwnedByOther, stalled: true, foreign: first, message: strings.Join(foreign[:min(len(foreign), 5)], ", ") + more +
-		": nothing was applied. Remove it from one of the two sources"}
+	return nil, &fault{
+		reason: v1alpha1.ReasonOwnedByOther, stalled: true, foreign: first,
+		message: strings.Join(foreign[:min(len(foreign), 5)], ", ") + more +
+			": nothing was applied. Remove it from one of the two sources",
+	}
 }
 
-// otherOwner says who else manages an object. A PolicySync that is gone owns nothing any more.
+// otherOwner returns who else manages an object, or "". A deleted PolicySync owns nothing.
 func (a *applier) otherOwner(ctx context.Context, u *unstructured.Unstructured) (string, error) {
 	labels := u.GetLabels()
 	for _, group := range []string{"kustomize.toolkit.fluxcd.io", "helm.toolkit.fluxcd.io"} {
@@ -102,7 +108,7 @@ func (a *applier) otherOwner(ctx context.Context, u *unstructured.Unstructured) 
 	return "PolicySync/" + other.String(), err
 }
 
-// stillForeign says whether an object still belongs to somebody else, so that a pass would end as the last one did.
+// stillForeign reports whether an object still belongs to somebody else, so that a pass would end as the last one did.
 func (s *run) stillForeign(ctx context.Context, k key) bool {
 	a, f := s.applier(ctx)
 	if f != nil {
@@ -117,7 +123,7 @@ func (s *run) stillForeign(ctx context.Context, k key) bool {
 	return err == nil && by != ""
 }
 
-// read gets the objects, with one list for many of a kind in a namespace.
+// read gets the objects. It lists where many objects of a kind are in one namespace.
 func (a *applier) read(ctx context.Context, objects []build.Object) (liveObjects, error) {
 	type place struct {
 		gvk       schema.GroupVersionKind
@@ -139,7 +145,7 @@ func (a *applier) read(ctx context.Context, objects []build.Object) (liveObjects
 	g.SetLimit(concurrency)
 	for p, names := range wanted {
 		g.Go(func() error {
-			// Secrets are never listed: that would read those of others.
+			// Secrets are never listed: a list would read foreign Secrets.
 			if len(names) >= listFrom && p.gvk.Kind != "Secret" {
 				err := a.list(ctx, p.gvk, p.namespace, names, add)
 				if !apierrors.IsForbidden(err) {
@@ -153,7 +159,7 @@ func (a *applier) read(ctx context.Context, objects []build.Object) (liveObjects
 				if err == nil {
 					add(u)
 				} else if !apierrors.IsNotFound(err) {
-					return fmt.Errorf("read %s %s/%s: %w", p.gvk.Kind, p.namespace, name, err)
+					return fmt.Errorf("get %s %s/%s: %w", p.gvk.Kind, p.namespace, name, err)
 				}
 			}
 			return nil
@@ -162,7 +168,10 @@ func (a *applier) read(ctx context.Context, objects []build.Object) (liveObjects
 	return live, g.Wait()
 }
 
-func (a *applier) list(ctx context.Context, gvk schema.GroupVersionKind, namespace string, names []string, add func(*unstructured.Unstructured)) error {
+func (a *applier) list(
+	ctx context.Context, gvk schema.GroupVersionKind, namespace string, names []string,
+	add func(*unstructured.Unstructured),
+) error {
 	want := make(map[string]bool, len(names))
 	for _, name := range names {
 		want[name] = true
@@ -170,7 +179,8 @@ func (a *applier) list(ctx context.Context, gvk schema.GroupVersionKind, namespa
 	page := &unstructured.UnstructuredList{}
 	for {
 		page.SetGroupVersionKind(gvk)
-		err := a.client.List(ctx, page, client.InNamespace(namespace), client.Limit(listPage), client.Continue(page.GetContinue()))
+		err := a.client.List(ctx, page, client.InNamespace(namespace), client.Limit(listPage),
+			client.Continue(page.GetContinue()))
 		if err != nil {
 			return fmt.Errorf("list %s in %s: %w", gvk.Kind, namespace, err)
 		}

@@ -26,8 +26,11 @@ func TestObjectsOfOthersAreNotTouched(t *testing.T) {
 		says   string
 	}{
 		"another PolicySync": {labels: map[string]string{v1alpha1.LabelSyncName: "another"}, says: "belongs to PolicySync/"},
-		"Flux":               {labels: map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"}, says: "belongs to Flux's flux-system/apps"},
-		"a controller":       {owner: "shop", says: "belongs to BackupBatch/shop"},
+		"Flux": {labels: map[string]string{
+			"kustomize.toolkit.fluxcd.io/name":      "apps",
+			"kustomize.toolkit.fluxcd.io/namespace": "flux-system",
+		}, says: "belongs to Flux's flux-system/apps"},
+		"a controller": {owner: "shop", says: "belongs to BackupBatch/shop"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRoom(t)
@@ -40,9 +43,15 @@ func TestObjectsOfOthersAreNotTouched(t *testing.T) {
 			}
 			if tc.owner != "" {
 				yes := true
-				s.OwnerReferences = []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.BackupBatchKind, Name: tc.owner, UID: "1", Controller: &yes}}
+				s.OwnerReferences = []metav1.OwnerReference{{
+					APIVersion: v1alpha1.GroupVersion.String(),
+					Kind:       v1alpha1.BackupBatchKind, Name: tc.owner, UID: "1", Controller: &yes,
+				}}
 			}
-			s.Spec.Storage = v1alpha1.Storage{Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "theirs"}}}
+			s.Spec.Storage = v1alpha1.Storage{
+				Provider: v1alpha1.ProviderLocal,
+				Local:    &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "theirs"}},
+			}
 			r.g.Expect(r.Create(t.Context(), s)).To(Succeed())
 			r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/t.yaml": storage("free")})
 			r.reconcile()
@@ -56,8 +65,14 @@ func TestObjectsOfOthersAreNotTouched(t *testing.T) {
 
 func TestAnObjectOfAPolicySyncThatIsGoneIsTakenOver(t *testing.T) {
 	r := newRoom(t)
-	s := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Name: "local", Namespace: r.namespace, Labels: map[string]string{v1alpha1.LabelSyncName: "gone", v1alpha1.LabelSyncNamespace: r.namespace}}}
-	s.Spec.Storage = v1alpha1.Storage{Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "old"}}}
+	s := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{
+		Name: "local", Namespace: r.namespace,
+		Labels: map[string]string{v1alpha1.LabelSyncName: "gone", v1alpha1.LabelSyncNamespace: r.namespace},
+	}}
+	s.Spec.Storage = v1alpha1.Storage{
+		Provider: v1alpha1.ProviderLocal,
+		Local:    &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "old"}},
+	}
 	r.g.Expect(r.Create(t.Context(), s)).To(Succeed())
 	revision := r.push(map[string]string{"policy/s.yaml": storage("local")})
 	r.reconcile()
@@ -66,15 +81,16 @@ func TestAnObjectOfAPolicySyncThatIsGoneIsTakenOver(t *testing.T) {
 	r.g.Expect(s.Labels[v1alpha1.LabelSyncName]).To(Equal("policy"))
 }
 
-// allow makes a ServiceAccount that may do everything with some resources of the room.
+// allow creates a ServiceAccount that is allowed to do everything with some resources of the room.
 func (r *room) allow(account string, rules ...rbacv1.PolicyRule) {
 	r.t.Helper()
 	at := metav1.ObjectMeta{Name: account, Namespace: r.namespace}
 	r.g.Expect(r.Create(r.t.Context(), &corev1.ServiceAccount{ObjectMeta: at})).To(Succeed())
 	r.g.Expect(r.Create(r.t.Context(), &rbacv1.Role{ObjectMeta: at, Rules: rules})).To(Succeed())
-	r.g.Expect(r.Create(r.t.Context(), &rbacv1.RoleBinding{ObjectMeta: at,
-		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: account},
-		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: account, Namespace: r.namespace}},
+	r.g.Expect(r.Create(r.t.Context(), &rbacv1.RoleBinding{
+		ObjectMeta: at,
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: account},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: account, Namespace: r.namespace}},
 	})).To(Succeed())
 }
 
@@ -87,7 +103,7 @@ func TestImpersonation(t *testing.T) {
 
 	all := []string{"*"}
 	r.allow("deployer", rbacv1.PolicyRule{APIGroups: []string{v1alpha1.Group}, Resources: all, Verbs: all})
-	r.g.Eventually(func() string { // the API server's authorizer learns of a role a moment later
+	r.g.Eventually(func() string { // the API server's authorizer learns of a role with a delay
 		r.reconcile()
 		return conditions.GetMessage(r.sync, meta.ReadyCondition)
 	}, "60s", "100ms").Should(ContainSubstring(`cannot get resource "configmaps"`))
@@ -96,7 +112,10 @@ func TestImpersonation(t *testing.T) {
 
 	role := &rbacv1.Role{}
 	r.g.Expect(r.exists(role, "deployer")).To(BeTrue())
-	role.Rules = append(role.Rules, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: all})
+	role.Rules = append(role.Rules, rbacv1.PolicyRule{
+		APIGroups: []string{""}, Resources: []string{"configmaps"},
+		Verbs: all,
+	})
 	r.g.Expect(r.Update(t.Context(), role)).To(Succeed())
 	r.g.Eventually(func() string {
 		r.reconcile()
@@ -105,7 +124,10 @@ func TestImpersonation(t *testing.T) {
 	r.expectReady(first)
 	r.g.Expect(r.exists(&corev1.ConfigMap{}, "settings")).To(BeTrue())
 
-	r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/cm.yaml": cm, "policy/other.yaml": strings.Replace(cm, "name: settings", "name: x, namespace: default", 1)})
+	r.push(map[string]string{
+		"policy/s.yaml": storage("local"), "policy/cm.yaml": cm,
+		"policy/other.yaml": strings.Replace(cm, "name: settings", "name: x, namespace: default", 1),
+	})
 	r.reconcile()
 	r.expectNotReady(v1alpha1.ReasonForbidden, `in the namespace "default"`)
 }
@@ -113,37 +135,45 @@ func TestImpersonation(t *testing.T) {
 func TestRightsAndNamespacesComeFirst(t *testing.T) {
 	r := newRoom(t, func(p *v1alpha1.PolicySync) { p.Spec.ServiceAccountName = "admin" })
 	at := metav1.ObjectMeta{Name: r.namespace + "-admin"}
-	r.g.Expect(r.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "admin", Namespace: r.namespace}})).To(Succeed())
-	r.g.Expect(r.Create(t.Context(), &rbacv1.ClusterRoleBinding{ObjectMeta: at,
-		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
-		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: "admin", Namespace: r.namespace}},
+	r.g.Expect(r.Create(t.Context(),
+		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "admin", Namespace: r.namespace}})).To(Succeed())
+	r.g.Expect(r.Create(t.Context(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: at,
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: "admin", Namespace: r.namespace}},
 	})).To(Succeed())
 	other := r.namespace + "-other"
 	revision := r.push(map[string]string{
 		"policy/a.yaml":  strings.Replace(storage("local"), "name: local", "name: local, namespace: "+other, 1),
 		"policy/ns.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + other + "}\n",
-		"policy/sa.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: enc, namespace: " + other + "}\nstringData: {password: x}\n",
+		"policy/sa.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: enc, namespace: " + other +
+			"}\nstringData: {password: x}\n",
 	})
 	r.g.Eventually(func() string {
 		r.reconcile()
 		return conditions.GetReason(r.sync, meta.ReadyCondition)
 	}, "60s", "100ms").Should(Equal(v1alpha1.ReasonReconcileSucceeded), "once the binding is known")
 	r.expectReady(revision)
-	r.g.Expect(r.Get(t.Context(), types.NamespacedName{Namespace: other, Name: "local"}, &v1alpha1.BackupStorage{})).To(Succeed())
+	r.g.Expect(r.Get(t.Context(), types.NamespacedName{Namespace: other, Name: "local"}, &v1alpha1.BackupStorage{})).
+		To(Succeed())
 	r.clock.Step(driftInterval)
 	writes := r.api.writes()
 	r.reconcile()
-	r.g.Expect(r.api.writes()).To(Equal(writes), "stringData does not drift for ever")
+	r.g.Expect(r.api.writes()).To(Equal(writes), "stringData is not seen as drift again and again")
 }
 
 func TestPruneOrder(t *testing.T) {
 	r := newRoom(t, func(p *v1alpha1.PolicySync) { p.Spec.ServiceAccountName = "deployer" })
 	all := []string{"*"}
 	r.allow("deployer", rbacv1.PolicyRule{APIGroups: all, Resources: all, Verbs: all})
-	repository := "apiVersion: backup.cairn.dev/v1alpha1\nkind: Repository\nmetadata: {name: web}\nspec: {appRef: {kind: PersistentVolumeClaim, name: web}, storageRef: {name: local}, path: /web, encryptionSecret: {name: enc}}\n"
+	repository := "apiVersion: backup.cairn.dev/v1alpha1\nkind: Repository\nmetadata: {name: web}\nspec: {appRef: " +
+		"{kind: PersistentVolumeClaim, name: web}, storageRef: {name: local}, path: /web, encryptionSecret: {name: enc}}\n"
 	secret := "apiVersion: v1\nkind: Secret\nmetadata: {name: enc}\nstringData: {password: x}\n"
 	stays := map[string]string{"policy/stays.yaml": storage("stays")}
-	r.push(map[string]string{"policy/stays.yaml": storage("stays"), "policy/s.yaml": storage("local"), "policy/r.yaml": repository, "policy/e.yaml": secret, "policy/c.yaml": configuration("web", "0 2 * * *")})
+	r.push(map[string]string{
+		"policy/stays.yaml": storage("stays"), "policy/s.yaml": storage("local"),
+		"policy/r.yaml": repository, "policy/e.yaml": secret, "policy/c.yaml": configuration("web", "0 2 * * *"),
+	})
 	r.g.Eventually(func() string {
 		r.reconcile()
 		return conditions.GetReason(r.sync, meta.ReadyCondition)
@@ -186,15 +216,21 @@ func TestAStorageInUseIsKept(t *testing.T) {
 	r := newRoom(t)
 	r.push(map[string]string{"policy/a.yaml": storage("local"), "policy/b.yaml": storage("other")})
 	r.reconcile()
-	repository := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: r.namespace}, Spec: v1alpha1.RepositorySpec{
-		AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"}, StorageRef: v1alpha1.ObjectReference{Name: "local"},
-		Path: "/web", EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
-	}}
+	repository := &v1alpha1.Repository{
+		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: r.namespace},
+		Spec: v1alpha1.RepositorySpec{
+			AppRef:     v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
+			StorageRef: v1alpha1.ObjectReference{Name: "local"},
+			Path:       "/web", EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
+		},
+	}
 	r.g.Expect(r.Create(t.Context(), repository)).To(Succeed())
 	revision := r.push(map[string]string{"policy/b.yaml": storage("other")})
 	r.reconcile()
 	r.expectReady(revision)
-	r.g.Expect(conditions.GetMessage(r.sync, meta.ReadyCondition)).To(ContainSubstring("not deleted: BackupStorage/" + r.namespace + "/local (Repository " + r.namespace + "/web uses it)"))
+	r.g.Expect(conditions.GetMessage(r.sync, meta.ReadyCondition)).
+		To(ContainSubstring("not deleted: BackupStorage/" + r.namespace + "/local (Repository " + r.namespace +
+			"/web uses it)"))
 	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "local")).To(BeTrue())
 	r.g.Expect(r.sync.Status.Inventory.Entries).To(HaveLen(2))
 
@@ -221,11 +257,13 @@ func TestTheGuard(t *testing.T) {
 	}
 	removal := r.sync.Status.Removal
 	r.g.Expect(removal.Count).To(Equal(int32(2)))
-	r.g.Expect(removal.Objects).To(Equal([]string{"BackupStorage/" + r.namespace + "/a", "BackupStorage/" + r.namespace + "/b"}))
-	r.g.Expect(conditions.GetMessage(r.sync, meta.ReadyCondition)).To(ContainSubstring(v1alpha1.AnnotationAllowDelete + "=" + removal.Digest))
+	r.g.Expect(removal.Objects).
+		To(Equal([]string{"BackupStorage/" + r.namespace + "/a", "BackupStorage/" + r.namespace + "/b"}))
+	r.g.Expect(conditions.GetMessage(r.sync, meta.ReadyCondition)).
+		To(ContainSubstring(v1alpha1.AnnotationAllowDelete + "=" + removal.Digest))
 	r.g.Expect(r.emitted()).To(ConsistOf(HavePrefix("Warning DeletionBlocked")))
 
-	// The next revision still deletes nothing, nor does a new process or a consent to something else.
+	// The next revision still deletes nothing, nor does a new process, nor a consent to something else.
 	r.push(map[string]string{"policy/c.yaml": storage("c"), "policy/d.yaml": storage("d")})
 	r.passes = store[pass]{}
 	r.update(func(p *v1alpha1.PolicySync) {

@@ -19,7 +19,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/source"
 )
 
-// pass fetches a revision and makes the cluster what it says.
+// pass fetches a revision and makes the cluster match it.
 func (s *run) pass(ctx context.Context, o origin) *fault {
 	a, built, live, fault := s.prepare(ctx, o)
 	if fault != nil {
@@ -42,8 +42,12 @@ func (s *run) pass(ctx context.Context, o origin) *fault {
 		return fault
 	}
 	s.obj.Status.LastAppliedRevision = o.revision.String()
-	s.inForce.put(client.ObjectKeyFromObject(s.obj), inForce{uid: s.obj.UID, at: s.Clock.Now(), revision: o.revision, generation: s.obj.Generation})
-	if changed > 0 && s.before.Status.LastAppliedRevision == o.revision.String() && s.before.Status.ObservedGeneration == s.obj.Generation {
+	s.inForce.put(client.ObjectKeyFromObject(s.obj), inForce{
+		uid: s.obj.UID, at: s.Clock.Now(), revision: o.revision,
+		generation: s.obj.Generation,
+	})
+	if changed > 0 && s.before.Status.LastAppliedRevision == o.revision.String() &&
+		s.before.Status.ObservedGeneration == s.obj.Generation {
 		s.announceDrift()
 	}
 	if s.obj.Status.Removal != nil {
@@ -76,13 +80,14 @@ func (s *run) prepare(ctx context.Context, o origin) (*applier, *build.Result, l
 	return a, built, live, f
 }
 
-// keep reverts edits by hand of the revision that stays in force while the one of origin can't be applied, as seldom as a
-// pass with nothing new does. It neither prunes nor says anything about the PolicySync. A process that has not applied that
-// revision itself does not know under which spec it was applied, and leaves it.
+// keep reverts edits by hand to the revision in force while the revision of origin can't be applied, as rarely as a
+// pass without news does. It neither prunes nor writes the status. A process that has not applied the revision in force
+// itself does not know under which spec it was applied, and leaves it alone.
 func (s *run) keep(ctx context.Context, o origin) {
 	name := client.ObjectKeyFromObject(s.obj)
 	good, ok := s.inForce.get(name)
-	if !ok || good.uid != s.obj.UID || good.generation != s.obj.Generation || good.revision == o.revision || s.Clock.Since(good.at) < driftInterval {
+	if !ok || good.uid != s.obj.UID || good.generation != s.obj.Generation || good.revision == o.revision ||
+		s.Clock.Since(good.at) < driftInterval {
 		return
 	}
 	good.at = s.Clock.Now()
@@ -100,11 +105,13 @@ func (s *run) keep(ctx context.Context, o origin) {
 		}
 		f = applyFault(ctx, err, built.Objects)
 	}
-	ctrl.LoggerFrom(ctx).Info("revision in force was not compared with the cluster", "revision", good.revision.String(), "reason", f.reason, "error", f.message)
+	ctrl.LoggerFrom(ctx).Info("could not revert edits by hand to the revision in force", "revision",
+		good.revision.String(), "reason", f.reason, "error", f.message)
 }
 
 func (s *run) announceDrift() {
-	s.event(corev1.EventTypeNormal, v1alpha1.ReasonReconcileSucceeded, "applied again what had been changed or deleted by hand")
+	s.event(corev1.EventTypeNormal, v1alpha1.ReasonReconcileSucceeded,
+		"reapplied objects that were changed or deleted by hand")
 }
 
 // build fetches a revision and turns its directory into objects.
@@ -135,16 +142,21 @@ func (s *run) build(ctx context.Context, o origin) (*build.Result, *fault) {
 	if !errors.As(err, &found) {
 		return nil, applyFault(ctx, err, nil)
 	}
-	return nil, &fault{reason: found.Reason(), stalled: true, message: "revision " + o.revision.String() + ": " + found.Error()}
+	return nil, &fault{
+		reason: found.Reason(), stalled: true,
+		message: "revision " + o.revision.String() + ": " + found.Error(),
+	}
 }
 
-// begin writes what is going to happen before it does: BackupSessions wait for the end of an apply, and a manager that is
-// killed in the middle finds in the inventory what it may have applied.
+// begin writes to the status what is about to happen: BackupSessions wait for the end of an apply, and a manager that
+// was killed in between finds in the inventory what it can have applied.
 func (s *run) begin(ctx context.Context, revision string, inventory []v1alpha1.ResourceRef) error {
 	status := &s.obj.Status
-	// A revision that is tried again, after a refusal, is announced already.
-	announced := (revision == status.LastAppliedRevision || conditions.IsReconciling(s.obj)) && (status.Removal == nil || s.before.Status.Removal != nil)
-	if announced && revision == status.LastAttemptedRevision && s.obj.Generation == status.ObservedGeneration && sameInventory(status.Inventory, inventory) {
+	// A revision that is retried after a refusal is already announced.
+	announced := (revision == status.LastAppliedRevision || conditions.IsReconciling(s.obj)) &&
+		(status.Removal == nil || s.before.Status.Removal != nil)
+	if announced && revision == status.LastAttemptedRevision && s.obj.Generation == status.ObservedGeneration &&
+		sameInventory(status.Inventory, inventory) {
 		return nil
 	}
 	status.LastAttemptedRevision = revision
@@ -156,12 +168,15 @@ func (s *run) begin(ctx context.Context, revision string, inventory []v1alpha1.R
 	return s.write(ctx)
 }
 
-// applyFault says what an error of the API server means.
+// applyFault turns an error of the API server into a fault.
 func applyFault(ctx context.Context, err error, objects []build.Object) *fault {
-	f := &fault{reason: v1alpha1.ReasonReconcileFailed, message: where(err, objects) + strings.Join(strings.Fields(err.Error()), " ")}
+	f := &fault{
+		reason:  v1alpha1.ReasonReconcileFailed,
+		message: where(err, objects) + strings.Join(strings.Fields(err.Error()), " "),
+	}
 	switch {
 	case ctx.Err() != nil:
-		f.message = "took longer than spec.timeout allows: " + f.message
+		f.message = "the reconcile took longer than spec.timeout allows: " + f.message
 	case apierrors.IsForbidden(err):
 		f.reason = v1alpha1.ReasonForbidden
 	}

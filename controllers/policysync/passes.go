@@ -11,20 +11,19 @@ import (
 	"github.com/cairn-backup/cairn/internal/source"
 )
 
-// pass is a pass that this process made and that need not be made again for the same input. A new process knows of none
-// and starts with a pass.
+// pass is a pass of this process that is not needed again for the same input. A new process knows none and starts with
+// a pass.
 type pass struct {
 	uid        types.UID
 	at         time.Time
 	revision   string
 	generation int64
 	conditions []metav1.Condition
-	// foreign is the object of somebody else that the pass ended at, if it did.
+	// foreign is the object of somebody else that the pass failed on, if any.
 	foreign *key
 }
 
-// inForce is a revision that a pass of this process applied, and when it or what came of it was last compared with the
-// cluster.
+// inForce is a revision that a pass of this process applied. at is when it was last compared with the cluster.
 type inForce struct {
 	uid        types.UID
 	at         time.Time
@@ -32,7 +31,7 @@ type inForce struct {
 	generation int64
 }
 
-// restore says about the object again what the pass said, after a fault of the Git server said something else.
+// restore sets the conditions of the pass again, after a fault of the Git server had replaced them.
 func (p pass) restore(obj *v1alpha1.PolicySync) {
 	keep := map[string]bool{}
 	for i := range p.conditions {

@@ -23,15 +23,15 @@ import (
 )
 
 const (
-	// classWait bounds the wait for the objects of one class to be gone.
+	// classWait limits the wait until the objects of one class are gone.
 	classWait = 20 * time.Second
 	// classPoll is the time between two looks at them.
 	classPoll = 200 * time.Millisecond
 )
 
-// classes is the number of classes that are deleted one after the other: what makes Jobs, where they write, where that
-// lies, what they need to get there, and the namespaces. A Ledger goes before its Secret, which it needs to push what it
-// still has, and after all that need not wait for a Git server.
+// classes is the number of classes that are deleted one after the other: objects that make Jobs, Repositories, their
+// storages, what those need for access, and namespaces. A Ledger goes before its Secret, which it needs to push its
+// last records, and after every class that need not wait for a Git server.
 const classes = 5
 
 func classOf(kind string) int {
@@ -48,8 +48,11 @@ func classOf(kind string) int {
 	return 0
 }
 
-// prune deletes stale objects class by class. It returns what stays in the inventory, and of that what is kept on purpose.
-func (a *applier) prune(ctx context.Context, stale []v1alpha1.ResourceRef) (left []v1alpha1.ResourceRef, kept []string, f *fault) {
+// prune deletes stale objects class by class. It returns what stays in the inventory, and which of those objects are
+// kept on purpose.
+func (a *applier) prune(
+	ctx context.Context, stale []v1alpha1.ResourceRef,
+) (left []v1alpha1.ResourceRef, kept []string, f *fault) {
 	for class := range classes {
 		var refs []v1alpha1.ResourceRef
 		for _, ref := range stale {
@@ -70,7 +73,7 @@ func (a *applier) prune(ctx context.Context, stale []v1alpha1.ResourceRef) (left
 		if err == nil && (len(waiting) == 0 || class == classes-1) {
 			continue
 		}
-		// What comes later is needed to delete what is still there.
+		// Later classes are needed to delete the objects that still exist.
 		for _, ref := range stale {
 			if _, gvk, err := kindOf(ref); err == nil && classOf(gvk.Kind) >= class && !slices.Contains(left, ref) {
 				left = append(left, ref)
@@ -93,12 +96,17 @@ func pruneFault(ctx context.Context, waiting []v1alpha1.ResourceRef, err error) 
 	for _, ref := range waiting[:min(len(waiting), 3)] {
 		names = append(names, describe(ref))
 	}
-	return &fault{reason: v1alpha1.ReasonPruneFailed, message: "waiting until " + strings.Join(names, ", ") + " is deleted: look at its finalizers"}
+	return &fault{
+		reason:  v1alpha1.ReasonPruneFailed,
+		message: "waiting until " + strings.Join(names, ", ") + " is deleted: check its finalizers",
+	}
 }
 
-// deleteClass deletes objects that are still ours. It returns what it asked the API server to delete, and by id why others
-// are kept.
-func (a *applier) deleteClass(ctx context.Context, refs []v1alpha1.ResourceRef) (waiting []v1alpha1.ResourceRef, kept map[string]string, err error) {
+// deleteClass deletes objects that are still ours. It returns the objects that it asked the API server to delete, and
+// by id why others are kept.
+func (a *applier) deleteClass(
+	ctx context.Context, refs []v1alpha1.ResourceRef,
+) (waiting []v1alpha1.ResourceRef, kept map[string]string, err error) {
 	kept = map[string]string{}
 	users := sync.OnceValues(func() (map[types.NamespacedName]string, error) { return a.storageUsers(ctx) })
 	var mu sync.Mutex
@@ -125,15 +133,18 @@ func (a *applier) deleteClass(ctx context.Context, refs []v1alpha1.ResourceRef) 
 	return waiting, kept, err
 }
 
-// delete deletes an object if it is still ours, or says why it is kept. What somebody else took over is neither.
-func (a *applier) delete(ctx context.Context, ref v1alpha1.ResourceRef, users func() (map[types.NamespacedName]string, error)) (deleted bool, why string, err error) {
+// delete deletes an object if it is still ours, or returns why it is kept. An object that somebody else took over is
+// neither deleted nor kept.
+func (a *applier) delete(
+	ctx context.Context, ref v1alpha1.ResourceRef, users func() (map[types.NamespacedName]string, error),
+) (deleted bool, why string, err error) {
 	id, gvk, err := kindOf(ref)
 	if err != nil {
-		return false, "", fmt.Errorf("read the inventory: %w", err)
+		return false, "", fmt.Errorf("read inventory: %w", err)
 	}
 	if a.obj.Spec.ServiceAccountName == "" && (id.Namespace != a.obj.Namespace || !build.Confined(id.GroupKind)) {
-		// It was applied as an account. Our own rights are not those of who may change a PolicySync.
-		return false, "set spec.serviceAccountName to an account that may", nil
+		// The object was applied as an account. The manager's rights must not serve whoever can change a PolicySync.
+		return false, "set spec.serviceAccountName to an account that is allowed to delete it", nil
 	}
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(gvk)
@@ -141,10 +152,10 @@ func (a *applier) delete(ctx context.Context, ref v1alpha1.ResourceRef, users fu
 		if apierrors.IsNotFound(err) {
 			return false, "", nil
 		}
-		return false, "", fmt.Errorf("read %s: %w", describe(ref), err)
+		return false, "", fmt.Errorf("get %s: %w", describe(ref), err)
 	}
 	by, err := a.otherOwner(ctx, u)
-	if err != nil || by != "" || !a.owns(u) || u.GetUID() == a.obj.UID { // the last is this PolicySync itself
+	if err != nil || by != "" || !a.owns(u) || u.GetUID() == a.obj.UID { // the last: this PolicySync
 		return false, "", err
 	}
 	if gvk.Kind == v1alpha1.BackupStorageKind {
@@ -157,14 +168,15 @@ func (a *applier) delete(ctx context.Context, ref v1alpha1.ResourceRef, users fu
 		}
 	}
 	uid := u.GetUID()
-	err = a.client.Delete(ctx, u, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	err = a.client.Delete(ctx, u, client.Preconditions{UID: &uid},
+		client.PropagationPolicy(metav1.DeletePropagationBackground))
 	if client.IgnoreNotFound(err) != nil {
 		return false, "", fmt.Errorf("delete %s: %w", describe(ref), err)
 	}
 	return true, "", nil
 }
 
-// storageUsers names, of each BackupStorage in use, the first Repository that uses it.
+// storageUsers returns, for each BackupStorage in use, the first Repository that uses it.
 func (a *applier) storageUsers(ctx context.Context) (map[types.NamespacedName]string, error) {
 	repositories := &v1alpha1.RepositoryList{}
 	if err := a.APIReader.List(ctx, repositories); err != nil {
@@ -186,7 +198,7 @@ func (a *applier) storageUsers(ctx context.Context) (map[types.NamespacedName]st
 	return users, nil
 }
 
-// waitGone waits until objects are gone, and returns those that are not in time.
+// waitGone waits until objects are gone, and returns those that still exist at the end.
 func (a *applier) waitGone(ctx context.Context, refs []v1alpha1.ResourceRef) ([]v1alpha1.ResourceRef, error) {
 	err := wait.PollUntilContextTimeout(ctx, classPoll, classWait, true, func(ctx context.Context) (bool, error) {
 		var still []v1alpha1.ResourceRef
@@ -196,7 +208,7 @@ func (a *applier) waitGone(ctx context.Context, refs []v1alpha1.ResourceRef) ([]
 			u.SetGroupVersionKind(gvk)
 			err := a.client.Get(ctx, types.NamespacedName{Namespace: id.Namespace, Name: id.Name}, u)
 			if client.IgnoreNotFound(err) != nil {
-				return false, fmt.Errorf("read %s: %w", describe(ref), err)
+				return false, fmt.Errorf("get %s: %w", describe(ref), err)
 			}
 			if err == nil {
 				still = append(still, ref)

@@ -16,7 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// What a refused revision was going to apply is in the inventory and is not there.
+// The inventory holds an object that a refused revision was going to apply and that does not exist.
 func TestTheGuardIsNotHiddenByARefusedRevision(t *testing.T) {
 	r := newRoom(t)
 	r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b")})
@@ -36,13 +36,16 @@ func TestTheGuardIsNotHiddenByARefusedRevision(t *testing.T) {
 	}
 }
 
-// Whoever may change a PolicySync has not the manager's rights.
+// Whoever can change a PolicySync does not have the manager's rights.
 func TestWithoutAnAccountNothingOfAnAccountIsDeleted(t *testing.T) {
 	r := newRoom(t, func(p *v1alpha1.PolicySync) { p.Spec.ServiceAccountName = "deployer" })
 	all := []string{"*"}
 	r.allow("deployer", rbacv1.PolicyRule{APIGroups: all, Resources: all, Verbs: all})
 	secret := "apiVersion: v1\nkind: Secret\nmetadata: {name: enc}\nstringData: {password: x}\n"
-	r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/t.yaml": storage("other"), "policy/e.yaml": secret})
+	r.push(map[string]string{
+		"policy/s.yaml": storage("local"), "policy/t.yaml": storage("other"),
+		"policy/e.yaml": secret,
+	})
 	r.g.Eventually(func() string {
 		r.reconcile()
 		return conditions.GetReason(r.sync, meta.ReadyCondition)
@@ -53,7 +56,9 @@ func TestWithoutAnAccountNothingOfAnAccountIsDeleted(t *testing.T) {
 	r.expectReady(revision)
 	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "other")).To(BeFalse())
 	r.g.Expect(r.exists(&corev1.Secret{}, "enc")).To(BeTrue())
-	r.g.Expect(conditions.GetMessage(r.sync, meta.ReadyCondition)).To(HaveSuffix("not deleted: Secret/" + r.namespace + "/enc (set spec.serviceAccountName to an account that may)"))
+	r.g.Expect(conditions.GetMessage(r.sync, meta.ReadyCondition)).
+		To(HaveSuffix("not deleted: Secret/" + r.namespace +
+			"/enc (set spec.serviceAccountName to an account that is allowed to delete it)"))
 	r.g.Expect(r.sync.Status.Inventory.Entries).To(HaveLen(2))
 
 	r.update(func(p *v1alpha1.PolicySync) { p.Spec.ServiceAccountName = "deployer" })
@@ -103,7 +108,7 @@ func TestManyObjectsArePruned(t *testing.T) {
 	r.g.Expect(r.sync.Status.Inventory.Entries).To(HaveLen(1))
 }
 
-// A deletion that does not succeed is said once, not at every try.
+// One event reports a deletion that keeps failing.
 func TestADeletionThatFailsIsOneEvent(t *testing.T) {
 	r := newRoom(t, func(p *v1alpha1.PolicySync) { p.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
 	r.push(map[string]string{"policy/a.yaml": storage("a")})

@@ -25,12 +25,12 @@ import (
 )
 
 const (
-	// driftInterval is how often the objects are compared with Git although nothing is new.
+	// driftInterval is the interval at which the objects are compared with Git even if nothing is new.
 	driftInterval = 10 * time.Minute
-	// defaultInterval and defaultTimeout stand in for objects that were made before the CRD had these defaults.
+	// defaultInterval and defaultTimeout apply to objects that were created before the CRD had these defaults.
 	defaultInterval = time.Minute
 	defaultTimeout  = time.Minute
-	// statusManager is the field manager of status.
+	// statusManager is the field manager of the status.
 	statusManager = "cairn-manager"
 )
 
@@ -42,22 +42,22 @@ type Reconciler struct {
 	Scheme        *runtime.Scheme
 	EventRecorder record.EventRecorder
 	Clock         clock.PassiveClock
-	// Metrics may be zero: then none are recorded.
+	// Metrics can be zero: then none are recorded.
 	Metrics controller.Metrics
-	// RESTConfig is what objects are applied with, impersonating where a PolicySync says so. SetupWithManager takes the
-	// manager's where it is nil.
+	// RESTConfig connects the clients that apply objects. They impersonate the account that a PolicySync names. If it
+	// is nil, SetupWithManager takes the manager's.
 	RESTConfig *rest.Config
-	// WorkDir holds checkouts while they are built. Empty is the system's directory for temporary files.
+	// WorkDir holds checkouts while they are built. If it is empty, the system's directory for temporary files is used.
 	WorkDir string
-	// Jitter spreads requeues. Nil spreads them by a twentieth in both directions.
+	// Jitter spreads requeues. If it is nil, they spread by a twentieth in both directions.
 	Jitter func(time.Duration) time.Duration
 
 	passes  store[pass]
-	applied store[map[key]fingerprint] // what each applied
+	applied store[map[key]fingerprint] // what each PolicySync applied
 	inForce store[inForce]
 }
 
-// Reconcile makes the cluster what the repository says.
+// Reconcile makes the cluster match the repository.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, err error) {
 	start := r.Clock.Now()
 	obj := &v1alpha1.PolicySync{}
@@ -72,7 +72,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	}
 	s := &run{Reconciler: r, obj: obj, before: obj.DeepCopy(), patcher: kstatus.NewPatcher(obj, r.Client)}
 	defer func() {
-		// Not with the run's own deadline: what happened must be written also when it took too long.
+		// Not with the run's own deadline: the status must be written even if the run took too long.
 		err = errors.Join(err, s.write(ctx))
 		s.announceChange()
 		r.Metrics.RecordSuspend(ctx, obj, obj.Spec.Suspend)
@@ -98,7 +98,7 @@ type run struct {
 	patcher *kstatus.Patcher
 }
 
-// sync looks for something new and makes a pass if there is.
+// sync looks for a new revision and makes a pass if there is one.
 func (s *run) sync(ctx context.Context) ctrl.Result {
 	timeout := defaultTimeout
 	if s.obj.Spec.Timeout != nil && s.obj.Spec.Timeout.Duration > 0 {
@@ -165,7 +165,7 @@ func (s *run) origin(ctx context.Context) (origin, error) {
 	return o, err
 }
 
-// upToDate says whether the last pass of this process did everything that there is to do for a revision.
+// upToDate reports whether the last pass of this process did everything for a revision.
 func (s *run) upToDate(revision source.Revision) (pass, bool) {
 	last, ok := s.passes.get(client.ObjectKeyFromObject(s.obj))
 	request, _ := meta.ReconcileAnnotationValue(s.obj.Annotations)
@@ -202,19 +202,21 @@ func (s *run) retryInterval() time.Duration {
 	return s.interval()
 }
 
-// suspended leaves what was said about the last run.
+// suspended keeps the conditions of the last run.
 func (s *run) suspended() {
 	s.obj.Status.ObservedGeneration = s.obj.Generation
 	conditions.Delete(s.obj, meta.ReconcilingCondition)
 	for _, c := range s.obj.GetConditions() { // they hold for this generation too
 		conditions.Set(s.obj, &c)
 	}
-	if ready := conditions.Get(s.obj, meta.ReadyCondition); ready == nil || ready.Status != "True" && ready.Status != "False" {
-		conditions.MarkFalse(s.obj, meta.ReadyCondition, v1alpha1.ReasonSuspended, "suspended before anything was applied: set spec.suspend to false")
+	if ready := conditions.Get(s.obj, meta.ReadyCondition); ready == nil || ready.Status != "True" &&
+		ready.Status != "False" {
+		conditions.MarkFalse(s.obj, meta.ReadyCondition, v1alpha1.ReasonSuspended,
+			"suspended before anything was applied: set spec.suspend to false")
 	}
 }
 
-// write patches what changed, if anything did.
+// write patches what changed, if anything.
 func (s *run) write(ctx context.Context) error {
 	err := s.patcher.Patch(ctx, s.obj, client.FieldOwner(statusManager),
 		meta.ReadyCondition, meta.ReconcilingCondition, meta.StalledCondition, v1alpha1.ConditionDeletionBlocked)

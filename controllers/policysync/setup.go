@@ -15,8 +15,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// SetupWithManager watches PolicySyncs: their spec, reconcile requests and consents to removals. A run holds its worker
-// for as long as fetching and applying takes.
+// SetupWithManager watches PolicySyncs: their spec, reconcile requests and consents to removals. A run occupies its
+// worker for as long as fetching and applying takes.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
 	if r.RESTConfig == nil {
 		r.RESTConfig = rest.CopyConfig(mgr.GetConfig())
@@ -30,13 +30,14 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Complete(r)
 }
 
-// consentChanged lets updates through that allow a removal.
+// consentChanged lets through updates of the consent to a removal.
 type consentChanged struct{ predicate.Funcs }
 
-// Update compares the consent.
+// Update reports whether the consent has changed.
 func (consentChanged) Update(e event.UpdateEvent) bool {
+	const consent = v1alpha1.AnnotationAllowDelete
 	return e.ObjectOld != nil && e.ObjectNew != nil &&
-		e.ObjectOld.GetAnnotations()[v1alpha1.AnnotationAllowDelete] != e.ObjectNew.GetAnnotations()[v1alpha1.AnnotationAllowDelete]
+		e.ObjectOld.GetAnnotations()[consent] != e.ObjectNew.GetAnnotations()[consent]
 }
 
 func (r *Reconciler) jittered(d time.Duration) time.Duration {

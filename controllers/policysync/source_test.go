@@ -26,15 +26,39 @@ func TestSourceFaults(t *testing.T) {
 		auth         bool
 		reason, says string
 	}{
-		"unknown branch":  {spec: func(p *v1alpha1.PolicySync) { p.Spec.Ref = &v1alpha1.GitRef{Branch: "nope"} }, reason: v1alpha1.ReasonRefNotFound, says: `branch "nope"`},
-		"unknown tag":     {spec: func(p *v1alpha1.PolicySync) { p.Spec.Ref = &v1alpha1.GitRef{Tag: "v1"} }, reason: v1alpha1.ReasonRefNotFound, says: `tag "v1"`},
-		"host down":       {spec: func(p *v1alpha1.PolicySync) { p.Spec.URL = "http://127.0.0.1:1/policy.git" }, reason: v1alpha1.ReasonUnreachable, says: "127.0.0.1"},
-		"no Secret":       {spec: secretRef, reason: v1alpha1.ReasonSecretNotFound, says: "does not exist"},
-		"wrong password":  {spec: secretRef, auth: true, secret: map[string][]byte{"username": []byte("u"), "password": []byte("hunter2")}, reason: v1alpha1.ReasonAuthenticationFailed, says: "did not accept the credentials"},
-		"keys of others":  {spec: secretRef, auth: true, secret: map[string][]byte{"user": []byte("u"), "pass": []byte("hunter2")}, reason: v1alpha1.ReasonInvalidSecret, says: "/git-auth: "},
-		"no keys":         {spec: secretRef, secret: map[string][]byte{}, reason: v1alpha1.ReasonInvalidSecret, says: "none of the keys"},
-		"bad authority":   {spec: secretRef, secret: map[string][]byte{"ca.crt": []byte("hunter2")}, reason: v1alpha1.ReasonInvalidSecret, says: "git-auth: "},
-		"two credentials": {spec: secretRef, secret: map[string][]byte{"username": []byte("u"), "password": []byte("hunter2"), "bearerToken": []byte("hunter2")}, reason: v1alpha1.ReasonInvalidSecret, says: "git-auth"},
+		"unknown branch": {
+			spec:   func(p *v1alpha1.PolicySync) { p.Spec.Ref = &v1alpha1.GitRef{Branch: "nope"} },
+			reason: v1alpha1.ReasonRefNotFound, says: `branch "nope"`,
+		},
+		"unknown tag": {
+			spec:   func(p *v1alpha1.PolicySync) { p.Spec.Ref = &v1alpha1.GitRef{Tag: "v1"} },
+			reason: v1alpha1.ReasonRefNotFound, says: `tag "v1"`,
+		},
+		"host down": {
+			spec:   func(p *v1alpha1.PolicySync) { p.Spec.URL = "http://127.0.0.1:1/policy.git" },
+			reason: v1alpha1.ReasonUnreachable, says: "127.0.0.1",
+		},
+		"no Secret": {spec: secretRef, reason: v1alpha1.ReasonSecretNotFound, says: "does not exist"},
+		"wrong password": {spec: secretRef, auth: true, secret: map[string][]byte{
+			"username": []byte("u"),
+			"password": []byte("hunter2"),
+		}, reason: v1alpha1.ReasonAuthenticationFailed, says: "did not accept the credentials"},
+		"keys of others": {spec: secretRef, auth: true, secret: map[string][]byte{
+			"user": []byte("u"),
+			"pass": []byte("hunter2"),
+		}, reason: v1alpha1.ReasonInvalidSecret, says: "/git-auth: "},
+		"no keys": {
+			spec: secretRef, secret: map[string][]byte{}, reason: v1alpha1.ReasonInvalidSecret,
+			says: "none of the keys",
+		},
+		"bad authority": {
+			spec: secretRef, secret: map[string][]byte{"ca.crt": []byte("hunter2")},
+			reason: v1alpha1.ReasonInvalidSecret, says: "git-auth: ",
+		},
+		"two credentials": {spec: secretRef, secret: map[string][]byte{
+			"username": []byte("u"), "password": []byte("hunter2"),
+			"bearerToken": []byte("hunter2"),
+		}, reason: v1alpha1.ReasonInvalidSecret, says: "git-auth"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRoom(t, tc.spec)
@@ -46,7 +70,11 @@ func TestSourceFaults(t *testing.T) {
 				r.update(func(p *v1alpha1.PolicySync) { p.Spec.URL = r.server.HTTPAddress() + "/policy.git" })
 			}
 			if tc.secret != nil {
-				r.g.Expect(r.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "git-auth", Namespace: r.namespace}, Data: tc.secret})).To(Succeed())
+				r.g.Expect(r.Create(t.Context(),
+					&corev1.Secret{
+						ObjectMeta: metav1.ObjectMeta{Name: "git-auth", Namespace: r.namespace},
+						Data:       tc.secret,
+					})).To(Succeed())
 			}
 			r.reconcile()
 			r.expectNotReady(tc.reason, tc.says)
@@ -75,10 +103,12 @@ func TestWrongHostKey(t *testing.T) {
 	pair, err := ssh.GenerateKeyPair(ssh.ED25519)
 	r.g.Expect(err).NotTo(HaveOccurred())
 	address := r.server.SSHAddress()
-	r.g.Expect(r.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "git-auth", Namespace: r.namespace}, Data: map[string][]byte{
-		"identity":    pair.PrivateKey,
-		"known_hosts": []byte("[127.0.0.1]:" + address[strings.LastIndex(address, ":")+1:] + " " + string(pair.PublicKey)), // not the server's
-	}})).To(Succeed())
+	r.g.Expect(r.Create(t.Context(),
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "git-auth", Namespace: r.namespace}, Data: map[string][]byte{
+			"identity": pair.PrivateKey,
+			// not the server's key
+			"known_hosts": []byte("[127.0.0.1]:" + address[strings.LastIndex(address, ":")+1:] + " " + string(pair.PublicKey)),
+		}})).To(Succeed())
 	r.update(func(p *v1alpha1.PolicySync) {
 		secretRef(p)
 		p.Spec.URL = strings.Replace(address, "localhost", "127.0.0.1", 1) + "/policy.git"
@@ -113,7 +143,10 @@ func TestTheManagerWatchesRequests(t *testing.T) {
 		Scheme: scheme, Metrics: server.Options{BindAddress: "0"}, Cache: kept, Client: footprint.Client(),
 	})
 	r.g.Expect(err).NotTo(HaveOccurred())
-	reconciler := &Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Scheme: scheme, EventRecorder: r.events, Clock: r.clock}
+	reconciler := &Reconciler{
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Scheme: scheme,
+		EventRecorder: r.events, Clock: r.clock,
+	}
 	skip := !no
 	r.g.Expect(reconciler.SetupWithManager(mgr, controller.Options{SkipNameValidation: &skip})).To(Succeed())
 	go func() { _ = mgr.Start(t.Context()) }()

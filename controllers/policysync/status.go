@@ -18,24 +18,25 @@ import (
 	"github.com/cairn-backup/cairn/internal/source"
 )
 
-// fault is why a run did not end well, in words for the user.
+// fault is the reason why a run failed, in words for the user.
 type fault struct {
 	reason  string
 	message string
 	// stalled faults stay until the user or the repository changes something.
 	stalled bool
-	// early faults were found before anything was written: what was in force is as it was.
+	// early faults were found before the first write: the revision in force is unchanged.
 	early bool
 	// foreign is the object of somebody else that is in the way.
 	foreign *key
-	// retryAfter is what a server asked for.
+	// retryAfter is the pause that the server asked for.
 	retryAfter time.Duration
 }
 
-// Error is the message.
+// Error returns the message.
 func (f *fault) Error() string { return f.message }
 
-// reasons of the kinds of source errors, and whether they are properties of the revision.
+// sourceReasons maps the kinds of source errors to reasons. ofRevision marks errors that are properties of the
+// revision.
 var sourceReasons = []struct {
 	kind       error
 	reason     string
@@ -53,7 +54,7 @@ var sourceReasons = []struct {
 	{source.ErrUnreachable, v1alpha1.ReasonUnreachable, false},
 }
 
-// sourceFault says what a failure of the source means. Faults of servers and Secrets are tried again; a spec that can't
+// sourceFault turns a failure of the source into a fault. Faults of servers and Secrets are retried; a spec that can't
 // work is not, until it changes.
 func sourceFault(err error) *fault {
 	var ours *fault
@@ -75,7 +76,7 @@ func sourceFault(err error) *fault {
 	return out
 }
 
-// secret reads the data of the Secret that the spec names, if it names one.
+// secret reads the data of the Secret that the spec names, if any.
 func (s *run) secret(ctx context.Context) (map[string][]byte, error) {
 	ref := s.obj.Spec.SecretRef
 	if ref == nil {
@@ -85,11 +86,17 @@ func (s *run) secret(ctx context.Context) (map[string][]byte, error) {
 	err := s.APIReader.Get(ctx, types.NamespacedName{Namespace: s.obj.Namespace, Name: ref.Name}, secret)
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil, &fault{reason: v1alpha1.ReasonSecretNotFound, message: s.secretName() + "does not exist: create it or correct spec.secretRef"}
+		return nil, &fault{
+			reason:  v1alpha1.ReasonSecretNotFound,
+			message: s.secretName() + "does not exist: create it or correct spec.secretRef",
+		}
 	case err != nil:
-		return nil, &fault{reason: v1alpha1.ReasonGitOperationFailed, message: s.secretName() + "can't be read: " + err.Error()}
+		return nil, &fault{
+			reason:  v1alpha1.ReasonGitOperationFailed,
+			message: s.secretName() + "can't be read: " + err.Error(),
+		}
 	}
-	if secret.Data == nil { // nil would mean that there is no Secret
+	if secret.Data == nil { // nil would mean that the spec names no Secret
 		return map[string][]byte{}, nil
 	}
 	return secret.Data, nil
@@ -102,10 +109,11 @@ func (s *run) secretName() string {
 	return fmt.Sprintf("Secret %s/%s: ", s.obj.Namespace, s.obj.Spec.SecretRef.Name)
 }
 
-// fail writes a fault into the conditions and says when to try again.
+// fail writes a fault to the conditions and returns when to try again.
 func (s *run) fail(ctx context.Context, f *fault) ctrl.Result {
 	message := f.message
-	if applied := s.obj.Status.LastAppliedRevision; f.stalled && applied != "" && f.reason != v1alpha1.ReasonDeletionBlocked {
+	if applied := s.obj.Status.LastAppliedRevision; f.stalled && applied != "" &&
+		f.reason != v1alpha1.ReasonDeletionBlocked {
 		message += "; revision " + applied + " stays in force"
 	}
 	conditions.MarkFalse(s.obj, meta.ReadyCondition, f.reason, "%s", message)
@@ -115,24 +123,25 @@ func (s *run) fail(ctx context.Context, f *fault) ctrl.Result {
 		conditions.MarkReconciling(s.obj, v1alpha1.ReasonProgressingWithRetry, "%s", message)
 	}
 	s.obj.Status.ObservedGeneration = s.obj.Generation
-	ctrl.LoggerFrom(ctx).Info("reconcile did not end well", "reason", f.reason, "error", f.message)
+	ctrl.LoggerFrom(ctx).Info("reconcile failed", "reason", f.reason, "error", f.message)
 	return ctrl.Result{RequeueAfter: max(s.jittered(s.retryInterval()), f.retryAfter)}
 }
 
-// succeed writes that a revision is in force.
+// succeed writes to the conditions that a revision is in force.
 func (s *run) succeed(message string) {
 	conditions.Delete(s.obj, meta.ReconcilingCondition)
 	conditions.Delete(s.obj, meta.StalledCondition)
 	conditions.MarkTrue(s.obj, meta.ReadyCondition, v1alpha1.ReasonReconcileSucceeded, "%s", message)
 }
 
-// maxEventMessage is the number of bytes that the API server takes for the note of an event.
+// maxEventMessage is the number of bytes that the API server accepts for the note of an event.
 const maxEventMessage = 1024
 
-// announceChange makes an event of what a run changed, once.
+// announceChange emits one event if a run changed the Ready condition.
 func (s *run) announceChange() {
 	was, is := conditions.Get(s.before, meta.ReadyCondition), conditions.Get(s.obj, meta.ReadyCondition)
-	if is == nil || is.Status == "Unknown" || was != nil && was.Status == is.Status && was.Reason == is.Reason && was.Message == is.Message {
+	if is == nil || is.Status == "Unknown" || was != nil && was.Status == is.Status && was.Reason == is.Reason &&
+		was.Message == is.Message {
 		return
 	}
 	kind := corev1.EventTypeNormal
@@ -144,7 +153,7 @@ func (s *run) announceChange() {
 
 func (s *run) event(kind, reason, message string) {
 	if len(message) > maxEventMessage {
-		message = strings.ToValidUTF8(message[:maxEventMessage-3], "") + "..." // not half a rune
+		message = strings.ToValidUTF8(message[:maxEventMessage-3], "") + "..." // do not cut a rune in half
 	}
 	annotations := map[string]string{}
 	if revision := s.obj.Status.LastAttemptedRevision; revision != "" {

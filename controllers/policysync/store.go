@@ -6,8 +6,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// store is what this process knows of each PolicySync. Its zero value is ready for use, also concurrently; values that were
-// put must not be changed any more. To forget costs work and nothing else.
+// store holds what this process knows of each PolicySync. Its zero value is ready for use, also concurrently. Stored
+// values must not be changed. A lost value costs only repeated work.
 type store[T any] struct {
 	mu     sync.Mutex
 	values map[types.NamespacedName]T

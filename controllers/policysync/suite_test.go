@@ -49,7 +49,7 @@ func testMain(m *testing.M) int {
 		ErrorIfCRDPathMissing:    true,
 		ControlPlaneStartTimeout: time.Minute,
 	}
-	// Role bindings decide what an impersonated account may.
+	// Role bindings decide what an impersonated account is allowed to do.
 	env.ControlPlane.GetAPIServer().Configure().Set("authorization-mode", "RBAC")
 	var err error
 	if config, err = env.Start(); err != nil {
@@ -60,15 +60,15 @@ func testMain(m *testing.M) int {
 	return m.Run()
 }
 
-// counter counts requests by method. Dry runs are "DRY".
+// counter counts requests by method. Dry runs count as "DRY".
 type counter struct {
 	mu    sync.Mutex
 	count map[string]int
-	// refuse fails requests that it returns true for, as a killed manager does.
+	// refuse fails the requests for which it returns true, as if the manager were killed.
 	refuse func(*http.Request) bool
 }
 
-// roundTripper makes one of a function.
+// roundTripper turns a function into an http.RoundTripper.
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
@@ -117,7 +117,7 @@ type room struct {
 
 func newRoom(t testing.TB, change ...func(*v1alpha1.PolicySync)) *room {
 	t.Helper()
-	if test, ok := t.(*testing.T); ok { // rooms share nothing but the API server
+	if test, ok := t.(*testing.T); ok { // rooms share only the API server
 		test.Parallel()
 	}
 	r := &room{t: t, g: NewWithT(t), clock: testclock.NewFakeClock(time.Now()), events: record.NewFakeRecorder(100)}
@@ -135,12 +135,16 @@ func newRoom(t testing.TB, change ...func(*v1alpha1.PolicySync)) *room {
 	c, err := client.New(counted, client.Options{Scheme: scheme, Mapper: admin.RESTMapper()})
 	r.g.Expect(err).NotTo(HaveOccurred())
 	r.Reconciler = &Reconciler{
-		Client: c, APIReader: c, Scheme: scheme, EventRecorder: r.events, Clock: r.clock, RESTConfig: counted, WorkDir: t.TempDir(),
-		Jitter: func(d time.Duration) time.Duration { return d },
+		Client: c, APIReader: c, Scheme: scheme, EventRecorder: r.events, Clock: r.clock, RESTConfig: counted,
+		WorkDir: t.TempDir(),
+		Jitter:  func(d time.Duration) time.Duration { return d },
 	}
 	r.sync = &v1alpha1.PolicySync{
 		ObjectMeta: metav1.ObjectMeta{Name: "policy", Namespace: r.namespace},
-		Spec:       v1alpha1.PolicySyncSpec{URL: r.server.HTTPAddress() + "/policy.git", Path: "./policy", Prune: true, Interval: metav1.Duration{Duration: time.Minute}},
+		Spec: v1alpha1.PolicySyncSpec{
+			URL: r.server.HTTPAddress() + "/policy.git", Path: "./policy", Prune: true,
+			Interval: metav1.Duration{Duration: time.Minute},
+		},
 	}
 	for _, f := range change {
 		f(r.sync)
@@ -179,7 +183,8 @@ func (r *room) git(args ...string) string {
 	r.t.Helper()
 	cmd := exec.Command("git", args...)
 	cmd.Dir = r.work
-	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.org", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@example.org")
+	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null", "GIT_AUTHOR_NAME=a",
+		"GIT_AUTHOR_EMAIL=a@example.org", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@example.org")
 	out, err := cmd.CombinedOutput()
 	r.g.Expect(err).NotTo(HaveOccurred(), "git %v: %s", args, out)
 	return strings.TrimSpace(string(out))
@@ -244,7 +249,8 @@ func (r *room) emitted() []string {
 }
 
 func storage(name string) string {
-	return "apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupStorage\nmetadata: {name: " + name + "}\nspec: {storage: {provider: local, local: {persistentVolumeClaim: {claimName: backups}}}}\n"
+	return "apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupStorage\nmetadata: {name: " + name +
+		"}\nspec: {storage: {provider: local, local: {persistentVolumeClaim: {claimName: backups}}}}\n"
 }
 
 func configuration(name, schedule string) string {

@@ -17,7 +17,8 @@ import (
 // conform asserts the rules of kstatus.
 func (r *room) conform() {
 	r.t.Helper()
-	checker := check.NewChecker(r.Client, &check.Conditions{NegativePolarity: []string{meta.StalledCondition, meta.ReconcilingCondition}})
+	checker := check.NewChecker(r.Client,
+		&check.Conditions{NegativePolarity: []string{meta.StalledCondition, meta.ReconcilingCondition}})
 	checker.WithT(r.g).CheckErr(r.t.Context(), r.sync)
 }
 
@@ -32,20 +33,25 @@ func (r *room) expectReady(revision string) {
 func (r *room) expectNotReady(reason, says string) {
 	r.t.Helper()
 	r.g.Expect(conditions.IsFalse(r.sync, meta.ReadyCondition)).To(BeTrue(), "%v", r.sync.Status.Conditions)
-	r.g.Expect(conditions.GetReason(r.sync, meta.ReadyCondition)).To(Equal(reason), conditions.GetMessage(r.sync, meta.ReadyCondition))
+	r.g.Expect(conditions.GetReason(r.sync, meta.ReadyCondition)).
+		To(Equal(reason), conditions.GetMessage(r.sync, meta.ReadyCondition))
 	r.g.Expect(conditions.GetMessage(r.sync, meta.ReadyCondition)).To(ContainSubstring(says))
 	r.conform()
 }
 
 func TestFirstApply(t *testing.T) {
 	r := newRoom(t)
-	revision := r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/c.yaml": configuration("web", "0 2 * * *")})
+	revision := r.push(map[string]string{
+		"policy/s.yaml": storage("local"),
+		"policy/c.yaml": configuration("web", "0 2 * * *"),
+	})
 	result := r.reconcile()
 	r.expectReady(revision)
 	r.g.Expect(result.RequeueAfter).To(Equal(time.Minute))
 	c := &v1alpha1.BackupConfiguration{}
 	r.g.Expect(r.exists(c, "web")).To(BeTrue())
-	r.g.Expect(c.Labels).To(Equal(map[string]string{v1alpha1.LabelSyncName: "policy", v1alpha1.LabelSyncNamespace: r.namespace}))
+	r.g.Expect(c.Labels).
+		To(Equal(map[string]string{v1alpha1.LabelSyncName: "policy", v1alpha1.LabelSyncNamespace: r.namespace}))
 	r.g.Expect(r.sync.Status.Inventory.Entries).To(Equal([]v1alpha1.ResourceRef{
 		{ID: r.namespace + "_local_backup.cairn.dev_BackupStorage", Version: "v1alpha1"},
 		{ID: r.namespace + "_web_backup.cairn.dev_BackupConfiguration", Version: "v1alpha1"},
@@ -62,7 +68,7 @@ func TestNothingNewIsOneRequest(t *testing.T) {
 	for range 3 {
 		r.reconcile()
 	}
-	r.g.Expect(r.gitCalls.Load()-git).To(Equal(int64(3)), "one ls-remote each")
+	r.g.Expect(r.gitCalls.Load()-git).To(Equal(int64(3)), "one ls-remote for each reconcile")
 	r.g.Expect(r.api.writes()).To(Equal(writes))
 	r.g.Expect(r.api.count["DRY"]).To(Equal(dry))
 	r.g.Expect(r.sync.ResourceVersion).To(Equal(before))
@@ -70,9 +76,15 @@ func TestNothingNewIsOneRequest(t *testing.T) {
 
 func TestAChangeIsApplied(t *testing.T) {
 	r := newRoom(t)
-	r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/c.yaml": configuration("web", "0 2 * * *"), "policy/d.yaml": configuration("db", "0 3 * * *")})
+	r.push(map[string]string{
+		"policy/s.yaml": storage("local"), "policy/c.yaml": configuration("web", "0 2 * * *"),
+		"policy/d.yaml": configuration("db", "0 3 * * *"),
+	})
 	r.reconcile()
-	revision := r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/c.yaml": configuration("web", "0 4 * * *")})
+	revision := r.push(map[string]string{
+		"policy/s.yaml": storage("local"),
+		"policy/c.yaml": configuration("web", "0 4 * * *"),
+	})
 	dry := r.api.count["DRY"]
 	r.reconcile()
 	r.expectReady(revision)
@@ -96,10 +108,16 @@ func TestWithoutPruneNothingIsDeleted(t *testing.T) {
 
 func TestABadRevisionKeepsTheLastGoodOne(t *testing.T) {
 	r := newRoom(t)
-	good := r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/c.yaml": configuration("web", "0 2 * * *")})
+	good := r.push(map[string]string{
+		"policy/s.yaml": storage("local"),
+		"policy/c.yaml": configuration("web", "0 2 * * *"),
+	})
 	r.reconcile()
 	r.emitted()
-	bad := r.push(map[string]string{"policy/c.yaml": configuration("web", "0 2 * * *") + "  unknown: field\n", "policy/new.yaml": storage("new")})
+	bad := r.push(map[string]string{
+		"policy/c.yaml":   configuration("web", "0 2 * * *") + "  unknown: field\n",
+		"policy/new.yaml": storage("new"),
+	})
 	writes := r.api.writes()
 	r.reconcile()
 	r.expectNotReady(v1alpha1.ReasonValidationFailed, "policy/c.yaml:12: document 1: spec.unknown: unknown field")
@@ -118,7 +136,10 @@ func TestABadRevisionKeepsTheLastGoodOne(t *testing.T) {
 	r.g.Expect(r.api.writes()).To(Equal(writes))
 	r.g.Expect(r.emitted()).To(BeEmpty())
 
-	mended := r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/c.yaml": configuration("web", "0 5 * * *")})
+	mended := r.push(map[string]string{
+		"policy/s.yaml": storage("local"),
+		"policy/c.yaml": configuration("web", "0 5 * * *"),
+	})
 	r.reconcile()
 	r.expectReady(mended)
 }
@@ -128,11 +149,27 @@ func TestBadRevisions(t *testing.T) {
 		files        map[string]string
 		reason, says string
 	}{
-		"missing path":             {map[string]string{"elsewhere/s.yaml": storage("a")}, v1alpha1.ReasonInvalidPath, "policy: path does not exist"},
-		"empty directory":          {map[string]string{"policy/README.md": "x"}, v1alpha1.ReasonBuildFailed, "holds no object"},
-		"broken YAML":              {map[string]string{"policy/s.yaml": "a: ["}, v1alpha1.ReasonBuildFailed, "policy/s.yaml:1: document 1: file is not valid YAML"},
-		"file of 11 MiB":           {map[string]string{"policy/s.yaml": strings.Repeat("#", 11<<20)}, v1alpha1.ReasonSourceTooLarge, "policy/s.yaml"},
-		"kind that is not allowed": {map[string]string{"policy/s.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\n"}, v1alpha1.ReasonValidationFailed, "spec.serviceAccountName"},
+		"missing path": {
+			map[string]string{"elsewhere/s.yaml": storage("a")},
+			v1alpha1.ReasonInvalidPath,
+			"policy: path does not exist",
+		},
+		"empty directory": {
+			map[string]string{"policy/README.md": "x"},
+			v1alpha1.ReasonBuildFailed,
+			"holds no object",
+		},
+		"broken YAML": {
+			map[string]string{"policy/s.yaml": "a: ["},
+			v1alpha1.ReasonBuildFailed,
+			"policy/s.yaml:1: document 1: file is not valid YAML",
+		},
+		"file of 11 MiB": {
+			map[string]string{"policy/s.yaml": strings.Repeat("#", 11<<20)},
+			v1alpha1.ReasonSourceTooLarge, "policy/s.yaml",
+		},
+		"kind that is not allowed": {map[string]string{"policy/s.yaml": "apiVersion: v1\nkind: Secret\nmetadata: " +
+			"{name: x}\n"}, v1alpha1.ReasonValidationFailed, "spec.serviceAccountName"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRoom(t)
@@ -147,7 +184,10 @@ func TestBadRevisions(t *testing.T) {
 
 func TestEditsByHandAreReverted(t *testing.T) {
 	r := newRoom(t)
-	revision := r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/c.yaml": configuration("web", "0 2 * * *")})
+	revision := r.push(map[string]string{
+		"policy/s.yaml": storage("local"),
+		"policy/c.yaml": configuration("web", "0 2 * * *"),
+	})
 	r.reconcile()
 	r.emitted()
 	c := &v1alpha1.BackupConfiguration{}
@@ -173,7 +213,7 @@ func TestEditsByHandAreReverted(t *testing.T) {
 	writes, dry := r.api.writes(), r.api.count["DRY"]
 	r.reconcile()
 	r.g.Expect(r.api.writes()).To(Equal(writes), "nothing drifted")
-	r.g.Expect(r.api.count["DRY"]).To(Equal(dry), "nor did anything change since it was compared")
+	r.g.Expect(r.api.count["DRY"]).To(Equal(dry), "nothing changed since the last comparison")
 
 	r.g.Expect(r.exists(c, "web")).To(BeTrue())
 	c.Labels = nil // which does not change its generation
@@ -232,8 +272,9 @@ func TestTheInventoryIsWrittenFirst(t *testing.T) {
 	r.push(map[string]string{"policy/s.yaml": storage("local")})
 	r.reconcile()
 	bad := r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/t.yaml": storage("second")})
-	r.api.refuse = func(req *http.Request) bool { // what applies the object is lost after it arrived
-		return req.Method == http.MethodPatch && strings.Contains(req.URL.Path, "backupstorages") && req.URL.Query().Get("dryRun") == ""
+	r.api.refuse = func(req *http.Request) bool { // the answer to the apply of the object gets lost
+		return req.Method == http.MethodPatch && strings.Contains(req.URL.Path, "backupstorages") &&
+			req.URL.Query().Get("dryRun") == ""
 	}
 	r.reconcile()
 	r.expectNotReady(v1alpha1.ReasonReconcileFailed, "connection lost")
@@ -249,7 +290,8 @@ func TestTheInventoryIsWrittenFirst(t *testing.T) {
 func TestARefusalOfTheAPIServerNamesTheFile(t *testing.T) {
 	r := newRoom(t)
 	repository := func(path string) string {
-		return "apiVersion: backup.cairn.dev/v1alpha1\nkind: Repository\nmetadata: {name: web}\nspec: {appRef: {kind: PersistentVolumeClaim, name: web}, storageRef: {name: local}, path: " + path + ", encryptionSecret: {name: enc}}\n"
+		return "apiVersion: backup.cairn.dev/v1alpha1\nkind: Repository\nmetadata: {name: web}\nspec: {appRef: {kind: " +
+			"PersistentVolumeClaim, name: web}, storageRef: {name: local}, path: " + path + ", encryptionSecret: {name: enc}}\n"
 	}
 	good := r.push(map[string]string{"policy/r.yaml": repository("/web")})
 	r.reconcile()

@@ -1,5 +1,8 @@
-// Package pushgateway tells a Pushgateway of every BackupSession and RestoreSession that has ended. A push that fails is an
-// event and nothing else: no backup depends on it.
+// Package pushgateway pushes the metrics of every ended BackupSession and RestoreSession to a Pushgateway. A push that
+// fails is an event and nothing else: no backup depends on it.
+//
+// A Pusher is safe for concurrent use. What it has pushed is known to this process only: after a restart it pushes
+// recent runs again, which does no harm.
 package pushgateway
 
 import (
@@ -22,37 +25,37 @@ import (
 )
 
 const (
-	// attempts is how often a push is tried.
+	// attempts is the number of tries for a push.
 	attempts = 3
 	// retryAfter is the time between two tries.
 	retryAfter = 10 * time.Second
-	// patience is how long after a run's end its Repositories are waited for to count its Snapshots.
+	// patience is how long after a run's end the Pusher waits for its Repositories to count its Snapshots.
 	patience = 10 * time.Second
-	// lookAfter is the time between two looks at them.
+	// lookAfter is the time between two looks at the Repositories.
 	lookAfter = time.Second
-	// news is how long ago something may have ended that a manager that was just started tells of: it may have been told of
-	// before, which does no harm.
+	// news is the age up to which a restarted manager pushes an ended run: it can have been pushed before, which does
+	// no harm.
 	news = time.Hour
 )
 
-// Pusher pushes what ended. Its fields are set before SetupWithManager and never change.
+// Pusher pushes ended runs. Its fields are set before SetupWithManager and never change.
 type Pusher struct {
 	client.Client
 	record.EventRecorder
 
-	// Gateway that is pushed to.
+	// Gateway receives the pushes.
 	Gateway *pushgateway.Client
-	// Clock tells what is news.
+	// Clock decides which runs are news.
 	Clock clock.PassiveClock
 
 	mu    sync.Mutex
 	tries map[types.UID]int
 }
 
-// told says that nothing more is to be pushed of an object.
+// told marks an object of which nothing more is to be pushed.
 const told = attempts + 1
 
-// backup pushes a BackupSession that ended, unless a later one of its invoker has.
+// backup pushes a BackupSession that ended, unless a later run of its session has ended.
 func (p *Pusher) backup(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	s := &v1alpha1.BackupSession{}
 	if err := p.Get(ctx, req.NamespacedName, s); err != nil {
@@ -87,7 +90,7 @@ func (p *Pusher) restore(ctx context.Context, req ctrl.Request) (ctrl.Result, er
 	return p.push(ctx, r, pushgateway.OfRestore(r)), nil
 }
 
-// ended says whether a run or a restore has an outcome that is told: one that was skipped has none.
+// ended reports whether a run or a restore has a result to push: a skipped run has none.
 func ended(o client.Object) bool {
 	switch o := o.(type) {
 	case *v1alpha1.BackupSession:
@@ -98,7 +101,7 @@ func ended(o client.Object) bool {
 	return false
 }
 
-// due says whether an object that ended then is to be told of.
+// due reports whether an object that ended at this time is to be pushed.
 func (p *Pusher) due(o client.Object, ended *metav1.Time) bool {
 	if v1alpha1.HasRecordAnnotation(o.GetAnnotations()) || ended == nil || p.Clock.Since(ended.Time) > news {
 		return false
@@ -108,11 +111,12 @@ func (p *Pusher) due(o client.Object, ended *metav1.Time) bool {
 	return p.tries[o.GetUID()] < attempts
 }
 
-// later says whether a run of the same invoker and session ended after s: its metrics are in the group's place already.
+// later reports whether another run of the same invoker and session ended after s: the gateway holds its metrics
+// already.
 func (p *Pusher) later(ctx context.Context, s *v1alpha1.BackupSession) (bool, error) {
 	var list v1alpha1.BackupSessionList
 	if err := p.List(ctx, &list, client.InNamespace(s.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return false, fmt.Errorf("list backup sessions: %w", err)
+		return false, fmt.Errorf("list BackupSessions: %w", err)
 	}
 	for i := range list.Items {
 		o := &list.Items[i]
@@ -124,7 +128,7 @@ func (p *Pusher) later(ctx context.Context, s *v1alpha1.BackupSession) (bool, er
 	return false, nil
 }
 
-// gather reads what a session made. What is gone is left out.
+// gather reads the objects of a run. It leaves out deleted ones.
 func (p *Pusher) gather(ctx context.Context, s *v1alpha1.BackupSession) (pushgateway.Backup, error) {
 	b := pushgateway.Backup{
 		Session: s, Snapshots: map[string]*v1alpha1.Snapshot{},
@@ -141,16 +145,28 @@ func (p *Pusher) gather(ctx context.Context, s *v1alpha1.BackupSession) (pushgat
 				object client.Object
 				keep   func()
 			}{
-				{client.ObjectKey{Namespace: s.Namespace, Name: r.Snapshot}, snapshot, func() { b.Snapshots[r.Snapshot] = snapshot }},
-				{client.ObjectKey{Namespace: s.Namespace, Name: r.Name}, repository, func() { b.Repositories[r.Name] = repository }},
-				{client.ObjectKey{Namespace: r.StorageRef.Namespace, Name: r.StorageRef.Name}, storage, func() { b.Storages[r.Name] = storage }},
+				{
+					client.ObjectKey{Namespace: s.Namespace, Name: r.Snapshot},
+					snapshot,
+					func() { b.Snapshots[r.Snapshot] = snapshot },
+				},
+				{
+					client.ObjectKey{Namespace: s.Namespace, Name: r.Name},
+					repository,
+					func() { b.Repositories[r.Name] = repository },
+				},
+				{
+					client.ObjectKey{Namespace: r.StorageRef.Namespace, Name: r.StorageRef.Name},
+					storage,
+					func() { b.Storages[r.Name] = storage },
+				},
 			} {
 				if want.key.Name == "" {
 					continue // VolumeSnapshots have no storage.
 				}
 				err := p.Get(ctx, want.key, want.object)
 				if client.IgnoreNotFound(err) != nil {
-					return b, fmt.Errorf("get what %s made: %w", s.Name, err)
+					return b, fmt.Errorf("get objects of BackupSession %s: %w", s.Name, err)
 				}
 				if err == nil {
 					want.keep()
@@ -161,7 +177,7 @@ func (p *Pusher) gather(ctx context.Context, s *v1alpha1.BackupSession) (pushgat
 	return b, nil
 }
 
-// behind says whether a Repository does not know yet how a Snapshot of the run ended.
+// behind reports whether a Repository does not know the end of a Snapshot of the run yet.
 func behind(b pushgateway.Backup) bool {
 	for _, snapshot := range b.Snapshots {
 		repository := b.Repositories[snapshot.Spec.Repository]
@@ -191,11 +207,12 @@ func (p *Pusher) push(ctx context.Context, o client.Object, set *pushgateway.Set
 	if p.tries[o.GetUID()] < attempts {
 		return ctrl.Result{RequeueAfter: retryAfter}
 	}
-	p.Eventf(o, corev1.EventTypeWarning, v1alpha1.ReasonMetricsNotPushed, "%v. The metrics of this run are lost; nothing else is", err)
+	p.Eventf(o, corev1.EventTypeWarning, v1alpha1.ReasonMetricsNotPushed,
+		"%v. The metrics of this run are lost, its data is not", err)
 	return ctrl.Result{}
 }
 
-// forget an object that is gone.
+// forget removes a deleted object.
 func (p *Pusher) forget(o client.Object) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

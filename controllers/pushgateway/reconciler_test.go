@@ -31,11 +31,11 @@ var (
 	pusher *Pusher
 	store  storage.MetricStore
 	now    = time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
-	// refusals are the pushes of a job that the gateway refused.
+	// refusals counts the pushes of a job that the gateway refused.
 	refusals atomic.Int32
 )
 
-// refused is in the names of those whose pushes the gateway refuses.
+// refused is part of the names of jobs whose pushes the gateway refuses.
 const refused = "refused"
 
 func TestMain(m *testing.M) {
@@ -61,7 +61,10 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	code := bed.Run(m, func(mgr ctrl.Manager) error {
-		pusher = &Pusher{Client: mgr.GetClient(), EventRecorder: &events, Gateway: gateway, Clock: clocktesting.NewFakePassiveClock(now)}
+		pusher = &Pusher{
+			Client: mgr.GetClient(), EventRecorder: &events, Gateway: gateway,
+			Clock: clocktesting.NewFakePassiveClock(now),
+		}
 		return pusher.SetupWithManager(mgr, controller.Options{})
 	})
 	server.Close()
@@ -69,7 +72,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// pushed is the value of a metric in the group of a job, -1 where there is none.
+// pushed returns the value of a metric in the group of a job, or -1 if there is none.
 func pushed(job, metric string) float64 {
 	for _, family := range store.GetMetricFamilies() {
 		for _, m := range family.GetMetric() {
@@ -86,17 +89,25 @@ func pushed(job, metric string) float64 {
 	return -1
 }
 
-// endedRun makes a BackupSession that ended so many minutes before eight.
-func endedRun(t testing.TB, namespace, invoker, name string, minutes int, phase v1alpha1.BackupSessionPhase) *v1alpha1.BackupSession {
+// endedRun creates a BackupSession that ended this many minutes before eight.
+func endedRun(
+	t testing.TB, namespace, invoker, name string, minutes int, phase v1alpha1.BackupSessionPhase,
+) *v1alpha1.BackupSession {
 	t.Helper()
 	return endedWith(t, namespace, invoker, name, minutes, phase, nil)
 }
 
-// endedWith makes one that knew what to do.
-func endedWith(t testing.TB, namespace, invoker, name string, minutes int, phase v1alpha1.BackupSessionPhase, resolved *v1alpha1.ResolvedBackup) *v1alpha1.BackupSession {
+// endedWith creates a BackupSession with resolved targets.
+func endedWith(
+	t testing.TB, namespace, invoker, name string, minutes int, phase v1alpha1.BackupSessionPhase,
+	resolved *v1alpha1.ResolvedBackup,
+) *v1alpha1.BackupSession {
 	t.Helper()
 	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
-	s.Spec.Invoker = v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: invoker}
+	s.Spec.Invoker = v1alpha1.TypedLocalObjectReference{
+		APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind,
+		Name: invoker,
+	}
 	s.Spec.Session = "nightly"
 	bed.Create(t, s)
 	bed.EditStatus(t, s, func() {
@@ -114,11 +125,12 @@ func TestARunThatEndedIsPushedOnce(t *testing.T) {
 	namespace := bed.Namespace(t, nil)
 	s := endedRun(t, namespace, "files", "one", 5, v1alpha1.BackupSessionFailed)
 	job := "backupconfiguration-" + namespace + "-files"
-	g.Eventually(func() float64 { return pushed(job, succeeded) }, testbed.Patience, testbed.Interval).Should(Equal(0.0), "the failure is pushed")
+	g.Eventually(func() float64 { return pushed(job, succeeded) }, testbed.Patience, testbed.Interval).
+		Should(Equal(0.0), "the failure is pushed")
 	when := pushed(job, "push_time_seconds")
 	bed.Edit(t, s, func() { s.Labels = map[string]string{"touched": "x"} })
 	g.Consistently(func() float64 { return pushed(job, "push_time_seconds") }, "1s", "100ms").Should(Equal(when))
-	g.Expect(bed.Writes(namespace)).To(BeEmpty(), "nothing is written into the cluster")
+	g.Expect(bed.Writes(namespace)).To(BeEmpty(), "the push writes nothing to the cluster")
 }
 
 func TestAnOlderRunAndOldNewsAreNotPushed(t *testing.T) {
@@ -134,7 +146,7 @@ func TestAnOlderRunAndOldNewsAreNotPushed(t *testing.T) {
 		g.Expect(cached.Status.CompletionTime).NotTo(BeNil())
 	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the cache knows both")
 	g.Expect(r.later(t.Context(), older)).To(BeTrue())
-	g.Expect(r.later(t.Context(), newer)).To(BeFalse(), "a manager that was just started tells of the newest alone")
+	g.Expect(r.later(t.Context(), newer)).To(BeFalse(), "a restarted manager pushes only the newest run")
 	g.Expect(r.due(newer, newer.Status.CompletionTime)).To(BeTrue())
 	day := metav1.NewTime(now.Add(-24 * time.Hour))
 	g.Expect(r.due(newer, &day)).To(BeFalse())
@@ -142,14 +154,15 @@ func TestAnOlderRunAndOldNewsAreNotPushed(t *testing.T) {
 	g.Expect(r.due(newer, newer.Status.CompletionTime)).To(BeFalse(), "a record is no run")
 }
 
-// The Repository counts a Snapshot at about the time at which the run ends: what is pushed counts it, too.
+// The Repository counts a Snapshot at about the time at which the run ends: the push includes that count.
 func TestAPushWaitsForTheRepository(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	namespace := bed.Namespace(t, nil)
 	r := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "r"}}
 	r.Spec = v1alpha1.RepositorySpec{
-		StorageRef: v1alpha1.ObjectReference{Name: "none"}, Path: "/r", EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
+		StorageRef: v1alpha1.ObjectReference{Name: "none"}, Path: "/r",
+		EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
 	}
 	bed.Create(t, r)
 	bed.EditStatus(t, r, func() { r.Status.SnapshotCount = new(int32(4)) })
@@ -161,10 +174,14 @@ func TestAPushWaitsForTheRepository(t *testing.T) {
 	bed.Create(t, snapshot)
 	bed.EditStatus(t, snapshot, func() { snapshot.Status.Phase = v1alpha1.SnapshotSucceeded })
 	bed.Cached(t, r, snapshot)
-	endedWith(t, namespace, "files", "one", 0, v1alpha1.BackupSessionSucceeded, &v1alpha1.ResolvedBackup{Targets: []v1alpha1.ResolvedTarget{{
-		Name: "files", AppRef: snapshot.Spec.AppRef, Configuration: "files",
-		Repositories: []v1alpha1.ResolvedRepository{{Name: "r", Snapshot: "snap", StorageRef: r.Spec.StorageRef, Directory: "r", EncryptionSecret: r.Spec.EncryptionSecret}},
-	}}})
+	endedWith(t, namespace, "files", "one", 0, v1alpha1.BackupSessionSucceeded,
+		&v1alpha1.ResolvedBackup{Targets: []v1alpha1.ResolvedTarget{{
+			Name: "files", AppRef: snapshot.Spec.AppRef, Configuration: "files",
+			Repositories: []v1alpha1.ResolvedRepository{{
+				Name: "r", Snapshot: "snap", StorageRef: r.Spec.StorageRef,
+				Directory: "r", EncryptionSecret: r.Spec.EncryptionSecret,
+			}},
+		}}})
 	job := "backupconfiguration-" + namespace + "-files"
 	count := func() float64 { return pushed(job, "stash_repository_snapshot_count") }
 	g.Consistently(count, "1500ms", "100ms").Should(Equal(-1.0), "4 is the count before this run")
@@ -182,10 +199,11 @@ func TestARefusedPushIsAnEventAfterThreeTries(t *testing.T) {
 	s := endedRun(t, namespace, refused, "one", 5, v1alpha1.BackupSessionSucceeded)
 	g.Eventually(refusals.Load, testbed.Patience, testbed.Interval).Should(BeNumerically("==", 1), "the first try")
 	bed.Edit(t, s, func() { s.Labels = map[string]string{"touched": "x"} })
-	g.Consistently(refusals.Load, "2s", "100ms").Should(BeNumerically("==", 1), "what is written to a run does not use its tries up")
+	g.Consistently(refusals.Load, "2s", "100ms").Should(BeNumerically("==", 1), "writes to a run do not use up its tries")
 	g.Eventually(func() []string { return events.Of(namespace) }, testbed.Patience, testbed.Interval).Should(ConsistOf(
-		And(HavePrefix("Warning MetricsNotPushed push the metrics of backupconfiguration-"+namespace+"-refused:"), ContainSubstring("507"),
-			HaveSuffix("The metrics of this run are lost; nothing else is"))), "it says so once")
+		And(HavePrefix("Warning MetricsNotPushed push the metrics of backupconfiguration-"+namespace+"-refused:"),
+			ContainSubstring("507"),
+			HaveSuffix("The metrics of this run are lost, its data is not"))), "one event reports it")
 	g.Expect(refusals.Load()).To(BeNumerically("==", attempts))
-	g.Expect(bed.Writes(namespace)).To(BeEmpty(), "the run is as it was")
+	g.Expect(bed.Writes(namespace)).To(BeEmpty(), "the run is unchanged")
 }

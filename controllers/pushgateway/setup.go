@@ -17,8 +17,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// SetupWithManager registers one controller for BackupSessions and one for RestoreSessions. Each pushes one after the other:
-// a gateway that does not answer holds up its own pushes alone.
+// SetupWithManager registers one controller for BackupSessions and one for RestoreSessions. Each pushes one run at a
+// time: a gateway that does not answer delays only its own pushes.
 func (p *Pusher) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
 	opts.MaxConcurrentReconciles = 1
 	for _, c := range []struct {
@@ -32,20 +32,22 @@ func (p *Pusher) SetupWithManager(mgr ctrl.Manager, opts controller.Options) err
 		err := ctrl.NewControllerManagedBy(mgr).
 			Named(c.name).
 			For(c.object, builder.WithPredicates(ends)).
-			Watches(c.object, handler.Funcs{DeleteFunc: func(_ context.Context, e event.DeleteEvent, _ workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			Watches(c.object, handler.Funcs{DeleteFunc: func(_ context.Context, e event.DeleteEvent,
+				_ workqueue.TypedRateLimitingInterface[reconcile.Request],
+			) {
 				p.forget(e.Object)
 			}}).
 			WithOptions(opts).
 			Complete(c.do)
 		if err != nil {
-			return fmt.Errorf("start the controller %s: %w", c.name, err)
+			return fmt.Errorf("start controller %s: %w", c.name, err)
 		}
 	}
 	return nil
 }
 
-// ends lets through what has just ended, and all that had when the manager was started. What is written to it later is no
-// reason to try again what failed before its time.
+// ends lets through a run that has just ended, and every run that had ended when the manager started. A later write to
+// it must not trigger another try before retryAfter.
 var ends = predicate.Funcs{
 	CreateFunc: func(e event.CreateEvent) bool { return ended(e.Object) },
 	UpdateFunc: func(e event.UpdateEvent) bool { return ended(e.ObjectNew) && !ended(e.ObjectOld) },

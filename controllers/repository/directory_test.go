@@ -67,18 +67,25 @@ func TestAPathThatCanNotBeADirectoryStandsInNobodysWay(t *testing.T) {
 	expect(t, repositoryOf(t, s, path("shop")), v1alpha1.ReasonProgressing)
 }
 
-// Deleting a Repository leaves the pod of its init Job running for a while. A second init would replace the key of the first.
+// Deleting a Repository leaves the pod of its init Job running for a while. A second init would replace the key of the
+// first.
 func TestAnInitWaitsForThatOfADeletedRepository(t *testing.T) {
 	t.Parallel()
-	for name, next := range map[string]func(t *testing.T, s *v1alpha1.BackupStorage, was *v1alpha1.Repository) *v1alpha1.Repository{
-		"of another name in its directory": func(t *testing.T, s *v1alpha1.BackupStorage, _ *v1alpha1.Repository) *v1alpha1.Repository {
+	for name, next := range map[string]func(t *testing.T, s *v1alpha1.BackupStorage,
+		was *v1alpha1.Repository) *v1alpha1.Repository{
+		"of another name in its directory": func(t *testing.T, s *v1alpha1.BackupStorage,
+			_ *v1alpha1.Repository,
+		) *v1alpha1.Repository {
 			return repositoryOf(t, s)
 		},
 		"of its own name": func(t *testing.T, _ *v1alpha1.BackupStorage, was *v1alpha1.Repository) *v1alpha1.Repository {
 			NewWithT(t).Eventually(func() bool {
 				return apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(was), was.DeepCopy()))
 			}, testbed.Patience, testbed.Interval).Should(BeTrue(), "the first is gone")
-			again := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: was.Namespace, Name: was.Name}, Spec: was.Spec}
+			again := &v1alpha1.Repository{
+				ObjectMeta: metav1.ObjectMeta{Namespace: was.Namespace, Name: was.Name},
+				Spec:       was.Spec,
+			}
 			bed.Create(t, again)
 			return again
 		},
@@ -92,9 +99,10 @@ func TestAnInitWaitsForThatOfADeletedRepository(t *testing.T) {
 			pod := initjobtest.Start(t, bed.Client, job)
 			g.Eventually(func() error {
 				return bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(pod), pod.DeepCopy())
-			}, testbed.Patience, testbed.Interval).Should(Succeed(), "the cache has it")
+			}, testbed.Patience, testbed.Interval).Should(Succeed(), "the cache has the Repository")
 			g.Expect(bed.Client.Delete(t.Context(), r)).To(Succeed())
-			g.Expect(bed.Client.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+			g.Expect(bed.Client.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground))).
+				To(Succeed())
 
 			second := next(t, s, r)
 			expect(t, second, v1alpha1.ReasonProgressing)

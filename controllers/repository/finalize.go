@@ -19,20 +19,21 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// wipeInterval is when it is looked at again whether the VolumeSnapshots of a Repository are gone.
+// wipeInterval is the interval at which a Repository is checked whose VolumeSnapshots are being deleted.
 const wipeInterval = 2 * time.Second
 
-// inUseInterval is when a Repository is looked at again that can't be wiped yet.
+// inUseInterval is the delay before a Repository is checked again that can't be wiped yet.
 const inUseInterval = 15 * time.Second
 
-// hold adds the finalizer that lets the deletion wait for a wipe.
+// hold adds the finalizer that makes the deletion wait for a wipe.
 func (r *Reconciler) hold(ctx context.Context, repository *v1alpha1.Repository) error {
 	before := repository.DeepCopy()
 	if !controllerutil.AddFinalizer(repository, v1alpha1.FinalizerWipe) {
 		return nil
 	}
-	if err := r.Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
-		return fmt.Errorf("hold Repository %s: %w", repository.Name, err)
+	if err := r.Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager)); err != nil {
+		return fmt.Errorf("add finalizer to Repository %s: %w", repository.Name, err)
 	}
 	return nil
 }
@@ -71,21 +72,22 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 	return r.wipe(ctx, repository, user)
 }
 
-// keeps says why the data stays although it was to be removed; empty: it does not.
+// keeps returns why the data stays although it was to be removed, or "" if it goes.
 func (r *Reconciler) keeps(ctx context.Context, repository *v1alpha1.Repository) (string, error) {
 	if repository.Annotations[v1alpha1.AnnotationGiveUp] == "true" {
 		return "its removal was given up", nil
 	}
 	var namespace corev1.Namespace
-	if err := r.APIReader.Get(ctx, client.ObjectKey{Name: repository.Namespace}, &namespace); client.IgnoreNotFound(err) != nil {
-		return "", fmt.Errorf("get namespace %s: %w", repository.Namespace, err)
+	if err := r.APIReader.Get(ctx, client.ObjectKey{Name: repository.Namespace},
+		&namespace); client.IgnoreNotFound(err) != nil {
+		return "", fmt.Errorf("get Namespace %s: %w", repository.Namespace, err)
 	} else if err != nil || !namespace.DeletionTimestamp.IsZero() {
 		return namespaceGoes, nil
 	}
 	return "", nil
 }
 
-// user says what works with the Repository's data; empty: nothing does.
+// user returns what works with the Repository's data, or "" if nothing does.
 func (r *Reconciler) user(ctx context.Context, snapshots []v1alpha1.Snapshot) (string, error) {
 	used, err := restores.Snapshots(ctx, r.Client)
 	if err != nil {
@@ -111,7 +113,7 @@ func (r *Reconciler) user(ctx context.Context, snapshots []v1alpha1.Snapshot) (s
 	return "", nil
 }
 
-// wipe lets the keeper remove the directory, or says what that waits for.
+// wipe lets the keeper remove the directory, or reports what the removal waits for.
 func (r *Reconciler) wipe(ctx context.Context, repository *v1alpha1.Repository, user string) (ctrl.Result, error) {
 	before := repository.DeepCopy()
 	is := conditions.Get(repository, v1alpha1.ConditionWiped)
@@ -119,7 +121,8 @@ func (r *Reconciler) wipe(ctx context.Context, repository *v1alpha1.Repository, 
 	case user != "":
 		conditions.MarkFalse(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonInUse, "the data is removed later: %s", user)
 	case is == nil || is.Reason == v1alpha1.ReasonInUse:
-		conditions.MarkUnknown(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonProgressing, "the directory in the backend is being removed")
+		conditions.MarkUnknown(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonProgressing,
+			"the directory in the backend is being removed")
 	}
 	storage := client.ObjectKey{Namespace: repository.Spec.StorageRef.Namespace, Name: repository.Spec.StorageRef.Name}
 	if storage.Namespace == "" {
@@ -127,9 +130,10 @@ func (r *Reconciler) wipe(ctx context.Context, repository *v1alpha1.Repository, 
 	}
 	if err := r.Get(ctx, storage, &v1alpha1.BackupStorage{}); apierrors.IsNotFound(err) {
 		conditions.MarkFalse(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonStorageNotFound,
-			"there is no BackupStorage %s: make it again, or annotate the Repository with %s=true to let it go and leave the data", storage, v1alpha1.AnnotationGiveUp)
+			"there is no BackupStorage %s: create it again, or annotate the Repository with %s=true to release it and "+
+				"leave its data", storage, v1alpha1.AnnotationGiveUp)
 	} else if err != nil {
-		return ctrl.Result{}, fmt.Errorf("get storage %s: %w", storage, err)
+		return ctrl.Result{}, fmt.Errorf("get BackupStorage %s: %w", storage, err)
 	}
 	result := ctrl.Result{}
 	if conditions.GetReason(repository, v1alpha1.ConditionWiped) == v1alpha1.ReasonInUse {
@@ -138,14 +142,17 @@ func (r *Reconciler) wipe(ctx context.Context, repository *v1alpha1.Repository, 
 	if equality.Semantic.DeepEqual(before.Status, repository.Status) {
 		return result, nil
 	}
-	if err := r.Status().Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+	if err := r.Status().Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager)); err != nil {
 		return ctrl.Result{}, fmt.Errorf("write status of Repository %s: %w", repository.Name, err)
 	}
 	return result, nil
 }
 
-// wiped deletes the Snapshots of a directory that is gone, and lets the Repository go after them.
-func (r *Reconciler) wiped(ctx context.Context, repository *v1alpha1.Repository, snapshots []v1alpha1.Snapshot) (ctrl.Result, error) {
+// wiped deletes the Snapshots of a directory that is gone, and then releases the Repository.
+func (r *Reconciler) wiped(
+	ctx context.Context, repository *v1alpha1.Repository, snapshots []v1alpha1.Snapshot,
+) (ctrl.Result, error) {
 	waiting := false
 	for i := range snapshots {
 		s := &snapshots[i]
@@ -162,17 +169,20 @@ func (r *Reconciler) wiped(ctx context.Context, repository *v1alpha1.Repository,
 	return ctrl.Result{}, r.letGo(ctx, repository)
 }
 
-// letSnapshotGo says that the Snapshot's data is gone, and deletes it.
+// letSnapshotGo writes that the Snapshot's data is gone, and deletes the Snapshot.
 func (r *Reconciler) letSnapshotGo(ctx context.Context, s *v1alpha1.Snapshot) error {
 	before := s.DeepCopy()
-	conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonRepositoryWiped, "the Repository was deleted with deletionPolicy WipeOut")
-	if err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+	conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonRepositoryWiped,
+		"the Repository was deleted with deletionPolicy WipeOut")
+	if err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager)); err != nil {
 		return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
 	}
 	before = s.DeepCopy()
 	s.Spec.DeletionPolicy = v1alpha1.WipeOut
-	if err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
-		return fmt.Errorf("mark Snapshot %s: %w", s.Name, err)
+	if err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager)); err != nil {
+		return fmt.Errorf("set deletionPolicy of Snapshot %s: %w", s.Name, err)
 	}
 	if err := r.Delete(ctx, s, client.Preconditions{UID: &s.UID}); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete Snapshot %s: %w", s.Name, err)
@@ -180,13 +190,14 @@ func (r *Reconciler) letSnapshotGo(ctx context.Context, s *v1alpha1.Snapshot) er
 	return nil
 }
 
-// letGo takes the finalizer from the Repository.
+// letGo removes the finalizer of the Repository.
 func (r *Reconciler) letGo(ctx context.Context, repository *v1alpha1.Repository) error {
 	before := repository.DeepCopy()
 	controllerutil.RemoveFinalizer(repository, v1alpha1.FinalizerWipe)
-	err := r.Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	err := r.Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager))
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("release Repository %s: %w", repository.Name, err)
+		return fmt.Errorf("remove finalizer of Repository %s: %w", repository.Name, err)
 	}
 	return nil
 }

@@ -17,17 +17,24 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// missingInterval is when a Secret that could not be used is read again: Secrets are not watched.
+// missingInterval is the delay before an unusable Secret is read again: Secrets are not watched.
 const missingInterval = 15 * time.Second
 
-// initialise runs the init Job unless the repository was seen in this place before. From then on its Secrets are not read
-// here any more: each run does that. A Snapshot that failed for its password is a doubt, which an init Job clears.
-func (r *Reconciler) initialise(ctx context.Context, repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, doubt string) (ctrl.Result, error) {
+// initialise runs the init Job unless it has already proved the repository in this place. From then on it no longer
+// reads the Secrets: each run does. A Snapshot that failed because of its password raises a doubt, and another init Job
+// clears the doubt.
+func (r *Reconciler) initialise(
+	ctx context.Context, repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, doubt string,
+) (ctrl.Result, error) {
 	place := placeOf(storage.Namespace, storage.Spec.Storage, repository.Spec.Path)
-	runner := initjob.Runner{Client: r.Client, Reader: r.APIReader, Clock: r.Clock, FieldManager: r.FieldManager, Turns: r.turns}
+	runner := initjob.Runner{
+		Client: r.Client, Reader: r.APIReader, Clock: r.Clock, FieldManager: r.FieldManager,
+		Turns: r.turns,
+	}
 	request := initjob.Request{Owner: repository, Label: v1alpha1.LabelRepository}
 	status := statusOf(repository)
-	if status.Proved = repository.Status.InitializedSpec == place; status.Proved && (doubt == "" || doubt == repository.Status.ProvedAfter) {
+	if status.Proved = repository.Status.InitializedSpec == place; status.Proved &&
+		(doubt == "" || doubt == repository.Status.ProvedAfter) {
 		if err := runner.Clean(ctx, request); err != nil {
 			return ctrl.Result{}, err
 		}
@@ -42,7 +49,10 @@ func (r *Reconciler) initialise(ctx context.Context, repository *v1alpha1.Reposi
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	digest := policy.Digest([]any{place, credential, repository.Annotations[v1alpha1.AnnotationAdopt], storage.Spec.Storage, storage.Spec.RuntimeSettings, doubt})
+	digest := policy.Digest([]any{
+		place, credential, repository.Annotations[v1alpha1.AnnotationAdopt],
+		storage.Spec.Storage, storage.Spec.RuntimeSettings, doubt,
+	})
 	request.Name = task.InitRepositoryJobName(repository.Name, digest)
 	request.Turn = &initjob.Turn{
 		Place: placeInTurns(repository), Created: repository.CreationTimestamp.Time,
@@ -69,11 +79,14 @@ func (r *Reconciler) initialise(ctx context.Context, repository *v1alpha1.Reposi
 }
 
 // job builds the init Job in the repository's namespace.
-func (r *Reconciler) job(ctx context.Context, repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, name, digest string) (*batchv1.Job, error) {
+func (r *Reconciler) job(
+	ctx context.Context, repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, name, digest string,
+) (*batchv1.Job, error) {
 	if err := access.EnsureMover(ctx, r.Client, repository.Namespace); err != nil {
 		return nil, err
 	}
-	credentials, err := access.EnsureCredentials(ctx, r.Client, repository, repository.Namespace, storage, repository.Spec.EncryptionSecret, name)
+	credentials, err := access.EnsureCredentials(ctx, r.Client, repository, repository.Namespace, storage,
+		repository.Spec.EncryptionSecret, name)
 	if err != nil {
 		return nil, err
 	}
@@ -83,18 +96,19 @@ func (r *Reconciler) job(ctx context.Context, repository *v1alpha1.Repository, s
 	}
 	job, err := task.InitRepositoryJob(task.InitRepositoryJobInput{
 		Repository: repository, Storage: storage, Credentials: credentials, Digest: digest,
-		MustExist: repository.Status.InitializedSpec != "", Image: r.MoverImage, Privileged: privileged, ClusterUID: r.ClusterUID,
+		MustExist: repository.Status.InitializedSpec != "", Image: r.MoverImage, Privileged: privileged,
+		ClusterUID: r.ClusterUID,
 	})
 	return job, access.Privilege(err)
 }
 
-// placeOf is the digest of where a repository lies.
+// placeOf returns the digest of a repository's location.
 func placeOf(namespace string, spec v1alpha1.Storage, path string) string {
 	return policy.Digest([]string{policy.Place(namespace, spec), policy.NormalizeDirectory(path)})
 }
 
-// at says whether an init pod is at work in a place: that of a Repository that was deleted meanwhile, and whose place another
-// one may have now.
+// at reports whether an init pod works in a place. The pod can belong to a Repository that was deleted in the meantime
+// and whose place another Repository has now.
 func at(pod *corev1.Pod, place string) bool {
 	t, err := task.Decode([]byte(pod.Annotations[v1alpha1.AnnotationTask]), task.KindInitRepository)
 	return err == nil && placeOf(t.Storage.Namespace, t.Storage.Spec, t.Repository.Directory) == place

@@ -14,40 +14,54 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// A Snapshot that failed for its password makes the Repository ask for itself, until a password fits.
-func TestAChangedPasswordIsSaidByTheRepositoryToo(t *testing.T) { // alone: it waits for what is asked every ten seconds
+// A Snapshot that failed because of its password makes the Repository check the password itself, until a password fits.
+//
+// The test is not parallel: it waits for a check that runs every ten seconds.
+func TestAChangedPasswordIsSaidByTheRepositoryToo(t *testing.T) {
 	g := NewWithT(t)
 	r, first := initialised(t, storageOf(t))
 	failed := &v1alpha1.Snapshot{
 		ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "failed"},
-		Spec:       v1alpha1.SnapshotSpec{SnapshotID: "01", Repository: r.Name, Session: "nightly", BackupSession: "b", Version: "v1", AppRef: r.Spec.AppRef},
+		Spec: v1alpha1.SnapshotSpec{
+			SnapshotID: "01", Repository: r.Name, Session: "nightly", BackupSession: "b",
+			Version: "v1", AppRef: r.Spec.AppRef,
+		},
 	}
 	bed.Create(t, failed)
 	bed.EditStatus(t, failed, func() {
 		failed.Status.Phase = v1alpha1.SnapshotFailed
-		failed.Status.Components = map[string]v1alpha1.Component{"pvc": {Phase: v1alpha1.SnapshotFailed, Reason: v1alpha1.ReasonPasswordChanged}}
+		failed.Status.Components = map[string]v1alpha1.Component{"pvc": {
+			Phase:  v1alpha1.SnapshotFailed,
+			Reason: v1alpha1.ReasonPasswordChanged,
+		}}
 	})
 	proof := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first)
-	g.Expect(taskOf(t, proof).Repository.MustExist).To(BeTrue(), "nothing is created in its place")
-	expect(t, r, v1alpha1.ReasonReady) // until it is known
-	initjobtest.Finish(t, bed.Client, proof, task.Result{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonPasswordChanged, Message: "m"}, now.Now())
+	g.Expect(taskOf(t, proof).Repository.MustExist).To(BeTrue(), "the init Job creates no new repository")
+	expect(t, r, v1alpha1.ReasonReady) // until the result is known
+	initjobtest.Finish(t, bed.Client, proof, task.Result{
+		Outcome: task.OutcomeFailed,
+		Reason:  v1alpha1.ReasonPasswordChanged, Message: "m",
+	}, now.Now())
 	expect(t, r, v1alpha1.ReasonPasswordChanged)
 
 	secret := testbed.Secret(r.Namespace, "enc", nil)
 	bed.Edit(t, secret, func() { secret.Data = map[string][]byte{"password": []byte("the old one")} })
 	again := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first, proof)
-	g.Expect(again.Name).NotTo(Equal(proof.Name), "another Secret is tried at once")
-	initjobtest.Finish(t, bed.Client, again, task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded}, now.Now())
+	g.Expect(again.Name).NotTo(Equal(proof.Name), "a changed Secret is tried at once")
+	initjobtest.Finish(t, bed.Client, again, task.Result{
+		Outcome: task.OutcomeSucceeded,
+		Reason:  v1alpha1.ReasonSucceeded,
+	}, now.Now())
 	bed.Eventually(t, r, func(g Gomega) {
 		g.Expect(r.Status.Phase).To(Equal(v1alpha1.PhaseReady))
 		g.Expect(r.Status.ProvedAfter).To(Equal("failed"))
 	}, "the password fits again")
 	writes := bed.Quiet(t, r.Namespace)
 	bed.Edit(t, r, func() { r.Labels = map[string]string{"touched": "x"} })
-	bed.StaysQuiet(t, r.Namespace, writes, "one failure is asked about once")
+	bed.StaysQuiet(t, r.Namespace, writes, "one failure triggers one check")
 }
 
-// A backend inside a Repository is what Stash has: the API server itself says what to do instead.
+// Stash has the backend inside a Repository: the API server itself says what to do instead.
 func TestABackendInsideARepositoryIsRefused(t *testing.T) {
 	t.Parallel()
 	r := &unstructured.Unstructured{Object: map[string]any{
@@ -57,8 +71,13 @@ func TestABackendInsideARepositoryIsRefused(t *testing.T) {
 			"s3": map[string]any{"endpoint": "s3.amazonaws.com", "bucket": "b", "prefix": "/p"}, "storageSecretName": "key",
 		}, "wipeOut": true, "usagePolicy": map[string]any{"allowedNamespaces": map[string]any{"from": "All"}}},
 	}}
-	for _, validation := range []string{metav1.FieldValidationStrict, metav1.FieldValidationWarn, metav1.FieldValidationIgnore} {
+	for _, validation := range []string{
+		metav1.FieldValidationStrict, metav1.FieldValidationWarn,
+		metav1.FieldValidationIgnore,
+	} {
 		err := bed.Client.Create(t.Context(), r.DeepCopy(), client.FieldValidation(validation))
-		NewWithT(t).Expect(err).To(MatchError(ContainSubstring("create a BackupStorage with this backend and its Secret, name it in spec.storageRef")), validation)
+		NewWithT(t).Expect(err).
+			To(MatchError(ContainSubstring("create a BackupStorage with this backend and its Secret, name it in spec.storageRef")),
+				validation)
 	}
 }

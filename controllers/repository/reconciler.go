@@ -1,5 +1,10 @@
-// Package repository reconciles Repositories: it finds or creates each in its directory through an init Job, and keeps
-// count of the Snapshots in it.
+// Package repository reconciles Repositories: it finds or creates each repository in its directory through an init Job,
+// and counts its Snapshots.
+//
+// A Reconciler is safe for concurrent use. Invariants: the older of two Repositories in one directory wins
+// (TestOfTwoRepositoriesOfOneDirectoryTheOlderWins), an init waits for the pod of an earlier one
+// (TestAnInitWaitsForThatOfADeletedRepository), and at most ten Repositories of a storage are initialised at a time
+// (TestAThousandRepositoriesAreInitialisedTenAtATime).
 package repository
 
 import (
@@ -28,15 +33,15 @@ type Reconciler struct {
 	client.Client
 	record.EventRecorder
 
-	// APIReader reads Secrets from the API server.
+	// APIReader reads Secrets and Namespaces from the API server.
 	APIReader client.Reader
-	// Clock tells when a failed init Job is tried again.
+	// Clock decides when a failed init Job is retried.
 	Clock clock.PassiveClock
 	// MoverImage is the image of init Jobs.
 	MoverImage string
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID string
-	// FieldManager of what is written.
+	// FieldManager owns all writes.
 	FieldManager string
 
 	turns *initjob.Turns
@@ -59,7 +64,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return result, err
 	}
 	if !controllerutil.ContainsFinalizer(repository, v1alpha1.FinalizerWipe) {
-		return ctrl.Result{}, r.hold(ctx, repository) // which brings it here again
+		return ctrl.Result{}, r.hold(ctx, repository) // the patch triggers another reconcile
 	}
 	reporter := kstatus.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
 	return reporter.Reconcile(ctx, req.NamespacedName, repository, func(ctx context.Context) (ctrl.Result, error) {
@@ -67,8 +72,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	})
 }
 
-// reconcile sets the conditions as a whole or, with an error, leaves them as they are. The generation counts as observed
-// only with them.
+// reconcile sets all conditions or, with an error, leaves them as they are. The generation counts as observed only with
+// the conditions.
 func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Repository) (ctrl.Result, error) {
 	doubt, snapshots, err := r.count(ctx, repository)
 	if err != nil {
@@ -83,7 +88,7 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 		return ctrl.Result{}, nil
 	}
 	if _, err := layout.NormalizeDirectory(repository.Spec.Path); err != nil {
-		statusOf(repository).Stalled(v1alpha1.ReasonInvalidPath, err.Error()+": make another Repository")
+		statusOf(repository).Stalled(v1alpha1.ReasonInvalidPath, err.Error()+": create another Repository")
 		return ctrl.Result{}, nil
 	}
 	elder, err := directories.Elder(ctx, r.Client, repository)
@@ -91,7 +96,8 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 		return ctrl.Result{}, err
 	}
 	if elder != nil {
-		statusOf(repository).Stalled(v1alpha1.ReasonDirectoryTaken, directory.Taken(repository, elder)+": make another Repository in another directory")
+		statusOf(repository).Stalled(v1alpha1.ReasonDirectoryTaken,
+			directory.Taken(repository, elder)+": create another Repository in another directory")
 		return ctrl.Result{}, nil
 	}
 	storage, err := r.storage(ctx, repository)
@@ -105,7 +111,7 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 	return r.initialise(ctx, repository, storage, doubt)
 }
 
-// storage gives the repository's BackupStorage, or why it can't be used from here as an *access.Error.
+// storage returns the repository's BackupStorage, or an *access.Error that says why this namespace can't use it.
 func (r *Reconciler) storage(ctx context.Context, repository *v1alpha1.Repository) (*v1alpha1.BackupStorage, error) {
 	key := client.ObjectKey{Namespace: repository.Spec.StorageRef.Namespace, Name: repository.Spec.StorageRef.Name}
 	if key.Namespace == "" {
@@ -114,16 +120,22 @@ func (r *Reconciler) storage(ctx context.Context, repository *v1alpha1.Repositor
 	storage := &v1alpha1.BackupStorage{}
 	err := r.Get(ctx, key, storage)
 	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("get storage %s: %w", key, err)
+		return nil, fmt.Errorf("get BackupStorage %s: %w", key, err)
 	}
 	if err != nil {
-		return nil, &access.Error{Reason: v1alpha1.ReasonStorageNotFound, Message: fmt.Sprintf("there is no BackupStorage %s", key)}
+		return nil, &access.Error{
+			Reason:  v1alpha1.ReasonStorageNotFound,
+			Message: fmt.Sprintf("there is no BackupStorage %s", key),
+		}
 	}
 	if err := access.Allowed(ctx, r.Client, storage, repository.Namespace); err != nil {
 		return nil, err
 	}
 	if storage.Status.Phase != v1alpha1.PhaseReady || storage.Status.ObservedGeneration != storage.Generation {
-		return nil, &access.Error{Reason: v1alpha1.ReasonStorageNotReady, Message: fmt.Sprintf("BackupStorage %s is not ready: its status says why", key)}
+		return nil, &access.Error{
+			Reason:  v1alpha1.ReasonStorageNotReady,
+			Message: fmt.Sprintf("BackupStorage %s is not ready: see its status", key),
+		}
 	}
 	return storage, nil
 }

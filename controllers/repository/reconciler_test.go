@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// storageOf makes a storage in a namespace of its own that is ready and open to all.
+// storageOf creates a ready storage in a namespace of its own, open to all namespaces.
 func storageOf(t testing.TB) *v1alpha1.BackupStorage {
 	t.Helper()
 	namespace := bed.Namespace(t, nil)
@@ -46,12 +46,13 @@ func storageOf(t testing.TB) *v1alpha1.BackupStorage {
 	return bed.ReadyStorage(t, namespace)
 }
 
-// repositoryOf is a Repository in a namespace with the encryption Secret "enc".
+// repositoryOf returns a Repository in a namespace with the encryption Secret "enc".
 func repositoryOf(t testing.TB, s *v1alpha1.BackupStorage, change ...func(*v1alpha1.Repository)) *v1alpha1.Repository {
 	t.Helper()
 	namespace := bed.Namespace(t, nil)
 	r := &v1alpha1.Repository{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web", Finalizers: []string{v1alpha1.FinalizerWipe}}, // as policy makes them
+		// as policy creates them
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web", Finalizers: []string{v1alpha1.FinalizerWipe}},
 		Spec: v1alpha1.RepositorySpec{
 			AppRef:     v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
 			StorageRef: v1alpha1.ObjectReference{Namespace: s.Namespace, Name: s.Name}, Path: "/shop/web",
@@ -74,12 +75,15 @@ func expect(t testing.TB, r *v1alpha1.Repository, reason string) {
 	bed.ExpectReason(t, r, phase, reason, "")
 }
 
-// initialised is a Repository whose init Job succeeded.
+// initialised creates a Repository whose init Job succeeded.
 func initialised(t testing.TB, s *v1alpha1.BackupStorage) (*v1alpha1.Repository, *batchv1.Job) {
 	t.Helper()
 	r := repositoryOf(t, s)
 	job := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository)
-	initjobtest.Finish(t, bed.Client, job, task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded}, now.Now())
+	initjobtest.Finish(t, bed.Client, job, task.Result{
+		Outcome: task.OutcomeSucceeded,
+		Reason:  v1alpha1.ReasonSucceeded,
+	}, now.Now())
 	expect(t, r, v1alpha1.ReasonReady)
 	return r, job
 }
@@ -104,7 +108,10 @@ func TestARepositoryIsInitialisedOnceWithACopyOfTheCredential(t *testing.T) {
 	copied := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: job.Name + "-storage"}}
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(copied), copied)).To(Succeed())
 
-	initjobtest.Finish(t, bed.Client, job, task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded}, now.Now())
+	initjobtest.Finish(t, bed.Client, job, task.Result{
+		Outcome: task.OutcomeSucceeded,
+		Reason:  v1alpha1.ReasonSucceeded,
+	}, now.Now())
 	expect(t, r, v1alpha1.ReasonReady)
 	g.Eventually(func(g Gomega) {
 		var jobs batchv1.JobList
@@ -117,7 +124,7 @@ func TestARepositoryIsInitialisedOnceWithACopyOfTheCredential(t *testing.T) {
 
 	writes := bed.Quiet(t, r.Namespace)
 	bed.Edit(t, r, func() { r.Labels = map[string]string{"touched": "x"} })
-	bed.StaysQuiet(t, r.Namespace, writes, "nothing changed, nothing is written")
+	bed.StaysQuiet(t, r.Namespace, writes, "no change, no write")
 	g.Expect(events.Of(r.Namespace)).To(Equal([]string{"Normal Ready the repository can be used"}))
 }
 
@@ -126,14 +133,20 @@ func TestAFailedInitialisationSaysWhy(t *testing.T) {
 	g := NewWithT(t)
 	r := repositoryOf(t, storageOf(t))
 	job := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository)
-	initjobtest.Finish(t, bed.Client, job, task.Result{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonDirectoryTaken, Message: "another cluster's"}, now.Now())
+	initjobtest.Finish(t, bed.Client, job, task.Result{
+		Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonDirectoryTaken,
+		Message: "another cluster's",
+	}, now.Now())
 	expect(t, r, v1alpha1.ReasonDirectoryTaken)
 	g.Expect(conditions.IsFalse(r, v1alpha1.ConditionRepositoryInitialized)).To(BeTrue())
 
 	bed.Edit(t, r, func() { r.Annotations = map[string]string{v1alpha1.AnnotationAdopt: "shop/web/"} })
 	adopting := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, job)
-	g.Expect(taskOf(t, adopting).Repository.Adopt).To(Equal("shop/web"), "a changed wish is tried at once")
-	initjobtest.Finish(t, bed.Client, adopting, task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded}, now.Now())
+	g.Expect(taskOf(t, adopting).Repository.Adopt).To(Equal("shop/web"), "a changed annotation is tried at once")
+	initjobtest.Finish(t, bed.Client, adopting, task.Result{
+		Outcome: task.OutcomeSucceeded,
+		Reason:  v1alpha1.ReasonSucceeded,
+	}, now.Now())
 	expect(t, r, v1alpha1.ReasonReady)
 }
 
@@ -156,12 +169,18 @@ func TestWhatARepositoryNeedsIsSaid(t *testing.T) {
 		change func(*v1alpha1.Repository)
 		reason string
 	}{
-		"its storage": {change: func(r *v1alpha1.Repository) { r.Spec.StorageRef.Name = "absent" }, reason: v1alpha1.ReasonStorageNotFound},
+		"its storage": {
+			change: func(r *v1alpha1.Repository) { r.Spec.StorageRef.Name = "absent" },
+			reason: v1alpha1.ReasonStorageNotFound,
+		},
 		"its password": {
 			change: func(r *v1alpha1.Repository) { r.Spec.Path, r.Spec.EncryptionSecret.Name = "/a", "absent" },
 			reason: v1alpha1.ReasonEncryptionSecretNotAvailable,
 		},
-		"a directory without a reserved name": {change: func(r *v1alpha1.Repository) { r.Spec.Path = "/a/kopia" }, reason: v1alpha1.ReasonInvalidPath},
+		"a directory without a reserved name": {
+			change: func(r *v1alpha1.Repository) { r.Spec.Path = "/a/kopia" },
+			reason: v1alpha1.ReasonInvalidPath,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -177,7 +196,8 @@ func TestAStorageThatForbidsANamespaceIsNotUsed(t *testing.T) {
 	bed.Edit(t, s, func() { s.Spec.UsagePolicy = nil })
 	bed.MarkReady(t, s)
 	bed.ExpectReason(t, r, v1alpha1.PhaseNotReady, v1alpha1.ReasonStorageNotAllowed,
-		fmt.Sprintf("the usagePolicy of BackupStorage %s/%s does not allow the namespace %s", s.Namespace, s.Name, r.Namespace))
+		fmt.Sprintf("the usagePolicy of BackupStorage %s/%s does not allow the namespace %s", s.Namespace, s.Name,
+			r.Namespace))
 }
 
 func TestOfTwoRepositoriesOfOneDirectoryTheOlderWins(t *testing.T) {
@@ -202,7 +222,10 @@ func TestTheStatusCountsSnapshots(t *testing.T) {
 	for i := range 7 {
 		s := &v1alpha1.Snapshot{
 			ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: fmt.Sprintf("s-%d", i)},
-			Spec:       v1alpha1.SnapshotSpec{SnapshotID: fmt.Sprintf("0%d", i), Repository: r.Name, Session: "nightly", BackupSession: "b", Version: "v1", AppRef: r.Spec.AppRef},
+			Spec: v1alpha1.SnapshotSpec{
+				SnapshotID: fmt.Sprintf("0%d", i), Repository: r.Name, Session: "nightly",
+				BackupSession: "b", Version: "v1", AppRef: r.Spec.AppRef,
+			},
 		}
 		bed.Create(t, s)
 		bed.EditStatus(t, s, func() {
@@ -214,8 +237,14 @@ func TestTheStatusCountsSnapshots(t *testing.T) {
 		})
 	}
 	bed.Create(t, &v1alpha1.Snapshot{
-		ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "record", Annotations: map[string]string{v1alpha1.AnnotationRecord: "c"}},
-		Spec:       v1alpha1.SnapshotSpec{SnapshotID: "99", Repository: r.Name, Session: "nightly", BackupSession: "b", Version: "v1", AppRef: r.Spec.AppRef},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: r.Namespace, Name: "record",
+			Annotations: map[string]string{v1alpha1.AnnotationRecord: "c"},
+		},
+		Spec: v1alpha1.SnapshotSpec{
+			SnapshotID: "99", Repository: r.Name, Session: "nightly", BackupSession: "b",
+			Version: "v1", AppRef: r.Spec.AppRef,
+		},
 	})
 	bed.Eventually(t, r, func(g Gomega) {
 		g.Expect(r.Status.SnapshotCount).To(HaveValue(Equal(int32(6))))
@@ -232,5 +261,5 @@ func TestTheStatusCountsSnapshots(t *testing.T) {
 	bed.EditStatus(t, &s, func() {
 		s.Status.Components = map[string]v1alpha1.Component{"pvc": {Progress: &v1alpha1.ComponentProgress{FilesDone: 3}}}
 	})
-	bed.StaysQuiet(t, r.Namespace, writes, "progress is no news to the repository")
+	bed.StaysQuiet(t, r.Namespace, writes, "progress of a Snapshot changes nothing in the Repository")
 }

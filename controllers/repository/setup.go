@@ -27,7 +27,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// Indexes of the cache: Repositories by directory and storage, Snapshots by repository.
+// The indexes of the cache: Repositories by directory and storage, Snapshots by repository, and the running restores.
 const (
 	directories    = directory.Index("repository.directory")
 	indexStorage   = "repository.storage"
@@ -36,9 +36,9 @@ const (
 )
 
 const (
-	// initialisedAtOnce is how many Repositories of one BackupStorage are initialised at once.
+	// initialisedAtOnce is the number of Repositories of one BackupStorage that are initialised at a time.
 	initialisedAtOnce = 10
-	// callsInFlight is how many calls to come can wait to be heard.
+	// callsInFlight is the capacity of the channel that wakes Repositories whose turn has come.
 	callsInFlight = 1024
 )
 
@@ -58,7 +58,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 			}
 			return nil
 		}},
-		{&v1alpha1.Snapshot{}, indexSnapshots, func(o client.Object) []string { return []string{o.(*v1alpha1.Snapshot).Spec.Repository} }},
+		{
+			&v1alpha1.Snapshot{}, indexSnapshots,
+			func(o client.Object) []string { return []string{o.(*v1alpha1.Snapshot).Spec.Repository} },
+		},
 	} {
 		err := mgr.GetFieldIndexer().IndexField(context.Background(), index.object, index.field, index.values)
 		if err != nil {
@@ -66,12 +69,17 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		}
 	}
 	called := make(chan event.GenericEvent, callsInFlight)
-	r.turns = &initjob.Turns{Clock: r.Clock, Limit: initialisedAtOnce, Label: v1alpha1.LabelInitStorage, Call: func(owner client.ObjectKey) {
-		select {
-		case called <- event.GenericEvent{Object: &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: owner.Namespace, Name: owner.Name}}}:
-		default:
-		}
-	}}
+	r.turns = &initjob.Turns{
+		Clock: r.Clock, Limit: initialisedAtOnce, Label: v1alpha1.LabelInitStorage,
+		Call: func(owner client.ObjectKey) {
+			select {
+			case called <- event.GenericEvent{Object: &v1alpha1.Repository{
+				ObjectMeta: metav1.ObjectMeta{Namespace: owner.Namespace, Name: owner.Name},
+			}}:
+			default:
+			}
+		},
+	}
 	if err := restores.Register(context.Background(), mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
@@ -79,31 +87,36 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Named("repository").
 		For(&v1alpha1.Repository{}).
 		Owns(&batchv1.Job{}).
-		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.ofDirectory), builder.WithPredicates(appearance)).
+		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.ofDirectory),
+			builder.WithPredicates(appearance)).
 		Watches(&v1alpha1.Repository{}, handler.Funcs{DeleteFunc: r.forget}).
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(r.next), builder.WithPredicates(initialising)).
 		WatchesRawSource(source.Channel(called, &handler.EnqueueRequestForObject{})).
-		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.ofStorage), builder.WithPredicates(usability)).
+		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.ofStorage),
+			builder.WithPredicates(usability)).
 		Watches(&v1alpha1.Snapshot{}, handler.EnqueueRequestsFromMapFunc(ofSnapshot), builder.WithPredicates(outcome)).
-		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
+		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace),
+			builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WithOptions(opts).
 		Complete(r)
 }
 
-// initialising lets through the Jobs that turns are counted by.
-var initialising = predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetLabels()[v1alpha1.LabelInitStorage] != "" })
+// initialising lets through the Jobs that occupy a turn.
+var initialising = predicate.NewPredicateFuncs(func(o client.Object) bool {
+	return o.GetLabels()[v1alpha1.LabelInitStorage] != ""
+})
 
-// appearance lets through that something exists or no longer does.
+// appearance lets through only that an object appears or disappears.
 var appearance = predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
 
-// usability lets through what decides whether a storage can be used.
+// usability lets through updates that decide whether a storage can be used.
 var usability = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	before, after := e.ObjectOld.(*v1alpha1.BackupStorage), e.ObjectNew.(*v1alpha1.BackupStorage)
 	return before.Generation != after.Generation || before.Status.Phase != after.Status.Phase ||
 		before.Status.ObservedGeneration != after.Status.ObservedGeneration
 }}
 
-// outcome lets through what a repository's status shows of a Snapshot; its progress is no part of it.
+// outcome lets through what a Repository's status shows of a Snapshot. The progress of the Snapshot is not part of it.
 var outcome = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	before, after := e.ObjectOld.(*v1alpha1.Snapshot), e.ObjectNew.(*v1alpha1.Snapshot)
 	return before.Status.Phase != after.Status.Phase || before.Status.Size != after.Status.Size ||
@@ -112,7 +125,7 @@ var outcome = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		!equality.Semantic.DeepEqual(before.Status.Integrity, after.Status.Integrity)
 }}
 
-// storageKey is the key of a Repository's storage.
+// storageKey returns the key of a Repository's storage.
 func storageKey(r *v1alpha1.Repository) string {
 	namespace := r.Spec.StorageRef.Namespace
 	if namespace == "" {
@@ -121,11 +134,11 @@ func storageKey(r *v1alpha1.Repository) string {
 	return namespace + "/" + r.Spec.StorageRef.Name
 }
 
-// ofDirectory are the Repositories that stand in the way of one another: who is the oldest may have changed.
+// ofDirectory returns requests for the Repositories that overlap with one another: the oldest of them can have changed.
 func (r *Reconciler) ofDirectory(ctx context.Context, o client.Object) []reconcile.Request {
 	others, err := directories.Overlapping(ctx, r.Client, o.(*v1alpha1.Repository))
 	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "find the Repositories that wait for a directory")
+		ctrl.LoggerFrom(ctx).Error(err, "list Repositories by directory")
 	}
 	return requestsFor(others)
 }
@@ -134,22 +147,22 @@ func (r *Reconciler) ofStorage(ctx context.Context, o client.Object) []reconcile
 	return r.requests(ctx, client.MatchingFields{indexStorage: o.GetNamespace() + "/" + o.GetName()})
 }
 
-// ofNamespace are the Repositories whose usagePolicy may have changed with the Namespace's labels.
+// ofNamespace returns requests for the Repositories of the Namespace: a usagePolicy can judge it by its labels.
 func (r *Reconciler) ofNamespace(ctx context.Context, o client.Object) []reconcile.Request {
 	return r.requests(ctx, client.InNamespace(o.GetName()))
 }
 
-// placeInTurns is what turns are counted for: the Repository's storage.
+// placeInTurns returns the label value under which turns are counted: it stands for the Repository's storage.
 func placeInTurns(r *v1alpha1.Repository) string {
 	namespace, name, _ := strings.Cut(storageKey(r), "/")
 	return policy.StorageLabelValue(namespace, name)
 }
 
-// next are the Repositories that are initialised next when an init Job has changed.
+// next returns requests for the Repositories whose turn comes when an init Job has changed.
 func (r *Reconciler) next(ctx context.Context, o client.Object) []reconcile.Request {
 	owners, err := r.turns.Next(ctx, r.Client, o.GetLabels()[v1alpha1.LabelInitStorage])
 	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "find the Repositories that are initialised next")
+		ctrl.LoggerFrom(ctx).Error(err, "list Repositories to initialise next")
 	}
 	requests := make([]reconcile.Request, len(owners))
 	for i, owner := range owners {
@@ -158,8 +171,10 @@ func (r *Reconciler) next(ctx context.Context, o client.Object) []reconcile.Requ
 	return requests
 }
 
-// forget that a Repository that is gone waits for its turn.
-func (r *Reconciler) forget(_ context.Context, e event.DeleteEvent, _ workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+// forget removes a deleted Repository from the queue for a turn.
+func (r *Reconciler) forget(
+	_ context.Context, e event.DeleteEvent, _ workqueue.TypedRateLimitingInterface[reconcile.Request],
+) {
 	r.turns.Forget(placeInTurns(e.Object.(*v1alpha1.Repository)), client.ObjectKeyFromObject(e.Object))
 }
 
@@ -171,7 +186,7 @@ func ofSnapshot(_ context.Context, o client.Object) []reconcile.Request {
 func (r *Reconciler) requests(ctx context.Context, opts ...client.ListOption) []reconcile.Request {
 	var list v1alpha1.RepositoryList
 	if err := r.List(ctx, &list, opts...); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "list Repositories that refer to a changed object")
+		ctrl.LoggerFrom(ctx).Error(err, "list Repositories by changed object")
 		return nil
 	}
 	return requestsFor(list.Items)

@@ -13,12 +13,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// recent is how many Snapshots the status shows.
+// recent is the number of Snapshots that the status shows.
 const recent = 5
 
-// count puts what the repository's Snapshots say into its status, and gives those that stay, newest first. Doubt is the name of the
-// newest one that ended, if it failed because the password does not fit any more.
-func (r *Reconciler) count(ctx context.Context, repository *v1alpha1.Repository) (doubt string, snapshots []v1alpha1.Snapshot, _ error) {
+// count summarizes the repository's Snapshots in its status, and returns those that stay, newest first. doubt names the
+// newest ended Snapshot if it failed because the password no longer fits.
+func (r *Reconciler) count(
+	ctx context.Context, repository *v1alpha1.Repository,
+) (doubt string, snapshots []v1alpha1.Snapshot, _ error) {
 	snapshots, err := r.snapshots(ctx, repository)
 	if err != nil {
 		return "", nil, err
@@ -34,7 +36,7 @@ func (r *Reconciler) count(ctx context.Context, repository *v1alpha1.Repository)
 	return doubtOf(snapshots), snapshots, nil
 }
 
-// doubtOf takes Snapshots, newest first.
+// doubtOf expects the Snapshots newest first.
 func doubtOf(snapshots []v1alpha1.Snapshot) string {
 	for i := range snapshots {
 		switch s := &snapshots[i]; s.Status.Phase {
@@ -52,16 +54,18 @@ func doubtOf(snapshots []v1alpha1.Snapshot) string {
 	return ""
 }
 
-// snapshots of the repository, those that are being deleted among them. Records are none.
+// snapshots lists the Snapshots of the repository, including those that are being deleted, without records.
 func (r *Reconciler) snapshots(ctx context.Context, repository *v1alpha1.Repository) ([]v1alpha1.Snapshot, error) {
 	var list v1alpha1.SnapshotList
-	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace), client.MatchingFields{indexSnapshots: repository.Name}); err != nil {
-		return nil, fmt.Errorf("list snapshots of %s: %w", repository.Name, err)
+	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace),
+		client.MatchingFields{indexSnapshots: repository.Name}); err != nil {
+		return nil, fmt.Errorf("list Snapshots of Repository %s: %w", repository.Name, err)
 	}
-	return slices.DeleteFunc(list.Items, func(s v1alpha1.Snapshot) bool { return v1alpha1.HasRecordAnnotation(s.Annotations) }), nil
+	return slices.DeleteFunc(list.Items,
+		func(s v1alpha1.Snapshot) bool { return v1alpha1.HasRecordAnnotation(s.Annotations) }), nil
 }
 
-// summarize takes Snapshots, newest first.
+// summarize expects the Snapshots newest first.
 func summarize(status *v1alpha1.RepositoryStatus, snapshots []v1alpha1.Snapshot) {
 	var succeeded int32
 	var last *metav1.Time
@@ -71,7 +75,8 @@ func summarize(status *v1alpha1.RepositoryStatus, snapshots []v1alpha1.Snapshot)
 		s := &snapshots[i]
 		if len(infos) < recent {
 			infos = append(infos, v1alpha1.SnapshotInfo{
-				Name: s.Name, Phase: s.Status.Phase, Session: s.Spec.Session, Size: s.Status.Size, SnapshotTime: s.Status.SnapshotTime,
+				Name: s.Name, Phase: s.Status.Phase, Session: s.Spec.Session, Size: s.Status.Size,
+				SnapshotTime: s.Status.SnapshotTime,
 			})
 		}
 		if s.Status.Phase != v1alpha1.SnapshotSucceeded {
@@ -85,7 +90,7 @@ func summarize(status *v1alpha1.RepositoryStatus, snapshots []v1alpha1.Snapshot)
 		}
 	}
 	status.SnapshotCount, status.RecentSnapshots = &succeeded, infos
-	// What was backed up once stays true when its Snapshots go.
+	// The time of the last backup stays when its Snapshot goes.
 	if last != nil {
 		status.LastBackupTime, status.Size = last, size
 	}

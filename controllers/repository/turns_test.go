@@ -21,7 +21,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// sideBySide does something with each number below n, some at a time.
+// sideBySide calls a function with each number below n, several at a time.
 func sideBySide(n int, do func(i int)) {
 	var wait sync.WaitGroup
 	for worker := range 8 {
@@ -34,7 +34,8 @@ func sideBySide(n int, do func(i int)) {
 	wait.Wait()
 }
 
-func TestAThousandRepositoriesAreInitialisedTenAtATime(t *testing.T) { // alone: others would wait for a worker for minutes
+// The test is not parallel: other tests would wait for a worker for minutes.
+func TestAThousandRepositoriesAreInitialisedTenAtATime(t *testing.T) {
 	const thousand = 1000
 	g := NewWithT(t)
 	s := storageOf(t)
@@ -44,7 +45,10 @@ func TestAThousandRepositoriesAreInitialisedTenAtATime(t *testing.T) { // alone:
 	}
 	sideBySide(thousand, func(i int) {
 		bed.Create(t, &v1alpha1.Repository{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespaces[i%2], Name: fmt.Sprintf("r-%04d", i), Finalizers: []string{v1alpha1.FinalizerWipe}},
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: namespaces[i%2], Name: fmt.Sprintf("r-%04d", i),
+				Finalizers: []string{v1alpha1.FinalizerWipe},
+			},
 			Spec: v1alpha1.RepositorySpec{
 				AppRef:     v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: fmt.Sprintf("c-%04d", i)},
 				StorageRef: v1alpha1.ObjectReference{Namespace: s.Namespace, Name: s.Name}, Path: fmt.Sprintf("/many/%04d", i),
@@ -53,7 +57,7 @@ func TestAThousandRepositoriesAreInitialisedTenAtATime(t *testing.T) { // alone:
 		})
 	})
 
-	// The first ten that get a Job fail, which must not keep the others.
+	// The first ten Repositories that get a Job fail. They must not block the others.
 	ended, failed, most := map[string]bool{}, 0, 0
 	place := client.MatchingLabels{v1alpha1.LabelInitStorage: policy.StorageLabelValue(s.Namespace, s.Name)}
 	g.Eventually(func(g Gomega) {
@@ -101,5 +105,6 @@ func TestAThousandRepositoriesAreInitialisedTenAtATime(t *testing.T) { // alone:
 		var jobs batchv1.JobList
 		g.Expect(bed.Client.List(t.Context(), &jobs, place)).To(Succeed())
 		g.Expect(jobs.Items).To(HaveLen(10))
-	}, 5*time.Minute, time.Second).Should(Succeed(), "what failed says why, all others are ready and their Jobs are gone")
+	}, 5*time.Minute, time.Second).Should(Succeed(), "failed Repositories report why, all others are ready and their "+
+		"Jobs are gone")
 }

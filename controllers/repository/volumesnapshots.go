@@ -20,8 +20,8 @@ import (
 // deletes is the deletionPolicy of a VolumeSnapshotContent that goes with its VolumeSnapshot.
 const deletes = "Delete"
 
-// warn says in a condition, and once in an event, that whoever deletes the VolumeSnapshots of the newest good Snapshot deletes their
-// data. Snapshots are newest first.
+// warn sets the condition VolumeSnapshotsAtRisk, and emits an event when it becomes true, if deleting the
+// VolumeSnapshots of the newest good Snapshot deletes their data. It expects the Snapshots newest first.
 func (r *Reconciler) warn(repository *v1alpha1.Repository, snapshots []v1alpha1.Snapshot) {
 	class, risk := atRisk(snapshots)
 	if !risk {
@@ -32,10 +32,11 @@ func (r *Reconciler) warn(repository *v1alpha1.Repository, snapshots []v1alpha1.
 	if !conditions.IsTrue(repository, v1alpha1.ConditionVolumeSnapshotsAtRisk) {
 		r.Event(repository, corev1.EventTypeWarning, v1alpha1.ReasonVolumeSnapshotClassDeletes, message)
 	}
-	conditions.MarkTrue(repository, v1alpha1.ConditionVolumeSnapshotsAtRisk, v1alpha1.ReasonVolumeSnapshotClassDeletes, "%s", message)
+	conditions.MarkTrue(repository, v1alpha1.ConditionVolumeSnapshotsAtRisk, v1alpha1.ReasonVolumeSnapshotClassDeletes,
+		"%s", message)
 }
 
-// atRisk names the class of a VolumeSnapshot of the newest good Snapshot whose content goes with it: the first by its name.
+// atRisk returns the first class, by name, of the newest good Snapshot's VolumeSnapshots whose content goes with them.
 func atRisk(snapshots []v1alpha1.Snapshot) (class string, risk bool) {
 	for i := range snapshots {
 		if snapshots[i].Status.Phase != v1alpha1.SnapshotSucceeded {
@@ -53,7 +54,8 @@ func atRisk(snapshots []v1alpha1.Snapshot) (class string, risk bool) {
 	return "", false
 }
 
-// integrity is false where VolumeSnapshots of a Snapshot that succeeded are gone, and true only where all were found.
+// integrity returns false if VolumeSnapshots of a successful Snapshot are gone, true if all were found, and otherwise
+// nil.
 func integrity(snapshots []v1alpha1.Snapshot) *bool {
 	known, whole := true, true
 	for i := range snapshots {
@@ -70,26 +72,30 @@ func integrity(snapshots []v1alpha1.Snapshot) *bool {
 
 const namespaceGoes = "the namespace is being deleted"
 
-// kept says what becomes of the data of a Repository, and why it is not removed.
+// kept returns the message that says what happens to the data of a Repository, and why it is not removed.
 func kept(repository *v1alpha1.Repository, why string) string {
 	switch {
 	case !policy.HoldsVolumeSnapshots(repository):
 		return "the data stays in the backend: " + why
 	case why == namespaceGoes:
-		return "nothing is removed by Cairn: the namespace is being deleted, and its VolumeSnapshots with it; " +
-			"the data of those stays whose VolumeSnapshotContent has deletionPolicy Retain"
+		return "Cairn removes nothing: the namespace is being deleted, and its VolumeSnapshots with it; " +
+			"data stays if its VolumeSnapshotContent has deletionPolicy Retain"
 	}
 	return "the VolumeSnapshots stay: " + why
 }
 
-// wipeVolumeSnapshots deletes the Snapshots, each of which takes its VolumeSnapshots along, and lets the Repository go after them.
-func (r *Reconciler) wipeVolumeSnapshots(ctx context.Context, repository *v1alpha1.Repository, snapshots []v1alpha1.Snapshot, user string) (ctrl.Result, error) {
+// wipeVolumeSnapshots deletes the Snapshots, each of which takes its VolumeSnapshots along, and then releases the
+// Repository.
+func (r *Reconciler) wipeVolumeSnapshots(
+	ctx context.Context, repository *v1alpha1.Repository, snapshots []v1alpha1.Snapshot, user string,
+) (ctrl.Result, error) {
 	before := repository.DeepCopy()
 	if user != "" {
 		conditions.MarkFalse(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonInUse, "the data is removed later: %s", user)
 		return ctrl.Result{RequeueAfter: inUseInterval}, r.writeWiped(ctx, before, repository)
 	}
-	conditions.MarkUnknown(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonProgressing, "the VolumeSnapshots are being deleted")
+	conditions.MarkUnknown(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonProgressing,
+		"the VolumeSnapshots are being deleted")
 	waiting := false
 	for i := range snapshots {
 		s := &snapshots[i]
@@ -112,25 +118,27 @@ func (r *Reconciler) wipeVolumeSnapshots(ctx context.Context, repository *v1alph
 	return ctrl.Result{RequeueAfter: wipeInterval}, r.writeWiped(ctx, before, repository)
 }
 
-// wipeSnapshot deletes a Snapshot with its data, because its Repository goes.
+// wipeSnapshot deletes a Snapshot with its data, because its Repository is being wiped.
 func (r *Reconciler) wipeSnapshot(ctx context.Context, s *v1alpha1.Snapshot) error {
 	if !slices.Contains(s.Finalizers, v1alpha1.FinalizerWipe) || s.Spec.DeletionPolicy != v1alpha1.WipeOut {
 		before := s.DeepCopy()
 		s.Spec.DeletionPolicy = v1alpha1.WipeOut
 		controllerutil.AddFinalizer(s, v1alpha1.FinalizerWipe)
-		if err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
-			return fmt.Errorf("mark Snapshot %s: %w", s.Name, err)
+		if err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+			client.FieldOwner(r.FieldManager)); err != nil {
+			return fmt.Errorf("set deletionPolicy of Snapshot %s: %w", s.Name, err)
 		}
 	}
 	return r.letSnapshotGo(ctx, s)
 }
 
-// writeWiped writes how far the removal is, where that has changed.
+// writeWiped writes the progress of the removal if it has changed.
 func (r *Reconciler) writeWiped(ctx context.Context, before, repository *v1alpha1.Repository) error {
 	if equality.Semantic.DeepEqual(before.Status, repository.Status) {
 		return nil
 	}
-	if err := r.Status().Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+	if err := r.Status().Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager)); err != nil {
 		return fmt.Errorf("write status of Repository %s: %w", repository.Name, err)
 	}
 	return nil

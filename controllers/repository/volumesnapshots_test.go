@@ -15,20 +15,21 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// ofSnapshots makes a Repository of VolumeSnapshots in a namespace of its own.
+// ofSnapshots creates a Repository of VolumeSnapshots in a namespace of its own.
 func ofSnapshots(t testing.TB) *v1alpha1.Repository {
 	t.Helper()
 	r := &v1alpha1.Repository{
 		ObjectMeta: metav1.ObjectMeta{Namespace: bed.Namespace(t, nil), Name: "web"},
 		Spec: v1alpha1.RepositorySpec{
-			AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"}, Driver: v1alpha1.DriverVolumeSnapshotter,
+			AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
+			Driver: v1alpha1.DriverVolumeSnapshotter,
 		},
 	}
 	bed.Create(t, r)
 	return r
 }
 
-// madeSnapshot is a Snapshot that succeeded, of one VolumeSnapshot of a class with a deletionPolicy.
+// madeSnapshot creates a successful Snapshot of one VolumeSnapshot of a class with a deletionPolicy.
 func madeSnapshot(t testing.TB, r *v1alpha1.Repository, name, deletionPolicy string) *v1alpha1.Snapshot {
 	t.Helper()
 	s := &v1alpha1.Snapshot{
@@ -39,7 +40,8 @@ func madeSnapshot(t testing.TB, r *v1alpha1.Repository, name, deletionPolicy str
 	}
 	bed.Create(t, s)
 	bed.EditStatus(t, s, func() {
-		s.Status.Phase, s.Status.Size, s.Status.SnapshotTime = v1alpha1.SnapshotSucceeded, "1 GiB", new(metav1.NewTime(now.Now()))
+		s.Status.Phase, s.Status.Size, s.Status.SnapshotTime = v1alpha1.SnapshotSucceeded, "1 GiB",
+			new(metav1.NewTime(now.Now()))
 		s.Status.Components = map[string]v1alpha1.Component{"pvc": {
 			Phase: v1alpha1.SnapshotSucceeded, Driver: v1alpha1.DriverVolumeSnapshotter, ID: "uid",
 			VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{{
@@ -70,10 +72,10 @@ func TestARepositoryOfVolumeSnapshotsIsReadyAtOnce(t *testing.T) {
 
 	var jobs batchv1.JobList
 	g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(r.Namespace))).To(Succeed())
-	g.Expect(jobs.Items).To(BeEmpty(), "there is nothing to initialise")
+	g.Expect(jobs.Items).To(BeEmpty(), "a Repository of VolumeSnapshots needs no init Job")
 	writes := bed.Quiet(t, r.Namespace)
 	bed.Edit(t, r, func() { r.Labels = map[string]string{"touched": "x"} })
-	bed.StaysQuiet(t, r.Namespace, writes, "nothing changed, nothing is written")
+	bed.StaysQuiet(t, r.Namespace, writes, "no change, no write")
 }
 
 func TestARepositorySaysThatItsVolumeSnapshotsAreEasilyLost(t *testing.T) {
@@ -91,14 +93,15 @@ func TestARepositorySaysThatItsVolumeSnapshotsAreEasilyLost(t *testing.T) {
 	}
 	bed.Eventually(t, r, func(g Gomega) {
 		g.Expect(conditions.IsTrue(r, v1alpha1.ConditionVolumeSnapshotsAtRisk)).To(BeTrue())
-		g.Expect(conditions.GetMessage(r, v1alpha1.ConditionVolumeSnapshotsAtRisk)).To(HavePrefix("VolumeSnapshotClass fast has deletionPolicy Delete: "))
-		g.Expect(conditions.IsReady(r)).To(BeTrue(), "it works all the same")
+		g.Expect(conditions.GetMessage(r, v1alpha1.ConditionVolumeSnapshotsAtRisk)).
+			To(HavePrefix("VolumeSnapshotClass fast has deletionPolicy Delete: "))
+		g.Expect(conditions.IsReady(r)).To(BeTrue(), "the Repository is ready anyway")
 		g.Expect(told()).To(Equal(1))
 	}, "the newest good Snapshot counts")
 	testbed.ASecondLater(t, r)
 	madeSnapshot(t, r, "web-2", "Retain")
 	bed.Eventually(t, r, func(g Gomega) {
 		g.Expect(conditions.Has(r, v1alpha1.ConditionVolumeSnapshotsAtRisk)).To(BeFalse())
-	}, "a class that retains is as it should be")
+	}, "a class that retains data needs no warning")
 	NewWithT(t).Expect(told()).To(Equal(1))
 }

@@ -14,12 +14,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/movers"
 )
 
-// children are the RestoreSessions that a RestoreBatch made, by name.
-func children(ctx context.Context, c client.Reader, b *v1alpha1.RestoreBatch) (map[string]*v1alpha1.RestoreSession, error) {
+// children returns the RestoreSessions of a RestoreBatch by name.
+func children(
+	ctx context.Context, c client.Reader, b *v1alpha1.RestoreBatch,
+) (map[string]*v1alpha1.RestoreSession, error) {
 	var list v1alpha1.RestoreSessionList
 	selector := client.MatchingLabels{v1alpha1.LabelRestoreBatch: policy.LabelValue(b.Name)}
 	if err := c.List(ctx, &list, client.InNamespace(b.Namespace), selector); err != nil {
-		return nil, fmt.Errorf("list restore sessions of %s: %w", b.Name, err)
+		return nil, fmt.Errorf("list RestoreSessions of %s: %w", b.Name, err)
 	}
 	out := map[string]*v1alpha1.RestoreSession{}
 	for i := range list.Items {
@@ -30,8 +32,8 @@ func children(ctx context.Context, c client.Reader, b *v1alpha1.RestoreBatch) (m
 	return out, nil
 }
 
-// create makes the RestoreSession of a target, or finds that it was made before. That of a RestoreBatch which had the same name
-// goes with it: that is waited for.
+// create creates the RestoreSession of a target, or finds that it exists. A RestoreSession of a deleted RestoreBatch of
+// the same name will be garbage collected: create returns an error, so that the next try waits for that.
 func (r *Reconciler) create(ctx context.Context, b *v1alpha1.RestoreBatch, i int) error {
 	if err := r.keeper().Newest(ctx, b); err != nil {
 		return err
@@ -39,30 +41,32 @@ func (r *Reconciler) create(ctx context.Context, b *v1alpha1.RestoreBatch, i int
 	child := session.NewRestoreSession(b, i, r.Clock.Now())
 	err := r.Create(ctx, child, client.FieldOwner(r.FieldManager))
 	if !apierrors.IsAlreadyExists(err) {
-		return movers.Rejected(wrap("create restore session", child.Name, err))
+		return movers.Rejected(wrap("create RestoreSession", child.Name, err))
 	}
 	var there v1alpha1.RestoreSession
 	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(child), &there); err != nil {
-		return wrap("get restore session", child.Name, err)
+		return wrap("get RestoreSession", child.Name, err)
 	}
 	owner := metav1.GetControllerOf(&there)
 	switch {
 	case metav1.IsControlledBy(&there, b):
 		return nil
 	case owner != nil && owner.Kind == v1alpha1.RestoreBatchKind && owner.Name == b.Name:
-		return fmt.Errorf("restore session %s of a deleted RestoreBatch of this name is still there", there.Name)
+		return fmt.Errorf("create RestoreSession %s: the one of a deleted RestoreBatch of this name still exists", there.Name)
 	default:
-		return movers.Refuse(v1alpha1.ReasonNameConflict, "there is a RestoreSession %s already, which this RestoreBatch did not make: delete it, or give the RestoreBatch another name", there.Name)
+		return movers.Refuse(v1alpha1.ReasonNameConflict,
+			"a RestoreSession %s already exists, which this RestoreBatch did not make: delete it, or give the RestoreBatch "+
+				"another name", there.Name)
 	}
 }
 
-// cancel ends a RestoreSession that has not ended. What it was is in its status and in its record.
+// cancel deletes a RestoreSession that has not ended. Its result stays in its status and in its record.
 func (r *Reconciler) cancel(ctx context.Context, b *v1alpha1.RestoreBatch, name string) error {
 	child := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Namespace: b.Namespace, Name: name}}
-	return wrap("delete restore session", name, client.IgnoreNotFound(r.Delete(ctx, child)))
+	return wrap("delete RestoreSession", name, client.IgnoreNotFound(r.Delete(ctx, child)))
 }
 
-// wrap says what was attempted.
+// wrap adds what was attempted to an error.
 func wrap(what, name string, err error) error {
 	if err == nil {
 		return nil

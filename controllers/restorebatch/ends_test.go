@@ -16,7 +16,7 @@ import (
 
 func hanging(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
 
-// record takes the finalizer that a Ledger's record is waited for with, so that what was deleted goes.
+// record removes the finalizer that waits for a Ledger's record, so that a deleted object goes.
 func (w *world) record(o client.Object) {
 	w.T.Helper()
 	before := o.DeepCopyObject().(client.Object)
@@ -36,9 +36,10 @@ func TestTheDeadline(t *testing.T) {
 	w.Clock.SetTime(w.Clock.Now().Add(time.Hour + time.Second))
 	b := w.settle("back")
 	w.Expect(summary(b)).To(Equal([]string{
-		"Failed/DeadlineExceeded of second", "web: Failed/DeadlineExceeded of second", "uploads: Failed/DeadlineExceeded of second", "db: Failed/DeadlineExceeded of second",
+		"Failed/DeadlineExceeded of second", "web: Failed/DeadlineExceeded of second",
+		"uploads: Failed/DeadlineExceeded of second", "db: Failed/DeadlineExceeded of second",
 	}))
-	w.Expect(w.children()).To(HaveLen(1), "what had not begun never does")
+	w.Expect(w.children()).To(HaveLen(1), "a target that had not begun never begins")
 }
 
 func TestDeletedWhileItRuns(t *testing.T) {
@@ -90,8 +91,9 @@ func TestARestoreSessionThatIsDeleted(t *testing.T) {
 	w.Expect(client.IgnoreNotFound(w.Client.Delete(t.Context(), gone))).To(Succeed())
 	w.Outcome = sessiontest.Succeed
 	w.Expect(summary(w.settle("back"))).To(Equal([]string{
-		"Failed/TargetsFailed of second", "web: Succeeded/Succeeded of second", "uploads: Failed/Cancelled of second", "db: Succeeded/Succeeded of second",
-	}), "it is not made again: nobody knows what it wrote")
+		"Failed/TargetsFailed of second", "web: Succeeded/Succeeded of second", "uploads: Failed/Cancelled of second",
+		"db: Succeeded/Succeeded of second",
+	}), "the RestoreSession is not created again: nobody knows what it wrote")
 }
 
 func TestANameThatIsTaken(t *testing.T) {
@@ -106,7 +108,8 @@ func TestANameThatIsTaken(t *testing.T) {
 	})).To(Succeed())
 	w.restore("back")
 	w.Expect(summary(w.settle("back"))).To(Equal([]string{
-		"Failed/TargetsFailed of second", "web: Succeeded/Succeeded of second", "uploads: Succeeded/Succeeded of second", "db: Failed/NameConflict of second",
+		"Failed/TargetsFailed of second", "web: Succeeded/Succeeded of second", "uploads: Succeeded/Succeeded of second",
+		"db: Failed/NameConflict of second",
 	}))
 }
 
@@ -124,7 +127,8 @@ func TestAnotherNamespacesBatchNeedsConsent(t *testing.T) {
 			t.Parallel()
 			w, source := newWorld(t), newWorld(t)
 			sessiontest.Create(t, w.Client, &corev1.Secret{
-				ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "ours"}, Data: map[string][]byte{v1alpha1.EncryptionPassword: []byte("secret")},
+				ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "ours"},
+				Data:       map[string][]byte{v1alpha1.EncryptionPassword: []byte("secret")},
 			})
 			for _, target := range tt.consent {
 				repo := &v1alpha1.Repository{}

@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// hooked makes a restore with hooks around all targets, which tell l. It hears of the movers, too.
+// hooked creates a restore with hooks around all targets, which report to l. l hears of the movers, too.
 func (w *world) hooked(l *sessiontest.Listener, edit ...func(*v1alpha1.RestoreBatch)) {
 	w.T.Helper()
 	for _, template := range []string{"stop", "start", "tell"} {
@@ -28,13 +28,14 @@ func (w *world) hooked(l *sessiontest.Listener, edit ...func(*v1alpha1.RestoreBa
 		b.Spec.Hooks = &v1alpha1.RestoreHooks{
 			PreRestore: []v1alpha1.HookInfo{sessiontest.Use("stop")},
 			PostRestore: []v1alpha1.HookInfo{
-				sessiontest.Use("start"), sessiontest.Use("tell", func(h *v1alpha1.HookInfo) { h.ExecutionPolicy = v1alpha1.HookOnFailure }),
+				sessiontest.Use("start"), sessiontest.Use("tell",
+					func(h *v1alpha1.HookInfo) { h.ExecutionPolicy = v1alpha1.HookOnFailure }),
 			},
 		}
 	})...)
 }
 
-// drive reconciles and lets the cluster work until the restore has ended and was let go. Hooks take their time.
+// drive reconciles and lets the cluster work until the restore has ended and is released. Hooks take their time.
 func (w *world) drive() *v1alpha1.RestoreBatch {
 	w.T.Helper()
 	b := &v1alpha1.RestoreBatch{}
@@ -63,7 +64,8 @@ func TestHooksRunAroundAllTargetsWithTheManagerKilled(t *testing.T) {
 	b := w.drive()
 	w.Expect(summary(b)).To(Equal(whole("second")))
 	w.Expect(slices.Compact(l.Heard())).To(Equal(want))
-	w.Expect(b.Status.Hooks.PostHooks).To(HaveExactElements(HaveField("Phase", v1alpha1.HookSucceeded), HaveField("Phase", v1alpha1.HookSkipped)))
+	w.Expect(b.Status.Hooks.PostHooks).
+		To(HaveExactElements(HaveField("Phase", v1alpha1.HookSucceeded), HaveField("Phase", v1alpha1.HookSkipped)))
 	for name, killer := range sessiontest.Kills(undisturbed.Count()) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -83,8 +85,16 @@ func TestAFailingHookFailsARestoreBatch(t *testing.T) {
 		heard    []string
 		children int
 	}{
-		"/stop":  {v1alpha1.ReasonFailedToExecutePreRestoreHooks, []string{"stop back Running", "start back Failed", "tell back Failed"}, 0},
-		"/start": {v1alpha1.ReasonFailedToExecutePostRestoreHooks, []string{"stop back Running", "restore", "start back Succeeded"}, 3},
+		"/stop": {
+			v1alpha1.ReasonFailedToExecutePreRestoreHooks,
+			[]string{"stop back Running", "start back Failed", "tell back Failed"},
+			0,
+		},
+		"/start": {
+			v1alpha1.ReasonFailedToExecutePostRestoreHooks,
+			[]string{"stop back Running", "restore", "start back Succeeded"},
+			3,
+		},
 	} {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()

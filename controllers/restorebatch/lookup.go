@@ -14,7 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// lookUp finds out everything about a RestoreBatch that is not frozen.
+// lookUp collects everything that the start of a RestoreBatch depends on.
 func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*session.RestoreBatchStart, error) {
 	start := &session.RestoreBatchStart{Since: session.Since(b.Status.Conditions, r.Clock.Now())}
 	if b.Spec.RestoreTimeout != nil {
@@ -34,11 +34,12 @@ func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*ses
 	}
 	var chosen map[string]*v1alpha1.Snapshot
 	if chosen, start.Error = session.ChooseSnapshots(snapshots, &b.Spec); start.Error != nil {
-		// The Snapshots may have gone after the restore.
+		// The Snapshots can have been deleted after the restore.
 		start.AlreadyRestored, err = r.stamped(ctx, b, resolved.SpecDigest)
 		if resolved.Namespace != b.Namespace && len(snapshots) == 0 {
 			start.Error = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreNotAllowed, Message: fmt.Sprintf(
-				"among the Snapshots of namespace %s whose Repositories allow namespace %s to restore them by the annotation %s: %s",
+				"among the Snapshots of namespace %s whose Repositories allow namespace %s to restore them with the "+
+					"annotation %s: %s",
 				resolved.Namespace, b.Namespace, v1alpha1.AnnotationRestoreTo, start.Error.Message)}
 		}
 		return start, err
@@ -53,15 +54,18 @@ func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*ses
 	return start, r.resolveScaling(ctx, b, start)
 }
 
-// databaseMistakes refuses a batch of whose targets one is a database and asks for what only a volume can have. Which target it is
-// may stand in the Snapshot alone, and the API server would refuse its RestoreSession only when others were restored.
+// databaseMistakes refuses a batch that asks for something of a database that only a volume can have. Only the Snapshot
+// can name the target, and the API server would refuse the database's RestoreSession only after other targets were
+// restored.
 func databaseMistakes(b *v1alpha1.RestoreBatch, targets []v1alpha1.ResolvedRestoreTarget) *v1alpha1.ResolvedError {
 	var mistakes []policy.Mistake
 	for i := range targets {
 		t := &b.Spec.Targets[i]
-		mistakes = append(mistakes, policy.DatabaseRestoreMistakes(fmt.Sprintf("spec.targets[%d]", i), &v1alpha1.RestoreSessionSpec{
-			Target: targets[i].Target, Addon: t.Addon, Verify: t.Verify, DeleteExtraFiles: t.DeleteExtraFiles, OverwritePolicy: t.OverwritePolicy,
-		})...)
+		mistakes = append(mistakes, policy.DatabaseRestoreMistakes(fmt.Sprintf("spec.targets[%d]", i),
+			&v1alpha1.RestoreSessionSpec{
+				Target: targets[i].Target, Addon: t.Addon, Verify: t.Verify, DeleteExtraFiles: t.DeleteExtraFiles,
+				OverwritePolicy: t.OverwritePolicy,
+			})...)
 	}
 	if len(mistakes) == 0 {
 		return nil
@@ -69,24 +73,26 @@ func databaseMistakes(b *v1alpha1.RestoreBatch, targets []v1alpha1.ResolvedResto
 	return &v1alpha1.ResolvedError{Reason: mistakes[0].Reason, Message: (&policy.InvalidError{Mistakes: mistakes}).Error()}
 }
 
-// snapshots are those of the BackupBatch that may be restored here. They are read past the cache: who restores right after a
-// backup has ended means that one.
-func (r *Reconciler) snapshots(ctx context.Context, b *v1alpha1.RestoreBatch, namespace string) ([]v1alpha1.Snapshot, error) {
+// snapshots returns the Snapshots of the BackupBatch that this namespace is allowed to restore. It reads past the
+// cache: a restore right after a backup means that backup.
+func (r *Reconciler) snapshots(
+	ctx context.Context, b *v1alpha1.RestoreBatch, namespace string,
+) ([]v1alpha1.Snapshot, error) {
 	var list v1alpha1.SnapshotList
 	selector := client.MatchingLabels{
 		v1alpha1.LabelInvokerKind: v1alpha1.BackupBatchKind,
 		v1alpha1.LabelInvokerName: policy.LabelValue(b.Spec.DataSource.BackupBatch),
 	}
 	if err := r.APIReader.List(ctx, &list, client.InNamespace(namespace), selector); err != nil {
-		return nil, fmt.Errorf("list snapshots of backup batch %s: %w", b.Spec.DataSource.BackupBatch, err)
+		return nil, fmt.Errorf("list Snapshots of BackupBatch %s: %w", b.Spec.DataSource.BackupBatch, err)
 	}
 	if namespace == b.Namespace {
 		return list.Items, nil
 	}
-	// Of another namespace nothing is told before the owner of a Repository consents.
+	// Reveal nothing about another namespace before the owner of a Repository consents.
 	var repositories v1alpha1.RepositoryList
 	if err := r.APIReader.List(ctx, &repositories, client.InNamespace(namespace)); err != nil {
-		return nil, fmt.Errorf("list repositories of namespace %s: %w", namespace, err)
+		return nil, fmt.Errorf("list Repositories of Namespace %s: %w", namespace, err)
 	}
 	allowed := map[string]bool{}
 	for i := range repositories.Items {
@@ -101,11 +107,11 @@ func (r *Reconciler) snapshots(ctx context.Context, b *v1alpha1.RestoreBatch, na
 	return out, nil
 }
 
-// stamped says whether each target has a claim that an equal RestoreBatch filled.
+// stamped reports whether each target has a claim that an identical earlier RestoreBatch filled.
 func (r *Reconciler) stamped(ctx context.Context, b *v1alpha1.RestoreBatch, digest string) (bool, error) {
 	var claims corev1.PersistentVolumeClaimList
 	if err := r.APIReader.List(ctx, &claims, client.InNamespace(b.Namespace)); err != nil {
-		return false, fmt.Errorf("list persistent volume claims: %w", err)
+		return false, fmt.Errorf("list PersistentVolumeClaims: %w", err)
 	}
 	filled := map[string]bool{}
 	for i := range claims.Items {
@@ -120,11 +126,14 @@ func (r *Reconciler) stamped(ctx context.Context, b *v1alpha1.RestoreBatch, dige
 }
 
 // resolveHooks resolves the hooks around all targets.
-func (r *Reconciler) resolveHooks(ctx context.Context, b *v1alpha1.RestoreBatch, start *session.RestoreBatchStart) error {
+func (r *Reconciler) resolveHooks(
+	ctx context.Context, b *v1alpha1.RestoreBatch, start *session.RestoreBatchStart,
+) error {
 	if b.Spec.Hooks == nil {
 		return nil
 	}
-	hooks, refusal, err := lifecycle.Hooks(ctx, lifecycle.Sure{Reader: r.Client, Live: r.APIReader}, b.Namespace, b.Spec.Hooks.PreRestore, b.Spec.Hooks.PostRestore,
+	hooks, refusal, err := lifecycle.Hooks(ctx, lifecycle.Sure{Reader: r.Client, Live: r.APIReader}, b.Namespace,
+		b.Spec.Hooks.PreRestore, b.Spec.Hooks.PostRestore,
 		policy.RestoreBatchHookValues(b, b.Namespace), r.MoverImage)
 	for i := range start.Resolved.Targets {
 		if target := start.Resolved.Targets[i].Target; hooks != nil && target != nil {

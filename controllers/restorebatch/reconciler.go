@@ -1,6 +1,11 @@
-// Package restorebatch carries a RestoreBatch from its creation to its one terminal phase. What to do next is decided by
-// internal/session; this package reads, asks, and makes RestoreSessions, in an order in which every step can be repeated. The
-// RestoreSessions do the work.
+// Package restorebatch carries a RestoreBatch from its creation to exactly one terminal phase. internal/session decides
+// what to do next; this package observes, asks for the decision, and creates RestoreSessions, which do the work, in an
+// order in which every step can be repeated.
+//
+// A Reconciler is safe for concurrent use; one goroutine at a time reconciles a RestoreBatch. Invariants: a restore
+// ends the same way wherever the manager is killed (TestKilledAtAnyWrite), and a workload that was scaled down gets its
+// replicas back unless a part of its data was not restored (TestKilledWhileItScales,
+// TestAWorkloadStaysDownWhereNotAllWasRestored).
 package restorebatch
 
 import (
@@ -26,19 +31,20 @@ type Reconciler struct {
 
 	// APIReader reads past the cache.
 	APIReader client.Reader
-	// Clock that deadlines are measured with.
+	// Clock measures deadlines.
 	Clock clock.PassiveClock
-	// MoverImage is what ${moverImage} of a hook's Function stands for.
+	// MoverImage is the value of ${moverImage} in a hook's Function.
 	MoverImage string
-	// FieldManager of all writes.
+	// FieldManager owns all writes.
 	FieldManager string
-	// Hooks around all targets.
+	// Hooks runs the hooks around all targets.
 	Hooks *execute.Hooks
-	// Account of the manager, "<namespace>:<name>", that a namespace's owner binds ClusterRole cairn-scaler to.
+	// Account is the manager's ServiceAccount, "<namespace>:<name>". The owner of a namespace binds ClusterRole
+	// cairn-scaler to it.
 	Account string
 }
 
-// Reconcile takes a RestoreBatch as many steps further as can be taken now.
+// Reconcile takes a RestoreBatch as far as possible now.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	b := &v1alpha1.RestoreBatch{}
 	return r.keeper().Reconcile(ctx, req, b, func() (time.Duration, error) { return r.reconcile(ctx, b) })
@@ -62,7 +68,7 @@ func (r *Reconciler) reconcile(ctx context.Context, b *v1alpha1.RestoreBatch) (t
 	return r.run(ctx, b)
 }
 
-// start waits, ends or freezes a RestoreBatch that is not frozen.
+// start makes a RestoreBatch that is not frozen wait, end or freeze.
 func (r *Reconciler) start(ctx context.Context, b *v1alpha1.RestoreBatch) (time.Duration, error) {
 	in := session.RestoreBatchInput{Now: r.Clock.Now(), Batch: b, Start: &session.RestoreBatchStart{}}
 	if b.DeletionTimestamp == nil {
@@ -84,7 +90,7 @@ func (r *Reconciler) start(ctx context.Context, b *v1alpha1.RestoreBatch) (time.
 	return after, err
 }
 
-// run takes a frozen RestoreBatch further: first with what the caches know, and past them where something is given up.
+// run takes a frozen RestoreBatch further. It first uses the caches, and reads past them before it gives something up.
 func (r *Reconciler) run(ctx context.Context, b *v1alpha1.RestoreBatch) (time.Duration, error) {
 	reader, live := client.Reader(r.Client), false
 	refused := map[string]*v1alpha1.ResolvedError{}
@@ -128,7 +134,9 @@ func (r *Reconciler) run(ctx context.Context, b *v1alpha1.RestoreBatch) (time.Du
 }
 
 // observe reads everything that the next step depends on.
-func (r *Reconciler) observe(ctx context.Context, reader client.Reader, b *v1alpha1.RestoreBatch) (session.RestoreBatchInput, error) {
+func (r *Reconciler) observe(
+	ctx context.Context, reader client.Reader, b *v1alpha1.RestoreBatch,
+) (session.RestoreBatchInput, error) {
 	in := session.RestoreBatchInput{Now: r.Clock.Now(), Batch: b, Hooks: r.Hooks.Results(b.UID)}
 	var err error
 	if in.Children, err = children(ctx, reader, b); err != nil {
@@ -140,8 +148,11 @@ func (r *Reconciler) observe(ctx context.Context, reader client.Reader, b *v1alp
 	return in, movers.Explain(ctx, r.APIReader, b.Namespace, in.Jobs)
 }
 
-// carryOut does what was decided, up to the status. Beside an error it says which target's RestoreSession could not be made.
-func (r *Reconciler) carryOut(ctx context.Context, b *v1alpha1.RestoreBatch, d session.RestoreBatchDecision) (target string, err error) {
+// carryOut carries out a decision, except for the status. With an error it also returns the target whose RestoreSession
+// could not be created.
+func (r *Reconciler) carryOut(
+	ctx context.Context, b *v1alpha1.RestoreBatch, d session.RestoreBatchDecision,
+) (target string, err error) {
 	for _, name := range d.Delete {
 		if err := r.cancel(ctx, b, name); err != nil {
 			return "", err

@@ -19,10 +19,11 @@ import (
 
 func succeed() types.GomegaMatcher { return Succeed() }
 
-// whole is how a restore from a restore point ends that brings all back.
+// whole is the summary of a restore that restores all targets from a restore point.
 func whole(point string) []string {
 	return []string{
-		"Succeeded/Succeeded of " + point, "web: Succeeded/Succeeded of " + point, "uploads: Succeeded/Succeeded of " + point, "db: Succeeded/Succeeded of " + point,
+		"Succeeded/Succeeded of " + point, "web: Succeeded/Succeeded of " + point, "uploads: Succeeded/Succeeded of " + point,
+		"db: Succeeded/Succeeded of " + point,
 	}
 }
 
@@ -37,30 +38,36 @@ func TestWhichRestorePoint(t *testing.T) {
 		want   []string
 	}{
 		"latest is the newest in which all targets succeeded": {want: whole("second")},
-		"of the targets that are asked for": {
+		"the targets that the restore names": {
 			edit: func(b *v1alpha1.RestoreBatch) { b.Spec.Targets = b.Spec.Targets[:2] },
 			want: whole("third")[:3],
 		},
-		"a run and the one that tried again what failed are one": {
+		"a run and its retry are one restore point": {
 			before: func(w *world) { w.snapshot("third", "third-r1", "db", 4, false) },
 			want: []string{
-				"Succeeded/Succeeded of third", "web: Succeeded/Succeeded of third", "uploads: Succeeded/Succeeded of third", "db: Succeeded/Succeeded of third-r1",
+				"Succeeded/Succeeded of third", "web: Succeeded/Succeeded of third", "uploads: Succeeded/Succeeded of third",
+				"db: Succeeded/Succeeded of third-r1",
 			},
 		},
-		"one by name": {
+		"a restore point by name": {
 			edit: source(func(s *v1alpha1.RestoreBatchDataSource) { s.BackupSession = "first" }), want: whole("first"),
 		},
-		"one that lacks a target": {
-			edit: source(func(s *v1alpha1.RestoreBatchDataSource) { s.BackupSession = "third" }), want: []string{"Invalid/SnapshotNotFound of "},
+		"a restore point that lacks a target": {
+			edit: source(func(s *v1alpha1.RestoreBatchDataSource) { s.BackupSession = "third" }),
+			want: []string{"Invalid/SnapshotNotFound of "},
 		},
-		"one of a time": {
+		"the restore point of a time": {
 			edit: source(func(s *v1alpha1.RestoreBatchDataSource) {
-				s.BackupSession, s.PITR = "", &v1alpha1.PITR{TargetTime: &metav1.Time{Time: time.Date(2026, 7, 1, 1, 30, 0, 0, time.UTC)}}
+				s.BackupSession, s.PITR = "",
+					&v1alpha1.PITR{TargetTime: &metav1.Time{Time: time.Date(2026, 7, 1, 1, 30, 0, 0, time.UTC)}}
 			}), want: whole("first"),
 		},
-		"a mix, where one asks for it": {
+		"a mix, if the spec asks for it": {
 			edit: source(func(s *v1alpha1.RestoreBatchDataSource) { s.Mixed = true }),
-			want: []string{"Succeeded/Succeeded of ", "web: Succeeded/Succeeded of third", "uploads: Succeeded/Succeeded of third", "db: Succeeded/Succeeded of second"},
+			want: []string{
+				"Succeeded/Succeeded of ", "web: Succeeded/Succeeded of third",
+				"uploads: Succeeded/Succeeded of third", "db: Succeeded/Succeeded of second",
+			},
 		},
 		"what only a volume can have, of a database": {
 			edit: func(b *v1alpha1.RestoreBatch) {
@@ -68,8 +75,9 @@ func TestWhichRestorePoint(t *testing.T) {
 				b.Spec.Targets[2].Verify = true
 			}, want: []string{"Invalid/ResourceValidationFailed of "},
 		},
-		"of a BackupBatch that there is nothing of": {
-			edit: source(func(s *v1alpha1.RestoreBatchDataSource) { s.BackupBatch = "blog" }), want: []string{"Invalid/SnapshotNotFound of "},
+		"a BackupBatch without Snapshots": {
+			edit: source(func(s *v1alpha1.RestoreBatchDataSource) { s.BackupBatch = "blog" }),
+			want: []string{"Invalid/SnapshotNotFound of "},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -88,7 +96,7 @@ func TestWhichRestorePoint(t *testing.T) {
 	}
 }
 
-// What one RestoreBatch says of a target is in its RestoreSession, which it owns.
+// The settings of a target are in its RestoreSession, which the RestoreBatch owns.
 func TestTheRestoreSessions(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -105,12 +113,15 @@ func TestTheRestoreSessions(t *testing.T) {
 	for _, s := range children {
 		w.Expect(metav1.IsControlledBy(&s, b)).To(BeTrue())
 		w.Expect(s.Spec.RetryConfig.MaxRetry).To(Equal(int32(3)))
-		w.Expect(s.Status.Resolved.SpecDigest).To(Equal(session.TargetDigest(b.Status.Resolved.SpecDigest, strings.TrimPrefix(s.Name, "back-"))))
+		w.Expect(s.Status.Resolved.SpecDigest).
+			To(Equal(session.TargetDigest(b.Status.Resolved.SpecDigest, strings.TrimPrefix(s.Name, "back-"))))
 	}
 	w.Expect(children[0].Name).To(Equal("back-uploads"))
 	w.Expect(children[0].Spec.Target.Name).To(Equal("db"))
 	w.Expect(children[0].Spec.RestoreTimeout.Duration).To(Equal(time.Minute))
-	w.Expect(children[1].Spec.Target).To(Equal(&v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "web"}), "what was backed up, here")
+	w.Expect(children[1].Spec.Target).
+		To(Equal(&v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "web"}),
+			"the target that was backed up, in this namespace")
 	w.Expect(w.Told()).To(ContainElements("Started", "Succeeded"))
 }
 
@@ -126,16 +137,18 @@ func TestTargetsEndIndependently(t *testing.T) {
 	w.restore("back")
 	b := w.settle("back")
 	w.Expect(summary(b)).To(Equal([]string{
-		"Failed/TargetsFailed of second", "web: Succeeded/Succeeded of second", "uploads: Failed/TargetUnwritable of second", "db: Succeeded/Succeeded of second",
+		"Failed/TargetsFailed of second", "web: Succeeded/Succeeded of second", "uploads: Failed/TargetUnwritable of second",
+		"db: Succeeded/Succeeded of second",
 	}))
 	w.Expect(b.Status.Conditions).To(ContainElements(
 		And(HaveField("Type", "Partial"), HaveField("Status", metav1.ConditionTrue)),
-		And(HaveField("Type", "Ready"), HaveField("Status", metav1.ConditionFalse), HaveField("Message", ContainSubstring("target uploads: TargetUnwritable: "))),
+		And(HaveField("Type", "Ready"), HaveField("Status", metav1.ConditionFalse),
+			HaveField("Message", ContainSubstring("target uploads: TargetUnwritable: "))),
 		HaveField("Type", "Stalled"),
 	))
 }
 
-// No more targets are restored at once than is said, in the order of the list.
+// No more targets are restored at once than maxParallel, in the order of the list.
 func TestTheOrderOfTargets(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -175,7 +188,7 @@ func TestTheOrderOfTargets(t *testing.T) {
 	}
 }
 
-// The same restore with the manager killed at any of its writes ends in the same way, with one Job for each target.
+// A restore ends in the same way, with one Job for each target, if the manager is killed at any of its writes.
 func TestKilledAtAnyWrite(t *testing.T) {
 	t.Parallel()
 	undisturbed := newWorld(t)
@@ -201,7 +214,7 @@ func TestKilledAtAnyWrite(t *testing.T) {
 	}
 }
 
-// A GitOps tool that makes a RestoreBatch anew, which it found gone, restores nothing again; also not what is newer by now.
+// A GitOps tool that recreates a deleted RestoreBatch restores nothing again, not even a newer restore point.
 func TestMadeAnew(t *testing.T) {
 	t.Parallel()
 	t.Run("with newer backups", func(t *testing.T) {
@@ -243,7 +256,8 @@ func TestMadeAnew(t *testing.T) {
 		w.Expect(w.Client.Patch(t.Context(), claim, client.MergeFrom(before))).To(Succeed())
 		w.restore("back")
 		w.Expect(summary(w.settle("back"))).To(Equal([]string{
-			"Failed/MixedRestorePoints of fourth", "web: Skipped/AlreadyRestored of fourth", "uploads: Skipped/AlreadyRestored of fourth", "db: Succeeded/Succeeded of fourth",
-		}), "that they fit together is not claimed")
+			"Failed/MixedRestorePoints of fourth", "web: Skipped/AlreadyRestored of fourth",
+			"uploads: Skipped/AlreadyRestored of fourth", "db: Succeeded/Succeeded of fourth",
+		}), "the status names no common restore point")
 	})
 }

@@ -23,13 +23,14 @@ type workload struct {
 	client.Object
 	replicas int32
 	pods     *metav1.LabelSelector
-	// settled says that the workload's controller has seen its newest form, and keeps as many pods as that wants, or fewer.
+	// settled reports that the workload's controller has seen the newest spec, and that no more pods exist than the
+	// spec wants.
 	settled bool
-	// managed says who manages its replicas: see session.Workload. It is asked where they are about to be changed.
+	// managed names who manages the replicas: see session.Workload. It is set before the replicas are changed.
 	managed string
 }
 
-// read reads a workload past the cache; nil means that there is none.
+// read reads a workload past the cache. It returns nil if the workload does not exist.
 func (r *Reconciler) read(ctx context.Context, namespace, kind, name string) (*workload, error) {
 	meta := metav1.ObjectMeta{Namespace: namespace, Name: name}
 	var object client.Object = &appsv1.Deployment{ObjectMeta: meta}
@@ -55,23 +56,30 @@ func (r *Reconciler) read(ctx context.Context, namespace, kind, name string) (*w
 	return w, nil
 }
 
-// scaleTo writes the replicas of a workload, if it is still as it was read.
-func (r *Reconciler) scaleTo(ctx context.Context, w *workload, replicas int32, opts ...client.SubResourceUpdateOption) error {
+// scaleTo writes the replicas of a workload, unless the workload has changed since it was read.
+func (r *Reconciler) scaleTo(
+	ctx context.Context, w *workload, replicas int32, opts ...client.SubResourceUpdateOption,
+) error {
 	scale := &autoscalingv1.Scale{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.GetNamespace(), Name: w.GetName(), ResourceVersion: w.GetResourceVersion()},
-		Spec:       autoscalingv1.ScaleSpec{Replicas: replicas},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: w.GetNamespace(), Name: w.GetName(),
+			ResourceVersion: w.GetResourceVersion(),
+		},
+		Spec: autoscalingv1.ScaleSpec{Replicas: replicas},
 	}
 	opts = append(opts, client.WithSubResourceBody(scale), client.FieldOwner(scaling.FieldManager))
 	object, _ := w.DeepCopyObject().(client.Object)
 	return r.SubResource("scale").Update(ctx, object, opts...)
 }
 
-// resolveScaling says which workloads are scaled down, or why one can't be: before anything is touched.
-func (r *Reconciler) resolveScaling(ctx context.Context, b *v1alpha1.RestoreBatch, start *session.RestoreBatchStart) error {
+// resolveScaling resolves which workloads are scaled down, or why one can't be. It touches nothing.
+func (r *Reconciler) resolveScaling(
+	ctx context.Context, b *v1alpha1.RestoreBatch, start *session.RestoreBatchStart,
+) error {
 	if len(b.Spec.ScaleDown) == 0 || start.Error != nil {
 		return nil
 	}
-	// One that is made anew, and restores nothing again, disturbs nobody.
+	// A RestoreBatch that was recreated, and restores nothing again, scales nothing.
 	if filled, err := r.stamped(ctx, b, start.Resolved.SpecDigest); filled || err != nil {
 		return err
 	}
@@ -83,7 +91,9 @@ func (r *Reconciler) resolveScaling(ctx context.Context, b *v1alpha1.RestoreBatc
 		if target, err := r.restoredInPods(ctx, b, start, asked); err != nil {
 			return err
 		} else if target != "" {
-			refuse(v1alpha1.ReasonSidecarNotPossible, "%s/%s is to be scaled down, but target %s is restored by the sidecar in its pods: take executor Job for it, or leave the workload out of scaleDown",
+			refuse(v1alpha1.ReasonSidecarNotPossible,
+				"%s/%s is to be scaled down, but the sidecar in its pods restores target %s: set executor Job for the target, or "+
+					"leave the workload out of scaleDown",
 				asked.Kind, asked.Name, target)
 			return nil
 		}
@@ -92,7 +102,7 @@ func (r *Reconciler) resolveScaling(ctx context.Context, b *v1alpha1.RestoreBatc
 			return err
 		}
 		if w == nil {
-			refuse(v1alpha1.ReasonTargetNotFound, "there is no %s %s, which is to be scaled down", asked.Kind, asked.Name)
+			refuse(v1alpha1.ReasonTargetNotFound, "there is no %s %s, which spec.scaleDown names", asked.Kind, asked.Name)
 			start.Wait = session.WaitForChild
 			return nil
 		}
@@ -115,10 +125,11 @@ func (r *Reconciler) resolveScaling(ctx context.Context, b *v1alpha1.RestoreBatc
 			refuse(v1alpha1.ReasonScalingNotPermitted, "%s", r.notPermitted(b.Namespace, err))
 			return nil
 		case err != nil:
-			return fmt.Errorf("try to scale %s %s: %w", asked.Kind, asked.Name, err)
+			return fmt.Errorf("dry-run scale of %s %s: %w", asked.Kind, asked.Name, err)
 		}
 		frozen := v1alpha1.ScaledWorkload{
-			Kind: asked.Kind, Name: asked.Name, UID: w.GetUID(), Before: w.replicas, Replicas: w.replicas, Generation: w.GetGeneration(), Phase: v1alpha1.ScalePending,
+			Kind: asked.Kind, Name: asked.Name, UID: w.GetUID(), Before: w.replicas, Replicas: w.replicas,
+			Generation: w.GetGeneration(), Phase: v1alpha1.ScalePending,
 		}
 		if asked.Replicas != nil {
 			frozen.Replicas = *asked.Replicas
@@ -129,12 +140,15 @@ func (r *Reconciler) resolveScaling(ctx context.Context, b *v1alpha1.RestoreBatc
 }
 
 func (r *Reconciler) notPermitted(namespace string, err error) string {
-	return fmt.Sprintf("Cairn may not scale workloads here: %v. The owner of the namespace allows it with a RoleBinding (kubectl create rolebinding %s --namespace %s --clusterrole %s --serviceaccount %s)",
+	return fmt.Sprintf("Cairn is not allowed to scale workloads here: %v. The owner of the namespace can allow it with "+
+		"a RoleBinding (kubectl create rolebinding %s --namespace %s --clusterrole %s --serviceaccount %s)",
 		err, v1alpha1.ScalerClusterRole, namespace, v1alpha1.ScalerClusterRole, r.Account)
 }
 
-// workloads looks at those that are scaled down, as they are and as a decision takes them.
-func (r *Reconciler) workloads(ctx context.Context, b *v1alpha1.RestoreBatch) (map[string]*workload, map[string]session.Workload, error) {
+// workloads reads the workloads that are scaled down, and returns them as they are and as a decision needs them.
+func (r *Reconciler) workloads(
+	ctx context.Context, b *v1alpha1.RestoreBatch,
+) (map[string]*workload, map[string]session.Workload, error) {
 	found, out := map[string]*workload{}, map[string]session.Workload{}
 	autoscalers := r.autoscalers(ctx, b.Namespace)
 	for i := range b.Status.ScaledDown {
@@ -153,7 +167,8 @@ func (r *Reconciler) workloads(ctx context.Context, b *v1alpha1.RestoreBatch) (m
 		}
 		if frozen.Phase == v1alpha1.ScalePending {
 			err := findManager(frozen.Kind, w, autoscalers)
-			// Who scaled it to 0 is Cairn; and what nobody changed since the restore began was looked at then.
+			// If the replicas are 0, Cairn set them. If nobody changed the workload since the restore began, the start
+			// has checked it.
 			if err == nil && w.replicas != 0 && w.GetGeneration() != frozen.Generation {
 				err = r.findTaken(ctx, w)
 			}
@@ -169,15 +184,16 @@ func (r *Reconciler) workloads(ctx context.Context, b *v1alpha1.RestoreBatch) (m
 	return found, out, nil
 }
 
-// pods counts those of a workload that have not ended.
+// pods counts the pods of a workload that have not ended.
 func (r *Reconciler) pods(ctx context.Context, w *workload) (int, error) {
 	selector, err := metav1.LabelSelectorAsSelector(w.pods)
 	if err != nil {
-		return 0, fmt.Errorf("read the selector of %s: %w", w.GetName(), err)
+		return 0, fmt.Errorf("parse selector of %s: %w", w.GetName(), err)
 	}
 	var list corev1.PodList
-	if err := r.APIReader.List(ctx, &list, client.InNamespace(w.GetNamespace()), client.MatchingLabelsSelector{Selector: selector}); err != nil {
-		return 0, fmt.Errorf("list the pods of %s: %w", w.GetName(), err)
+	if err := r.APIReader.List(ctx, &list, client.InNamespace(w.GetNamespace()),
+		client.MatchingLabelsSelector{Selector: selector}); err != nil {
+		return 0, fmt.Errorf("list Pods of %s: %w", w.GetName(), err)
 	}
 	n := 0
 	for i := range list.Items {
@@ -188,9 +204,12 @@ func (r *Reconciler) pods(ctx context.Context, w *workload) (int, error) {
 	return n, nil
 }
 
-// scale gives workloads the replicas that were decided, where they are still as they were found: what was decided on is true of
-// what is written. Why one can't have them is noted in the input, for another decision.
-func (r *Reconciler) scale(ctx context.Context, b *v1alpha1.RestoreBatch, in *session.RestoreBatchInput, found map[string]*workload, replicas map[string]int32) (refused bool, err error) {
+// scale gives workloads the replicas of a decision, unless they have changed since they were read: a decision holds
+// only for what it was made on. If a workload can't get them, scale adds the reason to in, for another decision.
+func (r *Reconciler) scale(
+	ctx context.Context, b *v1alpha1.RestoreBatch, in *session.RestoreBatchInput, found map[string]*workload,
+	replicas map[string]int32,
+) (refused bool, err error) {
 	if len(replicas) == 0 {
 		return false, nil
 	}

@@ -15,18 +15,20 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// autoscalers reads those of a namespace, once, when they are asked for.
-func (r *Reconciler) autoscalers(ctx context.Context, namespace string) func() ([]autoscalingv2.HorizontalPodAutoscaler, error) {
+// autoscalers returns a function that reads the autoscalers of a namespace at its first call.
+func (r *Reconciler) autoscalers(
+	ctx context.Context, namespace string,
+) func() ([]autoscalingv2.HorizontalPodAutoscaler, error) {
 	return sync.OnceValues(func() ([]autoscalingv2.HorizontalPodAutoscaler, error) {
 		var list autoscalingv2.HorizontalPodAutoscalerList
 		if err := r.APIReader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
-			return nil, fmt.Errorf("list horizontal pod autoscalers: %w", err)
+			return nil, fmt.Errorf("list HorizontalPodAutoscalers: %w", err)
 		}
 		return list.Items, nil
 	})
 }
 
-// findManager looks who manages the replicas of a workload, or may.
+// findManager sets who manages the replicas of a workload, or can manage them.
 func findManager(kind string, w *workload, autoscalers func() ([]autoscalingv2.HorizontalPodAutoscaler, error)) error {
 	all, err := autoscalers()
 	if err == nil {
@@ -35,8 +37,8 @@ func findManager(kind string, w *workload, autoscalers func() ([]autoscalingv2.H
 	return err
 }
 
-// findTaken looks who may manage the replicas of a workload though somebody else set them, unless that was Cairn: a RestoreBatch left
-// it without pods, and nobody changed it since.
+// findTaken sets who can manage the replicas of a workload although somebody else set them. It ignores that somebody
+// else if it was Cairn: a RestoreBatch left the workload without pods, and nobody has changed it since.
 func (r *Reconciler) findTaken(ctx context.Context, w *workload) error {
 	if w.managed != "" {
 		return nil
@@ -47,7 +49,7 @@ func (r *Reconciler) findTaken(ctx context.Context, w *workload) error {
 	}
 	var list v1alpha1.RestoreBatchList
 	if err := r.List(ctx, &list, client.InNamespace(w.GetNamespace())); err != nil {
-		return fmt.Errorf("list restore batches: %w", err)
+		return fmt.Errorf("list RestoreBatches: %w", err)
 	}
 	for i := range list.Items {
 		for _, s := range list.Items[i].Status.ScaledDown {
@@ -59,9 +61,11 @@ func (r *Reconciler) findTaken(ctx context.Context, w *workload) error {
 	return nil
 }
 
-// restoredInPods is the target that the sidecar in the pods of a workload is to restore, because the batch or the Addon's task says
-// so; "" where there is none.
-func (r *Reconciler) restoredInPods(ctx context.Context, b *v1alpha1.RestoreBatch, start *session.RestoreBatchStart, w v1alpha1.ScaleDown) (string, error) {
+// restoredInPods returns the target that the sidecar in the pods of a workload is to restore, because the batch or the
+// Addon's task says so. It returns "" if there is none.
+func (r *Reconciler) restoredInPods(
+	ctx context.Context, b *v1alpha1.RestoreBatch, start *session.RestoreBatchStart, w v1alpha1.ScaleDown,
+) (string, error) {
 	catalog := lifecycle.Sure{Reader: r.Client, Live: r.APIReader}
 	for i := range start.Resolved.Targets {
 		t, asked := start.Resolved.Targets[i].Target, &b.Spec.Targets[i]

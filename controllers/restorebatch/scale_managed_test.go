@@ -20,13 +20,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// autoscaler makes one that has the Deployment.
+// autoscaler creates a HorizontalPodAutoscaler for the Deployment.
 func (w *world) autoscaler() {
 	w.T.Helper()
 	sessiontest.Create(w.T, w.Client, &autoscalingv2.HorizontalPodAutoscaler{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "busy"},
 		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
-			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"}, MaxReplicas: 5,
+			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"},
+			MaxReplicas:    5,
 		},
 	})
 }
@@ -44,7 +45,8 @@ func (w *world) applied(with bool) {
 	if !with {
 		unstructured.RemoveNestedField(content, "spec", "replicas")
 	}
-	w.Expect(w.Client.Apply(w.T.Context(), client.ApplyConfigurationFromUnstructured(&unstructured.Unstructured{Object: content}),
+	w.Expect(w.Client.Apply(w.T.Context(),
+		client.ApplyConfigurationFromUnstructured(&unstructured.Unstructured{Object: content}),
 		client.FieldOwner("kustomize-controller"), client.ForceOwnership)).To(Succeed())
 }
 
@@ -53,7 +55,8 @@ func (w *world) scaled(replicas int32) {
 	w.T.Helper()
 	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "web"}}
 	scale := &autoscalingv1.Scale{ObjectMeta: d.ObjectMeta, Spec: autoscalingv1.ScaleSpec{Replicas: replicas}}
-	w.Expect(w.Client.SubResource("scale").Update(w.T.Context(), d, client.WithSubResourceBody(scale), client.FieldOwner("kubectl"))).To(Succeed())
+	w.Expect(w.Client.SubResource("scale").Update(w.T.Context(), d, client.WithSubResourceBody(scale),
+		client.FieldOwner("kubectl"))).To(Succeed())
 }
 
 func TestAWorkloadThatSomethingElseScales(t *testing.T) {
@@ -63,16 +66,24 @@ func TestAWorkloadThatSomethingElseScales(t *testing.T) {
 		message string
 		left    int32
 	}{
-		"a GitOps tool": {happens: func(w *world) { w.applied(true) }, message: "its replicas are managed by field manager kustomize-controller", left: 2},
-		"an autoscaler": {happens: func(w *world) { w.autoscaler() }, message: "its replicas are managed by HorizontalPodAutoscaler busy", left: 2},
+		"a GitOps tool": {
+			happens: func(w *world) { w.applied(true) },
+			message: "its replicas are managed by field manager kustomize-controller", left: 2,
+		},
+		"an autoscaler": {
+			happens: func(w *world) { w.autoscaler() },
+			message: "its replicas are managed by HorizontalPodAutoscaler busy", left: 2,
+		},
 		"a GitOps tool, but somebody scaled it by hand": {
 			happens: func(w *world) { w.applied(true); w.scaled(3); w.scaled(2) },
-			message: "its replicas were set by kubectl, perhaps less than 2 hours ago, and field manager kustomize-controller, which applies the rest of it, may put back",
-			left:    2,
+			message: "its replicas were set by kubectl, perhaps less than 2 hours ago, and field manager " +
+				"kustomize-controller, which applies the rest of it, may put back",
+			left: 2,
 		},
 		"a GitOps tool, but somebody scaled it down by hand": {
 			happens: func(w *world) { w.applied(true); w.scaled(0) },
-			message: "its replicas were set by somebody, perhaps less than 2 hours ago, and field manager kustomize-controller, which applies the rest of it, may put back",
+			message: "its replicas were set by somebody, perhaps less than 2 hours ago, and field manager " +
+				"kustomize-controller, which applies the rest of it, may put back",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -100,7 +111,7 @@ func TestAWorkloadThatSomethingElseScales(t *testing.T) {
 	})
 }
 
-// A GitOps tool that applies no replicas has had the time to put them back, and who scaled it may be Cairn itself.
+// A GitOps tool that applies no replicas has had the time to reset them, and Cairn itself can have scaled the workload.
 func TestAWorkloadWhoseReplicasAreNotInGit(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -113,7 +124,7 @@ func TestAWorkloadWhoseReplicasAreNotInGit(t *testing.T) {
 	w.Expect(w.replicas()).To(Equal(int32(2)))
 }
 
-// Hooks may disturb the pods, and so the status of a workload that somebody scaled long ago: that is nothing new.
+// Hooks can disturb the pods, and so the status of a workload that somebody scaled long ago: that is nothing new.
 func TestAWorkloadWhoseStatusChangesMeanwhile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -127,11 +138,11 @@ func TestAWorkloadWhoseStatusChangesMeanwhile(t *testing.T) {
 	for w.batch("back").Status.Resolved == nil {
 		w.Reconcile("back")
 	}
-	w.Clock.SetTime(now) // It was written just now.
+	w.Clock.SetTime(now) // The status was written just now.
 	w.Expect(summary(w.settle("back"))).To(Equal(whole("second")))
 }
 
-// Who scales to 0 leaves no trace, but a RestoreBatch that left a workload without pods says so.
+// Scaling to 0 leaves no trace, but a RestoreBatch that left a workload without pods records it.
 func TestAWorkloadThatAnotherRestoreLeftWithoutPods(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -154,8 +165,8 @@ func TestAWorkloadThatAnotherRestoreLeftWithoutPods(t *testing.T) {
 	w.Expect(again.Status.ScaledDown).To(HaveLen(1))
 }
 
-// The hooks before may take long: who manages the replicas is looked at again when they are about to be changed, and nothing is
-// restored beside that.
+// The hooks before the restore can take long: the reconciler checks again who manages the replicas before it changes
+// them, and restores nothing while somebody else does.
 func TestAWorkloadThatSomethingElseScalesLater(t *testing.T) {
 	t.Parallel()
 	for name, happens := range map[string]func(*world){
@@ -184,7 +195,7 @@ func TestAWorkloadThatSomethingElseScalesLater(t *testing.T) {
 				w.Expect(b.Status.Targets[0].Message).To(ContainSubstring("its replicas are managed by "))
 				w.Expect(w.children()).To(BeEmpty())
 				if name == "an autoscaler" || !down {
-					w.Expect(w.replicas()).To(Equal(int32(2)), "nothing was touched")
+					w.Expect(w.replicas()).To(Equal(int32(2)), "the replicas are unchanged")
 				}
 			})
 		}

@@ -16,7 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// deployment makes a Deployment with two replicas, as a person or a tool applies it, and a pod of it.
+// deployment creates a Deployment with two replicas, as a user or a tool applies it, and a pod of it.
 func (w *world) deployment(manager string) *corev1.Pod {
 	w.T.Helper()
 	labels := map[string]string{"app": "web"}
@@ -73,8 +73,9 @@ func TestAWorkloadIsScaledDownWhileItIsRestored(t *testing.T) {
 		w.Cluster()
 	}
 	w.Expect(w.replicas()).To(BeZero())
-	w.Expect(w.children()).To(BeEmpty(), "nothing is restored while there is a pod")
-	w.Expect(apimeta.FindStatusCondition(w.batch("back").Status.Conditions, "Ready").Message).To(ContainSubstring("the pods of Deployment/web are waited for to end"))
+	w.Expect(w.children()).To(BeEmpty(), "nothing is restored while a pod exists")
+	w.Expect(apimeta.FindStatusCondition(w.batch("back").Status.Conditions, "Ready").Message).
+		To(ContainSubstring("the pods of Deployment/web are waited for to end"))
 	w.gone(pod)
 	b := w.settle("back")
 	w.Expect(summary(b)).To(Equal(whole("second")))
@@ -84,7 +85,7 @@ func TestAWorkloadIsScaledDownWhileItIsRestored(t *testing.T) {
 	w.Expect(b.Status.ScaledDown[0].Phase).To(Equal(v1alpha1.ScaleUpDone))
 }
 
-// What started on half of the data would be worse than what does not run.
+// A workload that starts on half of its data is worse than one that does not run.
 func TestAWorkloadStaysDownWhereNotAllWasRestored(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -99,7 +100,8 @@ func TestAWorkloadStaysDownWhereNotAllWasRestored(t *testing.T) {
 	b := w.settle("back")
 	w.Expect(b.Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed))
 	w.Expect(w.replicas()).To(BeZero())
-	w.Expect(b.Status.ScaledDown[0].Message).To(ContainSubstring("kubectl scale -n " + w.Namespace + " deployment/web --replicas=2"))
+	w.Expect(b.Status.ScaledDown[0].Message).
+		To(ContainSubstring("kubectl scale -n " + w.Namespace + " deployment/web --replicas=2"))
 }
 
 func TestAWorkloadWhoseSidecarRestoresIsNotScaledDown(t *testing.T) {
@@ -108,16 +110,20 @@ func TestAWorkloadWhoseSidecarRestoresIsNotScaledDown(t *testing.T) {
 	w.deployment("kubectl")
 	w.restore("back", scalesWeb, func(b *v1alpha1.RestoreBatch) {
 		b.Spec.Targets[0].Executor = v1alpha1.ExecutorSidecar
-		b.Spec.Targets[0].Target = &v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web"}
+		b.Spec.Targets[0].Target = &v1alpha1.TypedObjectReference{
+			APIGroup: "apps", Kind: v1alpha1.KindDeployment,
+			Name: "web",
+		}
 	})
 	b := w.settle("back")
 	w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonSidecarNotPossible))
-	w.Expect(apimeta.FindStatusCondition(b.Status.Conditions, "Ready").Message).To(ContainSubstring("target web is restored by the sidecar in its pods: take executor Job"))
+	w.Expect(apimeta.FindStatusCondition(b.Status.Conditions, "Ready").Message).
+		To(ContainSubstring("the sidecar in its pods restores target web: set executor Job"))
 	w.Expect(w.replicas()).To(Equal(int32(2)))
 	w.Expect(w.children()).To(BeEmpty())
 }
 
-// It would be waited for a pod for minutes that has been scaled away.
+// Otherwise the restore would wait minutes for a pod that was scaled away.
 func TestAWorkloadWhoseAddonRestoresInItsSidecarIsNotScaledDown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -131,11 +137,15 @@ func TestAWorkloadWhoseAddonRestoresInItsSidecarIsNotScaledDown(t *testing.T) {
 	sessiontest.Create(t, w.Client, addon)
 	w.restore("back", scalesWeb, func(b *v1alpha1.RestoreBatch) {
 		b.Spec.Targets[0].Addon = &v1alpha1.AddonInfo{Name: addon.Name, Tasks: []v1alpha1.TaskReference{{Name: "inside"}}}
-		b.Spec.Targets[0].Target = &v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web"}
+		b.Spec.Targets[0].Target = &v1alpha1.TypedObjectReference{
+			APIGroup: "apps", Kind: v1alpha1.KindDeployment,
+			Name: "web",
+		}
 	})
 	b := w.settle("back")
 	w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonSidecarNotPossible))
-	w.Expect(apimeta.FindStatusCondition(b.Status.Conditions, "Ready").Message).To(ContainSubstring("target web is restored by the sidecar in its pods: take executor Job"))
+	w.Expect(apimeta.FindStatusCondition(b.Status.Conditions, "Ready").Message).
+		To(ContainSubstring("the sidecar in its pods restores target web: set executor Job"))
 	w.Expect(w.replicas()).To(Equal(int32(2)))
 }
 
@@ -152,11 +162,12 @@ func TestAWorkloadThatSomebodyScalesUpMeanwhile(t *testing.T) {
 	}
 	w.restore("back", scalesWeb)
 	b := w.settle("back")
-	w.Expect([]any{b.Status.Phase, b.Status.Reason}).To(Equal([]any{v1alpha1.RestoreSessionFailed, v1alpha1.ReasonReplicasChanged}))
-	w.Expect(w.replicas()).To(Equal(int32(1)), "it is theirs now")
+	w.Expect([]any{b.Status.Phase, b.Status.Reason}).
+		To(Equal([]any{v1alpha1.RestoreSessionFailed, v1alpha1.ReasonReplicasChanged}))
+	w.Expect(w.replicas()).To(Equal(int32(1)), "the replicas belong to somebody else now")
 }
 
-// Pods that were there for a while leave no trace but the generation of their workload.
+// Pods that existed for a while leave no trace but the generation of their workload.
 func TestAWorkloadThatSomebodyScalesUpAndDownMeanwhile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -177,19 +188,21 @@ func TestAWorkloadThatSomebodyScalesUpAndDownMeanwhile(t *testing.T) {
 	}
 	w.restore("back", scalesWeb)
 	b := w.settle("back")
-	w.Expect([]any{b.Status.Phase, b.Status.Reason}).To(Equal([]any{v1alpha1.RestoreSessionFailed, v1alpha1.ReasonReplicasChanged}))
+	w.Expect([]any{b.Status.Phase, b.Status.Reason}).
+		To(Equal([]any{v1alpha1.RestoreSessionFailed, v1alpha1.ReasonReplicasChanged}))
 	w.Expect(b.Status.ScaledDown[0].Phase).To(Equal(v1alpha1.ScaleDisturbed))
 }
 
-// A Deployment whose controller is behind may still get a pod.
+// A Deployment whose controller lags can still get a pod.
 func TestTheControllerOfAWorkloadIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.gone(w.deployment("kubectl"))
 	w.restore("back", scalesWeb)
 	alone := reconciler(w.World)
-	for range 5 { // nobody plays the Deployment's controller
-		_, err := alone.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: "back"}})
+	for range 5 { // no reconciler plays the Deployment's controller
+		_, err := alone.Reconcile(t.Context(),
+			ctrl.Request{NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: "back"}})
 		w.Expect(err).NotTo(HaveOccurred())
 	}
 	w.Expect(w.replicas()).To(BeZero())
@@ -226,7 +239,7 @@ func TestDeletedWhilePodsEnd(t *testing.T) {
 	w.Expect(w.replicas()).To(Equal(int32(2)))
 }
 
-// With the manager killed at any of its writes, the workload has its replicas again.
+// If the manager is killed at any of its writes, the workload still gets its replicas back.
 func TestKilledWhileItScales(t *testing.T) {
 	t.Parallel()
 	start := func(t *testing.T, killer *sessiontest.Killer) *world {

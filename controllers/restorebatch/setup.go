@@ -14,10 +14,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// SetupWithManager starts the controller with mgr. It wakes when one of its RestoreSessions changes, or a Job of its hooks.
+// SetupWithManager starts the controller with mgr. It wakes when one of its RestoreSessions or a Job of its hooks
+// changes.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
 	if err := mgr.Add(r.Hooks.Runner); err != nil {
-		return fmt.Errorf("add the runner of hooks: %w", err)
+		return fmt.Errorf("add hook runner: %w", err)
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("restorebatch").

@@ -10,8 +10,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// writeStatus writes what was decided and lets a RestoreBatch go that it ends. It says when to look again.
-func (r *Reconciler) writeStatus(ctx context.Context, b *v1alpha1.RestoreBatch, d session.RestoreBatchDecision) (time.Duration, error) {
+// writeStatus writes the status of a decision, and releases a RestoreBatch that has ended. It returns when to look
+// again.
+func (r *Reconciler) writeStatus(
+	ctx context.Context, b *v1alpha1.RestoreBatch, d session.RestoreBatchDecision,
+) (time.Duration, error) {
 	before := b.DeepCopy()
 	b.Status = d.Status
 	if err := r.keeper().WriteStatus(ctx, before, b, d.Event); err != nil {

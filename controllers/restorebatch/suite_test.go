@@ -27,20 +27,21 @@ func TestMain(m *testing.M) {
 	os.Exit(bed.Run(m))
 }
 
-// world is a namespace with the Snapshots of a BackupBatch of three claims, in which RestoreBatches are driven by hand, and their
-// RestoreSessions beside them by the reconciler that the manager has for them.
+// world is a namespace with the Snapshots of a BackupBatch of three claims. Tests drive its RestoreBatches by hand, and
+// its RestoreSessions by a reconciler of the manager.
 type world struct{ *sessiontest.World }
 
-// names of the targets of the BackupBatch shop.
+// names are the targets of the BackupBatch shop.
 var names = []string{"web", "uploads", "db"}
 
-// newWorld has three restore points: first and second are whole, of third db failed.
+// newWorld has three restore points: first and second are complete; in third, db failed.
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{bed.World(t, func(w *sessiontest.World) reconcile.Reconciler { return both{w} })}
 	for _, name := range names {
 		app := v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: name}
-		sessiontest.Create(t, w.Client, sessiontest.Repository(w.Namespace, "shop-"+name, w.Storage, app), sessiontest.Claim(w.Namespace, name))
+		sessiontest.Create(t, w.Client, sessiontest.Repository(w.Namespace, "shop-"+name, w.Storage, app),
+			sessiontest.Claim(w.Namespace, name))
 		for hour, run := range []string{"first", "second", "third"} {
 			w.snapshot(run, run, name, hour+1, run == "third" && name == "db")
 		}
@@ -48,7 +49,7 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-// snapshot makes the Snapshot that a run, which adds to the restore point, made of a target.
+// snapshot creates the Snapshot of a target, as a run makes it that adds to the restore point.
 func (w *world) snapshot(point, run, target string, hour int, failed bool) {
 	w.T.Helper()
 	phase := v1alpha1.SnapshotSucceeded
@@ -57,21 +58,29 @@ func (w *world) snapshot(point, run, target string, hour int, failed bool) {
 	}
 	sessiontest.Create(w.T, w.Client, &v1alpha1.Snapshot{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop-" + target + "-" + run, Labels: map[string]string{
-			v1alpha1.LabelInvokerKind: v1alpha1.BackupBatchKind, v1alpha1.LabelInvokerName: "shop", v1alpha1.LabelRestorePoint: point,
+			v1alpha1.LabelInvokerKind: v1alpha1.BackupBatchKind, v1alpha1.LabelInvokerName: "shop",
+			v1alpha1.LabelRestorePoint:  point,
 			v1alpha1.LabelConfiguration: policy.ChildName("shop", target), v1alpha1.LabelRepository: "shop-" + target,
 		}},
 		Spec: v1alpha1.SnapshotSpec{
-			SnapshotID: target + "-" + run, Repository: "shop-" + target, Session: "hourly", BackupSession: run, Version: v1alpha1.SnapshotLayoutVersion,
-			AppRef: v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Namespace: w.Namespace, Name: target},
+			SnapshotID: target + "-" + run, Repository: "shop-" + target, Session: "hourly", BackupSession: run,
+			Version: v1alpha1.SnapshotLayoutVersion,
+			AppRef: v1alpha1.TypedObjectReference{
+				Kind: v1alpha1.KindPersistentVolumeClaim, Namespace: w.Namespace,
+				Name: target,
+			},
 		},
 		Status: v1alpha1.SnapshotStatus{
 			Phase: phase, SnapshotTime: &metav1.Time{Time: time.Date(2026, 7, 1, hour, 0, 0, 0, time.UTC)},
-			Components: map[string]v1alpha1.Component{"pvc": {Phase: phase, Driver: v1alpha1.DriverKopia, ID: "k-" + target + "-" + run}},
+			Components: map[string]v1alpha1.Component{"pvc": {
+				Phase: phase, Driver: v1alpha1.DriverKopia,
+				ID: "k-" + target + "-" + run,
+			}},
 		},
 	})
 }
 
-// restore makes a RestoreBatch of the newest restore point into the claims that were backed up.
+// restore creates a RestoreBatch of the newest restore point into the claims that were backed up.
 func (w *world) restore(name string, edit ...func(*v1alpha1.RestoreBatch)) {
 	w.T.Helper()
 	b := &v1alpha1.RestoreBatch{
@@ -90,7 +99,7 @@ func (w *world) restore(name string, edit ...func(*v1alpha1.RestoreBatch)) {
 	w.Expect(w.Client.Create(w.T.Context(), b)).To(succeed())
 }
 
-// both reconciles a RestoreBatch, after the RestoreSessions of its namespace.
+// both reconciles the RestoreSessions of the namespace, and then the RestoreBatch.
 type both struct{ w *sessiontest.World }
 
 func (b both) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
@@ -106,14 +115,15 @@ func (b both) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, err
 		return ctrl.Result{}, err
 	}
 	for i := range list.Items {
-		if _, err := children.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])}); err != nil {
+		if _, err := children.Reconcile(ctx,
+			ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])}); err != nil {
 			return ctrl.Result{}, err
 		}
 	}
 	return reconciler(w).Reconcile(ctx, req)
 }
 
-// deploymentController says of the Deployments that their newest form was seen.
+// deploymentController marks the newest spec of the Deployments as observed.
 func deploymentController(ctx context.Context, w *sessiontest.World) {
 	var list appsv1.DeploymentList
 	w.Expect(w.Client.List(ctx, &list, client.InNamespace(w.Namespace))).To(succeed())
@@ -132,7 +142,7 @@ func reconciler(w *sessiontest.World) *Reconciler {
 	}
 }
 
-// settle reconciles and lets the cluster work until the restore ended.
+// settle reconciles and lets the cluster work until the restore has ended.
 func (w *world) settle(name string) *v1alpha1.RestoreBatch {
 	w.T.Helper()
 	b := &v1alpha1.RestoreBatch{}
@@ -147,7 +157,7 @@ func (w *world) batch(name string) *v1alpha1.RestoreBatch {
 	return b
 }
 
-// children are the RestoreSessions of the namespace.
+// children returns the RestoreSessions of the namespace.
 func (w *world) children() []v1alpha1.RestoreSession {
 	w.T.Helper()
 	var list v1alpha1.RestoreSessionList
@@ -155,7 +165,7 @@ func (w *world) children() []v1alpha1.RestoreSession {
 	return list.Items
 }
 
-// forget deletes a RestoreBatch that has ended, and does what the garbage collector does then.
+// forget deletes an ended RestoreBatch, and plays the garbage collector.
 func (w *world) forget(name string) {
 	w.T.Helper()
 	remove := func(o client.Object) {
@@ -176,11 +186,12 @@ func (w *world) forget(name string) {
 	}
 }
 
-// summary is how a restore and its targets ended, with the Snapshots.
+// summary returns how a restore and its targets ended, with the Snapshots.
 func summary(b *v1alpha1.RestoreBatch) []string {
 	out := []string{fmt.Sprintf("%s/%s of %s", b.Status.Phase, b.Status.Reason, b.Status.RestorePoint)}
 	for _, t := range b.Status.Targets {
-		out = append(out, fmt.Sprintf("%s: %s/%s of %s", t.Name, t.Phase, t.Reason, strings.TrimPrefix(t.Snapshot, "shop-"+t.Name+"-")))
+		out = append(out, fmt.Sprintf("%s: %s/%s of %s", t.Name, t.Phase, t.Reason,
+			strings.TrimPrefix(t.Snapshot, "shop-"+t.Name+"-")))
 	}
 	return out
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/movers"
 )
 
-// claim reads a PersistentVolumeClaim past the cache. It is nil when there is none.
+// claim reads a PersistentVolumeClaim past the cache. It returns nil if the claim does not exist.
 func (r *Reconciler) claim(ctx context.Context, namespace, name string) (*corev1.PersistentVolumeClaim, error) {
 	claim := &corev1.PersistentVolumeClaim{}
 	err := lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Namespace: namespace, Name: name}, claim)
@@ -26,34 +26,38 @@ func (r *Reconciler) claim(ctx context.Context, namespace, name string) (*corev1
 	case apierrors.IsNotFound(err):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("get persistent volume claim %s: %w", name, err)
+		return nil, fmt.Errorf("get PersistentVolumeClaim %s: %w", name, err)
 	default:
 		return claim, nil
 	}
 }
 
-// errBusy marks a refusal that goes away when a mover has ended.
+// errBusy marks a refusal that passes when a mover ends.
 var errBusy = errors.New("a mover is at work")
 
 func isBusy(err error) bool { return errors.Is(err, errBusy) }
 
-// usable is an error that says why the volumes of a host must not be written to now. take makes the claims that are to be
-// made, and takes the others for this restore alone: from then on no other restore writes into them.
-func (r *Reconciler) usable(ctx context.Context, s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore, h *v1alpha1.ResolvedRestoreHost, take bool) error {
+// usable returns an error that says why the volumes of a host must not be written to now. With take, it also creates
+// the claims that are to be created, and reserves the others for this restore: from then on no other restore writes
+// into them.
+func (r *Reconciler) usable(
+	ctx context.Context, s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore, h *v1alpha1.ResolvedRestoreHost,
+	take bool,
+) error {
 	var restores v1alpha1.RestoreSessionList
 	if err := r.APIReader.List(ctx, &restores, client.InNamespace(s.Namespace)); err != nil {
-		return fmt.Errorf("list restore sessions: %w", err)
+		return fmt.Errorf("list RestoreSessions: %w", err)
 	}
 	if intoDatabase(resolved) {
 		return r.usableDatabase(ctx, s, resolved, restores.Items, take)
 	}
 	var pods corev1.PodList
 	if err := r.APIReader.List(ctx, &pods, client.InNamespace(s.Namespace)); err != nil {
-		return fmt.Errorf("list pods: %w", err)
+		return fmt.Errorf("list Pods: %w", err)
 	}
 	var backups v1alpha1.BackupSessionList
 	if err := r.APIReader.List(ctx, &backups, client.InNamespace(s.Namespace)); err != nil {
-		return fmt.Errorf("list backup sessions: %w", err)
+		return fmt.Errorf("list BackupSessions: %w", err)
 	}
 	for i := range h.Volumes {
 		v := &h.Volumes[i]
@@ -62,7 +66,9 @@ func (r *Reconciler) usable(ctx context.Context, s *v1alpha1.RestoreSession, res
 			return err
 		}
 		if run := session.Reading(backups.Items, v.ClaimName); run != nil {
-			refusal := movers.Refuse(v1alpha1.ReasonVolumeInUse, "a sidecar backs PersistentVolumeClaim %s up for BackupSession %s: try again when that has ended", v.ClaimName, run.Name)
+			refusal := movers.Refuse(v1alpha1.ReasonVolumeInUse,
+				"a sidecar backs up PersistentVolumeClaim %s for BackupSession %s: try again when that BackupSession has ended",
+				v.ClaimName, run.Name)
 			return errors.Join(refusal, errBusy)
 		}
 		if claim == nil && v.Template > 0 {
@@ -89,13 +95,15 @@ func (r *Reconciler) usable(ctx context.Context, s *v1alpha1.RestoreSession, res
 	return nil
 }
 
-// claimOf is an error where the claim of a volume is not the one that was frozen, or not one that the restore made.
+// claimOf returns an error if the claim of a volume is neither the frozen claim nor one that this restore created.
 func claimOf(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, claim *corev1.PersistentVolumeClaim) error {
 	switch {
 	case claim == nil || v.Template == 0 && claim.UID != v.ClaimUID:
 		return movers.Refuse(v1alpha1.ReasonTargetNotFound, "PersistentVolumeClaim %s was deleted", v.ClaimName)
 	case v.Template > 0 && claim.Annotations[v1alpha1.AnnotationRestoreSession] != string(s.UID):
-		return movers.Refuse(v1alpha1.ReasonNameConflict, "PersistentVolumeClaim %s exists already: give volumeClaimTemplates another name, delete it, or name it as the target", v.ClaimName)
+		return movers.Refuse(v1alpha1.ReasonNameConflict,
+			"PersistentVolumeClaim %s already exists: give volumeClaimTemplates another name, delete the claim, or name it "+
+				"as the target", v.ClaimName)
 	}
 	if refusal := session.UsableClaim(claim); refusal != nil && v.Provision == nil {
 		return movers.Refuse(refusal.Reason, "%s", refusal.Message)
@@ -103,18 +111,23 @@ func claimOf(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, clai
 	return nil
 }
 
-// free is an error where something else uses a claim.
-func free(s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore, claim *corev1.PersistentVolumeClaim, restores []v1alpha1.RestoreSession, pods []corev1.Pod, frozen bool) error {
+// free returns an error if something else uses a claim.
+func free(
+	s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore, claim *corev1.PersistentVolumeClaim,
+	restores []v1alpha1.RestoreSession, pods []corev1.Pod, frozen bool,
+) error {
 	other := session.Restoring(restores, claim.Name, s.UID)
 	if frozen {
 		other = session.MayTake(restores, s, claim.Name, claim.Annotations[v1alpha1.AnnotationRestoring])
 	}
 	if other != nil {
-		return movers.Refuse(v1alpha1.ReasonRestoreInProgress, "RestoreSession %s writes into PersistentVolumeClaim %s", other.Name, claim.Name)
+		return movers.Refuse(v1alpha1.ReasonRestoreInProgress, "RestoreSession %s writes into PersistentVolumeClaim %s",
+			other.Name, claim.Name)
 	}
 	users := func(p *corev1.Pod) bool { return !session.IsMover(p) }
 	if p := session.InUse(pods, claim.Name, users); p != nil {
-		refusal := movers.Refuse(v1alpha1.ReasonVolumeInUse, "pod %s of a backup or restore uses PersistentVolumeClaim %s: try again when it has ended", p.Name, claim.Name)
+		refusal := movers.Refuse(v1alpha1.ReasonVolumeInUse,
+			"pod %s of a backup or restore uses PersistentVolumeClaim %s: try again when the pod has ended", p.Name, claim.Name)
 		return errors.Join(refusal, errBusy)
 	}
 	if p := session.InUse(pods, claim.Name, nil); p != nil && s.Spec.Confirm == "" {
@@ -122,12 +135,14 @@ func free(s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore, claim 
 		if resolved.TargetUID != "" {
 			advice = session.ConfirmAdvice(resolved.TargetUID)
 		}
-		return movers.Refuse(v1alpha1.ReasonVolumeInUse, "pod %s uses PersistentVolumeClaim %s: a restore writes only into a volume that nothing uses%s", p.Name, claim.Name, advice)
+		return movers.Refuse(v1alpha1.ReasonVolumeInUse,
+			"pod %s uses PersistentVolumeClaim %s: a restore writes only into a volume that nothing uses%s", p.Name,
+			claim.Name, advice)
 	}
 	return nil
 }
 
-// take marks a claim as this restore's. Of two that try, one has a conflict and looks again.
+// take reserves a claim for this restore. If two restores try at the same time, one gets a conflict and looks again.
 func (r *Reconciler) take(ctx context.Context, s *v1alpha1.RestoreSession, claim *corev1.PersistentVolumeClaim) error {
 	before := claim.DeepCopy()
 	if claim.Annotations == nil {
@@ -137,8 +152,10 @@ func (r *Reconciler) take(ctx context.Context, s *v1alpha1.RestoreSession, claim
 	return r.keeper().WriteMetadata(ctx, before, claim)
 }
 
-// makeClaim makes the claim that a volume of the restore is to be.
-func (r *Reconciler) makeClaim(ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) error {
+// makeClaim creates the claim of a volume from its template.
+func (r *Reconciler) makeClaim(
+	ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume,
+) error {
 	all := session.ClaimTemplates(s)
 	if int(v.Template) > len(all) {
 		return movers.Refuse(v1alpha1.ReasonInvalidTask, "there is no volumeClaimTemplate %d", v.Template)
@@ -158,13 +175,13 @@ func (r *Reconciler) makeClaim(ctx context.Context, s *v1alpha1.RestoreSession, 
 	claim.Annotations[v1alpha1.AnnotationRestoreSession] = string(s.UID)
 	claim.Annotations[v1alpha1.AnnotationRestoring] = string(s.UID)
 	if err := r.Create(ctx, claim, client.FieldOwner(access.FieldManager)); err != nil {
-		return movers.Rejected(fmt.Errorf("create persistent volume claim %s: %w", claim.Name, err))
+		return movers.Rejected(fmt.Errorf("create PersistentVolumeClaim %s: %w", claim.Name, err))
 	}
 	return nil
 }
 
-// stamp marks the claims that were filled, before anybody is told that they were. A claim that was deleted meanwhile, or made
-// anew, is left alone.
+// stamp marks the claims that were filled, before any status reports them. It leaves a claim alone that was deleted or
+// recreated in the meantime.
 func (r *Reconciler) stamp(ctx context.Context, s *v1alpha1.RestoreSession) error {
 	if intoDatabase(s.Status.Resolved) {
 		return r.stampDatabase(ctx, s)
@@ -177,14 +194,14 @@ func (r *Reconciler) stamp(ctx context.Context, s *v1alpha1.RestoreSession) erro
 	})
 }
 
-// stampMade marks the claims that were made and left to their first pods, as stamp does.
+// stampMade marks, like stamp, the claims that were created and left to their first pods.
 func (r *Reconciler) stampMade(ctx context.Context, s *v1alpha1.RestoreSession) error {
 	return r.eachClaim(ctx, s, func(claim *corev1.PersistentVolumeClaim, v *v1alpha1.ResolvedRestoreVolume) {
 		claim.Annotations[v1alpha1.AnnotationMade] = session.MadeMark(s.Status.Resolved.SpecDigest, v)
 	})
 }
 
-// release gives the claims of a restore that has ended back.
+// release gives back the claims of an ended restore.
 func (r *Reconciler) release(ctx context.Context, s *v1alpha1.RestoreSession) error {
 	if intoDatabase(s.Status.Resolved) {
 		return r.releaseDatabase(ctx, s)
@@ -197,7 +214,10 @@ func (r *Reconciler) release(ctx context.Context, s *v1alpha1.RestoreSession) er
 }
 
 // eachClaim changes the metadata of the claims that a frozen restore works with.
-func (r *Reconciler) eachClaim(ctx context.Context, s *v1alpha1.RestoreSession, change func(*corev1.PersistentVolumeClaim, *v1alpha1.ResolvedRestoreVolume)) error {
+func (r *Reconciler) eachClaim(
+	ctx context.Context, s *v1alpha1.RestoreSession,
+	change func(*corev1.PersistentVolumeClaim, *v1alpha1.ResolvedRestoreVolume),
+) error {
 	for _, h := range s.Status.Resolved.Hosts {
 		for i := range h.Volumes {
 			claim, err := r.claim(ctx, s.Namespace, h.Volumes[i].ClaimName)

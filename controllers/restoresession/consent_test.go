@@ -24,16 +24,18 @@ func TestAnotherNamespacesSnapshotNeedsBothSidesConsent(t *testing.T) {
 		want   string
 	}{
 		"without the Repository's": {edit: ours, want: "Failed/RestoreNotAllowed"},
-		"of a Repository that is not there": {
-			edit: func(w *world, s *v1alpha1.RestoreSession) { s.Spec.DataSource.Repository = "nothing" }, want: "Failed/RestoreNotAllowed",
+		"of a missing Repository": {
+			edit: func(w *world, s *v1alpha1.RestoreSession) { s.Spec.DataSource.Repository = "nothing" },
+			want: "Failed/RestoreNotAllowed",
 		},
-		"of a Snapshot that is not there": {
+		"of a missing Snapshot": {
 			edit: func(w *world, s *v1alpha1.RestoreSession) {
 				s.Spec.DataSource.Repository, s.Spec.DataSource.Snapshot = "", "nothing"
 			}, want: "Failed/RestoreNotAllowed",
 		},
 		"with that of another namespace": {
-			change: func(w, source *world) { consented(source, w.Namespace+"-2, other") }, edit: ours, want: "Failed/RestoreNotAllowed",
+			change: func(w, source *world) { consented(source, w.Namespace+"-2, other") }, edit: ours,
+			want: "Failed/RestoreNotAllowed",
 		},
 		"with the Repository's": {
 			change: func(w, source *world) { consented(source, "other, "+w.Namespace) }, edit: ours, want: "Succeeded/Succeeded",
@@ -51,7 +53,10 @@ func TestAnotherNamespacesSnapshotNeedsBothSidesConsent(t *testing.T) {
 		"without the storage's": {
 			change: func(w, source *world) {
 				consented(source, w.Namespace)
-				storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: source.Storage, Name: sessiontest.StorageName}}
+				storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{
+					Namespace: source.Storage,
+					Name:      sessiontest.StorageName,
+				}}
 				bed.Edit(w.T, storage, func() { storage.Spec.UsagePolicy = nil })
 			}, edit: ours, want: "Failed/StorageNotAllowed",
 		},
@@ -64,7 +69,8 @@ func TestAnotherNamespacesSnapshotNeedsBothSidesConsent(t *testing.T) {
 			t.Parallel()
 			w, source := newWorld(t), newWorld(t)
 			sessiontest.Create(t, w.Client, &corev1.Secret{
-				ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "ours"}, Data: map[string][]byte{v1alpha1.EncryptionPassword: []byte("secret")},
+				ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "ours"},
+				Data:       map[string][]byte{v1alpha1.EncryptionPassword: []byte("secret")},
 			})
 			if tt.change != nil {
 				tt.change(w, source)
@@ -80,7 +86,8 @@ func TestAnotherNamespacesSnapshotNeedsBothSidesConsent(t *testing.T) {
 				return
 			}
 			w.Expect(s.Status.Resolved.Namespace).To(Equal(source.Namespace))
-			w.Expect(s.Status.Dependencies).To(ContainElement(And(HaveField("Kind", "Repository"), HaveField("Found", HaveValue(BeTrue())))))
+			w.Expect(s.Status.Dependencies).
+				To(ContainElement(And(HaveField("Kind", "Repository"), HaveField("Found", HaveValue(BeTrue())))))
 		})
 	}
 }
@@ -98,7 +105,7 @@ func TestConsentIsAskedForAgainBeforeTheJob(t *testing.T) {
 	w.Expect(w.Jobs()).To(BeEmpty())
 }
 
-// consent lets a namespace restore from a Repository of this world.
+// consent allows a namespace to restore from a Repository of this world.
 func (w *world) consent(repository, to string) {
 	w.T.Helper()
 	var repo v1alpha1.Repository

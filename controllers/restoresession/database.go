@@ -17,7 +17,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/movers"
 )
 
-// findDatabase looks for a target that is a database. One that is not ready is waited for.
+// findDatabase looks for a target that is a database. The restore waits for a database that is not ready.
 func (r *Reconciler) findDatabase(ctx context.Context, look *search) error {
 	if mistakes := policy.DatabaseRestoreMistakes("spec", &look.session.Spec); len(mistakes) > 0 {
 		look.TargetFound = true
@@ -49,7 +49,7 @@ func (r *Reconciler) findDatabase(ctx context.Context, look *search) error {
 	return nil
 }
 
-// unprobed says whether a component goes into a database of which no program tells what it holds.
+// unprobed reports whether a component goes into a database whose content no program reports.
 func unprobed(hosts []v1alpha1.ResolvedRestoreHost) bool {
 	for _, h := range hosts {
 		for _, v := range h.Volumes {
@@ -61,8 +61,9 @@ func unprobed(hosts []v1alpha1.ResolvedRestoreHost) bool {
 	return false
 }
 
-// mark is the Lease that remembers for a database what a claim remembers by itself: which restore writes into it, and which one
-// filled it. The object that stands for the database belongs to others, and the manager may not write it. Nil: there is none.
+// mark returns the Lease that holds for a database what a claim holds in its own annotations: which restore writes into
+// it, and which restore filled it. The object that stands for the database belongs to others, and the manager is not
+// allowed to write it. mark returns nil if the Lease does not exist.
 func (r *Reconciler) mark(ctx context.Context, namespace string, target types.UID) (*coordinationv1.Lease, error) {
 	mark := &coordinationv1.Lease{}
 	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: markName(target)}, mark)
@@ -70,18 +71,22 @@ func (r *Reconciler) mark(ctx context.Context, namespace string, target types.UI
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("get lease %s: %w", markName(target), err)
+		return nil, fmt.Errorf("get Lease %s: %w", markName(target), err)
 	}
 	return mark, nil
 }
 
 func markName(target types.UID) string { return "cairn-restore-" + string(target) }
 
-// intoDatabase says whether a frozen restore writes into a database.
+// intoDatabase reports whether a frozen restore writes into a database.
 func intoDatabase(resolved *v1alpha1.ResolvedRestore) bool { return resolved.Task.Database != nil }
 
-// usableDatabase is an error that says why a database must not be written to now. take takes it for this restore alone.
-func (r *Reconciler) usableDatabase(ctx context.Context, s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore, restores []v1alpha1.RestoreSession, take bool) error {
+// usableDatabase returns an error that says why a database must not be written to now. With take, it reserves the
+// database for this restore.
+func (r *Reconciler) usableDatabase(
+	ctx context.Context, s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore,
+	restores []v1alpha1.RestoreSession, take bool,
+) error {
 	target, refusal, err := lifecycle.DatabaseObject(ctx, r.APIReader, s.Namespace, *s.Spec.Target)
 	switch {
 	case err != nil:
@@ -113,12 +118,12 @@ func (r *Reconciler) usableDatabase(ctx context.Context, s *v1alpha1.RestoreSess
 	return r.writeMark(ctx, mark, v1alpha1.AnnotationRestoring, string(s.UID))
 }
 
-// makeMark makes the Lease of a database, which goes with the object that stands for that. Of two that try, one has a conflict and
-// looks again.
+// makeMark creates the Lease of a database. The Lease goes with the object that stands for the database. If two
+// restores try at the same time, one gets a conflict and looks again.
 func (r *Reconciler) makeMark(ctx context.Context, s *v1alpha1.RestoreSession, target client.Object) error {
 	gvk, err := r.GroupVersionKindFor(target)
 	if err != nil {
-		return fmt.Errorf("tell the kind of %s: %w", target.GetName(), err)
+		return fmt.Errorf("get kind of %s: %w", target.GetName(), err)
 	}
 	mark := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
 		Namespace: s.Namespace, Name: markName(target.GetUID()),
@@ -133,12 +138,12 @@ func (r *Reconciler) makeMark(ctx context.Context, s *v1alpha1.RestoreSession, t
 		return apierrors.NewConflict(coordinationv1.Resource("leases"), mark.Name, err)
 	}
 	if err != nil {
-		return movers.Rejected(fmt.Errorf("create lease %s: %w", mark.Name, err))
+		return movers.Rejected(fmt.Errorf("create Lease %s: %w", mark.Name, err))
 	}
 	return nil
 }
 
-// writeMark sets an annotation of the mark, or removes it where value is empty.
+// writeMark sets an annotation of the mark, or removes it if value is empty.
 func (r *Reconciler) writeMark(ctx context.Context, mark *coordinationv1.Lease, annotation, value string) error {
 	before := mark.DeepCopy()
 	if mark.Annotations == nil {
@@ -155,12 +160,12 @@ func (r *Reconciler) writeMark(ctx context.Context, mark *coordinationv1.Lease, 
 func (r *Reconciler) stampDatabase(ctx context.Context, s *v1alpha1.RestoreSession) error {
 	mark, err := r.mark(ctx, s.Namespace, s.Status.Resolved.TargetUID)
 	if err != nil || mark == nil {
-		return err // It went with its database.
+		return err // The Lease went with its database.
 	}
 	return client.IgnoreNotFound(r.writeMark(ctx, mark, v1alpha1.AnnotationRestored, s.Status.Resolved.SpecDigest))
 }
 
-// releaseDatabase gives a database back.
+// releaseDatabase gives back the database of an ended restore.
 func (r *Reconciler) releaseDatabase(ctx context.Context, s *v1alpha1.RestoreSession) error {
 	mark, err := r.mark(ctx, s.Namespace, s.Status.Resolved.TargetUID)
 	if err != nil || mark == nil || mark.Annotations[v1alpha1.AnnotationRestoring] != string(s.UID) {

@@ -31,7 +31,8 @@ func databaseWorld(t testing.TB, ready bool) (*world, *corev1.Service) {
 	t.Helper()
 	w := newWorld(t)
 	objects := sessiontest.Database(w.Namespace, "db", ready)
-	sessiontest.Create(t, w.Client, append(objects, w.newSnapshot("dumps", v1alpha1.SnapshotSucceeded, 0, "dump-shop", "dump-crm"))...)
+	sessiontest.Create(t, w.Client,
+		append(objects, w.newSnapshot("dumps", v1alpha1.SnapshotSucceeded, 0, "dump-shop", "dump-crm"))...)
 	return w, objects[0].(*corev1.Service)
 }
 
@@ -47,14 +48,15 @@ func TestADatabaseIsRestoredOnce(t *testing.T) {
 	w, service := databaseWorld(t, true)
 	w.restore("restore", intoService(auth))
 	w.Reconcile("restore")
-	w.Expect(w.mark(service).Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationRestoring, string(w.session("restore").UID)))
+	w.Expect(w.mark(service).Annotations).
+		To(HaveKeyWithValue(v1alpha1.AnnotationRestoring, string(w.session("restore").UID)))
 	s := w.settle("restore")
 	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"))
 	w.Expect(s.Status.Resolved.TargetUID).To(Equal(service.UID))
 	jobs := w.Jobs()
-	w.Expect(jobs).To(HaveLen(1), "one Job does all of its components")
+	w.Expect(jobs).To(HaveLen(1), "one Job restores all components of the database")
 	pod := jobs[0].Spec.Template.Spec
-	w.Expect(pod.Containers[0].Image).To(Equal(sessiontest.DatabaseImage), "the image that the database runs")
+	w.Expect(pod.Containers[0].Image).To(Equal(sessiontest.DatabaseImage), "the image of the database")
 	w.Expect(pod.InitContainers[0].Image).To(Equal("mover:test"))
 	w.Expect(pod.ImagePullSecrets).To(ConsistOf(corev1.LocalObjectReference{Name: "registry"}))
 	components := sessiontest.TaskOf(&jobs[0]).Components
@@ -72,7 +74,7 @@ func TestADatabaseIsRestoredOnce(t *testing.T) {
 	w.Expect(ending(w.settle("again"))).To(Equal("Skipped/AlreadyRestored"))
 	w.Expect(w.Jobs()).To(HaveLen(1))
 	w.restore("confirmed", intoService(auth), func(s *v1alpha1.RestoreSession) { s.Spec.Confirm = string(service.UID) })
-	w.Expect(ending(w.settle("confirmed"))).To(Equal("Succeeded/Succeeded"), "that is another restore")
+	w.Expect(ending(w.settle("confirmed"))).To(Equal("Succeeded/Succeeded"), "a restore with confirm is another restore")
 	for _, job := range w.Jobs() {
 		if t := sessiontest.TaskOf(&job); t.RestoreSession.Name == "confirmed" {
 			w.Expect(t.Restore.Overwrite).To(Equal(v1alpha1.OverwriteAlways))
@@ -81,7 +83,7 @@ func TestADatabaseIsRestoredOnce(t *testing.T) {
 	}
 }
 
-// A Secret of the Service Binding specification says which Addon restores, as it says which backs up.
+// A Secret of the Service Binding specification names the Addon that restores, as it names the one that backs up.
 func TestTheAddonOfARestoreIntoABinding(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[string]struct{ ending, says string }{
@@ -93,7 +95,10 @@ func TestTheAddonOfARestoreIntoABinding(t *testing.T) {
 			w, _ := databaseWorld(t, true)
 			sessiontest.Create(t, w.Client, &corev1.Secret{
 				ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "binding"}, Type: corev1.SecretType(kind),
-				Data: map[string][]byte{"host": []byte("db"), "port": []byte("5432"), "username": []byte("u"), "password": []byte("hush-hush")},
+				Data: map[string][]byte{
+					"host": []byte("db"), "port": []byte("5432"), "username": []byte("u"),
+					"password": []byte("hush-hush"),
+				},
 			})
 			w.restore("restore", intoService(auth), func(s *v1alpha1.RestoreSession) {
 				s.Spec.Target, s.Spec.Addon = &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindSecret, Name: "binding"}, nil
@@ -105,7 +110,8 @@ func TestTheAddonOfARestoreIntoABinding(t *testing.T) {
 				w.Expect(w.Jobs()).To(BeEmpty())
 				return
 			}
-			w.Expect(s.Status.Resolved.Task).To(And(HaveField("Addon", "postgres-addon"), HaveField("Task", "logical-backup-restore")))
+			w.Expect(s.Status.Resolved.Task).
+				To(And(HaveField("Addon", "postgres-addon"), HaveField("Task", "logical-backup-restore")))
 		})
 	}
 }
@@ -118,15 +124,28 @@ func TestRestoresIntoDatabasesThatAreRefused(t *testing.T) {
 		want     string
 		says     string
 	}{
-		"not ready":      {notReady: true, edit: func(*world, *v1alpha1.RestoreSession) {}, want: "Failed/TargetNotReady", says: "no endpoint that is ready"},
-		"no Service":     {edit: func(_ *world, s *v1alpha1.RestoreSession) { s.Spec.Target.Name = "gone" }, want: "Invalid/TargetNotFound", says: "there is no Service/gone"},
-		"no credentials": {edit: func(_ *world, s *v1alpha1.RestoreSession) { intoService(`{}`)(s) }, want: "Invalid/InvalidParameters", says: "parameter secretName"},
+		"not ready": {
+			notReady: true, edit: func(*world, *v1alpha1.RestoreSession) {}, want: "Failed/TargetNotReady",
+			says: "no endpoint that is ready",
+		},
+		"no Service": {
+			edit: func(_ *world, s *v1alpha1.RestoreSession) { s.Spec.Target.Name = "gone" },
+			want: "Invalid/TargetNotFound", says: "there is no Service/gone",
+		},
+		"no credentials": {
+			edit: func(_ *world, s *v1alpha1.RestoreSession) { intoService(`{}`)(s) },
+			want: "Invalid/InvalidParameters", says: "parameter secretName",
+		},
 		"confirm of another": {
-			edit: func(_ *world, s *v1alpha1.RestoreSession) { s.Spec.Confirm = "other" }, want: "Invalid/ConfirmationWrong", says: "confirm names other",
+			edit: func(_ *world, s *v1alpha1.RestoreSession) { s.Spec.Confirm = "other" }, want: "Invalid/ConfirmationWrong",
+			says: "confirm names other",
 		},
 		"volumes": {
 			edit: func(_ *world, s *v1alpha1.RestoreSession) {
-				s.Spec.Addon.Tasks[0].TargetVolumes = &v1alpha1.TargetVolumes{VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}}
+				s.Spec.Addon.Tasks[0].TargetVolumes = &v1alpha1.TargetVolumes{VolumeMounts: []corev1.VolumeMount{{
+					Name:      "data",
+					MountPath: "/data",
+				}}}
 			},
 			want: "Invalid/ResourceValidationFailed", says: "spec.addon.tasks[0].targetVolumes: a database",
 		},
@@ -135,11 +154,15 @@ func TestRestoresIntoDatabasesThatAreRefused(t *testing.T) {
 			want: "Invalid/InvalidParameters", says: `no parameter "include"`,
 		},
 		"a Snapshot of a volume": {
-			edit: func(_ *world, s *v1alpha1.RestoreSession) { s.Spec.DataSource.Snapshot = "first" }, want: "Invalid/ComponentNotFound", says: "is not the dump of a database",
+			edit: func(_ *world, s *v1alpha1.RestoreSession) { s.Spec.DataSource.Snapshot = "first" },
+			want: "Invalid/ComponentNotFound", says: "is not the dump of a database",
 		},
-		"a kind that the cluster does not have": {
+		"a kind that the cluster lacks": {
 			edit: func(_ *world, s *v1alpha1.RestoreSession) {
-				s.Spec.Target = &v1alpha1.TypedObjectReference{APIGroup: v1alpha1.GroupCluster, Kind: v1alpha1.KindCluster, Name: "pg"}
+				s.Spec.Target = &v1alpha1.TypedObjectReference{
+					APIGroup: v1alpha1.GroupCluster, Kind: v1alpha1.KindCluster,
+					Name: "pg",
+				}
 			},
 			want: "Invalid/TargetNotFound", says: "CustomResourceDefinition is not installed",
 		},
@@ -147,10 +170,15 @@ func TestRestoresIntoDatabasesThatAreRefused(t *testing.T) {
 			edit: func(w *world, s *v1alpha1.RestoreSession) {
 				name := "blind-" + w.Namespace
 				s.Spec.Addon.Name = name
-				sessiontest.Create(w.T, w.Client, &v1alpha1.Addon{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.AddonSpec{RestoreTasks: []v1alpha1.Task{{
-					Name: "logical-backup-restore", Function: name, Parameters: []v1alpha1.TaskParameter{{Parameter: v1alpha1.Parameter{Name: "secretName"}}},
-				}}}}, &v1alpha1.Function{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.FunctionSpec{
-					Image: "${targetImage}", Args: []string{"restore"}, Stream: &v1alpha1.FunctionStream{Command: []string{"load"}, FileName: "dump"},
+				sessiontest.Create(w.T, w.Client, &v1alpha1.Addon{
+					ObjectMeta: metav1.ObjectMeta{Name: name},
+					Spec: v1alpha1.AddonSpec{RestoreTasks: []v1alpha1.Task{{
+						Name: "logical-backup-restore", Function: name,
+						Parameters: []v1alpha1.TaskParameter{{Parameter: v1alpha1.Parameter{Name: "secretName"}}},
+					}}},
+				}, &v1alpha1.Function{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.FunctionSpec{
+					Image: "${targetImage}", Args: []string{"restore"},
+					Stream: &v1alpha1.FunctionStream{Command: []string{"load"}, FileName: "dump"},
 				}})
 			},
 			want: "Invalid/ConfirmationMissing", says: "spec.confirm: ",
@@ -161,7 +189,7 @@ func TestRestoresIntoDatabasesThatAreRefused(t *testing.T) {
 			w, _ := databaseWorld(t, !tc.notReady)
 			w.restore("restore", intoService(auth), func(s *v1alpha1.RestoreSession) { tc.edit(w, s) })
 			w.Reconcile("restore")
-			w.Clock.SetTime(w.Clock.Now().Add(2 * waitForTarget)) // What may come is waited for.
+			w.Clock.SetTime(w.Clock.Now().Add(2 * waitForTarget)) // Wait as long as the restore waits for the missing object.
 			s := w.settle("restore")
 			w.Expect(ending(s)).To(Equal(tc.want))
 			w.Expect(s.Status.Conditions).To(ContainElement(HaveField("Message", ContainSubstring(tc.says))))
@@ -170,7 +198,7 @@ func TestRestoresIntoDatabasesThatAreRefused(t *testing.T) {
 	}
 }
 
-// Two restores never write into a database at a time: the second is told of the first.
+// Two restores never write into a database at the same time: the second is refused with the name of the first.
 func TestADatabaseIsOneRestoresAtATime(t *testing.T) {
 	t.Parallel()
 	w, service := databaseWorld(t, true)
@@ -202,16 +230,17 @@ func TestARestoreIntoADatabaseKilledAtAnyWrite(t *testing.T) {
 	}
 }
 
-// A Service that was deleted after the restore was frozen, and made anew, is another database.
+// A Service that was deleted and recreated after the restore was frozen is another database.
 func TestADatabaseThatIsAnotherOneNow(t *testing.T) {
 	t.Parallel()
 	w, service := databaseWorld(t, true)
 	w.restore("restore", intoService(auth))
-	w.Killer = &sessiontest.Killer{At: 3} // after adopting and freezing
+	w.Killer = &sessiontest.Killer{At: 3} // after adopt and freeze
 	w.Reconcile("restore")
 	w.Expect(w.session("restore").Status.Resolved).NotTo(BeNil())
 	w.Expect(w.Client.Delete(t.Context(), service)).To(Succeed())
-	w.Expect(client.IgnoreAlreadyExists(w.Client.Create(t.Context(), sessiontest.Database(w.Namespace, "db", true)[0]))).To(Succeed())
+	w.Expect(client.IgnoreAlreadyExists(w.Client.Create(t.Context(), sessiontest.Database(w.Namespace, "db", true)[0]))).
+		To(Succeed())
 	w.Killer = &sessiontest.Killer{}
 	s := w.settle("restore")
 	w.Expect(ending(s)).To(Equal("Failed/TargetNotFound"))

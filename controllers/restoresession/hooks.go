@@ -15,7 +15,8 @@ func (r *Reconciler) resolveHooks(ctx context.Context, look *search) error {
 	if s.Spec.Hooks == nil {
 		return nil
 	}
-	hooks, refusal, err := lifecycle.Hooks(ctx, lifecycle.Sure{Reader: r.Client, Live: r.APIReader}, s.Namespace, s.Spec.Hooks.PreRestore, s.Spec.Hooks.PostRestore,
+	hooks, refusal, err := lifecycle.Hooks(ctx, lifecycle.Sure{Reader: r.Client, Live: r.APIReader}, s.Namespace,
+		s.Spec.Hooks.PreRestore, s.Spec.Hooks.PostRestore,
 		policy.RestoreHookValues(s, s.Namespace), r.MoverImage)
 	if hooks != nil && s.Spec.Target != nil {
 		hooks.Targets = []v1alpha1.TypedObjectReference{*s.Spec.Target}

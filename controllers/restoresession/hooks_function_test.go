@@ -12,8 +12,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// Functions stop an application before a restore and start it after that, also by a manager that is killed at any write: each Job
-// is made once.
+// Functions stop an application before a restore and start it afterwards, also if the manager is killed at any write:
+// each Job is created once.
 func TestFunctionsRunAroundARestoreWithTheManagerKilled(t *testing.T) {
 	t.Parallel()
 	start := func(t *testing.T, killer *sessiontest.Killer) (*world, *[]string) {
@@ -43,7 +43,10 @@ func TestFunctionsRunAroundARestoreWithTheManagerKilled(t *testing.T) {
 		}
 		w.Killer = killer
 		w.restore("restore", func(s *v1alpha1.RestoreSession) {
-			s.Spec.Hooks = &v1alpha1.RestoreHooks{PreRestore: []v1alpha1.HookInfo{sessiontest.Use("stop")}, PostRestore: []v1alpha1.HookInfo{sessiontest.Use("start")}}
+			s.Spec.Hooks = &v1alpha1.RestoreHooks{
+				PreRestore:  []v1alpha1.HookInfo{sessiontest.Use("stop")},
+				PostRestore: []v1alpha1.HookInfo{sessiontest.Use("start")},
+			}
 		})
 		return w, ran
 	}
@@ -73,7 +76,10 @@ func TestFunctionsRunAroundARestoreWithTheManagerKilled(t *testing.T) {
 func TestAFunctionThatFailsStopsARestore(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	function := &v1alpha1.Function{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace}, Spec: v1alpha1.FunctionSpec{Image: "app"}}
+	function := &v1alpha1.Function{
+		ObjectMeta: metav1.ObjectMeta{Name: w.Namespace},
+		Spec:       v1alpha1.FunctionSpec{Image: "app"},
+	}
 	sessiontest.Create(t, w.Client, function, &v1alpha1.HookTemplate{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "stop"},
 		Spec: v1alpha1.HookTemplateSpec{Executor: &v1alpha1.HookExecutor{

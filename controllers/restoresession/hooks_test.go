@@ -13,13 +13,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// hooked makes a restore with hooks before and after it, which tell l. It hears of the mover, too.
+// hooked creates a restore with hooks before and after it, which report to l. l hears of the mover, too.
 func (w *world) hooked(l *sessiontest.Listener, name string, edit ...func(*v1alpha1.RestoreHooks)) {
 	w.T.Helper()
 	hooks := &v1alpha1.RestoreHooks{
 		PreRestore: []v1alpha1.HookInfo{sessiontest.Use("stop")},
 		PostRestore: []v1alpha1.HookInfo{
-			sessiontest.Use("start"), sessiontest.Use("tell", func(h *v1alpha1.HookInfo) { h.ExecutionPolicy = v1alpha1.HookOnFailure }),
+			sessiontest.Use("start"), sessiontest.Use("tell",
+				func(h *v1alpha1.HookInfo) { h.ExecutionPolicy = v1alpha1.HookOnFailure }),
 		},
 	}
 	for _, e := range edit {
@@ -36,7 +37,7 @@ func (w *world) hooked(l *sessiontest.Listener, name string, edit ...func(*v1alp
 	w.restore(name, func(s *v1alpha1.RestoreSession) { s.Spec.Hooks = hooks })
 }
 
-// drive reconciles and lets the cluster work until the restore has ended and was let go. Hooks take their time.
+// drive reconciles and lets the cluster work until the restore has ended and is released. Hooks take their time.
 func (w *world) drive(name string) *v1alpha1.RestoreSession {
 	w.T.Helper()
 	s := &v1alpha1.RestoreSession{}
@@ -64,10 +65,13 @@ func TestHooksRunAroundARestoreWithTheManagerKilled(t *testing.T) {
 	s := w.drive("restore")
 	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"))
 	w.Expect(l.Heard()).To(Equal(want))
-	w.Expect(s.Status.Hooks.PostHooks).To(HaveExactElements(HaveField("Phase", v1alpha1.HookSucceeded), HaveField("Phase", v1alpha1.HookSkipped)))
+	w.Expect(s.Status.Hooks.PostHooks).
+		To(HaveExactElements(HaveField("Phase", v1alpha1.HookSucceeded), HaveField("Phase", v1alpha1.HookSkipped)))
 	w.Expect(s.Status.Conditions).To(ContainElements(
-		And(HaveField("Type", "PreRestoreHooksExecutionSucceeded"), HaveField("Reason", "SuccessfullyExecutedPreRestoreHooks")),
-		And(HaveField("Type", "PostRestoreHooksExecutionSucceeded"), HaveField("Reason", "SuccessfullyExecutedPostRestoreHooks"))))
+		And(HaveField("Type", "PreRestoreHooksExecutionSucceeded"),
+			HaveField("Reason", "SuccessfullyExecutedPreRestoreHooks")),
+		And(HaveField("Type", "PostRestoreHooksExecutionSucceeded"),
+			HaveField("Reason", "SuccessfullyExecutedPostRestoreHooks"))))
 	w.Expect(w.stamp()).NotTo(BeEmpty())
 	for name, killer := range sessiontest.Kills(undisturbed.Count()) {
 		t.Run(name, func(t *testing.T) {
@@ -87,8 +91,14 @@ func TestAFailingHookFailsARestore(t *testing.T) {
 		ending string
 		heard  []string
 	}{
-		"/stop":  {"Failed/FailedToExecutePreRestoreHooks", []string{"stop restore Running", "start restore Failed", "tell restore Failed"}},
-		"/start": {"Failed/FailedToExecutePostRestoreHooks", []string{"stop restore Running", "restore", "start restore Succeeded"}},
+		"/stop": {
+			"Failed/FailedToExecutePreRestoreHooks",
+			[]string{"stop restore Running", "start restore Failed", "tell restore Failed"},
+		},
+		"/start": {
+			"Failed/FailedToExecutePostRestoreHooks",
+			[]string{"stop restore Running", "restore", "start restore Succeeded"},
+		},
 	} {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()
@@ -99,7 +109,7 @@ func TestAFailingHookFailsARestore(t *testing.T) {
 			s := w.drive("restore")
 			w.Expect(ending(s)).To(Equal(tt.ending))
 			w.Expect(l.Heard()).To(Equal(tt.heard))
-			w.Expect(w.stamp()).To(BeEmpty(), "an equal restore must not say that all is done")
+			w.Expect(w.stamp()).To(BeEmpty(), "an identical restore must not report success")
 		})
 	}
 }
@@ -118,7 +128,8 @@ func TestADeletedRestoreRunsItsPostHooks(t *testing.T) {
 	w.Expect(w.Client.Delete(t.Context(), w.session("restore"))).To(Succeed())
 	s := w.drive("restore")
 	w.Expect(ending(s)).To(Equal("Failed/Cancelled"))
-	w.Expect(slices.Compact(l.Heard())).To(Equal([]string{"stop restore Running", "restore", "start restore Failed", "tell restore Failed"}))
+	w.Expect(slices.Compact(l.Heard())).
+		To(Equal([]string{"stop restore Running", "restore", "start restore Failed", "tell restore Failed"}))
 }
 
 func TestARestoreWithoutItsHookTemplateDoesNotStart(t *testing.T) {

@@ -19,13 +19,17 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// lookAtImports is how often a restore that has ended looks whether claims still need the VolumeSnapshots that it made.
+// lookAtImports is the interval at which an ended restore checks whether claims still need the VolumeSnapshots that it
+// imported.
 const lookAtImports = 30 * time.Second
 
-// ensureImport makes a VolumeSnapshot of another namespace usable in that of the restore: a VolumeSnapshotContent that names the same
-// snapshot in the storage system, and a VolumeSnapshot that is bound to it. A time that is not 0 says when to look whether that is
-// ready. Nothing that happens to the two touches the snapshot itself: the content's deletion policy is Retain.
-func (r *Reconciler) ensureImport(ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) (time.Duration, error) {
+// ensureImport makes a VolumeSnapshot of another namespace usable in the namespace of the restore. It creates a
+// VolumeSnapshotContent that names the same snapshot in the storage system, and a VolumeSnapshot that is bound to that
+// content. A time other than 0 says when to look again whether both are ready. Nothing that happens to the two touches
+// the snapshot itself: the content's deletion policy is Retain.
+func (r *Reconciler) ensureImport(
+	ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume,
+) (time.Duration, error) {
 	from := v.Provision.Import
 	if from == nil {
 		return 0, nil
@@ -34,34 +38,42 @@ func (r *Reconciler) ensureImport(ctx context.Context, s *v1alpha1.RestoreSessio
 	for _, o := range []client.Object{content, snapshot} {
 		err := r.Create(ctx, o, client.FieldOwner(access.FieldManager))
 		if err != nil && !apierrors.IsAlreadyExists(err) {
-			return 0, movers.Rejected(fmt.Errorf("import volume snapshot %s: %w", from.VolumeSnapshot, err))
+			return 0, movers.Rejected(fmt.Errorf("import VolumeSnapshot %s: %w", from.VolumeSnapshot, err))
 		}
 	}
 	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(snapshot), snapshot); err != nil {
-		return 0, fmt.Errorf("get volume snapshot %s: %w", snapshot.Name, err)
+		return 0, fmt.Errorf("get VolumeSnapshot %s: %w", snapshot.Name, err)
 	}
 	if snapshot.Annotations[v1alpha1.AnnotationRestoreSession] != string(s.UID) || snapshot.DeletionTimestamp != nil {
-		return 0, movers.Refuse(v1alpha1.ReasonNameConflict, "VolumeSnapshot %s is not the one that the restore made", snapshot.Name)
+		return 0, movers.Refuse(v1alpha1.ReasonNameConflict, "VolumeSnapshot %s was not made by this restore", snapshot.Name)
 	}
 	if volumesnapshot.Ready(snapshot) {
 		return 0, nil
 	}
 	age := r.Clock.Since(snapshot.CreationTimestamp.Time)
 	if message, _ := volumesnapshot.Failure(snapshot); message != "" && age > volumesnapshot.ErrorGrace {
-		return 0, movers.Refuse(v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot %s can't be used in namespace %s: %s", from.VolumeSnapshot, s.Namespace, message)
+		return 0, movers.Refuse(v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot %s can't be used in namespace %s: %s",
+			from.VolumeSnapshot, s.Namespace, message)
 	}
 	if wait := session.WaitTimeout(s.Status.Resolved.Task); age > wait {
-		return 0, movers.Refuse(v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot %s is not ready in namespace %s after %s: look at the snapshot controller and the CSI driver", from.VolumeSnapshot, s.Namespace, wait)
+		return 0, movers.Refuse(v1alpha1.ReasonVolumeSnapshotNotReady,
+			"VolumeSnapshot %s is not ready in namespace %s after %s: check the snapshot controller and the CSI driver",
+			from.VolumeSnapshot, s.Namespace, wait)
 	}
 	return lookAgain, nil
 }
 
-// imported are the content and the VolumeSnapshot that a restore makes for its own time.
-func imported(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) (*snapshotv1.VolumeSnapshotContent, *snapshotv1.VolumeSnapshot) {
+// imported returns the content and the VolumeSnapshot that a restore creates for as long as it needs them.
+func imported(
+	s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume,
+) (*snapshotv1.VolumeSnapshotContent, *snapshotv1.VolumeSnapshot) {
 	from, name := v.Provision.Import, v.Provision.VolumeSnapshot
 	marks := metav1.ObjectMeta{
-		Name:        name,
-		Labels:      map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelRestoreSession: policy.LabelValue(s.Name)},
+		Name: name,
+		Labels: map[string]string{
+			v1alpha1.LabelManagedBy:      v1alpha1.ManagedByCairn,
+			v1alpha1.LabelRestoreSession: policy.LabelValue(s.Name),
+		},
 		Annotations: map[string]string{v1alpha1.AnnotationRestoreSession: string(s.UID)},
 	}
 	var class *string
@@ -69,9 +81,13 @@ func imported(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) (*s
 		class = &from.ClassName
 	}
 	content := &snapshotv1.VolumeSnapshotContent{ObjectMeta: *marks.DeepCopy(), Spec: snapshotv1.VolumeSnapshotContentSpec{
-		VolumeSnapshotRef: corev1.ObjectReference{APIVersion: snapshotv1.SchemeGroupVersion.String(), Kind: volumesnapshot.Kind, Namespace: s.Namespace, Name: name},
-		DeletionPolicy:    snapshotv1.VolumeSnapshotContentRetain, Driver: from.Driver, VolumeSnapshotClassName: class,
-		Source: snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: &from.SnapshotHandle}, SourceVolumeMode: &v.Provision.VolumeMode,
+		VolumeSnapshotRef: corev1.ObjectReference{
+			APIVersion: snapshotv1.SchemeGroupVersion.String(),
+			Kind:       volumesnapshot.Kind, Namespace: s.Namespace, Name: name,
+		},
+		DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain, Driver: from.Driver, VolumeSnapshotClassName: class,
+		Source:           snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: &from.SnapshotHandle},
+		SourceVolumeMode: &v.Provision.VolumeMode,
 	}}
 	snapshot := &snapshotv1.VolumeSnapshot{ObjectMeta: marks, Spec: snapshotv1.VolumeSnapshotSpec{
 		Source: snapshotv1.VolumeSnapshotSource{VolumeSnapshotContentName: &name}, VolumeSnapshotClassName: class,
@@ -80,8 +96,8 @@ func imported(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) (*s
 	return content, snapshot
 }
 
-// dropImports removes what ensureImport made, once the restore has ended. A claim that gets its volume later still needs it: a time
-// that is not 0 says when to look again.
+// dropImports deletes what ensureImport created, once the restore has ended. A claim that gets its volume later still
+// needs it: a time other than 0 says when to look again.
 func (r *Reconciler) dropImports(ctx context.Context, s *v1alpha1.RestoreSession) (time.Duration, error) {
 	var after time.Duration
 	if !session.ProvisionsClaims(s.Status.Resolved) {
@@ -103,14 +119,15 @@ func (r *Reconciler) dropImports(ctx context.Context, s *v1alpha1.RestoreSession
 			if err != nil {
 				return 0, err
 			}
-			if claim != nil && claim.DeletionTimestamp == nil && claim.Status.Phase == corev1.ClaimPending && claim.Annotations[v1alpha1.AnnotationRestoreSession] == string(s.UID) {
+			if claim != nil && claim.DeletionTimestamp == nil && claim.Status.Phase == corev1.ClaimPending &&
+				claim.Annotations[v1alpha1.AnnotationRestoreSession] == string(s.UID) {
 				needed[v.Provision.VolumeSnapshot], after = true, lookAtImports
 			}
 		}
 	}
 	for i := range all {
 		if v := &all[i]; !needed[v.Provision.VolumeSnapshot] {
-			needed[v.Provision.VolumeSnapshot] = true // several claims may be of one
+			needed[v.Provision.VolumeSnapshot] = true // several claims can come from one VolumeSnapshot
 			if _, err := r.loans().giveBack(ctx, loan{s.Namespace, v.Provision.VolumeSnapshot, s.UID}); err != nil {
 				return 0, err
 			}

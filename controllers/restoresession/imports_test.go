@@ -16,7 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// elsewhere makes a namespace that has the Snapshot shots, which the world may restore.
+// elsewhere creates a namespace with the Snapshot shots, which the world is allowed to restore.
 func elsewhere(t testing.TB) (*world, string) {
 	t.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "source-"}}
@@ -28,7 +28,7 @@ func from(namespace string) func(*v1alpha1.RestoreSession) {
 	return func(s *v1alpha1.RestoreSession) { s.Spec.DataSource.Namespace = namespace }
 }
 
-// imports are the VolumeSnapshots and contents that restores of the world have made.
+// imports returns the VolumeSnapshots and contents that restores of the world have created.
 func (w *world) imports() ([]snapshotv1.VolumeSnapshot, []snapshotv1.VolumeSnapshotContent) {
 	w.T.Helper()
 	var snapshots snapshotv1.VolumeSnapshotList
@@ -55,7 +55,7 @@ func TestVolumeSnapshotsOfAnotherNamespaceAreLent(t *testing.T) {
 	w.Expect(snapshots).NotTo(BeEmpty())
 	w.Expect(contents).To(HaveLen(len(snapshots)))
 	for _, c := range contents {
-		w.Expect(c.Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentRetain), "what belongs to others stays")
+		w.Expect(c.Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentRetain), "the lender's snapshot stays")
 		w.Expect(*c.Spec.Source.SnapshotHandle).To(HavePrefix("handle-"))
 		w.Expect(*c.Spec.SourceVolumeMode).To(Equal(corev1.PersistentVolumeFilesystem))
 	}
@@ -82,15 +82,17 @@ func TestVolumeSnapshotsOfAnotherNamespaceNeedConsent(t *testing.T) {
 	w.Expect(contents).To(BeEmpty())
 }
 
-// Who may write the status of a VolumeSnapshot gets no content of others by naming it there.
+// Somebody who can write the status of a VolumeSnapshot gets no foreign content by naming it there.
 func TestAForgedBindingLendsNothing(t *testing.T) {
 	t.Parallel()
 	w, ns := elsewhere(t)
 	foreign := &snapshotv1.VolumeSnapshotContent{
 		ObjectMeta: metav1.ObjectMeta{Name: "foreign-" + ns},
 		Spec: snapshotv1.VolumeSnapshotContentSpec{
-			VolumeSnapshotRef: corev1.ObjectReference{Namespace: "tenant", Name: "theirs", UID: "theirs"}, Driver: sessiontest.CSIDriver,
-			DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain, Source: snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: new("handle-theirs")},
+			VolumeSnapshotRef: corev1.ObjectReference{Namespace: "tenant", Name: "theirs", UID: "theirs"},
+			Driver:            sessiontest.CSIDriver,
+			DeletionPolicy:    snapshotv1.VolumeSnapshotContentRetain,
+			Source:            snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: new("handle-theirs")},
 		},
 	}
 	w.Expect(w.Client.Create(t.Context(), foreign)).To(Succeed())
@@ -112,13 +114,14 @@ func TestAForgedBindingLendsNothing(t *testing.T) {
 	w.Expect(contents).To(BeEmpty())
 }
 
-// A claim that gets its volume later still needs what was lent.
+// A claim that gets its volume later still needs the imported VolumeSnapshot.
 func TestWhatWasLentStaysUntilTheVolumeIsMade(t *testing.T) {
 	t.Parallel()
 	w, ns := elsewhere(t)
-	w.restore("restore", intoVolumes("late-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass)), from(ns), func(s *v1alpha1.RestoreSession) {
-		s.Spec.Addon.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"bind": "false"}`)}
-	})
+	w.restore("restore", intoVolumes("late-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass)), from(ns),
+		func(s *v1alpha1.RestoreSession) {
+			s.Spec.Addon.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"bind": "false"}`)}
+		})
 	s := w.settleVolumes("restore")
 	w.Expect(ending(s)).To(Equal("Unknown/VolumeNotBound"), message(s))
 	w.Expect(s.Finalizers).To(ContainElement(v1alpha1.FinalizerCancel))
@@ -161,28 +164,30 @@ func TestWhatIsNeverReadyIsNotWaitedForForEver(t *testing.T) {
 
 func TestAManagerThatIsKilledMakesVolumesOnce(t *testing.T) {
 	t.Parallel()
-	for name, killer := range sessiontest.Kills(40) { // more than there are writes
+	for name, killer := range sessiontest.Kills(40) { // more than the number of writes
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, ns := elsewhere(t)
 			w.Killer = killer
 			w.Expect(w.Client.Create(t.Context(), sessiontest.Claim(w.Namespace, "copy-0"))).To(Succeed())
 			old := w.claim("copy-0")
-			w.restore("restore", intoVolumes("copy-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass), func(t *v1alpha1.RestoreClaimTemplate) {
-				t.Metadata.Annotations = map[string]string{v1alpha1.AnnotationReplace: string(old.UID)}
-			}), from(ns))
+			w.restore("restore", intoVolumes("copy-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass),
+				func(t *v1alpha1.RestoreClaimTemplate) {
+					t.Metadata.Annotations = map[string]string{v1alpha1.AnnotationReplace: string(old.UID)}
+				}), from(ns))
 			s := w.settleVolumes("restore")
 			w.Reconcile("restore")
 			w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"), message(s))
 			w.Expect(w.Jobs()).To(HaveLen(4))
 			w.Expect(w.claim("copy-0").UID).NotTo(Equal(old.UID))
-			w.Expect(w.claim("copy-1").Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationRestored, s.Status.Resolved.SpecDigest))
+			w.Expect(w.claim("copy-1").Annotations).
+				To(HaveKeyWithValue(v1alpha1.AnnotationRestored, s.Status.Resolved.SpecDigest))
 			snapshots, contents := w.imports()
 			w.Expect(snapshots).To(BeEmpty())
 			w.Expect(contents).To(BeEmpty())
 			var lender snapshotv1.VolumeSnapshotList
 			w.Expect(w.Client.List(t.Context(), &lender, client.InNamespace(ns))).To(Succeed())
-			w.Expect(lender.Items).To(HaveLen(2), "what was lent is still there")
+			w.Expect(lender.Items).To(HaveLen(2), "the lender's VolumeSnapshots still exist")
 		})
 	}
 }

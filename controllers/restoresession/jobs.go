@@ -14,9 +14,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// create makes the Job of one host of a frozen restore. What was frozen may be long ago, because the manager was not there
-// for a while, and another restore may have been frozen in the same moment: whether the claims are free is asked again.
-func (r *Reconciler) create(ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost, attempt int32) error {
+// create creates the Job of one host of a frozen restore. The state can have been frozen long ago, and another restore
+// can have been frozen at the same moment: so it checks again that the claims are free.
+func (r *Reconciler) create(
+	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost, attempt int32,
+) error {
 	if err := r.keeper().Newest(ctx, s); err != nil {
 		return err
 	}
@@ -30,9 +32,11 @@ func (r *Reconciler) create(ctx context.Context, s *v1alpha1.RestoreSession, h *
 	return movers.Create(ctx, r.Client, r.APIReader, s, job)
 }
 
-// jobInput is what the Job of one host of a frozen restore is built from, but for what the mover needs beside its task. Whether
-// the restore may have the Snapshot is asked now.
-func (r *Reconciler) jobInput(ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost) (task.RestoreJobInput, error) {
+// jobInput returns the input for the Job of one host of a frozen restore, without the mover's storage and credentials.
+// It checks again that the restore is allowed to read the Snapshot.
+func (r *Reconciler) jobInput(
+	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost,
+) (task.RestoreJobInput, error) {
 	resolved := s.Status.Resolved
 	namespace := sourceNamespace(s)
 	if err := r.consent(ctx, s.Namespace, namespace, resolved.Repository.Name); err != nil {
@@ -41,10 +45,11 @@ func (r *Reconciler) jobInput(ctx context.Context, s *v1alpha1.RestoreSession, h
 	var snap v1alpha1.Snapshot
 	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: resolved.Snapshot}, &snap)
 	if apierrors.IsNotFound(err) || err == nil && snap.UID != resolved.SnapshotUID {
-		return task.RestoreJobInput{}, movers.Refuse(v1alpha1.ReasonSnapshotNotFound, "Snapshot %s was deleted", resolved.Snapshot)
+		return task.RestoreJobInput{}, movers.Refuse(v1alpha1.ReasonSnapshotNotFound, "Snapshot %s was deleted",
+			resolved.Snapshot)
 	}
 	if err != nil {
-		return task.RestoreJobInput{}, fmt.Errorf("get snapshot %s: %w", resolved.Snapshot, err)
+		return task.RestoreJobInput{}, fmt.Errorf("get Snapshot %s: %w", resolved.Snapshot, err)
 	}
 	resume := map[string]bool{}
 	for _, v := range h.Volumes {
@@ -56,8 +61,11 @@ func (r *Reconciler) jobInput(ctx context.Context, s *v1alpha1.RestoreSession, h
 	}, nil
 }
 
-// job builds the Job of one host of a frozen restore. Whether it may have the storage's credentials is asked now.
-func (r *Reconciler) job(ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost, attempt int32) (*batchv1.Job, error) {
+// job builds the Job of one host of a frozen restore. It checks again that the storage's usagePolicy allows the
+// restore.
+func (r *Reconciler) job(
+	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost, attempt int32,
+) (*batchv1.Job, error) {
 	in, err := r.jobInput(ctx, s, h)
 	if err != nil {
 		return nil, err
@@ -77,7 +85,7 @@ func (r *Reconciler) job(ctx context.Context, s *v1alpha1.RestoreSession, h *v1a
 	in.Timeout = movers.Timeout(s.Status.RestoreDeadline.Time, r.Clock.Now())
 	job, err := task.RestoreJob(in)
 	if err != nil {
-		return nil, fmt.Errorf("build job of restore session %s: %w", s.Name, err)
+		return nil, fmt.Errorf("build Job of RestoreSession %s: %w", s.Name, err)
 	}
 	return job, nil
 }

@@ -21,7 +21,8 @@ func TestAStaleCache(t *testing.T) {
 		r := reconciler(w.World)
 		cache.Client = r.Client
 		r.Client = cache
-		result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: "restore"}})
+		result, err := r.Reconcile(t.Context(),
+			ctrl.Request{NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: "restore"}})
 		w.Expect(err).NotTo(HaveOccurred())
 		return result.RequeueAfter
 	}
@@ -33,7 +34,8 @@ func TestAStaleCache(t *testing.T) {
 		stale := w.session("restore")
 		w.Reconcile("restore")
 		job := w.Jobs()[0]
-		w.Expect(w.Client.Delete(t.Context(), &job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+		w.Expect(w.Client.Delete(t.Context(), &job, client.PropagationPolicy(metav1.DeletePropagationBackground))).
+			To(Succeed())
 		w.Reconcile("restore")
 		ended := w.session("restore")
 		w.Expect(ending(ended)).To(Equal("Failed/JobVanished"))
@@ -46,14 +48,16 @@ func TestAStaleCache(t *testing.T) {
 		w := newWorld(t)
 		w.restore("restore")
 		reconcile(w, sessiontest.Stale{NoSnapshots: true})
-		w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"), "latest is what is there, not what the cache knows of")
+		w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"),
+			"latest means the newest Snapshot of the API server, not of the cache")
 	})
 	t.Run("that does not show what is restored with", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
 		w.restore("restore")
 		reconcile(w, sessiontest.Stale{None: []client.Object{&v1alpha1.Addon{}, &v1alpha1.Function{}}})
-		w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"), "it may have been applied together with the restore")
+		w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"),
+			"it can have been applied together with the restore")
 	})
 	t.Run("that does not show the Job restores nothing twice", func(t *testing.T) {
 		t.Parallel()
@@ -63,14 +67,15 @@ func TestAStaleCache(t *testing.T) {
 		w.Reconcile("restore")
 		w.Cluster()
 		reconcile(w, sessiontest.Stale{NoJobs: true})
-		w.Expect(w.session("restore").Status.Phase).To(Equal(v1alpha1.RestoreSessionRunning), "the pod that uses the claim is its own")
+		w.Expect(w.session("restore").Status.Phase).To(Equal(v1alpha1.RestoreSessionRunning),
+			"the pod that uses the claim belongs to the restore")
 		w.Expect(w.Jobs()).To(HaveLen(1))
 		w.Outcome = sessiontest.Succeed
 		w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"))
 	})
 }
 
-// The same restore with the manager killed at any of its writes ends in the same way with one Job.
+// A restore ends in the same way, with one Job, if the manager is killed at any of its writes.
 func TestKilledAtAnyWrite(t *testing.T) {
 	t.Parallel()
 	undisturbed := newWorld(t)

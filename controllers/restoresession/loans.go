@@ -16,18 +16,19 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// loan is a VolumeSnapshot and a VolumeSnapshotContent of one name that a restore made for its own time: see ensureImport.
+// loan is a VolumeSnapshot and a VolumeSnapshotContent of one name that a restore borrowed from another namespace: see
+// ensureImport.
 type loan struct {
-	// namespace of the restore, and of the VolumeSnapshot.
+	// namespace is the namespace of the restore and of the VolumeSnapshot.
 	namespace, name string
-	// restore is the UID of the RestoreSession that made it.
+	// restore is the UID of the RestoreSession that borrowed it.
 	restore types.UID
 }
 
-// loans gives back what restores have borrowed.
+// loans finds and gives back what restores have borrowed.
 type loans struct {
 	client.Client
-	// live reads past the cache, which has none of it.
+	// live reads past the cache, which holds none of these kinds.
 	live  client.Reader
 	owner client.FieldOwner
 }
@@ -47,14 +48,20 @@ func (l loans) of(ctx context.Context) (map[loan]bool, error) {
 	}
 	for i := range contents {
 		c := &contents[i]
-		out[loan{c.Spec.VolumeSnapshotRef.Namespace, c.Name, types.UID(c.Annotations[v1alpha1.AnnotationRestoreSession])}] = true
+		out[loan{
+			c.Spec.VolumeSnapshotRef.Namespace, c.Name,
+			types.UID(c.Annotations[v1alpha1.AnnotationRestoreSession]),
+		}] = true
 	}
-	marks := []client.ListOption{client.HasLabels{v1alpha1.LabelRestoreSession}, client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}}
+	marks := []client.ListOption{
+		client.HasLabels{v1alpha1.LabelRestoreSession},
+		client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
+	}
 	var snapshots snapshotv1.VolumeSnapshotList
 	if err := l.live.List(ctx, &snapshots, marks...); gone(err) {
 		return nil, nil
 	} else if err != nil {
-		return nil, fmt.Errorf("list the VolumeSnapshots that restores borrowed: %w", err)
+		return nil, fmt.Errorf("list borrowed VolumeSnapshots: %w", err)
 	}
 	for i := range snapshots.Items {
 		s := &snapshots.Items[i]
@@ -65,26 +72,28 @@ func (l loans) of(ctx context.Context) (map[loan]bool, error) {
 	return out, nil
 }
 
-// gone says that there is no such object, or that the cluster has no kind VolumeSnapshot, or not any more.
+// gone reports that the object does not exist, or that the cluster has no kind VolumeSnapshot.
 func gone(err error) bool { return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) }
 
-// needed says whether a claim is still to get its volume of a loan.
+// needed reports whether a claim still waits for its volume from a loan.
 func (l loans) needed(ctx context.Context, of loan) (bool, error) {
 	var claims corev1.PersistentVolumeClaimList
 	if err := l.live.List(ctx, &claims, client.InNamespace(of.namespace)); err != nil {
-		return false, fmt.Errorf("list persistent volume claims: %w", err)
+		return false, fmt.Errorf("list PersistentVolumeClaims: %w", err)
 	}
 	for i := range claims.Items {
 		claim := &claims.Items[i]
-		if claim.DeletionTimestamp == nil && claim.Status.Phase == corev1.ClaimPending && volumesnapshot.SourceOf(claim) == of.name {
+		if claim.DeletionTimestamp == nil && claim.Status.Phase == corev1.ClaimPending &&
+			volumesnapshot.SourceOf(claim) == of.name {
 			return true, nil
 		}
 	}
 	return false, nil
 }
 
-// giveBack removes a loan, and says whether there was something to remove. The snapshot in the storage system stays: whatever somebody
-// made of the content meanwhile, it is Retain again before anything goes. What is not the restore's is left alone.
+// giveBack deletes the objects of a loan, and reports whether there was anything to delete. The snapshot in the storage
+// system stays: even if somebody changed the content's deletion policy, giveBack sets it to Retain before it deletes
+// anything. It leaves alone what does not belong to the restore.
 func (l loans) giveBack(ctx context.Context, of loan) (bool, error) {
 	content, snapshot := &snapshotv1.VolumeSnapshotContent{}, &snapshotv1.VolumeSnapshot{}
 	hasContent, err := l.read(ctx, client.ObjectKey{Name: of.name}, content)
@@ -95,14 +104,15 @@ func (l loans) giveBack(ctx context.Context, of loan) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if hasContent && (!volumesnapshot.LentContent(content, of.restore) || content.Spec.VolumeSnapshotRef.Namespace != of.namespace) {
+	if hasContent && (!volumesnapshot.LentContent(content, of.restore) ||
+		content.Spec.VolumeSnapshotRef.Namespace != of.namespace) {
 		return false, nil
 	}
 	if hasContent && content.Spec.DeletionPolicy != snapshotv1.VolumeSnapshotContentRetain {
 		before := content.DeepCopy()
 		content.Spec.DeletionPolicy = snapshotv1.VolumeSnapshotContentRetain
 		if err := l.Patch(ctx, content, client.MergeFrom(before), l.owner); client.IgnoreNotFound(err) != nil {
-			return false, fmt.Errorf("keep the snapshot of VolumeSnapshotContent %s: %w", content.Name, err)
+			return false, fmt.Errorf("set deletionPolicy Retain of VolumeSnapshotContent %s: %w", content.Name, err)
 		}
 	}
 	removed := false
@@ -121,20 +131,20 @@ func (l loans) giveBack(ctx context.Context, of loan) (bool, error) {
 	return removed, nil
 }
 
-// read reads an object past the cache, and says whether there is one.
+// read reads an object past the cache, and reports whether it exists.
 func (l loans) read(ctx context.Context, key client.ObjectKey, o client.Object) (bool, error) {
 	err := lifecycle.Get(ctx, l.live, key, o)
 	if gone(err) {
 		return false, nil
 	} else if err != nil {
-		return false, fmt.Errorf("get what was borrowed as %s: %w", key.Name, err)
+		return false, fmt.Errorf("get borrowed VolumeSnapshot %s: %w", key.Name, err)
 	}
 	return true, nil
 }
 
 func (l loans) remove(ctx context.Context, o client.Object) error {
 	if err := l.Delete(ctx, o, client.Preconditions{UID: new(o.GetUID())}); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete what was borrowed as %s: %w", o.GetName(), err)
+		return fmt.Errorf("delete borrowed VolumeSnapshot %s: %w", o.GetName(), err)
 	}
 	return nil
 }

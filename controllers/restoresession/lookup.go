@@ -15,33 +15,36 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/movers"
 )
 
-// How long what is missing is waited for.
+// How long a restore waits for something that is missing.
 const (
-	// waitForTarget is for a target that does not exist: a GitOps tool applies both at once.
+	// waitForTarget applies to a missing target: a GitOps tool applies target and restore together.
 	waitForTarget = time.Minute
-	// waitForMover is for a volume that a backup reads or another restore's pod still holds.
+	// waitForMover applies to a volume that a backup reads or that the pod of another restore still holds.
 	waitForMover = 10 * time.Minute
 )
 
-// search is what is found out about a restore that is not frozen.
+// search collects what the start of a restore depends on.
 type search struct {
 	*session.RestoreStart
 	session  *v1alpha1.RestoreSession
 	target   session.RestoreTarget
 	claims   []corev1.PersistentVolumeClaim
 	snapshot *v1alpha1.Snapshot
-	// database is set where the target is one.
+	// database is set if the target is a database.
 	database *lifecycle.Database
 }
 
-// refuse notes why the restore can't be started, and how long that may still go away by itself.
+// refuse records why the restore can't start, and how long to wait for that to pass.
 func (s *search) refuse(wait time.Duration, reason, format string, args ...any) {
 	s.Error, s.Wait = &v1alpha1.ResolvedError{Reason: reason, Message: fmt.Sprintf(format, args...)}, wait
 }
 
-// lookUp finds out everything about a restore that is not frozen.
+// lookUp collects everything that the start of a restore depends on.
 func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*session.RestoreStart, error) {
-	look := &search{session: s, RestoreStart: &session.RestoreStart{Since: session.Since(s.Status.Conditions, r.Clock.Now())}}
+	look := &search{
+		session:      s,
+		RestoreStart: &session.RestoreStart{Since: session.Since(s.Status.Conditions, r.Clock.Now())},
+	}
 	if s.Spec.RestoreTimeout != nil {
 		look.Timeout = s.Spec.RestoreTimeout.Duration
 	}
@@ -53,7 +56,8 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*s
 	}
 	resolved.Policy.Generation, resolved.Policy.Digest = s.Generation, policy.Digest(s.Spec)
 	for _, step := range []func(context.Context, *search) error{
-		r.findTarget, r.findSnapshot, r.findRepository, r.resolveTask, r.resolveSidecar, r.resolveHosts, r.resolveHooks, r.findPaused,
+		r.findTarget, r.findSnapshot, r.findRepository, r.resolveTask, r.resolveSidecar, r.resolveHosts, r.resolveHooks,
+		r.findPaused,
 	} {
 		if err := step(ctx, look); err != nil {
 			return nil, err
@@ -63,12 +67,13 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*s
 		}
 	}
 	if look.Error != nil && look.Error.Reason == v1alpha1.ReasonSnapshotNotFound && look.anyStamped() {
-		look.AlreadyRestored = true // The Snapshot went after the restore.
+		look.AlreadyRestored = true // The Snapshot was deleted after the restore.
 	}
 	return look.RestoreStart, nil
 }
 
-// resolveHosts says which volumes take which components, and whether they may be written to now.
+// resolveHosts resolves which volumes take which components, and checks whether the restore is allowed to write to them
+// now.
 func (r *Reconciler) resolveHosts(ctx context.Context, look *search) error {
 	resolved := &look.Resolved
 	privileged, err := access.Privileged(ctx, r.Client, look.session.Namespace)
@@ -82,11 +87,13 @@ func (r *Reconciler) resolveHosts(ctx context.Context, look *search) error {
 	if look.snapshot == nil {
 		return r.resolveClaims(ctx, look)
 	}
-	if look.target.Components, look.Error = session.ChooseComponents(look.snapshot, look.session.Spec.DataSource.Components); look.Error != nil {
+	if look.target.Components, look.Error = session.ChooseComponents(look.snapshot,
+		look.session.Spec.DataSource.Components); look.Error != nil {
 		return nil
 	}
 	if rules := look.session.Spec.DataSource.Rules; len(rules) > 0 {
-		if look.target.Components, look.target.Sources, look.Error = session.ApplyRules(rules, look.target.Components); look.Error != nil {
+		if look.target.Components, look.target.Sources, look.Error = session.ApplyRules(rules,
+			look.target.Components); look.Error != nil {
 			return nil
 		}
 	}
@@ -100,17 +107,21 @@ func (r *Reconciler) resolveHosts(ctx context.Context, look *search) error {
 		return nil
 	}
 	if confirm := look.session.Spec.Confirm; confirm != "" && confirm != string(resolved.TargetUID) {
-		look.refuse(0, v1alpha1.ReasonConfirmationWrong, "confirm names %s, but %s has the UID %s: look at what is in it before you confirm that",
+		look.refuse(0, v1alpha1.ReasonConfirmationWrong,
+			"confirm names %s, but %s has the UID %s: check what the target holds before you confirm that UID",
 			confirm, look.session.Spec.Target, resolved.TargetUID)
 		return nil
 	}
-	if step := session.WritesFirst(resolved.Task); step != "" && look.session.Spec.Confirm == "" && resolved.TargetUID != "" {
-		look.refuse(0, v1alpha1.ReasonConfirmationMissing, "step %s of the task may write into the volumes before the mover has looked at what they hold%s",
+	if step := session.WritesFirst(resolved.Task); step != "" && look.session.Spec.Confirm == "" &&
+		resolved.TargetUID != "" {
+		look.refuse(0, v1alpha1.ReasonConfirmationMissing,
+			"step %s of the task can write into the volumes before the mover has checked what they hold%s",
 			step, session.ConfirmAdvice(resolved.TargetUID))
 		return nil
 	}
 	if look.session.Spec.Confirm == "" && unprobed(resolved.Hosts) {
-		look.refuse(0, v1alpha1.ReasonConfirmationMissing, "the task has no way to see whether %s holds data%s", look.session.Spec.Target, session.ConfirmAdvice(resolved.TargetUID))
+		look.refuse(0, v1alpha1.ReasonConfirmationMissing, "the task has no way to see whether %s holds data%s",
+			look.session.Spec.Target, session.ConfirmAdvice(resolved.TargetUID))
 		return nil
 	}
 	for i := range resolved.Hosts {
@@ -128,12 +139,13 @@ func (r *Reconciler) resolveHosts(ctx context.Context, look *search) error {
 	return nil
 }
 
-// stamped says whether a claim carries the digest of this restore, and still has what that filled.
+// stamped reports whether a claim carries the digest of this restore and still has the volume that the restore filled.
 func (s *search) stamped(claim *corev1.PersistentVolumeClaim) bool {
-	return claim.DeletionTimestamp == nil && claim.Status.Phase != corev1.ClaimLost && claim.Annotations[v1alpha1.AnnotationRestored] == s.Resolved.SpecDigest
+	return claim.DeletionTimestamp == nil && claim.Status.Phase != corev1.ClaimLost &&
+		claim.Annotations[v1alpha1.AnnotationRestored] == s.Resolved.SpecDigest
 }
 
-// anyStamped says whether a claim was filled by an equal restore.
+// anyStamped reports whether an identical earlier restore filled any claim.
 func (s *search) anyStamped() bool {
 	for i := range s.claims {
 		if s.stamped(&s.claims[i]) {
@@ -143,7 +155,7 @@ func (s *search) anyStamped() bool {
 	return false
 }
 
-// allStamped says whether all claims that would be restored to were filled by an equal restore.
+// allStamped reports whether an identical earlier restore filled every claim of the restore.
 func (s *search) allStamped() bool {
 	filled := map[string]bool{}
 	for i := range s.claims {

@@ -17,13 +17,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// findMade looks for what an equal restore made and left to its first pods: that is done once all these claims have their volumes, and
-// not to be made again before.
+// findMade looks for claims that an identical earlier restore created and left to their first pods. The restore is done
+// once all these claims have their volumes; until then nothing is created again.
 func (r *Reconciler) findMade(ctx context.Context, look *search, plan []session.PlannedClaim) error {
 	unbound := ""
 	for _, p := range plan {
 		i := slices.IndexFunc(look.claims, func(c corev1.PersistentVolumeClaim) bool { return c.Name == p.Claim })
-		if i < 0 || look.claims[i].Annotations[v1alpha1.AnnotationMade] == "" || volumesnapshot.SourceOf(&look.claims[i]) == "" {
+		if i < 0 || look.claims[i].Annotations[v1alpha1.AnnotationMade] == "" ||
+			volumesnapshot.SourceOf(&look.claims[i]) == "" {
 			return nil
 		}
 		claim := &look.claims[i]
@@ -43,14 +44,16 @@ func (r *Reconciler) findMade(ctx context.Context, look *search, plan []session.
 			return nil
 		}
 		if claim.Status.Phase != corev1.ClaimBound && unbound == "" {
-			unbound = fmt.Sprintf("PersistentVolumeClaim %s was made by an equal restore before, and gets its volume when a pod mounts it: the parameter bind says that the restore does not", claim.Name)
+			unbound = fmt.Sprintf("an identical earlier restore made PersistentVolumeClaim %s; it gets its volume when a pod "+
+				"mounts it, because the parameter bind is false", claim.Name)
 		}
 	}
 	look.Unbound, look.AlreadyRestored = unbound, unbound == "" && len(plan) > 0
 	return nil
 }
 
-// observeClaims adds the claims that a restore makes of VolumeSnapshots, where a Job of it has ended and may have made some.
+// observeClaims adds the claims that a restore creates from VolumeSnapshots, if one of its Jobs has ended and so can
+// have created some.
 func (r *Reconciler) observeClaims(ctx context.Context, in *session.RestoreInput) error {
 	s := in.Session
 	ended := false
@@ -78,8 +81,10 @@ func (r *Reconciler) observeClaims(ctx context.Context, in *session.RestoreInput
 	return nil
 }
 
-// madeClaim reads what has become of one claim.
-func (r *Reconciler) madeClaim(ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) (session.MadeClaim, error) {
+// madeClaim returns the state of one claim that the restore creates.
+func (r *Reconciler) madeClaim(
+	ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume,
+) (session.MadeClaim, error) {
 	claim, err := r.claim(ctx, s.Namespace, v.ClaimName)
 	if err != nil {
 		return session.MadeClaim{}, err
@@ -96,16 +101,18 @@ func (r *Reconciler) madeClaim(ctx context.Context, s *v1alpha1.RestoreSession, 
 	}
 	made := session.LookAtClaim(s, v, claim, source, volume)
 	if claim != nil && made.Wrong == "" && !made.Bound {
-		made.Warning, err = lifecycle.LastEvent(ctx, r.APIReader, claim, client.MatchingFields{"type": corev1.EventTypeWarning})
+		made.Warning, err = lifecycle.LastEvent(ctx, r.APIReader, claim,
+			client.MatchingFields{"type": corev1.EventTypeWarning})
 	}
 	return made, err
 }
 
-// snapshotUID is the UID of the VolumeSnapshot of that name, past the cache; "" where there is none.
+// snapshotUID returns the UID of a VolumeSnapshot, read past the cache. It returns "" if the VolumeSnapshot does not
+// exist.
 func (r *Reconciler) snapshotUID(ctx context.Context, namespace, name string) (types.UID, error) {
 	found := &snapshotv1.VolumeSnapshot{}
 	if err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, found); err != nil && !gone(err) {
-		return "", fmt.Errorf("get volume snapshot %s: %w", name, err)
+		return "", fmt.Errorf("get VolumeSnapshot %s: %w", name, err)
 	}
 	return found.UID, nil
 }

@@ -2,7 +2,7 @@ package restoresession
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Metrics are the measurements of what restores left behind. A nil *Metrics measures nothing.
+// Metrics measures what restores left behind. A nil *Metrics measures nothing.
 type Metrics struct {
 	removed prometheus.Counter
 }
@@ -11,7 +11,7 @@ type Metrics struct {
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{removed: prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "cairn_borrowed_volumesnapshots_removed_total",
-		Help: "VolumeSnapshots of another namespace that a restore had borrowed and left behind, and that were given back.",
+		Help: "VolumeSnapshots that restores borrowed from another namespace and left behind, and that sweeps removed.",
 	})}
 	registry.MustRegister(m.removed)
 	return m

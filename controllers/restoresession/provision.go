@@ -18,12 +18,15 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// lookAgain is when what a Job needs first is looked at another time.
+// lookAgain is the delay before the controller checks again what a Job needs first.
 const lookAgain = 2 * time.Second
 
-// provision makes the Job that a host of a restore from VolumeSnapshots needs now: the one that makes its claims, or the one that
-// mounts them. A time that is not 0 says that something must happen first, and when to look again.
-func (r *Reconciler) provision(ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost, status *v1alpha1.RestoreSessionStatus) (time.Duration, error) {
+// provision creates the Job that a host of a restore from VolumeSnapshots needs now: the Job that creates its claims,
+// or the Job that mounts them. A time other than 0 says that something else must happen first, and when to look again.
+func (r *Reconciler) provision(
+	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost,
+	status *v1alpha1.RestoreSessionStatus,
+) (time.Duration, error) {
 	if err := r.keeper().Newest(ctx, s); err != nil {
 		return 0, err
 	}
@@ -34,7 +37,8 @@ func (r *Reconciler) provision(ctx context.Context, s *v1alpha1.RestoreSession, 
 	build, ensure, mounting := task.VolumeRestoreJob, access.EnsureSnapshotter, session.Mounting(h, status.Components)
 	in.Name = session.RestoreJobName(s.Name, h.Name, status.Attempt)
 	if mounting {
-		build, ensure, in.Name = task.VolumeMountJob, access.EnsureMover, session.ConsumerJobName(s.Name, h.Name, status.Attempt)
+		build, ensure, in.Name = task.VolumeMountJob, access.EnsureMover,
+			session.ConsumerJobName(s.Name, h.Name, status.Attempt)
 		if in.Host.Volumes, err = r.waiting(ctx, s, h, status); err != nil {
 			return 0, err
 		}
@@ -44,9 +48,9 @@ func (r *Reconciler) provision(ctx context.Context, s *v1alpha1.RestoreSession, 
 	}
 	job, err := build(in)
 	if err != nil {
-		return 0, fmt.Errorf("build job of restore session %s: %w", s.Name, err)
+		return 0, fmt.Errorf("build Job of RestoreSession %s: %w", s.Name, err)
 	}
-	if !mounting { // Last, because it deletes what is to be replaced.
+	if !mounting { // ready is the last step, because it deletes the claims that are to be replaced.
 		if after, err := r.ready(ctx, s, in, job); err != nil || after > 0 {
 			return after, err
 		}
@@ -54,8 +58,11 @@ func (r *Reconciler) provision(ctx context.Context, s *v1alpha1.RestoreSession, 
 	return 0, movers.Create(ctx, r.Client, r.APIReader, s, job)
 }
 
-// volumeInput is what the Jobs of one host are built from. Whether the restore may have the Snapshot is asked now.
-func (r *Reconciler) volumeInput(ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost) (task.VolumeRestoreInput, error) {
+// volumeInput returns the input for the Jobs of one host. It checks again that the restore is allowed to read the
+// Snapshot.
+func (r *Reconciler) volumeInput(
+	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost,
+) (task.VolumeRestoreInput, error) {
 	in := task.VolumeRestoreInput{Templates: session.ClaimTemplates(s)}
 	in.RestoreJobInput = task.RestoreJobInput{Session: s, Resolved: *s.Status.Resolved, Host: *h, ClusterUID: r.ClusterUID}
 	if s.Status.Resolved.Snapshot != "" {
@@ -70,9 +77,12 @@ func (r *Reconciler) volumeInput(ctx context.Context, s *v1alpha1.RestoreSession
 	return in, err
 }
 
-// waiting are the volumes of a host whose claims were made, and wait for a pod. A pod that named a claim that is not there would wait
-// for ever, and one that another made is not mounted.
-func (r *Reconciler) waiting(ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost, status *v1alpha1.RestoreSessionStatus) ([]v1alpha1.ResolvedRestoreVolume, error) {
+// waiting returns the volumes of a host whose claims exist and wait for a pod. It returns a refusal for a missing
+// claim, for which the pod would wait for ever, and for a claim that somebody else created.
+func (r *Reconciler) waiting(
+	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost,
+	status *v1alpha1.RestoreSessionStatus,
+) ([]v1alpha1.ResolvedRestoreVolume, error) {
 	var out []v1alpha1.ResolvedRestoreVolume
 	for i := range h.Volumes {
 		v := &h.Volumes[i]
@@ -91,9 +101,12 @@ func (r *Reconciler) waiting(ctx context.Context, s *v1alpha1.RestoreSession, h 
 	return out, nil
 }
 
-// ready makes sure that the claims of a host can be made: that their VolumeSnapshots are what was frozen, and can be used here, and
-// that their names are free. What is to be replaced is deleted only when nothing that can be asked is in the way of the new claims.
-func (r *Reconciler) ready(ctx context.Context, s *v1alpha1.RestoreSession, in task.VolumeRestoreInput, job *batchv1.Job) (time.Duration, error) {
+// ready makes sure that the claims of a host can be created: that their VolumeSnapshots are the frozen ones and are
+// usable here, and that the names of the claims are free. It deletes a claim that is to be replaced only after every
+// other check has passed.
+func (r *Reconciler) ready(
+	ctx context.Context, s *v1alpha1.RestoreSession, in task.VolumeRestoreInput, job *batchv1.Job,
+) (time.Duration, error) {
 	var after time.Duration
 	volumes := in.Host.Volumes
 	for i := range volumes {
@@ -122,8 +135,10 @@ func (r *Reconciler) ready(ctx context.Context, s *v1alpha1.RestoreSession, in t
 	return after, nil
 }
 
-// sameSnapshot is an error where a VolumeSnapshot went, or is another one, since the restore was frozen.
-func (r *Reconciler) sameSnapshot(ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) error {
+// sameSnapshot returns an error if a VolumeSnapshot was deleted or recreated since the restore was frozen.
+func (r *Reconciler) sameSnapshot(
+	ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume,
+) error {
 	name := v.Provision.VolumeSnapshot
 	if i := v.Provision.Import; i != nil {
 		name = i.VolumeSnapshot
@@ -133,22 +148,28 @@ func (r *Reconciler) sameSnapshot(ctx context.Context, s *v1alpha1.RestoreSessio
 		return err
 	}
 	if found.Snapshot == nil || found.Snapshot.UID != types.UID(v.ID) || found.Snapshot.DeletionTimestamp != nil {
-		return movers.Refuse(v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot %s was deleted, or made anew", name)
+		return movers.Refuse(v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot %s was deleted or recreated", name)
 	}
 	return nil
 }
 
-// freeName makes sure that nothing has the name of a claim but what this restore made. A claim that the template lets go is deleted.
-func (r *Reconciler) freeName(ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) (time.Duration, error) {
+// freeName makes sure that only a claim of this restore has the name of a volume's claim. It deletes a claim that the
+// template allows it to replace.
+func (r *Reconciler) freeName(
+	ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume,
+) (time.Duration, error) {
 	claim, err := r.claim(ctx, s.Namespace, v.ClaimName)
 	switch {
-	case err != nil || claim == nil || claim.Annotations[v1alpha1.AnnotationRestoreSession] == string(s.UID) && claim.DeletionTimestamp == nil:
+	case err != nil || claim == nil || claim.Annotations[v1alpha1.AnnotationRestoreSession] == string(s.UID) &&
+		claim.DeletionTimestamp == nil:
 		return 0, err
 	case claim.UID != v.Provision.Replaces && claim.Annotations[v1alpha1.AnnotationRestoreSession] != string(s.UID):
-		return 0, movers.Refuse(v1alpha1.ReasonNameConflict, "PersistentVolumeClaim %s was made by another while the restore began", v.ClaimName)
+		return 0, movers.Refuse(v1alpha1.ReasonNameConflict,
+			"somebody else created PersistentVolumeClaim %s while the restore began", v.ClaimName)
 	case claim.DeletionTimestamp != nil:
 		if wait := session.WaitTimeout(s.Status.Resolved.Task); r.Clock.Since(claim.DeletionTimestamp.Time) > wait {
-			return 0, movers.Refuse(v1alpha1.ReasonVolumeInUse, "PersistentVolumeClaim %s is being deleted for more than %s: something still uses it", v.ClaimName, wait)
+			return 0, movers.Refuse(v1alpha1.ReasonVolumeInUse,
+				"PersistentVolumeClaim %s has been terminating for more than %s: something still uses it", v.ClaimName, wait)
 		}
 		return lookAgain, nil
 	}
@@ -159,33 +180,38 @@ func (r *Reconciler) freeName(ctx context.Context, s *v1alpha1.RestoreSession, v
 	if claim.Annotations == nil {
 		claim.Annotations = map[string]string{}
 	}
-	// Without this the admission policy of the manager lets it delete no claim.
+	// Without this annotation the manager's admission policy does not allow it to delete a claim.
 	claim.Annotations[v1alpha1.AnnotationReplace] = string(claim.UID)
 	if err := r.keeper().WriteMetadata(ctx, before, claim); err != nil {
 		return 0, client.IgnoreNotFound(err)
 	}
 	err = r.Delete(ctx, claim, client.Preconditions{UID: &claim.UID})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return 0, fmt.Errorf("delete persistent volume claim %s: %w", claim.Name, err)
+		return 0, fmt.Errorf("delete PersistentVolumeClaim %s: %w", claim.Name, err)
 	}
 	return lookAgain, nil
 }
 
-// unused is an error where something uses a claim that is to be replaced.
-func (r *Reconciler) unused(ctx context.Context, s *v1alpha1.RestoreSession, claim *corev1.PersistentVolumeClaim) error {
+// unused returns an error if something uses a claim that is to be replaced.
+func (r *Reconciler) unused(
+	ctx context.Context, s *v1alpha1.RestoreSession, claim *corev1.PersistentVolumeClaim,
+) error {
 	var pods corev1.PodList
 	if err := r.APIReader.List(ctx, &pods, client.InNamespace(s.Namespace)); err != nil {
-		return fmt.Errorf("list pods: %w", err)
+		return fmt.Errorf("list Pods: %w", err)
 	}
 	if p := session.InUse(pods.Items, claim.Name, nil); p != nil {
-		return movers.Refuse(v1alpha1.ReasonVolumeInUse, "pod %s uses PersistentVolumeClaim %s, which is to be replaced: stop what uses it", p.Name, claim.Name)
+		return movers.Refuse(v1alpha1.ReasonVolumeInUse,
+			"pod %s uses PersistentVolumeClaim %s, which is to be replaced: stop that pod", p.Name, claim.Name)
 	}
 	var restores v1alpha1.RestoreSessionList
 	if err := r.APIReader.List(ctx, &restores, client.InNamespace(s.Namespace)); err != nil {
-		return fmt.Errorf("list restore sessions: %w", err)
+		return fmt.Errorf("list RestoreSessions: %w", err)
 	}
-	if other := session.MayTake(restores.Items, s, claim.Name, claim.Annotations[v1alpha1.AnnotationRestoring]); other != nil {
-		return movers.Refuse(v1alpha1.ReasonRestoreInProgress, "RestoreSession %s writes into PersistentVolumeClaim %s", other.Name, claim.Name)
+	if other := session.MayTake(restores.Items, s, claim.Name,
+		claim.Annotations[v1alpha1.AnnotationRestoring]); other != nil {
+		return movers.Refuse(v1alpha1.ReasonRestoreInProgress, "RestoreSession %s writes into PersistentVolumeClaim %s",
+			other.Name, claim.Name)
 	}
 	return nil
 }

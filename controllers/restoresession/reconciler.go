@@ -1,5 +1,11 @@
-// Package restoresession carries a RestoreSession from its creation to its one terminal phase. What to do next is decided
-// by internal/session; this package reads, asks, and carries out, in an order in which every step can be repeated.
+// Package restoresession carries a RestoreSession from its creation to exactly one terminal phase. internal/session
+// decides what to do next; this package observes, asks for the decision and carries it out, in an order in which every
+// step can be repeated.
+//
+// A Reconciler is safe for concurrent use: restores exclude each other by annotations of the claims and by Leases, both
+// written with optimistic locking. Invariants: a restore ends the same way wherever the manager is killed
+// (TestKilledAtAnyWrite), and of two restores into one claim only one writes
+// (TestOfTwoRestoresOfTheSameMomentOneWrites).
 package restoresession
 
 import (
@@ -25,19 +31,19 @@ type Reconciler struct {
 
 	// APIReader reads past the cache.
 	APIReader client.Reader
-	// Clock that deadlines are measured with.
+	// Clock measures deadlines.
 	Clock clock.PassiveClock
-	// MoverImage is what ${moverImage} of a Function stands for.
+	// MoverImage is the value of ${moverImage} in a Function.
 	MoverImage string
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID string
-	// FieldManager of all writes.
+	// FieldManager owns all writes.
 	FieldManager string
-	// Hooks of the restores.
+	// Hooks runs the hooks of the restores.
 	Hooks *execute.Hooks
 }
 
-// Reconcile takes a RestoreSession as many steps further as can be taken now.
+// Reconcile takes a RestoreSession as far as possible now.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	s := &v1alpha1.RestoreSession{}
 	return r.keeper().Reconcile(ctx, req, s, func() (time.Duration, error) { return r.reconcile(ctx, s) })
@@ -64,7 +70,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *v1alpha1.RestoreSession) 
 	return r.run(ctx, s)
 }
 
-// start waits, ends or freezes a restore that is not frozen.
+// start makes a restore that is not frozen wait, end or freeze.
 func (r *Reconciler) start(ctx context.Context, s *v1alpha1.RestoreSession) (time.Duration, error) {
 	in := session.RestoreInput{Now: r.Clock.Now(), Session: s, Start: &session.RestoreStart{}}
 	if s.DeletionTimestamp == nil {
@@ -86,7 +92,7 @@ func (r *Reconciler) start(ctx context.Context, s *v1alpha1.RestoreSession) (tim
 	return after, err
 }
 
-// run takes a frozen restore further: first with what the caches know, and past them where the mover is given up.
+// run takes a frozen restore further. It first uses the caches, and reads past them before it gives up the mover.
 func (r *Reconciler) run(ctx context.Context, s *v1alpha1.RestoreSession) (time.Duration, error) {
 	reader, live := client.Reader(r.Client), false
 	refused := map[string]*v1alpha1.ResolvedError{}
@@ -99,7 +105,7 @@ func (r *Reconciler) run(ctx context.Context, s *v1alpha1.RestoreSession) (time.
 		d := session.NextRestore(in)
 		if d.Verify && !live {
 			reader, live = r.APIReader, true
-			// The mover's word is in the session itself.
+			// The mover reports in the session itself.
 			if err := reader.Get(ctx, client.ObjectKeyFromObject(s), s); err != nil {
 				return 0, client.IgnoreNotFound(err)
 			}
@@ -122,7 +128,9 @@ func (r *Reconciler) run(ctx context.Context, s *v1alpha1.RestoreSession) (time.
 }
 
 // observe reads everything that the next step depends on.
-func (r *Reconciler) observe(ctx context.Context, reader client.Reader, s *v1alpha1.RestoreSession) (session.RestoreInput, error) {
+func (r *Reconciler) observe(
+	ctx context.Context, reader client.Reader, s *v1alpha1.RestoreSession,
+) (session.RestoreInput, error) {
 	in := session.RestoreInput{Now: r.Clock.Now(), Session: s, Hooks: r.Hooks.Results(s.UID)}
 	var err error
 	if in.Jobs, in.Pods, err = movers.Observe(ctx, reader, s, v1alpha1.LabelRestoreSession, in.Now); err != nil {
@@ -137,8 +145,11 @@ func (r *Reconciler) observe(ctx context.Context, reader client.Reader, s *v1alp
 	return in, movers.Explain(ctx, r.APIReader, s.Namespace, in.Jobs)
 }
 
-// carryOut does what was decided, up to the status. Beside an error it says which host's Job could not be made.
-func (r *Reconciler) carryOut(ctx context.Context, s *v1alpha1.RestoreSession, in session.RestoreInput, d *session.RestoreDecision) (host string, err error) {
+// carryOut carries out a decision, except for the status. With an error it also returns the host whose Job could not be
+// created.
+func (r *Reconciler) carryOut(
+	ctx context.Context, s *v1alpha1.RestoreSession, in session.RestoreInput, d *session.RestoreDecision,
+) (host string, err error) {
 	if err := r.writeMovers(ctx, s, *d); err != nil {
 		return "", err
 	}
@@ -164,7 +175,7 @@ func (r *Reconciler) carryOut(ctx context.Context, s *v1alpha1.RestoreSession, i
 				return h.Name, err
 			}
 			if after > 0 {
-				d.After = min(d.After, after) // it is looked at again at the deadline in any case
+				d.After = min(d.After, after) // the deadline wakes the restore in any case
 			}
 			continue
 		}

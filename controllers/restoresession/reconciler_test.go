@@ -16,7 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// negative are the conditions that are there only while they matter.
+// negative holds the conditions that exist only while they matter.
 var negative = &check.Conditions{NegativePolarity: []string{"Stalled", "Partial", "Reconciling"}}
 
 func TestARestoreSucceeds(t *testing.T) {
@@ -27,7 +27,7 @@ func TestARestoreSucceeds(t *testing.T) {
 	s := w.session("restore")
 	w.Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionRunning))
 	w.Expect(s.Finalizers).To(ConsistOf(v1alpha1.FinalizerCancel, v1alpha1.FinalizerRecord))
-	w.Expect(s.Status.Resolved.Snapshot).To(Equal("second"), "the newest one that succeeded")
+	w.Expect(s.Status.Resolved.Snapshot).To(Equal("second"), "the newest successful Snapshot")
 	w.Expect(s.Status.Resolved.Hosts).To(HaveLen(1))
 	w.Expect(s.Status.Resolved.Hosts[0].Volumes[0].ID).To(Equal("k-second-pvc"))
 	w.Expect(*s.Status.Resolved.Hosts[0].SecurityContext.RunAsUser).To(Equal(task.DefaultUser))
@@ -51,7 +51,7 @@ func TestARestoreSucceeds(t *testing.T) {
 	w.Reconcile("restore")
 	w.Expect(w.session("restore")).To(Equal(s), "an ended restore never changes")
 
-	// A GitOps tool makes the same restore again: it restores nothing, whatever the target holds by now.
+	// A GitOps tool creates the same restore again: it restores nothing, whatever the target holds by now.
 	w.restore("again")
 	s = w.settle("again")
 	w.Expect(ending(s)).To(Equal("Skipped/AlreadyRestored"))
@@ -59,7 +59,7 @@ func TestARestoreSucceeds(t *testing.T) {
 	check.NewChecker(w.Client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
 }
 
-// What an earlier restore filled may be gone, or going: then it is not said to be restored.
+// The volume that an earlier restore filled can be gone or terminating. It then does not count as restored.
 func TestAStampOnAVolumeThatGoesSaysNothing(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(w *world, claim *corev1.PersistentVolumeClaim){
@@ -111,7 +111,9 @@ func TestARestoreThatLostOwners(t *testing.T) {
 	w.restore("restore")
 	s := w.settle("restore")
 	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"))
-	w.Expect(s.Status.Conditions).To(ContainElement(And(HaveField("Type", v1alpha1.ConditionPartial), HaveField("Message", ContainSubstring("12 entries")))))
+	w.Expect(s.Status.Conditions).
+		To(ContainElement(And(HaveField("Type", v1alpha1.ConditionPartial),
+			HaveField("Message", ContainSubstring("12 entries")))))
 }
 
 func TestAMoverThatDiedIsNotRunAgain(t *testing.T) {
@@ -148,11 +150,11 @@ func TestARestoreThatIsDeletedIsCancelled(t *testing.T) {
 	w.Cluster()
 	w.Expect(w.Client.Delete(t.Context(), w.session("restore"))).To(Succeed())
 	w.Reconcile("restore")
-	w.Expect(w.session("restore").Status.Phase).To(Equal(v1alpha1.RestoreSessionRunning), "its pod is still there")
+	w.Expect(w.session("restore").Status.Phase).To(Equal(v1alpha1.RestoreSessionRunning), "its pod still exists")
 	s := w.settle("restore")
 	w.Expect(ending(s)).To(Equal("Failed/Cancelled"))
 	w.Expect(w.Jobs()).To(BeEmpty())
-	w.Expect(s.Finalizers).To(Equal([]string{v1alpha1.FinalizerRecord}), "it stays until it is recorded")
+	w.Expect(s.Finalizers).To(Equal([]string{v1alpha1.FinalizerRecord}), "the restore stays until it is recorded")
 }
 
 func TestAClaimOfTheSameNameIsNotStamped(t *testing.T) {

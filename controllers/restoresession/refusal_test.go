@@ -23,7 +23,7 @@ func TestARestoreThatIsRefused(t *testing.T) {
 	tests := map[string]struct {
 		restore func(*v1alpha1.RestoreSession)
 		change  func(*world)
-		// later is how much later it is looked at again; it is Pending until then.
+		// later is the time after which the test reconciles again; the restore is Pending until then.
 		later   time.Duration
 		want    string
 		message string
@@ -31,10 +31,10 @@ func TestARestoreThatIsRefused(t *testing.T) {
 		"a Snapshot that does not exist": {
 			restore: source(v1alpha1.RestoreDataSource{Snapshot: "nothing"}), want: "Invalid/SnapshotNotFound",
 		},
-		"a Snapshot of a name that no object can have": {
+		"a Snapshot with an invalid name": {
 			restore: source(v1alpha1.RestoreDataSource{Snapshot: "a/b"}), want: "Invalid/SnapshotNotFound",
 		},
-		"a claim of a name that no object can have": {
+		"a claim with an invalid name": {
 			restore: func(s *v1alpha1.RestoreSession) { s.Spec.Target.Name = "a/b" },
 			later:   waitForTarget, want: "Invalid/TargetNotFound",
 		},
@@ -42,19 +42,24 @@ func TestARestoreThatIsRefused(t *testing.T) {
 			restore: source(v1alpha1.RestoreDataSource{Snapshot: "third"}), want: "Invalid/SnapshotNotFound", message: "Failed",
 		},
 		"a Snapshot of another repository": {
-			restore: source(v1alpha1.RestoreDataSource{Snapshot: "first", Repository: "other"}), want: "Invalid/SnapshotNotFound", message: "not in Repository other",
+			restore: source(v1alpha1.RestoreDataSource{Snapshot: "first", Repository: "other"}),
+			want:    "Invalid/SnapshotNotFound", message: "not in Repository other",
 		},
 		"latest of a repository without Snapshots": {
-			restore: source(v1alpha1.RestoreDataSource{Snapshot: "latest", Repository: "other"}), want: "Invalid/SnapshotNotFound",
+			restore: source(v1alpha1.RestoreDataSource{Snapshot: "latest", Repository: "other"}),
+			want:    "Invalid/SnapshotNotFound",
 		},
 		"a Snapshot with several components": {
-			restore: source(v1alpha1.RestoreDataSource{Snapshot: "pods"}), want: "Invalid/ComponentNotFound", message: "pod-0, pod-1",
+			restore: source(v1alpha1.RestoreDataSource{Snapshot: "pods"}), want: "Invalid/ComponentNotFound",
+			message: "pod-0, pod-1",
 		},
 		"one component of several": {
-			restore: source(v1alpha1.RestoreDataSource{Snapshot: "pods", Components: []string{"pod-1"}}), want: "Succeeded/Succeeded",
+			restore: source(v1alpha1.RestoreDataSource{Snapshot: "pods", Components: []string{"pod-1"}}),
+			want:    "Succeeded/Succeeded",
 		},
-		"a component that is not there": {
-			restore: source(v1alpha1.RestoreDataSource{Snapshot: "pods", Components: []string{"pod-9"}}), want: "Invalid/ComponentNotFound",
+		"a missing component": {
+			restore: source(v1alpha1.RestoreDataSource{Snapshot: "pods", Components: []string{"pod-9"}}),
+			want:    "Invalid/ComponentNotFound",
 		},
 		"a claim that never comes": {
 			restore: func(s *v1alpha1.RestoreSession) { s.Spec.Target.Name = "nothing" },
@@ -107,28 +112,34 @@ func TestARestoreThatIsRefused(t *testing.T) {
 			restore: func(s *v1alpha1.RestoreSession) {
 				s.Spec.Addon = &v1alpha1.AddonInfo{
 					Name: policy.VolumeAddon, Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}},
-					JobTemplate: &v1alpha1.PodTemplateSpec{Spec: v1alpha1.JobPodSpec{SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(0))}}},
+					JobTemplate: &v1alpha1.PodTemplateSpec{Spec: v1alpha1.JobPodSpec{
+						SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(0))},
+					}},
 				}
 			},
 			want: "Invalid/PrivilegeRequired",
 		},
-		"a Job that the API server does not take": {
+		"a Job that the API server refuses": {
 			restore: func(s *v1alpha1.RestoreSession) {
 				s.Spec.Addon = &v1alpha1.AddonInfo{
-					Name: policy.VolumeAddon, Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}}, JobTemplate: sessiontest.MoreThanItsLimit(),
+					Name: policy.VolumeAddon, Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}},
+					JobTemplate: sessiontest.MoreThanItsLimit(),
 				}
 			},
 			want: "Failed/InvalidTask",
 		},
-		"arguments that no object has room for": {
+		"arguments that fit into no object": {
 			restore: func(s *v1alpha1.RestoreSession) {
 				s.Spec.Addon = sessiontest.HugeTask(t, bed.Client, s.Namespace, true)
 			},
 			want: "Invalid/InvalidTask",
 		},
-		"a storage that is not allowed": {
+		"a storage that does not allow the namespace": {
 			change: func(w *world) {
-				storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}}
+				storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{
+					Namespace: w.Storage,
+					Name:      sessiontest.StorageName,
+				}}
 				bed.Edit(w.T, storage, func() { storage.Spec.UsagePolicy = nil })
 			},
 			want: "Failed/StorageNotAllowed", message: "/" + sessiontest.StorageName + " does not allow the namespace ",
@@ -153,7 +164,7 @@ func TestARestoreThatIsRefused(t *testing.T) {
 				pending := w.session("restore")
 				w.Reconcile("restore")
 				w.Expect(w.session("restore")).To(Equal(pending), "waiting writes nothing")
-				w.Expect(w.Told()).To(Equal([]string{pending.Status.Reason}), "it is said once what it waits for")
+				w.Expect(w.Told()).To(Equal([]string{pending.Status.Reason}), "one event reports what the restore waits for")
 			}
 			w.Clock.SetTime(w.Clock.Now().Add(tt.later))
 			s := w.settle("restore")
@@ -162,7 +173,7 @@ func TestARestoreThatIsRefused(t *testing.T) {
 				w.Expect(s.Status.Conditions).To(ContainElement(HaveField("Message", ContainSubstring(tt.message))))
 			}
 			if s.Status.Phase != v1alpha1.RestoreSessionSucceeded {
-				w.Expect(w.Jobs()).To(HaveLen(before), "a restore that is refused makes no Job")
+				w.Expect(w.Jobs()).To(HaveLen(before), "a refused restore creates no Job")
 				w.Expect(w.stamp()).To(BeEmpty())
 			}
 			check.NewChecker(w.Client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
@@ -170,7 +181,7 @@ func TestARestoreThatIsRefused(t *testing.T) {
 	}
 }
 
-// A restore that was frozen finds another world when the manager comes back.
+// A frozen restore finds another state when the manager comes back.
 func TestAClaimThatIsNotFreeAnyMore(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -193,7 +204,7 @@ func TestAClaimThatIsNotFreeAnyMore(t *testing.T) {
 			},
 			want: "Failed/RestoreInProgress",
 		},
-		"another one has its name": {
+		"another claim has its name": {
 			change: func(w *world) {
 				w.deleteClaim()
 				sessiontest.Create(w.T, w.Client, sessiontest.Claim(w.Namespace, "target"))
@@ -216,7 +227,7 @@ func TestAClaimThatIsNotFreeAnyMore(t *testing.T) {
 	}
 }
 
-// freezeToo makes a restore that was frozen in the same moment as the restore of the name restore.
+// freezeToo creates a restore that was frozen at the same moment as the restore named restore.
 func (w *world) freezeToo(name string) {
 	w.T.Helper()
 	w.restore(name)
@@ -245,7 +256,7 @@ func TestOfTwoRestoresOfTheSameMomentOneWrites(t *testing.T) {
 	w.Expect(w.Jobs()).To(HaveLen(1))
 	var claim corev1.PersistentVolumeClaim
 	w.Get("target", &claim)
-	w.Expect(claim.Annotations).NotTo(HaveKey(v1alpha1.AnnotationRestoring), "it was given back")
+	w.Expect(claim.Annotations).NotTo(HaveKey(v1alpha1.AnnotationRestoring), "the restore released the claim")
 }
 
 // deleteClaim deletes the claim target, which nothing protects.

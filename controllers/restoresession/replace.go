@@ -21,12 +21,15 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// checkPrefix begins the name under which it is asked whether an object would be taken.
+// checkPrefix begins the generated name of an object that is only validated by a dry run.
 const checkPrefix = "cairn-check-"
 
-// replaceable is an error where a claim that is to be replaced might be lost: two can't have one name, so the old one goes before the
-// new one is there. All that can stand in the way of that is asked first; nothing is made or deleted here.
-func (r *Reconciler) replaceable(ctx context.Context, s *v1alpha1.RestoreSession, in task.VolumeRestoreInput, job *batchv1.Job) error {
+// replaceable returns an error if a claim that is to be replaced could be lost: two claims can't have one name, so the
+// old claim goes before the new one exists. It first checks everything that can prevent the new claim. It creates and
+// deletes nothing.
+func (r *Reconciler) replaceable(
+	ctx context.Context, s *v1alpha1.RestoreSession, in task.VolumeRestoreInput, job *batchv1.Job,
+) error {
 	claims, err := in.Claims()
 	if err != nil {
 		return err
@@ -58,8 +61,10 @@ func (r *Reconciler) replaceable(ctx context.Context, s *v1alpha1.RestoreSession
 	return r.room(ctx, s)
 }
 
-// makeable is an error where no claim can be made of the VolumeSnapshot of a volume any more.
-func (r *Reconciler) makeable(ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume) error {
+// makeable returns an error if the VolumeSnapshot of a volume can no longer become a claim.
+func (r *Reconciler) makeable(
+	ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume,
+) error {
 	found, err := r.volumeSnapshot(ctx, s.Namespace, v.Provision.VolumeSnapshot)
 	if err != nil {
 		return err
@@ -69,7 +74,7 @@ func (r *Reconciler) makeable(ctx context.Context, s *v1alpha1.RestoreSession, v
 	if err := lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Name: name}, class); apierrors.IsNotFound(err) {
 		class = nil
 	} else if err != nil {
-		return fmt.Errorf("get storage class %s: %w", name, err)
+		return fmt.Errorf("get StorageClass %s: %w", name, err)
 	}
 	if refusal := session.Makeable(v, found, class); refusal != nil {
 		return movers.Refuse(refusal.Reason, "%s: PersistentVolumeClaim %s stays", refusal.Message, v.ClaimName)
@@ -77,8 +82,8 @@ func (r *Reconciler) makeable(ctx context.Context, s *v1alpha1.RestoreSession, v
 	return nil
 }
 
-// taken is an error where the API server would not take an object, whatever its name: admission answers, and nothing is made. What a
-// quota says is not asked here, for the old claim may take the room.
+// taken returns an error if the API server would refuse an object, whatever its name: a dry run asks admission, and
+// nothing is created. It ignores a quota for claims, because the old claim can hold the room.
 func (r *Reconciler) taken(ctx context.Context, o client.Object, reason string) error {
 	name := o.GetName()
 	o.SetName("")
@@ -90,22 +95,23 @@ func (r *Reconciler) taken(ctx context.Context, o client.Object, reason string) 
 		return nil
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota"):
 		if isJob {
-			return movers.Refuse(v1alpha1.ReasonQuotaExceeded, "nothing was deleted for the new claims, because their Job would not be taken: %v", err)
+			return movers.Refuse(v1alpha1.ReasonQuotaExceeded,
+				"no claim was deleted, because the API server would refuse the Job of the new claims: %v", err)
 		}
 		return nil
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err):
-		return movers.Refuse(reason, "the API server would not take %s, so what it replaces stays: %v", name, err)
+		return movers.Refuse(reason, "the API server would refuse %s, so the object that it replaces stays: %v", name, err)
 	default:
-		return fmt.Errorf("ask whether %s would be taken: %w", name, err)
+		return fmt.Errorf("dry-run creation of %s: %w", name, err)
 	}
 }
 
-// room is an error where a quota of the namespace has no room for the claims that a restore still makes, once those are gone that they
-// replace.
+// room returns an error if a quota of the namespace has no room for the claims that a restore still creates, once the
+// claims that they replace are gone.
 func (r *Reconciler) room(ctx context.Context, s *v1alpha1.RestoreSession) error {
 	var quotas corev1.ResourceQuotaList
 	if err := r.APIReader.List(ctx, &quotas, client.InNamespace(s.Namespace)); err != nil {
-		return fmt.Errorf("list resource quotas: %w", err)
+		return fmt.Errorf("list ResourceQuotas: %w", err)
 	}
 	if len(quotas.Items) == 0 {
 		return nil
@@ -123,8 +129,9 @@ func (r *Reconciler) room(ctx context.Context, s *v1alpha1.RestoreSession) error
 			if err != nil {
 				return err
 			}
-			if there != nil && types.UID(there.Annotations[v1alpha1.AnnotationRestoreSession]) == s.UID && there.DeletionTimestamp == nil {
-				continue // It was made.
+			if there != nil && types.UID(there.Annotations[v1alpha1.AnnotationRestoreSession]) == s.UID &&
+				there.DeletionTimestamp == nil {
+				continue // The claim exists already.
 			}
 			comes = append(comes, claim)
 			if there != nil && there.UID == in.Host.Volumes[j].Provision.Replaces {

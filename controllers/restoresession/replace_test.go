@@ -14,7 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// freeze takes a restore as far as it is frozen, and not a write further.
+// freeze takes a restore to the write that freezes it, and no further.
 func (w *world) freeze(name string) {
 	w.T.Helper()
 	for range 10 {
@@ -29,19 +29,25 @@ func (w *world) freeze(name string) {
 
 func ofFirstPod(s *v1alpha1.RestoreSession) { s.Spec.DataSource.Components = []string{"pod-0"} }
 
-// quota limits what claims of the world may ask for in all.
+// quota limits the total requests of the world's claims.
 func (w *world) quota(hard, used string) {
 	w.T.Helper()
 	q := &corev1.ResourceQuota{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "room"},
-		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourceRequestsStorage: resource.MustParse(hard)}},
+		Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{
+			corev1.ResourceRequestsStorage: resource.MustParse(hard),
+		}},
 	}
 	w.Expect(w.Client.Create(w.T.Context(), q)).To(Succeed())
-	q.Status = corev1.ResourceQuotaStatus{Hard: q.Spec.Hard, Used: corev1.ResourceList{corev1.ResourceRequestsStorage: resource.MustParse(used)}}
+	q.Status = corev1.ResourceQuotaStatus{
+		Hard: q.Spec.Hard,
+		Used: corev1.ResourceList{corev1.ResourceRequestsStorage: resource.MustParse(used)},
+	}
 	w.Expect(w.Client.Status().Update(w.T.Context(), q)).To(Succeed())
 }
 
-// A claim is deleted before that is made which replaces it: what can be known to stand in the way must be known before.
+// A claim is deleted before its replacement is created: everything that could prevent the replacement must be checked
+// first.
 func TestAClaimStaysThatCanNotBeReplaced(t *testing.T) {
 	t.Parallel()
 	shotOf := func(w *world) *snapshotv1.VolumeSnapshot {
@@ -58,13 +64,21 @@ func TestAClaimStaysThatCanNotBeReplaced(t *testing.T) {
 			w.Expect(w.Client.Create(w.T.Context(), &corev1.LimitRange{
 				ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "small"},
 				Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{
-					Type: corev1.LimitTypePersistentVolumeClaim, Max: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("512Mi")},
+					Type: corev1.LimitTypePersistentVolumeClaim,
+					Max:  corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("512Mi")},
 				}}},
 			})).To(Succeed())
 		}, want: "Failed/InvalidParameters", says: "maximum storage usage per PersistentVolumeClaim is 512Mi"},
-		"a quota without room for more": {size: "2Gi", meanwhile: func(w *world, _ *storagev1.StorageClass) { w.quota("2Gi", "2Gi") },
-			want: "Failed/QuotaExceeded", says: "ResourceQuota room has no room for the new PersistentVolumeClaims: requests.storage would be 3Gi of 2Gi"},
-		"no StorageClass any more": {meanwhile: func(w *world, class *storagev1.StorageClass) {
+		"a quota without room for more": {
+			size: "2Gi", meanwhile: func(w *world,
+				_ *storagev1.StorageClass,
+			) {
+				w.quota("2Gi", "2Gi")
+			},
+			want: "Failed/QuotaExceeded",
+			says: "ResourceQuota room has no room for the new PersistentVolumeClaims: requests.storage would be 3Gi of 2Gi",
+		},
+		"a deleted StorageClass": {meanwhile: func(w *world, class *storagev1.StorageClass) {
 			w.Expect(w.Client.Delete(w.T.Context(), class)).To(Succeed())
 		}, want: "Failed/StorageClassNotFound", says: "PersistentVolumeClaim web-0 stays"},
 		"a VolumeSnapshot with an error": {meanwhile: func(w *world, _ *storagev1.StorageClass) {
@@ -73,7 +87,9 @@ func TestAClaimStaysThatCanNotBeReplaced(t *testing.T) {
 			w.Expect(w.Client.Status().Update(w.T.Context(), s)).To(Succeed())
 		}, want: "Failed/VolumeSnapshotNotReady", says: "the array is read-only"},
 		"a VolumeSnapshot without its content": {meanwhile: func(w *world, _ *storagev1.StorageClass) {
-			content := &snapshotv1.VolumeSnapshotContent{ObjectMeta: metav1.ObjectMeta{Name: *shotOf(w).Status.BoundVolumeSnapshotContentName}}
+			content := &snapshotv1.VolumeSnapshotContent{ObjectMeta: metav1.ObjectMeta{
+				Name: *shotOf(w).Status.BoundVolumeSnapshotContentName,
+			}}
 			w.Expect(w.Client.Delete(w.T.Context(), content)).To(Succeed())
 		}, want: "Failed/VolumeSnapshotNotReady", says: "is not ready to use"},
 		"a VolumeSnapshot that needs more": {meanwhile: func(w *world, _ *storagev1.StorageClass) {
@@ -85,7 +101,10 @@ func TestAClaimStaysThatCanNotBeReplaced(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newVolumes(t, "")
-			class := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "of-" + w.Namespace}, Provisioner: sessiontest.CSIDriver}
+			class := &storagev1.StorageClass{
+				ObjectMeta:  metav1.ObjectMeta{Name: "of-" + w.Namespace},
+				Provisioner: sessiontest.CSIDriver,
+			}
 			sessiontest.Create(t, w.Client, class, sessiontest.Claim(w.Namespace, "web-0"))
 			old := w.claim("web-0")
 			w.restore("restore", intoVolumes("web-${POD_ORDINAL}", ofClass(class.Name), func(t *v1alpha1.RestoreClaimTemplate) {
@@ -106,7 +125,7 @@ func TestAClaimStaysThatCanNotBeReplaced(t *testing.T) {
 	}
 }
 
-// The room that the old claim takes is the new one's.
+// The new claim takes the room of the old one.
 func TestAClaimIsReplacedWhereTheQuotaIsUsedUp(t *testing.T) {
 	t.Parallel()
 	w := newVolumes(t, "")
@@ -117,11 +136,11 @@ func TestAClaimIsReplacedWhereTheQuotaIsUsedUp(t *testing.T) {
 	}), ofFirstPod)
 	w.freeze("restore")
 	w.quota("2Gi", "2Gi")
-	w.Reconcile("restore") // It deletes the old one,
+	w.Reconcile("restore") // This deletes the old claim,
 	w.letGo()
 	var q corev1.ResourceQuota
 	w.Get("room", &q)
-	q.Status.Used[corev1.ResourceRequestsStorage] = resource.MustParse("1Gi") // and the quota controller sees that.
+	q.Status.Used[corev1.ResourceRequestsStorage] = resource.MustParse("1Gi") // and the quota controller notices it.
 	w.Expect(w.Client.Status().Update(t.Context(), &q)).To(Succeed())
 	s := w.settleVolumes("restore")
 	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"), message(s))

@@ -9,12 +9,15 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// Three pods get what one of them had, as rules say; nothing is restored to a pod that they do not name.
+// Three pods get the data of one pod, as the rules say; pods that no rule names get nothing.
 func TestWhatOnePodHadIsRestoredToOthers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.restore("restore", newClaims("copy-${POD_ORDINAL}"), func(s *v1alpha1.RestoreSession) {
-		s.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "pods", Rules: []v1alpha1.RestoreRule{{TargetHosts: []string{"pod-1", "pod-2", "pod-3"}, SourceHost: "pod-1"}}}
+		s.Spec.DataSource = &v1alpha1.RestoreDataSource{
+			Snapshot: "pods",
+			Rules:    []v1alpha1.RestoreRule{{TargetHosts: []string{"pod-1", "pod-2", "pod-3"}, SourceHost: "pod-1"}},
+		}
 	})
 	s := w.settle("restore")
 	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"))
@@ -24,7 +27,8 @@ func TestWhatOnePodHadIsRestoredToOthers(t *testing.T) {
 		v := h.Volumes[0]
 		got = append(got, v.ClaimName+" "+v.Component+" "+v.Source+" "+v.ID)
 	}
-	w.Expect(got).To(ConsistOf("copy-1 pod-1  k-pods-pod-1", "copy-2 pod-2 pod-1 k-pods-pod-1", "copy-3 pod-3 pod-1 k-pods-pod-1"))
+	w.Expect(got).
+		To(ConsistOf("copy-1 pod-1  k-pods-pod-1", "copy-2 pod-2 pod-1 k-pods-pod-1", "copy-3 pod-3 pod-1 k-pods-pod-1"))
 	jobs := w.Jobs()
 	for i := range jobs {
 		w.Expect(sessiontest.TaskOf(&jobs[i]).Components[0].ID).To(Equal("k-pods-pod-1"))
@@ -32,7 +36,10 @@ func TestWhatOnePodHadIsRestoredToOthers(t *testing.T) {
 	w.Expect(jobs).To(HaveLen(3))
 
 	w.restore("wrong", newClaims("other-${POD_ORDINAL}"), func(s *v1alpha1.RestoreSession) {
-		s.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "pods", Rules: []v1alpha1.RestoreRule{{TargetHosts: []string{"pod-9"}}}}
+		s.Spec.DataSource = &v1alpha1.RestoreDataSource{
+			Snapshot: "pods",
+			Rules:    []v1alpha1.RestoreRule{{TargetHosts: []string{"pod-9"}}},
+		}
 	})
 	w.Expect(ending(w.settle("wrong"))).To(Equal("Invalid/ComponentNotFound"))
 }

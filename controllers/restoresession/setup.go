@@ -15,11 +15,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// SetupWithManager starts the controller with mgr. The manager's cache of pods should be limited to the label
-// LabelManagedBy: only movers' pods are looked at through it.
+// SetupWithManager starts the controller with mgr. The manager should cache only pods with the label LabelManagedBy:
+// the controller reads only movers' pods from the cache.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
 	if err := mgr.Add(r.Hooks.Runner); err != nil {
-		return fmt.Errorf("add the runner of hooks: %w", err)
+		return fmt.Errorf("add hook runner: %w", err)
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("restoresession").

@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// With caches that lag and watches that wake it, a restore goes its way without being asked.
+// With caches that lag and watches that wake it, a restore completes without further requests.
 func TestAManagerRunsARestore(t *testing.T) {
 	w := newWorld(t)
 	sessiontest.Manager(t, bed.Manager.GetConfig(), testbed.Scheme(), func(mgr ctrl.Manager) error {

@@ -15,7 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// resolveSidecar refuses what only a Job can do.
+// resolveSidecar refuses a restore that only a Job can carry out.
 func (r *Reconciler) resolveSidecar(ctx context.Context, look *search) error {
 	if look.Resolved.Executor != v1alpha1.ExecutorSidecar {
 		return nil
@@ -36,7 +36,8 @@ func (r *Reconciler) resolveSidecar(ctx context.Context, look *search) error {
 	case len(resolved.Task.Volumes) > 0:
 		return refuse("the task brings volumes along, which a sidecar can't mount")
 	case resolved.Task.MoverImage != "":
-		return refuse("Function %s runs programs of an image of its own, which a sidecar does not have", resolved.Task.Function)
+		return refuse("Function %s runs programs of an image of its own, which a sidecar does not have",
+			resolved.Task.Function)
 	case len(resolved.Task.Args) == 0 || resolved.Task.Args[0] != string(task.KindRestore):
 		return refuse("Function %s does more than the mover of a sidecar can", resolved.Task.Function)
 	}
@@ -53,37 +54,46 @@ func (r *Reconciler) resolveSidecar(ctx context.Context, look *search) error {
 	}
 	_, err = r.keysOf(ctx, s, resolved)
 	if look.Error = movers.RefusalOf(err); look.Error != nil {
-		look.Wait = waitForTarget // A GitOps tool may have applied the policy in the same moment.
+		look.Wait = waitForTarget // A GitOps tool can have applied the policy at the same moment.
 		return nil
 	}
 	return err
 }
 
-// storageOf a repository. That there is none is a refusal.
-func (r *Reconciler) storageOf(ctx context.Context, repository v1alpha1.ResolvedRepository) (*v1alpha1.BackupStorage, error) {
+// storageOf returns the storage of a repository. It returns a refusal if the storage does not exist.
+func (r *Reconciler) storageOf(
+	ctx context.Context, repository v1alpha1.ResolvedRepository,
+) (*v1alpha1.BackupStorage, error) {
 	var storage v1alpha1.BackupStorage
 	key := client.ObjectKey{Namespace: repository.StorageRef.Namespace, Name: repository.StorageRef.Name}
 	if err := r.Get(ctx, key, &storage); apierrors.IsNotFound(err) {
 		return nil, movers.Refuse(v1alpha1.ReasonStorageNotFound, "there is no BackupStorage %s", key)
 	} else if err != nil {
-		return nil, fmt.Errorf("get backup storage %s: %w", key, err)
+		return nil, fmt.Errorf("get BackupStorage %s: %w", key, err)
 	}
 	return &storage, nil
 }
 
-// keysOf says where in the sidecar's Secret the keys of the repository are: those of the repositories that the workload's own
-// policies back up into are there, and no others.
-func (r *Reconciler) keysOf(ctx context.Context, s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore) (sidecar.RepositoryKeys, error) {
+// keysOf returns the names of the repository's keys in the sidecar's Secret. The Secret holds the keys of the
+// repositories that the workload's own policies back up into, and no others.
+func (r *Reconciler) keysOf(
+	ctx context.Context, s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore,
+) (sidecar.RepositoryKeys, error) {
 	keys := sidecar.KeysOf(sourceNamespace(s), resolved.Repository.Name)
 	var secret corev1.Secret
-	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: sidecar.Name(s.Spec.Target.Kind, s.Spec.Target.Name)}, &secret)
+	err := r.APIReader.Get(ctx, client.ObjectKey{
+		Namespace: s.Namespace,
+		Name:      sidecar.Name(s.Spec.Target.Kind, s.Spec.Target.Name),
+	}, &secret)
 	switch {
 	case apierrors.IsNotFound(err):
-		return "", movers.Refuse(v1alpha1.ReasonSidecarNotPossible, "%s has no sidecar: take executor Job, or a BackupConfiguration with executor Sidecar first", s.Spec.Target)
+		return "", movers.Refuse(v1alpha1.ReasonSidecarNotPossible,
+			"%s has no sidecar: take executor Job, or a BackupConfiguration with executor Sidecar first", s.Spec.Target)
 	case err != nil:
-		return "", fmt.Errorf("get the sidecar's secret: %w", err)
+		return "", fmt.Errorf("get Secret of the sidecar: %w", err)
 	case len(secret.Data[keys.Version()]) == 0:
-		return "", movers.Refuse(v1alpha1.ReasonSidecarNotPossible, "the sidecar of %s has no keys of Repository %s, into which it does not back up: take executor Job",
+		return "", movers.Refuse(v1alpha1.ReasonSidecarNotPossible,
+			"the sidecar of %s has no keys of Repository %s, into which it does not back up: take executor Job",
 			s.Spec.Target, resolved.Repository.Name)
 	}
 	return keys, nil

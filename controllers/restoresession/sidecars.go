@@ -18,7 +18,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// observeSidecars adds what sidecars were told to do to the Jobs of in.
+// observeSidecars adds the assignments of sidecars to in.Jobs.
 func (r *Reconciler) observeSidecars(ctx context.Context, in *session.RestoreInput) error {
 	s := in.Session
 	work := movers.WorkOf(s)
@@ -37,12 +37,12 @@ func (r *Reconciler) observeSidecars(ctx context.Context, in *session.RestoreInp
 	return nil
 }
 
-// jobOf is the name of the Job whose place an assignment takes.
+// jobOf returns the name of the Job whose place an assignment takes.
 func jobOf(s *v1alpha1.RestoreSession, a *sidecar.Assignment) string {
 	return session.RestoreJobName(s.Name, a.Host, int32(a.Attempt))
 }
 
-// progressOf says whether a component of an assignment was begun, and whether all have ended.
+// progressOf reports whether a component of an assignment has begun, and whether all have ended.
 func progressOf(a *sidecar.Assignment, components map[string]v1alpha1.RestoredComponent) (begun, ended bool) {
 	ended = true
 	for _, component := range a.Components {
@@ -53,8 +53,11 @@ func progressOf(a *sidecar.Assignment, components map[string]v1alpha1.RestoredCo
 	return begun, ended
 }
 
-// writeSidecars tells sidecars what was decided. Beside a refusal it says which host's work could not be given to one.
-func (r *Reconciler) writeSidecars(ctx context.Context, s *v1alpha1.RestoreSession, in session.RestoreInput, d session.RestoreDecision) (host string, err error) {
+// writeSidecars writes the decision to the sidecars. With a refusal it also returns the host whose work could not be
+// assigned.
+func (r *Reconciler) writeSidecars(
+	ctx context.Context, s *v1alpha1.RestoreSession, in session.RestoreInput, d session.RestoreDecision,
+) (host string, err error) {
 	if !session.RestoredBySidecars(s) {
 		return "", nil
 	}
@@ -87,20 +90,21 @@ func (r *Reconciler) writeSidecars(ctx context.Context, s *v1alpha1.RestoreSessi
 	}
 	before := s.DeepCopy()
 	if err := movers.Post(s, *s.Spec.Target, work, credentials); err != nil {
-		for _, i := range d.Create { // All of them: there are too many.
+		for _, i := range d.Create { // Refuse all of them: there are too many assignments.
 			host = hosts[i].Name
 			if in.Refused[host] == nil {
 				in.Refused[host] = movers.RefusalOf(err)
 			}
 		}
-		delete(in.Refused, host) // The caller adds the one that it is told.
+		delete(in.Refused, host) // the caller adds the refusal of the returned host
 		return host, err
 	}
 	return "", r.keeper().WriteMetadata(ctx, before, s)
 }
 
-// withdraw takes back what has ended, as the status has it already, and asks to stop what is to be given up: until the status
-// says so, too, the assignment stands, so that a manager that is killed in between decides the same again.
+// withdraw removes assignments whose end the status already holds, and asks the sidecar to stop those that are to be
+// given up. Until the status reports the end, too, the assignment stays, so that a manager that is killed in between
+// decides the same again.
 func withdraw(work *sidecar.Work, in session.RestoreInput, d session.RestoreDecision) {
 	for _, a := range slices.Clone(work.Assignments) {
 		name := jobOf(in.Session, &a)
@@ -124,16 +128,20 @@ func hostOf(hosts []v1alpha1.ResolvedRestoreHost, name string) *v1alpha1.Resolve
 	return &v1alpha1.ResolvedRestoreHost{}
 }
 
-// mountsAll says whether the claims that a host's components go into are the pod's volumes of these names. One that was made
-// before the workload was given other claims would restore into those.
+// mountsAll reports whether the pod mounts the claims of a host's components as the volumes of these names. A pod that
+// was created before the workload got other claims would restore into the old ones.
 func mountsAll(p *corev1.Pod, h *v1alpha1.ResolvedRestoreHost) bool {
 	return len(h.Volumes) > 0 && !slices.ContainsFunc(h.Volumes, func(v v1alpha1.ResolvedRestoreVolume) bool {
 		return !session.MountsAs(p, v.Volume, v.ClaimName)
 	})
 }
 
-// assign gives a host's work to nobody yet. What is asked when a Job is made is asked here.
-func (r *Reconciler) assign(ctx context.Context, s *v1alpha1.RestoreSession, work *sidecar.Work, h *v1alpha1.ResolvedRestoreHost, attempt int32, in session.RestoreInput) error {
+// assign adds the work of a host, without a pod yet. It checks again everything that is checked before a Job is
+// created.
+func (r *Reconciler) assign(
+	ctx context.Context, s *v1alpha1.RestoreSession, work *sidecar.Work, h *v1alpha1.ResolvedRestoreHost, attempt int32,
+	in session.RestoreInput,
+) error {
 	resolved := s.Status.Resolved
 	storage, err := r.storageOf(ctx, resolved.Repository)
 	if err != nil {
@@ -172,8 +180,8 @@ func (r *Reconciler) assign(ctx context.Context, s *v1alpha1.RestoreSession, wor
 	return nil
 }
 
-// close lets a restore go that has ended, and takes from its sidecars what they were told. A restore that is gone is no error. A time
-// that is not 0 says when to try again: claims still need what the restore made for them.
+// close releases an ended restore and withdraws the assignments of its sidecars. A restore that is gone is no error. A
+// time other than 0 says when to try again, because claims still need what the restore imported for them.
 func (r *Reconciler) close(ctx context.Context, s *v1alpha1.RestoreSession) (time.Duration, error) {
 	if controllerutil.ContainsFinalizer(s, v1alpha1.FinalizerCancel) {
 		if after, err := r.dropImports(ctx, s); err != nil || after > 0 {

@@ -23,13 +23,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// sidecarWorld is a StatefulSet of two pods with sidecars, which restore into its volumes.
+// sidecarWorld is a StatefulSet of two pods whose sidecars restore into its volumes.
 type sidecarWorld struct {
 	*world
 	uid types.UID
-	// does says what becomes of the component that a sidecar works on: nothing where it is nil.
+	// does returns the outcome of the component that a sidecar works on. A nil does reports nothing.
 	does func(pod string, c sidecar.Component) *v1alpha1.RestoredComponent
-	// given are the pods that were given work, in order.
+	// given holds the pods that were assigned work, in order.
 	given []string
 }
 
@@ -45,15 +45,25 @@ func newSidecarWorld(t *testing.T) *sidecarWorld {
 	db := &appsv1.StatefulSet{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "db"},
 		Spec: appsv1.StatefulSetSpec{
-			Selector:             &metav1.LabelSelector{MatchLabels: labels},
-			Template:             corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "db", Image: "db"}}}},
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "db", Image: "db"}}},
+			},
 			VolumeClaimTemplates: []corev1.PersistentVolumeClaim{*sessiontest.Claim("", "data")},
 		},
 	}
-	sessiontest.Create(t, w.Client, db, sessiontest.Claim(w.Namespace, "data-db-0"), sessiontest.Claim(w.Namespace, "data-db-1"),
+	sessiontest.Create(t, w.Client, db, sessiontest.Claim(w.Namespace, "data-db-0"),
+		sessiontest.Claim(w.Namespace, "data-db-1"),
 		&corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: sidecarID, Annotations: map[string]string{v1alpha1.AnnotationSidecarCredentials: "JTI=1"}},
-			Data:       map[string][]byte{sidecar.KeyToken: []byte("t"), sidecar.KeysOf(w.Namespace, "uploads").Version(): []byte("v")},
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: w.Namespace, Name: sidecarID,
+				Annotations: map[string]string{v1alpha1.AnnotationSidecarCredentials: "JTI=1"},
+			},
+			Data: map[string][]byte{
+				sidecar.KeyToken: []byte("t"),
+				sidecar.KeysOf(w.Namespace, "uploads").Version(): []byte("v"),
+			},
 		})
 	w.uid = db.UID
 	w.pod("db-0", "a")
@@ -61,7 +71,7 @@ func newSidecarWorld(t *testing.T) *sidecarWorld {
 	return w
 }
 
-// restored makes a RestoreSession of both pods by sidecars.
+// restored creates a RestoreSession of both pods by sidecars.
 func (w *sidecarWorld) restored(edit ...func(*v1alpha1.RestoreSession)) {
 	w.T.Helper()
 	w.restore("restore", append([]func(*v1alpha1.RestoreSession){func(s *v1alpha1.RestoreSession) {
@@ -70,16 +80,20 @@ func (w *sidecarWorld) restored(edit ...func(*v1alpha1.RestoreSession)) {
 	}}, edit...)...)
 }
 
-// pod makes a pod of the StatefulSet, whose sidecar runs.
+// pod creates a pod of the StatefulSet whose sidecar runs.
 func (w *sidecarWorld) pod(name, node string, edit ...func(*corev1.Pod)) {
 	w.T.Helper()
 	p := sessiontest.Pod(w.Namespace, name, "node-"+node, "data-"+name, map[string]string{"app": "db"})
 	always := corev1.ContainerRestartPolicyAlways
 	p.Spec.InitContainers = []corev1.Container{{
-		Name: sidecar.Container, Image: "mover", RestartPolicy: &always, Args: []string{sidecar.Subcommand, "--id", sidecarID},
+		Name: sidecar.Container, Image: "mover", RestartPolicy: &always,
+		Args:         []string{sidecar.Subcommand, "--id", sidecarID},
 		VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: path.Join(sidecar.VolumesDir, "data"), ReadOnly: true}},
 	}}
-	p.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: sidecar.Container, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
+	p.Status.InitContainerStatuses = []corev1.ContainerStatus{{
+		Name:  sidecar.Container,
+		State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
+	}}
 	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
 	for _, e := range edit {
 		e(p)
@@ -89,10 +103,11 @@ func (w *sidecarWorld) pod(name, node string, edit ...func(*corev1.Pod)) {
 
 func (w *sidecarWorld) removePod(name string) {
 	w.T.Helper()
-	w.Expect(w.Client.Delete(w.T.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}}, client.GracePeriodSeconds(0))).To(Succeed())
+	w.Expect(w.Client.Delete(w.T.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}},
+		client.GracePeriodSeconds(0))).To(Succeed())
 }
 
-// sidecars work once on what they are given.
+// sidecars work once on their assignments.
 func (w *sidecarWorld) sidecars() {
 	w.T.Helper()
 	s := w.session("restore")
@@ -103,7 +118,8 @@ func (w *sidecarWorld) sidecars() {
 	before := s.DeepCopy()
 	for _, a := range movers.WorkOf(s).Assignments {
 		var p corev1.Pod
-		if a.Pod == "" || w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: a.Pod}, &p) != nil || p.UID != a.PodUID {
+		if a.Pod == "" || w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: a.Pod}, &p) != nil ||
+			p.UID != a.PodUID {
 			continue
 		}
 		if name := a.Pod + "/" + string(rune('0'+a.Attempt)); !slices.Contains(w.given, name) {
@@ -117,7 +133,10 @@ func (w *sidecarWorld) sidecars() {
 				s.Status.Components = map[string]v1alpha1.RestoredComponent{}
 			}
 			if a.Stop {
-				s.Status.Components[c.Name] = v1alpha1.RestoredComponent{Phase: v1alpha1.RestoreSessionFailed, Reason: v1alpha1.ReasonCancelled}
+				s.Status.Components[c.Name] = v1alpha1.RestoredComponent{
+					Phase:  v1alpha1.RestoreSessionFailed,
+					Reason: v1alpha1.ReasonCancelled,
+				}
 			} else if done := w.does(a.Pod, c); done != nil {
 				s.Status.Components[c.Name] = *done
 			}
@@ -126,7 +145,7 @@ func (w *sidecarWorld) sidecars() {
 	w.Expect(w.Client.Status().Patch(w.T.Context(), s, client.MergeFrom(before))).To(Succeed())
 }
 
-// settleSidecars lets manager and sidecars work until the restore ended. Time passes.
+// settleSidecars lets manager and sidecars work until the restore has ended. Time passes.
 func (w *sidecarWorld) settleSidecars() *v1alpha1.RestoreSession {
 	w.T.Helper()
 	for range 60 {
@@ -145,7 +164,8 @@ func (w *sidecarWorld) settleSidecars() *v1alpha1.RestoreSession {
 	return nil
 }
 
-// stamps are the digests that the claims of the pods carry, and whether one of them is still taken.
+// stamps returns the digests that the claims of the pods carry, and reports whether one of the claims is still
+// reserved.
 func (w *sidecarWorld) stamps() (digests []string, taken bool) {
 	w.T.Helper()
 	for _, name := range []string{"data-db-0", "data-db-1"} {
@@ -170,12 +190,15 @@ func TestSidecarsRestoreAStatefulSet(t *testing.T) {
 	work := movers.WorkOf(s)
 	w.Expect(work.Keys).To(Equal(sidecar.KeysOf(w.Namespace, "uploads")))
 	var storage v1alpha1.BackupStorage
-	w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Storage, Name: sessiontest.StorageName}, &storage)).To(Succeed())
-	version, err := access.Digest(t.Context(), w.Client, w.Namespace, &storage, v1alpha1.ObjectReference{Name: sessiontest.EncryptionName})
+	w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Storage, Name: sessiontest.StorageName}, &storage)).
+		To(Succeed())
+	version, err := access.Digest(t.Context(), w.Client, w.Namespace, &storage,
+		v1alpha1.ObjectReference{Name: sessiontest.EncryptionName})
 	w.Expect(err).NotTo(HaveOccurred())
 	w.Expect(work.KeysVersion).To(Equal(version))
 	w.Expect(work.Host("pod-1").Pod).To(Equal("db-1"))
-	w.Expect(work.Host("pod-1").Within.Duration).To(BeNumerically(">", time.Minute), "it ends with the restore, also where nobody can tell it so")
+	w.Expect(work.Host("pod-1").Within.Duration).To(BeNumerically(">", time.Minute),
+		"it ends with the restore even if nobody can stop it")
 	full := work.TaskOf(work.Host("pod-0"))
 	w.Expect(full.Check()).To(Succeed())
 	w.Expect(full.Kind).To(Equal(task.KindRestore))
@@ -203,7 +226,9 @@ func TestASidecarCannotGiveBackOwners(t *testing.T) {
 	w.restored()
 	s := w.settleSidecars()
 	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"))
-	w.Expect(s.Status.Conditions).To(ContainElement(And(HaveField("Type", "Partial"), HaveField("Message", ContainSubstring("with executor Job and as root")))))
+	w.Expect(s.Status.Conditions).
+		To(ContainElement(And(HaveField("Type", "Partial"),
+			HaveField("Message", ContainSubstring("with executor Job and as root")))))
 }
 
 func TestTheAddonSaysThatASidecarRestores(t *testing.T) {
@@ -228,7 +253,10 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 	t.Parallel()
 	addon := func(edit func(*v1alpha1.AddonInfo)) func(*sidecarWorld, *v1alpha1.RestoreSession) {
 		return func(_ *sidecarWorld, s *v1alpha1.RestoreSession) {
-			s.Spec.Addon = &v1alpha1.AddonInfo{Name: "workload-addon", Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}}}
+			s.Spec.Addon = &v1alpha1.AddonInfo{
+				Name:  "workload-addon",
+				Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}},
+			}
 			edit(s.Spec.Addon)
 		}
 	}
@@ -237,19 +265,21 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 		want    string
 		message string
 	}{
-		"volumes that are in use, without a word": {
+		"volumes in use, without confirm": {
 			edit: func(_ *sidecarWorld, s *v1alpha1.RestoreSession) { s.Spec.Confirm = "" },
 			want: "Failed/VolumeInUse", message: "spec.confirm: ",
 		},
-		"a workload whose UID is another": {
+		"a workload with another UID": {
 			edit: func(_ *sidecarWorld, s *v1alpha1.RestoreSession) { s.Spec.Confirm = "x" },
 			want: "Invalid/ConfirmationWrong", message: "confirm names x",
 		},
 		"a workload without a sidecar": {
 			edit: func(w *sidecarWorld, _ *v1alpha1.RestoreSession) {
-				w.Expect(w.Client.Delete(w.T.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: sidecarID}})).To(Succeed())
+				w.Expect(w.Client.Delete(w.T.Context(),
+					&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: sidecarID}})).To(Succeed())
 			},
-			want: "Invalid/SidecarNotPossible", message: "has no sidecar: take executor Job, or a BackupConfiguration with executor Sidecar first",
+			want:    "Invalid/SidecarNotPossible",
+			message: "has no sidecar: take executor Job, or a BackupConfiguration with executor Sidecar first",
 		},
 		"a repository that the sidecar has no keys of": {
 			edit: func(w *sidecarWorld, _ *v1alpha1.RestoreSession) {
@@ -280,7 +310,8 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 					Name: "physical-backup-restore", Params: &apiextensionsv1.JSON{Raw: []byte(`{"image":"mariadb:11.4"}`)},
 				}}}
 			},
-			want: "Invalid/SidecarNotPossible", message: "runs programs of an image of its own, which a sidecar does not have: take executor Job",
+			want:    "Invalid/SidecarNotPossible",
+			message: "runs programs of an image of its own, which a sidecar does not have: take executor Job",
 		},
 		"a task of more than the mover": {
 			edit: func(w *sidecarWorld, s *v1alpha1.RestoreSession) {
@@ -289,7 +320,10 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 					Spec:       v1alpha1.FunctionSpec{Image: "${moverImage}", Args: []string{"backup"}},
 				}, &v1alpha1.Addon{
 					ObjectMeta: metav1.ObjectMeta{Name: w.Namespace},
-					Spec:       v1alpha1.AddonSpec{RestoreTasks: []v1alpha1.Task{{Name: policy.RestoreTask, Driver: v1alpha1.DriverKopia, Function: w.Namespace}}},
+					Spec: v1alpha1.AddonSpec{RestoreTasks: []v1alpha1.Task{{
+						Name:   policy.RestoreTask,
+						Driver: v1alpha1.DriverKopia, Function: w.Namespace,
+					}}},
 				})
 				s.Spec.Addon = &v1alpha1.AddonInfo{Name: w.Namespace, Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}}}
 			},
@@ -311,7 +345,7 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 	}
 }
 
-// lostOnce has the pod db-1 replaced while its sidecar writes for the first time.
+// lostOnce replaces the pod db-1 while its sidecar writes for the first time.
 func (w *sidecarWorld) lostOnce(always bool) {
 	does, lost := w.does, false
 	w.does = func(pod string, c sidecar.Component) *v1alpha1.RestoredComponent {
@@ -322,7 +356,7 @@ func (w *sidecarWorld) lostOnce(always bool) {
 			return &v1alpha1.RestoredComponent{Phase: v1alpha1.RestoreSessionRunning, TargetWritten: true}
 		}
 		if pod == "db-1" {
-			w.Expect(c.Resume).To(BeTrue(), "what is there was written by the attempt before")
+			w.Expect(c.Resume).To(BeTrue(), "the previous attempt wrote the existing data")
 		}
 		return does(pod, c)
 	}
@@ -353,10 +387,16 @@ func TestWhatGoesWrongWithASidecarThatRestores(t *testing.T) {
 		want    string
 		given   []string
 	}{
-		"it says that it failed":                {disturb: failing(v1alpha1.ReasonEmpty), want: "Failed/Empty", given: both},
-		"it can't write into an empty volume":   {disturb: failing(v1alpha1.ReasonTargetUnwritable), want: "Failed/TargetUnwritable", given: both},
-		"what it says is worth another attempt": {retry: 1, disturb: failing(v1alpha1.ReasonUnreachable), want: "Failed/Unreachable", given: append(slices.Clone(both), "db-1/2")},
-		"there is no pod with the ordinal": {
+		"it reports a failure": {disturb: failing(v1alpha1.ReasonEmpty), want: "Failed/Empty", given: both},
+		"it can't write into an empty volume": {
+			disturb: failing(v1alpha1.ReasonTargetUnwritable),
+			want:    "Failed/TargetUnwritable", given: both,
+		},
+		"it reports a failure that is worth a retry": {
+			retry: 1, disturb: failing(v1alpha1.ReasonUnreachable),
+			want: "Failed/Unreachable", given: append(slices.Clone(both), "db-1/2"),
+		},
+		"no pod has the ordinal": {
 			disturb: func(w *sidecarWorld) { w.removePod("db-1") }, want: "Failed/SidecarNotReady", given: both[:1],
 		},
 		"its pod has another claim by that name": {
@@ -398,20 +438,27 @@ func TestWhatGoesWrongWithASidecarThatRestores(t *testing.T) {
 			want: "Succeeded/Succeeded", given: both,
 		},
 		"its pod is replaced while it works": {
-			disturb: func(w *sidecarWorld) { w.lostOnce(false) }, want: "Succeeded/Succeeded", given: append(slices.Clone(both), "db-1/2"),
+			disturb: func(w *sidecarWorld) { w.lostOnce(false) }, want: "Succeeded/Succeeded",
+			given: append(slices.Clone(both), "db-1/2"),
 		},
 		"its pods are replaced again and again": {
-			disturb: func(w *sidecarWorld) { w.lostOnce(true) }, want: "Failed/PodDeleted", given: append(slices.Clone(both), "db-1/2"),
+			disturb: func(w *sidecarWorld) { w.lostOnce(true) }, want: "Failed/PodDeleted",
+			given: append(slices.Clone(both), "db-1/2"),
 		},
-		"its pods are replaced again and again, and it is tried again": {
-			retry: 1, disturb: func(w *sidecarWorld) { w.lostOnce(true) }, want: "Failed/PodDeleted", given: append(slices.Clone(both), "db-1/2", "db-1/3"),
+		"its pods are replaced again and again, and it is retried": {
+			retry: 1, disturb: func(w *sidecarWorld) { w.lostOnce(true) }, want: "Failed/PodDeleted",
+			given: append(slices.Clone(both), "db-1/2", "db-1/3"),
 		},
-		"the storage must not be used any more": {
+		"the storage no longer allows the namespace": {
 			disturb: func(w *sidecarWorld) {
-				w.Killer = &sessiontest.Killer{At: 3} // right after it was frozen
+				w.Killer = &sessiontest.Killer{At: 3} // right after the restore was frozen
 				w.Reconcile("restore")
 				w.Expect(w.session("restore").Status.Resolved).NotTo(BeNil())
-				w.Expect(w.Client.Delete(w.T.Context(), &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}})).To(Succeed())
+				w.Expect(w.Client.Delete(w.T.Context(),
+					&v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{
+						Namespace: w.Storage,
+						Name:      sessiontest.StorageName,
+					}})).To(Succeed())
 			},
 			want: "Failed/StorageNotFound",
 		},
@@ -435,7 +482,7 @@ func TestWhatGoesWrongWithASidecarThatRestores(t *testing.T) {
 			},
 			want: "Failed/Cancelled",
 		},
-		"somebody takes away what it was told": {
+		"somebody deletes its assignments": {
 			disturb: func(w *sidecarWorld) {
 				running(w)
 				w.Reconcile("restore")
@@ -459,13 +506,13 @@ func TestWhatGoesWrongWithASidecarThatRestores(t *testing.T) {
 			w.Expect(ending(w.settleSidecars())).To(Equal(tt.want))
 			w.Expect(w.given).To(Equal(tt.given))
 			digests, taken := w.stamps()
-			w.Expect(digests[1] != "").To(Equal(tt.want == "Succeeded/Succeeded"), "nothing says that a volume was restored that was not")
-			w.Expect(taken).To(BeFalse(), "the volumes may be restored to again")
+			w.Expect(digests[1] != "").To(Equal(tt.want == "Succeeded/Succeeded"), "only a restored volume carries a stamp")
+			w.Expect(taken).To(BeFalse(), "other restores can write to the volumes again")
 		})
 	}
 }
 
-// The same restore with the manager killed at any of its writes ends in the same way, and no sidecar is given anything twice.
+// A restore ends in the same way, and assigns nothing twice, if the manager is killed at any of its writes.
 func TestKilledWhileSidecarsRestore(t *testing.T) {
 	t.Parallel()
 	start := func(t *testing.T, killer *sessiontest.Killer) *sidecarWorld {

@@ -16,7 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/movers"
 )
 
-// sourceNamespace is that of Snapshot and Repository.
+// sourceNamespace returns the namespace of Snapshot and Repository.
 func sourceNamespace(s *v1alpha1.RestoreSession) string {
 	if source := s.Spec.DataSource; source != nil && source.Namespace != "" {
 		return source.Namespace
@@ -24,14 +24,15 @@ func sourceNamespace(s *v1alpha1.RestoreSession) string {
 	return s.Namespace
 }
 
-// depends notes whether something that the restore depends on exists.
+// depends records whether an object that the restore depends on exists.
 func (s *search) depends(group, kind, namespace, name string, found bool) {
 	s.Dependencies = append(s.Dependencies, v1alpha1.ResourceFoundStatus{
-		TypedObjectReference: v1alpha1.TypedObjectReference{APIGroup: group, Kind: kind, Namespace: namespace, Name: name}, Found: &found,
+		TypedObjectReference: v1alpha1.TypedObjectReference{APIGroup: group, Kind: kind, Namespace: namespace, Name: name},
+		Found:                &found,
 	})
 }
 
-// findSnapshot chooses the Snapshot. Of another namespace nothing is told before its Repository consents.
+// findSnapshot chooses the Snapshot. It reveals nothing about another namespace before the Repository there consents.
 func (r *Reconciler) findSnapshot(ctx context.Context, look *search) error {
 	source, namespace := look.session.Spec.DataSource, sourceNamespace(look.session)
 	if source == nil {
@@ -64,7 +65,7 @@ func (r *Reconciler) findSnapshot(ctx context.Context, look *search) error {
 	return nil
 }
 
-// ignoreRefusal is nil for an error that says why a restore can't be started.
+// ignoreRefusal returns nil for a refusal, and err otherwise.
 func ignoreRefusal(err error) error {
 	if movers.RefusalOf(err) != nil {
 		return nil
@@ -72,7 +73,7 @@ func ignoreRefusal(err error) error {
 	return err
 }
 
-// chooseSnapshot is the Snapshot that the data source names, nil where it was refused.
+// chooseSnapshot returns the Snapshot that the data source names, or nil if the Snapshot was refused.
 func (r *Reconciler) chooseSnapshot(ctx context.Context, look *search, namespace string) (*v1alpha1.Snapshot, error) {
 	source := look.session.Spec.DataSource
 	if source.PITR == nil && source.Snapshot != v1alpha1.LatestSnapshot {
@@ -80,9 +81,9 @@ func (r *Reconciler) chooseSnapshot(ctx context.Context, look *search, namespace
 	}
 	var list v1alpha1.SnapshotList
 	selector := client.MatchingLabels{v1alpha1.LabelRepository: policy.LabelValue(source.Repository)}
-	// Past the cache: who restores right after a backup has ended means that one.
+	// Read past the cache: a restore right after a backup means that backup.
 	if err := r.APIReader.List(ctx, &list, client.InNamespace(namespace), selector); err != nil {
-		return nil, fmt.Errorf("list snapshots of repository %s: %w", source.Repository, err)
+		return nil, fmt.Errorf("list Snapshots of Repository %s: %w", source.Repository, err)
 	}
 	var moment session.Moment
 	which := ""
@@ -92,12 +93,13 @@ func (r *Reconciler) chooseSnapshot(ctx context.Context, look *search, namespace
 	}
 	snap := session.Latest(list.Items, source.Repository, moment)
 	if snap == nil {
-		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "Repository %s has no Snapshot that succeeded%s", source.Repository, which)
+		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "Repository %s has no successful Snapshot%s",
+			source.Repository, which)
 	}
 	return snap, nil
 }
 
-// namedSnapshot reads the Snapshot of a name.
+// namedSnapshot reads the Snapshot that the data source names.
 func (r *Reconciler) namedSnapshot(ctx context.Context, look *search, namespace string) (*v1alpha1.Snapshot, error) {
 	source, snap := look.session.Spec.DataSource, &v1alpha1.Snapshot{}
 	err := lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Namespace: namespace, Name: source.Snapshot}, snap)
@@ -105,27 +107,30 @@ func (r *Reconciler) namedSnapshot(ctx context.Context, look *search, namespace 
 	case apierrors.IsNotFound(err):
 		look.depends(v1alpha1.Group, v1alpha1.SnapshotKind, namespace, source.Snapshot, false)
 		if namespace != look.session.Namespace && source.Repository == "" {
-			// Whether it exists is not for everybody to know.
-			look.refuse(0, v1alpha1.ReasonRestoreNotAllowed, "namespace %s has no Snapshot %s whose Repository allows namespace %s to restore it", namespace, source.Snapshot, look.session.Namespace)
+			// Whether the Snapshot exists is a secret of its namespace.
+			look.refuse(0, v1alpha1.ReasonRestoreNotAllowed,
+				"namespace %s has no Snapshot %s whose Repository allows namespace %s to restore it", namespace, source.Snapshot,
+				look.session.Namespace)
 			return nil, nil
 		}
 		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "there is no Snapshot %s", source.Snapshot)
 	case err != nil:
-		return nil, fmt.Errorf("get snapshot %s: %w", source.Snapshot, err)
+		return nil, fmt.Errorf("get Snapshot %s: %w", source.Snapshot, err)
 	case v1alpha1.HasRecordAnnotation(snap.Annotations):
 		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "Snapshot %s is a record, not a Snapshot", source.Snapshot)
 	case source.Repository != "" && source.Repository != snap.Spec.Repository:
 		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "Snapshot %s is not in Repository %s", snap.Name, source.Repository)
 	case snap.Status.Phase != v1alpha1.SnapshotSucceeded:
-		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "Snapshot %s is not one that succeeded: its phase is %q", snap.Name, snap.Status.Phase)
+		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "Snapshot %s did not succeed: its phase is %q", snap.Name,
+			snap.Status.Phase)
 	default:
 		return snap, nil
 	}
 	return nil, nil
 }
 
-// consent is an error that says that a namespace may not restore from a Repository of another one. It says the same where
-// there is no such Repository.
+// consent returns an error if a namespace is not allowed to restore from a Repository of another namespace. The error
+// is the same if the Repository does not exist.
 func (r *Reconciler) consent(ctx context.Context, to, from, repository string) error {
 	if to == from {
 		return nil
@@ -133,16 +138,17 @@ func (r *Reconciler) consent(ctx context.Context, to, from, repository string) e
 	var repo v1alpha1.Repository
 	err := lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Namespace: from, Name: repository}, &repo)
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("get repository %s/%s: %w", from, repository, err)
+		return fmt.Errorf("get Repository %s/%s: %w", from, repository, err)
 	}
 	if err == nil && session.AllowsRestoreTo(&repo, to) {
 		return nil
 	}
 	return movers.Refuse(v1alpha1.ReasonRestoreNotAllowed,
-		"namespace %s may not restore from Repository %s/%s: who owns that must annotate it with %s=%s", to, from, repository, v1alpha1.AnnotationRestoreTo, to)
+		"namespace %s is not allowed to restore from Repository %s/%s: its owner must annotate it with %s=%s", to, from,
+		repository, v1alpha1.AnnotationRestoreTo, to)
 }
 
-// findRepository freezes the Repository that the Snapshot is in.
+// findRepository freezes the Repository of the Snapshot.
 func (r *Reconciler) findRepository(ctx context.Context, look *search) error {
 	if look.snapshot == nil {
 		return nil
@@ -151,7 +157,7 @@ func (r *Reconciler) findRepository(ctx context.Context, look *search) error {
 	name, namespace := look.Resolved.Repository.Name, look.Resolved.Namespace
 	err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &repo)
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("get repository %s: %w", name, err)
+		return fmt.Errorf("get Repository %s: %w", name, err)
 	}
 	look.depends(v1alpha1.Group, v1alpha1.RepositoryKind, namespace, name, err == nil)
 	if err != nil || repo.Status.Phase != v1alpha1.PhaseReady {

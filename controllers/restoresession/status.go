@@ -10,8 +10,10 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// writeStatus writes what was decided and lets a restore go that it ends. It says when to look again.
-func (r *Reconciler) writeStatus(ctx context.Context, s *v1alpha1.RestoreSession, d session.RestoreDecision) (time.Duration, error) {
+// writeStatus writes the status of a decision, and releases a restore that has ended. It returns when to look again.
+func (r *Reconciler) writeStatus(
+	ctx context.Context, s *v1alpha1.RestoreSession, d session.RestoreDecision,
+) (time.Duration, error) {
 	before := s.DeepCopy()
 	s.Status = d.Status
 	if err := r.keeper().WriteStatus(ctx, before, s, d.Event); err != nil {
@@ -31,7 +33,7 @@ func (r *Reconciler) adopt(ctx context.Context, s *v1alpha1.RestoreSession) erro
 	return r.keeper().WriteMetadata(ctx, before, s)
 }
 
-// writeMovers says which Job may write the component.
+// writeMovers writes which Job is allowed to write each component.
 func (r *Reconciler) writeMovers(ctx context.Context, s *v1alpha1.RestoreSession, d session.RestoreDecision) error {
 	if d.Movers == nil {
 		return nil

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 	os.Exit(bed.Run(m))
 }
 
-// world is a namespace with an empty claim and a repository with Snapshots, in which restores are driven by hand.
+// world is a namespace with an empty claim and a repository with Snapshots, in which tests drive restores by hand.
 type world struct{ *sessiontest.World }
 
 var uploads = v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "uploads"}
@@ -39,11 +39,17 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-func (w *world) newSnapshot(name string, phase v1alpha1.SnapshotPhase, hour int, components ...string) *v1alpha1.Snapshot {
+func (w *world) newSnapshot(
+	name string, phase v1alpha1.SnapshotPhase, hour int, components ...string,
+) *v1alpha1.Snapshot {
 	s := &v1alpha1.Snapshot{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name, Labels: map[string]string{v1alpha1.LabelRepository: "uploads"}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: w.Namespace, Name: name,
+			Labels: map[string]string{v1alpha1.LabelRepository: "uploads"},
+		},
 		Spec: v1alpha1.SnapshotSpec{
-			SnapshotID: name, Repository: "uploads", Session: "nightly", BackupSession: "run", Version: v1alpha1.SnapshotLayoutVersion, AppRef: uploads,
+			SnapshotID: name, Repository: "uploads", Session: "nightly", BackupSession: "run",
+			Version: v1alpha1.SnapshotLayoutVersion, AppRef: uploads,
 		},
 		Status: v1alpha1.SnapshotStatus{
 			Phase:        phase,
@@ -57,7 +63,7 @@ func (w *world) newSnapshot(name string, phase v1alpha1.SnapshotPhase, hour int,
 	return s
 }
 
-// restore makes a RestoreSession of the newest Snapshot into the claim target.
+// restore creates a RestoreSession of the newest Snapshot into the claim target.
 func (w *world) restore(name string, edit ...func(*v1alpha1.RestoreSession)) {
 	w.T.Helper()
 	s := &v1alpha1.RestoreSession{
@@ -82,7 +88,7 @@ func reconciler(w *sessiontest.World) *Reconciler {
 	}
 }
 
-// settle reconciles and lets the cluster work until the restore ended.
+// settle reconciles and lets the cluster work until the restore has ended.
 func (w *world) settle(name string) *v1alpha1.RestoreSession {
 	w.T.Helper()
 	s := &v1alpha1.RestoreSession{}
@@ -97,7 +103,7 @@ func (w *world) session(name string) *v1alpha1.RestoreSession {
 	return s
 }
 
-// stamp is the digest that the claim target carries.
+// stamp returns the digest that the claim target carries.
 func (w *world) stamp() string {
 	w.T.Helper()
 	var claim corev1.PersistentVolumeClaim

@@ -16,26 +16,26 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// Sweeper gives back what restores borrowed from another namespace and did not give back, because somebody took their finalizer: when
-// the manager starts, and then rarely.
+// Sweeper gives back what restores borrowed from another namespace and could not give back, because somebody removed
+// their finalizer: when the manager starts, and rarely afterwards.
 type Sweeper struct {
 	client.Client
 	record.EventRecorder
 
 	// APIReader reads past the cache.
 	APIReader client.Reader
-	// FieldManager of all writes.
+	// FieldManager owns all writes.
 	FieldManager string
-	// Metrics may be nil.
+	// Metrics can be nil.
 	Metrics *Metrics
 }
 
 // SetupWithManager starts the sweeper with mgr, in the manager that leads.
 func (s *Sweeper) SetupWithManager(mgr ctrl.Manager, _ controller.Options) error {
-	return lifecycle.AddSweep(mgr, "give back what restores left behind", lifecycle.SweepInterval, s.Sweep)
+	return lifecycle.AddSweep(mgr, "remove leftover borrowed VolumeSnapshots", lifecycle.SweepInterval, s.Sweep)
 }
 
-// Sweep looks for what was left behind once, and asks for its end.
+// Sweep looks once for leftover loans and gives them back.
 func (s *Sweeper) Sweep(ctx context.Context) error {
 	l := loans{Client: s.Client, live: s.APIReader, owner: client.FieldOwner(s.FieldManager)}
 	all, err := l.of(ctx)
@@ -49,7 +49,7 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// sweep gives one loan back, unless somebody needs it.
+// sweep gives back one loan that nobody needs.
 func (s *Sweeper) sweep(ctx context.Context, l loans, of loan) error {
 	restore, keeps, err := s.borrower(ctx, of)
 	if err != nil || keeps {
@@ -63,19 +63,22 @@ func (s *Sweeper) sweep(ctx context.Context, l loans, of loan) error {
 		return err
 	}
 	s.Metrics.addRemoved()
-	ctrl.LoggerFrom(ctx).Info("gave back what a restore left behind", "namespace", of.namespace, "volumeSnapshot", of.name)
+	ctrl.LoggerFrom(ctx).Info("removed leftover borrowed VolumeSnapshot", "namespace", of.namespace,
+		"volumeSnapshot", of.name)
 	if restore != nil {
-		s.Event(restore, corev1.EventTypeWarning, v1alpha1.ReasonLeftoversRemoved, "removed what the restore had borrowed and left behind: VolumeSnapshot "+of.name)
+		s.Event(restore, corev1.EventTypeWarning, v1alpha1.ReasonLeftoversRemoved,
+			"removed borrowed VolumeSnapshot that the restore left behind: "+of.name)
 	}
 	return nil
 }
 
-// borrower is the RestoreSession that made a loan, nil where it is gone, and whether it gives that back by itself.
+// borrower returns the RestoreSession that borrowed a loan, nil if it is gone, and reports whether it will give back
+// the loan itself.
 func (s *Sweeper) borrower(ctx context.Context, of loan) (*v1alpha1.RestoreSession, bool, error) {
 	var restores v1alpha1.RestoreSessionList
-	// Past the cache, which may lack a restore that borrowed a moment ago.
+	// Read past the cache, which can lack a restore that borrowed a moment ago.
 	if err := s.APIReader.List(ctx, &restores, client.InNamespace(of.namespace)); err != nil {
-		return nil, false, fmt.Errorf("list restore sessions: %w", err)
+		return nil, false, fmt.Errorf("list RestoreSessions: %w", err)
 	}
 	for i := range restores.Items {
 		if r := &restores.Items[i]; r.UID == of.restore {

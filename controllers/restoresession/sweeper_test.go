@@ -18,10 +18,10 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// holder keeps a content that is being deleted, as the CSI sidecar does until it is done with it.
+// holder keeps a content that is being deleted, as the CSI sidecar does until it has finished.
 const holder = "test.cairn.dev/holder"
 
-// swept counts what the sweeps of all tests have removed: each sees what all of them left.
+// swept counts what the sweeps of all tests have removed: each sweep sees the leftovers of all tests.
 var swept = NewMetrics(prometheus.NewRegistry())
 
 // sweeping is held by the test that sweeps.
@@ -32,21 +32,25 @@ func (w *world) sweep() {
 	sweeping.Lock()
 	defer sweeping.Unlock()
 	r := reconciler(w.World)
-	s := &Sweeper{Client: r.Client, APIReader: r.APIReader, EventRecorder: w.Events, FieldManager: r.FieldManager, Metrics: swept}
+	s := &Sweeper{
+		Client: r.Client, APIReader: r.APIReader, EventRecorder: w.Events, FieldManager: r.FieldManager,
+		Metrics: swept,
+	}
 	w.Expect(s.Sweep(w.T.Context())).To(Succeed())
 }
 
-// borrowing is a restore of two claims out of another namespace whose first pods have not come yet.
+// borrowing creates a restore of two claims from another namespace whose first pods do not exist yet.
 func borrowing(t *testing.T) (w *world, ns string) {
 	t.Helper()
 	w, ns = elsewhere(t)
-	w.restore("restore", intoVolumes("late-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass)), from(ns), func(s *v1alpha1.RestoreSession) {
-		s.Spec.Addon.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"bind": "false"}`)}
-	})
+	w.restore("restore", intoVolumes("late-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass)), from(ns),
+		func(s *v1alpha1.RestoreSession) {
+			s.Spec.Addon.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"bind": "false"}`)}
+		})
 	return w, ns
 }
 
-// force takes the finalizers of the restore, as somebody in despair does.
+// force removes the finalizers of the restore, as a desperate user does.
 func (w *world) force() {
 	w.T.Helper()
 	s := w.session("restore")
@@ -68,13 +72,13 @@ func TestWhatARestoreLeftBehindIsGivenBack(t *testing.T) {
 			}
 			w.sweep()
 			_, contents := w.imports()
-			w.Expect(contents).To(HaveLen(2), "claims are still to get their volumes of them")
+			w.Expect(contents).To(HaveLen(2), "claims still wait for their volumes from them")
 
 			sessiontest.Bind(t, w.Client, w.Namespace, "late-0")
 			w.sweep()
 			_, contents = w.imports()
 			w.Expect(contents).To(HaveLen(1))
-			// What somebody has made of the content would take the lender's data along.
+			// With the deletion policy that somebody set, the content would delete the lender's data.
 			contents[0].Spec.DeletionPolicy = snapshotv1.VolumeSnapshotContentDelete
 			contents[0].Finalizers = []string{holder}
 			w.Expect(w.Client.Update(t.Context(), &contents[0])).To(Succeed())
@@ -92,7 +96,7 @@ func TestWhatARestoreLeftBehindIsGivenBack(t *testing.T) {
 
 			var lender snapshotv1.VolumeSnapshotList
 			w.Expect(w.Client.List(t.Context(), &lender, client.InNamespace(ns))).To(Succeed())
-			w.Expect(lender.Items).To(HaveLen(2), "what was lent is still there")
+			w.Expect(lender.Items).To(HaveLen(2), "the lender's VolumeSnapshots still exist")
 			w.Expect(lender.Items).To(HaveEach(HaveField("DeletionTimestamp", BeNil())))
 		})
 	}
@@ -107,7 +111,7 @@ func TestWhatARestoreStillNeedsIsNotGivenBack(t *testing.T) {
 	before, _ := w.imports()
 	w.Expect(before).NotTo(BeEmpty())
 	w.sweep()
-	w.force() // It works on all the same, and takes the finalizer again.
+	w.force() // The restore still works, and adds the finalizer again.
 	w.sweep()
 	after, contents := w.imports()
 	w.Expect(after).To(HaveLen(len(before)))
@@ -123,7 +127,9 @@ func TestContentsOfOthersAreNotGivenBack(t *testing.T) {
 	w := newVolumes(t, "")
 	labels := map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelRestoreSession: "restore"}
 	made := map[string]string{v1alpha1.AnnotationRestoreSession: "uid-of-none"}
-	content := func(name string, annotations map[string]string, refers string, source snapshotv1.VolumeSnapshotContentSource) *snapshotv1.VolumeSnapshotContent {
+	content := func(name string, annotations map[string]string, refers string,
+		source snapshotv1.VolumeSnapshotContentSource,
+	) *snapshotv1.VolumeSnapshotContent {
 		return &snapshotv1.VolumeSnapshotContent{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels, Annotations: annotations},
 			Spec: snapshotv1.VolumeSnapshotContentSpec{
@@ -146,13 +152,16 @@ func TestContentsOfOthersAreNotGivenBack(t *testing.T) {
 	}
 	foreign := &snapshotv1.VolumeSnapshot{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: prefix + "-mine", Labels: labels, Annotations: made},
-		Spec:       snapshotv1.VolumeSnapshotSpec{Source: snapshotv1.VolumeSnapshotSource{PersistentVolumeClaimName: new("mine")}},
+		Spec: snapshotv1.VolumeSnapshotSpec{Source: snapshotv1.VolumeSnapshotSource{
+			PersistentVolumeClaimName: new("mine"),
+		}},
 	}
 	sessiontest.Create(t, w.Client, foreign)
 	w.sweep()
 	_, contents := w.imports()
 	w.Expect(contents).To(HaveLen(4))
-	w.Expect(contents).To(HaveEach(HaveField("Spec.DeletionPolicy", snapshotv1.VolumeSnapshotContentDelete)), "nobody has touched them")
+	w.Expect(contents).To(HaveEach(HaveField("Spec.DeletionPolicy", snapshotv1.VolumeSnapshotContentDelete)),
+		"the sweep did not touch them")
 	w.Get(foreign.Name, foreign)
 	w.Expect(foreign.DeletionTimestamp).To(BeNil())
 }

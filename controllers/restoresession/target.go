@@ -15,16 +15,17 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// findTarget reads the target, and what uses the volumes of its namespace, past the cache: it decides where data is written.
+// findTarget reads the target, and the users of its namespace's volumes, past the cache: it decides where data is
+// written.
 func (r *Reconciler) findTarget(ctx context.Context, look *search) error {
 	namespace := client.InNamespace(look.session.Namespace)
 	var claims corev1.PersistentVolumeClaimList
 	if err := r.APIReader.List(ctx, &claims, namespace); err != nil {
-		return fmt.Errorf("list persistent volume claims: %w", err)
+		return fmt.Errorf("list PersistentVolumeClaims: %w", err)
 	}
 	var pods corev1.PodList
 	if err := r.APIReader.List(ctx, &pods, namespace); err != nil {
-		return fmt.Errorf("list pods: %w", err)
+		return fmt.Errorf("list Pods: %w", err)
 	}
 	look.claims = claims.Items
 	look.target.Claims, look.target.Pods = claims.Items, pods.Items
@@ -50,12 +51,12 @@ func (r *Reconciler) findTarget(ctx context.Context, look *search) error {
 		return fmt.Errorf("get %s: %w", ref, err)
 	}
 	look.TargetFound, look.Resolved.TargetUID = true, object.GetUID()
-	// A claim says by itself that it was filled. The volumes of a workload are known once the Snapshot is.
+	// A claim carries its own stamp. The volumes of a workload are known once the Snapshot is.
 	look.AlreadyRestored = look.target.Claim != nil && look.stamped(look.target.Claim)
 	return nil
 }
 
-// newTarget is where an object of this kind is read into.
+// newTarget returns the empty object to read a target of this kind into.
 func (s *search) newTarget(kind string) client.Object {
 	switch kind {
 	case v1alpha1.KindDeployment:
@@ -73,7 +74,7 @@ func (s *search) newTarget(kind string) client.Object {
 	}
 }
 
-// findPaused lists the policies that back the target up: their runs are skipped while the restore goes on.
+// findPaused lists the policies that back up the target: their runs are skipped during the restore.
 func (r *Reconciler) findPaused(ctx context.Context, look *search) error {
 	ref := look.session.Spec.Target
 	if ref == nil {
@@ -84,12 +85,13 @@ func (r *Reconciler) findPaused(ctx context.Context, look *search) error {
 	}
 	note := func(kind, name string) {
 		if len(look.PausedBackups) < maxPaused {
-			look.PausedBackups = append(look.PausedBackups, v1alpha1.TypedObjectReference{APIGroup: v1alpha1.Group, Kind: kind, Name: name})
+			look.PausedBackups = append(look.PausedBackups,
+				v1alpha1.TypedObjectReference{APIGroup: v1alpha1.Group, Kind: kind, Name: name})
 		}
 	}
 	var configurations v1alpha1.BackupConfigurationList
 	if err := r.List(ctx, &configurations, client.InNamespace(look.session.Namespace)); err != nil {
-		return fmt.Errorf("list backup configurations: %w", err)
+		return fmt.Errorf("list BackupConfigurations: %w", err)
 	}
 	for i := range configurations.Items {
 		if c := &configurations.Items[i]; same(c.Spec.Target) && c.Labels[v1alpha1.LabelBatch] == "" {
@@ -98,7 +100,7 @@ func (r *Reconciler) findPaused(ctx context.Context, look *search) error {
 	}
 	var batches v1alpha1.BackupBatchList
 	if err := r.List(ctx, &batches, client.InNamespace(look.session.Namespace)); err != nil {
-		return fmt.Errorf("list backup batches: %w", err)
+		return fmt.Errorf("list BackupBatches: %w", err)
 	}
 	for i := range batches.Items {
 		for _, target := range policy.KnownTargets(&batches.Items[i]) {
@@ -111,5 +113,5 @@ func (r *Reconciler) findPaused(ctx context.Context, look *search) error {
 	return nil
 }
 
-// maxPaused is the bound of status.pausedBackups in the API.
+// maxPaused is the limit of status.pausedBackups in the API.
 const maxPaused = 64

@@ -17,12 +17,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// newClaims makes a restore make claims of a template instead of naming a target.
+// newClaims makes a restore create claims from a template instead of naming a target.
 func newClaims(name string) func(*v1alpha1.RestoreSession) {
 	return func(s *v1alpha1.RestoreSession) {
 		s.Spec.Target = nil
 		s.Spec.Addon = &v1alpha1.AddonInfo{Name: policy.VolumeAddon, Tasks: []v1alpha1.TaskReference{{
-			Name: policy.RestoreTask, TargetVolumes: &v1alpha1.TargetVolumes{VolumeClaimTemplates: []v1alpha1.RestoreClaimTemplate{{
+			Name: policy.RestoreTask,
+			TargetVolumes: &v1alpha1.TargetVolumes{VolumeClaimTemplates: []v1alpha1.RestoreClaimTemplate{{
 				Metadata: v1alpha1.ClaimMetadata{Name: name, Labels: map[string]string{"app": "copy"}},
 				Spec:     sessiontest.Claim("", "").Spec,
 			}}},
@@ -34,7 +35,7 @@ func ofPods(s *v1alpha1.RestoreSession) {
 	s.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "pods"}
 }
 
-// confirmed names the UID of a claim.
+// confirmed sets confirm to the UID of a claim.
 func (w *world) confirmed(claim string) func(*v1alpha1.RestoreSession) {
 	var c corev1.PersistentVolumeClaim
 	w.Get(claim, &c)
@@ -54,21 +55,22 @@ func TestNewClaimsAreMadeOnceAndKept(t *testing.T) {
 		var claim corev1.PersistentVolumeClaim
 		w.Get(name, &claim)
 		w.Expect(claim.Labels).To(HaveKeyWithValue("app", "copy"))
-		w.Expect(claim.OwnerReferences).To(BeEmpty(), "what was restored stays when the RestoreSession goes")
+		w.Expect(claim.OwnerReferences).To(BeEmpty(), "restored claims stay when the RestoreSession is deleted")
 		w.Expect(claim.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationRestored, s.Status.Resolved.SpecDigest))
 		w.Expect(claim.Annotations).NotTo(HaveKey(v1alpha1.AnnotationRestoring))
 	}
 	jobs := w.Jobs()
 	for i := range jobs {
 		w.Expect(restoreOf(&jobs[i]).Group).To(BeTrue())
-		w.Expect(*jobs[i].Spec.Template.Spec.SecurityContext.FSGroup).To(Equal(task.DefaultUser), "a volume that is new belongs to nobody else")
+		w.Expect(*jobs[i].Spec.Template.Spec.SecurityContext.FSGroup).
+			To(Equal(task.DefaultUser), "a volume that is new belongs to nobody else")
 	}
 	w.restore("again", newClaims("copy-${POD_ORDINAL}"), ofPods)
 	w.Expect(ending(w.settle("again"))).To(Equal("Skipped/AlreadyRestored"))
 	w.restore("other", newClaims("copy-${POD_ORDINAL}"), func(s *v1alpha1.RestoreSession) {
 		s.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "pods", Components: []string{"pod-1"}}
 	})
-	w.Expect(ending(w.settle("other"))).To(Equal("Failed/NameConflict"), "what others made is not taken")
+	w.Expect(ending(w.settle("other"))).To(Equal("Failed/NameConflict"), "a restore does not take over foreign claims")
 	w.Expect(w.Jobs()).To(HaveLen(2))
 }
 
@@ -102,11 +104,15 @@ func TestAStatefulSetIsRestoredPodByPod(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "db"},
 		Spec: appsv1.StatefulSetSpec{
 			Replicas: new(int32(0)), Selector: &metav1.LabelSelector{MatchLabels: labels},
-			Template:             corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: spec},
-			VolumeClaimTemplates: []corev1.PersistentVolumeClaim{{ObjectMeta: metav1.ObjectMeta{Name: "data"}, Spec: sessiontest.Claim("", "").Spec}},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: spec},
+			VolumeClaimTemplates: []corev1.PersistentVolumeClaim{{
+				ObjectMeta: metav1.ObjectMeta{Name: "data"},
+				Spec:       sessiontest.Claim("", "").Spec,
+			}},
 		},
 	}
-	sessiontest.Create(t, w.Client, set, sessiontest.Claim(w.Namespace, "data-db-0"), sessiontest.Claim(w.Namespace, "data-db-1"))
+	sessiontest.Create(t, w.Client, set, sessiontest.Claim(w.Namespace, "data-db-0"),
+		sessiontest.Claim(w.Namespace, "data-db-1"))
 	into := func(s *v1alpha1.RestoreSession) {
 		s.Spec.Target = &v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindStatefulSet, Name: "db"}
 		s.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "pods"}
@@ -115,7 +121,8 @@ func TestAStatefulSetIsRestoredPodByPod(t *testing.T) {
 	w.restore("running", into)
 	s := w.settle("running")
 	w.Expect(ending(s)).To(Equal("Failed/VolumeInUse"))
-	w.Expect(s.Status.Conditions).To(ContainElement(HaveField("Message", ContainSubstring("spec.confirm: "+string(set.UID)))))
+	w.Expect(s.Status.Conditions).
+		To(ContainElement(HaveField("Message", ContainSubstring("spec.confirm: "+string(set.UID)))))
 
 	w.restore("restore", into, func(s *v1alpha1.RestoreSession) { s.Spec.Confirm = string(set.UID) })
 	s = w.settle("restore")
@@ -123,7 +130,7 @@ func TestAStatefulSetIsRestoredPodByPod(t *testing.T) {
 	w.Expect(s.Status.TotalComponents).To(BeEquivalentTo(2))
 	w.Expect(s.Status.Resolved.Hosts[1].Node).To(Equal("node-b"), "where its pod holds the volume")
 	w.Expect(s.Status.Resolved.Task.Addon).To(Equal(policy.WorkloadAddon))
-	w.Expect(*s.Status.Resolved.Hosts[0].SecurityContext.RunAsUser).To(BeEquivalentTo(999), "as who owns the files")
+	w.Expect(*s.Status.Resolved.Hosts[0].SecurityContext.RunAsUser).To(BeEquivalentTo(999), "as the owner of the files")
 	w.Expect(s.Status.Resolved.Hosts[0].SecurityContext.SupplementalGroups).To(ConsistOf(int64(998)))
 	w.Expect(w.Jobs()).To(HaveLen(2))
 	w.restore("again", into, func(s *v1alpha1.RestoreSession) { s.Spec.Confirm = string(set.UID) })
@@ -148,14 +155,16 @@ func TestAUsedVolumeNeedsConfirmation(t *testing.T) {
 	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"))
 	w.Expect(s.Status.Resolved.Hosts[0].Node).To(Equal("node-a"))
 	job := w.Jobs()[0]
-	w.Expect(restoreOf(&job)).To(Equal(task.Restore{Overwrite: v1alpha1.OverwriteIfNewer, DeleteExtra: true, Verify: true}))
+	w.Expect(restoreOf(&job)).
+		To(Equal(task.Restore{Overwrite: v1alpha1.OverwriteIfNewer, DeleteExtra: true, Verify: true}))
 	w.Expect(job.Spec.Template.Spec.SecurityContext.FSGroup).To(BeNil(), "a volume that holds data keeps its owners")
 }
 
 func TestABackupThatReadsTheVolumeIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	mover := sessiontest.Pod(w.Namespace, "backup-x", "node-a", "target", map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn})
+	mover := sessiontest.Pod(w.Namespace, "backup-x", "node-a", "target",
+		map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn})
 	sessiontest.Create(t, w.Client, mover)
 	w.restore("restore", w.confirmed("target"))
 	w.Reconcile("restore")
@@ -167,11 +176,17 @@ func TestABackupThatReadsTheVolumeIsWaitedFor(t *testing.T) {
 func TestABackupBySidecarsIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	host := v1alpha1.ResolvedHost{Name: "target", Volumes: []v1alpha1.ResolvedVolume{{Component: "data", ClaimName: "target", Volume: "data"}}}
+	host := v1alpha1.ResolvedHost{
+		Name:    "target",
+		Volumes: []v1alpha1.ResolvedVolume{{Component: "data", ClaimName: "target", Volume: "data"}},
+	}
 	run := &v1alpha1.BackupSession{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "run"},
 		Spec: v1alpha1.BackupSessionSpec{
-			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: "web"}, Session: "nightly",
+			Invoker: v1alpha1.TypedLocalObjectReference{
+				APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind,
+				Name: "web",
+			}, Session: "nightly",
 		},
 	}
 	sessiontest.Create(t, w.Client, run)
@@ -185,7 +200,8 @@ func TestABackupBySidecarsIsWaitedFor(t *testing.T) {
 	w.restore("restore", w.confirmed("target"))
 	w.Reconcile("restore")
 	w.Expect(ending(w.session("restore"))).To(Equal("Pending/VolumeInUse"))
-	w.Expect(w.session("restore").Status.Conditions).To(ContainElement(HaveField("Message", ContainSubstring("BackupSession run"))))
+	w.Expect(w.session("restore").Status.Conditions).
+		To(ContainElement(HaveField("Message", ContainSubstring("BackupSession run"))))
 	bed.EditStatus(t, run, func() { run.Status.Phase = v1alpha1.BackupSessionSucceeded })
 	w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"))
 }
@@ -196,7 +212,10 @@ func TestARestoreByTime(t *testing.T) {
 	at := func(hour, minute int, exclusive bool) func(*v1alpha1.RestoreSession) {
 		return func(s *v1alpha1.RestoreSession) {
 			moment := metav1.NewTime(time.Date(2026, 7, 1, hour, minute, 0, 0, time.UTC))
-			s.Spec.DataSource = &v1alpha1.RestoreDataSource{Repository: "uploads", PITR: &v1alpha1.PITR{TargetTime: &moment, Exclusive: exclusive}}
+			s.Spec.DataSource = &v1alpha1.RestoreDataSource{
+				Repository: "uploads",
+				PITR:       &v1alpha1.PITR{TargetTime: &moment, Exclusive: exclusive},
+			}
 		}
 	}
 	w.restore("restore", at(2, 0, true))
@@ -229,7 +248,7 @@ func TestARetriedRestoreKnowsItsOwnWork(t *testing.T) {
 	w.Reconcile("restore")
 	s := w.session("restore")
 	w.Expect(ending(s)).To(Equal("Running/Retrying"))
-	w.Expect(s.Annotations[v1alpha1.AnnotationMovers]).To(BeEmpty(), "who failed may not report any more")
+	w.Expect(s.Annotations[v1alpha1.AnnotationMovers]).To(BeEmpty(), "a failed mover is not allowed to report any more")
 	w.Clock.SetTime(w.Clock.Now().Add(2 * time.Minute))
 	s = w.settle("restore")
 	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"))

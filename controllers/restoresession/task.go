@@ -31,7 +31,8 @@ func (r *Reconciler) resolveTask(ctx context.Context, look *search) error {
 	if s.Spec.Addon == nil && look.database == nil && look.snapshot.Spec.AppRef.IsDatabase() {
 		of := look.snapshot.Spec.AppRef
 		look.refuse(0, v1alpha1.ReasonAddonNotFound,
-			"Snapshot %s is of %s, and is to go into a volume: name the Addon and the task, physical-backup-restore of the database's Addon for a physical backup, or %s of %s to have a dump as a file",
+			"Snapshot %s is a backup of %s, and the target is a volume: name the Addon and the task, physical-backup-restore "+
+				"of the database's Addon for a physical backup, or %s of %s to restore a dump as a file",
 			look.snapshot.Name, of, policy.RestoreTask, policy.VolumeAddon)
 		return nil
 	}
@@ -43,7 +44,8 @@ func (r *Reconciler) resolveTask(ctx context.Context, look *search) error {
 	if look.Resolved.Executor, err = lifecycle.Executor(ctx, catalog, s.Spec.Executor, info, true); err != nil {
 		return err
 	}
-	look.depends(v1alpha1.Group, v1alpha1.AddonKind, "", info.Name, refusal == nil || refusal.Reason != v1alpha1.ReasonAddonNotFound)
+	look.depends(v1alpha1.Group, v1alpha1.AddonKind, "", info.Name,
+		refusal == nil || refusal.Reason != v1alpha1.ReasonAddonNotFound)
 	if resolved.Function != "" {
 		look.depends(v1alpha1.Group, v1alpha1.FunctionKind, "", resolved.Function, true)
 	}
@@ -51,9 +53,11 @@ func (r *Reconciler) resolveTask(ctx context.Context, look *search) error {
 	return nil
 }
 
-// resolved is the task, with the programs of the components where the target is a database, and the one that makes the files where one
-// does.
-func (r *Reconciler) resolved(ctx context.Context, look *search, info v1alpha1.AddonInfo, vars task.Variables) (v1alpha1.ResolvedTask, *v1alpha1.ResolvedError, error) {
+// resolved returns the task. It also sets the programs of the components if the target is a database, and the program
+// that makes the files of a physical backup.
+func (r *Reconciler) resolved(
+	ctx context.Context, look *search, info v1alpha1.AddonInfo, vars task.Variables,
+) (v1alpha1.ResolvedTask, *v1alpha1.ResolvedError, error) {
 	catalog := lifecycle.Sure{Reader: r.Client, Live: r.APIReader}
 	if look.database == nil || len(info.Tasks) != 1 {
 		resolved, unpacker, refusal, err := lifecycle.RestoreTask(ctx, catalog, info, vars)

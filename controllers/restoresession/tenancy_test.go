@@ -11,7 +11,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// TestTheUsagePolicyOfAStorageIsAskedBeforeTheJob changes it after the restore was frozen, when it was open to all.
+// TestTheUsagePolicyOfAStorageIsAskedBeforeTheJob changes the usagePolicy after the restore was frozen, when it allowed
+// all namespaces.
 func TestTheUsagePolicyOfAStorageIsAskedBeforeTheJob(t *testing.T) {
 	t.Parallel()
 	for name, c := range sessiontest.Usages() {
@@ -22,7 +23,10 @@ func TestTheUsagePolicyOfAStorageIsAskedBeforeTheJob(t *testing.T) {
 			w.restore("restore")
 			w.Reconcile("restore")
 			w.Expect(w.session("restore").Status.Resolved).NotTo(BeNil())
-			storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}}
+			storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{
+				Namespace: w.Storage,
+				Name:      sessiontest.StorageName,
+			}}
 			bed.Edit(t, storage, func() { storage.Spec.UsagePolicy = c.Policy(w.Namespace) })
 			s := w.settle("restore")
 			if c.Allowed {
@@ -31,7 +35,8 @@ func TestTheUsagePolicyOfAStorageIsAskedBeforeTheJob(t *testing.T) {
 			}
 			w.Expect(ending(s)).To(Equal("Failed/StorageNotAllowed"))
 			w.Expect(s.Status.Conditions).To(ContainElement(HaveField("Message", ContainSubstring(fmt.Sprintf(
-				"the usagePolicy of BackupStorage %s/%s does not allow the namespace %s", w.Storage, sessiontest.StorageName, w.Namespace)))))
+				"the usagePolicy of BackupStorage %s/%s does not allow the namespace %s", w.Storage, sessiontest.StorageName,
+				w.Namespace)))))
 			w.Expect(w.Jobs()).To(BeEmpty(), "nothing is written")
 		})
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 )
 
-// A physical backup becomes the files of a server in a volume, by programs of the server's image. The claim is treated as that of any
-// restore: looked at before, stamped after.
+// Programs of the server's image turn a physical backup into the files of a server in a volume. The claim is treated
+// like the claim of any restore: checked before, stamped after.
 func TestAProgramMakesTheFilesOfAServer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -31,7 +31,8 @@ func TestAProgramMakesTheFilesOfAServer(t *testing.T) {
 	w.restore("unnamed", into)
 	s := w.settle("unnamed")
 	w.Expect(ending(s)).To(Equal("Invalid/AddonNotFound"))
-	w.Expect(s.Status.Conditions).To(ContainElement(HaveField("Message", ContainSubstring("physical-backup-restore of the database's Addon"))))
+	w.Expect(s.Status.Conditions).
+		To(ContainElement(HaveField("Message", ContainSubstring("physical-backup-restore of the database's Addon"))))
 	w.Expect(w.Jobs()).To(BeEmpty())
 
 	w.restore("restore", into, physical)
@@ -42,7 +43,8 @@ func TestAProgramMakesTheFilesOfAServer(t *testing.T) {
 	pod := jobs[0].Spec.Template.Spec
 	w.Expect(pod.InitContainers[0].Image).To(Equal("mover:test"))
 	w.Expect(pod.Containers[0].Image).To(Equal("mariadb:11.4"))
-	w.Expect(pod.Containers[0].VolumeMounts).To(ContainElement(And(HaveField("MountPath", "/cairn/volumes/dump"), HaveField("ReadOnly", false))))
+	w.Expect(pod.Containers[0].VolumeMounts).
+		To(ContainElement(And(HaveField("MountPath", "/cairn/volumes/dump"), HaveField("ReadOnly", false))))
 	component := sessiontest.TaskOf(&jobs[0]).Components[0]
 	w.Expect(component.Stream.Command).To(Equal([]string{"mbstream", "--extract"}))
 	w.Expect(component.Stream.Finish.Command[0]).To(Equal("mariadb-backup"))

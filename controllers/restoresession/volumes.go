@@ -18,18 +18,19 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// noTarget refuses a target for a Snapshot that is kept as VolumeSnapshots: only new volumes are made of these.
+// noTarget refuses a target for a Snapshot of VolumeSnapshots: they become new volumes only.
 func (s *search) noTarget(snap *v1alpha1.Snapshot) bool {
 	if s.session.Spec.Target == nil || !session.FromVolumeSnapshots(snap) {
 		return false
 	}
 	s.refuse(0, v1alpha1.ReasonInvalidParameters,
-		"Snapshot %s is kept as VolumeSnapshots, and these become new volumes: leave target out, and name task %s of %s with targetVolumes.volumeClaimTemplates. The annotation %s on a template has a claim that exists deleted for the new one",
+		"Snapshot %s is kept as VolumeSnapshots, and these become new volumes: leave target out, and name task %s of %s "+
+			"with targetVolumes.volumeClaimTemplates. The annotation %s on a template makes Cairn replace an existing claim",
 		snap.Name, policy.VolumeRestoreTask, policy.VolumeAddon, v1alpha1.AnnotationReplace)
 	return true
 }
 
-// misfit refuses a task that does not fit what is restored.
+// misfit refuses a task that does not fit the Snapshot.
 func (s *search) misfit() bool {
 	provisions := s.Resolved.Task.Driver == v1alpha1.DriverVolumeSnapshotter
 	kept := s.snapshot == nil || session.FromVolumeSnapshots(s.snapshot)
@@ -41,19 +42,23 @@ func (s *search) misfit() bool {
 		}
 		s.refuse(0, v1alpha1.ReasonInvalidTask, "%s: name task %s of %s", what, policy.VolumeRestoreTask, policy.VolumeAddon)
 	case provisions && !kept:
-		s.refuse(0, v1alpha1.ReasonInvalidTask, "task %s of Addon %s makes volumes of VolumeSnapshots, and Snapshot %s is not kept as these: name task %s",
+		s.refuse(0, v1alpha1.ReasonInvalidTask,
+			"task %s of Addon %s makes volumes of VolumeSnapshots, and Snapshot %s is not kept as VolumeSnapshots: name task %s",
 			s.Resolved.Task.Task, s.Resolved.Task.Addon, s.snapshot.Name, policy.RestoreTask)
 	case provisions && s.session.Spec.Target != nil:
-		s.refuse(0, v1alpha1.ReasonInvalidTask, "task %s of Addon %s makes new volumes: leave target out, and write targetVolumes.volumeClaimTemplates", s.Resolved.Task.Task, s.Resolved.Task.Addon)
+		s.refuse(0, v1alpha1.ReasonInvalidTask,
+			"task %s of Addon %s makes new volumes: leave target out, and write targetVolumes.volumeClaimTemplates",
+			s.Resolved.Task.Task, s.Resolved.Task.Addon)
 	case provisions && s.session.Spec.Verify:
-		s.refuse(0, v1alpha1.ReasonInvalidParameters, "verify reads files back, and the storage system makes volumes of VolumeSnapshots: leave it out")
+		s.refuse(0, v1alpha1.ReasonInvalidParameters,
+			"verify reads files back, but the storage system makes the volumes of VolumeSnapshots: leave verify out")
 	default:
 		return false
 	}
 	return true
 }
 
-// resolveClaims says which claims are made of which VolumeSnapshots, and whether that can be done now.
+// resolveClaims resolves which claims are made of which VolumeSnapshots, and checks whether that is possible now.
 func (r *Reconciler) resolveClaims(ctx context.Context, look *search) error {
 	plan, refusal := session.PlanClaims(look.target, session.Replicas(look.session))
 	if look.Error = refusal; refusal != nil {
@@ -80,13 +85,14 @@ func (r *Reconciler) resolveClaims(ctx context.Context, look *search) error {
 		}
 		return nil
 	}
-	if look.Error = session.ReplaceClaims(look.Resolved.Hosts, look.target); look.Error != nil && look.Error.Reason == v1alpha1.ReasonVolumeInUse {
-		look.Wait = waitForTarget // who restores has just scaled it down
+	if look.Error = session.ReplaceClaims(look.Resolved.Hosts, look.target); look.Error != nil &&
+		look.Error.Reason == v1alpha1.ReasonVolumeInUse {
+		look.Wait = waitForTarget // the user has probably just scaled the workload down
 	}
 	return nil
 }
 
-// planStamped says whether all claims that are planned were filled by an equal restore.
+// planStamped reports whether an identical earlier restore filled every planned claim.
 func (s *search) planStamped(plan []session.PlannedClaim) bool {
 	filled := map[string]bool{}
 	for i := range s.claims {
@@ -100,16 +106,19 @@ func (s *search) planStamped(plan []session.PlannedClaim) bool {
 	return len(plan) > 0
 }
 
-// provisioning reads what planned claims are made of, past the cache, which has none of it.
-func (r *Reconciler) provisioning(ctx context.Context, look *search, plan []session.PlannedClaim) (session.Provisioning, error) {
+// provisioning reads what the planned claims are made of, past the cache, which holds none of these kinds.
+func (r *Reconciler) provisioning(
+	ctx context.Context, look *search, plan []session.PlannedClaim,
+) (session.Provisioning, error) {
 	namespace := sourceNamespace(look.session)
 	bind, err := strconv.ParseBool(session.Argument(look.Resolved.Task, "--bind"))
 	known := session.Provisioning{
-		Restore: look.session.UID, Elsewhere: namespace != look.session.Namespace, Bind: err != nil || bind, Snapshots: map[string]session.KnownSnapshot{},
+		Restore: look.session.UID, Elsewhere: namespace != look.session.Namespace, Bind: err != nil ||
+			bind, Snapshots: map[string]session.KnownSnapshot{},
 	}
 	var classes storagev1.StorageClassList
 	if err := r.APIReader.List(ctx, &classes); err != nil {
-		return known, fmt.Errorf("list storage classes: %w", err)
+		return known, fmt.Errorf("list StorageClasses: %w", err)
 	}
 	known.StorageClasses = classes.Items
 	for _, p := range plan {
@@ -118,7 +127,8 @@ func (r *Reconciler) provisioning(ctx context.Context, look *search, plan []sess
 		}
 		found, err := r.volumeSnapshot(ctx, namespace, p.VolumeSnapshot)
 		if volumesnapshot.NoKind(err) {
-			look.refuse(0, v1alpha1.ReasonVolumeSnapshotsNotSupported, "the cluster has no kind VolumeSnapshot: install the snapshot controller of the CSI project and its CRDs")
+			look.refuse(0, v1alpha1.ReasonVolumeSnapshotsNotSupported,
+				"the cluster has no kind VolumeSnapshot: install the snapshot controller of the CSI project and its CRDs")
 			return known, nil
 		}
 		if err != nil {
@@ -137,7 +147,7 @@ func (r *Reconciler) provisioning(ctx context.Context, look *search, plan []sess
 	return known, nil
 }
 
-// volumeSnapshot reads a VolumeSnapshot and the content that is bound to it.
+// volumeSnapshot reads a VolumeSnapshot and its bound content.
 func (r *Reconciler) volumeSnapshot(ctx context.Context, namespace, name string) (session.KnownSnapshot, error) {
 	var out session.KnownSnapshot
 	s := &snapshotv1.VolumeSnapshot{}
@@ -146,7 +156,7 @@ func (r *Reconciler) volumeSnapshot(ctx context.Context, namespace, name string)
 	case apierrors.IsNotFound(err):
 		return out, nil
 	case err != nil:
-		return out, fmt.Errorf("get volume snapshot %s: %w", name, err)
+		return out, fmt.Errorf("get VolumeSnapshot %s: %w", name, err)
 	}
 	out.Snapshot = s
 	out.Content, err = lifecycle.Content(ctx, r.APIReader, s)

@@ -21,7 +21,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// shot makes a VolumeSnapshot that is ready, and its component.
+// shot creates a ready VolumeSnapshot, and its component.
 func (w *world) shot(namespace, claim string) (*snapshotv1.VolumeSnapshot, v1alpha1.Component) {
 	w.T.Helper()
 	s := volumesnapshot.New(namespace, claim+"-1795154820", claim, sessiontest.SnapshotClass, nil, nil)
@@ -29,7 +29,8 @@ func (w *world) shot(namespace, claim string) (*snapshotv1.VolumeSnapshot, v1alp
 	return s, sessiontest.Shot(s, sessiontest.Develop(w.T, w.Client, s))
 }
 
-// newVolumes is a world with the Snapshot shots of the VolumeSnapshots of a StatefulSet's two pods, in a Repository of a namespace.
+// newVolumes returns a world with the Snapshot shots of the VolumeSnapshots of a StatefulSet's two pods, in a
+// Repository of a namespace.
 func newVolumes(t testing.TB, namespace string) *world {
 	t.Helper()
 	w := newWorld(t)
@@ -38,33 +39,54 @@ func newVolumes(t testing.TB, namespace string) *world {
 	}
 	sessiontest.DiskClasses(t, w.Client)
 	snap := &v1alpha1.Snapshot{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shots", Labels: map[string]string{v1alpha1.LabelRepository: "disks"}},
-		Spec: v1alpha1.SnapshotSpec{SnapshotID: "shots", Repository: "disks", Session: "nightly", BackupSession: "run", Version: v1alpha1.SnapshotLayoutVersion,
-			AppRef: v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindStatefulSet, Name: "web"}},
-		Status: v1alpha1.SnapshotStatus{Phase: v1alpha1.SnapshotSucceeded, SnapshotTime: &metav1.Time{Time: time.Date(2026, 7, 1, 1, 0, 0, 0, time.UTC)}, Components: map[string]v1alpha1.Component{}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: "shots",
+			Labels: map[string]string{v1alpha1.LabelRepository: "disks"},
+		},
+		Spec: v1alpha1.SnapshotSpec{
+			SnapshotID: "shots", Repository: "disks", Session: "nightly", BackupSession: "run",
+			Version: v1alpha1.SnapshotLayoutVersion,
+			AppRef:  v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindStatefulSet, Name: "web"},
+		},
+		Status: v1alpha1.SnapshotStatus{
+			Phase:        v1alpha1.SnapshotSucceeded,
+			SnapshotTime: &metav1.Time{Time: time.Date(2026, 7, 1, 1, 0, 0, 0, time.UTC)},
+			Components:   map[string]v1alpha1.Component{},
+		},
 	}
 	for component, claim := range map[string]string{"pod-0": "data-web-0", "pod-1": "data-web-1"} {
 		_, snap.Status.Components[component] = w.shot(namespace, claim)
 	}
 	sessiontest.Create(t, w.Client, snap, &v1alpha1.Repository{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "disks", Annotations: map[string]string{v1alpha1.AnnotationRestoreTo: w.Namespace}},
-		Spec:       v1alpha1.RepositorySpec{Driver: v1alpha1.DriverVolumeSnapshotter, AppRef: snap.Spec.AppRef},
-		Status:     v1alpha1.RepositoryStatus{Phase: v1alpha1.PhaseReady},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: "disks",
+			Annotations: map[string]string{v1alpha1.AnnotationRestoreTo: w.Namespace},
+		},
+		Spec:   v1alpha1.RepositorySpec{Driver: v1alpha1.DriverVolumeSnapshotter, AppRef: snap.Spec.AppRef},
+		Status: v1alpha1.RepositoryStatus{Phase: v1alpha1.PhaseReady},
 	})
 	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome { return sessiontest.Provision(t, w.Client, job) }
 	return w
 }
 
-// intoVolumes makes a restore make claims of the Snapshot's VolumeSnapshots, of templates that say no more than a name unless edit adds to them.
+// intoVolumes makes a restore create claims from the Snapshot's VolumeSnapshots. The templates have only a name unless
+// edit adds more.
 func intoVolumes(name string, edit ...func(*v1alpha1.RestoreClaimTemplate)) func(*v1alpha1.RestoreSession) {
 	return func(s *v1alpha1.RestoreSession) {
-		template := v1alpha1.RestoreClaimTemplate{Metadata: v1alpha1.ClaimMetadata{Name: name, Labels: map[string]string{"pod": "${POD_ORDINAL}"}}}
+		template := v1alpha1.RestoreClaimTemplate{Metadata: v1alpha1.ClaimMetadata{
+			Name:   name,
+			Labels: map[string]string{"pod": "${POD_ORDINAL}"},
+		}}
 		for _, e := range edit {
 			e(&template)
 		}
-		s.Spec.Target, s.Spec.DataSource = nil, &v1alpha1.RestoreDataSource{Repository: "disks", Snapshot: v1alpha1.LatestSnapshot}
+		s.Spec.Target, s.Spec.DataSource = nil, &v1alpha1.RestoreDataSource{
+			Repository: "disks",
+			Snapshot:   v1alpha1.LatestSnapshot,
+		}
 		s.Spec.Addon = &v1alpha1.AddonInfo{Name: policy.VolumeAddon, Tasks: []v1alpha1.TaskReference{{
-			Name: "volume-snapshot-restore", TargetVolumes: &v1alpha1.TargetVolumes{VolumeClaimTemplates: []v1alpha1.RestoreClaimTemplate{template}},
+			Name:          "volume-snapshot-restore",
+			TargetVolumes: &v1alpha1.TargetVolumes{VolumeClaimTemplates: []v1alpha1.RestoreClaimTemplate{template}},
 		}}}
 	}
 }
@@ -73,7 +95,7 @@ func ofClass(class string) func(*v1alpha1.RestoreClaimTemplate) {
 	return func(t *v1alpha1.RestoreClaimTemplate) { t.Spec.StorageClassName = &class }
 }
 
-// settleVolumes is settle where the storage system works too.
+// settleVolumes is settle with a working storage system.
 func (w *world) settleVolumes(name string) *v1alpha1.RestoreSession {
 	w.T.Helper()
 	for range 60 {
@@ -91,7 +113,7 @@ func (w *world) settleVolumes(name string) *v1alpha1.RestoreSession {
 	return nil
 }
 
-// letGo lets the claims go that are deleted and not in use, as Kubernetes does.
+// letGo completes the deletion of claims that are not in use, as Kubernetes does.
 func (w *world) letGo() {
 	var claims corev1.PersistentVolumeClaimList
 	w.Expect(w.Client.List(w.T.Context(), &claims, client.InNamespace(w.Namespace))).To(Succeed())
@@ -120,7 +142,8 @@ func message(s *v1alpha1.RestoreSession) string {
 	return ""
 }
 
-// TestAFreeVolumeIsNotARestore: Kubernetes prefers a volume that is there to one that is made of the claim's VolumeSnapshot.
+// TestAFreeVolumeIsNotARestore: Kubernetes prefers an existing volume to one that is made of the claim's
+// VolumeSnapshot.
 func TestAFreeVolumeIsNotARestore(t *testing.T) {
 	t.Parallel()
 	for _, class := range []string{sessiontest.DiskClass, sessiontest.LateDiskClass} {
@@ -180,18 +203,22 @@ func TestAStatefulSetOfAnotherSizeGetsVolumes(t *testing.T) {
 	t.Parallel()
 	w := newVolumes(t, "")
 	w.restore("more", intoVolumes("more-${POD_ORDINAL}"), func(s *v1alpha1.RestoreSession) {
-		s.Spec.DataSource.Rules = []v1alpha1.RestoreRule{{TargetHosts: []string{"pod-0", "pod-1"}}, {TargetHosts: []string{"pod-2", "pod-3"}, SourceHost: "pod-1"}}
+		s.Spec.DataSource.Rules = []v1alpha1.RestoreRule{
+			{TargetHosts: []string{"pod-0", "pod-1"}},
+			{TargetHosts: []string{"pod-2", "pod-3"}, SourceHost: "pod-1"},
+		}
 	})
 	s := w.settleVolumes("more")
 	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"), message(s))
 	w.Expect(w.claim("more-3").Spec.DataSource.Name).To(Equal("data-web-1-1795154820"))
 	w.restore("less", intoVolumes("less-${POD_ORDINAL}"), func(s *v1alpha1.RestoreSession) {
 		s.Spec.DataSource.Components = []string{"pod-0"}
-		s.Spec.Addon.Tasks[0].Name = "VolumeSnapshotRestore" // as older policies of KubeStash call it
+		s.Spec.Addon.Tasks[0].Name = "VolumeSnapshotRestore" // the name in older policies of KubeStash
 	})
 	w.Expect(ending(w.settleVolumes("less"))).To(Equal("Succeeded/Succeeded"))
 	w.claim("less-0")
-	w.Expect(apierrors.IsNotFound(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Namespace, Name: "less-1"}, &corev1.PersistentVolumeClaim{}))).To(BeTrue())
+	w.Expect(apierrors.IsNotFound(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Namespace, Name: "less-1"},
+		&corev1.PersistentVolumeClaim{}))).To(BeTrue())
 }
 
 func TestVolumesThatWaitForAPodGetOne(t *testing.T) {
@@ -217,16 +244,17 @@ func TestVolumesThatWaitForAPodGetOne(t *testing.T) {
 func TestVolumesMayBeLeftToTheirFirstPod(t *testing.T) {
 	t.Parallel()
 	w := newVolumes(t, "")
-	w.restore("restore", intoVolumes("late-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass)), func(s *v1alpha1.RestoreSession) {
-		s.Spec.Addon.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"bind": "false"}`)}
-	})
+	w.restore("restore", intoVolumes("late-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass)),
+		func(s *v1alpha1.RestoreSession) {
+			s.Spec.Addon.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"bind": "false"}`)}
+		})
 	s := w.settleVolumes("restore")
 	w.Expect(ending(s)).To(Equal("Unknown/VolumeNotBound"))
 	w.Expect(w.Jobs()).To(HaveLen(2))
 	w.Expect(w.claim("late-0").Annotations).NotTo(HaveKey(v1alpha1.AnnotationRestored))
 }
 
-// The same manifest again makes nothing again, and says that all is done when the first pods have come, not before.
+// The same manifest again creates nothing again. It reports success when the first pods exist, not before.
 func TestVolumesThatWereLeftToTheirFirstPodAreKnownAgain(t *testing.T) {
 	t.Parallel()
 	late := func(edit ...func(*v1alpha1.RestoreSession)) func(*v1alpha1.RestoreSession) {
@@ -261,10 +289,16 @@ func TestVolumesThatWereLeftToTheirFirstPodAreKnownAgain(t *testing.T) {
 			jobs := len(w.Jobs())
 			s := apply("second")
 			w.Expect(ending(s)).To(Equal("Unknown/VolumeNotBound"))
-			w.Expect(message(s)).To(ContainSubstring("PersistentVolumeClaim late-0 was made by an equal restore before"))
+			w.Expect(message(s)).To(ContainSubstring("an identical earlier restore made PersistentVolumeClaim late-0"))
 			sessiontest.Bind(t, w.Client, w.Namespace, "late-0")
-			w.Expect(message(apply("third"))).To(ContainSubstring("PersistentVolumeClaim late-1"), "one is not all")
-			w.Expect(ending(apply("other", func(s *v1alpha1.RestoreSession) { s.Spec.DataSource.Components = []string{"pod-0"} }))).To(Equal("Failed/NameConflict"))
+			w.Expect(message(apply("third"))).To(ContainSubstring("PersistentVolumeClaim late-1"),
+				"one bound claim is not enough")
+			w.Expect(ending(apply("other",
+				func(s *v1alpha1.RestoreSession) {
+					s.Spec.DataSource.Components = []string{
+						"pod-0",
+					}
+				}))).To(Equal("Failed/NameConflict"))
 
 			sessiontest.Bind(t, w.Client, w.Namespace, "late-1")
 			w.Expect(ending(apply("fourth"))).To(Equal("Skipped/AlreadyRestored"))
@@ -277,7 +311,10 @@ func TestVolumesThatWereLeftToTheirFirstPodAreKnownAgain(t *testing.T) {
 		w := newVolumes(t, "")
 		w.restore("first", late())
 		w.Expect(ending(w.settleVolumes("first"))).To(Equal("Unknown/VolumeNotBound"))
-		w.Expect(w.Client.Delete(t.Context(), &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "data-web-1-1795154820"}})).To(Succeed())
+		w.Expect(w.Client.Delete(t.Context(), &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{
+			Namespace: w.Namespace,
+			Name:      "data-web-1-1795154820",
+		}})).To(Succeed())
 		w.shot(w.Namespace, "data-web-1")
 		for _, name := range []string{"late-0", "late-1"} {
 			sessiontest.Bind(t, w.Client, w.Namespace, name)
@@ -287,7 +324,8 @@ func TestVolumesThatWereLeftToTheirFirstPodAreKnownAgain(t *testing.T) {
 	})
 }
 
-// What the first pod got was free, and holds other data: that is no restore, and an equal one does not say that it was done.
+// The first pod got an existing volume with other data: that is no restore, and an identical restore does not report
+// success.
 func TestAFreeVolumeThatAFirstPodGotIsNotARestore(t *testing.T) {
 	t.Parallel()
 	w := newVolumes(t, "")
@@ -305,7 +343,8 @@ func TestAFreeVolumeThatAFirstPodGotIsNotARestore(t *testing.T) {
 	w.Expect(message(s)).To(And(ContainSubstring("late-1"), ContainSubstring("other data")))
 }
 
-// newLateVolumes is newVolumes, with what makes a restore take them from another namespace where they are there.
+// newLateVolumes is newVolumes plus the edit that makes a restore take the VolumeSnapshots from another namespace if
+// they are there.
 func newLateVolumes(t testing.TB, there bool) (*world, func(*v1alpha1.RestoreSession)) {
 	t.Helper()
 	if there {
@@ -315,7 +354,7 @@ func newLateVolumes(t testing.TB, there bool) (*world, func(*v1alpha1.RestoreSes
 	return newVolumes(t, ""), func(*v1alpha1.RestoreSession) {}
 }
 
-// The word of a mover alone restores nothing.
+// The report of a mover alone restores nothing.
 func TestAVolumeThatIsNotThere(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -342,15 +381,19 @@ func TestAVolumeThatIsNotThere(t *testing.T) {
 	}
 }
 
-// unbound makes the claims of a Job, and has the provisioner complain.
+// unbound creates the claims of a Job, and makes the provisioner complain.
 func (w *world) unbound(job *batchv1.Job) {
 	for _, c := range sessiontest.TaskOf(job).Components {
 		claim := c.Claim.Object.DeepCopy()
 		w.Expect(w.Client.Create(w.T.Context(), claim)).To(Succeed())
 		w.Expect(w.Client.Create(w.T.Context(), &corev1.Event{
-			ObjectMeta:     metav1.ObjectMeta{Namespace: w.Namespace, GenerateName: "e-"},
-			InvolvedObject: corev1.ObjectReference{Kind: "PersistentVolumeClaim", Namespace: w.Namespace, Name: claim.Name, UID: claim.UID},
-			Type:           corev1.EventTypeWarning, Reason: "ProvisioningFailed", Message: "no space left in the pool", LastTimestamp: metav1.Now(),
+			ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, GenerateName: "e-"},
+			InvolvedObject: corev1.ObjectReference{
+				Kind: "PersistentVolumeClaim", Namespace: w.Namespace, Name: claim.Name,
+				UID: claim.UID,
+			},
+			Type: corev1.EventTypeWarning, Reason: "ProvisioningFailed", Message: "no space left in the pool",
+			LastTimestamp: metav1.Now(),
 		})).To(Succeed())
 	}
 }
@@ -368,24 +411,48 @@ func TestWhatNoVolumeIsMadeOf(t *testing.T) {
 		want   string
 		says   string
 	}{
-		"too small":        {edit: intoVolumes("c-${POD_ORDINAL}", asking("512Mi")), want: "Invalid/VolumeTooSmall", says: "asks for 512Mi, and a volume of VolumeSnapshot data-web-0-1795154820 has at least 1Gi"},
-		"another driver":   {edit: intoVolumes("c-${POD_ORDINAL}", ofClass(sessiontest.OtherClass)), want: "Invalid/InvalidParameters", says: "of that driver there are: disk, disk-late"},
-		"no such class":    {edit: intoVolumes("c-${POD_ORDINAL}", ofClass("nowhere")), want: "Invalid/InvalidParameters", says: `no StorageClass "nowhere"`},
-		"another mode":     {edit: intoVolumes("c-${POD_ORDINAL}", func(t *v1alpha1.RestoreClaimTemplate) { t.Spec.VolumeMode = new(corev1.PersistentVolumeBlock) }), want: "Invalid/InvalidParameters", says: "was Filesystem: leave volumeMode out"},
-		"a selector":       {edit: intoVolumes("c-${POD_ORDINAL}", func(t *v1alpha1.RestoreClaimTemplate) { t.Spec.Selector = &metav1.LabelSelector{} }), want: "Invalid/InvalidParameters", says: "leave selector out"},
-		"one name for two": {edit: intoVolumes("c"), want: "Invalid/InvalidParameters", says: "would both become PersistentVolumeClaim c"},
+		"too small": {
+			edit: intoVolumes("c-${POD_ORDINAL}", asking("512Mi")), want: "Invalid/VolumeTooSmall",
+			says: "asks for 512Mi, and a volume of VolumeSnapshot data-web-0-1795154820 has at least 1Gi",
+		},
+		"another driver": {
+			edit: intoVolumes("c-${POD_ORDINAL}", ofClass(sessiontest.OtherClass)),
+			want: "Invalid/InvalidParameters", says: "of that driver there are: disk, disk-late",
+		},
+		"no such class": {
+			edit: intoVolumes("c-${POD_ORDINAL}", ofClass("nowhere")), want: "Invalid/InvalidParameters",
+			says: `no StorageClass "nowhere"`,
+		},
+		"another mode": {edit: intoVolumes("c-${POD_ORDINAL}",
+			func(t *v1alpha1.RestoreClaimTemplate) {
+				t.Spec.VolumeMode = new(corev1.PersistentVolumeBlock)
+			}), want: "Invalid/InvalidParameters", says: "was Filesystem: leave volumeMode out"},
+		"a selector": {edit: intoVolumes("c-${POD_ORDINAL}",
+			func(t *v1alpha1.RestoreClaimTemplate) {
+				t.Spec.Selector = &metav1.LabelSelector{}
+			}), want: "Invalid/InvalidParameters", says: "leave selector out"},
+		"one name for two": {
+			edit: intoVolumes("c"), want: "Invalid/InvalidParameters",
+			says: "would both become PersistentVolumeClaim c",
+		},
 		"a task for files": {edit: func(s *v1alpha1.RestoreSession) {
 			intoVolumes("c-${POD_ORDINAL}")(s)
 			s.Spec.Addon.Tasks[0].Name = policy.RestoreTask
 		}, want: "Invalid/InvalidTask", says: "name task volume-snapshot-restore of pvc-addon"},
-		"a target": {edit: func(s *v1alpha1.RestoreSession) { s.Spec.DataSource.Repository = "disks" }, want: "Invalid/InvalidParameters", says: "leave target out"},
+		"a target": {
+			edit: func(s *v1alpha1.RestoreSession) { s.Spec.DataSource.Repository = "disks" },
+			want: "Invalid/InvalidParameters", says: "leave target out",
+		},
 		"files": {edit: func(s *v1alpha1.RestoreSession) {
 			intoVolumes("c-${POD_ORDINAL}")(s)
 			s.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "pods"}
 		}, want: "Invalid/InvalidTask", says: "is not kept as these"},
 		"a task for files, and VolumeSnapshots that are named": {edit: func(s *v1alpha1.RestoreSession) {
 			intoVolumes("c", func(t *v1alpha1.RestoreClaimTemplate) {
-				t.Spec.DataSource = &corev1.TypedLocalObjectReference{APIGroup: new(snapshotv1.GroupName), Kind: "VolumeSnapshot", Name: "data-web-0-1795154820"}
+				t.Spec.DataSource = &corev1.TypedLocalObjectReference{
+					APIGroup: new(snapshotv1.GroupName), Kind: "VolumeSnapshot",
+					Name: "data-web-0-1795154820",
+				}
 			})(s)
 			s.Spec.DataSource, s.Spec.Addon.Tasks[0].Name = nil, policy.RestoreTask
 		}, want: "Invalid/InvalidTask", says: "the templates name VolumeSnapshots: name task volume-snapshot-restore"},
@@ -393,21 +460,42 @@ func TestWhatNoVolumeIsMadeOf(t *testing.T) {
 			newClaims("c")(s)
 			s.Spec.Addon.Tasks[0].TargetVolumes.VolumeClaimTemplates[0].Spec.VolumeMode = new(corev1.PersistentVolumeBlock)
 		}, want: "Invalid/InvalidParameters", says: "leave volumeMode out"},
-		"verify": {edit: func(s *v1alpha1.RestoreSession) { intoVolumes("c-${POD_ORDINAL}")(s); s.Spec.Verify = true }, want: "Invalid/InvalidParameters", says: "leave it out"},
-		"a VolumeSnapshot that is gone": {edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound", before: func(w *world) {
-			w.Expect(w.Client.Delete(w.T.Context(), &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "data-web-1-1795154820"}})).To(Succeed())
-		}},
-		"a snapshot that was taken again": {edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound", says: "is another snapshot than the one that was backed up", before: func(w *world) {
-			v, content := &snapshotv1.VolumeSnapshot{}, &snapshotv1.VolumeSnapshotContent{}
-			w.Get("data-web-1-1795154820", v)
-			w.Expect(w.Client.Get(w.T.Context(), client.ObjectKey{Name: *v.Status.BoundVolumeSnapshotContentName}, content)).To(Succeed())
-			content.Status.SnapshotHandle = new("taken-later")
-			w.Expect(w.Client.Status().Update(w.T.Context(), content)).To(Succeed())
-		}},
-		"a VolumeSnapshot that was made anew": {edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound", says: "somebody made another one of its name", before: func(w *world) {
-			w.Expect(w.Client.Delete(w.T.Context(), &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "data-web-1-1795154820"}})).To(Succeed())
-			w.shot(w.Namespace, "data-web-1")
-		}},
+		"verify": {
+			edit: func(s *v1alpha1.RestoreSession) { intoVolumes("c-${POD_ORDINAL}")(s); s.Spec.Verify = true },
+			want: "Invalid/InvalidParameters", says: "leave it out",
+		},
+		"a VolumeSnapshot that is gone": {
+			edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound",
+			before: func(w *world) {
+				w.Expect(w.Client.Delete(w.T.Context(),
+					&snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{
+						Namespace: w.Namespace,
+						Name:      "data-web-1-1795154820",
+					}})).To(Succeed())
+			},
+		},
+		"a snapshot that was retaken": {
+			edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound",
+			says: "is another snapshot than the one that was backed up", before: func(w *world) {
+				v, content := &snapshotv1.VolumeSnapshot{}, &snapshotv1.VolumeSnapshotContent{}
+				w.Get("data-web-1-1795154820", v)
+				w.Expect(w.Client.Get(w.T.Context(), client.ObjectKey{Name: *v.Status.BoundVolumeSnapshotContentName}, content)).
+					To(Succeed())
+				content.Status.SnapshotHandle = new("taken-later")
+				w.Expect(w.Client.Status().Update(w.T.Context(), content)).To(Succeed())
+			},
+		},
+		"a VolumeSnapshot that was recreated": {
+			edit: intoVolumes("c-${POD_ORDINAL}"),
+			want: "Invalid/VolumeSnapshotNotFound", says: "somebody made another one of its name", before: func(w *world) {
+				w.Expect(w.Client.Delete(w.T.Context(),
+					&snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{
+						Namespace: w.Namespace,
+						Name:      "data-web-1-1795154820",
+					}})).To(Succeed())
+				w.shot(w.Namespace, "data-web-1")
+			},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -458,10 +546,14 @@ func TestAClaimIsReplacedOnlyByItsUID(t *testing.T) {
 func TestVolumesOfVolumeSnapshotsThatTheUserNames(t *testing.T) {
 	t.Parallel()
 	w := newVolumes(t, "")
-	w.restore("restore", intoVolumes("mine-${POD_ORDINAL}", ofClass(sessiontest.DiskClass), func(t *v1alpha1.RestoreClaimTemplate) {
-		t.Spec.DataSource = &corev1.TypedLocalObjectReference{APIGroup: new(snapshotv1.GroupName), Kind: "VolumeSnapshot", Name: "data-web-${POD_ORDINAL}-1795154820"}
-		t.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
-	}), func(s *v1alpha1.RestoreSession) {
+	w.restore("restore", intoVolumes("mine-${POD_ORDINAL}", ofClass(sessiontest.DiskClass),
+		func(t *v1alpha1.RestoreClaimTemplate) {
+			t.Spec.DataSource = &corev1.TypedLocalObjectReference{
+				APIGroup: new(snapshotv1.GroupName), Kind: "VolumeSnapshot",
+				Name: "data-web-${POD_ORDINAL}-1795154820",
+			}
+			t.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
+		}), func(s *v1alpha1.RestoreSession) {
 		s.Spec.DataSource = nil
 		s.Spec.Addon.Tasks[0].TargetVolumes.Replicas = new(int32(2))
 	})

@@ -17,8 +17,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
-// apply lets go of what the verdicts say. From then on a Snapshot's deletion can't be taken back, so that what the verdicts
-// rest on is read anew first.
+// apply removes the Snapshots that the verdicts let go. A deletion can't be taken back, so it first confirms what the
+// verdicts rest on.
 func (r *Reconciler) apply(ctx context.Context, s *state) error {
 	if !slices.ContainsFunc(s.verdicts, retention.Verdict.Goes) {
 		return nil
@@ -43,8 +43,8 @@ func (r *Reconciler) apply(ctx context.Context, s *state) error {
 	return nil
 }
 
-// confirm makes sure that the policy is still the one that was decided by, that a default one is still the default, and that
-// the newest good Snapshot, beside which others may go, is still there. The cache may be behind.
+// confirm makes sure that the policy is still the one of the verdicts, that a default policy is still the default, and
+// that the newest good Snapshot still exists, because the others go only beside it. The cache can be stale.
 func (r *Reconciler) confirm(ctx context.Context, s *state) error {
 	var live v1alpha1.RetentionPolicy
 	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(s.spec), &live); client.IgnoreNotFound(err) != nil {
@@ -78,25 +78,28 @@ func (r *Reconciler) confirm(ctx context.Context, s *state) error {
 }
 
 func behind(kind, name string) error {
-	return apierrors.NewConflict(schema.GroupResource{Group: v1alpha1.Group, Resource: kind}, name, fmt.Errorf("the cache is behind"))
+	return apierrors.NewConflict(schema.GroupResource{Group: v1alpha1.Group, Resource: kind}, name,
+		fmt.Errorf("the cache is stale"))
 }
 
-// letGo writes down why a Snapshot goes, then that its data goes with it, and deletes it. Each step fails where somebody
-// else has changed the Snapshot meanwhile.
+// letGo writes why a Snapshot goes, then marks it so that its data goes with it, and then deletes it. Each step fails
+// if somebody else has changed the Snapshot in the meantime.
 func (r *Reconciler) letGo(ctx context.Context, snapshot *v1alpha1.Snapshot, reason, message string) error {
 	owner := client.FieldOwner(r.FieldManager)
 	snapshot = snapshot.DeepCopy()
 	before := snapshot.DeepCopy()
 	conditions.MarkFalse(snapshot, v1alpha1.ConditionRetained, reason, "%s", message)
-	if err := r.Status().Patch(ctx, snapshot, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), owner); err != nil {
+	if err := r.Status().Patch(ctx, snapshot, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		owner); err != nil {
 		return fmt.Errorf("write status of Snapshot %s: %w", snapshot.Name, err)
 	}
 	before = snapshot.DeepCopy()
 	snapshot.Spec.DeletionPolicy = v1alpha1.WipeOut
 	controllerutil.AddFinalizer(snapshot, v1alpha1.FinalizerWipe)
 	controllerutil.AddFinalizer(snapshot, v1alpha1.FinalizerRecord)
-	if err := r.Patch(ctx, snapshot, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), owner); err != nil {
-		return fmt.Errorf("mark Snapshot %s: %w", snapshot.Name, err)
+	if err := r.Patch(ctx, snapshot, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		owner); err != nil {
+		return fmt.Errorf("set deletionPolicy of Snapshot %s: %w", snapshot.Name, err)
 	}
 	err := r.Delete(ctx, snapshot, client.Preconditions{UID: &snapshot.UID, ResourceVersion: &snapshot.ResourceVersion})
 	if client.IgnoreNotFound(err) != nil {

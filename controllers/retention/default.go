@@ -12,13 +12,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
-// notice is how long everything stays after a default RetentionPolicy has come to a Repository, or has changed, that lets
-// Snapshots go there: whoever made the backups may not know that somebody made a default.
+// notice is how long a new or changed default RetentionPolicy removes nothing from a Repository: whoever made the
+// backups may not know that somebody created a default.
 const notice = 24 * time.Hour
 
-// introduce says in the status which default is in force. One that is new to the Repository, as it is now, and lets Snapshots
-// go is held: nothing is removed before the status says since when, so that also a manager that is killed removes nothing
-// that nobody was told of.
+// introduce writes to the status which default is in force. A default that is new to the Repository in its current
+// form, and that lets Snapshots go, is held: nothing is removed before the status shows the date of the removal. So
+// even a killed manager removes nothing without notice.
 func (r *Reconciler) introduce(s *state) {
 	status := &s.repository.Status
 	if !s.isDefault || s.refusal != nil {
@@ -36,14 +36,14 @@ func (r *Reconciler) introduce(s *state) {
 	s.held = known.RemovesAfter != nil && r.Clock.Now().Before(known.RemovesAfter.Time)
 }
 
-// announce tells of a default that came or went, once.
+// announce emits one event for a default that came or went.
 func (r *Reconciler) announce(before, after *v1alpha1.Repository) {
 	was, is := before.Status.DefaultRetention, after.Status.DefaultRetention
 	switch {
 	case is == nil && was == nil, is != nil && was != nil && was.UID == is.UID && was.Generation == is.Generation:
 	case is == nil && after.Status.RetentionPolicy == nil:
 		r.Event(after, corev1.EventTypeNormal, v1alpha1.ReasonDefaultRetention,
-			fmt.Sprintf("RetentionPolicy %s is not the default any more: everything is kept", refName(was.Ref)))
+			fmt.Sprintf("RetentionPolicy %s is no longer the default: everything is kept", refName(was.Ref)))
 	case is == nil:
 	case is.RemovesAfter != nil:
 		r.Event(after, corev1.EventTypeWarning, v1alpha1.ReasonDefaultRetention, heldMessage(is.Ref))
@@ -53,9 +53,11 @@ func (r *Reconciler) announce(before, after *v1alpha1.Repository) {
 	}
 }
 
-// heldMessage says what will happen, and how to have it otherwise.
+// heldMessage says what will happen, and how to change that.
 func heldMessage(ref v1alpha1.ObjectReference) string {
-	return fmt.Sprintf("policy names no RetentionPolicy, and the default, %s, which is new or was changed, lets Snapshots go that are there. "+
-		"They are removed after status.defaultRetention.removesAfter. Name a RetentionPolicy in spec.backends[].retentionPolicy "+
-		"to have another one, or to have this one at once", refName(ref))
+	return fmt.Sprintf("policy names no RetentionPolicy, and the default, %s, is new or has changed and lets existing "+
+		"Snapshots go. "+
+		"They are removed after status.defaultRetention.removesAfter. Name a RetentionPolicy in "+
+		"spec.backends[].retentionPolicy "+
+		"to use another policy, or to apply this one at once", refName(ref))
 }

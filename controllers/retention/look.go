@@ -19,27 +19,29 @@ import (
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
-// trouble is why nothing is removed, or why a removal does not come to an end.
+// trouble is the reason why nothing is removed, or why a removal does not finish.
 type trouble struct{ reason, message string }
 
-// state is what a pass works with.
+// state is the working state of a pass.
 type state struct {
 	repository *v1alpha1.Repository
-	// ref names the policy in force; nil: there is none. It is a default where policy names none.
+	// ref names the policy in force, nil if there is none. isDefault reports that policy names none and ref is the
+	// default.
 	ref       *v1alpha1.ObjectReference
 	isDefault bool
 	// spec is the policy as the cache has it.
 	spec *v1alpha1.RetentionPolicy
-	// refusal keeps the policy from being applied.
+	// refusal is the reason why the policy can't be applied.
 	refusal *trouble
-	// snapshots of the Repository by name, those that are being deleted not among them.
+	// snapshots are the Repository's Snapshots by name, without those that are being deleted.
 	snapshots map[string]*v1alpha1.Snapshot
 	// verdicts on the Repository's own Snapshots, newest first.
 	verdicts []retention.Verdict
-	// removing are the Snapshots that wait for their data to be removed, failure what keeps the first of them.
+	// removing counts the Snapshots that wait for the removal of their data; failure is what blocks the first of them.
 	removing int
 	failure  *trouble
-	// more says that a pass let go as many as it may, held that the policy is too new to let go of any.
+	// more reports that a pass removed as many Snapshots as it is allowed to, held that the default is too new to
+	// remove any.
 	more, held bool
 }
 
@@ -53,10 +55,14 @@ func (r *Reconciler) look(ctx context.Context, repository *v1alpha1.Repository) 
 	for _, snapshot := range all {
 		if snapshot.DeletionTimestamp.IsZero() {
 			s.snapshots[snapshot.Name] = snapshot
-		} else if snapshot.Spec.DeletionPolicy == v1alpha1.WipeOut && slices.Contains(snapshot.Finalizers, v1alpha1.FinalizerWipe) {
+		} else if snapshot.Spec.DeletionPolicy == v1alpha1.WipeOut && slices.Contains(snapshot.Finalizers,
+			v1alpha1.FinalizerWipe) {
 			s.removing++
 			if s.failure == nil && conditions.IsFalse(snapshot, v1alpha1.ConditionWiped) {
-				s.failure = &trouble{conditions.GetReason(snapshot, v1alpha1.ConditionWiped), conditions.GetMessage(snapshot, v1alpha1.ConditionWiped)}
+				s.failure = &trouble{
+					conditions.GetReason(snapshot, v1alpha1.ConditionWiped),
+					conditions.GetMessage(snapshot, v1alpha1.ConditionWiped),
+				}
 			}
 		}
 	}
@@ -81,12 +87,13 @@ func (r *Reconciler) look(ctx context.Context, repository *v1alpha1.Repository) 
 	return s, nil
 }
 
-// resolve finds the one policy of the Repository, and the other Repositories of its batch that have the same.
+// resolve finds the one policy of the Repository, and the other Repositories of its batch under the same policy.
 func (r *Reconciler) resolve(ctx context.Context, s *state) ([]string, error) {
 	namespace := s.repository.Namespace
 	var users v1alpha1.BackupConfigurationList
-	if err := r.List(ctx, &users, client.InNamespace(namespace), client.MatchingFields{indexRepository: s.repository.Name}); err != nil {
-		return nil, fmt.Errorf("list BackupConfigurations of %s: %w", s.repository.Name, err)
+	if err := r.List(ctx, &users, client.InNamespace(namespace),
+		client.MatchingFields{indexRepository: s.repository.Name}); err != nil {
+		return nil, fmt.Errorf("list BackupConfigurations of Repository %s: %w", s.repository.Name, err)
 	}
 	fallback, err := defaults.RetentionPolicy(ctx, r.Client, namespace)
 	if err != nil {
@@ -106,18 +113,22 @@ func (r *Reconciler) resolve(ctx context.Context, s *state) ([]string, error) {
 	return r.siblings(ctx, s, resolved.Child, fallback)
 }
 
-// policy reads the policy and asks whether it may be used from here.
+// policy reads the policy and checks whether this namespace is allowed to use it.
 func (r *Reconciler) policy(ctx context.Context, s *state) error {
 	s.spec = &v1alpha1.RetentionPolicy{}
 	err := r.Get(ctx, types.NamespacedName{Namespace: s.ref.Namespace, Name: s.ref.Name}, s.spec)
 	if apierrors.IsNotFound(err) {
-		s.refusal = &trouble{v1alpha1.ReasonRetentionPolicyNotFound, "nothing is removed: there is no RetentionPolicy " + refName(*s.ref)}
+		s.refusal = &trouble{
+			v1alpha1.ReasonRetentionPolicyNotFound,
+			"nothing is removed: there is no RetentionPolicy " + refName(*s.ref),
+		}
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("get RetentionPolicy %s: %w", refName(*s.ref), err)
 	}
-	err = access.MayUse(ctx, r.Client, v1alpha1.RetentionPolicyKind, s.spec, s.spec.Spec.UsagePolicy, s.repository.Namespace, v1alpha1.ReasonRetentionPolicyNotAllowed)
+	err = access.MayUse(ctx, r.Client, v1alpha1.RetentionPolicyKind, s.spec, s.spec.Spec.UsagePolicy,
+		s.repository.Namespace, v1alpha1.ReasonRetentionPolicyNotAllowed)
 	if reason, message, ok := access.ReasonOf(err); ok {
 		s.refusal = &trouble{reason, "nothing is removed: " + message}
 		return nil
@@ -125,9 +136,11 @@ func (r *Reconciler) policy(ctx context.Context, s *state) error {
 	return err
 }
 
-// siblings are the other Repositories of a child's batch under the same policy. The batch itself says so: its children change
-// one after the other. Until the child says the same as the batch, it is a conflict.
-func (r *Reconciler) siblings(ctx context.Context, s *state, child *v1alpha1.BackupConfiguration, fallback *v1alpha1.ObjectReference) ([]string, error) {
+// siblings returns the other Repositories of a child's batch under the same policy. The batch itself names them,
+// because its children change one after the other. Until the child agrees with the batch, siblings returns a conflict.
+func (r *Reconciler) siblings(
+	ctx context.Context, s *state, child *v1alpha1.BackupConfiguration, fallback *v1alpha1.ObjectReference,
+) ([]string, error) {
 	owner := metav1.GetControllerOf(child)
 	if owner == nil || owner.Kind != v1alpha1.BackupBatchKind {
 		return nil, nil
@@ -150,21 +163,26 @@ func (r *Reconciler) siblings(ctx context.Context, s *state, child *v1alpha1.Bac
 	return retention.Together(children, s.repository.Name, *s.ref, fallback), nil
 }
 
-// childrensRepositories are the other Repositories under the same policy of what was made of a batch that has mistakes now.
-func (r *Reconciler) childrensRepositories(ctx context.Context, s *state, child *v1alpha1.BackupConfiguration, fallback *v1alpha1.ObjectReference) ([]string, error) {
+// childrensRepositories returns the other Repositories under the same policy of the existing children of a batch that
+// has mistakes now.
+func (r *Reconciler) childrensRepositories(
+	ctx context.Context, s *state, child *v1alpha1.BackupConfiguration, fallback *v1alpha1.ObjectReference,
+) ([]string, error) {
 	var children v1alpha1.BackupConfigurationList
-	err := r.List(ctx, &children, client.InNamespace(child.Namespace), client.MatchingLabels{v1alpha1.LabelBatch: child.Labels[v1alpha1.LabelBatch]})
+	err := r.List(ctx, &children, client.InNamespace(child.Namespace),
+		client.MatchingLabels{v1alpha1.LabelBatch: child.Labels[v1alpha1.LabelBatch]})
 	if err != nil {
-		return nil, fmt.Errorf("list children of batch %s: %w", child.Labels[v1alpha1.LabelBatch], err)
+		return nil, fmt.Errorf("list children of BackupBatch %s: %w", child.Labels[v1alpha1.LabelBatch], err)
 	}
 	return retention.Together(children.Items, s.repository.Name, *s.ref, fallback), nil
 }
 
-// snapshots of a Repository. Records are none.
+// snapshots lists the Snapshots of a Repository, without records.
 func (r *Reconciler) snapshots(ctx context.Context, namespace, repository string) ([]*v1alpha1.Snapshot, error) {
 	var list v1alpha1.SnapshotList
-	if err := r.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{indexSnapshots: repository}); err != nil {
-		return nil, fmt.Errorf("list Snapshots of %s: %w", repository, err)
+	if err := r.List(ctx, &list, client.InNamespace(namespace),
+		client.MatchingFields{indexSnapshots: repository}); err != nil {
+		return nil, fmt.Errorf("list Snapshots of Repository %s: %w", repository, err)
 	}
 	out := make([]*v1alpha1.Snapshot, 0, len(list.Items))
 	for i := range list.Items {
@@ -175,7 +193,8 @@ func (r *Reconciler) snapshots(ctx context.Context, namespace, repository string
 	return out, nil
 }
 
-// input is what the decision needs of the Repository's Snapshots and of those that share restore points with them.
+// input returns what the decision needs to know of the Repository's Snapshots and of those that share restore points
+// with them.
 func (r *Reconciler) input(ctx context.Context, s *state, siblings []string) ([]retention.Snapshot, error) {
 	used, err := restores.Snapshots(ctx, r.Client)
 	if err != nil {

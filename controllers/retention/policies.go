@@ -20,12 +20,12 @@ import (
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
-// PolicyReconciler says of each RetentionPolicy whether it can be used.
+// PolicyReconciler reports for each RetentionPolicy whether it can be used.
 type PolicyReconciler struct {
 	client.Client
 	record.EventRecorder
 
-	// FieldManager of what is written.
+	// FieldManager owns all writes.
 	FieldManager string
 }
 
@@ -47,21 +47,21 @@ func (r *PolicyReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 	})
 }
 
-// judgeDefault says of a default that an older one of its namespace is the default.
+// judgeDefault marks a default whose namespace has an older default.
 func (r *PolicyReconciler) judgeDefault(ctx context.Context, p *v1alpha1.RetentionPolicy) error {
 	var list v1alpha1.RetentionPolicyList
 	if err := r.List(ctx, &list, client.InNamespace(p.Namespace)); err != nil {
-		return fmt.Errorf("list the RetentionPolicies of %s: %w", p.Namespace, err)
+		return fmt.Errorf("list RetentionPolicies of Namespace %s: %w", p.Namespace, err)
 	}
 	defaults.Judge(p, v1alpha1.RetentionPolicyKind, policy.DefaultPolicies(list.Items))
 	return nil
 }
 
-// otherDefaults are the other defaults of a namespace.
+// otherDefaults returns requests for the other defaults of a namespace.
 func (r *PolicyReconciler) otherDefaults(ctx context.Context, o client.Object) []reconcile.Request {
 	var list v1alpha1.RetentionPolicyList
 	if err := r.List(ctx, &list, client.InNamespace(o.GetNamespace())); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "list the RetentionPolicies of a namespace")
+		ctrl.LoggerFrom(ctx).Error(err, "list RetentionPolicies of Namespace")
 	}
 	var out []reconcile.Request
 	for i := range list.Items {
@@ -77,7 +77,8 @@ func (r *PolicyReconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Op
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("retentionpolicy").
 		For(&v1alpha1.RetentionPolicy{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&v1alpha1.RetentionPolicy{}, handler.EnqueueRequestsFromMapFunc(r.otherDefaults), builder.WithPredicates(defaults.Changes)).
+		Watches(&v1alpha1.RetentionPolicy{}, handler.EnqueueRequestsFromMapFunc(r.otherDefaults),
+			builder.WithPredicates(defaults.Changes)).
 		WithOptions(opts).
 		Complete(r)
 }

@@ -1,5 +1,9 @@
-// Package retention applies RetentionPolicies to Repositories: it decides which Snapshots stay, deletes the others so that a
-// keeper removes their data, and says so on the Repository and on the BackupSession that came before.
+// Package retention applies RetentionPolicies to Repositories: it decides which Snapshots stay, deletes the others so
+// that a keeper removes their data, and reports this on the Repository and on its BackupSessions.
+//
+// A Reconciler is safe for concurrent use; one goroutine at a time reconciles a Repository. Invariants: the newest good
+// Snapshot stays, a removal rests on reads past the cache (confirm), a refused policy removes nothing, and a new
+// default removes nothing before its notice is over.
 package retention
 
 import (
@@ -25,18 +29,18 @@ type Reconciler struct {
 	client.Client
 	record.EventRecorder
 
-	// APIReader reads from the API server. It is asked before anything is removed.
+	// APIReader reads from the API server. The reconciler asks it before it removes anything.
 	APIReader client.Reader
-	// Clock tells how old Snapshots are.
+	// Clock measures the age of Snapshots.
 	Clock clock.PassiveClock
-	// FieldManager of what is written.
+	// FieldManager owns all writes.
 	FieldManager string
 }
 
 const (
-	// conflictInterval is how soon a decision is made anew that was about an older state.
+	// conflictInterval is the delay before a decision about a stale state is made again.
 	conflictInterval = time.Second
-	// atOnce bounds how many Snapshots one pass lets go.
+	// atOnce limits the number of Snapshots that one pass removes.
 	atOnce = 200
 )
 
@@ -76,10 +80,11 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 	return result, r.tell(ctx, repository, state)
 }
 
-// enforce lets go what the policy lets go, and says when to look again.
+// enforce removes the Snapshots that the policy lets go, and returns when to look again.
 func (r *Reconciler) enforce(ctx context.Context, s *state) (ctrl.Result, error) {
 	if s.held {
-		return ctrl.Result{RequeueAfter: max(s.repository.Status.DefaultRetention.RemovesAfter.Sub(r.Clock.Now()), time.Second)}, nil
+		return ctrl.Result{RequeueAfter: max(s.repository.Status.DefaultRetention.RemovesAfter.Sub(r.Clock.Now()),
+			time.Second)}, nil
 	}
 	if err := r.apply(ctx, s); err != nil {
 		return ctrl.Result{}, err
@@ -94,7 +99,7 @@ func (r *Reconciler) enforce(ctx context.Context, s *state) (ctrl.Result, error)
 	return result, nil
 }
 
-// summarize puts into the status which policy is in force and how far it was applied.
+// summarize writes to the status which policy is in force and how far it was applied.
 func (r *Reconciler) summarize(repository *v1alpha1.Repository, s *state) {
 	repository.Status.RetentionPolicy = s.ref
 	const condition = v1alpha1.ConditionRetentionApplied
@@ -110,13 +115,15 @@ func (r *Reconciler) summarize(repository *v1alpha1.Repository, s *state) {
 	case s.held:
 		conditions.MarkFalse(repository, condition, v1alpha1.ReasonRemovalHeld, "%s", heldMessage(*s.ref))
 	case s.ref == nil:
-		conditions.MarkTrue(repository, condition, v1alpha1.ReasonKeepsEverything, "no RetentionPolicy is named, and there is no default: everything is kept")
+		conditions.MarkTrue(repository, condition, v1alpha1.ReasonKeepsEverything,
+			"no RetentionPolicy is named, and there is no default: everything is kept")
 	default:
-		conditions.MarkTrue(repository, condition, v1alpha1.ReasonApplied, "all that RetentionPolicy %s lets go is gone", refName(*s.ref))
+		conditions.MarkTrue(repository, condition, v1alpha1.ReasonApplied,
+			"every Snapshot that RetentionPolicy %s lets go is gone", refName(*s.ref))
 	}
 }
 
-// write writes the status where it changed.
+// write writes the status if it changed.
 func (r *Reconciler) write(ctx context.Context, before, after *v1alpha1.Repository) error {
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return nil
@@ -125,10 +132,12 @@ func (r *Reconciler) write(ctx context.Context, before, after *v1alpha1.Reposito
 	if err := r.Status().Patch(ctx, after, patch, client.FieldOwner(r.FieldManager)); err != nil {
 		return fmt.Errorf("write status of Repository %s: %w", after.Name, err)
 	}
-	is, was := conditions.Get(after, v1alpha1.ConditionRetentionApplied), conditions.Get(before, v1alpha1.ConditionRetentionApplied)
+	is, was := conditions.Get(after, v1alpha1.ConditionRetentionApplied),
+		conditions.Get(before, v1alpha1.ConditionRetentionApplied)
 	r.announce(before, after)
 	expected := is.Reason == v1alpha1.ReasonRemovalPending || is.Reason == v1alpha1.ReasonRemovalHeld
-	if conditions.IsFalse(after, v1alpha1.ConditionRetentionApplied) && !expected && (was == nil || was.Reason != is.Reason) {
+	if conditions.IsFalse(after, v1alpha1.ConditionRetentionApplied) && !expected &&
+		(was == nil || was.Reason != is.Reason) {
 		r.Event(after, "Warning", is.Reason, is.Message)
 	}
 	return nil

@@ -14,15 +14,16 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// tell writes into the BackupSessions of the Repository how far retention is: into the newest that ended, and into those
-// that were told of something that is not over.
+// tell writes the state of retention to the BackupSessions of the Repository: to the newest that ended, and to those
+// whose entry is not final.
 func (r *Reconciler) tell(ctx context.Context, repository *v1alpha1.Repository, s *state) error {
 	want, ok := applied(repository, s)
 	if !ok {
 		return nil
 	}
 	var list v1alpha1.BackupSessionList
-	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace), client.MatchingFields{indexSessions: repository.Name}); err != nil {
+	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace),
+		client.MatchingFields{indexSessions: repository.Name}); err != nil {
 		return fmt.Errorf("list BackupSessions of %s: %w", repository.Name, err)
 	}
 	var newest *v1alpha1.BackupSession
@@ -35,7 +36,8 @@ func (r *Reconciler) tell(ctx context.Context, repository *v1alpha1.Repository, 
 	for i := range list.Items {
 		session := &list.Items[i]
 		is := entry(session, repository.Name)
-		if is != nil && equality.Semantic.DeepEqual(*is, want) || is == nil && session != newest || is != nil && is.Phase == v1alpha1.RetentionApplied && session != newest {
+		if is != nil && equality.Semantic.DeepEqual(*is, want) || is == nil && session != newest || is != nil &&
+			is.Phase == v1alpha1.RetentionApplied && session != newest {
 			continue
 		}
 		if err := r.writeSession(ctx, session, want); err != nil {
@@ -45,7 +47,8 @@ func (r *Reconciler) tell(ctx context.Context, repository *v1alpha1.Repository, 
 	return nil
 }
 
-// applied is what a BackupSession says of the Repository; there is nothing to say where no policy is named.
+// applied returns a BackupSession's entry for the Repository. It returns false if no policy is named or the Repository
+// is paused.
 func applied(repository *v1alpha1.Repository, s *state) (v1alpha1.RetentionPolicyApplyStatus, bool) {
 	out := v1alpha1.RetentionPolicyApplyStatus{Repository: repository.Name, Ref: s.ref, Phase: v1alpha1.RetentionApplied}
 	switch {
@@ -70,8 +73,10 @@ func entry(session *v1alpha1.BackupSession, repository string) *v1alpha1.Retenti
 	return nil
 }
 
-// writeSession applies the entry alone: each Repository has a field manager of its own, and the rest of the status another.
-func (r *Reconciler) writeSession(ctx context.Context, session *v1alpha1.BackupSession, want v1alpha1.RetentionPolicyApplyStatus) error {
+// writeSession applies only the entry: each Repository has its own field manager, and the rest of the status another.
+func (r *Reconciler) writeSession(
+	ctx context.Context, session *v1alpha1.BackupSession, want v1alpha1.RetentionPolicyApplyStatus,
+) error {
 	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&want)
 	if err != nil {
 		return fmt.Errorf("encode retention status: %w", err)
@@ -82,9 +87,10 @@ func (r *Reconciler) writeSession(ctx context.Context, session *v1alpha1.BackupS
 		"status":   map[string]any{"retentionPolicy": []any{fields}},
 	}}
 	manager := "cairn-retention-" + policy.Digest(want.Repository)[len("sha256:"):][:8]
-	err = r.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(manager), client.ForceOwnership)
+	err = r.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(manager),
+		client.ForceOwnership)
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		return fmt.Errorf("write retention into BackupSession %s: %w", session.Name, err)
+		return fmt.Errorf("write retention to BackupSession %s: %w", session.Name, err)
 	}
 	return nil
 }

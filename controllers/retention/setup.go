@@ -24,7 +24,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
-// Indexes of the cache.
+// The indexes of the cache.
 const (
 	indexRepository = "retention.repository"
 	indexPolicy     = "retention.policy"
@@ -33,7 +33,8 @@ const (
 	restores        = inuse.Index("retention.restores")
 )
 
-// infers is the value in indexPolicy of those that name no policy for one of their Repositories. It is no name of one.
+// infers is the value in indexPolicy of configurations that name no policy for one of their Repositories. No policy has
+// this key.
 const infers = "default"
 
 // SetupWithManager registers the controller, its indexes and its watches.
@@ -46,7 +47,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	}{
 		{&v1alpha1.BackupConfiguration{}, indexRepository, repositoriesOf},
 		{&v1alpha1.BackupConfiguration{}, indexPolicy, policiesOf},
-		{&v1alpha1.Snapshot{}, indexSnapshots, func(o client.Object) []string { return []string{o.(*v1alpha1.Snapshot).Spec.Repository} }},
+		{
+			&v1alpha1.Snapshot{}, indexSnapshots,
+			func(o client.Object) []string { return []string{o.(*v1alpha1.Snapshot).Spec.Repository} },
+		},
 		{&v1alpha1.BackupSession{}, indexSessions, ended},
 	} {
 		if err := indexer.IndexField(ctx, index.object, index.field, index.values); err != nil {
@@ -61,8 +65,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Named("retention").
 		For(&v1alpha1.Repository{}).
 		Watches(&v1alpha1.Snapshot{}, enqueue(r.ofSnapshot), builder.WithPredicates(decisive)).
-		Watches(&v1alpha1.BackupConfiguration{}, enqueue(ofConfiguration), builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, deletion))).
-		Watches(&v1alpha1.RetentionPolicy{}, enqueue(r.ofPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.BackupConfiguration{}, enqueue(ofConfiguration),
+			builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, deletion))).
+		Watches(&v1alpha1.RetentionPolicy{}, enqueue(r.ofPolicy),
+			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.RetentionPolicy{}, enqueue(r.ofDefault), builder.WithPredicates(defaults.Changes)).
 		Watches(&v1alpha1.BackupSession{}, enqueue(ofSession), builder.WithPredicates(ending)).
 		Watches(&v1alpha1.RestoreSession{}, enqueue(r.ofRestore), builder.WithPredicates(ending)).
@@ -96,7 +102,7 @@ func policiesOf(o client.Object) []string {
 	return out
 }
 
-// ended are the Repositories of a BackupSession that is over.
+// ended returns the Repositories of a BackupSession that has ended.
 func ended(o client.Object) []string {
 	s := o.(*v1alpha1.BackupSession)
 	if !s.Status.Phase.Terminal() || !s.DeletionTimestamp.IsZero() || v1alpha1.HasRecordAnnotation(s.Annotations) {
@@ -113,21 +119,22 @@ func ended(o client.Object) []string {
 	return out
 }
 
-// decisive lets through what a decision rests on, and how far a removal is.
+// decisive lets through updates that change a decision, or the progress of a removal.
 var decisive = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	before, after := e.ObjectOld.(*v1alpha1.Snapshot), e.ObjectNew.(*v1alpha1.Snapshot)
 	return before.Status.Phase != after.Status.Phase || before.Generation != after.Generation ||
-		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() || len(before.Finalizers) != len(after.Finalizers) ||
+		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
+		len(before.Finalizers) != len(after.Finalizers) ||
 		conditions.GetReason(before, v1alpha1.ConditionWiped) != conditions.GetReason(after, v1alpha1.ConditionWiped) ||
 		!equality.Semantic.DeepEqual(before.Status.SnapshotTime, after.Status.SnapshotTime)
 }}
 
-// deletion lets through that an object is being deleted.
+// deletion lets through that the deletion of an object begins.
 var deletion = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	return e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
 }}
 
-// ending lets through that a session is over, or gone.
+// ending lets through that a run or restore ends, or is deleted.
 var ending = predicate.Funcs{
 	CreateFunc: func(event.CreateEvent) bool { return false },
 	UpdateFunc: func(e event.UpdateEvent) bool { return !over(e.ObjectOld) && over(e.ObjectNew) },
@@ -145,7 +152,7 @@ func over(o client.Object) bool {
 	return false
 }
 
-// ofSnapshot reaches the Snapshot's Repository, and those that hold the rest of its restore point.
+// ofSnapshot returns requests for the Snapshot's Repository and for those that hold the rest of its restore point.
 func (r *Reconciler) ofSnapshot(ctx context.Context, o client.Object) []reconcile.Request {
 	s := o.(*v1alpha1.Snapshot)
 	out := []reconcile.Request{request(s.Namespace, s.Spec.Repository)}
@@ -153,8 +160,9 @@ func (r *Reconciler) ofSnapshot(ctx context.Context, o client.Object) []reconcil
 		return out
 	}
 	var point v1alpha1.SnapshotList
-	if err := r.List(ctx, &point, client.InNamespace(s.Namespace), client.MatchingLabels{v1alpha1.LabelRestorePoint: retention.Point(s)}); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "list the Snapshots of a restore point")
+	if err := r.List(ctx, &point, client.InNamespace(s.Namespace),
+		client.MatchingLabels{v1alpha1.LabelRestorePoint: retention.Point(s)}); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list Snapshots of restore point")
 	}
 	for i := range point.Items {
 		if name := point.Items[i].Spec.Repository; name != s.Spec.Repository {
@@ -176,16 +184,16 @@ func (r *Reconciler) ofPolicy(ctx context.Context, o client.Object) []reconcile.
 	return r.under(ctx, o.GetNamespace()+"/"+o.GetName())
 }
 
-// ofDefault reaches the Repositories that a default may be for.
+// ofDefault returns requests for the Repositories for which a default can count.
 func (r *Reconciler) ofDefault(ctx context.Context, _ client.Object) []reconcile.Request {
 	return r.under(ctx, infers)
 }
 
-// under are the Repositories of the BackupConfigurations with a value in indexPolicy.
+// under returns requests for the Repositories of the BackupConfigurations with a value in indexPolicy.
 func (r *Reconciler) under(ctx context.Context, value string) []reconcile.Request {
 	var list v1alpha1.BackupConfigurationList
 	if err := r.List(ctx, &list, client.MatchingFields{indexPolicy: value}); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "list BackupConfigurations of a RetentionPolicy")
+		ctrl.LoggerFrom(ctx).Error(err, "list BackupConfigurations by RetentionPolicy")
 	}
 	var out []reconcile.Request
 	for i := range list.Items {
@@ -202,7 +210,7 @@ func ofSession(_ context.Context, o client.Object) []reconcile.Request {
 	return out
 }
 
-// ofRestore reaches the Repository of what a restore worked with.
+// ofRestore returns a request for the Repository that a restore reads.
 func (r *Reconciler) ofRestore(ctx context.Context, o client.Object) []reconcile.Request {
 	s := o.(*v1alpha1.RestoreSession)
 	if s.Spec.DataSource == nil {
@@ -222,7 +230,7 @@ func (r *Reconciler) ofRestore(ctx context.Context, o client.Object) []reconcile
 	return []reconcile.Request{request(namespace, snapshot.Spec.Repository)}
 }
 
-// ofRestoreBatch reaches the Repositories of what a RestoreBatch worked with.
+// ofRestoreBatch returns requests for the Repositories that a RestoreBatch reads.
 func ofRestoreBatch(_ context.Context, o client.Object) []reconcile.Request {
 	resolved := o.(*v1alpha1.RestoreBatch).Status.Resolved
 	if resolved == nil {
@@ -235,11 +243,12 @@ func ofRestoreBatch(_ context.Context, o client.Object) []reconcile.Request {
 	return out
 }
 
-// ofNamespace are the Repositories whose policy's usagePolicy may judge them anew.
+// ofNamespace returns requests for the Repositories of the Namespace: the usagePolicy of their policy can judge it by
+// its labels.
 func (r *Reconciler) ofNamespace(ctx context.Context, o client.Object) []reconcile.Request {
 	var list v1alpha1.RepositoryList
 	if err := r.List(ctx, &list, client.InNamespace(o.GetName())); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "list Repositories of a namespace")
+		ctrl.LoggerFrom(ctx).Error(err, "list Repositories of Namespace")
 	}
 	var out []reconcile.Request
 	for i := range list.Items {

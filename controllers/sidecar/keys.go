@@ -15,11 +15,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/sidecar"
 )
 
-// rootCA is the ConfigMap that Kubernetes keeps in every namespace with the authority of the API server.
+// rootCA is the ConfigMap that Kubernetes keeps in every namespace with the certificate authority of the API server.
 const rootCA = "kube-root-ca.crt"
 
-// keys adds to data what the sidecar needs to work with the repositories of its sessions. Of one that may not be used any more,
-// or whose Secrets are not as they must be, there is nothing left; that is said.
+// keys adds to data what the sidecar needs for the repositories of its sessions. If a repository is no longer allowed,
+// or its Secrets are wrong, keys removes its keys from data and reports the reason.
 func (r *Reconciler) keys(ctx context.Context, l *looking, data map[string][]byte) error {
 	seen := map[string]bool{}
 	for _, s := range l.wanted.sessions {
@@ -39,7 +39,7 @@ func (r *Reconciler) keys(ctx context.Context, l *looking, data map[string][]byt
 				return err
 			}
 			if keys == nil {
-				continue // the BackupConfiguration says what it waits for
+				continue // the BackupConfiguration reports what it waits for
 			}
 			for k, v := range keys.Storage {
 				data[names.Storage(k)] = v
@@ -53,7 +53,7 @@ func (r *Reconciler) keys(ctx context.Context, l *looking, data map[string][]byt
 	return nil
 }
 
-// keysOf reads the keys of one repository; nil is that it is not there.
+// keysOf reads the keys of one repository. It returns nil if Repository or storage do not exist.
 func (r *Reconciler) keysOf(ctx context.Context, namespace, name string) (*access.Keys, error) {
 	var repository v1alpha1.Repository
 	if err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &repository); apierrors.IsNotFound(err) {
@@ -72,7 +72,7 @@ func (r *Reconciler) keysOf(ctx context.Context, namespace, name string) (*acces
 	return &keys, nil
 }
 
-// authority adds that of the API server to data, where the cluster publishes it.
+// authority adds the certificate authority of the API server to data, if the cluster publishes it.
 func (r *Reconciler) authority(ctx context.Context, namespace string, data map[string][]byte) error {
 	var m corev1.ConfigMap
 	if err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: rootCA}, &m); apierrors.IsNotFound(err) {

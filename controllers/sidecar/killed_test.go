@@ -17,7 +17,7 @@ import (
 
 var errKilled = errors.New("killed")
 
-// mortal is the client of a manager that is killed at one of its writes: before it reaches the API server, or after.
+// mortal is the client of a manager that is killed at one of its writes: before or after it reaches the API server.
 type mortal struct {
 	client.Client
 	at, count int
@@ -64,11 +64,15 @@ func (m mortalSub) Update(ctx context.Context, o client.Object, opts ...client.S
 	return m.SubResourceClient.Update(ctx, o, opts...)
 }
 
-func (m mortalSub) Patch(ctx context.Context, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+func (m mortalSub) Patch(
+	ctx context.Context, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption,
+) error {
 	return m.SubResourceClient.Patch(ctx, o, p, opts...)
 }
 
-func (m mortalSub) Apply(ctx context.Context, o runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
+func (m mortalSub) Apply(
+	ctx context.Context, o runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption,
+) error {
 	return m.SubResourceClient.Apply(ctx, o, opts...)
 }
 
@@ -93,7 +97,7 @@ func TestKilledAtAnyWriteItComesAndGoesWhole(t *testing.T) {
 						s.Expect(err).To(MatchError(errKilled))
 						s.orderly()
 						m.at = 0
-						r = another(t, s.namespace, oldImage, time.Now()) // what it remembered is gone
+						r = another(t, s.namespace, oldImage, time.Now()) // what the manager remembered is lost
 						r.Client = m
 						_, err = r.Reconcile(t.Context(), requestOf("Deployment", s.namespace, "web"))
 					}
@@ -102,14 +106,16 @@ func TestKilledAtAnyWriteItComesAndGoesWhole(t *testing.T) {
 				look()
 				s.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())
 				s.Expect(s.container()).NotTo(BeNil())
-				s.Expect(s.deployment.Generation).To(Equal(before.Generation+1), "the pods are replaced once")
+				s.Expect(s.deployment.Generation).To(Equal(before.Generation+1), "the pods are replaced exactly once")
 				s.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.secret), s.secret)).To(Succeed())
 				s.Expect(s.secret.Data).To(HaveKey(sidecar.KeyToken))
 
 				bed.Remove(t, s.configuration)
 				s.Eventually(func() error {
-					return bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(s.configuration), &v1alpha1.BackupConfiguration{})
-				}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("not found")), "the cache knows that the policy is gone")
+					return bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(s.configuration),
+						&v1alpha1.BackupConfiguration{})
+				}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("not found")), "the cache knows that the "+
+					"policy is gone")
 				look()
 				s.clean()
 				s.Expect(s.deployment.Spec).To(Equal(before.Spec))
@@ -118,7 +124,7 @@ func TestKilledAtAnyWriteItComesAndGoesWhole(t *testing.T) {
 	}
 }
 
-// orderly expects that no keys lie where nobody would look for them.
+// orderly asserts that no keys lie where nobody would look for them.
 func (s *shop) orderly() {
 	s.Helper()
 	s.Expect(bed.Client.Get(s.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())

@@ -26,7 +26,7 @@ func TestASidecarComesAndGoesWithItsPolicy(t *testing.T) {
 	c := s.container()
 	s.Expect(*c.RestartPolicy).To(Equal(corev1.ContainerRestartPolicyAlways))
 	s.Expect(c.Args).To(Equal([]string{"sidecar", "--id", "cairn-sidecar-deployment-web"}))
-	s.Expect(*c.SecurityContext.RunAsUser).To(BeEquivalentTo(1000), "it reads what the workload reads")
+	s.Expect(*c.SecurityContext.RunAsUser).To(BeEquivalentTo(1000), "it runs as the user of the workload")
 	s.Expect(c.VolumeMounts).To(ContainElements(
 		corev1.VolumeMount{Name: "pages", MountPath: "/cairn/volumes/pages", ReadOnly: true},
 		corev1.VolumeMount{Name: "pages", MountPath: "/cairn/restore/pages"}))
@@ -39,11 +39,13 @@ func TestASidecarComesAndGoesWithItsPolicy(t *testing.T) {
 	s.Expect(s.secret.Data).To(HaveKey(keys.Version()))
 	token, err := sidecar.ReadToken(string(s.secret.Data[sidecar.KeyToken]))
 	s.Expect(err).NotTo(HaveOccurred())
-	s.Expect(sidecar.ParseCredentials(s.secret.Annotations[v1alpha1.AnnotationSidecarCredentials])).To(Equal([]string{token.Credential}))
+	s.Expect(sidecar.ParseCredentials(s.secret.Annotations[v1alpha1.AnnotationSidecarCredentials])).
+		To(Equal([]string{token.Credential}))
 
 	generation := s.deployment.Generation
 	s.apply()
-	s.Expect(s.deployment.Generation).To(Equal(generation), "a tool that applies the manifest again takes nothing away")
+	s.Expect(s.deployment.Generation).To(Equal(generation),
+		"a tool that applies the manifest again does not remove the sidecar")
 	s.Expect(s.container()).NotTo(BeNil())
 
 	bed.Remove(t, s.configuration)
@@ -64,8 +66,8 @@ func TestASidecarIsRemovedThatLostItsPolicyWhileTheManagerWasDown(t *testing.T) 
 		g.Expect(s.container()).NotTo(BeNil())
 	}, time.Second, testbed.Interval).Should(Succeed())
 	held.Delete(s.namespace)
-	// What a new manager sees of it is that it exists and has the label.
-	bed.Eventually(t, s.deployment, func(g Gomega) {}, "it is there")
+	// A new manager sees only that it exists and has the label.
+	bed.Eventually(t, s.deployment, func(g Gomega) {}, "the cache has the workload")
 	s.Expect(s.deployment.Labels).To(HaveKey(v1alpha1.LabelSidecar))
 	r := another(t, s.namespace, newImage, time.Now())
 	_, err := r.Reconcile(t.Context(), requestOf("Deployment", s.namespace, "web"))
@@ -84,11 +86,11 @@ func TestAManagerUpgradeFollowsTheNextRollout(t *testing.T) {
 
 	s.apply(func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(2)) })
 	s.refresh(r)
-	s.Expect(s.container().Image).To(Equal(oldImage), "other pods of the same sort are no rollout")
+	s.Expect(s.container().Image).To(Equal(oldImage), "more pods of the same template are no rollout")
 	s.apply(func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "web:2" })
 	s.rolledOut()
 	s.refresh(r)
-	s.Expect(s.container().Image).To(Equal(oldImage), "a rollout that is over is none to follow")
+	s.Expect(s.container().Image).To(Equal(oldImage), "an upgrade does not follow a finished rollout")
 
 	s.apply(func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "web:3" })
 	s.Expect(s.refresh(r).Reason).To(Equal(v1alpha1.ReasonSidecarRolloutInProgress))
@@ -106,7 +108,7 @@ func TestATokenIsRenewedAtHalfOfItsLife(t *testing.T) {
 	s.refresh(another(t, s.namespace, oldImage, now))
 	first, version := s.secret.Data[sidecar.KeyToken], s.secret.ResourceVersion
 	s.refresh(another(t, s.namespace, oldImage, now.Add(25*time.Minute)))
-	s.Expect(s.secret.ResourceVersion).To(Equal(version), "nothing is written while nothing changes")
+	s.Expect(s.secret.ResourceVersion).To(Equal(version), "no change, no write")
 	var seen []string
 	for i := range 4 {
 		s.refresh(another(t, s.namespace, oldImage, now.Add(time.Duration(i)*time.Hour+35*time.Minute)))
@@ -115,7 +117,8 @@ func TestATokenIsRenewedAtHalfOfItsLife(t *testing.T) {
 		seen = append(seen, token.Credential)
 	}
 	s.Expect(s.secret.Data[sidecar.KeyToken]).NotTo(Equal(first))
-	s.Expect(sidecar.ParseCredentials(s.secret.Annotations[v1alpha1.AnnotationSidecarCredentials])).To(Equal(seen[1:]), "those that may be in use, no others")
+	s.Expect(sidecar.ParseCredentials(s.secret.Annotations[v1alpha1.AnnotationSidecarCredentials])).
+		To(Equal(seen[1:]), "only tokens that can be in use")
 }
 
 func TestKeysFollowTheirSecrets(t *testing.T) {
@@ -139,13 +142,15 @@ func TestKeysFollowTheirSecrets(t *testing.T) {
 	}
 }
 
-// A kubelet takes its time to bring changes to a pod: what a run needs must be on its way when it is given to the sidecar.
+// A kubelet takes its time to bring changes to a pod: the keys for a run must be on their way when the sidecar is
+// assigned the work.
 func TestKeysAreLookedForWhenTheSidecarIsGivenWork(t *testing.T) {
 	t.Parallel()
 	for name, work := range map[string]func(*shop) client.Object{
 		"a backup": func(s *shop) client.Object {
 			return &v1alpha1.Snapshot{Spec: v1alpha1.SnapshotSpec{
-				SnapshotID: "01", Repository: "web", Session: "nightly", BackupSession: "b", Version: v1alpha1.SnapshotLayoutVersion, AppRef: *s.configuration.Spec.Target,
+				SnapshotID: "01", Repository: "web", Session: "nightly", BackupSession: "b",
+				Version: v1alpha1.SnapshotLayoutVersion, AppRef: *s.configuration.Spec.Target,
 			}}
 		},
 		"a restore": func(s *shop) client.Object {
@@ -170,8 +175,9 @@ func TestKeysAreLookedForWhenTheSidecarIsGivenWork(t *testing.T) {
 			given.SetAnnotations(map[string]string{v1alpha1.AnnotationSidecarTask: "{}"})
 			s.Expect(bed.Client.Patch(t.Context(), given, client.MergeFrom(o))).To(Succeed())
 			bed.Eventually(t, s.secret, func(g Gomega) {
-				g.Expect(s.secret.Data).To(HaveKeyWithValue(sidecar.KeysOf(s.namespace, "web").Encryption("password"), []byte("second")))
-			}, "the new password is there")
+				g.Expect(s.secret.Data).
+					To(HaveKeyWithValue(sidecar.KeysOf(s.namespace, "web").Encryption("password"), []byte("second")))
+			}, "the Secret holds the new password")
 		})
 	}
 }
@@ -186,7 +192,7 @@ func TestKeysGoWhenTheStorageMayNotBeUsedAnyMore(t *testing.T) {
 	keys := sidecar.KeysOf(s.namespace, "web")
 	bed.Eventually(t, s.secret, func(g Gomega) {
 		g.Expect(s.secret.Data).To(HaveKey(keys.Storage(v1alpha1.S3AccessKeyID)))
-	}, "the keys are there")
+	}, "the Secret holds the keys")
 	bed.Edit(t, storage, func() { storage.Spec.UsagePolicy = nil })
 	bed.Eventually(t, s.secret, func(g Gomega) {
 		for k := range s.secret.Data {
@@ -211,7 +217,8 @@ func TestWhatIsInTheWay(t *testing.T) {
 			s.apply(edit)
 			version := s.deployment.ResourceVersion
 			bed.Create(t, s.configuration)
-			bed.ExpectReason(t, s.configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonNameConflict, "has a "+name+" of its own")
+			bed.ExpectReason(t, s.configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonNameConflict,
+				"has a "+name+" of its own")
 			s.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())
 			s.Expect(s.deployment.ResourceVersion).To(Equal(version))
 			s.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.secret), s.secret)).To(Succeed())
@@ -227,16 +234,21 @@ func TestWhatIsInTheWay(t *testing.T) {
 func TestWithoutTheRightNothingIsTouched(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	s.Expect(bed.Client.Delete(t.Context(), &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: v1alpha1.SidecarInjectorClusterRole}})).To(Succeed())
+	s.Expect(bed.Client.Delete(t.Context(), &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{
+		Namespace: s.namespace,
+		Name:      v1alpha1.SidecarInjectorClusterRole,
+	}})).To(Succeed())
 	s.Eventually(func() error {
-		return running.Client.(limited).account.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(sidecar.Withdrawal(appsv1.SchemeGroupVersion.WithKind("Deployment"),
-			&metav1.ObjectMeta{Namespace: s.namespace, Name: "none"})), client.FieldOwner("test"), client.DryRunAll)
+		return running.Client.(limited).account.Apply(t.Context(),
+			client.ApplyConfigurationFromUnstructured(sidecar.Withdrawal(appsv1.SchemeGroupVersion.WithKind("Deployment"),
+				&metav1.ObjectMeta{Namespace: s.namespace, Name: "none"})), client.FieldOwner("test"), client.DryRunAll)
 	}, testbed.Patience, testbed.Interval).Should(MatchError(ContainSubstring("forbidden")), "the right is gone")
 	s.apply()
 	version := s.deployment.ResourceVersion
 	bed.Create(t, s.configuration)
 	bed.ExpectReason(t, s.configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonSidecarNotPermitted,
-		"kubectl create rolebinding cairn-sidecar-injector --namespace "+s.namespace+" --clusterrole cairn-sidecar-injector --serviceaccount cairn-system:cairn-manager")
+		"kubectl create rolebinding cairn-sidecar-injector --namespace "+s.namespace+
+			" --clusterrole cairn-sidecar-injector --serviceaccount cairn-system:cairn-manager")
 	s.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())
 	s.Expect(s.deployment.ResourceVersion).To(Equal(version))
 	s.permit()
@@ -245,7 +257,7 @@ func TestWithoutTheRightNothingIsTouched(t *testing.T) {
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())
 		g.Expect(s.container()).NotTo(BeNil())
-	}, testbed.Patience, testbed.Interval).Should(Succeed(), "with the right it comes")
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "with the right, Cairn adds the sidecar")
 }
 
 func TestPoliciesOfOneWorkloadShareTheSidecar(t *testing.T) {
@@ -260,13 +272,14 @@ func TestPoliciesOfOneWorkloadShareTheSidecar(t *testing.T) {
 	bed.Eventually(t, s.secret, func(g Gomega) {
 		g.Expect(s.secret.Data).To(HaveKey(sidecar.KeysOf(s.namespace, "zeta").Encryption("password")))
 		g.Expect(s.secret.Data).To(HaveKey(sidecar.KeysOf(s.namespace, "web").Encryption("password")))
-	}, "the keys of both are there")
+	}, "the Secret holds the keys of both")
 	bed.Remove(t, s.configuration)
 	bed.Eventually(t, s.secret, func(g Gomega) {
 		g.Expect(s.secret.Data).NotTo(HaveKey(sidecar.KeysOf(s.namespace, "web").Encryption("password")))
 		g.Expect(s.secret.Data).To(HaveKey(sidecar.KeysOf(s.namespace, "zeta").Encryption("password")))
 	}, "the keys of one go with it")
-	bed.Eventually(t, s.deployment, func(g Gomega) { g.Expect(s.deployment.Generation).To(Equal(generation)) }, "no pod was replaced for all that")
+	bed.Eventually(t, s.deployment, func(g Gomega) { g.Expect(s.deployment.Generation).To(Equal(generation)) },
+		"no pod was replaced for all that")
 	bed.Remove(t, second)
 	s.clean()
 }
@@ -278,9 +291,11 @@ func TestWhatSomebodyTakesAwayComesBack(t *testing.T) {
 	bed.Edit(t, s.deployment, func() { s.deployment.Spec.Template.Spec.InitContainers = nil })
 	s.injected(oldImage)
 	bed.Edit(t, s.deployment, func() { delete(s.deployment.Labels, v1alpha1.LabelSidecar) })
-	bed.Eventually(t, s.deployment, func(g Gomega) { g.Expect(s.deployment.Labels).To(HaveKey(v1alpha1.LabelSidecar)) }, "the label is back")
+	bed.Eventually(t, s.deployment, func(g Gomega) { g.Expect(s.deployment.Labels).To(HaveKey(v1alpha1.LabelSidecar)) },
+		"the label is back")
 	bed.Edit(t, s.deployment, func() { s.container().Image = "stones:1" })
-	bed.Eventually(t, s.deployment, func(g Gomega) { g.Expect(s.container().Image).NotTo(Equal("stones:1")) }, "another image is not left there")
+	bed.Eventually(t, s.deployment, func(g Gomega) { g.Expect(s.container().Image).NotTo(Equal("stones:1")) },
+		"Cairn reverts the image")
 	bed.Remove(t, s.configuration)
 	s.clean()
 }

@@ -18,11 +18,13 @@ import (
 )
 
 const (
-	// rolloutInterval is how often a rollout is looked at.
+	// rolloutInterval is the interval at which a rollout is checked.
 	rolloutInterval = 5 * time.Second
-	// rolloutPatience is how long a rollout may take before somebody is told. Kubernetes itself says so only of Deployments.
+	// rolloutPatience is how long a rollout is allowed to take before it is reported. Kubernetes itself reports that
+	// only for Deployments.
 	rolloutPatience = 10 * time.Minute
-	// refusedInterval is how often it is tried again what a Role or a Secret must be mended for: neither is watched.
+	// refusedInterval is the interval at which a sidecar is tried again that needs a change of a Role or a Secret:
+	// neither is watched.
 	refusedInterval = time.Minute
 )
 
@@ -43,14 +45,14 @@ func (l *looking) lookAgain(after time.Duration) {
 	}
 }
 
-// refuse says why the sidecar can't be used, or not yet. The first word counts.
+// refuse records why the sidecar can't be used, or not yet. The first reason counts.
 func (l *looking) refuse(reason, format string, args ...any) {
 	if l.state.Reason == "" {
 		l.state.Reason, l.state.Message = reason, fmt.Sprintf(format, args...)
 	}
 }
 
-// look does what is to be done about one workload.
+// look does what is needed for one workload.
 func (r *Reconciler) look(ctx context.Context, kind string, key client.ObjectKey) (*looking, error) {
 	l := &looking{}
 	var err error
@@ -108,7 +110,8 @@ func (r *Reconciler) do(ctx context.Context, l *looking) error {
 	}
 	switch decision.Action {
 	case sidecar.Conflict:
-		l.refuse(v1alpha1.ReasonNameConflict, "%s has a %s of its own: give it another name, or take executor Job", w.describe(), l.found.Foreign)
+		l.refuse(v1alpha1.ReasonNameConflict, "%s has a %s of its own: give it another name, or set executor Job",
+			w.describe(), l.found.Foreign)
 		l.lookAgain(refusedInterval)
 	case sidecar.Inject:
 		if decision.Again && r.opposed(l) {
@@ -119,7 +122,7 @@ func (r *Reconciler) do(ctx context.Context, l *looking) error {
 		}
 	case sidecar.Leave:
 		if l.state.Image == wish.Image || !l.found.Rolling {
-			l.state.Theirs = l.found.Theirs // what was rolled out by now is no reason to do it again
+			l.state.Theirs = l.found.Theirs // changes that were rolled out already are no reason for another rollout
 		}
 	}
 	if err := r.follow(l); err != nil {
@@ -132,7 +135,7 @@ func (r *Reconciler) do(ctx context.Context, l *looking) error {
 	return nil
 }
 
-// settle gives what policy wants, and notes why it can't be.
+// settle returns what policy wants, and records why it is impossible.
 func (r *Reconciler) settle(ctx context.Context, l *looking) (sidecar.Wanted, error) {
 	out := sidecar.Wanted{Image: r.MoverImage, Unknown: l.wanted.unknown}
 	if !l.wanted.any() {
@@ -143,7 +146,7 @@ func (r *Reconciler) settle(ctx context.Context, l *looking) (sidecar.Wanted, er
 	switch {
 	case errors.As(err, &refusal):
 		l.refuse(refusal.Reason, "%s", refusal.Message)
-		l.lookAgain(refusedInterval) // it may be the workload, of which only the label is watched
+		l.lookAgain(refusedInterval) // The workload can be the reason, and only its label is watched.
 		out.Unknown = true
 		return out, nil
 	case err != nil:
@@ -151,12 +154,14 @@ func (r *Reconciler) settle(ctx context.Context, l *looking) (sidecar.Wanted, er
 	}
 	out.Settings, out.Image = settings, l.wanted.mover
 	if l.wanted.unknown && l.found.Image == "" {
-		l.refuse(v1alpha1.ReasonSidecarNotPossible, "the sidecar of %s waits for BackupConfiguration %s, which may share it and can't work yet", l.workload.describe(), l.wanted.unclear)
+		l.refuse(v1alpha1.ReasonSidecarNotPossible,
+			"the sidecar of %s waits for BackupConfiguration %s, which can share it but is not ready", l.workload.describe(),
+			l.wanted.unclear)
 	}
 	return out, nil
 }
 
-// inject applies the sidecar. What the API server does not take is said, not tried over and over.
+// inject applies the sidecar. A refusal of the API server is reported, not retried over and over.
 func (r *Reconciler) inject(ctx context.Context, l *looking, settings *sidecar.Settings, image string) error {
 	w := l.workload
 	container, err := sidecar.NewContainer(w.id, image, settings)
@@ -166,7 +171,7 @@ func (r *Reconciler) inject(ctx context.Context, l *looking, settings *sidecar.S
 	} else if err != nil {
 		return err
 	}
-	// Before the label is there nobody would find the Secret: so far it holds no keys.
+	// Before the workload has the label nobody would find the Secret: so far it holds no keys.
 	if l.secret == nil {
 		if err := r.keep(ctx, l); err != nil {
 			return err
@@ -174,14 +179,15 @@ func (r *Reconciler) inject(ctx context.Context, l *looking, settings *sidecar.S
 	}
 	u, err := sidecar.Injection(w.gvk, w.Object, w.id, container)
 	if err != nil {
-		return fmt.Errorf("build the sidecar of %s: %w", w.describe(), err)
+		return fmt.Errorf("build sidecar of %s: %w", w.describe(), err)
 	}
 	generation, had := w.GetGeneration(), l.found.Image != ""
-	err = r.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(sidecar.FieldManager), client.ForceOwnership)
+	err = r.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(sidecar.FieldManager),
+		client.ForceOwnership)
 	if refused(l, r.Account, err) {
 		return nil
 	} else if err != nil {
-		return fmt.Errorf("apply the sidecar of %s: %w", w.describe(), err)
+		return fmt.Errorf("apply sidecar of %s: %w", w.describe(), err)
 	}
 	if err := w.from(u); err != nil {
 		return err
@@ -194,24 +200,27 @@ func (r *Reconciler) inject(ctx context.Context, l *looking, settings *sidecar.S
 		RolledOut: l.state.RolledOut && w.GetGeneration() == generation, Restored: l.state.Restored,
 	}
 	if w.GetGeneration() != generation {
-		what := "the sidecar was added: the pods are replaced"
+		what := "added the sidecar: the pods are being replaced"
 		if had {
-			what = "the sidecar was changed: the pods are replaced"
+			what = "changed the sidecar: the pods are being replaced"
 		}
 		r.Eventf(w.Object, corev1.EventTypeNormal, v1alpha1.ReasonSidecarInjected, "%s", what)
 	}
 	return nil
 }
 
-// refused notes that the API server does not take what is applied to a workload.
+// refused records that the API server refuses what is applied to a workload.
 func refused(l *looking, account string, err error) bool {
 	switch {
 	case apierrors.IsForbidden(err):
 		l.refuse(v1alpha1.ReasonSidecarNotPermitted,
-			"Cairn may not change %s: %v. The owner of its namespace allows it with a RoleBinding (kubectl create rolebinding %s --namespace %s --clusterrole %s --serviceaccount %s)",
-			l.workload.describe(), err, v1alpha1.SidecarInjectorClusterRole, l.workload.GetNamespace(), v1alpha1.SidecarInjectorClusterRole, account)
+			"Cairn is not allowed to change %s: %v. The owner of its namespace can allow it with a RoleBinding (kubectl "+
+				"create rolebinding %s --namespace %s --clusterrole %s --serviceaccount %s)",
+			l.workload.describe(), err, v1alpha1.SidecarInjectorClusterRole, l.workload.GetNamespace(),
+			v1alpha1.SidecarInjectorClusterRole, account)
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		l.refuse(v1alpha1.ReasonSidecarNotPossible, "the API server does not take %s with a sidecar: %v", l.workload.describe(), err)
+		l.refuse(v1alpha1.ReasonSidecarNotPossible, "the API server refuses %s with a sidecar: %v",
+			l.workload.describe(), err)
 	default:
 		return false
 	}
@@ -219,10 +228,10 @@ func refused(l *looking, account string, err error) bool {
 	return true
 }
 
-// takenSecret waits for a Secret to go that has the sidecar's name and is not of this workload.
+// takenSecret waits until a Secret is gone that has the sidecar's name and does not belong to this workload.
 func (r *Reconciler) takenSecret(ctx context.Context, l *looking) error {
 	secret := l.secret
-	if ours(secret) { // of a workload of this name that is gone
+	if ours(secret) { // of a deleted workload of this name
 		l.lookAgain(time.Second)
 		return r.forget(ctx, l)
 	}
@@ -231,14 +240,16 @@ func (r *Reconciler) takenSecret(ctx context.Context, l *looking) error {
 	return nil
 }
 
-// takenBy says that a Secret is in the way.
+// takenBy returns the message about a Secret that is in the way.
 func takenBy(secret *corev1.Secret) string {
-	return "the Secret " + secret.Namespace + "/" + secret.Name + " has the name of the sidecar's and is not Cairn's: remove it"
+	return "the Secret " + secret.Namespace + "/" + secret.Name +
+		" has the name of the sidecar's Secret and does not belong to Cairn: delete it"
 }
 
-// tell lets the BackupConfigurations look again whose sidecar is not what it was.
+// tell wakes the BackupConfigurations if the state of their sidecar has changed.
 func (r *Reconciler) tell(ctx context.Context, l *looking, before sidecar.State) {
-	if l.state.Reason == before.Reason && l.state.Message == before.Message && maps.Equal(l.state.Policies, before.Policies) {
+	if l.state.Reason == before.Reason && l.state.Message == before.Message &&
+		maps.Equal(l.state.Policies, before.Policies) {
 		return
 	}
 	l.wanted.wake(ctx, r.Changed)

@@ -1,5 +1,10 @@
-// Package sidecar adds the mover as a sidecar to the workloads whose backup policy asks for one, keeps its keys and its token up
-// to date, and takes it away again when no policy asks for it any more. One object of its queue is one workload.
+// Package sidecar adds the mover as a sidecar to the workloads whose backup policy asks for it, keeps its keys and its
+// token up to date, and removes it once no policy asks for it. A request in its queue stands for one workload.
+//
+// A Reconciler is safe for concurrent use; one goroutine at a time reconciles a workload. Invariants: keys and token
+// exist only while the workload has the sidecar, also if the manager is killed at any write
+// (TestKilledAtAnyWriteItComesAndGoesWhole), and the sidecar does not change while it restores
+// (TestASidecarThatRestoresIsLeftAlone).
 package sidecar
 
 import (
@@ -31,29 +36,30 @@ type Reconciler struct {
 	client.Client
 	record.EventRecorder
 
-	// APIReader reads workloads past the cache, which knows only that they exist.
+	// APIReader reads workloads past the cache, which holds only their metadata.
 	APIReader client.Reader
-	// Clock that the life of tokens is measured with.
+	// Clock measures the life of tokens.
 	Clock clock.PassiveClock
 	// MoverImage is the image of the sidecars.
 	MoverImage string
-	// ClusterName begins the directories of repositories that policy names none for.
+	// ClusterName begins the directories of repositories for which policy names no directory.
 	ClusterName string
-	// FieldManager of Secrets and accounts. Workloads have one of their own: sidecar.FieldManager.
+	// FieldManager owns the writes of Secrets and accounts. Workloads have another field manager: sidecar.FieldManager.
 	FieldManager string
-	// Account of the manager, "<namespace>:<name>", that a namespace's owner binds sidecar's ClusterRole to.
+	// Account is the manager's ServiceAccount, "<namespace>:<name>". The owner of a namespace binds the sidecar's
+	// ClusterRole to it.
 	Account string
-	// Changed tells of BackupConfigurations whose sidecar is not what it was.
+	// Changed receives the BackupConfigurations whose sidecar has changed.
 	Changed chan<- event.GenericEvent
 
-	// wished are the workloads for which policy wanted a sidecar at the last look.
+	// wished holds the workloads for which policy wanted a sidecar at the last look.
 	wished sync.Map
 }
 
 // workloadKinds are the kinds of workloads that can have a sidecar.
 var workloadKinds = []string{v1alpha1.KindDeployment, v1alpha1.KindStatefulSet, v1alpha1.KindDaemonSet}
 
-// workload is one that may have a sidecar, as the API server has it now.
+// workload is a workload that can have a sidecar, as the API server has it now.
 type workload struct {
 	client.Object
 	gvk      schema.GroupVersionKind
@@ -62,12 +68,12 @@ type workload struct {
 	template *corev1.PodTemplateSpec
 }
 
-// requestOf is the name of a workload in the queue: "<kind>/<name>".
+// requestOf returns the request for a workload. Its name is "<kind>/<name>".
 func requestOf(kind, namespace, name string) ctrl.Request {
 	return ctrl.Request{NamespacedName: client.ObjectKey{Namespace: namespace, Name: kind + "/" + name}}
 }
 
-// Reconcile looks at one workload.
+// Reconcile brings the sidecar of one workload up to date.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	kind, name, _ := strings.Cut(req.Name, "/")
 	l, err := r.look(ctx, kind, client.ObjectKey{Namespace: req.Namespace, Name: name})
@@ -77,8 +83,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return ctrl.Result{RequeueAfter: l.after}, nil
 }
 
-// State is what was found out last about the sidecar of a workload; nil is that there is none.
-func (r *Reconciler) State(ctx context.Context, namespace string, target v1alpha1.TypedObjectReference) (*sidecar.State, error) {
+// State returns the last known state of a workload's sidecar. It returns nil if there is none.
+func (r *Reconciler) State(
+	ctx context.Context, namespace string, target v1alpha1.TypedObjectReference,
+) (*sidecar.State, error) {
 	secret, err := r.secret(ctx, client.ObjectKey{Namespace: namespace, Name: sidecar.Name(target.Kind, target.Name)})
 	if err != nil || secret == nil {
 		return nil, err
@@ -90,7 +98,7 @@ func (r *Reconciler) State(ctx context.Context, namespace string, target v1alpha
 	return &state, nil
 }
 
-// read reads a workload past the cache; nil is that it is not there, or goes.
+// read reads a workload past the cache. It returns nil if the workload does not exist or is being deleted.
 func (r *Reconciler) read(ctx context.Context, kind string, key client.ObjectKey) (*workload, error) {
 	w := &workload{gvk: appsv1.SchemeGroupVersion.WithKind(kind), id: sidecar.Name(kind, key.Name)}
 	switch kind {
@@ -113,11 +121,11 @@ func (r *Reconciler) read(ctx context.Context, kind string, key client.ObjectKey
 	if err != nil {
 		return nil, fmt.Errorf("get %s %s: %w", kind, key, err)
 	}
-	w.GetObjectKind().SetGroupVersionKind(w.gvk) // what was read does not say it
+	w.GetObjectKind().SetGroupVersionKind(w.gvk) // the object that was read does not name its kind
 	return w, nil
 }
 
-// from takes over what the API server has now.
+// from replaces the workload with the version that the API server has now.
 func (w *workload) from(u *unstructured.Unstructured) error {
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, w.Object); err != nil {
 		return fmt.Errorf("convert %s: %w", w.describe(), err)
@@ -125,7 +133,7 @@ func (w *workload) from(u *unstructured.Unstructured) error {
 	return nil
 }
 
-// describe names a workload for a sentence.
+// describe names a workload for a message.
 func (w *workload) describe() string {
 	return w.gvk.Kind + " " + w.GetNamespace() + "/" + w.GetName()
 }

@@ -12,32 +12,35 @@ import (
 	"github.com/cairn-backup/cairn/internal/sidecar"
 )
 
-// remove takes the sidecar away: first the keys and the token, which go with the Secret, then the container. Killed between the
-// two, it finds the workload by its label.
+// remove removes the sidecar: first the Secret with keys and token, then the container. A manager that was killed
+// between the two finds the workload by its label.
 func (r *Reconciler) remove(ctx context.Context, l *looking) error {
 	if err := r.forget(ctx, l); err != nil {
 		return err
 	}
 	w := l.workload
 	u := sidecar.Withdrawal(w.gvk, w.Object)
-	err := r.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(sidecar.FieldManager), client.ForceOwnership)
+	err := r.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(sidecar.FieldManager),
+		client.ForceOwnership)
 	switch {
 	case apierrors.IsForbidden(err):
 		l.lookAgain(refusedInterval)
 		r.Eventf(w.Object, corev1.EventTypeWarning, v1alpha1.ReasonSidecarNotPermitted,
-			"no policy asks for the sidecar any more, and Cairn may not remove it: %v. Bind the ClusterRole %s to %s until it is gone",
+			"no policy asks for the sidecar any more, but Cairn is not allowed to remove it: %v. Bind the ClusterRole %s to "+
+				"%s until the sidecar is gone",
 			err, v1alpha1.SidecarInjectorClusterRole, r.Account)
 		return nil
-	case apierrors.IsConflict(err): // its UID: it is another workload by now, or gone
+	case apierrors.IsConflict(err): // conflict of the UID: another workload has the name by now, or none
 		return nil
 	case err != nil:
-		return fmt.Errorf("remove the sidecar of %s: %w", w.describe(), err)
+		return fmt.Errorf("remove sidecar of %s: %w", w.describe(), err)
 	}
-	r.Event(w.Object, corev1.EventTypeNormal, v1alpha1.ReasonSidecarRemoved, "no policy asks for the sidecar any more: it was removed, the pods are replaced")
+	r.Event(w.Object, corev1.EventTypeNormal, v1alpha1.ReasonSidecarRemoved,
+		"removed the sidecar, because no policy asks for it any more: the pods are being replaced")
 	return nil
 }
 
-// forget deletes the sidecar's Secret, and all tokens with it.
+// forget deletes the sidecar's Secret, which invalidates all tokens.
 func (r *Reconciler) forget(ctx context.Context, l *looking) error {
 	l.state = nil
 	if l.secret == nil || !ours(l.secret) {

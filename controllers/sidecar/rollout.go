@@ -13,14 +13,14 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// rollout is how far the replacement of a workload's pods is.
+// rollout is the progress of the replacement of a workload's pods.
 type rollout struct {
 	done, failed bool
-	// message says what somebody must do before it goes on, or nothing.
+	// message says what a user must do before the rollout goes on, or is empty.
 	message string
 }
 
-// rolloutOf reads it from the workload's status.
+// rolloutOf reads the progress from the workload's status.
 func rolloutOf(o client.Object) (rollout, error) {
 	if waits := waiting(o); waits != "" {
 		return rollout{message: waits}, nil
@@ -33,12 +33,12 @@ func rolloutOf(o client.Object) (rollout, error) {
 	u.SetGroupVersionKind(o.GetObjectKind().GroupVersionKind())
 	result, err := status.Compute(u)
 	if err != nil {
-		return rollout{}, fmt.Errorf("read the status of %s: %w", o.GetName(), err)
+		return rollout{}, fmt.Errorf("compute status of %s: %w", o.GetName(), err)
 	}
 	return rollout{done: result.Status == status.CurrentStatus, failed: result.Status == status.FailedStatus}, nil
 }
 
-// waiting says what somebody must do before the rollout of a workload goes on, or "".
+// waiting returns what a user must do before the rollout of a workload goes on, or "".
 func waiting(o client.Object) string {
 	switch w := o.(type) {
 	case *appsv1.Deployment:
@@ -60,10 +60,12 @@ func waiting(o client.Object) string {
 			return "its updateStrategy is OnDelete: delete its pods, one after the other"
 		}
 		if u := w.Spec.UpdateStrategy.RollingUpdate; u != nil && u.Partition != nil && *u.Partition > 0 {
-			return fmt.Sprintf("its updateStrategy has the partition %d: pods with smaller numbers are not replaced", *u.Partition)
+			return fmt.Sprintf("its updateStrategy has the partition %d: pods with smaller numbers are not replaced",
+				*u.Partition)
 		}
 	case *appsv1.DaemonSet:
-		if w.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType && w.Status.ObservedGeneration >= w.Generation &&
+		if w.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType &&
+			w.Status.ObservedGeneration >= w.Generation &&
 			w.Status.UpdatedNumberScheduled < w.Status.DesiredNumberScheduled {
 			return "its updateStrategy is OnDelete: delete its pods, one after the other"
 		}
@@ -71,7 +73,7 @@ func waiting(o client.Object) string {
 	return ""
 }
 
-// follow looks how far the rollout is that brings the sidecar.
+// follow checks the rollout that brings the sidecar.
 func (r *Reconciler) follow(l *looking) error {
 	if l.found.Image == "" || l.state.RolledOut {
 		return nil
@@ -89,11 +91,13 @@ func (r *Reconciler) follow(l *looking) error {
 		l.state.RolledOut, l.state.Since = true, nil
 		return nil
 	case rollout.message != "":
-		l.refuse(v1alpha1.ReasonSidecarRolloutInProgress, "%s is to get pods with the sidecar: %s", name, rollout.message)
+		l.refuse(v1alpha1.ReasonSidecarRolloutInProgress, "%s waits for pods with the sidecar: %s", name, rollout.message)
 	case rollout.failed, now.Sub(l.state.Since.Time) > rolloutPatience:
-		l.refuse(v1alpha1.ReasonSidecarRolloutFailed, "the pods of %s are not being replaced by ones with the sidecar: see what keeps them from it with kubectl describe, or take executor Job", name)
+		l.refuse(v1alpha1.ReasonSidecarRolloutFailed,
+			"the pods of %s are not being replaced by pods with the sidecar: find the cause with kubectl describe, or set "+
+				"executor Job", name)
 	default:
-		l.refuse(v1alpha1.ReasonSidecarRolloutInProgress, "the pods of %s are being replaced by ones with the sidecar", name)
+		l.refuse(v1alpha1.ReasonSidecarRolloutInProgress, "the pods of %s are being replaced by pods with the sidecar", name)
 	}
 	l.lookAgain(rolloutInterval)
 	return nil

@@ -22,13 +22,13 @@ import (
 )
 
 const (
-	// tokenLife is how long a token of a sidecar is valid. It gets another one after half of it.
+	// tokenLife is how long a sidecar's token is valid. The sidecar gets another one at half of that time.
 	tokenLife = time.Hour
-	// olderCredentials is how many tokens before the one in use may still be valid.
+	// olderCredentials is the number of tokens before the current one that can still be valid.
 	olderCredentials = 2
 )
 
-// secret reads a sidecar's Secret; nil is that there is none.
+// secret reads a sidecar's Secret. It returns nil if the Secret does not exist.
 func (r *Reconciler) secret(ctx context.Context, key client.ObjectKey) (*corev1.Secret, error) {
 	var secret corev1.Secret
 	if err := r.Get(ctx, key, &secret); apierrors.IsNotFound(err) {
@@ -39,17 +39,20 @@ func (r *Reconciler) secret(ctx context.Context, key client.ObjectKey) (*corev1.
 	return &secret, nil
 }
 
-// owned says whether the Secret is that of this workload's sidecar.
+// owned reports whether the Secret belongs to the sidecar of this workload.
 func owned(secret *corev1.Secret, w *workload) bool {
-	return ours(secret) && slices.ContainsFunc(secret.OwnerReferences, func(o metav1.OwnerReference) bool { return o.UID == w.GetUID() })
+	return ours(secret) && slices.ContainsFunc(secret.OwnerReferences,
+		func(o metav1.OwnerReference) bool { return o.UID == w.GetUID() })
 }
 
-// ours says whether Cairn made the Secret for a sidecar.
+// ours reports whether Cairn made the Secret for a sidecar.
 func ours(secret *corev1.Secret) bool {
-	return secret.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByCairn && secret.Labels[v1alpha1.LabelSidecar] == secret.Name
+	return secret.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByCairn &&
+		secret.Labels[v1alpha1.LabelSidecar] == secret.Name
 }
 
-// keep writes the Secret as it is to be, if it is not so. Keys and token are in it only while the workload has the sidecar.
+// keep writes the Secret if it differs from what it should be. It holds keys and token only while the workload has the
+// sidecar.
 func (r *Reconciler) keep(ctx context.Context, l *looking) error {
 	data, credentials := map[string][]byte{}, []string(nil)
 	if l.found.Image != "" {
@@ -84,7 +87,9 @@ func (r *Reconciler) keep(ctx context.Context, l *looking) error {
 }
 
 // write applies the Secret.
-func (r *Reconciler) write(ctx context.Context, l *looking, data map[string][]byte, annotations map[string]string) error {
+func (r *Reconciler) write(
+	ctx context.Context, l *looking, data map[string][]byte, annotations map[string]string,
+) error {
 	w := l.workload
 	secret := corev1ac.Secret(w.id, w.GetNamespace()).
 		WithLabels(map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelSidecar: w.id}).
@@ -100,11 +105,11 @@ func (r *Reconciler) write(ctx context.Context, l *looking, data map[string][]by
 	return err
 }
 
-// token puts the sidecar's token into data: the one that it has, or a new one where that is past half of its life. It gives the
-// identities of all that may be in use, the newest last.
+// token puts the sidecar's token into data: the current one, or a new one if that has passed half of its life. It
+// returns the identities of all tokens that can be in use, the newest last.
 func (r *Reconciler) token(ctx context.Context, l *looking, data map[string][]byte) ([]string, error) {
 	if l.secret == nil {
-		return nil, nil // a token belongs to the Secret: the next look makes it
+		return nil, nil // a token is bound to the Secret: the next look makes it
 	}
 	credentials := sidecar.ParseCredentials(l.secret.Annotations[v1alpha1.AnnotationSidecarCredentials])
 	current, now := l.secret.Data[sidecar.KeyToken], r.Clock.Now()
@@ -122,9 +127,15 @@ func (r *Reconciler) token(ctx context.Context, l *looking, data map[string][]by
 	}
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 		ExpirationSeconds: new(int64(tokenLife.Seconds())),
-		BoundObjectRef:    &authenticationv1.BoundObjectReference{Kind: "Secret", APIVersion: "v1", Name: l.secret.Name, UID: l.secret.UID},
+		BoundObjectRef: &authenticationv1.BoundObjectReference{
+			Kind: "Secret", APIVersion: "v1", Name: l.secret.Name,
+			UID: l.secret.UID,
+		},
 	}}
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: w.GetNamespace(), Name: v1alpha1.SidecarServiceAccount}}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
+		Namespace: w.GetNamespace(),
+		Name:      v1alpha1.SidecarServiceAccount,
+	}}
 	err = r.SubResource("token").Create(ctx, account, request)
 	if refused(l, r.Account, err) {
 		if len(current) > 0 {
@@ -132,7 +143,8 @@ func (r *Reconciler) token(ctx context.Context, l *looking, data map[string][]by
 		}
 		return credentials, nil
 	} else if err != nil {
-		return nil, fmt.Errorf("make a token of ServiceAccount %s/%s: %w", w.GetNamespace(), v1alpha1.SidecarServiceAccount, err)
+		return nil, fmt.Errorf("create token of ServiceAccount %s/%s: %w", w.GetNamespace(),
+			v1alpha1.SidecarServiceAccount, err)
 	}
 	made, err := sidecar.ReadToken(request.Status.Token)
 	if err != nil {
@@ -145,7 +157,7 @@ func (r *Reconciler) token(ctx context.Context, l *looking, data map[string][]by
 
 func sameData(a, b map[string][]byte) bool { return maps.EqualFunc(a, b, bytes.Equal) }
 
-// sameAnnotations says whether the Secret has these annotations, and none of ours beside them.
+// sameAnnotations reports whether the Secret has exactly these values of our annotations.
 func sameAnnotations(has, wanted map[string]string) bool {
 	for _, key := range []string{v1alpha1.AnnotationSidecarState, v1alpha1.AnnotationSidecarCredentials} {
 		if has[key] != wanted[key] {

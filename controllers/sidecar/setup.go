@@ -20,25 +20,27 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// indexWorkload gives the BackupConfigurations of a workload: "<kind>/<name>".
+// indexWorkload indexes BackupConfigurations by their workload: "<kind>/<name>".
 const indexWorkload = "sidecar.workload"
 
-// SetupWithManager registers the controller, its index and its watches. It must be called before anything else is.
+// SetupWithManager registers the controller, its index and its watches. It must be called before any other method.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
-	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.BackupConfiguration{}, indexWorkload, func(o client.Object) []string {
-		t := o.(*v1alpha1.BackupConfiguration).Spec.Target
-		if t == nil || !slices.Contains(workloadKinds, t.Kind) {
-			return nil
-		}
-		return []string{t.Kind + "/" + t.Name}
-	}); err != nil {
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.BackupConfiguration{}, indexWorkload,
+		func(o client.Object) []string {
+			t := o.(*v1alpha1.BackupConfiguration).Spec.Target
+			if t == nil || !slices.Contains(workloadKinds, t.Kind) {
+				return nil
+			}
+			return []string{t.Kind + "/" + t.Name}
+		}); err != nil {
 		return fmt.Errorf("index BackupConfigurations by %s: %w", indexWorkload, err)
 	}
 	written := builder.WithPredicates(predicate.GenerationChangedPredicate{})
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("sidecar").
-		// Their status too: it changes when a run ends. Secrets, which are not watched, are looked for then, and when a sidecar is
-		// given work, for which it waits until it has the keys as they are now.
+		// Watch their status too: it changes when a run ends. Secrets are not watched; the controller reads them again
+		// when a run ends, and when a sidecar is assigned work, because the sidecar waits until it has the current
+		// keys.
 		Watches(&v1alpha1.BackupConfiguration{}, handler.EnqueueRequestsFromMapFunc(ofConfiguration)).
 		Watches(&v1alpha1.Snapshot{}, handler.EnqueueRequestsFromMapFunc(ofSnapshot), builder.WithPredicates(given)).
 		Watches(&v1alpha1.RestoreSession{}, handler.EnqueueRequestsFromMapFunc(ofRestore), builder.WithPredicates(given)).
@@ -55,7 +57,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	return b.WithOptions(opts).Complete(r)
 }
 
-// touched lets through workloads that appear, and those with a sidecar whose spec or label somebody has changed.
+// touched lets through workloads that appear, and workloads with a sidecar whose spec or label has changed.
 var touched = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, after := e.ObjectOld.GetLabels()[v1alpha1.LabelSidecar], e.ObjectNew.GetLabels()[v1alpha1.LabelSidecar]
@@ -64,10 +66,11 @@ var touched = predicate.Funcs{
 	DeleteFunc: func(event.DeleteEvent) bool { return false },
 }
 
-// consent lets through that a Namespace's labels, which usage policies judge, or its consent to privileged movers changed.
+// consent lets through changes of a Namespace's labels, which usage policies judge, and of its consent to privileged
+// movers.
 var consent = predicate.Or[client.Object](predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{})
 
-// given lets through Snapshots and RestoreSessions that a sidecar is given work in.
+// given lets through Snapshots and RestoreSessions that assign work to a sidecar.
 var given = predicate.Funcs{
 	CreateFunc: func(e event.CreateEvent) bool { return e.Object.GetLabels()[v1alpha1.LabelSidecar] != "" },
 	UpdateFunc: func(e event.UpdateEvent) bool {
@@ -98,13 +101,14 @@ func ofConfiguration(_ context.Context, o client.Object) []reconcile.Request {
 	return []reconcile.Request{requestOf(t.Kind, o.GetNamespace(), t.Name)}
 }
 
-// ofWorkload reaches a workload with a sidecar, or that policy names.
+// ofWorkload returns a request for a workload that has a sidecar or that policy names.
 func (r *Reconciler) ofWorkload(kind string) handler.MapFunc {
 	return func(ctx context.Context, o client.Object) []reconcile.Request {
 		if o.GetLabels()[v1alpha1.LabelSidecar] != "" {
 			return []reconcile.Request{requestOf(kind, o.GetNamespace(), o.GetName())}
 		}
-		return r.requests(ctx, client.InNamespace(o.GetNamespace()), client.MatchingFields{indexWorkload: kind + "/" + o.GetName()})
+		return r.requests(ctx, client.InNamespace(o.GetNamespace()),
+			client.MatchingFields{indexWorkload: kind + "/" + o.GetName()})
 	}
 }
 
@@ -120,11 +124,11 @@ func (r *Reconciler) everywhere(ctx context.Context, _ client.Object) []reconcil
 	return r.requests(ctx)
 }
 
-// requests are for the workloads of the BackupConfigurations that the options list, each once.
+// requests returns a request for the workload of each BackupConfiguration that the options select, each workload once.
 func (r *Reconciler) requests(ctx context.Context, opts ...client.ListOption) []reconcile.Request {
 	var list v1alpha1.BackupConfigurationList
 	if err := r.List(ctx, &list, append(opts, client.UnsafeDisableDeepCopy)...); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "list BackupConfigurations of a changed object")
+		ctrl.LoggerFrom(ctx).Error(err, "list BackupConfigurations by changed object")
 		return nil
 	}
 	seen := map[reconcile.Request]bool{}
@@ -140,8 +144,8 @@ func (r *Reconciler) requests(ctx context.Context, opts ...client.ListOption) []
 	return out
 }
 
-// worthLooking says whether a workload has a sidecar, is to have one, or was to have one when this manager looked before. The rest
-// costs no request.
+// worthLooking reports whether a workload has a sidecar, is to have one, or was to have one at the last look of this
+// manager. Other workloads cost no request.
 func (r *Reconciler) worthLooking(ctx context.Context, kind string, key client.ObjectKey, w *wanted) (bool, error) {
 	name := kind + "/" + key.String()
 	if w.any() {

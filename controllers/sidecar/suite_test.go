@@ -43,18 +43,19 @@ var (
 	events testbed.Events
 	// held are the namespaces whose workloads the running manager can't read.
 	held sync.Map
-	// running is the manager's own.
+	// running is the manager's own reconciler.
 	running *Reconciler
 )
 
-// limited writes to workloads, and makes tokens, with no more than the rights that a namespace's owner gives to the manager.
+// limited writes to workloads, and creates tokens, with only the rights that a namespace's owner gives to the manager.
 type limited struct {
 	client.Client
 	account client.Client
 }
 
 func (l limited) Apply(ctx context.Context, o runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
-	if u, ok := o.(interface{ GetKind() string }); ok && strings.HasSuffix(u.GetKind(), "Set") || ok && u.GetKind() == v1alpha1.KindDeployment {
+	if u, ok := o.(interface{ GetKind() string }); ok && strings.HasSuffix(u.GetKind(), "Set") || ok &&
+		u.GetKind() == v1alpha1.KindDeployment {
 		return l.account.Apply(ctx, o, opts...)
 	}
 	return l.Client.Apply(ctx, o, opts...)
@@ -87,16 +88,19 @@ func TestMain(m *testing.M) {
 		}
 		changed := make(chan event.GenericEvent)
 		running = &Reconciler{
-			Client: limited{mgr.GetClient(), writer}, APIReader: gate{mgr.GetAPIReader()}, EventRecorder: &events, Clock: clock.RealClock{},
+			Client: limited{mgr.GetClient(), writer}, APIReader: gate{mgr.GetAPIReader()}, EventRecorder: &events,
+			Clock:      clock.RealClock{},
 			MoverImage: oldImage, ClusterName: "test", FieldManager: "cairn-manager", Account: managerAccount, Changed: changed,
 		}
 		if err := running.SetupWithManager(mgr, controller.Options{}); err != nil {
 			return err
 		}
 		configurations := &backupconfiguration.Reconciler{
-			Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), EventRecorder: &events, Clock: clock.RealClock{}, MoverImage: oldImage,
-			FieldManager: "cairn-manager", ClusterName: "test", EnsureTrigger: func(context.Context, string) error { return nil },
-			Sidecars: running.State, SidecarsChanged: changed,
+			Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), EventRecorder: &events, Clock: clock.RealClock{},
+			MoverImage:   oldImage,
+			FieldManager: "cairn-manager", ClusterName: "test",
+			EnsureTrigger: func(context.Context, string) error { return nil },
+			Sidecars:      running.State, SidecarsChanged: changed,
 		}
 		return configurations.SetupWithManager(mgr, controller.Options{})
 	}))
@@ -121,7 +125,8 @@ func another(t *testing.T, namespace, image string, now time.Time) *Reconciler {
 	held.Store(namespace, true)
 	bed.Quiet(t, namespace)
 	r := &Reconciler{
-		Client: running.Client, APIReader: bed.Manager.GetAPIReader(), EventRecorder: &events, Clock: clocktesting.NewFakePassiveClock(now),
+		Client: running.Client, APIReader: bed.Manager.GetAPIReader(), EventRecorder: &events,
+		Clock:      clocktesting.NewFakePassiveClock(now),
 		MoverImage: image, ClusterName: "test", FieldManager: "cairn-manager", Account: managerAccount,
 	}
 	return r
@@ -163,10 +168,14 @@ func newShop(t *testing.T, change ...func(*v1alpha1.BackupConfiguration)) *shop 
 	t.Helper()
 	s := &shop{T: t, GomegaWithT: NewWithT(t), namespace: bed.Namespace(t, nil)}
 	bed.ReadyStorage(t, s.namespace)
-	bed.Create(t, testbed.S3Key(s.namespace), testbed.Secret(s.namespace, "enc", map[string]string{"password": "first"}), testbed.Claim(s.namespace, "pages"))
+	bed.Create(t, testbed.S3Key(s.namespace), testbed.Secret(s.namespace, "enc", map[string]string{"password": "first"}),
+		testbed.Claim(s.namespace, "pages"))
 	s.permit()
 	s.deployment = &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "web"}}
-	s.secret = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: sidecar.Name("Deployment", "web")}}
+	s.secret = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+		Namespace: s.namespace,
+		Name:      sidecar.Name("Deployment", "web"),
+	}}
 	s.configuration = s.policy("web")
 	for _, f := range change {
 		f(s.configuration)
@@ -174,14 +183,17 @@ func newShop(t *testing.T, change ...func(*v1alpha1.BackupConfiguration)) *shop 
 	return s
 }
 
-// permit is what the namespace's owner does.
+// permit grants what the owner of the namespace has to grant.
 func (s *shop) permit() {
 	s.Helper()
 	namespace, name, _ := strings.Cut(managerAccount, ":")
 	bed.Create(s.T, &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: v1alpha1.SidecarInjectorClusterRole},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: v1alpha1.SidecarInjectorClusterRole},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: name}},
+		RoleRef: rbacv1.RoleRef{
+			APIGroup: rbacv1.GroupName, Kind: "ClusterRole",
+			Name: v1alpha1.SidecarInjectorClusterRole,
+		},
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: name}},
 	})
 }
 
@@ -201,7 +213,7 @@ func (s *shop) policy(name string) *v1alpha1.BackupConfiguration {
 	return c
 }
 
-// apply is what a GitOps tool does with the manifest, edited.
+// apply applies the edited manifest as a GitOps tool does.
 func (s *shop) apply(edit ...func(*appsv1.Deployment)) {
 	s.Helper()
 	d := &appsv1.Deployment{}
@@ -216,11 +228,12 @@ func (s *shop) apply(edit ...func(*appsv1.Deployment)) {
 	unstructured.RemoveNestedField(u.Object, "metadata", "creationTimestamp")
 	unstructured.RemoveNestedField(u.Object, "spec", "template", "metadata", "creationTimestamp")
 	u.SetNamespace(s.namespace)
-	s.Expect(bed.Client.Apply(s.Context(), client.ApplyConfigurationFromUnstructured(u), client.FieldOwner("kustomize-controller"), client.ForceOwnership)).To(Succeed())
+	s.Expect(bed.Client.Apply(s.Context(), client.ApplyConfigurationFromUnstructured(u),
+		client.FieldOwner("kustomize-controller"), client.ForceOwnership)).To(Succeed())
 	s.Expect(bed.Client.Get(s.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())
 }
 
-// rolledOut is what the Deployment's controller says when all pods are new.
+// rolledOut sets the status that the Deployment's controller sets when all pods are new.
 func (s *shop) rolledOut() {
 	s.Helper()
 	bed.EditStatus(s.T, s.deployment, func() {
@@ -234,19 +247,20 @@ func (s *shop) rolledOut() {
 	})
 }
 
-// start applies workload and policy, and waits until the sidecar is there and rolled out.
+// start applies workload and policy, and waits until the sidecar is added and rolled out.
 func (s *shop) start() {
 	s.Helper()
 	s.apply()
 	bed.Create(s.T, s.configuration)
 	s.injected(oldImage)
-	bed.ExpectReason(s.T, s.configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonSidecarRolloutInProgress, "are being replaced")
+	bed.ExpectReason(s.T, s.configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonSidecarRolloutInProgress,
+		"are being replaced")
 	s.rolledOut()
 	bed.ReadyRepositories(s.T, s.namespace, s.configuration.Name)
 	bed.ExpectReason(s.T, s.configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 }
 
-// container is the sidecar in the Deployment, nil where there is none.
+// container returns the sidecar in the Deployment, or nil if there is none.
 func (s *shop) container() *corev1.Container {
 	for i, c := range s.deployment.Spec.Template.Spec.InitContainers {
 		if c.Name == sidecar.Container {
@@ -264,7 +278,7 @@ func (s *shop) injected(image string) {
 	}, "the workload has the sidecar "+image)
 }
 
-// clean waits until nothing of ours is in the Deployment, and until its Secret is gone.
+// clean waits until the Deployment holds nothing of ours and its Secret is gone.
 func (s *shop) clean() {
 	s.Helper()
 	bed.Eventually(s.T, s.deployment, func(g Gomega) {
@@ -281,7 +295,7 @@ func (s *shop) clean() {
 	}, testbed.Patience, testbed.Interval).Should(MatchError(ContainSubstring("not found")), "keys and token are gone")
 }
 
-// refresh lets a manager look.
+// refresh makes a manager reconcile.
 func (s *shop) refresh(r *Reconciler) *sidecar.State {
 	s.Helper()
 	l, err := r.look(s.Context(), "Deployment", client.ObjectKeyFromObject(s.deployment))

@@ -15,20 +15,25 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// restores is a restore that the sidecar of a pod works on. What it gives ends it.
+// restores creates a restore that the sidecar of a pod works on. The returned function ends it.
 func (s *shop) restores() (end func()) {
 	s.Helper()
 	r := &v1alpha1.RestoreSession{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "back"},
-		Spec:       v1alpha1.RestoreSessionSpec{Target: s.configuration.Spec.Target, DataSource: &v1alpha1.RestoreDataSource{Repository: "web", Snapshot: "latest"}},
+		Spec: v1alpha1.RestoreSessionSpec{
+			Target:     s.configuration.Spec.Target,
+			DataSource: &v1alpha1.RestoreDataSource{Repository: "web", Snapshot: "latest"},
+		},
 	}
 	bed.Create(s.T, r)
 	idle := r.DeepCopy()
 	text, err := sidecar.Encode(sidecar.Work{Assignments: []sidecar.Assignment{{
-		Host: "target", Attempt: 1, Pod: "web-x", PodUID: "uid", Components: []sidecar.Component{{Component: task.Component{Name: "pages"}, Volume: "pages"}},
+		Host: "target", Attempt: 1, Pod: "web-x", PodUID: "uid",
+		Components: []sidecar.Component{{Component: task.Component{Name: "pages"}, Volume: "pages"}},
 	}}})
 	s.Expect(err).NotTo(HaveOccurred())
-	r.Labels, r.Annotations = map[string]string{v1alpha1.LabelSidecar: s.secret.Name}, map[string]string{v1alpha1.AnnotationSidecarTask: text}
+	r.Labels, r.Annotations = map[string]string{v1alpha1.LabelSidecar: s.secret.Name},
+		map[string]string{v1alpha1.AnnotationSidecarTask: text}
 	s.Expect(bed.Client.Patch(s.Context(), r, client.MergeFrom(idle))).To(Succeed())
 	bed.Cached(s.T, r)
 	return func() {
@@ -39,7 +44,7 @@ func (s *shop) restores() (end func()) {
 	}
 }
 
-// To change or remove the sidecar replaces the pods: a restore would be left half-way.
+// Changing or removing the sidecar replaces the pods: a restore would stay half done.
 func TestASidecarThatRestoresIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]struct {
@@ -56,11 +61,14 @@ func TestASidecarThatRestoresIsLeftAlone(t *testing.T) {
 					s.configuration.Spec.Sessions[0].Addon = &v1alpha1.AddonInfo{
 						Name: "workload-addon", Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}},
 						ContainerRuntimeSettings: &v1alpha1.ContainerRuntimeSettings{
-							Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")}},
+							Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{
+								corev1.ResourceMemory: resource.MustParse("1Gi"),
+							}},
 						},
 					}
 				})
-				bed.ExpectReason(s.T, s.configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonSidecarRolloutInProgress, "when RestoreSession back has ended")
+				bed.ExpectReason(s.T, s.configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonSidecarRolloutInProgress,
+					"when RestoreSession back has ended")
 			},
 			after: func(s *shop) {
 				bed.Eventually(s.T, s.deployment, func(g Gomega) {
@@ -81,7 +89,8 @@ func TestASidecarThatRestoresIsLeftAlone(t *testing.T) {
 			s.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())
 			s.Expect(s.deployment.Generation).To(Equal(generation), "no pod is replaced")
 			s.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.secret), s.secret)).To(Succeed())
-			s.Expect(s.secret.Data).To(And(HaveKey(sidecar.KeyToken), HaveKey(sidecar.KeysOf(s.namespace, "web").Encryption("password"))))
+			s.Expect(s.secret.Data).
+				To(And(HaveKey(sidecar.KeyToken), HaveKey(sidecar.KeysOf(s.namespace, "web").Encryption("password"))))
 			end()
 			change.after(s)
 		})
@@ -97,7 +106,8 @@ func TestASidecarThatIsTakenAwayAgainAndAgainStaysAway(t *testing.T) {
 		s.injected(oldImage)
 		s.strip()
 	}
-	bed.ExpectReason(t, s.configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonSidecarNotPossible, "something takes the sidecar of Deployment "+s.namespace+"/web away")
+	bed.ExpectReason(t, s.configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonSidecarNotPossible,
+		"some other writer removes or changes the sidecar of Deployment "+s.namespace+"/web")
 	bed.Quiet(t, s.namespace)
 	s.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())
 	s.Expect(s.container()).To(BeNil())
@@ -105,7 +115,7 @@ func TestASidecarThatIsTakenAwayAgainAndAgainStaysAway(t *testing.T) {
 	s.clean()
 }
 
-// strip writes the whole Deployment, as an operator does that knows nothing of the sidecar.
+// strip writes the whole Deployment, like an operator that knows nothing of the sidecar.
 func (s *shop) strip() {
 	s.Helper()
 	s.Eventually(func() error {
@@ -116,5 +126,5 @@ func (s *shop) strip() {
 		spec.InitContainers, spec.Volumes = nil, spec.Volumes[:2]
 		delete(s.deployment.Labels, v1alpha1.LabelSidecar)
 		return bed.Client.Update(s.Context(), s.deployment, client.FieldOwner("some-operator"))
-	}, testbed.Patience, testbed.Interval).Should(Succeed(), "somebody else may have written it in between")
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "another writer can have written it in between")
 }

@@ -24,15 +24,15 @@ import (
 // wanted is what the BackupConfigurations of a workload want of its sidecar, in the order of their names.
 type wanted struct {
 	sessions []wantedSession
-	// unknown says that one of them can't be understood now: what is there stays.
+	// unknown reports that one of the BackupConfigurations can't be resolved now: the sidecar then stays as it is.
 	unknown bool
-	// unclear names it.
+	// unclear names that BackupConfiguration.
 	unclear string
-	// mover is the image that the Function of the first session has.
+	// mover is the image of the first session's Function.
 	mover string
 }
 
-// wantedSession is a session that a sidecar is to run, with everything that it leaves out.
+// wantedSession is a session that a sidecar is to run, completed with its defaults.
 type wantedSession struct {
 	configuration *v1alpha1.BackupConfiguration
 	session       *v1alpha1.BackupConfigurationSession
@@ -40,7 +40,7 @@ type wantedSession struct {
 
 func (w *wanted) any() bool { return len(w.sessions) > 0 }
 
-// generations of the BackupConfigurations that want the sidecar.
+// generations returns the generations of the BackupConfigurations that want the sidecar.
 func (w *wanted) generations() map[string]int64 {
 	out := map[string]int64{}
 	for _, s := range w.sessions {
@@ -49,7 +49,7 @@ func (w *wanted) generations() map[string]int64 {
 	return out
 }
 
-// wake lets the BackupConfigurations look again.
+// wake triggers a reconcile of the BackupConfigurations.
 func (w *wanted) wake(ctx context.Context, changed chan<- event.GenericEvent) {
 	if changed == nil {
 		return
@@ -70,7 +70,8 @@ func (w *wanted) wake(ctx context.Context, changed chan<- event.GenericEvent) {
 // wants reads what policy wants of the sidecar of a workload.
 func (r *Reconciler) wants(ctx context.Context, kind string, key client.ObjectKey) (*wanted, error) {
 	var list v1alpha1.BackupConfigurationList
-	if err := r.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingFields{indexWorkload: kind + "/" + key.Name}); err != nil {
+	if err := r.List(ctx, &list, client.InNamespace(key.Namespace),
+		client.MatchingFields{indexWorkload: kind + "/" + key.Name}); err != nil {
 		return nil, fmt.Errorf("list BackupConfigurations of %s %s: %w", kind, key, err)
 	}
 	slices.SortFunc(list.Items, func(a, b v1alpha1.BackupConfiguration) int { return strings.Compare(a.Name, b.Name) })
@@ -97,7 +98,7 @@ func (r *Reconciler) wantedBy(ctx context.Context, c *v1alpha1.BackupConfigurati
 		}
 		said := &c.Spec.Sessions[i]
 		if addon == nil && said.Executor == "" {
-			out.notKnown(c) // the Addon would say who runs it
+			out.notKnown(c) // the missing Addon decides who runs the session
 		} else if policy.Executor(said.Executor, addon, infoOf(c, i), false) == v1alpha1.ExecutorSidecar {
 			chosen = append(chosen, said.Name)
 		}
@@ -130,15 +131,18 @@ func (w *wanted) notKnown(c *v1alpha1.BackupConfiguration) {
 	w.unknown, w.unclear = true, c.Name
 }
 
-// infoOf is the Addon of a session, the inferred one where it names none.
+// infoOf returns the Addon of a session, or the inferred one if the session names none.
 func infoOf(c *v1alpha1.BackupConfiguration, i int) *v1alpha1.AddonInfo {
 	if info := c.Spec.Sessions[i].Addon; info != nil {
 		return info
 	}
-	return &v1alpha1.AddonInfo{Name: policy.InferredAddon(*c.Spec.Target), Tasks: []v1alpha1.TaskReference{{Name: policy.BackupTask}}}
+	return &v1alpha1.AddonInfo{
+		Name:  policy.InferredAddon(*c.Spec.Target),
+		Tasks: []v1alpha1.TaskReference{{Name: policy.BackupTask}},
+	}
 }
 
-// addon of a session; nil is that it does not exist.
+// addon returns the Addon of a session. It returns nil if the Addon does not exist.
 func (r *Reconciler) addon(ctx context.Context, c *v1alpha1.BackupConfiguration, i int) (*v1alpha1.Addon, error) {
 	var addon v1alpha1.Addon
 	name := infoOf(c, i).Name
@@ -150,7 +154,8 @@ func (r *Reconciler) addon(ctx context.Context, c *v1alpha1.BackupConfiguration,
 	return &addon, nil
 }
 
-// settings are those of the sidecar that all sessions share. What policy or a user must mend comes back as *access.Error.
+// settings returns the settings of the sidecar that all sessions share. A mistake of policy or user comes back as
+// *access.Error.
 func (r *Reconciler) settings(ctx context.Context, l *looking) (*sidecar.Settings, error) {
 	privileged, err := access.Privileged(ctx, r.Client, l.workload.GetNamespace())
 	if err != nil {
@@ -171,7 +176,7 @@ func (r *Reconciler) settings(ctx context.Context, l *looking) (*sidecar.Setting
 	return settings, nil
 }
 
-// wish is what one session wants.
+// wish returns what one session wants.
 func (r *Reconciler) wish(ctx context.Context, l *looking, s wantedSession, privileged bool) (*sidecar.Wish, error) {
 	by := "session " + s.session.Name + " of BackupConfiguration " + s.configuration.Name
 	mistakes, err := r.mistakes(ctx, s)
@@ -179,7 +184,10 @@ func (r *Reconciler) wish(ctx context.Context, l *looking, s wantedSession, priv
 		return nil, err
 	}
 	if len(mistakes) > 0 {
-		return nil, &access.Error{Reason: mistakes[0].Reason, Message: by + ": " + mistakes[0].Field + ": " + mistakes[0].Message}
+		return nil, &access.Error{
+			Reason:  mistakes[0].Reason,
+			Message: by + ": " + mistakes[0].Field + ": " + mistakes[0].Message,
+		}
 	}
 	resolved, params, refusal, err := lifecycle.Task(ctx, r.Client, *s.session.Addon, task.Variables{
 		MoverImage: r.MoverImage, Namespace: s.configuration.Namespace,
@@ -207,7 +215,7 @@ func (r *Reconciler) wish(ctx context.Context, l *looking, s wantedSession, priv
 	return wish, nil
 }
 
-// mistakes are what a session asks for that only a Job can do.
+// mistakes returns what a session asks for that only a Job can do.
 func (r *Reconciler) mistakes(ctx context.Context, s wantedSession) ([]policy.Mistake, error) {
 	var addon v1alpha1.Addon
 	known := &addon
@@ -217,14 +225,17 @@ func (r *Reconciler) mistakes(ctx context.Context, s wantedSession) ([]policy.Mi
 		return nil, fmt.Errorf("get Addon %s: %w", s.session.Addon.Name, err)
 	}
 	var failed error
-	mistakes := policy.SidecarMistakes("spec.sessions["+s.session.Name+"]", *s.configuration.Spec.Target, s.session, known, func(backend string) *v1alpha1.BackupStorage {
-		i := slices.IndexFunc(s.configuration.Spec.Backends, func(b v1alpha1.BackendReference) bool { return b.Name == backend })
-		if i < 0 || s.configuration.Spec.Backends[i].StorageRef == nil {
-			return nil
-		}
-		storage, err := defaults.Storage(ctx, r.Client, s.configuration.Namespace, *s.configuration.Spec.Backends[i].StorageRef)
-		failed = errors.Join(failed, err)
-		return storage
-	})
+	mistakes := policy.SidecarMistakes("spec.sessions["+s.session.Name+"]", *s.configuration.Spec.Target, s.session, known,
+		func(backend string) *v1alpha1.BackupStorage {
+			i := slices.IndexFunc(s.configuration.Spec.Backends,
+				func(b v1alpha1.BackendReference) bool { return b.Name == backend })
+			if i < 0 || s.configuration.Spec.Backends[i].StorageRef == nil {
+				return nil
+			}
+			storage, err := defaults.Storage(ctx, r.Client, s.configuration.Namespace,
+				*s.configuration.Spec.Backends[i].StorageRef)
+			failed = errors.Join(failed, err)
+			return storage
+		})
 	return mistakes, failed
 }

@@ -21,23 +21,23 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// pageSize is how many VolumeSnapshots are asked for at once.
+// pageSize is the number of VolumeSnapshots in one answer to a list.
 const pageSize = 500
 
-// volumeSnapshots are those that a Snapshot knows, as the API server has them now.
+// volumeSnapshots are the VolumeSnapshots that a Snapshot knows, as the API server has them now.
 type volumeSnapshots struct {
-	// ours were made by the Snapshot's Jobs: they and it agree on that.
+	// ours were made by the Snapshot's Jobs: their labels and the Snapshot agree on that.
 	ours []snapshotv1.VolumeSnapshot
-	// foreign are the names of others that pass for one of them.
+	// foreign are the names of others that look like one of ours.
 	foreign []string
 }
 
-// errNotSupported is that of a cluster without the kind VolumeSnapshot.
+// errNotSupported means that the cluster has no kind VolumeSnapshot.
 var errNotSupported = errors.New("the cluster has no kind VolumeSnapshot")
 
 func notSupported(err error) bool { return errors.Is(err, errNotSupported) }
 
-// components of a Snapshot in the order of their names.
+// components returns the components of a Snapshot in the order of their names.
 func components(s *v1alpha1.Snapshot) []v1alpha1.Component {
 	var out []v1alpha1.Component
 	for _, name := range slices.Sorted(maps.Keys(s.Status.Components)) {
@@ -46,7 +46,7 @@ func components(s *v1alpha1.Snapshot) []v1alpha1.Component {
 	return out
 }
 
-// statsOf are the VolumeSnapshots that the components of a Snapshot have reported.
+// statsOf returns the VolumeSnapshots that the components of a Snapshot have reported.
 func statsOf(s *v1alpha1.Snapshot) []v1alpha1.VolumeSnapshotterStats {
 	var out []v1alpha1.VolumeSnapshotterStats
 	for _, c := range components(s) {
@@ -55,7 +55,7 @@ func statsOf(s *v1alpha1.Snapshot) []v1alpha1.VolumeSnapshotterStats {
 	return out
 }
 
-// reported is the UID of the VolumeSnapshot of each name that the components have reported.
+// reported returns the UIDs of the VolumeSnapshots that the components have reported, by name.
 func reported(s *v1alpha1.Snapshot) map[string]types.UID {
 	out := map[string]types.UID{}
 	for _, c := range components(s) {
@@ -66,18 +66,20 @@ func reported(s *v1alpha1.Snapshot) map[string]types.UID {
 	return out
 }
 
-// policyOf is what becomes of the snapshot in the storage system when Cairn removes the VolumeSnapshot. What was never reported was never
-// a backup, and goes.
+// policyOf returns what happens to the snapshot in the storage system when Cairn removes the VolumeSnapshot. A
+// VolumeSnapshot that was never reported was never a backup, and its data goes.
 func policyOf(s *v1alpha1.Snapshot, v *snapshotv1.VolumeSnapshot) snapshotv1.DeletionPolicy {
 	for _, stats := range statsOf(s) {
-		if stats.VolumeSnapshotName == v.Name && snapshotv1.DeletionPolicy(stats.ContentDeletionPolicy) == snapshotv1.VolumeSnapshotContentRetain {
+		if stats.VolumeSnapshotName == v.Name &&
+			snapshotv1.DeletionPolicy(stats.ContentDeletionPolicy) == snapshotv1.VolumeSnapshotContentRetain {
 			return snapshotv1.VolumeSnapshotContentRetain
 		}
 	}
 	return snapshotv1.VolumeSnapshotContentDelete
 }
 
-// find reads, past every cache, the VolumeSnapshots with the Snapshot's label, and those that its components have reported.
+// find reads, past every cache, the VolumeSnapshots with the Snapshot's label, and those that its components have
+// reported.
 func (r *Reconciler) find(ctx context.Context, s *v1alpha1.Snapshot) (volumeSnapshots, error) {
 	var out volumeSnapshots
 	uids, label := reported(s), policy.LabelValue(s.Name)
@@ -119,7 +121,7 @@ func (r *Reconciler) each(ctx context.Context, do func(*snapshotv1.VolumeSnapsho
 			do(&list.Items[i])
 		}
 	}, opts...)
-	if meta.IsNoMatchError(err) || apierrors.IsNotFound(err) { // the latter where the kind went while the manager runs
+	if meta.IsNoMatchError(err) || apierrors.IsNotFound(err) { // NotFound: the kind was removed while the manager runs
 		return errNotSupported
 	}
 	if err != nil {
@@ -131,7 +133,8 @@ func (r *Reconciler) each(ctx context.Context, do func(*snapshotv1.VolumeSnapsho
 // pages reads a list past the cache, and calls do with each page of it.
 func (r *Reconciler) pages(ctx context.Context, list client.ObjectList, do func(), opts ...client.ListOption) error {
 	for {
-		if err := r.APIReader.List(ctx, list, append(slices.Clone(opts), client.Limit(pageSize), client.Continue(list.GetContinue()))...); err != nil {
+		if err := r.APIReader.List(ctx, list, append(slices.Clone(opts), client.Limit(pageSize),
+			client.Continue(list.GetContinue()))...); err != nil {
 			return err
 		}
 		do()
@@ -141,7 +144,8 @@ func (r *Reconciler) pages(ctx context.Context, list client.ObjectList, do func(
 	}
 }
 
-// remove deletes a VolumeSnapshot of ours, after its content says what becomes of the data: the class's word protects from everybody else.
+// remove deletes a VolumeSnapshot of ours. It first sets the deletionPolicy of the content, which decides over the
+// data: the policy of the class protects the data from everybody else.
 func (r *Reconciler) remove(ctx context.Context, v *snapshotv1.VolumeSnapshot, want snapshotv1.DeletionPolicy) error {
 	if v.DeletionTimestamp != nil {
 		return nil
@@ -153,7 +157,8 @@ func (r *Reconciler) remove(ctx context.Context, v *snapshotv1.VolumeSnapshot, w
 	if content != nil && content.Spec.DeletionPolicy != want {
 		before := content.DeepCopy()
 		content.Spec.DeletionPolicy = want
-		if err := r.Patch(ctx, content, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); client.IgnoreNotFound(err) != nil {
+		if err := r.Patch(ctx, content, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+			client.FieldOwner(r.FieldManager)); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("set deletionPolicy of VolumeSnapshotContent %s: %w", content.Name, err)
 		}
 	}
@@ -163,15 +168,16 @@ func (r *Reconciler) remove(ctx context.Context, v *snapshotv1.VolumeSnapshot, w
 	return nil
 }
 
-// waiting says which claim is still to get its volume of one of the VolumeSnapshots; empty: none is. A restore may have ended and left
-// that to a workload, and no driver makes a volume of what is being deleted.
+// waiting names a claim that still waits for its volume from one of the VolumeSnapshots, or returns "". A restore can
+// have ended and left the claim to a workload, and no driver makes a volume from a VolumeSnapshot that is being
+// deleted.
 func (r *Reconciler) waiting(ctx context.Context, namespace string, ours []snapshotv1.VolumeSnapshot) (string, error) {
 	if len(ours) == 0 {
 		return "", nil
 	}
 	var claims corev1.PersistentVolumeClaimList
 	if err := r.APIReader.List(ctx, &claims, client.InNamespace(namespace)); err != nil {
-		return "", fmt.Errorf("list PersistentVolumeClaims of %s: %w", namespace, err)
+		return "", fmt.Errorf("list PersistentVolumeClaims of Namespace %s: %w", namespace, err)
 	}
 	for i := range claims.Items {
 		c := &claims.Items[i]
@@ -179,15 +185,18 @@ func (r *Reconciler) waiting(ctx context.Context, namespace string, ours []snaps
 		if c.DeletionTimestamp != nil || c.Status.Phase == corev1.ClaimBound || from == "" {
 			continue
 		}
-		if slices.ContainsFunc(ours, func(v snapshotv1.VolumeSnapshot) bool { return v.DeletionTimestamp == nil && v.Name == from }) {
-			return "PersistentVolumeClaim " + c.Name + " is to get its volume of it", nil
+		if slices.ContainsFunc(ours, func(v snapshotv1.VolumeSnapshot) bool {
+			return v.DeletionTimestamp == nil &&
+				v.Name == from
+		}) {
+			return "PersistentVolumeClaim " + c.Name + " still waits for its volume from it", nil
 		}
 	}
 	return "", nil
 }
 
-// borrowed says which namespace a restore has borrowed one of the VolumeSnapshots for; empty: none has. A restore that has ended may have
-// left its claims to their first pods: what it borrowed is there as long as one waits.
+// borrowed explains which namespace has borrowed one of the VolumeSnapshots for a restore, or returns "". A restore
+// that has ended can have left its claims to their first pods: what it borrowed exists as long as one claim waits.
 func (r *Reconciler) borrowed(ctx context.Context, ours []snapshotv1.VolumeSnapshot) (string, error) {
 	type snapshot struct{ driver, handle string }
 	has := map[snapshot]string{}
@@ -211,16 +220,18 @@ func (r *Reconciler) borrowed(ctx context.Context, ours []snapshotv1.VolumeSnaps
 		c := &contents[i]
 		name := has[snapshot{c.Spec.Driver, volumesnapshot.Handle(c)}]
 		if name != "" && c.DeletionTimestamp == nil {
-			return fmt.Sprintf("VolumeSnapshot %s is lent to a restore in namespace %s, whose claims do not all have their volumes", name, c.Spec.VolumeSnapshotRef.Namespace), nil
+			return fmt.Sprintf("VolumeSnapshot %s is lent to a restore in namespace %s, whose claims do not all have "+
+				"their volumes", name, c.Spec.VolumeSnapshotRef.Namespace), nil
 		}
 	}
 	return "", nil
 }
 
-// jobOf names a Job that works with the Snapshot and has not ended; empty: there is none.
+// jobOf names a Job that works with the Snapshot and has not ended, or returns "".
 func (r *Reconciler) jobOf(ctx context.Context, s *v1alpha1.Snapshot) (string, error) {
 	var jobs batchv1.JobList
-	if err := r.List(ctx, &jobs, client.InNamespace(s.Namespace), client.MatchingLabels{v1alpha1.LabelSnapshot: policy.LabelValue(s.Name)}); err != nil {
+	if err := r.List(ctx, &jobs, client.InNamespace(s.Namespace),
+		client.MatchingLabels{v1alpha1.LabelSnapshot: policy.LabelValue(s.Name)}); err != nil {
 		return "", fmt.Errorf("list Jobs of Snapshot %s: %w", s.Name, err)
 	}
 	for i := range jobs.Items {

@@ -19,23 +19,24 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// sayChecked is how often it is written down that a Snapshot was found whole again.
+// sayChecked is the interval at which the status is updated although a Snapshot is still intact.
 const sayChecked = 24 * time.Hour
 
-// pair is a VolumeSnapshot with the content that it is bound to, nil where there is none.
+// pair is a VolumeSnapshot with its bound content; the content is nil if there is none.
 type pair struct {
 	snapshot *snapshotv1.VolumeSnapshot
 	content  *snapshotv1.VolumeSnapshotContent
 }
 
-// usable says whether a pair is what a component has reported, as a restore sees it.
+// usable reports whether a pair is what a component has reported, and can be restored.
 func (p *pair) usable(c *v1alpha1.Component) bool {
-	return volumesnapshot.Ready(p.snapshot) && p.content != nil && !slices.ContainsFunc(c.VolumeSnapshotterStats, func(stats v1alpha1.VolumeSnapshotterStats) bool {
-		return volumesnapshot.TakenAgain(stats, p.content) != ""
-	})
+	return volumesnapshot.Ready(p.snapshot) && p.content != nil &&
+		!slices.ContainsFunc(c.VolumeSnapshotterStats, func(stats v1alpha1.VolumeSnapshotterStats) bool {
+			return volumesnapshot.TakenAgain(stats, p.content) != ""
+		})
 }
 
-// pairUp adds to VolumeSnapshots the contents that they are bound to, page by page: there may be many more.
+// pairUp adds their bound contents to VolumeSnapshots, page by page: the cluster can hold many more contents.
 func (r *Reconciler) pairUp(ctx context.Context, found map[types.UID]*pair) error {
 	if len(found) == 0 {
 		return nil
@@ -55,8 +56,8 @@ func (r *Reconciler) pairUp(ctx context.Context, found map[types.UID]*pair) erro
 	return nil
 }
 
-// check looks whether the VolumeSnapshots of Snapshots that succeeded are still there: anybody who may, may have deleted one. Found are
-// those with Cairn's labels, by UID, as the API server had them just now.
+// check checks whether the VolumeSnapshots of successful Snapshots still exist: anybody with the right to do so can
+// have deleted one. found holds the VolumeSnapshots with Cairn's labels, by UID, as the API server had them just now.
 func (r *Reconciler) check(ctx context.Context, found map[types.UID]*pair) error {
 	var list v1alpha1.SnapshotList
 	if err := r.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
@@ -72,7 +73,7 @@ func (r *Reconciler) check(ctx context.Context, found map[types.UID]*pair) error
 			return err
 		}
 		if checked == nil {
-			continue // which most of them are
+			continue // nothing to write, as for most Snapshots
 		}
 		if err := r.checkOne(ctx, client.ObjectKeyFromObject(s), found); client.IgnoreNotFound(err) != nil {
 			return err
@@ -81,7 +82,8 @@ func (r *Reconciler) check(ctx context.Context, found map[types.UID]*pair) error
 	return nil
 }
 
-// checkOne writes into a Snapshot what was found of it. The cache may lack that it is being deleted, and with it its VolumeSnapshots.
+// checkOne writes to a Snapshot what was found. It reads past the cache, which can lack that the Snapshot, and so its
+// VolumeSnapshots, are being deleted.
 func (r *Reconciler) checkOne(ctx context.Context, key client.ObjectKey, found map[types.UID]*pair) error {
 	before := &v1alpha1.Snapshot{}
 	if err := r.APIReader.Get(ctx, key, before); err != nil {
@@ -91,20 +93,24 @@ func (r *Reconciler) checkOne(ctx context.Context, key client.ObjectKey, found m
 	if err != nil || s == nil {
 		return err
 	}
-	err = r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	err = r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager))
 	if err != nil {
 		return fmt.Errorf("write status of Snapshot %s: %w", key, err)
 	}
 	if was := before.Status.Integrity; len(lost) > 0 && (was == nil || *was) {
 		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonVolumeSnapshotNotFound,
-			"somebody deleted VolumeSnapshots that this Snapshot is, or they can't be used any more: components "+strings.Join(lost, ", ")+". Make another backup")
+			"VolumeSnapshots of this Snapshot were deleted or can't be used any more: components "+strings.Join(lost, ", ")+
+				". Make another backup")
 	}
 	return nil
 }
 
-// checked is a Snapshot with what was found of it, and the components whose VolumeSnapshots are lost. It is nil where there is nothing to
-// write. The Snapshot itself is not changed.
-func (r *Reconciler) checked(ctx context.Context, s *v1alpha1.Snapshot, found map[types.UID]*pair) (*v1alpha1.Snapshot, []string, error) {
+// checked returns a copy of a Snapshot with the result of the check, and the components whose VolumeSnapshots are lost.
+// It returns nil if there is nothing to write.
+func (r *Reconciler) checked(
+	ctx context.Context, s *v1alpha1.Snapshot, found map[types.UID]*pair,
+) (*v1alpha1.Snapshot, []string, error) {
 	if s.Status.Phase != v1alpha1.SnapshotSucceeded || !s.DeletionTimestamp.IsZero() {
 		return nil, nil, nil
 	}
@@ -133,8 +139,11 @@ func (r *Reconciler) checked(ctx context.Context, s *v1alpha1.Snapshot, found ma
 	return out, lost, nil
 }
 
-// there says whether the VolumeSnapshot of a component can still be used. One that has lost its labels is looked for by its name.
-func (r *Reconciler) there(ctx context.Context, namespace string, c *v1alpha1.Component, found map[types.UID]*pair) (bool, error) {
+// there reports whether the VolumeSnapshot of a component can still be used. It looks by name for a VolumeSnapshot that
+// has lost its labels.
+func (r *Reconciler) there(
+	ctx context.Context, namespace string, c *v1alpha1.Component, found map[types.UID]*pair,
+) (bool, error) {
 	if p := found[types.UID(c.ID)]; p != nil {
 		return p.usable(c), nil
 	}

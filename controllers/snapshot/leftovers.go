@@ -18,12 +18,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// ofVolumeSnapshots says whether a Snapshot is of driver VolumeSnapshotter, as its components say.
+// ofVolumeSnapshots reports whether a component of a Snapshot has driver VolumeSnapshotter.
 func ofVolumeSnapshots(s *v1alpha1.Snapshot) bool {
-	return slices.ContainsFunc(components(s), func(c v1alpha1.Component) bool { return c.Driver == v1alpha1.DriverVolumeSnapshotter })
+	return slices.ContainsFunc(components(s),
+		func(c v1alpha1.Component) bool { return c.Driver == v1alpha1.DriverVolumeSnapshotter })
 }
 
-// holdsVolumeSnapshots says that also where no component has come so far as to say it.
+// holdsVolumeSnapshots reports the same as ofVolumeSnapshots, also if no component has reported its driver yet.
 func (r *Reconciler) holdsVolumeSnapshots(ctx context.Context, s *v1alpha1.Snapshot) (bool, error) {
 	if ofVolumeSnapshots(s) {
 		return true, nil
@@ -36,7 +37,8 @@ func (r *Reconciler) holdsVolumeSnapshots(ctx context.Context, s *v1alpha1.Snaps
 	return err == nil && policy.HoldsVolumeSnapshots(&repository), nil
 }
 
-// needless says whether a VolumeSnapshot of a Snapshot that has ended is none of its components that succeeded: it never was a backup.
+// needless reports whether a VolumeSnapshot of an ended Snapshot belongs to no successful component: it never was a
+// backup.
 func needless(s *v1alpha1.Snapshot, v *snapshotv1.VolumeSnapshot) bool {
 	return s.Status.Phase.Terminal() && volumesnapshot.Belongs(v, policy.LabelValue(s.Name), s.UID) &&
 		!slices.ContainsFunc(components(s), func(c v1alpha1.Component) bool {
@@ -44,9 +46,9 @@ func needless(s *v1alpha1.Snapshot, v *snapshotv1.VolumeSnapshot) bool {
 		})
 }
 
-// clean removes what Jobs of a Snapshot made that never became a backup, once none of them works any more.
+// clean removes the VolumeSnapshots of a Snapshot that never became a backup, once none of its Jobs works any more.
 func (r *Reconciler) clean(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Result, error) {
-	var live v1alpha1.Snapshot // The cache may lack how a component ended.
+	var live v1alpha1.Snapshot // The cache can lack the end of a component.
 	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(s), &live); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -82,18 +84,20 @@ func (r *Reconciler) clean(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resu
 	}
 	if len(names) > 0 {
 		r.Metrics.addRemoved(len(names))
-		r.Event(s, corev1.EventTypeNormal, v1alpha1.ReasonLeftoversRemoved, "removed, because they never became a backup: VolumeSnapshots "+strings.Join(names, ", "))
+		r.Event(s, corev1.EventTypeNormal, v1alpha1.ReasonLeftoversRemoved,
+			"removed VolumeSnapshots that never became a backup: "+strings.Join(names, ", "))
 	}
 	return ctrl.Result{}, nil
 }
 
-// sweep calls for the Snapshots that VolumeSnapshots are left over of. One whose Snapshot is gone stays: it may be all that somebody has
-// who deleted it with deletionPolicy Delete. Those are counted. And it looks whether what Snapshots are is still there.
+// sweep triggers a reconcile of the Snapshots that have leftover VolumeSnapshots. It keeps a VolumeSnapshot without
+// Snapshot, and counts it: it can be the last copy of somebody who deleted the Snapshot with deletionPolicy Delete. It
+// also checks whether the VolumeSnapshots of all Snapshots still exist.
 func (r *Reconciler) sweep(ctx context.Context) error {
 	byNamespace := map[string][]*snapshotv1.VolumeSnapshot{}
 	found := map[types.UID]*pair{}
 	err := r.each(ctx, func(v *snapshotv1.VolumeSnapshot) {
-		v = v.DeepCopy() // The next page comes into the same list.
+		v = v.DeepCopy() // the next page reuses the same list
 		found[v.UID] = &pair{snapshot: v}
 		if v.Annotations[v1alpha1.AnnotationSnapshotUID] != "" {
 			byNamespace[v.Namespace] = append(byNamespace[v.Namespace], v)
@@ -108,7 +112,7 @@ func (r *Reconciler) sweep(ctx context.Context) error {
 	for namespace, all := range byNamespace {
 		var list v1alpha1.SnapshotList
 		if err := r.List(ctx, &list, client.InNamespace(namespace)); err != nil {
-			return fmt.Errorf("list Snapshots of %s: %w", namespace, err)
+			return fmt.Errorf("list Snapshots of Namespace %s: %w", namespace, err)
 		}
 		known := make(map[types.UID]*v1alpha1.Snapshot, len(list.Items))
 		for i := range list.Items {
@@ -130,7 +134,7 @@ func (r *Reconciler) sweep(ctx context.Context) error {
 	return r.check(ctx, found)
 }
 
-// call has a Snapshot looked at.
+// call triggers a reconcile of a Snapshot.
 func (r *Reconciler) call(ctx context.Context, s *v1alpha1.Snapshot) {
 	select {
 	case r.called <- event.GenericEvent{Object: s}:

@@ -2,7 +2,7 @@ package snapshot
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Metrics are the measurements of VolumeSnapshots. A nil *Metrics measures nothing.
+// Metrics measures VolumeSnapshots. A nil *Metrics measures nothing.
 type Metrics struct {
 	alone   prometheus.Gauge
 	removed prometheus.Counter
@@ -12,10 +12,12 @@ type Metrics struct {
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		alone: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "cairn_volumesnapshots_without_snapshot", Help: "VolumeSnapshots that Cairn made and whose Snapshot does not exist any more.",
+			Name: "cairn_volumesnapshots_without_snapshot",
+			Help: "VolumeSnapshots that Cairn made and whose Snapshot no longer exists.",
 		}),
 		removed: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "cairn_volumesnapshot_leftovers_removed_total", Help: "VolumeSnapshots that were removed because they never became a backup.",
+			Name: "cairn_volumesnapshot_leftovers_removed_total",
+			Help: "VolumeSnapshots that were removed because they never became a backup.",
 		}),
 	}
 	registry.MustRegister(m.alone, m.removed)

@@ -1,6 +1,10 @@
-// Package snapshot lets Snapshots go that are being deleted and whose data stays: because deletionPolicy says so, because
-// their namespace goes, or because somebody gave up. What is to be wiped is left to the keepers, but for VolumeSnapshots, which it removes
-// itself: those of ours alone, where their labels and the Snapshot agree. It also removes what a failed backup left of these.
+// Package snapshot releases Snapshots that are being deleted and whose data stays: because of their deletionPolicy,
+// because their namespace is being deleted, or because somebody gave up the removal. It leaves the removal of data to
+// the keepers, except for VolumeSnapshots, which it removes itself: only ours, where their labels and the Snapshot
+// agree. It also removes VolumeSnapshots that a failed backup left behind.
+//
+// A Reconciler is safe for concurrent use; one goroutine at a time reconciles a Snapshot. It keeps no state: each
+// reconcile looks again for the VolumeSnapshots that still exist.
 package snapshot
 
 import (
@@ -30,25 +34,25 @@ type Reconciler struct {
 	client.Client
 	record.EventRecorder
 
-	// APIReader reads from the API server whether a namespace is being deleted, and VolumeSnapshots, which no cache has: a cluster may
-	// lack the kind.
+	// APIReader reads from the API server whether a namespace is being deleted, and VolumeSnapshots. No cache holds
+	// these, because a cluster can lack the kind.
 	APIReader client.Reader
-	// Clock tells how long a VolumeSnapshot has been going.
+	// Clock measures how long a VolumeSnapshot has been terminating.
 	Clock clock.PassiveClock
-	// FieldManager of what is written.
+	// FieldManager owns all writes.
 	FieldManager string
-	// Metrics may be nil.
+	// Metrics can be nil.
 	Metrics *Metrics
-	// SweepInterval is how often VolumeSnapshots are looked for that are left over; 0 is never.
+	// SweepInterval is the interval of the search for leftover VolumeSnapshots; 0 means never.
 	SweepInterval time.Duration
-	// StuckAfter is when it is told that a VolumeSnapshot does not go; 0 is a minute.
+	// StuckAfter is the time after which a VolumeSnapshot that keeps terminating is reported; 0 means a minute.
 	StuckAfter time.Duration
 
 	called chan event.GenericEvent
 }
 
-// Reconcile takes the finalizers from one Snapshot that is being deleted, if nothing is to be removed from the backend, and removes what
-// is left over of one that is not.
+// Reconcile removes the finalizers of a Snapshot that is being deleted, once nothing needs removing from the backend.
+// For a Snapshot that is not being deleted it removes leftover VolumeSnapshots.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	s := &v1alpha1.Snapshot{}
 	if err := r.Get(ctx, req.NamespacedName, s); err != nil {
@@ -77,14 +81,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return r.ofRepository(ctx, s)
 }
 
-// keeps says why the data stays although it was to be removed; empty: it does not.
+// keeps returns why the data stays although it was to be removed, or "" if it goes.
 func (r *Reconciler) keeps(ctx context.Context, s *v1alpha1.Snapshot) (string, error) {
 	if s.Annotations[v1alpha1.AnnotationGiveUp] == "true" {
 		return "its removal was given up", nil
 	}
 	var namespace corev1.Namespace
 	if err := r.APIReader.Get(ctx, client.ObjectKey{Name: s.Namespace}, &namespace); client.IgnoreNotFound(err) != nil {
-		return "", fmt.Errorf("get namespace %s: %w", s.Namespace, err)
+		return "", fmt.Errorf("get Namespace %s: %w", s.Namespace, err)
 	} else if err != nil || !namespace.DeletionTimestamp.IsZero() {
 		return namespaceGoes, nil
 	}
@@ -93,20 +97,20 @@ func (r *Reconciler) keeps(ctx context.Context, s *v1alpha1.Snapshot) (string, e
 
 const namespaceGoes = "the namespace is being deleted"
 
-// kept says what becomes of the data, and why it is not removed.
+// kept returns the message that says what happens to the data, and why it is not removed.
 func kept(volumeSnapshots bool, why string) string {
 	switch {
 	case !volumeSnapshots:
 		return "the data stays in the backend: " + why
 	case why == namespaceGoes:
-		return "nothing is removed by Cairn: the namespace is being deleted, and its VolumeSnapshots with it; " +
-			"the data of those stays whose VolumeSnapshotContent has deletionPolicy Retain"
+		return "Cairn removes nothing: the namespace is being deleted, and its VolumeSnapshots with it; " +
+			"data stays if its VolumeSnapshotContent has deletionPolicy Retain"
 	}
 	return "the VolumeSnapshots stay: " + why
 }
 
-// ofRepository looks at the Snapshot's Repository: one that is gone leaves the data alone, one that was wiped has taken it
-// along, and one without its storage can't be worked with.
+// ofRepository checks the Snapshot's Repository: without Repository the data stays, a wiped Repository has taken the
+// data along, and without its storage the removal can't start.
 func (r *Reconciler) ofRepository(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Result, error) {
 	var repository v1alpha1.Repository
 	key := client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.Repository}
@@ -125,7 +129,7 @@ func (r *Reconciler) ofRepository(ctx context.Context, s *v1alpha1.Snapshot) (ct
 	return ctrl.Result{}, r.ofStorage(ctx, s, &repository)
 }
 
-// ofStorage says of a Snapshot that its Repository's storage is gone.
+// ofStorage marks a Snapshot whose Repository's storage is gone.
 func (r *Reconciler) ofStorage(ctx context.Context, s *v1alpha1.Snapshot, repository *v1alpha1.Repository) error {
 	storage := client.ObjectKey{Namespace: repository.Spec.StorageRef.Namespace, Name: repository.Spec.StorageRef.Name}
 	if storage.Namespace == "" {
@@ -136,22 +140,25 @@ func (r *Reconciler) ofStorage(ctx context.Context, s *v1alpha1.Snapshot, reposi
 	}
 	before := s.DeepCopy()
 	conditions.MarkFalse(s, v1alpha1.ConditionWiped, v1alpha1.ReasonStorageNotFound,
-		"there is no BackupStorage %s: make it again, or annotate the Snapshot with %s=true to let it go and leave the data", storage, v1alpha1.AnnotationGiveUp)
+		"there is no BackupStorage %s: create it again, or annotate the Snapshot with %s=true to release it and "+
+			"leave its data", storage, v1alpha1.AnnotationGiveUp)
 	if conditions.GetReason(before, v1alpha1.ConditionWiped) == v1alpha1.ReasonStorageNotFound {
 		return nil
 	}
-	return client.IgnoreNotFound(r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)))
+	return client.IgnoreNotFound(r.Status().Patch(ctx, s,
+		client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)))
 }
 
-// release takes finalizers from the Snapshot, in one write.
+// release removes finalizers from the Snapshot, in one write.
 func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot, finalizers ...string) error {
 	before := s.DeepCopy()
 	for _, f := range finalizers {
 		controllerutil.RemoveFinalizer(s, f)
 	}
-	err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager))
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("release Snapshot %s/%s: %w", s.Namespace, s.Name, err)
+		return fmt.Errorf("remove finalizers of Snapshot %s/%s: %w", s.Namespace, s.Name, err)
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// Indexes of the cache: the Snapshots of a Repository that are being deleted, and the restores under way.
+// The indexes of the cache: the Snapshots of a Repository that are being deleted, and the running restores.
 const (
 	indexRepository = "snapshot.repository"
 	restores        = inuse.Index("snapshot.restores")
@@ -28,12 +28,13 @@ const (
 
 // SetupWithManager registers the controller, its index and its watches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
-	err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.Snapshot{}, indexRepository, func(o client.Object) []string {
-		if o.GetDeletionTimestamp().IsZero() {
-			return nil
-		}
-		return []string{o.(*v1alpha1.Snapshot).Spec.Repository}
-	})
+	err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.Snapshot{}, indexRepository,
+		func(o client.Object) []string {
+			if o.GetDeletionTimestamp().IsZero() {
+				return nil
+			}
+			return []string{o.(*v1alpha1.Snapshot).Spec.Repository}
+		})
 	if err != nil {
 		return fmt.Errorf("index Snapshots by repository: %w", err)
 	}
@@ -42,7 +43,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	}
 	r.called = make(chan event.GenericEvent)
 	if r.SweepInterval > 0 {
-		if err := lifecycle.AddSweep(mgr, "look for VolumeSnapshots that are left over", r.SweepInterval, r.sweep); err != nil {
+		if err := lifecycle.AddSweep(mgr, "find leftover VolumeSnapshots", r.SweepInterval, r.sweep); err != nil {
 			return err
 		}
 	}
@@ -51,13 +52,14 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Named("snapshot").
 		For(&v1alpha1.Snapshot{}, builder.WithPredicates(predicate.Or[client.Object](deleting, failed))).
 		WatchesRawSource(source.Channel(r.called, &handler.EnqueueRequestForObject{})).
-		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.ofRepositories), builder.WithPredicates(leaving)).
+		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.ofRepositories),
+			builder.WithPredicates(leaving)).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(deleting)).
 		WithOptions(opts).
 		Complete(r)
 }
 
-// failed lets through a Snapshot in the moment in which it fails. What was missed is found by the sweep.
+// failed lets through that a Snapshot fails. The sweep finds what it missed.
 var failed = predicate.Funcs{
 	CreateFunc: func(event.CreateEvent) bool { return false },
 	DeleteFunc: func(event.DeleteEvent) bool { return false },
@@ -85,7 +87,7 @@ func (r *Reconciler) ofNamespace(ctx context.Context, o client.Object) []reconci
 func (r *Reconciler) requests(ctx context.Context, opts ...client.ListOption) []reconcile.Request {
 	var list v1alpha1.SnapshotList
 	if err := r.List(ctx, &list, opts...); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "list Snapshots that wait for another object")
+		ctrl.LoggerFrom(ctx).Error(err, "list Snapshots by changed object")
 		return nil
 	}
 	var out []reconcile.Request

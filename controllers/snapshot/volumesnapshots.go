@@ -22,19 +22,21 @@ import (
 )
 
 const (
-	// inUseInterval is when a Snapshot is looked at again whose VolumeSnapshots can't go yet.
+	// inUseInterval is the delay before a Snapshot is checked again whose VolumeSnapshots can't go yet.
 	inUseInterval = 15 * time.Second
-	// soon and seldom bound how often VolumeSnapshots are looked at that are being deleted.
+	// soon and seldom limit how often VolumeSnapshots that are being deleted are checked.
 	soon, seldom = time.Second, time.Minute
-	// stuckAfter is when it is told that one does not go.
+	// stuckAfter is the default of StuckAfter.
 	stuckAfter = time.Minute
 )
 
-// howToGiveUp is what a removal that does not come to its end says last.
-const howToGiveUp = ". It is tried again; to let the object go and leave the data, annotate it with " + v1alpha1.AnnotationGiveUp + "=true"
+// howToGiveUp ends the message of a removal that does not finish.
+const howToGiveUp = ". Cairn tries again; to release the object and leave its data, annotate it with " +
+	v1alpha1.AnnotationGiveUp + "=true"
 
-// mark has a Snapshot that is being deleted take its VolumeSnapshots along where its Repository goes with all its data. With foreground
-// deletion the garbage collector deletes the Snapshots before the Repository's own finalizer has marked them, or while that waits.
+// mark makes a Snapshot that is being deleted take its VolumeSnapshots along, if its Repository is being wiped. With
+// foreground deletion the garbage collector deletes the Snapshots before the Repository's own finalizer has marked
+// them, or while that waits.
 func (r *Reconciler) mark(ctx context.Context, s *v1alpha1.Snapshot) error {
 	if s.Spec.DeletionPolicy == v1alpha1.WipeOut || v1alpha1.HasRecordAnnotation(s.Annotations) {
 		return nil
@@ -43,46 +45,52 @@ func (r *Reconciler) mark(ctx context.Context, s *v1alpha1.Snapshot) error {
 	key := client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.Repository}
 	err := lifecycle.Sure{Reader: r.Client, Live: r.APIReader}.Get(ctx, key, &repository)
 	if err == nil && policy.HoldsVolumeSnapshots(&repository) {
-		err = r.APIReader.Get(ctx, key, &repository) // The cache may not know yet that it is being deleted.
+		err = r.APIReader.Get(ctx, key, &repository) // The cache can lack that it is being deleted.
 	}
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil
 	case err != nil:
 		return fmt.Errorf("get Repository %s: %w", key, err)
-	case !policy.HoldsVolumeSnapshots(&repository), repository.DeletionTimestamp.IsZero(), repository.Spec.DeletionPolicy != v1alpha1.WipeOut,
+	case !policy.HoldsVolumeSnapshots(&repository), repository.DeletionTimestamp.IsZero(),
+		repository.Spec.DeletionPolicy != v1alpha1.WipeOut,
 		repository.Annotations[v1alpha1.AnnotationGiveUp] == "true":
 		return nil
 	}
 	before := s.DeepCopy()
-	conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonRepositoryWiped, "the Repository was deleted with deletionPolicy WipeOut")
-	if err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
+	conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonRepositoryWiped,
+		"the Repository was deleted with deletionPolicy WipeOut")
+	if err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager)); err != nil {
 		return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
 	}
 	before = s.DeepCopy()
 	s.Spec.DeletionPolicy = v1alpha1.WipeOut
-	if err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)); err != nil {
-		return fmt.Errorf("mark Snapshot %s: %w", s.Name, err)
+	if err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager)); err != nil {
+		return fmt.Errorf("set deletionPolicy of Snapshot %s: %w", s.Name, err)
 	}
 	return nil
 }
 
-// wipe removes the VolumeSnapshots of a Snapshot that is being deleted, and lets it go after them. Nothing is remembered: each time what
-// is still there is looked for.
+// wipe removes the VolumeSnapshots of a Snapshot that is being deleted, and then releases it. It remembers nothing:
+// each reconcile looks for what still exists.
 func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Result, error) {
 	user, err := r.user(ctx, s)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	if user != "" {
-		return ctrl.Result{RequeueAfter: inUseInterval}, r.waits(ctx, s, v1alpha1.ReasonInUse, "the data is removed later: "+user, false)
+		return ctrl.Result{RequeueAfter: inUseInterval},
+			r.waits(ctx, s, v1alpha1.ReasonInUse, "the data is removed later: "+user, false)
 	}
 	found, err := r.find(ctx, s)
 	if notSupported(err) {
 		if !slices.ContainsFunc(components(s), func(c v1alpha1.Component) bool { return c.ID != "" }) {
-			return ctrl.Result{}, r.wiped(ctx, s, found) // None was ever made.
+			return ctrl.Result{}, r.wiped(ctx, s, found) // No VolumeSnapshot was ever made.
 		}
-		message := "the cluster has no kind VolumeSnapshot any more: install it and its snapshot controller again" + howToGiveUp
+		message := "the cluster has no kind VolumeSnapshot any more: install it and its snapshot controller again" +
+			howToGiveUp
 		return ctrl.Result{RequeueAfter: seldom}, r.waits(ctx, s, v1alpha1.ReasonVolumeSnapshotsNotSupported, message, true)
 	}
 	if err != nil {
@@ -96,14 +104,16 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 		return ctrl.Result{}, err
 	}
 	if waiting != "" {
-		return ctrl.Result{RequeueAfter: seldom}, r.waits(ctx, s, v1alpha1.ReasonInUse, "the data is removed later: "+waiting, false)
+		return ctrl.Result{RequeueAfter: seldom}, r.waits(ctx, s, v1alpha1.ReasonInUse,
+			"the data is removed later: "+waiting, false)
 	}
 	for i := range found.ours {
 		if err := r.remove(ctx, &found.ours[i], policyOf(s, &found.ours[i])); err != nil {
 			if apierrors.IsConflict(err) {
 				return ctrl.Result{RequeueAfter: soon}, nil
 			}
-			return ctrl.Result{}, cmp.Or(r.waits(ctx, s, v1alpha1.ReasonVolumeSnapshotNotDeleted, err.Error()+howToGiveUp, true), err)
+			return ctrl.Result{},
+				cmp.Or(r.waits(ctx, s, v1alpha1.ReasonVolumeSnapshotNotDeleted, err.Error()+howToGiveUp, true), err)
 		}
 	}
 	if len(found.ours) == 0 {
@@ -112,15 +122,18 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 	return r.going(ctx, s, found.ours)
 }
 
-// going says of VolumeSnapshots that are being deleted when to look again, and of one that does not go, what keeps it.
-func (r *Reconciler) going(ctx context.Context, s *v1alpha1.Snapshot, all []snapshotv1.VolumeSnapshot) (ctrl.Result, error) {
+// going returns when to look again at VolumeSnapshots that are being deleted, and reports what blocks the oldest.
+func (r *Reconciler) going(
+	ctx context.Context, s *v1alpha1.Snapshot, all []snapshotv1.VolumeSnapshot,
+) (ctrl.Result, error) {
 	now, oldest := r.Clock.Now(), &all[0]
 	for i := range all {
-		if all[i].DeletionTimestamp != nil && (oldest.DeletionTimestamp == nil || all[i].DeletionTimestamp.Before(oldest.DeletionTimestamp)) {
+		if all[i].DeletionTimestamp != nil && (oldest.DeletionTimestamp == nil ||
+			all[i].DeletionTimestamp.Before(oldest.DeletionTimestamp)) {
 			oldest = &all[i]
 		}
 	}
-	if oldest.DeletionTimestamp == nil { // It was deleted just now.
+	if oldest.DeletionTimestamp == nil { // it was deleted just now
 		return ctrl.Result{RequeueAfter: soon}, nil
 	}
 	age := now.Sub(oldest.DeletionTimestamp.Time)
@@ -135,33 +148,37 @@ func (r *Reconciler) going(ctx context.Context, s *v1alpha1.Snapshot, all []snap
 	return result, r.waits(ctx, s, v1alpha1.ReasonVolumeSnapshotNotDeleted, why+howToGiveUp, true)
 }
 
-// stuck says why a VolumeSnapshot that is being deleted is still there.
+// stuck returns why a VolumeSnapshot that is being deleted still exists.
 func (r *Reconciler) stuck(ctx context.Context, v *snapshotv1.VolumeSnapshot) (string, error) {
 	content, err := lifecycle.Content(ctx, r.APIReader, v)
 	if err != nil {
 		return "", err
 	}
 	if content == nil {
-		return fmt.Sprintf("VolumeSnapshot %s is being deleted, and does not go: the snapshot controller does not finish it, or somebody else's finalizer holds it", v.Name), nil
+		return fmt.Sprintf("VolumeSnapshot %s keeps terminating: the snapshot controller does not finish, or another "+
+			"finalizer holds it", v.Name), nil
 	}
 	if e := content.Status; e != nil && e.Error != nil && e.Error.Message != nil {
-		return fmt.Sprintf("VolumeSnapshot %s is being deleted, and the CSI driver %s says: %s", v.Name, content.Spec.Driver, *e.Error.Message), nil
+		return fmt.Sprintf("VolumeSnapshot %s keeps terminating: the CSI driver %s reports: %s", v.Name, content.Spec.Driver,
+			*e.Error.Message), nil
 	}
-	return fmt.Sprintf("VolumeSnapshot %s is being deleted, and does not go: the snapshot controller or the CSI driver %s does not finish it", v.Name, content.Spec.Driver), nil
+	return fmt.Sprintf("VolumeSnapshot %s keeps terminating: the snapshot controller or the CSI driver %s does not finish",
+		v.Name, content.Spec.Driver), nil
 }
 
-// waits says on a Snapshot why its data is not gone yet. A reason that is said already is not said again: the rest of it may change with
-// every try.
+// waits writes to a Snapshot why its data is not gone yet. It does not repeat the same reason, because the message can
+// change with every try.
 func (r *Reconciler) waits(ctx context.Context, s *v1alpha1.Snapshot, reason, message string, tell bool) error {
 	if conditions.GetReason(s, v1alpha1.ConditionWiped) == reason {
 		return nil
 	}
 	before := s.DeepCopy()
 	conditions.MarkFalse(s, v1alpha1.ConditionWiped, reason, "%s", message)
-	err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+	err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+		client.FieldOwner(r.FieldManager))
 	if err != nil {
 		if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-			return nil // Its next version comes here by itself.
+			return nil // the next version triggers a reconcile
 		}
 		return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
 	}
@@ -171,20 +188,22 @@ func (r *Reconciler) waits(ctx context.Context, s *v1alpha1.Snapshot, reason, me
 	return nil
 }
 
-// wiped says why the Snapshot's data is gone, where nobody has yet, and what is not, and takes FinalizerWipe from it. FinalizerRecord holds
-// it until it is recorded.
+// wiped writes why the Snapshot's data is gone, unless a reason is set, reports what stays, and removes FinalizerWipe.
+// FinalizerRecord holds the Snapshot until it is recorded.
 func (r *Reconciler) wiped(ctx context.Context, s *v1alpha1.Snapshot, found volumeSnapshots) error {
 	if !conditions.Has(s, v1alpha1.ConditionRetained) {
 		before := s.DeepCopy()
-		conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonDeleted, "it was deleted with deletionPolicy WipeOut")
-		err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager))
+		conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonDeleted,
+			"the Snapshot was deleted with deletionPolicy WipeOut")
+		err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+			client.FieldOwner(r.FieldManager))
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
 		}
 	}
 	if len(found.foreign) > 0 {
 		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
-			"left alone, because they are not what this backup has made: VolumeSnapshots "+strings.Join(found.foreign, ", "))
+			"left alone VolumeSnapshots that this backup did not make: "+strings.Join(found.foreign, ", "))
 	}
 	var kept []string
 	for _, stats := range statsOf(s) {
@@ -194,12 +213,13 @@ func (r *Reconciler) wiped(ctx context.Context, s *v1alpha1.Snapshot, found volu
 	}
 	if len(kept) > 0 {
 		r.Event(s, corev1.EventTypeNormal, v1alpha1.ReasonDataKept,
-			"the data stays in the storage system, as contentDeletionPolicy says: VolumeSnapshotContents "+strings.Join(kept, ", "))
+			"the data stays in the storage system, as contentDeletionPolicy says: VolumeSnapshotContents "+
+				strings.Join(kept, ", "))
 	}
 	return r.release(ctx, s, v1alpha1.FinalizerWipe)
 }
 
-// user says what works with the Snapshot's VolumeSnapshots, or may still make some; empty: nothing does.
+// user returns what works with the Snapshot's VolumeSnapshots, or can still make some. It returns "" if nothing does.
 func (r *Reconciler) user(ctx context.Context, s *v1alpha1.Snapshot) (string, error) {
 	used, err := restores.Snapshots(ctx, r.Client)
 	if err != nil {
