@@ -16,7 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// copying is what the copy of a claim data of driver d is resolved from.
+// copying is the input for the copy of a claim named data with driver d.
 func copying(method v1alpha1.CopyMethod) session.Copies {
 	class := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "fast"}, Provisioner: "d"}
 	lazy := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "lazy"}, Provisioner: "d", VolumeBindingMode: new(storagev1.VolumeBindingWaitForFirstConsumer)}
@@ -58,18 +58,18 @@ func TestCopiesOfATarget(t *testing.T) {
 			},
 			want: v1alpha1.ResolvedCopy{VolumeSnapshotClassName: "other", StorageClassName: "lazy", AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadOnlyMany}},
 		},
-		"a class that is not there": {edit: func(c *session.Copies) { c.Settings.CopyVolume.VolumeSnapshotClassName = "none" }, reason: v1alpha1.ReasonVolumeSnapshotClassNotFound},
+		"a VolumeSnapshotClass that does not exist": {edit: func(c *session.Copies) { c.Settings.CopyVolume.VolumeSnapshotClassName = "none" }, reason: v1alpha1.ReasonVolumeSnapshotClassNotFound},
 		"a StorageClass of another driver": {
 			method: v1alpha1.CopyClone, edit: func(c *session.Copies) { c.Settings.CopyVolume.StorageClassName = "foreign" }, reason: v1alpha1.ReasonStorageClassNotFound,
 		},
-		"a StorageClass that is not there": {edit: func(c *session.Copies) { c.Settings.CopyVolume.StorageClassName = "none" }, reason: v1alpha1.ReasonStorageClassNotFound},
+		"a StorageClass that does not exist": {edit: func(c *session.Copies) { c.Settings.CopyVolume.StorageClassName = "none" }, reason: v1alpha1.ReasonStorageClassNotFound},
 		"a volume without a StorageClass": {
 			method: v1alpha1.CopyClone, edit: func(c *session.Copies) { c.Sources["data"].Claim.Spec.StorageClassName = nil }, reason: v1alpha1.ReasonStorageClassNotFound,
 		},
-		"a volume of no CSI driver": {
+		"a volume without a CSI driver": {
 			method: v1alpha1.CopyClone, edit: func(c *session.Copies) { c.Sources["data"].Volume.Spec.CSI = nil }, reason: v1alpha1.ReasonVolumeSnapshotsNotSupported,
 		},
-		"a claim that has no volume": {edit: func(c *session.Copies) { c.Sources["data"].Claim.Status.Phase = corev1.ClaimPending }, reason: v1alpha1.ReasonVolumeNotBound},
+		"a claim without a volume": {edit: func(c *session.Copies) { c.Sources["data"].Claim.Status.Phase = corev1.ClaimPending }, reason: v1alpha1.ReasonVolumeNotBound},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -94,7 +94,7 @@ func TestCopiesOfATarget(t *testing.T) {
 	}
 }
 
-// What can't be mounted because of who uses it can be copied.
+// A volume that can't be mounted because of who uses it can still be copied.
 func TestVolumesInUseCanBeCopied(t *testing.T) {
 	g := NewWithT(t)
 	data := claim("data", corev1.ReadWriteOncePod)

@@ -15,7 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// finishSnapshot derives everything of a Snapshot's status from its components.
+// finishSnapshot derives the status of a Snapshot from its components.
 func finishSnapshot(s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, generation int64, now time.Time) {
 	before := *s
 	deriveSnapshot(s, t, generation, now)
@@ -75,7 +75,8 @@ func deriveSnapshot(s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, gene
 	s.SnapshotTime, s.Size = last, task.FormatSize(size)
 }
 
-// firstFailure is the reason and message of failed components: those of the first by name, else that there are none.
+// firstFailure returns the reason and message of the first failed component by name. If none failed, the target had no
+// volumes.
 func firstFailure(components map[string]v1alpha1.Component) (reason, message string) {
 	for _, name := range slices.Sorted(maps.Keys(components)) {
 		if c := components[name]; c.Phase == v1alpha1.SnapshotFailed {
@@ -86,7 +87,8 @@ func firstFailure(components map[string]v1alpha1.Component) (reason, message str
 	return v1alpha1.ReasonNoVolumes, "the target has no volume that is backed up"
 }
 
-// finish derives the run's status from its targets, lets those begin whose turn it is, and ends it when every target ended.
+// finish derives the status of the run from its targets, starts targets whose turn has come, and ends the run when
+// every target has ended.
 func (r *runner) finish(targets []*targetRun) {
 	s := &r.d.Status
 	s.Targets, s.Snapshots = nil, nil
@@ -119,7 +121,7 @@ func (r *runner) finish(targets []*targetRun) {
 	}
 }
 
-// status of a Snapshot after this step.
+// status returns the status of a Snapshot after this step.
 func (r *runner) status(name string) (v1alpha1.SnapshotStatus, bool) {
 	if s, ok := r.d.Snapshots[name]; ok {
 		return s, true
@@ -130,8 +132,8 @@ func (r *runner) status(name string) (v1alpha1.SnapshotStatus, bool) {
 	return v1alpha1.SnapshotStatus{}, false
 }
 
-// conclude ends the run when its postBackup hooks have ended: with the reason of its only target, or of all that did not
-// succeed if it is the same.
+// conclude ends the run once its postBackup hooks have ended. The reason of the run is that of its only target, or the
+// one that all unsuccessful targets share.
 func (r *runner) conclude() {
 	if !r.postBackup() {
 		return
@@ -172,7 +174,7 @@ func (r *runner) conclude() {
 	}
 }
 
-// succeededMessage names what was backed up, as far as it is short.
+// succeededMessage names what was backed up.
 func succeededMessage(targets []v1alpha1.BackupTargetStatus) string {
 	var names []string
 	for _, t := range targets {
@@ -183,7 +185,7 @@ func succeededMessage(targets []v1alpha1.BackupTargetStatus) string {
 	return "backed up " + strings.Join(names, ", ")
 }
 
-// someComponents says whether a component succeeded in any Snapshot of the run.
+// someComponents reports whether a component succeeded in any Snapshot of the run.
 func (r *runner) someComponents() bool {
 	for _, info := range r.d.Status.Snapshots {
 		status, _ := r.status(info.Name)

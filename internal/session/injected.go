@@ -6,8 +6,9 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// SidecarVolumes says which volumes of a workload's pods a sidecar in them works on, by their names in the pod, and as whom it
-// does: those that Jobs would back up. Of t it needs the workload, Paths and Privileged.
+// SidecarVolumes returns the volumes that a sidecar in a workload's pods works on, by their names in the pod, and the
+// security context with which it runs. They are the volumes that Jobs would back up. Of t it uses the workload, Paths
+// and Privileged.
 func SidecarVolumes(t Target) ([]string, v1alpha1.MoverSecurityContext, *v1alpha1.ResolvedError) {
 	var target string
 	var spec *corev1.PodSpec
