@@ -9,8 +9,8 @@ import (
 	"github.com/Masterminds/sprig/v3"
 )
 
-// kept are the functions of sprig that templates have. Left out are those that read the environment or the network, make
-// keys, or make much of little.
+// kept lists the sprig functions that templates can call. Missing are those that read the environment or the network,
+// create keys, or turn a small input into a large output.
 var kept = []string{
 	"abbrev", "add", "add1", "ago", "all", "any", "append", "atoi", "b64dec", "b64enc", "camelcase", "cat", "ceil",
 	"coalesce", "compact", "concat", "contains", "date", "dateInZone", "date_in_zone", "deepEqual", "default", "dict", "div",
@@ -24,16 +24,16 @@ var kept = []string{
 	"urlParse", "uuidv4", "values", "without",
 }
 
-// Names of the functions that count. A template that calls them counts itself.
+// The functions that count. They are inserted into each template.
 const (
 	tickName   = "cairnTick"
 	outputName = "cairnOutput"
 )
 
-// limits counts what a template does.
+// limits counts the work of a template.
 type limits struct{ turns, spent int }
 
-// functions are what templates may call, each within bounds.
+// functions returns the functions that templates can call, each with limits.
 func (l *limits) functions() template.FuncMap {
 	all := sprig.TxtFuncMap()
 	out := template.FuncMap{
@@ -53,7 +53,7 @@ func (l *limits) functions() template.FuncMap {
 	return out
 }
 
-// wide is a width or a precision that would fill memory.
+// wide matches a width or precision that would fill memory.
 var wide = regexp.MustCompile(`%[^a-zA-Z%]*(\d{4,}|\*)`)
 
 func printf(format string, args ...any) (string, error) {
@@ -63,7 +63,7 @@ func printf(format string, args ...any) (string, error) {
 	return fmt.Sprintf(format, args...), nil
 }
 
-// bounded is a function of the same type that fails where it is handed or gives too much, or where all calls together do.
+// bounded wraps a function. The wrapper fails if one call takes or returns too much, or if all calls together do.
 func (l *limits) bounded(function any) any {
 	f := reflect.ValueOf(function)
 	return reflect.MakeFunc(f.Type(), func(args []reflect.Value) []reflect.Value {
@@ -87,8 +87,8 @@ func (l *limits) bounded(function any) any {
 	}).Interface()
 }
 
-// rest is what remains of a bound when a value has been counted, less than nothing where it is too large. What is in a value
-// several times counts several times, as it does when it is written.
+// rest subtracts the size of a value from a limit and returns what is left, a negative number if the value is too
+// large. Something that occurs several times in a value counts each time, as it does when it is written.
 func rest(v reflect.Value, left int) int {
 	if left--; left < 0 {
 		return left

@@ -132,8 +132,8 @@ func (r *runner) status(name string) (v1alpha1.SnapshotStatus, bool) {
 	return v1alpha1.SnapshotStatus{}, false
 }
 
-// conclude ends the run once its postBackup hooks have ended. The reason of the run is that of its only target, or the
-// one that all unsuccessful targets share.
+// conclude ends the run once its postBackup hooks have ended. The reason of the run is that of its only target, or the one that stopped
+// the run if all unsuccessful targets have it.
 func (r *runner) conclude() {
 	if !r.postBackup() {
 		return

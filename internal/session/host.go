@@ -94,7 +94,7 @@ func (h *host) report(result *task.Result) {
 			h.components[v.Component] = out
 			continue
 		}
-		h.failOne(v, cmp.Or(failure(result), v1alpha1.ReasonJobFailed), cmp.Or(result.Message, "the mover said nothing about it"))
+		h.failOne(v, cmp.Or(failure(result), v1alpha1.ReasonJobFailed), cmp.Or(result.Message, "the mover did not report this component"))
 	}
 }
 

@@ -10,25 +10,26 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// RestoreTarget is what a restore knows of its target and of what it restores when it is resolved. Either Target names what
-// exists, or Templates say what is made.
+// RestoreTarget is what a restore knows about its target and its data when it is resolved. Either Target names existing
+// objects, or Templates describe new claims.
 type RestoreTarget struct {
 	Target
-	// Templates of the claims that are made.
+	// Templates are those of the claims to make.
 	Templates []v1alpha1.RestoreClaimTemplate
-	// Snapshot that is restored.
+	// Snapshot is the Snapshot to restore.
 	Snapshot *v1alpha1.Snapshot
-	// Components of it, as ChooseComponents gave them.
+	// Components are those of the Snapshot that ChooseComponents returned.
 	Components []string
-	// Sources are the components of the Snapshot that are restored as others, as ApplyRules gave them.
+	// Sources maps components to the component of the Snapshot that they are restored from, as ApplyRules returned
+	// them.
 	Sources map[string]string
-	// Unpacker is the program that makes the files in the volumes, nil where the mover does.
+	// Unpacker is the program that creates the files in the volumes, nil where the mover does it.
 	Unpacker *v1alpha1.ResolvedStream
 }
 
-// ResolveRestore says which Jobs restore a Snapshot, on which nodes, as whom, and which component each of them writes into
-// which volume. A component of a workload goes into the volume that it was made of. The result depends on nothing but t. An
-// error means that no Job is made.
+// ResolveRestore returns the hosts of a restore: which Jobs restore the Snapshot, on which nodes, with which security
+// context, and which component goes into which volume. A component of a workload goes into the volume from which it was
+// backed up. The result depends only on t. If it returns an error, no Job is made.
 func ResolveRestore(t RestoreTarget) ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
 	if _, err := RestoreSecurityContext(t.Job, t.Privileged); err != nil {
 		return nil, err
@@ -57,7 +58,7 @@ type restoreResolver struct {
 	claims   map[string]*corev1.PersistentVolumeClaim
 }
 
-// hosts without nodes.
+// hosts returns the hosts of the restore without their nodes.
 func (r *restoreResolver) hosts() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
 	switch {
 	case len(r.Streams) > 0:
@@ -77,7 +78,7 @@ func (r *restoreResolver) hosts() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.Res
 	}
 }
 
-// volume is the volume that takes a component.
+// volume returns the volume that receives a component.
 func (r *restoreResolver) volume(component string, v v1alpha1.ResolvedVolume) v1alpha1.ResolvedRestoreVolume {
 	c := r.Snapshot.Status.Components[cmp.Or(r.Sources[component], component)]
 	return v1alpha1.ResolvedRestoreVolume{
@@ -130,7 +131,7 @@ func (r *restoreResolver) intoDeployment() ([]v1alpha1.ResolvedRestoreHost, *v1a
 		case i < 0:
 			return nil, r.noPlace(component, "Deployment/"+d.Name, volumes)
 		case volumes[i].perPod:
-			return nil, fail(v1alpha1.ReasonNoVolumes, "volume %s of Deployment/%s is ephemeral: it goes with its pod. Restore the component into a PersistentVolumeClaim", volumes[i].name, d.Name)
+			return nil, fail(v1alpha1.ReasonNoVolumes, "volume %s of Deployment/%s is ephemeral and is deleted with its pod: restore the component into a PersistentVolumeClaim", volumes[i].name, d.Name)
 		}
 		host.Volumes = append(host.Volumes, r.volume(component, r.resolver.resolved(volumes[i], component, "")))
 	}
@@ -173,8 +174,9 @@ func (r *restoreResolver) intoDaemonSet() ([]v1alpha1.ResolvedRestoreHost, *v1al
 	return hosts, err
 }
 
-// perHost puts components that are named after a host, and where there are several after their volume, into the volumes of
-// that host. split takes the name of a component apart; no host means that it is not named so.
+// perHost puts components into the volumes of their hosts. Such components are named after a host, and after a volume
+// where the host has several. split takes the name of a component apart; an empty host means that the name has no such
+// form.
 func (r *restoreResolver) perHost(target string, spec *corev1.PodSpec, volumes []volume, split func(string) (host, pod, rest string)) ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
 	var hosts []v1alpha1.ResolvedRestoreHost
 	for _, component := range r.Components {
@@ -196,14 +198,14 @@ func (r *restoreResolver) perHost(target string, spec *corev1.PodSpec, volumes [
 	return hosts, nil
 }
 
-// noPlace says that a component has no volume of its name in the target.
+// noPlace refuses a component for which the target has no volume.
 func (r *restoreResolver) noPlace(component, target string, volumes []volume) *v1alpha1.ResolvedError {
 	return fail(v1alpha1.ReasonComponentNotFound,
-		"component %s of Snapshot %s does not say which volume of %s it belongs to (there are: %s): restore it into a PersistentVolumeClaim, or leave it out with dataSource.components",
+		"component %s of Snapshot %s does not name a volume of %s (it has: %s): restore it into a PersistentVolumeClaim, or leave it out with dataSource.components",
 		component, r.Snapshot.Name, target, names(volumes))
 }
 
-// podOrdinal is the number in a component's name pod-<n> or pod-<n>-<volume>, "" where it has none.
+// podOrdinal returns the number in a component's name pod-<n> or pod-<n>-<volume>, or "".
 func podOrdinal(component string) string {
 	rest, ok := strings.CutPrefix(component, "pod-")
 	if !ok {

@@ -7,13 +7,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/hook"
 )
 
-// ending says whether the work is over and the postRestore hooks have begun: nothing is restored any more.
+// ending reports whether the work is over and the postRestore hooks have begun. From then on nothing is restored.
 func (r *batchRestore) ending() bool {
 	return r.d.Status.Hooks != nil && len(r.d.Status.Hooks.PostHooks) > 0
 }
 
-// preRestore takes the preRestore hooks further and says whether they have ended. What can't be restored because one failed
-// has failed then.
+// preRestore advances the preRestore hooks and reports whether they have ended. If a hook failed, it has failed the
+// targets by then.
 func (r *batchRestore) preRestore() bool {
 	s := &r.d.Status
 	if len(preHooks(s.Resolved.Hooks)) == 0 {
@@ -40,8 +40,8 @@ func (r *batchRestore) preRestore() bool {
 	setHooks(&s.Conditions, v1alpha1.ConditionPreRestoreHooksExecutionSucceeded, status.PreHooks, "preRestore",
 		v1alpha1.ReasonSuccessfullyExecutedPreRestoreHooks, v1alpha1.ReasonFailedToExecutePreRestoreHooks, r.Batch.Generation, r.Now)
 	progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", r.Batch.Generation, r.Now)
-	// That they ended is written before anything is restored: else a manager that is killed in between would run them again
-	// beside that.
+	// The end of the hooks is written to the status before anything is restored. Otherwise a manager that is killed in
+	// between would run the hooks again beside the restore.
 	r.d.After = sooner(r.d.After, time.Second)
 	return false
 }
@@ -58,8 +58,8 @@ func (r *batchRestore) refuse(failure string) {
 	}
 }
 
-// postRestore takes the postRestore hooks further when all targets have ended. It says what failed among them, and whether they
-// have ended, too.
+// postRestore advances the postRestore hooks once all targets have ended. It returns which of them failed, and whether
+// they have ended, too.
 func (r *batchRestore) postRestore() (failure string, ended bool) {
 	s := &r.d.Status
 	if len(postHooks(s.Resolved.Hooks)) == 0 {
@@ -87,7 +87,7 @@ func (r *batchRestore) postRestore() (failure string, ended bool) {
 	return hookFailures(status.PostHooks), true
 }
 
-// take is what a stage asks for about the Jobs of its hooks.
+// take adds what a hook stage requests to the decision.
 func (r *batchRestore) take(stage *hookStage) {
 	r.d.DeleteJobs = append(r.d.DeleteJobs, stage.functions.remove...)
 	r.d.Verify = r.d.Verify || stage.functions.verify
@@ -98,7 +98,7 @@ func (r *batchRestore) hookJobs() hookJobs {
 	return hookJobs{kind: v1alpha1.RestoreBatchKind, owner: r.Batch.Name, jobs: r.Jobs}
 }
 
-// hooksRun says that hooks are under way.
+// hooksRun puts running hooks into the decision and the conditions.
 func (r *batchRestore) hooksRun(stage *hookStage, message string) {
 	s := &r.d.Status
 	summary := hook.Summary{

@@ -8,8 +8,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Restoring is a restore of the list that writes into the claim now and has another UID than except: the oldest one. Nil:
-// there is none.
+// Restoring returns the oldest restore of the list that writes into the claim now, except the one with the UID except.
+// It returns nil if there is none.
 func Restoring(restores []v1alpha1.RestoreSession, claim string, except types.UID) *v1alpha1.RestoreSession {
 	return oldest(restores, except, func(r *v1alpha1.RestoreSession) bool { return restoresInto(r, claim) })
 }
@@ -28,8 +28,8 @@ func MayTakeDatabase(restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSess
 	return mayTake(restores, s, holder, func(r *v1alpha1.RestoreSession) bool { return restoresOnto(r, target) })
 }
 
-// RestoringTarget is a RestoreBatch of the list that is under way and has the target, begun with or not: what is half restored is
-// not backed up. Nil: there is none.
+// RestoringTarget returns a RestoreBatch of the list that is under way and includes the target, even if the target has
+// not begun: a half restored application must not be backed up. It returns nil if there is none.
 func RestoringTarget(batches []v1alpha1.RestoreBatch, app v1alpha1.TypedObjectReference) *v1alpha1.RestoreBatch {
 	for i := range batches {
 		b := &batches[i]
@@ -54,7 +54,7 @@ func restoresInto(r *v1alpha1.RestoreSession, claim string) bool {
 	})
 }
 
-// Older says whether a was made before b; of two of one second the one with the smaller UID counts as older.
+// Older reports whether a was made before b. Within the same second the smaller UID counts as older.
 func Older(a, b *v1alpha1.RestoreSession) bool {
 	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
 		return a.CreationTimestamp.Before(&b.CreationTimestamp)
@@ -62,9 +62,9 @@ func Older(a, b *v1alpha1.RestoreSession) bool {
 	return a.UID < b.UID
 }
 
-// MayTake says whether a frozen restore may take a claim that carries the UID of holder in AnnotationRestoring, and if not,
-// which restore keeps it. Of two that were frozen in the same moment the older one gets it. A holder that is not there any
-// more, or has ended, holds nothing.
+// MayTake reports whether a frozen restore may take over a claim whose AnnotationRestoring holds the UID holder. Nil
+// means that it may; otherwise MayTake returns the restore that keeps the claim. Of two that were frozen at the same
+// moment the older one gets it. A holder that no longer exists or has ended holds nothing.
 func MayTake(restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, claim, holder string) *v1alpha1.RestoreSession {
 	return mayTake(restores, s, holder, func(r *v1alpha1.RestoreSession) bool { return restoresInto(r, claim) })
 }
@@ -84,7 +84,7 @@ func mayTake(restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, hol
 	return nil
 }
 
-// oldest is the restore of the list that writes and has another UID than except.
+// oldest returns the oldest restore of the list for which writes returns true, except the one with the UID except.
 func oldest(restores []v1alpha1.RestoreSession, except types.UID, writes func(*v1alpha1.RestoreSession) bool) *v1alpha1.RestoreSession {
 	var found *v1alpha1.RestoreSession
 	for i := range restores {

@@ -8,8 +8,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// together makes one host of several, so that one Job does the whole target. It is a mistake to ask for that where one pod can't do
-// it: the volumes are on several nodes, or belong to several users.
+// together merges several hosts into one, so that one Job does the whole target. It refuses to where one pod can't do
+// that, because the volumes are on several nodes or the pods run as different users.
 func together(hosts []v1alpha1.ResolvedHost) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 	if len(hosts) < 2 {
 		return hosts, nil
@@ -26,7 +26,7 @@ func together(hosts []v1alpha1.ResolvedHost) ([]v1alpha1.ResolvedHost, *v1alpha1
 		}
 		one.Node = cmp.Or(one.Node, h.Node)
 		for _, v := range h.Volumes {
-			// Of a claim that all pods share one component is enough.
+			// One component is enough for a claim that all pods share.
 			same := func(other v1alpha1.ResolvedVolume) bool {
 				return v.ClaimName != "" && other.ClaimName == v.ClaimName && other.Path == v.Path
 			}

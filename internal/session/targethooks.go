@@ -7,7 +7,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/hook"
 )
 
-// preBackup takes the preBackup hooks of the target further and says whether they have ended. One that failed stops the target.
+// preBackup advances the preBackup hooks of the target and reports whether they have ended. A failed hook stops the
+// target.
 func (t *targetRun) preBackup() bool {
 	hooks := preHooks(t.frozen.Hooks)
 	if len(hooks) == 0 {
@@ -33,8 +34,8 @@ func (t *targetRun) preBackup() bool {
 	return true
 }
 
-// postBackup takes the postBackup hooks of a target that was begun further, and says whether they have ended. They are owed
-// whatever became of it.
+// postBackup advances the postBackup hooks of a target that has begun, and reports whether they have ended. They run
+// however the backup ended.
 func (t *targetRun) postBackup() bool {
 	hooks := postHooks(t.frozen.Hooks)
 	if len(hooks) == 0 {
@@ -59,14 +60,14 @@ func (t *targetRun) hookJobs() hookJobs {
 	return hookJobs{kind: v1alpha1.BackupSessionKind, owner: t.run.Session.Name, target: t.frozen.Name, jobs: t.run.Jobs}
 }
 
-// take is what a stage of the target asks for.
+// take adds what a hook stage of the target requests to the decision.
 func (t *targetRun) take(stage *hookStage) {
 	t.run.take(stage)
 	t.run.d.Hooks = append(t.run.d.Hooks, stage.run(t.frozen.Hooks.Targets, t.status.StartTime, t.summary(stage.stage))...)
 	t.run.d.After = sooner(t.run.d.After, stage.after)
 }
 
-// summary of the target as its hooks see it.
+// summary returns the target as its hooks see it.
 func (t *targetRun) summary(stage HookStage) hook.Summary {
 	out := t.run.about()
 	out.Target = hookObject(t.run.Session.Namespace, t.frozen.AppRef)

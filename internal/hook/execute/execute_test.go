@@ -35,14 +35,14 @@ func TestMain(m *testing.M) {
 	os.Exit(bed.Run(m, func(ctrl.Manager) error { return nil }))
 }
 
-// executor may connect to this machine, where the servers of the tests are.
+// executor is allowed to connect to this machine, where the servers of the tests run.
 func executor() *execute.Executor {
 	return &execute.Executor{
 		Client: bed.Client, APIReader: bed.Client, Config: bed.Manager.GetConfig(), Refuse: func(netip.Addr) error { return nil },
 	}
 }
 
-// server keeps what it was asked.
+// server records the requests that it receives.
 type server struct {
 	*httptest.Server
 	mu    sync.Mutex
@@ -142,7 +142,7 @@ func TestAPostHasABodyAFormAndSecrets(t *testing.T) {
 	out = executor().Execute(t.Context(), namespace, operator(v1alpha1.HookAction{HTTPPost: post}, variables))
 	g.Expect(out.Reason).To(Equal(v1alpha1.ReasonRequestFailed))
 	g.Expect(out.Message).To(ContainSubstring("connection refused"))
-	g.Expect(out.Message).NotTo(ContainSubstring("geheim"), "the path is in errors of Go's client")
+	g.Expect(out.Message).NotTo(ContainSubstring("geheim"), "errors of Go's client contain the path")
 }
 
 func TestAMissingSecretIsNamed(t *testing.T) {
@@ -152,10 +152,10 @@ func TestAMissingSecretIsNamed(t *testing.T) {
 		func(h *v1alpha1.ResolvedHook) {
 			h.Variables = []v1alpha1.HookVariable{{Name: "T", ValueFrom: &v1alpha1.HookVariableSource{SecretKeyRef: &v1alpha1.KeySelector{Name: "s", Key: "k"}}}}
 		}))
-	g.Expect(out).To(Equal(session.HookOutcome{Reason: v1alpha1.ReasonSecretNotFound, Message: "there is no Secret s, which the variable T names"}))
+	g.Expect(out).To(Equal(session.HookOutcome{Reason: v1alpha1.ReasonSecretNotFound, Message: "Secret s, which the variable T names, does not exist"}))
 }
 
-// A redirect is followed on the same server only: the request may hold a secret.
+// Redirects are followed only on the same server, because the request can contain a secret.
 func TestRedirectsStayOnTheServer(t *testing.T) {
 	g := NewWithT(t)
 	other := serve(t, status(500))
@@ -197,7 +197,7 @@ func TestTheManagersOwnMachineIsOutOfReach(t *testing.T) {
 	e := executor()
 	e.Refuse = nil
 	out := e.Execute(t.Context(), "default", operator(v1alpha1.HookAction{HTTPGet: &get}))
-	g.Expect(out.Message).To(ContainSubstring("a hook may not connect to local addresses"))
+	g.Expect(out.Message).To(ContainSubstring("hooks must not connect to local addresses"))
 	g.Expect(s.asked).To(BeEmpty())
 	for address, refused := range map[string]bool{
 		"127.0.0.1": true, "::1": true, "::ffff:127.0.0.1": true, "169.254.169.254": true, "fe80::1": true, "0.0.0.0": true,
@@ -221,10 +221,10 @@ func TestATimeoutEndsAnAttempt(t *testing.T) {
 	g.Expect(hooks.CarryOut(t.Context(), owner, []session.HookRun{run}, nil, newest)).To(Succeed())
 	g.Eventually(runner.Ended()).WithTimeout(time.Minute).Should(Receive(HaveField("Object.GetName()", "run")))
 	g.Expect(runner.Results("1")(run.HookAttempt)).To(Equal(&session.HookOutcome{Reason: v1alpha1.ReasonHookTimeout, Message: "it did not end within 200ms"}))
-	g.Expect(hooks.CarryOut(t.Context(), owner, []session.HookRun{run}, nil, func(context.Context, client.Object) error { panic("it is known") })).To(Succeed())
+	g.Expect(hooks.CarryOut(t.Context(), owner, []session.HookRun{run}, nil, func(context.Context, client.Object) error { panic("a known attempt must not be made again") })).To(Succeed())
 }
 
-// What one target of a run is thawed with goes on while the freeze of another one is stopped.
+// Thawing one target goes on while freezing another target is stopped.
 func TestOneAttemptIsStoppedAlone(t *testing.T) {
 	g := NewWithT(t)
 	runner := execute.NewRunner()
@@ -251,7 +251,8 @@ func TestOneAttemptIsStoppedAlone(t *testing.T) {
 	g.Expect(runner.Results("1")(thaw)).To(HaveValue(Equal(session.HookOutcome{})))
 }
 
-// What is stopped before it has begun ends too: its owner waits for it. Which of the two is seen first is chance, so it is tried often.
+// An attempt that is stopped before it has begun ends, too: its owner waits for it. It is random which of the two the
+// runner sees first, so the test repeats it often.
 func TestAnAttemptThatIsStoppedBeforeItsTurnEnds(t *testing.T) {
 	g := NewWithT(t)
 	runner := execute.NewRunner()
@@ -268,7 +269,7 @@ func TestAnAttemptThatIsStoppedBeforeItsTurnEnds(t *testing.T) {
 	}
 }
 
-// pods of the test's namespace, of which no kubelet knows.
+// makePod creates a pod that no kubelet knows.
 func makePod(t *testing.T, namespace, name string, ready bool, edit ...func(*corev1.Pod)) {
 	t.Helper()
 	p := &corev1.Pod{

@@ -16,7 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// allow does what the message of ReasonHookNotPermitted asks for, with the rules of the shipped ClusterRole.
+// allow creates what the message of ReasonHookNotPermitted asks for, with the rules of the shipped ClusterRole.
 func allow(t *testing.T, namespace string) {
 	t.Helper()
 	g := NewWithT(t)
@@ -50,12 +50,12 @@ func TestWithoutARoleBindingNothingReachesAPod(t *testing.T) {
 	out := executor().Execute(t.Context(), namespace, run)
 	g.Expect(out).To(Equal(session.HookOutcome{
 		Reason: v1alpha1.ReasonHookNotPermitted, Final: true,
-		Message: fmt.Sprintf("ServiceAccount cairn-hook may not use the pods of namespace %[1]s: make a RoleBinding there from it to ClusterRole cairn-hook-exec (kubectl create rolebinding cairn-hook -n %[1]s --clusterrole=cairn-hook-exec --serviceaccount=%[1]s:cairn-hook)", namespace),
+		Message: fmt.Sprintf("ServiceAccount cairn-hook is not allowed to use the pods of namespace %[1]s: bind it to ClusterRole cairn-hook-exec there (kubectl create rolebinding cairn-hook -n %[1]s --clusterrole=cairn-hook-exec --serviceaccount=%[1]s:cairn-hook)", namespace),
 	}))
 	allow(t, namespace)
-	// The pod has no kubelet, so the command can't run; but it is no longer for want of a right.
+	// The pod has no kubelet, so the command can't run. But the missing right is no longer the reason.
 	g.Eventually(func() string { return executor().Execute(t.Context(), namespace, run).Reason }).WithTimeout(time.Minute).
-		Should(Equal(v1alpha1.ReasonCommandFailed), "the RoleBinding is in force")
+		Should(Equal(v1alpha1.ReasonCommandFailed), "the RoleBinding must take effect")
 }
 
 func TestPodsAreChosen(t *testing.T) {
@@ -83,20 +83,20 @@ func TestPodsAreChosen(t *testing.T) {
 		reason  string
 		says    string
 	}{
-		"one":                                  {pod: &v1alpha1.HookPodExecutor{Selector: "app=db"}, asked: 1},
-		"all, the starting one too":            {pod: &v1alpha1.HookPodExecutor{Selector: "app = db", Strategy: v1alpha1.ExecuteOnAll}, asked: 3},
-		"by the owner":                         {pod: &v1alpha1.HookPodExecutor{Owner: &v1alpha1.HookPodOwner{Kind: "StatefulSet", Name: "db"}, Strategy: v1alpha1.ExecuteOnAll}, asked: 2},
-		"by an owner that controls":            {pod: &v1alpha1.HookPodExecutor{Owner: &v1alpha1.HookPodOwner{Controller: new(false)}, Strategy: v1alpha1.ExecuteOnAll}, asked: 1},
-		"by selector and owner":                {pod: &v1alpha1.HookPodExecutor{Selector: "app=web", Owner: &v1alpha1.HookPodOwner{Name: "db"}}, reason: v1alpha1.ReasonNoRunningPod, says: "no pod runs"},
-		"those of the target, not the mover's": {targets: pvc, pod: &v1alpha1.HookPodExecutor{Strategy: v1alpha1.ExecuteOnAll}, asked: 1},
-		"none":                                 {pod: &v1alpha1.HookPodExecutor{Selector: "app=none"}, reason: v1alpha1.ReasonNoRunningPod, says: `no pod runs of the selector "app=none"`},
-		"several targets, of which none is named": {targets: append(pvc, pvc...), reason: v1alpha1.ReasonInvalidHook, says: "the run has 2 targets: say with executor.pod.selector"},
-		"a target that does not exist":            {targets: []v1alpha1.TypedObjectReference{{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "none"}}, reason: v1alpha1.ReasonTargetNotFound, says: "there is no Deployment/none"},
+		"one":                                 {pod: &v1alpha1.HookPodExecutor{Selector: "app=db"}, asked: 1},
+		"all, including a starting pod":       {pod: &v1alpha1.HookPodExecutor{Selector: "app = db", Strategy: v1alpha1.ExecuteOnAll}, asked: 3},
+		"by the owner":                        {pod: &v1alpha1.HookPodExecutor{Owner: &v1alpha1.HookPodOwner{Kind: "StatefulSet", Name: "db"}, Strategy: v1alpha1.ExecuteOnAll}, asked: 2},
+		"by an owner that controls":           {pod: &v1alpha1.HookPodExecutor{Owner: &v1alpha1.HookPodOwner{Controller: new(false)}, Strategy: v1alpha1.ExecuteOnAll}, asked: 1},
+		"by selector and owner":               {pod: &v1alpha1.HookPodExecutor{Selector: "app=web", Owner: &v1alpha1.HookPodOwner{Name: "db"}}, reason: v1alpha1.ReasonNoRunningPod, says: "no pod runs for"},
+		"pods of the target, not the mover":   {targets: pvc, pod: &v1alpha1.HookPodExecutor{Strategy: v1alpha1.ExecuteOnAll}, asked: 1},
+		"none":                                {pod: &v1alpha1.HookPodExecutor{Selector: "app=none"}, reason: v1alpha1.ReasonNoRunningPod, says: `no pod runs for the selector "app=none"`},
+		"several targets, none of them named": {targets: append(pvc, pvc...), reason: v1alpha1.ReasonInvalidHook, says: "the run has 2 targets: choose the pods with executor.pod.selector"},
+		"a target that does not exist":        {targets: []v1alpha1.TypedObjectReference{{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "none"}}, reason: v1alpha1.ReasonTargetNotFound, says: "Deployment/none does not exist"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			s.asked = nil
-			// The server has no host: it is the pods' address.
+			// The action names no host, so the request goes to the address of the pod.
 			action := v1alpha1.HookAction{ContainerName: "db", HTTPGet: &v1alpha1.HookHTTPGetAction{Port: intstr.FromString("admin")}}
 			run := operator(action, inPods(tt.pod))
 			run.Targets = tt.targets
@@ -104,15 +104,15 @@ func TestPodsAreChosen(t *testing.T) {
 			g.Eventually(func() string {
 				out = executor().Execute(t.Context(), namespace, run)
 				return out.Reason
-			}).WithTimeout(time.Minute).Should(Equal(tt.reason), "the RoleBinding is in force")
+			}).WithTimeout(time.Minute).Should(Equal(tt.reason), "the RoleBinding must take effect")
 			g.Expect(s.asked).To(HaveLen(tt.asked))
 			g.Expect(out.Message).To(ContainSubstring(tt.says))
 		})
 	}
 }
 
-// An application that is frozen may not be ready any more. What thaws it, or freezes it again because a manager was killed, must
-// meet the same pod.
+// A frozen application can stop being ready. A hook that thaws it, or freezes it again because a manager was killed,
+// must use the same pod.
 func TestOnePodIsMeantByAllHooksOfARun(t *testing.T) {
 	since := time.Now().Add(time.Minute).Truncate(time.Second) // after the pods were made
 	ready := func(status corev1.ConditionStatus, at time.Duration) corev1.PodCondition {
@@ -122,7 +122,7 @@ func TestOnePodIsMeantByAllHooksOfARun(t *testing.T) {
 	was, became := ready(corev1.ConditionTrue, -time.Second), ready(corev1.ConditionTrue, 5*time.Second)
 	for name, tt := range map[string]struct {
 		pods      map[string]corev1.PodCondition
-		pre, post string // the pod that is met; empty: none
+		pre, post string // the pod that is used; empty: none
 	}{
 		"ready":                             {map[string]corev1.PodCondition{"a": starting, "b": was, "c": was}, "b", "b"},
 		"frozen":                            {map[string]corev1.PodCondition{"a": starting, "b": frozen, "c": was}, "b", "b"},
@@ -158,7 +158,7 @@ func isNow(t *testing.T, namespace, pod string, condition corev1.PodCondition) {
 	g.Expect(bed.Client.Status().Update(t.Context(), &p)).To(Succeed())
 }
 
-// meets carries a hook for one pod out and says which pod's server it has asked.
+// meets carries out a hook for one pod and returns the pod whose server was asked.
 func meets(t *testing.T, namespace string, stage session.HookStage, since time.Time, servers map[string]*server) string {
 	t.Helper()
 	for _, s := range servers {
@@ -169,7 +169,7 @@ func meets(t *testing.T, namespace string, stage session.HookStage, since time.T
 	run.Stage, run.Since = stage, since
 	run.Hook.Template = v1alpha1.ObjectReference{Namespace: namespace, Name: "deleted"}
 	NewWithT(t).Eventually(func() string { return executor().Execute(t.Context(), namespace, run).Reason }).WithTimeout(time.Minute).
-		Should(BeElementOf("", v1alpha1.ReasonNoRunningPod), "the RoleBinding is in force")
+		Should(BeElementOf("", v1alpha1.ReasonNoRunningPod), "the RoleBinding must take effect")
 	met := ""
 	for pod, s := range servers {
 		if len(s.asked) > 0 {
@@ -189,11 +189,11 @@ func TestAPortWithoutAContainerThatHasItIsAMistake(t *testing.T) {
 	g.Eventually(func() string {
 		out = executor().Execute(t.Context(), namespace, operator(action, inPods(&v1alpha1.HookPodExecutor{Selector: "app=db"})))
 		return out.Reason
-	}).WithTimeout(time.Minute).Should(Equal(v1alpha1.ReasonInvalidHook), "the RoleBinding is in force")
-	g.Expect(out.Message).To(Equal(`pod db-0 has no port "metrics" in a container "db"`))
+	}).WithTimeout(time.Minute).Should(Equal(v1alpha1.ReasonInvalidHook), "the RoleBinding must take effect")
+	g.Expect(out.Message).To(Equal(`pod db-0 has no port "metrics" in container "db"`))
 }
 
-// What a hook before the work uses is asked again; what runs after it is owed.
+// A usagePolicy is checked again for a hook before the work, but not for one after it.
 func TestAUsagePolicyIsAskedAgainBeforeTheWork(t *testing.T) {
 	g := NewWithT(t)
 	home, user := bed.Namespace(t, nil), bed.Namespace(t, nil)

@@ -12,7 +12,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// TestEachUsagePolicyOfAHookTemplate is asked for before the work, whatever it was when the run was frozen.
+// TestEachUsagePolicyOfAHookTemplate tests that the usagePolicy is checked before the work, whatever it was when the
+// run was frozen.
 func TestEachUsagePolicyOfAHookTemplate(t *testing.T) {
 	user := bed.Namespace(t, nil)
 	// The API server labels each namespace with its name.
@@ -23,7 +24,7 @@ func TestEachUsagePolicyOfAHookTemplate(t *testing.T) {
 		allowed v1alpha1.AllowedNamespaces
 		may     bool
 	}{
-		"nothing said":       {},
+		"no usagePolicy":     {},
 		"All":                {v1alpha1.AllowedNamespaces{From: new(v1alpha1.NamespacesFromAll)}, true},
 		"Same":               {v1alpha1.AllowedNamespaces{From: new(v1alpha1.NamespacesFromSame)}, false},
 		"Selector":           {v1alpha1.AllowedNamespaces{From: new(v1alpha1.NamespacesFromSelector), Selector: selects(user)}, true},

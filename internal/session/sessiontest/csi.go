@@ -13,26 +13,26 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// The names of what Driver makes.
+// The names of the classes that Driver creates.
 const (
 	DriverName = "csi.example.com"
-	// DriverClass is the StorageClass, which binds with the first pod.
+	// DriverClass is the StorageClass. Its volumes bind to their first consumer.
 	DriverClass = "csi"
-	// DriverSnapshotClass is the VolumeSnapshotClass, which retains.
+	// DriverSnapshotClass is the VolumeSnapshotClass. Its deletionPolicy is Retain.
 	DriverSnapshotClass = "csi-snapshots"
 )
 
-// CSI is a driver with the controllers that work with it. Its fields say how it behaves.
+// CSI is a fake driver with the controllers that work with it. Its fields control its behaviour.
 type CSI struct {
-	// Error that it answers instead of making a snapshot.
+	// Error is the error that it reports instead of making a snapshot.
 	Error string
-	// Hang lets it answer nothing when it is to make a snapshot.
+	// Hang makes it ignore requests for snapshots.
 	Hang bool
-	// Static lets Kubernetes find a volume for a claim that no provisioner made.
+	// Static binds claims to volumes that no provisioner made.
 	Static bool
 }
 
-// Driver makes the classes of a CSI driver, which several tests share.
+// Driver creates the classes of a CSI driver. Several tests share them.
 func Driver(t testing.TB, c client.Client) {
 	t.Helper()
 	binding := storagev1.VolumeBindingWaitForFirstConsumer
@@ -49,7 +49,7 @@ func Driver(t testing.TB, c client.Client) {
 	}
 }
 
-// OfDriver lets a claim that is not made yet be bound to a volume of the driver, which is made.
+// OfDriver creates a volume of the driver, and changes a claim that does not exist yet so that it is bound to it.
 func OfDriver(t testing.TB, c client.Client, claim *corev1.PersistentVolumeClaim) *corev1.PersistentVolumeClaim {
 	t.Helper()
 	claim.Spec.StorageClassName, claim.Spec.VolumeName = new(DriverClass), claim.Namespace+"-"+claim.Name
@@ -64,7 +64,7 @@ func OfDriver(t testing.TB, c client.Client, claim *corev1.PersistentVolumeClaim
 	return claim
 }
 
-// work lets the driver, and Kubernetes' own controllers for volumes, work once.
+// work runs the driver and Kubernetes' own volume controllers once.
 func (d *CSI) work(t testing.TB, c client.Client, namespace string) {
 	t.Helper()
 	var snapshots snapshotv1.VolumeSnapshotList
@@ -119,7 +119,7 @@ func (d *CSI) snapshot(t testing.TB, c client.Client, s *snapshotv1.VolumeSnapsh
 	must(t, c.Status().Update(t.Context(), s))
 }
 
-// claim binds a claim that a pod names, and lets one go that none does, ended or not.
+// claim binds a claim that a pod names. It releases a deleted claim that no pod names, not even one that has ended.
 func (d *CSI) claim(t testing.TB, c client.Client, claim *corev1.PersistentVolumeClaim, pods []corev1.Pod) {
 	t.Helper()
 	named := false

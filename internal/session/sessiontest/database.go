@@ -8,11 +8,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// DatabaseImage is what the pod of Database runs.
+// DatabaseImage is the image that the pod of Database runs.
 const DatabaseImage = "docker.io/library/postgres@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-// Database is a PostgreSQL server as the API server shows it: a Service, the pod behind it, and the slice that says whether that is
-// ready.
+// Database returns a PostgreSQL server as objects: a Service, its pod, and the EndpointSlice that says whether the pod
+// is ready.
 func Database(namespace, name string, ready bool) []client.Object {
 	return []client.Object{
 		&corev1.Service{

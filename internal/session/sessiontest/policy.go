@@ -13,14 +13,14 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// The names of what Storage makes.
+// The names of the objects that Storage creates.
 const (
 	StorageName    = "store"
 	StorageSecret  = "s3"
 	EncryptionName = "enc"
 )
 
-// Create creates objects with their status.
+// Create creates objects together with their status.
 func Create(t testing.TB, c client.Client, objects ...client.Object) {
 	t.Helper()
 	for _, o := range objects {
@@ -36,7 +36,8 @@ func Create(t testing.TB, c client.Client, objects ...client.Object) {
 	}
 }
 
-// Storage makes a storage with its Secret in one namespace, open to all, and an encryption Secret in another.
+// Storage creates a BackupStorage with its Secret in one namespace, which all namespaces can use, and an encryption
+// Secret in another one.
 func Storage(t testing.TB, c client.Client, storageNamespace, namespace string) {
 	t.Helper()
 	Create(t, c,
@@ -57,7 +58,7 @@ func Storage(t testing.TB, c client.Client, storageNamespace, namespace string) 
 	)
 }
 
-// Repository is a repository in that storage that is ready.
+// Repository returns a ready Repository in that BackupStorage.
 func Repository(namespace, name, storageNamespace string, app v1alpha1.TypedObjectReference) *v1alpha1.Repository {
 	return &v1alpha1.Repository{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
@@ -69,7 +70,7 @@ func Repository(namespace, name, storageNamespace string, app v1alpha1.TypedObje
 	}
 }
 
-// Claim is a PersistentVolumeClaim that is bound.
+// Claim returns a bound PersistentVolumeClaim.
 func Claim(namespace, name string) *corev1.PersistentVolumeClaim {
 	return &corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
@@ -81,7 +82,7 @@ func Claim(namespace, name string) *corev1.PersistentVolumeClaim {
 	}
 }
 
-// Pod is a running pod that mounts a claim at /data, on a node.
+// Pod returns a running pod on a node that mounts a claim at /data.
 func Pod(namespace, name, node, claim string, labels map[string]string) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: labels},
@@ -90,7 +91,7 @@ func Pod(namespace, name, node, claim string, labels map[string]string) *corev1.
 	}
 }
 
-// PodSpec is the spec of such a pod.
+// PodSpec returns the spec of a pod on a node that mounts a claim at /data.
 func PodSpec(node, claim string) corev1.PodSpec {
 	return corev1.PodSpec{
 		NodeName:   node,
@@ -101,7 +102,7 @@ func PodSpec(node, claim string) corev1.PodSpec {
 	}
 }
 
-// MoreThanItsLimit is a jobTemplate of which no valid Job can be made.
+// MoreThanItsLimit returns a jobTemplate from which no valid Job can be made.
 func MoreThanItsLimit() *v1alpha1.PodTemplateSpec {
 	return &v1alpha1.PodTemplateSpec{Spec: v1alpha1.JobPodSpec{Resources: corev1.ResourceRequirements{
 		Requests: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("2Gi")},
@@ -109,7 +110,8 @@ func MoreThanItsLimit() *v1alpha1.PodTemplateSpec {
 	}}}
 }
 
-// HugeTask makes an Addon, and names its task, whose arguments take 2 MiB. The name must be of its own.
+// HugeTask creates an Addon with a task whose arguments take 2 MiB, and returns a reference to the task. No other test
+// must use the name.
 func HugeTask(t testing.TB, c client.Client, name string, restore bool) *v1alpha1.AddonInfo {
 	t.Helper()
 	tasks := []v1alpha1.Task{{Name: "huge", Function: name, Driver: v1alpha1.DriverKopia, Parameters: []v1alpha1.TaskParameter{{Parameter: v1alpha1.Parameter{Name: "p"}}}}}

@@ -17,13 +17,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// The CSI driver of the claims that Disk makes, and its only class, which is the default one. Both exist once they were asked for.
+// The CSI driver of the claims that Disk makes, and its only VolumeSnapshotClass, which is the default. Both exist
+// after the first call.
 const (
 	CSIDriver     = "disk.example.com"
 	SnapshotClass = "disk-snapshots"
 )
 
-// Disk makes a claim that is bound to a volume of CSIDriver, and the class for VolumeSnapshots of it.
+// Disk creates a claim that is bound to a volume of CSIDriver, and the VolumeSnapshotClass for it.
 func Disk(t testing.TB, c client.Client, namespace, name string, edit ...func(*corev1.PersistentVolume)) *corev1.PersistentVolumeClaim {
 	t.Helper()
 	volume := &corev1.PersistentVolume{
@@ -44,7 +45,7 @@ func Disk(t testing.TB, c client.Client, namespace, name string, edit ...func(*c
 		Driver:     CSIDriver, DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain,
 	}
 	if err := c.Create(t.Context(), class); err != nil && !apierrors.IsAlreadyExists(err) {
-		t.Fatalf("create volume snapshot class: %v", err)
+		t.Fatalf("create VolumeSnapshotClass: %v", err)
 	}
 	must(t, c.Create(t.Context(), volume))
 	t.Cleanup(func() { _ = c.Delete(t.Context(), volume) })
@@ -52,8 +53,8 @@ func Disk(t testing.TB, c client.Client, namespace, name string, edit ...func(*c
 	return claim
 }
 
-// Shoot does what the mover of a Job and the CSI driver do together: it makes the VolumeSnapshots of the Job's task, each ready, with a
-// content of its own. The result is what the mover says then.
+// Shoot does what the mover of a Job does together with the CSI driver: it creates the VolumeSnapshots of the Job's
+// task, each ready and with a content of its own. It returns the mover's report.
 func Shoot(t testing.TB, c client.Client, job *batchv1.Job) Outcome {
 	t.Helper()
 	work := TaskOf(job)
@@ -74,7 +75,8 @@ func Shoot(t testing.TB, c client.Client, job *batchv1.Job) Outcome {
 	return Outcome{Result: r}
 }
 
-// Develop does what the CSI driver does for a VolumeSnapshot: it becomes ready, and gets a content. That goes when the test ends.
+// Develop does what the CSI driver does for a VolumeSnapshot: it makes it ready and gives it a content, which is
+// deleted when the test ends.
 func Develop(t testing.TB, c client.Client, s *snapshotv1.VolumeSnapshot) *snapshotv1.VolumeSnapshotContent {
 	t.Helper()
 	content := &snapshotv1.VolumeSnapshotContent{
