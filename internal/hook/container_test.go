@@ -53,7 +53,7 @@ func TestAFunctionIsFilledInAsInATask(t *testing.T) {
 	g.Expect(mistakes).To(BeEmpty())
 	of.Function.Spec.Command[0], template.Spec.Executor.Function.Env[0].Value = "changed", "since"
 
-	// What was frozen goes through the API server, and is filled in when the Job is made.
+	// The frozen hook goes through the API server, and is filled in when the Job is made.
 	text, err := json.Marshal(resolved)
 	g.Expect(err).NotTo(HaveOccurred())
 	var h v1alpha1.ResolvedHook
@@ -99,37 +99,37 @@ func TestMistakesOfAFunctionAreFoundBeforeItsPod(t *testing.T) {
 			},
 			field: "hookTemplate", says: "write $(TOKEN) in command, args or env",
 		},
-		"a parameter too many": {
+		"an unknown parameter": {
 			edit: func(_ *v1alpha1.HookTemplate, _ *v1alpha1.Function, i *v1alpha1.HookInfo) {
 				i.Params = &apiextensionsv1.JSON{Raw: []byte(`{"nobody":"x"}`)}
 			},
-			field: "params.nobody", says: `has no parameter "nobody"; it has mode, claim`,
+			field: "params.nobody", says: `has no parameter "nobody"; it has: mode, claim`,
 		},
 		"a parameter that says which image runs": {
 			edit: func(t *v1alpha1.HookTemplate, _ *v1alpha1.Function, _ *v1alpha1.HookInfo) {
 				t.Spec.Params = append(t.Spec.Params, v1alpha1.Parameter{Name: "imageTag"})
 			},
-			field: "hookTemplate", says: "which is a variable that nobody may set",
+			field: "hookTemplate", says: "which is a reserved variable: rename it",
 		},
 		"a variable that says which image runs": {
 			edit: func(_ *v1alpha1.HookTemplate, _ *v1alpha1.Function, i *v1alpha1.HookInfo) {
 				i.Variables = []v1alpha1.HookVariable{{Name: "moverImage", Value: "x"}}
 			},
-			field: "variables[0].name", says: "nobody may set it",
+			field: "variables[0].name", says: "is reserved, because it says which image runs",
 		},
-		"a mount of nothing": {
+		"a mount of an unknown volume": {
 			edit: func(_ *v1alpha1.HookTemplate, _ *v1alpha1.Function, i *v1alpha1.HookInfo) {
 				i.VolumeMounts = []corev1.VolumeMount{{Name: "none", MountPath: "/none"}}
 			},
 			field: "hookTemplate", says: `volumeMounts: there is no volume "none"`,
 		},
-		"two mounts at one place": {
+		"two mounts at one path": {
 			edit: func(_ *v1alpha1.HookTemplate, _ *v1alpha1.Function, i *v1alpha1.HookInfo) {
 				i.VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data/soft/"}}
 			},
 			field: "hookTemplate", says: "data and data are both mounted at /data/soft",
 		},
-		"two volumes of one name": {
+		"two volumes with one name": {
 			edit: func(_ *v1alpha1.HookTemplate, _ *v1alpha1.Function, i *v1alpha1.HookInfo) {
 				i.Volumes = []v1alpha1.Volume{claim("data", "x")}
 			},
@@ -139,9 +139,9 @@ func TestMistakesOfAFunctionAreFoundBeforeItsPod(t *testing.T) {
 			edit: func(_ *v1alpha1.HookTemplate, _ *v1alpha1.Function, i *v1alpha1.HookInfo) {
 				i.RuntimeSettings = &v1alpha1.HookRuntimeSettings{Pod: &apiextensionsv1.JSON{Raw: []byte(`{"nodeSelectors": {}}`)}}
 			},
-			field: "runtimeSettings.pod", says: `unknown field "nodeSelectors": the fields are those of BackupStorage's spec.runtimeSettings.pod`,
+			field: "runtimeSettings.pod", says: `unknown field "nodeSelectors": use the fields of spec.runtimeSettings.pod of a BackupStorage`,
 		},
-		"a setting of KubeStash's that can't be": {
+		"a setting of KubeStash that is not supported": {
 			edit: func(_ *v1alpha1.HookTemplate, _ *v1alpha1.Function, i *v1alpha1.HookInfo) {
 				i.RuntimeSettings = &v1alpha1.HookRuntimeSettings{Pod: &apiextensionsv1.JSON{Raw: []byte(`{"readinessGates": []}`)}}
 			},
@@ -169,17 +169,18 @@ func TestMistakesOfAFunctionAreFoundBeforeItsPod(t *testing.T) {
 	}
 }
 
-// The API server takes the settings of the pod as they are: what it would refuse in a BackupStorage is refused here.
+// The API server accepts the settings of the pod without validation, so everything that it would refuse in a
+// BackupStorage is refused here.
 func TestSettingsOfThePodAreChecked(t *testing.T) {
 	for pod, want := range map[string]hook.Mistake{
-		`{"securityContext": {"runAsUser": -1}}`:                     {Field: "securityContext", Message: "numbers from 0"},
+		`{"securityContext": {"runAsUser": -1}}`:                     {Field: "securityContext", Message: "must not be negative"},
 		`{"priority": 1}`:                                            {Field: "priority", Message: "priority needs priorityClassName"},
 		`{"automountServiceAccountToken": true}`:                     {Field: "automountServiceAccountToken", Message: "a hook gets no token"},
-		`{"podLabels": {"backup.cairn.dev/keeper": "x"}}`:            {Field: "podLabels", Message: "the label backup.cairn.dev/keeper is Cairn's"},
-		`{"podLabels": {"batch.kubernetes.io/job-name": "x"}}`:       {Field: "podLabels", Message: "Kubernetes' own"},
-		`{"podLabels": {"batch.kubernetes.io/controller-uid": "x"}}`: {Field: "podLabels", Message: "Kubernetes' own"},
-		`{"podLabels": {"job-name": "x"}}`:                           {Field: "podLabels", Message: "Kubernetes' own"},
-		`{"podAnnotations": {"backup.cairn.dev/task": "x"}}`:         {Field: "podAnnotations", Message: "the annotation backup.cairn.dev/task is Cairn's own"},
+		`{"podLabels": {"backup.cairn.dev/keeper": "x"}}`:            {Field: "podLabels", Message: "the label backup.cairn.dev/keeper is reserved for Cairn"},
+		`{"podLabels": {"batch.kubernetes.io/job-name": "x"}}`:       {Field: "podLabels", Message: "reserved for Cairn or Kubernetes"},
+		`{"podLabels": {"batch.kubernetes.io/controller-uid": "x"}}`: {Field: "podLabels", Message: "reserved for Cairn or Kubernetes"},
+		`{"podLabels": {"job-name": "x"}}`:                           {Field: "podLabels", Message: "reserved for Cairn or Kubernetes"},
+		`{"podAnnotations": {"backup.cairn.dev/task": "x"}}`:         {Field: "podAnnotations", Message: "the annotation backup.cairn.dev/task is reserved for Cairn"},
 		`{"priority": 1, "priorityClassName": "p", "automountServiceAccountToken": false, "podLabels": {"a": "b"}, "nodeName": "n"}`: {},
 	} {
 		t.Run(pod, func(t *testing.T) {

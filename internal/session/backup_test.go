@@ -12,7 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// runWant is what is decided about a run.
+// runWant is the expected decision about a run.
 type runWant struct {
 	phase   v1alpha1.BackupSessionPhase
 	reason  string
@@ -47,12 +47,12 @@ func (c runCase) check(t *testing.T) {
 	g.Expect(d.Delete).To(ConsistOf(c.want.delete))
 	g.Expect(d.Verify).To(Equal(c.want.verify))
 	g.Expect(conditions.IsTrue(&v1alpha1.BackupSession{Status: d.Status}, v1alpha1.ConditionPartial)).To(Equal(c.want.partial))
-	g.Expect(d.Event != nil).To(Equal(c.want.phase.Terminal()), "an event when it ends, and only then")
+	g.Expect(d.Event != nil).To(Equal(c.want.phase.Terminal()), "there must be an event when it ends, and only then")
 	if !c.want.phase.Terminal() {
-		g.Expect(d.After).To(BeNumerically(">", 0), "a run that goes on is looked at again")
+		g.Expect(d.After).To(BeNumerically(">", 0), "an unfinished run must be looked at again")
 		return
 	}
-	// However it is asked again, an ended run stays as it is.
+	// An ended run never changes, however often Next is called.
 	f.session.Status = d.Status
 	f.at = f.at.Add(24 * time.Hour)
 	f.jobs = map[string]session.Job{job("a", "pod-0", 1): failed(v1alpha1.ReasonEmpty)}
@@ -192,7 +192,7 @@ func TestRunOfABackup(t *testing.T) {
 			},
 			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonCancelled, targets: []string{"Failed/Cancelled"}, verify: true},
 		},
-		"a mover whose node was lost is run again, and its Job goes": {
+		"a mover whose node was lost is run again, and its Job is deleted": {
 			run: func() *fixture {
 				f := frozen(target("a", "pod-0"))
 				f.jobs[job("a", "pod-0", 1)] = died(v1alpha1.ReasonNodeLost, false)
@@ -219,7 +219,7 @@ func TestRunOfABackup(t *testing.T) {
 			},
 			want: runWant{phase: backupSucceeded, reason: "Succeeded", targets: []string{"Succeeded/Succeeded"}},
 		},
-		"a second attempt that was begun and not made is made": {
+		"a second attempt that has begun without a Job gets its Job": {
 			run: func() *fixture {
 				f := frozen(target("a", "pod-0"))
 				f.jobs[job("a", "pod-0", 1)] = died(v1alpha1.ReasonJobFailed, true)
@@ -228,7 +228,7 @@ func TestRunOfABackup(t *testing.T) {
 			},
 			want: runWant{phase: backupRunning, reason: "Running", targets: []string{"Running/Running"}, create: []string{job("a", "pod-0", 2)}},
 		},
-		"a mover that said it failed is not run again": {
+		"a mover that reported its failure is not run again": {
 			run: func() *fixture {
 				f := frozen(target("a", "pod-0"))
 				f.jobs[job("a", "pod-0", 1)] = failed(v1alpha1.ReasonJobFailed)
@@ -236,7 +236,7 @@ func TestRunOfABackup(t *testing.T) {
 			},
 			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonJobFailed, targets: []string{"Failed/JobFailed"}},
 		},
-		"an image that can't be pulled ends it, and its Job goes": {
+		"an image that can't be pulled fails it, and its Job is deleted": {
 			run: func() *fixture {
 				f := frozen(target("a", "pod-0"))
 				f.jobs[job("a", "pod-0", 1)] = died(v1alpha1.ReasonImagePullFailed, false)

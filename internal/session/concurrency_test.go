@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// another run of the session, made so long after the one that is looked at.
+// another returns another run of the session, created later than the run under test by this duration.
 func another(name string, later time.Duration, edit ...func(*v1alpha1.BackupSession)) *v1alpha1.BackupSession {
 	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.NewTime(now.Add(later))}}
 	for _, e := range edit {
@@ -59,7 +59,7 @@ func TestConcurrency(t *testing.T) {
 			phase: backupPending, reason: v1alpha1.ReasonReplacing, replace: []string{"a"}},
 		"replace: one runs and one waits": {policy: replace, rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started), another("b", -time.Minute)},
 			phase: backupPending, reason: v1alpha1.ReasonReplacing, replace: []string{"a", "b"}},
-		"replace: it was told already": {policy: replace, rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started, replacedBy("run"))},
+		"replace: the rival is already being replaced": {policy: replace, rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started, replacedBy("run"))},
 			phase: backupPending, reason: v1alpha1.ReasonReplacing},
 		"replace: nobody is in the way any more": {policy: replace, phase: backupRunning, reason: v1alpha1.ReasonRunning},
 		"replace: a later one waits":             {policy: replace, rivals: []*v1alpha1.BackupSession{another("b", time.Second)}, phase: backupRunning, reason: v1alpha1.ReasonRunning},
@@ -91,13 +91,13 @@ func TestConcurrency(t *testing.T) {
 			g.Expect(d.Replace).To(Equal(tt.replace))
 			g.Expect(d.Status.Resolved != nil).To(Equal(tt.phase == backupRunning))
 			if tt.phase == backupPending {
-				g.Expect(d.After).To(BeNumerically(">", 0), "it looks again")
+				g.Expect(d.After).To(BeNumerically(">", 0), "it must look again")
 			}
 		})
 	}
 }
 
-// A run whose place another one takes ends as one that is deleted does, with its own reason, and is not tried again.
+// A replaced run ends like a deleted one, with its own reason, and is not tried again.
 func TestReplaced(t *testing.T) {
 	g := NewWithT(t)
 	f := frozen(target("a", "pod-0", "pod-1"))
@@ -114,11 +114,11 @@ func TestReplaced(t *testing.T) {
 
 	f.at = now.Add(session.WaitForPods)
 	d = f.step()
-	g.Expect(d.Status.Phase).To(Equal(backupFailed), "also where a pod never goes")
+	g.Expect(d.Status.Phase).To(Equal(backupFailed), "even if a pod never ends")
 	g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonReplaced))
-	g.Expect(d.Event.Message).To(ContainSubstring("BackupSession next takes its place"))
+	g.Expect(d.Event.Message).To(ContainSubstring("BackupSession next replaces this run"))
 	g.Expect(d.Status.NextRetry).To(BeNil())
-	g.Expect(f.component("a", "pod-0").Phase).To(Equal(v1alpha1.SnapshotSucceeded), "what was done is done")
+	g.Expect(f.component("a", "pod-0").Phase).To(Equal(v1alpha1.SnapshotSucceeded), "finished components stay as they are")
 	g.Expect(f.component("a", "pod-1").Reason).To(Equal(v1alpha1.ReasonReplaced))
 
 	waits := another("run", 0, replacedBy("next"))

@@ -12,7 +12,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// TestWhatASuccessPolicyAllowsIsSaid: a run that succeeded with flaws is Partial, as are the Snapshots concerned.
+// TestWhatASuccessPolicyAllowsIsSaid tests that a run that succeeded with flaws is Partial, as are the Snapshots
+// concerned.
 func TestWhatASuccessPolicyAllowsIsSaid(t *testing.T) {
 	for name, tc := range map[string]struct {
 		counts  v1alpha1.ComponentCounts
@@ -64,5 +65,5 @@ func TestASuccessPolicyIsFrozen(t *testing.T) {
 	}})
 	g.Expect(d.Status.Resolved.SuccessPolicy).To(Equal(policy))
 	policy.Unreadable = v1alpha1.DoubtFail
-	g.Expect(d.Status.Resolved.SuccessPolicy.AllowsUnreadable()).To(BeTrue(), "a later change of the policy changes nothing")
+	g.Expect(d.Status.Resolved.SuccessPolicy.AllowsUnreadable()).To(BeTrue(), "a later change of the policy must have no effect")
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// What ends a run besides its movers: its deadline, a refusal, its deletion.
+// These cases end a run by something else than its movers: its deadline, a refusal, its deletion.
 func TestEndOfABackup(t *testing.T) {
 	tests := map[string]runCase{
 		"the deadline ends what runs and keeps what ended": {
@@ -33,7 +33,7 @@ func TestEndOfABackup(t *testing.T) {
 			},
 			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonDeadlineExceeded, targets: []string{"Failed/DeadlineExceeded"}},
 		},
-		"a storage that is not allowed any more": {
+		"a storage that is no longer allowed": {
 			run: func() *fixture {
 				f := frozen(target("a", "pod-0"))
 				f.refused["snap-a"] = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonStorageNotAllowed, Message: "m"}
@@ -87,7 +87,7 @@ func TestEndOfABackup(t *testing.T) {
 			},
 			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonCancelled, targets: []string{"Failed/Cancelled"}, verify: true},
 		},
-		"deleted when all was done: it has succeeded": {
+		"deleted when everything was done: it has succeeded": {
 			run: func() *fixture {
 				f := frozen(target("a", "pod-0"))
 				f.jobs[job("a", "pod-0", 1)] = succeeded("pod-0")

@@ -20,7 +20,7 @@ const (
 	backupSkipped   = v1alpha1.BackupSessionSkipped
 )
 
-// target is a StatefulSet's with one repository and the given hosts, of one volume each.
+// target returns the target of a StatefulSet with one Repository and the given hosts, each with one volume.
 func target(name string, hosts ...string) v1alpha1.ResolvedTarget {
 	t := v1alpha1.ResolvedTarget{
 		Name: name, Task: v1alpha1.ResolvedTask{Driver: v1alpha1.DriverKopia},
@@ -36,7 +36,7 @@ func broken(name, reason string) v1alpha1.ResolvedTarget {
 	return v1alpha1.ResolvedTarget{Name: name, Error: &v1alpha1.ResolvedError{Reason: reason, Message: "because"}}
 }
 
-// fixture is a frozen run and what there is of it.
+// fixture is a frozen run with its observed state.
 type fixture struct {
 	session   *v1alpha1.BackupSession
 	snapshots map[string]*v1alpha1.Snapshot
@@ -47,12 +47,12 @@ type fixture struct {
 	at        time.Time
 }
 
-// frozen is a run that has just started, with its Snapshots.
+// frozen returns a run that has just started, with its Snapshots.
 func frozen(targets ...v1alpha1.ResolvedTarget) *fixture {
 	return frozenAs(session.Start{Timeout: time.Hour}, targets...)
 }
 
-// frozenAs is one of such a start.
+// frozenAs returns a run that has just started with start, with its Snapshots.
 func frozenAs(start session.Start, targets ...v1alpha1.ResolvedTarget) *fixture {
 	for _, t := range targets {
 		start.Targets = append(start.Targets, session.StartTarget{Resolved: t})
@@ -74,7 +74,7 @@ func (f *fixture) decide() session.Decision {
 	return session.Next(session.Input{Now: f.at, Session: f.session, Snapshots: f.snapshots, Jobs: f.jobs, Refused: f.refused, Pods: f.pods, Copies: f.copies})
 }
 
-// step decides and carries out, as the controller does.
+// step decides and carries the decision out, as the controller does.
 func (f *fixture) step() session.Decision {
 	d := f.decide()
 	for name, status := range d.Snapshots {
@@ -99,7 +99,7 @@ func job(target, host string, attempt int) string {
 	return session.JobName("snap-"+target, host, attempt)
 }
 
-// succeeded is a Job that ended well and said so.
+// succeeded is a Job whose mover reported success.
 func succeeded(components ...string) session.Job {
 	r := &task.Result{Outcome: task.OutcomeSucceeded}
 	for _, c := range components {
@@ -108,14 +108,14 @@ func succeeded(components ...string) session.Job {
 	return session.Job{Observation: task.Observation{State: task.StateSucceeded, Result: r}, Finished: true}
 }
 
-// failed is a Job whose mover said why.
+// failed is a Job whose mover reported why it failed.
 func failed(reason string) session.Job {
 	return session.Job{Observation: task.Observation{State: task.StateFailed, Reason: reason, Result: &task.Result{
 		Outcome: task.OutcomeFailed, Reason: reason, Message: "it says",
 	}}, Finished: true}
 }
 
-// died is a Job that ended without a word of its mover.
+// died is a Job that ended without a report of its mover.
 func died(reason string, finished bool) session.Job {
 	return session.Job{Observation: task.Observation{State: task.StateFailed, Reason: reason, Message: "observed"}, Finished: finished}
 }

@@ -29,19 +29,19 @@ func retries(n int32) func(*v1alpha1.ResolvedHook) {
 	return func(h *v1alpha1.ResolvedHook) { h.MaxRetry = n }
 }
 
-// hooked is a run with hooks, and what their attempts come to.
+// hooked is a run with hooks, and the outcomes of their attempts.
 type hooked struct {
 	*fixture
-	// made are the attempts in the order in which they were begun, as "<name>#<attempt>".
+	// made holds the attempts in the order in which they began, as "<name>#<attempt>".
 	made []string
-	// phases are what the summary said at each.
+	// phases holds the phase in the summary of each attempt.
 	phases []string
-	// outcome of each attempt; nil succeeds.
+	// outcome returns the outcome of an attempt. Nil means success.
 	outcome func(name string, attempt int32) *session.HookOutcome
 	known   map[session.HookAttempt]*session.HookOutcome
-	// mover is what becomes of each Job; nil succeeds.
+	// mover returns the Job of a mover. A nil function means success.
 	mover func(session.Mover) session.Job
-	// there are the Snapshots that were made.
+	// there holds the Snapshots that were made.
 	there map[string]bool
 }
 
@@ -54,7 +54,7 @@ func attempting(f *fixture) *hooked {
 	return &hooked{fixture: f, known: map[session.HookAttempt]*session.HookOutcome{}, there: map[string]bool{}}
 }
 
-// look decides once and does what a controller does, the attempts included, which end at once.
+// look decides once and does what a controller does. It also makes the attempts, which end at once.
 func (h *hooked) look() session.Decision {
 	d := session.Next(session.Input{
 		Now: h.at, Session: h.session, Snapshots: h.present(), Jobs: h.jobs, Refused: h.refused, Pods: h.pods,
@@ -95,11 +95,11 @@ func (h *hooked) attempt(before *v1alpha1.BackupSessionStatus, run *session.Hook
 	}
 	for _, s := range stage {
 		if s.Name == run.Name && (s.Phase != v1alpha1.HookRunning || s.Attempts != run.Number) {
-			panic("an attempt is begun that was not written down before")
+			panic("an attempt began before it was written to the status")
 		}
 	}
 	if !run.Since.Equal(since.Time) {
-		panic("an attempt does not know when its run or target began")
+		panic("an attempt has the wrong start of its run or target")
 	}
 	h.made = append(h.made, fmt.Sprintf("%s#%d", run.Name, run.Number))
 	h.phases = append(h.phases, run.Summary.Status.Phase)
@@ -111,7 +111,7 @@ func (h *hooked) attempt(before *v1alpha1.BackupSessionStatus, run *session.Hook
 	}
 }
 
-// present are the Snapshots, which a controller makes only when it may.
+// present returns the Snapshots. A controller makes a Snapshot only when that is allowed.
 func (h *hooked) present() map[string]*v1alpha1.Snapshot {
 	out := map[string]*v1alpha1.Snapshot{}
 	for _, t := range h.session.Status.Resolved.Targets {
@@ -195,7 +195,7 @@ func TestHooksRunAroundABackup(t *testing.T) {
 			phase: backupSucceeded, reason: v1alpha1.ReasonSucceeded, made: []string{"a#1", "a#2", "a#3", "thaw#1"},
 			phases: []string{"Running", "Running", "Running", "Succeeded"}, jobs: 1,
 		},
-		"no attempt can do better": {
+		"no further attempt can succeed": {
 			pre: []v1alpha1.ResolvedHook{resolvedHook("a", retries(5))},
 			outcome: func(string, int32) *session.HookOutcome {
 				return &session.HookOutcome{Reason: v1alpha1.ReasonHookNotPermitted, Message: "make a RoleBinding", Final: true}
@@ -271,11 +271,11 @@ func TestAFailingPreHookSaysSoEverywhere(t *testing.T) {
 	g.Expect(post).To(And(HaveField("Status", metav1.ConditionTrue), HaveField("Reason", v1alpha1.ReasonSuccessfullyExecutedPostBackupHooks)))
 	g.Expect(s.Targets[0].Message).To(Equal("not backed up because a preBackup hook failed: hook freeze: exit code 3"))
 	for _, c := range s.Conditions {
-		g.Expect(c.Message).NotTo(ContainSubstring("boom"), "what a command wrote is in no condition")
+		g.Expect(c.Message).NotTo(ContainSubstring("boom"), "conditions must not hold the output of a command")
 	}
 }
 
-// What ends a run in the middle of a pre hook stops the hook, and the post hooks run.
+// Ending a run in the middle of a pre hook stops that hook, and the post hooks run.
 func TestTheEndOfARunStopsItsPreHooks(t *testing.T) {
 	for name, tt := range map[string]struct {
 		end    func(*hooked)
@@ -289,7 +289,7 @@ func TestTheEndOfARunStopsItsPreHooks(t *testing.T) {
 			h := withHooks(frozen(target("db", "pod-0")), []v1alpha1.ResolvedHook{resolvedHook("freeze"), resolvedHook("next")}, []v1alpha1.ResolvedHook{resolvedHook("thaw")})
 			h.look()
 			d := h.decideOnly()
-			g.Expect(d.Hooks).To(HaveLen(1), "the pre hook is under way, and hangs")
+			g.Expect(d.Hooks).To(HaveLen(1), "the pre hook must be under way")
 			tt.end(h)
 			d = h.look()
 			g.Expect(d.StopHooks).To(ConsistOf(session.HookAttempt{Stage: session.PreHooks, Name: "freeze", Number: 1}))
@@ -304,7 +304,7 @@ func TestTheEndOfARunStopsItsPreHooks(t *testing.T) {
 	}
 }
 
-// decideOnly decides without carrying out.
+// decideOnly decides without carrying the decision out.
 func (h *hooked) decideOnly() session.Decision {
 	return session.Next(session.Input{
 		Now: h.at, Session: h.session, Snapshots: h.present(), Jobs: h.jobs,
@@ -312,7 +312,7 @@ func (h *hooked) decideOnly() session.Decision {
 	})
 }
 
-// A manager that was stopped knows of no attempt: the one that is written down is made again, under its number.
+// A restarted manager knows no attempts. It makes the recorded attempt again, with the same number.
 func TestAnAttemptThatNobodyKnowsOfIsMadeAgain(t *testing.T) {
 	g := NewWithT(t)
 	h := withHooks(frozen(target("db", "pod-0")), []v1alpha1.ResolvedHook{resolvedHook("freeze")}, []v1alpha1.ResolvedHook{resolvedHook("thaw")})
@@ -324,8 +324,8 @@ func TestAnAttemptThatNobodyKnowsOfIsMadeAgain(t *testing.T) {
 	g.Expect(h.session.Status.Phase).To(Equal(backupSucceeded))
 }
 
-// Once the post hooks have begun, nothing of the backup changes: a Snapshot that is deleted then is not made again, after
-// the thaw.
+// Once the post hooks have begun, nothing of the backup changes. A Snapshot that is deleted then is not made again
+// after the thaw.
 func TestNothingIsBackedUpAfterTheThaw(t *testing.T) {
 	g := NewWithT(t)
 	h := withHooks(frozen(target("db", "pod-0")), nil, []v1alpha1.ResolvedHook{resolvedHook("thaw", retries(1))})
@@ -339,7 +339,7 @@ func TestNothingIsBackedUpAfterTheThaw(t *testing.T) {
 	h.settle(g)
 	s := h.session.Status
 	g.Expect(h.jobs).To(BeEmpty())
-	g.Expect(s.Targets[0].Phase).To(Equal(backupSucceeded), "what was backed up stays")
+	g.Expect(s.Targets[0].Phase).To(Equal(backupSucceeded), "the backup must stay")
 	g.Expect(s.Snapshots).To(HaveLen(1))
 	g.Expect(s.Reason).To(Equal(v1alpha1.ReasonFailedToExecutePostBackupHooks))
 	g.Expect(h.made).To(Equal([]string{"thaw#1", "thaw#2"}))

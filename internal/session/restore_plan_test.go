@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// shots is a Snapshot of VolumeSnapshots: components with the claims that they are of.
+// shots returns a Snapshot that is kept as VolumeSnapshots. components maps each component to its claim.
 func shots(kind string, components map[string]string) *v1alpha1.Snapshot {
 	s := &v1alpha1.Snapshot{Status: v1alpha1.SnapshotStatus{Components: map[string]v1alpha1.Component{}}}
 	s.Name, s.Spec.AppRef.Kind = "shots", kind
@@ -101,17 +101,17 @@ func TestWhichClaimsAreMadeOfWhichVolumeSnapshots(t *testing.T) {
 			templates: []v1alpha1.RestoreClaimTemplate{named("data-${POD_ORDINAL}", fromShot("seed"))}, replicas: 2,
 			want: []string{"pod-0: data-0 of seed", "pod-1: data-1 of seed"},
 		},
-		"a template for nothing that there is": {
+		"a template for an unknown component": {
 			snapshot: shots("Deployment", map[string]string{"data": "web", "cache": "web-cache"}), templates: []v1alpha1.RestoreClaimTemplate{named("a", ofComponent("data")), named("b", ofComponent("other"))},
 			refusal: "no volumeClaimTemplate is for component cache, which was PersistentVolumeClaim web-cache",
 		},
-		"one claim for two": {
+		"one claim for two components": {
 			snapshot: shots("StatefulSet", set), templates: []v1alpha1.RestoreClaimTemplate{named("w-${POD_ORDINAL}")}, refusal: "would both become PersistentVolumeClaim w-0",
 		},
-		"a number in the source alone": {templates: []v1alpha1.RestoreClaimTemplate{named("w", fromShot("data-${POD_ORDINAL}"))}, refusal: "each number is a claim of its own"},
-		"an unknown variable":          {templates: []v1alpha1.RestoreClaimTemplate{named("w", fromShot("${NAME}"))}, refusal: "knows only ${POD_ORDINAL}"},
-		"no name":                      {templates: []v1alpha1.RestoreClaimTemplate{named("W_", fromShot("a"))}, refusal: "gives the name"},
-		"files among them": {
+		"a number only in the source": {templates: []v1alpha1.RestoreClaimTemplate{named("w", fromShot("data-${POD_ORDINAL}"))}, refusal: "each number needs its own claim"},
+		"an unknown variable":         {templates: []v1alpha1.RestoreClaimTemplate{named("w", fromShot("${NAME}"))}, refusal: "the only variable in the name of its VolumeSnapshot is ${POD_ORDINAL}"},
+		"no name":                     {templates: []v1alpha1.RestoreClaimTemplate{named("W_", fromShot("a"))}, refusal: "gives the name"},
+		"files beside VolumeSnapshots": {
 			snapshot: func() *v1alpha1.Snapshot {
 				s := shots("Deployment", map[string]string{"data": "web"})
 				s.Status.Components["files"] = v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, Driver: v1alpha1.DriverKopia, ID: "k1"}

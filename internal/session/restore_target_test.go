@@ -63,7 +63,7 @@ func TestWhereComponentsAreRestoredTo(t *testing.T) {
 			pods: []corev1.Pod{pod("a", "n1", podSpec(claimVolume("x", "once")))}, reason: v1alpha1.ReasonVolumeInUse,
 		},
 		"volumes of a Deployment": {components: "pages uploads", target: session.RestoreTarget{Target: session.Target{Deployment: deployment(both)}}, want: []string{"target: pages>pages uploads>uploads"}},
-		"a component that no volume of a Deployment is called": {
+		"a component without a volume of its name in a Deployment": {
 			components: "pvc", target: session.RestoreTarget{Target: session.Target{Deployment: deployment(both)}}, reason: v1alpha1.ReasonComponentNotFound, message: "pages, uploads",
 		},
 		"the only component into the only volume": {
@@ -77,7 +77,7 @@ func TestWhereComponentsAreRestoredTo(t *testing.T) {
 			components: "pod-0-data pod-0-logs", target: session.RestoreTarget{Target: session.Target{StatefulSet: statefulSet(1, podSpec(), "data", "logs")}},
 			want: []string{"pod-0: pod-0-data>data-db-0 pod-0-logs>logs-db-0"},
 		},
-		"a pod whose claim is not there": {
+		"a pod whose claim does not exist": {
 			components: "pod-9", target: session.RestoreTarget{Target: session.Target{StatefulSet: statefulSet(1, podSpec(), "data")}}, reason: v1alpha1.ReasonTargetNotFound, message: "data-db-9",
 		},
 		"a component without a volume in its name, of several": {
@@ -111,7 +111,7 @@ func TestWhereComponentsAreRestoredTo(t *testing.T) {
 			components: "pages", target: session.RestoreTarget{Templates: []v1alpha1.RestoreClaimTemplate{template("new-${POD_ORDINAL}", "")}}, reason: v1alpha1.ReasonInvalidParameters,
 		},
 		"an unknown variable": {
-			components: "pages", target: session.RestoreTarget{Templates: []v1alpha1.RestoreClaimTemplate{template("new-${OTHER}", "")}}, reason: v1alpha1.ReasonInvalidParameters, message: "knows only",
+			components: "pages", target: session.RestoreTarget{Templates: []v1alpha1.RestoreClaimTemplate{template("new-${OTHER}", "")}}, reason: v1alpha1.ReasonInvalidParameters, message: "the only variables in a name are",
 		},
 		"a name that no claim can have": {
 			components: "pages", target: session.RestoreTarget{Templates: []v1alpha1.RestoreClaimTemplate{template("New", "")}}, reason: v1alpha1.ReasonInvalidParameters,

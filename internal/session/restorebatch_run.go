@@ -90,7 +90,7 @@ func (r *batchRestore) target(i int, t *v1alpha1.RestoreTargetStatus, active int
 		}
 	case t.RestoreSession != "":
 		r.d.Verify = true
-		reason, message := cmp.Or(stop, v1alpha1.ReasonCancelled), "RestoreSession "+name+" was deleted before it reported how it ended: the target can be restored in part"
+		reason, message := cmp.Or(stop, v1alpha1.ReasonCancelled), "RestoreSession "+name+" was deleted before it reported how it ended: the target may be restored only in part"
 		r.fail(t, reason, message)
 	case r.Refused[t.Name] != nil:
 		r.fail(t, r.Refused[t.Name].Reason, r.Refused[t.Name].Message)

@@ -139,10 +139,10 @@ func (r *batchRestore) bringBack(w *v1alpha1.ScaledWorkload, is Workload, may bo
 		w.Message = "it was not scaled down"
 	case is.Replicas > 0 && was == v1alpha1.ScaleDownDone:
 		w.Phase = v1alpha1.ScaleDisturbed
-		w.Message = fmt.Sprintf("somebody scaled it to %d replicas while it had to have none: its pods can have written into the restored data", is.Replicas)
+		w.Message = fmt.Sprintf("somebody scaled it to %d replicas while it had to have none: its pods may have written into the restored data", is.Replicas)
 	case was == v1alpha1.ScaleDownDone && is.Generation != w.Generation:
 		w.Phase = v1alpha1.ScaleDisturbed
-		w.Message = "somebody changed it while it had to have no pods: if it had any, they can have written into the restored data" + advice(r.Batch.Namespace, w)
+		w.Message = "somebody changed it while it had to have no pods: if it had any, they may have written into the restored data" + advice(r.Batch.Namespace, w)
 	case is.Replicas > 0:
 		w.Phase = v1alpha1.ScaleUpDone
 	case w.Replicas == 0:

@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// restoreBatchOf is a frozen RestoreBatch of these targets at second 0, which has an hour.
+// restoreBatchOf returns a RestoreBatch of these targets that was frozen at second 0 and has an hour.
 func restoreBatchOf(targets ...string) *v1alpha1.RestoreBatch {
 	start, deadline := metav1.NewTime(time.Unix(0, 0)), metav1.NewTime(time.Unix(3600, 0))
 	b := &v1alpha1.RestoreBatch{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "back", UID: "1", Generation: 1}}
@@ -84,17 +84,17 @@ func TestHowARestoreBatchEnds(t *testing.T) {
 }
 
 func TestNextOfARestoreBatch(t *testing.T) {
-	t.Run("what is not in the cache is made again, and not more than may be", func(t *testing.T) {
+	t.Run("a RestoreSession missing in the cache is made again, within maxParallel", func(t *testing.T) {
 		g := NewWithT(t)
 		b := restoreBatchOf("web", "uploads", "db")
 		b.Spec.MaxParallel = new(int32(2))
 		d := NextRestoreBatch(RestoreBatchInput{Now: time.Unix(60, 0), Batch: b, Children: map[string]*v1alpha1.RestoreSession{
 			"back-db": restoredChild("back-db", v1alpha1.RestoreSessionRunning, "Running"),
 		}})
-		g.Expect(d.Create).To(Equal([]int{0}), "who is at work counts")
+		g.Expect(d.Create).To(Equal([]int{0}), "targets at work count")
 		g.Expect(d.Status.Targets[2].RestoreSession).To(Equal("back-db"))
 	})
-	t.Run("a RestoreSession that is gone is looked for past the cache", func(t *testing.T) {
+	t.Run("a missing RestoreSession is verified past the cache", func(t *testing.T) {
 		g := NewWithT(t)
 		b := restoreBatchOf("web")
 		b.Status.Targets[0].RestoreSession = "back-web"
@@ -108,7 +108,7 @@ func TestNextOfARestoreBatch(t *testing.T) {
 		b := restoreBatchOf("web")
 		running := map[string]*v1alpha1.RestoreSession{"back-web": restoredChild("back-web", v1alpha1.RestoreSessionRunning, "Running")}
 		d := NextRestoreBatch(RestoreBatchInput{Now: time.Unix(3600, 0), Batch: b, Children: running})
-		g.Expect(d.Delete).To(BeEmpty(), "it has a deadline of its own, and says so")
+		g.Expect(d.Delete).To(BeEmpty(), "it can still report its own deadline")
 		g.Expect(d.After).To(Equal(childGrace))
 		d = NextRestoreBatch(RestoreBatchInput{Now: time.Unix(3661, 0), Batch: b, Children: running})
 		g.Expect(d.Delete).To(Equal([]string{"back-web"}))
@@ -116,7 +116,7 @@ func TestNextOfARestoreBatch(t *testing.T) {
 		d = NextRestoreBatch(RestoreBatchInput{Now: time.Unix(3670, 0), Batch: b})
 		g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonDeadlineExceeded))
 	})
-	t.Run("what can't be made has failed", func(t *testing.T) {
+	t.Run("a refused RestoreSession fails its target", func(t *testing.T) {
 		g := NewWithT(t)
 		d := NextRestoreBatch(RestoreBatchInput{Now: time.Unix(60, 0), Batch: restoreBatchOf("web"), Refused: map[string]*v1alpha1.ResolvedError{
 			"web": {Reason: v1alpha1.ReasonNameConflict, Message: "there is one"},
@@ -149,7 +149,7 @@ func TestATargetOfARestoreBatchIsNotBackedUp(t *testing.T) {
 	g.Expect(RestoringTarget([]v1alpha1.RestoreBatch{*b}, app)).To(BeNil(), "it has ended")
 }
 
-// What goes wrong with each of very many targets fits into one object: else its end could never be written.
+// The failures of very many targets fit into one object. Otherwise the end of the batch could never be written.
 func TestTheFailuresOfManyRestoredTargetsFitIntoOneObject(t *testing.T) {
 	g := NewWithT(t)
 	var names []string

@@ -12,7 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// partly is a run of two targets of which the second failed.
+// partly returns a run of two targets, the second of which failed.
 func partly(retryLeft int32, delay time.Duration) *fixture {
 	f := frozen(target("a", "pod-0"), target("b", "pod-0"))
 	f.session.Spec.RetryLeft = retryLeft
@@ -33,12 +33,12 @@ func TestWhatFailedIsTriedAgain(t *testing.T) {
 		want    time.Duration
 		retried bool
 	}{
-		"never":                 {},
-		"at once":               {left: 1, retried: true},
-		"later":                 {left: 2, delay: 90 * time.Second, want: 90 * time.Second, retried: true},
-		"a run that succeeded":  {left: 1, edit: func(f *fixture) { f.jobs[job("b", "pod-0", 1)] = succeeded("pod-0") }},
-		"one that is cancelled": {left: 1, edit: func(f *fixture) { f.session.DeletionTimestamp = &metav1.Time{Time: now} }},
-		"one that took too long": {left: 1, retried: true, edit: func(f *fixture) {
+		"never":                {},
+		"at once":              {left: 1, retried: true},
+		"later":                {left: 2, delay: 90 * time.Second, want: 90 * time.Second, retried: true},
+		"a run that succeeded": {left: 1, edit: func(f *fixture) { f.jobs[job("b", "pod-0", 1)] = succeeded("pod-0") }},
+		"a cancelled run":      {left: 1, edit: func(f *fixture) { f.session.DeletionTimestamp = &metav1.Time{Time: now} }},
+		"a run that took too long": {left: 1, retried: true, edit: func(f *fixture) {
 			f.jobs[job("b", "pod-0", 1)] = running()
 			f.at = f.session.Status.BackupDeadline.Time
 		}},
@@ -87,7 +87,7 @@ func TestARunThatTriesAgain(t *testing.T) {
 		g.Expect(s.Timeout).To(Equal(time.Hour))
 		g.Expect(s.Schedule).To(Equal("17 * * * *"))
 		g.Expect(s.RetryDelay.Duration).To(Equal(time.Minute))
-		g.Expect(s.PolicyApplying).To(BeFalse(), "what is being applied does not concern it")
+		g.Expect(s.PolicyApplying).To(BeFalse(), "a retry must not wait for the policy")
 	})
 	t.Run("with another policy it takes them as they were", func(t *testing.T) {
 		g := NewWithT(t)
@@ -98,7 +98,7 @@ func TestARunThatTriesAgain(t *testing.T) {
 		want := target("b", "pod-0")
 		want.Repositories[0].Snapshot = "b-run-r1"
 		g.Expect(s.Targets[0].Resolved).To(Equal(want))
-		g.Expect(of.Status.Resolved.Targets[1].Repositories[0].Snapshot).To(Equal("snap-b"), "what is frozen stays frozen")
+		g.Expect(of.Status.Resolved.Targets[1].Repositories[0].Snapshot).To(Equal("snap-b"), "frozen targets must not change")
 	})
 	t.Run("with the same policy that has lost a target it takes it as it was", func(t *testing.T) {
 		s := start("sha256:1")
@@ -110,10 +110,10 @@ func TestARunThatTriesAgain(t *testing.T) {
 		s.Again(next(func(s *v1alpha1.BackupSession) { s.Spec.BackupTimeout = &metav1.Duration{Duration: time.Minute} }), of, live)
 		NewWithT(t).Expect(s.Timeout).To(Equal(time.Minute))
 	})
-	t.Run("of what", func(t *testing.T) {
+	t.Run("which runs can be retried", func(t *testing.T) {
 		g := NewWithT(t)
 		g.Expect(session.Retryable(next(), of)).To(BeEmpty())
-		g.Expect(session.Retryable(next(), nil)).To(Equal("there is no BackupSession run"))
+		g.Expect(session.Retryable(next(), nil)).To(Equal("BackupSession run does not exist"))
 		g.Expect(session.Retryable(next(func(s *v1alpha1.BackupSession) { s.Spec.Session = "other" }), of)).To(ContainSubstring("of another session"))
 		succeeded := of.DeepCopy()
 		succeeded.Status.Phase = backupSucceeded
@@ -134,8 +134,8 @@ func TestARunThatTriesAgain(t *testing.T) {
 		}
 		g.Expect(superseded()).To(BeFalse())
 		g.Expect(superseded(another("x", time.Second))).To(BeTrue())
-		g.Expect(superseded(another("x", -time.Second))).To(BeFalse(), "an earlier one does not")
-		g.Expect(superseded(another("x", time.Second, func(s *v1alpha1.BackupSession) { s.Status.Phase = backupSkipped }))).To(BeFalse(), "one that was skipped does not")
+		g.Expect(superseded(another("x", -time.Second))).To(BeFalse(), "an earlier run does not count")
+		g.Expect(superseded(another("x", time.Second, func(s *v1alpha1.BackupSession) { s.Status.Phase = backupSkipped }))).To(BeFalse(), "a skipped run does not count")
 		g.Expect(superseded(another("x", time.Second, func(s *v1alpha1.BackupSession) { s.Spec.Session = "other" }))).To(BeFalse())
 		g.Expect(superseded(another("x", time.Second, func(s *v1alpha1.BackupSession) { s.Spec.RetryOf = "run" }))).To(BeFalse())
 	})

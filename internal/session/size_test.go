@@ -12,8 +12,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// What goes wrong with each of very many targets fits into one object beside what was frozen: else its end could never be
-// written.
+// The failures of very many targets fit into one object beside what was frozen. Otherwise the end of the run could
+// never be written.
 func TestTheFailuresOfManyTargetsFitIntoOneObject(t *testing.T) {
 	g := NewWithT(t)
 	const n = 500
@@ -37,7 +37,7 @@ func TestTheFailuresOfManyTargetsFitIntoOneObject(t *testing.T) {
 	g.Expect(len(ended) - len(frozen)).To(BeNumerically("<", 600<<10))
 }
 
-// Else the API server refuses it for ever, and the run neither starts nor ends.
+// Otherwise the API server would refuse the run for ever, and it would neither start nor end.
 func TestARunThatDoesNotFitIntoAnObjectFails(t *testing.T) {
 	g := NewWithT(t)
 	start := &session.Start{Since: now}

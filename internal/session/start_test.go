@@ -29,7 +29,7 @@ func TestStartOfABackup(t *testing.T) {
 		event       string
 		after       time.Duration
 	}{
-		"everything is there": {
+		"everything exists": {
 			start: session.Start{Targets: []session.StartTarget{ready("a"), ready("b")}},
 			phase: backupRunning, reason: v1alpha1.ReasonRunning, event: session.ReasonStarted,
 		},
@@ -90,8 +90,8 @@ func TestStartOfABackup(t *testing.T) {
 			g.Expect(d.Status.Phase).To(Equal(tt.phase))
 			g.Expect(d.Status.Reason).To(Equal(tt.reason))
 			g.Expect(d.After).To(Equal(tt.after))
-			g.Expect(d.Status.Resolved != nil).To(Equal(tt.phase == backupRunning), "frozen when it runs, and only then")
-			g.Expect(d.Create).To(BeEmpty(), "nothing is made before the frozen state is stored")
+			g.Expect(d.Status.Resolved != nil).To(Equal(tt.phase == backupRunning), "a run is frozen when it starts, and only then")
+			g.Expect(d.Create).To(BeEmpty(), "nothing is allowed to be made before the frozen state is stored")
 			g.Expect(d.Event.Reason).To(Equal(tt.event))
 			if tt.phase == backupRunning {
 				g.Expect(d.Status.BackupDeadline.Time).To(Equal(now.Add(session.DefaultTimeout)))
@@ -101,7 +101,7 @@ func TestStartOfABackup(t *testing.T) {
 				g.Expect(session.Since(d.Status.Conditions, now.Add(time.Hour))).To(Equal(now))
 				s.Status = d.Status
 				again := session.Next(session.Input{Now: now, Session: s, Start: &tt.start})
-				g.Expect(again.Event).To(BeNil(), "it is said once what it waits for")
+				g.Expect(again.Event).To(BeNil(), "the event must come only once")
 				g.Expect(again.Status).To(Equal(d.Status))
 			}
 		})

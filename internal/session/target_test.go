@@ -16,7 +16,7 @@ var appLabels = map[string]string{"app": "web"}
 
 func selector() *metav1.LabelSelector { return &metav1.LabelSelector{MatchLabels: appLabels} }
 
-// claim is bound.
+// claim returns a bound claim.
 func claim(name string, modes ...corev1.PersistentVolumeAccessMode) corev1.PersistentVolumeClaim {
 	if len(modes) == 0 {
 		modes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
@@ -56,7 +56,7 @@ func pod(name, node string, spec corev1.PodSpec) corev1.Pod {
 	}
 }
 
-// hostPaths has a hostPath of each name.
+// hostPaths has a hostPath volume for each name.
 func hostPaths(names ...string) corev1.PodSpec {
 	var volumes []corev1.Volume
 	for _, n := range names {
@@ -100,7 +100,7 @@ func daemonSet(spec corev1.PodSpec) *appsv1.DaemonSet {
 	}
 }
 
-// hosts is what ResolveHosts said, in the form "<host>@<node>: <component>=<claim or host path>[/<path>]".
+// hosts formats the result of ResolveHosts as "<host>@<node>: <component>=<claim or host path>[/<path>]".
 func hosts(in []v1alpha1.ResolvedHost) []string {
 	var out []string
 	for _, h := range in {
@@ -158,7 +158,7 @@ func TestResolveHosts(t *testing.T) {
 			target: session.Target{Claim: &own, Pods: []corev1.Pod{mover}},
 			want:   []string{"target@node-b: pvc=web-data"},
 		},
-		"a pod that ended holds nothing": {
+		"a pod that has ended mounts nothing": {
 			target: session.Target{Claim: &own, Pods: []corev1.Pod{ended}}, want: []string{"target@: pvc=web-data"},
 		},
 		"one directory of a claim": {
@@ -221,7 +221,7 @@ func TestResolveHosts(t *testing.T) {
 			target: session.Target{Deployment: deployment(data), Claims: []corev1.PersistentVolumeClaim{claim("web-data")}},
 			want:   []string{"target@: data=web-data"},
 		},
-		"a Deployment of which another workload holds a volume": {
+		"a Deployment whose volume another workload mounts": {
 			target: session.Target{
 				Deployment: deployment(two), Claims: []corev1.PersistentVolumeClaim{claim("web-data"), claim("web-cache")},
 				Pods: []corev1.Pod{pod("web-0", "node-a", data), pod("other", "node-b", podSpec(claimVolume("x", "web-cache")))},
@@ -251,7 +251,7 @@ func TestResolveHosts(t *testing.T) {
 			},
 			reason: v1alpha1.ReasonNoVolumes,
 		},
-		"a Deployment without volumes that count": {
+		"a Deployment without volumes that can be backed up": {
 			target: session.Target{Deployment: deployment(empty)}, reason: v1alpha1.ReasonNoVolumes,
 		},
 		"a host path needs the annotation": {
@@ -296,7 +296,7 @@ func TestResolveHosts(t *testing.T) {
 			},
 			want: []string{"node-a@node-a: node-a=/var/log", "node-b@node-b: node-b=/var/log"},
 		},
-		"a node whose pod starts or goes is backed up, too": {
+		"a node whose pod starts or is being deleted is backed up, too": {
 			target: session.Target{
 				DaemonSet: daemonSet(host), Privileged: true,
 				Pods: []corev1.Pod{
@@ -352,7 +352,7 @@ func TestPathsOfAWorkload(t *testing.T) {
 		"two volumes":                                     {paths: "/var/www/cache , /var/www/html", want: "target@: data=web-data//html cache=web-cache"},
 		"two paths on one volume":                         {paths: "/var/www/a,/var/www/b", message: "name one directory per volume"},
 		"the same path twice":                             {paths: "/var/www/a,/var/www/a", message: "name one directory per volume"},
-		"a path on an emptyDir":                           {paths: "/var/www/tmp/x", message: "is on no volume that is backed up; these are: data, cache"},
+		"a path on an emptyDir":                           {paths: "/var/www/tmp/x", message: "is on no volume that can be backed up; the target has: data, cache"},
 		"a path on no volume":                             {paths: "/opt", message: "is on no volume"},
 		"a relative path":                                 {paths: "var/www", message: "not an absolute path"},
 		"an empty element":                                {paths: "/var/www,", message: "not an absolute path"},

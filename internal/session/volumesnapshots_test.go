@@ -17,7 +17,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// shot is a run of one claim whose Job says that its VolumeSnapshot is ready.
+// shot returns a run of one claim whose Job reports that its VolumeSnapshot is ready.
 func shot() *fixture {
 	t := target("disk", "pod-0")
 	t.Task.Driver = v1alpha1.DriverVolumeSnapshotter
@@ -31,7 +31,7 @@ func shot() *fixture {
 	return f
 }
 
-// made is the VolumeSnapshot that such a run should have made.
+// made returns the VolumeSnapshot that the run of shot should have made.
 func made(edit ...func(*session.MadeSnapshot)) session.MadeSnapshots {
 	s := volumesnapshot.New("shop", "data-0-1", "data-0", "fast",
 		map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelSnapshot: "snap-disk"},
@@ -57,7 +57,7 @@ func (f *fixture) look(found session.MadeSnapshots) session.Decision {
 func TestAVolumeSnapshotIsLookedAtBeforeItCounts(t *testing.T) {
 	g := NewWithT(t)
 	f := shot()
-	g.Expect(f.look(nil).Look).To(BeTrue(), "the mover's word is not enough")
+	g.Expect(f.look(nil).Look).To(BeTrue(), "the report of the mover is not enough")
 
 	d := f.look(made())
 	g.Expect(d.Look).To(BeFalse())
@@ -71,7 +71,7 @@ func TestAVolumeSnapshotIsLookedAtBeforeItCounts(t *testing.T) {
 		AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, VolumeMode: corev1.PersistentVolumeFilesystem,
 	}}))
 
-	// What was verified once is not looked at again.
+	// A verified VolumeSnapshot is not read again.
 	f.snapshots["snap-disk"].Status = d.Snapshots["snap-disk"]
 	g.Expect(f.look(nil).Look).To(BeFalse())
 }
@@ -81,20 +81,20 @@ func TestNoMoverIsBelieved(t *testing.T) {
 		found  session.MadeSnapshots
 		reason string
 	}{
-		"it is gone":          {session.MadeSnapshots{}, v1alpha1.ReasonVolumeSnapshotNotFound},
+		"it does not exist":   {session.MadeSnapshots{}, v1alpha1.ReasonVolumeSnapshotNotFound},
 		"it is being deleted": {made(func(m *session.MadeSnapshot) { m.Snapshot.DeletionTimestamp = &metav1.Time{Time: now} }), v1alpha1.ReasonVolumeSnapshotNotFound},
 		"it is of another Snapshot": {made(func(m *session.MadeSnapshot) {
 			m.Snapshot.Annotations[v1alpha1.AnnotationSnapshotUID] = "other"
 		}), v1alpha1.ReasonVolumeSnapshotNotFound},
-		"it is nobody's":         {made(func(m *session.MadeSnapshot) { m.Snapshot.Labels = nil }), v1alpha1.ReasonVolumeSnapshotNotFound},
+		"it belongs to nobody":   {made(func(m *session.MadeSnapshot) { m.Snapshot.Labels = nil }), v1alpha1.ReasonVolumeSnapshotNotFound},
 		"it is of another claim": {made(func(m *session.MadeSnapshot) { m.Snapshot.Spec.Source.PersistentVolumeClaimName = new("data-1") }), v1alpha1.ReasonVolumeSnapshotNotFound},
 		"it is not ready":        {made(func(m *session.MadeSnapshot) { m.Snapshot.Status.ReadyToUse = new(false) }), v1alpha1.ReasonVolumeSnapshotNotReady},
 		"it has failed": {made(func(m *session.MadeSnapshot) {
 			m.Snapshot.Status.Error = &snapshotv1.VolumeSnapshotError{Message: new("lost")}
 		}), v1alpha1.ReasonVolumeSnapshotNotReady},
-		"it has no content":              {made(func(m *session.MadeSnapshot) { m.Content = nil }), v1alpha1.ReasonVolumeSnapshotNotFound},
-		"its content is of another one":  {made(func(m *session.MadeSnapshot) { m.Content.Spec.VolumeSnapshotRef.UID = "other" }), v1alpha1.ReasonVolumeSnapshotNotFound},
-		"the storage system has no name": {made(func(m *session.MadeSnapshot) { m.Content.Status = nil }), v1alpha1.ReasonVolumeSnapshotNotReady},
+		"it has no content":                             {made(func(m *session.MadeSnapshot) { m.Content = nil }), v1alpha1.ReasonVolumeSnapshotNotFound},
+		"its content belongs to another VolumeSnapshot": {made(func(m *session.MadeSnapshot) { m.Content.Spec.VolumeSnapshotRef.UID = "other" }), v1alpha1.ReasonVolumeSnapshotNotFound},
+		"the storage system has no handle":              {made(func(m *session.MadeSnapshot) { m.Content.Status = nil }), v1alpha1.ReasonVolumeSnapshotNotReady},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -107,7 +107,7 @@ func TestNoMoverIsBelieved(t *testing.T) {
 	}
 }
 
-// What is not said to have succeeded is nobody's lie, and of files there is no VolumeSnapshot.
+// A component that is not reported as succeeded needs no verification, and there are no VolumeSnapshots of files.
 func TestOnlyWhatIsSaidToBeAVolumeSnapshotIsLookedAt(t *testing.T) {
 	g := NewWithT(t)
 	f := shot()
@@ -133,7 +133,7 @@ func TestAHostPathHasNoVolumeSnapshot(t *testing.T) {
 	NewWithT(t).Expect(refusal).To(And(HaveField("Reason", v1alpha1.ReasonNoVolumes), HaveField("Message", ContainSubstring("component node-a"))))
 }
 
-// Each run makes VolumeSnapshots of its own, also where it tries again what was frozen once.
+// Each run makes its own VolumeSnapshots, even a retry of frozen targets.
 func TestARetryNamesItsOwnVolumeSnapshots(t *testing.T) {
 	g := NewWithT(t)
 	f := shot()
@@ -143,7 +143,7 @@ func TestARetryNamesItsOwnVolumeSnapshots(t *testing.T) {
 	start := &session.Start{Policy: v1alpha1.ResolvedPolicy{Digest: "sha256:other"}}
 	start.Again(s, f.session, nil)
 	g.Expect(start.Targets[0].Resolved.Hosts[0].Volumes[0].Snapshot.Name).To(Equal(policy.VolumeSnapshotName("data-0", now)))
-	g.Expect(f.session.Status.Resolved.Targets[0].Hosts[0].Volumes[0].Snapshot.Name).To(Equal("data-0-1"), "what is frozen stays frozen")
+	g.Expect(f.session.Status.Resolved.Targets[0].Hosts[0].Volumes[0].Snapshot.Name).To(Equal("data-0-1"), "frozen targets must not change")
 }
 
 func TestAJobThatSaysNothingIsRepeated(t *testing.T) {

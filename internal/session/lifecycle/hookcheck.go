@@ -14,7 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// HookMistakes checks for each hook of a policy in namespace whether its HookTemplate and Function exist, may be used
+// HookMistakes checks for each hook of a policy in namespace whether its HookTemplate and Function exist, are allowed
 // and can be filled in.
 func HookMistakes(ctx context.Context, c client.Reader, namespace string, hooks []policy.Hook, builtin hook.Builtin) ([]policy.Mistake, error) {
 	var out []policy.Mistake
