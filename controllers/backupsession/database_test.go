@@ -210,6 +210,6 @@ func TestTheFilesOfADatabaseAreBackedUp(t *testing.T) {
 	w.Expect(w.Client.Update(t.Context(), slice)).To(Succeed())
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "again")
 	s = w.settle("again")
-	w.Expect(s.Status.Targets[0]).To(And(HaveField("Reason", v1alpha1.ReasonInvalidTask), HaveField("Message", ContainSubstring("one pod alone behind it"))))
+	w.Expect(s.Status.Targets[0]).To(And(HaveField("Reason", v1alpha1.ReasonInvalidTask), HaveField("Message", ContainSubstring("a Service with exactly one pod"))))
 	w.Expect(w.Jobs()).To(HaveLen(1))
 }

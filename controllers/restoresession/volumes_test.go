@@ -368,8 +368,8 @@ func TestWhatNoVolumeIsMadeOf(t *testing.T) {
 		want   string
 		says   string
 	}{
-		"too small":        {edit: intoVolumes("c-${POD_ORDINAL}", asking("512Mi")), want: "Invalid/VolumeTooSmall", says: "asks for 512Mi, and a volume of VolumeSnapshot data-web-0-1795154820 has at least 1Gi"},
-		"another driver":   {edit: intoVolumes("c-${POD_ORDINAL}", ofClass(sessiontest.OtherClass)), want: "Invalid/InvalidParameters", says: "of that driver there are: disk, disk-late"},
+		"too small":        {edit: intoVolumes("c-${POD_ORDINAL}", asking("512Mi")), want: "Invalid/VolumeTooSmall", says: "asks for 512Mi, but a volume of VolumeSnapshot data-web-0-1795154820 needs at least 1Gi"},
+		"another driver":   {edit: intoVolumes("c-${POD_ORDINAL}", ofClass(sessiontest.OtherClass)), want: "Invalid/InvalidParameters", says: "(the cluster has: disk, disk-late)"},
 		"no such class":    {edit: intoVolumes("c-${POD_ORDINAL}", ofClass("nowhere")), want: "Invalid/InvalidParameters", says: `no StorageClass "nowhere"`},
 		"another mode":     {edit: intoVolumes("c-${POD_ORDINAL}", func(t *v1alpha1.RestoreClaimTemplate) { t.Spec.VolumeMode = new(corev1.PersistentVolumeBlock) }), want: "Invalid/InvalidParameters", says: "was Filesystem: leave volumeMode out"},
 		"a selector":       {edit: intoVolumes("c-${POD_ORDINAL}", func(t *v1alpha1.RestoreClaimTemplate) { t.Spec.Selector = &metav1.LabelSelector{} }), want: "Invalid/InvalidParameters", says: "leave selector out"},
@@ -397,14 +397,14 @@ func TestWhatNoVolumeIsMadeOf(t *testing.T) {
 		"a VolumeSnapshot that is gone": {edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound", before: func(w *world) {
 			w.Expect(w.Client.Delete(w.T.Context(), &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "data-web-1-1795154820"}})).To(Succeed())
 		}},
-		"a snapshot that was taken again": {edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound", says: "is another snapshot than the one that was backed up", before: func(w *world) {
+		"a snapshot that was taken again": {edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound", says: "no longer holds the snapshot that was backed up", before: func(w *world) {
 			v, content := &snapshotv1.VolumeSnapshot{}, &snapshotv1.VolumeSnapshotContent{}
 			w.Get("data-web-1-1795154820", v)
 			w.Expect(w.Client.Get(w.T.Context(), client.ObjectKey{Name: *v.Status.BoundVolumeSnapshotContentName}, content)).To(Succeed())
 			content.Status.SnapshotHandle = new("taken-later")
 			w.Expect(w.Client.Status().Update(w.T.Context(), content)).To(Succeed())
 		}},
-		"a VolumeSnapshot that was made anew": {edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound", says: "somebody made another one of its name", before: func(w *world) {
+		"a VolumeSnapshot that was made anew": {edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound", says: "somebody replaced it", before: func(w *world) {
 			w.Expect(w.Client.Delete(w.T.Context(), &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "data-web-1-1795154820"}})).To(Succeed())
 			w.shot(w.Namespace, "data-web-1")
 		}},

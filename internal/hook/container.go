@@ -169,7 +169,7 @@ func (r *resolver) checkPod(p *v1alpha1.PodRuntimeSettings) {
 		r.add(at+"securityContext", "runAsUser and runAsGroup must not be negative")
 	}
 	if p.Priority != nil && p.PriorityClassName == "" {
-		r.add(at+"priority", "priority needs priorityClassName: Kubernetes accepts only the priority of a class")
+		r.add(at+"priority", "priority needs priorityClassName: Kubernetes takes no priority but that of a class")
 	}
 	if p.AutomountServiceAccountToken != nil && *p.AutomountServiceAccountToken {
 		r.add(at+"automountServiceAccountToken", "automountServiceAccountToken can't be true: a hook gets no token")

@@ -120,7 +120,7 @@ func (r *restoreResolver) checkClaim(v *v1alpha1.ResolvedRestoreVolume) *v1alpha
 	}
 	claim := r.claims[v.ClaimName]
 	if claim == nil {
-		return fail(v1alpha1.ReasonTargetNotFound, "PersistentVolumeClaim %s for component %s does not exist: create it, or leave the component out with dataSource.components", v.ClaimName, v.Component)
+		return fail(v1alpha1.ReasonTargetNotFound, "there is no PersistentVolumeClaim %s for component %s: create it, or leave the component out with dataSource.components", v.ClaimName, v.Component)
 	}
 	v.ClaimUID = claim.UID
 	return UsableClaim(claim)

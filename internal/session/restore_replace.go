@@ -31,7 +31,7 @@ func Makeable(v *v1alpha1.ResolvedRestoreVolume, found KnownSnapshot, class *sto
 	name := ptr.Deref(v.Provision.StorageClassName, "")
 	switch driver := found.Content.Spec.Driver; {
 	case class == nil:
-		return fail(v1alpha1.ReasonStorageClassNotFound, "StorageClass %s does not exist any more", name)
+		return fail(v1alpha1.ReasonStorageClassNotFound, "there is no StorageClass %s any more", name)
 	case class.Provisioner != driver:
 		return fail(v1alpha1.ReasonInvalidParameters, "StorageClass %s now has driver %s, which can't read VolumeSnapshot %s of driver %s", name, class.Provisioner, p.VolumeSnapshot, driver)
 	}

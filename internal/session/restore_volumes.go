@@ -76,7 +76,7 @@ func usableSnapshot(p PlannedClaim, found KnownSnapshot) *v1alpha1.ResolvedError
 	s := found.Snapshot
 	switch {
 	case s == nil:
-		return fail(v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot %s for PersistentVolumeClaim %s does not exist", p.VolumeSnapshot, p.Claim)
+		return fail(v1alpha1.ReasonVolumeSnapshotNotFound, "there is no VolumeSnapshot %s for PersistentVolumeClaim %s", p.VolumeSnapshot, p.Claim)
 	case p.UID != "" && s.UID != p.UID:
 		return fail(v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot %s is not the one that was backed up as component %s: somebody replaced it", p.VolumeSnapshot, cmp.Or(p.Source, p.Component))
 	case s.DeletionTimestamp != nil:
@@ -207,7 +207,7 @@ func (known *Provisioning) classOf(p PlannedClaim, t *v1alpha1.RestoreClaimTempl
 	}
 	switch {
 	case class == nil:
-		return nil, fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q: StorageClass %q, which %s, does not exist: set storageClassName for PersistentVolumeClaim %s to one of driver %s (%s)",
+		return nil, fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q: there is no StorageClass %q, which %s: set storageClassName for PersistentVolumeClaim %s to one of driver %s (%s)",
 			t.Metadata.Name, name, where, p.Claim, driver, choice)
 	case class.Provisioner != driver:
 		return nil, fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q: StorageClass %s has driver %s, which can't read VolumeSnapshot %s: name one of driver %s (%s)",

@@ -39,7 +39,7 @@ func failedTargets(status *v1alpha1.BackupSessionStatus) []v1alpha1.ResolvedTarg
 func Retryable(s, of *v1alpha1.BackupSession) string {
 	switch {
 	case of == nil:
-		return "BackupSession " + s.Spec.RetryOf + " does not exist"
+		return "there is no BackupSession " + s.Spec.RetryOf
 	case of.Spec.Invoker != s.Spec.Invoker || of.Spec.Session != s.Spec.Session:
 		return "BackupSession " + of.Name + " is a run of another session"
 	case of.Status.Phase != v1alpha1.BackupSessionFailed || len(failedTargets(&of.Status)) == 0:

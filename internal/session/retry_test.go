@@ -113,7 +113,7 @@ func TestARunThatTriesAgain(t *testing.T) {
 	t.Run("which runs can be retried", func(t *testing.T) {
 		g := NewWithT(t)
 		g.Expect(session.Retryable(next(), of)).To(BeEmpty())
-		g.Expect(session.Retryable(next(), nil)).To(Equal("BackupSession run does not exist"))
+		g.Expect(session.Retryable(next(), nil)).To(Equal("there is no BackupSession run"))
 		g.Expect(session.Retryable(next(func(s *v1alpha1.BackupSession) { s.Spec.Session = "other" }), of)).To(ContainSubstring("of another session"))
 		succeeded := of.DeepCopy()
 		succeeded.Status.Phase = backupSucceeded

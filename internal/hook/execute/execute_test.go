@@ -152,7 +152,7 @@ func TestAMissingSecretIsNamed(t *testing.T) {
 		func(h *v1alpha1.ResolvedHook) {
 			h.Variables = []v1alpha1.HookVariable{{Name: "T", ValueFrom: &v1alpha1.HookVariableSource{SecretKeyRef: &v1alpha1.KeySelector{Name: "s", Key: "k"}}}}
 		}))
-	g.Expect(out).To(Equal(session.HookOutcome{Reason: v1alpha1.ReasonSecretNotFound, Message: "Secret s, which the variable T names, does not exist"}))
+	g.Expect(out).To(Equal(session.HookOutcome{Reason: v1alpha1.ReasonSecretNotFound, Message: "there is no Secret s, which the variable T names"}))
 }
 
 // Redirects are followed only on the same server, because the request can contain a secret.

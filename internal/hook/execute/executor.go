@@ -141,7 +141,7 @@ func (e *Executor) values(ctx context.Context, namespace string, variables []v1a
 func (e *Executor) secretValue(ctx context.Context, namespace, name string, ref *v1alpha1.KeySelector) (string, error) {
 	var secret corev1.Secret
 	if err := e.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, &secret); apierrors.IsNotFound(err) {
-		return "", failed(v1alpha1.ReasonSecretNotFound, "Secret %s, which the variable %s names, does not exist", ref.Name, name)
+		return "", failed(v1alpha1.ReasonSecretNotFound, "there is no Secret %s, which the variable %s names", ref.Name, name)
 	} else if err != nil {
 		return "", fmt.Errorf("get Secret %s: %w", ref.Name, err)
 	}
@@ -155,7 +155,7 @@ func (e *Executor) secretValue(ctx context.Context, namespace, name string, ref 
 func (e *Executor) configMapValue(ctx context.Context, namespace, name string, ref *v1alpha1.KeySelector) (string, error) {
 	var m corev1.ConfigMap
 	if err := e.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, &m); apierrors.IsNotFound(err) {
-		return "", failed(v1alpha1.ReasonInvalidHook, "ConfigMap %s, which the variable %s names, does not exist", ref.Name, name)
+		return "", failed(v1alpha1.ReasonInvalidHook, "there is no ConfigMap %s, which the variable %s names", ref.Name, name)
 	} else if err != nil {
 		return "", fmt.Errorf("get ConfigMap %s: %w", ref.Name, err)
 	}

@@ -180,7 +180,7 @@ func (e *Executor) ofTarget(ctx context.Context, namespace string, targets []v1a
 		return nil, "", refused(v1alpha1.ReasonInvalidHook, "%s has no pods: choose the pods with executor.pod.selector or executor.pod.owner", target)
 	}
 	if err := e.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: target.Name}, object); apierrors.IsNotFound(err) {
-		return nil, "", failed(v1alpha1.ReasonTargetNotFound, "%s does not exist", target)
+		return nil, "", failed(v1alpha1.ReasonTargetNotFound, "there is no %s", target)
 	} else if err != nil {
 		return nil, "", fmt.Errorf("get %s: %w", target, err)
 	}
@@ -194,6 +194,6 @@ func (e *Executor) ofTarget(ctx context.Context, namespace string, targets []v1a
 // notPermitted says which RoleBinding is missing.
 func notPermitted(namespace string) error {
 	return refused(v1alpha1.ReasonHookNotPermitted,
-		"ServiceAccount %[1]s is not allowed to use the pods of namespace %[2]s: bind it to ClusterRole %[3]s there (kubectl create rolebinding %[1]s -n %[2]s --clusterrole=%[3]s --serviceaccount=%[2]s:%[1]s)",
+		"ServiceAccount %[1]s is not allowed to use the pods of namespace %[2]s: create a RoleBinding there from it to ClusterRole %[3]s (kubectl create rolebinding %[1]s -n %[2]s --clusterrole=%[3]s --serviceaccount=%[2]s:%[1]s)",
 		v1alpha1.HookServiceAccount, namespace, v1alpha1.HookClusterRole)
 }

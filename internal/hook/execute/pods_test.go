@@ -50,7 +50,7 @@ func TestWithoutARoleBindingNothingReachesAPod(t *testing.T) {
 	out := executor().Execute(t.Context(), namespace, run)
 	g.Expect(out).To(Equal(session.HookOutcome{
 		Reason: v1alpha1.ReasonHookNotPermitted, Final: true,
-		Message: fmt.Sprintf("ServiceAccount cairn-hook is not allowed to use the pods of namespace %[1]s: bind it to ClusterRole cairn-hook-exec there (kubectl create rolebinding cairn-hook -n %[1]s --clusterrole=cairn-hook-exec --serviceaccount=%[1]s:cairn-hook)", namespace),
+		Message: fmt.Sprintf("ServiceAccount cairn-hook is not allowed to use the pods of namespace %[1]s: create a RoleBinding there from it to ClusterRole cairn-hook-exec (kubectl create rolebinding cairn-hook -n %[1]s --clusterrole=cairn-hook-exec --serviceaccount=%[1]s:cairn-hook)", namespace),
 	}))
 	allow(t, namespace)
 	// The pod has no kubelet, so the command can't run. But the missing right is no longer the reason.
@@ -91,7 +91,7 @@ func TestPodsAreChosen(t *testing.T) {
 		"pods of the target, not the mover":   {targets: pvc, pod: &v1alpha1.HookPodExecutor{Strategy: v1alpha1.ExecuteOnAll}, asked: 1},
 		"none":                                {pod: &v1alpha1.HookPodExecutor{Selector: "app=none"}, reason: v1alpha1.ReasonNoRunningPod, says: `no pod runs for the selector "app=none"`},
 		"several targets, none of them named": {targets: append(pvc, pvc...), reason: v1alpha1.ReasonInvalidHook, says: "the run has 2 targets: choose the pods with executor.pod.selector"},
-		"a target that does not exist":        {targets: []v1alpha1.TypedObjectReference{{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "none"}}, reason: v1alpha1.ReasonTargetNotFound, says: "Deployment/none does not exist"},
+		"a target that does not exist":        {targets: []v1alpha1.TypedObjectReference{{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "none"}}, reason: v1alpha1.ReasonTargetNotFound, says: "there is no Deployment/none"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

@@ -88,7 +88,7 @@ func DatabaseObject(ctx context.Context, live client.Reader, namespace string, r
 	err := Get(ctx, live, client.ObjectKey{Namespace: namespace, Name: ref.Name}, o)
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound, Message: fmt.Sprintf("%s does not exist", ref)}, nil
+		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound, Message: fmt.Sprintf("there is no %s", ref)}, nil
 	case apimeta.IsNoMatchError(err):
 		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound,
 			Message: fmt.Sprintf("the cluster has no kind %s of %s: its CustomResourceDefinition is not installed", ref.Kind, ref.APIGroup)}, nil

@@ -67,7 +67,7 @@ func HookTemplate(ctx context.Context, c client.Reader, namespace string, ref v1
 	key := client.ObjectKey{Namespace: cmp.Or(ref.Namespace, namespace), Name: ref.Name}
 	template := &v1alpha1.HookTemplate{}
 	if err := Get(ctx, c, key, template); apierrors.IsNotFound(err) {
-		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonHookTemplateNotFound, Message: fmt.Sprintf("HookTemplate %s does not exist", key)}, nil
+		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonHookTemplateNotFound, Message: fmt.Sprintf("there is no HookTemplate %s", key)}, nil
 	} else if err != nil {
 		return nil, nil, fmt.Errorf("get HookTemplate %s: %w", key, err)
 	}
@@ -88,7 +88,7 @@ func HookFunction(ctx context.Context, c client.Reader, template *v1alpha1.HookT
 	f := &v1alpha1.Function{}
 	if err := Get(ctx, c, client.ObjectKey{Name: executor.Function.Name}, f); apierrors.IsNotFound(err) {
 		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonFunctionNotFound, Message: fmt.Sprintf(
-			"Function %q, which HookTemplate %q names, does not exist", executor.Function.Name, template.Name)}, nil
+			"there is no Function %q, which HookTemplate %q names", executor.Function.Name, template.Name)}, nil
 	} else if err != nil {
 		return nil, nil, fmt.Errorf("get Function %s: %w", executor.Function.Name, err)
 	}

@@ -63,7 +63,7 @@ func (k Keeper) WriteStatus(ctx context.Context, before, after client.Object, ev
 	}
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := k.Status().Patch(ctx, after, patch, k.Owner); err != nil {
-		return fmt.Errorf("patch status of %s: %w", after.GetName(), err)
+		return fmt.Errorf("write status of %s: %w", after.GetName(), err)
 	}
 	if event != nil {
 		k.Event(after, event.Type, event.Reason, event.Message)

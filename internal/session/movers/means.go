@@ -32,7 +32,7 @@ func Provide(ctx context.Context, c client.Client, owner client.Object, reposito
 	namespace := owner.GetNamespace()
 	key := client.ObjectKey{Namespace: repository.StorageRef.Namespace, Name: repository.StorageRef.Name}
 	if err := c.Get(ctx, key, &out.Storage); apierrors.IsNotFound(err) {
-		return out, Refuse(v1alpha1.ReasonStorageNotFound, "BackupStorage %s does not exist", key)
+		return out, Refuse(v1alpha1.ReasonStorageNotFound, "there is no BackupStorage %s", key)
 	} else if err != nil {
 		return out, fmt.Errorf("get BackupStorage %s: %w", key, err)
 	}
