@@ -77,10 +77,14 @@ func environment(h *v1alpha1.ResolvedHook) []corev1.EnvVar {
 	for _, v := range h.Variables {
 		e := corev1.EnvVar{Name: v.Name, ValueFrom: &corev1.EnvVarSource{}}
 		if ref := v.ValueFrom.SecretKeyRef; ref != nil {
-			e.ValueFrom.SecretKeyRef = &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: ref.Name}, Key: ref.Key}
+			e.ValueFrom.SecretKeyRef = &corev1.SecretKeySelector{
+				LocalObjectReference: corev1.LocalObjectReference{Name: ref.Name}, Key: ref.Key,
+			}
 		}
 		if ref := v.ValueFrom.ConfigMapKeyRef; ref != nil {
-			e.ValueFrom.ConfigMapKeyRef = &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: ref.Name}, Key: ref.Key}
+			e.ValueFrom.ConfigMapKeyRef = &corev1.ConfigMapKeySelector{
+				LocalObjectReference: corev1.LocalObjectReference{Name: ref.Name}, Key: ref.Key,
+			}
 		}
 		out = append(out, e)
 	}
@@ -93,10 +97,14 @@ func (r *resolver) noFunction() {
 		name string
 		set  bool
 	}{
-		{"volumes", len(r.info.Volumes) > 0}, {"volumeMounts", len(r.info.VolumeMounts) > 0}, {"runtimeSettings", r.info.RuntimeSettings != nil},
+		{"volumes", len(r.info.Volumes) > 0}, {"volumeMounts", len(r.info.VolumeMounts) > 0}, {
+			"runtimeSettings", r.info.RuntimeSettings != nil,
+		},
 	} {
 		if f.set {
-			r.add(f.name, "the HookTemplate %q has executor type %s, which makes no pod: leave this field out, or name a HookTemplate with executor type Function",
+			r.add(f.name,
+				"the HookTemplate %q has executor type %s, which makes no pod: leave this field out, or name a "+
+					"HookTemplate with executor type Function",
 				r.template.Name, r.template.Spec.Executor.Type)
 		}
 	}
@@ -106,13 +114,18 @@ func (r *resolver) noFunction() {
 func (r *resolver) function() {
 	for _, p := range r.template.Spec.Params {
 		if variables.Fixed(p.Name) {
-			r.add("hookTemplate", "the HookTemplate %q declares the parameter %q, which is a reserved variable: rename it", r.template.Name, p.Name)
+			r.add("hookTemplate",
+				"the HookTemplate %q declares the parameter %q, which is a reserved variable: rename it",
+				r.template.Name, p.Name)
 		}
 	}
-	frozen := &v1alpha1.ResolvedFunction{MoverImage: r.of.MoverImage, Volumes: r.info.Volumes, VolumeMounts: r.info.VolumeMounts}
+	frozen := &v1alpha1.ResolvedFunction{
+		MoverImage: r.of.MoverImage, Volumes: r.info.Volumes, VolumeMounts: r.info.VolumeMounts,
+	}
 	for i, v := range r.info.Variables {
 		if variables.Fixed(v.Name) {
-			r.add(fmt.Sprintf("variables[%d].name", i), "the variable %q is reserved, because it says which image runs: rename it", v.Name)
+			r.add(fmt.Sprintf("variables[%d].name", i),
+				"the variable %q is reserved, because it says which image runs: rename it", v.Name)
 		}
 		if v.ValueFrom == nil {
 			frozen.Env = append(frozen.Env, corev1.EnvVar{Name: v.Name, Value: v.Value})
@@ -141,7 +154,8 @@ func (r *resolver) function() {
 		r.add("hookTemplate", "the HookTemplate %q: %v", r.template.Name, err)
 		return
 	}
-	if err := checkMounts(filled.Volumes, slices.Concat(c.VolumeMounts, filled.VolumeMounts), c.VolumeDevices); err != nil {
+	mounts := slices.Concat(c.VolumeMounts, filled.VolumeMounts)
+	if err := checkMounts(filled.Volumes, mounts, c.VolumeDevices); err != nil {
 		r.add("hookTemplate", "the HookTemplate %q: function %q: %v", r.template.Name, filled.Function.Name, err)
 	}
 }
@@ -201,7 +215,8 @@ func readable(err error) string {
 	}
 	says := strings.TrimPrefix(err.Error(), "json: ")
 	if name, unknown := strings.CutPrefix(says, "unknown field "); unknown {
-		if advice := kubestash.Advice(v1alpha1.BackupStorageKind, "spec.runtimeSettings.pod."+strings.Trim(name, `"`)); advice != "" {
+		field := "spec.runtimeSettings.pod." + strings.Trim(name, `"`)
+		if advice := kubestash.Advice(v1alpha1.BackupStorageKind, field); advice != "" {
 			return says + ": " + advice
 		}
 	}
@@ -223,7 +238,9 @@ func checkMounts(volumes []v1alpha1.Volume, mounts []corev1.VolumeMount, devices
 		other, taken := paths[at]
 		switch {
 		case !names[m.Name]:
-			return fmt.Errorf("volumeMounts: there is no volume %q: define it in volumes of the HookTemplate's executor.function or of the hook", m.Name)
+			return fmt.Errorf(
+				"volumeMounts: there is no volume %q: define it in volumes of the HookTemplate's executor.function "+
+					"or of the hook", m.Name)
 		case taken && !(other == m.Name && m.Name == variables.ScratchVolume):
 			return fmt.Errorf("volumeMounts: %s and %s are both mounted at %s", other, m.Name, at)
 		case !path.IsAbs(at) || at == "/":
@@ -233,7 +250,9 @@ func checkMounts(volumes []v1alpha1.Volume, mounts []corev1.VolumeMount, devices
 	}
 	for _, d := range devices {
 		if !names[d.Name] {
-			return fmt.Errorf("volumeDevices: there is no volume %q: define it in volumes of the HookTemplate's executor.function or of the hook", d.Name)
+			return fmt.Errorf(
+				"volumeDevices: there is no volume %q: define it in volumes of the HookTemplate's executor.function "+
+					"or of the hook", d.Name)
 		}
 	}
 	return nil

@@ -13,14 +13,21 @@ import (
 // create keys, or turn a small input into a large output.
 var kept = []string{
 	"abbrev", "add", "add1", "ago", "all", "any", "append", "atoi", "b64dec", "b64enc", "camelcase", "cat", "ceil",
-	"coalesce", "compact", "concat", "contains", "date", "dateInZone", "date_in_zone", "deepEqual", "default", "dict", "div",
-	"duration", "durationRound", "empty", "fail", "first", "float64", "floor", "fromJson", "get", "has", "hasKey", "hasPrefix",
-	"hasSuffix", "initial", "int", "int64", "join", "kebabcase", "keys", "kindIs", "kindOf", "last", "list", "lower", "max",
-	"min", "mod", "mul", "mustFromJson", "mustToJson", "nospace", "now", "omit", "pick", "pluck", "plural", "prepend", "quote",
-	"regexFind", "regexMatch", "regexReplaceAll", "regexReplaceAllLiteral", "replace", "rest", "reverse", "round", "set",
-	"sha1sum", "sha256sum", "snakecase", "sortAlpha", "split", "splitList", "splitn", "squote", "sub", "substr", "ternary",
+	"coalesce", "compact", "concat", "contains", "date", "dateInZone", "date_in_zone", "deepEqual", "default", "dict",
+	"div",
+	"duration", "durationRound", "empty", "fail", "first", "float64", "floor", "fromJson", "get", "has", "hasKey",
+	"hasPrefix",
+	"hasSuffix", "initial", "int", "int64", "join", "kebabcase", "keys", "kindIs", "kindOf", "last", "list", "lower",
+	"max",
+	"min", "mod", "mul", "mustFromJson", "mustToJson", "nospace", "now", "omit", "pick", "pluck", "plural", "prepend",
+	"quote",
+	"regexFind", "regexMatch", "regexReplaceAll", "regexReplaceAllLiteral", "replace", "rest", "reverse", "round",
+	"set",
+	"sha1sum", "sha256sum", "snakecase", "sortAlpha", "split", "splitList", "splitn", "squote", "sub", "substr",
+	"ternary",
 	"title", "toDate", "toDecimal", "toJson", "toPrettyJson", "toRawJson", "toString", "toStrings", "trim", "trimAll",
-	"trimPrefix", "trimSuffix", "trunc", "typeIs", "typeOf", "uniq", "unixEpoch", "unset", "untitle", "upper", "urlJoin",
+	"trimPrefix", "trimSuffix", "trunc", "typeIs", "typeOf", "uniq", "unixEpoch", "unset", "untitle", "upper",
+	"urlJoin",
 	"urlParse", "uuidv4", "values", "without",
 }
 
@@ -38,7 +45,8 @@ func (l *limits) functions() template.FuncMap {
 	all := sprig.TxtFuncMap()
 	out := template.FuncMap{
 		"print": l.bounded(fmt.Sprint), "println": l.bounded(fmt.Sprintln), "printf": l.bounded(printf),
-		"html": l.bounded(template.HTMLEscaper), "js": l.bounded(template.JSEscaper), "urlquery": l.bounded(template.URLQueryEscaper),
+		"html": l.bounded(template.HTMLEscaper), "js": l.bounded(template.JSEscaper),
+		"urlquery": l.bounded(template.URLQueryEscaper),
 		tickName: func() (string, error) {
 			if l.turns++; l.turns > maxTurns {
 				return "", errTooMuch

@@ -56,7 +56,8 @@ func Render(h *v1alpha1.ResolvedHook, later map[string]string, summary Summary) 
 	}
 	if len(f.mistakes) > 0 {
 		m := f.mistakes[0]
-		return Rendered{}, errors.New(Redact(fmt.Sprintf("HookTemplate %s: %s: %s", h.Template.Name, m.Field, m.Message), later))
+		return Rendered{}, errors.New(Redact(fmt.Sprintf(
+			"HookTemplate %s: %s: %s", h.Template.Name, m.Field, m.Message), later))
 	}
 	return out, nil
 }

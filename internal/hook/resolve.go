@@ -26,7 +26,10 @@ const DefaultTimeout = 10 * time.Minute
 const BackupSessionName = "backupSession"
 
 // BuiltinNames are the reserved names, which parameters and variables can't use.
-var BuiltinNames = []string{"namespace", BackupSessionName, "restoreSession", "invokerKind", "invokerName", "session", "targetKind", "targetName"}
+var BuiltinNames = []string{
+	"namespace", BackupSessionName, "restoreSession", "invokerKind", "invokerName", "session", "targetKind",
+	"targetName",
+}
 
 // Mistake is something in a HookTemplate or its use that can't work.
 type Mistake struct {
@@ -39,7 +42,9 @@ type Mistake struct {
 // Resolve freezes a hook with its template. It fills in parameters and values, and leaves values from Secrets and
 // ConfigMaps as references. A hook with mistakes can't be run. The zero Container is for executors of other types than
 // Function. With type Function it checks everything but the Function, and the result can't be run either.
-func Resolve(info *v1alpha1.HookInfo, template *v1alpha1.HookTemplate, builtin Builtin, of Container) (v1alpha1.ResolvedHook, []Mistake) {
+func Resolve(
+	info *v1alpha1.HookInfo, template *v1alpha1.HookTemplate, builtin Builtin, of Container,
+) (v1alpha1.ResolvedHook, []Mistake) {
 	r := resolver{info: info, template: template, of: of, values: map[string]string{}, later: map[string]bool{}}
 	for name, value := range builtin {
 		if value != "" {
@@ -47,7 +52,9 @@ func Resolve(info *v1alpha1.HookInfo, template *v1alpha1.HookTemplate, builtin B
 		}
 	}
 	if builtin["targetName"] == "" && MeansTarget(template.Spec.Executor) {
-		r.add("hookTemplate", "the HookTemplate %q names no pods, but the session has several targets: set executor.pod.selector or executor.pod.owner", template.Name)
+		r.add("hookTemplate",
+			"the HookTemplate %q names no pods, but the session has several targets: set executor.pod.selector or "+
+				"executor.pod.owner", template.Name)
 	}
 	r.params()
 	r.variables()
@@ -92,7 +99,9 @@ func (r *resolver) params() {
 	for _, p := range r.template.Spec.Params {
 		declared = append(declared, p.Name)
 		if slices.Contains(BuiltinNames, p.Name) {
-			r.add("hookTemplate", "the HookTemplate %q declares the parameter %q, which is the name of a built-in variable: rename it", r.template.Name, p.Name)
+			r.add("hookTemplate",
+				"the HookTemplate %q declares the parameter %q, which is the name of a built-in variable: rename it",
+				r.template.Name, p.Name)
 		}
 		value, isSet := given[p.Name]
 		text, isString := value.(string)
@@ -108,7 +117,8 @@ func (r *resolver) params() {
 	}
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		if !slices.Contains(declared, name) {
-			r.add("params."+name, "the HookTemplate %q has no parameter %q; it has: %s", r.template.Name, name, list(declared))
+			r.add("params."+name, "the HookTemplate %q has no parameter %q; it has: %s", r.template.Name, name,
+				list(declared))
 		}
 	}
 }
@@ -143,7 +153,9 @@ func (r *resolver) dryRun(builtin Builtin) {
 			case known || r.later[name] && !(command && secret[name]):
 				return value, nil
 			case r.later[name]:
-				return "", errors.New("comes from a Secret and would appear in a command, which process lists and the API server's audit log show: use the container's own environment, or a request")
+				return "", errors.New(
+					"comes from a Secret and would appear in a command, which process lists and the API server's " +
+						"audit log show: use the container's own environment, or a request")
 			case builtIn:
 				return "", errAbsent
 			default:
@@ -177,7 +189,8 @@ func (r *resolver) frozen() v1alpha1.ResolvedHook {
 	out := v1alpha1.ResolvedHook{
 		Name:     r.info.Name,
 		Template: v1alpha1.ObjectReference{Namespace: r.template.Namespace, Name: r.template.Name},
-		Action:   r.template.Spec.Action.DeepCopy(), Executor: *r.template.Spec.Executor.DeepCopy(), Function: r.frozenFunction,
+		Action:   r.template.Spec.Action.DeepCopy(), Executor: *r.template.Spec.Executor.DeepCopy(),
+		Function: r.frozenFunction,
 		MaxRetry: r.info.MaxRetry, Timeout: r.info.Timeout, ExecutionPolicy: r.info.ExecutionPolicy,
 	}
 	if out.Timeout == nil {
@@ -199,7 +212,8 @@ func (r *resolver) frozen() v1alpha1.ResolvedHook {
 
 // MeansTarget reports whether the executor uses the pods of the target, because it names none itself.
 func MeansTarget(e *v1alpha1.HookExecutor) bool {
-	return e.Type == v1alpha1.HookExecutorPod && (e.Pod == nil || strings.TrimSpace(e.Pod.Selector) == "" && e.Pod.Owner == nil)
+	return e.Type == v1alpha1.HookExecutorPod &&
+		(e.Pod == nil || strings.TrimSpace(e.Pod.Selector) == "" && e.Pod.Owner == nil)
 }
 
 // portMistake says what is wrong with the port of an action, or returns "".
@@ -242,7 +256,8 @@ func Selector(text string) (map[string]string, error) {
 		key, value, ok := strings.Cut(part, "=")
 		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
 		if !ok || key == "" || strings.ContainsAny(key+value, "=! ") {
-			return nil, fmt.Errorf("%.64q is not key=value: write the selector as \"key=value, key=value\"", strings.TrimSpace(part))
+			return nil, fmt.Errorf("%.64q is not key=value: write the selector as \"key=value, key=value\"",
+				strings.TrimSpace(part))
 		}
 		out[key] = value
 	}

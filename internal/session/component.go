@@ -24,7 +24,8 @@ func ChooseComponents(s *v1alpha1.Snapshot, asked []string) ([]string, *v1alpha1
 		c, there := s.Status.Components[name]
 		switch {
 		case !there:
-			return nil, fail(v1alpha1.ReasonComponentNotFound, "Snapshot %s has no component %q; it has: %s", s.Name, name, strings.Join(have, ", "))
+			return nil, fail(v1alpha1.ReasonComponentNotFound, "Snapshot %s has no component %q; it has: %s", s.Name,
+				name, strings.Join(have, ", "))
 		case c.Phase != v1alpha1.SnapshotSucceeded || c.ID == "":
 			return nil, fail(v1alpha1.ReasonComponentNotFound, "component %s of Snapshot %s has no data", name, s.Name)
 		}
@@ -50,8 +51,10 @@ func Latest(snapshots []v1alpha1.Snapshot, repository string, moment Moment) *v1
 	var best *v1alpha1.Snapshot
 	for i := range snapshots {
 		s := &snapshots[i]
-		if s.Spec.Repository != repository || s.Status.Phase != v1alpha1.SnapshotSucceeded || s.DeletionTimestamp != nil ||
-			s.Status.SnapshotTime == nil || v1alpha1.HasRecordAnnotation(s.Annotations) || !moment.allows(s.Status.SnapshotTime.Time) {
+		if s.Spec.Repository != repository || s.Status.Phase != v1alpha1.SnapshotSucceeded ||
+			s.DeletionTimestamp != nil ||
+			s.Status.SnapshotTime == nil || v1alpha1.HasRecordAnnotation(s.Annotations) ||
+			!moment.allows(s.Status.SnapshotTime.Time) {
 			continue
 		}
 		if best == nil || best.Status.SnapshotTime.Before(s.Status.SnapshotTime) ||

@@ -91,13 +91,15 @@ func compete(in Input, d *Decision) bool {
 	}
 	if !in.Start.Rivals.replaces(in.Session) {
 		end(in, d, v1alpha1.BackupSessionSkipped, v1alpha1.ReasonConcurrencyForbidden,
-			fmt.Sprintf("BackupSession %s of the same session has not ended, and concurrencyPolicy is %s", rivals[0].Name, in.Start.Rivals.Policy))
+			fmt.Sprintf("BackupSession %s of the same session has not ended, and concurrencyPolicy is %s",
+				rivals[0].Name, in.Start.Rivals.Policy))
 		return true
 	}
 	for _, other := range rivals {
 		if compareRuns(other, in.Session) > 0 {
 			end(in, d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonReplaced,
-				fmt.Sprintf("BackupSession %s started while this run waited, and replaces it (concurrencyPolicy Replace)", other.Name))
+				fmt.Sprintf("BackupSession %s started while this run waited, and replaces it (concurrencyPolicy "+
+					"Replace)", other.Name))
 			return true
 		}
 	}
@@ -106,6 +108,7 @@ func compete(in Input, d *Decision) bool {
 			d.Replace = append(d.Replace, other.Name)
 		}
 	}
-	wait(in, d, v1alpha1.ReasonReplacing, "waiting for BackupSession "+rivals[0].Name+" to end, which this run replaces", in.Now.Add(pollInterval))
+	wait(in, d, v1alpha1.ReasonReplacing,
+		"waiting for BackupSession "+rivals[0].Name+" to end, which this run replaces", in.Now.Add(pollInterval))
 	return true
 }

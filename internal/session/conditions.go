@@ -20,7 +20,8 @@ func progress(cs *[]metav1.Condition, reason, message string, generation int64, 
 
 // waiting returns the event that something waits for this reason, or nil when its conditions say so already.
 func waiting(cs []metav1.Condition, reason, message string) *Event {
-	if c := apimeta.FindStatusCondition(cs, meta.ReadyCondition); c != nil && c.Reason == reason && c.Message == shorten(message) {
+	if c := apimeta.FindStatusCondition(cs, meta.ReadyCondition); c != nil && c.Reason == reason &&
+		c.Message == shorten(message) {
 		return nil
 	}
 	return &Event{Type: corev1.EventTypeNormal, Reason: reason, Message: message}
@@ -45,7 +46,10 @@ func partial(cs *[]metav1.Condition, message string, generation int64, now time.
 }
 
 // setHooks sets the condition that says how the hooks of a stage ended.
-func setHooks(cs *[]metav1.Condition, kind string, hooks []v1alpha1.HookStatus, name, succeeded, failed string, generation int64, now time.Time) {
+func setHooks(
+	cs *[]metav1.Condition, kind string, hooks []v1alpha1.HookStatus, name, succeeded, failed string, generation int64,
+	now time.Time,
+) {
 	if failures := hookFailures(hooks); failures != "" {
 		set(cs, kind, metav1.ConditionFalse, failed, failures, generation, now)
 		return
@@ -57,7 +61,10 @@ func setHooks(cs *[]metav1.Condition, kind string, hooks []v1alpha1.HookStatus, 
 	set(cs, kind, metav1.ConditionTrue, succeeded, message, generation, now)
 }
 
-func set(cs *[]metav1.Condition, kind string, status metav1.ConditionStatus, reason, message string, generation int64, now time.Time) {
+func set(
+	cs *[]metav1.Condition, kind string, status metav1.ConditionStatus, reason, message string, generation int64,
+	now time.Time,
+) {
 	apimeta.SetStatusCondition(cs, metav1.Condition{
 		Type: kind, Status: status, Reason: reason, Message: shorten(message), ObservedGeneration: generation,
 		LastTransitionTime: metav1.NewTime(now).Rfc3339Copy(),

@@ -62,11 +62,13 @@ func ResolveCopies(hosts []v1alpha1.ResolvedHost, c Copies) ([]v1alpha1.Resolved
 func (c *Copies) of(claim string) (*v1alpha1.ResolvedCopy, *v1alpha1.ResolvedError) {
 	source := c.Sources[claim]
 	if source.Claim == nil || source.Claim.Status.Phase != corev1.ClaimBound || source.Volume == nil {
-		return nil, fail(v1alpha1.ReasonVolumeNotBound, "PersistentVolumeClaim %s is not bound to a volume: there is nothing to copy yet", claim)
+		return nil, fail(v1alpha1.ReasonVolumeNotBound,
+			"PersistentVolumeClaim %s is not bound to a volume: there is nothing to copy yet", claim)
 	}
 	if source.Driver() == "" {
 		return nil, fail(v1alpha1.ReasonVolumeSnapshotsNotSupported,
-			"the volume of PersistentVolumeClaim %s has no CSI driver, and only a CSI driver can copy it: leave copyMethod out", claim)
+			"the volume of PersistentVolumeClaim %s has no CSI driver, and only a CSI driver can copy it: leave "+
+				"copyMethod out", claim)
 	}
 	settings := ptr.Deref(c.Settings.CopyVolume, v1alpha1.CopyVolume{})
 	out := &v1alpha1.ResolvedCopy{
@@ -84,7 +86,8 @@ func (c *Copies) of(claim string) (*v1alpha1.ResolvedCopy, *v1alpha1.ResolvedErr
 	if err != nil {
 		return nil, err
 	}
-	out.StorageClassName, out.Immediate = class.Name, ptr.Deref(class.VolumeBindingMode, storagev1.VolumeBindingImmediate) == storagev1.VolumeBindingImmediate
+	out.StorageClassName, out.Immediate = class.Name,
+		ptr.Deref(class.VolumeBindingMode, storagev1.VolumeBindingImmediate) == storagev1.VolumeBindingImmediate
 	if len(out.AccessModes) == 0 {
 		out.AccessModes = modesOf(source.Claim)
 	}
@@ -93,19 +96,24 @@ func (c *Copies) of(claim string) (*v1alpha1.ResolvedCopy, *v1alpha1.ResolvedErr
 
 // storageClass returns the StorageClass of the temporary claim. It must have the driver of the volume, because no other
 // driver knows the data.
-func (c *Copies) storageClass(source volumesnapshot.Source, asked string) (*storagev1.StorageClass, *v1alpha1.ResolvedError) {
+func (c *Copies) storageClass(
+	source volumesnapshot.Source, asked string,
+) (*storagev1.StorageClass, *v1alpha1.ResolvedError) {
 	name := cmp.Or(asked, ptr.Deref(source.Claim.Spec.StorageClassName, ""))
 	class := c.StorageClasses[name]
 	switch {
 	case name == "":
 		return nil, fail(v1alpha1.ReasonStorageClassNotFound,
-			"PersistentVolumeClaim %s has no StorageClass for a copy: name one of driver %s in copyVolume.storageClassName", source.Claim.Name, source.Driver())
+			"PersistentVolumeClaim %s has no StorageClass for a copy: name one of driver %s in "+
+				"copyVolume.storageClassName", source.Claim.Name, source.Driver())
 	case class == nil:
 		return nil, fail(v1alpha1.ReasonStorageClassNotFound,
-			"there is no StorageClass %s for a copy of PersistentVolumeClaim %s: name one of driver %s in copyVolume.storageClassName", name, source.Claim.Name, source.Driver())
+			"there is no StorageClass %s for a copy of PersistentVolumeClaim %s: name one of driver %s in "+
+				"copyVolume.storageClassName", name, source.Claim.Name, source.Driver())
 	case class.Provisioner != source.Driver():
 		return nil, fail(v1alpha1.ReasonStorageClassNotFound,
-			"StorageClass %s has driver %s, but only driver %[4]s can copy the volume of PersistentVolumeClaim %[3]s: name a StorageClass of that driver in copyVolume.storageClassName",
+			"StorageClass %s has driver %s, but only driver %[4]s can copy the volume of PersistentVolumeClaim "+
+				"%[3]s: name a StorageClass of that driver in copyVolume.storageClassName",
 			name, class.Provisioner, source.Claim.Name, source.Driver())
 	}
 	return class, nil
@@ -146,7 +154,8 @@ func forCopies(hosts []v1alpha1.ResolvedHost) *v1alpha1.ResolvedError {
 		for _, v := range hosts[i].Volumes {
 			if v.HostPath != "" {
 				return fail(v1alpha1.ReasonCopyNotPossible,
-					"component %s is the host path %s, which can't be copied: choose other volumes with the parameter paths, or leave copyMethod out", v.Component, v.HostPath)
+					"component %s is the host path %s, which can't be copied: choose other volumes with the "+
+						"parameter paths, or leave copyMethod out", v.Component, v.HostPath)
 			}
 		}
 	}
@@ -162,7 +171,8 @@ func copiesAgain(frozen []v1alpha1.ResolvedCopy, run types.UID) {
 
 // HasCopies reports whether Jobs of a frozen run read copies.
 func HasCopies(s *v1alpha1.BackupSession) bool {
-	return s.Status.Resolved != nil && slices.ContainsFunc(s.Status.Resolved.Targets, func(t v1alpha1.ResolvedTarget) bool { return len(t.Copies) > 0 })
+	return s.Status.Resolved != nil && slices.ContainsFunc(
+		s.Status.Resolved.Targets, func(t v1alpha1.ResolvedTarget) bool { return len(t.Copies) > 0 })
 }
 
 func describeCopy(c *v1alpha1.ResolvedCopy) string {

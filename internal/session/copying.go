@@ -36,7 +36,8 @@ type Copy struct {
 
 // Going reports whether every existing part of the copy is being deleted.
 func (c Copy) Going() bool {
-	return (c.Snapshot == nil || c.Snapshot.DeletionTimestamp != nil) && (c.Claim == nil || c.Claim.DeletionTimestamp != nil)
+	return (c.Snapshot == nil || c.Snapshot.DeletionTimestamp != nil) &&
+		(c.Claim == nil || c.Claim.DeletionTimestamp != nil)
 }
 
 // CopyRequest is a part of a copy that must be made.
@@ -106,9 +107,12 @@ func (r *runner) snapshotting(c *v1alpha1.ResolvedCopy, s *snapshotv1.VolumeSnap
 	late := r.Now.Sub(s.CreationTimestamp.Time) >= snapshotLimit
 	switch {
 	case message != "" && (late || r.Now.Sub(since) >= volumesnapshot.ErrorGrace):
-		return fail(v1alpha1.ReasonVolumeSnapshotFailed, "the VolumeSnapshot for %s failed: %s", describeCopy(c), message)
+		return fail(v1alpha1.ReasonVolumeSnapshotFailed, "the VolumeSnapshot for %s failed: %s", describeCopy(c),
+			message)
 	case late:
-		return fail(v1alpha1.ReasonVolumeSnapshotNotReady, "the VolumeSnapshot for %s was not ready within %s, and its driver does not say why", describeCopy(c), snapshotLimit)
+		return fail(v1alpha1.ReasonVolumeSnapshotNotReady,
+			"the VolumeSnapshot for %s was not ready within %s, and its driver does not say why", describeCopy(c),
+			snapshotLimit)
 	default:
 		return nil
 	}
@@ -219,7 +223,8 @@ func (t *targetRun) lingers() bool {
 	lingers := false
 	for _, name := range t.jobs() {
 		job := t.run.Jobs[name]
-		if !job.Finished && (job.State == task.StateWaiting || job.State == task.StateRunning) && !slices.Contains(t.run.d.Delete, name) {
+		if !job.Finished && (job.State == task.StateWaiting || job.State == task.StateRunning) &&
+			!slices.Contains(t.run.d.Delete, name) {
 			lingers = true
 			t.run.d.After = sooner(t.run.d.After, job.Recheck)
 		}

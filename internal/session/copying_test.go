@@ -20,7 +20,8 @@ func copiedRun(class string, hosts ...string) *fixture {
 	t := target("a", hosts...)
 	for _, h := range hosts {
 		t.Copies = append(t.Copies, v1alpha1.ResolvedCopy{
-			ClaimName: h, Name: "copy-" + h, VolumeSnapshotClassName: class, StorageClassName: "fast", Immediate: true, Size: resource.MustParse("1Gi"),
+			ClaimName: h, Name: "copy-" + h, VolumeSnapshotClassName: class, StorageClassName: "fast", Immediate: true,
+			Size: resource.MustParse("1Gi"),
 		})
 	}
 	f := frozen(t)
@@ -42,7 +43,9 @@ func (f *fixture) take(name string, edit ...func(*snapshotv1.VolumeSnapshot)) {
 // claim adds the claim of a copy.
 func (f *fixture) claim(name string, phase corev1.PersistentVolumeClaimPhase) {
 	have := f.copies[name]
-	have.Claim = &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.NewTime(f.at)}}
+	have.Claim = &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.NewTime(f.at)},
+	}
 	have.Claim.Status.Phase = phase
 	f.copies[name] = have
 }
@@ -120,7 +123,9 @@ func TestACloneNeedsNoSnapshot(t *testing.T) {
 func TestCopiesThatFail(t *testing.T) {
 	going := func(s *snapshotv1.VolumeSnapshot) { s.DeletionTimestamp = &metav1.Time{Time: now} }
 	broken := func(s *snapshotv1.VolumeSnapshot) {
-		s.Status = &snapshotv1.VolumeSnapshotStatus{Error: &snapshotv1.VolumeSnapshotError{Time: &s.CreationTimestamp, Message: new("pool is full")}}
+		s.Status = &snapshotv1.VolumeSnapshotStatus{
+			Error: &snapshotv1.VolumeSnapshotError{Time: &s.CreationTimestamp, Message: new("pool is full")},
+		}
 	}
 	for name, tt := range map[string]struct {
 		there  func(f *fixture)
@@ -128,11 +133,20 @@ func TestCopiesThatFail(t *testing.T) {
 		reason string
 		says   string
 	}{
-		"a new error":                            {there: func(f *fixture) { f.take("copy-pod-0", broken) }, after: 59 * time.Second},
-		"a lasting error":                        {there: func(f *fixture) { f.take("copy-pod-0", broken) }, after: time.Minute, reason: v1alpha1.ReasonVolumeSnapshotFailed, says: "pool is full"},
-		"a silent driver":                        {there: func(f *fixture) { f.take("copy-pod-0") }, after: 9 * time.Minute},
-		"a driver that stays silent":             {there: func(f *fixture) { f.take("copy-pod-0") }, after: 10 * time.Minute, reason: v1alpha1.ReasonVolumeSnapshotNotReady},
-		"a VolumeSnapshot that somebody deleted": {there: func(f *fixture) { f.take("copy-pod-0", usable, going) }, reason: v1alpha1.ReasonCopyFailed, says: "deleted"},
+		"a new error": {there: func(f *fixture) { f.take("copy-pod-0", broken) }, after: 59 * time.Second},
+		"a lasting error": {
+			there: func(f *fixture) { f.take("copy-pod-0", broken) }, after: time.Minute,
+			reason: v1alpha1.ReasonVolumeSnapshotFailed, says: "pool is full",
+		},
+		"a silent driver": {there: func(f *fixture) { f.take("copy-pod-0") }, after: 9 * time.Minute},
+		"a driver that stays silent": {
+			there: func(f *fixture) { f.take("copy-pod-0") }, after: 10 * time.Minute,
+			reason: v1alpha1.ReasonVolumeSnapshotNotReady,
+		},
+		"a VolumeSnapshot that somebody deleted": {
+			there: func(f *fixture) { f.take("copy-pod-0", usable, going) }, reason: v1alpha1.ReasonCopyFailed,
+			says: "deleted",
+		},
 		"a claim that somebody deleted": {
 			there: func(f *fixture) {
 				f.take("copy-pod-0", usable)
@@ -140,8 +154,13 @@ func TestCopiesThatFail(t *testing.T) {
 				f.copies["copy-pod-0"].Claim.DeletionTimestamp = &metav1.Time{Time: now}
 			}, reason: v1alpha1.ReasonCopyFailed, says: "deleted",
 		},
-		"a volume that was lost":      {there: func(f *fixture) { f.claim("copy-pod-0", corev1.ClaimLost) }, reason: v1alpha1.ReasonCopyFailed, says: "lost"},
-		"a volume that takes a while": {there: func(f *fixture) { f.claim("copy-pod-0", corev1.ClaimPending) }, after: 30 * time.Minute},
+		"a volume that was lost": {
+			there: func(f *fixture) { f.claim("copy-pod-0", corev1.ClaimLost) }, reason: v1alpha1.ReasonCopyFailed,
+			says: "lost",
+		},
+		"a volume that takes a while": {
+			there: func(f *fixture) { f.claim("copy-pod-0", corev1.ClaimPending) }, after: 30 * time.Minute,
+		},
 		"a volume that the driver can't make": {
 			there: func(f *fixture) {
 				f.claim("copy-pod-0", corev1.ClaimPending)
@@ -207,7 +226,9 @@ func TestWhatIsReadOfAnotherVolumeIsNoBackup(t *testing.T) {
 	f.claim("copy-pod-1", corev1.ClaimBound)
 	g.Expect(f.step().Create).To(HaveLen(2))
 	for _, name := range []string{"pod-0", "pod-1"} {
-		f.snapshots["snap-a"].Status.Components[name] = v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "k" + name}
+		f.snapshots["snap-a"].Status.Components[name] = v1alpha1.Component{
+			Phase: v1alpha1.SnapshotSucceeded, ID: "k" + name,
+		}
 		f.jobs[job("a", name, 1)] = running()
 	}
 	f.claim("copy-pod-0", corev1.ClaimBound)
@@ -215,8 +236,9 @@ func TestWhatIsReadOfAnotherVolumeIsNoBackup(t *testing.T) {
 	have.Wrong = "it was there before"
 	f.copies["copy-pod-0"] = have
 	f.step()
-	g.Expect(f.component("a", "pod-0")).To(And(HaveField("Phase", v1alpha1.SnapshotFailed), HaveField("Reason", v1alpha1.ReasonCopyFailed),
-		HaveField("Error", ContainSubstring("it was there before"))))
+	g.Expect(f.component("a", "pod-0")).To(
+		And(HaveField("Phase", v1alpha1.SnapshotFailed), HaveField("Reason", v1alpha1.ReasonCopyFailed),
+			HaveField("Error", ContainSubstring("it was there before"))))
 	g.Expect(f.component("a", "pod-1").Phase).To(Equal(v1alpha1.SnapshotSucceeded), "the right copy is a backup")
 	for _, name := range []string{"pod-0", "pod-1"} {
 		f.jobs[job("a", name, 1)] = succeeded(name)
@@ -265,5 +287,6 @@ func TestARetryMakesCopiesOfItsOwn(t *testing.T) {
 	start := &session.Start{}
 	start.Again(again, f.session, nil)
 	g.Expect(start.Targets[0].Resolved.Copies[0].Name).NotTo(Equal("copy-pod-0"))
-	g.Expect(f.session.Status.Resolved.Targets[0].Copies[0].Name).To(Equal("copy-pod-0"), "frozen copies must not change")
+	g.Expect(f.session.Status.Resolved.Targets[0].Copies[0].Name).To(
+		Equal("copy-pod-0"), "frozen copies must not change")
 }

@@ -19,7 +19,8 @@ import (
 func finishSnapshot(s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, generation int64, now time.Time) {
 	before := *s
 	deriveSnapshot(s, t, generation, now)
-	if s.LastUpdateTime == nil || s.Phase != before.Phase || s.Size != before.Size || s.TotalComponents != before.TotalComponents {
+	if s.LastUpdateTime == nil || s.Phase != before.Phase || s.Size != before.Size ||
+		s.TotalComponents != before.TotalComponents {
 		at := metav1.NewTime(now).Rfc3339Copy()
 		s.LastUpdateTime = &at
 	}
@@ -106,7 +107,10 @@ func (r *runner) finish(targets []*targetRun) {
 		}
 	}
 	if len(failed) > 0 && len(targets) > 1 {
-		r.d.Event = &Event{Type: corev1.EventTypeWarning, Reason: v1alpha1.ReasonTargetsFailed, Message: shorten(strings.Join(failed, "; "))}
+		r.d.Event = &Event{
+			Type: corev1.EventTypeWarning, Reason: v1alpha1.ReasonTargetsFailed,
+			Message: shorten(strings.Join(failed, "; ")),
+		}
 	}
 	if open == 0 {
 		r.conclude()
@@ -132,8 +136,8 @@ func (r *runner) status(name string) (v1alpha1.SnapshotStatus, bool) {
 	return v1alpha1.SnapshotStatus{}, false
 }
 
-// conclude ends the run once its postBackup hooks have ended. The reason of the run is that of its only target, or the one that stopped
-// the run if all unsuccessful targets have it.
+// conclude ends the run once its postBackup hooks have ended. The reason of the run is that of its only target, or the
+// one that stopped the run if all unsuccessful targets have it.
 func (r *runner) conclude() {
 	if !r.postBackup() {
 		return
@@ -152,7 +156,8 @@ func (r *runner) conclude() {
 	succeeded, failed := count[v1alpha1.BackupSessionSucceeded], count[v1alpha1.BackupSessionFailed]
 	doubts := r.doubts()
 	if succeeded > 0 && len(messages) > 0 || succeeded == 0 && r.someComponents() || len(doubts) > 0 {
-		partial(&r.d.Status.Conditions, strings.Join(append(slices.Clone(messages), doubts...), "; "), r.Session.Generation, r.Now)
+		partial(&r.d.Status.Conditions, strings.Join(append(slices.Clone(messages), doubts...), "; "),
+			r.Session.Generation, r.Now)
 	}
 	switch {
 	case failed > 0:
@@ -165,7 +170,8 @@ func (r *runner) conclude() {
 		end(r.Input, r.d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonFailedToExecutePostBackupHooks,
 			succeededMessage(r.d.Status.Targets)+", but a postBackup hook failed: "+r.postFailures())
 	case succeeded > 0:
-		end(r.Input, r.d, v1alpha1.BackupSessionSucceeded, v1alpha1.ReasonSucceeded, succeededMessage(r.d.Status.Targets))
+		end(r.Input, r.d, v1alpha1.BackupSessionSucceeded, v1alpha1.ReasonSucceeded,
+			succeededMessage(r.d.Status.Targets))
 	case count[v1alpha1.BackupSessionSkipped] > 0:
 		end(r.Input, r.d, v1alpha1.BackupSessionSkipped, reasons[0], strings.Join(messages, "; "))
 		r.d.Event.Type = corev1.EventTypeWarning

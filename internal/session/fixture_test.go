@@ -27,7 +27,9 @@ func target(name string, hosts ...string) v1alpha1.ResolvedTarget {
 		Repositories: []v1alpha1.ResolvedRepository{{Name: name, Snapshot: "snap-" + name}},
 	}
 	for _, h := range hosts {
-		t.Hosts = append(t.Hosts, v1alpha1.ResolvedHost{Name: h, Volumes: []v1alpha1.ResolvedVolume{{Component: h, ClaimName: h, Path: "sub"}}})
+		t.Hosts = append(t.Hosts, v1alpha1.ResolvedHost{
+			Name: h, Volumes: []v1alpha1.ResolvedVolume{{Component: h, ClaimName: h, Path: "sub"}},
+		})
 	}
 	return t
 }
@@ -59,11 +61,16 @@ func frozenAs(start session.Start, targets ...v1alpha1.ResolvedTarget) *fixture 
 	}
 	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Name: "run", Generation: 1}}
 	s.Status = session.Next(session.Input{Now: now, Session: s, Start: &start}).Status
-	f := &fixture{session: s, snapshots: map[string]*v1alpha1.Snapshot{}, jobs: map[string]session.Job{}, refused: map[string]*v1alpha1.ResolvedError{}, at: now.Add(time.Minute)}
+	f := &fixture{
+		session: s, snapshots: map[string]*v1alpha1.Snapshot{}, jobs: map[string]session.Job{},
+		refused: map[string]*v1alpha1.ResolvedError{}, at: now.Add(time.Minute),
+	}
 	for _, t := range s.Status.Resolved.Targets {
 		for _, r := range t.Repositories {
 			f.snapshots[r.Snapshot] = &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{
-				Name: r.Snapshot, Annotations: map[string]string{v1alpha1.AnnotationMovers: session.FirstMovers(r.Snapshot, t.Hosts)},
+				Name: r.Snapshot, Annotations: map[string]string{
+					v1alpha1.AnnotationMovers: session.FirstMovers(r.Snapshot, t.Hosts),
+				},
 			}}
 		}
 	}
@@ -71,7 +78,10 @@ func frozenAs(start session.Start, targets ...v1alpha1.ResolvedTarget) *fixture 
 }
 
 func (f *fixture) decide() session.Decision {
-	return session.Next(session.Input{Now: f.at, Session: f.session, Snapshots: f.snapshots, Jobs: f.jobs, Refused: f.refused, Pods: f.pods, Copies: f.copies})
+	return session.Next(session.Input{
+		Now: f.at, Session: f.session, Snapshots: f.snapshots, Jobs: f.jobs, Refused: f.refused, Pods: f.pods,
+		Copies: f.copies,
+	})
 }
 
 // step decides and carries the decision out, as the controller does.
@@ -103,7 +113,9 @@ func job(target, host string, attempt int) string {
 func succeeded(components ...string) session.Job {
 	r := &task.Result{Outcome: task.OutcomeSucceeded}
 	for _, c := range components {
-		r.Components = append(r.Components, task.ComponentResult{Name: c, Outcome: task.OutcomeSucceeded, ID: "k" + c, SizeBytes: 3 << 20, UploadedBytes: 1 << 10})
+		r.Components = append(r.Components, task.ComponentResult{
+			Name: c, Outcome: task.OutcomeSucceeded, ID: "k" + c, SizeBytes: 3 << 20, UploadedBytes: 1 << 10,
+		})
 	}
 	return session.Job{Observation: task.Observation{State: task.StateSucceeded, Result: r}, Finished: true}
 }
@@ -117,7 +129,9 @@ func failed(reason string) session.Job {
 
 // died is a Job that ended without a report of its mover.
 func died(reason string, finished bool) session.Job {
-	return session.Job{Observation: task.Observation{State: task.StateFailed, Reason: reason, Message: "observed"}, Finished: finished}
+	return session.Job{
+		Observation: task.Observation{State: task.StateFailed, Reason: reason, Message: "observed"}, Finished: finished,
+	}
 }
 
 func running() session.Job {

@@ -24,14 +24,16 @@ func Expired(runs []*v1alpha1.BackupSession, limit int) []*v1alpha1.BackupSessio
 		}
 	}
 	slices.SortFunc(finished, func(a, b *v1alpha1.BackupSession) int {
-		return cmp.Or(EndOf(b).Compare(EndOf(a)), b.CreationTimestamp.Compare(a.CreationTimestamp.Time), cmp.Compare(b.Name, a.Name))
+		return cmp.Or(EndOf(b).Compare(EndOf(a)), b.CreationTimestamp.Compare(a.CreationTimestamp.Time),
+			cmp.Compare(b.Name, a.Name))
 	})
 	var out []*v1alpha1.BackupSession
 	succeeded := false
 	for i, s := range finished {
 		last := s.Status.Phase == v1alpha1.BackupSessionSucceeded && !succeeded
 		succeeded = succeeded || last
-		if i < limit || last || len(s.Finalizers) > 0 || needed[s.Name] || s.DeletionTimestamp != nil || RetryPending(s) {
+		if i < limit || last || len(s.Finalizers) > 0 || needed[s.Name] || s.DeletionTimestamp != nil ||
+			RetryPending(s) {
 			continue
 		}
 		out = append(out, s)

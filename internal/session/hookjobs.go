@@ -67,7 +67,9 @@ func (j hookJobs) lingering(stage HookStage, status []v1alpha1.HookStatus) bool 
 
 // outcome returns the outcome of the last attempt of a hook with a Function, or nil while it has none, and when to look
 // again. known is the result of making its Job.
-func (j *hookJobs) outcome(h *v1alpha1.ResolvedHook, stage HookStage, st *v1alpha1.HookStatus, known *HookOutcome, now time.Time) (*HookOutcome, time.Duration) {
+func (j *hookJobs) outcome(
+	h *v1alpha1.ResolvedHook, stage HookStage, st *v1alpha1.HookStatus, known *HookOutcome, now time.Time,
+) (*HookOutcome, time.Duration) {
 	name, job, exists := j.of(stage, st)
 	switch {
 	case !exists && known != nil:
@@ -82,13 +84,15 @@ func (j *hookJobs) outcome(h *v1alpha1.ResolvedHook, stage HookStage, st *v1alph
 	switch late := h.Timeout.Duration - now.Sub(job.Created); {
 	case job.State == task.StateSucceeded:
 		return &HookOutcome{}, 0
-	case job.State == task.StateFailed && job.Reason == v1alpha1.ReasonDeadlineExceeded, job.State != task.StateFailed && late <= 0:
+	case job.State == task.StateFailed && job.Reason == v1alpha1.ReasonDeadlineExceeded,
+		job.State != task.StateFailed && late <= 0:
 		j.verify = true
 		return timedOut(h), 0
 	case job.State == task.StateFailed:
 		j.verify = true
 		return &HookOutcome{
-			Reason: cmp.Or(job.Reason, v1alpha1.ReasonJobFailed), Message: job.Message + ", in the Job " + name, Stderr: job.Output,
+			Reason: cmp.Or(job.Reason, v1alpha1.ReasonJobFailed), Message: job.Message + ", in the Job " + name,
+			Stderr: job.Output,
 		}, 0
 	default:
 		return nil, max(sooner(late, job.Recheck), time.Second)
@@ -96,5 +100,7 @@ func (j *hookJobs) outcome(h *v1alpha1.ResolvedHook, stage HookStage, st *v1alph
 }
 
 func timedOut(h *v1alpha1.ResolvedHook) *HookOutcome {
-	return &HookOutcome{Reason: v1alpha1.ReasonHookTimeout, Message: "it did not end within " + h.Timeout.Duration.String()}
+	return &HookOutcome{
+		Reason: v1alpha1.ReasonHookTimeout, Message: "it did not end within " + h.Timeout.Duration.String(),
+	}
 }

@@ -123,7 +123,8 @@ func (r *runner) preBackup() bool {
 	if !hooksEnded(status.PreHooks) || r.hookJobs().lingering(PreHooks, status.PreHooks) {
 		able := slices.ContainsFunc(s.Resolved.Targets, func(t v1alpha1.ResolvedTarget) bool { return t.Error == nil })
 		stage := hookStage{
-			stage: PreHooks, now: r.Now, hooks: s.Resolved.Hooks.Pre, results: r.Hooks, status: status.PreHooks, stop: r.stop,
+			stage: PreHooks, now: r.Now, hooks: s.Resolved.Hooks.Pre, results: r.Hooks, status: status.PreHooks,
+			stop:      r.stop,
 			functions: r.hookJobs(),
 			applies:   func(*v1alpha1.ResolvedHook) bool { return able },
 		}
@@ -159,7 +160,8 @@ func (r *runner) postBackup() bool {
 	}
 	failed, done := r.outcome()
 	stage := hookStage{
-		stage: PostHooks, now: r.Now, hooks: s.Resolved.Hooks.Post, results: r.Hooks, status: status.PostHooks, functions: r.hookJobs(),
+		stage: PostHooks, now: r.Now, hooks: s.Resolved.Hooks.Post, results: r.Hooks, status: status.PostHooks,
+		functions: r.hookJobs(),
 		applies: func(h *v1alpha1.ResolvedHook) bool {
 			return (failed || done) && appliesAfter(h.ExecutionPolicy, failed, r.lastTry())
 		},

@@ -110,7 +110,9 @@ func (s *hookStage) advance() bool {
 		case pre && (stopped || s.stop != "") && st.Attempts == 0, !s.applies(&s.hooks[i]):
 			st.Phase = v1alpha1.HookSkipped
 		case pre && s.stop != "":
-			s.stopped = append(s.stopped, HookAttempt{Target: s.target, Stage: s.stage, Name: st.Name, Number: st.Attempts})
+			s.stopped = append(s.stopped, HookAttempt{
+				Target: s.target, Stage: s.stage, Name: st.Name, Number: st.Attempts,
+			})
 			s.fail(st, HookOutcome{Reason: s.stop, Message: "the hook was stopped"})
 			if s.hooks[i].Function != nil {
 				s.functions.verify = true
@@ -195,7 +197,12 @@ func (s *hookStage) run(targets []v1alpha1.TypedObjectReference, since *metav1.T
 	if s.attempt == nil {
 		return nil
 	}
-	return []HookRun{{HookAttempt: *s.attempt, Hook: &s.hooks[s.underWay], Targets: targets, Since: ptr.Deref(since, metav1.Time{}).Time, Summary: summary}}
+	return []HookRun{
+		{
+			HookAttempt: *s.attempt, Hook: &s.hooks[s.underWay], Targets: targets,
+			Since: ptr.Deref(since, metav1.Time{}).Time, Summary: summary,
+		},
+	}
 }
 
 // hookFailures names the failed hooks and why, in one line. It returns "" if none failed.

@@ -50,7 +50,8 @@ func (h *host) refuseClaims() {
 // blame replaces the reason Cancelled of components that a sidecar stopped by the reason why the run is being ended.
 func (h *host) blame(stop string) {
 	for _, v := range h.Host.Volumes {
-		if c := h.components[v.Component]; stop != "" && c.Phase == v1alpha1.SnapshotFailed && c.Reason == v1alpha1.ReasonCancelled {
+		if c := h.components[v.Component]; stop != "" && c.Phase == v1alpha1.SnapshotFailed &&
+			c.Reason == v1alpha1.ReasonCancelled {
 			c.Reason = stop
 			h.components[v.Component] = c
 		}
@@ -94,7 +95,8 @@ func (h *host) report(result *task.Result) {
 			h.components[v.Component] = out
 			continue
 		}
-		h.failOne(v, cmp.Or(failure(result), v1alpha1.ReasonJobFailed), cmp.Or(result.Message, "the mover did not report this component"))
+		h.failOne(v, cmp.Or(failure(result), v1alpha1.ReasonJobFailed),
+			cmp.Or(result.Message, "the mover did not report this component"))
 	}
 }
 

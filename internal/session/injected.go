@@ -17,11 +17,14 @@ func SidecarVolumes(t Target) ([]string, v1alpha1.MoverSecurityContext, *v1alpha
 	case t.Deployment != nil:
 		target, spec = "Deployment/"+t.Deployment.Name, &t.Deployment.Spec.Template.Spec
 	case t.StatefulSet != nil:
-		target, spec, templates = "StatefulSet/"+t.StatefulSet.Name, &t.StatefulSet.Spec.Template.Spec, t.StatefulSet.Spec.VolumeClaimTemplates
+		target, spec, templates = "StatefulSet/"+t.StatefulSet.Name, &t.StatefulSet.Spec.Template.Spec,
+			t.StatefulSet.Spec.VolumeClaimTemplates
 	case t.DaemonSet != nil:
 		target, spec = "DaemonSet/"+t.DaemonSet.Name, &t.DaemonSet.Spec.Template.Spec
 	default:
-		return nil, v1alpha1.MoverSecurityContext{}, fail(v1alpha1.ReasonTargetNotFound, "the target has no pods: a sidecar runs in a Deployment, StatefulSet or DaemonSet")
+		return nil, v1alpha1.MoverSecurityContext{},
+			fail(v1alpha1.ReasonTargetNotFound,
+				"the target has no pods: a sidecar runs in a Deployment, StatefulSet or DaemonSet")
 	}
 	r := resolver{Target: t}
 	volumes, err := r.volumes(target, spec, templates...)

@@ -19,7 +19,7 @@ func JobName(snapshot, host string, attempt int) string {
 	return task.BackupJobName(snapshot, host)
 }
 
-// FormatMovers returns the value of AnnotationMovers, ordered by component. It says which Job may write which
+// FormatMovers returns the value of AnnotationMovers, ordered by component. It says which Job is allowed to write which
 // component.
 func FormatMovers(movers map[string]string) string {
 	pairs := make([]string, 0, len(movers))
@@ -58,9 +58,11 @@ func givenUp(c v1alpha1.Component) bool {
 		return false
 	}
 	switch c.Reason {
-	case v1alpha1.ReasonImagePullFailed, v1alpha1.ReasonUnschedulable, v1alpha1.ReasonNodeLost, v1alpha1.ReasonJobFailed,
+	case v1alpha1.ReasonImagePullFailed, v1alpha1.ReasonUnschedulable, v1alpha1.ReasonNodeLost,
+		v1alpha1.ReasonJobFailed,
 		v1alpha1.ReasonEvicted, v1alpha1.ReasonPodDeleted, v1alpha1.ReasonPodNotCreated, v1alpha1.ReasonPodNotStarted,
-		v1alpha1.ReasonQuotaExceeded, v1alpha1.ReasonVolumeMountFailed, v1alpha1.ReasonSidecarNotReady, v1alpha1.ReasonCopyFailed,
+		v1alpha1.ReasonQuotaExceeded, v1alpha1.ReasonVolumeMountFailed, v1alpha1.ReasonSidecarNotReady,
+		v1alpha1.ReasonCopyFailed,
 		v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonCancelled, v1alpha1.ReasonReplaced, v1alpha1.ReasonJobVanished:
 		return true
 	default:
@@ -75,6 +77,7 @@ func worthRepeating(job Job) bool {
 	case v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonInvalidTask, v1alpha1.ReasonStepFailed:
 		return false
 	default:
-		return job.Finished || job.Reason == v1alpha1.ReasonNodeLost || job.Reason == v1alpha1.ReasonEvicted || job.Reason == v1alpha1.ReasonPodDeleted
+		return job.Finished || job.Reason == v1alpha1.ReasonNodeLost || job.Reason == v1alpha1.ReasonEvicted ||
+			job.Reason == v1alpha1.ReasonPodDeleted
 	}
 }

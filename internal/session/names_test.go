@@ -60,12 +60,16 @@ func TestChooseComponents(t *testing.T) {
 		want        []string
 		message     string
 	}{
-		"the only one":            {have: []string{"pvc"}, want: []string{"pvc"}},
-		"the one asked for":       {have: []string{"pod-0", "pod-1"}, asked: []string{"pod-1"}, want: []string{"pod-1"}},
+		"the only one": {have: []string{"pvc"}, want: []string{"pvc"}},
+		"the one asked for": {have: []string{"pod-0", "pod-1"}, asked: []string{"pod-1"}, want: []string{
+			"pod-1",
+		}},
 		"all":                     {have: []string{"pod-1", "pod-0"}, want: []string{"pod-0", "pod-1"}},
 		"one that does not exist": {have: []string{"pod-0"}, asked: []string{"pod-7"}, message: "pod-0"},
-		"one without data":        {have: []string{"pod-0", "pod-1", "pod-2"}, message: "component pod-2 of Snapshot  has no data"},
-		"none at all":             {message: "no components"},
+		"one without data": {
+			have: []string{"pod-0", "pod-1", "pod-2"}, message: "component pod-2 of Snapshot  has no data",
+		},
+		"none at all": {message: "no components"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -66,8 +66,8 @@ func DeadlineOf(s *v1alpha1.BackupSession, target string) time.Time {
 	return deadline
 }
 
-// MayBackUp reports whether Snapshots and Jobs of one target of a frozen run may be made. The target must have begun
-// and not ended, its preBackup hooks and those of the run must have succeeded, no postBackup hooks of either have
+// MayBackUp reports whether Snapshots and Jobs of one target of a frozen run can be made now. The target must have
+// begun and not ended, its preBackup hooks and those of the run must have succeeded, no postBackup hooks of either have
 // begun, and nothing stops the run.
 func MayBackUp(s *v1alpha1.BackupSession, target string, now time.Time) bool {
 	frozen, status := frozenTarget(s, target), targetStatus(s, target)
@@ -75,7 +75,8 @@ func MayBackUp(s *v1alpha1.BackupSession, target string, now time.Time) bool {
 		return false
 	}
 	deadline := DeadlineOf(s, target)
-	return allow(s.Status.Resolved.Hooks, s.Status.Hooks) && allow(frozen.Hooks, status.Hooks) && (deadline.IsZero() || now.Before(deadline))
+	return allow(s.Status.Resolved.Hooks, s.Status.Hooks) && allow(frozen.Hooks, status.Hooks) &&
+		(deadline.IsZero() || now.Before(deadline))
 }
 
 // allow reports whether the preBackup hooks have succeeded and the postBackup hooks have not begun.

@@ -41,9 +41,12 @@ func creates(d session.Decision) []string {
 
 func TestSequentialTargetsFollowEachOther(t *testing.T) {
 	g := NewWithT(t)
-	h := attempting(frozenAs(sequential, target("a", "pod-0"), broken("b", v1alpha1.ReasonTargetNotFound), target("c", "pod-0"), target("d", "pod-0")))
+	h := attempting(frozenAs(sequential, target("a", "pod-0"), broken("b", v1alpha1.ReasonTargetNotFound),
+		target("c", "pod-0"), target("d", "pod-0")))
 	h.mover = func(session.Mover) session.Job { return running() }
-	g.Expect(standing(h.session)).To(Equal([]string{"a=Running/Running", "b=Failed/TargetNotFound", "c=Pending/Pending", "d=Pending/Pending"}))
+	g.Expect(standing(h.session)).To(Equal([]string{
+		"a=Running/Running", "b=Failed/TargetNotFound", "c=Pending/Pending", "d=Pending/Pending",
+	}))
 	g.Expect(creates(h.look())).To(Equal([]string{"a"}))
 	g.Expect(session.MayBackUp(h.session, "c", h.at)).To(BeFalse(), "its turn has not come")
 	h.look()
@@ -51,9 +54,11 @@ func TestSequentialTargetsFollowEachOther(t *testing.T) {
 
 	h.jobs[job("a", "pod-0", 1)] = failed(v1alpha1.ReasonUnreadable)
 	d := h.look()
-	g.Expect(standing(h.session)).To(Equal([]string{"a=Failed/Unreadable", "b=Failed/TargetNotFound", "c=Running/Running", "d=Pending/Pending"}), "the next begins although one failed")
+	g.Expect(standing(h.session)).To(Equal([]string{"a=Failed/Unreadable", "b=Failed/TargetNotFound",
+		"c=Running/Running", "d=Pending/Pending"}), "the next begins although one failed")
 	g.Expect(d.Create).To(BeEmpty(), "the start must be written to the status first")
-	g.Expect(d.Event).To(HaveValue(And(HaveField("Reason", v1alpha1.ReasonTargetsFailed), HaveField("Message", "a: component pod-0: it says"))),
+	g.Expect(d.Event).To(HaveValue(And(HaveField("Reason", v1alpha1.ReasonTargetsFailed),
+		HaveField("Message", "a: component pod-0: it says"))),
 		"the failure is reported before the other targets end")
 	g.Expect(d.After).To(Equal(time.Second))
 	a := h.session.Status.Targets[0]
@@ -81,7 +86,8 @@ func TestSequentialTargetsFollowEachOther(t *testing.T) {
 func TestMaxParallelBoundsTheTargetsAtWork(t *testing.T) {
 	g := NewWithT(t)
 	start := session.Start{Timeout: time.Hour, MaxParallel: new(int32(2))}
-	h := attempting(frozenAs(start, target("a", "pod-0"), target("b", "pod-0"), target("c", "pod-0"), target("d", "pod-0"), target("e", "pod-0")))
+	h := attempting(frozenAs(start, target("a", "pod-0"), target("b", "pod-0"), target("c", "pod-0"),
+		target("d", "pod-0"), target("e", "pod-0")))
 	var order []string
 	h.mover = func(m session.Mover) session.Job {
 		order = append(order, m.Target.Name)
@@ -97,7 +103,10 @@ func TestMaxParallelBoundsTheTargetsAtWork(t *testing.T) {
 		}
 		g.Expect(work).To(BeNumerically("<=", 2))
 		// The younger of two Jobs ends first.
-		if open := slices.DeleteFunc(slices.Clone(order), func(name string) bool { return h.jobs[job(name, "pod-0", 1)].Finished }); len(open) == 2 || len(order) == 5 && len(open) > 0 {
+		if open := slices.DeleteFunc(slices.Clone(order),
+			func(name string) bool {
+				return h.jobs[job(name, "pod-0", 1)].Finished
+			}); len(open) == 2 || len(order) == 5 && len(open) > 0 {
 			h.jobs[job(open[len(open)-1], "pod-0", 1)] = succeeded("pod-0")
 		}
 	}
@@ -107,7 +116,8 @@ func TestMaxParallelBoundsTheTargetsAtWork(t *testing.T) {
 
 func TestTheDeadlineOfATargetEndsThatTargetAlone(t *testing.T) {
 	g := NewWithT(t)
-	h := attempting(frozenAs(sequential, within(10*time.Minute, target("a", "pod-0")), within(10*time.Minute, target("b", "pod-0"))))
+	h := attempting(frozenAs(sequential, within(10*time.Minute, target("a", "pod-0")),
+		within(10*time.Minute, target("b", "pod-0"))))
 	h.mover = func(session.Mover) session.Job { return running() }
 	h.look()
 	g.Expect(session.DeadlineOf(h.session, "a")).To(Equal(now.Add(10 * time.Minute)))
@@ -120,7 +130,8 @@ func TestTheDeadlineOfATargetEndsThatTargetAlone(t *testing.T) {
 	g.Expect(d.Movers["snap-a"]).To(BeEmpty(), "its mover is no longer allowed to write")
 	g.Expect(standing(h.session)).To(Equal([]string{"a=Failed/DeadlineExceeded", "b=Running/Running"}))
 	g.Expect(h.session.Status.Targets[0].Message).To(ContainSubstring("the deadline of the target passed"))
-	g.Expect(session.DeadlineOf(h.session, "b")).To(Equal(h.at.Add(10*time.Minute)), "its time counts from its own start")
+	g.Expect(session.DeadlineOf(h.session, "b")).To(
+		Equal(h.at.Add(10*time.Minute)), "its time counts from its own start")
 	h.look()
 	h.jobs[job("b", "pod-0", 1)] = succeeded("pod-0")
 	h.look()
@@ -134,15 +145,24 @@ func TestTheEndOfARunEndsItsTargets(t *testing.T) {
 		want string
 		says string
 	}{
-		"its deadline passes": {func(h *hooked) { h.at = h.session.Status.BackupDeadline.Time }, "DeadlineExceeded", "the deadline of the run passed before it began"},
-		"deleted":             {func(h *hooked) { h.session.DeletionTimestamp = &metav1.Time{Time: h.at} }, "Cancelled", "the run was ended before it began"},
+		"its deadline passes": {
+			func(h *hooked) { h.at = h.session.Status.BackupDeadline.Time }, "DeadlineExceeded",
+			"the deadline of the run passed before it began",
+		},
+		"deleted": {
+			func(h *hooked) { h.session.DeletionTimestamp = &metav1.Time{Time: h.at} }, "Cancelled",
+			"the run was ended before it began",
+		},
 		"replaced": {func(h *hooked) {
-			h.session.Annotations = map[string]string{v1alpha1.AnnotationReplacedBy: session.FormatReplacedBy("later", h.at)}
+			h.session.Annotations = map[string]string{
+				v1alpha1.AnnotationReplacedBy: session.FormatReplacedBy("later", h.at),
+			}
 		}, "Replaced", "the run was ended before it began"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			h := attempting(frozenAs(sequential, target("a", "pod-0"), within(2*time.Hour, target("b", "pod-0")), target("c", "pod-0")))
+			h := attempting(frozenAs(sequential, target("a", "pod-0"), within(2*time.Hour, target("b", "pod-0")),
+				target("c", "pod-0")))
 			h.mover = func(m session.Mover) session.Job {
 				if m.Target.Name == "a" {
 					return succeeded("pod-0")
@@ -152,10 +172,14 @@ func TestTheEndOfARunEndsItsTargets(t *testing.T) {
 			for range 4 {
 				h.look()
 			}
-			g.Expect(standing(h.session)).To(Equal([]string{"a=Succeeded/Succeeded", "b=Running/Running", "c=Pending/Pending"}))
+			g.Expect(standing(h.session)).To(Equal([]string{
+				"a=Succeeded/Succeeded", "b=Running/Running", "c=Pending/Pending",
+			}))
 			tt.end(h)
 			h.settle(g)
-			g.Expect(standing(h.session)).To(Equal([]string{"a=Succeeded/Succeeded", "b=Failed/" + tt.want, "c=Failed/" + tt.want}))
+			g.Expect(standing(h.session)).To(Equal([]string{
+				"a=Succeeded/Succeeded", "b=Failed/" + tt.want, "c=Failed/" + tt.want,
+			}))
 			g.Expect(h.session.Status.Targets[2].Message).To(Equal(tt.says))
 			g.Expect(h.session.Status.Targets[2].StartTime).To(BeNil())
 			g.Expect(h.session.Status.Reason).To(Equal(tt.want))
@@ -185,7 +209,8 @@ func TestATargetThatEndedStaysAsItIs(t *testing.T) {
 	g.Expect(session.MayBackUp(h.session, "a", h.at)).To(BeFalse())
 	g.Expect(h.look().Create).To(BeEmpty())
 	g.Expect(h.session.Status.Targets[0]).To(Equal(before))
-	g.Expect(h.session.Status.Snapshots).To(ContainElement(And(HaveField("Name", "snap-a"), HaveField("Phase", v1alpha1.SnapshotSucceeded))))
+	g.Expect(h.session.Status.Snapshots).To(
+		ContainElement(And(HaveField("Name", "snap-a"), HaveField("Phase", v1alpha1.SnapshotSucceeded))))
 }
 
 // A target without a Repository has nothing to restore.

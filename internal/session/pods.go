@@ -105,7 +105,8 @@ func (r *resolver) node(volumes []v1alpha1.ResolvedVolume) (string, *v1alpha1.Re
 		}
 		claim := r.claims[v.ClaimName]
 		if claim == nil || claim.Status.Phase != corev1.ClaimBound {
-			return "", fail(v1alpha1.ReasonVolumeNotBound, "PersistentVolumeClaim %s is not bound to a volume: there is nothing to back up yet", v.ClaimName)
+			return "", fail(v1alpha1.ReasonVolumeNotBound,
+				"PersistentVolumeClaim %s is not bound to a volume: there is nothing to back up yet", v.ClaimName)
 		}
 		if r.VolumeSnapshots {
 			continue // nothing is mounted
@@ -114,13 +115,17 @@ func (r *resolver) node(volumes []v1alpha1.ResolvedVolume) (string, *v1alpha1.Re
 		switch {
 		case len(nodes) == 0, r.Copied:
 		case slices.Contains(claim.Spec.AccessModes, corev1.ReadWriteOncePod):
-			return "", fail(v1alpha1.ReasonVolumeInUse, "PersistentVolumeClaim %s is ReadWriteOncePod and in use, so no second pod can mount it: set copyMethod Snapshot or Clone, or back it up while no pod uses it", v.ClaimName)
+			return "", fail(v1alpha1.ReasonVolumeInUse,
+				"PersistentVolumeClaim %s is ReadWriteOncePod and in use, so no second pod can mount it: set "+
+					"copyMethod Snapshot or Clone, or back it up while no pod uses it", v.ClaimName)
 		case shared(claim):
 			if wish == "" && len(nodes) == 1 {
 				wish = nodes[0]
 			}
 		case node != "" && node != nodes[0]:
-			return "", fail(v1alpha1.ReasonVolumeInUse, "PersistentVolumeClaims %s and %s are in use on different nodes, so no pod can mount both: set copyMethod Snapshot or Clone", decidedBy, v.ClaimName)
+			return "", fail(v1alpha1.ReasonVolumeInUse,
+				"PersistentVolumeClaims %s and %s are in use on different nodes, so no pod can mount both: set "+
+					"copyMethod Snapshot or Clone", decidedBy, v.ClaimName)
 		default:
 			node, decidedBy = nodes[0], v.ClaimName
 		}
@@ -142,5 +147,6 @@ func (r *resolver) nodesOf(claim string) []string {
 
 // shared reports whether several nodes can mount a claim at the same time.
 func shared(c *corev1.PersistentVolumeClaim) bool {
-	return slices.Contains(c.Spec.AccessModes, corev1.ReadWriteMany) || slices.Contains(c.Spec.AccessModes, corev1.ReadOnlyMany)
+	return slices.Contains(c.Spec.AccessModes, corev1.ReadWriteMany) ||
+		slices.Contains(c.Spec.AccessModes, corev1.ReadOnlyMany)
 }

@@ -112,7 +112,8 @@ func startRestore(in RestoreInput, d *RestoreDecision) {
 	until := s.Since.Add(s.Wait)
 	switch {
 	case s.AlreadyRestored:
-		endRestore(in, d, v1alpha1.RestoreSessionSkipped, v1alpha1.ReasonAlreadyRestored, "an identical restore has filled the target before")
+		endRestore(in, d, v1alpha1.RestoreSessionSkipped, v1alpha1.ReasonAlreadyRestored,
+			"an identical restore has filled the target before")
 	case s.Unbound != "":
 		endRestore(in, d, v1alpha1.RestoreSessionUnknown, v1alpha1.ReasonVolumeNotBound, s.Unbound)
 	case s.Error != nil && in.Now.Before(until):
@@ -132,7 +133,8 @@ func startRestore(in RestoreInput, d *RestoreDecision) {
 // the cluster does not allow.
 func phaseOfRefusal(reason string) v1alpha1.RestoreSessionPhase {
 	switch reason {
-	case v1alpha1.ReasonTargetNotReady, v1alpha1.ReasonVolumeInUse, v1alpha1.ReasonVolumeNotBound, v1alpha1.ReasonRestoreInProgress,
+	case v1alpha1.ReasonTargetNotReady, v1alpha1.ReasonVolumeInUse, v1alpha1.ReasonVolumeNotBound,
+		v1alpha1.ReasonRestoreInProgress,
 		v1alpha1.ReasonWrongPassword, v1alpha1.ReasonPasswordChanged, v1alpha1.ReasonEncryptionSecretNotAvailable,
 		v1alpha1.ReasonRepositoryNotReady, v1alpha1.ReasonStorageNotAllowed, v1alpha1.ReasonStorageNotFound,
 		v1alpha1.ReasonRestoreNotAllowed, v1alpha1.ReasonNameConflict, v1alpha1.ReasonVolumeSnapshotNotReady,
@@ -156,7 +158,8 @@ func freezeRestore(in RestoreInput, d *RestoreDecision) {
 		s.TotalComponents += int32(len(h.Volumes))
 	}
 	s.Phase, s.Reason = v1alpha1.RestoreSessionRunning, v1alpha1.ReasonRunning
-	set(&s.Conditions, v1alpha1.ConditionValidationPassed, metav1.ConditionTrue, v1alpha1.ReasonResourceValidationPassed, "the restore can be done", in.Session.Generation, in.Now)
+	set(&s.Conditions, v1alpha1.ConditionValidationPassed, metav1.ConditionTrue,
+		v1alpha1.ReasonResourceValidationPassed, "the restore can be done", in.Session.Generation, in.Now)
 	progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", in.Session.Generation, in.Now)
 	d.Event = &Event{Type: corev1.EventTypeNormal, Reason: ReasonStarted, Message: "the restore has started"}
 }
@@ -170,7 +173,8 @@ func endRestore(in RestoreInput, d *RestoreDecision, phase v1alpha1.RestoreSessi
 		s.Duration = FormatDuration(now.Sub(s.StartTime.Time))
 	}
 	if phase == v1alpha1.RestoreSessionInvalid {
-		set(&s.Conditions, v1alpha1.ConditionValidationPassed, metav1.ConditionFalse, reason, message, in.Session.Generation, in.Now)
+		set(&s.Conditions, v1alpha1.ConditionValidationPassed, metav1.ConditionFalse, reason, message,
+			in.Session.Generation, in.Now)
 	}
 	ok := phase == v1alpha1.RestoreSessionSucceeded || phase == v1alpha1.RestoreSessionSkipped
 	conclude(&s.Conditions, ok, reason, message, in.Session.Generation, in.Now)

@@ -24,7 +24,9 @@ func (r *restoreResolver) intoTemplates() ([]v1alpha1.ResolvedRestoreHost, *v1al
 	}
 	for _, t := range r.Templates {
 		if t.Spec.VolumeMode != nil && *t.Spec.VolumeMode != corev1.PersistentVolumeFilesystem {
-			return nil, fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q: files can only be restored into a file system: leave volumeMode out", t.Metadata.Name)
+			return nil, fail(v1alpha1.ReasonInvalidParameters,
+				"volumeClaimTemplate %q: files can only be restored into a file system: leave volumeMode out",
+				t.Metadata.Name)
 		}
 	}
 	var hosts []v1alpha1.ResolvedRestoreHost
@@ -39,7 +41,9 @@ func (r *restoreResolver) intoTemplates() ([]v1alpha1.ResolvedRestoreHost, *v1al
 		}
 		v := r.volume(component, v1alpha1.ResolvedVolume{ClaimName: name})
 		v.Template = int32(i + 1)
-		hosts = append(hosts, v1alpha1.ResolvedRestoreHost{Name: component, SecurityContext: context, Volumes: []v1alpha1.ResolvedRestoreVolume{v}})
+		hosts = append(hosts, v1alpha1.ResolvedRestoreHost{
+			Name: component, SecurityContext: context, Volumes: []v1alpha1.ResolvedRestoreVolume{v},
+		})
 	}
 	return hosts, nil
 }
@@ -53,7 +57,9 @@ func (r *restoreResolver) templateOf(component string) (int, *v1alpha1.ResolvedE
 		return t.Metadata.Annotations[v1alpha1.AnnotationComponent] == component
 	})
 	if i < 0 {
-		return 0, fail(v1alpha1.ReasonInvalidParameters, "no volumeClaimTemplate is for component %s: give one of them the annotation %s: %s, or leave the component out with dataSource.components",
+		return 0, fail(v1alpha1.ReasonInvalidParameters,
+			"no volumeClaimTemplate is for component %s: give one of them the annotation %s: %s, or leave the "+
+				"component out with dataSource.components",
 			component, v1alpha1.AnnotationComponent, component)
 	}
 	return i, nil
@@ -63,14 +69,19 @@ func (r *restoreResolver) templateOf(component string) (int, *v1alpha1.ResolvedE
 func claimName(template, component string) (string, *v1alpha1.ResolvedError) {
 	ordinal := podOrdinal(component)
 	if ordinal == "" && strings.Contains(template, varPodOrdinal) {
-		return "", fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q: component %s belongs to no numbered pod: use %s", template, component, varComponentName)
+		return "", fail(v1alpha1.ReasonInvalidParameters,
+			"volumeClaimTemplate %q: component %s belongs to no numbered pod: use %s", template, component,
+			varComponentName)
 	}
 	name := strings.NewReplacer(varPodOrdinal, ordinal, varComponentName, component).Replace(template)
 	if strings.Contains(name, "${") {
-		return "", fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q: the only variables in a name are %s and %s", template, varPodOrdinal, varComponentName)
+		return "", fail(v1alpha1.ReasonInvalidParameters,
+			"volumeClaimTemplate %q: the only variables in a name are %s and %s", template, varPodOrdinal,
+			varComponentName)
 	}
 	if bad := content.IsDNS1123Subdomain(name); len(bad) > 0 {
-		return "", fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q gives the name %q: %s", template, name, bad[0])
+		return "", fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q gives the name %q: %s", template,
+			name, bad[0])
 	}
 	return name, nil
 }
@@ -81,7 +92,9 @@ func (r *restoreResolver) check(hosts []v1alpha1.ResolvedRestoreHost) *v1alpha1.
 	for i := range hosts {
 		h := &hosts[i]
 		if len(h.Volumes) > maxVolumes {
-			return fail(v1alpha1.ReasonInvalidTask, "%s has %d volumes; at most %d can be restored at once: name components in dataSource.components", h.Name, len(h.Volumes), maxVolumes)
+			return fail(v1alpha1.ReasonInvalidTask,
+				"%s has %d volumes; at most %d can be restored at once: name components in dataSource.components",
+				h.Name, len(h.Volumes), maxVolumes)
 		}
 		for j := range h.Volumes {
 			v := &h.Volumes[j]
@@ -89,10 +102,15 @@ func (r *restoreResolver) check(hosts []v1alpha1.ResolvedRestoreHost) *v1alpha1.
 				continue
 			}
 			if v.HostPath != "" {
-				return fail(v1alpha1.ReasonNoVolumes, "component %s is the backup of a host path, and nothing is restored into host paths: restore it into a PersistentVolumeClaim", v.Component)
+				return fail(v1alpha1.ReasonNoVolumes,
+					"component %s is the backup of a host path, and nothing is restored into host paths: restore it "+
+						"into a PersistentVolumeClaim", v.Component)
 			}
 			if other, twice := taken[v.ClaimName]; twice {
-				return fail(v1alpha1.ReasonInvalidParameters, "components %s and %s would both go into PersistentVolumeClaim %s: name one of them in dataSource.components, or use %s in the template's name", other, v.Component, v.ClaimName, varComponentName)
+				return fail(v1alpha1.ReasonInvalidParameters,
+					"components %s and %s would both go into PersistentVolumeClaim %s: name one of them in "+
+						"dataSource.components, or use %s in the template's name", other, v.Component, v.ClaimName,
+					varComponentName)
 			}
 			taken[v.ClaimName] = v.Component
 			if err := r.checkClaim(v); err != nil {
@@ -120,7 +138,9 @@ func (r *restoreResolver) checkClaim(v *v1alpha1.ResolvedRestoreVolume) *v1alpha
 	}
 	claim := r.claims[v.ClaimName]
 	if claim == nil {
-		return fail(v1alpha1.ReasonTargetNotFound, "there is no PersistentVolumeClaim %s for component %s: create it, or leave the component out with dataSource.components", v.ClaimName, v.Component)
+		return fail(v1alpha1.ReasonTargetNotFound,
+			"there is no PersistentVolumeClaim %s for component %s: create it, or leave the component out with "+
+				"dataSource.components", v.ClaimName, v.Component)
 	}
 	v.ClaimUID = claim.UID
 	return UsableClaim(claim)
@@ -135,7 +155,8 @@ func UsableClaim(claim *corev1.PersistentVolumeClaim) *v1alpha1.ResolvedError {
 	case claim.Status.Phase == corev1.ClaimLost:
 		return fail(v1alpha1.ReasonVolumeNotBound, "PersistentVolumeClaim %s has lost its volume", claim.Name)
 	case claim.Spec.VolumeMode != nil && *claim.Spec.VolumeMode == corev1.PersistentVolumeBlock:
-		return fail(v1alpha1.ReasonNoVolumes, "PersistentVolumeClaim %s is a raw block device: only file systems can be restored", claim.Name)
+		return fail(v1alpha1.ReasonNoVolumes,
+			"PersistentVolumeClaim %s is a raw block device: only file systems can be restored", claim.Name)
 	}
 	return nil
 }
@@ -149,10 +170,14 @@ func (r *restoreResolver) node(h *v1alpha1.ResolvedRestoreHost) (string, *v1alph
 		switch {
 		case claim == nil, len(nodes) == 0:
 		case slices.Contains(claim.Spec.AccessModes, corev1.ReadWriteOncePod):
-			return "", fail(v1alpha1.ReasonVolumeInUse, "PersistentVolumeClaim %s is ReadWriteOncePod and in use, so no second pod can mount it: restore it while no pod uses it", v.ClaimName)
+			return "", fail(v1alpha1.ReasonVolumeInUse,
+				"PersistentVolumeClaim %s is ReadWriteOncePod and in use, so no second pod can mount it: restore it "+
+					"while no pod uses it", v.ClaimName)
 		case shared(claim):
 		case node != "" && node != nodes[0]:
-			return "", fail(v1alpha1.ReasonVolumeInUse, "PersistentVolumeClaims %s and %s are in use on different nodes, so no pod can mount both: stop what uses one of them", decidedBy, v.ClaimName)
+			return "", fail(v1alpha1.ReasonVolumeInUse,
+				"PersistentVolumeClaims %s and %s are in use on different nodes, so no pod can mount both: stop what "+
+					"uses one of them", decidedBy, v.ClaimName)
 		default:
 			node, decidedBy = nodes[0], v.ClaimName
 		}

@@ -102,9 +102,12 @@ func podLost(reason string) bool {
 // worthRestoringAgain reports whether another attempt can fix a failure with this reason.
 func worthRestoringAgain(reason string) bool {
 	switch reason {
-	case v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonCancelled, v1alpha1.ReasonInvalidTask, v1alpha1.ReasonVolumeNotEmpty,
-		v1alpha1.ReasonSnapshotNotFound, v1alpha1.ReasonTargetNotFound, v1alpha1.ReasonConfirmationWrong, v1alpha1.ReasonConfirmationMissing,
-		v1alpha1.ReasonPrivilegeRequired, v1alpha1.ReasonRestoreInProgress, v1alpha1.ReasonNameConflict, v1alpha1.ReasonVolumeSnapshotNotFound,
+	case v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonCancelled, v1alpha1.ReasonInvalidTask,
+		v1alpha1.ReasonVolumeNotEmpty,
+		v1alpha1.ReasonSnapshotNotFound, v1alpha1.ReasonTargetNotFound, v1alpha1.ReasonConfirmationWrong,
+		v1alpha1.ReasonConfirmationMissing,
+		v1alpha1.ReasonPrivilegeRequired, v1alpha1.ReasonRestoreInProgress, v1alpha1.ReasonNameConflict,
+		v1alpha1.ReasonVolumeSnapshotNotFound,
 		v1alpha1.ReasonFailedToExecutePreRestoreHooks:
 		return false
 	default:
@@ -114,7 +117,8 @@ func worthRestoringAgain(reason string) bool {
 
 // failure returns the reason and message of the first failed component by name, or else of the first unknown one.
 func (r *restoreRun) failure() (reason, message string) {
-	for _, phase := range []v1alpha1.RestoreSessionPhase{v1alpha1.RestoreSessionFailed, v1alpha1.RestoreSessionUnknown} {
+	for _, phase := range []v1alpha1.RestoreSessionPhase{v1alpha1.RestoreSessionFailed,
+		v1alpha1.RestoreSessionUnknown} {
 		for _, name := range slices.Sorted(maps.Keys(r.d.Status.Components)) {
 			c := r.d.Status.Components[name]
 			if c.Phase != phase {
@@ -145,7 +149,8 @@ func (r *restoreRun) finish() {
 			c := s.Components[v.Component]
 			total++
 			done[c.Phase]++
-			owners, attributes, devices = owners+c.OwnersNotRestored, attributes+c.AttributesNotRestored, devices+c.DevicesNotRestored
+			owners, attributes, devices = owners+c.OwnersNotRestored, attributes+c.AttributesNotRestored,
+				devices+c.DevicesNotRestored
 		}
 	}
 	succeeded := done[v1alpha1.RestoreSessionSucceeded]
@@ -158,7 +163,8 @@ func (r *restoreRun) finish() {
 			r.d.StampMade = ProvisionsClaims(s.Resolved) && len(postHooks(s.Resolved.Hooks)) == 0
 		}
 		if succeeded > 0 {
-			partial(&s.Conditions, "some components are restored and some are not: see status.components", r.Session.Generation, r.Now)
+			partial(&s.Conditions, "some components are restored and some are not: see status.components",
+				r.Session.Generation, r.Now)
 		}
 		reason, message := r.failure()
 		endRestore(r.RestoreInput, r.d, phase, reason, message)
@@ -173,7 +179,9 @@ func (r *restoreRun) finish() {
 			how = "restore with executor Job and as root for that"
 		}
 		partial(&s.Conditions, fmt.Sprintf(
-			"all data is restored, but the owners of %d entries and other attributes of %d entries could not be set, and %d devices were left out: %s (jobTemplate runAsUser 0, in a Namespace with the annotation %s); devices and set-id bits also need the task's parameters of these names",
+			"all data is restored, but the owners of %d entries and other attributes of %d entries could not be set, "+
+				"and %d devices were left out: %s (jobTemplate runAsUser 0, in a Namespace with the annotation %s); "+
+				"devices and set-id bits also need the task's parameters of these names",
 			owners, attributes, devices, how, v1alpha1.AnnotationPrivilegedMovers), r.Session.Generation, r.Now)
 	}
 	if hooks != "" {

@@ -50,16 +50,21 @@ func PlanClaims(t RestoreTarget, replicas int32) ([]PlannedClaim, *v1alpha1.Reso
 	volumes, taken := map[string]int{}, map[string]string{}
 	for _, p := range plan {
 		if other, twice := taken[p.Claim]; twice {
-			return nil, fail(v1alpha1.ReasonInvalidParameters, "components %s and %s would both become PersistentVolumeClaim %s: name one of them in dataSource.components, or use %s or %s in the template's name",
+			return nil, fail(v1alpha1.ReasonInvalidParameters,
+				"components %s and %s would both become PersistentVolumeClaim %s: name one of them in "+
+					"dataSource.components, or use %s or %s in the template's name",
 				other, p.Component, p.Claim, varPodOrdinal, varComponentName)
 		}
 		taken[p.Claim] = p.Component
 		if volumes[p.Host]++; volumes[p.Host] > maxVolumes {
-			return nil, fail(v1alpha1.ReasonInvalidTask, "one Job would make more than %d PersistentVolumeClaims: restore a part of them (dataSource.components), and the others with another RestoreSession", maxVolumes)
+			return nil, fail(v1alpha1.ReasonInvalidTask,
+				"one Job would make more than %d PersistentVolumeClaims: restore a part of them "+
+					"(dataSource.components), and the others with another RestoreSession", maxVolumes)
 		}
 	}
 	if len(volumes) > maxHosts {
-		return nil, fail(v1alpha1.ReasonInvalidTask, "the restore needs %d Jobs; at most %d are possible", len(volumes), maxHosts)
+		return nil, fail(v1alpha1.ReasonInvalidTask, "the restore needs %d Jobs; at most %d are possible", len(volumes),
+			maxHosts)
 	}
 	return plan, nil
 }
@@ -74,7 +79,9 @@ func planOf(t RestoreTarget, replicas int32) ([]PlannedClaim, *v1alpha1.Resolved
 		source := t.Sources[component]
 		c := t.Snapshot.Status.Components[cmp.Or(source, component)]
 		if c.Driver != v1alpha1.DriverVolumeSnapshotter || len(c.VolumeSnapshotterStats) != 1 {
-			return nil, fail(v1alpha1.ReasonComponentNotFound, "component %s of Snapshot %s is not a VolumeSnapshot: leave it out with dataSource.components", cmp.Or(source, component), t.Snapshot.Name)
+			return nil, fail(v1alpha1.ReasonComponentNotFound,
+				"component %s of Snapshot %s is not a VolumeSnapshot: leave it out with dataSource.components",
+				cmp.Or(source, component), t.Snapshot.Name)
 		}
 		stats := c.VolumeSnapshotterStats[0]
 		i, err := r.claimTemplate(component, stats.PVCName)
@@ -86,7 +93,8 @@ func planOf(t RestoreTarget, replicas int32) ([]PlannedClaim, *v1alpha1.Resolved
 			return nil, err
 		}
 		plan = append(plan, PlannedClaim{
-			Host: planHost(t.Snapshot, component), Component: component, Source: source, Claim: name, Template: int32(i + 1),
+			Host: planHost(t.Snapshot, component), Component: component, Source: source, Claim: name,
+			Template:       int32(i + 1),
 			VolumeSnapshot: stats.VolumeSnapshotName, UID: types.UID(c.ID), Stats: &stats,
 		})
 	}
@@ -116,7 +124,9 @@ func (r *restoreResolver) claimTemplate(component, claim string) (int, *v1alpha1
 			return i, nil
 		}
 	}
-	return 0, fail(v1alpha1.ReasonInvalidParameters, "no volumeClaimTemplate is for component %s, which was PersistentVolumeClaim %s: give one of them the annotation %s: %s, or leave the component out with dataSource.components",
+	return 0, fail(v1alpha1.ReasonInvalidParameters,
+		"no volumeClaimTemplate is for component %s, which was PersistentVolumeClaim %s: give one of them the "+
+			"annotation %s: %s, or leave the component out with dataSource.components",
 		component, claim, v1alpha1.AnnotationComponent, component)
 }
 
@@ -134,14 +144,18 @@ func planHost(s *v1alpha1.Snapshot, component string) string {
 
 // planTemplates plans one claim for each template. A template with ${POD_ORDINAL} in its name gives one claim for each
 // replica.
-func planTemplates(templates []v1alpha1.RestoreClaimTemplate, replicas int32) ([]PlannedClaim, *v1alpha1.ResolvedError) {
+func planTemplates(
+	templates []v1alpha1.RestoreClaimTemplate, replicas int32,
+) ([]PlannedClaim, *v1alpha1.ResolvedError) {
 	var plan []PlannedClaim
 	for i := range templates {
 		t := &templates[i]
 		source := sourceName(t)
 		if !strings.Contains(t.Metadata.Name, varPodOrdinal) {
 			if strings.Contains(source, varPodOrdinal) {
-				return nil, fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q: its dataSource has %s but its name does not: add it to the name, because each number needs its own claim", t.Metadata.Name, varPodOrdinal)
+				return nil, fail(v1alpha1.ReasonInvalidParameters,
+					"volumeClaimTemplate %q: its dataSource has %s but its name does not: add it to the name, "+
+						"because each number needs its own claim", t.Metadata.Name, varPodOrdinal)
 			}
 			p, err := planNamed(t.Metadata.Name, source, HostTarget, int32(i+1))
 			if err != nil {
@@ -168,7 +182,8 @@ func planNamed(name, source, host string, template int32) (PlannedClaim, *v1alph
 		return PlannedClaim{}, err
 	}
 	if strings.Contains(source, "${") {
-		return PlannedClaim{}, fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q: the only variable in the name of its VolumeSnapshot is %s", name, varPodOrdinal)
+		return PlannedClaim{}, fail(v1alpha1.ReasonInvalidParameters,
+			"volumeClaimTemplate %q: the only variable in the name of its VolumeSnapshot is %s", name, varPodOrdinal)
 	}
 	return PlannedClaim{Host: host, Component: name, Claim: name, Template: template, VolumeSnapshot: source}, nil
 }

@@ -31,7 +31,9 @@ type restorePoint struct {
 // ChooseSnapshots returns the Snapshots that a RestoreBatch restores, by target. They belong to one restore point
 // unless the spec asks for a mix. The list can hold Snapshots of other BackupBatches. The result does not depend on the
 // order of the list.
-func ChooseSnapshots(list []v1alpha1.Snapshot, spec *v1alpha1.RestoreBatchSpec) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
+func ChooseSnapshots(
+	list []v1alpha1.Snapshot, spec *v1alpha1.RestoreBatchSpec,
+) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
 	source := &spec.DataSource
 	named := source.PITR == nil && source.BackupSession != v1alpha1.LatestBackupSession
 	var moment Moment
@@ -107,7 +109,8 @@ func preferred(s, than *v1alpha1.Snapshot) bool {
 }
 
 func newerSnapshot(a, b *v1alpha1.Snapshot) int {
-	return cmp.Or(a.Status.SnapshotTime.Compare(b.Status.SnapshotTime.Time), cmp.Compare(a.Spec.SnapshotID, b.Spec.SnapshotID))
+	return cmp.Or(a.Status.SnapshotTime.Compare(b.Status.SnapshotTime.Time),
+		cmp.Compare(a.Spec.SnapshotID, b.Spec.SnapshotID))
 }
 
 // since returns when the first Snapshot of the point was complete. A later retry does not make a point newer.
@@ -138,7 +141,9 @@ func (p *restorePoint) missing(spec *v1alpha1.RestoreBatchSpec) []string {
 }
 
 // mix takes for each target the newest Snapshot of all points.
-func mix(all []*restorePoint, spec *v1alpha1.RestoreBatchSpec) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
+func mix(
+	all []*restorePoint, spec *v1alpha1.RestoreBatchSpec,
+) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
 	out := &restorePoint{snapshots: map[string]*v1alpha1.Snapshot{}}
 	for _, p := range all {
 		for name, s := range p.snapshots {
@@ -155,29 +160,40 @@ func mix(all []*restorePoint, spec *v1alpha1.RestoreBatchSpec) (map[string]*v1al
 }
 
 // pointOf returns the restore point with this name.
-func pointOf(points map[string]*restorePoint, name string, spec *v1alpha1.RestoreBatchSpec) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
+func pointOf(
+	points map[string]*restorePoint, name string, spec *v1alpha1.RestoreBatchSpec,
+) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
 	source := &spec.DataSource
 	if name == "" {
-		return nil, fail(v1alpha1.ReasonSnapshotNotFound, "BackupSession %[2]s made no Snapshot of BackupBatch %[1]s", source.BackupBatch, source.BackupSession)
+		return nil, fail(v1alpha1.ReasonSnapshotNotFound, "BackupSession %[2]s made no Snapshot of BackupBatch %[1]s",
+			source.BackupBatch, source.BackupSession)
 	}
 	if missing := points[name].missing(spec); len(missing) > 0 {
-		return nil, fail(v1alpha1.ReasonSnapshotNotFound, "the restore point of BackupSession %s has no successful Snapshot of target %s: leave the target out, or name another restore point",
+		return nil, fail(v1alpha1.ReasonSnapshotNotFound,
+			"the restore point of BackupSession %s has no successful Snapshot of target %s: leave the target out, or "+
+				"name another restore point",
 			source.BackupSession, strings.Join(missing, ", "))
 	}
 	return points[name].snapshots, nil
 }
 
 // newestWhole returns the newest restore point in which every target succeeded.
-func newestWhole(all []*restorePoint, spec *v1alpha1.RestoreBatchSpec) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
+func newestWhole(
+	all []*restorePoint, spec *v1alpha1.RestoreBatchSpec,
+) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
 	for _, p := range all {
 		if len(p.missing(spec)) == 0 {
 			return p.snapshots, nil
 		}
 	}
 	if len(all) == 0 {
-		return nil, fail(v1alpha1.ReasonSnapshotNotFound, "BackupBatch %s has no successful Snapshot%s of any of these targets", spec.DataSource.BackupBatch, byWhen(spec))
+		return nil, fail(v1alpha1.ReasonSnapshotNotFound,
+			"BackupBatch %s has no successful Snapshot%s of any of these targets", spec.DataSource.BackupBatch,
+			byWhen(spec))
 	}
-	return nil, fail(v1alpha1.ReasonSnapshotNotFound, "BackupBatch %s has no restore point%s in which all of these targets succeeded: the newest, of BackupSession %s, lacks %s. Leave that target out, or ask for a mix of restore points with dataSource.mixed",
+	return nil, fail(v1alpha1.ReasonSnapshotNotFound,
+		"BackupBatch %s has no restore point%s in which all of these targets succeeded: the newest, of BackupSession "+
+			"%s, lacks %s. Leave that target out, or ask for a mix of restore points with dataSource.mixed",
 		spec.DataSource.BackupBatch, byWhen(spec), all[0].name, strings.Join(all[0].missing(spec), ", "))
 }
 

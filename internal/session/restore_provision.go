@@ -37,20 +37,30 @@ func ProvisionsClaims(r *v1alpha1.ResolvedRestore) bool {
 // LookAtClaim returns the present state of the claim of a restored volume. claim is nil if it does not exist, and
 // volume is nil if the claim has none. source is the UID of the VolumeSnapshot that now has the name from which the
 // claim is made, or "" if there is none.
-func LookAtClaim(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, claim *corev1.PersistentVolumeClaim, source types.UID, volume *corev1.PersistentVolume) MadeClaim {
+func LookAtClaim(
+	s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, claim *corev1.PersistentVolumeClaim,
+	source types.UID, volume *corev1.PersistentVolume,
+) MadeClaim {
 	if claim == nil {
-		return MadeClaim{Reason: v1alpha1.ReasonTargetNotFound, Wrong: fmt.Sprintf("PersistentVolumeClaim %s was deleted", v.ClaimName)}
+		return MadeClaim{
+			Reason: v1alpha1.ReasonTargetNotFound,
+			Wrong:  fmt.Sprintf("PersistentVolumeClaim %s was deleted", v.ClaimName),
+		}
 	}
-	out := MadeClaim{UID: claim.UID, Reason: v1alpha1.ReasonTargetNotFound, Bound: claim.Status.Phase == corev1.ClaimBound}
+	out := MadeClaim{
+		UID: claim.UID, Reason: v1alpha1.ReasonTargetNotFound, Bound: claim.Status.Phase == corev1.ClaimBound,
+	}
 	switch {
 	case claim.DeletionTimestamp != nil:
 		out.Wrong = fmt.Sprintf("PersistentVolumeClaim %s is being deleted", v.ClaimName)
 	case claim.Annotations[v1alpha1.AnnotationRestoreSession] != string(s.UID):
 		out.Wrong = fmt.Sprintf("PersistentVolumeClaim %s is not the one that the restore made", v.ClaimName)
 	case volumesnapshot.SourceOf(claim) != v.Provision.VolumeSnapshot:
-		out.Wrong = fmt.Sprintf("PersistentVolumeClaim %s is not made from VolumeSnapshot %s", v.ClaimName, v.Provision.VolumeSnapshot)
+		out.Wrong = fmt.Sprintf("PersistentVolumeClaim %s is not made from VolumeSnapshot %s", v.ClaimName,
+			v.Provision.VolumeSnapshot)
 	case v.Provision.Import == nil && source != "" && source != types.UID(v.ID):
-		out.Wrong = fmt.Sprintf("VolumeSnapshot %s was replaced while PersistentVolumeClaim %s was made from it", v.Provision.VolumeSnapshot, v.ClaimName)
+		out.Wrong = fmt.Sprintf("VolumeSnapshot %s was replaced while PersistentVolumeClaim %s was made from it",
+			v.Provision.VolumeSnapshot, v.ClaimName)
 	case claim.Status.Phase == corev1.ClaimLost:
 		out.Wrong = fmt.Sprintf("PersistentVolumeClaim %s has lost its volume", v.ClaimName)
 	default:
@@ -71,7 +81,8 @@ func MadeMark(digest string, v *v1alpha1.ResolvedRestoreVolume) string { return 
 func MadeBefore(claim *corev1.PersistentVolumeClaim, digest string, source types.UID) bool {
 	of, made := strings.CutPrefix(claim.Annotations[v1alpha1.AnnotationMade], digest+"/")
 	from := volumesnapshot.SourceOf(claim)
-	if !made || of == "" || digest == "" || from == "" || claim.DeletionTimestamp != nil || claim.Status.Phase == corev1.ClaimLost {
+	if !made || of == "" || digest == "" || from == "" || claim.DeletionTimestamp != nil ||
+		claim.Status.Phase == corev1.ClaimLost {
 		return false
 	}
 	lent := from == policy.ImportName(types.UID(claim.Annotations[v1alpha1.AnnotationRestoreSession]), types.UID(of))
@@ -108,12 +119,15 @@ func (r *restoreRun) jobName(h *v1alpha1.ResolvedRestoreHost) string {
 
 // provisioned returns the state of a component after a mover made or mounted its claim. The mover's report counts only
 // if the claim agrees.
-func (r *restoreRun) provisioned(v *v1alpha1.ResolvedRestoreVolume, before, said v1alpha1.RestoredComponent) v1alpha1.RestoredComponent {
+func (r *restoreRun) provisioned(
+	v *v1alpha1.ResolvedRestoreVolume, before, said v1alpha1.RestoredComponent,
+) v1alpha1.RestoredComponent {
 	claim := r.Claims[v.ClaimName]
 	said.ID, said.ClaimUID, said.Size = v.ID, claim.UID, "" // only the storage system knows how much it wrote
 	said.StartTime = cmp.Or(before.StartTime, said.StartTime)
 	failed := func(reason, format string, args ...any) v1alpha1.RestoredComponent {
-		said.Phase, said.Reason, said.Error = v1alpha1.RestoreSessionFailed, reason, shorten(fmt.Sprintf(format, args...))
+		said.Phase, said.Reason, said.Error = v1alpha1.RestoreSessionFailed, reason,
+			shorten(fmt.Sprintf(format, args...))
 		return said
 	}
 	if said.Phase != v1alpha1.RestoreSessionSucceeded {
@@ -129,20 +143,24 @@ func (r *restoreRun) provisioned(v *v1alpha1.ResolvedRestoreVolume, before, said
 		return said
 	case v.Provision.Binding == v1alpha1.BindLater:
 		said.Phase, said.Reason = v1alpha1.RestoreSessionUnknown, v1alpha1.ReasonVolumeNotBound
-		said.Error = fmt.Sprintf("PersistentVolumeClaim %s was made and gets its volume when a pod mounts it: the parameter bind says that the restore must not mount it", v.ClaimName)
+		said.Error = fmt.Sprintf(
+			"PersistentVolumeClaim %s was made and gets its volume when a pod mounts it: the parameter bind says "+
+				"that the restore must not mount it", v.ClaimName)
 		return said
 	case v.Provision.Binding == v1alpha1.BindConsumer && !AwaitingConsumer(before):
 		// The claim was made; now a Job mounts it.
 		r.d.After = sooner(r.d.After, time.Second)
 		return v1alpha1.RestoredComponent{ID: v.ID, ClaimUID: claim.UID, StartTime: said.StartTime}
 	}
-	return failed(v1alpha1.ReasonVolumeNotBound, "PersistentVolumeClaim %s has no volume%s", v.ClaimName, because(claim.Warning))
+	return failed(v1alpha1.ReasonVolumeNotBound, "PersistentVolumeClaim %s has no volume%s", v.ClaimName,
+		because(claim.Warning))
 }
 
 // mayStillBind reports whether the pod that mounts claims has no node because the storage system still makes their
 // volumes. The parameter waitTimeout limits that time.
 func (r *restoreRun) mayStillBind(h *v1alpha1.ResolvedRestoreHost, job Job) bool {
-	return job.Reason == v1alpha1.ReasonUnschedulable && !job.Finished && !r.late() && r.Session.DeletionTimestamp == nil &&
+	return job.Reason == v1alpha1.ReasonUnschedulable && !job.Finished && !r.late() &&
+		r.Session.DeletionTimestamp == nil &&
 		Mounting(h, r.d.Status.Components) && r.Now.Before(job.Created.Add(WaitTimeout(r.d.Status.Resolved.Task)))
 }
 

@@ -88,7 +88,8 @@ func (r *restoreRun) host(i int, h *v1alpha1.ResolvedRestoreHost) {
 		r.d.Status.Components[v.Component] = c
 	}
 	// Whoever waits for a restore wants to mount the volume, which is in use until the pod has ended.
-	if pending || exists && !job.Finished && !r.late() && r.Session.DeletionTimestamp == nil && !slices.Contains(r.d.Delete, name) {
+	if pending || exists && !job.Finished && !r.late() && r.Session.DeletionTimestamp == nil &&
+		!slices.Contains(r.d.Delete, name) {
 		r.open++
 	}
 }
@@ -216,7 +217,8 @@ func (r *restoreRun) report(h *v1alpha1.ResolvedRestoreHost, result *task.Result
 // If that was written already, the mover refused for another reason.
 func (r *restoreRun) advise(reason, message string) string {
 	uid := r.d.Status.Resolved.TargetUID
-	if reason != v1alpha1.ReasonVolumeNotEmpty || uid == "" || Overwrites(r.Session) != "" || strings.Contains(message, string(uid)) {
+	if reason != v1alpha1.ReasonVolumeNotEmpty || uid == "" || Overwrites(r.Session) != "" ||
+		strings.Contains(message, string(uid)) {
 		return message
 	}
 	return message + ConfirmAdvice(uid)

@@ -47,7 +47,9 @@ func ResolveRestore(t RestoreTarget) ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.
 		return nil, err
 	}
 	if len(hosts) > maxHosts {
-		return nil, fail(v1alpha1.ReasonInvalidTask, "the restore needs %d Jobs; at most %d are possible: name components in dataSource.components", len(hosts), maxHosts)
+		return nil, fail(v1alpha1.ReasonInvalidTask,
+			"the restore needs %d Jobs; at most %d are possible: name components in dataSource.components", len(hosts),
+			maxHosts)
 	}
 	return hosts, r.check(hosts)
 }
@@ -82,7 +84,8 @@ func (r *restoreResolver) hosts() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.Res
 func (r *restoreResolver) volume(component string, v v1alpha1.ResolvedVolume) v1alpha1.ResolvedRestoreVolume {
 	c := r.Snapshot.Status.Components[cmp.Or(r.Sources[component], component)]
 	return v1alpha1.ResolvedRestoreVolume{
-		Component: component, Source: r.Sources[component], ID: c.ID, Path: c.Path, ClaimName: v.ClaimName, HostPath: v.HostPath, Volume: v.Volume,
+		Component: component, Source: r.Sources[component], ID: c.ID, Path: c.Path, ClaimName: v.ClaimName,
+		HostPath: v.HostPath, Volume: v.Volume,
 		Files: c.Files, Bytes: c.SizeBytes, Stream: r.Unpacker,
 	}
 }
@@ -104,7 +107,9 @@ func (r *restoreResolver) intoDatabase() ([]v1alpha1.ResolvedRestoreHost, *v1alp
 
 func (r *restoreResolver) intoClaim() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
 	if len(r.Components) > 1 {
-		return nil, fail(v1alpha1.ReasonComponentNotFound, "a PersistentVolumeClaim takes one component, and Snapshot %s has several: name one of them in dataSource.components: %s",
+		return nil, fail(v1alpha1.ReasonComponentNotFound,
+			"a PersistentVolumeClaim takes one component, and Snapshot %s has several: name one of them in "+
+				"dataSource.components: %s",
 			r.Snapshot.Name, strings.Join(r.Components, ", "))
 	}
 	context, err := RestoreSecurityContext(r.Job, r.Privileged)
@@ -112,7 +117,8 @@ func (r *restoreResolver) intoClaim() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1
 		return nil, err
 	}
 	v := r.volume(r.Components[0], v1alpha1.ResolvedVolume{ClaimName: r.Claim.Name})
-	return []v1alpha1.ResolvedRestoreHost{{Name: HostTarget, SecurityContext: context, Volumes: []v1alpha1.ResolvedRestoreVolume{v}}}, nil
+	return []v1alpha1.ResolvedRestoreHost{{Name: HostTarget, SecurityContext: context,
+		Volumes: []v1alpha1.ResolvedRestoreVolume{v}}}, nil
 }
 
 func (r *restoreResolver) intoDeployment() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
@@ -121,7 +127,9 @@ func (r *restoreResolver) intoDeployment() ([]v1alpha1.ResolvedRestoreHost, *v1a
 	if err != nil {
 		return nil, err
 	}
-	host := v1alpha1.ResolvedRestoreHost{Name: HostTarget, SecurityContext: r.resolver.securityContext(&d.Spec.Template.Spec, volumes[0].name)}
+	host := v1alpha1.ResolvedRestoreHost{
+		Name: HostTarget, SecurityContext: r.resolver.securityContext(&d.Spec.Template.Spec, volumes[0].name),
+	}
 	for _, component := range r.Components {
 		i := slices.IndexFunc(volumes, func(v volume) bool { return v.name == component })
 		if i < 0 && len(volumes) == 1 && len(r.Components) == 1 {
@@ -131,7 +139,9 @@ func (r *restoreResolver) intoDeployment() ([]v1alpha1.ResolvedRestoreHost, *v1a
 		case i < 0:
 			return nil, r.noPlace(component, "Deployment/"+d.Name, volumes)
 		case volumes[i].perPod:
-			return nil, fail(v1alpha1.ReasonNoVolumes, "volume %s of Deployment/%s is ephemeral and is deleted with its pod: restore the component into a PersistentVolumeClaim", volumes[i].name, d.Name)
+			return nil, fail(v1alpha1.ReasonNoVolumes,
+				"volume %s of Deployment/%s is ephemeral and is deleted with its pod: restore the component into a "+
+					"PersistentVolumeClaim", volumes[i].name, d.Name)
 		}
 		host.Volumes = append(host.Volumes, r.volume(component, r.resolver.resolved(volumes[i], component, "")))
 	}
@@ -144,14 +154,15 @@ func (r *restoreResolver) intoStatefulSet() ([]v1alpha1.ResolvedRestoreHost, *v1
 	if err != nil {
 		return nil, err
 	}
-	return r.perHost("StatefulSet/"+s.Name, &s.Spec.Template.Spec, volumes, func(component string) (host, pod, rest string) {
-		ordinal := podOrdinal(component)
-		if ordinal == "" {
-			return "", "", ""
-		}
-		host = "pod-" + ordinal
-		return host, s.Name + "-" + ordinal, strings.TrimPrefix(strings.TrimPrefix(component, host), "-")
-	})
+	return r.perHost("StatefulSet/"+s.Name, &s.Spec.Template.Spec, volumes,
+		func(component string) (host, pod, rest string) {
+			ordinal := podOrdinal(component)
+			if ordinal == "" {
+				return "", "", ""
+			}
+			host = "pod-" + ordinal
+			return host, s.Name + "-" + ordinal, strings.TrimPrefix(strings.TrimPrefix(component, host), "-")
+		})
 }
 
 func (r *restoreResolver) intoDaemonSet() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
@@ -160,14 +171,15 @@ func (r *restoreResolver) intoDaemonSet() ([]v1alpha1.ResolvedRestoreHost, *v1al
 	if err != nil {
 		return nil, err
 	}
-	hosts, err := r.perHost("DaemonSet/"+d.Name, &d.Spec.Template.Spec, volumes, func(component string) (host, pod, rest string) {
-		for _, v := range volumes {
-			if node, ok := strings.CutSuffix(component, "-"+v.name); ok && len(volumes) > 1 {
-				return node, "", v.name
+	hosts, err := r.perHost("DaemonSet/"+d.Name, &d.Spec.Template.Spec, volumes,
+		func(component string) (host, pod, rest string) {
+			for _, v := range volumes {
+				if node, ok := strings.CutSuffix(component, "-"+v.name); ok && len(volumes) > 1 {
+					return node, "", v.name
+				}
 			}
-		}
-		return component, "", ""
-	})
+			return component, "", ""
+		})
 	for i := range hosts {
 		hosts[i].Node = hosts[i].Name
 	}
@@ -177,7 +189,9 @@ func (r *restoreResolver) intoDaemonSet() ([]v1alpha1.ResolvedRestoreHost, *v1al
 // perHost puts components into the volumes of their hosts. Such components are named after a host, and after a volume
 // where the host has several. split takes the name of a component apart; an empty host means that the name has no such
 // form.
-func (r *restoreResolver) perHost(target string, spec *corev1.PodSpec, volumes []volume, split func(string) (host, pod, rest string)) ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
+func (r *restoreResolver) perHost(
+	target string, spec *corev1.PodSpec, volumes []volume, split func(string) (host, pod, rest string),
+) ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
 	var hosts []v1alpha1.ResolvedRestoreHost
 	for _, component := range r.Components {
 		name, pod, rest := split(component)
@@ -191,9 +205,12 @@ func (r *restoreResolver) perHost(target string, spec *corev1.PodSpec, volumes [
 		at := slices.IndexFunc(hosts, func(h v1alpha1.ResolvedRestoreHost) bool { return h.Name == name })
 		if at < 0 {
 			at = len(hosts)
-			hosts = append(hosts, v1alpha1.ResolvedRestoreHost{Name: name, SecurityContext: r.resolver.securityContext(spec, volumes[0].name)})
+			hosts = append(hosts, v1alpha1.ResolvedRestoreHost{
+				Name: name, SecurityContext: r.resolver.securityContext(spec, volumes[0].name),
+			})
 		}
-		hosts[at].Volumes = append(hosts[at].Volumes, r.volume(component, r.resolver.resolved(volumes[i], component, pod)))
+		hosts[at].Volumes = append(hosts[at].Volumes,
+			r.volume(component, r.resolver.resolved(volumes[i], component, pod)))
 	}
 	return hosts, nil
 }
@@ -201,7 +218,8 @@ func (r *restoreResolver) perHost(target string, spec *corev1.PodSpec, volumes [
 // noPlace refuses a component for which the target has no volume.
 func (r *restoreResolver) noPlace(component, target string, volumes []volume) *v1alpha1.ResolvedError {
 	return fail(v1alpha1.ReasonComponentNotFound,
-		"component %s of Snapshot %s does not name a volume of %s (it has: %s): restore it into a PersistentVolumeClaim, or leave it out with dataSource.components",
+		"component %s of Snapshot %s does not name a volume of %s (it has: %s): restore it into a "+
+			"PersistentVolumeClaim, or leave it out with dataSource.components",
 		component, r.Snapshot.Name, target, names(volumes))
 }
 

@@ -122,7 +122,8 @@ func startRestoreBatch(in RestoreBatchInput, d *RestoreBatchDecision) {
 	until := s.Since.Add(s.Wait)
 	switch {
 	case s.AlreadyRestored:
-		endRestoreBatch(in, d, v1alpha1.RestoreSessionSkipped, v1alpha1.ReasonAlreadyRestored, "an identical RestoreBatch has filled the targets before")
+		endRestoreBatch(in, d, v1alpha1.RestoreSessionSkipped, v1alpha1.ReasonAlreadyRestored,
+			"an identical RestoreBatch has filled the targets before")
 	case s.Error != nil && in.Now.Before(until):
 		d.Status.Phase, d.Status.Reason = v1alpha1.RestoreSessionPending, s.Error.Reason
 		message := "waiting: " + s.Error.Message
@@ -149,7 +150,8 @@ func freezeRestoreBatch(in RestoreBatchInput, d *RestoreBatchDecision) {
 	for i := range resolved.Targets {
 		t := &resolved.Targets[i]
 		s.Targets = append(s.Targets, v1alpha1.RestoreTargetStatus{
-			Name: t.Name, Phase: v1alpha1.RestoreSessionPending, Reason: v1alpha1.ReasonPending, Snapshot: t.Snapshot, RestorePoint: t.RestorePoint,
+			Name: t.Name, Phase: v1alpha1.RestoreSessionPending, Reason: v1alpha1.ReasonPending, Snapshot: t.Snapshot,
+			RestorePoint: t.RestorePoint,
 		})
 	}
 	if mixed := slices.ContainsFunc(resolved.Targets, func(t v1alpha1.ResolvedRestoreTarget) bool {
@@ -158,14 +160,17 @@ func freezeRestoreBatch(in RestoreBatchInput, d *RestoreBatchDecision) {
 		s.RestorePoint = resolved.Targets[0].RestorePoint
 	}
 	s.Phase, s.Reason = v1alpha1.RestoreSessionRunning, v1alpha1.ReasonRunning
-	set(&s.Conditions, v1alpha1.ConditionValidationPassed, metav1.ConditionTrue, v1alpha1.ReasonResourceValidationPassed, "the restore can be done", in.Batch.Generation, in.Now)
+	set(&s.Conditions, v1alpha1.ConditionValidationPassed, metav1.ConditionTrue,
+		v1alpha1.ReasonResourceValidationPassed, "the restore can be done", in.Batch.Generation, in.Now)
 	progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", in.Batch.Generation, in.Now)
 	d.Event = &Event{Type: corev1.EventTypeNormal, Reason: ReasonStarted, Message: "the restore has started"}
 	d.After = time.Second
 }
 
 // endRestoreBatch ends a RestoreBatch for good.
-func endRestoreBatch(in RestoreBatchInput, d *RestoreBatchDecision, phase v1alpha1.RestoreSessionPhase, reason, message string) {
+func endRestoreBatch(
+	in RestoreBatchInput, d *RestoreBatchDecision, phase v1alpha1.RestoreSessionPhase, reason, message string,
+) {
 	s := &d.Status
 	now := metav1.NewTime(in.Now).Rfc3339Copy()
 	s.Phase, s.Reason, s.CompletionTime = phase, reason, &now
@@ -173,7 +178,8 @@ func endRestoreBatch(in RestoreBatchInput, d *RestoreBatchDecision, phase v1alph
 		s.Duration = FormatDuration(now.Sub(s.StartTime.Time))
 	}
 	if phase == v1alpha1.RestoreSessionInvalid {
-		set(&s.Conditions, v1alpha1.ConditionValidationPassed, metav1.ConditionFalse, reason, message, in.Batch.Generation, in.Now)
+		set(&s.Conditions, v1alpha1.ConditionValidationPassed, metav1.ConditionFalse, reason, message,
+			in.Batch.Generation, in.Now)
 	}
 	ok := phase == v1alpha1.RestoreSessionSucceeded || phase == v1alpha1.RestoreSessionSkipped
 	conclude(&s.Conditions, ok, reason, message, in.Batch.Generation, in.Now)

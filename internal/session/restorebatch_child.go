@@ -30,7 +30,9 @@ func TargetDigest(specDigest, target string) string {
 }
 
 // ResolveRestoreTargets returns the targets of a RestoreBatch with their Snapshots, in the order of the spec.
-func ResolveRestoreTargets(b *v1alpha1.RestoreBatch, chosen map[string]*v1alpha1.Snapshot) []v1alpha1.ResolvedRestoreTarget {
+func ResolveRestoreTargets(
+	b *v1alpha1.RestoreBatch, chosen map[string]*v1alpha1.Snapshot,
+) []v1alpha1.ResolvedRestoreTarget {
 	var out []v1alpha1.ResolvedRestoreTarget
 	for i := range b.Spec.Targets {
 		t := &b.Spec.Targets[i]
@@ -40,7 +42,9 @@ func ResolveRestoreTargets(b *v1alpha1.RestoreBatch, chosen map[string]*v1alpha1
 			Repository: s.Spec.Repository, Snapshot: s.Name, RestorePoint: retention.Point(s),
 		}
 		if t.Target == nil && !makesClaims(t.Addon) {
-			resolved.Target = &v1alpha1.TypedObjectReference{APIGroup: s.Spec.AppRef.APIGroup, Kind: s.Spec.AppRef.Kind, Name: s.Spec.AppRef.Name}
+			resolved.Target = &v1alpha1.TypedObjectReference{
+				APIGroup: s.Spec.AppRef.APIGroup, Kind: s.Spec.AppRef.Kind, Name: s.Spec.AppRef.Name,
+			}
 		}
 		out = append(out, resolved)
 	}
@@ -66,7 +70,8 @@ func NewRestoreSession(b *v1alpha1.RestoreBatch, i int, now time.Time) *v1alpha1
 	resolved := b.Status.Resolved
 	t, frozen := &b.Spec.Targets[i], &resolved.Targets[i]
 	source := &v1alpha1.RestoreDataSource{
-		Namespace: b.Spec.DataSource.Namespace, Repository: frozen.Repository, Snapshot: frozen.Snapshot, Components: t.Components, Rules: slices.Clone(t.Rules),
+		Namespace: b.Spec.DataSource.Namespace, Repository: frozen.Repository, Snapshot: frozen.Snapshot,
+		Components: t.Components, Rules: slices.Clone(t.Rules),
 		EncryptionSecret: t.EncryptionSecret.DeepCopy(),
 	}
 	if source.EncryptionSecret == nil {
@@ -89,8 +94,11 @@ func NewRestoreSession(b *v1alpha1.RestoreBatch, i int, now time.Time) *v1alpha1
 		},
 		Spec: v1alpha1.RestoreSessionSpec{
 			Target: frozen.Target.DeepCopy(), DataSource: source, Addon: t.Addon.DeepCopy(), Executor: t.Executor,
-			Confirm: t.Confirm, OverwritePolicy: t.OverwritePolicy, DeleteExtraFiles: t.DeleteExtraFiles, Verify: t.Verify,
-			RetryConfig: cmp.Or(t.RetryConfig, b.Spec.RetryConfig).DeepCopy(), RestoreTimeout: &metav1.Duration{Duration: left},
+			Confirm: t.Confirm, OverwritePolicy: t.OverwritePolicy, DeleteExtraFiles: t.DeleteExtraFiles,
+			Verify:      t.Verify,
+			RetryConfig: cmp.Or(t.RetryConfig, b.Spec.RetryConfig).DeepCopy(), RestoreTimeout: &metav1.Duration{
+				Duration: left,
+			},
 			Hooks: t.Hooks.DeepCopy(),
 		},
 	}

@@ -25,7 +25,8 @@ func (r *batchRestore) preRestore() bool {
 		return true
 	}
 	stage := hookStage{
-		stage: PreHooks, now: r.Now, hooks: s.Resolved.Hooks.Pre, results: r.Hooks, status: status.PreHooks, stop: r.stopReason(),
+		stage: PreHooks, now: r.Now, hooks: s.Resolved.Hooks.Pre, results: r.Hooks, status: status.PreHooks,
+		stop:      r.stopReason(),
 		functions: r.hookJobs(),
 		applies:   func(*v1alpha1.ResolvedHook) bool { return true },
 	}
@@ -38,7 +39,8 @@ func (r *batchRestore) preRestore() bool {
 		return false
 	}
 	setHooks(&s.Conditions, v1alpha1.ConditionPreRestoreHooksExecutionSucceeded, status.PreHooks, "preRestore",
-		v1alpha1.ReasonSuccessfullyExecutedPreRestoreHooks, v1alpha1.ReasonFailedToExecutePreRestoreHooks, r.Batch.Generation, r.Now)
+		v1alpha1.ReasonSuccessfullyExecutedPreRestoreHooks, v1alpha1.ReasonFailedToExecutePreRestoreHooks,
+		r.Batch.Generation, r.Now)
 	progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", r.Batch.Generation, r.Now)
 	// The end of the hooks is written to the status before anything is restored. Otherwise a manager that is killed in
 	// between would run the hooks again beside the restore.
@@ -53,7 +55,8 @@ func (r *batchRestore) refuse(failure string) {
 	}
 	for i := range r.d.Status.Targets {
 		if t := &r.d.Status.Targets[i]; !t.Phase.Terminal() && t.RestoreSession == "" {
-			r.fail(t, v1alpha1.ReasonFailedToExecutePreRestoreHooks, "not restored because a preRestore hook failed: "+failure)
+			r.fail(t, v1alpha1.ReasonFailedToExecutePreRestoreHooks,
+				"not restored because a preRestore hook failed: "+failure)
 		}
 	}
 }
@@ -73,7 +76,9 @@ func (r *batchRestore) postRestore() (failure string, ended bool) {
 	stage := hookStage{
 		stage: PostHooks, now: r.Now, hooks: s.Resolved.Hooks.Post, results: r.Hooks, status: status.PostHooks,
 		functions: r.hookJobs(),
-		applies:   func(h *v1alpha1.ResolvedHook) bool { return appliesAfter(h.ExecutionPolicy, !wellEnded(phase), true) },
+		applies: func(h *v1alpha1.ResolvedHook) bool {
+			return appliesAfter(h.ExecutionPolicy, !wellEnded(phase), true)
+		},
 	}
 	ended = stage.advance()
 	status.PostHooks = stage.status
@@ -83,7 +88,8 @@ func (r *batchRestore) postRestore() (failure string, ended bool) {
 		return "", false
 	}
 	setHooks(&s.Conditions, v1alpha1.ConditionPostRestoreHooksExecutionSucceeded, status.PostHooks, "postRestore",
-		v1alpha1.ReasonSuccessfullyExecutedPostRestoreHooks, v1alpha1.ReasonFailedToExecutePostRestoreHooks, r.Batch.Generation, r.Now)
+		v1alpha1.ReasonSuccessfullyExecutedPostRestoreHooks, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
+		r.Batch.Generation, r.Now)
 	return hookFailures(status.PostHooks), true
 }
 
@@ -103,11 +109,15 @@ func (r *batchRestore) hooksRun(stage *hookStage, message string) {
 	s := &r.d.Status
 	summary := hook.Summary{
 		Name: r.Batch.Name, Namespace: r.Batch.Namespace,
-		Status: hook.Status{Phase: string(v1alpha1.RestoreSessionRunning), Duration: FormatDuration(r.Now.Sub(s.StartTime.Time))},
+		Status: hook.Status{
+			Phase: string(v1alpha1.RestoreSessionRunning), Duration: FormatDuration(r.Now.Sub(s.StartTime.Time)),
+		},
 	}
 	for i := range s.Resolved.Targets {
 		if t := s.Resolved.Targets[i].Target; t != nil {
-			summary.Targets = append(summary.Targets, hook.Object{APIGroup: t.APIGroup, Kind: t.Kind, Namespace: r.Batch.Namespace, Name: t.Name})
+			summary.Targets = append(summary.Targets, hook.Object{
+				APIGroup: t.APIGroup, Kind: t.Kind, Namespace: r.Batch.Namespace, Name: t.Name,
+			})
 		}
 	}
 	if len(summary.Targets) > 0 {

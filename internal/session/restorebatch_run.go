@@ -90,7 +90,8 @@ func (r *batchRestore) target(i int, t *v1alpha1.RestoreTargetStatus, active int
 		}
 	case t.RestoreSession != "":
 		r.d.Verify = true
-		reason, message := cmp.Or(stop, v1alpha1.ReasonCancelled), "RestoreSession "+name+" was deleted before it reported how it ended: the target may be restored only in part"
+		reason, message := cmp.Or(stop, v1alpha1.ReasonCancelled),
+			"RestoreSession "+name+" was deleted before it ended: the target may be restored only in part"
 		r.fail(t, reason, message)
 	case r.Refused[t.Name] != nil:
 		r.fail(t, r.Refused[t.Name].Reason, r.Refused[t.Name].Message)
@@ -110,7 +111,8 @@ func (r *batchRestore) target(i int, t *v1alpha1.RestoreTargetStatus, active int
 // follow copies the state of a target from its RestoreSession.
 func (r *batchRestore) follow(t *v1alpha1.RestoreTargetStatus, child *v1alpha1.RestoreSession) {
 	t.RestoreSession = child.Name
-	t.Phase, t.Reason = cmp.Or(child.Status.Phase, v1alpha1.RestoreSessionPending), cmp.Or(child.Status.Reason, v1alpha1.ReasonPending)
+	t.Phase, t.Reason = cmp.Or(child.Status.Phase, v1alpha1.RestoreSessionPending),
+		cmp.Or(child.Status.Reason, v1alpha1.ReasonPending)
 	t.Message = ""
 	if c := apimeta.FindStatusCondition(child.Status.Conditions, meta.ReadyCondition); c != nil {
 		t.Message = r.cut(c.Message)
@@ -146,7 +148,8 @@ func (r *batchRestore) outcome() (phase v1alpha1.RestoreSessionPhase, reason, me
 		by[t.Phase] = append(by[t.Phase], t.Name)
 	}
 	total := len(r.d.Status.Targets)
-	succeeded, skipped, unknown := by[v1alpha1.RestoreSessionSucceeded], by[v1alpha1.RestoreSessionSkipped], by[v1alpha1.RestoreSessionUnknown]
+	succeeded, skipped, unknown := by[v1alpha1.RestoreSessionSucceeded], by[v1alpha1.RestoreSessionSkipped],
+		by[v1alpha1.RestoreSessionUnknown]
 	source := &r.Batch.Spec.DataSource
 	switch {
 	case len(succeeded)+len(skipped)+len(unknown) < total:
@@ -154,19 +157,27 @@ func (r *batchRestore) outcome() (phase v1alpha1.RestoreSessionPhase, reason, me
 	case r.disturbed() != "" && len(skipped) < total:
 		return v1alpha1.RestoreSessionFailed, v1alpha1.ReasonReplicasChanged, "all was written, but " + r.disturbed()
 	case len(unknown) > 0:
-		return v1alpha1.RestoreSessionUnknown, v1alpha1.ReasonTargetsFailed, "all was written, but not all could be verified: " + r.failures()
+		return v1alpha1.RestoreSessionUnknown, v1alpha1.ReasonTargetsFailed,
+			"all was written, but not all could be verified: " + r.failures()
 	case len(skipped) == total:
-		return v1alpha1.RestoreSessionSkipped, v1alpha1.ReasonAlreadyRestored, "the targets were filled by an equal RestoreBatch before"
-	case len(skipped) > 0 && !source.Mixed && (source.PITR != nil || source.BackupSession == v1alpha1.LatestBackupSession):
+		return v1alpha1.RestoreSessionSkipped, v1alpha1.ReasonAlreadyRestored,
+			"the targets were filled by an equal RestoreBatch before"
+	case len(skipped) > 0 && !source.Mixed &&
+		(source.PITR != nil || source.BackupSession == v1alpha1.LatestBackupSession):
 		// Nobody knows any more from which restore point that was.
 		return v1alpha1.RestoreSessionFailed, v1alpha1.ReasonMixedRestorePoints, fmt.Sprintf(
-			"%s: an identical RestoreBatch has filled this before, perhaps from another restore point than that of %s, BackupSession %s. Check whether they fit together; to restore all from one restore point, create a RestoreBatch that names it in dataSource.backupSession",
+			"%s: an identical RestoreBatch has filled this before, perhaps from another restore point than that of "+
+				"%s, BackupSession %s. Check whether they fit together; to restore all from one restore point, "+
+				"create a RestoreBatch that names it in dataSource.backupSession",
 			strings.Join(skipped, ", "), strings.Join(succeeded, ", "), r.d.Status.RestorePoint)
 	case r.d.Status.RestorePoint == "":
-		return v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded, fmt.Sprintf("restored %d targets of BackupBatch %s, from different restore points", total, source.BackupBatch)
+		return v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded,
+			fmt.Sprintf("restored %d targets of BackupBatch %s, from different restore points", total,
+				source.BackupBatch)
 	default:
-		return v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded, fmt.Sprintf("restored %d targets of BackupBatch %s from the restore point of BackupSession %s",
-			total, source.BackupBatch, r.d.Status.RestorePoint)
+		return v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded,
+			fmt.Sprintf("restored %d targets of BackupBatch %s from the restore point of BackupSession %s",
+				total, source.BackupBatch, r.d.Status.RestorePoint)
 	}
 }
 
@@ -221,14 +232,20 @@ func (r *batchRestore) finish() {
 	}
 	switch {
 	case !wellEnded(phase) && well > 0:
-		partial(&r.d.Status.Conditions, "some targets are restored and some are not: see status.targets", r.Batch.Generation, r.Now)
+		partial(&r.d.Status.Conditions, "some targets are restored and some are not: see status.targets",
+			r.Batch.Generation, r.Now)
 	case wellEnded(phase) && r.left() != "":
-		partial(&r.d.Status.Conditions, "all data is restored, but not all workloads have their replicas again: "+r.left(), r.Batch.Generation, r.Now)
+		partial(&r.d.Status.Conditions,
+			"all data is restored, but not all workloads have their replicas again: "+r.left(), r.Batch.Generation,
+			r.Now)
 	case wellEnded(phase) && r.incomplete() != "":
-		partial(&r.d.Status.Conditions, "all data is restored, but not all owners and attributes: see the condition Partial of RestoreSession "+r.incomplete(), r.Batch.Generation, r.Now)
+		partial(&r.d.Status.Conditions,
+			"all data is restored, but not all owners and attributes: see the condition Partial of RestoreSession "+
+				""+r.incomplete(), r.Batch.Generation, r.Now)
 	}
 	if wellEnded(phase) && hooks != "" {
-		phase, reason, message = v1alpha1.RestoreSessionFailed, v1alpha1.ReasonFailedToExecutePostRestoreHooks, message+", but a postRestore hook failed: "+hooks
+		phase, reason, message = v1alpha1.RestoreSessionFailed, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
+			message+", but a postRestore hook failed: "+hooks
 	}
 	endRestoreBatch(r.RestoreBatchInput, r.d, phase, reason, message)
 }
@@ -237,7 +254,8 @@ func (r *batchRestore) finish() {
 func (r *batchRestore) incomplete() string {
 	for i := range r.d.Status.Resolved.Targets {
 		name := r.d.Status.Resolved.Targets[i].RestoreSession
-		if child := r.Children[name]; child != nil && apimeta.IsStatusConditionTrue(child.Status.Conditions, v1alpha1.ConditionPartial) {
+		if child := r.Children[name]; child != nil &&
+			apimeta.IsStatusConditionTrue(child.Status.Conditions, v1alpha1.ConditionPartial) {
 			return name
 		}
 	}

@@ -16,8 +16,9 @@ const podsInterval = 2 * time.Second
 // the pods are gone, or the targets have failed.
 func (r *batchRestore) scaleDown() bool {
 	s := &r.d.Status
-	if r.stopReason() != "" || !slices.ContainsFunc(s.Targets, func(t v1alpha1.RestoreTargetStatus) bool { return !t.Phase.Terminal() }) ||
-		!slices.ContainsFunc(s.ScaledDown, func(w v1alpha1.ScaledWorkload) bool { return w.Phase == v1alpha1.ScalePending }) {
+	open := func(t v1alpha1.RestoreTargetStatus) bool { return !t.Phase.Terminal() }
+	pending := func(w v1alpha1.ScaledWorkload) bool { return w.Phase == v1alpha1.ScalePending }
+	if r.stopReason() != "" || !slices.ContainsFunc(s.Targets, open) || !slices.ContainsFunc(s.ScaledDown, pending) {
 		return true
 	}
 	if r.Workloads == nil {
@@ -45,7 +46,8 @@ func (r *batchRestore) scaleDown() bool {
 		}
 	}
 	if len(waiting) > 0 {
-		progress(&s.Conditions, v1alpha1.ReasonRunning, "waiting for the pods of "+strings.Join(waiting, ", ")+" to end", r.Batch.Generation, r.Now)
+		progress(&s.Conditions, v1alpha1.ReasonRunning, "waiting for the pods of "+strings.Join(waiting, ", ")+
+			" to end", r.Batch.Generation, r.Now)
 		r.d.After = sooner(r.d.After, podsInterval)
 		return false
 	}
@@ -66,7 +68,8 @@ func problemOf(w *v1alpha1.ScaledWorkload, is Workload) *v1alpha1.ResolvedError 
 	case is.Managed != "":
 		return fail(v1alpha1.ReasonReplicasManaged, "%s", ReplicasManaged(w.Kind, w.Name, is.Managed))
 	case is.Replicas != 0 && is.Replicas != w.Before:
-		return fail(v1alpha1.ReasonReplicasChanged, "somebody scaled %s from %d to %d replicas in the meantime", w, w.Before, is.Replicas)
+		return fail(v1alpha1.ReasonReplicasChanged, "somebody scaled %s from %d to %d replicas in the meantime", w,
+			w.Before, is.Replicas)
 	default:
 		return nil
 	}
@@ -75,7 +78,9 @@ func problemOf(w *v1alpha1.ScaledWorkload, is Workload) *v1alpha1.ResolvedError 
 // ReplicasManaged returns the message that a workload is not scaled down because somebody manages its replicas: see
 // Workload.
 func ReplicasManaged(kind, name, managed string) string {
-	return fmt.Sprintf("%s/%s is not scaled down: its replicas %s, so it can be scaled up in the middle of the restore. Scale it down there, or suspend that and scale it down by hand, and leave it out of scaleDown",
+	return fmt.Sprintf(
+		"%s/%s is not scaled down: its replicas %s, so it can be scaled up in the middle of the restore. Scale it "+
+			"down there, or suspend that and scale it down by hand, and leave it out of scaleDown",
 		kind, name, managed)
 }
 
@@ -107,7 +112,9 @@ func (r *batchRestore) scaleUp() bool {
 		r.d.Look = true
 		return false
 	}
-	touched := slices.ContainsFunc(s.Targets, func(t v1alpha1.RestoreTargetStatus) bool { return t.RestoreSession != "" })
+	touched := slices.ContainsFunc(s.Targets, func(t v1alpha1.RestoreTargetStatus) bool {
+		return t.RestoreSession != ""
+	})
 	well := !slices.ContainsFunc(s.Targets, func(t v1alpha1.RestoreTargetStatus) bool { return !wellEnded(t.Phase) })
 	ended := true
 	for i := range s.ScaledDown {
@@ -139,16 +146,20 @@ func (r *batchRestore) bringBack(w *v1alpha1.ScaledWorkload, is Workload, may bo
 		w.Message = "it was not scaled down"
 	case is.Replicas > 0 && was == v1alpha1.ScaleDownDone:
 		w.Phase = v1alpha1.ScaleDisturbed
-		w.Message = fmt.Sprintf("somebody scaled it to %d replicas while it had to have none: its pods may have written into the restored data", is.Replicas)
+		w.Message = fmt.Sprintf(
+			"somebody scaled it to %d replicas while it had to have none: its pods may have written into the "+
+				"restored data", is.Replicas)
 	case was == v1alpha1.ScaleDownDone && is.Generation != w.Generation:
 		w.Phase = v1alpha1.ScaleDisturbed
-		w.Message = "somebody changed it while it had to have no pods: if it had any, they may have written into the restored data" + advice(r.Batch.Namespace, w)
+		w.Message = "somebody changed it while it had to have no pods: if it had any, they may have written into the " +
+			"restored data" + advice(r.Batch.Namespace, w)
 	case is.Replicas > 0:
 		w.Phase = v1alpha1.ScaleUpDone
 	case w.Replicas == 0:
 		w.Message = "it had no replicas before"
 	case !may:
-		w.Message = "not everything was restored, and its pods would start on incomplete data" + advice(r.Batch.Namespace, w)
+		w.Message = "not everything was restored, and its pods would start on incomplete data" +
+			advice(r.Batch.Namespace, w)
 	case is.Refused != "":
 		w.Message = is.Refused + advice(r.Batch.Namespace, w)
 	case was != v1alpha1.ScalingUp:
@@ -160,7 +171,8 @@ func (r *batchRestore) bringBack(w *v1alpha1.ScaledWorkload, is Workload, may bo
 }
 
 func advice(namespace string, w *v1alpha1.ScaledWorkload) string {
-	return fmt.Sprintf(": scale it up with \"kubectl scale -n %s %s/%s --replicas=%d\"", namespace, strings.ToLower(w.Kind), w.Name, w.Replicas)
+	return fmt.Sprintf(": scale it up with \"kubectl scale -n %s %s/%s --replicas=%d\"", namespace,
+		strings.ToLower(w.Kind), w.Name, w.Replicas)
 }
 
 // left names the workloads that should have been scaled up but were left as they are.

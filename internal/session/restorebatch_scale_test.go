@@ -14,7 +14,9 @@ import (
 // scalingBatch returns a frozen RestoreBatch of one target that scales down a Deployment with two replicas.
 func scalingBatch(phase v1alpha1.ScalePhase) *v1alpha1.RestoreBatch {
 	b := restoreBatchOf("web")
-	b.Status.ScaledDown = []v1alpha1.ScaledWorkload{{Kind: "Deployment", Name: "web", UID: "u", Before: 2, Replicas: 2, Phase: phase}}
+	b.Status.ScaledDown = []v1alpha1.ScaledWorkload{
+		{Kind: "Deployment", Name: "web", UID: "u", Before: 2, Replicas: 2, Phase: phase},
+	}
 	return b
 }
 
@@ -40,16 +42,32 @@ func TestScalingDown(t *testing.T) {
 		phase  v1alpha1.ScalePhase
 		reason string // of the target
 	}{
-		"it has pods":                               {is: Workload{UID: "u", Replicas: 2, Pods: 2}, scale: map[string]int32{"Deployment/web": 0}, phase: v1alpha1.ScalePending},
-		"its pods end":                              {is: Workload{UID: "u", Pods: 1}, phase: v1alpha1.ScalePending},
-		"its controller is behind":                  {is: Workload{UID: "u"}, phase: v1alpha1.ScalePending},
-		"its pods have ended":                       {is: Workload{UID: "u", Settled: true}, phase: v1alpha1.ScaleDownDone},
-		"somebody scales it in the meantime":        {is: Workload{UID: "u", Replicas: 5}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasChanged},
-		"it does not exist":                         {phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasChanged},
-		"it was replaced":                           {is: Workload{UID: "v", Replicas: 2}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasChanged},
-		"somebody manages it now":                   {is: Workload{UID: "u", Replicas: 2, Managed: "are managed by HorizontalPodAutoscaler busy"}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasManaged},
-		"somebody manages it now and has scaled it": {is: Workload{UID: "u", Replicas: 5, Managed: "are managed by HorizontalPodAutoscaler busy"}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasManaged},
-		"scaling it is no longer allowed":           {is: Workload{UID: "u", Replicas: 2, Refused: "no"}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonScalingNotPermitted},
+		"it has pods": {
+			is: Workload{UID: "u", Replicas: 2, Pods: 2}, scale: map[string]int32{"Deployment/web": 0},
+			phase: v1alpha1.ScalePending,
+		},
+		"its pods end":             {is: Workload{UID: "u", Pods: 1}, phase: v1alpha1.ScalePending},
+		"its controller is behind": {is: Workload{UID: "u"}, phase: v1alpha1.ScalePending},
+		"its pods have ended":      {is: Workload{UID: "u", Settled: true}, phase: v1alpha1.ScaleDownDone},
+		"somebody scales it in the meantime": {
+			is: Workload{UID: "u", Replicas: 5}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasChanged,
+		},
+		"it does not exist": {phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasChanged},
+		"it was replaced": {
+			is: Workload{UID: "v", Replicas: 2}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasChanged,
+		},
+		"somebody manages it now": {
+			is:    Workload{UID: "u", Replicas: 2, Managed: "are managed by HorizontalPodAutoscaler busy"},
+			phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasManaged,
+		},
+		"somebody manages it now and has scaled it": {
+			is:    Workload{UID: "u", Replicas: 5, Managed: "are managed by HorizontalPodAutoscaler busy"},
+			phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasManaged,
+		},
+		"scaling it is no longer allowed": {
+			is: Workload{UID: "u", Replicas: 2, Refused: "no"}, phase: v1alpha1.ScaleLeft,
+			reason: v1alpha1.ReasonScalingNotPermitted,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -101,19 +119,55 @@ func TestScalingUp(t *testing.T) {
 		partial   bool
 		untouched bool // the deadline passed before the target began
 	}{
-		"all is restored: the status is written before it is scaled up": {child: good, is: down, phase: v1alpha1.ScalingUp},
-		"then it is scaled up":             {was: v1alpha1.ScalingUp, child: good, is: down, scale: up, phase: v1alpha1.ScaleUpDone, want: "Succeeded/Succeeded"},
-		"it is up already":                 {was: v1alpha1.ScalingUp, child: good, is: Workload{UID: "u", Replicas: 2}, phase: v1alpha1.ScaleUpDone, want: "Succeeded/Succeeded"},
-		"another number is requested":      {was: v1alpha1.ScalingUp, child: good, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Replicas = 3 }, scale: map[string]int32{"Deployment/web": 3}, phase: v1alpha1.ScaleUpDone, want: "Succeeded/Succeeded"},
-		"it had none before":               {child: good, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Before, w.Replicas = 0, 0 }, phase: v1alpha1.ScaleLeft, message: "no replicas before", want: "Succeeded/Succeeded"},
-		"it had none and gets some":        {child: good, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Before = 0 }, phase: v1alpha1.ScalingUp},
-		"not all is restored":              {child: bad, is: down, phase: v1alpha1.ScaleLeft, message: "kubectl scale -n shop deployment/web --replicas=2", want: "Failed/TargetsFailed"},
-		"nothing was touched":              {was: v1alpha1.ScalingUp, is: down, untouched: true, scale: up, phase: v1alpha1.ScaleUpDone, want: "Failed/DeadlineExceeded"},
-		"somebody scaled it up meanwhile":  {child: good, is: Workload{UID: "u", Replicas: 1}, phase: v1alpha1.ScaleDisturbed, message: "may have written", want: "Failed/ReplicasChanged", partial: true},
-		"somebody scaled it up and down":   {child: good, is: Workload{UID: "u", Generation: 9}, phase: v1alpha1.ScaleDisturbed, message: "if it had any", want: "Failed/ReplicasChanged", partial: true},
-		"somebody scaled it up after that": {was: v1alpha1.ScalingUp, child: good, is: Workload{UID: "u", Replicas: 1}, phase: v1alpha1.ScaleUpDone, want: "Succeeded/Succeeded"},
-		"it does not exist":                {child: good, phase: v1alpha1.ScaleLeft, message: "deleted", want: "Succeeded/Succeeded", partial: true},
-		"scaling it is no longer allowed":  {was: v1alpha1.ScalingUp, child: good, is: Workload{UID: "u", Refused: "no"}, phase: v1alpha1.ScaleLeft, message: "kubectl scale", want: "Succeeded/Succeeded", partial: true},
+		"all is restored: the status is written before it is scaled up": {
+			child: good, is: down, phase: v1alpha1.ScalingUp,
+		},
+		"then it is scaled up": {
+			was: v1alpha1.ScalingUp, child: good, is: down, scale: up, phase: v1alpha1.ScaleUpDone,
+			want: "Succeeded/Succeeded",
+		},
+		"it is up already": {
+			was: v1alpha1.ScalingUp, child: good, is: Workload{UID: "u", Replicas: 2}, phase: v1alpha1.ScaleUpDone,
+			want: "Succeeded/Succeeded",
+		},
+		"another number is requested": {
+			was: v1alpha1.ScalingUp, child: good, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Replicas = 3 },
+			scale: map[string]int32{"Deployment/web": 3}, phase: v1alpha1.ScaleUpDone, want: "Succeeded/Succeeded",
+		},
+		"it had none before": {
+			child: good, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Before, w.Replicas = 0, 0 },
+			phase: v1alpha1.ScaleLeft, message: "no replicas before", want: "Succeeded/Succeeded",
+		},
+		"it had none and gets some": {
+			child: good, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Before = 0 }, phase: v1alpha1.ScalingUp,
+		},
+		"not all is restored": {
+			child: bad, is: down, phase: v1alpha1.ScaleLeft,
+			message: "kubectl scale -n shop deployment/web --replicas=2", want: "Failed/TargetsFailed",
+		},
+		"nothing was touched": {
+			was: v1alpha1.ScalingUp, is: down, untouched: true, scale: up, phase: v1alpha1.ScaleUpDone,
+			want: "Failed/DeadlineExceeded",
+		},
+		"somebody scaled it up meanwhile": {
+			child: good, is: Workload{UID: "u", Replicas: 1}, phase: v1alpha1.ScaleDisturbed,
+			message: "may have written", want: "Failed/ReplicasChanged", partial: true,
+		},
+		"somebody scaled it up and down": {
+			child: good, is: Workload{UID: "u", Generation: 9}, phase: v1alpha1.ScaleDisturbed,
+			message: "if it had any", want: "Failed/ReplicasChanged", partial: true,
+		},
+		"somebody scaled it up after that": {
+			was: v1alpha1.ScalingUp, child: good, is: Workload{UID: "u", Replicas: 1}, phase: v1alpha1.ScaleUpDone,
+			want: "Succeeded/Succeeded",
+		},
+		"it does not exist": {
+			child: good, phase: v1alpha1.ScaleLeft, message: "deleted", want: "Succeeded/Succeeded", partial: true,
+		},
+		"scaling it is no longer allowed": {
+			was: v1alpha1.ScalingUp, child: good, is: Workload{UID: "u", Refused: "no"}, phase: v1alpha1.ScaleLeft,
+			message: "kubectl scale", want: "Succeeded/Succeeded", partial: true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -125,7 +179,9 @@ func TestScalingUp(t *testing.T) {
 			if tt.untouched {
 				in.Now = time.Unix(3601, 0)
 			} else {
-				in.Children = map[string]*v1alpha1.RestoreSession{"back-web": restoredChild("back-web", tt.child, "Why")}
+				in.Children = map[string]*v1alpha1.RestoreSession{
+					"back-web": restoredChild("back-web", tt.child, "Why"),
+				}
 			}
 			d := decideScaling(g, in, tt.is)
 			g.Expect(d.Scale).To(Equal(tt.scale))

@@ -25,7 +25,8 @@ func (r *restoreRun) preRestore() bool {
 		return true
 	}
 	stage := hookStage{
-		stage: PreHooks, now: r.Now, hooks: s.Resolved.Hooks.Pre, results: r.Hooks, status: status.PreHooks, stop: r.stopReason(),
+		stage: PreHooks, now: r.Now, hooks: s.Resolved.Hooks.Pre, results: r.Hooks, status: status.PreHooks,
+		stop:      r.stopReason(),
 		functions: r.hookJobs(),
 		applies:   func(*v1alpha1.ResolvedHook) bool { return true },
 	}
@@ -38,7 +39,8 @@ func (r *restoreRun) preRestore() bool {
 		return false
 	}
 	setHooks(&s.Conditions, v1alpha1.ConditionPreRestoreHooksExecutionSucceeded, status.PreHooks, "preRestore",
-		v1alpha1.ReasonSuccessfullyExecutedPreRestoreHooks, v1alpha1.ReasonFailedToExecutePreRestoreHooks, r.Session.Generation, r.Now)
+		v1alpha1.ReasonSuccessfullyExecutedPreRestoreHooks, v1alpha1.ReasonFailedToExecutePreRestoreHooks,
+		r.Session.Generation, r.Now)
 	progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", r.Session.Generation, r.Now)
 	if stage.stop != "" {
 		return true // the restore ends for that reason
@@ -57,7 +59,8 @@ func (r *restoreRun) refuse(failure string) {
 		return
 	}
 	for i := range r.d.Status.Resolved.Hosts {
-		r.giveUp(&r.d.Status.Resolved.Hosts[i], v1alpha1.ReasonFailedToExecutePreRestoreHooks, "not restored because a preRestore hook failed: "+failure)
+		r.giveUp(&r.d.Status.Resolved.Hosts[i], v1alpha1.ReasonFailedToExecutePreRestoreHooks,
+			"not restored because a preRestore hook failed: "+failure)
 	}
 }
 
@@ -86,7 +89,8 @@ func (r *restoreRun) postRestore() (failure string, ended bool) {
 		return "", false
 	}
 	setHooks(&s.Conditions, v1alpha1.ConditionPostRestoreHooksExecutionSucceeded, status.PostHooks, "postRestore",
-		v1alpha1.ReasonSuccessfullyExecutedPostRestoreHooks, v1alpha1.ReasonFailedToExecutePostRestoreHooks, r.Session.Generation, r.Now)
+		v1alpha1.ReasonSuccessfullyExecutedPostRestoreHooks, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
+		r.Session.Generation, r.Now)
 	return hookFailures(status.PostHooks), true
 }
 
@@ -130,7 +134,9 @@ func (r *restoreRun) hooksRun(stage *hookStage, message string) {
 	s := &r.d.Status
 	summary := hook.Summary{
 		Name: r.Session.Name, Namespace: r.Session.Namespace,
-		Status: hook.Status{Phase: string(v1alpha1.RestoreSessionRunning), Duration: FormatDuration(r.Now.Sub(s.StartTime.Time))},
+		Status: hook.Status{
+			Phase: string(v1alpha1.RestoreSessionRunning), Duration: FormatDuration(r.Now.Sub(s.StartTime.Time)),
+		},
 	}
 	if t := r.Session.Spec.Target; t != nil {
 		summary.Target = hook.Object{APIGroup: t.APIGroup, Kind: t.Kind, Namespace: r.Session.Namespace, Name: t.Name}

@@ -20,11 +20,14 @@ func RestoringDatabase(restores []v1alpha1.RestoreSession, target, except types.
 }
 
 func restoresOnto(r *v1alpha1.RestoreSession, target types.UID) bool {
-	return r.Status.Resolved != nil && r.Status.Resolved.TargetUID == target && !r.Status.Phase.Terminal() && !v1alpha1.HasRecordAnnotation(r.Annotations)
+	return r.Status.Resolved != nil && r.Status.Resolved.TargetUID == target && !r.Status.Phase.Terminal() &&
+		!v1alpha1.HasRecordAnnotation(r.Annotations)
 }
 
 // MayTakeDatabase is MayTake for a database.
-func MayTakeDatabase(restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, target types.UID, holder string) *v1alpha1.RestoreSession {
+func MayTakeDatabase(
+	restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, target types.UID, holder string,
+) *v1alpha1.RestoreSession {
 	return mayTake(restores, s, holder, func(r *v1alpha1.RestoreSession) bool { return restoresOnto(r, target) })
 }
 
@@ -37,7 +40,8 @@ func RestoringTarget(batches []v1alpha1.RestoreBatch, app v1alpha1.TypedObjectRe
 			continue
 		}
 		if slices.ContainsFunc(b.Status.Resolved.Targets, func(t v1alpha1.ResolvedRestoreTarget) bool {
-			return t.Target != nil && t.Target.APIGroup == app.APIGroup && t.Target.Kind == app.Kind && t.Target.Name == app.Name
+			return t.Target != nil && t.Target.APIGroup == app.APIGroup && t.Target.Kind == app.Kind &&
+				t.Target.Name == app.Name
 		}) {
 			return b
 		}
@@ -50,7 +54,9 @@ func restoresInto(r *v1alpha1.RestoreSession, claim string) bool {
 		return false
 	}
 	return slices.ContainsFunc(r.Status.Resolved.Hosts, func(h v1alpha1.ResolvedRestoreHost) bool {
-		return slices.ContainsFunc(h.Volumes, func(v v1alpha1.ResolvedRestoreVolume) bool { return v.ClaimName == claim })
+		return slices.ContainsFunc(h.Volumes, func(v v1alpha1.ResolvedRestoreVolume) bool {
+			return v.ClaimName == claim
+		})
 	})
 }
 
@@ -65,11 +71,16 @@ func Older(a, b *v1alpha1.RestoreSession) bool {
 // MayTake reports whether a frozen restore may take over a claim whose AnnotationRestoring holds the UID holder. Nil
 // means that it may; otherwise MayTake returns the restore that keeps the claim. Of two that were frozen at the same
 // moment the older one gets it. A holder that no longer exists or has ended holds nothing.
-func MayTake(restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, claim, holder string) *v1alpha1.RestoreSession {
+func MayTake(
+	restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, claim, holder string,
+) *v1alpha1.RestoreSession {
 	return mayTake(restores, s, holder, func(r *v1alpha1.RestoreSession) bool { return restoresInto(r, claim) })
 }
 
-func mayTake(restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, holder string, writes func(*v1alpha1.RestoreSession) bool) *v1alpha1.RestoreSession {
+func mayTake(
+	restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, holder string,
+	writes func(*v1alpha1.RestoreSession) bool,
+) *v1alpha1.RestoreSession {
 	if holder == string(s.UID) {
 		return nil
 	}
@@ -85,7 +96,9 @@ func mayTake(restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, hol
 }
 
 // oldest returns the oldest restore of the list for which writes returns true, except the one with the UID except.
-func oldest(restores []v1alpha1.RestoreSession, except types.UID, writes func(*v1alpha1.RestoreSession) bool) *v1alpha1.RestoreSession {
+func oldest(
+	restores []v1alpha1.RestoreSession, except types.UID, writes func(*v1alpha1.RestoreSession) bool,
+) *v1alpha1.RestoreSession {
 	var found *v1alpha1.RestoreSession
 	for i := range restores {
 		r := &restores[i]

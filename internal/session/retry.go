@@ -13,7 +13,8 @@ import (
 
 // planRetry sets when the failed targets of a run that has just ended are tried again.
 func planRetry(s *v1alpha1.BackupSession, status *v1alpha1.BackupSessionStatus) {
-	if s.Spec.RetryLeft <= 0 || status.Phase != v1alpha1.BackupSessionFailed || Stopped(s) || len(failedTargets(status)) == 0 {
+	if s.Spec.RetryLeft <= 0 || status.Phase != v1alpha1.BackupSessionFailed || Stopped(s) ||
+		len(failedTargets(status)) == 0 {
 		return
 	}
 	at := *status.CompletionTime
@@ -91,7 +92,8 @@ func (start *Start) Again(s, of *v1alpha1.BackupSession, now []StartTarget) {
 func Superseded(s *v1alpha1.BackupSession, others []v1alpha1.BackupSession) *v1alpha1.BackupSession {
 	for i := range others {
 		o := &others[i]
-		if o.UID != s.UID && o.Spec.Invoker == s.Spec.Invoker && o.Spec.Session == s.Spec.Session && o.Spec.RetryOf == "" &&
+		if o.UID != s.UID && o.Spec.Invoker == s.Spec.Invoker && o.Spec.Session == s.Spec.Session &&
+			o.Spec.RetryOf == "" &&
 			o.Status.Phase != v1alpha1.BackupSessionSkipped && o.DeletionTimestamp == nil &&
 			!v1alpha1.HasRecordAnnotation(o.Annotations) && compareRuns(o, s) > 0 {
 			return o

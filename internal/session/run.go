@@ -82,7 +82,9 @@ func (t *targetRun) snapshot(repo *v1alpha1.ResolvedRepository) {
 	movers := ParseMovers(snap.Annotations[v1alpha1.AnnotationMovers])
 	wanted := map[string]string{}
 	for i := range t.frozen.Hosts {
-		h := host{Mover: Mover{Target: t.frozen, Repository: repo, Host: &t.frozen.Hosts[i]}, components: status.Components}
+		h := host{
+			Mover: Mover{Target: t.frozen, Repository: repo, Host: &t.frozen.Hosts[i]}, components: status.Components,
+		}
 		h.attempt(r.Jobs, movers)
 		if !ended {
 			t.host(&h)

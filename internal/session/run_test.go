@@ -24,12 +24,14 @@ func TestAWholeRun(t *testing.T) {
 	f.jobs[job("a", "pod-0", 1)] = succeeded("pod-0")
 	f.step()
 	g.Expect(f.component("a", "pod-0").ID).To(Equal("kpod-0"))
-	g.Expect(f.component("a", "pod-0").Path).To(Equal("sub"), "the path must come from the policy, even if the message had no room for it")
+	g.Expect(f.component("a", "pod-0").Path).To(
+		Equal("sub"), "the path must come from the policy, even if the message had no room for it")
 	g.Expect(f.snapshots["snap-a"].Status.Phase).To(Equal(v1alpha1.SnapshotRunning))
 
 	f.jobs[job("a", "pod-1", 1)] = died(v1alpha1.ReasonJobFailed, true)
 	f.step()
-	g.Expect(session.ParseMovers(f.snapshots["snap-a"].Annotations[v1alpha1.AnnotationMovers])["pod-1"]).To(Equal(job("a", "pod-1", 2)),
+	g.Expect(session.ParseMovers(f.snapshots["snap-a"].Annotations[v1alpha1.AnnotationMovers])["pod-1"]).To(
+		Equal(job("a", "pod-1", 2)),
 		"only the second mover is allowed to write now")
 	g.Expect(f.step().Create).To(BeEmpty(), "there must be only one second attempt")
 
@@ -83,7 +85,9 @@ func TestAHostOfSeveralVolumes(t *testing.T) {
 	several.Hosts[0].Volumes = []v1alpha1.ResolvedVolume{{Component: "data"}, {Component: "wal"}}
 	f := frozen(several)
 	early, late := metav1.NewTime(now.Add(time.Second)), metav1.NewTime(now.Add(2*time.Second))
-	f.snapshots["snap-a"].Status.Components = map[string]v1alpha1.Component{"data": {Phase: v1alpha1.SnapshotSucceeded, ID: "own", CompletionTime: &late}}
+	f.snapshots["snap-a"].Status.Components = map[string]v1alpha1.Component{
+		"data": {Phase: v1alpha1.SnapshotSucceeded, ID: "own", CompletionTime: &late},
+	}
 
 	t.Run("what one volume's status says survives the failure of the other", func(t *testing.T) {
 		g := NewWithT(t)
@@ -117,7 +121,9 @@ func TestALateWordChangesNoEndedSnapshot(t *testing.T) {
 func TestASuccessThatNamesNoDataIsNone(t *testing.T) {
 	for name, claim := range map[string]func(f *fixture){
 		"in the status": func(f *fixture) {
-			f.snapshots["snap-a"].Status.Components = map[string]v1alpha1.Component{"pod-0": {Phase: v1alpha1.SnapshotSucceeded}}
+			f.snapshots["snap-a"].Status.Components = map[string]v1alpha1.Component{
+				"pod-0": {Phase: v1alpha1.SnapshotSucceeded},
+			}
 		},
 		"in the termination message": func(f *fixture) {
 			f.jobs[job("a", "pod-0", 1)] = succeeded("pod-0")
@@ -152,5 +158,6 @@ func TestADeadlineThatPassesBeforeTheFirstSnapshotIsSaid(t *testing.T) {
 	d := f.decide()
 	g.Expect(d.Status.Phase).To(Equal(backupFailed))
 	g.Expect(d.Status.Targets).To(HaveExactElements(And(
-		HaveField("Reason", v1alpha1.ReasonDeadlineExceeded), HaveField("Message", "the deadline of the run passed before it began"))))
+		HaveField("Reason", v1alpha1.ReasonDeadlineExceeded),
+		HaveField("Message", "the deadline of the run passed before it began"))))
 }

@@ -14,7 +14,8 @@ const maxGroups = 64
 
 // wantsRoot reports whether the policy asks for root.
 func wantsRoot(job *v1alpha1.JobPodSpec) bool {
-	return job != nil && job.SecurityContext != nil && job.SecurityContext.RunAsUser != nil && *job.SecurityContext.RunAsUser == 0
+	return job != nil && job.SecurityContext != nil && job.SecurityContext.RunAsUser != nil &&
+		*job.SecurityContext.RunAsUser == 0
 }
 
 // securityContext returns the security context of the mover of a volume. It is that of the target's container, so that
@@ -103,10 +104,13 @@ func fromPod(spec *corev1.PodSpec, volumeName string) v1alpha1.MoverSecurityCont
 
 // RestoreSecurityContext returns the security context of a restore: that of the jobTemplate, or else task.DefaultUser.
 // Root must be asked for and needs a namespace that allows it.
-func RestoreSecurityContext(job *v1alpha1.JobPodSpec, privileged bool) (v1alpha1.MoverSecurityContext, *v1alpha1.ResolvedError) {
+func RestoreSecurityContext(
+	job *v1alpha1.JobPodSpec, privileged bool,
+) (v1alpha1.MoverSecurityContext, *v1alpha1.ResolvedError) {
 	if wantsRoot(job) && !privileged {
 		return v1alpha1.MoverSecurityContext{}, fail(v1alpha1.ReasonPrivilegeRequired,
-			"jobTemplate asks for runAsUser 0: set the annotation %s: \"true\" on the Namespace, or another user", v1alpha1.AnnotationPrivilegedMovers)
+			"jobTemplate asks for runAsUser 0: set the annotation %s: \"true\" on the Namespace, or another user",
+			v1alpha1.AnnotationPrivilegedMovers)
 	}
 	var asked v1alpha1.MoverSecurityContext
 	if job != nil && job.SecurityContext != nil {

@@ -21,14 +21,18 @@ import (
 func forSidecars(t Target, hosts []v1alpha1.ResolvedHost) *v1alpha1.ResolvedError {
 	switch {
 	case t.Claim != nil:
-		return fail(v1alpha1.ReasonSidecarNotPossible, "a PersistentVolumeClaim has no pods in which a sidecar could run: use executor Job")
+		return fail(v1alpha1.ReasonSidecarNotPossible,
+			"a PersistentVolumeClaim has no pods in which a sidecar could run: use executor Job")
 	case t.Singleton && len(hosts) > 1:
-		return fail(v1alpha1.ReasonSidecarNotPossible, "the task is a singleton, but the sidecar of one pod can't reach the volumes of the others: use executor Job")
+		return fail(v1alpha1.ReasonSidecarNotPossible,
+			"the task is a singleton, but the sidecar of one pod can't reach the volumes of the others: use executor "+
+				"Job")
 	}
 	for i := range hosts {
 		for _, v := range hosts[i].Volumes {
 			if !validName(v.Volume) {
-				return fail(v1alpha1.ReasonSidecarNotPossible, "component %s is not on a volume of its pod: use executor Job", v.Component)
+				return fail(v1alpha1.ReasonSidecarNotPossible,
+					"component %s is not on a volume of its pod: use executor Job", v.Component)
 			}
 		}
 	}
@@ -118,7 +122,8 @@ func belongs(p *corev1.Pod, app v1alpha1.TypedObjectReference, host, node string
 // does not mount them.
 func (c *Crew) able(p *corev1.Pod, volumes []string) bool {
 	status := task.ContainerStatus(p, sidecar.Container)
-	if p.DeletionTimestamp != nil || p.Status.Phase != corev1.PodRunning || status == nil || status.State.Running == nil || isLost(p) {
+	if p.DeletionTimestamp != nil || p.Status.Phase != corev1.PodRunning || status == nil ||
+		status.State.Running == nil || isLost(p) {
 		return false
 	}
 	i := slices.IndexFunc(p.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == sidecar.Container })
@@ -127,7 +132,8 @@ func (c *Crew) able(p *corev1.Pod, volumes []string) bool {
 	}
 	for _, v := range volumes {
 		at := path.Join(sidecar.VolumesDir, v)
-		if !slices.ContainsFunc(p.Spec.InitContainers[i].VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == at && m.Name == v }) {
+		if !slices.ContainsFunc(p.Spec.InitContainers[i].VolumeMounts,
+			func(m corev1.VolumeMount) bool { return m.MountPath == at && m.Name == v }) {
 			return false
 		}
 	}
@@ -154,7 +160,10 @@ func (c *Crew) Observe(object types.UID, a *sidecar.Assignment, begun bool, now 
 		return Job{Sidecar: true, Created: a.Since.Time, Observation: task.NoSidecar(a.Since.Time,
 			c.nobody(a.Host), now)}
 	}
-	work := task.SidecarAtWork{Container: sidecar.Container, Since: a.Since.Time, Begun: begun || c.Occupied(a.PodUID, object), Restarts: a.Restarts}
+	work := task.SidecarAtWork{
+		Container: sidecar.Container, Since: a.Since.Time, Begun: begun || c.Occupied(a.PodUID, object),
+		Restarts: a.Restarts,
+	}
 	if a.Given != nil {
 		work.Since = a.Given.Time
 	}
@@ -164,7 +173,10 @@ func (c *Crew) Observe(object types.UID, a *sidecar.Assignment, begun bool, now 
 	pod := c.pod(a.PodUID)
 	o := task.ObserveSidecar(pod, work, now)
 	// If the sidecar's pod disappeared, the sidecar of another pod can do the work, or find that it was done.
-	return Job{Sidecar: true, Observation: o, Created: a.Since.Time, Finished: o.State == task.StateFailed && o.Reason != v1alpha1.ReasonSidecarNotReady}
+	return Job{
+		Sidecar: true, Observation: o, Created: a.Since.Time,
+		Finished: o.State == task.StateFailed && o.Reason != v1alpha1.ReasonSidecarNotReady,
+	}
 }
 
 // nobody explains why no pod can do the work of a host.
@@ -176,12 +188,16 @@ func (c *Crew) nobody(host string) string {
 		return c.Trouble
 	case len(c.Pods) == 0:
 		return fmt.Sprintf("%s has no pods: scale it up, or use executor Job", c.App)
-	case c.App.Kind == v1alpha1.KindStatefulSet && !slices.ContainsFunc(c.Pods, func(p corev1.Pod) bool { return p.Name == name }):
+	case c.App.Kind == v1alpha1.KindStatefulSet &&
+		!slices.ContainsFunc(c.Pods, func(p corev1.Pod) bool { return p.Name == name }):
 		return fmt.Sprintf("%s has no pod %s: scale it up, or use executor Job", c.App, name)
 	case c.App.Kind == v1alpha1.KindStatefulSet:
-		return fmt.Sprintf("the sidecar of pod %s does not run, or lacks volumes that the workload has now: restart the pod if it is older than the last change", name)
+		return fmt.Sprintf(
+			"the sidecar of pod %s does not run, or lacks volumes that the workload has now: restart the pod if it "+
+				"is older than the last change", name)
 	case c.App.Kind == v1alpha1.KindDaemonSet:
-		return fmt.Sprintf("%s has no pod on node %s with a running sidecar that has all volumes of the workload", c.App, host)
+		return fmt.Sprintf("%s has no pod on node %s with a running sidecar that has all volumes of the workload",
+			c.App, host)
 	default:
 		return fmt.Sprintf("%s has no pod with a running sidecar that has all volumes of the workload", c.App)
 	}
@@ -189,7 +205,9 @@ func (c *Crew) nobody(host string) string {
 
 // MountsAs reports whether a pod has the claim as the volume with this name.
 func MountsAs(p *corev1.Pod, volume, claim string) bool {
-	return slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == volume && claimOf(v, p.Name) == claim })
+	return slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool {
+		return v.Name == volume && claimOf(v, p.Name) == claim
+	})
 }
 
 // Mounted reports whether a pod has all volumes of a host as they were resolved. A pod from before the workload was

@@ -18,11 +18,13 @@ func together(hosts []v1alpha1.ResolvedHost) ([]v1alpha1.ResolvedHost, *v1alpha1
 	for _, h := range hosts {
 		if h.Node != "" && one.Node != "" && h.Node != one.Node {
 			return nil, fail(v1alpha1.ReasonInvalidTask,
-				"the task is a singleton, but one Job can't reach the volumes of all pods: some are in use on node %s, some on node %s. Use a task that is not a singleton", one.Node, h.Node)
+				"the task is a singleton, but one Job can't reach the volumes of all pods: some are in use on node "+
+					"%s, some on node %s. Use a task that is not a singleton", one.Node, h.Node)
 		}
 		if !reflect.DeepEqual(h.SecurityContext, one.SecurityContext) {
 			return nil, fail(v1alpha1.ReasonInvalidTask,
-				"the task is a singleton, but the pods of the target run as different users: use a task that is not a singleton")
+				"the task is a singleton, but the pods of the target run as different users: use a task that is not "+
+					"a singleton")
 		}
 		one.Node = cmp.Or(one.Node, h.Node)
 		for _, v := range h.Volumes {

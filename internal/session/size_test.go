@@ -20,7 +20,8 @@ func TestTheFailuresOfManyTargetsFitIntoOneObject(t *testing.T) {
 	var targets []v1alpha1.ResolvedTarget
 	for i := range n {
 		name := fmt.Sprintf("target-%04d", i)
-		targets = append(targets, around(target(name, "pod-0"), []v1alpha1.ResolvedHook{resolvedHook("freeze")}, []v1alpha1.ResolvedHook{resolvedHook("thaw")}))
+		targets = append(targets, around(target(name, "pod-0"), []v1alpha1.ResolvedHook{resolvedHook("freeze")},
+			[]v1alpha1.ResolvedHook{resolvedHook("thaw")}))
 	}
 	h := attempting(frozen(targets...))
 	frozen, err := json.Marshal(h.session)
@@ -60,7 +61,9 @@ func TestARunOfManyTargetsThatCannotBeBackedUpFits(t *testing.T) {
 	start := &session.Start{Since: now}
 	for i := range 500 {
 		t := ready(fmt.Sprint("t", i))
-		t.Resolved.Error = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound, Message: strings.Repeat("x", 5000)}
+		t.Resolved.Error = &v1alpha1.ResolvedError{
+			Reason: v1alpha1.ReasonTargetNotFound, Message: strings.Repeat("x", 5000),
+		}
 		start.Targets = append(start.Targets, t)
 	}
 	d := session.Next(session.Input{Now: now, Session: &v1alpha1.BackupSession{}, Start: start})

@@ -26,11 +26,14 @@ func start(in Input) Decision {
 		end(in, &d, v1alpha1.BackupSessionFailed, s.Refused.Reason, s.Refused.Message)
 	case wrongCronJob(in.Session, s.CronJob):
 		end(in, &d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonNotPermitted,
-			fmt.Sprintf("the annotation %s names a CronJob that does not belong to this session", v1alpha1.AnnotationCronJob))
+			fmt.Sprintf("the annotation %s names a CronJob that does not belong to this session",
+				v1alpha1.AnnotationCronJob))
 	case !s.Deadline.IsZero() && in.Now.After(s.Deadline) && !s.Rivals.Replaces(in.Session):
-		end(in, &d, v1alpha1.BackupSessionSkipped, v1alpha1.ReasonStartingDeadlineExceeded, "the starting deadline of the run has passed since its slot")
+		end(in, &d, v1alpha1.BackupSessionSkipped, v1alpha1.ReasonStartingDeadlineExceeded,
+			"the starting deadline of the run has passed since its slot")
 	case s.PolicyApplying && in.Now.Before(s.Since.Add(WaitForPolicy)):
-		wait(in, &d, v1alpha1.ReasonProgressing, "waiting for the PolicySync to apply its revision", s.Since.Add(WaitForPolicy))
+		wait(in, &d, v1alpha1.ReasonProgressing, "waiting for the PolicySync to apply its revision",
+			s.Since.Add(WaitForPolicy))
 	case s.HookError != nil:
 		hookError(in, &d)
 	default:
@@ -45,7 +48,8 @@ func start(in Input) Decision {
 		case compete(in, &d):
 		case s.HooksOf != "":
 			wait(in, &d, v1alpha1.ReasonHooksInProgress,
-				fmt.Sprintf("waiting for the end of BackupSession %s, which has hooks on the same target", s.HooksOf), in.Now.Add(pollInterval))
+				fmt.Sprintf("waiting for the end of BackupSession %s, which has hooks on the same target", s.HooksOf),
+				in.Now.Add(pollInterval))
 		default:
 			freeze(in, &d)
 		}
@@ -87,8 +91,9 @@ func freeze(in Input, d *Decision) {
 	timeout := cmp.Or(s.Timeout, DefaultTimeout)
 	deadline := metav1.NewTime(now.Add(timeout))
 	resolved := &v1alpha1.ResolvedBackup{
-		Policy: s.Policy, Schedule: s.Schedule, Timeout: &metav1.Duration{Duration: timeout}, SuccessPolicy: s.SuccessPolicy.DeepCopy(),
-		RetryDelay: s.RetryDelay, RestorePoint: s.RestorePoint, Hooks: hooksOf(s),
+		Policy: s.Policy, Schedule: s.Schedule, Timeout: &metav1.Duration{Duration: timeout},
+		SuccessPolicy: s.SuccessPolicy.DeepCopy(),
+		RetryDelay:    s.RetryDelay, RestorePoint: s.RestorePoint, Hooks: hooksOf(s),
 		ExecutionOrder: s.ExecutionOrder, MaxParallel: s.MaxParallel,
 	}
 	var snapshots int32

@@ -92,13 +92,16 @@ func ResolveHosts(t Target) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 		return nil, err
 	}
 	if len(hosts) > maxHosts {
-		return nil, fail(v1alpha1.ReasonInvalidTask, "the target has %d pods; at most %d can be backed up by one run", len(hosts), maxHosts)
+		return nil, fail(v1alpha1.ReasonInvalidTask, "the target has %d pods; at most %d can be backed up by one run",
+			len(hosts), maxHosts)
 	}
 	components := map[string]bool{}
 	for _, h := range hosts {
 		for _, v := range h.Volumes {
 			if components[v.Component] {
-				return nil, fail(v1alpha1.ReasonInvalidTask, "two volumes of the target would both be component %s: choose one with the parameter paths", v.Component)
+				return nil, fail(v1alpha1.ReasonInvalidTask,
+					"two volumes of the target would both be component %s: choose one with the parameter paths",
+					v.Component)
 			}
 			components[v.Component] = true
 			if err := r.deviceClaim(v); err != nil {
@@ -106,10 +109,14 @@ func ResolveHosts(t Target) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 			}
 		}
 		if len(h.Volumes) > maxVolumes && !t.VolumeSnapshots {
-			return nil, fail(v1alpha1.ReasonInvalidTask, "%s has %d volumes; at most %d can be backed up: choose some with the parameter paths", h.Name, len(h.Volumes), maxVolumes)
+			return nil, fail(v1alpha1.ReasonInvalidTask,
+				"%s has %d volumes; at most %d can be backed up: choose some with the parameter paths", h.Name,
+				len(h.Volumes), maxVolumes)
 		}
 		if len(h.Volumes) > maxSnapshots {
-			return nil, fail(v1alpha1.ReasonInvalidTask, "%s has %d volumes; at most %d VolumeSnapshots can be made by one Job: use a task that is not a singleton", h.Name, len(h.Volumes), maxSnapshots)
+			return nil, fail(v1alpha1.ReasonInvalidTask,
+				"%s has %d volumes; at most %d VolumeSnapshots can be made by one Job: use a task that is not a "+
+					"singleton", h.Name, len(h.Volumes), maxSnapshots)
 		}
 	}
 	return hosts, nil
@@ -174,7 +181,8 @@ func (r *resolver) ofDeployment() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedEr
 	for _, v := range volumes {
 		if v.perPod && len(pods) != 1 {
 			return nil, fail(v1alpha1.ReasonNoVolumes,
-				"volume %s of Deployment/%s is ephemeral, and the number of its pods is %d, not one: leave the volume out with the parameter paths, or use a StatefulSet",
+				"volume %s of Deployment/%s is ephemeral, and the number of its pods is %d, not one: leave the "+
+					"volume out with the parameter paths, or use a StatefulSet",
 				v.name, d.Name, len(pods))
 		}
 		host.Volumes = append(host.Volumes, r.resolved(v, v.name, podName))
@@ -196,7 +204,8 @@ func (r *resolver) ofStatefulSet() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedE
 		first = s.Spec.Ordinals.Start
 	}
 	if replicas == 0 {
-		return nil, fail(v1alpha1.ReasonNoRunningPod, "StatefulSet/%s has no replicas: scale it up, or back up its PersistentVolumeClaims", s.Name)
+		return nil, fail(v1alpha1.ReasonNoRunningPod,
+			"StatefulSet/%s has no replicas: scale it up, or back up its PersistentVolumeClaims", s.Name)
 	}
 	volumes, err := r.volumes("StatefulSet/"+s.Name, &s.Spec.Template.Spec, s.Spec.VolumeClaimTemplates...)
 	if err != nil {
@@ -266,7 +275,9 @@ func (r *resolver) ofDatabase() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedErro
 
 // hostOfPod returns the host of one pod of a StatefulSet or DaemonSet. The pod need not exist: then template provides
 // the security context.
-func (r *resolver) hostOfPod(name, podName string, template *corev1.PodSpec, volumes []volume) (v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
+func (r *resolver) hostOfPod(
+	name, podName string, template *corev1.PodSpec, volumes []volume,
+) (v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 	host := v1alpha1.ResolvedHost{Name: name}
 	for _, v := range volumes {
 		component := name

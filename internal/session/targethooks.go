@@ -17,7 +17,8 @@ func (t *targetRun) preBackup() bool {
 	status := statuses(&t.status.Hooks)
 	if !hooksEnded(status.PreHooks) || t.hookJobs().lingering(PreHooks, status.PreHooks) {
 		stage := hookStage{
-			target: t.frozen.Name, room: t.run.room(maxHookText), stage: PreHooks, now: t.run.Now, hooks: hooks, results: t.run.Hooks, status: status.PreHooks, stop: t.stop,
+			target: t.frozen.Name, room: t.run.room(maxHookText), stage: PreHooks, now: t.run.Now, hooks: hooks,
+			results: t.run.Hooks, status: status.PreHooks, stop: t.stop,
 			functions: t.hookJobs(), applies: func(*v1alpha1.ResolvedHook) bool { return true },
 		}
 		ended := stage.advance()
@@ -47,8 +48,11 @@ func (t *targetRun) postBackup() bool {
 	}
 	failed := t.status.Reason != v1alpha1.ReasonSucceeded
 	stage := hookStage{
-		target: t.frozen.Name, room: t.run.room(maxHookText), stage: PostHooks, now: t.run.Now, hooks: hooks, results: t.run.Hooks, status: status.PostHooks, functions: t.hookJobs(),
-		applies: func(h *v1alpha1.ResolvedHook) bool { return appliesAfter(h.ExecutionPolicy, failed, t.run.lastTry()) },
+		target: t.frozen.Name, room: t.run.room(maxHookText), stage: PostHooks, now: t.run.Now, hooks: hooks,
+		results: t.run.Hooks, status: status.PostHooks, functions: t.hookJobs(),
+		applies: func(h *v1alpha1.ResolvedHook) bool {
+			return appliesAfter(h.ExecutionPolicy, failed, t.run.lastTry())
+		},
 	}
 	ended := stage.advance()
 	status.PostHooks = stage.status
@@ -57,13 +61,16 @@ func (t *targetRun) postBackup() bool {
 }
 
 func (t *targetRun) hookJobs() hookJobs {
-	return hookJobs{kind: v1alpha1.BackupSessionKind, owner: t.run.Session.Name, target: t.frozen.Name, jobs: t.run.Jobs}
+	return hookJobs{
+		kind: v1alpha1.BackupSessionKind, owner: t.run.Session.Name, target: t.frozen.Name, jobs: t.run.Jobs,
+	}
 }
 
 // take adds what a hook stage of the target requests to the decision.
 func (t *targetRun) take(stage *hookStage) {
 	t.run.take(stage)
-	t.run.d.Hooks = append(t.run.d.Hooks, stage.run(t.frozen.Hooks.Targets, t.status.StartTime, t.summary(stage.stage))...)
+	t.run.d.Hooks = append(t.run.d.Hooks, stage.run(
+		t.frozen.Hooks.Targets, t.status.StartTime, t.summary(stage.stage))...)
 	t.run.d.After = sooner(t.run.d.After, stage.after)
 }
 

@@ -94,7 +94,8 @@ func (t *targetRun) finish() {
 		s.Phase = v1alpha1.BackupSessionSucceeded
 		if s.Hooks != nil && hookFailures(s.Hooks.PostHooks) != "" {
 			s.Phase, s.Reason = v1alpha1.BackupSessionFailed, v1alpha1.ReasonFailedToExecutePostBackupHooks
-			s.Message = cut("backed up, but a postBackup hook failed: "+hookFailures(s.Hooks.PostHooks), t.run.room(maxMessage))
+			s.Message = cut("backed up, but a postBackup hook failed: "+hookFailures(s.Hooks.PostHooks),
+				t.run.room(maxMessage))
 		}
 	}
 	if s.StartTime != nil {
@@ -116,7 +117,9 @@ func (t *targetRun) result() bool {
 	}
 	for i := range t.frozen.Repositories {
 		repo := &t.frozen.Repositories[i]
-		info := v1alpha1.SnapshotStatusInfo{Name: repo.Snapshot, Phase: v1alpha1.SnapshotPending, AppRef: &t.frozen.AppRef, Repository: repo.Name}
+		info := v1alpha1.SnapshotStatusInfo{
+			Name: repo.Snapshot, Phase: v1alpha1.SnapshotPending, AppRef: &t.frozen.AppRef, Repository: repo.Name,
+		}
 		status, ok := t.run.status(repo.Snapshot)
 		switch refused := t.run.Refused[repo.Snapshot]; {
 		case !ok && refused != nil:
@@ -160,7 +163,8 @@ func (t *targetRun) result() bool {
 // keepSnapshots keeps the Snapshots of a target whose work is over in the status of the run.
 func (t *targetRun) keepSnapshots() {
 	for _, info := range t.run.Session.Status.Snapshots {
-		if slices.ContainsFunc(t.frozen.Repositories, func(r v1alpha1.ResolvedRepository) bool { return r.Snapshot == info.Name }) {
+		if slices.ContainsFunc(t.frozen.Repositories,
+			func(r v1alpha1.ResolvedRepository) bool { return r.Snapshot == info.Name }) {
 			t.run.d.Status.Snapshots = append(t.run.d.Status.Snapshots, info)
 		}
 	}

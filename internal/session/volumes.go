@@ -45,7 +45,9 @@ func (r *resolver) resolved(v volume, component, pod string) v1alpha1.ResolvedVo
 
 // volumes returns the volumes of a pod template that are backed up, in the template's order, limited by the parameter
 // paths. There is at least one.
-func (r *resolver) volumes(target string, spec *corev1.PodSpec, templates ...corev1.PersistentVolumeClaim) ([]volume, *v1alpha1.ResolvedError) {
+func (r *resolver) volumes(
+	target string, spec *corev1.PodSpec, templates ...corev1.PersistentVolumeClaim,
+) ([]volume, *v1alpha1.ResolvedError) {
 	var all []volume
 	for _, t := range templates {
 		all = append(all, volume{name: t.Name, template: true})
@@ -73,14 +75,18 @@ func (r *resolver) volumes(target string, spec *corev1.PodSpec, templates ...cor
 		})
 	}
 	if device != "" && strings.TrimSpace(r.Paths) == "" { // Leaving it out unasked would look like a complete backup.
-		return nil, fail(v1alpha1.ReasonNoVolumes, "volume %s of %s is %s; leave it out by naming the directories that are backed up with the parameter paths", device, target, rawDevice)
+		return nil, fail(v1alpha1.ReasonNoVolumes,
+			"volume %s of %s is %s; leave it out by naming the directories that are backed up with the parameter paths",
+			device, target, rawDevice)
 	}
 	if len(all) == 0 && r.VolumeSnapshots {
-		return nil, fail(v1alpha1.ReasonNoVolumes, "%s has no PersistentVolumeClaim, so there is nothing to make a VolumeSnapshot of", target)
+		return nil, fail(v1alpha1.ReasonNoVolumes,
+			"%s has no PersistentVolumeClaim, so there is nothing to make a VolumeSnapshot of", target)
 	}
 	if len(all) == 0 {
 		return nil, fail(v1alpha1.ReasonNoVolumes,
-			"%s has no volume that can be backed up: a PersistentVolumeClaim, or in a Namespace with the annotation %s a hostPath", target, v1alpha1.AnnotationPrivilegedMovers)
+			"%s has no volume that can be backed up: a PersistentVolumeClaim, or in a Namespace with the annotation "+
+				"%s a hostPath", target, v1alpha1.AnnotationPrivilegedMovers)
 	}
 	if strings.TrimSpace(r.Paths) != "" {
 		return choose(all, spec, r.Paths)
@@ -99,7 +105,8 @@ const rawDevice = "a raw block device, which holds no files: back it up with the
 // deviceClaim refuses to back up files of a claim that is a raw block device, because no container can mount it.
 func (r *resolver) deviceClaim(v v1alpha1.ResolvedVolume) *v1alpha1.ResolvedError {
 	claim := r.claims[v.ClaimName]
-	if r.VolumeSnapshots || claim == nil || ptr.Deref(claim.Spec.VolumeMode, corev1.PersistentVolumeFilesystem) != corev1.PersistentVolumeBlock {
+	if r.VolumeSnapshots || claim == nil ||
+		ptr.Deref(claim.Spec.VolumeMode, corev1.PersistentVolumeFilesystem) != corev1.PersistentVolumeBlock {
 		return nil
 	}
 	return fail(v1alpha1.ReasonNoVolumes, "PersistentVolumeClaim %s is %s", v.ClaimName, rawDevice)
@@ -116,13 +123,17 @@ func choose(all []volume, spec *corev1.PodSpec, paths string) ([]volume, *v1alph
 		p = path.Clean(p)
 		mount, ok := mountOf(spec, p)
 		if !ok || !slices.ContainsFunc(all, func(v volume) bool { return v.name == mount.Name }) {
-			return nil, fail(v1alpha1.ReasonInvalidParameters, "paths: %s is on no volume that can be backed up; the target has: %s", p, names(all))
+			return nil, fail(v1alpha1.ReasonInvalidParameters,
+				"paths: %s is on no volume that can be backed up; the target has: %s", p, names(all))
 		}
 		if mount.SubPathExpr != "" {
-			return nil, fail(v1alpha1.ReasonInvalidParameters, "paths: %s is on volume %s, which is mounted with subPathExpr: name a path of another mount of it", p, mount.Name)
+			return nil, fail(v1alpha1.ReasonInvalidParameters,
+				"paths: %s is on volume %s, which is mounted with subPathExpr: name a path of another mount of it", p,
+				mount.Name)
 		}
 		if other, twice := chosen[mount.Name]; twice {
-			return nil, fail(v1alpha1.ReasonInvalidParameters, "paths: /%s and %s are both on volume %s: name one directory per volume", other, p, mount.Name)
+			return nil, fail(v1alpha1.ReasonInvalidParameters,
+				"paths: /%s and %s are both on volume %s: name one directory per volume", other, p, mount.Name)
 		}
 		chosen[mount.Name] = path.Join("/", mount.SubPath, strings.TrimPrefix(p, path.Clean(mount.MountPath)))[1:]
 	}
@@ -164,7 +175,8 @@ func names(all []volume) string {
 func claimPath(paths string) (string, *v1alpha1.ResolvedError) {
 	p := strings.TrimSpace(paths)
 	if strings.Contains(p, ",") {
-		return "", fail(v1alpha1.ReasonInvalidParameters, "paths: %q names several directories: name one directory per volume", p)
+		return "", fail(v1alpha1.ReasonInvalidParameters,
+			"paths: %q names several directories: name one directory per volume", p)
 	}
 	if slices.Contains(strings.Split(p, "/"), "..") {
 		return "", fail(v1alpha1.ReasonInvalidParameters, "paths: %q leads out of the volume", p)

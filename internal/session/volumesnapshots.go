@@ -36,14 +36,17 @@ func PlanVolumeSnapshots(hosts []v1alpha1.ResolvedHost, in Shooting) *v1alpha1.R
 		for j := range hosts[i].Volumes {
 			v := &hosts[i].Volumes[j]
 			if v.ClaimName == "" {
-				return fail(v1alpha1.ReasonNoVolumes, "component %s is not on a PersistentVolumeClaim, so no VolumeSnapshot can be made", v.Component)
+				return fail(v1alpha1.ReasonNoVolumes,
+					"component %s is not on a PersistentVolumeClaim, so no VolumeSnapshot can be made", v.Component)
 			}
-			class, refusal := volumesnapshot.ChooseClass(in.Sources[v.ClaimName], in.Params[policy.ParamSnapshotClass], in.Classes)
+			class, refusal := volumesnapshot.ChooseClass(
+				in.Sources[v.ClaimName], in.Params[policy.ParamSnapshotClass], in.Classes)
 			if refusal != nil {
 				return refusal
 			}
 			v.Snapshot = &v1alpha1.ResolvedVolumeSnapshot{
-				Name: policy.VolumeSnapshotName(v.ClaimName, in.Created), ClassName: class.Name, ContentDeletionPolicy: keep,
+				Name: policy.VolumeSnapshotName(v.ClaimName, in.Created), ClassName: class.Name,
+				ContentDeletionPolicy: keep,
 			}
 		}
 	}
@@ -118,16 +121,20 @@ func doubtful(m MadeSnapshot, snap *v1alpha1.Snapshot, v v1alpha1.ResolvedVolume
 	s := m.Snapshot
 	switch {
 	case s == nil:
-		return v1alpha1.ReasonVolumeSnapshotNotFound, "the VolumeSnapshot of the backup is gone: find out who deleted it"
+		return v1alpha1.ReasonVolumeSnapshotNotFound,
+			"the VolumeSnapshot of the backup is gone: find out who deleted it"
 	case s.DeletionTimestamp != nil:
-		return v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot " + s.Name + " is being deleted: find out who did that"
+		return v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot " + s.Name +
+			" is being deleted: find out who did that"
 	case !volumesnapshot.Belongs(s, policy.LabelValue(snap.Name), snap.UID),
 		s.Spec.Source.PersistentVolumeClaimName == nil || *s.Spec.Source.PersistentVolumeClaimName != v.ClaimName:
-		return v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot " + s.Name + " does not belong to this Snapshot and PersistentVolumeClaim " + v.ClaimName
+		return v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot " + s.Name +
+			" does not belong to this Snapshot and PersistentVolumeClaim " + v.ClaimName
 	case !volumesnapshot.Ready(s):
 		return v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot " + s.Name + " can't be used any more"
 	case m.Content == nil || !volumesnapshot.Bound(s, m.Content):
-		return v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot " + s.Name + " has no VolumeSnapshotContent of its own"
+		return v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot " + s.Name +
+			" has no VolumeSnapshotContent of its own"
 	case volumesnapshot.Handle(m.Content) == "":
 		return v1alpha1.ReasonVolumeSnapshotNotReady, "the storage system has no name for VolumeSnapshot " + s.Name
 	}

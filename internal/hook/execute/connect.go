@@ -40,7 +40,8 @@ func (e *Executor) connect(ctx context.Context, action, template *v1alpha1.HookA
 	case action.HTTPGet != nil:
 		return e.request(ctx, http.MethodGet, action, action.HTTPGet, template.HTTPGet, pod)
 	case action.HTTPPost != nil:
-		return e.request(ctx, http.MethodPost, action, &action.HTTPPost.HookHTTPGetAction, &template.HTTPPost.HookHTTPGetAction, pod)
+		return e.request(ctx, http.MethodPost, action, &action.HTTPPost.HookHTTPGetAction,
+			&template.HTTPPost.HookHTTPGetAction, pod)
 	case action.TCPSocket != nil:
 		host, port, err := address(action.TCPSocket.Host, action.TCPSocket.Port, action.ContainerName, pod)
 		if err != nil {
@@ -48,7 +49,8 @@ func (e *Executor) connect(ctx context.Context, action, template *v1alpha1.HookA
 		}
 		conn, err := e.dialer().DialContext(ctx, "tcp", net.JoinHostPort(host, port))
 		if err != nil {
-			return failed(v1alpha1.ReasonRequestFailed, "connect to %s: %v", where(template.TCPSocket.Host, port, pod), reasonOf(err))
+			return failed(v1alpha1.ReasonRequestFailed, "connect to %s: %v", where(template.TCPSocket.Host, port, pod),
+				reasonOf(err))
 		}
 		_ = conn.Close()
 		return nil
@@ -72,7 +74,10 @@ func (e *Executor) dialer() *net.Dialer {
 }
 
 // request makes one request. Any status from 200 to 399 is success.
-func (e *Executor) request(ctx context.Context, method string, action *v1alpha1.HookAction, r, template *v1alpha1.HookHTTPGetAction, pod *corev1.Pod) error {
+func (e *Executor) request(
+	ctx context.Context, method string, action *v1alpha1.HookAction, r, template *v1alpha1.HookHTTPGetAction,
+	pod *corev1.Pod,
+) error {
 	host, port, err := address(r.Host, r.Port, action.ContainerName, pod)
 	if err != nil {
 		return err
@@ -110,7 +115,8 @@ func (e *Executor) request(ctx context.Context, method string, action *v1alpha1.
 	defer answer.Body.Close()
 	_, _ = io.CopyN(io.Discard, answer.Body, maxAnswer)
 	if answer.StatusCode < 200 || answer.StatusCode > 399 {
-		return failed(v1alpha1.ReasonRequestFailed, "%s: the answer is %d %s", at, answer.StatusCode, http.StatusText(answer.StatusCode))
+		return failed(v1alpha1.ReasonRequestFailed, "%s: the answer is %d %s", at, answer.StatusCode,
+			http.StatusText(answer.StatusCode))
 	}
 	return nil
 }
@@ -154,7 +160,8 @@ func bodyOf(p *v1alpha1.HookHTTPPostAction) (body, kind string) {
 func address(host string, port intstr.IntOrString, container string, pod *corev1.Pod) (string, string, error) {
 	if pod == nil {
 		if port.Type == intstr.String {
-			return "", "", refused(v1alpha1.ReasonInvalidHook, "the port %q is a name, which only works for a port of a pod's container: use a number", port.StrVal)
+			return "", "", refused(v1alpha1.ReasonInvalidHook,
+				"the port %q is a name, which only works for a port of a pod's container: use a number", port.StrVal)
 		}
 		return host, strconv.Itoa(int(port.IntVal)), nil
 	}
@@ -174,7 +181,8 @@ func address(host string, port intstr.IntOrString, container string, pod *corev1
 			}
 		}
 	}
-	return "", "", refused(v1alpha1.ReasonInvalidHook, "pod %s has no port %q in container %q", pod.Name, port.StrVal, container)
+	return "", "", refused(v1alpha1.ReasonInvalidHook, "pod %s has no port %q in container %q", pod.Name, port.StrVal,
+		container)
 }
 
 // where names a server in the words of the template.

@@ -22,7 +22,9 @@ import (
 )
 
 // command runs the command of an action in a pod. Its output is discarded, except for the end of its standard error.
-func command(ctx context.Context, config *rest.Config, api kubernetes.Interface, pod *corev1.Pod, action *v1alpha1.HookAction) error {
+func command(
+	ctx context.Context, config *rest.Config, api kubernetes.Interface, pod *corev1.Pod, action *v1alpha1.HookAction,
+) error {
 	container, err := containerOf(pod, action.ContainerName)
 	if err != nil {
 		return err
@@ -39,8 +41,10 @@ func command(ctx context.Context, config *rest.Config, api kubernetes.Interface,
 		return nil
 	case errors.As(err, &exit):
 		return &failure{
-			reason:  v1alpha1.ReasonCommandFailed,
-			message: fmt.Sprintf("the command in pod %s, container %s ended with exit code %d", pod.Name, container, exit.Code), stderr: stderr.String(),
+			reason: v1alpha1.ReasonCommandFailed,
+			message: fmt.Sprintf("the command in pod %s, container %s ended with exit code %d", pod.Name, container,
+				exit.Code),
+			stderr: stderr.String(),
 		}
 	case forbidden(err):
 		return notPermitted(pod.Namespace)
@@ -50,9 +54,12 @@ func command(ctx context.Context, config *rest.Config, api kubernetes.Interface,
 }
 
 // executorOf returns an executor that prefers a WebSocket, as kubectl does.
-func executorOf(config *rest.Config, api kubernetes.Interface, pod *corev1.Pod, container string, args []string) (remotecommand.Executor, error) {
-	request := api.CoreV1().RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{Container: container, Command: args, Stdout: true, Stderr: true}, scheme.ParameterCodec)
+func executorOf(
+	config *rest.Config, api kubernetes.Interface, pod *corev1.Pod, container string, args []string,
+) (remotecommand.Executor, error) {
+	options := &corev1.PodExecOptions{Container: container, Command: args, Stdout: true, Stderr: true}
+	request := api.CoreV1().RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).
+		SubResource("exec").VersionedParams(options, scheme.ParameterCodec)
 	socket, err := remotecommand.NewWebSocketExecutor(config, "GET", request.URL().String())
 	if err != nil {
 		return nil, err
@@ -69,7 +76,8 @@ func executorOf(config *rest.Config, api kubernetes.Interface, pod *corev1.Pod, 
 // forbidden reports whether the API server refused the request. Before the connection changes its protocol, only the
 // text of the error says so.
 func forbidden(err error) bool {
-	return apierrors.IsForbidden(err) || strings.Contains(err.Error(), "is forbidden") || strings.Contains(err.Error(), "403 Forbidden")
+	return apierrors.IsForbidden(err) || strings.Contains(err.Error(), "is forbidden") ||
+		strings.Contains(err.Error(), "403 Forbidden")
 }
 
 // containerOf returns the container with this name, or the first one if name is empty.

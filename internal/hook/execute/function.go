@@ -35,12 +35,16 @@ func (h *Hooks) makeJob(ctx context.Context, owner client.Object, run *session.H
 	case refusal != nil:
 		f = &failure{reason: refusal.Reason, message: refusal.Message, final: true}
 	case apierrors.IsForbidden(err) && !apierrors.HasStatusCause(err, "NamespaceTerminating"):
-		f = &failure{reason: v1alpha1.ReasonPodNotCreated, message: fmt.Sprintf("the Job could not be created: %v", err)}
+		f = &failure{
+			reason: v1alpha1.ReasonPodNotCreated, message: fmt.Sprintf("the Job could not be created: %v", err),
+		}
 	default:
 		return err
 	}
 	outcome := session.HookOutcome{Reason: f.reason, Message: f.message, Final: f.final}
-	h.Ensure(owner, run.HookAttempt, run.Hook.Timeout.Duration, func(context.Context) session.HookOutcome { return outcome })
+	h.Ensure(owner, run.HookAttempt, run.Hook.Timeout.Duration, func(context.Context) session.HookOutcome {
+		return outcome
+	})
 	return nil
 }
 
@@ -77,7 +81,9 @@ func (e *Executor) job(ctx context.Context, owner client.Object, run *session.Ho
 	}
 	job, err := task.FunctionJob(task.FunctionJobInput{
 		Name: session.HookJobName(kind.Kind, owner.GetName(), run.HookAttempt), Namespace: namespace,
-		Labels:   map[string]string{label: policy.LabelValue(owner.GetName()), v1alpha1.LabelHook: policy.LabelValue(run.Name)},
+		Labels: map[string]string{
+			label: policy.LabelValue(owner.GetName()), v1alpha1.LabelHook: policy.LabelValue(run.Name),
+		},
 		Owner:    *metav1.NewControllerRef(owner, kind),
 		Function: filled.Function, Values: filled.Values, Env: filled.Env, Variables: filled.Variables,
 		Volumes: filled.Volumes, VolumeMounts: filled.VolumeMounts,

@@ -19,11 +19,16 @@ type Hooks struct {
 // CarryOut starts the attempts of runs that are not known, or creates their Jobs, and stops the attempts of stop.
 // Before it starts anything, it calls newest to check that the owner has not changed since the decision. An error
 // prevents the start.
-func (h *Hooks) CarryOut(ctx context.Context, owner client.Object, runs []session.HookRun, stop []session.HookAttempt, newest func(context.Context, client.Object) error) error {
+func (h *Hooks) CarryOut(
+	ctx context.Context, owner client.Object, runs []session.HookRun, stop []session.HookAttempt,
+	newest func(context.Context, client.Object) error,
+) error {
 	for _, attempt := range stop {
 		h.Stop(owner.GetUID(), attempt)
 	}
-	runs = slices.DeleteFunc(slices.Clone(runs), func(run session.HookRun) bool { return h.Known(owner.GetUID(), run.HookAttempt) })
+	runs = slices.DeleteFunc(slices.Clone(runs), func(run session.HookRun) bool {
+		return h.Known(owner.GetUID(), run.HookAttempt)
+	})
 	if len(runs) == 0 {
 		return nil
 	}

@@ -29,7 +29,9 @@ const maxPods = 8
 // some.
 func (e *Executor) inPods(ctx context.Context, namespace string, run session.HookRun, rendered hook.Rendered) error {
 	config := rest.CopyConfig(e.Config)
-	config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:" + namespace + ":" + v1alpha1.HookServiceAccount}
+	config.Impersonate = rest.ImpersonationConfig{
+		UserName: "system:serviceaccount:" + namespace + ":" + v1alpha1.HookServiceAccount,
+	}
 	api, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return fmt.Errorf("create client for ServiceAccount %s: %w", v1alpha1.HookServiceAccount, err)
@@ -62,7 +64,9 @@ func (e *Executor) inPods(ctx context.Context, namespace string, run session.Hoo
 }
 
 // pods returns the pods in which the action is carried out, ordered by name. There is at least one.
-func (e *Executor) pods(ctx context.Context, api kubernetes.Interface, namespace string, run session.HookRun, rendered hook.Rendered) ([]corev1.Pod, error) {
+func (e *Executor) pods(
+	ctx context.Context, api kubernetes.Interface, namespace string, run session.HookRun, rendered hook.Rendered,
+) ([]corev1.Pod, error) {
 	executor := v1alpha1.HookPodExecutor{}
 	if run.Hook.Executor.Pod != nil {
 		executor = *run.Hook.Executor.Pod
@@ -157,9 +161,12 @@ func owned(p *corev1.Pod, want *v1alpha1.HookPodOwner) bool {
 }
 
 // ofTarget returns a function that chooses the pods of the run's only target, and the name of that target.
-func (e *Executor) ofTarget(ctx context.Context, namespace string, targets []v1alpha1.TypedObjectReference) (func(*corev1.Pod) bool, string, error) {
+func (e *Executor) ofTarget(
+	ctx context.Context, namespace string, targets []v1alpha1.TypedObjectReference,
+) (func(*corev1.Pod) bool, string, error) {
 	if len(targets) != 1 {
-		return nil, "", refused(v1alpha1.ReasonInvalidHook, "the run has %d targets: choose the pods with executor.pod.selector or executor.pod.owner", len(targets))
+		return nil, "", refused(v1alpha1.ReasonInvalidHook,
+			"the run has %d targets: choose the pods with executor.pod.selector or executor.pod.owner", len(targets))
 	}
 	target := targets[0]
 	var object client.Object
@@ -177,11 +184,14 @@ func (e *Executor) ofTarget(ctx context.Context, namespace string, targets []v1a
 		o := &appsv1.DaemonSet{}
 		object, selector = o, func() *metav1.LabelSelector { return o.Spec.Selector }
 	default:
-		return nil, "", refused(v1alpha1.ReasonInvalidHook, "%s has no pods: choose the pods with executor.pod.selector or executor.pod.owner", target)
+		return nil, "", refused(v1alpha1.ReasonInvalidHook,
+			"%s has no pods: choose the pods with executor.pod.selector or executor.pod.owner", target)
 	}
-	if err := e.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: target.Name}, object); apierrors.IsNotFound(err) {
+	err := e.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: target.Name}, object)
+	if apierrors.IsNotFound(err) {
 		return nil, "", failed(v1alpha1.ReasonTargetNotFound, "there is no %s", target)
-	} else if err != nil {
+	}
+	if err != nil {
 		return nil, "", fmt.Errorf("get %s: %w", target, err)
 	}
 	fits, err := metav1.LabelSelectorAsSelector(selector())
@@ -194,6 +204,8 @@ func (e *Executor) ofTarget(ctx context.Context, namespace string, targets []v1a
 // notPermitted says which RoleBinding is missing.
 func notPermitted(namespace string) error {
 	return refused(v1alpha1.ReasonHookNotPermitted,
-		"ServiceAccount %[1]s is not allowed to use the pods of namespace %[2]s: create a RoleBinding there from it to ClusterRole %[3]s (kubectl create rolebinding %[1]s -n %[2]s --clusterrole=%[3]s --serviceaccount=%[2]s:%[1]s)",
+		"ServiceAccount %[1]s is not allowed to use the pods of namespace %[2]s: create a RoleBinding there from it "+
+			"to ClusterRole %[3]s (kubectl create rolebinding %[1]s -n %[2]s --clusterrole=%[3]s "+
+			"--serviceaccount=%[2]s:%[1]s)",
 		v1alpha1.HookServiceAccount, namespace, v1alpha1.HookClusterRole)
 }

@@ -88,9 +88,12 @@ func (m Maker) trouble(ctx context.Context, claim *corev1.PersistentVolumeClaim,
 
 // Make makes one part of a copy, or finds that it was made before. An error that no repetition can fix is one that
 // movers.RefusalOf recognises.
-func (m Maker) Make(ctx context.Context, s *v1alpha1.BackupSession, request session.CopyRequest, have session.Copy) error {
+func (m Maker) Make(
+	ctx context.Context, s *v1alpha1.BackupSession, request session.CopyRequest, have session.Copy,
+) error {
 	if request.Snapshot {
-		o := volumesnapshot.New(s.Namespace, request.Copy.Name, request.Copy.ClaimName, request.Copy.VolumeSnapshotClassName, labels(s), nil)
+		o := volumesnapshot.New(s.Namespace, request.Copy.Name, request.Copy.ClaimName,
+			request.Copy.VolumeSnapshotClassName, labels(s), nil)
 		return m.create(ctx, s, o, &snapshotv1.VolumeSnapshot{})
 	}
 	if have.Snapshot != nil {
@@ -108,26 +111,34 @@ func claim(s *v1alpha1.BackupSession, request session.CopyRequest) *corev1.Persi
 	c := request.Copy
 	source := &corev1.TypedLocalObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: c.ClaimName}
 	if c.VolumeSnapshotClassName != "" {
-		source = &corev1.TypedLocalObjectReference{APIGroup: new(snapshotv1.GroupName), Kind: volumesnapshot.Kind, Name: c.Name}
+		source = &corev1.TypedLocalObjectReference{
+			APIGroup: new(snapshotv1.GroupName), Kind: volumesnapshot.Kind, Name: c.Name,
+		}
 	}
 	return &corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: c.Name, Labels: labels(s)},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes: c.AccessModes, StorageClassName: &c.StorageClassName, DataSource: source,
-			Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: request.Size}},
+			Resources: corev1.VolumeResourceRequirements{
+				Requests: corev1.ResourceList{corev1.ResourceStorage: request.Size},
+			},
 		},
 	}
 }
 
 // create makes o, which the run controls. found is an empty object of the same kind.
 func (m Maker) create(ctx context.Context, s *v1alpha1.BackupSession, o, found client.Object) error {
-	o.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(s, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupSessionKind))})
+	o.SetOwnerReferences([]metav1.OwnerReference{
+		*metav1.NewControllerRef(s, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupSessionKind)),
+	})
 	err := m.Create(ctx, o, m.Owner)
 	switch {
 	case err == nil:
 		return nil
 	case volumesnapshot.NoKind(err):
-		return movers.Refuse(v1alpha1.ReasonVolumeSnapshotsNotSupported, "the cluster has no kind VolumeSnapshot: install the snapshot controller and its CustomResourceDefinitions, or leave copyMethod out")
+		return movers.Refuse(v1alpha1.ReasonVolumeSnapshotsNotSupported,
+			"the cluster has no kind VolumeSnapshot: install the snapshot controller and its "+
+				"CustomResourceDefinitions, or leave copyMethod out")
 	case apierrors.IsForbidden(err):
 		return movers.Refuse(v1alpha1.ReasonCopyFailed, "the API server refused the copy: %v", err)
 	case !apierrors.IsAlreadyExists(err):
@@ -137,7 +148,8 @@ func (m Maker) create(ctx context.Context, s *v1alpha1.BackupSession, o, found c
 		return fmt.Errorf("get %s: %w", o.GetName(), err)
 	}
 	if !metav1.IsControlledBy(found, s) {
-		return movers.Refuse(v1alpha1.ReasonNameConflict, "%s exists already and does not belong to BackupSession %s", o.GetName(), s.Name)
+		return movers.Refuse(v1alpha1.ReasonNameConflict, "%s exists already and does not belong to BackupSession %s",
+			o.GetName(), s.Name)
 	}
 	return nil
 }
@@ -175,7 +187,8 @@ func (m Maker) own(ctx context.Context, s *snapshotv1.VolumeSnapshot) error {
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("get VolumeSnapshotContent of VolumeSnapshot %s/%s: %w", s.Namespace, s.Name, err)
 	}
-	if err != nil || !volumesnapshot.MadeFor(s, &content) || content.Spec.DeletionPolicy == snapshotv1.VolumeSnapshotContentDelete {
+	if err != nil || !volumesnapshot.MadeFor(s, &content) ||
+		content.Spec.DeletionPolicy == snapshotv1.VolumeSnapshotContentDelete {
 		return nil
 	}
 	before := content.DeepCopy()
@@ -188,5 +201,7 @@ func (m Maker) own(ctx context.Context, s *snapshotv1.VolumeSnapshot) error {
 
 // labels returns the labels of all copies of a run.
 func labels(s *v1alpha1.BackupSession) map[string]string {
-	return map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelCopy: policy.LabelValue(s.Name)}
+	return map[string]string{
+		v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelCopy: policy.LabelValue(s.Name),
+	}
 }

@@ -82,7 +82,9 @@ func (m Maker) all(ctx context.Context) (map[owner]map[string]session.Copy, erro
 		}
 		return out[by]
 	}
-	marks := []client.ListOption{client.HasLabels{v1alpha1.LabelCopy}, client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}}
+	marks := []client.ListOption{
+		client.HasLabels{v1alpha1.LabelCopy}, client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
+	}
 	var claims corev1.PersistentVolumeClaimList
 	if err := m.Live.List(ctx, &claims, marks...); err != nil {
 		return nil, fmt.Errorf("list temporary PersistentVolumeClaims: %w", err)

@@ -20,7 +20,9 @@ import (
 //
 // Whoever can write the status of a VolumeSnapshot can name another tenant's content there. So only a content that
 // names the VolumeSnapshot back counts.
-func Content(ctx context.Context, live client.Reader, s *snapshotv1.VolumeSnapshot) (*snapshotv1.VolumeSnapshotContent, error) {
+func Content(
+	ctx context.Context, live client.Reader, s *snapshotv1.VolumeSnapshot,
+) (*snapshotv1.VolumeSnapshotContent, error) {
 	if s.Status == nil || ptr.Deref(s.Status.BoundVolumeSnapshotContentName, "") == "" {
 		return nil, nil
 	}
@@ -41,7 +43,10 @@ func Content(ctx context.Context, live client.Reader, s *snapshotv1.VolumeSnapsh
 // It ignores contents that lack any of the marks that a restore sets.
 func LentContents(ctx context.Context, live client.Reader) ([]snapshotv1.VolumeSnapshotContent, error) {
 	var list snapshotv1.VolumeSnapshotContentList
-	marks := []client.ListOption{client.HasLabels{v1alpha1.LabelRestoreSession}, client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}}
+	marks := []client.ListOption{
+		client.HasLabels{v1alpha1.LabelRestoreSession},
+		client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
+	}
 	if err := live.List(ctx, &list, marks...); err != nil {
 		return nil, fmt.Errorf("list VolumeSnapshotContents of restores: %w", err)
 	}

@@ -30,7 +30,10 @@ type Database struct {
 
 // FindDatabase finds, past the cache, the database behind a target. params are those of the task. A refusal with the
 // reason TargetNotReady can go away by itself.
-func FindDatabase(ctx context.Context, live client.Reader, namespace string, ref v1alpha1.TypedObjectReference, params map[string]string, pods []corev1.Pod) (*Database, *v1alpha1.ResolvedError, error) {
+func FindDatabase(
+	ctx context.Context, live client.Reader, namespace string, ref v1alpha1.TypedObjectReference,
+	params map[string]string, pods []corev1.Pod,
+) (*Database, *v1alpha1.ResolvedError, error) {
 	target, refusal, err := DatabaseObject(ctx, live, namespace, ref)
 	if refusal != nil || err != nil {
 		return nil, refusal, err
@@ -43,7 +46,8 @@ func FindDatabase(ctx context.Context, live client.Reader, namespace string, ref
 	out.Binding = binding.With(params)
 	if out.Secret == "" {
 		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonInvalidParameters, Message: fmt.Sprintf(
-			"%s names no Secret with the credentials of its database: set the parameter %s to the name of the Secret", ref, policy.ParamSecretName)}, nil
+			"%s names no Secret with the credentials of its database: set the parameter %s to the name of the Secret",
+			ref, policy.ParamSecretName)}, nil
 	}
 	around := database.Surroundings{Namespace: namespace, Pods: pods}
 	if out.Service != "" {
@@ -60,7 +64,8 @@ func FindDatabase(ctx context.Context, live client.Reader, namespace string, ref
 		}
 		around.Service = service
 		var slices discoveryv1.EndpointSliceList
-		if err := live.List(ctx, &slices, client.InNamespace(namespace), client.MatchingLabels{discoveryv1.LabelServiceName: out.Service}); err != nil {
+		selector := client.MatchingLabels{discoveryv1.LabelServiceName: out.Service}
+		if err := live.List(ctx, &slices, client.InNamespace(namespace), selector); err != nil {
 			return nil, nil, fmt.Errorf("list EndpointSlices of Service %s: %w", out.Service, err)
 		}
 		around.Slices = slices.Items
@@ -73,7 +78,9 @@ func FindDatabase(ctx context.Context, live client.Reader, namespace string, ref
 }
 
 // DatabaseObject reads, past the cache, the object that stands for a database.
-func DatabaseObject(ctx context.Context, live client.Reader, namespace string, ref v1alpha1.TypedObjectReference) (client.Object, *v1alpha1.ResolvedError, error) {
+func DatabaseObject(
+	ctx context.Context, live client.Reader, namespace string, ref v1alpha1.TypedObjectReference,
+) (client.Object, *v1alpha1.ResolvedError, error) {
 	var o client.Object
 	switch ref.Kind {
 	case v1alpha1.KindService:
@@ -88,10 +95,12 @@ func DatabaseObject(ctx context.Context, live client.Reader, namespace string, r
 	err := Get(ctx, live, client.ObjectKey{Namespace: namespace, Name: ref.Name}, o)
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound, Message: fmt.Sprintf("there is no %s", ref)}, nil
+		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound,
+			Message: fmt.Sprintf("there is no %s", ref)}, nil
 	case apimeta.IsNoMatchError(err):
 		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound,
-			Message: fmt.Sprintf("the cluster has no kind %s of %s: its CustomResourceDefinition is not installed", ref.Kind, ref.APIGroup)}, nil
+			Message: fmt.Sprintf("the cluster has no kind %s of %s: its CustomResourceDefinition is not installed",
+				ref.Kind, ref.APIGroup)}, nil
 	case err != nil:
 		return nil, nil, fmt.Errorf("get %s: %w", ref, err)
 	}
@@ -99,7 +108,9 @@ func DatabaseObject(ctx context.Context, live client.Reader, namespace string, r
 }
 
 // Told reads, past the cache, which type of database an object stands for.
-func Told(ctx context.Context, live client.Reader, namespace string, ref v1alpha1.TypedObjectReference) (policy.Told, error) {
+func Told(
+	ctx context.Context, live client.Reader, namespace string, ref v1alpha1.TypedObjectReference,
+) (policy.Told, error) {
 	object, refusal, err := DatabaseObject(ctx, live, namespace, ref)
 	if refusal != nil || err != nil {
 		return policy.Told{}, err
@@ -125,8 +136,12 @@ func bindingOf(o client.Object, params map[string]string) (database.Binding, *v1
 
 // foreign holds the kinds of other systems, with the version to read.
 var foreign = map[schema.GroupKind]schema.GroupVersionKind{
-	{Group: v1alpha1.GroupAppBinding, Kind: v1alpha1.KindAppBinding}: {Group: v1alpha1.GroupAppBinding, Version: "v1alpha1", Kind: v1alpha1.KindAppBinding},
-	{Group: v1alpha1.GroupCluster, Kind: v1alpha1.KindCluster}:       {Group: v1alpha1.GroupCluster, Version: "v1", Kind: v1alpha1.KindCluster},
+	{Group: v1alpha1.GroupAppBinding, Kind: v1alpha1.KindAppBinding}: {
+		Group: v1alpha1.GroupAppBinding, Version: "v1alpha1", Kind: v1alpha1.KindAppBinding,
+	},
+	{Group: v1alpha1.GroupCluster, Kind: v1alpha1.KindCluster}: {
+		Group: v1alpha1.GroupCluster, Version: "v1", Kind: v1alpha1.KindCluster,
+	},
 }
 
 // UID returns the UID of the target, which a restore confirms.
@@ -140,7 +155,10 @@ func (d *Database) Fill(vars *task.Variables) {
 
 // DatabaseTask is Task for a database. The returned task says how its mover runs in the database's image. The streams
 // are the components that a backup makes, or those of the given components that a restore takes.
-func DatabaseTask(ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, restore bool, vars task.Variables, d *Database, components []string) (v1alpha1.ResolvedTask, []task.ComponentStream, *v1alpha1.ResolvedError, error) {
+func DatabaseTask(
+	ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, restore bool, vars task.Variables, d *Database,
+	components []string,
+) (v1alpha1.ResolvedTask, []task.ComponentStream, *v1alpha1.ResolvedError, error) {
 	catalog, err := catalogOf(ctx, c, info)
 	if err != nil {
 		return v1alpha1.ResolvedTask{}, nil, nil, err

@@ -16,7 +16,9 @@ import (
 
 // HookMistakes checks for each hook of a policy in namespace whether its HookTemplate and Function exist, are allowed
 // and can be filled in.
-func HookMistakes(ctx context.Context, c client.Reader, namespace string, hooks []policy.Hook, builtin hook.Builtin) ([]policy.Mistake, error) {
+func HookMistakes(
+	ctx context.Context, c client.Reader, namespace string, hooks []policy.Hook, builtin hook.Builtin,
+) ([]policy.Mistake, error) {
 	var out []policy.Mistake
 	for _, h := range hooks {
 		template, refusal, err := HookTemplate(ctx, c, namespace, *h.HookTemplate)
@@ -28,7 +30,9 @@ func HookMistakes(ctx context.Context, c client.Reader, namespace string, hooks 
 		case err != nil:
 			return nil, err
 		case refusal != nil:
-			out = append(out, policy.Mistake{Field: h.Field + ".hookTemplate", Reason: refusal.Reason, Message: refusal.Message})
+			out = append(out, policy.Mistake{
+				Field: h.Field + ".hookTemplate", Reason: refusal.Reason, Message: refusal.Message,
+			})
 		default:
 			out = append(out, policy.HookMistakes(h, template, function, builtin)...)
 		}
@@ -58,7 +62,9 @@ func templatesOf(ctx context.Context, c client.Reader, function string) ([]v1alp
 
 // RequestsOfFunction returns the requests that a changed Function causes: those of ofTemplate for each HookTemplate
 // that runs it.
-func RequestsOfFunction(ctx context.Context, c client.Reader, function client.Object, ofTemplate handler.MapFunc) []reconcile.Request {
+func RequestsOfFunction(
+	ctx context.Context, c client.Reader, function client.Object, ofTemplate handler.MapFunc,
+) []reconcile.Request {
 	templates, err := templatesOf(ctx, c, function.GetName())
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "find HookTemplates of a changed Function")

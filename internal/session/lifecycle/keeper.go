@@ -41,7 +41,9 @@ type Keeper struct {
 
 // Reconcile reads the object that req names into s and calls step, which returns when to look again. It leaves records
 // alone, and returns without an error if the object does not exist.
-func (k Keeper) Reconcile(ctx context.Context, req ctrl.Request, s conditions.Getter, step func() (time.Duration, error)) (ctrl.Result, error) {
+func (k Keeper) Reconcile(
+	ctx context.Context, req ctrl.Request, s conditions.Getter, step func() (time.Duration, error),
+) (ctrl.Result, error) {
 	if err := k.Get(ctx, req.NamespacedName, s); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -97,7 +99,8 @@ func (k Keeper) Newest(ctx context.Context, s client.Object) error {
 	if err := k.Live.Get(ctx, client.ObjectKeyFromObject(s), live); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("get %s: %w", s.GetName(), err)
 	} else if err != nil || live.GetUID() != s.GetUID() || live.GetResourceVersion() != s.GetResourceVersion() {
-		return apierrors.NewConflict(schema.GroupResource{Group: v1alpha1.Group}, s.GetName(), fmt.Errorf("the cache is behind"))
+		return apierrors.NewConflict(schema.GroupResource{Group: v1alpha1.Group}, s.GetName(),
+			fmt.Errorf("the cache is behind"))
 	}
 	return nil
 }

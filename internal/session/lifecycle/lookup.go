@@ -42,7 +42,9 @@ func (s Sure) Get(ctx context.Context, key client.ObjectKey, o client.Object, op
 
 // Policy returns the PolicySync that applied an object with these labels, and its revision. The PolicySync is nil if
 // there is none or it no longer exists.
-func Policy(ctx context.Context, c client.Reader, labels map[string]string) (v1alpha1.ResolvedPolicy, *v1alpha1.PolicySync, error) {
+func Policy(
+	ctx context.Context, c client.Reader, labels map[string]string,
+) (v1alpha1.ResolvedPolicy, *v1alpha1.PolicySync, error) {
 	var out v1alpha1.ResolvedPolicy
 	key := client.ObjectKey{Namespace: labels[v1alpha1.LabelSyncNamespace], Name: labels[v1alpha1.LabelSyncName]}
 	if key.Name == "" || key.Namespace == "" {
@@ -60,7 +62,9 @@ func Policy(ctx context.Context, c client.Reader, labels map[string]string) (v1a
 }
 
 // Task resolves the Addon, task and Function of a backup and returns the task with its parameters: see task.Resolve.
-func Task(ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, vars task.Variables) (v1alpha1.ResolvedTask, map[string]string, *v1alpha1.ResolvedError, error) {
+func Task(
+	ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, vars task.Variables,
+) (v1alpha1.ResolvedTask, map[string]string, *v1alpha1.ResolvedError, error) {
 	catalog, err := catalogOf(ctx, c, info)
 	if err != nil {
 		return v1alpha1.ResolvedTask{}, nil, nil, err
@@ -71,7 +75,9 @@ func Task(ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, vars ta
 
 // RestoreTask is Task for a restore into volumes. The stream is the program that creates the files there, nil where the
 // mover does it.
-func RestoreTask(ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, vars task.Variables) (v1alpha1.ResolvedTask, *v1alpha1.ResolvedStream, *v1alpha1.ResolvedError, error) {
+func RestoreTask(
+	ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, vars task.Variables,
+) (v1alpha1.ResolvedTask, *v1alpha1.ResolvedStream, *v1alpha1.ResolvedError, error) {
 	catalog, err := catalogOf(ctx, c, info)
 	if err != nil {
 		return v1alpha1.ResolvedTask{}, nil, nil, err
@@ -118,7 +124,9 @@ func catalogOf(ctx context.Context, c client.Reader, info v1alpha1.AddonInfo) (*
 }
 
 // Executor returns what runs a task: see policy.Executor. Empty means a Job.
-func Executor(ctx context.Context, c client.Reader, said v1alpha1.Executor, info v1alpha1.AddonInfo, restore bool) (v1alpha1.Executor, error) {
+func Executor(
+	ctx context.Context, c client.Reader, said v1alpha1.Executor, info v1alpha1.AddonInfo, restore bool,
+) (v1alpha1.Executor, error) {
 	addon := &v1alpha1.Addon{}
 	if err := c.Get(ctx, client.ObjectKey{Name: info.Name}, addon); apierrors.IsNotFound(err) {
 		addon = nil

@@ -11,7 +11,9 @@ import (
 
 // VolumeOf reads the PersistentVolume to which a claim is bound. It returns nil if the claim is not bound or its volume
 // does not exist.
-func VolumeOf(ctx context.Context, live client.Reader, claim *corev1.PersistentVolumeClaim) (*corev1.PersistentVolume, error) {
+func VolumeOf(
+	ctx context.Context, live client.Reader, claim *corev1.PersistentVolumeClaim,
+) (*corev1.PersistentVolume, error) {
 	if claim.Spec.VolumeName == "" {
 		return nil, nil
 	}

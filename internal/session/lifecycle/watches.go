@@ -14,7 +14,9 @@ import (
 
 // NoRecord ignores objects that are records.
 func NoRecord() predicate.Predicate {
-	return predicate.NewPredicateFuncs(func(o client.Object) bool { return !v1alpha1.HasRecordAnnotation(o.GetAnnotations()) })
+	return predicate.NewPredicateFuncs(func(o client.Object) bool {
+		return !v1alpha1.HasRecordAnnotation(o.GetAnnotations())
+	})
 }
 
 // ByLabel requests the object of the same namespace whose name is the value of label.

@@ -52,7 +52,8 @@ func ChoosePods(work *sidecar.Work, crew *session.Crew, in Assigned) {
 			continue // it was given up
 		}
 		if a.PodUID != "" {
-			if !in.Begun(a) && crew.Occupied(a.PodUID, in.Object) && (a.Idle == nil || now.Sub(a.Idle.Time) >= idleEvery) {
+			if !in.Begun(a) && crew.Occupied(a.PodUID, in.Object) &&
+				(a.Idle == nil || now.Sub(a.Idle.Time) >= idleEvery) {
 				a.Idle = &now
 			}
 			continue

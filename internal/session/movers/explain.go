@@ -25,7 +25,8 @@ func Explain(ctx context.Context, live client.Reader, namespace string, jobs map
 		return nil
 	}
 	var events corev1.EventList
-	if err := live.List(ctx, &events, client.InNamespace(namespace), client.MatchingFields{"type": corev1.EventTypeWarning}, client.Limit(warnings)); err != nil {
+	kind := client.MatchingFields{"type": corev1.EventTypeWarning}
+	if err := live.List(ctx, &events, client.InNamespace(namespace), kind, client.Limit(warnings)); err != nil {
 		return fmt.Errorf("list warning events in namespace %s: %w", namespace, err)
 	}
 	for name, job := range jobs {

@@ -25,9 +25,11 @@ type Means struct {
 }
 
 // Provide makes sure that a mover of owner finds its ServiceAccount and credentials in the owner's namespace. It checks
-// each time whether the mover may have them. An error that a user must fix is one that RefusalOf recognises. secrets is
-// the prefix of the names of copied Secrets.
-func Provide(ctx context.Context, c client.Client, owner client.Object, repository v1alpha1.ResolvedRepository, secrets string) (Means, error) {
+// each time whether the mover is allowed to have them. An error that a user must fix is one that RefusalOf recognises.
+// secrets is the prefix of the names of copied Secrets.
+func Provide(
+	ctx context.Context, c client.Client, owner client.Object, repository v1alpha1.ResolvedRepository, secrets string,
+) (Means, error) {
 	var out Means
 	namespace := owner.GetNamespace()
 	key := client.ObjectKey{Namespace: repository.StorageRef.Namespace, Name: repository.StorageRef.Name}
@@ -40,7 +42,9 @@ func Provide(ctx context.Context, c client.Client, owner client.Object, reposito
 	if err != nil {
 		return out, err
 	}
-	if out.Credentials, err = access.EnsureCredentials(ctx, c, owner, namespace, &out.Storage, repository.EncryptionSecret, secrets); err != nil {
+	out.Credentials, err = access.EnsureCredentials(ctx, c, owner, namespace, &out.Storage,
+		repository.EncryptionSecret, secrets)
+	if err != nil {
 		return out, err
 	}
 	out.Privileged, err = access.Privileged(ctx, c, namespace)
@@ -55,7 +59,8 @@ func Refuse(reason, format string, args ...any) error {
 // Rejected turns an error into a refusal if the API server will never accept the object, because it is invalid or too
 // large. It returns any other error unchanged.
 func Rejected(err error) error {
-	if apierrors.IsInvalid(err) || apierrors.IsRequestEntityTooLargeError(err) || err != nil && strings.Contains(err.Error(), "request is too large") {
+	if apierrors.IsInvalid(err) || apierrors.IsRequestEntityTooLargeError(err) || err != nil &&
+		strings.Contains(err.Error(), "request is too large") {
 		return Refuse(v1alpha1.ReasonInvalidTask, "the API server refused it: %v", err)
 	}
 	return err

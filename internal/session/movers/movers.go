@@ -23,7 +23,9 @@ import (
 
 // Observe lists the Jobs that owner controls, by name, and counts the mover pods that have not ended. label is the
 // label that holds the owner's name. A Job whose deletion has not finished within session.WaitForPods counts as gone.
-func Observe(ctx context.Context, c client.Reader, owner client.Object, label string, now time.Time) (map[string]session.Job, int, error) {
+func Observe(
+	ctx context.Context, c client.Reader, owner client.Object, label string, now time.Time,
+) (map[string]session.Job, int, error) {
 	selector := client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, label: owner.GetName()}
 	var jobs batchv1.JobList
 	if err := c.List(ctx, &jobs, client.InNamespace(owner.GetNamespace()), selector); err != nil {
@@ -43,7 +45,9 @@ func Observe(ctx context.Context, c client.Reader, owner client.Object, label st
 }
 
 func observe(job *batchv1.Job, pods []corev1.Pod, now time.Time) session.Job {
-	out := session.Job{Observation: task.Observe(job, pods, now), Hook: isHook(job), Created: job.CreationTimestamp.Time}
+	out := session.Job{
+		Observation: task.Observe(job, pods, now), Hook: isHook(job), Created: job.CreationTimestamp.Time,
+	}
 	for _, c := range job.Status.Conditions {
 		switch {
 		case c.Status != corev1.ConditionTrue:
@@ -106,7 +110,8 @@ func Create(ctx context.Context, c client.Client, live client.Reader, owner clie
 		return fmt.Errorf("get Job %s/%s: %w", job.Namespace, job.Name, err)
 	}
 	if !metav1.IsControlledBy(&found, owner) {
-		return fmt.Errorf("create Job %s/%s: the name is still in use by a Job of a session that was deleted", job.Namespace, job.Name)
+		return fmt.Errorf("create Job %s/%s: the name is still in use by a Job of a session that was deleted",
+			job.Namespace, job.Name)
 	}
 	return nil
 }

@@ -20,9 +20,15 @@ func TestWhenKubernetesIsDoneWithAJob(t *testing.T) {
 		"it runs":      {status: batchv1.JobStatus{Active: 1}},
 		"it succeeded": {status: with(batchv1.JobComplete), want: true},
 		"it failed":    {status: with(batchv1.JobFailed), want: true},
-		"it is about to fail, and its pod was deleted":           {status: with(batchv1.JobFailureTarget), want: true},
-		"it is about to fail, and its pod has not ended":         {status: batchv1.JobStatus{Active: 1, Conditions: with(batchv1.JobFailureTarget).Conditions}},
-		"it is about to fail, and its pod is just being stopped": {status: batchv1.JobStatus{Terminating: ptr.To[int32](1), Conditions: with(batchv1.JobFailureTarget).Conditions}},
+		"it is about to fail, and its pod was deleted": {status: with(batchv1.JobFailureTarget), want: true},
+		"it is about to fail, and its pod has not ended": {
+			status: batchv1.JobStatus{Active: 1, Conditions: with(batchv1.JobFailureTarget).Conditions},
+		},
+		"it is about to fail, and its pod is just being stopped": {
+			status: batchv1.JobStatus{
+				Terminating: ptr.To[int32](1), Conditions: with(batchv1.JobFailureTarget).Conditions,
+			},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := observe(&batchv1.Job{Status: tc.status}, nil, time.Time{})

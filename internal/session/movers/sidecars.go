@@ -19,7 +19,9 @@ import (
 
 // Muster finds the pods of a workload and what is known about its sidecar. It reads pods with live, past the cache,
 // which holds none of them. A workload that does not exist has none.
-func Muster(ctx context.Context, c, live client.Reader, namespace string, app v1alpha1.TypedObjectReference) (*session.Crew, error) {
+func Muster(
+	ctx context.Context, c, live client.Reader, namespace string, app v1alpha1.TypedObjectReference,
+) (*session.Crew, error) {
 	crew := &session.Crew{App: app, ID: sidecar.Name(app.Kind, app.Name)}
 	var secret corev1.Secret
 	err := live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: crew.ID}, &secret)
@@ -42,7 +44,8 @@ func Muster(ctx context.Context, c, live client.Reader, namespace string, app v1
 		return crew, nil //nolint:nilerr // the API server accepts no workload whose selector does not parse
 	}
 	var pods corev1.PodList
-	if err := live.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: match}); err != nil {
+	err = live.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: match})
+	if err != nil {
 		return nil, fmt.Errorf("list Pods of %s: %w", app, err)
 	}
 	crew.Pods = pods.Items
@@ -51,7 +54,9 @@ func Muster(ctx context.Context, c, live client.Reader, namespace string, app v1
 }
 
 // selectorOf returns the selector of a workload's pods, or nil if the workload does not exist.
-func selectorOf(ctx context.Context, live client.Reader, namespace string, app v1alpha1.TypedObjectReference) (*metav1.LabelSelector, error) {
+func selectorOf(
+	ctx context.Context, live client.Reader, namespace string, app v1alpha1.TypedObjectReference,
+) (*metav1.LabelSelector, error) {
 	get := func(o client.Object) error {
 		err := lifecycle.Get(ctx, live, client.ObjectKey{Namespace: namespace, Name: app.Name}, o)
 		if client.IgnoreNotFound(err) != nil {

@@ -37,10 +37,15 @@ func Driver(t testing.TB, c client.Client) {
 	t.Helper()
 	binding := storagev1.VolumeBindingWaitForFirstConsumer
 	for _, o := range []client.Object{
-		&storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: DriverClass}, Provisioner: DriverName, VolumeBindingMode: &binding},
+		&storagev1.StorageClass{
+			ObjectMeta: metav1.ObjectMeta{Name: DriverClass}, Provisioner: DriverName, VolumeBindingMode: &binding,
+		},
 		&snapshotv1.VolumeSnapshotClass{
-			ObjectMeta: metav1.ObjectMeta{Name: DriverSnapshotClass, Annotations: map[string]string{"snapshot.storage.kubernetes.io/is-default-class": "true"}},
-			Driver:     DriverName, DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain,
+			ObjectMeta: metav1.ObjectMeta{
+				Name:        DriverSnapshotClass,
+				Annotations: map[string]string{"snapshot.storage.kubernetes.io/is-default-class": "true"},
+			},
+			Driver: DriverName, DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain,
 		},
 	} {
 		if err := c.Create(t.Context(), o); !apierrors.IsAlreadyExists(err) {
@@ -58,7 +63,9 @@ func OfDriver(t testing.TB, c client.Client, claim *corev1.PersistentVolumeClaim
 		ObjectMeta: metav1.ObjectMeta{Name: claim.Spec.VolumeName},
 		Spec: corev1.PersistentVolumeSpec{
 			Capacity: claim.Status.Capacity, AccessModes: claim.Spec.AccessModes, StorageClassName: DriverClass,
-			PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: DriverName, VolumeHandle: claim.Name}},
+			PersistentVolumeSource: corev1.PersistentVolumeSource{
+				CSI: &corev1.CSIPersistentVolumeSource{Driver: DriverName, VolumeHandle: claim.Name},
+			},
 		},
 	})
 	return claim
@@ -78,7 +85,8 @@ func (d *CSI) work(t testing.TB, c client.Client, namespace string) {
 	must(t, c.List(t.Context(), &contents))
 	for i := range contents.Items {
 		content := &contents.Items[i]
-		if ref := content.Spec.VolumeSnapshotRef; ref.Namespace == namespace && !there[string(ref.UID)] && content.Spec.DeletionPolicy == snapshotv1.VolumeSnapshotContentDelete {
+		if ref := content.Spec.VolumeSnapshotRef; ref.Namespace == namespace && !there[string(ref.UID)] &&
+			content.Spec.DeletionPolicy == snapshotv1.VolumeSnapshotContentDelete {
 			must(t, client.IgnoreNotFound(c.Delete(t.Context(), content)))
 		}
 	}
@@ -99,7 +107,9 @@ func (d *CSI) snapshot(t testing.TB, c client.Client, s *snapshotv1.VolumeSnapsh
 	now := metav1.NewTime(time.Now())
 	if d.Error != "" {
 		if s.Status == nil {
-			s.Status = &snapshotv1.VolumeSnapshotStatus{ReadyToUse: new(false), Error: &snapshotv1.VolumeSnapshotError{Time: &now, Message: &d.Error}}
+			s.Status = &snapshotv1.VolumeSnapshotStatus{
+				ReadyToUse: new(false), Error: &snapshotv1.VolumeSnapshotError{Time: &now, Message: &d.Error},
+			}
 			must(t, c.Status().Update(t.Context(), s))
 		}
 		return
@@ -107,14 +117,21 @@ func (d *CSI) snapshot(t testing.TB, c client.Client, s *snapshotv1.VolumeSnapsh
 	content := &snapshotv1.VolumeSnapshotContent{
 		ObjectMeta: metav1.ObjectMeta{Name: "snapcontent-" + string(s.UID)},
 		Spec: snapshotv1.VolumeSnapshotContentSpec{
-			VolumeSnapshotRef: corev1.ObjectReference{APIVersion: snapshotv1.SchemeGroupVersion.String(), Kind: "VolumeSnapshot", Namespace: s.Namespace, Name: s.Name, UID: s.UID},
-			DeletionPolicy:    snapshotv1.VolumeSnapshotContentRetain, Driver: DriverName, VolumeSnapshotClassName: s.Spec.VolumeSnapshotClassName,
-			Source: snapshotv1.VolumeSnapshotContentSource{VolumeHandle: s.Spec.Source.PersistentVolumeClaimName},
+			VolumeSnapshotRef: corev1.ObjectReference{
+				APIVersion: snapshotv1.SchemeGroupVersion.String(), Kind: "VolumeSnapshot", Namespace: s.Namespace,
+				Name: s.Name, UID: s.UID,
+			},
+			DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain, Driver: DriverName,
+			VolumeSnapshotClassName: s.Spec.VolumeSnapshotClassName,
+			Source: snapshotv1.VolumeSnapshotContentSource{
+				VolumeHandle: s.Spec.Source.PersistentVolumeClaimName,
+			},
 		},
 	}
 	must(t, c.Create(t.Context(), content))
 	s.Status = &snapshotv1.VolumeSnapshotStatus{
-		ReadyToUse: new(true), BoundVolumeSnapshotContentName: &content.Name, CreationTime: &now, RestoreSize: new(resource.MustParse("3Gi")),
+		ReadyToUse: new(true), BoundVolumeSnapshotContentName: &content.Name, CreationTime: &now,
+		RestoreSize: new(resource.MustParse("3Gi")),
 	}
 	must(t, c.Status().Update(t.Context(), s))
 }

@@ -46,7 +46,9 @@ func Hooks(w *World, config *rest.Config) *execute.Hooks {
 			_ = p.hooks.Start(gone)
 		}
 		p = process{w.Killer, &execute.Hooks{Runner: execute.NewRunner(), Executor: &execute.Executor{
-			Client: w.Killer.Client(w.Client), APIReader: w.Client, Config: config, Refuse: func(netip.Addr) error { return nil },
+			Client: w.Killer.Client(w.Client), APIReader: w.Client, Config: config, Refuse: func(netip.Addr) error {
+				return nil
+			},
 		}}}
 		processes[w] = p
 	}
@@ -114,7 +116,8 @@ func (l *Listener) Template(namespace, name, body string) *v1alpha1.HookTemplate
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec: v1alpha1.HookTemplateSpec{
 			Action: &v1alpha1.HookAction{HTTPPost: &v1alpha1.HookHTTPPostAction{
-				HookHTTPGetAction: v1alpha1.HookHTTPGetAction{Host: at.Hostname(), Port: intstr.FromInt(port), Path: "/" + name}, Body: body,
+				HookHTTPGetAction: v1alpha1.HookHTTPGetAction{Host: at.Hostname(), Port: intstr.FromInt(port),
+					Path: "/" + name}, Body: body,
 			}},
 			Executor: &v1alpha1.HookExecutor{Type: v1alpha1.HookExecutorOperator},
 		},

@@ -56,13 +56,18 @@ func HookOf(job *batchv1.Job) string { return job.Labels[v1alpha1.LabelHook] }
 
 // Fail returns the outcome of a mover that reports why it failed.
 func Fail(reason string) Outcome {
-	return Outcome{Result: &task.Result{Version: task.Version, Outcome: task.OutcomeFailed, Reason: reason, Message: "the mover says so"}}
+	return Outcome{
+		Result: &task.Result{
+			Version: task.Version, Outcome: task.OutcomeFailed, Reason: reason, Message: "the mover says so",
+		},
+	}
 }
 
 // TaskOf returns the task that a Job gives its mover.
 func TaskOf(job *batchv1.Job) task.Task {
 	text := job.Spec.Template.Annotations[v1alpha1.AnnotationTask]
-	for _, kind := range []task.Kind{task.KindBackup, task.KindRestore, task.KindVolumeSnapshot, task.KindVolumeRestore, task.KindVolumeMount} {
+	for _, kind := range []task.Kind{task.KindBackup, task.KindRestore, task.KindVolumeSnapshot, task.KindVolumeRestore,
+		task.KindVolumeMount} {
 		if t, err := task.Decode([]byte(text), kind); err == nil {
 			return t
 		}
@@ -123,8 +128,11 @@ func startPod(t testing.TB, c client.Client, job *batchv1.Job) *corev1.Pod {
 	t.Helper()
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: job.Namespace, Name: job.Name + "-x1y2z", Labels: job.Spec.Template.Labels, Annotations: job.Spec.Template.Annotations,
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(job, batchv1.SchemeGroupVersion.WithKind("Job"))},
+			Namespace: job.Namespace, Name: job.Name + "-x1y2z", Labels: job.Spec.Template.Labels,
+			Annotations: job.Spec.Template.Annotations,
+			OwnerReferences: []metav1.OwnerReference{
+				*metav1.NewControllerRef(job, batchv1.SchemeGroupVersion.WithKind("Job")),
+			},
 		},
 		Spec: *job.Spec.Template.Spec.DeepCopy(),
 	}
@@ -149,7 +157,9 @@ func finish(t testing.TB, c client.Client, job *batchv1.Job, pod *corev1.Pod, o 
 		message, err := task.EncodeResult(*o.Result)
 		must(t, err)
 		ok = o.Result.Outcome == task.OutcomeSucceeded
-		end = &corev1.ContainerStateTerminated{ExitCode: int32(task.ExitCode(o.Result.Reason)), Message: string(message)}
+		end = &corev1.ContainerStateTerminated{
+			ExitCode: int32(task.ExitCode(o.Result.Reason)), Message: string(message),
+		}
 	}
 	pod.Status.Phase = corev1.PodFailed
 	if ok {
@@ -165,22 +175,33 @@ func finish(t testing.TB, c client.Client, job *batchv1.Job, pod *corev1.Pod, o 
 	}
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: name, State: corev1.ContainerState{Terminated: end}}}
 	if o.Step != "" {
-		pod.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: o.Step, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1}}}}
-		pod.Status.ContainerStatuses[0].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "PodInitializing"}}
+		pod.Status.InitContainerStatuses = []corev1.ContainerStatus{
+			{Name: o.Step, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1}}},
+		}
+		pod.Status.ContainerStatuses[0].State = corev1.ContainerState{
+			Waiting: &corev1.ContainerStateWaiting{Reason: "PodInitializing"},
+		}
 	}
 	must(t, c.Status().Update(t.Context(), pod))
 
 	now := metav1.NewTime(time.Now())
 	condition := func(kind batchv1.JobConditionType) batchv1.JobCondition {
-		return batchv1.JobCondition{Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: now, LastProbeTime: now, Reason: "BackoffLimitExceeded"}
+		return batchv1.JobCondition{
+			Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: now, LastProbeTime: now,
+			Reason: "BackoffLimitExceeded",
+		}
 	}
 	job.Status.StartTime = &now
 	if ok {
 		job.Status.CompletionTime, job.Status.Succeeded = &now, 1
-		job.Status.Conditions = []batchv1.JobCondition{condition(batchv1.JobSuccessCriteriaMet), condition(batchv1.JobComplete)}
+		job.Status.Conditions = []batchv1.JobCondition{
+			condition(batchv1.JobSuccessCriteriaMet), condition(batchv1.JobComplete),
+		}
 	} else {
 		job.Status.Failed = 1
-		job.Status.Conditions = []batchv1.JobCondition{condition(batchv1.JobFailureTarget), condition(batchv1.JobFailed)}
+		job.Status.Conditions = []batchv1.JobCondition{
+			condition(batchv1.JobFailureTarget), condition(batchv1.JobFailed),
+		}
 	}
 	must(t, c.Status().Update(t.Context(), job))
 }

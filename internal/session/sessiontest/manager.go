@@ -13,7 +13,9 @@ import (
 )
 
 // Manager runs controllers in some namespaces for the duration of a test, with the caches of the real manager.
-func Manager(t testing.TB, config *rest.Config, scheme *runtime.Scheme, setup func(ctrl.Manager) error, namespaces ...string) {
+func Manager(
+	t testing.TB, config *rest.Config, scheme *runtime.Scheme, setup func(ctrl.Manager) error, namespaces ...string,
+) {
 	t.Helper()
 	kept := footprint.Cache()
 	kept.DefaultNamespaces = map[string]cache.Config{}

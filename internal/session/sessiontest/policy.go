@@ -41,17 +41,23 @@ func Create(t testing.TB, c client.Client, objects ...client.Object) {
 func Storage(t testing.TB, c client.Client, storageNamespace, namespace string) {
 	t.Helper()
 	Create(t, c,
-		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: storageNamespace, Name: StorageSecret}, Data: map[string][]byte{
-			v1alpha1.S3AccessKeyID: []byte("id"), v1alpha1.S3SecretAccessKey: []byte("key"), "unrelated": []byte("x"),
-		}},
-		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: EncryptionName}, Data: map[string][]byte{
-			v1alpha1.EncryptionPassword: []byte("secret"),
-		}},
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: storageNamespace, Name: StorageSecret},
+			Data: map[string][]byte{
+				v1alpha1.S3AccessKeyID: []byte("id"), v1alpha1.S3SecretAccessKey: []byte("key"),
+				"unrelated": []byte("x"),
+			}},
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: EncryptionName},
+			Data: map[string][]byte{v1alpha1.EncryptionPassword: []byte("secret")}},
 		&v1alpha1.BackupStorage{
 			ObjectMeta: metav1.ObjectMeta{Namespace: storageNamespace, Name: StorageName},
 			Spec: v1alpha1.BackupStorageSpec{
-				Storage:     v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Bucket: "backups", SecretName: StorageSecret}},
-				UsagePolicy: &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: new(v1alpha1.NamespacesFromAll)}},
+				Storage: v1alpha1.Storage{
+					Provider: v1alpha1.ProviderS3,
+					S3:       &v1alpha1.S3Storage{Bucket: "backups", SecretName: StorageSecret},
+				},
+				UsagePolicy: &v1alpha1.UsagePolicy{
+					AllowedNamespaces: v1alpha1.AllowedNamespaces{From: new(v1alpha1.NamespacesFromAll)},
+				},
 			},
 			Status: v1alpha1.BackupStorageStatus{Phase: v1alpha1.PhaseReady},
 		},
@@ -76,7 +82,9 @@ func Claim(namespace, name string) *corev1.PersistentVolumeClaim {
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
-			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+			Resources: corev1.VolumeResourceRequirements{
+				Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")},
+			},
 		},
 		Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound},
 	}
@@ -94,8 +102,10 @@ func Pod(namespace, name, node, claim string, labels map[string]string) *corev1.
 // PodSpec returns the spec of a pod on a node that mounts a claim at /data.
 func PodSpec(node, claim string) corev1.PodSpec {
 	return corev1.PodSpec{
-		NodeName:   node,
-		Containers: []corev1.Container{{Name: "app", Image: "app", VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}}},
+		NodeName: node,
+		Containers: []corev1.Container{
+			{Name: "app", Image: "app", VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}},
+		},
 		Volumes: []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
 			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim},
 		}}},
@@ -114,7 +124,12 @@ func MoreThanItsLimit() *v1alpha1.PodTemplateSpec {
 // must use the name.
 func HugeTask(t testing.TB, c client.Client, name string, restore bool) *v1alpha1.AddonInfo {
 	t.Helper()
-	tasks := []v1alpha1.Task{{Name: "huge", Function: name, Driver: v1alpha1.DriverKopia, Parameters: []v1alpha1.TaskParameter{{Parameter: v1alpha1.Parameter{Name: "p"}}}}}
+	tasks := []v1alpha1.Task{
+		{
+			Name: "huge", Function: name, Driver: v1alpha1.DriverKopia,
+			Parameters: []v1alpha1.TaskParameter{{Parameter: v1alpha1.Parameter{Name: "p"}}},
+		},
+	}
 	addon := &v1alpha1.Addon{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.AddonSpec{BackupTasks: tasks}}
 	if restore {
 		addon.Spec = v1alpha1.AddonSpec{RestoreTasks: tasks}

@@ -92,8 +92,11 @@ func bind(t testing.TB, c client.Client, claim *corev1.PersistentVolumeClaim, an
 		volume := &corev1.PersistentVolume{
 			ObjectMeta: metav1.ObjectMeta{Name: "pvc-" + string(claim.UID), Annotations: annotations},
 			Spec: corev1.PersistentVolumeSpec{
-				Capacity: claim.Spec.Resources.Requests, AccessModes: claim.Spec.AccessModes, VolumeMode: claim.Spec.VolumeMode,
-				PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: CSIDriver, VolumeHandle: claim.Name}},
+				Capacity: claim.Spec.Resources.Requests, AccessModes: claim.Spec.AccessModes,
+				VolumeMode: claim.Spec.VolumeMode,
+				PersistentVolumeSource: corev1.PersistentVolumeSource{
+					CSI: &corev1.CSIPersistentVolumeSource{Driver: CSIDriver, VolumeHandle: claim.Name},
+				},
 			},
 		}
 		must(t, c.Create(t.Context(), volume))
@@ -116,7 +119,8 @@ func DevelopImports(t testing.TB, c client.Client, namespace string) {
 			continue
 		}
 		s.Status = &snapshotv1.VolumeSnapshotStatus{
-			ReadyToUse: new(true), RestoreSize: new(resource.MustParse("1Gi")), BoundVolumeSnapshotContentName: s.Spec.Source.VolumeSnapshotContentName,
+			ReadyToUse: new(true), RestoreSize: new(resource.MustParse("1Gi")),
+			BoundVolumeSnapshotContentName: s.Spec.Source.VolumeSnapshotContentName,
 		}
 		must(t, c.Status().Update(t.Context(), s))
 		content := &snapshotv1.VolumeSnapshotContent{}
@@ -131,9 +135,12 @@ func Shot(s *snapshotv1.VolumeSnapshot, content *snapshotv1.VolumeSnapshotConten
 	return v1alpha1.Component{
 		Phase: v1alpha1.SnapshotSucceeded, Driver: v1alpha1.DriverVolumeSnapshotter, ID: string(s.UID),
 		VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{{
-			PVCName: *s.Spec.Source.PersistentVolumeClaimName, VolumeSnapshotName: s.Name, VolumeSnapshotContentName: content.Name, Driver: content.Spec.Driver,
-			SnapshotHandle: *content.Status.SnapshotHandle, RestoreSize: s.Status.RestoreSize.Value(), StorageClassName: DiskClass,
-			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, VolumeMode: corev1.PersistentVolumeFilesystem,
+			PVCName: *s.Spec.Source.PersistentVolumeClaimName, VolumeSnapshotName: s.Name,
+			VolumeSnapshotContentName: content.Name, Driver: content.Spec.Driver,
+			SnapshotHandle: *content.Status.SnapshotHandle, RestoreSize: s.Status.RestoreSize.Value(),
+			StorageClassName: DiskClass,
+			AccessModes:      []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			VolumeMode:       corev1.PersistentVolumeFilesystem,
 		}},
 	}
 }

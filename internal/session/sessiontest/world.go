@@ -46,7 +46,8 @@ func (b *Bed) World(t testing.TB, reconciler func(*World) reconcile.Reconciler) 
 	t.Helper()
 	w := &World{
 		WithT: gomega.NewWithT(t), T: t, Namespace: b.Namespace(t, nil), Storage: b.Namespace(t, nil),
-		Clock: clocktesting.NewFakePassiveClock(time.Now()), Client: b.connected(), Events: record.NewFakeRecorder(1000),
+		Clock: clocktesting.NewFakePassiveClock(time.Now()), Client: b.connected(),
+		Events: record.NewFakeRecorder(1000),
 		Killer: &Killer{}, Outcome: Succeed, reconciler: reconciler,
 	}
 	Storage(t, w.Client, w.Storage, w.Namespace)
@@ -56,7 +57,9 @@ func (b *Bed) World(t testing.TB, reconciler func(*World) reconcile.Reconciler) 
 // Reconcile reconciles the object with this name once. The next call starts a killed manager again.
 func (w *World) Reconcile(name string) ctrl.Result {
 	w.T.Helper()
-	result, err := w.reconciler(w).Reconcile(w.T.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: name}})
+	result, err := w.reconciler(w).Reconcile(w.T.Context(), ctrl.Request{
+		NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: name},
+	})
 	if w.Killer.Dead() {
 		w.Expect(err).To(gomega.MatchError(ErrKilled), "a killed manager reports nothing else")
 		w.Killer = &Killer{}
