@@ -55,7 +55,7 @@ func (a *hookApp) needsRoleBinding(t *testing.T) {
 	g.Expect(ended.Status.Reason).To(Equal(v1alpha1.ReasonFailedToExecutePreBackupHooks))
 	hook := ended.Status.Hooks.PreHooks[0]
 	g.Expect(hook.Reason).To(Equal(v1alpha1.ReasonHookNotPermitted))
-	g.Expect(hook.Message).To(ContainSubstring("make a RoleBinding there from it to ClusterRole cairn-hook-exec"))
+	g.Expect(hook.Message).To(ContainSubstring("create a RoleBinding there from it to ClusterRole cairn-hook-exec"))
 	g.Expect(ended.Status.Targets[0].Message).To(ContainSubstring(hook.Message), "it is said where people look")
 	a.nothingBackedUp(t, ended.Name)
 	for _, pod := range a.pods {

@@ -35,7 +35,7 @@ func TestHooksOfABatchAreChecked(t *testing.T) {
 
 	bed.Create(t, template)
 	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonInvalidHook,
-		`the HookTemplate "freeze" names no pods, and the session has several targets: set executor.pod.selector or executor.pod.owner`)
+		`the HookTemplate "freeze" names no pods, but the session has several targets: set executor.pod.selector or executor.pod.owner`)
 
 	template.Spec.Executor.Pod = &v1alpha1.HookPodExecutor{Selector: "app=web"}
 	g.Expect(bed.Client.Update(t.Context(), template)).To(Succeed())
@@ -50,7 +50,7 @@ func TestHooksOfABatchAreChecked(t *testing.T) {
 	}
 	g.Expect(bed.Client.Update(t.Context(), template)).To(Succeed())
 	bed.ExpectReason(t, batch, v1alpha1.PhaseNotReady, v1alpha1.ReasonFunctionNotFound,
-		`there is no Function "`+namespace+`", which the HookTemplate "freeze" names`)
+		`there is no Function "`+namespace+`", which HookTemplate "freeze" names`)
 	function := &v1alpha1.Function{
 		ObjectMeta: metav1.ObjectMeta{Name: namespace},
 		Spec:       v1alpha1.FunctionSpec{Image: "app", Args: []string{"${targetName}"}},

@@ -251,6 +251,6 @@ func TestTheFilesOfADatabaseAreBackedUp(t *testing.T) {
 	s = w.settle("again")
 	w.Expect(s.Status.Targets[0]).
 		To(And(HaveField("Reason", v1alpha1.ReasonInvalidTask),
-			HaveField("Message", ContainSubstring("one pod alone behind it"))))
+			HaveField("Message", ContainSubstring("a Service with exactly one pod"))))
 	w.Expect(w.Jobs()).To(HaveLen(1))
 }

@@ -75,7 +75,7 @@ func TestAWorkloadIsScaledDownWhileItIsRestored(t *testing.T) {
 	w.Expect(w.replicas()).To(BeZero())
 	w.Expect(w.children()).To(BeEmpty(), "nothing is restored while a pod exists")
 	w.Expect(apimeta.FindStatusCondition(w.batch("back").Status.Conditions, "Ready").Message).
-		To(ContainSubstring("the pods of Deployment/web are waited for to end"))
+		To(ContainSubstring("waiting for the pods of Deployment/web to end"))
 	w.gone(pod)
 	b := w.settle("back")
 	w.Expect(summary(b)).To(Equal(whole("second")))

@@ -96,7 +96,7 @@ func TestAClaimStaysThatCanNotBeReplaced(t *testing.T) {
 			s := shotOf(w)
 			s.Status.RestoreSize = new(resource.MustParse("3Gi"))
 			w.Expect(w.Client.Status().Update(w.T.Context(), s)).To(Succeed())
-		}, want: "Failed/VolumeTooSmall", says: "needs a volume of 3Gi by now, and 1Gi was asked for"},
+		}, want: "Failed/VolumeTooSmall", says: "now needs a volume of 3Gi, but the claim asks for 1Gi"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -413,11 +413,11 @@ func TestWhatNoVolumeIsMadeOf(t *testing.T) {
 	}{
 		"too small": {
 			edit: intoVolumes("c-${POD_ORDINAL}", asking("512Mi")), want: "Invalid/VolumeTooSmall",
-			says: "asks for 512Mi, and a volume of VolumeSnapshot data-web-0-1795154820 has at least 1Gi",
+			says: "asks for 512Mi, but a volume of VolumeSnapshot data-web-0-1795154820 needs at least 1Gi",
 		},
 		"another driver": {
 			edit: intoVolumes("c-${POD_ORDINAL}", ofClass(sessiontest.OtherClass)),
-			want: "Invalid/InvalidParameters", says: "of that driver there are: disk, disk-late",
+			want: "Invalid/InvalidParameters", says: "(the cluster has: disk, disk-late)",
 		},
 		"no such class": {
 			edit: intoVolumes("c-${POD_ORDINAL}", ofClass("nowhere")), want: "Invalid/InvalidParameters",
@@ -476,7 +476,7 @@ func TestWhatNoVolumeIsMadeOf(t *testing.T) {
 		},
 		"a snapshot that was retaken": {
 			edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound",
-			says: "is another snapshot than the one that was backed up", before: func(w *world) {
+			says: "no longer holds the snapshot that was backed up", before: func(w *world) {
 				v, content := &snapshotv1.VolumeSnapshot{}, &snapshotv1.VolumeSnapshotContent{}
 				w.Get("data-web-1-1795154820", v)
 				w.Expect(w.Client.Get(w.T.Context(), client.ObjectKey{Name: *v.Status.BoundVolumeSnapshotContentName}, content)).
@@ -487,7 +487,7 @@ func TestWhatNoVolumeIsMadeOf(t *testing.T) {
 		},
 		"a VolumeSnapshot that was recreated": {
 			edit: intoVolumes("c-${POD_ORDINAL}"),
-			want: "Invalid/VolumeSnapshotNotFound", says: "somebody made another one of its name", before: func(w *world) {
+			want: "Invalid/VolumeSnapshotNotFound", says: "somebody replaced it", before: func(w *world) {
 				w.Expect(w.Client.Delete(w.T.Context(),
 					&snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{
 						Namespace: w.Namespace,

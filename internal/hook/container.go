@@ -17,20 +17,20 @@ import (
 	"github.com/cairn-backup/cairn/internal/variables"
 )
 
-// Container is the Function that an executor of that type names, and the image that ${moverImage} stands for in it.
+// Container is the Function that an executor of type Function names, and the image for ${moverImage} in it.
 type Container struct {
 	Function   *v1alpha1.Function
 	MoverImage string
 }
 
-// Filled is what the Job of a hook's Function is built from, with everything filled in but the Function itself.
+// Filled is the input for the Job of a hook's Function. Everything is filled in but the Function itself.
 type Filled struct {
-	// Function, and the Values of the variables that it names.
+	// Function is the Function, and Values are those of the variables that it names.
 	Function *v1alpha1.Function
 	Values   variables.Values
-	// Env of the HookTemplate, and the Variables of the hook.
+	// Env is that of the HookTemplate, and Variables are those of the hook.
 	Env, Variables []corev1.EnvVar
-	// Volumes and VolumeMounts of HookTemplate and hook.
+	// Volumes and VolumeMounts are those of the HookTemplate and the hook.
 	Volumes      []v1alpha1.Volume
 	VolumeMounts []corev1.VolumeMount
 }
@@ -57,8 +57,7 @@ func Fill(h *v1alpha1.ResolvedHook) (Filled, error) {
 	return out, nil
 }
 
-// functionValues are what ${name} stands for in the Function of a frozen hook: as in a task, and beside that what it stands for in
-// any hook.
+// functionValues returns the values of ${name} in the Function of a frozen hook: those of a task and those of any hook.
 func functionValues(h *v1alpha1.ResolvedHook) variables.Values {
 	values := map[string]string{}
 	for _, v := range h.Values {
@@ -72,48 +71,61 @@ func functionValues(h *v1alpha1.ResolvedHook) variables.Values {
 	}).With(values).WithEnv(environment(h))
 }
 
-// environment are the variables of a frozen hook as its container has them.
+// environment returns the variables of a frozen hook as its container gets them.
 func environment(h *v1alpha1.ResolvedHook) []corev1.EnvVar {
 	out := slices.Clone(h.Function.Env)
 	for _, v := range h.Variables {
 		e := corev1.EnvVar{Name: v.Name, ValueFrom: &corev1.EnvVarSource{}}
 		if ref := v.ValueFrom.SecretKeyRef; ref != nil {
-			e.ValueFrom.SecretKeyRef = &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: ref.Name}, Key: ref.Key}
+			e.ValueFrom.SecretKeyRef = &corev1.SecretKeySelector{
+				LocalObjectReference: corev1.LocalObjectReference{Name: ref.Name}, Key: ref.Key,
+			}
 		}
 		if ref := v.ValueFrom.ConfigMapKeyRef; ref != nil {
-			e.ValueFrom.ConfigMapKeyRef = &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: ref.Name}, Key: ref.Key}
+			e.ValueFrom.ConfigMapKeyRef = &corev1.ConfigMapKeySelector{
+				LocalObjectReference: corev1.LocalObjectReference{Name: ref.Name}, Key: ref.Key,
+			}
 		}
 		out = append(out, e)
 	}
 	return out
 }
 
-// noFunction finds what only a Function can use.
+// noFunction refuses fields that only a hook with a Function can use.
 func (r *resolver) noFunction() {
 	for _, f := range []struct {
 		name string
 		set  bool
 	}{
-		{"volumes", len(r.info.Volumes) > 0}, {"volumeMounts", len(r.info.VolumeMounts) > 0}, {"runtimeSettings", r.info.RuntimeSettings != nil},
+		{"volumes", len(r.info.Volumes) > 0}, {"volumeMounts", len(r.info.VolumeMounts) > 0}, {
+			"runtimeSettings", r.info.RuntimeSettings != nil,
+		},
 	} {
 		if f.set {
-			r.add(f.name, "the HookTemplate %q has executor type %s, which makes no pod: leave it out, or name one with executor type Function",
+			r.add(f.name,
+				"the HookTemplate %q has executor type %s, which makes no pod: leave this field out, or name a "+
+					"HookTemplate with executor type Function",
 				r.template.Name, r.template.Spec.Executor.Type)
 		}
 	}
 }
 
-// function freezes the Function, and fills it in with what is known, to find what can't be filled in.
+// function freezes the Function. It also fills the Function in with what is known, to find what can't be filled in.
 func (r *resolver) function() {
 	for _, p := range r.template.Spec.Params {
 		if variables.Fixed(p.Name) {
-			r.add("hookTemplate", "the HookTemplate %q declares the parameter %q, which is a variable that nobody may set", r.template.Name, p.Name)
+			r.add("hookTemplate",
+				"the HookTemplate %q declares the parameter %q, which is a reserved variable: rename it",
+				r.template.Name, p.Name)
 		}
 	}
-	frozen := &v1alpha1.ResolvedFunction{MoverImage: r.of.MoverImage, Volumes: r.info.Volumes, VolumeMounts: r.info.VolumeMounts}
+	frozen := &v1alpha1.ResolvedFunction{
+		MoverImage: r.of.MoverImage, Volumes: r.info.Volumes, VolumeMounts: r.info.VolumeMounts,
+	}
 	for i, v := range r.info.Variables {
 		if variables.Fixed(v.Name) {
-			r.add(fmt.Sprintf("variables[%d].name", i), "the variable %q says which image runs: nobody may set it", v.Name)
+			r.add(fmt.Sprintf("variables[%d].name", i),
+				"the variable %q is reserved, because it says which image runs: rename it", v.Name)
 		}
 		if v.ValueFrom == nil {
 			frozen.Env = append(frozen.Env, corev1.EnvVar{Name: v.Name, Value: v.Value})
@@ -142,12 +154,13 @@ func (r *resolver) function() {
 		r.add("hookTemplate", "the HookTemplate %q: %v", r.template.Name, err)
 		return
 	}
-	if err := checkMounts(filled.Volumes, slices.Concat(c.VolumeMounts, filled.VolumeMounts), c.VolumeDevices); err != nil {
+	mounts := slices.Concat(c.VolumeMounts, filled.VolumeMounts)
+	if err := checkMounts(filled.Volumes, mounts, c.VolumeDevices); err != nil {
 		r.add("hookTemplate", "the HookTemplate %q: function %q: %v", r.template.Name, filled.Function.Name, err)
 	}
 }
 
-// pod reads the settings of the pod, which the API server takes as they are.
+// pod decodes the settings of the pod, which the API server accepts without validation.
 func (r *resolver) pod(s *v1alpha1.HookRuntimeSettings, into *v1alpha1.ResolvedFunction) {
 	if s.Pod == nil {
 		return
@@ -162,12 +175,12 @@ func (r *resolver) pod(s *v1alpha1.HookRuntimeSettings, into *v1alpha1.ResolvedF
 	r.checkPod(into.Pod)
 }
 
-// checkPod finds what the API server would find in a BackupStorage.
+// checkPod finds the mistakes that the API server would find in a BackupStorage.
 func (r *resolver) checkPod(p *v1alpha1.PodRuntimeSettings) {
 	const at = "runtimeSettings.pod."
 	negative := func(n *int64) bool { return n != nil && *n < 0 }
 	if user := p.SecurityContext; user != nil && (negative(user.RunAsUser) || negative(user.RunAsGroup)) {
-		r.add(at+"securityContext", "users and groups are numbers from 0")
+		r.add(at+"securityContext", "runAsUser and runAsGroup must not be negative")
 	}
 	if p.Priority != nil && p.PriorityClassName == "" {
 		r.add(at+"priority", "priority needs priorityClassName: Kubernetes takes no priority but that of a class")
@@ -177,24 +190,24 @@ func (r *resolver) checkPod(p *v1alpha1.PodRuntimeSettings) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(p.PodLabels)) {
 		if reservedLabel(key) {
-			r.add(at+"podLabels", "the label %s is Cairn's or Kubernetes' own", key)
+			r.add(at+"podLabels", "the label %s is reserved for Cairn or Kubernetes: leave it out", key)
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(p.PodAnnotations)) {
 		if strings.HasPrefix(key, v1alpha1.Group+"/") {
-			r.add(at+"podAnnotations", "the annotation %s is Cairn's own", key)
+			r.add(at+"podAnnotations", "the annotation %s is reserved for Cairn: leave it out", key)
 		}
 	}
 }
 
-// reservedLabel says whether a label of a Job's pod is set by Cairn or by Kubernetes, which refuses a Job with another value. The
-// two names without a prefix are those of old Kubernetes, which it still sets.
+// reservedLabel reports whether Cairn or Kubernetes sets a label of a Job's pod. Kubernetes refuses a Job with another
+// value. The two names without a prefix come from old versions of Kubernetes, which still sets them.
 func reservedLabel(key string) bool {
 	return strings.HasPrefix(key, v1alpha1.Group+"/") || key == v1alpha1.LabelManagedBy ||
 		strings.HasPrefix(key, "batch.kubernetes.io/") || key == "job-name" || key == "controller-uid"
 }
 
-// readable says what is wrong with the settings of a pod in the words of a policy.
+// readable explains a decoding error of pod settings in the words of a policy.
 func readable(err error) string {
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) {
@@ -202,14 +215,15 @@ func readable(err error) string {
 	}
 	says := strings.TrimPrefix(err.Error(), "json: ")
 	if name, unknown := strings.CutPrefix(says, "unknown field "); unknown {
-		if advice := kubestash.Advice(v1alpha1.BackupStorageKind, "spec.runtimeSettings.pod."+strings.Trim(name, `"`)); advice != "" {
+		field := "spec.runtimeSettings.pod." + strings.Trim(name, `"`)
+		if advice := kubestash.Advice(v1alpha1.BackupStorageKind, field); advice != "" {
 			return says + ": " + advice
 		}
 	}
-	return says + ": the fields are those of BackupStorage's spec.runtimeSettings.pod"
+	return says + ": use the fields of spec.runtimeSettings.pod of a BackupStorage"
 }
 
-// checkMounts finds volumes that are there twice, and mounts of volumes that are not there or at places that are taken.
+// checkMounts finds duplicate volumes, mounts of unknown volumes, and mounts at paths that are taken.
 func checkMounts(volumes []v1alpha1.Volume, mounts []corev1.VolumeMount, devices []corev1.VolumeDevice) error {
 	names := map[string]bool{variables.ScratchVolume: true}
 	for _, v := range volumes {
@@ -224,7 +238,9 @@ func checkMounts(volumes []v1alpha1.Volume, mounts []corev1.VolumeMount, devices
 		other, taken := paths[at]
 		switch {
 		case !names[m.Name]:
-			return fmt.Errorf("volumeMounts: there is no volume %q: name it in volumes of the HookTemplate's executor.function or of the hook", m.Name)
+			return fmt.Errorf(
+				"volumeMounts: there is no volume %q: define it in volumes of the HookTemplate's executor.function "+
+					"or of the hook", m.Name)
 		case taken && !(other == m.Name && m.Name == variables.ScratchVolume):
 			return fmt.Errorf("volumeMounts: %s and %s are both mounted at %s", other, m.Name, at)
 		case !path.IsAbs(at) || at == "/":
@@ -234,7 +250,9 @@ func checkMounts(volumes []v1alpha1.Volume, mounts []corev1.VolumeMount, devices
 	}
 	for _, d := range devices {
 		if !names[d.Name] {
-			return fmt.Errorf("volumeDevices: there is no volume %q: name it in volumes of the HookTemplate's executor.function or of the hook", d.Name)
+			return fmt.Errorf(
+				"volumeDevices: there is no volume %q: define it in volumes of the HookTemplate's executor.function "+
+					"or of the hook", d.Name)
 		}
 	}
 	return nil

@@ -1,3 +1,9 @@
-// Package hook is what sessions run before and after a backup or restore: which values a HookTemplate is run with, and the
-// action that comes of them. It reads no clock and talks to nobody; internal/hook/execute carries actions out.
+// Package hook resolves and renders the hooks that sessions run before and after a backup or restore: it fills a
+// HookTemplate in with values and returns the resulting action.
+//
+// All functions are pure: they read no clock and talk to nobody, so they are safe for concurrent use.
+// internal/hook/execute carries the actions out.
+//
+// Invariants: values of Secrets are never frozen, never put into a command and never part of an error. A template
+// always ends and can't fill memory.
 package hook

@@ -9,36 +9,44 @@ import (
 	"github.com/Masterminds/sprig/v3"
 )
 
-// kept are the functions of sprig that templates have. Left out are those that read the environment or the network, make
-// keys, or make much of little.
+// kept lists the sprig functions that templates can call. Missing are those that read the environment or the network,
+// create keys, or turn a small input into a large output.
 var kept = []string{
 	"abbrev", "add", "add1", "ago", "all", "any", "append", "atoi", "b64dec", "b64enc", "camelcase", "cat", "ceil",
-	"coalesce", "compact", "concat", "contains", "date", "dateInZone", "date_in_zone", "deepEqual", "default", "dict", "div",
-	"duration", "durationRound", "empty", "fail", "first", "float64", "floor", "fromJson", "get", "has", "hasKey", "hasPrefix",
-	"hasSuffix", "initial", "int", "int64", "join", "kebabcase", "keys", "kindIs", "kindOf", "last", "list", "lower", "max",
-	"min", "mod", "mul", "mustFromJson", "mustToJson", "nospace", "now", "omit", "pick", "pluck", "plural", "prepend", "quote",
-	"regexFind", "regexMatch", "regexReplaceAll", "regexReplaceAllLiteral", "replace", "rest", "reverse", "round", "set",
-	"sha1sum", "sha256sum", "snakecase", "sortAlpha", "split", "splitList", "splitn", "squote", "sub", "substr", "ternary",
+	"coalesce", "compact", "concat", "contains", "date", "dateInZone", "date_in_zone", "deepEqual", "default", "dict",
+	"div",
+	"duration", "durationRound", "empty", "fail", "first", "float64", "floor", "fromJson", "get", "has", "hasKey",
+	"hasPrefix",
+	"hasSuffix", "initial", "int", "int64", "join", "kebabcase", "keys", "kindIs", "kindOf", "last", "list", "lower",
+	"max",
+	"min", "mod", "mul", "mustFromJson", "mustToJson", "nospace", "now", "omit", "pick", "pluck", "plural", "prepend",
+	"quote",
+	"regexFind", "regexMatch", "regexReplaceAll", "regexReplaceAllLiteral", "replace", "rest", "reverse", "round",
+	"set",
+	"sha1sum", "sha256sum", "snakecase", "sortAlpha", "split", "splitList", "splitn", "squote", "sub", "substr",
+	"ternary",
 	"title", "toDate", "toDecimal", "toJson", "toPrettyJson", "toRawJson", "toString", "toStrings", "trim", "trimAll",
-	"trimPrefix", "trimSuffix", "trunc", "typeIs", "typeOf", "uniq", "unixEpoch", "unset", "untitle", "upper", "urlJoin",
+	"trimPrefix", "trimSuffix", "trunc", "typeIs", "typeOf", "uniq", "unixEpoch", "unset", "untitle", "upper",
+	"urlJoin",
 	"urlParse", "uuidv4", "values", "without",
 }
 
-// Names of the functions that count. A template that calls them counts itself.
+// The functions that count. They are inserted into each template.
 const (
 	tickName   = "cairnTick"
 	outputName = "cairnOutput"
 )
 
-// limits counts what a template does.
+// limits counts the work of a template.
 type limits struct{ turns, spent int }
 
-// functions are what templates may call, each within bounds.
+// functions returns the functions that templates can call, each with limits.
 func (l *limits) functions() template.FuncMap {
 	all := sprig.TxtFuncMap()
 	out := template.FuncMap{
 		"print": l.bounded(fmt.Sprint), "println": l.bounded(fmt.Sprintln), "printf": l.bounded(printf),
-		"html": l.bounded(template.HTMLEscaper), "js": l.bounded(template.JSEscaper), "urlquery": l.bounded(template.URLQueryEscaper),
+		"html": l.bounded(template.HTMLEscaper), "js": l.bounded(template.JSEscaper),
+		"urlquery": l.bounded(template.URLQueryEscaper),
 		tickName: func() (string, error) {
 			if l.turns++; l.turns > maxTurns {
 				return "", errTooMuch
@@ -53,7 +61,7 @@ func (l *limits) functions() template.FuncMap {
 	return out
 }
 
-// wide is a width or a precision that would fill memory.
+// wide matches a width or precision that would fill memory.
 var wide = regexp.MustCompile(`%[^a-zA-Z%]*(\d{4,}|\*)`)
 
 func printf(format string, args ...any) (string, error) {
@@ -63,7 +71,7 @@ func printf(format string, args ...any) (string, error) {
 	return fmt.Sprintf(format, args...), nil
 }
 
-// bounded is a function of the same type that fails where it is handed or gives too much, or where all calls together do.
+// bounded wraps a function. The wrapper fails if one call takes or returns too much, or if all calls together do.
 func (l *limits) bounded(function any) any {
 	f := reflect.ValueOf(function)
 	return reflect.MakeFunc(f.Type(), func(args []reflect.Value) []reflect.Value {
@@ -87,8 +95,8 @@ func (l *limits) bounded(function any) any {
 	}).Interface()
 }
 
-// rest is what remains of a bound when a value has been counted, less than nothing where it is too large. What is in a value
-// several times counts several times, as it does when it is written.
+// rest subtracts the size of a value from a limit and returns what is left, a negative number if the value is too
+// large. Something that occurs several times in a value counts each time, as it does when it is written.
 func rest(v reflect.Value, left int) int {
 	if left--; left < 0 {
 		return left

@@ -14,13 +14,14 @@ import (
 
 // Rendered is what a hook does, with everything filled in.
 type Rendered struct {
-	// Action of the hook.
+	// Action is the action of the hook.
 	Action *v1alpha1.HookAction
-	// Selector of its pods' labels.
+	// Selector selects the pods of the hook by their labels.
 	Selector map[string]string
 }
 
-// Render fills in the values of a frozen hook, and of later those that were read now. An error never holds a value of later.
+// Render fills in the values of a frozen hook, together with later, the values that were read just now. An error never
+// contains a value of later.
 func Render(h *v1alpha1.ResolvedHook, later map[string]string, summary Summary) (Rendered, error) {
 	values := map[string]string{}
 	for _, v := range h.Values {
@@ -55,7 +56,8 @@ func Render(h *v1alpha1.ResolvedHook, later map[string]string, summary Summary) 
 	}
 	if len(f.mistakes) > 0 {
 		m := f.mistakes[0]
-		return Rendered{}, errors.New(Redact(fmt.Sprintf("HookTemplate %s: %s: %s", h.Template.Name, m.Field, m.Message), later))
+		return Rendered{}, errors.New(Redact(fmt.Sprintf(
+			"HookTemplate %s: %s: %s", h.Template.Name, m.Field, m.Message), later))
 	}
 	return out, nil
 }
@@ -72,7 +74,7 @@ func Redact(text string, secrets map[string]string) string {
 	return text
 }
 
-// filler fills an action in and collects what can't be. Without a summary it only checks templates.
+// filler fills in an action and collects what can't be filled in. Without a summary it only checks templates.
 type filler struct {
 	values, command lookup
 	summary         *Summary
@@ -85,29 +87,29 @@ func (f *filler) failed(field string, err error) {
 	}
 }
 
-// lookup gives the value of a name. Its error is errUnknown or errAbsent, where it has none.
+// lookup returns the value of a name, or errUnknown or errAbsent if there is none.
 type lookup func(name string) (string, error)
 
 var (
 	errUnknown = &variables.Missing{Says: "is neither a parameter nor a variable"}
-	errAbsent  = &variables.Missing{Known: true, Says: "is not known in such a run"}
+	errAbsent  = &variables.Missing{Known: true, Says: "is not known in this kind of run"}
 )
 
-// expand fills in a text that a shell may read.
+// expand fills in a text that a shell can read.
 func expand(text string, values lookup) (string, error) {
 	return variables.Expander{Value: values, Shell: true}.Expand(text)
 }
 
 func (f *filler) text(s string) (string, error) { return expand(s, f.values) }
 
-// set fills one text of an action in.
+// set fills in one text of an action.
 func (f *filler) set(field string, s *string) {
 	text, err := f.text(*s)
 	f.failed(field, err)
 	*s = text
 }
 
-// template fills one text in that may be a Go template.
+// template fills in one text that can be a Go template.
 func (f *filler) template(field string, s *string, values lookup) {
 	var err error
 	if !strings.Contains(*s, "{{") {
@@ -157,7 +159,7 @@ func (f *filler) request(field string, r *v1alpha1.HookHTTPGetAction) {
 	}
 }
 
-// port fills a port in. One that is a number then is no name.
+// port fills in a port. A result that is a number is not taken as the name of a port.
 func (f *filler) port(field string, port *intstr.IntOrString) {
 	if port.Type != intstr.String {
 		return

@@ -15,31 +15,36 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Builtin is the values that every template has, by name. A name whose value is empty is not known in this run; naming it
+// Builtin holds the values that every template has, by name. An empty value is not known in this run: using its name
 // without a default is an error. A run without targetName has several targets.
 type Builtin map[string]string
 
-// DefaultTimeout of an attempt whose hook names none.
+// DefaultTimeout is the timeout of an attempt if the hook names none.
 const DefaultTimeout = 10 * time.Minute
 
 // BackupSessionName is the built-in variable with the name of the run.
 const BackupSessionName = "backupSession"
 
-// BuiltinNames are the names that no parameter and no variable may have.
-var BuiltinNames = []string{"namespace", BackupSessionName, "restoreSession", "invokerKind", "invokerName", "session", "targetKind", "targetName"}
+// BuiltinNames are the reserved names, which parameters and variables can't use.
+var BuiltinNames = []string{
+	"namespace", BackupSessionName, "restoreSession", "invokerKind", "invokerName", "session", "targetKind",
+	"targetName",
+}
 
-// Mistake is one thing in the use of a HookTemplate, or in itself, that can't work.
+// Mistake is something in a HookTemplate or its use that can't work.
 type Mistake struct {
-	// Field of the HookInfo, for example params.user.
+	// Field is a field of the HookInfo, for example params.user.
 	Field string
 	// Message says what is wrong and what to do.
 	Message string
 }
 
-// Resolve freezes a hook with its template: parameters and values are filled in, values from Secrets and ConfigMaps stay
-// references. The hook can't be run where there are mistakes. The zero Container is for other executors than Function; for that
-// one it leaves out what the Function itself says, and the hook can't be run either.
-func Resolve(info *v1alpha1.HookInfo, template *v1alpha1.HookTemplate, builtin Builtin, of Container) (v1alpha1.ResolvedHook, []Mistake) {
+// Resolve freezes a hook with its template. It fills in parameters and values, and leaves values from Secrets and
+// ConfigMaps as references. A hook with mistakes can't be run. The zero Container is for executors of other types than
+// Function. With type Function it checks everything but the Function, and the result can't be run either.
+func Resolve(
+	info *v1alpha1.HookInfo, template *v1alpha1.HookTemplate, builtin Builtin, of Container,
+) (v1alpha1.ResolvedHook, []Mistake) {
 	r := resolver{info: info, template: template, of: of, values: map[string]string{}, later: map[string]bool{}}
 	for name, value := range builtin {
 		if value != "" {
@@ -47,7 +52,9 @@ func Resolve(info *v1alpha1.HookInfo, template *v1alpha1.HookTemplate, builtin B
 		}
 	}
 	if builtin["targetName"] == "" && MeansTarget(template.Spec.Executor) {
-		r.add("hookTemplate", "the HookTemplate %q names no pods, and the session has several targets: set executor.pod.selector or executor.pod.owner", template.Name)
+		r.add("hookTemplate",
+			"the HookTemplate %q names no pods, but the session has several targets: set executor.pod.selector or "+
+				"executor.pod.owner", template.Name)
 	}
 	r.params()
 	r.variables()
@@ -68,9 +75,9 @@ type resolver struct {
 	template *v1alpha1.HookTemplate
 	of       Container
 	values   map[string]string
-	// frozenFunction is what is frozen of a Function.
+	// frozenFunction is the frozen Function.
 	frozenFunction *v1alpha1.ResolvedFunction
-	// later are the names whose values are read when the hook runs.
+	// later holds the names whose values are read when the hook runs.
 	later    map[string]bool
 	mistakes []Mistake
 }
@@ -84,7 +91,7 @@ func (r *resolver) params() {
 	given := map[string]any{}
 	if p := r.info.Params; p != nil && len(p.Raw) > 0 {
 		if err := json.Unmarshal(p.Raw, &given); err != nil {
-			r.add("params", "params is a map of names to strings")
+			r.add("params", "params must be a map of names to strings")
 			return
 		}
 	}
@@ -92,7 +99,9 @@ func (r *resolver) params() {
 	for _, p := range r.template.Spec.Params {
 		declared = append(declared, p.Name)
 		if slices.Contains(BuiltinNames, p.Name) {
-			r.add("hookTemplate", "the HookTemplate %q declares the parameter %q, which is the name of a built-in variable", r.template.Name, p.Name)
+			r.add("hookTemplate",
+				"the HookTemplate %q declares the parameter %q, which is the name of a built-in variable: rename it",
+				r.template.Name, p.Name)
 		}
 		value, isSet := given[p.Name]
 		text, isString := value.(string)
@@ -108,7 +117,8 @@ func (r *resolver) params() {
 	}
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		if !slices.Contains(declared, name) {
-			r.add("params."+name, "the HookTemplate %q has no parameter %q; it has %s", r.template.Name, name, list(declared))
+			r.add("params."+name, "the HookTemplate %q has no parameter %q; it has: %s", r.template.Name, name,
+				list(declared))
 		}
 	}
 }
@@ -118,9 +128,9 @@ func (r *resolver) variables() {
 		field := fmt.Sprintf("variables[%d].name", i)
 		switch _, taken := r.values[v.Name]; {
 		case slices.Contains(BuiltinNames, v.Name):
-			r.add(field, "%q is the name of a built-in variable", v.Name)
+			r.add(field, "%q is the name of a built-in variable: rename the variable", v.Name)
 		case taken || r.later[v.Name]:
-			r.add(field, "the name %q is taken by a parameter or another variable", v.Name)
+			r.add(field, "the name %q is taken by a parameter or another variable: rename the variable", v.Name)
 		case v.ValueFrom != nil:
 			r.later[v.Name] = true
 		default:
@@ -129,7 +139,7 @@ func (r *resolver) variables() {
 	}
 }
 
-// dryRun fills the template in with what is known, to find what can't be filled in.
+// dryRun fills in the template with what is known, to find what can't be filled in.
 func (r *resolver) dryRun(builtin Builtin) {
 	secret := map[string]bool{}
 	for _, v := range r.info.Variables {
@@ -143,7 +153,9 @@ func (r *resolver) dryRun(builtin Builtin) {
 			case known || r.later[name] && !(command && secret[name]):
 				return value, nil
 			case r.later[name]:
-				return "", errors.New("is a Secret's and would be in a command, which process lists and the API server's audit log show: use the container's own environment, or a request")
+				return "", errors.New(
+					"comes from a Secret and would appear in a command, which process lists and the API server's " +
+						"audit log show: use the container's own environment, or a request")
 			case builtIn:
 				return "", errAbsent
 			default:
@@ -172,12 +184,13 @@ func (r *resolver) dryRun(builtin Builtin) {
 	}
 }
 
-// frozen is the hook with its values, in the order of their names.
+// frozen returns the hook with its values, ordered by name.
 func (r *resolver) frozen() v1alpha1.ResolvedHook {
 	out := v1alpha1.ResolvedHook{
 		Name:     r.info.Name,
 		Template: v1alpha1.ObjectReference{Namespace: r.template.Namespace, Name: r.template.Name},
-		Action:   r.template.Spec.Action.DeepCopy(), Executor: *r.template.Spec.Executor.DeepCopy(), Function: r.frozenFunction,
+		Action:   r.template.Spec.Action.DeepCopy(), Executor: *r.template.Spec.Executor.DeepCopy(),
+		Function: r.frozenFunction,
 		MaxRetry: r.info.MaxRetry, Timeout: r.info.Timeout, ExecutionPolicy: r.info.ExecutionPolicy,
 	}
 	if out.Timeout == nil {
@@ -197,19 +210,20 @@ func (r *resolver) frozen() v1alpha1.ResolvedHook {
 	return out
 }
 
-// MeansTarget says whether the pods of an executor are those of the target, because it names none.
+// MeansTarget reports whether the executor uses the pods of the target, because it names none itself.
 func MeansTarget(e *v1alpha1.HookExecutor) bool {
-	return e.Type == v1alpha1.HookExecutorPod && (e.Pod == nil || strings.TrimSpace(e.Pod.Selector) == "" && e.Pod.Owner == nil)
+	return e.Type == v1alpha1.HookExecutorPod &&
+		(e.Pod == nil || strings.TrimSpace(e.Pod.Selector) == "" && e.Pod.Owner == nil)
 }
 
-// portMistake says what is wrong with the port of an action.
+// portMistake says what is wrong with the port of an action, or returns "".
 func portMistake(a *v1alpha1.HookAction) string {
 	port := portOf(a)
 	switch {
 	case port == nil:
 		return ""
 	case port.Type == intstr.Int && (port.IntVal < 1 || port.IntVal > 65535):
-		return fmt.Sprintf("the port %d is not from 1 to 65535", port.IntVal)
+		return fmt.Sprintf("the port %d is not between 1 and 65535", port.IntVal)
 	case port.Type == intstr.String && a.ContainerName == "":
 		return fmt.Sprintf("the port %q is the name of a container's port: set containerName", port.StrVal)
 	default:
@@ -232,7 +246,7 @@ func portOf(a *v1alpha1.HookAction) *intstr.IntOrString {
 	}
 }
 
-// Selector reads "key=value, key=value". Every part must be one.
+// Selector parses "key=value, key=value". Every part must have this form.
 func Selector(text string) (map[string]string, error) {
 	out := map[string]string{}
 	if strings.TrimSpace(text) == "" {
@@ -242,7 +256,8 @@ func Selector(text string) (map[string]string, error) {
 		key, value, ok := strings.Cut(part, "=")
 		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
 		if !ok || key == "" || strings.ContainsAny(key+value, "=! ") {
-			return nil, fmt.Errorf("%.64q is not key=value: write the selector as \"key=value, key=value\"", strings.TrimSpace(part))
+			return nil, fmt.Errorf("%.64q is not key=value: write the selector as \"key=value, key=value\"",
+				strings.TrimSpace(part))
 		}
 		out[key] = value
 	}

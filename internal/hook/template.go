@@ -10,8 +10,8 @@ import (
 	"text/template/parse"
 )
 
-// The bounds of a template: what it may write, hand from one function to the next, and hand over in all, and how often it
-// may go round.
+// The limits of a template: its output, the size of one value between functions, the size of all values together, and
+// the number of iterations.
 const (
 	maxOutput = 1 << 20
 	maxValue  = 16 << 10
@@ -19,10 +19,10 @@ const (
 	maxTurns  = 10_000
 )
 
-var errTooMuch = errors.New("the template makes more than a hook may have")
+var errTooMuch = errors.New("the template exceeds the limits of a hook")
 
-// execute runs a Go template over the summary. The ${name} in its texts are filled in after it was parsed, so that no value
-// is ever read as a template. Without a summary the template is only checked.
+// execute runs a Go template on the summary. It fills in ${name} after parsing, so a value is never read as a template.
+// Without a summary it only checks the template.
 func execute(text string, values lookup, summary *Summary) (string, error) {
 	limits := &limits{}
 	t, err := template.New("template").Option("missingkey=error").Funcs(limits.functions()).Parse(text)
@@ -54,7 +54,7 @@ func withoutPrefix(err error) error {
 	return errors.New(strings.TrimPrefix(err.Error(), "template: "))
 }
 
-// limitedWriter fails when more is written than may be.
+// limitedWriter fails when more than left bytes are written.
 type limitedWriter struct {
 	w    io.Writer
 	left int
@@ -67,7 +67,7 @@ func (l *limitedWriter) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// walker fills in the texts of a parsed template, and makes every turn and every output count.
+// walker fills in the texts of a parsed template, and inserts the counting of iterations and output.
 type walker struct {
 	values lookup
 	tick   *parse.ActionNode
@@ -143,20 +143,20 @@ func (w *walker) expand(text string) string {
 	return out
 }
 
-// snippet gives the only action of a template that names functions of l.
+// snippet returns the only action of a template that calls functions of l.
 func (l *limits) snippet(text string) *parse.ActionNode {
 	t := template.Must(template.New("").Funcs(l.functions()).Parse(text))
 	action, ok := t.Root.Nodes[0].(*parse.ActionNode)
 	if !ok {
-		panic(fmt.Sprintf("%q is no action", text))
+		panic(fmt.Sprintf("%q is not an action", text))
 	}
 	return action
 }
 
-// tick is an action that counts a turn.
+// tick returns an action that counts an iteration.
 func (l *limits) tick() *parse.ActionNode { return l.snippet("{{" + tickName + "}}") }
 
-// output is a command that counts what it is handed and hands it on.
+// output returns a command that counts its input and passes it on.
 func (l *limits) output() *parse.CommandNode {
 	return l.snippet("{{1 | " + outputName + "}}").Pipe.Cmds[1]
 }

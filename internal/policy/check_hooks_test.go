@@ -125,7 +125,7 @@ func TestCheckObjectsFollowsTheReferencesOfHooks(t *testing.T) {
 				"    targets:\n", "    targets:\n    - name: two\n      addon: {name: pvc-addon, tasks: [{name: logical-backup}]}\n      repositories: [{name: two, backend: main, directory: /shop/two, encryptionSecret: {name: enc}}]\n",
 			).Replace(with("hourly", `{preBackup: [{name: a, hookTemplate: {name: own-pods}}, {name: b, hookTemplate: {name: freeze}, params: {user: root}}]}`)),
 			lookup: catalog, severity: SeverityError, field: "spec.sessions[0].hooks.preBackup[0].hookTemplate", reason: v1alpha1.ReasonInvalidHook,
-			message: `the HookTemplate "own-pods" names no pods, and the session has several targets`,
+			message: `the HookTemplate "own-pods" names no pods, but the session has several targets`,
 		},
 		"a hook of one target": {
 			manifests: strings.Replace(goodSet, "    - name: web\n", "    - name: web\n      hooks: {preBackup: [{name: a, hookTemplate: {name: own-pods}}, {name: b, hookTemplate: {name: freeze}}]}\n", 1) + templates,

@@ -10,21 +10,21 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// How long a run waits for things that are on their way, counted from when it was first seen.
+// How long a run waits for something that can still appear, counted from when the run was first seen.
 const (
-	// WaitForPolicy is how long a PolicySync that is applying a revision is waited for.
+	// WaitForPolicy is how long a run waits for a PolicySync that is applying a revision.
 	WaitForPolicy = 30 * time.Second
-	// WaitForChild is how long the BackupConfiguration that a batch makes of a target is waited for.
+	// WaitForChild is how long a run waits for the BackupConfiguration that a BackupBatch makes for a target.
 	WaitForChild = time.Minute
-	// WaitForRepository is how long a Repository that is being initialised is waited for.
+	// WaitForRepository is how long a run waits for a Repository that is being initialised.
 	WaitForRepository = 5 * time.Minute
-	// WaitForDatabase is how long a database that is not ready is waited for.
+	// WaitForDatabase is how long a run waits for a database that is not ready.
 	WaitForDatabase = time.Minute
-	// WaitForPods is how long the pods of a cancelled run are waited for.
+	// WaitForPods is how long a cancelled run waits for its pods to end.
 	WaitForPods = 2 * time.Minute
-	// DefaultTimeout of a run or restore that names none.
+	// DefaultTimeout is the timeout of a run or restore that names none.
 	DefaultTimeout = 6 * time.Hour
-	// pollInterval is how often a run that waits looks again.
+	// pollInterval is how often a waiting run looks again.
 	pollInterval = 10 * time.Second
 )
 
@@ -32,37 +32,38 @@ const (
 type Input struct {
 	// Now is the time of the decision.
 	Now time.Time
-	// Session is the run. It is not changed.
+	// Session is the run. Next does not change it.
 	Session *v1alpha1.BackupSession
-	// Start is what was found out about a run that is not frozen yet; nil for one that is.
+	// Start is what was found out about a run that is not frozen yet. It is nil for a frozen run.
 	Start *Start
-	// Snapshots that exist, by name.
+	// Snapshots holds the existing Snapshots of the run, by name.
 	Snapshots map[string]*v1alpha1.Snapshot
-	// Refused says, by the name of the Snapshot, why it or its Jobs can't be made any more, for example because the usage
-	// policy of the storage was changed.
+	// Refused explains, by the name of a Snapshot, why it or its Jobs can no longer be made, for example because the
+	// usage policy of the storage changed.
 	Refused map[string]*v1alpha1.ResolvedError
-	// Jobs of the run that exist, by name.
+	// Jobs holds the existing Jobs of the run, by name.
 	Jobs map[string]Job
-	// VolumeSnapshots of the run. Nil: they were not read, which Decision.Look asks for.
+	// VolumeSnapshots holds the VolumeSnapshots of the run. Nil means that they were not read; Decision.Look asks for
+	// them.
 	VolumeSnapshots MadeSnapshots
-	// Pods is the number of the run's movers' pods that have not ended.
+	// Pods is the number of mover pods of the run that have not ended.
 	Pods int
-	// Copies of volumes that exist, by name.
+	// Copies holds the existing copies of volumes, by name.
 	Copies map[string]Copy
-	// Hooks says how attempts of hooks ended. It is asked only where the run or a target has hooks.
+	// Hooks returns how attempts of hooks ended. It is called only where the run or a target has hooks.
 	Hooks HookResults
 }
 
-// Job is a Job of a run or restore as it was observed, or what a sidecar was given to do, which is treated alike.
+// Job is an observed Job of a run or restore. The work of a sidecar is represented as a Job, too.
 type Job struct {
 	task.Observation
-	// Hook says that it is a hook's, not a mover's.
+	// Hook means that the Job belongs to a hook, not to a mover.
 	Hook bool
-	// Created is when it was made.
+	// Created is when the Job was made.
 	Created time.Time
-	// Finished says whether Kubernetes is done with it.
+	// Finished means that Kubernetes is done with the Job.
 	Finished bool
-	// Sidecar says that it is no Job, but the work of a sidecar.
+	// Sidecar means that this is the work of a sidecar, not a Job.
 	Sidecar bool
 }
 
@@ -70,52 +71,54 @@ type Job struct {
 type Start struct {
 	// Since is when the run was first seen.
 	Since time.Time
-	// CronJob is the name that the annotation AnnotationCronJob must have if it is there.
+	// CronJob is the only value that the annotation AnnotationCronJob is allowed to have.
 	CronJob string
-	// Refused is why there can be no such run: no invoker, no session.
+	// Refused explains why there can be no such run, for example because its invoker or session does not exist.
 	Refused *v1alpha1.ResolvedError
-	// Deadline after which it must not start any more. Zero: none.
+	// Deadline is the time after which the run must not start any more. Zero means that there is none.
 	Deadline time.Time
-	// PolicyApplying says that the PolicySync of the invoker is in the middle of a revision.
+	// PolicyApplying means that the PolicySync of the invoker is in the middle of a revision.
 	PolicyApplying bool
-	// Policy that is in force.
+	// Policy is the policy in force.
 	Policy v1alpha1.ResolvedPolicy
-	// RestorePoint is the run that began the restore point that this one adds to; empty where it begins one.
+	// RestorePoint is the run that began the restore point to which this run adds. It is empty for a run that begins
+	// one.
 	RestorePoint string
-	// Schedule of the session, empty where it has none.
+	// Schedule is the schedule of the session, empty where it has none.
 	Schedule string
-	// Timeout of the run.
+	// Timeout is the timeout of the run.
 	Timeout time.Duration
-	// RetryDelay is how long after a failure what failed is tried again; nil where the session does not say.
+	// RetryDelay is how long after a failure the failed targets are tried again. It is nil where the session does not
+	// say.
 	RetryDelay *metav1.Duration
-	// Rivals are the runs that it must not start beside.
+	// Rivals are the runs beside which this run must not start.
 	Rivals Rivals
-	// SuccessPolicy of the session; nil where it has none.
+	// SuccessPolicy is that of the session, nil where it has none.
 	SuccessPolicy *v1alpha1.SuccessPolicy
-	// ExecutionOrder of the targets, and how many of them are backed up at once; nil: all.
+	// ExecutionOrder is the order of the targets. MaxParallel is how many of them are backed up at once; nil means all.
 	ExecutionOrder v1alpha1.ExecutionOrder
 	MaxParallel    *int32
-	// Targets in the order of the policy.
+	// Targets are in the order of the policy.
 	Targets []StartTarget
-	// Hooks of the session; nil where it has none.
+	// Hooks are those of the session, nil where it has none.
 	Hooks *v1alpha1.ResolvedHooks
-	// HookError is why the hooks can't be run. Without them nothing is backed up.
+	// HookError explains why the hooks can't be run. Nothing is backed up without them.
 	HookError *v1alpha1.ResolvedError
-	// HooksOf is the name of an unfinished run with hooks on one of the targets. This one waits for its end.
+	// HooksOf names an unfinished run with hooks on one of the targets. This run waits for it to end.
 	HooksOf string
 }
 
 // StartTarget is one target of a run that is not frozen yet.
 type StartTarget struct {
-	// Resolved target, with its error if it has one.
+	// Resolved is the resolved target, with its error if it has one.
 	Resolved v1alpha1.ResolvedTarget
-	// Wait is how long Resolved.Error may still go away by itself, counted from Start.Since.
+	// Wait is how long Resolved.Error can still go away by itself, counted from Start.Since.
 	Wait time.Duration
-	// HookError is why the hooks of the target can't be run. Without them it is not backed up.
+	// HookError explains why the hooks of the target can't be run. The target is not backed up without them.
 	HookError *v1alpha1.ResolvedError
 }
 
-// trouble is what keeps the target from being backed up, and how long it may still go away by itself.
+// trouble returns what keeps the target from being backed up, and how long that can still go away by itself.
 func (t *StartTarget) trouble() (*v1alpha1.ResolvedError, time.Duration) {
 	switch {
 	case t.Resolved.Error != nil || t.HookError == nil:
@@ -127,45 +130,45 @@ func (t *StartTarget) trouble() (*v1alpha1.ResolvedError, time.Duration) {
 	}
 }
 
-// Decision is the next step of a run. The caller carries it out in this order: Replace, Movers, Snapshots, Discard, Copies,
-// Delete, Create, Status.
-// Each part can be repeated; a caller that is killed between two of them asks again.
+// Decision is the next step of a run. The caller carries it out in this order: Replace, Movers, Snapshots, Discard,
+// Copies, Delete, Create, Status. Each part can be repeated: a caller that is killed between two parts asks again.
 type Decision struct {
-	// Status that the run must have.
+	// Status is the status that the run must have.
 	Status v1alpha1.BackupSessionStatus
-	// Replace are the names of the runs that must end, because this one takes their place.
+	// Replace names the runs that must end because this run takes their place.
 	Replace []string
-	// Movers is the value that AnnotationMovers must have, by the name of the Snapshot. A mover that is not in it can't
-	// write any more.
+	// Movers holds the value that AnnotationMovers must have, by the name of the Snapshot. A mover that is not in it
+	// can no longer write.
 	Movers map[string]string
-	// Snapshots is the status that Snapshots must have, by name. Only those that exist are in it.
+	// Snapshots holds the status that Snapshots must have, by name. It contains only Snapshots that exist.
 	Snapshots map[string]v1alpha1.SnapshotStatus
-	// Delete are the names of Jobs that must go.
+	// Delete names the Jobs that must be deleted.
 	Delete []string
-	// Discard are the names of copies that must go.
+	// Discard names the copies that must be deleted.
 	Discard []string
-	// Copies that must be made, or the next part of them.
+	// Copies are the copies to make, or the next part of them.
 	Copies []CopyRequest
-	// Create are the Jobs that must be made.
+	// Create are the Jobs to make.
 	Create []Mover
-	// Verify says that a mover is given up or repeated. What was observed through a cache may be older than what the mover
-	// wrote: the caller observes again without one, asks again, and carries out that decision.
+	// Verify means that this decision gives up or repeats a mover. The caller's cache can be older than what the mover
+	// wrote, so the caller observes again without the cache, asks again, and carries out the second decision.
 	Verify bool
-	// Look says that a mover tells of VolumeSnapshots: the caller reads them past every cache, asks again, and carries out that decision.
+	// Look means that a mover reports VolumeSnapshots. The caller reads them past every cache, asks again, and carries
+	// out the second decision.
 	Look bool
-	// Hooks are the attempts that must be under way once Status was written.
+	// Hooks are the attempts that must be under way once Status is written.
 	Hooks []HookRun
 	// StopHooks are the attempts that must be stopped.
 	StopHooks []HookAttempt
-	// Event to be emitted once Status was written. Nil: nothing happened that anybody must know.
+	// Event is emitted once Status is written. Nil means that nothing happened that anybody must know.
 	Event *Event
-	// After is when to ask again if nothing else happens. Zero: not at all.
+	// After is when to ask again if nothing else happens. Zero means never.
 	After time.Duration
 }
 
-// Mover identifies one Job of a run: one host of one target into one repository.
+// Mover identifies one Job of a run: one host of one target into one Repository.
 type Mover struct {
-	// Name of the Job.
+	// Name is the name of the Job.
 	Name string
 	// Attempt is 1 or 2.
 	Attempt    int
@@ -178,16 +181,16 @@ type Mover struct {
 type Event struct {
 	// Type is corev1.EventTypeNormal or corev1.EventTypeWarning.
 	Type string
-	// Reason, one word.
+	// Reason is one word.
 	Reason string
-	// Message of the event.
+	// Message is the text of the event.
 	Message string
 }
 
 // ReasonStarted is the reason of the event that a run or restore has started.
 const ReasonStarted = "Started"
 
-// Next is the next step of a run. A run that ended has none: its status comes back as it is.
+// Next returns the next step of a run. For a run that has ended it returns the status unchanged.
 func Next(in Input) Decision {
 	switch {
 	case in.Session.Status.Phase.Terminal():

@@ -12,7 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// runWant is what is decided about a run.
+// runWant is the expected decision about a run.
 type runWant struct {
 	phase   v1alpha1.BackupSessionPhase
 	reason  string
@@ -46,13 +46,14 @@ func (c runCase) check(t *testing.T) {
 	g.Expect(create).To(Equal(c.want.create))
 	g.Expect(d.Delete).To(ConsistOf(c.want.delete))
 	g.Expect(d.Verify).To(Equal(c.want.verify))
-	g.Expect(conditions.IsTrue(&v1alpha1.BackupSession{Status: d.Status}, v1alpha1.ConditionPartial)).To(Equal(c.want.partial))
-	g.Expect(d.Event != nil).To(Equal(c.want.phase.Terminal()), "an event when it ends, and only then")
+	g.Expect(conditions.IsTrue(&v1alpha1.BackupSession{Status: d.Status}, v1alpha1.ConditionPartial)).To(
+		Equal(c.want.partial))
+	g.Expect(d.Event != nil).To(Equal(c.want.phase.Terminal()), "there must be an event when it ends, and only then")
 	if !c.want.phase.Terminal() {
-		g.Expect(d.After).To(BeNumerically(">", 0), "a run that goes on is looked at again")
+		g.Expect(d.After).To(BeNumerically(">", 0), "an unfinished run must be looked at again")
 		return
 	}
-	// However it is asked again, an ended run stays as it is.
+	// An ended run never changes, however often Next is called.
 	f.session.Status = d.Status
 	f.at = f.at.Add(24 * time.Hour)
 	f.jobs = map[string]session.Job{job("a", "pod-0", 1): failed(v1alpha1.ReasonEmpty)}
@@ -64,8 +65,11 @@ func (c runCase) check(t *testing.T) {
 func TestRunOfABackup(t *testing.T) {
 	tests := map[string]runCase{
 		"its Jobs are made": {
-			run:  func() *fixture { return frozen(target("a", "pod-0", "pod-1")) },
-			want: runWant{phase: backupRunning, reason: "Running", targets: []string{"Running/Running"}, create: []string{job("a", "pod-0", 1), job("a", "pod-1", 1)}},
+			run: func() *fixture { return frozen(target("a", "pod-0", "pod-1")) },
+			want: runWant{
+				phase: backupRunning, reason: "Running", targets: []string{"Running/Running"},
+				create: []string{job("a", "pod-0", 1), job("a", "pod-1", 1)},
+			},
 		},
 		"a Job that runs is left alone": {
 			run: func() *fixture {
@@ -86,7 +90,9 @@ func TestRunOfABackup(t *testing.T) {
 		"the status alone is enough": {
 			run: func() *fixture {
 				f := frozen(target("a", "pod-0"))
-				f.snapshots["snap-a"].Status.Components = map[string]v1alpha1.Component{"pod-0": {Phase: v1alpha1.SnapshotSucceeded, ID: "k"}}
+				f.snapshots["snap-a"].Status.Components = map[string]v1alpha1.Component{
+					"pod-0": {Phase: v1alpha1.SnapshotSucceeded, ID: "k"},
+				}
 				f.jobs[job("a", "pod-0", 1)] = died(v1alpha1.ReasonJobFailed, true)
 				return f
 			},
@@ -95,7 +101,9 @@ func TestRunOfABackup(t *testing.T) {
 		"the status is enough when the Job vanished": {
 			run: func() *fixture {
 				f := frozen(target("a", "pod-0"))
-				f.snapshots["snap-a"].Status.Components = map[string]v1alpha1.Component{"pod-0": {Phase: v1alpha1.SnapshotSucceeded, ID: "k"}}
+				f.snapshots["snap-a"].Status.Components = map[string]v1alpha1.Component{
+					"pod-0": {Phase: v1alpha1.SnapshotSucceeded, ID: "k"},
+				}
 				return f
 			},
 			want: runWant{phase: backupSucceeded, reason: "Succeeded", targets: []string{"Succeeded/Succeeded"}},
@@ -115,7 +123,10 @@ func TestRunOfABackup(t *testing.T) {
 				f.jobs[job("a", "pod-1", 1)] = failed(v1alpha1.ReasonUnreadable)
 				return f
 			},
-			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonUnreadable, targets: []string{"Failed/Unreadable"}, partial: true},
+			want: runWant{
+				phase: backupFailed, reason: v1alpha1.ReasonUnreadable, targets: []string{"Failed/Unreadable"},
+				partial: true,
+			},
 		},
 		"one target of many failed": {
 			run: func() *fixture {
@@ -134,7 +145,10 @@ func TestRunOfABackup(t *testing.T) {
 				f.jobs[job("a", "pod-0", 1)] = succeeded("pod-0")
 				return f
 			},
-			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonTargetsFailed, targets: []string{"Succeeded/Succeeded", "Failed/NoVolumes"}, partial: true},
+			want: runWant{
+				phase: backupFailed, reason: v1alpha1.ReasonTargetsFailed,
+				targets: []string{"Succeeded/Succeeded", "Failed/NoVolumes"}, partial: true,
+			},
 		},
 		"a target that is being restored": {
 			run: func() *fixture {
@@ -142,11 +156,17 @@ func TestRunOfABackup(t *testing.T) {
 				f.jobs[job("a", "pod-0", 1)] = succeeded("pod-0")
 				return f
 			},
-			want: runWant{phase: backupSucceeded, reason: "Succeeded", targets: []string{"Succeeded/Succeeded", "Skipped/RestoreInProgress"}, partial: true},
+			want: runWant{
+				phase: backupSucceeded, reason: "Succeeded",
+				targets: []string{"Succeeded/Succeeded", "Skipped/RestoreInProgress"}, partial: true,
+			},
 		},
 		"the only target is being restored": {
-			run:  func() *fixture { return frozen(broken("a", v1alpha1.ReasonRestoreInProgress)) },
-			want: runWant{phase: backupSkipped, reason: v1alpha1.ReasonRestoreInProgress, targets: []string{"Skipped/RestoreInProgress"}},
+			run: func() *fixture { return frozen(broken("a", v1alpha1.ReasonRestoreInProgress)) },
+			want: runWant{
+				phase: backupSkipped, reason: v1alpha1.ReasonRestoreInProgress,
+				targets: []string{"Skipped/RestoreInProgress"},
+			},
 		},
 		"a mover that was killed is run again": {
 			run: func() *fixture {
@@ -154,7 +174,10 @@ func TestRunOfABackup(t *testing.T) {
 				f.jobs[job("a", "pod-0", 1)] = died(v1alpha1.ReasonJobFailed, true)
 				return f
 			},
-			want: runWant{phase: backupRunning, reason: "Running", targets: []string{"Running/Running"}, create: []string{job("a", "pod-0", 2)}, verify: true},
+			want: runWant{
+				phase: backupRunning, reason: "Running", targets: []string{"Running/Running"},
+				create: []string{job("a", "pod-0", 2)}, verify: true,
+			},
 		},
 		"a mover that was told to stop is run again": {
 			run: func() *fixture {
@@ -162,7 +185,10 @@ func TestRunOfABackup(t *testing.T) {
 				f.jobs[job("a", "pod-0", 1)] = failed(v1alpha1.ReasonCancelled)
 				return f
 			},
-			want: runWant{phase: backupRunning, reason: "Running", targets: []string{"Running/Running"}, create: []string{job("a", "pod-0", 2)}, verify: true},
+			want: runWant{
+				phase: backupRunning, reason: "Running", targets: []string{"Running/Running"},
+				create: []string{job("a", "pod-0", 2)}, verify: true,
+			},
 		},
 		"a mover that was told to stop twice is not run again": {
 			run: func() *fixture {
@@ -171,7 +197,10 @@ func TestRunOfABackup(t *testing.T) {
 				f.jobs[job("a", "pod-0", 2)] = failed(v1alpha1.ReasonCancelled)
 				return f
 			},
-			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonCancelled, targets: []string{"Failed/Cancelled"}, verify: true},
+			want: runWant{
+				phase: backupFailed, reason: v1alpha1.ReasonCancelled, targets: []string{"Failed/Cancelled"},
+				verify: true,
+			},
 		},
 		"a mover that was told to stop by the deadline of its Job": {
 			run: func() *fixture {
@@ -181,7 +210,10 @@ func TestRunOfABackup(t *testing.T) {
 				f.jobs[job("a", "pod-0", 1)] = late
 				return f
 			},
-			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonDeadlineExceeded, targets: []string{"Failed/DeadlineExceeded"}, verify: true},
+			want: runWant{
+				phase: backupFailed, reason: v1alpha1.ReasonDeadlineExceeded,
+				targets: []string{"Failed/DeadlineExceeded"}, verify: true,
+			},
 		},
 		"a mover that was told to stop because the run was deleted": {
 			run: func() *fixture {
@@ -190,9 +222,12 @@ func TestRunOfABackup(t *testing.T) {
 				f.session.DeletionTimestamp = &metav1.Time{Time: f.at}
 				return f
 			},
-			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonCancelled, targets: []string{"Failed/Cancelled"}, verify: true},
+			want: runWant{
+				phase: backupFailed, reason: v1alpha1.ReasonCancelled, targets: []string{"Failed/Cancelled"},
+				verify: true,
+			},
 		},
-		"a mover whose node was lost is run again, and its Job goes": {
+		"a mover whose node was lost is run again, and its Job is deleted": {
 			run: func() *fixture {
 				f := frozen(target("a", "pod-0"))
 				f.jobs[job("a", "pod-0", 1)] = died(v1alpha1.ReasonNodeLost, false)
@@ -208,7 +243,10 @@ func TestRunOfABackup(t *testing.T) {
 				f.jobs[job("a", "pod-0", 2)] = died(v1alpha1.ReasonOutOfMemory, true)
 				return f
 			},
-			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonOutOfMemory, targets: []string{"Failed/OutOfMemory"}, verify: true},
+			want: runWant{
+				phase: backupFailed, reason: v1alpha1.ReasonOutOfMemory, targets: []string{"Failed/OutOfMemory"},
+				verify: true,
+			},
 		},
 		"the second mover reports": {
 			run: func() *fixture {
@@ -219,16 +257,19 @@ func TestRunOfABackup(t *testing.T) {
 			},
 			want: runWant{phase: backupSucceeded, reason: "Succeeded", targets: []string{"Succeeded/Succeeded"}},
 		},
-		"a second attempt that was begun and not made is made": {
+		"a second attempt that has begun without a Job gets its Job": {
 			run: func() *fixture {
 				f := frozen(target("a", "pod-0"))
 				f.jobs[job("a", "pod-0", 1)] = died(v1alpha1.ReasonJobFailed, true)
 				f.snapshots["snap-a"].Annotations[v1alpha1.AnnotationMovers] = "pod-0=" + job("a", "pod-0", 2)
 				return f
 			},
-			want: runWant{phase: backupRunning, reason: "Running", targets: []string{"Running/Running"}, create: []string{job("a", "pod-0", 2)}},
+			want: runWant{
+				phase: backupRunning, reason: "Running", targets: []string{"Running/Running"},
+				create: []string{job("a", "pod-0", 2)},
+			},
 		},
-		"a mover that said it failed is not run again": {
+		"a mover that reported its failure is not run again": {
 			run: func() *fixture {
 				f := frozen(target("a", "pod-0"))
 				f.jobs[job("a", "pod-0", 1)] = failed(v1alpha1.ReasonJobFailed)
@@ -236,13 +277,15 @@ func TestRunOfABackup(t *testing.T) {
 			},
 			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonJobFailed, targets: []string{"Failed/JobFailed"}},
 		},
-		"an image that can't be pulled ends it, and its Job goes": {
+		"an image that can't be pulled fails it, and its Job is deleted": {
 			run: func() *fixture {
 				f := frozen(target("a", "pod-0"))
 				f.jobs[job("a", "pod-0", 1)] = died(v1alpha1.ReasonImagePullFailed, false)
 				return f
 			},
-			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonImagePullFailed, targets: []string{"Failed/ImagePullFailed"},
+			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonImagePullFailed, targets: []string{
+				"Failed/ImagePullFailed",
+			},
 				delete: []string{job("a", "pod-0", 1)}, verify: true},
 		},
 		"a Job that vanished": {
@@ -253,7 +296,10 @@ func TestRunOfABackup(t *testing.T) {
 				delete(f.jobs, job("a", "pod-0", 1))
 				return f
 			},
-			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonJobVanished, targets: []string{"Failed/JobVanished"}, verify: true},
+			want: runWant{
+				phase: backupFailed, reason: v1alpha1.ReasonJobVanished, targets: []string{"Failed/JobVanished"},
+				verify: true,
+			},
 		},
 	}
 	for name, tt := range tests {

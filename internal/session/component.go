@@ -9,8 +9,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// ChooseComponents are the components of a Snapshot that are restored, by name: those that are asked for, else all. Each of
-// them has data.
+// ChooseComponents returns the names of the components of a Snapshot to restore: those in asked, or all if asked is
+// empty. It refuses components that do not exist or have no data.
 func ChooseComponents(s *v1alpha1.Snapshot, asked []string) ([]string, *v1alpha1.ResolvedError) {
 	have := slices.Sorted(maps.Keys(s.Status.Components))
 	if len(have) == 0 {
@@ -24,7 +24,8 @@ func ChooseComponents(s *v1alpha1.Snapshot, asked []string) ([]string, *v1alpha1
 		c, there := s.Status.Components[name]
 		switch {
 		case !there:
-			return nil, fail(v1alpha1.ReasonComponentNotFound, "Snapshot %s has no component %q; these are: %s", s.Name, name, strings.Join(have, ", "))
+			return nil, fail(v1alpha1.ReasonComponentNotFound, "Snapshot %s has no component %q; it has: %s", s.Name,
+				name, strings.Join(have, ", "))
 		case c.Phase != v1alpha1.SnapshotSucceeded || c.ID == "":
 			return nil, fail(v1alpha1.ReasonComponentNotFound, "component %s of Snapshot %s has no data", name, s.Name)
 		}
@@ -32,11 +33,11 @@ func ChooseComponents(s *v1alpha1.Snapshot, asked []string) ([]string, *v1alpha1
 	return chosen, nil
 }
 
-// Moment bounds the time of a Snapshot. The zero value does not.
+// Moment limits the time of a Snapshot. The zero value allows any time.
 type Moment struct {
 	// At is the latest time.
 	At time.Time
-	// Exclusive leaves that time itself out.
+	// Exclusive excludes At itself.
 	Exclusive bool
 }
 
@@ -44,14 +45,16 @@ func (m Moment) allows(t time.Time) bool {
 	return m.At.IsZero() || t.Before(m.At) || !m.Exclusive && t.Equal(m.At)
 }
 
-// Latest is the newest Snapshot of a repository that succeeded within moment, nil when there is none. Of two of the same
-// time the one with the greater ID is newer.
+// Latest returns the newest successful Snapshot of a Repository within moment, or nil. Of two with the same time the
+// one with the greater ID counts as newer.
 func Latest(snapshots []v1alpha1.Snapshot, repository string, moment Moment) *v1alpha1.Snapshot {
 	var best *v1alpha1.Snapshot
 	for i := range snapshots {
 		s := &snapshots[i]
-		if s.Spec.Repository != repository || s.Status.Phase != v1alpha1.SnapshotSucceeded || s.DeletionTimestamp != nil ||
-			s.Status.SnapshotTime == nil || v1alpha1.HasRecordAnnotation(s.Annotations) || !moment.allows(s.Status.SnapshotTime.Time) {
+		if s.Spec.Repository != repository || s.Status.Phase != v1alpha1.SnapshotSucceeded ||
+			s.DeletionTimestamp != nil ||
+			s.Status.SnapshotTime == nil || v1alpha1.HasRecordAnnotation(s.Annotations) ||
+			!moment.allows(s.Status.SnapshotTime.Time) {
 			continue
 		}
 		if best == nil || best.Status.SnapshotTime.Before(s.Status.SnapshotTime) ||

@@ -11,9 +11,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// another run of the session, made so long after the one that is looked at.
+// another returns another run of the session, created later than the run under test by this duration.
 func another(name string, later time.Duration, edit ...func(*v1alpha1.BackupSession)) *v1alpha1.BackupSession {
-	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.NewTime(now.Add(later))}}
+	s := &v1alpha1.BackupSession{
+		ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.NewTime(now.Add(later))},
+	}
 	for _, e := range edit {
 		e(s)
 	}
@@ -42,35 +44,66 @@ func TestConcurrency(t *testing.T) {
 		reason   string
 		replace  []string
 	}{
-		"alone":                          {policy: forbid, phase: backupRunning, reason: v1alpha1.ReasonRunning},
-		"no policy":                      {rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started)}, phase: backupRunning, reason: v1alpha1.ReasonRunning},
-		"allow":                          {policy: allow, rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started)}, phase: backupRunning, reason: v1alpha1.ReasonRunning},
-		"forbid: one runs":               {policy: forbid, rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started)}, phase: backupSkipped, reason: v1alpha1.ReasonConcurrencyForbidden},
-		"forbid: an earlier one waits":   {policy: forbid, rivals: []*v1alpha1.BackupSession{another("a", -time.Second)}, phase: backupSkipped, reason: v1alpha1.ReasonConcurrencyForbidden},
-		"forbid: a later one waits":      {policy: forbid, rivals: []*v1alpha1.BackupSession{another("a", time.Second)}, phase: backupRunning, reason: v1alpha1.ReasonRunning},
-		"forbid: a later one was faster": {policy: forbid, rivals: []*v1alpha1.BackupSession{another("a", time.Second, started)}, phase: backupSkipped, reason: v1alpha1.ReasonConcurrencyForbidden},
-		"forbid: two at once, the first by name goes": {policy: forbid, rivals: []*v1alpha1.BackupSession{another("z", 0)},
+		"alone": {policy: forbid, phase: backupRunning, reason: v1alpha1.ReasonRunning},
+		"no policy": {
+			rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started)}, phase: backupRunning,
+			reason: v1alpha1.ReasonRunning,
+		},
+		"allow": {
+			policy: allow, rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started)}, phase: backupRunning,
+			reason: v1alpha1.ReasonRunning,
+		},
+		"forbid: one runs": {policy: forbid,
+			rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started)}, phase: backupSkipped,
+			reason: v1alpha1.ReasonConcurrencyForbidden},
+		"forbid: an earlier one waits": {policy: forbid,
+			rivals: []*v1alpha1.BackupSession{another("a", -time.Second)}, phase: backupSkipped,
+			reason: v1alpha1.ReasonConcurrencyForbidden},
+		"forbid: a later one waits": {policy: forbid, rivals: []*v1alpha1.BackupSession{another("a", time.Second)},
 			phase: backupRunning, reason: v1alpha1.ReasonRunning},
+		"forbid: a later one was faster": {policy: forbid,
+			rivals: []*v1alpha1.BackupSession{another("a", time.Second, started)}, phase: backupSkipped,
+			reason: v1alpha1.ReasonConcurrencyForbidden},
+		"forbid: two at once, the first by name goes": {policy: forbid,
+			rivals: []*v1alpha1.BackupSession{another("z", 0)},
+			phase:  backupRunning, reason: v1alpha1.ReasonRunning},
 		"forbid: two at once, the second does not": {policy: forbid, rivals: []*v1alpha1.BackupSession{another("a", 0)},
 			phase: backupSkipped, reason: v1alpha1.ReasonConcurrencyForbidden},
-		"forbid: while it waits for its repository": {policy: forbid, wait: true, rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started)},
-			phase: backupPending, reason: v1alpha1.ReasonRepositoryNotReady},
+		"forbid: while it waits for its repository": {policy: forbid, wait: true,
+			rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started)},
+			phase:  backupPending, reason: v1alpha1.ReasonRepositoryNotReady},
 		"replace: one runs": {policy: replace, rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started)},
 			phase: backupPending, reason: v1alpha1.ReasonReplacing, replace: []string{"a"}},
-		"replace: one runs and one waits": {policy: replace, rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started), another("b", -time.Minute)},
+		"replace: one runs and one waits": {policy: replace, rivals: []*v1alpha1.BackupSession{
+			another("a", -time.Hour, started), another("b", -time.Minute),
+		},
 			phase: backupPending, reason: v1alpha1.ReasonReplacing, replace: []string{"a", "b"}},
-		"replace: it was told already": {policy: replace, rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started, replacedBy("run"))},
+		"replace: the rival is already being replaced": {policy: replace, rivals: []*v1alpha1.BackupSession{
+			another("a", -time.Hour, started, replacedBy("run")),
+		},
 			phase: backupPending, reason: v1alpha1.ReasonReplacing},
-		"replace: nobody is in the way any more": {policy: replace, phase: backupRunning, reason: v1alpha1.ReasonRunning},
-		"replace: a later one waits":             {policy: replace, rivals: []*v1alpha1.BackupSession{another("b", time.Second)}, phase: backupRunning, reason: v1alpha1.ReasonRunning},
-		"replace: a later one was faster": {policy: replace, rivals: []*v1alpha1.BackupSession{another("b", time.Second, started)},
+		"replace: nobody is in the way any more": {
+			policy: replace, phase: backupRunning, reason: v1alpha1.ReasonRunning,
+		},
+		"replace: a later one waits": {
+			policy: replace, rivals: []*v1alpha1.BackupSession{another("b", time.Second)}, phase: backupRunning,
+			reason: v1alpha1.ReasonRunning,
+		},
+		"replace: a later one was faster": {policy: replace, rivals: []*v1alpha1.BackupSession{
+			another("b", time.Second, started),
+		},
 			phase: backupFailed, reason: v1alpha1.ReasonReplaced},
-		"replace: a retry takes nobody's place": {policy: replace, retry: true, rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started)},
+		"replace: a retry takes nobody's place": {policy: replace, retry: true, rivals: []*v1alpha1.BackupSession{
+			another("a", -time.Hour, started),
+		},
 			phase: backupSkipped, reason: v1alpha1.ReasonConcurrencyForbidden},
-		"replace: too late": {policy: replace, deadline: -time.Second, rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started)},
+		"replace: too late": {policy: replace, deadline: -time.Second, rivals: []*v1alpha1.BackupSession{
+			another("a", -time.Hour, started),
+		},
 			phase: backupSkipped, reason: v1alpha1.ReasonStartingDeadlineExceeded},
-		"replace: too late once it has ended the other": {policy: replace, deadline: -time.Second, rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started, replacedBy("run"))},
-			phase: backupPending, reason: v1alpha1.ReasonReplacing},
+		"replace: too late once it has ended the other": {policy: replace, deadline: -time.Second,
+			rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started, replacedBy("run"))},
+			phase:  backupPending, reason: v1alpha1.ReasonReplacing},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -79,7 +112,10 @@ func TestConcurrency(t *testing.T) {
 			if tt.retry {
 				s.Spec.RetryOf = "other"
 			}
-			start := &session.Start{Since: now, Targets: []session.StartTarget{ready("a")}, Rivals: session.Rivals{Policy: tt.policy, Runs: tt.rivals}}
+			start := &session.Start{
+				Since: now, Targets: []session.StartTarget{ready("a")},
+				Rivals: session.Rivals{Policy: tt.policy, Runs: tt.rivals},
+			}
 			if tt.wait {
 				start.Targets = []session.StartTarget{waiting("a", v1alpha1.ReasonRepositoryNotReady, time.Minute)}
 			}
@@ -91,13 +127,13 @@ func TestConcurrency(t *testing.T) {
 			g.Expect(d.Replace).To(Equal(tt.replace))
 			g.Expect(d.Status.Resolved != nil).To(Equal(tt.phase == backupRunning))
 			if tt.phase == backupPending {
-				g.Expect(d.After).To(BeNumerically(">", 0), "it looks again")
+				g.Expect(d.After).To(BeNumerically(">", 0), "it must look again")
 			}
 		})
 	}
 }
 
-// A run whose place another one takes ends as one that is deleted does, with its own reason, and is not tried again.
+// A replaced run ends like a deleted one, with its own reason, and is not tried again.
 func TestReplaced(t *testing.T) {
 	g := NewWithT(t)
 	f := frozen(target("a", "pod-0", "pod-1"))
@@ -114,14 +150,17 @@ func TestReplaced(t *testing.T) {
 
 	f.at = now.Add(session.WaitForPods)
 	d = f.step()
-	g.Expect(d.Status.Phase).To(Equal(backupFailed), "also where a pod never goes")
+	g.Expect(d.Status.Phase).To(Equal(backupFailed), "even if a pod never ends")
 	g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonReplaced))
-	g.Expect(d.Event.Message).To(ContainSubstring("BackupSession next takes its place"))
+	g.Expect(d.Event.Message).To(ContainSubstring("BackupSession next replaces this run"))
 	g.Expect(d.Status.NextRetry).To(BeNil())
-	g.Expect(f.component("a", "pod-0").Phase).To(Equal(v1alpha1.SnapshotSucceeded), "what was done is done")
+	g.Expect(f.component("a", "pod-0").Phase).To(
+		Equal(v1alpha1.SnapshotSucceeded), "finished components stay as they are")
 	g.Expect(f.component("a", "pod-1").Reason).To(Equal(v1alpha1.ReasonReplaced))
 
 	waits := another("run", 0, replacedBy("next"))
-	d = session.Next(session.Input{Now: now, Session: waits, Start: &session.Start{Targets: []session.StartTarget{ready("a")}}})
+	d = session.Next(session.Input{
+		Now: now, Session: waits, Start: &session.Start{Targets: []session.StartTarget{ready("a")}},
+	})
 	g.Expect(string(d.Status.Phase) + "/" + d.Status.Reason).To(Equal("Failed/Replaced"))
 }

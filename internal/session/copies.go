@@ -17,21 +17,21 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// Copies is what the copies of a target's volumes are resolved from.
+// Copies is the input from which the copies of a target's volumes are resolved.
 type Copies struct {
 	// Run is the UID of the BackupSession.
 	Run types.UID
-	// Settings of the session. CopyMethod copies.
+	// Settings are those of the session. Their CopyMethod must be one that copies.
 	Settings v1alpha1.CopySettings
 	// Sources are the target's volumes, by the name of their claim.
 	Sources map[string]volumesnapshot.Source
-	// StorageClasses by name: those of the claims, and that of Settings.
+	// StorageClasses holds the StorageClasses of the claims and the one of Settings, by name.
 	StorageClasses map[string]*storagev1.StorageClass
 	// Classes are all VolumeSnapshotClasses of the cluster. Only CopySnapshot needs them.
 	Classes []snapshotv1.VolumeSnapshotClass
 }
 
-// CopiedClaims are the claims that hosts read, each once, in their order.
+// CopiedClaims returns the claims that hosts read, each once, in their order.
 func CopiedClaims(hosts []v1alpha1.ResolvedHost) []string {
 	var out []string
 	for i := range hosts {
@@ -44,8 +44,8 @@ func CopiedClaims(hosts []v1alpha1.ResolvedHost) []string {
 	return out
 }
 
-// ResolveCopies says which temporary volumes the Jobs of hosts read: one for each claim. The result depends on nothing but its
-// arguments.
+// ResolveCopies returns the temporary volumes that the Jobs of hosts read, one for each claim. The result depends only
+// on the arguments.
 func ResolveCopies(hosts []v1alpha1.ResolvedHost, c Copies) ([]v1alpha1.ResolvedCopy, *v1alpha1.ResolvedError) {
 	var out []v1alpha1.ResolvedCopy
 	for _, claim := range CopiedClaims(hosts) {
@@ -58,15 +58,17 @@ func ResolveCopies(hosts []v1alpha1.ResolvedHost, c Copies) ([]v1alpha1.Resolved
 	return out, nil
 }
 
-// of is the copy of one claim.
+// of resolves the copy of one claim.
 func (c *Copies) of(claim string) (*v1alpha1.ResolvedCopy, *v1alpha1.ResolvedError) {
 	source := c.Sources[claim]
 	if source.Claim == nil || source.Claim.Status.Phase != corev1.ClaimBound || source.Volume == nil {
-		return nil, fail(v1alpha1.ReasonVolumeNotBound, "PersistentVolumeClaim %s is not bound to a volume: there is nothing to copy yet", claim)
+		return nil, fail(v1alpha1.ReasonVolumeNotBound,
+			"PersistentVolumeClaim %s is not bound to a volume: there is nothing to copy yet", claim)
 	}
 	if source.Driver() == "" {
 		return nil, fail(v1alpha1.ReasonVolumeSnapshotsNotSupported,
-			"the volume of PersistentVolumeClaim %s is not of a CSI driver, which alone can copy it: leave copyMethod out", claim)
+			"the volume of PersistentVolumeClaim %s has no CSI driver, and only a CSI driver can copy it: leave "+
+				"copyMethod out", claim)
 	}
 	settings := ptr.Deref(c.Settings.CopyVolume, v1alpha1.CopyVolume{})
 	out := &v1alpha1.ResolvedCopy{
@@ -84,33 +86,40 @@ func (c *Copies) of(claim string) (*v1alpha1.ResolvedCopy, *v1alpha1.ResolvedErr
 	if err != nil {
 		return nil, err
 	}
-	out.StorageClassName, out.Immediate = class.Name, ptr.Deref(class.VolumeBindingMode, storagev1.VolumeBindingImmediate) == storagev1.VolumeBindingImmediate
+	out.StorageClassName, out.Immediate = class.Name,
+		ptr.Deref(class.VolumeBindingMode, storagev1.VolumeBindingImmediate) == storagev1.VolumeBindingImmediate
 	if len(out.AccessModes) == 0 {
 		out.AccessModes = modesOf(source.Claim)
 	}
 	return out, nil
 }
 
-// storageClass is that of the temporary claim: its driver must be the volume's, which alone knows the data.
-func (c *Copies) storageClass(source volumesnapshot.Source, asked string) (*storagev1.StorageClass, *v1alpha1.ResolvedError) {
+// storageClass returns the StorageClass of the temporary claim. It must have the driver of the volume, because no other
+// driver knows the data.
+func (c *Copies) storageClass(
+	source volumesnapshot.Source, asked string,
+) (*storagev1.StorageClass, *v1alpha1.ResolvedError) {
 	name := cmp.Or(asked, ptr.Deref(source.Claim.Spec.StorageClassName, ""))
 	class := c.StorageClasses[name]
 	switch {
 	case name == "":
 		return nil, fail(v1alpha1.ReasonStorageClassNotFound,
-			"PersistentVolumeClaim %s has no StorageClass that a copy could be made with: name one of driver %s in copyVolume.storageClassName", source.Claim.Name, source.Driver())
+			"PersistentVolumeClaim %s has no StorageClass for a copy: name one of driver %s in "+
+				"copyVolume.storageClassName", source.Claim.Name, source.Driver())
 	case class == nil:
 		return nil, fail(v1alpha1.ReasonStorageClassNotFound,
-			"there is no StorageClass %s to copy PersistentVolumeClaim %s with: name one of driver %s in copyVolume.storageClassName", name, source.Claim.Name, source.Driver())
+			"there is no StorageClass %s for a copy of PersistentVolumeClaim %s: name one of driver %s in "+
+				"copyVolume.storageClassName", name, source.Claim.Name, source.Driver())
 	case class.Provisioner != source.Driver():
 		return nil, fail(v1alpha1.ReasonStorageClassNotFound,
-			"StorageClass %s is of driver %s, and the volume of PersistentVolumeClaim %s of %s, which alone can copy it: name one of that driver in copyVolume.storageClassName",
+			"StorageClass %s has driver %s, but only driver %[4]s can copy the volume of PersistentVolumeClaim "+
+				"%[3]s: name a StorageClass of that driver in copyVolume.storageClassName",
 			name, class.Provisioner, source.Claim.Name, source.Driver())
 	}
 	return class, nil
 }
 
-// sizeOf is the size that a volume has now: the driver makes no smaller copy.
+// sizeOf returns the present size of a volume. Drivers refuse to make a smaller copy.
 func sizeOf(source volumesnapshot.Source) resource.Quantity {
 	size := source.Volume.Spec.Capacity[corev1.ResourceStorage]
 	if other := source.Claim.Status.Capacity[corev1.ResourceStorage]; other.Cmp(size) > 0 {
@@ -122,7 +131,8 @@ func sizeOf(source volumesnapshot.Source) resource.Quantity {
 	return size
 }
 
-// modesOf are the access modes of a claim as its copy has them: movers of several repositories read it at once.
+// modesOf returns the access modes for the copy of a claim. ReadWriteOncePod becomes ReadWriteOnce, because the movers
+// of several Repositories read the copy at once.
 func modesOf(claim *corev1.PersistentVolumeClaim) []corev1.PersistentVolumeAccessMode {
 	var out []corev1.PersistentVolumeAccessMode
 	for _, mode := range claim.Spec.AccessModes {
@@ -136,30 +146,33 @@ func modesOf(claim *corev1.PersistentVolumeClaim) []corev1.PersistentVolumeAcces
 	return out
 }
 
-// forCopies refuses what can't be copied, and lets the Jobs run anywhere: nobody else has the copies.
+// forCopies refuses volumes that can't be copied, and lets the Jobs run on any node, because nothing else uses the
+// copies.
 func forCopies(hosts []v1alpha1.ResolvedHost) *v1alpha1.ResolvedError {
 	for i := range hosts {
 		hosts[i].Node = ""
 		for _, v := range hosts[i].Volumes {
 			if v.HostPath != "" {
 				return fail(v1alpha1.ReasonCopyNotPossible,
-					"component %s is the host path %s, of which there are no copies: choose other volumes with the parameter paths, or leave copyMethod out", v.Component, v.HostPath)
+					"component %s is the host path %s, which can't be copied: choose other volumes with the "+
+						"parameter paths, or leave copyMethod out", v.Component, v.HostPath)
 			}
 		}
 	}
 	return nil
 }
 
-// copiesAgain are the copies of a frozen target for another run.
+// copiesAgain renames the copies of a frozen target for another run.
 func copiesAgain(frozen []v1alpha1.ResolvedCopy, run types.UID) {
 	for i := range frozen {
 		frozen[i].Name = policy.CopyName(string(run), frozen[i].ClaimName)
 	}
 }
 
-// HasCopies says whether Jobs of a frozen run read copies.
+// HasCopies reports whether Jobs of a frozen run read copies.
 func HasCopies(s *v1alpha1.BackupSession) bool {
-	return s.Status.Resolved != nil && slices.ContainsFunc(s.Status.Resolved.Targets, func(t v1alpha1.ResolvedTarget) bool { return len(t.Copies) > 0 })
+	return s.Status.Resolved != nil && slices.ContainsFunc(
+		s.Status.Resolved.Targets, func(t v1alpha1.ResolvedTarget) bool { return len(t.Copies) > 0 })
 }
 
 func describeCopy(c *v1alpha1.ResolvedCopy) string {

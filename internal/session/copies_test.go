@@ -16,14 +16,21 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// copying is what the copy of a claim data of driver d is resolved from.
+// copying is the input for the copy of a claim named data with driver d.
 func copying(method v1alpha1.CopyMethod) session.Copies {
 	class := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "fast"}, Provisioner: "d"}
-	lazy := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "lazy"}, Provisioner: "d", VolumeBindingMode: new(storagev1.VolumeBindingWaitForFirstConsumer)}
+	lazy := &storagev1.StorageClass{
+		ObjectMeta: metav1.ObjectMeta{Name: "lazy"}, Provisioner: "d",
+		VolumeBindingMode: new(storagev1.VolumeBindingWaitForFirstConsumer),
+	}
 	foreign := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "foreign"}, Provisioner: "other"}
 	claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "data"}}
-	claim.Spec.StorageClassName, claim.Spec.AccessModes = new("fast"), []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOncePod, corev1.ReadWriteOnce, corev1.ReadWriteMany}
-	claim.Status.Phase, claim.Status.Capacity = corev1.ClaimBound, corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
+	claim.Spec.StorageClassName, claim.Spec.AccessModes = new("fast"), []corev1.PersistentVolumeAccessMode{
+		corev1.ReadWriteOncePod, corev1.ReadWriteOnce, corev1.ReadWriteMany,
+	}
+	claim.Status.Phase, claim.Status.Capacity = corev1.ClaimBound, corev1.ResourceList{
+		corev1.ResourceStorage: resource.MustParse("1Gi"),
+	}
 	volume := &corev1.PersistentVolume{}
 	volume.Spec.CSI = &corev1.CSIPersistentVolumeSource{Driver: "d"}
 	volume.Spec.Capacity = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("2Gi")}
@@ -32,7 +39,13 @@ func copying(method v1alpha1.CopyMethod) session.Copies {
 		Sources:        map[string]volumesnapshot.Source{"data": {Claim: claim, Volume: volume, StorageClass: class}},
 		StorageClasses: map[string]*storagev1.StorageClass{"fast": class, "lazy": lazy, "foreign": foreign},
 		Classes: []snapshotv1.VolumeSnapshotClass{
-			{ObjectMeta: metav1.ObjectMeta{Name: "snap", Annotations: map[string]string{"snapshot.storage.kubernetes.io/is-default-class": "true"}}, Driver: "d"},
+			{
+				ObjectMeta: metav1.ObjectMeta{
+					Name:        "snap",
+					Annotations: map[string]string{"snapshot.storage.kubernetes.io/is-default-class": "true"},
+				},
+				Driver: "d",
+			},
 			{ObjectMeta: metav1.ObjectMeta{Name: "other"}, Driver: "d"},
 		},
 	}
@@ -48,28 +61,51 @@ func TestCopiesOfATarget(t *testing.T) {
 		want   v1alpha1.ResolvedCopy
 		reason string
 	}{
-		"a snapshot": {want: v1alpha1.ResolvedCopy{VolumeSnapshotClassName: "snap", StorageClassName: "fast", Immediate: true, AccessModes: modes}},
-		"a clone":    {method: v1alpha1.CopyClone, want: v1alpha1.ResolvedCopy{StorageClassName: "fast", Immediate: true, AccessModes: modes}},
+		"a snapshot": {
+			want: v1alpha1.ResolvedCopy{
+				VolumeSnapshotClassName: "snap", StorageClassName: "fast", Immediate: true, AccessModes: modes,
+			},
+		},
+		"a clone": {
+			method: v1alpha1.CopyClone,
+			want:   v1alpha1.ResolvedCopy{StorageClassName: "fast", Immediate: true, AccessModes: modes},
+		},
 		"as the policy says": {
 			edit: func(c *session.Copies) {
 				*c.Settings.CopyVolume = v1alpha1.CopyVolume{
-					VolumeSnapshotClassName: "other", StorageClassName: "lazy", AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadOnlyMany},
+					VolumeSnapshotClassName: "other", StorageClassName: "lazy",
+					AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadOnlyMany},
 				}
 			},
-			want: v1alpha1.ResolvedCopy{VolumeSnapshotClassName: "other", StorageClassName: "lazy", AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadOnlyMany}},
+			want: v1alpha1.ResolvedCopy{
+				VolumeSnapshotClassName: "other", StorageClassName: "lazy",
+				AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadOnlyMany},
+			},
 		},
-		"a class that is not there": {edit: func(c *session.Copies) { c.Settings.CopyVolume.VolumeSnapshotClassName = "none" }, reason: v1alpha1.ReasonVolumeSnapshotClassNotFound},
+		"a VolumeSnapshotClass that does not exist": {
+			edit:   func(c *session.Copies) { c.Settings.CopyVolume.VolumeSnapshotClassName = "none" },
+			reason: v1alpha1.ReasonVolumeSnapshotClassNotFound,
+		},
 		"a StorageClass of another driver": {
-			method: v1alpha1.CopyClone, edit: func(c *session.Copies) { c.Settings.CopyVolume.StorageClassName = "foreign" }, reason: v1alpha1.ReasonStorageClassNotFound,
+			method: v1alpha1.CopyClone, reason: v1alpha1.ReasonStorageClassNotFound,
+			edit: func(c *session.Copies) { c.Settings.CopyVolume.StorageClassName = "foreign" },
 		},
-		"a StorageClass that is not there": {edit: func(c *session.Copies) { c.Settings.CopyVolume.StorageClassName = "none" }, reason: v1alpha1.ReasonStorageClassNotFound},
+		"a StorageClass that does not exist": {
+			edit:   func(c *session.Copies) { c.Settings.CopyVolume.StorageClassName = "none" },
+			reason: v1alpha1.ReasonStorageClassNotFound,
+		},
 		"a volume without a StorageClass": {
-			method: v1alpha1.CopyClone, edit: func(c *session.Copies) { c.Sources["data"].Claim.Spec.StorageClassName = nil }, reason: v1alpha1.ReasonStorageClassNotFound,
+			method: v1alpha1.CopyClone, reason: v1alpha1.ReasonStorageClassNotFound,
+			edit: func(c *session.Copies) { c.Sources["data"].Claim.Spec.StorageClassName = nil },
 		},
-		"a volume of no CSI driver": {
-			method: v1alpha1.CopyClone, edit: func(c *session.Copies) { c.Sources["data"].Volume.Spec.CSI = nil }, reason: v1alpha1.ReasonVolumeSnapshotsNotSupported,
+		"a volume without a CSI driver": {
+			method: v1alpha1.CopyClone, edit: func(c *session.Copies) { c.Sources["data"].Volume.Spec.CSI = nil },
+			reason: v1alpha1.ReasonVolumeSnapshotsNotSupported,
 		},
-		"a claim that has no volume": {edit: func(c *session.Copies) { c.Sources["data"].Claim.Status.Phase = corev1.ClaimPending }, reason: v1alpha1.ReasonVolumeNotBound},
+		"a claim without a volume": {
+			edit:   func(c *session.Copies) { c.Sources["data"].Claim.Status.Phase = corev1.ClaimPending },
+			reason: v1alpha1.ReasonVolumeNotBound,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -87,18 +123,22 @@ func TestCopiesOfATarget(t *testing.T) {
 				return
 			}
 			g.Expect(err).To(BeNil())
-			tt.want.ClaimName, tt.want.Name, tt.want.Size = "data", policy.CopyName("uid", "data"), resource.MustParse("2Gi")
+			tt.want.ClaimName, tt.want.Name, tt.want.Size = "data", policy.CopyName("uid", "data"),
+				resource.MustParse("2Gi")
 			g.Expect(got).To(Equal([]v1alpha1.ResolvedCopy{tt.want}))
 			g.Expect(got[0].ReadOnly()).To(Equal(name == "as the policy says"))
 		})
 	}
 }
 
-// What can't be mounted because of who uses it can be copied.
+// A volume that can't be mounted because of who uses it can still be copied.
 func TestVolumesInUseCanBeCopied(t *testing.T) {
 	g := NewWithT(t)
 	data := claim("data", corev1.ReadWriteOncePod)
-	in := session.Target{Claim: &data, Claims: []corev1.PersistentVolumeClaim{data}, Pods: []corev1.Pod{pod("web", "node-a", podSpec(claimVolume("v", "data")))}}
+	in := session.Target{
+		Claim: &data, Claims: []corev1.PersistentVolumeClaim{data},
+		Pods: []corev1.Pod{pod("web", "node-a", podSpec(claimVolume("v", "data")))},
+	}
 	_, err := session.ResolveHosts(in)
 	g.Expect(err.Reason).To(Equal(v1alpha1.ReasonVolumeInUse))
 	g.Expect(err.Message).To(ContainSubstring("copyMethod"))
@@ -109,7 +149,10 @@ func TestVolumesInUseCanBeCopied(t *testing.T) {
 }
 
 func TestHostPathsHaveNoCopies(t *testing.T) {
-	in := session.Target{DaemonSet: daemonSet(hostPaths("logs")), Privileged: true, Copied: true, Pods: []corev1.Pod{pod("agent-1", "a", hostPaths("logs"))}}
+	in := session.Target{
+		DaemonSet: daemonSet(hostPaths("logs")), Privileged: true, Copied: true,
+		Pods: []corev1.Pod{pod("agent-1", "a", hostPaths("logs"))},
+	}
 	_, err := session.ResolveHosts(in)
 	NewWithT(t).Expect(err).To(HaveField("Reason", v1alpha1.ReasonCopyNotPossible))
 }

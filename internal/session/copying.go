@@ -14,42 +14,44 @@ import (
 )
 
 const (
-	// snapshotLimit is how long a VolumeSnapshot is waited for.
+	// snapshotLimit is how long a run waits for a VolumeSnapshot.
 	snapshotLimit = 10 * time.Minute
-	// claimLimit is how long a temporary volume is waited for: some drivers copy all data.
+	// claimLimit is how long a run waits for a temporary volume. Some drivers copy all data.
 	claimLimit = time.Hour
-	// copyPoll is how often a copy is looked at that is being made: nothing tells of it.
+	// copyPoll is how often a run looks at a copy that is being made. No watch reports its progress.
 	copyPoll = 2 * time.Second
 )
 
-// Copy is a temporary volume of a run as it was observed.
+// Copy is an observed temporary volume of a run.
 type Copy struct {
-	// Snapshot that it is made of; nil where there is none.
+	// Snapshot is the VolumeSnapshot that the volume is made from, nil where there is none.
 	Snapshot *snapshotv1.VolumeSnapshot
-	// Claim of it; nil where there is none.
+	// Claim is the claim of the volume, nil where there is none.
 	Claim *corev1.PersistentVolumeClaim
-	// Trouble is what its driver says that keeps it from being made; empty where it says nothing.
+	// Trouble is what the driver says keeps the volume from being made, empty where it says nothing.
 	Trouble string
-	// Wrong says why its volume is not a copy; empty where it is one.
+	// Wrong explains why the volume is not a copy of the original, empty where it is.
 	Wrong string
 }
 
-// Going says whether all that is there of it is being deleted.
+// Going reports whether every existing part of the copy is being deleted.
 func (c Copy) Going() bool {
-	return (c.Snapshot == nil || c.Snapshot.DeletionTimestamp != nil) && (c.Claim == nil || c.Claim.DeletionTimestamp != nil)
+	return (c.Snapshot == nil || c.Snapshot.DeletionTimestamp != nil) &&
+		(c.Claim == nil || c.Claim.DeletionTimestamp != nil)
 }
 
 // CopyRequest is a part of a copy that must be made.
 type CopyRequest struct {
 	Target *v1alpha1.ResolvedTarget
 	Copy   *v1alpha1.ResolvedCopy
-	// Snapshot says that it is the VolumeSnapshot. Else it is the claim.
+	// Snapshot asks for the VolumeSnapshot. Otherwise the claim is made.
 	Snapshot bool
-	// Size of the claim.
+	// Size is the size of the claim.
 	Size resource.Quantity
 }
 
-// copied says whether the copies that a host reads are there, and asks for what is missing. One that can't be made fails the host.
+// copied reports whether the copies that a host reads exist, and asks for the missing ones. A copy that can't be made
+// fails the host.
 func (t *targetRun) copied(h *host) bool {
 	ready := true
 	for _, v := range h.Host.Volumes {
@@ -71,7 +73,7 @@ func (t *targetRun) copied(h *host) bool {
 	return ready
 }
 
-// copy says whether a copy is there, or why it never will be, and asks for what is missing of it.
+// copy reports whether a copy is ready, or why it never will be, and asks for its missing part.
 func (r *runner) copy(t *v1alpha1.ResolvedTarget, c *v1alpha1.ResolvedCopy) (bool, *v1alpha1.ResolvedError) {
 	have, there := r.Copies[c.Name]
 	switch {
@@ -95,7 +97,8 @@ func (r *runner) copy(t *v1alpha1.ResolvedTarget, c *v1alpha1.ResolvedCopy) (boo
 	return false, nil
 }
 
-// snapshotting says why a VolumeSnapshot that is not ready is waited for no longer.
+// snapshotting explains why the run no longer waits for a VolumeSnapshot that is not ready. Nil means that it still
+// waits.
 func (r *runner) snapshotting(c *v1alpha1.ResolvedCopy, s *snapshotv1.VolumeSnapshot) *v1alpha1.ResolvedError {
 	message, since := volumesnapshot.Failure(s)
 	if since.IsZero() {
@@ -104,15 +107,19 @@ func (r *runner) snapshotting(c *v1alpha1.ResolvedCopy, s *snapshotv1.VolumeSnap
 	late := r.Now.Sub(s.CreationTimestamp.Time) >= snapshotLimit
 	switch {
 	case message != "" && (late || r.Now.Sub(since) >= volumesnapshot.ErrorGrace):
-		return fail(v1alpha1.ReasonVolumeSnapshotFailed, "the VolumeSnapshot for %s failed: %s", describeCopy(c), message)
+		return fail(v1alpha1.ReasonVolumeSnapshotFailed, "the VolumeSnapshot for %s failed: %s", describeCopy(c),
+			message)
 	case late:
-		return fail(v1alpha1.ReasonVolumeSnapshotNotReady, "the VolumeSnapshot for %s was not ready within %s, and its driver does not say why", describeCopy(c), snapshotLimit)
+		return fail(v1alpha1.ReasonVolumeSnapshotNotReady,
+			"the VolumeSnapshot for %s was not ready within %s, and its driver does not say why", describeCopy(c),
+			snapshotLimit)
 	default:
 		return nil
 	}
 }
 
-// claimed says whether movers can use a claim that is there. One that binds with its first pod they can at once.
+// claimed reports whether movers can use an existing claim. A claim that binds to its first consumer can be used at
+// once.
 func (r *runner) claimed(c *v1alpha1.ResolvedCopy, have Copy) (bool, *v1alpha1.ResolvedError) {
 	switch {
 	case have.Claim.Status.Phase == corev1.ClaimLost:
@@ -132,7 +139,8 @@ func unmade(c *v1alpha1.ResolvedCopy, have Copy) string {
 	return describeCopy(c) + " can't be made: " + have.Trouble
 }
 
-// trouble is why a mover that waits for its node waits in vain: a volume that is made for its pod can't be. Empty: it may come.
+// trouble explains why a mover waits in vain for its node: a volume that is made for its pod can't be made. It returns
+// "" if the volume can still come.
 func (t *targetRun) trouble(h *host) string {
 	for _, v := range h.Host.Volumes {
 		if c := t.frozen.CopyOf(v.ClaimName); c != nil && t.run.Copies[c.Name].Trouble != "" {
@@ -142,18 +150,19 @@ func (t *targetRun) trouble(h *host) string {
 	return ""
 }
 
-// wrongCopy is why what a host reads is not what the target has. Empty: as far as is known, it is.
+// wrongCopy explains why a volume that a host reads is not a copy of the target's volume. It returns "" if nothing is
+// known to be wrong.
 func (t *targetRun) wrongCopy(h *host) string {
 	for _, v := range h.Host.Volumes {
 		if c := t.frozen.CopyOf(v.ClaimName); c != nil && t.run.Copies[c.Name].Wrong != "" {
-			return describeCopy(c) + " is none: " + t.run.Copies[c.Name].Wrong
+			return describeCopy(c) + " is not a copy: " + t.run.Copies[c.Name].Wrong
 		}
 	}
 	return ""
 }
 
-// refuseCopies fails components whose mover has reported to the Snapshot that they succeeded, and read something else: some volumes are
-// made for the pod that mounts them, and a mover may be faster than the manager.
+// refuseCopies fails components whose mover reported success but read the wrong volume. Some volumes are made for the
+// pod that mounts them, and a mover can be faster than the manager.
 func (t *targetRun) refuseCopies(h *host) {
 	wrong := t.wrongCopy(h)
 	for _, v := range h.Host.Volumes {
@@ -170,7 +179,7 @@ func (r *runner) make(request CopyRequest) {
 	}
 }
 
-// jobsOf are the names that the movers' Jobs of a target can have.
+// jobsOf returns all names that the mover Jobs of a target can have.
 func jobsOf(t *v1alpha1.ResolvedTarget) []string {
 	var out []string
 	for i := range t.Repositories {
@@ -183,7 +192,7 @@ func jobsOf(t *v1alpha1.ResolvedTarget) []string {
 	return out
 }
 
-// jobs are the names of the target's movers' Jobs that exist.
+// jobs returns the names of the mover Jobs of the target that exist.
 func (t *targetRun) jobs() []string {
 	return slices.DeleteFunc(jobsOf(t.frozen), func(name string) bool {
 		_, exists := t.run.Jobs[name]
@@ -191,7 +200,7 @@ func (t *targetRun) jobs() []string {
 	})
 }
 
-// ReadersOf are the names that the Jobs of a frozen run can have that read copies.
+// ReadersOf returns all names that the Jobs of a frozen run that read copies can have.
 func ReadersOf(s *v1alpha1.BackupSession) []string {
 	var out []string
 	if s.Status.Resolved == nil {
@@ -205,8 +214,8 @@ func ReadersOf(s *v1alpha1.BackupSession) []string {
 	return out
 }
 
-// lingers says whether a mover of a target with copies has done its work and is about to end. Its pod holds the copies: it is not
-// to be stopped in the middle of that. One whose node was lost is not waited for.
+// lingers reports whether a mover of a target with copies has done its work and is about to end. Its pod still uses the
+// copies, and the pod must not be stopped in the middle of that. A mover whose node was lost does not count.
 func (t *targetRun) lingers() bool {
 	if len(t.frozen.Copies) == 0 || t.stop != "" {
 		return false
@@ -214,7 +223,8 @@ func (t *targetRun) lingers() bool {
 	lingers := false
 	for _, name := range t.jobs() {
 		job := t.run.Jobs[name]
-		if !job.Finished && (job.State == task.StateWaiting || job.State == task.StateRunning) && !slices.Contains(t.run.d.Delete, name) {
+		if !job.Finished && (job.State == task.StateWaiting || job.State == task.StateRunning) &&
+			!slices.Contains(t.run.d.Delete, name) {
 			lingers = true
 			t.run.d.After = sooner(t.run.d.After, job.Recheck)
 		}
@@ -222,8 +232,8 @@ func (t *targetRun) lingers() bool {
 	return lingers
 }
 
-// discard asks for the end of the copies of a target whose work is over, and of its Jobs: as long as there is a pod that names a
-// claim, Kubernetes keeps the claim, also when the pod has ended.
+// discard deletes the copies of a target whose work is over, and its Jobs. Kubernetes keeps a claim as long as a pod
+// names it, even a pod that has ended.
 func (t *targetRun) discard() {
 	r, left := t.run, false
 	for i := range t.frozen.Copies {

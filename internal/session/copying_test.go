@@ -15,12 +15,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// copiedRun is a run whose target has a copy "copy-<host>" of the claim of each host.
+// copiedRun returns a run whose target has a copy "copy-<host>" of the claim of each host.
 func copiedRun(class string, hosts ...string) *fixture {
 	t := target("a", hosts...)
 	for _, h := range hosts {
 		t.Copies = append(t.Copies, v1alpha1.ResolvedCopy{
-			ClaimName: h, Name: "copy-" + h, VolumeSnapshotClassName: class, StorageClassName: "fast", Immediate: true, Size: resource.MustParse("1Gi"),
+			ClaimName: h, Name: "copy-" + h, VolumeSnapshotClassName: class, StorageClassName: "fast", Immediate: true,
+			Size: resource.MustParse("1Gi"),
 		})
 	}
 	f := frozen(t)
@@ -28,7 +29,7 @@ func copiedRun(class string, hosts ...string) *fixture {
 	return f
 }
 
-// take makes the VolumeSnapshot of a copy.
+// take adds the VolumeSnapshot of a copy.
 func (f *fixture) take(name string, edit ...func(*snapshotv1.VolumeSnapshot)) {
 	s := &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.NewTime(f.at)}}
 	for _, e := range edit {
@@ -39,10 +40,12 @@ func (f *fixture) take(name string, edit ...func(*snapshotv1.VolumeSnapshot)) {
 	f.copies[name] = have
 }
 
-// claim makes the claim of a copy.
+// claim adds the claim of a copy.
 func (f *fixture) claim(name string, phase corev1.PersistentVolumeClaimPhase) {
 	have := f.copies[name]
-	have.Claim = &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.NewTime(f.at)}}
+	have.Claim = &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.NewTime(f.at)},
+	}
 	have.Claim.Status.Phase = phase
 	f.copies[name] = have
 }
@@ -69,13 +72,13 @@ func TestMoversBeginWhenTheirCopiesAreThere(t *testing.T) {
 	d := f.step()
 	g.Expect(asked(d)).To(Equal([]string{"snapshot copy-pod-0", "snapshot copy-pod-1"}), "all at once")
 	g.Expect(d.Create).To(BeEmpty())
-	g.Expect(d.After).To(Equal(2*time.Second), "nothing tells when they are ready")
+	g.Expect(d.After).To(Equal(2*time.Second), "no watch reports when they are ready")
 
 	f.take("copy-pod-0", usable)
 	f.take("copy-pod-1")
 	d = f.step()
 	g.Expect(asked(d)).To(Equal([]string{"claim copy-pod-0"}))
-	g.Expect(d.Copies[0].Size.String()).To(Equal("2Gi"), "what the VolumeSnapshot needs")
+	g.Expect(d.Copies[0].Size.String()).To(Equal("2Gi"), "the size that the VolumeSnapshot needs")
 	f.claim("copy-pod-0", corev1.ClaimPending)
 	g.Expect(f.step().Create).To(BeEmpty(), "its volume is being made")
 	f.claim("copy-pod-0", corev1.ClaimBound)
@@ -96,15 +99,15 @@ func TestMoversBeginWhenTheirCopiesAreThere(t *testing.T) {
 	ending.Finished, ending.State, ending.Recheck = false, task.StateRunning, time.Second
 	f.jobs[job("a", "pod-1", 1)] = ending
 	d = f.step()
-	g.Expect(d.After).To(Equal(time.Second), "it may mean something else by then")
+	g.Expect(d.After).To(Equal(time.Second), "the state of the Job can change by then")
 	g.Expect(d.Status.Phase).To(Equal(backupRunning), "a mover that is about to end is not stopped")
 	g.Expect(d.Discard).To(BeEmpty())
 	f.jobs[job("a", "pod-1", 1)] = died(v1alpha1.ReasonNodeLost, false)
-	g.Expect(f.decide().Status.Phase).To(Equal(backupSucceeded), "what was lost is not waited for")
+	g.Expect(f.decide().Status.Phase).To(Equal(backupSucceeded), "a lost pod is not waited for")
 	f.jobs[job("a", "pod-1", 1)] = succeeded("pod-1")
 	d = f.decide()
 	g.Expect(d.Discard).To(Equal([]string{"copy-pod-0", "copy-pod-1"}))
-	g.Expect(d.Delete).To(ConsistOf(job("a", "pod-0", 1), job("a", "pod-1", 1)), "their pods would hold the claims")
+	g.Expect(d.Delete).To(ConsistOf(job("a", "pod-0", 1), job("a", "pod-1", 1)), "their pods would keep the claims")
 	g.Expect(d.Status.Phase).To(Equal(backupSucceeded))
 }
 
@@ -114,13 +117,15 @@ func TestACloneNeedsNoSnapshot(t *testing.T) {
 	f.session.Status.Resolved.Targets[0].Copies[0].Immediate = false
 	g.Expect(asked(f.step())).To(Equal([]string{"claim copy-pod-0"}))
 	f.claim("copy-pod-0", corev1.ClaimPending)
-	g.Expect(f.step().Create).To(HaveLen(1), "it binds with its pod")
+	g.Expect(f.step().Create).To(HaveLen(1), "it binds to its first consumer")
 }
 
 func TestCopiesThatFail(t *testing.T) {
 	going := func(s *snapshotv1.VolumeSnapshot) { s.DeletionTimestamp = &metav1.Time{Time: now} }
 	broken := func(s *snapshotv1.VolumeSnapshot) {
-		s.Status = &snapshotv1.VolumeSnapshotStatus{Error: &snapshotv1.VolumeSnapshotError{Time: &s.CreationTimestamp, Message: new("pool is full")}}
+		s.Status = &snapshotv1.VolumeSnapshotStatus{
+			Error: &snapshotv1.VolumeSnapshotError{Time: &s.CreationTimestamp, Message: new("pool is full")},
+		}
 	}
 	for name, tt := range map[string]struct {
 		there  func(f *fixture)
@@ -128,11 +133,20 @@ func TestCopiesThatFail(t *testing.T) {
 		reason string
 		says   string
 	}{
-		"an error that is new":       {there: func(f *fixture) { f.take("copy-pod-0", broken) }, after: 59 * time.Second},
-		"an error that lasts":        {there: func(f *fixture) { f.take("copy-pod-0", broken) }, after: time.Minute, reason: v1alpha1.ReasonVolumeSnapshotFailed, says: "pool is full"},
-		"a driver that says nothing": {there: func(f *fixture) { f.take("copy-pod-0") }, after: 9 * time.Minute},
-		"one that never does":        {there: func(f *fixture) { f.take("copy-pod-0") }, after: 10 * time.Minute, reason: v1alpha1.ReasonVolumeSnapshotNotReady},
-		"one that somebody deleted":  {there: func(f *fixture) { f.take("copy-pod-0", usable, going) }, reason: v1alpha1.ReasonCopyFailed, says: "deleted"},
+		"a new error": {there: func(f *fixture) { f.take("copy-pod-0", broken) }, after: 59 * time.Second},
+		"a lasting error": {
+			there: func(f *fixture) { f.take("copy-pod-0", broken) }, after: time.Minute,
+			reason: v1alpha1.ReasonVolumeSnapshotFailed, says: "pool is full",
+		},
+		"a silent driver": {there: func(f *fixture) { f.take("copy-pod-0") }, after: 9 * time.Minute},
+		"a driver that stays silent": {
+			there: func(f *fixture) { f.take("copy-pod-0") }, after: 10 * time.Minute,
+			reason: v1alpha1.ReasonVolumeSnapshotNotReady,
+		},
+		"a VolumeSnapshot that somebody deleted": {
+			there: func(f *fixture) { f.take("copy-pod-0", usable, going) }, reason: v1alpha1.ReasonCopyFailed,
+			says: "deleted",
+		},
 		"a claim that somebody deleted": {
 			there: func(f *fixture) {
 				f.take("copy-pod-0", usable)
@@ -140,9 +154,14 @@ func TestCopiesThatFail(t *testing.T) {
 				f.copies["copy-pod-0"].Claim.DeletionTimestamp = &metav1.Time{Time: now}
 			}, reason: v1alpha1.ReasonCopyFailed, says: "deleted",
 		},
-		"a volume that was lost":      {there: func(f *fixture) { f.claim("copy-pod-0", corev1.ClaimLost) }, reason: v1alpha1.ReasonCopyFailed, says: "lost"},
-		"a volume that takes a while": {there: func(f *fixture) { f.claim("copy-pod-0", corev1.ClaimPending) }, after: 30 * time.Minute},
-		"a volume whose driver can't": {
+		"a volume that was lost": {
+			there: func(f *fixture) { f.claim("copy-pod-0", corev1.ClaimLost) }, reason: v1alpha1.ReasonCopyFailed,
+			says: "lost",
+		},
+		"a volume that takes a while": {
+			there: func(f *fixture) { f.claim("copy-pod-0", corev1.ClaimPending) }, after: 30 * time.Minute,
+		},
+		"a volume that the driver can't make": {
 			there: func(f *fixture) {
 				f.claim("copy-pod-0", corev1.ClaimPending)
 				f.copies["copy-pod-0"] = session.Copy{Claim: f.copies["copy-pod-0"].Claim, Trouble: "too small"}
@@ -163,12 +182,12 @@ func TestCopiesThatFail(t *testing.T) {
 				g.Expect(c.Phase).To(BeEmpty())
 				return
 			}
-			g.Expect(d.Verify).To(BeTrue(), "it is looked past the cache first")
+			g.Expect(d.Verify).To(BeTrue(), "the decision must be verified past the cache")
 			g.Expect(c.Phase).To(Equal(v1alpha1.SnapshotFailed))
 			g.Expect(c.Reason).To(Equal(tt.reason))
 			g.Expect(c.Error).To(ContainSubstring(tt.says))
 			g.Expect(d.Create).To(HaveLen(1), "the other host is backed up")
-			g.Expect(d.Discard).To(BeEmpty(), "it reads its copy")
+			g.Expect(d.Discard).To(BeEmpty(), "a mover still reads its copy")
 			f.jobs[job("a", "pod-1", 1)] = succeeded("pod-1")
 			d = f.decide()
 			g.Expect(d.Status.Phase).To(Equal(backupFailed))
@@ -177,7 +196,7 @@ func TestCopiesThatFail(t *testing.T) {
 	}
 }
 
-// A volume that is made when the mover's pod has a node may fail then.
+// A volume that is made only once the mover's pod has a node can still fail then.
 func TestAMoverDoesNotWaitForAVolumeThatCantBeMade(t *testing.T) {
 	g := NewWithT(t)
 	f := copiedRun("", "pod-0")
@@ -198,7 +217,7 @@ func TestAMoverDoesNotWaitForAVolumeThatCantBeMade(t *testing.T) {
 	g.Expect(d.Discard).To(ConsistOf("copy-pod-0"))
 }
 
-// A mover reports to the Snapshot before its Job has ended. What the manager finds out after that is still in time.
+// A mover reports to the Snapshot before its Job has ended. What the manager finds out in between still counts.
 func TestWhatIsReadOfAnotherVolumeIsNoBackup(t *testing.T) {
 	g := NewWithT(t)
 	f := copiedRun("", "pod-0", "pod-1")
@@ -207,7 +226,9 @@ func TestWhatIsReadOfAnotherVolumeIsNoBackup(t *testing.T) {
 	f.claim("copy-pod-1", corev1.ClaimBound)
 	g.Expect(f.step().Create).To(HaveLen(2))
 	for _, name := range []string{"pod-0", "pod-1"} {
-		f.snapshots["snap-a"].Status.Components[name] = v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "k" + name}
+		f.snapshots["snap-a"].Status.Components[name] = v1alpha1.Component{
+			Phase: v1alpha1.SnapshotSucceeded, ID: "k" + name,
+		}
 		f.jobs[job("a", name, 1)] = running()
 	}
 	f.claim("copy-pod-0", corev1.ClaimBound)
@@ -215,16 +236,17 @@ func TestWhatIsReadOfAnotherVolumeIsNoBackup(t *testing.T) {
 	have.Wrong = "it was there before"
 	f.copies["copy-pod-0"] = have
 	f.step()
-	g.Expect(f.component("a", "pod-0")).To(And(HaveField("Phase", v1alpha1.SnapshotFailed), HaveField("Reason", v1alpha1.ReasonCopyFailed),
-		HaveField("Error", ContainSubstring("it was there before"))))
-	g.Expect(f.component("a", "pod-1").Phase).To(Equal(v1alpha1.SnapshotSucceeded), "what is a copy is a backup")
+	g.Expect(f.component("a", "pod-0")).To(
+		And(HaveField("Phase", v1alpha1.SnapshotFailed), HaveField("Reason", v1alpha1.ReasonCopyFailed),
+			HaveField("Error", ContainSubstring("it was there before"))))
+	g.Expect(f.component("a", "pod-1").Phase).To(Equal(v1alpha1.SnapshotSucceeded), "the right copy is a backup")
 	for _, name := range []string{"pod-0", "pod-1"} {
 		f.jobs[job("a", name, 1)] = succeeded(name)
 	}
 	g.Expect(f.decide().Status.Phase).To(Equal(backupFailed))
 }
 
-// However a run ends, its copies are asked to go before that is written down.
+// However a run ends, its copies are deleted before its end is written to the status.
 func TestCopiesGoOnEveryWayOut(t *testing.T) {
 	for name, end := range map[string]func(f *fixture){
 		"its deadline passed": func(f *fixture) { f.at = f.session.Status.BackupDeadline.Time },
@@ -265,5 +287,6 @@ func TestARetryMakesCopiesOfItsOwn(t *testing.T) {
 	start := &session.Start{}
 	start.Again(again, f.session, nil)
 	g.Expect(start.Targets[0].Resolved.Copies[0].Name).NotTo(Equal("copy-pod-0"))
-	g.Expect(f.session.Status.Resolved.Targets[0].Copies[0].Name).To(Equal("copy-pod-0"), "what is frozen stays")
+	g.Expect(f.session.Status.Resolved.Targets[0].Copies[0].Name).To(
+		Equal("copy-pod-0"), "frozen copies must not change")
 }

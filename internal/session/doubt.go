@@ -9,8 +9,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// doubtsOf says what is missing from, or may be torn in, components that succeeded because the success policy allows it, one
-// text a component, by name.
+// doubtsOf lists what is missing from, or possibly torn in, components that succeeded only because the success policy
+// allows it. It returns one text for each component, ordered by name.
 func doubtsOf(components map[string]v1alpha1.Component) []string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(components)) {
@@ -38,7 +38,7 @@ func doubtsOf(components map[string]v1alpha1.Component) []string {
 	return out
 }
 
-// doubts of all Snapshots of the run.
+// doubts returns the doubts about all Snapshots of the run.
 func (r *runner) doubts() []string {
 	var out []string
 	for _, info := range r.d.Status.Snapshots {

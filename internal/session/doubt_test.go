@@ -12,26 +12,31 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// TestWhatASuccessPolicyAllowsIsSaid: a run that succeeded with flaws is Partial, as are the Snapshots concerned.
+// TestWhatASuccessPolicyAllowsIsSaid tests that a run that succeeded with flaws is Partial, as are the Snapshots
+// concerned.
 func TestWhatASuccessPolicyAllowsIsSaid(t *testing.T) {
 	for name, tc := range map[string]struct {
 		counts  v1alpha1.ComponentCounts
 		message string
 	}{
-		"nothing was wrong": {counts: v1alpha1.ComponentCounts{Files: 3, Vanished: 2, Sockets: 1, PreviousSizeBytes: 9 << 20}},
+		"nothing was wrong": {
+			counts: v1alpha1.ComponentCounts{Files: 3, Vanished: 2, Sockets: 1, PreviousSizeBytes: 9 << 20},
+		},
 		"unreadable files": {
 			counts:  v1alpha1.ComponentCounts{Files: 3, Unreadable: 2},
 			message: "component pod-1: 2 entries could not be read and are missing",
 		},
 		"unreadable attributes and torn files": {
-			counts:  v1alpha1.ComponentCounts{Files: 3, AttributesUnreadable: 1, Changed: 4},
-			message: "component pod-1: 1 attributes could not be read and are missing, 4 files were written to while they were read and may be torn",
+			counts: v1alpha1.ComponentCounts{Files: 3, AttributesUnreadable: 1, Changed: 4},
+			message: "component pod-1: 1 attributes could not be read and are missing, 4 files were written to while " +
+				"they were read and may be torn",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			f := frozen(target("a", "pod-0", "pod-1"), target("b", "pod-0"))
-			for _, job := range []struct{ name, component string }{{job("a", "pod-0", 1), "pod-0"}, {job("b", "pod-0", 1), "pod-0"}} {
+			for _, job := range []struct{ name, component string }{{job("a", "pod-0", 1), "pod-0"},
+				{job("b", "pod-0", 1), "pod-0"}} {
 				f.jobs[job.name] = succeeded(job.component)
 			}
 			flawed := succeeded("pod-1")
@@ -64,5 +69,6 @@ func TestASuccessPolicyIsFrozen(t *testing.T) {
 	}})
 	g.Expect(d.Status.Resolved.SuccessPolicy).To(Equal(policy))
 	policy.Unreadable = v1alpha1.DoubtFail
-	g.Expect(d.Status.Resolved.SuccessPolicy.AllowsUnreadable()).To(BeTrue(), "a later change of the policy changes nothing")
+	g.Expect(d.Status.Resolved.SuccessPolicy.AllowsUnreadable()).To(
+		BeTrue(), "a later change of the policy must have no effect")
 }

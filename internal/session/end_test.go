@@ -10,7 +10,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// What ends a run besides its movers: its deadline, a refusal, its deletion.
+// These cases end a run by something else than its movers: its deadline, a refusal, its deletion.
 func TestEndOfABackup(t *testing.T) {
 	tests := map[string]runCase{
 		"the deadline ends what runs and keeps what ended": {
@@ -21,7 +21,9 @@ func TestEndOfABackup(t *testing.T) {
 				f.at = now.Add(time.Hour)
 				return f
 			},
-			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonDeadlineExceeded, targets: []string{"Succeeded/Succeeded", "Failed/DeadlineExceeded"},
+			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonDeadlineExceeded, targets: []string{
+				"Succeeded/Succeeded", "Failed/DeadlineExceeded",
+			},
 				delete: []string{job("b", "pod-0", 1)}, verify: true, partial: true},
 		},
 		"the deadline ends what never began": {
@@ -31,15 +33,21 @@ func TestEndOfABackup(t *testing.T) {
 				f.at = now.Add(2 * time.Hour)
 				return f
 			},
-			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonDeadlineExceeded, targets: []string{"Failed/DeadlineExceeded"}},
+			want: runWant{
+				phase: backupFailed, reason: v1alpha1.ReasonDeadlineExceeded,
+				targets: []string{"Failed/DeadlineExceeded"},
+			},
 		},
-		"a storage that is not allowed any more": {
+		"a storage that is no longer allowed": {
 			run: func() *fixture {
 				f := frozen(target("a", "pod-0"))
 				f.refused["snap-a"] = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonStorageNotAllowed, Message: "m"}
 				return f
 			},
-			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonStorageNotAllowed, targets: []string{"Failed/StorageNotAllowed"}, verify: true},
+			want: runWant{
+				phase: backupFailed, reason: v1alpha1.ReasonStorageNotAllowed,
+				targets: []string{"Failed/StorageNotAllowed"}, verify: true,
+			},
 		},
 		"a Snapshot whose name is taken": {
 			run: func() *fixture {
@@ -48,7 +56,9 @@ func TestEndOfABackup(t *testing.T) {
 				f.refused["snap-a"] = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonNameConflict, Message: "m"}
 				return f
 			},
-			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonNameConflict, targets: []string{"Failed/NameConflict"}},
+			want: runWant{
+				phase: backupFailed, reason: v1alpha1.ReasonNameConflict, targets: []string{"Failed/NameConflict"},
+			},
 		},
 		"deleted while it runs: the Jobs go first": {
 			run: func() *fixture {
@@ -58,7 +68,10 @@ func TestEndOfABackup(t *testing.T) {
 				f.session.DeletionTimestamp = &metav1.Time{Time: f.at}
 				return f
 			},
-			want: runWant{phase: backupRunning, reason: "Running", targets: []string{"Running/Running"}, delete: []string{job("a", "pod-0", 1), job("a", "pod-1", 1)}},
+			want: runWant{
+				phase: backupRunning, reason: "Running", targets: []string{"Running/Running"},
+				delete: []string{job("a", "pod-0", 1), job("a", "pod-1", 1)},
+			},
 		},
 		"deleted while it runs: then the pods": {
 			run: func() *fixture {
@@ -75,7 +88,10 @@ func TestEndOfABackup(t *testing.T) {
 				f.session.DeletionTimestamp = &metav1.Time{Time: f.at}
 				return f
 			},
-			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonCancelled, targets: []string{"Failed/Cancelled"}, verify: true},
+			want: runWant{
+				phase: backupFailed, reason: v1alpha1.ReasonCancelled, targets: []string{"Failed/Cancelled"},
+				verify: true,
+			},
 		},
 		"deleted while it runs: pods that never go are not waited for": {
 			run: func() *fixture {
@@ -85,9 +101,12 @@ func TestEndOfABackup(t *testing.T) {
 				f.session.DeletionTimestamp = &metav1.Time{Time: f.at.Add(-session.WaitForPods)}
 				return f
 			},
-			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonCancelled, targets: []string{"Failed/Cancelled"}, verify: true},
+			want: runWant{
+				phase: backupFailed, reason: v1alpha1.ReasonCancelled, targets: []string{"Failed/Cancelled"},
+				verify: true,
+			},
 		},
-		"deleted when all was done: it has succeeded": {
+		"deleted when everything was done: it has succeeded": {
 			run: func() *fixture {
 				f := frozen(target("a", "pod-0"))
 				f.jobs[job("a", "pod-0", 1)] = succeeded("pod-0")

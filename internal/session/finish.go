@@ -15,11 +15,12 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// finishSnapshot derives everything of a Snapshot's status from its components.
+// finishSnapshot derives the status of a Snapshot from its components.
 func finishSnapshot(s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, generation int64, now time.Time) {
 	before := *s
 	deriveSnapshot(s, t, generation, now)
-	if s.LastUpdateTime == nil || s.Phase != before.Phase || s.Size != before.Size || s.TotalComponents != before.TotalComponents {
+	if s.LastUpdateTime == nil || s.Phase != before.Phase || s.Size != before.Size ||
+		s.TotalComponents != before.TotalComponents {
 		at := metav1.NewTime(now).Rfc3339Copy()
 		s.LastUpdateTime = &at
 	}
@@ -75,7 +76,8 @@ func deriveSnapshot(s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, gene
 	s.SnapshotTime, s.Size = last, task.FormatSize(size)
 }
 
-// firstFailure is the reason and message of failed components: those of the first by name, else that there are none.
+// firstFailure returns the reason and message of the first failed component by name. If none failed, the target had no
+// volumes.
 func firstFailure(components map[string]v1alpha1.Component) (reason, message string) {
 	for _, name := range slices.Sorted(maps.Keys(components)) {
 		if c := components[name]; c.Phase == v1alpha1.SnapshotFailed {
@@ -86,7 +88,8 @@ func firstFailure(components map[string]v1alpha1.Component) (reason, message str
 	return v1alpha1.ReasonNoVolumes, "the target has no volume that is backed up"
 }
 
-// finish derives the run's status from its targets, lets those begin whose turn it is, and ends it when every target ended.
+// finish derives the status of the run from its targets, starts targets whose turn has come, and ends the run when
+// every target has ended.
 func (r *runner) finish(targets []*targetRun) {
 	s := &r.d.Status
 	s.Targets, s.Snapshots = nil, nil
@@ -104,7 +107,10 @@ func (r *runner) finish(targets []*targetRun) {
 		}
 	}
 	if len(failed) > 0 && len(targets) > 1 {
-		r.d.Event = &Event{Type: corev1.EventTypeWarning, Reason: v1alpha1.ReasonTargetsFailed, Message: shorten(strings.Join(failed, "; "))}
+		r.d.Event = &Event{
+			Type: corev1.EventTypeWarning, Reason: v1alpha1.ReasonTargetsFailed,
+			Message: shorten(strings.Join(failed, "; ")),
+		}
 	}
 	if open == 0 {
 		r.conclude()
@@ -119,7 +125,7 @@ func (r *runner) finish(targets []*targetRun) {
 	}
 }
 
-// status of a Snapshot after this step.
+// status returns the status of a Snapshot after this step.
 func (r *runner) status(name string) (v1alpha1.SnapshotStatus, bool) {
 	if s, ok := r.d.Snapshots[name]; ok {
 		return s, true
@@ -130,8 +136,8 @@ func (r *runner) status(name string) (v1alpha1.SnapshotStatus, bool) {
 	return v1alpha1.SnapshotStatus{}, false
 }
 
-// conclude ends the run when its postBackup hooks have ended: with the reason of its only target, or of all that did not
-// succeed if it is the same.
+// conclude ends the run once its postBackup hooks have ended. The reason of the run is that of its only target, or the
+// one that stopped the run if all unsuccessful targets have it.
 func (r *runner) conclude() {
 	if !r.postBackup() {
 		return
@@ -150,7 +156,8 @@ func (r *runner) conclude() {
 	succeeded, failed := count[v1alpha1.BackupSessionSucceeded], count[v1alpha1.BackupSessionFailed]
 	doubts := r.doubts()
 	if succeeded > 0 && len(messages) > 0 || succeeded == 0 && r.someComponents() || len(doubts) > 0 {
-		partial(&r.d.Status.Conditions, strings.Join(append(slices.Clone(messages), doubts...), "; "), r.Session.Generation, r.Now)
+		partial(&r.d.Status.Conditions, strings.Join(append(slices.Clone(messages), doubts...), "; "),
+			r.Session.Generation, r.Now)
 	}
 	switch {
 	case failed > 0:
@@ -163,7 +170,8 @@ func (r *runner) conclude() {
 		end(r.Input, r.d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonFailedToExecutePostBackupHooks,
 			succeededMessage(r.d.Status.Targets)+", but a postBackup hook failed: "+r.postFailures())
 	case succeeded > 0:
-		end(r.Input, r.d, v1alpha1.BackupSessionSucceeded, v1alpha1.ReasonSucceeded, succeededMessage(r.d.Status.Targets))
+		end(r.Input, r.d, v1alpha1.BackupSessionSucceeded, v1alpha1.ReasonSucceeded,
+			succeededMessage(r.d.Status.Targets))
 	case count[v1alpha1.BackupSessionSkipped] > 0:
 		end(r.Input, r.d, v1alpha1.BackupSessionSkipped, reasons[0], strings.Join(messages, "; "))
 		r.d.Event.Type = corev1.EventTypeWarning
@@ -172,7 +180,7 @@ func (r *runner) conclude() {
 	}
 }
 
-// succeededMessage names what was backed up, as far as it is short.
+// succeededMessage names what was backed up.
 func succeededMessage(targets []v1alpha1.BackupTargetStatus) string {
 	var names []string
 	for _, t := range targets {
@@ -183,7 +191,7 @@ func succeededMessage(targets []v1alpha1.BackupTargetStatus) string {
 	return "backed up " + strings.Join(names, ", ")
 }
 
-// someComponents says whether a component succeeded in any Snapshot of the run.
+// someComponents reports whether a component succeeded in any Snapshot of the run.
 func (r *runner) someComponents() bool {
 	for _, info := range r.d.Status.Snapshots {
 		status, _ := r.status(info.Name)

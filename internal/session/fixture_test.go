@@ -20,14 +20,16 @@ const (
 	backupSkipped   = v1alpha1.BackupSessionSkipped
 )
 
-// target is a StatefulSet's with one repository and the given hosts, of one volume each.
+// target returns the target of a StatefulSet with one Repository and the given hosts, each with one volume.
 func target(name string, hosts ...string) v1alpha1.ResolvedTarget {
 	t := v1alpha1.ResolvedTarget{
 		Name: name, Task: v1alpha1.ResolvedTask{Driver: v1alpha1.DriverKopia},
 		Repositories: []v1alpha1.ResolvedRepository{{Name: name, Snapshot: "snap-" + name}},
 	}
 	for _, h := range hosts {
-		t.Hosts = append(t.Hosts, v1alpha1.ResolvedHost{Name: h, Volumes: []v1alpha1.ResolvedVolume{{Component: h, ClaimName: h, Path: "sub"}}})
+		t.Hosts = append(t.Hosts, v1alpha1.ResolvedHost{
+			Name: h, Volumes: []v1alpha1.ResolvedVolume{{Component: h, ClaimName: h, Path: "sub"}},
+		})
 	}
 	return t
 }
@@ -36,7 +38,7 @@ func broken(name, reason string) v1alpha1.ResolvedTarget {
 	return v1alpha1.ResolvedTarget{Name: name, Error: &v1alpha1.ResolvedError{Reason: reason, Message: "because"}}
 }
 
-// fixture is a frozen run and what there is of it.
+// fixture is a frozen run with its observed state.
 type fixture struct {
 	session   *v1alpha1.BackupSession
 	snapshots map[string]*v1alpha1.Snapshot
@@ -47,23 +49,28 @@ type fixture struct {
 	at        time.Time
 }
 
-// frozen is a run that has just started, with its Snapshots.
+// frozen returns a run that has just started, with its Snapshots.
 func frozen(targets ...v1alpha1.ResolvedTarget) *fixture {
 	return frozenAs(session.Start{Timeout: time.Hour}, targets...)
 }
 
-// frozenAs is one of such a start.
+// frozenAs returns a run that has just started with start, with its Snapshots.
 func frozenAs(start session.Start, targets ...v1alpha1.ResolvedTarget) *fixture {
 	for _, t := range targets {
 		start.Targets = append(start.Targets, session.StartTarget{Resolved: t})
 	}
 	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Name: "run", Generation: 1}}
 	s.Status = session.Next(session.Input{Now: now, Session: s, Start: &start}).Status
-	f := &fixture{session: s, snapshots: map[string]*v1alpha1.Snapshot{}, jobs: map[string]session.Job{}, refused: map[string]*v1alpha1.ResolvedError{}, at: now.Add(time.Minute)}
+	f := &fixture{
+		session: s, snapshots: map[string]*v1alpha1.Snapshot{}, jobs: map[string]session.Job{},
+		refused: map[string]*v1alpha1.ResolvedError{}, at: now.Add(time.Minute),
+	}
 	for _, t := range s.Status.Resolved.Targets {
 		for _, r := range t.Repositories {
 			f.snapshots[r.Snapshot] = &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{
-				Name: r.Snapshot, Annotations: map[string]string{v1alpha1.AnnotationMovers: session.FirstMovers(r.Snapshot, t.Hosts)},
+				Name: r.Snapshot, Annotations: map[string]string{
+					v1alpha1.AnnotationMovers: session.FirstMovers(r.Snapshot, t.Hosts),
+				},
 			}}
 		}
 	}
@@ -71,10 +78,13 @@ func frozenAs(start session.Start, targets ...v1alpha1.ResolvedTarget) *fixture 
 }
 
 func (f *fixture) decide() session.Decision {
-	return session.Next(session.Input{Now: f.at, Session: f.session, Snapshots: f.snapshots, Jobs: f.jobs, Refused: f.refused, Pods: f.pods, Copies: f.copies})
+	return session.Next(session.Input{
+		Now: f.at, Session: f.session, Snapshots: f.snapshots, Jobs: f.jobs, Refused: f.refused, Pods: f.pods,
+		Copies: f.copies,
+	})
 }
 
-// step decides and carries out, as the controller does.
+// step decides and carries the decision out, as the controller does.
 func (f *fixture) step() session.Decision {
 	d := f.decide()
 	for name, status := range d.Snapshots {
@@ -99,25 +109,29 @@ func job(target, host string, attempt int) string {
 	return session.JobName("snap-"+target, host, attempt)
 }
 
-// succeeded is a Job that ended well and said so.
+// succeeded is a Job whose mover reported success.
 func succeeded(components ...string) session.Job {
 	r := &task.Result{Outcome: task.OutcomeSucceeded}
 	for _, c := range components {
-		r.Components = append(r.Components, task.ComponentResult{Name: c, Outcome: task.OutcomeSucceeded, ID: "k" + c, SizeBytes: 3 << 20, UploadedBytes: 1 << 10})
+		r.Components = append(r.Components, task.ComponentResult{
+			Name: c, Outcome: task.OutcomeSucceeded, ID: "k" + c, SizeBytes: 3 << 20, UploadedBytes: 1 << 10,
+		})
 	}
 	return session.Job{Observation: task.Observation{State: task.StateSucceeded, Result: r}, Finished: true}
 }
 
-// failed is a Job whose mover said why.
+// failed is a Job whose mover reported why it failed.
 func failed(reason string) session.Job {
 	return session.Job{Observation: task.Observation{State: task.StateFailed, Reason: reason, Result: &task.Result{
 		Outcome: task.OutcomeFailed, Reason: reason, Message: "it says",
 	}}, Finished: true}
 }
 
-// died is a Job that ended without a word of its mover.
+// died is a Job that ended without a report of its mover.
 func died(reason string, finished bool) session.Job {
-	return session.Job{Observation: task.Observation{State: task.StateFailed, Reason: reason, Message: "observed"}, Finished: finished}
+	return session.Job{
+		Observation: task.Observation{State: task.StateFailed, Reason: reason, Message: "observed"}, Finished: finished,
+	}
 }
 
 func running() session.Job {

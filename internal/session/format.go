@@ -2,8 +2,8 @@ package session
 
 import "time"
 
-// FormatDuration writes a duration rounded to seconds ("41s", "1h2m3s"). Less than nothing, as after a step of the
-// clock, is "0s".
+// FormatDuration formats a duration rounded to seconds ("41s", "1h2m3s"). A negative duration, as after a clock step,
+// becomes "0s".
 func FormatDuration(d time.Duration) string {
 	return max(d, 0).Round(time.Second).String()
 }

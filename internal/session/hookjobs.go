@@ -11,8 +11,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// HookJobName is the name of the Job of one attempt of a hook with a Function, by kind and name of whose hook it is. A manager that
-// was stopped finds it by its name.
+// HookJobName returns the name of the Job for one attempt of a hook with a Function. kind and owner name the object
+// that the hook belongs to. A restarted manager finds the Job by this name.
 func HookJobName(kind, owner string, a HookAttempt) string {
 	parts := []string{a.Name, strings.ToLower(kind), owner, string(a.Stage), strconv.Itoa(int(a.Number))}
 	if a.Target != "" {
@@ -23,24 +23,24 @@ func HookJobName(kind, owner string, a HookAttempt) string {
 
 // hookJobs are the Jobs of hooks with a Function, as a stage sees them.
 type hookJobs struct {
-	// kind and owner are those of the run or restore, and target is the name of its target whose hooks they are.
+	// kind and owner name the run or restore. target names the target that the hooks belong to, if any.
 	kind, owner, target string
-	// jobs of it that exist, by name.
+	// jobs holds the existing Jobs of the run or restore, by name.
 	jobs map[string]Job
-	// remove are those that must go, and verify says that one is given up that the cache may know too little of.
+	// remove names the Jobs to delete. verify means that a Job is given up and the cache can be too old to decide that.
 	remove []string
 	verify bool
 }
 
-// of is the Job of the last attempt of a hook.
+// of returns the Job of the last attempt of a hook.
 func (j *hookJobs) of(stage HookStage, st *v1alpha1.HookStatus) (name string, job Job, exists bool) {
 	name = HookJobName(j.kind, j.owner, HookAttempt{Target: j.target, Stage: stage, Name: st.Name, Number: st.Attempts})
 	job, exists = j.jobs[name]
 	return name, job, exists
 }
 
-// lingers says whether the Job of an attempt that has ended is still at work. Nothing may begin beside it. It is deleted once the
-// end of the attempt was written down: else nobody would know why it ended.
+// lingers reports whether the Job of an attempt that has ended still runs. Nothing is allowed to begin beside it. The
+// Job is deleted only once the end of the attempt is written to the status; otherwise nobody would know why it ended.
 func (j *hookJobs) lingers(stage HookStage, st *v1alpha1.HookStatus, written bool) bool {
 	if st.Attempts == 0 || st.Phase == v1alpha1.HookRunning {
 		return false
@@ -55,7 +55,7 @@ func (j *hookJobs) lingers(stage HookStage, st *v1alpha1.HookStatus, written boo
 	return true
 }
 
-// lingering says whether any Job of a stage that has ended is still at work.
+// lingering reports whether any Job of a stage that has ended still runs.
 func (j hookJobs) lingering(stage HookStage, status []v1alpha1.HookStatus) bool {
 	for i := range status {
 		if j.lingers(stage, &status[i], false) {
@@ -65,9 +65,11 @@ func (j hookJobs) lingering(stage HookStage, status []v1alpha1.HookStatus) bool 
 	return false
 }
 
-// outcome of the attempt of a hook with a Function; nil where it has none yet. known is what making its Job came to. It says when to
-// look again.
-func (j *hookJobs) outcome(h *v1alpha1.ResolvedHook, stage HookStage, st *v1alpha1.HookStatus, known *HookOutcome, now time.Time) (*HookOutcome, time.Duration) {
+// outcome returns the outcome of the last attempt of a hook with a Function, or nil while it has none, and when to look
+// again. known is the result of making its Job.
+func (j *hookJobs) outcome(
+	h *v1alpha1.ResolvedHook, stage HookStage, st *v1alpha1.HookStatus, known *HookOutcome, now time.Time,
+) (*HookOutcome, time.Duration) {
 	name, job, exists := j.of(stage, st)
 	switch {
 	case !exists && known != nil:
@@ -82,13 +84,15 @@ func (j *hookJobs) outcome(h *v1alpha1.ResolvedHook, stage HookStage, st *v1alph
 	switch late := h.Timeout.Duration - now.Sub(job.Created); {
 	case job.State == task.StateSucceeded:
 		return &HookOutcome{}, 0
-	case job.State == task.StateFailed && job.Reason == v1alpha1.ReasonDeadlineExceeded, job.State != task.StateFailed && late <= 0:
+	case job.State == task.StateFailed && job.Reason == v1alpha1.ReasonDeadlineExceeded,
+		job.State != task.StateFailed && late <= 0:
 		j.verify = true
 		return timedOut(h), 0
 	case job.State == task.StateFailed:
 		j.verify = true
 		return &HookOutcome{
-			Reason: cmp.Or(job.Reason, v1alpha1.ReasonJobFailed), Message: job.Message + ", in the Job " + name, Stderr: job.Output,
+			Reason: cmp.Or(job.Reason, v1alpha1.ReasonJobFailed), Message: job.Message + ", in the Job " + name,
+			Stderr: job.Output,
 		}, 0
 	default:
 		return nil, max(sooner(late, job.Recheck), time.Second)
@@ -96,5 +100,7 @@ func (j *hookJobs) outcome(h *v1alpha1.ResolvedHook, stage HookStage, st *v1alph
 }
 
 func timedOut(h *v1alpha1.ResolvedHook) *HookOutcome {
-	return &HookOutcome{Reason: v1alpha1.ReasonHookTimeout, Message: "it did not end within " + h.Timeout.Duration.String()}
+	return &HookOutcome{
+		Reason: v1alpha1.ReasonHookTimeout, Message: "it did not end within " + h.Timeout.Duration.String(),
+	}
 }

@@ -10,18 +10,18 @@ import (
 	"github.com/cairn-backup/cairn/internal/hook"
 )
 
-// HasHooks says whether a run that is not frozen yet has hooks, its own or those of a target.
+// HasHooks reports whether a run that is not frozen yet, or one of its targets, has hooks.
 func (start *Start) HasHooks() bool {
 	return slices.ContainsFunc(start.Targets, func(t StartTarget) bool { return hooked(start.Hooks, &t.Resolved) })
 }
 
-// hooked says whether hooks touch a target: those of the run or its own.
+// hooked reports whether the run or the target has hooks that touch the target.
 func hooked(run *v1alpha1.ResolvedHooks, t *v1alpha1.ResolvedTarget) bool {
 	return len(preHooks(run))+len(postHooks(run))+len(preHooks(t.Hooks))+len(postHooks(t.Hooks)) > 0
 }
 
-// SharesHooks is an unfinished run of the list that has hooks on a target on which start has hooks, too. Nil: there is none.
-// Two of them at once would freeze and thaw each other's target.
+// SharesHooks returns an unfinished run of the list that has hooks on a target on which start has hooks, too, or nil.
+// Two such runs at once would freeze and thaw each other's target.
 func (start *Start) SharesHooks(sessions []v1alpha1.BackupSession) *v1alpha1.BackupSession {
 	for i := range sessions {
 		s := &sessions[i]
@@ -40,12 +40,13 @@ func (start *Start) SharesHooks(sessions []v1alpha1.BackupSession) *v1alpha1.Bac
 	return nil
 }
 
-// mayCome says whether what a hook was refused for may be on its way, with the policy.
+// mayCome reports whether the missing object for which a hook was refused can still arrive with the policy.
 func mayCome(reason string) bool {
 	return reason == v1alpha1.ReasonHookTemplateNotFound || reason == v1alpha1.ReasonFunctionNotFound
 }
 
-// hookError ends a run whose hooks can't be run. A HookTemplate or Function that is not there may be on its way, with the policy.
+// hookError ends a run whose hooks can't be run. It waits a moment first if a missing HookTemplate or Function can
+// still arrive with the policy.
 func hookError(in Input, d *Decision) {
 	e, until := in.Start.HookError, in.Start.Since.Add(WaitForChild)
 	if mayCome(e.Reason) && in.Now.Before(until) {
@@ -55,7 +56,7 @@ func hookError(in Input, d *Decision) {
 	end(in, d, v1alpha1.BackupSessionFailed, e.Reason, e.Message)
 }
 
-// hooksAgain are the hooks of a run that is tried again, for the run of this name.
+// hooksAgain returns the frozen hooks of a failed run for the retry with this name.
 func hooksAgain(frozen *v1alpha1.ResolvedHooks, name string) *v1alpha1.ResolvedHooks {
 	out := frozen.DeepCopy()
 	if out == nil {
@@ -74,7 +75,7 @@ func hooksAgain(frozen *v1alpha1.ResolvedHooks, name string) *v1alpha1.ResolvedH
 	return out
 }
 
-// hooksOf are the hooks that are frozen, with the targets that they are about.
+// hooksOf returns the hooks to freeze, with the targets that they concern.
 func hooksOf(s *Start) *v1alpha1.ResolvedHooks {
 	if s.Hooks == nil {
 		return nil
@@ -100,7 +101,7 @@ func postHooks(h *v1alpha1.ResolvedHooks) []v1alpha1.ResolvedHook {
 	return h.Post
 }
 
-// statuses of hooks, which may not be there yet.
+// statuses returns the statuses of hooks and creates them where they are missing.
 func statuses(h **v1alpha1.HookStatuses) *v1alpha1.HookStatuses {
 	if *h == nil {
 		*h = &v1alpha1.HookStatuses{}
@@ -108,10 +109,11 @@ func statuses(h **v1alpha1.HookStatuses) *v1alpha1.HookStatuses {
 	return *h
 }
 
-// ending says whether the work is over and the postBackup hooks have begun: nothing of the backup changes any more.
+// ending reports whether the work is over and the postBackup hooks have begun. From then on nothing of the backup
+// changes.
 func (r *runner) ending() bool { return begunAfter(r.d.Status.Hooks) }
 
-// preBackup takes the preBackup hooks further and says whether they have ended. One that failed stops the run.
+// preBackup advances the preBackup hooks and reports whether they have ended. A failed hook stops the run.
 func (r *runner) preBackup() bool {
 	s := &r.d.Status
 	if len(preHooks(s.Resolved.Hooks)) == 0 {
@@ -121,7 +123,8 @@ func (r *runner) preBackup() bool {
 	if !hooksEnded(status.PreHooks) || r.hookJobs().lingering(PreHooks, status.PreHooks) {
 		able := slices.ContainsFunc(s.Resolved.Targets, func(t v1alpha1.ResolvedTarget) bool { return t.Error == nil })
 		stage := hookStage{
-			stage: PreHooks, now: r.Now, hooks: s.Resolved.Hooks.Pre, results: r.Hooks, status: status.PreHooks, stop: r.stop,
+			stage: PreHooks, now: r.Now, hooks: s.Resolved.Hooks.Pre, results: r.Hooks, status: status.PreHooks,
+			stop:      r.stop,
 			functions: r.hookJobs(),
 			applies:   func(*v1alpha1.ResolvedHook) bool { return able },
 		}
@@ -145,7 +148,7 @@ func (r *runner) preBackup() bool {
 	return true
 }
 
-// postBackup takes the postBackup hooks further when every target has ended, and says whether they have ended, too.
+// postBackup advances the postBackup hooks once every target has ended, and reports whether they have ended, too.
 func (r *runner) postBackup() bool {
 	s := &r.d.Status
 	if len(postHooks(s.Resolved.Hooks)) == 0 {
@@ -157,7 +160,8 @@ func (r *runner) postBackup() bool {
 	}
 	failed, done := r.outcome()
 	stage := hookStage{
-		stage: PostHooks, now: r.Now, hooks: s.Resolved.Hooks.Post, results: r.Hooks, status: status.PostHooks, functions: r.hookJobs(),
+		stage: PostHooks, now: r.Now, hooks: s.Resolved.Hooks.Post, results: r.Hooks, status: status.PostHooks,
+		functions: r.hookJobs(),
 		applies: func(h *v1alpha1.ResolvedHook) bool {
 			return (failed || done) && appliesAfter(h.ExecutionPolicy, failed, r.lastTry())
 		},
@@ -179,14 +183,14 @@ func (r *runner) hookJobs() hookJobs {
 	return hookJobs{kind: v1alpha1.BackupSessionKind, owner: r.Session.Name, jobs: r.Jobs}
 }
 
-// take is what a stage asks for about the Jobs of its hooks, and what must not go on.
+// take adds what a hook stage requests to the decision: Jobs to delete, a second look, and attempts to stop.
 func (r *runner) take(stage *hookStage) {
 	r.d.Delete = append(r.d.Delete, stage.functions.remove...)
 	r.d.Verify = r.d.Verify || stage.functions.verify
 	r.d.StopHooks = append(r.d.StopHooks, stage.stopped...)
 }
 
-// postFailures says what failed among the postBackup hooks.
+// postFailures names the postBackup hooks that failed, and why.
 func (r *runner) postFailures() string {
 	if r.d.Status.Hooks == nil {
 		return ""
@@ -194,10 +198,10 @@ func (r *runner) postFailures() string {
 	return hookFailures(r.d.Status.Hooks.PostHooks)
 }
 
-// lastTry says whether no other run will try again what this one could not do.
+// lastTry reports whether no other run will retry what this run could not do.
 func (r *runner) lastTry() bool { return r.Session.Spec.RetryLeft <= 0 || Stopped(r.Session) }
 
-// outcome says whether a target has failed, and whether one was backed up.
+// outcome reports whether a target has failed, and whether one was backed up.
 func (r *runner) outcome() (failed, done bool) {
 	for _, t := range r.d.Status.Targets {
 		failed = failed || t.Phase == v1alpha1.BackupSessionFailed
@@ -206,7 +210,7 @@ func (r *runner) outcome() (failed, done bool) {
 	return failed || len(r.d.Status.Targets) == 0, done
 }
 
-// appliesAfter says whether a hook runs after an outcome.
+// appliesAfter reports whether a hook runs after an outcome.
 func appliesAfter(p v1alpha1.HookExecutionPolicy, failed, last bool) bool {
 	switch p {
 	case v1alpha1.HookOnSuccess:
@@ -220,14 +224,14 @@ func appliesAfter(p v1alpha1.HookExecutionPolicy, failed, last bool) bool {
 	}
 }
 
-// hooksRun says that hooks are under way.
+// hooksRun puts running hooks into the decision and the conditions.
 func (r *runner) hooksRun(stage *hookStage, message string) {
 	r.d.Hooks = stage.run(r.d.Status.Resolved.Hooks.Targets, r.d.Status.StartTime, r.summary())
 	r.d.After = sooner(r.d.After, stage.after)
 	progress(&r.d.Status.Conditions, v1alpha1.ReasonRunning, message, r.Session.Generation, r.Now)
 }
 
-// hooksEnded says in a condition how the hooks of a stage ended.
+// hooksEnded sets the condition that says how the hooks of a stage ended.
 func (r *runner) hooksEnded(condition string, status []v1alpha1.HookStatus, name, succeeded, failed string) {
 	setHooks(&r.d.Status.Conditions, condition, status, name, succeeded, failed, r.Session.Generation, r.Now)
 	if !r.ending() {
@@ -235,7 +239,7 @@ func (r *runner) hooksEnded(condition string, status []v1alpha1.HookStatus, name
 	}
 }
 
-// about is what all hooks of the run see of it.
+// about returns the part of the summary that all hooks of the run share.
 func (r *runner) about() hook.Summary {
 	return hook.Summary{
 		Name: r.Session.Name, Namespace: r.Session.Namespace, Session: r.Session.Spec.Session,
@@ -252,7 +256,7 @@ func hookObject(namespace string, app v1alpha1.TypedObjectReference) hook.Object
 	return hook.Object{APIGroup: app.APIGroup, Kind: app.Kind, Namespace: namespace, Name: app.Name}
 }
 
-// summary of the run as its own hooks see it.
+// summary returns the run as its own hooks see it.
 func (r *runner) summary() hook.Summary {
 	s := &r.d.Status
 	out := r.about()
@@ -276,7 +280,7 @@ func (r *runner) summary() hook.Summary {
 	return out
 }
 
-// messagesOf are those of the targets that did not succeed.
+// messagesOf returns the messages of the targets that did not succeed.
 func messagesOf(targets []v1alpha1.BackupTargetStatus) []string {
 	var out []string
 	for _, t := range targets {

@@ -14,7 +14,9 @@ import (
 )
 
 func resolvedHook(name string, edit ...func(*v1alpha1.ResolvedHook)) v1alpha1.ResolvedHook {
-	h := v1alpha1.ResolvedHook{Name: name, Timeout: &metav1.Duration{Duration: time.Minute}, ExecutionPolicy: v1alpha1.HookAlways}
+	h := v1alpha1.ResolvedHook{
+		Name: name, Timeout: &metav1.Duration{Duration: time.Minute}, ExecutionPolicy: v1alpha1.HookAlways,
+	}
 	for _, e := range edit {
 		e(&h)
 	}
@@ -29,19 +31,19 @@ func retries(n int32) func(*v1alpha1.ResolvedHook) {
 	return func(h *v1alpha1.ResolvedHook) { h.MaxRetry = n }
 }
 
-// hooked is a run with hooks, and what their attempts come to.
+// hooked is a run with hooks, and the outcomes of their attempts.
 type hooked struct {
 	*fixture
-	// made are the attempts in the order in which they were begun, as "<name>#<attempt>".
+	// made holds the attempts in the order in which they began, as "<name>#<attempt>".
 	made []string
-	// phases are what the summary said at each.
+	// phases holds the phase in the summary of each attempt.
 	phases []string
-	// outcome of each attempt; nil succeeds.
+	// outcome returns the outcome of an attempt. Nil means success.
 	outcome func(name string, attempt int32) *session.HookOutcome
 	known   map[session.HookAttempt]*session.HookOutcome
-	// mover is what becomes of each Job; nil succeeds.
+	// mover returns the Job of a mover. A nil function means success.
 	mover func(session.Mover) session.Job
-	// there are the Snapshots that were made.
+	// there holds the Snapshots that were made.
 	there map[string]bool
 }
 
@@ -54,7 +56,7 @@ func attempting(f *fixture) *hooked {
 	return &hooked{fixture: f, known: map[session.HookAttempt]*session.HookOutcome{}, there: map[string]bool{}}
 }
 
-// look decides once and does what a controller does, the attempts included, which end at once.
+// look decides once and does what a controller does. It also makes the attempts, which end at once.
 func (h *hooked) look() session.Decision {
 	d := session.Next(session.Input{
 		Now: h.at, Session: h.session, Snapshots: h.present(), Jobs: h.jobs, Refused: h.refused, Pods: h.pods,
@@ -95,11 +97,11 @@ func (h *hooked) attempt(before *v1alpha1.BackupSessionStatus, run *session.Hook
 	}
 	for _, s := range stage {
 		if s.Name == run.Name && (s.Phase != v1alpha1.HookRunning || s.Attempts != run.Number) {
-			panic("an attempt is begun that was not written down before")
+			panic("an attempt began before it was written to the status")
 		}
 	}
 	if !run.Since.Equal(since.Time) {
-		panic("an attempt does not know when its run or target began")
+		panic("an attempt has the wrong start of its run or target")
 	}
 	h.made = append(h.made, fmt.Sprintf("%s#%d", run.Name, run.Number))
 	h.phases = append(h.phases, run.Summary.Status.Phase)
@@ -111,12 +113,13 @@ func (h *hooked) attempt(before *v1alpha1.BackupSessionStatus, run *session.Hook
 	}
 }
 
-// present are the Snapshots, which a controller makes only when it may.
+// present returns the Snapshots. A controller makes a Snapshot only when that is allowed.
 func (h *hooked) present() map[string]*v1alpha1.Snapshot {
 	out := map[string]*v1alpha1.Snapshot{}
 	for _, t := range h.session.Status.Resolved.Targets {
 		for _, r := range t.Repositories {
-			if snap := h.snapshots[r.Snapshot]; snap != nil && (h.there[r.Snapshot] || session.MayBackUp(h.session, t.Name, h.at)) {
+			if snap := h.snapshots[r.Snapshot]; snap != nil &&
+				(h.there[r.Snapshot] || session.MayBackUp(h.session, t.Name, h.at)) {
 				out[r.Snapshot], h.there[r.Snapshot] = snap, true
 			}
 		}
@@ -143,7 +146,9 @@ func fails(names ...string) func(string, int32) *session.HookOutcome {
 	return func(name string, _ int32) *session.HookOutcome {
 		for _, n := range names {
 			if n == name {
-				return &session.HookOutcome{Reason: v1alpha1.ReasonCommandFailed, Message: "exit code 3", Stderr: "boom"}
+				return &session.HookOutcome{
+					Reason: v1alpha1.ReasonCommandFailed, Message: "exit code 3", Stderr: "boom",
+				}
 			}
 		}
 		return nil
@@ -160,7 +165,8 @@ func hookPhases(in []v1alpha1.HookStatus) []string {
 
 func TestHooksRunAroundABackup(t *testing.T) {
 	always := []v1alpha1.ResolvedHook{
-		resolvedHook("thaw"), resolvedHook("ok", after(v1alpha1.HookOnSuccess)), resolvedHook("bad", after(v1alpha1.HookOnFailure)),
+		resolvedHook("thaw"), resolvedHook("ok", after(v1alpha1.HookOnSuccess)),
+		resolvedHook("bad", after(v1alpha1.HookOnFailure)),
 		resolvedHook("last", after(v1alpha1.HookOnFinalRetryFailure)),
 	}
 	for name, tt := range map[string]struct {
@@ -181,7 +187,9 @@ func TestHooksRunAroundABackup(t *testing.T) {
 		},
 		"a pre hook fails": {
 			pre: []v1alpha1.ResolvedHook{resolvedHook("a"), resolvedHook("b")}, post: always, outcome: fails("a"),
-			phase: backupFailed, reason: v1alpha1.ReasonFailedToExecutePreBackupHooks, made: []string{"a#1", "thaw#1", "bad#1", "last#1"},
+			phase: backupFailed, reason: v1alpha1.ReasonFailedToExecutePreBackupHooks, made: []string{
+				"a#1", "thaw#1", "bad#1", "last#1",
+			},
 			phases: []string{"Running", "Failed", "Failed", "Failed"},
 		},
 		"a pre hook fails twice and then succeeds": {
@@ -195,16 +203,21 @@ func TestHooksRunAroundABackup(t *testing.T) {
 			phase: backupSucceeded, reason: v1alpha1.ReasonSucceeded, made: []string{"a#1", "a#2", "a#3", "thaw#1"},
 			phases: []string{"Running", "Running", "Running", "Succeeded"}, jobs: 1,
 		},
-		"no attempt can do better": {
+		"no further attempt can succeed": {
 			pre: []v1alpha1.ResolvedHook{resolvedHook("a", retries(5))},
 			outcome: func(string, int32) *session.HookOutcome {
-				return &session.HookOutcome{Reason: v1alpha1.ReasonHookNotPermitted, Message: "make a RoleBinding", Final: true}
+				return &session.HookOutcome{
+					Reason: v1alpha1.ReasonHookNotPermitted, Message: "make a RoleBinding", Final: true,
+				}
 			},
-			phase: backupFailed, reason: v1alpha1.ReasonFailedToExecutePreBackupHooks, made: []string{"a#1"}, phases: []string{"Running"},
+			phase: backupFailed, reason: v1alpha1.ReasonFailedToExecutePreBackupHooks, made: []string{"a#1"},
+			phases: []string{"Running"},
 		},
 		"a post hook fails, and the others run": {
 			post: always, outcome: fails("thaw"),
-			phase: backupFailed, reason: v1alpha1.ReasonFailedToExecutePostBackupHooks, made: []string{"thaw#1", "ok#1"},
+			phase: backupFailed, reason: v1alpha1.ReasonFailedToExecutePostBackupHooks, made: []string{
+				"thaw#1", "ok#1",
+			},
 			phases: []string{"Succeeded", "Succeeded"}, jobs: 1,
 		},
 		"the mover fails": {
@@ -258,38 +271,50 @@ func TestHooksRunAroundABackup(t *testing.T) {
 
 func TestAFailingPreHookSaysSoEverywhere(t *testing.T) {
 	g := NewWithT(t)
-	h := withHooks(frozen(target("db", "pod-0")), []v1alpha1.ResolvedHook{resolvedHook("freeze"), resolvedHook("next")}, []v1alpha1.ResolvedHook{resolvedHook("thaw")})
+	h := withHooks(frozen(target("db", "pod-0")), []v1alpha1.ResolvedHook{resolvedHook("freeze"), resolvedHook("next")},
+		[]v1alpha1.ResolvedHook{resolvedHook("thaw")})
 	h.outcome = fails("freeze")
 	h.settle(g)
 	s := h.session.Status
 	g.Expect(hookPhases(s.Hooks.PreHooks)).To(Equal([]string{"freeze=Failed", "next=Skipped"}))
 	g.Expect(hookPhases(s.Hooks.PostHooks)).To(Equal([]string{"thaw=Succeeded"}))
-	g.Expect(s.Hooks.PreHooks[0]).To(And(HaveField("Reason", "CommandFailed"), HaveField("Message", "exit code 3"), HaveField("Stderr", "boom")))
+	g.Expect(s.Hooks.PreHooks[0]).To(And(HaveField("Reason", "CommandFailed"), HaveField("Message", "exit code 3"),
+		HaveField("Stderr", "boom")))
 	pre := apimeta.FindStatusCondition(s.Conditions, v1alpha1.ConditionPreBackupHooksExecutionSucceeded)
-	g.Expect(pre).To(And(HaveField("Status", metav1.ConditionFalse), HaveField("Reason", v1alpha1.ReasonFailedToExecutePreBackupHooks), HaveField("Message", "hook freeze: exit code 3")))
+	g.Expect(pre).To(And(HaveField("Status", metav1.ConditionFalse),
+		HaveField("Reason", v1alpha1.ReasonFailedToExecutePreBackupHooks),
+		HaveField("Message", "hook freeze: exit code 3")))
 	post := apimeta.FindStatusCondition(s.Conditions, v1alpha1.ConditionPostBackupHooksExecutionSucceeded)
-	g.Expect(post).To(And(HaveField("Status", metav1.ConditionTrue), HaveField("Reason", v1alpha1.ReasonSuccessfullyExecutedPostBackupHooks)))
+	g.Expect(post).To(And(HaveField("Status", metav1.ConditionTrue),
+		HaveField("Reason", v1alpha1.ReasonSuccessfullyExecutedPostBackupHooks)))
 	g.Expect(s.Targets[0].Message).To(Equal("not backed up because a preBackup hook failed: hook freeze: exit code 3"))
 	for _, c := range s.Conditions {
-		g.Expect(c.Message).NotTo(ContainSubstring("boom"), "what a command wrote is in no condition")
+		g.Expect(c.Message).NotTo(ContainSubstring("boom"), "conditions must not hold the output of a command")
 	}
 }
 
-// What ends a run in the middle of a pre hook stops the hook, and the post hooks run.
+// Ending a run in the middle of a pre hook stops that hook, and the post hooks run.
 func TestTheEndOfARunStopsItsPreHooks(t *testing.T) {
 	for name, tt := range map[string]struct {
 		end    func(*hooked)
 		reason string
 	}{
-		"deleted":             {func(h *hooked) { h.session.DeletionTimestamp = &metav1.Time{Time: h.at} }, v1alpha1.ReasonCancelled},
-		"its deadline passes": {func(h *hooked) { h.at = h.session.Status.BackupDeadline.Time }, v1alpha1.ReasonDeadlineExceeded},
+		"deleted": {
+			func(h *hooked) { h.session.DeletionTimestamp = &metav1.Time{Time: h.at} }, v1alpha1.ReasonCancelled,
+		},
+		"its deadline passes": {
+			func(h *hooked) { h.at = h.session.Status.BackupDeadline.Time }, v1alpha1.ReasonDeadlineExceeded,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			h := withHooks(frozen(target("db", "pod-0")), []v1alpha1.ResolvedHook{resolvedHook("freeze"), resolvedHook("next")}, []v1alpha1.ResolvedHook{resolvedHook("thaw")})
+			h := withHooks(frozen(target("db", "pod-0")),
+				[]v1alpha1.ResolvedHook{resolvedHook("freeze"), resolvedHook("next")}, []v1alpha1.ResolvedHook{
+					resolvedHook("thaw"),
+				})
 			h.look()
 			d := h.decideOnly()
-			g.Expect(d.Hooks).To(HaveLen(1), "the pre hook is under way, and hangs")
+			g.Expect(d.Hooks).To(HaveLen(1), "the pre hook must be under way")
 			tt.end(h)
 			d = h.look()
 			g.Expect(d.StopHooks).To(ConsistOf(session.HookAttempt{Stage: session.PreHooks, Name: "freeze", Number: 1}))
@@ -304,7 +329,7 @@ func TestTheEndOfARunStopsItsPreHooks(t *testing.T) {
 	}
 }
 
-// decideOnly decides without carrying out.
+// decideOnly decides without carrying the decision out.
 func (h *hooked) decideOnly() session.Decision {
 	return session.Next(session.Input{
 		Now: h.at, Session: h.session, Snapshots: h.present(), Jobs: h.jobs,
@@ -312,10 +337,11 @@ func (h *hooked) decideOnly() session.Decision {
 	})
 }
 
-// A manager that was stopped knows of no attempt: the one that is written down is made again, under its number.
+// A restarted manager knows no attempts. It makes the recorded attempt again, with the same number.
 func TestAnAttemptThatNobodyKnowsOfIsMadeAgain(t *testing.T) {
 	g := NewWithT(t)
-	h := withHooks(frozen(target("db", "pod-0")), []v1alpha1.ResolvedHook{resolvedHook("freeze")}, []v1alpha1.ResolvedHook{resolvedHook("thaw")})
+	h := withHooks(frozen(target("db", "pod-0")), []v1alpha1.ResolvedHook{resolvedHook("freeze")},
+		[]v1alpha1.ResolvedHook{resolvedHook("thaw")})
 	h.look()
 	h.look()
 	h.known = map[session.HookAttempt]*session.HookOutcome{}
@@ -324,8 +350,8 @@ func TestAnAttemptThatNobodyKnowsOfIsMadeAgain(t *testing.T) {
 	g.Expect(h.session.Status.Phase).To(Equal(backupSucceeded))
 }
 
-// Once the post hooks have begun, nothing of the backup changes: a Snapshot that is deleted then is not made again, after
-// the thaw.
+// Once the post hooks have begun, nothing of the backup changes. A Snapshot that is deleted then is not made again
+// after the thaw.
 func TestNothingIsBackedUpAfterTheThaw(t *testing.T) {
 	g := NewWithT(t)
 	h := withHooks(frozen(target("db", "pod-0")), nil, []v1alpha1.ResolvedHook{resolvedHook("thaw", retries(1))})
@@ -339,7 +365,7 @@ func TestNothingIsBackedUpAfterTheThaw(t *testing.T) {
 	h.settle(g)
 	s := h.session.Status
 	g.Expect(h.jobs).To(BeEmpty())
-	g.Expect(s.Targets[0].Phase).To(Equal(backupSucceeded), "what was backed up stays")
+	g.Expect(s.Targets[0].Phase).To(Equal(backupSucceeded), "the backup must stay")
 	g.Expect(s.Snapshots).To(HaveLen(1))
 	g.Expect(s.Reason).To(Equal(v1alpha1.ReasonFailedToExecutePostBackupHooks))
 	g.Expect(h.made).To(Equal([]string{"thaw#1", "thaw#2"}))
@@ -348,18 +374,22 @@ func TestNothingIsBackedUpAfterTheThaw(t *testing.T) {
 func TestRunsWithHooksOnOneTargetFollowEachOther(t *testing.T) {
 	g := NewWithT(t)
 	db := v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: "StatefulSet", Name: "db"}
-	run := func(name string, phase v1alpha1.BackupSessionPhase, app v1alpha1.TypedObjectReference, hooks *v1alpha1.ResolvedHooks) v1alpha1.BackupSession {
-		return v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: v1alpha1.BackupSessionStatus{Phase: phase, Resolved: &v1alpha1.ResolvedBackup{
-			Targets: []v1alpha1.ResolvedTarget{{Name: "x", AppRef: app}}, Hooks: hooks,
-		}}}
+	run := func(name string, phase v1alpha1.BackupSessionPhase, app v1alpha1.TypedObjectReference,
+		hooks *v1alpha1.ResolvedHooks) v1alpha1.BackupSession {
+		return v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Name: name},
+			Status: v1alpha1.BackupSessionStatus{Phase: phase, Resolved: &v1alpha1.ResolvedBackup{
+				Targets: []v1alpha1.ResolvedTarget{{Name: "x", AppRef: app}}, Hooks: hooks,
+			}}}
 	}
 	hooks := &v1alpha1.ResolvedHooks{Pre: []v1alpha1.ResolvedHook{resolvedHook("a")}}
 	targets := []session.StartTarget{{Resolved: v1alpha1.ResolvedTarget{AppRef: db}}}
 	record := run("record", backupRunning, db, hooks)
 	record.Annotations = map[string]string{v1alpha1.AnnotationRecord: "c"}
 	list := []v1alpha1.BackupSession{
-		{ObjectMeta: metav1.ObjectMeta{Name: "not started"}}, run("ended", backupFailed, db, hooks), record, run("without hooks", backupRunning, db, nil),
-		run("other target", backupRunning, v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "db"}, hooks),
+		{ObjectMeta: metav1.ObjectMeta{Name: "not started"}}, run("ended", backupFailed, db, hooks), record,
+		run("without hooks", backupRunning, db, nil),
+		run("other target", backupRunning, v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "db"},
+			hooks),
 	}
 	g.Expect((&session.Start{Targets: targets, Hooks: hooks}).SharesHooks(list)).To(BeNil())
 	list = append(list, run("busy", backupRunning, db, hooks))
@@ -376,7 +406,8 @@ func TestRunsWithHooksOnOneTargetFollowEachOther(t *testing.T) {
 }
 
 func TestARunWhoseHooksCannotRunDoesNotStart(t *testing.T) {
-	for reason, waits := range map[string]bool{v1alpha1.ReasonHookTemplateNotFound: true, v1alpha1.ReasonInvalidHook: false} {
+	for reason, waits := range map[string]bool{v1alpha1.ReasonHookTemplateNotFound: true,
+		v1alpha1.ReasonInvalidHook: false} {
 		g := NewWithT(t)
 		start := &session.Start{Since: now, HookError: &v1alpha1.ResolvedError{Reason: reason, Message: "because"}}
 		in := session.Input{Now: now, Session: &v1alpha1.BackupSession{}, Start: start}

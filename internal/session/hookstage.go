@@ -13,83 +13,85 @@ import (
 	"github.com/cairn-backup/cairn/internal/hook"
 )
 
-// HookStage is when hooks run.
+// HookStage is the time at which hooks run.
 type HookStage string
 
-// The stages.
+// The stages of hooks.
 const (
 	// PreHooks run before the work.
 	PreHooks HookStage = "pre"
-	// PostHooks run after it.
+	// PostHooks run after the work.
 	PostHooks HookStage = "post"
 )
 
 // HookAttempt is one attempt of one hook of a run or restore.
 type HookAttempt struct {
-	// Target whose hook it is. Empty: it is one of the run or restore.
+	// Target is the target that the hook belongs to. It is empty for a hook of the run or restore.
 	Target string
 	Stage  HookStage
 	Name   string
-	// Number is 1 for the first.
+	// Number counts attempts from 1.
 	Number int32
 }
 
 // HookOutcome is how an attempt ended.
 type HookOutcome struct {
-	// Reason of a failure, one word. Empty: it succeeded.
+	// Reason is the reason of a failure, one word. It is empty after a success.
 	Reason string
-	// Message of a failure. It holds nothing that the hook wrote.
+	// Message is the message of a failure. It holds nothing that the hook wrote.
 	Message string
 	// Stderr is the end of what a command wrote to its standard error.
 	Stderr string
-	// Final says that no further attempt can do better.
+	// Final means that no further attempt can succeed.
 	Final bool
 }
 
-// HookResults says how an attempt ended; nil where it has not, or where nobody knows of it: then it must be made.
+// HookResults returns how an attempt ended. It returns nil if the attempt has not ended or is unknown; an unknown
+// attempt must be made.
 type HookResults func(HookAttempt) *HookOutcome
 
-// HookRun is an attempt that must be under way: its beginning is in the status, so that a manager that was stopped makes it
+// HookRun is an attempt that must be under way. Its beginning is already in the status, so a restarted manager makes it
 // again.
 type HookRun struct {
 	HookAttempt
-	// Hook as it was frozen.
+	// Hook is the frozen hook.
 	Hook *v1alpha1.ResolvedHook
-	// Targets whose pods are meant where the hook names none.
+	// Targets are the targets whose pods are used where the hook names none.
 	Targets []v1alpha1.TypedObjectReference
 	// Since is when the run, its target or the restore began.
 	Since time.Time
-	// Summary of the run, its target or the restore so far.
+	// Summary is the state of the run, its target or the restore so far.
 	Summary hook.Summary
 }
 
-// retryDelay is how long after a failed attempt the next one is made: a second, doubled each time, up to a minute.
+// retryDelay returns the delay after a failed attempt: a second, doubled each time, at most a minute.
 func retryDelay(attempts int32) time.Duration {
 	return min(time.Second<<min(max(attempts-1, 0), 6), time.Minute)
 }
 
-// maxHookText is how long a text of a hook may be, within what the API allows.
+// maxHookText limits each text of a hook, so that it fits into the limits of the API.
 const maxHookText = 1000
 
-// hookStage are the hooks of one stage while they are looked at.
+// hookStage is one stage of hooks during a step of the run or restore.
 type hookStage struct {
-	target    string // whose hooks they are; empty: those of the run or restore
+	target    string // owner of the hooks; empty: the run or restore
 	stage     HookStage
 	now       time.Time
 	hooks     []v1alpha1.ResolvedHook
 	results   HookResults
-	functions hookJobs // the Jobs of hooks with a Function
+	functions hookJobs // Jobs of hooks with a Function
 	status    []v1alpha1.HookStatus
 	applies   func(*v1alpha1.ResolvedHook) bool
-	stop      string        // why hooks that run before the work must end; empty: they need not
-	stopped   []HookAttempt // attempts that must not go on
+	stop      string        // why pre hooks must end; empty: they go on
+	stopped   []HookAttempt // attempts that must be stopped
 	attempt   *HookAttempt
 	after     time.Duration
-	underWay  int // the hook that the others wait for
-	room      int // how long a text of a hook may be; 0: as the API says
+	underWay  int // index of the hook that the others wait for
+	room      int // longest text of a hook; 0: the limit of the API
 }
 
-// advance takes the stage as far as it can be taken now, and says whether it has ended. Hooks run one after the other.
+// advance takes the stage as far as it can go now, and reports whether the stage has ended. Hooks run one after the
+// other.
 func (s *hookStage) advance() bool {
 	if len(s.status) == 0 {
 		for i := range s.hooks {
@@ -108,7 +110,9 @@ func (s *hookStage) advance() bool {
 		case pre && (stopped || s.stop != "") && st.Attempts == 0, !s.applies(&s.hooks[i]):
 			st.Phase = v1alpha1.HookSkipped
 		case pre && s.stop != "":
-			s.stopped = append(s.stopped, HookAttempt{Target: s.target, Stage: s.stage, Name: st.Name, Number: st.Attempts})
+			s.stopped = append(s.stopped, HookAttempt{
+				Target: s.target, Stage: s.stage, Name: st.Name, Number: st.Attempts,
+			})
 			s.fail(st, HookOutcome{Reason: s.stop, Message: "the hook was stopped"})
 			if s.hooks[i].Function != nil {
 				s.functions.verify = true
@@ -127,10 +131,10 @@ func (s *hookStage) advance() bool {
 	return true
 }
 
-// wait says that the hooks behind one wait for what is left of it.
+// wait makes later hooks wait for the remaining Job of hook i.
 func (s *hookStage) wait(i int, after time.Duration) { s.underWay, s.after = i, after }
 
-// outcome of the attempt that is under way; nil where it has none yet.
+// outcome returns the outcome of the running attempt, or nil while it has none.
 func (s *hookStage) outcome(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus, attempt HookAttempt) *HookOutcome {
 	known := s.results(attempt)
 	if h.Function == nil {
@@ -141,14 +145,14 @@ func (s *hookStage) outcome(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus, a
 	return out
 }
 
-// step takes one hook further and says whether it has ended.
+// step advances one hook and reports whether it has ended.
 func (s *hookStage) step(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
 	if st.Phase == v1alpha1.HookRunning {
 		attempt := HookAttempt{Target: s.target, Stage: s.stage, Name: h.Name, Number: st.Attempts}
 		out := s.outcome(h, st, attempt)
 		switch {
 		case out == nil && h.Function != nil && st.Job == HookJobName(s.functions.kind, s.functions.owner, attempt):
-			return false // Its Job is there.
+			return false // Its Job exists.
 		case out == nil:
 			s.attempt = &attempt
 			return false
@@ -170,7 +174,7 @@ func (s *hookStage) step(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool
 			return false
 		}
 	}
-	// This is written before the attempt is made.
+	// The status is written before the attempt is made.
 	st.Phase, st.StartTime, st.CompletionTime = v1alpha1.HookRunning, s.stamp(), nil
 	st.Attempts++
 	s.after = time.Second
@@ -188,15 +192,20 @@ func (s *hookStage) stamp() *metav1.Time {
 	return &t
 }
 
-// run is the attempt that must be under way, if there is one.
+// run returns the attempt that must be under way, if there is one.
 func (s *hookStage) run(targets []v1alpha1.TypedObjectReference, since *metav1.Time, summary hook.Summary) []HookRun {
 	if s.attempt == nil {
 		return nil
 	}
-	return []HookRun{{HookAttempt: *s.attempt, Hook: &s.hooks[s.underWay], Targets: targets, Since: ptr.Deref(since, metav1.Time{}).Time, Summary: summary}}
+	return []HookRun{
+		{
+			HookAttempt: *s.attempt, Hook: &s.hooks[s.underWay], Targets: targets,
+			Since: ptr.Deref(since, metav1.Time{}).Time, Summary: summary,
+		},
+	}
 }
 
-// hookFailures says in one line what failed among hooks. Empty: nothing.
+// hookFailures names the failed hooks and why, in one line. It returns "" if none failed.
 func hookFailures(status []v1alpha1.HookStatus) string {
 	var out []string
 	for _, st := range status {
@@ -207,7 +216,7 @@ func hookFailures(status []v1alpha1.HookStatus) string {
 	return strings.Join(out, "; ")
 }
 
-// hooksEnded says whether hooks have begun and all of them have ended.
+// hooksEnded reports whether hooks have begun and all of them have ended.
 func hooksEnded(status []v1alpha1.HookStatus) bool {
 	for _, st := range status {
 		if !st.Phase.Terminal() {

@@ -7,14 +7,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// host is one host of one Snapshot while it is looked at.
+// host is one host of one Snapshot during a step of the run.
 type host struct {
 	Mover
-	// components of the whole Snapshot.
+	// components are those of the whole Snapshot.
 	components map[string]v1alpha1.Component
 }
 
-// attempt finds out which attempt counts: the second once it was begun.
+// attempt determines the current attempt: the second one if it has begun, otherwise the first.
 func (h *host) attempt(jobs map[string]Job, movers map[string]string) {
 	second := JobName(h.Repository.Snapshot, h.Host.Name, 2)
 	h.Attempt, h.Name = 1, JobName(h.Repository.Snapshot, h.Host.Name, 1)
@@ -27,7 +27,7 @@ func (h *host) attempt(jobs map[string]Job, movers map[string]string) {
 	}
 }
 
-// pending says whether a component of the host is not terminal, and seen whether its Job was there once.
+// pending reports whether a component of the host is not terminal, and whether its Job was seen before.
 func (h *host) pending() (pending, seen bool) {
 	for _, v := range h.Host.Volumes {
 		c, ok := h.components[v.Component]
@@ -37,7 +37,8 @@ func (h *host) pending() (pending, seen bool) {
 	return pending, seen
 }
 
-// refuseClaims fails components whose mover says that they succeeded but names no data: there is nothing to restore.
+// refuseClaims fails components whose mover reported success without naming any data. There would be nothing to
+// restore.
 func (h *host) refuseClaims() {
 	for _, v := range h.Host.Volumes {
 		if c := h.components[v.Component]; c.Phase == v1alpha1.SnapshotSucceeded && c.ID == "" {
@@ -46,17 +47,18 @@ func (h *host) refuseClaims() {
 	}
 }
 
-// blame says of components that a sidecar stopped because the run is being ended why that is.
+// blame replaces the reason Cancelled of components that a sidecar stopped by the reason why the run is being ended.
 func (h *host) blame(stop string) {
 	for _, v := range h.Host.Volumes {
-		if c := h.components[v.Component]; stop != "" && c.Phase == v1alpha1.SnapshotFailed && c.Reason == v1alpha1.ReasonCancelled {
+		if c := h.components[v.Component]; stop != "" && c.Phase == v1alpha1.SnapshotFailed &&
+			c.Reason == v1alpha1.ReasonCancelled {
 			c.Reason = stop
 			h.components[v.Component] = c
 		}
 	}
 }
 
-// mark remembers in the components that their Job was there: if it is gone later, it was deleted.
+// mark records in the components that their Job existed. If the Job is missing later, somebody deleted it.
 func (h *host) mark() {
 	for _, v := range h.Host.Volumes {
 		if c := h.components[v.Component]; c.Phase == "" {
@@ -67,8 +69,9 @@ func (h *host) mark() {
 	}
 }
 
-// report fills in the components that are not terminal from the mover's Result. What a mover that was told to stop had not
-// done stays open: it is the run that is cancelled, not a mover whose pod was evicted or deleted.
+// report fills in the components that are not terminal from the mover's Result. If a mover was told to stop, its
+// unfinished components stay open: only the run can be cancelled, whereas a mover stops also when its pod is evicted or
+// deleted.
 func (h *host) report(result *task.Result) {
 	reported := map[string]task.ComponentResult{}
 	for _, c := range result.Components {
@@ -92,11 +95,12 @@ func (h *host) report(result *task.Result) {
 			h.components[v.Component] = out
 			continue
 		}
-		h.failOne(v, cmp.Or(failure(result), v1alpha1.ReasonJobFailed), cmp.Or(result.Message, "the mover said nothing about it"))
+		h.failOne(v, cmp.Or(failure(result), v1alpha1.ReasonJobFailed),
+			cmp.Or(result.Message, "the mover did not report this component"))
 	}
 }
 
-// failure is the reason of a Result that is one.
+// failure returns the reason of a failed Result, or "".
 func failure(r *task.Result) string {
 	if r.Outcome == task.OutcomeFailed {
 		return r.Reason

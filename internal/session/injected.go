@@ -6,8 +6,9 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// SidecarVolumes says which volumes of a workload's pods a sidecar in them works on, by their names in the pod, and as whom it
-// does: those that Jobs would back up. Of t it needs the workload, Paths and Privileged.
+// SidecarVolumes returns the volumes that a sidecar in a workload's pods works on, by their names in the pod, and the
+// security context with which it runs. They are the volumes that Jobs would back up. Of t it uses the workload, Paths
+// and Privileged.
 func SidecarVolumes(t Target) ([]string, v1alpha1.MoverSecurityContext, *v1alpha1.ResolvedError) {
 	var target string
 	var spec *corev1.PodSpec
@@ -16,11 +17,14 @@ func SidecarVolumes(t Target) ([]string, v1alpha1.MoverSecurityContext, *v1alpha
 	case t.Deployment != nil:
 		target, spec = "Deployment/"+t.Deployment.Name, &t.Deployment.Spec.Template.Spec
 	case t.StatefulSet != nil:
-		target, spec, templates = "StatefulSet/"+t.StatefulSet.Name, &t.StatefulSet.Spec.Template.Spec, t.StatefulSet.Spec.VolumeClaimTemplates
+		target, spec, templates = "StatefulSet/"+t.StatefulSet.Name, &t.StatefulSet.Spec.Template.Spec,
+			t.StatefulSet.Spec.VolumeClaimTemplates
 	case t.DaemonSet != nil:
 		target, spec = "DaemonSet/"+t.DaemonSet.Name, &t.DaemonSet.Spec.Template.Spec
 	default:
-		return nil, v1alpha1.MoverSecurityContext{}, fail(v1alpha1.ReasonTargetNotFound, "the target has no pods: a sidecar runs in a Deployment, StatefulSet or DaemonSet")
+		return nil, v1alpha1.MoverSecurityContext{},
+			fail(v1alpha1.ReasonTargetNotFound,
+				"the target has no pods: a sidecar runs in a Deployment, StatefulSet or DaemonSet")
 	}
 	r := resolver{Target: t}
 	volumes, err := r.volumes(target, spec, templates...)

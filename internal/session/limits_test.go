@@ -8,7 +8,7 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// What the page of limits says of the volumes of a target is what is in force.
+// The page of limits must state the limits in force for the volumes of a target.
 func TestLimitsOfVolumesAreDocumented(t *testing.T) {
 	page, err := os.ReadFile("../../docs/reference/limits.md")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())

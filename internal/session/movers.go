@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// JobName is the name of the Job that backs up a host into a Snapshot. Attempt 2 is the one that runs when a mover died
-// without a word.
+// JobName returns the name of the Job that backs up a host into a Snapshot. Attempt 2 runs when a mover died without a
+// report.
 func JobName(snapshot, host string, attempt int) string {
 	if attempt > 1 {
 		return policy.JobName("backup", snapshot, host, "2")
@@ -19,7 +19,8 @@ func JobName(snapshot, host string, attempt int) string {
 	return task.BackupJobName(snapshot, host)
 }
 
-// FormatMovers is the value of AnnotationMovers: which Job may write which component, ordered by component.
+// FormatMovers returns the value of AnnotationMovers, ordered by component. It says which Job is allowed to write which
+// component.
 func FormatMovers(movers map[string]string) string {
 	pairs := make([]string, 0, len(movers))
 	for _, component := range slices.Sorted(maps.Keys(movers)) {
@@ -28,7 +29,7 @@ func FormatMovers(movers map[string]string) string {
 	return strings.Join(pairs, ",")
 }
 
-// ParseMovers reads the value of AnnotationMovers.
+// ParseMovers parses the value of AnnotationMovers.
 func ParseMovers(value string) map[string]string {
 	out := map[string]string{}
 	for _, pair := range strings.Split(value, ",") {
@@ -39,7 +40,7 @@ func ParseMovers(value string) map[string]string {
 	return out
 }
 
-// FirstMovers is the value that AnnotationMovers has when a target's Snapshot is made.
+// FirstMovers returns the value that AnnotationMovers has when a target's Snapshot is created.
 func FirstMovers(snapshot string, hosts []v1alpha1.ResolvedHost) string {
 	out := map[string]string{}
 	for _, h := range hosts {
@@ -50,16 +51,18 @@ func FirstMovers(snapshot string, hosts []v1alpha1.ResolvedHost) string {
 	return FormatMovers(out)
 }
 
-// givenUp says whether a component failed because its Job was given up, so that the Job, should it still be there, must
-// not go on. The mover itself reports a failure for such a reason only when it is ending anyway.
+// givenUp reports whether a component failed because its Job was given up. If the Job still exists it must be stopped.
+// A mover itself reports a failure with one of these reasons only when it is ending anyway.
 func givenUp(c v1alpha1.Component) bool {
 	if c.Phase != v1alpha1.SnapshotFailed {
 		return false
 	}
 	switch c.Reason {
-	case v1alpha1.ReasonImagePullFailed, v1alpha1.ReasonUnschedulable, v1alpha1.ReasonNodeLost, v1alpha1.ReasonJobFailed,
+	case v1alpha1.ReasonImagePullFailed, v1alpha1.ReasonUnschedulable, v1alpha1.ReasonNodeLost,
+		v1alpha1.ReasonJobFailed,
 		v1alpha1.ReasonEvicted, v1alpha1.ReasonPodDeleted, v1alpha1.ReasonPodNotCreated, v1alpha1.ReasonPodNotStarted,
-		v1alpha1.ReasonQuotaExceeded, v1alpha1.ReasonVolumeMountFailed, v1alpha1.ReasonSidecarNotReady, v1alpha1.ReasonCopyFailed,
+		v1alpha1.ReasonQuotaExceeded, v1alpha1.ReasonVolumeMountFailed, v1alpha1.ReasonSidecarNotReady,
+		v1alpha1.ReasonCopyFailed,
 		v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonCancelled, v1alpha1.ReasonReplaced, v1alpha1.ReasonJobVanished:
 		return true
 	default:
@@ -67,13 +70,14 @@ func givenUp(c v1alpha1.Component) bool {
 	}
 }
 
-// worthRepeating says whether a Job that ended without a Result may have left a complete backup behind: its mover ran and
-// was killed, or its node was lost. A second mover finds the data by its tag and reports it, or backs up again.
+// worthRepeating reports whether a Job that ended without a Result may have left a complete backup behind: its mover
+// ran and was killed, or its node was lost. A second mover finds the data by its tag and reports it, or backs up again.
 func worthRepeating(job Job) bool {
 	switch job.Reason {
 	case v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonInvalidTask, v1alpha1.ReasonStepFailed:
 		return false
 	default:
-		return job.Finished || job.Reason == v1alpha1.ReasonNodeLost || job.Reason == v1alpha1.ReasonEvicted || job.Reason == v1alpha1.ReasonPodDeleted
+		return job.Finished || job.Reason == v1alpha1.ReasonNodeLost || job.Reason == v1alpha1.ReasonEvicted ||
+			job.Reason == v1alpha1.ReasonPodDeleted
 	}
 }

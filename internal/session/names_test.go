@@ -15,11 +15,11 @@ func TestSnapshotID(t *testing.T) {
 	slot := time.Date(2026, 7, 1, 2, 0, 0, 0, time.UTC)
 	id := session.SnapshotID(slot, "uid", "name")
 	g.Expect(id).To(MatchRegexp("^[0-7][0-9A-HJKMNP-TV-Z]{25}$"))
-	g.Expect(session.SnapshotID(slot, "uid", "name")).To(Equal(id), "a repeated reconcile finds the same")
+	g.Expect(session.SnapshotID(slot, "uid", "name")).To(Equal(id), "a repeated reconcile must get the same ID")
 	g.Expect(session.SnapshotID(slot, "uid2", "name")).NotTo(Equal(id))
 	g.Expect(session.SnapshotID(slot, "uidn", "ame")).NotTo(Equal(id))
 	g.Expect(session.SnapshotID(slot.Add(time.Millisecond), "uid", "name") > id).To(BeTrue(), "IDs sort by time")
-	// The example of the ULID specification: the first ten characters are the time.
+	// The example of the ULID specification. The first ten characters are the time.
 	g.Expect(session.SnapshotID(time.UnixMilli(1469918176385))[:10]).To(Equal("01ARYZ6S41"))
 }
 
@@ -60,12 +60,16 @@ func TestChooseComponents(t *testing.T) {
 		want        []string
 		message     string
 	}{
-		"the only one":          {have: []string{"pvc"}, want: []string{"pvc"}},
-		"the one asked for":     {have: []string{"pod-0", "pod-1"}, asked: []string{"pod-1"}, want: []string{"pod-1"}},
-		"all":                   {have: []string{"pod-1", "pod-0"}, want: []string{"pod-0", "pod-1"}},
-		"one that is not there": {have: []string{"pod-0"}, asked: []string{"pod-7"}, message: "pod-0"},
-		"one without data":      {have: []string{"pod-0", "pod-1", "pod-2"}, message: "component pod-2 of Snapshot  has no data"},
-		"none at all":           {message: "no components"},
+		"the only one": {have: []string{"pvc"}, want: []string{"pvc"}},
+		"the one asked for": {have: []string{"pod-0", "pod-1"}, asked: []string{"pod-1"}, want: []string{
+			"pod-1",
+		}},
+		"all":                     {have: []string{"pod-1", "pod-0"}, want: []string{"pod-0", "pod-1"}},
+		"one that does not exist": {have: []string{"pod-0"}, asked: []string{"pod-7"}, message: "pod-0"},
+		"one without data": {
+			have: []string{"pod-0", "pod-1", "pod-2"}, message: "component pod-2 of Snapshot  has no data",
+		},
+		"none at all": {message: "no components"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// atOnce is how many targets of a frozen run may be at work at once.
+// atOnce returns how many targets of a frozen run are allowed to be at work at once.
 func atOnce(r *v1alpha1.ResolvedBackup) int {
 	switch {
 	case r.ExecutionOrder == v1alpha1.ExecutionSequential:
@@ -20,8 +20,8 @@ func atOnce(r *v1alpha1.ResolvedBackup) int {
 	}
 }
 
-// begin lets as many targets begin, in their order, as may be at work at once, and says whether any did. That they have begun
-// is written down before anything is done for them: their time runs from then.
+// begin starts as many targets, in their order, as are allowed to be at work at once, and reports whether it started
+// any. The start is written to the status before anything is done for the target, because its timeout counts from then.
 func begin(targets []v1alpha1.BackupTargetStatus, r *v1alpha1.ResolvedBackup, now time.Time) bool {
 	free := atOnce(r)
 	for i := range targets {
@@ -41,15 +41,16 @@ func begin(targets []v1alpha1.BackupTargetStatus, r *v1alpha1.ResolvedBackup, no
 	return any
 }
 
-// manyTargets is from how many targets on their texts are cut, so that the status of all of them fits into one object.
+// manyTargets is the number of targets above which their texts are cut, so that the status of all targets fits into one
+// object.
 const manyTargets = 50
 
-// room is how long a text of one target may be, where it may be so long in a run of few targets.
+// room returns the length limit for a text of one target, where limit applies to a run with few targets.
 func (r *runner) room(limit int) int { return roomOf(len(r.d.Status.Resolved.Targets), limit) }
 
 func roomOf(targets, limit int) int { return limit * manyTargets / max(targets, manyTargets) }
 
-// DeadlineOf is when the backup of one target of a frozen run that has begun is ended: with the run at the latest.
+// DeadlineOf returns when the backup of one begun target of a frozen run must end: no later than the run.
 func DeadlineOf(s *v1alpha1.BackupSession, target string) time.Time {
 	var deadline time.Time
 	if d := s.Status.BackupDeadline; d != nil {
@@ -65,18 +66,20 @@ func DeadlineOf(s *v1alpha1.BackupSession, target string) time.Time {
 	return deadline
 }
 
-// MayBackUp says whether Snapshots and Jobs of one target of a frozen run may be made: it has begun and not ended, its
-// preBackup hooks and those of the run have succeeded, the postBackup hooks of neither have begun, and nothing stops it.
+// MayBackUp reports whether Snapshots and Jobs of one target of a frozen run can be made now. The target must have
+// begun and not ended, its preBackup hooks and those of the run must have succeeded, no postBackup hooks of either have
+// begun, and nothing stops the run.
 func MayBackUp(s *v1alpha1.BackupSession, target string, now time.Time) bool {
 	frozen, status := frozenTarget(s, target), targetStatus(s, target)
 	if frozen == nil || status == nil || status.Phase != v1alpha1.BackupSessionRunning || Stopped(s) {
 		return false
 	}
 	deadline := DeadlineOf(s, target)
-	return allow(s.Status.Resolved.Hooks, s.Status.Hooks) && allow(frozen.Hooks, status.Hooks) && (deadline.IsZero() || now.Before(deadline))
+	return allow(s.Status.Resolved.Hooks, s.Status.Hooks) && allow(frozen.Hooks, status.Hooks) &&
+		(deadline.IsZero() || now.Before(deadline))
 }
 
-// allow says whether hooks are between freeze and thaw.
+// allow reports whether the preBackup hooks have succeeded and the postBackup hooks have not begun.
 func allow(h *v1alpha1.ResolvedHooks, status *v1alpha1.HookStatuses) bool {
 	if begunAfter(status) {
 		return false
@@ -84,7 +87,7 @@ func allow(h *v1alpha1.ResolvedHooks, status *v1alpha1.HookStatuses) bool {
 	return len(preHooks(h)) == 0 || status != nil && hooksEnded(status.PreHooks) && hookFailures(status.PreHooks) == ""
 }
 
-// begunAfter says whether the postBackup hooks have begun: nothing of the backup changes any more.
+// begunAfter reports whether the postBackup hooks have begun. From then on nothing of the backup changes.
 func begunAfter(status *v1alpha1.HookStatuses) bool {
 	return status != nil && len(status.PostHooks) > 0
 }

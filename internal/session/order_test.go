@@ -15,13 +15,13 @@ import (
 
 var sequential = session.Start{Timeout: time.Hour, ExecutionOrder: v1alpha1.ExecutionSequential}
 
-// within gives a target a timeout of its own.
+// within gives a target its own timeout.
 func within(d time.Duration, t v1alpha1.ResolvedTarget) v1alpha1.ResolvedTarget {
 	t.Timeout = &metav1.Duration{Duration: d}
 	return t
 }
 
-// standing is how the targets of a run stand, as "<name>=<phase>/<reason>".
+// standing returns the state of the targets of a run, as "<name>=<phase>/<reason>".
 func standing(s *v1alpha1.BackupSession) []string {
 	var out []string
 	for _, t := range s.Status.Targets {
@@ -30,7 +30,7 @@ func standing(s *v1alpha1.BackupSession) []string {
 	return out
 }
 
-// creates are the targets whose Jobs a decision makes.
+// creates returns the targets whose Jobs a decision makes.
 func creates(d session.Decision) []string {
 	var out []string
 	for _, m := range d.Create {
@@ -41,9 +41,12 @@ func creates(d session.Decision) []string {
 
 func TestSequentialTargetsFollowEachOther(t *testing.T) {
 	g := NewWithT(t)
-	h := attempting(frozenAs(sequential, target("a", "pod-0"), broken("b", v1alpha1.ReasonTargetNotFound), target("c", "pod-0"), target("d", "pod-0")))
+	h := attempting(frozenAs(sequential, target("a", "pod-0"), broken("b", v1alpha1.ReasonTargetNotFound),
+		target("c", "pod-0"), target("d", "pod-0")))
 	h.mover = func(session.Mover) session.Job { return running() }
-	g.Expect(standing(h.session)).To(Equal([]string{"a=Running/Running", "b=Failed/TargetNotFound", "c=Pending/Pending", "d=Pending/Pending"}))
+	g.Expect(standing(h.session)).To(Equal([]string{
+		"a=Running/Running", "b=Failed/TargetNotFound", "c=Pending/Pending", "d=Pending/Pending",
+	}))
 	g.Expect(creates(h.look())).To(Equal([]string{"a"}))
 	g.Expect(session.MayBackUp(h.session, "c", h.at)).To(BeFalse(), "its turn has not come")
 	h.look()
@@ -51,10 +54,12 @@ func TestSequentialTargetsFollowEachOther(t *testing.T) {
 
 	h.jobs[job("a", "pod-0", 1)] = failed(v1alpha1.ReasonUnreadable)
 	d := h.look()
-	g.Expect(standing(h.session)).To(Equal([]string{"a=Failed/Unreadable", "b=Failed/TargetNotFound", "c=Running/Running", "d=Pending/Pending"}), "the next begins although one failed")
-	g.Expect(d.Create).To(BeEmpty(), "that it began is written down first")
-	g.Expect(d.Event).To(HaveValue(And(HaveField("Reason", v1alpha1.ReasonTargetsFailed), HaveField("Message", "a: component pod-0: it says"))),
-		"nobody has to wait for the end of the others to hear of it")
+	g.Expect(standing(h.session)).To(Equal([]string{"a=Failed/Unreadable", "b=Failed/TargetNotFound",
+		"c=Running/Running", "d=Pending/Pending"}), "the next begins although one failed")
+	g.Expect(d.Create).To(BeEmpty(), "the start must be written to the status first")
+	g.Expect(d.Event).To(HaveValue(And(HaveField("Reason", v1alpha1.ReasonTargetsFailed),
+		HaveField("Message", "a: component pod-0: it says"))),
+		"the failure is reported before the other targets end")
 	g.Expect(d.After).To(Equal(time.Second))
 	a := h.session.Status.Targets[0]
 	g.Expect(a.StartTime.Time).To(Equal(now))
@@ -64,7 +69,7 @@ func TestSequentialTargetsFollowEachOther(t *testing.T) {
 	h.at = h.at.Add(time.Minute)
 	d = h.look()
 	g.Expect(creates(d)).To(Equal([]string{"c"}))
-	g.Expect(d.Event).To(BeNil(), "it is told once")
+	g.Expect(d.Event).To(BeNil(), "the failure is reported once")
 	h.jobs[job("c", "pod-0", 1)] = succeeded("pod-0")
 	h.look()
 	g.Expect(creates(h.look())).To(Equal([]string{"d"}))
@@ -81,7 +86,8 @@ func TestSequentialTargetsFollowEachOther(t *testing.T) {
 func TestMaxParallelBoundsTheTargetsAtWork(t *testing.T) {
 	g := NewWithT(t)
 	start := session.Start{Timeout: time.Hour, MaxParallel: new(int32(2))}
-	h := attempting(frozenAs(start, target("a", "pod-0"), target("b", "pod-0"), target("c", "pod-0"), target("d", "pod-0"), target("e", "pod-0")))
+	h := attempting(frozenAs(start, target("a", "pod-0"), target("b", "pod-0"), target("c", "pod-0"),
+		target("d", "pod-0"), target("e", "pod-0")))
 	var order []string
 	h.mover = func(m session.Mover) session.Job {
 		order = append(order, m.Target.Name)
@@ -96,8 +102,11 @@ func TestMaxParallelBoundsTheTargetsAtWork(t *testing.T) {
 			}
 		}
 		g.Expect(work).To(BeNumerically("<=", 2))
-		// The younger one of two ends first.
-		if open := slices.DeleteFunc(slices.Clone(order), func(name string) bool { return h.jobs[job(name, "pod-0", 1)].Finished }); len(open) == 2 || len(order) == 5 && len(open) > 0 {
+		// The younger of two Jobs ends first.
+		if open := slices.DeleteFunc(slices.Clone(order),
+			func(name string) bool {
+				return h.jobs[job(name, "pod-0", 1)].Finished
+			}); len(open) == 2 || len(order) == 5 && len(open) > 0 {
 			h.jobs[job(open[len(open)-1], "pod-0", 1)] = succeeded("pod-0")
 		}
 	}
@@ -107,20 +116,22 @@ func TestMaxParallelBoundsTheTargetsAtWork(t *testing.T) {
 
 func TestTheDeadlineOfATargetEndsThatTargetAlone(t *testing.T) {
 	g := NewWithT(t)
-	h := attempting(frozenAs(sequential, within(10*time.Minute, target("a", "pod-0")), within(10*time.Minute, target("b", "pod-0"))))
+	h := attempting(frozenAs(sequential, within(10*time.Minute, target("a", "pod-0")),
+		within(10*time.Minute, target("b", "pod-0"))))
 	h.mover = func(session.Mover) session.Job { return running() }
 	h.look()
 	g.Expect(session.DeadlineOf(h.session, "a")).To(Equal(now.Add(10 * time.Minute)))
 	h.at = now.Add(9 * time.Minute)
-	g.Expect(h.look().After).To(Equal(time.Minute), "somebody looks when the time is up")
+	g.Expect(h.look().After).To(Equal(time.Minute), "the run is looked at when the time is up")
 	h.at = now.Add(10 * time.Minute)
 	d := h.look()
 	g.Expect(d.Verify).To(BeTrue())
 	g.Expect(d.Delete).To(Equal([]string{job("a", "pod-0", 1)}))
-	g.Expect(d.Movers["snap-a"]).To(BeEmpty(), "its mover may not write any more")
+	g.Expect(d.Movers["snap-a"]).To(BeEmpty(), "its mover is no longer allowed to write")
 	g.Expect(standing(h.session)).To(Equal([]string{"a=Failed/DeadlineExceeded", "b=Running/Running"}))
 	g.Expect(h.session.Status.Targets[0].Message).To(ContainSubstring("the deadline of the target passed"))
-	g.Expect(session.DeadlineOf(h.session, "b")).To(Equal(h.at.Add(10*time.Minute)), "its time runs from when it begins")
+	g.Expect(session.DeadlineOf(h.session, "b")).To(
+		Equal(h.at.Add(10*time.Minute)), "its time counts from its own start")
 	h.look()
 	h.jobs[job("b", "pod-0", 1)] = succeeded("pod-0")
 	h.look()
@@ -134,15 +145,24 @@ func TestTheEndOfARunEndsItsTargets(t *testing.T) {
 		want string
 		says string
 	}{
-		"its deadline passes": {func(h *hooked) { h.at = h.session.Status.BackupDeadline.Time }, "DeadlineExceeded", "the deadline of the run passed before it began"},
-		"deleted":             {func(h *hooked) { h.session.DeletionTimestamp = &metav1.Time{Time: h.at} }, "Cancelled", "the run was ended before it began"},
+		"its deadline passes": {
+			func(h *hooked) { h.at = h.session.Status.BackupDeadline.Time }, "DeadlineExceeded",
+			"the deadline of the run passed before it began",
+		},
+		"deleted": {
+			func(h *hooked) { h.session.DeletionTimestamp = &metav1.Time{Time: h.at} }, "Cancelled",
+			"the run was ended before it began",
+		},
 		"replaced": {func(h *hooked) {
-			h.session.Annotations = map[string]string{v1alpha1.AnnotationReplacedBy: session.FormatReplacedBy("later", h.at)}
+			h.session.Annotations = map[string]string{
+				v1alpha1.AnnotationReplacedBy: session.FormatReplacedBy("later", h.at),
+			}
 		}, "Replaced", "the run was ended before it began"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			h := attempting(frozenAs(sequential, target("a", "pod-0"), within(2*time.Hour, target("b", "pod-0")), target("c", "pod-0")))
+			h := attempting(frozenAs(sequential, target("a", "pod-0"), within(2*time.Hour, target("b", "pod-0")),
+				target("c", "pod-0")))
 			h.mover = func(m session.Mover) session.Job {
 				if m.Target.Name == "a" {
 					return succeeded("pod-0")
@@ -152,10 +172,14 @@ func TestTheEndOfARunEndsItsTargets(t *testing.T) {
 			for range 4 {
 				h.look()
 			}
-			g.Expect(standing(h.session)).To(Equal([]string{"a=Succeeded/Succeeded", "b=Running/Running", "c=Pending/Pending"}))
+			g.Expect(standing(h.session)).To(Equal([]string{
+				"a=Succeeded/Succeeded", "b=Running/Running", "c=Pending/Pending",
+			}))
 			tt.end(h)
 			h.settle(g)
-			g.Expect(standing(h.session)).To(Equal([]string{"a=Succeeded/Succeeded", "b=Failed/" + tt.want, "c=Failed/" + tt.want}))
+			g.Expect(standing(h.session)).To(Equal([]string{
+				"a=Succeeded/Succeeded", "b=Failed/" + tt.want, "c=Failed/" + tt.want,
+			}))
 			g.Expect(h.session.Status.Targets[2].Message).To(Equal(tt.says))
 			g.Expect(h.session.Status.Targets[2].StartTime).To(BeNil())
 			g.Expect(h.session.Status.Reason).To(Equal(tt.want))
@@ -165,7 +189,7 @@ func TestTheEndOfARunEndsItsTargets(t *testing.T) {
 	}
 }
 
-// What became of a target does not change when somebody deletes its Snapshot while the others are at work.
+// The outcome of a target does not change when somebody deletes its Snapshot while other targets are at work.
 func TestATargetThatEndedStaysAsItIs(t *testing.T) {
 	g := NewWithT(t)
 	h := attempting(frozenAs(sequential, target("a", "pod-0"), target("b", "pod-0")))
@@ -185,10 +209,11 @@ func TestATargetThatEndedStaysAsItIs(t *testing.T) {
 	g.Expect(session.MayBackUp(h.session, "a", h.at)).To(BeFalse())
 	g.Expect(h.look().Create).To(BeEmpty())
 	g.Expect(h.session.Status.Targets[0]).To(Equal(before))
-	g.Expect(h.session.Status.Snapshots).To(ContainElement(And(HaveField("Name", "snap-a"), HaveField("Phase", v1alpha1.SnapshotSucceeded))))
+	g.Expect(h.session.Status.Snapshots).To(
+		ContainElement(And(HaveField("Name", "snap-a"), HaveField("Phase", v1alpha1.SnapshotSucceeded))))
 }
 
-// A target without a repository has nothing to restore.
+// A target without a Repository has nothing to restore.
 func TestATargetWithoutARepositoryIsNoSuccess(t *testing.T) {
 	g := NewWithT(t)
 	nowhere := target("a", "pod-0")
@@ -198,7 +223,7 @@ func TestATargetWithoutARepositoryIsNoSuccess(t *testing.T) {
 	g.Expect(standing(f.session)).To(Equal([]string{"a=Failed/InvalidTask"}))
 }
 
-// A run that another version of the manager has begun knows no times of its targets.
+// A run that another version of the manager began has no times for its targets.
 func TestARunWithoutTimesOfItsTargetsGoesOn(t *testing.T) {
 	g := NewWithT(t)
 	f := frozen(within(time.Minute, target("a", "pod-0")))

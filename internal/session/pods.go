@@ -12,17 +12,17 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Holds says whether a pod keeps its volumes mounted: it was given a node and has not ended.
+// Holds reports whether a pod keeps its volumes mounted: it has a node and has not ended.
 func Holds(p *corev1.Pod) bool {
 	return p.Spec.NodeName != "" && p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed
 }
 
-// Mounts says whether a pod uses a PersistentVolumeClaim, also through an ephemeral volume.
+// Mounts reports whether a pod uses a PersistentVolumeClaim, directly or through an ephemeral volume.
 func Mounts(p *corev1.Pod, claim string) bool {
 	return slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return claimOf(v, p.Name) == claim })
 }
 
-// claimOf is the name of the claim behind a volume of a pod, or "".
+// claimOf returns the name of the claim behind a volume of a pod, or "".
 func claimOf(v corev1.Volume, pod string) string {
 	switch {
 	case v.PersistentVolumeClaim != nil:
@@ -34,7 +34,7 @@ func claimOf(v corev1.Volume, pod string) string {
 	}
 }
 
-// volumeOf is the name of the volume of a pod that is this claim.
+// volumeOf returns the name of the volume of a pod that uses this claim, or "".
 func volumeOf(spec *corev1.PodSpec, claim string) string {
 	for _, v := range spec.Volumes {
 		if v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == claim {
@@ -44,8 +44,8 @@ func volumeOf(spec *corev1.PodSpec, claim string) string {
 	return ""
 }
 
-// comparePods puts first the pod that tells most about a workload: one that runs before one that starts, one that stays
-// before one that goes; then by name, so that the order never depends on the API server's.
+// comparePods sorts the pod that says most about a workload first: running pods before starting ones, staying pods
+// before those being deleted. Ties are sorted by name, so the order never depends on the API server.
 func comparePods(a, b corev1.Pod) int {
 	rank := func(p *corev1.Pod) int {
 		switch {
@@ -60,16 +60,17 @@ func comparePods(a, b corev1.Pod) int {
 	return cmp.Or(cmp.Compare(rank(&a), rank(&b)), strings.Compare(a.Name, b.Name))
 }
 
-// isMover says whether Cairn made the pod: it holds volumes as others do, but says nothing about the workload.
+// isMover reports whether Cairn made the pod. Such a pod mounts volumes like others, but says nothing about the
+// workload.
 func isMover(p *corev1.Pod) bool {
 	return p.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByCairn
 }
 
-// podsOf are the pods that a workload's selector matches and that hold their volumes.
+// podsOf returns the pods that match a workload's selector and keep their volumes mounted.
 func (r *resolver) podsOf(selector *metav1.LabelSelector) []*corev1.Pod {
 	s, err := metav1.LabelSelectorAsSelector(selector)
 	if err != nil {
-		return nil // The API server admits no workload with a selector that does not parse.
+		return nil // The API server accepts no workload whose selector does not parse.
 	}
 	var out []*corev1.Pod
 	for i := range r.Pods {
@@ -81,7 +82,7 @@ func (r *resolver) podsOf(selector *metav1.LabelSelector) []*corev1.Pod {
 	return out
 }
 
-// mounter is the pod from which a claim's user is taken.
+// mounter returns the pod that provides the user for backing up a claim, or nil.
 func (r *resolver) mounter(claim string) *corev1.Pod {
 	for i := range r.Pods {
 		if p := &r.Pods[i]; Holds(p) && !isMover(p) && Mounts(p, claim) {
@@ -91,12 +92,12 @@ func (r *resolver) mounter(claim string) *corev1.Pod {
 	return nil
 }
 
-// node is where all these volumes can be mounted. A claim that one node may hold at a time decides; a shared claim that
-// pods of several nodes use does not.
+// node returns the node on which all these volumes can be mounted, or "" for any node. A claim that only one node can
+// mount decides. A shared claim that pods on several nodes use does not.
 func (r *resolver) node(volumes []v1alpha1.ResolvedVolume) (string, *v1alpha1.ResolvedError) {
 	node, decidedBy, wish := "", "", ""
 	if r.Sidecar {
-		return "", nil // the pods are where they are
+		return "", nil // a sidecar runs where its pod is
 	}
 	for _, v := range volumes {
 		if v.ClaimName == "" {
@@ -104,7 +105,8 @@ func (r *resolver) node(volumes []v1alpha1.ResolvedVolume) (string, *v1alpha1.Re
 		}
 		claim := r.claims[v.ClaimName]
 		if claim == nil || claim.Status.Phase != corev1.ClaimBound {
-			return "", fail(v1alpha1.ReasonVolumeNotBound, "PersistentVolumeClaim %s is not bound to a volume: there is nothing to back up yet", v.ClaimName)
+			return "", fail(v1alpha1.ReasonVolumeNotBound,
+				"PersistentVolumeClaim %s is not bound to a volume: there is nothing to back up yet", v.ClaimName)
 		}
 		if r.VolumeSnapshots {
 			continue // nothing is mounted
@@ -113,13 +115,17 @@ func (r *resolver) node(volumes []v1alpha1.ResolvedVolume) (string, *v1alpha1.Re
 		switch {
 		case len(nodes) == 0, r.Copied:
 		case slices.Contains(claim.Spec.AccessModes, corev1.ReadWriteOncePod):
-			return "", fail(v1alpha1.ReasonVolumeInUse, "PersistentVolumeClaim %s is ReadWriteOncePod and in use: no second pod can mount it. Set copyMethod Snapshot or Clone, or back it up while no pod uses it", v.ClaimName)
+			return "", fail(v1alpha1.ReasonVolumeInUse,
+				"PersistentVolumeClaim %s is ReadWriteOncePod and in use, so no second pod can mount it: set "+
+					"copyMethod Snapshot or Clone, or back it up while no pod uses it", v.ClaimName)
 		case shared(claim):
 			if wish == "" && len(nodes) == 1 {
 				wish = nodes[0]
 			}
 		case node != "" && node != nodes[0]:
-			return "", fail(v1alpha1.ReasonVolumeInUse, "PersistentVolumeClaims %s and %s are in use on different nodes: no pod can mount both. Set copyMethod Snapshot or Clone", decidedBy, v.ClaimName)
+			return "", fail(v1alpha1.ReasonVolumeInUse,
+				"PersistentVolumeClaims %s and %s are in use on different nodes, so no pod can mount both: set "+
+					"copyMethod Snapshot or Clone", decidedBy, v.ClaimName)
 		default:
 			node, decidedBy = nodes[0], v.ClaimName
 		}
@@ -127,7 +133,7 @@ func (r *resolver) node(volumes []v1alpha1.ResolvedVolume) (string, *v1alpha1.Re
 	return cmp.Or(node, wish), nil
 }
 
-// nodesOf are the nodes of the pods that hold a claim, each once.
+// nodesOf returns the nodes of the pods that mount a claim, each once.
 func (r *resolver) nodesOf(claim string) []string {
 	var nodes []string
 	for i := range r.Pods {
@@ -139,7 +145,8 @@ func (r *resolver) nodesOf(claim string) []string {
 	return nodes
 }
 
-// shared says whether several nodes may mount a claim at a time.
+// shared reports whether several nodes can mount a claim at the same time.
 func shared(c *corev1.PersistentVolumeClaim) bool {
-	return slices.Contains(c.Spec.AccessModes, corev1.ReadWriteMany) || slices.Contains(c.Spec.AccessModes, corev1.ReadOnlyMany)
+	return slices.Contains(c.Spec.AccessModes, corev1.ReadWriteMany) ||
+		slices.Contains(c.Spec.AccessModes, corev1.ReadOnlyMany)
 }

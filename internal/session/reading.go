@@ -2,7 +2,8 @@ package session
 
 import "github.com/cairn-backup/cairn/api/v1alpha1"
 
-// Reading is a run of the list whose sidecars may read the claim now; nil where there is none. Jobs that do are seen by their pods.
+// Reading returns a run of the list whose sidecars can be reading the claim now, or nil. Jobs that read it are found by
+// their pods instead.
 func Reading(runs []v1alpha1.BackupSession, claim string) *v1alpha1.BackupSession {
 	for i := range runs {
 		s := &runs[i]
@@ -26,7 +27,7 @@ func Reading(runs []v1alpha1.BackupSession, claim string) *v1alpha1.BackupSessio
 	return nil
 }
 
-// ended says whether a target of a run has.
+// ended reports whether a target of a run has ended.
 func ended(s *v1alpha1.BackupSession, target string) bool {
 	for _, t := range s.Status.Targets {
 		if t.Name == target {

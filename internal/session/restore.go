@@ -14,19 +14,20 @@ import (
 type RestoreInput struct {
 	// Now is the time of the decision.
 	Now time.Time
-	// Session is the restore. It is not changed.
+	// Session is the restore. NextRestore does not change it.
 	Session *v1alpha1.RestoreSession
-	// Start is what was found out about a restore that is not frozen yet; nil for one that is.
+	// Start is what was found out about a restore that is not frozen yet. It is nil for a frozen restore.
 	Start *RestoreStart
-	// Refused says, by the name of the host, why its Job can't be made any more.
+	// Refused explains, by the name of the host, why its Job can no longer be made.
 	Refused map[string]*v1alpha1.ResolvedError
-	// Jobs of the restore that exist, by name.
+	// Jobs holds the existing Jobs of the restore, by name.
 	Jobs map[string]Job
-	// Pods is the number of the restore's movers' pods that have not ended.
+	// Pods is the number of mover pods of the restore that have not ended.
 	Pods int
-	// Claims that the restore makes of VolumeSnapshots, by name, as they are now. It is asked only where a Job of it has ended.
+	// Claims holds the present state of the claims that the restore makes from VolumeSnapshots, by name. It is read
+	// only where a Job of the restore has ended.
 	Claims map[string]MadeClaim
-	// Hooks says how attempts of the restore's hooks ended. It is asked only where the restore has hooks.
+	// Hooks returns how attempts of the restore's hooks ended. It is called only where the restore has hooks.
 	Hooks HookResults
 }
 
@@ -34,57 +35,58 @@ type RestoreInput struct {
 type RestoreStart struct {
 	// Since is when the restore was first seen.
 	Since time.Time
-	// TargetFound says whether the target exists.
+	// TargetFound reports whether the target exists.
 	TargetFound bool
-	// AlreadyRestored says that the target carries this restore's digest.
+	// AlreadyRestored means that the target carries this restore's digest.
 	AlreadyRestored bool
-	// Unbound says of claims that an equal restore made and left to their first pod that this has not come for all of them; "" where
-	// there are none.
+	// Unbound explains which claims of an identical earlier restore still wait for their first consumer pod. It is ""
+	// where there are none.
 	Unbound string
-	// Resolved restore; it means nothing when Error is set.
+	// Resolved is the resolved restore. It has no meaning when Error is set.
 	Resolved v1alpha1.ResolvedRestore
-	// Dependencies that were looked for.
+	// Dependencies are the objects that were looked for.
 	Dependencies []v1alpha1.ResourceFoundStatus
 	// PausedBackups are the policies that back up the target.
 	PausedBackups []v1alpha1.TypedObjectReference
-	// Error that keeps it from being started.
+	// Error explains why the restore can't start.
 	Error *v1alpha1.ResolvedError
-	// Wait is how long Error may still go away by itself, counted from Since.
+	// Wait is how long Error can still go away by itself, counted from Since.
 	Wait time.Duration
-	// Timeout of the restore.
+	// Timeout is the timeout of the restore.
 	Timeout time.Duration
 }
 
-// RestoreDecision is the next step of a restore. The caller carries it out in this order: Movers, Delete, Create, Stamp,
-// Release, Status. Each part can be repeated.
+// RestoreDecision is the next step of a restore. The caller carries it out in this order: Movers, Delete, Create,
+// Stamp, Release, Status. Each part can be repeated.
 type RestoreDecision struct {
-	// Status that the restore must have.
+	// Status is the status that the restore must have.
 	Status v1alpha1.RestoreSessionStatus
-	// Movers is the value that AnnotationMovers must have. Nil: as it is.
+	// Movers is the value that AnnotationMovers must have. Nil leaves it unchanged.
 	Movers *string
-	// Delete are the names of Jobs that must go.
+	// Delete names the Jobs that must be deleted.
 	Delete []string
-	// Create are the numbers of the hosts, in Status.Resolved.Hosts, whose Jobs must be made.
+	// Create holds the indexes in Status.Resolved.Hosts of the hosts whose Jobs must be made.
 	Create []int
-	// Stamp asks for AnnotationRestored on the target, so that an equal restore does not write into it again.
+	// Stamp asks for AnnotationRestored on the target, so that an identical restore does not write into it again.
 	Stamp bool
-	// StampMade asks for AnnotationMade on the claims, which were made and have no volumes yet, so that an equal restore knows them.
+	// StampMade asks for AnnotationMade on the claims that were made and have no volumes yet, so that an identical
+	// restore recognises them.
 	StampMade bool
-	// Release says that the restore has ended: it gives its claims back.
+	// Release means that the restore has ended and releases its claims.
 	Release bool
-	// Verify says that a mover is given up: see Decision.Verify.
+	// Verify means that a mover is given up: see Decision.Verify.
 	Verify bool
-	// Hooks are the attempts that must be under way once Status was written.
+	// Hooks are the attempts that must be under way once Status is written.
 	Hooks []HookRun
 	// StopHooks are the attempts that must be stopped.
 	StopHooks []HookAttempt
-	// Event to be emitted once Status was written. Nil: nothing happened that anybody must know.
+	// Event is emitted once Status is written. Nil means that nothing happened that anybody must know.
 	Event *Event
-	// After is when to ask again if nothing else happens. Zero: not at all.
+	// After is when to ask again if nothing else happens. Zero means never.
 	After time.Duration
 }
 
-// NextRestore is the next step of a restore. One that ended has none: its status comes back as it is.
+// NextRestore returns the next step of a restore. For a restore that has ended it returns the status unchanged.
 func NextRestore(in RestoreInput) RestoreDecision {
 	d := RestoreDecision{Status: *in.Session.Status.DeepCopy()}
 	switch {
@@ -110,7 +112,8 @@ func startRestore(in RestoreInput, d *RestoreDecision) {
 	until := s.Since.Add(s.Wait)
 	switch {
 	case s.AlreadyRestored:
-		endRestore(in, d, v1alpha1.RestoreSessionSkipped, v1alpha1.ReasonAlreadyRestored, "the target was filled by an equal restore before")
+		endRestore(in, d, v1alpha1.RestoreSessionSkipped, v1alpha1.ReasonAlreadyRestored,
+			"an identical restore has filled the target before")
 	case s.Unbound != "":
 		endRestore(in, d, v1alpha1.RestoreSessionUnknown, v1alpha1.ReasonVolumeNotBound, s.Unbound)
 	case s.Error != nil && in.Now.Before(until):
@@ -126,11 +129,12 @@ func startRestore(in RestoreInput, d *RestoreDecision) {
 	}
 }
 
-// phaseOfRefusal tells a restore that can't work as it is written, which is Invalid, from one that the state of the
-// cluster did not allow, which has Failed.
+// phaseOfRefusal returns Invalid for a restore that can't work as it is written, and Failed for one that the state of
+// the cluster does not allow.
 func phaseOfRefusal(reason string) v1alpha1.RestoreSessionPhase {
 	switch reason {
-	case v1alpha1.ReasonTargetNotReady, v1alpha1.ReasonVolumeInUse, v1alpha1.ReasonVolumeNotBound, v1alpha1.ReasonRestoreInProgress,
+	case v1alpha1.ReasonTargetNotReady, v1alpha1.ReasonVolumeInUse, v1alpha1.ReasonVolumeNotBound,
+		v1alpha1.ReasonRestoreInProgress,
 		v1alpha1.ReasonWrongPassword, v1alpha1.ReasonPasswordChanged, v1alpha1.ReasonEncryptionSecretNotAvailable,
 		v1alpha1.ReasonRepositoryNotReady, v1alpha1.ReasonStorageNotAllowed, v1alpha1.ReasonStorageNotFound,
 		v1alpha1.ReasonRestoreNotAllowed, v1alpha1.ReasonNameConflict, v1alpha1.ReasonVolumeSnapshotNotReady,
@@ -154,12 +158,13 @@ func freezeRestore(in RestoreInput, d *RestoreDecision) {
 		s.TotalComponents += int32(len(h.Volumes))
 	}
 	s.Phase, s.Reason = v1alpha1.RestoreSessionRunning, v1alpha1.ReasonRunning
-	set(&s.Conditions, v1alpha1.ConditionValidationPassed, metav1.ConditionTrue, v1alpha1.ReasonResourceValidationPassed, "the restore can be done", in.Session.Generation, in.Now)
+	set(&s.Conditions, v1alpha1.ConditionValidationPassed, metav1.ConditionTrue,
+		v1alpha1.ReasonResourceValidationPassed, "the restore can be done", in.Session.Generation, in.Now)
 	progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", in.Session.Generation, in.Now)
 	d.Event = &Event{Type: corev1.EventTypeNormal, Reason: ReasonStarted, Message: "the restore has started"}
 }
 
-// endRestore ends a restore for good. One that was skipped ended well: its target holds what was asked for.
+// endRestore ends a restore for good. A skipped restore ended well, because its target already holds the data.
 func endRestore(in RestoreInput, d *RestoreDecision, phase v1alpha1.RestoreSessionPhase, reason, message string) {
 	s := &d.Status
 	now := metav1.NewTime(in.Now).Rfc3339Copy()
@@ -168,7 +173,8 @@ func endRestore(in RestoreInput, d *RestoreDecision, phase v1alpha1.RestoreSessi
 		s.Duration = FormatDuration(now.Sub(s.StartTime.Time))
 	}
 	if phase == v1alpha1.RestoreSessionInvalid {
-		set(&s.Conditions, v1alpha1.ConditionValidationPassed, metav1.ConditionFalse, reason, message, in.Session.Generation, in.Now)
+		set(&s.Conditions, v1alpha1.ConditionValidationPassed, metav1.ConditionFalse, reason, message,
+			in.Session.Generation, in.Now)
 	}
 	ok := phase == v1alpha1.RestoreSessionSucceeded || phase == v1alpha1.RestoreSessionSkipped
 	conclude(&s.Conditions, ok, reason, message, in.Session.Generation, in.Now)

@@ -10,13 +10,13 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// The variables of a volumeClaimTemplate's name.
+// The variables in the name of a volumeClaimTemplate.
 const (
 	varPodOrdinal    = "${POD_ORDINAL}"
 	varComponentName = "${COMPONENT_NAME}"
 )
 
-// intoTemplates puts every component into a claim of its own that is made of a template.
+// intoTemplates puts every component into its own claim, which is made from a template.
 func (r *restoreResolver) intoTemplates() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
 	context, err := RestoreSecurityContext(r.Job, r.Privileged)
 	if err != nil {
@@ -24,7 +24,9 @@ func (r *restoreResolver) intoTemplates() ([]v1alpha1.ResolvedRestoreHost, *v1al
 	}
 	for _, t := range r.Templates {
 		if t.Spec.VolumeMode != nil && *t.Spec.VolumeMode != corev1.PersistentVolumeFilesystem {
-			return nil, fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q: files are restored into a file system: leave volumeMode out", t.Metadata.Name)
+			return nil, fail(v1alpha1.ReasonInvalidParameters,
+				"volumeClaimTemplate %q: files can only be restored into a file system: leave volumeMode out",
+				t.Metadata.Name)
 		}
 	}
 	var hosts []v1alpha1.ResolvedRestoreHost
@@ -39,12 +41,14 @@ func (r *restoreResolver) intoTemplates() ([]v1alpha1.ResolvedRestoreHost, *v1al
 		}
 		v := r.volume(component, v1alpha1.ResolvedVolume{ClaimName: name})
 		v.Template = int32(i + 1)
-		hosts = append(hosts, v1alpha1.ResolvedRestoreHost{Name: component, SecurityContext: context, Volumes: []v1alpha1.ResolvedRestoreVolume{v}})
+		hosts = append(hosts, v1alpha1.ResolvedRestoreHost{
+			Name: component, SecurityContext: context, Volumes: []v1alpha1.ResolvedRestoreVolume{v},
+		})
 	}
 	return hosts, nil
 }
 
-// templateOf is the number of the template that a component's claim is made of.
+// templateOf returns the index of the template from which a component's claim is made.
 func (r *restoreResolver) templateOf(component string) (int, *v1alpha1.ResolvedError) {
 	if len(r.Templates) == 1 {
 		return 0, nil
@@ -53,35 +57,44 @@ func (r *restoreResolver) templateOf(component string) (int, *v1alpha1.ResolvedE
 		return t.Metadata.Annotations[v1alpha1.AnnotationComponent] == component
 	})
 	if i < 0 {
-		return 0, fail(v1alpha1.ReasonInvalidParameters, "no volumeClaimTemplate is for component %s: give one of them the annotation %s: %s, or leave the component out with dataSource.components",
+		return 0, fail(v1alpha1.ReasonInvalidParameters,
+			"no volumeClaimTemplate is for component %s: give one of them the annotation %s: %s, or leave the "+
+				"component out with dataSource.components",
 			component, v1alpha1.AnnotationComponent, component)
 	}
 	return i, nil
 }
 
-// claimName is a template's name with its variables filled in.
+// claimName returns a template's name with its variables filled in.
 func claimName(template, component string) (string, *v1alpha1.ResolvedError) {
 	ordinal := podOrdinal(component)
 	if ordinal == "" && strings.Contains(template, varPodOrdinal) {
-		return "", fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q: component %s is not of a pod with a number: use %s", template, component, varComponentName)
+		return "", fail(v1alpha1.ReasonInvalidParameters,
+			"volumeClaimTemplate %q: component %s belongs to no numbered pod: use %s", template, component,
+			varComponentName)
 	}
 	name := strings.NewReplacer(varPodOrdinal, ordinal, varComponentName, component).Replace(template)
 	if strings.Contains(name, "${") {
-		return "", fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q: a name knows only %s and %s", template, varPodOrdinal, varComponentName)
+		return "", fail(v1alpha1.ReasonInvalidParameters,
+			"volumeClaimTemplate %q: the only variables in a name are %s and %s", template, varPodOrdinal,
+			varComponentName)
 	}
 	if bad := content.IsDNS1123Subdomain(name); len(bad) > 0 {
-		return "", fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q gives the name %q: %s", template, name, bad[0])
+		return "", fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q gives the name %q: %s", template,
+			name, bad[0])
 	}
 	return name, nil
 }
 
-// check refuses what can't be restored into and finds the node of each host.
+// check refuses volumes that can't be restored into, and finds the node of each host.
 func (r *restoreResolver) check(hosts []v1alpha1.ResolvedRestoreHost) *v1alpha1.ResolvedError {
 	taken := map[string]string{}
 	for i := range hosts {
 		h := &hosts[i]
 		if len(h.Volumes) > maxVolumes {
-			return fail(v1alpha1.ReasonInvalidTask, "%s has %d volumes; at most %d can be restored at once: name components in dataSource.components", h.Name, len(h.Volumes), maxVolumes)
+			return fail(v1alpha1.ReasonInvalidTask,
+				"%s has %d volumes; at most %d can be restored at once: name components in dataSource.components",
+				h.Name, len(h.Volumes), maxVolumes)
 		}
 		for j := range h.Volumes {
 			v := &h.Volumes[j]
@@ -89,10 +102,15 @@ func (r *restoreResolver) check(hosts []v1alpha1.ResolvedRestoreHost) *v1alpha1.
 				continue
 			}
 			if v.HostPath != "" {
-				return fail(v1alpha1.ReasonNoVolumes, "component %s was made of a host path: nothing is restored into host paths. Restore it into a PersistentVolumeClaim", v.Component)
+				return fail(v1alpha1.ReasonNoVolumes,
+					"component %s is the backup of a host path, and nothing is restored into host paths: restore it "+
+						"into a PersistentVolumeClaim", v.Component)
 			}
 			if other, twice := taken[v.ClaimName]; twice {
-				return fail(v1alpha1.ReasonInvalidParameters, "components %s and %s would both go into PersistentVolumeClaim %s: name one of them in dataSource.components, or use %s in the template's name", other, v.Component, v.ClaimName, varComponentName)
+				return fail(v1alpha1.ReasonInvalidParameters,
+					"components %s and %s would both go into PersistentVolumeClaim %s: name one of them in "+
+						"dataSource.components, or use %s in the template's name", other, v.Component, v.ClaimName,
+					varComponentName)
 			}
 			taken[v.ClaimName] = v.Component
 			if err := r.checkClaim(v); err != nil {
@@ -100,7 +118,7 @@ func (r *restoreResolver) check(hosts []v1alpha1.ResolvedRestoreHost) *v1alpha1.
 			}
 		}
 		if r.Sidecar {
-			continue // the pods are where they are
+			continue // a sidecar runs where its pod is
 		}
 		node, err := r.node(h)
 		if err != nil {
@@ -116,17 +134,20 @@ func (r *restoreResolver) check(hosts []v1alpha1.ResolvedRestoreHost) *v1alpha1.
 // checkClaim refuses a claim that can't be restored into, and notes its UID.
 func (r *restoreResolver) checkClaim(v *v1alpha1.ResolvedRestoreVolume) *v1alpha1.ResolvedError {
 	if v.Template > 0 {
-		return nil // Whether its name is free is asked when it is made.
+		return nil // Whether the name is free is checked when the claim is made.
 	}
 	claim := r.claims[v.ClaimName]
 	if claim == nil {
-		return fail(v1alpha1.ReasonTargetNotFound, "there is no PersistentVolumeClaim %s for component %s: make it, or leave the component out with dataSource.components", v.ClaimName, v.Component)
+		return fail(v1alpha1.ReasonTargetNotFound,
+			"there is no PersistentVolumeClaim %s for component %s: create it, or leave the component out with "+
+				"dataSource.components", v.ClaimName, v.Component)
 	}
 	v.ClaimUID = claim.UID
 	return UsableClaim(claim)
 }
 
-// UsableClaim says why nothing can be restored into a claim, whatever uses it.
+// UsableClaim explains why nothing can be restored into a claim, regardless of what uses it. Nil means that it can be
+// used.
 func UsableClaim(claim *corev1.PersistentVolumeClaim) *v1alpha1.ResolvedError {
 	switch {
 	case claim.DeletionTimestamp != nil:
@@ -134,12 +155,13 @@ func UsableClaim(claim *corev1.PersistentVolumeClaim) *v1alpha1.ResolvedError {
 	case claim.Status.Phase == corev1.ClaimLost:
 		return fail(v1alpha1.ReasonVolumeNotBound, "PersistentVolumeClaim %s has lost its volume", claim.Name)
 	case claim.Spec.VolumeMode != nil && *claim.Spec.VolumeMode == corev1.PersistentVolumeBlock:
-		return fail(v1alpha1.ReasonNoVolumes, "PersistentVolumeClaim %s is a raw block device: only file systems can be restored", claim.Name)
+		return fail(v1alpha1.ReasonNoVolumes,
+			"PersistentVolumeClaim %s is a raw block device: only file systems can be restored", claim.Name)
 	}
 	return nil
 }
 
-// node is where all volumes of a host can be mounted while others use them. Where nothing uses them it is "": any.
+// node returns the node on which all volumes of a host can be mounted while others use them, or "" if any node will do.
 func (r *restoreResolver) node(h *v1alpha1.ResolvedRestoreHost) (string, *v1alpha1.ResolvedError) {
 	node, decidedBy := "", ""
 	for _, v := range h.Volumes {
@@ -148,10 +170,14 @@ func (r *restoreResolver) node(h *v1alpha1.ResolvedRestoreHost) (string, *v1alph
 		switch {
 		case claim == nil, len(nodes) == 0:
 		case slices.Contains(claim.Spec.AccessModes, corev1.ReadWriteOncePod):
-			return "", fail(v1alpha1.ReasonVolumeInUse, "PersistentVolumeClaim %s is ReadWriteOncePod and in use: no second pod can mount it. Restore it while no pod uses it", v.ClaimName)
+			return "", fail(v1alpha1.ReasonVolumeInUse,
+				"PersistentVolumeClaim %s is ReadWriteOncePod and in use, so no second pod can mount it: restore it "+
+					"while no pod uses it", v.ClaimName)
 		case shared(claim):
 		case node != "" && node != nodes[0]:
-			return "", fail(v1alpha1.ReasonVolumeInUse, "PersistentVolumeClaims %s and %s are in use on different nodes: no pod can mount both", decidedBy, v.ClaimName)
+			return "", fail(v1alpha1.ReasonVolumeInUse,
+				"PersistentVolumeClaims %s and %s are in use on different nodes, so no pod can mount both: stop what "+
+					"uses one of them", decidedBy, v.ClaimName)
 		default:
 			node, decidedBy = nodes[0], v.ClaimName
 		}
@@ -159,7 +185,8 @@ func (r *restoreResolver) node(h *v1alpha1.ResolvedRestoreHost) (string, *v1alph
 	return node, nil
 }
 
-// InUse is the first pod, by name, that uses a claim or will, and is not one of except. Nil: none does.
+// InUse returns the first pod, by name, that has not ended and uses a claim, except pods for which except returns true.
+// It returns nil if there is none.
 func InUse(pods []corev1.Pod, claim string, except func(*corev1.Pod) bool) *corev1.Pod {
 	var found *corev1.Pod
 	for i := range pods {
@@ -175,5 +202,5 @@ func InUse(pods []corev1.Pod, claim string, except func(*corev1.Pod) bool) *core
 	return found
 }
 
-// IsMover says whether Cairn made a pod.
+// IsMover reports whether Cairn made a pod.
 func IsMover(p *corev1.Pod) bool { return isMover(p) }

@@ -13,15 +13,15 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// waitsForRetry says whether the next attempt is still to come. When its time is there and nothing of the attempt before is
-// at work any more, what failed begins anew.
+// waitsForRetry reports whether the next attempt is still to come. When its time has come and nothing of the previous
+// attempt runs any more, the failed components start again.
 func (r *restoreRun) waitsForRetry() bool {
 	s := &r.d.Status
 	switch {
 	case s.NextRetry == nil:
 		return false
 	case r.Session.DeletionTimestamp != nil || r.late():
-		return false // What failed stays failed.
+		return false // Failed components stay failed.
 	case r.Now.Before(s.NextRetry.Time):
 		r.d.After = max(s.NextRetry.Sub(r.Now), time.Second)
 		return true
@@ -39,15 +39,17 @@ func (r *restoreRun) waitsForRetry() bool {
 	}
 	progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", r.Session.Generation, r.Now)
 	if RestoredBySidecars(r.Session) {
-		// A sidecar reads from the status what is left to do: it must not find there how the attempt before ended.
+		// A sidecar reads from the status what is left to do, so the outcome of the previous attempt must be gone from
+		// it first.
 		r.d.After = time.Second
 		return true
 	}
 	return false
 }
 
-// retry plans another attempt at what failed, if there may be one. One that only gives an empty volume to the mover's group
-// is not counted, nor is the first one after a sidecar's pod was lost, which a rollout of the workload is enough for.
+// retry plans another attempt at the failed components, if one is allowed. An attempt that only hands an empty volume
+// to the mover's group is not counted. Neither is the first attempt after the pod of a sidecar was lost, because a
+// rollout of the workload is enough for that.
 func (r *restoreRun) retry() bool {
 	s, config := &r.d.Status, r.Session.Spec.RetryConfig
 	if r.Session.DeletionTimestamp != nil || s.NextRetry != nil {
@@ -84,7 +86,7 @@ func (r *restoreRun) retry() bool {
 	}
 	s.NextRetry, s.Reason = &at, v1alpha1.ReasonRetrying
 	_, message := r.failure()
-	message = "it is tried again: " + message
+	message = "the restore will be tried again: " + message
 	progress(&s.Conditions, v1alpha1.ReasonRetrying, message, r.Session.Generation, r.Now)
 	r.d.Event = &Event{Type: corev1.EventTypeWarning, Reason: v1alpha1.ReasonRetrying, Message: message}
 	none := ""
@@ -92,17 +94,20 @@ func (r *restoreRun) retry() bool {
 	return true
 }
 
-// podLost says whether a sidecar's work ended because its pod did.
+// podLost reports whether the work of a sidecar ended because its pod did.
 func podLost(reason string) bool {
 	return reason == v1alpha1.ReasonPodDeleted || reason == v1alpha1.ReasonEvicted
 }
 
-// worthRestoringAgain says whether a repetition may mend a failure of this reason.
+// worthRestoringAgain reports whether another attempt can fix a failure with this reason.
 func worthRestoringAgain(reason string) bool {
 	switch reason {
-	case v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonCancelled, v1alpha1.ReasonInvalidTask, v1alpha1.ReasonVolumeNotEmpty,
-		v1alpha1.ReasonSnapshotNotFound, v1alpha1.ReasonTargetNotFound, v1alpha1.ReasonConfirmationWrong, v1alpha1.ReasonConfirmationMissing,
-		v1alpha1.ReasonPrivilegeRequired, v1alpha1.ReasonRestoreInProgress, v1alpha1.ReasonNameConflict, v1alpha1.ReasonVolumeSnapshotNotFound,
+	case v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonCancelled, v1alpha1.ReasonInvalidTask,
+		v1alpha1.ReasonVolumeNotEmpty,
+		v1alpha1.ReasonSnapshotNotFound, v1alpha1.ReasonTargetNotFound, v1alpha1.ReasonConfirmationWrong,
+		v1alpha1.ReasonConfirmationMissing,
+		v1alpha1.ReasonPrivilegeRequired, v1alpha1.ReasonRestoreInProgress, v1alpha1.ReasonNameConflict,
+		v1alpha1.ReasonVolumeSnapshotNotFound,
 		v1alpha1.ReasonFailedToExecutePreRestoreHooks:
 		return false
 	default:
@@ -110,9 +115,10 @@ func worthRestoringAgain(reason string) bool {
 	}
 }
 
-// failure is the reason and message of what did not come through: that of the first component by name.
+// failure returns the reason and message of the first failed component by name, or else of the first unknown one.
 func (r *restoreRun) failure() (reason, message string) {
-	for _, phase := range []v1alpha1.RestoreSessionPhase{v1alpha1.RestoreSessionFailed, v1alpha1.RestoreSessionUnknown} {
+	for _, phase := range []v1alpha1.RestoreSessionPhase{v1alpha1.RestoreSessionFailed,
+		v1alpha1.RestoreSessionUnknown} {
 		for _, name := range slices.Sorted(maps.Keys(r.d.Status.Components)) {
 			c := r.d.Status.Components[name]
 			if c.Phase != phase {
@@ -128,7 +134,7 @@ func (r *restoreRun) failure() (reason, message string) {
 	return v1alpha1.ReasonFailed, "the restore failed"
 }
 
-// finish ends a restore as its components ended, when its postRestore hooks have ended, too.
+// finish ends a restore according to its components, once its postRestore hooks have ended.
 func (r *restoreRun) finish() {
 	s := &r.d.Status
 	hooks, ended := r.postRestore()
@@ -143,7 +149,8 @@ func (r *restoreRun) finish() {
 			c := s.Components[v.Component]
 			total++
 			done[c.Phase]++
-			owners, attributes, devices = owners+c.OwnersNotRestored, attributes+c.AttributesNotRestored, devices+c.DevicesNotRestored
+			owners, attributes, devices = owners+c.OwnersNotRestored, attributes+c.AttributesNotRestored,
+				devices+c.DevicesNotRestored
 		}
 	}
 	succeeded := done[v1alpha1.RestoreSessionSucceeded]
@@ -151,17 +158,20 @@ func (r *restoreRun) finish() {
 		phase := v1alpha1.RestoreSessionFailed
 		if succeeded+done[v1alpha1.RestoreSessionUnknown] == total && total > 0 {
 			phase = v1alpha1.RestoreSessionUnknown
-			// As with the stamp: where a postRestore hook failed, or waits for a success, an equal restore must not say that all is done.
+			// As with the stamp: if a postRestore hook failed, or waits for a success, an identical restore must not
+			// claim that everything is done.
 			r.d.StampMade = ProvisionsClaims(s.Resolved) && len(postHooks(s.Resolved.Hooks)) == 0
 		}
 		if succeeded > 0 {
-			partial(&s.Conditions, "some components are restored and some are not: see status.components", r.Session.Generation, r.Now)
+			partial(&s.Conditions, "some components are restored and some are not: see status.components",
+				r.Session.Generation, r.Now)
 		}
 		reason, message := r.failure()
 		endRestore(r.RestoreInput, r.d, phase, reason, message)
 		return
 	}
-	// A restore whose postRestore hook failed is not stamped: an equal one must not say that all is done.
+	// A restore with a failed postRestore hook is not stamped: an identical restore must not claim that everything is
+	// done.
 	r.d.Stamp = hooks == ""
 	if owners > 0 || attributes > 0 || devices > 0 {
 		how := "restore as root for that"
@@ -169,7 +179,9 @@ func (r *restoreRun) finish() {
 			how = "restore with executor Job and as root for that"
 		}
 		partial(&s.Conditions, fmt.Sprintf(
-			"all data is restored, but the owners of %d entries and other attributes of %d entries could not be set, and %d devices were left out: %s (jobTemplate runAsUser 0, in a Namespace with the annotation %s), devices and set-id bits only with the task's parameters of these names",
+			"all data is restored, but the owners of %d entries and other attributes of %d entries could not be set, "+
+				"and %d devices were left out: %s (jobTemplate runAsUser 0, in a Namespace with the annotation %s); "+
+				"devices and set-id bits also need the task's parameters of these names",
 			owners, attributes, devices, how, v1alpha1.AnnotationPrivilegedMovers), r.Session.Generation, r.Now)
 	}
 	if hooks != "" {
@@ -180,7 +192,7 @@ func (r *restoreRun) finish() {
 	endRestore(r.RestoreInput, r.d, v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded, r.success())
 }
 
-// success says what was restored where to.
+// success says what was restored, and where.
 func (r *restoreRun) success() string {
 	resolved := r.d.Status.Resolved
 	of := "Snapshot " + resolved.Snapshot

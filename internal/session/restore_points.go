@@ -12,7 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
-// AllowsRestoreTo says whether a Repository's owner lets another namespace restore from it.
+// AllowsRestoreTo reports whether a Repository's owner lets another namespace restore from it.
 func AllowsRestoreTo(repo *v1alpha1.Repository, namespace string) bool {
 	for _, allowed := range strings.Split(repo.Annotations[v1alpha1.AnnotationRestoreTo], ",") {
 		if slices.Contains([]string{namespace, "*"}, strings.TrimSpace(allowed)) {
@@ -22,15 +22,18 @@ func AllowsRestoreTo(repo *v1alpha1.Repository, namespace string) bool {
 	return false
 }
 
-// restorePoint is what one restore point has of the targets that are asked for.
+// restorePoint holds the requested targets of one restore point.
 type restorePoint struct {
 	name      string
 	snapshots map[string]*v1alpha1.Snapshot // by target
 }
 
-// ChooseSnapshots are the Snapshots that a RestoreBatch restores, by target: those of one restore point, unless a mix is asked
-// for. The list may hold others than those of the BackupBatch. The result does not depend on the order of the list.
-func ChooseSnapshots(list []v1alpha1.Snapshot, spec *v1alpha1.RestoreBatchSpec) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
+// ChooseSnapshots returns the Snapshots that a RestoreBatch restores, by target. They belong to one restore point
+// unless the spec asks for a mix. The list can hold Snapshots of other BackupBatches. The result does not depend on the
+// order of the list.
+func ChooseSnapshots(
+	list []v1alpha1.Snapshot, spec *v1alpha1.RestoreBatchSpec,
+) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
 	source := &spec.DataSource
 	named := source.PITR == nil && source.BackupSession != v1alpha1.LatestBackupSession
 	var moment Moment
@@ -70,14 +73,15 @@ func ChooseSnapshots(list []v1alpha1.Snapshot, spec *v1alpha1.RestoreBatchSpec) 
 	}
 }
 
-// ofBatch says whether a Snapshot is one of the BackupBatch, and of the session where one is named.
+// ofBatch reports whether a Snapshot belongs to the BackupBatch, and to the session if source names one.
 func ofBatch(s *v1alpha1.Snapshot, source *v1alpha1.RestoreBatchDataSource) bool {
 	return s.Labels[v1alpha1.LabelInvokerKind] == v1alpha1.BackupBatchKind &&
 		s.Labels[v1alpha1.LabelInvokerName] == policy.LabelValue(source.BackupBatch) &&
 		(source.Session == "" || s.Spec.Session == source.Session) && !v1alpha1.HasRecordAnnotation(s.Annotations)
 }
 
-// wantedTarget is the target that a Snapshot is of, empty where it is not asked for, or not from that Repository.
+// wantedTarget returns the target that a Snapshot belongs to, or "" if that target is not requested, or not from this
+// Repository.
 func wantedTarget(spec *v1alpha1.RestoreBatchSpec, s *v1alpha1.Snapshot) string {
 	for i := range spec.Targets {
 		t := &spec.Targets[i]
@@ -89,14 +93,14 @@ func wantedTarget(spec *v1alpha1.RestoreBatchSpec, s *v1alpha1.Snapshot) string 
 	return ""
 }
 
-// restorable says whether a Snapshot can be restored, and was complete within moment.
+// restorable reports whether a Snapshot can be restored and was complete within moment.
 func restorable(s *v1alpha1.Snapshot, moment Moment) bool {
 	return s.Status.Phase == v1alpha1.SnapshotSucceeded && s.DeletionTimestamp == nil && s.Status.SnapshotTime != nil &&
 		moment.allows(s.Status.SnapshotTime.Time)
 }
 
-// preferred says which of two Snapshots that one restore point has of a target is taken: that of the first Repository by name,
-// of that the newer.
+// preferred reports whether s is taken rather than than, where both are of the same target and restore point. The first
+// Repository by name wins, then the newer Snapshot.
 func preferred(s, than *v1alpha1.Snapshot) bool {
 	if s.Spec.Repository != than.Spec.Repository {
 		return s.Spec.Repository < than.Spec.Repository
@@ -105,10 +109,11 @@ func preferred(s, than *v1alpha1.Snapshot) bool {
 }
 
 func newerSnapshot(a, b *v1alpha1.Snapshot) int {
-	return cmp.Or(a.Status.SnapshotTime.Compare(b.Status.SnapshotTime.Time), cmp.Compare(a.Spec.SnapshotID, b.Spec.SnapshotID))
+	return cmp.Or(a.Status.SnapshotTime.Compare(b.Status.SnapshotTime.Time),
+		cmp.Compare(a.Spec.SnapshotID, b.Spec.SnapshotID))
 }
 
-// since is when the first of the point's Snapshots was complete: what was tried again later makes a point no newer.
+// since returns when the first Snapshot of the point was complete. A later retry does not make a point newer.
 func (p *restorePoint) since() time.Time {
 	var out time.Time
 	for _, s := range p.snapshots {
@@ -124,7 +129,7 @@ func newestPoint(a, b *restorePoint) int {
 	return cmp.Or(b.since().Compare(a.since()), cmp.Compare(b.name, a.name))
 }
 
-// missing are the targets that a point does not have, in the order of the spec.
+// missing returns the targets that a point lacks, in the order of the spec.
 func (p *restorePoint) missing(spec *v1alpha1.RestoreBatchSpec) []string {
 	var out []string
 	for i := range spec.Targets {
@@ -136,7 +141,9 @@ func (p *restorePoint) missing(spec *v1alpha1.RestoreBatchSpec) []string {
 }
 
 // mix takes for each target the newest Snapshot of all points.
-func mix(all []*restorePoint, spec *v1alpha1.RestoreBatchSpec) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
+func mix(
+	all []*restorePoint, spec *v1alpha1.RestoreBatchSpec,
+) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
 	out := &restorePoint{snapshots: map[string]*v1alpha1.Snapshot{}}
 	for _, p := range all {
 		for name, s := range p.snapshots {
@@ -146,36 +153,47 @@ func mix(all []*restorePoint, spec *v1alpha1.RestoreBatchSpec) (map[string]*v1al
 		}
 	}
 	if missing := out.missing(spec); len(missing) > 0 {
-		return nil, fail(v1alpha1.ReasonSnapshotNotFound, "BackupBatch %s has no Snapshot that succeeded%s of target %s",
+		return nil, fail(v1alpha1.ReasonSnapshotNotFound, "BackupBatch %s has no successful Snapshot%s of target %s",
 			spec.DataSource.BackupBatch, byWhen(spec), strings.Join(missing, ", "))
 	}
 	return out.snapshots, nil
 }
 
-// pointOf is the restore point of a name.
-func pointOf(points map[string]*restorePoint, name string, spec *v1alpha1.RestoreBatchSpec) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
+// pointOf returns the restore point with this name.
+func pointOf(
+	points map[string]*restorePoint, name string, spec *v1alpha1.RestoreBatchSpec,
+) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
 	source := &spec.DataSource
 	if name == "" {
-		return nil, fail(v1alpha1.ReasonSnapshotNotFound, "there is no Snapshot of BackupBatch %s that BackupSession %s made", source.BackupBatch, source.BackupSession)
+		return nil, fail(v1alpha1.ReasonSnapshotNotFound, "BackupSession %[2]s made no Snapshot of BackupBatch %[1]s",
+			source.BackupBatch, source.BackupSession)
 	}
 	if missing := points[name].missing(spec); len(missing) > 0 {
-		return nil, fail(v1alpha1.ReasonSnapshotNotFound, "the restore point of BackupSession %s has no Snapshot that succeeded of target %s: leave that out, or name another restore point",
+		return nil, fail(v1alpha1.ReasonSnapshotNotFound,
+			"the restore point of BackupSession %s has no successful Snapshot of target %s: leave the target out, or "+
+				"name another restore point",
 			source.BackupSession, strings.Join(missing, ", "))
 	}
 	return points[name].snapshots, nil
 }
 
-// newestWhole is the newest restore point in which every target succeeded.
-func newestWhole(all []*restorePoint, spec *v1alpha1.RestoreBatchSpec) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
+// newestWhole returns the newest restore point in which every target succeeded.
+func newestWhole(
+	all []*restorePoint, spec *v1alpha1.RestoreBatchSpec,
+) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
 	for _, p := range all {
 		if len(p.missing(spec)) == 0 {
 			return p.snapshots, nil
 		}
 	}
 	if len(all) == 0 {
-		return nil, fail(v1alpha1.ReasonSnapshotNotFound, "BackupBatch %s has no Snapshot that succeeded%s of any of these targets", spec.DataSource.BackupBatch, byWhen(spec))
+		return nil, fail(v1alpha1.ReasonSnapshotNotFound,
+			"BackupBatch %s has no successful Snapshot%s of any of these targets", spec.DataSource.BackupBatch,
+			byWhen(spec))
 	}
-	return nil, fail(v1alpha1.ReasonSnapshotNotFound, "BackupBatch %s has no restore point%s in which all of these targets succeeded: the newest, of BackupSession %s, lacks %s. Leave that out, or ask for a mix of restore points with dataSource.mixed",
+	return nil, fail(v1alpha1.ReasonSnapshotNotFound,
+		"BackupBatch %s has no restore point%s in which all of these targets succeeded: the newest, of BackupSession "+
+			"%s, lacks %s. Leave that target out, or ask for a mix of restore points with dataSource.mixed",
 		spec.DataSource.BackupBatch, byWhen(spec), all[0].name, strings.Join(all[0].missing(spec), ", "))
 }
 

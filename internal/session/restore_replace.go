@@ -13,15 +13,19 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Replaces says whether a claim is to be deleted for that of a volume, and is not yet. claim may be nil.
+// Replaces reports whether a claim must still be deleted for a new claim of the same name. claim can be nil.
 func Replaces(v *v1alpha1.ResolvedRestoreVolume, claim *corev1.PersistentVolumeClaim) bool {
 	return claim != nil && claim.DeletionTimestamp == nil && claim.UID == v.Provision.Replaces
 }
 
-// Makeable says why the claim of a volume that was resolved can't be made of its VolumeSnapshot now; nil where it can. class is its
-// StorageClass, nil where that is gone.
-func Makeable(v *v1alpha1.ResolvedRestoreVolume, found KnownSnapshot, class *storagev1.StorageClass) *v1alpha1.ResolvedError {
-	p := PlannedClaim{Component: v.Component, Source: v.Source, Claim: v.ClaimName, VolumeSnapshot: v.Provision.VolumeSnapshot}
+// Makeable explains why the claim of a resolved volume can't be made from its VolumeSnapshot now. Nil means that it
+// can. class is its StorageClass, nil where that no longer exists.
+func Makeable(
+	v *v1alpha1.ResolvedRestoreVolume, found KnownSnapshot, class *storagev1.StorageClass,
+) *v1alpha1.ResolvedError {
+	p := PlannedClaim{
+		Component: v.Component, Source: v.Source, Claim: v.ClaimName, VolumeSnapshot: v.Provision.VolumeSnapshot,
+	}
 	if v.Provision.Import == nil {
 		p.UID = types.UID(v.ID)
 	}
@@ -33,19 +37,25 @@ func Makeable(v *v1alpha1.ResolvedRestoreVolume, found KnownSnapshot, class *sto
 	case class == nil:
 		return fail(v1alpha1.ReasonStorageClassNotFound, "there is no StorageClass %s any more", name)
 	case class.Provisioner != driver:
-		return fail(v1alpha1.ReasonInvalidParameters, "StorageClass %s is of %s by now, which can't read VolumeSnapshot %s of driver %s", name, class.Provisioner, p.VolumeSnapshot, driver)
+		return fail(v1alpha1.ReasonInvalidParameters,
+			"StorageClass %s now has driver %s, which can't read VolumeSnapshot %s of driver %s", name,
+			class.Provisioner, p.VolumeSnapshot, driver)
 	}
 	if least := found.Snapshot.Status.RestoreSize; least != nil && v.Provision.Storage.Cmp(*least) < 0 {
-		return fail(v1alpha1.ReasonVolumeTooSmall, "VolumeSnapshot %s needs a volume of %s by now, and %s was asked for", p.VolumeSnapshot, least.String(), v.Provision.Storage.String())
+		return fail(v1alpha1.ReasonVolumeTooSmall,
+			"VolumeSnapshot %s now needs a volume of %s, but the claim asks for %s", p.VolumeSnapshot, least.String(),
+			v.Provision.Storage.String())
 	}
 	return nil
 }
 
-// QuotaRoom says which quota has no room for the claims that come, once those are gone that go; nil where all have. It counts as
-// Kubernetes does. A quota with scopes is taken as if it counted all claims.
+// QuotaRoom refuses new claims for which a ResourceQuota has no room after the old claims are deleted. It counts as
+// Kubernetes does, and treats a quota with scopes as if it counted all claims.
 func QuotaRoom(quotas []corev1.ResourceQuota, goes, comes []*corev1.PersistentVolumeClaim) *v1alpha1.ResolvedError {
 	freed, wanted := quotaUse(goes), quotaUse(comes)
-	sorted := slices.SortedFunc(slices.Values(quotas), func(a, b corev1.ResourceQuota) int { return cmp.Compare(a.Name, b.Name) })
+	sorted := slices.SortedFunc(slices.Values(quotas), func(a, b corev1.ResourceQuota) int {
+		return cmp.Compare(a.Name, b.Name)
+	})
 	for i := range sorted {
 		q := &sorted[i]
 		for name, hard := range q.Status.Hard {
@@ -57,7 +67,9 @@ func QuotaRoom(quotas []corev1.ResourceQuota, goes, comes []*corev1.PersistentVo
 			use.Sub(freed[name])
 			use.Add(want)
 			if use.Cmp(hard) > 0 {
-				return fail(v1alpha1.ReasonQuotaExceeded, "ResourceQuota %s has no room for the new PersistentVolumeClaims: %s would be %s of %s. What they replace stays: raise the quota, or free some of it",
+				return fail(v1alpha1.ReasonQuotaExceeded,
+					"ResourceQuota %s has no room for the new PersistentVolumeClaims: %s would be %s of %s. The old "+
+						"ones are kept: raise the quota, or free some of it",
 					q.Name, name, use.String(), hard.String())
 			}
 		}
@@ -65,7 +77,7 @@ func QuotaRoom(quotas []corev1.ResourceQuota, goes, comes []*corev1.PersistentVo
 	return nil
 }
 
-// quotaUse is what claims count for in quotas.
+// quotaUse returns what claims count in quotas.
 func quotaUse(claims []*corev1.PersistentVolumeClaim) map[corev1.ResourceName]resource.Quantity {
 	out := map[corev1.ResourceName]resource.Quantity{}
 	add := func(name corev1.ResourceName, amount resource.Quantity) {
@@ -79,7 +91,8 @@ func quotaUse(claims []*corev1.PersistentVolumeClaim) map[corev1.ResourceName]re
 		add(corev1.ResourcePersistentVolumeClaims, one)
 		add("count/persistentvolumeclaims", one)
 		add(corev1.ResourceRequestsStorage, size)
-		if class := cmp.Or(claim.Annotations[corev1.BetaStorageClassAnnotation], ptr.Deref(claim.Spec.StorageClassName, "")); class != "" {
+		named := ptr.Deref(claim.Spec.StorageClassName, "")
+		if class := cmp.Or(claim.Annotations[corev1.BetaStorageClassAnnotation], named); class != "" {
 			of := corev1.ResourceName(class + ".storageclass.storage.k8s.io/")
 			add(of+corev1.ResourcePersistentVolumeClaims, one)
 			add(of+corev1.ResourceRequestsStorage, size)

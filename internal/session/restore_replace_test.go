@@ -31,17 +31,47 @@ func TestTheRoomOfAQuota(t *testing.T) {
 		goes, comes []*corev1.PersistentVolumeClaim
 		says        string
 	}{
-		"one for one":             {hard: list("persistentvolumeclaims", "1"), used: list("persistentvolumeclaims", "1"), goes: []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")}, comes: []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")}},
-		"two for one":             {hard: list("count/persistentvolumeclaims", "2"), used: list("count/persistentvolumeclaims", "2"), goes: []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")}, comes: []*corev1.PersistentVolumeClaim{claim("1Gi", "fast"), claim("1Gi", "fast")}, says: "count/persistentvolumeclaims would be 3 of 2"},
-		"a larger one":            {hard: list("requests.storage", "10Gi"), used: list("requests.storage", "9Gi"), goes: []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")}, comes: []*corev1.PersistentVolumeClaim{claim("3Gi", "fast")}, says: "requests.storage would be 11Gi of 10Gi"},
-		"of another class":        {hard: list("fast.storageclass.storage.k8s.io/requests.storage", "1Gi"), used: list("fast.storageclass.storage.k8s.io/requests.storage", "1Gi"), goes: []*corev1.PersistentVolumeClaim{claim("1Gi", "slow")}, comes: []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")}, says: "would be 2Gi of 1Gi"},
-		"of a class as once":      {hard: list("fast.storageclass.storage.k8s.io/persistentvolumeclaims", "1"), used: list("fast.storageclass.storage.k8s.io/persistentvolumeclaims", "1"), goes: []*corev1.PersistentVolumeClaim{old}, comes: []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")}},
-		"a quota that was cut":    {hard: list("persistentvolumeclaims", "1"), used: list("persistentvolumeclaims", "3"), goes: []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")}, comes: []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")}, says: "would be 3 of 1"},
-		"a quota of other things": {hard: list("pods", "0"), used: list("pods", "0"), comes: []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")}},
+		"one for one": {hard: list("persistentvolumeclaims", "1"),
+			used: list("persistentvolumeclaims", "1"), goes: []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")},
+			comes: []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")}},
+		"two for one": {hard: list("count/persistentvolumeclaims", "2"),
+			used:  list("count/persistentvolumeclaims", "2"),
+			goes:  []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")},
+			comes: []*corev1.PersistentVolumeClaim{claim("1Gi", "fast"), claim("1Gi", "fast")},
+			says:  "count/persistentvolumeclaims would be 3 of 2"},
+		"a larger one": {
+			hard: list("requests.storage", "10Gi"), used: list("requests.storage", "9Gi"),
+			goes:  []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")},
+			comes: []*corev1.PersistentVolumeClaim{claim("3Gi", "fast")},
+			says:  "requests.storage would be 11Gi of 10Gi",
+		},
+		"another class": {
+			hard:  list("fast.storageclass.storage.k8s.io/requests.storage", "1Gi"),
+			used:  list("fast.storageclass.storage.k8s.io/requests.storage", "1Gi"),
+			goes:  []*corev1.PersistentVolumeClaim{claim("1Gi", "slow")},
+			comes: []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")}, says: "would be 2Gi of 1Gi",
+		},
+		"a class in the old annotation": {
+			hard: list("fast.storageclass.storage.k8s.io/persistentvolumeclaims", "1"),
+			used: list("fast.storageclass.storage.k8s.io/persistentvolumeclaims", "1"),
+			goes: []*corev1.PersistentVolumeClaim{old}, comes: []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")},
+		},
+		"a quota that was lowered": {
+			hard: list("persistentvolumeclaims", "1"), used: list("persistentvolumeclaims", "3"),
+			goes:  []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")},
+			comes: []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")}, says: "would be 3 of 1",
+		},
+		"a quota of other things": {
+			hard: list("pods", "0"), used: list("pods", "0"),
+			comes: []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			quota := corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "q"}, Status: corev1.ResourceQuotaStatus{Hard: tc.hard, Used: tc.used}}
+			quota := corev1.ResourceQuota{
+				ObjectMeta: metav1.ObjectMeta{Name: "q"},
+				Status:     corev1.ResourceQuotaStatus{Hard: tc.hard, Used: tc.used},
+			}
 			refusal := session.QuotaRoom([]corev1.ResourceQuota{quota}, tc.goes, tc.comes)
 			if tc.says == "" {
 				g.Expect(refusal).To(BeNil())

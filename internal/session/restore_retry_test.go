@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// restoring is a frozen restore of two hosts and what there is of it.
+// restoring is a frozen restore of two hosts with its observed state.
 type restoring struct {
 	session *v1alpha1.RestoreSession
 	jobs    map[string]session.Job
@@ -22,15 +22,19 @@ type restoring struct {
 }
 
 func newRestoring(retry *v1alpha1.RetryConfig) *restoring {
-	s := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Name: "r"}, Spec: v1alpha1.RestoreSessionSpec{RetryConfig: retry}}
+	s := &v1alpha1.RestoreSession{
+		ObjectMeta: metav1.ObjectMeta{Name: "r"}, Spec: v1alpha1.RestoreSessionSpec{RetryConfig: retry},
+	}
 	start := session.RestoreStart{Timeout: time.Hour, Resolved: v1alpha1.ResolvedRestore{
-		TargetUID: "uid-target", Hosts: []v1alpha1.ResolvedRestoreHost{restoreHost("pod-0", "pod-0"), restoreHost("pod-1", "pod-1")},
+		TargetUID: "uid-target", Hosts: []v1alpha1.ResolvedRestoreHost{
+			restoreHost("pod-0", "pod-0"), restoreHost("pod-1", "pod-1"),
+		},
 	}}
 	s.Status = session.NextRestore(session.RestoreInput{Now: now, Session: s, Start: &start}).Status
 	return &restoring{session: s, jobs: map[string]session.Job{}, at: now}
 }
 
-// step decides and carries out, as the controller does.
+// step decides and carries the decision out, as the controller does.
 func (r *restoring) step() session.RestoreDecision {
 	d := session.NextRestore(session.RestoreInput{Now: r.at, Session: r.session, Jobs: r.jobs, Pods: r.pods})
 	for _, name := range d.Delete {
@@ -45,7 +49,13 @@ func (r *restoring) step() session.RestoreDecision {
 
 func restored(component string, c task.ComponentResult) session.Job {
 	c.Name = component
-	out := session.Job{Finished: true, Observation: task.Observation{State: task.StateSucceeded, Result: &task.Result{Outcome: c.Outcome, Reason: c.Reason, Components: []task.ComponentResult{c}}}}
+	out := session.Job{
+		Finished: true,
+		Observation: task.Observation{
+			State:  task.StateSucceeded,
+			Result: &task.Result{Outcome: c.Outcome, Reason: c.Reason, Components: []task.ComponentResult{c}},
+		},
+	}
 	if c.Outcome == task.OutcomeFailed {
 		out.State = task.StateFailed
 	}
@@ -57,8 +67,12 @@ func TestWhatFailedIsRestoredAgain(t *testing.T) {
 	r := newRestoring(&v1alpha1.RetryConfig{MaxRetry: 1, Delay: metav1.Duration{Duration: time.Minute}})
 	r.step()
 	g.Expect(r.jobs).To(HaveLen(2))
-	r.jobs[session.RestoreJobName("r", "pod-0", 1)] = restored("pod-0", task.ComponentResult{Outcome: task.OutcomeSucceeded})
-	r.jobs[session.RestoreJobName("r", "pod-1", 1)] = restored("pod-1", task.ComponentResult{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreachable, TargetWritten: true})
+	r.jobs[session.RestoreJobName("r", "pod-0", 1)] = restored("pod-0", task.ComponentResult{
+		Outcome: task.OutcomeSucceeded,
+	})
+	r.jobs[session.RestoreJobName("r", "pod-1", 1)] = restored("pod-1", task.ComponentResult{
+		Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreachable, TargetWritten: true,
+	})
 	d := r.step()
 	g.Expect(d.Status.Phase).To(Equal(restoreRunning))
 	g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonRetrying))
@@ -67,17 +81,20 @@ func TestWhatFailedIsRestoredAgain(t *testing.T) {
 	g.Expect(*d.Movers).To(BeEmpty())
 
 	r.at, r.pods = now.Add(2*time.Minute), 1
-	g.Expect(r.step().Create).To(BeEmpty(), "its pod may still write")
+	g.Expect(r.step().Create).To(BeEmpty(), "its pod can still write")
 	r.pods = 0
 	d = r.step()
-	g.Expect(d.Create).To(Equal([]int{1}), "only what failed")
-	g.Expect(d.Verify).To(BeTrue(), "what was seen through a cache is not enough to write again")
+	g.Expect(d.Create).To(Equal([]int{1}), "only the failed host")
+	g.Expect(d.Verify).To(BeTrue(), "an observation through a cache is not enough to write again")
 	g.Expect(d.Status.Attempt).To(BeEquivalentTo(2))
-	g.Expect(d.Status.Components["pod-1"]).To(Equal(v1alpha1.RestoredComponent{TargetWritten: true}), "it is not forgotten who wrote into the volume")
+	g.Expect(d.Status.Components["pod-1"]).To(
+		Equal(v1alpha1.RestoredComponent{TargetWritten: true}), "the status must keep who wrote into the volume")
 	g.Expect(d.Status.Components["pod-0"].Phase).To(Equal(restoreSucceeded))
 	g.Expect(r.jobs).To(HaveKey(session.RestoreJobName("r", "pod-1", 2)))
 
-	r.jobs[session.RestoreJobName("r", "pod-1", 2)] = restored("pod-1", task.ComponentResult{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreachable})
+	r.jobs[session.RestoreJobName("r", "pod-1", 2)] = restored("pod-1", task.ComponentResult{
+		Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreachable,
+	})
 	d = r.step()
 	g.Expect(d.Status.Phase).To(Equal(restoreFailed), "that was the last attempt")
 	g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonUnreachable))
@@ -93,11 +110,21 @@ func TestWhatNoRepetitionMendsIsNotRepeated(t *testing.T) {
 		confirm string
 		result  task.ComponentResult
 	}{
-		"a directory that is not empty and was confirmed":    {confirm: "uid-target", result: task.ComponentResult{Reason: v1alpha1.ReasonVolumeNotEmpty}},
-		"without retryConfig":                                {result: task.ComponentResult{Reason: v1alpha1.ReasonUnreachable}},
-		"a volume that is not empty":                         {retry: &v1alpha1.RetryConfig{MaxRetry: 3}, result: task.ComponentResult{Reason: v1alpha1.ReasonVolumeNotEmpty}},
-		"a delay that is after the deadline":                 {retry: &v1alpha1.RetryConfig{MaxRetry: 3, Delay: metav1.Duration{Duration: time.Hour}}, result: task.ComponentResult{Reason: v1alpha1.ReasonUnreachable}},
-		"a volume that is not empty and can't be written to": {result: task.ComponentResult{Reason: v1alpha1.ReasonTargetUnwritable}},
+		"a directory that is not empty and was confirmed": {
+			confirm: "uid-target", result: task.ComponentResult{Reason: v1alpha1.ReasonVolumeNotEmpty},
+		},
+		"without retryConfig": {result: task.ComponentResult{Reason: v1alpha1.ReasonUnreachable}},
+		"a volume that is not empty": {
+			retry:  &v1alpha1.RetryConfig{MaxRetry: 3},
+			result: task.ComponentResult{Reason: v1alpha1.ReasonVolumeNotEmpty},
+		},
+		"a delay that is after the deadline": {
+			retry:  &v1alpha1.RetryConfig{MaxRetry: 3, Delay: metav1.Duration{Duration: time.Hour}},
+			result: task.ComponentResult{Reason: v1alpha1.ReasonUnreachable},
+		},
+		"a volume that is not empty and can't be written to": {
+			result: task.ComponentResult{Reason: v1alpha1.ReasonTargetUnwritable},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -112,9 +139,9 @@ func TestWhatNoRepetitionMendsIsNotRepeated(t *testing.T) {
 			g.Expect(d.Status.Reason).To(Equal(tt.result.Reason))
 			switch advice := ContainSubstring("spec.confirm: uid-target"); {
 			case tt.confirm != "":
-				g.Expect(d.Status.Components["pod-0"].Error).NotTo(advice, "that was written")
+				g.Expect(d.Status.Components["pod-0"].Error).NotTo(advice, "the confirmation was given")
 			case tt.result.Reason == v1alpha1.ReasonVolumeNotEmpty:
-				g.Expect(d.Status.Components["pod-0"].Error).To(advice, "it is said what to write")
+				g.Expect(d.Status.Components["pod-0"].Error).To(advice, "the message must say what to write")
 			}
 		})
 	}
@@ -124,7 +151,9 @@ func TestAnEmptyVolumeIsGivenToTheMoversGroupOnce(t *testing.T) {
 	g := NewWithT(t)
 	r := newRestoring(nil)
 	r.step()
-	unwritable := task.ComponentResult{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonTargetUnwritable, TargetEmpty: true}
+	unwritable := task.ComponentResult{
+		Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonTargetUnwritable, TargetEmpty: true,
+	}
 	r.jobs[session.RestoreJobName("r", "pod-0", 1)] = restored("pod-0", unwritable)
 	r.jobs[session.RestoreJobName("r", "pod-1", 1)] = restored("pod-1", unwritable)
 	g.Expect(r.step().Status.NextRetry).NotTo(BeNil())
@@ -132,7 +161,7 @@ func TestAnEmptyVolumeIsGivenToTheMoversGroupOnce(t *testing.T) {
 	d := r.step()
 	g.Expect(d.Create).To(Equal([]int{0, 1}))
 	g.Expect(d.Status.Components["pod-0"].TargetEmpty).To(BeTrue())
-	g.Expect(d.Status.Retried).To(BeZero(), "it is no repetition")
+	g.Expect(d.Status.Retried).To(BeZero(), "it does not count as a retry")
 	unwritable.TargetEmpty = false // the second mover knows that it had the group
 	r.jobs[session.RestoreJobName("r", "pod-0", 2)] = restored("pod-0", unwritable)
 	r.jobs[session.RestoreJobName("r", "pod-1", 2)] = restored("pod-1", unwritable)
@@ -143,8 +172,12 @@ func TestARestoreThatCouldNotBeVerifiedIsUnknown(t *testing.T) {
 	g := NewWithT(t)
 	r := newRestoring(nil)
 	r.step()
-	r.jobs[session.RestoreJobName("r", "pod-0", 1)] = restored("pod-0", task.ComponentResult{Outcome: task.OutcomeSucceeded})
-	r.jobs[session.RestoreJobName("r", "pod-1", 1)] = restored("pod-1", task.ComponentResult{Outcome: task.OutcomeUnknown, Reason: v1alpha1.ReasonUnreadable, Error: "could not be verified"})
+	r.jobs[session.RestoreJobName("r", "pod-0", 1)] = restored("pod-0", task.ComponentResult{
+		Outcome: task.OutcomeSucceeded,
+	})
+	r.jobs[session.RestoreJobName("r", "pod-1", 1)] = restored("pod-1", task.ComponentResult{
+		Outcome: task.OutcomeUnknown, Reason: v1alpha1.ReasonUnreadable, Error: "could not be verified",
+	})
 	d := r.step()
 	g.Expect(d.Status.Phase).To(Equal(v1alpha1.RestoreSessionUnknown))
 	g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonUnreadable))
@@ -163,19 +196,22 @@ func TestOfTwoRestoresFrozenAtOnceTheOlderOneWins(t *testing.T) {
 	g.Expect(session.MayTake(all, &older, "pod-0", "")).To(BeNil())
 	g.Expect(session.MayTake(all, &newer, "pod-0", "")).To(HaveField("UID", older.UID))
 	g.Expect(session.MayTake(all, &newer, "other", "")).To(BeNil(), "another claim")
-	g.Expect(session.MayTake(all, &older, "pod-0", "a")).To(HaveField("UID", newer.UID), "what was taken stays taken")
+	g.Expect(session.MayTake(all, &older, "pod-0", "a")).To(HaveField("UID", newer.UID), "a taken claim stays taken")
 	g.Expect(session.MayTake(all, &newer, "pod-0", "a")).To(BeNil())
-	g.Expect(session.MayTake(all, &older, "pod-0", "gone")).To(BeNil(), "who is gone holds nothing")
+	g.Expect(session.MayTake(all, &older, "pod-0", "gone")).To(BeNil(), "a holder that does not exist holds nothing")
 	newer.Status.Phase = restoreFailed
-	g.Expect(session.MayTake([]v1alpha1.RestoreSession{newer, older}, &older, "pod-0", "a")).To(BeNil(), "who has ended holds nothing")
+	g.Expect(session.MayTake([]v1alpha1.RestoreSession{newer, older}, &older, "pod-0", "a")).To(
+		BeNil(), "a holder that has ended holds nothing")
 }
 
 func TestNothingIsNotSuccess(t *testing.T) {
 	g := NewWithT(t)
 	r := newRestoring(nil)
 	r.session.Status.TotalComponents = 0
-	r.session.Status.Components = map[string]v1alpha1.RestoredComponent{"pod-0": {Phase: restoreFailed}, "pod-1": {Phase: restoreSucceeded}}
-	g.Expect(r.step().Status.Phase).To(Equal(restoreFailed), "what counts is what was frozen")
+	r.session.Status.Components = map[string]v1alpha1.RestoredComponent{
+		"pod-0": {Phase: restoreFailed}, "pod-1": {Phase: restoreSucceeded},
+	}
+	g.Expect(r.step().Status.Phase).To(Equal(restoreFailed), "only the frozen components count")
 	r = newRestoring(nil)
 	r.session.Status.Resolved.Hosts = nil
 	d := r.step()

@@ -6,15 +6,18 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// ApplyRules are the components that a restore writes as rules say, and for each that takes the data of another pod the component
-// that it has it from. all are the components of the Snapshot that have data.
-func ApplyRules(rules []v1alpha1.RestoreRule, all []string) (components []string, sources map[string]string, refusal *v1alpha1.ResolvedError) {
+// ApplyRules returns the components that a restore writes according to rules. sources holds, for each component that
+// takes the data of another pod, the component with that data. all are the components of the Snapshot that have data.
+func ApplyRules(
+	rules []v1alpha1.RestoreRule, all []string,
+) (components []string, sources map[string]string, refusal *v1alpha1.ResolvedError) {
 	sources = map[string]string{}
 	named := map[string]bool{}
 	for _, rule := range rules {
 		for _, host := range rule.TargetHosts {
 			if named[host] {
-				return nil, nil, fail(v1alpha1.ReasonInvalidParameters, "dataSource.rules name %s twice: one rule says what a pod gets", host)
+				return nil, nil, fail(v1alpha1.ReasonInvalidParameters,
+					"dataSource.rules name %s twice: keep only one rule for each pod", host)
 			}
 			named[host] = true
 			from, found := host, false
@@ -33,7 +36,8 @@ func ApplyRules(rules []v1alpha1.RestoreRule, all []string) (components []string
 				}
 			}
 			if !found {
-				return nil, nil, fail(v1alpha1.ReasonComponentNotFound, "the Snapshot has nothing of %s, which dataSource.rules name; these are its components: %s",
+				return nil, nil, fail(v1alpha1.ReasonComponentNotFound,
+					"the Snapshot has no component of %s, which dataSource.rules name; it has: %s",
 					from, strings.Join(all, ", "))
 			}
 		}

@@ -22,23 +22,32 @@ func TestApplyRules(t *testing.T) {
 		reason  string
 		message string
 	}{
-		"each its own, of those that are named": {all: one, rules: []v1alpha1.RestoreRule{rule("", "pod-1", "pod-0")}, want: []string{"pod-1=", "pod-0="}},
-		"of another":                            {all: one, rules: []v1alpha1.RestoreRule{rule("pod-1", "pod-7")}, want: []string{"pod-7=pod-1"}},
-		"of one to all": {
-			all: one, rules: []v1alpha1.RestoreRule{rule("pod-0", "pod-0", "pod-1", "pod-2")}, want: []string{"pod-0=", "pod-1=pod-0", "pod-2=pod-0"},
+		"each named pod its own data": {
+			all: one, rules: []v1alpha1.RestoreRule{rule("", "pod-1", "pod-0")}, want: []string{"pod-1=", "pod-0="},
+		},
+		"data of another pod": {
+			all: one, rules: []v1alpha1.RestoreRule{rule("pod-1", "pod-7")}, want: []string{"pod-7=pod-1"},
+		},
+		"data of one pod for all": {
+			all: one, rules: []v1alpha1.RestoreRule{rule("pod-0", "pod-0", "pod-1", "pod-2")}, want: []string{
+				"pod-0=", "pod-1=pod-0", "pod-2=pod-0",
+			},
 		},
 		"all volumes": {
 			all: two, rules: []v1alpha1.RestoreRule{rule("pod-1", "pod-0"), rule("", "pod-1")},
 			want: []string{"pod-0-data=pod-1-data", "pod-0-logs=pod-1-logs", "pod-1-data=", "pod-1-logs="},
 		},
 		"a pod that was not backed up": {
-			all: one, rules: []v1alpha1.RestoreRule{rule("", "pod-5")}, reason: v1alpha1.ReasonComponentNotFound, message: "has nothing of pod-5",
+			all: one, rules: []v1alpha1.RestoreRule{rule("", "pod-5")}, reason: v1alpha1.ReasonComponentNotFound,
+			message: "has no component of pod-5",
 		},
 		"a pod twice": {
-			all: one, rules: []v1alpha1.RestoreRule{rule("", "pod-0"), rule("pod-1", "pod-0")}, reason: v1alpha1.ReasonInvalidParameters, message: "name pod-0 twice",
+			all: one, rules: []v1alpha1.RestoreRule{rule("", "pod-0"), rule("pod-1", "pod-0")},
+			reason: v1alpha1.ReasonInvalidParameters, message: "name pod-0 twice",
 		},
-		"of a volume that stands alone": {
-			all: []string{"pvc"}, rules: []v1alpha1.RestoreRule{rule("", "pod-0")}, reason: v1alpha1.ReasonComponentNotFound, message: "its components: pvc",
+		"a component that is no pod's": {
+			all: []string{"pvc"}, rules: []v1alpha1.RestoreRule{rule("", "pod-0")},
+			reason: v1alpha1.ReasonComponentNotFound, message: "it has: pvc",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

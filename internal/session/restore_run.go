@@ -16,10 +16,10 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// maybePartly ends messages about movers that may have been at work.
+// maybePartly ends messages about movers that could have written before they ended.
 const maybePartly = "; the target may hold a part of the data"
 
-// RestoreJobName is the name of the Job that restores one host in one attempt of a RestoreSession.
+// RestoreJobName returns the name of the Job that restores one host in one attempt of a RestoreSession.
 func RestoreJobName(session, host string, attempt int32) string {
 	if attempt > 1 {
 		return policy.JobName("restore", session, host, strconv.Itoa(int(attempt)))
@@ -27,17 +27,17 @@ func RestoreJobName(session, host string, attempt int32) string {
 	return task.RestoreJobName(session, host)
 }
 
-// restoreRun is one look at a frozen restore.
+// restoreRun is one step of a frozen restore.
 type restoreRun struct {
 	RestoreInput
 	d *RestoreDecision
-	// movers that may still write, by component.
+	// movers holds the movers that are still allowed to write, by component.
 	movers map[string]string
 	// open is the number of hosts that are not done.
 	open int
 }
 
-// runRestore looks at every host, and ends the restore or an attempt when none is open.
+// runRestore takes one step for every host. When no host is open it ends the attempt or the restore.
 func runRestore(in RestoreInput, d *RestoreDecision) {
 	d.Status.ObservedGeneration = in.Session.Generation
 	if d.Status.Components == nil {
@@ -65,10 +65,10 @@ func runRestore(in RestoreInput, d *RestoreDecision) {
 	}
 }
 
-// late says whether the deadline passed.
+// late reports whether the deadline has passed.
 func (r *restoreRun) late() bool { return !r.Now.Before(r.d.Status.RestoreDeadline.Time) }
 
-// host looks at one host: its components after this step are in the decision's status.
+// host takes one step for one host and updates its components in the decision's status.
 func (r *restoreRun) host(i int, h *v1alpha1.ResolvedRestoreHost) {
 	name := r.jobName(h)
 	job, exists := r.Jobs[name]
@@ -79,7 +79,7 @@ func (r *restoreRun) host(i int, h *v1alpha1.ResolvedRestoreHost) {
 	for _, v := range h.Volumes {
 		c := r.d.Status.Components[v.Component]
 		if c.Phase != v1alpha1.RestoreSessionFailed {
-			if v.Provision == nil { // who makes claims reports nothing but its result
+			if v.Provision == nil { // a Job that makes claims reports only its Result
 				r.movers[v.Component] = name
 			}
 			continue
@@ -87,14 +87,15 @@ func (r *restoreRun) host(i int, h *v1alpha1.ResolvedRestoreHost) {
 		c.Error = shorten(r.advise(c.Reason, c.Error))
 		r.d.Status.Components[v.Component] = c
 	}
-	// Who waits for a restore wants to mount the volume, which is in use until the pod has ended.
-	if pending || exists && !job.Finished && !r.late() && r.Session.DeletionTimestamp == nil && !slices.Contains(r.d.Delete, name) {
+	// Whoever waits for a restore wants to mount the volume, which is in use until the pod has ended.
+	if pending || exists && !job.Finished && !r.late() && r.Session.DeletionTimestamp == nil &&
+		!slices.Contains(r.d.Delete, name) {
 		r.open++
 	}
 }
 
-// pending says whether a component of the host is not terminal, and seen whether its Job was there once in this attempt: of two that
-// follow each other, the one that it waits for.
+// pending reports whether a component of the host is not terminal, and whether its present Job was seen in this
+// attempt. The present Job is the second one if that mounts the claims.
 func (r *restoreRun) pending(h *v1alpha1.ResolvedRestoreHost) (pending, seen bool) {
 	mounting := Mounting(h, r.d.Status.Components)
 	for _, v := range h.Volumes {
@@ -105,7 +106,7 @@ func (r *restoreRun) pending(h *v1alpha1.ResolvedRestoreHost) (pending, seen boo
 	return pending, seen
 }
 
-// step decides about a host that is not done, and asks for its Job or for its end.
+// step decides about a host that is not done, and asks for its Job to be made or deleted.
 func (r *restoreRun) step(i int, h *v1alpha1.ResolvedRestoreHost, name string) {
 	job, exists := r.Jobs[name]
 	deleted := r.Session.DeletionTimestamp
@@ -146,7 +147,7 @@ func (r *restoreRun) step(i int, h *v1alpha1.ResolvedRestoreHost, name string) {
 	case seen:
 		what := "the Job was deleted before it ended"
 		if RestoredBySidecars(r.Session) {
-			what = "what the sidecar was told to do was removed before it ended"
+			what = "the work of the sidecar was removed before it ended"
 		}
 		r.giveUp(h, v1alpha1.ReasonJobVanished, what+maybePartly)
 	default:
@@ -154,7 +155,7 @@ func (r *restoreRun) step(i int, h *v1alpha1.ResolvedRestoreHost, name string) {
 	}
 }
 
-// mark remembers in the components that their Job was there: if it is gone later, it was deleted.
+// mark records in the components that their Job existed. If the Job is missing later, somebody deleted it.
 func (r *restoreRun) mark(h *v1alpha1.ResolvedRestoreHost) {
 	for _, v := range h.Volumes {
 		if c := r.d.Status.Components[v.Component]; c.Phase == "" {
@@ -164,7 +165,7 @@ func (r *restoreRun) mark(h *v1alpha1.ResolvedRestoreHost) {
 	}
 }
 
-// giveUp fails what of a host is not done: its mover may not write any more.
+// giveUp fails the unfinished components of a host. Their mover is no longer allowed to write.
 func (r *restoreRun) giveUp(h *v1alpha1.ResolvedRestoreHost, reason, message string) {
 	r.d.Verify = true
 	for _, v := range h.Volumes {
@@ -178,7 +179,7 @@ func (r *restoreRun) giveUp(h *v1alpha1.ResolvedRestoreHost, reason, message str
 	}
 }
 
-// report fills in the components that are not done from the mover's Result.
+// report fills in the unfinished components from the mover's Result.
 func (r *restoreRun) report(h *v1alpha1.ResolvedRestoreHost, result *task.Result) {
 	reported := map[string]task.ComponentResult{}
 	for _, c := range result.Components {
@@ -193,7 +194,7 @@ func (r *restoreRun) report(h *v1alpha1.ResolvedRestoreHost, result *task.Result
 		out := v1alpha1.RestoredComponent{
 			Phase:  v1alpha1.RestoreSessionFailed,
 			Reason: cmp.Or(failure(result), v1alpha1.ReasonJobFailed),
-			Error:  cmp.Or(result.Message, "the mover said nothing about the component"),
+			Error:  cmp.Or(result.Message, "the mover did not report this component"),
 		}
 		if c, ok := reported[v.Component]; ok {
 			out = c.Restored()
@@ -212,22 +213,23 @@ func (r *restoreRun) report(h *v1alpha1.ResolvedRestoreHost, result *task.Result
 	}
 }
 
-// advise adds to the mover's word what the mover can't know: what must be written to have the volume overwritten. Where that was
-// written the mover has another reason to refuse.
+// advise adds to the mover's message what only the controller knows: what to write so that the volume is overwritten.
+// If that was written already, the mover refused for another reason.
 func (r *restoreRun) advise(reason, message string) string {
 	uid := r.d.Status.Resolved.TargetUID
-	if reason != v1alpha1.ReasonVolumeNotEmpty || uid == "" || Overwrites(r.Session) != "" || strings.Contains(message, string(uid)) {
+	if reason != v1alpha1.ReasonVolumeNotEmpty || uid == "" || Overwrites(r.Session) != "" ||
+		strings.Contains(message, string(uid)) {
 		return message
 	}
 	return message + ConfirmAdvice(uid)
 }
 
-// ConfirmAdvice ends a refusal to write into a volume that is used: it says what to write.
+// ConfirmAdvice ends a refusal to write into a used volume. It says which spec.confirm allows it.
 func ConfirmAdvice(target types.UID) string {
-	return fmt.Sprintf("; to restore into it all the same, make another RestoreSession with spec.confirm: %s", target)
+	return fmt.Sprintf("; to restore into it anyway, create another RestoreSession with spec.confirm: %s", target)
 }
 
-// Overwrites is what a restore does with files that its volumes hold, "" where it must find them empty.
+// Overwrites returns how a restore treats existing files in its volumes, or "" if the volumes must be empty.
 func Overwrites(s *v1alpha1.RestoreSession) v1alpha1.OverwritePolicy {
 	if s.Spec.Confirm == "" {
 		return ""

@@ -10,25 +10,26 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// RestoreTarget is what a restore knows of its target and of what it restores when it is resolved. Either Target names what
-// exists, or Templates say what is made.
+// RestoreTarget is what a restore knows about its target and its data when it is resolved. Either Target names existing
+// objects, or Templates describe new claims.
 type RestoreTarget struct {
 	Target
-	// Templates of the claims that are made.
+	// Templates are those of the claims to make.
 	Templates []v1alpha1.RestoreClaimTemplate
-	// Snapshot that is restored.
+	// Snapshot is the Snapshot to restore.
 	Snapshot *v1alpha1.Snapshot
-	// Components of it, as ChooseComponents gave them.
+	// Components are those of the Snapshot that ChooseComponents returned.
 	Components []string
-	// Sources are the components of the Snapshot that are restored as others, as ApplyRules gave them.
+	// Sources maps components to the component of the Snapshot that they are restored from, as ApplyRules returned
+	// them.
 	Sources map[string]string
-	// Unpacker is the program that makes the files in the volumes, nil where the mover does.
+	// Unpacker is the program that creates the files in the volumes, nil where the mover does it.
 	Unpacker *v1alpha1.ResolvedStream
 }
 
-// ResolveRestore says which Jobs restore a Snapshot, on which nodes, as whom, and which component each of them writes into
-// which volume. A component of a workload goes into the volume that it was made of. The result depends on nothing but t. An
-// error means that no Job is made.
+// ResolveRestore returns the hosts of a restore: which Jobs restore the Snapshot, on which nodes, with which security
+// context, and which component goes into which volume. A component of a workload goes into the volume from which it was
+// backed up. The result depends only on t. If it returns an error, no Job is made.
 func ResolveRestore(t RestoreTarget) ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
 	if _, err := RestoreSecurityContext(t.Job, t.Privileged); err != nil {
 		return nil, err
@@ -46,7 +47,9 @@ func ResolveRestore(t RestoreTarget) ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.
 		return nil, err
 	}
 	if len(hosts) > maxHosts {
-		return nil, fail(v1alpha1.ReasonInvalidTask, "the restore needs %d Jobs; at most %d are possible: name components in dataSource.components", len(hosts), maxHosts)
+		return nil, fail(v1alpha1.ReasonInvalidTask,
+			"the restore needs %d Jobs; at most %d are possible: name components in dataSource.components", len(hosts),
+			maxHosts)
 	}
 	return hosts, r.check(hosts)
 }
@@ -57,7 +60,7 @@ type restoreResolver struct {
 	claims   map[string]*corev1.PersistentVolumeClaim
 }
 
-// hosts without nodes.
+// hosts returns the hosts of the restore without their nodes.
 func (r *restoreResolver) hosts() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
 	switch {
 	case len(r.Streams) > 0:
@@ -77,11 +80,12 @@ func (r *restoreResolver) hosts() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.Res
 	}
 }
 
-// volume is the volume that takes a component.
+// volume returns the volume that receives a component.
 func (r *restoreResolver) volume(component string, v v1alpha1.ResolvedVolume) v1alpha1.ResolvedRestoreVolume {
 	c := r.Snapshot.Status.Components[cmp.Or(r.Sources[component], component)]
 	return v1alpha1.ResolvedRestoreVolume{
-		Component: component, Source: r.Sources[component], ID: c.ID, Path: c.Path, ClaimName: v.ClaimName, HostPath: v.HostPath, Volume: v.Volume,
+		Component: component, Source: r.Sources[component], ID: c.ID, Path: c.Path, ClaimName: v.ClaimName,
+		HostPath: v.HostPath, Volume: v.Volume,
 		Files: c.Files, Bytes: c.SizeBytes, Stream: r.Unpacker,
 	}
 }
@@ -103,7 +107,9 @@ func (r *restoreResolver) intoDatabase() ([]v1alpha1.ResolvedRestoreHost, *v1alp
 
 func (r *restoreResolver) intoClaim() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
 	if len(r.Components) > 1 {
-		return nil, fail(v1alpha1.ReasonComponentNotFound, "a PersistentVolumeClaim takes one component, and Snapshot %s has several: name one of them in dataSource.components: %s",
+		return nil, fail(v1alpha1.ReasonComponentNotFound,
+			"a PersistentVolumeClaim takes one component, and Snapshot %s has several: name one of them in "+
+				"dataSource.components: %s",
 			r.Snapshot.Name, strings.Join(r.Components, ", "))
 	}
 	context, err := RestoreSecurityContext(r.Job, r.Privileged)
@@ -111,7 +117,8 @@ func (r *restoreResolver) intoClaim() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1
 		return nil, err
 	}
 	v := r.volume(r.Components[0], v1alpha1.ResolvedVolume{ClaimName: r.Claim.Name})
-	return []v1alpha1.ResolvedRestoreHost{{Name: HostTarget, SecurityContext: context, Volumes: []v1alpha1.ResolvedRestoreVolume{v}}}, nil
+	return []v1alpha1.ResolvedRestoreHost{{Name: HostTarget, SecurityContext: context,
+		Volumes: []v1alpha1.ResolvedRestoreVolume{v}}}, nil
 }
 
 func (r *restoreResolver) intoDeployment() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
@@ -120,7 +127,9 @@ func (r *restoreResolver) intoDeployment() ([]v1alpha1.ResolvedRestoreHost, *v1a
 	if err != nil {
 		return nil, err
 	}
-	host := v1alpha1.ResolvedRestoreHost{Name: HostTarget, SecurityContext: r.resolver.securityContext(&d.Spec.Template.Spec, volumes[0].name)}
+	host := v1alpha1.ResolvedRestoreHost{
+		Name: HostTarget, SecurityContext: r.resolver.securityContext(&d.Spec.Template.Spec, volumes[0].name),
+	}
 	for _, component := range r.Components {
 		i := slices.IndexFunc(volumes, func(v volume) bool { return v.name == component })
 		if i < 0 && len(volumes) == 1 && len(r.Components) == 1 {
@@ -130,7 +139,9 @@ func (r *restoreResolver) intoDeployment() ([]v1alpha1.ResolvedRestoreHost, *v1a
 		case i < 0:
 			return nil, r.noPlace(component, "Deployment/"+d.Name, volumes)
 		case volumes[i].perPod:
-			return nil, fail(v1alpha1.ReasonNoVolumes, "volume %s of Deployment/%s is ephemeral: it goes with its pod. Restore the component into a PersistentVolumeClaim", volumes[i].name, d.Name)
+			return nil, fail(v1alpha1.ReasonNoVolumes,
+				"volume %s of Deployment/%s is ephemeral and is deleted with its pod: restore the component into a "+
+					"PersistentVolumeClaim", volumes[i].name, d.Name)
 		}
 		host.Volumes = append(host.Volumes, r.volume(component, r.resolver.resolved(volumes[i], component, "")))
 	}
@@ -143,14 +154,15 @@ func (r *restoreResolver) intoStatefulSet() ([]v1alpha1.ResolvedRestoreHost, *v1
 	if err != nil {
 		return nil, err
 	}
-	return r.perHost("StatefulSet/"+s.Name, &s.Spec.Template.Spec, volumes, func(component string) (host, pod, rest string) {
-		ordinal := podOrdinal(component)
-		if ordinal == "" {
-			return "", "", ""
-		}
-		host = "pod-" + ordinal
-		return host, s.Name + "-" + ordinal, strings.TrimPrefix(strings.TrimPrefix(component, host), "-")
-	})
+	return r.perHost("StatefulSet/"+s.Name, &s.Spec.Template.Spec, volumes,
+		func(component string) (host, pod, rest string) {
+			ordinal := podOrdinal(component)
+			if ordinal == "" {
+				return "", "", ""
+			}
+			host = "pod-" + ordinal
+			return host, s.Name + "-" + ordinal, strings.TrimPrefix(strings.TrimPrefix(component, host), "-")
+		})
 }
 
 func (r *restoreResolver) intoDaemonSet() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
@@ -159,23 +171,27 @@ func (r *restoreResolver) intoDaemonSet() ([]v1alpha1.ResolvedRestoreHost, *v1al
 	if err != nil {
 		return nil, err
 	}
-	hosts, err := r.perHost("DaemonSet/"+d.Name, &d.Spec.Template.Spec, volumes, func(component string) (host, pod, rest string) {
-		for _, v := range volumes {
-			if node, ok := strings.CutSuffix(component, "-"+v.name); ok && len(volumes) > 1 {
-				return node, "", v.name
+	hosts, err := r.perHost("DaemonSet/"+d.Name, &d.Spec.Template.Spec, volumes,
+		func(component string) (host, pod, rest string) {
+			for _, v := range volumes {
+				if node, ok := strings.CutSuffix(component, "-"+v.name); ok && len(volumes) > 1 {
+					return node, "", v.name
+				}
 			}
-		}
-		return component, "", ""
-	})
+			return component, "", ""
+		})
 	for i := range hosts {
 		hosts[i].Node = hosts[i].Name
 	}
 	return hosts, err
 }
 
-// perHost puts components that are named after a host, and where there are several after their volume, into the volumes of
-// that host. split takes the name of a component apart; no host means that it is not named so.
-func (r *restoreResolver) perHost(target string, spec *corev1.PodSpec, volumes []volume, split func(string) (host, pod, rest string)) ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
+// perHost puts components into the volumes of their hosts. Such components are named after a host, and after a volume
+// where the host has several. split takes the name of a component apart; an empty host means that the name has no such
+// form.
+func (r *restoreResolver) perHost(
+	target string, spec *corev1.PodSpec, volumes []volume, split func(string) (host, pod, rest string),
+) ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
 	var hosts []v1alpha1.ResolvedRestoreHost
 	for _, component := range r.Components {
 		name, pod, rest := split(component)
@@ -189,21 +205,25 @@ func (r *restoreResolver) perHost(target string, spec *corev1.PodSpec, volumes [
 		at := slices.IndexFunc(hosts, func(h v1alpha1.ResolvedRestoreHost) bool { return h.Name == name })
 		if at < 0 {
 			at = len(hosts)
-			hosts = append(hosts, v1alpha1.ResolvedRestoreHost{Name: name, SecurityContext: r.resolver.securityContext(spec, volumes[0].name)})
+			hosts = append(hosts, v1alpha1.ResolvedRestoreHost{
+				Name: name, SecurityContext: r.resolver.securityContext(spec, volumes[0].name),
+			})
 		}
-		hosts[at].Volumes = append(hosts[at].Volumes, r.volume(component, r.resolver.resolved(volumes[i], component, pod)))
+		hosts[at].Volumes = append(hosts[at].Volumes,
+			r.volume(component, r.resolver.resolved(volumes[i], component, pod)))
 	}
 	return hosts, nil
 }
 
-// noPlace says that a component has no volume of its name in the target.
+// noPlace refuses a component for which the target has no volume.
 func (r *restoreResolver) noPlace(component, target string, volumes []volume) *v1alpha1.ResolvedError {
 	return fail(v1alpha1.ReasonComponentNotFound,
-		"component %s of Snapshot %s does not say which volume of %s it belongs to (there are: %s): restore it into a PersistentVolumeClaim, or leave it out with dataSource.components",
+		"component %s of Snapshot %s does not name a volume of %s (it has: %s): restore it into a "+
+			"PersistentVolumeClaim, or leave it out with dataSource.components",
 		component, r.Snapshot.Name, target, names(volumes))
 }
 
-// podOrdinal is the number in a component's name pod-<n> or pod-<n>-<volume>, "" where it has none.
+// podOrdinal returns the number in a component's name pod-<n> or pod-<n>-<volume>, or "".
 func podOrdinal(component string) string {
 	rest, ok := strings.CutPrefix(component, "pod-")
 	if !ok {

@@ -30,7 +30,8 @@ func into(hosts []v1alpha1.ResolvedRestoreHost) []string {
 }
 
 func TestWhereComponentsAreRestoredTo(t *testing.T) {
-	claims := []corev1.PersistentVolumeClaim{claim("pages"), claim("uploads"), claim("data-db-0"), claim("data-db-1"), claim("logs-db-0"),
+	claims := []corev1.PersistentVolumeClaim{claim("pages"), claim("uploads"), claim("data-db-0"), claim("data-db-1"),
+		claim("logs-db-0"),
 		claim("once", corev1.ReadWriteOncePod), claim("many", corev1.ReadWriteMany)}
 	both := podSpec(claimVolume("pages", "pages"), claimVolume("uploads", "uploads"))
 	template := func(name, component string) v1alpha1.RestoreClaimTemplate {
@@ -48,73 +49,113 @@ func TestWhereComponentsAreRestoredTo(t *testing.T) {
 		reason     string
 		message    string
 	}{
-		"one component into a claim":      {components: "pod-7", target: session.RestoreTarget{Target: session.Target{Claim: new(claim("new"))}}, want: []string{"target: pod-7>new"}},
-		"several components into a claim": {components: "pod-0 pod-1", target: session.RestoreTarget{Target: session.Target{Claim: new(claim("new"))}}, reason: v1alpha1.ReasonComponentNotFound, message: "pod-0, pod-1"},
+		"one component into a claim": {
+			components: "pod-7", target: session.RestoreTarget{Target: session.Target{Claim: new(claim("new"))}},
+			want: []string{"target: pod-7>new"},
+		},
+		"several components into a claim": {
+			components: "pod-0 pod-1", target: session.RestoreTarget{Target: session.Target{Claim: new(claim("new"))}},
+			reason: v1alpha1.ReasonComponentNotFound, message: "pod-0, pod-1",
+		},
 		"a claim that is in use, on its node": {
 			components: "pvc", target: session.RestoreTarget{Target: session.Target{Claim: new(claim("pages"))}},
-			pods: []corev1.Pod{pod("a", "n1", podSpec(claimVolume("x", "pages")))}, want: []string{"target@n1: pvc>pages"},
+			pods: []corev1.Pod{pod("a", "n1", podSpec(claimVolume("x", "pages")))}, want: []string{
+				"target@n1: pvc>pages",
+			},
 		},
 		"a shared claim that is in use, anywhere": {
-			components: "pvc", target: session.RestoreTarget{Target: session.Target{Claim: new(claim("many", corev1.ReadWriteMany))}},
+			components: "pvc", target: session.RestoreTarget{
+				Target: session.Target{Claim: new(claim("many", corev1.ReadWriteMany))},
+			},
 			pods: []corev1.Pod{pod("a", "n1", podSpec(claimVolume("x", "many")))}, want: []string{"target: pvc>many"},
 		},
 		"a claim of one pod that is in use": {
-			components: "pvc", target: session.RestoreTarget{Target: session.Target{Claim: new(claim("once", corev1.ReadWriteOncePod))}},
+			components: "pvc", target: session.RestoreTarget{
+				Target: session.Target{Claim: new(claim("once", corev1.ReadWriteOncePod))},
+			},
 			pods: []corev1.Pod{pod("a", "n1", podSpec(claimVolume("x", "once")))}, reason: v1alpha1.ReasonVolumeInUse,
 		},
-		"volumes of a Deployment": {components: "pages uploads", target: session.RestoreTarget{Target: session.Target{Deployment: deployment(both)}}, want: []string{"target: pages>pages uploads>uploads"}},
-		"a component that no volume of a Deployment is called": {
-			components: "pvc", target: session.RestoreTarget{Target: session.Target{Deployment: deployment(both)}}, reason: v1alpha1.ReasonComponentNotFound, message: "pages, uploads",
+		"volumes of a Deployment": {
+			components: "pages uploads",
+			target:     session.RestoreTarget{Target: session.Target{Deployment: deployment(both)}},
+			want:       []string{"target: pages>pages uploads>uploads"},
+		},
+		"a component without a volume of its name in a Deployment": {
+			components: "pvc", target: session.RestoreTarget{Target: session.Target{Deployment: deployment(both)}},
+			reason: v1alpha1.ReasonComponentNotFound, message: "pages, uploads",
 		},
 		"the only component into the only volume": {
-			components: "pvc", target: session.RestoreTarget{Target: session.Target{Deployment: deployment(podSpec(claimVolume("pages", "pages")))}}, want: []string{"target: pvc>pages"},
+			components: "pvc", target: session.RestoreTarget{Target: session.Target{Deployment: deployment(
+				podSpec(claimVolume("pages", "pages")))}}, want: []string{"target: pvc>pages"},
 		},
 		"pods of a StatefulSet without replicas": {
-			components: "pod-0 pod-1", target: session.RestoreTarget{Target: session.Target{StatefulSet: statefulSet(0, podSpec(), "data")}},
+			components: "pod-0 pod-1", target: session.RestoreTarget{
+				Target: session.Target{StatefulSet: statefulSet(0, podSpec(), "data")},
+			},
 			want: []string{"pod-0: pod-0>data-db-0", "pod-1: pod-1>data-db-1"},
 		},
 		"volumes of one pod, in one Job": {
-			components: "pod-0-data pod-0-logs", target: session.RestoreTarget{Target: session.Target{StatefulSet: statefulSet(1, podSpec(), "data", "logs")}},
+			components: "pod-0-data pod-0-logs", target: session.RestoreTarget{
+				Target: session.Target{StatefulSet: statefulSet(1, podSpec(), "data", "logs")},
+			},
 			want: []string{"pod-0: pod-0-data>data-db-0 pod-0-logs>logs-db-0"},
 		},
-		"a pod whose claim is not there": {
-			components: "pod-9", target: session.RestoreTarget{Target: session.Target{StatefulSet: statefulSet(1, podSpec(), "data")}}, reason: v1alpha1.ReasonTargetNotFound, message: "data-db-9",
+		"a pod whose claim does not exist": {
+			components: "pod-9", target: session.RestoreTarget{Target: session.Target{StatefulSet: statefulSet(
+				1, podSpec(), "data")}}, reason: v1alpha1.ReasonTargetNotFound, message: "data-db-9",
 		},
 		"a component without a volume in its name, of several": {
-			components: "pod-0", target: session.RestoreTarget{Target: session.Target{StatefulSet: statefulSet(1, podSpec(), "data", "logs")}}, reason: v1alpha1.ReasonComponentNotFound, message: "data, logs",
+			components: "pod-0", target: session.RestoreTarget{Target: session.Target{StatefulSet: statefulSet(
+				1, podSpec(), "data", "logs")}}, reason: v1alpha1.ReasonComponentNotFound, message: "data, logs",
 		},
 		"nodes of a DaemonSet that share a claim": {
-			components: "n1 n2", target: session.RestoreTarget{Target: session.Target{DaemonSet: daemonSet(podSpec(claimVolume("many", "many")))}}, reason: v1alpha1.ReasonInvalidParameters, message: "both go into",
+			components: "n1 n2", target: session.RestoreTarget{Target: session.Target{DaemonSet: daemonSet(
+				podSpec(claimVolume("many", "many")))}}, reason: v1alpha1.ReasonInvalidParameters,
+			message: "both go into",
 		},
 		"a node of a DaemonSet": {
-			components: "n1", target: session.RestoreTarget{Target: session.Target{DaemonSet: daemonSet(podSpec(claimVolume("many", "many")))}}, want: []string{"n1@n1: n1>many"},
+			components: "n1", target: session.RestoreTarget{Target: session.Target{DaemonSet: daemonSet(
+				podSpec(claimVolume("many", "many")))}}, want: []string{"n1@n1: n1>many"},
 		},
 		"a host path": {
-			components: "n1", target: session.RestoreTarget{Target: session.Target{DaemonSet: daemonSet(hostPaths("state")), Privileged: true}}, reason: v1alpha1.ReasonNoVolumes, message: "host path",
+			components: "n1", target: session.RestoreTarget{Target: session.Target{DaemonSet: daemonSet(
+				hostPaths("state")), Privileged: true}}, reason: v1alpha1.ReasonNoVolumes, message: "host path",
 		},
 		"new claims of pods": {
-			components: "pod-0 pod-1", target: session.RestoreTarget{Templates: []v1alpha1.RestoreClaimTemplate{template("copy-${POD_ORDINAL}", "")}},
+			components: "pod-0 pod-1", target: session.RestoreTarget{
+				Templates: []v1alpha1.RestoreClaimTemplate{template("copy-${POD_ORDINAL}", "")},
+			},
 			want: []string{"pod-0: pod-0>copy-0", "pod-1: pod-1>copy-1"},
 		},
 		"new claims of one template each": {
-			components: "pages uploads", target: session.RestoreTarget{Templates: []v1alpha1.RestoreClaimTemplate{template("u", "uploads"), template("p", "pages")}},
+			components: "pages uploads", target: session.RestoreTarget{
+				Templates: []v1alpha1.RestoreClaimTemplate{template("u", "uploads"), template("p", "pages")},
+			},
 			want: []string{"pages: pages>p", "uploads: uploads>u"},
 		},
 		"a component without a template": {
-			components: "pages other", target: session.RestoreTarget{Templates: []v1alpha1.RestoreClaimTemplate{template("u", "uploads"), template("p", "pages")}},
+			components: "pages other", target: session.RestoreTarget{
+				Templates: []v1alpha1.RestoreClaimTemplate{template("u", "uploads"), template("p", "pages")},
+			},
 			reason: v1alpha1.ReasonInvalidParameters, message: "component other",
 		},
 		"one name for two components": {
-			components: "pages uploads", target: session.RestoreTarget{Templates: []v1alpha1.RestoreClaimTemplate{template("new", "")}}, reason: v1alpha1.ReasonInvalidParameters, message: "${COMPONENT_NAME}",
+			components: "pages uploads",
+			target:     session.RestoreTarget{Templates: []v1alpha1.RestoreClaimTemplate{template("new", "")}},
+			reason:     v1alpha1.ReasonInvalidParameters, message: "${COMPONENT_NAME}",
 		},
 		"a number that the component does not have": {
-			components: "pages", target: session.RestoreTarget{Templates: []v1alpha1.RestoreClaimTemplate{template("new-${POD_ORDINAL}", "")}}, reason: v1alpha1.ReasonInvalidParameters,
+			components: "pages", target: session.RestoreTarget{Templates: []v1alpha1.RestoreClaimTemplate{template(
+				"new-${POD_ORDINAL}", "")}}, reason: v1alpha1.ReasonInvalidParameters,
 		},
 		"an unknown variable": {
-			components: "pages", target: session.RestoreTarget{Templates: []v1alpha1.RestoreClaimTemplate{template("new-${OTHER}", "")}}, reason: v1alpha1.ReasonInvalidParameters, message: "knows only",
+			components: "pages", target: session.RestoreTarget{Templates: []v1alpha1.RestoreClaimTemplate{template(
+				"new-${OTHER}", "")}}, reason: v1alpha1.ReasonInvalidParameters,
+			message: "the only variables in a name are",
 		},
 		"a name that no claim can have": {
-			components: "pages", target: session.RestoreTarget{Templates: []v1alpha1.RestoreClaimTemplate{template("New", "")}}, reason: v1alpha1.ReasonInvalidParameters,
+			components: "pages", target: session.RestoreTarget{Templates: []v1alpha1.RestoreClaimTemplate{template(
+				"New", "")}}, reason: v1alpha1.ReasonInvalidParameters,
 		},
 	}
 	for name, tt := range tests {
@@ -122,7 +163,9 @@ func TestWhereComponentsAreRestoredTo(t *testing.T) {
 			g := NewWithT(t)
 			in := tt.target
 			in.Claims, in.Pods, in.Components = claims, tt.pods, strings.Fields(tt.components)
-			in.Snapshot = &v1alpha1.Snapshot{Status: v1alpha1.SnapshotStatus{Components: map[string]v1alpha1.Component{}}}
+			in.Snapshot = &v1alpha1.Snapshot{
+				Status: v1alpha1.SnapshotStatus{Components: map[string]v1alpha1.Component{}},
+			}
 			for _, c := range in.Components {
 				in.Snapshot.Status.Components[c] = v1alpha1.Component{ID: "k-" + c, Path: "sub"}
 			}

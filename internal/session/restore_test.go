@@ -25,7 +25,9 @@ const (
 
 func TestStartOfARestore(t *testing.T) {
 	refused := func(reason string, wait time.Duration) session.RestoreStart {
-		return session.RestoreStart{Since: now, Error: &v1alpha1.ResolvedError{Reason: reason, Message: "m"}, Wait: wait}
+		return session.RestoreStart{
+			Since: now, Error: &v1alpha1.ResolvedError{Reason: reason, Message: "m"}, Wait: wait,
+		}
 	}
 	tests := map[string]struct {
 		start   session.RestoreStart
@@ -35,15 +37,38 @@ func TestStartOfARestore(t *testing.T) {
 		reason  string
 		ready   bool
 	}{
-		"everything is there":                 {phase: restoreRunning, reason: "Running"},
-		"the target was filled before":        {start: session.RestoreStart{AlreadyRestored: true}, phase: restoreSkipped, reason: v1alpha1.ReasonAlreadyRestored, ready: true},
-		"the target is in use":                {start: refused(v1alpha1.ReasonVolumeInUse, 0), phase: restoreFailed, reason: v1alpha1.ReasonVolumeInUse},
-		"there is no such Snapshot":           {start: refused(v1alpha1.ReasonSnapshotNotFound, 0), phase: restoreInvalid, reason: v1alpha1.ReasonSnapshotNotFound},
-		"the repository is on its way":        {start: refused(v1alpha1.ReasonRepositoryNotReady, time.Minute), phase: restorePending, reason: v1alpha1.ReasonRepositoryNotReady},
-		"the repository never came":           {start: refused(v1alpha1.ReasonRepositoryNotReady, time.Minute), later: time.Minute, phase: restoreFailed, reason: v1alpha1.ReasonRepositoryNotReady},
-		"the target does not exist, as yet":   {start: refused(v1alpha1.ReasonTargetNotFound, time.Minute), phase: restorePending, reason: v1alpha1.ReasonTargetNotFound},
-		"the target never came":               {start: refused(v1alpha1.ReasonTargetNotFound, time.Minute), later: time.Minute, phase: restoreInvalid, reason: v1alpha1.ReasonTargetNotFound},
-		"it was deleted before anything else": {start: refused(v1alpha1.ReasonTargetNotFound, time.Minute), deleted: true, phase: restoreFailed, reason: v1alpha1.ReasonCancelled},
+		"everything exists": {phase: restoreRunning, reason: "Running"},
+		"the target was filled before": {
+			start: session.RestoreStart{AlreadyRestored: true}, phase: restoreSkipped,
+			reason: v1alpha1.ReasonAlreadyRestored, ready: true,
+		},
+		"the target is in use": {
+			start: refused(v1alpha1.ReasonVolumeInUse, 0), phase: restoreFailed, reason: v1alpha1.ReasonVolumeInUse,
+		},
+		"the Snapshot does not exist": {
+			start: refused(v1alpha1.ReasonSnapshotNotFound, 0), phase: restoreInvalid,
+			reason: v1alpha1.ReasonSnapshotNotFound,
+		},
+		"the repository is on its way": {
+			start: refused(v1alpha1.ReasonRepositoryNotReady, time.Minute), phase: restorePending,
+			reason: v1alpha1.ReasonRepositoryNotReady,
+		},
+		"the repository never came": {
+			start: refused(v1alpha1.ReasonRepositoryNotReady, time.Minute), later: time.Minute, phase: restoreFailed,
+			reason: v1alpha1.ReasonRepositoryNotReady,
+		},
+		"the target does not exist yet": {
+			start: refused(v1alpha1.ReasonTargetNotFound, time.Minute), phase: restorePending,
+			reason: v1alpha1.ReasonTargetNotFound,
+		},
+		"the target never came": {
+			start: refused(v1alpha1.ReasonTargetNotFound, time.Minute), later: time.Minute, phase: restoreInvalid,
+			reason: v1alpha1.ReasonTargetNotFound,
+		},
+		"it was deleted before anything else": {
+			start: refused(v1alpha1.ReasonTargetNotFound, time.Minute), deleted: true, phase: restoreFailed,
+			reason: v1alpha1.ReasonCancelled,
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -59,17 +84,18 @@ func TestStartOfARestore(t *testing.T) {
 			g.Expect(d.Create).To(BeEmpty())
 			g.Expect(d.Stamp).To(BeFalse())
 			g.Expect(d.After > 0).To(Equal(tt.phase == restorePending))
-			g.Expect(d.Event).NotTo(BeNil(), "it is said at once what happened or what it waits for")
+			g.Expect(d.Event).NotTo(BeNil(), "an event must say at once what happened or what it waits for")
 			s.Status = d.Status
 			g.Expect(conditions.IsTrue(s, meta.ReadyCondition)).To(Equal(tt.ready))
 			if tt.phase == restorePending {
-				g.Expect(session.NextRestore(session.RestoreInput{Now: now, Session: s, Start: &tt.start}).Event).To(BeNil(), "and once")
+				g.Expect(session.NextRestore(session.RestoreInput{Now: now, Session: s, Start: &tt.start}).Event).To(
+					BeNil(), "the event must come only once")
 			}
 		})
 	}
 }
 
-// restoreHost is a host with one claim for each component, of the component's name.
+// restoreHost returns a host with one claim for each component, named after the component.
 func restoreHost(name string, components ...string) v1alpha1.ResolvedRestoreHost {
 	h := v1alpha1.ResolvedRestoreHost{Name: name}
 	for _, c := range components {
@@ -81,11 +107,14 @@ func restoreHost(name string, components ...string) v1alpha1.ResolvedRestoreHost
 func TestRunOfARestore(t *testing.T) {
 	reportOf := func(c task.ComponentResult) session.Job {
 		c.Name, c.ID = "pvc", "k1"
-		return session.Job{Finished: true, Observation: task.Observation{State: task.StateSucceeded, Result: &task.Result{
-			Outcome: task.OutcomeSucceeded, Components: []task.ComponentResult{c},
-		}}}
+		return session.Job{Finished: true,
+			Observation: task.Observation{State: task.StateSucceeded, Result: &task.Result{
+				Outcome: task.OutcomeSucceeded, Components: []task.ComponentResult{c},
+			}}}
 	}
-	done := task.ComponentResult{Outcome: task.OutcomeSucceeded, SizeBytes: 7, ComponentCounts: v1alpha1.ComponentCounts{Files: 2}}
+	done := task.ComponentResult{
+		Outcome: task.OutcomeSucceeded, SizeBytes: 7, ComponentCounts: v1alpha1.ComponentCounts{Files: 2},
+	}
 	tests := map[string]struct {
 		job       *session.Job
 		component v1alpha1.RestoredComponent
@@ -99,40 +128,57 @@ func TestRunOfARestore(t *testing.T) {
 		create, remove, stamp   bool
 		fenced, verify, partial bool
 	}{
-		"its Job is made":              {phase: restoreRunning, reason: "Running", create: true},
-		"its Job runs":                 {job: new(running()), phase: restoreRunning, reason: "Running"},
-		"the termination message does": {job: new(reportOf(done)), phase: restoreSucceeded, reason: "Succeeded", stamp: true},
-		"the status does, once the Job has ended": {
-			job: new(died(v1alpha1.ReasonJobFailed, true)), component: v1alpha1.RestoredComponent{Phase: restoreSucceeded},
+		"its Job is made": {phase: restoreRunning, reason: "Running", create: true},
+		"its Job runs":    {job: new(running()), phase: restoreRunning, reason: "Running"},
+		"the termination message is enough": {
+			job: new(reportOf(done)), phase: restoreSucceeded, reason: "Succeeded", stamp: true,
+		},
+		"the status is enough once the Job has ended": {
+			job: new(died(v1alpha1.ReasonJobFailed, true)), component: v1alpha1.RestoredComponent{
+				Phase: restoreSucceeded,
+			},
 			phase: restoreSucceeded, reason: "Succeeded", stamp: true,
 		},
 		"while the Job uses the volume it is not done": {
-			job: new(running()), component: v1alpha1.RestoredComponent{Phase: restoreSucceeded}, phase: restoreRunning, reason: "Running",
+			job: new(running()), component: v1alpha1.RestoredComponent{Phase: restoreSucceeded}, phase: restoreRunning,
+			reason: "Running",
 		},
 		"owners that were not restored": {
 			job:   new(reportOf(task.ComponentResult{Outcome: task.OutcomeSucceeded, OwnersNotRestored: 12})),
 			phase: restoreSucceeded, reason: "Succeeded", stamp: true, partial: true,
 		},
-		"a mover that failed": {job: new(failed(v1alpha1.ReasonVolumeNotEmpty)), phase: restoreFailed, reason: v1alpha1.ReasonVolumeNotEmpty, fenced: true},
+		"a mover that failed": {
+			job: new(failed(v1alpha1.ReasonVolumeNotEmpty)), phase: restoreFailed,
+			reason: v1alpha1.ReasonVolumeNotEmpty, fenced: true,
+		},
 		"a mover that was killed is not run again": {
-			job: new(died(v1alpha1.ReasonOutOfMemory, true)), phase: restoreFailed, reason: v1alpha1.ReasonOutOfMemory, fenced: true, verify: true,
+			job: new(died(v1alpha1.ReasonOutOfMemory, true)), phase: restoreFailed, reason: v1alpha1.ReasonOutOfMemory,
+			fenced: true, verify: true,
 		},
 		"an image that can't be pulled": {
-			job: new(died(v1alpha1.ReasonImagePullFailed, false)), phase: restoreFailed, reason: v1alpha1.ReasonImagePullFailed, remove: true, fenced: true, verify: true,
+			job: new(died(v1alpha1.ReasonImagePullFailed, false)), phase: restoreFailed,
+			reason: v1alpha1.ReasonImagePullFailed, remove: true, fenced: true, verify: true,
 		},
 		"a Job that vanished": {
-			component: v1alpha1.RestoredComponent{Phase: restorePending}, phase: restoreFailed, reason: v1alpha1.ReasonJobVanished, fenced: true, verify: true,
+			component: v1alpha1.RestoredComponent{Phase: restorePending}, phase: restoreFailed,
+			reason: v1alpha1.ReasonJobVanished, fenced: true, verify: true,
 		},
 		"the deadline": {
-			job: new(running()), later: time.Hour, phase: restoreFailed, reason: v1alpha1.ReasonDeadlineExceeded, remove: true, fenced: true, verify: true,
+			job: new(running()), later: time.Hour, phase: restoreFailed, reason: v1alpha1.ReasonDeadlineExceeded,
+			remove: true, fenced: true, verify: true,
 		},
-		"deleted: the Job goes first": {job: new(running()), deleted: true, phase: restoreRunning, reason: "Running", remove: true},
-		"deleted: then the pods":      {pods: 1, deleted: true, phase: restoreRunning, reason: "Running"},
-		"deleted: then it has failed": {deleted: true, phase: restoreFailed, reason: v1alpha1.ReasonCancelled, fenced: true, verify: true},
+		"deleted: the Job goes first": {
+			job: new(running()), deleted: true, phase: restoreRunning, reason: "Running", remove: true,
+		},
+		"deleted: then the pods": {pods: 1, deleted: true, phase: restoreRunning, reason: "Running"},
+		"deleted: then it has failed": {
+			deleted: true, phase: restoreFailed, reason: v1alpha1.ReasonCancelled, fenced: true, verify: true,
+		},
 		"deleted: a pod that never goes is not waited for": {
-			pods: 1, deleted: true, later: session.WaitForPods, phase: restoreFailed, reason: v1alpha1.ReasonCancelled, fenced: true, verify: true,
+			pods: 1, deleted: true, later: session.WaitForPods, phase: restoreFailed, reason: v1alpha1.ReasonCancelled,
+			fenced: true, verify: true,
 		},
-		"a storage that is not allowed any more": {
+		"a storage that is no longer allowed": {
 			refused: &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonStorageNotAllowed, Message: "m"},
 			phase:   restoreFailed, reason: v1alpha1.ReasonStorageNotAllowed, fenced: true, verify: true,
 		},
@@ -141,7 +187,10 @@ func TestRunOfARestore(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			s := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Name: "r"}}
-			start := session.RestoreStart{Timeout: time.Hour, Resolved: v1alpha1.ResolvedRestore{Hosts: []v1alpha1.ResolvedRestoreHost{restoreHost("target", "pvc")}}}
+			start := session.RestoreStart{
+				Timeout:  time.Hour,
+				Resolved: v1alpha1.ResolvedRestore{Hosts: []v1alpha1.ResolvedRestoreHost{restoreHost("target", "pvc")}},
+			}
 			s.Status = session.NextRestore(session.RestoreInput{Now: now, Session: s, Start: &start}).Status
 			if tt.component.Phase != "" {
 				s.Status.Components = map[string]v1alpha1.RestoredComponent{"pvc": tt.component}
@@ -149,7 +198,9 @@ func TestRunOfARestore(t *testing.T) {
 			if tt.deleted {
 				s.DeletionTimestamp = &metav1.Time{Time: now}
 			}
-			in := session.RestoreInput{Now: now.Add(tt.later), Session: s, Pods: tt.pods, Jobs: map[string]session.Job{}}
+			in := session.RestoreInput{
+				Now: now.Add(tt.later), Session: s, Pods: tt.pods, Jobs: map[string]session.Job{},
+			}
 			if tt.job != nil {
 				in.Jobs[session.RestoreJobName("r", "target", 1)] = *tt.job
 			}
@@ -167,12 +218,15 @@ func TestRunOfARestore(t *testing.T) {
 			s.Status = d.Status
 			g.Expect(conditions.IsTrue(s, v1alpha1.ConditionPartial)).To(Equal(tt.partial))
 			if !tt.phase.Terminal() {
-				g.Expect(d.After).To(BeNumerically(">", 0), "a restore that goes on is looked at again")
+				g.Expect(d.After).To(BeNumerically(">", 0), "an unfinished restore must be looked at again")
 				return
 			}
-			g.Expect(d.Release).To(BeTrue(), "an ended restore gives its claims back")
-			in.Now, in.Jobs = in.Now.Add(24*time.Hour), map[string]session.Job{session.RestoreJobName("r", "target", 1): running()}
-			g.Expect(session.NextRestore(in)).To(Equal(session.RestoreDecision{Status: d.Status}), "an ended restore stays as it is")
+			g.Expect(d.Release).To(BeTrue(), "an ended restore must release its claims")
+			in.Now, in.Jobs = in.Now.Add(24*time.Hour), map[string]session.Job{
+				session.RestoreJobName("r", "target", 1): running(),
+			}
+			g.Expect(session.NextRestore(in)).To(
+				Equal(session.RestoreDecision{Status: d.Status}), "an ended restore stays as it is")
 		})
 	}
 }
@@ -202,9 +256,9 @@ func TestLatest(t *testing.T) {
 		moment session.Moment
 		want   string
 	}{
-		"of that very time":     {session.Moment{At: now.Add(time.Hour)}, "a"},
-		"before that very time": {session.Moment{At: now.Add(2 * time.Hour), Exclusive: true}, "a"},
-		"at or before a time":   {session.Moment{At: now.Add(2*time.Hour + time.Minute)}, "b2"},
+		"at exactly that time": {session.Moment{At: now.Add(time.Hour)}, "a"},
+		"before that time":     {session.Moment{At: now.Add(2 * time.Hour), Exclusive: true}, "a"},
+		"at or before a time":  {session.Moment{At: now.Add(2*time.Hour + time.Minute)}, "b2"},
 	} {
 		g.Expect(session.Latest(all, "r", tt.moment)).To(HaveField("Name", tt.want), name)
 	}

@@ -17,33 +17,35 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// KnownSnapshot is a VolumeSnapshot and what belongs to it, as they are now.
+// KnownSnapshot is the present state of a VolumeSnapshot and of what belongs to it.
 type KnownSnapshot struct {
-	// Snapshot itself; nil where there is none.
+	// Snapshot is the VolumeSnapshot, nil where it does not exist.
 	Snapshot *snapshotv1.VolumeSnapshot
-	// Content that it is bound to; nil where there is none.
+	// Content is the content to which it is bound, nil where there is none.
 	Content *snapshotv1.VolumeSnapshotContent
-	// Claim that it was made of; nil where that is not there, or another one by now.
+	// Claim is the claim from which it was made, nil where that claim no longer exists.
 	Claim *corev1.PersistentVolumeClaim
 }
 
-// Provisioning is what is known of what claims are made of.
+// Provisioning is what is known about the sources of new claims.
 type Provisioning struct {
 	// Restore is the UID of the RestoreSession.
 	Restore types.UID
-	// Elsewhere says that the VolumeSnapshots are in another namespace than the restore.
+	// Elsewhere means that the VolumeSnapshots are in another namespace than the restore.
 	Elsewhere bool
-	// Bind says whether claims whose volume waits for a pod get one in the restore.
+	// Bind means that the restore provides a consumer for claims whose volume waits for one.
 	Bind bool
-	// Snapshots by name.
+	// Snapshots holds the VolumeSnapshots by name.
 	Snapshots map[string]KnownSnapshot
-	// StorageClasses of the cluster.
+	// StorageClasses are those of the cluster.
 	StorageClasses []storagev1.StorageClass
 }
 
-// ResolveClaims says how each planned claim is made, in which Job. An error means that none is made. Whether their names are free is
-// asked by ReplaceClaims.
-func ResolveClaims(t RestoreTarget, plan []PlannedClaim, known Provisioning) ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
+// ResolveClaims returns how each planned claim is made, and in which Job. If it returns an error, no claim is made.
+// ReplaceClaims checks whether their names are free.
+func ResolveClaims(
+	t RestoreTarget, plan []PlannedClaim, known Provisioning,
+) ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {
 	context, err := RestoreSecurityContext(t.Job, t.Privileged)
 	if err != nil {
 		return nil, err
@@ -59,7 +61,8 @@ func ResolveClaims(t RestoreTarget, plan []PlannedClaim, known Provisioning) ([]
 			return nil, err
 		}
 		v := v1alpha1.ResolvedRestoreVolume{
-			Component: p.Component, Source: p.Source, ID: string(found.Snapshot.UID), ClaimName: p.Claim, Template: p.Template, Provision: provision,
+			Component: p.Component, Source: p.Source, ID: string(found.Snapshot.UID), ClaimName: p.Claim,
+			Template: p.Template, Provision: provision,
 		}
 		at := slices.IndexFunc(hosts, func(h v1alpha1.ResolvedRestoreHost) bool { return h.Name == p.Host })
 		if at < 0 {
@@ -71,39 +74,50 @@ func ResolveClaims(t RestoreTarget, plan []PlannedClaim, known Provisioning) ([]
 	return hosts, nil
 }
 
-// usableSnapshot says why no claim can be made of a VolumeSnapshot.
+// usableSnapshot explains why no claim can be made from a VolumeSnapshot. Nil means that one can.
 func usableSnapshot(p PlannedClaim, found KnownSnapshot) *v1alpha1.ResolvedError {
 	s := found.Snapshot
 	switch {
 	case s == nil:
-		return fail(v1alpha1.ReasonVolumeSnapshotNotFound, "there is no VolumeSnapshot %s for PersistentVolumeClaim %s", p.VolumeSnapshot, p.Claim)
+		return fail(v1alpha1.ReasonVolumeSnapshotNotFound, "there is no VolumeSnapshot %s for PersistentVolumeClaim %s",
+			p.VolumeSnapshot, p.Claim)
 	case p.UID != "" && s.UID != p.UID:
-		return fail(v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot %s is not the one that was backed up as component %s: somebody made another one of its name", p.VolumeSnapshot, cmp.Or(p.Source, p.Component))
+		return fail(v1alpha1.ReasonVolumeSnapshotNotFound,
+			"VolumeSnapshot %s is not the one that was backed up as component %s: somebody replaced it",
+			p.VolumeSnapshot, cmp.Or(p.Source, p.Component))
 	case s.DeletionTimestamp != nil:
 		return fail(v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot %s is being deleted", p.VolumeSnapshot)
 	}
 	if message, _ := volumesnapshot.Failure(s); message != "" {
-		return fail(v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot %s can't be used: %s", p.VolumeSnapshot, message)
+		return fail(v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot %s can't be used: %s", p.VolumeSnapshot,
+			message)
 	}
 	if !volumesnapshot.Ready(s) || found.Content == nil || volumesnapshot.Handle(found.Content) == "" {
 		return fail(v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot %s is not ready to use", p.VolumeSnapshot)
 	}
-	if again := volumesnapshot.TakenAgain(ptr.Deref(p.Stats, v1alpha1.VolumeSnapshotterStats{}), found.Content); again != "" {
-		return fail(v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot %s is another snapshot than the one that was backed up: %s. Somebody removed VolumeSnapshotContent %s; restore another Snapshot",
+	stats := ptr.Deref(p.Stats, v1alpha1.VolumeSnapshotterStats{})
+	if again := volumesnapshot.TakenAgain(stats, found.Content); again != "" {
+		return fail(v1alpha1.ReasonVolumeSnapshotNotFound,
+			"VolumeSnapshot %s no longer holds the snapshot that was backed up: %s. Somebody replaced "+
+				"VolumeSnapshotContent %s: restore another Snapshot",
 			p.VolumeSnapshot, again, found.Content.Name)
 	}
 	return nil
 }
 
-// provision fills in what a template leaves out, and refuses what can't be made of the VolumeSnapshot.
-func (known *Provisioning) provision(p PlannedClaim, t *v1alpha1.RestoreClaimTemplate, found KnownSnapshot) (*v1alpha1.ResolvedProvision, *v1alpha1.ResolvedError) {
+// provision fills in what a template leaves out, and refuses what can't be made from the VolumeSnapshot.
+func (known *Provisioning) provision(
+	p PlannedClaim, t *v1alpha1.RestoreClaimTemplate, found KnownSnapshot,
+) (*v1alpha1.ResolvedProvision, *v1alpha1.ResolvedError) {
 	stats := ptr.Deref(p.Stats, v1alpha1.VolumeSnapshotterStats{})
 	if p.Stats == nil && found.Claim != nil {
 		stats = volumesnapshot.Stats(found.Snapshot, found.Content, found.Claim, "")
 	}
 	out := &v1alpha1.ResolvedProvision{VolumeSnapshot: p.VolumeSnapshot, AccessModes: t.Spec.AccessModes}
 	if t.Spec.Selector != nil {
-		return nil, fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q: a volume that is made of a VolumeSnapshot can't be chosen by labels: leave selector out", t.Metadata.Name)
+		return nil, fail(v1alpha1.ReasonInvalidParameters,
+			"volumeClaimTemplate %q: labels can't choose a volume that is made from a VolumeSnapshot: leave selector "+
+				"out", t.Metadata.Name)
 	}
 	var err *v1alpha1.ResolvedError
 	if out.Storage, err = claimSize(p, t, found.Snapshot, stats.RestoreSize); err != nil {
@@ -116,14 +130,17 @@ func (known *Provisioning) provision(p PlannedClaim, t *v1alpha1.RestoreClaimTem
 		out.AccessModes = stats.AccessModes
 	}
 	if len(out.AccessModes) == 0 {
-		return nil, fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q: nothing says the access modes of PersistentVolumeClaim %s: write accessModes", t.Metadata.Name, p.Claim)
+		return nil, fail(v1alpha1.ReasonInvalidParameters,
+			"volumeClaimTemplate %q: the access modes of PersistentVolumeClaim %s are not known: set accessModes",
+			t.Metadata.Name, p.Claim)
 	}
 	class, err := known.classOf(p, t, found.Content.Spec.Driver, stats.StorageClassName)
 	if err != nil {
 		return nil, err
 	}
 	out.StorageClassName, out.Binding = &class.Name, v1alpha1.BindImmediate
-	if ptr.Deref(class.VolumeBindingMode, storagev1.VolumeBindingImmediate) == storagev1.VolumeBindingWaitForFirstConsumer {
+	mode := ptr.Deref(class.VolumeBindingMode, storagev1.VolumeBindingImmediate)
+	if mode == storagev1.VolumeBindingWaitForFirstConsumer {
 		out.Binding = v1alpha1.BindLater
 		if known.Bind {
 			out.Binding = v1alpha1.BindConsumer
@@ -131,16 +148,19 @@ func (known *Provisioning) provision(p PlannedClaim, t *v1alpha1.RestoreClaimTem
 	}
 	if known.Elsewhere {
 		out.Import = &v1alpha1.ResolvedImport{
-			VolumeSnapshot: p.VolumeSnapshot, Driver: found.Content.Spec.Driver, SnapshotHandle: volumesnapshot.Handle(found.Content),
-			ClassName: ptr.Deref(found.Content.Spec.VolumeSnapshotClassName, ""),
+			VolumeSnapshot: p.VolumeSnapshot, Driver: found.Content.Spec.Driver,
+			SnapshotHandle: volumesnapshot.Handle(found.Content),
+			ClassName:      ptr.Deref(found.Content.Spec.VolumeSnapshotClassName, ""),
 		}
 		out.VolumeSnapshot = policy.ImportName(known.Restore, found.Snapshot.UID)
 	}
 	return out, nil
 }
 
-// claimSize is what a template asks for, which is never less than the VolumeSnapshot holds.
-func claimSize(p PlannedClaim, t *v1alpha1.RestoreClaimTemplate, s *snapshotv1.VolumeSnapshot, recorded int64) (resource.Quantity, *v1alpha1.ResolvedError) {
+// claimSize returns the size that a template asks for. It is never less than the size of the VolumeSnapshot.
+func claimSize(
+	p PlannedClaim, t *v1alpha1.RestoreClaimTemplate, s *snapshotv1.VolumeSnapshot, recorded int64,
+) (resource.Quantity, *v1alpha1.ResolvedError) {
 	least := *resource.NewQuantity(recorded, resource.BinarySI)
 	if now := s.Status.RestoreSize; now != nil && now.Cmp(least) > 0 {
 		least = now.DeepCopy()
@@ -148,35 +168,47 @@ func claimSize(p PlannedClaim, t *v1alpha1.RestoreClaimTemplate, s *snapshotv1.V
 	size, asked := t.Spec.Resources.Requests[corev1.ResourceStorage]
 	switch {
 	case asked && size.Cmp(least) < 0:
-		return size, fail(v1alpha1.ReasonVolumeTooSmall, "volumeClaimTemplate %q asks for %s, and a volume of VolumeSnapshot %s has at least %s: ask for that, or leave resources.requests.storage out",
+		return size, fail(v1alpha1.ReasonVolumeTooSmall,
+			"volumeClaimTemplate %q asks for %s, but a volume of VolumeSnapshot %s needs at least %s: ask for that, "+
+				"or leave resources.requests.storage out",
 			t.Metadata.Name, size.String(), p.VolumeSnapshot, least.String())
 	case asked:
 		return size, nil
 	case least.IsZero():
-		return size, fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q: VolumeSnapshot %s does not say how large a volume must be: write resources.requests.storage", t.Metadata.Name, p.VolumeSnapshot)
+		return size, fail(v1alpha1.ReasonInvalidParameters,
+			"volumeClaimTemplate %q: VolumeSnapshot %s does not say how large its volume must be: set "+
+				"resources.requests.storage", t.Metadata.Name, p.VolumeSnapshot)
 	}
 	return least, nil
 }
 
-// modeOf is the mode of the volume that was snapshotted: Kubernetes changes none.
-func modeOf(p PlannedClaim, t *v1alpha1.RestoreClaimTemplate, content *snapshotv1.VolumeSnapshotContent, recorded corev1.PersistentVolumeMode) (corev1.PersistentVolumeMode, *v1alpha1.ResolvedError) {
+// modeOf returns the mode of the snapshotted volume, because Kubernetes never changes it.
+func modeOf(
+	p PlannedClaim, t *v1alpha1.RestoreClaimTemplate, content *snapshotv1.VolumeSnapshotContent,
+	recorded corev1.PersistentVolumeMode,
+) (corev1.PersistentVolumeMode, *v1alpha1.ResolvedError) {
 	was := recorded
 	if was == "" && content.Spec.SourceVolumeMode != nil {
 		was = *content.Spec.SourceVolumeMode
 	}
 	asked := ptr.Deref(t.Spec.VolumeMode, "")
 	if asked != "" && was != "" && asked != was {
-		return "", fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q has volumeMode %s, and the volume of VolumeSnapshot %s was %s: leave volumeMode out", t.Metadata.Name, asked, p.VolumeSnapshot, was)
+		return "", fail(v1alpha1.ReasonInvalidParameters,
+			"volumeClaimTemplate %q has volumeMode %s, but the volume of VolumeSnapshot %s had %s: leave volumeMode "+
+				"out", t.Metadata.Name, asked, p.VolumeSnapshot, was)
 	}
 	return cmp.Or(asked, was, corev1.PersistentVolumeFilesystem), nil
 }
 
-// annotationDefaultStorageClass marks the StorageClass that claims have which name none (from Kubernetes).
+// annotationDefaultStorageClass is the annotation of Kubernetes that marks the StorageClass of claims that name none.
 const annotationDefaultStorageClass = "storageclass.kubernetes.io/is-default-class"
 
-// classOf is the StorageClass of a claim: the one that the template names, else that of the claim that was backed up, else the
-// default one. It must be of the driver that made the VolumeSnapshot: no other can read that.
-func (known *Provisioning) classOf(p PlannedClaim, t *v1alpha1.RestoreClaimTemplate, driver, recorded string) (*storagev1.StorageClass, *v1alpha1.ResolvedError) {
+// classOf returns the StorageClass of a claim: the one that the template names, or else that of the backed-up claim, or
+// else the default one. It must have the driver of the VolumeSnapshot, because no other driver can read the
+// VolumeSnapshot.
+func (known *Provisioning) classOf(
+	p PlannedClaim, t *v1alpha1.RestoreClaimTemplate, driver, recorded string,
+) (*storagev1.StorageClass, *v1alpha1.ResolvedError) {
 	name, where := recorded, "the claim that was snapshotted had"
 	if t.Spec.StorageClassName != nil {
 		name, where = *t.Spec.StorageClassName, "the template names"
@@ -191,8 +223,9 @@ func (known *Provisioning) classOf(p PlannedClaim, t *v1alpha1.RestoreClaimTempl
 		if c.Name == name {
 			class = c
 		}
-		// Of several default ones Kubernetes takes the newest.
-		if c.Annotations[annotationDefaultStorageClass] == "true" && (standard == nil || standard.CreationTimestamp.Before(&c.CreationTimestamp)) {
+		// If several are default, Kubernetes takes the newest.
+		if c.Annotations[annotationDefaultStorageClass] == "true" &&
+			(standard == nil || standard.CreationTimestamp.Before(&c.CreationTimestamp)) {
 			standard = c
 		}
 	}
@@ -200,22 +233,26 @@ func (known *Provisioning) classOf(p PlannedClaim, t *v1alpha1.RestoreClaimTempl
 		class, where = standard, "is the default one of the cluster"
 	}
 	slices.Sort(of)
-	choice := "the cluster has none of that driver"
+	choice := "the cluster has none"
 	if len(of) > 0 {
-		choice = "of that driver there are: " + strings.Join(of, ", ")
+		choice = "the cluster has: " + strings.Join(of, ", ")
 	}
 	switch {
 	case class == nil:
-		return nil, fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q: there is no StorageClass %q, which %s; PersistentVolumeClaim %s needs one of driver %s (storageClassName), and %s",
+		return nil, fail(v1alpha1.ReasonInvalidParameters,
+			"volumeClaimTemplate %q: there is no StorageClass %q, which %s: set storageClassName for "+
+				"PersistentVolumeClaim %s to one of driver %s (%s)",
 			t.Metadata.Name, name, where, p.Claim, driver, choice)
 	case class.Provisioner != driver:
-		return nil, fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q: StorageClass %s is of %s, which can't read VolumeSnapshot %s of driver %s; %s",
+		return nil, fail(v1alpha1.ReasonInvalidParameters,
+			"volumeClaimTemplate %q: StorageClass %s has driver %s, which can't read VolumeSnapshot %s: name one of "+
+				"driver %s (%s)",
 			t.Metadata.Name, class.Name, class.Provisioner, p.VolumeSnapshot, driver, choice)
 	}
 	return class, nil
 }
 
-// ReplaceClaims refuses names that are in use, and notes which claims are deleted for new ones, as their templates say.
+// ReplaceClaims refuses names that are in use, and notes which existing claims the templates allow to be replaced.
 func ReplaceClaims(hosts []v1alpha1.ResolvedRestoreHost, t RestoreTarget) *v1alpha1.ResolvedError {
 	for i := range hosts {
 		for j := range hosts[i].Volumes {
@@ -225,14 +262,17 @@ func ReplaceClaims(hosts []v1alpha1.ResolvedRestoreHost, t RestoreTarget) *v1alp
 				continue
 			}
 			claim, template := &t.Claims[at], &t.Templates[v.Template-1]
-			if !slices.ContainsFunc(strings.Split(template.Metadata.Annotations[v1alpha1.AnnotationReplace], ","), func(uid string) bool {
-				return strings.TrimSpace(uid) == string(claim.UID)
-			}) {
-				return fail(v1alpha1.ReasonNameConflict, "PersistentVolumeClaim %s exists already: give the volumeClaimTemplate another name, delete the claim, or let it be deleted with the annotation %s: %s on the template",
+			if !slices.ContainsFunc(strings.Split(template.Metadata.Annotations[v1alpha1.AnnotationReplace], ","),
+				func(uid string) bool { return strings.TrimSpace(uid) == string(claim.UID) }) {
+				return fail(v1alpha1.ReasonNameConflict,
+					"PersistentVolumeClaim %s exists already: give the volumeClaimTemplate another name, delete the "+
+						"claim, or have it replaced with the annotation %s: %s on the template",
 					v.ClaimName, v1alpha1.AnnotationReplace, claim.UID)
 			}
 			if p := InUse(t.Pods, v.ClaimName, nil); p != nil {
-				return fail(v1alpha1.ReasonVolumeInUse, "pod %s uses PersistentVolumeClaim %s, which is to be replaced: stop what uses it", p.Name, v.ClaimName)
+				return fail(v1alpha1.ReasonVolumeInUse,
+					"pod %s uses PersistentVolumeClaim %s, which the restore must replace: stop the pod", p.Name,
+					v.ClaimName)
 			}
 			v.Provision.Replaces = claim.UID
 		}

@@ -7,13 +7,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/hook"
 )
 
-// ending says whether the work is over and the postRestore hooks have begun: nothing is restored any more.
+// ending reports whether the work is over and the postRestore hooks have begun. From then on nothing is restored.
 func (r *batchRestore) ending() bool {
 	return r.d.Status.Hooks != nil && len(r.d.Status.Hooks.PostHooks) > 0
 }
 
-// preRestore takes the preRestore hooks further and says whether they have ended. What can't be restored because one failed
-// has failed then.
+// preRestore advances the preRestore hooks and reports whether they have ended. If a hook failed, it has failed the
+// targets by then.
 func (r *batchRestore) preRestore() bool {
 	s := &r.d.Status
 	if len(preHooks(s.Resolved.Hooks)) == 0 {
@@ -25,7 +25,8 @@ func (r *batchRestore) preRestore() bool {
 		return true
 	}
 	stage := hookStage{
-		stage: PreHooks, now: r.Now, hooks: s.Resolved.Hooks.Pre, results: r.Hooks, status: status.PreHooks, stop: r.stopReason(),
+		stage: PreHooks, now: r.Now, hooks: s.Resolved.Hooks.Pre, results: r.Hooks, status: status.PreHooks,
+		stop:      r.stopReason(),
 		functions: r.hookJobs(),
 		applies:   func(*v1alpha1.ResolvedHook) bool { return true },
 	}
@@ -38,10 +39,11 @@ func (r *batchRestore) preRestore() bool {
 		return false
 	}
 	setHooks(&s.Conditions, v1alpha1.ConditionPreRestoreHooksExecutionSucceeded, status.PreHooks, "preRestore",
-		v1alpha1.ReasonSuccessfullyExecutedPreRestoreHooks, v1alpha1.ReasonFailedToExecutePreRestoreHooks, r.Batch.Generation, r.Now)
+		v1alpha1.ReasonSuccessfullyExecutedPreRestoreHooks, v1alpha1.ReasonFailedToExecutePreRestoreHooks,
+		r.Batch.Generation, r.Now)
 	progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", r.Batch.Generation, r.Now)
-	// That they ended is written before anything is restored: else a manager that is killed in between would run them again
-	// beside that.
+	// The end of the hooks is written to the status before anything is restored. Otherwise a manager that is killed in
+	// between would run the hooks again beside the restore.
 	r.d.After = sooner(r.d.After, time.Second)
 	return false
 }
@@ -53,13 +55,14 @@ func (r *batchRestore) refuse(failure string) {
 	}
 	for i := range r.d.Status.Targets {
 		if t := &r.d.Status.Targets[i]; !t.Phase.Terminal() && t.RestoreSession == "" {
-			r.fail(t, v1alpha1.ReasonFailedToExecutePreRestoreHooks, "not restored because a preRestore hook failed: "+failure)
+			r.fail(t, v1alpha1.ReasonFailedToExecutePreRestoreHooks,
+				"not restored because a preRestore hook failed: "+failure)
 		}
 	}
 }
 
-// postRestore takes the postRestore hooks further when all targets have ended. It says what failed among them, and whether they
-// have ended, too.
+// postRestore advances the postRestore hooks once all targets have ended. It returns which of them failed, and whether
+// they have ended, too.
 func (r *batchRestore) postRestore() (failure string, ended bool) {
 	s := &r.d.Status
 	if len(postHooks(s.Resolved.Hooks)) == 0 {
@@ -73,7 +76,9 @@ func (r *batchRestore) postRestore() (failure string, ended bool) {
 	stage := hookStage{
 		stage: PostHooks, now: r.Now, hooks: s.Resolved.Hooks.Post, results: r.Hooks, status: status.PostHooks,
 		functions: r.hookJobs(),
-		applies:   func(h *v1alpha1.ResolvedHook) bool { return appliesAfter(h.ExecutionPolicy, !wellEnded(phase), true) },
+		applies: func(h *v1alpha1.ResolvedHook) bool {
+			return appliesAfter(h.ExecutionPolicy, !wellEnded(phase), true)
+		},
 	}
 	ended = stage.advance()
 	status.PostHooks = stage.status
@@ -83,11 +88,12 @@ func (r *batchRestore) postRestore() (failure string, ended bool) {
 		return "", false
 	}
 	setHooks(&s.Conditions, v1alpha1.ConditionPostRestoreHooksExecutionSucceeded, status.PostHooks, "postRestore",
-		v1alpha1.ReasonSuccessfullyExecutedPostRestoreHooks, v1alpha1.ReasonFailedToExecutePostRestoreHooks, r.Batch.Generation, r.Now)
+		v1alpha1.ReasonSuccessfullyExecutedPostRestoreHooks, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
+		r.Batch.Generation, r.Now)
 	return hookFailures(status.PostHooks), true
 }
 
-// take is what a stage asks for about the Jobs of its hooks.
+// take adds what a hook stage requests to the decision.
 func (r *batchRestore) take(stage *hookStage) {
 	r.d.DeleteJobs = append(r.d.DeleteJobs, stage.functions.remove...)
 	r.d.Verify = r.d.Verify || stage.functions.verify
@@ -98,16 +104,20 @@ func (r *batchRestore) hookJobs() hookJobs {
 	return hookJobs{kind: v1alpha1.RestoreBatchKind, owner: r.Batch.Name, jobs: r.Jobs}
 }
 
-// hooksRun says that hooks are under way.
+// hooksRun puts running hooks into the decision and the conditions.
 func (r *batchRestore) hooksRun(stage *hookStage, message string) {
 	s := &r.d.Status
 	summary := hook.Summary{
 		Name: r.Batch.Name, Namespace: r.Batch.Namespace,
-		Status: hook.Status{Phase: string(v1alpha1.RestoreSessionRunning), Duration: FormatDuration(r.Now.Sub(s.StartTime.Time))},
+		Status: hook.Status{
+			Phase: string(v1alpha1.RestoreSessionRunning), Duration: FormatDuration(r.Now.Sub(s.StartTime.Time)),
+		},
 	}
 	for i := range s.Resolved.Targets {
 		if t := s.Resolved.Targets[i].Target; t != nil {
-			summary.Targets = append(summary.Targets, hook.Object{APIGroup: t.APIGroup, Kind: t.Kind, Namespace: r.Batch.Namespace, Name: t.Name})
+			summary.Targets = append(summary.Targets, hook.Object{
+				APIGroup: t.APIGroup, Kind: t.Kind, Namespace: r.Batch.Namespace, Name: t.Name,
+			})
 		}
 	}
 	if len(summary.Targets) > 0 {

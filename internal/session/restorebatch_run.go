@@ -12,10 +12,10 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// childGrace is how long after the deadline a RestoreSession may still say by itself that its own has passed.
+// childGrace is how long after the deadline of the RestoreBatch a RestoreSession can still report its own deadline.
 const childGrace = time.Minute
 
-// batchRestore is a frozen RestoreBatch while its next step is decided.
+// batchRestore is one step of a frozen RestoreBatch.
 type batchRestore struct {
 	RestoreBatchInput
 	d *RestoreBatchDecision
@@ -25,7 +25,7 @@ func (r *batchRestore) late() bool {
 	return !r.Now.Before(r.d.Status.RestoreDeadline.Time)
 }
 
-// stopReason is why nothing more may begin. Empty: it may.
+// stopReason returns why nothing more is allowed to begin, or "".
 func (r *batchRestore) stopReason() string {
 	switch {
 	case r.Batch.DeletionTimestamp != nil:
@@ -46,7 +46,7 @@ func (r *batchRestore) run() {
 	}
 }
 
-// targets takes each target as far as it can be taken now, and says whether all have ended.
+// targets advances each target as far as it can go now, and reports whether all have ended.
 func (r *batchRestore) targets() bool {
 	s, active, open := &r.d.Status, 0, 0
 	for i := range s.Targets {
@@ -76,7 +76,7 @@ func (r *batchRestore) targets() bool {
 	return open == 0
 }
 
-// target takes a target further, and says whether it begins now. active is how many others are being restored.
+// target advances a target and reports whether it begins now. active is how many other targets are being restored.
 func (r *batchRestore) target(i int, t *v1alpha1.RestoreTargetStatus, active int) (begins bool) {
 	name := r.d.Status.Resolved.Targets[i].RestoreSession
 	child, stop := r.Children[name], r.stopReason()
@@ -90,7 +90,8 @@ func (r *batchRestore) target(i int, t *v1alpha1.RestoreTargetStatus, active int
 		}
 	case t.RestoreSession != "":
 		r.d.Verify = true
-		reason, message := cmp.Or(stop, v1alpha1.ReasonCancelled), "RestoreSession "+name+" was deleted before it said how it ended: the target may be restored in part"
+		reason, message := cmp.Or(stop, v1alpha1.ReasonCancelled),
+			"RestoreSession "+name+" was deleted before it ended: the target may be restored only in part"
 		r.fail(t, reason, message)
 	case r.Refused[t.Name] != nil:
 		r.fail(t, r.Refused[t.Name].Reason, r.Refused[t.Name].Message)
@@ -107,22 +108,23 @@ func (r *batchRestore) target(i int, t *v1alpha1.RestoreTargetStatus, active int
 	return false
 }
 
-// follow says of a target what its RestoreSession says.
+// follow copies the state of a target from its RestoreSession.
 func (r *batchRestore) follow(t *v1alpha1.RestoreTargetStatus, child *v1alpha1.RestoreSession) {
 	t.RestoreSession = child.Name
-	t.Phase, t.Reason = cmp.Or(child.Status.Phase, v1alpha1.RestoreSessionPending), cmp.Or(child.Status.Reason, v1alpha1.ReasonPending)
+	t.Phase, t.Reason = cmp.Or(child.Status.Phase, v1alpha1.RestoreSessionPending),
+		cmp.Or(child.Status.Reason, v1alpha1.ReasonPending)
 	t.Message = ""
 	if c := apimeta.FindStatusCondition(child.Status.Conditions, meta.ReadyCondition); c != nil {
 		t.Message = r.cut(c.Message)
 	}
 }
 
-// cut keeps the message of a target so short that those of all targets fit into one object.
+// cut shortens the message of a target, so that the messages of all targets fit into one object.
 func (r *batchRestore) cut(message string) string {
 	return cut(message, maxMessage*manyTargets/max(len(r.d.Status.Targets), manyTargets))
 }
 
-// limit is how many targets may be restored at once.
+// limit returns how many targets can be restored at once.
 func (r *batchRestore) limit() int {
 	spec := &r.Batch.Spec
 	switch {
@@ -146,7 +148,8 @@ func (r *batchRestore) outcome() (phase v1alpha1.RestoreSessionPhase, reason, me
 		by[t.Phase] = append(by[t.Phase], t.Name)
 	}
 	total := len(r.d.Status.Targets)
-	succeeded, skipped, unknown := by[v1alpha1.RestoreSessionSucceeded], by[v1alpha1.RestoreSessionSkipped], by[v1alpha1.RestoreSessionUnknown]
+	succeeded, skipped, unknown := by[v1alpha1.RestoreSessionSucceeded], by[v1alpha1.RestoreSessionSkipped],
+		by[v1alpha1.RestoreSessionUnknown]
 	source := &r.Batch.Spec.DataSource
 	switch {
 	case len(succeeded)+len(skipped)+len(unknown) < total:
@@ -154,23 +157,31 @@ func (r *batchRestore) outcome() (phase v1alpha1.RestoreSessionPhase, reason, me
 	case r.disturbed() != "" && len(skipped) < total:
 		return v1alpha1.RestoreSessionFailed, v1alpha1.ReasonReplicasChanged, "all was written, but " + r.disturbed()
 	case len(unknown) > 0:
-		return v1alpha1.RestoreSessionUnknown, v1alpha1.ReasonTargetsFailed, "all was written, but not all could be verified: " + r.failures()
+		return v1alpha1.RestoreSessionUnknown, v1alpha1.ReasonTargetsFailed,
+			"all was written, but not all could be verified: " + r.failures()
 	case len(skipped) == total:
-		return v1alpha1.RestoreSessionSkipped, v1alpha1.ReasonAlreadyRestored, "the targets were filled by an equal RestoreBatch before"
-	case len(skipped) > 0 && !source.Mixed && (source.PITR != nil || source.BackupSession == v1alpha1.LatestBackupSession):
-		// Which restore point that was nobody knows any more.
+		return v1alpha1.RestoreSessionSkipped, v1alpha1.ReasonAlreadyRestored,
+			"the targets were filled by an equal RestoreBatch before"
+	case len(skipped) > 0 && !source.Mixed &&
+		(source.PITR != nil || source.BackupSession == v1alpha1.LatestBackupSession):
+		// Nobody knows any more from which restore point that was.
 		return v1alpha1.RestoreSessionFailed, v1alpha1.ReasonMixedRestorePoints, fmt.Sprintf(
-			"%s: filled by an equal RestoreBatch before, perhaps from another restore point than %s of now, BackupSession %s. Look whether they fit together; to bring all back from one, make a RestoreBatch that names it in dataSource.backupSession",
+			"%s: an identical RestoreBatch has filled this before, perhaps from another restore point than that of "+
+				"%s, BackupSession %s. Check whether they fit together; to restore all from one restore point, "+
+				"create a RestoreBatch that names it in dataSource.backupSession",
 			strings.Join(skipped, ", "), strings.Join(succeeded, ", "), r.d.Status.RestorePoint)
 	case r.d.Status.RestorePoint == "":
-		return v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded, fmt.Sprintf("restored %d targets of BackupBatch %s, from different restore points", total, source.BackupBatch)
+		return v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded,
+			fmt.Sprintf("restored %d targets of BackupBatch %s, from different restore points", total,
+				source.BackupBatch)
 	default:
-		return v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded, fmt.Sprintf("restored %d targets of BackupBatch %s from the restore point of BackupSession %s",
-			total, source.BackupBatch, r.d.Status.RestorePoint)
+		return v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded,
+			fmt.Sprintf("restored %d targets of BackupBatch %s from the restore point of BackupSession %s",
+				total, source.BackupBatch, r.d.Status.RestorePoint)
 	}
 }
 
-// failedReason is that which all failed targets share, else TargetsFailed.
+// failedReason returns the reason that all failed targets share, or else TargetsFailed.
 func (r *batchRestore) failedReason() string {
 	if reason := r.stopReason(); reason == v1alpha1.ReasonCancelled {
 		return reason
@@ -195,7 +206,7 @@ func wellEnded(p v1alpha1.RestoreSessionPhase) bool {
 	return p == v1alpha1.RestoreSessionSucceeded || p == v1alpha1.RestoreSessionSkipped
 }
 
-// failures says in one line which targets did not end well, and why.
+// failures names the targets that did not end well, and why, in one line.
 func (r *batchRestore) failures() string {
 	var out []string
 	for _, t := range r.d.Status.Targets {
@@ -206,7 +217,7 @@ func (r *batchRestore) failures() string {
 	return strings.Join(out, "; ")
 }
 
-// finish ends the RestoreBatch as its targets ended, when its postRestore hooks have ended, too.
+// finish ends the RestoreBatch according to its targets, once its postRestore hooks have ended.
 func (r *batchRestore) finish() {
 	hooks, ended := r.postRestore()
 	if !ended {
@@ -221,23 +232,30 @@ func (r *batchRestore) finish() {
 	}
 	switch {
 	case !wellEnded(phase) && well > 0:
-		partial(&r.d.Status.Conditions, "some targets are restored and some are not: see status.targets", r.Batch.Generation, r.Now)
+		partial(&r.d.Status.Conditions, "some targets are restored and some are not: see status.targets",
+			r.Batch.Generation, r.Now)
 	case wellEnded(phase) && r.left() != "":
-		partial(&r.d.Status.Conditions, "all data is restored, but not all workloads have their replicas again: "+r.left(), r.Batch.Generation, r.Now)
+		partial(&r.d.Status.Conditions,
+			"all data is restored, but not all workloads have their replicas again: "+r.left(), r.Batch.Generation,
+			r.Now)
 	case wellEnded(phase) && r.incomplete() != "":
-		partial(&r.d.Status.Conditions, "all data is restored, but not all that belongs to it: see the condition Partial of RestoreSession "+r.incomplete(), r.Batch.Generation, r.Now)
+		partial(&r.d.Status.Conditions,
+			"all data is restored, but not all owners and attributes: see the condition Partial of RestoreSession "+
+				""+r.incomplete(), r.Batch.Generation, r.Now)
 	}
 	if wellEnded(phase) && hooks != "" {
-		phase, reason, message = v1alpha1.RestoreSessionFailed, v1alpha1.ReasonFailedToExecutePostRestoreHooks, message+", but a postRestore hook failed: "+hooks
+		phase, reason, message = v1alpha1.RestoreSessionFailed, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
+			message+", but a postRestore hook failed: "+hooks
 	}
 	endRestoreBatch(r.RestoreBatchInput, r.d, phase, reason, message)
 }
 
-// incomplete names the first RestoreSession that could not give back owners or attributes.
+// incomplete returns the first RestoreSession that could not restore all owners or attributes, or "".
 func (r *batchRestore) incomplete() string {
 	for i := range r.d.Status.Resolved.Targets {
 		name := r.d.Status.Resolved.Targets[i].RestoreSession
-		if child := r.Children[name]; child != nil && apimeta.IsStatusConditionTrue(child.Status.Conditions, v1alpha1.ConditionPartial) {
+		if child := r.Children[name]; child != nil &&
+			apimeta.IsStatusConditionTrue(child.Status.Conditions, v1alpha1.ConditionPartial) {
 			return name
 		}
 	}

@@ -9,14 +9,16 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// podsInterval is how often the pods of a workload that is scaled down are looked for.
+// podsInterval is how often the pods of a workload that is being scaled down are counted.
 const podsInterval = 2 * time.Second
 
-// scaleDown takes the workloads that are to have no pods further, and says whether targets may be restored, or never will be.
+// scaleDown advances the workloads that must have no pods during the restore. It reports whether the targets can go on:
+// the pods are gone, or the targets have failed.
 func (r *batchRestore) scaleDown() bool {
 	s := &r.d.Status
-	if r.stopReason() != "" || !slices.ContainsFunc(s.Targets, func(t v1alpha1.RestoreTargetStatus) bool { return !t.Phase.Terminal() }) ||
-		!slices.ContainsFunc(s.ScaledDown, func(w v1alpha1.ScaledWorkload) bool { return w.Phase == v1alpha1.ScalePending }) {
+	open := func(t v1alpha1.RestoreTargetStatus) bool { return !t.Phase.Terminal() }
+	pending := func(w v1alpha1.ScaledWorkload) bool { return w.Phase == v1alpha1.ScalePending }
+	if r.stopReason() != "" || !slices.ContainsFunc(s.Targets, open) || !slices.ContainsFunc(s.ScaledDown, pending) {
 		return true
 	}
 	if r.Workloads == nil {
@@ -44,17 +46,19 @@ func (r *batchRestore) scaleDown() bool {
 		}
 	}
 	if len(waiting) > 0 {
-		progress(&s.Conditions, v1alpha1.ReasonRunning, "the pods of "+strings.Join(waiting, ", ")+" are waited for to end", r.Batch.Generation, r.Now)
+		progress(&s.Conditions, v1alpha1.ReasonRunning, "waiting for the pods of "+strings.Join(waiting, ", ")+
+			" to end", r.Batch.Generation, r.Now)
 		r.d.After = sooner(r.d.After, podsInterval)
 		return false
 	}
 	progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", r.Batch.Generation, r.Now)
-	// That they are down is written before anything is restored: a pod that is there later is somebody else's doing.
+	// The scale-down is written to the status before anything is restored. A pod that exists later was made by somebody
+	// else.
 	r.d.After = sooner(r.d.After, time.Second)
 	return false
 }
 
-// problemOf is what keeps a workload from being scaled down, nil where nothing does.
+// problemOf explains what keeps a workload from being scaled down. Nil means that nothing does.
 func problemOf(w *v1alpha1.ScaledWorkload, is Workload) *v1alpha1.ResolvedError {
 	switch {
 	case is.UID != w.UID:
@@ -64,15 +68,19 @@ func problemOf(w *v1alpha1.ScaledWorkload, is Workload) *v1alpha1.ResolvedError 
 	case is.Managed != "":
 		return fail(v1alpha1.ReasonReplicasManaged, "%s", ReplicasManaged(w.Kind, w.Name, is.Managed))
 	case is.Replicas != 0 && is.Replicas != w.Before:
-		return fail(v1alpha1.ReasonReplicasChanged, "somebody scaled %s from %d to %d replicas meanwhile", w, w.Before, is.Replicas)
+		return fail(v1alpha1.ReasonReplicasChanged, "somebody scaled %s from %d to %d replicas in the meantime", w,
+			w.Before, is.Replicas)
 	default:
 		return nil
 	}
 }
 
-// ReplicasManaged says that a workload is not scaled down because somebody manages its replicas: see Workload.
+// ReplicasManaged returns the message that a workload is not scaled down because somebody manages its replicas: see
+// Workload.
 func ReplicasManaged(kind, name, managed string) string {
-	return fmt.Sprintf("%s/%s is not scaled down: its replicas %s, and it may be scaled up in the middle of the restore. Scale it down there, or suspend that and scale it down by hand, and leave it out of scaleDown",
+	return fmt.Sprintf(
+		"%s/%s is not scaled down: its replicas %s, so it can be scaled up in the middle of the restore. Scale it "+
+			"down there, or suspend that and scale it down by hand, and leave it out of scaleDown",
 		kind, name, managed)
 }
 
@@ -85,7 +93,7 @@ func (r *batchRestore) refuseScaled(problem *v1alpha1.ResolvedError) {
 	}
 }
 
-// scale asks for replicas of a workload.
+// scale asks for a number of replicas of a workload.
 func (r *batchRestore) scale(w *v1alpha1.ScaledWorkload, replicas int32) {
 	if r.d.Scale == nil {
 		r.d.Scale = map[string]int32{}
@@ -93,8 +101,8 @@ func (r *batchRestore) scale(w *v1alpha1.ScaledWorkload, replicas int32) {
 	r.d.Scale[w.String()] = replicas
 }
 
-// scaleUp brings back what was scaled down, when all targets have ended, and says whether that is done. Who would start on what was
-// restored in part stays down.
+// scaleUp scales the workloads up again once all targets have ended, and reports whether that is done. If the targets
+// were restored only in part, the workloads stay down, because their pods would start on that data.
 func (r *batchRestore) scaleUp() bool {
 	s := &r.d.Status
 	if !slices.ContainsFunc(s.ScaledDown, func(w v1alpha1.ScaledWorkload) bool { return !scaled(w.Phase) }) {
@@ -104,7 +112,9 @@ func (r *batchRestore) scaleUp() bool {
 		r.d.Look = true
 		return false
 	}
-	touched := slices.ContainsFunc(s.Targets, func(t v1alpha1.RestoreTargetStatus) bool { return t.RestoreSession != "" })
+	touched := slices.ContainsFunc(s.Targets, func(t v1alpha1.RestoreTargetStatus) bool {
+		return t.RestoreSession != ""
+	})
 	well := !slices.ContainsFunc(s.Targets, func(t v1alpha1.RestoreTargetStatus) bool { return !wellEnded(t.Phase) })
 	ended := true
 	for i := range s.ScaledDown {
@@ -120,7 +130,7 @@ func (r *batchRestore) scaleUp() bool {
 	return ended
 }
 
-// scaled says whether nothing more is done about a workload.
+// scaled reports whether nothing more is done about a workload.
 func scaled(p v1alpha1.ScalePhase) bool {
 	return p == v1alpha1.ScaleUpDone || p == v1alpha1.ScaleLeft || p == v1alpha1.ScaleDisturbed
 }
@@ -136,16 +146,20 @@ func (r *batchRestore) bringBack(w *v1alpha1.ScaledWorkload, is Workload, may bo
 		w.Message = "it was not scaled down"
 	case is.Replicas > 0 && was == v1alpha1.ScaleDownDone:
 		w.Phase = v1alpha1.ScaleDisturbed
-		w.Message = fmt.Sprintf("somebody scaled it to %d replicas while it was to have none: its pods may have written into what was restored", is.Replicas)
+		w.Message = fmt.Sprintf(
+			"somebody scaled it to %d replicas while it had to have none: its pods may have written into the "+
+				"restored data", is.Replicas)
 	case was == v1alpha1.ScaleDownDone && is.Generation != w.Generation:
 		w.Phase = v1alpha1.ScaleDisturbed
-		w.Message = "somebody changed it while it was to have no pods, and it may have had some: they may have written into what was restored" + advice(r.Batch.Namespace, w)
+		w.Message = "somebody changed it while it had to have no pods: if it had any, they may have written into the " +
+			"restored data" + advice(r.Batch.Namespace, w)
 	case is.Replicas > 0:
 		w.Phase = v1alpha1.ScaleUpDone
 	case w.Replicas == 0:
 		w.Message = "it had no replicas before"
 	case !may:
-		w.Message = "not all was restored, and its pods would start on that" + advice(r.Batch.Namespace, w)
+		w.Message = "not everything was restored, and its pods would start on incomplete data" +
+			advice(r.Batch.Namespace, w)
 	case is.Refused != "":
 		w.Message = is.Refused + advice(r.Batch.Namespace, w)
 	case was != v1alpha1.ScalingUp:
@@ -157,20 +171,21 @@ func (r *batchRestore) bringBack(w *v1alpha1.ScaledWorkload, is Workload, may bo
 }
 
 func advice(namespace string, w *v1alpha1.ScaledWorkload) string {
-	return fmt.Sprintf(": scale it up with \"kubectl scale -n %s %s/%s --replicas=%d\"", namespace, strings.ToLower(w.Kind), w.Name, w.Replicas)
+	return fmt.Sprintf(": scale it up with \"kubectl scale -n %s %s/%s --replicas=%d\"", namespace,
+		strings.ToLower(w.Kind), w.Name, w.Replicas)
 }
 
-// left says which workloads were left as they are though they should have been scaled up.
+// left names the workloads that should have been scaled up but were left as they are.
 func (r *batchRestore) left() string {
 	return r.inPhase(v1alpha1.ScaleLeft)
 }
 
-// disturbed says which workloads had pods while they were to have none. Empty: none.
+// disturbed names the workloads that had pods while they should have had none. It returns "" if there are none.
 func (r *batchRestore) disturbed() string {
 	return r.inPhase(v1alpha1.ScaleDisturbed)
 }
 
-// inPhase says which workloads are in a phase, and why. One that is to have no replicas is not left without them.
+// inPhase names the workloads in a phase, and why. Workloads that had no replicas before don't count as left.
 func (r *batchRestore) inPhase(p v1alpha1.ScalePhase) string {
 	var out []string
 	for i := range r.d.Status.ScaledDown {

@@ -11,20 +11,22 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// scalingBatch is a frozen RestoreBatch of one target around which a Deployment with two replicas is scaled down.
+// scalingBatch returns a frozen RestoreBatch of one target that scales down a Deployment with two replicas.
 func scalingBatch(phase v1alpha1.ScalePhase) *v1alpha1.RestoreBatch {
 	b := restoreBatchOf("web")
-	b.Status.ScaledDown = []v1alpha1.ScaledWorkload{{Kind: "Deployment", Name: "web", UID: "u", Before: 2, Replicas: 2, Phase: phase}}
+	b.Status.ScaledDown = []v1alpha1.ScaledWorkload{
+		{Kind: "Deployment", Name: "web", UID: "u", Before: 2, Replicas: 2, Phase: phase},
+	}
 	return b
 }
 
-// decideScaling decides with the workload as it is, which must have been asked for.
+// decideScaling decides with the present state of the workload, and checks that the decision asked for it first.
 func decideScaling(g Gomega, in RestoreBatchInput, is Workload) RestoreBatchDecision {
 	if in.Now.IsZero() {
 		in.Now = time.Unix(60, 0)
 	}
 	d := NextRestoreBatch(in)
-	g.Expect(d.Look).To(BeTrue(), "nothing is decided on what nobody has looked at")
+	g.Expect(d.Look).To(BeTrue(), "the workloads must be read before anything is decided")
 	g.Expect(d.Create).To(BeEmpty())
 	g.Expect(d.Scale).To(BeEmpty())
 	in.Workloads = map[string]Workload{"Deployment/web": is}
@@ -40,23 +42,39 @@ func TestScalingDown(t *testing.T) {
 		phase  v1alpha1.ScalePhase
 		reason string // of the target
 	}{
-		"it has pods":                      {is: Workload{UID: "u", Replicas: 2, Pods: 2}, scale: map[string]int32{"Deployment/web": 0}, phase: v1alpha1.ScalePending},
-		"its pods end":                     {is: Workload{UID: "u", Pods: 1}, phase: v1alpha1.ScalePending},
-		"its controller is behind":         {is: Workload{UID: "u"}, phase: v1alpha1.ScalePending},
-		"its pods have ended":              {is: Workload{UID: "u", Settled: true}, phase: v1alpha1.ScaleDownDone},
-		"somebody scales it meanwhile":     {is: Workload{UID: "u", Replicas: 5}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasChanged},
-		"it is gone":                       {phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasChanged},
-		"another one of its name is there": {is: Workload{UID: "v", Replicas: 2}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasChanged},
-		"somebody manages it now":          {is: Workload{UID: "u", Replicas: 2, Managed: "are managed by HorizontalPodAutoscaler busy"}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasManaged},
-		"and has scaled it already":        {is: Workload{UID: "u", Replicas: 5, Managed: "are managed by HorizontalPodAutoscaler busy"}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasManaged},
-		"it may not be scaled any more":    {is: Workload{UID: "u", Replicas: 2, Refused: "no"}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonScalingNotPermitted},
+		"it has pods": {
+			is: Workload{UID: "u", Replicas: 2, Pods: 2}, scale: map[string]int32{"Deployment/web": 0},
+			phase: v1alpha1.ScalePending,
+		},
+		"its pods end":             {is: Workload{UID: "u", Pods: 1}, phase: v1alpha1.ScalePending},
+		"its controller is behind": {is: Workload{UID: "u"}, phase: v1alpha1.ScalePending},
+		"its pods have ended":      {is: Workload{UID: "u", Settled: true}, phase: v1alpha1.ScaleDownDone},
+		"somebody scales it in the meantime": {
+			is: Workload{UID: "u", Replicas: 5}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasChanged,
+		},
+		"it does not exist": {phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasChanged},
+		"it was replaced": {
+			is: Workload{UID: "v", Replicas: 2}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasChanged,
+		},
+		"somebody manages it now": {
+			is:    Workload{UID: "u", Replicas: 2, Managed: "are managed by HorizontalPodAutoscaler busy"},
+			phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasManaged,
+		},
+		"somebody manages it now and has scaled it": {
+			is:    Workload{UID: "u", Replicas: 5, Managed: "are managed by HorizontalPodAutoscaler busy"},
+			phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasManaged,
+		},
+		"scaling it is no longer allowed": {
+			is: Workload{UID: "u", Replicas: 2, Refused: "no"}, phase: v1alpha1.ScaleLeft,
+			reason: v1alpha1.ReasonScalingNotPermitted,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			d := decideScaling(g, RestoreBatchInput{Batch: scalingBatch(v1alpha1.ScalePending)}, tt.is)
 			g.Expect(d.Scale).To(Equal(tt.scale))
 			g.Expect(d.Status.ScaledDown[0].Phase).To(Equal(tt.phase))
-			g.Expect(d.Create).To(BeEmpty(), "nothing is restored before it is written that the pods are gone")
+			g.Expect(d.Create).To(BeEmpty(), "the status must say that the pods are gone before anything is restored")
 			if tt.reason != "" {
 				g.Expect(d.Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed))
 				g.Expect(d.Status.Targets[0].Reason).To(Equal(tt.reason))
@@ -65,7 +83,7 @@ func TestScalingDown(t *testing.T) {
 			}
 		})
 	}
-	t.Run("somebody manages it when it is down: it is brought back", func(t *testing.T) {
+	t.Run("somebody manages it when it is down: it is scaled up again", func(t *testing.T) {
 		g := NewWithT(t)
 		is := Workload{UID: "u", Managed: "are managed by HorizontalPodAutoscaler busy"}
 		b := scalingBatch(v1alpha1.ScalePending)
@@ -90,30 +108,66 @@ func TestScalingUp(t *testing.T) {
 	down := Workload{UID: "u"}
 	up := map[string]int32{"Deployment/web": 2}
 	for name, tt := range map[string]struct {
-		was       v1alpha1.ScalePhase // Down where it is empty
+		was       v1alpha1.ScalePhase // empty: ScaleDownDone
 		child     v1alpha1.RestoreSessionPhase
 		is        Workload
 		edit      func(*v1alpha1.ScaledWorkload)
 		scale     map[string]int32
 		phase     v1alpha1.ScalePhase
 		message   string
-		want      string // Running where it is empty
+		want      string // empty: Running
 		partial   bool
-		untouched bool // the target was never begun: the deadline has passed
+		untouched bool // the deadline passed before the target began
 	}{
-		"all is restored: that it goes up is written first": {child: good, is: down, phase: v1alpha1.ScalingUp},
-		"then it goes up":                  {was: v1alpha1.ScalingUp, child: good, is: down, scale: up, phase: v1alpha1.ScaleUpDone, want: "Succeeded/Succeeded"},
-		"it is up already":                 {was: v1alpha1.ScalingUp, child: good, is: Workload{UID: "u", Replicas: 2}, phase: v1alpha1.ScaleUpDone, want: "Succeeded/Succeeded"},
-		"another number is asked for":      {was: v1alpha1.ScalingUp, child: good, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Replicas = 3 }, scale: map[string]int32{"Deployment/web": 3}, phase: v1alpha1.ScaleUpDone, want: "Succeeded/Succeeded"},
-		"it had none before":               {child: good, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Before, w.Replicas = 0, 0 }, phase: v1alpha1.ScaleLeft, message: "no replicas before", want: "Succeeded/Succeeded"},
-		"it had none, and is to have some": {child: good, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Before = 0 }, phase: v1alpha1.ScalingUp},
-		"not all is restored":              {child: bad, is: down, phase: v1alpha1.ScaleLeft, message: "kubectl scale -n shop deployment/web --replicas=2", want: "Failed/TargetsFailed"},
-		"nothing was touched":              {was: v1alpha1.ScalingUp, is: down, untouched: true, scale: up, phase: v1alpha1.ScaleUpDone, want: "Failed/DeadlineExceeded"},
-		"somebody scaled it up meanwhile":  {child: good, is: Workload{UID: "u", Replicas: 1}, phase: v1alpha1.ScaleDisturbed, message: "may have written", want: "Failed/ReplicasChanged", partial: true},
-		"somebody scaled it up and down":   {child: good, is: Workload{UID: "u", Generation: 9}, phase: v1alpha1.ScaleDisturbed, message: "may have had some", want: "Failed/ReplicasChanged", partial: true},
-		"somebody scaled it up after that": {was: v1alpha1.ScalingUp, child: good, is: Workload{UID: "u", Replicas: 1}, phase: v1alpha1.ScaleUpDone, want: "Succeeded/Succeeded"},
-		"it is gone":                       {child: good, phase: v1alpha1.ScaleLeft, message: "deleted", want: "Succeeded/Succeeded", partial: true},
-		"it may not be scaled any more":    {was: v1alpha1.ScalingUp, child: good, is: Workload{UID: "u", Refused: "no"}, phase: v1alpha1.ScaleLeft, message: "kubectl scale", want: "Succeeded/Succeeded", partial: true},
+		"all is restored: the status is written before it is scaled up": {
+			child: good, is: down, phase: v1alpha1.ScalingUp,
+		},
+		"then it is scaled up": {
+			was: v1alpha1.ScalingUp, child: good, is: down, scale: up, phase: v1alpha1.ScaleUpDone,
+			want: "Succeeded/Succeeded",
+		},
+		"it is up already": {
+			was: v1alpha1.ScalingUp, child: good, is: Workload{UID: "u", Replicas: 2}, phase: v1alpha1.ScaleUpDone,
+			want: "Succeeded/Succeeded",
+		},
+		"another number is requested": {
+			was: v1alpha1.ScalingUp, child: good, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Replicas = 3 },
+			scale: map[string]int32{"Deployment/web": 3}, phase: v1alpha1.ScaleUpDone, want: "Succeeded/Succeeded",
+		},
+		"it had none before": {
+			child: good, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Before, w.Replicas = 0, 0 },
+			phase: v1alpha1.ScaleLeft, message: "no replicas before", want: "Succeeded/Succeeded",
+		},
+		"it had none and gets some": {
+			child: good, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Before = 0 }, phase: v1alpha1.ScalingUp,
+		},
+		"not all is restored": {
+			child: bad, is: down, phase: v1alpha1.ScaleLeft,
+			message: "kubectl scale -n shop deployment/web --replicas=2", want: "Failed/TargetsFailed",
+		},
+		"nothing was touched": {
+			was: v1alpha1.ScalingUp, is: down, untouched: true, scale: up, phase: v1alpha1.ScaleUpDone,
+			want: "Failed/DeadlineExceeded",
+		},
+		"somebody scaled it up meanwhile": {
+			child: good, is: Workload{UID: "u", Replicas: 1}, phase: v1alpha1.ScaleDisturbed,
+			message: "may have written", want: "Failed/ReplicasChanged", partial: true,
+		},
+		"somebody scaled it up and down": {
+			child: good, is: Workload{UID: "u", Generation: 9}, phase: v1alpha1.ScaleDisturbed,
+			message: "if it had any", want: "Failed/ReplicasChanged", partial: true,
+		},
+		"somebody scaled it up after that": {
+			was: v1alpha1.ScalingUp, child: good, is: Workload{UID: "u", Replicas: 1}, phase: v1alpha1.ScaleUpDone,
+			want: "Succeeded/Succeeded",
+		},
+		"it does not exist": {
+			child: good, phase: v1alpha1.ScaleLeft, message: "deleted", want: "Succeeded/Succeeded", partial: true,
+		},
+		"scaling it is no longer allowed": {
+			was: v1alpha1.ScalingUp, child: good, is: Workload{UID: "u", Refused: "no"}, phase: v1alpha1.ScaleLeft,
+			message: "kubectl scale", want: "Succeeded/Succeeded", partial: true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -125,7 +179,9 @@ func TestScalingUp(t *testing.T) {
 			if tt.untouched {
 				in.Now = time.Unix(3601, 0)
 			} else {
-				in.Children = map[string]*v1alpha1.RestoreSession{"back-web": restoredChild("back-web", tt.child, "Why")}
+				in.Children = map[string]*v1alpha1.RestoreSession{
+					"back-web": restoredChild("back-web", tt.child, "Why"),
+				}
 			}
 			d := decideScaling(g, in, tt.is)
 			g.Expect(d.Scale).To(Equal(tt.scale))
@@ -150,7 +206,7 @@ func TestScalingUp(t *testing.T) {
 		g.Expect(d.Scale).To(Equal(up))
 		g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonCancelled))
 	})
-	t.Run("one that was never scaled down", func(t *testing.T) {
+	t.Run("a workload that was never scaled down", func(t *testing.T) {
 		g := NewWithT(t)
 		b := scalingBatch(v1alpha1.ScalePending)
 		b.DeletionTimestamp = &metav1.Time{Time: time.Unix(50, 0)}

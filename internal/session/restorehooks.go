@@ -7,13 +7,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/hook"
 )
 
-// ending says whether the work is over and the postRestore hooks have begun: nothing is restored any more.
+// ending reports whether the work is over and the postRestore hooks have begun. From then on nothing is restored.
 func (r *restoreRun) ending() bool {
 	return r.d.Status.Hooks != nil && len(r.d.Status.Hooks.PostHooks) > 0
 }
 
-// preRestore takes the preRestore hooks further and says whether they have ended. What can't be restored because one failed
-// has failed then.
+// preRestore advances the preRestore hooks and reports whether they have ended. If a hook failed, it has failed the
+// components by then.
 func (r *restoreRun) preRestore() bool {
 	s := &r.d.Status
 	if len(preHooks(s.Resolved.Hooks)) == 0 {
@@ -25,7 +25,8 @@ func (r *restoreRun) preRestore() bool {
 		return true
 	}
 	stage := hookStage{
-		stage: PreHooks, now: r.Now, hooks: s.Resolved.Hooks.Pre, results: r.Hooks, status: status.PreHooks, stop: r.stopReason(),
+		stage: PreHooks, now: r.Now, hooks: s.Resolved.Hooks.Pre, results: r.Hooks, status: status.PreHooks,
+		stop:      r.stopReason(),
 		functions: r.hookJobs(),
 		applies:   func(*v1alpha1.ResolvedHook) bool { return true },
 	}
@@ -38,13 +39,14 @@ func (r *restoreRun) preRestore() bool {
 		return false
 	}
 	setHooks(&s.Conditions, v1alpha1.ConditionPreRestoreHooksExecutionSucceeded, status.PreHooks, "preRestore",
-		v1alpha1.ReasonSuccessfullyExecutedPreRestoreHooks, v1alpha1.ReasonFailedToExecutePreRestoreHooks, r.Session.Generation, r.Now)
+		v1alpha1.ReasonSuccessfullyExecutedPreRestoreHooks, v1alpha1.ReasonFailedToExecutePreRestoreHooks,
+		r.Session.Generation, r.Now)
 	progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", r.Session.Generation, r.Now)
 	if stage.stop != "" {
-		return true // The restore ends for that reason.
+		return true // the restore ends for that reason
 	}
-	// That they succeeded is written before anything is restored: else a manager that is killed in between would run them
-	// again while a mover writes.
+	// The success of the hooks is written to the status before anything is restored. Otherwise a manager that is killed
+	// in between would run the hooks again while a mover writes.
 	r.d.After = sooner(r.d.After, time.Second)
 	failure := hookFailures(status.PreHooks)
 	r.refuse(failure)
@@ -57,11 +59,12 @@ func (r *restoreRun) refuse(failure string) {
 		return
 	}
 	for i := range r.d.Status.Resolved.Hosts {
-		r.giveUp(&r.d.Status.Resolved.Hosts[i], v1alpha1.ReasonFailedToExecutePreRestoreHooks, "not restored because a preRestore hook failed: "+failure)
+		r.giveUp(&r.d.Status.Resolved.Hosts[i], v1alpha1.ReasonFailedToExecutePreRestoreHooks,
+			"not restored because a preRestore hook failed: "+failure)
 	}
 }
 
-// postRestore takes the postRestore hooks further when all components have ended. It says what failed among them, and
+// postRestore advances the postRestore hooks once all components have ended. It returns which of them failed, and
 // whether they have ended, too.
 func (r *restoreRun) postRestore() (failure string, ended bool) {
 	s := &r.d.Status
@@ -86,11 +89,12 @@ func (r *restoreRun) postRestore() (failure string, ended bool) {
 		return "", false
 	}
 	setHooks(&s.Conditions, v1alpha1.ConditionPostRestoreHooksExecutionSucceeded, status.PostHooks, "postRestore",
-		v1alpha1.ReasonSuccessfullyExecutedPostRestoreHooks, v1alpha1.ReasonFailedToExecutePostRestoreHooks, r.Session.Generation, r.Now)
+		v1alpha1.ReasonSuccessfullyExecutedPostRestoreHooks, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
+		r.Session.Generation, r.Now)
 	return hookFailures(status.PostHooks), true
 }
 
-// take is what a stage asks for about the Jobs of its hooks.
+// take adds what a hook stage requests to the decision.
 func (r *restoreRun) take(stage *hookStage) {
 	r.d.Delete = append(r.d.Delete, stage.functions.remove...)
 	r.d.Verify = r.d.Verify || stage.functions.verify
@@ -101,7 +105,7 @@ func (r *restoreRun) hookJobs() hookJobs {
 	return hookJobs{kind: v1alpha1.RestoreSessionKind, owner: r.Session.Name, jobs: r.Jobs}
 }
 
-// failed says whether something did not come through.
+// failed reports whether a component did not succeed.
 func (r *restoreRun) failed() bool {
 	for _, h := range r.d.Status.Resolved.Hosts {
 		for _, v := range h.Volumes {
@@ -113,7 +117,7 @@ func (r *restoreRun) failed() bool {
 	return len(r.d.Status.Resolved.Hosts) == 0
 }
 
-// stopReason is why a restore that has not begun must not begin. Empty: it may.
+// stopReason returns why a restore that has not begun must not begin, or "".
 func (r *restoreRun) stopReason() string {
 	switch {
 	case r.Session.DeletionTimestamp != nil:
@@ -125,12 +129,14 @@ func (r *restoreRun) stopReason() string {
 	}
 }
 
-// hooksRun says that hooks are under way.
+// hooksRun puts running hooks into the decision and the conditions.
 func (r *restoreRun) hooksRun(stage *hookStage, message string) {
 	s := &r.d.Status
 	summary := hook.Summary{
 		Name: r.Session.Name, Namespace: r.Session.Namespace,
-		Status: hook.Status{Phase: string(v1alpha1.RestoreSessionRunning), Duration: FormatDuration(r.Now.Sub(s.StartTime.Time))},
+		Status: hook.Status{
+			Phase: string(v1alpha1.RestoreSessionRunning), Duration: FormatDuration(r.Now.Sub(s.StartTime.Time)),
+		},
 	}
 	if t := r.Session.Spec.Target; t != nil {
 		summary.Target = hook.Object{APIGroup: t.APIGroup, Kind: t.Kind, Namespace: r.Session.Namespace, Name: t.Name}

@@ -8,8 +8,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Restoring is a restore of the list that writes into the claim now and has another UID than except: the oldest one. Nil:
-// there is none.
+// Restoring returns the oldest restore of the list that writes into the claim now, except the one with the UID except.
+// It returns nil if there is none.
 func Restoring(restores []v1alpha1.RestoreSession, claim string, except types.UID) *v1alpha1.RestoreSession {
 	return oldest(restores, except, func(r *v1alpha1.RestoreSession) bool { return restoresInto(r, claim) })
 }
@@ -20,16 +20,19 @@ func RestoringDatabase(restores []v1alpha1.RestoreSession, target, except types.
 }
 
 func restoresOnto(r *v1alpha1.RestoreSession, target types.UID) bool {
-	return r.Status.Resolved != nil && r.Status.Resolved.TargetUID == target && !r.Status.Phase.Terminal() && !v1alpha1.HasRecordAnnotation(r.Annotations)
+	return r.Status.Resolved != nil && r.Status.Resolved.TargetUID == target && !r.Status.Phase.Terminal() &&
+		!v1alpha1.HasRecordAnnotation(r.Annotations)
 }
 
 // MayTakeDatabase is MayTake for a database.
-func MayTakeDatabase(restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, target types.UID, holder string) *v1alpha1.RestoreSession {
+func MayTakeDatabase(
+	restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, target types.UID, holder string,
+) *v1alpha1.RestoreSession {
 	return mayTake(restores, s, holder, func(r *v1alpha1.RestoreSession) bool { return restoresOnto(r, target) })
 }
 
-// RestoringTarget is a RestoreBatch of the list that is under way and has the target, begun with or not: what is half restored is
-// not backed up. Nil: there is none.
+// RestoringTarget returns a RestoreBatch of the list that is under way and includes the target, even if the target has
+// not begun: a half restored application must not be backed up. It returns nil if there is none.
 func RestoringTarget(batches []v1alpha1.RestoreBatch, app v1alpha1.TypedObjectReference) *v1alpha1.RestoreBatch {
 	for i := range batches {
 		b := &batches[i]
@@ -37,7 +40,8 @@ func RestoringTarget(batches []v1alpha1.RestoreBatch, app v1alpha1.TypedObjectRe
 			continue
 		}
 		if slices.ContainsFunc(b.Status.Resolved.Targets, func(t v1alpha1.ResolvedRestoreTarget) bool {
-			return t.Target != nil && t.Target.APIGroup == app.APIGroup && t.Target.Kind == app.Kind && t.Target.Name == app.Name
+			return t.Target != nil && t.Target.APIGroup == app.APIGroup && t.Target.Kind == app.Kind &&
+				t.Target.Name == app.Name
 		}) {
 			return b
 		}
@@ -50,11 +54,13 @@ func restoresInto(r *v1alpha1.RestoreSession, claim string) bool {
 		return false
 	}
 	return slices.ContainsFunc(r.Status.Resolved.Hosts, func(h v1alpha1.ResolvedRestoreHost) bool {
-		return slices.ContainsFunc(h.Volumes, func(v v1alpha1.ResolvedRestoreVolume) bool { return v.ClaimName == claim })
+		return slices.ContainsFunc(h.Volumes, func(v v1alpha1.ResolvedRestoreVolume) bool {
+			return v.ClaimName == claim
+		})
 	})
 }
 
-// Older says whether a was made before b; of two of one second the one with the smaller UID counts as older.
+// Older reports whether a was made before b. Within the same second the smaller UID counts as older.
 func Older(a, b *v1alpha1.RestoreSession) bool {
 	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
 		return a.CreationTimestamp.Before(&b.CreationTimestamp)
@@ -62,14 +68,19 @@ func Older(a, b *v1alpha1.RestoreSession) bool {
 	return a.UID < b.UID
 }
 
-// MayTake says whether a frozen restore may take a claim that carries the UID of holder in AnnotationRestoring, and if not,
-// which restore keeps it. Of two that were frozen in the same moment the older one gets it. A holder that is not there any
-// more, or has ended, holds nothing.
-func MayTake(restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, claim, holder string) *v1alpha1.RestoreSession {
+// MayTake reports whether a frozen restore may take over a claim whose AnnotationRestoring holds the UID holder. Nil
+// means that it may; otherwise MayTake returns the restore that keeps the claim. Of two that were frozen at the same
+// moment the older one gets it. A holder that no longer exists or has ended holds nothing.
+func MayTake(
+	restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, claim, holder string,
+) *v1alpha1.RestoreSession {
 	return mayTake(restores, s, holder, func(r *v1alpha1.RestoreSession) bool { return restoresInto(r, claim) })
 }
 
-func mayTake(restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, holder string, writes func(*v1alpha1.RestoreSession) bool) *v1alpha1.RestoreSession {
+func mayTake(
+	restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, holder string,
+	writes func(*v1alpha1.RestoreSession) bool,
+) *v1alpha1.RestoreSession {
 	if holder == string(s.UID) {
 		return nil
 	}
@@ -84,8 +95,10 @@ func mayTake(restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, hol
 	return nil
 }
 
-// oldest is the restore of the list that writes and has another UID than except.
-func oldest(restores []v1alpha1.RestoreSession, except types.UID, writes func(*v1alpha1.RestoreSession) bool) *v1alpha1.RestoreSession {
+// oldest returns the oldest restore of the list for which writes returns true, except the one with the UID except.
+func oldest(
+	restores []v1alpha1.RestoreSession, except types.UID, writes func(*v1alpha1.RestoreSession) bool,
+) *v1alpha1.RestoreSession {
 	var found *v1alpha1.RestoreSession
 	for i := range restores {
 		r := &restores[i]

@@ -11,9 +11,10 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// planRetry says when what failed of a run that has just ended is tried again.
+// planRetry sets when the failed targets of a run that has just ended are tried again.
 func planRetry(s *v1alpha1.BackupSession, status *v1alpha1.BackupSessionStatus) {
-	if s.Spec.RetryLeft <= 0 || status.Phase != v1alpha1.BackupSessionFailed || Stopped(s) || len(failedTargets(status)) == 0 {
+	if s.Spec.RetryLeft <= 0 || status.Phase != v1alpha1.BackupSessionFailed || Stopped(s) ||
+		len(failedTargets(status)) == 0 {
 		return
 	}
 	at := *status.CompletionTime
@@ -23,7 +24,7 @@ func planRetry(s *v1alpha1.BackupSession, status *v1alpha1.BackupSessionStatus) 
 	status.NextRetry, status.Retried = &at, ptr.To(false)
 }
 
-// failedTargets are the frozen targets that failed.
+// failedTargets returns the frozen targets that failed.
 func failedTargets(status *v1alpha1.BackupSessionStatus) []v1alpha1.ResolvedTarget {
 	if status.Resolved == nil {
 		return nil
@@ -35,7 +36,7 @@ func failedTargets(status *v1alpha1.BackupSessionStatus) []v1alpha1.ResolvedTarg
 	})
 }
 
-// Retryable says why s can't try again what failed of another run; empty where it can.
+// Retryable explains why s can't retry the failed targets of the run of. It returns "" if s can.
 func Retryable(s, of *v1alpha1.BackupSession) string {
 	switch {
 	case of == nil:
@@ -49,9 +50,9 @@ func Retryable(s, of *v1alpha1.BackupSession) string {
 	}
 }
 
-// Again gives start what the run had that is tried again, and of its targets those that failed. Those of now are the same
-// targets as policy has them now; they are taken, with the pods and volumes of now, where the policy is still the same.
-// Else the frozen ones are tried as they were.
+// Again turns start into a retry of the run of, for the targets that failed in it. now are the same targets as the
+// policy has them now. They are used, with their present pods and volumes, if the policy has not changed. Otherwise the
+// frozen targets are tried again unchanged.
 func (start *Start) Again(s, of *v1alpha1.BackupSession, now []StartTarget) {
 	frozen := of.Status.Resolved
 	same := frozen.Policy.Digest == start.Policy.Digest
@@ -86,12 +87,13 @@ func (start *Start) Again(s, of *v1alpha1.BackupSession, now []StartTarget) {
 	}
 }
 
-// Superseded says whether another run of the session makes it needless to try again what failed of s: it is newer, it is
-// no retry, and it was not skipped.
+// Superseded returns another run of the session that makes a retry of s needless: it is newer than s, is no retry
+// itself, and was not skipped. It returns nil if there is none.
 func Superseded(s *v1alpha1.BackupSession, others []v1alpha1.BackupSession) *v1alpha1.BackupSession {
 	for i := range others {
 		o := &others[i]
-		if o.UID != s.UID && o.Spec.Invoker == s.Spec.Invoker && o.Spec.Session == s.Spec.Session && o.Spec.RetryOf == "" &&
+		if o.UID != s.UID && o.Spec.Invoker == s.Spec.Invoker && o.Spec.Session == s.Spec.Session &&
+			o.Spec.RetryOf == "" &&
 			o.Status.Phase != v1alpha1.BackupSessionSkipped && o.DeletionTimestamp == nil &&
 			!v1alpha1.HasRecordAnnotation(o.Annotations) && compareRuns(o, s) > 0 {
 			return o

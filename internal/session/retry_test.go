@@ -12,7 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// partly is a run of two targets of which the second failed.
+// partly returns a run of two targets, the second of which failed.
 func partly(retryLeft int32, delay time.Duration) *fixture {
 	f := frozen(target("a", "pod-0"), target("b", "pod-0"))
 	f.session.Spec.RetryLeft = retryLeft
@@ -33,12 +33,14 @@ func TestWhatFailedIsTriedAgain(t *testing.T) {
 		want    time.Duration
 		retried bool
 	}{
-		"never":                 {},
-		"at once":               {left: 1, retried: true},
-		"later":                 {left: 2, delay: 90 * time.Second, want: 90 * time.Second, retried: true},
-		"a run that succeeded":  {left: 1, edit: func(f *fixture) { f.jobs[job("b", "pod-0", 1)] = succeeded("pod-0") }},
-		"one that is cancelled": {left: 1, edit: func(f *fixture) { f.session.DeletionTimestamp = &metav1.Time{Time: now} }},
-		"one that took too long": {left: 1, retried: true, edit: func(f *fixture) {
+		"never":                {},
+		"at once":              {left: 1, retried: true},
+		"later":                {left: 2, delay: 90 * time.Second, want: 90 * time.Second, retried: true},
+		"a run that succeeded": {left: 1, edit: func(f *fixture) { f.jobs[job("b", "pod-0", 1)] = succeeded("pod-0") }},
+		"a cancelled run": {
+			left: 1, edit: func(f *fixture) { f.session.DeletionTimestamp = &metav1.Time{Time: now} },
+		},
+		"a run that took too long": {left: 1, retried: true, edit: func(f *fixture) {
 			f.jobs[job("b", "pod-0", 1)] = running()
 			f.at = f.session.Status.BackupDeadline.Time
 		}},
@@ -68,7 +70,9 @@ func TestARunThatTriesAgain(t *testing.T) {
 	of := f.session
 	of.UID = "1"
 	next := func(edit ...func(*v1alpha1.BackupSession)) *v1alpha1.BackupSession {
-		s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Name: "run-r1"}, Spec: v1alpha1.BackupSessionSpec{RetryOf: "run"}}
+		s := &v1alpha1.BackupSession{
+			ObjectMeta: metav1.ObjectMeta{Name: "run-r1"}, Spec: v1alpha1.BackupSessionSpec{RetryOf: "run"},
+		}
 		for _, e := range edit {
 			e(s)
 		}
@@ -76,7 +80,10 @@ func TestARunThatTriesAgain(t *testing.T) {
 	}
 	live := []session.StartTarget{ready("a"), {Resolved: target("b", "pod-0", "pod-1")}}
 	start := func(digest string) *session.Start {
-		return &session.Start{Policy: v1alpha1.ResolvedPolicy{Digest: digest}, Timeout: time.Minute, Schedule: "other", PolicyApplying: true, Targets: live}
+		return &session.Start{
+			Policy: v1alpha1.ResolvedPolicy{Digest: digest}, Timeout: time.Minute, Schedule: "other",
+			PolicyApplying: true, Targets: live,
+		}
 	}
 
 	t.Run("with the same policy it takes the failed targets as they are now", func(t *testing.T) {
@@ -87,7 +94,7 @@ func TestARunThatTriesAgain(t *testing.T) {
 		g.Expect(s.Timeout).To(Equal(time.Hour))
 		g.Expect(s.Schedule).To(Equal("17 * * * *"))
 		g.Expect(s.RetryDelay.Duration).To(Equal(time.Minute))
-		g.Expect(s.PolicyApplying).To(BeFalse(), "what is being applied does not concern it")
+		g.Expect(s.PolicyApplying).To(BeFalse(), "a retry must not wait for the policy")
 	})
 	t.Run("with another policy it takes them as they were", func(t *testing.T) {
 		g := NewWithT(t)
@@ -98,7 +105,8 @@ func TestARunThatTriesAgain(t *testing.T) {
 		want := target("b", "pod-0")
 		want.Repositories[0].Snapshot = "b-run-r1"
 		g.Expect(s.Targets[0].Resolved).To(Equal(want))
-		g.Expect(of.Status.Resolved.Targets[1].Repositories[0].Snapshot).To(Equal("snap-b"), "what is frozen stays frozen")
+		g.Expect(of.Status.Resolved.Targets[1].Repositories[0].Snapshot).To(
+			Equal("snap-b"), "frozen targets must not change")
 	})
 	t.Run("with the same policy that has lost a target it takes it as it was", func(t *testing.T) {
 		s := start("sha256:1")
@@ -107,14 +115,16 @@ func TestARunThatTriesAgain(t *testing.T) {
 	})
 	t.Run("its own timeout counts", func(t *testing.T) {
 		s := start("sha256:1")
-		s.Again(next(func(s *v1alpha1.BackupSession) { s.Spec.BackupTimeout = &metav1.Duration{Duration: time.Minute} }), of, live)
+		short := func(s *v1alpha1.BackupSession) { s.Spec.BackupTimeout = &metav1.Duration{Duration: time.Minute} }
+		s.Again(next(short), of, live)
 		NewWithT(t).Expect(s.Timeout).To(Equal(time.Minute))
 	})
-	t.Run("of what", func(t *testing.T) {
+	t.Run("which runs can be retried", func(t *testing.T) {
 		g := NewWithT(t)
 		g.Expect(session.Retryable(next(), of)).To(BeEmpty())
 		g.Expect(session.Retryable(next(), nil)).To(Equal("there is no BackupSession run"))
-		g.Expect(session.Retryable(next(func(s *v1alpha1.BackupSession) { s.Spec.Session = "other" }), of)).To(ContainSubstring("of another session"))
+		g.Expect(session.Retryable(next(func(s *v1alpha1.BackupSession) { s.Spec.Session = "other" }), of)).To(
+			ContainSubstring("of another session"))
 		succeeded := of.DeepCopy()
 		succeeded.Status.Phase = backupSucceeded
 		g.Expect(session.Retryable(next(), succeeded)).To(ContainSubstring("nothing failed"))
@@ -134,16 +144,20 @@ func TestARunThatTriesAgain(t *testing.T) {
 		}
 		g.Expect(superseded()).To(BeFalse())
 		g.Expect(superseded(another("x", time.Second))).To(BeTrue())
-		g.Expect(superseded(another("x", -time.Second))).To(BeFalse(), "an earlier one does not")
-		g.Expect(superseded(another("x", time.Second, func(s *v1alpha1.BackupSession) { s.Status.Phase = backupSkipped }))).To(BeFalse(), "one that was skipped does not")
-		g.Expect(superseded(another("x", time.Second, func(s *v1alpha1.BackupSession) { s.Spec.Session = "other" }))).To(BeFalse())
-		g.Expect(superseded(another("x", time.Second, func(s *v1alpha1.BackupSession) { s.Spec.RetryOf = "run" }))).To(BeFalse())
+		g.Expect(superseded(another("x", -time.Second))).To(BeFalse(), "an earlier run does not count")
+		skipped := func(s *v1alpha1.BackupSession) { s.Status.Phase = backupSkipped }
+		g.Expect(superseded(another("x", time.Second, skipped))).To(BeFalse(), "a skipped run does not count")
+		foreign := func(s *v1alpha1.BackupSession) { s.Spec.Session = "other" }
+		g.Expect(superseded(another("x", time.Second, foreign))).To(BeFalse())
+		g.Expect(superseded(another("x", time.Second, func(s *v1alpha1.BackupSession) { s.Spec.RetryOf = "run" }))).To(
+			BeFalse())
 	})
 }
 
 func TestExpired(t *testing.T) {
 	hour := func(n int) *metav1.Time { return &metav1.Time{Time: now.Add(time.Duration(n) * time.Hour)} }
-	made := func(name string, n int, phase v1alpha1.BackupSessionPhase, edit ...func(*v1alpha1.BackupSession)) *v1alpha1.BackupSession {
+	made := func(name string, n int, phase v1alpha1.BackupSessionPhase,
+		edit ...func(*v1alpha1.BackupSession)) *v1alpha1.BackupSession {
 		s := another(name, 0, edit...)
 		s.Status.Phase, s.Status.CompletionTime = phase, hour(n)
 		return s
@@ -152,11 +166,14 @@ func TestExpired(t *testing.T) {
 	pending := func(s *v1alpha1.BackupSession) { s.Status.NextRetry, s.Status.Retried = hour(9), ptr.To(false) }
 	retried := func(s *v1alpha1.BackupSession) { s.Status.NextRetry, s.Status.Retried = hour(9), ptr.To(true) }
 	runs := []*v1alpha1.BackupSession{
-		made("1", 1, backupSucceeded), made("2", 2, backupSucceeded), made("3", 3, backupFailed, held), made("4", 4, backupFailed, pending),
-		made("5", 5, backupFailed, retried), made("6", 6, backupSkipped), made("7", 7, backupFailed, retried), made("8", 8, backupFailed),
+		made("1", 1, backupSucceeded), made("2", 2, backupSucceeded), made("3", 3, backupFailed, held),
+		made("4", 4, backupFailed, pending),
+		made("5", 5, backupFailed, retried), made("6", 6, backupSkipped), made("7", 7, backupFailed, retried),
+		made("8", 8, backupFailed),
 		another("9", 0, started), another("7-r1", 0, func(s *v1alpha1.BackupSession) { s.Spec.RetryOf = "7" }),
 	}
-	for limit, want := range map[int][]string{0: {"8", "6", "5", "1"}, 1: {"6", "5", "1"}, 2: {"6", "5", "1"}, 3: {"5", "1"}, 8: nil} {
+	for limit, want := range map[int][]string{0: {"8", "6", "5", "1"}, 1: {"6", "5", "1"}, 2: {"6", "5", "1"},
+		3: {"5", "1"}, 8: nil} {
 		g := NewWithT(t)
 		var got []string
 		for _, s := range session.Expired(runs, limit) {

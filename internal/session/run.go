@@ -11,7 +11,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// run is one look at a frozen run: every component of every Snapshot, then the Snapshots, the targets and the run itself.
+// run takes one step of a frozen run: for every component of every Snapshot, then for the Snapshots, the targets and
+// the run itself.
 func run(in Input) Decision {
 	d := Decision{
 		Status:    *in.Session.Status.DeepCopy(),
@@ -39,7 +40,8 @@ func run(in Input) Decision {
 	return d
 }
 
-// stopReason is why nothing of the run may go on: it was deleted, another one takes its place, or its deadline passed. Empty: it may.
+// stopReason returns why the run must stop: it was deleted, another run takes its place, or its deadline has passed. It
+// returns "" if the run can go on.
 func stopReason(in Input) string {
 	s := in.Session
 	switch {
@@ -59,18 +61,18 @@ type runner struct {
 	d *Decision
 	// stop is the reason why the run is being ended.
 	stop string
-	// why says so in words where the reason needs them.
+	// why explains stop in words where the reason alone is not enough.
 	why string
-	// busy is the number of components that may still come through.
+	// busy is the number of hosts that can still succeed.
 	busy int
 }
 
-// snapshot looks at the target in one repository.
+// snapshot takes one step for the target in one Repository.
 func (t *targetRun) snapshot(repo *v1alpha1.ResolvedRepository) {
 	r := t.run
 	snap := r.Snapshots[repo.Snapshot]
 	if snap == nil {
-		return // It can't be made, or the run is being ended: finish says so.
+		return // The Snapshot can't be made, or the run is being ended: finish reports that.
 	}
 	status := *snap.Status.DeepCopy()
 	ended := status.Phase.Terminal()
@@ -80,7 +82,9 @@ func (t *targetRun) snapshot(repo *v1alpha1.ResolvedRepository) {
 	movers := ParseMovers(snap.Annotations[v1alpha1.AnnotationMovers])
 	wanted := map[string]string{}
 	for i := range t.frozen.Hosts {
-		h := host{Mover: Mover{Target: t.frozen, Repository: repo, Host: &t.frozen.Hosts[i]}, components: status.Components}
+		h := host{
+			Mover: Mover{Target: t.frozen, Repository: repo, Host: &t.frozen.Hosts[i]}, components: status.Components,
+		}
 		h.attempt(r.Jobs, movers)
 		if !ended {
 			t.host(&h)
@@ -108,14 +112,14 @@ func (t *targetRun) snapshot(repo *v1alpha1.ResolvedRepository) {
 	r.d.Snapshots[snap.Name] = status
 }
 
-// host decides about one host: leave it, fill in what its mover reported, make its Job, repeat it, or give it up.
+// host decides about one host: leave it alone, fill in what its mover reported, make its Job, repeat it, or give it up.
 func (t *targetRun) host(h *host) {
 	r := t.run
 	pending, seen := h.pending()
 	if !pending {
 		return
 	}
-	if wrong := t.wrongCopy(h); wrong != "" { // Whatever the mover says: it can't know.
+	if wrong := t.wrongCopy(h); wrong != "" { // The mover can't know that, whatever it reports.
 		r.giveUp(h, v1alpha1.ReasonCopyFailed, wrong)
 		return
 	}
@@ -149,7 +153,8 @@ func (t *targetRun) host(h *host) {
 	}
 }
 
-// ended is for a Job that ended without having done its work: its mover was killed, or told to stop, or never started.
+// ended handles a Job that ended without having done its work: its mover was killed, was told to stop, or never
+// started.
 func (t *targetRun) ended(h *host, job Job) {
 	r := t.run
 	reason := cmp.Or(job.Reason, v1alpha1.ReasonJobFailed)
@@ -172,20 +177,20 @@ func (t *targetRun) ended(h *host, job Job) {
 	}
 }
 
-// giveUp fails a host for another reason than its mover's own word.
+// giveUp fails a host for a reason that its mover did not report.
 func (r *runner) giveUp(h *host, reason, message string) {
 	h.fail(reason, message)
 	r.d.Verify = true
 }
 
-// remove asks for the deletion of a Job that goes on.
+// remove asks for the deletion of a Job that still runs.
 func (r *runner) remove(name string) {
 	if job, ok := r.Jobs[name]; ok && !job.Finished && !slices.Contains(r.d.Delete, name) {
 		r.d.Delete = append(r.d.Delete, name)
 	}
 }
 
-// sooner is the shorter of two times, of which 0 is never.
+// sooner returns the shorter of two durations, where 0 means never.
 func sooner(a, b time.Duration) time.Duration {
 	if a == 0 || b != 0 && b < a {
 		return b
@@ -193,13 +198,14 @@ func sooner(a, b time.Duration) time.Duration {
 	return a
 }
 
-// cancel ends a deleted or replaced run that has unfinished work: first its Jobs go, then its pods, then its components have failed.
+// cancel ends a deleted or replaced run that has unfinished work: first its Jobs go, then its pods, then its components
+// fail.
 func (r *runner) cancel() {
 	if !Stopped(r.Session) || r.busy == 0 {
 		return
 	}
 	since, _ := stoppedAt(r.Session)
-	// Hooks that are owed go on.
+	// The Jobs of hooks that must still run are left alone.
 	jobs := r.moverJobs()
 	gone := len(jobs) == 0 && r.Pods == 0
 	if until := since.Add(WaitForPods); !gone && r.Now.Before(until) {
@@ -220,7 +226,7 @@ func (r *runner) cancel() {
 	}
 }
 
-// moverJobs are the names of the movers' Jobs that exist.
+// moverJobs returns the names of the mover Jobs that exist.
 func (r *runner) moverJobs() []string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(r.Jobs)) {

@@ -24,14 +24,16 @@ func TestAWholeRun(t *testing.T) {
 	f.jobs[job("a", "pod-0", 1)] = succeeded("pod-0")
 	f.step()
 	g.Expect(f.component("a", "pod-0").ID).To(Equal("kpod-0"))
-	g.Expect(f.component("a", "pod-0").Path).To(Equal("sub"), "the path is the policy's, also when the message had no room for it")
+	g.Expect(f.component("a", "pod-0").Path).To(
+		Equal("sub"), "the path must come from the policy, even if the message had no room for it")
 	g.Expect(f.snapshots["snap-a"].Status.Phase).To(Equal(v1alpha1.SnapshotRunning))
 
 	f.jobs[job("a", "pod-1", 1)] = died(v1alpha1.ReasonJobFailed, true)
 	f.step()
-	g.Expect(session.ParseMovers(f.snapshots["snap-a"].Annotations[v1alpha1.AnnotationMovers])["pod-1"]).To(Equal(job("a", "pod-1", 2)),
-		"only the second mover may write now")
-	g.Expect(f.step().Create).To(BeEmpty(), "one second attempt, not one a look")
+	g.Expect(session.ParseMovers(f.snapshots["snap-a"].Annotations[v1alpha1.AnnotationMovers])["pod-1"]).To(
+		Equal(job("a", "pod-1", 2)),
+		"only the second mover is allowed to write now")
+	g.Expect(f.step().Create).To(BeEmpty(), "there must be only one second attempt")
 
 	f.jobs[job("a", "pod-1", 2)] = succeeded("pod-1")
 	d := f.step()
@@ -56,7 +58,7 @@ func TestAMoverThatIsGivenUpMayNotWriteAnyMore(t *testing.T) {
 	g.Expect(d.Movers["snap-a"]).To(Equal("pod-0=" + job("a", "pod-0", 1)))
 	g.Expect(d.Delete).To(Equal([]string{job("a", "pod-1", 1)}))
 
-	// Killed before the deletion: the next look asks for it again.
+	// If the manager is killed before the deletion, the next look asks for it again.
 	f.jobs[job("a", "pod-1", 1)] = died(v1alpha1.ReasonUnschedulable, false)
 	g.Expect(f.decide().Delete).To(Equal([]string{job("a", "pod-1", 1)}))
 }
@@ -83,7 +85,9 @@ func TestAHostOfSeveralVolumes(t *testing.T) {
 	several.Hosts[0].Volumes = []v1alpha1.ResolvedVolume{{Component: "data"}, {Component: "wal"}}
 	f := frozen(several)
 	early, late := metav1.NewTime(now.Add(time.Second)), metav1.NewTime(now.Add(2*time.Second))
-	f.snapshots["snap-a"].Status.Components = map[string]v1alpha1.Component{"data": {Phase: v1alpha1.SnapshotSucceeded, ID: "own", CompletionTime: &late}}
+	f.snapshots["snap-a"].Status.Components = map[string]v1alpha1.Component{
+		"data": {Phase: v1alpha1.SnapshotSucceeded, ID: "own", CompletionTime: &late},
+	}
 
 	t.Run("what one volume's status says survives the failure of the other", func(t *testing.T) {
 		g := NewWithT(t)
@@ -95,7 +99,7 @@ func TestAHostOfSeveralVolumes(t *testing.T) {
 	f.jobs = map[string]session.Job{job("a", "target", 1): succeeded("data", "wal")}
 	f.jobs[job("a", "target", 1)].Result.Components[1].CompletionTime = &early
 	status := f.decide().Snapshots["snap-a"]
-	g.Expect(status.Components["data"].ID).To(Equal("own"), "the first word counts")
+	g.Expect(status.Components["data"].ID).To(Equal("own"), "the first report counts")
 	g.Expect(status.Phase).To(Equal(v1alpha1.SnapshotSucceeded))
 	g.Expect(status.SnapshotTime.Time).To(Equal(late.Time), "when the last component was complete")
 }
@@ -110,14 +114,16 @@ func TestALateWordChangesNoEndedSnapshot(t *testing.T) {
 	d := f.decide()
 	g.Expect(d.Snapshots).NotTo(HaveKey("snap-a"))
 	g.Expect(d.Create).To(BeEmpty())
-	g.Expect(d.Verify).To(BeFalse(), "there is nothing to give up any more")
+	g.Expect(d.Verify).To(BeFalse(), "nothing is left to give up")
 	g.Expect(d.Status.Targets[0].Phase).To(Equal(backupFailed))
 }
 
 func TestASuccessThatNamesNoDataIsNone(t *testing.T) {
 	for name, claim := range map[string]func(f *fixture){
 		"in the status": func(f *fixture) {
-			f.snapshots["snap-a"].Status.Components = map[string]v1alpha1.Component{"pod-0": {Phase: v1alpha1.SnapshotSucceeded}}
+			f.snapshots["snap-a"].Status.Components = map[string]v1alpha1.Component{
+				"pod-0": {Phase: v1alpha1.SnapshotSucceeded},
+			}
 		},
 		"in the termination message": func(f *fixture) {
 			f.jobs[job("a", "pod-0", 1)] = succeeded("pod-0")
@@ -152,5 +158,6 @@ func TestADeadlineThatPassesBeforeTheFirstSnapshotIsSaid(t *testing.T) {
 	d := f.decide()
 	g.Expect(d.Status.Phase).To(Equal(backupFailed))
 	g.Expect(d.Status.Targets).To(HaveExactElements(And(
-		HaveField("Reason", v1alpha1.ReasonDeadlineExceeded), HaveField("Message", "the deadline of the run passed before it began"))))
+		HaveField("Reason", v1alpha1.ReasonDeadlineExceeded),
+		HaveField("Message", "the deadline of the run passed before it began"))))
 }

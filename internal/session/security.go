@@ -9,20 +9,21 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// maxGroups is the bound of MoverSecurityContext.supplementalGroups in the API.
+// maxGroups is the limit of MoverSecurityContext.supplementalGroups in the API.
 const maxGroups = 64
 
-// wantsRoot says whether the policy asks for root.
+// wantsRoot reports whether the policy asks for root.
 func wantsRoot(job *v1alpha1.JobPodSpec) bool {
-	return job != nil && job.SecurityContext != nil && job.SecurityContext.RunAsUser != nil && *job.SecurityContext.RunAsUser == 0
+	return job != nil && job.SecurityContext != nil && job.SecurityContext.RunAsUser != nil &&
+		*job.SecurityContext.RunAsUser == 0
 }
 
-// securityContext is as whom the mover of a volume runs: as the target's container, so that it reads what that reads;
-// else as the jobTemplate says. Root of the target is not inherited where the namespace does not allow root: such a
-// backup may find files it can't read, and says so.
+// securityContext returns the security context of the mover of a volume. It is that of the target's container, so that
+// the mover reads what the container reads, or else that of the jobTemplate. The mover does not inherit root where the
+// namespace does not allow root. Such a backup reports the files that it can't read.
 func (r *resolver) securityContext(spec *corev1.PodSpec, volumeName string) v1alpha1.MoverSecurityContext {
 	if r.VolumeSnapshots {
-		spec = nil // it reads nothing
+		spec = nil // the mover reads no files
 	}
 	out := fromPod(spec, volumeName)
 	var asked v1alpha1.MoverSecurityContext
@@ -41,7 +42,7 @@ func (r *resolver) securityContext(spec *corev1.PodSpec, volumeName string) v1al
 	return complete(out, asked)
 }
 
-// complete fills in what is missing: from what was asked for, else the defaults.
+// complete fills in what is missing from what was asked for, or else from the defaults.
 func complete(out, asked v1alpha1.MoverSecurityContext) v1alpha1.MoverSecurityContext {
 	if out.RunAsUser == nil {
 		user := task.DefaultUser
@@ -66,8 +67,8 @@ func complete(out, asked v1alpha1.MoverSecurityContext) v1alpha1.MoverSecurityCo
 	return out
 }
 
-// fromPod is what a pod says, for the container that mounts the volume. An fsGroup becomes a supplemental group: as
-// fsGroup the kubelet would change the owners of the whole volume.
+// fromPod returns the security context of the container that mounts the volume. An fsGroup becomes a supplemental
+// group, because with fsGroup the kubelet would change the owners of the whole volume.
 func fromPod(spec *corev1.PodSpec, volumeName string) v1alpha1.MoverSecurityContext {
 	var out v1alpha1.MoverSecurityContext
 	if spec == nil {
@@ -101,12 +102,15 @@ func fromPod(spec *corev1.PodSpec, volumeName string) v1alpha1.MoverSecurityCont
 	return *out.DeepCopy()
 }
 
-// RestoreSecurityContext is as whom a restore writes: as the jobTemplate says, else task.DefaultUser. Root needs a namespace
-// that allows it, and is never taken unasked.
-func RestoreSecurityContext(job *v1alpha1.JobPodSpec, privileged bool) (v1alpha1.MoverSecurityContext, *v1alpha1.ResolvedError) {
+// RestoreSecurityContext returns the security context of a restore: that of the jobTemplate, or else task.DefaultUser.
+// Root must be asked for and needs a namespace that allows it.
+func RestoreSecurityContext(
+	job *v1alpha1.JobPodSpec, privileged bool,
+) (v1alpha1.MoverSecurityContext, *v1alpha1.ResolvedError) {
 	if wantsRoot(job) && !privileged {
 		return v1alpha1.MoverSecurityContext{}, fail(v1alpha1.ReasonPrivilegeRequired,
-			"jobTemplate asks for runAsUser 0: set the annotation %s: \"true\" on the Namespace, or another user", v1alpha1.AnnotationPrivilegedMovers)
+			"jobTemplate asks for runAsUser 0: set the annotation %s: \"true\" on the Namespace, or another user",
+			v1alpha1.AnnotationPrivilegedMovers)
 	}
 	var asked v1alpha1.MoverSecurityContext
 	if job != nil && job.SecurityContext != nil {

@@ -11,14 +11,15 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// serverPod has its files on the claim data-db-0, and something of a sidecar on another one.
+// serverPod returns a pod with its files on the claim data-db-0, and files of a sidecar on another claim.
 func serverPod() *corev1.Pod {
 	spec := corev1.PodSpec{
 		Volumes: []corev1.Volume{claimVolume("data", "data-db-0"), claimVolume("other", "other"), {Name: "conf"}},
 		Containers: []corev1.Container{
 			{Name: "exporter", VolumeMounts: []corev1.VolumeMount{mount("other", "/var/lib/mysql")}},
 			{Name: "db", VolumeMounts: []corev1.VolumeMount{
-				{Name: "data", MountPath: "/var/lib/mysql/", SubPath: "mysql"}, mount("conf", "/etc/mysql"), mount("other", "/tmp/other"), mount("other", "/run/secrets/db"), mount("other", "/var"),
+				{Name: "data", MountPath: "/var/lib/mysql/", SubPath: "mysql"}, mount("conf", "/etc/mysql"),
+				mount("other", "/tmp/other"), mount("other", "/run/secrets/db"), mount("other", "/var"),
 				{Name: "other", MountPath: "/by/pod", SubPathExpr: "$(POD)"},
 			}},
 		},
@@ -36,17 +37,37 @@ func TestTheFilesOfAServer(t *testing.T) {
 		reason string
 		says   string
 	}{
-		"where the server mounts them": {dir: "/var/lib/mysql", want: v1alpha1.ResolvedVolume{ClaimName: "data-db-0", MountPath: "/var/lib/mysql", SubPath: "mysql"}},
-		"deeper in the volume":         {dir: "/var/lib/mysql/a/", want: v1alpha1.ResolvedVolume{ClaimName: "data-db-0", MountPath: "/var/lib/mysql", SubPath: "mysql"}},
-		"several pods":                 {dir: "/var/lib/mysql", edit: func(t *session.Target) { t.Server, t.ServerContainer = nil, nil }, reason: v1alpha1.ReasonInvalidTask, says: "one pod alone behind it"},
-		"no claim":                     {dir: "/etc/mysql", reason: v1alpha1.ReasonInvalidParameters, says: "/etc/mysql of container db of pod db-0 is on no PersistentVolumeClaim"},
-		"no volume":                    {dir: "/srv", reason: v1alpha1.ReasonInvalidParameters, says: "on no PersistentVolumeClaim"},
-		"no path":                      {dir: "data", reason: v1alpha1.ReasonInvalidParameters, says: "not an absolute path"},
-		"a path of each pod":           {dir: "/by/pod", reason: v1alpha1.ReasonInvalidParameters, says: "subPathExpr"},
-		"where movers have their own":  {dir: "/tmp/other", reason: v1alpha1.ReasonInvalidParameters, says: "something of its own"},
-		"where Kubernetes has tokens":  {dir: "/run/secrets/db", reason: v1alpha1.ReasonInvalidParameters, says: "something of its own"},
-		"over what movers have":        {dir: "/var/db", reason: v1alpha1.ReasonInvalidParameters, says: "something of its own"},
-		"a claim in use by one pod alone": {dir: "/var/lib/mysql", edit: func(t *session.Target) {
+		"where the server mounts them": {
+			dir:  "/var/lib/mysql",
+			want: v1alpha1.ResolvedVolume{ClaimName: "data-db-0", MountPath: "/var/lib/mysql", SubPath: "mysql"},
+		},
+		"deeper in the volume": {
+			dir:  "/var/lib/mysql/a/",
+			want: v1alpha1.ResolvedVolume{ClaimName: "data-db-0", MountPath: "/var/lib/mysql", SubPath: "mysql"},
+		},
+		"several pods": {
+			dir: "/var/lib/mysql", edit: func(t *session.Target) { t.Server, t.ServerContainer = nil, nil },
+			reason: v1alpha1.ReasonInvalidTask, says: "a Service with exactly one pod",
+		},
+		"no claim": {
+			dir: "/etc/mysql", reason: v1alpha1.ReasonInvalidParameters,
+			says: "/etc/mysql of container db of pod db-0 is on no PersistentVolumeClaim",
+		},
+		"no volume": {
+			dir: "/srv", reason: v1alpha1.ReasonInvalidParameters, says: "on no PersistentVolumeClaim",
+		},
+		"no path":            {dir: "data", reason: v1alpha1.ReasonInvalidParameters, says: "not an absolute path"},
+		"a path of each pod": {dir: "/by/pod", reason: v1alpha1.ReasonInvalidParameters, says: "subPathExpr"},
+		"a path that movers use": {
+			dir: "/tmp/other", reason: v1alpha1.ReasonInvalidParameters, says: "a path that movers use themselves",
+		},
+		"a path of Kubernetes' tokens": {
+			dir: "/run/secrets/db", reason: v1alpha1.ReasonInvalidParameters, says: "a path that movers use themselves",
+		},
+		"above a path that movers use": {
+			dir: "/var/db", reason: v1alpha1.ReasonInvalidParameters, says: "a path that movers use themselves",
+		},
+		"a ReadWriteOncePod claim in use": {dir: "/var/lib/mysql", edit: func(t *session.Target) {
 			t.Claims = []corev1.PersistentVolumeClaim{claim("data-db-0", corev1.ReadWriteOncePod)}
 		}, reason: v1alpha1.ReasonVolumeInUse, says: "ReadWriteOncePod"},
 	} {
@@ -54,8 +75,10 @@ func TestTheFilesOfAServer(t *testing.T) {
 			g := NewWithT(t)
 			server := serverPod()
 			target := session.Target{
-				Streams: []task.ComponentStream{{Component: "dump", Stream: &v1alpha1.ResolvedStream{DataDirectory: tc.dir}}},
-				Server:  server, ServerContainer: &server.Spec.Containers[1],
+				Streams: []task.ComponentStream{
+					{Component: "dump", Stream: &v1alpha1.ResolvedStream{DataDirectory: tc.dir}},
+				},
+				Server: server, ServerContainer: &server.Spec.Containers[1],
 				Pods: []corev1.Pod{*server}, Claims: []corev1.PersistentVolumeClaim{claim("data-db-0"), claim("other")},
 			}
 			if tc.edit != nil {
@@ -71,8 +94,11 @@ func TestTheFilesOfAServer(t *testing.T) {
 			tc.want.Component, tc.want.Stream = "dump", target.Streams[0].Stream
 			g.Expect(hosts).To(HaveLen(1))
 			g.Expect(hosts[0].Volumes).To(Equal([]v1alpha1.ResolvedVolume{tc.want}))
-			g.Expect(hosts[0].Node).To(Equal("node-b"), "where the claim is in use")
-			g.Expect(hosts[0].SecurityContext).To(And(HaveField("RunAsUser", HaveValue(Equal(int64(999)))), HaveField("SupplementalGroups", Equal([]int64{998}))))
+			g.Expect(hosts[0].Node).To(Equal("node-b"), "the node on which the claim is in use")
+			g.Expect(hosts[0].SecurityContext).To(
+				And(HaveField("RunAsUser", HaveValue(Equal(int64(999)))), HaveField("SupplementalGroups", Equal([]int64{
+					998,
+				}))))
 		})
 	}
 }

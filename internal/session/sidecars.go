@@ -21,14 +21,18 @@ import (
 func forSidecars(t Target, hosts []v1alpha1.ResolvedHost) *v1alpha1.ResolvedError {
 	switch {
 	case t.Claim != nil:
-		return fail(v1alpha1.ReasonSidecarNotPossible, "a PersistentVolumeClaim has no pods that a sidecar could run in: take executor Job")
+		return fail(v1alpha1.ReasonSidecarNotPossible,
+			"a PersistentVolumeClaim has no pods in which a sidecar could run: use executor Job")
 	case t.Singleton && len(hosts) > 1:
-		return fail(v1alpha1.ReasonSidecarNotPossible, "the task is a singleton, but the sidecar of one pod can't reach the volumes of the others: take executor Job")
+		return fail(v1alpha1.ReasonSidecarNotPossible,
+			"the task is a singleton, but the sidecar of one pod can't reach the volumes of the others: use executor "+
+				"Job")
 	}
 	for i := range hosts {
 		for _, v := range hosts[i].Volumes {
 			if !validName(v.Volume) {
-				return fail(v1alpha1.ReasonSidecarNotPossible, "component %s has no volume of its pod: take executor Job", v.Component)
+				return fail(v1alpha1.ReasonSidecarNotPossible,
+					"component %s is not on a volume of its pod: use executor Job", v.Component)
 			}
 		}
 	}
@@ -37,27 +41,27 @@ func forSidecars(t Target, hosts []v1alpha1.ResolvedHost) *v1alpha1.ResolvedErro
 
 func validName(volume string) bool { return volume != "" && !strings.Contains(volume, "/") }
 
-// IsSidecar says whether sidecars back the target up.
+// IsSidecar reports whether sidecars back the target up.
 func IsSidecar(t *v1alpha1.ResolvedTarget) bool { return t.Executor == v1alpha1.ExecutorSidecar }
 
-// Crew are the pods of a workload with a sidecar, as they are now.
+// Crew is the present state of the pods of a workload with a sidecar.
 type Crew struct {
 	// App is the workload.
 	App v1alpha1.TypedObjectReference
-	// ID of the sidecar.
+	// ID is the ID of the sidecar.
 	ID string
-	// Pods of the workload.
+	// Pods are the pods of the workload.
 	Pods []corev1.Pod
-	// Credentials are the value that v1alpha1.AnnotationSidecarCredentials must have on what the sidecar has work in. Empty: the
-	// sidecar has no token, and can't be given anything.
+	// Credentials is the value that v1alpha1.AnnotationSidecarCredentials must have on objects with work for the
+	// sidecar. If it is empty, the sidecar has no token and can't be given work.
 	Credentials string
-	// Trouble says what is wrong with the sidecar. Empty: nothing that is known.
+	// Trouble explains what is wrong with the sidecar. It is empty if nothing is known to be wrong.
 	Trouble string
-	// Busy says which objects the sidecars of pods, by their UIDs, work on now.
+	// Busy holds the objects that the sidecars of pods work on now, by the UID of the pod.
 	Busy map[types.UID][]types.UID
 }
 
-// Occupied says whether the pod's sidecar works on something of another object.
+// Occupied reports whether the pod's sidecar works on another object.
 func (c *Crew) Occupied(pod, object types.UID) bool {
 	return slices.ContainsFunc(c.Busy[pod], func(o types.UID) bool { return o != object })
 }
@@ -72,9 +76,9 @@ func (c *Crew) pod(uid types.UID) *corev1.Pod {
 	return nil
 }
 
-// Choose finds the pod whose sidecar does the work of a host, nil where there is none now: of a StatefulSet the one with the
-// host's ordinal, of a DaemonSet the one on its node, of a Deployment one that is ready, and in a rollout one that stays. fits
-// leaves pods out. The answer depends on nothing but the pods.
+// Choose returns the pod whose sidecar does the work of a host, or nil if there is none now. For a StatefulSet that is
+// the pod with the host's ordinal, for a DaemonSet the pod on the node, and for a Deployment a ready pod, during a
+// rollout one of the newest revision. fits excludes pods. The answer depends only on the pods.
 func (c *Crew) Choose(host, node string, volumes []string, fits func(*corev1.Pod) bool) *corev1.Pod {
 	var fit []*corev1.Pod
 	for i := range c.Pods {
@@ -114,10 +118,12 @@ func belongs(p *corev1.Pod, app v1alpha1.TypedObjectReference, host, node string
 	}
 }
 
-// able says whether the pod's sidecar runs and has the volumes. One that was made before they were asked for has not.
+// able reports whether the pod's sidecar runs and mounts the volumes. A pod from before the volumes were configured
+// does not mount them.
 func (c *Crew) able(p *corev1.Pod, volumes []string) bool {
 	status := task.ContainerStatus(p, sidecar.Container)
-	if p.DeletionTimestamp != nil || p.Status.Phase != corev1.PodRunning || status == nil || status.State.Running == nil || isLost(p) {
+	if p.DeletionTimestamp != nil || p.Status.Phase != corev1.PodRunning || status == nil ||
+		status.State.Running == nil || isLost(p) {
 		return false
 	}
 	i := slices.IndexFunc(p.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == sidecar.Container })
@@ -126,7 +132,8 @@ func (c *Crew) able(p *corev1.Pod, volumes []string) bool {
 	}
 	for _, v := range volumes {
 		at := path.Join(sidecar.VolumesDir, v)
-		if !slices.ContainsFunc(p.Spec.InitContainers[i].VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == at && m.Name == v }) {
+		if !slices.ContainsFunc(p.Spec.InitContainers[i].VolumeMounts,
+			func(m corev1.VolumeMount) bool { return m.MountPath == at && m.Name == v }) {
 			return false
 		}
 	}
@@ -139,20 +146,24 @@ func isReady(p *corev1.Pod) bool {
 	})
 }
 
-// isLost says whether the pod's node is not heard of.
+// isLost reports whether the pod's node has stopped reporting.
 func isLost(p *corev1.Pod) bool {
 	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodReady && c.Status == corev1.ConditionUnknown
 	})
 }
 
-// Observe tells how an assignment of an object is, as if it were a Job. begun says whether a component of it was begun, or is done.
+// Observe returns the state of an assignment of an object as if it were a Job. begun reports whether a component of the
+// assignment has begun or is done.
 func (c *Crew) Observe(object types.UID, a *sidecar.Assignment, begun bool, now time.Time) Job {
 	if a.PodUID == "" {
 		return Job{Sidecar: true, Created: a.Since.Time, Observation: task.NoSidecar(a.Since.Time,
 			c.nobody(a.Host), now)}
 	}
-	work := task.SidecarAtWork{Container: sidecar.Container, Since: a.Since.Time, Begun: begun || c.Occupied(a.PodUID, object), Restarts: a.Restarts}
+	work := task.SidecarAtWork{
+		Container: sidecar.Container, Since: a.Since.Time, Begun: begun || c.Occupied(a.PodUID, object),
+		Restarts: a.Restarts,
+	}
 	if a.Given != nil {
 		work.Since = a.Given.Time
 	}
@@ -161,11 +172,14 @@ func (c *Crew) Observe(object types.UID, a *sidecar.Assignment, begun bool, now 
 	}
 	pod := c.pod(a.PodUID)
 	o := task.ObserveSidecar(pod, work, now)
-	// What its pod took along another pod's sidecar may do, or find that it was done.
-	return Job{Sidecar: true, Observation: o, Created: a.Since.Time, Finished: o.State == task.StateFailed && o.Reason != v1alpha1.ReasonSidecarNotReady}
+	// If the sidecar's pod disappeared, the sidecar of another pod can do the work, or find that it was done.
+	return Job{
+		Sidecar: true, Observation: o, Created: a.Since.Time,
+		Finished: o.State == task.StateFailed && o.Reason != v1alpha1.ReasonSidecarNotReady,
+	}
 }
 
-// nobody says why there is no pod that could do the work of a host.
+// nobody explains why no pod can do the work of a host.
 func (c *Crew) nobody(host string) string {
 	ordinal, _ := strings.CutPrefix(host, "pod-")
 	name := c.App.Name + "-" + ordinal
@@ -173,25 +187,31 @@ func (c *Crew) nobody(host string) string {
 	case c.Trouble != "":
 		return c.Trouble
 	case len(c.Pods) == 0:
-		return fmt.Sprintf("%s has no pods: scale it up, or take executor Job", c.App)
-	case c.App.Kind == v1alpha1.KindStatefulSet && !slices.ContainsFunc(c.Pods, func(p corev1.Pod) bool { return p.Name == name }):
-		return fmt.Sprintf("%s has no pod %s: scale it up, or take executor Job", c.App, name)
+		return fmt.Sprintf("%s has no pods: scale it up, or use executor Job", c.App)
+	case c.App.Kind == v1alpha1.KindStatefulSet &&
+		!slices.ContainsFunc(c.Pods, func(p corev1.Pod) bool { return p.Name == name }):
+		return fmt.Sprintf("%s has no pod %s: scale it up, or use executor Job", c.App, name)
 	case c.App.Kind == v1alpha1.KindStatefulSet:
-		return fmt.Sprintf("the sidecar of pod %s does not run, or has not the volumes that the workload has now: was the pod made before it was changed?", name)
+		return fmt.Sprintf(
+			"the sidecar of pod %s does not run, or lacks volumes that the workload has now: restart the pod if it "+
+				"is older than the last change", name)
 	case c.App.Kind == v1alpha1.KindDaemonSet:
-		return fmt.Sprintf("%s has no pod on node %s whose sidecar runs and has the volumes that the workload has now", c.App, host)
+		return fmt.Sprintf("%s has no pod on node %s with a running sidecar that has all volumes of the workload",
+			c.App, host)
 	default:
-		return fmt.Sprintf("%s has no pod whose sidecar runs and has the volumes that the workload has now", c.App)
+		return fmt.Sprintf("%s has no pod with a running sidecar that has all volumes of the workload", c.App)
 	}
 }
 
-// MountsAs says whether a pod has the claim as the volume of this name.
+// MountsAs reports whether a pod has the claim as the volume with this name.
 func MountsAs(p *corev1.Pod, volume, claim string) bool {
-	return slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == volume && claimOf(v, p.Name) == claim })
+	return slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool {
+		return v.Name == volume && claimOf(v, p.Name) == claim
+	})
 }
 
-// Mounted says whether a pod has all volumes of a host as they were resolved. One that was made before the workload was given
-// other claims has others under the same names: they would be backed up in their place.
+// Mounted reports whether a pod has all volumes of a host as they were resolved. A pod from before the workload was
+// given other claims has its old claims under the same names. They would be backed up instead.
 func Mounted(p *corev1.Pod, h *v1alpha1.ResolvedHost) bool {
 	return len(h.Volumes) > 0 && !slices.ContainsFunc(h.Volumes, func(v v1alpha1.ResolvedVolume) bool {
 		return !slices.ContainsFunc(p.Spec.Volumes, func(has corev1.Volume) bool {
@@ -207,7 +227,7 @@ func hostPathOf(v corev1.Volume) string {
 	return v.HostPath.Path
 }
 
-// RestoredBySidecars says whether sidecars do a frozen restore.
+// RestoredBySidecars reports whether sidecars carry out a frozen restore.
 func RestoredBySidecars(s *v1alpha1.RestoreSession) bool {
 	return s.Status.Resolved != nil && s.Status.Resolved.Executor == v1alpha1.ExecutorSidecar
 }

@@ -17,18 +17,23 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// crewed is a pod whose sidecar runs and has the volume data.
+// crewed returns a pod with a running sidecar that has the volume data.
 func crewed(name, node string, age time.Duration, edit ...func(*corev1.Pod)) corev1.Pod {
 	p := corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID("uid-" + name), CreationTimestamp: metav1.NewTime(time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC).Add(-age))},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, UID: types.UID("uid-" + name),
+			CreationTimestamp: metav1.NewTime(time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC).Add(-age)),
+		},
 		Spec: corev1.PodSpec{NodeName: node, InitContainers: []corev1.Container{{
 			Name: sidecar.Container, Args: []string{sidecar.Subcommand, "--id", "id"},
 			VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: path.Join(sidecar.VolumesDir, "data")}},
 		}}},
 		Status: corev1.PodStatus{
-			Phase:                 corev1.PodRunning,
-			Conditions:            []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
-			InitContainerStatuses: []corev1.ContainerStatus{{Name: sidecar.Container, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}},
+			Phase:      corev1.PodRunning,
+			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
+			InitContainerStatuses: []corev1.ContainerStatus{
+				{Name: sidecar.Container, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}},
+			},
 		},
 	}
 	for _, e := range edit {
@@ -59,26 +64,57 @@ func TestAPodIsChosen(t *testing.T) {
 		want       string
 	}{
 		"of a Deployment the oldest that is ready": {app: deployment, host: "target", want: "web-b",
-			pods: []corev1.Pod{crewed("web-a", "n", time.Hour), crewed("web-b", "n", 2*time.Hour), crewed("web-c", "n", 3*time.Hour, notReady)}},
-		"in a rollout the oldest of the new ones that are ready": {app: deployment, host: "target", want: "web-d", pods: []corev1.Pod{
-			crewed("web-a", "n", 5*time.Hour, revision("1")), crewed("web-b", "n", time.Minute, revision("2")),
-			crewed("web-c", "n", time.Hour, revision("2"), notReady), crewed("web-d", "n", 2*time.Minute, revision("2")),
-		}},
-		"in a rollout an old one until a new one is ready": {app: deployment, host: "target", want: "web-a", pods: []corev1.Pod{
-			crewed("web-a", "n", 5*time.Hour, revision("1")), crewed("web-b", "n", time.Minute, revision("2"), notReady),
-		}},
-		"of two of one age the first by name":      {app: deployment, host: "target", want: "web-a", pods: []corev1.Pod{crewed("web-b", "n", 0), crewed("web-a", "n", 0)}},
-		"one that is not ready where none is":      {app: deployment, host: "target", want: "web-a", pods: []corev1.Pod{crewed("web-a", "n", 0, notReady)}},
-		"none that goes":                           {app: deployment, host: "target", pods: []corev1.Pod{crewed("web-a", "n", 0, going)}},
-		"none whose node is not heard of":          {app: deployment, host: "target", pods: []corev1.Pod{crewed("web-a", "n", 0, unheardOf)}},
-		"none whose sidecar does not run":          {app: deployment, host: "target", pods: []corev1.Pod{crewed("web-a", "n", 0, crashing)}},
-		"none whose sidecar lacks the volume":      {app: deployment, host: "target", pods: []corev1.Pod{crewed("web-a", "n", 0, bare)}},
-		"none with the sidecar of another":         {app: deployment, host: "target", pods: []corev1.Pod{crewed("web-a", "n", 0, foreign)}},
-		"none without a sidecar":                   {app: deployment, host: "target", pods: []corev1.Pod{{Status: corev1.PodStatus{Phase: corev1.PodRunning}}}},
-		"none as long as the sidecar has no token": {app: deployment, host: "target", tokenless: true, pods: []corev1.Pod{crewed("web-a", "n", 0)}},
-		"of a StatefulSet the one of the ordinal":  {app: set, host: "pod-1", want: "db-1", pods: []corev1.Pod{crewed("db-0", "n", 0), crewed("db-1", "n", 0), crewed("db-11", "n", 0)}},
-		"of a StatefulSet no other":                {app: set, host: "pod-2", pods: []corev1.Pod{crewed("db-0", "n", 0)}},
-		"of a DaemonSet the one on the node":       {app: daemons, host: "node-b", node: "node-b", want: "log-y", pods: []corev1.Pod{crewed("log-x", "node-a", 0), crewed("log-y", "node-b", 0)}},
+			pods: []corev1.Pod{
+				crewed("web-a", "n", time.Hour), crewed("web-b", "n", 2*time.Hour),
+				crewed("web-c", "n", 3*time.Hour, notReady),
+			}},
+		"in a rollout the oldest of the new ones that are ready": {app: deployment, host: "target", want: "web-d",
+			pods: []corev1.Pod{
+				crewed("web-a", "n", 5*time.Hour, revision("1")), crewed("web-b", "n", time.Minute, revision("2")),
+				crewed("web-c", "n", time.Hour, revision("2"), notReady),
+				crewed("web-d", "n", 2*time.Minute, revision("2")),
+			}},
+		"in a rollout an old one until a new one is ready": {app: deployment, host: "target", want: "web-a",
+			pods: []corev1.Pod{
+				crewed("web-a", "n", 5*time.Hour, revision("1")),
+				crewed("web-b", "n", time.Minute, revision("2"), notReady),
+			}},
+		"of two of the same age the first by name": {
+			app: deployment, host: "target", want: "web-a",
+			pods: []corev1.Pod{crewed("web-b", "n", 0), crewed("web-a", "n", 0)},
+		},
+		"an unready pod if none is ready": {app: deployment, host: "target", want: "web-a",
+			pods: []corev1.Pod{crewed("web-a", "n", 0, notReady)}},
+		"no pod that is being deleted": {
+			app: deployment, host: "target", pods: []corev1.Pod{crewed("web-a", "n", 0, going)},
+		},
+		"no pod on a lost node": {
+			app: deployment, host: "target", pods: []corev1.Pod{crewed("web-a", "n", 0, unheardOf)},
+		},
+		"no pod whose sidecar does not run": {
+			app: deployment, host: "target", pods: []corev1.Pod{crewed("web-a", "n", 0, crashing)},
+		},
+		"no pod whose sidecar lacks the volume": {
+			app: deployment, host: "target", pods: []corev1.Pod{crewed("web-a", "n", 0, bare)},
+		},
+		"no pod with another sidecar": {
+			app: deployment, host: "target", pods: []corev1.Pod{crewed("web-a", "n", 0, foreign)},
+		},
+		"no pod without a sidecar": {
+			app: deployment, host: "target", pods: []corev1.Pod{{Status: corev1.PodStatus{Phase: corev1.PodRunning}}},
+		},
+		"no pod while the sidecar has no token": {
+			app: deployment, host: "target", tokenless: true, pods: []corev1.Pod{crewed("web-a", "n", 0)},
+		},
+		"of a StatefulSet the pod with the ordinal": {
+			app: set, host: "pod-1", want: "db-1",
+			pods: []corev1.Pod{crewed("db-0", "n", 0), crewed("db-1", "n", 0), crewed("db-11", "n", 0)},
+		},
+		"of a StatefulSet no other pod": {app: set, host: "pod-2", pods: []corev1.Pod{crewed("db-0", "n", 0)}},
+		"of a DaemonSet the pod on the node": {
+			app: daemons, host: "node-b", node: "node-b", want: "log-y",
+			pods: []corev1.Pod{crewed("log-x", "node-a", 0), crewed("log-y", "node-b", 0)},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -100,7 +136,10 @@ func TestAPodIsChosen(t *testing.T) {
 func TestAnAssignmentIsObservedLikeAJob(t *testing.T) {
 	now := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
 	at := func(ago time.Duration) *metav1.Time { return new(metav1.NewTime(now.Add(-ago))) }
-	crew := session.Crew{ID: "id", Pods: []corev1.Pod{crewed("web-a", "n", 0)}, Trouble: "it has no token", Busy: map[types.UID][]types.UID{"uid-web-a": {"other"}}}
+	crew := session.Crew{
+		ID: "id", Pods: []corev1.Pod{crewed("web-a", "n", 0)}, Trouble: "it has no token",
+		Busy: map[types.UID][]types.UID{"uid-web-a": {"other"}},
+	}
 	idle := crew
 	idle.Busy = map[types.UID][]types.UID{"uid-web-a": {"mine"}}
 	given := sidecar.Assignment{Since: *at(time.Hour), Given: at(10 * time.Minute), PodUID: "uid-web-a"}
@@ -114,13 +153,28 @@ func TestAnAssignmentIsObservedLikeAJob(t *testing.T) {
 		reason string
 		done   bool
 	}{
-		"nobody was found yet":                   {crew: idle, a: sidecar.Assignment{Since: *at(time.Minute)}, state: task.StateWaiting, reason: v1alpha1.ReasonSidecarNotReady},
-		"nobody is found":                        {crew: idle, a: sidecar.Assignment{Since: *at(time.Hour)}, state: task.StateFailed, reason: v1alpha1.ReasonSidecarNotReady},
-		"it has begun":                           {crew: idle, a: given, begun: true, state: task.StateRunning, reason: v1alpha1.ReasonRunning},
-		"it does not begin":                      {crew: idle, a: given, state: task.StateFailed, reason: v1alpha1.ReasonSidecarNotReady},
-		"it has other work first":                {crew: crew, a: given, state: task.StateRunning, reason: v1alpha1.ReasonRunning},
-		"it had other work first until now":      {crew: idle, a: after, state: task.StateWaiting, reason: v1alpha1.ReasonSidecarNotReady},
-		"its pod is gone, another may repeat it": {crew: idle, a: sidecar.Assignment{PodUID: "gone"}, state: task.StateFailed, reason: v1alpha1.ReasonPodDeleted, done: true},
+		"no pod was found yet": {
+			crew: idle, a: sidecar.Assignment{Since: *at(time.Minute)}, state: task.StateWaiting,
+			reason: v1alpha1.ReasonSidecarNotReady,
+		},
+		"no pod is found in time": {
+			crew: idle, a: sidecar.Assignment{Since: *at(time.Hour)}, state: task.StateFailed,
+			reason: v1alpha1.ReasonSidecarNotReady,
+		},
+		"it has begun": {
+			crew: idle, a: given, begun: true, state: task.StateRunning, reason: v1alpha1.ReasonRunning,
+		},
+		"it does not begin": {
+			crew: idle, a: given, state: task.StateFailed, reason: v1alpha1.ReasonSidecarNotReady,
+		},
+		"it has other work first": {crew: crew, a: given, state: task.StateRunning, reason: v1alpha1.ReasonRunning},
+		"it had other work first until now": {
+			crew: idle, a: after, state: task.StateWaiting, reason: v1alpha1.ReasonSidecarNotReady,
+		},
+		"its pod is gone, another can repeat it": {
+			crew: idle, a: sidecar.Assignment{PodUID: "gone"}, state: task.StateFailed,
+			reason: v1alpha1.ReasonPodDeleted, done: true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -131,7 +185,8 @@ func TestAnAssignmentIsObservedLikeAJob(t *testing.T) {
 			g.Expect(got.Finished).To(Equal(tt.done))
 		})
 	}
-	NewWithT(t).Expect(crew.Observe("mine", &sidecar.Assignment{Since: *at(0)}, false, now).Message).To(Equal("it has no token"))
+	NewWithT(t).Expect(crew.Observe("mine", &sidecar.Assignment{Since: *at(0)}, false, now).Message).To(
+		Equal("it has no token"))
 }
 
 func TestWhyNobodyDoesIt(t *testing.T) {
@@ -144,12 +199,28 @@ func TestWhyNobodyDoesIt(t *testing.T) {
 		host string
 		want string
 	}{
-		"scaled to 0":               {session.Crew{App: app("Deployment", "web")}, "target", "Deployment/web has no pods: scale it up"},
-		"an ordinal that is gone":   {session.Crew{App: app("StatefulSet", "db"), Pods: []corev1.Pod{crewed("db-0", "n", 0)}}, "pod-1", "StatefulSet/db has no pod db-1: scale it up"},
-		"an ordinal that crashes":   {session.Crew{App: app("StatefulSet", "db"), Pods: []corev1.Pod{crewed("db-1", "n", 0, crashing)}}, "pod-1", "the sidecar of pod db-1 does not run"},
-		"a node that was removed":   {session.Crew{App: app("DaemonSet", "log"), Pods: []corev1.Pod{crewed("log-x", "n", 0)}}, "node-b", "DaemonSet/log has no pod on node node-b"},
-		"pods without the volume":   {session.Crew{App: app("Deployment", "web"), Pods: []corev1.Pod{crewed("web-a", "n", 0, bare)}}, "target", "no pod whose sidecar runs and has the volumes"},
-		"what is known comes first": {session.Crew{App: app("Deployment", "web"), Trouble: "it has no token"}, "target", "it has no token"},
+		"scaled to 0": {
+			session.Crew{App: app("Deployment", "web")}, "target", "Deployment/web has no pods: scale it up",
+		},
+		"an ordinal that does not exist": {
+			session.Crew{App: app("StatefulSet", "db"), Pods: []corev1.Pod{crewed("db-0", "n", 0)}}, "pod-1",
+			"StatefulSet/db has no pod db-1: scale it up",
+		},
+		"an ordinal that crashes": {
+			session.Crew{App: app("StatefulSet", "db"), Pods: []corev1.Pod{crewed("db-1", "n", 0, crashing)}}, "pod-1",
+			"the sidecar of pod db-1 does not run",
+		},
+		"a node that was removed": {
+			session.Crew{App: app("DaemonSet", "log"), Pods: []corev1.Pod{crewed("log-x", "n", 0)}}, "node-b",
+			"DaemonSet/log has no pod on node node-b",
+		},
+		"pods without the volume": {
+			session.Crew{App: app("Deployment", "web"), Pods: []corev1.Pod{crewed("web-a", "n", 0, bare)}}, "target",
+			"no pod with a running sidecar that has all volumes",
+		},
+		"known trouble comes first": {
+			session.Crew{App: app("Deployment", "web"), Trouble: "it has no token"}, "target", "it has no token",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -159,16 +230,20 @@ func TestWhyNobodyDoesIt(t *testing.T) {
 	}
 }
 
-// A pod that was made before its workload was changed may have another claim under the same name: its backup would be of that one.
+// A pod from before its workload was changed can have another claim under the same name. It must not be backed up
+// instead.
 func TestAPodHasWhatWasResolved(t *testing.T) {
 	g := NewWithT(t)
-	p := pod("web-a", "n", podSpec(claimVolume("data", "old"), corev1.Volume{Name: "logs", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/var/log"}}},
+	p := pod("web-a", "n", podSpec(claimVolume("data", "old"), corev1.Volume{
+		Name: "logs", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/var/log"}},
+	},
 		corev1.Volume{Name: "tmp", VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}}))
 	mounted := func(volumes ...v1alpha1.ResolvedVolume) bool {
 		return session.Mounted(&p, &v1alpha1.ResolvedHost{Volumes: volumes})
 	}
 	old := v1alpha1.ResolvedVolume{Volume: "data", ClaimName: "old"}
-	g.Expect(mounted(old, v1alpha1.ResolvedVolume{Volume: "logs", HostPath: "/var/log"}, v1alpha1.ResolvedVolume{Volume: "tmp", ClaimName: "web-a-tmp"})).To(BeTrue())
+	g.Expect(mounted(old, v1alpha1.ResolvedVolume{Volume: "logs", HostPath: "/var/log"},
+		v1alpha1.ResolvedVolume{Volume: "tmp", ClaimName: "web-a-tmp"})).To(BeTrue())
 	g.Expect(mounted(old, v1alpha1.ResolvedVolume{Volume: "data", ClaimName: "new"})).To(BeFalse())
 	g.Expect(mounted(v1alpha1.ResolvedVolume{Volume: "logs", HostPath: "/var"})).To(BeFalse())
 	g.Expect(mounted(v1alpha1.ResolvedVolume{Volume: "data"})).To(BeFalse())
@@ -181,19 +256,24 @@ func TestHostsOfSidecars(t *testing.T) {
 	held := pod("other", "node-z", podSpec(claimVolume("x", "shared")))
 	held.Labels = nil
 	target := session.Target{
-		StatefulSet: set, Sidecar: true, Claims: []corev1.PersistentVolumeClaim{claim("shared", corev1.ReadWriteOncePod)}, Pods: []corev1.Pod{held},
+		StatefulSet: set, Sidecar: true,
+		Claims: []corev1.PersistentVolumeClaim{claim("shared", corev1.ReadWriteOncePod)}, Pods: []corev1.Pod{held},
 	}
 	got, err := session.ResolveHosts(target)
 	g.Expect(err).To(BeNil())
 	g.Expect(got).To(HaveLen(2))
-	g.Expect(got[1].Node).To(BeEmpty(), "the pods are where they are, and have the volumes")
+	g.Expect(got[1].Node).To(BeEmpty(), "sidecars run where their pods are")
 	g.Expect(got[1].Volumes).To(Equal([]v1alpha1.ResolvedVolume{
-		{Component: "pod-1-data", ClaimName: "data-db-1", Volume: "data"}, {Component: "pod-1-logs", ClaimName: "shared", Volume: "logs"},
+		{Component: "pod-1-data", ClaimName: "data-db-1", Volume: "data"}, {
+			Component: "pod-1-logs", ClaimName: "shared", Volume: "logs",
+		},
 	}))
 	target.Paths = "/logs/today"
 	got, err = session.ResolveHosts(target)
 	g.Expect(err).To(BeNil())
-	g.Expect(got[0].Volumes).To(Equal([]v1alpha1.ResolvedVolume{{Component: "pod-0", ClaimName: "shared", Path: "today", Volume: "logs"}}))
+	g.Expect(got[0].Volumes).To(Equal([]v1alpha1.ResolvedVolume{
+		{Component: "pod-0", ClaimName: "shared", Path: "today", Volume: "logs"},
+	}))
 
 	target.Singleton = true
 	_, err = session.ResolveHosts(target)

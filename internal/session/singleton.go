@@ -8,8 +8,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// together makes one host of several, so that one Job does the whole target. It is a mistake to ask for that where one pod can't do
-// it: the volumes are on several nodes, or belong to several users.
+// together merges several hosts into one, so that one Job does the whole target. It refuses to where one pod can't do
+// that, because the volumes are on several nodes or the pods run as different users.
 func together(hosts []v1alpha1.ResolvedHost) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 	if len(hosts) < 2 {
 		return hosts, nil
@@ -18,15 +18,17 @@ func together(hosts []v1alpha1.ResolvedHost) ([]v1alpha1.ResolvedHost, *v1alpha1
 	for _, h := range hosts {
 		if h.Node != "" && one.Node != "" && h.Node != one.Node {
 			return nil, fail(v1alpha1.ReasonInvalidTask,
-				"the task is a singleton, but one Job can't reach the volumes of all pods: some are in use on node %s, some on node %s. Use a task that is not a singleton", one.Node, h.Node)
+				"the task is a singleton, but one Job can't reach the volumes of all pods: some are in use on node "+
+					"%s, some on node %s. Use a task that is not a singleton", one.Node, h.Node)
 		}
 		if !reflect.DeepEqual(h.SecurityContext, one.SecurityContext) {
 			return nil, fail(v1alpha1.ReasonInvalidTask,
-				"the task is a singleton, but the pods of the target run as different users: use a task that is not a singleton")
+				"the task is a singleton, but the pods of the target run as different users: use a task that is not "+
+					"a singleton")
 		}
 		one.Node = cmp.Or(one.Node, h.Node)
 		for _, v := range h.Volumes {
-			// Of a claim that all pods share one component is enough.
+			// One component is enough for a claim that all pods share.
 			same := func(other v1alpha1.ResolvedVolume) bool {
 				return v.ClaimName != "" && other.ClaimName == v.ClaimName && other.Path == v.Path
 			}

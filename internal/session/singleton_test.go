@@ -23,12 +23,26 @@ func TestASingletonIsOneHost(t *testing.T) {
 		names []string
 		says  string
 	}{
-		"one stays as it is":           {hosts: []v1alpha1.ResolvedHost{host("pod-0", "a", 1, "x")}, node: "a", names: []string{"pod-0-x"}},
-		"several become one":           {hosts: []v1alpha1.ResolvedHost{host("pod-0", "", 1, "x"), host("pod-1", "a", 1, "y")}, node: "a", names: []string{"pod-0-x", "pod-1-y"}},
-		"a claim of all is there once": {hosts: []v1alpha1.ResolvedHost{host("pod-0", "", 1, "x"), host("pod-1", "", 1, "x")}, names: []string{"pod-0-x"}},
-		"volumes in use on two nodes":  {hosts: []v1alpha1.ResolvedHost{host("pod-0", "a", 1, "x"), host("pod-1", "b", 1, "y")}, says: "some are in use on node a, some on node b"},
-		"pods that run as two users":   {hosts: []v1alpha1.ResolvedHost{host("pod-0", "a", 1, "x"), host("pod-1", "a", 2, "y")}, says: "different users"},
-		"no host stays none":           {},
+		"one host stays as it is": {
+			hosts: []v1alpha1.ResolvedHost{host("pod-0", "a", 1, "x")}, node: "a", names: []string{"pod-0-x"},
+		},
+		"several hosts become one": {
+			hosts: []v1alpha1.ResolvedHost{host("pod-0", "", 1, "x"), host("pod-1", "a", 1, "y")}, node: "a",
+			names: []string{"pod-0-x", "pod-1-y"},
+		},
+		"a shared claim is one volume": {
+			hosts: []v1alpha1.ResolvedHost{host("pod-0", "", 1, "x"), host("pod-1", "", 1, "x")},
+			names: []string{"pod-0-x"},
+		},
+		"volumes in use on two nodes": {
+			hosts: []v1alpha1.ResolvedHost{host("pod-0", "a", 1, "x"), host("pod-1", "b", 1, "y")},
+			says:  "some are in use on node a, some on node b",
+		},
+		"pods that run as two users": {
+			hosts: []v1alpha1.ResolvedHost{host("pod-0", "a", 1, "x"), host("pod-1", "a", 2, "y")},
+			says:  "different users",
+		},
+		"no hosts stay no hosts": {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

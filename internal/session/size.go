@@ -6,8 +6,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// A run is one object, which etcd takes up to 1.5 MiB. What is said as the run goes on needs room in it: so many bytes for each
-// Snapshot and for each hook of a target, and for all the rest.
+// A run is one object, for which etcd accepts at most 1.5 MiB. The status that is written while the run goes on needs
+// room in it: so many bytes for each Snapshot, for each hook of a target, and for everything else.
 const (
 	maxRun       = 1400 << 10
 	snapshotRoom = 512
@@ -15,8 +15,8 @@ const (
 	otherRoom    = 160 << 10
 )
 
-// tooLarge says whether a run that is about to be frozen has so many targets that it would not fit, or not stay so. Of one target
-// that is too large the API server says more.
+// tooLarge reports whether a run with several targets is about to be frozen that would not fit into one object, or
+// would outgrow it later. A single target that is too large is left to the API server, whose error says more.
 func tooLarge(status *v1alpha1.BackupSessionStatus) bool {
 	if len(status.Targets) <= 1 {
 		return false

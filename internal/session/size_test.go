@@ -12,15 +12,16 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// What goes wrong with each of very many targets fits into one object beside what was frozen: else its end could never be
-// written.
+// The failures of very many targets fit into one object beside what was frozen. Otherwise the end of the run could
+// never be written.
 func TestTheFailuresOfManyTargetsFitIntoOneObject(t *testing.T) {
 	g := NewWithT(t)
 	const n = 500
 	var targets []v1alpha1.ResolvedTarget
 	for i := range n {
 		name := fmt.Sprintf("target-%04d", i)
-		targets = append(targets, around(target(name, "pod-0"), []v1alpha1.ResolvedHook{resolvedHook("freeze")}, []v1alpha1.ResolvedHook{resolvedHook("thaw")}))
+		targets = append(targets, around(target(name, "pod-0"), []v1alpha1.ResolvedHook{resolvedHook("freeze")},
+			[]v1alpha1.ResolvedHook{resolvedHook("thaw")}))
 	}
 	h := attempting(frozen(targets...))
 	frozen, err := json.Marshal(h.session)
@@ -37,7 +38,7 @@ func TestTheFailuresOfManyTargetsFitIntoOneObject(t *testing.T) {
 	g.Expect(len(ended) - len(frozen)).To(BeNumerically("<", 600<<10))
 }
 
-// Else the API server refuses it for ever, and the run neither starts nor ends.
+// Otherwise the API server would refuse the run for ever, and it would neither start nor end.
 func TestARunThatDoesNotFitIntoAnObjectFails(t *testing.T) {
 	g := NewWithT(t)
 	start := &session.Start{Since: now}
@@ -60,7 +61,9 @@ func TestARunOfManyTargetsThatCannotBeBackedUpFits(t *testing.T) {
 	start := &session.Start{Since: now}
 	for i := range 500 {
 		t := ready(fmt.Sprint("t", i))
-		t.Resolved.Error = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound, Message: strings.Repeat("x", 5000)}
+		t.Resolved.Error = &v1alpha1.ResolvedError{
+			Reason: v1alpha1.ReasonTargetNotFound, Message: strings.Repeat("x", 5000),
+		}
 		start.Targets = append(start.Targets, t)
 	}
 	d := session.Next(session.Input{Now: now, Session: &v1alpha1.BackupSession{}, Start: start})

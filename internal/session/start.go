@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// start decides whether a run waits, ends at once, or is frozen. What is frozen is all that later steps look at.
+// start decides whether a run waits, ends at once, or is frozen. Later steps look only at what is frozen.
 func start(in Input) Decision {
 	d := Decision{Status: *in.Session.Status.DeepCopy()}
 	d.Status.ObservedGeneration = in.Session.Generation
@@ -26,11 +26,14 @@ func start(in Input) Decision {
 		end(in, &d, v1alpha1.BackupSessionFailed, s.Refused.Reason, s.Refused.Message)
 	case wrongCronJob(in.Session, s.CronJob):
 		end(in, &d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonNotPermitted,
-			fmt.Sprintf("the annotation %s names a CronJob that does not belong to this session", v1alpha1.AnnotationCronJob))
+			fmt.Sprintf("the annotation %s names a CronJob that does not belong to this session",
+				v1alpha1.AnnotationCronJob))
 	case !s.Deadline.IsZero() && in.Now.After(s.Deadline) && !s.Rivals.Replaces(in.Session):
-		end(in, &d, v1alpha1.BackupSessionSkipped, v1alpha1.ReasonStartingDeadlineExceeded, "it is too late after its slot to start this run")
+		end(in, &d, v1alpha1.BackupSessionSkipped, v1alpha1.ReasonStartingDeadlineExceeded,
+			"the starting deadline of the run has passed since its slot")
 	case s.PolicyApplying && in.Now.Before(s.Since.Add(WaitForPolicy)):
-		wait(in, &d, v1alpha1.ReasonProgressing, "waiting for the PolicySync to apply its revision", s.Since.Add(WaitForPolicy))
+		wait(in, &d, v1alpha1.ReasonProgressing, "waiting for the PolicySync to apply its revision",
+			s.Since.Add(WaitForPolicy))
 	case s.HookError != nil:
 		hookError(in, &d)
 	default:
@@ -41,11 +44,12 @@ func start(in Input) Decision {
 		switch {
 		case len(s.Targets) == 0:
 			end(in, &d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonTargetNotFound,
-				"the selectors of the session's targets find nothing: there is nothing that could be backed up")
+				"the selectors of the session's targets match nothing, so there is nothing to back up: correct them")
 		case compete(in, &d):
 		case s.HooksOf != "":
 			wait(in, &d, v1alpha1.ReasonHooksInProgress,
-				fmt.Sprintf("waiting for BackupSession %s to end, which has hooks on the same target", s.HooksOf), in.Now.Add(pollInterval))
+				fmt.Sprintf("waiting for the end of BackupSession %s, which has hooks on the same target", s.HooksOf),
+				in.Now.Add(pollInterval))
 		default:
 			freeze(in, &d)
 		}
@@ -58,7 +62,7 @@ func wrongCronJob(s *v1alpha1.BackupSession, want string) bool {
 	return ok && name != want
 }
 
-// waitsFor is the first target whose error may still go away, and until when.
+// waitsFor returns the first target whose error can still go away, and until when to wait for it.
 func waitsFor(now time.Time, s *Start) (*v1alpha1.ResolvedTarget, time.Time) {
 	for i := range s.Targets {
 		trouble, wait := s.Targets[i].trouble()
@@ -69,7 +73,7 @@ func waitsFor(now time.Time, s *Start) (*v1alpha1.ResolvedTarget, time.Time) {
 	return nil, time.Time{}
 }
 
-// wait leaves the run Pending, and says at once what it waits for.
+// wait leaves the run Pending and reports at once what it waits for.
 func wait(in Input, d *Decision, reason, message string, until time.Time) {
 	d.Status.Phase, d.Status.Reason = v1alpha1.BackupSessionPending, reason
 	d.Event = waiting(d.Status.Conditions, reason, message)
@@ -80,15 +84,16 @@ func wait(in Input, d *Decision, reason, message string, until time.Time) {
 	d.After = min(max(until.Sub(in.Now), time.Second), pollInterval)
 }
 
-// freeze writes down what the run works with.
+// freeze writes down the inputs of the run.
 func freeze(in Input, d *Decision) {
 	s := in.Start
 	now := metav1.NewTime(in.Now).Rfc3339Copy()
 	timeout := cmp.Or(s.Timeout, DefaultTimeout)
 	deadline := metav1.NewTime(now.Add(timeout))
 	resolved := &v1alpha1.ResolvedBackup{
-		Policy: s.Policy, Schedule: s.Schedule, Timeout: &metav1.Duration{Duration: timeout}, SuccessPolicy: s.SuccessPolicy.DeepCopy(),
-		RetryDelay: s.RetryDelay, RestorePoint: s.RestorePoint, Hooks: hooksOf(s),
+		Policy: s.Policy, Schedule: s.Schedule, Timeout: &metav1.Duration{Duration: timeout},
+		SuccessPolicy: s.SuccessPolicy.DeepCopy(),
+		RetryDelay:    s.RetryDelay, RestorePoint: s.RestorePoint, Hooks: hooksOf(s),
 		ExecutionOrder: s.ExecutionOrder, MaxParallel: s.MaxParallel,
 	}
 	var snapshots int32
@@ -113,7 +118,7 @@ func freeze(in Input, d *Decision) {
 		d.Status = *in.Session.Status.DeepCopy()
 		d.Status.ObservedGeneration = in.Session.Generation
 		end(in, d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonTooManyTargets,
-			"what the run is to do with all of its targets does not fit into one object: spread them over several sessions")
+			"the run has too many targets to fit into one object: spread them over several sessions")
 		return
 	}
 	if len(preHooks(resolved.Hooks)) == 0 {
@@ -123,7 +128,7 @@ func freeze(in Input, d *Decision) {
 	d.Event = &Event{Type: corev1.EventTypeNormal, Reason: ReasonStarted, Message: "the backup has started"}
 }
 
-// targetsOf are the targets as they stand in status before any of them begins.
+// targetsOf returns the status of targets before any of them begins.
 func targetsOf(r *v1alpha1.ResolvedBackup) []v1alpha1.BackupTargetStatus {
 	var out []v1alpha1.BackupTargetStatus
 	for i := range r.Targets {

@@ -29,12 +29,14 @@ func TestStartOfABackup(t *testing.T) {
 		event       string
 		after       time.Duration
 	}{
-		"everything is there": {
+		"everything exists": {
 			start: session.Start{Targets: []session.StartTarget{ready("a"), ready("b")}},
 			phase: backupRunning, reason: v1alpha1.ReasonRunning, event: session.ReasonStarted,
 		},
 		"no invoker": {
-			start: session.Start{Refused: &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonInvokerNotFound, Message: "m"}},
+			start: session.Start{
+				Refused: &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonInvokerNotFound, Message: "m"},
+			},
 			phase: backupFailed, reason: v1alpha1.ReasonInvokerNotFound, event: v1alpha1.ReasonInvokerNotFound,
 		},
 		"a CronJob of another session": {
@@ -48,31 +50,53 @@ func TestStartOfABackup(t *testing.T) {
 		},
 		"too late": {
 			start: session.Start{Deadline: now.Add(-time.Second), Targets: []session.StartTarget{ready("a")}},
-			phase: backupSkipped, reason: v1alpha1.ReasonStartingDeadlineExceeded, event: v1alpha1.ReasonStartingDeadlineExceeded,
+			phase: backupSkipped, reason: v1alpha1.ReasonStartingDeadlineExceeded,
+			event: v1alpha1.ReasonStartingDeadlineExceeded,
 		},
 		"just in time": {
 			start: session.Start{Deadline: now, Targets: []session.StartTarget{ready("a")}},
 			phase: backupRunning, reason: v1alpha1.ReasonRunning, event: session.ReasonStarted,
 		},
 		"policy is being applied": {
-			start: session.Start{Since: now.Add(-25 * time.Second), PolicyApplying: true, Targets: []session.StartTarget{ready("a")}},
-			phase: backupPending, reason: v1alpha1.ReasonProgressing, event: v1alpha1.ReasonProgressing, after: 5 * time.Second,
+			start: session.Start{
+				Since: now.Add(-25 * time.Second), PolicyApplying: true, Targets: []session.StartTarget{ready("a")},
+			},
+			phase: backupPending, reason: v1alpha1.ReasonProgressing, event: v1alpha1.ReasonProgressing,
+			after: 5 * time.Second,
 		},
 		"policy is being applied for too long": {
-			start: session.Start{Since: now.Add(-session.WaitForPolicy), PolicyApplying: true, Targets: []session.StartTarget{ready("a")}},
+			start: session.Start{
+				Since: now.Add(-session.WaitForPolicy), PolicyApplying: true,
+				Targets: []session.StartTarget{ready("a")},
+			},
 			phase: backupRunning, reason: v1alpha1.ReasonRunning, event: session.ReasonStarted,
 		},
 		"a repository is on its way": {
-			start: session.Start{Since: now, Targets: []session.StartTarget{ready("a"), waiting("b", v1alpha1.ReasonRepositoryNotReady, time.Minute)}},
-			phase: backupPending, reason: v1alpha1.ReasonRepositoryNotReady, event: v1alpha1.ReasonRepositoryNotReady, after: 10 * time.Second,
+			start: session.Start{
+				Since: now,
+				Targets: []session.StartTarget{
+					ready("a"), waiting("b", v1alpha1.ReasonRepositoryNotReady, time.Minute),
+				},
+			},
+			phase: backupPending, reason: v1alpha1.ReasonRepositoryNotReady, event: v1alpha1.ReasonRepositoryNotReady,
+			after: 10 * time.Second,
 		},
 		"a repository that never came": {
-			start: session.Start{Since: now.Add(-time.Minute), Targets: []session.StartTarget{ready("a"), waiting("b", v1alpha1.ReasonRepositoryNotReady, time.Minute)}},
+			start: session.Start{
+				Since: now.Add(-time.Minute),
+				Targets: []session.StartTarget{
+					ready("a"), waiting("b", v1alpha1.ReasonRepositoryNotReady, time.Minute),
+				},
+			},
 			phase: backupRunning, reason: v1alpha1.ReasonRunning, event: session.ReasonStarted,
 		},
 		"waiting never passes the starting deadline": {
-			start: session.Start{Since: now, Deadline: now.Add(2 * time.Second), Targets: []session.StartTarget{waiting("b", v1alpha1.ReasonRepositoryNotReady, time.Minute)}},
-			phase: backupPending, reason: v1alpha1.ReasonRepositoryNotReady, event: v1alpha1.ReasonRepositoryNotReady, after: 3 * time.Second,
+			start: session.Start{
+				Since: now, Deadline: now.Add(2 * time.Second),
+				Targets: []session.StartTarget{waiting("b", v1alpha1.ReasonRepositoryNotReady, time.Minute)},
+			},
+			phase: backupPending, reason: v1alpha1.ReasonRepositoryNotReady, event: v1alpha1.ReasonRepositoryNotReady,
+			after: 3 * time.Second,
 		},
 		"deleted before it started": {
 			start: session.Start{Targets: []session.StartTarget{ready("a")}}, deleted: true,
@@ -82,7 +106,9 @@ func TestStartOfABackup(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Name: "run", Annotations: tt.annotations, Generation: 1}}
+			s := &v1alpha1.BackupSession{
+				ObjectMeta: metav1.ObjectMeta{Name: "run", Annotations: tt.annotations, Generation: 1},
+			}
 			if tt.deleted {
 				s.DeletionTimestamp = &metav1.Time{Time: now}
 			}
@@ -90,8 +116,9 @@ func TestStartOfABackup(t *testing.T) {
 			g.Expect(d.Status.Phase).To(Equal(tt.phase))
 			g.Expect(d.Status.Reason).To(Equal(tt.reason))
 			g.Expect(d.After).To(Equal(tt.after))
-			g.Expect(d.Status.Resolved != nil).To(Equal(tt.phase == backupRunning), "frozen when it runs, and only then")
-			g.Expect(d.Create).To(BeEmpty(), "nothing is made before the frozen state is stored")
+			g.Expect(d.Status.Resolved != nil).To(
+				Equal(tt.phase == backupRunning), "a run is frozen when it starts, and only then")
+			g.Expect(d.Create).To(BeEmpty(), "nothing is allowed to be made before the frozen state is stored")
 			g.Expect(d.Event.Reason).To(Equal(tt.event))
 			if tt.phase == backupRunning {
 				g.Expect(d.Status.BackupDeadline.Time).To(Equal(now.Add(session.DefaultTimeout)))
@@ -101,7 +128,7 @@ func TestStartOfABackup(t *testing.T) {
 				g.Expect(session.Since(d.Status.Conditions, now.Add(time.Hour))).To(Equal(now))
 				s.Status = d.Status
 				again := session.Next(session.Input{Now: now, Session: s, Start: &tt.start})
-				g.Expect(again.Event).To(BeNil(), "it is said once what it waits for")
+				g.Expect(again.Event).To(BeNil(), "the event must come only once")
 				g.Expect(again.Status).To(Equal(d.Status))
 			}
 		})

@@ -13,23 +13,23 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// ParamPaths is the parameter of a task that names what is backed up: for a workload container paths separated by
-// commas, for a PersistentVolumeClaim one directory inside the volume.
+// ParamPaths is the parameter of a task that limits what is backed up. For a workload it holds container paths
+// separated by commas, for a PersistentVolumeClaim one directory inside the volume.
 const ParamPaths = "paths"
 
-// HostTarget is the name of the only host of a PersistentVolumeClaim or Deployment.
+// HostTarget is the name of the only host of a PersistentVolumeClaim, Deployment or database.
 const HostTarget = "target"
 
-// The bounds of ResolvedTarget.hosts and ResolvedHost.volumes in the API.
+// The limits of ResolvedTarget.hosts and ResolvedHost.volumes in the API.
 const (
 	maxHosts   = 1000
 	maxVolumes = 32
-	// maxSnapshots is how many VolumeSnapshots one Job makes: its task must fit into an annotation.
+	// maxSnapshots is how many VolumeSnapshots one Job makes at most. Its task must fit into an annotation.
 	maxSnapshots = 250
 )
 
-// Target is what a run knows of its target when it is resolved. Exactly one of Claim, Deployment, StatefulSet, DaemonSet and
-// Streams is set.
+// Target is what a run knows about its target when it is resolved. Exactly one of Claim, Deployment, StatefulSet,
+// DaemonSet and Streams is set.
 type Target struct {
 	Claim       *corev1.PersistentVolumeClaim
 	Deployment  *appsv1.Deployment
@@ -37,34 +37,35 @@ type Target struct {
 	DaemonSet   *appsv1.DaemonSet
 	// Streams are the components of a database.
 	Streams []task.ComponentStream
-	// Server is the pod of a database, and ServerContainer the container of it that answers. Nil where that is not known, or where
-	// another pod may answer.
+	// Server is the pod of a database, and ServerContainer its container that answers. They are nil if that is unknown
+	// or another pod can answer.
 	Server          *corev1.Pod
 	ServerContainer *corev1.Container
 
-	// Pods are all pods of the namespace. Other workloads' pods count too: they may hold a volume of the target.
+	// Pods are all pods of the namespace. Those of other workloads count, too, because they can use a volume of the
+	// target.
 	Pods []corev1.Pod
 	// Claims are the PersistentVolumeClaims of the namespace.
 	Claims []corev1.PersistentVolumeClaim
-	// Paths is the value of ParamPaths. Empty: everything.
+	// Paths is the value of ParamPaths. Empty means everything.
 	Paths string
 	// Job is the session's jobTemplate.
 	Job *v1alpha1.JobPodSpec
-	// Privileged says whether the namespace allows movers that run as root or mount host paths.
+	// Privileged reports whether the namespace allows movers that run as root or mount host paths.
 	Privileged bool
 	// Singleton asks for one Job for the whole target.
 	Singleton bool
-	// Copied says that Jobs read copies of the volumes.
+	// Copied means that Jobs read copies of the volumes.
 	Copied bool
-	// Sidecar says that the sidecar in the target's pods backs it up, not Jobs.
+	// Sidecar means that the sidecar in the target's pods makes the backup, not Jobs.
 	Sidecar bool
-	// VolumeSnapshots says that the storage system backs it up: its volumes are not mounted.
+	// VolumeSnapshots means that the storage system makes the backup, so the volumes are not mounted.
 	VolumeSnapshots bool
 }
 
-// ResolveHosts says which Jobs back up a target, on which nodes, as whom, and which volumes each of them reads. The
-// result depends on nothing but t, and its order only on names and ordinals. An error means that no Job is made for the
-// target.
+// ResolveHosts returns the hosts of a target: which Jobs back it up, on which nodes, with which security context, and
+// which volumes each of them reads. The result depends only on t, and its order only on names and ordinals. If it
+// returns an error, no Job is made for the target.
 func ResolveHosts(t Target) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 	if !t.Privileged && wantsRoot(t.Job) {
 		return nil, fail(v1alpha1.ReasonPrivilegeRequired,
@@ -91,13 +92,16 @@ func ResolveHosts(t Target) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 		return nil, err
 	}
 	if len(hosts) > maxHosts {
-		return nil, fail(v1alpha1.ReasonInvalidTask, "the target has %d pods; at most %d can be backed up by one run", len(hosts), maxHosts)
+		return nil, fail(v1alpha1.ReasonInvalidTask, "the target has %d pods; at most %d can be backed up by one run",
+			len(hosts), maxHosts)
 	}
 	components := map[string]bool{}
 	for _, h := range hosts {
 		for _, v := range h.Volumes {
 			if components[v.Component] {
-				return nil, fail(v1alpha1.ReasonInvalidTask, "two volumes of the target would both be component %s: choose one with the parameter paths", v.Component)
+				return nil, fail(v1alpha1.ReasonInvalidTask,
+					"two volumes of the target would both be component %s: choose one with the parameter paths",
+					v.Component)
 			}
 			components[v.Component] = true
 			if err := r.deviceClaim(v); err != nil {
@@ -105,10 +109,14 @@ func ResolveHosts(t Target) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 			}
 		}
 		if len(h.Volumes) > maxVolumes && !t.VolumeSnapshots {
-			return nil, fail(v1alpha1.ReasonInvalidTask, "%s has %d volumes; at most %d can be backed up: choose some with the parameter paths", h.Name, len(h.Volumes), maxVolumes)
+			return nil, fail(v1alpha1.ReasonInvalidTask,
+				"%s has %d volumes; at most %d can be backed up: choose some with the parameter paths", h.Name,
+				len(h.Volumes), maxVolumes)
 		}
 		if len(h.Volumes) > maxSnapshots {
-			return nil, fail(v1alpha1.ReasonInvalidTask, "%s has %d volumes; at most %d VolumeSnapshots can be made by one Job: use a task that is not a singleton", h.Name, len(h.Volumes), maxSnapshots)
+			return nil, fail(v1alpha1.ReasonInvalidTask,
+				"%s has %d volumes; at most %d VolumeSnapshots can be made by one Job: use a task that is not a "+
+					"singleton", h.Name, len(h.Volumes), maxSnapshots)
 		}
 	}
 	return hosts, nil
@@ -173,7 +181,8 @@ func (r *resolver) ofDeployment() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedEr
 	for _, v := range volumes {
 		if v.perPod && len(pods) != 1 {
 			return nil, fail(v1alpha1.ReasonNoVolumes,
-				"volume %s of Deployment/%s is ephemeral, and %d pods run: there must be exactly one; leave the volume out with the parameter paths, or use a StatefulSet",
+				"volume %s of Deployment/%s is ephemeral, and the number of its pods is %d, not one: leave the "+
+					"volume out with the parameter paths, or use a StatefulSet",
 				v.name, d.Name, len(pods))
 		}
 		host.Volumes = append(host.Volumes, r.resolved(v, v.name, podName))
@@ -195,7 +204,8 @@ func (r *resolver) ofStatefulSet() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedE
 		first = s.Spec.Ordinals.Start
 	}
 	if replicas == 0 {
-		return nil, fail(v1alpha1.ReasonNoRunningPod, "StatefulSet/%s has no replicas: scale it up, or back up its PersistentVolumeClaims", s.Name)
+		return nil, fail(v1alpha1.ReasonNoRunningPod,
+			"StatefulSet/%s has no replicas: scale it up, or back up its PersistentVolumeClaims", s.Name)
 	}
 	volumes, err := r.volumes("StatefulSet/"+s.Name, &s.Spec.Template.Spec, s.Spec.VolumeClaimTemplates...)
 	if err != nil {
@@ -222,7 +232,8 @@ func (r *resolver) ofDaemonSet() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedErr
 	var hosts []v1alpha1.ResolvedHost
 	seen := map[string]bool{}
 	for _, p := range r.podsOf(d.Spec.Selector) {
-		// A pod that starts or is being replaced counts, too: its node has data, and a run without it would not say so.
+		// A pod that starts or is being replaced counts, too. Its node has data, and a run without it would not mention
+		// the gap.
 		if seen[p.Spec.NodeName] {
 			continue
 		}
@@ -241,8 +252,9 @@ func (r *resolver) ofDaemonSet() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedErr
 	return hosts, nil
 }
 
-// ofDatabase is the one host of a database. Its mover runs wherever there is room, and as whom the policy says: the database asks
-// for a password, not for a user of the system. One that reads the server's files runs where they are, as who wrote them.
+// ofDatabase returns the one host of a database. Its mover runs on any node with the user that the policy names,
+// because the database asks for a password and not for a system user. A mover that reads the server's files runs where
+// they are, with the user that wrote them.
 func (r *resolver) ofDatabase() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 	host := v1alpha1.ResolvedHost{Name: HostTarget, SecurityContext: r.securityContext(nil, "")}
 	for _, s := range r.Streams {
@@ -261,8 +273,11 @@ func (r *resolver) ofDatabase() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedErro
 	return []v1alpha1.ResolvedHost{host}, err
 }
 
-// hostOfPod is the host of one pod of a StatefulSet or DaemonSet. The pod need not exist: then template says as whom.
-func (r *resolver) hostOfPod(name, podName string, template *corev1.PodSpec, volumes []volume) (v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
+// hostOfPod returns the host of one pod of a StatefulSet or DaemonSet. The pod need not exist: then template provides
+// the security context.
+func (r *resolver) hostOfPod(
+	name, podName string, template *corev1.PodSpec, volumes []volume,
+) (v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 	host := v1alpha1.ResolvedHost{Name: name}
 	for _, v := range volumes {
 		component := name

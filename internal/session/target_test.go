@@ -16,7 +16,7 @@ var appLabels = map[string]string{"app": "web"}
 
 func selector() *metav1.LabelSelector { return &metav1.LabelSelector{MatchLabels: appLabels} }
 
-// claim is bound.
+// claim returns a bound claim.
 func claim(name string, modes ...corev1.PersistentVolumeAccessMode) corev1.PersistentVolumeClaim {
 	if len(modes) == 0 {
 		modes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
@@ -56,11 +56,13 @@ func pod(name, node string, spec corev1.PodSpec) corev1.Pod {
 	}
 }
 
-// hostPaths has a hostPath of each name.
+// hostPaths has a hostPath volume for each name.
 func hostPaths(names ...string) corev1.PodSpec {
 	var volumes []corev1.Volume
 	for _, n := range names {
-		volumes = append(volumes, corev1.Volume{Name: n, VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/" + n}}})
+		volumes = append(volumes, corev1.Volume{
+			Name: n, VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/" + n}},
+		})
 	}
 	return podSpec(volumes...)
 }
@@ -85,10 +87,14 @@ func deployment(spec corev1.PodSpec) *appsv1.Deployment {
 func statefulSet(replicas int32, spec corev1.PodSpec, templates ...string) *appsv1.StatefulSet {
 	s := &appsv1.StatefulSet{
 		ObjectMeta: metav1.ObjectMeta{Name: "db"},
-		Spec:       appsv1.StatefulSetSpec{Replicas: &replicas, Selector: selector(), Template: corev1.PodTemplateSpec{Spec: spec}},
+		Spec: appsv1.StatefulSetSpec{
+			Replicas: &replicas, Selector: selector(), Template: corev1.PodTemplateSpec{Spec: spec},
+		},
 	}
 	for _, t := range templates {
-		s.Spec.VolumeClaimTemplates = append(s.Spec.VolumeClaimTemplates, corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: t}})
+		s.Spec.VolumeClaimTemplates = append(s.Spec.VolumeClaimTemplates, corev1.PersistentVolumeClaim{
+			ObjectMeta: metav1.ObjectMeta{Name: t},
+		})
 	}
 	return s
 }
@@ -100,7 +106,7 @@ func daemonSet(spec corev1.PodSpec) *appsv1.DaemonSet {
 	}
 }
 
-// hosts is what ResolveHosts said, in the form "<host>@<node>: <component>=<claim or host path>[/<path>]".
+// hosts formats the result of ResolveHosts as "<host>@<node>: <component>=<claim or host path>[/<path>]".
 func hosts(in []v1alpha1.ResolvedHost) []string {
 	var out []string
 	for _, h := range in {
@@ -126,7 +132,9 @@ func TestResolveHosts(t *testing.T) {
 	beside.Containers[0].VolumeMounts = []corev1.VolumeMount{mount("data", "/data")}
 	beside.Containers[0].VolumeDevices = []corev1.VolumeDevice{{Name: "raw", DevicePath: "/dev/raw"}}
 	early := podSpec(claimVolume("data", "web-data"))
-	early.InitContainers = []corev1.Container{{Name: "format", VolumeDevices: []corev1.VolumeDevice{{Name: "data", DevicePath: "/dev/raw"}}}}
+	early.InitContainers = []corev1.Container{
+		{Name: "format", VolumeDevices: []corev1.VolumeDevice{{Name: "data", DevicePath: "/dev/raw"}}},
+	}
 	unbound := claim("web-data")
 	unbound.Status.Phase = corev1.ClaimPending
 	own := claim("web-data")
@@ -134,9 +142,15 @@ func TestResolveHosts(t *testing.T) {
 	mover.Labels = map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}
 	ended := pod("web-0", "node-a", data)
 	ended.Status.Phase = corev1.PodSucceeded
-	ephemeral := podSpec(corev1.Volume{Name: "scratch", VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}})
-	host := podSpec(corev1.Volume{Name: "logs", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/var/log"}}})
-	empty := podSpec(corev1.Volume{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+	ephemeral := podSpec(corev1.Volume{
+		Name: "scratch", VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}},
+	})
+	host := podSpec(corev1.Volume{
+		Name: "logs", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/var/log"}},
+	})
+	empty := podSpec(corev1.Volume{
+		Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
+	})
 	ordinals := statefulSet(2, podSpec(), "data")
 	ordinals.Spec.Ordinals = &appsv1.StatefulSetOrdinals{Start: 5}
 	mounted := podSpec()
@@ -158,7 +172,7 @@ func TestResolveHosts(t *testing.T) {
 			target: session.Target{Claim: &own, Pods: []corev1.Pod{mover}},
 			want:   []string{"target@node-b: pvc=web-data"},
 		},
-		"a pod that ended holds nothing": {
+		"a pod that has ended mounts nothing": {
 			target: session.Target{Claim: &own, Pods: []corev1.Pod{ended}}, want: []string{"target@: pvc=web-data"},
 		},
 		"one directory of a claim": {
@@ -183,23 +197,33 @@ func TestResolveHosts(t *testing.T) {
 			target: session.Target{Deployment: deployment(beside)}, reason: v1alpha1.ReasonNoVolumes,
 		},
 		"a raw block device beside the files that are asked for": {
-			target: session.Target{Deployment: deployment(beside), Paths: "/data", Claims: []corev1.PersistentVolumeClaim{own}}, want: []string{"target@: data=web-data"},
+			target: session.Target{Deployment: deployment(beside), Paths: "/data",
+				Claims: []corev1.PersistentVolumeClaim{own}}, want: []string{"target@: data=web-data"},
 		},
 		"a raw block device beside files, by VolumeSnapshots": {
-			target: session.Target{Deployment: deployment(beside), VolumeSnapshots: true, Claims: []corev1.PersistentVolumeClaim{own, claim("web-raw")}}, want: []string{"target@: data=web-data raw=web-raw"},
+			target: session.Target{Deployment: deployment(beside), VolumeSnapshots: true,
+				Claims: []corev1.PersistentVolumeClaim{own, claim("web-raw")}}, want: []string{
+				"target@: data=web-data raw=web-raw",
+			},
 		},
 		"a raw block device of an init container": {
 			target: session.Target{Deployment: deployment(early)}, reason: v1alpha1.ReasonNoVolumes,
 		},
 		"a raw block device that no container uses": {
-			target: session.Target{Deployment: deployment(data), Claims: []corev1.PersistentVolumeClaim{block}}, reason: v1alpha1.ReasonNoVolumes,
+			target: session.Target{Deployment: deployment(data), Claims: []corev1.PersistentVolumeClaim{block}},
+			reason: v1alpha1.ReasonNoVolumes,
 		},
 		"a ReadWriteOncePod claim in use": {
-			target: session.Target{Claim: new(claim("web-data", corev1.ReadWriteOncePod)), Pods: []corev1.Pod{pod("web-0", "node-a", data)}},
+			target: session.Target{
+				Claim: new(claim("web-data", corev1.ReadWriteOncePod)),
+				Pods:  []corev1.Pod{pod("web-0", "node-a", data)},
+			},
 			reason: v1alpha1.ReasonVolumeInUse,
 		},
 		"a ReadWriteOncePod claim that nothing uses": {
-			target: session.Target{Claim: new(claim("web-data", corev1.ReadWriteOncePod))}, want: []string{"target@: pvc=web-data"},
+			target: session.Target{Claim: new(claim("web-data", corev1.ReadWriteOncePod))}, want: []string{
+				"target@: pvc=web-data",
+			},
 		},
 		"a shared claim on several nodes is backed up anywhere": {
 			target: session.Target{
@@ -212,19 +236,27 @@ func TestResolveHosts(t *testing.T) {
 
 		"a Deployment has a component per volume": {
 			target: session.Target{
-				Deployment: deployment(two), Claims: []corev1.PersistentVolumeClaim{claim("web-data"), claim("web-cache")},
+				Deployment: deployment(two), Claims: []corev1.PersistentVolumeClaim{
+					claim("web-data"), claim("web-cache"),
+				},
 				Pods: []corev1.Pod{pod("web-0", "node-a", two)},
 			},
 			want: []string{"target@node-a: data=web-data cache=web-cache"},
 		},
 		"a Deployment without pods": {
-			target: session.Target{Deployment: deployment(data), Claims: []corev1.PersistentVolumeClaim{claim("web-data")}},
-			want:   []string{"target@: data=web-data"},
-		},
-		"a Deployment of which another workload holds a volume": {
 			target: session.Target{
-				Deployment: deployment(two), Claims: []corev1.PersistentVolumeClaim{claim("web-data"), claim("web-cache")},
-				Pods: []corev1.Pod{pod("web-0", "node-a", data), pod("other", "node-b", podSpec(claimVolume("x", "web-cache")))},
+				Deployment: deployment(data), Claims: []corev1.PersistentVolumeClaim{claim("web-data")},
+			},
+			want: []string{"target@: data=web-data"},
+		},
+		"a Deployment whose volume another workload mounts": {
+			target: session.Target{
+				Deployment: deployment(two), Claims: []corev1.PersistentVolumeClaim{
+					claim("web-data"), claim("web-cache"),
+				},
+				Pods: []corev1.Pod{
+					pod("web-0", "node-a", data), pod("other", "node-b", podSpec(claimVolume("x", "web-cache"))),
+				},
 			},
 			reason: v1alpha1.ReasonVolumeInUse,
 		},
@@ -233,8 +265,9 @@ func TestResolveHosts(t *testing.T) {
 		},
 		"a Deployment with two volumes of one claim backs it up once": {
 			target: session.Target{
-				Deployment: deployment(podSpec(claimVolume("a", "web-data"), claimVolume("b", "web-cache"), claimVolume("c", "web-data"))),
-				Claims:     []corev1.PersistentVolumeClaim{claim("web-data"), claim("web-cache")},
+				Deployment: deployment(podSpec(claimVolume("a", "web-data"), claimVolume("b", "web-cache"),
+					claimVolume("c", "web-data"))),
+				Claims: []corev1.PersistentVolumeClaim{claim("web-data"), claim("web-cache")},
 			},
 			want: []string{"target@: a=web-data b=web-cache"},
 		},
@@ -247,11 +280,13 @@ func TestResolveHosts(t *testing.T) {
 		},
 		"a Deployment with an ephemeral volume and two pods": {
 			target: session.Target{
-				Deployment: deployment(ephemeral), Pods: []corev1.Pod{pod("web-0", "node-a", ephemeral), pod("web-1", "node-a", ephemeral)},
+				Deployment: deployment(ephemeral), Pods: []corev1.Pod{
+					pod("web-0", "node-a", ephemeral), pod("web-1", "node-a", ephemeral),
+				},
 			},
 			reason: v1alpha1.ReasonNoVolumes,
 		},
-		"a Deployment without volumes that count": {
+		"a Deployment without volumes that can be backed up": {
 			target: session.Target{Deployment: deployment(empty)}, reason: v1alpha1.ReasonNoVolumes,
 		},
 		"a host path needs the annotation": {
@@ -274,29 +309,39 @@ func TestResolveHosts(t *testing.T) {
 			want: []string{"pod-0@: pod-0-data=data-db-0 pod-0-wal=wal-db-0"},
 		},
 		"the ordinals of a StatefulSet need not start at 0": {
-			target: session.Target{StatefulSet: ordinals, Claims: []corev1.PersistentVolumeClaim{claim("data-db-5"), claim("data-db-6")}},
-			want:   []string{"pod-5@: pod-5=data-db-5", "pod-6@: pod-6=data-db-6"},
+			target: session.Target{
+				StatefulSet: ordinals, Claims: []corev1.PersistentVolumeClaim{claim("data-db-5"), claim("data-db-6")},
+			},
+			want: []string{"pod-5@: pod-5=data-db-5", "pod-6@: pod-6=data-db-6"},
 		},
 		"a StatefulSet with a claim that was never made": {
-			target: session.Target{StatefulSet: statefulSet(2, podSpec(), "data"), Claims: []corev1.PersistentVolumeClaim{claim("data-db-0")}},
+			target: session.Target{
+				StatefulSet: statefulSet(2, podSpec(), "data"),
+				Claims:      []corev1.PersistentVolumeClaim{claim("data-db-0")},
+			},
 			reason: v1alpha1.ReasonVolumeNotBound,
 		},
 		"a StatefulSet without replicas": {
 			target: session.Target{StatefulSet: statefulSet(0, podSpec(), "data")}, reason: v1alpha1.ReasonNoRunningPod,
 		},
 		"a path of a StatefulSet is looked up on its claim template": {
-			target: session.Target{StatefulSet: statefulSet(1, mounted, "data"), Claims: []corev1.PersistentVolumeClaim{claim("data-db-0")}, Paths: "/data/base"},
-			want:   []string{"pod-0@: pod-0=data-db-0//base"},
+			target: session.Target{
+				StatefulSet: statefulSet(1, mounted, "data"),
+				Claims:      []corev1.PersistentVolumeClaim{claim("data-db-0")}, Paths: "/data/base",
+			},
+			want: []string{"pod-0@: pod-0=data-db-0//base"},
 		},
 
 		"a DaemonSet has a host per node with a pod": {
 			target: session.Target{
 				DaemonSet: daemonSet(host), Privileged: true,
-				Pods: []corev1.Pod{pod("agent-y", "node-b", host), pod("agent-x", "node-a", host), pod("agent-z", "node-a", host)},
+				Pods: []corev1.Pod{
+					pod("agent-y", "node-b", host), pod("agent-x", "node-a", host), pod("agent-z", "node-a", host),
+				},
 			},
 			want: []string{"node-a@node-a: node-a=/var/log", "node-b@node-b: node-b=/var/log"},
 		},
-		"a node whose pod starts or goes is backed up, too": {
+		"a node whose pod starts or is being deleted is backed up, too": {
 			target: session.Target{
 				DaemonSet: daemonSet(host), Privileged: true,
 				Pods: []corev1.Pod{
@@ -304,12 +349,16 @@ func TestResolveHosts(t *testing.T) {
 					deleted(pod("agent-y", "node-c", host)), inPhase(pod("agent-z", "node-d", host), corev1.PodFailed),
 				},
 			},
-			want: []string{"node-a@node-a: node-a=/var/log", "node-b@node-b: node-b=/var/log", "node-c@node-c: node-c=/var/log"},
+			want: []string{
+				"node-a@node-a: node-a=/var/log", "node-b@node-b: node-b=/var/log", "node-c@node-c: node-c=/var/log",
+			},
 		},
 		"two volumes of a DaemonSet that would be one component": {
 			target: session.Target{
 				DaemonSet: daemonSet(hostPaths("b-c", "c")), Privileged: true,
-				Pods: []corev1.Pod{pod("agent-1", "a", hostPaths("b-c", "c")), pod("agent-2", "a-b", hostPaths("b-c", "c"))},
+				Pods: []corev1.Pod{
+					pod("agent-1", "a", hostPaths("b-c", "c")), pod("agent-2", "a-b", hostPaths("b-c", "c")),
+				},
 			},
 			reason: v1alpha1.ReasonInvalidTask,
 		},
@@ -335,7 +384,9 @@ func TestResolveHosts(t *testing.T) {
 
 func TestPathsOfAWorkload(t *testing.T) {
 	spec := podSpec(claimVolume("data", "web-data"), claimVolume("cache", "web-cache"))
-	spec.Volumes = append(spec.Volumes, corev1.Volume{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+	spec.Volumes = append(spec.Volumes, corev1.Volume{
+		Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
+	})
 	spec.Containers[0].VolumeMounts = []corev1.VolumeMount{
 		mount("cache", "/var/www/cache/"), mount("data", "/var/www"), mount("tmp", "/var/www/tmp"),
 		{Name: "data", MountPath: "/etc/app", SubPath: "config/app"},
@@ -344,26 +395,41 @@ func TestPathsOfAWorkload(t *testing.T) {
 	tests := map[string]struct {
 		paths, want, message string
 	}{
-		"the root of a volume":                            {paths: "/var/www", want: "target@: data=web-data"},
-		"a directory below it":                            {paths: "/var/www/html/", want: "target@: data=web-data//html"},
-		"the longest mount wins":                          {paths: "/var/www/cache/a", want: "target@: cache=web-cache//a"},
+		"the root of a volume": {paths: "/var/www", want: "target@: data=web-data"},
+		"a directory below it": {
+			paths: "/var/www/html/", want: "target@: data=web-data//html",
+		},
+		"the longest mount wins": {
+			paths: "/var/www/cache/a", want: "target@: cache=web-cache//a",
+		},
 		"a name that only begins like a mount is below /": {paths: "/var/www2", message: "is on no volume"},
-		"the subPath of a mount counts":                   {paths: "/etc/app/x", want: "target@: data=web-data//config/app/x"},
-		"two volumes":                                     {paths: "/var/www/cache , /var/www/html", want: "target@: data=web-data//html cache=web-cache"},
-		"two paths on one volume":                         {paths: "/var/www/a,/var/www/b", message: "name one directory per volume"},
-		"the same path twice":                             {paths: "/var/www/a,/var/www/a", message: "name one directory per volume"},
-		"a path on an emptyDir":                           {paths: "/var/www/tmp/x", message: "is on no volume that is backed up; these are: data, cache"},
-		"a path on no volume":                             {paths: "/opt", message: "is on no volume"},
-		"a relative path":                                 {paths: "var/www", message: "not an absolute path"},
-		"an empty element":                                {paths: "/var/www,", message: "not an absolute path"},
-		"a path that climbs out of its mount":             {paths: "/var/www/../../etc", message: "is on no volume"},
-		"a mount with subPathExpr":                        {paths: "/odd/x", message: "subPathExpr"},
+		"the subPath of a mount counts": {
+			paths: "/etc/app/x", want: "target@: data=web-data//config/app/x",
+		},
+		"two volumes": {
+			paths: "/var/www/cache , /var/www/html", want: "target@: data=web-data//html cache=web-cache",
+		},
+		"two paths on one volume": {
+			paths: "/var/www/a,/var/www/b", message: "name one directory per volume",
+		},
+		"the same path twice": {
+			paths: "/var/www/a,/var/www/a", message: "name one directory per volume",
+		},
+		"a path on an emptyDir": {
+			paths: "/var/www/tmp/x", message: "is on no volume that can be backed up; the target has: data, cache",
+		},
+		"a path on no volume":                 {paths: "/opt", message: "is on no volume"},
+		"a relative path":                     {paths: "var/www", message: "not an absolute path"},
+		"an empty element":                    {paths: "/var/www,", message: "not an absolute path"},
+		"a path that climbs out of its mount": {paths: "/var/www/../../etc", message: "is on no volume"},
+		"a mount with subPathExpr":            {paths: "/odd/x", message: "subPathExpr"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			got, err := session.ResolveHosts(session.Target{
-				Deployment: deployment(spec), Claims: []corev1.PersistentVolumeClaim{claim("web-data"), claim("web-cache")}, Paths: tt.paths,
+				Deployment: deployment(spec),
+				Claims:     []corev1.PersistentVolumeClaim{claim("web-data"), claim("web-cache")}, Paths: tt.paths,
 			})
 			if tt.message != "" {
 				g.Expect(err).NotTo(BeNil())
@@ -380,7 +446,9 @@ func TestPathsOfAWorkload(t *testing.T) {
 func TestSecurityContext(t *testing.T) {
 	asPod := func(user, group, fsGroup *int64, supplemental ...int64) corev1.PodSpec {
 		s := podSpec(claimVolume("data", "web-data"))
-		s.SecurityContext = &corev1.PodSecurityContext{RunAsUser: user, RunAsGroup: group, FSGroup: fsGroup, SupplementalGroups: supplemental}
+		s.SecurityContext = &corev1.PodSecurityContext{
+			RunAsUser: user, RunAsGroup: group, FSGroup: fsGroup, SupplementalGroups: supplemental,
+		}
 		return s
 	}
 	asJob := func(user, group *int64) *v1alpha1.JobPodSpec {
@@ -400,18 +468,33 @@ func TestSecurityContext(t *testing.T) {
 		level      string
 		refused    bool
 	}{
-		"the pod's user":                        {pod: new(asPod(new(int64(1000)), new(int64(2000)), nil)), user: 1000, group: 2000},
-		"the group defaults to the user":        {pod: new(asPod(new(int64(1000)), nil, nil)), user: 1000, group: 1000},
-		"fsGroup becomes a supplemental group":  {pod: new(asPod(new(int64(1000)), nil, new(int64(7)), 9, 7, 8)), user: 1000, group: 1000, groups: []int64{7, 8, 9}},
-		"the container that mounts it wins":     {pod: &withContainer, user: 33, group: 34, level: "s0:c1"},
-		"without a pod the jobTemplate's":       {job: asJob(new(int64(5)), new(int64(6))), user: 5, group: 6},
-		"without either the default":            {user: 65532, group: 65532},
-		"the pod's user before the jobTemplate": {pod: new(asPod(new(int64(1000)), nil, nil)), job: asJob(new(int64(5)), nil), user: 1000, group: 1000},
-		"a pod that names no user":              {pod: new(asPod(nil, nil, new(int64(7)))), job: asJob(new(int64(5)), nil), user: 5, group: 5, groups: []int64{7}},
-		"a pod that runs as root, not allowed":  {pod: new(asPod(new(int64(0)), nil, new(int64(7)))), user: 65532, group: 65532, groups: []int64{7}},
-		"a pod that runs as root, allowed":      {pod: new(asPod(new(int64(0)), nil, nil)), privileged: true, user: 0, group: 0},
-		"root asked for and allowed wins":       {pod: new(asPod(new(int64(1000)), nil, nil)), job: asJob(new(int64(0)), nil), privileged: true, user: 0, group: 0},
-		"root asked for and not allowed":        {job: asJob(new(int64(0)), nil), refused: true},
+		"the pod's user": {
+			pod: new(asPod(new(int64(1000)), new(int64(2000)), nil)), user: 1000, group: 2000,
+		},
+		"the group defaults to the user": {pod: new(asPod(new(int64(1000)), nil, nil)), user: 1000, group: 1000},
+		"fsGroup becomes a supplemental group": {
+			pod: new(asPod(new(int64(1000)), nil, new(int64(7)), 9, 7, 8)), user: 1000, group: 1000,
+			groups: []int64{7, 8, 9},
+		},
+		"the container that mounts it wins": {pod: &withContainer, user: 33, group: 34, level: "s0:c1"},
+		"without a pod the jobTemplate's":   {job: asJob(new(int64(5)), new(int64(6))), user: 5, group: 6},
+		"without either the default":        {user: 65532, group: 65532},
+		"the pod's user before the jobTemplate": {
+			pod: new(asPod(new(int64(1000)), nil, nil)), job: asJob(new(int64(5)), nil), user: 1000, group: 1000,
+		},
+		"a pod that names no user": {
+			pod: new(asPod(nil, nil, new(int64(7)))), job: asJob(new(int64(5)), nil), user: 5, group: 5,
+			groups: []int64{7},
+		},
+		"a pod that runs as root, not allowed": {
+			pod: new(asPod(new(int64(0)), nil, new(int64(7)))), user: 65532, group: 65532, groups: []int64{7},
+		},
+		"a pod that runs as root, allowed": {
+			pod: new(asPod(new(int64(0)), nil, nil)), privileged: true, user: 0, group: 0,
+		},
+		"root asked for and allowed wins": {pod: new(asPod(new(int64(1000)), nil, nil)),
+			job: asJob(new(int64(0)), nil), privileged: true, user: 0, group: 0},
+		"root asked for and not allowed": {job: asJob(new(int64(0)), nil), refused: true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -7,7 +7,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/hook"
 )
 
-// preBackup takes the preBackup hooks of the target further and says whether they have ended. One that failed stops the target.
+// preBackup advances the preBackup hooks of the target and reports whether they have ended. A failed hook stops the
+// target.
 func (t *targetRun) preBackup() bool {
 	hooks := preHooks(t.frozen.Hooks)
 	if len(hooks) == 0 {
@@ -16,7 +17,8 @@ func (t *targetRun) preBackup() bool {
 	status := statuses(&t.status.Hooks)
 	if !hooksEnded(status.PreHooks) || t.hookJobs().lingering(PreHooks, status.PreHooks) {
 		stage := hookStage{
-			target: t.frozen.Name, room: t.run.room(maxHookText), stage: PreHooks, now: t.run.Now, hooks: hooks, results: t.run.Hooks, status: status.PreHooks, stop: t.stop,
+			target: t.frozen.Name, room: t.run.room(maxHookText), stage: PreHooks, now: t.run.Now, hooks: hooks,
+			results: t.run.Hooks, status: status.PreHooks, stop: t.stop,
 			functions: t.hookJobs(), applies: func(*v1alpha1.ResolvedHook) bool { return true },
 		}
 		ended := stage.advance()
@@ -33,8 +35,8 @@ func (t *targetRun) preBackup() bool {
 	return true
 }
 
-// postBackup takes the postBackup hooks of a target that was begun further, and says whether they have ended. They are owed
-// whatever became of it.
+// postBackup advances the postBackup hooks of a target that has begun, and reports whether they have ended. They run
+// however the backup ended.
 func (t *targetRun) postBackup() bool {
 	hooks := postHooks(t.frozen.Hooks)
 	if len(hooks) == 0 {
@@ -46,8 +48,11 @@ func (t *targetRun) postBackup() bool {
 	}
 	failed := t.status.Reason != v1alpha1.ReasonSucceeded
 	stage := hookStage{
-		target: t.frozen.Name, room: t.run.room(maxHookText), stage: PostHooks, now: t.run.Now, hooks: hooks, results: t.run.Hooks, status: status.PostHooks, functions: t.hookJobs(),
-		applies: func(h *v1alpha1.ResolvedHook) bool { return appliesAfter(h.ExecutionPolicy, failed, t.run.lastTry()) },
+		target: t.frozen.Name, room: t.run.room(maxHookText), stage: PostHooks, now: t.run.Now, hooks: hooks,
+		results: t.run.Hooks, status: status.PostHooks, functions: t.hookJobs(),
+		applies: func(h *v1alpha1.ResolvedHook) bool {
+			return appliesAfter(h.ExecutionPolicy, failed, t.run.lastTry())
+		},
 	}
 	ended := stage.advance()
 	status.PostHooks = stage.status
@@ -56,17 +61,20 @@ func (t *targetRun) postBackup() bool {
 }
 
 func (t *targetRun) hookJobs() hookJobs {
-	return hookJobs{kind: v1alpha1.BackupSessionKind, owner: t.run.Session.Name, target: t.frozen.Name, jobs: t.run.Jobs}
+	return hookJobs{
+		kind: v1alpha1.BackupSessionKind, owner: t.run.Session.Name, target: t.frozen.Name, jobs: t.run.Jobs,
+	}
 }
 
-// take is what a stage of the target asks for.
+// take adds what a hook stage of the target requests to the decision.
 func (t *targetRun) take(stage *hookStage) {
 	t.run.take(stage)
-	t.run.d.Hooks = append(t.run.d.Hooks, stage.run(t.frozen.Hooks.Targets, t.status.StartTime, t.summary(stage.stage))...)
+	t.run.d.Hooks = append(t.run.d.Hooks, stage.run(
+		t.frozen.Hooks.Targets, t.status.StartTime, t.summary(stage.stage))...)
 	t.run.d.After = sooner(t.run.d.After, stage.after)
 }
 
-// summary of the target as its hooks see it.
+// summary returns the target as its hooks see it.
 func (t *targetRun) summary(stage HookStage) hook.Summary {
 	out := t.run.about()
 	out.Target = hookObject(t.run.Session.Namespace, t.frozen.AppRef)

@@ -12,19 +12,20 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// around gives a target hooks of its own.
+// around gives a target its own hooks.
 func around(t v1alpha1.ResolvedTarget, pre, post []v1alpha1.ResolvedHook) v1alpha1.ResolvedTarget {
 	t.AppRef = v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: "StatefulSet", Name: t.Name}
 	t.Hooks = &v1alpha1.ResolvedHooks{Pre: pre, Post: post}
 	return t
 }
 
-// frozenAround is a target with the hooks freeze-<name> and thaw-<name>.
+// frozenAround returns a target with the hooks freeze-<name> and thaw-<name>.
 func frozenAround(name string) v1alpha1.ResolvedTarget {
-	return around(target(name, "pod-0"), []v1alpha1.ResolvedHook{resolvedHook("freeze-" + name)}, []v1alpha1.ResolvedHook{resolvedHook("thaw-" + name)})
+	return around(target(name, "pod-0"), []v1alpha1.ResolvedHook{resolvedHook("freeze-" + name)},
+		[]v1alpha1.ResolvedHook{resolvedHook("thaw-" + name)})
 }
 
-// told has the run say what it does in made: its movers, too.
+// told makes the run record its movers in made, too.
 func (h *hooked) told() *hooked {
 	mover := h.mover
 	h.mover = func(m session.Mover) session.Job {
@@ -38,9 +39,10 @@ func (h *hooked) told() *hooked {
 }
 
 func TestHooksOfTargetsRunInsideThoseOfTheRun(t *testing.T) {
-	all := session.Start{Timeout: time.Hour, ExecutionOrder: v1alpha1.ExecutionSequential, Hooks: &v1alpha1.ResolvedHooks{
-		Pre: []v1alpha1.ResolvedHook{resolvedHook("pre")}, Post: []v1alpha1.ResolvedHook{resolvedHook("post")},
-	}}
+	all := session.Start{Timeout: time.Hour, ExecutionOrder: v1alpha1.ExecutionSequential,
+		Hooks: &v1alpha1.ResolvedHooks{
+			Pre: []v1alpha1.ResolvedHook{resolvedHook("pre")}, Post: []v1alpha1.ResolvedHook{resolvedHook("post")},
+		}}
 	for name, tt := range map[string]struct {
 		outcome func(string, int32) *session.HookOutcome
 		mover   func(session.Mover) session.Job
@@ -50,20 +52,26 @@ func TestHooksOfTargetsRunInsideThoseOfTheRun(t *testing.T) {
 		says    string
 	}{
 		"all is well": {
-			made: []string{"pre#1", "freeze-a#1", "backup a", "thaw-a#1", "freeze-b#1", "backup b", "thaw-b#1", "post#1"},
+			made: []string{
+				"pre#1", "freeze-a#1", "backup a", "thaw-a#1", "freeze-b#1", "backup b", "thaw-b#1", "post#1",
+			},
 			want: []string{"a=Succeeded/Succeeded", "b=Succeeded/Succeeded"}, reason: v1alpha1.ReasonSucceeded,
 		},
 		"a hook before one target fails": {
 			outcome: fails("freeze-a"),
 			made:    []string{"pre#1", "freeze-a#1", "thaw-a#1", "freeze-b#1", "backup b", "thaw-b#1", "post#1"},
-			want:    []string{"a=Failed/FailedToExecutePreBackupHooks", "b=Succeeded/Succeeded"}, reason: v1alpha1.ReasonTargetsFailed,
-			says: "a: not backed up because a preBackup hook failed: hook freeze-a: exit code 3",
+			want:    []string{"a=Failed/FailedToExecutePreBackupHooks", "b=Succeeded/Succeeded"},
+			reason:  v1alpha1.ReasonTargetsFailed,
+			says:    "a: not backed up because a preBackup hook failed: hook freeze-a: exit code 3",
 		},
 		"a hook after one target fails": {
 			outcome: fails("thaw-a"),
-			made:    []string{"pre#1", "freeze-a#1", "backup a", "thaw-a#1", "freeze-b#1", "backup b", "thaw-b#1", "post#1"},
-			want:    []string{"a=Failed/FailedToExecutePostBackupHooks", "b=Succeeded/Succeeded"}, reason: v1alpha1.ReasonTargetsFailed,
-			says: "a: backed up, but a postBackup hook failed: hook thaw-a: exit code 3",
+			made: []string{
+				"pre#1", "freeze-a#1", "backup a", "thaw-a#1", "freeze-b#1", "backup b", "thaw-b#1", "post#1",
+			},
+			want:   []string{"a=Failed/FailedToExecutePostBackupHooks", "b=Succeeded/Succeeded"},
+			reason: v1alpha1.ReasonTargetsFailed,
+			says:   "a: backed up, but a postBackup hook failed: hook thaw-a: exit code 3",
 		},
 		"a mover fails": {
 			mover: func(m session.Mover) session.Job {
@@ -72,15 +80,19 @@ func TestHooksOfTargetsRunInsideThoseOfTheRun(t *testing.T) {
 				}
 				return succeeded("pod-0")
 			},
-			made: []string{"pre#1", "freeze-a#1", "backup a", "thaw-a#1", "freeze-b#1", "backup b", "thaw-b#1", "post#1"},
+			made: []string{
+				"pre#1", "freeze-a#1", "backup a", "thaw-a#1", "freeze-b#1", "backup b", "thaw-b#1", "post#1",
+			},
 			want: []string{"a=Failed/Unreadable", "b=Succeeded/Succeeded"}, reason: v1alpha1.ReasonTargetsFailed,
 			says: "a: component pod-0: it says",
 		},
 		"the hook before all fails": {
 			outcome: fails("pre"),
 			made:    []string{"pre#1", "post#1"},
-			want:    []string{"a=Failed/FailedToExecutePreBackupHooks", "b=Failed/FailedToExecutePreBackupHooks"}, reason: v1alpha1.ReasonFailedToExecutePreBackupHooks,
-			says: "a: not backed up because a preBackup hook failed: hook pre: exit code 3; b: not backed up because a preBackup hook failed: hook pre: exit code 3",
+			want:    []string{"a=Failed/FailedToExecutePreBackupHooks", "b=Failed/FailedToExecutePreBackupHooks"},
+			reason:  v1alpha1.ReasonFailedToExecutePreBackupHooks,
+			says: "a: not backed up because a preBackup hook failed: hook pre: exit code 3; b: not backed up because " +
+				"a preBackup hook failed: hook pre: exit code 3",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -97,7 +109,7 @@ func TestHooksOfTargetsRunInsideThoseOfTheRun(t *testing.T) {
 			}
 			for _, info := range s.Status.Snapshots {
 				if info.Name == "snap-a" && name == "a hook after one target fails" {
-					g.Expect(info.Phase).To(Equal(v1alpha1.SnapshotSucceeded), "what was backed up stays")
+					g.Expect(info.Phase).To(Equal(v1alpha1.SnapshotSucceeded), "the backup must stay")
 				}
 			}
 		})
@@ -129,33 +141,37 @@ func TestWhatTheHooksOfATargetKnow(t *testing.T) {
 	app := v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: "StatefulSet", Name: "a"}
 	for _, run := range []session.HookRun{pre[0], post[0]} {
 		g.Expect(run.Target).To(Equal("a"))
-		g.Expect(run.Targets).To(Equal([]v1alpha1.TypedObjectReference{app}), "its own pods are meant")
+		g.Expect(run.Targets).To(Equal([]v1alpha1.TypedObjectReference{app}), "the hook must use its own pods")
 		g.Expect(run.Summary.Target.Name).To(Equal("a"))
 		g.Expect(run.Summary.Targets).To(HaveLen(1))
 	}
 	g.Expect(pre[0].Summary.Status.Phase).To(Equal("Running"))
-	g.Expect(post[0].Summary.Status).To(And(HaveField("Phase", "Failed"), HaveField("Error", "a: component pod-0: it says")))
-	g.Expect(post[1].Summary.Status.Phase).To(Equal("Succeeded"), "the other target's failure is not its own")
+	g.Expect(post[0].Summary.Status).To(
+		And(HaveField("Phase", "Failed"), HaveField("Error", "a: component pod-0: it says")))
+	g.Expect(post[1].Summary.Status.Phase).To(Equal("Succeeded"), "the failure of the other target must not count")
 	g.Expect(hookPhases(h.session.Status.Targets[0].Hooks.PostHooks)).To(Equal([]string{"thaw-a=Succeeded"}))
 	name := func(kind, target string) string {
-		return session.HookJobName(kind, "run", session.HookAttempt{Target: target, Stage: session.PreHooks, Name: "x", Number: 1})
+		return session.HookJobName(kind, "run", session.HookAttempt{
+			Target: target, Stage: session.PreHooks, Name: "x", Number: 1,
+		})
 	}
 	g.Expect(name("BackupSession", "a")).NotTo(Equal(name("BackupSession", "b")))
-	g.Expect(name("RestoreSession", "")).NotTo(Equal(name("RestoreBatch", "")), "they may have one name")
+	g.Expect(name("RestoreSession", "")).NotTo(Equal(name("RestoreBatch", "")), "both can have the same name")
 }
 
-// A run that is ended while one target is being thawed and another one frozen: the freeze is stopped, the thaw goes on, and both
-// are thawed. What was not begun is neither frozen nor thawed.
+// A run ends while one target is being thawed and another one frozen. The freeze is stopped, the thaw goes on, and both
+// targets are thawed. A target that has not begun is neither frozen nor thawed.
 func TestTheEndOfARunStopsNoThaw(t *testing.T) {
 	g := NewWithT(t)
-	h := attempting(frozenAs(session.Start{Timeout: time.Hour, MaxParallel: new(int32(2))}, frozenAround("a"), frozenAround("b"), frozenAround("c")))
+	h := attempting(frozenAs(session.Start{Timeout: time.Hour, MaxParallel: new(int32(2))}, frozenAround("a"),
+		frozenAround("b"), frozenAround("c")))
 	h.outcome = func(name string, _ int32) *session.HookOutcome {
 		if name == "freeze-b" {
 			return &session.HookOutcome{Reason: v1alpha1.ReasonCommandFailed}
 		}
 		return nil
 	}
-	// b's freeze hangs: its attempt is under way, and nobody knows of an end.
+	// The freeze of target b hangs: its attempt is under way and its end is unknown.
 	hang := session.HookAttempt{Target: "b", Stage: session.PreHooks, Name: "freeze-b", Number: 1}
 	thaw := session.HookAttempt{Target: "a", Stage: session.PostHooks, Name: "thaw-a", Number: 1}
 	for range 20 {
@@ -171,12 +187,14 @@ func TestTheEndOfARunStopsNoThaw(t *testing.T) {
 	g.Expect(d.StopHooks).To(Equal([]session.HookAttempt{hang}))
 	g.Expect(d.Hooks).To(ContainElement(HaveField("HookAttempt", thaw)))
 	h.settle(g)
-	g.Expect(standing(h.session)).To(Equal([]string{"a=Succeeded/Succeeded", "b=Failed/Cancelled", "c=Failed/Cancelled"}))
+	g.Expect(standing(h.session)).To(Equal([]string{
+		"a=Succeeded/Succeeded", "b=Failed/Cancelled", "c=Failed/Cancelled",
+	}))
 	g.Expect(hookPhases(h.session.Status.Targets[1].Hooks.PostHooks)).To(Equal([]string{"thaw-b=Succeeded"}))
 	g.Expect(h.session.Status.Targets[2].Hooks).To(BeNil())
 }
 
-// The Jobs of hooks that are owed survive the end of the run's movers.
+// The Jobs of hooks that must still run survive the end of the run's movers.
 func TestTheEndOfARunDeletesNoJobOfAHook(t *testing.T) {
 	g := NewWithT(t)
 	h := attempting(frozen(target("a", "pod-0")))
@@ -189,10 +207,10 @@ func TestTheEndOfARunDeletesNoJobOfAHook(t *testing.T) {
 	h.session.DeletionTimestamp = &metav1.Time{Time: h.at}
 	g.Expect(h.look().Delete).To(Equal([]string{job("a", "pod-0", 1)}))
 	h.look()
-	g.Expect(h.session.Status.Phase).To(Equal(backupFailed), "the hook's Job is not waited for: its own stage does that")
+	g.Expect(h.session.Status.Phase).To(Equal(backupFailed), "only the stage of the hook waits for the hook's Job")
 }
 
-// A target whose time is up is thawed, and so is one whose time was up while it was frozen.
+// A target that reaches its deadline is thawed, even if it reached the deadline during its freeze.
 func TestTheDeadlineOfATargetOwesItsThaw(t *testing.T) {
 	g := NewWithT(t)
 	h := attempting(frozen(within(time.Minute, frozenAround("a")), within(2*time.Minute, frozenAround("b"))))
@@ -210,14 +228,18 @@ func TestTheDeadlineOfATargetOwesItsThaw(t *testing.T) {
 	h.settle(g)
 	g.Expect(standing(h.session)).To(Equal([]string{"a=Failed/DeadlineExceeded", "b=Failed/DeadlineExceeded"}))
 	for i, name := range []string{"a", "b"} {
-		g.Expect(hookPhases(h.session.Status.Targets[i].Hooks.PostHooks)).To(Equal([]string{"thaw-" + name + "=Succeeded"}))
+		g.Expect(hookPhases(h.session.Status.Targets[i].Hooks.PostHooks)).To(Equal([]string{
+			"thaw-" + name + "=Succeeded",
+		}))
 	}
 }
 
-// A Snapshot that is deleted while its target is thawed changes nothing of what became of it.
+// Deleting a Snapshot while its target is thawed does not change the outcome of the target.
 func TestAThawKnowsWhatBecameOfItsTarget(t *testing.T) {
 	g := NewWithT(t)
-	h := attempting(frozen(around(target("a", "pod-0"), nil, []v1alpha1.ResolvedHook{resolvedHook("thaw", retries(1))})))
+	h := attempting(frozen(around(target("a", "pod-0"), nil, []v1alpha1.ResolvedHook{
+		resolvedHook("thaw", retries(1)),
+	})))
 	h.outcome = func(_ string, n int32) *session.HookOutcome {
 		if n == 1 {
 			return &session.HookOutcome{Reason: v1alpha1.ReasonCommandFailed}
@@ -245,10 +267,12 @@ func TestARetryHasTheHooksOfItsTargetsAlone(t *testing.T) {
 		return []v1alpha1.ResolvedHook{resolvedHook("freeze-"+target, names("run"))}
 	}
 	start := session.Start{
-		Timeout: time.Hour, ExecutionOrder: v1alpha1.ExecutionSequential, MaxParallel: new(int32(1)), Policy: v1alpha1.ResolvedPolicy{Digest: "d"},
-		Hooks: &v1alpha1.ResolvedHooks{Pre: []v1alpha1.ResolvedHook{resolvedHook("pre", names("run"))}},
+		Timeout: time.Hour, ExecutionOrder: v1alpha1.ExecutionSequential, MaxParallel: new(int32(1)),
+		Policy: v1alpha1.ResolvedPolicy{Digest: "d"},
+		Hooks:  &v1alpha1.ResolvedHooks{Pre: []v1alpha1.ResolvedHook{resolvedHook("pre", names("run"))}},
 	}
-	h := attempting(frozenAs(start, around(target("a", "pod-0"), pre("a"), nil), around(target("b", "pod-0"), pre("b"), nil), within(time.Minute, around(target("c", "pod-0"), pre("c"), nil))))
+	h := attempting(frozenAs(start, around(target("a", "pod-0"), pre("a"), nil),
+		around(target("b", "pod-0"), pre("b"), nil), within(time.Minute, around(target("c", "pod-0"), pre("c"), nil))))
 	h.mover = func(m session.Mover) session.Job {
 		if m.Target.Name == "b" {
 			return succeeded("pod-0")
@@ -259,7 +283,10 @@ func TestARetryHasTheHooksOfItsTargetsAlone(t *testing.T) {
 	for name, now := range map[string][]session.StartTarget{
 		"as they were": nil,
 		"as they are now": {
-			{Resolved: target("c", "pod-7"), HookError: &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonHookTemplateNotFound}},
+			{
+				Resolved:  target("c", "pod-7"),
+				HookError: &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonHookTemplateNotFound},
+			},
 			{Resolved: target("b", "pod-7")}, {Resolved: target("a", "pod-7")},
 		},
 	} {
@@ -273,9 +300,11 @@ func TestARetryHasTheHooksOfItsTargetsAlone(t *testing.T) {
 				got := again.Targets[i]
 				g.Expect(got.Resolved.Name).To(Equal(name), "in the order of the first run")
 				g.Expect(got.HookError).To(BeNil(), "its hooks are those of the first run")
-				g.Expect(got.Resolved.Hooks.Pre).To(ConsistOf(And(HaveField("Name", "freeze-"+name), HaveField("Values", ConsistOf(HaveField("Value", "retry"))))))
+				g.Expect(got.Resolved.Hooks.Pre).To(
+					ConsistOf(And(HaveField("Name", "freeze-"+name),
+						HaveField("Values", ConsistOf(HaveField("Value", "retry"))))))
 			}
-			g.Expect(again.Hooks.Pre).To(HaveLen(1), "with those of the session around them")
+			g.Expect(again.Hooks.Pre).To(HaveLen(1), "the hooks of the session must run around them")
 		})
 	}
 }
@@ -302,12 +331,15 @@ func TestRunsWithHooksOnATargetFollowEachOther(t *testing.T) {
 func TestATargetWhoseHooksCannotRunFailsAlone(t *testing.T) {
 	g := NewWithT(t)
 	start := &session.Start{Since: now, Timeout: time.Hour, Targets: []session.StartTarget{
-		{Resolved: frozenAround("a"), HookError: &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonHookTemplateNotFound, Message: "there is none"}},
+		{
+			Resolved:  frozenAround("a"),
+			HookError: &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonHookTemplateNotFound, Message: "there is none"},
+		},
 		{Resolved: frozenAround("b")},
 	}}
 	in := session.Input{Now: now, Session: &v1alpha1.BackupSession{}, Start: start}
 	d := session.Next(in)
-	g.Expect(d.Status.Phase).To(Equal(backupPending), "it may be on its way, with the policy")
+	g.Expect(d.Status.Phase).To(Equal(backupPending), "it can still arrive with the policy")
 	in.Now = now.Add(session.WaitForChild)
 	s := &v1alpha1.BackupSession{Status: session.Next(in).Status}
 	g.Expect(standing(s)).To(Equal([]string{"a=Failed/HookTemplateNotFound", "b=Running/Running"}))

@@ -11,21 +11,23 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// targetRun is one target of a run while it is looked at. Its status says how far it is: Pending until the run comes to it,
-// Running with its preBackup hooks, its movers and its postBackup hooks, and then what became of it, which never changes again.
+// targetRun is one target during a step of the run. Its status tells how far it is: Pending until the run reaches it,
+// Running during its preBackup hooks, movers and postBackup hooks, and then its outcome, which never changes again.
 type targetRun struct {
 	run    *runner
 	frozen *v1alpha1.ResolvedTarget
 	status v1alpha1.BackupTargetStatus
-	// ending says that the work is over and the postBackup hooks have begun: reason and message are those of the backup.
+	// ending means that the work is over and the postBackup hooks have begun. Reason and message of the status are then
+	// those of the backup.
 	ending bool
-	// stop is the reason why the work of the target is being ended, and why says so in words where the reason needs them.
+	// stop is the reason why the work of the target is being ended, and why explains it in words where the reason alone
+	// is not enough.
 	stop, why string
-	// ready says that the preBackup hooks have ended.
+	// ready means that the preBackup hooks have ended.
 	ready bool
 }
 
-// targets are those of the run as they were written down.
+// targets returns the targets of the run with their present status.
 func (r *runner) targets() []*targetRun {
 	resolved := r.d.Status.Resolved
 	fresh := targetsOf(resolved)
@@ -49,11 +51,11 @@ func (r *runner) targets() []*targetRun {
 	return out
 }
 
-// begun says whether the target is at work.
+// begun reports whether the target is at work.
 func (t *targetRun) begun() bool { return t.status.Phase == v1alpha1.BackupSessionRunning }
 
-// work takes the preBackup hooks and the movers of a target further. Of one that is at work no more it only sees to it that
-// what was given up is gone.
+// work advances the preBackup hooks and the movers of a target. Once the target is no longer at work, it only makes
+// sure that Jobs that were given up are gone.
 func (t *targetRun) work() {
 	if t.status.Phase == v1alpha1.BackupSessionPending || t.begun() && !t.ending && !t.preBackup() {
 		return
@@ -64,7 +66,7 @@ func (t *targetRun) work() {
 	}
 }
 
-// finish says what became of a target, and takes its postBackup hooks further when the work is over.
+// finish derives the status of a target, and advances its postBackup hooks once the work is over.
 func (t *targetRun) finish() {
 	s := &t.status
 	switch {
@@ -92,7 +94,8 @@ func (t *targetRun) finish() {
 		s.Phase = v1alpha1.BackupSessionSucceeded
 		if s.Hooks != nil && hookFailures(s.Hooks.PostHooks) != "" {
 			s.Phase, s.Reason = v1alpha1.BackupSessionFailed, v1alpha1.ReasonFailedToExecutePostBackupHooks
-			s.Message = cut("backed up, but a postBackup hook failed: "+hookFailures(s.Hooks.PostHooks), t.run.room(maxMessage))
+			s.Message = cut("backed up, but a postBackup hook failed: "+hookFailures(s.Hooks.PostHooks),
+				t.run.room(maxMessage))
 		}
 	}
 	if s.StartTime != nil {
@@ -101,7 +104,7 @@ func (t *targetRun) finish() {
 	}
 }
 
-// result derives from the Snapshots what became of the backup, and says whether it is over.
+// result derives the outcome of the backup from the Snapshots, and reports whether the backup is over.
 func (t *targetRun) result() bool {
 	s := &t.status
 	s.Size, s.Uploaded = "", ""
@@ -114,7 +117,9 @@ func (t *targetRun) result() bool {
 	}
 	for i := range t.frozen.Repositories {
 		repo := &t.frozen.Repositories[i]
-		info := v1alpha1.SnapshotStatusInfo{Name: repo.Snapshot, Phase: v1alpha1.SnapshotPending, AppRef: &t.frozen.AppRef, Repository: repo.Name}
+		info := v1alpha1.SnapshotStatusInfo{
+			Name: repo.Snapshot, Phase: v1alpha1.SnapshotPending, AppRef: &t.frozen.AppRef, Repository: repo.Name,
+		}
 		status, ok := t.run.status(repo.Snapshot)
 		switch refused := t.run.Refused[repo.Snapshot]; {
 		case !ok && refused != nil:
@@ -149,22 +154,23 @@ func (t *targetRun) result() bool {
 	case done > 0:
 		s.Reason, s.Message = v1alpha1.ReasonSucceeded, ""
 	default:
-		fail(v1alpha1.ReasonInvalidTask, "the target has no repository: nothing was backed up")
+		fail(v1alpha1.ReasonInvalidTask, "the target has no Repository, so nothing was backed up")
 	}
 	s.Uploaded = task.FormatSize(uploaded)
 	return true
 }
 
-// keepSnapshots keeps what the run says of the Snapshots of a target whose work is over.
+// keepSnapshots keeps the Snapshots of a target whose work is over in the status of the run.
 func (t *targetRun) keepSnapshots() {
 	for _, info := range t.run.Session.Status.Snapshots {
-		if slices.ContainsFunc(t.frozen.Repositories, func(r v1alpha1.ResolvedRepository) bool { return r.Snapshot == info.Name }) {
+		if slices.ContainsFunc(t.frozen.Repositories,
+			func(r v1alpha1.ResolvedRepository) bool { return r.Snapshot == info.Name }) {
 			t.run.d.Status.Snapshots = append(t.run.d.Status.Snapshots, info)
 		}
 	}
 }
 
-// notBegun says of a target that was stopped for a reason that nothing was done for it.
+// notBegun explains why nothing was done for a target that was stopped.
 func (t *targetRun) notBegun() string {
 	switch {
 	case t.stop != v1alpha1.ReasonDeadlineExceeded:
@@ -176,7 +182,7 @@ func (t *targetRun) notBegun() string {
 	}
 }
 
-// late says which deadline passed.
+// late says which deadline has passed.
 func (t *targetRun) late() string {
 	if t.run.stop == v1alpha1.ReasonDeadlineExceeded {
 		return "the deadline of the run passed"

@@ -15,14 +15,14 @@ import (
 // volume is a volume of a pod template that can be backed up.
 type volume struct {
 	name     string
-	claim    string // of every pod
+	claim    string // the same for every pod
 	template bool   // from volumeClaimTemplates: <name>-<pod>
 	perPod   bool   // ephemeral: <pod>-<name>
 	hostPath string
 	path     string // inside the volume
 }
 
-// resolved is the volume of one pod as one component.
+// resolved returns the volume of one pod as one component.
 func (v volume) resolved(component, pod string) v1alpha1.ResolvedVolume {
 	out := v1alpha1.ResolvedVolume{Component: component, ClaimName: v.claim, HostPath: v.hostPath, Path: v.path}
 	switch {
@@ -34,7 +34,7 @@ func (v volume) resolved(component, pod string) v1alpha1.ResolvedVolume {
 	return out
 }
 
-// resolved is the volume of one pod as one component.
+// resolved returns the volume of one pod as one component, with the volume's name if a sidecar backs it up.
 func (r *resolver) resolved(v volume, component, pod string) v1alpha1.ResolvedVolume {
 	out := v.resolved(component, pod)
 	if r.Sidecar {
@@ -43,9 +43,11 @@ func (r *resolver) resolved(v volume, component, pod string) v1alpha1.ResolvedVo
 	return out
 }
 
-// volumes are the volumes of a pod template that are backed up, in the template's order, with the parameter paths
-// applied. There is at least one.
-func (r *resolver) volumes(target string, spec *corev1.PodSpec, templates ...corev1.PersistentVolumeClaim) ([]volume, *v1alpha1.ResolvedError) {
+// volumes returns the volumes of a pod template that are backed up, in the template's order, limited by the parameter
+// paths. There is at least one.
+func (r *resolver) volumes(
+	target string, spec *corev1.PodSpec, templates ...corev1.PersistentVolumeClaim,
+) ([]volume, *v1alpha1.ResolvedError) {
 	var all []volume
 	for _, t := range templates {
 		all = append(all, volume{name: t.Name, template: true})
@@ -53,7 +55,7 @@ func (r *resolver) volumes(target string, spec *corev1.PodSpec, templates ...cor
 	for _, v := range spec.Volumes {
 		switch {
 		case slices.ContainsFunc(all, func(a volume) bool { return a.name == v.Name }):
-			// A volumeClaimTemplate takes the place of a volume of its name.
+			// A volumeClaimTemplate replaces a volume with its name.
 		case v.PersistentVolumeClaim != nil:
 			all = append(all, volume{name: v.Name, claim: v.PersistentVolumeClaim.ClaimName})
 		case v.Ephemeral != nil:
@@ -63,7 +65,7 @@ func (r *resolver) volumes(target string, spec *corev1.PodSpec, templates ...cor
 		}
 	}
 	var device string
-	if !r.VolumeSnapshots { // of those, raw block devices are taken too
+	if !r.VolumeSnapshots { // VolumeSnapshots include raw block devices
 		all = slices.DeleteFunc(all, func(v volume) bool {
 			is := policy.IsDevice(spec, v.name)
 			if is {
@@ -72,15 +74,19 @@ func (r *resolver) volumes(target string, spec *corev1.PodSpec, templates ...cor
 			return is
 		})
 	}
-	if device != "" && strings.TrimSpace(r.Paths) == "" { // A run that left it out unasked would say that everything is backed up.
-		return nil, fail(v1alpha1.ReasonNoVolumes, "volume %s of %s is %s; leave it out by naming the directories that are backed up with the parameter paths", device, target, rawDevice)
+	if device != "" && strings.TrimSpace(r.Paths) == "" { // Leaving it out unasked would look like a complete backup.
+		return nil, fail(v1alpha1.ReasonNoVolumes,
+			"volume %s of %s is %s; leave it out by naming the directories that are backed up with the parameter paths",
+			device, target, rawDevice)
 	}
 	if len(all) == 0 && r.VolumeSnapshots {
-		return nil, fail(v1alpha1.ReasonNoVolumes, "%s has no PersistentVolumeClaim: there is nothing that a VolumeSnapshot could be made of", target)
+		return nil, fail(v1alpha1.ReasonNoVolumes,
+			"%s has no PersistentVolumeClaim, so there is nothing to make a VolumeSnapshot of", target)
 	}
 	if len(all) == 0 {
 		return nil, fail(v1alpha1.ReasonNoVolumes,
-			"%s has no volume that can be backed up: a PersistentVolumeClaim, or in a Namespace with the annotation %s a hostPath", target, v1alpha1.AnnotationPrivilegedMovers)
+			"%s has no volume that can be backed up: a PersistentVolumeClaim, or in a Namespace with the annotation "+
+				"%s a hostPath", target, v1alpha1.AnnotationPrivilegedMovers)
 	}
 	if strings.TrimSpace(r.Paths) != "" {
 		return choose(all, spec, r.Paths)
@@ -93,19 +99,20 @@ func (r *resolver) volumes(target string, spec *corev1.PodSpec, templates ...cor
 	}), nil
 }
 
-// rawDevice says what to do about a volume without a file system.
+// rawDevice describes a volume without a file system and says what to do about it.
 const rawDevice = "a raw block device, which holds no files: back it up with the task volume-snapshot"
 
-// deviceClaim refuses files of a claim that is a raw block device: no container can mount that.
+// deviceClaim refuses to back up files of a claim that is a raw block device, because no container can mount it.
 func (r *resolver) deviceClaim(v v1alpha1.ResolvedVolume) *v1alpha1.ResolvedError {
 	claim := r.claims[v.ClaimName]
-	if r.VolumeSnapshots || claim == nil || ptr.Deref(claim.Spec.VolumeMode, corev1.PersistentVolumeFilesystem) != corev1.PersistentVolumeBlock {
+	if r.VolumeSnapshots || claim == nil ||
+		ptr.Deref(claim.Spec.VolumeMode, corev1.PersistentVolumeFilesystem) != corev1.PersistentVolumeBlock {
 		return nil
 	}
 	return fail(v1alpha1.ReasonNoVolumes, "PersistentVolumeClaim %s is %s", v.ClaimName, rawDevice)
 }
 
-// choose keeps the volumes on which the container paths lie, and says where in them.
+// choose keeps the volumes that contain the container paths, and sets the directory inside each volume.
 func choose(all []volume, spec *corev1.PodSpec, paths string) ([]volume, *v1alpha1.ResolvedError) {
 	chosen := map[string]string{}
 	for _, p := range strings.Split(paths, ",") {
@@ -116,13 +123,17 @@ func choose(all []volume, spec *corev1.PodSpec, paths string) ([]volume, *v1alph
 		p = path.Clean(p)
 		mount, ok := mountOf(spec, p)
 		if !ok || !slices.ContainsFunc(all, func(v volume) bool { return v.name == mount.Name }) {
-			return nil, fail(v1alpha1.ReasonInvalidParameters, "paths: %s is on no volume that is backed up; these are: %s", p, names(all))
+			return nil, fail(v1alpha1.ReasonInvalidParameters,
+				"paths: %s is on no volume that can be backed up; the target has: %s", p, names(all))
 		}
 		if mount.SubPathExpr != "" {
-			return nil, fail(v1alpha1.ReasonInvalidParameters, "paths: %s is on volume %s, which is mounted with subPathExpr: name a path of another mount of it", p, mount.Name)
+			return nil, fail(v1alpha1.ReasonInvalidParameters,
+				"paths: %s is on volume %s, which is mounted with subPathExpr: name a path of another mount of it", p,
+				mount.Name)
 		}
 		if other, twice := chosen[mount.Name]; twice {
-			return nil, fail(v1alpha1.ReasonInvalidParameters, "paths: /%s and %s are both on volume %s: name one directory per volume", other, p, mount.Name)
+			return nil, fail(v1alpha1.ReasonInvalidParameters,
+				"paths: /%s and %s are both on volume %s: name one directory per volume", other, p, mount.Name)
 		}
 		chosen[mount.Name] = path.Join("/", mount.SubPath, strings.TrimPrefix(p, path.Clean(mount.MountPath)))[1:]
 	}
@@ -136,8 +147,8 @@ func choose(all []volume, spec *corev1.PodSpec, paths string) ([]volume, *v1alph
 	return out, nil
 }
 
-// mountOf is the mount that a container's path lies on: the one with the longest path, as in the kernel; of two
-// containers the first.
+// mountOf returns the mount that holds a container's path: the one with the longest path, as in the kernel. Among
+// several containers the first wins.
 func mountOf(spec *corev1.PodSpec, p string) (corev1.VolumeMount, bool) {
 	var best corev1.VolumeMount
 	longest := -1
@@ -160,11 +171,12 @@ func names(all []volume) string {
 	return strings.Join(out, ", ")
 }
 
-// claimPath is the parameter paths of a PersistentVolumeClaim: one directory inside it.
+// claimPath reads the parameter paths of a PersistentVolumeClaim, one directory inside it.
 func claimPath(paths string) (string, *v1alpha1.ResolvedError) {
 	p := strings.TrimSpace(paths)
 	if strings.Contains(p, ",") {
-		return "", fail(v1alpha1.ReasonInvalidParameters, "paths: %q names several directories: name one directory per volume", p)
+		return "", fail(v1alpha1.ReasonInvalidParameters,
+			"paths: %q names several directories: name one directory per volume", p)
 	}
 	if slices.Contains(strings.Split(p, "/"), "..") {
 		return "", fail(v1alpha1.ReasonInvalidParameters, "paths: %q leads out of the volume", p)

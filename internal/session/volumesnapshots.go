@@ -13,11 +13,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// Shooting is what the VolumeSnapshots of a target are made with.
+// Shooting is the input for planning the VolumeSnapshots of a target.
 type Shooting struct {
-	// Created is when the run was made: the names of VolumeSnapshots have it.
+	// Created is when the run was made. It is part of the names of VolumeSnapshots.
 	Created time.Time
-	// Params of the task.
+	// Params are the parameters of the task.
 	Params map[string]string
 	// Sources are the volumes of the target, by the name of their claim.
 	Sources map[string]volumesnapshot.Source
@@ -25,7 +25,7 @@ type Shooting struct {
 	Classes []snapshotv1.VolumeSnapshotClass
 }
 
-// PlanVolumeSnapshots says of every volume of the hosts which VolumeSnapshot is made of it.
+// PlanVolumeSnapshots sets, for every volume of the hosts, the VolumeSnapshot to make.
 func PlanVolumeSnapshots(hosts []v1alpha1.ResolvedHost, in Shooting) *v1alpha1.ResolvedError {
 	keep := in.Params[policy.ParamContentDeletionPolicy]
 	if why := policy.ContentDeletionMistake(keep); why != "" {
@@ -36,21 +36,24 @@ func PlanVolumeSnapshots(hosts []v1alpha1.ResolvedHost, in Shooting) *v1alpha1.R
 		for j := range hosts[i].Volumes {
 			v := &hosts[i].Volumes[j]
 			if v.ClaimName == "" {
-				return fail(v1alpha1.ReasonNoVolumes, "component %s is of no PersistentVolumeClaim: there is nothing that a VolumeSnapshot could be made of", v.Component)
+				return fail(v1alpha1.ReasonNoVolumes,
+					"component %s is not on a PersistentVolumeClaim, so no VolumeSnapshot can be made", v.Component)
 			}
-			class, refusal := volumesnapshot.ChooseClass(in.Sources[v.ClaimName], in.Params[policy.ParamSnapshotClass], in.Classes)
+			class, refusal := volumesnapshot.ChooseClass(
+				in.Sources[v.ClaimName], in.Params[policy.ParamSnapshotClass], in.Classes)
 			if refusal != nil {
 				return refusal
 			}
 			v.Snapshot = &v1alpha1.ResolvedVolumeSnapshot{
-				Name: policy.VolumeSnapshotName(v.ClaimName, in.Created), ClassName: class.Name, ContentDeletionPolicy: keep,
+				Name: policy.VolumeSnapshotName(v.ClaimName, in.Created), ClassName: class.Name,
+				ContentDeletionPolicy: keep,
 			}
 		}
 	}
 	return nil
 }
 
-// volumeSnapshotsAgain names the VolumeSnapshots of frozen hosts after another run.
+// volumeSnapshotsAgain renames the VolumeSnapshots of frozen hosts for another run.
 func volumeSnapshotsAgain(hosts []v1alpha1.ResolvedHost, created time.Time) {
 	for i := range hosts {
 		for j := range hosts[i].Volumes {
@@ -61,28 +64,32 @@ func volumeSnapshotsAgain(hosts []v1alpha1.ResolvedHost, created time.Time) {
 	}
 }
 
-// IsVolumeSnapshots says whether the storage system keeps the backup of a target.
+// IsVolumeSnapshots reports whether the storage system keeps the backup of a target.
 func IsVolumeSnapshots(t *v1alpha1.ResolvedTarget) bool {
 	return t.Task.Driver == v1alpha1.DriverVolumeSnapshotter
 }
 
-// MadeSnapshot is a VolumeSnapshot of a run as it is now, with what it is bound to; any of the other two may be nil.
+// MadeSnapshot is the present state of a VolumeSnapshot of a run, with its content and claim. Each of the three can be
+// nil.
 type MadeSnapshot struct {
 	Snapshot *snapshotv1.VolumeSnapshot
 	Content  *snapshotv1.VolumeSnapshotContent
 	Claim    *corev1.PersistentVolumeClaim
 }
 
-// MadeSnapshots are the VolumeSnapshots of a run by their UID, read past every cache after the words of their movers.
+// MadeSnapshots holds the VolumeSnapshots of a run by their UID. They were read past every cache, after the reports of
+// their movers.
 type MadeSnapshots map[types.UID]MadeSnapshot
 
-// unverified says whether a component is said to be a VolumeSnapshot that nobody but its mover has seen yet.
+// unverified reports whether a mover says that a component succeeded as a VolumeSnapshot which nobody else has seen
+// yet.
 func unverified(c v1alpha1.Component) bool {
 	return c.Phase == v1alpha1.SnapshotSucceeded && len(c.VolumeSnapshotterStats) == 0
 }
 
-// verify believes no mover: a component has succeeded when its VolumeSnapshot is there, is the one of this Snapshot and this volume,
-// can be used, and the storage system has a name for it. Then what a restore needs is written down.
+// verify checks what movers report. A component has succeeded only if its VolumeSnapshot exists, belongs to this
+// Snapshot and this volume, is ready, and has a handle in the storage system. Then verify writes down what a restore
+// needs.
 func (h *host) verify(snap *v1alpha1.Snapshot, in Input, d *Decision) {
 	if !IsVolumeSnapshots(h.Target) {
 		return
@@ -109,21 +116,25 @@ func (h *host) verify(snap *v1alpha1.Snapshot, in Input, d *Decision) {
 	}
 }
 
-// doubtful is why a VolumeSnapshot is no backup; no reason: it is one.
+// doubtful explains why a VolumeSnapshot is not a backup. It returns no reason if it is one.
 func doubtful(m MadeSnapshot, snap *v1alpha1.Snapshot, v v1alpha1.ResolvedVolume) (reason, message string) {
 	s := m.Snapshot
 	switch {
 	case s == nil:
-		return v1alpha1.ReasonVolumeSnapshotNotFound, "the VolumeSnapshot that was made is gone: find out who deleted it"
+		return v1alpha1.ReasonVolumeSnapshotNotFound,
+			"the VolumeSnapshot of the backup is gone: find out who deleted it"
 	case s.DeletionTimestamp != nil:
-		return v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot " + s.Name + " is being deleted: find out who did that"
+		return v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot " + s.Name +
+			" is being deleted: find out who did that"
 	case !volumesnapshot.Belongs(s, policy.LabelValue(snap.Name), snap.UID),
 		s.Spec.Source.PersistentVolumeClaimName == nil || *s.Spec.Source.PersistentVolumeClaimName != v.ClaimName:
-		return v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot " + s.Name + " is not of this Snapshot and of PersistentVolumeClaim " + v.ClaimName
+		return v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot " + s.Name +
+			" does not belong to this Snapshot and PersistentVolumeClaim " + v.ClaimName
 	case !volumesnapshot.Ready(s):
 		return v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot " + s.Name + " can't be used any more"
 	case m.Content == nil || !volumesnapshot.Bound(s, m.Content):
-		return v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot " + s.Name + " has no VolumeSnapshotContent that is its own"
+		return v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot " + s.Name +
+			" has no VolumeSnapshotContent of its own"
 	case volumesnapshot.Handle(m.Content) == "":
 		return v1alpha1.ReasonVolumeSnapshotNotReady, "the storage system has no name for VolumeSnapshot " + s.Name
 	}

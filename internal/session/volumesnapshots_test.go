@@ -17,32 +17,44 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// shot is a run of one claim whose Job says that its VolumeSnapshot is ready.
+// shot returns a run of one claim whose Job reports that its VolumeSnapshot is ready.
 func shot() *fixture {
 	t := target("disk", "pod-0")
 	t.Task.Driver = v1alpha1.DriverVolumeSnapshotter
 	t.Hosts[0].Volumes[0] = v1alpha1.ResolvedVolume{Component: "pod-0", ClaimName: "data-0",
-		Snapshot: &v1alpha1.ResolvedVolumeSnapshot{Name: "data-0-1", ClassName: "fast", ContentDeletionPolicy: "Delete"}}
+		Snapshot: &v1alpha1.ResolvedVolumeSnapshot{
+			Name: "data-0-1", ClassName: "fast", ContentDeletionPolicy: "Delete",
+		}}
 	f := frozen(t)
 	f.snapshots["snap-disk"].UID = "snapshot"
-	f.jobs[job("disk", "pod-0", 1)] = session.Job{Observation: task.Observation{State: task.StateSucceeded, Result: &task.Result{
-		Outcome: task.OutcomeSucceeded, Components: []task.ComponentResult{{Name: "pod-0", Outcome: task.OutcomeSucceeded, ID: "vs", SizeBytes: 1 << 30}},
-	}}, Finished: true}
+	f.jobs[job("disk", "pod-0", 1)] = session.Job{Observation: task.Observation{State: task.StateSucceeded,
+		Result: &task.Result{
+			Outcome: task.OutcomeSucceeded, Components: []task.ComponentResult{
+				{Name: "pod-0", Outcome: task.OutcomeSucceeded, ID: "vs", SizeBytes: 1 << 30},
+			},
+		}}, Finished: true}
 	return f
 }
 
-// made is the VolumeSnapshot that such a run should have made.
+// made returns the VolumeSnapshot that the run of shot should have made.
 func made(edit ...func(*session.MadeSnapshot)) session.MadeSnapshots {
 	s := volumesnapshot.New("shop", "data-0-1", "data-0", "fast",
 		map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelSnapshot: "snap-disk"},
 		map[string]string{v1alpha1.AnnotationSnapshotUID: "snapshot"})
 	s.UID = "vs"
-	s.Status = &snapshotv1.VolumeSnapshotStatus{ReadyToUse: new(true), RestoreSize: new(resource.MustParse("1Gi")), BoundVolumeSnapshotContentName: new("content"), CreationTime: &metav1.Time{Time: now}}
+	s.Status = &snapshotv1.VolumeSnapshotStatus{
+		ReadyToUse: new(true), RestoreSize: new(resource.MustParse("1Gi")),
+		BoundVolumeSnapshotContentName: new("content"), CreationTime: &metav1.Time{Time: now},
+	}
 	content := &snapshotv1.VolumeSnapshotContent{ObjectMeta: metav1.ObjectMeta{Name: "content"}}
 	content.Spec.VolumeSnapshotRef = corev1.ObjectReference{Namespace: "shop", Name: "data-0-1", UID: "vs"}
 	content.Spec.Driver, content.Spec.DeletionPolicy = "disk.example.com", snapshotv1.VolumeSnapshotContentRetain
 	content.Status = &snapshotv1.VolumeSnapshotContentStatus{SnapshotHandle: new("snap-17")}
-	claim := &corev1.PersistentVolumeClaim{Spec: corev1.PersistentVolumeClaimSpec{StorageClassName: new("disk"), AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}}}
+	claim := &corev1.PersistentVolumeClaim{
+		Spec: corev1.PersistentVolumeClaimSpec{
+			StorageClassName: new("disk"), AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+		},
+	}
 	m := session.MadeSnapshot{Snapshot: s, Content: content, Claim: claim}
 	for _, e := range edit {
 		e(&m)
@@ -51,13 +63,15 @@ func made(edit ...func(*session.MadeSnapshot)) session.MadeSnapshots {
 }
 
 func (f *fixture) look(found session.MadeSnapshots) session.Decision {
-	return session.Next(session.Input{Now: f.at, Session: f.session, Snapshots: f.snapshots, Jobs: f.jobs, VolumeSnapshots: found})
+	return session.Next(session.Input{
+		Now: f.at, Session: f.session, Snapshots: f.snapshots, Jobs: f.jobs, VolumeSnapshots: found,
+	})
 }
 
 func TestAVolumeSnapshotIsLookedAtBeforeItCounts(t *testing.T) {
 	g := NewWithT(t)
 	f := shot()
-	g.Expect(f.look(nil).Look).To(BeTrue(), "the mover's word is not enough")
+	g.Expect(f.look(nil).Look).To(BeTrue(), "the report of the mover is not enough")
 
 	d := f.look(made())
 	g.Expect(d.Look).To(BeFalse())
@@ -65,13 +79,16 @@ func TestAVolumeSnapshotIsLookedAtBeforeItCounts(t *testing.T) {
 	c := d.Snapshots["snap-disk"].Components["pod-0"]
 	g.Expect(c.Driver).To(Equal(v1alpha1.DriverVolumeSnapshotter))
 	g.Expect(c.VolumeSnapshotterStats).To(Equal([]v1alpha1.VolumeSnapshotterStats{{
-		PVCName: "data-0", VolumeSnapshotName: "data-0-1", VolumeSnapshotTime: &metav1.Time{Time: now}, VolumeSnapshotClassName: "fast",
-		VolumeSnapshotContentName: "content", SnapshotHandle: "snap-17", Driver: "disk.example.com", DeletionPolicy: "Retain",
+		PVCName: "data-0", VolumeSnapshotName: "data-0-1", VolumeSnapshotTime: &metav1.Time{Time: now},
+		VolumeSnapshotClassName:   "fast",
+		VolumeSnapshotContentName: "content", SnapshotHandle: "snap-17", Driver: "disk.example.com",
+		DeletionPolicy:        "Retain",
 		ContentDeletionPolicy: "Delete", RestoreSize: 1 << 30, StorageClassName: "disk",
-		AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, VolumeMode: corev1.PersistentVolumeFilesystem,
+		AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+		VolumeMode:  corev1.PersistentVolumeFilesystem,
 	}}))
 
-	// What was verified once is not looked at again.
+	// A verified VolumeSnapshot is not read again.
 	f.snapshots["snap-disk"].Status = d.Snapshots["snap-disk"]
 	g.Expect(f.look(nil).Look).To(BeFalse())
 }
@@ -81,20 +98,38 @@ func TestNoMoverIsBelieved(t *testing.T) {
 		found  session.MadeSnapshots
 		reason string
 	}{
-		"it is gone":          {session.MadeSnapshots{}, v1alpha1.ReasonVolumeSnapshotNotFound},
-		"it is being deleted": {made(func(m *session.MadeSnapshot) { m.Snapshot.DeletionTimestamp = &metav1.Time{Time: now} }), v1alpha1.ReasonVolumeSnapshotNotFound},
+		"it does not exist": {session.MadeSnapshots{}, v1alpha1.ReasonVolumeSnapshotNotFound},
+		"it is being deleted": {
+			made(func(m *session.MadeSnapshot) { m.Snapshot.DeletionTimestamp = &metav1.Time{Time: now} }),
+			v1alpha1.ReasonVolumeSnapshotNotFound,
+		},
 		"it is of another Snapshot": {made(func(m *session.MadeSnapshot) {
 			m.Snapshot.Annotations[v1alpha1.AnnotationSnapshotUID] = "other"
 		}), v1alpha1.ReasonVolumeSnapshotNotFound},
-		"it is nobody's":         {made(func(m *session.MadeSnapshot) { m.Snapshot.Labels = nil }), v1alpha1.ReasonVolumeSnapshotNotFound},
-		"it is of another claim": {made(func(m *session.MadeSnapshot) { m.Snapshot.Spec.Source.PersistentVolumeClaimName = new("data-1") }), v1alpha1.ReasonVolumeSnapshotNotFound},
-		"it is not ready":        {made(func(m *session.MadeSnapshot) { m.Snapshot.Status.ReadyToUse = new(false) }), v1alpha1.ReasonVolumeSnapshotNotReady},
+		"it belongs to nobody": {
+			made(func(m *session.MadeSnapshot) { m.Snapshot.Labels = nil }), v1alpha1.ReasonVolumeSnapshotNotFound,
+		},
+		"it is of another claim": {
+			made(func(m *session.MadeSnapshot) { m.Snapshot.Spec.Source.PersistentVolumeClaimName = new("data-1") }),
+			v1alpha1.ReasonVolumeSnapshotNotFound,
+		},
+		"it is not ready": {
+			made(func(m *session.MadeSnapshot) { m.Snapshot.Status.ReadyToUse = new(false) }),
+			v1alpha1.ReasonVolumeSnapshotNotReady,
+		},
 		"it has failed": {made(func(m *session.MadeSnapshot) {
 			m.Snapshot.Status.Error = &snapshotv1.VolumeSnapshotError{Message: new("lost")}
 		}), v1alpha1.ReasonVolumeSnapshotNotReady},
-		"it has no content":              {made(func(m *session.MadeSnapshot) { m.Content = nil }), v1alpha1.ReasonVolumeSnapshotNotFound},
-		"its content is of another one":  {made(func(m *session.MadeSnapshot) { m.Content.Spec.VolumeSnapshotRef.UID = "other" }), v1alpha1.ReasonVolumeSnapshotNotFound},
-		"the storage system has no name": {made(func(m *session.MadeSnapshot) { m.Content.Status = nil }), v1alpha1.ReasonVolumeSnapshotNotReady},
+		"it has no content": {
+			made(func(m *session.MadeSnapshot) { m.Content = nil }), v1alpha1.ReasonVolumeSnapshotNotFound,
+		},
+		"its content belongs to another VolumeSnapshot": {
+			made(func(m *session.MadeSnapshot) { m.Content.Spec.VolumeSnapshotRef.UID = "other" }),
+			v1alpha1.ReasonVolumeSnapshotNotFound,
+		},
+		"the storage system has no handle": {
+			made(func(m *session.MadeSnapshot) { m.Content.Status = nil }), v1alpha1.ReasonVolumeSnapshotNotReady,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -107,20 +142,22 @@ func TestNoMoverIsBelieved(t *testing.T) {
 	}
 }
 
-// What is not said to have succeeded is nobody's lie, and of files there is no VolumeSnapshot.
+// A component that is not reported as succeeded needs no verification, and there are no VolumeSnapshots of files.
 func TestOnlyWhatIsSaidToBeAVolumeSnapshotIsLookedAt(t *testing.T) {
 	g := NewWithT(t)
 	f := shot()
 	more := f.session.Status.Resolved.Targets[0].Hosts[0].Volumes[0]
 	more.Component, more.ClaimName = "more", "data-1"
-	f.session.Status.Resolved.Targets[0].Hosts[0].Volumes = append(f.session.Status.Resolved.Targets[0].Hosts[0].Volumes, more)
+	f.session.Status.Resolved.Targets[0].Hosts[0].Volumes = append(
+		f.session.Status.Resolved.Targets[0].Hosts[0].Volumes, more)
 	f.jobs[job("disk", "pod-0", 1)] = running()
 	f.snapshots["snap-disk"].Status.Components = map[string]v1alpha1.Component{
 		"pod-0": {Phase: v1alpha1.SnapshotSucceeded, ID: "vs"}, "more": {Phase: v1alpha1.SnapshotRunning},
 	}
 	d := f.look(made())
 	g.Expect(d.Snapshots["snap-disk"].Components["pod-0"].VolumeSnapshotterStats).To(HaveLen(1))
-	g.Expect(d.Snapshots["snap-disk"].Components["more"]).To(And(HaveField("Phase", v1alpha1.SnapshotRunning), HaveField("Error", "")))
+	g.Expect(d.Snapshots["snap-disk"].Components["more"]).To(
+		And(HaveField("Phase", v1alpha1.SnapshotRunning), HaveField("Error", "")))
 
 	files := frozen(target("a", "pod-0"))
 	files.jobs[job("a", "pod-0", 1)] = succeeded("pod-0")
@@ -128,12 +165,15 @@ func TestOnlyWhatIsSaidToBeAVolumeSnapshotIsLookedAt(t *testing.T) {
 }
 
 func TestAHostPathHasNoVolumeSnapshot(t *testing.T) {
-	hosts := []v1alpha1.ResolvedHost{{Name: "node-a", Volumes: []v1alpha1.ResolvedVolume{{Component: "node-a", HostPath: "/var/lib/agent"}}}}
+	hosts := []v1alpha1.ResolvedHost{
+		{Name: "node-a", Volumes: []v1alpha1.ResolvedVolume{{Component: "node-a", HostPath: "/var/lib/agent"}}},
+	}
 	refusal := session.PlanVolumeSnapshots(hosts, session.Shooting{Created: now})
-	NewWithT(t).Expect(refusal).To(And(HaveField("Reason", v1alpha1.ReasonNoVolumes), HaveField("Message", ContainSubstring("component node-a"))))
+	NewWithT(t).Expect(refusal).To(And(HaveField("Reason", v1alpha1.ReasonNoVolumes),
+		HaveField("Message", ContainSubstring("component node-a"))))
 }
 
-// Each run makes VolumeSnapshots of its own, also where it tries again what was frozen once.
+// Each run makes its own VolumeSnapshots, even a retry of frozen targets.
 func TestARetryNamesItsOwnVolumeSnapshots(t *testing.T) {
 	g := NewWithT(t)
 	f := shot()
@@ -142,8 +182,10 @@ func TestARetryNamesItsOwnVolumeSnapshots(t *testing.T) {
 	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Name: "run-r1", CreationTimestamp: metav1.NewTime(now)}}
 	start := &session.Start{Policy: v1alpha1.ResolvedPolicy{Digest: "sha256:other"}}
 	start.Again(s, f.session, nil)
-	g.Expect(start.Targets[0].Resolved.Hosts[0].Volumes[0].Snapshot.Name).To(Equal(policy.VolumeSnapshotName("data-0", now)))
-	g.Expect(f.session.Status.Resolved.Targets[0].Hosts[0].Volumes[0].Snapshot.Name).To(Equal("data-0-1"), "what is frozen stays frozen")
+	g.Expect(start.Targets[0].Resolved.Hosts[0].Volumes[0].Snapshot.Name).To(
+		Equal(policy.VolumeSnapshotName("data-0", now)))
+	g.Expect(f.session.Status.Resolved.Targets[0].Hosts[0].Volumes[0].Snapshot.Name).To(
+		Equal("data-0-1"), "frozen targets must not change")
 }
 
 func TestAJobThatSaysNothingIsRepeated(t *testing.T) {

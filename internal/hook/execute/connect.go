@@ -21,26 +21,27 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// maxAnswer is how much of an answer is read. It is thrown away.
+// maxAnswer is how much of an answer is read. The content is discarded.
 const maxAnswer = 64 << 10
 
-// RefuseLocal refuses the addresses at which the manager's own machine and its cloud answer: nobody's hook may ask them in
-// the manager's name.
+// RefuseLocal refuses the addresses of the manager's own machine and of its cloud's metadata service. Nobody's hook is
+// allowed to call them in the manager's name.
 func RefuseLocal(a netip.Addr) error {
 	if a = a.Unmap(); a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || a.IsMulticast() {
-		return errors.New("a hook may not connect to local addresses")
+		return errors.New("hooks must not connect to local addresses")
 	}
 	return nil
 }
 
-// connect makes a request or opens a connection, to the pod where the action names no host. What is said about it is said in
-// the words of the template: what was filled in may be a secret.
+// connect makes a request or opens a connection. If the action names no host, it goes to the pod. Messages use the
+// words of the template, because filled-in values can be secret.
 func (e *Executor) connect(ctx context.Context, action, template *v1alpha1.HookAction, pod *corev1.Pod) error {
 	switch {
 	case action.HTTPGet != nil:
 		return e.request(ctx, http.MethodGet, action, action.HTTPGet, template.HTTPGet, pod)
 	case action.HTTPPost != nil:
-		return e.request(ctx, http.MethodPost, action, &action.HTTPPost.HookHTTPGetAction, &template.HTTPPost.HookHTTPGetAction, pod)
+		return e.request(ctx, http.MethodPost, action, &action.HTTPPost.HookHTTPGetAction,
+			&template.HTTPPost.HookHTTPGetAction, pod)
 	case action.TCPSocket != nil:
 		host, port, err := address(action.TCPSocket.Host, action.TCPSocket.Port, action.ContainerName, pod)
 		if err != nil {
@@ -48,12 +49,13 @@ func (e *Executor) connect(ctx context.Context, action, template *v1alpha1.HookA
 		}
 		conn, err := e.dialer().DialContext(ctx, "tcp", net.JoinHostPort(host, port))
 		if err != nil {
-			return failed(v1alpha1.ReasonRequestFailed, "connect to %s: %v", where(template.TCPSocket.Host, port, pod), reasonOf(err))
+			return failed(v1alpha1.ReasonRequestFailed, "connect to %s: %v", where(template.TCPSocket.Host, port, pod),
+				reasonOf(err))
 		}
 		_ = conn.Close()
 		return nil
 	default:
-		return refused(v1alpha1.ReasonInvalidHook, "the action has neither a request nor a connection")
+		return refused(v1alpha1.ReasonInvalidHook, "the action needs httpGet, httpPost or tcpSocket")
 	}
 }
 
@@ -65,14 +67,17 @@ func (e *Executor) dialer() *net.Dialer {
 	return &net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
 		to, err := netip.ParseAddrPort(address)
 		if err != nil {
-			return fmt.Errorf("read the address: %w", err)
+			return fmt.Errorf("parse address: %w", err)
 		}
 		return refuse(to.Addr())
 	}}
 }
 
 // request makes one request. Any status from 200 to 399 is success.
-func (e *Executor) request(ctx context.Context, method string, action *v1alpha1.HookAction, r, template *v1alpha1.HookHTTPGetAction, pod *corev1.Pod) error {
+func (e *Executor) request(
+	ctx context.Context, method string, action *v1alpha1.HookAction, r, template *v1alpha1.HookHTTPGetAction,
+	pod *corev1.Pod,
+) error {
 	host, port, err := address(r.Host, r.Port, action.ContainerName, pod)
 	if err != nil {
 		return err
@@ -84,13 +89,13 @@ func (e *Executor) request(ctx context.Context, method string, action *v1alpha1.
 	}
 	target, err := url.Parse("/" + strings.TrimPrefix(r.Path, "/"))
 	if err != nil {
-		return refused(v1alpha1.ReasonInvalidHook, "%s: the path can't be read", at)
+		return refused(v1alpha1.ReasonInvalidHook, "%s: the path is not valid", at)
 	}
 	target.Scheme, target.Host = scheme, net.JoinHostPort(host, port)
 	body, kind := bodyOf(action.HTTPPost)
 	request, err := http.NewRequestWithContext(ctx, method, target.String(), strings.NewReader(body))
 	if err != nil {
-		return refused(v1alpha1.ReasonInvalidHook, "%s: no such request can be made", at)
+		return refused(v1alpha1.ReasonInvalidHook, "%s: the request is not valid", at)
 	}
 	request.Header.Set("User-Agent", "cairn-hook")
 	if kind != "" {
@@ -110,13 +115,14 @@ func (e *Executor) request(ctx context.Context, method string, action *v1alpha1.
 	defer answer.Body.Close()
 	_, _ = io.CopyN(io.Discard, answer.Body, maxAnswer)
 	if answer.StatusCode < 200 || answer.StatusCode > 399 {
-		return failed(v1alpha1.ReasonRequestFailed, "%s: the answer is %d %s", at, answer.StatusCode, http.StatusText(answer.StatusCode))
+		return failed(v1alpha1.ReasonRequestFailed, "%s: the answer is %d %s", at, answer.StatusCode,
+			http.StatusText(answer.StatusCode))
 	}
 	return nil
 }
 
-// httpClient is for one request. Redirects are followed only on the same server. The certificate of a pod, which has no
-// name, is not checked.
+// httpClient returns a client for one request. It follows redirects only on the same server, and does not check the
+// certificate of a pod, which has no name.
 func (e *Executor) httpClient(pod bool) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
@@ -134,7 +140,7 @@ func (e *Executor) httpClient(pod bool) *http.Client {
 	}
 }
 
-// bodyOf is the body of a POST and its type.
+// bodyOf returns the body of a POST and its content type.
 func bodyOf(p *v1alpha1.HookHTTPPostAction) (body, kind string) {
 	switch {
 	case p == nil:
@@ -150,11 +156,12 @@ func bodyOf(p *v1alpha1.HookHTTPPostAction) (body, kind string) {
 	}
 }
 
-// address of a server: that of the pod where no host is given.
+// address returns the host and port of a server. If no host is given, it is that of the pod.
 func address(host string, port intstr.IntOrString, container string, pod *corev1.Pod) (string, string, error) {
 	if pod == nil {
 		if port.Type == intstr.String {
-			return "", "", refused(v1alpha1.ReasonInvalidHook, "the port %q is a name, which only a pod's container gives a number", port.StrVal)
+			return "", "", refused(v1alpha1.ReasonInvalidHook,
+				"the port %q is a name, which only works for a port of a pod's container: use a number", port.StrVal)
 		}
 		return host, strconv.Itoa(int(port.IntVal)), nil
 	}
@@ -174,7 +181,8 @@ func address(host string, port intstr.IntOrString, container string, pod *corev1
 			}
 		}
 	}
-	return "", "", refused(v1alpha1.ReasonInvalidHook, "pod %s has no port %q in a container %q", pod.Name, port.StrVal, container)
+	return "", "", refused(v1alpha1.ReasonInvalidHook, "pod %s has no port %q in container %q", pod.Name, port.StrVal,
+		container)
 }
 
 // where names a server in the words of the template.
@@ -185,7 +193,8 @@ func where(host, port string, pod *corev1.Pod) string {
 	return host + ":" + port
 }
 
-// reasonOf is an error of the network without the address of the request, whose path may be a secret.
+// reasonOf returns a network error without the address of the request, because the path of the address can contain a
+// secret.
 func reasonOf(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {

@@ -21,15 +21,17 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// command runs the command of an action in a pod. Its output is thrown away, except the end of its standard error.
-func command(ctx context.Context, config *rest.Config, api kubernetes.Interface, pod *corev1.Pod, action *v1alpha1.HookAction) error {
+// command runs the command of an action in a pod. Its output is discarded, except for the end of its standard error.
+func command(
+	ctx context.Context, config *rest.Config, api kubernetes.Interface, pod *corev1.Pod, action *v1alpha1.HookAction,
+) error {
 	container, err := containerOf(pod, action.ContainerName)
 	if err != nil {
 		return err
 	}
 	executor, err := executorOf(config, api, pod, container, action.Exec.Command)
 	if err != nil {
-		return fmt.Errorf("run a command in pod %s: %w", pod.Name, err)
+		return fmt.Errorf("run command in pod %s: %w", pod.Name, err)
 	}
 	stderr := &tail{}
 	err = executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: io.Discard, Stderr: stderr})
@@ -39,20 +41,25 @@ func command(ctx context.Context, config *rest.Config, api kubernetes.Interface,
 		return nil
 	case errors.As(err, &exit):
 		return &failure{
-			reason:  v1alpha1.ReasonCommandFailed,
-			message: fmt.Sprintf("the command in pod %s, container %s ended with exit code %d", pod.Name, container, exit.Code), stderr: stderr.String(),
+			reason: v1alpha1.ReasonCommandFailed,
+			message: fmt.Sprintf("the command in pod %s, container %s ended with exit code %d", pod.Name, container,
+				exit.Code),
+			stderr: stderr.String(),
 		}
 	case forbidden(err):
 		return notPermitted(pod.Namespace)
 	default:
-		return failed(v1alpha1.ReasonCommandFailed, "run the command in pod %s, container %s: %v", pod.Name, container, err)
+		return failed(v1alpha1.ReasonCommandFailed, "run command in pod %s, container %s: %v", pod.Name, container, err)
 	}
 }
 
-// executorOf prefers a WebSocket, as kubectl does.
-func executorOf(config *rest.Config, api kubernetes.Interface, pod *corev1.Pod, container string, args []string) (remotecommand.Executor, error) {
-	request := api.CoreV1().RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{Container: container, Command: args, Stdout: true, Stderr: true}, scheme.ParameterCodec)
+// executorOf returns an executor that prefers a WebSocket, as kubectl does.
+func executorOf(
+	config *rest.Config, api kubernetes.Interface, pod *corev1.Pod, container string, args []string,
+) (remotecommand.Executor, error) {
+	options := &corev1.PodExecOptions{Container: container, Command: args, Stdout: true, Stderr: true}
+	request := api.CoreV1().RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).
+		SubResource("exec").VersionedParams(options, scheme.ParameterCodec)
 	socket, err := remotecommand.NewWebSocketExecutor(config, "GET", request.URL().String())
 	if err != nil {
 		return nil, err
@@ -66,12 +73,14 @@ func executorOf(config *rest.Config, api kubernetes.Interface, pod *corev1.Pod, 
 	})
 }
 
-// forbidden says whether the API server refused: before the connection changes its protocol, it says so in words alone.
+// forbidden reports whether the API server refused the request. Before the connection changes its protocol, only the
+// text of the error says so.
 func forbidden(err error) bool {
-	return apierrors.IsForbidden(err) || strings.Contains(err.Error(), "is forbidden") || strings.Contains(err.Error(), "403 Forbidden")
+	return apierrors.IsForbidden(err) || strings.Contains(err.Error(), "is forbidden") ||
+		strings.Contains(err.Error(), "403 Forbidden")
 }
 
-// containerOf is the container of this name, or the first.
+// containerOf returns the container with this name, or the first one if name is empty.
 func containerOf(pod *corev1.Pod, name string) (string, error) {
 	if name == "" {
 		return pod.Spec.Containers[0].Name, nil
@@ -83,7 +92,7 @@ func containerOf(pod *corev1.Pod, name string) (string, error) {
 	return name, nil
 }
 
-// tail keeps the end of what is written.
+// tail keeps the end of what is written to it.
 type tail struct{ kept []byte }
 
 const maxTail = 512
@@ -94,7 +103,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// String gives it as text that can be printed.
+// String returns the kept end as printable text.
 func (t *tail) String() string {
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		if r == '\n' || unicode.IsPrint(r) {

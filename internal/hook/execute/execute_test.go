@@ -35,14 +35,16 @@ func TestMain(m *testing.M) {
 	os.Exit(bed.Run(m, func(ctrl.Manager) error { return nil }))
 }
 
-// executor may connect to this machine, where the servers of the tests are.
+// executor is allowed to connect to this machine, where the servers of the tests run.
 func executor() *execute.Executor {
 	return &execute.Executor{
-		Client: bed.Client, APIReader: bed.Client, Config: bed.Manager.GetConfig(), Refuse: func(netip.Addr) error { return nil },
+		Client: bed.Client, APIReader: bed.Client, Config: bed.Manager.GetConfig(), Refuse: func(netip.Addr) error {
+			return nil
+		},
 	}
 }
 
-// server keeps what it was asked.
+// server records the requests that it receives.
 type server struct {
 	*httptest.Server
 	mu    sync.Mutex
@@ -58,7 +60,8 @@ func serve(t *testing.T, answer http.HandlerFunc) *server {
 		body, _ := io.ReadAll(r.Body)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.asked = append(s.asked, fmt.Sprintf("%s %s %s %s %s", r.Method, r.URL, r.Header.Get("Content-Type"), r.Header.Get("Authorization"), body))
+		s.asked = append(s.asked, fmt.Sprintf("%s %s %s %s %s", r.Method, r.URL, r.Header.Get("Content-Type"),
+			r.Header.Get("Authorization"), body))
 		answer(w, r)
 	}))
 	t.Cleanup(s.Close)
@@ -92,7 +95,8 @@ func status(code int) http.HandlerFunc {
 }
 
 func TestARequestSucceedsWithAStatusBelow400(t *testing.T) {
-	for code, reason := range map[int]string{200: "", 204: "", 304: "", 399: "", 400: v1alpha1.ReasonRequestFailed, 503: v1alpha1.ReasonRequestFailed} {
+	for code, reason := range map[int]string{200: "", 204: "", 304: "", 399: "", 400: v1alpha1.ReasonRequestFailed,
+		503: v1alpha1.ReasonRequestFailed} {
 		g := NewWithT(t)
 		s := serve(t, status(code))
 		get := s.get("healthz?a=b")
@@ -100,7 +104,8 @@ func TestARequestSucceedsWithAStatusBelow400(t *testing.T) {
 		g.Expect(out.Reason).To(Equal(reason), "%d", code)
 		g.Expect(s.asked).To(Equal([]string{"GET /healthz?a=b   "}))
 		if reason != "" {
-			g.Expect(out.Message).To(Equal(fmt.Sprintf("GET 127.0.0.1:%s: the answer is %d %s", s.port.String(), code, http.StatusText(code))))
+			g.Expect(out.Message).To(Equal(fmt.Sprintf(
+				"GET 127.0.0.1:%s: the answer is %d %s", s.port.String(), code, http.StatusText(code))))
 			g.Expect(out.Final).To(BeFalse())
 		}
 	}
@@ -110,26 +115,45 @@ func TestAPostHasABodyAFormAndSecrets(t *testing.T) {
 	g := NewWithT(t)
 	namespace := bed.Namespace(t, nil)
 	g.Expect(bed.Client.Create(t.Context(), &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "slack"}, StringData: map[string]string{"token": "geheim"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "slack"}, StringData: map[string]string{
+			"token": "geheim",
+		},
 	})).To(Succeed())
 	g.Expect(bed.Client.Create(t.Context(), &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "names"}, Data: map[string]string{"team": "storage"},
 	})).To(Succeed())
 	variables := func(h *v1alpha1.ResolvedHook) {
 		h.Variables = []v1alpha1.HookVariable{
-			{Name: "TOKEN", ValueFrom: &v1alpha1.HookVariableSource{SecretKeyRef: &v1alpha1.KeySelector{Name: "slack", Key: "token"}}},
-			{Name: "TEAM", ValueFrom: &v1alpha1.HookVariableSource{ConfigMapKeyRef: &v1alpha1.KeySelector{Name: "names", Key: "team"}}},
+			{
+				Name: "TOKEN",
+				ValueFrom: &v1alpha1.HookVariableSource{
+					SecretKeyRef: &v1alpha1.KeySelector{Name: "slack", Key: "token"},
+				},
+			},
+			{
+				Name: "TEAM",
+				ValueFrom: &v1alpha1.HookVariableSource{
+					ConfigMapKeyRef: &v1alpha1.KeySelector{Name: "names", Key: "team"},
+				},
+			},
 		}
 	}
 	code := 200
 	s := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) })
-	post := &v1alpha1.HookHTTPPostAction{HookHTTPGetAction: s.get("/services/${TOKEN}"), Body: `{"text": {{ printf "%s: %s" .Target.Name .Status.Phase | toJson }}, "team": "${TEAM}"}`}
+	post := &v1alpha1.HookHTTPPostAction{
+		HookHTTPGetAction: s.get("/services/${TOKEN}"),
+		Body:              `{"text": {{ printf "%s: %s" .Target.Name .Status.Phase | toJson }}, "team": "${TEAM}"}`,
+	}
 	post.HTTPHeaders = []v1alpha1.HookHTTPHeader{{Name: "Authorization", Value: "Bearer ${TOKEN}"}}
 	out := executor().Execute(t.Context(), namespace, operator(v1alpha1.HookAction{HTTPPost: post}, variables))
 	g.Expect(out).To(Equal(session.HookOutcome{}))
-	g.Expect(s.asked).To(Equal([]string{`POST /services/geheim application/json Bearer geheim {"text": "db: Succeeded", "team": "storage"}`}))
+	g.Expect(s.asked).To(Equal([]string{
+		`POST /services/geheim application/json Bearer geheim {"text": "db: Succeeded", "team": "storage"}`,
+	}))
 
-	form := &v1alpha1.HookHTTPPostAction{HookHTTPGetAction: s.get("/"), Form: []v1alpha1.HookFormEntry{{Key: "a", Values: []string{"${TEAM}", "x&y"}}}}
+	form := &v1alpha1.HookHTTPPostAction{HookHTTPGetAction: s.get("/"), Form: []v1alpha1.HookFormEntry{
+		{Key: "a", Values: []string{"${TEAM}", "x&y"}},
+	}}
 	out = executor().Execute(t.Context(), namespace, operator(v1alpha1.HookAction{HTTPPost: form}, variables))
 	g.Expect(out).To(Equal(session.HookOutcome{}))
 	g.Expect(s.asked[1]).To(Equal("POST / application/x-www-form-urlencoded  a=storage&a=x%26y"))
@@ -142,20 +166,29 @@ func TestAPostHasABodyAFormAndSecrets(t *testing.T) {
 	out = executor().Execute(t.Context(), namespace, operator(v1alpha1.HookAction{HTTPPost: post}, variables))
 	g.Expect(out.Reason).To(Equal(v1alpha1.ReasonRequestFailed))
 	g.Expect(out.Message).To(ContainSubstring("connection refused"))
-	g.Expect(out.Message).NotTo(ContainSubstring("geheim"), "the path is in errors of Go's client")
+	g.Expect(out.Message).NotTo(ContainSubstring("geheim"), "errors of Go's client contain the path")
 }
 
 func TestAMissingSecretIsNamed(t *testing.T) {
 	g := NewWithT(t)
 	namespace := bed.Namespace(t, nil)
-	out := executor().Execute(t.Context(), namespace, operator(v1alpha1.HookAction{TCPSocket: &v1alpha1.HookTCPSocketAction{Host: "127.0.0.1", Port: intstr.FromInt32(1)}},
+	out := executor().Execute(t.Context(), namespace, operator(v1alpha1.HookAction{
+		TCPSocket: &v1alpha1.HookTCPSocketAction{Host: "127.0.0.1", Port: intstr.FromInt32(1)},
+	},
 		func(h *v1alpha1.ResolvedHook) {
-			h.Variables = []v1alpha1.HookVariable{{Name: "T", ValueFrom: &v1alpha1.HookVariableSource{SecretKeyRef: &v1alpha1.KeySelector{Name: "s", Key: "k"}}}}
+			h.Variables = []v1alpha1.HookVariable{
+				{
+					Name:      "T",
+					ValueFrom: &v1alpha1.HookVariableSource{SecretKeyRef: &v1alpha1.KeySelector{Name: "s", Key: "k"}},
+				},
+			}
 		}))
-	g.Expect(out).To(Equal(session.HookOutcome{Reason: v1alpha1.ReasonSecretNotFound, Message: "there is no Secret s, which the variable T names"}))
+	g.Expect(out).To(Equal(session.HookOutcome{
+		Reason: v1alpha1.ReasonSecretNotFound, Message: "there is no Secret s, which the variable T names",
+	}))
 }
 
-// A redirect is followed on the same server only: the request may hold a secret.
+// Redirects are followed only on the same server, because the request can contain a secret.
 func TestRedirectsStayOnTheServer(t *testing.T) {
 	g := NewWithT(t)
 	other := serve(t, status(500))
@@ -182,7 +215,9 @@ func TestATCPHookConnects(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	g.Expect(err).NotTo(HaveOccurred())
 	port := listener.Addr().(*net.TCPAddr).Port
-	action := v1alpha1.HookAction{TCPSocket: &v1alpha1.HookTCPSocketAction{Host: "localhost", Port: intstr.FromInt(port)}}
+	action := v1alpha1.HookAction{
+		TCPSocket: &v1alpha1.HookTCPSocketAction{Host: "localhost", Port: intstr.FromInt(port)},
+	}
 	g.Expect(executor().Execute(t.Context(), "default", operator(action))).To(Equal(session.HookOutcome{}))
 	g.Expect(listener.Close()).To(Succeed())
 	out := executor().Execute(t.Context(), "default", operator(action))
@@ -197,10 +232,11 @@ func TestTheManagersOwnMachineIsOutOfReach(t *testing.T) {
 	e := executor()
 	e.Refuse = nil
 	out := e.Execute(t.Context(), "default", operator(v1alpha1.HookAction{HTTPGet: &get}))
-	g.Expect(out.Message).To(ContainSubstring("a hook may not connect to local addresses"))
+	g.Expect(out.Message).To(ContainSubstring("hooks must not connect to local addresses"))
 	g.Expect(s.asked).To(BeEmpty())
 	for address, refused := range map[string]bool{
-		"127.0.0.1": true, "::1": true, "::ffff:127.0.0.1": true, "169.254.169.254": true, "fe80::1": true, "0.0.0.0": true,
+		"127.0.0.1": true, "::1": true, "::ffff:127.0.0.1": true, "169.254.169.254": true, "fe80::1": true,
+		"0.0.0.0":  true,
 		"10.0.0.1": false, "192.168.1.1": false, "8.8.8.8": false, "fd00::1": false,
 	} {
 		g.Expect(execute.RefuseLocal(netip.MustParseAddr(address)) != nil).To(Equal(refused), address)
@@ -216,15 +252,20 @@ func TestATimeoutEndsAnAttempt(t *testing.T) {
 	runner := execute.NewRunner()
 	hooks := &execute.Hooks{Runner: runner, Executor: executor()}
 	owner := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "run", UID: "1"}}
-	run := operator(v1alpha1.HookAction{HTTPGet: &get}, func(h *v1alpha1.ResolvedHook) { h.Timeout = &metav1.Duration{Duration: 200 * time.Millisecond} })
+	run := operator(v1alpha1.HookAction{HTTPGet: &get}, func(h *v1alpha1.ResolvedHook) {
+		h.Timeout = &metav1.Duration{Duration: 200 * time.Millisecond}
+	})
 	newest := func(context.Context, client.Object) error { return nil }
 	g.Expect(hooks.CarryOut(t.Context(), owner, []session.HookRun{run}, nil, newest)).To(Succeed())
 	g.Eventually(runner.Ended()).WithTimeout(time.Minute).Should(Receive(HaveField("Object.GetName()", "run")))
-	g.Expect(runner.Results("1")(run.HookAttempt)).To(Equal(&session.HookOutcome{Reason: v1alpha1.ReasonHookTimeout, Message: "it did not end within 200ms"}))
-	g.Expect(hooks.CarryOut(t.Context(), owner, []session.HookRun{run}, nil, func(context.Context, client.Object) error { panic("it is known") })).To(Succeed())
+	g.Expect(runner.Results("1")(run.HookAttempt)).To(Equal(&session.HookOutcome{
+		Reason: v1alpha1.ReasonHookTimeout, Message: "it did not end within 200ms",
+	}))
+	g.Expect(hooks.CarryOut(t.Context(), owner, []session.HookRun{run}, nil,
+		func(context.Context, client.Object) error { panic("a known attempt must not be made again") })).To(Succeed())
 }
 
-// What one target of a run is thawed with goes on while the freeze of another one is stopped.
+// Thawing one target goes on while freezing another target is stopped.
 func TestOneAttemptIsStoppedAlone(t *testing.T) {
 	g := NewWithT(t)
 	runner := execute.NewRunner()
@@ -251,7 +292,8 @@ func TestOneAttemptIsStoppedAlone(t *testing.T) {
 	g.Expect(runner.Results("1")(thaw)).To(HaveValue(Equal(session.HookOutcome{})))
 }
 
-// What is stopped before it has begun ends too: its owner waits for it. Which of the two is seen first is chance, so it is tried often.
+// An attempt that is stopped before it has begun ends, too: its owner waits for it. It is random which of the two the
+// runner sees first, so the test repeats it often.
 func TestAnAttemptThatIsStoppedBeforeItsTurnEnds(t *testing.T) {
 	g := NewWithT(t)
 	runner := execute.NewRunner()
@@ -268,12 +310,16 @@ func TestAnAttemptThatIsStoppedBeforeItsTurnEnds(t *testing.T) {
 	}
 }
 
-// pods of the test's namespace, of which no kubelet knows.
+// makePod creates a pod that no kubelet knows.
 func makePod(t *testing.T, namespace, name string, ready bool, edit ...func(*corev1.Pod)) {
 	t.Helper()
 	p := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{"app": "db"}},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "db", Image: "db", Ports: []corev1.ContainerPort{{Name: "admin", ContainerPort: 80}}}}},
+		Spec: corev1.PodSpec{
+			Containers: []corev1.Container{
+				{Name: "db", Image: "db", Ports: []corev1.ContainerPort{{Name: "admin", ContainerPort: 80}}},
+			},
+		},
 	}
 	for _, e := range edit {
 		e(p)

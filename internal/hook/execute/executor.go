@@ -23,13 +23,14 @@ type Executor struct {
 	client.Client
 	// APIReader reads past the cache.
 	APIReader client.Reader
-	// Config of the API server, with the manager's own identity. Commands run with that of HookServiceAccount.
+	// Config connects to the API server with the manager's own identity. Commands run with the identity of
+	// HookServiceAccount.
 	Config *rest.Config
-	// Refuse says why requests must not go to an address. Nil: RefuseLocal.
+	// Refuse explains why requests must not go to an address. Nil means RefuseLocal.
 	Refuse func(netip.Addr) error
 }
 
-// failure is an attempt that failed in a way that its reason names.
+// failure is a failed attempt with a reason.
 type failure struct {
 	reason, message, stderr string
 	final                   bool
@@ -41,7 +42,7 @@ func failed(reason, format string, args ...any) error {
 	return &failure{reason: reason, message: fmt.Sprintf(format, args...)}
 }
 
-// refused is a failure that no further attempt mends.
+// refused returns a failure that no further attempt can fix.
 func refused(reason, format string, args ...any) error {
 	return &failure{reason: reason, message: fmt.Sprintf(format, args...), final: true}
 }
@@ -62,21 +63,26 @@ func (e *Executor) Execute(ctx context.Context, namespace string, run session.Ho
 		f = &failure{reason: v1alpha1.ReasonFailed, message: err.Error()}
 	}
 	return session.HookOutcome{
-		Reason: f.reason, Message: hook.Redact(f.message, secrets), Stderr: hook.Redact(f.stderr, secrets), Final: f.final,
+		Reason: f.reason, Message: hook.Redact(f.message, secrets), Stderr: hook.Redact(f.stderr, secrets),
+		Final: f.final,
 	}
 }
 
-// late is the message of an attempt that did not end in time. Kubernetes has no way to stop a command in a container.
+// late returns the message of an attempt that did not end in time. Kubernetes has no way to stop a command in a
+// container.
 func late(h *v1alpha1.ResolvedHook) string {
 	message := fmt.Sprintf("it did not end within %s", h.Timeout.Duration)
 	if h.Action != nil && h.Action.Exec != nil {
-		message += "; the command may still run in its pod: have it limit itself, for example by timeout before it"
+		message += "; the command can still run in its pod: let it limit its own time, for example with the program " +
+			"timeout"
 	}
 	return message
 }
 
-// execute fills secrets with what must not be told.
-func (e *Executor) execute(ctx context.Context, namespace string, run session.HookRun, secrets map[string]string) error {
+// execute makes the attempt, and fills secrets with the values that must stay secret.
+func (e *Executor) execute(
+	ctx context.Context, namespace string, run session.HookRun, secrets map[string]string,
+) error {
 	if run.Stage == session.PreHooks {
 		if err := e.mayUse(ctx, namespace, run.Hook.Template); err != nil {
 			return err
@@ -96,8 +102,8 @@ func (e *Executor) execute(ctx context.Context, namespace string, run session.Ho
 	return e.inPods(ctx, namespace, run, rendered)
 }
 
-// mayUse asks again whether the namespace may use a template. What runs after the work is owed: nobody asks again. A template
-// that was deleted was frozen while it could be used.
+// mayUse checks again whether the namespace is allowed to use a template. Hooks after the work must run, so they are
+// not checked again. A deleted template was frozen while it was allowed.
 func (e *Executor) mayUse(ctx context.Context, namespace string, ref v1alpha1.ObjectReference) error {
 	var template v1alpha1.HookTemplate
 	err := e.Get(ctx, client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}, &template)
@@ -107,7 +113,8 @@ func (e *Executor) mayUse(ctx context.Context, namespace string, ref v1alpha1.Ob
 	if err != nil {
 		return fmt.Errorf("get HookTemplate %s/%s: %w", ref.Namespace, ref.Name, err)
 	}
-	err = access.MayUse(ctx, e, v1alpha1.HookTemplateKind, &template, template.Spec.UsagePolicy, namespace, v1alpha1.ReasonHookTemplateNotAllowed)
+	err = access.MayUse(ctx, e, v1alpha1.HookTemplateKind, &template, template.Spec.UsagePolicy, namespace,
+		v1alpha1.ReasonHookTemplateNotAllowed)
 	if reason, message, ok := access.ReasonOf(err); ok {
 		return refused(reason, "%s", message)
 	}
@@ -115,7 +122,9 @@ func (e *Executor) mayUse(ctx context.Context, namespace string, ref v1alpha1.Ob
 }
 
 // values reads the variables from Secrets and ConfigMaps.
-func (e *Executor) values(ctx context.Context, namespace string, variables []v1alpha1.HookVariable, secrets map[string]string) (map[string]string, error) {
+func (e *Executor) values(
+	ctx context.Context, namespace string, variables []v1alpha1.HookVariable, secrets map[string]string,
+) (map[string]string, error) {
 	out := map[string]string{}
 	for _, v := range variables {
 		var value string
@@ -138,28 +147,38 @@ func (e *Executor) values(ctx context.Context, namespace string, variables []v1a
 
 func (e *Executor) secretValue(ctx context.Context, namespace, name string, ref *v1alpha1.KeySelector) (string, error) {
 	var secret corev1.Secret
-	if err := e.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, &secret); apierrors.IsNotFound(err) {
-		return "", failed(v1alpha1.ReasonSecretNotFound, "there is no Secret %s, which the variable %s names", ref.Name, name)
-	} else if err != nil {
+	err := e.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, &secret)
+	if apierrors.IsNotFound(err) {
+		return "", failed(v1alpha1.ReasonSecretNotFound, "there is no Secret %s, which the variable %s names", ref.Name,
+			name)
+	}
+	if err != nil {
 		return "", fmt.Errorf("get Secret %s: %w", ref.Name, err)
 	}
 	value, ok := secret.Data[ref.Key]
 	if !ok {
-		return "", failed(v1alpha1.ReasonInvalidSecret, "the Secret %s has no key %s, which the variable %s names", ref.Name, ref.Key, name)
+		return "", failed(v1alpha1.ReasonInvalidSecret, "Secret %s has no key %s, which the variable %s names",
+			ref.Name, ref.Key, name)
 	}
 	return string(value), nil
 }
 
-func (e *Executor) configMapValue(ctx context.Context, namespace, name string, ref *v1alpha1.KeySelector) (string, error) {
+func (e *Executor) configMapValue(
+	ctx context.Context, namespace, name string, ref *v1alpha1.KeySelector,
+) (string, error) {
 	var m corev1.ConfigMap
-	if err := e.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, &m); apierrors.IsNotFound(err) {
-		return "", failed(v1alpha1.ReasonInvalidHook, "there is no ConfigMap %s, which the variable %s names", ref.Name, name)
-	} else if err != nil {
+	err := e.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, &m)
+	if apierrors.IsNotFound(err) {
+		return "", failed(v1alpha1.ReasonInvalidHook, "there is no ConfigMap %s, which the variable %s names", ref.Name,
+			name)
+	}
+	if err != nil {
 		return "", fmt.Errorf("get ConfigMap %s: %w", ref.Name, err)
 	}
 	value, ok := m.Data[ref.Key]
 	if !ok {
-		return "", failed(v1alpha1.ReasonInvalidHook, "the ConfigMap %s has no key %s, which the variable %s names", ref.Name, ref.Key, name)
+		return "", failed(v1alpha1.ReasonInvalidHook, "ConfigMap %s has no key %s, which the variable %s names",
+			ref.Name, ref.Key, name)
 	}
 	return value, nil
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// makeJob makes the Job of an attempt of a hook with a Function, or finds that it was made before. How the Job ends is for the
-// session to see. Where there can be none the attempt has failed; an error is one that trying again may mend.
+// makeJob makes the Job of an attempt of a hook with a Function, or finds that it was made before. The session observes
+// how the Job ends. If there can be no Job, the attempt has failed. A returned error is one that trying again can fix.
 func (h *Hooks) makeJob(ctx context.Context, owner client.Object, run *session.HookRun) error {
 	job, err := h.job(ctx, owner, run)
 	if err == nil {
@@ -35,16 +35,20 @@ func (h *Hooks) makeJob(ctx context.Context, owner client.Object, run *session.H
 	case refusal != nil:
 		f = &failure{reason: refusal.Reason, message: refusal.Message, final: true}
 	case apierrors.IsForbidden(err) && !apierrors.HasStatusCause(err, "NamespaceTerminating"):
-		f = &failure{reason: v1alpha1.ReasonPodNotCreated, message: fmt.Sprintf("the Job could not be made: %v", err)}
+		f = &failure{
+			reason: v1alpha1.ReasonPodNotCreated, message: fmt.Sprintf("the Job could not be created: %v", err),
+		}
 	default:
 		return err
 	}
 	outcome := session.HookOutcome{Reason: f.reason, Message: f.message, Final: f.final}
-	h.Ensure(owner, run.HookAttempt, run.Hook.Timeout.Duration, func(context.Context) session.HookOutcome { return outcome })
+	h.Ensure(owner, run.HookAttempt, run.Hook.Timeout.Duration, func(context.Context) session.HookOutcome {
+		return outcome
+	})
 	return nil
 }
 
-// job builds the Job of an attempt. Everything comes from the frozen hook, but what it may do is asked again.
+// job builds the Job of an attempt. Everything comes from the frozen hook, but permissions are checked again.
 func (e *Executor) job(ctx context.Context, owner client.Object, run *session.HookRun) (*batchv1.Job, error) {
 	namespace := owner.GetNamespace()
 	if run.Stage == session.PreHooks {
@@ -52,7 +56,7 @@ func (e *Executor) job(ctx context.Context, owner client.Object, run *session.Ho
 			return nil, err
 		}
 	}
-	// A container that waits for a key that is not there would tell so only in minutes.
+	// A container that lacks a key of a Secret or ConfigMap would report that only after minutes.
 	if _, err := e.values(ctx, namespace, run.Hook.Variables, map[string]string{}); err != nil {
 		return nil, err
 	}
@@ -66,7 +70,7 @@ func (e *Executor) job(ctx context.Context, owner client.Object, run *session.Ho
 	}
 	kind, err := apiutil.GVKForObject(owner, e.Scheme())
 	if err != nil {
-		return nil, fmt.Errorf("kind of the owner of a hook: %w", err)
+		return nil, fmt.Errorf("find kind of a hook's owner: %w", err)
 	}
 	label := v1alpha1.LabelBackupSession
 	switch kind.Kind {
@@ -77,7 +81,9 @@ func (e *Executor) job(ctx context.Context, owner client.Object, run *session.Ho
 	}
 	job, err := task.FunctionJob(task.FunctionJobInput{
 		Name: session.HookJobName(kind.Kind, owner.GetName(), run.HookAttempt), Namespace: namespace,
-		Labels:   map[string]string{label: policy.LabelValue(owner.GetName()), v1alpha1.LabelHook: policy.LabelValue(run.Name)},
+		Labels: map[string]string{
+			label: policy.LabelValue(owner.GetName()), v1alpha1.LabelHook: policy.LabelValue(run.Name),
+		},
 		Owner:    *metav1.NewControllerRef(owner, kind),
 		Function: filled.Function, Values: filled.Values, Env: filled.Env, Variables: filled.Variables,
 		Volumes: filled.Volumes, VolumeMounts: filled.VolumeMounts,

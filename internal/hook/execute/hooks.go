@@ -16,13 +16,19 @@ type Hooks struct {
 	*Executor
 }
 
-// CarryOut makes the attempts, or the Jobs of those with a Function, that are not known, and stops those of stop. Before it makes
-// one, newest says whether the owner is what it was decided for: an error keeps it from being made.
-func (h *Hooks) CarryOut(ctx context.Context, owner client.Object, runs []session.HookRun, stop []session.HookAttempt, newest func(context.Context, client.Object) error) error {
+// CarryOut starts the attempts of runs that are not known, or creates their Jobs, and stops the attempts of stop.
+// Before it starts anything, it calls newest to check that the owner has not changed since the decision. An error
+// prevents the start.
+func (h *Hooks) CarryOut(
+	ctx context.Context, owner client.Object, runs []session.HookRun, stop []session.HookAttempt,
+	newest func(context.Context, client.Object) error,
+) error {
 	for _, attempt := range stop {
 		h.Stop(owner.GetUID(), attempt)
 	}
-	runs = slices.DeleteFunc(slices.Clone(runs), func(run session.HookRun) bool { return h.Known(owner.GetUID(), run.HookAttempt) })
+	runs = slices.DeleteFunc(slices.Clone(runs), func(run session.HookRun) bool {
+		return h.Known(owner.GetUID(), run.HookAttempt)
+	})
 	if len(runs) == 0 {
 		return nil
 	}
@@ -36,7 +42,7 @@ func (h *Hooks) CarryOut(ctx context.Context, owner client.Object, runs []sessio
 	return errors.Join(errs...)
 }
 
-// begin makes one attempt.
+// begin starts one attempt.
 func (h *Hooks) begin(ctx context.Context, owner client.Object, run *session.HookRun) error {
 	if run.Hook.Function != nil {
 		return h.makeJob(ctx, owner, run)

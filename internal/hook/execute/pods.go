@@ -22,16 +22,19 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// maxPods is in how many pods of one attempt an action is carried out at once.
+// maxPods is the number of pods in which one attempt acts at once.
 const maxPods = 8
 
-// inPods carries an action out in the pods that the executor chooses. It ends in all, whatever becomes of some.
+// inPods carries an action out in the pods that the executor chooses. It finishes in all pods, even if it fails in
+// some.
 func (e *Executor) inPods(ctx context.Context, namespace string, run session.HookRun, rendered hook.Rendered) error {
 	config := rest.CopyConfig(e.Config)
-	config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:" + namespace + ":" + v1alpha1.HookServiceAccount}
+	config.Impersonate = rest.ImpersonationConfig{
+		UserName: "system:serviceaccount:" + namespace + ":" + v1alpha1.HookServiceAccount,
+	}
 	api, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return fmt.Errorf("make a client of %s: %w", v1alpha1.HookServiceAccount, err)
+		return fmt.Errorf("create client for ServiceAccount %s: %w", v1alpha1.HookServiceAccount, err)
 	}
 	pods, err := e.pods(ctx, api, namespace, run, rendered)
 	if err != nil {
@@ -60,8 +63,10 @@ func (e *Executor) inPods(ctx context.Context, namespace string, run session.Hoo
 	return nil
 }
 
-// pods are those that the action is carried out in, ordered by name. There is at least one.
-func (e *Executor) pods(ctx context.Context, api kubernetes.Interface, namespace string, run session.HookRun, rendered hook.Rendered) ([]corev1.Pod, error) {
+// pods returns the pods in which the action is carried out, ordered by name. There is at least one.
+func (e *Executor) pods(
+	ctx context.Context, api kubernetes.Interface, namespace string, run session.HookRun, rendered hook.Rendered,
+) ([]corev1.Pod, error) {
 	executor := v1alpha1.HookPodExecutor{}
 	if run.Hook.Executor.Pod != nil {
 		executor = *run.Hook.Executor.Pod
@@ -70,7 +75,7 @@ func (e *Executor) pods(ctx context.Context, api kubernetes.Interface, namespace
 	if err != nil {
 		return nil, refused(v1alpha1.ReasonInvalidHook, "executor.pod.selector: %v", err)
 	}
-	// What Cairn itself runs on a target is not of it.
+	// Pods that Cairn runs do not belong to the target.
 	foreign := func(p *corev1.Pod) bool { return p.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByCairn }
 	chosen := func(*corev1.Pod) bool { return true }
 	which := fmt.Sprintf("the selector %q", selector)
@@ -88,7 +93,7 @@ func (e *Executor) pods(ctx context.Context, api kubernetes.Interface, namespace
 		return nil, notPermitted(namespace)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list pods: %w", err)
+		return nil, fmt.Errorf("list Pods: %w", err)
 	}
 	running := slices.DeleteFunc(list.Items, func(p corev1.Pod) bool {
 		return p.Status.Phase != corev1.PodRunning || p.DeletionTimestamp != nil || !foreign(&p) || !chosen(&p)
@@ -98,14 +103,14 @@ func (e *Executor) pods(ctx context.Context, api kubernetes.Interface, namespace
 		running = one(running, run)
 	}
 	if len(running) == 0 {
-		return nil, failed(v1alpha1.ReasonNoRunningPod, "no pod runs of %s", which)
+		return nil, failed(v1alpha1.ReasonNoRunningPod, "no pod runs for %s", which)
 	}
 	return running, nil
 }
 
-// one keeps the pod that is meant where one is: the first that was ready when the run began. So what runs after the work, or
-// again, meets the pod that was frozen before it, which may not be ready because of that. Where no such pod is left, it is the
-// first that is ready now, and for what is owed after the work the first at all.
+// one keeps one pod. It prefers the first pod that was ready when the run began. So a hook after the work, or a
+// repeated one, uses the pod that was frozen before, although freezing can have made that pod unready. If no such pod
+// is left, one keeps the first that is ready now, and after the work the first of all.
 func one(running []corev1.Pod, run session.HookRun) []corev1.Pod {
 	for _, fits := range []func(*corev1.Pod) bool{
 		func(p *corev1.Pod) bool { return wasReady(p, run.Since) },
@@ -121,7 +126,7 @@ func one(running []corev1.Pod, run session.HookRun) []corev1.Pod {
 	return nil
 }
 
-// readiness is the condition of a pod that says whether it is ready. It may be missing.
+// readiness returns the condition Ready of a pod. It is empty if the pod has none.
 func readiness(p *corev1.Pod) corev1.PodCondition {
 	i := slices.IndexFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady })
 	if i < 0 {
@@ -132,7 +137,8 @@ func readiness(p *corev1.Pod) corev1.PodCondition {
 
 func isReady(p *corev1.Pod) bool { return readiness(p).Status == corev1.ConditionTrue }
 
-// wasReady says whether a pod was ready at a time, as far as its last change tells. The time of a change is cut to seconds.
+// wasReady reports whether a pod was ready at a time, as far as the last change of its condition tells. Times of
+// changes are cut to seconds.
 func wasReady(p *corev1.Pod, at time.Time) bool {
 	switch c := readiness(p); c.Status {
 	case corev1.ConditionTrue:
@@ -144,7 +150,7 @@ func wasReady(p *corev1.Pod, at time.Time) bool {
 	}
 }
 
-// owned says whether a pod has such an owner.
+// owned reports whether a pod has the wanted owner.
 func owned(p *corev1.Pod, want *v1alpha1.HookPodOwner) bool {
 	fits := func(want, have string) bool { return want == "" || want == have }
 	return slices.ContainsFunc(p.OwnerReferences, func(o metav1.OwnerReference) bool {
@@ -154,10 +160,13 @@ func owned(p *corev1.Pod, want *v1alpha1.HookPodOwner) bool {
 	})
 }
 
-// ofTarget chooses the pods of the run's only target.
-func (e *Executor) ofTarget(ctx context.Context, namespace string, targets []v1alpha1.TypedObjectReference) (func(*corev1.Pod) bool, string, error) {
+// ofTarget returns a function that chooses the pods of the run's only target, and the name of that target.
+func (e *Executor) ofTarget(
+	ctx context.Context, namespace string, targets []v1alpha1.TypedObjectReference,
+) (func(*corev1.Pod) bool, string, error) {
 	if len(targets) != 1 {
-		return nil, "", refused(v1alpha1.ReasonInvalidHook, "the run has %d targets: say with executor.pod.selector or executor.pod.owner which pods are meant", len(targets))
+		return nil, "", refused(v1alpha1.ReasonInvalidHook,
+			"the run has %d targets: choose the pods with executor.pod.selector or executor.pod.owner", len(targets))
 	}
 	target := targets[0]
 	var object client.Object
@@ -175,16 +184,19 @@ func (e *Executor) ofTarget(ctx context.Context, namespace string, targets []v1a
 		o := &appsv1.DaemonSet{}
 		object, selector = o, func() *metav1.LabelSelector { return o.Spec.Selector }
 	default:
-		return nil, "", refused(v1alpha1.ReasonInvalidHook, "%s has no pods: say with executor.pod.selector or executor.pod.owner which are meant", target)
+		return nil, "", refused(v1alpha1.ReasonInvalidHook,
+			"%s has no pods: choose the pods with executor.pod.selector or executor.pod.owner", target)
 	}
-	if err := e.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: target.Name}, object); apierrors.IsNotFound(err) {
+	err := e.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: target.Name}, object)
+	if apierrors.IsNotFound(err) {
 		return nil, "", failed(v1alpha1.ReasonTargetNotFound, "there is no %s", target)
-	} else if err != nil {
+	}
+	if err != nil {
 		return nil, "", fmt.Errorf("get %s: %w", target, err)
 	}
 	fits, err := metav1.LabelSelectorAsSelector(selector())
 	if err != nil {
-		return nil, "", refused(v1alpha1.ReasonInvalidHook, "the selector of %s: %v", target, err)
+		return nil, "", refused(v1alpha1.ReasonInvalidHook, "the selector of %s is not valid: %v", target, err)
 	}
 	return func(p *corev1.Pod) bool { return fits.Matches(labels.Set(p.Labels)) }, target.String(), nil
 }
@@ -192,6 +204,8 @@ func (e *Executor) ofTarget(ctx context.Context, namespace string, targets []v1a
 // notPermitted says which RoleBinding is missing.
 func notPermitted(namespace string) error {
 	return refused(v1alpha1.ReasonHookNotPermitted,
-		"ServiceAccount %[1]s may not use the pods of namespace %[2]s: make a RoleBinding there from it to ClusterRole %[3]s (kubectl create rolebinding %[1]s -n %[2]s --clusterrole=%[3]s --serviceaccount=%[2]s:%[1]s)",
+		"ServiceAccount %[1]s is not allowed to use the pods of namespace %[2]s: create a RoleBinding there from it "+
+			"to ClusterRole %[3]s (kubectl create rolebinding %[1]s -n %[2]s --clusterrole=%[3]s "+
+			"--serviceaccount=%[2]s:%[1]s)",
 		v1alpha1.HookServiceAccount, namespace, v1alpha1.HookClusterRole)
 }

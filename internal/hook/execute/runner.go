@@ -1,5 +1,10 @@
-// Package execute carries the actions of hooks out: commands in pods, requests and connections. What it needs to know was
-// frozen before, except the values of Secrets and ConfigMaps.
+// Package execute carries out the actions of hooks: commands in pods, requests, connections, and Jobs of Functions.
+//
+// Executor has no state. Runner makes attempts in goroutines of its own. Both are safe for concurrent use.
+//
+// Invariants: actions use only what was frozen before, except the values of Secrets and ConfigMaps, which are read at
+// the time of the attempt and never appear in an outcome. Commands run with the rights of ServiceAccount cairn-hook of
+// the target's namespace, not with those of the manager.
 package execute
 
 import (
@@ -14,14 +19,15 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// maxRunning is how many attempts a Runner makes at once. Further ones wait; their time begins when they do.
+// maxRunning is how many attempts a Runner makes at once. Further attempts wait, and their timeouts start when they
+// begin.
 const maxRunning = 100
 
 // Work is one attempt. It ends soon after ctx.
 type Work func(ctx context.Context) session.HookOutcome
 
-// Runner makes attempts beside the reconcilers, which only start them and read how they ended. What it knows is lost with the
-// process: an attempt that nobody knows of is made again.
+// Runner makes attempts outside the reconcilers, which only start them and read how they ended. Its knowledge is lost
+// with the process: an unknown attempt is made again.
 type Runner struct {
 	ended   chan event.GenericEvent
 	running chan struct{}
@@ -37,7 +43,7 @@ type attempt struct {
 	outcome *session.HookOutcome
 }
 
-// NewRunner is a Runner that works until the context of Start ends.
+// NewRunner returns a Runner that works until the context of Start ends.
 func NewRunner() *Runner {
 	r := &Runner{
 		ended: make(chan event.GenericEvent, maxRunning), running: make(chan struct{}, maxRunning),
@@ -47,17 +53,17 @@ func NewRunner() *Runner {
 	return r
 }
 
-// Start waits for the end of ctx, and stops what runs then. A manager calls it.
+// Start waits for the end of ctx and then stops the running attempts. A manager calls it.
 func (r *Runner) Start(ctx context.Context) error {
 	<-ctx.Done()
 	r.stop()
 	return nil
 }
 
-// Ended gives the owner of each attempt that ended.
+// Ended returns a channel that receives the owner of each attempt that has ended.
 func (r *Runner) Ended() <-chan event.GenericEvent { return r.ended }
 
-// Results says how the attempts of an owner ended, as far as this process made them.
+// Results returns how the attempts of an owner ended, if this process made them.
 func (r *Runner) Results(owner types.UID) session.HookResults {
 	return func(a session.HookAttempt) *session.HookOutcome {
 		r.mu.Lock()
@@ -69,14 +75,14 @@ func (r *Runner) Results(owner types.UID) session.HookResults {
 	}
 }
 
-// Known says whether an attempt was made or is being made by this process.
+// Known reports whether this process has made or is making an attempt.
 func (r *Runner) Known(owner types.UID, a session.HookAttempt) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.runs[owner][a] != nil
 }
 
-// Ensure makes an attempt, unless it is known.
+// Ensure starts an attempt, unless it is known.
 func (r *Runner) Ensure(owner client.Object, a session.HookAttempt, timeout time.Duration, work Work) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -97,7 +103,7 @@ func (r *Runner) Ensure(owner client.Object, a session.HookAttempt, timeout time
 	}()
 }
 
-// Stop stops an attempt of an owner, if it is being made.
+// Stop stops a running attempt of an owner.
 func (r *Runner) Stop(owner types.UID, a session.HookAttempt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -106,7 +112,7 @@ func (r *Runner) Stop(owner types.UID, a session.HookAttempt) {
 	}
 }
 
-// Forget stops what runs for an owner and forgets how its attempts ended.
+// Forget stops the running attempts of an owner and forgets how the others ended.
 func (r *Runner) Forget(owner types.UID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -116,12 +122,12 @@ func (r *Runner) Forget(owner types.UID) {
 	delete(r.runs, owner)
 }
 
-// do makes one attempt and tells about its end, unless the process ends: then it counts as never made.
+// do makes one attempt and reports its end. If the process ends first, the attempt counts as never made.
 func (r *Runner) do(ctx context.Context, owner client.Object, run *attempt, timeout time.Duration, work Work) {
 	select {
 	case r.running <- struct{}{}:
 		defer func() { <-r.running }()
-	case <-ctx.Done(): // stopped before its turn: the work ends at once and says how, or its owner waits for ever
+	case <-ctx.Done(): // stopped before its turn: work ends at once and its owner learns the outcome
 	}
 	timed, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

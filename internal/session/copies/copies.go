@@ -1,5 +1,7 @@
-// Package copies observes the temporary volumes that the movers of BackupSessions read, and makes and removes them in a way that can
-// be repeated. A cluster need not know VolumeSnapshots: they are never read through a cache.
+// Package copies observes, makes and removes the temporary volumes that the movers of BackupSessions read.
+//
+// It keeps no state and is safe for concurrent use; each operation can be repeated. It reads past the cache, because a
+// cluster need not have the kind VolumeSnapshot. It changes and deletes only objects that the BackupSession controls.
 package copies
 
 import (
@@ -27,11 +29,11 @@ type Maker struct {
 	client.Client
 	// Live reads past the cache.
 	Live client.Reader
-	// Owner of the fields that are written.
+	// Owner is the field owner of all writes.
 	Owner client.FieldOwner
 }
 
-// Observe reads the copies of a session, by name.
+// Observe reads the copies of a run, by name.
 func (m Maker) Observe(ctx context.Context, s *v1alpha1.BackupSession, now time.Time) (map[string]session.Copy, error) {
 	out := map[string]session.Copy{}
 	if !session.HasCopies(s) {
@@ -40,7 +42,7 @@ func (m Maker) Observe(ctx context.Context, s *v1alpha1.BackupSession, now time.
 	selector := []client.ListOption{client.InNamespace(s.Namespace), client.MatchingLabels(labels(s))}
 	var claims corev1.PersistentVolumeClaimList
 	if err := m.Live.List(ctx, &claims, selector...); err != nil {
-		return nil, fmt.Errorf("list the temporary claims of %s: %w", s.Name, err)
+		return nil, fmt.Errorf("list temporary PersistentVolumeClaims of BackupSession %s: %w", s.Name, err)
 	}
 	for i := range claims.Items {
 		claim := &claims.Items[i]
@@ -59,7 +61,7 @@ func (m Maker) Observe(ctx context.Context, s *v1alpha1.BackupSession, now time.
 	}
 	var snapshots snapshotv1.VolumeSnapshotList
 	if err := m.Live.List(ctx, &snapshots, selector...); err != nil && !volumesnapshot.NoKind(err) {
-		return nil, fmt.Errorf("list the temporary VolumeSnapshots of %s: %w", s.Name, err)
+		return nil, fmt.Errorf("list temporary VolumeSnapshots of BackupSession %s: %w", s.Name, err)
 	}
 	for i := range snapshots.Items {
 		if snapshot := &snapshots.Items[i]; metav1.IsControlledBy(snapshot, s) {
@@ -71,8 +73,8 @@ func (m Maker) Observe(ctx context.Context, s *v1alpha1.BackupSession, now time.
 	return out, nil
 }
 
-// trouble is what the driver said last of a claim that it has not made a volume for in volumesnapshot.ErrorGrace. That it still works
-// on it is none, whatever it said before.
+// trouble returns what the driver said last about a claim that still has no volume after volumesnapshot.ErrorGrace. It
+// returns "" while the driver still works on the volume, whatever it said before.
 func (m Maker) trouble(ctx context.Context, claim *corev1.PersistentVolumeClaim, now time.Time) (string, error) {
 	if claim.Status.Phase == corev1.ClaimBound || now.Sub(claim.CreationTimestamp.Time) < volumesnapshot.ErrorGrace {
 		return "", nil
@@ -84,14 +86,19 @@ func (m Maker) trouble(ctx context.Context, claim *corev1.PersistentVolumeClaim,
 	return last, nil
 }
 
-// Make makes a part of a copy, or finds that it was made before. What no repetition mends is an error that movers.RefusalOf knows.
-func (m Maker) Make(ctx context.Context, s *v1alpha1.BackupSession, request session.CopyRequest, have session.Copy) error {
+// Make makes one part of a copy, or finds that it was made before. An error that no repetition can fix is one that
+// movers.RefusalOf recognises.
+func (m Maker) Make(
+	ctx context.Context, s *v1alpha1.BackupSession, request session.CopyRequest, have session.Copy,
+) error {
 	if request.Snapshot {
-		o := volumesnapshot.New(s.Namespace, request.Copy.Name, request.Copy.ClaimName, request.Copy.VolumeSnapshotClassName, labels(s), nil)
+		o := volumesnapshot.New(s.Namespace, request.Copy.Name, request.Copy.ClaimName,
+			request.Copy.VolumeSnapshotClassName, labels(s), nil)
 		return m.create(ctx, s, o, &snapshotv1.VolumeSnapshot{})
 	}
 	if have.Snapshot != nil {
-		// Whatever removes it, what it took of the volume goes with it: nobody else knows of it.
+		// Whatever removes the VolumeSnapshot later must remove its data in the storage system, too: nothing else knows
+		// that data.
 		if err := m.own(ctx, have.Snapshot); err != nil {
 			return err
 		}
@@ -99,33 +106,41 @@ func (m Maker) Make(ctx context.Context, s *v1alpha1.BackupSession, request sess
 	return m.create(ctx, s, claim(s, request), &corev1.PersistentVolumeClaim{})
 }
 
-// claim is a temporary claim.
+// claim builds a temporary claim.
 func claim(s *v1alpha1.BackupSession, request session.CopyRequest) *corev1.PersistentVolumeClaim {
 	c := request.Copy
 	source := &corev1.TypedLocalObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: c.ClaimName}
 	if c.VolumeSnapshotClassName != "" {
-		source = &corev1.TypedLocalObjectReference{APIGroup: new(snapshotv1.GroupName), Kind: volumesnapshot.Kind, Name: c.Name}
+		source = &corev1.TypedLocalObjectReference{
+			APIGroup: new(snapshotv1.GroupName), Kind: volumesnapshot.Kind, Name: c.Name,
+		}
 	}
 	return &corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: c.Name, Labels: labels(s)},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes: c.AccessModes, StorageClassName: &c.StorageClassName, DataSource: source,
-			Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: request.Size}},
+			Resources: corev1.VolumeResourceRequirements{
+				Requests: corev1.ResourceList{corev1.ResourceStorage: request.Size},
+			},
 		},
 	}
 }
 
-// create makes o for a session, which controls it. found is an empty object of its kind.
+// create makes o, which the run controls. found is an empty object of the same kind.
 func (m Maker) create(ctx context.Context, s *v1alpha1.BackupSession, o, found client.Object) error {
-	o.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(s, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupSessionKind))})
+	o.SetOwnerReferences([]metav1.OwnerReference{
+		*metav1.NewControllerRef(s, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupSessionKind)),
+	})
 	err := m.Create(ctx, o, m.Owner)
 	switch {
 	case err == nil:
 		return nil
 	case volumesnapshot.NoKind(err):
-		return movers.Refuse(v1alpha1.ReasonVolumeSnapshotsNotSupported, "the cluster has no kind VolumeSnapshot: install the snapshot controller with its kinds, or leave copyMethod out")
+		return movers.Refuse(v1alpha1.ReasonVolumeSnapshotsNotSupported,
+			"the cluster has no kind VolumeSnapshot: install the snapshot controller and its "+
+				"CustomResourceDefinitions, or leave copyMethod out")
 	case apierrors.IsForbidden(err):
-		return movers.Refuse(v1alpha1.ReasonCopyFailed, "the API server does not take it: %v", err)
+		return movers.Refuse(v1alpha1.ReasonCopyFailed, "the API server refused the copy: %v", err)
 	case !apierrors.IsAlreadyExists(err):
 		return movers.Rejected(fmt.Errorf("create %s: %w", o.GetName(), err))
 	}
@@ -133,12 +148,13 @@ func (m Maker) create(ctx context.Context, s *v1alpha1.BackupSession, o, found c
 		return fmt.Errorf("get %s: %w", o.GetName(), err)
 	}
 	if !metav1.IsControlledBy(found, s) {
-		return movers.Refuse(v1alpha1.ReasonNameConflict, "there is a %s already, which does not belong to BackupSession %s", o.GetName(), s.Name)
+		return movers.Refuse(v1alpha1.ReasonNameConflict, "%s exists already and does not belong to BackupSession %s",
+			o.GetName(), s.Name)
 	}
 	return nil
 }
 
-// Discard asks for the end of all that there is of a copy.
+// Discard deletes all parts of a copy.
 func (m Maker) Discard(ctx context.Context, c session.Copy) error {
 	if c.Claim != nil && c.Claim.DeletionTimestamp == nil {
 		if err := m.remove(ctx, c.Claim); err != nil {
@@ -154,7 +170,7 @@ func (m Maker) Discard(ctx context.Context, c session.Copy) error {
 	return m.remove(ctx, c.Snapshot)
 }
 
-// remove deletes this very object, if it is there.
+// remove deletes exactly this object, if it still exists.
 func (m Maker) remove(ctx context.Context, o client.Object) error {
 	err := m.Delete(ctx, o, client.Preconditions{UID: new(o.GetUID())})
 	if client.IgnoreNotFound(err) != nil {
@@ -163,25 +179,29 @@ func (m Maker) remove(ctx context.Context, o client.Object) error {
 	return nil
 }
 
-// own sees to it that what a temporary VolumeSnapshot took in the storage system goes with it, also where its class retains that.
+// own makes sure that the storage system deletes the data of a temporary VolumeSnapshot with it, even if its class says
+// Retain.
 func (m Maker) own(ctx context.Context, s *snapshotv1.VolumeSnapshot) error {
 	var content snapshotv1.VolumeSnapshotContent
 	err := m.Live.Get(ctx, client.ObjectKey{Name: volumesnapshot.ContentName(s)}, &content)
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("get the content of VolumeSnapshot %s/%s: %w", s.Namespace, s.Name, err)
+		return fmt.Errorf("get VolumeSnapshotContent of VolumeSnapshot %s/%s: %w", s.Namespace, s.Name, err)
 	}
-	if err != nil || !volumesnapshot.MadeFor(s, &content) || content.Spec.DeletionPolicy == snapshotv1.VolumeSnapshotContentDelete {
+	if err != nil || !volumesnapshot.MadeFor(s, &content) ||
+		content.Spec.DeletionPolicy == snapshotv1.VolumeSnapshotContentDelete {
 		return nil
 	}
 	before := content.DeepCopy()
 	content.Spec.DeletionPolicy = snapshotv1.VolumeSnapshotContentDelete
 	if err := m.Patch(ctx, &content, client.MergeFrom(before), m.Owner); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("let VolumeSnapshotContent %s go: %w", content.Name, err)
+		return fmt.Errorf("set deletionPolicy of VolumeSnapshotContent %s: %w", content.Name, err)
 	}
 	return nil
 }
 
-// labels of all copies of a session.
+// labels returns the labels of all copies of a run.
 func labels(s *v1alpha1.BackupSession) map[string]string {
-	return map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelCopy: policy.LabelValue(s.Name)}
+	return map[string]string{
+		v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelCopy: policy.LabelValue(s.Name),
+	}
 }

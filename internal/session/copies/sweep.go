@@ -19,19 +19,19 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// Leftover are the copies that a BackupSession left behind.
+// Leftover is the copies that a BackupSession left behind.
 type Leftover struct {
 	// Namespace and Session name the BackupSession.
 	Namespace, Session string
-	// Ended is that BackupSession; nil where it is gone.
+	// Ended is that BackupSession, nil where it no longer exists.
 	Ended *v1alpha1.BackupSession
-	// Names of the copies, in order.
+	// Names are the names of the copies, in order.
 	Names []string
 
 	copies map[string]session.Copy
 }
 
-// Fresh are the names of those copies whose end nobody has asked for, in order.
+// Fresh returns the names of the copies that are not being deleted yet, in order.
 func (l Leftover) Fresh() []string {
 	return slices.DeleteFunc(slices.Clone(l.Names), func(name string) bool { return l.copies[name].Going() })
 }
@@ -42,7 +42,8 @@ type owner struct {
 	uid             types.UID
 }
 
-// Leftovers finds the copies whose BackupSession has ended or is gone: it removes them by itself, but for what went wrong.
+// Leftovers finds the copies whose BackupSession has ended or no longer exists. A run removes its copies itself, so
+// copies are left over only where something went wrong.
 func (m Maker) Leftovers(ctx context.Context) ([]Leftover, error) {
 	all, err := m.all(ctx)
 	if err != nil {
@@ -54,7 +55,7 @@ func (m Maker) Leftovers(ctx context.Context) ([]Leftover, error) {
 		var s v1alpha1.BackupSession
 		err := m.Live.Get(ctx, client.ObjectKey{Namespace: o.namespace, Name: o.name}, &s)
 		if client.IgnoreNotFound(err) != nil {
-			return nil, fmt.Errorf("get backup session %s/%s: %w", o.namespace, o.name, err)
+			return nil, fmt.Errorf("get BackupSession %s/%s: %w", o.namespace, o.name, err)
 		}
 		if !apierrors.IsNotFound(err) && s.UID == o.uid {
 			if !s.Status.Phase.Terminal() {
@@ -67,7 +68,7 @@ func (m Maker) Leftovers(ctx context.Context) ([]Leftover, error) {
 	return out, nil
 }
 
-// all are all copies in the cluster, by name, of each BackupSession.
+// all returns all copies in the cluster, by name, for each BackupSession.
 func (m Maker) all(ctx context.Context) (map[owner]map[string]session.Copy, error) {
 	out := map[owner]map[string]session.Copy{}
 	of := func(o client.Object) map[string]session.Copy {
@@ -81,10 +82,12 @@ func (m Maker) all(ctx context.Context) (map[owner]map[string]session.Copy, erro
 		}
 		return out[by]
 	}
-	marks := []client.ListOption{client.HasLabels{v1alpha1.LabelCopy}, client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}}
+	marks := []client.ListOption{
+		client.HasLabels{v1alpha1.LabelCopy}, client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
+	}
 	var claims corev1.PersistentVolumeClaimList
 	if err := m.Live.List(ctx, &claims, marks...); err != nil {
-		return nil, fmt.Errorf("list temporary claims: %w", err)
+		return nil, fmt.Errorf("list temporary PersistentVolumeClaims: %w", err)
 	}
 	for i := range claims.Items {
 		if found := of(&claims.Items[i]); found != nil {
@@ -105,7 +108,7 @@ func (m Maker) all(ctx context.Context) (map[owner]map[string]session.Copy, erro
 	return out, nil
 }
 
-// Remove asks for the end of what was left, and of the Jobs whose pods hold it.
+// Remove deletes the copies that were left behind, and the Jobs whose pods still use them.
 func (m Maker) Remove(ctx context.Context, left Leftover) error {
 	if left.Ended != nil {
 		for _, name := range session.ReadersOf(left.Ended) {

@@ -15,9 +15,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// Content reads the VolumeSnapshotContent that a VolumeSnapshot is bound to, past the cache, which has none; nil where it is bound to
-// none. Who may write the status of a VolumeSnapshot may name the content of another tenant there: only one that names it back counts.
-func Content(ctx context.Context, live client.Reader, s *snapshotv1.VolumeSnapshot) (*snapshotv1.VolumeSnapshotContent, error) {
+// Content reads the VolumeSnapshotContent to which a VolumeSnapshot is bound, past the cache, which holds none. It
+// returns nil if there is none.
+//
+// Whoever can write the status of a VolumeSnapshot can name another tenant's content there. So only a content that
+// names the VolumeSnapshot back counts.
+func Content(
+	ctx context.Context, live client.Reader, s *snapshotv1.VolumeSnapshot,
+) (*snapshotv1.VolumeSnapshotContent, error) {
 	if s.Status == nil || ptr.Deref(s.Status.BoundVolumeSnapshotContentName, "") == "" {
 		return nil, nil
 	}
@@ -27,20 +32,23 @@ func Content(ctx context.Context, live client.Reader, s *snapshotv1.VolumeSnapsh
 	case apierrors.IsNotFound(err):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("get volume snapshot content %s: %w", *s.Status.BoundVolumeSnapshotContentName, err)
+		return nil, fmt.Errorf("get VolumeSnapshotContent %s: %w", *s.Status.BoundVolumeSnapshotContentName, err)
 	case !volumesnapshot.Bound(s, content):
 		return nil, nil
 	}
 	return content, nil
 }
 
-// LentContents are the VolumeSnapshotContents that restores made of snapshots of other namespaces, past the cache. Those that do not say
-// all that those of a restore say are none.
+// LentContents reads, past the cache, the VolumeSnapshotContents that restores made for snapshots of other namespaces.
+// It ignores contents that lack any of the marks that a restore sets.
 func LentContents(ctx context.Context, live client.Reader) ([]snapshotv1.VolumeSnapshotContent, error) {
 	var list snapshotv1.VolumeSnapshotContentList
-	marks := []client.ListOption{client.HasLabels{v1alpha1.LabelRestoreSession}, client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}}
+	marks := []client.ListOption{
+		client.HasLabels{v1alpha1.LabelRestoreSession},
+		client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
+	}
 	if err := live.List(ctx, &list, marks...); err != nil {
-		return nil, fmt.Errorf("list the VolumeSnapshotContents that restores borrowed: %w", err)
+		return nil, fmt.Errorf("list VolumeSnapshotContents of restores: %w", err)
 	}
 	return slices.DeleteFunc(list.Items, func(c snapshotv1.VolumeSnapshotContent) bool {
 		return !volumesnapshot.LentContent(&c, types.UID(c.Annotations[v1alpha1.AnnotationRestoreSession]))

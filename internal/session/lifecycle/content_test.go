@@ -25,24 +25,33 @@ func TestOnlyAContentThatNamesItsVolumeSnapshotBackCounts(t *testing.T) {
 		ref    func(*corev1.ObjectReference)
 		want   bool
 	}{
-		"both name each other":          {status: bound("content"), want: true},
-		"it has no status":              {},
-		"it is bound to none":           {status: &snapshotv1.VolumeSnapshotStatus{}},
-		"it names none":                 {status: bound("")},
-		"the content is gone":           {status: bound("gone")},
-		"it names what can't be":        {status: bound("../secrets/shop/encryption")},
-		"the content of another tenant": {status: bound("content"), ref: func(r *corev1.ObjectReference) { r.Namespace = "tenant" }},
-		"the content of another name":   {status: bound("content"), ref: func(r *corev1.ObjectReference) { r.Name = "data-2" }},
-		"the content of one before it":  {status: bound("content"), ref: func(r *corev1.ObjectReference) { r.UID = "older" }},
-		"a content that is not bound":   {status: bound("content"), ref: func(r *corev1.ObjectReference) { r.UID = "" }},
+		"both name each other":           {status: bound("content"), want: true},
+		"it has no status":               {},
+		"it is bound to no content":      {status: &snapshotv1.VolumeSnapshotStatus{}},
+		"it names no content":            {status: bound("")},
+		"the content is gone":            {status: bound("gone")},
+		"it names an impossible content": {status: bound("../secrets/shop/encryption")},
+		"the content of another tenant": {
+			status: bound("content"), ref: func(r *corev1.ObjectReference) { r.Namespace = "tenant" },
+		},
+		"the content of another VolumeSnapshot": {
+			status: bound("content"), ref: func(r *corev1.ObjectReference) { r.Name = "data-2" },
+		},
+		"the content of an older VolumeSnapshot of this name": {
+			status: bound("content"), ref: func(r *corev1.ObjectReference) { r.UID = "older" },
+		},
+		"a content that is not bound": {status: bound("content"), ref: func(r *corev1.ObjectReference) { r.UID = "" }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g, ref := NewWithT(t), mine
 			if tc.ref != nil {
 				tc.ref(&ref)
 			}
-			reader := reading(g, &snapshotv1.VolumeSnapshotContent{ObjectMeta: metav1.ObjectMeta{Name: "content"}, Spec: snapshotv1.VolumeSnapshotContentSpec{VolumeSnapshotRef: ref}}).Build()
-			s := &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "data-1", UID: "mine"}, Status: tc.status}
+			reader := reading(g, &snapshotv1.VolumeSnapshotContent{ObjectMeta: metav1.ObjectMeta{Name: "content"},
+				Spec: snapshotv1.VolumeSnapshotContentSpec{VolumeSnapshotRef: ref}}).Build()
+			s := &snapshotv1.VolumeSnapshot{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "data-1", UID: "mine"}, Status: tc.status,
+			}
 			content, err := lifecycle.Content(t.Context(), reader, s)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(content != nil).To(Equal(tc.want))
@@ -50,7 +59,7 @@ func TestOnlyAContentThatNamesItsVolumeSnapshotBackCounts(t *testing.T) {
 	}
 }
 
-// A content that could not be read is not one that is not there: data would be given up for that.
+// A content that can't be read must not count as missing: its data would be given up.
 func TestAContentThatCannotBeReadIsAnError(t *testing.T) {
 	g, down := NewWithT(t), errors.New("down")
 	reader := reading(g).WithInterceptorFuncs(interceptor.Funcs{

@@ -22,15 +22,18 @@ import (
 // Database is a target that is a database, as it was found.
 type Database struct {
 	database.Binding
-	// Location is where it was found.
+	// Location is where the database was found.
 	Location database.Location
-	// Target is the object that policy names.
+	// Target is the object that the policy names.
 	Target client.Object
 }
 
-// FindDatabase looks past the cache for the database that a target stands for. params are those of the task. A refusal of the
-// reason TargetNotReady may go away by itself.
-func FindDatabase(ctx context.Context, live client.Reader, namespace string, ref v1alpha1.TypedObjectReference, params map[string]string, pods []corev1.Pod) (*Database, *v1alpha1.ResolvedError, error) {
+// FindDatabase finds, past the cache, the database behind a target. params are those of the task. A refusal with the
+// reason TargetNotReady can go away by itself.
+func FindDatabase(
+	ctx context.Context, live client.Reader, namespace string, ref v1alpha1.TypedObjectReference,
+	params map[string]string, pods []corev1.Pod,
+) (*Database, *v1alpha1.ResolvedError, error) {
 	target, refusal, err := DatabaseObject(ctx, live, namespace, ref)
 	if refusal != nil || err != nil {
 		return nil, refusal, err
@@ -43,7 +46,8 @@ func FindDatabase(ctx context.Context, live client.Reader, namespace string, ref
 	out.Binding = binding.With(params)
 	if out.Secret == "" {
 		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonInvalidParameters, Message: fmt.Sprintf(
-			"%s names no Secret with the credentials of its database: name it in the parameter %s", ref, policy.ParamSecretName)}, nil
+			"%s names no Secret with the credentials of its database: set the parameter %s to the name of the Secret",
+			ref, policy.ParamSecretName)}, nil
 	}
 	around := database.Surroundings{Namespace: namespace, Pods: pods}
 	if out.Service != "" {
@@ -52,7 +56,7 @@ func FindDatabase(ctx context.Context, live client.Reader, namespace string, ref
 			service = &corev1.Service{}
 			err := Get(ctx, live, client.ObjectKey{Namespace: namespace, Name: out.Service}, service)
 			if err != nil && !apierrors.IsNotFound(err) {
-				return nil, nil, fmt.Errorf("get service %s: %w", out.Service, err)
+				return nil, nil, fmt.Errorf("get Service %s: %w", out.Service, err)
 			}
 			if err != nil {
 				service = nil
@@ -60,8 +64,9 @@ func FindDatabase(ctx context.Context, live client.Reader, namespace string, ref
 		}
 		around.Service = service
 		var slices discoveryv1.EndpointSliceList
-		if err := live.List(ctx, &slices, client.InNamespace(namespace), client.MatchingLabels{discoveryv1.LabelServiceName: out.Service}); err != nil {
-			return nil, nil, fmt.Errorf("list endpoint slices of service %s: %w", out.Service, err)
+		selector := client.MatchingLabels{discoveryv1.LabelServiceName: out.Service}
+		if err := live.List(ctx, &slices, client.InNamespace(namespace), selector); err != nil {
+			return nil, nil, fmt.Errorf("list EndpointSlices of Service %s: %w", out.Service, err)
 		}
 		around.Slices = slices.Items
 	}
@@ -72,8 +77,10 @@ func FindDatabase(ctx context.Context, live client.Reader, namespace string, ref
 	return out, nil, nil
 }
 
-// DatabaseObject reads the object that stands for a database, past the cache.
-func DatabaseObject(ctx context.Context, live client.Reader, namespace string, ref v1alpha1.TypedObjectReference) (client.Object, *v1alpha1.ResolvedError, error) {
+// DatabaseObject reads, past the cache, the object that stands for a database.
+func DatabaseObject(
+	ctx context.Context, live client.Reader, namespace string, ref v1alpha1.TypedObjectReference,
+) (client.Object, *v1alpha1.ResolvedError, error) {
 	var o client.Object
 	switch ref.Kind {
 	case v1alpha1.KindService:
@@ -88,18 +95,22 @@ func DatabaseObject(ctx context.Context, live client.Reader, namespace string, r
 	err := Get(ctx, live, client.ObjectKey{Namespace: namespace, Name: ref.Name}, o)
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound, Message: fmt.Sprintf("there is no %s", ref)}, nil
+		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound,
+			Message: fmt.Sprintf("there is no %s", ref)}, nil
 	case apimeta.IsNoMatchError(err):
 		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound,
-			Message: fmt.Sprintf("the cluster has no kind %s of %s: its CustomResourceDefinition is not installed", ref.Kind, ref.APIGroup)}, nil
+			Message: fmt.Sprintf("the cluster has no kind %s of %s: its CustomResourceDefinition is not installed",
+				ref.Kind, ref.APIGroup)}, nil
 	case err != nil:
 		return nil, nil, fmt.Errorf("get %s: %w", ref, err)
 	}
 	return o, nil, nil
 }
 
-// Told is what the object that stands for a database says of its type, read past the cache.
-func Told(ctx context.Context, live client.Reader, namespace string, ref v1alpha1.TypedObjectReference) (policy.Told, error) {
+// Told reads, past the cache, which type of database an object stands for.
+func Told(
+	ctx context.Context, live client.Reader, namespace string, ref v1alpha1.TypedObjectReference,
+) (policy.Told, error) {
 	object, refusal, err := DatabaseObject(ctx, live, namespace, ref)
 	if refusal != nil || err != nil {
 		return policy.Told{}, err
@@ -107,7 +118,7 @@ func Told(ctx context.Context, live client.Reader, namespace string, ref v1alpha
 	return policy.Told{Found: true, Type: database.TypeOf(object)}, nil
 }
 
-// bindingOf is what the object that stands for a database says about it.
+// bindingOf returns what the object that stands for a database says about it.
 func bindingOf(o client.Object, params map[string]string) (database.Binding, *v1alpha1.ResolvedError) {
 	switch o := o.(type) {
 	case *corev1.Service:
@@ -123,24 +134,31 @@ func bindingOf(o client.Object, params map[string]string) (database.Binding, *v1
 	return database.Binding{}, nil
 }
 
-// foreign are the kinds of other systems, in the version that is read.
+// foreign holds the kinds of other systems, with the version to read.
 var foreign = map[schema.GroupKind]schema.GroupVersionKind{
-	{Group: v1alpha1.GroupAppBinding, Kind: v1alpha1.KindAppBinding}: {Group: v1alpha1.GroupAppBinding, Version: "v1alpha1", Kind: v1alpha1.KindAppBinding},
-	{Group: v1alpha1.GroupCluster, Kind: v1alpha1.KindCluster}:       {Group: v1alpha1.GroupCluster, Version: "v1", Kind: v1alpha1.KindCluster},
+	{Group: v1alpha1.GroupAppBinding, Kind: v1alpha1.KindAppBinding}: {
+		Group: v1alpha1.GroupAppBinding, Version: "v1alpha1", Kind: v1alpha1.KindAppBinding,
+	},
+	{Group: v1alpha1.GroupCluster, Kind: v1alpha1.KindCluster}: {
+		Group: v1alpha1.GroupCluster, Version: "v1", Kind: v1alpha1.KindCluster,
+	},
 }
 
-// UID of the target, which a restore confirms.
+// UID returns the UID of the target, which a restore confirms.
 func (d *Database) UID() types.UID { return d.Target.GetUID() }
 
-// Fill adds to the variables of a task what is known of the database.
+// Fill adds what is known about the database to the variables of a task.
 func (d *Database) Fill(vars *task.Variables) {
 	vars.TargetHost, vars.TargetPort, vars.TargetImage = d.Location.Host, d.Location.Port, d.Location.Image
 	vars.DatabaseVersion, vars.TargetDatabase = d.Location.Version, d.Database
 }
 
-// DatabaseTask is Task for a database: the task says how its mover runs in the database's image, and the streams are the components
-// that it makes, or the ones of components that it takes.
-func DatabaseTask(ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, restore bool, vars task.Variables, d *Database, components []string) (v1alpha1.ResolvedTask, []task.ComponentStream, *v1alpha1.ResolvedError, error) {
+// DatabaseTask is Task for a database. The returned task says how its mover runs in the database's image. The streams
+// are the components that a backup makes, or those of the given components that a restore takes.
+func DatabaseTask(
+	ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, restore bool, vars task.Variables, d *Database,
+	components []string,
+) (v1alpha1.ResolvedTask, []task.ComponentStream, *v1alpha1.ResolvedError, error) {
 	catalog, err := catalogOf(ctx, c, info)
 	if err != nil {
 		return v1alpha1.ResolvedTask{}, nil, nil, err

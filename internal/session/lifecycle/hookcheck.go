@@ -14,9 +14,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// HookMistakes asks for each hook of a policy in namespace whether its HookTemplate and Function exist, may be used and can be
-// filled in.
-func HookMistakes(ctx context.Context, c client.Reader, namespace string, hooks []policy.Hook, builtin hook.Builtin) ([]policy.Mistake, error) {
+// HookMistakes checks for each hook of a policy in namespace whether its HookTemplate and Function exist, are allowed
+// and can be filled in.
+func HookMistakes(
+	ctx context.Context, c client.Reader, namespace string, hooks []policy.Hook, builtin hook.Builtin,
+) ([]policy.Mistake, error) {
 	var out []policy.Mistake
 	for _, h := range hooks {
 		template, refusal, err := HookTemplate(ctx, c, namespace, *h.HookTemplate)
@@ -28,7 +30,9 @@ func HookMistakes(ctx context.Context, c client.Reader, namespace string, hooks 
 		case err != nil:
 			return nil, err
 		case refusal != nil:
-			out = append(out, policy.Mistake{Field: h.Field + ".hookTemplate", Reason: refusal.Reason, Message: refusal.Message})
+			out = append(out, policy.Mistake{
+				Field: h.Field + ".hookTemplate", Reason: refusal.Reason, Message: refusal.Message,
+			})
 		default:
 			out = append(out, policy.HookMistakes(h, template, function, builtin)...)
 		}
@@ -36,7 +40,7 @@ func HookMistakes(ctx context.Context, c client.Reader, namespace string, hooks 
 	return out, nil
 }
 
-// MayCome says whether what a hook was refused for may be on its way, with the policy.
+// MayCome reports whether the missing object for which a hook was refused can still arrive with the policy.
 func MayCome(reason string) bool {
 	return reason == v1alpha1.ReasonHookTemplateNotFound || reason == v1alpha1.ReasonFunctionNotFound
 }
@@ -56,11 +60,14 @@ func templatesOf(ctx context.Context, c client.Reader, function string) ([]v1alp
 	return out, nil
 }
 
-// RequestsOfFunction are those that a changed Function asks for: what ofTemplate asks for, for each HookTemplate that runs it.
-func RequestsOfFunction(ctx context.Context, c client.Reader, function client.Object, ofTemplate handler.MapFunc) []reconcile.Request {
+// RequestsOfFunction returns the requests that a changed Function causes: those of ofTemplate for each HookTemplate
+// that runs it.
+func RequestsOfFunction(
+	ctx context.Context, c client.Reader, function client.Object, ofTemplate handler.MapFunc,
+) []reconcile.Request {
 	templates, err := templatesOf(ctx, c, function.GetName())
 	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "look for the HookTemplates of a changed Function")
+		ctrl.LoggerFrom(ctx).Error(err, "find HookTemplates of a changed Function")
 		return nil
 	}
 	var requests []reconcile.Request

@@ -14,9 +14,12 @@ import (
 	"github.com/cairn-backup/cairn/internal/hook"
 )
 
-// Hooks resolves the hooks of a session in namespace. They are nil where there are none. moverImage is what ${moverImage} of a
-// Function stands for.
-func Hooks(ctx context.Context, c client.Reader, namespace string, pre, post []v1alpha1.HookInfo, builtin hook.Builtin, moverImage string) (*v1alpha1.ResolvedHooks, *v1alpha1.ResolvedError, error) {
+// Hooks resolves the hooks of a session in namespace. It returns nil if there are none. moverImage is the value of
+// ${moverImage} in a Function.
+func Hooks(
+	ctx context.Context, c client.Reader, namespace string, pre, post []v1alpha1.HookInfo, builtin hook.Builtin,
+	moverImage string,
+) (*v1alpha1.ResolvedHooks, *v1alpha1.ResolvedError, error) {
 	if len(pre)+len(post) == 0 {
 		return nil, nil, nil
 	}
@@ -36,7 +39,10 @@ func Hooks(ctx context.Context, c client.Reader, namespace string, pre, post []v
 	return out, nil, nil
 }
 
-func resolveHook(ctx context.Context, c client.Reader, namespace string, info *v1alpha1.HookInfo, builtin hook.Builtin, moverImage string) (v1alpha1.ResolvedHook, *v1alpha1.ResolvedError, error) {
+func resolveHook(
+	ctx context.Context, c client.Reader, namespace string, info *v1alpha1.HookInfo, builtin hook.Builtin,
+	moverImage string,
+) (v1alpha1.ResolvedHook, *v1alpha1.ResolvedError, error) {
 	template, refusal, err := HookTemplate(ctx, c, namespace, *info.HookTemplate)
 	of := hook.Container{MoverImage: moverImage}
 	if refusal == nil && err == nil {
@@ -61,25 +67,32 @@ func resolveHook(ctx context.Context, c client.Reader, namespace string, info *v
 	}, nil
 }
 
-// HookTemplate reads a HookTemplate that is used from a namespace. It is refused where it does not exist or its usagePolicy
-// does not allow that.
-func HookTemplate(ctx context.Context, c client.Reader, namespace string, ref v1alpha1.ObjectReference) (*v1alpha1.HookTemplate, *v1alpha1.ResolvedError, error) {
+// HookTemplate reads a HookTemplate that is used from a namespace. It refuses a template that does not exist or whose
+// usagePolicy does not allow the namespace.
+func HookTemplate(
+	ctx context.Context, c client.Reader, namespace string, ref v1alpha1.ObjectReference,
+) (*v1alpha1.HookTemplate, *v1alpha1.ResolvedError, error) {
 	key := client.ObjectKey{Namespace: cmp.Or(ref.Namespace, namespace), Name: ref.Name}
 	template := &v1alpha1.HookTemplate{}
 	if err := Get(ctx, c, key, template); apierrors.IsNotFound(err) {
-		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonHookTemplateNotFound, Message: fmt.Sprintf("there is no HookTemplate %s", key)}, nil
+		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonHookTemplateNotFound,
+			Message: fmt.Sprintf("there is no HookTemplate %s", key)}, nil
 	} else if err != nil {
 		return nil, nil, fmt.Errorf("get HookTemplate %s: %w", key, err)
 	}
-	err := access.MayUse(ctx, c, v1alpha1.HookTemplateKind, template, template.Spec.UsagePolicy, namespace, v1alpha1.ReasonHookTemplateNotAllowed)
+	err := access.MayUse(ctx, c, v1alpha1.HookTemplateKind, template, template.Spec.UsagePolicy, namespace,
+		v1alpha1.ReasonHookTemplateNotAllowed)
 	if reason, message, ok := access.ReasonOf(err); ok {
 		return nil, &v1alpha1.ResolvedError{Reason: reason, Message: message}, nil
 	}
 	return template, nil, err
 }
 
-// HookFunction reads the Function that a HookTemplate runs; nil where it runs none. It is refused where it does not exist.
-func HookFunction(ctx context.Context, c client.Reader, template *v1alpha1.HookTemplate) (*v1alpha1.Function, *v1alpha1.ResolvedError, error) {
+// HookFunction reads the Function that a HookTemplate runs, or returns nil if it runs none. It refuses a Function that
+// does not exist.
+func HookFunction(
+	ctx context.Context, c client.Reader, template *v1alpha1.HookTemplate,
+) (*v1alpha1.Function, *v1alpha1.ResolvedError, error) {
 	executor := template.Spec.Executor
 	if executor.Type != v1alpha1.HookExecutorFunction {
 		return nil, nil, nil
@@ -87,7 +100,7 @@ func HookFunction(ctx context.Context, c client.Reader, template *v1alpha1.HookT
 	f := &v1alpha1.Function{}
 	if err := Get(ctx, c, client.ObjectKey{Name: executor.Function.Name}, f); apierrors.IsNotFound(err) {
 		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonFunctionNotFound, Message: fmt.Sprintf(
-			"there is no Function %q, which the HookTemplate %q names", executor.Function.Name, template.Name)}, nil
+			"there is no Function %q, which HookTemplate %q names", executor.Function.Name, template.Name)}, nil
 	} else if err != nil {
 		return nil, nil, fmt.Errorf("get Function %s: %w", executor.Function.Name, err)
 	}

@@ -1,5 +1,9 @@
-// Package lifecycle is what the reconcilers of BackupSessions and RestoreSessions have in common: how a session is read and
-// written, and what is looked up for one.
+// Package lifecycle holds what the reconcilers of BackupSessions, RestoreSessions and RestoreBatches have in common:
+// reading and writing these objects, and looking up what they refer to.
+//
+// It keeps no state, so all functions are safe for concurrent use. Every write of a one-shot object fails with a
+// conflict if the object changed since the decision was made. So an input is frozen only once, and an ended object
+// never changes.
 package lifecycle
 
 import (
@@ -20,24 +24,26 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// Again is how soon a write is tried again that somebody else was faster with.
+// Again is how soon a write is repeated after somebody else changed the object first.
 const Again = time.Second
 
-// Keeper reads and writes the sessions of one kind. Every write fails with a conflict when the object is not the one that
-// was decided upon: a frozen input is never frozen twice, and an ended session never changes.
+// Keeper reads and writes the objects of one kind. Every write fails with a conflict if the object changed since the
+// decision was made: a frozen input is never frozen twice, and an ended session never changes.
 type Keeper struct {
 	client.Client
 	record.EventRecorder
 
 	// Live reads past the cache.
 	Live client.Reader
-	// Owner of the fields that are written.
+	// Owner is the field owner of all writes.
 	Owner client.FieldOwner
 }
 
-// Reconcile reads the session that req names into s and takes it further with step, which says when to look again. A
-// session that is not there, or is a record, is left alone.
-func (k Keeper) Reconcile(ctx context.Context, req ctrl.Request, s conditions.Getter, step func() (time.Duration, error)) (ctrl.Result, error) {
+// Reconcile reads the object that req names into s and calls step, which returns when to look again. It leaves records
+// alone, and returns without an error if the object does not exist.
+func (k Keeper) Reconcile(
+	ctx context.Context, req ctrl.Request, s conditions.Getter, step func() (time.Duration, error),
+) (ctrl.Result, error) {
 	if err := k.Get(ctx, req.NamespacedName, s); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -46,13 +52,13 @@ func (k Keeper) Reconcile(ctx context.Context, req ctrl.Request, s conditions.Ge
 	}
 	after, err := step()
 	if apierrors.IsConflict(err) {
-		// What was decided upon is not the newest state, so it was not written.
+		// The decision was made about an outdated state, so nothing was written.
 		return ctrl.Result{RequeueAfter: Again}, nil
 	}
 	return ctrl.Result{RequeueAfter: after}, err
 }
 
-// WriteStatus writes the status of after, if it is another than that of before, and then tells about it.
+// WriteStatus writes the status of after if it differs from that of before, and then emits event.
 func (k Keeper) WriteStatus(ctx context.Context, before, after client.Object, event *session.Event) error {
 	if equality.Semantic.DeepEqual(before, after) {
 		return nil
@@ -67,7 +73,7 @@ func (k Keeper) WriteStatus(ctx context.Context, before, after client.Object, ev
 	return nil
 }
 
-// WriteMetadata writes the metadata of after, if it is other than that of before.
+// WriteMetadata writes the metadata of after if it differs from that of before.
 func (k Keeper) WriteMetadata(ctx context.Context, before, after client.Object) error {
 	if equality.Semantic.DeepEqual(before, after) {
 		return nil
@@ -79,21 +85,22 @@ func (k Keeper) WriteMetadata(ctx context.Context, before, after client.Object) 
 	return nil
 }
 
-// Release lets an ended session be deleted, as far as its controller is concerned.
+// Release removes the finalizer of the controller from an ended session, so that it can be deleted.
 func (k Keeper) Release(ctx context.Context, s client.Object) error {
 	before := s.DeepCopyObject().(client.Object)
 	controllerutil.RemoveFinalizer(s, v1alpha1.FinalizerCancel)
 	return client.IgnoreNotFound(k.WriteMetadata(ctx, before, s))
 }
 
-// Newest makes sure that s is the newest state of its session: an error is a conflict when it is not. A Job is made only
-// then: a cache that does not show yet that the session ended would have it done again.
+// Newest returns a conflict unless s is the newest state of the object. Call it before making a Job: an outdated cache
+// can hide that the session has ended, and the work would be done again.
 func (k Keeper) Newest(ctx context.Context, s client.Object) error {
 	live := s.DeepCopyObject().(client.Object)
 	if err := k.Live.Get(ctx, client.ObjectKeyFromObject(s), live); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("get %s: %w", s.GetName(), err)
 	} else if err != nil || live.GetUID() != s.GetUID() || live.GetResourceVersion() != s.GetResourceVersion() {
-		return apierrors.NewConflict(schema.GroupResource{Group: v1alpha1.Group}, s.GetName(), fmt.Errorf("the cache is behind"))
+		return apierrors.NewConflict(schema.GroupResource{Group: v1alpha1.Group}, s.GetName(),
+			fmt.Errorf("the cache is behind"))
 	}
 	return nil
 }

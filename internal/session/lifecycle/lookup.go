@@ -14,8 +14,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// Get reads an object whose name a user wrote. A name that no request can ask for is one that is not found, not an error
-// that is tried again for ever.
+// Get reads an object whose name a user wrote. A name that can't be part of a request is reported as not found;
+// otherwise the error would be retried for ever.
 func Get(ctx context.Context, c client.Reader, key client.ObjectKey, o client.Object) error {
 	if len(content.IsPathSegmentName(key.Name)) > 0 {
 		return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
@@ -23,15 +23,15 @@ func Get(ctx context.Context, c client.Reader, key client.ObjectKey, o client.Ob
 	return c.Get(ctx, key, o)
 }
 
-// Sure is a Reader that looks past the cache for an object that the cache does not have: before a session ends because there
-// is none, as it does at once, or data is left alone for that, it must be sure. The two may have been applied together.
+// Sure is a Reader that reads an object past the cache if the cache does not have it. A session ends at once, and data
+// is left alone, when an object does not exist, so that must be certain: both may have been applied together.
 type Sure struct {
 	client.Reader
 	// Live reads past the cache.
 	Live client.Reader
 }
 
-// Get reads the object from the cache, else past it.
+// Get reads the object from the cache, or past it if the cache does not have it.
 func (s Sure) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
 	err := s.Reader.Get(ctx, key, o, opts...)
 	if apierrors.IsNotFound(err) {
@@ -40,9 +40,11 @@ func (s Sure) Get(ctx context.Context, key client.ObjectKey, o client.Object, op
 	return err
 }
 
-// Policy says which revision of which PolicySync an object with these labels came with. The PolicySync is nil when there
-// is none, or none any more.
-func Policy(ctx context.Context, c client.Reader, labels map[string]string) (v1alpha1.ResolvedPolicy, *v1alpha1.PolicySync, error) {
+// Policy returns the PolicySync that applied an object with these labels, and its revision. The PolicySync is nil if
+// there is none or it no longer exists.
+func Policy(
+	ctx context.Context, c client.Reader, labels map[string]string,
+) (v1alpha1.ResolvedPolicy, *v1alpha1.PolicySync, error) {
 	var out v1alpha1.ResolvedPolicy
 	key := client.ObjectKey{Namespace: labels[v1alpha1.LabelSyncNamespace], Name: labels[v1alpha1.LabelSyncName]}
 	if key.Name == "" || key.Namespace == "" {
@@ -53,14 +55,16 @@ func Policy(ctx context.Context, c client.Reader, labels map[string]string) (v1a
 	if err := c.Get(ctx, key, &sync); apierrors.IsNotFound(err) {
 		return out, nil, nil
 	} else if err != nil {
-		return out, nil, fmt.Errorf("get policy sync %s: %w", key, err)
+		return out, nil, fmt.Errorf("get PolicySync %s: %w", key, err)
 	}
 	out.Revision = sync.Status.LastAppliedRevision
 	return out, &sync, nil
 }
 
-// Task resolves Addon, task and Function of a backup, and gives the parameters: see task.Resolve.
-func Task(ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, vars task.Variables) (v1alpha1.ResolvedTask, map[string]string, *v1alpha1.ResolvedError, error) {
+// Task resolves the Addon, task and Function of a backup and returns the task with its parameters: see task.Resolve.
+func Task(
+	ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, vars task.Variables,
+) (v1alpha1.ResolvedTask, map[string]string, *v1alpha1.ResolvedError, error) {
 	catalog, err := catalogOf(ctx, c, info)
 	if err != nil {
 		return v1alpha1.ResolvedTask{}, nil, nil, err
@@ -69,8 +73,11 @@ func Task(ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, vars ta
 	return resolved, params, refusal, catalog.err
 }
 
-// RestoreTask is Task for a restore into volumes. The stream is the program that makes the files there, nil where the mover does.
-func RestoreTask(ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, vars task.Variables) (v1alpha1.ResolvedTask, *v1alpha1.ResolvedStream, *v1alpha1.ResolvedError, error) {
+// RestoreTask is Task for a restore into volumes. The stream is the program that creates the files there, nil where the
+// mover does it.
+func RestoreTask(
+	ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, vars task.Variables,
+) (v1alpha1.ResolvedTask, *v1alpha1.ResolvedStream, *v1alpha1.ResolvedError, error) {
 	catalog, err := catalogOf(ctx, c, info)
 	if err != nil {
 		return v1alpha1.ResolvedTask{}, nil, nil, err
@@ -83,11 +90,11 @@ func RestoreTask(ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, 
 	return resolved, unpacker, refusal, nil
 }
 
-// catalog is an Addon and the Functions that it names, read when they are asked for, each once.
+// catalog is an Addon and the Functions that it names. Functions are read on demand, each once.
 type catalog struct {
 	addon    *v1alpha1.Addon
 	function task.FunctionLookup
-	// err is the first that was met when a Function was read. What was made of the Functions then means nothing.
+	// err is the first error from reading a Function. If it is set, results made from the Functions are meaningless.
 	err error
 }
 
@@ -96,7 +103,7 @@ func catalogOf(ctx context.Context, c client.Reader, info v1alpha1.AddonInfo) (*
 	if err := c.Get(ctx, client.ObjectKey{Name: info.Name}, out.addon); apierrors.IsNotFound(err) {
 		out.addon = nil
 	} else if err != nil {
-		return nil, fmt.Errorf("get addon %s: %w", info.Name, err)
+		return nil, fmt.Errorf("get Addon %s: %w", info.Name, err)
 	}
 	read := map[string]*v1alpha1.Function{}
 	out.function = func(name string) *v1alpha1.Function {
@@ -106,7 +113,7 @@ func catalogOf(ctx context.Context, c client.Reader, info v1alpha1.AddonInfo) (*
 		f := &v1alpha1.Function{}
 		if err := c.Get(ctx, client.ObjectKey{Name: name}, f); err != nil {
 			if client.IgnoreNotFound(err) != nil {
-				out.err = fmt.Errorf("get function %s: %w", name, err)
+				out.err = fmt.Errorf("get Function %s: %w", name, err)
 			}
 			f = nil
 		}
@@ -116,13 +123,15 @@ func catalogOf(ctx context.Context, c client.Reader, info v1alpha1.AddonInfo) (*
 	return out, nil
 }
 
-// Executor says what runs a task: see policy.Executor. Empty is a Job.
-func Executor(ctx context.Context, c client.Reader, said v1alpha1.Executor, info v1alpha1.AddonInfo, restore bool) (v1alpha1.Executor, error) {
+// Executor returns what runs a task: see policy.Executor. Empty means a Job.
+func Executor(
+	ctx context.Context, c client.Reader, said v1alpha1.Executor, info v1alpha1.AddonInfo, restore bool,
+) (v1alpha1.Executor, error) {
 	addon := &v1alpha1.Addon{}
 	if err := c.Get(ctx, client.ObjectKey{Name: info.Name}, addon); apierrors.IsNotFound(err) {
 		addon = nil
 	} else if err != nil {
-		return "", fmt.Errorf("get addon %s: %w", info.Name, err)
+		return "", fmt.Errorf("get Addon %s: %w", info.Name, err)
 	}
 	if policy.Executor(said, addon, &info, restore) == v1alpha1.ExecutorSidecar {
 		return v1alpha1.ExecutorSidecar, nil

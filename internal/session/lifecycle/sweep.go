@@ -10,14 +10,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 )
 
-// SweepInterval is how often is looked for what was left behind.
+// SweepInterval is how often the manager looks for objects that were left behind.
 const SweepInterval = time.Hour
 
-// sweepJitter spreads that.
+// sweepJitter spreads the sweeps over time.
 const sweepJitter = 0.2
 
-// AddSweep has the manager that leads look for what was left behind: when it starts, and then each time that every has passed. Sessions
-// remove by themselves what they made; this is for what came between. what says in the log what went wrong.
+// AddSweep makes the leading manager call look when it starts and then at each interval of every. Sessions remove what
+// they made themselves; a sweep finds what an interruption left behind. what names the sweep in logged errors.
 func AddSweep(mgr ctrl.Manager, what string, every time.Duration, look func(context.Context) error) error {
 	run := func(ctx context.Context) error {
 		wait.JitterUntilWithContext(ctx, func(ctx context.Context) {

@@ -9,8 +9,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// VolumeOf reads the volume that a claim is bound to. It is nil where the claim has none, or its volume is gone.
-func VolumeOf(ctx context.Context, live client.Reader, claim *corev1.PersistentVolumeClaim) (*corev1.PersistentVolume, error) {
+// VolumeOf reads the PersistentVolume to which a claim is bound. It returns nil if the claim is not bound or its volume
+// does not exist.
+func VolumeOf(
+	ctx context.Context, live client.Reader, claim *corev1.PersistentVolumeClaim,
+) (*corev1.PersistentVolume, error) {
 	if claim.Spec.VolumeName == "" {
 		return nil, nil
 	}
@@ -20,7 +23,7 @@ func VolumeOf(ctx context.Context, live client.Reader, claim *corev1.PersistentV
 	case apierrors.IsNotFound(err):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("get persistent volume %s: %w", claim.Spec.VolumeName, err)
+		return nil, fmt.Errorf("get PersistentVolume %s: %w", claim.Spec.VolumeName, err)
 	}
 	return volume, nil
 }

@@ -12,12 +12,14 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// NoRecord lets pass what is not a record.
+// NoRecord ignores objects that are records.
 func NoRecord() predicate.Predicate {
-	return predicate.NewPredicateFuncs(func(o client.Object) bool { return !v1alpha1.HasRecordAnnotation(o.GetAnnotations()) })
+	return predicate.NewPredicateFuncs(func(o client.Object) bool {
+		return !v1alpha1.HasRecordAnnotation(o.GetAnnotations())
+	})
 }
 
-// ByLabel finds the session of an object of its namespace: label says its name.
+// ByLabel requests the object of the same namespace whose name is the value of label.
 func ByLabel(label string) handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
 		name := o.GetLabels()[label]

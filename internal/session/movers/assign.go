@@ -15,11 +15,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// idleEvery is how often it is written down that a sidecar has other work first.
+// idleEvery is how often the status records that a sidecar has other work first.
 const idleEvery = time.Minute
 
-// WorkOf reads what sidecars were told to do for a Snapshot or RestoreSession. What can't be read is as if it were not there: it
-// is written anew.
+// WorkOf reads the work that sidecars were given for a Snapshot or RestoreSession. Work that can't be decoded counts as
+// missing, and is written anew.
 func WorkOf(o metav1.Object) sidecar.Work {
 	work, err := sidecar.Decode(o.GetAnnotations()[v1alpha1.AnnotationSidecarTask])
 	if err != nil {
@@ -28,21 +28,22 @@ func WorkOf(o metav1.Object) sidecar.Work {
 	return work
 }
 
-// Assigned is what ChoosePods must know of what was assigned.
+// Assigned is what ChoosePods needs to know about existing assignments.
 type Assigned struct {
-	// Object that the assignments stand in.
+	// Object is the UID of the object that holds the assignments.
 	Object types.UID
-	// Now is the time.
+	// Now is the time of the decision.
 	Now time.Time
-	// Node of a host.
+	// Node returns the node of a host.
 	Node func(host string) string
-	// Begun says whether an assignment was begun.
+	// Begun reports whether an assignment has begun.
 	Begun func(*sidecar.Assignment) bool
-	// Fits says whether a pod has what was resolved for an assignment.
+	// Fits reports whether a pod has the volumes that were resolved for an assignment.
 	Fits func(*corev1.Pod, *sidecar.Assignment) bool
 }
 
-// ChoosePods finds a pod for what was given to nobody yet, and writes down whose sidecar has other work first.
+// ChoosePods finds a pod for each assignment without one, and records which assignments wait because their sidecar has
+// other work first.
 func ChoosePods(work *sidecar.Work, crew *session.Crew, in Assigned) {
 	now := metav1.NewTime(in.Now).Rfc3339Copy()
 	for i := range work.Assignments {
@@ -51,7 +52,8 @@ func ChoosePods(work *sidecar.Work, crew *session.Crew, in Assigned) {
 			continue // it was given up
 		}
 		if a.PodUID != "" {
-			if !in.Begun(a) && crew.Occupied(a.PodUID, in.Object) && (a.Idle == nil || now.Sub(a.Idle.Time) >= idleEvery) {
+			if !in.Begun(a) && crew.Occupied(a.PodUID, in.Object) &&
+				(a.Idle == nil || now.Sub(a.Idle.Time) >= idleEvery) {
 				a.Idle = &now
 			}
 			continue
@@ -68,8 +70,8 @@ func ChoosePods(work *sidecar.Work, crew *session.Crew, in Assigned) {
 	}
 }
 
-// Post writes the work into the metadata of o, or takes it from there when there is none. Work that does not fit is refused, and
-// o stays as it is.
+// Post writes the work into the metadata of o, or removes it if there is none. It refuses work that does not fit, and
+// then leaves o unchanged.
 func Post(o metav1.Object, app v1alpha1.TypedObjectReference, work sidecar.Work, credentials string) error {
 	annotations, labels := maps.Clone(o.GetAnnotations()), maps.Clone(o.GetLabels())
 	if len(work.Assignments) == 0 {

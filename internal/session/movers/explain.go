@@ -11,11 +11,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// warnings is how many events are looked at: the API server keeps them for an hour.
+// warnings limits the events that Explain reads. The API server keeps events for an hour.
 const warnings = 500
 
-// Explain lets the cluster's events say why Jobs came to nothing of which nothing else tells: why no pod could be created,
-// or why it could not start. live reads past the cache; it is asked only where there is such a Job.
+// Explain adds the cluster's warning events to Jobs that failed without any other explanation: why no pod could be
+// created, or why it could not start. live reads past the cache. It is called only if there is such a Job.
 func Explain(ctx context.Context, live client.Reader, namespace string, jobs map[string]session.Job) error {
 	needed := false
 	for _, job := range jobs {
@@ -25,8 +25,9 @@ func Explain(ctx context.Context, live client.Reader, namespace string, jobs map
 		return nil
 	}
 	var events corev1.EventList
-	if err := live.List(ctx, &events, client.InNamespace(namespace), client.MatchingFields{"type": corev1.EventTypeWarning}, client.Limit(warnings)); err != nil {
-		return fmt.Errorf("list the warnings of namespace %s: %w", namespace, err)
+	kind := client.MatchingFields{"type": corev1.EventTypeWarning}
+	if err := live.List(ctx, &events, client.InNamespace(namespace), kind, client.Limit(warnings)); err != nil {
+		return fmt.Errorf("list warning events in namespace %s: %w", namespace, err)
 	}
 	for name, job := range jobs {
 		if job.NeedsExplanation() {
@@ -41,7 +42,8 @@ func Explain(ctx context.Context, live client.Reader, namespace string, jobs map
 	return nil
 }
 
-// about says whether an event is about a Job or a pod of it, whose name is the Job's and a suffix without a dash.
+// about reports whether an event is about a Job or a pod of it. The name of a pod is that of the Job and a suffix
+// without a dash.
 func about(o *corev1.ObjectReference, job string) bool {
 	switch o.Kind {
 	case "Job":

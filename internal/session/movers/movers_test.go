@@ -20,9 +20,15 @@ func TestWhenKubernetesIsDoneWithAJob(t *testing.T) {
 		"it runs":      {status: batchv1.JobStatus{Active: 1}},
 		"it succeeded": {status: with(batchv1.JobComplete), want: true},
 		"it failed":    {status: with(batchv1.JobFailed), want: true},
-		"it is about to fail, and its pod was deleted":           {status: with(batchv1.JobFailureTarget), want: true},
-		"it is about to fail, and its pod has not ended":         {status: batchv1.JobStatus{Active: 1, Conditions: with(batchv1.JobFailureTarget).Conditions}},
-		"it is about to fail, and its pod is just being stopped": {status: batchv1.JobStatus{Terminating: ptr.To[int32](1), Conditions: with(batchv1.JobFailureTarget).Conditions}},
+		"it is about to fail, and its pod was deleted": {status: with(batchv1.JobFailureTarget), want: true},
+		"it is about to fail, and its pod has not ended": {
+			status: batchv1.JobStatus{Active: 1, Conditions: with(batchv1.JobFailureTarget).Conditions},
+		},
+		"it is about to fail, and its pod is just being stopped": {
+			status: batchv1.JobStatus{
+				Terminating: ptr.To[int32](1), Conditions: with(batchv1.JobFailureTarget).Conditions,
+			},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := observe(&batchv1.Job{Status: tc.status}, nil, time.Time{})
@@ -34,7 +40,8 @@ func TestWhenKubernetesIsDoneWithAJob(t *testing.T) {
 	}
 }
 
-// What ends first says why: a Job that Kubernetes ends before its run's deadline makes a run that was stopped of one that took too long.
+// Whatever ends first determines the reason: if Kubernetes ended a Job before the deadline of its run, the run would
+// seem stopped instead of too slow.
 func TestTheRunEndsBeforeItsJobs(t *testing.T) {
 	second := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for name, tc := range map[string]struct{ frozen, made, timeout time.Duration }{
@@ -47,9 +54,9 @@ func TestTheRunEndsBeforeItsJobs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			deadline := second.Add(tc.frozen).Truncate(time.Second).Add(tc.timeout)
 			made := second.Add(tc.made)
-			seconds := int64(Timeout(deadline, made) / time.Second) // what a Job's spec takes
+			seconds := int64(Timeout(deadline, made) / time.Second) // as in the Job's spec
 			ended := made.Truncate(time.Second).Add(time.Duration(seconds) * time.Second)
-			const look = 2 * time.Second // at the run, after its deadline
+			const look = 2 * time.Second // when the run is looked at after its deadline
 			NewWithT(t).Expect(ended).To(BeTemporally(">", deadline.Add(look)))
 		})
 	}

@@ -17,9 +17,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/sidecar"
 )
 
-// Muster finds the pods of a workload and what is known of its sidecar. The pods are read with live, past the cache, which has
-// none of them; of a workload that is gone there are none.
-func Muster(ctx context.Context, c, live client.Reader, namespace string, app v1alpha1.TypedObjectReference) (*session.Crew, error) {
+// Muster finds the pods of a workload and what is known about its sidecar. It reads pods with live, past the cache,
+// which holds none of them. A workload that does not exist has none.
+func Muster(
+	ctx context.Context, c, live client.Reader, namespace string, app v1alpha1.TypedObjectReference,
+) (*session.Crew, error) {
 	crew := &session.Crew{App: app, ID: sidecar.Name(app.Kind, app.Name)}
 	var secret corev1.Secret
 	err := live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: crew.ID}, &secret)
@@ -27,7 +29,7 @@ func Muster(ctx context.Context, c, live client.Reader, namespace string, app v1
 	case apierrors.IsNotFound(err):
 		crew.Trouble = fmt.Sprintf("%s has no sidecar yet", app)
 	case err != nil:
-		return nil, fmt.Errorf("get secret %s/%s: %w", namespace, crew.ID, err)
+		return nil, fmt.Errorf("get Secret %s/%s: %w", namespace, crew.ID, err)
 	case len(secret.Data[sidecar.KeyToken]) == 0:
 		crew.Trouble = fmt.Sprintf("the sidecar of %s has no token yet", app)
 	default:
@@ -39,19 +41,22 @@ func Muster(ctx context.Context, c, live client.Reader, namespace string, app v1
 	}
 	match, err := metav1.LabelSelectorAsSelector(selector)
 	if err != nil {
-		return crew, nil //nolint:nilerr // the API server admits no workload with a selector that does not parse
+		return crew, nil //nolint:nilerr // the API server accepts no workload whose selector does not parse
 	}
 	var pods corev1.PodList
-	if err := live.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: match}); err != nil {
-		return nil, fmt.Errorf("list the pods of %s: %w", app, err)
+	err = live.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: match})
+	if err != nil {
+		return nil, fmt.Errorf("list Pods of %s: %w", app, err)
 	}
 	crew.Pods = pods.Items
 	crew.Busy, err = busy(ctx, c, namespace, crew.ID)
 	return crew, err
 }
 
-// selectorOf a workload's pods, nil where there is no such workload.
-func selectorOf(ctx context.Context, live client.Reader, namespace string, app v1alpha1.TypedObjectReference) (*metav1.LabelSelector, error) {
+// selectorOf returns the selector of a workload's pods, or nil if the workload does not exist.
+func selectorOf(
+	ctx context.Context, live client.Reader, namespace string, app v1alpha1.TypedObjectReference,
+) (*metav1.LabelSelector, error) {
 	get := func(o client.Object) error {
 		err := lifecycle.Get(ctx, live, client.ObjectKey{Namespace: namespace, Name: app.Name}, o)
 		if client.IgnoreNotFound(err) != nil {
@@ -77,7 +82,7 @@ func selectorOf(ctx context.Context, live client.Reader, namespace string, app v
 	}
 }
 
-// busy says which objects the sidecars of pods work on.
+// busy returns the objects that the sidecars of pods work on, by the UID of the pod.
 func busy(ctx context.Context, c client.Reader, namespace, id string) (map[types.UID][]types.UID, error) {
 	out := map[types.UID][]types.UID{}
 	note := func(o metav1.Object, running func(component string) bool) {
@@ -96,7 +101,7 @@ func busy(ctx context.Context, c client.Reader, namespace, id string) (map[types
 	selector := client.MatchingLabels{v1alpha1.LabelSidecar: id}
 	var snapshots v1alpha1.SnapshotList
 	if err := c.List(ctx, &snapshots, client.InNamespace(namespace), selector); err != nil {
-		return nil, fmt.Errorf("list the snapshots of %s: %w", id, err)
+		return nil, fmt.Errorf("list Snapshots of sidecar %s: %w", id, err)
 	}
 	for i := range snapshots.Items {
 		s := &snapshots.Items[i]
@@ -104,7 +109,7 @@ func busy(ctx context.Context, c client.Reader, namespace, id string) (map[types
 	}
 	var restores v1alpha1.RestoreSessionList
 	if err := c.List(ctx, &restores, client.InNamespace(namespace), selector); err != nil {
-		return nil, fmt.Errorf("list the restores of %s: %w", id, err)
+		return nil, fmt.Errorf("list RestoreSessions of sidecar %s: %w", id, err)
 	}
 	for i := range restores.Items {
 		r := &restores.Items[i]

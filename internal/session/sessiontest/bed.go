@@ -10,7 +10,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// Bed is an API server for tests that drive a reconciler by hand: its manager runs no controller.
+// Bed is an API server for tests that call a reconciler directly. Its manager runs no controller.
 type Bed struct {
 	testbed.Bed
 
@@ -18,12 +18,12 @@ type Bed struct {
 	client  client.WithWatch
 }
 
-// Run starts the bed, runs the tests and stops all. Its result is the exit code. Call it from TestMain.
+// Run starts the bed, runs the tests, stops everything and returns the exit code. Call it from TestMain.
 func (b *Bed) Run(m *testing.M) int {
 	return b.Bed.Run(m, func(ctrl.Manager) error { return nil })
 }
 
-// connected is the client of all tests, without a cache.
+// connected returns the client of all tests. It has no cache.
 func (b *Bed) connected() client.WithWatch {
 	b.connect.Do(func() {
 		var err error
@@ -34,5 +34,5 @@ func (b *Bed) connected() client.WithWatch {
 	return b.client
 }
 
-// scheme is made once: that takes longer than most requests.
+// scheme is built once, because that takes longer than most requests.
 var scheme = sync.OnceValue(testbed.Scheme)

@@ -13,34 +13,39 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// The names of what Driver makes.
+// The names of the classes that Driver creates.
 const (
 	DriverName = "csi.example.com"
-	// DriverClass is the StorageClass, which binds with the first pod.
+	// DriverClass is the StorageClass. Its volumes bind to their first consumer.
 	DriverClass = "csi"
-	// DriverSnapshotClass is the VolumeSnapshotClass, which retains.
+	// DriverSnapshotClass is the VolumeSnapshotClass. Its deletionPolicy is Retain.
 	DriverSnapshotClass = "csi-snapshots"
 )
 
-// CSI is a driver with the controllers that work with it. Its fields say how it behaves.
+// CSI is a fake driver with the controllers that work with it. Its fields control its behaviour.
 type CSI struct {
-	// Error that it answers instead of making a snapshot.
+	// Error is the error that it reports instead of making a snapshot.
 	Error string
-	// Hang lets it answer nothing when it is to make a snapshot.
+	// Hang makes it ignore requests for snapshots.
 	Hang bool
-	// Static lets Kubernetes find a volume for a claim that no provisioner made.
+	// Static binds claims to volumes that no provisioner made.
 	Static bool
 }
 
-// Driver makes the classes of a CSI driver, which several tests share.
+// Driver creates the classes of a CSI driver. Several tests share them.
 func Driver(t testing.TB, c client.Client) {
 	t.Helper()
 	binding := storagev1.VolumeBindingWaitForFirstConsumer
 	for _, o := range []client.Object{
-		&storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: DriverClass}, Provisioner: DriverName, VolumeBindingMode: &binding},
+		&storagev1.StorageClass{
+			ObjectMeta: metav1.ObjectMeta{Name: DriverClass}, Provisioner: DriverName, VolumeBindingMode: &binding,
+		},
 		&snapshotv1.VolumeSnapshotClass{
-			ObjectMeta: metav1.ObjectMeta{Name: DriverSnapshotClass, Annotations: map[string]string{"snapshot.storage.kubernetes.io/is-default-class": "true"}},
-			Driver:     DriverName, DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain,
+			ObjectMeta: metav1.ObjectMeta{
+				Name:        DriverSnapshotClass,
+				Annotations: map[string]string{"snapshot.storage.kubernetes.io/is-default-class": "true"},
+			},
+			Driver: DriverName, DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain,
 		},
 	} {
 		if err := c.Create(t.Context(), o); !apierrors.IsAlreadyExists(err) {
@@ -49,7 +54,7 @@ func Driver(t testing.TB, c client.Client) {
 	}
 }
 
-// OfDriver lets a claim that is not made yet be bound to a volume of the driver, which is made.
+// OfDriver creates a volume of the driver, and changes a claim that does not exist yet so that it is bound to it.
 func OfDriver(t testing.TB, c client.Client, claim *corev1.PersistentVolumeClaim) *corev1.PersistentVolumeClaim {
 	t.Helper()
 	claim.Spec.StorageClassName, claim.Spec.VolumeName = new(DriverClass), claim.Namespace+"-"+claim.Name
@@ -58,13 +63,15 @@ func OfDriver(t testing.TB, c client.Client, claim *corev1.PersistentVolumeClaim
 		ObjectMeta: metav1.ObjectMeta{Name: claim.Spec.VolumeName},
 		Spec: corev1.PersistentVolumeSpec{
 			Capacity: claim.Status.Capacity, AccessModes: claim.Spec.AccessModes, StorageClassName: DriverClass,
-			PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: DriverName, VolumeHandle: claim.Name}},
+			PersistentVolumeSource: corev1.PersistentVolumeSource{
+				CSI: &corev1.CSIPersistentVolumeSource{Driver: DriverName, VolumeHandle: claim.Name},
+			},
 		},
 	})
 	return claim
 }
 
-// work lets the driver, and Kubernetes' own controllers for volumes, work once.
+// work runs the driver and Kubernetes' own volume controllers once.
 func (d *CSI) work(t testing.TB, c client.Client, namespace string) {
 	t.Helper()
 	var snapshots snapshotv1.VolumeSnapshotList
@@ -78,7 +85,8 @@ func (d *CSI) work(t testing.TB, c client.Client, namespace string) {
 	must(t, c.List(t.Context(), &contents))
 	for i := range contents.Items {
 		content := &contents.Items[i]
-		if ref := content.Spec.VolumeSnapshotRef; ref.Namespace == namespace && !there[string(ref.UID)] && content.Spec.DeletionPolicy == snapshotv1.VolumeSnapshotContentDelete {
+		if ref := content.Spec.VolumeSnapshotRef; ref.Namespace == namespace && !there[string(ref.UID)] &&
+			content.Spec.DeletionPolicy == snapshotv1.VolumeSnapshotContentDelete {
 			must(t, client.IgnoreNotFound(c.Delete(t.Context(), content)))
 		}
 	}
@@ -99,7 +107,9 @@ func (d *CSI) snapshot(t testing.TB, c client.Client, s *snapshotv1.VolumeSnapsh
 	now := metav1.NewTime(time.Now())
 	if d.Error != "" {
 		if s.Status == nil {
-			s.Status = &snapshotv1.VolumeSnapshotStatus{ReadyToUse: new(false), Error: &snapshotv1.VolumeSnapshotError{Time: &now, Message: &d.Error}}
+			s.Status = &snapshotv1.VolumeSnapshotStatus{
+				ReadyToUse: new(false), Error: &snapshotv1.VolumeSnapshotError{Time: &now, Message: &d.Error},
+			}
 			must(t, c.Status().Update(t.Context(), s))
 		}
 		return
@@ -107,19 +117,26 @@ func (d *CSI) snapshot(t testing.TB, c client.Client, s *snapshotv1.VolumeSnapsh
 	content := &snapshotv1.VolumeSnapshotContent{
 		ObjectMeta: metav1.ObjectMeta{Name: "snapcontent-" + string(s.UID)},
 		Spec: snapshotv1.VolumeSnapshotContentSpec{
-			VolumeSnapshotRef: corev1.ObjectReference{APIVersion: snapshotv1.SchemeGroupVersion.String(), Kind: "VolumeSnapshot", Namespace: s.Namespace, Name: s.Name, UID: s.UID},
-			DeletionPolicy:    snapshotv1.VolumeSnapshotContentRetain, Driver: DriverName, VolumeSnapshotClassName: s.Spec.VolumeSnapshotClassName,
-			Source: snapshotv1.VolumeSnapshotContentSource{VolumeHandle: s.Spec.Source.PersistentVolumeClaimName},
+			VolumeSnapshotRef: corev1.ObjectReference{
+				APIVersion: snapshotv1.SchemeGroupVersion.String(), Kind: "VolumeSnapshot", Namespace: s.Namespace,
+				Name: s.Name, UID: s.UID,
+			},
+			DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain, Driver: DriverName,
+			VolumeSnapshotClassName: s.Spec.VolumeSnapshotClassName,
+			Source: snapshotv1.VolumeSnapshotContentSource{
+				VolumeHandle: s.Spec.Source.PersistentVolumeClaimName,
+			},
 		},
 	}
 	must(t, c.Create(t.Context(), content))
 	s.Status = &snapshotv1.VolumeSnapshotStatus{
-		ReadyToUse: new(true), BoundVolumeSnapshotContentName: &content.Name, CreationTime: &now, RestoreSize: new(resource.MustParse("3Gi")),
+		ReadyToUse: new(true), BoundVolumeSnapshotContentName: &content.Name, CreationTime: &now,
+		RestoreSize: new(resource.MustParse("3Gi")),
 	}
 	must(t, c.Status().Update(t.Context(), s))
 }
 
-// claim binds a claim that a pod names, and lets one go that none does, ended or not.
+// claim binds a claim that a pod names. It releases a deleted claim that no pod names, not even one that has ended.
 func (d *CSI) claim(t testing.TB, c client.Client, claim *corev1.PersistentVolumeClaim, pods []corev1.Pod) {
 	t.Helper()
 	named := false

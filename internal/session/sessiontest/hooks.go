@@ -22,7 +22,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/hook/execute"
 )
 
-// process is what a manager of a world remembers: a killed one nothing.
+// process is what a manager of a World remembers. A killed manager remembers nothing.
 type process struct {
 	killer *Killer
 	hooks  *execute.Hooks
@@ -33,7 +33,8 @@ var (
 	processes   = map[*World]process{}
 )
 
-// Hooks makes the attempts of a world's reconciler. They may connect to this machine.
+// Hooks returns the hooks of a World's reconciler. They are allowed to connect to this machine. After a kill they start
+// anew.
 func Hooks(w *World, config *rest.Config) *execute.Hooks {
 	processesMu.Lock()
 	defer processesMu.Unlock()
@@ -45,23 +46,25 @@ func Hooks(w *World, config *rest.Config) *execute.Hooks {
 			_ = p.hooks.Start(gone)
 		}
 		p = process{w.Killer, &execute.Hooks{Runner: execute.NewRunner(), Executor: &execute.Executor{
-			Client: w.Killer.Client(w.Client), APIReader: w.Client, Config: config, Refuse: func(netip.Addr) error { return nil },
+			Client: w.Killer.Client(w.Client), APIReader: w.Client, Config: config, Refuse: func(netip.Addr) error {
+				return nil
+			},
 		}}}
 		processes[w] = p
 	}
 	return p.hooks
 }
 
-// Listener is a server that hooks talk to.
+// Listener is a server to which hooks send requests.
 type Listener struct {
 	server *httptest.Server
 	mu     sync.Mutex
 	heard  []string
-	// Answer to a path. Nil, and the status 0, are 200.
+	// Answer returns the status for a path. A nil Answer and the status 0 mean 200.
 	Answer func(path string) int
 }
 
-// Refuse is the Answer of a Listener that refuses what comes to one path with a status.
+// Refuse returns an Answer that answers one path with status.
 func Refuse(path string, status int) func(path string) int {
 	return func(asked string) int {
 		if asked == path {
@@ -71,7 +74,7 @@ func Refuse(path string, status int) func(path string) int {
 	}
 }
 
-// Listen starts a Listener for the length of a test.
+// Listen starts a Listener for the duration of a test.
 func Listen(t testing.TB) *Listener {
 	t.Helper()
 	l := &Listener{}
@@ -88,21 +91,21 @@ func Listen(t testing.TB) *Listener {
 	return l
 }
 
-// Note adds to what was heard.
+// Note adds an entry to what was heard.
 func (l *Listener) Note(what string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.heard = append(l.heard, what)
 }
 
-// Heard is what was heard so far: "<path> <body>" of each request, in order.
+// Heard returns everything heard so far, in order: "<path> <body>" for each request.
 func (l *Listener) Heard() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.heard)
 }
 
-// Template is a HookTemplate that posts body to the path that has its name.
+// Template returns a HookTemplate that posts body to the path with its own name.
 func (l *Listener) Template(namespace, name, body string) *v1alpha1.HookTemplate {
 	at, err := url.Parse(l.server.URL)
 	if err != nil {
@@ -113,14 +116,15 @@ func (l *Listener) Template(namespace, name, body string) *v1alpha1.HookTemplate
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec: v1alpha1.HookTemplateSpec{
 			Action: &v1alpha1.HookAction{HTTPPost: &v1alpha1.HookHTTPPostAction{
-				HookHTTPGetAction: v1alpha1.HookHTTPGetAction{Host: at.Hostname(), Port: intstr.FromInt(port), Path: "/" + name}, Body: body,
+				HookHTTPGetAction: v1alpha1.HookHTTPGetAction{Host: at.Hostname(), Port: intstr.FromInt(port),
+					Path: "/" + name}, Body: body,
 			}},
 			Executor: &v1alpha1.HookExecutor{Type: v1alpha1.HookExecutorOperator},
 		},
 	}
 }
 
-// Use is the use of a HookTemplate of the same namespace.
+// Use returns a HookInfo that uses a HookTemplate of the same namespace.
 func Use(name string, edit ...func(*v1alpha1.HookInfo)) v1alpha1.HookInfo {
 	h := v1alpha1.HookInfo{Name: name, HookTemplate: &v1alpha1.ObjectReference{Name: name}}
 	for _, e := range edit {

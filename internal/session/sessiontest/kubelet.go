@@ -15,27 +15,27 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// Outcome is what becomes of a Job.
+// Outcome is how a Job ends.
 type Outcome struct {
-	// Result is the mover's termination message. Nil: the mover died without a word.
+	// Result is the mover's termination message. Nil means that the mover died without a report.
 	Result *task.Result
-	// Step is the name of a step's container that failed before the mover.
+	// Step names the container of a step that failed before the mover.
 	Step string
-	// Function is how the container of a hook's Job ended; nil for a mover's.
+	// Function is how the container of a hook's Job ended. It is nil for a mover.
 	Function *FunctionEnd
 	// Hang leaves the Job running.
 	Hang bool
 }
 
-// FunctionEnd is how a Function's container ended.
+// FunctionEnd is how the container of a Function ended.
 type FunctionEnd struct {
-	// Code that it ended with.
+	// Code is its exit code.
 	Code int32
-	// Log is the end of what it wrote.
+	// Log is the end of its output.
 	Log string
 }
 
-// Succeed is the outcome of a mover that moved every component of its task, or of a Function that did what it should.
+// Succeed returns the outcome of a mover that moved every component of its task, or of a Function that succeeded.
 func Succeed(job *batchv1.Job) Outcome {
 	if HookOf(job) != "" {
 		return Outcome{Function: &FunctionEnd{}}
@@ -51,18 +51,23 @@ func Succeed(job *batchv1.Job) Outcome {
 	return Outcome{Result: r}
 }
 
-// HookOf is the name of the hook that a Job is of, "" where it is a mover's.
+// HookOf returns the name of the hook that a Job belongs to, or "" for the Job of a mover.
 func HookOf(job *batchv1.Job) string { return job.Labels[v1alpha1.LabelHook] }
 
-// Fail is the outcome of a mover that says why it failed.
+// Fail returns the outcome of a mover that reports why it failed.
 func Fail(reason string) Outcome {
-	return Outcome{Result: &task.Result{Version: task.Version, Outcome: task.OutcomeFailed, Reason: reason, Message: "the mover says so"}}
+	return Outcome{
+		Result: &task.Result{
+			Version: task.Version, Outcome: task.OutcomeFailed, Reason: reason, Message: "the mover says so",
+		},
+	}
 }
 
-// TaskOf reads the task that a Job gives its mover.
+// TaskOf returns the task that a Job gives its mover.
 func TaskOf(job *batchv1.Job) task.Task {
 	text := job.Spec.Template.Annotations[v1alpha1.AnnotationTask]
-	for _, kind := range []task.Kind{task.KindBackup, task.KindRestore, task.KindVolumeSnapshot, task.KindVolumeRestore, task.KindVolumeMount} {
+	for _, kind := range []task.Kind{task.KindBackup, task.KindRestore, task.KindVolumeSnapshot, task.KindVolumeRestore,
+		task.KindVolumeMount} {
 		if t, err := task.Decode([]byte(text), kind); err == nil {
 			return t
 		}
@@ -70,18 +75,18 @@ func TaskOf(job *batchv1.Job) task.Task {
 	panic(fmt.Sprintf("job %s has no task: %s", job.Name, text))
 }
 
-// Jobs lists the Jobs of a namespace.
+// Jobs returns the Jobs of a namespace.
 func Jobs(t testing.TB, c client.Client, namespace string) []batchv1.Job {
 	t.Helper()
 	var jobs batchv1.JobList
 	if err := c.List(t.Context(), &jobs, client.InNamespace(namespace)); err != nil {
-		t.Fatalf("list jobs: %v", err)
+		t.Fatalf("list Jobs: %v", err)
 	}
 	return jobs.Items
 }
 
-// Cluster ends every unfinished Job of a namespace as outcome says, and removes the deleted ones with their pods. It says
-// how many it changed.
+// Cluster ends every unfinished Job of a namespace as outcome says, and removes deleted Jobs with their pods. It
+// returns how many Jobs it changed.
 func Cluster(t testing.TB, c client.Client, namespace string, outcome func(*batchv1.Job) Outcome) int {
 	t.Helper()
 	changed := 0
@@ -118,13 +123,16 @@ func remove(t testing.TB, c client.Client, job *batchv1.Job) {
 	must(t, client.IgnoreNotFound(c.Patch(t.Context(), job, client.MergeFrom(before))))
 }
 
-// startPod makes the Job's pod, or finds it, and lets it run.
+// startPod creates the pod of a Job and starts it, or finds it.
 func startPod(t testing.TB, c client.Client, job *batchv1.Job) *corev1.Pod {
 	t.Helper()
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: job.Namespace, Name: job.Name + "-x1y2z", Labels: job.Spec.Template.Labels, Annotations: job.Spec.Template.Annotations,
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(job, batchv1.SchemeGroupVersion.WithKind("Job"))},
+			Namespace: job.Namespace, Name: job.Name + "-x1y2z", Labels: job.Spec.Template.Labels,
+			Annotations: job.Spec.Template.Annotations,
+			OwnerReferences: []metav1.OwnerReference{
+				*metav1.NewControllerRef(job, batchv1.SchemeGroupVersion.WithKind("Job")),
+			},
 		},
 		Spec: *job.Spec.Template.Spec.DeepCopy(),
 	}
@@ -140,7 +148,7 @@ func startPod(t testing.TB, c client.Client, job *batchv1.Job) *corev1.Pod {
 	return pod
 }
 
-// finish ends pod and Job.
+// finish ends a pod and its Job.
 func finish(t testing.TB, c client.Client, job *batchv1.Job, pod *corev1.Pod, o Outcome) {
 	t.Helper()
 	end := &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "Error"}
@@ -149,7 +157,9 @@ func finish(t testing.TB, c client.Client, job *batchv1.Job, pod *corev1.Pod, o 
 		message, err := task.EncodeResult(*o.Result)
 		must(t, err)
 		ok = o.Result.Outcome == task.OutcomeSucceeded
-		end = &corev1.ContainerStateTerminated{ExitCode: int32(task.ExitCode(o.Result.Reason)), Message: string(message)}
+		end = &corev1.ContainerStateTerminated{
+			ExitCode: int32(task.ExitCode(o.Result.Reason)), Message: string(message),
+		}
 	}
 	pod.Status.Phase = corev1.PodFailed
 	if ok {
@@ -165,22 +175,33 @@ func finish(t testing.TB, c client.Client, job *batchv1.Job, pod *corev1.Pod, o 
 	}
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: name, State: corev1.ContainerState{Terminated: end}}}
 	if o.Step != "" {
-		pod.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: o.Step, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1}}}}
-		pod.Status.ContainerStatuses[0].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "PodInitializing"}}
+		pod.Status.InitContainerStatuses = []corev1.ContainerStatus{
+			{Name: o.Step, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1}}},
+		}
+		pod.Status.ContainerStatuses[0].State = corev1.ContainerState{
+			Waiting: &corev1.ContainerStateWaiting{Reason: "PodInitializing"},
+		}
 	}
 	must(t, c.Status().Update(t.Context(), pod))
 
 	now := metav1.NewTime(time.Now())
 	condition := func(kind batchv1.JobConditionType) batchv1.JobCondition {
-		return batchv1.JobCondition{Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: now, LastProbeTime: now, Reason: "BackoffLimitExceeded"}
+		return batchv1.JobCondition{
+			Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: now, LastProbeTime: now,
+			Reason: "BackoffLimitExceeded",
+		}
 	}
 	job.Status.StartTime = &now
 	if ok {
 		job.Status.CompletionTime, job.Status.Succeeded = &now, 1
-		job.Status.Conditions = []batchv1.JobCondition{condition(batchv1.JobSuccessCriteriaMet), condition(batchv1.JobComplete)}
+		job.Status.Conditions = []batchv1.JobCondition{
+			condition(batchv1.JobSuccessCriteriaMet), condition(batchv1.JobComplete),
+		}
 	} else {
 		job.Status.Failed = 1
-		job.Status.Conditions = []batchv1.JobCondition{condition(batchv1.JobFailureTarget), condition(batchv1.JobFailed)}
+		job.Status.Conditions = []batchv1.JobCondition{
+			condition(batchv1.JobFailureTarget), condition(batchv1.JobFailed),
+		}
 	}
 	must(t, c.Status().Update(t.Context(), job))
 }

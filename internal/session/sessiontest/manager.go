@@ -12,8 +12,10 @@ import (
 	"github.com/cairn-backup/cairn/internal/footprint"
 )
 
-// Manager runs controllers in some namespaces for the length of a test, with caches as the real manager has them.
-func Manager(t testing.TB, config *rest.Config, scheme *runtime.Scheme, setup func(ctrl.Manager) error, namespaces ...string) {
+// Manager runs controllers in some namespaces for the duration of a test, with the caches of the real manager.
+func Manager(
+	t testing.TB, config *rest.Config, scheme *runtime.Scheme, setup func(ctrl.Manager) error, namespaces ...string,
+) {
 	t.Helper()
 	kept := footprint.Cache()
 	kept.DefaultNamespaces = map[string]cache.Config{}

@@ -13,14 +13,14 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// The names of what Storage makes.
+// The names of the objects that Storage creates.
 const (
 	StorageName    = "store"
 	StorageSecret  = "s3"
 	EncryptionName = "enc"
 )
 
-// Create creates objects with their status.
+// Create creates objects together with their status.
 func Create(t testing.TB, c client.Client, objects ...client.Object) {
 	t.Helper()
 	for _, o := range objects {
@@ -36,28 +36,35 @@ func Create(t testing.TB, c client.Client, objects ...client.Object) {
 	}
 }
 
-// Storage makes a storage with its Secret in one namespace, open to all, and an encryption Secret in another.
+// Storage creates a BackupStorage with its Secret in one namespace, which all namespaces can use, and an encryption
+// Secret in another one.
 func Storage(t testing.TB, c client.Client, storageNamespace, namespace string) {
 	t.Helper()
 	Create(t, c,
-		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: storageNamespace, Name: StorageSecret}, Data: map[string][]byte{
-			v1alpha1.S3AccessKeyID: []byte("id"), v1alpha1.S3SecretAccessKey: []byte("key"), "unrelated": []byte("x"),
-		}},
-		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: EncryptionName}, Data: map[string][]byte{
-			v1alpha1.EncryptionPassword: []byte("secret"),
-		}},
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: storageNamespace, Name: StorageSecret},
+			Data: map[string][]byte{
+				v1alpha1.S3AccessKeyID: []byte("id"), v1alpha1.S3SecretAccessKey: []byte("key"),
+				"unrelated": []byte("x"),
+			}},
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: EncryptionName},
+			Data: map[string][]byte{v1alpha1.EncryptionPassword: []byte("secret")}},
 		&v1alpha1.BackupStorage{
 			ObjectMeta: metav1.ObjectMeta{Namespace: storageNamespace, Name: StorageName},
 			Spec: v1alpha1.BackupStorageSpec{
-				Storage:     v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Bucket: "backups", SecretName: StorageSecret}},
-				UsagePolicy: &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: new(v1alpha1.NamespacesFromAll)}},
+				Storage: v1alpha1.Storage{
+					Provider: v1alpha1.ProviderS3,
+					S3:       &v1alpha1.S3Storage{Bucket: "backups", SecretName: StorageSecret},
+				},
+				UsagePolicy: &v1alpha1.UsagePolicy{
+					AllowedNamespaces: v1alpha1.AllowedNamespaces{From: new(v1alpha1.NamespacesFromAll)},
+				},
 			},
 			Status: v1alpha1.BackupStorageStatus{Phase: v1alpha1.PhaseReady},
 		},
 	)
 }
 
-// Repository is a repository in that storage that is ready.
+// Repository returns a ready Repository in that BackupStorage.
 func Repository(namespace, name, storageNamespace string, app v1alpha1.TypedObjectReference) *v1alpha1.Repository {
 	return &v1alpha1.Repository{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
@@ -69,19 +76,21 @@ func Repository(namespace, name, storageNamespace string, app v1alpha1.TypedObje
 	}
 }
 
-// Claim is a PersistentVolumeClaim that is bound.
+// Claim returns a bound PersistentVolumeClaim.
 func Claim(namespace, name string) *corev1.PersistentVolumeClaim {
 	return &corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
-			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+			Resources: corev1.VolumeResourceRequirements{
+				Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")},
+			},
 		},
 		Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound},
 	}
 }
 
-// Pod is a running pod that mounts a claim at /data, on a node.
+// Pod returns a running pod on a node that mounts a claim at /data.
 func Pod(namespace, name, node, claim string, labels map[string]string) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: labels},
@@ -90,18 +99,20 @@ func Pod(namespace, name, node, claim string, labels map[string]string) *corev1.
 	}
 }
 
-// PodSpec is the spec of such a pod.
+// PodSpec returns the spec of a pod on a node that mounts a claim at /data.
 func PodSpec(node, claim string) corev1.PodSpec {
 	return corev1.PodSpec{
-		NodeName:   node,
-		Containers: []corev1.Container{{Name: "app", Image: "app", VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}}},
+		NodeName: node,
+		Containers: []corev1.Container{
+			{Name: "app", Image: "app", VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}},
+		},
 		Volumes: []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
 			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim},
 		}}},
 	}
 }
 
-// MoreThanItsLimit is a jobTemplate of which no valid Job can be made.
+// MoreThanItsLimit returns a jobTemplate from which no valid Job can be made.
 func MoreThanItsLimit() *v1alpha1.PodTemplateSpec {
 	return &v1alpha1.PodTemplateSpec{Spec: v1alpha1.JobPodSpec{Resources: corev1.ResourceRequirements{
 		Requests: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("2Gi")},
@@ -109,10 +120,16 @@ func MoreThanItsLimit() *v1alpha1.PodTemplateSpec {
 	}}}
 }
 
-// HugeTask makes an Addon, and names its task, whose arguments take 2 MiB. The name must be of its own.
+// HugeTask creates an Addon with a task whose arguments take 2 MiB, and returns a reference to the task. No other test
+// must use the name.
 func HugeTask(t testing.TB, c client.Client, name string, restore bool) *v1alpha1.AddonInfo {
 	t.Helper()
-	tasks := []v1alpha1.Task{{Name: "huge", Function: name, Driver: v1alpha1.DriverKopia, Parameters: []v1alpha1.TaskParameter{{Parameter: v1alpha1.Parameter{Name: "p"}}}}}
+	tasks := []v1alpha1.Task{
+		{
+			Name: "huge", Function: name, Driver: v1alpha1.DriverKopia,
+			Parameters: []v1alpha1.TaskParameter{{Parameter: v1alpha1.Parameter{Name: "p"}}},
+		},
+	}
 	addon := &v1alpha1.Addon{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.AddonSpec{BackupTasks: tasks}}
 	if restore {
 		addon.Spec = v1alpha1.AddonSpec{RestoreTasks: tasks}

@@ -12,18 +12,18 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Stale is a client as a cache that lags makes it.
+// Stale is a client with a cache that lags behind.
 type Stale struct {
 	client.Client
-	// Old are objects that it gives as they were.
+	// Old are objects that it returns in an old state.
 	Old []client.Object
-	// None are of kinds of which it has no object yet.
+	// None are examples of kinds of which it has no object yet.
 	None []client.Object
 	// NoJobs and NoSnapshots hide all Jobs and all Snapshots from lists.
 	NoJobs, NoSnapshots bool
 }
 
-// Get gives the old copy of an object, if there is one, and none of the kinds of which it has none.
+// Get returns the old state of an object, if there is one. It finds no objects of the kinds in None.
 func (s Stale) Get(ctx context.Context, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
 	for _, old := range s.Old {
 		if reflect.TypeOf(old) == reflect.TypeOf(obj) && client.ObjectKeyFromObject(old) == key {
@@ -39,7 +39,7 @@ func (s Stale) Get(ctx context.Context, key client.ObjectKey, obj client.Object,
 	return s.Client.Get(ctx, key, obj, opts...)
 }
 
-// List lists what is there now.
+// List returns what exists now.
 func (s Stale) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
 	switch list.(type) {
 	case *batchv1.JobList:

@@ -7,15 +7,15 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Usage is what the owner of an object says about its use from other namespaces.
+// Usage is a usagePolicy for an object, and what it means for another namespace.
 type Usage struct {
-	// Policy for the namespace that asks.
+	// Policy returns the usagePolicy for the namespace that asks.
 	Policy func(namespace string) *v1alpha1.UsagePolicy
-	// Allowed says whether it may use the object.
+	// Allowed reports whether that namespace is allowed to use the object.
 	Allowed bool
 }
 
-// Usages are the ways to allow it to a namespace, and not to, by name.
+// Usages returns all ways to allow or refuse a namespace the use of an object, by name.
 func Usages() map[string]Usage {
 	from := func(from v1alpha1.NamespacesFrom) func(string) *v1alpha1.UsagePolicy {
 		return func(string) *v1alpha1.UsagePolicy {

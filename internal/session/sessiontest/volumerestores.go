@@ -17,16 +17,16 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// The StorageClasses that DiskClasses makes.
+// The StorageClasses that DiskClasses creates.
 const (
-	// DiskClass gives a claim its volume at once, and LateDiskClass when a pod mounts it.
+	// DiskClass binds a claim at once, and LateDiskClass binds it to its first consumer.
 	DiskClass     = "disk"
 	LateDiskClass = "disk-late"
-	// OtherClass is of another driver than CSIDriver.
+	// OtherClass has another driver than CSIDriver.
 	OtherClass = "other-disk"
 )
 
-// DiskClasses makes StorageClasses. They stay.
+// DiskClasses creates StorageClasses, which stay after the test.
 func DiskClasses(t testing.TB, c client.Client) {
 	t.Helper()
 	late := storagev1.VolumeBindingWaitForFirstConsumer
@@ -36,13 +36,13 @@ func DiskClasses(t testing.TB, c client.Client) {
 		{ObjectMeta: metav1.ObjectMeta{Name: OtherClass}, Provisioner: "other.example.com"},
 	} {
 		if err := c.Create(t.Context(), class); err != nil && !apierrors.IsAlreadyExists(err) {
-			t.Fatalf("create storage class: %v", err)
+			t.Fatalf("create StorageClass: %v", err)
 		}
 	}
 }
 
-// Provision does what the mover of a Job that makes claims and the CSI driver do together, or the pod that mounts them. The result is
-// what the mover says then.
+// Provision does what the mover of a Job that makes claims does together with the CSI driver, or what the pod that
+// mounts them does. It returns the mover's report.
 func Provision(t testing.TB, c client.Client, job *batchv1.Job) Outcome {
 	t.Helper()
 	work := TaskOf(job)
@@ -51,7 +51,7 @@ func Provision(t testing.TB, c client.Client, job *batchv1.Job) Outcome {
 		if component.Claim != nil {
 			claim := component.Claim.Object.DeepCopy()
 			if err := c.Create(t.Context(), claim); err != nil && !apierrors.IsAlreadyExists(err) {
-				t.Fatalf("create claim: %v", err)
+				t.Fatalf("create PersistentVolumeClaim: %v", err)
 			}
 			if component.Claim.Wait {
 				Bind(t, c, claim.Namespace, claim.Name)
@@ -92,8 +92,11 @@ func bind(t testing.TB, c client.Client, claim *corev1.PersistentVolumeClaim, an
 		volume := &corev1.PersistentVolume{
 			ObjectMeta: metav1.ObjectMeta{Name: "pvc-" + string(claim.UID), Annotations: annotations},
 			Spec: corev1.PersistentVolumeSpec{
-				Capacity: claim.Spec.Resources.Requests, AccessModes: claim.Spec.AccessModes, VolumeMode: claim.Spec.VolumeMode,
-				PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: CSIDriver, VolumeHandle: claim.Name}},
+				Capacity: claim.Spec.Resources.Requests, AccessModes: claim.Spec.AccessModes,
+				VolumeMode: claim.Spec.VolumeMode,
+				PersistentVolumeSource: corev1.PersistentVolumeSource{
+					CSI: &corev1.CSIPersistentVolumeSource{Driver: CSIDriver, VolumeHandle: claim.Name},
+				},
 			},
 		}
 		must(t, c.Create(t.Context(), volume))
@@ -105,7 +108,7 @@ func bind(t testing.TB, c client.Client, claim *corev1.PersistentVolumeClaim, an
 	must(t, c.Status().Update(t.Context(), claim))
 }
 
-// DevelopImports does what the CSI driver does for the VolumeSnapshots of a namespace that are made of a content.
+// DevelopImports does what the CSI driver does for those VolumeSnapshots of a namespace whose source is a content.
 func DevelopImports(t testing.TB, c client.Client, namespace string) {
 	t.Helper()
 	var list snapshotv1.VolumeSnapshotList
@@ -116,7 +119,8 @@ func DevelopImports(t testing.TB, c client.Client, namespace string) {
 			continue
 		}
 		s.Status = &snapshotv1.VolumeSnapshotStatus{
-			ReadyToUse: new(true), RestoreSize: new(resource.MustParse("1Gi")), BoundVolumeSnapshotContentName: s.Spec.Source.VolumeSnapshotContentName,
+			ReadyToUse: new(true), RestoreSize: new(resource.MustParse("1Gi")),
+			BoundVolumeSnapshotContentName: s.Spec.Source.VolumeSnapshotContentName,
 		}
 		must(t, c.Status().Update(t.Context(), s))
 		content := &snapshotv1.VolumeSnapshotContent{}
@@ -126,14 +130,17 @@ func DevelopImports(t testing.TB, c client.Client, namespace string) {
 	}
 }
 
-// Shot is a component of a Snapshot that is the VolumeSnapshot of a claim.
+// Shot returns the component of a Snapshot that is kept as the VolumeSnapshot of a claim.
 func Shot(s *snapshotv1.VolumeSnapshot, content *snapshotv1.VolumeSnapshotContent) v1alpha1.Component {
 	return v1alpha1.Component{
 		Phase: v1alpha1.SnapshotSucceeded, Driver: v1alpha1.DriverVolumeSnapshotter, ID: string(s.UID),
 		VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{{
-			PVCName: *s.Spec.Source.PersistentVolumeClaimName, VolumeSnapshotName: s.Name, VolumeSnapshotContentName: content.Name, Driver: content.Spec.Driver,
-			SnapshotHandle: *content.Status.SnapshotHandle, RestoreSize: s.Status.RestoreSize.Value(), StorageClassName: DiskClass,
-			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, VolumeMode: corev1.PersistentVolumeFilesystem,
+			PVCName: *s.Spec.Source.PersistentVolumeClaimName, VolumeSnapshotName: s.Name,
+			VolumeSnapshotContentName: content.Name, Driver: content.Spec.Driver,
+			SnapshotHandle: *content.Status.SnapshotHandle, RestoreSize: s.Status.RestoreSize.Value(),
+			StorageClassName: DiskClass,
+			AccessModes:      []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			VolumeMode:       corev1.PersistentVolumeFilesystem,
 		}},
 	}
 }

@@ -17,46 +17,49 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// World is a namespace with a storage in another one, and a reconciler that is driven by hand.
+// World is a namespace with a BackupStorage in another one, and a reconciler that the test calls directly.
 type World struct {
 	*gomega.WithT
-	// T is the test whose world it is.
+	// T is the test that the World belongs to.
 	T testing.TB
-	// Namespace of the test, and that of its storage.
+	// Namespace is that of the test, and Storage that of its BackupStorage.
 	Namespace, Storage string
-	// Clock of the reconciler.
+	// Clock is the clock of the reconciler.
 	Clock *clocktesting.FakePassiveClock
-	// Client without a cache.
+	// Client has no cache.
 	Client client.WithWatch
-	// Events that were emitted and not yet looked at.
+	// Events holds the emitted events that Told has not returned yet.
 	Events *record.FakeRecorder
-	// Killer of the reconciler.
+	// Killer is that of the reconciler.
 	Killer *Killer
-	// Outcome of each Job.
+	// Outcome returns how a Job ends.
 	Outcome func(*batchv1.Job) Outcome
-	// CSI makes volumes and VolumeSnapshots. Nil: nobody does.
+	// CSI makes volumes and VolumeSnapshots. Nil means that nothing makes them.
 	CSI *CSI
 
 	reconciler func(*World) reconcile.Reconciler
 }
 
-// World makes a world in which reconciler makes the reconciler under test: a new one for each look, as after a restart, so
-// that nothing that it remembers can matter.
+// World creates a World. It calls reconciler before each reconcile, as after a restart, so the result can't depend on
+// anything that a reconciler remembers.
 func (b *Bed) World(t testing.TB, reconciler func(*World) reconcile.Reconciler) *World {
 	t.Helper()
 	w := &World{
 		WithT: gomega.NewWithT(t), T: t, Namespace: b.Namespace(t, nil), Storage: b.Namespace(t, nil),
-		Clock: clocktesting.NewFakePassiveClock(time.Now()), Client: b.connected(), Events: record.NewFakeRecorder(1000),
+		Clock: clocktesting.NewFakePassiveClock(time.Now()), Client: b.connected(),
+		Events: record.NewFakeRecorder(1000),
 		Killer: &Killer{}, Outcome: Succeed, reconciler: reconciler,
 	}
 	Storage(t, w.Client, w.Storage, w.Namespace)
 	return w
 }
 
-// Reconcile looks once at the session of this name. A killed manager is started again by the next call.
+// Reconcile reconciles the object with this name once. The next call starts a killed manager again.
 func (w *World) Reconcile(name string) ctrl.Result {
 	w.T.Helper()
-	result, err := w.reconciler(w).Reconcile(w.T.Context(), ctrl.Request{NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: name}})
+	result, err := w.reconciler(w).Reconcile(w.T.Context(), ctrl.Request{
+		NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: name},
+	})
 	if w.Killer.Dead() {
 		w.Expect(err).To(gomega.MatchError(ErrKilled), "a killed manager reports nothing else")
 		w.Killer = &Killer{}
@@ -66,8 +69,8 @@ func (w *World) Reconcile(name string) ctrl.Result {
 	return result
 }
 
-// Settle reconciles the session of this name and lets the cluster work until it has ended, as ended says of s, which is
-// read into, and was let go.
+// Settle reconciles the object with this name and runs the cluster until ended returns true and the finalizer
+// FinalizerCancel is gone. It reads the object into s before each call of ended.
 func (w *World) Settle(name string, s client.Object, ended func() bool) {
 	w.T.Helper()
 	for range 50 {
@@ -81,13 +84,13 @@ func (w *World) Settle(name string, s client.Object, ended func() bool) {
 	w.T.Fatalf("%s did not end: %+v", name, s)
 }
 
-// Get reads the object of this name into o.
+// Get reads the object with this name into o.
 func (w *World) Get(name string, o client.Object) {
 	w.T.Helper()
 	w.Expect(w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: name}, o)).To(gomega.Succeed())
 }
 
-// Cluster lets the cluster work once: see the function of this name.
+// Cluster runs the cluster once: see the function Cluster.
 func (w *World) Cluster() int {
 	w.T.Helper()
 	changed := Cluster(w.T, w.Client, w.Namespace, w.Outcome)
@@ -97,13 +100,13 @@ func (w *World) Cluster() int {
 	return changed
 }
 
-// Jobs of the namespace.
+// Jobs returns the Jobs of the namespace.
 func (w *World) Jobs() []batchv1.Job {
 	w.T.Helper()
 	return Jobs(w.T, w.Client, w.Namespace)
 }
 
-// Told are the reasons of the events since the last call, in order.
+// Told returns the reasons of the events since the last call, in order.
 func (w *World) Told() []string {
 	var out []string
 	for {
