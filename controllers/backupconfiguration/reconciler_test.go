@@ -148,7 +148,7 @@ func TestForeignCronJobIsLeftAlone(t *testing.T) {
 		configuration.Spec.Sessions = append(configuration.Spec.Sessions, sessionOf("weekly", "@weekly"))
 	})
 
-	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonNameConflict, `not the one of session "weekly"`)
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonNameConflict, `does not belong to session "weekly"`)
 	g.Expect(configuration.Status.Sessions[0].NextSchedule).NotTo(BeNil(), "the other session is in order")
 	g.Expect(configuration.Status.Sessions[1].Conditions[0].Reason).To(Equal(v1alpha1.ReasonSchedulerNotEnsured))
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(foreign), foreign)).To(Succeed())

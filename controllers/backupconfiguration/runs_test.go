@@ -132,7 +132,7 @@ func TestTheAnnotationStartsARunForEachOfItsValues(t *testing.T) {
 	g.Expect(runsOf(g, t, configuration.Namespace)).To(HaveLen(2), "another value starts another run")
 	ask("weekly/1")
 	g.Expect(runsOf(g, t, configuration.Namespace)).To(HaveLen(2))
-	g.Expect(events.Of(configuration.Namespace)).To(ContainElement(HavePrefix("Warning InvalidTrigger the annotation backup.cairn.dev/trigger names no session: write one of nightly,")))
+	g.Expect(events.Of(configuration.Namespace)).To(ContainElement(HavePrefix("Warning InvalidTrigger the annotation backup.cairn.dev/trigger names no session: set it to one of nightly,")))
 
 	// Killed before it wrote down that it acted, the manager finds the run that it made.
 	ask("nightly/killed")
