@@ -16,8 +16,8 @@ func TestTheAddonOfWhatSaysItsType(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ kind, reason, says string }{
 		"a type that is known":    {kind: "servicebinding.io/postgresql", reason: v1alpha1.ReasonReady},
-		"a type without an Addon": {"servicebinding.io/mongodb", v1alpha1.ReasonAddonNotFound, `spec.sessions[0].addon: Secret/login is of the type "servicebinding.io/mongodb", for which no Addon is built in: name the Addon with its task`},
-		"nothing there":           {"", v1alpha1.ReasonTargetNotFound, "spec.sessions[0].addon: there is no Secret/login, which would say which database it is of"},
+		"a type without an Addon": {"servicebinding.io/mongodb", v1alpha1.ReasonAddonNotFound, `spec.sessions[0].addon: Secret/login has the type "servicebinding.io/mongodb", for which there is no built-in Addon: name the Addon with its task`},
+		"nothing there":           {"", v1alpha1.ReasonTargetNotFound, "spec.sessions[0].addon: there is no Secret/login to tell the type of the database"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -53,7 +53,7 @@ func TestTheSmallestPolicyIsEnoughAndStaysWhereItIs(t *testing.T) {
 	configuration := smallestOf(namespace)
 	bed.Create(t, testbed.Claim(namespace, "uploads"), configuration)
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonStorageNotFound, "spec.sessions[0].repositories[0].backend: "+
-		"policy names no BackupStorage, and there is no default one that the namespace "+namespace+" may use")
+		"policy names no BackupStorage, and there is no default BackupStorage that the namespace "+namespace+" can use")
 
 	backup := bed.Namespace(t, nil)
 	defaultStorage(t, backup, labels)
@@ -85,7 +85,7 @@ func TestTheSmallestPolicyIsEnoughAndStaysWhereItIs(t *testing.T) {
 	bed.Eventually(t, configuration, func(g Gomega) {
 		g.Expect(conditions.IsTrue(configuration, v1alpha1.ConditionResolvedBackendChanged)).To(BeTrue())
 		g.Expect(conditions.GetMessage(configuration, v1alpha1.ConditionResolvedBackendChanged)).To(Equal(
-			"Repository files stays in BackupStorage " + backup + "/s3: the default is " + namespace + "/s3 now. " +
+			"Repository files stays in BackupStorage " + backup + "/s3: the default is now " + namespace + "/s3. " +
 				"To move, name another repository in policy; the backups so far stay where they are"))
 		g.Expect(conditions.IsReady(configuration)).To(BeTrue(), "it works as before")
 		g.Expect(configuration.Status.Resolved).To(Equal(resolved))
@@ -106,8 +106,8 @@ func TestAPolicyWithoutAnEncryptionSecretSaysWhereToNameOne(t *testing.T) {
 	configuration := smallestOf(namespace)
 	bed.Create(t, testbed.Claim(namespace, "uploads"), configuration)
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonEncryptionSecretNotAvailable,
-		"policy names no Secret for the repository files, and BackupStorage "+namespace+"/s3 has none for such repositories: "+
-			"name one here, or in the storage's spec.encryptionSecret")
+		"policy names no encryption Secret for the repository files, and BackupStorage "+namespace+"/s3 has no default: "+
+			"name a Secret here, or in the storage's spec.encryptionSecret")
 	bed.Edit(t, storage, func() { storage.Spec.EncryptionSecret = &v1alpha1.LocalObjectReference{Name: "enc"} })
 	bed.ReadyRepositories(t, namespace, "files")
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
@@ -119,7 +119,7 @@ func TestADefaultThatMayNotBeUsedIsNone(t *testing.T) {
 	defaultStorage(t, bed.Namespace(t, nil), map[string]string{"defaults": "forbidden"})
 	configuration := smallestOf(namespace)
 	bed.Create(t, testbed.Claim(namespace, "uploads"), configuration)
-	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonStorageNotFound, "there is no default one that the namespace "+namespace+" may use")
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonStorageNotFound, "there is no default BackupStorage that the namespace "+namespace+" can use")
 }
 
 func TestARepositoryOfTheUserTakesTheTargetOfItsFirstPolicy(t *testing.T) {

@@ -99,7 +99,7 @@ func TestOneRepositoryHasOneDriver(t *testing.T) {
 	namespace := configuration.Namespace
 	bed.Create(t, snapshotAddon(namespace))
 	bed.Edit(t, configuration, func() { configuration.Spec.Sessions[0].Addon = snapshotInfo(namespace) })
-	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict, `the Repository "uploads" is of driver Kopia`)
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict, `the Repository "uploads" has driver Kopia`)
 
 	bed.Edit(t, configuration, func() {
 		configuration.Spec.Sessions[0].Addon = sessionOf("", "").Addon
@@ -107,7 +107,7 @@ func TestOneRepositoryHasOneDriver(t *testing.T) {
 		second.Addon = snapshotInfo(namespace)
 		configuration.Spec.Sessions = append(configuration.Spec.Sessions, second)
 	})
-	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict, `the Repository "uploads" is of driver Kopia`)
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict, `the Repository "uploads" has driver Kopia`)
 	g.Expect(conditions.GetMessage(configuration, "Ready")).To(HavePrefix("spec.sessions[1].repositories[0]: "))
 
 	bed.Edit(t, configuration, func() {

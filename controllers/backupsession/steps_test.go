@@ -45,7 +45,7 @@ func TestARunWithSteps(t *testing.T) {
 		}, want: "Failed/StepFailed", says: func(w *world) string { return "step " + step(w) + " of the task failed with exit code 1" }, jobs: 1},
 		"one names a variable that nobody sets": {arg: "${nobody}", want: "Failed/InvalidParameters",
 			says: func(w *world) string {
-				return `function "` + w.Namespace + `": ${nobody} is neither a built-in variable`
+				return `Function "` + w.Namespace + `": ${nobody} is neither a built-in variable`
 			}},
 	} {
 		t.Run(name, func(t *testing.T) {
