@@ -191,7 +191,7 @@ func (a *volumeApp) unknownVariable(t *testing.T) {
 	ended := endOf(t, a.bed, a.namespace, a.start(t, "mistaken"))
 	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionFailed))
 	g.Expect(ended.Status.Reason).To(Equal(v1alpha1.ReasonInvalidParameters))
-	g.Expect(ended.Status.Targets[0].Message).To(ContainSubstring(`function "e2e-mistake": ${pasword} is neither a built-in variable`))
+	g.Expect(ended.Status.Targets[0].Message).To(ContainSubstring(`Function "e2e-mistake": ${pasword} is neither a built-in variable`))
 	var pods corev1.PodList
 	g.Expect(a.bed.Client.List(t.Context(), &pods, a.ofSession(ended.Name)...)).To(Succeed())
 	g.Expect(pods.Items).To(BeEmpty())

@@ -55,7 +55,7 @@ func TestJobFailures(t *testing.T) {
 		{"evicted", slowly("250m"), evictTwice, v1alpha1.ReasonEvicted, "evicted from its node"},
 		{"deleted", slowly("250m"), deleteJob, v1alpha1.ReasonJobVanished, "the Job was deleted before it ended"},
 		{"unschedulable", shaped("{nodeSelector: {no-such: node}}"), nil, v1alpha1.ReasonUnschedulable, "no node can take the pod"},
-		{"image", strings.Replace(wholeVolume, "pvc-addon", "no-such-image", 1), nil, v1alpha1.ReasonImagePullFailed, "image no-such-image:v0 can't be pulled"},
+		{"image", strings.Replace(wholeVolume, "pvc-addon", "no-such-image", 1), nil, v1alpha1.ReasonImagePullFailed, "image no-such-image:v0 cannot be pulled"},
 		{"memory", shaped("{resources: {limits: {memory: 12Mi}}}"), nil, v1alpha1.ReasonOutOfMemory, "raise jobTemplate.spec.resources.limits.memory"},
 	}
 	// All are under way before the first is waited for: some take minutes.

@@ -39,7 +39,7 @@ spec: {scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}, minRe
 
 	_, err = kubectl(t, a.bed, "", "scale", "deployment/web", "-n", blogCopy, "--replicas=0")
 	g.Expect(err).NotTo(HaveOccurred())
-	a.refusedToScale(t, "taken", "its replicas were set by somebody, perhaps less than 2 hours ago, and field manager kustomize-controller, which applies the rest of it, may put back")
+	a.refusedToScale(t, "taken", "its replicas were set by somebody, perhaps less than 2 hours ago, and field manager kustomize-controller, which applies the rest of it, may reset them from its manifest")
 }
 
 // refusedToScale makes a RestoreBatch that scales the workload down, and is refused for this.

@@ -203,7 +203,7 @@ func TestASessionOfTooManyTargets(t *testing.T) {
 	batch := selecting(namespace, func(s *v1alpha1.TargetSelector) { s.MaxTargets = v1alpha1.MaxSessionTargets })
 	bed.Create(t, batch)
 	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonTooManyTargets,
-		"spec.sessions[0].targets: a session has at most 500 targets, those that selectors find counted")
+		"spec.sessions[0].targets: a session has at most 500 targets, including those that selectors find")
 }
 
 // The batch backs up both targets, and reports the overlap.
@@ -215,7 +215,7 @@ func TestABatchSaysWhatItBacksUpTwice(t *testing.T) {
 	batch := selecting(namespace)
 	bed.Create(t, batch)
 	expectFound(t, batch, "each has its child", "persistentvolumeclaim-named")
-	const message = "session hourly backs up twice PersistentVolumeClaim/named: for target named and for target all"
+	const message = "session \"hourly\" backs up PersistentVolumeClaim/named twice: for target named and for target all"
 	bed.Eventually(t, batch, func(g Gomega) {
 		g.Expect(conditions.IsTrue(batch, v1alpha1.ConditionTargetsOverlap)).To(BeTrue())
 		g.Expect(conditions.GetReason(batch, v1alpha1.ConditionTargetsOverlap)).To(Equal(v1alpha1.ReasonBackedUpTwice))

@@ -18,11 +18,11 @@ func TestTheAddonOfWhatSaysItsType(t *testing.T) {
 		"a known type": {kind: "servicebinding.io/postgresql", reason: v1alpha1.ReasonReady},
 		"a type without an Addon": {
 			"servicebinding.io/mongodb", v1alpha1.ReasonAddonNotFound,
-			`spec.sessions[0].addon: Secret/login is of the type "servicebinding.io/mongodb", for which no Addon is built in: name the Addon with its task`,
+			`spec.sessions[0].addon: Secret/login has the type "servicebinding.io/mongodb", for which there is no built-in Addon: name the Addon with its task`,
 		},
 		"no Secret": {
 			"", v1alpha1.ReasonTargetNotFound,
-			"spec.sessions[0].addon: there is no Secret/login, which would say which database it is of",
+			"spec.sessions[0].addon: there is no Secret/login to tell the type of the database",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -54,7 +54,7 @@ func TestTheSmallestPolicyIsEnoughAndStaysWhereItIs(t *testing.T) {
 	bed.Create(t, testbed.Claim(namespace, "uploads"), configuration)
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonStorageNotFound,
 		"spec.sessions[0].repositories[0].backend: "+
-			"policy names no BackupStorage, and there is no default one that the namespace "+namespace+" may use")
+			"policy names no BackupStorage, and there is no default BackupStorage that the namespace "+namespace+" can use")
 
 	backup := bed.Namespace(t, nil)
 	defaultStorage(t, backup, labels)
@@ -90,7 +90,7 @@ func TestTheSmallestPolicyIsEnoughAndStaysWhereItIs(t *testing.T) {
 	bed.Eventually(t, configuration, func(g Gomega) {
 		g.Expect(conditions.IsTrue(configuration, v1alpha1.ConditionResolvedBackendChanged)).To(BeTrue())
 		g.Expect(conditions.GetMessage(configuration, v1alpha1.ConditionResolvedBackendChanged)).To(Equal(
-			"Repository files stays in BackupStorage " + backup + "/s3: the default is " + namespace + "/s3 now. " +
+			"Repository files stays in BackupStorage " + backup + "/s3: the default is now " + namespace + "/s3. " +
 				"To move, name another repository in policy; existing backups stay where they are"))
 		g.Expect(conditions.IsReady(configuration)).To(BeTrue(), "backups work as before")
 		g.Expect(configuration.Status.Resolved).To(Equal(resolved))
@@ -111,9 +111,8 @@ func TestAPolicyWithoutAnEncryptionSecretSaysWhereToNameOne(t *testing.T) {
 	configuration := smallestOf(namespace)
 	bed.Create(t, testbed.Claim(namespace, "uploads"), configuration)
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonEncryptionSecretNotAvailable,
-		"policy names no Secret for the repository files, and BackupStorage "+namespace+
-			"/s3 has none for such repositories: "+
-			"name one here, or in the storage's spec.encryptionSecret")
+		"policy names no encryption Secret for the repository files, and BackupStorage "+namespace+
+			"/s3 has no default: name a Secret here, or in the storage's spec.encryptionSecret")
 	bed.Edit(t, storage, func() { storage.Spec.EncryptionSecret = &v1alpha1.LocalObjectReference{Name: "enc"} })
 	bed.ReadyRepositories(t, namespace, "files")
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
@@ -126,7 +125,7 @@ func TestADefaultThatMayNotBeUsedIsNone(t *testing.T) {
 	configuration := smallestOf(namespace)
 	bed.Create(t, testbed.Claim(namespace, "uploads"), configuration)
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonStorageNotFound,
-		"there is no default one that the namespace "+namespace+" may use")
+		"there is no default BackupStorage that the namespace "+namespace+" can use")
 }
 
 func TestARepositoryOfTheUserTakesTheTargetOfItsFirstPolicy(t *testing.T) {

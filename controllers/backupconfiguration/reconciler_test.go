@@ -159,7 +159,7 @@ func TestForeignCronJobIsLeftAlone(t *testing.T) {
 	})
 
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonNameConflict,
-		`not the one of session "weekly"`)
+		`does not belong to session "weekly"`)
 	g.Expect(configuration.Status.Sessions[0].NextSchedule).NotTo(BeNil(), "the other session is in order")
 	g.Expect(configuration.Status.Sessions[1].Conditions[0].Reason).To(Equal(v1alpha1.ReasonSchedulerNotEnsured))
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(foreign), foreign)).To(Succeed())

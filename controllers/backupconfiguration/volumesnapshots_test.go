@@ -107,7 +107,7 @@ func TestOneRepositoryHasOneDriver(t *testing.T) {
 	bed.Create(t, snapshotAddon(namespace))
 	bed.Edit(t, configuration, func() { configuration.Spec.Sessions[0].Addon = snapshotInfo(namespace) })
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict,
-		`the Repository "uploads" is of driver Kopia`)
+		`the Repository "uploads" has driver Kopia`)
 
 	bed.Edit(t, configuration, func() {
 		configuration.Spec.Sessions[0].Addon = sessionOf("", "").Addon
@@ -116,7 +116,7 @@ func TestOneRepositoryHasOneDriver(t *testing.T) {
 		configuration.Spec.Sessions = append(configuration.Spec.Sessions, second)
 	})
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict,
-		`the Repository "uploads" is of driver Kopia`)
+		`the Repository "uploads" has driver Kopia`)
 	g.Expect(conditions.GetMessage(configuration, "Ready")).To(HavePrefix("spec.sessions[1].repositories[0]: "))
 
 	bed.Edit(t, configuration, func() {

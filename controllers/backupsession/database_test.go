@@ -84,9 +84,9 @@ func TestAnAddonThatCantBeInferred(t *testing.T) {
 	for name, tc := range map[string]struct{ secret, reason, says string }{
 		"a type without an Addon": {
 			"mongo", v1alpha1.ReasonAddonNotFound,
-			`of the type "servicebinding.io/mongodb", for which no Addon is built in`,
+			`has the type "servicebinding.io/mongodb", for which there is no built-in Addon`,
 		},
-		"no type":   {"enc", v1alpha1.ReasonAddonNotFound, "does not say which database it is of"},
+		"no type":   {"enc", v1alpha1.ReasonAddonNotFound, "does not tell the type of its database"},
 		"no object": {"gone", v1alpha1.ReasonTargetNotFound, "there is no Secret/gone"},
 	} {
 		t.Run(name, func(t *testing.T) {

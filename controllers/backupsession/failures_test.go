@@ -98,7 +98,7 @@ func TestWhatGoesWrongWithAJob(t *testing.T) {
 			},
 		},
 		"its image is missing": {
-			reason: v1alpha1.ReasonImagePullFailed, message: "image mover:test can't be pulled",
+			reason: v1alpha1.ReasonImagePullFailed, message: "image mover:test cannot be pulled",
 			after: 3 * time.Minute, jobs: 1, wrong: func(b trouble) {
 				b.pod(func(p *corev1.Pod) {
 					p.Status.Conditions = []corev1.PodCondition{waits(corev1.PodScheduled, corev1.ConditionTrue, b.Clock.Now())}
@@ -110,7 +110,7 @@ func TestWhatGoesWrongWithAJob(t *testing.T) {
 			},
 		},
 		"its node is gone": {
-			reason: v1alpha1.ReasonNodeLost, message: "does not answer any more", after: 6 * time.Minute,
+			reason: v1alpha1.ReasonNodeLost, message: "no longer answers", after: 6 * time.Minute,
 			jobs: 2, wrong: func(b trouble) {
 				b.pod(func(p *corev1.Pod) {
 					p.Status.Phase = corev1.PodRunning

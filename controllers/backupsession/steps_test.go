@@ -71,7 +71,7 @@ func TestARunWithSteps(t *testing.T) {
 		"one names a variable that nobody sets": {
 			arg: "${nobody}", want: "Failed/InvalidParameters",
 			says: func(w *world) string {
-				return `function "` + w.Namespace + `": ${nobody} is neither a built-in variable`
+				return `Function "` + w.Namespace + `": ${nobody} is neither a built-in variable`
 			},
 		},
 	} {

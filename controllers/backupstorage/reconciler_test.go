@@ -214,7 +214,7 @@ func TestOfTwoDefaultsOfANamespaceTheOlderCounts(t *testing.T) {
 	bed.Eventually(t, younger, func(g Gomega) {
 		g.Expect(conditions.GetReason(younger, v1alpha1.ConditionDefaultIgnored)).To(Equal(v1alpha1.ReasonDefaultTaken))
 		g.Expect(conditions.GetMessage(younger, v1alpha1.ConditionDefaultIgnored)).To(Equal(
-			"BackupStorage s3 is the default of this namespace already: set spec.default: false on one of them"))
+			"BackupStorage s3 is already the default of this namespace: set spec.default: false on one of them"))
 	}, "the younger one reports that it has no effect")
 	bed.Edit(t, older, func() { older.Spec.Default = false })
 	bed.Eventually(t, younger, func(g Gomega) {

@@ -201,7 +201,7 @@ func TestOfTwoDefaultPoliciesOfANamespaceTheOlderCounts(t *testing.T) {
 	bed.Eventually(t, younger, func(g Gomega) {
 		g.Expect(conditions.GetReason(younger, v1alpha1.ConditionDefaultIgnored)).To(Equal(v1alpha1.ReasonDefaultTaken))
 		g.Expect(conditions.GetMessage(younger, v1alpha1.ConditionDefaultIgnored)).To(Equal(
-			"RetentionPolicy keep is the default of this namespace already: set spec.default: false on one of them"))
+			"RetentionPolicy keep is already the default of this namespace: set spec.default: false on one of them"))
 		g.Expect(conditions.IsReady(younger)).To(BeTrue(), "policy can still name it")
 	}, "the younger one reports that it has no effect")
 	bed.Edit(t, older, func() { older.Spec.Default = false })

@@ -76,14 +76,12 @@ func TestAWorkloadThatSomethingElseScales(t *testing.T) {
 		},
 		"a GitOps tool, but somebody scaled it by hand": {
 			happens: func(w *world) { w.applied(true); w.scaled(3); w.scaled(2) },
-			message: "its replicas were set by kubectl, perhaps less than 2 hours ago, and field manager " +
-				"kustomize-controller, which applies the rest of it, may put back",
+			message: "its replicas were set by kubectl, perhaps less than 2 hours ago, and field manager kustomize-controller, which applies the rest of it, may reset them from its manifest",
 			left: 2,
 		},
 		"a GitOps tool, but somebody scaled it down by hand": {
 			happens: func(w *world) { w.applied(true); w.scaled(0) },
-			message: "its replicas were set by somebody, perhaps less than 2 hours ago, and field manager " +
-				"kustomize-controller, which applies the rest of it, may put back",
+			message: "its replicas were set by somebody, perhaps less than 2 hours ago, and field manager kustomize-controller, which applies the rest of it, may reset them from its manifest",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -88,7 +88,7 @@ func TestTheAddonOfARestoreIntoABinding(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[string]struct{ ending, says string }{
 		"servicebinding.io/postgresql": {ending: "Succeeded/Succeeded"},
-		"servicebinding.io/mongodb":    {"Invalid/AddonNotFound", "for which no Addon is built in"},
+		"servicebinding.io/mongodb":    {"Invalid/AddonNotFound", "for which there is no built-in Addon"},
 	} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()

@@ -79,11 +79,14 @@ func share(t testing.TB, namespace, name string, data map[string]string) {
 // s3 makes a storage with its Secret, which holds one key too many.
 func s3(t testing.TB, namespace string, usage *v1alpha1.UsagePolicy) *v1alpha1.BackupStorage {
 	t.Helper()
-	secret(t, namespace, "key", map[string]string{v1alpha1.S3AccessKeyID: "id", v1alpha1.S3SecretAccessKey: "secret", "OTHER": "not yours"})
+	secret(t, namespace, "key", map[string]string{v1alpha1.S3AccessKeyID: "id", v1alpha1.S3SecretAccessKey: "secret",
+		"OTHER": "not yours"})
 	return &v1alpha1.BackupStorage{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "s3"},
 		Spec: v1alpha1.BackupStorageSpec{
-			Storage:     v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Bucket: "bucket", SecretName: "key"}},
+			Storage: v1alpha1.Storage{
+				Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Bucket: "bucket", SecretName: "key"},
+			},
 			UsagePolicy: usage,
 		},
 	}
@@ -100,7 +103,9 @@ func owner(t testing.TB, namespace string) *v1alpha1.BackupSession {
 	o := &v1alpha1.BackupSession{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "run"},
 		Spec: v1alpha1.BackupSessionSpec{
-			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: "BackupConfiguration", Name: "c"},
+			Invoker: v1alpha1.TypedLocalObjectReference{
+				APIGroup: v1alpha1.Group, Kind: "BackupConfiguration", Name: "c",
+			},
 			Session: "s",
 		},
 	}
@@ -114,7 +119,8 @@ func TestAccountsAreMadeOnceAndBoundToTheirClusterRole(t *testing.T) {
 	g.Expect(access.EnsureMover(t.Context(), api, ns)).To(Succeed())
 	g.Expect(access.EnsureTrigger(t.Context(), api, ns)).To(Succeed())
 	g.Expect(access.EnsureSnapshotter(t.Context(), api, ns)).To(Succeed())
-	for _, name := range []string{v1alpha1.MoverServiceAccount, v1alpha1.TriggerServiceAccount, v1alpha1.SnapshotterServiceAccount} {
+	for _, name := range []string{v1alpha1.MoverServiceAccount, v1alpha1.TriggerServiceAccount,
+		v1alpha1.SnapshotterServiceAccount} {
 		key := client.ObjectKey{Namespace: ns, Name: name}
 		var account corev1.ServiceAccount
 		g.Expect(api.Get(t.Context(), key, &account)).To(Succeed())
@@ -146,7 +152,8 @@ func TestCredentialsOfTheOwnNamespaceAreUsedAsTheyAre(t *testing.T) {
 	ns := namespace(t)
 	storage := s3(t, ns, nil)
 	secret(t, ns, "enc", map[string]string{"password": "p"})
-	got, err := access.EnsureCredentials(t.Context(), api, owner(t, ns), ns, storage, v1alpha1.ObjectReference{Name: "enc"}, "job")
+	got, err := access.EnsureCredentials(t.Context(), api, owner(t, ns), ns, storage,
+		v1alpha1.ObjectReference{Name: "enc"}, "job")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(got.StorageSecret).To(Equal("key"))
 	g.Expect(got.EncryptionSecret).To(Equal("enc"))
@@ -162,7 +169,8 @@ func TestCredentialsOfAnotherNamespaceAreCopiedKeyByKey(t *testing.T) {
 	share(t, home, "enc", map[string]string{"RESTIC_PASSWORD": "p", "OTHER": "not yours"})
 	session := owner(t, ns)
 	for range 2 {
-		got, err := access.EnsureCredentials(t.Context(), api, session, ns, storage, v1alpha1.ObjectReference{Namespace: home, Name: "enc"}, "job")
+		got, err := access.EnsureCredentials(t.Context(), api, session, ns, storage,
+			v1alpha1.ObjectReference{Namespace: home, Name: "enc"}, "job")
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(got.StorageSecret).To(Equal("job-storage"))
 		g.Expect(got.EncryptionSecret).To(Equal("job-encryption"))
@@ -202,9 +210,12 @@ func TestCredentialsAreRefusedWithAReason(t *testing.T) {
 			reason: v1alpha1.ReasonBackendSecretNotAvailable,
 		},
 		"the encryption Secret is absent": {
-			usage:      everybody(),
-			encryption: func(string, string) v1alpha1.ObjectReference { return v1alpha1.ObjectReference{Name: "absent"} },
-			reason:     v1alpha1.ReasonEncryptionSecretNotAvailable,
+			usage: everybody(),
+			encryption: func(string,
+				string) v1alpha1.ObjectReference {
+				return v1alpha1.ObjectReference{Name: "absent"}
+			},
+			reason: v1alpha1.ReasonEncryptionSecretNotAvailable,
 		},
 		"the encryption Secret has no password": {
 			usage: everybody(),
@@ -259,9 +270,11 @@ func TestMoversPassPodSecurity(t *testing.T) {
 	ns := namespace(t, func(n *corev1.Namespace) {
 		n.Labels = map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}
 	})
-	g.Expect(api.Create(t.Context(), &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "low"}, Value: -1})).To(Succeed(), "which some of them name")
+	g.Expect(api.Create(t.Context(), &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "low"},
+		Value: -1})).To(Succeed(), "which some of them name")
 	for _, name := range []string{"small", "gvisor"} {
-		g.Expect(api.Create(t.Context(), &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Handler: name})).To(Succeed())
+		g.Expect(api.Create(t.Context(), &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: name},
+			Handler: name})).To(Succeed())
 	}
 	files, err := filepath.Glob(filepath.Join("..", "task", "testdata", "*.yaml"))
 	g.Expect(err).NotTo(HaveOccurred())
@@ -276,7 +289,8 @@ func TestMoversPassPodSecurity(t *testing.T) {
 		}
 		// The API server's admission learns of the classes above a moment later.
 		admitted := g.Eventually(func() error {
-			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "mover"}, Spec: *job.Spec.Template.Spec.DeepCopy()}
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "mover"},
+				Spec: *job.Spec.Template.Spec.DeepCopy()}
 			return api.Create(t.Context(), pod, client.DryRunAll)
 		}).WithTimeout(time.Minute)
 		if strings.Contains(file, "as root") || strings.Contains(file, "host path") || strings.Contains(file, "NFS") {
@@ -311,7 +325,8 @@ func TestCopiesAreRemovedWithTheirJob(t *testing.T) {
 	ns, home := namespace(t), namespace(t)
 	storage := s3(t, home, everybody())
 	secret(t, ns, "enc", map[string]string{"password": "p"})
-	_, err := access.EnsureCredentials(t.Context(), api, owner(t, ns), ns, storage, v1alpha1.ObjectReference{Name: "enc"}, "job")
+	_, err := access.EnsureCredentials(t.Context(), api, owner(t, ns), ns, storage,
+		v1alpha1.ObjectReference{Name: "enc"}, "job")
 	g.Expect(err).NotTo(HaveOccurred())
 	for range 2 {
 		g.Expect(access.RemoveCopies(t.Context(), api, ns, "job")).To(Succeed())

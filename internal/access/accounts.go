@@ -17,13 +17,14 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// FieldManager of everything that this package applies.
+// FieldManager is the field manager of everything that this package applies.
 const FieldManager = "cairn-manager"
 
-// grantedFor is how long an account that was made is taken for granted. Somebody may delete it.
+// grantedFor is how long an applied account counts as present. Somebody can delete it, so it is applied again
+// afterwards.
 const grantedFor = 10 * time.Minute
 
-// granted remembers when the accounts of a namespace were applied last.
+// granted remembers when the accounts of each namespace were last applied.
 var granted = memory{clock: clock.RealClock{}, at: map[grant]time.Time{}}
 
 type grant struct {
@@ -37,7 +38,7 @@ type memory struct {
 	at    map[grant]time.Time
 }
 
-// fresh says whether the grant was made lately.
+// fresh reports whether the grant was made within grantedFor.
 func (m *memory) fresh(g grant) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -45,7 +46,7 @@ func (m *memory) fresh(g grant) bool {
 	return ok && m.clock.Since(at) < grantedFor
 }
 
-// remember that the grant was made, and forget what is of no use any more.
+// remember notes that the grant was made now, and forgets grants older than grantedFor.
 func (m *memory) remember(g grant) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -57,23 +58,25 @@ func (m *memory) remember(g grant) {
 	m.at[g] = m.clock.Now()
 }
 
-// EnsureMover makes the ServiceAccount that Jobs in the namespace run as, bound to the ClusterRole cairn-mover. It asks the
-// API server at most every ten minutes a namespace. It may be called concurrently.
+// EnsureMover creates the ServiceAccount that the namespace's mover Jobs run as, bound to the ClusterRole cairn-mover.
+// For each namespace it writes at most every ten minutes. It is safe for concurrent use.
 func EnsureMover(ctx context.Context, c client.Client, namespace string) error {
 	return ensureAccount(ctx, c, namespace, v1alpha1.MoverServiceAccount)
 }
 
-// EnsureSnapshotter does the same for the Jobs that make VolumeSnapshots, and the ClusterRole cairn-snapshotter.
+// EnsureSnapshotter does the same as EnsureMover for the Jobs that create VolumeSnapshots and the ClusterRole
+// cairn-snapshotter.
 func EnsureSnapshotter(ctx context.Context, c client.Client, namespace string) error {
 	return ensureAccount(ctx, c, namespace, v1alpha1.SnapshotterServiceAccount)
 }
 
-// EnsureTrigger does the same for the pods of CronJobs and the ClusterRole cairn-trigger.
+// EnsureTrigger does the same as EnsureMover for the pods of CronJobs and the ClusterRole cairn-trigger.
 func EnsureTrigger(ctx context.Context, c client.Client, namespace string) error {
 	return ensureAccount(ctx, c, namespace, v1alpha1.TriggerServiceAccount)
 }
 
-// EnsureSidecar does the same for the tokens of sidecars and the ClusterRole cairn-sidecar. No pod runs as it.
+// EnsureSidecar does the same as EnsureMover for the tokens of sidecars and the ClusterRole cairn-sidecar. No pod runs
+// as this account.
 func EnsureSidecar(ctx context.Context, c client.Client, namespace string) error {
 	return ensureAccount(ctx, c, namespace, v1alpha1.SidecarServiceAccount)
 }
@@ -81,7 +84,7 @@ func EnsureSidecar(ctx context.Context, c client.Client, namespace string) error
 func ensureAccount(ctx context.Context, c client.Client, namespace, name string) error {
 	var ns corev1.Namespace
 	if err := c.Get(ctx, client.ObjectKey{Name: namespace}, &ns); err != nil {
-		return fmt.Errorf("get namespace %s: %w", namespace, err)
+		return fmt.Errorf("get Namespace %s: %w", namespace, err)
 	}
 	g := grant{ns.UID, name}
 	if granted.fresh(g) {
@@ -93,20 +96,20 @@ func ensureAccount(ctx context.Context, c client.Client, namespace, name string)
 		WithRoleRef(rbacv1ac.RoleRef().WithAPIGroup(rbacv1.GroupName).WithKind("ClusterRole").WithName(name)).
 		WithSubjects(rbacv1ac.Subject().WithKind(rbacv1.ServiceAccountKind).WithName(name).WithNamespace(namespace))
 	if err := c.Apply(ctx, account, client.FieldOwner(FieldManager), client.ForceOwnership); err != nil {
-		return fmt.Errorf("apply service account %s/%s: %w", namespace, name, err)
+		return fmt.Errorf("apply ServiceAccount %s/%s: %w", namespace, name, err)
 	}
 	if err := c.Apply(ctx, binding, client.FieldOwner(FieldManager), client.ForceOwnership); err != nil {
-		return fmt.Errorf("apply role binding %s/%s: %w", namespace, name, err)
+		return fmt.Errorf("apply RoleBinding %s/%s: %w", namespace, name, err)
 	}
 	granted.remember(g)
 	return nil
 }
 
-// Privileged says whether the Namespace allows movers that run as root or mount host paths.
+// Privileged reports whether the Namespace allows movers that run as root or mount host paths.
 func Privileged(ctx context.Context, c client.Reader, namespace string) (bool, error) {
 	var ns corev1.Namespace
 	if err := c.Get(ctx, client.ObjectKey{Name: namespace}, &ns); err != nil {
-		return false, fmt.Errorf("get namespace %s: %w", namespace, err)
+		return false, fmt.Errorf("get Namespace %s: %w", namespace, err)
 	}
 	return ns.Annotations[v1alpha1.AnnotationPrivilegedMovers] == "true", nil
 }

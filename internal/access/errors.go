@@ -8,19 +8,19 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// Error is why a namespace can't work with a storage. Waiting does not mend it; a change of policy, of a Secret or of a
-// Namespace does.
+// Error explains why a namespace cannot work with a storage. Waiting does not help; a change of policy, of a Secret or
+// of a Namespace does.
 type Error struct {
-	// Reason is one of the API's.
+	// Reason is a constant of the API.
 	Reason string
 	// Message says what to do. It holds names, never values.
 	Message string
 }
 
-// Error gives the message.
+// Error returns the message.
 func (e *Error) Error() string { return e.Message }
 
-// ReasonOf gives the reason and message of an *Error in err's chain.
+// ReasonOf returns the reason and message of an *Error in err's chain.
 func ReasonOf(err error) (reason, message string, ok bool) {
 	var e *Error
 	if !errors.As(err, &e) {
@@ -29,7 +29,7 @@ func ReasonOf(err error) (reason, message string, ok bool) {
 	return e.Reason, e.Message, true
 }
 
-// Privilege makes an *Error of a Job that was not built for want of the Namespace's consent.
+// Privilege turns the error of a Job that was not built for lack of the Namespace's consent into an *Error.
 func Privilege(err error) error {
 	if errors.Is(err, task.ErrPrivilegeRequired) {
 		return &Error{Reason: v1alpha1.ReasonPrivilegeRequired, Message: err.Error()}

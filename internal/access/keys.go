@@ -10,17 +10,20 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// Keys are what a mover needs to work with one repository, for a Secret that the manager fills itself.
+// Keys are the credentials that a mover needs for one repository, for a Secret that the manager fills itself.
 type Keys struct {
-	// Storage are the provider's keys, Encryption the one with the password.
+	// Storage holds the provider's keys, Encryption the password under its key.
 	Storage, Encryption map[string][]byte
-	// Version changes with them: see Digest.
+	// Version changes whenever a Secret behind the keys changes: see Digest.
 	Version string
 }
 
-// ReadKeys reads the same keys that EnsureCredentials would give a Job in namespace, after the same questions. What policy
-// or a user must mend comes back as *Error.
-func ReadKeys(ctx context.Context, c client.Reader, namespace string, storage *v1alpha1.BackupStorage, encryption v1alpha1.ObjectReference) (Keys, error) {
+// ReadKeys reads the keys that EnsureCredentials would give to a Job in namespace, after the same checks. Problems that
+// policy or a user must solve come back as *Error.
+func ReadKeys(
+	ctx context.Context, c client.Reader, namespace string, storage *v1alpha1.BackupStorage,
+	encryption v1alpha1.ObjectReference,
+) (Keys, error) {
 	if err := Allowed(ctx, c, storage, namespace); err != nil {
 		return Keys{}, err
 	}

@@ -2,7 +2,8 @@ package access
 
 import "github.com/cairn-backup/cairn/api/v1alpha1"
 
-// ForMaintenance is the storage with the credential that may remove data: that of maintenanceSecretName, else its only one.
+// ForMaintenance returns the storage with the credential that is allowed to remove data: maintenanceSecretName if set,
+// else its only credential.
 func ForMaintenance(storage *v1alpha1.BackupStorage) *v1alpha1.BackupStorage {
 	name := storage.Spec.MaintenanceSecretName
 	if name == "" {

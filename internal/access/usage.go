@@ -11,36 +11,43 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// Allowed says with an *Error that namespace may not use storage.
+// Allowed returns an *Error if namespace is not allowed to use storage.
 func Allowed(ctx context.Context, c client.Reader, storage *v1alpha1.BackupStorage, namespace string) error {
 	if storage.Spec.Storage.Local != nil && storage.Namespace != namespace {
-		return &Error{v1alpha1.ReasonStorageNotAllowed, policy.NotAllowedVolume(describe(v1alpha1.BackupStorageKind, storage))}
+		return &Error{v1alpha1.ReasonStorageNotAllowed,
+			policy.NotAllowedVolume(describe(v1alpha1.BackupStorageKind, storage))}
 	}
 	if local := storage.Spec.Storage.Local; local != nil && local.HostPath != nil {
 		return hostPathAllowed(ctx, c, storage)
 	}
-	return MayUse(ctx, c, v1alpha1.BackupStorageKind, storage, storage.Spec.UsagePolicy, namespace, v1alpha1.ReasonStorageNotAllowed)
+	return MayUse(ctx, c, v1alpha1.BackupStorageKind, storage, storage.Spec.UsagePolicy, namespace,
+		v1alpha1.ReasonStorageNotAllowed)
 }
 
-// hostPathAllowed says with an *Error that the storage's namespace may not use directories of nodes.
+// hostPathAllowed returns an *Error if the storage's namespace is not allowed to use directories of nodes.
 func hostPathAllowed(ctx context.Context, c client.Reader, storage *v1alpha1.BackupStorage) error {
 	privileged, err := Privileged(ctx, c, storage.Namespace)
 	if err != nil || privileged {
 		return err
 	}
-	return refuse(v1alpha1.ReasonPrivilegeRequired, "%s is a hostPath, which needs the annotation %s: \"true\" on the Namespace",
+	return refuse(v1alpha1.ReasonPrivilegeRequired,
+		"%s is a hostPath, which needs the annotation %s: \"true\" on the Namespace",
 		describe(v1alpha1.BackupStorageKind, storage), v1alpha1.AnnotationPrivilegedMovers)
 }
 
-// MayUse says with an *Error of the given reason that namespace may not refer to an object that has this usage policy. Every
-// reference across namespaces is asked about here, when policy is reconciled and again before a Job is made.
-func MayUse(ctx context.Context, c client.Reader, kind string, object client.Object, usage *v1alpha1.UsagePolicy, namespace, reason string) error {
+// MayUse returns an *Error with the given reason if namespace is not allowed to refer to an object with this usage
+// policy. Every reference across namespaces is checked here: when policy is reconciled and again before a Job is
+// created.
+func MayUse(
+	ctx context.Context, c client.Reader, kind string, object client.Object, usage *v1alpha1.UsagePolicy, namespace,
+	reason string,
+) error {
 	if object.GetNamespace() == namespace {
 		return nil
 	}
 	var ns corev1.Namespace
 	if err := c.Get(ctx, client.ObjectKey{Name: namespace}, &ns); err != nil {
-		return fmt.Errorf("get namespace %s: %w", namespace, err)
+		return fmt.Errorf("get Namespace %s: %w", namespace, err)
 	}
 	if !policy.Allowed(usage, object.GetNamespace(), namespace, ns.Labels) {
 		return &Error{reason, policy.NotAllowed(describe(kind, object), namespace)}

@@ -47,7 +47,8 @@ func TestWhoMayUseAnObject(t *testing.T) {
 				}
 				reason, message, _ := access.ReasonOf(err)
 				g.Expect(reason).To(Equal("SomeReason"))
-				g.Expect(message).To(Equal("the usagePolicy of RetentionPolicy " + home + "/shared does not allow the namespace " + user))
+				g.Expect(message).To(Equal("the usagePolicy of RetentionPolicy " + home +
+					"/shared does not allow the namespace " + user))
 			}
 		})
 	}

@@ -1,4 +1,5 @@
-// Package apply writes generated objects with server-side apply, and tells whether there is anything to write.
+// Package apply writes generated objects with server-side apply and reports whether there is anything to write. Its
+// functions keep no state and are safe for concurrent use.
 package apply
 
 import (
@@ -13,9 +14,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
 
-// Object applies obj, without its status, under the field manager and takes over the fields that it sets. Where obj has a
-// UID, an object of another UID is left alone and the error is Invalid, and a deleted one stays deleted and the error is a
-// Conflict. Afterwards obj is what the API server has.
+// Object applies obj without its status under the field manager and takes over the fields that it sets. Where obj has a
+// UID, Object returns Invalid if the name belongs to an object with another UID, which it leaves alone, and Conflict if
+// the object was deleted, which it does not create again. Afterwards obj holds what the API server has.
 func Object(ctx context.Context, c client.Client, manager string, obj client.Object) error {
 	gvk, err := apiutil.GVKForObject(obj, c.Scheme())
 	if err != nil {
@@ -31,20 +32,22 @@ func Object(ctx context.Context, c client.Client, manager string, obj client.Obj
 	for _, field := range []string{"creationTimestamp", "managedFields", "resourceVersion", "generation"} {
 		unstructured.RemoveNestedField(u.Object, "metadata", field)
 	}
-	if err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(manager), client.ForceOwnership); err != nil {
+	if err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(manager),
+		client.ForceOwnership); err != nil {
 		return fmt.Errorf("apply %s %s: %w", gvk.Kind, client.ObjectKeyFromObject(obj), err)
 	}
 	return runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, obj)
 }
 
-// MetadataDiffers says whether actual lacks labels, annotations or owner references of wanted. What actual has beyond them
-// is not ours to judge.
+// MetadataDiffers reports whether actual lacks labels, annotations or owner references of wanted. It ignores everything
+// else that actual has.
 func MetadataDiffers(actual, wanted metav1.Object) bool {
 	if lacks(actual.GetLabels(), wanted.GetLabels()) || lacks(actual.GetAnnotations(), wanted.GetAnnotations()) {
 		return true
 	}
 	for _, owner := range wanted.GetOwnerReferences() {
-		if !slices.ContainsFunc(actual.GetOwnerReferences(), func(o metav1.OwnerReference) bool { return o.UID == owner.UID }) {
+		if !slices.ContainsFunc(actual.GetOwnerReferences(),
+			func(o metav1.OwnerReference) bool { return o.UID == owner.UID }) {
 			return true
 		}
 	}

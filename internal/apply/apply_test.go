@@ -54,7 +54,13 @@ func newClient(t *testing.T) client.Client {
 func storage(name string) *v1alpha1.BackupStorage {
 	return &v1alpha1.BackupStorage{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"},
-		Spec:       v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "a"}}}},
+		Spec: v1alpha1.BackupStorageSpec{
+			Storage: v1alpha1.Storage{
+				Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{
+					PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "a"},
+				},
+			},
+		},
 	}
 }
 
@@ -63,7 +69,7 @@ func TestObjectIsCreatedAndTakenOver(t *testing.T) {
 	s := storage("taken")
 	s.Labels = map[string]string{"by": "us", "old": "x"}
 	g.Expect(apply.Object(t.Context(), c, manager, s)).To(Succeed())
-	g.Expect(s.UID).NotTo(BeEmpty(), "afterwards it is what the API server has")
+	g.Expect(s.UID).NotTo(BeEmpty(), "afterwards the argument holds what the API server has")
 
 	live := s.DeepCopy()
 	live.Labels["by"], live.Labels["theirs"] = "them", "x"
@@ -71,12 +77,13 @@ func TestObjectIsCreatedAndTakenOver(t *testing.T) {
 	again := storage("taken")
 	again.Labels = map[string]string{"by": "us"}
 	g.Expect(apply.Object(t.Context(), c, manager, again)).To(Succeed())
-	g.Expect(again.Labels).To(Equal(map[string]string{"by": "us", "theirs": "x"}), "ours is forced, what we no longer set goes, theirs stays")
+	g.Expect(again.Labels).To(Equal(map[string]string{"by": "us", "theirs": "x"}),
+		"our label wins, the label that we no longer set goes, their label stays")
 
 	same := storage("taken")
 	same.Labels = map[string]string{"by": "us"}
 	g.Expect(apply.Object(t.Context(), c, manager, same)).To(Succeed())
-	g.Expect(same.ResourceVersion).To(Equal(again.ResourceVersion), "the same again changes nothing")
+	g.Expect(same.ResourceVersion).To(Equal(again.ResourceVersion), "applying the same object again changes nothing")
 }
 
 func TestStatusIsNotApplied(t *testing.T) {
@@ -87,7 +94,7 @@ func TestStatusIsNotApplied(t *testing.T) {
 	g.Expect(s.Status.ObservedGeneration).NotTo(Equal(int64(7)))
 }
 
-func TestAnotherObjectOfTheNameIsLeftAlone(t *testing.T) {
+func TestObjectLeavesAnotherUIDAlone(t *testing.T) {
 	g, c := NewWithT(t), newClient(t)
 	s := storage("uid")
 	g.Expect(apply.Object(t.Context(), c, manager, s)).To(Succeed())
@@ -98,29 +105,35 @@ func TestAnotherObjectOfTheNameIsLeftAlone(t *testing.T) {
 	g.Expect(s.Labels).To(BeEmpty())
 
 	g.Expect(c.Delete(t.Context(), s)).To(Succeed())
-	g.Expect(apply.Object(t.Context(), c, manager, s)).To(MatchError(apierrors.IsConflict, "is a conflict"), "a deleted one does not come back")
+	g.Expect(apply.Object(t.Context(), c, manager, s)).To(MatchError(apierrors.IsConflict, "is a conflict"),
+		"a deleted object does not come back")
 	g.Expect(apierrors.IsNotFound(c.Get(t.Context(), client.ObjectKeyFromObject(s), s))).To(BeTrue())
 }
 
 func TestMetadataDiffers(t *testing.T) {
 	have := func() *corev1.ConfigMap {
 		return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
-			Labels: map[string]string{"a": "1", "b": ""}, Annotations: map[string]string{"c": "2"}, OwnerReferences: []metav1.OwnerReference{{UID: "x"}},
+			Labels: map[string]string{"a": "1", "b": ""}, Annotations: map[string]string{"c": "2"},
+			OwnerReferences: []metav1.OwnerReference{{UID: "x"}},
 		}}
 	}
 	for name, tc := range map[string]struct {
 		wanted  metav1.ObjectMeta
 		differs bool
 	}{
-		"nothing wanted":     {metav1.ObjectMeta{}, false},
-		"part of it":         {metav1.ObjectMeta{Labels: map[string]string{"b": ""}, OwnerReferences: []metav1.OwnerReference{{UID: "x"}}}, false},
+		"nothing is wanted": {metav1.ObjectMeta{}, false},
+		"a part of what there is": {
+			metav1.ObjectMeta{Labels: map[string]string{"b": ""}, OwnerReferences: []metav1.OwnerReference{{UID: "x"}}},
+			false,
+		},
 		"another label":      {metav1.ObjectMeta{Labels: map[string]string{"a": "2"}}, true},
-		"a label of no text": {metav1.ObjectMeta{Labels: map[string]string{"d": ""}}, true},
+		"an empty label":     {metav1.ObjectMeta{Labels: map[string]string{"d": ""}}, true},
 		"another annotation": {metav1.ObjectMeta{Annotations: map[string]string{"c": "3"}}, true},
 		"another owner":      {metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{UID: "y"}}}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			NewWithT(t).Expect(apply.MetadataDiffers(have(), &corev1.ConfigMap{ObjectMeta: tc.wanted})).To(Equal(tc.differs))
+			NewWithT(t).Expect(apply.MetadataDiffers(have(),
+				&corev1.ConfigMap{ObjectMeta: tc.wanted})).To(Equal(tc.differs))
 		})
 	}
 }

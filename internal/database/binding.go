@@ -15,47 +15,53 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// Binding is how a database is reached, as a policy and the objects it names say. It holds no credential.
+// Binding describes how to reach a database, according to a policy and the objects that it names. It holds no
+// credential.
 type Binding struct {
-	// Service of the namespace, empty for a database elsewhere.
+	// Service of the namespace; empty for a database elsewhere.
 	Service string
 	// Host of a database elsewhere.
 	Host string
-	// Port is a number, or the name of a port of Service. Empty: the only one.
+	// Port is a number, or the name of a port of Service; empty means the only port.
 	Port string
 	// Secret of the namespace with the credentials.
 	Secret string
-	// UsernameKey and PasswordKey are the Secret's keys; empty are username and password.
+	// UsernameKey and PasswordKey are the Secret's keys; empty means username and password.
 	UsernameKey, PasswordKey string
-	// TLSSecret of the namespace with ca.crt, tls.crt and tls.key; empty is Secret.
+	// TLSSecret of the namespace with ca.crt, tls.crt and tls.key; empty means Secret.
 	TLSSecret string
-	// Image that has the database's programs. Empty: the one that the pods behind Service run.
+	// Image with the database's programs; empty means the image of the pods behind Service.
 	Image string
-	// Version of the database, empty where nothing says it.
+	// Version of the database; empty if unknown.
 	Version string
 	// Database that is dumped where policy names none.
 	Database string
 }
 
-// OfService is the Binding of a Service, which says nothing but where the database is.
+// OfService returns the Binding of a Service, which tells only where the database is.
 func OfService(name string) Binding { return Binding{Service: name} }
 
-// OfAppBinding reads an AppBinding of appcatalog.appscode.com. What params say of it is not asked of it.
+// OfAppBinding reads an AppBinding of appcatalog.appscode.com. It ignores a setting of the AppBinding that params
+// override.
 func OfAppBinding(u *unstructured.Unstructured, params map[string]string) (Binding, *v1alpha1.ResolvedError) {
 	b := Binding{
-		Secret: text(u, "spec", "secret", "name"), TLSSecret: text(u, "spec", "tlsSecret", "name"), Version: text(u, "spec", "version"),
+		Secret: text(u, "spec", "secret", "name"), TLSSecret: text(u, "spec", "tlsSecret", "name"),
+		Version: text(u, "spec", "version"),
 	}
-	if transforms, found, _ := unstructured.NestedSlice(u.Object, "spec", "secretTransforms"); found && len(transforms) > 0 && params[policy.ParamSecretName] == "" {
+	if transforms, found, _ := unstructured.NestedSlice(u.Object, "spec", "secretTransforms"); found &&
+		len(transforms) > 0 && params[policy.ParamSecretName] == "" {
 		if refusal := b.renamed(u.GetName(), transforms); refusal != nil {
 			return b, refusal
 		}
 	}
-	if ca := text(u, "spec", "clientConfig", "caBundle"); ca != "" && b.TLSSecret == "" && params[policy.ParamTLSSecretName] == "" {
+	if ca := text(u, "spec", "clientConfig", "caBundle"); ca != "" && b.TLSSecret == "" &&
+		params[policy.ParamTLSSecretName] == "" {
 		return b, unknown("AppBinding %s has a caBundle and no tlsSecret: name a Secret with the certificate in the key ca.crt in the parameter %s", u.GetName(), policy.ParamTLSSecretName)
 	}
 	if service := text(u, "spec", "clientConfig", "service", "name"); service != "" {
 		if ns := text(u, "spec", "clientConfig", "service", "namespace"); ns != "" && ns != u.GetNamespace() {
-			return b, unknown("AppBinding %s names a Service of namespace %s: back the database up there", u.GetName(), ns)
+			return b, unknown("AppBinding %s names a Service of namespace %s: back the database up from that namespace",
+				u.GetName(), ns)
 		}
 		b.Service = service
 		if port, found, _ := unstructured.NestedInt64(u.Object, "spec", "clientConfig", "service", "port"); found {
@@ -66,14 +72,15 @@ func OfAppBinding(u *unstructured.Unstructured, params map[string]string) (Bindi
 	address := text(u, "spec", "clientConfig", "url")
 	parsed, err := url.Parse(address)
 	if address == "" || err != nil || parsed.Hostname() == "" {
-		// An address that does not parse may hold a password: it is not repeated.
-		return b, unknown("AppBinding %s says neither in clientConfig.service nor in clientConfig.url where the database is", u.GetName())
+		// The message leaves out an address that does not parse: it can hold a password.
+		return b, unknown("AppBinding %s has no address of the database: set clientConfig.service or clientConfig.url",
+			u.GetName())
 	}
 	b.at(parsed.Hostname(), parsed.Port(), u.GetNamespace())
 	return b, nil
 }
 
-// renamed reads secretTransforms: they say which keys the username and the password have.
+// renamed reads secretTransforms, which can give other keys for the username and the password.
 func (b *Binding) renamed(name string, transforms []any) *v1alpha1.ResolvedError {
 	for _, t := range transforms {
 		one, _ := t.(map[string]any)
@@ -85,14 +92,14 @@ func (b *Binding) renamed(name string, transforms []any) *v1alpha1.ResolvedError
 		case len(one) == 1 && to == "password" && from != "":
 			b.PasswordKey = from
 		default:
-			return unknown("AppBinding %s changes its Secret otherwise than by renaming keys to username and password: make a Secret that has these, and name it in the parameter %s",
+			return unknown("AppBinding %s transforms its Secret in another way than by renaming keys to username and password: create a Secret with these keys, and name it in the parameter %s",
 				name, policy.ParamSecretName)
 		}
 	}
 	return nil
 }
 
-// OfSecret reads a Secret as the Service Binding specification has it. Nothing secret is taken from it.
+// OfSecret reads a Secret of the Service Binding specification. It takes no credential from it.
 func OfSecret(s *corev1.Secret) (Binding, *v1alpha1.ResolvedError) {
 	if !strings.HasPrefix(string(s.Type), serviceBinding) {
 		return Binding{}, unknown("Secret %s is of type %q, not %s<type>: name the Service of the database as the target, and the Secret in the parameter %s",
@@ -107,11 +114,11 @@ func OfSecret(s *corev1.Secret) (Binding, *v1alpha1.ResolvedError) {
 	return b, nil
 }
 
-// serviceBinding begins the types of Secrets of the Service Binding specification.
+// serviceBinding is the prefix of Secret types of the Service Binding specification.
 const serviceBinding = "servicebinding.io/"
 
-// OfCluster reads a Cluster of CloudNativePG. The superuser dumps all of it where it has access; else the application's user
-// dumps its database.
+// OfCluster reads a Cluster of CloudNativePG. If the Cluster allows the superuser access, the superuser dumps
+// everything; otherwise the application's user dumps its database.
 func OfCluster(u *unstructured.Unstructured) (Binding, *v1alpha1.ResolvedError) {
 	name := u.GetName()
 	b := Binding{
@@ -127,10 +134,11 @@ func OfCluster(u *unstructured.Unstructured) (Binding, *v1alpha1.ResolvedError) 
 	return b, nil
 }
 
-// With puts the parameters of a task over what the target itself says.
+// With overrides the Binding by the parameters of a task.
 func (b Binding) With(params map[string]string) Binding {
 	for name, at := range map[string]*string{
-		policy.ParamSecretName: &b.Secret, policy.ParamUsernameKey: &b.UsernameKey, policy.ParamPasswordKey: &b.PasswordKey,
+		policy.ParamSecretName: &b.Secret, policy.ParamUsernameKey: &b.UsernameKey,
+		policy.ParamPasswordKey:   &b.PasswordKey,
 		policy.ParamTLSSecretName: &b.TLSSecret, policy.ParamPort: &b.Port, policy.ParamImage: &b.Image,
 	} {
 		*at = cmp.Or(params[name], *at)
@@ -138,11 +146,12 @@ func (b Binding) With(params map[string]string) Binding {
 	return b
 }
 
-// at notes where the database is. The name of a Service of the namespace is that Service.
+// at notes where the database is. A host that is the name of a Service of the namespace means that Service.
 func (b *Binding) at(host, port, namespace string) {
 	b.Port = port
 	name, rest, _ := strings.Cut(host, ".")
-	inside := rest == "" && net.ParseIP(host) == nil || rest == namespace || rest == namespace+".svc" || strings.HasPrefix(rest, namespace+".svc.")
+	inside := rest == "" && net.ParseIP(host) == nil || rest == namespace || rest == namespace+".svc" ||
+		strings.HasPrefix(rest, namespace+".svc.")
 	if inside && name != "" {
 		b.Service = name
 		return
@@ -150,12 +159,13 @@ func (b *Binding) at(host, port, namespace string) {
 	b.Host = host
 }
 
-// isHost says whether a text is an address or the name of a host: it becomes an argument of a program.
+// isHost reports whether a text is an address or a host name, and so is safe as an argument of a program.
 func isHost(s string) bool {
 	if net.ParseIP(s) != nil {
 		return true
 	}
-	return s != "" && len(s) <= 253 && s[0] != '-' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") == ""
+	return s != "" && len(s) <= 253 && s[0] != '-' &&
+		strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") == ""
 }
 
 func text(u *unstructured.Unstructured, path ...string) string {

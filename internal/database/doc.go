@@ -1,3 +1,4 @@
-// Package database says how a database is reached that a policy names as a target: by its Service, or by an object of another
-// system that tells of it. Its functions are pure: what they are given was read by the caller.
+// Package database finds out how to reach a database that a policy names as a target: by its Service, or by an object
+// of another system that describes it. It is pure: the caller reads the objects that it passes in. Invariant: no result
+// or error holds a credential.
 package database

@@ -14,11 +14,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// Surroundings are what is around a Binding in its namespace.
+// Surroundings are the objects around a Binding in its namespace.
 type Surroundings struct {
-	// Namespace of it.
+	// Namespace of the objects.
 	Namespace string
-	// Service that the Binding names; nil where there is none.
+	// Service that the Binding names; nil if it does not exist.
 	Service *corev1.Service
 	// Slices of the Service.
 	Slices []discoveryv1.EndpointSlice
@@ -26,30 +26,31 @@ type Surroundings struct {
 	Pods []corev1.Pod
 }
 
-// Location is where a database is and in which image its programs are.
+// Location is where a database is and which image has its programs.
 type Location struct {
-	// Host and Port as a program is told them.
+	// Host and Port as arguments of a program.
 	Host, Port string
-	// Image, by its digest where that is known. Empty where the database runs elsewhere.
+	// Image, by its digest if that is known; empty if the database runs elsewhere.
 	Image string
-	// Version as the Binding or else the image's tag says it; it may be empty.
+	// Version according to the Binding, else to the image's tag; can be empty.
 	Version string
 	// PullSecrets of the pod that runs the image.
 	PullSecrets []corev1.LocalObjectReference
-	// Pod that answers, and the Container of it. Nil where it is not known, or where another pod may answer.
+	// Pod that answers, and its Container; nil if it is unknown or if another pod can answer.
 	Pod       *corev1.Pod
 	Container *corev1.Container
 }
 
-// Locate finds a database that can be connected to now. The result depends on nothing but the arguments, and on the order of
-// nothing in them. An error of the reason TargetNotReady may go away by itself.
+// Locate finds a database that accepts connections now. The result depends only on the arguments, and not on the order
+// of their lists. An error with the reason TargetNotReady can go away by itself.
 func Locate(b Binding, in Surroundings) (Location, *v1alpha1.ResolvedError) {
 	if b.Service == "" {
 		return b.elsewhere(b.Host)
 	}
 	service := in.Service
 	if service == nil {
-		return Location{}, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound, Message: "there is no Service " + b.Service}
+		return Location{}, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound,
+			Message: "there is no Service " + b.Service}
 	}
 	if service.Spec.Type == corev1.ServiceTypeExternalName {
 		if b.Port == "" && len(service.Spec.Ports) == 1 {
@@ -65,7 +66,8 @@ func Locate(b Binding, in Surroundings) (Location, *v1alpha1.ResolvedError) {
 	if endpoint == nil {
 		return Location{}, notReady("Service %s has no endpoint that is ready: the database does not run, or is not ready yet", service.Name)
 	}
-	out := Location{Host: service.Name + "." + in.Namespace + ".svc", Port: strconv.Itoa(int(port.Port)), Version: b.Version}
+	out := Location{Host: service.Name + "." + in.Namespace + ".svc", Port: strconv.Itoa(int(port.Port)),
+		Version: b.Version}
 	if service.Spec.ClusterIP == corev1.ClusterIPNone {
 		out.Port = strconv.Itoa(int(number)) // Nothing translates the ports of a headless Service.
 	}
@@ -78,12 +80,12 @@ func Locate(b Binding, in Surroundings) (Location, *v1alpha1.ResolvedError) {
 		return out, nil
 	}
 	if pod == nil {
-		return Location{}, unknown("no pod of namespace %s is behind Service %s, so that nothing says which image has the database's programs: name one in the parameter %s",
+		return Location{}, unknown("no pod of namespace %s is behind Service %s, so the image with the database's programs is unknown: name one in the parameter %s",
 			in.Namespace, service.Name, policy.ParamImage)
 	}
 	container := serving(pod, port.TargetPort, number)
 	if container == nil {
-		return Location{}, unknown("no container of pod %s says that it listens on port %s of Service %s: name an image with the database's programs in the parameter %s",
+		return Location{}, unknown("no container of Pod %s declares port %s of Service %s: name an image with the database's programs in the parameter %s",
 			pod.Name, port.TargetPort.String(), service.Name, policy.ParamImage)
 	}
 	out.Image, out.PullSecrets = imageOf(pod, container), slices.Clone(pod.Spec.ImagePullSecrets)
@@ -91,34 +93,37 @@ func Locate(b Binding, in Surroundings) (Location, *v1alpha1.ResolvedError) {
 	return out, nil
 }
 
-// elsewhere is a database that no Service of the namespace selects. Whether it is there is found out when it is connected to.
+// elsewhere locates a database that no Service of the namespace selects. Only a connection shows whether it exists.
 func (b Binding) elsewhere(host string) (Location, *v1alpha1.ResolvedError) {
 	number, err := strconv.ParseUint(b.Port, 10, 16)
 	switch {
 	case !isHost(host):
-		return Location{}, unknown("%q is not the name of a host", host)
+		return Location{}, unknown("%q is not a valid host name", host)
 	case err != nil || number == 0:
-		return Location{}, unknown("nothing says on which port the database of %s listens: name it in the parameter %s", host, policy.ParamPort)
+		return Location{}, unknown("the port of the database on %s is unknown: name it in the parameter %s", host,
+			policy.ParamPort)
 	case b.Image == "":
-		return Location{}, unknown("the database of %s runs elsewhere: name an image with its programs in the parameter %s", host, policy.ParamImage)
+		return Location{}, unknown("the database on %s runs outside of the namespace: name an image with its programs in the parameter %s", host, policy.ParamImage)
 	}
 	return Location{Host: host, Port: b.Port, Image: b.Image, Version: cmp.Or(b.Version, versionOf(b.Image))}, nil
 }
 
-// choosePort is the port of the Service that is meant.
+// choosePort returns the port of the Service that the Binding means.
 func choosePort(b Binding, s *corev1.Service) (*corev1.ServicePort, *v1alpha1.ResolvedError) {
 	var names []string
 	for i := range s.Spec.Ports {
 		p := &s.Spec.Ports[i]
-		if b.Port == strconv.Itoa(int(p.Port)) || b.Port != "" && b.Port == p.Name || b.Port == "" && len(s.Spec.Ports) == 1 {
+		if b.Port == strconv.Itoa(int(p.Port)) || b.Port != "" && b.Port == p.Name || b.Port == "" &&
+			len(s.Spec.Ports) == 1 {
 			return p, nil
 		}
 		names = append(names, cmp.Or(p.Name, strconv.Itoa(int(p.Port))))
 	}
-	return nil, unknown("Service %s has the ports %s: name one of them in the parameter %s", s.Name, strings.Join(names, ", "), policy.ParamPort)
+	return nil, unknown("Service %s has the ports %s: name one of them in the parameter %s", s.Name,
+		strings.Join(names, ", "), policy.ParamPort)
 }
 
-// readyEndpoint is the first one, by the name of its pod and its address, and the number of its port.
+// readyEndpoint returns the first ready endpoint, by the name of its pod and its address, and the number of its port.
 func readyEndpoint(all []discoveryv1.EndpointSlice, port *corev1.ServicePort) (*discoveryv1.Endpoint, int32) {
 	var best *discoveryv1.Endpoint
 	var number int32
@@ -140,7 +145,7 @@ func readyEndpoint(all []discoveryv1.EndpointSlice, port *corev1.ServicePort) (*
 	return best, number
 }
 
-// alone says whether one pod is behind a Service, ready or not.
+// alone reports whether only one pod is behind a Service, ready or not.
 func alone(all []discoveryv1.EndpointSlice) bool {
 	names := map[string]bool{}
 	for i := range all {
@@ -158,7 +163,7 @@ func endpointName(e *discoveryv1.Endpoint) string {
 	if e.TargetRef != nil {
 		return e.TargetRef.Name
 	}
-	return "~" + e.Addresses[0] // After all names.
+	return "~" + e.Addresses[0] // Sorts after all names.
 }
 
 func podOf(e *discoveryv1.Endpoint, pods []corev1.Pod) *corev1.Pod {
@@ -173,7 +178,8 @@ func podOf(e *discoveryv1.Endpoint, pods []corev1.Pod) *corev1.Pod {
 	return nil
 }
 
-// serving is the container of a pod that listens on the port. A pod with one container needs not say so.
+// serving returns the container of a pod that listens on the port. The only container of a pod need not declare the
+// port.
 func serving(pod *corev1.Pod, target intstr.IntOrString, number int32) *corev1.Container {
 	all := slices.Clone(pod.Spec.Containers)
 	for _, c := range pod.Spec.InitContainers {
@@ -183,7 +189,8 @@ func serving(pod *corev1.Pod, target intstr.IntOrString, number int32) *corev1.C
 	}
 	for i := range all {
 		for _, p := range all[i].Ports {
-			if target.Type == intstr.String && p.Name == target.StrVal || target.Type == intstr.Int && p.ContainerPort == number {
+			if target.Type == intstr.String && p.Name == target.StrVal || target.Type == intstr.Int &&
+				p.ContainerPort == number {
 				return &all[i]
 			}
 		}
@@ -194,7 +201,7 @@ func serving(pod *corev1.Pod, target intstr.IntOrString, number int32) *corev1.C
 	return nil
 }
 
-// imageOf is the image that a container runs, by its digest where the node names one that can be pulled.
+// imageOf returns the image that a container runs, by its digest if the node names one that can be pulled.
 func imageOf(pod *corev1.Pod, c *corev1.Container) string {
 	if strings.Contains(c.Image, "@") {
 		return c.Image
@@ -215,7 +222,7 @@ func imageOf(pod *corev1.Pod, c *corev1.Container) string {
 	return c.Image
 }
 
-// repoOf is an image's name without its tag.
+// repoOf returns an image's name without its tag.
 func repoOf(image string) string {
 	if i := strings.LastIndexByte(image, ':'); i > strings.LastIndexByte(image, '/') {
 		return image[:i]
@@ -223,7 +230,7 @@ func repoOf(image string) string {
 	return image
 }
 
-// qualified writes the name of a repository out as container runtimes do.
+// qualified writes the name of a repository in full, as container runtimes do.
 func qualified(repo string) string {
 	first, rest, found := strings.Cut(repo, "/")
 	switch {
@@ -237,7 +244,7 @@ func qualified(repo string) string {
 	return repo
 }
 
-// versionOf is the version that an image's tag begins with, or "".
+// versionOf returns the version at the start of an image's tag, or "".
 func versionOf(image string) string {
 	image, _, _ = strings.Cut(image, "@")
 	tag := strings.TrimPrefix(image[len(repoOf(image)):], ":")

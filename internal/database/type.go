@@ -11,9 +11,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// TypeOf is the type of a database as the object says it that stands for it: an AppBinding in spec.type, a Secret of the Service
-// Binding specification in its type, else in the key type. Other objects say none. Of what is in a Secret only the name of a type
-// that is known is ever given.
+// TypeOf returns the type of a database according to the object that describes it: spec.type of an AppBinding, or the
+// type of a Secret of the Service Binding specification, else its key type. Other objects have no type. Of a Secret's
+// content, TypeOf returns only the name of a known type.
 func TypeOf(o runtime.Object) string {
 	switch o := o.(type) {
 	case *corev1.Secret:

@@ -1,4 +1,5 @@
-// Package defaults completes policies from what is in the cluster: policy.Complete with a client.
+// Package defaults completes policies from the cluster: it calls policy.Complete with lookups by a client. A Completer
+// is safe for concurrent use.
 package defaults
 
 import (
@@ -15,35 +16,39 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// shortUID is how much of a cluster's UID is its name where nobody gave it one.
+// shortUID is how many characters of a cluster's UID serve as its name where nobody named it.
 const shortUID = 8
 
-// ClusterName is the name of a cluster that nobody gave one: the beginning of the UID of its namespace kube-system, which
-// never changes.
+// ClusterName returns the name of a cluster that nobody named: the beginning of the UID of its namespace kube-system,
+// which never changes.
 func ClusterName(uid string) string { return uid[:min(shortUID, len(uid))] }
 
 // Completer completes policies.
 type Completer struct {
 	// Reader reads from a cache.
 	Reader client.Reader
-	// Live reads from the API server. It is asked for Repositories that the cache lacks: whether one exists decides where a
-	// backup goes.
+	// Live reads from the API server. It looks for Repositories that the cache lacks, because the existence of a
+	// Repository decides where a backup goes.
 	Live client.Reader
-	// ClusterName begins the directories that are inferred.
+	// ClusterName is the first element of inferred directories.
 	ClusterName string
 }
 
-// Configuration completes a BackupConfiguration without mistakes: see policy.Complete. An error is one that may pass.
-func (c Completer) Configuration(ctx context.Context, configuration *v1alpha1.BackupConfiguration) (policy.Completion, error) {
-	l := &lookup{Completer: c, ctx: ctx, namespace: configuration.Namespace, repositories: map[string]*v1alpha1.Repository{}}
+// Configuration completes a BackupConfiguration that has no mistakes: see policy.Complete. An error is transient.
+func (c Completer) Configuration(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration,
+) (policy.Completion, error) {
+	l := &lookup{Completer: c, ctx: ctx, namespace: configuration.Namespace,
+		repositories: map[string]*v1alpha1.Repository{}}
 	completion := policy.Complete(configuration, policy.Known{
-		ClusterName: c.ClusterName, Repository: l.repository, DefaultStorage: l.defaultStorage, DefaultRetention: l.defaultRetention, Storage: l.storage,
+		ClusterName: c.ClusterName, Repository: l.repository, DefaultStorage: l.defaultStorage,
+		DefaultRetention: l.defaultRetention, Storage: l.storage,
 		Told: func() policy.Told { return l.told(*configuration.Spec.Target) }, Driver: l.driver,
 	})
 	return completion, l.err
 }
 
-// lookup asks for what one policy needs, and remembers the first error.
+// lookup reads what one policy needs, and remembers the first error.
 type lookup struct {
 	Completer
 	ctx          context.Context
@@ -54,7 +59,7 @@ type lookup struct {
 	err          error
 }
 
-// found is a default that was asked for.
+// found caches the answer to a search for a default.
 type found struct {
 	asked bool
 	ref   *v1alpha1.ObjectReference
@@ -78,7 +83,7 @@ func (l *lookup) repository(name string) *v1alpha1.Repository {
 	return found
 }
 
-// Repository is the first that one of the readers finds, nil where there is none.
+// Repository returns the Repository that the first of the readers finds, or nil.
 func Repository(ctx context.Context, key client.ObjectKey, readers ...client.Reader) (*v1alpha1.Repository, error) {
 	for _, reader := range readers {
 		found := &v1alpha1.Repository{}
@@ -93,7 +98,7 @@ func Repository(ctx context.Context, key client.ObjectKey, readers ...client.Rea
 	return nil, nil
 }
 
-// driver of the task that a session names.
+// driver returns the driver of the task that a session names, or "".
 func (l *lookup) driver(info *v1alpha1.AddonInfo) v1alpha1.Driver {
 	addon := &v1alpha1.Addon{}
 	err := l.Reader.Get(l.ctx, client.ObjectKey{Name: info.Name}, addon)
@@ -106,7 +111,8 @@ func (l *lookup) driver(info *v1alpha1.AddonInfo) v1alpha1.Driver {
 	return policy.TaskDriver(addon, info, false)
 }
 
-// told is what a target says that is a database. Objects of other systems, and Secrets, are read past the cache.
+// told returns what the target reveals about its database. Secrets and objects of other systems are read from the API
+// server.
 func (l *lookup) told(target v1alpha1.TypedObjectReference) policy.Told {
 	found, err := lifecycle.Told(l.ctx, l.Live, l.namespace, target)
 	if err != nil {
@@ -123,8 +129,10 @@ func (l *lookup) storage(reference v1alpha1.ObjectReference) *v1alpha1.BackupSto
 	return found
 }
 
-// Storage is the BackupStorage that a reference in a namespace names, nil where there is none.
-func Storage(ctx context.Context, reader client.Reader, namespace string, reference v1alpha1.ObjectReference) (*v1alpha1.BackupStorage, error) {
+// Storage returns the BackupStorage that a reference in a namespace names, or nil.
+func Storage(
+	ctx context.Context, reader client.Reader, namespace string, reference v1alpha1.ObjectReference,
+) (*v1alpha1.BackupStorage, error) {
 	key := client.ObjectKey{Namespace: cmp.Or(reference.Namespace, namespace), Name: reference.Name}
 	var found v1alpha1.BackupStorage
 	if err := reader.Get(ctx, key, &found); apierrors.IsNotFound(err) {
@@ -143,8 +151,10 @@ func (l *lookup) defaultRetention() *v1alpha1.ObjectReference {
 	return l.fallback(&l.retention, func() ([]policy.DefaultCandidate, error) { return policies(l.ctx, l.Reader) })
 }
 
-// fallback is the default among the candidates, which are asked for once.
-func (l *lookup) fallback(known *found, candidates func() ([]policy.DefaultCandidate, error)) *v1alpha1.ObjectReference {
+// fallback returns the default among the candidates, which it lists only once.
+func (l *lookup) fallback(
+	known *found, candidates func() ([]policy.DefaultCandidate, error),
+) *v1alpha1.ObjectReference {
 	if !known.asked {
 		known.asked = true
 		var err error
@@ -155,12 +165,14 @@ func (l *lookup) fallback(known *found, candidates func() ([]policy.DefaultCandi
 	return known.ref
 }
 
-// RetentionPolicy is the default one for a namespace, nil where there is none.
+// RetentionPolicy returns the default RetentionPolicy for a namespace, or nil.
 func RetentionPolicy(ctx context.Context, reader client.Reader, namespace string) (*v1alpha1.ObjectReference, error) {
 	return choose(ctx, reader, namespace, func() ([]policy.DefaultCandidate, error) { return policies(ctx, reader) })
 }
 
-func choose(ctx context.Context, reader client.Reader, namespace string, candidates func() ([]policy.DefaultCandidate, error)) (*v1alpha1.ObjectReference, error) {
+func choose(
+	ctx context.Context, reader client.Reader, namespace string, candidates func() ([]policy.DefaultCandidate, error),
+) (*v1alpha1.ObjectReference, error) {
 	all, err := candidates()
 	if err != nil || len(all) == 0 {
 		return nil, err

@@ -9,8 +9,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// Judge says in a condition of an object that an older one among the candidates is the default of the namespace. It can be
-// used by name all the same. An object that is no candidate has nothing to say.
+// Judge sets a condition on an object if an older candidate is the default of the namespace. The object can still be
+// used by name. Judge removes the condition from an object that is no candidate.
 func Judge(object conditions.Setter, kind string, candidates []policy.DefaultCandidate) {
 	candidate := slices.ContainsFunc(candidates, func(c policy.DefaultCandidate) bool {
 		return c.GetNamespace() == object.GetNamespace() && c.GetName() == object.GetName()

@@ -8,7 +8,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Changes lets through what decides which object of a kind is a default.
+// Changes passes the events that can change which object of a kind is a default.
 var Changes = predicate.Funcs{
 	CreateFunc: func(e event.CreateEvent) bool { return is(e.Object) },
 	DeleteFunc: func(e event.DeleteEvent) bool { return is(e.Object) },
@@ -19,7 +19,7 @@ var Changes = predicate.Funcs{
 	},
 }
 
-// is says whether an object says that it is a default.
+// is reports whether an object declares itself a default.
 func is(o client.Object) bool {
 	switch o := o.(type) {
 	case *v1alpha1.BackupStorage:

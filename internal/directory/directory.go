@@ -1,5 +1,5 @@
-// Package directory finds the Repositories that stand in each other's way: those on one directory of a storage, and those
-// whose directory lies in another's.
+// Package directory finds Repositories whose directories overlap: those with the same directory of a storage, and those
+// whose directory lies inside another's. Its functions keep no state and are safe for concurrent use.
 package directory
 
 import (
@@ -13,13 +13,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// Entries of an index by directory are "at <key>" for a directory and "in <key>" for it and all that it lies in.
+// An index by directory holds the entry "at <key>" for a directory, and "in <key>" for the directory and each directory
+// around it.
 const (
 	at = "at "
 	in = "in "
 )
 
-// Keys are policy.DirectoryKeys of a Repository; none of one that has no directory.
+// Keys returns policy.DirectoryKeys of a Repository, or nil if it has no directory.
 func Keys(r *v1alpha1.Repository) []string {
 	if policy.HoldsVolumeSnapshots(r) {
 		return nil
@@ -27,7 +28,7 @@ func Keys(r *v1alpha1.Repository) []string {
 	return policy.DirectoryKeys(r.Namespace, r.Spec.StorageRef, r.Spec.Path)
 }
 
-// Entries are the values in an index of an object with the directory that has these keys.
+// Entries returns the index values of an object whose directory has these keys.
 func Entries(keys []string) []string {
 	if len(keys) == 0 {
 		return nil
@@ -39,7 +40,7 @@ func Entries(keys []string) []string {
 	return entries
 }
 
-// Queries are the values that find, one after the other, everything whose directory overlaps with the one that has these
+// Queries returns the index values that together find everything whose directory overlaps with the directory of these
 // keys, itself included.
 func Queries(keys []string) []string {
 	if len(keys) == 0 {
@@ -52,10 +53,10 @@ func Queries(keys []string) []string {
 	return queries
 }
 
-// Index is the name of an index of Repositories by directory.
+// Index names an index of Repositories by directory.
 type Index string
 
-// Register adds the index to a cache. Each name can be registered once.
+// Register adds the index to a cache. Each name can be registered only once.
 func (i Index) Register(ctx context.Context, indexer client.FieldIndexer) error {
 	err := indexer.IndexField(ctx, &v1alpha1.Repository{}, string(i), func(o client.Object) []string {
 		return Entries(Keys(o.(*v1alpha1.Repository)))
@@ -66,8 +67,11 @@ func (i Index) Register(ctx context.Context, indexer client.FieldIndexer) error 
 	return nil
 }
 
-// Overlapping are the other Repositories whose directories are that of r, lie in it or lie around it. Records are none.
-func (i Index) Overlapping(ctx context.Context, reader client.Reader, r *v1alpha1.Repository) ([]v1alpha1.Repository, error) {
+// Overlapping returns the other Repositories whose directory is that of r, lies in it or lies around it. It leaves out
+// copies from records.
+func (i Index) Overlapping(
+	ctx context.Context, reader client.Reader, r *v1alpha1.Repository,
+) ([]v1alpha1.Repository, error) {
 	var others []v1alpha1.Repository
 	for _, query := range Queries(Keys(r)) {
 		var list v1alpha1.RepositoryList
@@ -75,7 +79,8 @@ func (i Index) Overlapping(ctx context.Context, reader client.Reader, r *v1alpha
 			return nil, fmt.Errorf("list Repositories by directory: %w", err)
 		}
 		for _, other := range list.Items {
-			if client.ObjectKeyFromObject(&other) != client.ObjectKeyFromObject(r) && !v1alpha1.HasRecordAnnotation(other.Annotations) {
+			if client.ObjectKeyFromObject(&other) != client.ObjectKeyFromObject(r) &&
+				!v1alpha1.HasRecordAnnotation(other.Annotations) {
 				others = append(others, other)
 			}
 		}
@@ -83,10 +88,10 @@ func (i Index) Overlapping(ctx context.Context, reader client.Reader, r *v1alpha
 	return others, nil
 }
 
-// Elder is the oldest of those that overlap with r and have the better right to the directory, or nil. A Repository that
-// does not exist yet, which has no UID, is younger than all. One whose path can't be a directory never has any. Else it
-// does not count whether the elder may have its directory itself: the end of a third one could take away a directory that
-// is in use.
+// Elder returns the oldest Repository that overlaps with r and precedes it, or nil. A Repository that does not exist
+// yet, and so has no UID, is younger than all others. A Repository whose path is not a valid directory never precedes
+// another. Elder does not ask whether the elder itself has a right to its directory: otherwise the end of a third
+// Repository could take away a directory that is in use.
 func (i Index) Elder(ctx context.Context, reader client.Reader, r *v1alpha1.Repository) (*v1alpha1.Repository, error) {
 	others, err := i.Overlapping(ctx, reader, r)
 	if err != nil {
@@ -105,11 +110,12 @@ func (i Index) Elder(ctx context.Context, reader client.Reader, r *v1alpha1.Repo
 	return elder, nil
 }
 
-// Taken says what stands in the way of r, for a sentence after which comes what to do.
+// Taken explains which Repository keeps r from its directory. The caller appends what to do.
 func Taken(r, elder *v1alpha1.Repository) string {
 	name := elder.Namespace + "/" + elder.Name
 	if Keys(r)[0] == Keys(elder)[0] {
 		return fmt.Sprintf("Repository %s has this directory already", name)
 	}
-	return fmt.Sprintf("Repository %s has the directory %q already, and one can't lie in another", name, elder.Spec.Path)
+	return fmt.Sprintf("Repository %s has the directory %q already, and one can't lie in another", name,
+		elder.Spec.Path)
 }

@@ -13,22 +13,25 @@ import (
 func repositoryAt(namespace, path string) *v1alpha1.Repository {
 	return &v1alpha1.Repository{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web"},
-		Spec:       v1alpha1.RepositorySpec{StorageRef: v1alpha1.ObjectReference{Namespace: "backup", Name: "s3"}, Path: path},
+		Spec: v1alpha1.RepositorySpec{
+			StorageRef: v1alpha1.ObjectReference{Namespace: "backup", Name: "s3"}, Path: path,
+		},
 	}
 }
 
-// The queries of one must find the entries of the other exactly where the directories overlap, and each once, from both sides.
+// The queries of each directory must find the entries of the other exactly where the two overlap, and each entry only
+// once.
 func TestQueriesFindWhatOverlaps(t *testing.T) {
 	tests := map[string]struct {
 		a, b string
 		want bool
 	}{
-		"the same":               {"/shop/web", "shop/web/", true},
-		"one in the other":       {"/shop", "/shop/web", true},
-		"far in the other":       {"/shop", "/shop/a/b/c", true},
-		"neighbours":             {"/shop/web", "/shop/db", false},
-		"a common beginning":     {"/a", "/ab", false},
-		"a common inner element": {"/a/web", "/b/web", false},
+		"the same directory":        {"/shop/web", "shop/web/", true},
+		"one in the other":          {"/shop", "/shop/web", true},
+		"far in the other":          {"/shop", "/shop/a/b/c", true},
+		"neighbours":                {"/shop/web", "/shop/db", false},
+		"a common prefix of a name": {"/a", "/ab", false},
+		"a common inner element":    {"/a/web", "/b/web", false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -49,7 +52,8 @@ func TestQueriesFindWhatOverlaps(t *testing.T) {
 
 func TestTakenNamesTheOther(t *testing.T) {
 	g := NewWithT(t)
-	g.Expect(Taken(repositoryAt("a", "web/"), repositoryAt("b", "/web"))).To(Equal("Repository b/web has this directory already"))
+	g.Expect(Taken(repositoryAt("a", "web/"),
+		repositoryAt("b", "/web"))).To(Equal("Repository b/web has this directory already"))
 	g.Expect(Taken(repositoryAt("a", "/web/x"), repositoryAt("b", "/web"))).To(Equal(
 		`Repository b/web has the directory "/web" already, and one can't lie in another`))
 }

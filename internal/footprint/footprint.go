@@ -1,5 +1,6 @@
-// Package footprint says what of the cluster the manager keeps in memory. The suites of the controllers take it from here
-// too, so that a controller that reads what was dropped fails in its own tests.
+// Package footprint defines which objects, and which of their fields, the manager keeps in memory. The test suites of
+// the controllers use the same options, so that a controller that reads a dropped field fails in its own tests. All
+// functions are pure.
 package footprint
 
 import (
@@ -15,8 +16,9 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Cache keeps of pods, Jobs and CronJobs only those that Cairn made, and of targets only that they exist and what selectors of
-// BackupBatches look at: the rest of a cluster's is not our size.
+// Cache returns the options of the manager's cache. Of pods, Jobs and CronJobs it keeps only those that Cairn made. Of
+// targets it keeps only their identity and what the selectors of BackupBatches look at. The manager's memory so does
+// not grow with the rest of the cluster.
 func Cache() cache.Options {
 	ours := labels.SelectorFromSet(labels.Set{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn})
 	target := cache.ByObject{Transform: onlyIdentity}
@@ -34,13 +36,16 @@ func Cache() cache.Options {
 	}
 }
 
-// Client reads Secrets and ConfigMaps from the API server: they are many, large and not our business.
+// Client returns options by which the client reads Secrets and ConfigMaps from the API server. A cluster has many of
+// them, they are large, and few belong to Cairn.
 func Client() client.Options {
-	return client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}}}}
+	return client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{},
+		&corev1.ConfigMap{}}}}
 }
 
-// withoutWork drops what a mover was told to do. What is asked of a Job and its pods later is how they are, and of the pods
-// that make repositories also where: initjob.Request.Rival tells by their task whether two are at work in one directory.
+// withoutWork drops the work order of a mover. Readers of a cached Job or pod ask only how it is doing. For a pod that
+// creates a repository, initjob.Request.Rival also asks where it works: the task annotation shows whether two pods work
+// in the same directory.
 var withoutWork toolscache.TransformFunc = func(in any) (any, error) {
 	switch o := in.(type) {
 	case *batchv1.Job:
@@ -56,17 +61,18 @@ var withoutWork toolscache.TransformFunc = func(in any) (any, error) {
 	return in, nil
 }
 
-// onlyIdentity drops everything that does not tell which object it is, but its labels, its generation and the pod that it goes
-// with, by which selectors choose. These kinds are watched without spec and status; who needs more of one reads it from the API
-// server.
+// onlyIdentity drops everything but an object's identity and what selectors choose by: its labels, its generation and
+// the pod that it is deleted with. These kinds are watched without spec and status; whoever needs more of an object
+// reads it from the API server.
 var onlyIdentity toolscache.TransformFunc = func(in any) (any, error) {
 	o, ok := in.(*metav1.PartialObjectMetadata)
 	if !ok {
 		return cache.TransformStripManagedFields()(in)
 	}
 	kept := metav1.ObjectMeta{
-		Namespace: o.Namespace, Name: o.Name, UID: o.UID, ResourceVersion: o.ResourceVersion, DeletionTimestamp: o.DeletionTimestamp,
-		Generation: o.Generation, Labels: o.Labels,
+		Namespace: o.Namespace, Name: o.Name, UID: o.UID, ResourceVersion: o.ResourceVersion,
+		DeletionTimestamp: o.DeletionTimestamp,
+		Generation:        o.Generation, Labels: o.Labels,
 	}
 	if owner := metav1.GetControllerOf(o); owner != nil && owner.Kind == "Pod" {
 		kept.OwnerReferences = []metav1.OwnerReference{*owner}

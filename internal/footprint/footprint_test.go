@@ -10,7 +10,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Without its task nobody could tell that the pod of a deleted Repository still makes one in a directory that another has now.
+// Without the task, nobody could tell that the pod of a deleted Repository still creates a repository in a directory
+// that another Repository has taken.
 func TestTheCacheKeepsWherePodsMakeRepositories(t *testing.T) {
 	g := NewWithT(t)
 	pod := func(label string) *corev1.Pod {
@@ -37,7 +38,7 @@ func TestTheCacheKeepsWherePodsMakeRepositories(t *testing.T) {
 	}
 }
 
-// Selectors of BackupBatches choose by what the cache keeps of targets, and see there what has changed.
+// Selectors of BackupBatches choose by the fields that the cache keeps of targets, and notice changes by them.
 func TestTheCacheKeepsWhatSelectorsChooseBy(t *testing.T) {
 	pod := metav1.OwnerReference{Kind: "Pod", Name: "web-0", Controller: new(true)}
 	set := metav1.OwnerReference{Kind: "StatefulSet", Name: "web", Controller: new(true)}
@@ -45,8 +46,10 @@ func TestTheCacheKeepsWhatSelectorsChooseBy(t *testing.T) {
 	for owner, kept := range map[*metav1.OwnerReference][]metav1.OwnerReference{&pod: {pod}, &set: nil} {
 		o := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
 			Namespace: "shop", Name: "data", UID: "uid", ResourceVersion: "7", Generation: 3, DeletionTimestamp: &now,
-			Labels: map[string]string{"app": "shop"}, Annotations: map[string]string{"a": "b"}, Finalizers: []string{"f"},
-			OwnerReferences: []metav1.OwnerReference{*owner}, ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
+			Labels: map[string]string{"app": "shop"}, Annotations: map[string]string{"a": "b"},
+			Finalizers:      []string{"f"},
+			OwnerReferences: []metav1.OwnerReference{*owner},
+			ManagedFields:   []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
 		}}
 		want := o.DeepCopy()
 		want.Annotations, want.Finalizers, want.ManagedFields, want.OwnerReferences = nil, nil, nil, kept

@@ -95,7 +95,7 @@ func TestMistakesOfAFunctionAreFoundBeforeItsPod(t *testing.T) {
 			edit: func(_ *v1alpha1.HookTemplate, f *v1alpha1.Function, _ *v1alpha1.HookInfo) {
 				f.Spec.Args[0] = "${nobody}"
 			},
-			field: "hookTemplate", says: `the HookTemplate "t": function "flush": ${nobody} is neither`,
+			field: "hookTemplate", says: `the HookTemplate "t": Function "flush": ${nobody} is neither`,
 		},
 		"an unknown variable of the template": {
 			edit: func(t *v1alpha1.HookTemplate, _ *v1alpha1.Function, _ *v1alpha1.HookInfo) {

@@ -171,10 +171,10 @@ func TestMistakesAreFoundBeforeAnythingRuns(t *testing.T) {
 		},
 		"a parameter is built in": {info(""), builtinParam, "hookTemplate", "built-in"},
 		"an unknown name": {
-			info(""), command("echo ${HOME}"), "hookTemplate", "write $${HOME} for a shell's own",
+			info(""), command("echo ${HOME}"), "hookTemplate", "write $${HOME} for a variable of the shell",
 		},
 		"a shell's operator": {
-			info(""), command("echo ${HOME%/*}"), "hookTemplate", "write $${HOME%/*} for a shell's own",
+			info(""), command("echo ${HOME%/*}"), "hookTemplate", "write $${HOME%/*} for a variable of the shell",
 		},
 		"a name that this run lacks": {
 			info(""), command("${restoreSession}"), "hookTemplate",

@@ -1,5 +1,6 @@
-// Package initjob runs the Jobs that initialise storages and repositories: one at a time for each owner, again after a
-// while where it failed, and none once it has succeeded. The Job itself remembers when it failed.
+// Package initjob runs the Jobs that initialise storages and repositories. A Runner and its Turns are safe for
+// concurrent use. Invariants: an owner has at most one Job at work; a failed Job is tried again after a while; no Job
+// follows a success. The Job itself remembers when it failed.
 package initjob
 
 import (
@@ -25,58 +26,59 @@ import (
 const (
 	retryAfter  = time.Minute
 	retryJitter = 15 * time.Second
-	// stuckAfter is when a Job that can't start is made anew: before its deadline takes its place as the reason.
+	// stuckAfter is when a Job that cannot start is replaced: before its deadline hides the reason.
 	stuckAfter = 4 * time.Minute
-	// lookAgain is how often a Job that runs is looked at, and a failure before its retry is due: neither its pod nor the
-	// Secret it is about are watched.
+	// lookAgain is how often a running Job is observed, and a failed Job before its retry is due: neither its pod nor
+	// the Secret that it reads is watched.
 	lookAgain = 10 * time.Second
-	// takenAgain is how soon a name is tried again that a Job on its way out still has.
+	// takenAgain is how soon the Runner tries again while a deleted Job still has the name.
 	takenAgain = 2 * time.Second
 )
 
 // Runner runs init Jobs. It is safe for concurrent use.
 type Runner struct {
-	// Client that reads Jobs and Pods from a cache.
+	// Client reads Jobs and Pods from a cache.
 	Client client.Client
-	// Reader reads from the API server. It is asked before a Job is made, and why one failed.
+	// Reader reads from the API server: before a Job is created, and to find out why a Job failed.
 	Reader client.Reader
-	// Clock tells when a retry is due.
+	// Clock decides when a retry is due.
 	Clock clock.PassiveClock
-	// FieldManager of what is created.
+	// FieldManager is the field manager of what is created.
 	FieldManager string
-	// Turns bounds how many Jobs of requests with a Turn run at once. Nil: nothing bounds them.
+	// Turns bounds how many Jobs of requests with a Turn run at once; nil for no bound.
 	Turns *Turns
 }
 
-// Request is one initialisation that is wanted.
+// Request asks for one initialisation.
 type Request struct {
-	// Owner of the Job, in its namespace.
+	// Owner of the Job, which is created in the owner's namespace.
 	Owner client.Object
 	// Label of the owner's init Jobs; its value is the owner's name.
 	Label string
-	// Name of the Job, which holds a digest of all that it depends on.
+	// Name of the Job. It contains a digest of everything that the Job depends on.
 	Name string
-	// Build makes the Job, and before it what the Job needs.
+	// Build prepares what the Job needs and returns the Job.
 	Build func(ctx context.Context) (*batchv1.Job, error)
-	// Rival says whether a pod with the label, in any namespace and of any owner, initialises the same place. Nil: none does.
+	// Rival reports whether a pod with the label, of any namespace and owner, initialises the same place; nil if no pod
+	// does.
 	Rival func(pod *corev1.Pod) bool
-	// Turn that the Job waits for. Its Owner and Job are filled in from the request. Nil: it waits for none.
+	// Turn that the Job waits for; nil if it waits for none.
 	Turn *Turn
 }
 
-// Progress is how far an initialisation is.
+// Progress is how far an initialisation has come.
 type Progress struct {
-	// State is task.StateRunning while it can't be told yet.
+	// State is task.StateRunning while the outcome is not known.
 	State task.State
-	// Reason and Message of a failure; a Message alone says what a Job that is not made yet waits for.
+	// Reason and Message explain a failure. A Message alone explains what a Job waits for that was not created yet.
 	Reason, Message string
-	// After is when to look again; 0 is when the Job changes.
+	// After is when to look again; 0 means when the Job changes.
 	After time.Duration
 }
 
-// Run looks at the Job of the request, and makes or replaces it where that is due. A Job of another name is of another
-// spec or credential and goes. A failed one goes when it is tried again, a success with Clean, once the caller's status has
-// it: a caller that reads an old status must not begin anew.
+// Run observes the Job of the request and creates or replaces it where that is due. It removes Jobs of other names,
+// which belong to another spec or credential. A failed Job is removed when it is tried again. A successful Job stays
+// until the caller has written its status and calls Clean: otherwise a caller with an old status would start over.
 func (r Runner) Run(ctx context.Context, req Request) (Progress, error) {
 	jobs, err := r.jobs(ctx, r.Client, req)
 	if err != nil {
@@ -88,7 +90,7 @@ func (r Runner) Run(ctx context.Context, req Request) (Progress, error) {
 	if turn, err := r.enter(ctx, req); err != nil || !turn {
 		return r.Turns.wait(), err
 	}
-	// One that was just made is not in the cache.
+	// The cache can lack a Job that was just created.
 	progress := notYet
 	if jobs, err = r.jobs(ctx, r.Reader, req); err == nil {
 		progress, err = r.proceed(ctx, req, jobs)
@@ -99,10 +101,10 @@ func (r Runner) Run(ctx context.Context, req Request) (Progress, error) {
 	return progress, err
 }
 
-// notYet is the progress of a Job that can't be made now.
+// notYet is the progress of a Job that cannot be created now.
 var notYet = Progress{State: task.StateRunning, After: takenAgain}
 
-// proceed removes the owner's Jobs of other names, and looks at the one of the request or makes it.
+// proceed removes the owner's Jobs of other names, then observes or creates the Job of the request.
 func (r Runner) proceed(ctx context.Context, req Request, jobs []batchv1.Job) (Progress, error) {
 	for i := range jobs {
 		if jobs[i].Name == req.Name {
@@ -111,7 +113,7 @@ func (r Runner) proceed(ctx context.Context, req Request, jobs []batchv1.Job) (P
 		if err := r.remove(ctx, &jobs[i]); err != nil {
 			return Progress{}, err
 		}
-		// Two at once could both create the repository, and the second would replace the key of the first.
+		// Two Jobs at once could both create the repository, and the second would replace the key of the first.
 		if !ended(&jobs[i]) {
 			return notYet, nil
 		}
@@ -137,13 +139,13 @@ func named(jobs []batchv1.Job, name string) *batchv1.Job {
 	return nil
 }
 
-// busy says whether somebody else is at work in the owner's place: a Job of an earlier owner of this name, a pod that
-// outlives its Job for a while, or a rival.
+// busy reports whether something else still works in the owner's place: a Job of an earlier owner with this name, a pod
+// that outlives its Job for a while, or a rival.
 func (r Runner) busy(ctx context.Context, req Request) (bool, error) {
 	here, label := client.InNamespace(req.Owner.GetNamespace()), client.MatchingLabels{req.Label: policy.LabelValue(req.Owner.GetName())}
 	var jobs batchv1.JobList
 	if err := r.Reader.List(ctx, &jobs, here, label); err != nil {
-		return false, fmt.Errorf("list init jobs of %s: %w", req.Owner.GetName(), err)
+		return false, fmt.Errorf("list init Jobs of %s: %w", req.Owner.GetName(), err)
 	}
 	for i := range jobs.Items {
 		if !metav1.IsControlledBy(&jobs.Items[i], req.Owner) && !ended(&jobs.Items[i]) {
@@ -170,7 +172,7 @@ func alive(pod corev1.Pod) bool {
 	return pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
 }
 
-// Clean removes what is left of earlier initialisations.
+// Clean removes the owner's init Jobs.
 func (r Runner) Clean(ctx context.Context, req Request) error {
 	jobs, err := r.jobs(ctx, r.Client, req)
 	if err != nil {
@@ -184,11 +186,12 @@ func (r Runner) Clean(ctx context.Context, req Request) error {
 	return nil
 }
 
-// jobs are the owner's init Jobs.
+// jobs returns the owner's init Jobs.
 func (r Runner) jobs(ctx context.Context, reader client.Reader, req Request) ([]batchv1.Job, error) {
 	var list batchv1.JobList
-	if err := reader.List(ctx, &list, client.InNamespace(req.Owner.GetNamespace()), client.MatchingLabels{req.Label: policy.LabelValue(req.Owner.GetName())}); err != nil {
-		return nil, fmt.Errorf("list init jobs of %s: %w", req.Owner.GetName(), err)
+	if err := reader.List(ctx, &list, client.InNamespace(req.Owner.GetNamespace()),
+		client.MatchingLabels{req.Label: policy.LabelValue(req.Owner.GetName())}); err != nil {
+		return nil, fmt.Errorf("list init Jobs of %s: %w", req.Owner.GetName(), err)
 	}
 	var own []batchv1.Job
 	for _, job := range list.Items {
@@ -199,7 +202,7 @@ func (r Runner) jobs(ctx context.Context, reader client.Reader, req Request) ([]
 	return own, nil
 }
 
-// create makes the Job. A cache that does not have it yet, or one that is still going away, is waited for.
+// create creates the Job. If a Job of the name exists, which the cache lacks or which is being deleted, it waits.
 func (r Runner) create(ctx context.Context, req Request) (Progress, error) {
 	job, err := req.Build(ctx)
 	if err != nil {
@@ -209,17 +212,17 @@ func (r Runner) create(ctx context.Context, req Request) (Progress, error) {
 	case apierrors.IsAlreadyExists(err):
 		return notYet, nil
 	case err != nil:
-		return Progress{}, fmt.Errorf("create job %s/%s: %w", job.Namespace, job.Name, err)
+		return Progress{}, fmt.Errorf("create Job %s/%s: %w", job.Namespace, job.Name, err)
 	}
 	return Progress{State: task.StateRunning}, nil
 }
 
-// observe tells how the Job went.
+// observe returns the progress of an existing Job, and removes a failed Job whose retry is due.
 func (r Runner) observe(ctx context.Context, job *batchv1.Job) (Progress, error) {
 	now := r.Clock.Now()
 	o, err := outcome(ctx, r.Client, job, now)
 	if err == nil && o.State == task.StateFailed && o.Result == nil {
-		// The cache may have the end of a Job before that of its pod, which tells the reason.
+		// The cache can show the end of a Job before the end of its pod, which has the reason.
 		o, err = outcome(ctx, r.Reader, job, now)
 	}
 	if err != nil {
@@ -231,7 +234,8 @@ func (r Runner) observe(ctx context.Context, job *batchv1.Job) (Progress, error)
 	case task.StateFailed:
 		due := retryAt(job)
 		if now.Before(due) {
-			return Progress{State: o.State, Reason: o.Reason, Message: o.Message, After: min(due.Sub(now), lookAgain)}, nil
+			return Progress{State: o.State, Reason: o.Reason, Message: o.Message, After: min(due.Sub(now), lookAgain)},
+				nil
 		}
 		if err := r.remove(ctx, job); err != nil {
 			return Progress{}, err
@@ -242,17 +246,18 @@ func (r Runner) observe(ctx context.Context, job *batchv1.Job) (Progress, error)
 	return Progress{State: task.StateRunning, After: lookAgain}, nil
 }
 
-// outcome is what the Job and its pods tell.
+// outcome observes a Job and its pods.
 func outcome(ctx context.Context, reader client.Reader, job *batchv1.Job, now time.Time) (task.Observation, error) {
 	var pods corev1.PodList
-	if err := reader.List(ctx, &pods, client.InNamespace(job.Namespace), client.MatchingLabels{batchv1.JobNameLabel: job.Name}); err != nil {
-		return task.Observation{}, fmt.Errorf("list pods of job %s/%s: %w", job.Namespace, job.Name, err)
+	if err := reader.List(ctx, &pods, client.InNamespace(job.Namespace),
+		client.MatchingLabels{batchv1.JobNameLabel: job.Name}); err != nil {
+		return task.Observation{}, fmt.Errorf("list pods of Job %s/%s: %w", job.Namespace, job.Name, err)
 	}
 	return task.Observe(job, pods.Items, now), nil
 }
 
-// retryAt is when a failed Job is tried again: a minute after its end and up to 15 s more, by its UID, so that the Jobs of
-// one dead server do not come back together.
+// retryAt returns when a failed Job is tried again: a minute after its end plus up to 15 seconds that depend on its
+// UID, so that the Jobs of a server that was down do not return all at once.
 func retryAt(job *batchv1.Job) time.Time {
 	for _, c := range job.Status.Conditions {
 		if c.Type == batchv1.JobFailed && c.Status == corev1.ConditionTrue {
@@ -268,8 +273,8 @@ func jitter(uid types.UID) time.Duration {
 	return time.Duration(h.Sum64() % uint64(retryJitter))
 }
 
-// remove deletes the Job, its pods and the credentials that were copied for it. One that has not ended stays until its
-// pods are gone.
+// remove deletes the Job, its pods and the credentials that were copied for it. A Job that has not ended stays until
+// its pods are gone.
 func (r Runner) remove(ctx context.Context, job *batchv1.Job) error {
 	if err := access.RemoveCopies(ctx, r.Client, job.Namespace, job.Name); err != nil {
 		return err
@@ -283,12 +288,12 @@ func (r Runner) remove(ctx context.Context, job *batchv1.Job) error {
 	}
 	err := r.Client.Delete(ctx, job, client.PropagationPolicy(how), client.Preconditions{UID: &job.UID})
 	if client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
-		return fmt.Errorf("delete job %s/%s: %w", job.Namespace, job.Name, err)
+		return fmt.Errorf("delete Job %s/%s: %w", job.Namespace, job.Name, err)
 	}
 	return nil
 }
 
-// ended says whether none of the Job's pods runs any more.
+// ended reports whether the Job has ended, so that none of its pods runs.
 func ended(job *batchv1.Job) bool {
 	for _, c := range job.Status.Conditions {
 		if (c.Type == batchv1.JobFailed || c.Type == batchv1.JobComplete) && c.Status == corev1.ConditionTrue {

@@ -21,17 +21,17 @@ func TestRetriesAreSpread(t *testing.T) {
 		least, most = min(least, j), max(most, j)
 	}
 	g.Expect(least).To(BeNumerically("<", time.Second))
-	g.Expect(most).To(BeNumerically(">", 14*time.Second), "the whole of the 15 s is used")
+	g.Expect(most).To(BeNumerically(">", 14*time.Second), "all of the 15 s is used")
 }
 
 func TestRetryAt(t *testing.T) {
 	at := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
 	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{UID: "u", CreationTimestamp: metav1.NewTime(at)}}
 	g := NewWithT(t)
-	g.Expect(retryAt(job)).To(Equal(at.Add(stuckAfter+jitter("u"))), "one that can't start")
+	g.Expect(retryAt(job)).To(Equal(at.Add(stuckAfter+jitter("u"))), "a Job that cannot start")
 	job.Status.Conditions = []batchv1.JobCondition{
 		{Type: batchv1.JobFailed, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(at.Add(time.Hour))},
 	}
-	g.Expect(retryAt(job)).To(Equal(at.Add(time.Hour+retryAfter+jitter("u"))), "one that failed")
-	g.Expect(retryAt(job)).To(Equal(retryAt(job)), "a restarted manager reckons the same")
+	g.Expect(retryAt(job)).To(Equal(at.Add(time.Hour+retryAfter+jitter("u"))), "a Job that failed")
+	g.Expect(retryAt(job)).To(Equal(retryAt(job)), "a restarted manager computes the same time")
 }

@@ -9,18 +9,20 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// Status is the part of an owner's status that tells whether it can be used. Each of its methods sets all of it.
+// Status is the part of an owner's status that shows whether the owner can be used. Each of its methods sets all of
+// that part.
 type Status struct {
-	// Object that the Job makes ready.
+	// Object is what the Job makes ready.
 	Object conditions.Setter
-	// Phase and ObservedGeneration of the Object's status.
+	// Phase and ObservedGeneration point into the Object's status.
 	Phase              *string
 	ObservedGeneration *int64
-	// Condition that is true once the Job has succeeded, and its reasons.
+	// Condition is true once the Job has succeeded. Succeeded and Failed are its reasons.
 	Condition, Succeeded, Failed string
 	// Done is the message of the true Condition, Usable that of Ready, Begun that of both while the Job runs.
 	Done, Usable, Begun string
-	// Proved owners stay ready while a Job of the same spec runs: only their credential is proved anew.
+	// Proved means that the owner stays ready while a Job for the same spec runs: that Job only checks a credential
+	// again.
 	Proved bool
 }
 
@@ -28,26 +30,27 @@ func (s Status) settle(phase string) {
 	*s.Phase, *s.ObservedGeneration = phase, s.Object.GetGeneration()
 }
 
-// Ready says that the owner can be used.
+// Ready reports that the owner can be used.
 func (s Status) Ready() {
 	s.settle(v1alpha1.PhaseReady)
 	conditions.MarkTrue(s.Object, s.Condition, s.Succeeded, "%s", s.Done)
 	kstatus.Ready(s.Object, s.Usable)
 }
 
-// NotReady says what went wrong and is tried again.
+// NotReady reports a problem after which Cairn tries again.
 func (s Status) NotReady(reason, message string) {
 	s.settle(v1alpha1.PhaseNotReady)
 	kstatus.NotReady(s.Object, reason, message)
 }
 
-// Stalled says what only a change of policy can mend.
+// Stalled reports a problem that only a change of policy can solve.
 func (s Status) Stalled(reason, message string) {
 	s.settle(v1alpha1.PhaseNotReady)
 	kstatus.Stalled(s.Object, reason, message)
 }
 
-// Follow says how far the Job is. While one of the same spec runs, the failure of the one before stays.
+// Follow reports the progress of the Job. While a Job for the same spec runs, the failure of its predecessor stays
+// visible.
 func (s Status) Follow(p Progress) {
 	switch p.State {
 	case task.StateSucceeded:

@@ -16,44 +16,45 @@ import (
 )
 
 const (
-	// turnAgain is when an owner asks again that nobody has called.
+	// turnAgain is when an owner asks again that was not called.
 	turnAgain = 5 * time.Minute
-	// turnCalled is how long a called owner has to come.
+	// turnCalled is how long a called owner can take to ask for its turn.
 	turnCalled = 10 * time.Second
-	// turnTaken is how soon the cache knows a Job that was made.
+	// turnTaken is how long the cache can take to learn of a created Job.
 	turnTaken = time.Minute
 )
 
-// Turns bounds how many init Jobs of one place run at once. Owners that come first are served first in the order of their
-// creation; one whose Job has failed waits behind all of them, so that what never succeeds holds nobody up. Which Jobs run is
-// taken from the cache, so that a restarted manager counts on. It is safe for concurrent use.
+// Turns bounds how many init Jobs of one place run at once. Waiting owners are served in the order of their creation.
+// An owner whose Job has failed waits behind all the others, so that a Job that never succeeds holds nobody up. Running
+// Jobs are counted in the cache, so that the count survives a restart of the manager. Turns is safe for concurrent use.
 type Turns struct {
-	// Clock that waits are measured with.
+	// Clock measures the waits.
 	Clock clock.PassiveClock
-	// Limit is how many may run.
+	// Limit is the largest number of Jobs of a place that run at once.
 	Limit int
-	// Label of the Jobs that are counted; its value is the place.
+	// Label marks the counted Jobs; its value is the place.
 	Label string
-	// Call tells the owner to reconcile. It must not block. What it loses is made up for after some minutes.
+	// Call makes the owner reconcile. It must not block. An owner whose call is lost asks again by itself after some
+	// minutes.
 	Call func(owner client.ObjectKey)
 
 	mu     sync.Mutex
 	places map[string]*place
 }
 
-// Turn is a Job's place in the order.
+// Turn is the position of a Job in the order.
 type Turn struct {
-	// Place whose Jobs are counted.
+	// Place is where the Job is counted.
 	Place string
-	// Created is when the owner was made.
+	// Created is when the owner was created.
 	Created time.Time
-	// Again says that the owner's Job has failed before.
+	// Again reports that the owner's Job has failed before.
 	Again bool
 }
 
 type place struct {
 	waiting map[client.ObjectKey]*waiter
-	// taken turns are of Jobs that the cache may not have yet.
+	// taken holds the turns of Jobs that the cache possibly lacks.
 	taken map[client.ObjectKey]time.Time
 }
 
@@ -61,7 +62,7 @@ type place struct {
 type waiter struct {
 	owner client.ObjectKey
 	turn  Turn
-	// since orders those whose Job has failed before.
+	// since orders owners whose Job has failed before.
 	since  time.Time
 	called time.Time
 }
@@ -88,7 +89,7 @@ func (t *Turns) wait() Progress {
 		"it waits for its turn: at most %d repositories of a BackupStorage are initialised at once", t.Limit)}
 }
 
-// enter says whether the Job of the request may be made now. Its turn is then taken.
+// enter reports whether the Job of the request can be created now. If so, its turn is taken.
 func (r Runner) enter(ctx context.Context, req Request) (bool, error) {
 	if r.Turns == nil || req.Turn == nil {
 		return true, nil
@@ -96,13 +97,13 @@ func (r Runner) enter(ctx context.Context, req Request) (bool, error) {
 	return r.Turns.take(ctx, r.Client, client.ObjectKeyFromObject(req.Owner), jobKey(req), *req.Turn)
 }
 
-// leave gives a turn back that no Job was made with, and calls those who are next.
+// leave gives back a turn with which no Job was created, and calls the owners that are next.
 func (r Runner) leave(ctx context.Context, req Request) {
 	if r.Turns == nil || req.Turn == nil {
 		return
 	}
 	r.Turns.giveBack(req.Turn.Place, jobKey(req))
-	// An error loses the call alone, as Call itself may.
+	// An error only loses the call. Call itself can lose it too.
 	if owners, err := r.Turns.Next(ctx, r.Client, req.Turn.Place); err == nil {
 		for _, owner := range owners {
 			r.Turns.Call(owner)
@@ -114,12 +115,12 @@ func jobKey(req Request) client.ObjectKey {
 	return client.ObjectKey{Namespace: req.Owner.GetNamespace(), Name: req.Name}
 }
 
-// running says of each Job of a place in the cache whether it still runs. The lock is held: a Job that is no longer among the
-// taken turns because somebody found it in the cache must be in what is listed after that.
+// running reports for each Job of a place in the cache whether it still runs. The caller holds the lock: a Job that
+// somebody found in the cache, and so removed from the taken turns, must be in every later list.
 func (t *Turns) running(ctx context.Context, c client.Reader, place string) (map[client.ObjectKey]bool, error) {
 	var list batchv1.JobList
 	if err := c.List(ctx, &list, client.MatchingLabels{t.Label: place}, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list the init jobs of %s: %w", place, err)
+		return nil, fmt.Errorf("list init Jobs of %s: %w", place, err)
 	}
 	jobs := make(map[client.ObjectKey]bool, len(list.Items))
 	for i := range list.Items {
@@ -128,7 +129,8 @@ func (t *Turns) running(ctx context.Context, c client.Reader, place string) (map
 	return jobs, nil
 }
 
-// Next are the owners for which there is room now, and that were not called yet. Ask when a Job of the place has ended.
+// Next returns the owners for which there is room now and that were not called yet. Call it when a Job of the place has
+// ended.
 func (t *Turns) Next(ctx context.Context, c client.Reader, place string) ([]client.ObjectKey, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -147,14 +149,14 @@ func (t *Turns) Next(ctx context.Context, c client.Reader, place string) ([]clie
 	return owners, nil
 }
 
-// Forget an owner that was deleted.
+// Forget drops an owner that was deleted.
 func (t *Turns) Forget(place string, owner client.ObjectKey) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.place(place).waiting, owner)
 }
 
-// take gives the turn to an owner that is among the first for whom there is room, else has it wait.
+// take gives the turn to an owner if it is among the first for whom there is room. Otherwise the owner waits.
 func (t *Turns) take(ctx context.Context, c client.Reader, owner, job client.ObjectKey, turn Turn) (bool, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -200,7 +202,7 @@ func (t *Turns) place(name string) *place {
 	return p
 }
 
-// free is how many more Jobs may run. Turns of Jobs that the cache knows are counted there.
+// free returns how many more Jobs can run. It counts a taken turn only until the cache has the turn's Job.
 func (t *Turns) free(p *place, jobs map[client.ObjectKey]bool) int {
 	free := t.Limit
 	for _, runs := range jobs {
@@ -218,7 +220,8 @@ func (t *Turns) free(p *place, jobs map[client.ObjectKey]bool) int {
 	return free
 }
 
-// first are up to n owners that are next. One that was called and did not come is struck off: it asks again by itself.
+// first returns up to n owners that are next. It drops owners that were called and did not come: they ask again by
+// themselves.
 func (p *place) first(n int, now time.Time) []*waiter {
 	for owner, w := range p.waiting {
 		if !w.called.IsZero() && now.Sub(w.called) >= turnCalled {

@@ -19,7 +19,7 @@ import (
 
 const label, here = "test/place", "backup.s3"
 
-// turnBed holds Turns and the Jobs that the cache knows.
+// turnBed holds Turns and the Jobs in the cache.
 type turnBed struct {
 	*WithT
 	t     *testing.T
@@ -38,7 +38,7 @@ func newTurnBed(t *testing.T) *turnBed {
 
 func owner(name string) client.ObjectKey { return client.ObjectKey{Namespace: "shop", Name: name} }
 
-// asks for the turn of an owner that was made so many minutes after eight.
+// asks reports whether an owner that was created the given minutes after eight gets its turn.
 func (b *turnBed) asks(name string, minute int, again ...bool) bool {
 	turn := Turn{Place: here, Created: time.Date(2026, 11, 20, 8, minute, 0, 0, time.UTC), Again: len(again) > 0}
 	taken, err := b.enter(b.cache, name, turn)
@@ -46,10 +46,11 @@ func (b *turnBed) asks(name string, minute int, again ...bool) bool {
 	return taken
 }
 
-// enter asks through a cache for the turn of an owner.
+// enter asks for the turn of an owner through a cache.
 func (b *turnBed) enter(cache client.Client, name string, turn Turn) (bool, error) {
 	o := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: owner(name).Namespace, Name: name}}
-	return Runner{Client: cache, Turns: b.turns}.enter(b.t.Context(), Request{Owner: o, Name: "job-" + name, Turn: &turn})
+	return Runner{Client: cache, Turns: b.turns}.enter(b.t.Context(), Request{Owner: o, Name: "job-" + name,
+		Turn: &turn})
 }
 
 func (b *turnBed) next() []string {
@@ -63,7 +64,8 @@ func (b *turnBed) next() []string {
 }
 
 func (b *turnBed) runs(name string) *batchv1.Job {
-	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "job-" + name, Labels: map[string]string{label: here}}}
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "job-" + name,
+		Labels: map[string]string{label: here}}}
 	b.Expect(b.cache.Create(b.t.Context(), job)).To(Succeed())
 	return job
 }
@@ -76,9 +78,9 @@ func (b *turnBed) ends(job *batchv1.Job, how batchv1.JobConditionType) {
 func TestTurnsAreTakenInTheOrderOfCreation(t *testing.T) {
 	b := newTurnBed(t)
 	b.Expect(b.asks("c", 3)).To(BeTrue())
-	b.Expect(b.asks("c", 3)).To(BeTrue(), "it has its turn, whatever the cache says")
+	b.Expect(b.asks("c", 3)).To(BeTrue(), "it keeps its turn, whatever the cache says")
 	b.Expect(b.asks("d", 4)).To(BeTrue())
-	b.Expect(b.asks("b", 2)).To(BeFalse(), "two are at work, though no cache knows them")
+	b.Expect(b.asks("b", 2)).To(BeFalse(), "two are at work, although the cache lacks them")
 	b.Expect(b.asks("e", 5)).To(BeFalse())
 	b.Expect(b.asks("a", 2)).To(BeFalse())
 	c, d := b.runs("c"), b.runs("d")
@@ -86,9 +88,9 @@ func TestTurnsAreTakenInTheOrderOfCreation(t *testing.T) {
 	b.Expect(b.asks("b", 2)).To(BeFalse())
 
 	b.ends(c, batchv1.JobComplete)
-	b.Expect(b.next()).To(Equal([]string{"a"}), "of one age the first by name")
-	b.Expect(b.next()).To(BeEmpty(), "it was called")
-	b.Expect(b.asks("e", 5)).To(BeFalse(), "the room is not its")
+	b.Expect(b.next()).To(Equal([]string{"a"}), "owners of the same age are ordered by name")
+	b.Expect(b.next()).To(BeEmpty(), "it was called already")
+	b.Expect(b.asks("e", 5)).To(BeFalse(), "the room belongs to another owner")
 	b.Expect(b.asks("a", 2)).To(BeTrue())
 	b.Expect(b.asks("b", 2)).To(BeFalse())
 	b.ends(d, batchv1.JobFailed)
@@ -114,7 +116,8 @@ func TestWhatFailsWaitsBehindWhatWasNeverTried(t *testing.T) {
 			b.turns.giveBack(here, owner("job-"+name))
 		}
 	}
-	b.Expect(order).To(Equal([]string{"new-0", "new-1", "new-2", "old", "older"}), "and among themselves by how long they wait")
+	b.Expect(order).To(Equal([]string{"new-0", "new-1", "new-2", "old", "older"}),
+		"failed owners are ordered by how long they wait")
 }
 
 func TestWhoeverDoesNotComeHoldsNobodyUp(t *testing.T) {
@@ -132,7 +135,7 @@ func TestWhoeverDoesNotComeHoldsNobodyUp(t *testing.T) {
 	b.Expect(b.next()).To(Equal([]string{"here"}))
 	b.Expect(b.asks("here", 3)).To(BeTrue())
 	b.clock.SetTime(b.clock.Now().Add(turnTaken))
-	b.Expect(b.asks("dead", 2)).To(BeTrue(), "a turn that no Job was ever made with is not lost for ever")
+	b.Expect(b.asks("dead", 2)).To(BeTrue(), "a turn with which no Job was created comes back")
 }
 
 func TestAPlaceDoesNotCountForAnother(t *testing.T) {
@@ -143,7 +146,7 @@ func TestAPlaceDoesNotCountForAnother(t *testing.T) {
 	b.Expect(b.enter(b.cache, "b", Turn{Place: "backup.other"})).To(BeTrue())
 }
 
-// overtaken is a cache after whose first list others do something before the answer is looked at.
+// overtaken is a cache whose first list is overtaken: others act before the caller sees the answer.
 type overtaken struct {
 	client.Client
 	by *func()
@@ -158,7 +161,7 @@ func (o overtaken) List(ctx context.Context, list client.ObjectList, opts ...cli
 	return err
 }
 
-// A Job that the cache comes to know while somebody counts is counted: as a turn that is taken, or as a Job.
+// A Job that reaches the cache during a count is counted: as a taken turn or as a Job.
 func TestAJobThatAppearsDuringACountIsCounted(t *testing.T) {
 	b := newTurnBed(t)
 	b.Expect(b.asks("a", 1)).To(BeTrue())
@@ -166,7 +169,7 @@ func TestAJobThatAppearsDuringACountIsCounted(t *testing.T) {
 	meanwhile := func() {
 		b.runs("a")
 		b.runs("b")
-		// Another owner asks too, where nothing keeps it from that. It finds both Jobs in the cache.
+		// Another owner asks too, since nothing prevents it. It finds both Jobs in the cache.
 		if b.turns.mu.TryLock() {
 			b.turns.mu.Unlock()
 			b.Expect(b.asks("c", 3)).To(BeFalse())

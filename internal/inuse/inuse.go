@@ -1,4 +1,5 @@
-// Package inuse tells which Snapshots restores work with, so that nothing removes them meanwhile.
+// Package inuse finds the Snapshots that restores work with, so that nothing removes those Snapshots meanwhile. Its
+// functions keep no state and are safe for concurrent use.
 package inuse
 
 import (
@@ -13,13 +14,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// Index is the name of an index of the RestoreSessions that have not ended.
+// Index names an index of the RestoreSessions and RestoreBatches that have not ended.
 type Index string
 
-// active is the one value of the index.
+// active is the only value of the index.
 const active = "active"
 
-// Register adds the index to a cache. Each name can be registered once.
+// Register adds the index to a cache. Each name can be registered only once.
 func (i Index) Register(ctx context.Context, indexer client.FieldIndexer) error {
 	err := indexer.IndexField(ctx, &v1alpha1.RestoreBatch{}, string(i), func(o client.Object) []string {
 		if b := o.(*v1alpha1.RestoreBatch); underWay(b) {
@@ -31,7 +32,8 @@ func (i Index) Register(ctx context.Context, indexer client.FieldIndexer) error 
 		return fmt.Errorf("index RestoreBatches by whether they have ended: %w", err)
 	}
 	err = indexer.IndexField(ctx, &v1alpha1.RestoreSession{}, string(i), func(o client.Object) []string {
-		if s := o.(*v1alpha1.RestoreSession); !s.Status.Phase.Terminal() && !v1alpha1.HasRecordAnnotation(s.Annotations) {
+		if s := o.(*v1alpha1.RestoreSession); !s.Status.Phase.Terminal() &&
+			!v1alpha1.HasRecordAnnotation(s.Annotations) {
 			return []string{active}
 		}
 		return nil
@@ -42,13 +44,13 @@ func (i Index) Register(ctx context.Context, indexer client.FieldIndexer) error 
 	return nil
 }
 
-// Snapshots are what the restores that have not ended work with, or may be about to.
+// Snapshots holds the restores that have not ended, to find the Snapshots that they work with or can still choose.
 type Snapshots struct {
 	sessions []v1alpha1.RestoreSession
 	batches  []v1alpha1.RestoreBatch
 }
 
-// Snapshots lists those restores.
+// Snapshots lists the restores that have not ended.
 func (i Index) Snapshots(ctx context.Context, c client.Reader) (Snapshots, error) {
 	var list v1alpha1.RestoreSessionList
 	if err := c.List(ctx, &list, client.MatchingFields{string(i): active}); err != nil {
@@ -61,12 +63,12 @@ func (i Index) Snapshots(ctx context.Context, c client.Reader) (Snapshots, error
 	return Snapshots{list.Items, batches.Items}, nil
 }
 
-// underWay says whether a RestoreBatch has chosen Snapshots that it may still make RestoreSessions for.
+// underWay reports whether a RestoreBatch has chosen Snapshots for which it can still create RestoreSessions.
 func underWay(b *v1alpha1.RestoreBatch) bool {
 	return b.Status.Resolved != nil && !b.Status.Phase.Terminal() && !v1alpha1.HasRecordAnnotation(b.Annotations)
 }
 
-// Of are the restores among these that have not ended.
+// Of selects the restores that have not ended from the given ones.
 func Of(sessions []v1alpha1.RestoreSession, batches []v1alpha1.RestoreBatch) Snapshots {
 	var out Snapshots
 	for _, b := range batches {
@@ -82,8 +84,8 @@ func Of(sessions []v1alpha1.RestoreSession, batches []v1alpha1.RestoreBatch) Sna
 	return out
 }
 
-// By names the restore that works with the Snapshot; it is empty where none does. A restore that has not said yet which
-// Snapshot it takes may take any of its repository.
+// By names the restore that works with the Snapshot, or returns "". A restore that has not chosen its Snapshot yet can
+// choose any Snapshot of its repository.
 func (s Snapshots) By(snapshot *v1alpha1.Snapshot) string {
 	for i := range s.sessions {
 		r := &s.sessions[i]
@@ -116,7 +118,7 @@ func (s Snapshots) By(snapshot *v1alpha1.Snapshot) string {
 	return ""
 }
 
-// names says whether the templates of a restore name a VolumeSnapshot of the Snapshot.
+// names reports whether the templates of a restore name a VolumeSnapshot of the Snapshot.
 func names(r *v1alpha1.RestoreSession, snapshot *v1alpha1.Snapshot) bool {
 	var named []string
 	for _, c := range snapshot.Status.Components {
@@ -132,7 +134,7 @@ func names(r *v1alpha1.RestoreSession, snapshot *v1alpha1.Snapshot) bool {
 	return false
 }
 
-// waitsFor says whether a RestoreBatch has chosen a Snapshot for a target that has not ended.
+// waitsFor reports whether a RestoreBatch has chosen a Snapshot for a target that has not ended.
 func waitsFor(b *v1alpha1.RestoreBatch, snapshot string) bool {
 	return slices.ContainsFunc(b.Status.Targets, func(t v1alpha1.RestoreTargetStatus) bool {
 		return t.Snapshot == snapshot && !t.Phase.Terminal()

@@ -15,7 +15,8 @@ import (
 func TestARestoreKeepsTheVolumeSnapshotsThatItNames(t *testing.T) {
 	g := NewWithT(t)
 	template := v1alpha1.RestoreClaimTemplate{Metadata: v1alpha1.ClaimMetadata{Name: "again-${POD_ORDINAL}"}}
-	template.Spec.DataSource = &corev1.TypedLocalObjectReference{Kind: "VolumeSnapshot", Name: "data-${POD_ORDINAL}-1795154820"}
+	template.Spec.DataSource = &corev1.TypedLocalObjectReference{Kind: "VolumeSnapshot",
+		Name: "data-${POD_ORDINAL}-1795154820"}
 	r := v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "back"}}
 	r.Spec.Addon = &v1alpha1.AddonInfo{Tasks: []v1alpha1.TaskReference{{TargetVolumes: &v1alpha1.TargetVolumes{
 		Replicas: new(int32(2)), VolumeClaimTemplates: []v1alpha1.RestoreClaimTemplate{template},
@@ -38,7 +39,8 @@ func TestARestoreBatchKeepsWhatItChose(t *testing.T) {
 	b := v1alpha1.RestoreBatch{ObjectMeta: metav1.ObjectMeta{Namespace: "copy", Name: "back"}}
 	b.Status.Resolved = &v1alpha1.ResolvedRestoreBatch{Namespace: "shop"}
 	b.Status.Targets = []v1alpha1.RestoreTargetStatus{
-		{Name: "web", Snapshot: "web-1", Phase: v1alpha1.RestoreSessionSucceeded}, {Name: "db", Snapshot: "db-1", Phase: v1alpha1.RestoreSessionPending},
+		{Name: "web", Snapshot: "web-1", Phase: v1alpha1.RestoreSessionSucceeded},
+		{Name: "db", Snapshot: "db-1", Phase: v1alpha1.RestoreSessionPending},
 	}
 	by := func(namespace, name string) string {
 		return inuse.Of(nil, []v1alpha1.RestoreBatch{b}).By(&v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}})

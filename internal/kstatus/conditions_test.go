@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Each state leaves what kstatus knows it by, whatever was before.
+// Each state sets the conditions that kstatus expects, whatever the state before.
 func TestStatesReplaceEachOther(t *testing.T) {
 	states := map[string]func(conditions.Setter){
 		"ready":       func(o conditions.Setter) { Ready(o, "can be used") },
@@ -22,10 +22,17 @@ func TestStatesReplaceEachOther(t *testing.T) {
 		"progressing": func(o conditions.Setter) { Progressing(o, "begun") },
 	}
 	wanted := map[string]map[string]string{
-		"ready":       {meta.ReadyCondition: "True Ready can be used"},
-		"not ready":   {meta.ReadyCondition: "False Unreachable 100% down", meta.ReconcilingCondition: "True ProgressingWithRetry 100% down"},
-		"stalled":     {meta.ReadyCondition: "False InvalidPath wrong path", meta.StalledCondition: "True InvalidPath wrong path"},
-		"progressing": {meta.ReadyCondition: "Unknown Progressing begun", meta.ReconcilingCondition: "True Progressing begun"},
+		"ready": {meta.ReadyCondition: "True Ready can be used"},
+		"not ready": {
+			meta.ReadyCondition:       "False Unreachable 100% down",
+			meta.ReconcilingCondition: "True ProgressingWithRetry 100% down",
+		},
+		"stalled": {
+			meta.ReadyCondition: "False InvalidPath wrong path", meta.StalledCondition: "True InvalidPath wrong path",
+		},
+		"progressing": {
+			meta.ReadyCondition: "Unknown Progressing begun", meta.ReconcilingCondition: "True Progressing begun",
+		},
 	}
 	for before, first := range states {
 		for after, second := range states {
@@ -46,12 +53,12 @@ func TestStatesReplaceEachOther(t *testing.T) {
 func TestBecause(t *testing.T) {
 	g := NewWithT(t)
 	o := &v1alpha1.Repository{}
-	g.Expect(Because(o, v1alpha1.ConditionRepositoryInitialized)).To(BeFalse(), "nothing is known")
+	g.Expect(Because(o, v1alpha1.ConditionRepositoryInitialized)).To(BeFalse(), "no condition is set")
 	conditions.MarkFalse(o, v1alpha1.ConditionRepositoryInitialized, v1alpha1.ReasonFailed, "full")
 	NotReady(o, v1alpha1.ReasonStorageFull, "full")
 	g.Expect(Because(o, v1alpha1.ConditionRepositoryInitialized)).To(BeTrue())
 	NotReady(o, v1alpha1.ReasonStorageNotReady, "the storage is not ready")
-	g.Expect(Because(o, v1alpha1.ConditionRepositoryInitialized)).To(BeFalse(), "something else came since")
+	g.Expect(Because(o, v1alpha1.ConditionRepositoryInitialized)).To(BeFalse(), "another problem came since")
 	Ready(o, "full")
 	g.Expect(Because(o, v1alpha1.ConditionRepositoryInitialized)).To(BeFalse())
 }

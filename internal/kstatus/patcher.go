@@ -16,24 +16,25 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 )
 
-// Patcher writes what has changed of an object. All of its status goes into one request: who waits for Ready must not find the
-// phase of a moment ago beside it, as happens with Flux's patcher, which writes the conditions before the rest. Conditions and
-// fields of others stay as they are.
+// Patcher writes the changes of an object. It sends the whole status in one request: a reader who waits for Ready must
+// not find an outdated phase beside it, as happens with Flux's patcher, which writes the conditions before the rest.
+// Conditions and fields of other writers stay as they are.
 type Patcher struct {
 	client client.Client
 	before conditions.Setter
 }
 
-// NewPatcher returns a Patcher that compares with the object as it is now.
+// NewPatcher returns a Patcher that compares with the present state of the object.
 func NewPatcher(object conditions.Setter, c client.Client) *Patcher {
 	return &Patcher{client: c, before: object.DeepCopyObject().(conditions.Setter)}
 }
 
-// conflicts are how often and how soon a write is tried again that somebody else was faster with: the cache gets the news.
+// conflicts bounds how often and how soon a write is tried again after another writer was faster.
 var conflicts = wait.Backoff{Steps: 5, Duration: 100 * time.Millisecond, Jitter: 1}
 
-// Patch writes what has changed since it succeeded last: the status, then metadata and spec. The conditions in owned are
-// written whatever others made of them; another one that somebody changed meanwhile is an error.
+// Patch writes what has changed since the last successful Patch: first the status, then metadata and spec. It
+// overwrites the conditions in owned whatever other writers did to them. For any other condition, a change by another
+// writer in the meantime is an error.
 func (p *Patcher) Patch(ctx context.Context, object conditions.Setter, owner client.FieldOwner, owned ...string) error {
 	changes, err := p.changes(object)
 	if err != nil {
@@ -57,10 +58,10 @@ func (p *Patcher) Patch(ctx context.Context, object conditions.Setter, owner cli
 	return nil
 }
 
-// fields of a merge patch. What is in them stays as it was encoded: numbers may be too large for a float.
+// fields is a merge patch. Values stay as they were encoded: a number can be too large for a float.
 type fields map[string]json.RawMessage
 
-// changes are a merge patch of all but the conditions.
+// changes returns a merge patch of everything but the conditions.
 func (p *Patcher) changes(object conditions.Setter) (fields, error) {
 	before, after := copyOf(p.before), copyOf(object)
 	before.SetConditions(nil)
@@ -76,9 +77,11 @@ func (p *Patcher) changes(object conditions.Setter) (fields, error) {
 	return changes, nil
 }
 
-// patchStatus sends the changes of the status. The conditions are one list, of which others have a part: it is merged with the
-// newest one, and written only over that.
-func (p *Patcher) patchStatus(ctx context.Context, object conditions.Setter, status fields, owner client.FieldOwner, owned []string) error {
+// patchStatus sends the changes of the status. The conditions form one list of which other writers own parts: the
+// changes are merged into the newest list, and written only over that one.
+func (p *Patcher) patchStatus(
+	ctx context.Context, object conditions.Setter, status fields, owner client.FieldOwner, owned []string,
+) error {
 	diff := conditions.NewPatch(p.before, object)
 	if diff.IsZero() && len(status) == 0 {
 		return nil
@@ -98,7 +101,7 @@ func (p *Patcher) patchStatus(ctx context.Context, object conditions.Setter, sta
 		if err := p.client.Get(ctx, client.ObjectKeyFromObject(object), latest); err != nil {
 			return err
 		}
-		// The conditions are about what was looked at, also where the spec has changed meanwhile.
+		// The conditions describe the generation that was observed, even if the spec has changed since.
 		latest.SetGeneration(object.GetGeneration())
 		if err := diff.Apply(latest, conditions.WithOwnedConditions(owned...)); err != nil {
 			return err
@@ -113,7 +116,9 @@ func (p *Patcher) patchStatus(ctx context.Context, object conditions.Setter, sta
 }
 
 // patchRest sends the changes of metadata and spec.
-func (p *Patcher) patchRest(ctx context.Context, object conditions.Setter, changes fields, owner client.FieldOwner) error {
+func (p *Patcher) patchRest(
+	ctx context.Context, object conditions.Setter, changes fields, owner client.FieldOwner,
+) error {
 	patch, err := mergePatch(changes)
 	if err != nil {
 		return err

@@ -19,15 +19,15 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// patched is a Repository in a cluster, and what was written of it.
+// patched is a Repository in a cluster that counts the requests made to it.
 type patched struct {
 	client.Client
 	key client.ObjectKey
-	// requests are how many were sent for status and for the rest.
+	// status and rest count the requests for the status and for everything else.
 	status, rest int
-	// seen is the state after each request.
+	// seen holds the state after each request.
 	seen []v1alpha1.Repository
-	// first is done by somebody else before the first request.
+	// first is called before the first request, as another writer.
 	first func(client.Client)
 }
 
@@ -53,12 +53,14 @@ func newPatched(t *testing.T, edit func(*v1alpha1.Repository)) *patched {
 		return err
 	}
 	p.Client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(object).WithStatusSubresource(object).WithInterceptorFuncs(interceptor.Funcs{
-		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch,
+			opts ...client.SubResourcePatchOption) error {
 			before(c)
 			p.status++
 			return look(ctx, c, c.SubResource(sub).Patch(ctx, o, patch, opts...))
 		},
-		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, opts ...client.PatchOption) error {
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch,
+			opts ...client.PatchOption) error {
 			before(c)
 			p.rest++
 			return look(ctx, c, c.Patch(ctx, o, patch, opts...))
@@ -74,7 +76,7 @@ func (p *patched) get(t *testing.T) *v1alpha1.Repository {
 	return out
 }
 
-// change writes what edit makes of the object, with Ready owned.
+// change applies edit to the object and writes the result, with Ready owned.
 func (p *patched) change(t *testing.T, edit func(*v1alpha1.Repository)) error {
 	t.Helper()
 	object := p.get(t)
@@ -125,16 +127,33 @@ func TestPatch(t *testing.T) {
 		generation          int64
 		fails               bool
 	}{
-		"a field alone is written over nobody's conditions": {
-			before: notReady, other: maintained, edit: func(r *v1alpha1.Repository) { r.Status.Size = "1 B" }, status: 1, want: []string{"Ready", "Maintained"},
+		"a field alone leaves the conditions of others": {
+			before: notReady, other: maintained, edit: func(r *v1alpha1.Repository) { r.Status.Size = "1 B" },
+			status: 1, want: []string{"Ready", "Maintained"},
 		},
-		"a condition of somebody else stays":           {before: notReady, other: maintained, edit: becomesReady, status: 2, want: []string{"Ready", "Maintained"}},
-		"an owned condition is written over others":    {before: notReady, other: func(r *v1alpha1.Repository) { conditions.Delete(r, meta.ReadyCondition) }, edit: becomesReady, status: 2, want: []string{"Ready"}},
-		"the last condition goes":                      {before: notReady, edit: func(r *v1alpha1.Repository) { conditions.Delete(r, meta.ReadyCondition) }, status: 1},
-		"status, then metadata and spec":               {before: notReady, edit: both(becomesReady, paused), status: 1, rest: 1, want: []string{"Ready"}},
-		"metadata and spec alone":                      {before: notReady, edit: paused, rest: 1, want: []string{"Ready"}},
-		"another generation is not what was looked at": {before: notReady, other: func(r *v1alpha1.Repository) { r.Generation = 4 }, edit: becomesReady, status: 2, want: []string{"Ready"}, generation: 3},
-		"a condition that two give a meaning is refused": {before: notReady, other: maintained, fails: true, status: 1, want: []string{"Ready", "Maintained"},
+		"a condition of another writer stays": {
+			before: notReady, other: maintained, edit: becomesReady, status: 2, want: []string{"Ready", "Maintained"},
+		},
+		"an owned condition replaces what others wrote": {
+			before: notReady, other: func(r *v1alpha1.Repository) { conditions.Delete(r, meta.ReadyCondition) },
+			edit: becomesReady, status: 2, want: []string{"Ready"},
+		},
+		"the last condition goes": {
+			before: notReady, edit: func(r *v1alpha1.Repository) { conditions.Delete(r, meta.ReadyCondition) },
+			status: 1,
+		},
+		"status, then metadata and spec": {
+			before: notReady, edit: both(becomesReady, paused), status: 1, rest: 1, want: []string{"Ready"},
+		},
+		"metadata and spec alone": {
+			before: notReady, edit: paused, rest: 1, want: []string{"Ready"},
+		},
+		"the observed generation stays when the spec changes": {
+			before: notReady, other: func(r *v1alpha1.Repository) { r.Generation = 4 }, edit: becomesReady, status: 2,
+			want: []string{"Ready"}, generation: 3,
+		},
+		"a condition that two writers change is refused": {before: notReady, other: maintained, fails: true, status: 1,
+			want: []string{"Ready", "Maintained"},
 			edit: func(r *v1alpha1.Repository) {
 				conditions.MarkFalse(r, v1alpha1.ConditionMaintained, v1alpha1.ReasonFailed, "not")
 			}},
@@ -169,7 +188,7 @@ func TestPatch(t *testing.T) {
 	}
 }
 
-// A write that fails is known: what it was about is written the next time.
+// A failed write is not forgotten: the next Patch writes its changes.
 func TestAPatchThatFailedIsDoneAgain(t *testing.T) {
 	g := NewWithT(t)
 	p := newPatched(t, notReady)

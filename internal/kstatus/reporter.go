@@ -1,5 +1,6 @@
-// Package kstatus carries out reconciles of objects whose status follows kstatus: it reads the object, lets the work be
-// done, writes what changed and tells of it.
+// Package kstatus reconciles objects whose status follows the kstatus conventions: it reads the object, calls the work
+// function, writes what changed and records an event. A Reporter is safe for concurrent use, a Patcher belongs to one
+// reconcile. Invariant: each write carries the whole status, so that no reader sees a condition without its phase.
 package kstatus
 
 import (
@@ -23,22 +24,25 @@ import (
 
 // Reporter reconciles objects of one kind. It is safe for concurrent use.
 type Reporter struct {
-	// Client that reads from the cache and writes.
+	// Client reads from the cache and writes.
 	Client client.Client
-	// Events gets a line for each change of readiness.
+	// Events receives an event for each change of readiness.
 	Events record.EventRecorder
-	// FieldManager of the status.
+	// FieldManager is the field manager of the status.
 	FieldManager string
 }
 
-// again is how soon work is done again whose status was not written, because the object is not any more what it was.
+// again is how soon work is repeated whose status was not written because the object had changed.
 const again = 200 * time.Millisecond
 
-// Reconcile reads the object of the key into object, lets work change its status, and writes that once. Of records and of
-// objects that are being deleted nothing is written; work is not called. An error of work is one that trying again may mend:
-// the status that work leaves is written all the same, so it must be a true one. What was worked out from an object that
-// somebody has changed meanwhile, or from a cache that lags, is not written: work is done again.
-func (r Reporter) Reconcile(ctx context.Context, key client.ObjectKey, object conditions.Setter, work func(context.Context) (ctrl.Result, error)) (ctrl.Result, error) {
+// Reconcile reads the object of the key into object, calls work to change its status, and writes the status once. It
+// ignores records and objects that are being deleted. An error of work means that trying again can help: Reconcile
+// writes the status all the same, so work must leave a true one. If another writer has changed the object meanwhile, or
+// the cache lags, Reconcile does not write the status and work runs again.
+func (r Reporter) Reconcile(
+	ctx context.Context, key client.ObjectKey, object conditions.Setter, work func(context.Context) (ctrl.Result,
+		error),
+) (ctrl.Result, error) {
 	if err := r.Client.Get(ctx, key, object); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -48,7 +52,7 @@ func (r Reporter) Reconcile(ctx context.Context, key client.ObjectKey, object co
 	before := copyOf(object)
 	result, err := work(ctx)
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-		result, err = ctrl.Result{}, nil // The object goes with its namespace.
+		result, err = ctrl.Result{}, nil // The object is deleted with its namespace.
 	}
 	switch written := r.write(ctx, before, object); {
 	case written == nil:
@@ -61,8 +65,8 @@ func (r Reporter) Reconcile(ctx context.Context, key client.ObjectKey, object co
 	return result, err
 }
 
-// write writes the status where it has changed, conditions and all in one request: who waits for Ready must not find the phase
-// of a moment ago beside it.
+// write writes the status if it has changed, in one request: a reader who waits for Ready must not find an outdated
+// phase beside it.
 func (r Reporter) write(ctx context.Context, before, after conditions.Setter) error {
 	changes, err := client.MergeFrom(before).Data(after)
 	if err != nil {
@@ -78,7 +82,7 @@ func (r Reporter) write(ctx context.Context, before, after conditions.Setter) er
 	return nil
 }
 
-// announce tells of a change of readiness, once. That something has begun is no news.
+// announce records an event for a change of readiness. The start of work is not worth an event.
 func (r Reporter) announce(was *metav1.Condition, object conditions.Setter) {
 	is := conditions.Get(object, meta.ReadyCondition)
 	if is == nil || is.Reason == v1alpha1.ReasonProgressing ||

@@ -22,9 +22,10 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// What can't be made because the namespace goes is not tried again: the object goes too.
+// Work that fails because its namespace is being deleted is not tried again: the object goes too.
 func TestANamespaceThatGoesIsNoError(t *testing.T) {
-	gone := apierrors.NewForbidden(v1alpha1.GroupVersion.WithResource("repositories").GroupResource(), "data", errors.New("being terminated"))
+	gone := apierrors.NewForbidden(v1alpha1.GroupVersion.WithResource("repositories").GroupResource(), "data",
+		errors.New("being terminated"))
 	gone.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
 	other := errors.New("something else")
 	for name, c := range map[string]struct{ err, want error }{
@@ -52,7 +53,7 @@ func TestANamespaceThatGoesIsNoError(t *testing.T) {
 	}
 }
 
-// Who waits for Ready, and who waits for the phase, sees both: no moment lies between them.
+// A reader who waits for Ready and a reader who waits for the phase see both at once.
 func TestAStatusIsWrittenInOneRequest(t *testing.T) {
 	g := NewWithT(t)
 	p := newPatched(t, notReady)
@@ -75,7 +76,7 @@ func TestAStatusIsWrittenInOneRequest(t *testing.T) {
 	g.Expect([]int{p.status, p.rest}).To(Equal([]int{1, 0}), "nothing has changed")
 }
 
-// What was worked out from an object that is another one now may be wrong: it is neither written nor told, but worked out anew.
+// A status computed from an outdated object can be wrong: it is neither written nor announced, but computed again.
 func TestWhatWasWorkedOutFromAnOldObjectIsNotWritten(t *testing.T) {
 	g := NewWithT(t)
 	p := newPatched(t, notReady)
@@ -100,10 +101,10 @@ func TestWhatWasWorkedOutFromAnOldObjectIsNotWritten(t *testing.T) {
 	g.Expect(conditions.IsReady(p.get(t))).To(BeFalse())
 	p.first = first
 	_, err := reconcile(work)
-	g.Expect(err).To(MatchError(work), "which is tried again for that")
+	g.Expect(err).To(MatchError(work), "the error of work makes it run again")
 	g.Expect(events.Events).To(BeEmpty())
 
 	g.Expect(reconcile(nil)).To(Equal(ctrl.Result{RequeueAfter: time.Hour}))
-	g.Expect(p.get(t).Status.Size).To(Equal("1 B!"), "nothing of what somebody else wrote is lost")
+	g.Expect(p.get(t).Status.Size).To(Equal("1 B!"), "what another writer wrote is not lost")
 	g.Expect(conditions.IsReady(p.get(t))).To(BeTrue())
 }

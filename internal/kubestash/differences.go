@@ -1,15 +1,15 @@
 package kubestash
 
-// Difference is what Cairn does otherwise than KubeStash with a field that its CRDs do not have, and with everything below
-// it.
+// Difference describes what Cairn does differently from KubeStash with a field that Cairn's CRDs lack, and with
+// everything below it.
 type Difference struct {
-	// Refused says that a manifest that sets the field is refused. Otherwise it is a field of status.
+	// Refused means that a manifest with the field is refused. Otherwise it is a field of status.
 	Refused bool
 	// Says what to use or where to look instead, as a sentence without a period.
 	Says string
 }
 
-// difference of a field, by the kind or shared type that has it.
+// difference returns the difference of a field, by the kind or shared type that has it, or nil.
 func difference(owner, path string) *Difference {
 	if d, ok := differences[owner+" "+path]; ok {
 		return &d
@@ -21,11 +21,11 @@ func refused(says string) Difference   { return Difference{Refused: true, Says: 
 func elsewhere(says string) Difference { return Difference{Says: says} }
 
 const (
-	useAClaim      = "make a PersistentVolume and a PersistentVolumeClaim of it, and name the claim in local.persistentVolumeClaim"
+	useAClaim      = "create a PersistentVolume and a PersistentVolumeClaim for it, and name the claim in local.persistentVolumeClaim"
 	holdsNothing   = "such a volume keeps no backups: use local.persistentVolumeClaim, local.nfs or a bucket"
-	byOperator     = "what a vendor's database operator made is restored by that operator; restore the data with an Addon"
-	ofOneTool      = "the figures of a component stand beside its phase, whatever tool made it"
-	noVerification = "integrity says what the weekly check found; a restore with verify: true reads everything back and says so in its own status"
+	byOperator     = "a vendor's database operator restores its own objects; restore the data with an Addon"
+	ofOneTool      = "the figures of a component are next to its phase, whatever tool made it"
+	noVerification = "integrity shows the result of the weekly check; a restore with verify: true reads everything back and shows the result in its own status"
 	triggerHost    = "leave it out: the pod that starts a run has no part of the host"
 )
 
@@ -67,20 +67,20 @@ var differences = map[string]Difference{
 	"TriggerPodTemplate spec.volumeMounts":          refused("leave them out: the pod that starts a run needs none"),
 
 	"PodRuntimeSettings readinessGates":            refused("leave them out: nothing calls what runs in a Job"),
-	"PodRuntimeSettings serviceAccountAnnotations": refused("annotate the ServiceAccount cairn-mover of the namespace yourself, which all movers there share and Cairn never changes once it is there, or name an account of yours in serviceAccountName"),
+	"PodRuntimeSettings serviceAccountAnnotations": refused("annotate the ServiceAccount cairn-mover of the namespace yourself, which all movers there share and Cairn does not change once it exists, or name your own account in serviceAccountName"),
 
 	"BackupConfiguration spec.sessions[].repositories[].backupVerifier": refused("leave it out, and set verify: true on a RestoreSession into a claim of its own"),
 	"BackupConfiguration status.repositories[].verificationConfigured":  elsewhere("there is no verification by schedule"),
-	"Repository status.componentPaths":                                  elsewhere("components share one repository below spec.path"),
+	"Repository status.componentPaths":                                  elsewhere("all components share one repository below spec.path"),
 	"Snapshot status.verificationSession":                               elsewhere(noVerification),
 	"Snapshot status.verificationStatus":                                elsewhere(noVerification),
-	"RestoreSession status.components.<key>.progress.percentDone":       elsewhere("same, as a number"),
+	"RestoreSession status.components.<key>.progress.percentDone":       elsewhere("the same field, as a number"),
 
 	"RestoreSession spec.manifestOptions": refused(byOperator),
 
-	"PartialPersistentVolumeClaim metadata.generateName":    refused("set metadata.name, so that a restore knows its claim again"),
+	"PartialPersistentVolumeClaim metadata.generateName":    refused("set metadata.name, so that a restore recognises its claim"),
 	"PartialPersistentVolumeClaim metadata.namespace":       refused("leave it out: claims are made in the namespace of the RestoreSession"),
-	"PartialPersistentVolumeClaim metadata.ownerReferences": refused("leave them out: a restored claim belongs to nobody, so that nothing takes it along"),
+	"PartialPersistentVolumeClaim metadata.ownerReferences": refused("leave them out: a restored claim has no owner, so that no deletion takes it along"),
 
 	"Snapshot status.components.<key>.clickHouseStats":                   elsewhere(ofOneTool),
 	"Snapshot status.components.<key>.logStats":                          elsewhere(ofOneTool),
@@ -88,6 +88,6 @@ var differences = map[string]Difference{
 	"Snapshot status.components.<key>.neo4jStats":                        elsewhere(ofOneTool),
 	"Snapshot status.components.<key>.solrStats":                         elsewhere(ofOneTool),
 	"Snapshot status.components.<key>.walGStats":                         elsewhere(ofOneTool),
-	"Snapshot status.components.<key>.resticStats":                       elsewhere("id, size, uploaded, startTime, completionTime and progress stand in the component itself"),
-	"Snapshot status.components.<key>.volumeSnapshotterStats[].hostPath": elsewhere("a VolumeSnapshot is of a claim, which pvcName says"),
+	"Snapshot status.components.<key>.resticStats":                       elsewhere("id, size, uploaded, startTime, completionTime and progress are in the component itself"),
+	"Snapshot status.components.<key>.volumeSnapshotterStats[].hostPath": elsewhere("a VolumeSnapshot is of a claim, which pvcName names"),
 }

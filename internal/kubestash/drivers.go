@@ -1,8 +1,8 @@
 package kubestash
 
-// Driver of KubeStash that Cairn does not have.
+// Driver is a driver of KubeStash that Cairn lacks.
 type Driver struct {
-	// Name as it stands in a task of an Addon.
+	// Name of the driver in a task of an Addon.
 	Name string
 	// Says what to use instead. The CRDs refuse the driver with this sentence.
 	Says string
@@ -14,7 +14,7 @@ const (
 		"set driver: Kopia and use a Function that dumps the data for the mover"
 )
 
-// Drivers are those of KubeStash that are refused. The one that is not, VolumeSnapshotter, means the same in both.
+// Drivers lists the refused drivers of KubeStash. The remaining one, VolumeSnapshotter, means the same in both systems.
 var Drivers = []Driver{
 	{"Restic", noRestic},
 	{"WalG", noTool}, {"Solr", noTool}, {"Medusa", noTool}, {"ClickHouseBackup", noTool}, {"Neo4jAdmin", noTool},

@@ -8,8 +8,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/kubestash"
 )
 
-// TestDriversAreRefusedWithTheirSentence holds the list against the rules of the CRDs. That each rule is about its driver is
-// shown where an API server applies them.
+// TestDriversAreRefusedWithTheirSentence compares the list with the rules of the CRDs. A test with an API server shows
+// that each rule applies to its driver.
 func TestDriversAreRefusedWithTheirSentence(t *testing.T) {
 	schemas := crds(t)
 	for kind, path := range map[string]string{"Addon": "spec.backupTasks[].driver", "Repository": "spec.driver"} {
@@ -23,6 +23,6 @@ func TestDriversAreRefusedWithTheirSentence(t *testing.T) {
 		for _, d := range kubestash.Drivers {
 			g.Expect(says).To(ContainElement(d.Says), d.Name)
 		}
-		g.Expect(says).To(HaveLen(2), "every sentence is in the list")
+		g.Expect(says).To(HaveLen(2), "the list has every sentence")
 	}
 }

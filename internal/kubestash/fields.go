@@ -7,31 +7,32 @@ import (
 	"sync"
 )
 
-// fieldsText has one field a line: the kind, or the type that several kinds share, then the path and the type of the field.
+// fieldsText has one field per line: the kind, or the type that several kinds share, then the path and type of the field.
 //
 //go:embed fields.txt
 var fieldsText string
 
-// Field of a kind of KubeStash.
+// Field is a field of a kind of KubeStash.
 type Field struct {
-	// Owner is the kind, or the shared type, that has the field; Own is its path there.
+	// Owner is the kind or the shared type that has the field; Own is its path there.
 	Owner, Own string
-	// Path as in spec.sessions[].name. <key> stands for the keys of a map.
+	// Path such as spec.sessions[].name. <key> stands for the keys of a map.
 	Path string
-	// Type is string, integer, boolean, time, object, free object, map[…], []…, or the name of a type of Kubernetes, which is
-	// not taken apart.
+	// Type is string, integer, boolean, time, object, free object, map[…], []…, or the name of a Kubernetes type, whose
+	// fields are not listed.
 	Type string
-	// Difference is what Cairn does otherwise. Nil: it has the field, with the same meaning.
+	// Difference describes what Cairn does differently; nil means that Cairn has the field with the same meaning.
 	Difference *Difference
 }
 
-// Kinds are those of KubeStash that Cairn takes.
+// Kinds lists the kinds of KubeStash that Cairn accepts.
 var Kinds = []string{
-	"BackupStorage", "Repository", "Snapshot", "RetentionPolicy", "BackupConfiguration", "BackupSession", "RestoreSession",
+	"BackupStorage", "Repository", "Snapshot", "RetentionPolicy", "BackupConfiguration", "BackupSession",
+	"RestoreSession",
 	"HookTemplate", "Function", "Addon",
 }
 
-// Types are what several fields of the kinds share. The list must not be changed.
+// Types returns the types that several fields share. The caller must not change the list.
 func Types() []string { return types() }
 
 var types = sync.OnceValue(func() []string {
@@ -44,23 +45,24 @@ var types = sync.OnceValue(func() []string {
 	return out
 })
 
-// Own lists the fields of a kind or of a shared type. A field of a shared type is not taken apart, and what is below a field
-// that differs as a whole is left out.
+// Own lists the fields of a kind or of a shared type. It does not list the fields of shared types, nor those below a
+// field that differs as a whole.
 func Own(owner string) []Field {
 	var out []Field
 	for _, l := range lines() {
 		if l.owner == owner && !covered(out, l.path) {
-			out = append(out, Field{Owner: owner, Own: l.path, Path: l.path, Type: l.kind, Difference: difference(owner, l.path)})
+			out = append(out, Field{Owner: owner, Own: l.path, Path: l.path, Type: l.kind,
+				Difference: difference(owner, l.path)})
 		}
 	}
 	return out
 }
 
-// Fields of a kind in alphabetical order of their level, with the fields of shared types in every place where they stand.
-// What is below a field that differs as a whole is left out. The list must not be changed.
+// Fields lists the fields of a kind, in alphabetical order at each level, with the fields of shared types wherever the
+// type occurs. It leaves out the fields below a field that differs as a whole. The caller must not change the list.
 func Fields(kind string) []Field { return byKind()[kind] }
 
-// byKind is made once: a file may have very many fields that need advice.
+// byKind is computed only once: a file can have very many fields that need advice.
 var byKind = sync.OnceValue(func() map[string][]Field {
 	out := map[string][]Field{}
 	for _, kind := range Kinds {
@@ -69,12 +71,13 @@ var byKind = sync.OnceValue(func() map[string][]Field {
 	return out
 })
 
-// Advice is what to do about a field of a manifest that Cairn does not have: the sentence of the difference that the field
-// or anything around it has, else "". Indices in the path may be left out or be there.
+// Advice explains what to do about a field of a manifest that Cairn does not have: the sentence of the difference of
+// the field or of a field around it, else "". The path can have indices or not.
 func Advice(kind, path string) string {
 	path = withoutIndices(path)
 	for _, f := range Fields(kind) {
-		if d := f.Difference; d != nil && (path == f.Path || strings.HasPrefix(path, f.Path+".") || strings.HasPrefix(path, f.Path+"[]")) {
+		if d := f.Difference; d != nil && (path == f.Path || strings.HasPrefix(path, f.Path+".") ||
+			strings.HasPrefix(path, f.Path+"[]")) {
 			return d.Says
 		}
 	}
@@ -83,7 +86,7 @@ func Advice(kind, path string) string {
 
 type line struct{ owner, path, kind string }
 
-// lines of fields.txt.
+// lines returns the lines of fields.txt.
 var lines = sync.OnceValue(func() []line {
 	var out []line
 	for text := range strings.Lines(fieldsText) {
@@ -93,7 +96,7 @@ var lines = sync.OnceValue(func() []line {
 	return out
 })
 
-// expand lists the fields of owner below prefix. A type that holds itself is not taken apart again.
+// expand lists the fields of owner below prefix. It stops at a type that contains itself.
 func expand(owner, prefix string, around []string) []Field {
 	var out []Field
 	for _, f := range Own(owner) {
@@ -117,7 +120,7 @@ func expand(owner, prefix string, around []string) []Field {
 	return out
 }
 
-// covered says whether a field around path differs as a whole.
+// covered reports whether a field around path differs as a whole.
 func covered(fields []Field, path string) bool {
 	return slices.ContainsFunc(fields, func(f Field) bool {
 		return f.Difference != nil && (strings.HasPrefix(path, f.Path+".") || strings.HasPrefix(path, f.Path+"[]"))

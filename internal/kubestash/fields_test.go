@@ -14,8 +14,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/kubestash"
 )
 
-// TestEveryField holds the table against the CRDs: a field without a difference is in Cairn with the same type; one that is
-// refused is not there; and no difference is about a field that KubeStash does not have.
+// TestEveryField compares the table with the CRDs: Cairn has a field without a difference with the same type, it lacks
+// a refused field, and every difference is about a field that KubeStash has.
 func TestEveryField(t *testing.T) {
 	schemas := crds(t)
 	for _, kind := range kubestash.Kinds {
@@ -26,14 +26,16 @@ func TestEveryField(t *testing.T) {
 			refused := "-"
 			for _, f := range kubestash.Fields(kind) {
 				have, found := kubestash.At(schemas[kind], f.Path)
-				// The API server takes these settings as they are; who reads them reads the fields that a BackupStorage has.
-				if _, below, ok := strings.Cut(f.Path, ".runtimeSettings.pod."); ok && strings.Contains(f.Path, "hooks.") {
+				// The API server accepts these settings unchanged; readers use only the fields that a BackupStorage
+				// has.
+				if _, below, ok := strings.Cut(f.Path, ".runtimeSettings.pod."); ok &&
+					strings.Contains(f.Path, "hooks.") {
 					have, found = kubestash.At(schemas["BackupStorage"], "spec.runtimeSettings.pod."+below)
 				}
 				switch {
 				case strings.HasPrefix(f.Path, refused):
 				case f.Difference != nil && f.Difference.Refused && found:
-					wrong = append(wrong, f.Path+": said to be refused, but the CRD takes it")
+					wrong = append(wrong, f.Path+": marked as refused, but the CRD accepts it")
 				case f.Difference != nil:
 				case !found:
 					wrong = append(wrong, f.Path+" "+f.Type+": not in Cairn")
@@ -50,7 +52,7 @@ func TestEveryField(t *testing.T) {
 	}
 }
 
-// matches says whether a schema takes what KubeStash's type takes.
+// matches reports whether a schema accepts what KubeStash's type accepts.
 func matches(kind string, s apiextensionsv1.JSONSchemaProps) bool {
 	switch {
 	case strings.HasPrefix(kind, "[]"):

@@ -7,10 +7,10 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 )
 
-// never are the rules by which a CRD refuses a field that it knows, whatever its value means.
+// never lists the rules by which a CRD refuses every value of a field that it knows.
 var never = []string{"false", "!self", "size(self) == 0"}
 
-// Refusal is the sentence with which a CRD refuses every value of a field that means something, else "".
+// Refusal returns the sentence with which a CRD refuses every meaningful value of a field, or "".
 func Refusal(field apiextensionsv1.JSONSchemaProps) string {
 	for _, rule := range field.XValidations {
 		if slices.Contains(never, rule.Rule) {
@@ -20,7 +20,7 @@ func Refusal(field apiextensionsv1.JSONSchemaProps) string {
 	return ""
 }
 
-// At gives the schema of a field, by its path.
+// At returns the schema of a field by its path.
 func At(s apiextensionsv1.JSONSchemaProps, path string) (apiextensionsv1.JSONSchemaProps, bool) {
 	for step := range strings.SplitSeq(path, ".") {
 		name := strings.TrimSuffix(step, "[]")

@@ -9,39 +9,39 @@ import (
 )
 
 const (
-	// QuickEvery and FullEvery are how often a repository in use is maintained.
+	// QuickEvery and FullEvery are the intervals of quick and full maintenance of a repository in use.
 	QuickEvery = 24 * time.Hour
 	FullEvery  = 7 * 24 * time.Hour
 
-	// A quick one has nothing to do once it ran this long after the last change; until then it also looks whether data that
-	// was removed came back.
+	// Quick maintenance has nothing left to do once it ran this long after the last change. Until then it also checks
+	// whether removed data came back.
 	quickSettled = 4 * 24 * time.Hour
-	// The same for a full one: what nothing refers to is collected in two rounds.
+	// Full maintenance needs longer: it collects unreferenced data in two rounds.
 	fullSettled = 2 * FullEvery
 )
 
-// State is what is known of a repository.
+// State is what the manager knows about a repository.
 type State struct {
 	// Identity spreads the repositories of a cluster over the day and the week.
 	Identity string
-	// Created is when the repository was made.
+	// Created is when the repository was created.
 	Created time.Time
-	// Changed is when it was last written to. Zero: never.
+	// Changed is when it was last written to; zero if never.
 	Changed time.Time
-	// Quick and Full are when it was maintained last. Zero: never.
+	// Quick and Full are when each kind of maintenance last ran; zero if never.
 	Quick, Full time.Time
-	// Damaged says that the last check found something damaged or missing.
+	// Damaged reports that the last check found something damaged or missing.
 	Damaged bool
 }
 
-// Due says which maintenance is due, empty for none, and when to ask again if nothing changes; zero is never.
+// Due returns the maintenance that is due, or "", and the time to ask again if nothing changes; zero means never.
 func Due(s State, now time.Time) (task.Maintenance, time.Time) {
 	if s.Changed.IsZero() {
 		return "", time.Time{}
 	}
 	full := next(s, s.Full, FullEvery, fullSettled)
 	if s.Damaged && !s.Full.IsZero() {
-		full = s.Full.Add(QuickEvery) // until it is mended, whatever else happens there
+		full = s.Full.Add(QuickEvery) // Until the repository is repaired, even if nothing else changes there.
 	}
 	quick := next(s, latest(s.Quick, s.Full), QuickEvery, quickSettled)
 	switch {
@@ -55,7 +55,7 @@ func Due(s State, now time.Time) (task.Maintenance, time.Time) {
 	return "", full
 }
 
-// next is when a sort of maintenance is due, zero where nothing has happened since the last that mattered.
+// next returns when a kind of maintenance is due next; zero if nothing has happened since the last run that mattered.
 func next(s State, last time.Time, every, settled time.Duration) time.Time {
 	if last.IsZero() {
 		return s.Created.Add(every/24 + jitter(s.Identity, every*23/24))
@@ -73,7 +73,7 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// jitter is less than limit and always the same for an identity.
+// jitter returns a duration below limit that depends only on the identity.
 func jitter(identity string, limit time.Duration) time.Duration {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(identity))

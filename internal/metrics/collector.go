@@ -16,29 +16,29 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// scrapeTimeout bounds the wait for a cache that has not been filled yet.
+// scrapeTimeout bounds the wait for a cache that is not filled yet.
 const scrapeTimeout = 2 * time.Second
 
-// Collector gives All from a cache. It is safe for concurrent use.
+// Collector collects the metrics of All from a cache. It is safe for concurrent use.
 type Collector struct {
 	reader client.Reader
 	clock  clock.PassiveClock
 	descs  map[string]*prometheus.Desc
 }
 
-// NewCollector reads with reader, which is the cache.
+// NewCollector returns a Collector that reads with reader, which is the cache.
 func NewCollector(reader client.Reader, clock clock.PassiveClock) *Collector {
 	return &Collector{reader: reader, clock: clock, descs: descriptions(All())}
 }
 
-// Describe announces All.
+// Describe sends the descriptions of All.
 func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range c.descs {
 		out <- d
 	}
 }
 
-// Collect gives the series. Of a kind that can't be read there are none.
+// Collect sends the series. A kind that cannot be read has none.
 func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
@@ -56,7 +56,7 @@ type scrape struct {
 	*Collector
 	out chan<- prometheus.Metric
 	now time.Time
-	// due of schedules that were read: many sessions have the same line, and the same last slot.
+	// due caches due times: many sessions have the same schedule and the same last slot.
 	due map[dueKey]time.Time
 }
 
@@ -79,7 +79,7 @@ func (s *scrape) giveTime(name string, at *metav1.Time, labels ...string) {
 	}
 }
 
-// policies gives what policies say of their sessions. The children of batches have no schedule.
+// policies reports the state of the policies' sessions. Children of batches have no schedule.
 func (s *scrape) policies(ctx context.Context) {
 	var configurations v1alpha1.BackupConfigurationList
 	if s.list(ctx, &configurations) {
@@ -97,7 +97,9 @@ func (s *scrape) policies(ctx context.Context) {
 	}
 }
 
-func (s *scrape) policy(kind string, o client.Object, sessions []v1alpha1.SessionConfig, statuses []v1alpha1.SessionStatus) {
+func (s *scrape) policy(
+	kind string, o client.Object, sessions []v1alpha1.SessionConfig, statuses []v1alpha1.SessionStatus,
+) {
 	if v1alpha1.HasRecordAnnotation(o.GetAnnotations()) {
 		return
 	}
@@ -116,7 +118,7 @@ func (s *scrape) policy(kind string, o client.Object, sessions []v1alpha1.Sessio
 	}
 }
 
-// lateness is how long a success is overdue. A session without a schedule owes none.
+// lateness returns how long a success is overdue. A session without a schedule is never late.
 func (s *scrape) lateness(status *v1alpha1.SessionStatus, config *v1alpha1.SessionConfig) (time.Duration, bool) {
 	since := status.LastSuccessTime
 	if since == nil {
@@ -142,7 +144,7 @@ func (s *scrape) lateness(status *v1alpha1.SessionStatus, config *v1alpha1.Sessi
 	return max(0, s.now.Sub(next.Add(timeout))), true
 }
 
-// newest remembers of each key the value with the latest time.
+// newest holds for each key the value with the latest time.
 type newest[K comparable, V any] map[K]struct {
 	at    time.Time
 	value V
@@ -238,7 +240,7 @@ func (s *scrape) repositories(ctx context.Context) {
 	}
 }
 
-// truth is 1 or 0.
+// truth returns 1 or 0.
 func truth(b bool) float64 {
 	if b {
 		return 1
@@ -246,7 +248,7 @@ func truth(b bool) float64 {
 	return 0
 }
 
-// outcome is how restores of a namespace ended, or are doing.
+// outcome is how restores of a namespace ended, or their present phase.
 type outcome struct{ namespace, phase, reason string }
 
 func (s *scrape) restores(ctx context.Context) {
@@ -259,7 +261,8 @@ func (s *scrape) restores(ctx context.Context) {
 	for r := range made(list.Items) {
 		counts[outcome{r.Namespace, string(r.Status.Phase), r.Status.Reason}]++
 		if r.Spec.Target != nil && r.Status.StartTime != nil && r.Status.CompletionTime != nil {
-			durations.see(repositoryKey{r.Namespace, r.Spec.Target.String()}, r.Status.CompletionTime, r.Status.CompletionTime.Sub(r.Status.StartTime.Time))
+			durations.see(repositoryKey{r.Namespace, r.Spec.Target.String()}, r.Status.CompletionTime,
+				r.Status.CompletionTime.Sub(r.Status.StartTime.Time))
 		}
 	}
 	for o, n := range counts {
@@ -280,7 +283,8 @@ func (s *scrape) restoreBatches(ctx context.Context) {
 	for b := range made(list.Items) {
 		counts[outcome{b.Namespace, string(b.Status.Phase), b.Status.Reason}]++
 		if b.Status.StartTime != nil && b.Status.CompletionTime != nil {
-			durations.see(repositoryKey{b.Namespace, b.Spec.DataSource.BackupBatch}, b.Status.CompletionTime, b.Status.CompletionTime.Sub(b.Status.StartTime.Time))
+			durations.see(repositoryKey{b.Namespace, b.Spec.DataSource.BackupBatch}, b.Status.CompletionTime,
+				b.Status.CompletionTime.Sub(b.Status.StartTime.Time))
 		}
 	}
 	for o, n := range counts {
@@ -291,7 +295,7 @@ func (s *scrape) restoreBatches(ctx context.Context) {
 	}
 }
 
-// made are the objects of a list that are no copies from records.
+// made returns the objects of a list that are not copies from records.
 func made[T any, O interface {
 	*T
 	client.Object

@@ -33,7 +33,7 @@ func at(hour, minute int) *metav1.Time {
 
 func named(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: "shop", Name: name} }
 
-// scene is a policy whose night failed, with a batch beside it that is in time, and a restore.
+// scene returns a policy whose night failed, a batch that is in time, and a restore.
 func scene() []client.Object {
 	configuration := &v1alpha1.BackupConfiguration{ObjectMeta: named("files")}
 	configuration.Spec.Sessions = []v1alpha1.BackupConfigurationSession{
@@ -41,39 +41,51 @@ func scene() []client.Object {
 		{SessionConfig: v1alpha1.SessionConfig{Name: "by-hand"}},
 	}
 	configuration.Status.Sessions = []v1alpha1.SessionStatus{
-		{Name: "nightly", Schedule: "0 2 * * *", ScheduledSince: at(0, 0), LastSuccessTime: &metav1.Time{Time: at(2, 5).AddDate(0, 0, -1)}, NextSchedule: &metav1.Time{Time: at(2, 0).AddDate(0, 0, 1)}},
+		{
+			Name: "nightly", Schedule: "0 2 * * *", ScheduledSince: at(0, 0),
+			LastSuccessTime: &metav1.Time{Time: at(2, 5).AddDate(0, 0, -1)},
+			NextSchedule:    &metav1.Time{Time: at(2, 0).AddDate(0, 0, 1)},
+		},
 		{Name: "by-hand", LastSuccessTime: at(7, 0)},
 	}
 	batch := &v1alpha1.BackupBatch{ObjectMeta: named("app")}
 	batch.Spec.Sessions = []v1alpha1.BackupBatchSession{{SessionConfig: v1alpha1.SessionConfig{Name: "hourly"}}}
-	batch.Status.Sessions = []v1alpha1.SessionStatus{{Name: "hourly", Schedule: "0 * * * *", ScheduledSince: at(7, 30), NextSchedule: at(9, 0)}}
-	run := func(name string, phase v1alpha1.BackupSessionPhase, reason string, hour, minutes int) *v1alpha1.BackupSession {
+	batch.Status.Sessions = []v1alpha1.SessionStatus{{Name: "hourly", Schedule: "0 * * * *", ScheduledSince: at(7, 30),
+		NextSchedule: at(9, 0)}}
+	run := func(name string, phase v1alpha1.BackupSessionPhase, reason string, hour,
+		minutes int) *v1alpha1.BackupSession {
 		b := &v1alpha1.BackupSession{ObjectMeta: named(name)}
 		b.Spec.Invoker = v1alpha1.TypedLocalObjectReference{Kind: v1alpha1.BackupConfigurationKind, Name: "files"}
 		b.Spec.Session = "nightly"
 		b.CreationTimestamp = *at(hour, 0)
-		b.Status = v1alpha1.BackupSessionStatus{Phase: phase, Reason: reason, StartTime: at(hour, 0), CompletionTime: at(hour, minutes)}
-		b.Status.Snapshots = []v1alpha1.SnapshotStatusInfo{{Name: "of-" + name, Phase: v1alpha1.SnapshotSucceeded, Repository: "files",
-			AppRef: &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"}}}
+		b.Status = v1alpha1.BackupSessionStatus{Phase: phase, Reason: reason, StartTime: at(hour, 0),
+			CompletionTime: at(hour, minutes)}
+		b.Status.Snapshots = []v1alpha1.SnapshotStatusInfo{{Name: "of-" + name, Phase: v1alpha1.SnapshotSucceeded,
+			Repository: "files",
+			AppRef:     &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"}}}
 		return b
 	}
 	snapshot := func(name string, phase v1alpha1.SnapshotPhase, hour int, bytes int64) *v1alpha1.Snapshot {
 		s := &v1alpha1.Snapshot{ObjectMeta: named(name)}
-		s.Spec = v1alpha1.SnapshotSpec{Repository: "files", Session: "nightly", BackupSession: "of-" + name, Version: v1alpha1.SnapshotLayoutVersion, Type: v1alpha1.FullBackup}
+		s.Spec = v1alpha1.SnapshotSpec{Repository: "files", Session: "nightly", BackupSession: "of-" + name,
+			Version: v1alpha1.SnapshotLayoutVersion, Type: v1alpha1.FullBackup}
 		s.Spec.AppRef = v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"}
-		s.Status = v1alpha1.SnapshotStatus{Phase: phase, SnapshotTime: at(hour, 0), Integrity: new(phase == v1alpha1.SnapshotSucceeded), Components: map[string]v1alpha1.Component{
-			"a": {SizeBytes: bytes, UploadedBytes: 1}, "b": {SizeBytes: bytes, UploadedBytes: 2},
-		}}
+		s.Status = v1alpha1.SnapshotStatus{Phase: phase, SnapshotTime: at(hour, 0),
+			Integrity: new(phase == v1alpha1.SnapshotSucceeded), Components: map[string]v1alpha1.Component{
+				"a": {SizeBytes: bytes, UploadedBytes: 1}, "b": {SizeBytes: bytes, UploadedBytes: 2},
+			}}
 		return s
 	}
 	restore := &v1alpha1.RestoreSession{ObjectMeta: named("back")}
 	restore.Spec.Target = &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"}
-	restore.Status = v1alpha1.RestoreSessionStatus{Phase: v1alpha1.RestoreSessionSucceeded, Reason: v1alpha1.ReasonSucceeded, StartTime: at(6, 0), CompletionTime: at(6, 1)}
+	restore.Status = v1alpha1.RestoreSessionStatus{Phase: v1alpha1.RestoreSessionSucceeded,
+		Reason: v1alpha1.ReasonSucceeded, StartTime: at(6, 0), CompletionTime: at(6, 1)}
 	restore.Spec.DataSource = &v1alpha1.RestoreDataSource{Repository: "files", Snapshot: "latest"}
 	restore.Status.TotalComponents = 1
 	application := &v1alpha1.RestoreBatch{ObjectMeta: named("all-of-it")}
 	application.Spec.DataSource.BackupBatch = "shop"
-	application.Status = v1alpha1.RestoreBatchStatus{Phase: v1alpha1.RestoreSessionFailed, Reason: v1alpha1.ReasonTargetsFailed, StartTime: at(6, 0), CompletionTime: at(6, 5)}
+	application.Status = v1alpha1.RestoreBatchStatus{Phase: v1alpha1.RestoreSessionFailed,
+		Reason: v1alpha1.ReasonTargetsFailed, StartTime: at(6, 0), CompletionTime: at(6, 5)}
 	record := run("recorded", v1alpha1.BackupSessionFailed, v1alpha1.ReasonJobFailed, 4, 50)
 	record.Annotations = map[string]string{v1alpha1.AnnotationRecord: "x"}
 	configuration.Status.Phase, configuration.Spec.Target = "Ready", &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"}
@@ -81,7 +93,8 @@ func scene() []client.Object {
 	storage.Spec.Storage.Provider, storage.Spec.DeletionPolicy, storage.Status.Phase = v1alpha1.ProviderS3, "Delete", "Ready"
 	repository := func(name string) *v1alpha1.Repository {
 		r := &v1alpha1.Repository{ObjectMeta: named(name)}
-		r.Spec = v1alpha1.RepositorySpec{AppRef: *configuration.Spec.Target, StorageRef: v1alpha1.ObjectReference{Name: "s3"}, Path: "shop/" + name}
+		r.Spec = v1alpha1.RepositorySpec{AppRef: *configuration.Spec.Target,
+			StorageRef: v1alpha1.ObjectReference{Name: "s3"}, Path: "shop/" + name}
 		r.Status.Phase = "Ready"
 		return r
 	}
@@ -92,17 +105,20 @@ func scene() []client.Object {
 	all := []client.Object{
 		storage, whole, damaged, repository("new"),
 		configuration, batch, restore, application, record,
-		run("one", v1alpha1.BackupSessionSucceeded, v1alpha1.ReasonSucceeded, 2, 5), run("two", v1alpha1.BackupSessionFailed, v1alpha1.ReasonJobFailed, 3, 10),
+		run("one", v1alpha1.BackupSessionSucceeded, v1alpha1.ReasonSucceeded, 2, 5),
+		run("two", v1alpha1.BackupSessionFailed, v1alpha1.ReasonJobFailed, 3, 10),
 		run("three", v1alpha1.BackupSessionFailed, v1alpha1.ReasonJobFailed, 1, 20),
-		snapshot("s1", v1alpha1.SnapshotSucceeded, 2, 100), snapshot("s2", v1alpha1.SnapshotSucceeded, 1, 50), snapshot("s3", v1alpha1.SnapshotFailed, 3, 7),
+		snapshot("s1", v1alpha1.SnapshotSucceeded, 2, 100), snapshot("s2", v1alpha1.SnapshotSucceeded, 1, 50),
+		snapshot("s3", v1alpha1.SnapshotFailed, 3, 7),
 	}
 	for _, o := range all {
-		o.(interface{ SetConditions([]metav1.Condition) }).SetConditions([]metav1.Condition{{Type: "Ready", Status: metav1.ConditionUnknown}})
+		o.(interface{ SetConditions([]metav1.Condition) }).SetConditions([]metav1.Condition{{Type: "Ready",
+			Status: metav1.ConditionUnknown}})
 	}
 	return all
 }
 
-// scrapeOf is what the collector of Cairn's own metrics gives.
+// scrapeOf returns what the collector of Cairn's own metrics sends.
 func scrapeOf(t testing.TB, objects ...client.Object) string {
 	t.Helper()
 	return scraped(t, func(r client.Reader) prometheus.Collector {
@@ -137,7 +153,7 @@ func golden(t testing.TB, file, got string) {
 	}
 	want, err := os.ReadFile(file)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(got).To(Equal(string(want)), "run the tests with -update and read what has changed")
+	g.Expect(got).To(Equal(string(want)), "run the tests with -update and read the changes")
 }
 
 func TestAScrapeTellsWhatTheCacheKnows(t *testing.T) {
@@ -159,7 +175,7 @@ func TestKubeStashsMetrics(t *testing.T) {
 	for _, m := range KubeStash() {
 		g.Expect(text).To(ContainSubstring("\n" + m.Name + "{"))
 	}
-	g.Expect(text).NotTo(ContainSubstring("recorded"), "what is only a copy from a record")
+	g.Expect(text).NotTo(ContainSubstring("recorded"), "the scrape leaves out a copy from a record")
 	golden(t, filepath.Join("testdata", "kubestash.txt"), text)
 	g.Expect(scraped(t, theirs)).To(BeEmpty())
 }
@@ -168,7 +184,7 @@ func TestNothingIsRememberedOfWhatIsGone(t *testing.T) {
 	NewWithT(t).Expect(scrapeOf(t)).To(BeEmpty())
 }
 
-// The tables of the reference are made here; the text around them is not.
+// This test makes the tables of the reference, but not the text around them.
 func TestTheReferenceNamesEveryMetric(t *testing.T) {
 	const head = "| metric | labels | what it says |\n|---|---|---|\n"
 	file := filepath.Join("..", "..", "docs", "reference", "metrics.md")

@@ -12,14 +12,17 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// The phases that a kind can have.
+// Phases of each kind.
 var (
 	readyPhases  = []string{"Ready", "NotReady"}
 	policyPhases = []string{"Ready", "NotReady", "Invalid"}
-	backupPhases = phases(v1alpha1.BackupSessionPending, v1alpha1.BackupSessionRunning, v1alpha1.BackupSessionSucceeded, v1alpha1.BackupSessionFailed,
+	backupPhases = phases(v1alpha1.BackupSessionPending, v1alpha1.BackupSessionRunning, v1alpha1.BackupSessionSucceeded,
+		v1alpha1.BackupSessionFailed,
 		v1alpha1.BackupSessionSkipped)
-	snapshotPhases = phases(v1alpha1.SnapshotPending, v1alpha1.SnapshotRunning, v1alpha1.SnapshotSucceeded, v1alpha1.SnapshotFailed)
-	restorePhases  = phases(v1alpha1.RestoreSessionPending, v1alpha1.RestoreSessionRunning, v1alpha1.RestoreSessionSucceeded, v1alpha1.RestoreSessionFailed,
+	snapshotPhases = phases(v1alpha1.SnapshotPending, v1alpha1.SnapshotRunning, v1alpha1.SnapshotSucceeded,
+		v1alpha1.SnapshotFailed)
+	restorePhases = phases(v1alpha1.RestoreSessionPending, v1alpha1.RestoreSessionRunning,
+		v1alpha1.RestoreSessionSucceeded, v1alpha1.RestoreSessionFailed,
 		v1alpha1.RestoreSessionSkipped, v1alpha1.RestoreSessionInvalid, v1alpha1.RestoreSessionUnknown)
 )
 
@@ -38,7 +41,8 @@ func (s *scrape) theirConfigurations(ctx context.Context) {
 	}
 	for o := range made(list.Items) {
 		of := ptr.Deref(o.Spec.Target, v1alpha1.TypedObjectReference{})
-		t := theirs{s, ofConfigurations, slices.Concat([]string{o.Namespace, v1alpha1.BackupConfigurationKind, o.Name}, referenced(of, o.Namespace))}
+		t := theirs{s, ofConfigurations, slices.Concat([]string{o.Namespace, v1alpha1.BackupConfigurationKind, o.Name},
+			referenced(of, o.Namespace))}
 		t.general(o, o.Status.Conditions, policyPhases, o.Status.Phase)
 		sessions := policy.ConfigurationSessions(o)
 		for j := range o.Spec.Sessions {
@@ -60,12 +64,14 @@ func (s *scrape) theirBackups(ctx context.Context) {
 		return
 	}
 	for o := range made(list.Items) {
-		t := theirs{s, ofBackupSessions, []string{o.Namespace, v1alpha1.BackupSessionKind, o.Name, o.Spec.Invoker.Kind, o.Spec.Invoker.Name}}
+		t := theirs{s, ofBackupSessions, []string{o.Namespace, v1alpha1.BackupSessionKind, o.Name, o.Spec.Invoker.Kind,
+			o.Spec.Invoker.Name}}
 		t.general(o, o.Status.Conditions, backupPhases, string(o.Status.Phase), o.Spec.Session, string(o.Status.Phase))
 		t.took(o.Status.StartTime, o.Status.CompletionTime)
 		for _, info := range o.Status.Snapshots {
 			of := ptr.Deref(info.AppRef, v1alpha1.TypedObjectReference{})
-			t.give("snapshots", 1, slices.Concat([]string{info.Name, string(info.Phase), info.Repository}, referenced(of, o.Namespace))...)
+			t.give("snapshots", 1, slices.Concat([]string{info.Name, string(info.Phase), info.Repository},
+				referenced(of, o.Namespace))...)
 		}
 	}
 }
@@ -81,8 +87,10 @@ func (s *scrape) theirRestores(ctx context.Context) {
 		if o.Spec.Addon != nil {
 			addon = o.Spec.Addon.Name
 		}
-		t := theirs{s, ofRestoreSessions, slices.Concat([]string{o.Namespace, v1alpha1.RestoreSessionKind, o.Name}, referenced(of, o.Namespace))}
-		t.general(o, o.Status.Conditions, restorePhases, string(o.Status.Phase), from.Namespace, from.Repository, from.Snapshot, addon, string(o.Status.Phase))
+		t := theirs{s, ofRestoreSessions, slices.Concat([]string{o.Namespace, v1alpha1.RestoreSessionKind, o.Name},
+			referenced(of, o.Namespace))}
+		t.general(o, o.Status.Conditions, restorePhases, string(o.Status.Phase), from.Namespace, from.Repository,
+			from.Snapshot, addon, string(o.Status.Phase))
 		t.took(o.Status.StartTime, o.Status.CompletionTime)
 		t.give("component_count_total", float64(o.Status.TotalComponents))
 	}
@@ -121,8 +129,10 @@ func (s *scrape) theirStorages(ctx context.Context) {
 }
 
 func (s *scrape) theirRepository(o *v1alpha1.Repository) {
-	t := theirs{s, ofRepositories, slices.Concat([]string{o.Namespace, v1alpha1.RepositoryKind, o.Name}, referenced(o.Spec.AppRef, o.Namespace))}
-	t.general(o, o.Status.Conditions, readyPhases, o.Status.Phase, o.Spec.Path, o.Status.Phase, known(o.Status.Integrity))
+	t := theirs{s, ofRepositories, slices.Concat([]string{o.Namespace, v1alpha1.RepositoryKind, o.Name},
+		referenced(o.Spec.AppRef, o.Namespace))}
+	t.general(o, o.Status.Conditions, readyPhases, o.Status.Phase, o.Spec.Path, o.Status.Phase,
+		known(o.Status.Integrity))
 	if at := o.Status.LastBackupTime; at != nil {
 		t.give("last_successful_backup", float64(at.Unix()))
 	}
@@ -140,7 +150,8 @@ func (s *scrape) theirSnapshots(ctx context.Context) {
 		return
 	}
 	for o := range made(list.Items) {
-		t := theirs{s, ofSnapshots, slices.Concat([]string{o.Namespace, v1alpha1.SnapshotKind, o.Name}, referenced(o.Spec.AppRef, o.Namespace))}
+		t := theirs{s, ofSnapshots, slices.Concat([]string{o.Namespace, v1alpha1.SnapshotKind, o.Name},
+			referenced(o.Spec.AppRef, o.Namespace))}
 		t.general(o, o.Status.Conditions, snapshotPhases, string(o.Status.Phase),
 			string(o.Spec.Type), o.Spec.Repository, o.Spec.Session, o.Spec.BackupSession, o.Spec.Version, string(o.Status.Phase), known(o.Status.Integrity))
 		if o.Status.Phase.Terminal() {

@@ -1,19 +1,20 @@
-// Package metrics says at each scrape what the cache knows of backups and restores. Nothing is counted in memory: a restarted
-// manager says the same, and what was deleted is gone.
+// Package metrics reports at each scrape what the cache knows about backups and restores. Its collectors are safe for
+// concurrent use. Invariant: nothing is counted in memory, so a restarted manager reports the same, and a deleted
+// object leaves no series.
 package metrics
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metric is one that the manager serves, as the reference documents it.
+// Metric describes a metric of the manager, as a scrape and the reference show it.
 type Metric struct {
-	// Name, Help and Labels as a scrape has them. All are gauges.
+	// Name, Help and Labels of the metric. All metrics are gauges.
 	Name, Help string
 	Labels     []string
 }
 
-// Labels of the metrics of a session of a policy, of a repository, and of restores.
+// Labels of the metrics of a policy's session, of a repository, and of a target's restores.
 var (
 	ofSession    = []string{"namespace", "kind", "name", "session"}
 	ofRepository = []string{"namespace", "repository"}
@@ -40,27 +41,38 @@ const (
 	restoreBatchDuration = "cairn_restore_batch_duration_seconds"
 )
 
-// All are the metrics that a Collector gives, in the order of the reference.
+// All returns the metrics of a Collector, in the order of the reference.
 func All() []Metric {
 	return []Metric{
-		{sessionLastSuccess, "End of the last run of a session that succeeded.", ofSession},
+		{sessionLastSuccess, "End of the last successful run of a session.", ofSession},
 		{sessionNextRun, "Next slot of a session's schedule.", ofSession},
-		{sessionLate, "How long a success of a session with a schedule is overdue: the run of the slot after the last success, or after the schedule " +
-			"came into force, has not succeeded within its timeout. 0 is in time.", ofSession},
+		{sessionLate, "How long the next success of a scheduled session is overdue: the run of the slot after the last success, or after the schedule " +
+			"came into force, has not succeeded within its timeout. 0 means in time.", ofSession},
 		{backupSessions, "BackupSessions that exist, by phase and reason.", append(ofSession[:4:4], "phase", "reason")},
-		{backupDuration, "Duration of the newest run of a session that ended.", ofSession},
+		{backupDuration, "Duration of the last run of a session that ended.", ofSession},
 		{snapshots, "Snapshots that exist, by phase.", append(ofRepository[:2:2], "phase")},
-		{snapshotSize, "What the newest Snapshot of a repository that succeeded restores to.", ofRepository},
-		{snapshotUploaded, "What the newest Snapshot of a repository that succeeded has added to it.", ofRepository},
-		{repositoryLastBackup, "Time of the newest Snapshot of a repository that succeeded.", ofRepository},
-		{repositorySize, "What a repository held in the backend when it was maintained last. There is none before that.", ofRepository},
-		{repositoryIntegrity, "1 where the last check of a repository found everything that it needs, 0 where something is missing or damaged. There is none " +
-			"before it was checked.", ofRepository},
-		{repositoryMaintained, "When a repository was maintained last, by sort: quick, or full, which checks it.", append(ofRepository[:2:2], "maintenance")},
+		{snapshotSize, "Size of the data that the last successful Snapshot of a repository restores.", ofRepository},
+		{snapshotUploaded, "Size of the data that the last successful Snapshot added to its repository.", ofRepository},
+		{repositoryLastBackup, "Time of the last successful Snapshot of a repository.", ofRepository},
+		{
+			repositorySize, "Size of a repository in the backend at its last maintenance. There is no series before that.", ofRepository,
+		},
+		{repositoryIntegrity, "1 if the last check of a repository found all of its data, 0 if data is missing or damaged. There is no series " +
+			"before the first check.", ofRepository},
+		{
+			repositoryMaintained, "Time of the last maintenance of a repository, by kind: quick, or full, which also checks the repository.", append(ofRepository[:2:2], "maintenance"),
+		},
 		{restoreSessions, "RestoreSessions that exist, by phase and reason.", []string{"namespace", "phase", "reason"}},
-		{restoreDuration, "Duration of the newest restore of a target that ended. The target is <kind>/<name>.", ofTarget},
+		{
+			restoreDuration, "Duration of the last restore of a target that ended. The target is <kind>/<name>.",
+			ofTarget,
+		},
 		{restoreBatches, "RestoreBatches that exist, by phase and reason.", []string{"namespace", "phase", "reason"}},
-		{restoreBatchDuration, "Duration of the newest RestoreBatch of a BackupBatch that ended.", []string{"namespace", "batch"}},
+		{
+			restoreBatchDuration, "Duration of the last RestoreBatch of a BackupBatch that ended.", []string{
+				"namespace", "batch",
+			},
+		},
 	}
 }
 

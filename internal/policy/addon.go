@@ -11,8 +11,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/variables"
 )
 
-// AddonMistakes finds what no policy can make work in an Addon: parameters that nobody may set or that require what is not there,
-// volumes and mounts that are Cairn's, mounts of volumes that the task does not have.
+// AddonMistakes finds what no policy can make work in an Addon: parameters that nobody is allowed to set or that
+// require missing parameters, volumes and mounts with names or paths of Cairn, and mounts of volumes that the task
+// lacks.
 func AddonMistakes(addon *v1alpha1.Addon) []Mistake {
 	var mistakes []Mistake
 	for _, list := range taskLists(addon) {
@@ -23,7 +24,7 @@ func AddonMistakes(addon *v1alpha1.Addon) []Mistake {
 	return mistakes
 }
 
-// taskList is one of an Addon's lists of tasks, and its field.
+// taskList is one of an Addon's lists of tasks with its field.
 type taskList struct {
 	field string
 	tasks []v1alpha1.Task
@@ -37,20 +38,23 @@ func addonTaskMistakes(field string, t *v1alpha1.Task) []Mistake {
 	var mistakes []Mistake
 	for i, p := range t.Parameters {
 		if variables.Fixed(p.Name) {
-			mistakes = append(mistakes, invalidParameter(fmt.Sprintf("%s.parameters[%d].name", field, i), "the variable %q says which mover runs: nobody may set it", p.Name))
+			mistakes = append(mistakes, invalidParameter(fmt.Sprintf("%s.parameters[%d].name", field, i),
+				"the variable %q decides which mover runs: nobody can set it", p.Name))
 		}
 	}
 	mistakes = append(mistakes, undeclaredRequirements(field, t)...)
 	for i, s := range t.Steps {
 		for j, p := range s.Params {
 			if variables.Fixed(p.Name) {
-				mistakes = append(mistakes, invalidParameter(fmt.Sprintf("%s.steps[%d].params[%d].name", field, i, j), "the variable %q says which mover runs: nobody may set it", p.Name))
+				mistakes = append(mistakes, invalidParameter(fmt.Sprintf("%s.steps[%d].params[%d].name", field, i, j),
+					"the variable %q decides which mover runs: nobody can set it", p.Name))
 			}
 		}
 	}
 	for i, v := range t.VolumeTemplate {
 		if ReservedVolume(v.Name) && v.Name != variables.ScratchVolume && v.Name != variables.WorkVolume {
-			mistakes = append(mistakes, invalidTask(fmt.Sprintf("%s.volumeTemplate[%d].name", field, i), "the name %q is that of a volume of Cairn's: choose another", v.Name))
+			mistakes = append(mistakes, invalidTask(fmt.Sprintf("%s.volumeTemplate[%d].name", field, i),
+				"a volume of Cairn has the name %q: choose another", v.Name))
 		}
 	}
 	for i, m := range t.VolumeMounts {
@@ -65,16 +69,17 @@ func addonTaskMistakes(field string, t *v1alpha1.Task) []Mistake {
 	return mistakes
 }
 
-// templated says whether only a variable tells which volume is mounted.
+// templated reports whether a variable decides which volume is mounted.
 func templated(m corev1.VolumeMount) bool { return strings.Contains(m.Name, "${") }
 
 func hasVolume(t *v1alpha1.Task, name string) bool {
-	return name == variables.ScratchVolume || slices.ContainsFunc(t.VolumeTemplate, func(v v1alpha1.VolumeTemplate) bool {
-		return v.Name == name || strings.Contains(v.Name, "${")
-	})
+	return name == variables.ScratchVolume || slices.ContainsFunc(t.VolumeTemplate,
+		func(v v1alpha1.VolumeTemplate) bool {
+			return v.Name == name || strings.Contains(v.Name, "${")
+		})
 }
 
-// addonObject checks an Addon of the set, and looks for its Functions.
+// addonObject checks an Addon of the set and the references to its Functions.
 func (c *checker) addonObject(o *Object) {
 	var addon v1alpha1.Addon
 	if !c.read(o, v1alpha1.AddonKind, &addon) {

@@ -13,7 +13,7 @@ func batchMistakes(batch *v1alpha1.BackupBatch, find Find) []Mistake {
 	return targetMistakes(batch, expandTargets(batch, find))
 }
 
-// targetMistakes is batchMistakes for these targets of the batch.
+// targetMistakes is batchMistakes for the given targets of the batch.
 func targetMistakes(batch *v1alpha1.BackupBatch, targets []Target) []Mistake {
 	check := batchCheck{
 		batch:        batch,
@@ -33,7 +33,8 @@ func targetMistakes(batch *v1alpha1.BackupBatch, targets []Target) []Mistake {
 		session := &batch.Spec.Sessions[i]
 		field := fmt.Sprintf("spec.sessions[%d]", i)
 		if sessions[session.Name] {
-			check.add(field+".name", v1alpha1.ReasonResourceValidationFailed, "two sessions have the name %q", session.Name)
+			check.add(field+".name", v1alpha1.ReasonResourceValidationFailed, "session %q is defined twice",
+				session.Name)
 		}
 		sessions[session.Name] = true
 		check.session(field, session)
@@ -50,7 +51,7 @@ func targetMistakes(batch *v1alpha1.BackupBatch, targets []Target) []Mistake {
 type batchCheck struct {
 	batch    *v1alpha1.BackupBatch
 	backends map[string]bool
-	// declared are the names of spec.targets, and entries what each of them stands for.
+	// declared holds the names of spec.targets, entries the targets that each of them stands for.
 	declared     map[string]bool
 	entries      map[string][]*Target
 	used         map[string]bool
@@ -58,7 +59,7 @@ type batchCheck struct {
 	mistakes     []Mistake
 }
 
-// repositoryUse is how a repository was first named.
+// repositoryUse is the first use of a repository.
 type repositoryUse struct {
 	target string
 	info   v1alpha1.RepositoryInfo
@@ -68,12 +69,12 @@ func (c *batchCheck) add(field, reason, format string, args ...any) {
 	c.mistakes = append(c.mistakes, Mistake{Field: field, Reason: reason, Message: fmt.Sprintf(format, args...)})
 }
 
-// declarations reads spec.backends and spec.targets.
+// declarations checks spec.backends and spec.targets.
 func (c *batchCheck) declarations() {
 	for i, backend := range c.batch.Spec.Backends {
 		field := fmt.Sprintf("spec.backends[%d]", i)
 		if c.backends[backend.Name] {
-			c.add(field+".name", v1alpha1.ReasonResourceValidationFailed, "two backends have the name %q", backend.Name)
+			c.add(field+".name", v1alpha1.ReasonResourceValidationFailed, "backend %q is defined twice", backend.Name)
 		}
 		c.backends[backend.Name] = true
 	}
@@ -81,7 +82,8 @@ func (c *batchCheck) declarations() {
 		target := &c.batch.Spec.Targets[i]
 		field := fmt.Sprintf("spec.targets[%d]", i)
 		if c.declared[target.Name] {
-			c.add(field+".name", v1alpha1.ReasonResourceValidationFailed, "two targets have the name %q: give each its own", target.Name)
+			c.add(field+".name", v1alpha1.ReasonResourceValidationFailed,
+				"target %q is defined twice: give each its own name", target.Name)
 			continue
 		}
 		c.declared[target.Name] = true
@@ -89,30 +91,31 @@ func (c *batchCheck) declarations() {
 			c.selector(field+".selector", target)
 		} else if ns := target.AppRef.Namespace; ns != "" && c.batch.Namespace != "" && ns != c.batch.Namespace {
 			c.add(field+".appRef.namespace", v1alpha1.ReasonTargetNotFound,
-				"a batch backs up its own namespace: leave the namespace %q out, or make a batch there", ns)
+				"a BackupBatch backs up only its own namespace: leave the namespace %q out, or create a BackupBatch there", ns)
 		}
 	}
 }
 
-// selector reads the selector of a target.
+// selector checks the selector of a target.
 func (c *batchCheck) selector(field string, target *v1alpha1.BatchTarget) {
 	c.mistakes = append(c.mistakes, selectorMistakes(field, target.Selector)...)
 	if most := MaxTargets(target.Selector); len(c.entries[target.Name]) > most {
 		c.add(field, v1alpha1.ReasonTooManyTargets,
-			"it finds more objects than its maxTargets, %d: raise that, or let it find fewer. Until then no target is added or removed", most)
+			"it finds more objects than its maxTargets, %d: raise maxTargets, or narrow the selector. Until then no target is added or removed", most)
 	}
 }
 
-// MaxTargets is how many objects a selector may find.
+// MaxTargets returns how many objects a selector is allowed to find.
 func MaxTargets(selector *v1alpha1.TargetSelector) int {
 	return int(cmp.Or(selector.MaxTargets, v1alpha1.DefaultMaxTargets))
 }
 
-// names looks for two targets, or two children, of one name. Two of spec.targets are found before.
+// names looks for targets and children that share a name. declarations reports duplicates within spec.targets.
 func (c *batchCheck) names(targets []Target) {
 	if len(targets) > v1alpha1.MaxBatchTargets {
-		c.add("spec.targets", v1alpha1.ReasonTooManyTargets, "a batch has at most %d targets, those that selectors find counted: "+
-			"make several batches of it. Until then no target is added or removed", v1alpha1.MaxBatchTargets)
+		c.add("spec.targets", v1alpha1.ReasonTooManyTargets,
+			"a BackupBatch has at most %d targets, including those that selectors find: "+
+				"split it into several. Until then no target is added or removed", v1alpha1.MaxBatchTargets)
 	}
 	position := make(map[string]int, len(c.batch.Spec.Targets))
 	for i := range c.batch.Spec.Targets {
@@ -126,17 +129,18 @@ func (c *batchCheck) names(targets []Target) {
 		switch first := names[t.Name]; {
 		case first != nil && first.FoundBy == "" && t.FoundBy == "":
 		case first != nil:
-			c.add(field, v1alpha1.ReasonNameConflict, "%s and %s would both be the target %q: give the target %q another name",
+			c.add(field, v1alpha1.ReasonNameConflict,
+				"%s and %s would both be the target %q: give the target %q another name",
 				first.AppRef, t.AppRef, t.Name, t.Entry())
 		case children[child]:
 			c.add(field, v1alpha1.ReasonNameConflict,
-				"the target %q would make a second BackupConfiguration %q: give it another name", t.Name, child)
+				"the target %q would need a second BackupConfiguration %q: give the target another name", t.Name, child)
 		}
 		names[t.Name], children[child] = t, true
 	}
 }
 
-// session reads what a session does for each target.
+// session checks what a session does for each target.
 func (c *batchCheck) session(field string, session *v1alpha1.BackupBatchSession) {
 	c.infos(field+".repositories", session.Repositories, true)
 	seen, count := map[string]bool{}, 0
@@ -148,10 +152,12 @@ func (c *batchCheck) session(field string, session *v1alpha1.BackupBatchSession)
 		case !c.declared[target.Name]:
 			c.add(at+".name", v1alpha1.ReasonTargetNotFound, "spec.targets has no target %q", target.Name)
 		case seen[target.Name]:
-			c.add(at+".name", v1alpha1.ReasonResourceValidationFailed, "the session %q names the target %q twice", session.Name, target.Name)
+			c.add(at+".name", v1alpha1.ReasonResourceValidationFailed, "the session %q names the target %q twice",
+				session.Name, target.Name)
 		}
 		seen[target.Name], c.used[target.Name] = true, true
-		c.infos(at+".repositories", target.Repositories, slices.ContainsFunc(stands, func(t *Target) bool { return t.FoundBy != "" }))
+		c.infos(at+".repositories", target.Repositories,
+			slices.ContainsFunc(stands, func(t *Target) bool { return t.FoundBy != "" }))
 		from := at
 		if len(target.Repositories) == 0 && len(session.Repositories) == 0 {
 			c.mistakes = append(c.mistakes, backendMistakes(at+".repositories", c.batch.Spec.Backends, "")...)
@@ -171,12 +177,13 @@ func (c *batchCheck) session(field string, session *v1alpha1.BackupBatchSession)
 		}
 	}
 	if count > v1alpha1.MaxSessionTargets {
-		c.add(field+".targets", v1alpha1.ReasonTooManyTargets, "a session has at most %d targets, those that selectors find counted: "+
-			"spread them over several sessions. Until then no target is added or removed", v1alpha1.MaxSessionTargets)
+		c.add(field+".targets", v1alpha1.ReasonTooManyTargets,
+			"a session has at most %d targets, including those that selectors find: "+
+				"spread them over several sessions. Until then no target is added or removed", v1alpha1.MaxSessionTargets)
 	}
 }
 
-// infos checks repositories as they are written: their backends and directories.
+// infos checks the backends and directories of repositories as policy has them.
 func (c *batchCheck) infos(field string, infos []v1alpha1.RepositoryInfo, template bool) {
 	for i := range infos {
 		at := fmt.Sprintf("%s[%d]", field, i)
@@ -184,18 +191,19 @@ func (c *batchCheck) infos(field string, infos []v1alpha1.RepositoryInfo, templa
 		c.mistakes = append(c.mistakes, directoryMistakes(at+".directory", infos[i].Directory)...)
 		if template && len(infos[i].Directory) > maxTemplateDirectory {
 			c.add(at+".directory", v1alpha1.ReasonResourceValidationFailed,
-				"the name of each target is added to it: it has at most %d characters", maxTemplateDirectory)
+				"the name of each target is added to the directory, which can have at most %d characters here", maxTemplateDirectory)
 		}
 	}
 }
 
-// maxTemplateDirectory leaves room for a slash and the name of a target, up to the bound of RepositoryInfo.directory.
+// maxTemplateDirectory leaves room for a slash and the name of a target within the bound of RepositoryInfo.directory.
 const maxTemplateDirectory = 512 - 1 - maxLabelValue
 
-// maxHooks is how many hooks of one stage a session may have in the API.
+// maxHooks is how many hooks a session can have at one stage in the API.
 const maxHooks = 16
 
-// hooks checks that the hooks of a target and those around it can be told apart: a backup of the target alone has both.
+// hooks checks that the hooks of a target and those of the session have different names: a backup of the target alone
+// runs both.
 func (c *batchCheck) hooks(at string, session *v1alpha1.BackupBatchSession, target *v1alpha1.BatchSessionTarget) {
 	if target.Hooks == nil {
 		return
@@ -214,7 +222,7 @@ func (c *batchCheck) hooks(at string, session *v1alpha1.BackupBatchSession, targ
 	}{{".hooks.preBackup", around.PreBackup, own.PreBackup}, {".hooks.postBackup", around.PostBackup, own.PostBackup}} {
 		if n := len(stage.outer) + len(stage.own); n > maxHooks {
 			c.add(at+stage.field, v1alpha1.ReasonInvalidHook,
-				"the target has %d hooks here together with those of the session %q: at most %d fit", n, session.Name, maxHooks)
+				"the target has %d hooks here, including those of the session %q: at most %d are possible", n, session.Name, maxHooks)
 		}
 		names := map[string]bool{}
 		for _, h := range stage.outer {
@@ -223,17 +231,17 @@ func (c *batchCheck) hooks(at string, session *v1alpha1.BackupBatchSession, targ
 		for i, h := range stage.own {
 			if names[h.Name] {
 				c.add(fmt.Sprintf("%s%s[%d].name", at, stage.field, i), v1alpha1.ReasonInvalidHook,
-					"the session %q or the target has another hook %q here: give each its own name", session.Name, h.Name)
+					"the session %q or the target has another hook %q here: give each hook its own name", session.Name, h.Name)
 			}
 			names[h.Name] = true
 		}
 	}
 }
 
-// repository checks that a repository is named the same way wherever it is named, and by one target only.
+// repository checks that only one target names a repository, and that its settings are the same wherever it is named.
 func (c *batchCheck) repository(field, target string, info *v1alpha1.RepositoryInfo) {
 	if info.Name == "" {
-		return // It has the name of the target's own BackupConfiguration.
+		return // The repository gets the name of the target's own BackupConfiguration.
 	}
 	first, ok := c.repositories[info.Name]
 	switch {
@@ -241,17 +249,18 @@ func (c *batchCheck) repository(field, target string, info *v1alpha1.RepositoryI
 		c.repositories[info.Name] = repositoryUse{target: target, info: *info}
 	case first.target != target:
 		c.add(field+".name", v1alpha1.ReasonRepositoryConflict,
-			"the repository %q holds the backups of the target %q already: give %q its own", info.Name, first.target, target)
+			"the repository %q already holds the backups of the target %q: give the target %q a repository of its own", info.Name, first.target, target)
 	case !sameRepository(&first.info, info):
 		c.add(field, v1alpha1.ReasonRepositoryConflict,
-			"the repository %q has another backend, directory, encryptionSecret or deletionPolicy in an earlier session: say the same in both", info.Name)
+			"the repository %q has another backend, directory, encryptionSecret or deletionPolicy in an earlier session: use the same in both", info.Name)
 	}
 }
 
-// sameRepository says whether two say the same, as far as both say something.
+// sameRepository reports whether two settings of a repository agree, as far as both set something.
 func sameRepository(a, b *v1alpha1.RepositoryInfo) bool {
 	return (a.Backend == "" || b.Backend == "" || a.Backend == b.Backend) &&
-		(a.Directory == "" || b.Directory == "" || NormalizeDirectory(a.Directory) == NormalizeDirectory(b.Directory)) &&
+		(a.Directory == "" || b.Directory == "" ||
+			NormalizeDirectory(a.Directory) == NormalizeDirectory(b.Directory)) &&
 		(a.EncryptionSecret == nil || b.EncryptionSecret == nil || *a.EncryptionSecret == *b.EncryptionSecret) &&
 		orRetain(a.DeletionPolicy) == orRetain(b.DeletionPolicy)
 }

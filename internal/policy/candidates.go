@@ -9,35 +9,35 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Candidate is an object of a batch's namespace that a selector may find.
+// Candidate is an object of a batch's namespace that a selector can find.
 type Candidate struct {
 	Kind   v1alpha1.TargetKind
 	Name   string
 	Labels map[string]string
-	// Deleting says that the object is being deleted.
+	// Deleting reports that the object is being deleted.
 	Deleting bool
-	// OfPod says of a PersistentVolumeClaim that it belongs to a pod and goes with it.
+	// OfPod reports that a PersistentVolumeClaim belongs to a pod and is deleted with it.
 	OfPod bool
-	// Volumes of a workload's pods; nil where they are not known.
+	// Volumes of a workload's pods; nil if unknown.
 	Volumes *PodVolumes
 }
 
-// PodVolumes is what the pods of a workload keep their data in.
+// PodVolumes describes where the pods of a workload keep their data.
 type PodVolumes struct {
 	// Claims that a backup of the workload reads.
 	Claims []string
-	// None says that the pods have no volume that keeps anything.
+	// None reports that the pods have no volume that keeps data.
 	None bool
 }
 
-// Among finds, of these objects, what the selectors of a batch find. Where no session names an Addon for a target, the backup of
-// a workload holds the volumes of its pods: then a claim that a workload mounts which the same selector finds is left out, and
-// so is a workload that keeps nothing. What one target finds does not depend on the others.
+// Among returns a Find that selects among these objects. If no session names an Addon for a target, the backup of a
+// workload includes the volumes of its pods. Then Find leaves out a claim that is mounted by a workload which the same
+// selector finds, and a workload that keeps no data. What one target finds does not depend on the other targets.
 func Among(batch *v1alpha1.BackupBatch, candidates []Candidate) Find {
 	return func(target *v1alpha1.BatchTarget) []v1alpha1.TypedObjectReference {
 		match, err := newMatcher(target.Selector)
 		if err != nil {
-			return nil // It is a mistake of the batch.
+			return nil // selectorMistakes reports it.
 		}
 		whole := AddonIsInferred(batch, target.Name)
 		var found []*Candidate
@@ -60,14 +60,15 @@ func Among(batch *v1alpha1.BackupBatch, candidates []Candidate) Find {
 		var out []v1alpha1.TypedObjectReference
 		for _, c := range found {
 			if c.Kind != v1alpha1.KindPersistentVolumeClaim || !mounted[c.Name] {
-				out = append(out, v1alpha1.TypedObjectReference{APIGroup: c.Kind.Group(), Kind: string(c.Kind), Name: c.Name})
+				out = append(out, v1alpha1.TypedObjectReference{APIGroup: c.Kind.Group(), Kind: string(c.Kind),
+					Name: c.Name})
 			}
 		}
 		return out
 	}
 }
 
-// AddonIsInferred says whether no session of the batch names an Addon for a target.
+// AddonIsInferred reports whether no session of the batch names an Addon for a target.
 func AddonIsInferred(batch *v1alpha1.BackupBatch, target string) bool {
 	for i := range batch.Spec.Sessions {
 		if slices.ContainsFunc(batch.Spec.Sessions[i].Targets, func(t v1alpha1.BatchSessionTarget) bool {
@@ -79,8 +80,10 @@ func AddonIsInferred(batch *v1alpha1.BackupBatch, target string) bool {
 	return true
 }
 
-// Selects says whether kind, name and labels of an object are such that a selector finds it.
-func Selects(selector *v1alpha1.TargetSelector, kind v1alpha1.TargetKind, name string, objectLabels map[string]string) bool {
+// Selects reports whether a selector finds an object with this kind, name and labels.
+func Selects(
+	selector *v1alpha1.TargetSelector, kind v1alpha1.TargetKind, name string, objectLabels map[string]string,
+) bool {
 	if selector == nil {
 		return false
 	}
@@ -88,7 +91,7 @@ func Selects(selector *v1alpha1.TargetSelector, kind v1alpha1.TargetKind, name s
 	return err == nil && match.finds(kind, name, objectLabels)
 }
 
-// matcher is a selector that was read.
+// matcher is a parsed selector.
 type matcher struct {
 	*v1alpha1.TargetSelector
 	labels  labels.Selector
@@ -121,7 +124,7 @@ func (m *matcher) finds(kind v1alpha1.TargetKind, name string, of map[string]str
 		!m.names[v1alpha1.ExcludedTarget{Kind: kind, Name: name}]
 }
 
-// selectorMistakes says what is wrong with a selector itself.
+// selectorMistakes finds the mistakes in a selector itself.
 func selectorMistakes(field string, selector *v1alpha1.TargetSelector) []Mistake {
 	var out []Mistake
 	read := func(at string, s *metav1.LabelSelector) {
@@ -138,7 +141,7 @@ func selectorMistakes(field string, selector *v1alpha1.TargetSelector) []Mistake
 		read(at, exclude.LabelSelector)
 		if len(exclude.LabelSelector.MatchLabels)+len(exclude.LabelSelector.MatchExpressions) == 0 {
 			out = append(out, Mistake{Field: at, Reason: v1alpha1.ReasonResourceValidationFailed,
-				Message: "it is empty and so excludes everything: say which labels exclude an object, or remove it"})
+				Message: "it is empty and so excludes everything: set the labels that exclude an object, or remove it"})
 		}
 	}
 	return out

@@ -12,14 +12,14 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Object is a manifest and where it stands.
+// Object is a manifest with its position.
 type Object struct {
 	*unstructured.Unstructured
 	// File and Document (the first is 1) of the manifest.
 	File     string
 	Document int
-	// LineOf gives the line of a field (spec.sessions[0].name) in File, or that of the nearest field around it; 0 where it
-	// can't be told. Nil is a manifest without lines.
+	// LineOf returns the line of a field (spec.sessions[0].name) in File, or of the nearest field around it; 0 if
+	// unknown. It is nil for a manifest without lines.
 	LineOf func(field string) int
 }
 
@@ -27,34 +27,34 @@ type Object struct {
 type Severity string
 
 const (
-	// SeverityError means that the set can't work.
+	// SeverityError means that the set cannot work.
 	SeverityError Severity = "error"
-	// SeverityWarning means that only a cluster can tell, or that it works in a way that is hardly meant.
+	// SeverityWarning means that only a cluster can tell, or that the set works in a way that is hardly intended.
 	SeverityWarning Severity = "warning"
 )
 
-// Finding is a mistake in a set of manifests, and where it is.
+// Finding is a mistake in a set of manifests with its position.
 type Finding struct {
 	Severity Severity
-	// File, Document and Line as Object has them.
+	// File, Document and Line as in Object.
 	File     string
 	Document int
 	Line     int
 	// Object is "<kind> <namespace>/<name>".
 	Object string
-	// Field, Reason and Message as Mistake has them.
+	// Field, Reason and Message as in Mistake.
 	Field   string
 	Reason  string
 	Message string
 }
 
-// Reference names an object that another one refers to. Namespace is empty for kinds without one.
+// Reference names an object that another object refers to. Namespace is empty for cluster-scoped kinds.
 type Reference struct {
 	schema.GroupKind
 	Namespace, Name string
 }
 
-// String gives "<kind> <namespace>/<name>".
+// String returns "<kind> <namespace>/<name>".
 func (r Reference) String() string {
 	if r.Namespace == "" {
 		return r.Kind + " " + r.Name
@@ -62,15 +62,15 @@ func (r Reference) String() string {
 	return r.Kind + " " + r.Namespace + "/" + r.Name
 }
 
-// Lookup says what is known of an object that is not in the set. It returns known false where it can't tell (then a missing
-// object is a warning), known true and nil where there is no such object (an error), else the object. Command lines know
-// the built-in Addons and Functions, PolicySync what is in the cluster.
+// Lookup returns an object that is not in the set. It returns known false if it cannot tell, which makes a missing
+// object a warning, and known true with nil if the object does not exist, which is an error. The command line knows the
+// built-in Addons and Functions; PolicySync knows the objects of the cluster.
 type Lookup func(Reference) (object *unstructured.Unstructured, known bool)
 
-// CheckObjects finds what is wrong across a set of manifests that are each valid by their schema: directories that two
-// repositories use or that lie in each other, batches that can't be expanded, schedules that never fire, references to what is
-// not there or may not be used. defaultNamespace is that of manifests without one. The findings are in the order of files,
-// documents and lines. A nil lookup knows nothing.
+// CheckObjects finds what is wrong across a set of manifests that each follow their schema: overlapping directories of
+// repositories, batches that cannot be expanded, schedules that never fire, and references to objects that are missing
+// or not allowed. defaultNamespace applies to manifests without a namespace. The findings are ordered by file, document
+// and line. A nil lookup knows nothing.
 func CheckObjects(objects []Object, defaultNamespace string, lookup Lookup) []Finding {
 	c := &checker{
 		defaultNamespace: defaultNamespace,
@@ -86,7 +86,7 @@ func CheckObjects(objects []Object, defaultNamespace string, lookup Lookup) []Fi
 	for i := range objects {
 		c.objects[c.referenceOf(&objects[i])] = &objects[i]
 	}
-	// Repositories that are spelled out come first: what policies say about them is measured by them.
+	// Explicit Repositories come first: policies are checked against them.
 	for i := range objects {
 		c.storage(&objects[i])
 		c.repositoryObject(&objects[i])
@@ -97,7 +97,7 @@ func CheckObjects(objects []Object, defaultNamespace string, lookup Lookup) []Fi
 		c.configuration(&objects[i])
 		c.batch(&objects[i])
 	}
-	// A restore may name a Repository that a policy makes.
+	// A restore can name a Repository that a policy creates.
 	for i := range objects {
 		c.restore(&objects[i])
 		c.restoreBatch(&objects[i])
@@ -112,20 +112,20 @@ type checker struct {
 	defaultNamespace string
 	lookup           Lookup
 	objects          map[Reference]*Object
-	// directories by their key, and by the keys of the directories that they lie in.
+	// directories by their key, around by the keys of the directories around them.
 	directories, around map[string]directoryUse
 	repositories        map[Reference]directoryUse
-	// inferred are Repositories that policy names without their directory.
+	// inferred holds Repositories that policy names without their directory.
 	inferred map[Reference]bool
-	// drivers of Repositories, and who said so first.
+	// drivers of Repositories with the place that set them first.
 	drivers  map[Reference]driverUse
 	storages []v1alpha1.BackupStorage
-	// defaults are the names of default objects by kind and namespace.
+	// defaults holds the names of default objects by kind and namespace.
 	defaults map[Reference]string
 	findings []Finding
 }
 
-// referenceOf names an object of the set. The namespace of a kind without one is left out even where it was written.
+// referenceOf names an object of the set. It drops the namespace of a cluster-scoped kind.
 func (c *checker) referenceOf(o *Object) Reference {
 	reference := Reference{GroupKind: o.GroupVersionKind().GroupKind(), Namespace: o.GetNamespace(), Name: o.GetName()}
 	if reference.Namespace == "" && !clusterScoped(reference.GroupKind) {
@@ -145,7 +145,7 @@ func clusterScoped(kind schema.GroupKind) bool {
 
 func ours(kind string) schema.GroupKind { return schema.GroupKind{Group: v1alpha1.Group, Kind: kind} }
 
-// add notes a mistake of an object.
+// add records a mistake of an object.
 func (c *checker) add(severity Severity, o *Object, m Mistake) {
 	line := 0
 	if o.LineOf != nil {
@@ -163,19 +163,21 @@ func (c *checker) addAll(o *Object, mistakes []Mistake) {
 	}
 }
 
-// read converts o into into where it is of that kind. What does not convert breaks its schema, which is not looked at here.
+// read converts o to into if it has that kind. An object that does not convert is recorded as a mistake.
 func (c *checker) read(o *Object, kind string, into runtime.Object) bool {
 	if o.GroupVersionKind().GroupKind() != ours(kind) {
 		return false
 	}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.UnstructuredContent(), into); err != nil {
-		c.add(SeverityError, o, Mistake{Reason: v1alpha1.ReasonValidationFailed, Message: fmt.Sprintf("read %s: %v", kind, err)})
+		c.add(SeverityError, o, Mistake{Reason: v1alpha1.ReasonValidationFailed,
+			Message: fmt.Sprintf("read %s: %v", kind, err)})
 		return false
 	}
 	return true
 }
 
-// find looks for an object in the set, then elsewhere. A missing one is noted at the field of o that refers to it.
+// find looks for an object in the set, then by the lookup. It records a missing object at the field of o that refers to
+// it.
 func (c *checker) find(o *Object, field, reason string, reference Reference) *unstructured.Unstructured {
 	if found, ok := c.objects[reference]; ok {
 		return found.Unstructured
@@ -184,7 +186,8 @@ func (c *checker) find(o *Object, field, reason string, reference Reference) *un
 		if found, known := c.lookup(reference); found != nil {
 			return found
 		} else if known {
-			c.add(SeverityError, o, Mistake{Field: field, Reason: reason, Message: fmt.Sprintf("there is no %s", reference)})
+			c.add(SeverityError, o, Mistake{Field: field, Reason: reason, Message: fmt.Sprintf("there is no %s",
+				reference)})
 			return nil
 		}
 	}

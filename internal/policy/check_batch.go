@@ -33,7 +33,8 @@ func (c *checker) batch(o *Object) {
 		if target.Selector == nil {
 			c.target(o, fmt.Sprintf("spec.targets[%d].appRef", i), target.AppRef)
 		} else if len(stands[target.Name]) == 0 {
-			c.add(SeverityWarning, o, Mistake{Field: fmt.Sprintf("spec.targets[%d].selector", i), Reason: v1alpha1.ReasonTargetNotFound,
+			c.add(SeverityWarning, o, Mistake{Field: fmt.Sprintf("spec.targets[%d].selector", i),
+				Reason:  v1alpha1.ReasonTargetNotFound,
 				Message: "it finds nothing among these files: only the cluster can tell what it finds"})
 		}
 	}
@@ -46,20 +47,21 @@ func (c *checker) batch(o *Object) {
 	}
 }
 
-// batchTarget checks what session i of a batch says of its target j.
+// batchTarget checks what session i of a batch sets for its target j.
 func (c *checker) batchTarget(o *Object, batch *v1alpha1.BackupBatch, i, j int, stands map[string][]Target) {
 	session := &batch.Spec.Sessions[i]
 	says := &session.Targets[j]
 	at := slices.IndexFunc(batch.Spec.Targets, func(t v1alpha1.BatchTarget) bool { return t.Name == says.Name })
 	if at < 0 {
-		return // That is a mistake of its own.
+		return // batchCheck.session reports it.
 	}
 	field := fmt.Sprintf("spec.sessions[%d].targets[%d]", i, j)
 	var known *v1alpha1.TypedObjectReference
 	if batch.Spec.Targets[at].Selector == nil {
 		known = &batch.Spec.Targets[at].AppRef
 	}
-	c.hooks(o, TargetHooks(field, says), BackupHookValues(batch.Namespace, v1alpha1.BackupBatchKind, batch.Name, session.Name, known))
+	c.hooks(o, TargetHooks(field, says), BackupHookValues(batch.Namespace, v1alpha1.BackupBatchKind, batch.Name,
+		session.Name, known))
 	var checked []string
 	for _, app := range examples(&batch.Spec.Targets[at]) {
 		addon := OrInferred(says.Addon, app)
@@ -68,7 +70,8 @@ func (c *checker) batchTarget(o *Object, batch *v1alpha1.BackupBatch, i, j int, 
 			continue
 		}
 		if !slices.Contains(checked, addon.Name) {
-			c.addon(o, field+".addon", addon, false, &app, LaterKnownOfBackup(&app, len(targetRepositories(session, says, &Target{}))))
+			c.addon(o, field+".addon", addon, false, &app,
+				LaterKnownOfBackup(&app, len(targetRepositories(session, says, &Target{}))))
 			c.copies(o, field, app, says.Executor, says.CopyMethod, addon)
 			c.snapshotter(o, field, addon, says.Executor)
 		}
@@ -81,17 +84,19 @@ func (c *checker) batchTarget(o *Object, batch *v1alpha1.BackupBatch, i, j int, 
 	for k := range targets {
 		app := targets[k].AppRef
 		c.repositoryInfos(o, infosOf{
-			field: field, fallback: ChildName(batch.Name, targets[k].Name), target: app, backends: batch.Spec.Backends, driver: c.driverOf(OrInferred(says.Addon, app)),
+			field: field, fallback: ChildName(batch.Name, targets[k].Name), target: app, backends: batch.Spec.Backends,
+			driver: c.driverOf(OrInferred(says.Addon, app)),
 		}, targetRepositories(session, says, &targets[k]))
 	}
 	if len(targets) == 0 {
 		c.repositoryInfos(o, infosOf{
-			field: field, fallback: ChildName(batch.Name, says.Name), backends: batch.Spec.Backends, driver: c.driverOf(says.Addon),
+			field: field, fallback: ChildName(batch.Name, says.Name), backends: batch.Spec.Backends,
+			driver: c.driverOf(says.Addon),
 		}, unnamed(session, says))
 	}
 }
 
-// batchUses are the drivers that the backends of a batch are used with.
+// batchUses returns the drivers with which the backends of a batch are used.
 func (c *checker) batchUses(batch *v1alpha1.BackupBatch) backendUses {
 	uses := backendUses{}
 	for i := range batch.Spec.Sessions {
@@ -104,7 +109,8 @@ func (c *checker) batchUses(batch *v1alpha1.BackupBatch) backendUses {
 	return uses
 }
 
-// unnamed are the repositories of targets that are not known, as far as they can be checked: without name and directory.
+// unnamed returns the repositories of unknown targets without name and directory, which is as far as they can be
+// checked.
 func unnamed(session *v1alpha1.BackupBatchSession, says *v1alpha1.BatchSessionTarget) []v1alpha1.RepositoryInfo {
 	out := targetRepositories(session, says, &Target{})
 	for i := range out {
@@ -113,7 +119,7 @@ func unnamed(session *v1alpha1.BackupBatchSession, says *v1alpha1.BatchSessionTa
 	return out
 }
 
-// examples of the objects that a target may stand for, one a kind.
+// examples returns one example for each kind of object that a target can stand for.
 func examples(target *v1alpha1.BatchTarget) []v1alpha1.TypedObjectReference {
 	if target.Selector == nil {
 		return []v1alpha1.TypedObjectReference{target.AppRef}
@@ -125,12 +131,13 @@ func examples(target *v1alpha1.BatchTarget) []v1alpha1.TypedObjectReference {
 	return out
 }
 
-// candidates are what the set has that a selector of a batch of the namespace may find.
+// candidates returns the objects of the set that a selector of a batch of the namespace can find.
 func (c *checker) candidates(namespace string) []Candidate {
 	var out []Candidate
 	for reference, o := range c.objects {
 		kind := v1alpha1.TargetKind(reference.Kind)
-		if reference.Namespace != namespace || kind.Group() != reference.Group || !slices.Contains(v1alpha1.TargetKinds, kind) {
+		if reference.Namespace != namespace || kind.Group() != reference.Group || !slices.Contains(v1alpha1.TargetKinds,
+			kind) {
 			continue
 		}
 		out = append(out, Candidate{Kind: kind, Name: reference.Name, Labels: o.GetLabels(), Volumes: volumesIn(o)})
@@ -138,7 +145,7 @@ func (c *checker) candidates(namespace string) []Candidate {
 	return out
 }
 
-// volumesIn is what the pods of a workload keep their data in, as far as its manifest can be read.
+// volumesIn returns where the pods of a workload keep their data, as far as its manifest shows it.
 func volumesIn(o *Object) *PodVolumes {
 	var workload runtime.Object
 	switch o.GroupVersionKind().GroupKind() {

@@ -9,7 +9,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// selectingBatch selects by the labels of these objects.
+// selectingBatch selects objects by the labels that they have here.
 const selectingBatch = `
 ---
 apiVersion: backup.cairn.dev/v1alpha1
@@ -52,7 +52,7 @@ metadata: {name: images, namespace: elsewhere, labels: {app: forum}}
 `
 
 func TestCheckObjectsFindsWhatSelectorsFind(t *testing.T) {
-	// directory is of a Repository that is in nobody's way but that of what is found.
+	// directory is a Repository that overlaps only with directories of found targets.
 	directory := func(path string) string {
 		return `
 ---
@@ -71,34 +71,51 @@ spec:
 		field    string
 		message  string
 	}{
-		"what it finds for two targets": {
-			set:      strings.Replace(strings.Replace(selectingBatch, "  sessions:", "  - {name: again, selector: {kinds: [PersistentVolumeClaim]}}\n  sessions:", 1), "[{name: found}]", "[{name: found}, {name: again}]", 1) + forum,
-			severity: SeverityWarning, field: "spec.sessions[0].targets", message: "session hourly backs up twice PersistentVolumeClaim/images: for target found and for target again",
+		"an object that is found for two targets": {
+			set: strings.Replace(strings.Replace(selectingBatch, "  sessions:",
+				"  - {name: again, selector: {kinds: [PersistentVolumeClaim]}}\n  sessions:", 1), "[{name: found}]",
+				"[{name: found}, {name: again}]", 1) + forum,
+			severity: SeverityWarning, field: "spec.sessions[0].targets",
+			message: "session \"hourly\" backs up PersistentVolumeClaim/images twice: for target found and for target again",
 		},
 		"nothing among the files": {
-			set: selectingBatch, severity: SeverityWarning, field: "spec.targets[0].selector", message: "only the cluster can tell what it finds",
+			set: selectingBatch, severity: SeverityWarning, field: "spec.targets[0].selector",
+			message: "only the cluster can tell what it finds",
 		},
 		"objects among the files": {set: selectingBatch + forum},
-		"the directory of one is taken": {
-			set: selectingBatch + forum + directory("/forum/found-persistentvolumeclaim-images"), severity: SeverityError,
-			field: "spec.sessions[0].repositories[0].directory", message: "two repositories can't share one",
+		"the directory of an object is taken": {
+			set:      selectingBatch + forum + directory("/forum/found-persistentvolumeclaim-images"),
+			severity: SeverityError,
+			field:    "spec.sessions[0].repositories[0].directory",
+			message:  "two repositories cannot share a directory",
 		},
-		"what its workload holds has no directory of its own": {set: selectingBatch + forum + directory("/forum/found-persistentvolumeclaim-posts")},
-		"what keeps nothing has none":                         {set: selectingBatch + forum + directory("/forum/found-statefulset-cache")},
-		"a Secret that is not there": {
-			set:      strings.Replace(selectingBatch, "encryptionSecret: {name: enc}", "encryptionSecret: {name: none}", 1) + forum,
-			severity: SeverityError, field: "spec.sessions[0].repositories[0].encryptionSecret", message: "there is no Secret shop/none",
+		"a claim that its workload backs up needs no directory": {
+			set: selectingBatch + forum + directory("/forum/found-persistentvolumeclaim-posts"),
 		},
-		"an Addon that is not there": {
-			set: strings.Replace(selectingBatch, "{name: found}]", "{name: found, addon: {name: none, tasks: [{name: x}]}}]", 1) + forum, severity: SeverityError,
+		"a workload without data needs no directory": {
+			set: selectingBatch + forum + directory("/forum/found-statefulset-cache"),
+		},
+		"a missing Secret": {
+			set: strings.Replace(selectingBatch, "encryptionSecret: {name: enc}", "encryptionSecret: {name: none}",
+				1) + forum,
+			severity: SeverityError, field: "spec.sessions[0].repositories[0].encryptionSecret",
+			message: "there is no Secret shop/none",
+		},
+		"a missing Addon": {
+			set: strings.Replace(selectingBatch, "{name: found}]",
+				"{name: found, addon: {name: none, tasks: [{name: x}]}}]", 1) + forum, severity: SeverityError,
 			field: "spec.sessions[0].targets[0].addon.name", message: "there is no Addon none",
 		},
 		"copies that a sidecar can't read": {
-			set: strings.Replace(selectingBatch, "{name: found}]", "{name: found, executor: Sidecar, copyMethod: Snapshot}]", 1) + forum, severity: SeverityError,
-			field: "spec.sessions[0].targets[0].copyMethod", message: "goes with executor Job",
+			set: strings.Replace(selectingBatch, "{name: found}]",
+				"{name: found, executor: Sidecar, copyMethod: Snapshot}]", 1) + forum, severity: SeverityError,
+			field: "spec.sessions[0].targets[0].copyMethod", message: "use executor Job with copyMethod",
 		},
-		"copies": {set: strings.Replace(selectingBatch, "{name: found}]", "{name: found, copyMethod: Clone, copyVolume: {storageClassName: fast}}]", 1) + forum},
-		"too many": {
+		"copies": {
+			set: strings.Replace(selectingBatch, "{name: found}]",
+				"{name: found, copyMethod: Clone, copyVolume: {storageClassName: fast}}]", 1) + forum,
+		},
+		"too many objects": {
 			set:      strings.Replace(selectingBatch, "kinds:", "maxTargets: 1, kinds:", 1) + forum,
 			severity: SeverityError, field: "spec.targets[0].selector", message: "maxTargets, 1",
 		},
@@ -128,14 +145,16 @@ func TestVolumesOfWorkloads(t *testing.T) {
 		manifest string
 		want     *PodVolumes
 	}{
-		"claims, and none of a raw device": {
-			"kind: Deployment\n" + pod + claimed("a") + ", " + claimed("raw") + ", {name: t, emptyDir: {}}]}}}", &PodVolumes{Claims: []string{"a"}},
+		"claims, without those of raw devices": {
+			"kind: Deployment\n" + pod + claimed("a") + ", " + claimed("raw") + ", {name: t, emptyDir: {}}]}}}",
+			&PodVolumes{Claims: []string{"a"}},
 		},
-		"nothing that is kept": {
-			"kind: DaemonSet\n" + pod + "{name: t, emptyDir: {}}, {name: c, configMap: {name: c}}, {name: s, secret: {secretName: s}}, {name: p, projected: {}}]}}}",
+		"no data": {
+			"kind: DaemonSet\n" + pod +
+				"{name: t, emptyDir: {}}, {name: c, configMap: {name: c}}, {name: s, secret: {secretName: s}}, {name: p, projected: {}}]}}}",
 			&PodVolumes{None: true},
 		},
-		"something on the node": {"kind: DaemonSet\n" + pod + "{name: h, hostPath: {path: /x}}]}}}", &PodVolumes{}},
+		"data on the node": {"kind: DaemonSet\n" + pod + "{name: h, hostPath: {path: /x}}]}}}", &PodVolumes{}},
 		"templates for each replica": {
 			"kind: StatefulSet\nmetadata: {name: db}\nspec: {replicas: 2, ordinals: {start: 3}, volumeClaimTemplates: [{metadata: {name: data}}], template: {spec: {volumes: [" +
 				claimed("data") + ", " + claimed("shared") + "]}}}",
@@ -157,7 +176,7 @@ func TestVolumesOfWorkloads(t *testing.T) {
 func TestMostTargets(t *testing.T) {
 	g := NewWithT(t)
 	batch := selecting(batchOf("a", "b"), "all", v1alpha1.TargetSelector{})
-	g.Expect(MostTargets(batch)).To(Equal(102), "a selector that says nothing else finds at most 100")
+	g.Expect(MostTargets(batch)).To(Equal(102), "a selector without maxTargets finds at most 100")
 	for range 3 {
 		selecting(batch, "more", v1alpha1.TargetSelector{MaxTargets: 500})
 	}

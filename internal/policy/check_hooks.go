@@ -10,22 +10,24 @@ import (
 	"github.com/cairn-backup/cairn/internal/hook"
 )
 
-// hooks looks for the HookTemplates, asks whether they may be used, and fills them in as a run would.
+// hooks checks that the HookTemplates exist and are allowed, and fills them in as a run would.
 func (c *checker) hooks(o *Object, hooks []Hook, builtin hook.Builtin) {
 	for _, h := range hooks {
 		if h.HookTemplate == nil {
-			continue // That breaks the schema.
+			continue // The schema refuses it.
 		}
 		namespace := c.referenceOf(o).Namespace
 		field := h.Field + ".hookTemplate"
-		reference := Reference{GroupKind: ours(v1alpha1.HookTemplateKind), Namespace: orDefault(h.HookTemplate.Namespace, namespace), Name: h.HookTemplate.Name}
+		reference := Reference{GroupKind: ours(v1alpha1.HookTemplateKind),
+			Namespace: orDefault(h.HookTemplate.Namespace, namespace), Name: h.HookTemplate.Name}
 		found := c.find(o, field, v1alpha1.ReasonHookTemplateNotFound, reference)
 		if found == nil {
 			continue
 		}
 		var template v1alpha1.HookTemplate
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(found.UnstructuredContent(), &template); err != nil || template.Spec.Executor == nil {
-			continue // It is in the set, which names the mistake there, or in a cluster, which has checked it.
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(found.UnstructuredContent(),
+			&template); err != nil || template.Spec.Executor == nil {
+			continue // The mistake is reported at the HookTemplate in the set, or the cluster has checked it.
 		}
 		c.usage(o, field, reference, template.Spec.UsagePolicy, v1alpha1.ReasonHookTemplateNotAllowed)
 		c.addAll(o, HookMistakes(h, &template, c.hookFunction(o, field, &template), builtin))
@@ -40,13 +42,14 @@ func (c *checker) hookFunction(o *Object, field string, template *v1alpha1.HookT
 		return nil
 	}
 	var f v1alpha1.Function
-	if !c.findInto(o, field, v1alpha1.ReasonFunctionNotFound, Reference{GroupKind: ours(v1alpha1.FunctionKind), Name: executor.Function.Name}, &f) {
+	if !c.findInto(o, field, v1alpha1.ReasonFunctionNotFound, Reference{GroupKind: ours(v1alpha1.FunctionKind),
+		Name: executor.Function.Name}, &f) {
 		return nil
 	}
 	return &f
 }
 
-// variables looks for the Secrets and ConfigMaps.
+// variables looks for the Secrets and ConfigMaps of a hook's variables.
 func (c *checker) variables(o *Object, h Hook, namespace string) {
 	for i, v := range h.Variables {
 		field := fmt.Sprintf("%s.variables[%d].valueFrom", h.Field, i)
@@ -54,26 +57,30 @@ func (c *checker) variables(o *Object, h Hook, namespace string) {
 			continue
 		}
 		if ref := v.ValueFrom.SecretKeyRef; ref != nil {
-			c.find(o, field+".secretKeyRef", v1alpha1.ReasonSecretNotFound, Reference{GroupKind: schema.GroupKind{Kind: "Secret"}, Namespace: namespace, Name: ref.Name})
+			c.find(o, field+".secretKeyRef", v1alpha1.ReasonSecretNotFound,
+				Reference{GroupKind: schema.GroupKind{Kind: "Secret"}, Namespace: namespace, Name: ref.Name})
 		}
 		if ref := v.ValueFrom.ConfigMapKeyRef; ref != nil {
-			c.find(o, field+".configMapKeyRef", v1alpha1.ReasonInvalidHook, Reference{GroupKind: schema.GroupKind{Kind: "ConfigMap"}, Namespace: namespace, Name: ref.Name})
+			c.find(o, field+".configMapKeyRef", v1alpha1.ReasonInvalidHook,
+				Reference{GroupKind: schema.GroupKind{Kind: "ConfigMap"}, Namespace: namespace, Name: ref.Name})
 		}
 	}
 }
 
-// usage asks, as far as the set can tell, whether an object that was found may be used from o's namespace.
+// usage checks, as far as the set shows it, that o's namespace is allowed to use an object.
 func (c *checker) usage(o *Object, field string, reference Reference, usage *v1alpha1.UsagePolicy, reason string) {
 	user := c.referenceOf(o).Namespace
 	if reference.Namespace == user {
 		return
 	}
 	labels, known := c.namespaceLabels(user)
-	bySelector := usage != nil && usage.AllowedNamespaces.From != nil && *usage.AllowedNamespaces.From == v1alpha1.NamespacesFromSelector
+	bySelector := usage != nil && usage.AllowedNamespaces.From != nil &&
+		*usage.AllowedNamespaces.From == v1alpha1.NamespacesFromSelector
 	switch {
 	case bySelector && !known:
 		c.add(SeverityWarning, o, Mistake{Field: field, Reason: reason,
-			Message: fmt.Sprintf("%s may be used by namespaces with certain labels: only the cluster knows those of %s", reference, user)})
+			Message: fmt.Sprintf("%s is for namespaces with certain labels: only the cluster knows the labels of %s",
+				reference, user)})
 	case !Allowed(usage, reference.Namespace, user, labels):
 		c.add(SeverityError, o, Mistake{Field: field, Reason: reason, Message: NotAllowed(reference.String(), user)})
 	}

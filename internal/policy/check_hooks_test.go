@@ -68,73 +68,99 @@ func TestCheckObjectsFollowsTheReferencesOfHooks(t *testing.T) {
 	for name, tt := range map[string]struct {
 		manifests string
 		lookup    func(testing.TB) Lookup
-		severity  Severity // "" is no finding.
+		severity  Severity // "" means no finding.
 		field     string
 		reason    string
 		message   string
 	}{
 		"all is well": {
-			manifests: with("nightly", `{preBackup: [{name: a, hookTemplate: {name: freeze}, params: {user: root}}], postBackup: [{name: b, hookTemplate: {name: tell, namespace: hooks}, variables: [{name: TOKEN, valueFrom: {secretKeyRef: {name: enc, key: t}}}]}]}`),
-			lookup:    catalog,
+			manifests: with("nightly",
+				`{preBackup: [{name: a, hookTemplate: {name: freeze}, params: {user: root}}], postBackup: [{name: b, hookTemplate: {name: tell, namespace: hooks}, variables: [{name: TOKEN, valueFrom: {secretKeyRef: {name: enc, key: t}}}]}]}`),
+			lookup: catalog,
 		},
-		"no template": {
+		"a missing template": {
 			manifests: with("nightly", `{preBackup: [{name: a, hookTemplate: {name: none}}]}`), lookup: cluster,
-			severity: SeverityError, field: "spec.sessions[0].hooks.preBackup[0].hookTemplate", reason: v1alpha1.ReasonHookTemplateNotFound,
+			severity: SeverityError, field: "spec.sessions[0].hooks.preBackup[0].hookTemplate",
+			reason:  v1alpha1.ReasonHookTemplateNotFound,
 			message: "there is no HookTemplate shop/none",
 		},
 		"a template that the cluster may have": {
 			manifests: with("nightly", `{postBackup: [{name: a, hookTemplate: {name: none}}]}`), lookup: catalog,
-			severity: SeverityWarning, field: "spec.sessions[0].hooks.postBackup[0].hookTemplate", reason: v1alpha1.ReasonHookTemplateNotFound,
+			severity: SeverityWarning, field: "spec.sessions[0].hooks.postBackup[0].hookTemplate",
+			reason:  v1alpha1.ReasonHookTemplateNotFound,
 			message: "only the cluster can tell whether it exists",
 		},
 		"a template of another namespace": {
-			manifests: with("nightly", `{preBackup: [{name: a, hookTemplate: {name: private, namespace: hooks}}]}`), lookup: catalog,
-			severity: SeverityError, field: "spec.sessions[0].hooks.preBackup[0].hookTemplate", reason: v1alpha1.ReasonHookTemplateNotAllowed,
+			manifests: with("nightly", `{preBackup: [{name: a, hookTemplate: {name: private, namespace: hooks}}]}`),
+			lookup:    catalog,
+			severity:  SeverityError, field: "spec.sessions[0].hooks.preBackup[0].hookTemplate",
+			reason:  v1alpha1.ReasonHookTemplateNotAllowed,
 			message: "the usagePolicy of HookTemplate hooks/private does not allow the namespace shop",
 		},
-		"a Function": {manifests: with("nightly", `{preBackup: [{name: a, hookTemplate: {name: flush}, volumes: [{name: v, emptyDir: {}}], volumeMounts: [{name: v, mountPath: /v}]}]}`), lookup: catalog},
-		"no Function": {
+		"a Function": {
+			manifests: with("nightly",
+				`{preBackup: [{name: a, hookTemplate: {name: flush}, volumes: [{name: v, emptyDir: {}}], volumeMounts: [{name: v, mountPath: /v}]}]}`), lookup: catalog,
+		},
+		"a missing Function": {
 			manifests: with("nightly", `{preBackup: [{name: a, hookTemplate: {name: lost}}]}`), lookup: cluster,
-			severity: SeverityError, field: "spec.sessions[0].hooks.preBackup[0].hookTemplate", reason: v1alpha1.ReasonFunctionNotFound,
+			severity: SeverityError, field: "spec.sessions[0].hooks.preBackup[0].hookTemplate",
+			reason:  v1alpha1.ReasonFunctionNotFound,
 			message: "there is no Function nowhere",
 		},
-		"a mount of a volume that is not there": {
-			manifests: with("nightly", `{preBackup: [{name: a, hookTemplate: {name: flush}, volumeMounts: [{name: v, mountPath: /v}]}]}`), lookup: catalog,
-			severity: SeverityError, field: "spec.sessions[0].hooks.preBackup[0].hookTemplate", reason: v1alpha1.ReasonInvalidHook,
+		"a mount of a missing volume": {
+			manifests: with("nightly",
+				`{preBackup: [{name: a, hookTemplate: {name: flush}, volumeMounts: [{name: v, mountPath: /v}]}]}`),
+			lookup:   catalog,
+			severity: SeverityError, field: "spec.sessions[0].hooks.preBackup[0].hookTemplate",
+			reason:  v1alpha1.ReasonInvalidHook,
 			message: `function "flush": volumeMounts: there is no volume "v"`,
 		},
 		"a setting of the pod that does not exist": {
-			manifests: with("nightly", `{preBackup: [{name: a, hookTemplate: {name: flush}, runtimeSettings: {pod: {nodeSelectr: {a: b}}}}]}`), lookup: catalog,
-			severity: SeverityError, field: "spec.sessions[0].hooks.preBackup[0].runtimeSettings.pod", reason: v1alpha1.ReasonInvalidHook,
+			manifests: with("nightly",
+				`{preBackup: [{name: a, hookTemplate: {name: flush}, runtimeSettings: {pod: {nodeSelectr: {a: b}}}}]}`),
+			lookup:   catalog,
+			severity: SeverityError, field: "spec.sessions[0].hooks.preBackup[0].runtimeSettings.pod",
+			reason:  v1alpha1.ReasonInvalidHook,
 			message: `unknown field "nodeSelectr"`,
 		},
 		"a parameter is missing": {
 			manifests: with("nightly", `{preBackup: [{name: a, hookTemplate: {name: freeze}}]}`), lookup: catalog,
-			severity: SeverityError, field: "spec.sessions[0].hooks.preBackup[0].params", reason: v1alpha1.ReasonInvalidHook,
+			severity: SeverityError, field: "spec.sessions[0].hooks.preBackup[0].params",
+			reason:  v1alpha1.ReasonInvalidHook,
 			message: `the HookTemplate "freeze" needs the parameter "user"`,
 		},
 		"a Secret that does not exist": {
-			manifests: with("nightly", `{postBackup: [{name: b, hookTemplate: {name: tell, namespace: hooks}, variables: [{name: TOKEN, valueFrom: {secretKeyRef: {name: none, key: t}}}]}]}`),
-			lookup:    cluster, severity: SeverityError, field: "spec.sessions[0].hooks.postBackup[0].variables[0].valueFrom.secretKeyRef", reason: v1alpha1.ReasonSecretNotFound,
+			manifests: with("nightly",
+				`{postBackup: [{name: b, hookTemplate: {name: tell, namespace: hooks}, variables: [{name: TOKEN, valueFrom: {secretKeyRef: {name: none, key: t}}}]}]}`),
+			lookup: cluster, severity: SeverityError,
+			field:   "spec.sessions[0].hooks.postBackup[0].variables[0].valueFrom.secretKeyRef",
+			reason:  v1alpha1.ReasonSecretNotFound,
 			message: "there is no Secret shop/none",
 		},
-		"a batch of one target knows it": {manifests: with("hourly", `{preBackup: [{name: a, hookTemplate: {name: own-pods}}]}`), lookup: catalog},
+		"a batch of one target sets the target's variables": {
+			manifests: with("hourly", `{preBackup: [{name: a, hookTemplate: {name: own-pods}}]}`), lookup: catalog,
+		},
 		"a batch of two targets": {
 			manifests: strings.NewReplacer(
 				"- {name: web, appRef", "- {name: two, appRef: {kind: PersistentVolumeClaim, name: uploads}}\n  - {name: web, appRef",
 				"    targets:\n", "    targets:\n    - name: two\n      addon: {name: pvc-addon, tasks: [{name: logical-backup}]}\n      repositories: [{name: two, backend: main, directory: /shop/two, encryptionSecret: {name: enc}}]\n",
-			).Replace(with("hourly", `{preBackup: [{name: a, hookTemplate: {name: own-pods}}, {name: b, hookTemplate: {name: freeze}, params: {user: root}}]}`)),
-			lookup: catalog, severity: SeverityError, field: "spec.sessions[0].hooks.preBackup[0].hookTemplate", reason: v1alpha1.ReasonInvalidHook,
+			).Replace(with("hourly",
+				`{preBackup: [{name: a, hookTemplate: {name: own-pods}}, {name: b, hookTemplate: {name: freeze}, params: {user: root}}]}`)),
+			lookup: catalog, severity: SeverityError, field: "spec.sessions[0].hooks.preBackup[0].hookTemplate",
+			reason:  v1alpha1.ReasonInvalidHook,
 			message: `the HookTemplate "own-pods" names no pods, but the session has several targets`,
 		},
 		"a hook of one target": {
-			manifests: strings.Replace(goodSet, "    - name: web\n", "    - name: web\n      hooks: {preBackup: [{name: a, hookTemplate: {name: own-pods}}, {name: b, hookTemplate: {name: freeze}}]}\n", 1) + templates,
-			lookup:    catalog, severity: SeverityError, field: "spec.sessions[0].targets[0].hooks.preBackup[1].params", reason: v1alpha1.ReasonInvalidHook,
+			manifests: strings.Replace(goodSet, "    - name: web\n",
+				"    - name: web\n      hooks: {preBackup: [{name: a, hookTemplate: {name: own-pods}}, {name: b, hookTemplate: {name: freeze}}]}\n", 1) + templates,
+			lookup: catalog, severity: SeverityError, field: "spec.sessions[0].targets[0].hooks.preBackup[1].params",
+			reason:  v1alpha1.ReasonInvalidHook,
 			message: `the HookTemplate "freeze" needs the parameter "user"`,
 		},
 		"a restore": {
 			manifests: goodSet + restoreOf("  dataSource: {repository: uploads, snapshot: latest}\n  hooks: {postRestore: [{name: a, hookTemplate: {name: freeze}, params: {user: root, pass: x}}]}") + templates,
-			lookup:    catalog, severity: SeverityError, field: "spec.hooks.postRestore[0].params.pass", reason: v1alpha1.ReasonInvalidHook,
+			lookup:    catalog, severity: SeverityError, field: "spec.hooks.postRestore[0].params.pass",
+			reason:  v1alpha1.ReasonInvalidHook,
 			message: `has no parameter "pass"; it has user`,
 		},
 	} {

@@ -26,7 +26,8 @@ func (c *checker) configuration(o *Object) {
 	}
 	uses := backendUses{}
 	for i := range spec.Sessions {
-		uses.add(spec.Backends, spec.Sessions[i].Repositories, c.driverOf(OrInferred(spec.Sessions[i].Addon, *spec.Target)))
+		uses.add(spec.Backends, spec.Sessions[i].Repositories,
+			c.driverOf(OrInferred(spec.Sessions[i].Addon, *spec.Target)))
 	}
 	c.backends(o, spec.Backends, uses)
 	c.target(o, "spec.target", *spec.Target)
@@ -36,14 +37,17 @@ func (c *checker) configuration(o *Object) {
 			c.noAddon(o, field+".addon", *spec.Target)
 		}
 		info := OrInferred(spec.Sessions[i].Addon, *spec.Target)
-		c.addon(o, field+".addon", info, false, spec.Target, LaterKnownOfBackup(spec.Target, len(spec.Sessions[i].Repositories)))
+		c.addon(o, field+".addon", info, false, spec.Target,
+			LaterKnownOfBackup(spec.Target, len(spec.Sessions[i].Repositories)))
 		c.snapshotter(o, field, info, spec.Sessions[i].Executor)
-		if len(CopyMistakes(field, *spec.Target, &spec.Sessions[i], nil)) == 0 { // else it is said above
+		if len(CopyMistakes(field, *spec.Target, &spec.Sessions[i], nil)) == 0 { // Otherwise ConfigurationMistakes reports it.
 			c.copies(o, field, *spec.Target, spec.Sessions[i].Executor, spec.Sessions[i].CopyMethod, info)
 		}
-		c.repositoryInfos(o, infosOf{field: field, fallback: configuration.Name, target: *spec.Target, backends: spec.Backends, driver: c.driverOf(info)}, spec.Sessions[i].Repositories)
+		c.repositoryInfos(o, infosOf{field: field, fallback: configuration.Name, target: *spec.Target,
+			backends: spec.Backends, driver: c.driverOf(info)}, spec.Sessions[i].Repositories)
 		c.hooks(o, BackupHooks(field, spec.Sessions[i].Hooks),
-			BackupHookValues(configuration.Namespace, v1alpha1.BackupConfigurationKind, configuration.Name, spec.Sessions[i].Name, spec.Target))
+			BackupHookValues(configuration.Namespace, v1alpha1.BackupConfigurationKind, configuration.Name,
+				spec.Sessions[i].Name, spec.Target))
 	}
 }
 
@@ -54,12 +58,14 @@ func (c *checker) restore(o *Object) {
 	}
 	namespace := c.referenceOf(o).Namespace
 	if target := restore.Spec.Target; target != nil && !OwnNamespace(*target, namespace) {
-		c.add(SeverityError, o, Mistake{Field: "spec.target.namespace", Reason: v1alpha1.ReasonTargetNotFound, Message: OtherNamespace(*target)})
+		c.add(SeverityError, o, Mistake{Field: "spec.target.namespace", Reason: v1alpha1.ReasonTargetNotFound,
+			Message: OtherNamespace(*target)})
 	} else if target != nil {
 		c.target(o, "spec.target", *target)
 	}
 	if restore.Spec.Addon != nil {
-		c.addon(o, "spec.addon", restore.Spec.Addon, true, restore.Spec.Target, LaterKnownOfRestore(restore.Spec.Target))
+		c.addon(o, "spec.addon", restore.Spec.Addon, true, restore.Spec.Target,
+			LaterKnownOfRestore(restore.Spec.Target))
 	} else if restore.Spec.Target != nil {
 		c.noAddon(o, "spec.addon", *restore.Spec.Target)
 	}
@@ -75,18 +81,18 @@ func (c *checker) restore(o *Object) {
 	}
 }
 
-// OwnNamespace says whether the target of a restore lies in the RestoreSession's namespace.
+// OwnNamespace reports whether the target of a restore is in the RestoreSession's namespace.
 func OwnNamespace(target v1alpha1.TypedObjectReference, namespace string) bool {
 	return target.Namespace == "" || target.Namespace == namespace
 }
 
-// OtherNamespace is what to do about a target for which OwnNamespace is false.
+// OtherNamespace returns the message about a target for which OwnNamespace reports false.
 func OtherNamespace(target v1alpha1.TypedObjectReference) string {
-	return fmt.Sprintf("a RestoreSession restores into its own namespace: leave the namespace %q out, or make a RestoreSession there", target.Namespace)
+	return fmt.Sprintf("a RestoreSession restores only into its own namespace: leave the namespace %q out, or create a RestoreSession there", target.Namespace)
 }
 
-// dataSource looks for the Repository, which a policy of the set may be about to make, and for the Snapshot, which no set
-// has: Snapshots say what happened.
+// dataSource looks for the Repository, which a policy of the set can create, and for the Snapshot, which no set has:
+// Snapshots record what happened.
 func (c *checker) dataSource(o *Object, source v1alpha1.RestoreDataSource) {
 	namespace := cmp.Or(source.Namespace, c.referenceOf(o).Namespace)
 	if source.Repository != "" {
@@ -105,12 +111,13 @@ func (c *checker) dataSource(o *Object, source v1alpha1.RestoreDataSource) {
 	}
 	if actual, _, _ := unstructured.NestedString(snapshot.Object, "spec", "repository"); actual != source.Repository {
 		c.add(SeverityError, o, Mistake{Field: "spec.dataSource.repository", Reason: v1alpha1.ReasonSnapshotNotFound,
-			Message: fmt.Sprintf("the Snapshot %q is in the Repository %q, not in %q", source.Snapshot, actual, source.Repository)})
+			Message: fmt.Sprintf("the Snapshot %q is in the Repository %q, not in %q", source.Snapshot, actual,
+				source.Repository)})
 	}
 }
 
-// backends looks for the storages and asks whether they may be used from o's namespace. The storage of one that only VolumeSnapshots
-// use means nothing.
+// backends checks that the storages exist and that o's namespace is allowed to use them. It ignores the storage of a
+// backend that only VolumeSnapshots use.
 func (c *checker) backends(o *Object, backends []v1alpha1.BackendReference, uses backendUses) {
 	for i := range backends {
 		if uses.onlySnapshots(backends[i].Name) {
@@ -126,7 +133,8 @@ func (c *checker) backends(o *Object, backends []v1alpha1.BackendReference, uses
 	}
 }
 
-// OrInferred is the Addon that policy names, else the one for the target's kind; nil where that does not tell.
+// OrInferred returns the Addon that policy names, else the Addon for the target's kind; nil if the kind does not
+// decide.
 func OrInferred(info *v1alpha1.AddonInfo, target v1alpha1.TypedObjectReference) *v1alpha1.AddonInfo {
 	if info != nil || InferredAddon(target) == "" {
 		return info
@@ -134,12 +142,14 @@ func OrInferred(info *v1alpha1.AddonInfo, target v1alpha1.TypedObjectReference) 
 	return &v1alpha1.AddonInfo{Name: InferredAddon(target), Tasks: []v1alpha1.TaskReference{{Name: BackupTask}}}
 }
 
-// noAddon says of a target whose policy names no Addon where its kind does not tell which one: a mistake, or what only a cluster knows.
+// noAddon reports a target without an Addon whose kind does not decide the Addon: a mistake, or a warning if a cluster
+// can tell.
 func (c *checker) noAddon(o *Object, field string, target v1alpha1.TypedObjectReference) {
 	switch {
 	case InferredAddon(target) != "":
 	case Tells(target):
-		c.add(SeverityWarning, o, Mistake{Field: field, Reason: v1alpha1.ReasonAddonNotFound, Message: OnlyClusterTells(target)})
+		c.add(SeverityWarning, o, Mistake{Field: field, Reason: v1alpha1.ReasonAddonNotFound,
+			Message: OnlyClusterTells(target)})
 	default:
 		c.add(SeverityError, o, Mistake{Field: field, Reason: v1alpha1.ReasonAddonNotFound, Message: NoAddon(target)})
 	}
@@ -148,27 +158,35 @@ func (c *checker) noAddon(o *Object, field string, target v1alpha1.TypedObjectRe
 func (c *checker) target(o *Object, field string, target v1alpha1.TypedObjectReference) {
 	namespace := c.referenceOf(o).Namespace
 	if target.Namespace != "" && target.Namespace != namespace {
-		return // That is a mistake of its own.
+		return // ConfigurationMistakes and BatchMistakes report it.
 	}
 	c.find(o, field+".name", v1alpha1.ReasonTargetNotFound, Reference{
 		GroupKind: schema.GroupKind{Group: target.APIGroup, Kind: target.Kind}, Namespace: namespace, Name: target.Name,
 	})
 }
 
-// copies says where the task of an Addon can't have the copies that are asked for.
-func (c *checker) copies(o *Object, field string, target v1alpha1.TypedObjectReference, executor v1alpha1.Executor, method v1alpha1.CopyMethod, info *v1alpha1.AddonInfo) {
+// copies reports a task that cannot read the copies that a session asks for.
+func (c *checker) copies(
+	o *Object, field string, target v1alpha1.TypedObjectReference, executor v1alpha1.Executor,
+	method v1alpha1.CopyMethod, info *v1alpha1.AddonInfo,
+) {
 	addon, _ := c.taskOf(info)
-	session := &v1alpha1.BackupConfigurationSession{Addon: info, Executor: executor, CopySettings: v1alpha1.CopySettings{CopyMethod: method}}
+	session := &v1alpha1.BackupConfigurationSession{Addon: info, Executor: executor,
+		CopySettings: v1alpha1.CopySettings{CopyMethod: method}}
 	c.addAll(o, CopyMistakes(field, target, session, addon))
 }
 
-// addon checks an Addon, the tasks that are named and their Functions, which builtin has the variables for.
-func (c *checker) addon(o *Object, field string, info *v1alpha1.AddonInfo, restore bool, target *v1alpha1.TypedObjectReference, builtin variables.Builtin) {
+// addon checks an Addon, the named tasks, and their Functions with the variables in builtin.
+func (c *checker) addon(
+	o *Object, field string, info *v1alpha1.AddonInfo, restore bool, target *v1alpha1.TypedObjectReference,
+	builtin variables.Builtin,
+) {
 	if info == nil {
 		return
 	}
 	var addon v1alpha1.Addon
-	if !c.findInto(o, field+".name", v1alpha1.ReasonAddonNotFound, Reference{GroupKind: ours(v1alpha1.AddonKind), Name: info.Name}, &addon) {
+	if !c.findInto(o, field+".name", v1alpha1.ReasonAddonNotFound, Reference{GroupKind: ours(v1alpha1.AddonKind),
+		Name: info.Name}, &addon) {
 		return
 	}
 	mistakes := TaskMistakes(field, &addon, info, restore)
@@ -176,7 +194,8 @@ func (c *checker) addon(o *Object, field string, info *v1alpha1.AddonInfo, resto
 	functions := map[string]*v1alpha1.Function{}
 	for _, name := range TaskFunctions(&addon, info, restore) {
 		var f v1alpha1.Function
-		if c.findInto(o, field+".tasks", v1alpha1.ReasonFunctionNotFound, Reference{GroupKind: ours(v1alpha1.FunctionKind), Name: name}, &f) {
+		if c.findInto(o, field+".tasks", v1alpha1.ReasonFunctionNotFound,
+			Reference{GroupKind: ours(v1alpha1.FunctionKind), Name: name}, &f) {
 			functions[name] = &f
 		}
 	}
@@ -190,14 +209,15 @@ func (c *checker) addon(o *Object, field string, info *v1alpha1.AddonInfo, resto
 	}
 }
 
-// findInto is find for an object that is looked into. It says whether into holds it.
+// findInto calls find and converts the object to into. It reports whether into holds the object.
 func (c *checker) findInto(o *Object, field, reason string, reference Reference, into runtime.Object) bool {
 	found := c.find(o, field, reason, reference)
 	if found == nil {
 		return false
 	}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(found.UnstructuredContent(), into); err != nil {
-		c.add(SeverityError, o, Mistake{Field: field, Reason: reason, Message: fmt.Sprintf("read %s: %v", reference, err)})
+		c.add(SeverityError, o, Mistake{Field: field, Reason: reason, Message: fmt.Sprintf("read %s: %v", reference,
+			err)})
 		return false
 	}
 	return true

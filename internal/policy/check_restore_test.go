@@ -10,7 +10,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// restoreOf is a restore of the good set's volume, as a document of its own.
+// restoreOf returns a restore of the good set's volume as a further document.
 func restoreOf(spec string) string {
 	return `
 ---
@@ -36,19 +36,26 @@ spec:
 	tests := map[string]struct {
 		spec     string
 		lookup   func(testing.TB) Lookup
-		severity Severity // "" is no finding.
+		severity Severity // "" means no finding.
 		field    string
 		reason   string
 		message  string
 	}{
-		"the newest of a policy's Repository": {spec: "  dataSource: {repository: uploads, snapshot: latest}", lookup: cluster},
-		"the newest of a batch's Repository":  {spec: "  dataSource: {repository: web, snapshot: latest}", lookup: cluster},
-		"the newest of a Repository":          {spec: "  dataSource: {repository: old, snapshot: latest}" + repositories, lookup: cluster},
+		"the latest Snapshot of a policy's Repository": {
+			spec: "  dataSource: {repository: uploads, snapshot: latest}", lookup: cluster,
+		},
+		"the latest Snapshot of a batch's Repository": {
+			spec: "  dataSource: {repository: web, snapshot: latest}", lookup: cluster,
+		},
+		"the latest Snapshot of a Repository": {
+			spec: "  dataSource: {repository: old, snapshot: latest}" + repositories, lookup: cluster,
+		},
 		"a sidecar of a claim": {
 			spec: "  dataSource: {repository: uploads, snapshot: latest}\n  executor: Sidecar", lookup: cluster,
-			severity: SeverityError, field: "spec.executor", reason: v1alpha1.ReasonSidecarNotPossible, message: "take executor Job",
+			severity: SeverityError, field: "spec.executor", reason: v1alpha1.ReasonSidecarNotPossible,
+			message: "use executor Job",
 		},
-		"a Repository that the cluster may have": {
+		"a Repository that the cluster can have": {
 			spec: "  dataSource: {repository: upload, snapshot: latest}", lookup: catalog,
 			severity: SeverityWarning, field: "spec.dataSource.repository", reason: v1alpha1.ReasonRepositoryNotFound,
 			message: "Repository shop/upload is not among these files",
@@ -58,7 +65,7 @@ spec:
 			severity: SeverityError, field: "spec.dataSource.repository", reason: v1alpha1.ReasonRepositoryNotFound,
 			message: "there is no Repository shop/upload",
 		},
-		"a Snapshot that the cluster may have": {
+		"a Snapshot that the cluster can have": {
 			spec: "  dataSource: {repository: uploads, snapshot: uploads-1}", lookup: catalog,
 			severity: SeverityWarning, field: "spec.dataSource.snapshot", reason: v1alpha1.ReasonSnapshotNotFound,
 			message: "Snapshot shop/uploads-1 is not among these files: only the cluster can tell whether it exists",
@@ -68,8 +75,10 @@ spec:
 			severity: SeverityError, field: "spec.dataSource.snapshot", reason: v1alpha1.ReasonSnapshotNotFound,
 			message: "there is no Snapshot shop/uploads-1",
 		},
-		"a Snapshot of its Repository":      {spec: "  dataSource: {repository: web, snapshot: web-1}", lookup: withSnapshot},
-		"a Snapshot of whatever Repository": {spec: "  dataSource: {snapshot: web-1}", lookup: withSnapshot},
+		"a Snapshot of its Repository": {
+			spec: "  dataSource: {repository: web, snapshot: web-1}", lookup: withSnapshot,
+		},
+		"a Snapshot of any Repository": {spec: "  dataSource: {snapshot: web-1}", lookup: withSnapshot},
 		"a Snapshot of another Repository": {
 			spec: "  dataSource: {repository: uploads, snapshot: web-1}", lookup: withSnapshot,
 			severity: SeverityError, field: "spec.dataSource.repository", reason: v1alpha1.ReasonSnapshotNotFound,
@@ -80,10 +89,14 @@ spec:
 			severity: SeverityError, field: "spec.dataSource.repository", reason: v1alpha1.ReasonRepositoryNotFound,
 			message: "there is no Repository blog/uploads",
 		},
-		"a time": {spec: `  dataSource: {repository: uploads, pitr: {targetTime: "2026-11-20T00:00:00Z"}}`, lookup: cluster},
+		"a time": {
+			spec: `  dataSource: {repository: uploads, pitr: {targetTime: "2026-11-20T00:00:00Z"}}`, lookup: cluster,
+		},
 		"a missing addon": {
-			spec: "  dataSource: {repository: web, snapshot: latest}\n  addon: {name: tape, tasks: [{name: x}]}", lookup: cluster,
-			severity: SeverityError, field: "spec.addon.name", reason: v1alpha1.ReasonAddonNotFound, message: "there is no Addon tape",
+			spec:     "  dataSource: {repository: web, snapshot: latest}\n  addon: {name: tape, tasks: [{name: x}]}",
+			lookup:   cluster,
+			severity: SeverityError, field: "spec.addon.name", reason: v1alpha1.ReasonAddonNotFound,
+			message: "there is no Addon tape",
 		},
 		"a task for backups": {
 			spec: "  dataSource: {repository: web, snapshot: latest}\n  addon: {name: pvc-addon, tasks: [{name: logical-backup}]}", lookup: cluster,
@@ -113,7 +126,8 @@ spec:
 
 func TestCheckObjectsLooksForTheTargetOfARestore(t *testing.T) {
 	g := NewWithT(t)
-	restore := strings.Replace(restoreOf("  dataSource: {repository: web, snapshot: latest}"), "name: uploads", "name: empty", 1)
+	restore := strings.Replace(restoreOf("  dataSource: {repository: web, snapshot: latest}"), "name: uploads",
+		"name: empty", 1)
 	findings := CheckObjects(objectsOf(t, goodSet+restore), "default", catalog(t))
 	g.Expect(findings).To(HaveLen(1))
 	g.Expect(findings[0].Severity).To(Equal(SeverityWarning))
@@ -133,7 +147,7 @@ func TestCheckObjectsTakesTheNamespaceOfARestoresTarget(t *testing.T) {
 	g.Expect(findings[0].Message).To(ContainSubstring(`leave the namespace "blog" out`))
 }
 
-// withSnapshot is a cluster that has the Snapshot web-1 in the Repository web.
+// withSnapshot knows a cluster that has the Snapshot web-1 in the Repository web.
 func withSnapshot(t testing.TB) Lookup {
 	inner := cluster(t)
 	snapshot := objectsOf(t, `

@@ -8,8 +8,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// restoreBatch checks a RestoreBatch. Neither the BackupBatch nor its targets need to exist any more; where the BackupBatch is in the
-// set, its targets and sessions are known.
+// restoreBatch checks a RestoreBatch. The BackupBatch and its targets need not exist any more; if the BackupBatch is in
+// the set, its targets and sessions are known.
 func (c *checker) restoreBatch(o *Object) {
 	var restore v1alpha1.RestoreBatch
 	if !c.read(o, v1alpha1.RestoreBatchKind, &restore) {
@@ -18,7 +18,8 @@ func (c *checker) restoreBatch(o *Object) {
 	namespace := c.referenceOf(o).Namespace
 	source := &restore.Spec.DataSource
 	batch := c.batchOfSet(cmp.Or(source.Namespace, namespace), source.BackupBatch)
-	if batch != nil && source.Session != "" && !slices.ContainsFunc(batch.Spec.Sessions, func(s v1alpha1.BackupBatchSession) bool { return s.Name == source.Session }) {
+	if batch != nil && source.Session != "" && !slices.ContainsFunc(batch.Spec.Sessions,
+		func(s v1alpha1.BackupBatchSession) bool { return s.Name == source.Session }) {
 		c.add(SeverityError, o, Mistake{Field: "spec.dataSource.session", Reason: v1alpha1.ReasonSessionNotFound,
 			Message: fmt.Sprintf("the BackupBatch %q has no session %q", batch.Name, source.Session)})
 	}
@@ -35,12 +36,14 @@ func (c *checker) restoreBatch(o *Object) {
 			}
 		}
 		if t.Target != nil && !OwnNamespace(*t.Target, namespace) {
-			c.add(SeverityError, o, Mistake{Field: field + ".target.namespace", Reason: v1alpha1.ReasonTargetNotFound, Message: OtherNamespace(*t.Target)})
+			c.add(SeverityError, o, Mistake{Field: field + ".target.namespace", Reason: v1alpha1.ReasonTargetNotFound,
+				Message: OtherNamespace(*t.Target)})
 		} else if t.Target != nil {
 			c.target(o, field+".target", *t.Target)
 		}
 		c.addAll(o, DatabaseRestoreMistakes(field, &v1alpha1.RestoreSessionSpec{
-			Target: target, Addon: t.Addon, Verify: t.Verify, DeleteExtraFiles: t.DeleteExtraFiles, OverwritePolicy: t.OverwritePolicy,
+			Target: target, Addon: t.Addon, Verify: t.Verify, DeleteExtraFiles: t.DeleteExtraFiles,
+			OverwritePolicy: t.OverwritePolicy,
 		}))
 		if t.Addon != nil {
 			c.addon(o, field+".addon", t.Addon, true, target, LaterKnownOfRestore(target))
@@ -48,7 +51,8 @@ func (c *checker) restoreBatch(o *Object) {
 			c.noAddon(o, field+".addon", *target)
 		}
 		if t.Executor == v1alpha1.ExecutorSidecar && target != nil {
-			for _, mistake := range SidecarRestoreMistakes(&v1alpha1.RestoreSessionSpec{Target: target, Addon: t.Addon}) {
+			for _, mistake := range SidecarRestoreMistakes(&v1alpha1.RestoreSessionSpec{Target: target,
+				Addon: t.Addon}) {
 				mistake.Field = field + mistake.Field[len("spec"):]
 				c.add(SeverityError, o, mistake)
 			}
@@ -63,12 +67,13 @@ func (c *checker) restoreBatch(o *Object) {
 		}
 	}
 	for i, w := range restore.Spec.ScaleDown {
-		c.target(o, fmt.Sprintf("spec.scaleDown[%d]", i), v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: w.Kind, Name: w.Name})
+		c.target(o, fmt.Sprintf("spec.scaleDown[%d]", i), v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: w.Kind,
+			Name: w.Name})
 	}
 	c.hooks(o, RestoreHooks(restore.Spec.Hooks), RestoreBatchHookValues(&restore, namespace))
 }
 
-// batchOfSet is the BackupBatch of the set with this name, nil where there is none.
+// batchOfSet returns the BackupBatch of the set with this name, or nil.
 func (c *checker) batchOfSet(namespace, name string) *v1alpha1.BackupBatch {
 	o := c.objects[Reference{GroupKind: ours(v1alpha1.BackupBatchKind), Namespace: namespace, Name: name}]
 	if o == nil {

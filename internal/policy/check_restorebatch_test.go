@@ -11,43 +11,50 @@ import (
 func TestCheckObjectsLooksAtARestoreBatch(t *testing.T) {
 	for name, test := range map[string]struct {
 		spec, metadata string
-		severity       Severity // "" is no finding.
+		severity       Severity // "" means no finding.
 		field          string
 		reason         string
 		message        string
 	}{
-		"all back": {spec: "  targets: [{name: web}]"},
+		"everything into its own place": {spec: "  targets: [{name: web}]"},
 		"into another object": {
 			spec: "  targets: [{name: web, target: {kind: PersistentVolumeClaim, name: uploads}}]",
 		},
 		"a target that the BackupBatch does not have": {
-			spec: "  targets: [{name: cache}]", severity: SeverityError, field: "spec.targets[0].name", reason: v1alpha1.ReasonTargetNotFound,
+			spec: "  targets: [{name: cache}]", severity: SeverityError, field: "spec.targets[0].name",
+			reason:  v1alpha1.ReasonTargetNotFound,
 			message: `the BackupBatch "app" has no target "cache"`,
 		},
 		"a BackupBatch that is gone": {spec: "  targets: [{name: cache}]", metadata: "old"},
 		"an object of another namespace": {
 			spec:     "  targets: [{name: web, target: {kind: PersistentVolumeClaim, name: uploads, namespace: blog}}]",
-			severity: SeverityError, field: "spec.targets[0].target.namespace", reason: v1alpha1.ReasonTargetNotFound, message: "restores into its own namespace",
+			severity: SeverityError, field: "spec.targets[0].target.namespace", reason: v1alpha1.ReasonTargetNotFound,
+			message: "restores only into its own namespace",
 		},
 		"a missing object": {
 			spec:     "  targets: [{name: web, target: {kind: PersistentVolumeClaim, name: nothing}}]",
-			severity: SeverityError, field: "spec.targets[0].target.name", reason: v1alpha1.ReasonTargetNotFound, message: "there is no PersistentVolumeClaim shop/nothing",
+			severity: SeverityError, field: "spec.targets[0].target.name", reason: v1alpha1.ReasonTargetNotFound,
+			message: "there is no PersistentVolumeClaim shop/nothing",
 		},
 		"a missing Addon": {
 			spec:     "  targets: [{name: web, addon: {name: tape, tasks: [{name: x}]}}]",
-			severity: SeverityError, field: "spec.targets[0].addon.name", reason: v1alpha1.ReasonAddonNotFound, message: "there is no Addon tape",
+			severity: SeverityError, field: "spec.targets[0].addon.name", reason: v1alpha1.ReasonAddonNotFound,
+			message: "there is no Addon tape",
 		},
 		"a sidecar of a claim": {
 			spec:     "  targets: [{name: web, target: {kind: PersistentVolumeClaim, name: uploads}, executor: Sidecar}]",
-			severity: SeverityError, field: "spec.targets[0].executor", reason: v1alpha1.ReasonSidecarNotPossible, message: "take executor Job",
+			severity: SeverityError, field: "spec.targets[0].executor", reason: v1alpha1.ReasonSidecarNotPossible,
+			message: "use executor Job",
 		},
-		"a hook of a target that is not there": {
+		"a missing hook of a target": {
 			spec:     "  targets: [{name: web, hooks: {preRestore: [{name: stop, hookTemplate: {name: nothing}}]}}]",
-			severity: SeverityError, field: "spec.targets[0].hooks.preRestore[0].hookTemplate", reason: v1alpha1.ReasonHookTemplateNotFound, message: "nothing",
+			severity: SeverityError, field: "spec.targets[0].hooks.preRestore[0].hookTemplate",
+			reason: v1alpha1.ReasonHookTemplateNotFound, message: "nothing",
 		},
-		"a hook around all that is not there": {
+		"a missing hook around all targets": {
 			spec:     "  targets: [{name: web}]\n  hooks: {postRestore: [{name: start, hookTemplate: {name: nothing}}]}",
-			severity: SeverityError, field: "spec.hooks.postRestore[0].hookTemplate", reason: v1alpha1.ReasonHookTemplateNotFound, message: "nothing",
+			severity: SeverityError, field: "spec.hooks.postRestore[0].hookTemplate",
+			reason: v1alpha1.ReasonHookTemplateNotFound, message: "nothing",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

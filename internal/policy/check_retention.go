@@ -9,7 +9,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
-// RetentionMistakes is everything that keeps a RetentionPolicy from being used.
+// RetentionMistakes returns everything that keeps a RetentionPolicy from being used.
 func RetentionMistakes(p *v1alpha1.RetentionPolicy) []Mistake {
 	_, err := retention.Read(&p.Spec)
 	if err == nil {
@@ -19,7 +19,7 @@ func RetentionMistakes(p *v1alpha1.RetentionPolicy) []Mistake {
 	return []Mistake{{Field: field, Reason: v1alpha1.ReasonInvalidRetentionPolicy, Message: message}}
 }
 
-// retentionPolicy checks one that is in the set.
+// retentionPolicy checks a RetentionPolicy of the set.
 func (c *checker) retentionPolicy(o *Object) {
 	var p v1alpha1.RetentionPolicy
 	if c.read(o, v1alpha1.RetentionPolicyKind, &p) {
@@ -30,20 +30,22 @@ func (c *checker) retentionPolicy(o *Object) {
 	}
 }
 
-// retentionReference looks for a RetentionPolicy and, as far as the set can tell, asks whether it may be used.
+// retentionReference checks that a RetentionPolicy exists and, as far as the set shows it, that o's namespace is
+// allowed to use it.
 func (c *checker) retentionReference(o *Object, field string, ref *v1alpha1.ObjectReference) {
 	if ref == nil || ref.Name == "" {
 		return
 	}
 	user := c.referenceOf(o).Namespace
-	reference := Reference{GroupKind: ours(v1alpha1.RetentionPolicyKind), Namespace: orDefault(ref.Namespace, user), Name: ref.Name}
+	reference := Reference{GroupKind: ours(v1alpha1.RetentionPolicyKind), Namespace: orDefault(ref.Namespace, user),
+		Name: ref.Name}
 	found := c.find(o, field, v1alpha1.ReasonRetentionPolicyNotFound, reference)
 	if found == nil || reference.Namespace == user {
 		return
 	}
 	var object v1alpha1.RetentionPolicy
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(found.UnstructuredContent(), &object); err != nil {
-		return // It is in the set, which names the mistake there, or in a cluster, which has checked it.
+		return // The mistake is reported at the RetentionPolicy in the set, or the cluster has checked it.
 	}
 	c.usage(o, field, reference, object.Spec.UsagePolicy, v1alpha1.ReasonRetentionPolicyNotAllowed)
 }

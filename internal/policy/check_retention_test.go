@@ -20,12 +20,25 @@ func TestRetentionIsChecked(t *testing.T) {
 	for name, c := range map[string]struct {
 		namespace, spec, field, want string
 	}{
-		"a good one":                   {"shop", "{maxRetentionPeriod: 30d}", "", ""},
-		"a time zone that is none":     {"shop", "{maxRetentionPeriod: 30d, timeZone: Mars/Olympus}", "spec.timeZone", `there is no time zone "Mars/Olympus": write one as Europe/Berlin, or leave it out for UTC`},
-		"a unit that is there twice":   {"shop", "{maxRetentionPeriod: 1d2d}", "spec.maxRetentionPeriod", `"1d2d" is not a period: the unit d is there twice`},
-		"one that is not for everyone": {"vault", "{maxRetentionPeriod: 30d}", "spec.backends[0].retentionPolicy", "RetentionPolicy vault/keep does not allow"},
-		"one that is for everyone":     {"vault", "{maxRetentionPeriod: 30d, usagePolicy: {allowedNamespaces: {from: All}}}", "", ""},
-		"one that is not there":        {"shop", "", "spec.backends[0].retentionPolicy", "there is no RetentionPolicy shop/keep"},
+		"a valid policy": {"shop", "{maxRetentionPeriod: 30d}", "", ""},
+		"an unknown time zone": {
+			"shop", "{maxRetentionPeriod: 30d, timeZone: Mars/Olympus}", "spec.timeZone",
+			`there is no time zone "Mars/Olympus": write one as Europe/Berlin, or leave it out for UTC`,
+		},
+		"a unit that occurs twice": {
+			"shop", "{maxRetentionPeriod: 1d2d}", "spec.maxRetentionPeriod",
+			`"1d2d" is not a period: the unit d is there twice`,
+		},
+		"a policy that is not for everyone": {
+			"vault", "{maxRetentionPeriod: 30d}", "spec.backends[0].retentionPolicy",
+			"RetentionPolicy vault/keep does not allow",
+		},
+		"a policy for everyone": {
+			"vault", "{maxRetentionPeriod: 30d, usagePolicy: {allowedNamespaces: {from: All}}}", "", "",
+		},
+		"a missing policy": {
+			"shop", "", "spec.backends[0].retentionPolicy", "there is no RetentionPolicy shop/keep",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -35,13 +48,18 @@ func TestRetentionIsChecked(t *testing.T) {
 					continue
 				}
 				content := map[string]any{}
-				g.Expect(yaml.Unmarshal([]byte(strings.NewReplacer("NS", c.namespace, "SPEC", c.spec).Replace(text)), &content)).To(Succeed())
+				g.Expect(yaml.Unmarshal([]byte(strings.NewReplacer("NS", c.namespace, "SPEC", c.spec).Replace(text)),
+					&content)).To(Succeed())
 				objects = append(objects, Object{Unstructured: &unstructured.Unstructured{Object: content}})
 			}
 			var found []Finding
-			for _, f := range CheckObjects(objects, "shop", func(Reference) (*unstructured.Unstructured, bool) { return nil, true }) {
+			for _, f := range CheckObjects(objects, "shop", func(Reference) (*unstructured.Unstructured,
+				bool) {
+				return nil, true
+			}) {
 				switch f.Reason {
-				case v1alpha1.ReasonInvalidRetentionPolicy, v1alpha1.ReasonRetentionPolicyNotAllowed, v1alpha1.ReasonRetentionPolicyNotFound:
+				case v1alpha1.ReasonInvalidRetentionPolicy, v1alpha1.ReasonRetentionPolicyNotAllowed,
+					v1alpha1.ReasonRetentionPolicyNotFound:
 					found = append(found, f)
 				}
 			}

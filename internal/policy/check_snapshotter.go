@@ -11,37 +11,40 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// ParamSnapshotClass is the parameter of a task that names the VolumeSnapshotClass. Empty: see volumesnapshot.ChooseClass.
+// ParamSnapshotClass is the task parameter that names the VolumeSnapshotClass. If it is empty,
+// volumesnapshot.ChooseClass decides.
 const ParamSnapshotClass = "volumeSnapshotClassName"
 
-// ParamContentDeletionPolicy is the parameter of a task that says what becomes of the snapshot in the storage system when Cairn removes
-// the VolumeSnapshot.
+// ParamContentDeletionPolicy is the task parameter that decides what happens to the snapshot in the storage system when
+// Cairn removes the VolumeSnapshot.
 const ParamContentDeletionPolicy = "contentDeletionPolicy"
 
-// ContentDeletionMistake says why a value of that parameter can't be one; "" where it can.
+// ContentDeletionMistake explains why a value of ParamContentDeletionPolicy is invalid; "" if it is valid.
 func ContentDeletionMistake(value string) string {
 	switch value {
 	case "", "Delete", "Retain":
 		return ""
 	}
-	return fmt.Sprintf("the parameter %s is %q: it is Delete or Retain", ParamContentDeletionPolicy, value)
+	return fmt.Sprintf("the parameter %s is %q: set it to Delete or Retain", ParamContentDeletionPolicy, value)
 }
 
-// snapshotClass is the kind that the parameter names.
+// snapshotClass is the kind that ParamSnapshotClass names.
 var snapshotClass = schema.GroupKind{Group: "snapshot.storage.k8s.io", Kind: "VolumeSnapshotClass"}
 
-// driverUse is who says first of which driver a Repository is.
+// driverUse is the place that first set the driver of a Repository.
 type driverUse struct {
 	driver v1alpha1.Driver
 	object *Object
 	field  string
 }
 
-// backendUses are the drivers that each backend of a policy is used with.
+// backendUses holds the drivers with which each backend of a policy is used.
 type backendUses map[string][]v1alpha1.Driver
 
-// add notes the repositories of a session whose task has a driver; empty is one that nobody knows.
-func (u backendUses) add(backends []v1alpha1.BackendReference, infos []v1alpha1.RepositoryInfo, driver v1alpha1.Driver) {
+// add records the repositories of a session whose task has a driver; empty if the driver is unknown.
+func (u backendUses) add(
+	backends []v1alpha1.BackendReference, infos []v1alpha1.RepositoryInfo, driver v1alpha1.Driver,
+) {
 	if len(infos) == 0 {
 		infos = []v1alpha1.RepositoryInfo{{}}
 	}
@@ -52,7 +55,7 @@ func (u backendUses) add(backends []v1alpha1.BackendReference, infos []v1alpha1.
 	}
 }
 
-// onlySnapshots says whether a backend is used, and by VolumeSnapshots alone.
+// onlySnapshots reports whether a backend is used by VolumeSnapshots and nothing else.
 func (u backendUses) onlySnapshots(backend string) bool {
 	for _, driver := range u[backend] {
 		if driver != v1alpha1.DriverVolumeSnapshotter {
@@ -62,7 +65,7 @@ func (u backendUses) onlySnapshots(backend string) bool {
 	return len(u[backend]) > 0
 }
 
-// peek is an object as far as it is known; nothing is noted where it is not.
+// peek returns an object if it is known. It records no mistake otherwise.
 func (c *checker) peek(reference Reference) *unstructured.Unstructured {
 	if o, ok := c.objects[reference]; ok {
 		return o.Unstructured
@@ -74,7 +77,7 @@ func (c *checker) peek(reference Reference) *unstructured.Unstructured {
 	return found
 }
 
-// taskOf is the backup task that info names, and its Addon, as far as they are known.
+// taskOf returns the backup task that info names, and its Addon, as far as they are known.
 func (c *checker) taskOf(info *v1alpha1.AddonInfo) (*v1alpha1.Addon, *v1alpha1.Task) {
 	if info == nil || len(info.Tasks) == 0 {
 		return nil, nil
@@ -90,13 +93,13 @@ func (c *checker) taskOf(info *v1alpha1.AddonInfo) (*v1alpha1.Addon, *v1alpha1.T
 	return addon, FindTask(addon, info.Tasks[0].Name, false)
 }
 
-// driverOf is the driver of the task that info names; empty where only a cluster can tell.
+// driverOf returns the driver of the task that info names; empty if only a cluster can tell.
 func (c *checker) driverOf(info *v1alpha1.AddonInfo) v1alpha1.Driver {
 	addon, _ := c.taskOf(info)
 	return TaskDriver(addon, info, false)
 }
 
-// oneDriver checks that a Repository is of one driver, whoever names it.
+// oneDriver checks that every object that names a Repository means the same driver.
 func (c *checker) oneDriver(o *Object, field string, repository Reference, driver v1alpha1.Driver) {
 	first, ok := c.drivers[repository]
 	if !ok {
@@ -104,19 +107,23 @@ func (c *checker) oneDriver(o *Object, field string, repository Reference, drive
 		return
 	}
 	if first.driver != driver {
-		c.add(SeverityError, o, Mistake{Field: field, Reason: v1alpha1.ReasonRepositoryConflict, Message: fmt.Sprintf("%s; it is named at %s",
-			OtherDriver(repository.Name, first.driver, driver), c.place(directoryUse{object: first.object, field: first.field}))})
+		c.add(SeverityError, o, Mistake{Field: field, Reason: v1alpha1.ReasonRepositoryConflict,
+			Message: fmt.Sprintf("%s. The other one is at %s",
+				OtherDriver(repository.Name, first.driver, driver), c.place(directoryUse{object: first.object,
+					field: first.field}))})
 	}
 }
 
-// snapshotter checks a session or target whose task makes VolumeSnapshots: who runs it, and what its class does with the data.
+// snapshotter checks a session or target whose task makes VolumeSnapshots: what runs it, and what its class does with
+// the data.
 func (c *checker) snapshotter(o *Object, field string, info *v1alpha1.AddonInfo, executor v1alpha1.Executor) {
 	addon, task := c.taskOf(info)
 	if task == nil || task.Driver != v1alpha1.DriverVolumeSnapshotter {
 		return
 	}
 	if Executor(executor, addon, info, false) == v1alpha1.ExecutorSidecar {
-		c.add(SeverityError, o, Mistake{Field: field + ".executor", Reason: v1alpha1.ReasonSidecarNotPossible, Message: noSnapshotterSidecar(task.Name) + ": take executor Job"})
+		c.add(SeverityError, o, Mistake{Field: field + ".executor", Reason: v1alpha1.ReasonSidecarNotPossible,
+			Message: noSnapshotterSidecar(task.Name) + ": use executor Job"})
 	}
 	name := parameterOf(task, &info.Tasks[0], ParamSnapshotClass)
 	if name == "" || strings.Contains(name, "${") {
@@ -128,22 +135,25 @@ func (c *checker) snapshotter(o *Object, field string, info *v1alpha1.AddonInfo,
 		return
 	}
 	if what, _, _ := unstructured.NestedString(class.Object, "deletionPolicy"); what == "Delete" {
-		c.add(SeverityWarning, o, Mistake{Field: at, Reason: v1alpha1.ReasonVolumeSnapshotClassDeletes, Message: DeletesData("VolumeSnapshotClass " + name + " has")})
+		c.add(SeverityWarning, o, Mistake{Field: at, Reason: v1alpha1.ReasonVolumeSnapshotClassDeletes,
+			Message: DeletesData("VolumeSnapshotClass " + name + " has")})
 	}
 }
 
-// noSnapshotterSidecar is why a task that makes VolumeSnapshots does not run in a sidecar.
+// noSnapshotterSidecar explains why a sidecar cannot run a task that makes VolumeSnapshots.
 func noSnapshotterSidecar(task string) string {
-	return fmt.Sprintf("the task %q makes VolumeSnapshots, which needs rights that no container of a workload has", task)
+	return fmt.Sprintf("the task %q makes VolumeSnapshots, which needs rights that no container of a workload has",
+		task)
 }
 
-// DeletesData says what deletionPolicy Delete means for VolumeSnapshots; who has it comes with its verb.
+// DeletesData explains what deletionPolicy Delete means for VolumeSnapshots. who is the start of the sentence with its
+// verb.
 func DeletesData(who string) string {
 	return who + " deletionPolicy Delete: whoever deletes a VolumeSnapshot or the namespace deletes the data with it. " +
-		"A class with deletionPolicy Retain keeps the data from everybody but Cairn's own removal"
+		"With a class whose deletionPolicy is Retain, only Cairn removes the data"
 }
 
-// parameterOf is the value of a task's parameter: that of the policy, else the Addon's default.
+// parameterOf returns the value of a task's parameter: the policy's, else the Addon's default.
 func parameterOf(task *v1alpha1.Task, reference *v1alpha1.TaskReference, name string) string {
 	given, _ := paramsOf(reference.Params)
 	if value, ok := given[name].(string); ok && value != "" {

@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// directoryUse is the first place where a repository was named.
+// directoryUse is the first place that names a repository.
 type directoryUse struct {
 	repository Reference
 	path       string
@@ -21,7 +21,7 @@ type directoryUse struct {
 	field      string
 }
 
-// storage checks what a BackupStorage refers to.
+// storage checks the references of a BackupStorage.
 func (c *checker) storage(o *Object) {
 	var storage v1alpha1.BackupStorage
 	if !c.read(o, v1alpha1.BackupStorageKind, &storage) {
@@ -52,17 +52,19 @@ func (c *checker) storage(o *Object) {
 	}
 }
 
-// storageReference looks for a storage and, as far as the set can tell, asks whether it may be used.
+// storageReference checks that a storage exists and, as far as the set shows it, that o's namespace is allowed to use
+// it.
 func (c *checker) storageReference(o *Object, field string, storage v1alpha1.ObjectReference) {
 	user := c.referenceOf(o).Namespace
-	reference := Reference{GroupKind: ours(v1alpha1.BackupStorageKind), Namespace: orDefault(storage.Namespace, user), Name: storage.Name}
+	reference := Reference{GroupKind: ours(v1alpha1.BackupStorageKind), Namespace: orDefault(storage.Namespace, user),
+		Name: storage.Name}
 	found := c.find(o, field, v1alpha1.ReasonStorageNotFound, reference)
 	if found == nil || reference.Namespace == user {
 		return
 	}
 	var object v1alpha1.BackupStorage
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(found.UnstructuredContent(), &object); err != nil {
-		return // It is in the set, which names the mistake there, or in a cluster, which has checked it.
+		return // The mistake is reported at the BackupStorage in the set, or the cluster has checked it.
 	}
 	if object.Spec.Storage.Provider == v1alpha1.ProviderLocal {
 		c.add(SeverityError, o, Mistake{Field: field, Reason: v1alpha1.ReasonStorageNotAllowed,
@@ -72,12 +74,13 @@ func (c *checker) storageReference(o *Object, field string, storage v1alpha1.Obj
 	c.usage(o, field, reference, object.Spec.UsagePolicy, v1alpha1.ReasonStorageNotAllowed)
 }
 
-// oneDefault checks that an object that is a default is the only one of its kind and namespace.
+// oneDefault checks that a default is the only default of its kind and namespace.
 func (c *checker) oneDefault(o *Object) {
 	scope := c.referenceOf(o)
 	scope.Name = ""
 	if first, ok := c.defaults[scope]; ok {
-		c.add(SeverityError, o, Mistake{Field: "spec.default", Reason: v1alpha1.ReasonDefaultTaken, Message: SecondDefault(scope.Kind, first)})
+		c.add(SeverityError, o, Mistake{Field: "spec.default", Reason: v1alpha1.ReasonDefaultTaken,
+			Message: SecondDefault(scope.Kind, first)})
 		return
 	}
 	c.defaults[scope] = o.GetName()
@@ -97,7 +100,7 @@ func (c *checker) namespaceLabels(name string) (map[string]string, bool) {
 	return found.GetLabels(), true
 }
 
-// repositoryObject checks a Repository that is spelled out.
+// repositoryObject checks an explicit Repository.
 func (c *checker) repositoryObject(o *Object) {
 	var repository v1alpha1.Repository
 	if !c.read(o, v1alpha1.RepositoryKind, &repository) {
@@ -111,20 +114,21 @@ func (c *checker) repositoryObject(o *Object) {
 	c.addAll(o, directoryMistakes("spec.path", repository.Spec.Path))
 	c.storageReference(o, "spec.storageRef", repository.Spec.StorageRef)
 	c.secret(o, "spec.encryptionSecret", repository.Spec.EncryptionSecret)
-	c.directory(o, "spec.path", repository.Name, repository.Spec.AppRef, repository.Spec.StorageRef, repository.Spec.Path)
+	c.directory(o, "spec.path", repository.Name, repository.Spec.AppRef, repository.Spec.StorageRef,
+		repository.Spec.Path)
 }
 
-// infosOf is what the Repositories are for that a policy names in a session.
+// infosOf describes the session that names repositories.
 type infosOf struct {
-	// field of the session, and the name of a Repository that has none.
+	// field of the session, and fallback, the name of a repository without a name.
 	field, fallback string
 	target          v1alpha1.TypedObjectReference
 	backends        []v1alpha1.BackendReference
-	// driver of the session's task; empty where only a cluster knows it.
+	// driver of the session's task; empty if only a cluster knows it.
 	driver v1alpha1.Driver
 }
 
-// repositoryInfos checks the Repositories that a policy names.
+// repositoryInfos checks the repositories that a session names.
 func (c *checker) repositoryInfos(o *Object, of infosOf, infos []v1alpha1.RepositoryInfo) {
 	if len(infos) == 0 {
 		infos = []v1alpha1.RepositoryInfo{{}}
@@ -133,13 +137,14 @@ func (c *checker) repositoryInfos(o *Object, of infosOf, infos []v1alpha1.Reposi
 		info := &infos[i]
 		at := fmt.Sprintf("%s.repositories[%d]", of.field, i)
 		name := cmp.Or(info.Name, of.fallback)
-		reference := Reference{GroupKind: ours(v1alpha1.RepositoryKind), Namespace: c.referenceOf(o).Namespace, Name: name}
+		reference := Reference{GroupKind: ours(v1alpha1.RepositoryKind), Namespace: c.referenceOf(o).Namespace,
+			Name: name}
 		if of.driver != "" {
 			c.oneDriver(o, at, reference, of.driver)
 		}
 		if of.driver == v1alpha1.DriverVolumeSnapshotter {
 			c.inferred[reference] = true
-			continue // Directory and password mean nothing there.
+			continue // A Repository of VolumeSnapshots has no directory and no password.
 		}
 		if info.EncryptionSecret != nil {
 			c.secret(o, at+".encryptionSecret", *info.EncryptionSecret)
@@ -156,7 +161,7 @@ func (c *checker) repositoryInfos(o *Object, of infosOf, infos []v1alpha1.Reposi
 	}
 }
 
-// exists says whether an object is in the set or known to be elsewhere.
+// exists reports whether an object is in the set or known to the lookup.
 func (c *checker) exists(reference Reference) bool {
 	if _, ok := c.objects[reference]; ok {
 		return true
@@ -168,24 +173,27 @@ func (c *checker) exists(reference Reference) bool {
 	return found != nil
 }
 
-// defaultStorage asks whether the set has a default storage that o's namespace may use.
+// defaultStorage checks that the set has a default storage that o's namespace is allowed to use.
 func (c *checker) defaultStorage(o *Object, field string) {
 	user := c.referenceOf(o).Namespace
 	labels, _ := c.namespaceLabels(user)
 	if ChooseDefault(DefaultStorages(c.storages), user, labels) == nil {
 		c.add(SeverityWarning, o, Mistake{Field: field, Reason: v1alpha1.ReasonStorageNotFound,
-			Message: fmt.Sprintf("no default BackupStorage that the namespace %s may use is among these files: only the cluster can tell whether there is one", user)})
+			Message: fmt.Sprintf("these files have no default BackupStorage that the namespace %s can use: only the cluster can tell whether there is one", user)})
 	}
 }
 
 func (c *checker) secret(o *Object, field string, secret v1alpha1.ObjectReference) {
 	c.find(o, field, v1alpha1.ReasonEncryptionSecretNotAvailable, Reference{
-		GroupKind: schema.GroupKind{Kind: "Secret"}, Namespace: orDefault(secret.Namespace, c.referenceOf(o).Namespace), Name: secret.Name,
+		GroupKind: schema.GroupKind{Kind: "Secret"}, Namespace: orDefault(secret.Namespace, c.referenceOf(o).Namespace),
+		Name: secret.Name,
 	})
 }
 
-// directory checks that a directory has one repository and a repository one directory and one target.
-func (c *checker) directory(o *Object, field, name string, target v1alpha1.TypedObjectReference, storage v1alpha1.ObjectReference, path string) {
+// directory checks that a directory has only one repository, and a repository only one directory and one target.
+func (c *checker) directory(
+	o *Object, field, name string, target v1alpha1.TypedObjectReference, storage v1alpha1.ObjectReference, path string,
+) {
 	namespace := c.referenceOf(o).Namespace
 	target.Namespace = orDefault(target.Namespace, namespace)
 	use := directoryUse{
@@ -196,18 +204,21 @@ func (c *checker) directory(o *Object, field, name string, target v1alpha1.Typed
 		object:     o,
 		field:      field,
 	}
-	if first, ok := c.repositories[use.repository]; ok && (first.keys[0] != use.keys[0] || first.target.Name != "" && first.target != use.target) {
-		if first.object != o { // Within one object it is a mistake that the object's own check names.
+	if first, ok := c.repositories[use.repository]; ok && (first.keys[0] != use.keys[0] || first.target.Name != "" &&
+		first.target != use.target) {
+		if first.object != o { // The check of the object itself reports a conflict within it.
 			c.add(SeverityError, o, Mistake{Field: field, Reason: v1alpha1.ReasonRepositoryConflict,
-				Message: fmt.Sprintf("%s has another target, storage or directory at %s: give it another name", use.repository, c.place(first))})
+				Message: fmt.Sprintf("%s has another target, storage or directory at %s: give it another name",
+					use.repository, c.place(first))})
 		}
 		return
 	}
 	c.repositories[use.repository] = use
 	if first, ok := c.overlapping(use); ok {
-		message := fmt.Sprintf("the directory %q is that of %s at %s: two repositories can't share one", path, first.repository, c.place(first))
+		message := fmt.Sprintf("the directory %q belongs to %s at %s: two repositories cannot share a directory", path,
+			first.repository, c.place(first))
 		if first.keys[0] != use.keys[0] {
-			message = fmt.Sprintf("the directory %q overlaps with %q, that of %s at %s: one repository can't lie in another",
+			message = fmt.Sprintf("the directory %q overlaps with %q of %s at %s: a repository cannot lie inside another",
 				path, first.path, first.repository, c.place(first))
 		}
 		c.add(SeverityError, o, Mistake{Field: field, Reason: v1alpha1.ReasonDirectoryTaken, Message: message})
@@ -221,7 +232,7 @@ func (c *checker) directory(o *Object, field, name string, target v1alpha1.Typed
 	}
 }
 
-// overlapping is a use by another repository of the same directory, of one around it or of one in it.
+// overlapping returns a use by another repository of the same directory, of one around it or of one inside it.
 func (c *checker) overlapping(use directoryUse) (directoryUse, bool) {
 	for _, key := range use.keys {
 		if first, ok := c.directories[key]; ok && first.repository != use.repository {
@@ -232,7 +243,7 @@ func (c *checker) overlapping(use directoryUse) (directoryUse, bool) {
 	return first, ok && first.repository != use.repository
 }
 
-// place is where a use stands: <file>:<line>, else the object.
+// place returns where a use is: <file>:<line>, else the object.
 func (c *checker) place(use directoryUse) string {
 	if use.object.File == "" {
 		return c.referenceOf(use.object).String()

@@ -12,7 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/policies"
 )
 
-// The set that the tests break in one place each.
+// goodSet is the set that the tests break in one place each.
 const goodSet = `
 apiVersion: v1
 kind: Namespace
@@ -77,12 +77,13 @@ func objectsOf(t testing.TB, manifests string) []Object {
 		if err := yaml.Unmarshal([]byte(document), u); err != nil {
 			t.Fatalf("document %d: %v", i+1, err)
 		}
-		objects = append(objects, Object{Unstructured: u, File: "policy.yaml", Document: i + 1, LineOf: func(string) int { return 10 * (i + 1) }})
+		objects = append(objects, Object{Unstructured: u, File: "policy.yaml", Document: i + 1,
+			LineOf: func(string) int { return 10 * (i + 1) }})
 	}
 	return objects
 }
 
-// catalog knows the built-in Addons and Functions, as the command line does, and nothing else.
+// catalog knows only the built-in Addons and Functions, like the command line.
 func catalog(t testing.TB) Lookup {
 	t.Helper()
 	built := map[Reference]*unstructured.Unstructured{}
@@ -98,7 +99,7 @@ func catalog(t testing.TB) Lookup {
 	return func(r Reference) (*unstructured.Unstructured, bool) { return built[r], built[r] != nil }
 }
 
-// cluster knows everything that the catalog does not, namely that it is not there.
+// cluster knows that everything that the catalog lacks does not exist.
 func cluster(t testing.TB) Lookup {
 	inner := catalog(t)
 	return func(r Reference) (*unstructured.Unstructured, bool) {
@@ -129,112 +130,138 @@ spec:
 		document      int
 		field, reason string
 		message       string
-		more          int // Findings of the other policy, for a mistake that both suffer from.
+		more          int // Findings of the other policy, if the mistake affects both.
 	}{
-		"a line that does not parse": {
+		"a schedule that does not parse": {
 			replace: `"0 2 * * *"`, by: `"0 2 * *"`, document: 7,
-			field: "spec.sessions[0].scheduler.schedule", reason: v1alpha1.ReasonInvalidSchedule, message: "does not parse",
+			field: "spec.sessions[0].scheduler.schedule", reason: v1alpha1.ReasonInvalidSchedule,
+			message: "does not parse",
 		},
-		"a line that never fires": {
+		"a schedule that never fires": {
 			replace: `"17 * * * *"`, by: `"0 0 30 2 *"`, document: 8,
-			field: "spec.sessions[0].scheduler.schedule", reason: v1alpha1.ReasonInvalidSchedule, message: "never fires",
+			field: "spec.sessions[0].scheduler.schedule", reason: v1alpha1.ReasonInvalidSchedule,
+			message: "never fires",
 		},
 		"H beyond its field": {
 			replace: `"17 * * * *"`, by: `"H(50-70) * * * *"`, document: 8,
-			field: "spec.sessions[0].scheduler.schedule", reason: v1alpha1.ReasonInvalidSchedule, message: "the range must lie between 0 and 59",
+			field: "spec.sessions[0].scheduler.schedule", reason: v1alpha1.ReasonInvalidSchedule,
+			message: "the range must lie between 0 and 59",
 		},
 		"two policies on one directory": {
 			replace: "/shop/web", by: "/shop/uploads", document: 8,
 			field: "spec.sessions[0].targets[0].repositories[0].directory", reason: v1alpha1.ReasonDirectoryTaken,
-			message: "is that of Repository shop/uploads at policy.yaml:70",
+			message: "belongs to Repository shop/uploads at policy.yaml:70",
 		},
 		"one directory spelled in two ways": {
 			replace: "/shop/web", by: "shop/uploads/", document: 8,
-			field: "spec.sessions[0].targets[0].repositories[0].directory", reason: v1alpha1.ReasonDirectoryTaken, message: `"shop/uploads/" is that of`,
+			field: "spec.sessions[0].targets[0].repositories[0].directory", reason: v1alpha1.ReasonDirectoryTaken,
+			message: `"shop/uploads/" belongs to`,
 		},
 		"a Repository on a policy's directory": {
 			by: repository, document: 7,
-			field: "spec.sessions[0].repositories[0].directory", reason: v1alpha1.ReasonDirectoryTaken, message: "is that of Repository shop/old at policy.yaml:90",
+			field: "spec.sessions[0].repositories[0].directory", reason: v1alpha1.ReasonDirectoryTaken,
+			message: "belongs to Repository shop/old at policy.yaml:90",
 		},
 		"a directory in another one": {
 			replace: "/shop/web", by: "shop/uploads/web", document: 8,
 			field: "spec.sessions[0].targets[0].repositories[0].directory", reason: v1alpha1.ReasonDirectoryTaken,
-			message: `"shop/uploads/web" overlaps with "/shop/uploads", that of Repository shop/uploads at policy.yaml:70`,
+			message: `"shop/uploads/web" overlaps with "/shop/uploads" of Repository shop/uploads at policy.yaml:70`,
 		},
 		"a directory around another one": {
 			replace: "/shop/web", by: "/shop", document: 8,
 			field: "spec.sessions[0].targets[0].repositories[0].directory", reason: v1alpha1.ReasonDirectoryTaken,
-			message: `"/shop" overlaps with "/shop/uploads", that of Repository shop/uploads at policy.yaml:70`,
+			message: `"/shop" overlaps with "/shop/uploads" of Repository shop/uploads at policy.yaml:70`,
 		},
 		"a Repository around two policies' directories": {
 			by: strings.Replace(repository, "shop//uploads/", "shop", 1), document: 7,
 			field: "spec.sessions[0].repositories[0].directory", reason: v1alpha1.ReasonDirectoryTaken,
-			message: `overlaps with "shop", that of Repository shop/old at policy.yaml:90`, more: 1,
+			message: `overlaps with "shop" of Repository shop/old at policy.yaml:90`, more: 1,
 		},
 		"a directory with a name of the layout": {
 			replace: "/shop/web", by: "/shop/kopia", document: 8,
-			field: "spec.sessions[0].targets[0].repositories[0].directory", reason: v1alpha1.ReasonResourceValidationFailed, message: `must not contain "kopia"`,
+			field:  "spec.sessions[0].targets[0].repositories[0].directory",
+			reason: v1alpha1.ReasonResourceValidationFailed, message: `must not contain "kopia"`,
 		},
 		"a directory with a dot": {
 			replace: "/shop/uploads", by: "./uploads", document: 7,
-			field: "spec.sessions[0].repositories[0].directory", reason: v1alpha1.ReasonResourceValidationFailed, message: `must not contain "."`,
+			field: "spec.sessions[0].repositories[0].directory", reason: v1alpha1.ReasonResourceValidationFailed,
+			message: `must not contain "."`,
 		},
 		"one repository for two policies": {
 			replace: "{name: web, backend: main", by: "{name: uploads, backend: main", document: 8,
-			field: "spec.sessions[0].targets[0].repositories[0].directory", reason: v1alpha1.ReasonRepositoryConflict, message: "Repository shop/uploads has another target",
+			field: "spec.sessions[0].targets[0].repositories[0].directory", reason: v1alpha1.ReasonRepositoryConflict,
+			message: "Repository shop/uploads has another target",
 		},
 		"a batch with two targets of one name": {
-			replace: "  targets:\n  - {name: web,", by: "  targets:\n  - {name: web, appRef: {apiGroup: apps, kind: Deployment, name: web}}\n  - {name: web,", document: 8,
-			field: "spec.targets[1].name", reason: v1alpha1.ReasonResourceValidationFailed, message: "give each its own",
+			replace: "  targets:\n  - {name: web,",
+			by:      "  targets:\n  - {name: web, appRef: {apiGroup: apps, kind: Deployment, name: web}}\n  - {name: web,", document: 8,
+			field: "spec.targets[1].name", reason: v1alpha1.ReasonResourceValidationFailed,
+			message: "give each its own name",
 		},
 		"a missing storage": {
-			replace: "[{name: main, storageRef: {name: s3, namespace: backup}}]\n  targets", by: "[{name: main, storageRef: {name: s4, namespace: backup}}]\n  targets",
-			document: 8, field: "spec.backends[0].storageRef", reason: v1alpha1.ReasonStorageNotFound, message: "there is no BackupStorage backup/s4",
+			replace:  "[{name: main, storageRef: {name: s3, namespace: backup}}]\n  targets",
+			by:       "[{name: main, storageRef: {name: s4, namespace: backup}}]\n  targets",
+			document: 8, field: "spec.backends[0].storageRef", reason: v1alpha1.ReasonStorageNotFound,
+			message: "there is no BackupStorage backup/s4",
 		},
-		"a storage that may not be used": {
+		"a storage that does not allow the namespace": {
 			replace: `labels: {backup: "yes"}`, by: `labels: {backup: "no"}`, document: 7,
-			field: "spec.backends[0].storageRef", reason: v1alpha1.ReasonStorageNotAllowed, message: "does not allow the namespace shop", more: 1,
+			field: "spec.backends[0].storageRef", reason: v1alpha1.ReasonStorageNotAllowed,
+			message: "does not allow the namespace shop", more: 1,
 		},
 		"a missing addon": {
 			replace: "pvc-addon", by: "pvc-addition", document: 7,
-			field: "spec.sessions[0].addon.name", reason: v1alpha1.ReasonAddonNotFound, message: "there is no Addon pvc-addition",
+			field: "spec.sessions[0].addon.name", reason: v1alpha1.ReasonAddonNotFound,
+			message: "there is no Addon pvc-addition",
 		},
 		"a missing task": {
 			replace: "logical-backup, params", by: "logical, params", document: 7,
-			field: "spec.sessions[0].addon.tasks[0].name", reason: v1alpha1.ReasonTaskNotFound, message: "it has logical-backup",
+			field: "spec.sessions[0].addon.tasks[0].name", reason: v1alpha1.ReasonTaskNotFound,
+			message: "it has logical-backup",
 		},
 		"an unknown parameter": {
 			replace: "exclude:", by: "excludes:", document: 7,
-			field: "spec.sessions[0].addon.tasks[0].params.excludes", reason: v1alpha1.ReasonInvalidParameters, message: "it has paths, exclude",
+			field: "spec.sessions[0].addon.tasks[0].params.excludes", reason: v1alpha1.ReasonInvalidParameters,
+			message: "it has paths, exclude",
 		},
-		"a parameter that is no string": {
+		"a parameter that is not a string": {
 			replace: `exclude: "*.tmp"`, by: `exclude: 7`, document: 7,
-			field: "spec.sessions[0].addon.tasks[0].params.exclude", reason: v1alpha1.ReasonInvalidParameters, message: "put it in quotes",
+			field: "spec.sessions[0].addon.tasks[0].params.exclude", reason: v1alpha1.ReasonInvalidParameters,
+			message: "put it in quotes",
 		},
 		"a missing backend": {
 			replace: "{name: uploads, backend: main", by: "{name: uploads, backend: other", document: 7,
-			field: "spec.sessions[0].repositories[0].backend", reason: v1alpha1.ReasonBackendNotFound, message: `no backend "other"`,
+			field: "spec.sessions[0].repositories[0].backend", reason: v1alpha1.ReasonBackendNotFound,
+			message: `no backend "other"`,
 		},
-		"no word on which of two backends": {
+		"two backends and no choice": {
 			replace:  "storageRef: {name: s3, namespace: backup}}]\n  sessions:\n",
 			by:       "storageRef: {name: s3, namespace: backup}}, {name: b, storageRef: {name: s3, namespace: backup}}]\n  sessions:\n  - {name: weekly}\n",
-			document: 7, field: "spec.sessions[0].repositories[0].backend", reason: v1alpha1.ReasonBackendNotFound, message: "has 2 backends: say which one",
+			document: 7, field: "spec.sessions[0].repositories[0].backend", reason: v1alpha1.ReasonBackendNotFound,
+			message: "has 2 backends: name one of them",
 		},
 		"two defaults of a namespace": {
 			by: "---\n" + defaultStorage("first") + "---\n" + defaultStorage("second"), document: 10,
-			field: "spec.default", reason: v1alpha1.ReasonDefaultTaken, message: "BackupStorage first is the default of this namespace already",
+			field: "spec.default", reason: v1alpha1.ReasonDefaultTaken,
+			message: "BackupStorage first is already the default of this namespace",
 		},
 		"two default RetentionPolicies of a namespace": {
-			by: "---\n" + defaultStorage("first") + "---\n" + defaultPolicy("keep") + "---\n" + defaultPolicy("keep-more"), document: 11,
-			field: "spec.default", reason: v1alpha1.ReasonDefaultTaken, message: "RetentionPolicy keep is the default of this namespace already",
+			by: "---\n" + defaultStorage("first") + "---\n" + defaultPolicy("keep") + "---\n" +
+				defaultPolicy("keep-more"), document: 11,
+			field: "spec.default", reason: v1alpha1.ReasonDefaultTaken,
+			message: "RetentionPolicy keep is already the default of this namespace",
 		},
 		"a missing PersistentVolumeClaim": {
-			replace: "{kind: PersistentVolumeClaim, name: uploads}", by: "{kind: PersistentVolumeClaim, name: upload}", document: 7,
-			field: "spec.target.name", reason: v1alpha1.ReasonTargetNotFound, message: "there is no PersistentVolumeClaim shop/upload",
+			replace: "{kind: PersistentVolumeClaim, name: uploads}", by: "{kind: PersistentVolumeClaim, name: upload}",
+			document: 7,
+			field:    "spec.target.name", reason: v1alpha1.ReasonTargetNotFound,
+			message: "there is no PersistentVolumeClaim shop/upload",
 		},
 		"a missing Secret": {
-			replace: "metadata: {name: s3, namespace: backup}\n---\napiVersion: v1\nkind: Secret", by: "metadata: {name: s4, namespace: backup}\n---\napiVersion: v1\nkind: Secret",
-			document: 2, field: "spec.storage.s3.secretName", reason: v1alpha1.ReasonBackendSecretNotAvailable, message: "there is no Secret backup/s3",
+			replace:  "metadata: {name: s3, namespace: backup}\n---\napiVersion: v1\nkind: Secret",
+			by:       "metadata: {name: s4, namespace: backup}\n---\napiVersion: v1\nkind: Secret",
+			document: 2, field: "spec.storage.s3.secretName", reason: v1alpha1.ReasonBackendSecretNotAvailable,
+			message: "there is no Secret backup/s3",
 		},
 	}
 	for name, test := range tests {
@@ -282,11 +309,12 @@ spec:
 
 func TestCheckObjectsTakesTheSmallestPolicy(t *testing.T) {
 	g := NewWithT(t)
-	g.Expect(CheckObjects(objectsOf(t, goodSet+"---\n"+defaultStorage("first")+"---\n"+smallestPolicy), "default", cluster(t))).To(BeEmpty())
+	g.Expect(CheckObjects(objectsOf(t, goodSet+"---\n"+defaultStorage("first")+"---\n"+smallestPolicy), "default",
+		cluster(t))).To(BeEmpty())
 	findings := CheckObjects(objectsOf(t, goodSet+"---\n"+smallestPolicy), "default", cluster(t))
 	g.Expect(findings).To(HaveLen(1))
 	g.Expect(findings[0].Severity).To(Equal(SeverityWarning))
-	g.Expect(findings[0].Message).To(Equal("no default BackupStorage that the namespace shop may use is among these files: only the cluster can tell whether there is one"))
+	g.Expect(findings[0].Message).To(Equal("these files have no default BackupStorage that the namespace shop can use: only the cluster can tell whether there is one"))
 }
 
 func TestCheckObjectsAcceptsNeighbouringDirectories(t *testing.T) {
@@ -332,17 +360,18 @@ func TestCheckObjectsWarnsOfWhatOnlyAClusterKnows(t *testing.T) {
 		messages = append(messages, finding.Message)
 	}
 	g.Expect(messages).To(ConsistOf(
-		ContainSubstring("BackupStorage backup/s3"), ContainSubstring("PersistentVolumeClaim shop/uploads"), ContainSubstring("Secret shop/enc"),
+		ContainSubstring("BackupStorage backup/s3"), ContainSubstring("PersistentVolumeClaim shop/uploads"),
+		ContainSubstring("Secret shop/enc"),
 	))
 }
 
 func TestCheckObjectsWarnsOfUnknownNamespaceLabels(t *testing.T) {
 	g := NewWithT(t)
 	findings := CheckObjects(objectsOf(t, goodSet)[1:], "default", catalog(t))
-	g.Expect(findings).To(HaveLen(2), "of the configuration and of the batch")
+	g.Expect(findings).To(HaveLen(2), "one finding for the configuration and one for the batch")
 	for _, finding := range findings {
 		g.Expect(finding.Severity).To(Equal(SeverityWarning))
-		g.Expect(finding.Message).To(ContainSubstring("only the cluster knows those of shop"))
+		g.Expect(finding.Message).To(ContainSubstring("only the cluster knows the labels of shop"))
 	}
 }
 
@@ -352,7 +381,7 @@ func TestCheckObjectsTakesTheDefaultNamespace(t *testing.T) {
 	g.Expect(CheckObjects(objectsOf(t, bare), "shop", catalog(t))).To(BeEmpty())
 }
 
-// defaultPolicy is a RetentionPolicy that is a default.
+// defaultPolicy returns a RetentionPolicy that is a default.
 func defaultPolicy(name string) string {
 	return `apiVersion: backup.cairn.dev/v1alpha1
 kind: RetentionPolicy

@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// The Addons and the task that back up a target whose policy names none.
+// Addons and the task that back up a target whose policy names none.
 const (
 	VolumeAddon   = "pvc-addon"
 	WorkloadAddon = "workload-addon"
@@ -22,44 +22,48 @@ const (
 	BackupTask    = "logical-backup"
 )
 
-// Known is what can be found out for a BackupConfiguration that leaves something out. References have a namespace.
+// Known looks up what completes a BackupConfiguration. The returned references have a namespace.
 type Known struct {
-	// ClusterName begins the directories that are inferred.
+	// ClusterName is the first element of inferred directories.
 	ClusterName string
-	// Repository of the configuration's namespace, or nil.
+	// Repository returns a Repository of the configuration's namespace, or nil.
 	Repository func(name string) *v1alpha1.Repository
-	// DefaultStorage for the configuration's namespace, or nil.
+	// DefaultStorage returns the default storage for the configuration's namespace, or nil.
 	DefaultStorage func() *v1alpha1.ObjectReference
-	// DefaultRetention is the default RetentionPolicy for the configuration's namespace, or nil.
+	// DefaultRetention returns the default RetentionPolicy for the configuration's namespace, or nil.
 	DefaultRetention func() *v1alpha1.ObjectReference
-	// Storage that a reference names, or nil.
+	// Storage returns the storage that a reference names, or nil.
 	Storage func(v1alpha1.ObjectReference) *v1alpha1.BackupStorage
-	// Told is what the target says of itself. It is asked where Tells says that it may.
+	// Told returns what the target reveals about its database. It is called only if Tells reports true.
 	Told func() Told
-	// Driver of the task that a session names; empty where there is no such Addon or task. Nil knows none.
+	// Driver returns the driver of the task that a session names; empty if there is no such Addon or task. A nil Driver
+	// knows none.
 	Driver func(*v1alpha1.AddonInfo) v1alpha1.Driver
 }
 
-// Completion is a BackupConfiguration with everything that it leaves out.
+// Completion is a BackupConfiguration completed by everything that its spec leaves out.
 type Completion struct {
-	// Configuration is a copy whose spec leaves nothing out. Repositories and backends that can't be inferred are not in it. A backend
-	// that only VolumeSnapshots use has no storage, and is there for its RetentionPolicy.
+	// Configuration is a copy with a complete spec, except for repositories and backends that cannot be inferred. A
+	// backend that only VolumeSnapshots use has no storage and is there for its RetentionPolicy.
 	Configuration *v1alpha1.BackupConfiguration
-	// Drivers of its repositories by name. One whose task nobody knows is not in it, unless the Repository exists.
+	// Drivers of the repositories by name. A repository whose task is unknown has no driver, unless its Repository
+	// exists.
 	Drivers map[string]v1alpha1.Driver
-	// Resolved is what was inferred; nil is nothing.
+	// Resolved is what was inferred; nil if nothing was.
 	Resolved *v1alpha1.ResolvedConfiguration
-	// Missing says what could not be inferred, and why; with reason RepositoryConflict, that policy contradicts itself or what exists.
+	// Missing explains what could not be inferred and why. The reason RepositoryConflict means that policy contradicts
+	// itself or an existing Repository.
 	Missing []Mistake
-	// Changed says what would be inferred otherwise now than when the repositories were made.
+	// Changed explains which inferences would differ now from those of the existing repositories.
 	Changed []string
 }
 
-// Complete infers what a BackupConfiguration without mistakes leaves out: the backend from the default storage, its
-// RetentionPolicy from the default one, the repository's name from the configuration's, its directory from the target, its
-// encryption Secret from the storage, the Addon from the target's kind or from what it says of itself; the name of one that can't be
-// inferred is empty. A Repository that exists says itself what is left out, so that its backups never move because a default has
-// changed. What is said for a repository in one session holds in all. One that holds VolumeSnapshots needs none of these but a name.
+// Complete infers what a BackupConfiguration without mistakes leaves out. The backend comes from the default storage,
+// its RetentionPolicy from the default RetentionPolicy, the repository's name from the configuration's name, its
+// directory from the target, its encryption Secret from the storage, and the Addon from the target's kind or object; an
+// Addon that cannot be inferred has an empty name. An existing Repository supplies its own values, so that its backups
+// never move because a default has changed. A setting for a repository in one session applies in all sessions. A
+// repository with VolumeSnapshots needs only a name.
 func Complete(configuration *v1alpha1.BackupConfiguration, known Known) Completion {
 	c := &completer{
 		known: known, out: Completion{Configuration: configuration.DeepCopy(), Drivers: map[string]v1alpha1.Driver{}},
@@ -92,7 +96,7 @@ type completer struct {
 	sessions []sessionCompletion
 }
 
-// sessionCompletion is what is known of a session: what was inferred, and the driver of its task, empty where nobody knows.
+// sessionCompletion holds what was inferred for a session and the driver of its task; the driver is empty if unknown.
 type sessionCompletion struct {
 	resolved v1alpha1.ResolvedConfigurationSession
 	driver   v1alpha1.Driver
@@ -102,7 +106,7 @@ func (c *completer) missing(field, reason, format string, args ...any) {
 	c.out.Missing = append(c.out.Missing, Mistake{Field: field, Reason: reason, Message: fmt.Sprintf(format, args...)})
 }
 
-// said is what the sessions together say of each repository.
+// said merges the settings of each repository over all sessions.
 func said(configuration *v1alpha1.BackupConfiguration) map[string]v1alpha1.RepositoryInfo {
 	all := map[string]v1alpha1.RepositoryInfo{}
 	for i := range configuration.Spec.Sessions {
@@ -110,7 +114,8 @@ func said(configuration *v1alpha1.BackupConfiguration) map[string]v1alpha1.Repos
 			name := cmp.Or(info.Name, configuration.Name)
 			known := all[name]
 			all[name] = v1alpha1.RepositoryInfo{
-				Name: name, Backend: cmp.Or(known.Backend, info.Backend), Directory: cmp.Or(known.Directory, info.Directory),
+				Name: name, Backend: cmp.Or(known.Backend, info.Backend),
+				Directory:        cmp.Or(known.Directory, info.Directory),
 				EncryptionSecret: cmp.Or(known.EncryptionSecret, info.EncryptionSecret),
 			}
 		}
@@ -118,7 +123,7 @@ func said(configuration *v1alpha1.BackupConfiguration) map[string]v1alpha1.Repos
 	return all
 }
 
-// repositoriesOf are those that a session names, or the one of a session that names none.
+// repositoriesOf returns the repositories of a session. A session that names none has one without a name.
 func repositoriesOf(session *v1alpha1.BackupConfigurationSession) []v1alpha1.RepositoryInfo {
 	if len(session.Repositories) == 0 {
 		return []v1alpha1.RepositoryInfo{{}}
@@ -126,8 +131,8 @@ func repositoriesOf(session *v1alpha1.BackupConfigurationSession) []v1alpha1.Rep
 	return session.Repositories
 }
 
-// backends gives those without a storage or a RetentionPolicy the default ones. Without a storage they go. Of those that only
-// VolumeSnapshots use nothing counts but the RetentionPolicy.
+// backends completes each backend by the default storage and RetentionPolicy, and drops a backend without a storage. Of
+// a backend that only VolumeSnapshots use, only the RetentionPolicy counts.
 func (c *completer) backends() {
 	for _, b := range c.original.Backends {
 		b = *b.DeepCopy()
@@ -147,7 +152,8 @@ func (c *completer) backends() {
 	}
 }
 
-// addBackend adds one that has a storage, with the default RetentionPolicy where it has none. What was inferred is noted.
+// addBackend adds a backend that has a storage, and gives it the default RetentionPolicy if it has none. It records
+// what was inferred.
 func (c *completer) addBackend(b v1alpha1.BackendReference, inferred bool) {
 	resolved := v1alpha1.ResolvedBackend{Name: b.Name, StorageRef: c.named(*b.StorageRef)}
 	if !namesRetention(&b) {
@@ -160,7 +166,7 @@ func (c *completer) addBackend(b v1alpha1.BackendReference, inferred bool) {
 	}
 }
 
-// addon completes the Addon of a session and asks for the driver of its task.
+// addon completes the Addon of a session and looks up the driver of its task.
 func (c *completer) addon(i int) {
 	session, known := &c.spec.Sessions[i], &c.sessions[i]
 	known.resolved.Name = session.Name
@@ -192,7 +198,8 @@ func (c *completer) session(i int) {
 		session.Repositories = append(session.Repositories, *info)
 		if inferred {
 			resolved.Repositories = append(resolved.Repositories, v1alpha1.ResolvedRepositoryInfo{
-				Name: info.Name, Backend: info.Backend, Directory: info.Directory, EncryptionSecret: ptr.Deref(info.EncryptionSecret, v1alpha1.ObjectReference{}),
+				Name: info.Name, Backend: info.Backend, Directory: info.Directory,
+				EncryptionSecret: ptr.Deref(info.EncryptionSecret, v1alpha1.ObjectReference{}),
 			})
 		}
 	}
@@ -201,7 +208,7 @@ func (c *completer) session(i int) {
 	}
 }
 
-// InferredAddon is the Addon for a target whose policy names none; empty where the target's kind does not tell.
+// InferredAddon returns the Addon for a target whose policy names none; "" if the target's kind does not decide.
 func InferredAddon(target v1alpha1.TypedObjectReference) string {
 	switch {
 	case target.Kind == v1alpha1.KindPersistentVolumeClaim:
@@ -214,12 +221,12 @@ func InferredAddon(target v1alpha1.TypedObjectReference) string {
 	return WorkloadAddon
 }
 
-// NoAddon says what to do where InferredAddon knows none.
+// NoAddon returns the message about a target for which InferredAddon returns "".
 func NoAddon(target v1alpha1.TypedObjectReference) string {
-	return fmt.Sprintf("%s does not say which database it is of: name the Addon, such as postgres-addon or mariadb-addon, with its task", target)
+	return fmt.Sprintf("%s does not tell the type of its database: name the Addon, such as postgres-addon or mariadb-addon, with its task", target)
 }
 
-// repository completes one, and says whether anything was left out. It is nil where that can't be done.
+// repository completes a repository and reports whether anything was left out. It returns nil if it cannot complete it.
 func (c *completer) repository(field string, info v1alpha1.RepositoryInfo) (*v1alpha1.RepositoryInfo, bool) {
 	out := c.said[cmp.Or(info.Name, c.out.Configuration.Name)]
 	said := chosenBackend(c.original.Backends, info.Backend)
@@ -250,7 +257,7 @@ func (c *completer) repository(field string, info v1alpha1.RepositoryInfo) (*v1a
 	return &out, true
 }
 
-// made says whether Cairn made the Repository: then all of it that policy leaves out was inferred.
+// made reports whether Cairn created the Repository. Then everything that policy leaves out of it was inferred.
 func made(r *v1alpha1.Repository) bool {
 	return r.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByCairn
 }
@@ -261,8 +268,10 @@ func (c *completer) changed(format string, args ...any) {
 	}
 }
 
-// backend completes the backend of a repository and gives its storage; nil is none.
-func (c *completer) backend(field string, info *v1alpha1.RepositoryInfo, existing *v1alpha1.Repository) *v1alpha1.ObjectReference {
+// backend completes the backend of a repository and returns its storage; nil if there is none.
+func (c *completer) backend(
+	field string, info *v1alpha1.RepositoryInfo, existing *v1alpha1.Repository,
+) *v1alpha1.ObjectReference {
 	said := chosenBackend(c.original.Backends, info.Backend)
 	if said != nil && said.StorageRef != nil {
 		info.Backend = said.Name
@@ -277,13 +286,14 @@ func (c *completer) backend(field string, info *v1alpha1.RepositoryInfo, existin
 	if existing != nil {
 		storage = ptr.To(c.named(existing.Spec.StorageRef))
 		if made(existing) && fallback != nil && *fallback != *storage {
-			c.changed("Repository %s stays in BackupStorage %s/%s: the default is %s/%s now", existing.Name,
+			c.changed("Repository %s stays in BackupStorage %s/%s: the default is now %s/%s", existing.Name,
 				storage.Namespace, storage.Name, fallback.Namespace, fallback.Name)
 		}
 	}
 	if storage == nil {
-		c.missing(field+".backend", v1alpha1.ReasonStorageNotFound, "policy names no BackupStorage, and there is no default one that "+
-			"the namespace %s may use: name one in spec.backends, or set spec.default: true on one", c.out.Configuration.Namespace)
+		c.missing(field+".backend", v1alpha1.ReasonStorageNotFound,
+			"policy names no BackupStorage, and there is no default BackupStorage that "+
+				"the namespace %s can use: name one in spec.backends, or set spec.default: true on one", c.out.Configuration.Namespace)
 		return nil
 	}
 	var retention *v1alpha1.ObjectReference
@@ -294,7 +304,8 @@ func (c *completer) backend(field string, info *v1alpha1.RepositoryInfo, existin
 	return storage
 }
 
-// chosenBackend is the backend that a repository names, or the one of those that name none; nil is none.
+// chosenBackend returns the backend that a repository names, or the only backend if it names none; nil if there is no
+// such backend.
 func chosenBackend(backends []v1alpha1.BackendReference, name string) *v1alpha1.BackendReference {
 	for i := range backends {
 		if backends[i].Name == name {
@@ -307,10 +318,11 @@ func chosenBackend(backends []v1alpha1.BackendReference, name string) *v1alpha1.
 	return nil
 }
 
-// backendOf is the name of the inferred backend with a storage, which is added where there is none.
+// backendOf returns the name of the inferred backend with this storage, and adds the backend if it is missing.
 func (c *completer) backendOf(storage v1alpha1.ObjectReference, retention *v1alpha1.ObjectReference) string {
 	for _, b := range c.resolved.Backends {
-		if said := chosenBackend(c.original.Backends, b.Name); b.StorageRef == storage && (said == nil || said.StorageRef == nil) {
+		if said := chosenBackend(c.original.Backends, b.Name); b.StorageRef == storage &&
+			(said == nil || said.StorageRef == nil) {
 			return b.Name
 		}
 	}
@@ -322,21 +334,25 @@ func (c *completer) backendOf(storage v1alpha1.ObjectReference, retention *v1alp
 	return name
 }
 
-// directory is where a repository lies that names no directory.
+// directory returns the directory of a repository that names none.
 func (c *completer) directory(name string, existing *v1alpha1.Repository) string {
 	target := c.spec.Target
-	fresh := "/" + strings.Join([]string{c.known.ClusterName, c.out.Configuration.Namespace, strings.ToLower(target.Kind), target.Name}, "/")
+	fresh := "/" + strings.Join([]string{c.known.ClusterName, c.out.Configuration.Namespace,
+		strings.ToLower(target.Kind), target.Name}, "/")
 	if existing == nil {
 		return fresh
 	}
 	if made(existing) && NormalizeDirectory(fresh) != NormalizeDirectory(existing.Spec.Path) {
-		c.changed("Repository %s stays in the directory %s: it would be made in %s now", name, existing.Spec.Path, fresh)
+		c.changed("Repository %s stays in the directory %s: a new Repository would be in %s", name, existing.Spec.Path,
+			fresh)
 	}
 	return existing.Spec.Path
 }
 
-// encryption is the Secret of a repository that names none: nil where there is none.
-func (c *completer) encryption(field, name string, storage v1alpha1.ObjectReference, existing *v1alpha1.Repository) *v1alpha1.ObjectReference {
+// encryption returns the Secret of a repository that names none, or nil.
+func (c *completer) encryption(
+	field, name string, storage v1alpha1.ObjectReference, existing *v1alpha1.Repository,
+) *v1alpha1.ObjectReference {
 	var fresh *v1alpha1.ObjectReference
 	found := c.known.Storage(storage)
 	if found != nil && found.Spec.EncryptionSecret != nil {
@@ -346,21 +362,23 @@ func (c *completer) encryption(field, name string, storage v1alpha1.ObjectRefere
 	case existing != nil:
 		secret := c.named(existing.Spec.EncryptionSecret)
 		if made(existing) && fresh != nil && *fresh != secret {
-			c.changed("Repository %s stays encrypted with Secret %s/%s: that of the storage is %s/%s now", name,
+			c.changed("Repository %s stays encrypted with Secret %s/%s: the Secret of the storage is now %s/%s", name,
 				secret.Namespace, secret.Name, fresh.Namespace, fresh.Name)
 		}
 		return &secret
 	case found == nil:
-		c.missing(field+".encryptionSecret", v1alpha1.ReasonStorageNotFound, "BackupStorage %s/%s, whose encryptionSecret is the default, "+
-			"does not exist", storage.Namespace, storage.Name)
+		c.missing(field+".encryptionSecret", v1alpha1.ReasonStorageNotFound,
+			"BackupStorage %s/%s, whose encryptionSecret is the default, "+
+				"does not exist", storage.Namespace, storage.Name)
 	case fresh == nil:
-		c.missing(field+".encryptionSecret", v1alpha1.ReasonEncryptionSecretNotAvailable, "policy names no Secret for the repository %s, and "+
-			"BackupStorage %s/%s has none for such repositories: name one here, or in the storage's spec.encryptionSecret", name, storage.Namespace, storage.Name)
+		c.missing(field+".encryptionSecret", v1alpha1.ReasonEncryptionSecretNotAvailable,
+			"policy names no encryption Secret for the repository %s, and "+
+				"BackupStorage %s/%s has no default: name a Secret here, or in the storage's spec.encryptionSecret", name, storage.Namespace, storage.Name)
 	}
 	return fresh
 }
 
-// named gives a reference its namespace.
+// named fills in the namespace of a reference.
 func (c *completer) named(reference v1alpha1.ObjectReference) v1alpha1.ObjectReference {
 	reference.Namespace = cmp.Or(reference.Namespace, c.out.Configuration.Namespace)
 	return reference

@@ -19,26 +19,42 @@ func TestTheDefaultRetentionPolicyIsForBackendsThatNameNone(t *testing.T) {
 		resolved []v1alpha1.ResolvedBackend
 	}{
 		"without a backend": {
-			want:     []v1alpha1.BackendReference{{Name: "s3", StorageRef: ptr.To(ref("backup", "s3")), RetentionPolicy: &keep}},
+			want: []v1alpha1.BackendReference{
+				{Name: "s3", StorageRef: ptr.To(ref("backup", "s3")), RetentionPolicy: &keep},
+			},
 			resolved: []v1alpha1.ResolvedBackend{{Name: "s3", StorageRef: ref("backup", "s3"), RetentionPolicy: &keep}},
 		},
 		"a backend with a storage": {
 			backends: []v1alpha1.BackendReference{{Name: "main", StorageRef: ptr.To(ref("", "plain"))}},
-			want:     []v1alpha1.BackendReference{{Name: "main", StorageRef: ptr.To(ref("", "plain")), RetentionPolicy: &keep}},
-			resolved: []v1alpha1.ResolvedBackend{{Name: "main", StorageRef: ref("shop", "plain"), RetentionPolicy: &keep}},
+			want: []v1alpha1.BackendReference{
+				{Name: "main", StorageRef: ptr.To(ref("", "plain")), RetentionPolicy: &keep},
+			},
+			resolved: []v1alpha1.ResolvedBackend{
+				{Name: "main", StorageRef: ref("shop", "plain"), RetentionPolicy: &keep},
+			},
 		},
 		"a backend without a storage": {
 			backends: []v1alpha1.BackendReference{{Name: "main"}},
-			want:     []v1alpha1.BackendReference{{Name: "main", StorageRef: ptr.To(ref("backup", "s3")), RetentionPolicy: &keep}},
-			resolved: []v1alpha1.ResolvedBackend{{Name: "main", StorageRef: ref("backup", "s3"), RetentionPolicy: &keep}},
+			want: []v1alpha1.BackendReference{
+				{Name: "main", StorageRef: ptr.To(ref("backup", "s3")), RetentionPolicy: &keep},
+			},
+			resolved: []v1alpha1.ResolvedBackend{
+				{Name: "main", StorageRef: ref("backup", "s3"), RetentionPolicy: &keep},
+			},
 		},
-		"one that names its own": {
-			backends: []v1alpha1.BackendReference{{Name: "main", StorageRef: ptr.To(ref("", "plain")), RetentionPolicy: &own}},
-			want:     []v1alpha1.BackendReference{{Name: "main", StorageRef: ptr.To(ref("", "plain")), RetentionPolicy: &own}},
+		"a backend with a RetentionPolicy": {
+			backends: []v1alpha1.BackendReference{
+				{Name: "main", StorageRef: ptr.To(ref("", "plain")), RetentionPolicy: &own},
+			},
+			want: []v1alpha1.BackendReference{
+				{Name: "main", StorageRef: ptr.To(ref("", "plain")), RetentionPolicy: &own},
+			},
 		},
-		"one that names its own and no storage": {
+		"a backend with a RetentionPolicy and without a storage": {
 			backends: []v1alpha1.BackendReference{{Name: "main", RetentionPolicy: &own}},
-			want:     []v1alpha1.BackendReference{{Name: "main", StorageRef: ptr.To(ref("backup", "s3")), RetentionPolicy: &own}},
+			want: []v1alpha1.BackendReference{
+				{Name: "main", StorageRef: ptr.To(ref("backup", "s3")), RetentionPolicy: &own},
+			},
 			resolved: []v1alpha1.ResolvedBackend{{Name: "main", StorageRef: ref("backup", "s3")}},
 		},
 	} {
@@ -48,7 +64,8 @@ func TestTheDefaultRetentionPolicyIsForBackendsThatNameNone(t *testing.T) {
 			known.DefaultRetention = func() *v1alpha1.ObjectReference { return &keep }
 			c := smallest(func(s *v1alpha1.BackupConfigurationSpec) {
 				s.Backends = tc.backends
-				s.Sessions[0].Repositories = []v1alpha1.RepositoryInfo{{Directory: "/d", EncryptionSecret: ptr.To(ref("", "mine"))}}
+				s.Sessions[0].Repositories = []v1alpha1.RepositoryInfo{{Directory: "/d",
+					EncryptionSecret: ptr.To(ref("", "mine"))}}
 			})
 			completion := Complete(c, known)
 			g.Expect(completion.Missing).To(BeEmpty())
@@ -56,7 +73,8 @@ func TestTheDefaultRetentionPolicyIsForBackendsThatNameNone(t *testing.T) {
 			g.Expect(completion.Resolved.Backends).To(Equal(tc.resolved))
 			c.Status.Resolved = completion.Resolved
 			for i, b := range AsResolved(c).Backends {
-				g.Expect(b.RetentionPolicy).To(Equal(tc.want[i].RetentionPolicy), "whoever looks things up by the status finds the same")
+				g.Expect(b.RetentionPolicy).To(Equal(tc.want[i].RetentionPolicy),
+					"a lookup by the status finds the same")
 			}
 		})
 	}
@@ -80,13 +98,15 @@ func TestWhichRetentionPolicyIsTheDefault(t *testing.T) {
 	g := NewWithT(t)
 	policy := func(namespace, name string, minute int, usage *v1alpha1.UsagePolicy) v1alpha1.RetentionPolicy {
 		p := v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespace, Name: name, CreationTimestamp: metav1.NewTime(time.Date(2026, 11, 20, 8, minute, 0, 0, time.UTC)),
+			Namespace: namespace, Name: name, CreationTimestamp: metav1.NewTime(time.Date(2026, 11, 20, 8, minute, 0, 0,
+				time.UTC)),
 		}}
 		p.Spec.Default, p.Spec.UsagePolicy = true, usage
 		return p
 	}
 	everybody := &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: ptr.To(v1alpha1.NamespacesFromAll)}}
-	private, cluster, own := policy("other", "private", 0, nil), policy("backup", "all", 5, everybody), policy("shop", "own", 9, nil)
+	private, cluster, own := policy("other", "private", 0, nil), policy("backup", "all", 5, everybody), policy("shop",
+		"own", 9, nil)
 	plain := policy("shop", "plain", 0, nil)
 	plain.Spec.Default = false
 	all := []v1alpha1.RetentionPolicy{private, cluster, plain}

@@ -15,7 +15,7 @@ func ref(namespace, name string) v1alpha1.ObjectReference {
 	return v1alpha1.ObjectReference{Namespace: namespace, Name: name}
 }
 
-// smallest is the smallest policy.
+// smallest returns the smallest policy, with changes.
 func smallest(change ...func(*v1alpha1.BackupConfigurationSpec)) *v1alpha1.BackupConfiguration {
 	c := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "files"}}
 	c.Spec.Target = &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "uploads"}
@@ -26,7 +26,7 @@ func smallest(change ...func(*v1alpha1.BackupConfigurationSpec)) *v1alpha1.Backu
 	return c
 }
 
-// surroundings have a default storage with an encryption Secret.
+// surroundings returns a default storage with an encryption Secret.
 func surroundings() Known {
 	return Known{
 		ClusterName:      "eu1",
@@ -58,30 +58,35 @@ func TestTheSmallestPolicyIsCompleted(t *testing.T) {
 	g := NewWithT(t)
 	before := smallest()
 	completion := Complete(before, surroundings())
-	g.Expect(before).To(Equal(smallest()), "the spec is not written")
+	g.Expect(before).To(Equal(smallest()), "the spec stays as it was")
 	g.Expect(completion.Missing).To(BeEmpty())
 	g.Expect(completion.Changed).To(BeEmpty())
 	spec := completion.Configuration.Spec
-	g.Expect(spec.Backends).To(Equal([]v1alpha1.BackendReference{{Name: "s3", StorageRef: ptr.To(ref("backup", "s3"))}}))
-	g.Expect(spec.Sessions[0].Addon).To(Equal(&v1alpha1.AddonInfo{Name: "pvc-addon", Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}}}))
+	g.Expect(spec.Backends).To(Equal([]v1alpha1.BackendReference{{Name: "s3",
+		StorageRef: ptr.To(ref("backup", "s3"))}}))
+	g.Expect(spec.Sessions[0].Addon).To(Equal(&v1alpha1.AddonInfo{Name: "pvc-addon",
+		Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}}}))
 	g.Expect(spec.Sessions[0].Repositories).To(Equal([]v1alpha1.RepositoryInfo{{
-		Name: "files", Backend: "s3", Directory: "/eu1/shop/persistentvolumeclaim/uploads", EncryptionSecret: ptr.To(ref("backup", "enc")),
+		Name: "files", Backend: "s3", Directory: "/eu1/shop/persistentvolumeclaim/uploads",
+		EncryptionSecret: ptr.To(ref("backup", "enc")),
 	}}))
 	g.Expect(completion.Resolved).To(Equal(&v1alpha1.ResolvedConfiguration{
 		Backends: []v1alpha1.ResolvedBackend{{Name: "s3", StorageRef: ref("backup", "s3")}},
 		Sessions: []v1alpha1.ResolvedConfigurationSession{{
 			Name: "nightly", Addon: "pvc-addon", Task: "logical-backup",
 			Repositories: []v1alpha1.ResolvedRepositoryInfo{{
-				Name: "files", Backend: "s3", Directory: "/eu1/shop/persistentvolumeclaim/uploads", EncryptionSecret: ref("backup", "enc"),
+				Name: "files", Backend: "s3", Directory: "/eu1/shop/persistentvolumeclaim/uploads",
+				EncryptionSecret: ref("backup", "enc"),
 			}},
 		}},
 	}))
 	before.Status.Resolved = completion.Resolved
-	g.Expect(AsResolved(before)).To(Equal(spec), "whoever looks things up by the status finds the same")
+	g.Expect(AsResolved(before)).To(Equal(spec), "a lookup by the status finds the same")
 }
 
 func TestWhatIsSaidIsNotInferred(t *testing.T) {
-	whole := v1alpha1.RepositoryInfo{Name: "r", Backend: "b", Directory: "/d", EncryptionSecret: ptr.To(ref("", "mine"))}
+	whole := v1alpha1.RepositoryInfo{Name: "r", Backend: "b", Directory: "/d",
+		EncryptionSecret: ptr.To(ref("", "mine"))}
 	backends := []v1alpha1.BackendReference{{Name: "b", StorageRef: ptr.To(ref("", "plain"))}}
 	say := func(info v1alpha1.RepositoryInfo) func(*v1alpha1.BackupConfigurationSpec) {
 		return func(s *v1alpha1.BackupConfigurationSpec) {
@@ -100,11 +105,21 @@ func TestWhatIsSaidIsNotInferred(t *testing.T) {
 		want     v1alpha1.RepositoryInfo
 		resolved bool
 	}{
-		"everything said":      {say(whole), whole, false},
-		"a name left out":      {without(func(i *v1alpha1.RepositoryInfo) { i.Name = "" }), v1alpha1.RepositoryInfo{Name: "files", Backend: "b", Directory: "/d", EncryptionSecret: mine}, true},
-		"a backend left out":   {without(func(i *v1alpha1.RepositoryInfo) { i.Backend = "" }), v1alpha1.RepositoryInfo{Name: "r", Backend: "b", Directory: "/d", EncryptionSecret: mine}, true},
-		"a directory left out": {without(func(i *v1alpha1.RepositoryInfo) { i.Directory = "" }), v1alpha1.RepositoryInfo{Name: "r", Backend: "b", Directory: "/eu1/shop/persistentvolumeclaim/uploads", EncryptionSecret: mine}, true},
-		"said in another session": {func(s *v1alpha1.BackupConfigurationSpec) {
+		"everything set": {say(whole), whole, false},
+		"a name left out": {
+			without(func(i *v1alpha1.RepositoryInfo) { i.Name = "" }), v1alpha1.RepositoryInfo{Name: "files",
+				Backend: "b", Directory: "/d", EncryptionSecret: mine}, true,
+		},
+		"a backend left out": {
+			without(func(i *v1alpha1.RepositoryInfo) { i.Backend = "" }),
+			v1alpha1.RepositoryInfo{Name: "r", Backend: "b", Directory: "/d", EncryptionSecret: mine}, true,
+		},
+		"a directory left out": {
+			without(func(i *v1alpha1.RepositoryInfo) { i.Directory = "" }),
+			v1alpha1.RepositoryInfo{Name: "r", Backend: "b", Directory: "/eu1/shop/persistentvolumeclaim/uploads",
+				EncryptionSecret: mine}, true,
+		},
+		"set in another session": {func(s *v1alpha1.BackupConfigurationSpec) {
 			say(v1alpha1.RepositoryInfo{Name: "r"})(s)
 			other := s.Sessions[0]
 			other.Name, other.Repositories = "weekly", []v1alpha1.RepositoryInfo{whole}
@@ -116,8 +131,10 @@ func TestWhatIsSaidIsNotInferred(t *testing.T) {
 		}, v1alpha1.RepositoryInfo{Name: "r", Backend: "b", Directory: "/d", EncryptionSecret: mine}, true},
 		"the backend without a name": {func(s *v1alpha1.BackupConfigurationSpec) {
 			say(v1alpha1.RepositoryInfo{Name: "r"})(s)
-			s.Backends = []v1alpha1.BackendReference{{Name: "b", StorageRef: ptr.To(ref("", "plain"))}, {StorageRef: ptr.To(ref("backup", "s3"))}}
-		}, v1alpha1.RepositoryInfo{Name: "r", Directory: "/eu1/shop/persistentvolumeclaim/uploads", EncryptionSecret: ptr.To(ref("backup", "enc"))}, true},
+			s.Backends = []v1alpha1.BackendReference{{Name: "b", StorageRef: ptr.To(ref("", "plain"))},
+				{StorageRef: ptr.To(ref("backup", "s3"))}}
+		}, v1alpha1.RepositoryInfo{Name: "r", Directory: "/eu1/shop/persistentvolumeclaim/uploads",
+			EncryptionSecret: ptr.To(ref("backup", "enc"))}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -134,11 +151,11 @@ func TestAnInferenceDoesNotMoveARepositoryThatExists(t *testing.T) {
 		repository *v1alpha1.Repository
 		changed    []string
 	}{
-		"one that Cairn made": {existing(true), []string{
-			"Repository files stays in BackupStorage old/s3: the default is backup/s3 now",
-			"Repository files stays in the directory /a: it would be made in /eu1/shop/persistentvolumeclaim/uploads now",
+		"a Repository that Cairn created": {existing(true), []string{
+			"Repository files stays in BackupStorage old/s3: the default is now backup/s3",
+			"Repository files stays in the directory /a: a new Repository would be in /eu1/shop/persistentvolumeclaim/uploads",
 		}},
-		"one that a user made": {existing(false), nil},
+		"a Repository that a user created": {existing(false), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -147,12 +164,14 @@ func TestAnInferenceDoesNotMoveARepositoryThatExists(t *testing.T) {
 			completion := Complete(smallest(), known)
 			g.Expect(completion.Missing).To(BeEmpty())
 			g.Expect(completion.Changed).To(Equal(tc.changed))
-			g.Expect(completion.Configuration.Spec.Backends).To(Equal([]v1alpha1.BackendReference{{Name: "s3", StorageRef: ptr.To(ref("old", "s3"))}}))
+			g.Expect(completion.Configuration.Spec.Backends).To(Equal([]v1alpha1.BackendReference{{Name: "s3",
+				StorageRef: ptr.To(ref("old", "s3"))}}))
 			g.Expect(completion.Configuration.Spec.Sessions[0].Repositories).To(Equal([]v1alpha1.RepositoryInfo{{
 				Name: "files", Backend: "s3", Directory: "/a", EncryptionSecret: ptr.To(ref("old", "key")),
 			}}))
 			known.DefaultStorage = func() *v1alpha1.ObjectReference { return nil }
-			g.Expect(Complete(smallest(), known).Missing).To(BeEmpty(), "nor does the end of the default storage")
+			g.Expect(Complete(smallest(), known).Missing).To(BeEmpty(),
+				"removing the default storage does not move it either")
 		})
 	}
 	g := NewWithT(t)
@@ -161,7 +180,8 @@ func TestAnInferenceDoesNotMoveARepositoryThatExists(t *testing.T) {
 	said := smallest(func(s *v1alpha1.BackupConfigurationSpec) {
 		s.Backends = []v1alpha1.BackendReference{{Name: "b", StorageRef: ptr.To(ref("shop", "plain"))}}
 	})
-	g.Expect(Complete(said, known).Configuration.Spec.Backends).To(Equal(said.Spec.Backends), "what policy says holds, and is then a conflict")
+	g.Expect(Complete(said, known).Configuration.Spec.Backends).To(Equal(said.Spec.Backends),
+		"a setting of the policy counts, and is then a conflict")
 }
 
 func TestWhatCanNotBeInferredIsSaid(t *testing.T) {
@@ -174,25 +194,27 @@ func TestWhatCanNotBeInferredIsSaid(t *testing.T) {
 		"no default storage": {
 			known: func(k *Known) { k.DefaultStorage = func() *v1alpha1.ObjectReference { return nil } },
 			field: "spec.sessions[0].repositories[0].backend", reason: v1alpha1.ReasonStorageNotFound,
-			message: "policy names no BackupStorage, and there is no default one that the namespace shop may use: name one in spec.backends, or set spec.default: true on one",
+			message: "policy names no BackupStorage, and there is no default BackupStorage that the namespace shop can use: name one in spec.backends, or set spec.default: true on one",
 		},
 		"no default storage for a backend without one": {
 			change: func(s *v1alpha1.BackupConfigurationSpec) {
 				s.Backends = []v1alpha1.BackendReference{{Name: "b"}}
-				s.Sessions[0].Repositories = []v1alpha1.RepositoryInfo{{Name: "r", Backend: "b", Directory: "/d", EncryptionSecret: ptr.To(ref("", "mine"))}}
+				s.Sessions[0].Repositories = []v1alpha1.RepositoryInfo{{Name: "r", Backend: "b", Directory: "/d",
+					EncryptionSecret: ptr.To(ref("", "mine"))}}
 			},
 			known: func(k *Known) { k.DefaultStorage = func() *v1alpha1.ObjectReference { return nil } },
 			field: "spec.sessions[0].repositories[0].backend", reason: v1alpha1.ReasonStorageNotFound,
-			message: "policy names no BackupStorage, and there is no default one that the namespace shop may use: name one in spec.backends, or set spec.default: true on one",
+			message: "policy names no BackupStorage, and there is no default BackupStorage that the namespace shop can use: name one in spec.backends, or set spec.default: true on one",
 		},
 		"no encryption Secret": {
 			change: func(s *v1alpha1.BackupConfigurationSpec) {
 				s.Backends = []v1alpha1.BackendReference{{Name: "b", StorageRef: ptr.To(ref("", "plain"))}}
 			},
-			field: "spec.sessions[0].repositories[0].encryptionSecret", reason: v1alpha1.ReasonEncryptionSecretNotAvailable,
-			message: "policy names no Secret for the repository files, and BackupStorage shop/plain has none for such repositories: name one here, or in the storage's spec.encryptionSecret",
+			field:   "spec.sessions[0].repositories[0].encryptionSecret",
+			reason:  v1alpha1.ReasonEncryptionSecretNotAvailable,
+			message: "policy names no encryption Secret for the repository files, and BackupStorage shop/plain has no default: name a Secret here, or in the storage's spec.encryptionSecret",
 		},
-		"no storage to ask for it": {
+		"a missing storage": {
 			change: func(s *v1alpha1.BackupConfigurationSpec) {
 				s.Backends = []v1alpha1.BackendReference{{Name: "b", StorageRef: ptr.To(ref("", "gone"))}}
 			},
@@ -201,9 +223,11 @@ func TestWhatCanNotBeInferredIsSaid(t *testing.T) {
 		},
 		"two backends": {
 			change: func(s *v1alpha1.BackupConfigurationSpec) {
-				s.Backends = []v1alpha1.BackendReference{{Name: "a", StorageRef: ptr.To(ref("", "plain"))}, {Name: "b", StorageRef: ptr.To(ref("", "plain"))}}
+				s.Backends = []v1alpha1.BackendReference{{Name: "a", StorageRef: ptr.To(ref("", "plain"))},
+					{Name: "b", StorageRef: ptr.To(ref("", "plain"))}}
 			},
-			field: "spec.sessions[0].repositories[0].backend", reason: v1alpha1.ReasonBackendNotFound, message: "spec.backends has 2 backends: say which one",
+			field: "spec.sessions[0].repositories[0].backend", reason: v1alpha1.ReasonBackendNotFound,
+			message: "spec.backends has 2 backends: name one of them",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -225,7 +249,8 @@ func TestWhatCanNotBeInferredIsSaid(t *testing.T) {
 func TestTheDefaultOfANamespace(t *testing.T) {
 	storage := func(namespace, name string, minute int, from v1alpha1.NamespacesFrom) v1alpha1.BackupStorage {
 		s := v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespace, Name: name, CreationTimestamp: metav1.NewTime(time.Date(2026, 11, 20, 8, minute, 0, 0, time.UTC)),
+			Namespace: namespace, Name: name, CreationTimestamp: metav1.NewTime(time.Date(2026, 11, 20, 8, minute, 0, 0,
+				time.UTC)),
 		}}
 		s.Spec.Default, s.Spec.Storage.Provider = true, v1alpha1.ProviderS3
 		s.Spec.UsagePolicy = &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{
@@ -233,23 +258,33 @@ func TestTheDefaultOfANamespace(t *testing.T) {
 		}}
 		return s
 	}
-	own, younger := storage("shop", "own", 9, v1alpha1.NamespacesFromSame), storage("shop", "a-younger", 10, v1alpha1.NamespacesFromAll)
-	selected, all := storage("backup", "selected", 5, v1alpha1.NamespacesFromSelector), storage("backup", "all", 1, v1alpha1.NamespacesFromAll)
-	late, private := storage("evil", "all", 6, v1alpha1.NamespacesFromAll), storage("other", "same", 0, v1alpha1.NamespacesFromSame)
-	volume, plain := storage("other", "volume", 0, v1alpha1.NamespacesFromAll), storage("backup", "plain", 0, v1alpha1.NamespacesFromAll)
+	own, younger := storage("shop", "own", 9, v1alpha1.NamespacesFromSame), storage("shop", "a-younger", 10,
+		v1alpha1.NamespacesFromAll)
+	selected, all := storage("backup", "selected", 5, v1alpha1.NamespacesFromSelector), storage("backup", "all", 1,
+		v1alpha1.NamespacesFromAll)
+	late, private := storage("evil", "all", 6, v1alpha1.NamespacesFromAll), storage("other", "same", 0,
+		v1alpha1.NamespacesFromSame)
+	volume, plain := storage("other", "volume", 0, v1alpha1.NamespacesFromAll), storage("backup", "plain", 0,
+		v1alpha1.NamespacesFromAll)
 	volume.Spec.Storage.Provider, plain.Spec.Default = v1alpha1.ProviderLocal, false
 	for name, tc := range map[string]struct {
 		storages []v1alpha1.BackupStorage
 		labels   map[string]string
 		want     string
 	}{
-		"none":                                    {},
-		"its own, the older one":                  {[]v1alpha1.BackupStorage{all, younger, own, selected}, map[string]string{"backup": "yes"}, "shop/own"},
-		"by selector before that for all":         {[]v1alpha1.BackupStorage{late, all, selected}, map[string]string{"backup": "yes"}, "backup/selected"},
-		"the older of those for all":              {[]v1alpha1.BackupStorage{late, selected, all}, nil, "backup/all"},
-		"not that of another namespace alone":     {[]v1alpha1.BackupStorage{private}, nil, ""},
-		"not a volume elsewhere":                  {[]v1alpha1.BackupStorage{volume}, nil, ""},
-		"not one that does not say that it is it": {[]v1alpha1.BackupStorage{plain}, nil, ""},
+		"none": {},
+		"the older one of its own": {
+			[]v1alpha1.BackupStorage{all, younger, own, selected}, map[string]string{"backup": "yes"}, "shop/own",
+		},
+		"a default by selector before a default for all": {
+			[]v1alpha1.BackupStorage{late, all, selected}, map[string]string{"backup": "yes"}, "backup/selected",
+		},
+		"the older of two for all": {
+			[]v1alpha1.BackupStorage{late, selected, all}, nil, "backup/all",
+		},
+		"not the private default of another namespace": {[]v1alpha1.BackupStorage{private}, nil, ""},
+		"not a volume of another namespace":            {[]v1alpha1.BackupStorage{volume}, nil, ""},
+		"not a storage that is not marked":             {[]v1alpha1.BackupStorage{plain}, nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := ""

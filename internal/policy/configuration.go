@@ -6,20 +6,21 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// backendMistakes says why a repository has no backend. One that names none has the backend without a name, or the only one.
+// backendMistakes explains why a repository has no backend. A repository that names none has the backend without a
+// name, or the only backend.
 func backendMistakes(field string, backends []v1alpha1.BackendReference, name string) []Mistake {
 	message := fmt.Sprintf("spec.backends has no backend %q", name)
 	switch {
 	case chosenBackend(backends, name) != nil, name == "" && len(backends) == 0:
 		return nil
 	case name == "":
-		message = fmt.Sprintf("spec.backends has %d backends: say which one", len(backends))
+		message = fmt.Sprintf("spec.backends has %d backends: name one of them", len(backends))
 	}
 	return []Mistake{{Field: field, Reason: v1alpha1.ReasonBackendNotFound, Message: message}}
 }
 
-// ConfigurationMistakes is everything that keeps a BackupConfiguration from being used, as far as it alone can tell: names
-// that mean two things, backends that are not there, and schedules.
+// ConfigurationMistakes returns everything that keeps a BackupConfiguration from being used, as far as the object alone
+// shows it: duplicate names, missing backends and invalid schedules.
 func ConfigurationMistakes(configuration *v1alpha1.BackupConfiguration) []Mistake {
 	var mistakes []Mistake
 	add := func(field, reason, format string, args ...any) {
@@ -30,13 +31,13 @@ func ConfigurationMistakes(configuration *v1alpha1.BackupConfiguration) []Mistak
 		add("spec.target", v1alpha1.ReasonTargetNotFound, "there is no target")
 	} else if ns := spec.Target.Namespace; ns != "" && configuration.Namespace != "" && ns != configuration.Namespace {
 		add("spec.target.namespace", v1alpha1.ReasonTargetNotFound,
-			"a BackupConfiguration backs up its own namespace: leave the namespace %q out, or make a BackupConfiguration there", ns)
+			"a BackupConfiguration backs up only its own namespace: leave the namespace %q out, or create a BackupConfiguration there", ns)
 	}
 	backends := map[string]bool{}
 	for i, backend := range spec.Backends {
 		field := fmt.Sprintf("spec.backends[%d]", i)
 		if backends[backend.Name] {
-			add(field+".name", v1alpha1.ReasonResourceValidationFailed, "two backends have the name %q", backend.Name)
+			add(field+".name", v1alpha1.ReasonResourceValidationFailed, "backend %q is defined twice", backend.Name)
 		}
 		backends[backend.Name] = true
 	}
@@ -46,7 +47,7 @@ func ConfigurationMistakes(configuration *v1alpha1.BackupConfiguration) []Mistak
 		session := &spec.Sessions[i]
 		field := fmt.Sprintf("spec.sessions[%d]", i)
 		if sessions[session.Name] {
-			add(field+".name", v1alpha1.ReasonResourceValidationFailed, "two sessions have the name %q", session.Name)
+			add(field+".name", v1alpha1.ReasonResourceValidationFailed, "session %q is defined twice", session.Name)
 		}
 		sessions[session.Name] = true
 		if session.Executor == v1alpha1.ExecutorSidecar && spec.Target != nil {
@@ -66,10 +67,11 @@ func ConfigurationMistakes(configuration *v1alpha1.BackupConfiguration) []Mistak
 			mistakes = append(mistakes, directoryMistakes(at+".directory", info.Directory)...)
 			if first := repositories[info.Name]; first != nil && !sameRepository(first, info) {
 				add(at, v1alpha1.ReasonRepositoryConflict,
-					"the repository %q has another backend, directory, encryptionSecret or deletionPolicy in an earlier session: say the same in both", info.Name)
+					"the repository %q has another backend, directory, encryptionSecret or deletionPolicy in an earlier session: use the same in both", info.Name)
 			}
 			repositories[info.Name] = info
 		}
 	}
-	return append(mistakes, ScheduleMistakes(v1alpha1.BackupConfigurationKind, configuration.Namespace, configuration.Name, ConfigurationSessions(configuration))...)
+	return append(mistakes, ScheduleMistakes(v1alpha1.BackupConfigurationKind, configuration.Namespace,
+		configuration.Name, ConfigurationSessions(configuration))...)
 }

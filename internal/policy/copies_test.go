@@ -18,15 +18,32 @@ func TestWhatNoCopiesAreMadeFor(t *testing.T) {
 		task     v1alpha1.Task
 		says     string
 	}{
-		"a workload":                           {method: v1alpha1.CopySnapshot},
-		"a claim":                              {method: v1alpha1.CopyClone, target: v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim}},
-		"a sidecar that reads directly":        {executor: v1alpha1.ExecutorSidecar},
-		"a sidecar that reads directly, aloud": {method: v1alpha1.CopyDirect, executor: v1alpha1.ExecutorSidecar},
-		"a sidecar":                            {method: v1alpha1.CopySnapshot, executor: v1alpha1.ExecutorSidecar, says: "goes with executor Job"},
-		"a task that runs in a sidecar":        {method: v1alpha1.CopySnapshot, task: v1alpha1.Task{Executor: v1alpha1.ExecutorSidecar}, says: "goes with executor Job"},
-		"a task that policy runs in a Job":     {method: v1alpha1.CopySnapshot, executor: v1alpha1.ExecutorJob, task: v1alpha1.Task{Executor: v1alpha1.ExecutorSidecar}},
-		"a database":                           {method: v1alpha1.CopyClone, target: v1alpha1.TypedObjectReference{Kind: v1alpha1.KindService}, says: "a database is asked"},
-		"VolumeSnapshots":                      {method: v1alpha1.CopyClone, task: v1alpha1.Task{Driver: v1alpha1.DriverVolumeSnapshotter}, says: "makes VolumeSnapshots"},
+		"a workload": {method: v1alpha1.CopySnapshot},
+		"a claim": {
+			method: v1alpha1.CopyClone, target: v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim},
+		},
+		"a sidecar that reads directly":             {executor: v1alpha1.ExecutorSidecar},
+		"a sidecar that reads directly, explicitly": {method: v1alpha1.CopyDirect, executor: v1alpha1.ExecutorSidecar},
+		"a sidecar": {
+			method: v1alpha1.CopySnapshot, executor: v1alpha1.ExecutorSidecar, says: "use executor Job with copyMethod",
+		},
+		"a task that runs in a sidecar": {
+			method: v1alpha1.CopySnapshot, task: v1alpha1.Task{Executor: v1alpha1.ExecutorSidecar},
+			says: "use executor Job with copyMethod",
+		},
+		"a task that policy runs in a Job": {
+			method: v1alpha1.CopySnapshot, executor: v1alpha1.ExecutorJob, task: v1alpha1.Task{
+				Executor: v1alpha1.ExecutorSidecar,
+			},
+		},
+		"a database": {
+			method: v1alpha1.CopyClone, target: v1alpha1.TypedObjectReference{Kind: v1alpha1.KindService},
+			says: "a database delivers its data itself",
+		},
+		"VolumeSnapshots": {
+			method: v1alpha1.CopyClone, task: v1alpha1.Task{Driver: v1alpha1.DriverVolumeSnapshotter},
+			says: "makes VolumeSnapshots",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -56,6 +73,6 @@ func TestNamesOfCopies(t *testing.T) {
 	g := NewWithT(t)
 	name := policy.CopyName("uid", "data")
 	g.Expect(name).To(MatchRegexp(`^copy-data-[0-9a-f]{8}$`))
-	g.Expect(policy.CopyName("other", "data")).NotTo(Equal(name), "a namesake that was deleted may have left some")
+	g.Expect(policy.CopyName("other", "data")).NotTo(Equal(name), "a deleted namesake can have left copies behind")
 	g.Expect(len(policy.CopyName("uid", string(make([]byte, 253))))).To(BeNumerically("<=", 63))
 }

@@ -9,17 +9,19 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// DefaultCandidate is an object that says that it is a default.
+// DefaultCandidate is an object that is marked as a default.
 type DefaultCandidate struct {
 	metav1.Object
 	// Usage is the object's usagePolicy.
 	Usage *v1alpha1.UsagePolicy
 }
 
-// ChooseDefault is the default for a namespace with these labels, or nil: the default of the namespace itself, else one that
-// the namespace may use by a selector, else one that all may use. Of several the oldest counts, so that nobody takes another
-// one's place by making a new one.
-func ChooseDefault(candidates []DefaultCandidate, namespace string, labels map[string]string) *v1alpha1.ObjectReference {
+// ChooseDefault returns the default for a namespace with these labels, or nil. The order is: a default of the namespace
+// itself, a default that the namespace can use by a selector, a default that all namespaces can use. The oldest of
+// several wins, so that nobody replaces a default by creating a newer one.
+func ChooseDefault(
+	candidates []DefaultCandidate, namespace string, labels map[string]string,
+) *v1alpha1.ObjectReference {
 	best, rank := -1, 0
 	for i, c := range candidates {
 		r := defaultRank(c, namespace, labels)
@@ -33,7 +35,7 @@ func ChooseDefault(candidates []DefaultCandidate, namespace string, labels map[s
 	return &v1alpha1.ObjectReference{Namespace: candidates[best].GetNamespace(), Name: candidates[best].GetName()}
 }
 
-// defaultRank is 0 for a candidate that is none.
+// defaultRank returns the rank of a candidate in that order; 0 if the namespace cannot use it.
 func defaultRank(c DefaultCandidate, namespace string, labels map[string]string) int {
 	switch {
 	case v1alpha1.HasRecordAnnotation(c.GetAnnotations()) || c.GetDeletionTimestamp() != nil:
@@ -49,7 +51,8 @@ func defaultRank(c DefaultCandidate, namespace string, labels map[string]string)
 	}
 }
 
-// DefaultStorages are the candidates among storages. A volume is one in its own namespace alone.
+// DefaultStorages returns the candidates among storages. A storage on a volume is a candidate only in its own
+// namespace.
 func DefaultStorages(storages []v1alpha1.BackupStorage) []DefaultCandidate {
 	var candidates []DefaultCandidate
 	for i := range storages {
@@ -66,7 +69,7 @@ func DefaultStorages(storages []v1alpha1.BackupStorage) []DefaultCandidate {
 	return candidates
 }
 
-// DefaultPolicies are the candidates among RetentionPolicies.
+// DefaultPolicies returns the candidates among RetentionPolicies.
 func DefaultPolicies(policies []v1alpha1.RetentionPolicy) []DefaultCandidate {
 	var candidates []DefaultCandidate
 	for i := range policies {
@@ -77,14 +80,17 @@ func DefaultPolicies(policies []v1alpha1.RetentionPolicy) []DefaultCandidate {
 	return candidates
 }
 
-// SecondDefault is the sentence about an object that wants to be the default of a namespace that has an older one.
+// SecondDefault returns the message about an object that is marked as the default of a namespace with an older default.
 func SecondDefault(kind, elder string) string {
-	return fmt.Sprintf("%s %s is the default of this namespace already: set spec.default: false on one of them", kind, elder)
+	return fmt.Sprintf("%s %s is already the default of this namespace: set spec.default: false on one of them", kind,
+		elder)
 }
 
-// ElderDefault is the object that is the default of o's namespace before o, or nil. o is a default itself.
+// ElderDefault returns the object that is the default of o's namespace in place of o, or nil. o must be marked as a
+// default.
 func ElderDefault(candidates []DefaultCandidate, o metav1.Object) metav1.Object {
-	candidates = slices.DeleteFunc(slices.Clone(candidates), func(c DefaultCandidate) bool { return c.GetNamespace() != o.GetNamespace() })
+	candidates = slices.DeleteFunc(slices.Clone(candidates),
+		func(c DefaultCandidate) bool { return c.GetNamespace() != o.GetNamespace() })
 	chosen := ChooseDefault(candidates, o.GetNamespace(), nil)
 	for _, c := range candidates {
 		if chosen != nil && c.GetName() == chosen.Name && c.GetName() != o.GetName() && Older(c, o) {

@@ -8,15 +8,15 @@ import (
 	"fmt"
 )
 
-// Digest gives "sha256:<hex>" of v's canonical JSON: keys sorted, no white space. Two values that mean the same JSON have
-// the same digest, whatever the order in which their free-form parts were written. It panics where v has no JSON form,
-// which no object of our API lacks.
+// Digest returns "sha256:<hex>" of v's canonical JSON: keys sorted, no white space. Values with equal JSON have equal
+// digests, whatever the order in which their free-form parts were written. It panics if v has no JSON form; every
+// object of our API has one.
 func Digest(v any) string {
 	raw, err := json.Marshal(v)
 	if err != nil {
 		panic(fmt.Sprintf("digest %T: %v", v, err))
 	}
-	// Free-form parts (a task's params) keep the order of keys that their author wrote; decoding forgets it.
+	// Free-form parts, such as a task's params, keep the key order of their author; decoding them drops it.
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()
 	var plain any

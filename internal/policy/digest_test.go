@@ -15,7 +15,9 @@ func TestDigest(t *testing.T) {
 	}
 	g := NewWithT(t)
 	g.Expect(Digest(map[string]string{})).To(Equal("sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"))
-	g.Expect(Digest(params(`{"a": "1", "b": "2"}`))).To(Equal(Digest(params(`{"b":"2","a":"1"}`))), "order and white space mean nothing")
+	g.Expect(Digest(params(`{"a": "1", "b": "2"}`))).To(Equal(Digest(params(`{"b":"2","a":"1"}`))),
+		"order and white space do not count")
 	g.Expect(Digest(params(`{"a":"1"}`))).NotTo(Equal(Digest(params(`{"a":"2"}`))))
-	g.Expect(Digest(params(`{"a":9007199254740993}`))).NotTo(Equal(Digest(params(`{"a":9007199254740992}`))), "numbers keep all digits")
+	g.Expect(Digest(params(`{"a":9007199254740993}`))).NotTo(Equal(Digest(params(`{"a":9007199254740992}`))),
+		"numbers keep all digits")
 }

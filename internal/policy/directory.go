@@ -10,9 +10,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/backend/layout"
 )
 
-// NormalizeDirectory gives the one spelling of a directory of a storage, "/a" and "a/" both being "a", also where
-// layout.NormalizeDirectory refuses the directory: to compare is not to accept. The storage's root is "". A ".." never
-// leaves the root.
+// NormalizeDirectory returns the canonical spelling of a directory of a storage: "/a" and "a/" are both "a". The
+// storage's root is "". It also accepts directories that layout.NormalizeDirectory refuses, because it only compares. A
+// ".." never leaves the root.
 func NormalizeDirectory(directory string) string {
 	if normal, err := layout.NormalizeDirectory(directory); err == nil {
 		return normal
@@ -25,9 +25,9 @@ func DirectoryKey(namespace string, storage v1alpha1.ObjectReference, directory 
 	return DirectoryKeys(namespace, storage, directory)[0]
 }
 
-// DirectoryKeys are the DirectoryKey of a directory and of every directory that it lies in, from the inside out, without
-// the storage's root. Two directories overlap, which two Repositories must not, where the first key of one is among the keys
-// of the other: a program that lists one of them finds the other's files.
+// DirectoryKeys returns the DirectoryKey of a directory and of every directory around it, innermost first, without the
+// storage's root. Two directories overlap if the first key of one is among the keys of the other. Repositories must not
+// overlap: a program that lists one of them would find the files of the other.
 func DirectoryKeys(namespace string, storage v1alpha1.ObjectReference, directory string) []string {
 	if storage.Namespace != "" {
 		namespace = storage.Namespace
@@ -40,10 +40,10 @@ func DirectoryKeys(namespace string, storage v1alpha1.ObjectReference, directory
 	return keys
 }
 
-// directoryMistakes says why no repository may lie in a directory.
+// directoryMistakes explains why a directory cannot hold a repository.
 func directoryMistakes(field, directory string) []Mistake {
 	if directory == "" {
-		return nil // It is inferred.
+		return nil // The directory is inferred.
 	}
 	if _, err := layout.NormalizeDirectory(directory); err != nil {
 		return []Mistake{{Field: field, Reason: v1alpha1.ReasonResourceValidationFailed, Message: err.Error()}}
@@ -51,8 +51,8 @@ func directoryMistakes(field, directory string) []Mistake {
 	return nil
 }
 
-// Older says whether a has the better right than b to what both want, a place or a directory: the one that was created
-// first, and within the same second the one whose namespace and name come first. Everybody who judges must judge by this.
+// Older reports whether a precedes b where both claim the same place or directory: the object that was created first,
+// and within the same second the object whose namespace and name sort first. Every such decision must use Older.
 func Older(a, b metav1.Object) bool {
 	first, second := a.GetCreationTimestamp(), b.GetCreationTimestamp()
 	if !first.Equal(&second) {

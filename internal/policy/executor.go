@@ -7,7 +7,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Executor says what runs a session: what the policy says, else what the Addon's task says. addon may be nil.
+// Executor returns what runs a session: the executor of the policy, else that of the Addon's task. addon can be nil.
 func Executor(said v1alpha1.Executor, addon *v1alpha1.Addon, info *v1alpha1.AddonInfo, restore bool) v1alpha1.Executor {
 	var task *v1alpha1.Task
 	if addon != nil && info != nil && len(info.Tasks) == 1 {
@@ -19,30 +19,35 @@ func Executor(said v1alpha1.Executor, addon *v1alpha1.Addon, info *v1alpha1.Addo
 	return cmp.Or(said, task.Executor, v1alpha1.ExecutorJob)
 }
 
-// SidecarMistakes finds what a session asks for that only a Job can do. field is where the session stands. addon and storage,
-// which gives the BackupStorage of one of the session's backends or nil, may be nil: what they would show is not looked for.
-func SidecarMistakes(field string, target v1alpha1.TypedObjectReference, session *v1alpha1.BackupConfigurationSession, addon *v1alpha1.Addon, storage func(backend string) *v1alpha1.BackupStorage) []Mistake {
+// SidecarMistakes finds the settings of a session that only a Job supports. field is the path of the session. storage
+// returns the BackupStorage of one of the session's backends, or nil. addon and storage can be nil; then nothing that
+// depends on them is checked.
+func SidecarMistakes(
+	field string, target v1alpha1.TypedObjectReference, session *v1alpha1.BackupConfigurationSession,
+	addon *v1alpha1.Addon, storage func(backend string) *v1alpha1.BackupStorage,
+) []Mistake {
 	var mistakes []Mistake
 	add := func(at, format string, args ...any) {
-		mistakes = append(mistakes, Mistake{Field: field + at, Reason: v1alpha1.ReasonSidecarNotPossible, Message: fmt.Sprintf(format, args...) + ": take executor Job"})
+		mistakes = append(mistakes, Mistake{Field: field + at, Reason: v1alpha1.ReasonSidecarNotPossible,
+			Message: fmt.Sprintf(format, args...) + ": use executor Job"})
 	}
 	if target.Kind == v1alpha1.KindPersistentVolumeClaim {
 		add(".executor", "a PersistentVolumeClaim has no pods that a sidecar could run in")
 	}
 	if target.IsDatabase() {
-		add(".executor", "a database is dumped through its network, by a pod that runs its image")
+		add(".executor", "a database is dumped over the network by a pod that runs its image")
 	}
 	info := session.Addon
 	if info == nil {
 		return mistakes
 	}
 	if info.JobTemplate != nil {
-		add(".addon.jobTemplate", "there is no Job to shape where a sidecar moves the data, only containerRuntimeSettings count")
+		add(".addon.jobTemplate", "a sidecar moves the data without a Job, so only containerRuntimeSettings count")
 	}
 	for i, reference := range info.Tasks {
 		at := fmt.Sprintf(".addon.tasks[%d]", i)
 		if len(reference.AddonVolumes) > 0 || reference.TargetVolumes != nil {
-			add(at, "a sidecar has the volumes of its workload, and no others")
+			add(at, "a sidecar has only the volumes of its workload")
 		}
 		if addon == nil {
 			continue
@@ -54,7 +59,7 @@ func SidecarMistakes(field string, target v1alpha1.TypedObjectReference, session
 			case len(TaskSteps(task)) > 1:
 				add(at, "the task %q has steps before the mover, for which a sidecar has no containers", task.Name)
 			case len(task.VolumeTemplate) > 0 || len(task.VolumeMounts) > 0:
-				add(at, "the task %q brings volumes along, which a sidecar can't mount", task.Name)
+				add(at, "the task %q has volumes of its own, which a sidecar cannot mount", task.Name)
 			}
 		}
 	}
@@ -63,23 +68,25 @@ func SidecarMistakes(field string, target v1alpha1.TypedObjectReference, session
 			break
 		}
 		if s := storage(r.Backend); s != nil && s.Spec.Storage.Local != nil {
-			add(fmt.Sprintf(".repositories[%d]", i), "%s is on a volume, which a sidecar does not mount", describeStorage(s))
+			add(fmt.Sprintf(".repositories[%d]", i), "%s is on a volume, which a sidecar does not mount",
+				describeStorage(s))
 		}
 	}
 	return mistakes
 }
 
-// SidecarRestoreMistakes finds what a restore by a sidecar asks for that only a Job can do.
+// SidecarRestoreMistakes finds the settings of a restore by a sidecar that only a Job supports.
 func SidecarRestoreMistakes(spec *v1alpha1.RestoreSessionSpec) []Mistake {
 	no := func(field, message string) Mistake {
-		return Mistake{Field: field, Reason: v1alpha1.ReasonSidecarNotPossible, Message: message + ": take executor Job"}
+		return Mistake{Field: field, Reason: v1alpha1.ReasonSidecarNotPossible, Message: message + ": use executor Job"}
 	}
 	if spec.Target == nil {
-		return []Mistake{no("spec.executor", "no pod of a workload has the new claims that the restore makes")}
+		return []Mistake{no("spec.executor", "no pod of a workload mounts the new claims that the restore makes")}
 	}
 	mistakes := SidecarMistakes("spec", *spec.Target, &v1alpha1.BackupConfigurationSession{Addon: spec.Addon}, nil, nil)
 	if spec.Addon != nil && spec.Addon.ContainerRuntimeSettings != nil {
-		mistakes = append(mistakes, no("spec.addon.containerRuntimeSettings", "the sidecar runs already, as the policy asks for that it backs up for"))
+		mistakes = append(mistakes, no("spec.addon.containerRuntimeSettings",
+			"the sidecar is already running, with the settings of the policy that it backs up for"))
 	}
 	return mistakes
 }

@@ -15,10 +15,12 @@ func TestExecutor(t *testing.T) {
 	addon := &v1alpha1.Addon{}
 	addon.Spec.BackupTasks = []v1alpha1.Task{{Name: "logical-backup", Executor: v1alpha1.ExecutorSidecar}}
 	g.Expect(policy.Executor("", nil, info, false)).To(Equal(v1alpha1.ExecutorJob))
-	g.Expect(policy.Executor("", addon, info, false)).To(Equal(v1alpha1.ExecutorSidecar), "the Addon says so")
-	g.Expect(policy.Executor(v1alpha1.ExecutorJob, addon, info, false)).To(Equal(v1alpha1.ExecutorJob), "policy has the last word")
+	g.Expect(policy.Executor("", addon, info, false)).To(Equal(v1alpha1.ExecutorSidecar), "the Addon decides")
+	g.Expect(policy.Executor(v1alpha1.ExecutorJob, addon, info, false)).To(Equal(v1alpha1.ExecutorJob),
+		"policy has the last word")
 	g.Expect(policy.Executor(v1alpha1.ExecutorSidecar, nil, nil, false)).To(Equal(v1alpha1.ExecutorSidecar))
-	g.Expect(policy.Executor("", addon, info, true)).To(Equal(v1alpha1.ExecutorJob), "of restores the restore tasks say it")
+	g.Expect(policy.Executor("", addon, info, true)).To(Equal(v1alpha1.ExecutorJob),
+		"the restore task decides for a restore")
 }
 
 func TestWhatASidecarCantDo(t *testing.T) {
@@ -32,24 +34,34 @@ func TestWhatASidecarCantDo(t *testing.T) {
 	}{
 		"a whole backup of a workload": {},
 		"a claim has no pods": {
-			target: v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "data"}, field: "s.executor",
+			target: v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "data"},
+			field:  "s.executor",
 		},
 		"a jobTemplate": {
-			session: func(s *v1alpha1.BackupConfigurationSession) { s.Addon.JobTemplate = &v1alpha1.PodTemplateSpec{} }, field: "s.addon.jobTemplate",
+			session: func(s *v1alpha1.BackupConfigurationSession) { s.Addon.JobTemplate = &v1alpha1.PodTemplateSpec{} },
+			field:   "s.addon.jobTemplate",
 		},
 		"volumes of the policy": {
 			session: func(s *v1alpha1.BackupConfigurationSession) {
 				s.Addon.Tasks[0].AddonVolumes = []v1alpha1.AddonVolume{{Name: "scratch"}}
 			}, field: "s.addon.tasks[0]",
 		},
-		"steps":                 {task: v1alpha1.Task{Steps: []v1alpha1.TaskStep{{Name: "prepare"}, {Name: "mover"}}}, field: "s.addon.tasks[0]"},
-		"volumes of the task":   {task: v1alpha1.Task{VolumeTemplate: []v1alpha1.VolumeTemplate{{Name: "scratch"}}}, field: "s.addon.tasks[0]"},
+		"steps": {
+			task:  v1alpha1.Task{Steps: []v1alpha1.TaskStep{{Name: "prepare"}, {Name: "mover"}}},
+			field: "s.addon.tasks[0]",
+		},
+		"volumes of the task": {
+			task:  v1alpha1.Task{VolumeTemplate: []v1alpha1.VolumeTemplate{{Name: "scratch"}}},
+			field: "s.addon.tasks[0]",
+		},
 		"a storage on a volume": {local: true, field: "s.repositories[0]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			session := &v1alpha1.BackupConfigurationSession{
-				Executor: v1alpha1.ExecutorSidecar, Repositories: []v1alpha1.RepositoryInfo{{Name: "r", Backend: "main"}},
+				Executor: v1alpha1.ExecutorSidecar, Repositories: []v1alpha1.RepositoryInfo{
+					{Name: "r", Backend: "main"},
+				},
 				Addon: &v1alpha1.AddonInfo{Name: "a", Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}}},
 			}
 			if tt.session != nil {
@@ -65,7 +77,8 @@ func TestWhatASidecarCantDo(t *testing.T) {
 			if tt.local {
 				storage.Spec.Storage.Local = &v1alpha1.LocalStorage{}
 			}
-			mistakes := policy.SidecarMistakes("s", tt.target, session, addon, func(string) *v1alpha1.BackupStorage { return storage })
+			mistakes := policy.SidecarMistakes("s", tt.target, session, addon,
+				func(string) *v1alpha1.BackupStorage { return storage })
 			if tt.field == "" {
 				g.Expect(mistakes).To(BeEmpty())
 				return
@@ -73,7 +86,7 @@ func TestWhatASidecarCantDo(t *testing.T) {
 			g.Expect(mistakes).To(HaveLen(1))
 			g.Expect(mistakes[0].Field).To(Equal(tt.field))
 			g.Expect(mistakes[0].Reason).To(Equal(v1alpha1.ReasonSidecarNotPossible))
-			g.Expect(mistakes[0].Message).To(HaveSuffix(": take executor Job"))
+			g.Expect(mistakes[0].Message).To(HaveSuffix(": use executor Job"))
 		})
 	}
 }
@@ -84,15 +97,25 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 		spec  v1alpha1.RestoreSessionSpec
 		field string
 	}{
-		"a workload's volumes": {spec: v1alpha1.RestoreSessionSpec{Target: web, Addon: &v1alpha1.AddonInfo{Name: "workload-addon"}}},
-		"new claims":           {field: "spec.executor"},
-		"a claim":              {spec: v1alpha1.RestoreSessionSpec{Target: &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "web"}}, field: "spec.executor"},
-		"a database":           {spec: v1alpha1.RestoreSessionSpec{Target: &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindService, Name: "db"}}, field: "spec.executor"},
+		"a workload's volumes": {
+			spec: v1alpha1.RestoreSessionSpec{Target: web, Addon: &v1alpha1.AddonInfo{Name: "workload-addon"}},
+		},
+		"new claims": {field: "spec.executor"},
+		"a claim": {
+			spec: v1alpha1.RestoreSessionSpec{Target: &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "web"}}, field: "spec.executor",
+		},
+		"a database": {
+			spec: v1alpha1.RestoreSessionSpec{Target: &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindService,
+				Name: "db"}}, field: "spec.executor",
+		},
 		"with a jobTemplate": {
-			spec: v1alpha1.RestoreSessionSpec{Target: web, Addon: &v1alpha1.AddonInfo{JobTemplate: &v1alpha1.PodTemplateSpec{}}}, field: "spec.addon.jobTemplate",
+			spec: v1alpha1.RestoreSessionSpec{Target: web,
+				Addon: &v1alpha1.AddonInfo{JobTemplate: &v1alpha1.PodTemplateSpec{}}}, field: "spec.addon.jobTemplate",
 		},
 		"with settings of the container": {
-			spec:  v1alpha1.RestoreSessionSpec{Target: web, Addon: &v1alpha1.AddonInfo{ContainerRuntimeSettings: &v1alpha1.ContainerRuntimeSettings{}}},
+			spec: v1alpha1.RestoreSessionSpec{
+				Target: web, Addon: &v1alpha1.AddonInfo{ContainerRuntimeSettings: &v1alpha1.ContainerRuntimeSettings{}},
+			},
 			field: "spec.addon.containerRuntimeSettings",
 		},
 	} {
@@ -106,7 +129,7 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 			g.Expect(mistakes).To(HaveLen(1))
 			g.Expect(mistakes[0].Field).To(Equal(tt.field))
 			g.Expect(mistakes[0].Reason).To(Equal(v1alpha1.ReasonSidecarNotPossible))
-			g.Expect(mistakes[0].Message).To(HaveSuffix(": take executor Job"))
+			g.Expect(mistakes[0].Message).To(HaveSuffix(": use executor Job"))
 		})
 	}
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Expand makes the child BackupConfigurations of a batch, one a target, in the order of Targets. A child holds what the batch
-// says about its target and nothing else: neither other targets nor the order of sessions and backends change it. It has no
-// schedule, because the batch's sessions run it. Children share no memory with the batch and have no owner references. The
-// error is an *InvalidError with every mistake of the batch; there are no children then.
+// Expand returns the child BackupConfigurations of a batch, one for each target, in the order of Targets. A child
+// depends only on what the batch says about its target: other targets and the order of sessions and backends do not
+// change it. It has no schedule, because the sessions of the batch run it. Children share no memory with the batch and
+// have no owner references. On error, which is an *InvalidError with every mistake of the batch, there are no children.
 func Expand(batch *v1alpha1.BackupBatch, find Find) ([]v1alpha1.BackupConfiguration, error) {
 	children, err := expand(batch, find)
 	for i := range children {
@@ -22,7 +22,7 @@ func Expand(batch *v1alpha1.BackupBatch, find Find) ([]v1alpha1.BackupConfigurat
 	return children, err
 }
 
-// KnownChildren are the children of a batch for the targets that its status has, without digests of their specs.
+// KnownChildren returns the children of a batch for the targets in its status, without digests of their specs.
 func KnownChildren(batch *v1alpha1.BackupBatch) ([]v1alpha1.BackupConfiguration, error) {
 	return expand(batch, FoundBefore(batch))
 }
@@ -50,13 +50,16 @@ func expand(batch *v1alpha1.BackupBatch, find Find) ([]v1alpha1.BackupConfigurat
 	}
 	for i := range children {
 		spec := &children[i].Spec
-		slices.SortFunc(spec.Sessions, func(a, b v1alpha1.BackupConfigurationSession) int { return cmp.Compare(a.Name, b.Name) })
+		slices.SortFunc(spec.Sessions, func(a, b v1alpha1.BackupConfigurationSession) int {
+			return cmp.Compare(a.Name,
+				b.Name)
+		})
 		spec.Backends = usedBackends(batch.Spec.Backends, spec.Sessions)
 	}
 	return children, nil
 }
 
-// newChild is the child of a target before its sessions and backends are known.
+// newChild returns the child of a target without sessions and backends.
 func newChild(batch *v1alpha1.BackupBatch, target *Target) v1alpha1.BackupConfiguration {
 	app := target.AppRef
 	return v1alpha1.BackupConfiguration{
@@ -73,23 +76,29 @@ func newChild(batch *v1alpha1.BackupBatch, target *Target) v1alpha1.BackupConfig
 	}
 }
 
-// childSession is what a batch's session does for one target.
-func childSession(session *v1alpha1.BackupBatchSession, says *v1alpha1.BatchSessionTarget, target *Target) v1alpha1.BackupConfigurationSession {
+// childSession returns what a batch's session does for one target.
+func childSession(
+	session *v1alpha1.BackupBatchSession, says *v1alpha1.BatchSessionTarget, target *Target,
+) v1alpha1.BackupConfigurationSession {
 	config := session.SessionConfig.DeepCopy()
 	config.Scheduler = nil
 	config.Hooks = AroundTarget(config.Hooks, says.Hooks)
-	if own := says.BackupTimeout; own != nil && (config.BackupTimeout == nil || own.Duration < config.BackupTimeout.Duration) {
+	if own := says.BackupTimeout; own != nil &&
+		(config.BackupTimeout == nil || own.Duration < config.BackupTimeout.Duration) {
 		config.BackupTimeout = own.DeepCopy()
 	}
 	return v1alpha1.BackupConfigurationSession{
-		SessionConfig: *config, Addon: says.Addon.DeepCopy(), Executor: says.Executor, CopySettings: *says.CopySettings.DeepCopy(),
+		SessionConfig: *config, Addon: says.Addon.DeepCopy(), Executor: says.Executor,
+		CopySettings: *says.CopySettings.DeepCopy(),
 		Repositories: targetRepositories(session, says, target),
 	}
 }
 
-// targetRepositories are the repositories of a target in a session: its own, else those of the session. The latter, and the own
-// ones of a target with a selector, are templates.
-func targetRepositories(session *v1alpha1.BackupBatchSession, says *v1alpha1.BatchSessionTarget, target *Target) []v1alpha1.RepositoryInfo {
+// targetRepositories returns the repositories of a target in a session: its own, else those of the session. The
+// session's repositories, and the own ones of a target with a selector, are templates.
+func targetRepositories(
+	session *v1alpha1.BackupBatchSession, says *v1alpha1.BatchSessionTarget, target *Target,
+) []v1alpha1.RepositoryInfo {
 	infos, template := says.Repositories, target.FoundBy != ""
 	if len(infos) == 0 {
 		infos, template = session.Repositories, true
@@ -110,8 +119,10 @@ func targetRepositories(session *v1alpha1.BackupBatchSession, says *v1alpha1.Bat
 	return out
 }
 
-// usedBackends are those backends that the sessions back up to, by name.
-func usedBackends(backends []v1alpha1.BackendReference, sessions []v1alpha1.BackupConfigurationSession) []v1alpha1.BackendReference {
+// usedBackends returns the backends that the sessions use, ordered by name.
+func usedBackends(
+	backends []v1alpha1.BackendReference, sessions []v1alpha1.BackupConfigurationSession,
+) []v1alpha1.BackendReference {
 	var used []v1alpha1.BackendReference
 	for i := range backends {
 		if slices.ContainsFunc(sessions, func(s v1alpha1.BackupConfigurationSession) bool {

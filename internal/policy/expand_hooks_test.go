@@ -22,20 +22,25 @@ func hookNames(hooks []v1alpha1.HookInfo) []string {
 func targetHooks(pre, post []string) *v1alpha1.TargetHooks {
 	out := &v1alpha1.TargetHooks{}
 	for _, name := range pre {
-		out.PreBackup = append(out.PreBackup, v1alpha1.TargetHook{Name: name, HookTemplate: &v1alpha1.ObjectReference{Name: name}, MaxRetry: 2})
+		out.PreBackup = append(out.PreBackup,
+			v1alpha1.TargetHook{Name: name, HookTemplate: &v1alpha1.ObjectReference{Name: name}, MaxRetry: 2})
 	}
 	for _, name := range post {
-		out.PostBackup = append(out.PostBackup, v1alpha1.TargetHook{Name: name, HookTemplate: &v1alpha1.ObjectReference{Name: name}, ExecutionPolicy: v1alpha1.HookOnFailure})
+		out.PostBackup = append(out.PostBackup,
+			v1alpha1.TargetHook{Name: name, HookTemplate: &v1alpha1.ObjectReference{Name: name},
+				ExecutionPolicy: v1alpha1.HookOnFailure})
 	}
 	return out
 }
 
-// A child that is run alone has what the batch says of its target: both sorts of hooks, and the shorter time.
+// A child that runs alone has what the batch sets for its target: the hooks of session and target, and the shorter
+// timeout.
 func TestExpandGivesAChildTheHooksAndTheTimeOfItsTarget(t *testing.T) {
 	g := NewWithT(t)
 	batch := batchOf("web", "db")
 	s := &batch.Spec.Sessions[0]
-	s.Hooks = &v1alpha1.BackupHooks{PreBackup: []v1alpha1.HookInfo{{Name: "pre"}}, PostBackup: []v1alpha1.HookInfo{{Name: "post"}}}
+	s.Hooks = &v1alpha1.BackupHooks{PreBackup: []v1alpha1.HookInfo{{Name: "pre"}},
+		PostBackup: []v1alpha1.HookInfo{{Name: "post"}}}
 	s.Targets[0].Hooks = targetHooks([]string{"freeze"}, []string{"thaw"})
 	s.Targets[0].BackupTimeout = &metav1.Duration{Duration: time.Minute}
 	s.Targets[1].BackupTimeout = &metav1.Duration{Duration: 24 * time.Hour}
@@ -50,9 +55,10 @@ func TestExpandGivesAChildTheHooksAndTheTimeOfItsTarget(t *testing.T) {
 	g.Expect(web.Hooks.PostBackup[0].ExecutionPolicy).To(Equal(v1alpha1.HookOnFailure))
 	g.Expect(web.BackupTimeout.Duration).To(Equal(time.Minute))
 	g.Expect(hookNames(db.Hooks.PreBackup)).To(Equal([]string{"pre"}))
-	g.Expect(db.BackupTimeout.Duration).To(Equal(30*time.Minute), "the session's is shorter")
+	g.Expect(db.BackupTimeout.Duration).To(Equal(30*time.Minute), "the timeout of the session is shorter")
 	web.Hooks.PreBackup[1].HookTemplate.Name = "changed"
-	g.Expect(s.Targets[0].Hooks.PreBackup[0].HookTemplate.Name).To(Equal("freeze"), "children share no memory with the batch")
+	g.Expect(s.Targets[0].Hooks.PreBackup[0].HookTemplate.Name).To(Equal("freeze"),
+		"children share no memory with the batch")
 }
 
 func TestExpandRefusesHooksThatCannotBeToldApart(t *testing.T) {
@@ -65,10 +71,17 @@ func TestExpandRefusesHooksThatCannotBeToldApart(t *testing.T) {
 		target  *v1alpha1.TargetHooks
 		field   string
 	}{
-		"of the session":           {[]string{"a"}, targetHooks([]string{"b", "a"}, nil), "spec.sessions[0].targets[0].hooks.preBackup[1].name"},
-		"of the target":            {nil, targetHooks(nil, []string{"a", "a"}), "spec.sessions[0].targets[0].hooks.postBackup[1].name"},
-		"too many":                 {many, targetHooks([]string{"a", "b", "c", "d", "e", "f", "g", "i"}, nil), "spec.sessions[0].targets[0].hooks.preBackup"},
-		"one before and one after": {[]string{"a"}, targetHooks(nil, []string{"a"}), ""},
+		"a name of the session": {
+			[]string{"a"}, targetHooks([]string{"b", "a"}, nil), "spec.sessions[0].targets[0].hooks.preBackup[1].name",
+		},
+		"a name of the target": {
+			nil, targetHooks(nil, []string{"a", "a"}), "spec.sessions[0].targets[0].hooks.postBackup[1].name",
+		},
+		"too many": {
+			many, targetHooks([]string{"a", "b", "c", "d", "e", "f", "g", "i"}, nil),
+			"spec.sessions[0].targets[0].hooks.preBackup",
+		},
+		"the same name before and after": {[]string{"a"}, targetHooks(nil, []string{"a"}), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -84,7 +97,8 @@ func TestExpandRefusesHooksThatCannotBeToldApart(t *testing.T) {
 				g.Expect(mistakes).To(BeEmpty())
 				return
 			}
-			g.Expect(mistakes).To(ConsistOf(And(HaveField("Field", tt.field), HaveField("Reason", v1alpha1.ReasonInvalidHook))))
+			g.Expect(mistakes).To(ConsistOf(And(HaveField("Field", tt.field),
+				HaveField("Reason", v1alpha1.ReasonInvalidHook))))
 		})
 	}
 }

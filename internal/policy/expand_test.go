@@ -14,7 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// batchOf makes a valid batch: every target is in the session "hourly", every second one in "nightly" too.
+// batchOf returns a valid batch: every target is in the session "hourly", every second one also in "nightly".
 func batchOf(targets ...string) *v1alpha1.BackupBatch {
 	batch := &v1alpha1.BackupBatch{ObjectMeta: metav1.ObjectMeta{Name: "shop", Namespace: "shop", UID: "uid"}}
 	batch.Spec.Backends = []v1alpha1.BackendReference{
@@ -69,7 +69,8 @@ func TestExpandMakesOneChildPerTarget(t *testing.T) {
 	g.Expect(web.Name).To(Equal("shop-web"))
 	g.Expect(db.Name).To(Equal("shop-db"), "children come in the order of spec.targets")
 	g.Expect(web.Namespace).To(Equal("shop"))
-	g.Expect(web.Labels).To(Equal(map[string]string{"app.kubernetes.io/managed-by": "cairn", "backup.cairn.dev/batch": "shop"}))
+	g.Expect(web.Labels).To(Equal(map[string]string{"app.kubernetes.io/managed-by": "cairn",
+		"backup.cairn.dev/batch": "shop"}))
 	g.Expect(web.OwnerReferences).To(BeEmpty())
 	g.Expect(web.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationSpecDigest, Digest(web.Spec)))
 	g.Expect(*web.Spec.Target).To(Equal(batch.Spec.Targets[0].AppRef))
@@ -81,8 +82,8 @@ func TestExpandMakesOneChildPerTarget(t *testing.T) {
 	g.Expect(web.Spec.Sessions[0].Addon).To(Equal(batch.Spec.Sessions[0].Targets[0].Addon))
 	g.Expect(web.Spec.Sessions[0].Repositories).To(Equal(batch.Spec.Sessions[0].Targets[0].Repositories))
 	g.Expect(web.Spec.Backends).To(HaveLen(2))
-	g.Expect(db.Spec.Sessions).To(HaveLen(1), "db is in one session only")
-	g.Expect(db.Spec.Backends).To(HaveLen(1), "db uses one backend only")
+	g.Expect(db.Spec.Sessions).To(HaveLen(1), "db is in only one session")
+	g.Expect(db.Spec.Backends).To(HaveLen(1), "db uses only one backend")
 	g.Expect(db.Spec.Backends[0].Name).To(Equal("main"))
 
 	web.Spec.Sessions[0].Repositories[0].EncryptionSecret.Name = "changed"
@@ -102,50 +103,60 @@ func TestExpandRefusesBadBatches(t *testing.T) {
 			edit: func(b *v1alpha1.BackupBatch) {
 				b.Spec.Targets = append(b.Spec.Targets, *b.Spec.Targets[0].DeepCopy())
 			},
-			field: "spec.targets[2].name", reason: v1alpha1.ReasonResourceValidationFailed, message: `two targets have the name "web"`,
+			field: "spec.targets[2].name", reason: v1alpha1.ReasonResourceValidationFailed,
+			message: `target "web" is defined twice`,
 		},
 		"a session of an unknown target": {
 			edit: func(b *v1alpha1.BackupBatch) {
 				b.Spec.Sessions[1].Targets = append(b.Spec.Sessions[1].Targets, sessionTarget("cache", "main"))
 			},
-			field: "spec.sessions[1].targets[1].name", reason: v1alpha1.ReasonTargetNotFound, message: `no target "cache"`,
+			field: "spec.sessions[1].targets[1].name", reason: v1alpha1.ReasonTargetNotFound,
+			message: `no target "cache"`,
 		},
 		"a session that names a target twice": {
 			edit: func(b *v1alpha1.BackupBatch) {
 				b.Spec.Sessions[0].Targets = append(b.Spec.Sessions[0].Targets, sessionTarget("web", "main"))
 			},
-			field: "spec.sessions[0].targets[2].name", reason: v1alpha1.ReasonResourceValidationFailed, message: `names the target "web" twice`,
+			field: "spec.sessions[0].targets[2].name", reason: v1alpha1.ReasonResourceValidationFailed,
+			message: `names the target "web" twice`,
 		},
 		"a target that no session names": {
 			edit:  func(b *v1alpha1.BackupBatch) { b.Spec.Sessions[0].Targets = b.Spec.Sessions[0].Targets[:1] },
-			field: "spec.targets[1].name", reason: v1alpha1.ReasonResourceValidationFailed, message: `no session names the target "db"`,
+			field: "spec.targets[1].name", reason: v1alpha1.ReasonResourceValidationFailed,
+			message: `no session names the target "db"`,
 		},
 		"two sessions of one name": {
 			edit:  func(b *v1alpha1.BackupBatch) { b.Spec.Sessions[1].Name = "hourly" },
-			field: "spec.sessions[1].name", reason: v1alpha1.ReasonResourceValidationFailed, message: `two sessions have the name "hourly"`,
+			field: "spec.sessions[1].name", reason: v1alpha1.ReasonResourceValidationFailed,
+			message: `session "hourly" is defined twice`,
 		},
 		"two backends of one name": {
 			edit:  func(b *v1alpha1.BackupBatch) { b.Spec.Backends = append(b.Spec.Backends, b.Spec.Backends[0]) },
-			field: "spec.backends[2].name", reason: v1alpha1.ReasonResourceValidationFailed, message: `two backends have the name "main"`,
+			field: "spec.backends[2].name", reason: v1alpha1.ReasonResourceValidationFailed,
+			message: `backend "main" is defined twice`,
 		},
 		"an unknown backend": {
 			edit:  func(b *v1alpha1.BackupBatch) { b.Spec.Sessions[0].Targets[1].Repositories[0].Backend = "mian" },
-			field: "spec.sessions[0].targets[1].repositories[0].backend", reason: v1alpha1.ReasonBackendNotFound, message: `no backend "mian"`,
+			field: "spec.sessions[0].targets[1].repositories[0].backend", reason: v1alpha1.ReasonBackendNotFound,
+			message: `no backend "mian"`,
 		},
 		"one repository for two targets": {
 			edit:  func(b *v1alpha1.BackupBatch) { b.Spec.Sessions[0].Targets[1].Repositories[0].Name = "web-main" },
-			field: "spec.sessions[0].targets[1].repositories[0].name", reason: v1alpha1.ReasonRepositoryConflict, message: `give "db" its own`,
+			field: "spec.sessions[0].targets[1].repositories[0].name", reason: v1alpha1.ReasonRepositoryConflict,
+			message: `give the target "db" a repository of its own`,
 		},
 		"one repository with two directories": {
 			edit: func(b *v1alpha1.BackupBatch) {
 				b.Spec.Sessions[1].Targets[0].Repositories[0] = b.Spec.Sessions[0].Targets[0].Repositories[0]
 				b.Spec.Sessions[1].Targets[0].Repositories[0].Directory = "/elsewhere"
 			},
-			field: "spec.sessions[1].targets[0].repositories[0]", reason: v1alpha1.ReasonRepositoryConflict, message: "say the same in both",
+			field: "spec.sessions[1].targets[0].repositories[0]", reason: v1alpha1.ReasonRepositoryConflict,
+			message: "use the same in both",
 		},
 		"a target of another namespace": {
 			edit:  func(b *v1alpha1.BackupBatch) { b.Spec.Targets[0].AppRef.Namespace = "bank" },
-			field: "spec.targets[0].appRef.namespace", reason: v1alpha1.ReasonTargetNotFound, message: "backs up its own namespace",
+			field: "spec.targets[0].appRef.namespace", reason: v1alpha1.ReasonTargetNotFound,
+			message: "backs up only its own namespace",
 		},
 	}
 	for name, test := range tests {
@@ -177,7 +188,7 @@ func TestExpandListsEveryMistake(t *testing.T) {
 	_, err := Expand(batch, nil)
 
 	g.Expect(err).To(MatchError(And(
-		ContainSubstring(`two targets have the name "web"`),
+		ContainSubstring(`target "web" is defined twice`),
 		ContainSubstring(`no target "cache"`),
 		ContainSubstring(`no backend "mian"`),
 		ContainSubstring(`no session names the target "db"`),
@@ -192,11 +203,11 @@ func TestExpandAllowsOneRepositoryInTwoSessionsOfATarget(t *testing.T) {
 
 	_, err := Expand(batch, nil)
 
-	g.Expect(err).NotTo(HaveOccurred(), "the directory is the same one, written in another way")
+	g.Expect(err).NotTo(HaveOccurred(), "it is the same directory in another spelling")
 }
 
-// Whatever the batch: the order of sessions, backends and of a session's targets changes no child; adding or removing a
-// target changes no other child.
+// For every batch: the order of sessions, backends and a session's targets does not change any child; adding or
+// removing a target does not change any other child.
 func TestExpandChangesAsLittleAsPossible(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 50 {
@@ -234,7 +245,7 @@ func shuffle[T any](random *rand.Rand, s []T) {
 	random.Shuffle(len(s), func(i, j int) { s[i], s[j] = s[j], s[i] })
 }
 
-// BenchmarkExpand prints targets/s; the bar is 10,000 on one core.
+// BenchmarkExpand reports targets/s; the bar is 10,000 on one core.
 func BenchmarkExpand(b *testing.B) {
 	names := make([]string, 500)
 	for i := range names {

@@ -11,8 +11,8 @@ import (
 // someRun stands for the name of a run that does not exist yet.
 const someRun = "run"
 
-// BackupHookValues are the built-in variables of the hooks of a session, as far as its policy tells. Target is nil for a
-// session with several targets.
+// BackupHookValues returns the built-in variables of a session's hooks, as far as its policy determines them. target is
+// nil for a session with several targets.
 func BackupHookValues(namespace, kind, name, session string, target *v1alpha1.TypedObjectReference) hook.Builtin {
 	out := hook.Builtin{
 		"namespace": namespace, "backupSession": someRun, "restoreSession": "", "session": session,
@@ -24,7 +24,7 @@ func BackupHookValues(namespace, kind, name, session string, target *v1alpha1.Ty
 	return out
 }
 
-// RestoreHookValues are the built-in variables of the hooks of a restore.
+// RestoreHookValues returns the built-in variables of a restore's hooks.
 func RestoreHookValues(restore *v1alpha1.RestoreSession, namespace string) hook.Builtin {
 	out := hook.Builtin{
 		"namespace": namespace, "backupSession": "", "restoreSession": restore.Name, "session": "",
@@ -36,8 +36,8 @@ func RestoreHookValues(restore *v1alpha1.RestoreSession, namespace string) hook.
 	return out
 }
 
-// RestoreBatchHookValues are the built-in variables of the hooks around all targets of a RestoreBatch, which is their invoker.
-// Those of a RestoreBatch of one target know it.
+// RestoreBatchHookValues returns the built-in variables of the hooks around all targets of a RestoreBatch, which is
+// their invoker. A RestoreBatch with only one target also sets the variables of that target.
 func RestoreBatchHookValues(batch *v1alpha1.RestoreBatch, namespace string) hook.Builtin {
 	out := hook.Builtin{
 		"namespace": namespace, "backupSession": "", "restoreSession": "", "session": "",
@@ -49,23 +49,24 @@ func RestoreBatchHookValues(batch *v1alpha1.RestoreBatch, namespace string) hook
 	return out
 }
 
-// Hook is the use of a HookTemplate and where it stands.
+// Hook is the use of a HookTemplate with its position.
 type Hook struct {
-	// Field where it stands, for example spec.sessions[0].hooks.preBackup[1].
+	// Field of the hook, for example spec.sessions[0].hooks.preBackup[1].
 	Field string
 	*v1alpha1.HookInfo
 }
 
-// BackupHooks are the hooks of a session that stands at field.
+// BackupHooks returns the hooks of the session at field.
 func BackupHooks(field string, hooks *v1alpha1.BackupHooks) []Hook {
 	if hooks == nil {
 		return nil
 	}
-	return append(hooksAt(field+".hooks.preBackup", hooks.PreBackup), hooksAt(field+".hooks.postBackup", hooks.PostBackup)...)
+	return append(hooksAt(field+".hooks.preBackup", hooks.PreBackup),
+		hooksAt(field+".hooks.postBackup", hooks.PostBackup)...)
 }
 
-// BatchHooks are the hooks of a session of a batch, by its place, and their built-in variables. Those of a session of one target
-// that is named know it.
+// BatchHooks returns the hooks of session i of a batch and their built-in variables. A session with only one target,
+// which spec.targets names, also sets the variables of that target.
 func BatchHooks(batch *v1alpha1.BackupBatch, i int) ([]Hook, hook.Builtin) {
 	session := &batch.Spec.Sessions[i]
 	var only *v1alpha1.TypedObjectReference
@@ -83,14 +84,14 @@ func BatchHooks(batch *v1alpha1.BackupBatch, i int) ([]Hook, hook.Builtin) {
 		BackupHookValues(batch.Namespace, v1alpha1.BackupBatchKind, batch.Name, session.Name, only)
 }
 
-// TargetHooks are the hooks of one target of a session of a batch that stands at field, for example
+// TargetHooks returns the hooks of a target in a session of a batch. field is the path of the target, for example
 // spec.sessions[0].targets[1].
 func TargetHooks(field string, target *v1alpha1.BatchSessionTarget) []Hook {
 	return BackupHooks(field, target.Hooks.BackupHooks())
 }
 
-// AroundTarget are the hooks that a backup of one target of a session alone has around it: those of the session outside, those
-// of the target inside. Nil where there are none.
+// AroundTarget returns the hooks around a backup of a single target of a session: those of the session outside, those
+// of the target inside; nil if there are none.
 func AroundTarget(session *v1alpha1.BackupHooks, target *v1alpha1.TargetHooks) *v1alpha1.BackupHooks {
 	inner := target.BackupHooks()
 	switch {
@@ -106,12 +107,13 @@ func AroundTarget(session *v1alpha1.BackupHooks, target *v1alpha1.TargetHooks) *
 	}
 }
 
-// RestoreHooks are the hooks of a restore.
+// RestoreHooks returns the hooks of a restore.
 func RestoreHooks(hooks *v1alpha1.RestoreHooks) []Hook {
 	if hooks == nil {
 		return nil
 	}
-	return append(hooksAt("spec.hooks.preRestore", hooks.PreRestore), hooksAt("spec.hooks.postRestore", hooks.PostRestore)...)
+	return append(hooksAt("spec.hooks.preRestore", hooks.PreRestore),
+		hooksAt("spec.hooks.postRestore", hooks.PostRestore)...)
 }
 
 func hooksAt(field string, infos []v1alpha1.HookInfo) []Hook {
@@ -122,13 +124,16 @@ func hooksAt(field string, infos []v1alpha1.HookInfo) []Hook {
 	return out
 }
 
-// HookMistakes checks what a hook says about a HookTemplate against the HookTemplate, and the HookTemplate itself, with the
-// Function that it runs. One that is nil is not looked at.
-func HookMistakes(h Hook, template *v1alpha1.HookTemplate, function *v1alpha1.Function, builtin hook.Builtin) []Mistake {
+// HookMistakes checks the HookTemplate, its Function, and the hook's settings for them. A nil function is not checked.
+func HookMistakes(
+	h Hook, template *v1alpha1.HookTemplate, function *v1alpha1.Function, builtin hook.Builtin,
+) []Mistake {
 	var out []Mistake
-	_, mistakes := hook.Resolve(h.HookInfo, template, builtin, hook.Container{Function: function, MoverImage: laterKnown(nil).MoverImage})
+	_, mistakes := hook.Resolve(h.HookInfo, template, builtin,
+		hook.Container{Function: function, MoverImage: laterKnown(nil).MoverImage})
 	for _, m := range mistakes {
-		out = append(out, Mistake{Field: h.Field + "." + m.Field, Reason: v1alpha1.ReasonInvalidHook, Message: m.Message})
+		out = append(out, Mistake{Field: h.Field + "." + m.Field, Reason: v1alpha1.ReasonInvalidHook,
+			Message: m.Message})
 	}
 	return out
 }

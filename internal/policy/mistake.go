@@ -2,22 +2,22 @@ package policy
 
 import "strings"
 
-// Mistake is one thing in an object that can't work.
+// Mistake is one thing in an object that cannot work.
 type Mistake struct {
-	// Field where it is, for example spec.sessions[0].targets[2].name.
+	// Field with the mistake, for example spec.sessions[0].targets[2].name.
 	Field string
-	// Reason is one of the API package's reasons.
+	// Reason is a constant of the API package.
 	Reason string
-	// Message says what is wrong and what to do, without the field.
+	// Message explains what is wrong and what to do, without the field.
 	Message string
 }
 
-// InvalidError is all mistakes of one object, in the order of its fields.
+// InvalidError holds all mistakes of one object, in the order of its fields.
 type InvalidError struct {
 	Mistakes []Mistake
 }
 
-// Error gives every mistake with its field, joined by semicolons.
+// Error returns every mistake with its field, joined by semicolons.
 func (e *InvalidError) Error() string {
 	parts := make([]string, len(e.Mistakes))
 	for i, m := range e.Mistakes {
@@ -26,7 +26,7 @@ func (e *InvalidError) Error() string {
 	return strings.Join(parts, "; ")
 }
 
-// asError is nil for no mistakes.
+// asError returns an *InvalidError, or nil if there are no mistakes.
 func asError(mistakes []Mistake) error {
 	if len(mistakes) == 0 {
 		return nil
@@ -34,7 +34,7 @@ func asError(mistakes []Mistake) error {
 	return &InvalidError{Mistakes: mistakes}
 }
 
-// join lists names for a sentence.
+// join lists names in a sentence.
 func join(names []string) string {
 	if len(names) == 0 {
 		return "none"

@@ -7,11 +7,12 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// ImportPrefix begins all names that ImportName gives.
+// ImportPrefix is the prefix of all names that ImportName returns.
 const ImportPrefix = "cairn-import-"
 
-// ImportName is the name of the VolumeSnapshot, and of its VolumeSnapshotContent, that a RestoreSession makes for its own time of a
-// VolumeSnapshot of another namespace. Contents have no namespace: it is made of both UIDs.
+// ImportName returns the name of the VolumeSnapshot, and of its VolumeSnapshotContent, that a RestoreSession makes for
+// the time of the restore from a VolumeSnapshot of another namespace. It depends on both UIDs, because contents have no
+// namespace.
 func ImportName(restore, snapshot types.UID) string {
 	sum := sha256.Sum256([]byte(string(restore) + "\x00" + string(snapshot)))
 	return ImportPrefix + hex.EncodeToString(sum[:16])

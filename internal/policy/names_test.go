@@ -14,16 +14,29 @@ var slot = time.Unix(1795154820, 0)
 func TestNames(t *testing.T) {
 	long := strings.Repeat("long-name-", 30)
 	tests := map[string]struct{ got, want string }{
-		"a run":                            {BackupSessionName("shop", "hourly", slot), "shop-hourly-1795154820"},
-		"a run of a name in use":           {QualifiedBackupSessionName("BackupBatch", "shop", "shop", "hourly", slot), "shop-hourly-" + hash("BackupBatch", "shop", "shop", "hourly") + "-1795154820"},
-		"a Snapshot":                       {SnapshotName("shop-web", "shop-hourly-1795154820"), "shop-web-shop-hourly-1795154820"},
-		"a child":                          {ChildName("shop", "web"), "shop-web"},
-		"the CronJob of a configuration":   {CronJobName("BackupConfiguration", "uploads", "nightly"), "trigger-uploads-nightly"},
-		"the CronJob of a batch":           {CronJobName("BackupBatch", "shop", "hourly"), "trigger-backupbatch-shop-hourly"},
-		"a Job":                            {JobName("backup", "snap", "pod-0"), "backup-snap-pod-0-" + hash("snap", "pod-0")},
-		"a label value that fits":          {LabelValue("shop"), "shop"},
-		"a label value that is cut":        {LabelValue(long), long[:54] + "-" + hash(long)},
-		"a child that is cut after a dash": {ChildName(long, "web"), strings.TrimRight(long[:54], "-") + "-" + hash(long, "web")},
+		"a run": {BackupSessionName("shop", "hourly", slot), "shop-hourly-1795154820"},
+		"a run whose name is in use": {
+			QualifiedBackupSessionName("BackupBatch", "shop", "shop", "hourly", slot), "shop-hourly-" +
+				hash("BackupBatch", "shop", "shop", "hourly") + "-1795154820",
+		},
+		"a Snapshot": {
+			SnapshotName("shop-web", "shop-hourly-1795154820"), "shop-web-shop-hourly-1795154820",
+		},
+		"a child": {ChildName("shop", "web"), "shop-web"},
+		"the CronJob of a configuration": {
+			CronJobName("BackupConfiguration", "uploads", "nightly"), "trigger-uploads-nightly",
+		},
+		"the CronJob of a batch": {
+			CronJobName("BackupBatch", "shop", "hourly"), "trigger-backupbatch-shop-hourly",
+		},
+		"a Job": {
+			JobName("backup", "snap", "pod-0"), "backup-snap-pod-0-" + hash("snap", "pod-0"),
+		},
+		"a label value that fits":   {LabelValue("shop"), "shop"},
+		"a label value that is cut": {LabelValue(long), long[:54] + "-" + hash(long)},
+		"a child that is cut after a dash": {
+			ChildName(long, "web"), strings.TrimRight(long[:54], "-") + "-" + hash(long, "web"),
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -32,20 +45,27 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// Long names are cut; what they are made of still tells them apart, and they stay valid names and short enough.
+// Long names are cut. They still differ where their parts differ, and are valid and short enough.
 func TestLongNamesStayUniqueAndValid(t *testing.T) {
 	g := NewWithT(t)
 	makers := map[string]struct {
 		limit int
 		name  func(a, b string) string
 	}{
-		"BackupSession":           {maxLabelValue, func(a, b string) string { return BackupSessionName(a, b, slot) }},
-		"qualified BackupSession": {maxLabelValue, func(a, b string) string { return QualifiedBackupSessionName("BackupBatch", "ns", a, b, slot) }},
-		"child":                   {maxLabelValue, ChildName},
-		"CronJob":                 {maxJobName, func(a, b string) string { return CronJobName("BackupConfiguration", a, b) }},
-		"batch's CronJob":         {maxJobName, func(a, b string) string { return CronJobName("BackupBatch", a, b) }},
-		"Job":                     {maxJobName, func(a, b string) string { return JobName("backup", a, b) }},
-		"Snapshot":                {maxObjectName, SnapshotName},
+		"BackupSession": {maxLabelValue, func(a, b string) string { return BackupSessionName(a, b, slot) }},
+		"qualified BackupSession": {
+			maxLabelValue, func(a, b string) string {
+				return QualifiedBackupSessionName("BackupBatch", "ns", a, b,
+					slot)
+			},
+		},
+		"child": {maxLabelValue, ChildName},
+		"CronJob": {
+			maxJobName, func(a, b string) string { return CronJobName("BackupConfiguration", a, b) },
+		},
+		"batch's CronJob": {maxJobName, func(a, b string) string { return CronJobName("BackupBatch", a, b) }},
+		"Job":             {maxJobName, func(a, b string) string { return JobName("backup", a, b) }},
+		"Snapshot":        {maxObjectName, SnapshotName},
 	}
 	for kind, maker := range makers {
 		seen := map[string]string{}
@@ -69,5 +89,5 @@ func TestJobNamesTellTheirPartsApart(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(JobName("backup", "a", "b-c")).NotTo(Equal(JobName("backup", "a-b", "c")))
 	g.Expect(strings.HasPrefix(JobName("backup", "a", "b"), JobName("backup", "a")+"-")).To(BeFalse(),
-		"no Job's name is the beginning of another's")
+		"no Job's name is a prefix of another's")
 }

@@ -7,17 +7,19 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// fewObjects are as many as a message names.
+// fewObjects is the largest number of objects that a message names.
 const fewObjects = 5
 
-// Overlaps says what a session of a batch backs up twice though nobody asked for it: an object that two targets stand for of which
-// one is a selector, and a claim that is in the backup of a workload, too, of which candidates know the volumes. Nothing else follows
-// from it: each target is backed up, as it says. Two targets that both name one object are meant, such as two databases of a server.
+// Overlaps finds what a session of a batch backs up twice although nobody asked for it: an object that two targets
+// stand for, at least one of them by a selector, and a claim that is also in the backup of a workload. candidates has
+// the volumes of workloads. The result is only a warning: each target is backed up all the same. Two targets that both
+// name an object are intended, such as two databases of a server.
 func Overlaps(batch *v1alpha1.BackupBatch, targets []Target, candidates []Candidate) []Mistake {
 	volumes := map[v1alpha1.TypedObjectReference][]string{}
 	for i := range candidates {
 		if c := &candidates[i]; c.Volumes != nil && len(c.Volumes.Claims) > 0 {
-			volumes[v1alpha1.TypedObjectReference{APIGroup: c.Kind.Group(), Kind: string(c.Kind), Name: c.Name}] = c.Volumes.Claims
+			volumes[v1alpha1.TypedObjectReference{APIGroup: c.Kind.Group(), Kind: string(c.Kind),
+				Name: c.Name}] = c.Volumes.Claims
 		}
 	}
 	var out []Mistake
@@ -30,7 +32,7 @@ func Overlaps(batch *v1alpha1.BackupBatch, targets []Target, candidates []Candid
 		for _, found := range o.found {
 			out = append(out, Mistake{
 				Field: fmt.Sprintf("spec.sessions[%d].targets", i), Reason: v1alpha1.ReasonBackedUpTwice,
-				Message: fmt.Sprintf("session %s backs up twice %s: %s. Each backup has its own Repositories, params and hooks: exclude it from one of them",
+				Message: fmt.Sprintf("session %q backs up %s twice: %s. Each backup has its own Repositories, params and hooks: exclude the object from one of the targets",
 					session.Name, someOf(o.objects[found]), found),
 			})
 		}
@@ -38,7 +40,8 @@ func Overlaps(batch *v1alpha1.BackupBatch, targets []Target, candidates []Candid
 	return out
 }
 
-// overlap is of two targets of a session, by their names in spec.targets. mounts says that the second mounts what the first is.
+// overlap is between two targets of a session, by their names in spec.targets. mounts means that the second mounts the
+// object of the first.
 type overlap struct {
 	first, second string
 	mounts        bool
@@ -51,7 +54,7 @@ func (o overlap) String() string {
 	return fmt.Sprintf("for target %s and for target %s", o.first, o.second)
 }
 
-// overlaps are the objects of each overlap of a session, and these in the order in which they were found.
+// overlaps holds the objects of each overlap of a session, and the overlaps in the order in which they were found.
 type overlaps struct {
 	found   []overlap
 	objects map[overlap][]string
@@ -78,8 +81,10 @@ func (o *overlaps) same(targets []Target) {
 	}
 }
 
-// mounted looks for claims that another target of a session mounts, as far as the backup of that holds them: see Among.
-func (o *overlaps) mounted(batch *v1alpha1.BackupBatch, targets []Target, volumes map[v1alpha1.TypedObjectReference][]string) {
+// mounted looks for claims that another target of a session mounts and backs up: see Among.
+func (o *overlaps) mounted(
+	batch *v1alpha1.BackupBatch, targets []Target, volumes map[v1alpha1.TypedObjectReference][]string,
+) {
 	by := map[string]*Target{}
 	for i := range targets {
 		if claims := volumes[plain(targets[i].AppRef)]; claims != nil && AddonIsInferred(batch, targets[i].Entry()) {
@@ -90,18 +95,19 @@ func (o *overlaps) mounted(batch *v1alpha1.BackupBatch, targets []Target, volume
 	}
 	for i := range targets {
 		t := &targets[i]
-		if w := by[t.AppRef.Name]; w != nil && t.AppRef.Kind == v1alpha1.KindPersistentVolumeClaim && w.Entry() != t.Entry() {
+		if w := by[t.AppRef.Name]; w != nil && t.AppRef.Kind == v1alpha1.KindPersistentVolumeClaim &&
+			w.Entry() != t.Entry() {
 			o.add(overlap{first: t.Entry(), second: w.Entry(), mounts: true}, t.AppRef)
 		}
 	}
 }
 
-// plain is an object without its namespace, which is the batch's.
+// plain returns an object reference without its namespace, which is the batch's.
 func plain(o v1alpha1.TypedObjectReference) v1alpha1.TypedObjectReference {
 	return v1alpha1.TypedObjectReference{APIGroup: o.APIGroup, Kind: o.Kind, Name: o.Name}
 }
 
-// someOf names objects, few of many.
+// someOf lists objects, but only the first few of many.
 func someOf(objects []string) string {
 	if more := len(objects) - fewObjects; more > 0 {
 		return fmt.Sprintf("%s and %d more", strings.Join(objects[:fewObjects], ", "), more)

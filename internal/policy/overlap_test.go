@@ -12,7 +12,7 @@ import (
 func TestOverlaps(t *testing.T) {
 	kinds := func(k ...v1alpha1.TargetKind) v1alpha1.TargetSelector { return v1alpha1.TargetSelector{Kinds: k} }
 	addon := &v1alpha1.AddonInfo{Name: "workload-addon"}
-	const each = ". Each backup has its own Repositories, params and hooks: exclude it from one of them"
+	const each = ". Each backup has its own Repositories, params and hooks: exclude the object from one of the targets"
 	many := []Candidate{}
 	for i := range 7 {
 		many = append(many, candidate(claim, fmt.Sprintf("data-%d", i), ""))
@@ -20,7 +20,7 @@ func TestOverlaps(t *testing.T) {
 	for name, tt := range map[string]struct {
 		batch      func() *v1alpha1.BackupBatch
 		candidates []Candidate
-		want       []string // by session hourly
+		want       []string // for the session hourly
 	}{
 		"nothing": {
 			batch:      func() *v1alpha1.BackupBatch { return selecting(batchOf("web"), "all", kinds(claim)) },
@@ -29,24 +29,31 @@ func TestOverlaps(t *testing.T) {
 		"a named target and a selector": {
 			batch:      func() *v1alpha1.BackupBatch { return selecting(batchOf("web"), "all", kinds(deployment)) },
 			candidates: []Candidate{candidate(deployment, "web", ""), candidate(deployment, "shop", "")},
-			want:       []string{"session hourly backs up twice Deployment/web: for target web and for target all" + each},
+			want: []string{
+				"session \"hourly\" backs up Deployment/web twice: for target web and for target all" + each,
+			},
 		},
 		"two selectors": {
 			batch: func() *v1alpha1.BackupBatch {
-				return selecting(selecting(batchOf(), "all", kinds(claim)), "some", v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}, LabelSelector: labelled("shop")})
+				return selecting(selecting(batchOf(), "all", kinds(claim)), "some",
+					v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}, LabelSelector: labelled("shop")})
 			},
-			candidates: []Candidate{candidate(claim, "b", "shop"), candidate(claim, "a", "shop"), candidate(claim, "c", "bank")},
-			want:       []string{"session hourly backs up twice PersistentVolumeClaim/a, PersistentVolumeClaim/b: for target all and for target some" + each},
+			candidates: []Candidate{
+				candidate(claim, "b", "shop"), candidate(claim, "a", "shop"), candidate(claim, "c", "bank"),
+			},
+			want: []string{
+				"session \"hourly\" backs up PersistentVolumeClaim/a, PersistentVolumeClaim/b twice: for target all and for target some" + each,
+			},
 		},
-		"very many": {
+		"very many objects": {
 			batch: func() *v1alpha1.BackupBatch {
 				return selecting(selecting(batchOf(), "all", kinds(claim)), "again", kinds(claim))
 			},
 			candidates: many,
-			want: []string{"session hourly backs up twice PersistentVolumeClaim/data-0, PersistentVolumeClaim/data-1, PersistentVolumeClaim/data-2, " +
-				"PersistentVolumeClaim/data-3, PersistentVolumeClaim/data-4 and 2 more: for target all and for target again" + each},
+			want: []string{"session \"hourly\" backs up PersistentVolumeClaim/data-0, PersistentVolumeClaim/data-1, PersistentVolumeClaim/data-2, " +
+				"PersistentVolumeClaim/data-3, PersistentVolumeClaim/data-4 and 2 more twice: for target all and for target again" + each},
 		},
-		"two that name it: somebody meant that": {
+		"two targets that name the object on purpose": {
 			batch: func() *v1alpha1.BackupBatch {
 				batch := batchOf("orders", "users")
 				for i := range batch.Spec.Targets {
@@ -57,24 +64,30 @@ func TestOverlaps(t *testing.T) {
 		},
 		"in different sessions": {
 			batch: func() *v1alpha1.BackupBatch {
-				batch := selecting(batchOf("shop", "web"), "all", kinds(deployment)) // web is in the session hourly only.
+				// web is only in the session hourly.
+				batch := selecting(batchOf("shop", "web"), "all", kinds(deployment))
 				batch.Spec.Sessions[0].Targets = batch.Spec.Sessions[0].Targets[:2]
 				return batch
 			},
 			candidates: []Candidate{candidate(deployment, "web", "")},
 		},
-		"what a workload of another target mounts": {
+		"a claim that a workload of another target mounts": {
 			batch: func() *v1alpha1.BackupBatch {
 				return selecting(selecting(batchOf(), "apps", kinds(deployment)), "volumes", kinds(claim))
 			},
-			candidates: []Candidate{mounting(candidate(deployment, "web", ""), "pages", "logs"), candidate(claim, "logs", ""), candidate(claim, "pages", ""), candidate(claim, "alone", "")},
-			want:       []string{"session hourly backs up twice PersistentVolumeClaim/logs, PersistentVolumeClaim/pages: for target volumes, and with the workload that mounts it for target apps" + each},
+			candidates: []Candidate{
+				mounting(candidate(deployment, "web", ""), "pages", "logs"), candidate(claim, "logs", ""),
+				candidate(claim, "pages", ""), candidate(claim, "alone", ""),
+			},
+			want: []string{
+				"session \"hourly\" backs up PersistentVolumeClaim/logs, PersistentVolumeClaim/pages twice: for target volumes, and with the workload that mounts it for target apps" + each,
+			},
 		},
-		"what a workload of the same target mounts is left out": {
+		"a claim that a workload of the same target mounts": {
 			batch:      func() *v1alpha1.BackupBatch { return selecting(batchOf(), "all", kinds(deployment, claim)) },
 			candidates: []Candidate{mounting(candidate(deployment, "web", ""), "pages"), candidate(claim, "pages", "")},
 		},
-		"of what another Addon backs up nobody knows": {
+		"a workload with an explicit Addon, whose volumes are unknown": {
 			batch: func() *v1alpha1.BackupBatch {
 				batch := selecting(selecting(batchOf(), "apps", kinds(deployment)), "volumes", kinds(claim))
 				batch.Spec.Sessions[0].Targets[0].Addon = addon
@@ -89,7 +102,7 @@ func TestOverlaps(t *testing.T) {
 			children, err := Expand(batch, Among(batch, tt.candidates))
 			g.Expect(err).NotTo(HaveOccurred())
 			targets := Targets(batch, Among(batch, tt.candidates))
-			g.Expect(children).To(HaveLen(len(targets)), "each is a target all the same")
+			g.Expect(children).To(HaveLen(len(targets)), "each object is a target all the same")
 			var got []string
 			for _, m := range Overlaps(batch, targets, tt.candidates) {
 				g.Expect(m.Reason).To(Equal(v1alpha1.ReasonBackedUpTwice))

@@ -8,14 +8,15 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Place identifies where a BackupStorage of a namespace keeps its data. How it is reached (region, credential,
-// certificates, mount path) is no part of it. The name of a claim is one of its namespace; a bucket or an export is the
-// same one from everywhere.
+// Place identifies where a BackupStorage of a namespace keeps its data. Connection settings (region, credential,
+// certificates, mount path) do not count. A claim belongs to its namespace; a bucket or an export is the same from
+// every namespace.
 func Place(namespace string, s v1alpha1.Storage) string {
 	place := []string{string(s.Provider)}
 	switch {
 	case s.S3 != nil:
-		place = append(place, strings.ToLower(strings.TrimRight(s.S3.Endpoint, "/")), s.S3.Bucket, NormalizeDirectory(s.S3.Prefix))
+		place = append(place, strings.ToLower(strings.TrimRight(s.S3.Endpoint, "/")), s.S3.Bucket,
+			NormalizeDirectory(s.S3.Prefix))
 	case s.GCS != nil:
 		place = append(place, s.GCS.Bucket, NormalizeDirectory(s.GCS.Prefix))
 	case s.Azure != nil:
@@ -24,7 +25,8 @@ func Place(namespace string, s v1alpha1.Storage) string {
 			place = append(place, suffix)
 		}
 	case s.SFTP != nil:
-		place = append(place, strings.ToLower(s.SFTP.Host), strconv.Itoa(int(s.SFTP.Port)), directoryOf(s.SFTP), NormalizeDirectory(s.SFTP.Prefix))
+		place = append(place, strings.ToLower(s.SFTP.Host), strconv.Itoa(int(s.SFTP.Port)), directoryOf(s.SFTP),
+			NormalizeDirectory(s.SFTP.Prefix))
 	case s.WebDAV != nil:
 		place = append(place, strings.TrimRight(s.WebDAV.URL, "/"), NormalizeDirectory(s.WebDAV.Prefix))
 	case s.Local != nil:
@@ -34,7 +36,7 @@ func Place(namespace string, s v1alpha1.Storage) string {
 	return strings.Join(place, "|")
 }
 
-// directoryOf is a directory of an SSH server: below that of a user, where it does not begin with a slash.
+// directoryOf returns a directory of an SSH server. A path without a leading slash lies below the user's home.
 func directoryOf(s *v1alpha1.SFTPStorage) string {
 	if strings.HasPrefix(s.Path, "/") {
 		return "/" + NormalizeDirectory(s.Path)
@@ -54,7 +56,7 @@ func volumePlace(namespace string, l *v1alpha1.LocalStorage) []string {
 	return nil
 }
 
-// StorageSecret says which Secret a storage names, and which of its keys mean something. Without a Name there is none.
+// StorageSecret describes the Secret of a storage and the keys that are read from it. An empty Name means no Secret.
 type StorageSecret struct {
 	// Name of the Secret, in the storage's namespace.
 	Name string
@@ -62,13 +64,13 @@ type StorageSecret struct {
 	Field string
 	// Required keys.
 	Required []string
-	// OneOf are keys of which one is required.
+	// OneOf lists keys of which at least one is required.
 	OneOf []string
 	// Optional keys.
 	Optional []string
 }
 
-// SecretOf is the Secret of a storage.
+// SecretOf returns the description of a storage's Secret.
 func SecretOf(s v1alpha1.Storage) StorageSecret {
 	switch {
 	case s.S3 != nil:
@@ -79,11 +81,15 @@ func SecretOf(s v1alpha1.Storage) StorageSecret {
 		}
 	case s.GCS != nil:
 		return StorageSecret{
-			Name: s.GCS.SecretName, Field: "spec.storage.gcs.secretName", Required: []string{v1alpha1.GCSServiceAccountKey},
+			Name: s.GCS.SecretName, Field: "spec.storage.gcs.secretName", Required: []string{
+				v1alpha1.GCSServiceAccountKey,
+			},
 		}
 	case s.Azure != nil:
 		return StorageSecret{
-			Name: s.Azure.SecretName, Field: "spec.storage.azure.secretName", Required: []string{v1alpha1.AzureAccountKey},
+			Name: s.Azure.SecretName, Field: "spec.storage.azure.secretName", Required: []string{
+				v1alpha1.AzureAccountKey,
+			},
 		}
 	case s.SFTP != nil:
 		return StorageSecret{
@@ -93,18 +99,19 @@ func SecretOf(s v1alpha1.Storage) StorageSecret {
 	case s.WebDAV != nil:
 		return StorageSecret{
 			Name: s.WebDAV.SecretName, Field: "spec.storage.webdav.secretName",
-			Required: []string{v1alpha1.WebDAVUsername, v1alpha1.WebDAVPassword}, Optional: []string{v1alpha1.StorageCACertData},
+			Required: []string{v1alpha1.WebDAVUsername, v1alpha1.WebDAVPassword},
+			Optional: []string{v1alpha1.StorageCACertData},
 		}
 	}
 	return StorageSecret{}
 }
 
-// Keys are all keys that mean something.
+// Keys returns all keys that are read from the Secret.
 func (s StorageSecret) Keys() []string {
 	return slices.Concat(s.Required, s.OneOf, s.Optional)
 }
 
-// Missing says in words which keys a Secret lacks, given how long the value of each is; "" if none.
+// Missing lists in words the keys that a Secret lacks; "" if none. size returns the length of a key's value.
 func (s StorageSecret) Missing(size func(key string) int) string {
 	missing := slices.DeleteFunc(slices.Clone(s.Required), func(key string) bool { return size(key) > 0 })
 	if len(s.OneOf) > 0 && !slices.ContainsFunc(s.OneOf, func(key string) bool { return size(key) > 0 }) {

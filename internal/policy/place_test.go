@@ -9,7 +9,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// TestPlace: what is one place has one name, what is two has two.
+// TestPlace checks that one place has one name and that different places have different names.
 func TestPlace(t *testing.T) {
 	s3 := func(s v1alpha1.S3Storage) v1alpha1.Storage {
 		return v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &s}
@@ -33,19 +33,51 @@ func TestPlace(t *testing.T) {
 		inA, inB string
 		same     bool
 	}{
-		"spelling of an endpoint":        {a: s3(v1alpha1.S3Storage{Endpoint: "https://A/", Bucket: "b"}), b: s3(v1alpha1.S3Storage{Endpoint: "https://a", Bucket: "b", Region: "r", SecretName: "k"}), same: true},
-		"another prefix":                 {a: s3(v1alpha1.S3Storage{Bucket: "b", Prefix: "x"}), b: s3(v1alpha1.S3Storage{Bucket: "b", Prefix: "y"})},
-		"a claim is of its namespace":    {a: local(claim), b: local(claim), inA: "x", inB: "y"},
-		"an export is not":               {a: local(v1alpha1.LocalStorage{NFS: nfs}), b: local(v1alpha1.LocalStorage{NFS: nfs, MountPath: "/m"}), inA: "x", inB: "y", same: true},
-		"another directory of an export": {a: local(v1alpha1.LocalStorage{NFS: nfs}), b: local(v1alpha1.LocalStorage{NFS: nfs, SubPath: "s"})},
-		"a host path":                    {a: local(v1alpha1.LocalStorage{HostPath: &v1alpha1.HostPathVolumeSource{Path: "/a/"}}), b: local(v1alpha1.LocalStorage{HostPath: &v1alpha1.HostPathVolumeSource{Path: "/a"}}), same: true},
-		"an absolute path of two users":  {a: sftp(v1alpha1.SFTPStorage{Host: "h", Port: 22, Username: "a", Path: "/x"}), b: sftp(v1alpha1.SFTPStorage{Host: "H", Port: 22, Username: "b", Path: "/x/"}), same: true},
-		"a path below two users":         {a: sftp(v1alpha1.SFTPStorage{Host: "h", Port: 22, Username: "a", Path: "x"}), b: sftp(v1alpha1.SFTPStorage{Host: "h", Port: 22, Username: "b", Path: "x"})},
-		"spelling of a URL":              {a: dav(v1alpha1.WebDAVStorage{URL: "https://h/a/"}), b: dav(v1alpha1.WebDAVStorage{URL: "https://h/a", SecretName: "k"}), same: true},
-		"another collection":             {a: dav(v1alpha1.WebDAVStorage{URL: "https://h/a"}), b: dav(v1alpha1.WebDAVStorage{URL: "https://h/b"})},
-		"the same account of two clouds": {a: azure(v1alpha1.AzureStorage{StorageAccount: "a", Container: "c"}), b: azure(v1alpha1.AzureStorage{StorageAccount: "a", Container: "c", EndpointSuffix: "core.chinacloudapi.cn"})},
-		"the cloud that is the default":  {a: azure(v1alpha1.AzureStorage{StorageAccount: "a", Container: "c"}), b: azure(v1alpha1.AzureStorage{StorageAccount: "a", Container: "c", EndpointSuffix: "core.windows.net"}), same: true},
-		"no two providers are one place": {a: dav(v1alpha1.WebDAVStorage{URL: "h"}), b: s3(v1alpha1.S3Storage{Endpoint: "h"})},
+		"two spellings of an endpoint": {
+			a: s3(v1alpha1.S3Storage{Endpoint: "https://A/", Bucket: "b"}),
+			b: s3(v1alpha1.S3Storage{Endpoint: "https://a", Bucket: "b", Region: "r", SecretName: "k"}), same: true,
+		},
+		"another prefix": {
+			a: s3(v1alpha1.S3Storage{Bucket: "b", Prefix: "x"}), b: s3(v1alpha1.S3Storage{Bucket: "b", Prefix: "y"}),
+		},
+		"a claim belongs to its namespace": {a: local(claim), b: local(claim), inA: "x", inB: "y"},
+		"an export belongs to no namespace": {
+			a: local(v1alpha1.LocalStorage{NFS: nfs}), b: local(v1alpha1.LocalStorage{NFS: nfs, MountPath: "/m"}),
+			inA: "x", inB: "y", same: true,
+		},
+		"another directory of an export": {
+			a: local(v1alpha1.LocalStorage{NFS: nfs}), b: local(v1alpha1.LocalStorage{NFS: nfs, SubPath: "s"}),
+		},
+		"a host path": {
+			a: local(v1alpha1.LocalStorage{HostPath: &v1alpha1.HostPathVolumeSource{Path: "/a/"}}),
+			b: local(v1alpha1.LocalStorage{HostPath: &v1alpha1.HostPathVolumeSource{Path: "/a"}}), same: true,
+		},
+		"an absolute path of two users": {
+			a: sftp(v1alpha1.SFTPStorage{Host: "h", Port: 22, Username: "a", Path: "/x"}),
+			b: sftp(v1alpha1.SFTPStorage{Host: "H", Port: 22, Username: "b", Path: "/x/"}), same: true,
+		},
+		"a path below two users": {
+			a: sftp(v1alpha1.SFTPStorage{Host: "h", Port: 22, Username: "a", Path: "x"}),
+			b: sftp(v1alpha1.SFTPStorage{Host: "h", Port: 22, Username: "b", Path: "x"}),
+		},
+		"two spellings of a URL": {
+			a: dav(v1alpha1.WebDAVStorage{URL: "https://h/a/"}),
+			b: dav(v1alpha1.WebDAVStorage{URL: "https://h/a", SecretName: "k"}), same: true,
+		},
+		"another collection": {
+			a: dav(v1alpha1.WebDAVStorage{URL: "https://h/a"}), b: dav(v1alpha1.WebDAVStorage{URL: "https://h/b"}),
+		},
+		"the same account of two clouds": {
+			a: azure(v1alpha1.AzureStorage{StorageAccount: "a", Container: "c"}),
+			b: azure(v1alpha1.AzureStorage{StorageAccount: "a", Container: "c",
+				EndpointSuffix: "core.chinacloudapi.cn"}),
+		},
+		"the default cloud": {
+			a:    azure(v1alpha1.AzureStorage{StorageAccount: "a", Container: "c"}),
+			b:    azure(v1alpha1.AzureStorage{StorageAccount: "a", Container: "c", EndpointSuffix: "core.windows.net"}),
+			same: true,
+		},
+		"two providers": {a: dav(v1alpha1.WebDAVStorage{URL: "h"}), b: s3(v1alpha1.S3Storage{Endpoint: "h"})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			NewWithT(t).Expect(policy.Place(c.inA, c.a) == policy.Place(c.inB, c.b)).To(Equal(c.same))
@@ -55,7 +87,8 @@ func TestPlace(t *testing.T) {
 
 func TestSecretsSayWhatTheyLack(t *testing.T) {
 	g := NewWithT(t)
-	sftp := policy.SecretOf(v1alpha1.Storage{Provider: v1alpha1.ProviderSFTP, SFTP: &v1alpha1.SFTPStorage{SecretName: "k"}})
+	sftp := policy.SecretOf(v1alpha1.Storage{Provider: v1alpha1.ProviderSFTP,
+		SFTP: &v1alpha1.SFTPStorage{SecretName: "k"}})
 	has := func(keys ...string) func(string) int {
 		return func(key string) int {
 			for _, k := range keys {

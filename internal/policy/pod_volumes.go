@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// VolumesOf is what the pods of a Deployment, StatefulSet or DaemonSet keep their data in; nil for everything else.
+// VolumesOf returns where the pods of a Deployment, StatefulSet or DaemonSet keep their data; nil for every other kind.
 func VolumesOf(workload runtime.Object) *PodVolumes {
 	switch o := workload.(type) {
 	case *appsv1.Deployment:
@@ -26,7 +26,7 @@ func VolumesOf(workload runtime.Object) *PodVolumes {
 			first = o.Spec.Ordinals.Start
 		}
 		if replicas == 0 {
-			out.Claims = nil // Its backup fails: what its volumes hold is better backed up on its own.
+			out.Claims = nil // The workload's backup fails, so its claims are backed up on their own.
 		}
 		for n := first; n < first+replicas; n++ {
 			for _, template := range o.Spec.VolumeClaimTemplates {
@@ -57,8 +57,8 @@ func volumesOf(pod *corev1.PodSpec, templates []corev1.PersistentVolumeClaim) *P
 	return out
 }
 
-// IsDevice says whether a container of a pod, init containers among them, uses a volume as a raw block device. A backup of a workload's
-// files does not have it.
+// IsDevice reports whether a container or init container of a pod uses a volume as a raw block device. A backup of a
+// workload's files leaves out such a volume.
 func IsDevice(pod *corev1.PodSpec, name string) bool {
 	return slices.ContainsFunc(slices.Concat(pod.InitContainers, pod.Containers), func(c corev1.Container) bool {
 		return slices.ContainsFunc(c.VolumeDevices, func(d corev1.VolumeDevice) bool { return d.Name == name })

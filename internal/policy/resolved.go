@@ -6,7 +6,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// AsResolved is the spec with what the status says was inferred, for indexes: what is in neither is in no index.
+// AsResolved returns the spec completed by what the status records as inferred. Indexes use it, so they hold only what
+// is in the spec or the status.
 func AsResolved(configuration *v1alpha1.BackupConfiguration) v1alpha1.BackupConfigurationSpec {
 	spec, resolved := configuration.Spec, configuration.Status.Resolved
 	if resolved == nil {
@@ -14,7 +15,8 @@ func AsResolved(configuration *v1alpha1.BackupConfiguration) v1alpha1.BackupConf
 	}
 	spec = *spec.DeepCopy()
 	for _, b := range resolved.Backends {
-		backend := v1alpha1.BackendReference{Name: b.Name, StorageRef: &b.StorageRef, RetentionPolicy: b.RetentionPolicy}
+		backend := v1alpha1.BackendReference{Name: b.Name, StorageRef: &b.StorageRef,
+			RetentionPolicy: b.RetentionPolicy}
 		i := slices.IndexFunc(spec.Backends, func(said v1alpha1.BackendReference) bool { return said.Name == b.Name })
 		if i < 0 {
 			spec.Backends = append(spec.Backends, backend)
@@ -37,7 +39,8 @@ func AsResolved(configuration *v1alpha1.BackupConfiguration) v1alpha1.BackupConf
 
 func withResolved(session *v1alpha1.BackupConfigurationSession, resolved v1alpha1.ResolvedConfigurationSession) {
 	if session.Addon == nil && resolved.Addon != "" {
-		session.Addon = &v1alpha1.AddonInfo{Name: resolved.Addon, Tasks: []v1alpha1.TaskReference{{Name: resolved.Task}}}
+		session.Addon = &v1alpha1.AddonInfo{Name: resolved.Addon,
+			Tasks: []v1alpha1.TaskReference{{Name: resolved.Task}}}
 	}
 	for _, r := range resolved.Repositories {
 		session.Repositories = slices.DeleteFunc(session.Repositories, func(said v1alpha1.RepositoryInfo) bool {

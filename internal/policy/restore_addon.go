@@ -10,23 +10,25 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// RestoreTask is the task that restores where policy names none.
+// RestoreTask is the restore task if policy names none.
 const RestoreTask = BackupTask + restoreSuffix
 
-// VolumeRestoreTask is the task that makes claims of VolumeSnapshots.
+// VolumeRestoreTask is the task that makes claims from VolumeSnapshots.
 const VolumeRestoreTask = "volume-snapshot" + restoreSuffix
 
-// restoreSuffix makes the name of a backup task that of the one which restores what it backed up.
+// restoreSuffix is appended to the name of a backup task to form the name of its restore task.
 const restoreSuffix = "-restore"
 
-// ParamArgs is the parameter with further arguments of the program that reads or writes a database.
+// ParamArgs is the task parameter with further arguments of the program that reads or writes a database.
 const ParamArgs = "args"
 
-// RestoreAddon says how is restored what info backs up: by the task of its name with -restore, with those parameters and variables that
-// this task declares too, in a pod of the same shape. Further arguments are left out: they are those of the program that dumps.
+// RestoreAddon returns how to restore what info backs up: by the task of the same name with -restore, with the
+// parameters and variables that this task declares too, in a pod of the same shape. It leaves out ParamArgs, which
+// belongs to the program that dumps.
 func RestoreAddon(addon *v1alpha1.Addon, info *v1alpha1.AddonInfo) (*v1alpha1.AddonInfo, error) {
 	out := &v1alpha1.AddonInfo{
-		Name: info.Name, ContainerRuntimeSettings: info.ContainerRuntimeSettings.DeepCopy(), JobTemplate: info.JobTemplate.DeepCopy(),
+		Name: info.Name, ContainerRuntimeSettings: info.ContainerRuntimeSettings.DeepCopy(),
+		JobTemplate: info.JobTemplate.DeepCopy(),
 	}
 	for i := range info.Tasks {
 		from := &info.Tasks[i]
@@ -36,7 +38,7 @@ func RestoreAddon(addon *v1alpha1.Addon, info *v1alpha1.AddonInfo) (*v1alpha1.Ad
 		}
 		task := FindTask(addon, name+restoreSuffix, true)
 		if task == nil {
-			return nil, fmt.Errorf("the Addon %q has no restore task %q for what its task %q backed up; it has %s",
+			return nil, fmt.Errorf("the Addon %q has no restore task %q for backups of its task %q; it has %s",
 				addon.Name, name+restoreSuffix, name, taskNames(addon.Spec.RestoreTasks))
 		}
 		params := Declared(task, Params(from))
@@ -52,7 +54,7 @@ func RestoreAddon(addon *v1alpha1.Addon, info *v1alpha1.AddonInfo) (*v1alpha1.Ad
 	return out, nil
 }
 
-// Declared are those of the parameters that a task has.
+// Declared returns the parameters that a task declares.
 func Declared(task *v1alpha1.Task, params map[string]string) map[string]string {
 	out := map[string]string{}
 	for name, value := range params {
@@ -67,17 +69,17 @@ func declares(task *v1alpha1.Task, name string) bool {
 	return slices.ContainsFunc(task.Parameters, func(p v1alpha1.TaskParameter) bool { return p.Name == name })
 }
 
-// NewParams are the parameters as a policy has them, nil for none.
+// NewParams encodes the parameters as a policy has them; nil for none.
 func NewParams(params map[string]string) *apiextensionsv1.JSON {
 	if len(params) == 0 {
 		return nil
 	}
-	raw, _ := json.Marshal(params) // of strings, which never fails
+	raw, _ := json.Marshal(params) // Encoding strings never fails.
 	return &apiextensionsv1.JSON{Raw: raw}
 }
 
-// AddonOfRestore is the Addon of a restore with its task: what the restore names, else the one for its target, which is nil where it
-// makes new claims. It has no name where the target does not tell.
+// AddonOfRestore returns the Addon of a restore with its task: what the restore names, else the Addon for its target. A
+// nil target means new claims. The Addon has no name if the target's kind does not decide.
 func AddonOfRestore(target *v1alpha1.TypedObjectReference, info *v1alpha1.AddonInfo) v1alpha1.AddonInfo {
 	if info != nil {
 		return *info

@@ -18,19 +18,28 @@ func TestRestoreAddon(t *testing.T) {
 		return out
 	}
 	addon := &v1alpha1.Addon{Spec: v1alpha1.AddonSpec{
-		BackupTasks: []v1alpha1.Task{{Name: "logical-backup", Parameters: params("secretName", "databases", "args", "port", "sslMode")}, {Name: "one-way"}},
+		BackupTasks: []v1alpha1.Task{
+			{Name: "logical-backup", Parameters: params("secretName", "databases", "args", "port", "sslMode")},
+			{Name: "one-way"},
+		},
 		RestoreTasks: []v1alpha1.Task{
-			{Name: "other"}, {Name: "logical-backup-restore", Parameters: params("secretName", "args", "port", "sslMode")},
+			{Name: "other"}, {Name: "logical-backup-restore", Parameters: params("secretName", "args", "port",
+				"sslMode")},
 		},
 	}}
 	addon.Name = "db-addon"
 	user := int64(7)
 	backup := func(task string) *v1alpha1.AddonInfo {
 		return &v1alpha1.AddonInfo{
-			Name: "db-addon", JobTemplate: &v1alpha1.PodTemplateSpec{Spec: v1alpha1.JobPodSpec{SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: &user}}},
+			Name: "db-addon", JobTemplate: &v1alpha1.PodTemplateSpec{
+				Spec: v1alpha1.JobPodSpec{SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: &user}},
+			},
 			Tasks: []v1alpha1.TaskReference{{
-				Name: task, Params: policy.NewParams(map[string]string{"secretName": "db", "databases": "a,b", "args": "--no-sync", "port": "5432"}),
-				Variables: []corev1.EnvVar{{Name: "sslMode", Value: "require"}, {Name: "args", Value: "--x"}, {Name: "databases", Value: "c"}},
+				Name: task, Params: policy.NewParams(map[string]string{"secretName": "db", "databases": "a,b",
+					"args": "--no-sync", "port": "5432"}),
+				Variables: []corev1.EnvVar{
+					{Name: "sslMode", Value: "require"}, {Name: "args", Value: "--x"}, {Name: "databases", Value: "c"},
+				},
 			}},
 		}
 	}
@@ -43,13 +52,14 @@ func TestRestoreAddon(t *testing.T) {
 			g.Expect(got).To(Equal(&v1alpha1.AddonInfo{
 				Name: "db-addon", JobTemplate: backup(task).JobTemplate,
 				Tasks: []v1alpha1.TaskReference{{
-					Name: "logical-backup-restore", Params: policy.NewParams(map[string]string{"port": "5432", "secretName": "db"}),
+					Name:      "logical-backup-restore",
+					Params:    policy.NewParams(map[string]string{"port": "5432", "secretName": "db"}),
 					Variables: []corev1.EnvVar{{Name: "sslMode", Value: "require"}},
 				}},
 			}))
 		}
 	})
-	t.Run("a backup that nothing restores", func(t *testing.T) {
+	t.Run("a backup without a restore task", func(t *testing.T) {
 		g := NewWithT(t)
 		_, err := policy.RestoreAddon(addon, backup("one-way"))
 		g.Expect(err).To(MatchError(ContainSubstring(`no restore task "one-way-restore"`)))

@@ -7,15 +7,16 @@ import (
 	"github.com/cairn-backup/cairn/internal/schedule"
 )
 
-// ScheduleMistakes are the schedules that can't be used among the sessions of an object of that kind, namespace and name;
-// session i stands at spec.sessions[i].
+// ScheduleMistakes finds the invalid schedules in the sessions of an object of this kind, namespace and name. Session i
+// is at spec.sessions[i].
 func ScheduleMistakes(kind, namespace, name string, sessions []v1alpha1.SessionConfig) []Mistake {
 	var mistakes []Mistake
 	for i, session := range sessions {
 		if session.Scheduler == nil {
 			continue
 		}
-		if _, err := schedule.New(session.Scheduler, schedule.Identity(kind, namespace, name, session.Name)); err != nil {
+		if _, err := schedule.New(session.Scheduler, schedule.Identity(kind, namespace, name,
+			session.Name)); err != nil {
 			mistakes = append(mistakes, Mistake{
 				Field:   fmt.Sprintf("spec.sessions[%d].scheduler.schedule", i),
 				Reason:  v1alpha1.ReasonInvalidSchedule,
@@ -26,13 +27,14 @@ func ScheduleMistakes(kind, namespace, name string, sessions []v1alpha1.SessionC
 	return mistakes
 }
 
-// BatchMistakes is everything that keeps a batch from being used, as far as it and what its selectors find can tell: what Expand
-// refuses, and schedules.
+// BatchMistakes returns everything that keeps a batch from being used, as far as the batch and the results of its
+// selectors show it: the mistakes that Expand reports, and invalid schedules.
 func BatchMistakes(batch *v1alpha1.BackupBatch, find Find) []Mistake {
-	return append(batchMistakes(batch, find), ScheduleMistakes(v1alpha1.BackupBatchKind, batch.Namespace, batch.Name, BatchSessions(batch))...)
+	return append(batchMistakes(batch, find), ScheduleMistakes(v1alpha1.BackupBatchKind, batch.Namespace, batch.Name,
+		BatchSessions(batch))...)
 }
 
-// BatchSessions is what the sessions of a batch have in common with those of a BackupConfiguration, in order.
+// BatchSessions returns the part of a batch's sessions that sessions of a BackupConfiguration have too, in order.
 func BatchSessions(batch *v1alpha1.BackupBatch) []v1alpha1.SessionConfig {
 	sessions := make([]v1alpha1.SessionConfig, len(batch.Spec.Sessions))
 	for i := range batch.Spec.Sessions {
@@ -41,7 +43,8 @@ func BatchSessions(batch *v1alpha1.BackupBatch) []v1alpha1.SessionConfig {
 	return sessions
 }
 
-// ConfigurationSessions is what the sessions of a BackupConfiguration have in common with those of a batch, in order.
+// ConfigurationSessions returns the part of a BackupConfiguration's sessions that sessions of a batch have too, in
+// order.
 func ConfigurationSessions(configuration *v1alpha1.BackupConfiguration) []v1alpha1.SessionConfig {
 	sessions := make([]v1alpha1.SessionConfig, len(configuration.Spec.Sessions))
 	for i := range configuration.Spec.Sessions {

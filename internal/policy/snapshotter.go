@@ -7,13 +7,13 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// HoldsVolumeSnapshots says whether a Repository is of driver VolumeSnapshotter: it has no storage, no directory and no password, and
-// its data are VolumeSnapshots in its namespace.
+// HoldsVolumeSnapshots reports whether a Repository has the driver VolumeSnapshotter: it has no storage, no directory
+// and no password, and its data are VolumeSnapshots in its namespace.
 func HoldsVolumeSnapshots(r *v1alpha1.Repository) bool {
 	return r.Spec.Driver == v1alpha1.DriverVolumeSnapshotter
 }
 
-// TaskDriver is the driver of the task of an Addon that info names; empty where there is no Addon or no such task.
+// TaskDriver returns the driver of the Addon's task that info names; empty if there is no Addon or no such task.
 func TaskDriver(addon *v1alpha1.Addon, info *v1alpha1.AddonInfo, restore bool) v1alpha1.Driver {
 	if addon == nil || info == nil || len(info.Tasks) == 0 {
 		return ""
@@ -25,18 +25,19 @@ func TaskDriver(addon *v1alpha1.Addon, info *v1alpha1.AddonInfo, restore bool) v
 	return cmp.Or(task.Driver, v1alpha1.DriverKopia)
 }
 
-// OtherDriver says of a Repository of one driver that a session's task is of another, and what to do.
+// OtherDriver returns the message about a session whose task has another driver than its Repository.
 func OtherDriver(repository string, has, wants v1alpha1.Driver) string {
-	return fmt.Sprintf("the Repository %q is of driver %s, and the task of this session of driver %s: one Repository has one driver. "+
+	return fmt.Sprintf("the Repository %q has driver %s, but the task of this session has driver %s: a Repository has only one driver. "+
 		"Give the repository of this session another name", repository, has, wants)
 }
 
-// namesRetention says whether a backend names a RetentionPolicy.
+// namesRetention reports whether a backend names a RetentionPolicy.
 func namesRetention(b *v1alpha1.BackendReference) bool {
 	return b.RetentionPolicy != nil && b.RetentionPolicy.Name != ""
 }
 
-// drivers finds the driver of each repository: that of the first session that has one, else that of the Repository that exists.
+// drivers finds the driver of each repository: that of the first session that has one, else that of the existing
+// Repository.
 func (c *completer) drivers() {
 	for i := range c.sessions {
 		for _, info := range repositoriesOf(&c.original.Sessions[i]) {
@@ -59,7 +60,7 @@ func (c *completer) drivers() {
 	}
 }
 
-// onlySnapshots says whether repositories use a backend, and all of them hold VolumeSnapshots.
+// onlySnapshots reports whether a backend is used, and only by repositories that hold VolumeSnapshots.
 func (c *completer) onlySnapshots(backend string) bool {
 	used := false
 	for i := range c.original.Sessions {
@@ -76,8 +77,11 @@ func (c *completer) onlySnapshots(backend string) bool {
 	return used
 }
 
-// repositoryWithDriver completes a repository of a session whose task has a driver, and says whether anything was left out.
-func (c *completer) repositoryWithDriver(field string, driver v1alpha1.Driver, info v1alpha1.RepositoryInfo) (*v1alpha1.RepositoryInfo, bool) {
+// repositoryWithDriver completes a repository of a session whose task has a driver, and reports whether anything was
+// left out.
+func (c *completer) repositoryWithDriver(
+	field string, driver v1alpha1.Driver, info v1alpha1.RepositoryInfo,
+) (*v1alpha1.RepositoryInfo, bool) {
 	name := cmp.Or(info.Name, c.out.Configuration.Name)
 	has := c.out.Drivers[name]
 	if driver != "" && has != driver {
@@ -91,7 +95,8 @@ func (c *completer) repositoryWithDriver(field string, driver v1alpha1.Driver, i
 		c.otherDriver(field, existing, has)
 		return nil, true
 	}
-	// What is said of directory and password means nothing here, and of the backend only its RetentionPolicy counts.
+	// A Repository of VolumeSnapshots has no directory and no password, and of its backend only the RetentionPolicy
+	// counts.
 	out := v1alpha1.RepositoryInfo{Name: name, DeletionPolicy: info.DeletionPolicy}
 	if b := chosenBackend(c.original.Backends, c.said[name].Backend); b != nil && namesRetention(b) {
 		out.Backend = b.Name
@@ -99,7 +104,8 @@ func (c *completer) repositoryWithDriver(field string, driver v1alpha1.Driver, i
 	return &out, info.Name == ""
 }
 
-// otherDriver notes that a Repository that exists is of another driver than the session's task.
+// otherDriver reports an existing Repository that has another driver than the session's task.
 func (c *completer) otherDriver(field string, existing *v1alpha1.Repository, wants v1alpha1.Driver) {
-	c.missing(field, v1alpha1.ReasonRepositoryConflict, "%s", OtherDriver(existing.Name, cmp.Or(existing.Spec.Driver, v1alpha1.DriverKopia), wants))
+	c.missing(field, v1alpha1.ReasonRepositoryConflict, "%s",
+		OtherDriver(existing.Name, cmp.Or(existing.Spec.Driver, v1alpha1.DriverKopia), wants))
 }

@@ -11,10 +11,10 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// snapshotAddon is the Addon of the tests whose task makes VolumeSnapshots.
+// snapshotAddon has a task that makes VolumeSnapshots.
 var snapshotAddon = v1alpha1.AddonInfo{Name: "own", Tasks: []v1alpha1.TaskReference{{Name: "volume-snapshot"}}}
 
-// snapshots are surroundings with that Addon and nothing that a backup of files needs.
+// snapshots returns lookups with that Addon and nothing that a backup of files needs.
 func snapshots() Known {
 	known := surroundings()
 	known.DefaultStorage = func() *v1alpha1.ObjectReference { return nil }
@@ -31,12 +31,14 @@ func snapshots() Known {
 }
 
 func ofSnapshots(infos ...v1alpha1.RepositoryInfo) v1alpha1.BackupConfigurationSession {
-	return v1alpha1.BackupConfigurationSession{SessionConfig: v1alpha1.SessionConfig{Name: "hourly"}, Addon: snapshotAddon.DeepCopy(), Repositories: infos}
+	return v1alpha1.BackupConfigurationSession{SessionConfig: v1alpha1.SessionConfig{Name: "hourly"},
+		Addon: snapshotAddon.DeepCopy(), Repositories: infos}
 }
 
 func TestVolumeSnapshotsNeedNoBackend(t *testing.T) {
 	keep := &v1alpha1.ObjectReference{Name: "keep"}
-	whole := v1alpha1.RepositoryInfo{Name: "s", Backend: "b", Directory: "/d", EncryptionSecret: ptr.To(ref("", "enc")), DeletionPolicy: v1alpha1.WipeOutRepository}
+	whole := v1alpha1.RepositoryInfo{Name: "s", Backend: "b", Directory: "/d", EncryptionSecret: ptr.To(ref("", "enc")),
+		DeletionPolicy: v1alpha1.WipeOutRepository}
 	gone := ptr.To(ref("", "no-such-storage"))
 	for name, tc := range map[string]struct {
 		backends     []v1alpha1.BackendReference
@@ -45,22 +47,24 @@ func TestVolumeSnapshotsNeedNoBackend(t *testing.T) {
 		wantBackends []v1alpha1.BackendReference
 		wantResolved *v1alpha1.ResolvedConfiguration
 	}{
-		"nothing said": {
+		"nothing set": {
 			want: v1alpha1.RepositoryInfo{Name: "files"},
 			wantResolved: &v1alpha1.ResolvedConfiguration{Sessions: []v1alpha1.ResolvedConfigurationSession{{
 				Name: "hourly", Repositories: []v1alpha1.ResolvedRepositoryInfo{{Name: "files"}},
 			}}},
 		},
 		"a manifest of KubeStash": {
-			backends: []v1alpha1.BackendReference{{Name: "b", StorageRef: gone}}, infos: []v1alpha1.RepositoryInfo{whole},
-			want: v1alpha1.RepositoryInfo{Name: "s", DeletionPolicy: v1alpha1.WipeOutRepository},
+			backends: []v1alpha1.BackendReference{{Name: "b", StorageRef: gone}},
+			infos:    []v1alpha1.RepositoryInfo{whole},
+			want:     v1alpha1.RepositoryInfo{Name: "s", DeletionPolicy: v1alpha1.WipeOutRepository},
 		},
 		"a backend with a RetentionPolicy": {
-			backends: []v1alpha1.BackendReference{{Name: "b", StorageRef: gone, RetentionPolicy: keep}}, infos: []v1alpha1.RepositoryInfo{whole},
+			backends:     []v1alpha1.BackendReference{{Name: "b", StorageRef: gone, RetentionPolicy: keep}},
+			infos:        []v1alpha1.RepositoryInfo{whole},
 			want:         v1alpha1.RepositoryInfo{Name: "s", Backend: "b", DeletionPolicy: v1alpha1.WipeOutRepository},
 			wantBackends: []v1alpha1.BackendReference{{Name: "b", RetentionPolicy: keep}},
 		},
-		"the only backend, which nobody names": {
+		"the only backend, which no session names": {
 			backends:     []v1alpha1.BackendReference{{Name: "b", RetentionPolicy: keep}},
 			infos:        []v1alpha1.RepositoryInfo{{Name: "s"}},
 			want:         v1alpha1.RepositoryInfo{Name: "s", Backend: "b"},
@@ -79,7 +83,8 @@ func TestVolumeSnapshotsNeedNoBackend(t *testing.T) {
 			g.Expect(out.Resolved).To(Equal(tc.wantResolved))
 			g.Expect(out.Drivers).To(Equal(map[string]v1alpha1.Driver{tc.want.Name: v1alpha1.DriverVolumeSnapshotter}))
 			c.Status.Resolved = out.Resolved
-			g.Expect(AsResolved(c).Sessions[0].Repositories[0].Name).To(Equal(tc.want.Name), "it is found by its name")
+			g.Expect(AsResolved(c).Sessions[0].Repositories[0].Name).To(Equal(tc.want.Name),
+				"a lookup finds it by its name")
 		})
 	}
 }
@@ -106,7 +111,7 @@ func TestSessionsOfBothDriversShareAConfigurationButNoRepository(t *testing.T) {
 		out := Complete(both(""), known)
 		g.Expect(out.Missing).To(Equal([]Mistake{{
 			Field: "spec.sessions[1].repositories[0]", Reason: v1alpha1.ReasonRepositoryConflict,
-			Message: `the Repository "files" is of driver Kopia, and the task of this session of driver VolumeSnapshotter: one Repository has one driver. ` +
+			Message: `the Repository "files" has driver Kopia, but the task of this session has driver VolumeSnapshotter: a Repository has only one driver. ` +
 				`Give the repository of this session another name`,
 		}}))
 		g.Expect(out.Configuration.Spec.Sessions[1].Repositories).To(BeEmpty())
@@ -135,12 +140,12 @@ func TestARepositoryThatExistsKeepsItsDriver(t *testing.T) {
 	unknown := ofSnapshots()
 	unknown.Addon.Name = "nobody-has-it"
 	out := Complete(session(unknown), is(v1alpha1.DriverVolumeSnapshotter))
-	g.Expect(out.Missing).To(BeEmpty(), "the Repository says what an Addon that is gone can't")
+	g.Expect(out.Missing).To(BeEmpty(), "the Repository knows the driver although the Addon is gone")
 	g.Expect(out.Configuration.Spec.Sessions[0].Repositories).To(Equal([]v1alpha1.RepositoryInfo{{Name: "files"}}))
 
 	known := is("")
 	known.Repository = func(string) *v1alpha1.Repository { return nil }
-	g.Expect(Complete(session(unknown), known).Drivers).To(BeEmpty(), "nobody can tell which one to make")
+	g.Expect(Complete(session(unknown), known).Drivers).To(BeEmpty(), "the driver of the new Repository is unknown")
 }
 
 const snapshotSet = `apiVersion: backup.cairn.dev/v1alpha1
@@ -199,30 +204,45 @@ func TestCheckObjectsOfVolumeSnapshots(t *testing.T) {
 		message         string
 		isRight, sample bool
 	}{
-		"backends that are not there mean nothing": {isRight: true},
-		"a Repository of theirs":                   {by: strings.NewReplacer("NAME", "snaps", "DRIVER", "VolumeSnapshotter", "MORE", "").Replace(repository), isRight: true},
-		"a class that deletes": {
-			replace: "volumeSnapshotClassName: keeps", by: "volumeSnapshotClassName: deletes", severity: SeverityWarning,
-			field: "spec.sessions[0].addon.tasks[0].params.volumeSnapshotClassName", reason: v1alpha1.ReasonVolumeSnapshotClassDeletes,
-			message: "VolumeSnapshotClass deletes has deletionPolicy Delete: whoever deletes a VolumeSnapshot or the namespace deletes the data",
+		"missing backends do not matter": {isRight: true},
+		"a Repository of VolumeSnapshots": {
+			by: strings.NewReplacer("NAME", "snaps", "DRIVER", "VolumeSnapshotter", "MORE",
+				"").Replace(repository),
+			isRight: true,
 		},
-		"a class that is not there": {
+		"a class that deletes": {
+			replace: "volumeSnapshotClassName: keeps", by: "volumeSnapshotClassName: deletes",
+			severity: SeverityWarning,
+			field:    "spec.sessions[0].addon.tasks[0].params.volumeSnapshotClassName",
+			reason:   v1alpha1.ReasonVolumeSnapshotClassDeletes,
+			message:  "VolumeSnapshotClass deletes has deletionPolicy Delete: whoever deletes a VolumeSnapshot or the namespace deletes the data",
+		},
+		"a missing class": {
 			replace: "volumeSnapshotClassName: keeps", by: "volumeSnapshotClassName: none", severity: SeverityError,
-			field: "spec.sessions[0].addon.tasks[0].params.volumeSnapshotClassName", reason: v1alpha1.ReasonVolumeSnapshotClassNotFound,
+			field:   "spec.sessions[0].addon.tasks[0].params.volumeSnapshotClassName",
+			reason:  v1alpha1.ReasonVolumeSnapshotClassNotFound,
 			message: "there is no VolumeSnapshotClass none",
 		},
 		"a sidecar": {
-			replace: "addon: {name: own, tasks: [{name: volume-snapshot, params", by: "executor: Sidecar\n    addon: {name: own, tasks: [{name: volume-snapshot, params", severity: SeverityError,
-			field: "spec.sessions[0].executor", reason: v1alpha1.ReasonSidecarNotPossible, message: "makes VolumeSnapshots",
+			replace:  "addon: {name: own, tasks: [{name: volume-snapshot, params",
+			by:       "executor: Sidecar\n    addon: {name: own, tasks: [{name: volume-snapshot, params",
+			severity: SeverityError,
+			field:    "spec.sessions[0].executor", reason: v1alpha1.ReasonSidecarNotPossible,
+			message: "makes VolumeSnapshots",
 		},
 		"copies": {
-			replace: "addon: {name: own, tasks: [{name: volume-snapshot, params", by: "copyMethod: Clone\n    addon: {name: own, tasks: [{name: volume-snapshot, params", severity: SeverityError,
-			field: "spec.sessions[0].copyMethod", reason: v1alpha1.ReasonCopyNotPossible, message: "makes VolumeSnapshots",
+			replace:  "addon: {name: own, tasks: [{name: volume-snapshot, params",
+			by:       "copyMethod: Clone\n    addon: {name: own, tasks: [{name: volume-snapshot, params",
+			severity: SeverityError,
+			field:    "spec.sessions[0].copyMethod", reason: v1alpha1.ReasonCopyNotPossible,
+			message: "makes VolumeSnapshots",
 		},
 		"a Repository of another driver": {
-			by:       strings.NewReplacer("NAME", "batch-uploads", "DRIVER", "Kopia", "MORE", ", storageRef: {name: s3}, path: /x, encryptionSecret: {name: e}").Replace(repository),
-			severity: SeverityError, field: "spec.sessions[0].repositories[0]", reason: v1alpha1.ReasonRepositoryConflict,
-			message: "is of driver Kopia", sample: true,
+			by: strings.NewReplacer("NAME", "batch-uploads", "DRIVER", "Kopia", "MORE",
+				", storageRef: {name: s3}, path: /x, encryptionSecret: {name: e}").Replace(repository),
+			severity: SeverityError, field: "spec.sessions[0].repositories[0]",
+			reason:  v1alpha1.ReasonRepositoryConflict,
+			message: "has driver Kopia", sample: true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -238,7 +258,8 @@ func TestCheckObjectsOfVolumeSnapshots(t *testing.T) {
 				return
 			}
 			g.Expect(findings).To(ContainElement(SatisfyAll(
-				HaveField("Severity", tc.severity), HaveField("Field", tc.field), HaveField("Reason", tc.reason), HaveField("Message", ContainSubstring(tc.message)),
+				HaveField("Severity", tc.severity), HaveField("Field", tc.field), HaveField("Reason", tc.reason),
+				HaveField("Message", ContainSubstring(tc.message)),
 			)))
 			if !tc.sample && name != "a sidecar" {
 				g.Expect(findings).To(HaveLen(1))
@@ -249,20 +270,26 @@ func TestCheckObjectsOfVolumeSnapshots(t *testing.T) {
 
 func TestASidecarMakesNoVolumeSnapshots(t *testing.T) {
 	g := NewWithT(t)
-	addon := &v1alpha1.Addon{Spec: v1alpha1.AddonSpec{BackupTasks: []v1alpha1.Task{{Name: "volume-snapshot", Function: "f", Driver: v1alpha1.DriverVolumeSnapshotter}}}}
+	addon := &v1alpha1.Addon{Spec: v1alpha1.AddonSpec{BackupTasks: []v1alpha1.Task{{Name: "volume-snapshot",
+		Function: "f", Driver: v1alpha1.DriverVolumeSnapshotter}}}}
 	session := ofSnapshots()
 	target := v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web"}
-	g.Expect(SidecarMistakes("spec", target, &session, addon, nil)).To(ConsistOf(HaveField("Message", ContainSubstring("makes VolumeSnapshots"))))
+	g.Expect(SidecarMistakes("spec", target, &session, addon, nil)).To(ConsistOf(HaveField("Message",
+		ContainSubstring("makes VolumeSnapshots"))))
 }
 
 func TestTaskDriver(t *testing.T) {
 	g := NewWithT(t)
 	addon := &v1alpha1.Addon{Spec: v1alpha1.AddonSpec{
-		BackupTasks:  []v1alpha1.Task{{Name: "volume-snapshot", Driver: v1alpha1.DriverVolumeSnapshotter}, {Name: "files"}},
+		BackupTasks: []v1alpha1.Task{
+			{Name: "volume-snapshot", Driver: v1alpha1.DriverVolumeSnapshotter}, {Name: "files"},
+		},
 		RestoreTasks: []v1alpha1.Task{{Name: "back", Driver: v1alpha1.DriverVolumeSnapshotter}},
 	}}
 	of := func(name string, restore bool) v1alpha1.Driver {
-		return TaskDriver(addon, &v1alpha1.AddonInfo{Tasks: []v1alpha1.TaskReference{{Name: name, Params: &apiextensionsv1.JSON{}}}}, restore)
+		return TaskDriver(addon,
+			&v1alpha1.AddonInfo{Tasks: []v1alpha1.TaskReference{{Name: name,
+				Params: &apiextensionsv1.JSON{}}}}, restore)
 	}
 	g.Expect(of("VolumeSnapshot", false)).To(Equal(v1alpha1.DriverVolumeSnapshotter), "the older spelling of KubeStash")
 	g.Expect(of("files", false)).To(Equal(v1alpha1.DriverKopia))
@@ -272,7 +299,7 @@ func TestTaskDriver(t *testing.T) {
 }
 
 func TestWhatBecomesOfTheSnapshotIsOneOfTwo(t *testing.T) {
-	for value, want := range map[string]string{"Delete": "", "Retain": "", "Keep": "it is Delete or Retain"} {
+	for value, want := range map[string]string{"Delete": "", "Retain": "", "Keep": "set it to Delete or Retain"} {
 		t.Run(value, func(t *testing.T) {
 			g := NewWithT(t)
 			addon := &v1alpha1.Addon{Spec: v1alpha1.AddonSpec{BackupTasks: []v1alpha1.Task{{

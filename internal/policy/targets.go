@@ -7,25 +7,26 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Find says which objects of a batch's namespace the selector of a target finds, each once, in any order. Among and FoundBefore
-// give one; nil finds nothing.
+// Find returns the objects of a batch's namespace that the selector of a target finds, each once, in any order. Among
+// and FoundBefore return a Find; a nil Find finds nothing.
 type Find func(target *v1alpha1.BatchTarget) []v1alpha1.TypedObjectReference
 
 // Target is one object that a batch backs up.
 type Target struct {
-	// Name of the target. It depends on nothing but the target of spec.targets and the object.
+	// Name of the target. It depends only on the entry of spec.targets and on the object.
 	Name string
-	// FoundBy is the name of the target of spec.targets whose selector found the object; empty where that names it.
+	// FoundBy is the name of the entry of spec.targets whose selector found the object; empty if the entry names the
+	// object.
 	FoundBy string
 	// AppRef is the object.
 	AppRef v1alpha1.TypedObjectReference
 }
 
-// Entry is the name of the target of spec.targets, by which sessions name it.
+// Entry returns the name of the entry of spec.targets, which sessions use.
 func (t *Target) Entry() string { return cmp.Or(t.FoundBy, t.Name) }
 
-// Targets are what a batch backs up, in the order of spec.targets, and what a selector finds by kind and name. Of two of one
-// name, which is a mistake of the batch, the first is taken.
+// Targets returns what a batch backs up, in the order of spec.targets; the objects of a selector are ordered by kind
+// and name. If two share a name, which is a mistake of the batch, the first counts.
 func Targets(batch *v1alpha1.BackupBatch, find Find) []Target {
 	all := expandTargets(batch, find)
 	seen := make(map[string]bool, len(all))
@@ -36,7 +37,8 @@ func Targets(batch *v1alpha1.BackupBatch, find Find) []Target {
 	})
 }
 
-// TargetsInForce are the targets of a batch as its children have them: while it has mistakes, what its selectors found before.
+// TargetsInForce returns the targets of a batch that its children have: while the batch has mistakes, those that its
+// selectors found before.
 func TargetsInForce(batch *v1alpha1.BackupBatch, find Find) []Target {
 	if len(batchMistakes(batch, find)) > 0 {
 		find = FoundBefore(batch)
@@ -44,7 +46,7 @@ func TargetsInForce(batch *v1alpha1.BackupBatch, find Find) []Target {
 	return Targets(batch, find)
 }
 
-// MostTargets is how many targets a batch may have, whatever its selectors find.
+// MostTargets returns how many targets a batch can have, whatever its selectors find.
 func MostTargets(batch *v1alpha1.BackupBatch) int {
 	most := 0
 	for i := range batch.Spec.Targets {
@@ -57,10 +59,10 @@ func MostTargets(batch *v1alpha1.BackupBatch) int {
 	return min(most, v1alpha1.MaxBatchTargets)
 }
 
-// KnownTargets are the targets of a batch as its status has them.
+// KnownTargets returns the targets of a batch according to its status.
 func KnownTargets(batch *v1alpha1.BackupBatch) []Target { return Targets(batch, FoundBefore(batch)) }
 
-// FoundBefore finds what the status of a batch says that its selectors found.
+// FoundBefore returns a Find for what the selectors of a batch found according to its status.
 func FoundBefore(batch *v1alpha1.BackupBatch) Find {
 	found := map[string][]v1alpha1.TypedObjectReference{}
 	for i := range batch.Status.Targets {
@@ -71,7 +73,7 @@ func FoundBefore(batch *v1alpha1.BackupBatch) Find {
 	return func(target *v1alpha1.BatchTarget) []v1alpha1.TypedObjectReference { return found[target.Name] }
 }
 
-// SessionTargets are those targets that a session of the batch names, in its order.
+// SessionTargets returns the targets that a session of the batch names, in the session's order.
 func SessionTargets(session *v1alpha1.BackupBatchSession, targets []Target) []Target {
 	of := map[string][]Target{}
 	for i := range targets {
@@ -84,7 +86,7 @@ func SessionTargets(session *v1alpha1.BackupBatchSession, targets []Target) []Ta
 	return out
 }
 
-// RepositoryNames are the Repositories that a batch names for a target in all of its sessions, each once.
+// RepositoryNames returns the Repositories that a batch names for a target in all of its sessions, each once.
 func RepositoryNames(batch *v1alpha1.BackupBatch, target Target) []string {
 	var names []string
 	for i := range batch.Spec.Sessions {
@@ -103,7 +105,7 @@ func RepositoryNames(batch *v1alpha1.BackupBatch, target Target) []string {
 	return names
 }
 
-// expandTargets are the targets of a batch, also those whose names are in use twice.
+// expandTargets returns the targets of a batch, including those with duplicate names.
 func expandTargets(batch *v1alpha1.BackupBatch, find Find) []Target {
 	out := make([]Target, 0, len(batch.Spec.Targets))
 	for i := range batch.Spec.Targets {
@@ -119,7 +121,8 @@ func expandTargets(batch *v1alpha1.BackupBatch, find Find) []Target {
 			return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 		})
 		for _, object := range found {
-			out = append(out, Target{Name: FoundTargetName(target.Name, object.Kind, object.Name), FoundBy: target.Name, AppRef: object})
+			out = append(out, Target{Name: FoundTargetName(target.Name, object.Kind, object.Name), FoundBy: target.Name,
+				AppRef: object})
 		}
 	}
 	return out

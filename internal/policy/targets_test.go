@@ -22,7 +22,7 @@ const (
 	service     = v1alpha1.TargetKind(v1alpha1.KindService)
 )
 
-// selecting adds a target with a selector to a batch, in both of its sessions, with a template for the repositories.
+// selecting adds a target with a selector to both sessions of a batch, with a template for the repositories.
 func selecting(batch *v1alpha1.BackupBatch, name string, selector v1alpha1.TargetSelector) *v1alpha1.BackupBatch {
 	batch.Spec.Targets = append(batch.Spec.Targets, v1alpha1.BatchTarget{Name: name, Selector: &selector})
 	for i := range batch.Spec.Sessions {
@@ -55,7 +55,8 @@ func targetNames(targets []Target) []string {
 }
 
 func TestSelectorsFind(t *testing.T) {
-	shop := v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim, deployment, statefulSet}, LabelSelector: labelled("shop")}
+	shop := v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim, deployment, statefulSet},
+		LabelSelector: labelled("shop")}
 	tests := map[string]struct {
 		selector   v1alpha1.TargetSelector
 		candidates []Candidate
@@ -66,68 +67,87 @@ func TestSelectorsFind(t *testing.T) {
 		"kinds and labels": {
 			selector: v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}, LabelSelector: labelled("shop")},
 			candidates: []Candidate{
-				candidate(claim, "b", "shop"), candidate(claim, "a", "shop"), candidate(claim, "c", "bank"), candidate(deployment, "d", "shop"),
+				candidate(claim, "b", "shop"), candidate(claim, "a", "shop"), candidate(claim, "c", "bank"),
+				candidate(deployment, "d", "shop"),
 			},
-			want: []string{"all-persistentvolumeclaim-a", "all-persistentvolumeclaim-b"}, reason: "by kind and name, whatever the order",
+			want:   []string{"all-persistentvolumeclaim-a", "all-persistentvolumeclaim-b"},
+			reason: "ordered by kind and name",
 		},
 		"all objects of a kind": {
 			selector:   v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}},
 			candidates: []Candidate{candidate(claim, "a", "shop"), {Kind: claim, Name: "b"}},
-			want:       []string{"all-persistentvolumeclaim-a", "all-persistentvolumeclaim-b"}, reason: "without labels it finds all",
+			want:       []string{"all-persistentvolumeclaim-a", "all-persistentvolumeclaim-b"},
+			reason:     "a selector without labels finds all objects",
 		},
 		"databases": {
-			selector:   v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{service}, LabelSelector: labelled("shop")},
-			candidates: []Candidate{candidate(service, "orders", "shop"), candidate(service, "front", "bank"), candidate(claim, "orders", "shop")},
-			addon:      &v1alpha1.AddonInfo{Name: "postgres-addon"},
-			want:       []string{"all-service-orders"}, reason: "a Service stands for its database",
+			selector: v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{service}, LabelSelector: labelled("shop")},
+			candidates: []Candidate{
+				candidate(service, "orders", "shop"), candidate(service, "front", "bank"),
+				candidate(claim, "orders", "shop"),
+			},
+			addon: &v1alpha1.AddonInfo{Name: "postgres-addon"},
+			want:  []string{"all-service-orders"}, reason: "a Service stands for its database",
 		},
 		"expressions": {
 			selector: v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}, LabelSelector: &metav1.LabelSelector{
-				MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "app", Operator: metav1.LabelSelectorOpIn, Values: []string{"a", "b"}}},
+				MatchExpressions: []metav1.LabelSelectorRequirement{
+					{Key: "app", Operator: metav1.LabelSelectorOpIn, Values: []string{"a", "b"}},
+				},
 			}},
 			candidates: []Candidate{candidate(claim, "x", "a"), candidate(claim, "y", "b"), candidate(claim, "z", "c")},
 			want:       []string{"all-persistentvolumeclaim-x", "all-persistentvolumeclaim-y"},
 		},
 		"exclusions": {
-			selector: v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim, deployment}, Exclude: &v1alpha1.TargetExclusion{
-				LabelSelector: labelled("cache"), Names: []v1alpha1.ExcludedTarget{{Kind: claim, Name: "scratch"}},
-			}},
+			selector: v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim, deployment},
+				Exclude: &v1alpha1.TargetExclusion{
+					LabelSelector: labelled("cache"), Names: []v1alpha1.ExcludedTarget{{Kind: claim, Name: "scratch"}},
+				}},
 			candidates: []Candidate{
-				candidate(claim, "a", "shop"), candidate(claim, "b", "cache"), candidate(claim, "scratch", "shop"), candidate(deployment, "scratch", "shop"),
+				candidate(claim, "a", "shop"), candidate(claim, "b", "cache"), candidate(claim, "scratch", "shop"),
+				candidate(deployment, "scratch", "shop"),
 			},
-			want: []string{"all-deployment-scratch", "all-persistentvolumeclaim-a"}, reason: "a name is excluded with its kind",
+			want:   []string{"all-deployment-scratch", "all-persistentvolumeclaim-a"},
+			reason: "an exclusion names a kind too",
 		},
-		"what is being deleted, and what goes with its pod": {
+		"an object that is being deleted, and a claim of a pod": {
 			selector: shop,
 			candidates: []Candidate{
 				{Kind: claim, Name: "going", Labels: map[string]string{"app": "shop"}, Deleting: true},
-				{Kind: claim, Name: "scratch", Labels: map[string]string{"app": "shop"}, OfPod: true}, candidate(claim, "stays", "shop"),
+				{Kind: claim, Name: "scratch", Labels: map[string]string{"app": "shop"}, OfPod: true},
+				candidate(claim, "stays", "shop"),
 			},
 			want: []string{"all-persistentvolumeclaim-stays"},
 		},
 		"a claim that a found workload mounts": {
 			selector: shop,
 			candidates: []Candidate{
-				mounting(candidate(deployment, "web", "shop"), "pages"), candidate(claim, "pages", "shop"), candidate(claim, "alone", "shop"),
+				mounting(candidate(deployment, "web", "shop"), "pages"), candidate(claim, "pages", "shop"),
+				candidate(claim, "alone", "shop"),
 			},
-			want: []string{"all-deployment-web", "all-persistentvolumeclaim-alone"}, reason: "the backup of the workload holds it",
+			want:   []string{"all-deployment-web", "all-persistentvolumeclaim-alone"},
+			reason: "the backup of the workload holds it",
 		},
-		"a claim whose workload is not found": {
+		"a claim whose workload no selector finds": {
 			selector: shop,
 			candidates: []Candidate{
 				mounting(candidate(deployment, "web", "bank"), "pages"), candidate(claim, "pages", "shop"),
 			},
-			want: []string{"all-persistentvolumeclaim-pages"}, reason: "nobody else backs it up",
+			want: []string{"all-persistentvolumeclaim-pages"}, reason: "no other target backs it up",
 		},
-		"a workload that keeps nothing": {
-			selector:   shop,
-			candidates: []Candidate{mounting(candidate(deployment, "front", "shop")), candidate(statefulSet, "unread", "shop")},
-			want:       []string{"all-statefulset-unread"}, reason: "one of which nothing is known is no such",
+		"a workload without data": {
+			selector: shop,
+			candidates: []Candidate{
+				mounting(candidate(deployment, "front", "shop")), candidate(statefulSet, "unread", "shop"),
+			},
+			want: []string{"all-statefulset-unread"}, reason: "a workload with unknown volumes can have data",
 		},
-		"an Addon that policy names may need all of them": {
+		"an explicit Addon can need all objects": {
 			selector: shop, addon: &v1alpha1.AddonInfo{Name: "dump"},
-			candidates: []Candidate{mounting(candidate(deployment, "front", "shop")), mounting(candidate(deployment, "web", "shop"), "pages"), candidate(claim, "pages", "shop")},
-			want:       []string{"all-deployment-front", "all-deployment-web", "all-persistentvolumeclaim-pages"},
+			candidates: []Candidate{
+				mounting(candidate(deployment, "front", "shop")), mounting(candidate(deployment, "web", "shop"),
+					"pages"), candidate(claim, "pages", "shop"),
+			},
+			want: []string{"all-deployment-front", "all-deployment-web", "all-persistentvolumeclaim-pages"},
 		},
 	}
 	for name, tt := range tests {
@@ -138,7 +158,7 @@ func TestSelectorsFind(t *testing.T) {
 
 			targets := Targets(batch, Among(batch, tt.candidates))
 
-			g.Expect(targets[0].Name).To(Equal("explicit"), "in the order of spec.targets")
+			g.Expect(targets[0].Name).To(Equal("explicit"), "targets come in the order of spec.targets")
 			g.Expect(targetNames(targets[1:])).To(Equal(tt.want), tt.reason)
 			for _, found := range targets[1:] {
 				g.Expect(found.FoundBy).To(Equal("all"))
@@ -153,10 +173,15 @@ func TestExpandMakesRepositoriesOfTemplates(t *testing.T) {
 	session := &batch.Spec.Sessions[0]
 	secret := &v1alpha1.ObjectReference{Name: "enc"}
 	session.Repositories = []v1alpha1.RepositoryInfo{
-		{Name: "near", Backend: "main", Directory: "/shop/", EncryptionSecret: secret, DeletionPolicy: v1alpha1.RetainRepository},
+		{
+			Name: "near", Backend: "main", Directory: "/shop/", EncryptionSecret: secret,
+			DeletionPolicy: v1alpha1.RetainRepository,
+		},
 		{Name: "far", Backend: "away"},
 	}
-	batch.Spec.Targets = append(batch.Spec.Targets, v1alpha1.BatchTarget{Name: "db", AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "db"}})
+	batch.Spec.Targets = append(batch.Spec.Targets,
+		v1alpha1.BatchTarget{Name: "db", AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim",
+			Name: "db"}})
 	session.Targets = append(session.Targets, v1alpha1.BatchSessionTarget{Name: "db"})
 
 	children, err := Expand(batch, Among(batch, []Candidate{candidate(claim, "data.v1", "shop")}))
@@ -168,17 +193,22 @@ func TestExpandMakesRepositoriesOfTemplates(t *testing.T) {
 	name := "all-persistentvolumeclaim-data-v1-" + hash("all", "persistentvolumeclaim", "data.v1")
 	g.Expect(children[1].Name).To(Equal("shop-" + name))
 	g.Expect(hourly(1).Repositories).To(Equal([]v1alpha1.RepositoryInfo{
-		{Name: "near-" + name, Backend: "main", Directory: "/shop/" + name, EncryptionSecret: secret, DeletionPolicy: v1alpha1.RetainRepository},
+		{
+			Name: "near-" + name, Backend: "main", Directory: "/shop/" + name, EncryptionSecret: secret,
+			DeletionPolicy: v1alpha1.RetainRepository,
+		},
 		{Name: "far-" + name, Backend: "away"},
-	}), "what a template leaves out is inferred for each")
+	}), "what a template leaves out is inferred for each target")
 	g.Expect(hourly(2).Repositories[0].Directory).To(Equal("/shop/db"))
 
-	batch.Spec.Sessions[0].Targets[1].Repositories = []v1alpha1.RepositoryInfo{{Name: "own", Backend: "main", Directory: "/own"}}
-	children, err = Expand(batch, Among(batch, []Candidate{candidate(claim, "a", "shop"), candidate(claim, "b", "shop")}))
+	batch.Spec.Sessions[0].Targets[1].Repositories = []v1alpha1.RepositoryInfo{{Name: "own", Backend: "main",
+		Directory: "/own"}}
+	children, err = Expand(batch,
+		Among(batch, []Candidate{candidate(claim, "a", "shop"), candidate(claim, "b", "shop")}))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(hourly(1).Repositories).To(Equal([]v1alpha1.RepositoryInfo{
 		{Name: "own-all-persistentvolumeclaim-a", Backend: "main", Directory: "/own/all-persistentvolumeclaim-a"},
-	}), "those of a target with a selector are templates, too")
+	}), "the repositories of a target with a selector are templates too")
 	g.Expect(hourly(2).Repositories[0].Name).To(Equal("own-all-persistentvolumeclaim-b"))
 }
 
@@ -198,20 +228,23 @@ func TestExpandRefusesWhatSelectorsCannotBe(t *testing.T) {
 		message    string
 	}{
 		"more than the default": {
-			candidates: many(101), field: "spec.targets[1].selector", reason: v1alpha1.ReasonTooManyTargets, message: "more objects than its maxTargets, 100",
+			candidates: many(101), field: "spec.targets[1].selector", reason: v1alpha1.ReasonTooManyTargets,
+			message: "more objects than its maxTargets, 100",
 		},
-		"more than it may": {
+		"more than maxTargets": {
 			edit:       func(b *v1alpha1.BackupBatch) { b.Spec.Targets[1].Selector.MaxTargets = 2 },
-			candidates: many(3), field: "spec.targets[1].selector", reason: v1alpha1.ReasonTooManyTargets, message: "maxTargets, 2",
+			candidates: many(3), field: "spec.targets[1].selector", reason: v1alpha1.ReasonTooManyTargets,
+			message: "maxTargets, 2",
 		},
-		"more than a session may have": {
+		"more than a session can have": {
 			edit: func(b *v1alpha1.BackupBatch) {
 				b.Spec.Targets[1].Selector.MaxTargets = 500
 				b.Spec.Sessions[1].Targets = b.Spec.Sessions[1].Targets[1:]
 			},
-			candidates: many(500), field: "spec.sessions[0].targets", reason: v1alpha1.ReasonTooManyTargets, message: "at most 500 targets",
+			candidates: many(500), field: "spec.sessions[0].targets", reason: v1alpha1.ReasonTooManyTargets,
+			message: "at most 500 targets",
 		},
-		"more than a batch may have": {
+		"more than a batch can have": {
 			edit: func(b *v1alpha1.BackupBatch) {
 				b.Spec.Targets[1].Selector.MaxTargets = 500
 				b.Spec.Sessions[0].Targets = b.Spec.Sessions[0].Targets[:1]
@@ -221,7 +254,8 @@ func TestExpandRefusesWhatSelectorsCannotBe(t *testing.T) {
 				b.Spec.Sessions = append(b.Spec.Sessions, *b.Spec.Sessions[1].DeepCopy())
 				b.Spec.Sessions[2].Name, b.Spec.Sessions[2].Targets[0].Name = "third", "again"
 			},
-			candidates: many(500), field: "spec.targets", reason: v1alpha1.ReasonTooManyTargets, message: "at most 1000 targets",
+			candidates: many(500), field: "spec.targets", reason: v1alpha1.ReasonTooManyTargets,
+			message: "at most 1000 targets",
 		},
 		"a name that a named target has": {
 			edit: func(b *v1alpha1.BackupBatch) {
@@ -229,51 +263,61 @@ func TestExpandRefusesWhatSelectorsCannotBe(t *testing.T) {
 					"all-persistentvolumeclaim-a", "all-persistentvolumeclaim-a", "all-persistentvolumeclaim-a"
 			},
 			candidates: []Candidate{candidate(claim, "a", "shop")},
-			field:      "spec.targets[1].name", reason: v1alpha1.ReasonNameConflict, message: `Deployment/web and PersistentVolumeClaim/a would both be the target`,
+			field:      "spec.targets[1].name", reason: v1alpha1.ReasonNameConflict,
+			message: `Deployment/web and PersistentVolumeClaim/a would both be the target`,
 		},
 		"two templates that make one repository": {
 			edit: func(b *v1alpha1.BackupBatch) {
 				b.Spec.Sessions[0].Repositories = []v1alpha1.RepositoryInfo{{Name: "x", Backend: "main"}}
-				b.Spec.Sessions[1].Repositories = []v1alpha1.RepositoryInfo{{Name: "x-all-persistentvolumeclaim-x", Backend: "main"}}
+				b.Spec.Sessions[1].Repositories = []v1alpha1.RepositoryInfo{{Name: "x-all-persistentvolumeclaim-x",
+					Backend: "main"}}
 			},
-			candidates: []Candidate{candidate(claim, "x", "shop"), candidate(claim, "x-all-persistentvolumeclaim-x", "shop")},
-			field:      "spec.sessions[1].repositories[0].name", reason: v1alpha1.ReasonRepositoryConflict, message: "give",
+			candidates: []Candidate{
+				candidate(claim, "x", "shop"), candidate(claim, "x-all-persistentvolumeclaim-x", "shop"),
+			},
+			field: "spec.sessions[1].repositories[0].name", reason: v1alpha1.ReasonRepositoryConflict,
+			message: "give",
 		},
-		"a label selector that means nothing": {
+		"an invalid label selector": {
 			edit: func(b *v1alpha1.BackupBatch) {
 				b.Spec.Targets[1].Selector.LabelSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Like"}}}
 			},
-			field: "spec.targets[1].selector.labelSelector", reason: v1alpha1.ReasonResourceValidationFailed, message: "Like",
+			field: "spec.targets[1].selector.labelSelector", reason: v1alpha1.ReasonResourceValidationFailed,
+			message: "Like",
 		},
 		"an exclusion of everything": {
 			edit: func(b *v1alpha1.BackupBatch) {
 				b.Spec.Targets[1].Selector.Exclude = &v1alpha1.TargetExclusion{LabelSelector: &metav1.LabelSelector{}}
 			},
-			field: "spec.targets[1].selector.exclude.labelSelector", reason: v1alpha1.ReasonResourceValidationFailed, message: "excludes everything",
+			field: "spec.targets[1].selector.exclude.labelSelector", reason: v1alpha1.ReasonResourceValidationFailed,
+			message: "excludes everything",
 		},
 		"a template's directory without room": {
 			edit: func(b *v1alpha1.BackupBatch) {
 				b.Spec.Sessions[0].Repositories[0].Directory = "/" + strings.Repeat("d", 448)
 				b.Spec.Sessions[1].Repositories = nil
 			},
-			field: "spec.sessions[0].repositories[0].directory", reason: v1alpha1.ReasonResourceValidationFailed, message: "at most 448 characters",
+			field: "spec.sessions[0].repositories[0].directory", reason: v1alpha1.ReasonResourceValidationFailed,
+			message: "at most 448 characters",
 		},
-		"a template's backend that is not there": {
+		"a template's missing backend": {
 			edit: func(b *v1alpha1.BackupBatch) {
 				b.Spec.Sessions[0].Repositories[0].Backend = "mian"
 				b.Spec.Sessions[1].Repositories = nil
 				b.Spec.Sessions[1].Targets[1].Repositories = []v1alpha1.RepositoryInfo{{Name: "other", Backend: "main"}}
 			},
 			candidates: many(3),
-			field:      "spec.sessions[0].repositories[0].backend", reason: v1alpha1.ReasonBackendNotFound, message: `no backend "mian"`,
+			field:      "spec.sessions[0].repositories[0].backend", reason: v1alpha1.ReasonBackendNotFound,
+			message: `no backend "mian"`,
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			batch := selecting(batchOf("web"), "all", v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}})
-			if name == "a template's directory without room" || name == "a template's backend that is not there" {
-				batch.Spec.Sessions[1].Targets[1].Repositories = []v1alpha1.RepositoryInfo{{Name: "other", Backend: "main"}}
+			if name == "a template's directory without room" || name == "a template's missing backend" {
+				batch.Spec.Sessions[1].Targets[1].Repositories = []v1alpha1.RepositoryInfo{{Name: "other",
+					Backend: "main"}}
 			}
 			if tt.edit != nil {
 				tt.edit(batch)
@@ -294,15 +338,18 @@ func TestExpandRefusesWhatSelectorsCannotBe(t *testing.T) {
 
 func TestWhatWasFoundStaysInForceWhileABatchHasMistakes(t *testing.T) {
 	g := NewWithT(t)
-	batch := selecting(batchOf("web"), "all", v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}, MaxTargets: 1})
-	one, two := []Candidate{candidate(claim, "a", "")}, []Candidate{candidate(claim, "a", ""), candidate(claim, "b", "")}
+	batch := selecting(batchOf("web"), "all", v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim},
+		MaxTargets: 1})
+	one, two := []Candidate{candidate(claim, "a", "")}, []Candidate{candidate(claim, "a", ""),
+		candidate(claim, "b", "")}
 	for _, target := range Targets(batch, Among(batch, one)) {
-		batch.Status.Targets = append(batch.Status.Targets, v1alpha1.BatchTargetStatus{Name: target.Name, FoundBy: target.FoundBy, AppRef: target.AppRef})
+		batch.Status.Targets = append(batch.Status.Targets, v1alpha1.BatchTargetStatus{Name: target.Name,
+			FoundBy: target.FoundBy, AppRef: target.AppRef})
 	}
 
 	g.Expect(TargetsInForce(batch, Among(batch, two))).To(Equal(KnownTargets(batch)))
 	g.Expect(targetNames(KnownTargets(batch))).To(Equal([]string{"web", "all-persistentvolumeclaim-a"}))
-	g.Expect(TargetsInForce(batch, Among(batch, nil))).To(HaveLen(1), "without mistakes it is what is found now")
+	g.Expect(TargetsInForce(batch, Among(batch, nil))).To(HaveLen(1), "without mistakes the present objects count")
 	known, err := KnownChildren(batch)
 	g.Expect(err).NotTo(HaveOccurred())
 	fresh, err := Expand(batch, Among(batch, one))
@@ -310,10 +357,10 @@ func TestWhatWasFoundStaysInForceWhileABatchHasMistakes(t *testing.T) {
 	for i := range fresh {
 		fresh[i].Annotations = nil
 	}
-	g.Expect(known).To(Equal(fresh), "the status knows as much as the cluster")
+	g.Expect(known).To(Equal(fresh), "the status has as much as the cluster")
 }
 
-// world is a batch with named targets and selectors, and objects that these find.
+// world is a batch with named targets and selectors, and the objects that these can find.
 type world struct {
 	batch      *v1alpha1.BackupBatch
 	candidates []Candidate
@@ -339,9 +386,10 @@ func randomWorld(random *rand.Rand) world {
 	kinds := []v1alpha1.TargetKind{claim, deployment, statefulSet, service}
 	for i := range 1 + random.IntN(4) {
 		shuffle(random, kinds)
-		selecting(w.batch, fmt.Sprintf("selects-%d%s", i, strings.Repeat("y", random.IntN(50))), v1alpha1.TargetSelector{
-			Kinds: slices.Clone(kinds[:1+random.IntN(3)]), LabelSelector: labelled(fmt.Sprint(random.IntN(3))),
-		})
+		selecting(w.batch, fmt.Sprintf("selects-%d%s", i, strings.Repeat("y", random.IntN(50))),
+			v1alpha1.TargetSelector{
+				Kinds: slices.Clone(kinds[:1+random.IntN(3)]), LabelSelector: labelled(fmt.Sprint(random.IntN(3))),
+			})
 	}
 	for i := range random.IntN(30) {
 		w.candidates = append(w.candidates, randomCandidate(random, i, kinds))
@@ -350,14 +398,16 @@ func randomWorld(random *rand.Rand) world {
 }
 
 func randomCandidate(random *rand.Rand, i int, kinds []v1alpha1.TargetKind) Candidate {
-	c := candidate(kinds[random.IntN(3)], fmt.Sprintf("o%d.%s", i, strings.Repeat("z", random.IntN(100))), fmt.Sprint(random.IntN(3)))
+	c := candidate(kinds[random.IntN(3)], fmt.Sprintf("o%d.%s", i, strings.Repeat("z", random.IntN(100))),
+		fmt.Sprint(random.IntN(3)))
 	if c.Kind != claim && random.IntN(2) == 0 {
 		c = mounting(c, fmt.Sprintf("not-there-%d", i))
 	}
 	return c
 }
 
-// Whatever the batch and what is there: no order changes a child; and what comes, or goes, adds or removes its own children only.
+// For every batch and every set of objects: no order changes a child, and an object that comes or goes adds or removes
+// only its own children.
 func TestExpandOfSelectorsChangesAsLittleAsPossible(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	for range 200 {
@@ -379,7 +429,9 @@ func TestExpandOfSelectorsChangesAsLittleAsPossible(t *testing.T) {
 		}
 		g.Expect(shuffled.children(g)).To(Equal(before))
 
-		object := world{w.batch, append(slices.Clone(w.candidates), randomCandidate(random, 1000, []v1alpha1.TargetKind{claim, deployment, statefulSet, service}))}
+		object := world{w.batch,
+			append(slices.Clone(w.candidates),
+				randomCandidate(random, 1000, []v1alpha1.TargetKind{claim, deployment, statefulSet, service}))}
 		for name, child := range object.children(g) {
 			if old, ok := before[name]; ok {
 				g.Expect(child).To(Equal(old))
@@ -389,7 +441,8 @@ func TestExpandOfSelectorsChangesAsLittleAsPossible(t *testing.T) {
 		}
 		g.Expect(len(object.children(g))).To(BeNumerically(">=", len(before)))
 
-		target := world{selecting(w.batch.DeepCopy(), "another", v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim, statefulSet}}), w.candidates}
+		target := world{selecting(w.batch.DeepCopy(), "another",
+			v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim, statefulSet}}), w.candidates}
 		for name, child := range target.children(g) {
 			if old, ok := before[name]; ok {
 				g.Expect(child).To(Equal(old))
@@ -397,11 +450,11 @@ func TestExpandOfSelectorsChangesAsLittleAsPossible(t *testing.T) {
 				g.Expect(name).To(HavePrefix("shop-another-"))
 			}
 		}
-		g.Expect(len(target.children(g))).To(BeNumerically(">=", len(before)), "and none goes")
+		g.Expect(len(target.children(g))).To(BeNumerically(">=", len(before)), "and no child is removed")
 	}
 }
 
-// Two objects, or targets, that differ have names that differ, wherever they are cut, and each is a name.
+// Different objects or targets have different names, wherever the names are cut, and each name is valid.
 func FuzzFoundTargetName(f *testing.F) {
 	f.Add("web", "PersistentVolumeClaim", "data", "web", "Deployment", "data")
 	f.Add("a", "StatefulSet", strings.Repeat("x", 253), "a", "StatefulSet", strings.Repeat("x", 252))
@@ -410,7 +463,8 @@ func FuzzFoundTargetName(f *testing.F) {
 	f.Add(strings.Repeat("t", 63), "DaemonSet", "a", strings.Repeat("t", 63), "DaemonSet", "b")
 	f.Fuzz(func(t *testing.T, target, kind, object, target2, kind2, object2 string) {
 		valid := func(target, kind, object string) bool {
-			return len(validation.IsDNS1123Label(target)) == 0 && slices.Contains(v1alpha1.TargetKinds, v1alpha1.TargetKind(kind)) &&
+			return len(validation.IsDNS1123Label(target)) == 0 && slices.Contains(v1alpha1.TargetKinds,
+				v1alpha1.TargetKind(kind)) &&
 				len(validation.IsDNS1123Subdomain(object)) == 0
 		}
 		if !valid(target, kind, object) || !valid(target2, kind2, object2) {
@@ -428,13 +482,14 @@ func FuzzFoundTargetName(f *testing.F) {
 		if !same || name != other {
 			return
 		}
-		if repository := templateName(strings.Repeat("r", 250), name); len(repository) > 253 || len(ChildName(strings.Repeat("b", 63), name)) > 63 {
+		if repository := templateName(strings.Repeat("r", 250), name); len(repository) > 253 ||
+			len(ChildName(strings.Repeat("b", 63), name)) > 63 {
 			t.Errorf("%q is too long for its child or Repository %q", name, repository)
 		}
 	})
 }
 
-// BenchmarkExpandSelected is BenchmarkExpand for a batch with two selectors that find 500 of 2,000 objects each.
+// BenchmarkExpandSelected is BenchmarkExpand for a batch with two selectors that each find 500 of 2,000 objects.
 func BenchmarkExpandSelected(b *testing.B) {
 	const found = 500
 	batch := batchOf()
@@ -443,14 +498,17 @@ func BenchmarkExpandSelected(b *testing.B) {
 	for i, app := range []string{"shop", "bank"} {
 		session := newSession(app, "17 * * * *")
 		session.Targets = []v1alpha1.BatchSessionTarget{{Name: app}}
-		session.Repositories = []v1alpha1.RepositoryInfo{{Name: "kept", Backend: "main", Directory: "/kept", EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"}}}
+		session.Repositories = []v1alpha1.RepositoryInfo{{Name: "kept", Backend: "main", Directory: "/kept",
+			EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"}}}
 		batch.Spec.Sessions = append(batch.Spec.Sessions, session)
-		batch.Spec.Targets = append(batch.Spec.Targets, v1alpha1.BatchTarget{Name: app, Selector: &v1alpha1.TargetSelector{
-			Kinds: []v1alpha1.TargetKind{claim, deployment}, LabelSelector: labelled(app), MaxTargets: found,
-			Exclude: &v1alpha1.TargetExclusion{LabelSelector: labelled("cache")},
-		}})
+		batch.Spec.Targets = append(batch.Spec.Targets,
+			v1alpha1.BatchTarget{Name: app, Selector: &v1alpha1.TargetSelector{
+				Kinds: []v1alpha1.TargetKind{claim, deployment}, LabelSelector: labelled(app), MaxTargets: found,
+				Exclude: &v1alpha1.TargetExclusion{LabelSelector: labelled("cache")},
+			}})
 		for j := range found {
-			candidates = append(candidates, candidate(claim, fmt.Sprintf("data-%d-%d", i, j), app), candidate(claim, fmt.Sprintf("other-%d-%d", i, j), "cache"))
+			candidates = append(candidates, candidate(claim, fmt.Sprintf("data-%d-%d", i, j), app),
+				candidate(claim, fmt.Sprintf("other-%d-%d", i, j), "cache"))
 		}
 	}
 	b.ReportAllocs()

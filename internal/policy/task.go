@@ -14,8 +14,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/variables"
 )
 
-// FindTask gives the task of an Addon that has the name, nil where there is none. A name in CamelCase, as older policies of
-// KubeStash have it, stands for the one with dashes.
+// FindTask returns the task of an Addon with the name, or nil. A name in CamelCase, as older policies of KubeStash have
+// it, stands for the name with dashes.
 func FindTask(addon *v1alpha1.Addon, name string, restore bool) *v1alpha1.Task {
 	tasks := tasksOf(addon, restore)
 	for _, alias := range []string{name, dashed(name)} {
@@ -33,7 +33,7 @@ func tasksOf(addon *v1alpha1.Addon, restore bool) []v1alpha1.Task {
 	return addon.Spec.BackupTasks
 }
 
-// dashed gives LogicalBackup as logical-backup.
+// dashed turns LogicalBackup into logical-backup.
 func dashed(name string) string {
 	var out strings.Builder
 	for i, r := range name {
@@ -45,7 +45,7 @@ func dashed(name string) string {
 	return out.String()
 }
 
-// TaskSteps are the steps of a task, the mover last.
+// TaskSteps returns the steps of a task, the mover last.
 func TaskSteps(t *v1alpha1.Task) []v1alpha1.TaskStep {
 	if len(t.Steps) > 0 {
 		return t.Steps
@@ -53,15 +53,15 @@ func TaskSteps(t *v1alpha1.Task) []v1alpha1.TaskStep {
 	return []v1alpha1.TaskStep{{Name: t.Function}}
 }
 
-// MoverStep is the step of a task that moves the data.
+// MoverStep returns the step of a task that moves the data.
 func MoverStep(t *v1alpha1.Task) v1alpha1.TaskStep {
 	steps := TaskSteps(t)
 	return steps[len(steps)-1]
 }
 
-// TaskMistakes checks what a policy says about an Addon against the Addon: the task exists, its parameters are declared,
-// the required ones are there, all values are strings, and variables and volumes are some that a policy may set. field is
-// where info stands. The tasks are the restore tasks where restore is true.
+// TaskMistakes checks a policy's settings for an Addon against the Addon: the task exists, its parameters are declared,
+// required parameters are there, all values are strings, and the policy is allowed to set the variables and volumes.
+// field is the path of info. With restore true, the tasks are restore tasks.
 func TaskMistakes(field string, addon *v1alpha1.Addon, info *v1alpha1.AddonInfo, restore bool) []Mistake {
 	sort := "backup"
 	if restore {
@@ -73,20 +73,22 @@ func TaskMistakes(field string, addon *v1alpha1.Addon, info *v1alpha1.AddonInfo,
 		found := FindTask(addon, reference.Name, restore)
 		if found == nil {
 			mistakes = append(mistakes, Mistake{Field: at + ".name", Reason: v1alpha1.ReasonTaskNotFound,
-				Message: fmt.Sprintf("the Addon %q has no %s task %q; it has %s", addon.Name, sort, reference.Name, taskNames(tasksOf(addon, restore)))})
+				Message: fmt.Sprintf("the Addon %q has no %s task %q; it has %s", addon.Name, sort, reference.Name,
+					taskNames(tasksOf(addon, restore)))})
 			continue
 		}
 		mistakes = append(mistakes, parameterMistakes(at+".params", found, &reference)...)
 		mistakes = append(mistakes, variableMistakes(at+".variables", &reference)...)
 		mistakes = append(mistakes, taskVolumeMistakes(at, found, &reference)...)
 		if t := reference.TargetVolumes; !restore && t != nil && len(t.VolumeClaimTemplates) > 0 {
-			mistakes = append(mistakes, invalidTask(at+".targetVolumes.volumeClaimTemplates", "a backup makes no claims: volumeClaimTemplates are for a RestoreSession"))
+			mistakes = append(mistakes, invalidTask(at+".targetVolumes.volumeClaimTemplates",
+				"a backup makes no claims: use volumeClaimTemplates only in a RestoreSession"))
 		}
 	}
 	return append(mistakes, podMistakes(field, info)...)
 }
 
-// TaskFunctions are the names of the Functions that info's tasks need, without those of tasks that do not exist.
+// TaskFunctions returns the names of the Functions that info's tasks need. It skips tasks that do not exist.
 func TaskFunctions(addon *v1alpha1.Addon, info *v1alpha1.AddonInfo, restore bool) []string {
 	var names []string
 	for _, reference := range info.Tasks {
@@ -111,9 +113,12 @@ func taskNames(tasks []v1alpha1.Task) string {
 	return join(names)
 }
 
-// StepValues are what ${name} stands for in one step of a task: built-in variables, then the Addon's defaults, then the step's
-// own parameters, then the policy's, then the policy's variables, the last one first. What is not declared is not looked at.
-func StepValues(t *v1alpha1.Task, step v1alpha1.TaskStep, reference *v1alpha1.TaskReference, builtin variables.Builtin) (variables.Values, error) {
+// StepValues returns the values of ${name} in one step of a task. Later ones override earlier ones: built-in variables,
+// the Addon's defaults, the step's own parameters, the policy's parameters, the policy's variables. Undeclared
+// parameters are ignored.
+func StepValues(
+	t *v1alpha1.Task, step v1alpha1.TaskStep, reference *v1alpha1.TaskReference, builtin variables.Builtin,
+) (variables.Values, error) {
 	builtin.TaskName = t.Name
 	given, _ := paramsOf(reference.Params)
 	defaults, set := map[string]string{}, map[string]string{}
@@ -128,7 +133,8 @@ func StepValues(t *v1alpha1.Task, step v1alpha1.TaskStep, reference *v1alpha1.Ta
 	own := map[string]string{}
 	for _, p := range step.Params {
 		if variables.Fixed(p.Name) {
-			return variables.Values{}, fmt.Errorf("parameter %q of step %q is a variable that nobody may set", p.Name, step.Name)
+			return variables.Values{}, fmt.Errorf("parameter %q of step %q is a variable that nobody can set", p.Name,
+				step.Name)
 		}
 		value, err := outer.Expand(p.Value)
 		if err != nil {
@@ -150,17 +156,19 @@ func paramsOf(raw *apiextensionsv1.JSON) (map[string]any, error) {
 func parameterMistakes(field string, task *v1alpha1.Task, reference *v1alpha1.TaskReference) []Mistake {
 	params, err := paramsOf(reference.Params)
 	if err != nil {
-		return []Mistake{{Field: field, Reason: v1alpha1.ReasonInvalidParameters, Message: "params is a map of names to strings"}}
+		return []Mistake{{Field: field, Reason: v1alpha1.ReasonInvalidParameters,
+			Message: "params must be a map of names to strings"}}
 	}
 	var mistakes []Mistake
 	add := func(field, format string, args ...any) {
-		mistakes = append(mistakes, Mistake{Field: field, Reason: v1alpha1.ReasonInvalidParameters, Message: fmt.Sprintf(format, args...)})
+		mistakes = append(mistakes, Mistake{Field: field, Reason: v1alpha1.ReasonInvalidParameters,
+			Message: fmt.Sprintf(format, args...)})
 	}
 	declared := make([]string, len(task.Parameters))
 	for i := range task.Parameters {
 		declared[i] = task.Parameters[i].Name
 		if variables.Fixed(declared[i]) {
-			add(field, "the task %q declares the parameter %q, which is a variable that nobody may set: the Addon must name it otherwise", task.Name, declared[i])
+			add(field, "the task %q declares the parameter %q, which is a variable that nobody can set: rename the parameter in the Addon", task.Name, declared[i])
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(params)) {
@@ -180,7 +188,8 @@ func parameterMistakes(field string, task *v1alpha1.Task, reference *v1alpha1.Ta
 	}
 	for _, parameter := range task.Parameters {
 		value, given := params[parameter.Name]
-		byVariable := slices.ContainsFunc(variablesOf(reference), func(name string) bool { return name == parameter.Name })
+		byVariable := slices.ContainsFunc(variablesOf(reference),
+			func(name string) bool { return name == parameter.Name })
 		if parameter.Required && !byVariable && (!given || value == "") {
 			add(field, "the task %q needs the parameter %q", task.Name, parameter.Name)
 		}

@@ -11,11 +11,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/variables"
 )
 
-// FunctionMistakes fills in the variables of every Function that info's tasks name, and says which can't be, and which parameters lack
-// one that they require. A Function that lookup
-// does not know is not looked at. builtin holds at least what will be known when the task runs; the values themselves do not
-// count.
-func FunctionMistakes(field string, addon *v1alpha1.Addon, info *v1alpha1.AddonInfo, restore bool, builtin variables.Builtin, lookup func(string) *v1alpha1.Function) []Mistake {
+// FunctionMistakes fills in the variables of every Function that info's tasks name. It reports variables that cannot be
+// filled in, and parameters that lack another parameter that they require. It skips a Function that lookup does not
+// know. builtin holds at least the names that will be known when the task runs; its values do not matter.
+func FunctionMistakes(
+	field string, addon *v1alpha1.Addon, info *v1alpha1.AddonInfo, restore bool, builtin variables.Builtin,
+	lookup func(string) *v1alpha1.Function,
+) []Mistake {
 	var mistakes []Mistake
 	for i, reference := range info.Tasks {
 		found := FindTask(addon, reference.Name, restore)
@@ -37,22 +39,24 @@ func FunctionMistakes(field string, addon *v1alpha1.Addon, info *v1alpha1.AddonI
 				}
 			}
 			if err != nil {
-				mistakes = append(mistakes, invalidParameter(at, "task %q of Addon %q: %v", found.Name, addon.Name, err))
+				mistakes = append(mistakes, invalidParameter(at, "task %q of Addon %q: %v", found.Name, addon.Name,
+					err))
 			}
 		}
 	}
 	return mistakes
 }
 
-// streamMistake says which variable of a Function's stream is unknown, and which value of its list can't be a component.
+// streamMistake finds an unknown variable in a Function's stream, or a value of its list that cannot be the name of a
+// component.
 func streamMistake(f *v1alpha1.Function, values variables.Values, restore bool) error {
 	if f.Spec.Stream == nil {
 		return nil
 	}
-	wrong := func(err error) error { return fmt.Errorf("function %q: %w", f.Name, err) }
+	wrong := func(err error) error { return fmt.Errorf("Function %q: %w", f.Name, err) }
 	switch {
 	case restore && f.Spec.Stream.DataDirectory != "":
-		return wrong(errors.New("stream.dataDirectory is for backups: the directory of a restore is that of the argument --unpack"))
+		return wrong(errors.New("stream.dataDirectory is for backups: name the directory of a restore in the argument --unpack"))
 	case !restore && f.Spec.Stream.Finish != nil:
 		return wrong(errors.New("stream.finish is for restores"))
 	}
@@ -73,11 +77,11 @@ func streamMistake(f *v1alpha1.Function, values variables.Values, restore bool) 
 	return nil
 }
 
-// known stands for the value of a variable that is known when the task runs.
+// known stands for the value of a variable that is known only when the task runs.
 const known = "known-later"
 
-// LaterKnownOfBackup are the built-in variables that the task of a backup can count on, with any value. Which Snapshot it makes is
-// known where it makes one, in one Repository; none named is one that is inferred.
+// LaterKnownOfBackup returns the built-in variables that a backup task can count on, with placeholder values. The
+// Snapshot is known only with a single Repository; zero repositories means one that is inferred.
 func LaterKnownOfBackup(target *v1alpha1.TypedObjectReference, repositories int) variables.Builtin {
 	b := laterKnown(target)
 	b.BackupSession, b.InvokerKind, b.InvokerName = known, known, known
@@ -87,7 +91,7 @@ func LaterKnownOfBackup(target *v1alpha1.TypedObjectReference, repositories int)
 	return b
 }
 
-// LaterKnownOfRestore are those that the task of a restore can count on. target may be nil.
+// LaterKnownOfRestore returns the built-in variables that a restore task can count on. target can be nil.
 func LaterKnownOfRestore(target *v1alpha1.TypedObjectReference) variables.Builtin {
 	b := laterKnown(target)
 	b.RestoreSession, b.Snapshot = known, known
@@ -100,7 +104,7 @@ func laterKnown(target *v1alpha1.TypedObjectReference) variables.Builtin {
 		b.TargetKind, b.TargetName = target.Kind, target.Name
 		if target.IsDatabase() {
 			b.TargetHost, b.TargetPort, b.TargetImage = known, known, known
-			if target.Kind == v1alpha1.KindSecret || target.Kind == v1alpha1.KindCluster { // the others never say it
+			if target.Kind == v1alpha1.KindSecret || target.Kind == v1alpha1.KindCluster { // Other targets never name a database.
 				b.TargetDatabase = known
 			}
 		}

@@ -7,9 +7,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/variables"
 )
 
-// RequirementMistakes says which parameters of a task have a value while one that they require has none. values are those of the
-// task's mover, so that what an Addon or the target itself supplies counts as what a policy says. What is only commas and blanks is
-// an empty list. field is where the task is named.
+// RequirementMistakes finds parameters of a task that have a value while a parameter that they require has none. values
+// are those of the task's mover, so that values of the Addon or the target count like those of the policy. A value of
+// only commas and blanks is an empty list. field is the path of the task.
 func RequirementMistakes(field string, task *v1alpha1.Task, values variables.Values) []Mistake {
 	has := func(name string) bool {
 		value, _ := values.Value(name)
@@ -23,30 +23,32 @@ func RequirementMistakes(field string, task *v1alpha1.Task, values variables.Val
 		for _, needed := range p.Requires {
 			if !has(needed) {
 				mistakes = append(mistakes, invalidParameter(field+".params."+p.Name,
-					"the parameter %q goes with the parameter %q, which has no value: give it one, or leave %q out", p.Name, needed, p.Name))
+					"the parameter %q needs the parameter %q, which has no value: set it, or leave %q out", p.Name, needed, p.Name))
 			}
 		}
 	}
 	return mistakes
 }
 
-// requirementMistakes is RequirementMistakes for what is known before the task runs.
-func requirementMistakes(field string, task *v1alpha1.Task, reference *v1alpha1.TaskReference, builtin variables.Builtin) []Mistake {
+// requirementMistakes is RequirementMistakes with the values that are known before the task runs.
+func requirementMistakes(
+	field string, task *v1alpha1.Task, reference *v1alpha1.TaskReference, builtin variables.Builtin,
+) []Mistake {
 	values, err := StepValues(task, MoverStep(task), reference, builtin)
 	if err != nil {
-		return nil // FunctionMistakes says so.
+		return nil // FunctionMistakes reports it.
 	}
 	return RequirementMistakes(field, task, values)
 }
 
-// undeclaredRequirements are those of an Addon's parameters that no policy could fulfil.
+// undeclaredRequirements finds requirements of an Addon's parameters that no policy can meet.
 func undeclaredRequirements(field string, task *v1alpha1.Task) []Mistake {
 	var mistakes []Mistake
 	for i, p := range task.Parameters {
 		for j, needed := range p.Requires {
 			if needed == p.Name || !declares(task, needed) {
 				mistakes = append(mistakes, invalidParameter(fmt.Sprintf("%s.parameters[%d].requires[%d]", field, i, j),
-					"%q is no other parameter of the task %q", needed, task.Name))
+					"%q is not another parameter of the task %q", needed, task.Name))
 			}
 		}
 	}

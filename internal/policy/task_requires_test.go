@@ -24,21 +24,56 @@ func TestParametersThatRequireOthers(t *testing.T) {
 		variables  []corev1.EnvVar
 		wrong      bool
 	}{
-		"neither":                               {target: service, parameters: declared},
-		"both":                                  {target: service, parameters: declared, params: map[string]string{"schemas": "a", "databases": "b"}},
-		"the other alone":                       {target: service, parameters: declared, params: map[string]string{"databases": "b"}},
-		"one alone":                             {target: service, parameters: declared, params: map[string]string{"schemas": "a"}, wrong: true},
-		"the other is empty":                    {target: service, parameters: declared, params: map[string]string{"schemas": "a", "databases": " , "}, wrong: true},
-		"one is an empty list":                  {target: service, parameters: declared, params: map[string]string{"schemas": " ,"}},
-		"a variable says the other":             {target: service, parameters: declared, params: map[string]string{"schemas": "a"}, variables: []corev1.EnvVar{{Name: "databases", Value: "b"}}},
-		"a variable says one":                   {target: service, parameters: declared, variables: []corev1.EnvVar{{Name: "schemas", Value: "b"}}, wrong: true},
-		"a default of the other":                {target: service, parameters: []v1alpha1.TaskParameter{parameter("databases", "b"), parameter("schemas", "", "databases")}, params: map[string]string{"schemas": "a"}},
-		"a default of one":                      {target: service, parameters: []v1alpha1.TaskParameter{parameter("databases", ""), parameter("schemas", "a", "databases")}, wrong: true},
-		"a Service never says the other":        {target: service, parameters: declared, step: target, params: map[string]string{"schemas": "a"}, wrong: true},
-		"an AppBinding never says it":           {target: appBinding, parameters: declared, step: target, params: map[string]string{"schemas": "a"}, wrong: true},
-		"a Secret may say it":                   {target: secret, parameters: declared, step: target, params: map[string]string{"schemas": "a"}},
-		"a Cluster may say it":                  {target: cluster, parameters: declared, step: target, params: map[string]string{"schemas": "a"}},
-		"policy takes it back from the Cluster": {target: cluster, parameters: declared, step: target, params: map[string]string{"schemas": "a", "databases": ""}, wrong: true},
+		"neither": {target: service, parameters: declared},
+		"both": {
+			target: service, parameters: declared, params: map[string]string{"schemas": "a", "databases": "b"},
+		},
+		"the required parameter alone": {
+			target: service, parameters: declared, params: map[string]string{"databases": "b"},
+		},
+		"a parameter without its requirement": {
+			target: service, parameters: declared, params: map[string]string{"schemas": "a"}, wrong: true,
+		},
+		"the required parameter is an empty list": {
+			target: service, parameters: declared, params: map[string]string{"schemas": "a", "databases": " , "},
+			wrong: true,
+		},
+		"the parameter is an empty list": {
+			target: service, parameters: declared, params: map[string]string{"schemas": " ,"},
+		},
+		"a variable sets the requirement": {
+			target: service, parameters: declared, params: map[string]string{"schemas": "a"},
+			variables: []corev1.EnvVar{{Name: "databases", Value: "b"}},
+		},
+		"a variable sets the parameter": {
+			target: service, parameters: declared, variables: []corev1.EnvVar{{Name: "schemas", Value: "b"}},
+			wrong: true,
+		},
+		"a default of the requirement": {
+			target: service, parameters: []v1alpha1.TaskParameter{parameter("databases", "b"),
+				parameter("schemas", "", "databases")}, params: map[string]string{"schemas": "a"},
+		},
+		"a default of the parameter": {
+			target: service, parameters: []v1alpha1.TaskParameter{parameter("databases", ""),
+				parameter("schemas", "a", "databases")}, wrong: true,
+		},
+		"a Service never names a database": {
+			target: service, parameters: declared, step: target, params: map[string]string{"schemas": "a"}, wrong: true,
+		},
+		"an AppBinding never names a database": {
+			target: appBinding, parameters: declared, step: target, params: map[string]string{"schemas": "a"},
+			wrong: true,
+		},
+		"a Secret can name a database": {
+			target: secret, parameters: declared, step: target, params: map[string]string{"schemas": "a"},
+		},
+		"a Cluster can name a database": {
+			target: cluster, parameters: declared, step: target, params: map[string]string{"schemas": "a"},
+		},
+		"policy overrides the Cluster's database": {
+			target: cluster, parameters: declared, step: target, params: map[string]string{"schemas": "a",
+				"databases": ""}, wrong: true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -46,25 +81,31 @@ func TestParametersThatRequireOthers(t *testing.T) {
 				Name: "t", Steps: []v1alpha1.TaskStep{{Name: "f", Params: tc.step}}, Parameters: tc.parameters,
 			}}}}
 			g.Expect(policy.AddonMistakes(addon)).To(BeEmpty())
-			info := &v1alpha1.AddonInfo{Tasks: []v1alpha1.TaskReference{{Name: "t", Params: policy.NewParams(tc.params), Variables: tc.variables}}}
-			mistakes := policy.FunctionMistakes("spec.addon", addon, info, false, policy.LaterKnownOfBackup(&tc.target, 1), func(string) *v1alpha1.Function { return nil })
+			info := &v1alpha1.AddonInfo{Tasks: []v1alpha1.TaskReference{{Name: "t", Params: policy.NewParams(tc.params),
+				Variables: tc.variables}}}
+			mistakes := policy.FunctionMistakes("spec.addon", addon, info, false, policy.LaterKnownOfBackup(&tc.target,
+				1), func(string) *v1alpha1.Function { return nil })
 			if !tc.wrong {
 				g.Expect(mistakes).To(BeEmpty())
 				return
 			}
-			g.Expect(mistakes).To(ConsistOf(And(HaveField("Field", "spec.addon.tasks[0].params.schemas"), HaveField("Reason", v1alpha1.ReasonInvalidParameters),
-				HaveField("Message", ContainSubstring(`"schemas" goes with the parameter "databases"`)))))
+			g.Expect(mistakes).To(ConsistOf(And(HaveField("Field", "spec.addon.tasks[0].params.schemas"),
+				HaveField("Reason", v1alpha1.ReasonInvalidParameters),
+				HaveField("Message", ContainSubstring(`"schemas" needs the parameter "databases"`)))))
 		})
 	}
 }
 
 func TestRequirementsThatNobodyCanMeet(t *testing.T) {
 	g := NewWithT(t)
-	addon := &v1alpha1.Addon{Spec: v1alpha1.AddonSpec{RestoreTasks: []v1alpha1.Task{{Name: "t", Function: "f", Parameters: []v1alpha1.TaskParameter{
-		{Parameter: v1alpha1.Parameter{Name: "a"}, Requires: []string{"b", "c", "a"}}, {Parameter: v1alpha1.Parameter{Name: "b"}},
-	}}}}}
+	addon := &v1alpha1.Addon{Spec: v1alpha1.AddonSpec{RestoreTasks: []v1alpha1.Task{{Name: "t", Function: "f",
+		Parameters: []v1alpha1.TaskParameter{
+			{Parameter: v1alpha1.Parameter{Name: "a"}, Requires: []string{"b", "c", "a"}},
+			{Parameter: v1alpha1.Parameter{Name: "b"}},
+		}}}}}
 	g.Expect(policy.AddonMistakes(addon)).To(ConsistOf(
-		And(HaveField("Field", "spec.restoreTasks[0].parameters[0].requires[1]"), HaveField("Message", ContainSubstring(`"c" is no other parameter`))),
+		And(HaveField("Field", "spec.restoreTasks[0].parameters[0].requires[1]"),
+			HaveField("Message", ContainSubstring(`"c" is not another parameter`))),
 		HaveField("Field", "spec.restoreTasks[0].parameters[0].requires[2]"),
 	))
 }

@@ -9,16 +9,18 @@ import (
 	"github.com/cairn-backup/cairn/internal/variables"
 )
 
-// ParamScratchDir names the parameter of a task that says where its mover keeps what it can make again.
+// ParamScratchDir is the task parameter with the directory where the mover keeps files that it can make again.
 const ParamScratchDir = "scratchDir"
 
 // MoverWorkDir is where a mover always sees the volume ${RESTIC_CACHE_VOLUME}.
 const MoverWorkDir = "/tmp"
 
-// ScratchMount says whether the mover of a task gets the volume ${RESTIC_CACHE_VOLUME} mounted at dir too, the value of
-// ParamScratchDir, or why dir can't be one. A task that does not declare the parameter may give it any meaning.
+// ScratchMount reports whether the mover of a task gets the volume ${RESTIC_CACHE_VOLUME} mounted at dir too, which is
+// the value of ParamScratchDir, or explains why dir is invalid. A task that does not declare the parameter can use the
+// name for anything else.
 func ScratchMount(t *v1alpha1.Task, dir string) (wanted bool, why string) {
-	declared := slices.ContainsFunc(t.Parameters, func(p v1alpha1.TaskParameter) bool { return p.Name == ParamScratchDir })
+	declared := slices.ContainsFunc(t.Parameters,
+		func(p v1alpha1.TaskParameter) bool { return p.Name == ParamScratchDir })
 	switch {
 	case !declared, dir == "", within(dir, MoverWorkDir), within(dir, variables.ScratchDir) && len(t.Steps) > 0:
 		return false, ""
@@ -29,7 +31,7 @@ func ScratchMount(t *v1alpha1.Task, dir string) (wanted bool, why string) {
 	return true, ""
 }
 
-// within says whether a path is dir or lies in it.
+// within reports whether a path is dir or lies in it.
 func within(p, dir string) bool {
 	p = path.Clean(p)
 	return p == dir || strings.HasPrefix(p, dir+"/")

@@ -12,33 +12,37 @@ import (
 	"github.com/cairn-backup/cairn/internal/variables"
 )
 
-// ownEnvironment are the variables of a container's environment that Cairn sets.
+// ownEnvironment lists the environment variables of a container that Cairn sets.
 var ownEnvironment = []string{"HOME", "TMPDIR", "COMPONENT_NAME"}
 
-// variableMistakes finds variables that a policy may not set.
+// variableMistakes finds variables that a policy is not allowed to set.
 func variableMistakes(field string, reference *v1alpha1.TaskReference) []Mistake {
 	var mistakes []Mistake
 	for i, v := range reference.Variables {
 		at := fmt.Sprintf("%s[%d].name", field, i)
 		switch {
 		case variables.Fixed(v.Name):
-			mistakes = append(mistakes, invalidParameter(at, "the variable %q says which mover runs: nobody may set it", v.Name))
+			mistakes = append(mistakes,
+				invalidParameter(at, "the variable %q decides which mover runs: nobody can set it", v.Name))
 		case slices.Contains(ownEnvironment, v.Name):
-			mistakes = append(mistakes, invalidParameter(at, "the variable %q of the environment is Cairn's: give yours another name", v.Name))
+			mistakes = append(mistakes,
+				invalidParameter(at, "Cairn sets the environment variable %q itself: use another name", v.Name))
 		case v.Value != "" && v.ValueFrom != nil:
-			mistakes = append(mistakes, invalidParameter(at, "the variable %q has both value and valueFrom: leave one out", v.Name))
+			mistakes = append(mistakes,
+				invalidParameter(at, "the variable %q has both value and valueFrom: leave one out", v.Name))
 		}
 	}
 	return mistakes
 }
 
-// podMistakes finds variables of the environment, volumes and mounts of the pod that are Cairn's.
+// podMistakes finds environment variables, volumes and mounts of the pod that belong to Cairn.
 func podMistakes(field string, info *v1alpha1.AddonInfo) []Mistake {
 	var mistakes []Mistake
 	check := func(field string, env []corev1.EnvVar) {
 		for i, e := range env {
 			if slices.Contains(ownEnvironment, e.Name) {
-				mistakes = append(mistakes, invalidParameter(fmt.Sprintf("%s[%d].name", field, i), "the variable %q of the environment is Cairn's: give yours another name", e.Name))
+				mistakes = append(mistakes, invalidParameter(fmt.Sprintf("%s[%d].name", field, i),
+					"Cairn sets the environment variable %q itself: use another name", e.Name))
 			}
 		}
 	}
@@ -53,7 +57,8 @@ func podMistakes(field string, info *v1alpha1.AddonInfo) []Mistake {
 	return mistakes
 }
 
-// taskVolumeMistakes checks the volumes that a policy brings along: names that are free, and mounts where nothing of Cairn is.
+// taskVolumeMistakes checks the volumes of a policy: their names must be free, and their mounts must not touch those of
+// Cairn.
 func taskVolumeMistakes(field string, task *v1alpha1.Task, reference *v1alpha1.TaskReference) []Mistake {
 	var mistakes []Mistake
 	known := []string{"${INTERIM_VOLUME}", "${RESTIC_CACHE_VOLUME}", variables.ScratchVolume, variables.WorkVolume}
@@ -63,7 +68,8 @@ func taskVolumeMistakes(field string, task *v1alpha1.Task, reference *v1alpha1.T
 	for i, v := range reference.AddonVolumes {
 		if !slices.Contains(known, v.Name) {
 			mistakes = append(mistakes, invalidTask(fmt.Sprintf("%s.addonVolumes[%d].name", field, i),
-				"the task %q has no volume %q; it has %s", task.Name, v.Name, join(slices.Concat(known[:2], known[4:]))))
+				"the task %q has no volume %q; it has %s", task.Name, v.Name, join(slices.Concat(known[:2],
+					known[4:]))))
 		}
 	}
 	if t := reference.TargetVolumes; t != nil {
@@ -72,17 +78,19 @@ func taskVolumeMistakes(field string, task *v1alpha1.Task, reference *v1alpha1.T
 	return mistakes
 }
 
-// volumeMistakes checks volumes and where they are mounted.
+// volumeMistakes checks volumes and their mounts.
 func volumeMistakes(field string, volumes []v1alpha1.Volume, mounts []corev1.VolumeMount) []Mistake {
 	var mistakes []Mistake
 	for i, v := range volumes {
 		if ReservedVolume(v.Name) {
-			mistakes = append(mistakes, invalidTask(fmt.Sprintf("%s.volumes[%d].name", field, i), "the name %q is that of a volume of Cairn's: choose another", v.Name))
+			mistakes = append(mistakes, invalidTask(fmt.Sprintf("%s.volumes[%d].name", field, i),
+				"a volume of Cairn has the name %q: choose another", v.Name))
 		}
 	}
 	for i, m := range mounts {
 		if !slices.ContainsFunc(volumes, func(v v1alpha1.Volume) bool { return v.Name == m.Name }) {
-			mistakes = append(mistakes, invalidTask(fmt.Sprintf("%s.volumeMounts[%d].name", field, i), "there is no volume %q in volumes beside it", m.Name))
+			mistakes = append(mistakes, invalidTask(fmt.Sprintf("%s.volumeMounts[%d].name", field, i),
+				"there is no volume %q in volumes beside it", m.Name))
 		}
 		if why := ReservedPath(m.MountPath); why != "" {
 			mistakes = append(mistakes, invalidTask(fmt.Sprintf("%s.volumeMounts[%d].mountPath", field, i), "%s", why))
@@ -91,29 +99,31 @@ func volumeMistakes(field string, volumes []v1alpha1.Volume, mounts []corev1.Vol
 	return mistakes
 }
 
-// ReservedVolume says whether a volume of a pod has a name that only Cairn gives.
+// ReservedVolume reports whether only Cairn gives volumes of a pod this name.
 func ReservedVolume(name string) bool {
 	switch name {
-	case "task", "token", "credentials", "encryption", "storage", "cairn-database", "cairn-bin", variables.ScratchVolume, variables.WorkVolume:
+	case "task", "token", "credentials", "encryption", "storage", "cairn-database", "cairn-bin",
+		variables.ScratchVolume, variables.WorkVolume:
 		return true
 	}
 	return strings.HasPrefix(name, "component-")
 }
 
-// ownPaths are where Cairn mounts its own into the container of a mover.
+// ownPaths lists where Cairn mounts its own volumes into the container of a mover.
 var ownPaths = []string{"/cairn", MoverWorkDir, "/var/run/secrets", "/run/secrets"}
 
-// Collides says whether a volume that is mounted at a path would cover something of Cairn's own, or lie in it.
+// Collides reports whether a volume mounted at a path would cover one of Cairn's mounts or lie in it.
 func Collides(p string) bool {
-	return ReservedPath(p) != "" || slices.ContainsFunc(ownPaths, func(own string) bool { return within(own, path.Clean(p)) })
+	return ReservedPath(p) != "" ||
+		slices.ContainsFunc(ownPaths, func(own string) bool { return within(own, path.Clean(p)) })
 }
 
-// ReservedPath says why nothing of a user may be mounted at a path, or "".
+// ReservedPath explains why a user's volume cannot be mounted at a path; "" if it can.
 func ReservedPath(p string) string {
 	clean := path.Clean(p)
 	for _, own := range ownPaths {
 		if within(clean, own) {
-			return fmt.Sprintf("mountPath %s lies in %s, where Cairn mounts its own: choose another", p, own)
+			return fmt.Sprintf("mountPath %s lies in %s, which Cairn uses: choose another", p, own)
 		}
 	}
 	if clean == "/" || !path.IsAbs(clean) {

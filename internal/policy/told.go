@@ -7,32 +7,34 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Told is what the object behind a target that is a database says of that.
+// Told is what the object behind a database target reveals about the database.
 type Told struct {
-	// Found says whether the object exists.
+	// Found reports whether the object exists.
 	Found bool
-	// Type is the type of the database as the object has it, such as kubedb.com/postgres or servicebinding.io/postgresql; empty is none.
+	// Type of the database as the object has it, such as kubedb.com/postgres or servicebinding.io/postgresql; empty if
+	// it has none.
 	Type string
 }
 
-// databaseAddons are the Addons for the types of databases, in lower case and without their group.
+// databaseAddons maps types of databases, in lower case and without their group, to Addons.
 var databaseAddons = map[string]string{
-	"postgres": PostgresAddon, "postgresql": PostgresAddon, "mariadb": MariaDBAddon, "mysql": MySQLAddon, "redis": RedisAddon,
+	"postgres": PostgresAddon, "postgresql": PostgresAddon, "mariadb": MariaDBAddon, "mysql": MySQLAddon,
+	"redis": RedisAddon,
 }
 
-// Tells says whether the object behind a target may say which database it is of: an AppBinding or a Secret. Of them alone the kind
-// says nothing, and a cluster more than a file.
+// Tells reports whether the object behind a target can reveal the type of its database: an AppBinding or a Secret.
+// Their kind alone does not show the type, and only a cluster has the object.
 func Tells(target v1alpha1.TypedObjectReference) bool {
 	return target.IsDatabase() && (target.Kind == v1alpha1.KindAppBinding || target.Kind == v1alpha1.KindSecret)
 }
 
-// ToldAddon is the Addon for a type of database, empty where none is built in.
+// ToldAddon returns the built-in Addon for a type of database, or "".
 func ToldAddon(databaseType string) string {
 	return databaseAddons[strings.ToLower(databaseType[strings.LastIndex(databaseType, "/")+1:])]
 }
 
-// AddonOf is the Addon for a target whose policy names none, and what to do where there is none: its kind says it, or the object
-// itself, which is asked for only then.
+// AddonOf returns the Addon for a target whose policy names none, or the reason why there is none. The target's kind
+// decides; only if the kind leaves the type open, AddonOf calls ask about the object.
 func AddonOf(target v1alpha1.TypedObjectReference, ask func() Told) (string, *v1alpha1.ResolvedError) {
 	if name := InferredAddon(target); name != "" {
 		return name, nil
@@ -47,20 +49,22 @@ func AddonOf(target v1alpha1.TypedObjectReference, ask func() Told) (string, *v1
 		return name, nil
 	case !told.Found:
 		return "", &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound,
-			Message: fmt.Sprintf("there is no %s, which would say which database it is of: make it, or name the Addon too", target)}
+			Message: fmt.Sprintf("there is no %s to tell the type of the database: create it, or name the Addon too",
+				target)}
 	case told.Type == "":
-		return "", &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonAddonNotFound, Message: NoAddon(target) + ". " + typesOf(target)}
+		return "", &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonAddonNotFound, Message: NoAddon(target) + ". " +
+			typesOf(target)}
 	}
 	return "", &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonAddonNotFound,
-		Message: fmt.Sprintf("%s is of the type %.64q, for which no Addon is built in: name the Addon with its task. %s", target, told.Type, typesOf(target))}
+		Message: fmt.Sprintf("%s has the type %.64q, for which there is no built-in Addon: name the Addon with its task. %s", target, told.Type, typesOf(target))}
 }
 
-// OnlyClusterTells is what can be said of the Addon of such a target without a cluster.
+// OnlyClusterTells returns the message about a target whose Addon cannot be chosen without a cluster.
 func OnlyClusterTells(target v1alpha1.TypedObjectReference) string {
-	return fmt.Sprintf("only the cluster can tell which database %s is of, and whether there is an Addon for it. %s", target, typesOf(target))
+	return fmt.Sprintf("only the cluster can tell the type of the database behind %s, and whether there is an Addon for it. %s", target, typesOf(target))
 }
 
-// typesOf says which types need no Addon to be named.
+// typesOf lists the types for which no Addon needs to be named.
 func typesOf(target v1alpha1.TypedObjectReference) string {
 	where := "spec.type as kubedb.com/redis"
 	if target.Kind == v1alpha1.KindSecret {

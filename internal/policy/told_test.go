@@ -12,29 +12,59 @@ import (
 func TestAddonOf(t *testing.T) {
 	for name, tc := range map[string]struct {
 		target v1alpha1.TypedObjectReference
-		told   *policy.Told // nil: it must not be asked for
+		told   *policy.Told // nil: ask must not be called
 		want   string
 		reason string
 		says   string
 	}{
-		"a claim":                         {target: claim, want: "pvc-addon"},
-		"a Cluster":                       {target: cluster, want: "postgres-addon"},
-		"a Service":                       {target: service, reason: v1alpha1.ReasonAddonNotFound, says: "Service/db does not say which database it is of"},
-		"an AppBinding of KubeDB":         {target: appBinding, told: &policy.Told{Found: true, Type: "kubedb.com/postgres"}, want: "postgres-addon"},
-		"an AppBinding made by hand":      {target: appBinding, told: &policy.Told{Found: true, Type: "MariaDB"}, want: "mariadb-addon"},
-		"a Secret":                        {target: secret, told: &policy.Told{Found: true, Type: "servicebinding.io/postgresql"}, want: "postgres-addon"},
-		"a Secret of MySQL":               {target: secret, told: &policy.Told{Found: true, Type: "servicebinding.io/mysql"}, want: "mysql-addon"},
-		"a Secret of Redis":               {target: secret, told: &policy.Told{Found: true, Type: "servicebinding.io/redis"}, want: "redis-addon"},
-		"an AppBinding that is not there": {target: appBinding, told: &policy.Told{}, reason: v1alpha1.ReasonTargetNotFound, says: "there is no AppBinding/db"},
-		"an AppBinding without a type":    {target: appBinding, told: &policy.Told{Found: true}, reason: v1alpha1.ReasonAddonNotFound, says: "with its task. Known types are postgresql, mariadb, mysql and redis, in spec.type"},
-		"a Secret of any type":            {target: secret, told: &policy.Told{Found: true}, reason: v1alpha1.ReasonAddonNotFound, says: "in the Secret's type as servicebinding.io/redis"},
-		"a type without an Addon":         {target: appBinding, told: &policy.Told{Found: true, Type: "kubedb.com/mongodb"}, reason: v1alpha1.ReasonAddonNotFound, says: `of the type "kubedb.com/mongodb", for which no Addon is built in: name the Addon`},
-		"a type that ends in a slash":     {target: secret, told: &policy.Told{Found: true, Type: "servicebinding.io/"}, reason: v1alpha1.ReasonAddonNotFound, says: "no Addon is built in"},
+		"a claim":   {target: claim, want: "pvc-addon"},
+		"a Cluster": {target: cluster, want: "postgres-addon"},
+		"a Service": {
+			target: service, reason: v1alpha1.ReasonAddonNotFound,
+			says: "Service/db does not tell the type of its database",
+		},
+		"an AppBinding of KubeDB": {
+			target: appBinding, told: &policy.Told{Found: true, Type: "kubedb.com/postgres"}, want: "postgres-addon",
+		},
+		"an AppBinding made by hand": {
+			target: appBinding, told: &policy.Told{Found: true, Type: "MariaDB"}, want: "mariadb-addon",
+		},
+		"a Secret": {
+			target: secret, told: &policy.Told{Found: true, Type: "servicebinding.io/postgresql"},
+			want: "postgres-addon",
+		},
+		"a Secret of MySQL": {
+			target: secret, told: &policy.Told{Found: true, Type: "servicebinding.io/mysql"}, want: "mysql-addon",
+		},
+		"a Secret of Redis": {
+			target: secret, told: &policy.Told{Found: true, Type: "servicebinding.io/redis"}, want: "redis-addon",
+		},
+		"a missing AppBinding": {
+			target: appBinding, told: &policy.Told{}, reason: v1alpha1.ReasonTargetNotFound,
+			says: "there is no AppBinding/db",
+		},
+		"an AppBinding without a type": {
+			target: appBinding, told: &policy.Told{Found: true}, reason: v1alpha1.ReasonAddonNotFound,
+			says: "with its task. Known types are postgresql, mariadb, mysql and redis, in spec.type",
+		},
+		"a Secret of any type": {
+			target: secret, told: &policy.Told{Found: true}, reason: v1alpha1.ReasonAddonNotFound,
+			says: "in the Secret's type as servicebinding.io/redis",
+		},
+		"a type without an Addon": {
+			target: appBinding, told: &policy.Told{Found: true, Type: "kubedb.com/mongodb"},
+			reason: v1alpha1.ReasonAddonNotFound,
+			says:   `has the type "kubedb.com/mongodb", for which there is no built-in Addon: name the Addon`,
+		},
+		"a type that ends in a slash": {
+			target: secret, told: &policy.Told{Found: true, Type: "servicebinding.io/"},
+			reason: v1alpha1.ReasonAddonNotFound, says: "there is no built-in Addon",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			got, none := policy.AddonOf(tc.target, func() policy.Told {
-				g.Expect(tc.told).NotTo(BeNil(), "the kind tells, or nothing does")
+				g.Expect(tc.told).NotTo(BeNil(), "the kind decides, or nothing does")
 				return *tc.told
 			})
 			g.Expect(got).To(Equal(tc.want))
@@ -50,9 +80,12 @@ func TestAddonOf(t *testing.T) {
 
 func TestWhatOnlyAClusterTells(t *testing.T) {
 	g := NewWithT(t)
-	for target, mistakes := range map[v1alpha1.TypedObjectReference]int{service: 1, secret: 0, appBinding: 0, cluster: 0, claim: 0} {
+	for target, mistakes := range map[v1alpha1.TypedObjectReference]int{service: 1, secret: 0, appBinding: 0,
+		cluster: 0, claim: 0} {
 		c := &v1alpha1.BackupConfiguration{Spec: v1alpha1.BackupConfigurationSpec{
-			Target: &target, Sessions: []v1alpha1.BackupConfigurationSession{{SessionConfig: v1alpha1.SessionConfig{Name: "s"}}},
+			Target: &target, Sessions: []v1alpha1.BackupConfigurationSession{
+				{SessionConfig: v1alpha1.SessionConfig{Name: "s"}},
+			},
 		}}
 		g.Expect(policy.ConfigurationMistakes(c)).To(HaveLen(mistakes), target.Kind)
 	}

@@ -9,8 +9,9 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Allowed says whether an object of namespace owner, with this usage policy, may be referred to from namespace user, which
-// has userLabels. Its own namespace always may; without a policy no other may. A selector that can't be read allows nobody.
+// Allowed reports whether an object of namespace owner with this usage policy can be referred to from namespace user,
+// which has userLabels. Its own namespace always can; without a policy no other namespace can. An unreadable selector
+// allows nobody.
 func Allowed(usage *v1alpha1.UsagePolicy, owner, user string, userLabels map[string]string) bool {
 	if owner == user {
 		return true
@@ -32,13 +33,13 @@ func Allowed(usage *v1alpha1.UsagePolicy, owner, user string, userLabels map[str
 	}
 }
 
-// NotAllowed is the sentence that refuses a reference from namespace user to an object, given as "<kind> <namespace>/<name>",
-// for its usagePolicy.
+// NotAllowed returns the message about a reference from namespace user to an object, given as "<kind>
+// <namespace>/<name>", that the object's usagePolicy does not allow.
 func NotAllowed(object, user string) string {
 	return fmt.Sprintf("the usagePolicy of %s does not allow the namespace %s", object, user)
 }
 
-// NotAllowedVolume is the sentence that refuses a reference from another namespace to a storage that is a volume.
+// NotAllowedVolume returns the message about a reference from another namespace to a storage that is a volume.
 func NotAllowedVolume(object string) string {
 	return object + " is a volume: it can be used only from its own namespace"
 }

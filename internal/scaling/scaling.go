@@ -1,4 +1,5 @@
-// Package scaling says who manages the replicas of a workload, from what its object and the autoscalers of its namespace say.
+// Package scaling finds out who manages the replicas of a workload, from the managed fields of its object and the
+// autoscalers of its namespace. It is pure.
 package scaling
 
 import (
@@ -15,36 +16,41 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
-// FieldManager is in the managed fields of a workload that Cairn scaled.
+// FieldManager is the field manager under which Cairn scales workloads.
 const FieldManager = "cairn-scaler"
 
-// controllers is the field manager of the controllers of workloads, and of autoscalers.
+// controllers is the field manager of the workload controllers and of the autoscaler.
 const controllers = "kube-controller-manager"
 
-// Doubt is how long a tool that applies a workload may take to put back replicas that somebody else set: those that work by
-// themselves do it within minutes, or an hour. Who has not done it by then has none in its manifest, or does not apply it at present.
+// Doubt is how long a tool that applies a workload can take to reset replicas that somebody else set. Tools that apply
+// on their own do so within minutes, or an hour. A tool that has not reset the replicas by then has none in its
+// manifest, or does not apply the workload at present.
 const Doubt = 2 * time.Hour
 
 var (
-	// replicas is the field that is managed.
+	// replicas is the field whose manager is sought.
 	replicas = fieldpath.MakePathOrDie("spec", "replicas")
-	// selector is in every manifest of a workload, and can't be changed: who has it applies the workload, and not only a piece of it.
+	// selector is in every manifest of a workload and cannot be changed: a manager that has it applies the whole
+	// workload and not only a part.
 	selector = fieldpath.MakePathOrDie("spec", "selector")
-	// lastApplied is the manifest as a tool that applies on its own side applied it.
+	// lastApplied holds the manifest that a tool with client-side apply applied last.
 	lastApplied = fieldpath.MakePathOrDie("metadata", "annotations", corev1.LastAppliedConfigAnnotation)
 )
 
-// Manager says who puts the replicas of a workload back when they are changed, so that it can follow the words "its replicas", or is
-// "": an autoscaler of it; whoever set them but for kubectl; whoever applied it from a manifest that has them. kubectl is a person,
-// who set a number once. What the autoscaler of before set belongs to nobody any more.
+// Manager explains who resets the replicas of a workload when somebody changes them, in words that follow "its
+// replicas"; "" if nobody does. Such a manager is an autoscaler of the workload, a field manager other than kubectl
+// that set the replicas, or a field manager that applied the workload from a manifest that has them. kubectl stands for
+// a person who set a number once. Nobody manages replicas that a former autoscaler set.
 func Manager(kind string, workload metav1.Object, autoscalers []autoscalingv2.HorizontalPodAutoscaler) string {
 	for i := range autoscalers {
 		h := &autoscalers[i]
-		if h.Spec.ScaleTargetRef.Kind != kind || h.Spec.ScaleTargetRef.Name != workload.GetName() || !strings.HasPrefix(h.Spec.ScaleTargetRef.APIVersion, "apps/") {
+		if h.Spec.ScaleTargetRef.Kind != kind || h.Spec.ScaleTargetRef.Name != workload.GetName() ||
+			!strings.HasPrefix(h.Spec.ScaleTargetRef.APIVersion, "apps/") {
 			continue
 		}
 		if owner := metav1.GetControllerOf(h); owner != nil {
-			return "are managed by " + owner.Kind + " " + owner.Name + " (by its HorizontalPodAutoscaler " + h.Name + ")"
+			return "are managed by " + owner.Kind + " " + owner.Name + " (by its HorizontalPodAutoscaler " + h.Name +
+				")"
 		}
 		return "are managed by HorizontalPodAutoscaler " + h.Name
 	}
@@ -53,17 +59,18 @@ func Manager(kind string, workload metav1.Object, autoscalers []autoscalingv2.Ho
 		case person(e.Manager):
 		case has(e, replicas):
 			return "are managed by field manager " + e.Manager
-		case applies(e) && has(e, lastApplied) && manifestHasReplicas(workload.GetAnnotations()[corev1.LastAppliedConfigAnnotation]):
+		case applies(e) && has(e, lastApplied) &&
+			manifestHasReplicas(workload.GetAnnotations()[corev1.LastAppliedConfigAnnotation]):
 			return "are in what field manager " + e.Manager + " applied"
 		}
 	}
 	return ""
 }
 
-// Taken says who may put the replicas of a workload back, as Manager does, though it does not have them: who changes a field takes it
-// from whoever had it, and where a person, or an autoscaler that was, changed the replicas, the object does not tell any more whether
-// the manifest of a GitOps tool has them. It may as long as Doubt has not passed, unless the tool has applied the workload since,
-// which would have put them back.
+// Taken explains who can still reset the replicas of a workload although its managed fields do not list the replicas as
+// theirs. Whoever changes a field takes it from its manager. So after a person, or a former autoscaler, changed the
+// replicas, the object no longer shows whether the manifest of a GitOps tool has them. Taken assumes that it has until
+// Doubt has passed, unless the tool has applied the workload since the change, which would have reset the replicas.
 func Taken(workload metav1.Object, now time.Time) string {
 	taker, taken := takenBy(workload, now)
 	if taker == "" || now.Sub(taken) >= Doubt {
@@ -72,15 +79,16 @@ func Taken(workload metav1.Object, now time.Time) string {
 	for _, e := range workload.GetManagedFields() {
 		since := e.Time != nil && e.Time.After(taken)
 		if !person(e.Manager) && applies(e) && !has(e, lastApplied) && !since {
-			return fmt.Sprintf("were set by %s, perhaps less than %.0f hours ago, and field manager %s, which applies the rest of it, may put back those of its manifest",
+			return fmt.Sprintf("were set by %s, perhaps less than %.0f hours ago, and field manager %s, which applies the rest of it, may reset them from its manifest",
 				taker, Doubt.Hours(), e.Manager)
 		}
 	}
 	return ""
 }
 
-// takenBy says who set the replicas of a workload last but for Cairn, and when at the latest; empty: nobody did. The API server keeps
-// no time for who scales (subresource scale), and forgets who scaled to 0, or to what there was.
+// takenBy returns who last set the replicas of a workload, except Cairn, and the latest time at which that can have
+// happened; "" if nobody did. The API server keeps no time for the subresource scale, and keeps no manager for a change
+// to 0 or to the current number.
 func takenBy(workload metav1.Object, now time.Time) (taker string, taken time.Time) {
 	had := false
 	for _, e := range workload.GetManagedFields() {
@@ -88,7 +96,7 @@ func takenBy(workload metav1.Object, now time.Time) (taker string, taken time.Ti
 			continue
 		}
 		if !person(e.Manager) {
-			return "", time.Time{} // It has them.
+			return "", time.Time{} // This manager has the replicas.
 		}
 		had = true
 		at := seen(workload, now)
@@ -99,24 +107,25 @@ func takenBy(workload metav1.Object, now time.Time) (taker string, taken time.Ti
 			taker, taken = e.Manager, at
 		}
 	}
-	if wanted, _ := state(workload); !had && wanted != 1 { // Where nobody says anything there is one.
+	if wanted, _ := state(workload); !had && wanted != 1 { // The default is 1.
 		return "somebody", seen(workload, now)
 	}
 	return taker, taken
 }
 
-// seen is when the controller of a workload had seen its newest form for certain.
+// seen returns the latest time at which the workload's controller is known to have seen its newest generation.
 func seen(workload metav1.Object, now time.Time) time.Time {
 	_, observed := state(workload)
 	for _, e := range workload.GetManagedFields() {
-		if e.Subresource == "status" && e.Manager == controllers && e.Time != nil && observed >= workload.GetGeneration() {
+		if e.Subresource == "status" && e.Manager == controllers && e.Time != nil &&
+			observed >= workload.GetGeneration() {
 			return e.Time.Time
 		}
 	}
 	return now
 }
 
-// state gives the replicas that a workload is to have, and the generation that its controller has seen.
+// state returns the wanted replicas of a workload and the generation that its controller has seen.
 func state(workload metav1.Object) (wanted int32, observed int64) {
 	switch w := workload.(type) {
 	case *appsv1.Deployment:
@@ -128,12 +137,13 @@ func state(workload metav1.Object) (wanted int32, observed int64) {
 	}
 }
 
-// applies says whether an entry is of one who applies the workload, and not only a piece of it.
+// applies reports whether an entry belongs to a manager that applies the whole workload.
 func applies(e metav1.ManagedFieldsEntry) bool {
 	return e.Subresource == "" && has(e, selector)
 }
 
-// manifestHasReplicas says whether the manifest that was applied last has them. One that can't be read has: see has.
+// manifestHasReplicas reports whether the manifest that was applied last sets the replicas. An unreadable manifest
+// counts as one that does: see has.
 func manifestHasReplicas(manifest string) bool {
 	var m struct {
 		Spec struct {
@@ -143,12 +153,14 @@ func manifestHasReplicas(manifest string) bool {
 	return json.Unmarshal([]byte(manifest), &m) != nil || m.Spec.Replicas != nil
 }
 
-// person says whether a field manager is nobody who comes back to a field.
+// person reports whether a field manager never resets a field that it has set.
 func person(manager string) bool {
-	return strings.HasPrefix(manager, "kubectl") || manager == FieldManager || manager == "before-first-apply" || manager == controllers
+	return strings.HasPrefix(manager, "kubectl") || manager == FieldManager || manager == "before-first-apply" ||
+		manager == controllers
 }
 
-// has says whether an entry of managed fields has a field. One that can't be read has it: better to refuse than to fight.
+// has reports whether an entry of managed fields includes the field. An unreadable entry includes every field: refusing
+// to scale is better than fighting over the replicas.
 func has(e metav1.ManagedFieldsEntry, field fieldpath.Path) bool {
 	if e.FieldsV1 == nil {
 		return false

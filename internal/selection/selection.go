@@ -1,6 +1,6 @@
-// Package selection reads what the selectors of BackupBatches find in a cluster. Names and labels come from the cache, which
-// keeps no more of these kinds. What the pods of a workload keep their data in is read past it, once for each generation of a
-// workload that a selector finds.
+// Package selection reads the objects that the selectors of BackupBatches can find in a cluster. Names and labels come
+// from the cache, which keeps nothing else of these kinds. The volumes of a workload's pods are read from the API
+// server, once for each generation of a workload that a selector finds.
 package selection
 
 import (
@@ -21,32 +21,34 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// Reader reads what selectors find. The zero value is ready; it is safe for concurrent use.
+// Reader reads the objects that selectors find. The zero value is ready to use; it is safe for concurrent use.
 type Reader struct {
 	mu    sync.Mutex
 	known map[place]map[types.UID]volumes
 }
 
-// place is where objects of a kind are.
+// place is a namespace and a kind of objects in it.
 type place struct {
 	namespace string
 	kind      v1alpha1.TargetKind
 }
 
-// volumes of a workload, as they were at a generation.
+// volumes are the volumes of a workload's pods at a generation.
 type volumes struct {
 	generation int64
 	policy.PodVolumes
 }
 
-// GroupVersionKind of a kind that a selector can find.
+// GroupVersionKind returns the full kind of a kind that selectors can find.
 func GroupVersionKind(kind v1alpha1.TargetKind) schema.GroupVersionKind {
 	return schema.GroupVersionKind{Group: kind.Group(), Version: "v1", Kind: string(kind)}
 }
 
-// Candidates reads what the selectors of a batch may find, for policy.Among. A batch without selectors costs nothing. cached has
-// metadata of the kinds, live reads past it.
-func (r *Reader) Candidates(ctx context.Context, cached, live client.Reader, batch *v1alpha1.BackupBatch) ([]policy.Candidate, error) {
+// Candidates reads the objects that the selectors of a batch can find, for policy.Among. A batch without selectors
+// costs nothing. cached has the metadata of the kinds; live reads from the API server.
+func (r *Reader) Candidates(
+	ctx context.Context, cached, live client.Reader, batch *v1alpha1.BackupBatch,
+) ([]policy.Candidate, error) {
 	var candidates []policy.Candidate
 	for _, kind := range v1alpha1.TargetKinds {
 		targets := Selecting(batch, kind)
@@ -62,7 +64,7 @@ func (r *Reader) Candidates(ctx context.Context, cached, live client.Reader, bat
 	return candidates, nil
 }
 
-// Selecting are the targets of a batch whose selectors may find objects of the kind.
+// Selecting returns the targets of a batch whose selectors can find objects of the kind.
 func Selecting(batch *v1alpha1.BackupBatch, kind v1alpha1.TargetKind) []*v1alpha1.BatchTarget {
 	var out []*v1alpha1.BatchTarget
 	for i := range batch.Spec.Targets {
@@ -80,8 +82,11 @@ func Selecting(batch *v1alpha1.BackupBatch, kind v1alpha1.TargetKind) []*v1alpha
 	return out
 }
 
-// candidates are the objects of a kind that the targets' selectors find.
-func (r *Reader) candidates(ctx context.Context, cached, live client.Reader, batch *v1alpha1.BackupBatch, kind v1alpha1.TargetKind, targets []*v1alpha1.BatchTarget) ([]policy.Candidate, error) {
+// candidates returns the objects of a kind that the targets' selectors find.
+func (r *Reader) candidates(
+	ctx context.Context, cached, live client.Reader, batch *v1alpha1.BackupBatch, kind v1alpha1.TargetKind,
+	targets []*v1alpha1.BatchTarget,
+) ([]policy.Candidate, error) {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(GroupVersionKind(kind))
 	if err := cached.List(ctx, list, client.InNamespace(batch.Namespace), client.UnsafeDisableDeepCopy); err != nil {
@@ -90,7 +95,8 @@ func (r *Reader) candidates(ctx context.Context, cached, live client.Reader, bat
 	var found []*metav1.PartialObjectMetadata
 	for i := range list.Items {
 		for _, t := range targets {
-			if o := &list.Items[i]; o.DeletionTimestamp.IsZero() && o.Labels[v1alpha1.LabelCopy] == "" && policy.Selects(t.Selector, kind, o.Name, o.Labels) {
+			if o := &list.Items[i]; o.DeletionTimestamp.IsZero() && o.Labels[v1alpha1.LabelCopy] == "" &&
+				policy.Selects(t.Selector, kind, o.Name, o.Labels) {
 				found = append(found, o)
 				break
 			}
@@ -105,14 +111,14 @@ func (r *Reader) candidates(ctx context.Context, cached, live client.Reader, bat
 	}
 	out := make([]policy.Candidate, 0, len(found))
 	for _, o := range found {
-		if v, ok := of[o.UID]; ok { // Else it is gone.
+		if v, ok := of[o.UID]; ok { // Otherwise the workload is gone.
 			out = append(out, policy.Candidate{Kind: kind, Name: o.Name, Labels: o.Labels, Volumes: &v.PodVolumes})
 		}
 	}
 	return out, nil
 }
 
-// withoutPods are objects that make no pods: claims and Services.
+// withoutPods returns candidates for objects that make no pods: claims and Services.
 func withoutPods(kind v1alpha1.TargetKind, found []*metav1.PartialObjectMetadata) []policy.Candidate {
 	out := make([]policy.Candidate, len(found))
 	for i, o := range found {
@@ -125,11 +131,15 @@ func withoutPods(kind v1alpha1.TargetKind, found []*metav1.PartialObjectMetadata
 	return out
 }
 
-// fewReads is up to how many workloads are read one by one.
+// fewReads is the largest number of workloads that are read one by one.
 const fewReads = 8
 
-// volumes of the workloads that were found. all are all of the place: what is remembered of others is forgotten.
-func (r *Reader) volumes(ctx context.Context, live client.Reader, at place, all []metav1.PartialObjectMetadata, found []*metav1.PartialObjectMetadata) (map[types.UID]volumes, error) {
+// volumes returns the volumes of the workloads in found. all holds every workload of the place: volumes of workloads
+// outside it are forgotten.
+func (r *Reader) volumes(
+	ctx context.Context, live client.Reader, at place, all []metav1.PartialObjectMetadata,
+	found []*metav1.PartialObjectMetadata,
+) (map[types.UID]volumes, error) {
 	out, missing := r.remembered(at, all, found)
 	if len(missing) == 0 {
 		return out, nil
@@ -147,7 +157,8 @@ func (r *Reader) volumes(ctx context.Context, live client.Reader, at place, all 
 	} else {
 		for _, o := range missing {
 			workload := newObject(at.kind)
-			if err := live.Get(ctx, client.ObjectKey{Namespace: at.namespace, Name: o.Name}, workload); apierrors.IsNotFound(err) {
+			if err := live.Get(ctx, client.ObjectKey{Namespace: at.namespace, Name: o.Name},
+				workload); apierrors.IsNotFound(err) {
 				continue
 			} else if err != nil {
 				return nil, fmt.Errorf("get %s %s: %w", at.kind, o.Name, err)
@@ -166,8 +177,10 @@ func (r *Reader) volumes(ctx context.Context, live client.Reader, at place, all 
 	return out, nil
 }
 
-// remembered is what is known of the workloads that were found, and those of which it is not known.
-func (r *Reader) remembered(at place, all []metav1.PartialObjectMetadata, found []*metav1.PartialObjectMetadata) (map[types.UID]volumes, []*metav1.PartialObjectMetadata) {
+// remembered returns the known volumes of the workloads in found, and the workloads whose volumes are not known.
+func (r *Reader) remembered(
+	at place, all []metav1.PartialObjectMetadata, found []*metav1.PartialObjectMetadata,
+) (map[types.UID]volumes, []*metav1.PartialObjectMetadata) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	before := r.known[at]
@@ -193,7 +206,7 @@ func (r *Reader) remembered(at place, all []metav1.PartialObjectMetadata, found 
 	return out, missing
 }
 
-// note remembers the volumes of a workload.
+// note stores the volumes of a workload in read.
 func note(read map[types.UID]volumes, workload runtime.Object) {
 	if v := policy.VolumesOf(workload); v != nil {
 		o := workload.(metav1.Object)
@@ -201,7 +214,7 @@ func note(read map[types.UID]volumes, workload runtime.Object) {
 	}
 }
 
-// newObject is an empty workload.
+// newObject returns an empty workload.
 func newObject(kind v1alpha1.TargetKind) client.Object {
 	switch kind {
 	case v1alpha1.KindDeployment:
@@ -213,7 +226,7 @@ func newObject(kind v1alpha1.TargetKind) client.Object {
 	}
 }
 
-// newList is an empty list of workloads.
+// newList returns an empty list of workloads.
 func newList(kind v1alpha1.TargetKind) client.ObjectList {
 	switch kind {
 	case v1alpha1.KindDeployment:

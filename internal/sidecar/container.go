@@ -14,21 +14,21 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// FieldManager of what is applied to workloads. It owns nothing else.
+// FieldManager is the field manager of what Cairn applies to workloads. It owns nothing else.
 const FieldManager = "cairn-sidecar"
 
-// The volumes that are added to a workload.
+// Names of the volumes that Cairn adds to a workload.
 const (
 	SecretVolume = "cairn-sidecar"
 	WorkVolume   = "cairn-work"
 )
 
-// ownVolumes are the names of all volumes that are added to a workload.
+// ownVolumes lists the names of all volumes that Cairn adds to a workload.
 var ownVolumes = []string{SecretVolume, WorkVolume}
 
-// NewContainer is the container of the sidecar with this name. It mounts the workload's own volumes by their names: a second
-// volume of the same claim would keep the pod from starting. It fails with task.ErrPrivilegeRequired where the namespace does not
-// allow what was asked for.
+// NewContainer returns the container of the sidecar with this name. It mounts the workload's own volumes by their
+// names: a second volume for the same claim would keep the pod from starting. It fails with task.ErrPrivilegeRequired
+// if the settings need rights that the namespace does not grant.
 func NewContainer(id, image string, s *Settings) (corev1.Container, error) {
 	security, err := task.SidecarSecurity(s.User, s.Privileged, s.Security)
 	if err != nil {
@@ -51,17 +51,21 @@ func NewContainer(id, image string, s *Settings) (corev1.Container, error) {
 		Name: Container, Image: image, Args: []string{Subcommand, "--id", id}, RestartPolicy: &always,
 		Env: append([]corev1.EnvVar{
 			{Name: "HOME", Value: WorkDir}, {Name: "TMPDIR", Value: WorkDir},
-			fromPod(EnvPodName, "metadata.name"), fromPod(EnvPodUID, "metadata.uid"), fromPod(EnvPodNamespace, "metadata.namespace"),
+			fromPod(EnvPodName, "metadata.name"), fromPod(EnvPodUID, "metadata.uid"),
+			fromPod(EnvPodNamespace, "metadata.namespace"),
 		}, env...),
-		EnvFrom: s.EnvFrom, Resources: task.SidecarResources(s.Resources), SecurityContext: security, VolumeMounts: mounts,
+		EnvFrom: s.EnvFrom, Resources: task.SidecarResources(s.Resources), SecurityContext: security,
+		VolumeMounts: mounts,
 	}, nil
 }
 
 func fromPod(name, field string) corev1.EnvVar {
-	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: field}}}
+	return corev1.EnvVar{Name: name,
+		ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: field}}}
 }
 
-// NewVolumes are the volumes of the sidecar with this name. The Secret is optional: no pod of a workload waits for Cairn.
+// NewVolumes returns the volumes of the sidecar with this name. The Secret is optional, so that no pod of a workload
+// waits for Cairn.
 func NewVolumes(id string) []corev1.Volume {
 	return []corev1.Volume{
 		{Name: SecretVolume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
@@ -71,9 +75,11 @@ func NewVolumes(id string) []corev1.Volume {
 	}
 }
 
-// Injection is what is applied to the workload to add the sidecar: nothing but its label, its container and its volumes. It
-// names the workload's UID, so that one that is gone is not made anew.
-func Injection(gvk schema.GroupVersionKind, workload metav1.Object, id string, container corev1.Container) (*unstructured.Unstructured, error) {
+// Injection returns what the manager applies to a workload to add the sidecar: only its label, its container and its
+// volumes. It has the workload's UID, so that a deleted workload is not created again.
+func Injection(
+	gvk schema.GroupVersionKind, workload metav1.Object, id string, container corev1.Container,
+) (*unstructured.Unstructured, error) {
 	c, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&container)
 	if err != nil {
 		return nil, err
@@ -93,7 +99,7 @@ func Injection(gvk schema.GroupVersionKind, workload metav1.Object, id string, c
 	return u, nil
 }
 
-// Withdrawal is what is applied to the workload to take everything back that Injection added.
+// Withdrawal returns what the manager applies to a workload to remove everything that Injection added.
 func Withdrawal(gvk schema.GroupVersionKind, workload metav1.Object) *unstructured.Unstructured {
 	u := &unstructured.Unstructured{Object: map[string]any{}}
 	u.SetGroupVersionKind(gvk)

@@ -31,38 +31,49 @@ func TestDecide(t *testing.T) {
 		record sidecar.Record
 		want   sidecar.Decision
 	}{
-		"nothing is wanted and nothing there": {want: sidecar.Decision{Action: sidecar.Leave}},
-		"it is not wanted any more":           {found: there, record: record, want: sidecar.Decision{Action: sidecar.Remove}},
+		"nothing is wanted and nothing is there": {want: sidecar.Decision{Action: sidecar.Leave}},
+		"it is not wanted any more": {
+			found: there, record: record, want: sidecar.Decision{Action: sidecar.Remove},
+		},
 		"only the label is left": {
 			found: sidecar.Found{Anything: true}, want: sidecar.Decision{Action: sidecar.Remove},
 		},
-		"a policy that nobody understands takes nothing away": {
-			wanted: sidecar.Wanted{Unknown: true}, found: there, record: record, want: sidecar.Decision{Action: sidecar.Leave},
+		"an unreadable policy removes nothing": {
+			wanted: sidecar.Wanted{Unknown: true}, found: there, record: record,
+			want: sidecar.Decision{Action: sidecar.Leave},
 		},
-		"a policy that nobody understands brings nothing": {
-			wanted: sidecar.Wanted{Unknown: true, Settings: settings, Image: "new"}, want: sidecar.Decision{Action: sidecar.Leave},
+		"an unreadable policy adds nothing": {
+			wanted: sidecar.Wanted{Unknown: true, Settings: settings, Image: "new"},
+			want:   sidecar.Decision{Action: sidecar.Leave},
 		},
-		"it is wanted":               {wanted: wanted, want: sidecar.Decision{Action: sidecar.Inject, Image: "new"}},
-		"it is wanted, and is there": {wanted: wanted, found: there, record: record, want: sidecar.Decision{Action: sidecar.Leave}},
+		"it is wanted": {wanted: wanted, want: sidecar.Decision{Action: sidecar.Inject, Image: "new"}},
+		"it is wanted, and is there": {
+			wanted: wanted, found: there, record: record, want: sidecar.Decision{Action: sidecar.Leave},
+		},
 		"a name is taken": {
-			wanted: wanted, found: sidecar.Found{Foreign: "init container cairn"}, want: sidecar.Decision{Action: sidecar.Conflict},
+			wanted: wanted, found: sidecar.Found{Foreign: "init container cairn"},
+			want: sidecar.Decision{Action: sidecar.Conflict},
 		},
 		"others begin a rollout": {
 			wanted: wanted, found: found(func(f *sidecar.Found) { f.Theirs, f.Rolling = "u", true }), record: record,
 			want: sidecar.Decision{Action: sidecar.Inject, Image: "new"},
 		},
 		"a rollout of others is over": {
-			wanted: wanted, found: found(func(f *sidecar.Found) { f.Theirs = "u" }), record: record, want: sidecar.Decision{Action: sidecar.Leave},
-		},
-		"pods are replaced for another reason": {
-			wanted: wanted, found: found(func(f *sidecar.Found) { f.Rolling = true }), record: record, want: sidecar.Decision{Action: sidecar.Leave},
-		},
-		"others begin a rollout, and the image is the newest": {
-			wanted: sidecar.Wanted{Settings: settings, Image: "old"}, found: found(func(f *sidecar.Found) { f.Theirs, f.Rolling = "u", true }), record: record,
+			wanted: wanted, found: found(func(f *sidecar.Found) { f.Theirs = "u" }), record: record,
 			want: sidecar.Decision{Action: sidecar.Leave},
 		},
-		"policy wants something else of it": {
-			wanted: sidecar.Wanted{Settings: &sidecar.Settings{Volumes: []string{"data", "logs"}}, Image: "new"}, found: there, record: record,
+		"pods are replaced for another reason": {
+			wanted: wanted, found: found(func(f *sidecar.Found) { f.Rolling = true }), record: record,
+			want: sidecar.Decision{Action: sidecar.Leave},
+		},
+		"others begin a rollout, and the image is the newest": {
+			wanted: sidecar.Wanted{Settings: settings, Image: "old"},
+			found:  found(func(f *sidecar.Found) { f.Theirs, f.Rolling = "u", true }), record: record,
+			want: sidecar.Decision{Action: sidecar.Leave},
+		},
+		"policy wants other settings": {
+			wanted: sidecar.Wanted{Settings: &sidecar.Settings{Volumes: []string{"data", "logs"}}, Image: "new"},
+			found:  there, record: record,
 			want: sidecar.Decision{Action: sidecar.Inject, Image: "new"},
 		},
 		"somebody changed it": {
@@ -70,14 +81,17 @@ func TestDecide(t *testing.T) {
 			want: sidecar.Decision{Action: sidecar.Inject, Image: "old", Again: true},
 		},
 		"the API server gave it another image": {
-			wanted: sidecar.Wanted{Settings: settings, Image: "old"}, found: found(func(f *sidecar.Found) { f.Image = "mirror/old" }), record: record,
+			wanted: sidecar.Wanted{Settings: settings, Image: "old"},
+			found:  found(func(f *sidecar.Found) { f.Image = "mirror/old" }), record: record,
 			want: sidecar.Decision{Action: sidecar.Leave},
 		},
 		"somebody removed it": {
 			wanted: wanted, found: sidecar.Found{Anything: true, Theirs: "t"}, record: record,
 			want: sidecar.Decision{Action: sidecar.Inject, Image: "new", Again: true},
 		},
-		"what was written down is lost": {wanted: wanted, found: there, want: sidecar.Decision{Action: sidecar.Inject, Image: "old"}},
+		"the record is lost": {
+			wanted: wanted, found: there, want: sidecar.Decision{Action: sidecar.Inject, Image: "old"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			NewWithT(t).Expect(sidecar.Decide(tt.wanted, tt.found, tt.record)).To(Equal(tt.want))
@@ -85,7 +99,7 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// Whoever writes the whole workload takes the sidecar away each time: its pods must not be replaced for ever.
+// A tool that writes the whole workload removes the sidecar each time. Cairn must not replace the pods for ever.
 func TestASidecarIsNotRestoredForEver(t *testing.T) {
 	g := NewWithT(t)
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -100,7 +114,7 @@ func TestASidecarIsNotRestoredForEver(t *testing.T) {
 	g.Expect(until).To(BeTemporally("==", now.Add(24*time.Hour-5*time.Minute)))
 	g.Expect(r.Restored).To(HaveLen(5))
 	_, ok = r.Restore(until)
-	g.Expect(ok).To(BeTrue(), "a day later it is tried again")
+	g.Expect(ok).To(BeTrue(), "a day later Cairn tries again")
 	_, ok = r.Restore(until)
 	g.Expect(ok).To(BeFalse())
 }
@@ -135,22 +149,30 @@ func TestSettingsOfSeveralSessions(t *testing.T) {
 	g.Expect(got.Env).To(HaveLen(2))
 
 	for name, change := range map[string]func(c *corev1.Container){
-		"variable HTTPS_PROXY": func(c *corev1.Container) { c.Env = []corev1.EnvVar{{Name: "HTTPS_PROXY", Value: "other"}} },
-		"envFrom":              func(c *corev1.Container) { c.EnvFrom = []corev1.EnvFromSource{{Prefix: "x"}} },
-		"securityContext":      func(c *corev1.Container) { c.SecurityContext = &corev1.SecurityContext{RunAsUser: new(int64(1))} },
+		"variable HTTPS_PROXY": func(c *corev1.Container) {
+			c.Env = []corev1.EnvVar{{Name: "HTTPS_PROXY",
+				Value: "other"}}
+		},
+		"envFrom":         func(c *corev1.Container) { c.EnvFrom = []corev1.EnvFromSource{{Prefix: "x"}} },
+		"securityContext": func(c *corev1.Container) { c.SecurityContext = &corev1.SecurityContext{RunAsUser: new(int64(1))} },
 	} {
 		_, err := sidecar.Merge([]sidecar.Wish{
-			wish("session a", func(c *corev1.Container) { c.Env = []corev1.EnvVar{{Name: "HTTPS_PROXY", Value: "http://proxy"}} }, "data"),
+			wish("session a", func(c *corev1.Container) {
+				c.Env = []corev1.EnvVar{{Name: "HTTPS_PROXY",
+					Value: "http://proxy"}}
+			}, "data"),
 			wish("session b", change, "data"),
 		}, false)
-		g.Expect(err).To(MatchError(ContainSubstring("session a and session b want another "+name+", and share one sidecar")), name)
+		g.Expect(err).To(MatchError(ContainSubstring("session a and session b share one sidecar but set another "+
+			name)), name)
 	}
 }
 
 func TestTheContainer(t *testing.T) {
 	g := NewWithT(t)
-	settings := &sidecar.Settings{Volumes: []string{"data"}, User: v1alpha1.MoverSecurityContext{RunAsUser: new(int64(1000)), RunAsGroup: new(int64(1000))},
-		Env: []corev1.EnvVar{{Name: "HOME", Value: "/root"}, {Name: "HTTPS_PROXY", Value: "p"}}}
+	settings := &sidecar.Settings{Volumes: []string{"data"},
+		User: v1alpha1.MoverSecurityContext{RunAsUser: new(int64(1000)), RunAsGroup: new(int64(1000))},
+		Env:  []corev1.EnvVar{{Name: "HOME", Value: "/root"}, {Name: "HTTPS_PROXY", Value: "p"}}}
 	c, err := sidecar.NewContainer("id", "mover:1", settings)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(c.Resources.Requests.Memory().String()).To(Equal("64Mi"))
@@ -162,10 +184,11 @@ func TestTheContainer(t *testing.T) {
 	for _, e := range c.Env {
 		env = append(env, e.Name+"="+e.Value)
 	}
-	g.Expect(env).To(Equal([]string{"HOME=/tmp", "TMPDIR=/tmp", "POD_NAME=", "POD_UID=", "POD_NAMESPACE=", "HTTPS_PROXY=p"}))
+	g.Expect(env).To(Equal([]string{"HOME=/tmp", "TMPDIR=/tmp", "POD_NAME=", "POD_UID=", "POD_NAMESPACE=",
+		"HTTPS_PROXY=p"}))
 	for _, v := range sidecar.NewVolumes("id") {
 		if v.Secret != nil {
-			g.Expect(*v.Secret.Optional).To(BeTrue(), "no pod of the workload waits for it")
+			g.Expect(*v.Secret.Optional).To(BeTrue(), "no pod of the workload waits for the Secret")
 		}
 	}
 
@@ -176,7 +199,8 @@ func TestTheContainer(t *testing.T) {
 	c, err = sidecar.NewContainer("id", "mover:1", settings)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(*c.SecurityContext.RunAsNonRoot).To(BeFalse())
-	g.Expect(c.SecurityContext.Capabilities.Add).To(ContainElements(corev1.Capability("DAC_READ_SEARCH"), corev1.Capability("CHOWN")))
+	g.Expect(c.SecurityContext.Capabilities.Add).To(ContainElements(corev1.Capability("DAC_READ_SEARCH"),
+		corev1.Capability("CHOWN")))
 }
 
 func TestWhatIsAppliedIsOursAlone(t *testing.T) {
@@ -204,7 +228,8 @@ func TestFind(t *testing.T) {
 	const fields = `{"f:metadata":{"f:labels":{"f:backup.cairn.dev/sidecar":{}}},"f:spec":{"f:template":{"f:spec":{
 		"f:initContainers":{"k:{\"name\":\"cairn\"}":{".":{},"f:name":{},"f:image":{}}},
 		"f:volumes":{"k:{\"name\":\"cairn-work\"}":{".":{},"f:name":{}}}}}}}`
-	entry := metav1.ManagedFieldsEntry{Manager: sidecar.FieldManager, Operation: metav1.ManagedFieldsOperationApply, FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}}
+	entry := metav1.ManagedFieldsEntry{Manager: sidecar.FieldManager, Operation: metav1.ManagedFieldsOperationApply,
+		FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}}
 	bare := &corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "web"}}}}
 	with := bare.DeepCopy()
 	with.Spec.InitContainers = []corev1.Container{{Name: "cairn", Image: "mover:1"}}
@@ -228,12 +253,13 @@ func TestFind(t *testing.T) {
 	entry.Operation = metav1.ManagedFieldsOperationUpdate
 	updated, err := sidecar.Find(&metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{entry}}, with)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(updated.Foreign).NotTo(BeEmpty(), "only what was applied under the name is ours")
+	g.Expect(updated.Foreign).NotTo(BeEmpty(), "only what our field manager applied is ours")
 }
 
 func TestStateIsReadAsItWasWritten(t *testing.T) {
 	g := NewWithT(t)
-	s := sidecar.State{Record: sidecar.Record{Settings: "s", RolledOut: true}, Workload: "u", Policies: map[string]int64{"web": 3}, Reason: "R", Message: "m"}
+	s := sidecar.State{Record: sidecar.Record{Settings: "s", RolledOut: true}, Workload: "u",
+		Policies: map[string]int64{"web": 3}, Reason: "R", Message: "m"}
 	text, err := s.Encode()
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(sidecar.StateOf(map[string]string{v1alpha1.AnnotationSidecarState: text})).To(Equal(s))

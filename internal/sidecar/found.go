@@ -12,19 +12,19 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// Found is what a workload has of a sidecar.
+// Found describes the sidecar of a workload.
 type Found struct {
-	// Image of the container, "" where there is none of ours.
+	// Image of our container; "" if there is none.
 	Image string
-	// Anything says whether something of the workload belongs to our field manager.
+	// Anything reports whether our field manager owns a field of the workload.
 	Anything bool
-	// Foreign names a container or volume that has a name of ours and is not ours.
+	// Foreign names a container or volume that has one of our names and is not ours.
 	Foreign string
-	// Theirs is the digest of the pod template without what is ours: it changes with every rollout that others begin.
+	// Theirs is the digest of the pod template without our parts: it changes with every rollout that others begin.
 	Theirs string
-	// Rolling says that pods are being replaced now. Find leaves it to its caller, who knows the workload's status.
+	// Rolling reports that pods are being replaced now. The caller of Find sets it from the workload's status.
 	Rolling bool
-	// Ours is the digest of what is ours in the workload, as the API server has it.
+	// Ours is the digest of our parts of the workload, as the API server has them.
 	Ours string
 }
 
@@ -72,7 +72,7 @@ func Find(workload metav1.Object, template *corev1.PodTemplateSpec) (Found, erro
 	return out, nil
 }
 
-// ownedFields are those that our field manager applied.
+// ownedFields returns the fields that our field manager applied.
 func ownedFields(entries []metav1.ManagedFieldsEntry) (*fieldpath.Set, error) {
 	all := fieldpath.NewSet()
 	for _, e := range entries {
@@ -88,7 +88,7 @@ func ownedFields(entries []metav1.ManagedFieldsEntry) (*fieldpath.Set, error) {
 	return all, nil
 }
 
-// owns says whether an entry of a list of the pod template, by its name, is among the fields.
+// owns reports whether the fields include the entry of this name in a list of the pod template.
 func owns(fields *fieldpath.Set, list, name string) bool {
 	p := fieldpath.MakePathOrDie("spec", "template", "spec", list, fieldpath.KeyByFields("name", name))
 	return fields.Has(p)

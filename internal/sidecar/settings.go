@@ -11,20 +11,21 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// Wish is what one session of one BackupConfiguration wants of a workload's sidecar.
+// Wish is what one session of a BackupConfiguration asks of a workload's sidecar.
 type Wish struct {
-	// By names the session, for a sentence.
+	// By names the session in messages.
 	By string
 	// Volumes of the pod, by name, that the session backs up.
 	Volumes []string
-	// User that reads them.
+	// User that reads the volumes.
 	User v1alpha1.MoverSecurityContext
-	// Container is what was resolved for the session's mover. Resources, SecurityContext, Env and EnvFrom of it count.
+	// Container holds the resolved settings of the session's mover. Only its Resources, SecurityContext, Env and
+	// EnvFrom count.
 	Container corev1.Container
 }
 
-// Settings are what the sidecar of a workload is made of, beside its image. They come from policy and the workload alone, never
-// from the version of the manager: what is added to them by default is not among them.
+// Settings are what a workload's sidecar is made of, apart from its image. They depend only on policy and the workload,
+// never on the version of the manager: they leave out defaults that the manager adds.
 type Settings struct {
 	Volumes    []string                      `json:"volumes,omitempty"`
 	User       v1alpha1.MoverSecurityContext `json:"user"`
@@ -38,9 +39,9 @@ type Settings struct {
 // Digest identifies the settings.
 func (s *Settings) Digest() string { return policy.Digest(s) }
 
-// Merge gives the settings of the one sidecar that all these wishes share: all volumes, of each resource the most that one asks
-// for, the user of the first. The order of the wishes must depend on policy alone. It fails where two of them can't both be met.
-// Privileged says whether the namespace allows root.
+// Merge returns the settings of the one sidecar that all wishes share: all volumes, the largest amount of each
+// resource, and the user of the first wish. The order of the wishes must depend on policy alone. Merge fails if two
+// wishes contradict each other. Privileged means that the namespace allows root.
 func Merge(wishes []Wish, privileged bool) (*Settings, error) {
 	out := &Settings{Privileged: privileged}
 	for i, w := range wishes {
@@ -48,7 +49,7 @@ func Merge(wishes []Wish, privileged bool) (*Settings, error) {
 			out.User, out.Security, out.EnvFrom = w.User, w.Container.SecurityContext, w.Container.EnvFrom
 		}
 		if what := contradiction(out, &w.Container); what != "" {
-			return nil, fmt.Errorf("%s and %s want another %s, and share one sidecar: say the same in both, or take executor Job in one", wishes[0].By, w.By, what)
+			return nil, fmt.Errorf("%s and %s share one sidecar but set another %s: set the same in both, or use executor Job in one", wishes[0].By, w.By, what)
 		}
 		out.Volumes = append(out.Volumes, w.Volumes...)
 		most(&out.Resources.Requests, w.Container.Resources.Requests)
@@ -64,7 +65,7 @@ func Merge(wishes []Wish, privileged bool) (*Settings, error) {
 	return out, nil
 }
 
-// contradiction says what of the settings a container would have otherwise, or "".
+// contradiction names a setting in which the container differs from the settings, or returns "".
 func contradiction(s *Settings, c *corev1.Container) string {
 	if !equality.Semantic.DeepEqual(s.Security, c.SecurityContext) {
 		return "securityContext"
@@ -89,7 +90,7 @@ func find(env []corev1.EnvVar, name string) *corev1.EnvVar {
 	return nil
 }
 
-// most raises the quantities of to that are smaller in it.
+// most raises the quantities in to that are smaller than those in from.
 func most(to *corev1.ResourceList, from corev1.ResourceList) {
 	for name, quantity := range from {
 		if known, ok := (*to)[name]; ok && known.Cmp(quantity) >= 0 {

@@ -1,6 +1,6 @@
-// Package sidecar says what a sidecar, the manager that looks after it and the mover that runs in it have in common: names,
-// what is in its Secret, where things lie in its container, and how it is told what to do. It is pure: it reads nothing and
-// writes nothing.
+// Package sidecar defines what a sidecar, the manager that looks after it and the mover that runs in it share: names,
+// the content of the sidecar's Secret, the paths in its container, and its work orders. It is pure. Invariants: two
+// workloads never share a sidecar's name, and no annotation of ours holds a credential.
 package sidecar
 
 import (
@@ -15,30 +15,30 @@ import (
 // Container is the name of the container that is added to a workload.
 const Container = "cairn"
 
-// Where things lie in the container.
+// Paths in the container.
 const (
 	// SecretDir holds a file for each key of the sidecar's Secret.
 	SecretDir = "/cairn/sidecar"
-	// VolumesDir holds a directory for each volume of the pod that is backed up. They can't be written to.
+	// VolumesDir holds a read-only directory for each volume of the pod that is backed up.
 	VolumesDir = task.VolumesDir
-	// RestoreDir holds a directory for each volume of the pod that may be restored to.
+	// RestoreDir holds a writable directory for each volume of the pod that can be restored.
 	RestoreDir = "/cairn/restore"
-	// WorkDir can be written to. It is lost with the pod.
+	// WorkDir is writable. It is lost with the pod.
 	WorkDir = task.WorkDir
 )
 
-// Environment variables of the container, from its pod. Its arguments say the rest.
+// Environment variables of the container that come from its pod. The arguments have the rest.
 const (
 	EnvPodName      = "POD_NAME"
 	EnvPodUID       = "POD_UID"
 	EnvPodNamespace = "POD_NAMESPACE"
 )
 
-// Subcommand of the mover that a sidecar runs. Its only argument is --id, the name of the sidecar.
+// Subcommand is the command of the mover that a sidecar runs. Its only argument is --id, the name of the sidecar.
 const Subcommand = "sidecar"
 
-// Name identifies the sidecar of a workload: it is the name of its Secret and the value of v1alpha1.LabelSidecar. It has at
-// most 63 characters, and two workloads of a namespace never share one.
+// Name returns the name of a workload's sidecar, which is also the name of its Secret and the value of
+// v1alpha1.LabelSidecar. It has at most 63 characters, and two workloads of a namespace never share one.
 func Name(kind, name string) string {
 	return policy.LabelValue("cairn-sidecar-" + strings.ToLower(kind) + "-" + name)
 }
@@ -51,26 +51,26 @@ const (
 	KeyCA = "ca.crt"
 )
 
-// RepositoryKeys is the beginning of the keys that belong to a Repository of a namespace: 10 hexadecimal digits.
+// RepositoryKeys is the prefix of the keys that belong to a Repository: 10 hexadecimal digits.
 type RepositoryKeys string
 
-// KeysOf gives the beginning of the keys of a Repository.
+// KeysOf returns the key prefix of a Repository.
 func KeysOf(namespace, repository string) RepositoryKeys {
 	sum := sha256.Sum256([]byte(namespace + "/" + repository))
 	return RepositoryKeys(hex.EncodeToString(sum[:5]))
 }
 
-// Storage is the key under which a key of the storage's Secret is kept.
+// Storage returns the key of the sidecar's Secret that holds a key of the storage's Secret.
 func (k RepositoryKeys) Storage(key string) string { return string(k) + storageKeys + key }
 
-// Encryption is the key under which a key of the encryption Secret is kept.
+// Encryption returns the key of the sidecar's Secret that holds a key of the encryption Secret.
 func (k RepositoryKeys) Encryption(key string) string { return string(k) + encryptionKeys + key }
 
-// Version is the key under which the version of the repository's keys is kept, which access.Digest gives. A sidecar that is to
-// work with another version than it finds waits for a while: the kubelet brings changes late.
+// Version returns the key that holds the version of the repository's keys, which access.Digest returns. A sidecar that
+// finds another version than its work needs waits for a while: the kubelet updates files late.
 func (k RepositoryKeys) Version() string { return string(k) + ".version" }
 
-// Of says whether a key of a Secret belongs to the Repository.
+// Of reports whether a key of a Secret belongs to the Repository.
 func (k RepositoryKeys) Of(key string) bool { return strings.HasPrefix(key, string(k)+".") }
 
 const (

@@ -21,7 +21,8 @@ func TestNamesAreLabelsAndNeverShared(t *testing.T) {
 	g.Expect(sidecar.Name("StatefulSet", "db")).To(Equal("cairn-sidecar-statefulset-db"))
 	seen := map[string]string{}
 	for _, kind := range []string{v1alpha1.KindDeployment, v1alpha1.KindStatefulSet, v1alpha1.KindDaemonSet} {
-		for _, name := range []string{"a", "a.b", "a-b", strings.Repeat("x", 60) + "a", strings.Repeat("x", 60) + "b", strings.Repeat("x.", 100) + "y"} {
+		for _, name := range []string{"a", "a.b", "a-b", strings.Repeat("x", 60) + "a", strings.Repeat("x", 60) + "b",
+			strings.Repeat("x.", 100) + "y"} {
 			id := sidecar.Name(kind, name)
 			g.Expect(validation.IsDNS1123Subdomain(id)).To(BeEmpty(), id)
 			g.Expect(validation.IsValidLabelValue(id)).To(BeEmpty(), id)
@@ -52,14 +53,15 @@ func TestReadToken(t *testing.T) {
 	g := NewWithT(t)
 	got, err := sidecar.ReadToken(token(`{"jti":"7f6f","iat":100,"exp":3700}`) + "\n")
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(got).To(Equal(sidecar.Token{Credential: "JTI=7f6f", IssuedAt: time.Unix(100, 0), Expires: time.Unix(3700, 0)}))
+	g.Expect(got).To(Equal(sidecar.Token{Credential: "JTI=7f6f", IssuedAt: time.Unix(100, 0),
+		Expires: time.Unix(3700, 0)}))
 	for name, bad := range map[string]string{
-		"nothing":      "",
-		"two parts":    "a.b",
-		"not base64":   "head.!!!.secret",
-		"not JSON":     token("xx"),
-		"no identity":  token(`{"iat":100}`),
-		"two in a one": token(`{"jti":"a,JTI=b"}`),
+		"nothing":               "",
+		"two parts":             "a.b",
+		"not base64":            "head.!!!.secret",
+		"not JSON":              token("xx"),
+		"no identity":           token(`{"iat":100}`),
+		"two identities in one": token(`{"jti":"a,JTI=b"}`),
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -78,7 +80,7 @@ func TestCredentials(t *testing.T) {
 	}
 	text, err := sidecar.FormatCredentials(many)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(sidecar.ParseCredentials(text)).To(Equal(many[4:]), "the newest stay")
+	g.Expect(sidecar.ParseCredentials(text)).To(Equal(many[4:]), "the newest credentials stay")
 	g.Expect(sidecar.ParseCredentials("")).To(BeEmpty())
 	for _, bad := range []string{"", "abc", "JTI=a,JTI=b"} {
 		_, err := sidecar.FormatCredentials([]string{bad})
@@ -88,11 +90,21 @@ func TestCredentials(t *testing.T) {
 
 func work() sidecar.Work {
 	return sidecar.Work{
-		Task: task.Task{Kind: task.KindBackup, Cluster: "c", Namespace: "shop", Repository: &task.Repository{Name: "web", Directory: "/web"}},
+		Task: task.Task{
+			Kind: task.KindBackup, Cluster: "c", Namespace: "shop", Repository: &task.Repository{
+				Name: "web", Directory: "/web",
+			},
+		},
 		Args: []string{"--exclude=*.tmp"}, Keys: sidecar.KeysOf("shop", "web"), KeysVersion: "v",
 		Assignments: []sidecar.Assignment{
-			{Host: "pod-1", Attempt: 1, Since: metav1.Unix(100, 0), Components: []sidecar.Component{{Component: task.Component{Name: "pod-1"}, Volume: "data"}}},
-			{Host: "pod-0", Attempt: 2, Since: metav1.Unix(100, 0), Pod: "db-0", PodUID: "u0", Components: []sidecar.Component{{Component: task.Component{Name: "pod-0", Path: "a"}, Volume: "data"}}},
+			{
+				Host: "pod-1", Attempt: 1, Since: metav1.Unix(100, 0),
+				Components: []sidecar.Component{{Component: task.Component{Name: "pod-1"}, Volume: "data"}},
+			},
+			{
+				Host: "pod-0", Attempt: 2, Since: metav1.Unix(100, 0), Pod: "db-0", PodUID: "u0",
+				Components: []sidecar.Component{{Component: task.Component{Name: "pod-0", Path: "a"}, Volume: "data"}},
+			},
 		},
 	}
 }
@@ -105,14 +117,15 @@ func TestWorkIsReadAsItWasWritten(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(got.Version).To(Equal(sidecar.Version))
 	g.Expect(got.Args).To(Equal(work().Args))
-	g.Expect([]string{got.Assignments[0].Host, got.Assignments[1].Host}).To(Equal([]string{"pod-0", "pod-1"}), "in order")
+	g.Expect([]string{got.Assignments[0].Host, got.Assignments[1].Host}).To(Equal([]string{"pod-0", "pod-1"}),
+		"assignments are in order")
 	g.Expect(got.For("u0").Host).To(Equal("pod-0"))
-	g.Expect(got.For("")).To(BeNil(), "what nobody was found for is nobody's")
+	g.Expect(got.For("")).To(BeNil(), "work without a pod belongs to no pod")
 	g.Expect(got.For("other")).To(BeNil())
 	g.Expect(got.TaskOf(got.For("u0")).Components).To(Equal([]task.Component{{Name: "pod-0", Path: "a"}}))
 	again, err := sidecar.Encode(got)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(again).To(Equal(text), "the same work is the same text")
+	g.Expect(again).To(Equal(text), "equal work gives equal text")
 
 	got.Assign(sidecar.Assignment{Host: "pod-0", Attempt: 1})
 	g.Expect(got.Assignments).To(HaveLen(2))
@@ -135,7 +148,7 @@ func TestWorkThatCantBeDone(t *testing.T) {
 		"nothing":         "",
 		"another version": `{"version":2,"task":{}}`,
 		"no host":         `{"version":1,"task":{},"assignments":[{"attempt":1,"components":[{"name":"a"}]}]}`,
-		"a host twice":    `{"version":1,"task":{},"assignments":[{"host":"a","attempt":1,"components":[{"name":"a"}]},{"host":"a","attempt":1,"components":[{"name":"b"}]}]}`,
+		"one host twice":  `{"version":1,"task":{},"assignments":[{"host":"a","attempt":1,"components":[{"name":"a"}]},{"host":"a","attempt":1,"components":[{"name":"b"}]}]}`,
 		"no components":   `{"version":1,"task":{},"assignments":[{"host":"a","attempt":1}]}`,
 		"too much":        strings.Repeat(" ", sidecar.MaxWorkBytes) + `{"version":1}`,
 	} {

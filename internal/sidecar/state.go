@@ -7,19 +7,19 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// State is what the manager writes down about a sidecar, in v1alpha1.AnnotationSidecarState of its Secret.
+// State is what the manager records about a sidecar, in v1alpha1.AnnotationSidecarState of the sidecar's Secret.
 type State struct {
 	Record
-	// Workload that the sidecar belongs to, by UID: one that was made anew has nothing of it.
+	// Workload is the UID of the sidecar's workload. The state does not apply to a new workload with the same name.
 	Workload string `json:"workload"`
-	// Policies are the BackupConfigurations that were looked at, with their generations.
+	// Policies are the BackupConfigurations that the manager took into account, with their generations.
 	Policies map[string]int64 `json:"policies,omitempty"`
-	// Reason and Message say why the sidecar can't be used, or not yet. Empty: it can.
+	// Reason and Message explain why the sidecar cannot be used, or not yet; empty if it can.
 	Reason  string `json:"reason,omitempty"`
 	Message string `json:"message,omitempty"`
 }
 
-// Encode gives the value of the annotation.
+// Encode returns the value of the annotation.
 func (s *State) Encode() (string, error) {
 	b, err := json.Marshal(s)
 	if err != nil {
@@ -28,7 +28,7 @@ func (s *State) Encode() (string, error) {
 	return string(b), nil
 }
 
-// StateOf reads the annotation. What can't be read is as if it were not there: the manager finds it out again.
+// StateOf reads the annotation. It ignores an unreadable value: the manager finds everything out again.
 func StateOf(annotations map[string]string) State {
 	var s State
 	if err := json.Unmarshal([]byte(annotations[v1alpha1.AnnotationSidecarState]), &s); err != nil {

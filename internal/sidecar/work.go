@@ -12,64 +12,66 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// Version of the Work's JSON. A sidecar leaves Work of another version alone.
+// Version of the Work's JSON. A sidecar ignores Work of another version.
 const Version = 1
 
-// MaxWorkBytes bounds the Work's JSON: all annotations of an object share 256 KiB, and v1alpha1.AnnotationMovers is among them.
+// MaxWorkBytes bounds the Work's JSON. All annotations of an object share 256 KiB, among them
+// v1alpha1.AnnotationMovers.
 const MaxWorkBytes = 128 << 10
 
-// ErrTooLarge says that more pods or volumes were to be told of than fit into an annotation.
+// ErrTooLarge means that the work has more pods or volumes than fit into an annotation.
 var ErrTooLarge = errors.New("the work of the sidecars does not fit into an annotation")
 
-// Work is what sidecars are to do for one Snapshot or RestoreSession. It holds no credential.
+// Work is what sidecars do for one Snapshot or RestoreSession. It holds no credential.
 type Work struct {
 	// Version of this JSON.
 	Version int `json:"version"`
-	// Task without components: these are in Assignments.
+	// Task without its components, which are in Assignments.
 	Task task.Task `json:"task"`
-	// Args of the mover's subcommand that Task.Kind names, as a Job's mover gets them.
+	// Args of the mover's subcommand for Task.Kind, as in a Job.
 	Args []string `json:"args,omitempty"`
-	// Keys of the repository in the sidecar's Secret, and the version of them that is needed.
+	// Keys of the repository in the sidecar's Secret, and the version of them that the work needs.
 	Keys        RepositoryKeys `json:"keys"`
 	KeysVersion string         `json:"keysVersion,omitempty"`
-	// Assignments, one a host, ordered by the host's name.
+	// Assignments, one for each host, ordered by the host's name.
 	Assignments []Assignment `json:"assignments,omitempty"`
 }
 
-// Assignment is what one pod's sidecar is to do.
+// Assignment is the work of one pod's sidecar.
 type Assignment struct {
 	// Host of the target, as in status.resolved.
 	Host string `json:"host"`
-	// Attempt is 1 or 2 for a backup, that of the session for a restore.
+	// Attempt is 1 or 2 for a backup, and the attempt of the RestoreSession for a restore.
 	Attempt int `json:"attempt"`
-	// Since is when somebody was first looked for to do it.
+	// Since is when the search for a pod began.
 	Since metav1.Time `json:"since"`
-	// Pod and PodUID say whose sidecar does it. Empty: nobody was found yet.
+	// Pod and PodUID identify the sidecar that does the work; empty if none was found yet.
 	Pod    string    `json:"pod,omitempty"`
 	PodUID types.UID `json:"podUID,omitempty"`
 	// Given is when the pod was chosen.
 	Given *metav1.Time `json:"given,omitempty"`
-	// Within is how long the work may take from when the sidecar begins. Then nobody waits for it any more: it ends without a word
-	// if nobody could tell the sidecar so. Not a time of day: the clocks of manager and node may differ. 0: for ever.
+	// Within bounds the work, counted from when the sidecar begins; 0 means no bound. Then nobody waits for the work
+	// any more, and it ends without a report if the manager could not stop the sidecar. It is not a time of day because
+	// the clocks of manager and node can differ.
 	Within metav1.Duration `json:"within,omitzero"`
-	// Idle is when the pod's sidecar was last seen to have other work first.
+	// Idle is when the pod's sidecar was last seen busy with other work first.
 	Idle *metav1.Time `json:"idle,omitempty"`
-	// Restarts is how often the sidecar's container had been started again when the pod was chosen.
+	// Restarts is the restart count of the sidecar's container when the pod was chosen.
 	Restarts int32 `json:"restarts,omitempty"`
-	// Stop asks the sidecar to stop and to say so: what is not done is reported as Cancelled.
+	// Stop asks the sidecar to stop and to report unfinished components as Cancelled.
 	Stop bool `json:"stop,omitempty"`
 	// Components in the order of the work.
 	Components []Component `json:"components"`
 }
 
-// Component is a component of a Task and where it lies.
+// Component is a component of a Task and the volume that has it.
 type Component struct {
 	task.Component `json:",inline"`
 	// Volume of the pod, by its name in the pod's spec.
 	Volume string `json:"volume"`
 }
 
-// Encode gives the Work's JSON. It fails with ErrTooLarge where that would not fit.
+// Encode returns the Work's JSON. It fails with ErrTooLarge if the JSON does not fit into an annotation.
 func Encode(w Work) (string, error) {
 	w.Version, w.Task.Version, w.Task.Components = Version, task.Version, nil
 	slices.SortFunc(w.Assignments, func(a, b Assignment) int {
@@ -92,7 +94,7 @@ func Encode(w Work) (string, error) {
 	return string(b), nil
 }
 
-// Decode reads Work of this version. Fields that it does not know are ignored: a newer manager may add some.
+// Decode reads Work of this version. It ignores unknown fields: a newer manager can add some.
 func Decode(value string) (Work, error) {
 	var w Work
 	if len(value) > MaxWorkBytes {
@@ -102,19 +104,19 @@ func Decode(value string) (Work, error) {
 		return Work{}, fmt.Errorf("decode work: %w", err)
 	}
 	if w.Version != Version {
-		return Work{}, fmt.Errorf("decode work: version %d, this one knows version %d", w.Version, Version)
+		return Work{}, fmt.Errorf("decode work: unsupported version %d, want %d", w.Version, Version)
 	}
 	hosts := map[string]bool{}
 	for _, a := range w.Assignments {
 		if a.Host == "" || hosts[a.Host] || len(a.Components) == 0 || a.Attempt < 1 {
-			return Work{}, fmt.Errorf("decode work: host %q is not assigned as it must be", a.Host)
+			return Work{}, fmt.Errorf("decode work: invalid assignment of host %q", a.Host)
 		}
 		hosts[a.Host] = true
 	}
 	return w, nil
 }
 
-// For gives the assignment of a pod, nil where there is none.
+// For returns the assignment of a pod, or nil.
 func (w *Work) For(pod types.UID) *Assignment {
 	for i := range w.Assignments {
 		if pod != "" && w.Assignments[i].PodUID == pod {
@@ -124,7 +126,7 @@ func (w *Work) For(pod types.UID) *Assignment {
 	return nil
 }
 
-// Host gives the assignment of a host, nil where there is none.
+// Host returns the assignment of a host, or nil.
 func (w *Work) Host(name string) *Assignment {
 	for i := range w.Assignments {
 		if w.Assignments[i].Host == name {
@@ -134,7 +136,7 @@ func (w *Work) Host(name string) *Assignment {
 	return nil
 }
 
-// Assign puts an assignment in the place of the host's former one.
+// Assign replaces the assignment of the host.
 func (w *Work) Assign(a Assignment) {
 	w.Withdraw(a.Host)
 	w.Assignments = append(w.Assignments, a)
@@ -145,7 +147,7 @@ func (w *Work) Withdraw(host string) {
 	w.Assignments = slices.DeleteFunc(w.Assignments, func(a Assignment) bool { return a.Host == host })
 }
 
-// TaskOf is the whole task of an assignment.
+// TaskOf returns the complete task of an assignment.
 func (w *Work) TaskOf(a *Assignment) task.Task {
 	t := w.Task
 	t.Components = make([]task.Component, 0, len(a.Components))

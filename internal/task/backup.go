@@ -11,40 +11,41 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// BackupJobInput is everything that the Job of one host and one Snapshot is built from.
+// BackupJobInput is the input for the Job of one host and one Snapshot.
 type BackupJobInput struct {
-	// Session that the Job belongs to, and that owns it.
+	// Session that owns the Job.
 	Session *v1alpha1.BackupSession
-	// Snapshot that is made.
+	// Snapshot that the Job makes.
 	Snapshot *v1alpha1.Snapshot
-	// Target, Host and Repository of the session's status.resolved.
+	// Target, Host and Repository from the session's status.resolved.
 	Target     v1alpha1.ResolvedTarget
 	Host       v1alpha1.ResolvedHost
 	Repository v1alpha1.ResolvedRepository
 	// Storage of the repository.
 	Storage *v1alpha1.BackupStorage
-	// Credentials as access.EnsureCredentials gave them.
+	// Credentials as access.EnsureCredentials returned them.
 	Credentials Credentials
-	// Timeout of the Job; 0 is none.
+	// Timeout of the Job; 0 for none.
 	Timeout time.Duration
-	// Privileged says whether the Namespace allows root and host paths.
+	// Privileged reports whether the Namespace allows root and host paths.
 	Privileged bool
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID string
 }
 
-// BackupJobName is the name of the Job of one Snapshot and one host.
+// BackupJobName returns the name of the Job of one Snapshot and one host.
 func BackupJobName(snapshot, host string) string { return policy.JobName("backup", snapshot, host) }
 
-// BackupJob builds the Job that backs one host's volumes up into one Snapshot. It fails with ErrPrivilegeRequired where
-// the namespace does not allow what the host needs.
+// BackupJob builds the Job that backs up one host's volumes into one Snapshot. It fails with ErrPrivilegeRequired if
+// the host needs rights that the namespace does not grant.
 func BackupJob(in BackupJobInput) (*batchv1.Job, error) {
 	b := backupBlueprint(in)
 	for _, v := range in.Host.Volumes {
 		if !v.Mounted() {
 			continue
 		}
-		read := volume{component: v.Component, claim: v.ClaimName, hostPath: v.HostPath, mountPath: v.MountPath, subPath: v.SubPath, readOnly: true}
+		read := volume{component: v.Component, claim: v.ClaimName, hostPath: v.HostPath, mountPath: v.MountPath,
+			subPath: v.SubPath, readOnly: true}
 		if c := in.Target.CopyOf(v.ClaimName); c != nil {
 			read.claim, read.readOnlyClaim = c.Name, c.ReadOnly()
 		}
@@ -57,7 +58,7 @@ func BackupJob(in BackupJobInput) (*batchv1.Job, error) {
 	return b.job()
 }
 
-// backupBlueprint is what the Jobs of backups have in common, whatever keeps the data.
+// backupBlueprint returns what all backup Jobs have in common, whatever stores the data.
 func backupBlueprint(in BackupJobInput) blueprint {
 	return blueprint{
 		name:             BackupJobName(in.Snapshot.Name, in.Host.Name),
@@ -81,8 +82,8 @@ func backupBlueprint(in BackupJobInput) blueprint {
 	}
 }
 
-// oneNode is a copy that several Jobs of a host read at once, one for each repository, and that only one node can have; nil where
-// there is none.
+// oneNode returns a copy that several Jobs of a host read at once, one for each repository, and that only one node can
+// mount; nil if there is none.
 func oneNode(t v1alpha1.ResolvedTarget, h v1alpha1.ResolvedHost) *v1alpha1.ResolvedCopy {
 	if len(t.Repositories) < 2 {
 		return nil
@@ -95,7 +96,7 @@ func oneNode(t v1alpha1.ResolvedTarget, h v1alpha1.ResolvedHost) *v1alpha1.Resol
 	return nil
 }
 
-// BackupTask is what backs one host's volumes up into one Snapshot, whoever does it.
+// BackupTask returns the work order for backing up one host's volumes into one Snapshot, by a Job or a sidecar.
 func BackupTask(in BackupJobInput) Task {
 	t := Task{
 		Kind: KindBackup, Cluster: in.ClusterUID, Namespace: in.Session.Namespace,
@@ -112,19 +113,21 @@ func BackupTask(in BackupJobInput) Task {
 	return t
 }
 
-// snapshotOf is a Snapshot that is made as a mover sees it.
+// snapshotOf describes a Snapshot to the mover that makes it.
 func snapshotOf(s *v1alpha1.Snapshot) *Snapshot {
 	spec := s.Spec
 	return &Snapshot{Name: s.Name, UID: s.UID, Labels: s.Labels, Spec: &spec}
 }
 
-// storageOf is a storage as a mover sees it.
+// storageOf describes a storage to a mover.
 func storageOf(s *v1alpha1.BackupStorage) Storage {
 	return Storage{Namespace: s.Namespace, Name: s.Name, UID: s.UID, Spec: *s.Spec.Storage.DeepCopy()}
 }
 
-// resolvedRepository is a repository as a mover that opens it sees it.
-func resolvedRepository(r v1alpha1.ResolvedRepository, appRef v1alpha1.TypedObjectReference, driver v1alpha1.Driver) *Repository {
+// resolvedRepository describes a repository to a mover that opens it.
+func resolvedRepository(
+	r v1alpha1.ResolvedRepository, appRef v1alpha1.TypedObjectReference, driver v1alpha1.Driver,
+) *Repository {
 	return &Repository{
 		Name: r.Name, UID: r.UID, AppRef: appRef, Driver: driver,
 		Directory: policy.NormalizeDirectory(r.Directory), MustExist: true,

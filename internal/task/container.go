@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// mergedEnv gives base with what over sets, by name and in this order.
+// mergedEnv returns base overridden by over, by name and in this order.
 func mergedEnv(base, over []corev1.EnvVar) []corev1.EnvVar {
 	out := slices.DeleteFunc(slices.Clone(base), func(b corev1.EnvVar) bool {
 		return slices.ContainsFunc(over, func(o corev1.EnvVar) bool { return o.Name == b.Name })
@@ -19,7 +19,7 @@ func mergedEnv(base, over []corev1.EnvVar) []corev1.EnvVar {
 	return append(out, over...)
 }
 
-// mergedResources gives base with what over sets.
+// mergedResources returns base overridden by over.
 func mergedResources(base, over corev1.ResourceRequirements) corev1.ResourceRequirements {
 	out := *base.DeepCopy()
 	merge := func(to *corev1.ResourceList, from corev1.ResourceList) {
@@ -38,12 +38,13 @@ func mergedResources(base, over corev1.ResourceRequirements) corev1.ResourceRequ
 	return out
 }
 
-// withRequests gives what does not ask for anything a small request.
+// withRequests adds small default requests.
 func withRequests(in corev1.ResourceRequirements) corev1.ResourceRequirements {
-	return requesting(in, corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("50m"), corev1.ResourceMemory: resource.MustParse("128Mi")})
+	return requesting(in, corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("50m"),
+		corev1.ResourceMemory: resource.MustParse("128Mi")})
 }
 
-// requesting gives what does not ask for anything these requests, within its limits.
+// requesting adds the given requests where none are set, within the limits.
 func requesting(in corev1.ResourceRequirements, defaults corev1.ResourceList) corev1.ResourceRequirements {
 	out := *in.DeepCopy()
 	for name, quantity := range defaults {
@@ -61,7 +62,7 @@ func requesting(in corev1.ResourceRequirements, defaults corev1.ResourceList) co
 	return out
 }
 
-// podVolume is a volume of a pod.
+// podVolume returns a volume of a pod.
 func podVolume(name string, s v1alpha1.TaskVolumeSource) corev1.Volume {
 	s = *s.DeepCopy()
 	out := corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
@@ -77,7 +78,7 @@ func podVolume(name string, s v1alpha1.TaskVolumeSource) corev1.Volume {
 	return out
 }
 
-// privilegedVolumes says which volume needs a namespace that allows more than the restricted profile.
+// privilegedVolumes reports a volume that the restricted profile forbids and the namespace does not allow.
 func privilegedVolumes(volumes []corev1.Volume, privileged bool) error {
 	for _, v := range volumes {
 		if what := excessVolume(v); what != "" && !privileged {
@@ -87,12 +88,12 @@ func privilegedVolumes(volumes []corev1.Volume, privileged bool) error {
 	return nil
 }
 
-// checkVolumes says which volume of a pod is there twice, or named by a container but not there.
+// checkVolumes reports a volume of a pod that is defined twice, or that a container names and the pod lacks.
 func checkVolumes(pod *corev1.PodSpec) error {
 	names := map[string]bool{}
 	for _, v := range pod.Volumes {
 		if names[v.Name] {
-			return fmt.Errorf("two volumes have the name %q", v.Name)
+			return fmt.Errorf("volume %q is defined twice", v.Name)
 		}
 		names[v.Name] = true
 	}

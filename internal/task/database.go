@@ -10,7 +10,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Where the mover lies in a container that runs a database's image.
+// Paths and volumes of the mover in a container that runs a database's image.
 const (
 	binDir       = "/cairn/bin"
 	moverProgram = binDir + "/mover"
@@ -19,16 +19,17 @@ const (
 	databaseVolume = "cairn-database"
 )
 
-// The keys of a database's Secret as a mover sees them, whatever they are called there.
+// Keys of a database's Secret as a mover sees them, whatever their names in the Secret.
 const (
 	keyUsername = "username"
 	keyPassword = "password"
 )
 
-// tlsKeys are those of a Secret with certificates.
+// tlsKeys are the keys of a Secret with certificates.
 var tlsKeys = []string{"ca.crt", "tls.crt", "tls.key"}
 
-// moverImage is what the mover is copied from where it runs in another image, beside the programs of that; "" where it runs in its own.
+// moverImage returns the image that the mover is copied from if it runs in another image, next to that image's
+// programs; "" if the mover runs in its own image.
 func (b blueprint) moverImage() string {
 	if d := b.resolved.Database; d != nil {
 		return d.MoverImage
@@ -36,7 +37,8 @@ func (b blueprint) moverImage() string {
 	return b.resolved.MoverImage
 }
 
-// install is the container that copies the mover to where the container of the database's image sees it. It sees no credential.
+// install returns the container that copies the mover to where the container of the database's image sees it. It sees
+// no credential.
 func (b blueprint) install() corev1.Container {
 	security := restricted()
 	security.ReadOnlyRootFilesystem = new(true)
@@ -46,14 +48,15 @@ func (b blueprint) install() corev1.Container {
 		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
 			corev1.ResourceCPU: resource.MustParse("50m"), corev1.ResourceMemory: resource.MustParse("32Mi"),
 		}},
-		TerminationMessagePath: corev1.TerminationMessagePathDefault, TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
-		SecurityContext: security,
+		TerminationMessagePath:   corev1.TerminationMessagePathDefault,
+		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
+		SecurityContext:          security,
 	}
 }
 
-// databaseSource shows the Secret of a database, with its username, password and certificates under the names that Functions know
-// them by. Of a Secret of its own for the certificates nothing else is shown. What is missing the mover names, while the kubelet
-// would wait for ever.
+// databaseSource returns the volume with a database's Secret: username, password and certificates under the names that
+// Functions use. Of a separate Secret for the certificates it shows only these. All Secrets are optional: the mover
+// reports what is missing, whereas the kubelet would wait for ever.
 func databaseSource(d *v1alpha1.ResolvedDatabase) corev1.VolumeSource {
 	from := func(secret string, items ...corev1.KeyToPath) corev1.VolumeProjection {
 		return corev1.VolumeProjection{Secret: &corev1.SecretProjection{
@@ -62,7 +65,8 @@ func databaseSource(d *v1alpha1.ResolvedDatabase) corev1.VolumeSource {
 	}
 	sources := []corev1.VolumeProjection{from(d.SecretName)}
 	var renamed []corev1.KeyToPath
-	for _, k := range []corev1.KeyToPath{{Key: d.UsernameKey, Path: keyUsername}, {Key: d.PasswordKey, Path: keyPassword}} {
+	for _, k := range []corev1.KeyToPath{{Key: d.UsernameKey, Path: keyUsername},
+		{Key: d.PasswordKey, Path: keyPassword}} {
 		if cmp.Or(k.Key, k.Path) != k.Path {
 			renamed = append(renamed, k)
 		}
@@ -77,10 +81,11 @@ func databaseSource(d *v1alpha1.ResolvedDatabase) corev1.VolumeSource {
 		}
 		sources = append(sources, from(d.TLSSecretName, items...))
 	}
-	return corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: sources, DefaultMode: new(int32(0o444))}}
+	return corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: sources,
+		DefaultMode: new(int32(0o444))}}
 }
 
-// withPullSecrets adds those that are missing.
+// withPullSecrets adds the Secrets that are missing.
 func withPullSecrets(asked, more []corev1.LocalObjectReference) []corev1.LocalObjectReference {
 	out := slices.Clone(asked)
 	for _, s := range more {

@@ -1,4 +1,4 @@
-// Package task turns frozen sessions into Jobs and reads back how they went. It holds the mover's contract: what a mover is
-// told (Task), what it answers (Result, exit codes) and where in its container everything lies. It is pure: everything that
-// a Job needs is in the input, and equal inputs give equal Jobs.
+// Package task turns frozen sessions into Jobs and reads back how they went. It defines the mover's contract: its work
+// order (Task), its answer (Result, exit codes) and the paths in its container. It is pure. Invariants: everything that
+// a Job needs is in the input, equal inputs give equal Jobs, and no Task holds a credential.
 package task

@@ -9,7 +9,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// completed is a Job whose pod ended with 0.
+// completed observes a Job whose pod ended with exit code 0.
 func completed(pod *corev1.Pod) Observation {
 	o := Observation{State: StateSucceeded, Reason: v1alpha1.ReasonSucceeded, Result: resultOf(pod)}
 	if o.Result != nil && o.Result.Outcome == OutcomeFailed {
@@ -18,13 +18,13 @@ func completed(pod *corev1.Pod) Observation {
 	return o
 }
 
-// failed is a Job that ended otherwise.
+// failed observes a Job that ended in any other way.
 func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 	end := terminated(pod)
 	o := Observation{State: StateFailed, Result: resultOf(pod)}
-	o.Reason, o.Message = v1alpha1.ReasonJobFailed, "the mover ended without a word; look at its pod's log while the pod is there"
+	o.Reason, o.Message = v1alpha1.ReasonJobFailed, "the mover ended without a result: see the log of its pod while the pod exists"
 	switch {
-	case o.Result != nil && o.Result.Outcome == OutcomeSucceeded: // it was done when it was killed
+	case o.Result != nil && o.Result.Outcome == OutcomeSucceeded: // The mover was done when it was killed.
 		o.State, o.Reason, o.Message = StateSucceeded, v1alpha1.ReasonSucceeded, ""
 	case c.Reason == batchv1.JobReasonDeadlineExceeded:
 		o.Reason, o.Message = v1alpha1.ReasonDeadlineExceeded, "the Job did not end within its deadline"+inStep(pod)
@@ -53,19 +53,19 @@ func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 	return o
 }
 
-// isFunction says whether a pod is that of a FunctionJob.
+// isFunction reports whether a pod belongs to a FunctionJob.
 func isFunction(pod *corev1.Pod) bool {
 	return len(pod.Status.ContainerStatuses) > 0 && pod.Status.ContainerStatuses[0].Name == FunctionContainerName
 }
 
-// outside says what became of a pod that was ended from outside.
+// outside explains what happened to a pod that was ended from outside.
 var outside = map[string]string{
 	v1alpha1.ReasonNodeLost:   "the node of the pod was lost",
-	v1alpha1.ReasonEvicted:    "the pod was evicted from its node: something drains the node, it lacks memory or disk, or a pod of higher priority needs its place",
+	v1alpha1.ReasonEvicted:    "the pod was evicted from its node: the node is being drained, lacks memory or disk, or a pod of higher priority needs the room",
 	v1alpha1.ReasonPodDeleted: "the pod was deleted before it ended",
 }
 
-// fromOutside is the reason why a pod was ended from outside; empty where it ended by itself.
+// fromOutside returns the reason why a pod was ended from outside; "" if it ended by itself.
 func fromOutside(pod *corev1.Pod) string {
 	switch pod.Status.Reason {
 	case "Evicted":
@@ -77,21 +77,22 @@ func fromOutside(pod *corev1.Pod) string {
 		switch c.Reason {
 		case corev1.PodReasonPreemptionByScheduler, corev1.PodReasonTerminationByKubelet, "EvictionByEvictionAPI":
 			return v1alpha1.ReasonEvicted
-		default: // the taint manager, the garbage collector of pods
+		default: // The taint manager or the garbage collector of pods.
 			return v1alpha1.ReasonNodeLost
 		}
 	}
 	if pod.DeletionTimestamp == nil {
 		return ""
 	}
-	// A mover that ended otherwise had ended before.
-	if end := terminated(pod); end == nil || end.ExitCode == ExitCancelled || end.ExitCode == 137 || end.ExitCode == 143 {
+	// With any other exit code, the mover had ended before the deletion.
+	if end := terminated(pod); end == nil || end.ExitCode == ExitCancelled || end.ExitCode == 137 ||
+		end.ExitCode == 143 {
 		return v1alpha1.ReasonPodDeleted
 	}
 	return ""
 }
 
-// terminated is how the mover's container ended, or the only container of a FunctionJob.
+// terminated returns how the mover's container ended, or the only container of a FunctionJob.
 func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
 	if pod == nil {
 		return nil
@@ -104,7 +105,8 @@ func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
 	return nil
 }
 
-// resultOf is the mover's termination message; another program's counts as none, whatever it looks like.
+// resultOf returns the mover's termination message. It ignores the message of any other program, whatever that looks
+// like.
 func resultOf(pod *corev1.Pod) *Result {
 	end := terminated(pod)
 	if end == nil || end.Message == "" || isFunction(pod) {
@@ -117,7 +119,8 @@ func resultOf(pod *corev1.Pod) *Result {
 	return r
 }
 
-// ofExitCode is what is left to say of a mover that left no Result. ExitInvalidTask is also how Go ends in a panic.
+// ofExitCode explains the end of a mover without a Result by its exit code. ExitInvalidTask is also the exit code of a
+// Go panic.
 func ofExitCode(code int32) (reason, message string) {
 	switch code {
 	case ExitCancelled:
@@ -125,5 +128,5 @@ func ofExitCode(code int32) (reason, message string) {
 	case 137:
 		return v1alpha1.ReasonJobFailed, "the mover was killed"
 	}
-	return v1alpha1.ReasonJobFailed, "the mover ended without a word; look at its pod's log while the pod is there"
+	return v1alpha1.ReasonJobFailed, "the mover ended without a result: see the log of its pod while the pod exists"
 }

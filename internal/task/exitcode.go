@@ -2,16 +2,16 @@ package task
 
 import "github.com/cairn-backup/cairn/api/v1alpha1"
 
-// Exit codes of a mover. They say roughly what the termination message says exactly.
+// Exit codes of a mover. They summarise the reason in the termination message.
 const (
 	// ExitSucceeded means that everything was done.
 	ExitSucceeded = 0
 	// ExitFailed means a failure without a code of its own.
 	ExitFailed = 1
-	// ExitInvalidTask means that task or arguments can't be worked with.
+	// ExitInvalidTask means that the mover cannot work with the task or the arguments.
 	ExitInvalidTask = 2
-	// ExitSource means that the source of a backup is empty, has shrunk, or could not be read completely or undisturbed, or that the
-	// program that dumps it failed.
+	// ExitSource means that the source of a backup is empty or has shrunk, that it could not be read completely, that
+	// it changed during the backup, or that the program that dumps it failed.
 	ExitSource = 3
 	// ExitStorage means that the storage is unreachable, full, or its bucket is missing.
 	ExitStorage = 4
@@ -19,14 +19,14 @@ const (
 	ExitCredentials = 5
 	// ExitRepository means that the repository is missing, damaged, taken, or has another password.
 	ExitRepository = 6
-	// ExitCancelled means that the mover was told to stop.
+	// ExitCancelled means that the mover was asked to stop.
 	ExitCancelled = 7
-	// ExitTarget means that the target of a restore is not empty, could not be written, or differs from what was restored, or that
-	// the program that loads a dump failed or an archive can't be unpacked.
+	// ExitTarget means that the target of a restore is not empty, could not be written, or differs from the backup,
+	// that the program that loads a dump failed, or that an archive could not be unpacked.
 	ExitTarget = 8
 )
 
-// exitCodes of the reasons that have one.
+// exitCodes maps the reasons that have an exit code.
 var exitCodes = map[string]int{
 	v1alpha1.ReasonSucceeded:                    ExitSucceeded,
 	v1alpha1.ReasonInvalidTask:                  ExitInvalidTask,
@@ -61,7 +61,7 @@ var exitCodes = map[string]int{
 	v1alpha1.ReasonVerificationFailed:           ExitTarget,
 }
 
-// ExitCode of a mover that ended for a reason.
+// ExitCode returns the exit code of a mover that ended for a reason.
 func ExitCode(reason string) int {
 	if code, ok := exitCodes[reason]; ok {
 		return code

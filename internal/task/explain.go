@@ -6,13 +6,14 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// NeedsExplanation says whether the events of the cluster know more about an observation than Job and pods: why no pod could
-// be created, or why one could not start.
+// NeedsExplanation reports whether events of the cluster can explain the observation better than the Job and its pods:
+// why no pod could be created, or why a pod could not start.
 func (o *Observation) NeedsExplanation() bool {
-	return o.State == StateFailed && (o.Reason == v1alpha1.ReasonPodNotCreated || o.Reason == v1alpha1.ReasonPodNotStarted)
+	return o.State == StateFailed && (o.Reason == v1alpha1.ReasonPodNotCreated ||
+		o.Reason == v1alpha1.ReasonPodNotStarted)
 }
 
-// Explain makes an observation say what an event of the Job or of its pod says.
+// Explain adds the explanation of an event of the Job or its pod to the observation.
 func (o *Observation) Explain(reason, message string) {
 	switch {
 	case o.Reason == v1alpha1.ReasonPodNotCreated && reason == "FailedCreate":
@@ -20,9 +21,11 @@ func (o *Observation) Explain(reason, message string) {
 			o.Reason = v1alpha1.ReasonQuotaExceeded
 		}
 		o.Message = "no pod could be created: " + cut(message, 512)
-	case o.Reason == v1alpha1.ReasonPodNotStarted && (reason == "FailedMount" || reason == "FailedAttachVolume" || reason == "FailedMapVolume"):
-		o.Reason, o.Message = v1alpha1.ReasonVolumeMountFailed, "the node can't mount a volume of the pod: "+cut(message, 512)
+	case o.Reason == v1alpha1.ReasonPodNotStarted && (reason == "FailedMount" || reason == "FailedAttachVolume" ||
+		reason == "FailedMapVolume"):
+		o.Reason, o.Message = v1alpha1.ReasonVolumeMountFailed, "the node cannot mount a volume of the pod: "+
+			cut(message, 512)
 	case o.Reason == v1alpha1.ReasonPodNotStarted && reason == "FailedCreatePodSandBox":
-		o.Message = "the node can't give the pod a network: " + cut(message, 512)
+		o.Message = "the node cannot give the pod a network: " + cut(message, 512)
 	}
 }

@@ -19,40 +19,40 @@ import (
 // FunctionContainerName is the name of the container of a FunctionJob.
 const FunctionContainerName = "function"
 
-// FunctionJobInput is everything that a Job of one Function is built from.
+// FunctionJobInput is the input for a Job of one Function.
 type FunctionJobInput struct {
 	// Name and Namespace of the Job.
 	Name, Namespace string
-	// Labels of Job and pod. The one that says that Cairn made them is added.
+	// Labels of Job and pod. FunctionJob adds the label that marks objects of Cairn.
 	Labels map[string]string
-	// Owner of the Job, which goes with it.
+	// Owner of the Job, with which it is deleted.
 	Owner metav1.OwnerReference
 	// Function that runs.
 	Function *v1alpha1.Function
 	// Values of the variables that the Function names: variables.New(...).With(params).WithEnv(variables).
 	Values variables.Values
-	// Env of the container, over the Function's own, and Variables over that of Settings.
+	// Env overrides the Function's own environment, Variables overrides that of Settings.
 	Env, Variables []corev1.EnvVar
-	// Volumes of the pod, and VolumeMounts of the container beside the Function's own.
+	// Volumes of the pod, and VolumeMounts of the container in addition to the Function's own.
 	Volumes      []v1alpha1.Volume
 	VolumeMounts []corev1.VolumeMount
-	// Settings of the container, over the Function's own and Env; nil are none.
+	// Settings of the container, which override the Function's own and Env; nil for none.
 	Settings *v1alpha1.ContainerRuntimeSettings
-	// Pod settings; nil are none.
+	// Pod settings; nil for none.
 	Pod *v1alpha1.PodRuntimeSettings
-	// Timeout of the Job; 0 is none.
+	// Timeout of the Job; 0 for none.
 	Timeout time.Duration
-	// Privileged says whether the Namespace allows more than the restricted Pod Security profile.
+	// Privileged reports whether the Namespace allows more than the restricted Pod Security profile.
 	Privileged bool
 }
 
-// FunctionJob builds the Job of one Function that moves no data, such as a hook. Its pod sees no credential of Cairn and no
-// token of the API server, runs once, within the restricted Pod Security profile, and as DefaultUser, unless the Function or
-// the input names another user. As a step of a task it has the scratch volume. It fails with ErrPrivilegeRequired where the
-// namespace does not allow what was asked for, and otherwise when a variable is unknown: neither goes away by itself. Observe
-// says how the Job is.
+// FunctionJob builds the Job of one Function that moves no data, such as a hook. Its pod sees no credential of Cairn
+// and no token for the API server. It runs once, within the restricted Pod Security profile, and as DefaultUser unless
+// the Function or the input names another user. Like a step of a task, it has the scratch volume. It fails with
+// ErrPrivilegeRequired if the input needs rights that the namespace does not grant, and with another error if a
+// variable is unknown; neither goes away by itself. Observe returns the state of the Job.
 func FunctionJob(in FunctionJobInput) (*batchv1.Job, error) {
-	fail := func(err error) (*batchv1.Job, error) { return nil, fmt.Errorf("build job %s: %w", in.Name, err) }
+	fail := func(err error) (*batchv1.Job, error) { return nil, fmt.Errorf("build Job %s: %w", in.Name, err) }
 	c, err := variables.FunctionContainer(in.Function, in.Values)
 	if err != nil {
 		return fail(err)
@@ -69,7 +69,7 @@ func FunctionJob(in FunctionJobInput) (*batchv1.Job, error) {
 	c.Env = mergedEnv(c.Env, in.Variables)
 	c.Resources = withRequests(c.Resources)
 	c.VolumeMounts = slices.Concat(withScratch(c.VolumeMounts, in.VolumeMounts), c.VolumeMounts, in.VolumeMounts)
-	// The end of its log says why it failed; who writes a termination message says it better.
+	// By default the end of the log explains a failure; a termination message replaces it.
 	c.TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
 	runtime := &v1alpha1.RuntimeSettings{Pod: in.Pod}
 	security, err := functionSecurity(in.Pod, in.Privileged)
@@ -85,7 +85,13 @@ func FunctionJob(in FunctionJobInput) (*batchv1.Job, error) {
 		EnableServiceLinks:           new(false),
 		SecurityContext:              security,
 		Containers:                   []corev1.Container{c},
-		Volumes:                      []corev1.Volume{{Name: variables.ScratchVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
+		Volumes: []corev1.Volume{
+			{
+				Name: variables.ScratchVolume, VolumeSource: corev1.VolumeSource{
+					EmptyDir: &corev1.EmptyDirVolumeSource{},
+				},
+			},
+		},
 	}
 	for _, v := range in.Volumes {
 		pod.Volumes = append(pod.Volumes, podVolume(v.Name, v1alpha1.TaskVolumeSource{VolumeSource: v.VolumeSource}))
@@ -110,7 +116,7 @@ func FunctionJob(in FunctionJobInput) (*batchv1.Job, error) {
 	return job, nil
 }
 
-// withScratch is the mount of the scratch volume, unless there is one at its place.
+// withScratch returns the mount of the scratch volume, unless another volume is mounted at its path.
 func withScratch(mounts ...[]corev1.VolumeMount) []corev1.VolumeMount {
 	for _, m := range slices.Concat(mounts...) {
 		if path.Clean(m.MountPath) == variables.ScratchDir {
@@ -120,8 +126,8 @@ func withScratch(mounts ...[]corev1.VolumeMount) []corev1.VolumeMount {
 	return []corev1.VolumeMount{{Name: variables.ScratchVolume, MountPath: variables.ScratchDir}}
 }
 
-// functionSecurity is the security context of the pod, as a step of a task has it: its user is DefaultUser unless the settings name
-// one.
+// functionSecurity returns the security context of the pod, like that of a task's step: its user is DefaultUser unless
+// the settings name another.
 func functionSecurity(p *v1alpha1.PodRuntimeSettings, privileged bool) (*corev1.PodSecurityContext, error) {
 	var asked v1alpha1.MoverSecurityContext
 	if p != nil && p.SecurityContext != nil {
@@ -130,8 +136,11 @@ func functionSecurity(p *v1alpha1.PodRuntimeSettings, privileged bool) (*corev1.
 	return blueprint{security: asked, privileged: privileged}.podSecurity()
 }
 
-// jobOf is a Job that runs once.
-func jobOf(name, namespace string, labels map[string]string, owner metav1.OwnerReference, pod corev1.PodSpec, timeout time.Duration) *batchv1.Job {
+// jobOf returns a Job that runs once.
+func jobOf(
+	name, namespace string, labels map[string]string, owner metav1.OwnerReference, pod corev1.PodSpec,
+	timeout time.Duration,
+) *batchv1.Job {
 	own := map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}
 	failed := batchv1.Failed
 	job := &batchv1.Job{

@@ -11,26 +11,26 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// initTimeout bounds an init Job: the storage client's own retries end before it.
+// initTimeout bounds an init Job. The storage client's own retries end earlier.
 const initTimeout = 5 * time.Minute
 
-// InitStorageJobInput is everything that the init Job of a BackupStorage is built from.
+// InitStorageJobInput is the input for the init Job of a BackupStorage.
 type InitStorageJobInput struct {
-	// Storage that is initialised, and that owns the Job.
+	// Storage that is initialised and owns the Job.
 	Storage *v1alpha1.BackupStorage
 	// Credentials in the storage's own namespace.
 	Credentials Credentials
-	// Digest of spec and credential. Another digest makes another Job.
+	// Digest of spec and credential. Another digest gives another Job.
 	Digest string
 	// Image of the mover.
 	Image string
-	// Privileged says whether the Namespace allows root and host paths.
+	// Privileged reports whether the Namespace allows root and host paths.
 	Privileged bool
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID string
 }
 
-// InitStorageJobName is the name of the init Job of a BackupStorage and the digest of its spec and credential.
+// InitStorageJobName returns the name of the init Job of a BackupStorage for a digest of its spec and credential.
 func InitStorageJobName(storage, digest string) string {
 	return policy.JobName("init-storage", storage, hex(digest))
 }
@@ -56,33 +56,33 @@ func InitStorageJob(in InitStorageJobInput) (*batchv1.Job, error) {
 	}.job()
 }
 
-// InitRepositoryJobInput is everything that the init Job of a Repository is built from.
+// InitRepositoryJobInput is the input for the init Job of a Repository.
 type InitRepositoryJobInput struct {
-	// Repository that is initialised, and that owns the Job.
+	// Repository that is initialised and owns the Job.
 	Repository *v1alpha1.Repository
 	// Storage of the repository.
 	Storage *v1alpha1.BackupStorage
-	// Credentials as access.EnsureCredentials gave them.
+	// Credentials as access.EnsureCredentials returned them.
 	Credentials Credentials
-	// Digest of spec and credential. Another digest makes another Job.
+	// Digest of spec and credential. Another digest gives another Job.
 	Digest string
-	// MustExist forbids to create the repository: it was there once.
+	// MustExist forbids creating the repository, because it existed before.
 	MustExist bool
 	// Image of the mover.
 	Image string
-	// Privileged says whether the Namespace allows root and host paths.
+	// Privileged reports whether the Namespace allows root and host paths.
 	Privileged bool
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID string
 }
 
-// InitRepositoryJobName is the name of the init Job of a Repository and the digest of its spec and credential.
+// InitRepositoryJobName returns the name of the init Job of a Repository for a digest of its spec and credential.
 func InitRepositoryJobName(repository, digest string) string {
 	return policy.JobName("init-repository", repository, hex(digest))
 }
 
-// InitRepositoryJob builds the Job that finds or creates the repository and writes repository.yaml. Nothing else ever
-// creates one.
+// InitRepositoryJob builds the Job that finds or creates the repository and writes repository.yaml. No other Job ever
+// creates a repository.
 func InitRepositoryJob(in InitRepositoryJobInput) (*batchv1.Job, error) {
 	r := in.Repository
 	repository := repositoryOf(r)
@@ -110,7 +110,7 @@ func InitRepositoryJob(in InitRepositoryJobInput) (*batchv1.Job, error) {
 	}.job()
 }
 
-// podOf is what a storage's runtimeSettings say of the pods of its own Jobs.
+// podOf returns the pod settings from a storage's runtimeSettings.
 func podOf(s *v1alpha1.RuntimeSettings) *v1alpha1.JobPodSpec {
 	if s == nil {
 		return nil
@@ -119,15 +119,17 @@ func podOf(s *v1alpha1.RuntimeSettings) *v1alpha1.JobPodSpec {
 	if p := s.Pod; p != nil {
 		out = v1alpha1.JobPodSpec{
 			SecurityContext: p.SecurityContext, NodeSelector: p.NodeSelector, Tolerations: p.Tolerations,
-			Affinity: p.Affinity, TopologySpreadConstraints: p.TopologySpreadConstraints, SchedulerName: p.SchedulerName,
+			Affinity: p.Affinity, TopologySpreadConstraints: p.TopologySpreadConstraints,
+			SchedulerName:     p.SchedulerName,
 			PriorityClassName: p.PriorityClassName, Priority: p.Priority, RuntimeClassName: p.RuntimeClassName,
-			ImagePullSecrets: p.ImagePullSecrets, EnableServiceLinks: p.EnableServiceLinks, ServiceAccountName: p.ServiceAccountName,
+			ImagePullSecrets: p.ImagePullSecrets, EnableServiceLinks: p.EnableServiceLinks,
+			ServiceAccountName: p.ServiceAccountName,
 		}
 	}
 	return &out
 }
 
-// nodeOf is the only node that those pods may run on, or "".
+// nodeOf returns the only node that the storage's pods are allowed to run on, or "".
 func nodeOf(s *v1alpha1.RuntimeSettings) string {
 	if s == nil || s.Pod == nil {
 		return ""
@@ -135,7 +137,7 @@ func nodeOf(s *v1alpha1.RuntimeSettings) string {
 	return s.Pod.NodeName
 }
 
-// initTask is a task of one container, as a storage's runtimeSettings shape it.
+// initTask returns a task with one container, shaped by a storage's runtimeSettings.
 func initTask(image string, kind Kind, s *v1alpha1.BackupStorage) v1alpha1.ResolvedTask {
 	out := v1alpha1.ResolvedTask{Image: image, Args: []string{string(kind)}, Job: podOf(s.Spec.RuntimeSettings)}
 	if s.Spec.RuntimeSettings == nil {
@@ -146,12 +148,13 @@ func initTask(image string, kind Kind, s *v1alpha1.BackupStorage) v1alpha1.Resol
 	}
 	if s.Spec.RuntimeSettings.Container != nil {
 		c := s.Spec.RuntimeSettings.Container.DeepCopy()
-		out.Container = &corev1.Container{Resources: c.Resources, SecurityContext: c.SecurityContext, Env: c.Env, EnvFrom: c.EnvFrom}
+		out.Container = &corev1.Container{Resources: c.Resources, SecurityContext: c.SecurityContext, Env: c.Env,
+			EnvFrom: c.EnvFrom}
 	}
 	return out
 }
 
-// repositoryOf is a Repository as a mover sees it.
+// repositoryOf describes a Repository to a mover.
 func repositoryOf(r *v1alpha1.Repository) Repository {
 	return Repository{
 		Name: r.Name, UID: r.UID, AppRef: r.Spec.AppRef, Driver: r.Spec.Driver,
@@ -159,10 +162,10 @@ func repositoryOf(r *v1alpha1.Repository) Repository {
 	}
 }
 
-// hex is what a name can hold of "sha256:<hex>".
+// hex returns the part of "sha256:<hex>" that a name can hold.
 func hex(digest string) string { return digest[strings.LastIndexByte(digest, ':')+1:] }
 
-// keyID names the encryption Secret.
+// keyID returns <namespace>/<name> of the encryption Secret.
 func keyID(r *v1alpha1.Repository) string {
 	namespace := r.Spec.EncryptionSecret.Namespace
 	if namespace == "" {

@@ -10,16 +10,20 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// SidecarSecurity is the security context of a container that backs up and restores in somebody else's pod: the restricted
-// profile, the user, and over it what was asked for, the last one first. What is beyond the restricted profile fails with
-// ErrPrivilegeRequired unless privileged.
-func SidecarSecurity(user v1alpha1.MoverSecurityContext, privileged bool, asked ...*corev1.SecurityContext) (*corev1.SecurityContext, error) {
+// SidecarSecurity returns the security context of a container that backs up and restores in somebody else's pod: the
+// restricted profile, over it the user, over that the security contexts in asked; later ones win. Settings that the
+// restricted profile forbids fail with ErrPrivilegeRequired unless privileged is true.
+func SidecarSecurity(
+	user v1alpha1.MoverSecurityContext, privileged bool, asked ...*corev1.SecurityContext,
+) (*corev1.SecurityContext, error) {
 	base := restricted()
 	base.ReadOnlyRootFilesystem = new(true)
 	base.SeccompProfile = &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}
-	over := &corev1.SecurityContext{RunAsUser: user.RunAsUser, RunAsGroup: user.RunAsGroup, SELinuxOptions: user.SELinuxOptions}
+	over := &corev1.SecurityContext{RunAsUser: user.RunAsUser, RunAsGroup: user.RunAsGroup,
+		SELinuxOptions: user.SELinuxOptions}
 	if !privileged && !confined(over.SELinuxOptions) {
-		return nil, fmt.Errorf("seLinuxOptions with user, role or type %q %w", over.SELinuxOptions.Type, ErrPrivilegeRequired)
+		return nil, fmt.Errorf("seLinuxOptions with user, role or type %q %w", over.SELinuxOptions.Type,
+			ErrPrivilegeRequired)
 	}
 	out, err := allowed(privileged, base, append([]*corev1.SecurityContext{over}, asked...)...)
 	if err != nil {
@@ -28,7 +32,8 @@ func SidecarSecurity(user v1alpha1.MoverSecurityContext, privileged bool, asked 
 	root := out.RunAsUser != nil && *out.RunAsUser == 0
 	out.RunAsNonRoot = new(!root)
 	if root {
-		out.Capabilities.Add = sorted(slices.Concat(out.Capabilities.Add, restoreCapabilities, []corev1.Capability{"DAC_READ_SEARCH"}))
+		out.Capabilities.Add = sorted(slices.Concat(out.Capabilities.Add, restoreCapabilities,
+			[]corev1.Capability{"DAC_READ_SEARCH"}))
 	}
 	return out, nil
 }
@@ -39,8 +44,9 @@ func sorted(in []corev1.Capability) []corev1.Capability {
 	return slices.Compact(out)
 }
 
-// SidecarResources gives a sidecar that does not ask for anything a small request: it idles most of the time, and what it asks
-// for is kept from the workload's neighbours for good.
+// SidecarResources adds small requests to a sidecar that sets none. It idles most of the time, and its requests
+// permanently reduce what is left for its neighbours.
 func SidecarResources(in corev1.ResourceRequirements) corev1.ResourceRequirements {
-	return requesting(in, corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("64Mi")})
+	return requesting(in, corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"),
+		corev1.ResourceMemory: resource.MustParse("64Mi")})
 }

@@ -16,25 +16,25 @@ import (
 	"github.com/cairn-backup/cairn/internal/variables"
 )
 
-// terminationGrace is how long a mover that is told to stop has to save what it did, in seconds.
+// terminationGrace is how long, in seconds, a mover that is asked to stop can take to save its work.
 const terminationGrace int64 = 45
 
-// Credentials names the Secrets, in the Job's namespace, that a mover reads.
+// Credentials names the Secrets in the Job's namespace that a mover reads.
 type Credentials struct {
-	// StorageSecret holds the provider's keys. Empty for a local storage.
+	// StorageSecret holds the provider's keys; empty for a local storage.
 	StorageSecret string
-	// EncryptionSecret holds the repository's password. Empty for a storage's init Job.
+	// EncryptionSecret holds the repository's password; empty for a storage's init Job.
 	EncryptionSecret string
 }
 
-// blueprint is what all movers' Jobs are made of.
+// blueprint is what the Jobs of all movers are built from.
 type blueprint struct {
 	name, namespace string
 	labels          map[string]string
 	owner           metav1.OwnerReference
-	// account that the pod runs as; empty is v1alpha1.MoverServiceAccount.
+	// account that the pod runs as; empty means v1alpha1.MoverServiceAccount.
 	account string
-	// resolved task; of an init Job only image and args.
+	// resolved task; an init Job sets only image and args.
 	resolved    v1alpha1.ResolvedTask
 	task        Task
 	credentials Credentials
@@ -43,20 +43,20 @@ type blueprint struct {
 	privileged  bool
 	node        string
 	volumes     []volume
-	// reads is the value of LabelReads on the pods that the Job's must share a node with. Empty: none.
+	// reads is the value of LabelReads on the pods with which the Job's pod must share a node; empty for none.
 	reads string
-	// passwords are the Secrets with the passwords of a keeper's repositories.
+	// passwords names the Secrets with the passwords of a keeper's repositories.
 	passwords []string
-	// rootCapabilities are added when the mover runs as root.
+	// rootCapabilities are added if the mover runs as root.
 	rootCapabilities []corev1.Capability
-	// storageGroup gives the volume of a local storage to DefaultUser's group. Only where no other volume is mounted: the
-	// kubelet changes the owners of all of them.
+	// storageGroup gives the volume of a local storage to DefaultUser's group. It is set only if no other volume is
+	// mounted, because the kubelet changes the owners of all of them.
 	storageGroup bool
-	// targetGroup gives the volumes, which are empty, to the mover's group.
+	// targetGroup gives the empty target volumes to the mover's group.
 	targetGroup bool
 }
 
-// job puts the Job together.
+// job builds the Job.
 func (b blueprint) job() (*batchv1.Job, error) {
 	text, err := Encode(b.task)
 	if err != nil {
@@ -64,7 +64,7 @@ func (b blueprint) job() (*batchv1.Job, error) {
 	}
 	pod, err := b.pod()
 	if err != nil {
-		return nil, fmt.Errorf("build job %s: %w", b.name, err)
+		return nil, fmt.Errorf("build Job %s: %w", b.name, err)
 	}
 	job := jobOf(b.name, b.namespace, b.labels, b.owner, pod, b.timeout)
 	template := &job.Spec.Template
@@ -73,7 +73,7 @@ func (b blueprint) job() (*batchv1.Job, error) {
 	}
 	if m := b.resolved.PodMetadata; m != nil {
 		if what := unconfined(m.Annotations); what != "" && !b.privileged {
-			return nil, fmt.Errorf("build job %s: annotation %s %w", b.name, what, ErrPrivilegeRequired)
+			return nil, fmt.Errorf("build Job %s: annotation %s %w", b.name, what, ErrPrivilegeRequired)
 		}
 		template.Labels, template.Annotations = labelled(template.Labels, m.Labels), maps.Clone(m.Annotations)
 	}
@@ -84,7 +84,7 @@ func (b blueprint) job() (*batchv1.Job, error) {
 	return job, nil
 }
 
-// pod is the Job's pod, within the restricted Pod Security profile unless the namespace allows more.
+// pod returns the Job's pod, within the restricted Pod Security profile unless the namespace allows more.
 func (b blueprint) pod() (corev1.PodSpec, error) {
 	security, err := b.podSecurity()
 	if err != nil {
@@ -133,7 +133,7 @@ func (b blueprint) pod() (corev1.PodSpec, error) {
 	return pod, nil
 }
 
-// mover is the container whose result counts. It alone sees the credentials and the token.
+// mover returns the container whose result counts. Only this container sees the credentials and the token.
 func (b blueprint) mover(mounts []corev1.VolumeMount) (corev1.Container, error) {
 	c := corev1.Container{}
 	if b.resolved.Container != nil {
@@ -146,7 +146,9 @@ func (b blueprint) mover(mounts []corev1.VolumeMount) (corev1.Container, error) 
 	own := append([]corev1.EnvVar{{Name: "HOME", Value: WorkDir}, {Name: "TMPDIR", Value: WorkDir}}, b.components()...)
 	if b.account == v1alpha1.SnapshotterServiceAccount {
 		own = append(own, corev1.EnvVar{Name: EnvJob, ValueFrom: &corev1.EnvVarSource{
-			FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.labels['" + batchv1.JobNameLabel + "']"},
+			FieldRef: &corev1.ObjectFieldSelector{
+				APIVersion: "v1", FieldPath: "metadata.labels['" + batchv1.JobNameLabel + "']",
+			},
 		}})
 	}
 	c.Env = mergedEnv(c.Env, own)
@@ -157,7 +159,8 @@ func (b blueprint) mover(mounts []corev1.VolumeMount) (corev1.Container, error) 
 	c.VolumeMounts = append(mounts, c.VolumeMounts...)
 	for i, v := range b.volumes {
 		if v.block {
-			c.VolumeDevices = append(c.VolumeDevices, corev1.VolumeDevice{Name: volumeName(i), DevicePath: path.Join(VolumesDir, v.component)})
+			c.VolumeDevices = append(c.VolumeDevices, corev1.VolumeDevice{Name: volumeName(i),
+				DevicePath: path.Join(VolumesDir, v.component)})
 		}
 	}
 	c.TerminationMessagePath = corev1.TerminationMessagePathDefault
@@ -172,7 +175,7 @@ func (b blueprint) mover(mounts []corev1.VolumeMount) (corev1.Container, error) 
 	return c, err
 }
 
-// user that a container runs as.
+// user returns the user that a container runs as.
 func (b blueprint) user(c *corev1.SecurityContext) int64 {
 	switch {
 	case c != nil && c.RunAsUser != nil:
@@ -183,7 +186,7 @@ func (b blueprint) user(c *corev1.SecurityContext) int64 {
 	return DefaultUser
 }
 
-// components tells a container which components it works on.
+// components returns the variable that tells a container which components it works on.
 func (b blueprint) components() []corev1.EnvVar {
 	if len(b.task.Components) == 0 {
 		return nil
@@ -195,7 +198,8 @@ func (b blueprint) components() []corev1.EnvVar {
 	return []corev1.EnvVar{{Name: "COMPONENT_NAME", Value: strings.Join(names, ",")}}
 }
 
-// step is a container that runs before the mover. It sees the target's volumes as the task says, and the scratch volume.
+// step returns a container that runs before the mover. It sees the target's volumes with the access that the task sets,
+// and the scratch volume.
 func (b blueprint) step(s v1alpha1.ResolvedStep) (corev1.Container, error) {
 	c := *s.Container.DeepCopy()
 	c.Env = mergedEnv(c.Env, b.components())
@@ -214,8 +218,9 @@ func (b blueprint) step(s v1alpha1.ResolvedStep) (corev1.Container, error) {
 	return c, err
 }
 
-// onNode lets the scheduler place the pod on one node: nodeName would go around it, and around the binding of volumes. What was
-// asked for about nodes can't be met on any other one; what was asked for about pods still counts.
+// onNode restricts the pod to one node through the scheduler: nodeName would bypass the scheduler and the binding of
+// volumes. It replaces the node affinity that was asked for, because no other node qualifies, and keeps the pod
+// affinity.
 func onNode(asked *corev1.Affinity, node string) *corev1.Affinity {
 	out := asked.DeepCopy()
 	if out == nil {
@@ -223,13 +228,16 @@ func onNode(asked *corev1.Affinity, node string) *corev1.Affinity {
 	}
 	out.NodeAffinity = &corev1.NodeAffinity{
 		RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
-			MatchFields: []corev1.NodeSelectorRequirement{{Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{node}}},
+			MatchFields: []corev1.NodeSelectorRequirement{
+				{Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{node}},
+			},
 		}}},
 	}
 	return out
 }
 
-// besideReaders lets the scheduler place the pod on the node of the others that read the same copy; the first may run anywhere.
+// besideReaders places the pod on the node of the other pods that read the same copy; the first one can run on any
+// node.
 func besideReaders(asked *corev1.Affinity, reads string) *corev1.Affinity {
 	out := asked.DeepCopy()
 	if out == nil {
@@ -240,12 +248,13 @@ func besideReaders(asked *corev1.Affinity, reads string) *corev1.Affinity {
 	}
 	required := &out.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution
 	*required = append(*required, corev1.PodAffinityTerm{
-		LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{v1alpha1.LabelReads: reads}}, TopologyKey: corev1.LabelHostname,
+		LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{v1alpha1.LabelReads: reads}},
+		TopologyKey:   corev1.LabelHostname,
 	})
 	return out
 }
 
-// controllerOf makes an object of our API the owner and controller of a Job.
+// controllerOf returns an owner reference that makes an object of our API the controller of a Job.
 func controllerOf(kind string, o metav1.Object) metav1.OwnerReference {
 	return *metav1.NewControllerRef(o, v1alpha1.GroupVersion.WithKind(kind))
 }

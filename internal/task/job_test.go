@@ -25,7 +25,9 @@ func s3Storage() *v1alpha1.BackupStorage {
 		ObjectMeta: metav1.ObjectMeta{Name: "s3", Namespace: "backup", UID: "uid-storage"},
 		Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
 			Provider: v1alpha1.ProviderS3,
-			S3:       &v1alpha1.S3Storage{Endpoint: "https://s3.example.com", Bucket: "backups", Prefix: "prod", SecretName: "s3-key"},
+			S3: &v1alpha1.S3Storage{
+				Endpoint: "https://s3.example.com", Bucket: "backups", Prefix: "prod", SecretName: "s3-key",
+			},
 		}},
 	}
 }
@@ -35,7 +37,9 @@ func localStorage() *v1alpha1.BackupStorage {
 		ObjectMeta: metav1.ObjectMeta{Name: "disk", Namespace: "shop", UID: "uid-disk"},
 		Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
 			Provider: v1alpha1.ProviderLocal,
-			Local:    &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "backups"}, SubPath: "cairn"},
+			Local: &v1alpha1.LocalStorage{
+				PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "backups"}, SubPath: "cairn",
+			},
 		}},
 	}
 }
@@ -52,12 +56,16 @@ func backupInput() task.BackupJobInput {
 		Session: &v1alpha1.BackupSession{
 			ObjectMeta: metav1.ObjectMeta{Name: "shop-hourly-1795154820", Namespace: "shop", UID: "uid-session"},
 			Spec: v1alpha1.BackupSessionSpec{
-				Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: "BackupBatch", Name: "shop"},
+				Invoker: v1alpha1.TypedLocalObjectReference{
+					APIGroup: v1alpha1.Group, Kind: "BackupBatch", Name: "shop",
+				},
 				Session: "hourly",
 			},
 		},
 		Snapshot: &v1alpha1.Snapshot{
-			ObjectMeta: metav1.ObjectMeta{Name: "shop-db-shop-hourly-1795154820", Namespace: "shop", UID: "uid-snapshot"},
+			ObjectMeta: metav1.ObjectMeta{
+				Name: "shop-db-shop-hourly-1795154820", Namespace: "shop", UID: "uid-snapshot",
+			},
 			Spec: v1alpha1.SnapshotSpec{
 				SnapshotID: "01JD", Repository: "shop-db", Session: "hourly", BackupSession: "shop-hourly-1795154820",
 				Version: v1alpha1.SnapshotLayoutVersion, AppRef: appRef,
@@ -66,14 +74,20 @@ func backupInput() task.BackupJobInput {
 		Target: v1alpha1.ResolvedTarget{
 			Name: "db", AppRef: appRef, Configuration: "shop-db",
 			Task: v1alpha1.ResolvedTask{
-				Addon: "workload-addon", Task: "logical-backup", Function: "workload-backup", Driver: v1alpha1.DriverKopia,
-				Image: "example.com/mover:v1", Args: []string{"backup", "--exclude=*.tmp"},
+				Addon: "workload-addon", Task: "logical-backup", Function: "workload-backup",
+				Driver: v1alpha1.DriverKopia,
+				Image:  "example.com/mover:v1", Args: []string{"backup", "--exclude=*.tmp"},
 			},
 		},
 		Host: v1alpha1.ResolvedHost{
 			Name: "pod-0", Node: "node-a",
-			SecurityContext: v1alpha1.MoverSecurityContext{RunAsUser: new(int64(999)), SupplementalGroups: []int64{999}},
-			Volumes:         []v1alpha1.ResolvedVolume{{Component: "pod-0-data", ClaimName: "data-mariadb-0", Path: "db"}, {Component: "pod-0-logs", ClaimName: "logs-mariadb-0"}},
+			SecurityContext: v1alpha1.MoverSecurityContext{
+				RunAsUser: new(int64(999)), SupplementalGroups: []int64{999},
+			},
+			Volumes: []v1alpha1.ResolvedVolume{
+				{Component: "pod-0-data", ClaimName: "data-mariadb-0", Path: "db"},
+				{Component: "pod-0-logs", ClaimName: "logs-mariadb-0"},
+			},
 		},
 		Repository: v1alpha1.ResolvedRepository{
 			Name: "shop-db", UID: "uid-repository", Directory: "/shop/db/",
@@ -89,8 +103,10 @@ func backupInput() task.BackupJobInput {
 
 func restoreInput() task.RestoreJobInput {
 	return task.RestoreJobInput{
-		Session: &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Name: "bring-back", Namespace: "shop", UID: "uid-restore"}},
-		Name:    task.RestoreJobName("bring-back", "pod-0"),
+		Session: &v1alpha1.RestoreSession{
+			ObjectMeta: metav1.ObjectMeta{Name: "bring-back", Namespace: "shop", UID: "uid-restore"},
+		},
+		Name: task.RestoreJobName("bring-back", "pod-0"),
 		Host: v1alpha1.ResolvedRestoreHost{Name: "pod-0", Volumes: []v1alpha1.ResolvedRestoreVolume{
 			{Component: "pod-0-data", ID: "k123", Path: "db", ClaimName: "data-new", Files: 7, Bytes: 1000},
 			{Component: "pod-0-logs", ID: "k124", ClaimName: "logs-new"},
@@ -98,7 +114,11 @@ func restoreInput() task.RestoreJobInput {
 		Resolved: v1alpha1.ResolvedRestore{
 			Snapshot: "shop-db-shop-hourly-1795154820", SnapshotUID: "uid-snapshot",
 			Repository: backupInput().Repository,
-			Task:       v1alpha1.ResolvedTask{Function: "pvc-restore", Driver: v1alpha1.DriverKopia, Image: "example.com/mover:v1", Args: []string{"restore"}},
+			Task: v1alpha1.ResolvedTask{
+				Function: "pvc-restore", Driver: v1alpha1.DriverKopia, Image: "example.com/mover:v1", Args: []string{
+					"restore",
+				},
+			},
 		},
 		AppRef:      backupInput().Target.AppRef,
 		Storage:     s3Storage(),
@@ -127,8 +147,16 @@ func TestJobsAreAsInTheGoldenFiles(t *testing.T) {
 			in.Host.Node = ""
 			in.Target.Repositories = make([]v1alpha1.ResolvedRepository, 2)
 			in.Target.Copies = []v1alpha1.ResolvedCopy{
-				{ClaimName: "data-mariadb-0", Name: "copy-data", AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}},
-				{ClaimName: "logs-mariadb-0", Name: "copy-logs", AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadOnlyMany}},
+				{
+					ClaimName: "data-mariadb-0", Name: "copy-data", AccessModes: []corev1.PersistentVolumeAccessMode{
+						corev1.ReadWriteOnce,
+					},
+				},
+				{
+					ClaimName: "logs-mariadb-0", Name: "copy-logs", AccessModes: []corev1.PersistentVolumeAccessMode{
+						corev1.ReadOnlyMany,
+					},
+				},
 			}
 			return task.BackupJob(in)
 		},
@@ -136,9 +164,13 @@ func TestJobsAreAsInTheGoldenFiles(t *testing.T) {
 			in := backupInput()
 			in.Host.SecurityContext = v1alpha1.MoverSecurityContext{}
 			in.Target.Task.Job = &v1alpha1.JobPodSpec{
-				SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(1000)), RunAsGroup: new(int64(2000))},
+				SecurityContext: &v1alpha1.MoverSecurityContext{
+					RunAsUser: new(int64(1000)), RunAsGroup: new(int64(2000)),
+				},
 				Resources: corev1.ResourceRequirements{
-					Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi"), corev1.ResourceCPU: resource.MustParse("2")},
+					Limits: corev1.ResourceList{
+						corev1.ResourceMemory: resource.MustParse("64Mi"), corev1.ResourceCPU: resource.MustParse("2"),
+					},
 				},
 				NodeSelector: map[string]string{"disk": "ssd"},
 				Tolerations:  []corev1.Toleration{{Key: "backup", Operator: corev1.TolerationOpExists}},
@@ -149,10 +181,19 @@ func TestJobsAreAsInTheGoldenFiles(t *testing.T) {
 			in := backupInput()
 			in.Storage, in.Credentials = nil, task.Credentials{}
 			in.Session.CreationTimestamp = metav1.NewTime(time.Unix(1795154820, 0))
-			in.Target.Task.Driver, in.Target.Task.Args = v1alpha1.DriverVolumeSnapshotter, []string{"volume-snapshot", "--wait-timeout=10m"}
+			in.Target.Task.Driver, in.Target.Task.Args = v1alpha1.DriverVolumeSnapshotter, []string{"volume-snapshot",
+				"--wait-timeout=10m"}
 			in.Host = v1alpha1.ResolvedHost{Name: "target", Volumes: []v1alpha1.ResolvedVolume{
-				{Component: "pod-0", ClaimName: "data-db-0", Snapshot: &v1alpha1.ResolvedVolumeSnapshot{Name: "data-db-0-1795154820", ClassName: "fast"}},
-				{Component: "pod-1", ClaimName: "data-db-1", Snapshot: &v1alpha1.ResolvedVolumeSnapshot{Name: "data-db-1-1795154820", ClassName: "fast"}},
+				{
+					Component: "pod-0", ClaimName: "data-db-0", Snapshot: &v1alpha1.ResolvedVolumeSnapshot{
+						Name: "data-db-0-1795154820", ClassName: "fast",
+					},
+				},
+				{
+					Component: "pod-1", ClaimName: "data-db-1", Snapshot: &v1alpha1.ResolvedVolumeSnapshot{
+						Name: "data-db-1-1795154820", ClassName: "fast",
+					},
+				},
 			}}
 			return task.VolumeSnapshotJob(in)
 		},
@@ -163,13 +204,15 @@ func TestJobsAreAsInTheGoldenFiles(t *testing.T) {
 			in := restoreInput()
 			in.Privileged = true
 			in.Host.SecurityContext.RunAsUser = new(int64(0))
-			in.Restore = task.Restore{Overwrite: v1alpha1.OverwriteIfNewer, DeleteExtra: true, Verify: true, Group: true}
+			in.Restore = task.Restore{Overwrite: v1alpha1.OverwriteIfNewer, DeleteExtra: true, Verify: true,
+				Group: true}
 			return task.RestoreJob(in)
 		},
 		"restore into empty volumes that are given to its group": func() (*batchv1.Job, error) {
 			in := restoreInput()
 			in.Name = "restore-bring-back-2"
-			in.Host.SecurityContext = v1alpha1.MoverSecurityContext{RunAsUser: new(int64(1000)), RunAsGroup: new(int64(2000))}
+			in.Host.SecurityContext = v1alpha1.MoverSecurityContext{RunAsUser: new(int64(1000)),
+				RunAsGroup: new(int64(2000))}
 			in.Restore.Group, in.Resume = true, map[string]bool{"pod-0-data": true}
 			return task.RestoreJob(in)
 		},
@@ -181,23 +224,32 @@ func TestJobsAreAsInTheGoldenFiles(t *testing.T) {
 		},
 		"init of an NFS storage with runtime settings": func() (*batchv1.Job, error) {
 			s := localStorage()
-			s.Spec.Storage.Local = &v1alpha1.LocalStorage{NFS: &v1alpha1.NFSVolumeSource{Server: "nfs.example.com", Path: "/export"}, MountPath: "/backups"}
+			s.Spec.Storage.Local = &v1alpha1.LocalStorage{NFS: &v1alpha1.NFSVolumeSource{Server: "nfs.example.com",
+				Path: "/export"}, MountPath: "/backups"}
 			s.Spec.RuntimeSettings = &v1alpha1.RuntimeSettings{
 				Pod: &v1alpha1.PodRuntimeSettings{
 					SecurityContext:   &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(1000))},
 					PriorityClassName: "low", SchedulerName: "packing", RuntimeClassName: new("small"),
 					ImagePullSecrets: []corev1.LocalObjectReference{{Name: "registry"}},
 					Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{
-						Weight: 1, Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "disk", Operator: corev1.NodeSelectorOpExists}}},
+						Weight: 1, Preference: corev1.NodeSelectorTerm{
+							MatchExpressions: []corev1.NodeSelectorRequirement{
+								{Key: "disk", Operator: corev1.NodeSelectorOpExists},
+							},
+						},
 					}}}},
-					TopologySpreadConstraints: []corev1.TopologySpreadConstraint{{MaxSkew: 1, TopologyKey: "zone", WhenUnsatisfiable: corev1.ScheduleAnyway}},
-					NodeSelector:              map[string]string{"zone": "a"}, Tolerations: []corev1.Toleration{{Key: "backup", Operator: corev1.TolerationOpExists}},
+					TopologySpreadConstraints: []corev1.TopologySpreadConstraint{
+						{MaxSkew: 1, TopologyKey: "zone", WhenUnsatisfiable: corev1.ScheduleAnyway},
+					},
+					NodeSelector: map[string]string{"zone": "a"},
+					Tolerations:  []corev1.Toleration{{Key: "backup", Operator: corev1.TolerationOpExists}},
 				},
 				Container: &v1alpha1.ContainerRuntimeSettings{Resources: corev1.ResourceRequirements{
 					Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")},
 				}},
 			}
-			return task.InitStorageJob(task.InitStorageJobInput{Storage: s, Digest: "sha256:3", Image: "example.com/mover:v1", ClusterUID: "uid-cluster"})
+			return task.InitStorageJob(task.InitStorageJobInput{Storage: s, Digest: "sha256:3",
+				Image: "example.com/mover:v1", ClusterUID: "uid-cluster"})
 		},
 		"init of a storage whose pod has labels, a node and an account": func() (*batchv1.Job, error) {
 			return task.InitStorageJob(task.InitStorageJobInput{
@@ -213,8 +265,14 @@ func TestJobsAreAsInTheGoldenFiles(t *testing.T) {
 		"init of a repository on a local storage": func() (*batchv1.Job, error) {
 			return task.InitRepositoryJob(task.InitRepositoryJobInput{
 				Repository: &v1alpha1.Repository{
-					ObjectMeta: metav1.ObjectMeta{Name: "shop-db", Namespace: "shop", UID: "uid-repository", Annotations: map[string]string{v1alpha1.AnnotationAdopt: "/shop/db"}},
-					Spec:       v1alpha1.RepositorySpec{AppRef: backupInput().Target.AppRef, Path: "shop//db", Driver: v1alpha1.DriverKopia},
+					ObjectMeta: metav1.ObjectMeta{
+						Name: "shop-db", Namespace: "shop", UID: "uid-repository", Annotations: map[string]string{
+							v1alpha1.AnnotationAdopt: "/shop/db",
+						},
+					},
+					Spec: v1alpha1.RepositorySpec{
+						AppRef: backupInput().Target.AppRef, Path: "shop//db", Driver: v1alpha1.DriverKopia,
+					},
 				},
 				Storage: localStorage(), Credentials: task.Credentials{EncryptionSecret: "enc"},
 				Digest: "sha256:2", Image: "example.com/mover:v1", ClusterUID: "uid-cluster",
@@ -281,13 +339,14 @@ func TestJobsThatNeedPrivilegeAreRefused(t *testing.T) {
 	}
 }
 
-// settledStorage has the runtimeSettings that the other storages of these tests have not.
+// settledStorage returns a storage with runtimeSettings, which the other storages of these tests lack.
 func settledStorage() *v1alpha1.BackupStorage {
 	s := s3Storage()
 	s.Spec.RuntimeSettings = &v1alpha1.RuntimeSettings{Pod: &v1alpha1.PodRuntimeSettings{
 		PodLabels:      map[string]string{"team": "shop", v1alpha1.LabelManagedBy: "me"},
 		PodAnnotations: map[string]string{"mesh": "off", v1alpha1.AnnotationTask: "{}"},
-		NodeName:       "node-a", PriorityClassName: "low", Priority: new(int32(-1)), EnableServiceLinks: new(true), ServiceAccountName: "bucket-reader",
+		NodeName:       "node-a", PriorityClassName: "low", Priority: new(int32(-1)), EnableServiceLinks: new(true),
+		ServiceAccountName: "bucket-reader",
 	}}
 	return s
 }
@@ -299,13 +358,16 @@ func TestAllJobsOfAStorageHaveItsSettings(t *testing.T) {
 	}
 	build := map[string]func(privileged bool) (*batchv1.Job, error){
 		"init of the storage": func(privileged bool) (*batchv1.Job, error) {
-			return task.InitStorageJob(task.InitStorageJobInput{Storage: settledStorage(), Digest: "sha256:1", Privileged: privileged})
+			return task.InitStorageJob(task.InitStorageJobInput{Storage: settledStorage(), Digest: "sha256:1",
+				Privileged: privileged})
 		},
 		"init of a repository": func(privileged bool) (*batchv1.Job, error) {
-			return task.InitRepositoryJob(task.InitRepositoryJobInput{Storage: settledStorage(), Repository: repository, Digest: "sha256:1", Privileged: privileged})
+			return task.InitRepositoryJob(task.InitRepositoryJobInput{Storage: settledStorage(), Repository: repository,
+				Digest: "sha256:1", Privileged: privileged})
 		},
 		"keeper": func(privileged bool) (*batchv1.Job, error) {
-			return task.KeepJob(task.KeepJobInput{Name: "keeper-s3", Namespace: "shop", Label: "keeper-s3", Storage: settledStorage(), Privileged: privileged,
+			return task.KeepJob(task.KeepJobInput{Name: "keeper-s3", Namespace: "shop", Label: "keeper-s3",
+				Storage: settledStorage(), Privileged: privileged,
 				Work: []task.KeepWork{{Repository: repository, EncryptionSecret: "enc", Maintain: task.MaintainQuick}}})
 		},
 	}
@@ -313,13 +375,17 @@ func TestAllJobsOfAStorageHaveItsSettings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			_, err := build(false)
-			g.Expect(err).To(MatchError(ContainSubstring("serviceAccountName bucket-reader " + task.ErrPrivilegeRequired.Error())))
+			g.Expect(err).To(MatchError(ContainSubstring("serviceAccountName bucket-reader " +
+				task.ErrPrivilegeRequired.Error())))
 			job, err := build(true)
 			g.Expect(err).NotTo(HaveOccurred())
 			template := job.Spec.Template
-			g.Expect(template.Labels).To(And(HaveKeyWithValue("team", "shop"), HaveKeyWithValue(v1alpha1.LabelManagedBy, v1alpha1.ManagedByCairn)))
-			g.Expect(template.Annotations).To(And(HaveKeyWithValue("mesh", "off"), HaveKeyWithValue(v1alpha1.AnnotationTask, ContainSubstring("version"))), "the task is Cairn's")
-			g.Expect(job.Labels).NotTo(HaveKey("team"), "they are of the pod")
+			g.Expect(template.Labels).To(And(HaveKeyWithValue("team", "shop"), HaveKeyWithValue(v1alpha1.LabelManagedBy,
+				v1alpha1.ManagedByCairn)))
+			g.Expect(template.Annotations).To(And(HaveKeyWithValue("mesh", "off"),
+				HaveKeyWithValue(v1alpha1.AnnotationTask,
+					ContainSubstring("version"))), "the task annotation stays Cairn's")
+			g.Expect(job.Labels).NotTo(HaveKey("team"), "the labels are for the pod")
 			pod := template.Spec
 			g.Expect(pod.NodeName).To(BeEmpty(), "the scheduler places the pod")
 			g.Expect(pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms[0].MatchFields[0].Values).To(Equal([]string{"node-a"}))
@@ -355,7 +421,8 @@ func TestATaskSurvivesItsWayThroughTheAnnotation(t *testing.T) {
 	g.Expect(got.Snapshot.Spec.SnapshotID).To(Equal("01JD"))
 	g.Expect(got.Repository.MustExist).To(BeTrue(), "only init Jobs create repositories")
 
-	for _, bad := range []string{"", "{}", `{"version":2,"kind":"backup"}`, `{"version":1,"kind":"restore"}`, `{"version":1,"kind":"backup","cluster":"c"}`} {
+	for _, bad := range []string{"", "{}", `{"version":2,"kind":"backup"}`, `{"version":1,"kind":"restore"}`,
+		`{"version":1,"kind":"backup","cluster":"c"}`} {
 		_, err := task.Decode([]byte(bad), task.KindBackup)
 		g.Expect(err).To(HaveOccurred(), bad)
 	}

@@ -17,33 +17,33 @@ import (
 // KindKeep removes data from repositories and maintains them.
 const KindKeep Kind = "keep"
 
-// keepTimeout bounds a keeper: collecting the garbage of a big repository takes long.
+// keepTimeout bounds a keeper: garbage collection in a big repository takes long.
 const keepTimeout = 6 * time.Hour
 
-// Maintenance is a sort of maintenance.
+// Maintenance is a kind of maintenance.
 type Maintenance string
 
-// The values of Maintenance; none is empty.
+// The values of Maintenance; empty means none.
 const (
 	MaintainQuick Maintenance = "quick"
 	MaintainFull  Maintenance = "full"
 )
 
-// Keep is what a keeper is to do in one repository. The Result has a component for each, named by its index.
+// Keep is the work of a keeper in one repository. The Result has a component for each Keep, named by its index.
 type Keep struct {
 	Repository Repository `json:"repository"`
-	// Remove these Snapshots.
+	// Remove lists the Snapshots to remove.
 	Remove []Removed `json:"remove,omitempty"`
-	// Wipe removes the whole directory. Nothing else is done then.
+	// Wipe removes the whole directory. Nothing else happens then.
 	Wipe bool `json:"wipe,omitempty"`
-	// Maintain the repository after that.
+	// Maintain names the maintenance that follows.
 	Maintain Maintenance `json:"maintain,omitempty"`
-	// Check these components of Snapshots after that. The Result has in Verified of how many, in this order, something is known,
-	// and in Damaged the indices of those among them that are damaged or missing.
+	// Check lists components of Snapshots to check after that. The Result reports in Verified how many of them were
+	// checked, counted from the first, and in Damaged the indices of those that are damaged or missing.
 	Check []Checked `json:"check,omitempty"`
 }
 
-// Checked is a component of a Snapshot of which is to be found out whether all that it needs is there.
+// Checked is a component of a Snapshot. The keeper checks whether the repository has all of its data.
 type Checked struct {
 	Snapshot  string    `json:"snapshot"`
 	UID       types.UID `json:"uid"`
@@ -51,15 +51,15 @@ type Checked struct {
 	ID        string    `json:"id"`
 }
 
-// Removed is a Snapshot whose data is to go.
+// Removed is a Snapshot whose data the keeper removes.
 type Removed struct {
 	Name string    `json:"name"`
 	UID  types.UID `json:"uid"`
-	// IDs of its data in the repository, as far as they are known. What carries the UID as a tag goes as well.
+	// IDs of its data in the repository, as far as they are known. The keeper also removes data tagged with the UID.
 	IDs []string `json:"ids,omitempty"`
 }
 
-// checkKeep says what is missing of a keeper's task.
+// checkKeep reports what a keeper's task lacks.
 func (t Task) checkKeep() error {
 	if len(t.Keep) == 0 {
 		return errors.New("no repositories")
@@ -70,44 +70,44 @@ func (t Task) checkKeep() error {
 		}
 		for _, s := range k.Remove {
 			if s.Name == "" || s.UID == "" {
-				return fmt.Errorf("a snapshot of repository %d has no name or UID", i)
+				return fmt.Errorf("a Snapshot of repository %d has no name or UID", i)
 			}
 		}
 		for _, c := range k.Check {
 			if c.Snapshot == "" || c.UID == "" || c.Component == "" || c.ID == "" {
-				return fmt.Errorf("a component that is to be checked in repository %d has no snapshot, UID, name or ID", i)
+				return fmt.Errorf("a component to check in repository %d has no Snapshot, UID, name or ID", i)
 			}
 		}
 	}
 	return nil
 }
 
-// KeepJobInput is everything that a keeper's Job is built from.
+// KeepJobInput is the input for a keeper's Job.
 type KeepJobInput struct {
-	// Owner of the Job: the Lease that lets one keeper work at a time.
+	// Owner of the Job: the Lease that lets only one keeper work at a time.
 	Owner metav1.OwnerReference
 	// Name and Namespace of the Job.
 	Name, Namespace string
 	// Label is the value of v1alpha1.LabelKeeper.
 	Label string
-	// Storage that all repositories lie in.
+	// Storage that holds all the repositories.
 	Storage *v1alpha1.BackupStorage
-	// StorageSecret that the keeper reads, in the Job's namespace. Empty for a local storage.
+	// StorageSecret that the keeper reads, in the Job's namespace; empty for a local storage.
 	StorageSecret string
 	// Work to do.
 	Work []KeepWork
 	// Image of the mover.
 	Image string
-	// Privileged says whether the Namespace allows root and host paths.
+	// Privileged reports whether the Namespace allows root and host paths.
 	Privileged bool
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID string
 }
 
-// KeepWork is what is to be done in one repository.
+// KeepWork is the work in one repository.
 type KeepWork struct {
 	Repository *v1alpha1.Repository
-	// EncryptionSecret with its password, in the Job's namespace. Empty where the directory is wiped.
+	// EncryptionSecret with its password, in the Job's namespace; empty if the directory is wiped.
 	EncryptionSecret string
 	Remove           []Removed
 	Wipe             bool
@@ -120,7 +120,8 @@ func KeepJob(in KeepJobInput) (*batchv1.Job, error) {
 	t := Task{Kind: KindKeep, Cluster: in.ClusterUID, Namespace: in.Namespace, Storage: storageOf(in.Storage)}
 	passwords := make([]string, len(in.Work))
 	for i, w := range in.Work {
-		k := Keep{Repository: repositoryOf(w.Repository), Remove: w.Remove, Wipe: w.Wipe, Maintain: w.Maintain, Check: w.Check}
+		k := Keep{Repository: repositoryOf(w.Repository), Remove: w.Remove, Wipe: w.Wipe, Maintain: w.Maintain,
+			Check: w.Check}
 		if w.EncryptionSecret != "" {
 			k.Repository.Encryption = strconv.Itoa(i)
 		}
@@ -144,5 +145,5 @@ func KeepJob(in KeepJobInput) (*batchv1.Job, error) {
 	}.job()
 }
 
-// passwordDir is where the password of a keeper's repository lies.
+// passwordDir returns the directory with the password of a keeper's repository.
 func passwordDir(index int) string { return path.Join(EncryptionDir, strconv.Itoa(index)) }

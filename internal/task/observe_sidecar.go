@@ -10,29 +10,29 @@ import (
 )
 
 const (
-	// sidecarLimit is how long a sidecar may take to begin with what it was given, and how long one that could be given something
-	// is looked for.
+	// sidecarLimit is how long a sidecar can take to begin its work, and how long the manager looks for a sidecar that
+	// can do it.
 	sidecarLimit = 5 * time.Minute
-	// maxRestarts is how often its container may be started again while it works on the same thing.
+	// maxRestarts is how often the sidecar's container can restart while it works on the same thing.
 	maxRestarts = 3
-	// sidecarPoll is how often the pod is looked at: pods of workloads are not watched.
+	// sidecarPoll is how often the pod is observed: pods of workloads are not watched.
 	sidecarPoll = 10 * time.Second
 )
 
-// SidecarAtWork is what is known of a sidecar that was given something to do.
+// SidecarAtWork describes a sidecar that was given work.
 type SidecarAtWork struct {
-	// Container is the name of its container.
+	// Container is the name of the sidecar's container.
 	Container string
-	// Since is when it could have begun.
+	// Since is when the sidecar could have begun.
 	Since time.Time
-	// Begun says whether it has.
+	// Begun reports whether it has begun.
 	Begun bool
-	// Restarts is how often its container had been started again before.
+	// Restarts is the container's restart count from before the work.
 	Restarts int32
 }
 
-// ObserveSidecar tells how a sidecar's work is going, as if it were a Job's: from its pod, which is nil where there is none any
-// more. What its components say is for the caller to know.
+// ObserveSidecar returns the state of a sidecar's work as if it were a Job's. It looks at the pod, which is nil if it
+// is gone. The caller must read the state of the components.
 func ObserveSidecar(pod *corev1.Pod, w SidecarAtWork, now time.Time) Observation {
 	gone := func(reason, message string) Observation {
 		return Observation{State: StateFailed, Reason: reason, Message: message}
@@ -47,7 +47,8 @@ func ObserveSidecar(pod *corev1.Pod, w SidecarAtWork, now time.Time) Observation
 		return gone(v1alpha1.ReasonPodDeleted, "the pod has ended")
 	}
 	if since, lost := lostSince(pod); lost {
-		o := limited(Observation{Reason: v1alpha1.ReasonNodeLost, Message: "the node of the pod does not answer any more"}, since, nodeLostLimit, now)
+		o := limited(Observation{Reason: v1alpha1.ReasonNodeLost, Message: "the node of the pod no longer answers"},
+			since, nodeLostLimit, now)
 		o.Recheck = soonest(o.Recheck)
 		if o.State == StateWaiting {
 			o.State = StateRunning
@@ -63,15 +64,16 @@ func ObserveSidecar(pod *corev1.Pod, w SidecarAtWork, now time.Time) Observation
 		if t := status.LastTerminationState.Terminated; t != nil {
 			why = cut(t.Reason, 64)
 		}
-		return gone(v1alpha1.ReasonSidecarNotReady, fmt.Sprintf("the sidecar of pod %s was started again %d times while it worked (%s): does it need more memory (containerRuntimeSettings.resources)?",
-			pod.Name, maxRestarts, why))
+		return gone(v1alpha1.ReasonSidecarNotReady,
+			fmt.Sprintf("the sidecar of pod %s restarted %d times while it worked (%s): raise its memory limit in containerRuntimeSettings.resources if it needs more",
+				pod.Name, maxRestarts, why))
 	case !w.Begun:
-		return notBegun(w, "the sidecar of pod "+pod.Name+" does not begin: its log says why", now)
+		return notBegun(w, "the sidecar of pod "+pod.Name+" does not begin its work: see its log", now)
 	}
 	return Observation{State: StateRunning, Reason: v1alpha1.ReasonRunning, Recheck: sidecarPoll}
 }
 
-// NoSidecar tells how it is when since then nobody was found who could be given the work. message says why.
+// NoSidecar returns the state when no sidecar has been found for the work since then. message explains why.
 func NoSidecar(since time.Time, message string, now time.Time) Observation {
 	return notBegun(SidecarAtWork{Since: since}, message, now)
 }
@@ -82,7 +84,7 @@ func notBegun(w SidecarAtWork, message string, now time.Time) Observation {
 	return o
 }
 
-// soonest is when to look again at what is not watched.
+// soonest returns when to look again at a pod that is not watched.
 func soonest(recheck time.Duration) time.Duration {
 	if recheck == 0 {
 		return 0
@@ -90,7 +92,7 @@ func soonest(recheck time.Duration) time.Duration {
 	return min(recheck, sidecarPoll)
 }
 
-// ContainerStatus is that of a native sidecar's container, nil where the pod has none of that name.
+// ContainerStatus returns the status of a native sidecar's container; nil if the pod has no container of that name.
 func ContainerStatus(pod *corev1.Pod, name string) *corev1.ContainerStatus {
 	for i := range pod.Status.InitContainerStatuses {
 		if pod.Status.InitContainerStatuses[i].Name == name {

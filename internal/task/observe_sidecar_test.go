@@ -18,7 +18,10 @@ func TestObserveSidecar(t *testing.T) {
 		p := &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Name: "web-x"},
 			Status: corev1.PodStatus{Phase: corev1.PodRunning, InitContainerStatuses: []corev1.ContainerStatus{
-				{Name: "cairn", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}, RestartCount: 7},
+				{
+					Name: "cairn", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
+					RestartCount: 7,
+				},
 			}},
 		}
 		for _, e := range edit {
@@ -35,7 +38,8 @@ func TestObserveSidecar(t *testing.T) {
 	}
 	unheard := func(ago time.Duration) func(*corev1.Pod, *corev1.ContainerStatus) {
 		return func(p *corev1.Pod, _ *corev1.ContainerStatus) {
-			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionUnknown, LastTransitionTime: metav1.NewTime(now.Add(-ago))}}
+			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionUnknown,
+				LastTransitionTime: metav1.NewTime(now.Add(-ago))}}
 		}
 	}
 	tests := map[string]struct {
@@ -45,37 +49,62 @@ func TestObserveSidecar(t *testing.T) {
 		state  task.State
 		reason string
 	}{
-		"it works":          {pod: pod(), begun: true, since: time.Hour, state: task.StateRunning, reason: v1alpha1.ReasonRunning},
-		"it has not begun":  {pod: pod(), since: time.Minute, state: task.StateWaiting, reason: v1alpha1.ReasonSidecarNotReady},
-		"it does not begin": {pod: pod(), since: 5 * time.Minute, state: task.StateFailed, reason: v1alpha1.ReasonSidecarNotReady},
-		"its pod is gone":   {state: task.StateFailed, reason: v1alpha1.ReasonPodDeleted},
-		"its pod has ended": {pod: pod(func(p *corev1.Pod, _ *corev1.ContainerStatus) { p.Status.Phase = corev1.PodSucceeded }), state: task.StateFailed, reason: v1alpha1.ReasonPodDeleted},
+		"it works": {
+			pod: pod(), begun: true, since: time.Hour, state: task.StateRunning, reason: v1alpha1.ReasonRunning,
+		},
+		"it has not begun": {
+			pod: pod(), since: time.Minute, state: task.StateWaiting, reason: v1alpha1.ReasonSidecarNotReady,
+		},
+		"it does not begin": {
+			pod: pod(), since: 5 * time.Minute, state: task.StateFailed, reason: v1alpha1.ReasonSidecarNotReady,
+		},
+		"its pod is gone": {state: task.StateFailed, reason: v1alpha1.ReasonPodDeleted},
+		"its pod has ended": {
+			pod:   pod(func(p *corev1.Pod, _ *corev1.ContainerStatus) { p.Status.Phase = corev1.PodSucceeded }),
+			state: task.StateFailed, reason: v1alpha1.ReasonPodDeleted,
+		},
 		"its pod was evicted": {pod: pod(func(p *corev1.Pod, _ *corev1.ContainerStatus) {
 			p.Status.Phase, p.Status.Reason = corev1.PodFailed, "Evicted"
 		}), state: task.StateFailed, reason: v1alpha1.ReasonEvicted},
-		"its node is not heard of":           {pod: pod(unheard(time.Minute)), begun: true, state: task.StateRunning, reason: v1alpha1.ReasonNodeLost},
-		"its node is not heard of for long":  {pod: pod(unheard(time.Hour)), begun: true, state: task.StateFailed, reason: v1alpha1.ReasonNodeLost},
-		"it was killed and is started again": {pod: pod(crashed(8)), begun: true, since: time.Hour, state: task.StateRunning, reason: v1alpha1.ReasonRunning},
-		"it is killed again and again":       {pod: pod(crashed(10)), begun: true, state: task.StateFailed, reason: v1alpha1.ReasonSidecarNotReady},
-		"it does not run":                    {pod: pod(crashed(7)), since: time.Minute, state: task.StateWaiting, reason: v1alpha1.ReasonSidecarNotReady},
-		"there is no sidecar in the pod":     {pod: &corev1.Pod{}, since: 5 * time.Minute, begun: true, state: task.StateFailed, reason: v1alpha1.ReasonSidecarNotReady},
+		"its node does not report": {
+			pod: pod(unheard(time.Minute)), begun: true, state: task.StateRunning, reason: v1alpha1.ReasonNodeLost,
+		},
+		"its node does not report for long": {
+			pod: pod(unheard(time.Hour)), begun: true, state: task.StateFailed, reason: v1alpha1.ReasonNodeLost,
+		},
+		"it was killed and is started again": {
+			pod: pod(crashed(8)), begun: true, since: time.Hour, state: task.StateRunning,
+			reason: v1alpha1.ReasonRunning,
+		},
+		"it is killed again and again": {
+			pod: pod(crashed(10)), begun: true, state: task.StateFailed, reason: v1alpha1.ReasonSidecarNotReady,
+		},
+		"it does not run": {
+			pod: pod(crashed(7)), since: time.Minute, state: task.StateWaiting, reason: v1alpha1.ReasonSidecarNotReady,
+		},
+		"there is no sidecar in the pod": {
+			pod: &corev1.Pod{}, since: 5 * time.Minute, begun: true, state: task.StateFailed,
+			reason: v1alpha1.ReasonSidecarNotReady,
+		},
 		"its pod is being deleted": {pod: pod(func(p *corev1.Pod, _ *corev1.ContainerStatus) {
 			p.DeletionTimestamp = new(metav1.NewTime(now.Add(time.Second)))
 		}), begun: true, state: task.StateRunning, reason: v1alpha1.ReasonNodeLost},
-		"its pod does not come to its end": {pod: pod(func(p *corev1.Pod, _ *corev1.ContainerStatus) {
+		"its pod stays in deletion": {pod: pod(func(p *corev1.Pod, _ *corev1.ContainerStatus) {
 			p.DeletionTimestamp = new(metav1.NewTime(now.Add(-time.Hour)))
 		}), begun: true, state: task.StateFailed, reason: v1alpha1.ReasonNodeLost},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			got := task.ObserveSidecar(tt.pod, task.SidecarAtWork{Container: "cairn", Since: now.Add(-tt.since), Begun: tt.begun, Restarts: 7}, now)
+			got := task.ObserveSidecar(tt.pod, task.SidecarAtWork{Container: "cairn", Since: now.Add(-tt.since),
+				Begun: tt.begun, Restarts: 7}, now)
 			g.Expect(got.State).To(Equal(tt.state))
 			g.Expect(got.Reason).To(Equal(tt.reason))
 			g.Expect(got.Recheck > 0).To(Equal(tt.state != task.StateFailed), "pods of workloads are not watched")
 			g.Expect(got.Recheck).To(BeNumerically("<=", 10*time.Second))
 		})
 	}
-	NewWithT(t).Expect(task.ObserveSidecar(pod(crashed(10)), task.SidecarAtWork{Container: "cairn", Begun: true, Restarts: 7}, now).Message).
+	NewWithT(t).Expect(task.ObserveSidecar(pod(crashed(10)), task.SidecarAtWork{Container: "cairn", Begun: true,
+		Restarts: 7}, now).Message).
 		To(ContainSubstring("OOMKilled"))
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// failedStep is the step that ended otherwise than with 0, nil where there is none.
+// failedStep returns the step that did not end with exit code 0, or nil.
 func failedStep(pod *corev1.Pod) *corev1.ContainerStatus {
 	if pod == nil {
 		return nil
@@ -22,18 +22,18 @@ func failedStep(pod *corev1.Pod) *corev1.ContainerStatus {
 	return nil
 }
 
-// ofStep is the reason and message of a task that ended with a step before its mover. What the step wrote is not repeated: it may
-// name the user's files.
+// ofStep returns the reason and message of a task that ended in a step before its mover. It does not repeat the output
+// of the step, which can name the user's files.
 func ofStep(pod *corev1.Pod, s *corev1.ContainerStatus) (reason, message string) {
 	reason, what := v1alpha1.ReasonStepFailed, fmt.Sprintf("failed with exit code %d", s.State.Terminated.ExitCode)
 	if s.State.Terminated.Reason == "OOMKilled" {
 		what = "needed more memory than its limit: raise runtimeSettings.resources.limits.memory of its Function"
 	}
-	return reason, fmt.Sprintf("step %s of the task %s; the mover did not run. As long as the pod is there: kubectl logs -n %s %s -c %s",
+	return reason, fmt.Sprintf("step %s of the task %s; the mover did not run. While the pod exists, see: kubectl logs -n %s %s -c %s",
 		s.Name, what, pod.Namespace, pod.Name, s.Name)
 }
 
-// stepping says whether a step has started.
+// stepping reports whether a step has started.
 func stepping(pod *corev1.Pod) bool {
 	for _, s := range pod.Status.InitContainerStatuses {
 		if s.State.Running != nil || s.State.Terminated != nil {
@@ -43,7 +43,7 @@ func stepping(pod *corev1.Pod) bool {
 	return false
 }
 
-// inStep says in which step a pod was, as an ending of a sentence.
+// inStep names the step that a pod was in, as the end of a sentence.
 func inStep(pod *corev1.Pod) string {
 	if pod == nil {
 		return ""
@@ -56,7 +56,7 @@ func inStep(pod *corev1.Pod) string {
 	return ""
 }
 
-// stepEnded is when the last step that has ended did so.
+// stepEnded returns when the last step to end did so.
 func stepEnded(pod *corev1.Pod) time.Time {
 	var last time.Time
 	for _, s := range pod.Status.InitContainerStatuses {

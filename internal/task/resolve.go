@@ -12,17 +12,19 @@ import (
 	"github.com/cairn-backup/cairn/internal/variables"
 )
 
-// Variables are the built-in variables of a task. Its name is filled in by Resolve.
+// Variables are the built-in variables of a task. Resolve sets the task's name itself.
 type Variables = variables.Builtin
 
-// FunctionLookup gives the Function of a name, nil where there is none. A caller whose lookup can fail otherwise keeps the
-// error and looks at it before it looks at what Resolve returned.
+// FunctionLookup returns the Function with a name, or nil. A caller whose lookup can fail in another way keeps the
+// error and checks it before it uses what Resolve returned.
 type FunctionLookup func(name string) *v1alpha1.Function
 
-// Resolve fills in everything of a task that a policy and its variables say: the containers of its steps, their volumes, and the
-// values of all parameters that the task declares, defaults included. addon may be nil, which is the error that it does not
-// exist. Mistakes come back as ResolvedError; the other results are empty then.
-func Resolve(addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.AddonInfo, restore bool, vars Variables) (v1alpha1.ResolvedTask, map[string]string, *v1alpha1.ResolvedError) {
+// Resolve fills in everything that a policy and the variables determine about a task: the containers of its steps,
+// their volumes, and the values of all parameters that the task declares, defaults included. A nil addon means that the
+// Addon does not exist, which is an error. Mistakes come back as ResolvedError; the other results are empty then.
+func Resolve(
+	addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.AddonInfo, restore bool, vars Variables,
+) (v1alpha1.ResolvedTask, map[string]string, *v1alpha1.ResolvedError) {
 	r := resolution{addon: addon, functions: functions, info: &info, restore: restore, builtin: vars}
 	if refusal := r.resolve(); refusal != nil {
 		refusal.Message = cut(refusal.Message, 2048)
@@ -31,7 +33,7 @@ func Resolve(addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.Addo
 	return r.out, r.params, nil
 }
 
-// resolution of one task.
+// resolution resolves one task.
 type resolution struct {
 	addon     *v1alpha1.Addon
 	functions FunctionLookup
@@ -41,7 +43,7 @@ type resolution struct {
 
 	task      *v1alpha1.Task
 	reference *v1alpha1.TaskReference
-	// shared are the mounts that every container has.
+	// shared holds the mounts that every container gets.
 	shared []corev1.VolumeMount
 	out    v1alpha1.ResolvedTask
 	params map[string]string
@@ -56,14 +58,15 @@ func (r *resolution) resolve() *v1alpha1.ResolvedError {
 	case r.addon == nil:
 		return refuse(v1alpha1.ReasonAddonNotFound, "there is no Addon %q", r.info.Name)
 	case len(r.info.Tasks) != 1:
-		return refuse(v1alpha1.ReasonTaskNotFound, "one task of Addon %q must be named", r.addon.Name)
+		return refuse(v1alpha1.ReasonTaskNotFound, "name exactly one task of Addon %q", r.addon.Name)
 	}
 	if mistakes := policy.TaskMistakes("addon", r.addon, r.info, r.restore); len(mistakes) > 0 {
 		return asRefusal(mistakes)
 	}
 	r.reference = &r.info.Tasks[0]
 	r.task = policy.FindTask(r.addon, r.reference.Name, r.restore)
-	r.out = v1alpha1.ResolvedTask{Addon: r.addon.Name, Task: r.task.Name, Driver: r.task.Driver, Singleton: r.task.Singleton}
+	r.out = v1alpha1.ResolvedTask{Addon: r.addon.Name, Task: r.task.Name, Driver: r.task.Driver,
+		Singleton: r.task.Singleton}
 	if r.out.Driver == "" {
 		r.out.Driver = v1alpha1.DriverKopia
 	}
@@ -80,7 +83,7 @@ func (r *resolution) resolve() *v1alpha1.ResolvedError {
 	return nil
 }
 
-// asRefusal tells all mistakes of a policy at once.
+// asRefusal reports all mistakes of a policy at once.
 func asRefusal(mistakes []policy.Mistake) *v1alpha1.ResolvedError {
 	messages := make([]string, len(mistakes))
 	for i, m := range mistakes {
@@ -89,7 +92,7 @@ func asRefusal(mistakes []policy.Mistake) *v1alpha1.ResolvedError {
 	return refuse(mistakes[0].Reason, "%s", strings.Join(messages, "; "))
 }
 
-// template keeps what the pod is shaped by. What became a part of the containers and volumes is not kept twice.
+// template keeps what shapes the pod. It drops what became a part of the containers and volumes.
 func (r *resolution) template() {
 	t := r.info.JobTemplate
 	if t == nil {
@@ -107,15 +110,17 @@ func (r *resolution) template() {
 	r.out.Job.Volumes, r.out.Job.VolumeMounts = nil, nil
 }
 
-// step resolves one step; the last one is the mover.
+// step resolves one step; the last step is the mover.
 func (r *resolution) step(step v1alpha1.TaskStep, i int, last bool) *v1alpha1.ResolvedError {
 	function := r.functions(step.Name)
 	if function == nil {
-		return refuse(v1alpha1.ReasonFunctionNotFound, "there is no Function %q, which task %q of Addon %q names", step.Name, r.task.Name, r.addon.Name)
+		return refuse(v1alpha1.ReasonFunctionNotFound, "there is no Function %q, which task %q of Addon %q names",
+			step.Name, r.task.Name, r.addon.Name)
 	}
 	unpacks := r.restore && policy.Unpacks(function)
 	if function.Spec.Stream != nil && (!last || r.builtin.TargetHost == "" && !unpacks) {
-		return refuse(v1alpha1.ReasonInvalidTask, "task %q of Addon %q: function %q runs a program of a database: it can only be the last step of a task whose target is one",
+		return refuse(v1alpha1.ReasonInvalidTask,
+			"task %q of Addon %q: Function %q runs a program of a database: it can only be the last step of a task whose target is a database",
 			r.task.Name, r.addon.Name, function.Name)
 	}
 	values, err := policy.StepValues(r.task, step, r.reference, r.builtin)
@@ -131,7 +136,10 @@ func (r *resolution) step(step v1alpha1.TaskStep, i int, last bool) *v1alpha1.Re
 	}
 	r.settings(&c, last)
 	for _, m := range r.shared {
-		if !slices.ContainsFunc(c.VolumeMounts, func(own corev1.VolumeMount) bool { return own.Name == m.Name && own.MountPath == m.MountPath }) {
+		if !slices.ContainsFunc(c.VolumeMounts, func(own corev1.VolumeMount) bool {
+			return own.Name == m.Name &&
+				own.MountPath == m.MountPath
+		}) {
 			c.VolumeMounts = append(c.VolumeMounts, m)
 		}
 	}
@@ -147,7 +155,8 @@ func (r *resolution) step(step v1alpha1.TaskStep, i int, last bool) *v1alpha1.Re
 				access = v1alpha1.TargetAccessReadWrite
 			}
 		}
-		r.out.Steps = append(r.out.Steps, v1alpha1.ResolvedStep{Function: function.Name, TargetAccess: access, Container: c})
+		r.out.Steps = append(r.out.Steps, v1alpha1.ResolvedStep{Function: function.Name, TargetAccess: access,
+			Container: c})
 		return nil
 	}
 	if mistakes := policy.RequirementMistakes("addon.tasks[0]", r.task, values); len(mistakes) > 0 {
@@ -172,8 +181,8 @@ func (r *resolution) step(step v1alpha1.TaskStep, i int, last bool) *v1alpha1.Re
 	return nil
 }
 
-// settings puts what the policy says about containers together with what the Function says. Of the mover the policy's come
-// first, of a step before it the Function's.
+// settings merges the container settings of the policy with those of the Function. The policy wins for the mover, the
+// Function for a step before it.
 func (r *resolution) settings(c *corev1.Container, last bool) {
 	asked := &v1alpha1.ContainerRuntimeSettings{}
 	if t := r.info.JobTemplate; t != nil {
@@ -187,7 +196,8 @@ func (r *resolution) settings(c *corev1.Container, last bool) {
 			EnvFrom:         s.EnvFrom,
 		}
 	}
-	own := &v1alpha1.ContainerRuntimeSettings{Resources: c.Resources, SecurityContext: c.SecurityContext, Env: c.Env, EnvFrom: c.EnvFrom}
+	own := &v1alpha1.ContainerRuntimeSettings{Resources: c.Resources, SecurityContext: c.SecurityContext, Env: c.Env,
+		EnvFrom: c.EnvFrom}
 	first, second := asked, own
 	if last {
 		first, second = own, asked
@@ -198,17 +208,18 @@ func (r *resolution) settings(c *corev1.Container, last bool) {
 	c.EnvFrom = slices.Concat(first.EnvFrom, second.EnvFrom)
 }
 
-// stepName is the name of a step's container.
+// stepName returns the name of a step's container.
 func stepName(function string, i int) string {
 	suffix := fmt.Sprintf("-%d", i)
 	name := strings.ReplaceAll(function, ".", "-")
 	return strings.Trim(name[:min(len(name), 63-len(suffix))], "-") + suffix
 }
 
-// orNil is nil for a container of which nothing is said.
+// orNil returns nil for a container without settings.
 func orNil(c corev1.Container) *corev1.Container {
 	if len(c.Command)+len(c.Env)+len(c.EnvFrom)+len(c.Ports)+len(c.VolumeMounts)+len(c.VolumeDevices) == 0 &&
-		c.WorkingDir == "" && c.SecurityContext == nil && len(c.Resources.Limits)+len(c.Resources.Requests)+len(c.Resources.Claims) == 0 {
+		c.WorkingDir == "" && c.SecurityContext == nil &&
+		len(c.Resources.Limits)+len(c.Resources.Requests)+len(c.Resources.Claims) == 0 {
 		return nil
 	}
 	return &c

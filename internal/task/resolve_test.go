@@ -21,7 +21,8 @@ func TestResolveFillsInVariablesAndParameters(t *testing.T) {
 		params map[string]string
 		reason string
 	}
-	declared := []v1alpha1.TaskParameter{{Parameter: v1alpha1.Parameter{Name: "exclude"}}, {Parameter: v1alpha1.Parameter{Name: "level", Default: "3"}}}
+	declared := []v1alpha1.TaskParameter{{Parameter: v1alpha1.Parameter{Name: "exclude"}},
+		{Parameter: v1alpha1.Parameter{Name: "level", Default: "3"}}}
 	for name, tc := range map[string]struct {
 		args       []string
 		parameters []v1alpha1.TaskParameter
@@ -29,8 +30,12 @@ func TestResolveFillsInVariablesAndParameters(t *testing.T) {
 		want       result
 	}{
 		"a variable and a parameter": {
-			args: []string{"backup", "--ns=${namespace}", "--exclude=${exclude}"}, parameters: declared, params: `{"exclude":"*.tmp"}`,
-			want: result{args: []string{"backup", "--ns=shop", "--exclude=*.tmp"}, params: map[string]string{"exclude": "*.tmp", "level": "3"}},
+			args: []string{"backup", "--ns=${namespace}", "--exclude=${exclude}"}, parameters: declared,
+			params: `{"exclude":"*.tmp"}`,
+			want: result{
+				args: []string{"backup", "--ns=shop", "--exclude=*.tmp"}, params: map[string]string{"exclude": "*.tmp",
+					"level": "3"},
+			},
 		},
 		"a default in the Function, both spellings": {
 			args: []string{"${exclude:=a}", "${exclude:-b}", "${level:=9}", "${exclude:=}"}, parameters: declared,
@@ -38,28 +43,55 @@ func TestResolveFillsInVariablesAndParameters(t *testing.T) {
 		},
 		"a value that looks like a variable stays as it is": {
 			args: []string{"${exclude}"}, parameters: declared, params: `{"exclude":"${namespace} \" } $x"}`,
-			want: result{args: []string{`$${namespace} " } $$x`}, params: map[string]string{"exclude": `${namespace} " } $x`, "level": "3"}},
+			want: result{
+				args: []string{`$${namespace} " } $$x`}, params: map[string]string{"exclude": `${namespace} " } $x`,
+					"level": "3"},
+			},
 		},
-		"a dollar alone is a dollar": {
-			args: []string{"$5 $namespace }{"}, want: result{args: []string{"$5 $namespace }{"}, params: map[string]string{}},
+		"a dollar without braces stays a dollar": {
+			args: []string{"$5 $namespace }{"}, want: result{args: []string{"$5 $namespace }{"},
+				params: map[string]string{}},
 		},
-		"an unknown variable":                 {args: []string{"${nmespace}"}, want: result{reason: v1alpha1.ReasonInvalidParameters}},
-		"a variable that is not known here":   {args: []string{"${restoreSession}"}, want: result{reason: v1alpha1.ReasonInvalidParameters}},
-		"a variable that is not closed":       {args: []string{"${namespace"}, want: result{reason: v1alpha1.ReasonInvalidParameters}},
-		"a shell's operator":                  {args: []string{"${namespace%x}"}, want: result{reason: v1alpha1.ReasonInvalidParameters}},
-		"no name":                             {args: []string{"${}"}, want: result{reason: v1alpha1.ReasonInvalidParameters}},
-		"an unknown parameter":                {parameters: declared, params: `{"exclud":"x"}`, want: result{reason: v1alpha1.ReasonInvalidParameters}},
-		"a parameter that is no string":       {parameters: declared, params: `{"level":3}`, want: result{reason: v1alpha1.ReasonInvalidParameters}},
-		"params that are no object":           {parameters: declared, params: `[1]`, want: result{reason: v1alpha1.ReasonInvalidParameters}},
-		"a required parameter that is absent": {parameters: []v1alpha1.TaskParameter{{Parameter: v1alpha1.Parameter{Name: "db", Required: true}}}, want: result{reason: v1alpha1.ReasonInvalidParameters}},
-		"a parameter named like the image":    {parameters: []v1alpha1.TaskParameter{{Parameter: v1alpha1.Parameter{Name: "moverImage"}}}, want: result{reason: v1alpha1.ReasonInvalidParameters}},
+		"an unknown variable": {
+			args: []string{"${nmespace}"}, want: result{reason: v1alpha1.ReasonInvalidParameters},
+		},
+		"a variable that is not known here": {
+			args: []string{"${restoreSession}"}, want: result{reason: v1alpha1.ReasonInvalidParameters},
+		},
+		"a variable that is not closed": {
+			args: []string{"${namespace"}, want: result{reason: v1alpha1.ReasonInvalidParameters},
+		},
+		"a shell's operator": {
+			args: []string{"${namespace%x}"}, want: result{reason: v1alpha1.ReasonInvalidParameters},
+		},
+		"an empty name": {
+			args: []string{"${}"}, want: result{reason: v1alpha1.ReasonInvalidParameters},
+		},
+		"an unknown parameter": {
+			parameters: declared, params: `{"exclud":"x"}`, want: result{reason: v1alpha1.ReasonInvalidParameters},
+		},
+		"a parameter that is no string": {
+			parameters: declared, params: `{"level":3}`, want: result{reason: v1alpha1.ReasonInvalidParameters},
+		},
+		"params that are no object": {
+			parameters: declared, params: `[1]`, want: result{reason: v1alpha1.ReasonInvalidParameters},
+		},
+		"a required parameter that is absent": {
+			parameters: []v1alpha1.TaskParameter{{Parameter: v1alpha1.Parameter{Name: "db", Required: true}}},
+			want:       result{reason: v1alpha1.ReasonInvalidParameters},
+		},
+		"a parameter named like the image": {
+			parameters: []v1alpha1.TaskParameter{{Parameter: v1alpha1.Parameter{Name: "moverImage"}}},
+			want:       result{reason: v1alpha1.ReasonInvalidParameters},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			addon := &v1alpha1.Addon{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Spec: v1alpha1.AddonSpec{
 				BackupTasks: []v1alpha1.Task{{Name: "t", Function: "f", Parameters: tc.parameters}},
 			}}
-			function := &v1alpha1.Function{ObjectMeta: metav1.ObjectMeta{Name: "f"}, Spec: v1alpha1.FunctionSpec{Image: "${moverImage}", Args: tc.args}}
+			function := &v1alpha1.Function{ObjectMeta: metav1.ObjectMeta{Name: "f"},
+				Spec: v1alpha1.FunctionSpec{Image: "${moverImage}", Args: tc.args}}
 			info := v1alpha1.AddonInfo{Name: "a", Tasks: []v1alpha1.TaskReference{{Name: "t"}}}
 			if tc.params != "" {
 				info.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(tc.params)}
@@ -97,14 +129,16 @@ func TestResolveSaysWhatIsMissing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			_, _, rerr := task.Resolve(tc.addon, none, v1alpha1.AddonInfo{Name: "a", Tasks: []v1alpha1.TaskReference{{Name: tc.task}}}, tc.restore, task.Variables{})
+			_, _, rerr := task.Resolve(tc.addon, none,
+				v1alpha1.AddonInfo{Name: "a",
+					Tasks: []v1alpha1.TaskReference{{Name: tc.task}}}, tc.restore, task.Variables{})
 			g.Expect(rerr).NotTo(BeNil())
 			g.Expect(rerr.Reason).To(Equal(tc.reason))
 		})
 	}
 }
 
-// catalog gives the built-in Functions and Addons.
+// catalog returns the built-in Functions and Addons.
 func catalog(t testing.TB) (functions map[string]*v1alpha1.Function, addons []*v1alpha1.Addon) {
 	t.Helper()
 	g := NewWithT(t)
@@ -138,9 +172,11 @@ func TestEveryTaskOfTheCatalogResolves(t *testing.T) {
 				tasks = addon.Spec.RestoreTasks
 			}
 			for _, declared := range tasks {
-				reference := v1alpha1.TaskReference{Name: declared.Name, Params: &apiextensionsv1.JSON{Raw: []byte("{" + neededParams(declared) + "}")}}
+				reference := v1alpha1.TaskReference{Name: declared.Name,
+					Params: &apiextensionsv1.JSON{Raw: []byte("{" + neededParams(declared) + "}")}}
 				got, _, rerr := task.Resolve(addon, func(n string) *v1alpha1.Function { return functions[n] },
-					v1alpha1.AddonInfo{Name: addon.Name, Tasks: []v1alpha1.TaskReference{reference}}, restore, catalogVariables(addon.Name))
+					v1alpha1.AddonInfo{Name: addon.Name,
+						Tasks: []v1alpha1.TaskReference{reference}}, restore, catalogVariables(addon.Name))
 				g.Expect(rerr).To(BeNil(), addon.Name+"/"+declared.Name)
 				g.Expect(got.Image).To(BeElementOf("mover:v1", "database:v1"))
 				g.Expect(got.Args).NotTo(BeEmpty())
@@ -149,7 +185,7 @@ func TestEveryTaskOfTheCatalogResolves(t *testing.T) {
 	}
 }
 
-// neededParams are the parameters that a task can't do without, all of which are images.
+// neededParams returns the parameters that a task needs, all of which are images.
 func neededParams(t v1alpha1.Task) string {
 	var out []string
 	for _, p := range t.Parameters {
@@ -160,7 +196,7 @@ func neededParams(t v1alpha1.Task) string {
 	return strings.Join(out, ",")
 }
 
-// catalogVariables are what is known of the target of a built-in Addon.
+// catalogVariables returns what is known about the target of a built-in Addon.
 func catalogVariables(addon string) task.Variables {
 	vars := task.Variables{MoverImage: "mover:v1"}
 	if addon != "pvc-addon" && addon != "workload-addon" {
@@ -183,6 +219,6 @@ func convert(t testing.TB, raw map[string]any, functions map[string]*v1alpha1.Fu
 		g.Expect(runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(raw, &a, true)).To(Succeed())
 		*addons = append(*addons, &a)
 	default:
-		t.Fatalf("the catalog holds a %v", raw["kind"])
+		t.Fatalf("the catalog has an unexpected %v", raw["kind"])
 	}
 }

@@ -10,55 +10,55 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// Restore is how a restore treats what its volumes hold.
+// Restore describes how a restore treats the present content of its volumes.
 type Restore struct {
-	// Overwrite allows to write into a volume that is not empty, and says what becomes of a file that is there. Empty: the
-	// volume must be empty.
+	// Overwrite allows writing into a volume that is not empty, and decides what happens to an existing file. If it is
+	// empty, the volume must be empty.
 	Overwrite v1alpha1.OverwritePolicy `json:"overwrite,omitempty"`
-	// DeleteExtra deletes what is in the volume and not in the snapshot.
+	// DeleteExtra deletes what is in the volume but not in the Snapshot.
 	DeleteExtra bool `json:"deleteExtra,omitempty"`
-	// Verify reads back what was written and compares it with the repository.
+	// Verify reads the written data back and compares it with the repository.
 	Verify bool `json:"verify,omitempty"`
-	// Group says that the volumes were given to the mover's group when they were mounted.
+	// Group reports that the kubelet gave the volumes to the mover's group when it mounted them.
 	Group bool `json:"group,omitempty"`
 }
 
-// RestoreJobInput is everything that the Job of one host of a restore is built from.
+// RestoreJobInput is the input for the Job of one host of a restore.
 type RestoreJobInput struct {
 	// Name of the Job.
 	Name string
-	// Session that the Job belongs to, and that owns it.
+	// Session that owns the Job.
 	Session *v1alpha1.RestoreSession
 	// Resolved is the session's status.resolved, and Host one of its hosts.
 	Resolved v1alpha1.ResolvedRestore
 	Host     v1alpha1.ResolvedRestoreHost
-	// Restore is how it treats what is in the volumes.
+	// Restore describes how it treats the content of the volumes.
 	Restore Restore
-	// Resume names the components whose volumes an attempt before wrote into when they were empty.
+	// Resume names the components into whose volumes a previous attempt wrote when they were empty.
 	Resume map[string]bool
-	// AppRef is what the Snapshot is of.
+	// AppRef is the object that the Snapshot is of.
 	AppRef v1alpha1.TypedObjectReference
 	// Storage of the repository.
 	Storage *v1alpha1.BackupStorage
-	// Credentials as access.EnsureCredentials gave them.
+	// Credentials as access.EnsureCredentials returned them.
 	Credentials Credentials
-	// Timeout of the Job; 0 is none.
+	// Timeout of the Job; 0 for none.
 	Timeout time.Duration
-	// Privileged says whether the Namespace allows root.
+	// Privileged reports whether the Namespace allows root.
 	Privileged bool
 	// ClusterUID is the UID of the namespace kube-system.
 	ClusterUID string
 }
 
-// RestoreJobName is the name of the first Job of one RestoreSession and one host.
+// RestoreJobName returns the name of the first Job of one RestoreSession and one host.
 func RestoreJobName(session, host string) string { return policy.JobName("restore", session, host) }
 
-// restoreCapabilities let root write what belongs to others and give it back to them.
+// restoreCapabilities let root write files of other users and restore their owners.
 var restoreCapabilities = []corev1.Capability{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP"}
 
-// RestoreJob builds the Job that restores one host's components into its volumes. It fails with ErrPrivilegeRequired where
-// the namespace does not allow root and the restore asks for it. With Restore.Group the kubelet gives the volumes to the
-// mover's group: they must be known to be empty.
+// RestoreJob builds the Job that restores one host's components into its volumes. It fails with ErrPrivilegeRequired if
+// the restore asks for root and the namespace does not allow it. With Restore.Group, the kubelet gives the volumes to
+// the mover's group; the caller must know that they are empty.
 func RestoreJob(in RestoreJobInput) (*batchv1.Job, error) {
 	r, t := in.Resolved, RestoreTask(in)
 	b := blueprint{
@@ -88,7 +88,7 @@ func RestoreJob(in RestoreJobInput) (*batchv1.Job, error) {
 	return b.job()
 }
 
-// RestoreTask is what restores one host's components into its volumes, whoever does it.
+// RestoreTask returns the work order for restoring one host's components into its volumes, by a Job or a sidecar.
 func RestoreTask(in RestoreJobInput) Task {
 	r := in.Resolved
 	restore := in.Restore
@@ -102,14 +102,16 @@ func RestoreTask(in RestoreJobInput) Task {
 	}
 	for _, v := range in.Host.Volumes {
 		t.Components = append(t.Components, Component{
-			Name: v.Component, Path: v.Path, ID: v.ID, Resume: in.Resume[v.Component], Stream: v.Stream, Files: v.Files, Bytes: v.Bytes,
+			Name: v.Component, Path: v.Path, ID: v.ID, Resume: in.Resume[v.Component], Stream: v.Stream, Files: v.Files,
+			Bytes: v.Bytes,
 		})
 	}
 	return t
 }
 
-// CanTakeGroup says whether the volumes of a restore's pod may be given to the mover's group when they are mounted: it is not
-// root, which needs none, and no other volume that keeps data, which belongs to others, is mounted beside them.
+// CanTakeGroup reports whether the kubelet is allowed to give the volumes of a restore's pod to the mover's group. It
+// is not if the mover is root, which needs no group, or if another volume with data is mounted too, whose owners would
+// change.
 func CanTakeGroup(host v1alpha1.MoverSecurityContext, t v1alpha1.ResolvedTask, storage *v1alpha1.BackupStorage) bool {
 	for _, v := range t.Volumes {
 		if v.EmptyDir == nil && v.ConfigMap == nil && v.Secret == nil && v.DownwardAPI == nil && v.Projected == nil {

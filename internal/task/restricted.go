@@ -12,7 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// restricted is a container within the restricted Pod Security profile.
+// restricted returns a security context within the restricted Pod Security profile.
 func restricted() *corev1.SecurityContext {
 	return &corev1.SecurityContext{
 		AllowPrivilegeEscalation: new(false),
@@ -20,7 +20,8 @@ func restricted() *corev1.SecurityContext {
 	}
 }
 
-// excess names what a container's security context has beyond the restricted Pod Security profile, or "".
+// excess names a setting of a container's security context that the restricted Pod Security profile forbids, or returns
+// "".
 func excess(c *corev1.SecurityContext) string {
 	is := func(p *bool, value bool) bool { return p != nil && *p == value }
 	switch {
@@ -30,7 +31,8 @@ func excess(c *corev1.SecurityContext) string {
 		return "privileged"
 	case is(c.AllowPrivilegeEscalation, true):
 		return "allowPrivilegeEscalation"
-	case c.Capabilities != nil && slices.ContainsFunc(c.Capabilities.Add, func(c corev1.Capability) bool { return c != "NET_BIND_SERVICE" }):
+	case c.Capabilities != nil && slices.ContainsFunc(c.Capabilities.Add,
+		func(c corev1.Capability) bool { return c != "NET_BIND_SERVICE" }):
 		return "capabilities.add"
 	case c.RunAsUser != nil && *c.RunAsUser == 0:
 		return "runAsUser 0"
@@ -48,17 +50,19 @@ func excess(c *corev1.SecurityContext) string {
 	return ""
 }
 
-// unconfined is the annotation of a pod that leaves AppArmor's profile, as releases before the field appArmorProfile have it, or "".
+// unconfined returns the annotation with which a pod leaves its AppArmor profile, as in releases before the field
+// appArmorProfile, or "".
 func unconfined(annotations map[string]string) string {
 	for _, key := range slices.Sorted(maps.Keys(annotations)) {
-		if strings.HasPrefix(key, corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix) && annotations[key] == corev1.DeprecatedAppArmorBetaProfileNameUnconfined {
+		if strings.HasPrefix(key, corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix) &&
+			annotations[key] == corev1.DeprecatedAppArmorBetaProfileNameUnconfined {
 			return key
 		}
 	}
 	return ""
 }
 
-// excessVolume names the source of a volume that the restricted profile does not allow, or "".
+// excessVolume names the source of a volume that the restricted profile does not allow, or returns "".
 func excessVolume(v corev1.Volume) string {
 	switch {
 	case v.HostPath != nil:
@@ -69,9 +73,11 @@ func excessVolume(v corev1.Volume) string {
 	return ""
 }
 
-// allowed is the security context of a container: base, and over it what was asked for, the last one first. What is beyond
-// the restricted profile needs a namespace that allows it.
-func allowed(privileged bool, base *corev1.SecurityContext, asked ...*corev1.SecurityContext) (*corev1.SecurityContext, error) {
+// allowed overlays base with the security contexts in asked; later ones win. Settings that the restricted profile
+// forbids need a namespace that allows them.
+func allowed(
+	privileged bool, base *corev1.SecurityContext, asked ...*corev1.SecurityContext,
+) (*corev1.SecurityContext, error) {
 	out := base
 	for _, a := range asked {
 		if what := excess(a); what != "" && !privileged {
@@ -83,13 +89,13 @@ func allowed(privileged bool, base *corev1.SecurityContext, asked ...*corev1.Sec
 		out.RunAsNonRoot = new(false)
 	}
 	if out.Privileged != nil && *out.Privileged {
-		// The API server refuses the two together.
+		// The API server refuses a container with both settings.
 		out.AllowPrivilegeEscalation = nil
 	}
 	return out, nil
 }
 
-// overlay gives base with every field that over sets. Capabilities that are dropped stay dropped.
+// overlay returns base with every field that over sets. Dropped capabilities stay dropped.
 func overlay(base, over *corev1.SecurityContext) *corev1.SecurityContext {
 	if base == nil || over == nil {
 		return cmp.Or(base, over).DeepCopy()
@@ -125,7 +131,7 @@ func set[T any](to **T, from *T) {
 	}
 }
 
-// shaped gives a pod what a jobTemplate says, but for security and volumes.
+// shaped applies a jobTemplate to a pod, except for security and volumes.
 func shaped(pod *corev1.PodSpec, t *v1alpha1.JobPodSpec, privileged bool) error {
 	if t == nil {
 		return nil
@@ -147,7 +153,7 @@ func shaped(pod *corev1.PodSpec, t *v1alpha1.JobPodSpec, privileged bool) error 
 	return nil
 }
 
-// labelled adds labels to Cairn's own, which come first.
+// labelled adds labels to Cairn's own. Cairn's own win.
 func labelled(own, asked map[string]string) map[string]string {
 	out := maps.Clone(asked)
 	if out == nil {

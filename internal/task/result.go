@@ -18,30 +18,31 @@ type Outcome string
 const (
 	OutcomeSucceeded Outcome = "Succeeded"
 	OutcomeFailed    Outcome = "Failed"
-	// OutcomeUnknown is that of a restored component that could not be verified.
+	// OutcomeUnknown is the outcome of a restored component that could not be verified.
 	OutcomeUnknown Outcome = "Unknown"
 )
 
-// MaxResultBytes is what the kubelet keeps of a termination message.
+// MaxResultBytes is how much the kubelet keeps of a termination message.
 const MaxResultBytes = 4096
 
-// Result is the mover's answer, its termination message. It holds neither a credential nor the name of a user's file.
+// Result is the mover's answer, sent as its termination message. It holds neither a credential nor the name of a user's
+// file.
 type Result struct {
 	// Version of this JSON.
 	Version int `json:"version"`
-	// Outcome of the whole Job: Succeeded only when every component did.
+	// Outcome of the whole Job: Succeeded only if every component succeeded.
 	Outcome Outcome `json:"outcome"`
-	// Reason is one of the reasons of the API.
+	// Reason is a constant of the API.
 	Reason string `json:"reason,omitempty"`
-	// Message says what happened and what to do.
+	// Message explains what happened and what to do.
 	Message string `json:"message,omitempty"`
-	// Components that were worked on.
+	// Components that the mover worked on.
 	Components []ComponentResult `json:"components,omitempty"`
-	// Omitted is the number of components that found no room.
+	// Omitted is the number of components that did not fit.
 	Omitted int `json:"omitted,omitempty"`
 }
 
-// ComponentResult is how one component went. The short names of the JSON are there because all of them share 4096 bytes.
+// ComponentResult is how one component went. Its JSON names are short because all components share 4096 bytes.
 type ComponentResult struct {
 	v1alpha1.ComponentCounts `json:",inline"`
 
@@ -69,8 +70,8 @@ type ComponentResult struct {
 	Error                 string       `json:"error,omitempty"`
 }
 
-// EncodeResult gives the Result's JSON in at most MaxResultBytes: texts are cut first, then components are left out from
-// the end and counted in Omitted.
+// EncodeResult returns the Result's JSON in at most MaxResultBytes. It cuts texts first, then leaves out components
+// from the end and counts them in Omitted.
 func EncodeResult(r Result) ([]byte, error) {
 	r.Version = Version
 	for _, limit := range []int{1024, 256, 64, 0} {
@@ -84,10 +85,10 @@ func EncodeResult(r Result) ([]byte, error) {
 			return b, err
 		}
 	}
-	return nil, fmt.Errorf("encode result: reason of %d bytes", len(r.Reason))
+	return nil, fmt.Errorf("encode result: the reason has %d bytes", len(r.Reason))
 }
 
-// encodeShort cuts each text to limit bytes; the Result's own message gets at least 128.
+// encodeShort cuts each text to limit bytes; the Result's own message keeps at least 128.
 func encodeShort(r Result, limit int) ([]byte, error) {
 	r.Message = cut(r.Message, max(limit, 128))
 	short := make([]ComponentResult, len(r.Components))
@@ -106,7 +107,7 @@ func encodeShort(r Result, limit int) ([]byte, error) {
 	return b, nil
 }
 
-// cut keeps whole characters.
+// cut shortens s to at most limit bytes of whole characters.
 func cut(s string, limit int) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	if len(s) <= limit {
@@ -119,7 +120,7 @@ func cut(s string, limit int) string {
 	return s
 }
 
-// DecodeResult reads a termination message. A message of another program, or one that was cut, is an error.
+// DecodeResult reads a termination message. A message of another program, or a cut message, is an error.
 func DecodeResult(message string) (*Result, error) {
 	var r Result
 	if err := json.Unmarshal([]byte(message), &r); err != nil {
@@ -131,7 +132,7 @@ func DecodeResult(message string) (*Result, error) {
 	return &r, nil
 }
 
-// Component is the result as it stands in a Snapshot's status.
+// Component returns the result in the form of a Snapshot's status.
 func (c ComponentResult) Component(driver v1alpha1.Driver) v1alpha1.Component {
 	out := v1alpha1.Component{
 		Phase: v1alpha1.SnapshotFailed, Path: c.Path, Driver: driver, ID: c.ID,
@@ -146,7 +147,7 @@ func (c ComponentResult) Component(driver v1alpha1.Driver) v1alpha1.Component {
 	return out
 }
 
-// Restored is the result as it stands in a RestoreSession's status.
+// Restored returns the result in the form of a RestoreSession's status.
 func (c ComponentResult) Restored() v1alpha1.RestoredComponent {
 	out := v1alpha1.RestoredComponent{
 		Phase: v1alpha1.RestoreSessionFailed, ID: c.ID,
@@ -170,8 +171,8 @@ func (c ComponentResult) Restored() v1alpha1.RestoredComponent {
 	return out
 }
 
-// FormatSize writes a number of bytes as KubeStash does, for example "12.222 MiB": three decimals of the largest of KiB,
-// MiB, GiB and TiB that it is strictly larger than, so that 1024 bytes are "1024 B".
+// FormatSize formats a number of bytes like KubeStash, for example "12.222 MiB": three decimals of the largest of KiB,
+// MiB, GiB and TiB that is strictly smaller than the number, so that 1024 bytes are "1024 B".
 func FormatSize(n int64) string {
 	const units = "KMGT"
 	for i := len(units); i > 0; i-- {

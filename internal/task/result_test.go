@@ -15,10 +15,12 @@ func TestAResultAlwaysFitsIntoATerminationMessage(t *testing.T) {
 	for components := range 64 {
 		for _, length := range []int{0, 100, 5000} {
 			g := NewWithT(t)
-			in := task.Result{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreadable, Message: strings.Repeat("ä\n", length)}
+			in := task.Result{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreadable,
+				Message: strings.Repeat("ä\n", length)}
 			for i := range components {
 				in.Components = append(in.Components, task.ComponentResult{
-					Name: fmt.Sprintf("%s-%d", strings.Repeat("n", 60), i), Outcome: task.OutcomeSucceeded, ID: strings.Repeat("f", 32),
+					Name: fmt.Sprintf("%s-%d", strings.Repeat("n", 60), i), Outcome: task.OutcomeSucceeded,
+					ID:        strings.Repeat("f", 32),
 					SizeBytes: 1 << 40, Error: strings.Repeat("é", length),
 				})
 			}
@@ -47,8 +49,10 @@ func TestAnotherProgramsMessageIsNoResult(t *testing.T) {
 func TestSizesAreWrittenAsKubeStashWritesThem(t *testing.T) {
 	g := NewWithT(t)
 	for n, want := range map[int64]string{
-		0: "0 B", 1023: "1023 B", 1024: "1024 B", 1025: "1.001 KiB", 1 << 20: "1024.000 KiB", 1<<20 + 1: "1.000 MiB", 12816155: "12.222 MiB",
-		1 << 30: "1024.000 MiB", 3 << 30: "3.000 GiB", 1 << 40: "1024.000 GiB", 5 << 40: "5.000 TiB", 5 << 50: "5120.000 TiB",
+		0: "0 B", 1023: "1023 B", 1024: "1024 B", 1025: "1.001 KiB", 1 << 20: "1024.000 KiB", 1<<20 + 1: "1.000 MiB",
+		12816155: "12.222 MiB",
+		1 << 30:  "1024.000 MiB", 3 << 30: "3.000 GiB", 1 << 40: "1024.000 GiB", 5 << 40: "5.000 TiB",
+		5 << 50: "5120.000 TiB",
 	} {
 		g.Expect(task.FormatSize(n)).To(Equal(want))
 	}

@@ -11,15 +11,16 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// ErrPrivilegeRequired means that a Job would run as root, mount a host path or leave the container's SELinux domain in a
-// namespace that does not allow it.
-var ErrPrivilegeRequired = errors.New("needs the annotation " + v1alpha1.AnnotationPrivilegedMovers + `: "true" on the Namespace`)
+// ErrPrivilegeRequired means that a Job needs more rights than its namespace grants: root, a host path, or another
+// setting that the restricted Pod Security profile forbids.
+var ErrPrivilegeRequired = errors.New("needs the annotation " + v1alpha1.AnnotationPrivilegedMovers +
+	`: "true" on the Namespace`)
 
-// DefaultUser is the user and group that movers run as where neither the target's pod nor policy says otherwise. It is
-// also the group that a local storage belongs to.
+// DefaultUser is the user and group of movers if neither the target's pod nor policy sets one. It is also the group
+// that owns a local storage.
 const DefaultUser int64 = 65532
 
-// podSecurity is the security context of the pod.
+// podSecurity returns the security context of the pod.
 func (b blueprint) podSecurity() (*corev1.PodSecurityContext, error) {
 	user := DefaultUser
 	if b.security.RunAsUser != nil {
@@ -60,9 +61,9 @@ func (b blueprint) podSecurity() (*corev1.PodSecurityContext, error) {
 	return pod, nil
 }
 
-// keepalive has the kernel ask a database that says nothing whether it is still there: for the first time after a minute, and two and a
-// half minutes after its node or pod vanished the program that reads from it ends. The kernel's own default is two hours. Programs ask
-// for keepalives, but not all can say how often. Kubernetes counts these as safe.
+// keepalive makes the kernel probe a silent database: first after a minute, and two and a half minutes after the
+// database's node or pod vanished, the program that reads from it ends. The kernel's default is two hours. Programs
+// enable keepalives, but not all can set the interval. Kubernetes counts these settings as safe.
 func keepalive() []corev1.Sysctl {
 	return []corev1.Sysctl{
 		{Name: "net.ipv4.tcp_keepalive_time", Value: "60"},
@@ -71,15 +72,15 @@ func keepalive() []corev1.Sysctl {
 	}
 }
 
-// confinedTypes are the SELinux types that the restricted Pod Security profile lets a pod choose.
+// confinedTypes are the SELinux types that the restricted Pod Security profile allows.
 var confinedTypes = []string{"", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"}
 
-// confined says whether the restricted Pod Security profile allows the options. A level is always allowed.
+// confined reports whether the restricted Pod Security profile allows the options. It always allows a level.
 func confined(o *corev1.SELinuxOptions) bool {
 	return o == nil || o.User == "" && o.Role == "" && slices.Contains(confinedTypes, o.Type)
 }
 
-// withGroup adds group where it is missing, in a new slice.
+// withGroup returns the groups with group added if it is missing.
 func withGroup(groups []int64, group int64) []int64 {
 	out := make([]int64, 0, len(groups)+1)
 	for _, g := range groups {
@@ -91,7 +92,7 @@ func withGroup(groups []int64, group int64) []int64 {
 	return append(out, group)
 }
 
-// securityOf is the host's own, completed by what policy says where the host says nothing.
+// securityOf returns the host's security context, completed by the policy's where the host's sets nothing.
 func securityOf(host v1alpha1.MoverSecurityContext, template *v1alpha1.JobPodSpec) v1alpha1.MoverSecurityContext {
 	if template == nil || template.SecurityContext == nil {
 		return host

@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// An Addon and a Function as KubeStash's users write them: volumes with sources that name variables, parameters that a Function
-// gives defaults to, a policy that overrides a volume by the name of a variable.
+// An Addon and a Function in the style of KubeStash's users: volumes whose sources name variables, parameters for which
+// a Function has defaults, and a policy that overrides a volume by the name of a variable.
 const (
 	shapedAddon = `
 metadata: {name: shaped}
@@ -63,14 +63,16 @@ func TestAnAddonOfKubeStashsShapeResolves(t *testing.T) {
 	g.Expect(yaml.UnmarshalStrict([]byte(shapedFunction), &function)).To(Succeed())
 	var info v1alpha1.AddonInfo
 	g.Expect(yaml.UnmarshalStrict([]byte(shapedInfo), &info)).To(Succeed())
-	got, params, refusal := task.Resolve(&addon, func(string) *v1alpha1.Function { return &function }, info, false, task.Variables{
-		MoverImage: "example.com/cairn/mover:v1", Namespace: "shop", BackupSession: "s",
-		TargetKind: v1alpha1.KindPersistentVolumeClaim, TargetName: "uploads",
-	})
+	got, params, refusal := task.Resolve(&addon, func(string) *v1alpha1.Function { return &function }, info, false,
+		task.Variables{
+			MoverImage: "example.com/cairn/mover:v1", Namespace: "shop", BackupSession: "s",
+			TargetKind: v1alpha1.KindPersistentVolumeClaim, TargetName: "uploads",
+		})
 	g.Expect(refusal).To(BeNil())
 	g.Expect(got.Image).To(Equal("example.com/cairn/mover:v1"))
 	g.Expect(got.Args).To(Equal([]string{
-		"backup", "--namespace=shop", "--backupsession=s", "--enable-cache=false", "--scratch-dir=/shaped-tmp", "--wait-timeout=300", "--license-apiservice=",
+		"backup", "--namespace=shop", "--backupsession=s", "--enable-cache=false", "--scratch-dir=/shaped-tmp",
+		"--wait-timeout=300", "--license-apiservice=",
 	}))
 	g.Expect(params).To(Equal(map[string]string{"enableCache": "false", "scratchDir": "/shaped-tmp"}))
 
@@ -89,10 +91,11 @@ func TestAnAddonOfKubeStashsShapeResolves(t *testing.T) {
 			sources[v.Name] = v.PersistentVolumeClaim.ClaimName
 		}
 	}
-	g.Expect(sources).To(And(HaveKeyWithValue("work", "2Gi"), HaveKeyWithValue("shaped-tmp", "1Gi"), HaveKeyWithValue("shaped-data", "uploads")))
+	g.Expect(sources).To(And(HaveKeyWithValue("work", "2Gi"), HaveKeyWithValue("shaped-tmp", "1Gi"),
+		HaveKeyWithValue("shaped-data", "uploads")))
 	for _, m := range job.Spec.Template.Spec.Containers[0].VolumeMounts {
 		if m.Name == "shaped-data" {
-			g.Expect(m.ReadOnly).To(BeTrue(), "a mover never writes to what it backs up, whatever the Addon says")
+			g.Expect(m.ReadOnly).To(BeTrue(), "a mover never writes to what it backs up, whatever the Addon sets")
 		}
 	}
 }

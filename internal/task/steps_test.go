@@ -16,7 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/variables"
 )
 
-// stepsAddon has a task of three steps, with everything that a task can have.
+// stepsAddon has a task of three steps with every possible setting.
 const stepsAddon = `
 metadata: {name: app-addon}
 spec:
@@ -86,20 +86,26 @@ func stepFunctions() map[string]*v1alpha1.Function {
 	}
 	return map[string]*v1alpha1.Function{
 		"app.export": function("app.export", v1alpha1.FunctionSpec{
-			Image: "app:v2", Command: []string{"/app", "export"}, Args: []string{"--to=/cairn/volumes/${file}", "--mode=${mode}", "--password=$(PASSWORD)", "--region=${REGION}"},
+			Image: "app:v2", Command: []string{"/app", "export"}, Args: []string{"--to=/cairn/volumes/${file}",
+				"--mode=${mode}", "--password=$(PASSWORD)", "--region=${REGION}"},
 			VolumeMounts: []corev1.VolumeMount{{Name: "cache", MountPath: "/var/cache/app"}},
 			RuntimeSettings: &v1alpha1.ContainerRuntimeSettings{
-				Env:             []corev1.EnvVar{{Name: "LANG", Value: "de"}},
-				SecurityContext: &corev1.SecurityContext{RunAsUser: new(int64(33)), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}},
+				Env: []corev1.EnvVar{{Name: "LANG", Value: "de"}},
+				SecurityContext: &corev1.SecurityContext{
+					RunAsUser: new(int64(33)), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+				},
 			},
 		}),
-		"app.check":  function("app.check", v1alpha1.FunctionSpec{Image: "app:v2", Args: []string{"check"}}),
-		"app.clear":  function("app.clear", v1alpha1.FunctionSpec{Image: "app:v2", Args: []string{"clear"}}),
-		"pvc-backup": function("pvc-backup", v1alpha1.FunctionSpec{Image: "${moverImage}", Args: []string{"backup", "--exclude=${exclude:=}"}}),
+		"app.check": function("app.check", v1alpha1.FunctionSpec{Image: "app:v2", Args: []string{"check"}}),
+		"app.clear": function("app.clear", v1alpha1.FunctionSpec{Image: "app:v2", Args: []string{"clear"}}),
+		"pvc-backup": function("pvc-backup", v1alpha1.FunctionSpec{Image: "${moverImage}",
+			Args: []string{"backup", "--exclude=${exclude:=}"}}),
 	}
 }
 
-func resolveSteps(t testing.TB, restore bool, change func(*v1alpha1.Addon, map[string]*v1alpha1.Function, *v1alpha1.AddonInfo)) (v1alpha1.ResolvedTask, map[string]string, *v1alpha1.ResolvedError) {
+func resolveSteps(
+	t testing.TB, restore bool, change func(*v1alpha1.Addon, map[string]*v1alpha1.Function, *v1alpha1.AddonInfo),
+) (v1alpha1.ResolvedTask, map[string]string, *v1alpha1.ResolvedError) {
 	t.Helper()
 	g := NewWithT(t)
 	var addon v1alpha1.Addon
@@ -114,14 +120,15 @@ func resolveSteps(t testing.TB, restore bool, change func(*v1alpha1.Addon, map[s
 		change(&addon, functions, &info)
 	}
 	return task.Resolve(&addon, func(name string) *v1alpha1.Function { return functions[name] }, info, restore,
-		task.Variables{MoverImage: "example.com/mover:v1", Namespace: "shop", BackupSession: "s", TargetKind: "StatefulSet", TargetName: "app"})
+		task.Variables{MoverImage: "example.com/mover:v1", Namespace: "shop", BackupSession: "s",
+			TargetKind: "StatefulSet", TargetName: "app"})
 }
 
 func TestStepsResolve(t *testing.T) {
 	g := NewWithT(t)
 	got, params, refusal := resolveSteps(t, false, nil)
 	g.Expect(refusal).To(BeNil())
-	g.Expect(got.Task).To(Equal("logical-backup"), "the older spelling of the name stands for the same task")
+	g.Expect(got.Task).To(Equal("logical-backup"), "the older spelling of the name means the same task")
 	g.Expect(got.Function).To(Equal("pvc-backup"))
 	g.Expect(got.Singleton).To(BeTrue())
 	g.Expect(params).To(Equal(map[string]string{"mode": "full", "exclude": "*.tmp"}))
@@ -132,13 +139,14 @@ func TestStepsResolve(t *testing.T) {
 	got, _, refusal = resolveSteps(t, true, nil)
 	g.Expect(refusal).To(BeNil())
 	g.Expect(got.Steps).To(HaveLen(1))
-	g.Expect(got.Steps[0].TargetAccess).To(Equal(v1alpha1.TargetAccessReadWrite), "a step of a restore may write")
+	g.Expect(got.Steps[0].TargetAccess).To(Equal(v1alpha1.TargetAccessReadWrite), "a step of a restore can write")
 }
 
 func TestAStepsParametersComeBeforeDefaultsAndAfterThePolicy(t *testing.T) {
 	g := NewWithT(t)
 	mode := func(change func(*v1alpha1.TaskReference)) string {
-		got, _, refusal := resolveSteps(t, false, func(_ *v1alpha1.Addon, _ map[string]*v1alpha1.Function, info *v1alpha1.AddonInfo) {
+		got, _, refusal := resolveSteps(t, false, func(_ *v1alpha1.Addon, _ map[string]*v1alpha1.Function,
+			info *v1alpha1.AddonInfo) {
 			change(&info.Tasks[0])
 		})
 		g.Expect(refusal).To(BeNil())
@@ -162,38 +170,66 @@ func TestWhatAPolicyMayNotSayAboutATaskIsRefused(t *testing.T) {
 		change       func(addonT, functionsT, infoT)
 		reason, says string
 	}{
-		"an unknown variable in a step": {func(_ addonT, f functionsT, _ infoT) { f["app.check"].Spec.Args = []string{"${nobody}"} },
-			v1alpha1.ReasonInvalidParameters, `function "app.check": ${nobody} is neither a built-in variable`},
-		"an unknown variable in a step's parameter": {func(a addonT, _ functionsT, _ infoT) { a.Spec.BackupTasks[0].Steps[0].Params[0].Value = "${nobody}" },
+		"an unknown variable in a step": {func(_ addonT, f functionsT,
+			_ infoT) {
+			f["app.check"].Spec.Args = []string{"${nobody}"}
+		},
+			v1alpha1.ReasonInvalidParameters, `Function "app.check": ${nobody} is neither a built-in variable`},
+		"an unknown variable in a step's parameter": {func(a addonT, _ functionsT,
+			_ infoT) {
+			a.Spec.BackupTasks[0].Steps[0].Params[0].Value = "${nobody}"
+		},
 			v1alpha1.ReasonInvalidParameters, `parameter "file" of step "app.export": ${nobody}`},
 		"another mover of a step": {func(a addonT, _ functionsT, _ infoT) {
 			a.Spec.BackupTasks[0].Steps[2].Params = []v1alpha1.StepParam{{Name: "moverImage", Value: "evil"}}
 		},
-			v1alpha1.ReasonInvalidParameters, "nobody may set"},
+			v1alpha1.ReasonInvalidParameters, "nobody can set"},
 		"an unknown variable in a volume": {func(a addonT, _ functionsT, _ infoT) {
 			a.Spec.BackupTasks[0].VolumeTemplate[0].Source.ConfigMap.Name = "${nobody}"
 		}, v1alpha1.ReasonInvalidParameters, "volumeTemplate[0].source.configMap.name: ${nobody}"},
-		"a step without a Function": {func(_ addonT, f functionsT, _ infoT) { delete(f, "app.check") }, v1alpha1.ReasonFunctionNotFound, `no Function "app.check"`},
+		"a step without a Function": {
+			func(_ addonT, f functionsT, _ infoT) { delete(f, "app.check") }, v1alpha1.ReasonFunctionNotFound,
+			`no Function "app.check"`,
+		},
 		"a variable with two values": {func(_ addonT, _ functionsT, i infoT) { i.Tasks[0].Variables[1].Value = "x" },
 			v1alpha1.ReasonInvalidParameters, "both value and valueFrom"},
-		"a variable from a Secret in a template": {func(_ addonT, f functionsT, _ infoT) { f["app.check"].Spec.Args = []string{"${PASSWORD}"} },
+		"a variable from a Secret in a template": {func(_ addonT, f functionsT,
+			_ infoT) {
+			f["app.check"].Spec.Args = []string{"${PASSWORD}"}
+		},
 			v1alpha1.ReasonInvalidParameters, "write $(PASSWORD)"},
 		"another mover": {func(_ addonT, _ functionsT, i infoT) {
 			i.Tasks[0].Variables = []corev1.EnvVar{{Name: "moverImage", Value: "evil"}}
-		}, v1alpha1.ReasonInvalidParameters, "nobody may set it"},
-		"Cairn's environment": {func(_ addonT, _ functionsT, i infoT) { i.ContainerRuntimeSettings.Env[0].Name = "HOME" },
-			v1alpha1.ReasonInvalidParameters, `addon.containerRuntimeSettings.env[0].name: the variable "HOME"`},
-		"a volume that the task does not have": {func(_ addonT, _ functionsT, i infoT) { i.Tasks[0].AddonVolumes[0].Name = "cash" },
-			v1alpha1.ReasonInvalidTask, `no volume "cash"; it has ${INTERIM_VOLUME}, ${RESTIC_CACHE_VOLUME}, config, cache`},
-		"a volume without a source": {func(a addonT, _ functionsT, _ infoT) { a.Spec.BackupTasks[0].VolumeTemplate[0].Source = nil },
+		}, v1alpha1.ReasonInvalidParameters, "nobody can set it"},
+		"Cairn's environment": {func(_ addonT, _ functionsT,
+			i infoT) {
+			i.ContainerRuntimeSettings.Env[0].Name = "HOME"
+		},
+			v1alpha1.ReasonInvalidParameters, `addon.containerRuntimeSettings.env[0].name: Cairn sets the environment variable "HOME"`},
+		"a volume that the task does not have": {func(_ addonT, _ functionsT,
+			i infoT) {
+			i.Tasks[0].AddonVolumes[0].Name = "cash"
+		},
+			v1alpha1.ReasonInvalidTask,
+			`no volume "cash"; it has ${INTERIM_VOLUME}, ${RESTIC_CACHE_VOLUME}, config, cache`},
+		"a volume without a source": {func(a addonT, _ functionsT,
+			_ infoT) {
+			a.Spec.BackupTasks[0].VolumeTemplate[0].Source = nil
+		},
 			v1alpha1.ReasonInvalidTask, `volume "config" has no source`},
-		"a volume named like Cairn's": {func(_ addonT, _ functionsT, i infoT) { i.JobTemplate.Spec.Volumes[0].Name = "credentials" },
-			v1alpha1.ReasonInvalidTask, `addon.jobTemplate.spec.volumes[0].name: the name "credentials"`},
+		"a volume named like Cairn's": {func(_ addonT, _ functionsT,
+			i infoT) {
+			i.JobTemplate.Spec.Volumes[0].Name = "credentials"
+		},
+			v1alpha1.ReasonInvalidTask, `addon.jobTemplate.spec.volumes[0].name: a volume of Cairn has the name "credentials"`},
 		"a mount over the credentials": {func(_ addonT, f functionsT, _ infoT) {
 			f["app.check"].Spec.VolumeMounts = mountAt("/cairn/credentials/x")
 		},
 			v1alpha1.ReasonInvalidTask, "lies in /cairn"},
-		"a mount over the token": {func(_ addonT, f functionsT, _ infoT) { f["pvc-backup"].Spec.VolumeMounts = mountAt("/var/run/secrets") },
+		"a mount over the token": {func(_ addonT, f functionsT,
+			_ infoT) {
+			f["pvc-backup"].Spec.VolumeMounts = mountAt("/var/run/secrets")
+		},
 			v1alpha1.ReasonInvalidTask, "lies in /var/run/secrets"},
 		"a mount of an unknown volume": {func(_ addonT, f functionsT, _ infoT) {
 			f["app.check"].Spec.VolumeMounts = []corev1.VolumeMount{{Name: "nobody", MountPath: "/x"}}
@@ -201,7 +237,10 @@ func TestWhatAPolicyMayNotSayAboutATaskIsRefused(t *testing.T) {
 		"a mount of Cairn's own volume": {func(_ addonT, f functionsT, _ infoT) {
 			f["app.check"].Spec.VolumeMounts = []corev1.VolumeMount{{Name: "credentials", MountPath: "/x"}}
 		}, v1alpha1.ReasonInvalidTask, `there is no volume "credentials"`},
-		"two mounts at one place": {func(_ addonT, f functionsT, _ infoT) { f["app.check"].Spec.VolumeMounts = mountAt("/etc/app") },
+		"two mounts at one place": {func(_ addonT, f functionsT,
+			_ infoT) {
+			f["app.check"].Spec.VolumeMounts = mountAt("/etc/app")
+		},
 			v1alpha1.ReasonInvalidTask, "both mounted at /etc/app"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -251,12 +290,15 @@ func TestJobsWithStepsAreAsInTheGoldenFiles(t *testing.T) {
 func functionInput() task.FunctionJobInput {
 	return task.FunctionJobInput{
 		Name: "hook-freeze", Namespace: "shop", Labels: map[string]string{"a": "b"},
-		Owner:    *metav1.NewControllerRef(&metav1.ObjectMeta{Name: "s", UID: "uid-session"}, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupSessionKind)),
+		Owner: *metav1.NewControllerRef(&metav1.ObjectMeta{Name: "s", UID: "uid-session"},
+			v1alpha1.GroupVersion.WithKind(v1alpha1.BackupSessionKind)),
 		Function: stepFunctions()["app.export"],
 		Values:   variables.New(variables.Builtin{}).With(map[string]string{"file": "f", "mode": "m", "REGION": "eu"}),
 		Env:      []corev1.EnvVar{{Name: "PASSWORD", Value: "x"}},
-		Volumes:  []v1alpha1.Volume{{Name: "cache", VolumeSource: v1alpha1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
-		Timeout:  time.Minute,
+		Volumes: []v1alpha1.Volume{
+			{Name: "cache", VolumeSource: v1alpha1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+		},
+		Timeout: time.Minute,
 	}
 }
 
@@ -283,13 +325,15 @@ func TestOnlyTheMoverSeesCredentialsAndToken(t *testing.T) {
 	function, err := task.FunctionJob(functionInput())
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(*function.Spec.Template.Spec.AutomountServiceAccountToken).To(BeFalse())
-	g.Expect(function.Spec.Template.Spec.Volumes).To(HaveExactElements(HaveField("Name", "scratch"), HaveField("Name", "cache")))
+	g.Expect(function.Spec.Template.Spec.Volumes).To(HaveExactElements(HaveField("Name", "scratch"),
+		HaveField("Name", "cache")))
 }
 
 func TestStepsSeeTheTargetAsTheTaskSays(t *testing.T) {
 	g := NewWithT(t)
 	in := backupInput()
-	in.Target.Task, _, _ = resolveSteps(t, false, func(a *v1alpha1.Addon, _ map[string]*v1alpha1.Function, _ *v1alpha1.AddonInfo) {
+	in.Target.Task, _, _ = resolveSteps(t, false, func(a *v1alpha1.Addon, _ map[string]*v1alpha1.Function,
+		_ *v1alpha1.AddonInfo) {
 		a.Spec.BackupTasks[0].Steps = []v1alpha1.TaskStep{
 			{Name: "app.check", TargetAccess: v1alpha1.TargetAccessReadWrite}, {Name: "app.check"},
 			{Name: "app.check", TargetAccess: v1alpha1.TargetAccessNone}, {Name: "pvc-backup"},
@@ -317,26 +361,28 @@ func TestStepsSeeTheTargetAsTheTaskSays(t *testing.T) {
 }
 
 func TestPrivilegeOfStepsAndSettings(t *testing.T) {
-	security := func(sc corev1.SecurityContext) func(*v1alpha1.Addon, map[string]*v1alpha1.Function, *v1alpha1.AddonInfo) {
+	security := func(sc corev1.SecurityContext) func(*v1alpha1.Addon, map[string]*v1alpha1.Function,
+		*v1alpha1.AddonInfo) {
 		return func(_ *v1alpha1.Addon, f map[string]*v1alpha1.Function, _ *v1alpha1.AddonInfo) {
 			f["app.check"].Spec.RuntimeSettings = &v1alpha1.ContainerRuntimeSettings{SecurityContext: &sc}
 		}
 	}
-	volume := func(source v1alpha1.VolumeSource) func(*v1alpha1.Addon, map[string]*v1alpha1.Function, *v1alpha1.AddonInfo) {
+	volume := func(source v1alpha1.VolumeSource) func(*v1alpha1.Addon, map[string]*v1alpha1.Function,
+		*v1alpha1.AddonInfo) {
 		return func(_ *v1alpha1.Addon, _ map[string]*v1alpha1.Function, info *v1alpha1.AddonInfo) {
 			info.Tasks[0].TargetVolumes.Volumes[0].VolumeSource = source
 		}
 	}
 	unmasked := corev1.UnmaskedProcMount
 	for name, change := range map[string]func(*v1alpha1.Addon, map[string]*v1alpha1.Function, *v1alpha1.AddonInfo){
-		"a privileged step":            security(corev1.SecurityContext{Privileged: new(true)}),
-		"a step that may gain rights":  security(corev1.SecurityContext{AllowPrivilegeEscalation: new(true)}),
-		"a step with a capability":     security(corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"SYS_ADMIN"}}}),
-		"a step as root":               security(corev1.SecurityContext{RunAsUser: new(int64(0))}),
-		"a step that may be root":      security(corev1.SecurityContext{RunAsNonRoot: new(false)}),
-		"a step without seccomp":       security(corev1.SecurityContext{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined}}),
-		"a step without AppArmor":      security(corev1.SecurityContext{AppArmorProfile: &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined}}),
-		"a step that sees all of proc": security(corev1.SecurityContext{ProcMount: &unmasked}),
+		"a privileged step":                 security(corev1.SecurityContext{Privileged: new(true)}),
+		"a step that may gain rights":       security(corev1.SecurityContext{AllowPrivilegeEscalation: new(true)}),
+		"a step with a capability":          security(corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"SYS_ADMIN"}}}),
+		"a step as root":                    security(corev1.SecurityContext{RunAsUser: new(int64(0))}),
+		"a step that is allowed to be root": security(corev1.SecurityContext{RunAsNonRoot: new(false)}),
+		"a step without seccomp":            security(corev1.SecurityContext{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined}}),
+		"a step without AppArmor":           security(corev1.SecurityContext{AppArmorProfile: &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined}}),
+		"a step that sees all of proc":      security(corev1.SecurityContext{ProcMount: &unmasked}),
 		"a step of another SELinux type": security(corev1.SecurityContext{
 			SELinuxOptions: &corev1.SELinuxOptions{Type: "spc_t"}}),
 		"a host path": volume(v1alpha1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}),
@@ -376,7 +422,8 @@ func TestPodSettingsOfAFunction(t *testing.T) {
 	g := NewWithT(t)
 	in := functionInput()
 	in.Variables = []corev1.EnvVar{{Name: "PASSWORD", Value: "last"}}
-	in.Settings = &v1alpha1.ContainerRuntimeSettings{Env: []corev1.EnvVar{{Name: "PASSWORD", Value: "second"}, {Name: "LANG", Value: "fr"}}}
+	in.Settings = &v1alpha1.ContainerRuntimeSettings{Env: []corev1.EnvVar{{Name: "PASSWORD", Value: "second"},
+		{Name: "LANG", Value: "fr"}}}
 	in.Pod = &v1alpha1.PodRuntimeSettings{
 		SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(1000)), SupplementalGroups: []int64{2000}},
 		NodeSelector:    map[string]string{"disk": "ssd"}, NodeName: "n1",
@@ -385,12 +432,13 @@ func TestPodSettingsOfAFunction(t *testing.T) {
 	job, err := task.FunctionJob(in)
 	g.Expect(err).NotTo(HaveOccurred())
 	template := job.Spec.Template
-	g.Expect(template.Labels).To(Equal(map[string]string{"a": "b", "team": "db", v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}))
+	g.Expect(template.Labels).To(Equal(map[string]string{"a": "b", "team": "db",
+		v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}))
 	g.Expect(template.Annotations).To(Equal(map[string]string{"note": "x"}))
 	g.Expect(*template.Spec.SecurityContext.RunAsUser).To(Equal(int64(1000)))
 	g.Expect(template.Spec.SecurityContext.SupplementalGroups).To(Equal([]int64{2000}))
 	g.Expect(template.Spec.NodeSelector).To(Equal(map[string]string{"disk": "ssd"}))
-	g.Expect(template.Spec.Affinity.NodeAffinity).NotTo(BeNil(), "the scheduler places it on the node")
+	g.Expect(template.Spec.Affinity.NodeAffinity).NotTo(BeNil(), "the scheduler places the pod on the node")
 	g.Expect(template.Spec.Containers[0].Env).To(ContainElements(
 		corev1.EnvVar{Name: "PASSWORD", Value: "last"}, corev1.EnvVar{Name: "LANG", Value: "fr"}))
 	for name, change := range map[string]func(*v1alpha1.PodRuntimeSettings){

@@ -7,7 +7,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// The names of the components of a database: one for all of it, or one for each part that is named.
+// Names of a database's components: one for everything, or one for each named part.
 const (
 	dumpComponent = "dump"
 	dumpPrefix    = dumpComponent + "-"
@@ -16,25 +16,30 @@ const (
 // maxStreams is the bound of ResolvedHost.volumes in the API.
 const maxStreams = 32
 
-// ComponentStream is a component of a database and the program that makes or takes it.
+// ComponentStream is a component of a database and the program that writes or reads it.
 type ComponentStream struct {
 	Component string
 	Stream    *v1alpha1.ResolvedStream
 }
 
-// Streams fills in the program of a task's mover for each component of a database. A backup has those that the Function's list
-// names; a restore those of components. The task and its parameters are such that Resolve took them. A Function without a stream
-// is a mistake.
-func Streams(addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.AddonInfo, restore bool, vars Variables, components []string) ([]ComponentStream, *v1alpha1.ResolvedError) {
+// Streams fills in the program of a task's mover for each component of a database. A backup has the components that the
+// Function's list names, a restore those in components. The caller must have passed the task and its parameters to
+// Resolve without an error. A Function without a stream is a mistake.
+func Streams(
+	addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.AddonInfo, restore bool, vars Variables,
+	components []string,
+) ([]ComponentStream, *v1alpha1.ResolvedError) {
 	reference := &info.Tasks[0]
 	found := policy.FindTask(addon, reference.Name, restore)
 	step := policy.MoverStep(found)
 	function := functions(step.Name)
 	switch {
 	case function != nil && restore && policy.Unpacks(function):
-		return nil, refuse(v1alpha1.ReasonInvalidTask, "task %q of Addon %q restores into a PersistentVolumeClaim on which a server is started then, not into a server that runs: name a claim as the target, or make one with targetVolumes", found.Name, addon.Name)
+		return nil, refuse(v1alpha1.ReasonInvalidTask,
+			"task %q of Addon %q restores into a PersistentVolumeClaim, with which a server is started afterwards, and not into a running server: name a claim as the target, or make a claim with targetVolumes", found.Name, addon.Name)
 	case function == nil || function.Spec.Stream == nil:
-		return nil, refuse(v1alpha1.ReasonInvalidTask, "task %q of Addon %q is for volumes, and the target is a database: name the Addon of the database, such as postgres-addon", found.Name, addon.Name)
+		return nil, refuse(v1alpha1.ReasonInvalidTask,
+			"task %q of Addon %q is for volumes, but the target is a database: name the Addon of the database, such as postgres-addon", found.Name, addon.Name)
 	}
 	values, err := policy.StepValues(found, step, reference, vars)
 	if err != nil {
@@ -45,7 +50,8 @@ func Streams(addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.Addo
 		for _, c := range components {
 			part, ok := partOf(c)
 			if !ok {
-				return nil, refuse(v1alpha1.ReasonComponentNotFound, "component %s is not the dump of a database: restore it into a volume, or leave it out with dataSource.components", c)
+				return nil, refuse(v1alpha1.ReasonComponentNotFound,
+					"component %s is not the dump of a database: restore it into a volume, or leave it out with dataSource.components", c)
 			}
 			parts = append(parts, part)
 		}
@@ -56,7 +62,8 @@ func Streams(addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.Addo
 		parts = []string{""}
 	}
 	if len(parts) > maxStreams {
-		return nil, refuse(v1alpha1.ReasonInvalidParameters, "there are %d databases; at most %d can be components of their own: dump everything, or use several sessions", len(parts), maxStreams)
+		return nil, refuse(v1alpha1.ReasonInvalidParameters,
+			"%d databases are named, but at most %d can be components of their own: dump everything, or use several sessions", len(parts), maxStreams)
 	}
 	var out []ComponentStream
 	for _, part := range parts {
@@ -72,9 +79,12 @@ func Streams(addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.Addo
 	return out, nil
 }
 
-// Unpacker is the program that makes files in a volume of what a restore gives it, nil where the mover of the task does that itself or
-// restores files as they were. The task and its parameters are such that Resolve took them.
-func Unpacker(addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.AddonInfo, vars Variables) (*v1alpha1.ResolvedStream, *v1alpha1.ResolvedError) {
+// Unpacker returns the program that turns restored data into files of a volume; nil if the task's mover does that
+// itself or restores files unchanged. The caller must have passed the task and its parameters to Resolve without an
+// error.
+func Unpacker(
+	addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.AddonInfo, vars Variables,
+) (*v1alpha1.ResolvedStream, *v1alpha1.ResolvedError) {
 	found := policy.FindTask(addon, info.Tasks[0].Name, true)
 	step := policy.MoverStep(found)
 	function := functions(step.Name)
@@ -92,12 +102,15 @@ func Unpacker(addon *v1alpha1.Addon, functions FunctionLookup, info v1alpha1.Add
 	return stream, nil
 }
 
-// wrongParameters says what can't be filled into the Function of a task.
-func wrongParameters(addon *v1alpha1.Addon, task *v1alpha1.Task, function *v1alpha1.Function, err error) *v1alpha1.ResolvedError {
-	return refuse(v1alpha1.ReasonInvalidParameters, "task %q of Addon %q: function %q: %v", task.Name, addon.Name, function.Name, err)
+// wrongParameters reports what cannot be filled into the Function of a task.
+func wrongParameters(
+	addon *v1alpha1.Addon, task *v1alpha1.Task, function *v1alpha1.Function, err error,
+) *v1alpha1.ResolvedError {
+	return refuse(v1alpha1.ReasonInvalidParameters, "task %q of Addon %q: Function %q: %v", task.Name, addon.Name,
+		function.Name, err)
 }
 
-// componentOf is the name of the component of one value of a list, "" being everything.
+// componentOf returns the name of the component for one value of a list; "" stands for everything.
 func componentOf(part string) string {
 	if part == "" {
 		return dumpComponent
@@ -105,7 +118,7 @@ func componentOf(part string) string {
 	return dumpPrefix + part
 }
 
-// partOf is componentOf the other way round.
+// partOf is the inverse of componentOf.
 func partOf(component string) (string, bool) {
 	part, ok := strings.CutPrefix(component, dumpPrefix)
 	if ok {

@@ -14,7 +14,7 @@ import (
 // Version of the Task's and the Result's JSON. A mover refuses a Task of another version.
 const Version = 1
 
-// Kind is what a mover is to do. Its values are the mover's subcommands.
+// Kind is the kind of a mover's work. Its values are the mover's subcommands.
 type Kind string
 
 // The values of Kind.
@@ -25,7 +25,7 @@ const (
 	KindRestore        Kind = "restore"
 )
 
-// Where things lie in a mover's container.
+// Paths in a mover's container, and its name.
 const (
 	// Path of the Task's JSON.
 	Path = "/cairn/task/task.json"
@@ -41,13 +41,13 @@ const (
 	DatabaseDir = "/cairn/database"
 	// StreamDir is where a stream's program finds its files.
 	StreamDir = WorkDir + "/stream"
-	// WorkDir can be written to. It is lost with the pod.
+	// WorkDir is writable. It is lost with the pod.
 	WorkDir = policy.MoverWorkDir
 	// Container is the name of the mover's container.
 	Container = "mover"
 )
 
-// Task is what one mover is to do. It holds no credential.
+// Task is the work order of one mover. It holds no credential.
 type Task struct {
 	// Version of this JSON.
 	Version int `json:"version"`
@@ -57,21 +57,21 @@ type Task struct {
 	Cluster string `json:"cluster"`
 	// Namespace of the Job.
 	Namespace string `json:"namespace"`
-	// Storage is the backend. There is none for KindVolumeSnapshot, KindVolumeRestore and KindVolumeMount.
+	// Storage is the backend. KindVolumeSnapshot, KindVolumeRestore and KindVolumeMount have none.
 	Storage Storage `json:"storage,omitzero"`
-	// Repository to work on; nil where there is no Storage and for KindInitStorage.
+	// Repository to work on; nil without a Storage and for KindInitStorage.
 	Repository *Repository `json:"repository,omitempty"`
 	// Snapshot to make (KindBackup) or to restore (KindRestore).
 	Snapshot *Snapshot `json:"snapshot,omitempty"`
-	// SuccessPolicy that each component of a backup is judged by; nil has the defaults.
+	// SuccessPolicy decides when a component of a backup has succeeded; nil means the defaults.
 	SuccessPolicy *v1alpha1.SuccessPolicy `json:"successPolicy,omitempty"`
 	// RestoreSession that a restore reports to.
 	RestoreSession *Object `json:"restoreSession,omitempty"`
-	// Restore is how a restore treats what its volumes hold. Nil: they must be empty.
+	// Restore describes how a restore treats the content of its volumes; nil means that they must be empty.
 	Restore *Restore `json:"restore,omitempty"`
 	// Components to move, in this order.
 	Components []Component `json:"components,omitempty"`
-	// Keep is what a keeper is to do (KindKeep).
+	// Keep is the work of a keeper (KindKeep).
 	Keep []Keep `json:"keep,omitempty"`
 }
 
@@ -81,7 +81,7 @@ type Object struct {
 	UID  types.UID `json:"uid,omitempty"`
 }
 
-// Storage is a BackupStorage as a mover sees it. The names of Secrets in it mean nothing to the mover.
+// Storage describes a BackupStorage to a mover. The mover ignores the names of Secrets in it.
 type Storage struct {
 	Namespace string           `json:"namespace"`
 	Name      string           `json:"name"`
@@ -89,7 +89,7 @@ type Storage struct {
 	Spec      v1alpha1.Storage `json:"spec"`
 }
 
-// Repository is a Repository as a mover sees it.
+// Repository describes a Repository to a mover.
 type Repository struct {
 	Name      string                        `json:"name"`
 	UID       types.UID                     `json:"uid,omitempty"`
@@ -98,15 +98,16 @@ type Repository struct {
 	Driver    v1alpha1.Driver               `json:"driver"`
 	// KeyID tells people which password is needed: <namespace>/<name> of the encryption Secret.
 	KeyID string `json:"keyID,omitempty"`
-	// Adopt is the directory that may be taken over from another owner. It counts only when it equals Directory.
+	// Adopt is the directory that the mover is allowed to adopt from another owner. It counts only if it equals
+	// Directory.
 	Adopt string `json:"adopt,omitempty"`
-	// MustExist forbids to create the repository: it was there once.
+	// MustExist forbids creating the repository, because it existed before.
 	MustExist bool `json:"mustExist,omitempty"`
-	// Encryption is the directory below EncryptionDir with the password; empty is that itself.
+	// Encryption is the directory below EncryptionDir with the password; empty means EncryptionDir itself.
 	Encryption string `json:"encryption,omitempty"`
 }
 
-// Snapshot is a Snapshot as a mover sees it.
+// Snapshot describes a Snapshot to a mover.
 type Snapshot struct {
 	Name   string                 `json:"name"`
 	UID    types.UID              `json:"uid"`
@@ -118,25 +119,25 @@ type Snapshot struct {
 type Component struct {
 	// Name of the component, and of its directory in VolumesDir.
 	Name string `json:"name"`
-	// Path inside the volume. Empty is the root.
+	// Path inside the volume; empty means the root.
 	Path string `json:"path,omitempty"`
-	// Stream is the program that writes or reads the component. There is a volume only if the program reads a server's files beside
-	// that, or makes them.
+	// Stream is the program that writes or reads the component. There is a volume only if the program also reads or
+	// writes a server's files.
 	Stream *v1alpha1.ResolvedStream `json:"stream,omitempty"`
-	// Snapshot is the VolumeSnapshot that is made (KindVolumeSnapshot).
+	// Snapshot is the VolumeSnapshot to make (KindVolumeSnapshot).
 	Snapshot *VolumeSnapshot `json:"snapshot,omitempty"`
-	// Claim is the claim that is made (KindVolumeRestore).
+	// Claim is the claim to make (KindVolumeRestore).
 	Claim *Claim `json:"claim,omitempty"`
-	// ID in the repository of what is restored.
+	// ID in the repository of the data to restore.
 	ID string `json:"id,omitempty"`
-	// Resume says that an attempt before wrote into the volume, which was empty: what is there is its work.
+	// Resume reports that a previous attempt wrote into the volume when it was empty, so its content is our own.
 	Resume bool `json:"resume,omitempty"`
-	// Files and Bytes are what a restore is to write.
+	// Files and Bytes are how much a restore writes.
 	Files int64 `json:"files,omitempty"`
 	Bytes int64 `json:"bytes,omitempty"`
 }
 
-// Encode gives the Task's JSON.
+// Encode returns the Task's JSON.
 func Encode(t Task) (string, error) {
 	t.Version = Version
 	b, err := json.Marshal(t)
@@ -146,18 +147,18 @@ func Encode(t Task) (string, error) {
 	return string(b), nil
 }
 
-// Decode reads a Task of this version and kind and checks that it is complete. Fields that it does not know are ignored:
-// a newer manager may add some.
+// Decode reads a Task of this version and kind and checks that it is complete. It ignores unknown fields: a newer
+// manager can add some.
 func Decode(b []byte, want Kind) (Task, error) {
 	var t Task
 	if err := json.Unmarshal(b, &t); err != nil {
 		return Task{}, fmt.Errorf("decode task: %w", err)
 	}
 	if t.Version != Version {
-		return Task{}, fmt.Errorf("decode task: version %d, this mover knows version %d", t.Version, Version)
+		return Task{}, fmt.Errorf("decode task: unsupported version %d, want %d", t.Version, Version)
 	}
 	if t.Kind != want {
-		return Task{}, fmt.Errorf("decode task: it is for %q, not for %q", t.Kind, want)
+		return Task{}, fmt.Errorf("decode task: kind %q, want %q", t.Kind, want)
 	}
 	if err := t.complete(); err != nil {
 		return Task{}, fmt.Errorf("decode task: %w", err)
@@ -165,10 +166,10 @@ func Decode(b []byte, want Kind) (Task, error) {
 	return t, nil
 }
 
-// Check says what is missing from a Task.
+// Check reports what a Task for a sidecar lacks.
 func (t Task) Check() error {
 	if t.Kind != KindBackup && t.Kind != KindRestore {
-		return fmt.Errorf("check task: %q is not for a sidecar", t.Kind)
+		return fmt.Errorf("check task: a sidecar cannot do %q", t.Kind)
 	}
 	if err := t.complete(); err != nil {
 		return fmt.Errorf("check task: %w", err)
@@ -176,7 +177,7 @@ func (t Task) Check() error {
 	return nil
 }
 
-// complete says which part that the kind needs is missing.
+// complete reports which part is missing that the kind needs.
 func (t Task) complete() error {
 	switch {
 	case t.Cluster == "":
@@ -196,13 +197,13 @@ func (t Task) complete() error {
 	case t.Kind == KindInitRepository:
 		return nil
 	case t.Snapshot == nil || t.Snapshot.Name == "" || t.Snapshot.UID == "":
-		return errors.New("no snapshot")
+		return errors.New("no Snapshot")
 	case len(t.Components) == 0:
 		return errors.New("no components")
 	case t.Kind == KindBackup && t.Snapshot.Spec == nil:
-		return errors.New("no snapshot spec")
+		return errors.New("no spec of the Snapshot")
 	case t.Kind == KindRestore && t.RestoreSession == nil:
-		return errors.New("no restore session")
+		return errors.New("no RestoreSession")
 	}
 	return nil
 }

@@ -12,22 +12,26 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// A base backup becomes a directory of a volume. A place that is none is refused before a Job is made; so is a database as target.
+// A base backup becomes a directory of a volume. An invalid directory is refused before a Job is created; so is a
+// database as the target.
 func TestABaseBackupIsUnpackedIntoADirectory(t *testing.T) {
 	functions, addons := catalog(t)
 	resolve := func(params string) (v1alpha1.ResolvedTask, *v1alpha1.ResolvedError) {
 		for _, a := range addons {
 			if a.Name == "postgres-addon" {
-				reference := v1alpha1.TaskReference{Name: "physical-backup-restore", Params: &apiextensionsv1.JSON{Raw: []byte(params)}}
+				reference := v1alpha1.TaskReference{Name: "physical-backup-restore",
+					Params: &apiextensionsv1.JSON{Raw: []byte(params)}}
 				got, _, refusal := task.Resolve(a, func(n string) *v1alpha1.Function { return functions[n] },
-					v1alpha1.AddonInfo{Name: a.Name, Tasks: []v1alpha1.TaskReference{reference}}, true, task.Variables{MoverImage: "mover:v1", TargetKind: "PersistentVolumeClaim", TargetName: "data"})
+					v1alpha1.AddonInfo{Name: a.Name,
+						Tasks: []v1alpha1.TaskReference{reference}}, true, task.Variables{MoverImage: "mover:v1", TargetKind: "PersistentVolumeClaim", TargetName: "data"})
 				return got, refusal
 			}
 		}
 		return v1alpha1.ResolvedTask{}, nil
 	}
 	g := NewWithT(t)
-	for params, want := range map[string]string{`{}`: "--unpack=pgdata", `{"directory":"18/docker"}`: "--unpack=18/docker"} {
+	for params, want := range map[string]string{`{}`: "--unpack=pgdata",
+		`{"directory":"18/docker"}`: "--unpack=18/docker"} {
 		got, refusal := resolve(params)
 		g.Expect(refusal).To(BeNil(), params)
 		g.Expect(got.Image).To(Equal("mover:v1"))
@@ -36,13 +40,14 @@ func TestABaseBackupIsUnpackedIntoADirectory(t *testing.T) {
 	for _, directory := range []string{".", "/", "/var/lib", "..", "a/../.."} {
 		_, refusal := resolve(`{"directory":"` + directory + `"}`)
 		g.Expect(refusal).To(HaveField("Reason", v1alpha1.ReasonInvalidParameters), directory)
-		g.Expect(refusal.Message).To(ContainSubstring(`the parameter "directory" is "`+directory+`" in place of a directory inside the volume`), directory)
+		g.Expect(refusal.Message).To(ContainSubstring(`the parameter "directory" is "`+directory+
+			`" instead of a directory inside the volume`), directory)
 	}
 	_, _, refusal := databaseTask(t, "postgres-addon", "physical-backup-restore", `{}`, true, task.Variables{}, "dump")
 	g.Expect(refusal).To(HaveField("Message", ContainSubstring("restores into a PersistentVolumeClaim")))
 }
 
-// What a program unpacks is a restore into volumes, in an image that is not the mover's.
+// A restore by a program that unpacks is a restore into volumes, in an image other than the mover's.
 func TestAProgramUnpacksIntoAVolume(t *testing.T) {
 	g := NewWithT(t)
 	functions, addons := catalog(t)
@@ -54,7 +59,7 @@ func TestAProgramUnpacksIntoAVolume(t *testing.T) {
 		}
 		info := v1alpha1.AddonInfo{Name: a.Name, Tasks: []v1alpha1.TaskReference{{Name: "physical-backup-restore"}}}
 		_, _, refusal := task.Resolve(a, lookup, info, true, vars)
-		g.Expect(refusal).To(HaveField("Message", ContainSubstring(`"image"`)), "nothing says which image the server runs")
+		g.Expect(refusal).To(HaveField("Message", ContainSubstring(`"image"`)), "the image of the server is unknown")
 		info.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"image":"example.com/mariadb:11.4","args":"--use-memory=1G"}`)}
 		resolved, _, refusal := task.Resolve(a, lookup, info, true, vars)
 		g.Expect(refusal).To(BeNil())
@@ -62,7 +67,8 @@ func TestAProgramUnpacksIntoAVolume(t *testing.T) {
 		g.Expect(refusal).To(BeNil())
 		in := restoreInput()
 		in.Resolved.Task = resolved
-		in.Host = v1alpha1.ResolvedRestoreHost{Name: "target", Volumes: []v1alpha1.ResolvedRestoreVolume{{Component: "dump", ID: "k1", ClaimName: "data", Stream: stream}}}
+		in.Host = v1alpha1.ResolvedRestoreHost{Name: "target",
+			Volumes: []v1alpha1.ResolvedRestoreVolume{{Component: "dump", ID: "k1", ClaimName: "data", Stream: stream}}}
 		in.Restore.Group = true
 		job, err := task.RestoreJob(in)
 		g.Expect(err).NotTo(HaveOccurred())
@@ -70,20 +76,23 @@ func TestAProgramUnpacksIntoAVolume(t *testing.T) {
 		g.Expect(err).NotTo(HaveOccurred())
 		golden(t, "restore of the files of a database.yaml", text)
 	}
-	_, _, refusal := databaseTask(t, "mariadb-addon", "physical-backup-restore", `{"image":"a"}`, true, task.Variables{}, "dump")
+	_, _, refusal := databaseTask(t, "mariadb-addon", "physical-backup-restore", `{"image":"a"}`, true,
+		task.Variables{}, "dump")
 	g.Expect(refusal).To(HaveField("Message", ContainSubstring("restores into a PersistentVolumeClaim")))
 }
 
-// The files of a server are where the server has them, but can't be written to.
+// The files of a server are mounted where the server has them, but read-only.
 func TestTheJobThatReadsTheFilesOfAServer(t *testing.T) {
 	g := NewWithT(t)
 	in := backupInput()
 	var streams []task.ComponentStream
 	var refusal *v1alpha1.ResolvedError
-	in.Target.Task, streams, refusal = databaseTask(t, "mariadb-addon", "physical-backup", `{}`, false, task.Variables{})
+	in.Target.Task, streams, refusal = databaseTask(t, "mariadb-addon", "physical-backup", `{}`, false,
+		task.Variables{})
 	g.Expect(refusal).To(BeNil())
 	in.Host.Volumes = []v1alpha1.ResolvedVolume{{
-		Component: "dump", Stream: streams[0].Stream, ClaimName: "data-mariadb-0", MountPath: "/var/lib/mysql", SubPath: "mysql",
+		Component: "dump", Stream: streams[0].Stream, ClaimName: "data-mariadb-0", MountPath: "/var/lib/mysql",
+		SubPath: "mysql",
 	}}
 	job, err := task.BackupJob(in)
 	g.Expect(err).NotTo(HaveOccurred())

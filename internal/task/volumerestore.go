@@ -14,29 +14,29 @@ import (
 )
 
 const (
-	// KindVolumeRestore makes claims of VolumeSnapshots and waits until they have their volumes.
+	// KindVolumeRestore makes claims from VolumeSnapshots and waits until they have their volumes.
 	KindVolumeRestore Kind = "volume-restore"
-	// KindVolumeMount does nothing but mount claims, which some get their volumes by.
+	// KindVolumeMount only mounts claims. Some claims get their volumes when a pod mounts them.
 	KindVolumeMount Kind = "volume-mount"
 )
 
 // Claim is a PersistentVolumeClaim that a mover makes.
 type Claim struct {
-	// Object to be made.
+	// Object to create.
 	Object *corev1.PersistentVolumeClaim `json:"object"`
-	// Wait says whether the mover waits until it has its volume.
+	// Wait reports whether the mover waits until the claim has its volume.
 	Wait bool `json:"wait,omitempty"`
 }
 
-// VolumeRestoreInput is everything that the Jobs of one host are built from that make claims of VolumeSnapshots.
+// VolumeRestoreInput is the input for the Jobs of one host that make claims from VolumeSnapshots.
 type VolumeRestoreInput struct {
 	RestoreJobInput
-	// Templates of the claims, in the order of their numbers.
+	// Templates of the claims, ordered by their numbers.
 	Templates []v1alpha1.RestoreClaimTemplate
 }
 
-// VolumeRestoreJob builds the Job that makes the claims of one host. Its pod mounts no volume and has no credential but its token,
-// that of v1alpha1.SnapshotterServiceAccount. In has neither Storage nor Credentials.
+// VolumeRestoreJob builds the Job that makes the claims of one host. Its pod mounts no volume, and its only credential
+// is its token for v1alpha1.SnapshotterServiceAccount. The input needs neither Storage nor Credentials.
 func VolumeRestoreJob(in VolumeRestoreInput) (*batchv1.Job, error) {
 	b := in.blueprint()
 	b.account = v1alpha1.SnapshotterServiceAccount
@@ -54,7 +54,7 @@ func VolumeRestoreJob(in VolumeRestoreInput) (*batchv1.Job, error) {
 	return b.job()
 }
 
-// VolumeMountJob builds the Job whose pod mounts the claims of one host, and ends. It looks at nothing that is in them.
+// VolumeMountJob builds the Job whose pod mounts the claims of one host and ends. It does not read their content.
 func VolumeMountJob(in VolumeRestoreInput) (*batchv1.Job, error) {
 	b := in.blueprint()
 	b.resolved.Args, b.resolved.Steps, b.resolved.Volumes, b.resolved.Container = []string{string(KindVolumeMount)}, nil, nil, nil
@@ -62,14 +62,15 @@ func VolumeMountJob(in VolumeRestoreInput) (*batchv1.Job, error) {
 	for i := range in.Host.Volumes {
 		v := &in.Host.Volumes[i]
 		b.volumes = append(b.volumes, volume{
-			component: v.Component, claim: v.ClaimName, readOnly: true, block: v.Provision.VolumeMode == corev1.PersistentVolumeBlock,
+			component: v.Component, claim: v.ClaimName, readOnly: true,
+			block: v.Provision.VolumeMode == corev1.PersistentVolumeBlock,
 		})
 		b.task.Components = append(b.task.Components, Component{Name: v.Component, ID: v.ID})
 	}
 	return b.job()
 }
 
-// blueprint is what both Jobs have in common.
+// blueprint returns what both Jobs have in common.
 func (in VolumeRestoreInput) blueprint() blueprint {
 	labels := map[string]string{v1alpha1.LabelRestoreSession: policy.LabelValue(in.Session.Name)}
 	t := Task{Cluster: in.ClusterUID, Namespace: in.Session.Namespace, RestoreSession: objectOf(in.Session)}
@@ -86,25 +87,28 @@ func (in VolumeRestoreInput) blueprint() blueprint {
 	}
 }
 
-// Claims are what the volumes of the host are made as, in their order.
+// Claims returns the claims to create for the volumes of the host, in their order.
 func (in VolumeRestoreInput) Claims() ([]*corev1.PersistentVolumeClaim, error) {
 	var out []*corev1.PersistentVolumeClaim
 	for i := range in.Host.Volumes {
 		v := &in.Host.Volumes[i]
 		if int(v.Template) > len(in.Templates) || v.Template < 1 {
-			return nil, errors.New("build job " + in.Name + ": a claim has no template")
+			return nil, errors.New("build Job " + in.Name + ": a claim has no template")
 		}
 		out = append(out, in.claim(v, &in.Templates[v.Template-1]))
 	}
 	return out, nil
 }
 
-// claim is what a volume is made as.
-func (in VolumeRestoreInput) claim(v *v1alpha1.ResolvedRestoreVolume, t *v1alpha1.RestoreClaimTemplate) *corev1.PersistentVolumeClaim {
+// claim returns the claim to create for a volume.
+func (in VolumeRestoreInput) claim(
+	v *v1alpha1.ResolvedRestoreVolume, t *v1alpha1.RestoreClaimTemplate,
+) *corev1.PersistentVolumeClaim {
 	p := v.Provision
 	spec := *t.Spec.DeepCopy()
 	spec.StorageClassName, spec.AccessModes, spec.VolumeMode = p.StorageClassName, p.AccessModes, new(p.VolumeMode)
-	spec.DataSource = &corev1.TypedLocalObjectReference{APIGroup: new("snapshot.storage.k8s.io"), Kind: "VolumeSnapshot", Name: p.VolumeSnapshot}
+	spec.DataSource = &corev1.TypedLocalObjectReference{APIGroup: new("snapshot.storage.k8s.io"),
+		Kind: "VolumeSnapshot", Name: p.VolumeSnapshot}
 	spec.DataSourceRef = nil
 	requests := corev1.ResourceList{}
 	maps.Copy(requests, spec.Resources.Requests)
@@ -129,17 +133,19 @@ func (in VolumeRestoreInput) claim(v *v1alpha1.ResolvedRestoreVolume, t *v1alpha
 	annotations[v1alpha1.AnnotationRestoring] = string(in.Session.UID)
 	annotations[v1alpha1.AnnotationJob] = in.Name
 	return &corev1.PersistentVolumeClaim{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: v1alpha1.KindPersistentVolumeClaim},
-		ObjectMeta: metav1.ObjectMeta{Namespace: in.Session.Namespace, Name: v.ClaimName, Labels: labels, Annotations: annotations},
-		Spec:       spec,
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: v1alpha1.KindPersistentVolumeClaim},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: in.Session.Namespace, Name: v.ClaimName, Labels: labels, Annotations: annotations,
+		},
+		Spec: spec,
 	}
 }
 
-// checkVolumeRestore says what is missing of the task of a VolumeRestoreJob or VolumeMountJob.
+// checkVolumeRestore reports what the task of a VolumeRestoreJob or VolumeMountJob lacks.
 func (t Task) checkVolumeRestore() error {
 	switch {
 	case t.RestoreSession == nil || t.RestoreSession.UID == "":
-		return errors.New("no restore session")
+		return errors.New("no RestoreSession")
 	case len(t.Components) == 0:
 		return errors.New("no components")
 	}
@@ -151,7 +157,7 @@ func (t Task) checkVolumeRestore() error {
 	return nil
 }
 
-// Argument is the value of the last argument name=value, "" where there is none.
+// Argument returns the value of the last argument name=value, or "".
 func Argument(args []string, name string) string {
 	value := ""
 	for _, arg := range args {

@@ -14,26 +14,27 @@ import (
 	"github.com/cairn-backup/cairn/internal/variables"
 )
 
-// volume of the target, mounted at VolumesDir/<component> unless another place is said.
+// volume of the target, mounted at VolumesDir/<component> unless mountPath is set.
 type volume struct {
 	component, claim, hostPath string
 	mountPath, subPath         string
 	readOnly                   bool
-	// readOnlyClaim says that nobody can write to the claim.
+	// readOnlyClaim means that nobody can write to the claim.
 	readOnlyClaim bool
-	// block is a raw device, which is at the same path.
+	// block means a raw device, which appears at the same path.
 	block bool
 }
 
-// volumeName of the component at a place in the blueprint.
+// volumeName returns the name of the volume of component i in the blueprint.
 func volumeName(i int) string { return "component-" + strconv.Itoa(i) }
 
-// mount of the component at a place in the blueprint.
+// mount returns the mount of component i in the blueprint.
 func (v volume) mount(i int, readOnly bool) corev1.VolumeMount {
-	return corev1.VolumeMount{Name: volumeName(i), MountPath: cmp.Or(v.mountPath, path.Join(VolumesDir, v.component)), SubPath: v.subPath, ReadOnly: readOnly}
+	return corev1.VolumeMount{Name: volumeName(i), MountPath: cmp.Or(v.mountPath, path.Join(VolumesDir, v.component)),
+		SubPath: v.subPath, ReadOnly: readOnly}
 }
 
-// mounts are the volumes of the pod and where the mover sees them.
+// mounts returns the volumes of the pod and their mounts in the mover's container.
 func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 	volumes := []corev1.Volume{
 		{Name: "task", VolumeSource: taskSource()},
@@ -50,10 +51,12 @@ func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 		mounts = append(mounts, corev1.VolumeMount{Name: name, MountPath: dir, ReadOnly: readOnly})
 	}
 	if b.credentials.StorageSecret != "" {
-		add("credentials", CredentialsDir, true, secretSource(b.credentials.StorageSecret, policy.SecretOf(b.task.Storage.Spec).Keys()...))
+		add("credentials", CredentialsDir, true, secretSource(b.credentials.StorageSecret,
+			policy.SecretOf(b.task.Storage.Spec).Keys()...))
 	}
 	if b.credentials.EncryptionSecret != "" {
-		add("encryption", EncryptionDir, true, secretSource(b.credentials.EncryptionSecret, v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword))
+		add("encryption", EncryptionDir, true, secretSource(b.credentials.EncryptionSecret, v1alpha1.EncryptionPassword,
+			v1alpha1.EncryptionResticPassword))
 	}
 	if d := b.resolved.Database; d != nil {
 		add(databaseVolume, DatabaseDir, true, databaseSource(d))
@@ -63,7 +66,8 @@ func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 	}
 	for i, secret := range b.passwords {
 		if secret != "" {
-			add("encryption-"+strconv.Itoa(i), passwordDir(i), true, secretSource(secret, v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword))
+			add("encryption-"+strconv.Itoa(i), passwordDir(i), true, secretSource(secret, v1alpha1.EncryptionPassword,
+				v1alpha1.EncryptionResticPassword))
 		}
 	}
 	if local := b.task.Storage.Spec.Local; local != nil {
@@ -105,7 +109,7 @@ func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 	return volumes, mounts, nil
 }
 
-// asked is the source that the policy or the Addon gave a volume of Cairn's, nil where they gave none.
+// asked returns the source that the policy or the Addon set for one of Cairn's volumes, or nil.
 func (b blueprint) asked(name string) *corev1.Volume {
 	for i := range b.resolved.Volumes {
 		if b.resolved.Volumes[i].Name == name {
@@ -115,7 +119,7 @@ func (b blueprint) asked(name string) *corev1.Volume {
 	return nil
 }
 
-// shared is a volume of Cairn's that is empty when the pod starts, unless somebody asked for another one.
+// shared returns one of Cairn's volumes: empty when the pod starts, unless the policy or the Addon set another source.
 func (b blueprint) shared(name string) corev1.Volume {
 	if v := b.asked(name); v != nil {
 		return *v
@@ -123,12 +127,14 @@ func (b blueprint) shared(name string) corev1.Volume {
 	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
 }
 
-// taskSource is the pod's annotation that says what to do, as a file.
+// taskSource returns the volume with the task, which is an annotation of the pod, as a file.
 func taskSource() corev1.VolumeSource {
 	return corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{
 		Items: []corev1.DownwardAPIVolumeFile{{
-			Path:     path.Base(Path),
-			FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.annotations['" + v1alpha1.AnnotationTask + "']"},
+			Path: path.Base(Path),
+			FieldRef: &corev1.ObjectFieldSelector{
+				APIVersion: "v1", FieldPath: "metadata.annotations['" + v1alpha1.AnnotationTask + "']",
+			},
 		}},
 		DefaultMode: new(int32(0o444)),
 	}}
@@ -137,28 +143,34 @@ func taskSource() corev1.VolumeSource {
 // tokenDir is where clients look for the token of the pod.
 const tokenDir = "/var/run/secrets/kubernetes.io/serviceaccount"
 
-// tokenSource is what Kubernetes mounts into every container of a pod. Cairn mounts it into the mover alone: a step has no
-// business with the mover's right to report.
+// tokenSource returns the volume that Kubernetes mounts into every container of a pod. Cairn mounts it only into the
+// mover, because a step must not use the mover's right to report.
 func tokenSource() corev1.VolumeSource {
 	return corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
 		DefaultMode: new(int32(0o444)),
 		Sources: []corev1.VolumeProjection{
-			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token", ExpirationSeconds: new(int64(3607))}},
+			{
+				ServiceAccountToken: &corev1.ServiceAccountTokenProjection{
+					Path: "token", ExpirationSeconds: new(int64(3607)),
+				},
+			},
 			{ConfigMap: &corev1.ConfigMapProjection{
 				LocalObjectReference: corev1.LocalObjectReference{Name: "kube-root-ca.crt"},
 				Items:                []corev1.KeyToPath{{Key: "ca.crt", Path: "ca.crt"}},
 			}},
 			{DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{{
-				Path: "namespace", FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.namespace"},
+				Path: "namespace", FieldRef: &corev1.ObjectFieldSelector{
+					APIVersion: "v1", FieldPath: "metadata.namespace",
+				},
 			}}}},
 		},
 	}}
 }
 
-// StorageMount is where the volume of a local storage is mounted.
+// StorageMount returns where the volume of a local storage is mounted.
 func StorageMount(l *v1alpha1.LocalStorage) string { return cmp.Or(l.MountPath, StorageDir) }
 
-// storageSource is the volume of a local storage.
+// storageSource returns the volume of a local storage.
 func (b blueprint) storageSource(l *v1alpha1.LocalStorage) (corev1.VolumeSource, error) {
 	switch {
 	case l.NFS != nil:
@@ -175,8 +187,8 @@ func (b blueprint) storageSource(l *v1alpha1.LocalStorage) (corev1.VolumeSource,
 	return corev1.VolumeSource{}, errors.New("the local storage has no volume")
 }
 
-// secretSource shows only keys. Secret and keys are optional: a mover that starts without them says which is missing,
-// while the kubelet would wait for ever.
+// secretSource returns a volume with the given keys of a Secret. Secret and keys are optional: a mover that starts
+// without them reports what is missing, whereas the kubelet would wait for ever.
 func secretSource(name string, keys ...string) corev1.VolumeSource {
 	s := &corev1.SecretVolumeSource{SecretName: name, Optional: new(true), DefaultMode: new(int32(0o444))}
 	for _, k := range keys {
@@ -185,8 +197,8 @@ func secretSource(name string, keys ...string) corev1.VolumeSource {
 	return corev1.VolumeSource{Secret: s}
 }
 
-// claimSource mounts a claim. It is not marked read-only here: a driver could then refuse to share the volume with the
-// pod that writes to it. The mount is what is read-only.
+// claimSource returns a volume for a claim. The claim is not read-only here, because a driver could then refuse to
+// share the volume with the pod that writes to it. The mount is read-only instead.
 func claimSource(name string) corev1.VolumeSource {
 	return corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}}
 }

@@ -14,13 +14,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// grace is how long a CronJob has to make a slot's run: its pod has to be scheduled and its image to be pulled.
+// grace is how long a CronJob can take to create the run of a slot: its pod must be scheduled and its image pulled.
 const grace = 5 * time.Minute
 
-// countedSlots is how many slots are counted at most that passed without a run.
+// countedSlots is the largest number of missed slots that is counted.
 const countedSlots = 100
 
-// book is what is known of one session, and of its runs.
+// book is what is known about one session and its runs.
 type book struct {
 	previous v1alpha1.SessionStatus
 	config   v1alpha1.SessionConfig
@@ -28,7 +28,7 @@ type book struct {
 	paused   bool
 	// runs of the session, in any order.
 	runs []*v1alpha1.BackupSession
-	// unscheduled is why its CronJob is not in order, or that the policy is invalid.
+	// unscheduled is why the session's CronJob is not in place: a name conflict, or an invalid policy.
 	unscheduled error
 	// generation of the policy.
 	generation int64
@@ -42,18 +42,18 @@ func (b *book) byController() bool { return b.config.Scheduler.Type == v1alpha1.
 // judgement is what follows from a book.
 type judgement struct {
 	status v1alpha1.SessionStatus
-	// start is the slot whose run the manager has to make. Zero: none.
+	// start is the slot whose run the manager must create; zero for none.
 	start time.Time
-	// missed says that slots have passed without a run, where nobody was told yet.
+	// missed is the message of an event about slots that passed without a run; "" if there is nothing new to report.
 	missed string
-	// look is when there is something new to judge. Zero: never.
+	// look is when to judge again; zero for never.
 	look time.Time
-	// protection of what the session backs up; nil for one without a schedule.
+	// protection of what the session backs up; nil for a session without a schedule.
 	protection *protection
 }
 
-// judge says how a session is: which slots had their runs, which passed without one, and which comes next. A schedule that
-// can't be read leaves the one before it in force.
+// judge finds out which slots of a session had their runs, which passed without a run, and which slot is next. If a
+// schedule cannot be read, the previous one stays in force.
 func judge(b book) judgement {
 	j := judgement{status: v1alpha1.SessionStatus{Name: b.config.Name}}
 	success := lastSuccess(b.runs)
@@ -70,7 +70,7 @@ func judge(b book) judgement {
 	if wrong != nil {
 		var err error
 		if times, err = schedule.Read(b.previous.Schedule); err != nil {
-			return j // There never was one that can be read.
+			return j // There never was a readable schedule.
 		}
 	} else if text := times.String(); j.status.Schedule != text || j.status.ScheduledSince == nil {
 		j.status.Schedule, j.status.ScheduledSince = text, ptr.To(metav1.NewTime(b.now).Rfc3339Copy())
@@ -89,7 +89,7 @@ func judge(b book) judgement {
 	return j
 }
 
-// ensured says whether the schedule is in force.
+// ensured sets the condition that shows whether the schedule is in force.
 func (j *judgement) ensured(b *book, wrong error) {
 	c := metav1.Condition{
 		Type: v1alpha1.ConditionSchedulerEnsured, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonSchedulerEnsured,
@@ -112,7 +112,7 @@ func (j *judgement) set(b *book, c metav1.Condition) {
 	apimeta.SetStatusCondition(&j.status.Conditions, c)
 }
 
-// accounted is the time up to which every slot has had its run or is known as missed.
+// accounted returns the time up to which every slot has had its run or is known as missed.
 func (j *judgement) accounted() time.Time {
 	at := j.status.ScheduledSince.Time
 	if last := j.status.LastScheduleTime; last != nil && last.After(at) {
@@ -121,12 +121,13 @@ func (j *judgement) accounted() time.Time {
 	return at
 }
 
-// count finds the newest slot that has a run, or whose run the manager has to make. Like a CronJob, the manager makes the
-// run of the newest slot alone when several have passed, and none that is too late.
+// count finds the newest slot that has a run, or whose run the manager must create. Like a CronJob, the manager creates
+// only the run of the newest slot when several have passed, and no run that would start too late.
 func (j *judgement) count(b *book, times schedule.Times) {
 	var newest time.Time
 	for _, s := range b.runs {
-		if at := s.Spec.ScheduledTime; at != nil && s.Spec.RetryOf == "" && at.After(newest) && !at.After(b.now) && times.Is(at.Time) {
+		if at := s.Spec.ScheduledTime; at != nil && s.Spec.RetryOf == "" && at.After(newest) && !at.After(b.now) &&
+			times.Is(at.Time) {
 			newest = at.Time
 		}
 	}
@@ -142,14 +143,15 @@ func (j *judgement) count(b *book, times schedule.Times) {
 	if !ok {
 		return
 	}
-	if seconds := b.config.Scheduler.StartingDeadlineSeconds; seconds != nil && b.now.After(slot.Add(time.Duration(*seconds)*time.Second)) {
+	if seconds := b.config.Scheduler.StartingDeadlineSeconds; seconds != nil &&
+		b.now.After(slot.Add(time.Duration(*seconds)*time.Second)) {
 		return
 	}
 	j.start = slot
 	j.reach(b, times, slot)
 }
 
-// reach moves the newest slot that has a run forward. Those between were missed.
+// reach advances the newest slot that has a run. The slots in between were missed.
 func (j *judgement) reach(b *book, times schedule.Times, slot time.Time) {
 	from := j.accounted()
 	if last := j.status.LastScheduleTime; slot.IsZero() || last != nil && !slot.After(last.Time) {
@@ -169,10 +171,11 @@ func (j *judgement) reach(b *book, times schedule.Times, slot time.Time) {
 		slots(times.Between(from, slot, countedSlots)), missed.Format(time.RFC3339))
 }
 
-// known says whether somebody was told of a missed slot, or of that the schedule stands still.
+// known reports whether an event already told of a missed slot, or of a schedule that stands still.
 func (j *judgement) known(slot time.Time) bool {
 	last := j.status.LastMissedTime
-	return last != nil && !slot.After(last.Time) || apimeta.IsStatusConditionTrue(j.status.Conditions, v1alpha1.ConditionSlotsMissed)
+	return last != nil && !slot.After(last.Time) || apimeta.IsStatusConditionTrue(j.status.Conditions,
+		v1alpha1.ConditionSlotsMissed)
 }
 
 func slots(n int) string {
@@ -186,7 +189,7 @@ func slots(n int) string {
 	}
 }
 
-// miss sets the condition SlotsMissed while a slot has passed that has no run, and takes it away when a later one has.
+// miss sets the condition SlotsMissed while a passed slot has no run, and removes it once a later slot has one.
 func (j *judgement) miss(b *book, times schedule.Times) {
 	patience := grace
 	if b.suspended() || b.byController() {
@@ -200,12 +203,13 @@ func (j *judgement) miss(b *book, times schedule.Times) {
 		}
 		return
 	}
-	c := metav1.Condition{Type: v1alpha1.ConditionSlotsMissed, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonSlotsMissed}
+	c := metav1.Condition{Type: v1alpha1.ConditionSlotsMissed, Status: metav1.ConditionTrue,
+		Reason: v1alpha1.ReasonSlotsMissed}
 	switch {
 	case b.suspended():
 		c.Reason, c.Message = v1alpha1.ReasonSuspended, "slots pass without a run: the schedule is suspended"
 	case b.byController():
-		c.Message = "slots passed without a run, and it is too late to start one: the next run is that of the next slot"
+		c.Message = "slots passed without a run, and it is too late to start one: the next run starts at the next slot"
 	default:
 		c.Message = "slots pass without a run: see whether the cluster's CronJob controller works and the pods of the session's CronJob can start"
 	}
@@ -216,14 +220,14 @@ func (j *judgement) miss(b *book, times schedule.Times) {
 	j.set(b, c)
 }
 
-// at notes when to look again.
+// at notes a time to judge again.
 func (j *judgement) at(now, when time.Time) {
 	if when.After(now) && (j.look.IsZero() || when.Before(j.look)) {
 		j.look = when
 	}
 }
 
-// success is the last run that succeeded.
+// success holds when the last successful run ended, and the newest slot with a successful run.
 type success struct{ ended, slot time.Time }
 
 func lastSuccess(runs []*v1alpha1.BackupSession) success {
@@ -239,7 +243,7 @@ func lastSuccess(runs []*v1alpha1.BackupSession) success {
 	return last
 }
 
-// later is the later one of a time in a status and another.
+// later returns the later of a status time and another time.
 func later(a *metav1.Time, b time.Time) *metav1.Time {
 	if b.IsZero() || a != nil && !b.After(a.Time) {
 		return a

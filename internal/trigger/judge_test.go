@@ -20,7 +20,7 @@ func at(t testing.TB, s string) time.Time {
 	return out
 }
 
-// hourly is a session with slots at 17 minutes past the hour, whose last run was that of 08:17.
+// hourly is a session with slots at 17 minutes past each hour. Its last run was that of 08:17.
 func hourly(t testing.TB, now string, edit ...func(*book)) book {
 	t.Helper()
 	b := book{
@@ -60,7 +60,8 @@ func TestJudge(t *testing.T) {
 	}
 	known := func(b *book) {
 		b.previous.LastMissedTime = ptr.To(metav1.NewTime(at(t, "11-20T09:17:00")))
-		b.previous.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionSlotsMissed, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonSuspended}}
+		b.previous.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionSlotsMissed, Status: metav1.ConditionTrue,
+			Reason: v1alpha1.ReasonSuspended}}
 	}
 	tests := map[string]struct {
 		book book
@@ -73,46 +74,56 @@ func TestJudge(t *testing.T) {
 			last: "08:17", next: "10:17", look: "09:22"},
 		"the run of a slot is there": {book: hourly(t, "11-20T09:18:00", ran("11-20T09:17:00")),
 			last: "09:17", next: "10:17", look: "10:17"},
-		"a run that somebody started is no slot's": {book: hourly(t, "11-20T09:18:00", ran("11-20T09:16:40")),
+		"a run that somebody started belongs to no slot": {book: hourly(t, "11-20T09:18:00", ran("11-20T09:16:40")),
 			last: "08:17", next: "10:17", look: "09:22"},
-		"a run that is tried again is no slot's": {book: hourly(t, "11-20T09:18:00", func(b *book) {
+		"a retry belongs to no slot": {book: hourly(t, "11-20T09:18:00", func(b *book) {
 			b.runs = []*v1alpha1.BackupSession{run(t, "11-20T09:17:00", v1alpha1.BackupSessionRunning)}
 			b.runs[0].Spec.RetryOf = "other"
 		}), last: "08:17", next: "10:17", look: "09:22"},
-		"nobody made the run of a slot": {book: hourly(t, "11-20T09:22:00"),
-			last: "08:17", missed: "09:17", next: "10:17", look: "10:17", missing: v1alpha1.ReasonSlotsMissed, said: "slots pass without a run: see whether"},
-		"it was said already": {book: hourly(t, "11-20T11:30:00", known),
+		"nobody created the run of a slot": {book: hourly(t, "11-20T09:22:00"),
+			last: "08:17", missed: "09:17", next: "10:17", look: "10:17", missing: v1alpha1.ReasonSlotsMissed,
+			said: "slots pass without a run: see whether"},
+		"a missed slot that was reported already": {book: hourly(t, "11-20T11:30:00", known),
 			last: "08:17", missed: "09:17", next: "12:17", look: "12:17", missing: v1alpha1.ReasonSlotsMissed},
-		"it is over, and was said": {book: hourly(t, "11-20T11:30:00", known, ran("11-20T11:17:00")),
+		"a later run ends a gap that was reported": {book: hourly(t, "11-20T11:30:00", known, ran("11-20T11:17:00")),
 			last: "11:17", missed: "10:17", next: "12:17", look: "12:17"},
 		"slots passed before a run": {book: hourly(t, "11-20T11:30:00", ran("11-20T11:17:00")),
-			last: "11:17", missed: "10:17", next: "12:17", look: "12:17", said: "2 slots passed without a run, the last of them 2026-11-20T10:17:00Z"},
+			last: "11:17", missed: "10:17", next: "12:17", look: "12:17",
+			said: "2 slots passed without a run, the last of them 2026-11-20T10:17:00Z"},
 
-		"the manager makes the run of a slot": {book: hourly(t, "11-20T09:17:00", byController),
+		"the manager creates the run of a slot": {book: hourly(t, "11-20T09:17:00", byController),
 			start: "09:17", last: "09:17", next: "10:17", look: "10:17"},
-		"the manager made it": {book: hourly(t, "11-20T09:17:30", byController, ran("11-20T09:17:00")),
+		"the manager created the run": {book: hourly(t, "11-20T09:17:30", byController, ran("11-20T09:17:00")),
 			last: "09:17", next: "10:17", look: "10:17"},
-		"the manager was away: the newest slot alone is run": {book: hourly(t, "11-20T11:30:00", byController),
-			start: "11:17", last: "11:17", missed: "10:17", next: "12:17", look: "12:17", said: "2 slots passed without a run"},
+		"the manager was away: only the newest slot gets its run": {book: hourly(t, "11-20T11:30:00", byController),
+			start: "11:17", last: "11:17", missed: "10:17", next: "12:17", look: "12:17",
+			said: "2 slots passed without a run"},
 		"the manager was away until it is too late": {book: hourly(t, "11-20T11:30:00", byController, deadline),
-			last: "08:17", missed: "09:17", next: "12:17", look: "12:17", missing: v1alpha1.ReasonSlotsMissed, said: "it is too late to start one"},
+			last: "08:17", missed: "09:17", next: "12:17", look: "12:17", missing: v1alpha1.ReasonSlotsMissed,
+			said: "it is too late to start one"},
 		"the manager was away, not too late": {book: hourly(t, "11-20T11:26:00", byController, deadline),
-			start: "11:17", last: "11:17", missed: "10:17", next: "12:17", look: "12:17", said: "2 slots passed without a run"},
-		"a new session waits for its first slot": {book: hourly(t, "11-20T08:40:00", byController, func(b *book) { b.previous = v1alpha1.SessionStatus{} }),
+			start: "11:17", last: "11:17", missed: "10:17", next: "12:17", look: "12:17",
+			said: "2 slots passed without a run"},
+		"a new session waits for its first slot": {book: hourly(t, "11-20T08:40:00", byController,
+			func(b *book) { b.previous = v1alpha1.SessionStatus{} }),
 			next: "09:17", look: "09:17"},
-		"a policy that became invalid stays in force": {book: hourly(t, "11-20T09:17:00", byController, func(b *book) { b.unscheduled = errUntouched }),
+		"a policy that became invalid stays in force": {book: hourly(t, "11-20T09:17:00", byController,
+			func(b *book) { b.unscheduled = errUntouched }),
 			start: "09:17", last: "09:17", look: "10:17"},
-		"a line that can't be read leaves the one before it in force": {book: hourly(t, "11-20T09:17:00", byController, func(b *book) { b.config.Scheduler.Schedule = "61 * * * *" }),
+		"an unreadable schedule leaves the previous one in force": {book: hourly(t, "11-20T09:17:00", byController,
+			func(b *book) { b.config.Scheduler.Schedule = "61 * * * *" }),
 			start: "09:17", last: "09:17", look: "10:17"},
 
-		"a schedule that is suspended looks at its first slot": {book: hourly(t, "11-20T08:40:00", suspended), last: "08:17", look: "09:17"},
-		"a slot of it passes": {book: hourly(t, "11-20T09:17:00", suspended),
+		"a schedule that is suspended looks at its first slot": {
+			book: hourly(t, "11-20T08:40:00", suspended), last: "08:17", look: "09:17",
+		},
+		"a slot of a suspended schedule passes": {book: hourly(t, "11-20T09:17:00", suspended),
 			last: "08:17", missed: "09:17", missing: v1alpha1.ReasonSuspended, said: "the schedule is suspended"},
-		"more of them pass": {book: hourly(t, "11-20T12:17:00", suspended, known),
+		"more slots of a suspended schedule pass": {book: hourly(t, "11-20T12:17:00", suspended, known),
 			last: "08:17", missed: "09:17", missing: v1alpha1.ReasonSuspended},
-		"a paused policy is the same": {book: hourly(t, "11-20T09:17:00", paused, byController),
+		"a paused policy counts as suspended": {book: hourly(t, "11-20T09:17:00", paused, byController),
 			last: "08:17", missed: "09:17", missing: v1alpha1.ReasonSuspended, said: "the schedule is suspended"},
-		"one that goes on runs the newest slot": {book: hourly(t, "11-20T12:20:00", byController, known),
+		"a resumed schedule runs the newest slot": {book: hourly(t, "11-20T12:20:00", byController, known),
 			start: "12:17", last: "12:17", missed: "11:17", next: "13:17", look: "13:17"},
 	}
 	short := func(at *metav1.Time) string {
@@ -146,7 +157,7 @@ func TestJudge(t *testing.T) {
 			again.now = again.now.Add(time.Second)
 			second := judge(again)
 			g.Expect(second.start.IsZero()).To(BeTrue(), "nothing is run twice")
-			g.Expect(second.missed).To(BeEmpty(), "nothing is said twice")
+			g.Expect(second.missed).To(BeEmpty(), "nothing is reported twice")
 			g.Expect(second.status).To(Equal(j.status), "nothing changes without a reason")
 		})
 	}
@@ -162,14 +173,16 @@ func TestSchedulerEnsured(t *testing.T) {
 	}
 	g := NewWithT(t)
 	g.Expect(reason(hourly(t, "11-20T08:40:00"))).To(Equal("SchedulerEnsured: the session's CronJob is in place"))
-	g.Expect(reason(hourly(t, "11-20T08:40:00", byController))).To(Equal("SchedulerEnsured: the manager starts the session's runs"))
+	g.Expect(reason(hourly(t, "11-20T08:40:00",
+		byController))).To(Equal("SchedulerEnsured: the manager starts the session's runs"))
 	g.Expect(reason(hourly(t, "11-20T08:40:00", func(b *book) { b.unscheduled = errors.New("the name is in use") }))).
 		To(Equal("SchedulerNotEnsured: the name is in use"))
-	g.Expect(reason(hourly(t, "11-20T08:40:00", func(b *book) { b.config.Scheduler.Schedule = "61 * * * *" }))).To(HavePrefix("InvalidSchedule: "))
+	g.Expect(reason(hourly(t, "11-20T08:40:00",
+		func(b *book) { b.config.Scheduler.Schedule = "61 * * * *" }))).To(HavePrefix("InvalidSchedule: "))
 	g.Expect(reason(hourly(t, "11-20T08:40:00", func(b *book) { b.config.Scheduler = nil }))).To(BeEmpty())
 }
 
-// A changed schedule has missed nothing yet, and what H stands for is shown.
+// A changed schedule has missed no slot yet, and the status shows what H stands for.
 func TestAChangedScheduleBeginsAnew(t *testing.T) {
 	g := NewWithT(t)
 	j := judge(hourly(t, "11-20T11:30:00", func(b *book) {
@@ -193,24 +206,49 @@ func TestProtected(t *testing.T) {
 		books        []book
 		status, what string
 	}{
-		"no schedule":                  {[]book{hourly(t, "11-20T08:40:00", func(b *book) { b.config.Scheduler = nil })}, "", ""},
-		"a success in time":            {[]book{hourly(t, "11-20T10:16:00", within, succeeded("11-20T08:17:00"), failed)}, "True", v1alpha1.ReasonProtected},
-		"no success in time":           {[]book{hourly(t, "11-20T10:18:00", within, succeeded("11-20T08:17:00"), failed)}, "False", v1alpha1.ReasonLate},
-		"a success that is remembered": {[]book{hourly(t, "11-20T10:16:00", within, func(b *book) { b.previous.LastSuccessTime = ptr.To(metav1.NewTime(at(t, "11-20T08:20:00"))) })}, "True", v1alpha1.ReasonProtected},
-		"a success that is remembered, of a run that is gone": {[]book{hourly(t, "11-20T10:16:00", within, succeeded("11-20T04:17:00"),
-			func(b *book) { b.previous.LastSuccessTime = ptr.To(metav1.NewTime(at(t, "11-20T08:20:00"))) })}, "True", v1alpha1.ReasonProtected},
-		"no success yet":                  {[]book{hourly(t, "11-20T10:16:00", func(b *book) { b.previous = v1alpha1.SessionStatus{} })}, "Unknown", v1alpha1.ReasonNoBackupYet},
-		"no success for too long":         {[]book{hourly(t, "11-20T10:16:00")}, "False", v1alpha1.ReasonLate},
-		"no success, suspended":           {[]book{hourly(t, "11-20T10:18:00", within, succeeded("11-20T08:17:00"), suspended)}, "False", v1alpha1.ReasonSuspended},
-		"suspended, the success is young": {[]book{hourly(t, "11-20T08:40:00", within, succeeded("11-20T08:17:00"), suspended)}, "True", v1alpha1.ReasonProtected},
-		"one of two": {[]book{hourly(t, "11-20T10:16:00", within, succeeded("11-20T08:17:00")), hourly(t, "11-20T10:16:00")},
+		"no schedule": {
+			[]book{hourly(t, "11-20T08:40:00", func(b *book) { b.config.Scheduler = nil })}, "", "",
+		},
+		"a success in time": {
+			[]book{hourly(t, "11-20T10:16:00", within, succeeded("11-20T08:17:00"), failed)}, "True",
+			v1alpha1.ReasonProtected,
+		},
+		"no success in time": {
+			[]book{hourly(t, "11-20T10:18:00", within, succeeded("11-20T08:17:00"), failed)}, "False",
+			v1alpha1.ReasonLate,
+		},
+		"a success in the status alone": {
+			[]book{hourly(t, "11-20T10:16:00", within,
+				func(b *book) { b.previous.LastSuccessTime = ptr.To(metav1.NewTime(at(t, "11-20T08:20:00"))) })},
+			"True", v1alpha1.ReasonProtected,
+		},
+		"a success in the status, of a deleted run": {[]book{hourly(t, "11-20T10:16:00", within,
+			succeeded("11-20T04:17:00"),
+			func(b *book) { b.previous.LastSuccessTime = ptr.To(metav1.NewTime(at(t, "11-20T08:20:00"))) })}, "True",
+			v1alpha1.ReasonProtected},
+		"no success yet": {
+			[]book{hourly(t, "11-20T10:16:00", func(b *book) { b.previous = v1alpha1.SessionStatus{} })}, "Unknown",
+			v1alpha1.ReasonNoBackupYet,
+		},
+		"no success for too long": {[]book{hourly(t, "11-20T10:16:00")}, "False", v1alpha1.ReasonLate},
+		"no success, suspended": {
+			[]book{hourly(t, "11-20T10:18:00", within, succeeded("11-20T08:17:00"), suspended)}, "False",
+			v1alpha1.ReasonSuspended,
+		},
+		"suspended, the success is recent": {
+			[]book{hourly(t, "11-20T08:40:00", within, succeeded("11-20T08:17:00"), suspended)}, "True",
+			v1alpha1.ReasonProtected,
+		},
+		"one of two sessions is late": {[]book{hourly(t, "11-20T10:16:00", within, succeeded("11-20T08:17:00")),
+			hourly(t, "11-20T10:16:00")},
 			"False", v1alpha1.ReasonLate},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			c := &v1alpha1.BackupConfiguration{}
-			c.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionProtected, Status: metav1.ConditionTrue, Reason: "Before"}}
+			c.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionProtected, Status: metav1.ConditionTrue,
+				Reason: "Before"}}
 			var all []*protection
 			for _, b := range test.books {
 				if p := judge(b).protection; p != nil {

@@ -15,12 +15,12 @@ import (
 	"github.com/cairn-backup/cairn/internal/schedule"
 )
 
-var errUntouched = errors.New("the policy is invalid: what was scheduled before stays in force")
+var errUntouched = errors.New("the policy is invalid: the previous schedule stays in force")
 
-// conflictRetry is how soon a name in use is tried again: nothing tells when its owner gives it up.
+// conflictRetry is how soon a name in use is tried again: no event reports that its owner gives it up.
 const conflictRetry = time.Minute
 
-// view is what a BackupConfiguration and a BackupBatch have in common for a Keeper.
+// view is what a Keeper needs of a BackupConfiguration or BackupBatch.
 type view struct {
 	kind     string
 	object   conditions.Setter
@@ -34,7 +34,8 @@ func viewOf(o any) (view, error) {
 	switch o := o.(type) {
 	case *v1alpha1.BackupConfiguration:
 		return view{
-			kind: v1alpha1.BackupConfigurationKind, object: o, sessions: policy.ConfigurationSessions(o), paused: o.Spec.Paused,
+			kind: v1alpha1.BackupConfigurationKind, object: o, sessions: policy.ConfigurationSessions(o),
+			paused: o.Spec.Paused,
 			status: &o.Status.Sessions, handled: &o.Status.LastHandledTrigger,
 		}, nil
 	case *v1alpha1.BackupBatch:
@@ -47,12 +48,14 @@ func viewOf(o any) (view, error) {
 	}
 }
 
-// Keep sees to everything that the sessions of a BackupConfiguration or BackupBatch want: CronJobs, the runs that the manager
-// starts by itself, the run that an annotation asks for, and the history of runs. It sets the status of the sessions and the
-// condition Protected. An invalid policy leaves in force what was scheduled before, except for sessions that are gone. The
-// conflicts are, by session, those whose CronJob has the name of somebody else's. After that time there is more to do; zero
-// is never.
-func (k *Keeper) Keep(ctx context.Context, invoker conditions.Setter, invalid bool, now time.Time) (conflicts map[string]error, after time.Duration, err error) {
+// Keep does everything that the sessions of a BackupConfiguration or BackupBatch ask for: it creates their CronJobs,
+// the runs that the manager starts itself and the run that an annotation asks for, and it deletes runs beyond the
+// history limit. It sets the status of the sessions and the condition Protected. With an invalid policy, the previous
+// schedules stay in force, except those of removed sessions. The conflicts are the sessions whose CronJob's name is in
+// use. After says how soon to call Keep again; zero means never.
+func (k *Keeper) Keep(
+	ctx context.Context, invoker conditions.Setter, invalid bool, now time.Time,
+) (conflicts map[string]error, after time.Duration, err error) {
 	v, err := viewOf(invoker)
 	if err != nil {
 		return nil, 0, err
@@ -89,8 +92,10 @@ func (k *Keeper) Keep(ctx context.Context, invoker conditions.Setter, invalid bo
 	return conflicts, after, nil
 }
 
-// judge judges every session and does what follows.
-func (k *Keeper) judge(ctx context.Context, v view, unscheduled map[string]error, now time.Time) (look time.Time, err error) {
+// judge judges every session and acts on the result.
+func (k *Keeper) judge(
+	ctx context.Context, v view, unscheduled map[string]error, now time.Time,
+) (look time.Time, err error) {
 	runs, err := k.runs(ctx, v.object)
 	if err != nil {
 		return look, err
@@ -105,9 +110,10 @@ func (k *Keeper) judge(ctx context.Context, v view, unscheduled map[string]error
 			counted[config.Name] = previous.LastScheduleTime.Time
 		}
 		j := judge(book{
-			previous: previous, config: *config, paused: v.paused, runs: runs[config.Name], unscheduled: unscheduled[config.Name],
-			identity:   schedule.Identity(v.kind, v.object.GetNamespace(), v.object.GetName(), config.Name),
-			generation: v.object.GetGeneration(), now: now,
+			previous: previous, config: *config, paused: v.paused, runs: runs[config.Name],
+			unscheduled: unscheduled[config.Name],
+			identity:    schedule.Identity(v.kind, v.object.GetNamespace(), v.object.GetName(), config.Name),
+			generation:  v.object.GetGeneration(), now: now,
 		})
 		if !j.start.IsZero() {
 			if err := k.start(ctx, v, config, j.start); err != nil {
@@ -130,7 +136,7 @@ func (k *Keeper) judge(ctx context.Context, v view, unscheduled map[string]error
 	return look, k.forget(ctx, v, runs, counted)
 }
 
-// previousOf is what status says of a session; empty where it says nothing.
+// previousOf returns the status of a session, or an empty one.
 func previousOf(all []v1alpha1.SessionStatus, name string) v1alpha1.SessionStatus {
 	if i := slices.IndexFunc(all, func(s v1alpha1.SessionStatus) bool { return s.Name == name }); i >= 0 {
 		return all[i]

@@ -11,19 +11,20 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// protection says how old the last success of a session may become.
+// protection describes how old the last success of a session is allowed to become.
 type protection struct {
 	session string
 	// due is when the next success must be there.
 	due time.Time
-	// late says that it is not, and suspended that it will not be.
+	// late reports that it is not there, suspended that no run will come.
 	late, suspended bool
-	// none says that there never was one.
+	// none reports that the session never had a success.
 	none bool
 }
 
-// protect judges the last success: the run of the slot after its own must have succeeded within its time. Where its run is
-// gone its end takes the place of its slot, and where there was none, when the schedule came into force.
+// protect judges the last success: the run of the slot after it must succeed within its timeout. If the successful run
+// is deleted, its end stands for its slot. If there never was a success, the time when the schedule came into force
+// does.
 func protect(b *book, times schedule.Times, last success, since time.Time) *protection {
 	p := &protection{session: b.config.Name, suspended: b.suspended()}
 	slot := last.slot
@@ -43,8 +44,8 @@ func protect(b *book, times schedule.Times, last success, since time.Time) *prot
 	return p
 }
 
-// protected sets the condition Protected from the protection of all sessions with a schedule. Where none has one there is
-// no such condition: nobody promised a backup.
+// protected sets the condition Protected from the protections of all sessions with a schedule. Without such a session
+// it removes the condition: nobody promised a backup.
 func protected(o conditions.Setter, all []*protection) {
 	var late, none []string
 	suspended := true
@@ -62,13 +63,15 @@ func protected(o conditions.Setter, all []*protection) {
 		conditions.Delete(o, v1alpha1.ConditionProtected)
 	case len(late) > 0 && suspended:
 		conditions.MarkFalse(o, v1alpha1.ConditionProtected, v1alpha1.ReasonSuspended,
-			"the last success is too long ago, and the schedule is suspended: %s", strings.Join(late, ", "))
+			"the last success is too old, and the schedule is suspended: %s", strings.Join(late, ", "))
 	case len(late) > 0:
 		conditions.MarkFalse(o, v1alpha1.ConditionProtected, v1alpha1.ReasonLate,
-			"a run that was due has not succeeded within its time: %s. See the BackupSessions of the session", strings.Join(late, ", "))
+			"a run that was due has not succeeded within its timeout: %s. See the BackupSessions of the session", strings.Join(late, ", "))
 	case len(none) > 0:
-		conditions.MarkUnknown(o, v1alpha1.ConditionProtected, v1alpha1.ReasonNoBackupYet, "no run has succeeded yet: %s", strings.Join(none, ", "))
+		conditions.MarkUnknown(o, v1alpha1.ConditionProtected, v1alpha1.ReasonNoBackupYet,
+			"no run has succeeded yet: %s", strings.Join(none, ", "))
 	default:
-		conditions.MarkTrue(o, v1alpha1.ConditionProtected, v1alpha1.ReasonProtected, "the last run of every session succeeded in time")
+		conditions.MarkTrue(o, v1alpha1.ConditionProtected, v1alpha1.ReasonProtected,
+			"the last run of every session succeeded in time")
 	}
 }

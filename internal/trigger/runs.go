@@ -19,9 +19,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// RunsIndex is an index of the cache: BackupSessions by the name of their invoker, which is of one kind.
+// RunsIndex is an index of the cache: BackupSessions by the name of their invoker of one kind.
 type RunsIndex struct {
-	// Field that names the index.
+	// Field is the name of the index.
 	Field string
 	// Kind of the invokers.
 	Kind string
@@ -41,18 +41,19 @@ func (x RunsIndex) Register(ctx context.Context, indexer client.FieldIndexer) er
 	return nil
 }
 
-// Invoker finds the invoker of a BackupSession.
+// Invoker maps a BackupSession to its invoker.
 func (x RunsIndex) Invoker() handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
 		s, ok := o.(*v1alpha1.BackupSession)
 		if !ok || s.Spec.Invoker.Kind != x.Kind || v1alpha1.HasRecordAnnotation(s.Annotations) {
 			return nil
 		}
-		return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.Invoker.Name}}}
+		return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: s.Namespace,
+			Name: s.Spec.Invoker.Name}}}
 	})
 }
 
-// Matters lets pass what an invoker counts in its runs: that one appears or goes, ends, or is let go.
+// Matters passes the events of runs that change what an invoker counts: a run appears, goes, ends or loses a finalizer.
 func Matters() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok := e.ObjectOld.(*v1alpha1.BackupSession)
@@ -61,11 +62,12 @@ func Matters() predicate.Predicate {
 		}
 		after, ok := e.ObjectNew.(*v1alpha1.BackupSession)
 		return ok && (before.Status.Phase.Terminal() != after.Status.Phase.Terminal() ||
-			len(before.Finalizers) != len(after.Finalizers) || session.RetryPending(before) != session.RetryPending(after))
+			len(before.Finalizers) != len(after.Finalizers) ||
+			session.RetryPending(before) != session.RetryPending(after))
 	}}
 }
 
-// runs lists the runs of an invoker by session. They are the cache's own: they must not be changed.
+// runs lists the runs of an invoker by session. The objects belong to the cache and must not be changed.
 func (k *Keeper) runs(ctx context.Context, invoker client.Object) (map[string][]*v1alpha1.BackupSession, error) {
 	var list v1alpha1.BackupSessionList
 	if err := k.Client.List(ctx, &list, client.InNamespace(invoker.GetNamespace()),
@@ -80,12 +82,14 @@ func (k *Keeper) runs(ctx context.Context, invoker client.Object) (map[string][]
 	return out, nil
 }
 
-// defaultHistory is how many finished runs are kept of a session that does not say, or is not in policy any more.
+// defaultHistory is how many finished runs are kept of a session that sets no limit or is no longer in the policy.
 const defaultHistory = 1
 
-// forget deletes the runs that the sessions' history has no place for. The slot of one must have been written down before:
-// counted is the newest slot of each session that was.
-func (k *Keeper) forget(ctx context.Context, v view, runs map[string][]*v1alpha1.BackupSession, counted map[string]time.Time) error {
+// forget deletes runs beyond the sessions' history limits. It spares a run whose slot is not in the status yet: counted
+// holds the newest slot of each session that is.
+func (k *Keeper) forget(
+	ctx context.Context, v view, runs map[string][]*v1alpha1.BackupSession, counted map[string]time.Time,
+) error {
 	limits := map[string]int{}
 	scheduled := map[string]bool{}
 	for _, s := range v.sessions {
@@ -98,11 +102,14 @@ func (k *Keeper) forget(ctx context.Context, v view, runs map[string][]*v1alpha1
 			limit = defaultHistory
 		}
 		for _, s := range session.Expired(all, limit) {
-			if scheduled[name] && session.SlotOf(s).After(counted[name]) && s.Spec.RetryOf == "" && s.Spec.ScheduledTime != nil && onMinute(s) {
+			if scheduled[name] && session.SlotOf(s).After(counted[name]) && s.Spec.RetryOf == "" &&
+				s.Spec.ScheduledTime != nil && onMinute(s) {
 				continue
 			}
-			err := k.Client.Delete(ctx, &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name}},
-				client.Preconditions{UID: &s.UID, ResourceVersion: &s.ResourceVersion}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+			err := k.Client.Delete(ctx, &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace,
+				Name: s.Name}},
+				client.Preconditions{UID: &s.UID,
+					ResourceVersion: &s.ResourceVersion}, client.PropagationPolicy(metav1.DeletePropagationBackground))
 			if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 				return fmt.Errorf("delete BackupSession %s, which is beyond the history limit: %w", s.Name, err)
 			}
@@ -111,5 +118,5 @@ func (k *Keeper) forget(ctx context.Context, v view, runs map[string][]*v1alpha1
 	return nil
 }
 
-// onMinute says whether the time that a run belongs to may be a slot. That of a run that somebody started rarely is.
+// onMinute reports whether the time of a run can be a slot. The time of a run that somebody started rarely is.
 func onMinute(s *v1alpha1.BackupSession) bool { return s.Spec.ScheduledTime.Second() == 0 }

@@ -15,16 +15,18 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// start makes the run of a slot, unless the API server knows that it was made: what was read of the invoker may be old.
+// start creates the run of a slot, unless the API server shows that it was created: the invoker that was read can be
+// outdated.
 func (k *Keeper) start(ctx context.Context, v view, config *v1alpha1.SessionConfig, slot time.Time) error {
 	live, ok := v.object.DeepCopyObject().(client.Object)
 	if !ok {
-		return fmt.Errorf("read %s: it is no object", v.object.GetName())
+		return fmt.Errorf("read %s: it is not an object", v.object.GetName())
 	}
 	if err := k.Reader.Get(ctx, client.ObjectKeyFromObject(v.object), live); err != nil {
-		return fmt.Errorf("read %s %s: %w", v.kind, v.object.GetName(), err)
+		return fmt.Errorf("get %s %s: %w", v.kind, v.object.GetName(), err)
 	}
-	if live.GetUID() != v.object.GetUID() || live.GetGeneration() != v.object.GetGeneration() || live.GetDeletionTimestamp() != nil {
+	if live.GetUID() != v.object.GetUID() || live.GetGeneration() != v.object.GetGeneration() ||
+		live.GetDeletionTimestamp() != nil {
 		return fmt.Errorf("%s %s has changed: look at it again", v.kind, v.object.GetName())
 	}
 	now, _ := viewOf(live)
@@ -37,7 +39,7 @@ func (k *Keeper) start(ctx context.Context, v view, config *v1alpha1.SessionConf
 	return err
 }
 
-// retriesOf is how often what fails of a run that the schedule starts is tried again.
+// retriesOf returns how often the failed part of a scheduled run is tried again.
 func retriesOf(config *v1alpha1.SessionConfig) int32 {
 	if config.RetryConfig == nil {
 		return 0
@@ -45,7 +47,7 @@ func retriesOf(config *v1alpha1.SessionConfig) int32 {
 	return config.RetryConfig.MaxRetry
 }
 
-// asked starts the run that the annotation asks for, once for each of its values.
+// asked starts the run that the annotation asks for, once for each value of the annotation.
 func (k *Keeper) asked(ctx context.Context, v view, now time.Time) error {
 	value := v.object.GetAnnotations()[v1alpha1.AnnotationTrigger]
 	if len(value) > maxTrigger {
@@ -62,25 +64,31 @@ func (k *Keeper) asked(ctx context.Context, v view, now time.Time) error {
 			continue
 		}
 		o := v.object
-		made, err := k.create(ctx, v, name, now, 0, policy.TriggeredSessionName(o.GetName(), name, string(o.GetUID()), *v.handled, value))
+		made, err := k.create(ctx, v, name, now, 0, policy.TriggeredSessionName(o.GetName(), name, string(o.GetUID()),
+			*v.handled, value))
 		if err != nil {
 			return err
 		}
 		*v.handled = value
-		k.Events.Eventf(o, corev1.EventTypeNormal, v1alpha1.ReasonTriggered, "started BackupSession %s, as the annotation %s asks for", made, v1alpha1.AnnotationTrigger)
+		k.Events.Eventf(o, corev1.EventTypeNormal, v1alpha1.ReasonTriggered,
+			"started BackupSession %s, as the annotation %s asks for", made, v1alpha1.AnnotationTrigger)
 		return nil
 	}
 	*v.handled = value
-	k.Events.Eventf(v.object, corev1.EventTypeWarning, v1alpha1.ReasonInvalidTrigger, "the annotation %s names no session: write one of %s, or <session>/<token>",
+	k.Events.Eventf(v.object, corev1.EventTypeWarning, v1alpha1.ReasonInvalidTrigger,
+		"the annotation %s names no session: set it to one of %s, or to <session>/<token>",
 		v1alpha1.AnnotationTrigger, strings.Join(known, ", "))
 	return nil
 }
 
-// maxTrigger is how long a value of the annotation may be to stand in status as it is.
+// maxTrigger is the longest value of the annotation that status holds as it is; of a longer value it holds the digest.
 const maxTrigger = 253
 
-// create makes a BackupSession under the first of the names that is not somebody else's, or finds it, and gives its name.
-func (k *Keeper) create(ctx context.Context, v view, session string, at time.Time, retries int32, names ...string) (string, error) {
+// create creates or finds a BackupSession under the first of the names that no other invoker or session uses, and
+// returns its name.
+func (k *Keeper) create(
+	ctx context.Context, v view, session string, at time.Time, retries int32, names ...string,
+) (string, error) {
 	invoker := v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v.kind, Name: v.object.GetName()}
 	slot := metav1.NewTime(at).Rfc3339Copy()
 	for _, name := range names {
@@ -91,19 +99,23 @@ func (k *Keeper) create(ctx context.Context, v view, session string, at time.Tim
 				v1alpha1.LabelInvokerName: policy.LabelValue(v.object.GetName()),
 				v1alpha1.LabelSession:     session,
 			}},
-			Spec: v1alpha1.BackupSessionSpec{Invoker: invoker, Session: session, ScheduledTime: &slot, RetryLeft: retries},
+			Spec: v1alpha1.BackupSessionSpec{
+				Invoker: invoker, Session: session, ScheduledTime: &slot, RetryLeft: retries,
+			},
 		}
 		err := k.Client.Create(ctx, wanted, client.FieldOwner(k.FieldManager))
 		if apierrors.IsAlreadyExists(err) {
 			found := &v1alpha1.BackupSession{}
-			if err = k.Reader.Get(ctx, client.ObjectKeyFromObject(wanted), found); err == nil && (found.Spec.Invoker != invoker || found.Spec.Session != session) {
+			if err = k.Reader.Get(ctx, client.ObjectKeyFromObject(wanted), found); err == nil &&
+				(found.Spec.Invoker != invoker || found.Spec.Session != session) {
 				continue
 			}
 		}
 		if err != nil {
-			return "", fmt.Errorf("make BackupSession %s: %w", name, err)
+			return "", fmt.Errorf("create BackupSession %s: %w", name, err)
 		}
 		return name, nil
 	}
-	return "", fmt.Errorf("make a BackupSession of session %s: its names are in use: %s", session, strings.Join(names, ", "))
+	return "", fmt.Errorf("create BackupSession of session %q: its names are in use: %s", session,
+		strings.Join(names, ", "))
 }

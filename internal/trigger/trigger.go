@@ -1,5 +1,6 @@
-// Package trigger starts the runs of an invoker's sessions, through CronJobs or by itself, and keeps account of them, for the
-// controllers of BackupConfiguration and BackupBatch.
+// Package trigger starts the runs of an invoker's sessions, by CronJobs or by the manager, and keeps account of them,
+// for the controllers of BackupConfiguration and BackupBatch. A Keeper is safe for concurrent use. Invariants: a slot
+// has at most one run, and no object of another owner is changed.
 package trigger
 
 import (
@@ -22,32 +23,32 @@ import (
 	"github.com/cairn-backup/cairn/internal/schedule"
 )
 
-// errNameConflict says that a CronJob's name is in use by an object that is not the invoker's.
+// errNameConflict means that the name of a CronJob is in use by an object that does not belong to the invoker.
 var errNameConflict = errors.New("the name is in use")
 
-// Keeper makes, corrects and removes CronJobs and makes and removes BackupSessions. It is safe for concurrent use.
+// Keeper creates, corrects and removes CronJobs, and creates and removes BackupSessions. It is safe for concurrent use.
 type Keeper struct {
 	// Client reads from the cache and writes.
 	Client client.Client
-	// Reader reads from the API server. It is asked before anything is made, so that nobody's is taken over and no run is made
-	// twice.
+	// Reader reads from the API server before anything is created, so that no foreign object is taken over and no run
+	// is created twice.
 	Reader client.Reader
-	// Events are told what happened to an invoker.
+	// Events receives the events of invokers.
 	Events record.EventRecorder
 	// Runs is the index that finds the runs of an invoker.
 	Runs RunsIndex
 	// MoverImage is the image of the CronJobs' pods.
 	MoverImage string
-	// FieldManager of what is applied.
+	// FieldManager is the field manager of what is applied.
 	FieldManager string
-	// EnsureAccess makes the account that the CronJobs' pods run as in a namespace. It is called only where a session has
-	// a schedule.
+	// EnsureAccess creates the account of the CronJobs' pods in a namespace. It is called only where a session has a
+	// CronJob.
 	EnsureAccess func(ctx context.Context, namespace string) error
 }
 
-// ensureAll makes the CronJobs of the sessions that have one, corrects those that were edited and removes those of sessions
-// that are gone. The schedules must be right. The conflicts are, by session, those whose CronJob has the name of somebody
-// else's; the other sessions are in order then.
+// ensureAll creates the CronJobs of the sessions, corrects those that were edited and removes those of sessions that no
+// longer have one. The schedules must be valid. The conflicts are the sessions whose CronJob's name is in use; the
+// other sessions are in order then.
 func (k *Keeper) ensureAll(ctx context.Context, v view) (conflicts map[string]error, err error) {
 	if err := k.prune(ctx, v); err != nil {
 		return nil, err
@@ -76,12 +77,12 @@ func (k *Keeper) ensureAll(ctx context.Context, v view) (conflicts map[string]er
 	return conflicts, nil
 }
 
-// hasCronJob says whether a CronJob starts the runs of a session.
+// hasCronJob reports whether a CronJob starts the runs of a session.
 func hasCronJob(s v1alpha1.SessionConfig) bool {
 	return s.Scheduler != nil && s.Scheduler.Type != v1alpha1.SchedulerController
 }
 
-// prune removes the invoker's CronJobs of sessions that have none.
+// prune removes the invoker's CronJobs that belong to no session with a CronJob.
 func (k *Keeper) prune(ctx context.Context, v view) error {
 	var list batchv1.CronJobList
 	if err := k.Client.List(ctx, &list, client.InNamespace(v.object.GetNamespace()), client.MatchingLabels{
@@ -91,12 +92,14 @@ func (k *Keeper) prune(ctx context.Context, v view) error {
 	}
 	for i := range list.Items {
 		cronJob := &list.Items[i]
-		if !metav1.IsControlledBy(cronJob, v.object) || slices.ContainsFunc(v.sessions, func(s v1alpha1.SessionConfig) bool {
-			return hasCronJob(s) && policy.CronJobName(v.kind, v.object.GetName(), s.Name) == cronJob.Name
-		}) {
+		if !metav1.IsControlledBy(cronJob, v.object) ||
+			slices.ContainsFunc(v.sessions, func(s v1alpha1.SessionConfig) bool {
+				return hasCronJob(s) && policy.CronJobName(v.kind, v.object.GetName(), s.Name) == cronJob.Name
+			}) {
 			continue
 		}
-		err := k.Client.Delete(ctx, cronJob, client.Preconditions{UID: &cronJob.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+		err := k.Client.Delete(ctx, cronJob, client.Preconditions{UID: &cronJob.UID},
+			client.PropagationPolicy(metav1.DeletePropagationBackground))
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("delete CronJob %s: %w", cronJob.Name, err)
 		}
@@ -122,7 +125,7 @@ func (k *Keeper) cronJob(v view, session v1alpha1.SessionConfig) (*batchv1.CronJ
 		Retries:      retriesOf(&session),
 		MoverImage:   k.MoverImage,
 	})
-	// A field that the policy no longer sets is not seen by comparing what it does set.
+	// A comparison of the fields that the policy sets does not show a field that it no longer sets. The digest does.
 	cronJob.Annotations = map[string]string{v1alpha1.AnnotationSpecDigest: policy.Digest(cronJob.Spec)}
 	return cronJob, nil
 }
@@ -138,9 +141,10 @@ func (k *Keeper) ensure(ctx context.Context, invoker client.Object, wanted *batc
 	case err != nil:
 		return fmt.Errorf("get CronJob %s: %w", wanted.Name, err)
 	case !metav1.IsControlledBy(&actual, invoker):
-		return fmt.Errorf("CronJob %s is not the one of session %q, rename one of them: %w",
+		return fmt.Errorf("CronJob %s does not belong to session %q: rename the CronJob or the session: %w",
 			wanted.Name, wanted.Labels[v1alpha1.LabelSession], errNameConflict)
-	case !apply.MetadataDiffers(&actual, wanted) && equality.Semantic.DeepDerivative(wanted.Spec, actual.Spec) && !hasMore(&actual.Spec, &wanted.Spec):
+	case !apply.MetadataDiffers(&actual, wanted) && equality.Semantic.DeepDerivative(wanted.Spec, actual.Spec) &&
+		!hasMore(&actual.Spec, &wanted.Spec):
 		return nil
 	default:
 		wanted.UID = actual.UID
@@ -152,7 +156,7 @@ func (k *Keeper) ensure(ctx context.Context, invoker client.Object, wanted *batc
 	if !hasMore(&wanted.Spec, spec) {
 		return nil
 	}
-	// What somebody added beside our fields is theirs, and an apply does not remove it.
+	// A field that somebody added beside ours is theirs: an apply does not remove it.
 	applied := wanted.DeepCopy()
 	wanted.Spec = *spec
 	if err := k.Client.Patch(ctx, wanted, client.MergeFrom(applied), client.FieldOwner(k.FieldManager)); err != nil {
@@ -161,12 +165,13 @@ func (k *Keeper) ensure(ctx context.Context, invoker client.Object, wanted *batc
 	return nil
 }
 
-// hasMore says whether a CronJob has what we leave out and what changes when its pods run, as what, or beside what. The
-// API server's defaults and what decides on the node are no such things.
+// hasMore reports whether a CronJob has a field that we leave out and that changes when its pods run, as what they run,
+// or what runs beside them. Defaults of the API server and fields that choose the node do not count.
 func hasMore(actual, wanted *batchv1.CronJobSpec) bool {
 	a, w := &actual.JobTemplate.Spec.Template.Spec, &wanted.JobTemplate.Spec.Template.Spec
 	more := actual.StartingDeadlineSeconds != nil && wanted.StartingDeadlineSeconds == nil ||
-		len(a.Containers) > len(w.Containers) || len(a.InitContainers) > len(w.InitContainers) || len(a.Volumes) > len(w.Volumes) ||
+		len(a.Containers) > len(w.Containers) || len(a.InitContainers) > len(w.InitContainers) ||
+		len(a.Volumes) > len(w.Volumes) ||
 		a.HostNetwork && !w.HostNetwork || a.HostPID && !w.HostPID || a.HostIPC && !w.HostIPC
 	for i := range min(len(a.Containers), len(w.Containers)) {
 		is, should := &a.Containers[i], &w.Containers[i]

@@ -8,48 +8,49 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Names of the volumes that every task with steps has, as ${INTERIM_VOLUME} and ${RESTIC_CACHE_VOLUME} give them.
+// Names of the volumes that every task with steps has, which are the values of ${INTERIM_VOLUME} and
+// ${RESTIC_CACHE_VOLUME}.
 const (
 	// ScratchVolume is shared by all steps.
 	ScratchVolume = "scratch"
-	// WorkVolume is the mover's own.
+	// WorkVolume belongs to the mover.
 	WorkVolume = "work"
 )
 
 // ScratchDir is where steps and mover see ScratchVolume.
 const ScratchDir = "/cairn/scratch"
 
-// Builtin are the variables that are there without anybody setting them. One that is empty is known but has no value here:
-// naming it without a default is an error.
+// Builtin holds the variables that exist without anybody setting them. An empty variable is known but has no value
+// here: naming it without a default is an error.
 type Builtin struct {
 	MoverImage     string
 	Namespace      string
 	BackupSession  string
 	RestoreSession string
-	// Snapshot is known only where the task works with one repository.
+	// Snapshot is set only if the task works with a single repository.
 	Snapshot    string
 	InvokerKind string
 	InvokerName string
 	TargetKind  string
 	TargetName  string
 	TaskName    string
-	// TargetHost, TargetPort and TargetImage are those of a target that is a database.
+	// TargetHost, TargetPort and TargetImage describe a target that is a database.
 	TargetHost, TargetPort, TargetImage string
 	// DatabaseVersion of the target.
 	DatabaseVersion string
-	// TargetDatabase is the one that the target itself names.
+	// TargetDatabase is the database that the target itself names.
 	TargetDatabase string
-	// Confirm is the UID that a restore into what holds data names.
+	// Confirm is the UID with which a restore confirms that it overwrites existing data.
 	Confirm string
 }
 
-// fixed are the variables that say which image runs: nobody may set them.
+// fixed lists the variables that decide which image runs: nobody can set them.
 var fixed = []string{"moverImage", "imageRegistry", "imageRepo", "imageTag"}
 
-// Fixed says whether neither an Addon nor a policy may set a variable.
+// Fixed reports whether neither an Addon nor a policy can set a variable.
 func Fixed(name string) bool { return slices.Contains(fixed, name) }
 
-// byName gives the variables as a Function writes them.
+// byName returns the variables by the names that Functions use.
 func (b Builtin) byName() map[string]string {
 	registry, repo, tag := splitImage(b.MoverImage)
 	claim := ""
@@ -88,13 +89,14 @@ func (b Builtin) byName() map[string]string {
 	}
 }
 
-// Names of all built-in variables, in order.
+// Names returns the names of all built-in variables, sorted.
 func Names() []string { return slices.Sorted(maps.Keys(Builtin{}.byName())) }
 
-// splitImage takes an image's name apart. An image without a registry has an empty one; a digest is no tag.
+// splitImage splits an image's name. The registry is empty if the name has none; a digest is not a tag.
 func splitImage(image string) (registry, repo, tag string) {
 	repo, _, _ = strings.Cut(image, "@")
-	if first, rest, found := strings.Cut(repo, "/"); found && (strings.ContainsAny(first, ".:") || first == "localhost") {
+	if first, rest, found := strings.Cut(repo, "/"); found && (strings.ContainsAny(first, ".:") ||
+		first == "localhost") {
 		registry, repo = first, rest
 	}
 	if i := strings.LastIndexByte(repo, ':'); i >= 0 {

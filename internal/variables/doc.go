@@ -1,3 +1,4 @@
-// Package variables fills in ${name} in the templates of Addons, Functions and hooks. A value is never looked at again once it was put
-// in, and never goes through a text format: it can neither name a variable nor break what it is put into.
+// Package variables fills in ${name} in the templates of Addons, Functions and hooks. It is pure and safe for
+// concurrent use. Invariant: a value that was filled in is never expanded again and never passes through a text format,
+// so it can neither name a variable nor break what surrounds it.
 package variables

@@ -6,30 +6,31 @@ import (
 	"strings"
 )
 
-// Expander fills in ${name}, ${name:=default}, ${name:-default} and ${name=default}. What was put in is not looked at again, so that
-// a value can't name a variable.
+// Expander fills in ${name}, ${name:=default}, ${name:-default} and ${name=default}. It does not expand the values
+// again, so a value cannot name a variable.
 type Expander struct {
-	// Value of a name. Its error is a Missing where the name has none, which a default helps.
+	// Value returns the value of a name. Its error is a Missing if the name has no value, for which a default can stand
+	// in.
 	Value func(name string) (string, error)
-	// Quote changes what is put in; nil leaves it as it is.
+	// Quote changes each value before it is filled in; nil leaves it as it is.
 	Quote func(value string) string
-	// Shell is for texts that a shell may read: $${ stands for ${, and a name that nobody knows is an error also where it has a
-	// default, so that no variable of the shell is taken for one of ours.
+	// Shell is for texts that a shell can read: $${ stands for ${, and an unknown name is an error even with a default,
+	// so that no variable of the shell is taken for one of ours.
 	Shell bool
 }
 
 // Missing is the error for a name without a value.
 type Missing struct {
-	// Known says that there is such a name.
+	// Known reports that the name exists.
 	Known bool
-	// Says is what is said after the name.
+	// Says is the rest of the message, after the name.
 	Says string
 }
 
-// Error says it.
+// Error returns the message.
 func (m *Missing) Error() string { return m.Says }
 
-// Expand fills text in.
+// Expand fills in the variables of text.
 func (e Expander) Expand(text string) (string, error) {
 	var out strings.Builder
 	for {
@@ -60,11 +61,11 @@ func (e Expander) Expand(text string) (string, error) {
 	}
 }
 
-// value of what stands between ${ and }.
+// value returns the value of the text between ${ and }.
 func (e Expander) value(inner string) (string, error) {
 	name, fallback, operator, ok := parse(inner)
 	if !ok {
-		return "", fmt.Errorf("${%.64s} is none of ${name}, ${name:=default}, ${name:-default} and ${name=default}%s", inner, e.hint(inner))
+		return "", fmt.Errorf("invalid variable ${%.64s}, want ${name}, ${name:=default}, ${name:-default} or ${name=default}%s", inner, e.hint(inner))
 	}
 	value, err := e.Value(name)
 	var missing *Missing
@@ -80,18 +81,18 @@ func (e Expander) value(inner string) (string, error) {
 	}
 }
 
-// hint says how a variable of a shell is written.
+// hint explains how to write a variable of a shell.
 func (e Expander) hint(inner string) string {
 	if !e.Shell {
 		return ""
 	}
-	return fmt.Sprintf("; write $${%.64s} for a shell's own", inner)
+	return fmt.Sprintf("; write $${%.64s} for a variable of the shell", inner)
 }
 
-// quoted keeps what is quoted in a message short.
+// quoted shortens and quotes a text for a message.
 func quoted(s string) string { return fmt.Sprintf("%.64q", s) }
 
-// parse takes name, name:=default, name:-default or name=default apart.
+// parse splits name, name:=default, name:-default or name=default.
 func parse(inner string) (name, fallback, operator string, ok bool) {
 	end := strings.IndexFunc(inner, func(r rune) bool { return !nameRune(r) })
 	if end < 0 {
@@ -105,7 +106,7 @@ func parse(inner string) (name, fallback, operator string, ok bool) {
 	return "", "", "", false
 }
 
-// nameRune says whether a variable's name may hold r.
+// nameRune reports whether the name of a variable can contain r.
 func nameRune(r rune) bool {
 	return r == '_' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z'
 }

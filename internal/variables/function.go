@@ -8,10 +8,11 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// FunctionContainer is a Function's container with all variables filled in. It has the Function's own settings and no name.
+// FunctionContainer returns a Function's container with all variables filled in. It has the Function's own settings and
+// no name.
 func FunctionContainer(f *v1alpha1.Function, values Values) (corev1.Container, error) {
 	fail := func(err error) (corev1.Container, error) {
-		return corev1.Container{}, fmt.Errorf("function %q: %w", f.Name, err)
+		return corev1.Container{}, fmt.Errorf("Function %q: %w", f.Name, err)
 	}
 	spec := f.Spec.DeepCopy()
 	if len(spec.AvailableVersions) > 0 {

@@ -7,7 +7,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/variables"
 )
 
-// FuzzExpand looks for templates that panic, and for values that are looked at again: a value stands in the result as it is.
+// FuzzExpand looks for templates that panic and for values that are expanded again: a value must appear in the result
+// unchanged.
 func FuzzExpand(f *testing.F) {
 	for _, text := range []string{"${v}", "a${v:=x}b", "${v=${v}}", "$${v}", "${v:-}${", "}${v}{$"} {
 		f.Add(text, "${namespace}")

@@ -42,7 +42,8 @@ func (v Values) Container(c *corev1.Container) error {
 	return nil
 }
 
-// Object fills in every string that object points to, at any depth. What Kubernetes parsed already, such as quantities, is left.
+// Object fills in every string that object points to, at any depth. It leaves values that Kubernetes has parsed
+// already, such as quantities.
 func (v Values) Object(object any) error {
 	return v.walk(reflect.ValueOf(object), "")
 }
@@ -77,7 +78,7 @@ func (v Values) walk(at reflect.Value, path string) error {
 	return nil
 }
 
-// walkStruct looks at the exported fields. A struct without any, such as a quantity, stays as it is.
+// walkStruct fills in the exported fields. A struct without exported fields, such as a quantity, stays as it is.
 func (v Values) walkStruct(at reflect.Value, path string) error {
 	for i := range at.NumField() {
 		field := at.Type().Field(i)

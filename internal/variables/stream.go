@@ -14,7 +14,7 @@ const eachValue = "value"
 // maxStreamArguments is the bound of ResolvedStream.args in the API.
 const maxStreamArguments = 1024
 
-// List takes a comma-separated list apart. Blanks around values, and values that are empty, do not count.
+// List splits a comma-separated list. It drops blanks around values, and empty values.
 func List(text string) []string {
 	var out []string
 	for _, value := range strings.Split(text, ",") {
@@ -25,7 +25,7 @@ func List(text string) []string {
 	return out
 }
 
-// Each gives the values of a stream's list.
+// Each returns the values of a stream's list.
 func (v Values) Each(s *v1alpha1.FunctionStream) ([]string, error) {
 	text, err := v.Expand(s.Each)
 	if err != nil {
@@ -34,8 +34,8 @@ func (v Values) Each(s *v1alpha1.FunctionStream) ([]string, error) {
 	return List(text), nil
 }
 
-// Stream fills in a stream for one value of its list; "" is everything. What it gives is what the program is started with, but
-// for what depends on the keys of a Secret.
+// Stream fills in a stream for one value of its list; "" stands for everything. The result is how the program starts,
+// except for what depends on the keys of a Secret.
 func (v Values) Stream(s *v1alpha1.FunctionStream, value string) (*v1alpha1.ResolvedStream, error) {
 	v = v.With(map[string]string{eachValue: value})
 	s = s.DeepCopy()
@@ -46,7 +46,8 @@ func (v Values) Stream(s *v1alpha1.FunctionStream, value string) (*v1alpha1.Reso
 	}
 	if s.Probe != nil {
 		out.Probe = &v1alpha1.ResolvedProgram{}
-		if out.Probe.Command, out.Probe.Args, err = v.program(s.Probe.Command, s.Probe.EachCommand, s.Probe.Args, value); err != nil {
+		if out.Probe.Command, out.Probe.Args, err = v.program(s.Probe.Command, s.Probe.EachCommand, s.Probe.Args,
+			value); err != nil {
 			return nil, fmt.Errorf("stream.probe.%w", err)
 		}
 	}
@@ -55,7 +56,8 @@ func (v Values) Stream(s *v1alpha1.FunctionStream, value string) (*v1alpha1.Reso
 	}
 	if s.Finish != nil {
 		out.Finish = &v1alpha1.ResolvedProgram{}
-		if out.Finish.Command, out.Finish.Args, err = v.program(s.Finish.Command, nil, s.Finish.Args, value); err != nil {
+		if out.Finish.Command, out.Finish.Args, err = v.program(s.Finish.Command, nil, s.Finish.Args,
+			value); err != nil {
 			return nil, fmt.Errorf("stream.finish.%w", err)
 		}
 	}
@@ -72,7 +74,7 @@ func (v Values) Stream(s *v1alpha1.FunctionStream, value string) (*v1alpha1.Reso
 	return out, nil
 }
 
-// arguments are those of a stream's program.
+// arguments returns the arguments of a stream's program.
 func arguments(s *v1alpha1.FunctionStream, value string) []v1alpha1.StreamArgument {
 	if value == "" {
 		return s.Args
@@ -80,8 +82,10 @@ func arguments(s *v1alpha1.FunctionStream, value string) []v1alpha1.StreamArgume
 	return slices.Concat(s.EachArgs, s.Args)
 }
 
-// program is a command and its arguments.
-func (v Values) program(command, each []string, args []v1alpha1.StreamArgument, value string) ([]string, []v1alpha1.ResolvedStreamArgument, error) {
+// program fills in a command and its arguments.
+func (v Values) program(
+	command, each []string, args []v1alpha1.StreamArgument, value string,
+) ([]string, []v1alpha1.ResolvedStreamArgument, error) {
 	if value != "" && len(each) > 0 {
 		command = each
 	}
@@ -106,12 +110,13 @@ func (v Values) program(command, each []string, args []v1alpha1.StreamArgument, 
 		}
 	}
 	if len(out) > maxStreamArguments {
-		return nil, nil, fmt.Errorf("args: there are %d of them; at most %d are possible", len(out), maxStreamArguments)
+		return nil, nil, fmt.Errorf("args: %d arguments are too many, at most %d are possible", len(out),
+			maxStreamArguments)
 	}
 	return words, out, nil
 }
 
-// argument is none, one or several.
+// argument expands an argument to none, one or several.
 func (v Values) argument(a v1alpha1.StreamArgument) ([]string, error) {
 	if a.Each != "" {
 		text, err := v.Expand(a.Each)

@@ -8,19 +8,19 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Values are what ${name} stands for. The zero value knows no name.
+// Values holds the values of ${name}. The zero value knows no name.
 type Values struct {
 	builtin map[string]string
-	// set by an Addon or a policy; these may be empty.
+	// set holds the values of an Addon or a policy, which can be empty.
 	set map[string]string
-	// environment holds the names that only a container's environment knows.
+	// environment holds the names that are known only in a container's environment.
 	environment map[string]bool
 }
 
-// New gives the built-in variables alone.
+// New returns only the built-in variables.
 func New(b Builtin) Values { return Values{builtin: b.byName()} }
 
-// With adds values, which come before those that were there.
+// With adds values. They override the existing ones.
 func (v Values) With(set map[string]string) Values {
 	merged := make(map[string]string, len(v.set)+len(set))
 	maps.Copy(merged, v.set)
@@ -29,7 +29,7 @@ func (v Values) With(set map[string]string) Values {
 	return v
 }
 
-// WithEnv adds variables, which come before what was there. One with valueFrom is known to the container alone.
+// WithEnv adds variables. They override the existing ones. A variable with valueFrom is known only in the container.
 func (v Values) WithEnv(env []corev1.EnvVar) Values {
 	set, environment := map[string]string{}, maps.Clone(v.environment)
 	if environment == nil {
@@ -48,7 +48,7 @@ func (v Values) WithEnv(env []corev1.EnvVar) Values {
 	return v
 }
 
-// Value gives what a name stands for, and whether it is known.
+// Value returns the value of a name, and whether it is known.
 func (v Values) Value(name string) (string, bool) {
 	if value, ok := v.set[name]; ok {
 		return value, true
@@ -62,16 +62,18 @@ func (v Values) Expand(text string) (string, error) {
 	return Expander{Value: v.lookup}.Expand(text)
 }
 
-// ExpandArgument is Expand for what the kubelet looks at again: the command, the arguments and the environment of a container. A
-// $ of a value stays a $ there, and $(name) in the template is a variable of the environment.
+// ExpandArgument is Expand for strings that the kubelet expands again: the command, the arguments and the environment
+// of a container. A $ of a value stays a $, and $(name) in the template is a variable of the environment.
 func (v Values) ExpandArgument(text string) (string, error) {
-	return Expander{Value: v.lookup, Quote: func(value string) string { return strings.ReplaceAll(value, "$", "$$") }}.Expand(text)
+	return Expander{Value: v.lookup,
+		Quote: func(value string) string { return strings.ReplaceAll(value, "$", "$$") }}.Expand(text)
 }
 
-// lookup gives the value of a name to an Expander.
+// lookup returns the value of a name for an Expander.
 func (v Values) lookup(name string) (string, error) {
 	if v.environment[name] {
-		return "", fmt.Errorf("has valueFrom, which only the container knows: write $(%s) in command, args or env", name)
+		return "", fmt.Errorf("has valueFrom, which only the container knows: write $(%s) in command, args or env",
+			name)
 	}
 	if value, known := v.Value(name); known {
 		return value, nil

@@ -72,7 +72,7 @@ func TestExpand(t *testing.T) {
 	}
 }
 
-// A text that a shell may read has an escape, and takes no variable of the shell for one of ours.
+// A text that a shell can read has an escape, and takes no variable of the shell for one of ours.
 func TestExpandForAShell(t *testing.T) {
 	values := func(name string) (string, error) {
 		switch name {
@@ -83,7 +83,7 @@ func TestExpandForAShell(t *testing.T) {
 		case "later":
 			return "", &variables.Missing{Known: true, Says: "is not known here"}
 		default:
-			return "", &variables.Missing{Says: "is nobody's"}
+			return "", &variables.Missing{Says: "is unknown"}
 		}
 	}
 	for _, tt := range []struct{ text, shell, plain string }{
@@ -92,10 +92,10 @@ func TestExpandForAShell(t *testing.T) {
 		{"${empty:=x}${empty=x}", "x", "x"},
 		{"${later:-x}", "x", "x"},
 		{"${later}", "! ${later} is not known here", "! ${later} is not known here"},
-		{"${HOME:=x}", "! ${HOME} is nobody's; write $${HOME} for a shell's own", "x"},
-		{"${HOME}", "! ${HOME} is nobody's; write $${HOME} for a shell's own", "! ${HOME} is nobody's"},
-		{"${HOME%/*}", "! ${HOME%/*} is none of ${name}, ${name:=default}, ${name:-default} and ${name=default}; write $${HOME%/*} for a shell's own",
-			"! ${HOME%/*} is none of ${name}, ${name:=default}, ${name:-default} and ${name=default}"},
+		{"${HOME:=x}", "! ${HOME} is unknown; write $${HOME} for a variable of the shell", "x"},
+		{"${HOME}", "! ${HOME} is unknown; write $${HOME} for a variable of the shell", "! ${HOME} is unknown"},
+		{"${HOME%/*}", "! invalid variable ${HOME%/*}, want ${name}, ${name:=default}, ${name:-default} or ${name=default}; write $${HOME%/*} for a variable of the shell",
+			"! invalid variable ${HOME%/*}, want ${name}, ${name:=default}, ${name:-default} or ${name=default}"},
 	} {
 		t.Run(tt.text, func(t *testing.T) {
 			for want, e := range map[string]variables.Expander{
@@ -115,8 +115,10 @@ func TestExpandForAShell(t *testing.T) {
 func TestEveryVariableOfTheDocumentationIsKnown(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(variables.Names()).To(ContainElements(
-		"namespace", "backupSession", "restoreSession", "backupVerificationSession", "snapshot", "invokerKind", "invokerName",
-		"imageRegistry", "imageRepo", "imageTag", "enableCache", "interimDataDir", "licenseApiService", "taskName", "PVC_NAME",
+		"namespace", "backupSession", "restoreSession", "backupVerificationSession", "snapshot", "invokerKind",
+		"invokerName",
+		"imageRegistry", "imageRepo", "imageTag", "enableCache", "interimDataDir", "licenseApiService", "taskName",
+		"PVC_NAME",
 		"DB_VERSION", "RESTIC_CACHE_VOLUME", "INTERIM_VOLUME", "moverImage"))
 	for _, name := range variables.Names() {
 		got, err := variables.New(variables.Builtin{}).Expand("${" + name + ":=x}")
@@ -143,12 +145,12 @@ func TestImagesAreTakenApart(t *testing.T) {
 func TestPickVersion(t *testing.T) {
 	available := []string{"8.0.3", "5.7.25", "8.0.21", "10.1", "9.1.0"}
 	for database, want := range map[string]string{
-		"8.0.21": "8.0.21", // the same
-		"8.0.35": "8.0.21", // not newer, of the same major version
-		"8.0.2":  "8.0.3",  // nothing older of the major version: the next newer
+		"8.0.21": "8.0.21", // The same version.
+		"8.0.35": "8.0.21", // Not newer, with the same major version.
+		"8.0.2":  "8.0.3",  // Nothing older with the major version: the next newer.
 		"7.0":    "8.0.3",
 		"5.6":    "5.7.25",
-		"11.0.0": "10.1", // nothing newer: the closest
+		"11.0.0": "10.1", // Nothing newer: the closest.
 		"v9.2":   "9.1.0",
 		"latest": "!",
 	} {
@@ -170,12 +172,17 @@ func TestPickVersion(t *testing.T) {
 func TestAFunctionsContainer(t *testing.T) {
 	g := NewWithT(t)
 	f := &v1alpha1.Function{ObjectMeta: metav1.ObjectMeta{Name: "f"}, Spec: v1alpha1.FunctionSpec{
-		Image: "mariadb:${DB_VERSION}", Command: []string{"dump", "$(PASSWORD)"}, Args: []string{"--only=${only}"}, WorkingDir: "${dir}",
-		Ports:         []corev1.ContainerPort{{Name: "${port:=http}", ContainerPort: 80}},
-		VolumeMounts:  []corev1.VolumeMount{{Name: "${INTERIM_VOLUME}", MountPath: "/data/${only}", SubPath: "${only}"}},
+		Image: "mariadb:${DB_VERSION}", Command: []string{"dump", "$(PASSWORD)"}, Args: []string{"--only=${only}"},
+		WorkingDir: "${dir}",
+		Ports:      []corev1.ContainerPort{{Name: "${port:=http}", ContainerPort: 80}},
+		VolumeMounts: []corev1.VolumeMount{
+			{Name: "${INTERIM_VOLUME}", MountPath: "/data/${only}", SubPath: "${only}"},
+		},
 		VolumeDevices: []corev1.VolumeDevice{{Name: "raw", DevicePath: "/dev/${port:=xvda}"}},
 		RuntimeSettings: &v1alpha1.ContainerRuntimeSettings{
-			Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")}},
+			Resources: corev1.ResourceRequirements{
+				Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")},
+			},
 			Env: []corev1.EnvVar{{Name: "A", Value: "${only} $(PASSWORD)"},
 				{Name: "B", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "${dir}"}, Key: "k"}}}},
 			EnvFrom: []corev1.EnvFromSource{{Prefix: "${only}"}},
@@ -183,13 +190,14 @@ func TestAFunctionsContainer(t *testing.T) {
 		AvailableVersions: []string{"10.11", "11.4"},
 	}}
 	before := f.DeepCopy()
-	values := variables.New(builtin()).With(map[string]string{"only": "a$(HOME)${namespace}\"\n", "dir": "d", "DB_VERSION": "10.11.6"})
+	values := variables.New(builtin()).With(map[string]string{"only": "a$(HOME)${namespace}\"\n", "dir": "d",
+		"DB_VERSION": "10.11.6"})
 	c, err := variables.FunctionContainer(f, values)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(f).To(Equal(before), "the Function itself stays as it is")
 	g.Expect(c.Image).To(Equal("mariadb:10.11"))
-	g.Expect(c.Command).To(Equal([]string{"dump", "$(PASSWORD)"}), "the Function's own $(name) is the kubelet's")
-	g.Expect(c.Args).To(Equal([]string{"--only=a$$(HOME)$${namespace}\"\n"}), "a value's $(name) is a text")
+	g.Expect(c.Command).To(Equal([]string{"dump", "$(PASSWORD)"}), "the kubelet expands the Function's own $(name)")
+	g.Expect(c.Args).To(Equal([]string{"--only=a$$(HOME)$${namespace}\"\n"}), "a value's $(name) stays text")
 	g.Expect(c.Env[0].Value).To(Equal("a$$(HOME)$${namespace}\"\n $(PASSWORD)"))
 	g.Expect(c.Env[1].ValueFrom.SecretKeyRef.Name).To(Equal("d"))
 	g.Expect(c.EnvFrom[0].Prefix).To(Equal("a$(HOME)${namespace}\"\n"))
@@ -202,7 +210,7 @@ func TestAFunctionsContainer(t *testing.T) {
 
 	f.Spec.VolumeMounts[0].SubPath = "${nobody}"
 	_, err = variables.FunctionContainer(f, values)
-	g.Expect(err).To(MatchError(ContainSubstring(`function "f": volumeMounts[0].subPath: ${nobody} is neither`)))
+	g.Expect(err).To(MatchError(ContainSubstring(`Function "f": volumeMounts[0].subPath: ${nobody} is neither`)))
 	f.Spec.VolumeMounts = nil
 	_, err = variables.FunctionContainer(f, variables.New(builtin()).With(map[string]string{"only": "", "dir": ""}))
 	g.Expect(err).To(MatchError(ContainSubstring("${DB_VERSION} has no value here")))

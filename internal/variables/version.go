@@ -8,8 +8,8 @@ import (
 	"github.com/blang/semver/v4"
 )
 
-// PickVersion chooses the one of the available versions that fits a database of this version best: the newest that is not
-// newer, if it has the same major version, else the oldest that is newer, else the newest there is.
+// PickVersion returns the available version that fits a database's version best: the newest version that is not newer,
+// if it has the same major version; otherwise the oldest version that is newer; otherwise the newest of all.
 func PickVersion(database string, available []string) (string, error) {
 	want, err := semver.ParseTolerant(database)
 	if err != nil {

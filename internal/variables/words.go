@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Words splits a text where a POSIX shell would split it: at blanks outside of quotes. Nothing is expanded, and no character but
-// blanks, quotes and backslashes means anything.
+// Words splits a text like a POSIX shell: at blanks outside of quotes. It expands nothing, and only blanks, quotes and
+// backslashes have a meaning.
 func Words(text string) ([]string, error) {
 	var words []string
 	var word strings.Builder
@@ -44,7 +44,7 @@ func Words(text string) ([]string, error) {
 	case quote != 0:
 		return nil, errors.New("a quote is not closed")
 	case escaped:
-		return nil, errors.New("a backslash at the end stands before nothing")
+		return nil, errors.New("a backslash at the end escapes nothing")
 	case begun:
 		words = append(words, word.String())
 	}

@@ -23,8 +23,17 @@ func class(name, driver string, isDefault bool) snapshotv1.VolumeSnapshotClass {
 
 func source(edit ...func(*volumesnapshot.Source)) volumesnapshot.Source {
 	s := volumesnapshot.Source{
-		Claim:        &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "data"}, Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound}},
-		Volume:       &corev1.PersistentVolume{Spec: corev1.PersistentVolumeSpec{PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "disk.example.com"}}}},
+		Claim: &corev1.PersistentVolumeClaim{
+			ObjectMeta: metav1.ObjectMeta{Name: "data"},
+			Status:     corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound},
+		},
+		Volume: &corev1.PersistentVolume{
+			Spec: corev1.PersistentVolumeSpec{
+				PersistentVolumeSource: corev1.PersistentVolumeSource{
+					CSI: &corev1.CSIPersistentVolumeSource{Driver: "disk.example.com"},
+				},
+			},
+		},
 		StorageClass: &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "disk"}},
 	}
 	for _, e := range edit {
@@ -35,7 +44,8 @@ func source(edit ...func(*volumesnapshot.Source)) volumesnapshot.Source {
 
 func TestTheClassOfAVolume(t *testing.T) {
 	annotated := map[string]string{v1alpha1.AnnotationVolumeSnapshotClass: "kept"}
-	all := []snapshotv1.VolumeSnapshotClass{class("plain", "disk.example.com", true), class("kept", "disk.example.com", false), class("files", "nfs.example.com", true)}
+	all := []snapshotv1.VolumeSnapshotClass{class("plain", "disk.example.com", true),
+		class("kept", "disk.example.com", false), class("files", "nfs.example.com", true)}
 	for name, tc := range map[string]struct {
 		edit    func(*volumesnapshot.Source)
 		asked   string
@@ -44,23 +54,44 @@ func TestTheClassOfAVolume(t *testing.T) {
 		reason  string
 		says    string
 	}{
-		"the parameter":                       {asked: "kept", want: "kept"},
-		"the parameter before the annotation": {asked: "plain", edit: func(s *volumesnapshot.Source) { s.Claim.Annotations = annotated }, want: "plain"},
-		"the annotation of the claim":         {edit: func(s *volumesnapshot.Source) { s.Claim.Annotations = annotated }, want: "kept"},
-		"that of its StorageClass":            {edit: func(s *volumesnapshot.Source) { s.StorageClass.Annotations = annotated }, want: "kept"},
-		"the default one of the driver":       {want: "plain"},
-		"without a StorageClass":              {edit: func(s *volumesnapshot.Source) { s.StorageClass = nil }, want: "plain"},
-		"one that is not there": {asked: "gone", reason: v1alpha1.ReasonVolumeSnapshotClassNotFound,
-			says: "there is no VolumeSnapshotClass gone, which the parameter volumeSnapshotClassName names for PersistentVolumeClaim data; of that driver there are: kept, plain"},
-		"one of another driver": {asked: "files", reason: v1alpha1.ReasonVolumeSnapshotClassNotFound, says: "is of driver nfs.example.com, and the volume of PersistentVolumeClaim data of disk.example.com"},
-		"no default": {classes: []snapshotv1.VolumeSnapshotClass{class("kept", "disk.example.com", false), class("files", "nfs.example.com", true)},
-			reason: v1alpha1.ReasonVolumeSnapshotClassNotFound, says: "no VolumeSnapshotClass is the default of driver disk.example.com"},
-		"two defaults": {classes: []snapshotv1.VolumeSnapshotClass{class("b", "disk.example.com", true), class("a", "disk.example.com", true)},
-			reason: v1alpha1.ReasonVolumeSnapshotClassNotFound, says: "VolumeSnapshotClasses a and b both are the default"},
-		"none at all": {classes: []snapshotv1.VolumeSnapshotClass{}, reason: v1alpha1.ReasonVolumeSnapshotClassNotFound, says: "the cluster has none for that driver"},
-		"a volume that is not CSI's": {edit: func(s *volumesnapshot.Source) { s.Volume.Spec.CSI = nil },
+		"the parameter": {asked: "kept", want: "kept"},
+		"the parameter before the annotation": {
+			asked: "plain", edit: func(s *volumesnapshot.Source) { s.Claim.Annotations = annotated }, want: "plain",
+		},
+		"the annotation of the claim": {
+			edit: func(s *volumesnapshot.Source) { s.Claim.Annotations = annotated }, want: "kept",
+		},
+		"the annotation of its StorageClass": {
+			edit: func(s *volumesnapshot.Source) { s.StorageClass.Annotations = annotated }, want: "kept",
+		},
+		"the default class of the driver": {want: "plain"},
+		"without a StorageClass": {
+			edit: func(s *volumesnapshot.Source) { s.StorageClass = nil }, want: "plain",
+		},
+		"a class that does not exist": {asked: "gone", reason: v1alpha1.ReasonVolumeSnapshotClassNotFound,
+			says: "there is no VolumeSnapshotClass gone, which the parameter volumeSnapshotClassName names for PersistentVolumeClaim data; the classes of that driver are: kept, plain"},
+		"a class of another driver": {
+			asked: "files", reason: v1alpha1.ReasonVolumeSnapshotClassNotFound,
+			says: "belongs to driver nfs.example.com, but the volume of PersistentVolumeClaim data belongs to driver disk.example.com",
+		},
+		"no default": {classes: []snapshotv1.VolumeSnapshotClass{class("kept", "disk.example.com", false),
+			class("files", "nfs.example.com", true)},
+			reason: v1alpha1.ReasonVolumeSnapshotClassNotFound,
+			says:   "no VolumeSnapshotClass is the default of driver disk.example.com"},
+		"two defaults": {classes: []snapshotv1.VolumeSnapshotClass{class("b", "disk.example.com", true),
+			class("a", "disk.example.com", true)},
+			reason: v1alpha1.ReasonVolumeSnapshotClassNotFound,
+			says:   "VolumeSnapshotClasses a and b both are the default"},
+		"no class at all": {
+			classes: []snapshotv1.VolumeSnapshotClass{}, reason: v1alpha1.ReasonVolumeSnapshotClassNotFound,
+			says: "the cluster has no class of that driver",
+		},
+		"a volume without a CSI driver": {edit: func(s *volumesnapshot.Source) { s.Volume.Spec.CSI = nil },
 			reason: v1alpha1.ReasonVolumeSnapshotsNotSupported, says: "Back its files up instead"},
-		"a claim without a volume": {edit: func(s *volumesnapshot.Source) { s.Volume, s.Claim.Status.Phase = nil, corev1.ClaimPending },
+		"a claim without a volume": {edit: func(s *volumesnapshot.Source) {
+			s.Volume, s.Claim.Status.Phase = nil,
+				corev1.ClaimPending
+		},
 			reason: v1alpha1.ReasonVolumeNotBound, says: "has no volume yet"},
 	} {
 		t.Run(name, func(t *testing.T) {

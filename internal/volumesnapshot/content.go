@@ -12,7 +12,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// ContentName is the name of the VolumeSnapshotContent that is made for a VolumeSnapshot of a claim, also before its status says so.
+// ContentName returns the name of the VolumeSnapshotContent that is made for a VolumeSnapshot of a claim, even before
+// its status has the name.
 func ContentName(s *snapshotv1.VolumeSnapshot) string {
 	if s.Status != nil && ptr.Deref(s.Status.BoundVolumeSnapshotContentName, "") != "" {
 		return *s.Status.BoundVolumeSnapshotContentName
@@ -20,24 +21,28 @@ func ContentName(s *snapshotv1.VolumeSnapshot) string {
 	return "snapcontent-" + string(s.UID)
 }
 
-// LentContent says whether a content is what the restore of this UID made of a snapshot of another namespace for its own time.
+// LentContent reports whether the restore with this UID made the content from a snapshot of another namespace, for as
+// long as it runs.
 func LentContent(content *snapshotv1.VolumeSnapshotContent, restore types.UID) bool {
-	return lentTo(content, restore) && content.Spec.Source.SnapshotHandle != nil && content.Spec.VolumeSnapshotRef.Name == content.Name
+	return lentTo(content, restore) && content.Spec.Source.SnapshotHandle != nil &&
+		content.Spec.VolumeSnapshotRef.Name == content.Name
 }
 
-// Lent says whether a VolumeSnapshot is bound to such a content.
+// Lent reports whether a VolumeSnapshot is bound to a content for which LentContent holds.
 func Lent(s *snapshotv1.VolumeSnapshot, restore types.UID) bool {
 	return lentTo(s, restore) && ptr.Deref(s.Spec.Source.VolumeSnapshotContentName, "") == s.Name
 }
 
-// lentTo says whether the metadata of an object are those of what a restore borrows.
+// lentTo reports whether the metadata of an object are those of an object that a restore borrows.
 func lentTo(o metav1.Object, restore types.UID) bool {
-	return restore != "" && strings.HasPrefix(o.GetName(), policy.ImportPrefix) && o.GetAnnotations()[v1alpha1.AnnotationRestoreSession] == string(restore) &&
-		o.GetLabels()[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByCairn && o.GetLabels()[v1alpha1.LabelRestoreSession] != ""
+	return restore != "" && strings.HasPrefix(o.GetName(), policy.ImportPrefix) &&
+		o.GetAnnotations()[v1alpha1.AnnotationRestoreSession] == string(restore) &&
+		o.GetLabels()[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByCairn &&
+		o.GetLabels()[v1alpha1.LabelRestoreSession] != ""
 }
 
-// MadeFor says whether a content was made for a VolumeSnapshot, which may not know of it yet: it names it, and took a snapshot of a
-// volume for it.
+// MadeFor reports whether a content was made for a VolumeSnapshot, which can be unaware of it: the content names the
+// VolumeSnapshot and comes from a volume.
 func MadeFor(s *snapshotv1.VolumeSnapshot, content *snapshotv1.VolumeSnapshotContent) bool {
 	ref := content.Spec.VolumeSnapshotRef
 	return content.Name == ContentName(s) && content.Spec.Source.VolumeHandle != nil &&

@@ -6,8 +6,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// NoKind says whether a request failed because the cluster has no such kind: it never had it, or it went while the manager runs, which
-// then asks for what the API server does not serve. That there is no object, or no namespace, of a name is another error.
+// NoKind reports whether a request failed because the cluster lacks the kind: it was never installed, or it was removed
+// while the manager runs. A missing object or namespace is another error.
 func NoKind(err error) bool {
-	return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
+	return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) &&
+		apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }

@@ -14,15 +14,16 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// ErrorGrace is how long an error that the CSI driver reports may still go away by itself: the snapshotter tries again.
+// ErrorGrace is how long an error of the CSI driver can take to go away by itself: the snapshotter tries again.
 const ErrorGrace = time.Minute
 
-// Ready says whether a volume can be made of a VolumeSnapshot, as its status says.
+// Ready reports whether a volume can be made from a VolumeSnapshot, according to its status.
 func Ready(s *snapshotv1.VolumeSnapshot) bool {
-	return s.DeletionTimestamp == nil && s.Status != nil && ptr.Deref(s.Status.ReadyToUse, false) && s.Status.Error == nil
+	return s.DeletionTimestamp == nil && s.Status != nil && ptr.Deref(s.Status.ReadyToUse, false) &&
+		s.Status.Error == nil
 }
 
-// Failure is what the CSI driver says went wrong, and when; "" while nothing did.
+// Failure returns the error that the CSI driver reports and its time; "" if there is none.
 func Failure(s *snapshotv1.VolumeSnapshot) (message string, at time.Time) {
 	if s.Status == nil || s.Status.Error == nil {
 		return "", time.Time{}
@@ -30,17 +31,18 @@ func Failure(s *snapshotv1.VolumeSnapshot) (message string, at time.Time) {
 	if t := s.Status.Error.Time; t != nil {
 		at = t.Time
 	}
-	return cmp.Or(ptr.Deref(s.Status.Error.Message, ""), "the CSI driver reports an error without saying which"), at
+	return cmp.Or(ptr.Deref(s.Status.Error.Message, ""), "the CSI driver reports an error without a message"), at
 }
 
-// Belongs says whether a VolumeSnapshot is the one that a Snapshot's Job made: it has Cairn's label, the name of the Snapshot as a
-// label, and its UID as an annotation. labelValue is policy.LabelValue of the Snapshot's name.
+// Belongs reports whether a Snapshot's Job made the VolumeSnapshot: it has Cairn's label, the name of the Snapshot as a
+// label, and the UID of the Snapshot as an annotation. labelValue is policy.LabelValue of the Snapshot's name.
 func Belongs(s *snapshotv1.VolumeSnapshot, labelValue string, uid types.UID) bool {
-	return s.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByCairn && s.Labels[v1alpha1.LabelSnapshot] == labelValue &&
+	return s.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByCairn &&
+		s.Labels[v1alpha1.LabelSnapshot] == labelValue &&
 		uid != "" && s.Annotations[v1alpha1.AnnotationSnapshotUID] == string(uid)
 }
 
-// New is the VolumeSnapshot that a Job makes of a claim.
+// New returns the VolumeSnapshot that a Job makes of a claim.
 func New(namespace, name, claim, class string, labels, annotations map[string]string) *snapshotv1.VolumeSnapshot {
 	return &snapshotv1.VolumeSnapshot{
 		TypeMeta:   metav1.TypeMeta{APIVersion: snapshotv1.SchemeGroupVersion.String(), Kind: Kind},
@@ -52,7 +54,7 @@ func New(namespace, name, claim, class string, labels, annotations map[string]st
 	}
 }
 
-// The kinds of snapshot.storage.k8s.io and their resources.
+// Kinds of snapshot.storage.k8s.io and the resource of VolumeSnapshots.
 const (
 	Kind             = "VolumeSnapshot"
 	Resource         = "volumesnapshots"
@@ -61,8 +63,12 @@ const (
 	claimDefaultMode = corev1.PersistentVolumeFilesystem
 )
 
-// Stats are what a Snapshot keeps of a VolumeSnapshot that is ready, its content and the claim that it is of. claim may be nil.
-func Stats(s *snapshotv1.VolumeSnapshot, content *snapshotv1.VolumeSnapshotContent, claim *corev1.PersistentVolumeClaim, contentPolicy string) v1alpha1.VolumeSnapshotterStats {
+// Stats returns what a Snapshot records of a ready VolumeSnapshot, its content and its claim. content and claim can be
+// nil.
+func Stats(
+	s *snapshotv1.VolumeSnapshot, content *snapshotv1.VolumeSnapshotContent, claim *corev1.PersistentVolumeClaim,
+	contentPolicy string,
+) v1alpha1.VolumeSnapshotterStats {
 	out := v1alpha1.VolumeSnapshotterStats{
 		PVCName: ptr.Deref(s.Spec.Source.PersistentVolumeClaimName, ""), VolumeSnapshotName: s.Name,
 		VolumeSnapshotClassName: ptr.Deref(s.Spec.VolumeSnapshotClassName, ""), ContentDeletionPolicy: contentPolicy,
@@ -86,7 +92,7 @@ func Stats(s *snapshotv1.VolumeSnapshot, content *snapshotv1.VolumeSnapshotConte
 	return out
 }
 
-// Handle is what the storage system calls the snapshot of a content, "" where it does not say yet.
+// Handle returns the name that the storage system gave to the snapshot of a content; "" if it is not known yet.
 func Handle(content *snapshotv1.VolumeSnapshotContent) string {
 	if content.Status != nil && ptr.Deref(content.Status.SnapshotHandle, "") != "" {
 		return *content.Status.SnapshotHandle
@@ -94,24 +100,25 @@ func Handle(content *snapshotv1.VolumeSnapshotContent) string {
 	return ptr.Deref(content.Spec.Source.SnapshotHandle, "")
 }
 
-// TakenAgain says why a content is not the snapshot that was backed up; "" where it is, as far as both say. The snapshot controller makes
-// a content that somebody removed anew under its old name, and a driver whose snapshot is gone then takes another, of what the volume
-// holds by now: nothing of the VolumeSnapshot itself tells.
+// TakenAgain explains why a content is not the snapshot that was backed up; "" if the two match as far as they can be
+// compared. When somebody removes a content, the snapshot controller creates it again under its old name, and a driver
+// whose snapshot is gone takes a new one of the volume's present data. The VolumeSnapshot itself does not show that.
 func TakenAgain(was v1alpha1.VolumeSnapshotterStats, content *snapshotv1.VolumeSnapshotContent) string {
 	is := Handle(content)
 	if was.SnapshotHandle != "" && is != "" && is != was.SnapshotHandle {
-		return fmt.Sprintf("the storage system calls it %s, and what was backed up is %s", is, was.SnapshotHandle)
+		return fmt.Sprintf("the storage system calls it %s, but the backup is %s", is, was.SnapshotHandle)
 	}
 	if was.VolumeSnapshotTime == nil || content.Status == nil || content.Status.CreationTime == nil {
 		return ""
 	}
 	if at := time.Unix(0, *content.Status.CreationTime); at.Unix() != was.VolumeSnapshotTime.Unix() {
-		return fmt.Sprintf("it was taken at %s, and what was backed up at %s", at.UTC().Format(time.RFC3339), was.VolumeSnapshotTime.UTC().Format(time.RFC3339))
+		return fmt.Sprintf("it was taken at %s, but the backup at %s", at.UTC().Format(time.RFC3339),
+			was.VolumeSnapshotTime.UTC().Format(time.RFC3339))
 	}
 	return ""
 }
 
-// Bound says whether a content is that of a VolumeSnapshot: both name each other.
+// Bound reports whether a content and a VolumeSnapshot belong together: both name each other.
 func Bound(s *snapshotv1.VolumeSnapshot, content *snapshotv1.VolumeSnapshotContent) bool {
 	ref := content.Spec.VolumeSnapshotRef
 	return s.Status != nil && ptr.Deref(s.Status.BoundVolumeSnapshotContentName, "") == content.Name &&

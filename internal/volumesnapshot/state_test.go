@@ -20,18 +20,22 @@ func TestASnapshotThatWasTakenAgainIsNotTheBackup(t *testing.T) {
 		}
 		return out
 	}
-	was := v1alpha1.VolumeSnapshotterStats{SnapshotHandle: "snap-1", VolumeSnapshotTime: &metav1.Time{Time: at.Truncate(time.Second)}}
+	was := v1alpha1.VolumeSnapshotterStats{SnapshotHandle: "snap-1",
+		VolumeSnapshotTime: &metav1.Time{Time: at.Truncate(time.Second)}}
 	for name, tt := range map[string]struct {
 		was     v1alpha1.VolumeSnapshotterStats
 		content *snapshotv1.VolumeSnapshotContent
 		want    string
 	}{
-		"the same":                        {was, content("snap-1", at), ""},
-		"a content that does not say":     {was, content("snap-1", time.Time{}), ""},
-		"a content without a status":      {was, &snapshotv1.VolumeSnapshotContent{}, ""},
-		"a record that does not say":      {v1alpha1.VolumeSnapshotterStats{}, content("snap-1", at), ""},
-		"another name":                    {was, content("snap-2", at), "snap-2, and what was backed up is snap-1"},
-		"of the same name, a moment late": {was, content("snap-1", at.Add(time.Minute)), "taken at 2026-07-01T01:01:00Z, and what was backed up at 2026-07-01T01:00:00Z"},
+		"the same snapshot":          {was, content("snap-1", at), ""},
+		"a content without a time":   {was, content("snap-1", time.Time{}), ""},
+		"a content without a status": {was, &snapshotv1.VolumeSnapshotContent{}, ""},
+		"a record without a handle":  {v1alpha1.VolumeSnapshotterStats{}, content("snap-1", at), ""},
+		"another name":               {was, content("snap-2", at), "snap-2, but the backup is snap-1"},
+		"of the same name, a moment late": {
+			was, content("snap-1", at.Add(time.Minute)),
+			"taken at 2026-07-01T01:01:00Z, but the backup at 2026-07-01T01:00:00Z",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tt.want == "" {

@@ -8,15 +8,15 @@ import (
 )
 
 const (
-	// annotationProvisioned is on volumes that a provisioner made, and annotationChosen on those that Kubernetes found for a claim among the
-	// free ones (from Kubernetes).
+	// Kubernetes sets annotationProvisioned on volumes that a provisioner made, and annotationChosen on free volumes
+	// that it chose for a claim.
 	annotationProvisioned = "pv.kubernetes.io/provisioned-by"
 	annotationChosen      = "pv.kubernetes.io/bound-by-controller"
-	// clocksDiffer is by how much the clocks of two API servers may differ.
+	// clocksDiffer is how far the clocks of two API servers can differ.
 	clocksDiffer = time.Minute
 )
 
-// SourceOf is the name of the VolumeSnapshot that a claim is made of; "" where it is made of none.
+// SourceOf returns the name of the VolumeSnapshot that a claim is made from, or "".
 func SourceOf(claim *corev1.PersistentVolumeClaim) string {
 	if from := claim.Spec.DataSource; from != nil && from.Kind == Kind {
 		return from.Name
@@ -24,9 +24,9 @@ func SourceOf(claim *corev1.PersistentVolumeClaim) string {
 	return ""
 }
 
-// WrongVolume says why the volume that a claim is bound to does not hold what the claim names as its source; "" where it does.
-// Kubernetes looks for a free volume first, whatever source a claim has, and calls a provisioner only if it finds none that fits. volume
-// is nil where there is none of its name.
+// WrongVolume explains why the volume that a claim is bound to does not hold the data of the claim's source; "" if it
+// does. Kubernetes looks for a free volume first, whatever source the claim has, and calls a provisioner only if no
+// free volume fits. volume is nil if the named volume does not exist.
 func WrongVolume(claim *corev1.PersistentVolumeClaim, volume *corev1.PersistentVolume) string {
 	switch {
 	case claim.Spec.VolumeName == "":

@@ -17,22 +17,24 @@ func TestOnlyAVolumeThatWasMadeForAClaimHasItsData(t *testing.T) {
 		want                          string
 	}{
 		"no volume yet":                        {unbound: true, gone: true},
-		"made for it":                          {later: time.Second},
+		"made for the claim":                   {later: time.Second},
 		"made in the same second":              {},
 		"gone":                                 {gone: true, want: "is gone"},
-		"one that somebody wrote":              {static: true, later: time.Minute, want: "other data"},
+		"a volume that somebody created":       {static: true, later: time.Minute, want: "other data"},
 		"by an API server whose clock is late": {later: -10 * time.Second},
-		"one that was made for an earlier one": {chosen: true, later: -time.Second, want: "other data"},
-		"such a one, reserved by its name":     {later: -time.Hour, want: "other data"},
+		"a volume made for an earlier claim":   {chosen: true, later: -time.Second, want: "other data"},
+		"a volume made for an earlier claim, reserved by name": {later: -time.Hour, want: "other data"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "again", CreationTimestamp: metav1.NewTime(made)}}
+			claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "again",
+				CreationTimestamp: metav1.NewTime(made)}}
 			if !tt.unbound {
 				claim.Spec.VolumeName = "volume"
 			}
 			volume := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{
-				Name: "volume", CreationTimestamp: metav1.NewTime(made.Add(tt.later)), Annotations: map[string]string{annotationProvisioned: "csi.example.com"},
+				Name: "volume", CreationTimestamp: metav1.NewTime(made.Add(tt.later)),
+				Annotations: map[string]string{annotationProvisioned: "csi.example.com"},
 			}}
 			if tt.static {
 				volume.Annotations = nil

@@ -1,5 +1,5 @@
-// Package initjobtest plays the part of Job controller and kubelet for init Jobs, in tests against an API server without
-// them.
+// Package initjobtest plays the Job controller and the kubelet for init Jobs, in tests against an API server that has
+// neither.
 package initjobtest
 
 import (
@@ -18,7 +18,7 @@ import (
 
 const patience = time.Minute
 
-// Job waits for the one Job in the namespace that has the label, other than those of the UIDs that are not wanted.
+// Job waits for a Job in the namespace that has the label and is none of the objects in not.
 func Job(t testing.TB, c client.Client, namespace, label string, not ...client.Object) *batchv1.Job {
 	t.Helper()
 	var found *batchv1.Job
@@ -38,11 +38,11 @@ func Job(t testing.TB, c client.Client, namespace, label string, not ...client.O
 			}
 		}
 		g.Expect(found).NotTo(BeNil())
-	}, patience, 50*time.Millisecond).Should(Succeed(), "an init Job is made")
+	}, patience, 50*time.Millisecond).Should(Succeed(), "an init Job is created")
 	return found
 }
 
-// collect is the garbage collector for Jobs that wait for their pods.
+// collect plays the garbage collector for Jobs that wait for their pods to be deleted.
 func collect(t testing.TB, c client.Client, job *batchv1.Job) error {
 	if job.DeletionTimestamp.IsZero() || len(job.Finalizers) == 0 {
 		return nil
@@ -51,20 +51,23 @@ func collect(t testing.TB, c client.Client, job *batchv1.Job) error {
 	return client.IgnoreNotFound(c.Update(t.Context(), job))
 }
 
-// Start makes the Job's pod, in place of one of an earlier Job of that name.
+// Start creates the Job's pod, and replaces the pod of an earlier Job with that name.
 func Start(t testing.TB, c client.Client, job *batchv1.Job) *corev1.Pod {
 	t.Helper()
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: job.Namespace, Name: job.Name + "-vwxyz",
 			Labels: maps.Clone(job.Spec.Template.Labels), Annotations: job.Spec.Template.Annotations,
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(job, batchv1.SchemeGroupVersion.WithKind("Job"))},
+			OwnerReferences: []metav1.OwnerReference{
+				*metav1.NewControllerRef(job, batchv1.SchemeGroupVersion.WithKind("Job")),
+			},
 		},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: task.Container, Image: "none"}}},
 	}
 	pod.Labels[batchv1.JobNameLabel] = job.Name
 	g := NewWithT(t)
-	g.Expect(client.IgnoreNotFound(c.Delete(t.Context(), pod.DeepCopy(), client.GracePeriodSeconds(0)))).To(Succeed(), "that of the Job before")
+	g.Expect(client.IgnoreNotFound(c.Delete(t.Context(), pod.DeepCopy(), client.GracePeriodSeconds(0)))).To(Succeed(),
+		"delete the pod of the earlier Job")
 	g.Expect(c.Create(t.Context(), pod)).To(Succeed())
 	return pod
 }
@@ -84,7 +87,8 @@ func Finish(t testing.TB, c client.Client, job *batchv1.Job, result task.Result,
 	if result.Outcome == task.OutcomeFailed {
 		pod.Status.Phase = corev1.PodFailed
 	}
-	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: task.Container, State: corev1.ContainerState{Terminated: &ended}}}
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: task.Container,
+		State: corev1.ContainerState{Terminated: &ended}}}
 	g.Expect(c.Status().Update(t.Context(), pod)).To(Succeed())
 
 	when := metav1.NewTime(at)
