@@ -84,7 +84,8 @@ func install(t testing.TB) {
 	g := NewWithT(t)
 	options := krusty.MakeDefaultOptions()
 	options.Reorder = krusty.ReorderOptionLegacy // as kubectl: what others need comes first
-	built, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), filepath.Join("..", "..", "config", "default"))
+	built, err := krusty.MakeKustomizer(options).
+		Run(filesys.MakeFsOnDisk(), filepath.Join("..", "..", "config", "default"))
 	g.Expect(err).NotTo(HaveOccurred())
 	var crds []string
 	for _, r := range built.Resources() {
@@ -102,7 +103,8 @@ func install(t testing.TB) {
 	served(t, crds)
 }
 
-// served waits until the API server offers all of these kinds: it takes a moment, and a manager that finds some missing ends.
+// served waits until the API server offers all of these kinds: it takes a moment, and a manager that finds some
+// missing ends.
 func served(t testing.TB, crds []string) {
 	t.Helper()
 	kinds, err := discovery.NewDiscoveryClientForConfig(cluster.config)
@@ -121,7 +123,8 @@ func served(t testing.TB, crds []string) {
 	}, "60s", "100ms").Should(ContainElements(crds), "the kinds of the CRDs")
 }
 
-// kubeconfig is a file with the rights of the manager's ServiceAccount, or of the administrator where that is not there.
+// kubeconfig is a file with the rights of the manager's ServiceAccount, or of the administrator where that is not
+// there.
 func kubeconfig(t testing.TB, asAdministrator bool) string {
 	t.Helper()
 	g := NewWithT(t)
@@ -134,7 +137,8 @@ func kubeconfig(t testing.TB, asAdministrator bool) string {
 	}
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	g.Expect(clientcmd.WriteToFile(clientcmdapi.Config{
-		Clusters:       map[string]*clientcmdapi.Cluster{"c": {Server: cluster.config.Host, CertificateAuthorityData: cluster.config.CAData}},
+		Clusters: map[string]*clientcmdapi.Cluster{
+			"c": {Server: cluster.config.Host, CertificateAuthorityData: cluster.config.CAData}},
 		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"u": user},
 		Contexts:       map[string]*clientcmdapi.Context{"c": {Cluster: "c", AuthInfo: "u"}},
 		CurrentContext: "c",
@@ -154,9 +158,12 @@ type process struct {
 func begin(t testing.TB, kubeconfig string, args ...string) *process {
 	t.Helper()
 	p := &process{health: address(t), metrics: address(t), done: make(chan struct{}), log: &buffer{}}
-	args = append([]string{"--health-addr", p.health, "--metrics-addr", p.metrics, "--data-dir", t.TempDir(), "--mover-image", "mover:test"}, args...)
+	args = append([]string{"--health-addr", p.health, "--metrics-addr", p.metrics, "--data-dir", t.TempDir(),
+		"--mover-image", "mover:test"}, args...)
 	p.command = exec.Command(os.Args[0], args...)
-	p.command.Env = append(os.Environ(), asManager+"=1", "KUBECONFIG="+kubeconfig, "RUNTIME_NAMESPACE=cairn-system", "GOMEMLIMIT=409MiB") // what memlimit makes of the limit in config/manager
+	// what memlimit makes of the limit in config/manager
+	p.command.Env = append(os.Environ(), asManager+"=1", "KUBECONFIG="+kubeconfig, "RUNTIME_NAMESPACE=cairn-system",
+		"GOMEMLIMIT=409MiB")
 	p.command.Stdout, p.command.Stderr = p.log, p.log
 	NewWithT(t).Expect(p.command.Start()).To(Succeed())
 	go func() {

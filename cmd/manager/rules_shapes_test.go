@@ -8,14 +8,18 @@ import (
 // BackupConfiguration for what a schedule may say of the pod that starts a run.
 
 const (
-	podJob       = "a mover does not see the host's processes"
-	oneVolume    = "a volume has exactly one source of persistentVolumeClaim, emptyDir, configMap, secret, csi, nfs and hostPath: use any other one through a PersistentVolumeClaim"
-	oneTask      = "a volume has exactly one source of persistentVolumeClaim, emptyDir, configMap, secret, csi, nfs, hostPath and volumeClaimTemplate: use any other one through a PersistentVolumeClaim"
+	podJob    = "a mover does not see the host's processes"
+	oneVolume = "a volume has exactly one source of persistentVolumeClaim, emptyDir, configMap, secret, csi, nfs and " +
+		"hostPath: use any other one through a PersistentVolumeClaim"
+	oneTask = "a volume has exactly one source of persistentVolumeClaim, emptyDir, configMap, secret, csi, nfs, " +
+		"hostPath and volumeClaimTemplate: use any other one through a PersistentVolumeClaim"
 	noLabels     = "labels of backup.cairn.dev, of Jobs and app.kubernetes.io/managed-by are Cairn's and Kubernetes' own"
 	noPriority   = "priority needs priorityClassName: Kubernetes takes no priority but that of a class"
 	noAnnotation = "annotations of backup.cairn.dev are Cairn's own"
-	noProvider   = "providers swift, b2 and rest are not supported: use provider s3 with the endpoint of the service, which OpenStack Swift and Backblaze B2 have"
-	noBlock      = "spec.storage.swift, b2 and rest are not supported: use spec.storage.s3 with the endpoint of the service, which OpenStack Swift and Backblaze B2 have"
+	noProvider   = "providers swift, b2 and rest are not supported: use provider s3 with the endpoint of the service, " +
+		"which OpenStack Swift and Backblaze B2 have"
+	noBlock = "spec.storage.swift, b2 and rest are not supported: use spec.storage.s3 with the endpoint of the service, " +
+		"which OpenStack Swift and Backblaze B2 have"
 )
 
 // refusedTemplates are of addon.jobTemplate, by what is said of them.
@@ -50,24 +54,27 @@ var refusedTasks = map[string]string{
 	oneTask: `{name: logical-backup-restore, addonVolumes: [{name: v, source: {}}]}`,
 	"a claim that is restored into gets a volume of its own: leave volumeName out": `{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {volumeName: x}}]}}`,
 	`supported values: "PersistentVolumeClaim"`:                                    `{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{apiVersion: v1, kind: Volume, metadata: {name: c}, spec: {}}]}}`,
-	"a claim is restored from a VolumeSnapshot of its namespace: dataSource or dataSourceRef with apiGroup snapshot.storage.k8s.io, kind VolumeSnapshot and a name": `{name: volume-snapshot-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {dataSource: {kind: PersistentVolumeClaim, name: x}}}]}}`,
+	"a claim is restored from a VolumeSnapshot of its namespace: dataSource or dataSourceRef with apiGroup " +
+		"snapshot.storage.k8s.io, kind VolumeSnapshot and a name": `{name: volume-snapshot-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {dataSource: {kind: PersistentVolumeClaim, name: x}}}]}}`,
 }
 
 // refusedTriggers are of scheduler.jobTemplate.
 var refusedTriggers = map[string]string{
-	"parallelism must be 1: a slot has one run":                                                                                   `{parallelism: 2}`,
-	"completions must be 1: a slot has one run":                                                                                   `{completions: 2}`,
-	"completionMode must be NonIndexed: a slot has one run":                                                                       `{completionMode: Indexed}`,
-	"a suspended Job starts nothing: set scheduler.suspend":                                                                       `{suspend: true}`,
-	"args can't be set: the pod that starts a run does nothing else":                                                              `{template: {spec: {args: [x]}}}`,
-	"env can't be set: the pod that starts a run reads no variables of yours. Variables of a backup are addon.tasks[*].variables": `{template: {spec: {env: [{name: x}]}}}`,
-	"volumes can't be set: the pod that starts a run needs none":                                                                  `{template: {spec: {volumes: [{name: x}]}}}`,
-	"initContainers can't be set: use a hook of the session, or a step of an Addon's task":                                        `{template: {spec: {initContainers: [{name: x}]}}}`,
-	"hostNetwork can't be set: the pod that starts a run has no part of the host's network":                                       `{template: {spec: {hostNetwork: true}}}`,
+	"parallelism must be 1: a slot has one run":                      `{parallelism: 2}`,
+	"completions must be 1: a slot has one run":                      `{completions: 2}`,
+	"completionMode must be NonIndexed: a slot has one run":          `{completionMode: Indexed}`,
+	"a suspended Job starts nothing: set scheduler.suspend":          `{suspend: true}`,
+	"args can't be set: the pod that starts a run does nothing else": `{template: {spec: {args: [x]}}}`,
+	"env can't be set: the pod that starts a run reads no variables of yours. Variables of a backup are " +
+		"addon.tasks[*].variables": `{template: {spec: {env: [{name: x}]}}}`,
+	"volumes can't be set: the pod that starts a run needs none":                            `{template: {spec: {volumes: [{name: x}]}}}`,
+	"initContainers can't be set: use a hook of the session, or a step of an Addon's task":  `{template: {spec: {initContainers: [{name: x}]}}}`,
+	"hostNetwork can't be set: the pod that starts a run has no part of the host's network": `{template: {spec: {hostNetwork: true}}}`,
 	noPriority: `{template: {spec: {priority: 1}}}`,
-	"containerSecurityContext can't be set: the pod that starts a run has the least rights already":                               `{template: {spec: {containerSecurityContext: {runAsUser: 1}}}}`,
-	"spec.sessions[0].scheduler.jobTemplate.template.spec.securityContext.runAsUser in body should be greater than or equal to 1": `{template: {spec: {securityContext: {runAsUser: 0}}}}`,
-	"serviceAccountName can't be set: the pod that starts a run is cairn-trigger, which may do nothing else":                      `{template: {spec: {serviceAccountName: x}}}`,
+	"containerSecurityContext can't be set: the pod that starts a run has the least rights already": `{template: {spec: {containerSecurityContext: {runAsUser: 1}}}}`,
+	"spec.sessions[0].scheduler.jobTemplate.template.spec.securityContext.runAsUser in body should be greater than or " +
+		"equal to 1": `{template: {spec: {securityContext: {runAsUser: 0}}}}`,
+	"serviceAccountName can't be set: the pod that starts a run is cairn-trigger, which may do nothing else": `{template: {spec: {serviceAccountName: x}}}`,
 }
 
 // refusedStorages are of spec of a BackupStorage.
@@ -88,26 +95,32 @@ var refusedStorages = map[string]string{
 	"spec.storage.sftp goes with provider sftp only":     `{storage: {sftp: {host: h, path: /p, secretName: s, username: u}}}`,
 	"spec.storage.webdav goes with provider webdav only": `{storage: {webdav: {url: "https://dav.example.com/b", secretName: s}}}`,
 	"the path is absolute and holds no ..":               `{storage: {provider: local, s3: null, local: {hostPath: {path: a/..}}}}`,
-	"the URL has a scheme and a host, and no credentials and no query, for example https://dav.example.com/backups":                               `{storage: {provider: webdav, s3: null, webdav: {url: "https://u:p@dav.example.com/b", secretName: s}}}`,
-	"the mountPath is an absolute path without . and .., of letters, digits, and the characters _ . -":                                            `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, mountPath: a}}}`,
-	"the mountPath is not in /cairn, /tmp, /mover, /proc, /sys, /dev, /etc, /run or /var, which a mover needs itself":                             `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, mountPath: /tmp/x}}}`,
-	"spec.storage.local has exactly one of persistentVolumeClaim, nfs and hostPath: any other sort of volume goes behind a PersistentVolumeClaim": `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, hostPath: {path: /x}}}}`,
+	"the URL has a scheme and a host, and no credentials and no query, for example " +
+		"https://dav.example.com/backups": `{storage: {provider: webdav, s3: null, webdav: {url: "https://u:p@dav.example.com/b", secretName: s}}}`,
+	"the mountPath is an absolute path without . and .., of letters, digits, and the characters _ . -": `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, mountPath: a}}}`,
+	"the mountPath is not in /cairn, /tmp, /mover, /proc, /sys, /dev, /etc, /run or /var, which a mover " +
+		"needs itself": `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, mountPath: /tmp/x}}}`,
+	"spec.storage.local has exactly one of persistentVolumeClaim, nfs and hostPath: any other sort of volume goes " +
+		"behind a PersistentVolumeClaim": `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, hostPath: {path: /x}}}}`,
 }
 
-const oneDataSource = "name a Snapshot in dataSource, or leave that out and name a VolumeSnapshot in spec.dataSource of each of targetVolumes.volumeClaimTemplates"
+const oneDataSource = "name a Snapshot in dataSource, or leave that out and name a VolumeSnapshot in spec.dataSource " +
+	"of each of targetVolumes.volumeClaimTemplates"
 
 // newClaims has a target of a RestoreBatch make its claims.
 const newClaims = `addon: {name: pvc-addon, tasks: [{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {}}]}}]}`
 
 // refusedRestores are of spec of a RestoreSession.
 var refusedRestores = map[string]string{
-	"verify needs overwritePolicy Overwrite or IfNewer: a file that was kept can't be told from one that is wrong": `{confirm: u, overwritePolicy: Never, verify: true}`,
-	"overwritePolicy and deleteExtraFiles are for a volume that holds data: name its claim's UID in confirm":       `{overwritePolicy: Overwrite}`,
-	"name a target to restore into, or targetVolumes.volumeClaimTemplates to make new claims, not both":            `{target: null}`,
-	"name a snapshot (or latest), or a time in pitr.targetTime, not both":                                          `{dataSource: {snapshot: latest, pitr: {targetTime: "2026-11-20T00:00:00Z"}}}`,
-	"rules say which components are restored: leave components out":                                                `{dataSource: {components: [pod-0], rules: [{targetHosts: [pod-1]}]}}`,
+	"verify needs overwritePolicy Overwrite or IfNewer: a file that was kept can't be told from one that " +
+		"is wrong": `{confirm: u, overwritePolicy: Never, verify: true}`,
+	"overwritePolicy and deleteExtraFiles are for a volume that holds data: name its claim's UID in confirm": `{overwritePolicy: Overwrite}`,
+	"name a target to restore into, or targetVolumes.volumeClaimTemplates to make new claims, not both":      `{target: null}`,
+	"name a snapshot (or latest), or a time in pitr.targetTime, not both":                                    `{dataSource: {snapshot: latest, pitr: {targetTime: "2026-11-20T00:00:00Z"}}}`,
+	"rules say which components are restored: leave components out":                                          `{dataSource: {components: [pod-0], rules: [{targetHosts: [pod-1]}]}}`,
 	oneDataSource: `{addon: {name: pvc-addon, tasks: [{name: volume-snapshot-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {dataSource: {apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: x}}}]}}]}}`,
-	"targetVolumes.replicas is for templates that name VolumeSnapshots: which pods a Snapshot has data of stands in it, and dataSource.rules give it to others": `{target: null, addon: {name: pvc-addon, tasks: [{name: volume-snapshot-restore, targetVolumes: {replicas: 3, volumeClaimTemplates: [{metadata: {name: c}, spec: {}}]}}]}}`,
+	"targetVolumes.replicas is for templates that name VolumeSnapshots: which pods a Snapshot has data of stands in it, " +
+		"and dataSource.rules give it to others": `{target: null, addon: {name: pvc-addon, tasks: [{name: volume-snapshot-restore, targetVolumes: {replicas: 3, volumeClaimTemplates: [{metadata: {name: c}, spec: {}}]}}]}}`,
 	"confirm is for a target that exists: new claims need none": `{target: null, confirm: u, addon: {name: pvc-addon, tasks: [{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {}}]}}]}}`,
 }
 
@@ -133,10 +146,13 @@ func init() {
 			refused[kind][before+shape+after] = says
 		}
 	}
-	add("RestoreSession", refusedTemplates, `{addon: {name: pvc-addon, tasks: [{name: logical-backup-restore}], jobTemplate: `, `}}`)
-	add("RestoreSession", refusedSettings, `{addon: {name: pvc-addon, tasks: [{name: logical-backup-restore}], containerRuntimeSettings: `, `}}`)
+	add("RestoreSession", refusedTemplates,
+		`{addon: {name: pvc-addon, tasks: [{name: logical-backup-restore}], jobTemplate: `, `}}`)
+	add("RestoreSession", refusedSettings,
+		`{addon: {name: pvc-addon, tasks: [{name: logical-backup-restore}], containerRuntimeSettings: `, `}}`)
 	add("RestoreSession", refusedTasks, `{addon: {name: pvc-addon, tasks: [`, `]}}`)
 	add("RestoreSession", refusedRestores, "", "")
 	add("BackupStorage", refusedStorages, "", "")
-	add("BackupConfiguration", refusedTriggers, `{sessions: [{name: s, addon: `+addonInfo+`, repositories: [`+repositoryInfo+`], scheduler: {schedule: "@daily", jobTemplate: `, `}}]}`)
+	add("BackupConfiguration", refusedTriggers, `{sessions: [{name: s, addon: `+addonInfo+`, repositories: [`+
+		repositoryInfo+`], scheduler: {schedule: "@daily", jobTemplate: `, `}}]}`)
 }

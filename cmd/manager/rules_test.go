@@ -40,19 +40,21 @@ var accepted = map[string]string{
 }
 
 const (
-	oneTarget         = "a target has either an appRef, which names one object, or a selector, which finds some"
-	onlyTargets       = "the target is " + targets
-	targets           = "a PersistentVolumeClaim, a Deployment, StatefulSet or DaemonSet of apiGroup apps, or a database: a Service, a Secret of a type servicebinding.io/..., an AppBinding of apiGroup appcatalog.appscode.com or a Cluster of apiGroup postgresql.cnpg.io. Of a Pod, ReplicaSet or Job name the workload or the volume that it belongs to"
+	oneTarget   = "a target has either an appRef, which names one object, or a selector, which finds some"
+	onlyTargets = "the target is " + targets
+	targets     = "a PersistentVolumeClaim, a Deployment, StatefulSet or DaemonSet of apiGroup apps, or a " +
+		"database: a Service, a Secret of a type servicebinding.io/..., an AppBinding of apiGroup appcatalog.appscode.com or a Cluster of apiGroup postgresql.cnpg.io. Of a Pod, ReplicaSet or Job name the workload or the volume that it belongs to"
 	noPassword        = "the url must not hold a password: put it into the Secret that spec.secretRef names"
 	hookTimeout       = "the timeout of a hook is at least 1s and at most 24h"
 	preAlways         = "a hook that runs before always runs: executionPolicy goes with hooks that run afterwards"
 	oneValue          = "a variable has a value or a valueFrom, not both"
 	functionOnly      = "executor.function goes with type Function only, which needs it"
 	oneSource         = "valueFrom is exactly one of secretKeyRef and configMapKeyRef"
-	snapshotsLieThere = "VolumeSnapshots lie in the storage system of their volume: leave storageRef, path and encryptionSecret out"
-	noCopyVolume      = "copyVolume goes with copyMethod Snapshot or Clone"
-	noSnapshotClass   = "copyVolume.volumeSnapshotClassName goes with copyMethod Snapshot"
-	needsKeys         = "an SSH url needs spec.secretRef with the keys identity and known_hosts"
+	snapshotsLieThere = "VolumeSnapshots lie in the storage system of their volume: leave storageRef, path and " +
+		"encryptionSecret out"
+	noCopyVolume    = "copyVolume goes with copyMethod Snapshot or Clone"
+	noSnapshotClass = "copyVolume.volumeSnapshotClassName goes with copyMethod Snapshot"
+	needsKeys       = "an SSH url needs spec.secretRef with the keys identity and known_hosts"
 )
 
 // Hooks that are refused, by what is said of them.
@@ -69,15 +71,18 @@ func init() {
 		if says != oneVolume { // Hooks of targets have none.
 			refused["BackupBatch"][batchSession(``, `, hooks: {preBackup: [`+h+`]}`)] = says
 		}
-		refused["BackupConfiguration"][`{sessions: [{name: s, hooks: {preBackup: [`+h+`]}, addon: `+addonInfo+`, repositories: [`+repositoryInfo+`]}]}`] = says
+		refused["BackupConfiguration"][`{sessions: [{name: s, hooks: {preBackup: [`+h+`]}, addon: `+addonInfo+
+			`, repositories: [`+repositoryInfo+`]}]}`] = says
 		refused["BackupBatch"][batchSession(`, hooks: {preBackup: [`+h+`]}`, ``)] = says
 		refused["RestoreSession"][`{hooks: {preRestore: [`+h+`]}}`] = says
 	}
 }
 
-// batchSession is a change of a batch's only session, and of what it does for its only target: fields that follow their names.
+// batchSession is a change of a batch's only session, and of what it does for its only target: fields that follow
+// their names.
 func batchSession(session, target string) string {
-	return `{sessions: [{name: s` + session + `, targets: [{name: t` + target + `, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}]}`
+	return `{sessions: [{name: s` + session + `, targets: [{name: t` + target + `, addon: ` + addonInfo +
+		`, repositories: [` + repositoryInfo + `]}]}]}`
 }
 
 // refused are changes of those specs, by kind, and what the API says of them.
@@ -102,13 +107,18 @@ var refused = map[string]map[string]string{
 	"BackupStorage": {
 		`{storage: {provider: local}}`: "provider local needs spec.storage.local",
 		`{storage: {s3: null}}`:        "provider s3 needs spec.storage.s3",
-		`{storage: {provider: local, local: {persistentVolumeClaim: {claimName: c}}}}`: "spec.storage.s3 goes with provider s3 only",
-		`{storage: {local: {persistentVolumeClaim: {claimName: c}}}}`:                  "spec.storage.local goes with provider local only",
-		`{storage: {local: {persistentVolumeClaim: {claimName: c}, subPath: a/..}}}`:   "the subPath is relative and holds no ..",
-		`{storage: {s3: {prefix: a/../b}}}`:                                            "the prefix holds no ..",
-		`{storage: {s3: {endpoint: "https://id:key@s3.example.com"}}}`:                 "the endpoint is a URL with scheme, without path and without credentials, for example https://s3.example.com",
-		`{storage: {s3: {endpoint: s3.example.com}}}`:                                  "the endpoint is a URL with scheme, without path and without credentials, for example https://s3.example.com",
-		`{usagePolicy: {allowedNamespaces: {from: Selector}}}`:                         "from: Selector needs a selector",
+		`{storage: {provider: local, local: {persistentVolumeClaim: {claimName: c}}}}`: "spec.storage.s3 goes with " +
+			"provider s3 only",
+		`{storage: {local: {persistentVolumeClaim: {claimName: c}}}}`: "spec.storage.local goes with " +
+			"provider local only",
+		`{storage: {local: {persistentVolumeClaim: {claimName: c}, subPath: a/..}}}`: "the subPath is relative and " +
+			"holds no ..",
+		`{storage: {s3: {prefix: a/../b}}}`: "the prefix holds no ..",
+		`{storage: {s3: {endpoint: "https://id:key@s3.example.com"}}}`: "the endpoint is a URL with " +
+			"scheme, without path and without credentials, for example https://s3.example.com",
+		`{storage: {s3: {endpoint: s3.example.com}}}`: "the endpoint is a URL with scheme, without path and " +
+			"without credentials, for example https://s3.example.com",
+		`{usagePolicy: {allowedNamespaces: {from: Selector}}}`: "from: Selector needs a selector",
 	},
 	"HookTemplate": {
 		`{action: null}`: "executors Pod and Operator need an action; executor Function has none, its Function is the action",
@@ -123,51 +133,66 @@ var refused = map[string]map[string]string{
 		`{usagePolicy: {allowedNamespaces: {from: Selector}}}`:                                  "from: Selector needs a selector",
 	},
 	"Repository": {
-		`{wipeOut: false}`:             "a Repository has no wipeOut: write deletionPolicy: WipeOut where it is true, and leave it out where it is false",
-		`{usagePolicy: {}}`:            "a Repository has no usagePolicy: write it into the BackupStorage",
-		`{backend: {s3: {bucket: b}}}`: "a Repository has no backend: make a BackupStorage with this backend and its Secret, name it in spec.storageRef, and put the prefix or subPath below it into spec.path",
-		`{storageRef: null}`:           "spec.storageRef is required: it names a BackupStorage",
-		`{path: null}`:                 "spec.path is required: it is the directory below the storage's prefix",
-		`{encryptionSecret: null}`:     "spec.encryptionSecret is required: it names the Secret with the password",
-		`{path: a/../b}`:               "the path holds no ..",
-		`{driver: VolumeSnapshotter}`:  snapshotsLieThere,
+		`{wipeOut: false}`: "a Repository has no wipeOut: write deletionPolicy: WipeOut where it is true, and " +
+			"leave it out where it is false",
+		`{usagePolicy: {}}`: "a Repository has no usagePolicy: write it into the BackupStorage",
+		`{backend: {s3: {bucket: b}}}`: "a Repository has no backend: make a BackupStorage with this backend and its " +
+			"Secret, name it in spec.storageRef, and put the prefix or subPath below it into spec.path",
+		`{storageRef: null}`:          "spec.storageRef is required: it names a BackupStorage",
+		`{path: null}`:                "spec.path is required: it is the directory below the storage's prefix",
+		`{encryptionSecret: null}`:    "spec.encryptionSecret is required: it names the Secret with the password",
+		`{path: a/../b}`:              "the path holds no ..",
+		`{driver: VolumeSnapshotter}`: snapshotsLieThere,
 		`{driver: VolumeSnapshotter, storageRef: null, path: null}`:             snapshotsLieThere,
 		`{driver: VolumeSnapshotter, storageRef: null, encryptionSecret: null}`: snapshotsLieThere,
 		`{driver: VolumeSnapshotter, encryptionSecret: null, path: null}`:       snapshotsLieThere,
 		`{path: /./}`: "the path names a directory, not the storage's root",
 	},
 	"RetentionPolicy": {
-		`{maxRetentionPeriod: null, successfulSnapshots: null}`: "a RetentionPolicy needs maxRetentionPeriod, successfulSnapshots or both",
-		`{maxRetentionPeriod: 0d}`:                              "the period is longer than zero",
-		`{maxRetentionPeriod: "30"}`:                            "spec.maxRetentionPeriod",
-		`{maxRetentionPeriod: -30d}`:                            "spec.maxRetentionPeriod",
-		`{successfulSnapshots: {last: 0}}`:                      "successfulSnapshots needs a number above zero: leave it out to keep all",
-		`{successfulSnapshots: {daily: -1}}`:                    "spec.successfulSnapshots.daily",
-		`{usagePolicy: {allowedNamespaces: {from: Selector}}}`:  "from: Selector needs a selector",
+		`{maxRetentionPeriod: null, successfulSnapshots: null}`: "a RetentionPolicy needs maxRetentionPeriod, " +
+			"successfulSnapshots or both",
+		`{maxRetentionPeriod: 0d}`:   "the period is longer than zero",
+		`{maxRetentionPeriod: "30"}`: "spec.maxRetentionPeriod",
+		`{maxRetentionPeriod: -30d}`: "spec.maxRetentionPeriod",
+		`{successfulSnapshots: {last: 0}}`: "successfulSnapshots needs a number above zero: leave it " +
+			"out to keep all",
+		`{successfulSnapshots: {daily: -1}}`:                   "spec.successfulSnapshots.daily",
+		`{usagePolicy: {allowedNamespaces: {from: Selector}}}`: "from: Selector needs a selector",
 	},
 	"BackupConfiguration": {
-		`{target: {kind: Pod}}`:                               onlyTargets,
-		`{target: {kind: Deployment}}`:                        onlyTargets,
-		`{target: {kind: ReplicaSet, apiGroup: apps}}`:        onlyTargets,
-		`{target: {kind: Service, apiGroup: apps}}`:           onlyTargets,
-		`{target: {kind: AppBinding}}`:                        onlyTargets,
-		`{target: {kind: Cluster, apiGroup: x.io}}`:           onlyTargets,
-		`{backends: [{name: other, storageRef: {name: s3}}]}`: "sessions[*].repositories[*].backend must be a name of spec.backends",
-		`{sessions: [{name: s, copyMethod: Clone, copyVolume: {volumeSnapshotClassName: c}, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}`: noSnapshotClass,
-		`{sessions: [{name: s, copyMethod: Direct, copyVolume: {}, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}`:                          noCopyVolume,
-		`{sessions: [{name: s, copyVolume: {}, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}`:                                              noCopyVolume,
-		`{sessions: [{name: s, backupTimeout: 0s, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}`:                                           "the timeout is at least 1s",
+		`{target: {kind: Pod}}`:                        onlyTargets,
+		`{target: {kind: Deployment}}`:                 onlyTargets,
+		`{target: {kind: ReplicaSet, apiGroup: apps}}`: onlyTargets,
+		`{target: {kind: Service, apiGroup: apps}}`:    onlyTargets,
+		`{target: {kind: AppBinding}}`:                 onlyTargets,
+		`{target: {kind: Cluster, apiGroup: x.io}}`:    onlyTargets,
+		`{backends: [{name: other, storageRef: {name: s3}}]}`: "sessions[*].repositories[*].backend must be a name of " +
+			"spec.backends",
+		`{sessions: [{name: s, copyMethod: Clone, copyVolume: {volumeSnapshotClassName: c}, addon: ` + addonInfo +
+			`, repositories: [` + repositoryInfo + `]}]}`: noSnapshotClass,
+		`{sessions: [{name: s, copyMethod: Direct, copyVolume: {}, addon: ` + addonInfo + `, repositories: [` +
+			repositoryInfo + `]}]}`: noCopyVolume,
+		`{sessions: [{name: s, copyVolume: {}, addon: ` + addonInfo + `, repositories: [` + repositoryInfo +
+			`]}]}`: noCopyVolume,
+		`{sessions: [{name: s, backupTimeout: 0s, addon: ` + addonInfo + `, repositories: [` + repositoryInfo +
+			`]}]}`: "the timeout is at least 1s",
 	},
 	"BackupBatch": {
-		`{targets: [{name: t, appRef: {kind: Pod, name: data}}]}`:                                                    onlyTargets,
-		batchSession(`, backupTimeout: 0s`, ``):                                                                      "the timeout is at least 1s",
-		batchSession(``, `, copyMethod: Clone, copyVolume: {volumeSnapshotClassName: c}`):                            noSnapshotClass,
-		batchSession(``, `, copyVolume: {storageClassName: c}`):                                                      noCopyVolume,
-		batchSession(``, `, copyMethod: Rsync`):                                                                      `supported values: "Direct", "Snapshot", "Clone"`,
-		batchSession(``, `, copyMethod: Clone, copyVolume: {accessModes: [ReadWriteOncePod]}`):                       "copyVolume.accessModes[0]",
-		batchSession(``, `, backupTimeout: 0s`):                                                                      "the timeout is at least 1s",
-		batchSession(`, executionOrder: Sequential, maxParallel: 2`, ``):                                             "maxParallel goes with executionOrder Parallel: leave it out, Sequential backs one target up at a time",
-		`{targets: [{name: t}]}`:                                                                                     oneTarget,
+		`{targets: [{name: t, appRef: {kind: Pod, name: data}}]}`: onlyTargets,
+		batchSession(`, backupTimeout: 0s`,
+			``): "the timeout is at least 1s",
+		batchSession(
+			``, `, copyMethod: Clone, copyVolume: {volumeSnapshotClassName: c}`): noSnapshotClass,
+		batchSession(
+			``, `, copyVolume: {storageClassName: c}`): noCopyVolume,
+		batchSession(
+			``, `, copyMethod: Rsync`): `supported values: "Direct", "Snapshot", "Clone"`,
+		batchSession(
+			``, `, copyMethod: Clone, copyVolume: {accessModes: [ReadWriteOncePod]}`): "copyVolume.accessModes[0]",
+		batchSession(``, `, backupTimeout: 0s`): "the timeout is at least 1s",
+		batchSession(`, executionOrder: Sequential, maxParallel: 2`,
+			``): "maxParallel goes with executionOrder Parallel: leave it out, Sequential backs one target up at a time",
+		`{targets: [{name: t}]}`: oneTarget,
 		`{targets: [{name: t, appRef: {kind: PersistentVolumeClaim, name: data}, selector: {kinds: [Deployment]}}]}`: oneTarget,
 		`{targets: [{name: t, selector: {kinds: [Pod]}}]}`:                                                           `supported values: "Deployment", "StatefulSet", "DaemonSet", "PersistentVolumeClaim", "Service"`,
 		`{targets: [{name: t, selector: {kinds: []}}]}`:                                                              "spec.targets[0].selector.kinds",
@@ -180,29 +205,39 @@ var refused = map[string]map[string]string{
 	},
 	"RestoreBatch": {
 		`{targets: [{name: web, target: {kind: Job, name: j, apiGroup: batch}}]}`: "the target of a restore is " + targets,
-		`{restoreTimeout: 0s}`:                                                                        "the timeout is at least 1s",
-		`{targets: [{name: web, restoreTimeout: 0s}]}`:                                                "the timeout is at least 1s",
-		`{executionOrder: Sequential, maxParallel: 2}`:                                                "maxParallel goes with executionOrder Parallel: leave it out, Sequential restores one target at a time",
-		`{dataSource: {backupSession: null}}`:                                                         "name a backupSession (or latest), or a time in pitr.targetTime, not both",
-		`{dataSource: {backupSession: a, mixed: true}}`:                                               "mixed goes with backupSession latest or pitr: a BackupSession is one restore point",
-		`{targets: [{name: web, confirm: u, ` + newClaims + `}]}`:                                     "confirm is for a target that exists: new claims need none",
-		`{targets: [{name: web, target: {kind: PersistentVolumeClaim, name: c}, ` + newClaims + `}]}`: "name a target to restore into, or targetVolumes.volumeClaimTemplates to make new claims, not both",
-		`{targets: [{name: web, components: [pod-0], rules: [{targetHosts: [pod-1]}]}]}`:              "rules say which components are restored: leave components out",
+		`{restoreTimeout: 0s}`:                         "the timeout is at least 1s",
+		`{targets: [{name: web, restoreTimeout: 0s}]}`: "the timeout is at least 1s",
+		`{executionOrder: Sequential, maxParallel: 2}`: "maxParallel goes with executionOrder Parallel: leave it out, " +
+			"Sequential restores one target at a time",
+		`{dataSource: {backupSession: null}}`: "name a backupSession (or latest), or a time in pitr.targetTime, " +
+			"not both",
+		`{dataSource: {backupSession: a, mixed: true}}`: "mixed goes with backupSession latest or pitr: a BackupSession is " +
+			"one restore point",
+		`{targets: [{name: web, confirm: u, ` + newClaims +
+			`}]}`: "confirm is for a target that exists: new claims need none",
+		`{targets: [{name: web, target: {kind: PersistentVolumeClaim, name: c}, ` + newClaims +
+			`}]}`: "name a target to restore into, or targetVolumes.volumeClaimTemplates to make new claims, not both",
+		`{targets: [{name: web, components: [pod-0], rules: [{targetHosts: [pod-1]}]}]}`: "rules say which components are " +
+			"restored: leave components out",
 		`{targets: [{name: web, addon: {name: pvc-addon, tasks: [{name: volume-snapshot-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {dataSource: {apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: x}}}]}}]}}]}`: "a RestoreBatch restores Snapshots: leave dataSource of volumeClaimTemplates out",
-		`{targets: [{name: web, overwritePolicy: Overwrite}]}`:                       "overwritePolicy and deleteExtraFiles are for a volume that holds data: name its claim's UID in confirm",
-		`{targets: [{name: web, confirm: u, overwritePolicy: Never, verify: true}]}`: "verify needs overwritePolicy Overwrite or IfNewer: a file that was kept can't be told from one that is wrong",
+		`{targets: [{name: web, overwritePolicy: Overwrite}]}`: "overwritePolicy and deleteExtraFiles are for a volume " +
+			"that holds data: name its claim's UID in confirm",
+		`{targets: [{name: web, confirm: u, overwritePolicy: Never, verify: true}]}`: "verify needs overwritePolicy " +
+			"Overwrite or IfNewer: a file that was kept can't be told from one that is wrong",
 	},
 	"RestoreSession": {
-		`{target: {kind: Job, apiGroup: batch}}`:                                  "the target of a restore is " + targets,
-		`{target: {kind: Service, name: db}, confirm: u, overwritePolicy: Never}`: "overwritePolicy, deleteExtraFiles and verify are for volumes: what is in a database is replaced as its Addon says",
-		`{dataSource: {repository: null}}`:                                        "snapshot: latest and pitr need a repository",
-		`{restoreTimeout: 0s}`:                                                    "the timeout is at least 1s",
+		`{target: {kind: Job, apiGroup: batch}}`: "the target of a restore is " + targets,
+		`{target: {kind: Service, name: db}, confirm: u, overwritePolicy: Never}`: "overwritePolicy, deleteExtraFiles and " +
+			"verify are for volumes: what is in a database is replaced as its Addon says",
+		`{dataSource: {repository: null}}`: "snapshot: latest and pitr need a repository",
+		`{restoreTimeout: 0s}`:             "the timeout is at least 1s",
 	},
 }
 
 // unchanging are the kinds whose spec never changes, with a change and what the API says.
 var unchanging = map[string][2]string{
-	"Repository":     {`{path: /other}`, "a Repository's spec never changes, but for deletionPolicy and paused: its data would be left behind. Make another Repository"},
+	"Repository": {`{path: /other}`, "a Repository's spec never changes, but for deletionPolicy and paused: its " +
+		"data would be left behind. Make another Repository"},
 	"BackupSession":  {`{session: other}`, "a BackupSession's spec never changes: create another one"},
 	"Snapshot":       {`{session: other}`, "a Snapshot's spec never changes, but for deletionPolicy and paused"},
 	"RestoreBatch":   {`{restoreTimeout: 1h}`, "a RestoreBatch's spec never changes: create another one"},
@@ -220,7 +255,8 @@ var longNames = map[string]string{
 func apiRules(t *testing.T) {
 	g := NewWithT(t)
 	const namespace = "rules"
-	g.Expect(cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
+	g.Expect(cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).
+		To(Succeed())
 	shown := map[string]bool{}
 	for kind, good := range accepted {
 		object := func(change string) *unstructured.Unstructured {
@@ -242,7 +278,8 @@ func apiRules(t *testing.T) {
 			shown[says] = true
 			u := object(change)
 			u.SetName("b")
-			if err := cluster.client.Create(t.Context(), u, client.DryRunAll); err == nil || !strings.Contains(err.Error(), says) {
+			if err := cluster.client.Create(t.Context(), u, client.DryRunAll); err == nil ||
+				!strings.Contains(err.Error(), says) {
 				t.Errorf("%s %s: %v, want it refused with: %s", kind, change, err, says)
 			}
 		}

@@ -96,7 +96,8 @@ func (r *road) mend() {
 // logged waits for a line in the sidecars' log.
 func (w *workload) logged(text, why string) {
 	w.t.Helper()
-	w.Eventually(w.log.String).WithTimeout(2*time.Minute).WithPolling(20*time.Millisecond).Should(ContainSubstring(text), why)
+	w.Eventually(w.log.String).WithTimeout(2*time.Minute).WithPolling(20*time.Millisecond).
+		Should(ContainSubstring(text), why)
 }
 
 // backups are how many backups the sidecars have begun.
@@ -110,7 +111,8 @@ func (w *workload) records(s *v1alpha1.Snapshot) []string {
 	return files
 }
 
-// The API server is away from the middle of a backup until long after it, and the token of before is worth nothing when it is back.
+// The API server is away from the middle of a backup until long after it, and the token of before is worth nothing
+// when it is back.
 func TestASidecarIsCutOffFromTheAPIServer(t *testing.T) {
 	w := newWorkload(t)
 	w.keys(password, "v1")
@@ -123,7 +125,9 @@ func TestASidecarIsCutOffFromTheAPIServer(t *testing.T) {
 	r.cut()
 	w.logged(`"msg":"report again","object":"snap-1"`, "it backed up, and nobody hears of it")
 	fresh := w.token("second")
-	w.Expect(admin.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "first"}})).To(Succeed())
+	w.Expect(
+		admin.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "first"}})).
+		To(Succeed())
 	before := s.DeepCopy()
 	s.Annotations[v1alpha1.AnnotationSidecarCredentials] = credential + "," + fresh
 	w.Expect(admin.Patch(t.Context(), s, client.MergeFrom(before))).To(Succeed())
@@ -153,14 +157,15 @@ func TestASidecarThatStoodStillReportsOverNobody(t *testing.T) {
 	s.Status.Components["data"] = v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "of-another"}
 	w.Expect(admin.Status().Patch(t.Context(), s, client.MergeFrom(before))).To(Succeed())
 	w.Expect(cmd.Process.Signal(syscall.SIGCONT)).To(Succeed())
-	w.logged(`"msg":"stopped","resource":"snapshots","object":"snap-1","host":"target","attempt":1,"why":"the assignment was withdrawn`, "it stops")
+	w.logged(
+		`"msg":"stopped","resource":"snapshots","object":"snap-1","host":"target","attempt":1,"why":"the assignment was withdrawn`, "it stops")
 	w.Expect(w.component(s)()).To(And(HaveField("Phase", v1alpha1.SnapshotSucceeded), HaveField("ID", "of-another")))
 	w.Expect(w.records(s)).To(BeEmpty(), "nor does it write over what the other one left in the backend")
 	w.discreet()
 }
 
-// within runs a sidecar in this process that waits for nothing long. Its watch goes the workload's way to the API server, all else
-// straight there. What it gives waits for its end.
+// within runs a sidecar in this process that waits for nothing long. Its watch goes the workload's way to the API
+// server, all else straight there. What it gives waits for its end.
 func (w *workload) within(pod types.UID, keys, stop time.Duration) (ended func() error) {
 	w.t.Helper()
 	log := slog.New(slog.NewJSONHandler(w.log, nil))
@@ -209,7 +214,8 @@ func TestWorkThatDoesNotStopEndsTheSidecar(t *testing.T) {
 	w.write("cairn/volumes/data/"+fileName, "text")
 	file := filepath.Join(w.root, "cairn/storage/backups/shop/web/repository.yaml")
 	w.Expect(os.Remove(file)).To(Succeed())
-	w.Expect(syscall.Mkfifo(file, 0o600)).To(Succeed(), "who reads it waits for ever, as for a server of files that has gone")
+	w.Expect(syscall.Mkfifo(file, 0o600)).
+		To(Succeed(), "who reads it waits for ever, as for a server of files that has gone")
 	ended := w.within("pod-a", time.Second, 100*time.Millisecond)
 	t.Cleanup(func() {
 		if f, err := os.OpenFile(file, os.O_RDWR, 0); err == nil {

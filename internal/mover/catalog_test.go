@@ -80,7 +80,8 @@ func (c catalogTask) components(p *pod, restore bool, names ...string) []task.Co
 		reference.Name = restoreOf
 	}
 	info := v1alpha1.AddonInfo{Name: c.addon, Tasks: []v1alpha1.TaskReference{reference}}
-	vars := task.Variables{MoverImage: "mover", TargetImage: "database", TargetHost: "127.0.0.1", TargetPort: c.server.port}
+	vars := task.Variables{MoverImage: "mover", TargetImage: "database", TargetHost: "127.0.0.1",
+		TargetPort: c.server.port}
 	if c.host != "" {
 		vars.TargetHost = c.host
 	}
@@ -101,7 +102,8 @@ func (c catalogTask) components(p *pod, restore bool, names ...string) []task.Co
 // here puts the paths of a stream below the root of the pod, and the programs where this machine has them.
 func (p *pod) here(s *v1alpha1.ResolvedStream) *v1alpha1.ResolvedStream {
 	p.t.Helper()
-	paths := strings.NewReplacer(task.StreamDir, filepath.Join(p.root, task.StreamDir), task.DatabaseDir, filepath.Join(p.root, task.DatabaseDir))
+	paths := strings.NewReplacer(task.StreamDir, filepath.Join(p.root, task.StreamDir), task.DatabaseDir,
+		filepath.Join(p.root, task.DatabaseDir))
 	program := func(command []string, args []v1alpha1.ResolvedStreamArgument) {
 		command[0] = databaseProgram(p.t, command[0])
 		for i := range command[1:] {

@@ -44,14 +44,20 @@ func (p *pod) postgres(s *databaseServer, name string, args ...string) task.Comp
 	c.Stream.Env = []v1alpha1.StreamEnv{
 		{Name: "PGUSER", SecretKey: "username"}, {Name: "PGPASSFILE", Value: filepath.Join(p.root, task.StreamDir, "pgpass")},
 	}
-	c.Stream.Files = []v1alpha1.StreamFile{{Name: "pgpass", Content: "*:*:*:$(username):$(password)\n", Escape: v1alpha1.StreamEscapePgPass}}
+	c.Stream.Files = []v1alpha1.StreamFile{
+		{Name: "pgpass", Content: "*:*:*:$(username):$(password)\n", Escape: v1alpha1.StreamEscapePgPass}}
 	return c
 }
 
 // mariadb is a component of one of MariaDB's programs.
 func (p *pod) mariadb(s *databaseServer, name string, args ...string) task.Component {
-	c := streamOf(p, name, append([]string{"--defaults-file=" + filepath.Join(p.root, task.StreamDir, "my.cnf"), "--host=127.0.0.1", "--port=" + s.port}, args...)...)
-	c.Stream.Files = []v1alpha1.StreamFile{{Name: "my.cnf", Content: "[client]\nuser=$(username)\npassword=$(password)\n", Escape: v1alpha1.StreamEscapeOptionFile}}
+	c := streamOf(
+		p, name,
+		append([]string{"--defaults-file=" + filepath.Join(p.root, task.StreamDir, "my.cnf"), "--host=127.0.0.1",
+			"--port=" + s.port}, args...)...)
+	c.Stream.Files = []v1alpha1.StreamFile{
+		{Name: "my.cnf", Content: "[client]\nuser=$(username)\npassword=$(password)\n",
+			Escape: v1alpha1.StreamEscapeOptionFile}}
 	return c
 }
 
@@ -109,10 +115,12 @@ func TestPostgreSQLIsDumpedAndLoaded(t *testing.T) {
 	s.must(s.psql("shop", postgresTables))
 
 	id := p.backUp("snap-1", p.postgres(s, "pg_dump", "--no-owner", "shop"))
-	load := p.postgres(s, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", "--dbname=copy")
+	load := p.postgres(s, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction",
+		"--dbname=copy")
 	result := p.restoreInto(id, load)
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
-	sum := "SELECT count(*), md5(string_agg(people::text, '|' ORDER BY id)) FROM people; SELECT f(), last_value FROM s; SELECT count(*) FROM old; SELECT md5(data) FROM pg_largeobject"
+	sum := "SELECT count(*), md5(string_agg(people::text, '|' ORDER BY id)) FROM people; SELECT f(), last_value FROM s; " +
+		"SELECT count(*) FROM old; SELECT md5(data) FROM pg_largeobject"
 	g.Expect(s.psql("copy", sum)).To(Equal(s.must(s.psql("shop", sum))))
 	again := p.backUp("snap-2", p.postgres(s, "pg_dump", "--no-owner", "copy"))
 	g.Expect(ordered(p.content(again))).To(Equal(ordered(p.content(id))), "the copy's dump is the same")
@@ -132,7 +140,8 @@ func TestPostgreSQLIsDumpedAndLoaded(t *testing.T) {
 
 	// All of the server, with its roles.
 	s.must(s.psql("postgres", "CREATE ROLE clerk"))
-	g.Expect(p.content(p.backUp("snap-4", p.postgres(s, "pg_dumpall")))).To(And(ContainSubstring("CREATE ROLE clerk"), ContainSubstring("\\connect shop")))
+	g.Expect(p.content(p.backUp("snap-4", p.postgres(s, "pg_dumpall")))).
+		To(And(ContainSubstring("CREATE ROLE clerk"), ContainSubstring("\\connect shop")))
 	p.secretIsNowhere(accountPassword, `p\:a`)
 }
 
@@ -167,12 +176,14 @@ func TestAPostgreSQLDumpThatBreaksOffIsNone(t *testing.T) {
 		"INSERT INTO large SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 300000) n GROUP BY n % 1000"))
 	dump := p.postgres(s, "pg_dump", "shop")
 	busy := func() (string, error) {
-		return s.psql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY public.large%' AND state = 'active'")
+		return s.psql(
+			"postgres", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY public.large%' AND state = 'active'")
 	}
 	p.breaksOff("pg_dump", dump, busy, map[string]func(){
 		"the program is killed": func() { p.killChild("pg_dump") },
 		"the server ends the session": func() {
-			s.must(s.psql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY public.large%'"))
+			s.must(
+				s.psql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY public.large%'"))
 		},
 		"the server is killed, at last": s.kill,
 	})
@@ -183,8 +194,8 @@ func TestAPostgreSQLDumpThatBreaksOffIsNone(t *testing.T) {
 	p.secretIsNowhere(accountPassword, `p\:a`)
 }
 
-// breaksOff breaks a dump off while its server is busy with it, and looks that nothing is left. The mover does not read before it
-// has reported that it runs: what does not fit into the pipe waits in the server.
+// breaksOff breaks a dump off while its server is busy with it, and looks that nothing is left. The mover does not
+// read before it has reported that it runs: what does not fit into the pipe waits in the server.
 func (p *pod) breaksOff(name string, dump task.Component, busy func() (string, error), ways map[string]func()) {
 	p.t.Helper()
 	order := 0
@@ -195,7 +206,8 @@ func (p *pod) breaksOff(name string, dump task.Component, busy func() (string, e
 			}
 			order++
 			g := NewWithT(p.t)
-			g.Eventually(busy).WithTimeout(time.Minute).Should(HavePrefix("0"), "%s: the server is done with the one before", way)
+			g.Eventually(busy).WithTimeout(time.Minute).Should(HavePrefix("0"), "%s: the server is done with the one before",
+				way)
 			once := false
 			p.reports.told = func() {
 				if once {
@@ -237,7 +249,8 @@ func (p *pod) killChild(name string) {
 		if len(fields) < 2 || !bytes.HasSuffix(before, []byte("("+name)) || string(fields[1]) != strconv.Itoa(os.Getpid()) {
 			continue
 		}
-		if environment, err := os.ReadFile(filepath.Join(filepath.Dir(file), "environ")); err != nil || !bytes.Contains(environment, []byte("HOME="+p.root+"/")) {
+		if environment, err := os.ReadFile(filepath.Join(filepath.Dir(file), "environ")); err != nil ||
+			!bytes.Contains(environment, []byte("HOME="+p.root+"/")) {
 			continue
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))

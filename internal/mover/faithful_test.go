@@ -40,9 +40,10 @@ func (p *pod) restores(id, dir string, flags mover.Flags) task.ComponentResult {
 	return result.Components[0]
 }
 
-// TestARestoredVolumeEqualsTheOriginal: 10,000 hard links, holes, extended attributes, ACLs, capabilities, special mode bits, FIFOs
-// and devices, names that are not UTF-8 or of 255 bytes, paths longer than the kernel takes in one piece, times before 1970 and
-// with nanoseconds. Root and another user each back up what they may make; rsync and tar find no difference.
+// TestARestoredVolumeEqualsTheOriginal: 10,000 hard links, holes, extended attributes, ACLs, capabilities, special
+// mode bits, FIFOs and devices, names that are not UTF-8 or of 255 bytes, paths longer than the kernel takes in one
+// piece, times before 1970 and with nanoseconds. Root and another user each back up what they may make; rsync and tar
+// find no difference.
 func TestARestoredVolumeEqualsTheOriginal(t *testing.T) {
 	enginetest.Needs(t, enginetest.Comparers...)
 	t.Run("as root", func(t *testing.T) {

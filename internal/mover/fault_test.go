@@ -28,7 +28,8 @@ func (p *pod) faulty(op string, n int, fault enginetest.Fault) *enginetest.Fault
 	return f
 }
 
-// TestNoFaultPassesForSuccess fails every call of the engine that a backup and a restore make, with every kind of error.
+// TestNoFaultPassesForSuccess fails every call of the engine that a backup and a restore make, with every kind of
+// error.
 func TestNoFaultPassesForSuccess(t *testing.T) {
 	p := initialised(t)
 	p.write("cairn/volumes/pvc/f", "1")

@@ -65,7 +65,8 @@ type pod struct {
 
 func newPod(t testing.TB) *pod {
 	t.Helper()
-	p := &pod{t: t, root: t.TempDir(), reports: &reports{snapshots: map[string][]v1alpha1.Component{}, restores: map[string][]v1alpha1.RestoredComponent{}}}
+	p := &pod{t: t, root: t.TempDir(),
+		reports: &reports{snapshots: map[string][]v1alpha1.Component{}, restores: map[string][]v1alpha1.RestoredComponent{}}}
 	for _, dir := range []string{"cairn/storage", "cairn/encryption", "cairn/task", "tmp"} {
 		NewWithT(t).Expect(os.MkdirAll(filepath.Join(p.root, dir), 0o755)).To(Succeed())
 	}
@@ -133,7 +134,8 @@ func backupTask(snapshot string, components ...task.Component) task.Task {
 	t.Kind = task.KindBackup
 	t.Repository.MustExist = true
 	t.Snapshot = &task.Snapshot{Name: snapshot, UID: types.UID("uid-" + snapshot), Spec: &v1alpha1.SnapshotSpec{
-		SnapshotID: "01", Repository: "shop-web", Session: "s", BackupSession: "run-1", Version: "v1", AppRef: t.Repository.AppRef,
+		SnapshotID: "01", Repository: "shop-web", Session: "s", BackupSession: "run-1", Version: "v1",
+		AppRef: t.Repository.AppRef,
 	}}
 	t.Components = components
 	if len(components) == 0 {

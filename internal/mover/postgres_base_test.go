@@ -20,17 +20,19 @@ func ownerOf(stat os.FileInfo) [2]uint32 {
 }
 
 // baseBackup is what the catalog's Function runs, but for TLS.
-var baseBackup = []string{"--pgdata=-", "--format=tar", "--wal-method=fetch", "--checkpoint=fast", "--dbname=dbname=postgres sslmode=prefer"}
+var baseBackup = []string{"--pgdata=-", "--format=tar", "--wal-method=fetch", "--checkpoint=fast",
+	"--dbname=dbname=postgres sslmode=prefer"}
 
-// TestAPostgreSQLServerStartsFromItsBaseBackup goes the whole way: a server that is written to is backed up, its files are restored,
-// PostgreSQL's own tool finds each of them right, and a server that starts on them has the rows.
+// TestAPostgreSQLServerStartsFromItsBaseBackup goes the whole way: a server that is written to is backed up, its
+// files are restored, PostgreSQL's own tool finds each of them right, and a server that starts on them has the rows.
 func TestAPostgreSQLServerStartsFromItsBaseBackup(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	s, p := startPostgreSQL(t), withSecret(t)
 	s.must(s.psql("postgres", "CREATE DATABASE shop"))
 	s.must(s.psql("shop", postgresTables+"CREATE TABLE log (n int);"))
-	sum := "SELECT count(*), md5(string_agg(people::text, '|' ORDER BY id)) FROM people; SELECT f(), last_value FROM s; SELECT count(*) FROM old; SELECT md5(data) FROM pg_largeobject"
+	sum := "SELECT count(*), md5(string_agg(people::text, '|' ORDER BY id)) FROM people; SELECT f(), last_value FROM s; " +
+		"SELECT count(*) FROM old; SELECT md5(data) FROM pg_largeobject"
 	before := s.must(s.psql("shop", sum))
 
 	// Rows are written all along: the backup has those from before it, and is none of them half.
@@ -51,13 +53,14 @@ func TestAPostgreSQLServerStartsFromItsBaseBackup(t *testing.T) {
 	psql.Stream.Filter = v1alpha1.StreamFilterPostgresRoles
 	result := p.restoreInto(id, psql)
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed))
-	g.Expect(result.Message).To(HavePrefix("what was kept is a physical backup"))
+	g.Expect(result.Message).To(HavePrefix("the component is a physical backup"))
 	g.Expect(result.Components[0].TargetWritten).To(BeFalse(), "nothing was given to the server")
 
 	result = p.unpacks(id, mover.Flags{Unpack: "pgdata"}, nil)
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
 	g.Expect(result.Components[0].OwnersNotRestored).To(BeZero())
-	for dir := p.in("."); dir != filepath.Dir(p.root); dir = filepath.Dir(dir) { // the test's own directories let no other user in
+	// the test's own directories let no other user in
+	for dir := p.in("."); dir != filepath.Dir(p.root); dir = filepath.Dir(dir) {
 		g.Expect(os.Chmod(dir, 0o755)).To(Succeed())
 	}
 	g.Expect(os.Chmod(filepath.Dir(p.root), 0o755)).To(Succeed())
@@ -74,7 +77,9 @@ func TestAPostgreSQLServerStartsFromItsBaseBackup(t *testing.T) {
 func TestAPostgreSQLBaseBackupThatBreaksOffIsNone(t *testing.T) {
 	t.Parallel()
 	s, p := startPostgreSQL(t), withSecret(t)
-	s.must(s.psql("postgres", "CREATE TABLE large AS SELECT n, repeat(md5(n::text), 50) AS text FROM generate_series(1, 20000) n"))
+	s.must(
+		s.psql(
+			"postgres", "CREATE TABLE large AS SELECT n, repeat(md5(n::text), 50) AS text FROM generate_series(1, 20000) n"))
 	busy := func() (string, error) {
 		return s.psql("postgres", "SELECT count(*) FROM pg_stat_progress_basebackup WHERE phase = 'streaming database files'")
 	}

@@ -34,7 +34,8 @@ func (p *pod) snapshots() []repository.Snapshot {
 	p.t.Helper()
 	g := NewWithT(p.t)
 	engine, err := kopia.Driver{}.Open(p.t.Context(), repository.Repository{
-		Storage:  repository.Storage{Local: &repository.Local{Path: filepath.Join(p.root, "cairn/storage"), Prefix: "backups/shop/web/kopia"}},
+		Storage: repository.Storage{Local: &repository.Local{Path: filepath.Join(p.root, "cairn/storage"),
+			Prefix: "backups/shop/web/kopia"}},
 		Password: "correct horse", WorkDir: p.t.TempDir(),
 	})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -45,7 +46,8 @@ func (p *pod) snapshots() []repository.Snapshot {
 }
 
 // backs one component up and checks how that ends: empty is success. What is refused must have left nothing.
-func (p *pod) backs(snapshot string, policy *v1alpha1.SuccessPolicy, reason string, flags ...string) task.ComponentResult {
+func (p *pod) backs(snapshot string, policy *v1alpha1.SuccessPolicy, reason string,
+	flags ...string) task.ComponentResult {
 	p.t.Helper()
 	g := NewWithT(p.t)
 	before := len(p.snapshots())
@@ -61,7 +63,7 @@ func (p *pod) backs(snapshot string, policy *v1alpha1.SuccessPolicy, reason stri
 	}
 	g.Expect(code).To(Equal(task.ExitSource))
 	g.Expect(c.ID).To(BeEmpty())
-	g.Expect(p.snapshots()).To(HaveLen(before), "what is refused is no snapshot")
+	g.Expect(p.snapshots()).To(HaveLen(before), "a refused backup leaves no snapshot")
 	told := p.reports.snapshots["pvc"]
 	g.Expect(told[len(told)-1].Phase).To(Equal(v1alpha1.SnapshotFailed))
 	return c
@@ -87,7 +89,8 @@ func TestAnEmptyVolumeIsNoSuccess(t *testing.T) {
 	g.Expect(os.MkdirAll(filepath.Join(p.volume(), "only/directories"), 0o755)).To(Succeed())
 	p.backs("snap-1", nil, v1alpha1.ReasonEmpty)
 	p.write("cairn/volumes/pvc/skip.tmp", "1")
-	p.backs("snap-1", &v1alpha1.SuccessPolicy{Unreadable: v1alpha1.DoubtAllow, Changed: v1alpha1.DoubtAllow}, v1alpha1.ReasonEmpty, "*.tmp")
+	p.backs("snap-1", &v1alpha1.SuccessPolicy{Unreadable: v1alpha1.DoubtAllow, Changed: v1alpha1.DoubtAllow},
+		v1alpha1.ReasonEmpty, "*.tmp")
 
 	c := p.backs("snap-1", allowEmpty, "", "*.tmp")
 	g.Expect(c.Files).To(BeZero())
@@ -118,7 +121,7 @@ func TestAVolumeThatCameUpEmptyIsNoSuccess(t *testing.T) {
 	g.Expect(shrunk.SizeBytes).To(Equal(int64(4000)))
 	p.remove("cairn/volumes/pvc/b")
 	c := p.backs("snap-2", nil, v1alpha1.ReasonEmpty)
-	g.Expect(c.Error).To(ContainSubstring("though the last backup of it holds 9.766 KiB"))
+	g.Expect(c.Error).To(ContainSubstring("but its last backup holds 9.766 KiB"))
 	g.Expect(c.PreviousSizeBytes).To(Equal(int64(10_000)))
 	p.write("cairn/volumes/pvc/skip.tmp", "1")
 	c = p.backs("snap-2", nil, v1alpha1.ReasonEmpty, "*.tmp")
@@ -280,7 +283,8 @@ func TestUnreadableFilesAreNoSuccess(t *testing.T) {
 	g.Expect(result.Components[0].ID).To(Equal(c.ID))
 
 	p.remove("cairn/volumes/pvc/open")
-	p.backs("snap-2", &v1alpha1.SuccessPolicy{Unreadable: v1alpha1.DoubtAllow, Empty: v1alpha1.DoubtAllow, MaxShrinkPercent: new(int32(100))}, v1alpha1.ReasonUnreadable)
+	p.backs("snap-2", &v1alpha1.SuccessPolicy{Unreadable: v1alpha1.DoubtAllow, Empty: v1alpha1.DoubtAllow,
+		MaxShrinkPercent: new(int32(100))}, v1alpha1.ReasonUnreadable)
 }
 
 // TestWhatAComponentCounts says what is in it and what was left out.
@@ -293,7 +297,8 @@ func TestWhatAComponentCounts(t *testing.T) {
 	g.Expect(os.Symlink("dir/a", filepath.Join(dir, "c"))).To(Succeed())
 	p.special()
 	c := p.backs("snap-1", nil, "")
-	g.Expect(c.ComponentCounts).To(Equal(v1alpha1.ComponentCounts{Files: 2, Directories: 2, Symlinks: 1, HardLinks: 2, Special: 1, Sockets: 1}))
+	g.Expect(c.ComponentCounts).To(
+		Equal(v1alpha1.ComponentCounts{Files: 2, Directories: 2, Symlinks: 1, HardLinks: 2, Special: 1, Sockets: 1}))
 	// The next run finds, and says the same.
 	_, again := p.run(t.Context(), judged("snap-1", nil))
 	g.Expect(again.Components[0].ComponentCounts).To(Equal(c.ComponentCounts))

@@ -65,7 +65,8 @@ func TestALinkThatStaysInTheVolumeIsFollowed(t *testing.T) {
 	g.Expect(os.Symlink("../..", filepath.Join(p.root, "cairn/volumes/pvc/up"))).To(Succeed())
 	for path, reason := range map[string]string{
 		"current": "", "/current/": "", "../current": "", "file": v1alpha1.ReasonUnreadable,
-		"up": v1alpha1.ReasonInvalidPath, "up/encryption": v1alpha1.ReasonInvalidPath, "releases/3": v1alpha1.ReasonPathNotFound,
+		"up": v1alpha1.ReasonInvalidPath, "up/encryption": v1alpha1.ReasonInvalidPath,
+		"releases/3": v1alpha1.ReasonPathNotFound,
 	} {
 		_, result := p.run(t.Context(), backupTask("snap-"+reason, task.Component{Name: "pvc", Path: path}))
 		g.Expect(result.Components[0].Reason).To(Equal(reason), path)
