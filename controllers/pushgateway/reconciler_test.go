@@ -184,7 +184,7 @@ func TestARefusedPushIsAnEventAfterThreeTries(t *testing.T) {
 	bed.Edit(t, s, func() { s.Labels = map[string]string{"touched": "x"} })
 	g.Consistently(refusals.Load, "2s", "100ms").Should(BeNumerically("==", 1), "what is written to a run does not use its tries up")
 	g.Eventually(func() []string { return events.Of(namespace) }, testbed.Patience, testbed.Interval).Should(ConsistOf(
-		And(HavePrefix("Warning MetricsNotPushed push the metrics of backupconfiguration-"+namespace+"-refused:"), ContainSubstring("507"),
+		And(HavePrefix("Warning MetricsNotPushed push metrics of backupconfiguration-"+namespace+"-refused:"), ContainSubstring("507"),
 			HaveSuffix("The metrics of this run are lost; nothing else is"))), "it says so once")
 	g.Expect(refusals.Load()).To(BeNumerically("==", attempts))
 	g.Expect(bed.Writes(namespace)).To(BeEmpty(), "the run is as it was")

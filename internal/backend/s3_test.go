@@ -29,13 +29,18 @@ func TestS3Errors(t *testing.T) {
 		want   error
 		mute   bool // The store's own deadline ends the call.
 	}{
-		"a key nobody has":      {change: func(s *repository.S3) { s.AccessKey = "AKIANOBODY" }, want: repository.ErrBadCredentials},
-		"a wrong secret":        {change: func(s *repository.S3) { s.SecretKey = "wrong-secret" }, want: repository.ErrBadCredentials},
-		"a missing bucket":      {change: func(s *repository.S3) { s.Bucket = "missing" }, want: repository.ErrNoBucket},
-		"nobody listens":        {change: func(s *repository.S3) { s.Endpoint = "127.0.0.1:1" }, want: repository.ErrUnreachable},
-		"an unknown host":       {change: func(s *repository.S3) { s.Endpoint = "does-not-exist.invalid:9000" }, want: repository.ErrUnreachable},
+		"a key nobody has": {change: func(s *repository.S3) { s.AccessKey = "AKIANOBODY" },
+			want: repository.ErrBadCredentials},
+		"a wrong secret": {change: func(s *repository.S3) { s.SecretKey = "wrong-secret" },
+			want: repository.ErrBadCredentials},
+		"a missing bucket": {change: func(s *repository.S3) { s.Bucket = "missing" }, want: repository.ErrNoBucket},
+		"nobody listens": {change: func(s *repository.S3) { s.Endpoint = "127.0.0.1:1" },
+			want: repository.ErrUnreachable},
+		"an unknown host": {change: func(s *repository.S3) { s.Endpoint = "does-not-exist.invalid:9000" },
+			want: repository.ErrUnreachable},
 		"TLS to a plain server": {change: func(s *repository.S3) { s.Plain = false }, want: repository.ErrUnreachable},
-		"a server that is mute": {change: func(s *repository.S3) { s.Endpoint = mute(t) }, want: repository.ErrUnreachable, mute: true},
+		"a server that is mute": {change: func(s *repository.S3) { s.Endpoint = mute(t) }, want: repository.ErrUnreachable,
+			mute: true},
 	} {
 		o := good
 		c.change(&o)
@@ -109,7 +114,8 @@ func TestS3WithoutASecret(t *testing.T) {
 	}
 	t.Run("with an identity", func(t *testing.T) {
 		cloud := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprintf(w, `{"AccessKeyId":%q,"SecretAccessKey":%q,"Expiration":%q}`, enginetest.S3AccessKey, enginetest.S3SecretKey, time.Now().Add(time.Hour).Format(time.RFC3339))
+			fmt.Fprintf(w, `{"AccessKeyId":%q,"SecretAccessKey":%q,"Expiration":%q}`, enginetest.S3AccessKey,
+				enginetest.S3SecretKey, time.Now().Add(time.Hour).Format(time.RFC3339))
 		}))
 		t.Cleanup(cloud.Close)
 		t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", cloud.URL)

@@ -166,17 +166,20 @@ func conform(t *testing.T, fresh func(*testing.T) repository.Storage) {
 	})
 	t.Run("a list is below a directory, at any depth, sorted", func(t *testing.T) {
 		g, ctx, s := NewWithT(t), t.Context(), open(t)
-		for _, p := range []string{"snap/b/2.yaml", "snap/b/1.yaml", "snap/a.yaml", "snapshot/c", "metadata.yaml", "snap/mit leer ü+%.yaml"} {
+		for _, p := range []string{"snap/b/2.yaml", "snap/b/1.yaml", "snap/a.yaml", "snapshot/c", "metadata.yaml",
+			"snap/mit leer ü+%.yaml"} {
 			g.Expect(s.Put(ctx, p, []byte(p))).To(Succeed())
 		}
-		g.Expect(s.List(ctx, "snap")).To(Equal([]string{"snap/a.yaml", "snap/b/1.yaml", "snap/b/2.yaml", "snap/mit leer ü+%.yaml"}))
+		g.Expect(s.List(ctx, "snap")).
+			To(Equal([]string{"snap/a.yaml", "snap/b/1.yaml", "snap/b/2.yaml", "snap/mit leer ü+%.yaml"}))
 		g.Expect(s.List(ctx, "")).To(HaveLen(6))
 		g.Expect(s.List(ctx, "nowhere")).To(BeEmpty())
 		g.Expect(s.Get(ctx, "snap/mit leer ü+%.yaml")).To(BeEquivalentTo("snap/mit leer ü+%.yaml"))
 	})
 	t.Run("what is deleted is gone, and nothing else", func(t *testing.T) {
 		g, ctx, s := NewWithT(t), t.Context(), open(t)
-		for _, p := range []string{"shop/web/kopia/a", "shop/web/kopia/b/c", "shop/web/repository.yaml", "shop/web2/x", "shop/w", "metadata.yaml"} {
+		for _, p := range []string{"shop/web/kopia/a", "shop/web/kopia/b/c", "shop/web/repository.yaml", "shop/web2/x",
+			"shop/w", "metadata.yaml"} {
 			g.Expect(s.Put(ctx, p, []byte(p))).To(Succeed())
 		}
 		g.Expect(s.Delete(ctx, "shop/w")).To(Succeed())
@@ -194,7 +197,8 @@ func conform(t *testing.T, fresh func(*testing.T) repository.Storage) {
 	})
 	t.Run("paths that leave the prefix are refused", func(t *testing.T) {
 		g, ctx, s := NewWithT(t), t.Context(), open(t)
-		for _, p := range []string{"", ".", "..", "../x", "a/../../x", "a/../b", "/etc/passwd", "a//b", "a/", "./a", "a\nb", "a\xff", strings.Repeat("a", 1000)} {
+		for _, p := range []string{"", ".", "..", "../x", "a/../../x", "a/../b", "/etc/passwd", "a//b", "a/", "./a", "a\nb",
+			"a\xff", strings.Repeat("a", 1000)} {
 			_, err := s.Get(ctx, p)
 			g.Expect(err).To(And(HaveOccurred(), Not(MatchError(backend.ErrNotFound))), "%q", p)
 			g.Expect(s.Put(ctx, p, nil)).NotTo(Succeed(), "%q", p)
@@ -218,7 +222,8 @@ func conform(t *testing.T, fresh func(*testing.T) repository.Storage) {
 	})
 }
 
-// TestRace: of several that write a file that must not be there, one wins. On S3 the server decides, see TestS3Condition.
+// TestRace: of several that write a file that must not be there, one wins. On S3 the server decides, see
+// TestS3Condition.
 func TestRace(t *testing.T) {
 	t.Run("local", func(t *testing.T) {
 		race(t, repository.Storage{Local: &repository.Local{Path: t.TempDir(), Prefix: "p"}})

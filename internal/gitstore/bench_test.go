@@ -54,7 +54,8 @@ func generate(r *remote, n, commits int) {
 			fmt.Fprintf(out, "commit refs/heads/%s\ncommitter t <t@t> %d +0000\ndata 1\nx\n", branch, 1750000000+c)
 			for i := c * n / commits; i < (c+1)*n/commits; i++ {
 				text := recordText(i)
-				fmt.Fprintf(out, "M 100644 inline %s\ndata %d\n%s\n", recordPath(i/365, i%365, fmt.Sprintf("%08x", i)), len(text), text)
+				fmt.Fprintf(out, "M 100644 inline %s\ndata %d\n%s\n", recordPath(i/365, i%365, fmt.Sprintf("%08x", i)), len(text),
+					text)
 			}
 		}
 		w.CloseWithError(out.Flush())
@@ -80,7 +81,8 @@ func benchRemote(b *testing.B, n int) *remote {
 func newRecords(k, invokers, i int) []Edit {
 	out := make([]Edit, 0, k)
 	for j := range k {
-		out = append(out, Put(recordPath((i*k+j)%invokers, 364, fmt.Sprintf("n%d-%d", i, j)), recordText(1_000_000_000+i*k+j)))
+		out = append(out, Put(recordPath((i*k+j)%invokers, 364, fmt.Sprintf("n%d-%d", i, j)),
+			recordText(1_000_000_000+i*k+j)))
 	}
 	return out
 }
@@ -142,7 +144,8 @@ func BenchmarkPush(b *testing.B) {
 				b.ResetTimer()
 				for i := range b.N {
 					b.StopTimer()
-					if _, err := s.Commit(b.Context(), newRecords(k, invokers, i+int(time.Now().UnixNano()%1e9)), Meta{When: when}); err != nil {
+					if _, err := s.Commit(b.Context(), newRecords(k, invokers, i+int(time.Now().UnixNano()%1e9)),
+						Meta{When: when}); err != nil {
 						b.Fatal(err)
 					}
 					before := s.Stats()

@@ -14,14 +14,16 @@ var servers = map[string]struct {
 	opts []serverOption
 	ssh  bool
 }{
-	"HTTP, no filter":                         {},
-	"HTTP, filter":                            {opts: []serverOption{blobless}},
-	"HTTP, filter and objects by hash":        {opts: []serverOption{lazyAll}},
-	"HTTP, filter and reachable objects":      {opts: []serverOption{withConfig("uploadpack.allowFilter=true", "uploadpack.allowReachableSHA1InWant=true")}},
-	"HTTP, filter advertised but refused":     {opts: []serverOption{lazyAll, withConfig("uploadpackfilter.allow=false")}},
-	"HTTP, tree filter refused, blob granted": {opts: []serverOption{blobless, withConfig("uploadpackfilter.tree.allow=false")}},
-	"SSH, no filter":                          {ssh: true},
-	"SSH, filter":                             {ssh: true, opts: []serverOption{lazyAll}},
+	"HTTP, no filter":                  {},
+	"HTTP, filter":                     {opts: []serverOption{blobless}},
+	"HTTP, filter and objects by hash": {opts: []serverOption{lazyAll}},
+	"HTTP, filter and reachable objects": {
+		opts: []serverOption{withConfig("uploadpack.allowFilter=true", "uploadpack.allowReachableSHA1InWant=true")}},
+	"HTTP, filter advertised but refused": {opts: []serverOption{lazyAll, withConfig("uploadpackfilter.allow=false")}},
+	"HTTP, tree filter refused, blob granted": {
+		opts: []serverOption{blobless, withConfig("uploadpackfilter.tree.allow=false")}},
+	"SSH, no filter": {ssh: true},
+	"SSH, filter":    {ssh: true, opts: []serverOption{lazyAll}},
 }
 
 func TestConformance(t *testing.T) {
@@ -115,10 +117,11 @@ func TestReadFileInBloblessStore(t *testing.T) {
 		opts []serverOption
 		want error
 	}{
-		"objects by hash":   {[]serverOption{lazyAll}, nil},
-		"reachable objects": {[]serverOption{withConfig("uploadpack.allowFilter=true", "uploadpack.allowReachableSHA1InWant=true")}, nil},
-		"filter only":       {[]serverOption{blobless}, ErrNoBlob},
-		"no filter at all":  {nil, nil},
+		"objects by hash": {[]serverOption{lazyAll}, nil},
+		"reachable objects": {
+			[]serverOption{withConfig("uploadpack.allowFilter=true", "uploadpack.allowReachableSHA1InWant=true")}, nil},
+		"filter only":      {[]serverOption{blobless}, ErrNoBlob},
+		"no filter at all": {nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -201,6 +204,7 @@ func TestCommitTextsAreCleaned(t *testing.T) {
 		}, nil
 	})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(r.git("log", "-1", "--format=%an|%ae|%P|%B", branch)).To(Equal("Eve root@x parent 0000|ab @x||[31mred\n\nsecond?\nthird\n\n"))
+	g.Expect(r.git("log", "-1", "--format=%an|%ae|%P|%B", branch)).
+		To(Equal("Eve root@x parent 0000|ab @x||[31mred\n\nsecond?\nthird\n\n"))
 	r.check(g, map[string]string{"a": ""})
 }

@@ -58,7 +58,8 @@ func tempDir() string {
 	const shm, room = "/dev/shm", 1 << 30
 	var fs syscall.Statfs_t
 	measured := flag.Lookup("test.bench").Value.String() != ""
-	if measured || os.Getenv("TMPDIR") != "" || syscall.Statfs(shm, &fs) != nil || uint64(fs.Bavail)*uint64(fs.Bsize) < room {
+	if measured || os.Getenv("TMPDIR") != "" || syscall.Statfs(shm, &fs) != nil ||
+		uint64(fs.Bavail)*uint64(fs.Bsize) < room {
 		return os.TempDir()
 	}
 	return shm
@@ -236,7 +237,8 @@ func (r *remote) contents(paths []string) []string {
 	for _, p := range paths {
 		names.WriteString(branch + ":" + p + "\n")
 	}
-	out := runInput(r.t, r.repo, strings.NewReader(names.String()), "git", "cat-file", "--batch=%(objecttype) %(objectsize)")
+	out := runInput(r.t, r.repo, strings.NewReader(names.String()), "git", "cat-file",
+		"--batch=%(objecttype) %(objectsize)")
 	var all []string
 	for range paths {
 		header, rest, _ := strings.Cut(out, "\n")

@@ -61,14 +61,15 @@ func TestHostKey(t *testing.T) {
 		known string
 		want  error
 	}{
-		"right":                          {string(r.ssh.Auth.KnownHosts), nil},
-		"right, among others":            {knownHost(t, "other:22") + string(r.ssh.Auth.KnownHosts), nil},
-		"another key of the same sort":   {knownHost(t, u.Host), ErrHostKey},
-		"only another host":              {knownHost(t, "other:22"), ErrHostKey},
-		"a comment":                      {"# none\n", ErrHostKey},
-		"not a known_hosts file":         {"CANARY CANARY\n", ErrHostKey},
-		"empty":                          {"", ErrHostKey},
-		"a key of the host is withdrawn": {"@revoked * " + keyOf(string(r.ssh.Auth.KnownHosts)) + "\n" + string(r.ssh.Auth.KnownHosts), ErrHostKey},
+		"right":                        {string(r.ssh.Auth.KnownHosts), nil},
+		"right, among others":          {knownHost(t, "other:22") + string(r.ssh.Auth.KnownHosts), nil},
+		"another key of the same sort": {knownHost(t, u.Host), ErrHostKey},
+		"only another host":            {knownHost(t, "other:22"), ErrHostKey},
+		"a comment":                    {"# none\n", ErrHostKey},
+		"not a known_hosts file":       {"CANARY CANARY\n", ErrHostKey},
+		"empty":                        {"", ErrHostKey},
+		"a key of the host is withdrawn": {"@revoked * " + keyOf(string(r.ssh.Auth.KnownHosts)) + "\n" +
+			string(r.ssh.Auth.KnownHosts), ErrHostKey},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

@@ -20,7 +20,8 @@ func TestSSHServerHangsUpEarly(t *testing.T) {
 	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
 	tip := strings.Repeat("12", 20)
-	said := pkt(tip+" HEAD\x00side-band-64k\n") + pkt(tip+" refs/heads/main\n") + "0000" + pkt("ERR upload-pack: not our ref "+tip)
+	said := pkt(tip+" HEAD\x00side-band-64k\n") + pkt(tip+" refs/heads/main\n") + "0000" +
+		pkt("ERR upload-pack: not our ref "+tip)
 	addr, known, gone := talker(t, said)
 	remote, err := NewRemote("ssh://git@"+addr+"/x", Auth{Identity: newSSHKey(t), KnownHosts: []byte(known)})
 	g.Expect(err).NotTo(HaveOccurred())

@@ -21,7 +21,8 @@ func world(r *rand.Rand) ([]Snapshot, time.Time) {
 			when = now.Add(-time.Duration(i) * time.Hour)
 		}
 		for repository := range 1 + r.IntN(3) {
-			s := Snapshot{Name: fmt.Sprintf("%d-%d", i, repository), Repository: fmt.Sprint(repository), Time: when.Add(time.Duration(r.IntN(90)) * time.Second), Phase: good}
+			s := Snapshot{Name: fmt.Sprintf("%d-%d", i, repository), Repository: fmt.Sprint(repository),
+				Time: when.Add(time.Duration(r.IntN(90)) * time.Second), Phase: good}
 			if r.IntN(2) == 0 {
 				s.Point = fmt.Sprint(i)
 			}
@@ -86,7 +87,8 @@ func names(verdicts []Verdict) map[string]bool {
 	return out
 }
 
-// TestProperties holds the properties against the same 3,000 random worlds each time; FuzzProperties goes on from there.
+// TestProperties holds the properties against the same 3,000 random worlds each time; FuzzProperties goes on from
+// there.
 func TestProperties(t *testing.T) {
 	for seed := range uint64(3000) {
 		if err := properties(rand.New(rand.NewPCG(seed, 1))); err != nil {
@@ -150,10 +152,12 @@ func keepsWhatItMust(snapshots []Snapshot, stay map[string]bool, verdicts []Verd
 	intact := map[string]Snapshot{}
 	points := map[string]bool{}
 	for _, s := range snapshots {
-		if n, ok := newest[s.Repository]; s.Phase == good && (!ok || s.Time.After(n.Time) || s.Time.Equal(n.Time) && s.Name > n.Name) {
+		if n, ok := newest[s.Repository]; s.Phase == good &&
+			(!ok || s.Time.After(n.Time) || s.Time.Equal(n.Time) && s.Name > n.Name) {
 			newest[s.Repository] = s
 		}
-		if n, ok := intact[s.Repository]; s.Phase == good && !s.Damaged && (!ok || s.Time.After(n.Time) || s.Time.Equal(n.Time) && s.Name > n.Name) {
+		if n, ok := intact[s.Repository]; s.Phase == good && !s.Damaged &&
+			(!ok || s.Time.After(n.Time) || s.Time.Equal(n.Time) && s.Name > n.Name) {
 			intact[s.Repository] = s
 		}
 		if (!s.Phase.Terminal() || s.Held != "") && !stay[s.Name] {
@@ -174,7 +178,8 @@ func keepsWhatItMust(snapshots []Snapshot, stay map[string]bool, verdicts []Verd
 	return nil
 }
 
-// monotonic: more generous keeps more; neither time, nor another backup, nor deciding again brings back what was let go.
+// monotonic: more generous keeps more; neither time, nor another backup, nor deciding again brings back what was let
+// go.
 func monotonic(r *rand.Rand, p Policy, snapshots []Snapshot, now time.Time, stay map[string]bool) error {
 	if more := names(generous(r, p).Decide(snapshots, now)); !superset(more, stay) {
 		return errors.New("a more generous policy lets go of more")

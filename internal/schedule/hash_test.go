@@ -42,7 +42,8 @@ func TestHSpreads(t *testing.T) {
 	for line, within := range tests {
 		count := map[int]int{}
 		for i := range 1000 {
-			s, err := New(&v1alpha1.SchedulerSpec{Schedule: line}, Identity("BackupConfiguration", "shop", fmt.Sprintf("c%d", i), "nightly"))
+			s, err := New(&v1alpha1.SchedulerSpec{Schedule: line},
+				Identity("BackupConfiguration", "shop", fmt.Sprintf("c%d", i), "nightly"))
 			g.Expect(err).NotTo(HaveOccurred())
 			minute := s.Next(time.Date(2026, 11, 20, 8, 59, 0, 0, time.UTC)).Minute()
 			g.Expect(within(minute)).To(BeTrue(), "%s: minute %d", line, minute)
