@@ -31,15 +31,15 @@ var (
 )
 
 const (
-	// memoryBar is what a manager with 10,000 BackupConfigurations may need, in MiB.
+	// memoryBar is the most memory that a manager with 10,000 BackupConfigurations is allowed to use, in MiB.
 	memoryBar = 512
-	// measured is the number of BackupConfigurations from which on the memory is worth a look.
+	// measured is the number of BackupConfigurations from which on the memory is measured.
 	measured = 200
-	// perNamespace is how many of them share a namespace.
+	// perNamespace is how many BackupConfigurations share a namespace.
 	perNamespace = 100
 )
 
-// load is policy of many teams, each with its own namespace, on one storage.
+// load is the policy of many teams, each with its own namespace, on one storage.
 type load struct {
 	storage *v1alpha1.BackupStorage
 	size    int
@@ -47,7 +47,7 @@ type load struct {
 
 func (l load) namespace(i int) string { return fmt.Sprintf("team-%04d", i/perNamespace) }
 
-// create makes all objects, but nothing that the manager makes.
+// create creates all objects except those that the manager makes.
 func (l load) create(t testing.TB) {
 	t.Helper()
 	g := NewWithT(t)
@@ -108,7 +108,7 @@ func (l load) claim(i int) *corev1.PersistentVolumeClaim {
 
 func (l load) directory(i int) string { return fmt.Sprintf("/%s/data-%05d", l.namespace(i), i) }
 
-// repository was initialised before: its status says so.
+// repository returns a Repository whose status says that it was initialised before.
 func (l load) repository(i int) *v1alpha1.Repository {
 	return &v1alpha1.Repository{
 		ObjectMeta: l.meta(i, "repository"),
@@ -146,7 +146,7 @@ func (l load) configuration(i int) *v1alpha1.BackupConfiguration {
 	}
 }
 
-// history is a run of each configuration that ended, with its Snapshot. It was recorded before.
+// history creates an ended and recorded run of each configuration, with its Snapshot.
 func (l load) history(t testing.TB) {
 	t.Helper()
 	at := metav1.NewTime(time.Now().Add(-time.Hour).Truncate(time.Second))
@@ -234,7 +234,7 @@ func (l load) history(t testing.TB) {
 	})
 }
 
-// each does something size times, several at once.
+// each calls something size times, several calls at once.
 func each(t testing.TB, size int, do func(i int) error) {
 	t.Helper()
 	var g errgroup.Group
@@ -266,7 +266,7 @@ func (l load) allReady(t testing.TB) {
 
 var figure = regexp.MustCompile(`(?m)^(VmRSS|VmHWM):\s+([0-9]+) kB$`)
 
-// memory is what the manager takes now and took at most, in MiB.
+// memory returns how much memory the manager uses now, and its peak, in MiB.
 func (p *process) memory(t testing.TB) (now, peak int) {
 	t.Helper()
 	g := NewWithT(t)
@@ -284,7 +284,7 @@ func (p *process) memory(t testing.TB) (now, peak int) {
 	return now, peak
 }
 
-// report tells the manager's memory and keeps its heap profile.
+// report logs the manager's memory and keeps its heap profile.
 func (p *process) report(t testing.TB, when string) {
 	t.Helper()
 	g := NewWithT(t)
@@ -311,7 +311,7 @@ func (l load) initialises(t testing.TB) {
 		task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded}, time.Now())
 }
 
-// BenchmarkMemory1000 reports what a manager with 1,000 BackupConfigurations takes at most.
+// BenchmarkMemory1000 reports the peak memory of a manager with 1,000 BackupConfigurations.
 func BenchmarkMemory1000(b *testing.B) {
 	install(b)
 	for b.Loop() {
@@ -319,9 +319,9 @@ func BenchmarkMemory1000(b *testing.B) {
 	}
 }
 
-// manyConfigurations brings a manager with its own rights to the point where nothing is left to do, starts it again
-// with a run of each, and gives the most memory that either took, in MiB. Of few of them the second start is left
-// out, and it is 0.
+// manyConfigurations brings a manager with its own rights to the point where nothing is left to do, and starts it
+// again with a run of each configuration. It returns the peak memory of both, in MiB. With few configurations it
+// skips the second start, whose value is then 0.
 func manyConfigurations(t testing.TB, size int) int {
 	t.Helper()
 	g := NewWithT(t)

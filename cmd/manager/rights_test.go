@@ -20,8 +20,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// managerRights asks the API server what the manager's account may do: that which would make it a way into the
-// cluster is not among it. That the rest is enough is seen where the manager runs with it.
+// managerRights asks the API server what the manager's account is allowed to do. Rights that would open the cluster
+// must not be among it. The tests that run the manager show that the rest is enough.
 func managerRights(t *testing.T) {
 	for ask, want := range map[string]bool{
 		"get secrets":                            true,
@@ -46,7 +46,7 @@ func managerRights(t *testing.T) {
 		"delete volumesnapshots.snapshot.storage.k8s.io":                true,
 		"watch volumesnapshots.snapshot.storage.k8s.io":                 false,
 		"patch volumesnapshotcontents.snapshot.storage.k8s.io":          true,
-		// what a restore borrowed may outlive its namespace
+		// what a restore borrowed can outlive its namespace
 		"list volumesnapshotcontents.snapshot.storage.k8s.io":  true,
 		"watch volumesnapshotcontents.snapshot.storage.k8s.io": false,
 		"list resourcequotas":    true,
@@ -106,7 +106,8 @@ func managerRights(t *testing.T) {
 	}
 }
 
-// claimRights tries which claims the manager may delete, with the shipped ClusterRole and the shipped admission policy.
+// claimRights tries which claims the manager is allowed to delete, with the shipped ClusterRole and the shipped
+// admission policy.
 func claimRights(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "claims"}})).
@@ -152,8 +153,8 @@ func claimRights(t *testing.T) {
 	}
 }
 
-// contentRights tries which contents of VolumeSnapshots the manager may make and delete. Until here the cluster has
-// no such kind.
+// contentRights tries which contents of VolumeSnapshots the manager is allowed to create and delete. Before it, the
+// cluster has no such kind.
 func contentRights(t *testing.T) {
 	kinds, err := testbed.SnapshotKinds()
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
@@ -201,7 +202,8 @@ func contentRights(t *testing.T) {
 	}
 }
 
-// volumeSnapshotRights tries which VolumeSnapshots the manager may delete. contentRights has installed the kind.
+// volumeSnapshotRights tries which VolumeSnapshots the manager is allowed to delete. contentRights has installed the
+// kind.
 func volumeSnapshotRights(t *testing.T) {
 	manager := as(t, "cairn-system", name, "")
 	for says, tt := range map[string]struct {
@@ -232,7 +234,7 @@ func volumeSnapshotRights(t *testing.T) {
 	}
 }
 
-// as is a client with the token of a pod; no pod is a token that is bound to none.
+// as returns a client with the token of a pod. Without a pod the token is bound to none.
 func as(t testing.TB, namespace, account, pod string) client.Client {
 	t.Helper()
 	config := rest.CopyConfig(cluster.config)
@@ -246,7 +248,7 @@ func as(t testing.TB, namespace, account, pod string) client.Client {
 	return c
 }
 
-// moverRights tries what a mover may write, with the shipped ClusterRole and the shipped admission policy.
+// moverRights tries what a mover is allowed to write, with the shipped ClusterRole and the shipped admission policy.
 func moverRights(t *testing.T) {
 	g := NewWithT(t)
 	for _, ns := range []string{"movers", "others"} {
@@ -315,7 +317,7 @@ func moverRights(t *testing.T) {
 	})
 }
 
-// triggerRights tries which BackupSessions the pod of a CronJob may create.
+// triggerRights tries which BackupSessions the pod of a CronJob is allowed to create.
 func triggerRights(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "triggers"}})).
@@ -363,7 +365,7 @@ func triggerRights(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a retry of another run is none of its business", func(t *testing.T) {
+	t.Run("it must not create a retry of another run", func(t *testing.T) {
 		session := &v1alpha1.BackupSession{Spec: v1alpha1.BackupSessionSpec{
 			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind,
 				Name: "c"}, Session: "s", RetryOf: "other",

@@ -4,8 +4,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/kubestash"
 )
 
-// What several kinds share is shown with one of them: a RestoreSession for what shapes a pod and its volumes, a
-// BackupConfiguration for what a schedule may say of the pod that starts a run.
+// Rules that several kinds share are tested with one kind: a RestoreSession for the shape of a pod and its volumes, a
+// BackupConfiguration for the pod that starts a run.
 
 const (
 	podJob    = "a mover does not see the host's processes"
@@ -22,7 +22,7 @@ const (
 		"which OpenStack Swift and Backblaze B2 have"
 )
 
-// refusedTemplates are of addon.jobTemplate, by what is said of them.
+// refusedTemplates are wrong values of addon.jobTemplate, by the expected message.
 var refusedTemplates = map[string]string{
 	"hostNetwork can't be set: a mover has no part of the host's network":                `{spec: {hostNetwork: true}}`,
 	"hostPID can't be set: " + podJob:                                                    `{spec: {hostPID: true}}`,
@@ -41,7 +41,7 @@ var refusedTemplates = map[string]string{
 	oneVolume:    `{spec: {volumes: [{name: v, emptyDir: {}, hostPath: {path: /x}}]}}`,
 }
 
-// refusedSettings are of addon.containerRuntimeSettings.
+// refusedSettings are wrong values of addon.containerRuntimeSettings, by the expected message.
 var refusedSettings = map[string]string{
 	"livenessProbe can't be set: what runs in a Job ends by itself, or at the session's timeout": `{livenessProbe: {periodSeconds: 1}}`,
 	"readinessProbe can't be set: nothing calls what runs in a Job":                              `{readinessProbe: {periodSeconds: 1}}`,
@@ -49,7 +49,7 @@ var refusedSettings = map[string]string{
 	"ionice can't be set: set resources, which bound a container on every node":                  `{ionice: {class: 2}}`,
 }
 
-// refusedTasks are of addon.tasks[].
+// refusedTasks are wrong values of addon.tasks[], by the expected message.
 var refusedTasks = map[string]string{
 	oneTask: `{name: logical-backup-restore, addonVolumes: [{name: v, source: {}}]}`,
 	"a claim that is restored into gets a volume of its own: leave volumeName out": `{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {volumeName: x}}]}}`,
@@ -58,7 +58,7 @@ var refusedTasks = map[string]string{
 		"snapshot.storage.k8s.io, kind VolumeSnapshot and a name": `{name: volume-snapshot-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {dataSource: {kind: PersistentVolumeClaim, name: x}}}]}}`,
 }
 
-// refusedTriggers are of scheduler.jobTemplate.
+// refusedTriggers are wrong values of scheduler.jobTemplate, by the expected message.
 var refusedTriggers = map[string]string{
 	"parallelism must be 1: a slot has one run":                      `{parallelism: 2}`,
 	"completions must be 1: a slot has one run":                      `{completions: 2}`,
@@ -77,7 +77,7 @@ var refusedTriggers = map[string]string{
 	"serviceAccountName can't be set: the pod that starts a run is cairn-trigger, which may do nothing else": `{template: {spec: {serviceAccountName: x}}}`,
 }
 
-// refusedStorages are of spec of a BackupStorage.
+// refusedStorages are wrong values of a BackupStorage's spec, by the expected message.
 var refusedStorages = map[string]string{
 	noLabels:     `{runtimeSettings: {pod: {podLabels: {job-name: v}}}}`,
 	noAnnotation: `{runtimeSettings: {pod: {podAnnotations: {backup.cairn.dev/x: v}}}}`,
@@ -107,10 +107,10 @@ var refusedStorages = map[string]string{
 const oneDataSource = "name a Snapshot in dataSource, or leave that out and name a VolumeSnapshot in spec.dataSource " +
 	"of each of targetVolumes.volumeClaimTemplates"
 
-// newClaims has a target of a RestoreBatch make its claims.
+// newClaims lets a target of a RestoreBatch create its claims.
 const newClaims = `addon: {name: pvc-addon, tasks: [{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {}}]}}]}`
 
-// refusedRestores are of spec of a RestoreSession.
+// refusedRestores are wrong values of a RestoreSession's spec, by the expected message.
 var refusedRestores = map[string]string{
 	"verify needs overwritePolicy Overwrite or IfNewer: a file that was kept can't be told from one that " +
 		"is wrong": `{confirm: u, overwritePolicy: Never, verify: true}`,

@@ -57,7 +57,7 @@ const (
 	needsKeys       = "an SSH url needs spec.secretRef with the keys identity and known_hosts"
 )
 
-// Hooks that are refused, by what is said of them.
+// Wrong hooks, by the expected message.
 var refusedHooks = map[string]string{
 	hookTimeout: `{name: a, hookTemplate: {name: t}, timeout: 25h}`,
 	preAlways:   `{name: a, hookTemplate: {name: t}, executionPolicy: OnFailure}`,
@@ -78,14 +78,14 @@ func init() {
 	}
 }
 
-// batchSession is a change of a batch's only session, and of what it does for its only target: fields that follow
-// their names.
+// batchSession is a change of a batch's only session, and of what it does for its only target. Names and values of
+// fields alternate.
 func batchSession(session, target string) string {
 	return `{sessions: [{name: s` + session + `, targets: [{name: t` + target + `, addon: ` + addonInfo +
 		`, repositories: [` + repositoryInfo + `]}]}]}`
 }
 
-// refused are changes of those specs, by kind, and what the API says of them.
+// refused are wrong changes of these specs, by kind, with the expected message.
 var refused = map[string]map[string]string{
 	"PolicySync": {
 		`{url: "ssh://git@git.example.com/p"}`:                  needsKeys,
@@ -234,7 +234,7 @@ var refused = map[string]map[string]string{
 	},
 }
 
-// unchanging are the kinds whose spec never changes, with a change and what the API says.
+// unchanging are the kinds whose spec is immutable, with a change and the expected message.
 var unchanging = map[string][2]string{
 	"Repository": {`{path: /other}`, "a Repository's spec never changes, but for deletionPolicy and paused: its " +
 		"data would be left behind. Make another Repository"},
@@ -251,7 +251,7 @@ var longNames = map[string]string{
 	"RestoreSession": "the name of a RestoreSession has at most 63 characters",
 }
 
-// apiRules shows of every rule in the CRDs what it refuses.
+// apiRules shows for every rule in the CRDs what it refuses.
 func apiRules(t *testing.T) {
 	g := NewWithT(t)
 	const namespace = "rules"
@@ -314,7 +314,7 @@ func apiRules(t *testing.T) {
 	}
 }
 
-// messages are those of the rules of a schema.
+// messages returns the messages of the rules of a schema.
 func messages(s *apiextensionsv1.JSONSchemaProps) map[string]bool {
 	out := map[string]bool{}
 	if s == nil {
@@ -335,7 +335,7 @@ func messages(s *apiextensionsv1.JSONSchemaProps) map[string]bool {
 	return out
 }
 
-// merge changes into as edit says; null removes.
+// merge applies edit to into. null removes a field.
 func merge(into, edit map[string]any) {
 	for key, value := range edit {
 		below, isMap := value.(map[string]any)

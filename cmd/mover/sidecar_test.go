@@ -89,7 +89,7 @@ func withServer(m *testing.M) int {
 	return m.Run()
 }
 
-// createAll makes the objects of a manifest.
+// createAll creates the objects of a manifest.
 func createAll(file string) error {
 	f, err := os.Open(file)
 	if err != nil {
@@ -115,7 +115,7 @@ type workload struct {
 	namespace string
 	id        string
 	root      string
-	// address of the API server.
+	// address is the address of the API server.
 	address string
 	task    task.Task
 	log     *lines
@@ -180,7 +180,7 @@ func newWorkload(t testing.TB) *workload {
 	return w
 }
 
-// initialise makes the repository, as its Job would.
+// initialise creates the repository, as its Job would.
 func (w *workload) initialise() {
 	w.t.Helper()
 	w.write("cairn/encryption/password", password)
@@ -196,7 +196,7 @@ func (w *workload) initialise() {
 		w.Expect(m.Run(w.t.Context(), kind, mover.Flags{})).To(BeZero())
 	}
 	w.task.Repository.MustExist = true
-	w.Expect(os.RemoveAll(filepath.Join(w.root, "cairn/encryption"))).To(Succeed(), "a sidecar has its Secret alone")
+	w.Expect(os.RemoveAll(filepath.Join(w.root, "cairn/encryption"))).To(Succeed(), "a sidecar has nothing but its Secret")
 }
 
 func (w *workload) write(name, content string) {
@@ -213,8 +213,8 @@ func (w *workload) keys(password, version string) {
 	w.write("cairn/sidecar/"+keys.Version(), version)
 }
 
-// token makes a token that goes with the Secret of that name, and puts it into the sidecar's Secret. It gives its
-// identity.
+// token creates a token that is bound to the Secret of that name, and puts it into the sidecar's Secret. It returns
+// the token's identity.
 func (w *workload) token(secret string) string {
 	w.t.Helper()
 	bound := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: secret}}
@@ -233,7 +233,7 @@ func (w *workload) token(secret string) string {
 	return got.Credential
 }
 
-// start runs the sidecar of a pod. What it gives stops it as the signal says.
+// start runs the sidecar of a pod. The returned function stops it with the signal.
 func (w *workload) start(pod types.UID) (cmd *exec.Cmd, stop func(syscall.Signal)) {
 	w.t.Helper()
 	host, port, err := net.SplitHostPort(w.address)
@@ -257,7 +257,7 @@ func (w *workload) start(pod types.UID) (cmd *exec.Cmd, stop func(syscall.Signal
 	return cmd, stop
 }
 
-// annotations give work to the pod's sidecar.
+// annotations assign work to the pod's sidecar.
 func (w *workload) annotations(t task.Task, version string, credential string, pod types.UID,
 	components ...sidecar.Component) map[string]string {
 	now := metav1.Now()
@@ -296,7 +296,7 @@ func (w *workload) backup(name, version, credential string, pod types.UID) *v1al
 	return s
 }
 
-// component is how the component of a Snapshot is.
+// component returns the state of the component of a Snapshot.
 func (w *workload) component(s *v1alpha1.Snapshot) func() v1alpha1.Component {
 	return func() v1alpha1.Component {
 		w.Expect(admin.Get(w.t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
@@ -308,7 +308,7 @@ func phase(p v1alpha1.SnapshotPhase) func(v1alpha1.Component) bool {
 	return func(c v1alpha1.Component) bool { return c.Phase == p }
 }
 
-// eventually waits for the component to come to a phase.
+// eventually waits until the component reaches a phase.
 func (w *workload) eventually(s *v1alpha1.Snapshot, p v1alpha1.SnapshotPhase, why string) v1alpha1.Component {
 	w.t.Helper()
 	w.Eventually(w.component(s)).WithTimeout(2*time.Minute).WithPolling(50*time.Millisecond).Should(Satisfy(phase(p)), why)
@@ -341,13 +341,13 @@ func (w *workload) changeRestore(r *v1alpha1.RestoreSession, edit func(*sidecar.
 	w.Expect(admin.Patch(w.t.Context(), r, client.MergeFrom(before))).To(Succeed())
 }
 
-// endless puts a file into the volume that takes minutes to read, and no room.
+// endless puts a sparse file into the volume that takes minutes to read.
 func (w *workload) endless() {
 	w.write("cairn/volumes/data/"+fileName, "")
 	w.Expect(os.Truncate(filepath.Join(w.root, "cairn/volumes/data", fileName), 1<<40)).To(Succeed())
 }
 
-// discreet says that no credential and no name of a file is in the log.
+// discreet verifies that the log contains no credential and no name of a file.
 func (w *workload) discreet() {
 	w.t.Helper()
 	token, err := os.ReadFile(filepath.Join(w.root, "cairn/sidecar", sidecar.KeyToken))
@@ -399,7 +399,7 @@ func (w *workload) restore(name string, s *v1alpha1.Snapshot, id, credential str
 	return r
 }
 
-// restored waits for the component of a restore to come to a phase.
+// restored waits until the component of a restore reaches a phase.
 func (w *workload) restored(r *v1alpha1.RestoreSession, phase v1alpha1.RestoreSessionPhase,
 	why string) v1alpha1.RestoredComponent {
 	w.t.Helper()
@@ -410,7 +410,7 @@ func (w *workload) restored(r *v1alpha1.RestoreSession, phase v1alpha1.RestoreSe
 	return r.Status.Components["data"]
 }
 
-// big is a Snapshot that takes a while to restore, with its component and what is in its file.
+// big makes a Snapshot that takes a while to restore. It returns it with its component and the content of its file.
 func (w *workload) big(credential string) (s *v1alpha1.Snapshot, id string, content []byte) {
 	w.t.Helper()
 	content = make([]byte, 192<<20)
@@ -514,7 +514,7 @@ func TestASidecarThatIsKilledGoesOn(t *testing.T) {
 	_, stop = w.start("pod-a")
 	w.eventually(s, v1alpha1.SnapshotRunning, "it works")
 	stop(syscall.SIGTERM)
-	w.Expect(w.component(s)().Phase).To(Equal(v1alpha1.SnapshotRunning), "the pod is going: another one may do it")
+	w.Expect(w.component(s)().Phase).To(Equal(v1alpha1.SnapshotRunning), "the pod is going: another pod can do it")
 	w.Expect(w.log.String()).
 		To(
 			ContainSubstring(
@@ -541,7 +541,7 @@ func TestAnAssignmentIsStoppedAndWithdrawn(t *testing.T) {
 	w.change(last, func(work *sidecar.Work) { work.Assignments[0].Stop = true })
 	w.change(next, func(work *sidecar.Work) { work.Assignments = nil })
 	w.eventually(last, v1alpha1.SnapshotFailed, "what was never begun is stopped, too")
-	w.Expect(w.component(next)().Phase).To(Equal(v1alpha1.SnapshotRunning), "what was withdrawn is not its to tell")
+	w.Expect(w.component(next)().Phase).To(Equal(v1alpha1.SnapshotRunning), "it does not report on withdrawn work")
 	w.discreet()
 }
 
@@ -591,7 +591,8 @@ func TestASidecarWritesItsOwnWorkloadsSnapshotsOnly(t *testing.T) {
 		To(MatchError(ContainSubstring("cannot list resource")))
 }
 
-// idleBar is what a sidecar that waits for work may need, in MiB: every pod of the workload pays for it all day.
+// idleBar is the most memory that a sidecar without work is allowed to use, in MiB: every pod of the workload pays
+// for it all day.
 const idleBar = 25
 
 func TestAnIdleSidecarIsSmall(t *testing.T) {
@@ -615,11 +616,11 @@ func TestAnIdleSidecarIsSmall(t *testing.T) {
 		return 0
 	}
 	w.Eventually(resident).WithTimeout(time.Minute).
-		Should(BeNumerically("<=", idleBar), "what the start needs is given back")
+		Should(BeNumerically("<=", idleBar), "the memory of the start is returned")
 	first := resident()
 	w.eventually(w.backup("snap-1", "v1", credential, "pod-a"), v1alpha1.SnapshotSucceeded, "it works")
 	w.Eventually(resident).WithTimeout(time.Minute).
-		Should(BeNumerically("<=", idleBar), "what a backup needs is given back")
+		Should(BeNumerically("<=", idleBar), "the memory of a backup is returned")
 	t.Logf("resident memory of an idle sidecar: %.1f MiB before its first backup, %.1f MiB after it; bar %d MiB", first,
 		resident(), idleBar)
 }

@@ -9,7 +9,7 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// servers are the ways in which a server lets us fetch and the two transports.
+// servers are the ways in which a server lets us fetch, and the two transports.
 var servers = map[string]struct {
 	opts []serverOption
 	ssh  bool
@@ -53,7 +53,7 @@ func TestConformance(t *testing.T) {
 			g.Expect(s.LastPushed()).To(Equal(res.Commit))
 			r.check(g, want)
 
-			// A second directory sees it, whatever it fetched.
+			// A second directory sees it, whatever it fetches.
 			other := r.open(t, reach)
 			g.Expect(other.Fetch(ctx)).To(Succeed())
 			g.Expect(other.Head()).To(Equal(res.Commit))
@@ -92,7 +92,7 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// restartAndDelete shows that a directory survives a restart, and a deletion.
+// restartAndDelete shows that a directory survives a restart and a deletion.
 func restartAndDelete(t *testing.T, g *WithT, s *Store, reach func(*Options)) {
 	t.Helper()
 	ctx := t.Context()
@@ -174,7 +174,7 @@ func TestAppendOnly(t *testing.T) {
 			g.Expect(s.Push(ctx)).To(Equal(Unchanged))
 		})
 	}
-	// What is allowed: the same again, new files, and changes elsewhere.
+	// Allowed are the same edit again, new files, and changes elsewhere.
 	want["free.yaml"], want[record(2)] = "y", "two"
 	_, err = s.Update(ctx, put(want))
 	g.Expect(err).NotTo(HaveOccurred())

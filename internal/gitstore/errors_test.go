@@ -14,7 +14,7 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// TestClassify lists every text that was observed, with where it came from.
+// TestClassify lists every observed text with its origin.
 func TestClassify(t *testing.T) {
 	no := func(reason string) error { return &refusal{reason: reason} }
 	line := func(text string) error { return &pktline.ErrorLine{Text: text} }

@@ -14,7 +14,7 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// faults is a middleware that treats the next matching requests badly.
+// faults is a middleware that disturbs the next matching requests.
 type faults struct {
 	mu    sync.Mutex
 	match string
@@ -229,8 +229,7 @@ func TestHookRefuses(t *testing.T) {
 	}
 }
 
-// The branch moves after the listing and before the pack: only the server's
-// compare-and-swap sees it.
+// The branch moves after the listing and before the pack: only the server's compare-and-swap sees it.
 func TestMovedUnderThePush(t *testing.T) {
 	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
@@ -248,7 +247,7 @@ func TestMovedUnderThePush(t *testing.T) {
 	r.check(g, map[string]string{record(1): "one", record(2): "two"})
 }
 
-// A server that accepts the connection and then says nothing.
+// A server that accepts the connection and then stays silent.
 func TestSilentServerObeysContext(t *testing.T) {
 	t.Parallel()
 	for _, scheme := range []string{"http", "ssh"} {

@@ -84,8 +84,7 @@ func TestDirectoryBelongsToOneBranch(t *testing.T) {
 	g.Expect(string(raw)).NotTo(ContainSubstring(password))
 }
 
-// A child process that was forked and has not executed its program yet holds
-// copies of our open files.
+// A child process that was forked and has not executed its program yet holds copies of our open files.
 func TestCloseUnlocksWhoeverHasACopy(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
@@ -99,8 +98,8 @@ func TestCloseUnlocksWhoeverHasACopy(t *testing.T) {
 	g.Expect(again.Close()).To(Succeed())
 }
 
-// TestCorruptStore damages the directory in many ways. The next Update must
-// succeed and the remote must stay whole; nothing may panic.
+// TestCorruptStore damages the directory in many ways. The next Update must succeed and the remote must stay whole.
+// Nothing may panic.
 func TestCorruptStore(t *testing.T) {
 	t.Parallel()
 	damage := map[string]func(t *testing.T, path string, rnd *rand.Rand){

@@ -13,7 +13,7 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// Another server, on another port or under another name, must not even be asked.
+// Another server, on another port or under another name, must not even be contacted.
 func TestRedirectsCarryNoCredentials(t *testing.T) {
 	t.Parallel()
 	for name, host := range map[string]string{"another port": "127.0.0.1", "another name": "localhost"} {
@@ -104,8 +104,7 @@ func TestWrongIdentity(t *testing.T) {
 	g.Expect(err.Error()).NotTo(ContainSubstring("CANARY"))
 }
 
-// Sizes are checked after decompression and before anything is stored, also
-// where deltas hide them.
+// Sizes are checked after decompression and before anything is stored, even if deltas hide them.
 func TestRemoteDownloadLimits(t *testing.T) {
 	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
-// A server that refuses hangs up while we still write. Its words must be read
-// all the same, or a refusal would look like a fault of the network.
+// A server that refuses hangs up while we still write. Its answer must be read all the same, or a refusal would look
+// like a fault of the network.
 func TestSSHServerHangsUpEarly(t *testing.T) {
 	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
@@ -37,8 +37,8 @@ func TestSSHServerHangsUpEarly(t *testing.T) {
 
 func pkt(s string) string { return fmt.Sprintf("%04x%s", len(s)+4, s) }
 
-// talker is an SSH server that says its text to whatever is run, reads nothing
-// and closes the channel; gone is closed once the client knows.
+// talker is an SSH server that sends its text to every command, reads nothing and closes the channel. gone is closed
+// once the client knows.
 func talker(t *testing.T, text string) (addr, known string, gone <-chan struct{}) {
 	t.Helper()
 	host, err := ssh.ParsePrivateKey([]byte(newSSHKey(t)))

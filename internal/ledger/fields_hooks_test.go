@@ -10,7 +10,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// A record says how hooks ended, and nothing of what they are made of or wrote.
+// A record says how hooks ended, but contains neither their definition nor their output.
 func TestRecordsOfHooks(t *testing.T) {
 	g := NewWithT(t)
 	statuses := &v1alpha1.HookStatuses{

@@ -10,7 +10,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// A record of a restore from VolumeSnapshots says which claims were made of what, and which were deleted for that.
+// The record of a restore from VolumeSnapshots says which claims were made of what, and which claims were deleted for
+// them.
 func TestRecordsOfVolumesThatWereMade(t *testing.T) {
 	g := NewWithT(t)
 	s := restore()

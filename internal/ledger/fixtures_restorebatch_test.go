@@ -9,7 +9,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// restoreBatch is a RestoreBatch that ended, with everything that a record must not hold.
+// restoreBatch is a RestoreBatch that ended, with everything that a record must not contain.
 func restoreBatch() *v1alpha1.RestoreBatch {
 	secret := &apiextensionsv1.JSON{Raw: []byte(`{"user":"s3cr3t"}`)}
 	hooks := &v1alpha1.RestoreHooks{

@@ -46,7 +46,7 @@ func ready(status metav1.ConditionStatus, reason, message string) []metav1.Condi
 	}
 }
 
-// run is a batch of three targets, of which the last failed, with everything set that an object can have.
+// run is a batch of three targets, of which the last failed, with every field set that an object can have.
 func run() (*v1alpha1.BackupSession, []v1alpha1.Snapshot) {
 	s := &v1alpha1.BackupSession{
 		ObjectMeta: metav1.ObjectMeta{

@@ -57,7 +57,7 @@ func TestMessage(t *testing.T) {
 	golden(t, "message.txt", Message("production", objects))
 }
 
-// A store cuts what is longer than 64 KiB.
+// A store cuts a message that is longer than 64 KiB.
 func TestMessageIsNotCut(t *testing.T) {
 	g := NewWithT(t)
 	var objects []Object

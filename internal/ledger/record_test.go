@@ -72,7 +72,7 @@ func TestRecords(t *testing.T) {
 	}
 }
 
-// A record of an ordinary run takes no more than a kilobyte of the repository.
+// The record of an ordinary run takes no more than a kilobyte of the repository.
 func TestRecordSize(t *testing.T) {
 	for name, targets := range map[string]int{"one target": 1, "a batch of three": 3} {
 		t.Run(name, func(t *testing.T) {
@@ -241,7 +241,7 @@ func BenchmarkBackupRecord(b *testing.B) {
 	}
 }
 
-// A VolumeSnapshot is found again by what the record says of it, without the cluster that made it.
+// The record has enough to find a VolumeSnapshot again without the cluster that made it.
 func TestTheRecordOfAVolumeSnapshot(t *testing.T) {
 	g := NewWithT(t)
 	session, snapshots := run()

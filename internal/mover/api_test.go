@@ -78,7 +78,7 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// create makes the objects of a manifest.
+// create creates the objects of a manifest.
 func create(file string) error {
 	f, err := os.Open(file)
 	if err != nil {
@@ -122,7 +122,8 @@ func namespace(t testing.TB) string {
 	return ns.Name
 }
 
-// as connects with a token of the account that is bound to a pod of that name; without a name it is bound to none.
+// as connects with a token of the account that is bound to a pod of that name. Without a name the token is bound to
+// none.
 func as(t testing.TB, namespace, account, podName string) dynamic.Interface {
 	t.Helper()
 	g := NewWithT(t)
@@ -243,7 +244,7 @@ func TestAMoverChangesNothingElse(t *testing.T) {
 	g.Expect(err).To(MatchError(ContainSubstring("cannot create resource \"pods\"")))
 }
 
-// What is written down of a VolumeSnapshot counts as seen by the manager.
+// Recorded properties of a VolumeSnapshot count as seen by the manager.
 func TestAMoverDoesNotSayWhatBecameOfAVolumeSnapshot(t *testing.T) {
 	g := NewWithT(t)
 	ns := namespace(t)

@@ -12,7 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// A cache lies where it was asked for, one for each repository, and only if it was asked for.
+// A cache lies where it was requested, one for each repository, and only on request.
 func TestACacheLiesInTheScratchDirectory(t *testing.T) {
 	g := NewWithT(t)
 	p := initialised(t)

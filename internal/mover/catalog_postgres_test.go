@@ -104,7 +104,7 @@ func TestPostgreSQLTasks(t *testing.T) {
 		g.Expect(to.psql("crm", "SELECT count(*) FROM people")).To(Equal("0\n"), "nothing was written")
 		without.confirmed().restored(p, made)
 		g.Expect(to.psql("crm", sum)).To(Equal(s.must(s.psql("crm", sum))))
-		g.Expect(to.psql("crm", "SELECT count(*) FROM mine")).To(Equal("0\n"), "what the dump does not know stays")
+		g.Expect(to.psql("crm", "SELECT count(*) FROM mine")).To(Equal("0\n"), "objects that are not in the dump stay")
 	})
 
 	t.Run("everything into another server", func(t *testing.T) {

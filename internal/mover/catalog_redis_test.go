@@ -64,7 +64,8 @@ func TestRedisTasks(t *testing.T) {
 			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonDumpFailed), says)
 			g.Expect(result.Message).To(ContainSubstring(says))
 			result = base.on(to).restore(p, made)
-			g.Expect(result.Reason).NotTo(Equal(v1alpha1.ReasonSucceeded), "what can't be asked is not taken for empty")
+			g.Expect(result.Reason).NotTo(Equal(v1alpha1.ReasonSucceeded),
+				"a database that can't be asked does not count as empty")
 			if says == "WRONGPASS" {
 				g.Expect(result.Message).To(ContainSubstring(says))
 			}

@@ -12,14 +12,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// login is who logs in, and what a connection comes to.
+// login is an account, and the expected result of a connection.
 type login struct {
 	task   catalogTask
 	secret []string
 	says   string // empty where the connection is made
 }
 
-// logins tries each of them: a backup, and the restore of what was backed up before.
+// logins tries each account: a backup, and the restore of an earlier backup.
 func logins(t *testing.T, p *pod, tries map[string]login) {
 	made := backUpFirst(t, p, tries)
 	for name, try := range tries {
@@ -42,7 +42,7 @@ func logins(t *testing.T, p *pod, tries map[string]login) {
 	}
 }
 
-// backUpFirst gives a backup to restore.
+// backUpFirst returns a backup to restore.
 func backUpFirst(t *testing.T, p *pod, tries map[string]login) map[string]*task.Result {
 	t.Helper()
 	for name, try := range tries {

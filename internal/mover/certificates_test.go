@@ -24,7 +24,7 @@ type authority struct {
 	pem  string
 }
 
-// newAuthority makes one.
+// newAuthority makes an authority.
 func newAuthority(t testing.TB, name string) *authority {
 	t.Helper()
 	a := &authority{t: t}
@@ -33,7 +33,7 @@ func newAuthority(t testing.TB, name string) *authority {
 	return a
 }
 
-// sign gives a certificate and its key.
+// sign returns a certificate and its key.
 func (a *authority) sign(c *x509.Certificate) (cert, key string) {
 	a.t.Helper()
 	g := NewWithT(a.t)
@@ -53,13 +53,14 @@ func (a *authority) sign(c *x509.Certificate) (cert, key string) {
 		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
 }
 
-// client gives the certificate of a client.
+// client returns the certificate of a client.
 func (a *authority) client(name string) (cert, key string) {
 	return a.sign(&x509.Certificate{Subject: pkix.Name{CommonName: name}, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 }
 
-// server puts a certificate for localhost, and for no other name, where a server reads it: ca.crt, tls.crt and tls.key.
+// server puts a certificate for localhost, and for no other name, where a server reads it: ca.crt, tls.crt and
+// tls.key.
 func (a *authority) server() (dir string) {
 	a.t.Helper()
 	g := NewWithT(a.t)

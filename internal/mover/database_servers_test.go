@@ -20,8 +20,8 @@ import (
 // unpacked is the environment variable that names the directory where hack/databases put real servers and clients.
 const unpacked = "CAIRN_DATABASES"
 
-// The account of the databases of the tests. The password has what shells, password files and option files read
-// otherwise.
+// The account of the databases of the tests. The password contains characters that are special in shells, password
+// files and option files.
 const (
 	account         = "app"
 	accountPassword = `p:a\s"s#w'o rd;$(id)`
@@ -46,7 +46,7 @@ func databaseProgram(t testing.TB, name string) string {
 	return ""
 }
 
-// databaseServer is a real one, on a port of this machine.
+// databaseServer is a real server on a port of this machine.
 type databaseServer struct {
 	t    testing.TB
 	dir  string
@@ -56,7 +56,7 @@ type databaseServer struct {
 	kill func()
 }
 
-// newServer makes a directory for a server, which may not run as root.
+// newServer makes a directory for a server, which must not run as root.
 func newServer(t testing.TB) *databaseServer {
 	t.Helper()
 	g := NewWithT(t)
@@ -76,7 +76,8 @@ func newServer(t testing.TB) *databaseServer {
 	return s
 }
 
-// unusedPort lies below those that systems give to whoever asks for any: until the server listens nobody gets it.
+// unusedPort returns a port below those that systems hand out on request, so nobody gets it before the server
+// listens.
 func unusedPort(t testing.TB) string {
 	t.Helper()
 	for range 100 {
@@ -86,11 +87,11 @@ func unusedPort(t testing.TB) string {
 			return port
 		}
 	}
-	t.Fatal("no port is unused")
+	t.Fatal("find an unused port")
 	return ""
 }
 
-// command is one of the server's side.
+// command returns a command of the server's side.
 func (s *databaseServer) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(databaseProgram(s.t, name), args...)
 	cmd.Dir = s.dir
@@ -111,7 +112,7 @@ func (s *databaseServer) prepare(stdin, name string, args ...string) {
 	NewWithT(s.t).Expect(err).NotTo(HaveOccurred(), string(out))
 }
 
-// start starts the server and waits until ready says nothing. It ends with kill, at the latest with the test.
+// start starts the server and waits until ready returns nothing. kill ends the server, at the latest with the test.
 func (s *databaseServer) start(ready func() error, name string, args ...string) {
 	s.t.Helper()
 	g := NewWithT(s.t)
@@ -126,7 +127,7 @@ func (s *databaseServer) start(ready func() error, name string, args ...string) 
 	g.Eventually(ready).WithTimeout(2*time.Minute).WithPolling(50*time.Millisecond).Should(Succeed(), "the server starts")
 }
 
-// client runs a client's program and gives what it wrote.
+// client runs a client's program and returns its output.
 func (s *databaseServer) client(env []string, stdin, name string, args ...string) (string, error) {
 	s.t.Helper()
 	cmd := exec.Command(databaseProgram(s.t, name), args...)
@@ -141,14 +142,14 @@ func (s *databaseServer) client(env []string, stdin, name string, args ...string
 	return string(out), nil
 }
 
-// must is client where it has to work.
+// must is client for a program that must succeed.
 func (s *databaseServer) must(out string, err error) string {
 	s.t.Helper()
 	NewWithT(s.t).Expect(err).NotTo(HaveOccurred())
 	return out
 }
 
-// startPostgreSQL makes and starts a server with one account.
+// startPostgreSQL creates and starts a server with one account.
 func startPostgreSQL(t testing.TB, options ...string) *databaseServer {
 	s := newServer(t)
 	password, data := filepath.Join(s.dir, "password"), filepath.Join(s.dir, "data")
@@ -175,7 +176,7 @@ func (s *databaseServer) psql(database, statements string) (string, error) {
 		"--set=ON_ERROR_STOP=1", "--host=127.0.0.1", "--port="+s.port, "--username="+account, "--dbname="+database)
 }
 
-// startMariaDB makes and starts a server with one account.
+// startMariaDB creates and starts a server with one account.
 func startMariaDB(t testing.TB, more ...string) *databaseServer {
 	s := newServer(t)
 	data, first := filepath.Join(s.dir, "data"), filepath.Join(s.dir, "first.sql")
@@ -203,7 +204,7 @@ func startMariaDB(t testing.TB, more ...string) *databaseServer {
 	return s
 }
 
-// mariadbShare is where MariaDB's own scripts and messages are.
+// mariadbShare is the directory of MariaDB's scripts and messages.
 func mariadbShare() string {
 	if dir := os.Getenv(unpacked); dir != "" {
 		return filepath.Join(dir, "root/usr/share/mysql")

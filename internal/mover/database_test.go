@@ -20,7 +20,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// streamOf is a component of a program with its arguments.
+// streamOf returns a component of a program with its arguments.
 func streamOf(p *pod, name string, args ...string) task.Component {
 	s := &v1alpha1.ResolvedStream{Command: []string{databaseProgram(p.t, name)}, FileName: "dump"}
 	for _, a := range args {
@@ -29,7 +29,7 @@ func streamOf(p *pod, name string, args ...string) task.Component {
 	return task.Component{Name: "dump", Stream: s}
 }
 
-// withSecret is a pod with the Secret of the databases.
+// withSecret returns a pod with the Secret of the databases.
 func withSecret(t testing.TB) *pod {
 	p := streaming(t)
 	p.mover.ProgramGrace = 10 * time.Second
@@ -38,7 +38,7 @@ func withSecret(t testing.TB) *pod {
 	return p
 }
 
-// postgres is a component of one of PostgreSQL's programs.
+// postgres returns a component of one of PostgreSQL's programs.
 func (p *pod) postgres(s *databaseServer, name string, args ...string) task.Component {
 	c := streamOf(p, name, append([]string{"--host=127.0.0.1", "--port=" + s.port, "--no-password"}, args...)...)
 	c.Stream.Env = []v1alpha1.StreamEnv{
@@ -49,7 +49,7 @@ func (p *pod) postgres(s *databaseServer, name string, args ...string) task.Comp
 	return c
 }
 
-// mariadb is a component of one of MariaDB's programs.
+// mariadb returns a component of one of MariaDB's programs.
 func (p *pod) mariadb(s *databaseServer, name string, args ...string) task.Component {
 	c := streamOf(
 		p, name,
@@ -61,7 +61,7 @@ func (p *pod) mariadb(s *databaseServer, name string, args ...string) task.Compo
 	return c
 }
 
-// backUp gives the ID of a backup that has to succeed.
+// backUp returns the ID of a backup that must succeed.
 func (p *pod) backUp(snapshot string, c task.Component) string {
 	p.t.Helper()
 	code, result := p.run(p.t.Context(), backupTask(snapshot, c))
@@ -69,7 +69,7 @@ func (p *pod) backUp(snapshot string, c task.Component) string {
 	return result.Components[0].ID
 }
 
-// restoreInto gives what a restore came to.
+// restoreInto returns the result of a restore.
 func (p *pod) restoreInto(id string, c task.Component) *task.Result {
 	p.t.Helper()
 	c.ID = id
@@ -79,7 +79,7 @@ func (p *pod) restoreInto(id string, c task.Component) *task.Result {
 	return result
 }
 
-// content of a backup, as its program wrote it.
+// content returns a backup as its program wrote it.
 func (p *pod) content(id string) string {
 	p.t.Helper()
 	out := filepath.Join(p.t.TempDir(), "content")
@@ -90,7 +90,7 @@ func (p *pod) content(id string) string {
 	return string(b)
 }
 
-// filler is text that does not compress, for statements.
+// filler is text for statements that does not compress.
 func filler(n int) string {
 	b := make([]byte, n)
 	_, _ = rand.Read(b)
@@ -125,27 +125,27 @@ func TestPostgreSQLIsDumpedAndLoaded(t *testing.T) {
 	again := p.backUp("snap-2", p.postgres(s, "pg_dump", "--no-owner", "copy"))
 	g.Expect(ordered(p.content(again))).To(Equal(ordered(p.content(id))), "the copy's dump is the same")
 
-	// Once more fails, as a whole: nothing is added.
+	// A second restore fails as a whole: nothing is added.
 	result = p.restoreInto(id, load)
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed))
 	g.Expect(result.Message).To(And(ContainSubstring("psql ended with exit code 3"), ContainSubstring("already exists")))
 	g.Expect(s.psql("copy", sum)).To(Equal(s.must(s.psql("shop", sum))))
 
-	// The custom format goes the same way.
+	// The custom format works in the same way.
 	s.must(s.psql("postgres", "CREATE DATABASE other"))
 	id = p.backUp("snap-3", p.postgres(s, "pg_dump", "--format=custom", "--compress=0", "shop"))
 	result = p.restoreInto(id, p.postgres(s, "pg_restore", "--exit-on-error", "--no-owner", "--dbname=other"))
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
 	g.Expect(s.psql("other", sum)).To(Equal(s.must(s.psql("shop", sum))))
 
-	// All of the server, with its roles.
+	// The whole server, with its roles.
 	s.must(s.psql("postgres", "CREATE ROLE clerk"))
 	g.Expect(p.content(p.backUp("snap-4", p.postgres(s, "pg_dumpall")))).
 		To(And(ContainSubstring("CREATE ROLE clerk"), ContainSubstring("\\connect shop")))
 	p.secretIsNowhere(accountPassword, `p\:a`)
 }
 
-// ordered drops what differs between two dumps of equal databases: a token that newer versions make up for each.
+// ordered drops what differs between two dumps of equal databases: a random token of newer versions.
 func ordered(dump string) string {
 	lines := strings.Split(dump, "\n")
 	out := lines[:0]
@@ -157,7 +157,7 @@ func ordered(dump string) string {
 	return strings.Join(out, "\n")
 }
 
-// secretIsNowhere looks at all that leaves the pod.
+// secretIsNowhere checks everything that leaves the pod.
 func (p *pod) secretIsNowhere(secrets ...string) {
 	p.t.Helper()
 	message, err := os.ReadFile(p.mover.TerminationPath)
@@ -194,8 +194,8 @@ func TestAPostgreSQLDumpThatBreaksOffIsNone(t *testing.T) {
 	p.secretIsNowhere(accountPassword, `p\:a`)
 }
 
-// breaksOff breaks a dump off while its server is busy with it, and looks that nothing is left. The mover does not
-// read before it has reported that it runs: what does not fit into the pipe waits in the server.
+// breaksOff interrupts a dump while its server is busy with it, and checks that nothing is left. The mover does not
+// read before it has reported that it runs: data that does not fit into the pipe waits in the server.
 func (p *pod) breaksOff(name string, dump task.Component, busy func() (string, error), ways map[string]func()) {
 	p.t.Helper()
 	order := 0
@@ -232,7 +232,7 @@ func (p *pod) breaksOff(name string, dump task.Component, busy func() (string, e
 	}
 }
 
-// killChild kills the program of this pod with a name. Other tests may run one of the same name.
+// killChild kills the program with this name that this pod started. Other tests can run a program of the same name.
 func (p *pod) killChild(name string) {
 	p.t.Helper()
 	g := NewWithT(p.t)

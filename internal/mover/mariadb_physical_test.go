@@ -16,7 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// physical is a component of one of mariadb-addon's tasks for the server's files.
+// physical returns a component of one of mariadb-addon's tasks for the server's files.
 func (p *pod) physical(s *databaseServer, host string, restore bool, params map[string]string) task.Component {
 	p.t.Helper()
 	g := NewWithT(p.t)
@@ -40,7 +40,7 @@ func (p *pod) physical(s *databaseServer, host string, restore bool, params map[
 	g.Expect(refusal).To(BeNil(), "%+v", refusal)
 	g.Expect(streams).To(HaveLen(1))
 	g.Expect(streams[0].Stream.DataDirectory).To(Equal("/var/lib/mysql"))
-	// A Job has the files where the server's container has them.
+	// A Job sees the files where the server's container has them.
 	data := filepath.Join(p.root, streams[0].Stream.DataDirectory)
 	g.Expect(os.RemoveAll(data)).To(Succeed())
 	g.Expect(os.MkdirAll(filepath.Dir(data), 0o755)).To(Succeed())
@@ -71,7 +71,7 @@ func (p *pod) unpacksMariaDB(id string, params map[string]string) *task.Result {
 }
 
 // TestAMariaDBServerStartsFromItsPhysicalBackup goes the whole way: a server that is written to is backed up with its
-// files, they are made ready in another volume, and a server that starts on them has the rows.
+// files, they are prepared in another volume, and a server that starts on them has the rows.
 func TestAMariaDBServerStartsFromItsPhysicalBackup(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
@@ -82,7 +82,7 @@ func TestAMariaDBServerStartsFromItsPhysicalBackup(t *testing.T) {
 		"name, hex(photo), price, born, note) ORDER BY id)) FROM people; SELECT f(); SELECT count(*) FROM old; SELECT sum(n) FROM aria; SELECT n FROM mine; SHOW GRANTS FOR clerk"
 	before := s.must(s.mariadb(sum))
 
-	// Rows are written all along: the backup has those from before it, and is none of them half.
+	// Rows are written all the time. The backup has the rows from before it, and none of them half.
 	first := true
 	p.reports.told = func() {
 		if first {
@@ -106,7 +106,7 @@ func TestAMariaDBServerStartsFromItsPhysicalBackup(t *testing.T) {
 	copied.must(copied.mariadb("CHECK TABLE shop.people, shop.log, shop.aria, shop.mine; INSERT INTO shop.log VALUES (1)"))
 	copied.kill()
 
-	// What is no such backup ends badly.
+	// A stream that is no such backup ends badly.
 	result = p.unpacksMariaDB(p.archived("other", []byte("CREATE TABLE a (x int);\n")), map[string]string{})
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed))
 	g.Expect(result.Message).To(HavePrefix("mbstream ended with exit code 1"))

@@ -39,7 +39,7 @@ func TestAStorageIsInitialisedOnceAndSharedByClusters(t *testing.T) {
 	code, result = p.run(t.Context(), storageTask())
 	g.Expect(code).To(Equal(task.ExitFailed))
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonBackendInitializationFailed))
-	g.Expect(os.ReadFile(file)).To(Equal([]byte("garbage: [")), "what can't be read is not overwritten")
+	g.Expect(os.ReadFile(file)).To(Equal([]byte("garbage: [")), "an unreadable file is not overwritten")
 
 	g.Expect(os.RemoveAll(filepath.Join(p.root, "cairn/storage"))).To(Succeed())
 	code, result = p.run(t.Context(), storageTask())
@@ -235,7 +235,7 @@ func TestOneFailingComponentDoesNotStopTheOthers(t *testing.T) {
 		g.Expect(all[len(all)-1].Phase == v1alpha1.SnapshotSucceeded).To(Equal(name == "two"), name)
 	}
 
-	// An empty snapshot must not be taken for a backup by the next mover.
+	// The next mover must not take an empty snapshot for a backup.
 	code, result = p.run(t.Context(), backupTask("snap-1", task.Component{Name: "three"}), "*.tmp")
 	g.Expect(code).To(Equal(task.ExitSource))
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonEmpty))
@@ -314,7 +314,7 @@ func TestAnS3StorageNeedsItsKeys(t *testing.T) {
 	g.Expect(result.Message + p.log.String()).NotTo(ContainSubstring("very-secret-value"))
 }
 
-// rerun marks the process that one test runs again in, without an API server: as another user, or to be killed.
+// rerun marks the process in which a test runs again without an API server: as another user, or to be killed.
 const rerun = "CAIRN_TEST_RERUN"
 
 func TestWhatAUserMayNotDoIsSaid(t *testing.T) {

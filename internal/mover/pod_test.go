@@ -21,7 +21,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// reports keeps what a mover told the API server.
+// reports keeps what a mover reported to the API server.
 type reports struct {
 	mu        sync.Mutex
 	snapshots map[string][]v1alpha1.Component
@@ -89,7 +89,7 @@ func (p *pod) write(name, content string) {
 	g.Expect(os.WriteFile(file, []byte(content), 0o644)).To(Succeed())
 }
 
-// run does a task and gives its exit code and Result.
+// run does a task and returns its exit code and Result.
 func (p *pod) run(ctx context.Context, t task.Task, flags ...string) (int, *task.Result) {
 	p.t.Helper()
 	return p.with(ctx, t, mover.Flags{Exclude: flags})
@@ -152,7 +152,7 @@ func restoreTask(id string) task.Task {
 	return t
 }
 
-// initialised is a pod whose storage holds the repository.
+// initialised returns a pod whose storage holds the repository.
 func initialised(t testing.TB) *pod {
 	t.Helper()
 	p := newPod(t)

@@ -13,13 +13,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/mover"
 )
 
-// ownerOf a file.
+// ownerOf returns the owner of a file.
 func ownerOf(stat os.FileInfo) [2]uint32 {
 	sys := stat.Sys().(*syscall.Stat_t)
 	return [2]uint32{sys.Uid, sys.Gid}
 }
 
-// baseBackup is what the catalog's Function runs, but for TLS.
+// baseBackup is the program of the catalog's Function, without TLS.
 var baseBackup = []string{"--pgdata=-", "--format=tar", "--wal-method=fetch", "--checkpoint=fast",
 	"--dbname=dbname=postgres sslmode=prefer"}
 
@@ -35,7 +35,7 @@ func TestAPostgreSQLServerStartsFromItsBaseBackup(t *testing.T) {
 		"SELECT count(*) FROM old; SELECT md5(data) FROM pg_largeobject"
 	before := s.must(s.psql("shop", sum))
 
-	// Rows are written all along: the backup has those from before it, and is none of them half.
+	// Rows are written all the time. The backup has the rows from before it, and none of them half.
 	first := true
 	p.reports.told = func() {
 		if first {
@@ -48,7 +48,7 @@ func TestAPostgreSQLServerStartsFromItsBaseBackup(t *testing.T) {
 	p.secretIsNowhere(accountPassword, `p\:a`)
 	s.must(s.psql("shop", "DROP TABLE people CASCADE"))
 
-	// It is no dump, and no server takes it for one.
+	// It is no dump, and no server accepts it as one.
 	psql := p.postgres(s, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname=shop")
 	psql.Stream.Filter = v1alpha1.StreamFilterPostgresRoles
 	result := p.restoreInto(id, psql)
@@ -94,7 +94,7 @@ func TestAPostgreSQLBaseBackupThatBreaksOffIsNone(t *testing.T) {
 	p.secretIsNowhere(accountPassword, `p\:a`)
 }
 
-// What pg_basebackup can't write to its standard output it refuses itself, and its word is what the backup ends with.
+// pg_basebackup itself refuses what it can't write to its standard output, and the backup ends with its message.
 func TestAPostgreSQLBaseBackupThatCannotBe(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)

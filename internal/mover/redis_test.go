@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// redisCLI is a component of Redis' client.
+// redisCLI returns a component of Redis' client.
 func (p *pod) redisCLI(s *databaseServer, args ...string) task.Component {
 	c := streamOf(p, "redis-cli", append([]string{"-h", "127.0.0.1", "-p", s.port}, args...)...)
 	c.Stream.Env = []v1alpha1.StreamEnv{{Name: "REDISCLI_AUTH", SecretKey: "password"}}
@@ -57,7 +57,7 @@ func TestRedisIsDumpedAndLoaded(t *testing.T) {
 	fill(from)
 	id := p.backUp("snap-1", p.redisCLI(from, "--rdb", "-"))
 
-	// What is there of the same name is replaced, in its own database alone.
+	// A key of the same name is replaced, but only in its own database.
 	to.must(to.redis("-n", "3", "RPUSH", "list", "of before"))
 	to.must(to.redis("-n", "7", "SET", "big hash", "of another type"))
 	to.must(to.redis("-n", "1", "SET", "other", "stays"))
@@ -84,7 +84,7 @@ func TestRedisIsDumpedAndLoaded(t *testing.T) {
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), "a second time: %s", result.Message)
 	g.Expect(to.redis("DEBUG", "DIGEST")).To(Equal(digest))
 
-	// A server that refuses some of it.
+	// A server that refuses some of the commands.
 	to.must(to.redis("CONFIG", "SET", "maxmemory", "1"))
 	result = p.restoreInto(id, load)
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed))

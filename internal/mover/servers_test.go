@@ -12,7 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// TestStoragesOnServers goes the whole way of each provider with a server: from the keys in files to the restored
+// TestStoragesOnServers goes the whole way for each provider with a server: from the keys in files to the restored
 // volume.
 func TestStoragesOnServers(t *testing.T) {
 	for name, start := range map[string]func(t *testing.T, p *pod) v1alpha1.Storage{
@@ -70,7 +70,7 @@ func TestStoragesOnServers(t *testing.T) {
 			other := repositoryTask()
 			other.Repository.UID, other.Repository.Name = "other", "other"
 			_, result = p.run(ctx, on(other))
-			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonDirectoryTaken), "what was written is found again")
+			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonDirectoryTaken), "the written data is found again")
 		})
 	}
 }

@@ -15,20 +15,20 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// dumpOf is a component that a shell, which stands for any program, writes or reads.
+// dumpOf returns a component that a shell, which stands for any program, writes or reads.
 func dumpOf(lines string) task.Component {
 	return task.Component{Name: "dump",
 		Stream: &v1alpha1.ResolvedStream{Command: []string{"/bin/sh", "-c", lines}, FileName: "dump.sql"}}
 }
 
-// streaming is a pod whose programs are given little time to end.
+// streaming returns a pod whose programs have little time to end.
 func streaming(t testing.TB) *pod {
 	p := initialised(t)
 	p.mover.ProgramGrace = 300 * time.Millisecond
 	return p
 }
 
-// load runs a restore of a dump by lines of a shell.
+// load restores a dump with lines of a shell.
 func (p *pod) load(ctx context.Context, id, lines string) (int, *task.Result) {
 	t := restoreTask(id)
 	t.Components = []task.Component{dumpOf(lines)}
@@ -36,7 +36,7 @@ func (p *pod) load(ctx context.Context, id, lines string) (int, *task.Result) {
 	return p.run(ctx, t)
 }
 
-// ids of the engine's snapshots of the dump.
+// ids returns the IDs of the engine's snapshots of the dump.
 func (p *pod) records(snapshot string) string {
 	b, err := os.ReadFile(filepath.Join(p.root, "cairn/storage/backups/shop/web/snapshots", snapshot, "dump.yaml"))
 	NewWithT(p.t).Expect(err).NotTo(HaveOccurred())
@@ -98,7 +98,7 @@ func TestADumpThatEndsBadlyIsNone(t *testing.T) {
 			g.Expect(result.Components[1].Outcome).To(Equal(task.OutcomeSucceeded), "the others go on")
 			g.Expect(p.records("snap-1")).To(And(ContainSubstring("phase: Failed"), Not(ContainSubstring("id:"))))
 
-			// Nothing is there that another mover could take for a backup.
+			// There is nothing that another mover could take for a backup.
 			code, result = p.run(t.Context(), backupTask("snap-1", dumpOf("echo again; exit 7")))
 			g.Expect(code).To(Equal(task.ExitSource))
 			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonDumpFailed))
@@ -181,8 +181,8 @@ func TestALoadThatEndsBadlyIsNone(t *testing.T) {
 	}
 }
 
-// TestAPartIsNeverTakenForTheWhole: a program that commits at the end of its input does not see one when the
-// repository fails.
+// TestAPartIsNeverTakenForTheWhole: a program that commits at the end of its input sees no end when the repository
+// fails.
 func TestAPartIsNeverTakenForTheWhole(t *testing.T) {
 	g := NewWithT(t)
 	p := streaming(t)
@@ -307,7 +307,7 @@ func TestAProgramThatCantBeGivenWhatItNeedsDoesNotStart(t *testing.T) {
 			s.Files = []v1alpha1.StreamFile{{Name: "f", Content: "$(x"}}
 		},
 			v1alpha1.ReasonInvalidTask, "$( without )", task.ExitInvalidTask},
-		"a program that the image has not": {func(s *v1alpha1.ResolvedStream) { s.Command = []string{"pg_dump_of_tomorrow"} },
+		"a program that the image lacks": {func(s *v1alpha1.ResolvedStream) { s.Command = []string{"pg_dump_of_tomorrow"} },
 			v1alpha1.ReasonDumpFailed, "the image has no program pg_dump_of_tomorrow", task.ExitSource},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -381,7 +381,7 @@ func TestAMoverIsInstalled(t *testing.T) {
 	}
 	info, err := os.Stat(filepath.Join(dir, "mover"))
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(info.Mode().Perm()).To(Equal(os.FileMode(0o755)), "whoever the database's image runs as may run it")
+	g.Expect(info.Mode().Perm()).To(Equal(os.FileMode(0o755)), "every user of the database's image can run it")
 	self, err := os.Executable()
 	g.Expect(err).NotTo(HaveOccurred())
 	own, err := os.Stat(self)
@@ -394,7 +394,7 @@ func TestAMoverIsInstalled(t *testing.T) {
 	g.Expect(mover.Install(filepath.Join(dir, "absent"))).To(MatchError(ContainSubstring("write to the directory")))
 }
 
-// What nobody allowed to overwrite is not touched: the program that loads does not even start.
+// Data that nobody allowed to overwrite is not touched: the loading program does not even start.
 func TestADatabaseThatHoldsDataIsLeftAlone(t *testing.T) {
 	g := NewWithT(t)
 	p := streaming(t)
@@ -413,7 +413,7 @@ func TestADatabaseThatHoldsDataIsLeftAlone(t *testing.T) {
 			says: "the database holds data already"},
 		"it holds data, and that is known": {probe: "echo 1", restore: &task.Restore{Overwrite: v1alpha1.OverwriteAlways},
 			loads: true},
-		"it holds what an attempt before did": {probe: "echo 1", resume: true, loads: true},
+		"it holds the work of an earlier attempt": {probe: "echo 1", resume: true, loads: true},
 		"it can't be asked": {probe: "echo no route >&2; exit 2", reason: v1alpha1.ReasonLoadFailed,
 			says: "can't find out whether the database holds data: sh ended with exit code 2: no route"},
 		"it has no such program": {probe: "exit 127", reason: v1alpha1.ReasonLoadFailed, says: "can't be seen"},
@@ -443,7 +443,7 @@ func TestADatabaseThatHoldsDataIsLeftAlone(t *testing.T) {
 	g.Expect(filepath.Join(p.root, task.StreamDir)).NotTo(BeADirectory())
 }
 
-// A server that reads a dump of another one has some of its roles.
+// A server that reads a dump of another server has some of its roles already.
 func TestRolesOfADumpAreMadeWhereTheyAreMissing(t *testing.T) {
 	g := NewWithT(t)
 	p := streaming(t)

@@ -22,14 +22,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// judged is a task of a backup with a success policy.
+// judged returns a backup task with a success policy.
 func judged(snapshot string, p *v1alpha1.SuccessPolicy, components ...task.Component) task.Task {
 	t := backupTask(snapshot, components...)
 	t.SuccessPolicy = p
 	return t
 }
 
-// snapshots are what the repository holds, as a restore or another mover would find it.
+// snapshots returns what the repository holds, as a restore or another mover would find it.
 func (p *pod) snapshots() []repository.Snapshot {
 	p.t.Helper()
 	g := NewWithT(p.t)
@@ -45,7 +45,8 @@ func (p *pod) snapshots() []repository.Snapshot {
 	return all
 }
 
-// backs one component up and checks how that ends: empty is success. What is refused must have left nothing.
+// backs backs up one component and checks how that ends. An empty reason means success. A refused backup must have
+// left nothing.
 func (p *pod) backs(snapshot string, policy *v1alpha1.SuccessPolicy, reason string,
 	flags ...string) task.ComponentResult {
 	p.t.Helper()
@@ -179,7 +180,7 @@ func TestFilesThatChangeWhileTheyAreReadAreNoSuccess(t *testing.T) {
 	g.Expect(c.Changed).To(BeZero())
 }
 
-// whilePacked does something whenever a pack of what files hold is stored: in the middle of a file of several packs.
+// whilePacked does something whenever a pack of file contents is stored: in the middle of a file of several packs.
 type whilePacked struct {
 	blob.Storage
 	mu sync.Mutex
@@ -276,7 +277,7 @@ func TestUnreadableFilesAreNoSuccess(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(string(record)).To(ContainSubstring("unreadable: 2"))
 
-	// A mover that was killed before it could report says the same.
+	// The mover after a mover that was killed before it could report says the same.
 	code, result := p.run(t.Context(), judged("snap-1", allow))
 	g.Expect(code).To(BeZero())
 	g.Expect(result.Components[0].Unreadable).To(Equal(int64(2)))
@@ -287,7 +288,7 @@ func TestUnreadableFilesAreNoSuccess(t *testing.T) {
 		MaxShrinkPercent: new(int32(100))}, v1alpha1.ReasonUnreadable)
 }
 
-// TestWhatAComponentCounts says what is in it and what was left out.
+// TestWhatAComponentCounts counts what is in the component and what was left out.
 func TestWhatAComponentCounts(t *testing.T) {
 	g := NewWithT(t)
 	p := initialised(t)
@@ -299,12 +300,12 @@ func TestWhatAComponentCounts(t *testing.T) {
 	c := p.backs("snap-1", nil, "")
 	g.Expect(c.ComponentCounts).To(
 		Equal(v1alpha1.ComponentCounts{Files: 2, Directories: 2, Symlinks: 1, HardLinks: 2, Special: 1, Sockets: 1}))
-	// The next run finds, and says the same.
+	// The next run finds the same counts.
 	_, again := p.run(t.Context(), judged("snap-1", nil))
 	g.Expect(again.Components[0].ComponentCounts).To(Equal(c.ComponentCounts))
 }
 
-// special makes a FIFO and a socket, below a path short enough for one.
+// special makes a FIFO and a socket, below a path that is short enough.
 func (p *pod) special() {
 	p.t.Helper()
 	g := NewWithT(p.t)

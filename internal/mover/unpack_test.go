@@ -23,7 +23,7 @@ func (p *pod) archived(snapshot string, content []byte) string {
 	return p.backUp(snapshot, dumpOf("exec cat "+file))
 }
 
-// archive of a data directory, with entries more.
+// archive returns the archive of a data directory with more entries.
 func archive(t testing.TB, more ...*tar.Header) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -72,7 +72,7 @@ func (p *pod) unpacks(id string, flags mover.Flags, change func(*task.Task)) *ta
 	return result
 }
 
-// in is a path in the volume of the component dump.
+// in returns a path in the volume of the component dump.
 func (p *pod) in(name string) string { return filepath.Join(p.root, "cairn/volumes/dump", name) }
 
 func confirmed(r task.Restore) func(*task.Task) {
@@ -101,7 +101,8 @@ func TestAnArchiveIsUnpacked(t *testing.T) {
 		To(Equal([]int64{2, 0, int64(len(archive(t)) + 1<<20)}))
 	g.Expect(c.TargetWritten).To(BeTrue())
 	told := p.reports.restores["dump"]
-	g.Expect(told[0].TargetWritten).To(BeTrue(), "it is said before the first byte: what another attempt finds is its own")
+	g.Expect(told[0].TargetWritten).
+		To(BeTrue(), "it is reported before the first byte, so that another attempt knows whose data it finds")
 
 	if os.Geteuid() == 0 {
 		p.mover.Privileged = false
@@ -111,7 +112,7 @@ func TestAnArchiveIsUnpacked(t *testing.T) {
 	}
 }
 
-// Files of two databases in one directory make none.
+// Files of two databases in one directory are no database.
 func TestADirectoryWithDataIsReplacedAsAWholeOrNotAtAll(t *testing.T) {
 	g := NewWithT(t)
 	p := streaming(t)
@@ -134,9 +135,10 @@ func TestADirectoryWithDataIsReplacedAsAWholeOrNotAtAll(t *testing.T) {
 	g.Expect(p.unpacks(id, mover.Flags{}, everything).Reason).To(Equal(v1alpha1.ReasonSucceeded))
 	g.Expect(p.in("data/old")).NotTo(BeAnExistingFile())
 	g.Expect(p.in("data/base/1/table")).To(BeARegularFile())
-	g.Expect(p.in("beside")).To(BeARegularFile(), "what is beside the directory is left alone")
+	g.Expect(p.in("beside")).To(BeARegularFile(), "files beside the directory stay")
 
-	// Another directory of a volume with data takes the confirmation alone, and a second attempt goes on where it is.
+	// Another directory of a volume with data needs only the confirmation. A second attempt continues in the same
+	// directory.
 	result := p.unpacks(id, mover.Flags{Unpack: "new/data"}, confirmed(task.Restore{}))
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
 	g.Expect(result.Components[0].TargetWritten).To(BeTrue())
@@ -178,7 +180,7 @@ func TestWhatIsNoWholeArchiveIsNeverRestored(t *testing.T) {
 		g.Expect(os.RemoveAll(p.in("data"))).To(Succeed())
 	}
 
-	// What is no stream, and what can't be kept.
+	// A component that is no stream, and flags that don't suit an archive.
 	p.write("cairn/volumes/pvc/file", "content")
 	code, backup := p.run(t.Context(), backupTask("snap-volume"))
 	g.Expect(code).To(BeZero(), backup.Message)
@@ -209,7 +211,7 @@ func TestWhatCannotBeDoneToAnArchive(t *testing.T) {
 	g.Expect(os.ReadDir(p.in("."))).To(BeEmpty())
 }
 
-// What psql is fed is text: a part of it that is short is passed on like any other.
+// psql reads text. A short part of it is passed on like any other.
 func TestStatementsThatAreShortArePassedOn(t *testing.T) {
 	g := NewWithT(t)
 	p := streaming(t)
@@ -223,7 +225,7 @@ func TestStatementsThatAreShortArePassedOn(t *testing.T) {
 	}
 }
 
-// by has a program unpack into the volume, and one finish its work.
+// by lets a program unpack into the volume, and another one finish its work.
 func by(lines, finish string, more ...func(*task.Task)) func(*task.Task) {
 	return func(t *task.Task) {
 		t.Components[0].Stream = dumpOf(lines).Stream
@@ -253,9 +255,9 @@ func TestAProgramUnpacks(t *testing.T) {
 		To(And(HaveField("Files", int64(2)), HaveField("SizeBytes", int64(13)), HaveField("Path", "data"),
 			HaveField("TargetWritten", true)))
 	g.Expect(p.reports.restores["dump"][0].TargetWritten).
-		To(BeTrue(), "an attempt after it may write over what this one left")
+		To(BeTrue(), "a later attempt is allowed to overwrite what this one left")
 
-	// Where there is something nothing is done, unless it was confirmed, or is from an attempt before.
+	// A directory with content is not touched, unless the user confirmed it or an earlier attempt wrote the content.
 	for name, change := range map[string]func(*task.Task){
 		"the volume":    nil,
 		"the directory": confirmed(task.Restore{}),

@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// swap replaces a directory by a symbolic link, as a workload can that shares the volume.
+// swap replaces a directory by a symbolic link, as a workload that shares the volume can do.
 func (p *pod) swap(name, to string) func() {
 	return func() {
 		dir := filepath.Join(p.root, name)

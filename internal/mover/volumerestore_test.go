@@ -18,7 +18,7 @@ import (
 
 const provisioner = "restore-r-target"
 
-// claimOf is the claim that the Job provisioner makes.
+// claimOf returns the claim that the Job provisioner makes.
 func claimOf(namespace, name string) *corev1.PersistentVolumeClaim {
 	return &corev1.PersistentVolumeClaim{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},
@@ -36,7 +36,7 @@ func claimOf(namespace, name string) *corev1.PersistentVolumeClaim {
 	}
 }
 
-// newProvisioning is a mover that makes claims.
+// newProvisioning returns a mover that makes claims.
 func newProvisioning(t testing.TB, wait bool, names ...string) *making {
 	t.Helper()
 	ns := namespace(t)
@@ -116,7 +116,7 @@ func TestWhatKeepsAClaimFromItsVolume(t *testing.T) {
 	}
 }
 
-// A mover has half a minute to end: less than it waits in the end before it asks for the same another time.
+// A mover has half a minute to end, which is less than its last pause between two attempts.
 func TestAMoverThatIsToldToStopAsksNoMore(t *testing.T) {
 	p := newProvisioning(t, true, "data")
 	fullQuota(p)
@@ -128,7 +128,7 @@ func TestAMoverThatIsToldToStopAsksNoMore(t *testing.T) {
 	p.Expect(time.Since(began)).To(BeNumerically("<", 6500*time.Millisecond))
 }
 
-// fullQuota lets no claim be made.
+// fullQuota is a quota that allows no claim.
 func fullQuota(p *making) {
 	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "none"},
 		Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"persistentvolumeclaims": resource.MustParse("0")}}}

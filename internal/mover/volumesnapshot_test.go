@@ -17,7 +17,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// shooting is a mover that makes VolumeSnapshots, and a CSI driver that the test plays.
+// shooting is a mover that makes VolumeSnapshots. The test plays the CSI driver.
 type shooting struct {
 	*making
 	snap *v1alpha1.Snapshot
@@ -46,7 +46,7 @@ func newShooting(t testing.TB, claims ...string) *shooting {
 	return &shooting{making: newMaking(t, ns, "backup-s-target", work), snap: snap}
 }
 
-// driver answers for a VolumeSnapshot as soon as it is there.
+// driver answers for a VolumeSnapshot as soon as it exists.
 func (s *shooting) driver(name string, status snapshotv1.VolumeSnapshotStatus) {
 	s.Helper()
 	meanwhile(s.making, name, func(ctx context.Context, found *snapshotv1.VolumeSnapshot) error {
@@ -94,7 +94,7 @@ func TestVolumeSnapshotsAreMadeTogetherAndAwaited(t *testing.T) {
 		HaveField("SizeBytes", int64(2<<30))))
 }
 
-// A mover that was killed before it reported is followed by another one.
+// Another mover follows a mover that was killed before it reported.
 func TestAnotherMoverFindsItsVolumeSnapshots(t *testing.T) {
 	s := newShooting(t, "data")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -178,7 +178,7 @@ func TestAVolumeSnapshotThatSomebodyDeletes(t *testing.T) {
 	s.Expect(s.run(t.Context(), time.Minute).Components[0].Reason).To(Equal(v1alpha1.ReasonVolumeSnapshotNotFound))
 }
 
-// The right to make VolumeSnapshots is narrowed to what a Job marks as its own.
+// Movers are allowed to make only VolumeSnapshots that are marked as their Job's own.
 func TestTheAdmissionPolicyOfSnapshotters(t *testing.T) {
 	ns := namespace(t)
 	api := as(t, ns, v1alpha1.SnapshotterServiceAccount, "backup-s-target-abcde").

@@ -72,7 +72,7 @@ func (c *checker) usage(o *Object, field string, reference Reference, usage *v1a
 	bySelector := usage != nil && usage.AllowedNamespaces.From != nil && *usage.AllowedNamespaces.From == v1alpha1.NamespacesFromSelector
 	switch {
 	case bySelector && !known:
-		c.add(SeverityWarning, o, Mistake{Field: field, Reason: reason,
+		c.add(unknown, o, Mistake{Field: field, Reason: reason,
 			Message: fmt.Sprintf("%s may be used by namespaces with certain labels: only the cluster knows those of %s", reference, user)})
 	case !Allowed(usage, reference.Namespace, user, labels):
 		c.add(SeverityError, o, Mistake{Field: field, Reason: reason, Message: NotAllowed(reference.String(), user)})

@@ -21,8 +21,8 @@ func TestRetentionIsChecked(t *testing.T) {
 		namespace, spec, field, want string
 	}{
 		"a good one":                   {"shop", "{maxRetentionPeriod: 30d}", "", ""},
-		"a time zone that is none":     {"shop", "{maxRetentionPeriod: 30d, timeZone: Mars/Olympus}", "spec.timeZone", `there is no time zone "Mars/Olympus": write one as Europe/Berlin, or leave it out for UTC`},
-		"a unit that is there twice":   {"shop", "{maxRetentionPeriod: 1d2d}", "spec.maxRetentionPeriod", `"1d2d" is not a period: the unit d is there twice`},
+		"a time zone that is none":     {"shop", "{maxRetentionPeriod: 30d, timeZone: Mars/Olympus}", "spec.timeZone", `unknown time zone "Mars/Olympus": write a name such as Europe/Berlin, or leave it out for UTC`},
+		"a unit that is there twice":   {"shop", "{maxRetentionPeriod: 1d2d}", "spec.maxRetentionPeriod", `"1d2d" is not a period: the unit d occurs twice`},
 		"one that is not for everyone": {"vault", "{maxRetentionPeriod: 30d}", "spec.backends[0].retentionPolicy", "RetentionPolicy vault/keep does not allow"},
 		"one that is for everyone":     {"vault", "{maxRetentionPeriod: 30d, usagePolicy: {allowedNamespaces: {from: All}}}", "", ""},
 		"one that is not there":        {"shop", "", "spec.backends[0].retentionPolicy", "there is no RetentionPolicy shop/keep"},

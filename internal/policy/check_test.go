@@ -133,7 +133,7 @@ spec:
 	}{
 		"a line that does not parse": {
 			replace: `"0 2 * * *"`, by: `"0 2 * *"`, document: 7,
-			field: "spec.sessions[0].scheduler.schedule", reason: v1alpha1.ReasonInvalidSchedule, message: "does not parse",
+			field: "spec.sessions[0].scheduler.schedule", reason: v1alpha1.ReasonInvalidSchedule, message: "invalid schedule",
 		},
 		"a line that never fires": {
 			replace: `"17 * * * *"`, by: `"0 0 30 2 *"`, document: 8,

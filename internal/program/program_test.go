@@ -19,7 +19,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/program"
 )
 
-// script runs lines in a shell, which stands for any program. Grace is short: what does not end is waited for.
+// script runs lines in a shell, which stands for any program. Grace is short, because tests wait for programs that do
+// not end.
 func script(lines string) program.Spec {
 	return program.Spec{Args: []string{"/bin/sh", "-c", lines}, Env: []string{"PATH=" + os.Getenv("PATH")},
 		Grace: 300 * time.Millisecond}
@@ -86,7 +87,7 @@ func TestAnOutputEndsWellOnlyIfItsProgramDid(t *testing.T) {
 	}
 }
 
-// read gives all that a program writes, and its last error but for io.EOF.
+// read returns everything that a program writes, and its last error except io.EOF.
 func read(ctx context.Context, spec program.Spec) (string, error) {
 	out, err := program.Start(ctx, spec)
 	if err != nil {
@@ -100,7 +101,7 @@ func read(ctx context.Context, spec program.Spec) (string, error) {
 	return string(b), err
 }
 
-// TestASlowReaderLosesNothing: what a program left in the pipe when it ended is read, however long that takes.
+// TestASlowReaderLosesNothing: data that a program left in the pipe at its end is read, however long that takes.
 func TestASlowReaderLosesNothing(t *testing.T) {
 	g := NewWithT(t)
 	spec := script("head -c 500000 /dev/zero")
@@ -234,7 +235,7 @@ func TestAnInputWasTakenOnlyIfItsProgramSaysSo(t *testing.T) {
 	}
 }
 
-// taken feeds data to a program and looks at what is said of it.
+// taken feeds data to a program and checks the result.
 func taken(t *testing.T, spec program.Spec, data []byte, says string) {
 	g := NewWithT(t)
 	spec.Dir = t.TempDir()
@@ -256,7 +257,7 @@ func taken(t *testing.T, spec program.Spec, data []byte, says string) {
 	g.Expect(err).To(MatchError(says))
 }
 
-// TestAnInputThatIsGivenUpDoesNotEnd: a program that commits at the end of its input must not see one.
+// TestAnInputThatIsGivenUpDoesNotEnd: a program that commits at the end of its input must see no end.
 func TestAnInputThatIsGivenUpDoesNotEnd(t *testing.T) {
 	for name, cancels := range map[string]bool{"by Close": false, "by its context": true} {
 		t.Run(name, func(t *testing.T) {
@@ -307,7 +308,7 @@ func TestAProgramEndsWithItsParent(t *testing.T) {
 	g.Eventually(gone).WithArguments(pid).Should(BeTrue(), "the kernel kills it")
 }
 
-// gone says whether a process has ended. One whose parent has gone may wait for somebody to ask how.
+// gone reports whether a process has ended. A process whose parent has gone can wait to be reaped.
 func gone(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err != nil || bytes.Contains(b, []byte(") Z "))

@@ -49,7 +49,7 @@ func newGateway(t testing.TB) *gateway {
 	return &gateway{client, store}
 }
 
-// pushed is what a scrape of the gateway gives, without its own metrics of when it was pushed to.
+// pushed returns a scrape of the gateway, without the gateway's own metrics of pushes.
 func (g *gateway) pushed(t testing.TB) string {
 	t.Helper()
 	var text bytes.Buffer
@@ -82,7 +82,7 @@ func at(minute, second int) *metav1.Time {
 	return &metav1.Time{Time: time.Date(2026, 11, 20, 2, minute, second, 0, time.UTC)}
 }
 
-// backup of a claim of two hosts' components into one repository.
+// backup is a run for a claim with components of two hosts in one repository.
 func backup(phase v1alpha1.BackupSessionPhase) Backup {
 	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "files-nightly-1"}}
 	s.Spec.Invoker = v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind,
@@ -166,7 +166,7 @@ func TestAFailureKeepsWhenTheLastSuccessWas(t *testing.T) {
 	g.Expect(failed.pushed(t)).NotTo(ContainSubstring("session_duration_seconds"), "a failure has its success alone")
 }
 
-// batch of two targets with a repository each.
+// batch is a run of two targets with one repository each.
 func batch(phase v1alpha1.BackupSessionPhase) Backup {
 	b := backup(phase)
 	targets := &b.Session.Status.Resolved.Targets
@@ -180,7 +180,7 @@ func batch(phase v1alpha1.BackupSessionPhase) Backup {
 	return b
 }
 
-// lines of a metric, without what its labels have in common.
+// lines returns the lines of a metric, without the labels that they share.
 func lines(text, metric string) []string {
 	var out []string
 	for line := range strings.Lines(text) {
@@ -196,7 +196,7 @@ func lines(text, metric string) []string {
 	return out
 }
 
-// What a push leaves out is taken away where it has the name of what is pushed.
+// A push removes series that have the name of a pushed series and are not pushed.
 func TestATargetThatFailsKeepsItsLastSuccessBesideOneThatSucceeds(t *testing.T) {
 	g := NewWithT(t)
 	gateway := newGateway(t)
@@ -273,7 +273,7 @@ func TestARestoreThatFailsHasItsFailureAlone(t *testing.T) {
 	g.Expect(text).NotTo(ContainSubstring("duration"))
 }
 
-// The labels of a repository say where it is, as Stash's do.
+// The labels of a repository say where it is, like Stash's.
 func TestWhereARepositoryIs(t *testing.T) {
 	for name, tc := range map[string]struct {
 		storage        v1alpha1.Storage

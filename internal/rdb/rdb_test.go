@@ -22,7 +22,7 @@ func dump(header string, parts ...string) string {
 	return body + string(binary.LittleEndian.AppendUint64(nil, sum(body)))
 }
 
-// sum is the checksum as Redis has it: for "123456789" its source says e9c6d914c4b8d9ca.
+// sum is the checksum of Redis: for "123456789" its source says e9c6d914c4b8d9ca.
 func sum(s string) uint64 {
 	return ^crc64.Update(^uint64(0), crc64.MakeTable(0x95ac9329ac4bc9b5), []byte(s))
 }
@@ -31,13 +31,13 @@ func text(s string) string { return string([]byte{byte(len(s))}) + s }
 
 func fixed(n uint64) string { return string(binary.LittleEndian.AppendUint64(nil, n)) }
 
-// payload is what RESTORE takes for a value in a file of version 11.
+// payload is the argument of RESTORE for a value in a file of version 11.
 func payload(kind byte, value string) string {
 	b := string(kind) + value + "\x0b\x00"
 	return b + fixed(sum(b))
 }
 
-// command is how clients send one.
+// command is a command as clients send it.
 func command(args ...string) string {
 	var out bytes.Buffer
 	out.WriteString("*" + strconv.Itoa(len(args)) + "\r\n")
@@ -182,11 +182,11 @@ func TestWhatNoCommandRestoresIsAnError(t *testing.T) {
 			"can't be unpacked"},
 		"a compressed key that is too short": {dump("REDIS0011", "\x00\xc3\x05\x0b\x00a\xe0\x00\x00"+text("v")),
 			"can't be unpacked"},
-		"a length that is none":                  {dump("REDIS0011", "\x00\x82"), "a length begins with 0x82"},
-		"a string with an encoding that is none": {dump("REDIS0011", "\x00\xc4"), "a string has the encoding 4"},
-		"a value with an encoding that is none": {dump("REDIS0011", "\x00"+text("k")+"\xc4"),
+		"an invalid length":                 {dump("REDIS0011", "\x00\x82"), "a length begins with 0x82"},
+		"a string with an invalid encoding": {dump("REDIS0011", "\x00\xc4"), "a string has the encoding 4"},
+		"a value with an invalid encoding": {dump("REDIS0011", "\x00"+text("k")+"\xc4"),
 			"a string has the encoding 4"},
-		"a module's value with a part that is none": {dump("REDIS0011", "\x07"+text("k")+"\x01\x06"), "a part of kind 6"},
+		"a module's value with an invalid part": {dump("REDIS0011", "\x07"+text("k")+"\x01\x06"), "a part of kind 6"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -218,7 +218,7 @@ func TestValkeyIsRead(t *testing.T) {
 	g.Expect(out.String()).To(ContainSubstring(text("f") + text("v") + fixed(7) + "\x50\x00"))
 }
 
-// TestErrorsOfOthersAreTheirOwn: what reading or writing failed with is not taken for a damaged file.
+// TestErrorsOfOthersAreTheirOwn: errors of reading or writing are not taken for a damaged file.
 func TestErrorsOfOthersAreTheirOwn(t *testing.T) {
 	g := NewWithT(t)
 	away := errors.New("the storage is away")
@@ -238,7 +238,7 @@ type brokenPipe struct{ err error }
 
 func (b brokenPipe) Write([]byte) (int, error) { return 0, b.err }
 
-// FuzzCommands looks for files that panic, or take memory that they do not have.
+// FuzzCommands looks for files that cause a panic, or that allocate memory for missing data.
 func FuzzCommands(f *testing.F) {
 	f.Add(
 		[]byte(dump("REDIS0011", "\xfe\x01", "\xfc"+fixed(9)+"\x12"+text("k")+"\x02\x01"+text("plain")+"\x02"+

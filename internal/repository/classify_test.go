@@ -12,8 +12,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// Texts marked * were produced by the real client against the real server; the others come from the clients'
-// sources and the services' documentation.
+// Texts marked * were produced by the real client against the real server. The others come from the clients' sources
+// and the services' documentation.
 func TestClassify(t *testing.T) {
 	for name, c := range map[string]struct {
 		err  error

@@ -30,7 +30,7 @@ func at(t testing.TB, text, zone string) time.Time {
 	return out
 }
 
-// series are Snapshots that succeeded at these times; their names are the times.
+// series returns successful Snapshots of these times, which are also their names.
 func series(t testing.TB, zone string, times ...string) []Snapshot {
 	t.Helper()
 	out := make([]Snapshot, len(times))
@@ -40,7 +40,7 @@ func series(t testing.TB, zone string, times ...string) []Snapshot {
 	return out
 }
 
-// kept are the names of what stays, newest first, each with its reasons.
+// kept returns the names of the Snapshots that stay, newest first, each with its reasons.
 func kept(verdicts []Verdict) []string {
 	var out []string
 	for _, v := range verdicts {
@@ -177,7 +177,7 @@ func TestWhatStaysWhateverThePolicySays(t *testing.T) {
 	}
 }
 
-// A Snapshot whose data is known to be gone takes no place of one that can be restored.
+// A Snapshot with missing data takes no place of one that can be restored.
 func TestDamagedOnesTakeNobodysPlace(t *testing.T) {
 	g := NewWithT(t)
 	all := series(t, "UTC", "2026-07-01 02:00", "2026-07-02 02:00", "2026-07-03 02:00", "2026-07-04 02:00",
@@ -200,7 +200,7 @@ func TestWholeRestorePoints(t *testing.T) {
 	hour := func(n int) time.Time { return now.Add(-time.Duration(n) * time.Hour) }
 	p := Policy{Rules: []Rule{{RuleLast, 1}}, Zone: time.UTC}
 	g := NewWithT(t)
-	// db failed in the newest run: its newest success is of run 2, so that all of run 2 stays.
+	// db failed in the newest run. Its newest success is of run 2, so all of run 2 stays.
 	verdicts := p.Decide([]Snapshot{
 		{Name: "web-3", Repository: "web", Point: "3", Time: hour(1), Phase: good},
 		{Name: "db-3", Repository: "db", Point: "3", Time: hour(1), Phase: bad},
@@ -215,8 +215,8 @@ func TestWholeRestorePoints(t *testing.T) {
 	}))
 }
 
-// What failed of a run and was tried again is of the same restore point as the retry: the run, what failed in it and
-// what healed it stay together, and go together when a later point is whole.
+// A run and its retry are one restore point: the run, what failed in it and what the retry healed stay together, and
+// go together when a later point is whole.
 func TestARestorePointWithARetryIsWhole(t *testing.T) {
 	now := at(t, "2026-11-20 12:00", "UTC")
 	p := Policy{Rules: []Rule{{RuleLast, 1}}, Zone: time.UTC}
@@ -251,7 +251,7 @@ func TestWhenTheNextOneGoes(t *testing.T) {
 	due := Next(p.Decide(snapshots, now))
 	g.Expect(due).To(Equal(now.Add(time.Hour)))
 	g.Expect(kept(p.Decide(snapshots, due.Add(-time.Nanosecond)))).To(HaveLen(3))
-	g.Expect(kept(p.Decide(snapshots, due))).To(HaveLen(2), "at the instant that was told it goes")
+	g.Expect(kept(p.Decide(snapshots, due))).To(HaveLen(2), "it goes at the announced instant")
 }
 
 func BenchmarkDecide(b *testing.B) {

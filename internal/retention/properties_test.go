@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// world is a random set of Snapshots of a few Repositories, with failures, runs under way, restores and ties.
+// world is a random set of Snapshots of a few Repositories, with failures, unfinished runs, restores and ties.
 func world(r *rand.Rand) ([]Snapshot, time.Time) {
 	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	var out []Snapshot
@@ -58,7 +58,7 @@ func randomPolicy(r *rand.Rand) Policy {
 	return p
 }
 
-// generous is p with more kept.
+// generous returns p with more kept.
 func generous(r *rand.Rand, p Policy) Policy {
 	out := p
 	out.Failed += r.IntN(3)
@@ -87,7 +87,7 @@ func names(verdicts []Verdict) map[string]bool {
 	return out
 }
 
-// TestProperties holds the properties against the same 3,000 random worlds each time; FuzzProperties goes on from
+// TestProperties checks the properties against the same 3,000 random worlds each time. FuzzProperties goes on from
 // there.
 func TestProperties(t *testing.T) {
 	for seed := range uint64(3000) {
@@ -97,7 +97,8 @@ func TestProperties(t *testing.T) {
 	}
 }
 
-// drawn gives the numbers of the fuzzer, so that it learns which of them matter, and others when those are used up.
+// drawn returns the numbers of the fuzzer, so that it learns which of them matter, and other numbers when those are
+// used up.
 type drawn struct {
 	numbers []byte
 	more    *rand.PCG
@@ -121,7 +122,7 @@ func FuzzProperties(f *testing.F) {
 	})
 }
 
-// properties decides in a random world under a random policy and says which promise does not hold.
+// properties decides in a random world under a random policy and returns which promise is broken.
 func properties(r *rand.Rand) error {
 	snapshots, now := world(r)
 	p := randomPolicy(r)
@@ -143,7 +144,8 @@ func properties(r *rand.Rand) error {
 	return nil
 }
 
-// keepsWhatItMust: the last good one of each Repository, what is unfinished or in use, and restore points as a whole.
+// keepsWhatItMust: the newest success of each Repository, unfinished or used Snapshots, and whole restore points
+// stay.
 func keepsWhatItMust(snapshots []Snapshot, stay map[string]bool, verdicts []Verdict) error {
 	if len(verdicts) != len(snapshots) {
 		return fmt.Errorf("%d verdicts for %d snapshots", len(verdicts), len(snapshots))
@@ -178,8 +180,8 @@ func keepsWhatItMust(snapshots []Snapshot, stay map[string]bool, verdicts []Verd
 	return nil
 }
 
-// monotonic: more generous keeps more; neither time, nor another backup, nor deciding again brings back what was let
-// go.
+// monotonic: a more generous policy keeps more. Neither time, nor another backup, nor deciding again brings back a
+// Snapshot that went.
 func monotonic(r *rand.Rand, p Policy, snapshots []Snapshot, now time.Time, stay map[string]bool) error {
 	if more := names(generous(r, p).Decide(snapshots, now)); !superset(more, stay) {
 		return errors.New("a more generous policy lets go of more")
@@ -203,7 +205,7 @@ func monotonic(r *rand.Rand, p Policy, snapshots []Snapshot, now time.Time, stay
 	return nil
 }
 
-// announced: what goes without a new backup goes at the instant that was told, not before.
+// announced: a Snapshot that goes without a new backup goes at the announced instant, not before.
 func announced(p Policy, snapshots []Snapshot, now time.Time, verdicts []Verdict, stay map[string]bool) error {
 	next := Next(verdicts)
 	switch {

@@ -44,9 +44,9 @@ func TestNewest(t *testing.T) {
 	}
 }
 
-// The slots around the days on which the clock of a zone is put forward and back, by the calendar: Berlin's clock
-// goes from 02:00 to 03:00 on 29 March 2026 at 01:00 UTC, and from 03:00 to 02:00 on 25 October 2026 at 01:00 UTC;
-// New York's on 8 March and 1 November.
+// The slots around the days on which the clock of a zone changes, according to the calendar: Berlin's clock goes from
+// 02:00 to 03:00 on 29 March 2026 at 01:00 UTC, and from 03:00 to 02:00 on 25 October 2026 at 01:00 UTC; New York's
+// on 8 March and 1 November.
 func TestSlotsWhenTheClockIsPut(t *testing.T) {
 	tests := map[string]struct {
 		line, zone, from string

@@ -9,7 +9,7 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// filters are the ways in which a server deals with "leave out large files".
+// filters are the ways in which a server handles "leave out large files".
 var filters = map[string][]string{
 	"no filter":                  nil,
 	"filter":                     {"uploadpack.allowFilter=true"},

@@ -30,7 +30,7 @@ func both(t *testing.T, url string, ref Ref, auth Auth, check func(error)) {
 	check(err)
 }
 
-// sentence is what every message must be.
+// sentence is the form of every message.
 func sentence(g *WithT, err error, kind error, says string) {
 	g.Expect(err).To(MatchError(kind))
 	g.Expect(err.Error()).To(ContainSubstring(says))
@@ -213,7 +213,7 @@ func TestASecretForHTTPNeedsAKeyThatCounts(t *testing.T) {
 	}
 }
 
-// What a server refuses is no fault of the Secret's form.
+// A refusal of the server is no fault of the Secret's form.
 func TestASecretThatCannotBeReadIsNotARefusal(t *testing.T) {
 	s := newServer(t)
 	s.commit(policy)
@@ -238,7 +238,7 @@ func TestHostDown(t *testing.T) {
 	both(t, "http://"+closed+"/x", Ref{}, Auth{}, func(err error) { sentence(g, err, ErrUnreachable, "does not answer") })
 	both(t, "ssh://git@"+closed+"/x", Ref{}, auth, func(err error) { sentence(g, err, ErrUnreachable, "does not answer") })
 
-	// A server that says nothing ends with the context.
+	// A call to a silent server ends with the context.
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	g.Expect(err).NotTo(HaveOccurred())
 	defer silent.Close()
